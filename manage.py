@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Django's command line, with the embedded services started when no others are configured."""
+"""Django's command line. It starts the embedded services if no others are configured."""
 
 import contextlib
 import os
 import sys
 
-#: Commands that touch neither database nor queue, and so start nothing.
+#: Commands that need neither database nor queue, so that no service is started.
 WITHOUT_SERVICES = {"help", "version", "collectstatic", "spectacular", "diffsettings", "findstatic"}
 
 
@@ -13,7 +13,7 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     from config import embedded, servers
 
-    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "help")
+    command = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "help")
     alone = command in WITHOUT_SERVICES or {"--help", "-h", "--version"} & set(sys.argv[1:])
     try:
         with contextlib.nullcontext() if alone else embedded.services():

@@ -1,9 +1,10 @@
-"""How well products are cut out: the project's own renders, whose true alpha is known, before six backgrounds.
+"""Measure how well products are cut out, on the project's own renders with known alpha before six backgrounds.
 
-28 products are rendered once in their glaze and once in white; the floor's light and shadow are taken from the render
-and laid on each background, so that edges, shadows and light are the renderer's. Then camera grain and JPEG. Per
-background and method: intersection over union of the soft masks (mean and least), distance of the outlines in pixels
-(mean and 95th percentile), confidence, milliseconds, and how many of the bad ones (IoU below BAD) ask for a look.
+28 products are rendered once in their glaze and once in white. The light and shadow on the floor are taken from the
+render and laid on each background, so edges, shadows and light are real. Then come camera grain and JPEG. It reports
+per background and method: intersection over union of the soft masks (mean and least), distance of the outlines in
+pixels (mean and 95th percentile), confidence, milliseconds, and how many of the bad ones (IoU below BAD) ask people to
+check them.
 
     make bench NAME=cutouts         SIZE=… changes the edge; the renders are kept in var/benchmarks
 """
@@ -44,8 +45,8 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Product:
-    """One render taken apart. colour: the product's own light, floor: the light on the floor as shares of the
-    backdrop's reflectance, both linear h × w × 3; alpha: h × w in 0 … 1."""
+    """A render, separated into product and floor. colour: the product's own light; floor: the light on the floor as
+    shares of the backdrop's reflectance, both linear h × w × 3; alpha: h × w in 0 … 1."""
 
     name: str
     colour: Floats
@@ -67,7 +68,7 @@ class Outcome:
 
 
 def rendered(name: str, row: dict[str, str], colour: str) -> Bytes:
-    """SIZE × SIZE × 4 as the renderer gives it; from the disk the second time."""
+    """Return the render as SIZE × SIZE × 4; it is read from the disk the second time."""
     shot = SHOTS[row["photo"]]
     path = KEPT / f"{name}-{colour.strip('#')}-{SIZE}.png"
     if not path.exists():
@@ -93,15 +94,15 @@ def rendered(name: str, row: dict[str, str], colour: str) -> Bytes:
 def taken_apart(name: str, rgba: Bytes) -> Product:
     alpha = rgba[..., 3].astype(np.float32) / 255
     light = to_linear(rgba[..., :3])
-    known = (alpha == 0).astype(np.float32)
+    floor_mask = (alpha == 0).astype(np.float32)
     floor = light.copy()
-    # Behind the product's edge the floor goes on as beside it.
+    # Behind the product's edge the floor continues as beside it.
     for sigma in (1.5, 4.0, 16.0, 64.0):
-        weight = cv2.GaussianBlur(known, (0, 0), sigma)
-        near = cv2.GaussianBlur(light * known[..., None], (0, 0), sigma) / np.maximum(weight, 1e-6)[..., None]
-        use = (known == 0) & (weight > 1e-3)
+        weight = cv2.GaussianBlur(floor_mask, (0, 0), sigma)
+        near = cv2.GaussianBlur(light * floor_mask[..., None], (0, 0), sigma) / np.maximum(weight, 1e-6)[..., None]
+        use = (floor_mask == 0) & (weight > 1e-3)
         floor[use] = near[use]
-        known = np.maximum(known, use.astype(np.float32))
+        floor_mask = np.maximum(floor_mask, use.astype(np.float32))
         light = np.where(use[..., None], near, light)
     share = np.maximum(alpha, 0.08)[..., None]
     whole = to_linear(rgba[..., :3])
@@ -110,13 +111,13 @@ def taken_apart(name: str, rgba: Bytes) -> Product:
 
 
 def to_linear(rgb: Bytes) -> Floats:
-    """sRGB bytes as light, without the renderer's soft shoulder being undone: it is the camera's."""
+    """Return sRGB bytes as linear light. The renderer's soft shoulder is kept, because it belongs to the camera."""
     values = rgb.astype(np.float32) / 255
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
 def photographed(product: Product, backdrop: Floats, seed: int) -> Bytes:
-    """The product before a backdrop (linear reflectance, 3 or h × w × 3): sRGB bytes with grain, through JPEG."""
+    """Return the product before a backdrop (linear reflectance, 3 or h × w × 3) as sRGB bytes with grain and JPEG."""
     alpha = product.alpha[..., None]
     light = alpha * product.colour + (1 - alpha) * product.floor * backdrop
     shown = np.where(light <= 0.0031308, light * 12.92, 1.055 * np.maximum(light, 1e-6) ** (1 / 2.4) - 0.055)
@@ -132,14 +133,14 @@ def flat(colour: str) -> Floats:
 
 
 def gradient() -> Floats:
-    """A grey sweep from light above left to darker below right."""
+    """Return a grey gradient from light at the top left to darker at the bottom right."""
     y, x = np.mgrid[0:SIZE, 0:SIZE] / SIZE
     fall = 1.0 - 0.45 * y - 0.15 * x
     return (fall[..., None] * np.asarray(linear("#e4e4e6"))).astype(np.float32)
 
 
 def wood() -> Floats:
-    """A table of oak planks: grain along the boards, knots, and dark joints between them."""
+    """Return a table of oak planks: grain along the boards, knots, and dark joints between them."""
     y, x = (np.mgrid[0:SIZE, 0:SIZE] / SIZE).astype(np.float32)
     chance = np.random.default_rng(3)
     rough = cv2.resize(chance.normal(0, 1, (96, 6)).astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
@@ -159,7 +160,7 @@ PLAIN = BACKGROUNDS[:4]
 
 
 def pictures(at: int, row: dict[str, str]) -> list[tuple[str, Bytes, Floats]]:
-    """(background, photo, true alpha) of one product of the feed."""
+    """Return (background, photo, true alpha) of a product of the feed, for every background."""
     name = row["sku"]
     own = taken_apart(name, rendered(name, row, SHOTS[row["photo"]].colour or row["hex"]))
     pale = taken_apart(name, rendered(name, row, WHITE))
@@ -188,14 +189,14 @@ def measured(background: str, pixels: Bytes, truth: Floats) -> Outcome:
     return Outcome(background, cut.method, overlap, apart(alpha, truth), cut.confidence, passed)
 
 
-def apart(found: Floats, truth: Floats) -> Floats:
-    """Distances in pixels between the two outlines (alpha one half), both ways."""
-    one, other = (edge(values > 0.5) for values in (found, truth))
-    if not one.any() or not other.any():
-        return np.full(1, float(max(found.shape)), dtype=np.float32)
-    to_other = cv2.distanceTransform((~other).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    to_one = cv2.distanceTransform((~one).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.concatenate([to_other[one], to_one[other]]).astype(np.float32)
+def apart(measured_alpha: Floats, truth: Floats) -> Floats:
+    """Return the distances in pixels between the two outlines (alpha one half), in both directions."""
+    first, second = (edge(values > 0.5) for values in (measured_alpha, truth))
+    if not first.any() or not second.any():
+        return np.full(1, float(max(measured_alpha.shape)), dtype=np.float32)
+    to_second = cv2.distanceTransform((~second).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    to_first = cv2.distanceTransform((~first).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.concatenate([to_second[first], to_first[second]]).astype(np.float32)
 
 
 def edge(mask: Any) -> Any:
@@ -204,9 +205,9 @@ def edge(mask: Any) -> Any:
 
 
 def line(background: str, method: str, outcomes: list[Outcome]) -> dict[str, Any]:
-    overlaps = [one.overlap for one in outcomes]
-    distances = np.concatenate([one.distances for one in outcomes])
-    bad = [one for one in outcomes if one.overlap < BAD]
+    overlaps = [outcome.overlap for outcome in outcomes]
+    distances = np.concatenate([outcome.distances for outcome in outcomes])
+    bad = [outcome for outcome in outcomes if outcome.overlap < BAD]
     return {
         "background": background,
         "method": method,
@@ -215,11 +216,11 @@ def line(background: str, method: str, outcomes: list[Outcome]) -> dict[str, Any
         "iou_least": round(min(overlaps), 4),
         "boundary_mean_px": round(float(distances.mean()), 2),
         "boundary_p95_px": round(float(np.percentile(distances, 95)), 2),
-        "confidence_mean": round(float(np.mean([one.confidence for one in outcomes])), 3),
+        "confidence_mean": round(float(np.mean([outcome.confidence for outcome in outcomes])), 3),
         "bad": len(bad),
-        "bad_asked_about": sum(one.confidence < cutout.DOUBTFUL for one in bad),
-        "asked_about": sum(one.confidence < cutout.DOUBTFUL for one in outcomes),
-        "milliseconds": round(float(np.median([one.milliseconds for one in outcomes])), 1),
+        "bad_asked_about": sum(outcome.confidence < cutout.DOUBTFUL for outcome in bad),
+        "asked_about": sum(outcome.confidence < cutout.DOUBTFUL for outcome in outcomes),
+        "milliseconds": round(float(np.median([outcome.milliseconds for outcome in outcomes])), 1),
     }
 
 
@@ -236,19 +237,29 @@ def main() -> None:
                 Path(show).mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels).save(Path(show) / f"{row['sku']}-{background.replace(' ', '-')}.png")
     table = [
-        line(background, method, found)
+        line(background, method, matching)
         for background in BACKGROUNDS
         for method in ("alpha", "plain", "scene", "none")
-        if (found := [one for one in outcomes if (one.background, one.method) == (background, method)])
+        if (
+            matching := [
+                measurement
+                for measurement in outcomes
+                if (measurement.background, measurement.method) == (background, method)
+            ]
+        )
     ]
     print(f"{'background':16}{'method':8}{'photos':>7}{'IoU mean':>10}{'least':>8}{'edge px':>9}{'p95':>7}", end="")
     print(f"{'sure':>7}{'bad':>5}{'asked':>7}{'ms':>7}")
-    for one in table:
-        asked = f"{one['bad_asked_about']}/{one['bad']}"
-        print(f"{one['background']:16}{one['method']:8}{one['photos']:>7}{one['iou_mean']:>10.4f}", end="")
-        print(f"{one['iou_least']:>8.4f}{one['boundary_mean_px']:>9.2f}{one['boundary_p95_px']:>7.2f}", end="")
-        print(f"{one['confidence_mean']:>7.2f}{asked:>12}{one['milliseconds']:>7.0f}")
-    plain = [one.overlap for one in outcomes if one.background in PLAIN]
+    for figures in table:
+        asked_share = f"{figures['bad_asked_about']}/{figures['bad']}"
+        print(
+            f"{figures['background']:16}{figures['method']:8}{figures['photos']:>7}{figures['iou_mean']:>10.4f}", end=""
+        )
+        print(
+            f"{figures['iou_least']:>8.4f}{figures['boundary_mean_px']:>9.2f}{figures['boundary_p95_px']:>7.2f}", end=""
+        )
+        print(f"{figures['confidence_mean']:>7.2f}{asked_share:>12}{figures['milliseconds']:>7.0f}")
+    plain = [measurement.overlap for measurement in outcomes if measurement.background in PLAIN]
     print(
         json.dumps(
             {

@@ -1,7 +1,7 @@
-"""What developing one image costs beside the bare encoding of its master, and how the master's format compares.
+"""Measure the cost of developing an image compared with only encoding its master, and compare master formats.
 
-Pixels: 1024 × 1024, smooth plus grain σ = 3, what a photograph costs; and a flat packshot, what a catalogue costs.
-Times are CPU time of one thread, the best of several, so that a busy machine disturbs them little.
+Pixels: 1024 × 1024, smooth plus grain σ = 3 as in a photograph; and a flat packshot as in a catalogue. Times are CPU
+time of one thread, the best of several, so that a busy machine disturbs them little.
 
     make bench NAME=develop         SIZE=… changes the edge
 """
@@ -37,7 +37,7 @@ from tests.support.engines import ready_pixels  # noqa: E402
 
 
 def milliseconds(function: Callable[[], object]) -> float:
-    """CPU milliseconds of the fastest of REPEATS calls."""
+    """Return the CPU milliseconds of the fastest of REPEATS calls."""
     best = float("inf")
     for _ in range(REPEATS):
         started = time.process_time()
@@ -47,7 +47,7 @@ def milliseconds(function: Callable[[], object]) -> float:
 
 
 def packshot() -> Pixels:
-    """A shaded disc on white without any grain."""
+    """Return a shaded disc on white without any grain."""
     y, x = np.mgrid[0:SIZE, 0:SIZE] / SIZE
     shade = np.stack([200 - 90 * x, 110 + 40 * y, 80 + 50 * x * y], axis=-1)
     return np.where((np.hypot(x - 0.5, y - 0.55) < 0.33)[..., None], shade, 255.0).astype(np.uint8)
@@ -84,7 +84,7 @@ FORMATS: dict[str, Callable[[Pixels], bytes]] = {
 
 
 def formats(pictures: dict[str, Pixels]) -> None:
-    """Print encode time, size and decode time of each candidate; every one is checked to be lossless."""
+    """Print encode time, size and decode time of each format, and assert that it is lossless."""
     for picture, pixels in pictures.items():
         print(f"\n{picture}\n{'':44}  encode      size   decode")
         for name, write in FORMATS.items():
@@ -96,7 +96,7 @@ def formats(pictures: dict[str, Pixels]) -> None:
 
 
 def parts(pixels: Pixels) -> dict[str, float]:
-    """Milliseconds of each part of `develop`, and of the whole."""
+    """Return the milliseconds of each part of `develop`, and of the whole."""
     facts = {"wanted": [SIZE, SIZE], "photo": [SIZE, SIZE], "specs": [{"slug": "shop", "width": SIZE, "height": SIZE}]}
     sample = Sample(pixels, facts)
     figures = {
@@ -118,7 +118,7 @@ def parts(pixels: Pixels) -> dict[str, float]:
 
 
 def threads(pixels: Pixels, count: int) -> float:
-    """Images developed per second on `count` threads: how well the work leaves the GIL alone."""
+    """Return images developed per second on `count` threads, which shows whether the work releases the GIL."""
     images = 8 * count
     with ThreadPoolExecutor(count) as pool:
         started = time.perf_counter()

@@ -1,7 +1,7 @@
-"""How long the search for a near-duplicate takes in a brand of 100,000 masters.
+"""Measure how long the search for a near-duplicate takes in a brand of 100,000 masters.
 
-The brand is one of packshots, the hard case: 30 shapes whose PDQ hashes differ by a few bits only, in all colours, on
-one backdrop; and a second brand of the same size beside it. Every search is made through the service.
+The brand has packshots, the hard case: 30 shapes whose PDQ hashes differ by a few bits only, in all colours, on one
+backdrop. A second brand has the same size. Every search uses the service.
 
     make bench NAME=duplicates      MASTERS=… changes the size
 """
@@ -24,7 +24,7 @@ SHAPES, SUBJECTS, SEARCHES = 30, 1000, 300
 
 
 def catalogue(random: np.random.Generator, count: int) -> tuple[list[str], list[bytes]]:
-    """PDQ hashes and colour grids of `count` packshots."""
+    """Return PDQ hashes and colour grids of `count` packshots."""
     shapes = random.integers(0, 256, (SHAPES, 32), dtype=np.uint8)
     shape = random.integers(0, SHAPES, count)
     flips = np.packbits(random.random((count, 256)) < 0.03, axis=1)
@@ -39,7 +39,7 @@ def catalogue(random: np.random.Generator, count: int) -> tuple[list[str], list[
 
 
 def fill(brand_slug: str, random: np.random.Generator) -> tuple[int, list[str], list[bytes]]:
-    """A brand with MASTERS masters, each the only version of an asset of one of SUBJECTS subjects."""
+    """Create a brand with MASTERS masters, each the only version of an asset of one of SUBJECTS subjects."""
     from django.db import connection
 
     from tests.support import factories
@@ -85,17 +85,17 @@ SELECT a.id, 1, 1, m.id, 'generated', 'pass', now()
 """
 
 
-def searches(brand_id: int, wanted: list[tuple[str, bytes]]) -> tuple[list[float], int]:
-    """Seconds of each search, and how many found a twin."""
+def searches(brand_id: int, queries: list[tuple[str, bytes]]) -> tuple[list[float], int]:
+    """Return the seconds of each search, and how many searches found a duplicate."""
     from generation.services.images import duplicates
 
-    seconds, found = [], 0
-    for pdq, colours in wanted:
+    seconds, hits = [], 0
+    for pdq, colours in queries:
         started = time.perf_counter()
         twin = duplicates.nearest(brand_id=brand_id, subject_id=0, hashes={"pdq": pdq, "colours": colours})
         seconds.append(time.perf_counter() - started)
-        found += twin is not None
-    return seconds, found
+        hits += twin is not None
+    return seconds, hits
 
 
 def trial() -> dict[str, float]:
@@ -118,16 +118,16 @@ def trial() -> dict[str, float]:
     present = [(hashes[place], grids[place]) for place in random.integers(0, MASTERS, SEARCHES)]
     new = list(zip(*catalogue(random, SEARCHES), strict=True))
     searches(brand_id, present[:10])
-    twins, found = searches(brand_id, present)
+    twins, hits = searches(brand_id, present)
     others, lookalikes = searches(brand_id, new)
-    assert found == SEARCHES, f"{SEARCHES - found} pictures that are in the brand were not found"
+    assert hits == SEARCHES, f"{SEARCHES - hits} pictures that are in the brand were not found"
     both = sorted(twins + others)
     return {
         "masters": MASTERS,
         "p50_ms": round(1000 * both[len(both) // 2], 2),
         "p95_ms": round(1000 * both[int(len(both) * 0.95)], 2),
         "max_ms": round(1000 * both[-1], 2),
-        "found_of_present": found,
+        "found_of_present": hits,
         "found_of_new": lookalikes,
         "index_mb": round(index_bytes / 1e6, 1),
     }

@@ -1,4 +1,4 @@
-"""Rows per second and memory of a whole feed import, and how long approvals in the same brand take meanwhile.
+"""Measure rows per second and memory of a feed import, and the time of approvals in the same brand meanwhile.
 
     make bench NAME=feeds           ROWS=100000,1000000 changes the sizes, APPROVALS=0 leaves the approvals out
 
@@ -24,9 +24,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 SIZES = [int(size) for size in os.environ.get("ROWS", "1000000").split(",")]
 APPROVALS = int(os.environ.get("APPROVALS", "600"))
-"""Images made ready for approving."""
+"""Number of images that are prepared for approval."""
 ALONE = 100
-"""How many of them are approved before the import begins."""
+"""Number of images that are approved before the import begins."""
 PACE_SECONDS = 0.2
 
 
@@ -41,12 +41,12 @@ def write_feed(path: Path, rows: int, cents: str) -> None:
 
 
 def peak_mb() -> float:
-    """Of this process alone: getrusage begins with the parent's peak."""
+    """Return the peak memory of this process alone; getrusage would begin with the parent's peak."""
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def postgres_seconds() -> float:
-    """CPU of the database server and all its processes so far, those included that have ended."""
+    """Return the CPU seconds of the database server and all its processes so far, including ended ones."""
     from django.db import connection
 
     with connection.cursor() as cursor:
@@ -73,7 +73,7 @@ def _parent(pid: int) -> int:
 
 
 def one_import(path: str) -> dict[str, Any]:
-    """Import the file; seconds, peaks and counts."""
+    """Import the file and return seconds, peaks and counts."""
     from campaigns.services import imports
     from core.models import Brand, User
 
@@ -110,7 +110,7 @@ def _figures(seconds: float, rows: int) -> dict[str, Any]:
 
 
 def approvals(stop: str, count: str) -> dict[str, Any]:
-    """Approve up to `count` open images at a person's pace until the file `stop` is there; milliseconds of each."""
+    """Approve up to `count` open images at a human pace until the file `stop` exists; return milliseconds of each."""
     from core.models import User
     from review.models import ReviewTask
     from review.services import decisions
@@ -180,7 +180,7 @@ def compare(folder: Path, rows: int) -> dict[str, dict[str, Any]]:
 
 
 def make_ready(count: int) -> None:
-    """Images in review of the benchmark's brand, all in one campaign."""
+    """Create images in review of the benchmark's brand, all in one campaign."""
     from core.models import Brand
     from tests.support import factories
     from tests.support.in_review import image_in_review

@@ -1,4 +1,4 @@
-"""Images per second of one card: diffusers as its documentation calls it, our engine alone, and the whole line.
+"""Measure images per second of one card: diffusers as documented, our engine alone, and the whole pipeline.
 
 The models have the true shapes of SDXL or FLUX.1 [dev] and random weights (shapes.py), so nothing is downloaded.
 
@@ -7,9 +7,9 @@ The models have the true shapes of SDXL or FLUX.1 [dev] and random weights (shap
     fast    (b) the engine, tier fast
     line    (c) tier fast through PostgreSQL, Redis and storage: claimed, drawn, checked, developed, stored, in review
 
-Beside the rates: TFLOP/s, the share of what the card could do (800 TFLOP/s, what an H100 keeps up in bfloat16), peak
-memory, and the largest difference between (a) and exact. Every part is a process of its own. Without a GPU the same
-runs on the CPU with small shapes, which shows that it works and no more.
+It also reports TFLOP/s, their share of 800 TFLOP/s (what an H100 sustains in bfloat16), peak memory, and the largest
+difference between (a) and exact. Every part is a process of its own. Without a GPU the same runs on the CPU with small
+shapes, which only shows that it works.
 
     make bench NAME=gpu                       SDXL, 30 steps with guidance, 1024 × 1024; ten minutes on one H100
     MODEL=flux make bench NAME=gpu            FLUX.1 [dev], 28 steps
@@ -40,7 +40,8 @@ USUAL = {"sdxl": (30, 5.0, 4), "flux": (28, 3.5, 1), "sdxl-4": (4, 1.0, 8)}
 
 @dataclass(frozen=True)
 class Trial:
-    """One run's settings, from the environment. images: of each engine part; jobs: of the line."""
+    """The settings of a benchmark, from the environment. images: number of images of each engine part; jobs: number of
+    jobs of the part `line`."""
 
     model: str
     device: str
@@ -68,7 +69,7 @@ class Trial:
         return "float32" if self.is_small else "bfloat16"
 
     def config(self, folder: Path, tier: str) -> dict[str, Any]:
-        """The endpoint's, as an operator would write it."""
+        """Return the config of the endpoint, as an operator would write it."""
         plain: dict[str, Any] = {
             "model": str(folder / "model"),
             "device": self.device,
@@ -113,17 +114,17 @@ def trial() -> Trial:
 
 
 def part(name: str, settings: Trial, folder: Path) -> dict[str, Any]:
-    """Run one part in a process of its own, which leaves the card empty; its last line is JSON."""
+    """Run one part in a process of its own, which leaves the card empty, and return the JSON of its last line."""
     started = time.perf_counter()
     command = [sys.executable, "-m", "benchmarks.gpu_parts", name, json.dumps(asdict(settings)), str(folder)]
     answer = subprocess.run(command, cwd=ROOT, env=os.environ, stdout=subprocess.PIPE, text=True, check=True)
-    found: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
-    print(f"  {name}: {time.perf_counter() - started:.0f} s, {json.dumps(found)}", file=sys.stderr)
-    return found
+    figures: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
+    print(f"  {name}: {time.perf_counter() - started:.0f} s, {json.dumps(figures)}", file=sys.stderr)
+    return figures
 
 
 def line(settings: Trial, folder: Path) -> dict[str, Any]:
-    """The jobs through one worker of the lane gpu; times are read from the rows that the line wrote."""
+    """Run the jobs through one worker of the gpu lane; times are read from the database rows."""
     import django
 
     django.setup()
@@ -187,9 +188,9 @@ def _wait(is_done: Any, worker: subprocess.Popen[bytes], seconds: float) -> None
 PROMPTS = [f"a {thing} on a table" for thing in ("mug", "lamp", "vase", "bowl", "chair", "book", "shoe", "watch")]
 
 
-def report(settings: Trial, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The figures as a table for people; → as one flat object."""
-    shapes = found["shapes"]
+def report(settings: Trial, figures: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Print the figures as a table and return them as one flat object."""
+    shapes = figures["shapes"]
     title = (
         f"{shapes['title']}, {settings.size} × {settings.size}, {settings.steps} steps, guidance {settings.guidance:g}"
     )
@@ -201,23 +202,27 @@ def report(settings: Trial, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
     print(f"One picture: {shapes['picture_tflop']:.4g} TFLOP ({shapes['forward_tflop']:.4g} each forward pass)")
     flat: dict[str, Any] = {**asdict(settings), **shapes}
     for name in PARTS:
-        if name not in found:
+        if name not in figures:
             continue
-        rate = found[name]["images_per_second"]
+        rate = figures[name]["images_per_second"]
         tflops = rate * shapes["picture_tflop"]
         share = None if settings.is_small else tflops / shapes["sustained_tflops"]
-        memory = found[name].get("peak_gib", found[name].get("host_peak_gib"))
+        memory = figures[name].get("peak_gib", figures[name].get("host_peak_gib"))
         at_floor = "" if share is None else f"{share:8.1%} of the floor"
         print(f"  {name:6} {rate:8.3f} images/s {tflops:9.4g} TFLOP/s{at_floor}  {memory:6.1f} GiB peak")
-        flat |= {f"{name}_{key}": value for key, value in found[name].items()} | {f"{name}_tflops": tflops}
+        flat |= {f"{name}_{key}": value for key, value in figures[name].items()} | {f"{name}_tflops": tflops}
         flat[f"{name}_floor_share"] = share
-    for name, (one, other) in {"fast_over_plain": ("fast", "plain"), "exact_over_plain": ("exact", "plain"),
-                               "line_over_engine": ("line", "fast")}.items():  # fmt: skip
-        if one in found and other in found:
-            flat[name] = found[one]["images_per_second"] / found[other]["images_per_second"]
+    ratios = {
+        "fast_over_plain": ("fast", "plain"),
+        "exact_over_plain": ("exact", "plain"),
+        "line_over_engine": ("line", "fast"),
+    }
+    for name, (part_name, base_name) in ratios.items():
+        if part_name in figures and base_name in figures:
+            flat[name] = figures[part_name]["images_per_second"] / figures[base_name]["images_per_second"]
             print(f"  {name.replace('_', ' ')}: {flat[name]:.3f}")
-    if "exact" in found:
-        exact = found["exact"]
+    if "exact" in figures:
+        exact = figures["exact"]
         print(f"  exact: the same bits beside other pictures at another place: {exact['is_repeatable']}")
         if exact.get("most_off") is not None:
             print(f"  exact against plain: at most {exact['most_off']} of 255 off, {exact['mean_off']:.3f} on average")
@@ -225,8 +230,8 @@ def report(settings: Trial, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    wanted = [name for name in os.environ.get("PARTS", ",".join(PARTS)).split(",") if name]
-    if unknown := set(wanted) - set(PARTS):
+    names = [name for name in os.environ.get("PARTS", ",".join(PARTS)).split(",") if name]
+    if unknown := set(names) - set(PARTS):
         raise SystemExit(f"PARTS names {', '.join(sorted(unknown))}; known are {', '.join(PARTS)}.")
     with tempfile.TemporaryDirectory(prefix="bench") as temporary:
         folder = Path(os.environ.get("FOLDER") or temporary).resolve()
@@ -242,16 +247,16 @@ def main() -> None:
             "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         }
         settings = trial()
-        found = {"shapes": part("shapes", settings, folder)}
-        for name in wanted:
+        figures = {"shapes": part("shapes", settings, folder)}
+        for name in names:
             if name != "line":
-                found[name] = part(name, settings, folder)
-        if "line" in wanted:
+                figures[name] = part(name, settings, folder)
+        if "line" in names:
             from config import embedded
 
             with embedded.services():
-                found["line"] = line(settings, folder)
-        print(json.dumps(report(settings, found)))
+                figures["line"] = line(settings, folder)
+        print(json.dumps(report(settings, figures)))
 
 
 if __name__ == "__main__":

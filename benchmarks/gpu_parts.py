@@ -1,4 +1,4 @@
-"""The parts of benchmarks/gpu.py that use the card, each a process of its own: `… NAME SETTINGS FOLDER`, JSON out."""
+"""The parts of benchmarks/gpu.py that use the card. Each is a process, `… NAME SETTINGS FOLDER`, that prints JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _shapes(trial: Trial) -> Shapes:
 
 
 def build(trial: Trial, folder: Path) -> dict[str, Any]:
-    """Count what a picture costs, and save the model unless an earlier run left it."""
+    """Count the operations of an image, and save the model unless an earlier run saved it."""
     flop = shapes.picture_tflop(_shapes(trial), trial.size)
     model = folder / "model"
     made_of = f"{trial.family} {trial.device} {trial.dtype}"
@@ -52,7 +52,7 @@ def build(trial: Trial, folder: Path) -> dict[str, Any]:
 
 
 def plain(trial: Trial, folder: Path) -> dict[str, Any]:
-    """(a) As the documentation of diffusers shows it."""
+    """Run part (a): diffusers as its documentation shows it."""
     from diffusers import DiffusionPipeline
 
     pipe = DiffusionPipeline.from_pretrained(folder / "model", dtype=getattr(torch, trial.dtype))
@@ -69,7 +69,7 @@ def plain(trial: Trial, folder: Path) -> dict[str, Any]:
             generator=torch.Generator("cpu").manual_seed(number),
         ).images[0]
 
-    draw(0, 2)  # kernels are loaded
+    draw(0, 2)  # loads the kernels
     _forget_peak(trial)
     started = time.perf_counter()
     pictures = [np.asarray(draw(number, trial.steps)) for number in range(trial.plain_images)]
@@ -79,17 +79,17 @@ def plain(trial: Trial, folder: Path) -> dict[str, Any]:
 
 
 def engine(trial: Trial, folder: Path, tier: str) -> dict[str, Any]:
-    """(b) Our engine alone: batches one after the other, the pixels taken off it on another thread as the lane does."""
+    """Run part (b): our engine alone, batch after batch; as in a worker, another thread takes the pixels off it."""
     made: Any = base.build("diffusers", trial.config(folder, tier))
     started = time.perf_counter()
     made.warm_up()
     warm_seconds = time.perf_counter() - started
-    _draw(made, trial, range(trial.batch))  # every prompt's path has been walked once
+    _draw(made, trial, range(trial.batch))  # runs every code path once
     _forget_peak(trial)
     started = time.perf_counter()
     results = _draw(made, trial, range(trial.images))
     seconds = time.perf_counter() - started
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "images_per_second": trial.images / seconds,
         "peak_gib": _peak_gib(trial),
         "warm_seconds": warm_seconds,
@@ -97,23 +97,23 @@ def engine(trial: Trial, folder: Path, tier: str) -> dict[str, Any]:
     }
     if tier == "exact":
         beside = _draw(made, trial, [5, 1, 0] if trial.batch > 2 else [0])
-        found["is_repeatable"] = bool(np.array_equal(beside[0].pixels, results[0].pixels))
+        figures["is_repeatable"] = bool(np.array_equal(beside[0].pixels, results[0].pixels))
     reference = folder / "plain.npy"
     if reference.exists():
         pictures = np.load(reference)
         both = [
-            (one.astype(int), results[number].pixels.astype(int))
-            for number, one in enumerate(pictures)
-            if number in results and one.shape == results[number].pixels.shape
+            (picture.astype(int), results[number].pixels.astype(int))
+            for number, picture in enumerate(pictures)
+            if number in results and picture.shape == results[number].pixels.shape
         ]
         if both:
-            off = np.stack([np.abs(one - other) for one, other in both])
-            found |= {"most_off": int(off.max()), "mean_off": float(off.mean()), "contrast": float(pictures.std())}
-    return found
+            off = np.stack([np.abs(plain_pixels - engine_pixels) for plain_pixels, engine_pixels in both])
+            figures |= {"most_off": int(off.max()), "mean_off": float(off.mean()), "contrast": float(pictures.std())}
+    return figures
 
 
 def _draw(made: Any, trial: Trial, numbers: Sequence[int]) -> dict[int, Result]:
-    """The pictures of these numbers, which are their seeds too, by number."""
+    """Return the results by number; each number is also the seed of its image."""
     tasks = [
         Task(
             number,
@@ -128,11 +128,11 @@ def _draw(made: Any, trial: Trial, numbers: Sequence[int]) -> dict[int, Result]:
         for number in numbers
     ]
     waiting: queue.Queue[Result | None] = queue.Queue()
-    found: dict[int, Result] = {}
+    results: dict[int, Result] = {}
 
     def finish() -> None:
         while (result := waiting.get()) is not None:
-            found[result.task_id] = result.arrived()
+            results[result.task_id] = result.arrived()
 
     finisher = threading.Thread(target=finish)
     finisher.start()
@@ -141,9 +141,9 @@ def _draw(made: Any, trial: Trial, numbers: Sequence[int]) -> dict[int, Result]:
             waiting.put(result)
     waiting.put(None)
     finisher.join()
-    failed = [result.error for result in found.values() if result.error] or len(found) != len(tasks)
+    failed = [result.error for result in results.values() if result.error] or len(results) != len(tasks)
     assert not failed, f"pictures are missing: {failed}"
-    return found
+    return results
 
 
 def _forget_peak(trial: Trial) -> None:
@@ -152,7 +152,7 @@ def _forget_peak(trial: Trial) -> None:
 
 
 def _peak_gib(trial: Trial) -> float:
-    """Of the card; of the process on a CPU."""
+    """Return the peak memory of the card, or of the process on a CPU."""
     if trial.device != "cpu":
         return torch.cuda.max_memory_allocated() / 1024**3
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2

@@ -1,10 +1,10 @@
-"""Measure what expensive files do to a running installation: time, memory, and whether it goes on answering.
+"""Measure what expensive files do to a running installation: time, memory, and whether it still answers.
 
     make bench NAME=hostile         prints a table
 
 Starts the web server, the workers and the clock as `make up` does, with a database and files of its own below var/.
 Each file of tests/support/hostile_files.py is sent over HTTP: feeds to the API, the file with mistakes is downloaded,
-photos go to a product's page, alone, four at once, and in an archive. The sign-in page is asked for all the time.
+photos go to a product's page, alone, four at once, and in an archive. The sign-in page is requested all the time.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def processor_seconds(process: psutil.Process) -> float:
     times = process.cpu_times()
     living = [child.cpu_times() for child in process.children(recursive=True)]
     ended = times.children_user + times.children_system
-    return float(times.user + times.system + ended + sum(one.user + one.system for one in living))
+    return float(times.user + times.system + ended + sum(cpu.user + cpu.system for cpu in living))
 
 
 @contextmanager
@@ -97,9 +97,9 @@ def installation() -> Iterator[tuple[str, Watch]]:
         programs = [supervisor.web(host="127.0.0.1", port=port), *supervisor.workers()]
         with supervisor.crew(programs, write=supervisor.to_files(ROOT / "var" / "hostile" / "log")) as line:
             supervisor.answers("127.0.0.1", port, seconds=60)
-            time.sleep(10)  # the workers have begun, too
-            found = {program.name: psutil.Process(line.pid(program.name)) for program in programs}
-            watch = Watch(found, f"http://127.0.0.1:{port}")
+            time.sleep(10)  # the workers need longer to start
+            processes = {program.name: psutil.Process(line.pid(program.name)) for program in programs}
+            watch = Watch(processes, f"http://127.0.0.1:{port}")
             threads = [threading.Thread(target=work, daemon=True) for work in (watch.measure, watch.sign_in)]
             for thread in threads:
                 thread.start()
@@ -107,7 +107,7 @@ def installation() -> Iterator[tuple[str, Watch]]:
             watch.is_over = True
             for thread in threads:
                 thread.join()
-            assert all(process.is_running() for process in found.values()), "a process has ended"
+            assert all(process.is_running() for process in processes.values()), "a process has ended"
 
 
 def person() -> tuple[str, int]:

@@ -1,7 +1,7 @@
-"""Images per second through the whole line, beside what bare encoding of the same pixels costs on the same machine.
+"""Measure images per second through the whole pipeline, compared with only encoding the same pixels.
 
-The line: claimed, generated (an engine that returns ready pixels), checked, developed, stored with thumbnails, version,
-findings, ledger and events written, review task opened: two worker processes on an embedded PostgreSQL with fsync on.
+The pipeline: claim, generate (an engine that returns ready pixels), check, develop, store with thumbnails, write
+version, findings, ledger and events, open a review task. Two worker processes use an embedded PostgreSQL with fsync on.
 Baselines, in as many processes: (a) the master's own encoder and parameters, (b) Pillow's `Image.save` as default PNG.
 
     make bench NAME=line            JOBS=… SIZE=… change the size of the trial
@@ -43,7 +43,7 @@ def _encode_png(pixels) -> bytes:
 
 
 def _count(name: str, gate, results) -> None:
-    """Encode for BASELINE_SECONDS after the gate opens; puts (images, seconds)."""
+    """Encode for BASELINE_SECONDS after the gate opens, and put images per second into `results`."""
     from tests.support.engines import ready_pixels
 
     encode = {"master": _encode_master, "png": _encode_png}[name]
@@ -58,7 +58,7 @@ def _count(name: str, gate, results) -> None:
 
 
 def baseline(name: str) -> float:
-    """Images per second of `name`'s encoder in WORKERS processes at once."""
+    """Return images per second of `name`'s encoder in WORKERS processes at once."""
     context = multiprocessing.get_context("spawn")
     gate, results = context.Barrier(WORKERS), context.Queue()
     processes = [context.Process(target=_count, args=(name, gate, results)) for _ in range(WORKERS)]
@@ -71,7 +71,7 @@ def baseline(name: str) -> float:
 
 
 def line() -> dict[str, float]:
-    """Run JOBS jobs through two workers; times are read from the rows the line wrote."""
+    """Run JOBS jobs through two workers; times are read from the database rows."""
     import django
 
     django.setup()

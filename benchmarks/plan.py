@@ -1,9 +1,9 @@
-"""How long planning takes for 10,000 and 50,000 jobs, and how fast claims are among 1,000,000 queued ones.
+"""Measure how long planning takes for 10,000 and 50,000 jobs, and how fast claims are among 1,000,000 queued ones.
 
-Planning goes through the service, from subjects in the database to held jobs in it: rendering, checking, fingerprints,
-COPY. Each size is planned in a fresh process, so that its peak memory is its own. Claims go through dispatch.claim in 1
-and in 16 processes at once, each with its own connection, durable commits on; twenty campaigns of very different size
-share the lane, and what each of them got is compared.
+Planning uses the service, from subjects in the database to held jobs in it: rendering, checking, fingerprints, COPY.
+Each size is planned in a new process, so that its peak memory is its own. Claims use dispatch.claim in 1 and in 16
+processes at once, each with its own connection, durable commits on. Twenty campaigns of very different size share the
+lane, and the numbers of their claimed jobs are compared.
 
     make bench NAME=plan            ROWS=… SECONDS=… CLAIMERS=… change the trial of claims
 """
@@ -67,7 +67,7 @@ def _setup() -> None:
 
 
 def prepare(jobs: int) -> dict[str, Any]:
-    """A campaign whose pilot has so many jobs: a quarter as many subjects, two backdrops, two candidates."""
+    """Create a campaign whose pilot has so many jobs: a quarter as many subjects, two backdrops, two candidates."""
     from tests.support import factories
 
     brand = factories.BrandFactory()
@@ -110,8 +110,8 @@ def _subjects(brand_id: int, campaign_id: int, count: int) -> None:
         cursor.execute("ANALYZE campaigns_subject, campaigns_campaign_subjects")
 
 
-def plan_once(asked: dict[str, int], results: Any) -> None:
-    """In a process of its own: plan REPEATS times; puts seconds (median), queries, and how much memory it took."""
+def plan_once(ids: dict[str, int], results: Any) -> None:
+    """Plan REPEATS times, in a process of its own, and put median seconds, queries and memory into `results`."""
     _setup()
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
@@ -122,10 +122,10 @@ def plan_once(asked: dict[str, int], results: Any) -> None:
     from generation.services.planning import plans as planning
 
     order = {
-        "campaign": Campaign.objects.select_related("brand").get(pk=asked["campaign"]),
-        "prompt_version": PromptVersion.objects.get(pk=asked["version"]),
-        "endpoint": Endpoint.objects.get(pk=asked["endpoint"]),
-        "by": User.objects.get(pk=asked["by"]),
+        "campaign": Campaign.objects.select_related("brand").get(pk=ids["campaign"]),
+        "prompt_version": PromptVersion.objects.get(pk=ids["version"]),
+        "endpoint": Endpoint.objects.get(pk=ids["endpoint"]),
+        "by": User.objects.get(pk=ids["by"]),
         "stage": "partial",
     }
     planning.plan(**order, sample=10)  # imports and caches
@@ -153,7 +153,7 @@ def plan_once(asked: dict[str, int], results: Any) -> None:
 
 
 def _peak_mb() -> float:
-    """This process's own peak; what getrusage says may be its parent's, inherited over fork and exec."""
+    """Return the peak memory of this process. That of getrusage may be inherited from its parent over fork and exec."""
     if not Path("/proc/self/status").exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS
     status = Path("/proc/self/status").read_text()
@@ -175,7 +175,7 @@ def _in_process(work: Any, *arguments: Any) -> Any:
 
 @contextmanager
 def _without_foreign_keys(cursor: Any) -> Iterator[None]:
-    """Filling is not what is measured: the tables' foreign keys come back, unvalidated, when they are full."""
+    """Drop the foreign keys while the tables are filled, which is not measured; then add them without validation."""
     cursor.execute(
         """SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
            WHERE contype = 'f' AND conrelid IN ('generation_job'::regclass, 'generation_jobspec'::regclass)"""
@@ -189,7 +189,7 @@ def _without_foreign_keys(cursor: Any) -> Iterator[None]:
 
 
 def fill() -> None:
-    """ROWS queued jobs of CAMPAIGNS campaigns: the first has more than half of them, the last very few."""
+    """Create ROWS queued jobs of CAMPAIGNS campaigns: the first has more than half of them, the last very few."""
     from django.db import connection
 
     from generation.services.dispatch import claims as dispatch
@@ -214,7 +214,8 @@ def fill() -> None:
 
 
 def claim_on_and_on(name: str, gate: Any, results: Any) -> None:
-    """Claim for SECONDS after the gate opens; puts latencies in milliseconds, jobs claimed, and whose they were."""
+    """Claim for SECONDS after the gate opens, and put latencies in milliseconds, job ids and their campaigns into
+    `results`."""
     _setup()
     from django.db import connection
 
@@ -234,7 +235,7 @@ def claim_on_and_on(name: str, gate: Any, results: Any) -> None:
 
 
 def claims(claimers: int) -> dict[str, Any]:
-    """Figures of so many claimers at once."""
+    """Return the figures of so many claimers at once."""
     context = multiprocessing.get_context("spawn")
     gate, results = context.Barrier(claimers), context.Queue()
     processes = [

@@ -1,8 +1,8 @@
-"""Models of true or small shapes with random weights, saved as diffusers folders, and what one picture costs.
+"""Build models of true or small shapes with random weights, save them as diffusers folders, and count operations.
 
-How fast a kernel is does not depend on the weights' values, so nothing has to be fetched. What is not as in the real
-model: the vocabulary of the text encoders (64 words, so that a tokenizer can be made from nothing), and T5, which has
-one layer of the true width: its output is kept per text and counts for nothing in a run.
+The speed of a kernel does not depend on the weights' values, so nothing has to be downloaded. Two things differ from
+the real model: the vocabulary of the text encoders (64 words, so that a tokenizer can be made from nothing), and T5,
+which has one layer of the true width; its output is cached per text, so it does not matter in a run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.support import tiny_models
 
 SUSTAINED_TFLOPS = 800.0
-"""What an H100 keeps up in bfloat16; the floor that a share is taken of."""
+"""TFLOP/s that an H100 sustains in bfloat16; the reference for shares."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def denoiser(shapes: Shapes) -> Any:
         sample_size=128,
         block_out_channels=wide,
         transformer_layers_per_block=[1, 1, 2] if shapes.is_small else [1, 2, 10],
-        attention_head_dim=[one // 64 for one in wide],
+        attention_head_dim=[channels // 64 for channels in wide],
         cross_attention_dim=128 if shapes.is_small else 2048,
         use_linear_projection=True,
         addition_embed_type="text_time",
@@ -95,7 +95,7 @@ def clip(hidden: int, layers: int, heads: int, *, projects: bool) -> Any:
 
 
 def scheduler(shapes: Shapes) -> Any:
-    """Noise levels are made with numpy, and so on the CPU whatever else is being built where."""
+    """Build the scheduler on the CPU in any case, because it makes noise levels with numpy."""
     import diffusers
 
     with torch.device("cpu"):
@@ -161,16 +161,16 @@ def _flux(shapes: Shapes, folder: Path) -> Any:
 
 @torch.no_grad()
 def _spread(vae: Any, device: str, dtype: torch.dtype) -> None:
-    """Give the decoder's pictures the contrast of pictures: untrained, it would paint everything grey, and two runs
-    could not differ."""
+    """Give the decoder's images the contrast of real images: untrained, it would paint everything grey, so that two
+    runs could not differ."""
     latents = torch.randn(1, vae.config.latent_channels, 16, 16, device=device, dtype=dtype)
     spread = vae.decode(latents, return_dict=False)[0].float().std()
     vae.decoder.conv_out.weight.mul_((0.4 / spread).to(dtype))
 
 
 def picture_tflop(shapes: Shapes, size: int) -> dict[str, float]:
-    """TFLOP (a multiplication and an addition are two) of one forward pass, one decoding and one whole picture of
-    size × size, counted by torch's FlopCounterMode on tensors without memory."""
+    """Return the TFLOP (a multiplication and an addition are two) of one forward pass, one decoding and one whole image
+    of size × size, counted by torch's FlopCounterMode on tensors without memory."""
     with torch.device("meta"):
         net, vae = denoiser(shapes), autoencoder(shapes)
         side = size // 8

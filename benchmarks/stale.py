@@ -1,7 +1,7 @@
 """Measure how long a feed that changes few products takes to make approvals stale among 100,000 approved images.
 
-Measured through the service, in the transaction of the change: an import that touched every product and changed a
-value which the prompt used in 1 % of them; the rest of that work after the commit; and one product changed by hand.
+It measures the service: in the transaction of an import that touched every product and changed a value of the prompt
+in 1 % of them; the rest of that work after the commit; and one product changed by hand.
 
     make bench NAME=stale      ASSETS=1000000 changes the size
 """
@@ -16,7 +16,7 @@ from typing import Any
 
 ASSETS = int(os.environ.get("ASSETS", "100000"))
 SHARE = 100
-"""One of so many products gets another colour."""
+"""One in so many products gets another colour."""
 
 _FILL = """
 WITH subjects AS (
@@ -63,7 +63,7 @@ INSERT INTO review_decisionslot (task_id, slot, decision_id) SELECT task_id, 1, 
 
 
 def fill() -> tuple[Any, int]:
-    """A brand with ASSETS approved images, one per product, and an import that touched all of its products."""
+    """Create a brand with ASSETS approved images, one per product, and an import that touched all of its products."""
     from django.db import connection
 
     from campaigns.models import FeedImport
@@ -106,7 +106,7 @@ def trial() -> dict[str, float]:
     started = time.perf_counter()
     brand, import_id = fill()
     print(f"{ASSETS:,} approved images in {time.perf_counter() - started:.0f} s", flush=True)
-    staleness.AFTER_COMMIT_SECONDS = 0.0  # what follows the commit is measured apart
+    staleness.AFTER_COMMIT_SECONDS = 0.0  # the work after the commit is measured separately
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute(
@@ -123,12 +123,12 @@ def trial() -> dict[str, float]:
         staleness.settle(batch)
         chunks.append(time.perf_counter() - started)
     assert Asset.objects.filter(state="stale").count() == moved == ASSETS // SHARE
-    one = Subject.objects.exclude(attributes__colour="teal").first()
-    assert one is not None
-    Subject.objects.filter(pk=one.pk).update(attributes={"colour": "teal"})
+    subject = Subject.objects.exclude(attributes__colour="teal").first()
+    assert subject is not None
+    Subject.objects.filter(pk=subject.pk).update(attributes={"colour": "teal"})
     started = time.perf_counter()
     with transaction.atomic():
-        assert staleness.look_at(subjects=staleness.LISTED, values={"subjects": [one.pk]}, by=None) == 1
+        assert staleness.look_at(subjects=staleness.LISTED, values={"subjects": [subject.pk]}, by=None) == 1
     alone = time.perf_counter() - started
     if os.environ.get("EXPLAIN"):
         _explain(import_id)
@@ -144,7 +144,7 @@ def trial() -> dict[str, float]:
 
 
 def _explain(import_id: int) -> None:
-    """Print how the database finds what an import moved."""
+    """Print how the database finds the assets that an import changed."""
     import uuid
     from string import Template
 

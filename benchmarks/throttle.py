@@ -1,11 +1,11 @@
-"""1,000 jobs over three throttled services through the real remote lane: how near to the time that their limits allow,
-and how many orders were refused for coming too fast (429).
+"""Send 1,000 jobs to three throttled services through the real remote lane, and measure how close the time is to the
+least that their limits allow, and how many submissions were refused for coming too fast (429).
 
-One service allows a number of orders per second, one per minute, one at the same time. They are servers of our own on
-real sockets in a process of their own, and speak OpenAI's images API; pictures are tiny, so that the limits are what
-holds things up. Trial 1: the endpoints know the limits. Trial 2: they know none and have to find them. Workers are
-real processes on an embedded PostgreSQL with fsync on. The time runs from the moment at which all jobs may be claimed
-to the last picture's commit; allowed is the least time in which the services could have answered everything.
+One service limits submissions per second, one per minute, one the number at the same time. They are our own servers on
+real sockets in a process of their own, and speak OpenAI's images API; images are tiny, so that only the limits take
+time. Trial 1: the endpoints know the limits. Trial 2: they have to learn them. Workers are real processes on an
+embedded PostgreSQL with fsync on. The time runs from the moment at which all jobs may be claimed to the commit of the
+last image; allowed is the least time in which the services could have answered everything.
 
     make bench NAME=throttle        JOBS=… WORKERS=… TRIAL=known or found change the trial
 """
@@ -33,12 +33,12 @@ WORKERS = int(os.environ.get("WORKERS", "2"))
 TRIALS = (os.environ["TRIAL"],) if "TRIAL" in os.environ else ("known", "found")
 SIZE = 64
 LEAD_SECONDS = 4.0
-"""Between the last row written and the moment from which jobs may be claimed."""
+"""Time between the last row written and the moment from which jobs may be claimed."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One service: its share of the jobs, how long it works on one, and its limits, of which one binds."""
+    """One service: its share of the jobs, the time for one job, and its limits, of which one takes effect."""
 
     name: str
     share: float
@@ -53,7 +53,7 @@ class Plan:
 
     @property
     def allowed_seconds(self) -> float:
-        """The least time in which it can answer all of its jobs."""
+        """The least time in which the service can answer all of its jobs."""
         full_windows = self.jobs - 1
         if self.per_second:
             return full_windows // self.per_second + self.work_seconds
@@ -79,7 +79,7 @@ PLANS = (
 
 
 def _serve(channel: Any) -> None:
-    """The three services, until the channel says so; then what they counted."""
+    """Run the three services until a message comes on the channel; then send what they counted."""
     from tests.support.openai_server import GENERATIONS, OpenAIServer
     from tests.support.remote_server import Window, serving
 
@@ -100,7 +100,7 @@ def _serve(channel: Any) -> None:
                     "orders": service.counts[GENERATIONS],
                     "refused": service.refused[GENERATIONS],
                     "made": len(service.made),
-                    "jobs": len({one.prompt for one in service.made}),
+                    "jobs": len({image.prompt for image in service.made}),
                 }
                 for service in services
             ]
@@ -109,12 +109,12 @@ def _serve(channel: Any) -> None:
 
 @contextlib.contextmanager
 def services() -> Iterator[tuple[list[str], Any]]:
-    """(addresses, a function that ends them and tells what each counted)."""
+    """Yield (addresses, a function that ends the services and returns what each counted)."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(there,), daemon=True)
     process.start()
-    there.close()  # so that its death is heard here
+    there.close()  # so that this process notices if the other one dies
 
     def ended() -> list[dict[str, int]]:
         here.send("end")
@@ -129,7 +129,7 @@ def services() -> Iterator[tuple[list[str], Any]]:
 
 
 def trial(name: str, campaign: Any) -> dict[str, Any]:
-    """One trial: figures of the whole and of each service."""
+    """Run one trial and return the figures of the whole and of each service."""
     from django.db.models import Max
     from django.utils import timezone
 
@@ -152,12 +152,17 @@ def trial(name: str, campaign: Any) -> dict[str, Any]:
             made.save()
             endpoints.append(made)
         Job.objects.filter(status="queued").delete()
-        Endpoint.objects.filter(lane=Lane.CLOUD).exclude(pk__in=[one.pk for one in endpoints]).update(is_enabled=False)
-        Endpoint.objects.filter(pk__in=[one.pk for one in endpoints]).update(is_enabled=False)
-        runs = [queued.run(campaign, one, plan.jobs, size=SIZE) for plan, one in zip(PLANS, endpoints, strict=True)]
+        Endpoint.objects.filter(lane=Lane.CLOUD).exclude(pk__in=[endpoint.pk for endpoint in endpoints]).update(
+            is_enabled=False
+        )
+        Endpoint.objects.filter(pk__in=[endpoint.pk for endpoint in endpoints]).update(is_enabled=False)
+        runs = [
+            queued.run(campaign, endpoint, plan.jobs, size=SIZE)
+            for plan, endpoint in zip(PLANS, endpoints, strict=True)
+        ]
         start = timezone.now() + timedelta(seconds=LEAD_SECONDS)
         Job.objects.filter(run__in=runs).update(not_before=start)
-        Endpoint.objects.filter(pk__in=[one.pk for one in endpoints]).update(is_enabled=True)
+        Endpoint.objects.filter(pk__in=[endpoint.pk for endpoint in endpoints]).update(is_enabled=True)
         longest = max(plan.allowed_seconds for plan in PLANS)
         _wait(lambda: not _open(runs), alive, seconds=LEAD_SECONDS + 5 * longest + 60)
         counted = ended()
@@ -221,9 +226,9 @@ def measure() -> dict[str, dict[str, Any]]:
 
 
 def processor_seconds() -> tuple[float, float]:
-    """(all, taken by other machines on the same processors), Linux's count since its start."""
+    """Return (all processor seconds, those used by other virtual machines), counted by Linux since its start."""
     with open("/proc/stat") as stat:
-        spent = [int(one) / os.sysconf("SC_CLK_TCK") for one in stat.readline().split()[1:9]]
+        spent = [int(ticks) / os.sysconf("SC_CLK_TCK") for ticks in stat.readline().split()[1:9]]
     return sum(spent), spent[7]
 
 
@@ -245,23 +250,29 @@ def main() -> None:
             figures = measure()
             spent, stolen = (later - earlier for later, earlier in zip(processor_seconds(), before, strict=True))
     print(f"Other machines had {stolen / spent:.1%} of the processors' time: above a few per cent try again later.")
-    told: dict[str, Any] = {"jobs": JOBS, "workers": WORKERS, "stolen_share": round(stolen / spent, 4)}
-    for name, found in figures.items():
-        over, share = found["wall"] / found["allowed"] - 1, found["refused"] / found["orders"]
-        print(f"limits {name}: {found['wall']:.1f} s of {found['allowed']:.1f} s allowed ({over:+.1%}),", end=" ")
-        print(f"{found['refused']} of {found['orders']} orders refused ({share:.1%})")
-        for row in found["services"]:
+    report: dict[str, Any] = {"jobs": JOBS, "workers": WORKERS, "stolen_share": round(stolen / spent, 4)}
+    for name, trial_figures in figures.items():
+        over, share = (
+            trial_figures["wall"] / trial_figures["allowed"] - 1,
+            trial_figures["refused"] / trial_figures["orders"],
+        )
+        print(
+            f"limits {name}: {trial_figures['wall']:.1f} s of {trial_figures['allowed']:.1f} s allowed ({over:+.1%}),",
+            end=" ",
+        )
+        print(f"{trial_figures['refused']} of {trial_figures['orders']} orders refused ({share:.1%})")
+        for row in trial_figures["services"]:
             print(
                 f"    {row['service']:12}{row['jobs']:5} jobs{row['seconds']:8.1f} s of {row['allowed']:5.1f} s"
                 f"{row['refused']:6} refused"
             )
-        told |= {
-            f"{name}_seconds": round(found["wall"], 2),
+        report |= {
+            f"{name}_seconds": round(trial_figures["wall"], 2),
             f"{name}_over_allowed": round(over, 4),
-            f"{name}_refused": found["refused"],
+            f"{name}_refused": trial_figures["refused"],
             f"{name}_refused_share": round(share, 4),
         }
-    print(json.dumps(told))
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from core.pages import number
 
 @admin.register(GuideVersion)
 class GuideVersionAdmin(ByService):
-    """A change is a new version. What a draft leaves as it is comes from the newest; publish it from the list."""
+    """A change makes a new version. A draft starts with the values of the newest version; publish it from the list."""
 
     list_display = ["brand", "number", "status", "created_at", "next_version"]
     list_filter = ["status", "brand"]
@@ -32,10 +32,10 @@ class GuideVersionAdmin(ByService):
     def create(self, request: HttpRequest, form: Any) -> int:
         brand = form.cleaned_data["brand"]
         prefilled = request.GET.get("brand") == str(brand.pk)
-        given = {
+        fields = {
             name: form.cleaned_data[name] for name in guide_fields.FIELDS if prefilled or name in form.changed_data
         }
-        return guides.draft(brand=brand, by=operator(request), **given).pk
+        return guides.draft(brand=brand, by=operator(request), **fields).pk
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         chosen = number(request.GET.get("brand", "")) or 0
@@ -58,7 +58,7 @@ class GuideVersionAdmin(ByService):
 
 @admin.register(StylePreset)
 class StylePresetAdmin(ByService):
-    """Written and read here; changed and retired on the page of styles."""
+    """Style presets are created and shown here; they are changed and retired on the page of styles."""
 
     list_display = ["name", "slug", "brand"]
     list_filter = ["brand"]

@@ -1,4 +1,4 @@
-"""Reads waiting imports beside the housekeeping of its process, which must go on: sealing cannot wait for a feed."""
+"""Reads waiting imports in a thread, because other work of the process (sealing events) must not wait for a feed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _reader: threading.Thread | None = None
 
 
 def start_reading() -> int:
-    """Have a thread read what waits, unless one is at it; returns how many imports wait.
+    """Start a thread that reads waiting imports, unless one is running; return how many imports wait.
 
-    The thread dies with the process: whatever it had not finished waits on and is taken up by the next.
+    The thread ends with the process. The next process takes up the unfinished imports.
     """
     global _reader
     waiting = imports.waiting_ids()
@@ -28,15 +28,15 @@ def start_reading() -> int:
 
 
 def read_waiting() -> int:
-    """Read every waiting import that nobody else is reading; returns how many. Closes the thread's connection."""
-    done = 0
+    """Read every waiting import that no other process is reading; return how many. Closes the thread's connection."""
+    count = 0
     try:
         for import_id in imports.waiting_ids():
             try:
-                done += imports.take(import_id)
+                count += imports.take(import_id)
             except Exception:
-                # The next pass takes it up again; after a few attempts it is refused.
+                # The next pass retries it; after a few attempts it is refused.
                 log.exception("import.failed", feed_import=import_id)
     finally:
         connection.close()
-    return done
+    return count

@@ -1,7 +1,6 @@
 """Presets of well-known channels, which become output specs with one click. Plain data.
 
-Numbers are the channels' own where `rule` says so, else what we advise; a preset is a beginning, every field of the
-spec can be changed afterwards.
+`rule` says which numbers the channel demands; the others are our advice. Every field of a spec can be changed later.
 """
 
 from __future__ import annotations
@@ -12,14 +11,14 @@ from typing import Final, Protocol
 
 MB: Final = 1_000_000
 GOOGLE_LEAST: Final = 500
-"""Pixels a side that Google Merchant asks of every product's picture from 31 January 2027 on."""
+"""Pixels per side that Google Merchant requires of every product image from 31 January 2027 on."""
 GOOGLE_ADVISED: Final = 1500
 _GOOGLE: Final = ("google", "merchant", "shopping")
 
 
 @dataclass(frozen=True)
 class Preset:
-    """One output of one channel. rule: where its numbers come from, in a sentence."""
+    """One output of one channel. rule: a sentence that says where its numbers come from."""
 
     slug: str
     channel: str
@@ -38,7 +37,7 @@ class Preset:
 
     @property
     def most(self) -> str:
-        """The byte limit as the channels write it: "8 MB", "300 KB"."""
+        """Return the byte limit as channels write it: "8 MB", "300 KB"."""
         return f"{self.max_bytes / MB:g} MB" if self.max_bytes >= MB else f"{self.max_bytes / 1000:g} KB"
 
 
@@ -86,19 +85,21 @@ class Sized(Protocol):
 
 
 def preset(slug: str) -> Preset | None:
-    return next((one for one in PRESETS if one.slug == slug), None)
+    return next((candidate for candidate in PRESETS if candidate.slug == slug), None)
 
 
 def remarks(specs: Iterable[Sized], *, channel: str = "") -> dict[str, str]:
-    """Spec slug -> what its channel will say about its size, for those that go to Google by their own name or by the
-    campaign's channel; nothing for sizes that are fine."""
+    """Return spec slug -> remark about its size, for specs with an unsuitable size for Google.
+
+    A spec is for Google if its slug or the campaign's channel says so.
+    """
     is_google = any(word in channel.lower() for word in _GOOGLE)
-    found = {}
+    by_slug = {}
     for spec in specs:
         if not is_google and not any(word in spec.slug for word in _GOOGLE):
             continue
         if min(spec.width, spec.height) < GOOGLE_LEAST:
-            found[spec.slug] = "Google Merchant refuses less than 500 × 500 px from 31 January 2027 on."
+            by_slug[spec.slug] = "Google Merchant refuses less than 500 × 500 px from 31 January 2027 on."
         elif min(spec.width, spec.height) < GOOGLE_ADVISED:
-            found[spec.slug] = "Google Merchant advises 1500 × 1500 px or more."
-    return found
+            by_slug[spec.slug] = "Google Merchant advises 1500 × 1500 px or more."
+    return by_slug

@@ -18,16 +18,16 @@ class PhotoRole(TextChoices):
 
 
 class PhotoStatus(TextChoices):
-    PENDING = "pending"  # a URL or file name is known, the bytes are not here yet
+    PENDING = "pending"  # a URL or file name is given, the file is still missing
     READY = "ready"
     REFUSED = "refused"
-    REMOVED = "removed"  # by a person; the file stays for runs that were planned with it, and can come back
+    REMOVED = "removed"  # by a person; the file stays for planned runs, and the photo can be restored
 
 
 class CutoutMethod(TextChoices):
     ALPHA = "alpha"
     PLAIN = "plain"
-    SCENE = "scene"  # before a background that is not plain; a person is always asked
+    SCENE = "scene"  # the background is not plain; a person always has to accept it
     MANUAL = "manual"
 
 
@@ -37,7 +37,7 @@ class GuideStatus(TextChoices):
 
 
 class Light(TextChoices):
-    """The direction of the light in a brand's images, in the words that engines obey."""
+    """The direction of the light in a brand's images, in the words that engines understand."""
 
     LEFT = "left"
     RIGHT = "right"
@@ -60,7 +60,7 @@ class PromptStatus(TextChoices):
 
 
 class ImportStatus(TextChoices):
-    WAITING = "waiting"  # kept, to be read by a worker
+    WAITING = "waiting"  # stored, to be read by a worker
     CHECKED = "checked"  # dry run
     APPLIED = "applied"
     REFUSED = "refused"
@@ -68,13 +68,13 @@ class ImportStatus(TextChoices):
 
 
 class SourceKind(TextChoices):
-    UPLOAD = "upload"  # people drop its files; it remembers the mapping
+    UPLOAD = "upload"  # people upload its files; it stores the mapping
     URL = "url"  # fetched on a schedule
     PUSH = "push"  # sent by API
 
 
 class PictureUse(TextChoices):
-    """The purpose of an image beside the brief or in the brand guide."""
+    """The purpose of an image in a brief or in the brand guide."""
 
     LOGO = "logo"
     DO = "do"

@@ -7,8 +7,10 @@ from core.events import DomainEvent, declare
 
 @declare
 class GuideDrafted(DomainEvent):
-    """A guide's draft was begun or changed. object_id is the brand's; payload: {"guide", "number", "fields": what
-    changed}."""
+    """A guide's draft was begun or changed. object_id is the brand's; payload: {"guide", "number", "fields"}.
+
+    fields: the changed fields.
+    """
 
     type = "campaigns.guide.drafted"
     object_type = "brand"
@@ -16,9 +18,9 @@ class GuideDrafted(DomainEvent):
 
 @declare
 class GuidePublished(DomainEvent):
-    """A guide version counts from now on. object_id is the brand's; payload: {"guide", "number", "look_again"}.
+    """A guide version was published. object_id is the brand's; payload: {"guide", "number", "look_again"}.
 
-    look_again: true if the approved images are to be reviewed again.
+    look_again: true if the approved images must be reviewed again.
     """
 
     type = "campaigns.guide.published"
@@ -27,7 +29,7 @@ class GuidePublished(DomainEvent):
 
 @declare
 class GuideDiscarded(DomainEvent):
-    """A draft was thrown away. object_id is the brand's; payload: {"guide", "number"}."""
+    """A draft was discarded. object_id is the brand's; payload: {"guide", "number"}."""
 
     type = "campaigns.guide.discarded"
     object_type = "brand"
@@ -35,7 +37,7 @@ class GuideDiscarded(DomainEvent):
 
 @declare
 class CampaignCreated(DomainEvent):
-    """A brief was written. payload: {"slug", "name"}."""
+    """A brief was created. payload: {"slug", "name"}."""
 
     type = "campaigns.campaign.created"
     object_type = "campaign"
@@ -51,8 +53,10 @@ class CampaignChanged(DomainEvent):
 
 @declare
 class BriefPicturesChanged(DomainEvent):
-    """Pictures beside a brief. object_id is the campaign's; payload: {"pictures": {"added" | "changed" | "removed":
-    [ids]}}."""
+    """The images of a brief were changed. object_id is the campaign's.
+
+    payload: {"pictures": {"added" | "changed" | "removed": [ids]}}.
+    """
 
     type = "campaigns.campaign.pictures_changed"
     object_type = "campaign"
@@ -68,7 +72,7 @@ class OutputSpecsSet(DomainEvent):
 
 @declare
 class SubjectsAdded(DomainEvent):
-    """Subjects joined a campaign. payload: {"count", "subjects": the first 100 ids}."""
+    """Subjects were added to a campaign. payload: {"count", "subjects": the first 100 ids}."""
 
     type = "campaigns.campaign.subjects_added"
     object_type = "campaign"
@@ -76,7 +80,7 @@ class SubjectsAdded(DomainEvent):
 
 @declare
 class SubjectsRemoved(DomainEvent):
-    """Subjects left a campaign. payload: {"count", "subjects": the first 100 ids}."""
+    """Subjects were removed from a campaign. payload: {"count", "subjects": the first 100 ids}."""
 
     type = "campaigns.campaign.subjects_removed"
     object_type = "campaign"
@@ -84,7 +88,7 @@ class SubjectsRemoved(DomainEvent):
 
 @declare
 class StyleCreated(DomainEvent):
-    """A style preset was written. payload: {"slug"}."""
+    """A style preset was created. payload: {"slug"}."""
 
     type = "campaigns.style.created"
     object_type = "style"
@@ -92,7 +96,7 @@ class StyleCreated(DomainEvent):
 
 @declare
 class StyleChanged(DomainEvent):
-    """A style preset got other words; versions keep theirs. payload: {"slug", "changes": {field: [old, new]}}."""
+    """A style preset was changed; versions keep their words. payload: {"slug", "changes": {field: [old, new]}}."""
 
     type = "campaigns.style.changed"
     object_type = "style"
@@ -100,7 +104,7 @@ class StyleChanged(DomainEvent):
 
 @declare
 class StyleRetired(DomainEvent):
-    """A style preset is offered no more, or again. payload: {"slug", "is_active"}."""
+    """A style preset was retired or restored. payload: {"slug", "is_active"}."""
 
     type = "campaigns.style.retired"
     object_type = "style"
@@ -108,7 +112,7 @@ class StyleRetired(DomainEvent):
 
 @declare
 class StudioOpened(DomainEvent):
-    """Somebody of the brand tries free words for the first time. payload: {"subject", "template"}."""
+    """A person used the brand's studio for the first time. payload: {"subject", "template"}."""
 
     type = "campaigns.studio.opened"
     object_type = "studio"
@@ -116,7 +120,7 @@ class StudioOpened(DomainEvent):
 
 @declare
 class PromptTemplateCreated(DomainEvent):
-    """A prompt template begins. payload: {"slug", "name"}."""
+    """A prompt template was created. payload: {"slug", "name"}."""
 
     type = "campaigns.prompt.created"
     object_type = "prompt"
@@ -132,8 +136,7 @@ class PromptVersionAdded(DomainEvent):
 
 @declare
 class PromptVersionChanged(DomainEvent):
-    """A version that was never used was changed. object_id is the template's; payload: {"version", "number",
-    "fields"}."""
+    """An unused version was changed. object_id is the template's; payload: {"version", "number", "fields"}."""
 
     type = "campaigns.prompt.version_changed"
     object_type = "prompt"
@@ -149,7 +152,7 @@ class PromptVersionApproved(DomainEvent):
 
 @declare
 class PromptApprovalAsked(DomainEvent):
-    """Somebody asks the leads to approve a version. object_id is the template's; payload: {"version", "number"}."""
+    """A person asked the leads to approve a version. object_id is the template's; payload: {"version", "number"}."""
 
     type = "campaigns.prompt.approval_asked"
     object_type = "prompt"
@@ -157,8 +160,10 @@ class PromptApprovalAsked(DomainEvent):
 
 @declare
 class PromptVersionSentBack(DomainEvent):
-    """A lead wants something else first. object_id is the template's; payload: {"version", "number", "answer",
-    "asked_by"}."""
+    """A lead sent a version back for changes. object_id is the template's.
+
+    payload: {"version", "number", "answer", "asked_by"}.
+    """
 
     type = "campaigns.prompt.version_sent_back"
     object_type = "prompt"
@@ -166,8 +171,10 @@ class PromptVersionSentBack(DomainEvent):
 
 @declare
 class PromptVersionUsed(DomainEvent):
-    """The first run was planned with a version: frozen from now on. object_id is the template's; payload:
-    {"version"}."""
+    """The first run was planned with a version, which is frozen from now on. object_id is the template's.
+
+    payload: {"version"}.
+    """
 
     type = "campaigns.prompt.version_used"
     object_type = "prompt"
@@ -175,8 +182,11 @@ class PromptVersionUsed(DomainEvent):
 
 @declare
 class FeedImported(DomainEvent):
-    """A feed was applied in full. payload: {"import", "file_name", "file_sha256", "rows", "created", "updated",
-    "unchanged", "variants_changed", "photos_changed"}; counts are subjects, but for the last two."""
+    """A feed was applied in full.
+
+    payload: {"import", "file_name", "file_sha256", "rows", "created", "updated", "unchanged", "variants_changed",
+    "photos_changed"}. Except for rows and the last two, the counts are subjects.
+    """
 
     type = "campaigns.feed.imported"
     object_type = "feed_import"
@@ -184,8 +194,10 @@ class FeedImported(DomainEvent):
 
 @declare
 class FeedUndone(DomainEvent):
-    """An import was taken back. payload: {"import", "file_name", "removed", "restored", "kept", "retired"};
-    subjects. Retired are those removed ones that something still shows; kept those that were changed again since."""
+    """An import was undone. payload: {"import", "file_name", "removed", "restored", "kept", "retired"}.
+
+    The counts are subjects. retired: not removed, because they are still in use. kept: changed again since the import.
+    """
 
     type = "campaigns.feed.undone"
     object_type = "feed_import"
@@ -193,8 +205,10 @@ class FeedUndone(DomainEvent):
 
 @declare
 class MappingRemembered(DomainEvent):
-    """The assignment of columns to fields was saved for the next file of the kind. object_id is the source's; payload:
-    {"name", "mapping": {heading: field}}."""
+    """The mapping of columns to fields was saved for later files of this kind. object_id is the source's.
+
+    payload: {"name", "mapping": {heading: field}}.
+    """
 
     type = "campaigns.mapping.remembered"
     object_type = "feed_source"
@@ -202,8 +216,11 @@ class MappingRemembered(DomainEvent):
 
 @declare
 class FeedSourceSaved(DomainEvent):
-    """A feed source was set up, changed, stopped, resumed or asked for anew. payload: {"slug", "name", "kind", "host",
-    "subject_kind", "every_minutes", "is_enabled"}; not its address, which may carry a key."""
+    """A feed source was set up, changed, stopped, resumed or fetched on request.
+
+    payload: {"slug", "name", "kind", "host", "subject_kind", "every_minutes", "is_enabled"}, without its address, which
+    may contain a key.
+    """
 
     type = "campaigns.feed_source.saved"
     object_type = "feed_source"
@@ -211,8 +228,7 @@ class FeedSourceSaved(DomainEvent):
 
 @declare
 class FeedSourceFailing(DomainEvent):
-    """A feed source could not be read, and trying again has not helped. payload: {"name", "slug", "failures",
-    "message"}."""
+    """A feed source could not be read, even after retries. payload: {"name", "slug", "failures", "message"}."""
 
     type = "campaigns.feed_source.failing"
     object_type = "feed_source"
@@ -220,8 +236,11 @@ class FeedSourceFailing(DomainEvent):
 
 @declare
 class PhotosAttached(DomainEvent):
-    """Photos got their files. object_id is the brand's; payload: {"ready", "refused": [{"file", "message"}],
-    "photos": [{"photo", "subject", "sha256"}], "replaced": sha256 of photos and cut-outs that no longer count}."""
+    """Photos got their files. object_id is the brand's.
+
+    payload: {"ready", "refused": [{"file", "message"}], "photos": [{"photo", "subject", "sha256"}], "replaced": sha256
+    of photos and cut-outs that are no longer used}.
+    """
 
     type = "campaigns.photos.attached"
     object_type = "brand"
@@ -229,8 +248,10 @@ class PhotosAttached(DomainEvent):
 
 @declare
 class PhotosRetried(DomainEvent):
-    """Photos by address are to be fetched anew. object_id is the brand's; payload: {"count", "photos": the first 100
-    ids}."""
+    """Photos are to be fetched from their addresses again. object_id is the brand's.
+
+    payload: {"count", "photos": the first 100 ids}.
+    """
 
     type = "campaigns.photos.retried"
     object_type = "brand"
@@ -238,8 +259,10 @@ class PhotosRetried(DomainEvent):
 
 @declare
 class CutoutAccepted(DomainEvent):
-    """A person chose the cut-out that a photo is used with. object_id is the photo's; payload: {"cutout", "before": the
-    one until now or null, "replaced": its sha256 in a list, empty if it stays}."""
+    """A person chose the cut-out of a photo. object_id is the photo's; payload: {"cutout", "before", "replaced"}.
+
+    before: the previous cut-out or null. replaced: its sha256 in a list, empty if it stays.
+    """
 
     type = "campaigns.cutout.accepted"
     object_type = "photo"
@@ -247,8 +270,10 @@ class CutoutAccepted(DomainEvent):
 
 @declare
 class CutoutRefused(DomainEvent):
-    """A person took a photo's cut-out out of use; it has none now. object_id is the photo's; payload as of
-    CutoutAccepted, "cutout" null."""
+    """A person refused a photo's cut-out, so that the photo has none. object_id is the photo's.
+
+    payload: as that of CutoutAccepted, with "cutout" null.
+    """
 
     type = "campaigns.cutout.refused"
     object_type = "photo"
@@ -256,7 +281,7 @@ class CutoutRefused(DomainEvent):
 
 @declare
 class PhotoChanged(DomainEvent):
-    """A person said what a photo shows. payload: {"subject", "changes": {field: [old, new]}}."""
+    """A person changed the details of a photo. payload: {"subject", "changes": {field: [old, new]}}."""
 
     type = "campaigns.photo.changed"
     object_type = "photo"
@@ -264,7 +289,7 @@ class PhotoChanged(DomainEvent):
 
 @declare
 class PhotosArranged(DomainEvent):
-    """A subject's photos were put in another order. payload: {"photos", "before"}, ids in order."""
+    """The order of a subject's photos was changed. payload: {"photos", "before"}, ids in order."""
 
     type = "campaigns.photos.arranged"
     object_type = "subject"
@@ -272,7 +297,7 @@ class PhotosArranged(DomainEvent):
 
 @declare
 class PhotoRemoved(DomainEvent):
-    """A photo was taken out of use; its file stays. payload: {"subject", "sha256"}."""
+    """A photo was removed; its file stays. payload: {"subject", "sha256"}."""
 
     type = "campaigns.photo.removed"
     object_type = "photo"
@@ -280,7 +305,7 @@ class PhotoRemoved(DomainEvent):
 
 @declare
 class PhotoRestored(DomainEvent):
-    """A removed photo is back. payload: {"subject", "sha256"}."""
+    """A removed photo was restored. payload: {"subject", "sha256"}."""
 
     type = "campaigns.photo.restored"
     object_type = "photo"
@@ -288,7 +313,7 @@ class PhotoRestored(DomainEvent):
 
 @declare
 class SubjectsCreated(DomainEvent):
-    """A person wrote subjects by hand. object_id is the brand's; payload: {"kind", "count", "keys": the first 100}."""
+    """Subjects were created by hand. object_id is the brand's; payload: {"kind", "count", "keys": the first 100}."""
 
     type = "campaigns.subjects.created"
     object_type = "brand"
@@ -304,7 +329,7 @@ class SubjectChanged(DomainEvent):
 
 @declare
 class SubjectRetired(DomainEvent):
-    """A subject takes no part in new runs. payload: {"key"}."""
+    """A subject was retired: new runs do not include it. payload: {"key"}."""
 
     type = "campaigns.subject.retired"
     object_type = "subject"
@@ -312,7 +337,7 @@ class SubjectRetired(DomainEvent):
 
 @declare
 class SubjectReturned(DomainEvent):
-    """A retired subject takes part again. payload: {"key"}."""
+    """A retired subject was restored. payload: {"key"}."""
 
     type = "campaigns.subject.returned"
     object_type = "subject"

@@ -1,4 +1,4 @@
-"""Forms of the campaigns pages: they read what was typed; whether it is allowed is the services' business."""
+"""Forms of the campaigns pages. They parse the input; the services decide whether it is allowed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.models import Brand, User
 
 
 def add_problems(form: forms.BaseForm, refusal: Invalid) -> None:
-    """Put a service's refusal where the person typed: beside the field it names, else on top."""
+    """Add a service's refusal to the form: to the field that it names, else to the whole form."""
     for problem in refusal.problems:
         name = problem.pointer.strip("/").split("/")[0]
         form.add_error(name if name in form.fields else None, problem.message)
@@ -24,7 +24,7 @@ def add_problems(form: forms.BaseForm, refusal: Invalid) -> None:
 
 
 class HiddenQueries:
-    """Mixin for text widgets that show addresses without login and query, even in a form that was refused."""
+    """Mixin for text widgets that show addresses without login and query, also after a refused input."""
 
     def format_value(self, value: Any) -> str | None:
         text = super().format_value(value)  # type: ignore[misc]
@@ -44,14 +44,14 @@ class SettingsArea(HiddenQueries, forms.Textarea):
 
 
 class PersonField(forms.ModelChoiceField):
-    """People by the name that their colleagues know."""
+    """A choice of people, shown by display name."""
 
     def label_from_instance(self, obj: Any) -> str:
         return str(obj.display_name)
 
 
 class BriefForm(forms.ModelForm[Campaign]):
-    """The brief. The slug is made of the name when the campaign is created and stays."""
+    """The brief. The slug is made from the name when the campaign is created, and does not change later."""
 
     class Meta:
         model = Campaign
@@ -95,7 +95,7 @@ class BriefForm(forms.ModelForm[Campaign]):
 
 
 class SpecForm(forms.Form):
-    """One output spec: what a channel wants."""
+    """One output spec: the requirements of a channel."""
 
     slug = forms.SlugField(label="Name", help_text="Such as shop or marketplace")
     width = forms.IntegerField(label="Width, px", min_value=16, max_value=8192, initial=1600)
@@ -119,7 +119,7 @@ class SpecForm(forms.Form):
 
 
 class StyleForm(forms.Form):
-    """One style preset: words that are added to a prompt as they stand."""
+    """One style preset: words that are added to a prompt unchanged."""
 
     name = forms.CharField(label="Name", max_length=80)
     text = forms.CharField(

@@ -1,6 +1,6 @@
-"""The limits that checks judge by: which there are, what each means, and how far a brand's guide may move it.
+"""The thresholds of checks: their meaning, and the range in which a brand's guide may change them. Plain data.
 
-A check declares its own where it is defined; the guide's page lists them all, and its thresholds name them. Plain data.
+A check declares its own thresholds where it is defined; the guide's page lists them all.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Limit:
-    """One number that decides a check's outcome.
+    """One number that decides the outcome of a check.
 
-    meaning: a sentence for the people who set it, with what a smaller or larger number does. unit: a word after the
+    meaning: a sentence for the people who set it; it says what a smaller or larger number does. unit: a word after the
     number ("times", "levels of 255").
     """
 
@@ -32,19 +32,19 @@ _declared: dict[str, tuple[Limit, ...]] = {}
 
 
 def declare(check: str, limits: Iterable[Limit]) -> None:
-    """Make the limits of a check known; declared again, the newer ones count."""
-    given = tuple(limits)
-    if given:
-        _declared[check] = given
+    """Register the limits of a check; a second declaration replaces the first."""
+    declared = tuple(limits)
+    if declared:
+        _declared[check] = declared
 
 
 def known() -> dict[str, tuple[Limit, ...]]:
-    """Check name -> its limits, in the order in which they were declared."""
+    """Return check name -> its limits, in the order of declaration."""
     return dict(_declared)
 
 
 def value(thresholds: Mapping[str, Any], check: str, name: str) -> float:
-    """The limit as `thresholds` ({check: {limit: number}}) sets it, else its default. KeyError where there is none."""
+    """Return the limit from `thresholds` ({check: {limit: number}}) or its default. KeyError if there is none."""
     for limit in _declared[check]:
         if limit.name == name:
             return float(thresholds.get(check, {}).get(name, limit.default))

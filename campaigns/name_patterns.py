@@ -11,7 +11,7 @@ PLACEHOLDERS = ("brand", "campaign", "sku", "asset_type", "date", "variation", "
 
 
 def lint(pattern: str) -> list[str]:
-    """Return sentences about what is wrong with a name pattern; an empty list if nothing is."""
+    """Return sentences about the mistakes of a name pattern; an empty list if it is valid."""
     try:
         fields = [field for _, field, _, _ in Formatter().parse(pattern) if field is not None]
     except ValueError:
@@ -29,5 +29,5 @@ def lint(pattern: str) -> list[str]:
     return problems
 
 
-def _listed(words: tuple[str, ...]) -> str:
-    return ", ".join(f"{{{word}}}" for word in words)
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(f"{{{name}}}" for name in names)

@@ -1,4 +1,4 @@
-"""The periodic tasks of this app: reading waiting imports, fetching feeds and photos, forgetting old files."""
+"""The periodic tasks of this app: reading waiting imports, fetching feeds and photos, deleting old files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reactions of this app to events, in the same transaction: style presets of a new brand, notices to people."""
+"""Event subscribers that run in the same transaction: style presets for a new brand, and notices to people."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def add_style_presets(event: BrandCreated) -> None:
 
 @subscribe(PromptApprovalAsked)
 def tell_the_leads(event: PromptApprovalAsked) -> None:
-    """A version waits for a yes; the leads give it, and not to themselves."""
+    """Tell the leads that a version needs approval, except the person who asked."""
     template = PromptTemplate.objects.select_related("brand").get(pk=event.object_id)
     number = event.payload["number"]
     asking = current_actor()
-    who = asking.display_name if asking else "The line"
+    asker_name = asking.display_name if asking else "The line"
     notices.tell(
         brand=template.brand,
         users=[lead for lead in notices.people(template.brand, Role.LEAD) if lead != asking],
         kind="prompt_approval_asked",
-        sentence=f"{who} asks you to approve {template.name} v{number}.",
+        sentence=f"{asker_name} asks you to approve {template.name} v{number}.",
         href=reverse("prompt_compare", args=[template.brand.slug, template.slug]) + f"?b={number}",
     )
 
@@ -40,33 +40,33 @@ def tell_the_leads(event: PromptApprovalAsked) -> None:
 @subscribe(PromptVersionApproved)
 @subscribe(PromptVersionSentBack)
 def tell_who_asked(event: PromptVersionApproved | PromptVersionSentBack) -> None:
-    """The answer goes to whoever asked for the approval."""
+    """Tell the answer to the person who asked for the approval."""
     asking = User.objects.filter(pk=event.payload.get("asked_by") or 0).first()
     if asking is None or asking == current_actor():
         return
     template = PromptTemplate.objects.select_related("brand").get(pk=event.object_id)
     number, answer = event.payload["number"], event.payload.get("answer", "")
     lead = current_actor()
-    who = lead.display_name if lead else "A lead"
-    said = f"sent {template.name} v{number} back: {answer}" if answer else f"approved {template.name} v{number}."
+    lead_name = lead.display_name if lead else "A lead"
+    answer_text = f"sent {template.name} v{number} back: {answer}" if answer else f"approved {template.name} v{number}."
     notices.tell(
         brand=template.brand,
         users=[asking],
         kind="prompt_answered",
-        sentence=f"{who} {said}",
+        sentence=f"{lead_name} {answer_text}",
         href=reverse("prompt_version", args=[template.brand.slug, template.slug, number]),
     )
 
 
 @subscribe(FeedSourceFailing)
 def tell_who_feeds_us(event: FeedSourceFailing) -> None:
-    """A feed could not be read: whoever set it up, and the leads."""
+    """Tell the person who set up the feed, and the leads, that it could not be read."""
     brand = Brand.objects.get(pk=event.brand_id)
     source = FeedSource.objects.select_related("created_by").get(pk=event.object_id)
-    told = {source.created_by, *notices.people(brand, Role.LEAD)}
+    recipients = {source.created_by, *notices.people(brand, Role.LEAD)}
     notices.tell(
         brand=brand,
-        users=[user for user in told if user != current_actor()],
+        users=[user for user in recipients if user != current_actor()],
         kind="feed_source_failing",
         sentence=f"The feed {source.name} could not be read: {event.payload.get('message', '')}",
         href=reverse("sources", args=[brand.slug]),

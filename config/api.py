@@ -1,4 +1,4 @@
-"""Every address of /api/v1/, in one place."""
+"""All addresses of /api/v1/."""
 
 from django.urls import path
 from rest_framework.routers import SimpleRouter

@@ -1,4 +1,4 @@
-"""One command beside the work of this process: its output goes to a file, and it never outlives its starter."""
+"""Runs a command in the background: its output goes to a file, and it never outlives this process."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ STOP_SECONDS = 5
 
 @dataclass(frozen=True)
 class Beside:
-    """A command that was started, or none at all. log: where its output stands."""
+    """A background command, or none. log: the file with its output."""
 
     log: Path
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def is_over(self) -> bool:
-        """True once it has ended, and where nothing was started."""
+        """Return True if the command has ended, or none was started."""
         return self.process is None or self.process.poll() is not None
 
     @property
@@ -32,7 +32,7 @@ class Beside:
         return self.process is not None and bool(self.process.poll())
 
     def stop(self) -> None:
-        """End it with its children, if it still runs."""
+        """End the command and its children, if it still runs."""
         if self.process is None:
             return
         for number in (signal.SIGTERM, signal.SIGKILL):
@@ -46,13 +46,13 @@ class Beside:
 
 @contextlib.contextmanager
 def running(command: Sequence[str], *, log: Path) -> Iterator[Beside]:
-    """Start `command` in the checkout, unless it is empty; it is stopped at the end of the block if it still runs."""
+    """Start `command` in the checkout, unless it is empty, and stop it at the end of the block."""
     if not command:
         yield Beside(log)
         return
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as out:
-        # A session of its own: Ctrl-C reaches us alone, and we end it with all that it started.
+        # A separate session: Ctrl-C reaches only this process, which ends the command and its children.
         process = subprocess.Popen(
             command,
             cwd=env.ROOT,

@@ -1,4 +1,4 @@
-"""Keep the answers that people and programs get private: what a browser or a proxy may store of them."""
+"""Keeps responses private: sets what a browser or a proxy may store."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from django.http.response import HttpResponseBase
 
 
 class PrivateAnswersMiddleware:
-    """Give every answer without a Cache-Control header one that keeps it out of stores and shared caches.
+    """Add a Cache-Control header to responses without one, so that shared caches do not store them.
 
-    Pages, refusals and lists are not stored at all: after signing out on a shared computer, "Back" shows nothing. An
-    answer with an ETag may be kept by the caller, who must ask each time whether it still holds (docs/api.md). Views
-    of stored files set their own header, because their addresses name one content.
+    Pages, refusals and lists are not stored at all: after signing out on a shared computer, "Back" shows nothing. The
+    caller may keep a response with an ETag, but must revalidate it each time (docs/api.md). Views of stored files set
+    their own header, because their addresses name one content.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:

@@ -1,4 +1,4 @@
-"""The context of every page template: the brand, the others to switch to, and what this person may do in it."""
+"""The context of every page template: the brand, the person's other brands, and their rights in the brand."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from core.selectors import notices
 
 
 def _rights(request: HttpRequest, brand: Brand) -> dict[str, bool]:
-    """Return action -> allowed, for templates that hide what would be refused; services decide."""
+    """Return action -> allowed, for templates that hide forbidden actions; the services decide."""
     user = cast(User, request.user)  # signed in: the brand is known
     return {action.value: can(user, action, brand) for action in Action}
 
 
 def navigation(request: HttpRequest) -> dict[str, Any]:
-    """Context processor; every query waits until a template asks for it."""
+    """Context processor. Each query runs only if a template uses it."""
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return {}

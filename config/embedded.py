@@ -1,7 +1,7 @@
-"""The services that Proofline brings along when DATABASE_URL or REDIS_URL are not set, and who keeps them running.
+"""The embedded PostgreSQL and Redis, which are used if DATABASE_URL or REDIS_URL are not set.
 
-Every process that works with the line enters `services()`. The first one in starts PostgreSQL and Redis, the last one
-out stops them; a second terminal joins what runs. Held as file locks, which the kernel releases however a process ends.
+Every process that needs them enters `services()`. The first process starts the servers, the last one stops them; other
+processes use the running ones. The users are counted by file locks, which the kernel releases however a process ends.
 Reasons: docs/adr/0001-embedded-services.md.
 """
 
@@ -26,15 +26,15 @@ from urllib.parse import quote
 from config import env, servers
 from config.servers import Account, CannotStart, Passwords, Place
 
-#: Longest socket path that every system takes (macOS: 104 bytes), less the longest file name in it.
+#: Longest socket path that every system accepts (macOS: 104 bytes), minus the longest file name in it.
 SOCKET_FOLDER_BYTES = 80
-#: Where root's database goes when its unprivileged account cannot reach the checkout, such as one under /root.
+#: Parent folder of root's database if the unprivileged account cannot reach the checkout, such as one under /root.
 SHARED_HOME = Path("/var/lib/proofline")
 WATCH_SECONDS = 1.0
 
 
 def _folder() -> Path:
-    """var/embedded: locks and the record of where the servers are."""
+    """Return var/embedded, with the locks and the state file of the servers."""
     folder = env.var_dir() / "embedded"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -47,7 +47,7 @@ def _folder() -> Path:
 
 
 def secret(name: str, make: Callable[[], str]) -> str:
-    """A value made once and kept in a file that only its owner can read; two processes racing get the same one."""
+    """Return a secret that is made once and kept in a private file; concurrent processes get the same one."""
     folder = env.var_dir() / "secrets"
     path = folder / name
     if not path.exists():
@@ -76,10 +76,10 @@ def _passwords() -> Passwords:
 
 
 def database_url() -> str:
-    """DATABASE_URL, or the address of the embedded PostgreSQL (which need not be running yet)."""
-    given = env.text("DATABASE_URL")
-    if given:
-        return given
+    """Return DATABASE_URL, or the address of the embedded PostgreSQL (which need not be running yet)."""
+    configured = env.text("DATABASE_URL")
+    if configured:
+        return configured
     place = _recorded()
     sockets = place.sockets if place else _folder() / "not-started"
     password = secret("postgres", lambda: secrets.token_urlsafe(24))
@@ -87,10 +87,10 @@ def database_url() -> str:
 
 
 def redis_url() -> str:
-    """REDIS_URL, or the address of the embedded Redis (which need not be running yet)."""
-    given = env.text("REDIS_URL")
-    if given:
-        return given
+    """Return REDIS_URL, or the address of the embedded Redis (which need not be running yet)."""
+    configured = env.text("REDIS_URL")
+    if configured:
+        return configured
     place = _recorded()
     path = place.redis_socket if place else _folder() / "not-started"
     return f"unix://{quote(str(path))}?db=0&password={quote(secret('redis', lambda: secrets.token_urlsafe(24)))}"
@@ -100,7 +100,7 @@ def redis_url() -> str:
 
 
 def _recorded() -> Place | None:
-    """The place in the state file, or None before the first start."""
+    """Return the place from the state file, or None before the first start."""
     try:
         state = json.loads((env.var_dir() / "embedded" / "state.json").read_text())
         account = Account(*state["account"]) if state["account"] else None
@@ -125,7 +125,7 @@ def _record(place: Place) -> None:
 
 
 def _account() -> Account | None:
-    """Return who runs the servers: ourselves, or as root the owner of an existing database, or an unprivileged user."""
+    """Return the account for the servers: None for ourselves; for root the owner of the database or another user."""
     if os.geteuid() != 0:
         return None
     data = env.var_dir() / "pg"
@@ -145,11 +145,11 @@ def _account() -> Account | None:
 
 
 def _can_use(path: Path, account: Account | None, test: str) -> bool:
-    """Ask as the account itself, so that parents, groups and access lists all count. `test` is -x or -r."""
+    """Test access as the account itself, so that parents, groups and access lists count. `test` is -x or -r."""
     if account is None:
         return True
     try:
-        asked = subprocess.run(
+        completed = subprocess.run(
             ["/bin/sh", "-c", f'test {test} "$1"', "sh", str(path)], cwd="/", **servers.as_account(account)
         )
     except PermissionError as error:
@@ -157,17 +157,17 @@ def _can_use(path: Path, account: Account | None, test: str) -> bool:
             "PostgreSQL refuses to run as root, and this root may not change to an unprivileged user "
             f"({error}). Run as an ordinary user, or set DATABASE_URL and REDIS_URL."
         ) from error
-    return asked.returncode == 0
+    return completed.returncode == 0
 
 
 def _home(account: Account | None) -> Path:
-    """var/ itself, or for a root whose account cannot enter it a folder of its own that outlives a reboot."""
+    """Return var/, or another folder that outlives a reboot if we are root and the account cannot enter var/."""
     var = env.var_dir()
     if _can_use(var, account, "-x"):
         return var
     parent = SHARED_HOME
     if var.is_relative_to(Path(tempfile.gettempdir()).resolve()):
-        parent = Path(tempfile.gettempdir())  # what is temporary stays temporary
+        parent = Path(tempfile.gettempdir())  # a temporary var/ needs no permanent folder
     try:
         parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         home = Path(tempfile.mkdtemp(prefix=f"{var.parent.name}-".replace(" ", "_"), dir=parent))
@@ -182,13 +182,13 @@ def _home(account: Account | None) -> Path:
 
 
 def _programs(home: Path, account: Account | None) -> tuple[Path, Path]:
-    """PostgreSQL's folder and redis-server: the wheels', or copies where the account cannot go there."""
+    """Return PostgreSQL's folder and redis-server: those of the wheels, or copies if the account cannot read them."""
     postgres, redis = servers.postgres_programs(), servers.redis_program()
     if _can_use(postgres / "bin" / "postgres", account, "-x") and _can_use(redis, account, "-x"):
         return postgres, redis
     copy, fresh = home / "programs", home / "programs.new"
     shutil.rmtree(fresh, ignore_errors=True)
-    # The wheels' programs find their libraries by a path relative to their own: the layout is kept.
+    # The programs find their libraries by relative paths, so the layout is kept.
     for package, part in ((postgres.parent, postgres.name), (redis.parent.parent, redis.parent.name)):
         shutil.copytree(package / part, fresh / package.name / part, symlinks=True)
         for libraries in (package.with_name(f"{package.name}.libs"), package / ".dylibs"):
@@ -202,7 +202,7 @@ def _programs(home: Path, account: Account | None) -> tuple[Path, Path]:
 
 
 def _new_sockets(account: Account | None) -> Path:
-    """A new private folder with a short name: sockets cannot have long paths, and checkouts lie deep."""
+    """Return a new private folder with a short name, because socket paths are limited and checkouts can be deep."""
     for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp makes it private
         folder = Path(tempfile.mkdtemp(prefix="proofline-", dir=parent))
         servers.own(folder, account)
@@ -213,16 +213,16 @@ def _new_sockets(account: Account | None) -> Path:
 
 
 def _still_private(folder: Path, account: Account | None) -> bool:
-    """True if the recorded socket folder is still ours alone; temporary folders get cleaned, and names get taken."""
+    """Return True if the recorded socket folder still exists and is private; temporary folders may be replaced."""
     try:
-        found = folder.lstat()
+        status = folder.lstat()
     except FileNotFoundError:
         return False
-    return found.st_uid == (account.uid if account else os.geteuid()) and found.st_mode & 0o170777 == 0o040700
+    return status.st_uid == (account.uid if account else os.geteuid()) and status.st_mode & 0o170777 == 0o040700
 
 
 def _prepare() -> Place:
-    """The place to start in: as recorded where that still holds, made anew where it does not."""
+    """Return the place for a start: the recorded parts that are still valid, and new ones for the others."""
     old = _recorded()
     env.var_dir().mkdir(parents=True, exist_ok=True)
     keeps = old is not None and old.home.exists() and (old.account is not None) == (os.geteuid() == 0)
@@ -246,14 +246,14 @@ def _prepare() -> Place:
 
 @contextlib.contextmanager
 def _gate() -> Iterator[None]:
-    """One process at a time starts or stops servers."""
+    """Hold the lock under which one process at a time starts or stops servers."""
     with (_folder() / "gate.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def wanted() -> tuple[bool, bool]:
-    """Return which services are ours to run: (PostgreSQL, Redis)."""
+    """Return whether (PostgreSQL, Redis) must be embedded."""
     return not env.text("DATABASE_URL"), not env.text("REDIS_URL")
 
 
@@ -273,14 +273,14 @@ def _start_missing() -> Place:
 
 
 def ensure() -> None:
-    """Start what is wanted and does not answer. Safe at any time, from any number of processes."""
+    """Start the needed servers that do not respond. Safe at any time, from any number of processes."""
     if any(wanted()):
         with _gate():
             _start_missing()
 
 
 def stop() -> None:
-    """Stop both servers whoever uses them; `services()` does this for the last one out."""
+    """Stop both servers, even if they are in use; `services()` calls this for the last user."""
     place = _recorded()
     if place is None:
         return
@@ -295,10 +295,10 @@ def stop() -> None:
 
 @contextlib.contextmanager
 def services(*, watch: bool = False) -> Iterator[None]:
-    """Hold PostgreSQL and Redis running for the length of the block; the last holder stops them.
+    """Keep PostgreSQL and Redis running during the block; the last process stops them.
 
-    With `watch`, a thread restarts a server that died (for the supervisor of `make up`). Nothing happens where
-    DATABASE_URL and REDIS_URL are both set. Raises CannotStart with what to do.
+    With `watch`, a thread restarts a server that died (for the supervisor of `make up`). Does nothing if DATABASE_URL
+    and REDIS_URL are both set. Raises CannotStart, whose message says what to do.
     """
     if not any(wanted()):
         yield
@@ -339,7 +339,7 @@ def _watch(finished: threading.Event) -> None:
 
 
 def _end_by_exception() -> None:
-    """Let a plain kill or a closed terminal end the block in order, where the command has no handler of its own."""
+    """Make SIGTERM and SIGHUP end the block in order, unless the command has its own handlers."""
     if threading.current_thread() is not threading.main_thread():
         return
     for kind in (signal.SIGTERM, signal.SIGHUP):
@@ -349,7 +349,7 @@ def _end_by_exception() -> None:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """A second Ctrl-C must not leave a database half stopped."""
+    """Ignore Ctrl-C during the block, so that a second one does not leave a database half stopped."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""Typed readers of environment variables. Every variable that Proofline knows is read in settings.py or embedded.py."""
+"""Typed readers of environment variables. All variables of Proofline are read in settings.py or embedded.py."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def text(name: str, default: str = "") -> str:
 
 
 def flag(name: str, *, default: bool = False) -> bool:
-    """True for 1, true, yes, on; raises ValueError for anything that is neither true nor false."""
+    """Return True for 1, true, yes, on, and False for 0, false, no, off. Raises ValueError for other values."""
     raw = os.environ.get(name, "").strip().lower()
     if not raw:
         return default
@@ -38,51 +38,57 @@ def number(name: str, default: int) -> int:
 
 
 def words(name: str, default: str = "") -> list[str]:
-    """A comma-separated list."""
+    """Return the parts of a comma-separated list."""
     return [part.strip() for part in text(name, default).split(",") if part.strip()]
 
 
 def networks(name: str) -> list[str]:
-    """A comma-separated list of networks such as 10.2.0.0/16; raises ValueError for what is none."""
-    found = []
+    """Return a comma-separated list of networks such as 10.2.0.0/16; raises ValueError if one is not valid."""
+    valid_networks = []
     for part in words(name):
         try:
-            found.append(str(ipaddress.ip_network(part)))
+            valid_networks.append(str(ipaddress.ip_network(part)))
         except ValueError as error:
             raise ValueError(f"{name}={part!r}: expected a network such as 10.2.0.0/16 ({error})") from None
-    return found
+    return valid_networks
 
 
 def ports(name: str) -> list[int]:
-    """A comma-separated list of port numbers."""
-    found = words(name)
-    if wrong := [part for part in found if not (part.isdecimal() and 0 < int(part) < 65536)]:
+    """Return the port numbers of a comma-separated list."""
+    parts = words(name)
+    if wrong := [part for part in parts if not (part.isdecimal() and 0 < int(part) < 65536)]:
         raise ValueError(f"{name}={wrong[0]!r}: expected a port number from 1 to 65535")
-    return [int(part) for part in found]
+    return [int(part) for part in parts]
 
 
 def tls(site_url: str) -> dict[str, Any]:
-    """Django's settings for https: secure cookies where `site_url` begins with it, and all that a proxy in front
-    allows (PROOFLINE_TLS_PROXY), which ends TLS and says so in X-Forwarded-Proto. Raises ValueError."""
+    """Return Django's settings for https: secure cookies if `site_url` begins with https.
+
+    With PROOFLINE_TLS_PROXY there are more settings, for a proxy that ends TLS and sets X-Forwarded-Proto. Raises
+    ValueError.
+    """
     is_https = site_url.startswith("https://")
-    found: dict[str, Any] = {"SESSION_COOKIE_SECURE": is_https, "CSRF_COOKIE_SECURE": is_https}
+    settings: dict[str, Any] = {"SESSION_COOKIE_SECURE": is_https, "CSRF_COOKIE_SECURE": is_https}
     if not flag("PROOFLINE_TLS_PROXY"):
-        return found
+        return settings
     if not is_https:
         raise ValueError(f"PROOFLINE_TLS_PROXY is on, but SITE_URL={site_url!r} does not begin with https://")
-    return found | {
+    return settings | {
         "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https"),
         "SECURE_SSL_REDIRECT": True,
         "SECURE_HSTS_SECONDS": number("PROOFLINE_HSTS_SECONDS", 31_536_000),
         "SECURE_HSTS_INCLUDE_SUBDOMAINS": True,
-        # The preload list of browsers covers a whole domain, so its owner decides about it, not this site.
+        # The preload list of browsers covers a whole domain, so its owner must decide about it.
         "SILENCED_SYSTEM_CHECKS": ["security.W021"],
     }
 
 
 def mail(url: str) -> dict[str, Any]:
-    """Django's EMAIL_ settings out of one address: smtp://user:password@host:25 in the clear, smtp+tls:// with STARTTLS
-    (587), smtps:// encrypted from the start (465), console:// for the log; "" sends nothing. Raises ValueError."""
+    """Return Django's EMAIL_ settings for an address. Raises ValueError.
+
+    smtp://user:password@host:25 is unencrypted, smtp+tls:// uses STARTTLS (587), smtps:// is encrypted from the start
+    (465), console:// writes to the log, and "" sends nothing.
+    """
     backend = "django.core.mail.backends."
     if not url:
         return {"EMAIL_BACKEND": f"{backend}dummy.EmailBackend"}
@@ -106,5 +112,5 @@ def mail(url: str) -> dict[str, Any]:
 
 
 def var_dir() -> Path:
-    """Return the folder of everything that is made at run time: database, queue, files, logs."""
+    """Return the folder for all run-time data: database, queue, files, logs."""
     return Path(text("PROOFLINE_VAR", str(ROOT / "var"))).resolve()

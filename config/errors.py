@@ -1,4 +1,4 @@
-"""The answers to requests that fail: problem+json for the API, a partial for htmx, a page for people.
+"""The responses to failed requests: problem+json for the API, a partial for htmx, a page for people.
 
 The pages for 500 and 503 are rendered without the request, so that they need neither the database nor a session.
 """
@@ -29,19 +29,19 @@ class Broken(DomainError):
 
 
 class WrongMethod(DomainError):
-    """The address exists, and does not take requests of this method."""
+    """The address exists, but does not accept this request method."""
 
     status = 405
     title = "This cannot be done at this address"
 
 
 def is_api(request: HttpRequest) -> bool:
-    """True for addresses of the API, whose errors are always problem+json."""
+    """Return True for addresses of the API, whose errors are always problem+json."""
     return request.path_info.startswith("/api/")
 
 
 def answer(request: HttpRequest, error: DomainError) -> HttpResponse:
-    """Show a refusal in the form that the caller reads."""
+    """Return the response for a refusal, in the format of the caller."""
     response: HttpResponse
     if is_api(request):
         response = JsonResponse(members(error), status=error.status, content_type=MEDIA_TYPE)
@@ -61,7 +61,7 @@ def _for_people(request: HttpRequest, error: DomainError) -> HttpResponse:
         "extra": error.extra,
         "problems": error.problems if isinstance(error, Invalid) else [],
     }
-    # request.htmx is not there yet when a middleware before HtmxMiddleware refuses.
+    # request.htmx is missing if a middleware before HtmxMiddleware refuses the request.
     is_htmx = getattr(request, "htmx", False) or request.headers.get("HX-Request") == "true"
     if error.status >= 500:
         template = "partials/refusal.html" if is_htmx else "error_alone.html"
@@ -73,7 +73,7 @@ def _for_people(request: HttpRequest, error: DomainError) -> HttpResponse:
 
 
 def for_status(request: HttpRequest, status: int) -> HttpResponse | None:
-    """Return the page for a status that a view answered with an empty body, such as 405 of one that only takes POST.
+    """Return the page for the status of an empty response, such as 405 of a view that only accepts POST.
 
     None for a status that only programs see, such as 401 of a webhook.
     """
@@ -101,7 +101,7 @@ def page_not_found(request: HttpRequest, exception: Exception | None = None) -> 
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Django's handler500. An outage of the database or of Redis is answered as such, with 503."""
+    """Django's handler500. An outage of the database or of Redis gives 503."""
     error = sys.exc_info()[1]
     refusal = translate(error) if error is not None else None
     sentence = "The server could not finish this. It was logged. Try again; if it stays, tell your administrator."
@@ -109,7 +109,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """Shown when a form's CSRF token is missing or old."""
+    """Return the page for a missing or old CSRF token."""
     logger.warning("CSRF check failed: %s", reason, extra={"path": request.path})
     sentence = (
         "This form could not be checked, because it is too old or cookies are blocked. Nothing was changed. "

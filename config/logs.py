@@ -10,7 +10,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from core.fetching import plain, without_secrets
 
-#: Applied to our own records and to those of Django and RQ alike, so that every line has the same keys.
+#: Applied to our records and to those of Django and RQ, so that every line has the same keys.
 SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_logger_name,
@@ -25,7 +25,7 @@ _for_people = structlog.dev.ConsoleRenderer(pad_event_to=0)
 
 
 def drop_meta(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-    """First processor of every line: add what SHARED adds to records of the standard library, drop the bookkeeping."""
+    """First processor: apply SHARED to records of the standard library, and remove structlog's internal keys."""
     if not event.pop("_from_structlog"):
         record = event["_record"]
         for processor in SHARED:
@@ -35,7 +35,7 @@ def drop_meta(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
 
 
 def render(logger: WrappedLogger, name: str, event: EventDict) -> str:
-    """Last processor: one line, without what addresses carry. A traceback becomes text first: it may hold some too."""
+    """Last processor: return one line, without the secrets of addresses, also in the text of a traceback."""
     if event.get("exc_info"):
         event = structlog.processors.format_exc_info(logger, name, event)
     event = {key: _shown(value) for key, value in event.items()}
@@ -43,7 +43,7 @@ def render(logger: WrappedLogger, name: str, event: EventDict) -> str:
 
 
 def _shown(value: object) -> object:
-    """Plain JSON by its strings, an exception or another object by its words where they hold an address."""
+    """Return a value without secrets: plain JSON by its strings, another object as text if it contains an address."""
     if value is None or isinstance(value, bool | int | float | str | dict | list | tuple):
         return plain(value)
     text = str(value)
@@ -52,7 +52,7 @@ def _shown(value: object) -> object:
 
 
 def formatter() -> structlog.stdlib.ProcessorFormatter:
-    """The formatter of every handler; also sends structlog's own loggers through the standard library's handlers."""
+    """Return the formatter of all handlers, and route structlog's loggers through the standard library."""
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

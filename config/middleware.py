@@ -1,4 +1,4 @@
-"""Middleware of every request: a check that its values can be stored, and answers of ours for everything that fails."""
+"""Middleware for every request: checks that its values can be stored, and makes error responses."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class UnknownCharset(DomainError):
 
 
 class StorableInputMiddleware:
-    """Refuses requests whose address, headers or form fields hold what PostgreSQL cannot store.
+    """Refuses requests with values in address, headers or form fields that PostgreSQL cannot store.
 
-    JSON bodies, and everything else sent to the API, are checked by its parsers (core/api/parsers.py).
+    JSON bodies and other bodies for the API are checked by its parsers (core/api/parsers.py).
     """
 
     def __init__(self, get_response: View) -> None:
@@ -38,11 +38,11 @@ class StorableInputMiddleware:
         except DomainError as refusal:
             return errors.answer(request, refusal)
         for name in [name for name, value in request.COOKIES.items() if storable.text_problem(value)]:
-            del request.COOKIES[name]  # a cookie that cannot be looked up is a cookie that nobody gave out
+            del request.COOKIES[name]  # such a cookie cannot be ours
         return self.get_response(request)
 
     def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse | None:
-        """Check the numbers in the address and the form, after Django has found the view and before it runs."""
+        """Check the numbers in the address and the form fields before the view runs."""
         if any(isinstance(value, int) and value > storable.LARGEST_INTEGER for value in kwargs.values()):
             return errors.page_not_found(request)  # no row has such a number
         if errors.is_api(request) or request.method != "POST":
@@ -57,7 +57,7 @@ class StorableInputMiddleware:
 
 
 class DomainErrorMiddleware:
-    """Gives refusals and empty error answers of views a page, or to htmx a note, with their own status."""
+    """Renders refusals and empty error responses of views as a page, or for htmx as a partial, with their status."""
 
     def __init__(self, get_response: View) -> None:
         self.get_response = get_response
@@ -80,15 +80,15 @@ class DomainErrorMiddleware:
 
 
 def _require_utf8(request: HttpRequest) -> None:
-    """Raise UnknownCharset for a Content-Type whose charset is not UTF-8: Django would read the address with it too."""
+    """Raise UnknownCharset if the Content-Type's charset is not UTF-8: Django would use it for the address too."""
     charset = request.content_params.get("charset", "") if request.content_params else ""
     if not charset:
         return
     try:
-        known = codecs.lookup(charset).name in ("utf-8", "ascii")
+        is_utf8 = codecs.lookup(charset).name in ("utf-8", "ascii")
     except (LookupError, ValueError):
-        known = False
-    if not known:
+        is_utf8 = False
+    if not is_utf8:
         raise UnknownCharset(f"The charset “{storable.printable(charset)[:40]}” is not read here. Send UTF-8.")
 
 

@@ -1,6 +1,6 @@
-"""Django's admin as the operators' desk: superusers only, through the one sign-in page that there is.
+"""Django's admin site for operators: only for superusers, with the normal sign-in page.
 
-What stands on the desk is declared in each app's admin.py.
+Each app registers its models in its admin.py.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ class OperatorSite(AdminSite):
     enable_nav_sidebar = False
 
     def has_permission(self, request: HttpRequest) -> bool:
-        """Staff who are no superusers work on the pages, where their roles count; here no role is asked."""
+        """Return True for active superusers. Other staff use the normal pages, which check their roles."""
         return request.user.is_active and request.user.is_superuser
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
-        """The apps as they are called here, not by their package."""
-        found = super().get_app_list(request, app_label)
-        for app in found:
+        """Return the apps, with a readable name for knox."""
+        apps = super().get_app_list(request, app_label)
+        for app in apps:
             app["name"] = "API access" if app["app_label"] == "knox" else app["name"]
-        return found
+        return apps
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Leave signing in to the page that limits guesses; who is signed in and may not come here is told so."""
-        wanted = request.GET.get("next") or request.path.removesuffix("login/")
+        """Redirect to the sign-in page, which limits guesses. Raises NotAllowed for a signed-in non-superuser."""
+        next_url = request.GET.get("next") or request.path.removesuffix("login/")
         if not request.user.is_authenticated:
-            return HttpResponseRedirect(f"{resolve_url(settings.LOGIN_URL)}?{urlencode({'next': wanted})}")
+            return HttpResponseRedirect(f"{resolve_url(settings.LOGIN_URL)}?{urlencode({'next': next_url})}")
         if not self.has_permission(request):
             raise NotAllowed("Administration is for operators (superusers); what your role allows is on the pages.")
         return super().login(request, extra_context)

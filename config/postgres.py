@@ -1,6 +1,6 @@
-"""Run PostgreSQL's client programs in the version that came along: `python -m config.postgres pg_dump --file=x.dump`.
+"""Runs PostgreSQL's client programs in the embedded version: `python -m config.postgres pg_dump --file=x.dump`.
 
-A dump needs a pg_dump at least as new as the server, which the one of the operating system often is not.
+A dump needs a pg_dump that is at least as new as the server; that of the operating system often is older.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ PROGRAMS = ("pg_dump", "pg_restore", "psql")
 def run(program: str, arguments: list[str]) -> int:
     """Run one of PROGRAMS on this installation's database and return its exit status.
 
-    The address is handed over in the environment, where other users of the machine cannot read the password. What the
-    arguments name themselves, such as another --dbname, counts instead. Raises CannotStart where there is no server.
+    The address is passed in the environment, where other users of the machine cannot read the password. Arguments such
+    as another --dbname take precedence. Raises CannotStart if there is no server.
     """
     with embedded.services():
         database = dj_database_url.parse(embedded.database_url())
-        given = {
+        settings = {
             "PGHOST": database["HOST"],
             "PGPORT": str(database["PORT"]),
             "PGUSER": database["USER"],
@@ -32,7 +32,7 @@ def run(program: str, arguments: list[str]) -> int:
             "PGDATABASE": database["NAME"],
             "PGSSLMODE": database.get("OPTIONS", {}).get("sslmode", ""),
         }
-        variables = {name: value for name, value in given.items() if value}
+        variables = {name: value for name, value in settings.items() if value}
         path = servers.postgres_programs() / "bin" / program
         return subprocess.run([str(path), *arguments], env=os.environ | variables).returncode
 

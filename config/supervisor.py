@@ -1,7 +1,7 @@
-"""Runs the whole line in one terminal: web, two workers and the clock. `python -m config.supervisor up`.
+"""Runs all processes in one terminal: web, two workers and the clock. `python -m config.supervisor up`.
 
-A process that dies is started again, because the line is built to survive that (honcho and its like end everything with
-the first death, which is why these lines exist). The database is held by the caller and outlives all of them.
+A process that ends is started again. (Tools such as honcho stop everything when one process ends, so they are unused.)
+The caller keeps the database running; it outlives these processes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Write = Callable[[str, str], None]
 
 @dataclass(frozen=True)
 class Program:
-    """One process to keep alive: its name in front of each line, and its command."""
+    """One process to keep running: its name, which is written before each line, and its command."""
 
     name: str
     command: Sequence[str]
@@ -45,13 +45,13 @@ class _Running:
     again_at: float | None = None
 
 
-def manage(*words: str) -> list[str]:
-    """The command line of one of Django's commands, in this Python."""
-    return [sys.executable, str(env.ROOT / "manage.py"), *words]
+def manage(*arguments: str) -> list[str]:
+    """Return the command line of a Django management command, with this Python."""
+    return [sys.executable, str(env.ROOT / "manage.py"), *arguments]
 
 
 def web(*, host: str, port: int) -> Program:
-    """The pages and the API on one address."""
+    """Return the web server for the pages and the API."""
     return Program(
         "web",
         [
@@ -63,8 +63,8 @@ def web(*, host: str, port: int) -> Program:
 
 
 def workers() -> list[Program]:
-    """Two workers serve every lane, and the clock ticks for housekeeping."""
-    # Without a GPU the first worker would sit idle beside a busy cpu lane.
+    """Return two workers, which serve all lanes, and the clock."""
+    # Without a GPU the first worker would have no jobs, so it also serves the cpu lane.
     first = ["gpu"] if Path("/dev/nvidia0").exists() else ["gpu", "cpu"]
     return [
         Program("gpu", manage("worker", *first)),
@@ -73,21 +73,21 @@ def workers() -> list[Program]:
     ]
 
 
-def free_port(host: str, wanted: int) -> int:
-    """`wanted`, or the next port that nobody listens on."""
-    for port in range(wanted, min(wanted + 100, 65_536)):
+def free_port(host: str, preferred: int) -> int:
+    """Return `preferred`, or the next port that no process listens on."""
+    for port in range(preferred, min(preferred + 100, 65_536)):
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-            # As the web server itself does; otherwise a port closed a moment ago counts as taken for a minute.
+            # The web server does the same; without it, a closed port counts as taken for about a minute.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
                 probe.bind((host, port))
                 return port
-    raise SystemExit(f"no free port between {wanted} and {wanted + 99} on {host}: name another with PORT=…")
+    raise SystemExit(f"no free port between {preferred} and {preferred + 99} on {host}: name another with PORT=…")
 
 
 @dataclass
 class Crew:
-    """Processes kept alive together. `tend()` must be called now and then; `stop()` ends them, children included."""
+    """Processes that are kept running. Call `tend()` regularly; `stop()` ends them and their children."""
 
     programs: list[Program]
     write: Write
@@ -104,7 +104,7 @@ class Crew:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            # Ctrl-C must reach us alone; we end them in order.
+            # Ctrl-C must reach only this process, which ends the others in order.
             start_new_session=True,
         )
         assert process.stdout is not None
@@ -118,42 +118,42 @@ class Crew:
         pipe.close()
 
     def tend(self) -> None:
-        """Start again what has died, after a pause that grows with each quick death."""
+        """Restart processes that ended, after a pause that grows if they end quickly."""
         now = time.monotonic()
-        for index, one in enumerate(self._running):
-            code = one.process.poll()
+        for index, running in enumerate(self._running):
+            code = running.process.poll()
             if code is None:
                 continue
-            if one.again_at is None:
-                deaths = one.deaths + 1 if now - one.started < LONGEST_PAUSE_SECONDS else 0
+            if running.again_at is None:
+                deaths = running.deaths + 1 if now - running.started < LONGEST_PAUSE_SECONDS else 0
                 pause = min(2.0**deaths - 1, LONGEST_PAUSE_SECONDS)
-                self.write(one.program.name, f"ended with {code}; starting it again in {pause:.0f} s")
-                one.deaths, one.again_at = deaths, now + pause
-            elif now >= one.again_at:
-                one.reader.join(1)
-                self._running[index] = self._launch(one.program)
-                self._running[index].deaths = one.deaths
+                self.write(running.program.name, f"ended with {code}; starting it again in {pause:.0f} s")
+                running.deaths, running.again_at = deaths, now + pause
+            elif now >= running.again_at:
+                running.reader.join(1)
+                self._running[index] = self._launch(running.program)
+                self._running[index].deaths = running.deaths
 
     def pid(self, name: str) -> int:
-        """The process id of a program that runs now."""
-        return next(one.process.pid for one in self._running if one.program.name == name)
+        """Return the process id of a running program."""
+        return next(running.process.pid for running in self._running if running.program.name == name)
 
     def stop(self) -> None:
-        """Ask all to finish what they hold, wait, and kill what has not left after STOP_SECONDS."""
-        for one in self._running:
-            _signal(one.process, signal.SIGTERM)
+        """Send SIGTERM to all processes, wait, and kill those that still run after STOP_SECONDS."""
+        for running in self._running:
+            _signal(running.process, signal.SIGTERM)
         deadline = time.monotonic() + STOP_SECONDS
-        for one in self._running:
+        for running in self._running:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                one.process.wait(max(0.1, deadline - time.monotonic()))
-            _signal(one.process, signal.SIGKILL, group=True)
-            one.process.wait()
-            one.reader.join(2)
+                running.process.wait(max(0.1, deadline - time.monotonic()))
+            _signal(running.process, signal.SIGKILL, group=True)
+            running.process.wait()
+            running.reader.join(2)
         self._running = []
 
 
 def _signal(process: subprocess.Popen[bytes], number: int, *, group: bool = False) -> None:
-    """To the process, or to its whole session, whose leader it is."""
+    """Send a signal to the process, or to its whole session."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if group:
             os.killpg(process.pid, number)
@@ -163,18 +163,18 @@ def _signal(process: subprocess.Popen[bytes], number: int, *, group: bool = Fals
 
 @contextlib.contextmanager
 def crew(programs: list[Program], *, write: Write | None = None) -> Iterator[Crew]:
-    """A started Crew, stopped at the end of the block however it ends; a second Ctrl-C does not cut that short."""
-    one = Crew(programs, write or to_terminal([program.name for program in programs]))
-    one.start()
+    """Start the programs, and stop them at the end of the block; a second Ctrl-C does not interrupt the stop."""
+    processes = Crew(programs, write or to_terminal([program.name for program in programs]))
+    processes.start()
     try:
-        yield one
+        yield processes
     finally:
         with embedded.undisturbed():
-            one.stop()
+            processes.stop()
 
 
 def to_terminal(names: list[str]) -> Write:
-    """Lines with the process's name in front, coloured on a terminal."""
+    """Return a function that prints lines with the process's name in front, coloured on a terminal."""
     lock, width = threading.Lock(), max(map(len, names))
     colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
 
@@ -189,7 +189,7 @@ def to_terminal(names: list[str]) -> Write:
 
 
 def to_files(folder: Path) -> Write:
-    """Lines appended to one file per process, for when the terminal shows something else."""
+    """Return a function that appends lines to one file per process, if the terminal is used for something else."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = threading.Lock()
 
@@ -201,7 +201,7 @@ def to_files(folder: Path) -> Write:
 
 
 def answers(host: str, port: int, *, seconds: float) -> bool:
-    """Wait until something accepts connections there."""
+    """Wait until the address accepts connections; return False if it does not in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
@@ -211,11 +211,11 @@ def answers(host: str, port: int, *, seconds: float) -> bool:
 
 
 def prepare() -> None:
-    """Bring the database's tables and the static files up to date."""
-    for words in (("migrate", "--noinput", "--verbosity", "0"), ("collectstatic", "--noinput", "--verbosity", "0")):
-        done = subprocess.run(manage(*words), cwd=env.ROOT, stdin=subprocess.DEVNULL)
-        if done.returncode:
-            raise SystemExit(f"manage.py {words[0]} failed; its message is above")
+    """Run the migrations and collect the static files."""
+    for arguments in (("migrate", "--noinput", "--verbosity", "0"), ("collectstatic", "--noinput", "--verbosity", "0")):
+        completed = subprocess.run(manage(*arguments), cwd=env.ROOT, stdin=subprocess.DEVNULL)
+        if completed.returncode:
+            raise SystemExit(f"manage.py {arguments[0]} failed; its message is above")
 
 
 def up() -> None:
@@ -223,13 +223,13 @@ def up() -> None:
     host = env.text("HOST", "127.0.0.1")
     with embedded.services(watch=True):
         prepare()
-        wanted = env.number("PORT", 8000)
-        port = free_port(host, wanted)
+        preferred = env.number("PORT", 8000)
+        port = free_port(host, preferred)
         shown = f"http://{host if host not in {'0.0.0.0', '::'} else '127.0.0.1'}:{port}"  # noqa: S104
         os.environ.setdefault("SITE_URL", shown)
         with crew([web(host=host, port=port), *workers()]) as line:
-            if port != wanted:
-                print(f"Port {wanted} is taken.")
+            if port != preferred:
+                print(f"Port {preferred} is taken.")
             if answers(host, port, seconds=60):
                 print(f"Proofline is at {os.environ['SITE_URL']}. Ctrl-C stops it.", flush=True)
                 subprocess.run(manage("first_account"), cwd=env.ROOT, stdin=subprocess.DEVNULL)

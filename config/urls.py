@@ -1,4 +1,4 @@
-"""Every address of the site."""
+"""All addresses of the site."""
 
 from django.contrib import admin
 from django.contrib.auth.decorators import login_required
@@ -14,7 +14,7 @@ handler404 = "config.errors.page_not_found"
 handler500 = "config.errors.server_error"
 
 urlpatterns = [
-    # Django's links from the admin to a row's own page, which no model here has. For a model without a table it fails.
+    # Django's links from the admin to a row's page. No model here has one, and a model without a table would fail.
     re_path(r"^admin/r/", page_not_found, {"exception": Http404()}),
     path("admin/", admin.site.urls),
     path("accounts/email/", login_required(ProvedEmailView.as_view()), name="account_email"),

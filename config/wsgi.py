@@ -1,4 +1,4 @@
-"""The web process's entry: `granian --interface wsgi config.wsgi:application`."""
+"""The entry point of the web process: `granian --interface wsgi config.wsgi:application`."""
 
 import os
 from typing import Any
@@ -11,10 +11,10 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 
 class Utf8Request(WSGIRequest):
-    """Reads everything as UTF-8, whatever the Content-Type says.
+    """A request that is always read as UTF-8, whatever the Content-Type says.
 
-    Django takes the charset of the Content-Type for the address too, and fails outside of every error page where it is
-    "rot13" or broken. Here StorableInputMiddleware answers 415 for any charset but UTF-8.
+    Django also uses the charset of the Content-Type for the address, and fails without an error page if it is "rot13"
+    or invalid. Here StorableInputMiddleware responds with 415 for any charset except UTF-8.
     """
 
     def _set_content_type_params(self, meta: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The rights of people in brands. Services call `require`; selectors start from `visible_to`. Nothing else decides."""
+"""The rights of people in brands. Services call `require`; selectors start from `visible_to`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Action(StrEnum):
-    """Everything a person can be allowed to do. The permission matrix test walks this enum."""
+    """All actions that need a right. The permission matrix test uses this enum."""
 
     VIEW = "view"
     EDIT_BRAND = "edit_brand"  # members, guide, destinations
@@ -37,7 +37,7 @@ class Action(StrEnum):
     DELIVER = "deliver"
     PULL = "pull"  # changes, approved assets, file URLs
     READ_AUDIT = "read_audit"
-    # Only operators (superusers) may do what follows; no role of a brand gives it.
+    # Only operators (superusers) may do the following; no role of a brand allows it.
     CREATE_BRAND = "create_brand"
     REDACT_AUDIT = "redact_audit"
     EDIT_SHARED_ENDPOINT = "edit_shared_endpoint"  # endpoints of all brands, and settings that only operators may make
@@ -72,7 +72,7 @@ PERMISSIONS: dict[Action, frozenset[Role]] = {
 def can(user: User, action: Action, brand: Brand | None = None) -> bool:
     """Return whether one of the user's roles in `brand` allows `action`; operators (superusers) may do everything.
 
-    Without a brand the question is whether an operator asks.
+    Without a brand, only operators are allowed.
     """
     if user.is_superuser:
         return True
@@ -105,30 +105,30 @@ def require(user: User, action: Action, brand: Brand) -> None:
 
 
 class BrandOwned(models.QuerySet[Any]):
-    """A queryset that knows which brand its rows belong to; `brand_path` is the lookup that leads there."""
+    """A queryset of rows that belong to a brand; `brand_path` is the lookup of the brand."""
 
     brand_path = "brand"
 
     def visible_to(self, user: User) -> BrandOwned:
-        """Rows of the brands in which `user` has any role."""
+        """Return the rows of the brands in which `user` has any role."""
         if user.is_superuser:
             return self
         return self.filter(**{f"{self.brand_path}__in": user.brand_ids()})
 
     def allowed_to(self, user: User, action: Action) -> BrandOwned:
-        """Rows of the brands in which `user` may do `action`."""
+        """Return the rows of the brands in which `user` may do `action`."""
         if user.is_superuser:
             return self
         brands = user.memberships.filter(role__in=PERMISSIONS[action]).values("brand_id")
         return self.filter(**{f"{self.brand_path}__in": brands})
 
     def shared_or_visible_to(self, user: User) -> BrandOwned:
-        """Rows that belong to no brand, and those of the brands in which `user` has any role."""
+        """Return the rows without a brand, and those of the brands in which `user` has any role."""
         if user.is_superuser:
             return self
         return self.filter(Q(**{self.brand_path: None}) | Q(**{f"{self.brand_path}__in": user.brand_ids()}))
 
     @classmethod
     def through(cls, path: str) -> type[BrandOwned]:
-        """A queryset class whose rows reach their brand by `path`, such as "campaign__brand"."""
+        """Return a queryset class for rows whose brand is at `path`, such as "campaign__brand"."""
         return type(f"OwnedThrough_{path}", (cls,), {"brand_path": path})

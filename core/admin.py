@@ -19,7 +19,7 @@ from core.fetching import plain
 from core.models import Brand, Event, Membership, SealedEvent, User
 from core.services import brands
 
-# Roles replace groups, addresses belong to the account, and queues hold nudges only: jobs are rows (docs/states.md).
+# Roles replace groups, addresses belong to the account, and queues only have nudges: jobs are rows (docs/states.md).
 for unused in (Group, EmailAddress, Dashboard, AuthToken):
     if admin.site.is_registered(unused):
         admin.site.unregister(unused)
@@ -37,7 +37,7 @@ class MembershipInline(ReadOnlyInline):
 
 @admin.register(User)
 class PersonAdmin(UsualKey, UserAdmin):
-    """Accounts. They are switched off, never deleted: events name them."""
+    """Accounts. They are deactivated, never deleted, because events refer to them."""
 
     list_display = ["username", "first_name", "last_name", "email", "is_active", "is_superuser", "last_login"]
     list_filter = ["is_active", "is_superuser"]
@@ -82,7 +82,7 @@ class BrandAdmin(ByService):
 
 @admin.register(Membership)
 class MembershipAdmin(ByService):
-    """Given and taken, never changed: the trail then says who had which role when."""
+    """Memberships are added and removed, never changed, so that the trail says who had which role when."""
 
     list_display = ["user", "role", "brand"]
     list_filter = ["role", "brand"]
@@ -103,7 +103,7 @@ class MembershipAdmin(ByService):
 
 
 class EventType(admin.SimpleListFilter):
-    """The declared types: asking the table for its distinct ones would read all of it."""
+    """Filter by the declared types; a query for distinct types would read the whole table."""
 
     title = "type"
     parameter_name = "type"
@@ -145,7 +145,7 @@ class SealedEventAdmin(ReadOnly):
 
 @admin.register(AuthToken)
 class TokenAdmin(Desk):
-    """Tokens of the API by their first characters; deleting one ends it. They are made over the API, shown once."""
+    """API tokens by their first characters; deleting a token revokes it. The API creates them and shows them once."""
 
     list_display = ["token_key", "user", "created", "expiry"]
     list_select_related = ["user"]

@@ -1,7 +1,7 @@
 """Base classes of the administration: rows that are read-only, or changed through services.
 
-The audit trail is written by services. So nothing here saves a row that has a service: a class below either calls it,
-or shows the row and leaves it alone.
+Services write the audit trail. So a row that has a service is never saved here: a class below either calls the service,
+or shows the row read-only.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COUNTED = 10_000
 
 
 class Capped(Paginator[Any]):
-    """Counts to 10,000 and stops: the newest are on the first pages, and no page waits for millions to be counted."""
+    """Counts to 10,000 and stops: the newest rows are on the first pages, and counting millions is slow."""
 
     @cached_property
     def count(self) -> int:
@@ -42,14 +42,14 @@ class Lines(json.JSONEncoder):
 
 
 class KeySelect(AutocompleteSelect):
-    """A search field that shows nothing for a value that is not a key, where Django's own would raise an error."""
+    """A search field that shows nothing for a value that is not a key; Django's own would raise an error."""
 
     def optgroups(self, name: str, value: Any, attrs: Any = None) -> Any:
         return super().optgroups(name, [key for key in value if number(str(key)) is not None], attrs)
 
 
 class ServiceForm(forms.ModelForm):
-    """A form whose values a service checks: its refusal is shown beside the fields that it names."""
+    """A form whose values a service checks; the refusal is shown beside the fields that it names."""
 
     refusal: ClassVar[DomainError | None] = None
 
@@ -60,8 +60,8 @@ class ServiceForm(forms.ModelForm):
         problems = self.refusal.problems if isinstance(self.refusal, Invalid) else []
         for problem in problems:
             field, _, place = problem.pointer.partition("/")
-            known = not place or problem.message.startswith(f"{place}:")
-            message = problem.message if known else f"{place}: {problem.message}"
+            is_named = not place or problem.message.startswith(f"{place}:")
+            message = problem.message if is_named else f"{place}: {problem.message}"
             self.add_error(field if field in self.fields else None, message)
         if not problems:
             self.add_error(None, self.refusal.message)
@@ -69,14 +69,14 @@ class ServiceForm(forms.ModelForm):
 
 
 class UsualKey(admin.ModelAdmin):
-    """Takes an empty `_to_field` in an address for the primary key, where Django's own would raise an error."""
+    """Treats an empty `_to_field` in an address as the primary key; Django's own would raise an error."""
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         return super().get_object(request, object_id, from_field or None)
 
 
 class Desk(UsualKey):
-    """Lists that stay fast: no full counts, no bulk actions that go around services."""
+    """Base of our admin classes: fast lists without full counts, and no bulk actions that bypass services."""
 
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER  # they count the table once per choice
@@ -91,14 +91,14 @@ class Desk(UsualKey):
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        return {name: found for name, found in super().get_actions(request).items() if name != "delete_selected"}
+        return {name: action for name, action in super().get_actions(request).items() if name != "delete_selected"}
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
 
 class ReadOnly(Desk):
-    """Rows that only the line itself writes: to be looked at, newest first."""
+    """Rows that only the program writes; shown read-only, newest first."""
 
     ordering: ClassVar[Any] = ["-pk"]
     sortable_by: ClassVar[Any] = ()
@@ -110,12 +110,12 @@ class ReadOnly(Desk):
         return False
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Every column but raw bytes, also those that no form may hold."""
+        """Return all columns except raw bytes, also those that no form may contain."""
         return self.fields or readable(self.model)
 
 
 class ReadOnlyInline(admin.TabularInline):
-    """Rows of a read-only row."""
+    """Related rows of a read-only row."""
 
     extra = 0
     can_delete = False
@@ -128,9 +128,9 @@ class ReadOnlyInline(admin.TabularInline):
 
 
 class ByService(Desk):
-    """Rows that a service writes. `create` and `change` return the key of what was saved; without `change` a row stays.
+    """Rows that a service writes. `create` returns the key of the new row; without `change_fields` rows are read-only.
 
-    A refusal is shown in the form: the request is answered a second time, with the refusal as the form's error.
+    A refusal is shown in the form: the request is handled a second time, with the refusal as the form's error.
     """
 
     form = ServiceForm
@@ -173,16 +173,16 @@ class ByService(Desk):
 
 
 def operator(request: HttpRequest) -> User:
-    """Return the operator of the request: the site lets nobody else come this far."""
+    """Return the operator of the request; the admin site admits nobody else."""
     assert isinstance(request.user, User)
     return request.user
 
 
 def readable(model: type[models.Model]) -> list[str]:
-    """The columns of a model that a person can read."""
+    """Return the columns of a model that a person can read."""
     return [field.name for field in model._meta.concrete_fields if not isinstance(field, models.BinaryField)]
 
 
 def pretty(value: Any) -> str:
-    """JSON on lines of its own."""
+    """Return JSON with line breaks."""
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)

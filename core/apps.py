@@ -18,7 +18,7 @@ class CoreConfig(AppConfig):
 
 
 def check_subscribers(**_: Any) -> list[checks.CheckMessage]:
-    """E001: an event on which work depends has no subscriber."""
+    """Return error E001 for each event on which work depends but that has no subscriber."""
     from core.events import missing_subscribers
 
     return [

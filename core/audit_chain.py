@@ -1,7 +1,6 @@
-"""The arithmetic of the audit chain: canonical JSON, link hashes, and checking a chain. Pure; reads no database.
+"""The computations of the audit chain: canonical JSON, link hashes, and checking a chain. Pure; reads no database.
 
-An exported trail can be checked by anybody who has this page: hash = sha256(previous hash ‖ canonical JSON of
-the link).
+Anybody can check an exported trail with this module: hash = sha256(previous hash ‖ canonical JSON of the link).
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-#: What stands before the first link of every brand.
+#: The previous hash of the first link of every brand.
 GENESIS = "0" * 64
 #: Type of the event that records that an operator removed a secret from an earlier event of the same chain.
 REDACTED = "core.audit.redacted"
@@ -21,9 +20,9 @@ REDACTED = "core.audit.redacted"
 
 @dataclass(frozen=True)
 class Link:
-    """One sealed event: its number, the hash before it, its own hash, and what is hashed.
+    """One sealed event: its number, the previous hash, its own hash, and the hashed body.
 
-    `body` is None when the event behind the seal is gone.
+    `body` is None if the event of the seal is gone.
     """
 
     seq: int
@@ -34,8 +33,11 @@ class Link:
 
 @dataclass(frozen=True)
 class Verification:
-    """The result of a check. `count`: links that hold, counted from the first; `head`: the hash of the last of them.
-    `redacted`: numbers of links whose event lost a secret later, as a later link of the chain says."""
+    """The result of a check.
+
+    count: valid links, counted from the first. head: the hash of the last of them. redacted: numbers of links whose
+    event lost a secret later, as a later link of the chain records.
+    """
 
     count: int
     is_intact: bool
@@ -69,7 +71,7 @@ def body(
     at: datetime,
     xid: int,
 ) -> dict[str, Any]:
-    """Return what is hashed for an event: every column of its row and its number. `at` becomes UTC to microseconds."""
+    """Return the hashed body of an event: all columns of its row and its number. `at` becomes UTC to microseconds."""
     return {
         "seq": seq,
         "event": event_id,
@@ -86,21 +88,21 @@ def body(
 
 
 def canonical(value: Mapping[str, Any]) -> bytes:
-    """JSON with sorted keys, no spaces, UTF-8: equal values give equal bytes."""
+    """Return JSON with sorted keys, no spaces, UTF-8: equal values give equal bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def link_hash(previous: str, link_body: Mapping[str, Any]) -> str:
-    """The hash of the link that follows `previous`, as 64 hex digits."""
+    """Return the hash of the link that follows `previous`, as 64 hex digits."""
     return hashlib.sha256(previous.encode() + canonical(link_body)).hexdigest()
 
 
 def check(links: Iterable[Link], *, anchor: tuple[int, str] | None = None) -> Verification:
-    """Walk the links in the order given and stop at the first that does not hold.
+    """Check the links in order and stop at the first invalid one.
 
-    `anchor` is (number, hash) of a link noted earlier and kept elsewhere: it shows a trail that was cut off or
-    computed anew from some link on. A link whose event was changed holds if a later link says that it was redacted,
-    with this very hash and with the hash of the event as it is now.
+    `anchor` is (number, hash) of a link noted earlier and kept elsewhere: it reveals a trail that was cut off or
+    recomputed from some link on. A link whose event was changed is valid if a later link records its redaction, with
+    the same link hash and with the hash of the current event.
     """
     head, expected = GENESIS, 1
     changed: dict[int, tuple[Link, str]] = {}  # number -> link and fault, until a later link explains it
@@ -112,7 +114,9 @@ def check(links: Iterable[Link], *, anchor: tuple[int, str] | None = None) -> Ve
         record = None if fault or link.seq in changed else link
         while record and (seq := _explained(record, changed)):
             redacted.append(seq)
-            record = changed.pop(seq)[0]  # may record a redaction itself, and have lost a secret of its reason since
+            record = changed.pop(seq)[
+                0
+            ]  # it may itself record a redaction, and its reason may have been redacted later
         if not fault and anchor and anchor[0] == link.seq and anchor[1] != link.hash:
             fault = (
                 f"Link {link.seq} is not the one that was noted: its hash is {link.hash[:12]}…, not {anchor[1][:12]}…."
@@ -121,8 +125,8 @@ def check(links: Iterable[Link], *, anchor: tuple[int, str] | None = None) -> Ve
             return _unexplained(changed) or Verification(expected - 1, False, min(expected, link.seq), fault, head)
         head, expected = link.hash, expected + 1
     count = expected - 1
-    if found := _unexplained(changed):
-        return found
+    if failure := _unexplained(changed):
+        return failure
     if anchor and anchor[0] > count:
         return Verification(
             count,
@@ -138,12 +142,12 @@ def check(links: Iterable[Link], *, anchor: tuple[int, str] | None = None) -> Ve
 
 
 def body_sha256(link_body: Mapping[str, Any]) -> str:
-    """Return the hash of one event's body alone, without the hash of the link before it."""
+    """Return the hash of an event's body alone, without the previous link's hash."""
     return hashlib.sha256(canonical(link_body)).hexdigest()
 
 
 def _is_changed(link: Link, expected: int, head: str) -> bool:
-    """True if nothing is wrong with the link but the content of its event."""
+    """Return True if only the content of the link's event is wrong."""
     return (
         link.seq == expected
         and link.body is not None
@@ -160,8 +164,8 @@ def _explained(link: Link, changed: Mapping[int, tuple[Link, str]]) -> int | Non
     seq = record.get("seq")
     if seq not in changed:
         return None
-    other = changed[seq][0]
-    is_same = record.get("hash") == other.hash and record.get("body_sha256") == body_sha256(other.body or {})
+    target = changed[seq][0]
+    is_same = record.get("hash") == target.hash and record.get("body_sha256") == body_sha256(target.body or {})
     return int(seq) if is_same else None
 
 
@@ -180,7 +184,7 @@ def _numbers(seqs: list[int]) -> str:
 
 
 def _fault(link: Link, expected: int, head: str) -> str:
-    """A sentence about what is wrong with `link`, which should be number `expected` after hash `head`; else ""."""
+    """Return a sentence about the fault of `link`, which should be number `expected` after hash `head`; else ""."""
     if link.seq > expected:
         missing = f"Link {expected} is" if link.seq == expected + 1 else f"Links {expected} to {link.seq - 1} are"
         return f"{missing} missing: the seal was removed; the next one found is {link.seq}."
@@ -198,13 +202,13 @@ def _fault(link: Link, expected: int, head: str) -> str:
 
 
 def to_line(link: Link) -> str:
-    """One line of an export, without the line break."""
+    """Return one line of an export, without the line break."""
     plain = {"seq": link.seq, "previous_hash": link.previous_hash, "hash": link.hash, "body": link.body}
     return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def from_line(line: str) -> Link:
-    """The inverse of `to_line`; ValueError when the line is not one of ours."""
+    """Return the link of an export's line; raises ValueError if the line is not one of ours."""
     try:
         plain = json.loads(line)
         return Link(int(plain["seq"]), str(plain["previous_hash"]), str(plain["hash"]), plain["body"])
@@ -213,7 +217,7 @@ def from_line(line: str) -> Link:
 
 
 def verify_export(lines: Iterable[str], *, anchor: tuple[int, str] | None = None) -> Verification:
-    """Check an exported trail, line by line, without a database. The body's own number must be the line's."""
+    """Check an exported trail, line by line, without a database. The body's number must equal the line's."""
     seen = 0
 
     def links() -> Iterable[Link]:

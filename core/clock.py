@@ -1,6 +1,6 @@
-"""The time at which things are recorded. Example history is made by the real services at an earlier time than now.
+"""The clock for recorded times. The demo sets it back, so that the real services create an example history.
 
-Leases, limits and sign-in never read this clock: they are about the machine, not about the story.
+Leases, limits and sign-in never use this clock, because they need the real time.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ _behind = timedelta(0)
 
 
 def now() -> datetime:
-    """The time at which what is done is done (aware, UTC)."""
+    """Return the time to record for an action (aware, UTC)."""
     return timezone.now() - _behind
 
 
 @contextmanager
 def at(moment: datetime) -> Iterator[None]:
-    """Let what follows happen from `moment` on, seconds passing as ever. For a process that does nothing else."""
+    """Set the clock back to `moment` during the block; it runs at normal speed. Do no other work in the process."""
     global _behind
     before, _behind = _behind, timezone.now() - moment
     try:
@@ -33,7 +33,7 @@ def at(moment: datetime) -> Iterator[None]:
 
 
 class MomentField(models.DateTimeField):
-    """A DateTimeField whose `auto_now` and `auto_now_add` follow this clock; to migrations, Django's own."""
+    """A DateTimeField whose `auto_now` and `auto_now_add` use this clock; migrations see Django's DateTimeField."""
 
     def pre_save(self, model_instance: Any, add: bool) -> Any:
         if self.auto_now or (self.auto_now_add and add):

@@ -1,4 +1,4 @@
-"""Named points at which a test can have this process killed: the only way to prove what a crash leaves behind."""
+"""Named points at which a test can kill this process, to check what a crash leaves behind."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ ENVIRONMENT_VARIABLE = "PROOFLINE_KILL_AT"
 
 
 def point(name: str) -> None:
-    """Die here, without any cleaning up, if the environment names this point."""
+    """Kill this process here, without clean-up, if the environment names this point."""
     if os.environ.get(ENVIRONMENT_VARIABLE) == name:
         os.kill(os.getpid(), signal.SIGKILL)

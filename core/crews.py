@@ -1,6 +1,7 @@
-"""Slow work beside the housekeeping of a process, which must go on: a bounded number of threads per errand.
+"""Bounded threads for slow work, so that the periodic tasks of a process can go on.
 
-The threads die with the process. Whoever starts one leaves a mark in the rows first that lets another take over.
+The threads end with the process. Before a caller starts one, it records that in the database, so that another process
+can take over.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 
 class Crew:
-    """At most `size` pieces of work at a time; each runs under a tag, such as the host that it asks."""
+    """A pool that runs at most `size` pieces of work at a time; each has a tag, such as the requested host."""
 
     def __init__(self, name: str, size: int) -> None:
         self.name, self.size = name, size
@@ -30,25 +31,25 @@ class Crew:
             return self._tags.total() < self.size
 
     def busy(self) -> Counter[str]:
-        """Tag -> how many pieces of work run under it."""
+        """Return tag -> number of running pieces of work."""
         with self._changed:
             return +self._tags
 
     def start(self, work: Callable[[], object], *, tag: str = "") -> None:
-        """Run `work` on a thread of its own; what it raises is logged. The caller has looked at `has_room`."""
+        """Run `work` in a new thread; its exceptions are logged. The caller must have checked `has_room`."""
         with self._changed:
             self._tags[tag] += 1
         threading.Thread(target=self._run, args=(work, tag), name=self.name, daemon=True).start()
 
     def wait(self, seconds: float) -> int:
-        """Until something ends, at most so long; returns how many ended since the last call."""
+        """Wait until a piece of work ends, at most `seconds`; return how many ended since the last call."""
         with self._changed:
             self._changed.wait_for(lambda: self._ended > 0 or not self._tags.total(), timeout=max(0.0, seconds))
             ended, self._ended = self._ended, 0
             return ended
 
     def finish(self, seconds: float) -> int:
-        """Until nothing runs any more, at most so long; returns how many ended."""
+        """Wait until all work has ended, at most `seconds`; return how many pieces ended."""
         end, ended = time.monotonic() + seconds, 0
         while self.busy() and time.monotonic() < end:
             ended += self.wait(end - time.monotonic())

@@ -1,7 +1,7 @@
-"""Secrets at rest: API keys and passwords are stored encrypted, and read only where they are used.
+"""Encryption of stored secrets: API keys and passwords are stored encrypted, and decrypted only where they are used.
 
-Fernet of the package cryptography (https://cryptography.io/en/latest/fernet/): AES-128-CBC with an HMAC. The keys come
-from PROOFLINE_SECRET_KEYS, the first encrypts and all decrypt; without it, from Django's SECRET_KEY and its fallbacks.
+It is Fernet of the package cryptography (https://cryptography.io/en/latest/fernet/): AES-128-CBC with an HMAC. The keys
+are PROOFLINE_SECRET_KEYS (the first encrypts, all decrypt), or else Django's SECRET_KEY and its fallbacks.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from django.conf import settings
 
 
 class Unreadable(Exception):
-    """A stored secret that none of the keys opens; it has to be entered again."""
+    """None of the keys can decrypt a stored secret; it must be entered again."""
 
 
 def encrypt(text: str) -> str:
-    """Return what is stored for `text`; "" stays ""."""
+    """Return the encrypted form of `text`; "" stays ""."""
     return _fernet(*_keys()).encrypt(text.encode()).decode() if text else ""
 
 
 def decrypt(token: str) -> str:
-    """The text behind what was stored. Raises Unreadable."""
+    """Return the decrypted text. Raises Unreadable."""
     if not token:
         return ""
     try:
@@ -38,7 +38,7 @@ def decrypt(token: str) -> str:
 
 
 def secret(column: str) -> Any:
-    """A property of a model that keeps its text encrypted in `column`. Reading it may raise Unreadable."""
+    """Return a model property that keeps its text encrypted in `column`. Reading it may raise Unreadable."""
 
     def read(instance: Any) -> str:
         return decrypt(getattr(instance, column))
@@ -55,6 +55,6 @@ def _keys() -> tuple[str, ...]:
 
 @lru_cache(maxsize=8)
 def _fernet(*keys: str) -> MultiFernet:
-    """Fernet wants 32 bytes; keys of people are of any length."""
+    """Return a Fernet for these keys. It needs 32 bytes, so each key, of any length, is hashed."""
     digests = (hashlib.sha256(b"proofline secrets\0" + key.encode()).digest() for key in keys)
     return MultiFernet([Fernet(base64.urlsafe_b64encode(digest)) for digest in digests])

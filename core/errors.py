@@ -1,4 +1,4 @@
-"""The ways a service can refuse. Pages and API map each class to one status; nothing else maps errors."""
+"""The refusals of services. Each class has one HTTP status for pages and API; errors are mapped nowhere else."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from core.fetching import plain, without_secrets
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with the input: where (a JSON pointer or field name), what, and the offending value."""
+    """One mistake in the input: its place (a JSON pointer or field name), a message, and the wrong value."""
 
     pointer: str
     message: str
     value: str = ""
 
     def __post_init__(self) -> None:
-        """Remove the logins and queries of addresses, so that no page, answer or stored response shows them."""
+        """Remove the logins and queries of addresses, so that no page or response shows them."""
         object.__setattr__(self, "message", without_secrets(self.message))
         object.__setattr__(self, "value", without_secrets(self.value))
 
 
 class DomainError(Exception):
-    """Base of every refusal. `message` is a sentence for a person; `extra` is plain data for a program."""
+    """Base of all refusals. `message` is a sentence for people; `extra` is plain data for programs."""
 
     status: ClassVar[int] = 400
     title: ClassVar[str] = "Refused"
@@ -63,14 +63,14 @@ class NotFound(DomainError):
 
 
 class Conflict(DomainError):
-    """Somebody was first, or the object is in a state that does not permit the move."""
+    """Somebody else was first, or the state of the object does not allow the change."""
 
     status = 409
     title = "Conflict"
 
 
 class Stale(DomainError):
-    """Something has changed since the caller read it."""
+    """The object has changed since the caller read it."""
 
     status = 412
     title = "Changed since you looked"
@@ -85,14 +85,14 @@ class Unavailable(DomainError):
 
 
 class StorageFailed(Unavailable):
-    """The disk or bucket for files refuses to store one. Stored files can still be read."""
+    """The disk or bucket refuses to store a file. Stored files can still be read."""
 
     title = "Files cannot be stored now"
     retry_after_seconds = 60
 
 
 class Busy(Unavailable):
-    """The server has as much of this work as it can do at once; the same request succeeds a little later."""
+    """The server has too much of this work at the moment; the same request succeeds a little later."""
 
     title = "Busy"
     retry_after_seconds = 5

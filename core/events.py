@@ -1,9 +1,9 @@
 """Publish events in the transaction that made the change, and let higher apps subscribe to them.
 
 Each app declares its event types in its events.py as subclasses of `DomainEvent`; those of brands and members are here.
-`publish` inserts the row, so that no change is without its record. Logins and queries are removed from addresses in it.
-Subscribers run in the same transaction, in the order in which they were registered; side effects belong after commit
-and read the event table.
+`publish` inserts the row, so that every change has its record. Logins and queries are removed from addresses in it.
+Subscribers run in the same transaction, in the order of registration; side effects must run after commit and read the
+event table.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class DomainEvent:
 
     type: ClassVar[str]
     object_type: ClassVar[str]
-    #: True if work stops when nothing subscribes to it; a system check fails then.
+    #: True if work stops without a subscriber; then a system check fails.
     needs_subscriber: ClassVar[bool] = False
 
     brand_id: int
@@ -42,7 +42,7 @@ _current_actor: ContextVar[User | None] = ContextVar("current_actor", default=No
 
 
 def declare(cls: Kind) -> Kind:
-    """Class decorator: register an event type, refusing a second one of the same name."""
+    """Class decorator: register an event type. Raises ValueError if its name is already registered."""
     if cls.type in TYPES:
         raise ValueError(f"event type {cls.type} is declared twice")
     TYPES[cls.type] = cls
@@ -70,26 +70,26 @@ def subscribe_to_all(kind: type[DomainEvent]) -> Callable[[Callable[[Any], None]
 
 
 def missing_subscribers() -> list[str]:
-    """Event types that need a subscriber and have none."""
+    """Return the event types that need a subscriber and have none."""
     heard = _subscribers.keys() | _subscribers_to_all.keys()
     return sorted(name for name, kind in TYPES.items() if kind.needs_subscriber and name not in heard)
 
 
 def current_actor() -> User | None:
-    """Return the person whose action the running subscriber is told of; None where a process did it."""
+    """Return the person who caused the event of the running subscriber; None if a process did."""
     return _current_actor.get()
 
 
 def publish(*events: DomainEvent, by: User | None = None, label: str = "") -> None:
     """Insert one row per event and call the subscribers. Must run inside the transaction that made the change.
 
-    `by` is the person; without one, `label` names the process ("worker gpu-1", "clock").
+    `by` is the acting person; without one, `label` names the process ("worker gpu-1", "clock").
     """
     publish_all(events, by=by, label=label)
 
 
 def publish_all(events: Iterable[DomainEvent], *, by: User | None = None, label: str = "") -> None:
-    """Insert and announce many events with one INSERT, as `publish` does."""
+    """Publish many events as `publish` does, with one INSERT."""
     if not transaction.get_connection().in_atomic_block:
         raise RuntimeError("publish() outside a transaction: the event could survive a change that did not happen")
     items = list(events)
@@ -125,7 +125,7 @@ class AuditRedacted(DomainEvent):
     """An operator removed a secret from an earlier event.
 
     payload: {"seq", "event", "hash", "body_sha256", "places", "reason"}. seq and hash: number and hash of the event's
-    link, which stay. body_sha256: of the event's body as it is now. places: how often the secret stood in it.
+    link, which stay. body_sha256: of the event's current body. places: how often the secret occurred in it.
     """
 
     type = "core.audit.redacted"

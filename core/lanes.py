@@ -1,17 +1,17 @@
-"""The lanes of work of this process: each app registers what a message of its lane makes a worker do."""
+"""The lanes of this process: each app registers the function that a worker runs for messages of its lane."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 Slice = Callable[[], bool]
-"""Does a slice of a lane's work; True if some is left."""
+"""Does a slice of a lane's work; returns True if some is left."""
 
 _served: dict[str, Slice] = {}
 
 
 def serve_lane(lane: str) -> Callable[[Slice], Slice]:
-    """Decorator: have workers of this process call the function for messages of `lane`."""
+    """Decorator: make workers of this process call the function for messages of `lane`."""
 
     def register(work: Slice) -> Slice:
         _served[lane] = work
@@ -21,7 +21,7 @@ def serve_lane(lane: str) -> Callable[[Slice], Slice]:
 
 
 def drain(lane: str) -> bool:
-    """Do a slice of the lane's work; True if some is left. Raises RuntimeError where nothing serves the lane."""
+    """Do a slice of the lane's work; return True if some is left. Raises RuntimeError if nothing serves the lane."""
     if lane not in _served:
         raise RuntimeError("no worker was started in this process; use `manage.py worker`")
     return _served[lane]()

@@ -1,4 +1,4 @@
-"""Conventions of every page of a brand: sign-in, the brand in the address, and the right that the page needs."""
+"""Conventions of the pages of a brand: sign-in, the brand in the address, and the required right."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class BrandRequest(HttpRequest):
 
 
 def number(text: str) -> int | None:
-    """A row's number out of an address or a form; None for anything that PostgreSQL's bigint would not take."""
+    """Return a row's number from an address or a form; None for a text that is no number or too long for bigint."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
 
 
@@ -32,14 +32,16 @@ View = Callable[Concatenate[BrandRequest, P], HttpResponseBase]
 
 
 def enter(request: Any, slug: str, action: Action) -> BrandRequest:
-    """Put the brand into the request. NotFound for people outside the brand, NotAllowed for people without the right;
-    the last brand is remembered for the next visit."""
-    found = Brand.objects.visible_to(request.user).filter(slug=slug).first()
-    if found is None:
+    """Add the brand to the request, and remember it in the session for the next visit.
+
+    Raises NotFound for people outside the brand, and NotAllowed for people without the right.
+    """
+    brand = Brand.objects.visible_to(request.user).filter(slug=slug).first()
+    if brand is None:
         raise NotFound(f"There is no brand {slug!r} among yours. Ask an admin if you should see it.")
-    request.brand = found
+    request.brand = brand
     request.user.remember_roles()
-    require(request.user, action, found)
+    require(request.user, action, brand)
     if request.session.get("brand") != slug:
         request.session["brand"] = slug
     entered: BrandRequest = request
@@ -47,7 +49,7 @@ def enter(request: Any, slug: str, action: Action) -> BrandRequest:
 
 
 def brand_page(action: Action = Action.VIEW) -> Callable[[View[P]], Callable[..., HttpResponseBase]]:
-    """Decorator: a page of one brand for signed-in people with the right; the view gets `request.brand`."""
+    """Decorator: restrict a page to signed-in people with a right in its brand; the view gets `request.brand`."""
 
     def wrap(view: View[P]) -> Callable[..., HttpResponseBase]:
         @login_required

@@ -12,7 +12,7 @@ from django.db import connection
 log = structlog.get_logger(__name__)
 
 Work = Callable[[], int]
-"""Does what is due and returns how much it did; safe to run twice and to be killed."""
+"""Does the due work and returns how much it did; safe to run twice and to be killed."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def periodic_task(*, every_seconds: float) -> Callable[[Work], Work]:
 
 
 def run_due(*, everything: bool = False) -> dict[str, int]:
-    """Run each task that is due, each under an advisory lock of its own; a failing one does not stop the others."""
+    """Run each due task under its own advisory lock; a failing task does not stop the others."""
     done: dict[str, int] = {}
     for task in _tasks:
         if not everything and time.monotonic() - _last_run.get(task.name, float("-inf")) < task.every_seconds:

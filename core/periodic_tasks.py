@@ -18,8 +18,8 @@ def seal_events() -> int:
 
 @periodic_task(every_seconds=3600)
 def forget_stored_responses() -> int:
-    gone, _ = StoredResponse.objects.filter(created_at__lt=timezone.now() - timedelta(hours=24)).delete()
-    return gone
+    deleted, _ = StoredResponse.objects.filter(created_at__lt=timezone.now() - timedelta(hours=24)).delete()
+    return deleted
 
 
 @periodic_task(every_seconds=30)

@@ -1,4 +1,4 @@
-"""The strings within plain JSON, at any depth; names of members are not among them."""
+"""The strings within plain JSON, at any depth, without the names of members."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def strings(value: Any) -> Iterator[str]:
 
 
 def with_strings(value: Any, change: Callable[[str], Any]) -> Any:
-    """Return a copy of the value in which each string is what `change` makes of it."""
+    """Return a copy of the value with `change` applied to each string."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, Mapping):

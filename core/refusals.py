@@ -1,7 +1,7 @@
 """Translates exceptions of the database, of Redis and of reading a request into refusals, for pages and API alike.
 
-A service that can say more, such as that a name is taken, raises its own refusal. What arrives here passed all checks:
-a race that a unique constraint decided, a value that a column cannot hold, a database that does not answer.
+A service that can say more, such as that a name is taken, raises its own refusal. The exceptions here occur after all
+checks: a race that a unique constraint decided, a value that a column cannot store, a database that does not answer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CONNECTION_CLASSES = ("08", "25", "53", "57")
 def one_winner() -> Iterator[None]:
     """Raise Conflict if a write in this block violates a unique constraint, because somebody else was faster.
 
-    The transaction around it stays usable.
+    The surrounding transaction stays usable.
     """
     try:
         with transaction.atomic():
@@ -68,20 +68,20 @@ def _constraint(error: IntegrityError) -> DomainError:
     state = _sqlstate(error)
     detail: Any = getattr(error.__cause__, "diag", None)
     model = _model(getattr(detail, "table_name", None))
-    what = model._meta.verbose_name if model else "row"
+    noun = model._meta.verbose_name if model else "row"
     if state == UNIQUE:
         fields = _unique_fields(model, getattr(detail, "constraint_name", None))
         same = f" with the same {' and '.join(fields)}" if fields else ""
-        return Conflict(f"Somebody else has just saved a {what}{same}. Load it again, then decide what to change.")
+        return Conflict(f"Somebody else has just saved a {noun}{same}. Load it again, then decide what to change.")
     if state == FOREIGN_KEY:
         return Conflict("Something that this refers to was removed in the meantime. Load it again.")
     if state == FROZEN:
-        return Conflict(f"This {what} was published or used in the meantime and cannot change any more. Load it again.")
+        return Conflict(f"This {noun} was published or used in the meantime and cannot change any more. Load it again.")
     if state == NOT_NULL:
         name = getattr(detail, "column_name", None) or "a field"
         return Invalid(f"{name} must not be empty.", [Problem(name, "This field is required.")])
     name = getattr(detail, "constraint_name", None) or "a rule"
-    return Invalid(f"The database refuses this {what} by the rule {name.replace('_', ' ')}.")
+    return Invalid(f"The database refuses this {noun} by the rule {name.replace('_', ' ')}.")
 
 
 def _sqlstate(error: BaseException) -> str:
@@ -99,7 +99,7 @@ def _model(table: str | None) -> type[Model] | None:
 
 
 def _unique_fields(model: type[Model] | None, constraint: str | None) -> list[str]:
-    """Return the names of a unique constraint's fields, without relations (a brand or user), which nobody typed."""
+    """Return the names of a unique constraint's fields, without relations (a brand or user), which are not input."""
     if model is None or constraint is None:
         return []
     for rule in model._meta.constraints:

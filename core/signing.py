@@ -17,16 +17,16 @@ TOLERANCE_SECONDS = 300
 
 
 class BadSecret(ValueError):
-    """The secret is not base64 behind its prefix."""
+    """The secret is not base64 after its prefix."""
 
 
 def new_secret() -> str:
-    """A fresh signing secret."""
+    """Return a new signing secret."""
     return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def key_of(secret: str) -> bytes:
-    """The key in a secret. Raises BadSecret."""
+    """Return the key in a secret. Raises BadSecret."""
     try:
         return base64.b64decode(secret.removeprefix(PREFIX), validate=True)
     except binascii.Error:
@@ -34,7 +34,7 @@ def key_of(secret: str) -> bytes:
 
 
 def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
-    """The `webhook-signature` header for one attempt. Raises BadSecret."""
+    """Return the `webhook-signature` header for one attempt. Raises BadSecret."""
     signed = f"{message_id}.{timestamp}.".encode() + body
     digest = hmac.new(key_of(secret), signed, hashlib.sha256).digest()
     return "v1," + base64.b64encode(digest).decode()
@@ -45,13 +45,13 @@ def is_signed(
 ) -> bool:
     """Check a signature as a receiver does. Raises BadSecret.
 
-    True if the headers (lower case) carry a fresh signature of exactly these bytes, in any of the header's several.
+    True if the headers (lower case) contain a recent signature of exactly these bytes; one of several is enough.
     """
     timestamp = headers.get("webhook-timestamp", "")
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) < 20):
         return False
     if abs(now - int(timestamp)) > tolerance_seconds:
         return False
-    wanted = sign(secret, headers.get("webhook-id", ""), int(timestamp), body).encode()
-    given = headers.get("webhook-signature", "").encode("utf-8", "replace").split(b" ")
-    return any(hmac.compare_digest(wanted, one) for one in given)
+    expected = sign(secret, headers.get("webhook-id", ""), int(timestamp), body).encode()
+    signatures = headers.get("webhook-signature", "").encode("utf-8", "replace").split(b" ")
+    return any(hmac.compare_digest(expected, signature) for signature in signatures)

@@ -1,4 +1,4 @@
-"""State machines as pure tables of moves. The tables themselves live in each app's states.py."""
+"""State machines as tables of transitions. The tables are in each app's states.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.errors import Conflict
 
 @dataclass(frozen=True)
 class Machine:
-    """A named table state -> the states that may follow it. Initial state first."""
+    """A named table: state -> the states that may follow it. The initial state is first."""
 
     name: str
     transitions: Mapping[str, frozenset[str]]
@@ -27,7 +27,7 @@ class Machine:
         return new in self.transitions[old]
 
     def sources(self, new: str) -> list[str]:
-        """The states from which `new` can be reached in one move: the `WHERE state IN (...)` of a compare-and-set."""
+        """Return the states that can change to `new`, for the `WHERE state IN (...)` of a compare-and-set."""
         return [old for old, targets in self.transitions.items() if new in targets]
 
     def ensure(self, old: str, new: str) -> None:

@@ -1,7 +1,7 @@
-"""Find what PostgreSQL cannot store in the text, numbers and JSON of a request, and say where it stands.
+"""Finds values in the text, numbers and JSON of a request that PostgreSQL cannot store, and names their places.
 
 The middleware checks addresses, headers and forms, and the API's parsers check bodies, so that views, forms and
-services need not. Whether a value makes sense is still for them to decide.
+services need not. They still decide whether a value makes sense.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any
 from core.errors import BadRequest, Invalid, Problem
 
 MAX_DEPTH = 50
-"""Levels of lists and objects inside each other. No request needs ten; Python's reader fails at about a thousand."""
+"""Levels of nested lists and objects. No request needs ten; Python's JSON parser fails at about a thousand."""
 SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**64 - 1
-"""Seeds of ComfyUI have 64 bits without a sign, and jsonb keeps them; a column of type bigint refuses them itself."""
+"""Seeds of ComfyUI have 64 bits without sign. jsonb can store them; a bigint column refuses them itself."""
 SHOWN_PROBLEMS = 20
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
-# A path is None for the whole value, else (path of the parent, key or index): cheap to extend, joined only for a fault.
+# A path is None for the whole value, else (path of the parent, key or index). It is joined only for a fault.
 _Path = tuple[Any, Any] | None
 
 
@@ -36,7 +36,7 @@ def printable(text: str) -> str:
 
 
 def text_problem(text: str) -> str:
-    """Return a sentence that says why PostgreSQL cannot store `text`; "" where it can."""
+    """Return a sentence that says why PostgreSQL cannot store `text`; "" if it can."""
     match = _UNSTORABLE.search(text)
     if match is None:
         return ""
@@ -89,7 +89,7 @@ def require(faults: list[Problem]) -> None:
 
 
 def read_json(text: str, *, prefix: str = "") -> Any:
-    """Parse JSON that somebody sent. Raise NotJson, and Invalid for values that cannot be stored."""
+    """Parse JSON from a client. Raises NotJson, and Invalid for values that cannot be stored."""
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
@@ -103,7 +103,7 @@ def read_json(text: str, *, prefix: str = "") -> Any:
 
 
 def read_json_field(text: str) -> Any:
-    """Parse JSON that was typed into a field of a form. Raise ValueError with a sentence for the person."""
+    """Parse JSON from a form field. Raises ValueError with a sentence for the person."""
     try:
         return read_json(text)
     except NotJson as error:

@@ -1,7 +1,7 @@
 """Stored files by content: every file is named by its sha256, so that writing is idempotent and nothing is overwritten.
 
-Works on Django's default storage: a folder (atomic: temporary file, fsync, rename) or an S3-compatible bucket. What
-people see as a file's name is decided elsewhere; which rows name a file is the business of the sweeper's owner.
+Uses Django's default storage: a folder (atomic: temporary file, fsync, rename) or an S3-compatible bucket. File names
+for people are made elsewhere; the caller of the sweeper functions knows which rows name a file.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from core.errors import NotAllowed, NotFound, StorageFailed
 PREFIX = "sha256/"
 TEMPORARY = "tmp/"
 FRESH_SECONDS = 1800
-"""A file found present is made young again when older than this, so that a sweeper that looks for files without a row
-for an hour cannot remove one that somebody has just put again and is about to name."""
+"""If an existing file is older than this when it is put again, its time is renewed. So a sweeper, which removes files
+that had no row for an hour, cannot remove a file that was just put again and is about to get its row."""
 MEDIA_TYPES = {
     "png": "image/png",
     "jpg": "image/jpeg",
@@ -56,7 +56,7 @@ _PIECE = 1 << 20
 
 
 class TooLarge(Exception):
-    """A stream went on beyond the bytes that were allowed; nothing was stored."""
+    """A stream had more bytes than allowed; nothing was stored."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Listed:
-    """One file as the sweeper sees it."""
+    """One file in a listing for the sweeper."""
 
     key: str
     bytes: int
@@ -78,21 +78,21 @@ class Listed:
 
     @property
     def sha256(self) -> str:
-        """The sha256 in the key; "" for a temporary file."""
+        """Return the sha256 in the key; "" for a temporary file."""
         return Path(self.key).stem if self.key.startswith(PREFIX) else ""
 
 
 def key_for(sha256: str, *, suffix: str) -> str:
-    """The storage key of a content: "sha256/ab/cd/<sha256>.<suffix>"."""
+    """Return the storage key of a content: "sha256/ab/cd/<sha256>.<suffix>"."""
     return f"{PREFIX}{sha256[:2]}/{sha256[2:4]}/{sha256}.{suffix.lstrip('.').lower()}"
 
 
 def put(data: bytes, *, suffix: str, durable: bool = True, sha256: str = "") -> Stored:
-    """Store `data` under its own sha256; present already, it is not written again.
+    """Store `data` under its sha256; an existing file is not written again.
 
-    durable: on disk, fsync before the rename; say False for what can be made again, such as thumbnails. A reader never
-    sees half a file either way. sha256: spares the hashing when the caller has just done it.
-    Raises StorageFailed, with the cause, if it cannot be written; no part of it is left then.
+    durable: on disk, fsync before the rename; False for files that can be made again, such as thumbnails. In both cases
+    a reader never sees half a file. sha256: the hash, if the caller already knows it.
+    Raises StorageFailed, with the cause, if it cannot be written; then no part of it remains.
     """
     digest = sha256 or hashlib.sha256(data).hexdigest()
     key = key_for(digest, suffix=suffix)
@@ -105,7 +105,7 @@ def put(data: bytes, *, suffix: str, durable: bool = True, sha256: str = "") -> 
 
 
 def keep(stream: IO[bytes], *, suffix: str, max_bytes: int) -> Stored:
-    """Store the rest of a stream, a piece at a time.
+    """Store the rest of a stream, piece by piece.
 
     Raises TooLarge beyond `max_bytes`, and StorageFailed, with the cause, if it cannot be written.
     """
@@ -128,7 +128,7 @@ def keep(stream: IO[bytes], *, suffix: str, max_bytes: int) -> Stored:
 
 @contextmanager
 def _writing() -> Iterator[None]:
-    """Raise StorageFailed in place of the exceptions of the disk and of the bucket."""
+    """Turn exceptions of the disk and of the bucket into StorageFailed."""
     try:
         yield
     except OSError as error:
@@ -143,7 +143,7 @@ def _writing() -> Iterator[None]:
 
 @contextmanager
 def _spool() -> Iterator[Any]:
-    """A temporary file: beside the stored files, so that it can be moved there, where they are on a disk."""
+    """Yield a temporary file. On disk it is beside the stored files, so that it can be renamed."""
     if not isinstance(default_storage, FileSystemStorage):
         with tempfile.TemporaryFile() as spool:
             yield spool
@@ -169,14 +169,14 @@ def _move_into_place(spool: Any, path: Path, size: int) -> None:
 
 
 def read(key: str) -> bytes:
-    """The whole file; NotFound if it is not there."""
+    """Return the whole file; raises NotFound if it is missing."""
     with open(key) as file:
         content: bytes = file.read()
     return content
 
 
 def open(key: str) -> IO[bytes]:
-    """The file for reading in pieces; NotFound if it is not there."""
+    """Open the file for reading in pieces; raises NotFound if it is missing."""
     try:
         file: IO[bytes] = default_storage.open(key, "rb")
     except FileNotFoundError:
@@ -189,7 +189,7 @@ def exists(key: str) -> bool:
 
 
 def size(key: str) -> int:
-    """Bytes of the stored file; NotFound if it is not there."""
+    """Return the size of the file in bytes; raises NotFound if it is missing."""
     try:
         return int(default_storage.size(key))
     except FileNotFoundError:
@@ -197,12 +197,12 @@ def size(key: str) -> int:
 
 
 def delete(key: str) -> None:
-    """Remove the file; nothing happens if it is not there."""
+    """Remove the file, if it exists."""
     default_storage.delete(key)
 
 
 def delete_if_older(key: str, *, than: datetime) -> bool:
-    """Remove the file unless somebody has put it again since `than`; True if it was removed. For the sweeper."""
+    """Remove the file unless it was put again since `than`; return True if it was removed. For the sweeper."""
     if not exists(key) or default_storage.get_modified_time(key) >= than:
         return False
     delete(key)
@@ -210,7 +210,7 @@ def delete_if_older(key: str, *, than: datetime) -> bool:
 
 
 def list_keys(prefix: str = PREFIX) -> Iterator[Listed]:
-    """Every stored file below `prefix`, one at a time; `TEMPORARY` lists what interrupted writes left behind."""
+    """Yield every stored file below `prefix`; `TEMPORARY` lists the remains of interrupted writes."""
     if isinstance(default_storage, FileSystemStorage):
         yield from _walk(Path(default_storage.location), Path(default_storage.path(prefix)))
         return
@@ -219,9 +219,9 @@ def list_keys(prefix: str = PREFIX) -> Iterator[Listed]:
 
 
 def open_url(key: str, *, seconds: int = 600, download_name: str = "") -> str:
-    """An address that opens this one file and expires: the bucket's presigned one, or a signed path of our own.
+    """Return an address that opens this file and expires: the bucket's presigned URL, or our own signed path.
 
-    Give it only to someone who may see the file: whoever holds it can read it until it expires.
+    Give it only to people who may see the file: anybody with the address can read it until it expires.
     """
     if isinstance(default_storage, FileSystemStorage):
         token = signing.dumps([key, int(time.time()) + seconds, download_name], salt=_SALT)
@@ -232,7 +232,7 @@ def open_url(key: str, *, seconds: int = 600, download_name: str = "") -> str:
 
 
 def opened(token: str) -> tuple[str, str]:
-    """(key, download name) of an address made by `open_url`; NotAllowed when it was changed or has expired."""
+    """Return (key, download name) of an address made by `open_url`; NotAllowed if it was changed or has expired."""
     try:
         key, expires, download_name = signing.loads(token, salt=_SALT)
     except signing.BadSignature:
@@ -243,8 +243,10 @@ def opened(token: str) -> tuple[str, str]:
 
 
 def response(key: str, *, download_name: str = "") -> HttpResponse | FileResponse:
-    """The file as an answer to a request whose right to it was already checked. May be kept by the browser for ever:
-    a key names one content."""
+    """Return the file as a response. The caller must have checked the right to see it.
+
+    A browser may cache it for ever, because a key names one content.
+    """
     answer = FileResponse(open(key), content_type=media_type(key))
     answer["Cache-Control"] = "private, max-age=31536000, immutable"
     answer["ETag"] = f'"{Path(key).stem}"'
@@ -284,7 +286,7 @@ def _put_on_disk(path: Path, data: bytes, *, durable: bool) -> None:
 
 
 def _is_there(path: Path, size: int) -> bool:
-    """True if the file is there in full, and young again; a shorter one is what a power cut left of it."""
+    """Return True if the complete file exists, and renew its time. A power cut can leave a shorter file."""
     try:
         if path.stat().st_size != size:
             return False
@@ -294,12 +296,12 @@ def _is_there(path: Path, size: int) -> bool:
     except OSError as error:
         if error.errno != errno.EROFS:
             raise
-        # Its time cannot be renewed on a read-only disk, but neither can it be swept from there.
+        # On a read-only disk its time cannot be renewed, but it cannot be removed either.
     return True
 
 
 def _fsync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut."""
+    """Sync the folder, so that the rename survives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -309,7 +311,7 @@ def _fsync_folder(folder: Path) -> None:
 
 def _is_fresh(key: str, length: int) -> bool:
     try:
-        if default_storage.size(key) != length:  # asked first: a bucket says FileNotFoundError only here
+        if default_storage.size(key) != length:  # first, because a bucket raises FileNotFoundError only here
             return False
         age = datetime.now(UTC) - default_storage.get_modified_time(key)
         return age.total_seconds() < FRESH_SECONDS
@@ -328,10 +330,10 @@ def _walk(root: Path, folder: Path) -> Iterator[Listed]:
             yield from _walk(root, path)
             continue
         try:
-            found = entry.stat()
+            status = entry.stat()
         except FileNotFoundError:
-            continue  # removed while we looked
-        yield Listed(path.relative_to(root).as_posix(), found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+            continue  # removed in the meantime
+        yield Listed(path.relative_to(root).as_posix(), status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
 
 def _bucket() -> Any:

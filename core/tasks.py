@@ -1,4 +1,4 @@
-"""The function that RQ calls for a nudge: JSON scalars in, safe to run twice. The rows decide what is done."""
+"""The function that RQ calls for a nudge. It is safe to run twice; the database says what work there is."""
 
 from django.db import close_old_connections
 
@@ -6,7 +6,7 @@ from core import lanes
 
 
 def drain(lane: str) -> bool:
-    """Work on a lane for a time slice; True if work was left."""
+    """Work on a lane for a time slice; return True if work is left."""
     close_old_connections()
     try:
         return lanes.drain(lane)

@@ -1,4 +1,4 @@
-"""Draws docs/states.md from the tables of the state machines. `make docs` runs it; a test keeps the page true."""
+"""Write docs/states.md from the tables of the state machines. `make docs` runs it; a test checks that it is current."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ service: whoever comes second is told what happened instead (409).
 
 
 def draw(title: str, table: Machine, source: str) -> str:
-    """One machine as a Mermaid diagram and a list of moves."""
+    """Return one machine as a Mermaid diagram and a list of moves."""
     arrows = [f"    [*] --> {table.initial}"]
     rows = []
     for old, targets in table.transitions.items():

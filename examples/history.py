@@ -1,7 +1,7 @@
-"""Six weeks of an earlier campaign, made by the real services under the line's own clock.
+"""Make six weeks of an earlier campaign with the real services, under a clock that is set back.
 
-Nothing is written past a service: pictures are generated, checked, looked at, decided and delivered here as anywhere,
-only dated earlier, so that the trail verifies. What the reviewer objects to is there to be seen in the pictures.
+Everything goes through the services: images are generated, checked, reviewed and delivered as usual, only dated
+earlier, so the audit trail verifies. The problems that the reviewer names can be seen in the images.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from review.services import consequences, decisions, deliveries, queue
 
 WEEKS = 6
 CAMPAIGN = "summer-table"
-#: CIELAB distance between a product's own colour and what is behind it, below which it is hard to make out at a glance.
+#: CIELAB distance between a product and its background below which the product is hard to see.
 STANDS_OUT = 20.0
-#: What no measurement shows, but a person who knows the range does.
+#: Mistakes that no measurement shows, but that a person who knows the products sees.
 KNOWN_WRONG = {
     "KM-VAS-01": ("wrong-colour", "The feed says sage; the vase is teal."),
     "KM-BWL-04": ("wrong-product", "This is the single noodle bowl; the set has two."),
 }
 SECONDS_PER_LOOK = 9
-#: Who takes part, by role.
+#: The roles of the people who take part.
 ROLES = (Role.CAMPAIGN_MANAGER, Role.DESIGNER, Role.REVIEWER, Role.LEAD)
 
 DARK = {
@@ -66,7 +66,7 @@ LIGHT_FULL = "BTL-01 BTL-02 BWL-04 JAR-02 JAR-03 LMP-01 LMP-02 LMP-03 MUG-03 MUG
 
 
 def begins(now: datetime | None = None) -> datetime:
-    """The morning six weeks ago on which the story begins: Monday, nine o'clock."""
+    """Return the start of the campaign: Monday at nine o'clock, six weeks ago."""
     day = timezone.localdate(now or timezone.now()) - timedelta(weeks=WEEKS)
     monday = day - timedelta(days=day.weekday())
     return timezone.make_aware(datetime.combine(monday, time(9)))
@@ -77,9 +77,9 @@ def is_made(brand: Brand) -> bool:
 
 
 def make(*, brand: Brand, people: Mapping[Role, User], endpoint: Endpoint) -> Campaign:
-    """The whole story, for a brand whose products and photos are there and of which nothing was made yet.
+    """Make the whole campaign for a brand that has products and photos but no images yet.
 
-    people: one of the brand's own for each of ROLES. The trail is sealed at the end.
+    people: a person of the brand for each of ROLES. The audit trail is sealed at the end.
     """
     story = _Story(brand, people, endpoint, begins())
     story.worker.start()
@@ -97,7 +97,7 @@ class _Story:
         self.worker = lanes.LaneWorker("studio-at-the-time", [Lane.CPU])
 
     def on(self, day: int, hour: int, minute: int = 0) -> Any:
-        """The clock at that hour, `day` days into the story."""
+        """Set the clock to that hour, `day` days after the start."""
         return clock.at(self.start + timedelta(days=day, hours=hour - 9, minutes=minute))
 
     def tell(self) -> Campaign:
@@ -112,7 +112,7 @@ class _Story:
             pilot = self._run(campaign, dark, Stage.PILOT, "Pilot, dark", DARK_PILOT)
         self._review(day=3, hour=14, revise_up_to=4)
         with self.on(4, 8):
-            self._work(pilot)  # what was sent back
+            self._work(pilot)  # the images for which changes were requested
         self._review(day=4, hour=11)
         with self.on(9, 11):
             light = prompts.add_version(template_id=template.pk, by=self.designer, **_version(LIGHT))
@@ -155,8 +155,8 @@ class _Story:
         return campaign
 
     def _run(self, campaign: Campaign, version: PromptVersion, stage: str, name: str, keys: str) -> Run:
-        """Plan, release and make; `keys` without their brand's prefix."""
-        wanted = Subject.objects.filter(
+        """Plan, release and carry out a run; `keys` come without their brand's prefix."""
+        products = Subject.objects.filter(
             brand=self.brand, kind=SubjectKind.PRODUCT, key__in=[f"KM-{key}" for key in keys.split()]
         )
         run = plans.plan(
@@ -165,7 +165,7 @@ class _Story:
             endpoint=self.endpoint,
             stage=stage,
             by=self.manager,
-            subjects=list(wanted.order_by("key")),
+            subjects=list(products.order_by("key")),
             name=name,
         )
         runs.release(run_id=run.pk, by=self.manager)
@@ -173,12 +173,12 @@ class _Story:
         return run
 
     def _work(self, run: Run) -> None:
-        """What a worker does, in this process, until nothing of the run waits."""
+        """Do the work of a worker in this process, until no job of the run is queued."""
         while Job.objects.filter(run=run, status=JobState.QUEUED).exists():
             self.worker.drain(Lane.CPU)
 
     def _review(self, *, day: int, hour: int, revise_up_to: int = 0) -> None:
-        """One sitting: everything that waits, a look at each, and what follows from the decisions."""
+        """Decide every open review task, then carry out the consequences and deliveries."""
         moment = self.start + timedelta(days=day, hours=hour - 9)
         revised = 0
         while True:
@@ -196,9 +196,9 @@ class _Story:
                 pass
 
     def _decide(self, task: ReviewTask, *, may_revise: bool) -> bool:
-        """Look at the newest picture and say what is to be said; True if it was sent back."""
+        """Decide the newest image of a task; return True if changes were requested."""
         version = task.asset.versions.select_related("master", "job__frozen").order_by("-round", "candidate")[0]
-        said: dict[str, Any] = {
+        decision: dict[str, Any] = {
             "task_id": task.pk,
             "version_id": version.pk,
             "by": self.reviewer,
@@ -206,17 +206,17 @@ class _Story:
         }
         reason, note = look(task.asset.subject, version)
         if not reason:
-            decisions.approve(**said, answers={"colour": "yes"})
+            decisions.approve(**decision, answers={"colour": "yes"})
         elif may_revise and reason == "off-brand":
-            decisions.request_revision(**said, reason=reason, note=note, controls={"backdrop": "#ffffff"})
+            decisions.request_revision(**decision, reason=reason, note=note, controls={"backdrop": "#ffffff"})
             return True
         else:
-            decisions.reject(**said, reason=reason, note=note)
+            decisions.reject(**decision, reason=reason, note=note)
         return False
 
 
 def look(subject: Subject, version: AssetVersion) -> tuple[str, str]:
-    """What a reviewer objects to in this picture: a reason's code and a sentence, or two empty strings."""
+    """Return a reviewer's objection to this image: a reason's code and a sentence, or two empty strings."""
     if subject.key in KNOWN_WRONG:
         return KNOWN_WRONG[subject.key]
     pixels = product.read_pixels(version.master)[..., :3]
@@ -227,7 +227,7 @@ def look(subject: Subject, version: AssetVersion) -> tuple[str, str]:
 
 
 def separation(pixels: Pixels, colour: Sequence[float]) -> float:
-    """CIELAB distance between a product's colour and the picture's top left corner, where only backdrop is.
+    """Return the CIELAB distance between a product's colour and the image's top left corner, which shows the backdrop.
 
     pixels: height × width × 3 sRGB uint8; colour: CIELAB.
     """
@@ -236,7 +236,7 @@ def separation(pixels: Pixels, colour: Sequence[float]) -> float:
 
 
 def _own_colour(subject: Subject) -> Sequence[float]:
-    """The median colour of the product in its accepted cut-out, CIELAB."""
+    """Return the median colour of the product in its accepted cut-out, CIELAB."""
     cutout = Cutout.objects.get(photo__subject=subject, photo__role="front", is_accepted=True)
     rgba = cv2.imdecode(np.frombuffer(stored_files.read(cutout.storage_key), np.uint8), cv2.IMREAD_UNCHANGED)
     rgba = cv2.resize(rgba, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_NEAREST)
@@ -245,7 +245,7 @@ def _own_colour(subject: Subject) -> Sequence[float]:
 
 
 def _lab(rgb: Any) -> Any:
-    """n × 3 sRGB uint8 to n × 3 CIELAB."""
+    """Convert n × 3 sRGB uint8 to n × 3 CIELAB."""
     return cv2.cvtColor((rgb.astype(np.float32) / 255).reshape(1, -1, 3), cv2.COLOR_RGB2LAB)[0]
 
 

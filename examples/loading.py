@@ -1,4 +1,4 @@
-"""Sets up the example brands through the same services that people use. Everything is looked for first and made once.
+"""Set up the example brands through the same services that people use. Existing rows are kept.
 
 Products and photos are not loaded here: the demo imports them as a customer would.
 """
@@ -26,7 +26,7 @@ from review.services import checklists, destinations, reasons
 
 EXAMPLES = Path(__file__).resolve().parent
 FOLDERS = (EXAMPLES / "brand", EXAMPLES / "neighbour")
-#: Known to everyone who reads this, and so only ever given to the example's own people.
+#: A public password, so it is only given to the accounts of the example.
 PASSWORD = "clay-and-glaze"  # noqa: S105
 MAIL_DOMAIN = "example.com"
 
@@ -36,7 +36,7 @@ Thing = TypeVar("Thing")
 
 @dataclass(frozen=True)
 class Login:
-    """What a person types to come in."""
+    """The login of a person of the example."""
 
     username: str
     name: str
@@ -46,7 +46,7 @@ class Login:
 
 @dataclass(frozen=True)
 class Example:
-    """One example brand as it is in the database now, with the files that belong to it."""
+    """One example brand as it is in the database now, with its files."""
 
     brand: Brand
     campaign: Campaign
@@ -56,30 +56,30 @@ class Example:
     photos: Path
 
     def login_of(self, role: str) -> str:
-        """The user name of the first person who has this role."""
+        """Return the user name of the first person who has this role."""
         return next(login.username for login in self.logins if role in login.roles)
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The folder's brand.json."""
+    """Return the content of the folder's brand.json."""
     plain: dict[str, Any] = json.loads((folder / "brand.json").read_text(encoding="utf-8"))
     return plain
 
 
 def photos_of(folder: Path) -> Path:
-    """Where the photos lie that the folder's feed names."""
+    """Return the folder of the photos that the folder's feed names."""
     own = folder / "photos"
     return own if own.is_dir() else EXAMPLES / "photos"
 
 
 def load_all(*, delivered_to: Path) -> list[Example]:
-    """Both example brands, the main one first. `delivered_to` is the folder that approved files go below."""
+    """Load both example brands, the main one first. Approved files are delivered below the folder `delivered_to`."""
     return [load(folder, delivered_to=delivered_to) for folder in FOLDERS]
 
 
 @transaction.atomic
 def load(folder: Path, *, delivered_to: Path) -> Example:
-    """Make what is not there yet of one brand; what people changed since stays as they left it."""
+    """Create what does not exist yet of one brand; changes that people made since are kept."""
     plain = read(folder)
     operator = _operator()
     brand = _brand(plain["brand"], operator)
@@ -90,8 +90,8 @@ def load(folder: Path, *, delivered_to: Path) -> Example:
     for style in plain["styles"]:
         if not StylePreset.objects.filter(brand=brand, slug=style["slug"]).exists():
             styles.create(brand=brand, by=author, **style)
-    for one in plain["prompts"]:
-        prompt(brand, one, author, lead)
+    for plain_prompt in plain["prompts"]:
+        prompt(brand, plain_prompt, author, lead)
     for endpoint in plain["endpoints"]:
         Endpoint.objects.get_or_create(slug=endpoint["slug"], defaults=endpoint)
     _review(brand, plain, lead, delivered_to)
@@ -104,13 +104,13 @@ def load(folder: Path, *, delivered_to: Path) -> Example:
 
 
 def _once(model: type[Any], key: Plain, make: Callable[[], Thing]) -> Thing:
-    """The row with this key, made by `make` where there is none."""
-    found: Thing | None = model.objects.filter(**key).first()
-    return found if found is not None else make()
+    """Return the row with this key; `make` creates it if there is none."""
+    row: Thing | None = model.objects.filter(**key).first()
+    return row if row is not None else make()
 
 
 def _operator() -> User:
-    """Founds the brands; nobody can log in as this account until an operator gives it a password."""
+    """Return the account that creates the brands; nobody can log in to it until an operator sets a password."""
     operator, is_new = User.objects.get_or_create(
         username="operator", defaults={"is_superuser": True, "is_staff": True, "first_name": "Operator"}
     )
@@ -146,14 +146,16 @@ def _guide(brand: Brand, plain: Plain, lead: User, folder: Path) -> None:
         return
     fields = {name: value for name, value in plain.items() if name not in {"pictures", "note"}}
     draft = guides.draft(brand=brand, by=lead, **fields)
-    for one in plain.get("pictures", ()):
-        given = [(one["file"], (folder / one["file"]).read_bytes())]
-        pictures.add_to_guide(guide_id=draft.pk, use=one["use"], files_given=given, by=lead, caption=one["caption"])
+    for picture in plain.get("pictures", ()):
+        given = [(picture["file"], (folder / picture["file"]).read_bytes())]
+        pictures.add_to_guide(
+            guide_id=draft.pk, use=picture["use"], files_given=given, by=lead, caption=picture["caption"]
+        )
     guides.publish(guide_id=draft.pk, by=lead, note=plain.get("note", ""))
 
 
 def prompt(brand: Brand, plain: Plain, author: User, lead: User) -> PromptTemplate:
-    """A template with its numbered versions; those that exist are left alone."""
+    """Return a prompt template with its numbered versions; existing versions are not changed."""
     template = _once(
         PromptTemplate,
         {"brand": brand, "slug": plain["slug"]},
@@ -169,7 +171,7 @@ def prompt(brand: Brand, plain: Plain, author: User, lead: User) -> PromptTempla
 
 
 def _review(brand: Brand, plain: Plain, lead: User, delivered_to: Path) -> None:
-    """The checklist, the reasons in the order of their digits, and where approved files go."""
+    """Create the checklist, the reasons in the order of their digits, and the destinations of approved files."""
     checklist = plain["checklist"]
     if not Checklist.objects.filter(brand=brand, stage=checklist["stage"]).exists():
         checklists.create(brand=brand, by=lead, **checklist)
@@ -184,7 +186,7 @@ def _review(brand: Brand, plain: Plain, lead: User, delivered_to: Path) -> None:
 
 
 def campaign(brand: Brand, plain: Plain, people: Mapping[str, User]) -> Campaign:
-    """The campaign with its brief and outputs; one that is there is left alone. people: by user name."""
+    """Return the campaign with its brief and output specs; an existing one is not changed. people: by user name."""
 
     def make() -> Campaign:
         brief = {key: value for key, value in plain.items() if key not in {"specs", "owner", "review_owner", "budget"}}

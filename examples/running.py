@@ -1,4 +1,4 @@
-"""Runs of the example: the one that is there goes on, otherwise a new one is planned and released."""
+"""Runs of the example: an existing run is continued, otherwise a new one is planned and released."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ OVER = frozenset({RunState.FINISHED, RunState.CANCELLED, RunState.PAUSED})
 
 @dataclass(frozen=True)
 class Wish:
-    """One run as the example wants it, of a prompt's newest version. What is left empty is the campaign's or the
-    prompt's own."""
+    """The settings of a run with a prompt's newest version. Empty fields mean the value of the campaign or prompt."""
 
     campaign: Campaign
     prompt: PromptTemplate
@@ -34,7 +33,7 @@ class Wish:
 
 
 def ensure(wish: Wish) -> tuple[Run, bool]:
-    """The run, released; True if it is new. One that stands still goes on, and what failed is tried again."""
+    """Return the released run, and whether it is new. A paused run is resumed, and failed jobs are retried."""
     run = find(wish.campaign, wish.prompt, wish.stage)
     is_new = run is None
     if run is None:
@@ -60,12 +59,12 @@ def ensure(wish: Wish) -> tuple[Run, bool]:
 
 
 def find(campaign: Campaign, prompt: PromptTemplate, stage: str) -> Run | None:
-    """The newest run of the prompt in the campaign at that stage which was not given up."""
+    """Return the newest run of the prompt in the campaign at that stage that was not cancelled."""
     there = Run.objects.filter(campaign=campaign, prompt_version__template=prompt, stage=stage)
     return there.exclude(state=RunState.CANCELLED).order_by("-pk").first()
 
 
 def is_over(run: Run) -> bool:
-    """True if nothing of it waits or is made any more, as far as it goes by itself."""
+    """Return whether the run does nothing more by itself."""
     run.refresh_from_db(fields=["state", "pause_reason"])
     return run.state in OVER

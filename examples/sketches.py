@@ -1,7 +1,7 @@
-"""What the little model adds to the example: empty places, packshots before them, and tiles of ideas.
+"""The part of the example that uses the small model: images of empty places, packshots in them, and ideas for tiles.
 
-Made by the same services as everything else: concepts, prompts, runs, workers, review. What it says of itself stands
-in brand.json under "little_model". Without its weights or without torch all of it is left out.
+It uses the same services as everything else: concepts, prompts, runs, workers, review. Its settings are in brand.json
+under "little_model". Without its weights or without torch all of it is left out.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from review.services import decisions
 
 WEIGHTS = loading.EXAMPLES / "model" / "weights"
 NEEDED = ("torch", "diffusers", "transformers")
-#: Scenes of one packshot run.
+#: Number of scenes in a packshot run.
 SCENES = 2
-#: Lightness that a place may vary by around its own shading where a product will stand, CIELAB; more is a thing.
+#: Most variation of lightness (CIELAB) around the shading of a place where a product will stand; more means an object.
 CLUTTER = 14.0
 
 
 @dataclass(frozen=True)
 class Sketches:
-    """Everything that the little model's part needs, as it is in the database now."""
+    """Everything that this part of the example needs, as it is in the database now."""
 
     example: Example
     endpoint: Endpoint
@@ -58,8 +58,8 @@ class Sketches:
 
 @dataclass(frozen=True)
 class Counts:
-    """What there is of it, in pictures. places: drawn; chosen: of the four; before: packshots before a chosen one;
-    ideas: tiles; waiting: of all of them in review; failed: could not be made."""
+    """Counts of images. places: images of places; chosen: approved places; before: packshots in a chosen place;
+    ideas: tiles; waiting: images of all kinds in review; failed: images that could not be made."""
 
     places: int = 0
     chosen: int = 0
@@ -70,7 +70,7 @@ class Counts:
 
 
 def missing(weights: Path = WEIGHTS) -> str:
-    """Why the little model cannot draw here, as a sentence with what to do; empty where it can."""
+    """Return a sentence that says why the small model cannot be used here and what to do; empty if it can."""
     if not has_weights(weights):
         return f"there are no weights in {weights}; `python -m examples.model train` makes them."
     if names := lacking():
@@ -83,12 +83,12 @@ def has_weights(folder: Path) -> bool:
 
 
 def lacking() -> list[str]:
-    """Packages that the model needs and this Python does not have."""
+    """Return the packages that the model needs and this Python does not have."""
     return [name for name in NEEDED if find_spec(name) is None]
 
 
 def side(weights: Path) -> int:
-    """Pixels along each side of what the model draws, as its own files say."""
+    """Return the edge in pixels of the model's images, from its own files."""
     shape = json.loads((weights / "unet" / "config.json").read_text(encoding="utf-8"))
     halvings = json.loads((weights / "vae" / "config.json").read_text(encoding="utf-8"))
     doublings = len(halvings.get("block_out_channels") or halvings["decoder_block_out_channels"]) - 1
@@ -97,12 +97,13 @@ def side(weights: Path) -> int:
 
 @transaction.atomic
 def load(example: Example, weights: Path = WEIGHTS) -> Sketches:
-    """Make what is not there yet of endpoint, concepts, prompts and campaigns."""
+    """Create the endpoint, concepts, prompts and campaigns that do not exist yet."""
     plain = loading.read(example.feed.parent)["little_model"]
     brand = example.brand
     people = {role: User.objects.get(username=example.login_of(role)) for role in Role.values if _has(example, role)}
     prompts = {
-        one["slug"]: loading.prompt(brand, one, people[Role.DESIGNER], people[Role.LEAD]) for one in plain["prompts"]
+        plain_prompt["slug"]: loading.prompt(brand, plain_prompt, people[Role.DESIGNER], people[Role.LEAD])
+        for plain_prompt in plain["prompts"]
     }
     logins = {login.username: User.objects.get(username=login.username) for login in example.logins}
     made = {
@@ -119,66 +120,64 @@ def load(example: Example, weights: Path = WEIGHTS) -> Sketches:
     )
 
 
-def begin(found: Sketches) -> list[Run]:
-    """Have the model draw places and ideas."""
+def begin(sketches: Sketches) -> list[Run]:
+    """Start the runs in which the model makes places and ideas."""
     return [
-        _run(found, found.places, found.plain["places"]["run"]),
-        _run(found, found.ideas, found.plain["ideas"]["run"]),
+        _run(sketches, sketches.places, sketches.plain["places"]["run"]),
+        _run(sketches, sketches.ideas, sketches.plain["ideas"]["run"]),
     ]
 
 
-def choose(found: Sketches) -> list[str]:
-    """The example's reviewer picks one candidate of each place, or none; returns the keys of all that were chosen."""
-    reviewer = User.objects.get(username=found.example.login_of(Role.REVIEWER))
+def choose(sketches: Sketches) -> list[str]:
+    """Let the example's reviewer pick a candidate of each place, or none; return the keys of all chosen places."""
+    reviewer = User.objects.get(username=sketches.example.login_of(Role.REVIEWER))
     waiting = ReviewTask.objects.filter(
-        asset__campaign=found.places, state=TaskState.OPEN, round=1, asset__state=AssetState.IN_REVIEW
+        asset__campaign=sketches.places, state=TaskState.OPEN, round=1, asset__state=AssetState.IN_REVIEW
     )
     for task in waiting.select_related("asset", "checklist_version").order_by("pk"):
         _decide(task, reviewer)
-    chosen = Asset.objects.filter(campaign=found.places, state=AssetState.APPROVED)
+    chosen = Asset.objects.filter(campaign=sketches.places, state=AssetState.APPROVED)
     keys = set(chosen.values_list("subject__key", flat=True))
-    return [one["key"] for one in found.plain["places"]["subjects"] if one["key"] in keys]
+    return [subject["key"] for subject in sketches.plain["places"]["subjects"] if subject["key"] in keys]
 
 
-def before(found: Sketches, scenes: Sequence[str]) -> Run | None:
-    """Packshots of some products before the first of the chosen places; None where there is none."""
-    wanted = found.plain["before"]
-    ordered = [key for key in wanted["scenes"] if key in scenes] + [
-        key for key in scenes if key not in wanted["scenes"]
-    ]
+def before(sketches: Sketches, scenes: Sequence[str]) -> Run | None:
+    """Start a run of packshots of some products in the first of the chosen places; None if no place was chosen."""
+    plain = sketches.plain["before"]
+    ordered = [key for key in plain["scenes"] if key in scenes] + [key for key in scenes if key not in plain["scenes"]]
     if not ordered:
         return None
-    shown = Subject.objects.filter(brand=found.example.brand, kind=SubjectKind.PRODUCT, key__in=wanted["products"])
+    shown = Subject.objects.filter(brand=sketches.example.brand, kind=SubjectKind.PRODUCT, key__in=plain["products"])
     wish = Wish(
-        campaign=found.example.campaign,
-        prompt=found.prompts[wanted["prompt"]],
-        endpoint=found.packshot,
+        campaign=sketches.example.campaign,
+        prompt=sketches.prompts[plain["prompt"]],
+        endpoint=sketches.packshot,
         stage=Stage.PILOT,
-        name=wanted["name"],
-        by=found.example.owner,
+        name=plain["name"],
+        by=sketches.example.owner,
         subjects=list(shown.order_by("key")),
         axes={"scene": ordered[:SCENES]},
-        aspects=wanted["aspects"],
+        aspects=plain["aspects"],
     )
     return ensure(wish)[0]
 
 
-def counts(found: Sketches, runs: Sequence[Run]) -> Counts:
-    """How far it is."""
+def counts(sketches: Sketches, runs: Sequence[Run]) -> Counts:
+    """Return the counts of images in these runs."""
     made = AssetVersion.objects.filter(asset__cell__run__in=runs)
     assets = Asset.objects.filter(cell__run__in=runs)
     return Counts(
-        places=made.filter(asset__campaign=found.places).count(),
-        chosen=assets.filter(campaign=found.places, state=AssetState.APPROVED).count(),
-        before=made.filter(asset__campaign=found.example.campaign).count(),
-        ideas=made.filter(asset__campaign=found.ideas).count(),
+        places=made.filter(asset__campaign=sketches.places).count(),
+        chosen=assets.filter(campaign=sketches.places, state=AssetState.APPROVED).count(),
+        before=made.filter(asset__campaign=sketches.example.campaign).count(),
+        ideas=made.filter(asset__campaign=sketches.ideas).count(),
         waiting=assets.filter(state=AssetState.IN_REVIEW).count(),
         failed=assets.filter(state=AssetState.FAILED).count(),
     )
 
 
 def clutter(pixels: Pixels) -> float:
-    """How much stands about where a product will: lightness around a plane of shading, in the lower middle.
+    """Return how cluttered the place for a product is: the lightness around a plane of shading, in the lower middle.
 
     pixels: height × width × 3 sRGB uint8. CIELAB lightness, a standard deviation; an even table has 0.
     """
@@ -191,37 +190,39 @@ def clutter(pixels: Pixels) -> float:
 
 
 def _decide(task: ReviewTask, reviewer: User) -> None:
-    """Look at every candidate: the emptiest is taken, and none where something stands in all of them."""
+    """Approve the least cluttered candidate, or reject the image if all candidates are cluttered."""
     versions = task.asset.versions.select_related("master").filter(round=task.round).order_by("candidate")
-    looked = [(clutter(product.read_pixels(one.master)[..., :3]), one) for one in versions]
+    looked = [(clutter(product.read_pixels(version.master)[..., :3]), version) for version in versions]
     least, best = min(looked, key=lambda pair: (pair[0], pair[1].candidate))
-    said: dict[str, Any] = {
+    decision: dict[str, Any] = {
         "task_id": task.pk,
         "version_id": best.pk,
         "by": reviewer,
         "seen": pins.pinned(best, task).token,
     }
     if least > CLUTTER:
-        decisions.reject(**said, reason="other", note="It is not empty: there is no room for a product.")
+        decisions.reject(**decision, reason="other", note="It is not empty: there is no room for a product.")
         return
-    asked = {item["code"]: "n/a" for item in task.checklist_version.items if item["mode"] == "ask"}
-    decisions.approve(**said, answers=asked, note="The calmest of them; there is room for a product in the middle.")
+    answers = {item["code"]: "n/a" for item in task.checklist_version.items if item["mode"] == "ask"}
+    decisions.approve(
+        **decision, answers=answers, note="The calmest of them; there is room for a product in the middle."
+    )
 
 
-def _run(found: Sketches, campaign: Campaign, plain: Mapping[str, Any]) -> Run:
+def _run(sketches: Sketches, campaign: Campaign, plain: Mapping[str, Any]) -> Run:
     wish = Wish(
         campaign=campaign,
-        prompt=found.prompts[plain["prompt"]],
-        endpoint=found.endpoint,
+        prompt=sketches.prompts[plain["prompt"]],
+        endpoint=sketches.endpoint,
         stage=Stage.PILOT,
         name=plain["name"],
-        by=found.example.owner,
+        by=sketches.example.owner,
     )
     return ensure(wish)[0]
 
 
 def _endpoint(plain: Mapping[str, Any], weights: Path) -> Endpoint:
-    """The endpoint of the model in that folder; a folder that has moved is followed."""
+    """Return the endpoint of the model in that folder, with the new path if the folder has moved."""
     config = {**plain["config"], "model": str(weights), "max_side": side(weights)}
     endpoint, _ = Endpoint.objects.get_or_create(slug=plain["slug"], defaults={**plain, "config": config})
     if not Path(str(endpoint.config.get("model", ""))).is_dir():
@@ -231,10 +232,10 @@ def _endpoint(plain: Mapping[str, Any], weights: Path) -> Endpoint:
 
 
 def _campaign(brand: Brand, plain: Mapping[str, Any], people: Mapping[str, User], by: User, edge: int) -> Campaign:
-    """The campaign with its concepts; its outputs are `edge` pixels square, as the model draws them."""
+    """Return the campaign with its concepts; its outputs are squares of `edge` pixels, as the model makes them."""
     square = [{**spec, "width": edge, "height": edge} for spec in plain["campaign"]["specs"]]
     campaign = loading.campaign(brand, {**plain["campaign"], "specs": square}, people)
-    entries = [Entry(one["name"], one["key"], one["attributes"]) for one in plain["subjects"]]
+    entries = [Entry(subject["name"], subject["key"], subject["attributes"]) for subject in plain["subjects"]]
     subjects.create(brand=brand, kind=SubjectKind.CONCEPT, entries=entries, by=by)
     there = Subject.objects.filter(
         brand=brand, kind=SubjectKind.CONCEPT, is_active=True, key__in=[entry.key for entry in entries]

@@ -1,4 +1,4 @@
-"""Changes one byte in an exported audit trail, as a forger would who hopes that nobody compares."""
+"""Change one byte in an exported audit trail, as a forger would."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Forgery:
-    """The forged copy and what was done: `seq` names the link, `before` and `after` its actor."""
+    """The forged copy and the change: `seq` is the link, `before` and `after` are its actor."""
 
     lines: tuple[str, ...]
     seq: int
@@ -18,7 +18,7 @@ class Forgery:
 
 
 def forge(lines: Sequence[str], *, at: int) -> Forgery:
-    """A copy of the trail in which line `at` (from 0) names another actor: one ASCII letter, one byte, differs.
+    """Return a copy of the trail in which line `at` (from 0) names another actor: one ASCII letter, one byte, differs.
 
     The copy stays readable JSON of the same length. Raises ValueError for a line whose actor has no such letter.
     """

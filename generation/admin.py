@@ -18,7 +18,7 @@ from generation.services.endpoints import editing, local_models
 
 
 class EndpointForm(ServiceForm):
-    """The secret goes in and never comes out: the form does not know the one that is kept."""
+    """The form of an endpoint. It takes a new secret and never shows the stored one."""
 
     new_secret = forms.CharField(
         required=False, max_length=10_000, widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
@@ -36,13 +36,14 @@ class EndpointForm(ServiceForm):
             self.fields["config"].show_hidden_initial = False  # it would repeat what is hidden
             self.initial["config"] = shown_settings(self.instance.config)
         if "engine" in self.fields:
-            known = [(name, name) for name in engines.names()]
-            self.fields["engine"] = forms.ChoiceField(choices=known, help_text="the plug-in that makes the pictures")
+            choices = [(name, name) for name in engines.names()]
+            self.fields["engine"] = forms.ChoiceField(choices=choices, help_text="the plug-in that makes the pictures")
 
 
 @admin.register(Endpoint)
 class EndpointAdmin(ByService):
-    """Without a brand it serves all of them. The history says what was changed from what to what, as the trail does."""
+    """Administration of endpoints. An endpoint without a brand serves all brands. The history shows old and new
+    values, as the audit trail does."""
 
     form = EndpointForm
     list_display = ["name", "slug", "engine", "lane", "price_per_image", "seconds_per_image", "is_enabled", "brand"]
@@ -77,16 +78,16 @@ class EndpointAdmin(ByService):
         if add:
             return super().construct_change_message(request, form, formsets, add)
         changed = [name for name in form.changed_data if name != "new_secret"]
-        told = [
+        changes = [
             f"{name}: {shown_settings(form.initial.get(name))} → {shown_settings(form.cleaned_data[name])}"
             for name in changed
         ]
-        return "; ".join([*told, *(["another secret"] if "new_secret" in form.changed_data else [])])
+        return "; ".join([*changes, *(["another secret"] if "new_secret" in form.changed_data else [])])
 
 
 @admin.register(LocalModel)
 class LocalModelAdmin(ByService):
-    """The model store. Its family is read from the files; the sha256 follows, by a worker."""
+    """Administration of local models. The family is read from the files; a worker computes the sha256 later."""
 
     list_display = ["name", "family_name", "size", "licence", "is_usable", "sha256", "registered_at"]
     list_filter = ["family", "is_usable"]

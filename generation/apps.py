@@ -11,7 +11,7 @@ class GenerationConfig(AppConfig):
     events_label = "Making"  # in the filter of the audit page
 
     def ready(self) -> None:
-        """Make event types, housekeeping and the plug-ins of this installation known."""
+        """Register event types, periodic tasks, subscribers and the plug-ins of this installation."""
         from generation import events, periodic_tasks, subscribers  # noqa: F401
         from generation.checks import registry
         from generation.finishing import develop  # noqa: F401

@@ -1,12 +1,12 @@
-"""Names of the axes that mean something to planning itself, whatever the engine."""
+"""Names of axes that planning itself handles, for every engine."""
 
 from typing import Final
 
 #: An axis of this name chooses the reference photo by its role instead of filling a placeholder.
 PHOTO_AXIS = "photo"
-#: Before its number, one photo and no other: "#12".
+#: Marks the id of one particular photo: "#12".
 PHOTO_MARK = "#"
-#: What an axis may set on the spec itself.
+#: The axis that sets the seed of the spec.
 SEED_AXIS = "seed"
 #: The placeholder that a free prompt fills.
 WORDS_AXIS: Final = "words"

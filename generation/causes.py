@@ -1,5 +1,6 @@
-"""Causes of failed images: a shape and a word for its cell, a sentence for a person, and the one thing that
-mends it. Pure; docs/errors.md tells what dispatch does by itself before it comes to this.
+"""Causes of failed images, each with an icon and a word for its cell, a sentence for people, and its remedy.
+
+Pure. docs/errors.md describes what dispatch does by itself first.
 """
 
 from __future__ import annotations
@@ -13,21 +14,21 @@ from generation.engines.base import ErrorKind
 
 
 class Mend(StrEnum):
-    """The remedy that a person can choose for a cause. Each is one button on the run's page."""
+    """The remedies that a person can choose. Each is a button on the page of a run."""
 
-    PLAN_ANEW = "plan_anew"  # plan these jobs for what the engine is now
-    AGAIN = "again"  # queue these jobs once more
-    ONE_AGAIN = "one_again"  # queue one of them, and see
-    CUTOUTS = "cutouts"  # the sheet of cut-outs of these products
-    PROMPT = "prompt"  # the editor at this version, with the product pinned
-    OPERATOR = "operator"  # somebody must look at the endpoint
-    REVIEW = "review"  # look at them and decide
-    BUDGET = "budget"  # the brief's budget
+    PLAN_ANEW = "plan_anew"  # plan these jobs again for the changed engine
+    AGAIN = "again"  # queue these jobs again
+    ONE_AGAIN = "one_again"  # queue one of these jobs again as a test
+    CUTOUTS = "cutouts"  # open the page with the cut-outs of these products
+    PROMPT = "prompt"  # open the prompt editor at this version, with the product pinned
+    OPERATOR = "operator"  # tell the operators that the endpoint needs attention
+    REVIEW = "review"  # review the images
+    BUDGET = "budget"  # open the budget of the campaign
 
 
 @dataclass(frozen=True)
 class Cause:
-    """code: for addresses and tests. word: at most 14 letters, for a cell of 96 px. icon: its shape, a symbol's name.
+    """One cause. code: for addresses and tests. word: at most 14 letters, for a cell of 96 px. icon: name of a symbol.
     sentence: what happened and what to do, for somebody who has never seen an error message."""
 
     code: str
@@ -162,12 +163,12 @@ _ENDPOINT = re.compile(
     r"^Endpoint |could not be loaded|is not a diffusers folder|is not a safetensors file|this engine runs|"
     r"holds neither Stable Diffusion"
 )
-#: The same sentence about two pictures differs in names and numbers only.
+#: Names and numbers, in which equal messages about two images differ.
 _VARYING = ((re.compile(r"“[^“”]*”|\"[^\"]*\"|'[^']*'"), "…"), (re.compile(r"\b[0-9a-f]{12,}\b|\d+([.,]\d+)*"), "#"))
 
 
 def of(*, status: str, error_kind: str, message: str, hold_reason: str = "") -> Cause:
-    """The cause of one job that stands still or ended badly."""
+    """Return the cause for a job that is held or has failed."""
     if status == JobState.QUARANTINED:
         return CAUSES["quarantined"]
     if hold_reason == HoldReason.CHANGED:
@@ -186,13 +187,13 @@ def of(*, status: str, error_kind: str, message: str, hold_reason: str = "") -> 
 
 
 def same_words(cause: Cause, message: str) -> str:
-    """Return what two messages of one cause have in common if they are one problem. Of an endpoint every name counts: a
-    missing model and a missing node are two things to mend."""
+    """Return the message in a form that is equal for equal problems. For an endpoint all names count, because a missing
+    model and a missing node are two problems."""
     return message if cause.code == "endpoint" else normalised(message)
 
 
 def normalised(message: str) -> str:
-    """The message without what differs from picture to picture: quoted names become …, numbers #."""
+    """Return the message without what differs between images: quoted names become …, numbers become #."""
     for pattern, stand_in in _VARYING:
         message = pattern.sub(stand_in, message)
     return " ".join(message.split())

@@ -46,7 +46,7 @@ class HoldReason(TextChoices):
 
 
 class Breaker(TextChoices):
-    """closed: calls go through. open: none does until its time is up. half_open: one may try."""
+    """States of a circuit breaker. closed: calls are allowed. open: none until its time is up. half_open: one."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -54,7 +54,7 @@ class Breaker(TextChoices):
 
 
 class InDoubt(TextChoices):
-    """The policy for submissions that a service may have taken and that nobody can be asked about."""
+    """The policy for uncertain submissions: the service may have accepted them, and there is no way to find out."""
 
     HOLD = "hold", "wait for a person"
     RESUBMIT = "resubmit", "order again, at the risk of paying twice"
@@ -105,5 +105,5 @@ class AttemptOutcome(TextChoices):
 class LedgerKind(TextChoices):
     RESERVE = "reserve"
     SETTLE = "settle"
-    DOUBT = "doubt"  # an order that may have been paid for; a negative amount takes it back
+    DOUBT = "doubt"  # an uncertain submission, which may have been paid for; a negative amount reverses it
     RELEASE = "release"

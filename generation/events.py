@@ -1,4 +1,4 @@
-"""The event types of the generation app. Past tense, dotted: "generation.object.happened"."""
+"""The event types of the generation app. Their names are dotted and in the past tense: "generation.run.planned"."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from core.events import DomainEvent, declare
 
 @declare
 class VersionReady(DomainEvent):
-    """All candidates of one round of an asset are made and checked. object_id is the asset's.
+    """All candidates of one round of an asset are made and checked. object_id: the asset.
 
     payload: {"round", "version_ids", "worst_outcome", "stage"}.
     """
@@ -29,7 +29,7 @@ class JobSucceeded(DomainEvent):
 
 @declare
 class JobFailed(DomainEvent):
-    """One job will not be tried again by itself. payload: {"run", "asset", "kind", "message"}."""
+    """One job failed and will not be retried automatically. payload: {"run", "asset", "kind", "message"}."""
 
     type = "generation.job.failed"
     object_type = "job"
@@ -37,7 +37,7 @@ class JobFailed(DomainEvent):
 
 @declare
 class JobLost(DomainEvent):
-    """A worker died or was cut off. payload: {"run", "deaths", "status"}."""
+    """A worker died or could not be reached any more. payload: {"run", "deaths", "status"}."""
 
     type = "generation.job.lost"
     object_type = "job"
@@ -45,8 +45,8 @@ class JobLost(DomainEvent):
 
 @declare
 class JobDoubtful(DomainEvent):
-    """An order was sent and its answer lost where nobody can be asked: it may have been paid for, and waits for a
-    person or, by the endpoint's policy, for another order. payload: {"run", "attempt", "amount"}."""
+    """A submission is uncertain: its answer was lost and the service cannot be asked. It may have been paid for. A
+    person decides or, by the endpoint's policy, it is submitted again. payload: {"run", "attempt", "amount"}."""
 
     type = "generation.job.doubtful"
     object_type = "job"
@@ -54,7 +54,7 @@ class JobDoubtful(DomainEvent):
 
 @declare
 class RunAlternatesSet(DomainEvent):
-    """A person said where a run's jobs may go when its endpoint is slow or down. payload: {"alternates": [slugs]}."""
+    """A person set the endpoints for a run's jobs if its own is slow or down. payload: {"alternates": [slugs]}."""
 
     type = "generation.run.alternates_set"
     object_type = "run"
@@ -71,7 +71,7 @@ class RunRerouted(DomainEvent):
 
 @declare
 class RunEngineChanged(DomainEvent):
-    """Jobs of a run are held because the endpoint is no longer what they were planned for. payload: {"jobs",
+    """Jobs of a run are held because their endpoint was changed since they were planned. payload: {"jobs",
     "endpoint", "planned", "now"}, the last two in words."""
 
     type = "generation.run.engine_changed"
@@ -80,8 +80,8 @@ class RunEngineChanged(DomainEvent):
 
 @declare
 class RunPlannedAnew(DomainEvent):
-    """A person had such jobs planned anew, for what their endpoints are now. payload: {"jobs", "left", "reserved",
-    "now"}; left: how many cannot be made so and stay held."""
+    """A person planned such jobs again for the changed endpoints. payload: {"jobs", "left", "reserved", "now"}; left:
+    number of jobs that cannot be planned so and stay held."""
 
     type = "generation.run.planned_anew"
     object_type = "run"
@@ -89,7 +89,7 @@ class RunPlannedAnew(DomainEvent):
 
 @declare
 class DoubtTakenBack(DomainEvent):
-    """A person found that a run's orders in doubt were not charged. payload: {"amount"}, freed again."""
+    """A person stated that a run's uncertain submissions were not charged. payload: {"amount"}, which is freed."""
 
     type = "generation.run.doubt_taken_back"
     object_type = "run"
@@ -97,8 +97,8 @@ class DoubtTakenBack(DomainEvent):
 
 @declare
 class ChecksFailed(DomainEvent):
-    """Every candidate of a round failed its checks, and the prompt's policy asks for another one. object_id is the
-    asset's; payload: {"round", "version_ids"}."""
+    """Every candidate of a round failed its checks, and the prompt's policy asks for another one. object_id: the
+    asset; payload: {"round", "version_ids"}."""
 
     type = "generation.round.checks_failed"
     object_type = "asset"
@@ -107,7 +107,7 @@ class ChecksFailed(DomainEvent):
 
 @declare
 class RejectedByChecks(DomainEvent):
-    """An image failed its checks, and its prompt's policy rejects such images. object_id is the asset's; payload:
+    """An image failed its checks, and its prompt's policy rejects such images. object_id: the asset; payload:
     {"round", "version_ids", "reason", "checks": [{"check", "message"}]}."""
 
     type = "generation.asset.rejected_by_checks"
@@ -116,8 +116,8 @@ class RejectedByChecks(DomainEvent):
 
 @declare
 class CandidateAdded(DomainEvent):
-    """The line tries a failed picture with another seed. object_id is the asset's; payload: {"round", "candidate",
-    "job", "seed", "left"}."""
+    """An image that failed its checks is made again with another seed. object_id: the asset; payload: {"round",
+    "candidate", "job", "seed", "left"}."""
 
     type = "generation.round.candidate_added"
     object_type = "asset"
@@ -125,7 +125,7 @@ class CandidateAdded(DomainEvent):
 
 @declare
 class AssetMoved(DomainEvent):
-    """An asset changed its state. payload: {"from", "to", "version"}, and "causes" where it went stale."""
+    """An asset changed its state. payload: {"from", "to", "version"}, and "causes" if it became stale."""
 
     type = "generation.asset.moved"
     object_type = "asset"
@@ -133,14 +133,14 @@ class AssetMoved(DomainEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class AssetsNoticed(DomainEvent):
-    """Something about many assets at once. asset_ids: all of them; payload: {"count", "assets": the first 100 ids}."""
+    """An event about many assets. asset_ids: all of them; payload: {"count", "assets": the first 100 ids}."""
 
     asset_ids: tuple[int, ...] = ()
 
 
 @declare
 class AssetsBecameStale(AssetsNoticed):
-    """Approved images rest on something that changed: an input, the guide, the checklist. object_id is the brand's."""
+    """Approved images became stale because an input, the guide or the checklist changed. object_id: the brand."""
 
     type = "generation.assets.became_stale"
     object_type = "brand"
@@ -149,8 +149,8 @@ class AssetsBecameStale(AssetsNoticed):
 
 @declare
 class InputsMovedInReview(AssetsNoticed):
-    """An input of images that are in review changed: approvals of their earlier stages count no more. object_id is the
-    brand's."""
+    """An input of images in review changed, so approvals of their earlier stages no longer count. object_id: the
+    brand."""
 
     type = "generation.assets.inputs_moved"
     object_type = "brand"
@@ -159,7 +159,7 @@ class InputsMovedInReview(AssetsNoticed):
 
 @declare
 class InputsReturned(AssetsNoticed):
-    """The inputs of stale images are again what was approved, as after undoing an import. object_id is the brand's."""
+    """The inputs of stale images are again the approved ones, as after undoing an import. object_id: the brand."""
 
     type = "generation.assets.inputs_returned"
     object_type = "brand"
@@ -176,7 +176,7 @@ class RunFinished(DomainEvent):
 
 @declare
 class RoundOpened(DomainEvent):
-    """The next round of an asset was asked for. payload: {"round", "job", "from_version", "controls"}."""
+    """The next round of an asset was requested. payload: {"round", "job", "from_version", "controls"}."""
 
     type = "generation.round.opened"
     object_type = "asset"
@@ -184,8 +184,8 @@ class RoundOpened(DomainEvent):
 
 @declare
 class RunPlanned(DomainEvent):
-    """A run's cells and jobs exist, held. payload: {"stage", "cells", "jobs", "cost", "campaign", "prompt_version",
-    "endpoint"}."""
+    """A run's cells and jobs were created, on hold. payload: {"stage", "cells", "jobs", "cost", "campaign",
+    "prompt_version", "endpoint"}."""
 
     type = "generation.run.planned"
     object_type = "run"
@@ -201,7 +201,7 @@ class RunReleased(DomainEvent):
 
 @declare
 class RunPaused(DomainEvent):
-    """A run stands still. payload: {"reason", "held", "by_itself"}."""
+    """A run was paused. payload: {"reason", "held", "by_itself"}."""
 
     type = "generation.run.paused"
     object_type = "run"
@@ -209,7 +209,7 @@ class RunPaused(DomainEvent):
 
 @declare
 class RunResumed(DomainEvent):
-    """A paused run goes on. payload: {"queued"}."""
+    """A paused run was resumed. payload: {"queued"}."""
 
     type = "generation.run.resumed"
     object_type = "run"
@@ -217,7 +217,7 @@ class RunResumed(DomainEvent):
 
 @declare
 class RunCancelled(DomainEvent):
-    """A run was given up. payload: {"cancelled", "asked_to_stop", "freed", "superseded"}."""
+    """A run was cancelled. payload: {"cancelled", "asked_to_stop", "freed", "superseded"}."""
 
     type = "generation.run.cancelled"
     object_type = "run"
@@ -233,7 +233,7 @@ class RunRetried(DomainEvent):
 
 @declare
 class RunPrioritised(DomainEvent):
-    """A run's place among its campaign's runs changed. payload: {"from", "to"}."""
+    """A run's priority among its campaign's runs changed. payload: {"from", "to"}."""
 
     type = "generation.run.prioritised"
     object_type = "run"
@@ -241,7 +241,7 @@ class RunPrioritised(DomainEvent):
 
 @declare
 class RunScheduled(DomainEvent):
-    """The clock is to release a planned run at a time, or no longer. payload: {"at", "was"}: ISO times or null."""
+    """A planned run's release was scheduled, or the schedule removed. payload: {"at", "was"}: ISO times or null."""
 
     type = "generation.run.scheduled"
     object_type = "run"
@@ -249,7 +249,7 @@ class RunScheduled(DomainEvent):
 
 @declare
 class RunReleaseRefused(DomainEvent):
-    """The clock wanted to release a scheduled run and could not. payload: {"message"}."""
+    """The scheduled release of a run failed. payload: {"message"}."""
 
     type = "generation.run.release_refused"
     object_type = "run"
@@ -257,7 +257,7 @@ class RunReleaseRefused(DomainEvent):
 
 @declare
 class BudgetReached(DomainEvent):
-    """A campaign's spent and promised money reached 80 or 100 % of its budget. payload: {"percent", "committed",
+    """A campaign's spent and reserved money reached 80 or 100 % of its budget. payload: {"percent", "committed",
     "budget", "run"}."""
 
     type = "generation.budget.reached"
@@ -266,7 +266,7 @@ class BudgetReached(DomainEvent):
 
 @declare
 class StandingOrderSaved(DomainEvent):
-    """A standing order was set up, changed, stopped or resumed. payload: {"name", "campaign", "prompt_version",
+    """A scheduled run was set up, changed, stopped or resumed. payload: {"name", "campaign", "prompt_version",
     "endpoint", "source": its name or "", "daily_budget", "daily_pictures", "is_enabled"}."""
 
     type = "generation.standing_order.saved"
@@ -275,9 +275,10 @@ class StandingOrderSaved(DomainEvent):
 
 @declare
 class EndpointSaved(DomainEvent):
-    """An endpoint was set up, changed, switched on or off, or given another secret; a shared one is in every brand's
-    trail. payload: {"slug", "name", "engine", "changes": {setting: [old, new]}, "secret": "set", "replaced", "removed"
-    or "", "is_enabled"}; never the secret, and of a shared endpoint's engine only which of its settings changed."""
+    """An endpoint was set up, changed, switched on or off, or given another secret; for a shared endpoint it is in the
+    trail of every brand. payload: {"slug", "name", "engine", "changes": {setting: [old, new]}, "secret": "set",
+    "replaced", "removed" or "", "is_enabled"}. It never has the secret; for the engine settings of a shared endpoint it
+    has only the names of changed settings."""
 
     type = "generation.endpoint.saved"
     object_type = "endpoint"
@@ -285,8 +286,8 @@ class EndpointSaved(DomainEvent):
 
 @declare
 class EndpointTriedAgain(DomainEvent):
-    """A person had a resting or paused endpoint tried again. payload: {"slug", "queued": pictures that its empty
-    account had held}."""
+    """A person had a stopped or paused endpoint tried again. payload: {"slug", "queued": number of images that were
+    held because its account was empty}."""
 
     type = "generation.endpoint.tried_again"
     object_type = "endpoint"
@@ -294,8 +295,8 @@ class EndpointTriedAgain(DomainEvent):
 
 @declare
 class ModelNoted(DomainEvent):
-    """A local model was registered, or what is noted of it was changed; in every brand's trail, since any may draw with
-    it. payload: {"name", "family", "revision", "changes": {column: [old, new]}, "is_usable"}; never where it lies."""
+    """A local model was registered or its data changed. This is in every brand's trail, because all brands may use it.
+    payload: {"name", "family", "revision", "changes": {column: [old, new]}, "is_usable"}; never the path."""
 
     type = "generation.model.noted"
     object_type = "model"
@@ -303,7 +304,7 @@ class ModelNoted(DomainEvent):
 
 @declare
 class ComparisonStarted(DomainEvent):
-    """A contact sheet is being made, to be voted on. payload: {"name", "rows", "runs"}."""
+    """A blind comparison was started. payload: {"name", "rows", "runs"}."""
 
     type = "generation.comparison.started"
     object_type = "comparison"
@@ -311,7 +312,7 @@ class ComparisonStarted(DomainEvent):
 
 @declare
 class ComparisonVoted(DomainEvent):
-    """A person chose a row's best picture, or changed their mind. payload: {"row", "column", "instead_of"}."""
+    """A person voted for a row's best image, or changed the vote. payload: {"row", "column", "instead_of"}."""
 
     type = "generation.comparison.voted"
     object_type = "comparison"
@@ -319,7 +320,7 @@ class ComparisonVoted(DomainEvent):
 
 @declare
 class ComparisonRevealed(DomainEvent):
-    """A person was told which column was which in the rows they voted on. payload: {"rows"}."""
+    """A person revealed the columns in the rows that they voted on. payload: {"rows"}."""
 
     type = "generation.comparison.revealed"
     object_type = "comparison"

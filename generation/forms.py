@@ -1,4 +1,4 @@
-"""Forms of the generation pages: they read what was typed; whether it is allowed is the services' business."""
+"""Forms of the generation pages. They parse the input; the services decide whether it is allowed."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from generation.selectors.concepts import USES
 
 CONTROL = "control_"
 FEW = 7
-#: Controls that the prompt's own fields stand for.
+#: Controls that are fields of the prompt already.
 OWN_FIELDS = frozenset({"prompt", "negative", "seed"})
-#: Where a scene or map comes of each product, its placeholder is written here; the pictures stand beside.
+#: Suffix of the text field for a scene or map that a placeholder names per product, beside the choice by image.
 FROM = "_from"
 ON_FAIL = {
     "flag": "Flag it for the reviewers",
@@ -35,7 +35,7 @@ ON_FAIL = {
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """One engine that a prompt may be written for. capabilities: None where it has no endpoint that opens."""
+    """One engine that a prompt may be written for. capabilities: None if it has no usable endpoint."""
 
     name: str
     label: str
@@ -43,8 +43,8 @@ class EngineChoice:
 
 
 class PromptForm(forms.Form):
-    """One prompt version. Axes are written one per line: "backdrop: white, clay"; what the engine lets people control
-    has a field of its own, other parameters are JSON."""
+    """The form of one prompt version. Axes are written one per line: "backdrop: white, clay". Each control of the
+    engine has a field of its own; other parameters are JSON."""
 
     text = forms.CharField(
         label="Prompt", widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "true", "data-ink": ""}), required=False
@@ -95,9 +95,10 @@ class PromptForm(forms.Form):
             Q(is_active=True) | Q(pk=base.style_id if base else None)
         )
         self.fields["style"].queryset = offered.order_by("name")  # type: ignore[attr-defined]
-        self.fields["engine"].choices = [("", "Any that is there"), *((one.name, one.label) for one in engines)]  # type: ignore[attr-defined]
+        named = [(engine.name, engine.label) for engine in engines]
+        self.fields["engine"].choices = [("", "Any that is there"), *named]  # type: ignore[attr-defined]
         chosen = self.data.get("engine", "") if self.is_bound else self.initial.get("engine", "")
-        self.written_for = next((one for one in engines if one.name == chosen), None)
+        self.written_for = next((engine for engine in engines if engine.name == chosen), None)
         self.controls = controls_of(self.written_for)
         for control in self.controls:
             self.fields[CONTROL + control.parameter] = _field(control)
@@ -116,7 +117,7 @@ class PromptForm(forms.Form):
                 yield self[CONTROL + control.parameter]
 
     def concept_fields(self) -> Iterator[tuple[forms.BoundField, forms.BoundField]]:
-        """Return what names a concept: (a choice by its picture, a text that names one for each product)."""
+        """Return the fields of controls that name a concept: (choice by image, text that names one per product)."""
         for control in self.controls:
             if control.kind in USES:
                 yield self[CONTROL + control.parameter], self[control.parameter + FROM]
@@ -140,8 +141,8 @@ class PromptForm(forms.Form):
                 raise forms.ValidationError(f"Line {number}: “{name.strip()}” stands above already.")
             axes[name.strip()] = given
         was = self.base.axes if self.base else {}
-        # Numbers and true/false are text in the field; what nobody touched stays what it was.
-        return was if {name: [str(one) for one in values] for name, values in was.items()} == axes else axes
+        # Numbers and booleans are text in the field; unchanged axes keep their types.
+        return was if {name: [str(value) for value in values] for name, values in was.items()} == axes else axes
 
     def clean_parameters(self) -> dict[str, Any]:
         try:
@@ -150,7 +151,7 @@ class PromptForm(forms.Form):
             raise forms.ValidationError(str(error)) from None
         if not isinstance(parameters, dict):
             raise forms.ValidationError('Write an object, such as {"scheduler": "euler"}.')
-        twice = [one.label for one in self.controls if one.parameter in parameters]
+        twice = [control.label for control in self.controls if control.parameter in parameters]
         if twice:
             raise forms.ValidationError(f"“{twice[0]}” has a field of its own; set it there.")
         return parameters
@@ -169,7 +170,7 @@ class PromptForm(forms.Form):
         return given
 
     def version_fields(self) -> dict[str, Any]:
-        """Return what was typed as the prompt services take it; what has no field here stays as `base` has it."""
+        """Return the input as the prompt services take it; values without a field here are kept from `base`."""
         given = self.cleaned_data
         engine, images = given.get("engine", ""), given.get("images") or []
         kept = {name: value for name, value in (self.base.needs if self.base else {}).items() if name != "images"}
@@ -190,11 +191,11 @@ class PromptForm(forms.Form):
         }
 
     def engine_parameters(self) -> dict[str, Any]:
-        """The engine's parameters: its controls that say something, then the others."""
+        """Return the engine's parameters: its controls that are filled in, then the others."""
         given = self.cleaned_data
-        controlled = {one.parameter: given.get(CONTROL + one.parameter) for one in self.controls}
-        said = {name: value for name, value in controlled.items() if value not in ("", None)}
-        return said | dict(given.get("parameters") or {})
+        controlled = {control.parameter: given.get(CONTROL + control.parameter) for control in self.controls}
+        filled = {name: value for name, value in controlled.items() if value not in ("", None)}
+        return filled | dict(given.get("parameters") or {})
 
 
 _ROLES = {
@@ -209,15 +210,17 @@ _ROLES = {
 def controls_of(engine: EngineChoice | None) -> tuple[Control, ...]:
     if engine is None or engine.capabilities is None:
         return ()
-    return tuple(one for one in engine.capabilities.controls if one.parameter not in OWN_FIELDS)
+    return tuple(control for control in engine.capabilities.controls if control.parameter not in OWN_FIELDS)
 
 
 def initial_of(version: PromptVersion | None, engines: Sequence[EngineChoice]) -> dict[str, Any]:
-    """A version as the form shows it."""
+    """Return the initial values of the form for a version."""
     if version is None:
         return {"engine": engines[0].name if engines else "", "on_fail": "flag"}
     name = str(version.needs.get("engine", ""))
-    controlled = {one.parameter for one in controls_of(next((one for one in engines if one.name == name), None))}
+    controlled = {
+        control.parameter for control in controls_of(next((engine for engine in engines if engine.name == name), None))
+    }
     others = {key: value for key, value in version.parameters.items() if key not in controlled}
     shown = {CONTROL + key: value for key, value in version.parameters.items() if key in controlled}
     for use in USES.values():
@@ -227,7 +230,9 @@ def initial_of(version: PromptVersion | None, engines: Sequence[EngineChoice]) -
         "text": version.text,
         "negative": version.negative,
         "style": version.style_id,
-        "axes": "\n".join(f"{name}: {', '.join(str(one) for one in values)}" for name, values in version.axes.items()),
+        "axes": "\n".join(
+            f"{name}: {', '.join(str(value) for value in values)}" for name, values in version.axes.items()
+        ),
         "engine": name,
         "images": version.needs.get("images", []),
         "seed_strategy": version.seed_strategy,
@@ -241,8 +246,8 @@ def initial_of(version: PromptVersion | None, engines: Sequence[EngineChoice]) -
 
 
 def value_of(control: Control, text: str) -> Any:
-    """Return what a control's field says: a number, a word, or a text with placeholders. Raises ValueError for
-    people."""
+    """Return the value of a control's field: a number, a word, or a text with placeholders. Raises ValueError with a
+    message for people."""
     text = text.strip()
     if not text:
         return ""
@@ -259,13 +264,13 @@ def value_of(control: Control, text: str) -> Any:
     if control.kind != "number":
         return text
     low, high = control.minimum, control.maximum
-    wanted = f"Give a number{_span(control)}, or a placeholder such as {{{control.parameter}}}."
+    message = f"Give a number{_span(control)}, or a placeholder such as {{{control.parameter}}}."
     try:
         number = float(text.replace(",", "."))
     except ValueError:
-        raise ValueError(wanted) from None
+        raise ValueError(message) from None
     if not isfinite(number) or (low is not None and number < low) or (high is not None and number > high):
-        raise ValueError(wanted)
+        raise ValueError(message)
     return int(number) if number.is_integer() and float(control.step or 1).is_integer() else number
 
 
@@ -287,7 +292,7 @@ def _field(control: Control) -> forms.Field:
         label=f"{control.label}{unit}", required=False, max_length=200, widget=forms.TextInput(attrs=dict(hints)),
         help_text=help_text,
     )  # fmt: skip
-    field.kind = control.kind  # type: ignore[attr-defined]  # a concept is chosen by its picture
+    field.kind = control.kind  # type: ignore[attr-defined]  # a concept is chosen by its image
     field.parameter = control.parameter  # type: ignore[attr-defined]
     field.choices = control.choices  # type: ignore[attr-defined]  # the template draws them as a datalist
     return field

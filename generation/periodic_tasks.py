@@ -1,4 +1,4 @@
-"""The periodic tasks of this app: lost leases, forgotten nudges, files without a row, workers that are gone."""
+"""The periodic tasks of this app, such as freeing lost leases and deleting files without a row."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def reap_leases() -> int:
 
 @periodic_task(every_seconds=5)
 def renudge_lanes() -> int:
-    """Announce queued work again: a nudge is lost when Redis is, or when a process dies between commit and enqueue."""
+    """Nudge lanes with queued work again: Redis can lose a nudge, and a process can die between commit and enqueue."""
     waiting = [lane for lane in (Lane.GPU, Lane.CLOUD, Lane.CPU) if claims.has_work(lane)]
     for lane in waiting:
         nudges.send(lane)
@@ -34,7 +34,7 @@ def renudge_lanes() -> int:
 
 @periodic_task(every_seconds=10)
 def finish_runs() -> int:
-    """Finish runs whose last worker died between ending its job and saying so."""
+    """Finish runs whose last worker died after ending its job, before it finished the run."""
     return runs.finish_done()
 
 
@@ -46,37 +46,37 @@ def release_scheduled_runs() -> int:
 
 @periodic_task(every_seconds=30)
 def regenerate_left_behind() -> int:
-    """Pictures whose process died between their failed checks and the next try."""
+    """Make images again whose process died between the failed checks and the next try."""
     return regenerations.regenerate_left_behind()
 
 
 @periodic_task(every_seconds=5)
 def route_waiting_jobs() -> int:
-    """Work that waits for an endpoint that is slow or down goes to its run's alternates."""
+    """Move jobs that wait for a slow or unavailable endpoint to the alternates of their run."""
     return routing.route_all()
 
 
 @periodic_task(every_seconds=15)
 def tell_of_endpoints_that_stand_still() -> int:
-    """Operators hear of a service that fails or is out of money before the people whose pictures wait for it ask."""
+    """Tell operators about services that fail or are out of money, before people ask for their images."""
     return alarms.tell_all()
 
 
 @periodic_task(every_seconds=10)
 def order_again_in_doubt() -> int:
-    """Orders whose answer was lost, where the endpoint's policy is to order again."""
+    """Submit again the uncertain submissions of endpoints whose policy is to do so."""
     return uncertain.resubmit_all()
 
 
 @periodic_task(every_seconds=30)
 def look_at_standing_orders() -> int:
-    """Begin runs of what is new or changed, where people ordered so."""
+    """Start the scheduled runs for new and changed products."""
     return standing.look_at_all()
 
 
 @periodic_task(every_seconds=5)
 def make_approvals_stale() -> int:
-    """Go on with large changes, and with those whose process died after its commit."""
+    """Continue to mark approvals as stale after large changes, and after changes whose process died after commit."""
     return staleness.go_on()
 
 

@@ -1,4 +1,4 @@
-"""Money from what a service counted: an endpoint's prices by unit times the usage of one image. Pure.
+"""The cost of an image from what the service counted: an endpoint's prices by unit times the usage. Pure.
 
 Prices are plain JSON, in the endpoint's currency: {"image": 0.04}, {"second": "0.000725"} or, as OpenAI charges,
 {"million_text_input_tokens": 5, "million_image_input_tokens": 8, "million_output_tokens": 30}. Several add up.
@@ -12,14 +12,15 @@ from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Any, Final
 
 PLACES: Final = Decimal("0.000001")
-"""Of a ledger's amounts."""
+"""Precision of the amounts in the ledger."""
 MOST: Final = Decimal(100_000)
-"""A price above this is a slip of the pen."""
+"""A higher price is a typing mistake."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit that is charged for. usage: its name in engines.base.Result.usage. per: how many of those make one."""
+    """A unit that services charge for. usage: its name in engines.base.Result.usage. per: how many of those are one
+    unit."""
 
     name: str
     usage: str
@@ -40,24 +41,24 @@ UNITS: Final = {
 
 
 def problems(prices: Any) -> list[str]:
-    """Sentences about what is wrong with a table of prices; empty if nothing is."""
+    """Return sentences about the mistakes in a table of prices; empty if there are none."""
     if not isinstance(prices, Mapping):
         return ['Prices are an object such as {"image": 0.04}.']
-    found = []
+    sentences = []
     for name, price in prices.items():
         if name not in UNITS:
-            found.append(f"Nothing is charged by {name!r}; known are {', '.join(UNITS)}.")
+            sentences.append(f"Nothing is charged by {name!r}; known are {', '.join(UNITS)}.")
             continue
         amount = _amount(price)
         if amount is None:
-            found.append(f"The price {UNITS[name].words} is {price!r}; write an amount of money such as 0.04.")
+            sentences.append(f"The price {UNITS[name].words} is {price!r}; write an amount of money such as 0.04.")
         elif not 0 <= amount <= MOST:
-            found.append(f"The price {UNITS[name].words} is {price}; it lies between 0 and {MOST:,}.")
-    return found
+            sentences.append(f"The price {UNITS[name].words} is {price}; it lies between 0 and {MOST:,}.")
+    return sentences
 
 
 def cost(prices: Mapping[str, Any], usage: Mapping[str, float]) -> Decimal:
-    """Return what this usage costs, rounded to a millionth. What has no price and what was not counted cost nothing.
+    """Return the cost of this usage, rounded to a millionth. Units without a price or without a count cost nothing.
 
     Raises ValueError for a table with problems.
     """
@@ -65,30 +66,30 @@ def cost(prices: Mapping[str, Any], usage: Mapping[str, float]) -> Decimal:
 
 
 def uncounted(prices: Mapping[str, Any], usage: Mapping[str, float]) -> tuple[str, ...]:
-    """The units that have a price and that the service did not count: what `cost` says is then too little."""
+    """Return the units that have a price but that the service did not count; `cost` is then too low."""
     return tuple(name for name, price in prices.items() if _amount(price) and UNITS[name].usage not in usage)
 
 
 def estimate(prices: Mapping[str, Any], *, typical: Mapping[str, float] | None = None, seconds: float = 0) -> Decimal:
-    """Return what one image will cost about, before it is made. typical: the usage of such an image, as measured or as
-    the engine knows it; without it one image that takes `seconds`."""
+    """Return the estimated cost of one image before it is made. typical: the usage of such an image, as measured or as
+    the engine knows it; without it, one image that takes `seconds`."""
     return cost(prices, {"images": 1, "seconds": max(seconds, 0), **(typical or {})})
 
 
 def mean(usages: list[Mapping[str, float]]) -> dict[str, float]:
-    """The typical usage of one image, from those of images that were made: by unit, over those that counted it."""
-    found: dict[str, float] = {}
+    """Return the mean usage of one image: for each unit, over the images for which it was counted."""
+    typical: dict[str, float] = {}
     for unit in UNITS.values():
         counted = [usage[unit.usage] for usage in usages if unit.usage in usage]
         if counted:
-            found[unit.usage] = sum(counted) / len(counted)
-    return found
+            typical[unit.usage] = sum(counted) / len(counted)
+    return typical
 
 
 def in_words(prices: Mapping[str, Any]) -> str:
-    """The table for a person: "5 per million tokens of text sent, 30 per million tokens made"; "" if nothing costs."""
-    told = ((UNITS[name].words, _amount(price)) for name, price in prices.items() if name in UNITS)
-    return ", ".join(f"{amount.normalize():f} {words}" for words, amount in told if amount)
+    """Return prices in words: "5 per million tokens of text sent, 30 per million tokens made"; "" if nothing costs."""
+    amounts = ((UNITS[name].words, _amount(price)) for name, price in prices.items() if name in UNITS)
+    return ", ".join(f"{amount.normalize():f} {words}" for words, amount in amounts if amount)
 
 
 def _sum(prices: Mapping[str, Any], usage: Mapping[str, float]) -> Decimal:
@@ -103,7 +104,7 @@ def _sum(prices: Mapping[str, Any], usage: Mapping[str, float]) -> Decimal:
 
 
 def _amount(value: Any) -> Decimal | None:
-    """A finite number, exactly as it is written; None for what is none."""
+    """Return a finite number exactly as written; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
         return None
     try:

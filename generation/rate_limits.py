@@ -1,8 +1,8 @@
-"""Limits of a service that nobody told us, found from what it takes and what it refuses (429). No database here.
+"""Learn the unknown limits of a service from what it accepts and what it refuses (429). No database here.
 
-A refusal says that there is a limit, not which: on the calls that are open at once, on the orders of a second, or on
-those of a minute. What the service had taken just before tells them apart, and is the limit's measure too: a limit that
-is found is set to what was taken, not to a guessed part of it. Later refusals lower it a little, quiet times raise it.
+A refusal says that there is a limit, but not which: on open calls, on submissions per second, or on submissions per
+minute. What the service had accepted just before tells them apart, and also gives the limit: it is set to what was
+accepted, not to a guessed share of it. Later refusals lower it a little, quiet times raise it.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ from typing import Any, Self
 
 SECOND, MINUTE = "second", "minute"
 LONG_PAUSE_SECONDS = 5.0
-"""A service that asks for more patience than this counts by the minute; so does one that says nothing and refuses when
-it has taken nothing for so long."""
+"""A service that asks for a longer pause than this counts by the minute. So does a service that names no pause and
+refuses although it has accepted nothing for so long."""
 FAR_BELOW_PEAK = 0.75
 REPEATED_CUT, CUT = 0.85, 0.97
 CHANCES = 2
-"""How many refusals after a raise are put down to it, or to orders that came closer together than they were sent."""
+"""The number of refusals after a raise that are blamed on the raise, or on submissions that arrived closer together
+than they were sent."""
 GROWTH, MOST_GROWTH, QUIET_STEPS = 0.005, 0.25, 6
 GROWS_EVERY = timedelta(seconds=10)
-"""A limit is raised by half a per cent at a time until it is past the place where it was refused, and then by twice as
-much with each step: what was found may have been chance, or may have been raised."""
+"""A limit is raised by half a per cent at a time until it is past the value at which it was refused, and then by twice
+as much with each step: the learned limit may have been chance, or the service may have raised it."""
 
 
 @dataclass(frozen=True)
 class Taken:
-    """The orders that a service had taken when it refused: open orders, and how many of the last second and minute.
+    """The submissions that a service had accepted when it refused: open ones, and those of the last second and minute.
     idle_seconds: since the latest of them; None if there is none."""
 
     open: int
@@ -39,8 +40,9 @@ class Taken:
 
 @dataclass(frozen=True)
 class FoundRate:
-    """orders: how many in each second or minute. steps: how often it was raised since it was last lowered. changed_at:
-    when that was, or when the pause ends that came with it. chances: refusals that lower it only a little."""
+    """A learned rate. orders: submissions in each second or minute. steps: raises since it was last lowered.
+    changed_at: when it was last changed, or when the pause after that ends. chances: the number of coming refusals
+    that lower it only a little."""
 
     orders: float
     changed_at: datetime
@@ -49,7 +51,8 @@ class FoundRate:
     is_first_guess: bool = True
 
     def refused(self, taken: int, sent_at: datetime, resume_at: datetime) -> Self:
-        """It was kept, and yet an order was refused. Orders that were under way together are refused together."""
+        """Return the rate after a refusal although it was kept. Submissions sent before the last change lower only a
+        first guess, because submissions that are under way together are refused together."""
         if sent_at < self.changed_at:
             return replace(self, orders=min(self.orders, max(1.0, taken))) if self.is_first_guess else self
         lowered = self.orders * (CUT if self.chances else REPEATED_CUT)
@@ -65,8 +68,8 @@ class FoundRate:
         return now - self.changed_at >= GROWS_EVERY
 
     @classmethod
-    def of_json(cls, told: Mapping[str, Any]) -> Self:
-        return cls(**{**told, "changed_at": datetime.fromisoformat(told["changed_at"])})
+    def of_json(cls, data: Mapping[str, Any]) -> Self:
+        return cls(**{**data, "changed_at": datetime.fromisoformat(data["changed_at"])})
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "changed_at": self.changed_at.isoformat()}
@@ -74,7 +77,8 @@ class FoundRate:
 
 @dataclass(frozen=True)
 class Limits:
-    """window: open orders, None while nothing is known; peak: how many were open at the latest refusal for that."""
+    """The learned limits. window: open submissions, None while unknown; peak: how many were open at the latest refusal
+    for that reason."""
 
     window: float | None = None
     peak: float | None = None
@@ -82,8 +86,8 @@ class Limits:
     rates: Mapping[str, FoundRate] = field(default_factory=dict)
 
     def refused(self, taken: Taken, *, sent_at: datetime, resume_at: datetime, pause_seconds: float | None) -> Limits:
-        """The limits after an order was refused that was sent at `sent_at`; the service asked for `pause_seconds`
-        (None: for none), and no order goes out until `resume_at`."""
+        """Return the limits after the refusal of a submission sent at `sent_at`. The service asked for `pause_seconds`
+        (None if it named no pause), and nothing is submitted until `resume_at`."""
         for name, rate in self.rates.items():
             if sent_at < rate.changed_at:
                 return self._with(name, rate.refused(getattr(taken, name), sent_at, resume_at))
@@ -93,17 +97,17 @@ class Limits:
             return self._slower(MINUTE, taken, sent_at, resume_at)
         were_more = self.peak is not None and taken.open <= self.peak * FAR_BELOW_PEAK
         if taken.open > taken.second and not were_more:
-            # Before the first refusal more are tried than were answered (`window`): what was open is the measure.
-            known = taken.open if self.peak is None else self.window or taken.open
-            window = max(1.0, min(known, taken.open))
+            # Before the first refusal more are tried than were answered (`window`), so the open ones give the limit.
+            limit = taken.open if self.peak is None else self.window or taken.open
+            window = max(1.0, min(limit, taken.open))
             return replace(self, window=window, peak=window, cut_at=resume_at)
         return self._slower(SECOND, taken, sent_at, resume_at)
 
     def _slower(self, name: str, taken: Taken, sent_at: datetime, resume_at: datetime) -> Limits:
-        known, count = self.rates.get(name), getattr(taken, name)
-        if known is not None:
-            return self._with(name, known.refused(count, sent_at, resume_at))
-        # Where nothing at all was taken, somebody else has used the account up: that says nothing of what we may do.
+        rate, count = self.rates.get(name), getattr(taken, name)
+        if rate is not None:
+            return self._with(name, rate.refused(count, sent_at, resume_at))
+        # If nothing was accepted, somebody else has used up the account, so nothing can be learned from the refusal.
         return self._with(name, FoundRate(float(count), resume_at)) if count else self
 
     def _with(self, name: str, rate: FoundRate) -> Limits:

@@ -1,4 +1,4 @@
-"""The moves of runs, jobs and assets. Pure; docs/states.md is drawn from these tables."""
+"""The allowed state changes of runs, jobs and assets. Pure; docs/states.md is generated from these tables."""
 
 from core.states import machine
 
@@ -9,7 +9,7 @@ RUN = machine(
         "planned": "running cancelled",
         "running": "paused finished cancelled",
         "paused": "running cancelled",
-        "finished": "running",  # retrying the failed, or a next round, wakes it
+        "finished": "running",  # after retrying failed jobs, or for the next round
         "cancelled": "",
     },
 )

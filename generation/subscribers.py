@@ -1,4 +1,4 @@
-"""Reactions of this app to events: notices of a run's end or pause, and further tries."""
+"""Subscribers of this app: notices about runs and budgets, checks for stale approvals, and further tries."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from generation.models import Run
 from generation.selectors import inputs
 from generation.services.images import regenerations, staleness
 
-#: A try-out shorter than this is still on its designer's screen.
+#: No notice about a shorter try-out, because its designer is still looking at it.
 WORTH_TELLING = timedelta(minutes=2)
 
 
 @subscribe(ChecksFailed)
 def try_another_seed(event: ChecksFailed) -> None:
-    """After commit, because it locks campaign and run, and whoever says this holds the asset. Housekeeping looks after
-    those that a killed process leaves behind."""
+    """Make an image again with another seed, after commit: this locks campaign and run, and the sender of the event
+    holds a lock on the asset. A periodic task repeats it if the process is killed."""
     asset_id = event.object_id
     transaction.on_commit(lambda: regenerations.regenerate(asset_id))
 
@@ -46,14 +46,14 @@ def try_another_seed(event: ChecksFailed) -> None:
 @subscribe(FeedImported)
 @subscribe(PhotosRetried)
 def wake_the_photo_loader(_: FeedImported | PhotosRetried) -> None:
-    """Photos by address may wait now; the housekeeping need not find out by itself."""
+    """Wake the photo loader at once, because photos to download may be waiting."""
     nudges.wake(Lane.HOUSEKEEPING)
 
 
 @subscribe(FeedImported)
 @subscribe(FeedUndone)
 def look_at_what_an_import_changed(event: FeedImported | FeedUndone) -> None:
-    """Make approvals stale that rest on a value which the import, or its undoing, changed."""
+    """Make approvals stale that rest on a value that an import, or undoing it, changed."""
     staleness.look_at(subjects=staleness.OF_IMPORT, values={"import": event.object_id}, by=current_actor())
 
 
@@ -84,7 +84,7 @@ def look_at_what_rests_on_the_cutouts(events: list[DomainEvent]) -> None:
 
 @subscribe(GuidePublished)
 def look_again_by_the_new_guide(event: GuidePublished) -> None:
-    """Only where its author asks for it; otherwise the guide counts for what is made from now on."""
+    """Make approvals stale if the guide's author asks for it; otherwise the guide counts for new images only."""
     if event.payload.get("look_again"):
         cause = {"kind": inputs.GUIDE, "number": event.payload["number"], "name": ""}
         staleness.look_at_all(brand_id=event.brand_id, cause=cause, by=current_actor())
@@ -92,7 +92,7 @@ def look_again_by_the_new_guide(event: GuidePublished) -> None:
 
 @subscribe(RunFinished)
 def tell_that_a_run_finished(event: RunFinished) -> None:
-    """Tell the requester and the campaign's owner; of a try-out only the former, and only if it took long."""
+    """Tell the requester and the campaign's owner; for a try-out only the requester, and only if it took long."""
     run = _run(event)
     made, failed = event.payload["succeeded"], event.payload["failed"]
     sentence = f"{run.name} is finished: {made} {'picture' if made == 1 else 'pictures'} made"
@@ -110,7 +110,7 @@ def tell_that_a_run_finished(event: RunFinished) -> None:
 
 @subscribe(RunPaused)
 def tell_that_a_run_stands_still(event: RunPaused) -> None:
-    """Also who owns the review: a run pauses itself because of what was made or refused there."""
+    """Tell the requester, the campaign's owner and the owner of its review: images or rejections can pause a run."""
     run = _run(event)
     why = event.payload.get("reason") or "Nobody said why."
     actor = current_actor()
@@ -127,7 +127,7 @@ def tell_that_a_run_did_not_begin(event: RunReleaseRefused) -> None:
 
 @subscribe(BudgetReached)
 def tell_about_the_budget(event: BudgetReached) -> None:
-    """The owner and the leads, also who released the run: they meant the run, not the mark."""
+    """Tell the campaign's owner and the leads that a budget mark was reached, also the person who released the run."""
     campaign = Campaign.objects.select_related("brand", "owner").get(pk=event.object_id)
     percent, currency = event.payload["percent"], campaign.brand.currency
     committed, budget = (Decimal(event.payload[name]) for name in ("committed", "budget"))

@@ -1,4 +1,4 @@
-"""Functions that RQ calls: JSON scalars in, safe to run twice."""
+"""Functions that RQ calls. They take JSON scalars and are safe to run twice."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def hash_model(model_id: int) -> str:
 
 
 def ask_endpoint(endpoint_id: int) -> dict[str, Any]:
-    """Ask an endpoint how it is; what it says is the message's result."""
+    """Check an endpoint and return its answer."""
     close_old_connections()
     try:
         endpoint = Endpoint.objects.filter(pk=endpoint_id).first()
@@ -29,7 +29,7 @@ def ask_endpoint(endpoint_id: int) -> dict[str, Any]:
 
 
 def check_workflow(endpoint_id: int, user_id: int) -> dict[str, Any]:
-    """Hold an endpoint's workflow against its servers; what they say is the message's result."""
+    """Check an endpoint's workflow against its servers and return their answer."""
     close_old_connections()
     try:
         endpoint = Endpoint.objects.filter(pk=endpoint_id).first()

@@ -43,13 +43,13 @@ class ChecklistForm(ServiceForm):
         super().__init__(*args, **kwargs)
         if self.instance.pk and "look_again" in self.fields:
             count = inputs.approved(self.by, self.instance.brand) if self.by else 0
-            again = ngettext(
+            yes_label = ngettext(
                 "Also have the %(count)s approved image looked at again",
                 "Also have the %(count)s approved images looked at again",
                 count,
             ) % {"count": f"{count:,}"}
             self.fields["look_again"].choices = [  # type: ignore[attr-defined]
-                ("no", "From now on; approved images stay approved"), ("yes", again)
+                ("no", "From now on; approved images stay approved"), ("yes", yes_label)
             ]  # fmt: skip
         if self.instance.pk and "items" in self.fields:
             newest = self.instance.versions.order_by("-number").first()
@@ -125,7 +125,7 @@ class ReasonAdmin(ByService):
 
 
 class DestinationForm(ServiceForm):
-    """The secret goes in and never comes out: the form does not know the one that is kept."""
+    """A form in which the secret is write-only: it never gets the stored one."""
 
     new_secret = forms.CharField(
         required=False, max_length=200, strip=False, widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
@@ -140,7 +140,7 @@ class DestinationForm(ServiceForm):
         super().__init__(*args, **kwargs)
         if "config" in self.fields:
             self.fields["config"].widget = SettingsArea()
-            self.fields["config"].show_hidden_initial = False  # it would repeat what is hidden
+            self.fields["config"].show_hidden_initial = False  # it would show the hidden values
             self.initial["config"] = shown_settings(self.instance.config)
             self.fields["config"].help_text = "“?…” stands for what follows an address. Leave it, and that stays."
         if "kind" in self.fields:

@@ -1,4 +1,4 @@
-"""The review app's entry in Django's registry."""
+"""Django app configuration of the review app."""
 
 from django.apps import AppConfig
 

@@ -1,11 +1,11 @@
-"""The event types of the review app. Past tense, dotted: "review.object.happened"."""
+"""Event types of the review app. Their names are dotted and in the past tense: "review.object.happened"."""
 
 from core.events import DomainEvent, declare
 
 
 @declare
 class TaskOpened(DomainEvent):
-    """An asset waits for judgement at a stage. payload: {"task", "stage", "round", "checklist_version"}."""
+    """An asset waits for a decision at a stage. payload: {"task", "stage", "round", "checklist_version"}."""
 
     type = "review.task.opened"
     object_type = "asset"
@@ -61,7 +61,7 @@ class RevisionRequested(DomainEvent):
 
 @declare
 class DecisionUndone(DomainEvent):
-    """payload: {"decision", "voids", "verdict", "note"}: `verdict` is the one taken back."""
+    """payload: {"decision", "voids", "verdict", "note"}. `verdict` is that of the decision that was undone."""
 
     type = "review.decision.undone"
     object_type = "asset"
@@ -77,7 +77,7 @@ class ApprovalRevoked(DomainEvent):
 
 @declare
 class AssetReopened(DomainEvent):
-    """A lead put a judged asset back into review. payload: {"from", "note"}."""
+    """A lead put a decided asset back into review. payload: {"from", "note"}."""
 
     type = "review.asset.reopened"
     object_type = "asset"
@@ -85,7 +85,7 @@ class AssetReopened(DomainEvent):
 
 @declare
 class AssetReleased(DomainEvent):
-    """An approval took effect: the asset may be pulled and is sent out.
+    """An approval took effect: API clients may pull the asset, and it is delivered.
 
     payload: {"version", "decision", "sku", "replaces": version | null, "renditions": {spec: sha256}}.
     """
@@ -144,8 +144,10 @@ class DeliveryWanted(DomainEvent):
 
 @declare
 class DeliveryDone(DomainEvent):
-    """The destination now holds, or no longer holds, the asset. payload: {"delivery", "destination",
-    "observed", "files"}."""
+    """The destination now has the asset, or no longer has it.
+
+    payload: {"delivery", "destination", "observed", "files"}.
+    """
 
     type = "review.delivery.done"
     object_type = "asset"
@@ -153,8 +155,10 @@ class DeliveryDone(DomainEvent):
 
 @declare
 class DeliveryFailed(DomainEvent):
-    """The last try was used up, or trying again cannot help. payload: {"delivery", "destination", "message",
-    "attempt"}."""
+    """The last retry failed, or a retry cannot help.
+
+    payload: {"delivery", "destination", "message", "attempt"}.
+    """
 
     type = "review.delivery.failed"
     object_type = "asset"

@@ -1,4 +1,4 @@
-"""The work of this app's lane: deliveries. Imported by workers only."""
+"""The work of the delivery lane. Only workers import this module."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from review.services import deliveries
 
 @serve_lane(Lane.DELIVERY)
 def deliver() -> bool:
-    """A slice of the delivery lane's work; True if some is left."""
+    """Try the deliveries that are due; return True if some are left."""
     nudges.taken(Lane.DELIVERY)
     deliveries.work_due()
     return deliveries.has_due()

@@ -1,4 +1,4 @@
-"""The periodic tasks of this app: what follows from decisions, and deliveries that are due again."""
+"""Periodic tasks of this app: carry out decisions, and announce deliveries that are due for a retry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def carry_out_decisions() -> int:
 
 @periodic_task(every_seconds=5)
 def renudge_deliveries() -> int:
-    """Announce deliveries whose time has come: a retry is due later than the nudge that asked for the first try."""
+    """Announce deliveries that are due. The nudge for the first try comes too early for its retries."""
     if not deliveries.has_due():
         return 0
     nudges.send(Lane.DELIVERY)

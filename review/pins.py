@@ -1,4 +1,4 @@
-"""The pins of a decision: the exact bytes and the checklist that the reviewer had on screen."""
+"""The pins of a decision: the exact files and the checklist that the reviewer had on screen."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from review.models import ReviewTask
 
 @dataclass(frozen=True)
 class Pinned:
-    """master and renditions: sha256 of the pixels and of each file by output spec; recipe: its version, 0 without
-    renditions; checklist: id of the checklist version; round: of the asset; inputs: what has moved since the image was
-    made or last approved, as generation.selectors.inputs.moved says it."""
+    """What a reviewer saw of one version.
+
+    master: sha256 of the pixels. recipe: version of the recipe, 0 without renditions. renditions: sha256 of each file,
+    by output spec. checklist: id of the checklist version. round: the asset's round. inputs: the inputs that changed
+    since the image was made or last approved, as generation.selectors.inputs.moved returns them.
+    """
 
     master: str
     recipe: int
@@ -34,11 +37,11 @@ class Pinned:
             "checklist": self.checklist,
             "round": self.round,
         }
-        return {**plain, "inputs": [dict(one) for one in self.inputs]} if self.inputs else plain
+        return {**plain, "inputs": [dict(change) for change in self.inputs]} if self.inputs else plain
 
     @property
     def token(self) -> str:
-        """A short name for exactly this: a page or an API client sends it back as what it has seen (32 hex digits)."""
+        """Return the token that pages and API clients send back to say what they have seen (32 hex digits)."""
         text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -49,8 +52,10 @@ def pinned(
     renditions: Iterable[Rendition] | None = None,
     moved: Sequence[Mapping[str, Any]] | None = None,
 ) -> Pinned:
-    """Return what is there now for one version under one task. `renditions` and `moved` (changed inputs of its asset)
-    each save a query when they are loaded already."""
+    """Return the current pins of one version under one task.
+
+    `renditions` and `moved` (the changed inputs of its asset) each save a query when they are loaded already.
+    """
     if renditions is None:
         renditions = version.renditions.select_related("output_spec")
     if moved is None:
@@ -59,8 +64,8 @@ def pinned(
     newest = newest_by_spec(renditions)
     return Pinned(
         master=version.master.sha256,
-        recipe=max((one.recipe_version for one in newest.values()), default=0),
-        renditions={slug: one.sha256 for slug, one in sorted(newest.items())},
+        recipe=max((rendition.recipe_version for rendition in newest.values()), default=0),
+        renditions={slug: rendition.sha256 for slug, rendition in sorted(newest.items())},
         checklist=task.checklist_version_id,
         round=version.round,
         inputs=moved,
@@ -68,10 +73,10 @@ def pinned(
 
 
 def newest_by_spec(renditions: Iterable[Rendition]) -> dict[str, Rendition]:
-    """Of each output spec the rendition of the highest recipe version, by the spec's slug."""
+    """Return the rendition with the highest recipe version for each output spec, by the spec's slug."""
     newest: dict[str, Rendition] = {}
-    for one in renditions:
-        known = newest.get(one.output_spec.slug)
-        if known is None or known.recipe_version < one.recipe_version:
-            newest[one.output_spec.slug] = one
+    for rendition in renditions:
+        previous = newest.get(rendition.output_spec.slug)
+        if previous is None or previous.recipe_version < rendition.recipe_version:
+            newest[rendition.output_spec.slug] = rendition
     return newest

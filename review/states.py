@@ -1,4 +1,4 @@
-"""The moves of review tasks and deliveries. Pure; docs/states.md is drawn from these tables."""
+"""State machines of review tasks and deliveries. No database access; docs/states.md is drawn from these tables."""
 
 from core.states import machine
 
@@ -12,7 +12,7 @@ TASK = machine(
     },
 )
 
-# The observed side of a delivery; the desired side (present, absent) is a wish, not a state.
+# The observed state of a delivery. The desired state (present, absent) is what we want, so it is not in this machine.
 DELIVERY = machine(
     "delivery",
     {

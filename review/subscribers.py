@@ -16,7 +16,7 @@ from review.services import queue, stale_assets
 
 @subscribe(VersionReady)
 def open_review_task(event: VersionReady) -> None:
-    """A round is complete: have it judged. Sandbox pictures are looked at in the sandbox, not reviewed."""
+    """Open a review task when a round is complete. Sandbox images are not reviewed."""
     asset = Asset.objects.get(pk=event.object_id)
     if not asset.is_sandbox:
         queue.open_task(asset=asset)
@@ -39,7 +39,7 @@ def approve_again_what_is_as_it_was(event: InputsReturned) -> None:
 
 @subscribe(TaskEscalated)
 def tell_who_decides(event: TaskEscalated) -> None:
-    """A picture came back after its rounds, or no engine can correct it: the campaign manager goes on."""
+    """Notify the campaign manager about an image that used up its rounds or that no engine can correct."""
     task = ReviewTask.objects.select_related("brand", "escalated_to", "asset__subject").get(pk=event.payload["task"])
     subject, cause = task.asset.subject, event.payload.get("cause", "")
     why = "needs a retouch" if cause == "retouch" else f"was sent back: {cause}"
@@ -54,7 +54,7 @@ def tell_who_decides(event: TaskEscalated) -> None:
 
 @subscribe(DeliveryFailed)
 def tell_that_a_delivery_failed(event: DeliveryFailed) -> None:
-    """The campaign's owner; one notice for all failures of a brand until it is read."""
+    """Notify the campaign's owner. There is one notice for all failures of a brand until it is read."""
     asset = Asset.objects.select_related("brand", "campaign__owner", "subject").get(pk=event.object_id)
     payload = event.payload
     notices.tell(
@@ -69,12 +69,12 @@ def tell_that_a_delivery_failed(event: DeliveryFailed) -> None:
 
 @subscribe(DestinationDisabled)
 def tell_that_a_destination_is_off(event: DestinationDisabled) -> None:
-    """Nothing leaves for it any more until a lead switches it on: leads, admins and integrators."""
+    """Notify leads, admins and integrators: nothing is sent there until a lead switches the destination on."""
     destination = Destination.objects.select_related("brand").get(pk=event.object_id)
-    told = notices.people(destination.brand, Role.LEAD, Role.ADMIN, Role.INTEGRATOR)
+    people = notices.people(destination.brand, Role.LEAD, Role.ADMIN, Role.INTEGRATOR)
     notices.tell(
         brand=destination.brand,
-        users=[user for user in told if user != current_actor()],
+        users=[user for user in people if user != current_actor()],
         kind="destination_off",
         sentence=f"{destination.name} was switched off: {event.payload.get('reason', '')}",
         href=reverse("deliveries", args=[destination.brand.slug]),

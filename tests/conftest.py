@@ -1,4 +1,4 @@
-"""Fixtures of every test: people by role, a brand, clients, temporary files, a browser where there is one."""
+"""Fixtures for all tests: people by role, a brand, clients, temporary files, a browser if installed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CHROMIUM_ARGUMENTS = [
 
 @pytest.fixture(autouse=True)
 def media(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Every test stores its files in a folder of its own, and counts wrong passwords by itself."""
+    """Give every test its own folder of files and its own count of wrong passwords."""
     monkeypatch.setattr("core.accounts.sign_in_limits._PREFIX", f"tests:sign-in:{uuid.uuid4().hex}:")
     settings.MEDIA_ROOT = tmp_path / "files"
     settings.PROOFLINE = settings.PROOFLINE | {"handover_folders": [str(tmp_path)]}
@@ -50,8 +50,10 @@ def media(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
-    """Tests with transactions of their own empty the tables quickly, some by TRUNCATE, which the audit tables refuse
-    in production."""
+    """Let tests with transactions of their own empty the tables fast.
+
+    Some are emptied by TRUNCATE, which the audit tables refuse in production.
+    """
     from django.db import connection
     from django.test import TransactionTestCase
 
@@ -67,7 +69,7 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[N
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a tiny diffusion model by name (tests/support/tiny_models.py), built when first asked for."""
+    """Return the folder of a tiny diffusion model by name (tests/support/tiny_models.py), built on first use."""
     from tests.support import tiny_models
 
     built: dict[str, Path] = {}
@@ -90,7 +92,7 @@ def brand(db: None) -> Brand:
 
 @pytest.fixture
 def other_brand(db: None) -> Brand:
-    """A second brand, to show that one never sees the other."""
+    """Return a second brand, to test that brands never see each other."""
     return factories.BrandFactory()
 
 
@@ -109,11 +111,20 @@ def person(brand: Brand) -> Callable[..., User]:
 
 @pytest.fixture
 def ask(campaign: Campaign, version: PromptVersion, endpoint: Endpoint, manager: User) -> Callable[..., dict[str, Any]]:
-    """The arguments of preview and plan, some of them changed; campaign, version and endpoint are the test module's."""
+    """Return a function for the arguments of preview and plan, some of them changed.
+
+    The fixtures campaign, version and endpoint are those of the test module.
+    """
 
     def arguments(**changes: Any) -> dict[str, Any]:
-        asked = {"campaign": campaign, "prompt_version": version, "endpoint": endpoint, "stage": "pilot", "by": manager}
-        return asked | changes
+        defaults = {
+            "campaign": campaign,
+            "prompt_version": version,
+            "endpoint": endpoint,
+            "stage": "pilot",
+            "by": manager,
+        }
+        return defaults | changes
 
     return arguments
 
@@ -176,7 +187,7 @@ def api_client() -> Callable[[User], APIClient]:
 
 @pytest.fixture
 def clean_redis() -> Iterator[Any]:
-    """The tests' own Redis, emptied before and after."""
+    """Yield the tests' own Redis, emptied before and after."""
     import django_rq
 
     connection = django_rq.get_connection("housekeeping")
@@ -189,12 +200,12 @@ def clean_redis() -> Iterator[Any]:
 
 
 def _chromium() -> str | None:
-    return next((found for name in CHROMIUM_NAMES if (found := shutil.which(name))), None)
+    return next((path for name in CHROMIUM_NAMES if (path := shutil.which(name))), None)
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
-    """A running Chromium of this machine, driven by playwright."""
+    """Yield a running Chromium of this machine, driven by playwright."""
     path = _chromium()
     if path is None:
         pytest.skip(f"browser tests left out: none of {', '.join(CHROMIUM_NAMES)} is installed (apt install chromium)")
@@ -210,7 +221,7 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def browser_context(chromium: Any) -> Iterator[Any]:
-    """A fresh profile: cookies and storage of one test."""
+    """Yield a new browser profile, with the cookies and storage of one test."""
     context = chromium.new_context(viewport={"width": 1440, "height": 900})
     context.set_default_timeout(10_000)
     yield context
@@ -219,5 +230,5 @@ def browser_context(chromium: Any) -> Iterator[Any]:
 
 @pytest.fixture
 def browser_page(browser_context: Any) -> Any:
-    """An empty tab; use it with pytest-django's `live_server` and mark the test with `browser`."""
+    """Return an empty tab; use it with pytest-django's `live_server` and mark the test with `browser`."""
     return browser_context.new_page()

@@ -1,4 +1,4 @@
-"""The brand guide over the API: what counts and the open draft, changing the draft, publishing it."""
+"""The brand guide in the API: read the published version and the draft, change the draft, publish it."""
 
 from __future__ import annotations
 
@@ -93,12 +93,12 @@ class GuideView(APIView):
     def patch(self, request: Request, slug: str) -> Response:
         """Change fields of the draft; where none is open, one is begun as a copy of what counts. Needs If-Match."""
         brand = brands.get(caller(request), slug)
-        asked = GuideVersionSerializer(data=request.data, partial=True)
-        asked.is_valid(raise_exception=True)
+        serializer = GuideVersionSerializer(data=request.data, partial=True)
+        serializer.is_valid(raise_exception=True)
         with transaction.atomic():
             Brand.objects.select_for_update(no_key=True).get(pk=brand.pk)
             ensure_match(request, _shown(caller(request), brand))
-            services.draft(brand=brand, by=caller(request), **asked.validated_data)
+            services.draft(brand=brand, by=caller(request), **serializer.validated_data)
         return tagged(_shown(caller(request), brand))
 
 
@@ -121,16 +121,16 @@ class PublishGuideView(APIView):
         Approved images stay approved unless `look_again` is true.
         """
         brand = brands.get(caller(request), slug)
-        asked = PublishSerializer(data=request.data)
-        asked.is_valid(raise_exception=True)
+        serializer = PublishSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
         draft = guides.open_draft(guides.history(caller(request), brand))
         if draft is None:
             raise Conflict(f"The guide of {brand.name} has no open draft.")
-        services.publish(guide_id=draft.pk, by=caller(request), **asked.validated_data)
+        services.publish(guide_id=draft.pk, by=caller(request), **serializer.validated_data)
         return tagged(_shown(caller(request), brand))
 
 
 def _shown(user: User, brand: Brand) -> dict[str, Any]:
     versions = list(guides.history(user, brand))
     both = {"current": guides.current(versions), "draft": guides.open_draft(versions)}
-    return {name: GuideVersionSerializer(one).data if one else None for name, one in both.items()}
+    return {name: GuideVersionSerializer(version).data if version else None for name, version in both.items()}

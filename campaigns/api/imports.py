@@ -1,4 +1,4 @@
-"""Feeds by API: offered, checked, mended, applied and undone by the same services as on the pages."""
+"""Feed imports in the API: upload, check, fix, apply and undo with the same services as the pages."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class ImportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
     )
     @idempotent
     def create(self, request: Request) -> Response:
-        asked = serializers.ImportUpload(data=request.data)
-        asked.is_valid(raise_exception=True)
-        given = asked.validated_data
+        upload = serializers.ImportUpload(data=request.data)
+        upload.is_valid(raise_exception=True)
+        given = upload.validated_data
         brand = brand_rows.get(caller(request), given["brand"])
-        found = imports.offer(
+        feed_import = imports.offer(
             brand=brand,
             file=given["file"],
             file_name=given["file"].name,
@@ -56,7 +56,7 @@ class ImportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
             is_to_apply=not given["dry_run"],
             encoding=given.get("encoding", ""),
         )
-        return self._answer(found, 201)
+        return self._answer(feed_import, 201)
 
     @extend_schema(
         request=serializers.ImportChange, responses={200: serializers.ImportShown, 202: serializers.ImportShown}
@@ -64,10 +64,10 @@ class ImportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
     @action(detail=True, methods=["post"])
     def check(self, request: Request, pk: str) -> Response:
         """Check a file again with another mapping, kind or list of fixes; what is left out stays as it was."""
-        asked = serializers.ImportChange(data=request.data)
-        asked.is_valid(raise_exception=True)
-        found = imports.check_again(import_id=self.get_object().pk, by=caller(request), **asked.validated_data)
-        return self._answer(found, 200)
+        change = serializers.ImportChange(data=request.data)
+        change.is_valid(raise_exception=True)
+        feed_import = imports.check_again(import_id=self.get_object().pk, by=caller(request), **change.validated_data)
+        return self._answer(feed_import, 200)
 
     @extend_schema(request=None, responses={200: serializers.ImportShown, 202: serializers.ImportShown})
     @action(detail=True, methods=["post"])
@@ -89,11 +89,11 @@ class ImportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
         rows = self.get_object().issues.all()[:10_000]
         return Response(serializers.ImportIssueSerializer(rows, many=True).data)
 
-    def _answer(self, found: FeedImport, status: int) -> Response:
-        """The import with its first mistakes; 202 while it waits for a worker."""
-        issues: Any = serializers.ImportIssueSerializer(found.issues.all()[:SHOWN_ISSUES], many=True).data
-        status = 202 if found.status == ImportStatus.WAITING else status
-        address = reverse("api:import-detail", args=[found.pk])
+    def _answer(self, feed_import: FeedImport, status: int) -> Response:
+        """Return the import with its first mistakes; the status is 202 while it waits for a worker."""
+        issues: Any = serializers.ImportIssueSerializer(feed_import.issues.all()[:SHOWN_ISSUES], many=True).data
+        status = 202 if feed_import.status == ImportStatus.WAITING else status
+        address = reverse("api:import-detail", args=[feed_import.pk])
         return Response(
-            {**self.get_serializer(found).data, "errors": issues}, status=status, headers={"Location": address}
+            {**self.get_serializer(feed_import).data, "errors": issues}, status=status, headers={"Location": address}
         )

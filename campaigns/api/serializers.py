@@ -131,9 +131,9 @@ class ImportUpload(serializers.Serializer[Any]):
         return value
 
     def validate_fixes(self, value: Any) -> list[dict[str, Any]]:
-        asked = ImportFix(data=value, many=True)
-        asked.is_valid(raise_exception=True)
-        return [dict(one) for one in asked.validated_data]
+        fixes = ImportFix(data=value, many=True)
+        fixes.is_valid(raise_exception=True)
+        return [dict(fix) for fix in fixes.validated_data]
 
 
 class ImportChange(serializers.Serializer[Any]):

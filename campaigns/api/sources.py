@@ -1,4 +1,4 @@
-"""Feed sources, and pushing rows to one: JSON, or JSON lines, through the same import as a file."""
+"""Feed sources in the API, and pushing rows to one as JSON or JSON lines, with the same import as a file."""
 
 from __future__ import annotations
 
@@ -89,9 +89,9 @@ class FeedSourceViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewse
     @extend_schema(request=FeedSourceOrder, responses={201: FeedSourceSerializer})
     @idempotent
     def create(self, request: Request) -> Response:
-        asked = FeedSourceOrder(data=request.data)
-        asked.is_valid(raise_exception=True)
-        given = dict(asked.validated_data)
+        serializer = FeedSourceOrder(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        given = dict(serializer.validated_data)
         brand = brand_rows.get(caller(request), given.pop("brand"))
         made = sources.create(brand=brand, by=caller(request), **given)
         address = reverse("api:source-detail", args=[made.pk])

@@ -1,4 +1,4 @@
-"""The campaign manager's half of the API: parse, call one service or selector, render."""
+"""API views of subjects, photos, campaigns and prompts: parse, call one service or selector, render."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class PhotosView(APIView):
     @extend_schema(request={"multipart/form-data": serializers.PhotosUpload}, responses={201: dict})
     @idempotent
     def post(self, request: Request) -> Response:
-        asked = serializers.PhotosUpload(data=request.data)
-        asked.is_valid(raise_exception=True)
-        brand = brand_rows.get(caller(request), asked.validated_data["brand"])
-        report = archives.attach_zip(brand=brand, file=asked.validated_data["file"], by=caller(request))
+        upload = serializers.PhotosUpload(data=request.data)
+        upload.is_valid(raise_exception=True)
+        brand = brand_rows.get(caller(request), upload.validated_data["brand"])
+        report = archives.attach_zip(brand=brand, file=upload.validated_data["file"], by=caller(request))
         return Response(report.to_json(), status=201)
 
 
@@ -63,9 +63,9 @@ class CampaignViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets
 
     @idempotent
     def create(self, request: Request) -> Response:
-        asked = self.get_serializer(data=request.data)
-        asked.is_valid(raise_exception=True)
-        fields = dict(asked.validated_data)
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        fields = dict(serializer.validated_data)
         brand = brand_rows.get(caller(request), fields.pop("brand").slug)
         specs = [campaigns.SpecInput(**spec) for spec in fields.pop("output_specs", [])]
         keys = fields.pop("subjects", [])
@@ -80,9 +80,9 @@ class CampaignViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets
     def partial_update(self, request: Request, pk: str) -> Response:
         """Change fields of the brief; `output_specs` replaces the list, `subjects` adds to it."""
         current = self.get_object()
-        asked = self.get_serializer(current, data=request.data, partial=True)
-        asked.is_valid(raise_exception=True)
-        fields = dict(asked.validated_data)
+        serializer = self.get_serializer(current, data=request.data, partial=True)
+        serializer.is_valid(raise_exception=True)
+        fields = dict(serializer.validated_data)
         specs, keys = fields.pop("output_specs", None), fields.pop("subjects", None)
         with transaction.atomic():
             locked = campaigns.lock(current.pk)
@@ -121,9 +121,9 @@ class PromptTemplateViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, vi
 
     @idempotent
     def create(self, request: Request) -> Response:
-        asked = self.get_serializer(data=request.data)
-        asked.is_valid(raise_exception=True)
-        fields = dict(asked.validated_data)
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        fields = dict(serializer.validated_data)
         brand = brand_rows.get(caller(request), fields.pop("brand").slug)
         made = prompts.create_template(brand=brand, by=caller(request), **fields)
         return Response(self.get_serializer(made).data, status=201)
@@ -145,9 +145,9 @@ class PromptVersionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, vie
 
     @idempotent
     def create(self, request: Request) -> Response:
-        asked = self.get_serializer(data=request.data)
-        asked.is_valid(raise_exception=True)
-        fields = dict(asked.validated_data)
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        fields = dict(serializer.validated_data)
         template = fields.pop("template")
         made = prompts.add_version(template_id=template.pk, by=caller(request), **fields)
         return tagged(self.get_serializer(made).data, status=201)
@@ -155,11 +155,11 @@ class PromptVersionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, vie
     def partial_update(self, request: Request, pk: str) -> Response:
         """Change a draft that no run has used."""
         current = self.get_object()
-        asked = self.get_serializer(current, data=request.data, partial=True)
-        asked.is_valid(raise_exception=True)
+        serializer = self.get_serializer(current, data=request.data, partial=True)
+        serializer.is_valid(raise_exception=True)
         with transaction.atomic():
             ensure_match(request, self.get_serializer(prompts.lock(current.pk)).data)
-            changed = prompts.change_version(version_id=current.pk, by=caller(request), **asked.validated_data)
+            changed = prompts.change_version(version_id=current.pk, by=caller(request), **serializer.validated_data)
         return tagged(self.get_serializer(changed).data)
 
     @extend_schema(request=None)

@@ -1,6 +1,6 @@
-"""Product feeds as plain data: open a file, learn what it is, read subjects, variants, pictures and issues from it.
+"""Product feeds as plain data: open a file, detect its format, and read subjects, variants, images and issues.
 
-No models here. What is done with the rows is decided in services/imports.py.
+There are no models here. services/imports.py decides what is done with the rows.
 """
 
 from __future__ import annotations

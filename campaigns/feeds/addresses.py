@@ -13,7 +13,7 @@ NOTHING = frozenset(("n/a", "na", "none", "null", "nil", "nan", "-", "–", "no_
 _WEB = re.compile(r"https?://[^\s/?#]+(?:[/?#]|$)", re.IGNORECASE)
 _BETWEEN = re.compile(r"[|\n\r]|[,;][,;\s]{0,9}(?=(?:https?:)?//|www\.)|\s(?=https?://)|[,;]\s{0,9}$", re.IGNORECASE)
 _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61})\.){1,8}([A-Za-z]{2,18})")
-# Ends of host names that a folder of images hardly has; with three parts or `www.`, others are hosts too.
+# Ends of host names that are unlikely for a folder of images. Names with three parts or `www.` are always hosts.
 _END_NAMES = """
 com net org info biz shop store online eu de at ch fr es it nl be pl pt ru ua cz sk hu ro bg gr hr si dk se no fi ee lv
 lt ie uk us ca mx br ar cl co au nz jp cn tw hk kr in id sg my th vn tr il ae za io app dev cloud me tv cc site website
@@ -42,7 +42,7 @@ def with_scheme(name: str) -> str:
 
 
 def _before_path(text: str) -> str:
-    """Return what stands before the path, without a port."""
+    """Return the part before the path, without a port."""
     host = re.split(r"[/?#]", text, maxsplit=1)[0]
     name, colon, port = host.partition(":")
     return name if colon and port.isascii() and port.isdigit() else host

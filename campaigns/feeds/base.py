@@ -1,7 +1,7 @@
 """The interface of feeds: a header, rows that name subjects, and issues that name cells.
 
 A `Layout` is a plug-in: it recognises a header and turns rows of text into `FeedRow`s. File formats (CSV, XLSX) are
-beneath it and give every layout the same: text cells and the row numbers that a spreadsheet shows.
+below it and give every layout the same: text cells and the row numbers that a spreadsheet shows.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ CAUSES = {
     "parent_missing": ("variation without a product", "variations without a product"),
     "parent_unknown": ("row of a product that does not exist", "rows of products that do not exist"),
 }  # fmt: skip
-"""cause -> what one such issue is called, and what several are."""
+"""cause -> the name of one such issue, and of several."""
 
 
 class Number(str):
-    """The text of a numeric spreadsheet cell: digits with a point at most, so never ambiguous."""
+    """The text of a numeric spreadsheet cell: only digits and at most a point, so never ambiguous."""
 
     __slots__ = ()
 
@@ -74,7 +74,7 @@ class Dated(str):
 
 
 UNPLACED = "\x1f"
-"""The parent of a variant whose product is named by another row of the file. No key can be this."""
+"""The parent of a variant whose product is named by another row of the file. No key can have this value."""
 
 Cells = Sequence[str]
 Record = tuple[int, Cells]
@@ -83,7 +83,7 @@ Record = tuple[int, Cells]
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """One mistake: where (row 1 is the sheet's first, `cell` like A14, `column` its heading), and what is expected."""
+    """One mistake: its place (row 1 is the first, `cell` like A14, `column` its heading), and what is expected."""
 
     row: int
     cell: str
@@ -93,12 +93,12 @@ class Issue:
     message: str
 
     def __post_init__(self) -> None:
-        """Remove logins and queries from the sentence, which pages show; `value` stays for the returned file."""
+        """Remove logins and queries from the message, which pages show; `value` stays for the returned file."""
         object.__setattr__(self, "message", without_secrets(self.message))
 
 
 class FeedRefused(Exception):
-    """Nothing can be read from this file, or no further; `issues` (at least one) say where and why."""
+    """The file cannot be read, or not to its end; `issues` (at least one) say where and why."""
 
     def __init__(self, *issues: Issue) -> None:
         super().__init__(issues[0].message)
@@ -108,16 +108,16 @@ class FeedRefused(Exception):
 def refused(
     cause: str, message: str, *, row: int = 0, value: str = "", column: str = "", cell: str = ""
 ) -> FeedRefused:
-    """The refusal of a whole file; row 0 says that no row is to blame."""
+    """Return the refusal of a whole file; row 0 means that no single row is wrong."""
     return FeedRefused(Issue(row, cell, column[:200], value[:MAX_VALUE], cause, message))
 
 
 @dataclass(frozen=True, slots=True)
 class FeedRow:
-    """One subject (`parent_key` empty), one variant of it, or (`key` empty too) pictures for the subject `parent_key`.
+    """One subject (`parent_key` empty), one variant of it, or (`key` empty) images for the subject `parent_key`.
 
-    name: of a subject; that of a variant names its product if nothing else does, else it is empty.
-    row: where to point when this is wrong. attributes and options: text to text.
+    name: of a subject; a variant has a name only if no other row names its product.
+    row: the row number for issues. attributes and options: text to text.
     photos: [{"source", "role", "position", "alt"}], each source once.
     """
 
@@ -132,7 +132,7 @@ class FeedRow:
 
 
 def letter(index: int) -> str:
-    """0 -> A, 25 -> Z, 26 -> AA."""
+    """Return the letters of a column: 0 -> A, 25 -> Z, 26 -> AA."""
     name = ""
     index += 1
     while index:
@@ -145,17 +145,17 @@ _NOT_WORD = re.compile(r"\W+")
 
 
 def normalised(heading: str) -> str:
-    """A heading as it is compared: `Variant SKU`, `variant_sku` and ` VARIANT-SKU*` are the same."""
+    """Return a heading for comparison: `Variant SKU`, `variant_sku` and ` VARIANT-SKU*` are equal."""
     return _NOT_WORD.sub("_", heading.strip().lower()).strip("_")
 
 
 @dataclass(frozen=True)
 class Header:
-    """The row of headings: as written, and normalised for comparing. `row` is where it stands (0: nowhere).
+    """The row of headings: as written, and normalised for comparison. `row` is its number (0: there is no such row).
 
-    place: how cells are named where the file is no sheet, with {row}, {item} (counted from 0) and {heading}.
-    ignored: indices of columns that are there and not read; their `names` are empty.
-    images: indices of columns whose values are addresses of images, whatever their headings say.
+    place: how cells are named if the file is not a sheet, with {row}, {item} (counted from 0) and {heading}.
+    ignored: indices of columns that are not read; their `names` are empty.
+    images: indices of columns whose values are addresses of images, whatever the headings are.
     """
 
     row: int
@@ -167,7 +167,10 @@ class Header:
 
     @classmethod
     def of(cls, record: Record) -> Header:
-        """Raises FeedRefused for headings that are the same or far too many; trailing empty ones are dropped."""
+        """Return the header made from a record, without empty headings at the end.
+
+        Raises FeedRefused for repeated or far too many headings.
+        """
         row, cells = record[0], [cell.strip().lstrip("\ufeff") for cell in record[1]]
         while cells and not cells[-1]:
             cells.pop()
@@ -194,28 +197,28 @@ class Header:
         return len(self.cells)
 
     def find(self, aliases: Iterable[str]) -> int | None:
-        """Index of the first alias that is a heading here."""
+        """Return the index of the first alias that is a heading."""
         for alias in aliases:
             if alias in self.names:
                 return self.names.index(alias)
         return None
 
     def without(self, ignored: Collection[int]) -> Header:
-        """The same header with columns that nothing reads."""
+        """Return the header with these columns ignored."""
         if not ignored:
             return self
         names = tuple("" if index in ignored else name for index, name in enumerate(self.names))
         return replace(self, names=names, ignored=frozenset(ignored))
 
     def cell(self, row: int, index: int) -> str:
-        """The cell as a person looks for it: `A14` in a sheet, `products[12].price` in JSON."""
+        """Return the name by which people find the cell: `A14` in a sheet, `products[12].price` in JSON."""
         if not self.place:
             return f"{letter(index)}{row}"
         heading = self.cells[index] if index < len(self.cells) else ""
         return self.place.format(row=row, item=row - 1, heading=heading)[:MAX_PLACE]
 
     def issue(self, row: int, index: int, value: str, cause: str, sentence: str) -> Issue:
-        """An issue in one cell; the message begins with the cell's name."""
+        """Return an issue in one cell; the message begins with the cell's name."""
         place = self.cell(row, index)
         heading = self.cells[index] if index < len(self.cells) else ""
         message = f"{place}: {sentence}"
@@ -229,9 +232,9 @@ Mend = Callable[[Header, Record], Record]
 class Binding(Protocol):
     """A layout tied to one header.
 
-    attribute_names: every attribute that this feed speaks about (an empty cell means that it has none).
-    columns: index of the columns "key", "name" and "variant", for issues that only the database can find.
-    groups: the feed has variants only, and a product is what they share. Both names and groups hold after `read`.
+    attribute_names: every attribute of this feed (an empty cell means that the subject does not have it).
+    columns: indices of the columns "key", "name" and "variant", for issues that only the database can find.
+    groups: the feed has variants only; a product is what they share. attribute_names and groups are final after `read`.
     """
 
     @property
@@ -241,29 +244,31 @@ class Binding(Protocol):
     groups: bool
 
     def read(self, records: Iterable[Record | Issue]) -> Iterator[FeedRow | Issue]:
-        """One pass, a bounded number of rows in memory; a row with an issue may still be yielded."""
+        """Read all records once, with a bounded number of rows in memory. A row with an issue may still be yielded."""
 
 
 class Layout(Protocol):
-    """One arrangement of columns, such as a shop system's export."""
+    """A set of columns, such as a shop system's export."""
 
     name: str
 
     def matches(self, header: Header) -> bool: ...
 
     def suggest(self, header: Header) -> dict[int, str]:
-        """Index of a column -> the field that it is taken for (campaigns/feeds/columns.py)."""
+        """Return index of a column -> the field that it probably is (campaigns/feeds/columns.py)."""
 
     def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> Binding:
-        """`kind` is that of rows which do not say; `fields` what each column is. Raises FeedRefused when a required
-        column is missing, or a field cannot be had with this layout."""
+        """Tie the layout to a header. `kind` is that of rows without one; `fields` maps each column to a field.
+
+        Raises FeedRefused when a required column is missing, or the layout does not support a field.
+        """
 
 
 _layouts: dict[str, Layout] = {}
 
 
 def register(layout: Layout) -> None:
-    """Make a layout known; earlier ones are asked first, `generic` last."""
+    """Register a layout. Earlier ones are tried first, `generic` last."""
     _layouts[layout.name] = layout
 
 
@@ -279,5 +284,5 @@ def _known() -> list[Layout]:
 
 
 def choose(header: Header) -> Layout:
-    """The first layout that recognises the header; `generic` recognises every one."""
+    """Return the first layout that recognises the header; `generic` recognises every header."""
     return next(layout for layout in _known() if layout.matches(header))

@@ -1,4 +1,4 @@
-"""Reads single cells: keys, names, prices, colours, picture names; and refuses what no cell of a feed may hold."""
+"""Reads single cells (keys, names, prices, colours, image names), and refuses contents that no cell may have."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ MAX_NAME = 300
 MAX_ALT = 600
 MAX_SOURCE = 2000
 
-# C0 controls but tab and line ends, DEL, and the lone surrogates that stand for undecodable bytes.
+# C0 controls except tab and line ends, DEL, and the lone surrogates that represent undecodable bytes.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _FORMULA = re.compile(r"=(?![=\s]*$)|[+\-@]\s*(?:[A-Za-z_][\w.]*\s*\(|\w+\s*\|)")
-# What spreadsheets and programs write for a large number; 12E5 without sign or point may be a real code.
+# Scientific notation of a large number; 12E5 without sign or point may be a real product code.
 _SCIENTIFIC = re.compile(r"[+-]?(?:\d+[.,]\d+[eE][+-]?\d+|\d+[eE][+-]\d+)")
 _HEX = re.compile(r"#?([0-9a-fA-F]{6}|[0-9a-fA-F]{3})")
 _CURRENCIES = {"€": "EUR", "$": "USD", "£": "GBP", "¥": "JPY", "kr": "", "fr": "CHF", "fr.": "CHF", "zł": "PLN"}
@@ -49,7 +49,7 @@ _CODE = re.compile(r"[0-9][0-9 .,:/x+-]*")
 
 
 class Unreadable(ValueError):
-    """A cell's text cannot be read as what it should be; carries the cause and a sentence with what is expected."""
+    """A cell's text cannot be read as intended; has the cause and a sentence that says what is expected."""
 
     def __init__(self, cause: str, message: str) -> None:
         super().__init__(message)
@@ -61,7 +61,7 @@ Read = TypeVar("Read")
 
 
 class Row:
-    """One row being read: takes cells out of it and keeps what was wrong with them in `issues`."""
+    """One row while it is read. `take` reads a cell; mistakes are collected in `issues`."""
 
     def __init__(self, header: Header, record: Record) -> None:
         self.header = header
@@ -72,7 +72,7 @@ class Row:
         return index is not None and bool(self.cells[index].strip())
 
     def take(self, index: int, reader: Callable[[str], Read], default: Read) -> Read:
-        """The cell through `reader`, or `default` and an issue."""
+        """Return the cell as `reader` reads it; if it is unreadable, add an issue and return `default`."""
         try:
             return reader(self.cells[index])
         except Unreadable as error:
@@ -84,7 +84,7 @@ class Row:
 
 
 def headings(record: Record) -> Header:
-    """The header made of a row; FeedRefused for headings that are no text, too long, the same, or far too many."""
+    """Return the header made from a row; raises FeedRefused for unusable or repeated headings."""
     header = Header.of(record)
     for index, heading in enumerate(header.cells):
         if match := _UNPRINTABLE.search(heading):
@@ -98,7 +98,7 @@ def headings(record: Record) -> Header:
 
 
 def sound(header: Header, records: Iterable[Record | Issue]) -> Iterator[Record | Issue]:
-    """Pass issues on, drop empty rows; rows of a wrong length or with cells that cannot be text become issues."""
+    """Yield sound records and issues. Empty rows are dropped; a row of wrong length or with bad cells gives issues."""
     width = len(header)
     unnamed = [index for index, name in enumerate(header.names) if not name and index not in header.ignored]
     for record in records:
@@ -131,12 +131,12 @@ def sound(header: Header, records: Iterable[Record | Issue]) -> Iterator[Record 
                 )
                 continue
             cells = cells[:width]
-        found = False
+        has_issue = False
         cells = without_errors(cells)
         for issue in _unsound(header, unnamed, row, cells):
-            found = True
+            has_issue = True
             yield issue
-        if not found:
+        if not has_issue:
             yield row, cells
 
 
@@ -167,7 +167,7 @@ def _unsound(header: Header, unnamed: Sequence[int], row: int, cells: Cells) -> 
 
 
 def visible(cell: str) -> str:
-    """The text with a replacement character for each that cannot be text."""
+    """Return the text with a replacement character for each unprintable character."""
     return _UNPRINTABLE.sub("\ufffd", cell)
 
 
@@ -184,12 +184,12 @@ def _what(character: str) -> str:
 
 
 def is_formula(text: str) -> bool:
-    """True for what a spreadsheet would run: = and anything, or + - @ before a function call or a DDE link."""
+    """Return True for text that a spreadsheet would run: = and more, or + - @ before a function call or a DDE link."""
     return text[:1] in "=+-@" and bool(text) and _FORMULA.match(text) is not None
 
 
 def without_errors(cells: Cells) -> Cells:
-    """Return the cells with those empty that hold a spreadsheet's error, as in the rows of the XLSX reader."""
+    """Return the cells, with spreadsheet errors made empty as the XLSX reader does."""
     if not any("#" in cell and cell.strip().upper() in ERRORS for cell in cells):
         return cells
     return ["" if cell.strip().upper() in ERRORS else cell for cell in cells]
@@ -220,12 +220,12 @@ def text(cell: str, limit: int = MAX_CELL) -> str:
 
 
 def described(cell: str) -> str:
-    """A description: HTML becomes text; Unreadable as `text` is."""
+    """Return a description with its HTML as text; raises Unreadable as `text` does."""
     return markup.plain(text(cell))
 
 
 def key(cell: str, limit: int = MAX_KEY) -> str:
-    """A SKU or handle, trimmed and otherwise as written, leading zeros included; "" for an empty cell."""
+    """Return a SKU or handle, trimmed but otherwise as written (with leading zeros); "" for an empty cell."""
     value = cell.strip()
     if value[:1] == "'" and value[1:2].isalnum():
         value = value[1:]
@@ -264,14 +264,14 @@ def shortened(key: str, limit: int = MAX_KEY) -> str:
 
 
 def price(cell: str) -> tuple[str, str]:
-    """(amount with a point and at least two decimals, currency code or ""); Unreadable where it could be two numbers.
+    """Return (amount with a point and at least two decimals, currency code or ""); Unreadable if it is ambiguous.
 
-    `12,90 €`, `1.234,56`, `1'234.50 CHF`, `EUR 12.9` are read; `1,234` alone may be either and is refused.
+    `12,90 €`, `1.234,56`, `1'234.50 CHF`, `EUR 12.9` are read; `1,234` alone has two meanings and is refused.
     """
     return _price(without_apostrophe(cell.strip()), isinstance(cell, Number))
 
 
-# A feed repeats its prices, and reading one costs as much as the rest of the row.
+# Prices repeat in a feed, and reading one costs as much as the rest of the row.
 @lru_cache(maxsize=4096)
 def _price(value: str, is_number: bool) -> tuple[str, str]:
     match = _AMOUNT.fullmatch(value) if len(value) <= 40 else None
@@ -293,7 +293,7 @@ def _no_price(value: str) -> Unreadable:
 
 
 def _currency(match: re.Match[str]) -> str | None:
-    """ISO code, "" if none is named, None if the letters are no currency."""
+    """Return the ISO code, "" if none is named, or None if the letters are not a currency."""
     named = [part for part in (match["before"].strip(), match["after"].strip()) if part]
     if not named:
         return ""
@@ -321,7 +321,7 @@ def _amount(number: str, value: str) -> Decimal:
 
 
 def hex_colour(cell: str) -> str:
-    """`#rrggbb` in lower case."""
+    """Return the colour as `#rrggbb` in lower case."""
     match = _HEX.fullmatch(cell.strip())
     if match is None:
         raise Unreadable(
@@ -332,9 +332,9 @@ def hex_colour(cell: str) -> str:
 
 
 def photo(value: str) -> str:
-    """A web address, or a file name relative to where the pictures lie, with forward slashes and never upwards.
+    """Return a web address, or a file name relative to the image folder, with forward slashes and without `..`.
 
-    An address may hold blanks, and may lack its scheme: `//host/mug.jpg` and `www.host.com/mug.jpg` are read as https.
+    An address may contain blanks and lack its scheme: `//host/mug.jpg` and `www.host.com/mug.jpg` are read as https.
     """
     name = markup.without_entities(without_apostrophe(value.strip())).strip()
     if len(name) > MAX_SOURCE:
@@ -366,7 +366,7 @@ def photos(cell: str) -> tuple[str, ...]:
 
 
 def alts(text: str, count: int) -> list[str]:
-    """Return an alt text for each of `count` images: one each if the cell lists as many, else all for the first."""
+    """Return an alt text for each of `count` images: one each if the cell lists that many, else all for the first."""
     if not count:
         return []
     for separator in (";", "|", "\n"):
@@ -377,7 +377,7 @@ def alts(text: str, count: int) -> list[str]:
 
 
 def position(cell: str) -> int:
-    """A whole number from 1 to 32,767."""
+    """Return a whole number from 1 to 32,767."""
     value = cell.strip()
     if not value.isascii() or not value.isdigit() or not 1 <= int(value[:9]) <= 32_767:
         raise Unreadable("number_unreadable", f"“{value[:40]}” is not a position; expected 1, 2, 3 …")

@@ -1,4 +1,4 @@
-"""The fields that a column can be mapped to, and which of them the usual headings stand for."""
+"""The fields that a column can be mapped to, and the usual headings of each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from campaigns.feeds.base import Header, normalised, refused
 
 @dataclass(frozen=True)
 class Field:
-    """One thing that a column can be. A name that ends in a colon takes a text behind it: `attribute:colour`."""
+    """A field that a column can be mapped to. A name that ends in a colon takes a text: `attribute:colour`."""
 
     name: str
     label: str
@@ -37,7 +37,7 @@ FIELDS: tuple[Field, ...] = (
     Field(LAYOUT, "As the shop's export means it", "Read by the rules of the export that this file comes from."),
     Field(IGNORE, "Leave out", "The column is not imported."),
 )
-# Where nested data keeps what a table has in columns.
+# Prefixes that nested data gives to the columns of a table.
 _INNER = re.compile(r"^(?:options|attributes)_")
 _PICTURE = re.compile(
     r"(?:images?|photos?|pictures?|media)(?:_(?:image|photo|picture))?_(?:urls?|src|links?|href|file)"
@@ -48,7 +48,7 @@ PHOTO_ROLES = {PHOTO: "front", PHOTOS_MORE: "angle", "photo:inner": "inner", "ph
 
 
 def is_field(name: str) -> bool:
-    """True for a plain field, a photo role, and `option:` or `attribute:` with something behind it."""
+    """Return True for a plain field, a photo role, and `option:` or `attribute:` with a text after the colon."""
     prefix, colon, text = name.partition(":")
     if not colon:
         return name in _PLAIN
@@ -59,7 +59,7 @@ def is_field(name: str) -> bool:
 
 def suggest(header: Header) -> dict[int, str]:
     """Return the field of each column by its heading; an unknown heading is an attribute of that name."""
-    found: dict[int, str] = {}
+    fields: dict[int, str] = {}
     for field, aliases in (
         (KEY, vocabulary.KEY),
         (NAME, vocabulary.NAME),
@@ -71,23 +71,23 @@ def suggest(header: Header) -> dict[int, str]:
     ):
         index = header.find(aliases)
         if index is not None:
-            found[index] = field
-    has_variants = PARENT in found.values()
+            fields[index] = field
+    has_variants = PARENT in fields.values()
     taken: set[str] = set()
     for index, name in enumerate(header.names):
-        if name and index not in found:
-            has_front = PHOTO in found.values()
+        if name and index not in fields:
+            has_front = PHOTO in fields.values()
             photo = _photo(name, has_front)
             if not photo and index in header.images:
                 photo = PHOTOS_MORE if has_front else PHOTO
-            found[index] = photo or _detail(name, taken, has_variants=has_variants)
-    return found
+            fields[index] = photo or _detail(name, taken, has_variants=has_variants)
+    return fields
 
 
 def _photo(name: str, has_front: bool) -> str:
     if name in vocabulary.PHOTO_ROLES:
         role = vocabulary.PHOTO_ROLES[name]
-        return next(field for field, known in PHOTO_ROLES.items() if known == role)
+        return next(field for field, candidate in PHOTO_ROLES.items() if candidate == role)
     if name in vocabulary.MORE_PHOTOS or name in vocabulary.PHOTO:
         return PHOTOS_MORE
     if name[-1:].isdigit() and name.rstrip("0123456789").rstrip("_") in vocabulary.PHOTO:
@@ -108,19 +108,22 @@ def _detail(name: str, taken: set[str], *, has_variants: bool) -> str:
 
 
 def chosen(header: Header, suggested: Mapping[int, str], mapping: Mapping[str, str]) -> dict[int, str]:
-    """The suggestion with what people chose for headings (as written, compared normalised). Headings that are not
-    here are passed over. Raises FeedRefused for what is no field, and for a field of which there can be one only."""
-    wanted = {normalised(heading): field for heading, field in mapping.items()}
+    """Return the suggested fields, changed by the mapping that a person chose (heading as written -> field).
+
+    Headings are compared normalised; headings that the file lacks are ignored. Raises FeedRefused for an unknown field,
+    and for two columns with a field that allows only one.
+    """
+    requested = {normalised(heading): field for heading, field in mapping.items()}
     fields = dict(suggested)
     for index, name in enumerate(header.names):
-        field = wanted.get(name, LAYOUT) if name else LAYOUT
+        field = requested.get(name, LAYOUT) if name else LAYOUT
         if field in (LAYOUT, ""):
             continue
         if not is_field(field):
-            known = ", ".join(known.name + ("…" if known.name.endswith(":") else "") for known in FIELDS)
-            raise _unusable(header, index, f"“{field[:40]}” is no field; expected one of {known}.")
+            names = ", ".join(each.name + ("…" if each.name.endswith(":") else "") for each in FIELDS)
+            raise _unusable(header, index, f"“{field[:40]}” is no field; expected one of {names}.")
         for other in [other for other, same in fields.items() if same == field and other != index]:
-            if normalised(header.cells[other]) not in wanted:
+            if normalised(header.cells[other]) not in requested:
                 fields[other] = ATTRIBUTE + header.names[other]
             elif field in _ONCE:
                 sentence = f"also “{header.cells[other][:60]}” is mapped to {field}; expected one column for it."

@@ -1,4 +1,4 @@
-"""Finds columns of image addresses by the values in the first rows, whatever their headings say."""
+"""Finds columns of image addresses by the values in the first rows, not by their headings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from campaigns.feeds import addresses, columns
 from campaigns.feeds.base import Header, Record
 
 ROWS = 200
-"""Rows that are looked at, or fewer where they are long."""
+"""Rows that are examined; fewer if they are long."""
 CHARACTERS = 1 << 20
 _IMAGE_WORDS = (
     "image", "img", "photo", "foto", "picture", "pic_", "bild", "imag", "immag", "afbeeld", "zdj", "obraz", "obráz",
@@ -40,34 +40,34 @@ def image_columns(header: Header, rows: Sequence[Record]) -> frozenset[int]:
 
 def _parts(rows: Sequence[Record], index: int) -> list[str]:
     """Return the addresses in a column; an empty list if one of its values is not an address."""
-    found: list[str] = []
+    web_addresses: list[str] = []
     for _, cells in rows:
         if index >= len(cells) or not (cell := cells[index].strip()):
             continue
         parts = [addresses.with_scheme(part) for part in addresses.split(cell)] if "/" in cell else [cell]
         if not all(map(addresses.is_web, parts)):
             return []
-        found += parts
-    return found
+        web_addresses += parts
+    return web_addresses
 
 
 def remarks(header: Header, fields: Mapping[int, str], rows: Sequence[Record], chosen: Collection[str]) -> list[str]:
     """Return sentences about columns of addresses that become attributes.
 
-    chosen: headings for which people chose the field; nothing is said about them. Nor about addresses of pages, unless
-    the file has no images at all.
+    chosen: headings for which people chose the field; they get no remark. Addresses of web pages get one only if the
+    file has no images at all.
     """
     has_images = any(field in columns.PHOTO_ROLES for field in fields.values())
-    found = []
+    sentences = []
     for index in sorted(address_columns(header, rows)):
         heading, parts = header.cells[index], _parts(rows, index)
         if not fields.get(index, "").startswith(columns.ATTRIBUTE) or heading in chosen:
             continue
         are_images = all(map(addresses.is_image, parts))
         if are_images or not has_images:
-            what = "images" if are_images else "web pages or files"
-            found.append(
-                f"The column “{heading[:80]}” holds addresses of {what} and is imported as an attribute. If they show "
+            kind = "images" if are_images else "web pages or files"
+            sentences.append(
+                f"The column “{heading[:80]}” holds addresses of {kind} and is imported as an attribute. If they show "
                 "the product, choose “More photos” for it under “Which column is what”."
             )
-    return found
+    return sentences

@@ -1,4 +1,4 @@
-"""Reads delimited text into records, a piece at a time: any of four delimiters, four encodings, strict about quotes.
+"""Reads delimited text into records, in pieces: one of four delimiters, four encodings, strict about quotes.
 
 Follows RFC 4180 as spreadsheets write it; a first line `sep=;` is obeyed and, as in a spreadsheet, not counted.
 """
@@ -15,14 +15,14 @@ from campaigns.feeds import sniffing
 from campaigns.feeds.base import Record, refused
 
 MAX_LINE = 1 << 20
-"""Characters of one line: what is longer is no table, and must not fill the memory."""
+"""Characters of one line. A file with longer lines is not a table and must not fill the memory."""
 _HEAD_LINES = 50
 
 
 def read(stream: IO[bytes], encoding: str = "") -> tuple[dict[str, Any], Iterator[Record]]:
     """Return what was detected, and the records; `encoding`: what people chose, see sniffing.text.
 
-    Raises FeedRefused while iterating where the text cannot be read on.
+    The iterator raises FeedRefused where the text cannot be read further.
     """
     how = sniffing.text(stream, encoding)
     every = lines(stream, how, MAX_LINE)
@@ -44,14 +44,14 @@ def read(stream: IO[bytes], encoding: str = "") -> tuple[dict[str, Any], Iterato
 
 
 def decoded(stream: IO[bytes], how: sniffing.Text) -> io.TextIOWrapper:
-    """The stream as text from its beginning, with line ends as they are."""
+    """Return the stream as text from its beginning, with unchanged line ends."""
     stream.seek(how.skip)
     buffered = io.BufferedReader(_Borrowed(stream), 1 << 16)
     return io.TextIOWrapper(buffered, encoding=how.encoding, errors=how.errors, newline="")
 
 
 class _Borrowed(io.RawIOBase):
-    """Lends a stream to a TextIOWrapper, which would otherwise close it when it is collected."""
+    """Wraps a stream for a TextIOWrapper, which would otherwise close the stream when it is garbage-collected."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -66,7 +66,7 @@ class _Borrowed(io.RawIOBase):
 
 
 def lines(stream: IO[bytes], how: sniffing.Text, limit: int) -> Iterator[str]:
-    """The text's lines with their ends; raises FeedRefused for one of more than `limit` characters."""
+    """Yield the lines with their ends; raises FeedRefused for a line of more than `limit` characters."""
     text = decoded(stream, how)
     number = 0
     while True:

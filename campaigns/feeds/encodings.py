@@ -1,7 +1,7 @@
 """Guesses the older encoding of a text that is not in UTF-8, and shows how the text reads in it.
 
 charset-normalizer says which encodings are possible. A table of products has too few words for it to choose between
-them, so the choice is made by what no shop writes: a sign within a word, or letters of no single language.
+them. So the choice avoids what no shop writes: a sign within a word, or letters of no single language.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Guess:
 
 
 def guess(sample: bytes) -> Guess:
-    """Choose an encoding by lines that hold bytes beyond ASCII; at most SAMPLE_BYTES of them are read."""
+    """Choose an encoding by lines with bytes beyond ASCII; at most SAMPLE_BYTES of them are read."""
     sample = sample[:SAMPLE_BYTES]
     chaos = _chaos(sample[:_LIBRARY_BYTES])
     scores = []
@@ -95,11 +95,11 @@ def examples(sample: bytes, encoding: str) -> list[str]:
 
 def _chaos(sample: bytes) -> dict[str, float]:
     """Return encoding -> charset-normalizer's measure of mess in the text, without those that it rules out."""
-    found: dict[str, float] = {}
+    measures: dict[str, float] = {}
     for match in charset_normalizer.from_bytes(sample, cp_isolation=list(LABELS)):
         for encoding in match.could_be_from_charset:
-            found.setdefault(encoding, match.chaos)
-    return found
+            measures.setdefault(encoding, match.chaos)
+    return measures
 
 
 def _oddity(text: str) -> float:
@@ -143,7 +143,7 @@ def _is_other(neighbour: str, script: str) -> bool:
 
 @cache
 def _script(character: str) -> str:
-    """LATIN, CYRILLIC …; SIGN for what is no letter; "" for what is no text."""
+    """Return LATIN, CYRILLIC …; SIGN for a character that is no letter; "" for one that cannot be text."""
     category = unicodedata.category(character)
     if category[0] == "C":
         return "SIGN" if character in "\t\r\n" else ""

@@ -1,7 +1,7 @@
-"""One remedy for everything that is wrong in one way: what it is called, what it does to a cell, and doing it.
+"""Fixes: each corrects all mistakes of one cause in a file. They are declared and applied here.
 
-A fix changes only cells that are wrong in its way, as the readers in cells.py see it, so that sound cells stay as the
-file has them. Fixes that need to see all rows at once (keys that occur twice) are only named here: `is_staged`.
+A fix changes only cells that the readers in cells.py refuse for its cause, so that sound cells stay as the file has
+them. Fixes that must see all rows at once (keys that occur twice) are only declared here: `is_staged`.
 """
 
 from __future__ import annotations
@@ -24,24 +24,27 @@ _LOST_BYTES = re.compile("[\udc80-\udcff]+")
 
 @dataclass(frozen=True)
 class Where:
-    """The columns of one feed as fixes need them. fields: index -> field name; key, name, parent: an index or None."""
+    """The columns of one feed, for fixes. fields: index -> field name."""
 
     header: Header
     fields: Mapping[int, str]
 
     def find(self, name: str) -> int | None:
-        return next((index for index, found in self.fields.items() if found == name), None)
+        return next((index for index, field_name in self.fields.items() if field_name == name), None)
 
 
 Change = Callable[[str, str], str]
 """(a wrong cell, its column's field) -> the cell as it is read instead."""
 RowChange = Callable[[Where, list[str]], "list[str] | None"]
-"""A whole row -> the row as it is read instead; NO_CELLS' worth of it ([]) leaves it out; None: nothing to do."""
+"""A whole row -> the row as it is read instead; an empty list leaves the row out; None means nothing to do."""
 
 
 @dataclass(frozen=True)
 class Fix:
-    """label: on its button. says: what it does, in one sentence. One of `cell` and `row` does it; neither: staged."""
+    """One fix. label: the text of its button. says: what it does, in one sentence.
+
+    Either `cell` or `row` does the work; a staged fix has neither.
+    """
 
     id: str
     label: str
@@ -52,7 +55,7 @@ class Fix:
     leaves_out: bool = False
 
     def example(self, value: str, field_name: str = "") -> str:
-        """`12,90 € → 12.90` for a cell's text, or "" where the fix does nothing to it or is not about its text."""
+        """Return `12,90 € → 12.90` for a cell's text, or "" if the fix does not change it."""
         if self.cell is None or not value:
             return ""
         changed = self.cell(value, field_name)
@@ -69,7 +72,7 @@ def _shown(value: str) -> str:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A fix that somebody applied: to cells with this cause, in these columns (headings; empty: wherever it occurs)."""
+    """A fix that a person applied to cells with this cause, in these columns (headings; empty means all columns)."""
 
     cause: str
     fix: str
@@ -77,7 +80,7 @@ class Chosen:
 
 
 class UnknownFix(ValueError):
-    """There is no such fix for such a cause; the message lists those that there are."""
+    """There is no such fix for this cause; the message lists the existing ones."""
 
 
 # -- what is wrong with a cell -----------------------------------------------------------------------------------------
@@ -126,7 +129,7 @@ WRONG: dict[str, Callable[[str, str], bool]] = {
     "cell_too_large": lambda cell, _: len(cell) > cells.MAX_CELL,
     "control_character": lambda cell, _: _NOT_TEXT.search(cell) is not None,
 }
-"""cause -> whether a cell of a column with this field is wrong so."""
+"""cause -> a function that says whether a cell of a column with this field has this mistake."""
 
 _ROLES: dict[str, Callable[[str], bool]] = {
     "price_": lambda name: name.removeprefix("attribute:") in vocabulary.PRICES,
@@ -136,7 +139,7 @@ _ROLES: dict[str, Callable[[str], bool]] = {
     "photo_": lambda name: name.startswith("photo"),
     "number_": lambda name: name == "position",
 }
-"""Beginning of a cause -> the fields in which it can occur; other causes occur anywhere."""
+"""Prefix of a cause -> a test for the fields in which it can occur. Other causes occur in any field."""
 
 
 # -- what a fix does ---------------------------------------------------------------------------------------------------
@@ -147,9 +150,9 @@ def _empty(cell: str, _: str) -> str:
 
 
 def _number_in_text(cell: str, _: str) -> str:
-    """The one number that stands in the text; a text with none or with several stays as it is."""
-    found = _AMOUNT.findall(cell)
-    return found[0] if len(found) == 1 else cell
+    """Return the only number in the text. A text with no number or with several stays as it is."""
+    amounts = _AMOUNT.findall(cell)
+    return amounts[0] if len(amounts) == 1 else cell
 
 
 def _decimal(point: str) -> Change:
@@ -334,26 +337,27 @@ FIXES: dict[str, tuple[Fix, ...]] = {
         Fix("leave_out", "Leave these rows out", "Leaves out variants and photos of unknown products.", is_staged=True),
     ),
 }  # fmt: skip
-"""cause -> the fixes that people may choose, the most likely first. A cause that is not here must be mended in the
-file."""
+"""cause -> the fixes that people may choose, the most likely first. Other causes must be corrected in the file."""
 
 
 def find(cause: str, fix: str) -> Fix:
-    """The fix of that name for that cause; UnknownFix says which there are."""
-    known = FIXES.get(cause, ())
-    for one in known:
-        if one.id == fix:
-            return one
-    if not known:
+    """Return the fix with this id for this cause. Raises UnknownFix, which lists the possible ones."""
+    candidates = FIXES.get(cause, ())
+    for candidate in candidates:
+        if candidate.id == fix:
+            return candidate
+    if not candidates:
         raise UnknownFix(f"There is no fix for {cause[:60]!r}; known are {', '.join(FIXES)}.")
-    raise UnknownFix(f"There is no fix {fix[:60]!r} for {cause}; known are {', '.join(one.id for one in known)}.")
+    raise UnknownFix(
+        f"There is no fix {fix[:60]!r} for {cause}; known are {', '.join(each.id for each in candidates)}."
+    )
 
 
 def label(cause: str, count: int) -> str:
-    """`prices that cannot be read`, or `price that cannot be read` for one."""
+    """Return the name of the cause: `prices that cannot be read`, or `price that cannot be read` if count is 1."""
     plain = cause.replace("_", " ")
-    one, several = CAUSES.get(cause, (plain, plain))
-    return one if count == 1 else several
+    singular, plural = CAUSES.get(cause, (plain, plain))
+    return singular if count == 1 else plural
 
 
 # -- doing it ----------------------------------------------------------------------------------------------------------
@@ -361,10 +365,9 @@ def label(cause: str, count: int) -> str:
 
 @dataclass
 class Mending:
-    """Applies chosen fixes to records, in their order, and counts what each one changed.
+    """Applies chosen fixes to records in order, and counts the changes of each fix.
 
-    fields_of: header -> {heading: field}; says what the columns of this feed are. Call it with each record before the
-    layout reads it.
+    fields_of: returns {heading: field} for a header. Call the object with each record before the layout reads it.
     """
 
     chosen: Sequence[Chosen]
@@ -385,7 +388,7 @@ class Mending:
             row, changed = _step(fix, cause, columns, self._where, row)
             self.changed[index] += changed
             if not row:
-                # What is empty from the first to the last heading is passed over by every reader.
+                # Every reader skips a row whose cells are all empty.
                 return number, ("",) * len(header)
         return number, row
 
@@ -408,7 +411,7 @@ class Mending:
 
 
 def _step(fix: Fix, cause: str, columns: Iterable[int], where: Where, row: Sequence[str]) -> tuple[Sequence[str], int]:
-    """The row after one fix, and how many cells (or rows, for a fix of rows) it changed."""
+    """Return the row after one fix, and how many cells (or rows, for a fix of rows) changed."""
     if fix.row is not None:
         mended = fix.row(where, list(row)) if any(map(str.strip, row)) else None
         return (row, 0) if mended is None else (mended or NO_CELLS, 1)

@@ -1,6 +1,6 @@
 """The plain layout: one row per subject, columns found by their usual names, everything else an attribute.
 
-Rows of kind article or concept need no key: without one it is made of the title.
+Rows of kind article or concept need no key: a missing key is made from the title.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from campaigns.feeds.cells import Row
 _LABELS = tuple(name.replace("_", " ") for name in vocabulary.OPTIONS)
 KINDS = ("product", "article", "concept")
 MAX_SLUG = 120
-"""Characters of a key made of a title. A longer one would give long titles other keys than they have."""
+"""Characters of a key made from a title. Do not change it: long titles would get other keys than they have now."""
 _name = partial(cells.text, limit=cells.MAX_NAME)
 _alt = partial(cells.text, limit=cells.MAX_ALT)
 
 
 def slug(title: str) -> str:
-    """A key made of a title: letters and digits of any script, joined by hyphens, at most MAX_SLUG characters."""
+    """Return a key made from a title: letters and digits of any script, with hyphens, at most MAX_SLUG characters."""
     plain = unicodedata.normalize("NFKC", title)
     return normalised(plain).replace("_", "-")[:MAX_SLUG].strip("-")
 
 
 def attribute(option: str) -> str:
-    """The attribute that a product has instead of an option: `Colour` is `colour`."""
+    """Return the attribute that stands for an option on a product: `colour` for `Colour`."""
     return vocabulary.ATTRIBUTES.get(normalised(option), normalised(option))
 
 
 def without_options(name: str, options: Mapping[str, str]) -> str:
-    """A product's name, made of a variant's: `Mug, sage / M` and `Mug - Colour: Sage - Size M` are `Mug`."""
+    """Return the product's name for a variant's name: `Mug` for `Mug, sage / M` or `Mug - Colour: Sage - Size M`."""
     while shorter := _without_last(name, options):
         name = shorter
     return name
@@ -64,16 +64,16 @@ def _before(text: str, end: str) -> str | None:
 
 
 def missing_column(header: Header, column: str, aliases: Iterable[str], hint: str = "") -> FeedRefused:
-    """The refusal of a header that lacks a required column: says which headings would do, and which are there."""
+    """Return the refusal of a header that lacks a required column, with the accepted and the existing headings."""
     accepted = ", ".join(list(aliases)[:6])
-    there = ", ".join(name for name in header.cells if name)
+    existing = ", ".join(name for name in header.cells if name)
     return refused(
         "column_missing",
         f"There is no column for the {column}; expected one of the headings {accepted}.{hint} "
-        f"{f'Row {header.row} has' if header.row else 'There are'}: {there[:200]}.",
+        f"{f'Row {header.row} has' if header.row else 'There are'}: {existing[:200]}.",
         row=header.row,
         column=column,
-        value=there,
+        value=existing,
     )
 
 
@@ -99,29 +99,29 @@ class Columns:
 
 
 class Plain:
-    """A table with one row per product or variant. Other exports of that shape change what they read differently.
+    """A table with one row per product or variant. Subclasses override how an export of this shape is read.
 
-    Raises FeedRefused when key or name have no column and the kind needs them.
+    Raises FeedRefused when the key or the name has no column and the kind needs one.
     """
 
     groups = False
 
     def __init__(self, header: Header, kind: str, fields: Mapping[int, str]) -> None:
-        found = Columns(fields)
+        indices = Columns(fields)
         missing: list[Issue] = []
-        if found.key is None and kind == "product" and found.kind is None:
+        if indices.key is None and kind == "product" and indices.kind is None:
             hint = " (A list of articles or concepts needs none, but says so in a column kind.)"
             missing += missing_column(header, "SKU", vocabulary.KEY, hint).issues
-        if found.name is None:
+        if indices.name is None:
             missing += missing_column(header, "name", vocabulary.NAME).issues
-        if found.name is None or missing:
+        if indices.name is None or missing:
             raise FeedRefused(*missing)
-        self.header, self.kind, self.found, self.name = header, kind, found, found.name
-        key = found.key if found.key is not None else found.name
-        self.columns: Mapping[str, int] = {"key": key, "name": found.name, "variant": key}
-        # Of a product, an option is an attribute; only its variants have options.
-        self.as_attributes = found.attributes | {index: attribute(name) for index, name in found.options.items()}
-        names = set(self.as_attributes.values()) | ({"hex"} if found.hex is not None else set())
+        self.header, self.kind, self.indices, self.name = header, kind, indices, indices.name
+        key = indices.key if indices.key is not None else indices.name
+        self.columns: Mapping[str, int] = {"key": key, "name": indices.name, "variant": key}
+        # On a product, an option is an attribute; only variants have options.
+        self.as_attributes = indices.attributes | {index: attribute(name) for index, name in indices.options.items()}
+        names = set(self.as_attributes.values()) | ({"hex"} if indices.hex is not None else set())
         self.names = names | ({"currency"} if names & vocabulary.PRICES else set())
 
     @property
@@ -139,24 +139,24 @@ class Plain:
                     yield sound
                     continue
                 row = Row(self.header, sound)
-                found = list(self.rows_of(row))
+                feed_rows = list(self.rows_of(row))
                 yield from row.issues
-                yield from found
+                yield from feed_rows
 
     def _quick(self) -> clean.Read | None:
-        """The short way, for a table whose rows need no more than this class does."""
-        found = self.found
-        if type(self) is not Plain or found.key is None or found.hex is not None:
+        """Return the fast reader if the rows of this table need nothing beyond this class, else None."""
+        indices = self.indices
+        if type(self) is not Plain or indices.key is None or indices.hex is not None:
             return None
-        if found.parent is not None or found.kind is not None or not all(self.header.names):
+        if indices.parent is not None or indices.kind is not None or not all(self.header.names):
             return None
         return clean.reader(
-            kind=self.kind, width=len(self.header), key=found.key, name=self.name, alt=found.alt,
-            attributes=self.as_attributes, photos=found.photos,
+            kind=self.kind, width=len(self.header), key=indices.key, name=self.name, alt=indices.alt,
+            attributes=self.as_attributes, photos=indices.photos,
         )  # fmt: skip
 
     def rows_of(self, row: Row) -> Iterator[FeedRow]:
-        """Return the subject or variant that one row describes."""
+        """Yield the subject or variant that the row describes."""
         kind = self._kind(row)
         parent = self.parent_of(row)
         name = row.take(self.name, _name, "")
@@ -164,31 +164,31 @@ class Plain:
             row.blame(self.name, "name_missing", "the name is empty; expected one, such as “Mug, sage”.")
         key = self.key_of(row, kind, name)
         if parent and (parent != key or self.groups):
-            found = self.variant(row, kind, parent, key, name)
+            feed_row = self.variant(row, kind, parent, key, name)
         else:
-            found = self.subject(row, kind, key, name)
+            feed_row = self.subject(row, kind, key, name)
         if key:
-            yield found
+            yield feed_row
 
     def subject(self, row: Row, kind: str, key: str, name: str) -> FeedRow:
         attributes, photos = self.attributes(row, self.as_attributes), self.photos(row)
         return FeedRow(row.number, key, kind, name, attributes=attributes, photos=photos)
 
     def variant(self, row: Row, kind: str, parent: str, key: str, name: str) -> FeedRow:
-        attributes, options = self.attributes(row, self.found.attributes), self.options(row)
+        attributes, options = self.attributes(row, self.indices.attributes), self.options(row)
         name = without_options(name, options)
         return FeedRow(row.number, key, kind, name, parent, attributes, options, self.photos(row))
 
     def parent_of(self, row: Row) -> str:
-        index = self.found.parent
+        index = self.indices.parent
         return row.take(index, cells.key, "") if index is not None and row.has(index) else ""
 
     def options(self, row: Row) -> dict[str, str]:
-        taken = ((name, row.take(index, cells.text, "")) for index, name in self.found.options.items())
+        taken = ((name, row.take(index, cells.text, "")) for index, name in self.indices.options.items())
         return {name: value for name, value in taken if value}
 
     def _kind(self, row: Row) -> str:
-        index = self.found.kind
+        index = self.indices.kind
         if index is None or not row.has(index):
             return self.kind
         kind = row.cells[index].strip().lower()
@@ -198,16 +198,16 @@ class Plain:
         return kind
 
     def key_of(self, row: Row, kind: str, name: str) -> str:
-        index = self.found.key
+        index = self.indices.key
         if index is not None and row.has(index):
             return row.take(index, cells.key, "")
         if kind != "product":
             return slug(name)
         if index is not None:
             row.blame(index, "key_missing", "the SKU is empty; expected one for every product.")
-        elif self.found.kind is not None:
+        elif self.indices.kind is not None:
             row.blame(
-                self.found.kind,
+                self.indices.kind,
                 "key_missing",
                 "a product needs a SKU, and there is no such column; expected one of the headings "
                 f"{', '.join(vocabulary.KEY[:4])}.",
@@ -215,32 +215,32 @@ class Plain:
         return ""
 
     def attributes(self, row: Row, names: Mapping[int, str]) -> dict[str, str]:
-        """Name -> text of the columns that are not empty."""
-        found: dict[str, str] = {}
+        """Return name -> text of the columns that are not empty."""
+        attributes: dict[str, str] = {}
         for index, name in names.items():
             if not row.cells[index]:
                 continue
             if name in vocabulary.PRICES:
-                _money(row, index, name, found)
+                _money(row, index, name, attributes)
             elif value := row.take(index, self.reader(name), ""):
-                found[name] = value
-        index_of_hex = self.found.hex
+                attributes[name] = value
+        index_of_hex = self.indices.hex
         if index_of_hex is not None and row.has(index_of_hex):
-            found |= {"hex": value} if (value := row.take(index_of_hex, cells.hex_colour, "")) else {}
-        return found
+            attributes |= {"hex": value} if (value := row.take(index_of_hex, cells.hex_colour, "")) else {}
+        return attributes
 
     def reader(self, name: str) -> Callable[[str], str]:
         """Return the function that reads the text of an attribute."""
         return cells.text
 
     def sources(self, cell: str) -> tuple[str, ...]:
-        """The pictures that a cell names."""
+        """Return the images that a cell names."""
         return cells.photos(cell)
 
     def photos(self, row: Row) -> list[dict[str, Any]]:
-        alt = row.take(self.found.alt, _alt, "") if self.found.alt is not None else ""
+        alt = row.take(self.indices.alt, _alt, "") if self.indices.alt is not None else ""
         sources: dict[str, str] = {}
-        for index, role in self.found.photos:
+        for index, role in self.indices.photos:
             for source in row.take(index, self.sources, cells.NO_PHOTOS):
                 sources.setdefault(source, role)
         photos: list[dict[str, Any]] = []
@@ -251,7 +251,7 @@ class Plain:
 
 
 def _money(row: Row, index: int, name: str, into: dict[str, str]) -> None:
-    """The amount as an attribute; the currency too where the cell names it and no column does."""
+    """Add the amount as an attribute, and the currency if the cell names one and no column does."""
     if not row.has(index):
         return
     amount, currency = row.take(index, cells.price, ("", ""))

@@ -15,14 +15,14 @@ from campaigns.feeds.base import FeedRefused, Header, Issue, Number, Record, nor
 
 Item = tuple[int, dict[str, str]]
 Texts = dict[str, list[str]]
-"""Heading -> the texts of its cell. They are joined at the end: appending to a string each time takes square time."""
+"""Heading -> the texts of its cell. They are joined at the end, because repeated appending takes quadratic time."""
 Items = Callable[[], Iterator["Item | Issue"]]
-"""Begins at the first item each time it is called; gives (number from 1, heading -> text) and what is wrong."""
+"""Starts at the first item on each call; yields (number from 1, heading -> text) and issues."""
 
 MAX_HEADINGS = 1000
 MAX_DEPTH = 12
 MAX_VALUES = 20_000
-"""Values within one item, empty lists and objects among them: a product has some hundreds."""
+"""Values within one item, counting empty lists and objects. A product has a few hundred."""
 VARIANTS = ("variants", "children")
 PARENT = "parent_sku"
 _SEPARATOR = "\n"
@@ -33,9 +33,10 @@ class TooMuch(ValueError):
 
 
 def table(items: Items, *, place: str, what: str, limit: int | None = None) -> tuple[Header, Iterator[Record | Issue]]:
-    """The header and the records of all items. `place` names a cell (base.Header.place), `what` the format.
+    """Return the header and the records of all items.
 
-    `limit`: how many items to look at for headings, all without it. Raises FeedRefused when there is none.
+    place: how cells are named (base.Header.place). what: the format. limit: how many items are read for headings; all
+    if it is None. Raises FeedRefused when there is no item.
     """
     seen: dict[str, str] = {}
     for item in islice(items(), limit):
@@ -52,7 +53,7 @@ def table(items: Items, *, place: str, what: str, limit: int | None = None) -> t
     for name in seen.values():
         spelled.setdefault(name, len(spelled))
     columns = {heading: spelled[name] for heading, name in seen.items()}
-    headings = [next(heading for heading, name in seen.items() if name == wanted) for wanted in spelled]
+    headings = [next(heading for heading, name in seen.items() if name == unique) for unique in spelled]
     header = cells.headings((0, headings))
     return Header(0, header.cells, header.names, place), _records(items, columns, len(headings))
 
@@ -64,14 +65,14 @@ def _records(items: Items, columns: Mapping[str, int], width: int) -> Iterator[R
             continue
         row = [""] * width
         for heading, text in item[1].items():
-            # Names that only a look at the whole file would show are beyond what a peek reads.
+            # A peek reads only the first items, so later items may have unknown headings.
             if (index := columns.get(heading)) is not None:
                 row[index] = text
         yield item[0], row
 
 
 def _nothing(items: Items, what: str) -> FeedRefused:
-    """Say what is wrong with the first items, or that there are none."""
+    """Return the refusal with the issues of the first items, or one that says that there are no items."""
     wrong = [item for item in islice(items(), 100) if isinstance(item, Issue)]
     if wrong:
         return FeedRefused(*wrong)
@@ -79,27 +80,27 @@ def _nothing(items: Items, what: str) -> FeedRefused:
 
 
 def expanded(number: int, value: Mapping[str, Any]) -> Iterator[Item]:
-    """One item, and one more for each of its variants."""
+    """Yield the item, and one more item for each of its variants."""
     value = shop_items.with_key(value, VARIANTS)
     name = next((name for name in VARIANTS if _is_list_of_objects(value.get(name))), "")
-    own = flat({key: part for key, part in value.items() if key != name})
-    yield number, own
+    texts = flat({key: part for key, part in value.items() if key != name})
+    yield number, texts
     if name:
-        by_name = {normalised(heading): text for heading, text in own.items()}
+        by_name = {normalised(heading): text for heading, text in texts.items()}
         parent = next((by_name[key] for key in vocabulary.KEY if by_name.get(key)), "")
         for variant in value[name]:
             yield number, flat(variant) | {PARENT: parent}
 
 
 def _is_list_of_objects(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
+    return isinstance(value, list) and bool(value) and all(isinstance(element, dict) for element in value)
 
 
 def flat(value: Mapping[str, Any]) -> dict[str, str]:
-    """Heading -> text of one object. Raises TooMuch for one that is nested too deep or holds too many values."""
-    found: Texts = {}
-    _Walk().put_object(found, "", value, 0)
-    return joined(found)
+    """Return heading -> text of one object. Raises TooMuch if it is nested too deep or holds too many values."""
+    texts: Texts = {}
+    _Walk().put_object(texts, "", value, 0)
+    return joined(texts)
 
 
 class _Walk:
@@ -108,39 +109,39 @@ class _Walk:
     def __init__(self) -> None:
         self.count = 0
 
-    def put_object(self, found: Texts, prefix: str, value: Mapping[str, Any], depth: int) -> None:
+    def put_object(self, into: Texts, prefix: str, value: Mapping[str, Any], depth: int) -> None:
         for key, part in value.items():
-            self.put(found, f"{prefix}{key}", part, depth)
+            self.put(into, f"{prefix}{key}", part, depth)
 
-    def put(self, found: Texts, heading: str, value: Any, depth: int) -> None:
+    def put(self, into: Texts, heading: str, value: Any, depth: int) -> None:
         self.count += 1
         if depth > MAX_DEPTH:
             raise TooMuch(f"objects within objects more than {MAX_DEPTH} deep; expected fewer levels")
         if self.count > MAX_VALUES:
             raise TooMuch(f"more than {MAX_VALUES:,} values in one item; expected those of one product")
         if isinstance(value, dict):
-            self.put_object(found, f"{heading}.", value, depth + 1)
+            self.put_object(into, f"{heading}.", value, depth + 1)
         elif isinstance(value, list):
             for part in value:
                 inner: Texts = {}
                 self.put(inner, heading, part, depth + 1)
                 for name, text in joined(inner).items():
-                    add(found, name, text)
+                    add(into, name, text)
         else:
-            found[heading] = [_text(value)]
+            into[heading] = [_text(value)]
 
 
-def add(found: Texts, heading: str, text: str) -> None:
-    """Put a text under its heading, below those that are there already."""
-    texts = found.setdefault(heading, [])
+def add(into: Texts, heading: str, text: str) -> None:
+    """Add a text under its heading, after the existing ones."""
+    texts = into.setdefault(heading, [])
     if texts == [""]:
         texts.clear()
     texts.append(text)
 
 
-def joined(found: Texts) -> dict[str, str]:
-    """Heading -> the text of the cell: one line per text."""
-    return {heading: texts[0] if len(texts) == 1 else _SEPARATOR.join(texts) for heading, texts in found.items()}
+def joined(texts: Texts) -> dict[str, str]:
+    """Return heading -> text of the cell, with one line per text."""
+    return {heading: lines[0] if len(lines) == 1 else _SEPARATOR.join(lines) for heading, lines in texts.items()}
 
 
 def _text(value: Any) -> str:

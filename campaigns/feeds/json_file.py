@@ -1,7 +1,7 @@
-"""Reads JSON (an array of objects, alone or anywhere within an object) and JSON lines, an item at a time.
+"""Reads JSON (an array of objects, alone or anywhere within an object) and JSON lines, one item at a time.
 
-Broken JSON is named by line and column. In JSON lines a broken line is a mistake of its own; in JSON nothing after the
-break can be read.
+Broken JSON is reported by line and column. In JSON lines, each broken line is one mistake; in JSON, nothing after the
+mistake can be read.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from campaigns.feeds.base import FeedRefused, Header, Issue, Number, Record, ref
 from campaigns.feeds.items import Item
 
 MAX_ITEM = 1 << 20
-"""Characters of one item: what is longer is no product, and must not fill the memory."""
+"""Characters of one item. Anything longer is not a product and must not fill the memory."""
 MAX_VALUES = 100_000
-"""Values within one item with its variants. Counted before it is decoded, as each value costs more than its text."""
+"""Values within one item with its variants. Counted before decoding, because values take more memory than text."""
 _CHUNK = 1 << 16
 _NEAR = 12
-"""Characters from the end of what was read within which an error may only mean that more is to be read."""
+"""An error within this many characters of the end of the buffer may only mean that more must be read."""
 _SPACES = " \t\r\n"
 _TEXT = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _TOO_MANY = f"one value that holds more than {MAX_VALUES:,} others"
@@ -54,7 +54,7 @@ def read(
 
 
 def _found(stream: IO[bytes], how: sniffing.Text) -> tuple[str, bool]:
-    """Path of the first array of objects, else of the first of texts; and whether it is one of texts."""
+    """Return the path of the first array of objects, or else of texts, and whether it is an array of texts."""
     for of_texts in (False, True):
         path = _Array(stream, how, of_texts=of_texts).find()
         if path is not None:
@@ -113,7 +113,7 @@ def _has_too_many_values(text: str) -> bool:
 
 
 class _Array:
-    """Walks through a text to the first array that holds objects, then decodes one element after the other."""
+    """Searches a text for the first array of objects, then decodes one element after the other."""
 
     def __init__(self, stream: IO[bytes], how: sniffing.Text, *, of_texts: bool = False) -> None:
         self._elements = ("{", '"') if of_texts else ("{",)
@@ -122,7 +122,7 @@ class _Array:
         self._line, self._column = 1, 1
 
     def find(self) -> str | None:
-        """The path of the array, such as `products` or `data.items`; stands on its first element afterwards."""
+        """Return the path of the array, such as `products` or `data.items`, and stop at its first element."""
         return self._descend("", 0)
 
     def items(self, shapes: shop_items.Shapes) -> Iterator[Item | Issue]:
@@ -155,9 +155,9 @@ class _Array:
             self._at += 1
             inner = f"{path}.{key}" if path else key
             if self._peek() == "{" or (self._peek() == "[" and self._holds_objects()):
-                found = self._descend(inner, depth + 1)
-                if found is not None:
-                    return found
+                inner_path = self._descend(inner, depth + 1)
+                if inner_path is not None:
+                    return inner_path
             else:
                 self._value()
             self._drop()
@@ -176,7 +176,7 @@ class _Array:
         return answer and self._peek() == "["
 
     def _peek(self) -> str:
-        """The next character that is no space; stands on it. Raises FeedRefused at the end of the text."""
+        """Return the next character that is not a space, and stop at it. Raises FeedRefused at the end of the text."""
         while True:
             while self._at < len(self._buffer) and self._buffer[self._at] in _SPACES:
                 self._at += 1
@@ -195,20 +195,20 @@ class _Array:
         return bool(piece)
 
     def _drop(self) -> None:
-        """Forget what was read, and keep count of lines. Not after each short value, because the rest is copied."""
+        """Drop the text that was read and count its lines; only if it is long, because the rest is copied."""
         if self._at < _CHUNK:
             return
-        gone = self._buffer[: self._at]
-        if newlines := gone.count("\n"):
+        dropped = self._buffer[: self._at]
+        if newlines := dropped.count("\n"):
             self._line += newlines
-            self._column = len(gone) - gone.rfind("\n")
+            self._column = len(dropped) - dropped.rfind("\n")
         else:
-            self._column += len(gone)
+            self._column += len(dropped)
         self._buffer, self._at = self._buffer[self._at :], 0
 
     def _value(self) -> Any:
         self._peek()
-        # Four times as much each time, because each time the value is decoded from its beginning.
+        # Read four times as much each time, because the value is decoded from its beginning each time.
         size = _CHUNK
         while True:
             try:
@@ -225,7 +225,7 @@ class _Array:
                 raise self._broken(error.msg) from None
             except RecursionError:
                 raise self._broken("nested too deep") from None
-            # A number that ends where the buffer does may go on.
+            # A number at the end of the buffer may continue.
             if end == len(self._buffer) and self._reads_on(size):
                 size *= 4
                 continue
@@ -233,7 +233,7 @@ class _Array:
             return value
 
     def _ensure_few_values(self) -> None:
-        """Raise FeedRefused if a value that goes on to the end of the buffer already holds too many others."""
+        """Raise FeedRefused if a value that reaches the end of the buffer already contains too many others."""
         if _has_too_many_values(self._buffer[self._at :]):
             raise self._broken(_TOO_MANY)
 

@@ -1,8 +1,8 @@
-"""Magento's (Adobe Commerce's) product export, and tables of that kind with several lines in a cell.
+"""The product export of Magento (Adobe Commerce), and similar tables with several lines in a cell.
 
 https://experienceleague.adobe.com/en/docs/commerce-admin/systems/data-transfer/data-attributes-product. A configurable
-product names its children in `configurable_variations`, usually after their own rows; a child that is not visible on
-its own is a variant and no product. `additional_attributes` packs attributes as `color=Blue,material=Cotton|Linen`.
+product names its children in `configurable_variations`, usually after the children's own rows. A child that is not
+visible individually is a variant, not a product. `additional_attributes` is like `color=Blue,material=Cotton|Linen`.
 """
 
 from __future__ import annotations
@@ -76,15 +76,15 @@ _OF_PRODUCTS = {"description", "short_description"}
 
 
 def unpacked(packed: str) -> dict[str, str]:
-    """`color=Blue,size=S|M` as name -> text; a comma within a value is no border, and of several values a list."""
-    found = list(_PACKED.finditer(packed))
-    ends = [*(match.start() for match in found[1:]), len(packed)][: len(found)]
-    values = ((match[1], packed[match.end() : end]) for match, end in zip(found, ends, strict=True))
+    """Return `color=Blue,size=S|M` as name -> text. Values may contain commas; several values become a list."""
+    matches = list(_PACKED.finditer(packed))
+    ends = [*(match.start() for match in matches[1:]), len(packed)][: len(matches)]
+    values = ((match[1], packed[match.end() : end]) for match, end in zip(matches, ends, strict=True))
     return {name.lower(): listed(value.strip().strip('"').replace("|", "\n")) for name, value in values}
 
 
 def listed(cell: str) -> str:
-    """Several lines of one cell, as a person would list them."""
+    """Return the lines of a cell, joined by commas."""
     lines = [line.strip() for line in cells.text(cell).splitlines()]
     return ", ".join(line for line in lines if line)
 
@@ -105,14 +105,14 @@ class Rows(Plain):
         return row.cells[index].strip() if index is not None else ""
 
     def rows_of(self, row: Row) -> Iterator[FeedRow]:
-        # The same product in another language.
+        # A row with a store view repeats the product in another language.
         if self._cell(row, "store_view_code"):
             return
-        for found in super().rows_of(row):
-            yield found
-            if not found.parent_key and (index := self.at["configurable_variations"]) is not None:
+        for feed_row in super().rows_of(row):
+            yield feed_row
+            if not feed_row.parent_key and (index := self.at["configurable_variations"]) is not None:
                 nothing: tuple[FeedRow, ...] = ()
-                yield from row.take(index, partial(self._variations, row, found), nothing)
+                yield from row.take(index, partial(self._variations, row, feed_row), nothing)
 
     def parent_of(self, row: Row) -> str:
         if parent := super().parent_of(row):
@@ -122,7 +122,7 @@ class Rows(Plain):
 
     def _variations(self, row: Row, product: FeedRow, cell: str) -> tuple[FeedRow, ...]:
         labels = unpacked(self._cell(row, "configurable_variation_labels"))
-        found: list[FeedRow] = []
+        variants: list[FeedRow] = []
         for packed in cell.split("|"):
             options = unpacked(packed)
             sku = cells.key(options.pop("sku", ""))
@@ -132,18 +132,18 @@ class Rows(Plain):
                 if value and name != "display"
             }
             if sku:
-                found.append(FeedRow(product.row, sku, product.kind, parent_key=product.key, options=options))
-        return tuple(found)
+                variants.append(FeedRow(product.row, sku, product.kind, parent_key=product.key, options=options))
+        return tuple(variants)
 
     def attributes(self, row: Row, names: Mapping[int, str]) -> dict[str, str]:
-        found = super().attributes(row, names)
+        attributes = super().attributes(row, names)
         index = self.at["additional_attributes"]
         if index is not None and row.has(index):
             nothing: dict[str, str] = {}
             packed = {attribute(name): value for name, value in row.take(index, unpacked, nothing).items() if value}
             self.names |= packed.keys()
-            found = packed | found
-        return found
+            attributes = packed | attributes
+        return attributes
 
     def reader(self, name: str) -> Callable[[str], str]:
         if name in _OF_PRODUCTS:

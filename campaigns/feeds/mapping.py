@@ -1,4 +1,4 @@
-"""Column mapping for people: the fields to choose from, what detection would choose, and the first rows of a file."""
+"""Column mapping for people: the possible fields, the detected fields, and the first rows of a file."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from campaigns.feeds.columns import FIELDS, Field, is_field
 __all__ = ["FIELDS", "Field", "Peek", "header_sha256", "is_field", "peek", "suggest"]
 
 HEADINGS_FROM_ITEMS = 200
-"""How many items of JSON or XML a peek looks at for headings."""
+"""How many items of JSON or XML a peek reads for headings."""
 
 
 @dataclass(frozen=True)
 class Peek:
     """The beginning of a file. suggestion: heading as written -> field.
 
-    needs_mapping: it cannot be imported as detected (and with the mapping given); `problem` says in a sentence why.
+    needs_mapping: the file cannot be imported with the detected fields and the given mapping; `problem` says why.
     """
 
     header: Header
@@ -35,13 +35,13 @@ class Peek:
 
 
 def suggest(header: Header, kind: str = "product") -> dict[str, str]:
-    """Heading as written -> the field that detection takes it for; headings that are empty are left out."""
+    """Return heading as written -> detected field; empty headings are left out."""
     fields = choose(header).suggest(header)
     return {heading: fields[index] for index, heading in enumerate(header.cells) if index in fields}
 
 
 def header_sha256(header: Header) -> str:
-    """The same for files with the same headings in the same order, however they are capitalised and spaced."""
+    """Return a digest of the headings in their order, regardless of capitals and spaces."""
     return hashlib.sha256("\n".join(header.names).encode("utf-8", "replace")).hexdigest()
 
 
@@ -53,7 +53,7 @@ def peek(
     mapping: Mapping[str, str] | None = None,
     encoding: str = "",
 ) -> Peek:
-    """Read the headings and the first `rows` rows that are not empty. Raises FeedRefused for what is no table."""
+    """Read the headings and the first `rows` rows that are not empty. Raises FeedRefused if the file is no table."""
     source = opening.find(stream, kind=kind, limit=HEADINGS_FROM_ITEMS, encoding=encoding)
     problem = ""
     try:

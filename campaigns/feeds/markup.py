@@ -1,6 +1,6 @@
-"""Reads the text of a description: tags and entities become what a browser shows, everything else stays as written.
+"""Reads the text of a description: tags and entities become what a browser shows; all other text stays as written.
 
-Each character is looked at a bounded number of times, whatever the text is.
+Each character is examined a bounded number of times, whatever the text is.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def plain(text: str) -> str:
 
 
 def readable(text: str) -> str:
-    """Return a name or value as a browser would show it; what has no tags keeps its lines."""
+    """Return a name or value as a browser would show it. Text without tags keeps its lines."""
     if "<" not in text and "&" not in text:
         return text
     return _shown(text).strip() if without_tags(text) == text else plain(text)
@@ -58,8 +58,8 @@ def without_entities(text: str) -> str:
 
 def _character(entity: re.Match[str]) -> str:
     written = entity.group()
-    found = html.unescape(written) if written[1] == "#" else html5.get(written[1:], written)
-    return " " if found == "\xa0" else found
+    character = html.unescape(written) if written[1] == "#" else html5.get(written[1:], written)
+    return " " if character == "\xa0" else character
 
 
 def without_tags(text: str) -> str:
@@ -70,7 +70,7 @@ def without_tags(text: str) -> str:
 
 
 class _Tags:
-    """One walk over a text. `missing`: ends that do not occur any more, so that each is searched for only once."""
+    """One pass over a text. `missing`: ends that do not occur any more, so that each is searched for only once."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -105,7 +105,7 @@ class _Tags:
         return end, "" if element in _INLINE else " "
 
     def _tag_end(self, at: int) -> int:
-        """Return where the tag ends whose name ends here; -1 if it is no tag but text, such as “<b and c>”."""
+        """Return the end of the tag whose name ends at `at`, or -1 if it is text and not a tag, such as “<b and c>”."""
         opening = self.text.find("<", at)
         limit = opening if opening >= 0 else len(self.text)
         end = self.text.find(">", at, limit)
@@ -124,8 +124,8 @@ class _Tags:
 
     def _after(self, what: str, at: int, *, otherwise: int) -> int:
         """Return the place after the next `what`, whatever its case; `otherwise` if there is none."""
-        found = None if what in self.missing else _ENDS[what].search(self.text, at)
-        if found is None:
+        match = None if what in self.missing else _ENDS[what].search(self.text, at)
+        if match is None:
             self.missing.add(what)
             return otherwise
-        return found.end()
+        return match.end()

@@ -1,7 +1,7 @@
 """Google Merchant Center's product feed, as TSV, RSS 2.0 or Atom: one item per variant, joined by `item_group_id`.
 
-https://support.google.com/merchants/answer/7052112. An item without a group is a product of its own. A group has no
-item of its own: its name is its first variant's without the options, and it has the attributes that all variants share.
+https://support.google.com/merchants/answer/7052112. An item without a group is a product. A group has no item of
+its own: its name is that of its first variant without the options, and it has the attributes that all variants share.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MARKERS = {
     "lifestyle_image_link",
     "link",
 }
-#: Beginnings of headings that say nothing about a picture.
+#: Beginnings of headings that do not matter for images.
 LEFT_OUT = (
     "shipping",
     "tax",

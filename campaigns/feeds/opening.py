@@ -1,4 +1,4 @@
-"""Opens a feed: what format and layout it has, which column is what, and the one pass over its rows."""
+"""Opens a feed: detects its format, layout and columns, and reads its rows in one pass."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from campaigns.feeds.base import (
 
 @dataclass(frozen=True)
 class Source:
-    """A file whose format is known, before anybody says what its columns are.
+    """A file whose format is known, before its columns are mapped.
 
-    records: those after the header's row. sample: the first of them.
+    records: the records below the header. sample: the first of them.
     """
 
     header: Header
@@ -61,7 +61,7 @@ class Feed:
     """Rows read so far that are not empty."""
 
     def rows(self) -> Iterator[FeedRow | Issue]:
-        """Subjects, variants, pictures and issues in file order; raises FeedRefused where nothing more can be read."""
+        """Yield subjects, variants, images and issues in file order; raises FeedRefused if reading cannot continue."""
         yield from self.binding.read(self._counted())
         if not self.count:
             raise refused(
@@ -93,10 +93,10 @@ def open_feed(
 ) -> Feed:
     """Detect format, encoding, delimiter and layout. `stream` must be seekable and stay open while rows are read.
 
-    `kind` is what rows are that do not say. `mapping`: heading as written -> field, for the headings where people
-    chose; the others are taken for what detection says. `mend` changes each record before the layout reads it.
-    `encoding`: what people chose for a text that is not UTF-8; empty: the one that fits best.
-    Raises FeedRefused for what is no table, lacks a required column, or is mapped to what cannot be.
+    `kind` is that of rows without a kind of their own. `mapping`: heading as written -> field, for the headings that
+    people mapped; the other columns are detected. `mend` changes each record before the layout reads it.
+    `encoding`: what people chose for a text that is not UTF-8; empty for the best match.
+    Raises FeedRefused for a file that is no table, lacks a required column, or has an impossible mapping.
     """
     source = find(stream, kind=kind, encoding=encoding)
     header, layout = source.header, source.layout
@@ -110,18 +110,18 @@ def open_feed(
 
 
 def find(stream: IO[bytes], *, kind: str = "product", limit: int | None = None, encoding: str = "") -> Source:
-    """Find out what the file is, and its headings; raises FeedRefused for what is no table.
+    """Detect the format of a file, and its headings; raises FeedRefused for a file that is no table.
 
-    A text whose lines are titles is one only if `kind` is that of subjects which need no more than a title.
-    `limit`: how many items of JSON or XML to look at for headings, all without it.
+    A list of titles is recognised only if subjects of this `kind` need nothing but a title.
+    `limit`: how many items of JSON or XML are read for headings; all if it is None.
     """
     form = sniffing.form(stream)
     if form in ("json", "jsonl"):
         dialect, header, records = json_file.read(stream, is_lines=form == "jsonl", limit=limit, encoding=encoding)
     elif form == "xml":
         dialect, header, records = xml_file.read(stream, limit=limit)
-    elif form == "csv" and kind in titles.KINDS and (found := titles.read(stream, encoding)):
-        dialect, header, records = found
+    elif form == "csv" and kind in titles.KINDS and (listing := titles.read(stream, encoding)):
+        dialect, header, records = listing
     else:
         dialect, header, records = _sheet(
             *(xlsx_file.read(stream) if form == "xlsx" else csv_file.read(stream, encoding))
@@ -136,14 +136,14 @@ def find(stream: IO[bytes], *, kind: str = "product", limit: int | None = None, 
 
 
 def _looked_at(records: Iterator[Record | Issue]) -> tuple[list[Record], Iterator[Record | Issue]]:
-    """Return the first rows, and an iterator over all of them that raises a refusal in the same place again."""
+    """Return the first rows, and an iterator over all rows that raises a refusal at the same place again."""
     first: list[Record | Issue] = []
-    left = content.CHARACTERS
+    remaining = content.CHARACTERS
     try:
         for record in islice(records, content.ROWS):
             first.append(record)
-            left -= 0 if isinstance(record, Issue) else sum(map(len, record[1]))
-            if left < 0:
+            remaining -= 0 if isinstance(record, Issue) else sum(map(len, record[1]))
+            if remaining < 0:
                 break
     except FeedRefused as refusal:
         records = _refusing(refusal)

@@ -1,4 +1,4 @@
-"""A table or a list of titles that somebody pasted, as the file that it would have been."""
+"""Turns a pasted table or list of titles into a file."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from campaigns.feeds.base import normalised
 
 
 def as_file(text: str, *, kind: str) -> tuple[str, bytes]:
-    """(file name, UTF-8 content). Articles and concepts may come as one title per line; everything else, and what a
-    spreadsheet put into the clipboard (tabs), is a table whose first line has the headings."""
+    """Return (file name, UTF-8 content) of pasted text.
+
+    Articles and concepts may be pasted as one title per line. Everything else, and text with tabs (copied from a
+    spreadsheet), is a table whose first line has the headings.
+    """
     lines = [line.strip("\r") for line in text.lstrip("\ufeff").split("\n")]
     filled = [line for line in lines if line.strip()]
     if kind != "product" and filled and not any("\t" in line for line in filled) and not _is_header(filled[0]):
@@ -20,7 +23,7 @@ def as_file(text: str, *, kind: str) -> tuple[str, bytes]:
 
 
 def _is_header(line: str) -> bool:
-    """True for a line of headings: one of them is known as that of a name."""
+    """Return True for a line of headings: one of them is a heading for names."""
     return any(normalised(part) in vocabulary.NAME for part in line.replace(";", ",").split(","))
 
 

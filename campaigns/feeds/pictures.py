@@ -1,6 +1,6 @@
-"""A list of pictures for products that are known already: SKU, picture, and at most position, role and alt text.
+"""A list of images for existing products: SKU, image, and optionally position, role and alt text.
 
-Magento and others export the pictures apart from the products, one row per picture.
+Magento and others export the images separately from the products, one row per image.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ ROLES = ("front", "angle", "inner", "detail")
 
 
 class PictureRows:
-    """The layout for one header; rows have no key of their own and point at a subject."""
+    """The layout for one header. Rows have no key of their own; they belong to a subject."""
 
     attribute_names: frozenset[str] = frozenset()
     groups = False
 
     def __init__(self, header: Header, kind: str, fields: Mapping[int, str]) -> None:
-        self.header, self.kind, self.found = header, kind, Columns(fields)
-        self.key = self.found.key or 0
+        self.header, self.kind, self.indices = header, kind, Columns(fields)
+        self.key = self.indices.key or 0
         self.position = header.find(vocabulary.POSITION)
         self.role = header.find(["role"])
         self.columns: Mapping[str, int] = {"key": self.key, "name": self.key}
@@ -47,28 +47,28 @@ class PictureRows:
                 yield FeedRow(row.number, "", self.kind, parent_key=key, photos=photos)
 
     def _photos(self, row: Row, before: int) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        alt = row.take(self.found.alt, cells.text, "")[:600] if self.found.alt is not None else ""
-        for index, role in self.found.photos:
+        photos: list[dict[str, Any]] = []
+        alt = row.take(self.indices.alt, cells.text, "")[:600] if self.indices.alt is not None else ""
+        for index, role in self.indices.photos:
             for source in row.take(index, cells.photos, cells.NO_PHOTOS):
-                place = before + len(found) + 1
+                place = before + len(photos) + 1
                 chosen = role if place == 1 or role != "front" else "angle"
-                found.append({"source": source, "role": chosen, "position": place, "alt": alt})
-        if self.position is not None and row.has(self.position) and found:
-            found[0]["position"] = row.take(self.position, cells.position, 1)
+                photos.append({"source": source, "role": chosen, "position": place, "alt": alt})
+        if self.position is not None and row.has(self.position) and photos:
+            photos[0]["position"] = row.take(self.position, cells.position, 1)
         if self.role is not None and row.cells[self.role].strip().lower() in ROLES:
-            found = [photo | {"role": row.cells[self.role].strip().lower()} for photo in found]
-        return found
+            photos = [photo | {"role": row.cells[self.role].strip().lower()} for photo in photos]
+        return photos
 
 
-def is_pictures(found: Columns) -> bool:
-    rest = set(found.attributes.values()) - {"role", *vocabulary.POSITION}
-    described = found.name is not None or found.parent is not None or bool(found.options)
-    return found.key is not None and bool(found.photos) and not described and not rest
+def is_pictures(indices: Columns) -> bool:
+    other_attributes = set(indices.attributes.values()) - {"role", *vocabulary.POSITION}
+    described = indices.name is not None or indices.parent is not None or bool(indices.options)
+    return indices.key is not None and bool(indices.photos) and not described and not other_attributes
 
 
 class PictureLayout:
-    """A key, pictures, and nothing else that would describe a product."""
+    """A key, images, and no other description of a product."""
 
     name = "pictures"
 
@@ -81,7 +81,7 @@ class PictureLayout:
         return fields | extra
 
     def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> PictureRows | Plain:
-        """A plain table after all if people made it one."""
+        """Return a plain table instead if people mapped other columns."""
         return PictureRows(header, kind, fields) if is_pictures(Columns(fields)) else Plain(header, kind, fields)
 
 

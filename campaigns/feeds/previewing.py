@@ -1,4 +1,4 @@
-"""The first subjects of a feed as they would become: what people look at while they say what the columns are."""
+"""The preview of a feed's first subjects, which people see while they map the columns."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from campaigns.feeds.base import FeedRefused, FeedRow, Issue
 from campaigns.feeds.opening import Feed
 
 MAX_ROWS = 400
-"""Rows that are looked at: one product may stand in many."""
+"""Rows that are read; one product may take many rows."""
 
 
 @dataclass
 class Shown:
-    """One subject with its photos' sources and its variants as `S / sage`; `is_known`: only pictures or variants of
-    a product that other files brought."""
+    """One subject with its photos' sources and its variants as `S / sage`.
+
+    is_known: the file has only images or variants for a product of another file.
+    """
 
     key: str
     kind: str
@@ -28,8 +30,10 @@ class Shown:
 
 @dataclass
 class Preview:
-    """subjects: the first ones, in file order; issues: what is wrong with the rows that were read for them; problem:
-    why nothing can be read at all; missing: what no column is yet ("SKU", "name")."""
+    """The first subjects in file order, and the issues of their rows.
+
+    problem: why nothing can be read at all. missing: the required columns that are not mapped yet ("SKU", "name").
+    """
 
     subjects: list[Shown] = field(default_factory=list)
     issues: list[Issue] = field(default_factory=list)
@@ -45,24 +49,24 @@ def refused(refusal: FeedRefused) -> Preview:
 
 def first(feed: Feed, *, subjects: int) -> Preview:
     """Read as many rows as the first subjects need, and no more than MAX_ROWS."""
-    found = Preview()
+    preview = Preview()
     by_key: dict[tuple[str, str], Shown] = {}
     try:
         for item in feed.rows():
             if isinstance(item, Issue):
-                found.issues.append(item)
+                preview.issues.append(item)
             elif not _add(item, by_key, limit=subjects):
                 break
             if feed.count > MAX_ROWS:
                 break
     except FeedRefused as refusal:
-        found.issues += refusal.issues
-    found.subjects = list(by_key.values())
-    return found
+        preview.issues += refusal.issues
+    preview.subjects = list(by_key.values())
+    return preview
 
 
 def _add(row: FeedRow, by_key: dict[tuple[str, str], Shown], *, limit: int) -> bool:
-    """False when the row belongs to a subject beyond the first `limit`."""
+    """Add the row to its subject; return False if that subject is beyond the first `limit`."""
     key = (row.kind, row.parent_key or row.key)
     if key not in by_key and len(by_key) == limit:
         return False

@@ -1,6 +1,6 @@
-"""A person's own file back, in its order and format, with one column more that says what is wrong with each row.
+"""Returns an imported file in its order and format, with one more column that says what is wrong with each row.
 
-The file is read once more as the import reads it, so that every mistake is there and not only those that were stored.
+The file is read again as the import reads it, so that all mistakes are listed and not only the stored ones.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from campaigns.feeds.workbook_writer import Workbook
 
 HEADING = "What is wrong"
 LOOK_AHEAD = 10_000
-"""Rows that a layout may read before it says what is wrong with the first of them: one product's, and more."""
-_RUNS = frozenset("=+-@\t\r")  # a spreadsheet runs a cell that begins so
+"""Rows that a layout may read before it yields the issues of the first; more than one product has."""
+_RUNS = frozenset("=+-@\t\r")  # a spreadsheet runs a cell that begins with one of these
 _AMOUNT = re.compile(r"[+-]?[\d.,\s]+")
 
 
 @dataclass(frozen=True)
 class Returned:
-    """One row of the file as it was, and its mistakes in the order in which they were found."""
+    """One original row of the file, and its mistakes in the order in which they were found."""
 
     number: int
     cells: tuple[str, ...]
@@ -37,18 +37,18 @@ class Returned:
         return "\n".join(issue.message for issue in self.issues)
 
     def wrong(self, header: Header) -> set[int]:
-        """Indices of the cells that are wrong; of a sheet, the column in which they stand."""
+        """Return the indices of the columns whose cells are wrong."""
         places = {header.cell(self.number, index): index for index in range(max(len(header), len(self.cells)))}
         return {places[issue.cell] for issue in self.issues if issue.cell in places}
 
 
-def rows(feed: Feed, known: Iterable[Issue] = (), *, only_wrong: bool = False) -> Iterator[Returned]:
-    """Every row below the headings, as the file has it, in order. `known`: mistakes that no single row shows.
+def rows(feed: Feed, issues: Iterable[Issue] = (), *, only_wrong: bool = False) -> Iterator[Returned]:
+    """Yield every row below the headings, unchanged and in order. `issues`: mistakes that no single row shows.
 
-    A file that cannot be read on ends with a row that says so. A bounded number of rows is held in memory.
+    If the file cannot be read to its end, the last row says so. A bounded number of rows is kept in memory.
     """
     wrong: defaultdict[int, list[Issue]] = defaultdict(list)
-    for issue in known:
+    for issue in issues:
         wrong[issue.row].append(issue)
     held: deque[Record] = deque()
     feed.records = _watched(feed.records, held)
@@ -86,30 +86,32 @@ class _Echo:
         return value
 
 
-def as_text(header: Header, found: Iterable[Returned], *, delimiter: str) -> Iterator[str]:
-    """The file as delimited text with a byte-order mark, a piece at a time; no cell of it runs in a spreadsheet."""
+def as_text(header: Header, returned: Iterable[Returned], *, delimiter: str) -> Iterator[str]:
+    """Yield the file as delimited text with a byte-order mark. No cell can run as a formula in a spreadsheet."""
     writer = csv.writer(_Echo(), delimiter=delimiter)
     yield "\ufeff" + writer.writerow([safe(cell) for cell in (*header.cells, HEADING)])
     width = len(header)
-    for row in found:
+    for row in returned:
         cells = [*row.cells, *[""] * (width - len(row.cells))]
-        # A row that is too long keeps its cells; the sentence stands behind them.
+        # A row that is too long keeps its cells; the sentence follows them.
         yield writer.writerow([safe(cell) for cell in (*cells, row.sentences.replace("\n", " "))])
 
 
-def as_workbook(stream: IO[bytes], header: Header, found: Iterable[Returned], *, sheet: str, same_rows: bool) -> None:
-    """The file as a workbook; `same_rows` keeps each row's number. Cells that are wrong are marked."""
+def as_workbook(
+    stream: IO[bytes], header: Header, returned: Iterable[Returned], *, sheet: str, same_rows: bool
+) -> None:
+    """Write the file as a workbook with wrong cells marked; `same_rows` keeps row numbers."""
     book = Workbook(stream, sheet=sheet)
     book.write((*header.cells, HEADING), number=header.row if same_rows else 1, is_heading=True)
     width = len(header)
-    for row in found:
+    for row in returned:
         cells = [*row.cells, *[""] * (width - len(row.cells))]
         book.write((*cells, row.sentences), number=row.number if same_rows else 0, wrong=row.wrong(header))
     book.close()
 
 
 def safe(cell: str) -> str:
-    """The text with an apostrophe before what a spreadsheet would run; numbers are left as they are."""
+    """Return the text, with an apostrophe in front if a spreadsheet would run it. Numbers stay as they are."""
     plain = visible(cell)
     return f"'{plain}" if plain[:1] in _RUNS and not _is_amount(plain) else plain
 

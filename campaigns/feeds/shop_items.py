@@ -1,8 +1,8 @@
-"""Products as the APIs of shops give them in JSON, rewritten into plain items: key, name, attributes, images, variants.
+"""Rewrite products from the JSON of shop APIs into plain items: key, name, attributes, images, variants.
 
-Known are Shopify's `/products.json` and Admin REST API (https://shopify.dev/docs/api/admin-rest/latest/resources/product),
+It knows Shopify's `/products.json` and Admin REST API (https://shopify.dev/docs/api/admin-rest/latest/resources/product),
 WooCommerce's REST API (https://woocommerce.github.io/woocommerce-rest-api-docs/#products) and Magento's
-(https://developer.adobe.com/commerce/webapi/rest/). Each product has the key that the shop's CSV export gives it.
+(https://developer.adobe.com/commerce/webapi/rest/). Each product gets the same key as in the shop's CSV export.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _MAGENTO_HIDDEN = "1"
 
 
 class Shapes:
-    """Rewrites the items of one file, and remembers which variants belong to which product, by the shops' numbers."""
+    """Rewrites the items of one file. Remembers by the shop's ids which variants belong to which product."""
 
     def __init__(self) -> None:
         self._sku_of: dict[str, str] = {}
         self._parent_of: dict[str, str] = {}
 
     def plain(self, item: Value) -> Value:
-        """Return the item as a plain one; an item of no known shop stays as it is."""
+        """Return the item as a plain item. An item of an unknown shop stays as it is."""
         if _is_shopify(item):
             return _shopify(item)
         if _is_woocommerce(item):
@@ -53,30 +53,32 @@ class Shapes:
         self._sku_of[_text(item.get("id"))] = key
         variants = _objects(item.get("variations"))
         is_variable = item.get("type") == "variable"
-        found: dict[str, Any] = {"sku": key, "name": item.get("name"), "images": _sources(item), "alt": _alt(item)}
-        found |= {name: item.get(name) for name in _WOO_TEXTS}
-        found |= {name: item.get(heading) or "" for heading, name in _WOO_PRICES.items()}
-        found["price"] = found["price"] or ("" if is_variable else item.get("price"))
-        found["category"] = _names(item.get("categories"))
-        found["tags"] = _names(item.get("tags"))
-        found["brand"] = _names(item.get("brands"))
+        product: dict[str, Any] = {"sku": key, "name": item.get("name"), "images": _sources(item), "alt": _alt(item)}
+        product |= {name: item.get(name) for name in _WOO_TEXTS}
+        product |= {name: item.get(heading) or "" for heading, name in _WOO_PRICES.items()}
+        product["price"] = product["price"] or ("" if is_variable else item.get("price"))
+        product["category"] = _names(item.get("categories"))
+        product["tags"] = _names(item.get("tags"))
+        product["brand"] = _names(item.get("brands"))
         parent = _text(item.get("parent_id"))
         if item.get("type") == "variation" or ("type" not in item and parent not in ("", "0")):
-            return _variation(found, item, self._sku_of.get(parent, f"id:{parent}"))
+            return _variation(product, item, self._sku_of.get(parent, f"id:{parent}"))
         for attribute in _objects(item.get("attributes")):
             values = attribute.get("options")
-            several = [_text(value) for value in values] if isinstance(values, list) else []
-            # What its variations differ in is no attribute of a variable product.
-            if several and not (is_variable and attribute.get("variation") is True and len(several) > 1):
-                found[_text(attribute.get("name"))] = ", ".join(several)
-        found["variants"] = [
+            texts = [_text(value) for value in values] if isinstance(values, list) else []
+            # An attribute in which the variations differ is not an attribute of the variable product.
+            if texts and not (is_variable and attribute.get("variation") is True and len(texts) > 1):
+                product[_text(attribute.get("name"))] = ", ".join(texts)
+        product["variants"] = [
             _variation(
-                {"sku": _text(one.get("sku")) or f"id:{_text(one.get('id'))}", "images": _sources(one)}, one, key
+                {"sku": _text(variant.get("sku")) or f"id:{_text(variant.get('id'))}", "images": _sources(variant)},
+                variant,
+                key,
             )
-            | {name: one.get(heading) or "" for heading, name in _WOO_PRICES.items()}
-            for one in variants
+            | {name: variant.get(heading) or "" for heading, name in _WOO_PRICES.items()}
+            for variant in variants
         ]
-        return found
+        return product
 
     def _magento(self, item: Value) -> Value:
         key = _text(item.get("sku"))
@@ -85,26 +87,29 @@ class Shapes:
         links = extension.get("configurable_product_links")
         for number in links if isinstance(links, list) else []:
             self._parent_of[_text(number)] = key
-        found: dict[str, Any] = {"sku": key, "name": item.get("name"), "price": item.get("price")}
-        # A configurable product has the price zero, as its children have theirs.
-        if item.get("type_id") == "configurable" and _text(found["price"]) in ("0", "0.0", "0.00"):
-            found["price"] = ""
-        gallery = [one for one in _objects(item.get("media_gallery_entries")) if one.get("disabled") is not True]
-        gallery.sort(key=lambda one: _number(one.get("position")))
-        found["images"] = [_text(one.get("file")) for one in gallery if one.get("media_type") in (None, "image")]
-        found["alt"] = _text(gallery[0].get("label")) if gallery else ""
+        product: dict[str, Any] = {"sku": key, "name": item.get("name"), "price": item.get("price")}
+        # A configurable product has the price zero: its children have the prices.
+        if item.get("type_id") == "configurable" and _text(product["price"]) in ("0", "0.0", "0.00"):
+            product["price"] = ""
+        entries = _objects(item.get("media_gallery_entries"))
+        gallery = [image for image in entries if image.get("disabled") is not True]
+        gallery.sort(key=lambda image: _number(image.get("position")))
+        product["images"] = [
+            _text(image.get("file")) for image in gallery if image.get("media_type") in (None, "image")
+        ]
+        product["alt"] = _text(gallery[0].get("label")) if gallery else ""
         for attribute in _objects(item.get("custom_attributes")):
             code, value = _text(attribute.get("attribute_code")), attribute.get("value")
             if code and code not in _MAGENTO_LEFT_OUT and not isinstance(value, (dict, list)):
-                found[code] = value
+                product[code] = value
         parent = self._parent_of.get(_text(item.get("id")), "")
         is_hidden = _text(item.get("visibility")) == _MAGENTO_HIDDEN
-        return found | {"parent_sku": parent if is_hidden else ""}
+        return product | {"parent_sku": parent if is_hidden else ""}
 
 
 def _is_shopify(item: Value) -> bool:
     variants = _objects(item.get("variants"))
-    return bool(variants) and ("handle" in item or "body_html" in item) and any("option1" in one for one in variants)
+    return bool(variants) and ("handle" in item or "body_html" in item) and any("option1" in each for each in variants)
 
 
 def _is_woocommerce(item: Value) -> bool:
@@ -114,62 +119,62 @@ def _is_woocommerce(item: Value) -> bool:
 def _shopify(item: Value) -> Value:
     key = _text(item.get("handle")) or _text(item.get("id"))
     variants = _objects(item.get("variants"))
-    names = [_text(one.get("name")) for one in _objects(item.get("options"))]
-    skus = [_text(one.get("sku")) for one in variants]
-    found: dict[str, Any] = {"sku": key, "title": item.get("title"), "images": _sources(item), "alt": _alt(item)}
+    names = [_text(option.get("name")) for option in _objects(item.get("options"))]
+    skus = [_text(variant.get("sku")) for variant in variants]
+    product: dict[str, Any] = {"sku": key, "title": item.get("title"), "images": _sources(item), "alt": _alt(item)}
     for heading, name in _SHOPIFY_PRODUCT.items():
         value = item.get(heading)
-        found[name] = ", ".join(map(_text, value)) if isinstance(value, list) else value
+        product[name] = ", ".join(map(_text, value)) if isinstance(value, list) else value
     first = variants[0]
-    found |= {name: first.get(name) for name in _SHOPIFY_VARIANT}
-    found["variants"] = []
-    for one, sku in zip(variants, skus, strict=True):
+    product |= {name: first.get(name) for name in _SHOPIFY_VARIANT}
+    product["variants"] = []
+    for variant, sku in zip(variants, skus, strict=True):
         options = {}
         for place in range(3):
-            value = _text(one.get(f"option{place + 1}"))
+            value = _text(variant.get(f"option{place + 1}"))
             if value:
                 options[names[place] if place < len(names) and names[place] else f"Option{place + 1}"] = value
         if list(options.values()) == [_DEFAULT]:
             options = {}
-        # Without a SKU of its own, a variant is known by its options, as in the shop's CSV export.
+        # A variant without a SKU of its own is named by its options, as in the shop's CSV export.
         is_own = sku and skus.count(sku) == 1
         if options or (sku and sku != key):
-            own = sku if is_own and sku != key else shortened("/".join([key, *options.values()]))
-            found["variants"].append(
-                {"sku": own, "options": options} | {name: one.get(name) for name in _SHOPIFY_VARIANT}
+            variant_key = sku if is_own and sku != key else shortened("/".join([key, *options.values()]))
+            product["variants"].append(
+                {"sku": variant_key, "options": options} | {name: variant.get(name) for name in _SHOPIFY_VARIANT}
             )
     if len(set(filter(None, skus))) == 1:
-        found["attributes"] = {"sku": next(filter(None, skus))}
-    return found
+        product["attributes"] = {"sku": next(filter(None, skus))}
+    return product
 
 
-def _variation(found: dict[str, Any], item: Value, parent: str) -> dict[str, Any]:
-    options = {_text(one.get("name")): _text(one.get("option")) for one in _objects(item.get("attributes"))}
+def _variation(values: dict[str, Any], item: Value, parent: str) -> dict[str, Any]:
+    options = {_text(option.get("name")): _text(option.get("option")) for option in _objects(item.get("attributes"))}
     options = {name: value for name, value in options.items() if name and value}
-    return {name: value for name, value in found.items() if value} | {"options": options, "parent_sku": parent}
+    return {name: value for name, value in values.items() if value} | {"options": options, "parent_sku": parent}
 
 
 def _sources(item: Value) -> list[str]:
-    """Return the addresses of the images in their order; a variation has one, in `image`."""
-    several = item.get("images")
-    images = sorted(_objects(several), key=lambda one: _number(one.get("position")))
+    """Return the addresses of the images in order. A variation has one image, in `image`."""
+    entries = item.get("images")
+    images = sorted(_objects(entries), key=lambda image: _number(image.get("position")))
     if isinstance(item.get("image"), dict):
         images.append(item["image"])
-    texts = [_text(one) for one in several if isinstance(one, str)] if isinstance(several, list) else []
-    return list(dict.fromkeys([*filter(None, (_text(one.get("src")) for one in images)), *texts]))
+    texts = [_text(entry) for entry in entries if isinstance(entry, str)] if isinstance(entries, list) else []
+    return list(dict.fromkeys([*filter(None, (_text(image.get("src")) for image in images)), *texts]))
 
 
 def _alt(item: Value) -> str:
-    images = sorted(_objects(item.get("images")), key=lambda one: _number(one.get("position")))
+    images = sorted(_objects(item.get("images")), key=lambda image: _number(image.get("position")))
     return _text(images[0].get("alt")) if images else ""
 
 
 def _names(value: Any) -> str:
-    return ", ".join(filter(None, (_text(one.get("name")) for one in _objects(value))))
+    return ", ".join(filter(None, (_text(part.get("name")) for part in _objects(value))))
 
 
 def _objects(value: Any) -> list[Value]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
 def _number(value: Any) -> int:
@@ -182,15 +187,18 @@ def _text(value: Any) -> str:
 
 
 def with_key(item: Value, variants: Iterable[str]) -> Value:
-    """Give an item without a SKU, whose variants have some, its handle or number as SKU; others stay as they are."""
+    """Use the handle or id as the SKU of an item that has no SKU but whose variants have SKUs.
+
+    Other items stay as they are.
+    """
     names = {normalised(name) for name in item}
-    own = ("sku", "variant_sku")
+    sku_headings = ("sku", "variant_sku")
     name = next((name for name in variants if _objects(item.get(name))), "")
-    if not name or any(_text(value) for heading, value in item.items() if normalised(heading) in own):
+    if not name or any(_text(value) for heading, value in item.items() if normalised(heading) in sku_headings):
         return item
-    if not any(normalised(heading) in own for one in _objects(item[name]) for heading in one):
+    if not any(normalised(heading) in sku_headings for variant in _objects(item[name]) for heading in variant):
         return item
     order = ("handle", "url_handle", "slug", *vocabulary.KEY)
-    found = {normalised(heading): _text(value) for heading, value in item.items()}
-    key = next((found[known] for known in order if known in names and found.get(known)), "")
+    texts = {normalised(heading): _text(value) for heading, value in item.items()}
+    key = next((texts[heading] for heading in order if heading in names and texts.get(heading)), "")
     return {heading: value for heading, value in item.items() if normalised(heading) != "sku"} | {"sku": key}

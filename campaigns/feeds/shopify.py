@@ -1,10 +1,9 @@
 """Shopify's product CSV, as the admin exports and imports it: the template of 2025 and the one before.
 
-https://help.shopify.com/manual/products/import-export/using-csv. One product stands over several rows that share a
-handle: the first has its title, each may add a variant, a picture, or both. The handle is the product's key, whatever
-its SKUs are: it stays when variants come and go, and a shop may have no SKU at all. The SKU is the variant's key, and
-an attribute of a product that has exactly one. Stock, tax, shipping and market columns say nothing about a picture and
-are left out.
+https://help.shopify.com/manual/products/import-export/using-csv. A product takes several rows that share a
+handle: the first has its title, and each may add a variant, an image, or both. The handle is the product's key, because
+it stays the same when variants change, and a shop may have no SKUs. The SKU is the variant's key, and an attribute of a
+product that has exactly one. Stock, tax, shipping and market columns do not matter for images and are left out.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from campaigns.feeds.cells import Row
 from campaigns.feeds.generic import missing_column, slug
 
 MAX_PRODUCT_ROWS = 5000
-"""Rows of one product: Shopify allows 2,048 variants and 250 pictures."""
+"""Rows of one product. Shopify allows 2,048 variants and 250 images."""
 ALIASES = {
     "handle": ("url_handle", "handle"),
     "title": ("title",),
@@ -77,7 +76,7 @@ _title = partial(cells.text, limit=cells.MAX_NAME)
 
 @dataclass
 class Product:
-    """One product as its rows are read."""
+    """One product while its rows are read."""
 
     row: int
     handle: str
@@ -91,7 +90,7 @@ class Product:
 class Products:
     """The layout for one header. Raises FeedRefused when neither handle nor title has a column.
 
-    extra: index of a column -> the attribute that people want of it.
+    extra: index of a column -> the attribute that people chose for it.
     """
 
     groups = False
@@ -143,7 +142,7 @@ class Products:
                 yield from self._rows_of(product)
 
     def _rows(self, records: Iterable[Record | Issue]) -> Iterator[tuple[Row, str]]:
-        """Each row with its product's handle: its own, that made of a title, or, with neither, the one above."""
+        """Yield each row with its product's handle: its own, one made from the title, or else that of the row above."""
         above = ""
         for record in cells.sound(self.header, records):
             if isinstance(record, Issue):
@@ -216,15 +215,15 @@ class Products:
             )
 
     def _variant_attributes(self, row: Row) -> dict[str, str]:
-        found: dict[str, str] = {}
+        attributes: dict[str, str] = {}
         for index, name in self.of_variant.items():
             if not row.has(index):
                 continue
-            found[name] = row.take(index, _amount if name in _MONEY else cells.text, "")
-        return {name: value for name, value in found.items() if value}
+            attributes[name] = row.take(index, _amount if name in _MONEY else cells.text, "")
+        return {name: value for name, value in attributes.items() if value}
 
     def _rows_of(self, product: Product) -> Iterator[FeedRow]:
-        """The product (only its pictures if its title stood elsewhere) and its variants, with keys unique in it."""
+        """Yield the product (only its images if another row had the title) and its variants, with unique keys."""
         skus = [variant.key for variant in product.variants if variant.key]
         colours = {
             value
@@ -274,28 +273,29 @@ class ShopifyLayout:
         return has_key and len(MARKERS & set(header.names)) >= 2
 
     def suggest(self, header: Header) -> dict[int, str]:
-        found = Products(header, "product")
+        products = Products(header, "product")
         fields = {index: columns.IGNORE for index, name in enumerate(header.names) if name}
-        fields |= {index: columns.ATTRIBUTE + name for index, name in {**found.of_product, **found.of_variant}.items()}
-        for number, pair in enumerate(found.options, start=1):
+        attributes = {**products.of_product, **products.of_variant}
+        fields |= {index: columns.ATTRIBUTE + name for index, name in attributes.items()}
+        for number, pair in enumerate(products.options, start=1):
             fields |= {index: f"{columns.OPTION}Option{number}" for index in pair if index is not None}
-        fields |= {index: columns.LAYOUT for index in found.at.values() if index is not None}
-        return fields | {found.title: columns.NAME, found.key: columns.KEY}
+        fields |= {index: columns.LAYOUT for index in products.at.values() if index is not None}
+        return fields | {products.title: columns.NAME, products.key: columns.KEY}
 
     def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> Products:
         suggested = self.suggest(replace(header, names=tuple(map(normalised, header.cells))))
         extra: dict[int, str] = {}
-        for index, wanted in fields.items():
-            if wanted in (suggested.get(index), columns.IGNORE):
+        for index, target in fields.items():
+            if target in (suggested.get(index), columns.IGNORE):
                 continue
-            if not wanted.startswith(columns.ATTRIBUTE):
+            if not target.startswith(columns.ATTRIBUTE):
                 place, heading = header.cell(header.row, index), header.cells[index]
                 message = (
-                    f"{place}: “{heading[:60]}” cannot be mapped to {wanted[:40]}: a Shopify export is read by its own "
+                    f"{place}: “{heading[:60]}” cannot be mapped to {target[:40]}: a Shopify export is read by its own "
                     "headings; expected its columns to be left out or made attributes only."
                 )
                 raise refused("mapping", message, row=header.row, value=heading, column=heading, cell=place)
-            extra[index] = wanted.removeprefix(columns.ATTRIBUTE)
+            extra[index] = target.removeprefix(columns.ATTRIBUTE)
         return Products(header, kind, extra)
 
 

@@ -1,4 +1,4 @@
-"""Looks at a file's bytes and says what it is: a workbook, a table of text and how it is written, or neither."""
+"""Detects from a file's bytes whether it is a workbook, a text (and in which encoding and delimiter), or neither."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from campaigns.feeds.vocabulary import KEY, KNOWN, NAME
 EXPECTED = "expected a table (CSV, TSV, XLSX) with a first row of headings, or a feed in JSON or XML"
 DELIMITERS = ",;\t|"
 HEADER_WITHIN = 6
-"""Rows among which the headings stand, if not in the first."""
+"""The headings are among this many first rows."""
 _CHUNK = 1 << 20
 _HEAD_BYTES = 1 << 15
 _LOCKED = "EncryptedPackage".encode("utf-16-le")
@@ -41,7 +41,7 @@ _WEB_PAGE = re.compile(
     r"<(?:!doctype html|html|head|body|table|div|p|h1)\b|<\?xml[^>]*>\s*<!doctype html", re.IGNORECASE
 )
 _DRAWING = re.compile(r"<svg\b", re.IGNORECASE)
-# What may stand before the first element of an SVG file: how each part begins and how it ends.
+# Parts that may precede the first element of an SVG file: how each part begins and how it ends.
 _BEFORE_A_DRAWING = (("<!--", "-->"), ("<?xml", ">"), ("<!doctype svg", ">"))
 _ELEMENT = re.compile(r"<(?:\?xml|!--|!doctype|[a-z_][\w:.-]*[\s/>])", re.IGNORECASE)
 _CONTAINERS = ("products", "items", "data", "entries", "rows", "results", "feed", "articles", "concepts")
@@ -50,9 +50,9 @@ _MULTIBYTE = re.compile("[^\x00-\x7f\ufffd]")
 
 @dataclass(frozen=True)
 class Text:
-    """The encoding of a text. skip: bytes of the byte-order mark. errors: how undecodable bytes stay visible.
+    """The encoding of a text. skip: bytes of the byte-order mark. errors: how undecodable bytes are handled.
 
-    examples: cells as they read in an older encoding, for people to see whether it is the right one; else empty.
+    examples: cells read in an older encoding, so that people can check whether it is right; empty for Unicode.
     """
 
     encoding: str
@@ -62,13 +62,13 @@ class Text:
 
     @property
     def dialect(self) -> dict[str, Any]:
-        """The encoding, and its examples if there are some, as parts of a feed's dialect."""
-        found: dict[str, Any] = {"encoding": self.encoding}
-        return found | {"encoding_examples": list(self.examples)} if self.examples else found
+        """Return the encoding and its examples, if there are any, as parts of a feed's dialect."""
+        dialect: dict[str, Any] = {"encoding": self.encoding}
+        return dialect | {"encoding_examples": list(self.examples)} if self.examples else dialect
 
 
 def form(stream: IO[bytes]) -> str:
-    """ "xlsx" (any ZIP container), "xml", "json", "jsonl" or "csv"; raises FeedRefused for what is none of them."""
+    """Return "xlsx" (any ZIP container), "xml", "json", "jsonl" or "csv"; raises FeedRefused for any other file."""
     stream.seek(0)
     head = stream.read(_HEAD_BYTES)
     stream.seek(0)
@@ -98,8 +98,8 @@ def form(stream: IO[bytes]) -> str:
         raise refused("unreadable", f"This is an SVG drawing, not a table; {EXPECTED}.", value="<svg")
     if _ELEMENT.match(beginning):
         return "xml"
-    if beginning[:1] in ("{", "[") and (found := _json(beginning)):
-        return found
+    if beginning[:1] in ("{", "[") and (json_form := _json(beginning)):
+        return json_form
     if _is_binary(head):
         raise refused("unreadable", f"This is not text; {EXPECTED}.", value=_printable(head))
     return "csv"
@@ -108,7 +108,7 @@ def form(stream: IO[bytes]) -> str:
 def _is_drawing(beginning: str) -> bool:
     """Return True for SVG, which may begin with a declaration, comments and a document type.
 
-    Each character is looked at a bounded number of times: one expression for all of this would backtrack.
+    Each character is examined a bounded number of times; a single regular expression would backtrack.
     """
     at = 0
     while not _DRAWING.match(beginning, at):
@@ -123,7 +123,7 @@ def _is_drawing(beginning: str) -> bool:
 
 
 def _is_locked(stream: IO[bytes]) -> bool:
-    """True for an OLE container that holds an encrypted workbook, as Excel writes one with a password."""
+    """Return True for an OLE container with an encrypted workbook, which Excel writes to protect it by a password."""
     stream.seek(0)
     rest = b""
     for _ in range(_LOCK_CHUNKS):
@@ -135,7 +135,7 @@ def _is_locked(stream: IO[bytes]) -> bool:
 
 
 def _beginning(head: bytes) -> str:
-    """The first characters, without byte-order mark and spaces."""
+    """Return the first characters, without byte-order mark and spaces."""
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return head[: len(head) & ~1].decode("utf-16", "replace").lstrip()
     encoding = _utf16_without_mark(head) or "utf-8"
@@ -143,7 +143,7 @@ def _beginning(head: bytes) -> str:
 
 
 def _json(beginning: str) -> str:
-    """ "json", "jsonl", or "" for a text that only begins like it."""
+    """Return "json", "jsonl", or "" for a text that only begins like JSON."""
     if beginning[0] == "[":
         return "json" if re.match(r"\[\s*[\[{\"\]\d\-tfn]", beginning) else ""
     if not re.match(r'\{\s*["}]', beginning):
@@ -152,7 +152,7 @@ def _json(beginning: str) -> str:
     try:
         whole = json.loads(first)
     except (ValueError, RecursionError):
-        # Of lines, the first may be the broken one: then the second is one.
+        # In JSON lines, the first line may be broken; then the second line is an object.
         return "jsonl" if re.match(r'\s*\{\s*"', rest) and first.rstrip().endswith("}") else "json"
     if rest.strip():
         return "jsonl"
@@ -166,7 +166,7 @@ def _printable(head: bytes) -> str:
 
 
 def _is_binary(head: bytes) -> bool:
-    """More than 3 % of the start are control bytes (in compressed data 10 % are), and it is not UTF-16."""
+    """Return True if over 3 % of the head are control bytes (10 % in compressed data) and it is not UTF-16."""
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or _utf16_without_mark(head):
         return False
     control = sum(byte < 9 or 13 < byte < 32 for byte in head)
@@ -174,7 +174,7 @@ def _is_binary(head: bytes) -> bool:
 
 
 def _utf16_without_mark(head: bytes) -> str:
-    """Latin text in UTF-16 has a zero in every second byte."""
+    """Return the UTF-16 encoding of Latin text without a mark, in which every second byte is zero; else ""."""
     half = len(head) // 2
     if half < 4:
         return ""
@@ -187,11 +187,11 @@ def _utf16_without_mark(head: bytes) -> str:
 
 
 def text(stream: IO[bytes], chosen: str = "") -> Text:
-    """Find the encoding: by byte-order mark, else UTF-8 if the file is in it, else `chosen` or the one that fits best.
+    """Find the encoding: by byte-order mark, else UTF-8 if the file is valid, else `chosen` or the best match.
 
     Reads the whole file once, in pieces. Raises FeedRefused if no encoding fits and none was chosen. Undecodable bytes
-    become lone surrogates, so that the reader can name their cell: those of a file that is mostly UTF-8, and those that
-    an older encoding does not use.
+    become lone surrogates, so that the reader can name their cell. They occur in files that are mostly UTF-8, and where
+    an older encoding does not use a byte.
     """
     stream.seek(0)
     head = stream.read(8192)
@@ -208,28 +208,28 @@ def text(stream: IO[bytes], chosen: str = "") -> Text:
     good, bad, sample = _as_utf8(stream)
     if not bad or (good >= bad and not chosen):
         return Text("utf-8", "surrogateescape", 0)
-    found = encodings.Guess(chosen, is_sure=True) if chosen else encodings.guess(sample)
-    examples = encodings.examples(sample, found.encoding)
-    if not found.is_sure:
-        shown = f" Read as {encodings.LABELS[found.encoding]} it would say “{examples[0]}”." if examples else ""
+    best = encodings.Guess(chosen, is_sure=True) if chosen else encodings.guess(sample)
+    examples = encodings.examples(sample, best.encoding)
+    if not best.is_sure:
+        shown = f" Read as {encodings.LABELS[best.encoding]} it would say “{examples[0]}”." if examples else ""
         raise refused(
             "encoding",
             f"The file is not in UTF-8, and its older encoding cannot be recognised.{shown} Choose the encoding, or "
             "save the file as UTF-8.",
         )
-    return Text(found.encoding, "surrogateescape", 0, tuple(examples))
+    return Text(best.encoding, "surrogateescape", 0, tuple(examples))
 
 
 def sample(stream: IO[bytes]) -> bytes:
     """Return some lines with bytes beyond ASCII, from the beginning of the file."""
     stream.seek(0)
-    found = b""
+    lines = b""
     for _ in range(_SAMPLE_CHUNKS):
         chunk = stream.read(_CHUNK)
-        if not chunk or len(found) >= encodings.SAMPLE_BYTES:
+        if not chunk or len(lines) >= encodings.SAMPLE_BYTES:
             break
-        found += b"" if chunk.isascii() else _beyond_ascii(chunk)
-    return found
+        lines += b"" if chunk.isascii() else _beyond_ascii(chunk)
+    return lines
 
 
 def _beyond_ascii(chunk: bytes) -> bytes:
@@ -257,9 +257,9 @@ def _as_utf8(stream: IO[bytes]) -> tuple[int, int, bytes]:
 
 
 def delimiter(first_lines: Sequence[str]) -> str:
-    """The delimiter under which the header makes the most sense: known headings first, then number of columns.
+    """Return the delimiter that gives the most known headings, or else the most columns.
 
-    The header may stand a few rows below comments or a title.
+    The header may be a few rows below comments or a title.
     """
     best, best_score = ",", (-1, -1)
     for candidate in DELIMITERS:
@@ -275,10 +275,10 @@ def delimiter(first_lines: Sequence[str]) -> str:
 def _rows(lines: Sequence[str], delimiter: str) -> list[list[str]]:
     """Return the first rows, as far as they can be read."""
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    found: list[list[str]] = []
+    rows: list[list[str]] = []
     try:
         for row in islice(reader, HEADER_WITHIN):
-            found.append(row)
+            rows.append(row)
     except csv.Error:
         pass
-    return found
+    return rows

@@ -34,7 +34,7 @@ def read(stream: IO[bytes], encoding: str = "") -> tuple[dict[str, Any], Header,
 
 
 def _is_table(full: Sequence[str]) -> bool:
-    """A known heading among several, or rows that agree on how many cells they have."""
+    """Return True if one of several headings is known, or all rows have the same number of cells."""
     delimiter = sniffing.delimiter(full)
     try:
         rows = list(csv.reader(full, delimiter=delimiter, strict=True))

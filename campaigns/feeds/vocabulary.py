@@ -1,4 +1,4 @@
-"""The headings that feeds use for the same thing, normalised. Everything that is not here becomes an attribute."""
+"""The headings that feeds use for the same field, normalised. All other headings become attributes."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ MORE_PHOTOS = (
     "more_images",
     "weitere_bilder",
 )
-#: Heading -> role of its pictures; the rest are front views.
+#: Heading -> role of its images; images of other headings are front views.
 PHOTO_ROLES = {
     f"{noun}_{role}": role for noun in ("photo", "image", "picture") for role in ("front", "angle", "inner", "detail")
 } | {f"{role}_{noun}": role for noun in ("photo", "image") for role in ("front", "angle", "inner", "detail")}

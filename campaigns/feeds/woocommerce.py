@@ -1,8 +1,8 @@
 """WooCommerce's product export: variable products and their variations in one file, attributes in numbered columns.
 
 https://woocommerce.com/document/product-csv-importer-exporter/. Headings are in the language of the shop's admin. A
-variation names its product in `Parent`, by SKU or as `id:12`. A product without a SKU has the key `id:12` too. Of a
-variable product only the last are remembered while reading: one short pair each.
+variation names its product in `Parent`, by SKU or as `id:12`. A product without a SKU also has the key `id:12`. While
+reading, only the id and key of each variable product are kept in memory.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ class Rows(Plain):
         super().__init__(header, kind, fields)
         self.type, self.id = header.find(["type"]), header.find(["id"])
         self.published = header.find(["published"])
-        found = {match.groups(): i for i, name in enumerate(header.names) if (match := _FIELD.fullmatch(name))}
+        indices = {match.groups(): i for i, name in enumerate(header.names) if (match := _FIELD.fullmatch(name))}
         self.pairs = [
-            (index, found[number, "value_s"])
-            for (number, what), index in found.items()
-            if what == "name" and (number, "value_s") in found
+            (index, indices[number, "value_s"])
+            for (number, what), index in indices.items()
+            if what == "name" and (number, "value_s") in indices
         ]
         self.names |= {"status"} if self.published is not None else set()
         self._keys: dict[str, str] = {}
 
     def key_of(self, row: Row, kind: str, name: str) -> str:
         number = row.cells[self.id].strip() if self.id is not None else ""
-        index = self.found.key
+        index = self.indices.key
         if index is not None and row.has(index):
             key = row.take(index, cells.key, "")
         elif number:
@@ -73,7 +73,7 @@ class Rows(Plain):
         return parent
 
     def rows_of(self, row: Row) -> Iterator[FeedRow]:
-        index = self.found.parent
+        index = self.indices.parent
         if index is not None and self._type(row) == "variation" and not row.has(index):
             sentence = "a variation has no parent; expected the SKU of its product, or id: and its number."
             row.blame(index, "parent_missing", sentence)
@@ -81,7 +81,7 @@ class Rows(Plain):
         yield from super().rows_of(row)
 
     def variant(self, row: Row, kind: str, parent: str, key: str, name: str) -> FeedRow:
-        # Its product has a row of its own, which names it.
+        # The name comes from the product's own row.
         return super().variant(row, kind, parent, key, "")
 
     def options(self, row: Row) -> dict[str, str]:
@@ -89,20 +89,20 @@ class Rows(Plain):
         return super().options(row) | {name: value for name, value in taken if name and value}
 
     def attributes(self, row: Row, names: Mapping[int, str]) -> dict[str, str]:
-        found = super().attributes(row, names)
+        attributes = super().attributes(row, names)
         if self.published is not None and row.has(self.published):
             state = row.cells[self.published].strip()
-            found["status"] = STATES.get(state, state)
+            attributes["status"] = STATES.get(state, state)
         if names is not self.as_attributes:
-            return found
+            return attributes
         for index, values in self.pairs:
             name, value = row.take(index, cells.text, ""), row.take(values, cells.text, "")
             several = [part.replace("\\,", ",") for part in _VALUES.split(value) if part]
-            # What its variations differ in is no attribute of a variable product.
+            # An attribute in which the variations differ is not an attribute of the variable product.
             if name and several and (len(several) == 1 or self._type(row) != "variable"):
-                found[attribute(name)] = ", ".join(several)
+                attributes[attribute(name)] = ", ".join(several)
             self.names |= {attribute(name)} if name else set()
-        return found
+        return attributes
 
     def reader(self, name: str) -> Callable[[str], str]:
         return _described if name in ("description", "short_description") else cells.text
@@ -126,12 +126,12 @@ class WooCommerceLayout:
 
     def suggest(self, header: Header) -> dict[int, str]:
         fields: dict[int, str] = {}
-        known = {"sku": columns.KEY, "name": columns.NAME, "parent": columns.PARENT, "images": columns.PHOTO}
+        simple = {"sku": columns.KEY, "name": columns.NAME, "parent": columns.PARENT, "images": columns.PHOTO}
         structure = {"id", "type", "published"}
         header = in_english(header)
         for index, name in enumerate(header.names):
-            if name in known:
-                fields[index] = known[name]
+            if name in simple:
+                fields[index] = simple[name]
             elif name in structure or _FIELD.fullmatch(name):
                 fields[index] = columns.LAYOUT
             elif name in ATTRIBUTES:

@@ -1,7 +1,7 @@
 """Translates the headings of WooCommerce's product export, which are in the language of the shop's admin.
 
-Translations have changed over the years, so a heading may have several. Here are only those that are read, or by which
-the export is recognised.
+Translations have changed over the years, so a heading may have several. Only headings that are read, or by which the
+export is recognised, are listed.
 """
 
 from __future__ import annotations
@@ -82,5 +82,5 @@ def _english(name: str) -> str:
     number = _DIGITS.search(name)
     if number is None:
         return _ENGLISH.get(name, name)
-    found = _ENGLISH.get(_DIGITS.sub("0", name, count=1), "")
-    return found.replace("0", number.group(), 1) if found else name
+    english = _ENGLISH.get(_DIGITS.sub("0", name, count=1), "")
+    return english.replace("0", number.group(), 1) if english else name

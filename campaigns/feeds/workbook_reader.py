@@ -1,8 +1,8 @@
 """Reads the first visible sheet of an XLSX workbook, after making sure that opening it is harmless.
 
-Runs in a parsing child (core/parsing), because the XLSX reader is native code that reads the sheet into memory as
-a full rectangle. What the workbook unpacks to and its farthest cell are measured first, from the packed bytes
-themselves and not from what they declare, so that whoever sent it learns the reason.
+Runs in a child process (core/parsing), because the XLSX reader is native code that reads the sheet into memory as a
+full rectangle. The unpacked size and the farthest cell are measured first, from the packed bytes and not from their
+declared sizes, so that the person who sent the file learns the reason for a refusal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from campaigns.feeds.base import FeedRefused, refused
 from core.parsing.messages import Message
 
 ROWS_AT_ONCE = 200
-# Every repetition has a bound: a sheet may consist of beginnings that lead nowhere. A row's place has no letters.
+# Every repetition is bounded, because a hostile sheet may consist of partial matches. A row's place has no letters.
 _PLACE = re.compile(rb"""\br\s{0,9}=\s{0,9}["']([A-Za-z]{0,4})([0-9]{1,19})["']""")
 _CHUNK = 1 << 20
 _BOMB = "expected a workbook as a spreadsheet saves it. Save it again, or as CSV."
@@ -79,7 +79,7 @@ def _unreadable(reason: str) -> str:
 
 
 def guard(data: bytes, most: Measures) -> None:
-    """Refuse archives that are no workbook, unpack to too much, or hold a cell far out."""
+    """Refuse archives that are not a workbook, unpack to too much, or have a cell far out."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()
@@ -134,12 +134,12 @@ def _refuse_ratio(member: zipfile.ZipInfo, size: int, most: Measures) -> None:
 
 
 def _refuse_actual(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], most: Measures) -> None:
-    """Unpack every part once, counting: a declared size may be a lie."""
+    """Unpack every part once and count its bytes, because a declared size may be wrong."""
     total = 0
     for member in members:
         if member.is_dir():
             continue
-        # zipfile stops at the declared size; the reader behind us might not.
+        # zipfile stops at the declared size; the XLSX reader might not.
         honest = copy.copy(member)
         honest.file_size = most.unpacked_bytes + 2 * _CHUNK
         farthest = _Farthest(most.cells) if member.filename.startswith("xl/worksheets/") else None
@@ -156,7 +156,7 @@ def _refuse_actual(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], mos
 
 
 class _Farthest:
-    """Follows the outermost row and column that a sheet's XML names, over chunk borders."""
+    """Tracks the outermost row and column that a sheet's XML names, across chunks."""
 
     def __init__(self, most_cells: int) -> None:
         self.most_cells = most_cells
@@ -172,7 +172,7 @@ class _Farthest:
             for character in letters:
                 index = index * 26 + character - 64
             self.column = max(self.column, index)
-        # Rows come in order, but nothing forces a hostile file to.
+        # Rows usually come in order, but a hostile file may order them differently.
         self.row = max(self.row, max((int(number) for _, number in places), default=0))
         if self.row * self.column > self.most_cells:
             raise refused(
@@ -184,7 +184,7 @@ class _Farthest:
 
 
 def first_sheet(data: bytes) -> python_calamine.CalamineSheet:
-    """The first visible worksheet; LookupError if there is none."""
+    """Return the first visible worksheet; raises LookupError if there is none."""
     workbook = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
     for meta in workbook.sheets_metadata:
         is_worksheet = meta.typ == python_calamine.SheetTypeEnum.WorkSheet
@@ -194,7 +194,7 @@ def first_sheet(data: bytes) -> python_calamine.CalamineSheet:
 
 
 def plain(value: Any) -> str | list[str]:
-    """One cell. Whole numbers below 10¹⁵ have no point; larger ones show that a spreadsheet has rounded them."""
+    """Return one cell. Whole numbers below 10¹⁵ have no point; larger ones have an exponent, as they were rounded."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):

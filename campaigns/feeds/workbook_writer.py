@@ -1,6 +1,6 @@
 """Writes a workbook of one sheet, a row at a time: text as text, so that no cell can become a formula.
 
-Only what a table needs of Office Open XML (ECMA-376): inline strings, numbers, and one style for cells that are wrong.
+It uses only a small part of Office Open XML (ECMA-376): inline strings, numbers, and one style for wrong cells.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _NOT_IN_A_NAME = re.compile(r"[\[\]:*?/\\]")
 
 
 class Workbook:
-    """`write` rows, then `close`. Needs a stream that can be written from the start."""
+    """A workbook: `write` the rows, then `close`. The stream must be writable from its start."""
 
     def __init__(self, stream: IO[bytes], *, sheet: str) -> None:
         self._archive = zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED)
@@ -62,8 +62,10 @@ class Workbook:
     def write(
         self, row: Sequence[str], *, number: int = 0, wrong: Collection[int] = (), is_heading: bool = False
     ) -> None:
-        """The next row, or that with this number (never before an earlier one); cells with an index in `wrong` are
-        marked. Dates and everything else that is not a number are text."""
+        """Write the next row, or the row with this number (never before an earlier one).
+
+        Cells with an index in `wrong` are marked. Dates and everything else that is not a number are text.
+        """
         self._row = max(self._row + 1, number)
         style = [_BOLD if is_heading else _WRONG if index in wrong else _PLAIN for index in range(len(row))]
         cells = "".join(_cell(text, f"{letter(at)}{self._row}", style[at]) for at, text in enumerate(row) if text)

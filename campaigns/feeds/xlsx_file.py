@@ -1,4 +1,4 @@
-"""Reads the first visible sheet of an XLSX workbook into records, by workbook_reader.py in a process with limits."""
+"""Reads the first visible sheet of an XLSX workbook into records; workbook_reader.py runs in a limited process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TYPES = {"n": Number, "d": Dated}
 
 
 def read(stream: IO[bytes]) -> tuple[dict[str, Any], Iterator[Record]]:
-    """Return what was detected, and the records; raises FeedRefused for what is no workbook or not safe to open."""
+    """Return what was detected, and the records; raises FeedRefused for a file that is no workbook or unsafe."""
     size = stream.seek(0, 2)
     if size > MAX_UNPACKED_BYTES:  # it unpacks to no less
         raise refused("unreadable", f"The workbook has {size / 1e6:,.0f} MB. Save large feeds as CSV.")

@@ -1,7 +1,7 @@
-"""Reads XML that repeats an element per item: Google Merchant's RSS and Atom, and catalogues of one element each.
+"""Reads XML with one element per item: Google Merchant's RSS and Atom, and other catalogues.
 
-Expat reads it a piece at a time. A document type is refused before anything of it is used: no entities, no bombs, no
-addresses of elsewhere.
+Expat reads it in pieces. A document type is refused before it takes effect, so that there are no entities, no XML bombs
+and no external addresses.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from campaigns.feeds.items import Item
 MAX_ITEM = 1 << 22
 MAX_DEPTH = 40
 MAX_NAME = 200
-"""Characters of an element's name; every path is put together from some of them."""
+"""Characters of an element's name; every path is built from such names."""
 _CHUNK = 1 << 16
 _LOOK_BYTES = 1 << 20
-"""How much is read to find out which element is repeated."""
+"""How much is read to find the repeated element."""
 _NAMED = ("rss/channel/item", "feed/entry", "RDF/item")
 
 
@@ -42,7 +42,7 @@ def _local(name: str) -> str:
 
 
 class _Parser:
-    """Expat with a path, and without document types."""
+    """An Expat parser that tracks the current path and refuses document types."""
 
     def __init__(self) -> None:
         self.path: list[str] = []
@@ -93,7 +93,7 @@ class _Parser:
 
 
 class _Look(_Parser):
-    """Counts which paths occur, and which of them hold elements."""
+    """Counts the paths, and collects those that contain elements or attributes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class _Look(_Parser):
 
 
 def _repeated(stream: IO[bytes]) -> str:
-    """The path of the element that stands for an item: a known one, or the outermost that is repeated."""
+    """Return the path of the element for one item: a well-known one, or else the outermost repeated one."""
     look = _Look()
     stream.seek(0)
     read_bytes = 0
@@ -119,9 +119,9 @@ def _repeated(stream: IO[bytes]) -> str:
         read_bytes += len(piece)
     if not piece:
         look.feed(b"", is_last=True)
-    known = next((path for path in _NAMED if look.counts[path]), None)
-    if known:
-        return known
+    item_path = next((path for path in _NAMED if look.counts[path]), None)
+    if item_path:
+        return item_path
     inner = [path for path in look.counts if "/" in path and path in look.holders]
     several = [path for path in inner if look.counts[path] > 1]
     candidates = several or [path for path in inner if path.count("/") == 1]
@@ -136,7 +136,7 @@ def _repeated(stream: IO[bytes]) -> str:
 
 
 class _Items(_Parser):
-    """Gathers the texts within each element at one path."""
+    """Collects the texts within each element at one path."""
 
     def __init__(self, path: str) -> None:
         super().__init__()
@@ -153,7 +153,7 @@ class _Items(_Parser):
         stream.seek(0)
         place = 0
         while True:
-            # Others read the same stream meanwhile: a peek, the digest of the whole.
+            # Other code (a peek, the digest of the whole file) reads the same stream in between.
             stream.seek(place)
             piece = stream.read(_CHUNK)
             place += len(piece)

@@ -1,4 +1,4 @@
-"""The brief and what each channel wants from it."""
+"""The brief, its images, and the output specs of its channels."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Campaign(models.Model):
 
 
 class BriefPicture(models.Model):
-    """A picture beside the brief that shows what is meant. Added and removed by people; its file is shared."""
+    """An example image of the brief. Added and removed by people; its file is shared."""
 
     campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="pictures")
     caption = models.CharField(max_length=300, blank=True)
@@ -106,6 +106,6 @@ class OutputSpec(models.Model):
 
     @property
     def aspect(self) -> str:
-        """The aspect in lowest terms, such as "4:5": the group that shares one generation."""
+        """Return the aspect in lowest terms, such as "4:5"; specs of equal aspect share one generation."""
         divisor = gcd(self.width, self.height)
         return f"{self.width // divisor}:{self.height // divisor}"

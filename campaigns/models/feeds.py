@@ -1,4 +1,4 @@
-"""Imports of product feeds: the import itself, its staged rows and what was wrong with them."""
+"""Feed sources and imports of product feeds, with staged rows, changes and issues."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ FETCH_LEASE = timedelta(minutes=45)
 class FeedSource(models.Model):
     """A source of a brand's feeds, with the meaning of their columns.
 
-    A source of kind upload is made when somebody first saves a mapping: `header_sha256` (of the normalised headings)
-    finds it again for the next file like it. One of kind url is fetched every `every_minutes` by housekeeping. One of
-    kind push is sent rows by API.
+    A source of kind upload is created when a person first saves a mapping; it is found again by `header_sha256` (of the
+    normalised headings). One of kind url is fetched every `every_minutes` by a periodic task. One of kind push gets its
+    rows by API.
     mapping: heading as written -> field name ("key", "name", "photo", "attribute:colour", "ignore", …).
     """
 
@@ -56,7 +56,7 @@ class FeedSource(models.Model):
             models.CheckConstraint(condition=~models.Q(kind="url", url=""), name="source_url_given"),
         ]
         indexes = [
-            # Housekeeping's question: which sources are due?
+            # For the periodic task that fetches due sources.
             models.Index(fields=["next_fetch_at"], name="source_due", condition=models.Q(kind="url", is_enabled=True)),
         ]
 
@@ -65,16 +65,17 @@ class FeedSource(models.Model):
 
     @property
     def shown_url(self) -> str:
-        """The address as people may see it: its query may hold a key."""
+        """Return the address as people may see it, because its query may contain a key."""
         return shown(self.url)
 
 
 class FeedImport(models.Model):
-    """One file offered to a brand: checked, then applied in full or refused in full; an applied one may be undone.
+    """One file for a brand: it is checked, then applied in full or refused in full; an applied one can be undone.
 
-    mapping: heading -> field, where people chose; fixes: [{"cause", "fix", "columns", "changed"}] that people applied
-    to all rows, in that order. The file itself is kept under `storage_key` for some weeks. A waiting one is read by
-    whoever holds its lock: `rows` and `bytes_read` follow the reading, `attempts` counts the readers that died of it.
+    mapping: heading -> field, as people chose. fixes: [{"cause", "fix", "columns", "changed"}] that people applied to
+    all rows, in that order. The file is kept under `storage_key` for some weeks. A waiting import is read by the
+    process that has its lock: `rows` and `bytes_read` show the progress, `attempts` counts the processes that died
+    reading it.
     undone_counts: {"removed", "restored", "kept", "retired"} subjects.
     """
 
@@ -115,9 +116,9 @@ class FeedImport(models.Model):
     class Meta:
         ordering = ["-id"]
         indexes = [
-            # Housekeeping's question: which files are still to be read?
+            # For the periodic task that reads waiting files.
             models.Index(fields=["id"], name="import_waiting", condition=models.Q(status="waiting")),
-            # The sweeper's question: does an import name this file?
+            # For the sweeper: does an import use this file?
             models.Index(fields=["storage_key"], name="import_file", condition=~models.Q(storage_key="")),
         ]
 
@@ -126,16 +127,16 @@ class FeedImport(models.Model):
 
 
 class ImportChange(models.Model):
-    """The change that an import made to one subject, so that it can be undone. Inserted set-based by the merge.
+    """The change that an import made to one subject, so that it can be undone. Inserted by SQL in the merge.
 
-    was: null for a subject that the import created, else {"name", "attributes", "is_active", "variants": [{"key",
-    "was"}], "photos": [{"source", "was"}]} as before, only the parts that changed; "was" is null for what was new.
-    subject_updated_at: what the import set the subject's `updated_at` to; another value there shows a later change.
+    was: null for a new subject, else the previous values of the changed parts: {"name", "attributes", "is_active",
+    "variants": [{"key", "was"}], "photos": [{"source", "was"}]}; an inner "was" is null for a new variant or photo.
+    subject_updated_at: the subject's `updated_at` after the import; another value shows a later change.
     """
 
     id = models.BigAutoField(primary_key=True)
-    # Without constraints: the merge has just written both ends, and checking a million of them doubles its time. The
-    # only one who deletes subjects is the undoing, which deletes these first.
+    # Without constraints: the merge has just written both rows, and checking a million of them would double its time.
+    # Only the undo deletes subjects, and it deletes these rows first.
     feed_import = models.ForeignKey(
         FeedImport, on_delete=models.CASCADE, related_name="changes", db_constraint=False, db_index=False
     )
@@ -154,7 +155,7 @@ class ImportChange(models.Model):
 
 
 class ImportIssue(models.Model):
-    """One thing wrong in one cell of an import, in words. `cause` groups equal mistakes ("price_not_a_number")."""
+    """One mistake in one cell of an import, as a sentence. `cause` groups equal mistakes ("price_not_a_number")."""
 
     feed_import = models.ForeignKey(FeedImport, on_delete=models.CASCADE, related_name="issues")
     row = models.PositiveIntegerField(help_text="1 is the header, as a spreadsheet counts")
@@ -176,8 +177,8 @@ class ImportIssue(models.Model):
 class StagedRow(models.Model):
     """One parsed row awaiting validation and merge; unlogged, filled by COPY, emptied at the end of the import.
 
-    A subject has `parent_key` empty; a variant names its subject there; a row of pictures alone has no `key` either.
-    `staged_at` lets a later import remove what a killed one left behind.
+    parent_key: empty for a subject, else the subject's key. key: empty for a row that only has images of its subject.
+    staged_at: by this a later import finds and removes the rows of a killed one.
     """
 
     id = models.BigAutoField(primary_key=True)

@@ -1,4 +1,4 @@
-"""A brand's guide: palette, wording, thresholds, and pictures of what to do."""
+"""A brand's guide: palette, wording, thresholds, and example images."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from core.models import Brand, User
 
 
 class GuideVersion(models.Model):
-    """One numbered version of a brand's guide. Immutable once published; the highest published number counts.
+    """One numbered version of a brand's guide. Immutable once published; the highest published number is used.
 
     palette and backdrops: [{"name": "Clay", "hex": "#b5651d"}]; wording lists: plain strings, matched as whole words.
-    `backdrop` and `light` are the ones that engines use unless a prompt says otherwise. fill_ratio and baseline:
-    shares of the picture's height. thresholds: check name -> {limit name: number}, {"sharpness": {"least": 0.3}}.
+    backdrop and light: the defaults of engines if a prompt has none. fill_ratio and baseline: shares of the image's
+    height. thresholds: check name -> {limit name: number}, {"sharpness": {"least": 0.3}}.
     """
 
     brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="guide_versions")
@@ -48,9 +48,9 @@ class GuideVersion(models.Model):
 
 
 class GuidePicture(models.Model):
-    """A logo, or a picture that shows what to do or not to do, of one guide version; frozen with it.
+    """A logo or example image (do, don't) of one guide version; immutable with it.
 
-    The file is content-addressed: the next draft's rows point at the same one.
+    The file is content-addressed; rows of the next draft use the same file.
     """
 
     guide = models.ForeignKey(GuideVersion, on_delete=models.CASCADE, related_name="pictures")

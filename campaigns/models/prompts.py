@@ -1,4 +1,4 @@
-"""Prompt templates (identity), their immutable numbered versions, and reusable styles."""
+"""Prompt templates, their immutable numbered versions, and style presets."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from core.models.brands import Brand, User
 class StylePreset(models.Model):
     """Reusable wording that a prompt version may append, such as "soft window light, shallow depth of field".
 
-    A version takes the words over when it is written, so a preset may change: only new versions read the new words.
-    `is_active` retires it.
+    A version copies the words when it is saved, so a change of the preset only affects new versions. A retired preset
+    has `is_active` False.
     """
 
     brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="style_presets")
@@ -35,7 +35,7 @@ class StylePreset(models.Model):
 
 
 class PromptTemplate(models.Model):
-    """The identity of a prompt; what it says lives in its versions."""
+    """The identity of a prompt; its versions have the text."""
 
     brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="prompt_templates")
     slug = models.SlugField()
@@ -53,15 +53,15 @@ class PromptTemplate(models.Model):
 
 
 class PromptVersion(models.Model):
-    """One numbered text. Once a run was planned with it (`used_at`) a database trigger refuses any change of its words.
+    """One numbered text. After a run was planned with it (`used_at`), a database trigger refuses changes of its words.
 
-    axes: {"backdrop": ["white", "clay"]}: their product gives the variants of each subject.
+    axes: {"backdrop": ["white", "clay"]}; their combinations are the variants of each subject.
     parameters: engine parameters, {"steps": 30, "guidance": 6.5}, or packshot's {"backdrop": "{backdrop}",
     "fill": 0.8}.
-    needs: what it asks of an endpoint, {"engine": "packshot"} or {"engine": "diffusers", "model": "sdxl"}.
-    policy: what a failed check does, {"on_fail": "flag" | "regenerate" | "reject", "max_regenerations": 2}.
+    needs: its requirements for an endpoint, {"engine": "packshot"} or {"engine": "diffusers", "model": "sdxl"}.
+    policy: the consequence of a failed check, {"on_fail": "flag" | "regenerate" | "reject", "max_regenerations": 2}.
     style_text, style_negative: the words of `style` as they were when this version was written.
-    note: what changed against the version before, and why. answer: what the lead wrote who last sent it back.
+    note: what changed since the previous version, and why. answer: the note of the lead who last sent it back.
     """
 
     template = models.ForeignKey(PromptTemplate, on_delete=models.PROTECT, related_name="versions")

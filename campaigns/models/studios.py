@@ -1,4 +1,4 @@
-"""The brand's studio, for images of free words without a product or a prompt of the lists."""
+"""The brand's studio, for images from free text, without a product or a saved prompt."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from core.models.brands import Brand
 
 
 class Studio(models.Model):
-    """A brand's place for free words: one subject that pictures without a product are about, and one prompt whose
-    versions are the words that were tried. Both stay out of every list.
+    """A brand's studio: one subject for images without a product, and one prompt whose versions are the tried texts.
 
-    Written once by services/studios.py, when somebody of the brand first tries free words. The subject is retired from
-    the start: only runs of the sandbox find it, and its photos are the reference pictures that people put there.
+    Neither is in any list. services/studios.py creates them once, when a person of the brand first uses the studio. The
+    subject is retired from the start: only sandbox runs use it, and its photos are the reference images of people.
     """
 
     brand = models.OneToOneField(Brand, on_delete=models.PROTECT, related_name="studio")

@@ -12,14 +12,13 @@ from core.models.brands import Brand, User
 
 
 class Subject(models.Model):
-    """The subject of an image. `key` is the SKU or, where a shop has none, the product handle; unique per
-    brand and kind.
+    """The subject of an image. `key` is the SKU or, if a shop has none, the product handle; unique per brand and kind.
 
-    Written by the feed merge, by forms and by the API. Never deleted while a cell points at it; `is_active` retires it.
-    attributes: {"colour": "sage", "material": "stoneware"}: what placeholders read. Values are strings.
+    Written by the feed merge, by forms and by the API. Never deleted while a cell refers to it; a retired subject has
+    `is_active` False. attributes: the strings for placeholders, {"colour": "sage", "material": "stoneware"}.
     """
 
-    # subject_key_once begins with the brand: an index of its own would only slow the feed merge.
+    # subject_key_once begins with the brand; a separate index would only slow down the feed merge.
     brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="subjects", db_index=False)
     kind = models.CharField(max_length=10, choices=SubjectKind.choices, default=SubjectKind.PRODUCT)
     key = models.CharField(max_length=255)
@@ -49,7 +48,7 @@ class Variant(models.Model):
     options: {"Size": "M", "Colour": "Blue"}. `key` is its SKU or handle plus option values.
     """
 
-    # variant_key_once begins with it.
+    # variant_key_once begins with the subject.
     subject = models.ForeignKey(Subject, on_delete=models.CASCADE, related_name="variants", db_index=False)
     key = models.CharField(max_length=255)
     options = models.JSONField(default=dict, blank=True)
@@ -67,13 +66,13 @@ class Variant(models.Model):
 
 
 class ReferencePhoto(models.Model):
-    """One photo of a subject as the feed or a person gave it.
+    """One photo of a subject, from a feed or a person.
 
-    Pending until its bytes are here: `source` is the file name or URL that the feed named. The stored file is
+    It is pending until its file is stored; `source` is the file name or URL of the feed. The stored file is
     content-addressed (`sha256`), upright, without GPS position (`notes` says what was removed).
     """
 
-    # photo_source_once begins with it.
+    # photo_source_once begins with the subject.
     subject = models.ForeignKey(Subject, on_delete=models.CASCADE, related_name="photos", db_index=False)
     role = models.CharField(max_length=10, choices=PhotoRole.choices, default=PhotoRole.FRONT)
     position = models.PositiveIntegerField(default=1)
@@ -101,11 +100,11 @@ class ReferencePhoto(models.Model):
             models.UniqueConstraint(fields=["subject", "source"], name="photo_source_once"),
         ]
         indexes = [
-            # "Which products show this very file?" (two products, one photo)
+            # To find products with the same file.
             models.Index(fields=["sha256"], name="photo_sha256", condition=~models.Q(sha256="")),
             # The photo loader's work list.
             models.Index(fields=["id"], name="photo_pending", condition=models.Q(status="pending")),
-            # Which photo is to be fetched from its address next?
+            # The next photo to fetch from its address.
             models.Index(
                 models.F("next_fetch_at").asc(nulls_first=True),
                 models.F("id"),
@@ -119,13 +118,14 @@ class ReferencePhoto(models.Model):
 
     @property
     def shown_source(self) -> str:
-        """The file name or address as people may see it: an address's query may hold a key."""
+        """Return the file name or address as people may see it, because a query may contain a key."""
         return shown(self.source)
 
 
 class Cutout(models.Model):
-    """The product alone: an RGBA PNG as large as its photo. Made once at import or by hand; at most one accepted per
-    photo, which is the one that runs use.
+    """The cut-out of a product: an RGBA PNG as large as its photo. Made at import or by hand.
+
+    Runs use the accepted cut-out; a photo has at most one.
 
     accepted_by: the person who accepted it; None if its confidence was enough. algorithm: number of the algorithm that
     computed it, see photos/cutout.py; 0 if a person made it or it is older. note: why a person should look at it, or

@@ -1,1 +1,1 @@
-"""Photos of strangers made safe, and the product alone cut out of them. Pure: bytes and pixels, no database."""
+"""Makes untrusted photos safe, and cuts out their product. Pure functions of bytes and pixels, without database."""

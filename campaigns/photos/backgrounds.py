@@ -1,4 +1,4 @@
-"""The plain background of a photo: its colour everywhere, fitted from the border, and how pixels depart from it."""
+"""The plain background of a photo: its colour at each pixel, fitted from the border, and the difference to it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ BORDER_SHARE = 0.03
 
 @dataclass(frozen=True)
 class Background:
-    """lab: height × width × 3, CIE L*a*b* that the background has (or would have) at each pixel, without shadows.
+    """A fitted background.
 
-    noise: robust standard deviation of the border around it, in L*a*b* units. plainness: share of the border that it
+    lab: height × width × 3, CIE L*a*b* of the background at each pixel, also behind the product, without shadows.
+    noise: robust standard deviation of the border from it, in L*a*b* units. plainness: share of the border that it
     explains, 0 … 1.
     """
 
@@ -31,8 +32,8 @@ class Background:
 class Departure:
     """The distance of each pixel from the background, in L*a*b* units, height × width.
 
-    light: L* above (positive) or below the background. colour: what no shadow explains: hue or chroma other than the
-    darkened background's, and light above it.
+    light: L* above (positive) or below the background. colour: the part that no shadow explains: hue or chroma that
+    differ from the darkened background, and light above it.
     """
 
     light: Floats
@@ -40,12 +41,12 @@ class Departure:
 
 
 def to_lab(rgb: NDArray[np.uint8]) -> Floats:
-    """L*a*b* of sRGB pixels, float32, L 0 … 100."""
+    """Return L*a*b* of sRGB pixels, float32, L 0 … 100."""
     return np.asarray(cv2.cvtColor(rgb.astype(np.float32) / np.float32(255), cv2.COLOR_RGB2LAB), dtype=np.float32)
 
 
 def border_of(shape: tuple[int, ...]) -> Mask:
-    """True on the frame of pixels along the edge of a picture."""
+    """Return a mask that is True on the frame of pixels along the image's edge."""
     width = max(3, round(BORDER_SHARE * min(shape[:2])))
     border = np.ones(shape[:2], dtype=bool)
     border[width:-width, width:-width] = False
@@ -53,15 +54,17 @@ def border_of(shape: tuple[int, ...]) -> Mask:
 
 
 def fit(lab: Floats, where: Mask, degree: int = 2, rounds: int = 6) -> Background:
-    """Fit a polynomial in x and y to `lab` on `where`, robustly: what departs (a product that touches, a shadow) is
-    weighed down. Tukey's biweight, re-estimated `rounds` times."""
+    """Fit a polynomial in x and y to `lab` on `where`.
+
+    Outliers (a touching product, a shadow) get a low weight: Tukey's biweight, estimated `rounds` times.
+    """
     rows, columns = np.nonzero(where)
     step = max(1, len(rows) // 6000)
     rows, columns = rows[::step], columns[::step]
     values = lab[rows, columns].astype(np.float64)
     design = _terms(columns / lab.shape[1], rows / lab.shape[0], degree)
     weights = np.ones(len(rows))
-    # Start from the commonest colour, not from the mean: a product may touch a third of the border.
+    # Start from the most common colour, not from the mean, because a product may touch a third of the border.
     centre = _commonest(values)
     weights[np.linalg.norm(values - centre, axis=1) > 25] = 1e-3
     spread = 1.0
@@ -76,13 +79,13 @@ def fit(lab: Floats, where: Mask, degree: int = 2, rounds: int = 6) -> Backgroun
 
 
 def depart(lab: Floats, background: Background) -> Departure:
-    """Compare a picture with its background; shadows darken without changing the hue."""
-    here, there = cv2.split(lab), cv2.split(background.lab)
-    light = cv2.subtract(here[0], there[0])
-    # A shadow scales light evenly; a* and b* then shrink as the cube root of light does, that is as L* + 16.
-    share = cv2.min(cv2.divide(cv2.add(here[0], 16.0), cv2.add(there[0], 16.0)), 1.0)
-    a = cv2.subtract(here[1], cv2.multiply(there[1], share))
-    b = cv2.subtract(here[2], cv2.multiply(there[2], share))
+    """Compare an image with its background; shadows darken without changing the hue."""
+    channels, background_channels = cv2.split(lab), cv2.split(background.lab)
+    light = cv2.subtract(channels[0], background_channels[0])
+    # A shadow scales light evenly; a* and b* then shrink with the cube root of light, that is with L* + 16.
+    share = cv2.min(cv2.divide(cv2.add(channels[0], 16.0), cv2.add(background_channels[0], 16.0)), 1.0)
+    a = cv2.subtract(channels[1], cv2.multiply(background_channels[1], share))
+    b = cv2.subtract(channels[2], cv2.multiply(background_channels[2], share))
     # Deep shadows pick up a tint from the product, and JPEG keeps their chroma badly.
     allowed = cv2.min(cv2.max(cv2.multiply(light, -0.12), 0.0), 4.8)
     chroma = cv2.max(cv2.subtract(cv2.magnitude(a, b), allowed), 0.0)
@@ -104,7 +107,7 @@ def _terms(x: NDArray[np.float64], y: NDArray[np.float64], degree: int) -> NDArr
 
 
 def _surface(shape: tuple[int, ...], coefficients: NDArray[np.floating[Any]], degree: int) -> Floats:
-    """The polynomial everywhere: made at 64 × 64 and stretched, for it is smooth."""
+    """Return the polynomial at each pixel, computed at 64 × 64 and enlarged, because it is smooth."""
     x, y = np.meshgrid((np.arange(64) + 0.5) / 64, (np.arange(64) + 0.5) / 64)
     small = (_terms(x, y, degree) @ coefficients).astype(np.float32)
     return np.asarray(cv2.resize(small, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC), dtype=np.float32)

@@ -1,10 +1,9 @@
 """Converts the colours of image files to sRGB. No other module applies colour profiles.
 
-LittleCMS converts by the content of a profile, never by its name. A file whose values are those of sRGB within one
-level keeps them. Without an ICC profile the file's other information counts: PNG's cICP, gAMA and cHRM
-chunks, AVIF's code points, a camera's mark for Adobe RGB (colour_spaces.py). The intent is relative colorimetric with
-black point compensation: what sRGB can show stays as it was measured, white becomes white and the darkest black becomes
-black.
+LittleCMS converts by the content of a profile, never by its name. A file whose values differ from sRGB by at most one
+level keeps them. Without an ICC profile, other information in the file is used: PNG's cICP, gAMA and cHRM chunks,
+AVIF's code points, a camera's mark for Adobe RGB (colour_spaces.py). The intent is relative colorimetric with black
+point compensation: colours within sRGB stay as measured, white becomes white, and the darkest black becomes black.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from campaigns.photos import colour_spaces
 Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint16]
 
-#: Levels by which probes may differ from sRGB before an image is converted, or from an exact conversion.
+#: Levels by which probes may differ from sRGB without a conversion, or from an exact conversion.
 ALIKE: Final = 1
-#: Levels between black and white that a usable profile leaves at least.
+#: Least difference, in levels, between black and white with a usable profile.
 LEAST_CONTRAST: Final = 64
-#: Profiles whose conversions are kept: building one takes as long as converting a million pixels.
+#: Number of cached conversions: building one takes as long as converting a million pixels.
 KEPT: Final = 16
 #: Rows of a 16-bit image that are converted at a time.
 ROWS: Final = 256
@@ -42,8 +41,10 @@ _DAMAGED: Final = f"The colour profile in the file is damaged and was ignored. {
 
 @dataclass(frozen=True)
 class Converted:
-    """image: RGB, or RGBA with straight alpha; sRGB, 8 bits. note: a sentence about a profile that could not be
-    applied, or empty."""
+    """A converted image. image: RGB, or RGBA with straight alpha; sRGB, 8 bits.
+
+    note: a sentence about a profile that could not be applied, or empty.
+    """
 
     image: Image.Image
     note: str = ""
@@ -51,8 +52,11 @@ class Converted:
 
 @dataclass(frozen=True)
 class _Source:
-    """The colour space of an image's numbers. icc: its profile, empty where none is known. space: "RGB", "GRAY", "CMYK"
-    or "Lab", or empty for sRGB: nothing is to be converted. note: a sentence about what could not be used."""
+    """The colour space of an image's values.
+
+    icc: its profile, empty if unknown. space: "RGB", "GRAY", "CMYK" or "Lab", or empty for sRGB, which needs no
+    conversion. note: a sentence about a profile that could not be used.
+    """
 
     icc: bytes = b""
     space: str = ""
@@ -62,7 +66,7 @@ class _Source:
 def to_srgb(image: Image.Image, data: bytes = b"") -> Converted:
     """Convert a loaded image to sRGB. A bad profile is ignored, and the note says so.
 
-    data: the file that it was opened from, for what Pillow does not read of it: all 16 bits of colours, and chunks.
+    data: the file that it was opened from. It has parts that Pillow does not read: all 16 bits of colours, and chunks.
     """
     source = _source(image, data)
     if image.mode in ("CMYK", "LAB"):
@@ -109,12 +113,15 @@ def profile_to_keep(image: Image.Image, data: bytes = b"") -> tuple[bytes, str]:
 
 
 def has_sixteen_bits(image: Image.Image, data: bytes) -> bool:
-    """True for a PNG with 16 bits per channel, of which Pillow keeps only 8 of a colour."""
+    """Return True for a colour PNG with 16 bits per channel, of which Pillow keeps only 8."""
     return image.mode in ("RGB", "RGBA") and _png_kind(image, data)[0] == 16
 
 
 def _source(image: Image.Image, data: bytes) -> _Source:
-    """Return the colour space of an image, by the first of: cICP, ICC profile, other chunks, the camera's mark."""
+    """Return the colour space of an image from the first source that has one.
+
+    The sources are, in order: cICP, ICC profile, other chunks, the camera's mark.
+    """
     note = ""
     try:
         space = colour_spaces.of_code_points(image, data)
@@ -134,12 +141,12 @@ def _source(image: Image.Image, data: bytes) -> _Source:
 def _of_icc(icc: bytes, space: str) -> _Source:
     """Return the source that an ICC profile describes for an image in `space`."""
     try:
-        theirs = ImageCmsProfile(io.BytesIO(icc)).profile.xcolor_space.strip()
-        if theirs != space and (space, theirs) != ("GRAY", "RGB"):
-            kind = _KINDS.get(theirs, f"another kind of images ({theirs})")
-            words = f"The colour profile in the file is for {kind}, but the file is {_FILES[space]}; it was ignored."
-            return _Source(note=f"{words} {_ADVICE}")
-        source = _Source(icc, theirs)
+        profile_space = ImageCmsProfile(io.BytesIO(icc)).profile.xcolor_space.strip()
+        if profile_space != space and (space, profile_space) != ("GRAY", "RGB"):
+            kind = _KINDS.get(profile_space, f"another kind of images ({profile_space})")
+            problem = f"The colour profile in the file is for {kind}, but the file is {_FILES[space]}; it was ignored."
+            return _Source(note=f"{problem} {_ADVICE}")
+        source = _Source(icc, profile_space)
         return _Source(icc) if _is_srgb(source) else source
     except _ERRORS:
         return _Source(note=_DAMAGED)
@@ -155,12 +162,12 @@ def _space_of(image: Image.Image, data: bytes) -> str:
 
 
 def _png_kind(image: Image.Image, data: bytes) -> tuple[int, int]:
-    """(bits of a channel, colour type) of a PNG; (8, 2) for other files."""
+    """Return (bits of a channel, colour type) of a PNG; (8, 2) for other files."""
     return (data[24], data[25]) if image.format == "PNG" and len(data) > 25 else (8, 2)
 
 
 def _is_srgb(source: _Source) -> bool:
-    """True if probes keep their colours within ALIKE. Raises ValueError for a profile that makes no sense."""
+    """Return True if the probes change by at most ALIKE. Raises ValueError for a nonsensical profile."""
     if source.space in ("CMYK", "Lab"):
         _transform(source, "CMYK" if source.space == "CMYK" else "LAB")
         return False
@@ -176,7 +183,7 @@ def _is_srgb(source: _Source) -> bool:
 
 
 def _probes() -> Bytes:
-    """256 greys from black to white, then colours on a grid; n × 3."""
+    """Return 256 greys from black to white, then colours on a grid; n × 3."""
     greys = np.repeat(np.arange(256)[:, None], 3, axis=1)
     levels = np.array([0, 16, 64, 128, 192, 255])
     grid = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(-1, 3)
@@ -185,19 +192,19 @@ def _probes() -> Bytes:
 
 @lru_cache(maxsize=KEPT)
 def _transform(source: _Source, mode: str) -> ImageCmsTransform:
-    """The conversion to sRGB of images in `mode`. Raises what is in _ERRORS.
+    """Return the conversion of images in `mode` to sRGB. Raises the exceptions in _ERRORS.
 
-    LittleCMS speeds conversions up by tables that are wrong by up to ten levels in the dark of linear profiles, so the
-    fast one is used only where it gives what the exact one gives.
+    For speed, LittleCMS uses tables that are wrong by up to ten levels in dark colours of linear profiles. So a fast
+    conversion is used only if its results equal those of the exact one.
     """
     if mode != "RGB":
         return _built(source, mode, Flags.HIGHRESPRECALC)
     probes = Image.fromarray(_probes()[None])
     exact = _built(source, mode, Flags.NOOPTIMIZE)
-    wanted = np.asarray(exact.apply(probes)).astype(int)
+    expected = np.asarray(exact.apply(probes)).astype(int)
     for flags in (Flags.NONE, Flags.HIGHRESPRECALC):
         fast = _built(source, mode, flags)
-        if np.abs(np.asarray(fast.apply(probes)).astype(int) - wanted).max() <= ALIKE:
+        if np.abs(np.asarray(fast.apply(probes)).astype(int) - expected).max() <= ALIKE:
             return fast
     return exact
 
@@ -215,7 +222,7 @@ def _built(source: _Source, mode: str, flags: Flags) -> ImageCmsTransform:
 
 @lru_cache(maxsize=KEPT)
 def _grey_table(source: _Source, levels: int) -> Bytes:
-    """sRGB of every grey from black to white, levels × 3; 256 or 65536 levels."""
+    """Return the sRGB colour of every grey from black to white, levels × 3; 256 or 65536 levels."""
     ramp = np.arange(levels).reshape(-1, 256)
     if source.space == "RGB":
         colours = np.repeat(ramp[..., None], 3, axis=-1)
@@ -230,7 +237,7 @@ def _grey_table(source: _Source, levels: int) -> Bytes:
 
 
 def _from_print(image: Image.Image, source: _Source) -> Image.Image:
-    """Convert an image in CMYK or Lab. For CMYK without a profile the inks are unknown: Pillow's formula is used."""
+    """Convert an image in CMYK or Lab. CMYK without a profile has unknown inks, so Pillow's formula is used."""
     if not source.space and image.mode == "LAB":
         source = _Source(ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes(), "Lab")
     if not source.space:
@@ -241,8 +248,10 @@ def _from_print(image: Image.Image, source: _Source) -> Image.Image:
 
 
 def _sixteen_bits(image: Image.Image, data: bytes, source: _Source) -> Words | None:
-    """The image's numbers with more than 8 bits, height × width for greys, else height × width × 3, or × 4 with alpha;
-    None where 8 bits are all there is, or all that is needed."""
+    """Return the image's values with 16 bits: height × width for greys, else height × width × 3, or × 4 with alpha.
+
+    None if the image has only 8 bits, or needs only 8.
+    """
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, dtype=np.float32)
         if not image.mode.startswith("I;16") and values.max(initial=0) <= 255:
@@ -282,8 +291,11 @@ def _eight_bits(words: Words) -> Bytes:
 
 
 def _words_to_srgb(words: Words, source: _Source) -> Bytes:
-    """Colours of 16 bits, height × width × 3, which LittleCMS takes in 8 bits only through Pillow: converted at the
-    corners of the cell of 8-bit colours that each lies in, and interpolated over its tetrahedron."""
+    """Convert colours of 16 bits, height × width × 3.
+
+    Pillow gives LittleCMS only 8 bits. So each colour's surrounding cell of 8-bit colours is converted at its corners,
+    and the result is interpolated over the tetrahedron.
+    """
     transform = _transform(source, "RGB")
     result = np.empty(words.shape, dtype=np.uint8)
     for top in range(0, len(words), ROWS):

@@ -29,7 +29,7 @@ _PRIMARIES: Final[Mapping[int, Primaries]] = {
 }
 #: Gamma by code point, 0 for the curve of sRGB. The curves of video (1, 6, 14, 15) are shown as sRGB everywhere.
 _GAMMAS: Final[Mapping[int, float]] = {1: 0, 2: 0, 4: 2.2, 5: 2.8, 6: 0, 8: 1.0, 13: 0, 14: 0, 15: 0}
-#: How far a chunk's values may be off sRGB's: writers round them, and write 1/2.2 for the curve of sRGB.
+#: Allowed difference of a chunk's values from sRGB: writers round them, and write 1/2.2 for the curve of sRGB.
 _NEAR_PRIMARY, _NEAR_GAMMA = 0.004, 0.06
 _INTEROPERABILITY: Final = 0xA005
 _D50: Final = np.array([0.9642, 1.0, 0.8249])
@@ -54,7 +54,7 @@ class Space:
 
 
 def of_code_points(image: Image.Image, data: bytes) -> Space | None:
-    """The space that PNG's cICP chunk or AVIF's colr box names, None without one. Raises Unknown."""
+    """Return the space that PNG's cICP chunk or AVIF's colr box names, or None without one. Raises Unknown."""
     if image.format == "PNG" and len(content := _png_chunk(data, b"cICP")) == 4:
         primaries, transfer = content[:2]
     elif image.format == "AVIF" and 0 <= (at := data.find(b"colrnclx", 0, 1 << 16)) <= len(data) - 12:
@@ -74,8 +74,10 @@ def of_code_points(image: Image.Image, data: bytes) -> Space | None:
 
 
 def of_chunks(image: Image.Image) -> Space | None:
-    """The space that PNG's gAMA and cHRM chunks name, None without them, with an sRGB chunk, or where they say nothing
-    that can be."""
+    """Return the space that PNG's gAMA and cHRM chunks name.
+
+    None if they are missing or have impossible values, or if there is an sRGB chunk.
+    """
     if image.format != "PNG" or "srgb" in image.info:
         return None
     exponent, primaries = image.info.get("gamma") or 0.0, image.info.get("chromaticity") or SRGB
@@ -85,17 +87,17 @@ def of_chunks(image: Image.Image) -> Space | None:
 
 
 def of_camera(image: Image.Image) -> Space | None:
-    """Adobe RGB where a camera says so in the EXIF of a file without a profile, else None."""
+    """Return Adobe RGB if the EXIF of a file without a profile says so, else None."""
     try:
         index: Any = image.getexif().get_ifd(_INTEROPERABILITY).get(1, "")
     except (SyntaxError, ValueError, struct.error, TypeError, KeyError, OSError):
-        return None  # EXIF of strangers
+        return None  # EXIF is untrusted
     text = index.decode("ascii", "replace") if isinstance(index, bytes) else str(index)
     return Space(ADOBE_RGB, 563 / 256) if text.strip("\0 ") == "R03" else None
 
 
 def profile(space: Space) -> bytes:
-    """An ICC profile, version 4, of three primaries and one curve (ICC.1:2010, 8.3.3)."""
+    """Return an ICC profile, version 4, of three primaries and one curve (ICC.1:2010, 8.3.3)."""
     columns = _adapted(space.primaries)
     curve = _curve(space.gamma)
     name = "Proofline".encode("utf-16-be")
@@ -121,7 +123,7 @@ def profile(space: Space) -> bytes:
 
 
 def _png_chunk(data: bytes, name: bytes) -> bytes:
-    """The content of the first chunk of this name before the pixels; empty without one."""
+    """Return the content of the first chunk of this name before the pixels; empty without one."""
     at = 8
     while at + 12 <= len(data) and (kind := data[at + 4 : at + 8]) != b"IDAT":
         length = int.from_bytes(data[at : at + 4], "big")
@@ -132,7 +134,7 @@ def _png_chunk(data: bytes, name: bytes) -> bytes:
 
 
 def _is_possible(primaries: Primaries) -> bool:
-    """True if white lies inside the triangle of the primaries, as it does in every colour space of a screen."""
+    """Return True if white lies inside the triangle of the primaries, as in every colour space of a screen."""
     if min(primaries[1::2]) <= 0:
         return False
     try:
@@ -143,7 +145,7 @@ def _is_possible(primaries: Primaries) -> bool:
 
 
 def _columns(primaries: Primaries) -> NDArray[np.float64]:
-    """XYZ of red, green and blue, each of the luminance of its own y, as columns."""
+    """Return XYZ of red, green and blue as columns, each with its own y as luminance."""
     x, y = np.array(primaries[2::2]), np.array(primaries[3::2])
     return np.stack([x, y, 1 - x - y])
 
@@ -154,7 +156,7 @@ def _white(primaries: Primaries) -> NDArray[np.float64]:
 
 
 def _adapted(primaries: Primaries) -> NDArray[np.float64]:
-    """XYZ of red, green and blue as columns, adapted from their white to D50 by Bradford's matrix."""
+    """Return XYZ of red, green and blue as columns, adapted from their white to D50 by Bradford's matrix."""
     white = _white(primaries)
     columns = _columns(primaries)
     scaled = columns * np.linalg.solve(columns, white)

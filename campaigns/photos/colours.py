@@ -1,7 +1,7 @@
-"""Colours as people see them: OKLab, how far two are apart, and what a colour is called. Pure numbers.
+"""Colours as people see them: OKLab, the difference of two colours, and names of colours. Pure functions.
 
-OKLab is Björn Ottosson's (bottosson.github.io/posts/oklab); ΔE here is its Euclidean distance times 100, as in CSS
-Color 4: about 2 is just noticeable side by side, from about 5 on people speak of two colours.
+OKLab is by Björn Ottosson (bottosson.github.io/posts/oklab). ΔE is its Euclidean distance times 100, as in CSS Color 4:
+a ΔE of about 2 is just noticeable side by side; from about 5 on, people see two colours.
 """
 
 from __future__ import annotations
@@ -54,61 +54,61 @@ _FROM_LMS, _FROM_LAB = np.linalg.inv(_TO_LMS), np.linalg.inv(_TO_LAB)
 
 
 def normal(text: str) -> str:
-    """ "B5651D", "#b5651d" and "#B51" as "#rrggbb" in small letters. ValueError says how to write a colour."""
-    given = text.strip()
-    if not _LOOSE.fullmatch(given):
+    """Return "B5651D", "#b5651d" or "#B51" as "#rrggbb" in lower case. Raises ValueError with advice."""
+    stripped = text.strip()
+    if not _LOOSE.fullmatch(stripped):
         raise ValueError("Write a colour as # and six hexadecimal digits, such as #b5651d.")
-    digits = given.lstrip("#").lower()
+    digits = stripped.lstrip("#").lower()
     return "#" + (digits if len(digits) == 6 else "".join(digit * 2 for digit in digits))
 
 
 def oklab(rgb: NDArray[np.uint8]) -> Floats:
-    """sRGB (… × 3, uint8) as OKLab: L 0–1, a and b about −0.4 to 0.4."""
+    """Return sRGB (… × 3, uint8) as OKLab: L 0–1, a and b about −0.4 to 0.4."""
     share = rgb.astype(np.float64) / 255
     linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
     return np.asarray(np.cbrt(linear @ _TO_LMS.T) @ _TO_LAB.T)
 
 
 def srgb(lab: Floats) -> NDArray[np.uint8]:
-    """OKLab (… × 3) as sRGB, uint8; what lies outside of sRGB is cut to its edge."""
+    """Return OKLab (… × 3) as sRGB, uint8; colours outside of sRGB are clipped."""
     linear = np.clip((lab @ _FROM_LAB.T) ** 3 @ _FROM_LMS.T, 0, 1)
     share = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
     return np.asarray(np.rint(share * 255), dtype=np.uint8)
 
 
 def lab_of(colour: str) -> Floats:
-    """ "#rrggbb" as OKLab (3)."""
+    """Return "#rrggbb" as OKLab (3)."""
     return oklab(np.frombuffer(bytes.fromhex(colour.lstrip("#")), np.uint8))
 
 
 def hex_of(lab: Floats) -> str:
-    """OKLab (3) as "#rrggbb"."""
+    """Return OKLab (3) as "#rrggbb"."""
     return "#" + bytes(srgb(lab)).hex()
 
 
-def apart(one: str, other: str) -> float:
-    """ΔE between two "#rrggbb" colours."""
-    return float(100 * np.linalg.norm(lab_of(one) - lab_of(other)))
+def apart(first: str, second: str) -> float:
+    """Return ΔE between two "#rrggbb" colours."""
+    return float(100 * np.linalg.norm(lab_of(first) - lab_of(second)))
 
 
-def contrast(one: str, other: str) -> float:
-    """WCAG 2 contrast ratio of two "#rrggbb" colours, 1 to 21."""
-    lighter, darker = sorted((_luminance(one), _luminance(other)), reverse=True)
+def contrast(first: str, second: str) -> float:
+    """Return the WCAG 2 contrast ratio of two "#rrggbb" colours, 1 to 21."""
+    lighter, darker = sorted((_luminance(first), _luminance(second)), reverse=True)
     return (lighter + 0.05) / (darker + 0.05)
 
 
 def ink_on(colour: str) -> str:
-    """The darker or the lighter ink, whichever reads better on the colour."""
+    """Return black or white, whichever is easier to read on the colour."""
     return max(("#000000", "#ffffff"), key=lambda ink: contrast(ink, colour))
 
 
 def name_of(colour: str) -> str:
-    """The nearest common colour name of "#rrggbb"."""
+    """Return the nearest common colour name of "#rrggbb"."""
     return _nearest(lab_of(colour))
 
 
 def names_of(colours: list[str]) -> list[str]:
-    """A different name for each "#rrggbb": the nearest common one, told apart by lightness and then by number."""
+    """Return a unique name for each "#rrggbb": the nearest common one, with a lightness or a number if needed."""
     taken: list[str] = []
     for colour in colours:
         lab = lab_of(colour)
@@ -123,7 +123,7 @@ def names_of(colours: list[str]) -> list[str]:
 
 
 def _nearest(lab: Floats) -> str:
-    """The name whose colour is nearest where hue and colourfulness count for more than lightness, as in speech."""
+    """Return the name with the nearest colour; hue and chroma count more than lightness, as in speech."""
     return _ORDER[int(np.argmin(np.linalg.norm((_LABS - lab) * _AS_SPOKEN, axis=1)))]
 
 

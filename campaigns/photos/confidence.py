@@ -1,4 +1,4 @@
-"""The confidence of a cut-out: the contrast that its outline follows, and whether the outcome is plausible."""
+"""The confidence of a cut-out: the contrast along its outline, and whether the result is plausible."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import numpy as np
 
 from campaigns.photos.backgrounds import Background, Floats, Mask
 
-#: The stretch of an edge, as a share of its length, over which contrast is averaged; and the contrast, in L*a*b* units,
-#: that the faintest stretch of a trustworthy edge has. Fainter, the outline was not seen there but supposed.
+#: The stretch of an edge, as a share of its length, over which contrast is averaged; and the least contrast, in L*a*b*
+#: units, of the faintest stretch of a reliable edge. Below it, that part of the outline is a guess.
 STRETCH, FAINT = 0.04, 3.0
 
 
 def confidence(mask: Mask, smooth: Floats, background: Background, border: Mask) -> float:
-    """0 … 1 from the contrast along the edge, how plain the background is, and whether the outcome is plausible."""
+    """Return 0 … 1 from the contrast along the edge, the plainness of the background, and how plausible the mask is."""
     share = float(mask.mean())
     if share < 0.002 or share > 0.97:
         return 0.0
@@ -23,7 +23,7 @@ def confidence(mask: Mask, smooth: Floats, background: Background, border: Mask)
     plain = float(np.clip((background.plainness - 0.5) / 0.45, 0, 1) * np.clip(1.3 - background.noise / 6, 0.2, 1))
     touching = float(mask[border].mean())
     whole = float(np.clip(1.1 - 3 * touching, 0.3, 1))
-    # One supposed stretch is enough to be wrong: a bite out of a rim, a shadow taken along.
+    # One guessed stretch is enough for a mistake: a missing part of a rim, or an included shadow.
     followed = float(np.clip(0.45 + 0.55 * _faintest(mask, _contrast(mask, smooth)) / FAINT, 0, 1))
     return round(float(np.clip(clear * plain * whole * followed, 0, 1)), 3)
 
@@ -34,7 +34,7 @@ def _edge(mask: Mask) -> Mask:
 
 
 def _faintest(mask: Mask, contrast: Floats) -> float:
-    """The least mean contrast over a stretch of any outline that is worth looking at."""
+    """Return the least mean contrast over a stretch of any outline that is long enough."""
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     longest = max((len(outline) for outline in outlines), default=0)
     least = float("inf")
@@ -49,7 +49,7 @@ def _faintest(mask: Mask, contrast: Floats) -> float:
 
 
 def _contrast(mask: Mask, lab: Floats) -> Floats:
-    """L*a*b* distance between just inside and just outside, height × width; it means something on the mask's edge."""
+    """Return the L*a*b* distance between inside and outside, height × width; only meaningful on the mask's edge."""
     solid = mask.astype(np.uint8)
     ball = np.ones((5, 5), np.uint8)
     means = []

@@ -1,7 +1,7 @@
 """Estimates what it costs to open an image, by its header and markers, before it is decoded.
 
-A file of some kilobytes may hold as many pixels as the largest photo, and what a pixel costs depends on how the file
-holds it: a progressive JPEG is kept as coefficients until its last scan, WebP and AVIF as several whole canvases.
+A file of a few kilobytes may have as many pixels as the largest photo, and the memory per pixel depends on the format:
+a progressive JPEG is kept as coefficients until its last scan, WebP and AVIF as several whole canvases.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ MAX_DECODED_BYTES: Final = 400_000_000
 MAX_PROPORTION: Final = 50
 """The long side as a multiple of the short one."""
 MAX_PIXELS_PER_BYTE: Final = 4000
-"""A plain white PNG of photo size has some 1,000. Counted from FREE_PIXELS on."""
+"""A plain white PNG of photo size has about 1,000. Checked only above FREE_PIXELS."""
 FREE_PIXELS: Final = 4_000_000
 FEWEST_SCANS: Final = 40
 MAX_SCANNED_PIXELS: Final = 1_000_000_000
-"""Each scan of a progressive JPEG goes over all its pixels; FEWEST_SCANS are always allowed."""
+"""Each scan of a progressive JPEG processes all its pixels; FEWEST_SCANS are always allowed."""
 #: Bytes per pixel of the image in memory, by Pillow's mode; others take four.
 _PER_PIXEL: Final = {"1": 1, "L": 1, "P": 1, "I;16": 2, "LA": 4, "I": 4, "F": 4}
-#: Bytes per pixel that a decoder holds beside the image, as measured.
+#: Measured bytes per pixel that a decoder needs in addition to the image.
 _BESIDE: Final = {"WEBP": 12, "AVIF": 8}
 _COEFFICIENT_BYTES: Final = 2
 
@@ -63,5 +63,5 @@ def decoded_bytes(image: Image.Image) -> int:
 
 
 def _is_progressive(image: Image.Image) -> bool:
-    """True for JPEG only: an interlaced PNG is decoded in place."""
+    """Return True for a progressive JPEG. An interlaced PNG is decoded in place and does not count."""
     return image.format in ("JPEG", "MPO") and bool(image.info.get("progressive"))

@@ -1,4 +1,4 @@
-"""The product alone: a photo's pixels in, the same pixels with a soft, clean-edged alpha out."""
+"""Cuts out the product: takes a photo's pixels, and returns them with a soft alpha and clean edges."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from campaigns.photos import parts, silhouettes
 from campaigns.photos.backgrounds import Floats, Mask
 
 ALGORITHM = 4
-"""Raised whenever the same photo would give other pixels, or another confidence."""
+"""Increased whenever the same photo would give other pixels or another confidence."""
 WORKING_SIDE = 1024
-"""The outline is sought at this size; its edge is then refined at the photo's own."""
+"""The outline is searched at this size; its edge is then refined at the photo's own size."""
 SEEN = 8
-"""Alpha from which a pixel counts as product when its box is drawn."""
+"""Alpha from which a pixel counts as product for its bounding box."""
 SURE_ENOUGH = 0.25
-"""Confidence from which a cut-out is accepted without a person; below, one has to accept it first."""
+"""Confidence from which a cut-out is accepted automatically; below it, a person must accept it first."""
 DOUBTFUL = 0.6
-"""Confidence below which a cut-out wants a person's look, accepted or not."""
+"""Confidence below which a person should look at a cut-out, accepted or not."""
 
 
 class NoProduct(ValueError):
@@ -31,9 +31,12 @@ class NoProduct(ValueError):
 
 @dataclass(frozen=True)
 class CutOut:
-    """rgba: height × width × 4, sRGB with straight alpha, uint8, as large as the photo. method: "alpha" (the photo had
-    one), "plain" (a plain background was removed), "scene" (another one was) or "manual". confidence: 0 … 1. box: left,
-    top, right, bottom in pixels. note: a sentence for the person who looks at it, or empty."""
+    """A cut-out of a photo.
+
+    rgba: height × width × 4, sRGB with straight alpha, uint8, as large as the photo. method: "alpha" (the photo had
+    one), "plain" (a plain background was removed), "scene" (another background was removed) or "manual". confidence:
+    0 … 1. box: left, top, right, bottom in pixels. note: a sentence for the person who looks at it, or empty.
+    """
 
     rgba: NDArray[np.uint8]
     method: str
@@ -50,11 +53,11 @@ def cut_out(pixels: NDArray[np.uint8]) -> CutOut:
         pixels = np.ascontiguousarray(pixels[..., :3])
     scale = min(1.0, WORKING_SIDE / max(pixels.shape[:2]))
     small = pixels if scale == 1 else cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    found = silhouettes.find(small)
-    if found.confidence == 0:
+    silhouette = silhouettes.find(small)
+    if silhouette.confidence == 0:
         raise NoProduct("No product could be told from the background; use a photo on a plain background or a cut-out.")
-    rgba = _with_soft_edge(pixels, _at_full_size(found.mask, pixels.shape), reach=max(3.0, 2.5 / scale))
-    return _looked_over(rgba, found.method, found.confidence)
+    rgba = _with_soft_edge(pixels, _at_full_size(silhouette.mask, pixels.shape), reach=max(3.0, 2.5 / scale))
+    return _looked_over(rgba, silhouette.method, silhouette.confidence)
 
 
 def _looked_over(rgba: NDArray[np.uint8], method: str, confidence: float) -> CutOut:
@@ -71,21 +74,21 @@ def _looked_over(rgba: NDArray[np.uint8], method: str, confidence: float) -> Cut
 
 
 def to_png(rgba: NDArray[np.uint8]) -> bytes:
-    """A PNG made fast rather than small; cut-outs are read once per picture."""
+    """Return a PNG with fast, weak compression; a cut-out is read once per image."""
     buffer = io.BytesIO()
     Image.fromarray(rgba, "RGBA").save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
 def _has_cut_out(alpha: NDArray[np.uint8]) -> bool:
-    """True if the alpha says what the product is: some of the picture is clear, and some is not."""
+    """Return True if the alpha separates the product: part of the image is transparent, and part is not."""
     if alpha.max() < SEEN:
         raise NoProduct("The photo is fully transparent.")
     return bool((alpha < 250).mean() > 0.002)
 
 
 def box_of(alpha: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    """left, top, right, bottom of what is seen of the product, in pixels. Raises NoProduct if nothing is."""
+    """Return left, top, right, bottom of the visible product, in pixels. Raises NoProduct if nothing is visible."""
     rows, columns = np.flatnonzero(alpha.max(axis=1) >= SEEN), np.flatnonzero(alpha.max(axis=0) >= SEEN)
     if not len(rows):
         raise NoProduct("Nothing is left of the photo without its background.")
@@ -100,7 +103,7 @@ def _at_full_size(mask: Mask, shape: tuple[int, ...]) -> Mask:
 
 
 def _with_soft_edge(rgb: NDArray[np.uint8], mask: Mask, reach: float) -> NDArray[np.uint8]:
-    """RGBA: the product's own rectangle with its edge refined, the rest transparent black."""
+    """Return RGBA: the product's rectangle with a refined edge, and transparent black elsewhere."""
     result = np.zeros((*mask.shape, 4), dtype=np.uint8)
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     margin = round(4 * reach) + 2
@@ -113,12 +116,14 @@ def _with_soft_edge(rgb: NDArray[np.uint8], mask: Mask, reach: float) -> NDArray
 
 
 def _refined(rgb: NDArray[np.uint8], mask: Mask, reach: float) -> NDArray[np.uint8]:
-    """Within `reach` pixels of the mask's border alpha is where the pixel lies between the product's colour just inside
-    and the background's just outside, and the background is taken out of its colour. Elsewhere the photo stays.
+    """Return RGBA with a soft edge along the mask's border.
+
+    Within `reach` pixels of the border, alpha is the pixel's position between the product's colour just inside and the
+    background's colour just outside, and the background is removed from its colour. Elsewhere the photo stays.
     """
     inward = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
     outward = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
-    # The middle line of a thin handle is product even though it lies within reach of both its borders.
+    # The middle line of a thin handle is product although it is within reach of both borders.
     ridge = (inward >= cv2.dilate(inward, np.ones((3, 3), np.uint8)) - 0.01) & (inward > 1.2)
     inner, outer = (inward > reach) | ridge, outward > reach
     result = np.dstack([rgb, np.where(mask, 255, 0).astype(np.uint8)])
@@ -128,18 +133,18 @@ def _refined(rgb: NDArray[np.uint8], mask: Mask, reach: float) -> NDArray[np.uin
     photo = rgb.astype(np.float32)
     front = _spread(photo, inner, reach, rows, columns)
     back = _spread(photo, outer, reach, rows, columns)
-    here = photo[rows, columns]
+    observed = photo[rows, columns]
     line = front - back
     length = np.einsum("ij,ij->i", line, line)
-    measured = np.einsum("ij,ij->i", here - back, line) / np.maximum(length, 1)
+    measured = np.einsum("ij,ij->i", observed - back, line) / np.maximum(length, 1)
     drawn = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), max(0.8, reach / 4))[rows, columns]
-    # Below some twenty grey levels of contrast the photo's own noise would fray the edge: follow the drawn outline.
+    # Below about twenty grey levels of contrast, noise would fray the edge: follow the mask's outline instead.
     trust = length / (length + 22.0**2)
     alpha = np.clip((measured - 0.04) / 0.92, 0, 1) * trust + drawn * (1 - trust)
     signed = inward[rows, columns] - outward[rows, columns]
-    # Neither a dent deep inside nor a bump far outside comes from a soft edge.
+    # A soft edge causes neither a dent deep inside nor a bump far outside.
     alpha = np.clip(alpha, np.clip((signed - 1) / reach, 0, 1), np.clip(1 + (signed + 1) / reach, 0, 1))
-    clean = _own_colour(here, back, front, alpha)
+    clean = _own_colour(observed, back, front, alpha)
     result[rows, columns, :3] = np.clip(clean + 0.5, 0, 255).astype(np.uint8)
     result[rows, columns, 3] = np.clip(alpha * 255 + 0.5, 0, 255).astype(np.uint8)
     result[outer] = 0
@@ -147,38 +152,41 @@ def _refined(rgb: NDArray[np.uint8], mask: Mask, reach: float) -> NDArray[np.uin
 
 
 def without_background(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], reach: float) -> NDArray[np.uint8]:
-    """The photo with a given alpha (height × width), as RGBA: mixed pixels get the product's own colour, transparent
-    ones none. Colours of product and background are sought within some `reach` pixels of the edge."""
+    """Return the photo with a given alpha (height × width), as RGBA.
+
+    Mixed pixels get the product's own colour, transparent ones none. The colours of product and background are taken
+    from within about `reach` pixels of the edge.
+    """
     result = np.dstack([rgb, alpha])
     rows, columns = np.nonzero((alpha > 0) & (alpha < 254))
     if len(rows):
         photo = rgb.astype(np.float32)
         share: Floats = (alpha[rows, columns] / np.float32(255)).astype(np.float32)
-        here = photo[rows, columns]
+        observed = photo[rows, columns]
         front = _spread(photo, alpha >= 254, reach, rows, columns)
         back = _spread(photo, alpha == 0, reach, rows, columns)
-        # Where a wide soft brush leaves no pure colour nearby, the photo's own is the best there is.
-        known = np.asarray(front.any(axis=1) & back.any(axis=1), dtype=bool)[:, None]
-        clean = np.where(known, _own_colour(here, back, front, share), here)
+        # If a wide soft brush leaves no pure colour nearby, the photo's own colour is used.
+        is_pure = np.asarray(front.any(axis=1) & back.any(axis=1), dtype=bool)[:, None]
+        clean = np.where(is_pure, _own_colour(observed, back, front, share), observed)
         result[rows, columns, :3] = np.clip(clean + 0.5, 0, 255).astype(np.uint8)
     result[alpha == 0] = 0
     return result
 
 
-def _own_colour(here: Floats, back: Floats, front: Floats, alpha: Floats) -> Floats:
-    """The product's own colour in mixed pixels: solved where most of the pixel is product, else that of its inside."""
+def _own_colour(observed: Floats, back: Floats, front: Floats, alpha: Floats) -> Floats:
+    """Return the product's colour in mixed pixels: solved if the pixel is mostly product, else the inner colour."""
     share = alpha[:, None]
-    solved = (here - (1 - share) * back) / np.maximum(share, 0.2)
+    solved = (observed - (1 - share) * back) / np.maximum(share, 0.2)
     trust = np.clip((share - 0.4) / 0.5, 0, 1)
     mixed = solved * trust + front * (1 - trust)
-    return np.asarray(np.where(share >= 0.998, here, mixed), dtype=np.float32)
+    return np.asarray(np.where(share >= 0.998, observed, mixed), dtype=np.float32)
 
 
-def _spread(photo: Floats, known: Mask, reach: float, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Floats:
-    """The colour of the nearest known pixels at (rows, columns), n × 3: averages over three growing squares."""
+def _spread(photo: Floats, usable: Mask, reach: float, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Floats:
+    """Return the colour of the nearest usable pixels at (rows, columns), n × 3: averages over three growing squares."""
     result = np.zeros((len(rows), 3), dtype=np.float32)
     missing = np.ones(len(rows), dtype=bool)
-    weight = known.astype(np.float32)
+    weight = usable.astype(np.float32)
     weighted = photo * weight[..., None]
     for factor in (1.0, 2.5, 6.0):
         size = int(reach * factor) * 2 + 1

@@ -1,6 +1,6 @@
-"""Opens the image files of strangers: decides whether one is a usable photo, and makes it upright and private.
+"""Opens untrusted image files: decides whether a file is a usable photo, and makes it upright and private.
 
-The pixels are decoded once, after the header has passed every limit. A file that needs nothing is kept byte for byte.
+The pixels are decoded once, after the header has passed all limits. A file that needs no change is kept byte for byte.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from campaigns.photos.refusals import Animated, NotAnImage, Refused, TooLarge, T
 MAX_BYTES: Final = 48 * 1024 * 1024
 MAX_PIXELS: Final = 64_000_000
 MIN_SIDE: Final = 16
-#: Pillow's format name -> suffix of the stored file. Pillow calls a JPEG with further pictures inside an MPO.
+#: Pillow's format name -> suffix of the stored file. MPO is Pillow's name for a JPEG that contains more images.
 SUFFIXES: Final = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "AVIF": "avif"}
-#: Named by their plug-ins: Pillow opens only what is imported when it is told which formats to try.
+#: Read from the plug-ins, because Pillow tries a given format only if its plug-in is imported.
 FORMATS: Final = [
     JpegImagePlugin.JpegImageFile.format,
     PngImagePlugin.PngImageFile.format,
@@ -45,7 +45,7 @@ GENERATED: Final = {
     "algorithmicallyEnhanced": "enhanced by an algorithm",
     "algorithmicMedia": "made by an algorithm",
 }
-#: What Pillow's decoders raise on damaged files, as found by injuring files at random.
+#: Exceptions of Pillow's decoders on damaged files, collected by damaging files at random.
 _DECODER_ERRORS: Final = (
     OSError,
     SyntaxError,
@@ -62,7 +62,7 @@ _DECODER_ERRORS: Final = (
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo fit for use.
+    """A usable photo.
 
     data: the file to store, upright, without a GPS position. pixels: height × width × 3 (sRGB) or × 4 (sRGB with
     straight alpha), uint8. notes: sentences about what was changed or found. is_reencoded: the pixels went through
@@ -87,7 +87,7 @@ class Photo:
 
 
 def admit(data: bytes) -> Photo:
-    """Decide about one file. Raises a subclass of Refused."""
+    """Check one file and make it upright and private. Raises a subclass of Refused."""
     if len(data) > MAX_BYTES:
         raise TooLarge(too_many_bytes(len(data)))
     image = _opened(data)
@@ -128,7 +128,7 @@ def too_many_bytes(size: int) -> str:
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
-    """The sRGB pixels of a file that `admit` made: height × width × 3 or × 4, uint8."""
+    """Return the sRGB pixels of a file that `admit` made: height × width × 3 or × 4, uint8."""
     image = _opened(data)
     _check_header(image)
     _load(image)
@@ -168,7 +168,7 @@ def _check_header(image: Image.Image) -> None:
 
 
 def _verify(data: bytes) -> None:
-    """Pillow's check of the container (PNG checksums); it spoils the object, so it gets one of its own."""
+    """Check the container (PNG checksums) with a separate Image, because Pillow's check makes the object unusable."""
     try:
         _opened(data).verify()
     except Refused:
@@ -187,7 +187,7 @@ def _load(image: Image.Image) -> None:
 
 
 def _made_private(data: bytes, image: Image.Image, notes: list[str]) -> tuple[bytes, Image.Image, bool]:
-    """(file, opened file, whether it had to be encoded again) without a GPS position."""
+    """Return (file, opened file, whether it was encoded again) without a GPS position."""
     if not metadata.has_position(image):
         return data, image, False
     notes.append("A GPS position was in the file; it was removed.")
@@ -196,15 +196,15 @@ def _made_private(data: bytes, image: Image.Image, notes: list[str]) -> tuple[by
     if not metadata.has_position(reopened):
         return cleaned, reopened, False
     _load(image)
-    again, opened = _made_upright(data, image, notes)
-    return again, opened, True
+    encoded, upright = _made_upright(data, image, notes)
+    return encoded, upright, True
 
 
 def _made_upright(data: bytes, image: Image.Image, notes: list[str]) -> tuple[bytes, Image.Image]:
     upright, kept = image, image.format or "PNG"
     profile, note = colour_profiles.profile_to_keep(image, data)
     if image.mode == "CMYK" or (profile and colour_profiles.has_sixteen_bits(image, data)):
-        # What is written has 8 bits: of a linear profile they would lose the dark colours.
+        # The file is written with 8 bits, which would lose the dark colours of a linear profile.
         upright, profile = colour_profiles.to_srgb(image, data).image, b""
         upright.info |= {name: value for name, value in image.info.items() if name != "transparency"}
     if metadata.is_turned(image):
@@ -216,14 +216,14 @@ def _made_upright(data: bytes, image: Image.Image, notes: list[str]) -> tuple[by
         notes.append(note)
     upright.info["icc_profile"] = profile
     upright.info.setdefault("xmp", metadata.xmp_block(image))
-    again = metadata.with_iptc(_encode(upright, kept), metadata.iptc_block(image))
-    return again, _opened(again)
+    encoded = metadata.with_iptc(_encode(upright, kept), metadata.iptc_block(image))
+    return encoded, _opened(encoded)
 
 
 def _encode(image: Image.Image, kind: str) -> bytes:
-    """The image with its colour profile, EXIF and XMP, but without position and turn."""
+    """Encode the image with its colour profile, EXIF and XMP, but without position and orientation."""
     packet = metadata.cleaned_text(image)
-    # An empty exif makes Pillow write the old one back.
+    # With an empty exif, Pillow would write the old one.
     options: dict[str, object] = {"exif": metadata.cleaned_exif(image) or Image.Exif()}
     if image.info.get("icc_profile"):
         options["icc_profile"] = image.info["icc_profile"]
@@ -263,4 +263,4 @@ def _owner(image: Image.Image) -> str:
     try:
         return metadata.credit(image)
     except (SyntaxError, ValueError, struct.error, TypeError, KeyError):
-        return ""  # EXIF of strangers
+        return ""  # EXIF is untrusted

@@ -1,4 +1,4 @@
-"""Cut-outs that people make: a painted or sent mask, or their own cut-out, laid on the photo's pixels."""
+"""Cut-outs made by people: a painted or uploaded mask, or their own cut-out, applied to the photo's pixels."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from campaigns.photos import cutout, intake
 from campaigns.photos.cutout import CutOut, NoProduct
 
 ASPECT_SLACK = 0.01
-"""A mask of another size is taken if its shape is the photo's within this share."""
+"""A mask of another size is accepted if its aspect ratio differs from the photo's by at most this share."""
 EDGE = 4.0
-"""How far from a painted edge, in pixels, the colours of product and background are sought."""
+"""Distance from a painted edge, in pixels, within which the colours of product and background are taken."""
 
 
 def read(data: bytes, *, width: int, height: int) -> NDArray[np.uint8]:
-    """The alpha that a picture means, height × width uint8: its transparency, or its brightness (white is product).
+    """Return the alpha of a mask image, height × width uint8: its transparency, or its brightness (white is product).
 
-    Raises intake.Refused for what is no picture, or a picture of another shape than the photo.
+    Raises intake.Refused if the file is no image, or its aspect ratio is not the photo's.
     """
     pixels = intake.admit(data).pixels
     high, wide = pixels.shape[:2]
@@ -37,9 +37,9 @@ def read(data: bytes, *, width: int, height: int) -> NDArray[np.uint8]:
 
 
 def apply(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> CutOut:
-    """The photo (height × width × 3 or 4, sRGB) with this alpha; in mixed pixels the background's colour is taken out.
+    """Apply the alpha to the photo (height × width × 3 or 4, sRGB); the background is removed from mixed pixels.
 
-    The alpha stays exactly as given. Raises NoProduct if nothing of it is opaque.
+    The alpha stays exactly as given. Raises NoProduct if nothing in it is opaque.
     """
     box = cutout.box_of(alpha)
     rgb = np.ascontiguousarray(pixels[..., :3])

@@ -1,7 +1,7 @@
-"""Metadata of image files: taking a GPS position out without touching the pixels, and marks of origin.
+"""Metadata of image files: removes a GPS position without changing the pixels, and reads marks of origin.
 
-Everything here works on the file's bytes and keeps its length wherever it can, so that offsets elsewhere in the file
-(maker notes, AVIF item locations) stay right and the compressed picture is the very same.
+The functions work on the file's bytes and keep its length where possible, so that offsets elsewhere in the file (maker
+notes, AVIF item locations) stay right and the compressed image stays identical.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ GPS_IFD: Final = 0x8825
 ORIENTATION: Final = 0x0112
 _IPTC_RESOURCE: Final = 0x0404
 _TIFF_SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
-#: Every repetition is bounded: the text is a stranger's, and a lazy match over megabytes would take hours.
+#: Every repetition is bounded, because the text is untrusted and a lazy match over megabytes would take hours.
 _XMP_GPS: Final = re.compile(
     rb"""[\w.-]{1,40}:GPS\w{1,40}\s{0,8}=\s{0,8}(?:"[^"]{0,400}"|'[^']{0,400}')"""
     rb"""|<([\w.-]{1,40}:GPS\w{1,40})(?:\s[^>]{0,400})?(?:/>|>.{0,400}?</\1\s{0,8}>)""",
@@ -28,19 +28,19 @@ _CREDENTIALS: Final = re.compile(rb"jumb.{0,64}?c2pa", re.DOTALL)
 
 
 def exif_block(image: Image.Image) -> bytes:
-    """The TIFF structure of the picture's EXIF, without the "Exif" prefix; empty if it has none."""
+    """Return the TIFF structure of the image's EXIF, without the "Exif" prefix; empty if there is none."""
     block = image.info.get("exif") or b""
     return bytes(block[6:]) if block.startswith(b"Exif\x00\x00") else bytes(block)
 
 
 def xmp_block(image: Image.Image) -> bytes:
-    """The XMP packet as stored; empty if it has none."""
+    """Return the XMP packet as stored; empty if there is none."""
     block = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
     return block.encode() if isinstance(block, str) else bytes(block)
 
 
 def has_position(image: Image.Image) -> bool:
-    """True if EXIF or XMP name a place by coordinates."""
+    """Return True if EXIF or XMP contain coordinates."""
     try:
         in_exif = bool(image.getexif().get_ifd(GPS_IFD))
     except (SyntaxError, ValueError, struct.error, TypeError, KeyError):
@@ -49,7 +49,7 @@ def has_position(image: Image.Image) -> bool:
 
 
 def is_turned(image: Image.Image) -> bool:
-    """True if EXIF or XMP give an orientation from 2 to 8: turned or mirrored. Other values have no meaning."""
+    """Return True if EXIF or XMP give an orientation from 2 to 8 (turned or mirrored). Other values mean nothing."""
     try:
         return image.getexif().get(ORIENTATION, 1) in range(2, 9)
     except (SyntaxError, ValueError, struct.error, TypeError, KeyError):
@@ -57,16 +57,16 @@ def is_turned(image: Image.Image) -> bool:
 
 
 def source_type(image: Image.Image) -> str:
-    """The IPTC digital source type that the XMP names, such as "trainedAlgorithmicMedia"; empty if none."""
+    """Return the IPTC digital source type of the XMP, such as "trainedAlgorithmicMedia"; empty if there is none."""
     block = xmp_block(image)
-    found = _SOURCE_TYPE.search(block)
-    return found[1].decode() if found else ""
+    match = _SOURCE_TYPE.search(block)
+    return match[1].decode() if match else ""
 
 
 def iptc_block(image: Image.Image) -> bytes:
-    """The IPTC record of a JPEG's Photoshop segment: credit, copyright, caption; empty if it has none."""
-    found = image.info.get("photoshop")
-    block = found.get(_IPTC_RESOURCE) if isinstance(found, dict) else None
+    """Return the IPTC record of a JPEG's Photoshop segment (credit, copyright, caption); empty if there is none."""
+    resources = image.info.get("photoshop")
+    block = resources.get(_IPTC_RESOURCE) if isinstance(resources, dict) else None
     return bytes(block) if isinstance(block, bytes) else b""
 
 
@@ -77,15 +77,15 @@ def credit(image: Image.Image) -> str:
         at = record.find(bytes((0x1C, 2, dataset)))
         if at >= 0 and at + 5 <= len(record):
             length = int.from_bytes(record[at + 3 : at + 5], "big")
-            found = record[at + 5 : at + 5 + min(length, 200)].decode("utf-8", "replace").strip("\0 ")
-            if found:
-                return found
+            text = record[at + 5 : at + 5 + min(length, 200)].decode("utf-8", "replace").strip("\0 ")
+            if text:
+                return text
     notice = image.getexif().get(0x8298, "")
     return notice.strip("\0 ")[:200] if isinstance(notice, str) else ""
 
 
 def with_iptc(data: bytes, record: bytes) -> bytes:
-    """A JPEG with the IPTC record put back, for one that had to be encoded again. Other files stay as they are."""
+    """Return a JPEG with the IPTC record added, after it was encoded again. Other files stay as they are."""
     resource = b"8BIM" + _IPTC_RESOURCE.to_bytes(2, "big") + b"\0\0" + len(record).to_bytes(4, "big") + record
     body = b"Photoshop 3.0\0" + resource + b"\0" * (len(record) % 2)
     if not record or not data.startswith(b"\xff\xd8") or len(body) + 2 > 0xFFFF:
@@ -97,33 +97,33 @@ def with_iptc(data: bytes, record: bytes) -> bytes:
 
 
 def has_credentials(data: bytes) -> bool:
-    """True if the file carries a C2PA manifest (content credentials). Its signature is not judged here."""
+    """Return True if the file has a C2PA manifest (content credentials). Its signature is not checked."""
     return bool(_CREDENTIALS.search(data))
 
 
 def without_position(data: bytes, image: Image.Image) -> bytes:
-    """`data` with the GPS entries of EXIF and XMP blanked in place; every other byte stays (PNG checksums aside).
+    """Return `data` with the GPS entries of EXIF and XMP blanked in place; other bytes stay, except PNG checksums.
 
-    The caller opens the answer again and looks at `has_position`: compressed metadata cannot be reached this way.
+    The caller must open the result and check `has_position`: compressed metadata is not changed this way.
     """
     changed = data
     for old, new in _replacements(image):
         changed = changed.replace(old, new)
-    if image.format == "AVIF":  # Pillow adds the turn to the EXIF block, so that it is not found as it stands
+    if image.format == "AVIF":  # Pillow adds the orientation to the EXIF block, so the block is not found unchanged
         changed = _without_raw_position(changed)
     # JPEG keeps long XMP in further segments that Pillow does not show.
     if b"http://ns.adobe.com/xmp/extension/" in changed:
-        changed = _XMP_GPS.sub(lambda found: b" " * len(found[0]), changed)
+        changed = _XMP_GPS.sub(lambda match: b" " * len(match[0]), changed)
     return _with_png_checksums(changed) if changed != data and image.format == "PNG" else changed
 
 
 def cleaned_text(image: Image.Image) -> bytes:
-    """The XMP packet without GPS, for a file that has to be encoded again."""
+    """Return the XMP packet without GPS, for a file that must be encoded again."""
     return _XMP_GPS.sub(b"", xmp_block(image))
 
 
 def cleaned_exif(image: Image.Image) -> bytes:
-    """EXIF without GPS and orientation, for a file that has to be encoded again."""
+    """Return EXIF without GPS and orientation, for a file that must be encoded again."""
     exif = image.getexif()
     for tag in (GPS_IFD, ORIENTATION):
         exif.pop(tag, None)
@@ -131,7 +131,7 @@ def cleaned_exif(image: Image.Image) -> bytes:
 
 
 def first_picture(data: bytes) -> bytes:
-    """A JPEG up to its first end marker: without the further pictures or films that phones append, and their index."""
+    """Return a JPEG up to its first end marker, without the images or films that phones append, and their index."""
     kept, at = [data[:2]], 2
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xD9:
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
@@ -159,12 +159,12 @@ def _replacements(image: Image.Image) -> list[tuple[bytes, bytes]]:
         pairs.append((tiff, _tiff_without_gps(tiff)))
     packet = xmp_block(image)
     if packet:
-        pairs.append((packet, _XMP_GPS.sub(lambda found: b" " * len(found[0]), packet)))
+        pairs.append((packet, _XMP_GPS.sub(lambda match: b" " * len(match[0]), packet)))
     return [(old, new) for old, new in pairs if old != new]
 
 
 def _tiff_without_gps(tiff: bytes) -> bytes:
-    """A TIFF structure of equal length whose first directory has no GPS entry and whose GPS values are zeroes."""
+    """Return the TIFF structure in equal length, without the GPS entry and with zeroes as GPS values."""
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None or len(tiff) < 14:
         return tiff
@@ -189,7 +189,7 @@ def _tiff_without_gps(tiff: bytes) -> bytes:
 
 
 def _without_raw_position(data: bytes) -> bytes:
-    """`data` with the TIFF structures inside it freed from GPS; of chance finds in compressed pixels none has one."""
+    """Return `data` without GPS in its TIFF structures. Chance matches in compressed pixels have no GPS entry."""
     changed = bytearray(data)
     for header in (b"II*\x00", b"MM\x00*"):
         at = -1
@@ -214,7 +214,7 @@ def _blank_directory(block: bytearray, order: str, directory: int) -> None:
 
 
 def _with_png_checksums(data: bytes) -> bytes:
-    """PNG chunks with their CRC made right again after a change in place."""
+    """Return the PNG with correct CRCs after a change in place."""
     parts, at = [data[:8]], 8
     while at + 12 <= len(data):
         length = int.from_bytes(data[at : at + 4], "big")
@@ -225,7 +225,7 @@ def _with_png_checksums(data: bytes) -> bytes:
 
 
 def png_text(packet: bytes) -> PngImagePlugin.PngInfo | None:
-    """The XMP packet as Pillow wants it for PNG."""
+    """Return the XMP packet in the form that Pillow needs for PNG."""
     if not packet:
         return None
     info = PngImagePlugin.PngInfo()

@@ -1,6 +1,6 @@
-"""Reading the product and the view from a photo's file name: 24-MB01_2.jpg, 24-MB01-angle.png, 24-MB01/front.jpg.
+"""Reads the product and the view from a photo's file name: 24-MB01_2.jpg, 24-MB01-angle.png, 24-MB01/front.jpg.
 
-Nothing is guessed: a name that could mean two products means none, and says so.
+Nothing is guessed: a name that could mean two products gives no product, and a remark that says so.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 PICTURES = frozenset({"jpg", "jpeg", "png", "webp", "avif"})
-#: Words in a file name -> the role of the photo. What is not here is told, and taken as another angle.
+#: Words in a file name -> the role of the photo. An unknown word gives a remark, and the role "angle".
 ROLES = {
     word: role
     for role, words in {
@@ -29,8 +29,11 @@ _NOISE = re.compile(r"(?:img|image|photo|picture|pic|view|shot|v|p|copy|final|we
 
 @dataclass(frozen=True)
 class Reading:
-    """The meaning of a file name. subject: the product; role and number in the row of photos; remark: what a person
-    should know, empty if all was clear. Without a subject the remark says why."""
+    """The meaning of a file name.
+
+    subject: the product. role and number: the photo's place among the product's photos. remark: a sentence for people,
+    empty if the name is clear; without a subject it says why.
+    """
 
     subject: int | None
     role: str = "front"
@@ -43,22 +46,22 @@ def is_picture(name: str) -> bool:
 
 
 def candidates(name: str) -> list[str]:
-    """Everything in a file's path that may be a SKU, case-folded: the name's beginnings, and the folders' names."""
+    """Return the parts of a path that may be a SKU, case-folded: the name's beginnings and the folders' names."""
     path = PurePosixPath(name.casefold())
     return list(dict.fromkeys([*_beginnings(path.stem), *path.parts[:-1]]))
 
 
-def read(name: str, known: Callable[[str], frozenset[int]]) -> Reading:
-    """Return the meaning of the path; `known` gives the subjects that have a case-folded SKU."""
+def read(name: str, subjects_of: Callable[[str], frozenset[int]]) -> Reading:
+    """Return the meaning of the path; `subjects_of` returns the subjects with a case-folded SKU."""
     path = PurePosixPath(name.casefold())
-    by_name = [(key, known(key)) for key in _beginnings(path.stem) if known(key)]
-    by_folder = [(key, known(key)) for key in reversed(path.parts[:-1]) if known(key)]
-    if len({one for _, found in by_name for one in found}) == 1:
+    by_name = [(key, subjects_of(key)) for key in _beginnings(path.stem) if subjects_of(key)]
+    by_folder = [(key, subjects_of(key)) for key in reversed(path.parts[:-1]) if subjects_of(key)]
+    if len({subject for _, subjects in by_name for subject in subjects}) == 1:
         by_name = by_name[:1]  # a variant's SKU and its product's
     if len(by_name) > 1:
         # 24-MB01-2.jpg: the product 24-MB01-2, or the second photo of 24-MB01? Its folder may say.
-        folder = {one for _, found in by_folder[:1] for one in found}
-        agreeing = [(key, found & folder) for key, found in by_name if found & folder]
+        folder = {subject for _, subjects in by_folder[:1] for subject in subjects}
+        agreeing = [(key, subjects & folder) for key, subjects in by_name if subjects & folder]
         if len(agreeing) != 1:
             meant = " or ".join(repr(key.upper()) for key, _ in by_name)
             return Reading(None, remark=f"It could be of {meant}. Put it into a folder named by the SKU.")
@@ -68,34 +71,34 @@ def read(name: str, known: Callable[[str], frozenset[int]]) -> Reading:
         return Reading(None, remark=f"Its name means {meant}. Rename one of them.")
     if not by_name and not by_folder:
         return Reading(None, remark="No SKU of yours is in its name or its folder's.")
-    key, found = by_name[0] if by_name else by_folder[0]
-    if len(found) > 1:
+    key, subjects = by_name[0] if by_name else by_folder[0]
+    if len(subjects) > 1:
         return Reading(None, remark=f"Several subjects have the SKU {key.upper()!r}. Drop it on the right one.")
     rest = path.stem[len(key) :] if by_name else path.stem
-    return _shown(next(iter(found)), rest)
+    return _shown(next(iter(subjects)), rest)
 
 
 def _beginnings(stem: str) -> Iterator[str]:
-    """ "24-mb01-angle" gives itself, "24-mb01" and "24", the longest first."""
+    """Yield the beginnings, the longest first: "24-mb01-angle", "24-mb01" and "24"."""
     yield stem
-    for found in reversed(list(_BREAKS.finditer(stem))):
-        if found.start():
-            yield stem[: found.start()]
+    for match in reversed(list(_BREAKS.finditer(stem))):
+        if match.start():
+            yield stem[: match.start()]
 
 
 def _shown(subject: int, rest: str) -> Reading:
-    """Role and number out of the words that are left: "_2", "-angle", "front"."""
+    """Read role and number from the rest of the name: "_2", "-angle", "front"."""
     words = [word for word in _BREAKS.split(rest) if word and not _NOISE.fullmatch(word)]
     numbers = [int(word) for word in words if word.isdecimal() and len(word) < 4]
     roles = [ROLES[word] for word in words if word in ROLES]
     strange = [word for word in words if not word.isdecimal() and word not in ROLES]
     number = numbers[0] if numbers else 1
     if len(set(roles)) > 1:
-        said = f"It names several roles ({', '.join(dict.fromkeys(roles))}); it was taken as {roles[0]}."
-        return Reading(subject, roles[0], number, said)
+        remark = f"It names several roles ({', '.join(dict.fromkeys(roles))}); it was taken as {roles[0]}."
+        return Reading(subject, roles[0], number, remark)
     if roles:
         return Reading(subject, roles[0], number)
     if strange:
-        said = f"“{strange[0]}” is no role that is known; it was taken as another angle. Change it on the product."
-        return Reading(subject, "angle", max(number, 2), said)
+        remark = f"“{strange[0]}” is no role that is known; it was taken as another angle. Change it on the product."
+        return Reading(subject, "angle", max(number, 2), remark)
     return Reading(subject, "front" if number <= 1 else "angle", number)

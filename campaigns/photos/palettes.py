@@ -1,4 +1,4 @@
-"""Palettes: the colours that a picture lives by, and what is worth saying about a list of colours. Pure."""
+"""Palettes: the main colours of an image, and remarks about a list of colours. Pure functions."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _WORK: Final = 160  # long edge on which colours are counted
 _CLUSTERS: Final = 16
 _ROUNDS: Final = 12
 _MERGED: Final = 0.06  # distance below which two clusters are one colour
-_SAME: Final = 0.02  # and below which they are one even where the picture has few colours
-_SHADES: Final = np.array([0.6, 1.0, 1.0])  # light and shade of one colour are nearer than two colours
-_ACCENT: Final = 12.0  # how much more a fully coloured pixel weighs than a grey one, so that small accents are found
+_SAME: Final = 0.02  # distance below which they are merged even if the image has few colours
+_SHADES: Final = np.array([0.6, 1.0, 1.0])  # lightness counts less: light and shade of one colour are not two colours
+_ACCENT: Final = 12.0  # extra weight of a fully coloured pixel over a grey one, so that small accents are found
 _SMALL: Final = 0.004  # share of the weight below which a cluster is noise
 _OPAQUE: Final = 128
 FAINT: Final = 6.0
@@ -30,7 +30,7 @@ FAINT: Final = 6.0
 
 @dataclass(frozen=True)
 class Swatch:
-    """One colour of a picture: a name that nobody else in the palette has, "#rrggbb", its share of the area (0–1)."""
+    """One colour of an image: a name that is unique in the palette, "#rrggbb", and its share of the area (0–1)."""
 
     name: str
     hex: str
@@ -39,18 +39,18 @@ class Swatch:
 
 @dataclass(frozen=True)
 class Remark:
-    """Something to look at in a list of colours; names of those that it is about."""
+    """A remark about two colours of a list, with their names."""
 
-    one: str
-    other: str
+    first: str
+    second: str
     message: str
 
 
 def of_picture(pixels: NDArray[np.uint8], *, most: int = MOST) -> list[Swatch]:
-    """The main colours of `pixels` (height × width × 3|4 uint8 sRGB), largest first; none where all is transparent.
+    """Return the main colours of `pixels` (height × width × 3|4 uint8 sRGB), largest first; none if all is transparent.
 
-    K-means in OKLab, begun by median cut, so that the same picture always gives the same colours; clusters that look
-    alike are merged. Fewer than FEWEST come back only where the picture has no more.
+    Uses k-means in OKLab, initialised by median cut, so that the same image always gives the same colours; similar
+    clusters are merged. Fewer than FEWEST colours are returned only if the image has no more.
     """
     lab = _seen(pixels)
     if not len(lab):
@@ -58,38 +58,38 @@ def of_picture(pixels: NDArray[np.uint8], *, most: int = MOST) -> list[Swatch]:
     weights = 1 + _ACCENT * np.hypot(lab[:, 1], lab[:, 2])
     labels, centres = _settled(lab, weights, _begun(lab, weights))
     kept = _merged(lab, weights, labels, centres, most)
-    found = [colours.hex_of(centre) for centre, _ in kept]
-    named = colours.names_of(found)
-    return [Swatch(name, colour, round(share, 4)) for name, colour, (_, share) in zip(named, found, kept, strict=True)]
+    hexes = [colours.hex_of(centre) for centre, _ in kept]
+    named = colours.names_of(hexes)
+    return [Swatch(name, colour, round(share, 4)) for name, colour, (_, share) in zip(named, hexes, kept, strict=True)]
 
 
 def look_alikes(listed: Sequence[Mapping[str, str]]) -> list[Remark]:
-    """Pairs of {"name", "hex"} that people would take for one colour."""
-    found = []
-    for index, one in enumerate(listed):
-        for other in listed[index + 1 :]:
-            distance = colours.apart(one["hex"], other["hex"])
+    """Return remarks about pairs of {"name", "hex"} that people would take for one colour."""
+    remarks = []
+    for index, first in enumerate(listed):
+        for second in listed[index + 1 :]:
+            distance = colours.apart(first["hex"], second["hex"])
             if distance < colours.TWO_COLOURS:
                 seen = "cannot be told apart" if distance < colours.JUST_NOTICEABLE else "are hard to tell apart"
-                message = f"{one['name']} and {other['name']} {seen} (ΔE {distance:.1f}; two colours from about 5)."
-                found.append(Remark(one["name"], other["name"], message))
-    return found
+                message = f"{first['name']} and {second['name']} {seen} (ΔE {distance:.1f}; two colours from about 5)."
+                remarks.append(Remark(first["name"], second["name"], message))
+    return remarks
 
 
 def faint_on(products: Sequence[Mapping[str, str]], backdrops: Sequence[Mapping[str, str]]) -> list[Remark]:
-    """Palette colours that would hardly show on some of the backdrops, one remark each; lists of {"name", "hex"}."""
-    found = []
+    """Return a remark for each product colour that hardly shows on some backdrops; lists of {"name", "hex"}."""
+    remarks = []
     for product in products:
-        near = [one["name"] for one in backdrops if colours.apart(product["hex"], one["hex"]) < FAINT]
+        near = [backdrop["name"] for backdrop in backdrops if colours.apart(product["hex"], backdrop["hex"]) < FAINT]
         if near:
             grounds = " and ".join(filter(None, [", ".join(near[:-1]), near[-1]]))
             message = f"A product in {product['name']} hardly shows on {grounds}: only its shadow and edges will."
-            found.append(Remark(product["name"], grounds, message))
-    return found
+            remarks.append(Remark(product["name"], grounds, message))
+    return remarks
 
 
 def _seen(pixels: NDArray[np.uint8]) -> Floats:
-    """The opaque pixels of a small copy as OKLab, n × 3."""
+    """Return the opaque pixels of a small copy as OKLab, n × 3."""
     height, width = pixels.shape[:2]
     scale = _WORK / max(height, width)
     if scale < 1:
@@ -102,7 +102,7 @@ def _seen(pixels: NDArray[np.uint8]) -> Floats:
 
 
 def _begun(lab: Floats, weights: Floats) -> Floats:
-    """Centres by median cut: the box with the most weight × extent is split until there are enough."""
+    """Return centres by median cut: the box with the largest weight × extent is split until there are enough."""
     boxes = [np.arange(len(lab))]
     while len(boxes) < _CLUSTERS:
         extents = [float(np.ptp(lab[box], axis=0).max() * weights[box].sum()) if len(box) > 1 else 0.0 for box in boxes]
@@ -122,8 +122,8 @@ def _settled(lab: Floats, weights: Floats, centres: Floats) -> tuple[NDArray[np.
         labels = np.asarray(((lab[:, None] - centres[None]) ** 2).sum(axis=2).argmin(axis=1))
         moved = centres.copy()
         for index in np.unique(labels):
-            mine = labels == index
-            moved[index] = np.average(lab[mine], axis=0, weights=weights[mine])
+            members = labels == index
+            moved[index] = np.average(lab[members], axis=0, weights=weights[members])
         if np.allclose(moved, centres, atol=1e-4):
             break
         centres = moved
@@ -133,7 +133,7 @@ def _settled(lab: Floats, weights: Floats, centres: Floats) -> tuple[NDArray[np.
 def _merged(
     lab: Floats, weights: Floats, labels: NDArray[np.intp], centres: Floats, most: int
 ) -> list[tuple[Floats, float]]:
-    """(centre, share of the area), largest first: look-alikes joined, noise dropped, at most `most`."""
+    """Return (centre, share of the area), largest first: similar clusters joined, noise dropped, at most `most`."""
     parts = [(centres[i], float(weights[labels == i].sum()), float((labels == i).mean())) for i in range(len(centres))]
     parts = [part for part in parts if part[1] > 0]
     while len(parts) > 1:
@@ -153,6 +153,6 @@ def _merged(
     return [(centre, share) for centre, _, share in sorted(large or parts, key=lambda part: -part[2])]
 
 
-def _joined(one: tuple[Floats, float, float], other: tuple[Floats, float, float]) -> tuple[Floats, float, float]:
-    weight = one[1] + other[1]
-    return (one[0] * one[1] + other[0] * other[1]) / weight, weight, one[2] + other[2]
+def _joined(first: tuple[Floats, float, float], second: tuple[Floats, float, float]) -> tuple[Floats, float, float]:
+    weight = first[1] + second[1]
+    return (first[0] * first[1] + second[0] * second[1]) / weight, weight, first[2] + second[2]

@@ -10,21 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIDE: Final = 1024
-"""Longer side, in pixels, at which parts are counted: thin connections, such as a chain, are still seen."""
+"""Longer side, in pixels, at which parts are counted; thin connections, such as a chain, stay visible."""
 SOLID: Final = 32
 """Alpha from which a pixel belongs to a part."""
 LEAST: Final = 0.01
 """Area of a part that counts, as a share of the largest part's."""
 ALIKE: Final = 0.7
-"""Width, height and area of a part, as shares of the largest part's, from which it is of about the same size."""
+"""A part whose width, height and area have at least this share of the largest part's is about the same size."""
 MOST_FOR_SETS, MOST_FOR_OTHERS = 0.5, 0.2
-"""Confidence of a cut-out whose parts are alike (used, and shown to a person), and of one whose parts are not (used
-only when a person has accepted it). See DOUBTFUL and SURE_ENOUGH in cutout.py."""
+"""Confidence of a cut-out with parts of similar size (used, and shown to a person), and of one with different parts
+(used only after a person has accepted it). See DOUBTFUL and SURE_ENOUGH in cutout.py."""
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """most: the confidence that the cut-out has at most. note: a sentence for the person who looks at it."""
+    """The most confidence that the cut-out can have, and a note for the person who looks at it."""
 
     most: float
     note: str

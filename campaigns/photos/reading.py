@@ -26,8 +26,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Admitted:
-    """A photo fit for use, as `intake.Photo` without its pixels. data: the file to store, upright, without a GPS
-    position."""
+    """A usable photo: `intake.Photo` without its pixels.
+
+    data: the file to store, upright, without a GPS position.
+    """
 
     data: bytes
     suffix: str
@@ -53,9 +55,9 @@ class CutOutFile:
 def admit(data: bytes, *, is_patient: bool = False) -> Admitted:
     """Check one file and prepare it for storage. Raises a subclass of intake.Refused, and Busy unless `is_patient`."""
     answer = _asked("admit", {}, [data], is_patient=is_patient)
-    found = dict(answer.value)
-    found["notes"] = tuple(found["notes"])
-    return Admitted(data=answer.parts[0] if answer.parts else data, **found)
+    fields = dict(answer.value)
+    fields["notes"] = tuple(fields["notes"])
+    return Admitted(data=answer.parts[0] if answer.parts else data, **fields)
 
 
 def cut_out(data: bytes, *, is_patient: bool = False) -> CutOutFile:
@@ -76,7 +78,7 @@ def painted(photo: bytes, mask: bytes, *, width: int, height: int) -> CutOutFile
 
 def palette(data: bytes) -> list[Swatch]:
     """Return the main colours of one file. Raises intake.Refused."""
-    return [Swatch(**one) for one in _asked("palette", {}, [data]).value]
+    return [Swatch(**swatch) for swatch in _asked("palette", {}, [data]).value]
 
 
 def small_copy(data: bytes, edge: int) -> bytes:
@@ -86,8 +88,8 @@ def small_copy(data: bytes, edge: int) -> bytes:
 
 
 def _cut_out(answer: parsing.Message) -> CutOutFile:
-    found = answer.value
-    return CutOutFile(answer.parts[0], found["method"], found["confidence"], tuple(found["box"]), found["note"])
+    value = answer.value
+    return CutOutFile(answer.parts[0], value["method"], value["confidence"], tuple(value["box"]), value["note"])
 
 
 def _asked(task: str, arguments: dict[str, Any], parts: list[bytes], *, is_patient: bool = False) -> parsing.Message:

@@ -8,7 +8,7 @@ class Refused(ValueError):
 
 
 class NotAnImage(Refused):
-    """The bytes are no picture, or of a kind that is not accepted."""
+    """The bytes are not an image, or an image of a format that is not accepted."""
 
 
 class Truncated(Refused):
@@ -16,16 +16,16 @@ class Truncated(Refused):
 
 
 class TooLarge(Refused):
-    """More bytes or pixels than are accepted."""
+    """The file has more bytes or pixels than are accepted."""
 
 
 class TooSmall(Refused):
-    """So few pixels that nothing can be made of it."""
+    """The image has too few pixels to be used."""
 
 
 class Animated(Refused):
-    """Several frames; a photo has one."""
+    """The image has several frames; a photo has one."""
 
 
 class TooCostly(TooLarge):
-    """Opening it would take more memory or time than a photo may."""
+    """Opening the file would take more memory or time than is allowed."""

@@ -1,9 +1,9 @@
-"""Finding the product's pixels in a photo: a hard mask from edges, colour and reachability on a plain background.
+"""Finds the product's pixels in a photo: a hard mask from edges, colour and reachability on a plain background.
 
-The background is what can be reached from the border without crossing a step in colour. Shadows are ramps, not steps,
-so they are crossed; a white product on white is kept by its faint outline. Rooms that the outline closes off (the hole
-of a handle) are background again when they look like the background behind them, and the dark inside of a cup whose
-rim melts into the wall is product again.
+The background is everything that can be reached from the border without crossing a step in colour. Shadows are ramps,
+not steps, so they count as background; a white product on white is kept by its faint outline. Areas that the outline
+encloses (the hole of a handle) count as background if they look like it. The dark inside of a cup counts as product
+even if the rim of the cup has no visible edge against the wall.
 """
 
 from __future__ import annotations
@@ -17,28 +17,30 @@ from numpy.typing import NDArray
 from campaigns.photos import backgrounds, confidence, surroundings
 from campaigns.photos.backgrounds import Departure, Floats, Mask
 
-#: A change of colour is a step, not the ramp of a shadow, when it is this much steeper seen finely than coarsely.
+#: A change of colour is a step, not the ramp of a shadow, if it is this much steeper at the fine scale than the coarse.
 STEP_RATIO = 1.25
 FINE, COARSE = 1.0, 2.0
-#: Departure, in L*a*b* units, from which a product is hard to confuse with its background.
+#: Difference to the background, in L*a*b* units, from which a product is easy to separate.
 CONSPICUOUS = 12.0
 #: Radii of the balls that roll in from the border, as shares of the longer side.
 BALLS = (0.06, 0.03, 0.015, 0.008, 0.004)
-#: Noise of the border, in L*a*b* units, that is no camera's grain but a texture: wood, cloth, a wall.
+#: Noise of the border, in L*a*b* units, above which it is not camera grain but a texture: wood, cloth, a wall.
 GRAIN = 2.0
-#: Radius, as a share of the longer side, of the ball that finds notches in the outline; L* below the background from
-#: which a notch above any shadow is the inside of a cup.
+#: NOTCH: radius of the ball that finds notches in the outline, as a share of the longer side. DARK: L* below the
+#: background from which a notch above any shadow is the inside of a cup.
 NOTCH, DARK = 0.5, 8.0
-#: L*a*b* units of colour that few shadows keep once their darkening is accounted for.
+#: L*a*b* units of colour that few shadows have after their darkening is subtracted.
 TINTED = 5.0
-#: L*a*b* units that no shadow explains from which a pixel is product for sure.
+#: L*a*b* units, not explained by a shadow, from which a pixel is certainly product.
 SURE_COLOUR = 9.0
 
 
 @dataclass(frozen=True)
 class Silhouette:
-    """mask: True on the product, height × width. confidence: 0 … 1. method: "plain", or "scene" if the background was
-    not plain."""
+    """The mask of a product: True on the product, height × width.
+
+    confidence: 0 … 1. method: "plain", or "scene" if the background was not plain.
+    """
 
     mask: Mask
     confidence: float
@@ -46,7 +48,7 @@ class Silhouette:
 
 
 def find(rgb: NDArray[np.uint8]) -> Silhouette:
-    """The product in height × width × 3 sRGB pixels on a plain background."""
+    """Find the product in height × width × 3 sRGB pixels on a plain background."""
     lab = backgrounds.to_lab(rgb)
     smooth = cv2.GaussianBlur(lab, (0, 0), 0.8)
     border = backgrounds.border_of(lab.shape)
@@ -72,10 +74,10 @@ def find(rgb: NDArray[np.uint8]) -> Silhouette:
 
 
 def _steepness(lab: Floats, sigma: float) -> Floats:
-    """Length of the colour gradient at a scale, L*a*b* units per pixel."""
+    """Return the length of the colour gradient at a scale, in L*a*b* units per pixel."""
     soft = cv2.GaussianBlur(lab, (0, 0), sigma)
     total = np.zeros(lab.shape[:2], dtype=np.float32)
-    # Chroma is kept coarsely by JPEG: a third of its weight, so that its blocks draw no outlines.
+    # JPEG stores chroma coarsely. It gets a third of its weight, so that JPEG blocks cause no outlines.
     for channel, weight in zip(cv2.split(soft), (1.0, 0.1, 0.1), strict=True):
         across = cv2.Scharr(channel, cv2.CV_32F, 1, 0, scale=1 / 32)
         down = cv2.Scharr(channel, cv2.CV_32F, 0, 1, scale=1 / 32)
@@ -85,12 +87,12 @@ def _steepness(lab: Floats, sigma: float) -> Floats:
 
 
 def _outline(lab: Floats, fine: Floats, noise: float) -> Mask:
-    """Pixels on a step in colour: strong ones, and weaker ones that continue them. fine: the steepness at FINE."""
+    """Return the pixels on strong steps in colour and on weaker steps that continue them. fine: steepness at FINE."""
     coarse = _steepness(lab, COARSE)
     border = backgrounds.border_of(lab.shape)
     floor = float(np.percentile(fine[border], 90))
     strong = max(0.42, 2.4 * floor, 0.5 * noise)
-    # JPEG rings around a strong edge, a block far: what is faint beside something strong is its echo.
+    # JPEG causes ringing up to a block away from a strong edge, so faint steps near a strong one are ignored.
     nearby = cv2.dilate(fine, np.ones((17, 17), np.uint8))
     step = (fine > STEP_RATIO * coarse) & (fine > 0.12 * nearby)
     weak = step & (fine > 0.55 * strong)
@@ -98,18 +100,18 @@ def _outline(lab: Floats, fine: Floats, noise: float) -> Mask:
     keep = np.zeros(count, dtype=bool)
     keep[np.unique(labels[step & (fine > strong)])] = True
     keep[0] = False
-    # A speck of grain is no outline.
+    # Small specks of grain are not outlines.
     sizes = np.bincount(labels.ravel(), minlength=count)
     keep &= sizes > 0.012 * max(lab.shape[:2])
     return np.asarray(keep[labels] | (fine > 6), dtype=bool)
 
 
 def _outside(barrier: Mask, steep: Floats, departure: Departure, tight: float) -> Mask:
-    """Return what is reached from the border without touching the barrier: first by a large ball, then by smaller ones.
+    """Return the area that balls reach from the border without touching the barrier: a large ball, then smaller ones.
 
-    What only a smaller ball reaches is taken if it is a nook as narrow as the ball, or looks like the background. A
-    wide room behind a narrow neck is the product seen through a gap in its faint outline, and stays closed. `barrier`
-    is added to where the large ball's finding shows that a ramp cannot be a shadow.
+    An area that only a smaller ball reaches is included if it is as narrow as the ball, or looks like the background. A
+    wide room behind a narrow neck is product behind a gap in its faint outline, and stays closed. Pixels are added to
+    `barrier` where the result of the large ball shows that a ramp cannot be a shadow.
     """
     border = backgrounds.border_of(barrier.shape)
     room = cv2.distanceTransform((~barrier).astype(np.uint8), cv2.DIST_L2, 5)
@@ -121,7 +123,7 @@ def _outside(barrier: Mask, steep: Floats, departure: Departure, tight: float) -
         radius = max(1.5, share * side)
         core = ((room > radius) | outside | (border & ~barrier)) & ~closed
         reached = _connected(core, border)
-        # Only the ball's centres are widened again: from a pixel beside the barrier it would reach through it.
+        # Only the ball's centres are dilated: from a pixel beside the barrier, dilation would go through it.
         gap = cv2.distanceTransform((~(reached & (room > radius))).astype(np.uint8), cv2.DIST_L2, 5)
         reached = (((gap <= radius + 0.5) | reached) & ~barrier & ~closed) | outside
         if rough is None:
@@ -129,7 +131,7 @@ def _outside(barrier: Mask, steep: Floats, departure: Departure, tight: float) -
             bites = _bites(reached, departure.light, rough.ceiling, tight)
             barrier |= bites
             reached &= ~bites
-            # A steep ramp into the dark up there is no shadow, but the inside of a cup whose rim melts into the wall.
+            # Above the ceiling, a steep dark ramp is no shadow but the inside of a cup whose rim has no visible edge.
             beyond = (departure.light < -8) | (steep > 2)
             beyond[rough.ceiling :] = False
             barrier |= beyond & ~reached
@@ -143,32 +145,36 @@ def _outside(barrier: Mask, steep: Floats, departure: Departure, tight: float) -
 
 
 def _bites(reached: Mask, light: Floats, ceiling: int, tight: float) -> Mask:
-    """Parts of `reached` above the row `ceiling` that are the dark inside of a cup, entered where its rim melts into
-    the wall: notches in the product's outline, far darker than the background where no shadow falls; with the strip
-    of rim before them."""
-    found = np.zeros_like(reached)
+    """Return the parts of `reached` above the row `ceiling` that are the dark inside of a cup, with their strip of rim.
+
+    They were reached where the rim has no visible edge against the wall. They are notches in the product's outline, far
+    darker than the background, where no shadow falls.
+    """
+    bites = np.zeros_like(reached)
     side = max(reached.shape)
     notches = _closed(~reached, NOTCH * side) & reached
     dark = notches & (light < -tight)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(dark.astype(np.uint8), connectivity=4)
     for index in range(1, count):
         left, top, width, height, area = stats[index]
-        if area < (0.01 * side) ** 2 or top + height > ceiling:  # what goes on below is a shadow beside a flat bowl
+        if (
+            area < (0.01 * side) ** 2 or top + height > ceiling
+        ):  # an area that continues below is a shadow beside a flat bowl
             continue
         part = np.s_[top : top + height, left : left + width]
         inside = labels[part] == index
         if np.median(light[part][inside]) < -DARK:
-            found[part] |= inside
-    if not found.any():
-        return found
-    beside = cv2.distanceTransform((~found).astype(np.uint8), cv2.DIST_L2, 5) < 0.03 * side
-    strip = _closed(~reached | found, 2 * NOTCH * side) & reached & beside
+            bites[part] |= inside
+    if not bites.any():
+        return bites
+    beside = cv2.distanceTransform((~bites).astype(np.uint8), cv2.DIST_L2, 5) < 0.03 * side
+    strip = _closed(~reached | bites, 2 * NOTCH * side) & reached & beside
     strip[ceiling:] = False
-    return found | strip
+    return bites | strip
 
 
 def _closed(mask: Mask, radius: float) -> Mask:
-    """`mask` with all its notches filled that a ball of `radius` pixels does not roll into; sought at a quarter."""
+    """Return `mask` with all notches filled that a ball of `radius` pixels cannot enter; computed at quarter size."""
     quarter = mask[::4, ::4].astype(np.uint8)
     margin = int(radius / 4) + 2
     wide = cv2.copyMakeBorder(quarter, *(margin,) * 4, cv2.BORDER_CONSTANT, value=0)
@@ -181,10 +187,10 @@ def _closed(mask: Mask, radius: float) -> Mask:
 
 @dataclass(frozen=True)
 class _Rough:
-    """The findings of the large ball. No shadow falls above the row `ceiling`; shadows lie below the row `floor`.
+    """The result of the large ball. No shadow falls above the row `ceiling`; shadows lie below the row `floor`.
 
-    typical: how far the less conspicuous quarter of the product departs from its background; coloured: how much of it,
-    in the middle, no shadow explains; both are small for white on white. body: the bulk, without handles and spouts.
+    typical: lower quartile of the product's difference to its background; coloured: median difference that no shadow
+    explains; both are small for white on white. body: the main part, without handles and spouts.
     """
 
     ceiling: int
@@ -211,8 +217,8 @@ def _rough(inside: Mask, departure: Departure, tight: float) -> _Rough:
 def _rooms_behind_necks(
     fresh: Mask, room: Floats, wide: float, departure: Departure, tight: float, rough: _Rough
 ) -> Mask:
-    """Parts of `fresh` that are wider than `wide` somewhere, and neither background nor a shadow on the floor."""
-    found = np.zeros_like(fresh)
+    """Return the parts of `fresh` that are wider than `wide`, and are neither background nor a shadow on the floor."""
+    rooms = np.zeros_like(fresh)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(fresh.astype(np.uint8), connectivity=4)
     for index in range(1, count):
         left, top, width, height, _ = stats[index]
@@ -226,36 +232,36 @@ def _rooms_behind_necks(
         is_shadow = top + height / 2 > rough.floor and _is_shadow(inside, departure, part, rough)
         is_shadow |= top + height > rough.floor and _fades(inside, departure, part, rough)
         if not is_shadow and not (is_beside and _is_background(inside, departure, part, tight)):
-            found[part] |= inside
-    return found
+            rooms[part] |= inside
+    return rooms
 
 
 def _is_shadow(inside: Mask, departure: Departure, part: tuple[slice, slice], rough: _Rough) -> bool:
-    """True if a room departs far less from the background than the product does, or has none of its colour."""
+    """Return True if a room differs far less from the background than the product, or has none of its colour."""
     light, colour = departure.light[part][inside], departure.colour[part][inside]
     if np.percentile(np.hypot(light, colour), 85) < 0.6 * rough.typical:
         return True
-    # In the body, what has little of the glaze's colour and yet more than a shadow keeps is an unglazed foot.
+    # In the body, an area with little of the glaze's colour, but more than a shadow has, is an unglazed foot.
     most = SURE_COLOUR if rough.body[part][inside].mean() < 0.5 else TINTED
     return rough.coloured > 8 and float(np.percentile(colour, 85)) < min(0.4 * rough.coloured, most)
 
 
 def _fades(inside: Mask, departure: Departure, part: tuple[slice, slice], rough: _Rough) -> bool:
-    """True for a shadow where product and wall are of one hue: beside the body, colourless, darker towards its foot."""
+    """Return True for a shadow of a product with the wall's hue: beside the body, colourless, darker at its foot."""
     low, high = np.percentile(departure.light[part][inside], (8, 92))
     is_beside = rough.body[part][inside].mean() < 0.5
     return bool(is_beside and high - low > 8 and np.percentile(departure.colour[part][inside], 92) < 0.5)
 
 
 def _is_background(inside: Mask, departure: Departure, part: tuple[slice, slice], tight: float) -> bool:
-    """True if a closed-off room has the background's own colour and lies as flat as the background does."""
+    """Return True if an enclosed room has the background's colour and is as even as the background."""
     light, colour = departure.light[part][inside], departure.colour[part][inside]
     low, middle, high = np.percentile(light, (8, 50, 92))
     return bool(abs(middle) < tight and np.median(colour) < tight and high - low < 2 * tight)
 
 
 def _is_shaded(inside: Mask, departure: Departure, part: tuple[slice, slice], tight: float, rough: _Rough) -> bool:
-    """True if a room beside the body is background on which some shadow falls: darker in parts, without a colour."""
+    """Return True if a room beside the body is background with some shadow: partly darker, without colour."""
     light, colour = departure.light[part][inside], departure.colour[part][inside]
     is_colourless = np.percentile(colour, 85) < 0.4 * tight
     return bool(is_colourless and np.median(light) > -2 * tight and rough.body[part][inside].mean() < 0.3)
@@ -270,10 +276,10 @@ def _connected(allowed: Mask, seed: Mask) -> Mask:
 
 
 def _windows(barrier: Mask, outside: Mask, departure: Departure, tight: float) -> Mask:
-    """Rooms closed off by the outline through which the background shows: the hole of a handle.
+    """Return the enclosed rooms through which the background is visible, such as the hole of a handle.
 
-    Beside the body it may lie partly in shadow; in the middle it must be large, and as flat and of the same colour as
-    the background: else it is the inside of a white cup, or a highlight.
+    A room beside the body may be partly in shadow. A room in the middle must be large, and as even as the background
+    and of the same colour; otherwise it is the inside of a white cup, or a highlight.
     """
     closed = ~barrier & ~outside
     rough = _rough(~outside, departure, tight)
@@ -300,13 +306,13 @@ def _windows(barrier: Mask, outside: Mask, departure: Departure, tight: float) -
         is_flat = _is_background(inside, departure, part, tight)
         along = (centres[index][0] - columns[0]) / (columns[-1] - columns[0])
         if abs(along - 0.5) < middle:
-            # Inside the body it is a softbox mirrored in the glaze, unless it is as large as the hole of a ring.
+            # Inside the body it is a softbox reflected in the glaze, unless it is as large as the hole of a ring.
             is_above = rough.body[part][inside].mean() < 0.3 or area > 0.15 * size
             fits = is_flat and outlined > 0.95 and area > 0.02 * size and is_above
         elif is_conspicuous:
             fits = outlined > 0.8 and _is_lit(inside, departure, part, tight, rough)
         else:
-            # The inside of a pale handle lies along the surroundings, its hole does not.
+            # The inside of a pale handle touches the surroundings, its hole does not.
             shaded = beyond[part][rim].mean() <= 0.05 and _is_shaded(inside, departure, part, tight, rough)
             fits = outlined > 0.9 and (is_flat or shaded) and _is_lit(inside, departure, part, tight, rough)
         if fits:
@@ -315,15 +321,17 @@ def _windows(barrier: Mask, outside: Mask, departure: Departure, tight: float) -
 
 
 def _is_lit(inside: Mask, departure: Departure, part: tuple[slice, slice], tight: float, rough: _Rough) -> bool:
-    """True if a room is somewhere as bright as the background, and hardly coloured: so is a hole however dark the
-    shadow that falls through it, and not a highlight mirrored in the glaze."""
+    """Return True if part of a room is as bright as the background, and hardly coloured.
+
+    This is true for a hole, however dark the shadow in it is, and false for a highlight reflected in the glaze.
+    """
     brightest = float(np.percentile(departure.light[part][inside], 92))
     is_bright = brightest > -max(0.6 * tight, 0.06 * rough.typical)
     return is_bright and bool(np.median(departure.colour[part][inside]) < 2 * tight)
 
 
 def _settled(smooth: Floats, outside: Mask, sure: Mask) -> Mask:
-    """The mask with its border on the steepest line between what is surely outside and surely product (watershed)."""
+    """Return the mask with its border on the steepest line between certain outside and certain product (watershed)."""
     depth = cv2.distanceTransform((~outside).astype(np.uint8), cv2.DIST_L2, 5)
     ridge = (depth >= cv2.dilate(depth, np.ones((5, 5), np.uint8)) - 0.01) & (depth >= 1.9)
     inner = (depth > 4.5) | ridge
@@ -341,8 +349,10 @@ def _settled(smooth: Floats, outside: Mask, sure: Mask) -> Mask:
 
 
 def _without_crumbs(product: Mask, departure: Departure, tight: float) -> Mask:
-    """Without the bits of shadow that cling to the product's foot, and with the notches there filled: small, no
-    brighter than the background, hardly a colour of their own. Long thin parts (handles, stems) stay."""
+    """Remove the bits of shadow at the product's foot, and fill the notches there.
+
+    The bits are small, not brighter than the background, and hardly coloured. Long thin parts (handles, stems) stay.
+    """
     radius = max(2, round(0.01 * max(product.shape)))
     smooth = cv2.medianBlur(product.astype(np.uint8), 2 * radius + 1) > 0
     rows = np.flatnonzero(product.any(axis=1))
@@ -394,13 +404,13 @@ def _with_smooth_foot(product: Mask) -> Mask:
 
 
 def _stretches(flags: Mask) -> list[tuple[int, int]]:
-    """(start, end) of each run of True that is worth smoothing."""
+    """Return (start, end) of each run of True that is long enough for smoothing."""
     turns = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
     return [(int(a), int(b)) for a, b in zip(turns[::2], turns[1::2], strict=True) if b - a >= 8]
 
 
 def _tidy(product: Mask) -> Mask:
-    """Without specks and pinholes: parts smaller than a hundredth of the largest, holes of a few pixels."""
+    """Remove parts smaller than a hundredth of the largest part, and holes of a few pixels."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(product.astype(np.uint8), connectivity=8)
     if count < 2:
         return product

@@ -1,8 +1,8 @@
-"""The product before surroundings that are not plain (a table, a shelf): a silhouette to begin with, never a sure one.
+"""The product before a background that is not plain (a table, a shelf): a first silhouette, never a sure one.
 
-Colours that the frame's edge does not have, near the middle, are taken for product; GrabCut (Rother, Kolmogorov and
-Blake 2004) draws the outline between them and the rest. It is drawn twice, from that and from a plain frame: where the
-two agree there is reason to trust it.
+Colours near the middle that do not occur at the image's edge are taken as the product. GrabCut (Rother, Kolmogorov and
+Blake 2004) draws the outline between them and the rest. It runs twice, from these colours and from a plain frame; if
+both results agree, they are more reliable.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from campaigns.photos.backgrounds import Floats, Mask
 
 SIDE: Final = 320
 FRAME: Final = 0.02
-"""Share of the shorter side that is taken for surroundings without a look."""
+"""Share of the shorter side that always counts as surroundings."""
 COLOURS: Final = 8
 ROUNDS: Final = 4
 MOST: Final = 0.55
-"""Confidence where both drawings agree: below what a person need not look at."""
+"""Confidence if both results agree. It is low enough that a person must look at the cut-out."""
 
 
 def find(rgb: NDArray[np.uint8]) -> tuple[Mask, float]:
-    """(True on the product, confidence 0 … MOST) in height × width × 3 sRGB pixels."""
+    """Return (True on the product, confidence 0 … MOST) for height × width × 3 sRGB pixels."""
     scale = min(1.0, SIDE / max(rgb.shape[:2]))
     small = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     outer = _frame(small.shape)
@@ -52,11 +52,11 @@ def _frame(shape: tuple[int, ...]) -> Mask:
 
 
 def _likely(rgb: NDArray[np.uint8]) -> Mask:
-    """Pixels whose colour the edge of the picture does not have, the more so the nearer to the middle."""
+    """Return the pixels whose colour does not occur at the image's edge; those near the middle count more."""
     lab = backgrounds.to_lab(rgb)
     high, wide = lab.shape[:2]
     samples = np.ascontiguousarray(lab[backgrounds.border_of(lab.shape)][::2])
-    cv2.setRNGSeed(1)  # k-means draws lots; the same photo must give the same cut-out
+    cv2.setRNGSeed(1)  # k-means is random; the same photo must give the same cut-out
     criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 0.5)
     count = min(COLOURS, len(samples))
     _, labels, centres = cv2.kmeans(samples, count, np.empty(0, np.int32), criteria, 2, cv2.KMEANS_PP_CENTERS)
@@ -81,7 +81,7 @@ def _above_otsu(values: Floats) -> Mask:
 
 
 def _drawn(rgb: NDArray[np.uint8], outer: Mask, likely: Mask) -> Mask:
-    """The largest piece that GrabCut finds, begun with `likely` as product and the rest as surroundings."""
+    """Return the largest piece that GrabCut finds, starting with `likely` as product and the rest as surroundings."""
     state = np.where(likely, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     state[outer] = cv2.GC_BGD
     if not (state == cv2.GC_PR_FGD).any():
@@ -89,9 +89,9 @@ def _drawn(rgb: NDArray[np.uint8], outer: Mask, likely: Mask) -> Mask:
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.setRNGSeed(1)
     cv2.grabCut(rgb, state, None, *models, ROUNDS, cv2.GC_INIT_WITH_MASK)
-    found = np.isin(state, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
-    found = cv2.morphologyEx(found, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(found, connectivity=8)
+    product = np.isin(state, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+    product = cv2.morphologyEx(product, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(product, connectivity=8)
     if count < 2:
         return np.zeros(outer.shape, dtype=bool)
     return np.asarray(labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])), dtype=bool)

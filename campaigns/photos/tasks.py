@@ -64,8 +64,8 @@ def _file(cut: cutout.CutOut) -> Message:
 
 @_task
 def palette(arguments: dict[str, Any], parts: list[bytes]) -> Message:
-    found = palettes.of_picture(intake.admit(parts[0]).pixels)
-    return Message([asdict(one) | {"share": float(one.share)} for one in found])
+    swatches = palettes.of_picture(intake.admit(parts[0]).pixels)
+    return Message([asdict(swatch) | {"share": float(swatch.share)} for swatch in swatches])
 
 
 @_task

@@ -1,4 +1,4 @@
-"""Axes: named lists whose product gives the variants of each subject."""
+"""Axes: named lists of values; their combinations are the variants of each subject."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class AxisError(ValueError):
 
 
 def expand_axes(axes: Mapping[str, Sequence[Scalar]]) -> list[dict[str, Any]]:
-    """All combinations, the last axis turning fastest; one empty combination without axes.
+    """Return all combinations, the last axis varying fastest; one empty combination without axes.
 
-    Raises AxisError for an axis that is empty, repeats a value or holds anything but plain values, and for more than
+    Raises AxisError for an axis that is empty, repeats a value or contains a list or object, and for more than
     MAX_VARIANTS combinations.
     """
     for name, values in axes.items():
@@ -40,7 +40,7 @@ def expand_axes(axes: Mapping[str, Sequence[Scalar]]) -> list[dict[str, Any]]:
 
 
 def values_key(values: Mapping[str, Any]) -> str:
-    """Canonical JSON of axis values: equal for equal values whatever their order."""
+    """Return canonical JSON of axis values: equal for equal values in any order."""
     return json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -1,4 +1,4 @@
-"""Two texts side by side: which words went, which came. For people, so it goes by words and not by characters."""
+"""Compares two texts: which words were removed, and which were added. It compares words, because people read it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WORDS = re.compile(r"\{[^{}]*\}|\w+|\s+|[^\w\s]")
 
 @dataclass(frozen=True)
 class Stretch:
-    """A stretch of a text; `is_other`: the other text does not have it here."""
+    """A part of a text; `is_other`: the other text does not have it here."""
 
     text: str
     is_other: bool
@@ -22,7 +22,7 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing in both: its stretches on either side."""
+    """A named value in both versions, with its parts on either side."""
 
     name: str
     left: tuple[Stretch, ...]
@@ -30,46 +30,46 @@ class Difference:
 
     @property
     def is_same(self) -> bool:
-        return not any(one.is_other for one in (*self.left, *self.right))
+        return not any(stretch.is_other for stretch in (*self.left, *self.right))
 
 
 def words(name: str, left: str, right: str) -> Difference:
     """Compare two texts word by word; a placeholder is one word."""
     before, after = _WORDS.findall(left), _WORDS.findall(right)
     matcher = SequenceMatcher(None, before, after, autojunk=False)
-    gone: list[Stretch] = []
-    come: list[Stretch] = []
+    removed: list[Stretch] = []
+    added: list[Stretch] = []
     steps = matcher.get_opcodes()
     for number, (kind, a, b, c, d) in enumerate(steps):
         # A space between two changed words belongs to the change.
         is_between = 0 < number < len(steps) - 1 and not "".join(before[a:b]).strip()
-        for found, part in ((gone, "".join(before[a:b])), (come, "".join(after[c:d]))):
+        for stretches, part in ((removed, "".join(before[a:b])), (added, "".join(after[c:d]))):
             if part:
-                _add(found, part, kind != "equal" or is_between)
-    return Difference(name, tuple(gone), tuple(come))
+                _add(stretches, part, kind != "equal" or is_between)
+    return Difference(name, tuple(removed), tuple(added))
 
 
-def _add(found: list[Stretch], text: str, is_other: bool) -> None:
-    if found and found[-1].is_other == is_other:
-        text = found.pop().text + text
-    found.append(Stretch(text, is_other))
+def _add(stretches: list[Stretch], text: str, is_other: bool) -> None:
+    if stretches and stretches[-1].is_other == is_other:
+        text = stretches.pop().text + text
+    stretches.append(Stretch(text, is_other))
 
 
 def settings(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[Difference]:
-    """Compare two sets of named values, each as one stretch; names in the order of the left, then new ones."""
-    found = []
+    """Compare two sets of named values, each as a whole; names in the order of the left, then new ones."""
+    differences = []
     for name in dict.fromkeys([*left, *right]):
         sides = [plain(side[name]) if name in side else "" for side in (left, right)]
         is_other = sides[0] != sides[1]
-        gone, come = ((Stretch(side, is_other),) if side else () for side in sides)
-        found.append(Difference(name, gone, come))
-    return found
+        removed, added = ((Stretch(side, is_other),) if side else () for side in sides)
+        differences.append(Difference(name, removed, added))
+    return differences
 
 
 def plain(value: Any) -> str:
-    """A value as people read it: lists with commas, the rest as JSON without quotes around text."""
+    """Return a value as people read it: lists with commas, other values as JSON, text without quotes."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
-        return ", ".join(plain(one) for one in value)
+        return ", ".join(plain(part) for part in value)
     return json.dumps(value, ensure_ascii=False)

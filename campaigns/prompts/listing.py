@@ -1,8 +1,8 @@
-"""List mode: a table in which one row is one picture, read into what planning takes.
+"""List mode: reads a table with one image per row, for planning.
 
-A column names the subject (its SKU); `seed`, `size` and `aspect` set the picture itself; every other column fills the
-placeholder of its name. An empty cell leaves things as they are. Text with commas, semicolons or tabs, XLSX files, and
-JSON (a list of objects, or one object per line).
+One column has the subject (its SKU); `seed`, `size` and `aspect` are settings of the image; every other column fills
+the placeholder of its name. An empty cell changes nothing. The formats are text with commas, semicolons or tabs, XLSX,
+and JSON (a list of objects, or one object per line).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_ROWS = 10_000
 MAX_ISSUES = 200
 MAX_VALUE = 400
 SHORTEST, LONGEST = 16, 8192
-"""Pixels of a picture's edge."""
+"""Pixels of an image's side."""
 SUBJECT = ("subject", "sku", "key", "product", "product_id", "article", "concept", "handle", "item")
 SIZE = ("size", "picture_size", "image_size", "pixels", "resolution")
 ASPECT = ("aspect", "aspect_ratio", "ratio")
@@ -39,8 +39,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Issue:
-    """One mistake: the row as a spreadsheet counts it (1 is the first line; for JSON the item), its column's heading,
-    the cell (empty for JSON), what stands there, and what to write instead."""
+    """One mistake: the row as a spreadsheet counts it (from 1; for JSON the item), the column's heading, the cell.
+
+    cell: empty for JSON. value: the cell's text. message: says what is wrong and what to write instead.
+    """
 
     row: int
     column: str
@@ -51,9 +53,12 @@ class Issue:
 
 @dataclass(frozen=True)
 class Listing:
-    """A table. rows: {"subject": SKU, placeholder: text, "seed": number, "size": "1024x1280", "aspect": "4:5"},
-    each only where the table says it; `numbers` are their row numbers. columns: placeholders that the table fills, in
-    its order. Rows with an issue are left out: plan only when there is none."""
+    """A table that was read.
+
+    rows: {"subject": SKU, placeholder: text, "seed": number, "size": "1024x1280", "aspect": "4:5"}, without keys for
+    empty cells. numbers: their row numbers. columns: the placeholders that the table fills, in its order. Rows with an
+    issue are left out, so plan only if there is none.
+    """
 
     rows: tuple[Row, ...] = ()
     numbers: tuple[int, ...] = ()
@@ -68,7 +73,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class _Table:
-    """Headings and records, each (row number, cells). `row`: where the headings stand, 0 when rows have no cells."""
+    """Headings and records, each (row number, cells). `row`: the row of the headings, 0 if there is none (JSON)."""
 
     headings: Sequence[str]
     row: int
@@ -80,23 +85,23 @@ class _Wrong(ValueError):
 
 
 def read(given: str | bytes) -> Listing:
-    """Read a pasted text or an uploaded file. Never raises for what people write: `issues` says what is wrong."""
+    """Read a pasted text or an uploaded file. Mistakes are listed in `issues`; it raises nothing for them."""
     try:
         table = _open(given.encode() if isinstance(given, str) else given)
         return _Reader(table).read() if isinstance(table, _Table) else Listing(issues=(table,), issue_count=1)
     except FeedRefused as refusal:
-        found = tuple(Issue(one.row, one.column, one.cell, one.value, one.message) for one in refusal.issues)
-        return Listing(issues=found, issue_count=len(found))
+        issues = tuple(Issue(each.row, each.column, each.cell, each.value, each.message) for each in refusal.issues)
+        return Listing(issues=issues, issue_count=len(issues))
 
 
 def picture_size(row: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Width and height that a row asks for; None where its "size" is a placeholder's value, such as "XL"."""
+    """Return the requested width and height of a row; None if its "size" is a placeholder's value, such as "XL"."""
     match = _CANONICAL_SIZE.fullmatch(str(row.get("size", "")))
     return (int(match[1]), int(match[2])) if match else None
 
 
 def picture_aspect(row: Mapping[str, Any]) -> str:
-    """The aspect in lowest terms that a row asks for, by its aspect or its size; empty if it asks for none."""
+    """Return the requested aspect of a row in lowest terms, from its aspect or its size; empty if it has none."""
     if size := picture_size(row):
         return lowest(*size)
     aspect = str(row.get("aspect", ""))
@@ -111,7 +116,7 @@ def placeholders(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def lowest(width: int, height: int) -> str:
-    """An aspect in lowest terms, such as "4:5"; empty for a side of 0."""
+    """Return the aspect in lowest terms, such as "4:5"; empty if a side is 0."""
     if not width or not height:
         return ""
     divisor = gcd(width, height)
@@ -131,7 +136,7 @@ def _open(data: bytes) -> _Table | Issue:
     _, records = (xlsx_file if sniffing.form(stream) == "xlsx" else csv_file).read(stream)
     filled = ((row, cells) for row, cells in records if any(map(str.strip, cells)))
     row, headings = next(filled, (1, []))
-    return _Table([str(one).strip().lstrip("\ufeff") for one in headings], row, filled)
+    return _Table([str(heading).strip().lstrip("\ufeff") for heading in headings], row, filled)
 
 
 def _open_json(data: bytes) -> _Table | Issue:
@@ -156,7 +161,7 @@ def _open_json(data: bytes) -> _Table | Issue:
 
 
 def _items(text: str) -> Iterator[Any]:
-    """The items of a JSON array, or one per line; errors count lines from the text's first."""
+    """Yield the items of a JSON array, or one per line; errors count lines from the first line of the text."""
     if text.lstrip().startswith("["):
         yield from json.loads(text)
         return
@@ -184,7 +189,7 @@ class _Reader:
 
     def read(self) -> Listing:
         if "subject" not in self.roles.values():
-            named = ", ".join(f"“{one}”" for one in self.table.headings if one)[:200]
+            named = ", ".join(f"“{heading}”" for heading in self.table.headings if heading)[:200]
             self._wrong(
                 self.table.row or 1, None, "", "No column says which product the picture is of; call it “sku”. "
                 f"The first row should name the columns; it reads {named}.",
@@ -214,7 +219,7 @@ class _Reader:
         return Listing(tuple(rows), tuple(numbers), columns, tuple(self.issues), self.issue_count)
 
     def _roles(self) -> dict[int, str]:
-        """Column -> "subject", "seed", "=size", "=aspect", or the placeholder that it fills."""
+        """Return column -> "subject", "seed", "=size", "=aspect", or the placeholder that it fills."""
         roles: dict[int, str] = {}
         for index, heading in enumerate(self.table.headings):
             if not heading:
@@ -243,7 +248,7 @@ class _Reader:
         return "=aspect" if plain in ASPECT and self._any(index, _ASPECT) else name
 
     def _any(self, index: int, pattern: re.Pattern[str]) -> bool:
-        """Sizes of garments stand under “size” too: what no cell writes as pixels is a placeholder."""
+        """Return True if a cell of the column matches. A “size” column without pixels (garments) is a placeholder."""
         return any(pattern.fullmatch(_text(cells[index])) for _, cells in self.records if len(cells) > index)
 
     def _row(self, number: int, cells: Sequence[Any]) -> Row | None:
@@ -277,7 +282,7 @@ class _Reader:
 
 
 def _values(role: str, value: Any) -> Row:
-    """Return the values of one cell; none when it is empty. Raises _Wrong."""
+    """Return the values of one cell; an empty dict if the cell is empty. Raises _Wrong."""
     if isinstance(value, dict | list):
         raise _Wrong("A value is text or a number, not a list or an object.")
     text = _text(value)
@@ -312,7 +317,7 @@ def _edge(text: str) -> int:
 
 
 def _text(value: Any) -> str:
-    """A cell as text; a spreadsheet's 7.0 is 7."""
+    """Return a cell as text; 7.0 of a spreadsheet becomes 7."""
     if value is None:
         return ""
     if isinstance(value, bool):

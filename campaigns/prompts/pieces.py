@@ -1,4 +1,4 @@
-"""A rendered prompt cut into stretches for showing it: values coloured, the guide's remarks, what is not read."""
+"""Cuts a rendered prompt into parts for display: coloured values, remarks of the guide, and text that is not read."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from campaigns.prompts.wording import Lint
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of a prompt: plain words, the value of a placeholder (`name` set), or what the brand guide remarks
-    (`kind` and `title`). `is_style`: words of the style preset; `is_unread`: behind the place where the model stops."""
+    """A part of a prompt: plain words, the value of a placeholder (`name` is set), or words with a remark of the guide.
+
+    kind and title: the remark. is_style: words of the style preset. is_unread: words after the place where the model
+    stops reading.
+    """
 
     text: str
     name: str = ""
@@ -25,17 +28,17 @@ class Piece:
 
 
 def cut(text: str, spans: Sequence[Span]) -> list[Piece]:
-    """The pieces in order; together they are `text` again. Spans are in order and do not overlap."""
-    found: list[Piece] = []
+    """Return the pieces of `text` in order. Spans must be in order and not overlap."""
+    pieces: list[Piece] = []
     place = 0
     for span in spans:
-        found += [Piece(text[place : span.start]), Piece(text[span.start : span.end], span.name)]
+        pieces += [Piece(text[place : span.start]), Piece(text[span.start : span.end], span.name)]
         place = span.end
-    return [one for one in [*found, Piece(text[place:])] if one.text]
+    return [piece for piece in [*pieces, Piece(text[place:])] if piece.text]
 
 
 def mark(rendered: Rendered, remarks: Sequence[Lint] = (), unread_from: int | None = None) -> list[Piece]:
-    """The whole text in pieces, then one for each required word that is absent. A remark inside a value wins."""
+    """Return the whole text in pieces, and a piece for each missing required word. A remark inside a value wins."""
     text, spans = rendered.text, rendered.spans
     end = len(text) if unread_from is None else unread_from
     places = {0, len(text), rendered.style_start, end}
@@ -43,23 +46,23 @@ def mark(rendered: Rendered, remarks: Sequence[Lint] = (), unread_from: int | No
     edges = sorted(places | {edge for remark in remarks for edge in (remark.start, remark.end)})
     pieces = []
     for start, stop in pairwise(edges):
-        name = next((one.name for one in spans if one.start <= start and stop <= one.end), "")
-        remark = next((one for one in remarks if one.start <= start and stop <= one.end), None)
+        name = next((span.name for span in spans if span.start <= start and stop <= span.end), "")
+        remark = next((lint for lint in remarks if lint.start <= start and stop <= lint.end), None)
         kind, title = (remark.kind, remark.message) if remark else ("", "")
         pieces.append(Piece(text[start:stop], name, kind, title, start >= rendered.style_start, start >= end))
-    absent = [Piece(one.word, "", "required", one.message) for one in remarks if one.kind == "required"]
+    absent = [Piece(lint.word, "", "required", lint.message) for lint in remarks if lint.kind == "required"]
     return pieces + absent
 
 
 def source_place(text: str, rendered: Rendered, place: int) -> int:
-    """The character of the prompt's own text that stands at `place` of what it became; the end for a style's words."""
+    """Return the character of the prompt's source text for a place in the rendered text; its end for style words."""
     if place >= rendered.style_start:
         return len(text)
-    known = iter(rendered.spans)
+    spans = iter(rendered.spans)
     at = 0
     for start, stop, is_slot in _parts(text):
         if is_slot:
-            length = len(next(known).value)
+            length = len(next(spans).value)
             if place < at + length:
                 return start
             at += length
@@ -74,7 +77,7 @@ def source_place(text: str, rendered: Rendered, place: int) -> int:
 
 
 def _parts(text: str) -> Iterator[tuple[int, int, bool]]:
-    """Literal stretches and placeholders of a text as places in it."""
+    """Yield (start, end, is placeholder) of the literal parts and placeholders of a text."""
     at = 0
     for node in parse(text):
         if isinstance(node, Slot):

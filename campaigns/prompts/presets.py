@@ -1,4 +1,4 @@
-"""The five style presets that every brand begins with: wording of our own for the common jobs of a design team."""
+"""The five default style presets of a brand, written by us for the common tasks of a design team."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Preset:
-    """text is appended to a prompt, negative to what must not be in the picture; `use` says what it is for."""
+    """A style preset. text is appended to a prompt, negative to the negative prompt; use: its purpose."""
 
     slug: str
     name: str

@@ -1,4 +1,4 @@
-"""Filling a prompt: values into text, negative text and parameters, with the places of the values kept."""
+"""Fills a prompt: puts values into text, negative text and parameters, and keeps their places in the text."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from core.plain_json import strings, with_strings
 
 @dataclass(frozen=True)
 class PromptSource:
-    """A prompt version as plain values. `style` and `style_negative` are the preset's words, appended as they are.
+    """A prompt version as plain values. `style` and `style_negative` are the preset's words, appended unchanged.
 
-    parameters: engine parameters; strings in them, at any depth, may hold placeholders.
+    parameters: engine parameters; strings in them, at any depth, may contain placeholders.
     """
 
     text: str
@@ -26,7 +26,10 @@ class PromptSource:
 
     @cached_property
     def needed(self) -> tuple[str, ...]:
-        """Names of placeholders without default, each once, in reading order. Kept: a run asks for it per picture."""
+        """Return the names of placeholders without default, each once, in reading order.
+
+        Cached, because a run needs it for each image.
+        """
         return tuple(dict.fromkeys(slot.name for slot in placeholders(self) if slot.default is None))
 
 
@@ -45,7 +48,7 @@ class Span:
 class Rendered:
     """The text that will be sent, with the places of the values in `text`, and parameters without placeholders.
 
-    style_start: where in `text` the style's words begin; its length where there are none.
+    style_start: the start of the style's words in `text`; the length of `text` without a style.
     """
 
     text: str
@@ -64,12 +67,12 @@ class MissingValues(ValueError):
 
 
 def placeholders(source: PromptSource | str) -> list[Slot]:
-    """Every placeholder in reading order: of one text, or of all texts and parameters of a source."""
+    """Return all placeholders in reading order: of one text, or of all texts and parameters of a source."""
     return [node for text in _texts(source) for node in parse(text) if isinstance(node, Slot)]
 
 
 def missing(source: PromptSource | str, values: Mapping[str, Any]) -> list[str]:
-    """Names without default for which `values` has nothing; each once, in reading order."""
+    """Return the names without default that have no value in `values`; each once, in reading order."""
     needed = (PromptSource(source) if isinstance(source, str) else source).needed
     return [name for name in needed if _is_empty(values.get(name))]
 
@@ -77,11 +80,11 @@ def missing(source: PromptSource | str, values: Mapping[str, Any]) -> list[str]:
 def render(source: PromptSource, values: Mapping[str, Any]) -> Rendered:
     """Fill `source`; braces inside values are text. Raises MissingValues and PromptSyntaxError.
 
-    A parameter that is one placeholder and nothing else keeps its value's type: {"fill": "{fill}"} gives 0.8.
+    A parameter that is only one placeholder keeps its value's type: {"fill": "{fill}"} gives 0.8.
     """
-    lacking = missing(source, values)
-    if lacking:
-        raise MissingValues(lacking)
+    missing_names = missing(source, values)
+    if missing_names:
+        raise MissingValues(missing_names)
     text, spans = _fill(parse(source.text), values)
     negative, _ = _fill(parse(source.negative), values)
     whole = _append(text, source.style)
@@ -108,7 +111,7 @@ def _is_empty(value: Any) -> bool:
 
 
 def _value(slot: Slot, values: Mapping[str, Any]) -> tuple[Any, bool]:
-    """The value and whether it is the default."""
+    """Return the value, and whether it is the default."""
     value = values.get(slot.name)
     return (slot.default, True) if _is_empty(value) else (value, False)
 
@@ -130,7 +133,7 @@ def _fill(nodes: tuple[Node, ...], values: Mapping[str, Any]) -> tuple[str, list
 
 
 def _append(text: str, style: str) -> str:
-    """Style words after the text, parted by a comma. Leading space of `text` stays, so that spans stay true."""
+    """Append the style words to the text, after a comma. Leading space of `text` stays, so that spans stay correct."""
     if not style.strip():
         return text
     kept = text.rstrip()
@@ -142,6 +145,6 @@ def _append(text: str, style: str) -> str:
 def _parameter(text: str, values: Mapping[str, Any]) -> Any:
     nodes = parse(text)
     if len(nodes) == 1 and isinstance(nodes[0], Slot):
-        found, _ = _value(nodes[0], values)
-        return found.strip() if isinstance(found, str) else found
+        value, _ = _value(nodes[0], values)
+        return value.strip() if isinstance(value, str) else value
     return _fill(nodes, values)[0]

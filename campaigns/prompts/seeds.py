@@ -1,11 +1,11 @@
-"""Seeds: fixed, per subject, or random; always a number that is recorded with the job."""
+"""Seeds: fixed, per subject, or random; the number is always recorded with the job."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
 
-# Every engine that takes a seed takes 31 bits, and JavaScript shows the number unrounded.
+# All engines with a seed accept 31 bits, and JavaScript shows the number without rounding.
 MAX_SEED = 2**31 - 1
 
 
@@ -17,10 +17,10 @@ def seed_for(
     template_key: str = "",
     candidate: int = 1,
 ) -> int:
-    """The seed of one candidate (counted from 1), 0 … MAX_SEED.
+    """Return the seed of one candidate (counted from 1), 0 … MAX_SEED.
 
     "fixed": base, base + 1, … for all subjects alike. "per_subject": derived from the subject's key, the template and
-    `base`, so that a subject keeps its seeds from run to run and a new base deals new ones. "random": drawn afresh.
+    `base`, so that a subject keeps its seeds in later runs and gets new ones with a new base. "random": a new seed.
     """
     if strategy == "fixed":
         return (base + candidate - 1) % (MAX_SEED + 1)

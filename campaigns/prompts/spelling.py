@@ -1,4 +1,4 @@
-"""Placeholders against the names that exist: which are unknown, and what was probably meant."""
+"""Compares placeholders with the existing names: which are unknown, and which name was probably meant."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from campaigns.prompts.syntax import PromptSyntaxError, Slot, parse, place
 
 @dataclass(frozen=True)
 class Remark:
-    """Something about a stretch of a prompt text, end excluded. kind: "syntax", "unknown" or "alternatives"; `instead`
-    is the known name that is nearest, empty where none is near."""
+    """A remark about a part of a prompt text, end excluded. kind: "syntax", "unknown" or "alternatives".
+
+    instead: the most similar existing name, or empty.
+    """
 
     kind: str
     start: int
@@ -21,36 +23,36 @@ class Remark:
     instead: str = ""
 
 
-def check(text: str, known: Iterable[str]) -> list[Remark]:
-    """Return the first mistake of syntax; without one, the doubtful placeholders, in order.
+def check(text: str, existing: Iterable[str]) -> list[Remark]:
+    """Return the first syntax error; if there is none, the suspicious placeholders, in order.
 
-    Those are placeholders without default whose name nothing has, and those that look like a choice of words.
+    These are placeholders without default whose name does not exist, and those that look like a choice of words.
     """
     try:
         nodes = parse(text)
     except PromptSyntaxError as error:
         where = place(text, error.position)
         return [Remark("syntax", error.position, min(len(text), error.position + 1), f"{error.message} ({where}).")]
-    names = list(dict.fromkeys(known))
-    found = []
+    names = list(dict.fromkeys(existing))
+    remarks = []
     for node in nodes:
         if isinstance(node, Slot) and "|" in (node.default or ""):
-            found.append(_alternatives(node, names))
+            remarks.append(_alternatives(node, names))
         elif isinstance(node, Slot) and node.name not in names and node.default is None:
-            found.append(_unknown(node, names))
-    return found
+            remarks.append(_unknown(node, names))
+    return remarks
 
 
-def alternatives(text: str, known: Iterable[str] = ()) -> list[Remark]:
+def alternatives(text: str, existing: Iterable[str] = ()) -> list[Remark]:
     """Return the placeholders that look like a choice of words: {red|blue|green}; none if the text is broken."""
-    return [remark for remark in check(text, known) if remark.kind == "alternatives"]
+    return [remark for remark in check(text, existing) if remark.kind == "alternatives"]
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that is most like this one; empty where none is near."""
-    plain = {one.casefold(): one for one in known}
-    found = difflib.get_close_matches(name.casefold(), list(plain), n=1, cutoff=0.6)
-    return plain[found[0]] if found else ""
+def nearest(name: str, existing: Iterable[str]) -> str:
+    """Return the existing name that is most similar; empty if none is similar enough."""
+    by_folded = {each.casefold(): each for each in existing}
+    matches = difflib.get_close_matches(name.casefold(), list(by_folded), n=1, cutoff=0.6)
+    return by_folded[matches[0]] if matches else ""
 
 
 def _alternatives(slot: Slot, names: list[str]) -> Remark:

@@ -22,7 +22,7 @@ class PromptSyntaxError(ValueError):
 
 @dataclass(frozen=True)
 class Slot:
-    """One placeholder: its name, its default (None if it has none), and where it stands in the text, end excluded."""
+    """One placeholder: its name, its default (None without one), and its place in the text, end excluded."""
 
     name: str
     default: str | None
@@ -34,12 +34,12 @@ Node = str | Slot
 
 
 def is_name(text: str) -> bool:
-    """True if `text` can be a placeholder's name."""
+    """Return True if `text` can be a placeholder's name."""
     return bool(_NAME.fullmatch(text))
 
 
 def place(text: str, position: int) -> str:
-    """Name the position for a person: "character 15", or in a text of several lines "line 2, character 3"."""
+    """Return the position for people: "character 15", or "line 2, character 3" if the text has several lines."""
     line = text.count("\n", 0, position)
     character = position - (text.rfind("\n", 0, position) + 1) + 1
     return f"line {line + 1}, character {character}" if "\n" in text.strip("\n") else f"character {position + 1}"
@@ -47,7 +47,7 @@ def place(text: str, position: int) -> str:
 
 @lru_cache(maxsize=1024)
 def parse(text: str) -> tuple[Node, ...]:
-    """The text as literal strings and slots, in order; raises PromptSyntaxError with the place."""
+    """Return the text as literal strings and slots, in order; raises PromptSyntaxError with the position."""
     nodes: list[Node] = []
     literal: list[str] = []
     at = 0

@@ -1,8 +1,8 @@
 """Counting the part of a prompt that a model's text encoder reads.
 
-CLIP reads 77 tokens of which two are its own marks, T5 as many as its pipeline asks for. With the model's own tokenizer
-files the count is exact (byte-pair encoding as in CLIP's `simple_tokenizer.py`, Radford et al. 2021; word level for
-small models); without them it is an estimate, and says so.
+CLIP reads 77 tokens, of which two are special tokens; the limit of T5 is set by its pipeline. With the model's
+tokenizer files the count is exact (byte-pair encoding as in CLIP's `simple_tokenizer.py`, Radford et al. 2021; word
+level for small models). Without them it is an estimate, and marked as such.
 """
 
 from __future__ import annotations
@@ -18,21 +18,24 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-#: Tokens that an encoder of a family takes in, its own marks included, and how many of them are marks.
+#: (tokens that an encoder of the family reads, including special tokens; number of special tokens).
 LIMITS = {"clip": (77, 2), "t5-256": (256, 1), "t5": (512, 1)}
-#: Letters of one token in English prose, measured over product prompts; longer words are cut into pieces.
+#: Letters per token in English, measured over product prompts; longer words are cut into pieces.
 _LETTERS = {"clip": 9, "t5-256": 4, "t5": 4}
 _CONTRACTIONS = re.compile(r"'(?:s|t|re|ve|m|ll|d)")
 _WORD = re.compile(r"\S+")
 MAX_FILE_BYTES = 32 * 1024 * 1024
 
 Counter = Callable[[str], int]
-"""Tokens of one word (no white space in it)."""
+"""Returns the number of tokens of one word (without white space)."""
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """A text encoder as far as reading goes. limit: tokens, marks included. is_exact: `count` is the model's own."""
+    """The reading limits of a text encoder.
+
+    limit: tokens, including special tokens (marks). is_exact: `count` uses the model's own tokenizer.
+    """
 
     name: str
     limit: int
@@ -43,8 +46,10 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Reading:
-    """A text as an encoder reads it. tokens and limit: without the encoder's own marks. cut: the character from which
-    on the model reads no more (a word that is read in part is cut too); None when all is read."""
+    """A text as an encoder reads it. tokens and limit: without special tokens.
+
+    cut: the first character that the model does not read (a partly read word counts as not read); None if it reads all.
+    """
 
     tokens: int
     limit: int
@@ -54,12 +59,12 @@ class Reading:
 
     @property
     def words(self) -> str:
-        """ "58 of 75 tokens", or "about 58 of 75 tokens"."""
+        """Return "58 of 75 tokens", or "about 58 of 75 tokens"."""
         return f"{'' if self.is_exact else 'about '}{self.tokens} of {self.limit} tokens"
 
 
 def read(text: str, encoder: Encoder) -> Reading:
-    """Count word by word; linear in the text."""
+    """Count the tokens word by word, in linear time."""
     limit = encoder.limit - encoder.marks
     used, cut = 0, None
     for word in _WORD.finditer(text):
@@ -70,7 +75,7 @@ def read(text: str, encoder: Encoder) -> Reading:
 
 
 def estimate(family: str = "clip", *, limit: int | None = None) -> Encoder:
-    """An encoder of which only the family is known; ValueError lists the known families."""
+    """Return an estimating encoder for a family; ValueError lists the known families."""
     if family not in LIMITS:
         raise ValueError(f"There is no encoder family {family!r}; known are {', '.join(LIMITS)}.")
     most, marks = LIMITS[family]
@@ -83,7 +88,7 @@ def estimate(family: str = "clip", *, limit: int | None = None) -> Encoder:
 
 
 def from_folder(folder: Path) -> Encoder | None:
-    """The exact encoder of a tokenizer folder as transformers saves it; None where its files are of another kind.
+    """Return the exact encoder of a tokenizer folder as transformers saves it; None if its files have another format.
 
     Reads vocab.json with merges.txt, or tokenizer.json; the limit from tokenizer_config.json.
     """
@@ -113,7 +118,7 @@ def _from_whole(whole: Mapping[str, Any], limit: int) -> Encoder | None:
     model = whole["model"]
     marks = _marks(whole.get("post_processor"))
     if model["type"] == "BPE" and model.get("end_of_word_suffix") == "</w>":
-        merges = [tuple(one.split(" ", 1) if isinstance(one, str) else one) for one in model["merges"]]
+        merges = [tuple(pair.split(" ", 1) if isinstance(pair, str) else pair) for pair in model["merges"]]
         return Encoder("clip", limit, marks, byte_pairs(model["vocab"], merges), True)
     if model["type"] == "WordLevel":
         # Every piece of a word is one token, known or not.
@@ -123,7 +128,7 @@ def _from_whole(whole: Mapping[str, Any], limit: int) -> Encoder | None:
 
 
 def _marks(processor: Any) -> int:
-    """Special tokens that are put around a single text."""
+    """Return the number of special tokens around a single text."""
     if not isinstance(processor, Mapping):
         return 0
     if processor.get("type") == "TemplateProcessing":
@@ -136,7 +141,7 @@ def _limit(folder: Path) -> int:
         limit = float(_json(folder / "tokenizer_config.json").get("model_max_length", inf))
     except OSError:
         limit = inf
-    # transformers writes 1e30 where a tokenizer has no limit of its own.
+    # transformers writes 1e30 if a tokenizer has no limit.
     return int(limit) if 0 < limit < 100_000 else LIMITS["clip"][0]
 
 
@@ -154,19 +159,22 @@ def _read(path: Path) -> str:
 
 
 def byte_pairs(vocabulary: Mapping[str, int], merges: Sequence[tuple[str, ...]]) -> Counter:
-    """Counts the tokens of a word as CLIP's tokenizer does: lower case, split into letters, digits and marks, UTF-8
-    bytes written as characters, then the learnt pairs joined, the earliest learnt first."""
+    """Return a function that counts the tokens of a word as CLIP's tokenizer does.
+
+    The word is made lower case, split into letters, digits and marks, and its UTF-8 bytes are written as characters.
+    Then the learnt pairs are joined, in the order in which they were learnt.
+    """
     ranks = {(pair[0], pair[1]): rank for rank, pair in enumerate(merges) if len(pair) == 2}
-    known = frozenset(vocabulary)
+    vocabulary_words = frozenset(vocabulary)
 
     @lru_cache(maxsize=65_536)
     def count(word: str) -> int:
-        return sum(_pairs(piece, ranks, known) for piece in pieces(word))
+        return sum(_pairs(piece, ranks, vocabulary_words) for piece in pieces(word))
 
     return count
 
 
-def _pairs(piece: str, ranks: Mapping[tuple[str, str], int], known: frozenset[str]) -> int:
+def _pairs(piece: str, ranks: Mapping[tuple[str, str], int], vocabulary: frozenset[str]) -> int:
     parts = [_BYTES[byte] for byte in piece.encode()]
     parts[-1] += "</w>"
     while len(parts) > 1:
@@ -184,22 +192,22 @@ def _pairs(piece: str, ranks: Mapping[tuple[str, str], int], known: frozenset[st
 
 
 def pieces(word: str) -> list[str]:
-    """A word as CLIP cuts it: contractions, runs of letters, single digits, runs of anything else."""
+    """Split a word as CLIP does: contractions, runs of letters, single digits, runs of anything else."""
     text = unicodedata.normalize("NFC", word).lower()
-    found: list[str] = []
+    parts: list[str] = []
     at = 0
     while at < len(text):
         contraction = _CONTRACTIONS.match(text, at)
         if contraction:
-            found.append(contraction.group())
+            parts.append(contraction.group())
             at = contraction.end()
             continue
         kind, start = _kind(text[at]), at
         at += 1
         while kind != "N" and at < len(text) and _kind(text[at]) == kind:
             at += 1
-        found.append(text[start:at])
-    return found
+        parts.append(text[start:at])
+    return parts
 
 
 def _kind(character: str) -> str:
@@ -208,7 +216,7 @@ def _kind(character: str) -> str:
 
 
 def _byte_characters() -> list[str]:
-    """Each byte's character: printable ones stand for themselves, the others follow from 256 on."""
+    """Return the character for each byte: printable bytes stay the same, the others get characters from 256 on."""
     printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
     others = iter(range(256, 512))
     return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]

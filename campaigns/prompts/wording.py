@@ -1,4 +1,4 @@
-"""Wording against the brand guide: what must be said, what is approved, what must not be said, and where."""
+"""Compares a text with the brand guide: required, approved and banned wording, and its places."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
-# Combining marks are no word characters to `re`; without them "cafe" would be found in a decomposed "café".
+# `re` does not count combining marks as word characters; "cafe" would match in a decomposed "café".
 _WORD = r"[\w\u0300-\u036f]"
 
 
 class Guide(Protocol):
-    """The part of a brand guide that wording needs; plain lists of words and phrases."""
+    """The lists of words and phrases of a brand guide that this module needs."""
 
     required_wording: Sequence[str]
     approved_wording: Sequence[str]
@@ -23,7 +23,7 @@ class Guide(Protocol):
 
 @dataclass(frozen=True)
 class Lint:
-    """One remark: kind "required" (absent, marked at the text's end), "banned" or "approved"; end excluded."""
+    """One remark of kind "required" (missing; placed at the text's end), "banned" or "approved"; end excluded."""
 
     kind: str
     word: str
@@ -37,7 +37,10 @@ class Lint:
 
 
 def lint(text: str, guide: Guide) -> list[Lint]:
-    """Remarks on `text` in order of place. Whole words, any case; an approved phrase shields the words inside it."""
+    """Return the remarks on `text`, in order of place.
+
+    Only whole words match, in any case. Banned words inside an approved phrase are allowed.
+    """
     approved = [
         Lint("approved", word, start, end, f"“{word}” is the brand guide's own wording.")
         for word in guide.approved_wording
@@ -67,7 +70,7 @@ def lint(text: str, guide: Guide) -> list[Lint]:
 
 
 def problems(text: str, guide: Guide) -> list[Lint]:
-    """Only what the author must change: banned words and required words that are absent."""
+    """Return what the author must change: banned words, and missing required words."""
     return [remark for remark in lint(text, guide) if remark.is_problem]
 
 
@@ -89,6 +92,6 @@ def _composed(word: str) -> str:
 
 
 def _either(char: str) -> str:
-    """A character in its composed or its decomposed form: texts pasted on a Mac often hold the latter."""
+    """Return a pattern for a character in composed or decomposed form; text pasted on a Mac is often decomposed."""
     decomposed = unicodedata.normalize("NFD", char)
     return re.escape(char) if decomposed == char else f"(?:{re.escape(char)}|{re.escape(decomposed)})"

@@ -1,4 +1,4 @@
-"""Counts the approved images of a brand, with functions that higher apps register here."""
+"""Count the approved images of a brand, with functions that higher apps register here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _counts: list[Count] = []
 
 
 def provide(count: Count) -> Count:
-    """Decorator: register a function that counts the approved images of a brand."""
+    """Register a function that counts the approved images of a brand; used as a decorator."""
     _counts.append(count)
     return count
 

@@ -1,4 +1,4 @@
-"""Reading campaigns: lists, one campaign, its subjects."""
+"""Read campaigns and their subjects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.models import User
 
 
 def visible(user: User, *, brand_id: int | None = None) -> QuerySet[Any]:
-    """Campaigns newest first, with brand, owners and `subject_count`; the brands' sandboxes are not among them."""
+    """Return the campaigns, newest first, with brand, owners and `subject_count`, without the sandbox campaigns."""
     rows = Campaign.objects.visible_to(user).filter(is_sandbox=False).select_related("brand", "owner", "review_owner")
     if brand_id is not None:
         rows = rows.filter(brand_id=brand_id)
@@ -20,7 +20,7 @@ def visible(user: User, *, brand_id: int | None = None) -> QuerySet[Any]:
 
 
 def get(user: User, campaign_id: int) -> Campaign:
-    """With brand, owners and output specs. Raises NotFound, also for what the person must not know of."""
+    """Return a campaign with brand, owners and output specs. Raises NotFound, also if the user may not see it."""
     rows = Campaign.objects.visible_to(user).select_related("brand", "owner", "review_owner")
     campaign: Campaign | None = rows.prefetch_related("output_specs").filter(pk=campaign_id).first()
     if campaign is None:
@@ -29,7 +29,7 @@ def get(user: User, campaign_id: int) -> Campaign:
 
 
 def by_slug(user: User, brand_slug: str, slug: str) -> Campaign:
-    """Raises NotFound, also for what the person must not know of."""
+    """Return a campaign by its slug. Raises NotFound, also if the user may not see it."""
     rows = Campaign.objects.visible_to(user).select_related("brand")
     campaign: Campaign | None = rows.filter(brand__slug=brand_slug, slug=slug).first()
     if campaign is None:
@@ -38,12 +38,12 @@ def by_slug(user: User, brand_slug: str, slug: str) -> Campaign:
 
 
 def subjects(user: User, campaign: Campaign) -> QuerySet[Any]:
-    """The campaign's subjects by key, with their photos and cut-outs prefetched."""
+    """Return the campaign's subjects by key, with photos and cut-outs prefetched."""
     rows = Subject.objects.visible_to(user).filter(campaigns=campaign)
     return rows.prefetch_related("photos__cutouts").order_by("key")
 
 
 def values_of(*, key: str, name: str, kind: str, attributes: dict[str, Any]) -> dict[str, Any]:
-    """Return the values that placeholders read of a subject: its attributes, and name, kind, key and sku."""
+    """Return a subject's values for placeholders: its attributes, and name, kind, key and sku."""
     given = {label: value for label, value in attributes.items() if value not in (None, "")}
     return {"name": name, "kind": kind, **given, "key": key, "sku": key}

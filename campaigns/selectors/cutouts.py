@@ -1,4 +1,4 @@
-"""The sheet of cut-outs: photos in order of SKU with the cut-out that counts, and how many want a look."""
+"""The sheet of cut-outs: photos by SKU, each with its current cut-out, and how many need a look."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class Sheet:
 
 
 def photos(user: User, brand: Brand) -> QuerySet[Any]:
-    """Photos that runs may use: ready, of active subjects."""
+    """Return the photos that runs may use: ready ones of active subjects."""
     rows = ReferencePhoto.objects.visible_to(user).filter(subject__brand=brand, subject__is_active=True)
     return rows.filter(status=PhotoStatus.READY)
 
 
 def to_be_looked_at(user: User, brand: Brand) -> QuerySet[Any]:
-    """Photos without a cut-out that somebody, or its own confidence, vouches for."""
+    """Return the photos without an accepted cut-out that a person has accepted or that is confident enough."""
     vouched = Cutout.objects.filter(photo=OuterRef("pk"), is_accepted=True)
     vouched = vouched.filter(Q(confidence__gte=DOUBTFUL) | Q(accepted_by__isnull=False))
     return photos(user, brand).filter(~Exists(vouched))
@@ -63,8 +63,10 @@ def sheet(
     limit: int = 60,
     subject_ids: Sequence[int] = (),
 ) -> Sheet:
-    """Cards by SKU from the photo `after` on, of these subjects only where some are named; three queries however many
-    there are."""
+    """Return the cards by SKU, beginning with the photo `after`; with `subject_ids`, only of these subjects.
+
+    Always three queries.
+    """
     rows = photos(user, brand) if is_all else to_be_looked_at(user, brand)
     if subject_ids:
         rows = rows.filter(subject__in=subject_ids)
@@ -72,16 +74,16 @@ def sheet(
     if start:
         rows = rows.filter(Q(subject__key__gt=start[0]) | Q(subject__key=start[0], pk__gte=start[1]))
     cutouts = Prefetch("cutouts", Cutout.objects.order_by("-is_accepted", "-id"))
-    found = list(rows.select_related("subject").prefetch_related(cutouts).order_by("subject__key", "pk")[: limit + 1])
-    cards = [Card(photo, next(iter(photo.cutouts.all()), None)) for photo in found[:limit]]
-    return Sheet(cards, found[limit].pk if len(found) > limit else 0)
+    page = list(rows.select_related("subject").prefetch_related(cutouts).order_by("subject__key", "pk")[: limit + 1])
+    cards = [Card(photo, next(iter(photo.cutouts.all()), None)) for photo in page[:limit]]
+    return Sheet(cards, page[limit].pk if len(page) > limit else 0)
 
 
 def capped(rows: QuerySet[Any]) -> int:
-    """Count the rows, to COUNTED and no further."""
+    """Count the rows, up to COUNTED."""
     return int(rows.order_by()[:COUNTED].count())
 
 
 def earlier(photo: ReferencePhoto) -> QuerySet[Any]:
-    """Every cut-out of a photo, the newest first, with who made and who accepted it."""
+    """Return every cut-out of a photo, the newest first, with the users who made and accepted it."""
     return Cutout.objects.filter(photo=photo).select_related("made_by", "accepted_by").order_by("-id")

@@ -1,4 +1,4 @@
-"""Reading brand guides: versions, what counts, how two differ, and what the guide offers to engines and pages."""
+"""Read brand guides: versions, the current one, differences, and values for engines and pages."""
 
 from __future__ import annotations
 
@@ -31,8 +31,10 @@ _USES: Final = {
 
 @dataclass(frozen=True)
 class Change:
-    """One difference between two versions. kind: "added", "removed" or "changed"; before and after are
-    {"text", "hex", "picture"}, each only where there is one."""
+    """One difference between two versions.
+
+    kind: "added", "removed" or "changed". before, after: {"text", "hex", "picture"}, each key only if it has a value.
+    """
 
     part: str
     kind: str
@@ -46,7 +48,7 @@ class Change:
 
 @dataclass(frozen=True)
 class ShownLimit:
-    """A check's limit with the number that a guide gives it."""
+    """A check threshold with its value in a guide."""
 
     check: str
     limit: Limit
@@ -54,7 +56,7 @@ class ShownLimit:
 
     @property
     def said(self) -> str:
-        """The number with its unit: "1.4 times"."""
+        """Return the number with its unit: "1.4 times"."""
         return f"{self.value:g} {self.limit.unit}".strip()
 
     @property
@@ -63,19 +65,19 @@ class ShownLimit:
 
     @property
     def field(self) -> str:
-        """The name of its form field."""
+        """Return the name of its form field."""
         return f"limit:{self.check}:{self.limit.name}"
 
 
 def history(user: User, brand: Brand) -> QuerySet[Any]:
-    """Every version of the brand's guide, newest first, with its people and pictures: two queries."""
+    """Return every version of the brand's guide, newest first, with users and images. Two queries."""
     rows = GuideVersion.objects.visible_to(user).filter(brand=brand).select_related("created_by", "published_by")
     pictures = Prefetch("pictures", GuidePicture.objects.order_by("use", "position", "id"))
     return rows.prefetch_related(pictures).order_by("-number")
 
 
 def get(user: User, brand: Brand, number: int) -> GuideVersion:
-    """One version by its number. Raises NotFound."""
+    """Return one version by its number. Raises NotFound."""
     guide: GuideVersion | None = history(user, brand).filter(number=number).first()
     if guide is None:
         raise NotFound(f"The guide of {brand.name} has no version {number}.")
@@ -90,23 +92,23 @@ def published(brand_id: int) -> GuideVersion | None:
 
 
 def current(versions: Iterable[GuideVersion]) -> GuideVersion | None:
-    """The one that counts among `history`: the highest published number."""
-    return next((one for one in versions if one.status == GuideStatus.PUBLISHED), None)
+    """Return the published version with the highest number from `history`."""
+    return next((version for version in versions if version.status == GuideStatus.PUBLISHED), None)
 
 
 def open_draft(versions: Iterable[GuideVersion]) -> GuideVersion | None:
-    """The draft among `history`, if there is one."""
-    return next((one for one in versions if one.status == GuideStatus.DRAFT), None)
+    """Return the draft from `history`, if there is one."""
+    return next((version for version in versions if version.status == GuideStatus.DRAFT), None)
 
 
 def pictures(guide: GuideVersion, use: str) -> list[GuidePicture]:
-    """The guide's pictures of one use, in their order; prefetched by `history`."""
-    return [one for one in guide.pictures.all() if one.use == use]
+    """Return the guide's images of one use, in their order; prefetched by `history`."""
+    return [image for image in guide.pictures.all() if image.use == use]
 
 
 def colours_of(guide: GuideVersion) -> dict[str, str]:
-    """Colour name, case-folded -> "#rrggbb": the palette and the backdrops; of equal names the backdrop counts."""
-    return {str(one["name"]).casefold(): one["hex"] for one in (*guide.palette, *guide.backdrops)}
+    """Return case-folded colour name -> "#rrggbb" of palette and backdrops; for equal names the backdrop wins."""
+    return {str(colour["name"]).casefold(): colour["hex"] for colour in (*guide.palette, *guide.backdrops)}
 
 
 def choices(guide: GuideVersion | None) -> dict[str, list[dict[str, str]]]:
@@ -114,11 +116,11 @@ def choices(guide: GuideVersion | None) -> dict[str, list[dict[str, str]]]:
     if guide is None or not guide.backdrops:
         return {}
     default = guide.backdrop.casefold()
-    return {"backdrop": sorted(guide.backdrops, key=lambda one: one["name"].casefold() != default)}
+    return {"backdrop": sorted(guide.backdrops, key=lambda backdrop: backdrop["name"].casefold() != default)}
 
 
 def shown_limits(guide: GuideVersion | None) -> list[ShownLimit]:
-    """Every limit that a check declares, with the guide's number or the default."""
+    """Return every check threshold, with the guide's value or the default."""
     thresholds = guide.thresholds if guide else {}
     return [
         ShownLimit(check, limit, limits.value(thresholds, check, limit.name))
@@ -129,32 +131,32 @@ def shown_limits(guide: GuideVersion | None) -> list[ShownLimit]:
 
 def compare(older: GuideVersion, newer: GuideVersion) -> list[Change]:
     """Return the differences of `newer`, part by part in the order in which a guide is read."""
-    found: list[Change] = []
+    changes: list[Change] = []
     for name, part in _COLOURS.items():
-        found += _colour_changes(part, getattr(older, name), getattr(newer, name))
-    found += _plain_changes(older, newer)
+        changes += _colour_changes(part, getattr(older, name), getattr(newer, name))
+    changes += _plain_changes(older, newer)
     for name, part in _WORDING.items():
         was, now = getattr(older, name), getattr(newer, name)
-        found += [Change(part, "removed", {"text": word}, {}) for word in was if word not in now]
-        found += [Change(part, "added", {}, {"text": word}) for word in now if word not in was]
-    for one, other in zip(shown_limits(older), shown_limits(newer), strict=True):
-        if one.value != other.value:
-            found.append(Change(one.limit.label, "changed", {"text": one.said}, {"text": other.said}))
-    return found + _picture_changes(older, newer)
+        changes += [Change(part, "removed", {"text": word}, {}) for word in was if word not in now]
+        changes += [Change(part, "added", {}, {"text": word}) for word in now if word not in was]
+    for old, new in zip(shown_limits(older), shown_limits(newer), strict=True):
+        if old.value != new.value:
+            changes.append(Change(old.limit.label, "changed", {"text": old.said}, {"text": new.said}))
+    return changes + _picture_changes(older, newer)
 
 
 def _colour_changes(part: str, was: Sequence[Mapping[str, str]], now: Sequence[Mapping[str, str]]) -> list[Change]:
-    before, after = ({one["name"]: one["hex"] for one in side} for side in (was, now))
-    found = []
+    before, after = ({colour["name"]: colour["hex"] for colour in side} for side in (was, now))
+    changes = []
     for name in [*before, *(name for name in after if name not in before)]:
         sides = [{"text": name, "hex": side[name]} if name in side else {} for side in (before, after)]
         if sides[0] != sides[1]:
-            found.append(Change(part, _kind(*sides), *sides))
-    return found
+            changes.append(Change(part, _kind(*sides), *sides))
+    return changes
 
 
 def _plain_changes(older: GuideVersion, newer: GuideVersion) -> list[Change]:
-    def said(guide: GuideVersion) -> dict[str, str]:
+    def texts(guide: GuideVersion) -> dict[str, str]:
         return {
             "Default backdrop": guide.backdrop,
             "Light": guide.light,
@@ -162,7 +164,7 @@ def _plain_changes(older: GuideVersion, newer: GuideVersion) -> list[Change]:
             "Baseline": f"at {guide.baseline:.0%} of the height",
         }
 
-    before, after = said(older), said(newer)
+    before, after = texts(older), texts(newer)
     return [
         Change(part, _kind(*sides), *sides)
         for part in before
@@ -172,15 +174,15 @@ def _plain_changes(older: GuideVersion, newer: GuideVersion) -> list[Change]:
 
 
 def _picture_changes(older: GuideVersion, newer: GuideVersion) -> list[Change]:
-    found = []
+    changes = []
     for use, part in _USES.items():
-        before, after = ({one.sha256: one for one in pictures(side, use)} for side in (older, newer))
+        before, after = ({image.sha256: image for image in pictures(side, use)} for side in (older, newer))
         for sha256 in [*before, *(key for key in after if key not in before)]:
             was, now = before.get(sha256), after.get(sha256)
             if was is None or now is None or was.caption != now.caption:
-                sides = [{"text": one.caption, "picture": one} if one else {} for one in (was, now)]
-                found.append(Change(part, _kind(*sides), *sides))
-    return found
+                sides = [{"text": image.caption, "picture": image} if image else {} for image in (was, now)]
+                changes.append(Change(part, _kind(*sides), *sides))
+    return changes
 
 
 def _kind(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
@@ -190,8 +192,8 @@ def _kind(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
 
 
 def picture(user: User, brand: Brand, pk: int) -> GuidePicture:
-    """Return one picture of a brand's guide. Raises NotFound."""
-    found: GuidePicture | None = GuidePicture.objects.visible_to(user).filter(pk=pk, guide__brand=brand).first()
-    if found is None:
+    """Return one image of a brand's guide. Raises NotFound."""
+    image: GuidePicture | None = GuidePicture.objects.visible_to(user).filter(pk=pk, guide__brand=brand).first()
+    if image is None:
         raise NotFound(f"The guide has no picture {pk}.")
-    return found
+    return image

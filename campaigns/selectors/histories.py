@@ -12,7 +12,7 @@ from core.models import Event, User
 
 @dataclass(frozen=True)
 class Line:
-    """One thing that happened, who did it and when."""
+    """One event as a sentence, with who did it and when."""
 
     words: str
     actor_label: str
@@ -20,7 +20,7 @@ class Line:
 
 
 def of_subject(user: User, subject: Subject, *, limit: int = 20) -> list[Line]:
-    """The newest first, of the subject and of every photo that it has or had; two index scans."""
+    """Return the newest events of the subject and of all its photos, also removed ones. Two index scans."""
     photos = {photo.pk: photo.shown_source for photo in ReferencePhoto.objects.filter(subject=subject).only("source")}
     about = Event.objects.visible_to(user)
     own = about.filter(object_type="subject", object_id=subject.pk).order_by("-id")[:limit]
@@ -51,7 +51,7 @@ def _words(event: Event, photo: str) -> str:
 
 
 def _change(field: str, was: Any, now: Any) -> str:
-    """`colour: sage → moss`."""
+    """Describe the change of a field: `Colour: sage → moss`."""
     label = field.removeprefix("attributes.").replace("_", " ").capitalize()
     if now in (None, ""):
         return f"{label} dropped (it was {str(was)[:60]})"

@@ -1,4 +1,4 @@
-"""Reading imports: the list, one import, what was wrong with it by cause, what was fixed, and what it made."""
+"""Read imports: the list, one import, its mistakes by cause, its fixes, and its changes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from core.errors import NotFound
 from core.models import User
 
 SAMPLES = 25
-"""Issues of a cause among which an example for each fix is looked for."""
+"""The number of issues of a cause that are searched for an example of each fix."""
 
 
 @dataclass(frozen=True)
 class Offer:
-    """One fix as a person may choose it; `example` is like “12,90 € → 12.90”, or empty."""
+    """A fix that a person may choose; `example` is like “12,90 € → 12.90”, or empty."""
 
     id: str
     label: str
@@ -35,7 +35,7 @@ class Offer:
 
 @dataclass(frozen=True)
 class Applied:
-    """One fix that was applied: what it was for, and how many cells or rows it changed."""
+    """An applied fix: the mistakes that it was for, and how many cells or rows it changed."""
 
     cause: str
     fix: str
@@ -48,7 +48,7 @@ class Applied:
 
 @dataclass(frozen=True)
 class Group:
-    """Equal mistakes of one import: `count` of all, the first as an example, and the fixes that may be applied."""
+    """The mistakes of one cause in an import: their count, the first as an example, and possible fixes."""
 
     cause: str
     label: str
@@ -58,14 +58,14 @@ class Group:
 
     @property
     def sentence(self) -> str:
-        """`38 prices that cannot be read, like “12,9o €”, first in E14`."""
+        """Return a sentence: `38 prices that cannot be read, like “12,9o €”, first in E14`."""
         like = f", like “{self.example.value[:60]}”" if self.example.value else ""
         where = f", first in {self.example.cell}" if self.example.cell else ""
         return f"{self.count:,} {self.label}{like}{where}"
 
 
 def visible(user: User, *, brand_id: int | None = None) -> QuerySet[Any]:
-    """Imports newest first, with brand and person."""
+    """Return the imports, newest first, with brand and user."""
     rows = FeedImport.objects.visible_to(user).select_related("brand", "requested_by")
     if brand_id is not None:
         rows = rows.filter(brand_id=brand_id)
@@ -73,50 +73,50 @@ def visible(user: User, *, brand_id: int | None = None) -> QuerySet[Any]:
 
 
 def get(user: User, import_id: int, *, brand_id: int | None = None) -> FeedImport:
-    """Raises NotFound, also for what the person must not know of, and for an import of another brand than asked for."""
-    found: FeedImport | None = visible(user, brand_id=brand_id).filter(pk=import_id).first()
-    if found is None:
+    """Return one import. Raises NotFound, also if the user may not see it or it is of another brand."""
+    feed_import: FeedImport | None = visible(user, brand_id=brand_id).filter(pk=import_id).first()
+    if feed_import is None:
         raise NotFound(f"There is no import {import_id}.")
-    return found
+    return feed_import
 
 
 def issues(user: User, feed_import: FeedImport, *, cause: str = "") -> QuerySet[Any]:
-    """The stored issues in file order; at most 1,000 of a cause are stored."""
+    """Return the stored issues in file order; at most 1,000 of a cause are stored."""
     rows = ImportIssue.objects.visible_to(user).filter(feed_import=feed_import)
     return (rows.filter(cause=cause) if cause else rows).order_by("row", "id")
 
 
 def groups(user: User, feed_import: FeedImport) -> list[Group]:
-    """Mistakes by cause, the most frequent first, each with the fixes that are not applied yet."""
+    """Return the mistakes by cause, the most frequent first, each with the fixes that are not applied yet."""
     place = Window(RowNumber(), partition_by="cause", order_by=["row", "id"])
     samples: dict[str, list[ImportIssue]] = {}
     for issue in issues(user, feed_import).annotate(place=place).filter(place__lte=SAMPLES):
         samples.setdefault(issue.cause, []).append(issue)
     fields = _fields(feed_import)
-    found = []
+    cause_groups = []
     for cause, few in samples.items():
         count = feed_import.issue_counts.get(cause, len(few))
-        found.append(Group(cause, fixes.label(cause, count), count, few[0], _offers(feed_import, few, fields)))
-    return sorted(found, key=lambda group: (-group.count, group.example.row))
+        cause_groups.append(Group(cause, fixes.label(cause, count), count, few[0], _offers(feed_import, few, fields)))
+    return sorted(cause_groups, key=lambda group: (-group.count, group.example.row))
 
 
 def _offers(feed_import: FeedImport, few: list[ImportIssue], fields: dict[str, str]) -> tuple[Offer, ...]:
-    """The fixes for one cause; each with the first of a few cells that it would change as its example."""
-    applied = {(one["cause"], one["fix"]) for one in feed_import.fixes}
+    """Return the fixes for one cause, each with the first cell in `few` that it would change as its example."""
+    applied = {(stored["cause"], stored["fix"]) for stored in feed_import.fixes}
     return tuple(
         Offer(
-            one.id,
-            one.label,
-            one.says,
-            next((text for issue in few if (text := one.example(issue.value, fields.get(issue.column, "")))), ""),
+            fix.id,
+            fix.label,
+            fix.says,
+            next((text for issue in few if (text := fix.example(issue.value, fields.get(issue.column, "")))), ""),
         )
-        for one in fixes.FIXES.get(few[0].cause, ())
-        if (few[0].cause, one.id) not in applied
+        for fix in fixes.FIXES.get(few[0].cause, ())
+        if (few[0].cause, fix.id) not in applied
     )
 
 
 def _fields(feed_import: FeedImport) -> dict[str, str]:
-    """Heading -> field, as the file was last read."""
+    """Return heading -> field, as the file was last read."""
     headings = feed_import.dialect.get("columns")
     if not headings:
         return {}
@@ -130,23 +130,25 @@ def _fields(feed_import: FeedImport) -> dict[str, str]:
 
 
 def columns_with(user: User, feed_import: FeedImport, cause: str) -> list[str]:
-    """Headings of the columns in which this mistake occurs."""
+    """Return the headings of the columns in which this mistake occurs."""
     return list(issues(user, feed_import, cause=cause).order_by("column").values_list("column", flat=True).distinct())
 
 
 def applied_fixes(feed_import: FeedImport) -> list[Applied]:
-    """The fixes of an import in the order in which they are applied."""
-    found = []
-    for one in feed_import.fixes:
-        fix = fixes.find(one["cause"], one["fix"])
+    """Return the fixes of an import in the order in which they are applied."""
+    applied = []
+    for stored in feed_import.fixes:
+        fix = fixes.find(stored["cause"], stored["fix"])
         is_of_rows = fix.leaves_out or fix.is_staged or fix.row is not None
-        what = fixes.label(one["cause"], 2)
-        found.append(Applied(one["cause"], fix.id, fix.label, fix.says, what, int(one.get("changed", 0)), is_of_rows))
-    return found
+        what = fixes.label(stored["cause"], 2)
+        applied.append(
+            Applied(stored["cause"], fix.id, fix.label, fix.says, what, int(stored.get("changed", 0)), is_of_rows)
+        )
+    return applied
 
 
 def changes(user: User, feed_import: FeedImport) -> QuerySet[Any]:
-    """Return the changes of an applied import, subject by subject; each names its `subject`. New: `was` is None."""
+    """Return the changes of an applied import with their subjects; `was` is None for a new subject."""
     return (
         ImportChange.objects.visible_to(user).filter(feed_import=feed_import).select_related("subject").order_by("id")
     )
@@ -154,7 +156,7 @@ def changes(user: User, feed_import: FeedImport) -> QuerySet[Any]:
 
 @dataclass(frozen=True)
 class UndoPlan:
-    """The consequences of undoing, as far as nothing uses the new subjects and nobody changed them since."""
+    """The effect of undoing an import, if nothing uses the new subjects and nobody changed the others since."""
 
     removes: int
     restores: int
@@ -171,8 +173,10 @@ def undo_plan(user: User, feed_import: FeedImport) -> UndoPlan:
 
 @dataclass(frozen=True)
 class Progress:
-    """The progress of a waiting import. percent: of the file's bytes, 100 when only the merge is left; seconds_left:
-    None while nobody can know."""
+    """The progress of a waiting import.
+
+    percent: of the file's bytes; at 100 only the merge is left. seconds_left: None while it cannot be estimated.
+    """
 
     rows: int
     percent: int
@@ -195,14 +199,14 @@ def progress(feed_import: FeedImport) -> Progress:
 
 @dataclass(frozen=True)
 class Choice:
-    """One entry of a column's list of fields."""
+    """One entry in the list of fields for a column."""
 
     name: str
     label: str
 
 
 def field_choices(brand_attributes: list[str], heading: str, current: str) -> list[tuple[str, list[Choice]]]:
-    """The fields that a column can be, in named groups; its own heading is offered as attribute and as option."""
+    """Return the fields for a column, in named groups; its own heading is offered as attribute and as option."""
     plain = {field.name: field.label for field in columns_of.FIELDS}
     own = normalised(heading)
     options = list(dict.fromkeys(["Size", "Colour", heading.strip()]))
@@ -219,14 +223,14 @@ def field_choices(brand_attributes: list[str], heading: str, current: str) -> li
     ]
     if current == "layout":
         groups[-1][1].append(Choice("layout", plain["layout"]))
-    known = {choice.name for _, choices in groups for choice in choices}
-    if current and current not in known:
+    names = {choice.name for _, choices in groups for choice in choices}
+    if current and current not in names:
         groups.insert(0, ("As it is", [Choice(current, current.partition(":")[2] or current)]))
     return groups
 
 
 def attribute_names(user: User, brand_id: int, *, newest: int = 200) -> list[str]:
-    """Attribute names that the brand's newest subjects have, and those that every brand knows."""
+    """Return the attribute names of the brand's newest subjects, and the standard ones."""
     rows = (
         Subject.objects.visible_to(user).filter(brand_id=brand_id).order_by("-pk").values_list("attributes", flat=True)
     )
@@ -235,12 +239,12 @@ def attribute_names(user: User, brand_id: int, *, newest: int = 200) -> list[str
 
 
 def chosen_of(stored: Iterable[Mapping[str, Any]]) -> list[Chosen]:
-    """Fixes as a FeedImport keeps them."""
-    return [Chosen(one["cause"], one["fix"], tuple(one.get("columns") or ())) for one in stored]
+    """Return the fixes that a FeedImport stores, as Chosen."""
+    return [Chosen(fix["cause"], fix["fix"], tuple(fix.get("columns") or ())) for fix in stored]
 
 
 def mending_of(offered: FeedImport) -> Mending:
-    """The fixes that people applied to this import, for the columns as people or the detection assigned them."""
+    """Return the fixes of this import, with its column mapping or else the detected one."""
     chosen: dict[str, str] = offered.mapping
     kind = offered.subject_kind
 
@@ -251,7 +255,7 @@ def mending_of(offered: FeedImport) -> Mending:
 
 
 def open_offered(stream: IO[bytes], offered: FeedImport, mend: feeds.Mend | None) -> Feed:
-    """The feed as this import has it read. Raises FeedRefused."""
+    """Open the feed with the settings of this import. Raises FeedRefused."""
     return feeds.open_feed(
         stream, kind=offered.subject_kind, mapping=offered.mapping or None, mend=mend, encoding=offered.encoding
     )

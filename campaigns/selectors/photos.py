@@ -1,4 +1,4 @@
-"""Reads about reference photos and their cut-outs."""
+"""Read reference photos and their cut-outs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from core.models import Brand, User
 
 @dataclass(frozen=True)
 class Wanted:
-    """A photo whose bytes are not here (or were refused), by the file name under which they may come."""
+    """A photo that has no file yet (or whose file was refused), with the file name that is expected."""
 
     photo_id: int
     subject_key: str
@@ -27,7 +27,7 @@ class Wanted:
 
     @property
     def path(self) -> str:
-        """The source as a path with forward slashes, lower case, without a URL's host and query."""
+        """Return the source as a case-folded path with forward slashes, without a URL's host and query."""
         plain = self.source.strip().replace("\\", "/")
         if "://" in plain:
             plain = unquote(urlsplit(plain).path)
@@ -40,8 +40,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Fetching:
-    """The progress of a brand's photos by address. put_off: of the pending ones, those that failed before and are tried
-    again; next_at: when the first of them is."""
+    """The progress of fetching a brand's photos by address.
+
+    put_off: the pending photos that failed before and wait for a retry. next_at: the time of the first retry.
+    """
 
     pending: int
     put_off: int
@@ -55,12 +57,12 @@ class Fetching:
 
     @property
     def is_busy(self) -> bool:
-        """True while some are fetched now, and not only put off."""
+        """True if some pending photos are not only waiting for a retry."""
         return self.pending > self.put_off
 
     @property
     def sentence(self) -> str:
-        """“42 photos are being fetched, 3 of them were put off; 60 are here, 2 were refused.”; "" if there is none."""
+        """Return “42 photos are being fetched (3 put off after a failure), 60 are here.”; "" if there is none."""
         if not self.pending and not self.refused:
             return ""
         coming = "1 photo is being fetched" if self.pending == 1 else f"{self.pending:,} photos are being fetched"
@@ -87,8 +89,8 @@ def fetching(brand: Brand, user: User) -> Fetching:
 
 
 def get(*, photo_id: int, user: User, brand: Brand | None = None) -> ReferencePhoto:
-    """One photo that `user` may see, with its subject and brand; NotFound otherwise, also for one of another brand than
-    the one asked for."""
+    """Return a photo with its subject and brand. Raises NotFound, also if the user may not see it or it is not of
+    `brand`."""
     rows = ReferencePhoto.objects.visible_to(user).select_related("subject__brand")
     if brand is not None:
         rows = rows.filter(subject__brand=brand)
@@ -99,16 +101,16 @@ def get(*, photo_id: int, user: User, brand: Brand | None = None) -> ReferencePh
 
 
 def wanted(*, brand: Brand, user: User) -> list[Wanted]:
-    """The brand's photos that still wait for their file, oldest first."""
+    """Return the brand's photos that still wait for their file, oldest first."""
     rows = ReferencePhoto.objects.visible_to(user).filter(
         subject__brand=brand, status__in=[PhotoStatus.PENDING, PhotoStatus.REFUSED]
     )
-    found = rows.order_by("id").values_list("id", "subject__key", "source")
-    return [Wanted(*row) for row in found.iterator(chunk_size=5000)]
+    columns = rows.order_by("id").values_list("id", "subject__key", "source")
+    return [Wanted(*row) for row in columns.iterator(chunk_size=5000)]
 
 
 def cutout_of_same_file(*, brand: Brand, sha256: str) -> Cutout | None:
-    """A cut-out that was computed in this brand, by today's algorithm, from a stored photo of this very content."""
+    """Return a cut-out that the current algorithm made in this brand from a photo with the same content."""
     rows: QuerySet[Cutout] = Cutout.objects.filter(
         photo__subject__brand=brand, photo__sha256=sha256, algorithm=cutout.ALGORITHM
     )
@@ -116,16 +118,16 @@ def cutout_of_same_file(*, brand: Brand, sha256: str) -> Cutout | None:
 
 
 def subjects_by_sku(brand: Brand, keys: Iterable[str]) -> dict[str, frozenset[int]]:
-    """Ids of the brand's active subjects by case-folded SKU, their own or a variant's; two queries."""
-    wanted = list(keys)
-    found: dict[str, set[int]] = {}
+    """Return ids of the brand's active subjects by case-folded SKU, their own or a variant's. Two queries."""
+    skus = list(keys)
+    ids_by_sku: dict[str, set[int]] = {}
     own = Subject.objects.filter(brand=brand, is_active=True).annotate(sku=Lower("key"))
     variants = Variant.objects.filter(subject__brand=brand, subject__is_active=True).annotate(sku=Lower("key"))
-    pairs = [*own.filter(sku__in=wanted).values_list("sku", "pk")]
-    pairs += variants.filter(sku__in=wanted).values_list("sku", "subject_id")
+    pairs = [*own.filter(sku__in=skus).values_list("sku", "pk")]
+    pairs += variants.filter(sku__in=skus).values_list("sku", "subject_id")
     for sku, pk in pairs:
-        found.setdefault(sku, set()).add(pk)
-    return {sku: frozenset(ids) for sku, ids in found.items()}
+        ids_by_sku.setdefault(sku, set()).add(pk)
+    return {sku: frozenset(ids) for sku, ids in ids_by_sku.items()}
 
 
 def elsewhere(user: User, subject: Subject, photos: Iterable[ReferencePhoto]) -> QuerySet[ReferencePhoto]:
@@ -146,6 +148,6 @@ def removed(user: User, subject: Subject) -> QuerySet[ReferencePhoto]:
 
 
 def find(user: User, brand: Brand, pk: int) -> ReferencePhoto | None:
-    """Return a photo of the brand, None where there is none."""
-    found: ReferencePhoto | None = ReferencePhoto.objects.visible_to(user).filter(subject__brand=brand, pk=pk).first()
-    return found
+    """Return a photo of the brand, or None."""
+    photo: ReferencePhoto | None = ReferencePhoto.objects.visible_to(user).filter(subject__brand=brand, pk=pk).first()
+    return photo

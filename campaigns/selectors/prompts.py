@@ -1,4 +1,4 @@
-"""Reading prompts: templates, versions, and a version as the plain source that renders."""
+"""Read prompts: templates, versions, and a version as the source that is rendered."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from core.errors import NotFound
 from core.models import Brand, User
 
 LOOKED_AT = 5000
-"""Subjects of a brand that are looked at for attribute names; the newest."""
+"""The number of a brand's newest subjects that are searched for attribute names."""
 CHOSEN = 3
 _NAMES = """
 SELECT entry.key, count(*) FROM (
@@ -30,7 +30,7 @@ WHERE entry.value <> '' GROUP BY entry.key ORDER BY count(*) DESC, entry.key LIM
 
 @dataclass(frozen=True)
 class Name:
-    """One placeholder that a prompt may hold, with how many of the `of` subjects looked at have a value for it."""
+    """A placeholder that a prompt may use; `count` of the `of` searched subjects have a value for it."""
 
     name: str
     count: int
@@ -38,31 +38,33 @@ class Name:
 
 
 def names(brand_id: int) -> list[Name]:
-    """Return the names that placeholders can read: what every subject has, then attributes, the commonest first."""
+    """Return the names of placeholders: those of every subject, then attributes, the most frequent first."""
     looked_at = Subject.objects.filter(brand_id=brand_id, is_active=True)[:LOOKED_AT].count()
     with connection.cursor() as cursor:
         cursor.execute(_NAMES, [brand_id, LOOKED_AT])
         attributes = [Name(name, count, looked_at) for name, count in cursor.fetchall()]
     always = [Name(name, looked_at, looked_at) for name in ("name", "sku", "key", "kind", "brand", "campaign")]
-    taken = {one.name for one in always}
-    return [*always, *(one for one in attributes if one.name not in taken)]
+    taken = {placeholder.name for placeholder in always}
+    return [*always, *(placeholder for placeholder in attributes if placeholder.name not in taken)]
 
 
-def chosen_subjects(user: User, brand_id: int, wanted: Sequence[int]) -> list[Subject]:
-    """The subjects that a prompt is shown on: those wanted, in that order, and others spread over the brand until
-    there are CHOSEN. With their photos."""
+def chosen_subjects(user: User, brand_id: int, subject_ids: Sequence[int]) -> list[Subject]:
+    """Return CHOSEN example subjects for a prompt, with their photos.
+
+    The given ids come first, in their order; others are spread over the brand.
+    """
     rows = Subject.objects.visible_to(user).filter(brand_id=brand_id, is_active=True)
     keys = list(rows.order_by("key", "pk").values_list("pk", flat=True)[:60])
     spread = keys[:: max(1, len(keys) // CHOSEN)] + keys
-    mine = list(rows.filter(pk__in=wanted[:CHOSEN]).values_list("pk", flat=True))
-    first = [pk for pk in wanted[:CHOSEN] if pk in mine]
+    mine = list(rows.filter(pk__in=subject_ids[:CHOSEN]).values_list("pk", flat=True))
+    first = [pk for pk in subject_ids[:CHOSEN] if pk in mine]
     picked = list(dict.fromkeys([*first, *spread]))[:CHOSEN]
-    found = {subject.pk: subject for subject in rows.filter(pk__in=picked).prefetch_related(subjects.photos())}
-    return [found[pk] for pk in picked]
+    by_id = {subject.pk: subject for subject in rows.filter(pk__in=picked).prefetch_related(subjects.photos())}
+    return [by_id[pk] for pk in picked]
 
 
 def matching_subjects(user: User, brand_id: int, words: str, *, limit: int = 12) -> QuerySet[Any]:
-    """Active subjects whose key or name holds the words, by key."""
+    """Return the active subjects whose key or name contains the words, by key."""
     rows = Subject.objects.visible_to(user).filter(brand_id=brand_id, is_active=True)
     if words:
         rows = rows.filter(Q(key__icontains=words) | Q(name__icontains=words))
@@ -70,31 +72,33 @@ def matching_subjects(user: User, brand_id: int, words: str, *, limit: int = 12)
 
 
 def asked_for(user: User, brand_id: int) -> QuerySet[Any]:
-    """Versions that wait for a lead's answer, the longest waiting first, with template and who asked."""
+    """Return the versions that wait for approval, the longest waiting first, with template and requester."""
     rows = PromptVersion.objects.visible_to(user).filter(template__brand_id=brand_id, status=PromptStatus.REQUESTED)
     return rows.select_related("template", "asked_by").order_by("asked_at", "pk")
 
 
 def templates(user: User, *, brand_id: int | None = None) -> QuerySet[Any]:
-    """Templates by slug, not the studios', with brand, `version_count`, `last_number`, `approved_number` (the newest
-    approved) and `asked_count`."""
+    """Return the templates by slug, without those of studios.
+
+    With brand, `version_count`, `last_number`, `approved_number` (the newest approved) and `asked_count` (requested).
+    """
     rows = PromptTemplate.objects.visible_to(user).filter(studio=None).select_related("brand")
     if brand_id is not None:
         rows = rows.filter(brand_id=brand_id)
     approved = Max("versions__number", filter=Q(versions__status=PromptStatus.APPROVED))
-    asked = Count("versions", filter=Q(versions__status=PromptStatus.REQUESTED))
+    requested = Count("versions", filter=Q(versions__status=PromptStatus.REQUESTED))
     counts = {"version_count": Count("versions"), "last_number": Max("versions__number")}
-    return rows.annotate(**counts, approved_number=approved, asked_count=asked).order_by("brand", "slug")
+    return rows.annotate(**counts, approved_number=approved, asked_count=requested).order_by("brand", "slug")
 
 
 def versions(user: User, template: PromptTemplate) -> QuerySet[Any]:
-    """Versions of a template, newest first, with style and author."""
+    """Return the versions of a template, newest first, with style and author."""
     rows = PromptVersion.objects.visible_to(user).filter(template=template)
     return rows.select_related("style", "created_by").order_by("-number")
 
 
 def get_version(user: User, version_id: int) -> PromptVersion:
-    """With template, brand and style. Raises NotFound, also for what the person must not know of."""
+    """Return a version with template, brand and style. Raises NotFound, also if the user may not see it."""
     rows = PromptVersion.objects.visible_to(user).select_related("template__brand", "style")
     version: PromptVersion | None = rows.filter(pk=version_id).first()
     if version is None:
@@ -103,7 +107,7 @@ def get_version(user: User, version_id: int) -> PromptVersion:
 
 
 def styles(user: User, *, brand_id: int) -> QuerySet[Any]:
-    """Style presets of a brand by name, retired ones last, with `version_count`."""
+    """Return the style presets of a brand by name, retired ones last, with `version_count`."""
     rows = StylePreset.objects.visible_to(user).filter(brand_id=brand_id)
     using = PromptVersion.objects.filter(style=OuterRef("pk")).order_by().values("style")
     count = Coalesce(Subquery(using.annotate(count=Count("pk")).values("count")), 0)
@@ -111,7 +115,7 @@ def styles(user: User, *, brand_id: int) -> QuerySet[Any]:
 
 
 def source(version: PromptVersion) -> PromptSource:
-    """The version as plain values, with the words of its style as they were when it was written."""
+    """Return the version as plain values, with its style's words from the time when it was written."""
     return PromptSource(
         text=version.text,
         negative=version.negative,
@@ -123,10 +127,10 @@ def source(version: PromptVersion) -> PromptSource:
 
 def template(user: User, brand: Brand, slug: str) -> PromptTemplate:
     """Return a brand's template. Raises NotFound."""
-    found: PromptTemplate | None = PromptTemplate.objects.visible_to(user).filter(brand=brand, slug=slug).first()
-    if found is None:
+    prompt: PromptTemplate | None = PromptTemplate.objects.visible_to(user).filter(brand=brand, slug=slug).first()
+    if prompt is None:
         raise NotFound(f"There is no prompt {slug!r} in {brand.name}.")
-    return found
+    return prompt
 
 
 def of_brand(user: User, brand: Brand) -> QuerySet[Any]:
@@ -145,12 +149,12 @@ def numbered(user: User, brand: Brand, slug: str, number: int) -> PromptVersion:
 
 def style(user: User, brand: Brand, slug: str) -> StylePreset:
     """Return a style preset of a brand. Raises NotFound."""
-    found: StylePreset | None = StylePreset.objects.visible_to(user).filter(brand=brand, slug=slug).first()
-    if found is None:
+    preset: StylePreset | None = StylePreset.objects.visible_to(user).filter(brand=brand, slug=slug).first()
+    if preset is None:
         raise NotFound(f"There is no style {slug!r} in {brand.name}.")
-    return found
+    return preset
 
 
 def active_styles(user: User, brand: Brand) -> QuerySet[Any]:
-    """Return the presets that new versions may take, by name."""
+    """Return the presets that new versions may use, by name."""
     return StylePreset.objects.visible_to(user).filter(brand=brand, is_active=True).order_by("name")

@@ -1,7 +1,7 @@
 """Readiness of subjects: whether their photos are good enough for the output specs, and what they lack.
 
-`of` looks at given subjects, two queries for any number. `ids` and `counts` answer the same for a whole brand in SQL,
-for lists that filter by it; a test holds both against each other.
+`of` checks given subjects with two queries for any number. `ids` and `counts` do the same for a whole brand in SQL, for
+lists that filter by readiness; a test compares both.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ WORDS: Final = {READY: "ready", LOOK: "needs a look", MISSING: "no photo", SMALL
 #: The tone of the state's shape; see the tag `state`.
 TONES: Final = {READY: "ready", LOOK: "flag", MISSING: "failed", SMALL: "flag"}
 FILL = 0.82
-"""Share of the frame that a product fills where no brand guide says otherwise."""
+"""The default share of the frame that a product fills, if no brand guide sets another."""
 ENLARGED = 1.5
-"""From how many times on an enlarged product looks soft: the limit that finished pictures are checked with."""
+"""The enlargement from which a product looks soft; also the threshold in the check of finished images."""
 
 
 class Wanted(Protocol):
-    """The size that a channel wants: an OutputSpec, or anything with its slug and its size in pixels."""
+    """The image size of a channel: an OutputSpec, or anything with its slug and its size in pixels."""
 
     slug: str
     width: int
@@ -41,10 +41,10 @@ class Wanted(Protocol):
 
 @dataclass(frozen=True)
 class Shortfall:
-    """One spec for which the product's photo is too small. product, drawn: width and height in pixels."""
+    """A spec for which the product's photo is too small. requested, product, drawn: width and height in pixels."""
 
     spec: str
-    wanted: tuple[int, int]
+    requested: tuple[int, int]
     product: tuple[int, int]
     drawn: tuple[int, int]
     times: float
@@ -52,9 +52,10 @@ class Shortfall:
     @property
     def sentence(self) -> str:
         return (
-            f"Too small for {self.spec} ({self.wanted[0]} × {self.wanted[1]} px): the product is {self.product[0]} × "
-            f"{self.product[1]} px in its photo and is drawn {self.drawn[0]} × {self.drawn[1]} px, enlarged "
-            f"{self.times:.1f} times. Ask for a photo on which it is {round(self.drawn[0] / ENLARGED)} px wide or more."
+            f"Too small for {self.spec} ({self.requested[0]} × {self.requested[1]} px): the product is "
+            f"{self.product[0]} × {self.product[1]} px in its photo and is drawn {self.drawn[0]} × {self.drawn[1]} px, "
+            f"enlarged {self.times:.1f} times. Ask for a photo on which it is {round(self.drawn[0] / ENLARGED)} px "
+            "wide or more."
         )
 
 
@@ -69,10 +70,10 @@ class RefusedPhoto:
 
 @dataclass(frozen=True)
 class Readiness:
-    """The readiness of a subject. state: "ready", "look", "missing" or "small", the first thing to mend.
+    """The readiness of a subject. state: "ready", "look", "missing" or "small"; names the first thing to fix.
 
-    roles: of its ready photos. photo_id, cutout_id: what runs use, None without. confidence: of that cut-out, or of
-    the newest where none is accepted. waiting: photos whose file is not here yet. findings: sentences, the worst first.
+    roles: of its ready photos. photo_id, cutout_id: those that runs use, or None. confidence: of that cut-out, or of
+    the newest if none is accepted. waiting: number of photos without a file yet. findings: sentences, the worst first.
     """
 
     subject_id: int
@@ -110,11 +111,11 @@ def of(
     images_needed: Collection[str] = ("cutout",),
     fill: float = FILL,
 ) -> dict[int, Readiness]:
-    """Readiness by subject id, for Subjects or ids of them; two queries. Rights are the caller's business.
+    """Return the readiness by subject id, for Subjects or their ids. Two queries. The caller checks rights.
 
-    specs: what is wanted of all of them, or by subject id what is wanted of each (`specs_by_subject`).
-    images_needed: the input images of the engine ("photo", "cutout", "mask"); empty for one that needs none, and then
-    every subject is ready. fill: the guide's share of the frame, for how large the product will be drawn.
+    specs: the output specs of all subjects, or a mapping by subject id (`specs_by_subject`). images_needed: the input
+    images of the engine ("photo", "cutout", "mask"); if it is empty, every subject is ready. fill: the guide's share of
+    the frame, which decides how large the product is drawn.
     """
     ids = [subject if isinstance(subject, int) else subject.pk for subject in subjects]
     if not images_needed:
@@ -132,7 +133,7 @@ def of(
 
 
 def used(photos: Sequence[ReferencePhoto]) -> ReferencePhoto | None:
-    """The photo that runs use unless they ask for a role; `photos` in order, with their cut-outs prefetched."""
+    """Return the photo that runs use by default. `photos` are in order, with cut-outs prefetched."""
     there = [photo for photo in photos if photo.status == PhotoStatus.READY]
     with_cutout = [photo for photo in there if _accepted(photo)]
     fronts = [photo for photo in with_cutout if photo.role == PhotoRole.FRONT]
@@ -140,20 +141,20 @@ def used(photos: Sequence[ReferencePhoto]) -> ReferencePhoto | None:
 
 
 def needs_look(cutout: Cutout | None) -> bool:
-    """True if a person should look at a photo's cut-out: none, not accepted, or accepted by nobody and doubtful."""
+    """True if the cut-out is missing, not accepted, or accepted only automatically with low confidence."""
     if cutout is None or not cutout.is_accepted:
         return True
     return cutout.confidence < DOUBTFUL and cutout.accepted_by_id is None
 
 
 def fill_of(brand: Brand) -> float:
-    """The share of the frame that the brand's published guide asks for."""
+    """Return the share of the frame that a product fills in the brand's published guide, or FILL."""
     guide = guides.published(brand.pk)
     return guide.fill_ratio if guide else FILL
 
 
 def specs_of(campaign_id: int) -> list[OutputSpec]:
-    """The output specs of one campaign."""
+    """Return the output specs of one campaign."""
     return list(OutputSpec.objects.filter(campaign_id=campaign_id).order_by("id"))
 
 
@@ -166,17 +167,18 @@ def specs_by_subject(subject_ids: Collection[int]) -> dict[int, list[OutputSpec]
     campaigns: dict[int, list[int]] = {}
     for subject_id, campaign_id in members.values_list("subject_id", "campaign_id"):
         campaigns.setdefault(campaign_id, []).append(subject_id)
-    found: dict[int, dict[str, OutputSpec]] = {pk: {} for pk in subject_ids}
+    specs: dict[int, dict[str, OutputSpec]] = {pk: {} for pk in subject_ids}
     for spec in OutputSpec.objects.filter(campaign__in=campaigns).order_by("-width", "-height", "id"):
         for subject_id in campaigns[spec.campaign_id]:
-            found[subject_id].setdefault(spec.aspect, spec)
-    return {pk: list(by_aspect.values()) for pk, by_aspect in found.items()}
+            specs[subject_id].setdefault(spec.aspect, spec)
+    return {pk: list(by_aspect.values()) for pk, by_aspect in specs.items()}
 
 
 def ids(brand: Brand, kind: str, state: str, *, campaign_id: int | None = None, fill: float = FILL) -> RawSQL:
-    """The active subjects of one kind in this state, for `filter(pk__in=…)`; by cut-outs, as packshots need them.
+    """Return SQL for the active subjects of one kind in this state, for `filter(pk__in=…)`; cut-outs are required.
 
-    campaign_id: only its subjects, by its output specs; None for all, each by those of the campaigns that it is in.
+    campaign_id: only its subjects, checked by its output specs. None: all subjects, each checked by the specs of its
+    campaigns.
     """
     return RawSQL(  # noqa: S611
         f"SELECT subject_id FROM ({_STATES}) AS judged WHERE state = %s",  # noqa: S608 (our own text only)
@@ -185,7 +187,7 @@ def ids(brand: Brand, kind: str, state: str, *, campaign_id: int | None = None, 
 
 
 def counts(brand: Brand, kind: str, *, campaign_id: int | None = None, fill: float = FILL) -> dict[str, int]:
-    """Return how many active subjects of one kind are in each state; `campaign_id` as in `ids`."""
+    """Count the active subjects of one kind in each state; `campaign_id` as in `ids`."""
     text = f"SELECT state, count(*) FROM ({_STATES}) AS judged GROUP BY state"  # noqa: S608 (our own text only)
     with connection.cursor() as cursor:
         cursor.execute(text, _parameters(brand, kind, campaign_id, fill))
@@ -212,8 +214,8 @@ def _judged(
     doubt = _doubt(cutout) if needs_cutout else ""
     small = _shortfalls(chosen, cutout, specs, fill, needs_cutout=needs_cutout)
     findings = [doubt] if doubt else []
-    findings += [one.sentence for one in small[:1]]
-    findings += [f"{one.source} was refused: {one.reason}" for one in refused]
+    findings += [shortfall.sentence for shortfall in small[:1]]
+    findings += [f"{photo.source} was refused: {photo.reason}" for photo in refused]
     return Readiness(
         pk,
         LOOK if doubt else SMALL if small else READY,
@@ -250,7 +252,7 @@ def _doubt(cutout: Cutout | None) -> str:
 def _shortfalls(
     photo: ReferencePhoto, cutout: Cutout | None, specs: Sequence[Wanted], fill: float, *, needs_cutout: bool
 ) -> tuple[Shortfall, ...]:
-    """The specs for which the product is too small, the worst first."""
+    """Return the specs for which the product is too small, the worst first."""
     if needs_cutout and cutout is not None:
         left, top, right, bottom = cutout.box
         size, share = (right - left, bottom - top), fill
@@ -258,13 +260,13 @@ def _shortfalls(
         size, share = (photo.width, photo.height), 1.0
     if min(size) < 1:
         return ()
-    found = []
+    shortfalls = []
     for spec in specs:
         times = min(share * spec.width / size[0], share * spec.height / size[1])
         if times >= ENLARGED:
             drawn = round(size[0] * times), round(size[1] * times)
-            found.append(Shortfall(spec.slug, (spec.width, spec.height), size, drawn, times))
-    return tuple(sorted(found, key=lambda one: -one.times))
+            shortfalls.append(Shortfall(spec.slug, (spec.width, spec.height), size, drawn, times))
+    return tuple(sorted(shortfalls, key=lambda shortfall: -shortfall.times))
 
 
 def _accepted(photo: ReferencePhoto) -> bool:

@@ -1,4 +1,4 @@
-"""Reading a kept feed file again for people: the first subjects under a mapping, and their own file with mistakes."""
+"""Read a stored feed file again: preview its first subjects, or return it with a column of mistakes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ PREVIEWED = 4
 SET_CAUSES = ("duplicate_key", "duplicate_variant", "parent_unknown")
 
 
-def preview(found: FeedImport, *, mapping: Mapping[str, str], kind: str) -> Preview:
-    """The first subjects as they would become with this mapping; `problem` says why there are none."""
-    tried = FeedImport(subject_kind=kind, mapping=dict(mapping), fixes=found.fixes, encoding=found.encoding)
+def preview(feed_import: FeedImport, *, mapping: Mapping[str, str], kind: str) -> Preview:
+    """Preview the first subjects with this mapping; `problem` says why there are none."""
+    tried = FeedImport(subject_kind=kind, mapping=dict(mapping), fixes=feed_import.fixes, encoding=feed_import.encoding)
     try:
-        with stored_files.open(found.storage_key) as stream:
+        with stored_files.open(feed_import.storage_key) as stream:
             return previewing.first(_feed(stream, tried), subjects=PREVIEWED)
     except FeedRefused as refusal:
         return previewing.refused(refusal)
@@ -31,7 +31,7 @@ def preview(found: FeedImport, *, mapping: Mapping[str, str], kind: str) -> Prev
 
 @dataclass(frozen=True)
 class Encoding:
-    """An encoding that a file may be in; `examples`: a few of its cells as they read in it."""
+    """A possible encoding of a file; `examples`: a few of its cells in that encoding."""
 
     name: str
     label: str
@@ -42,47 +42,54 @@ class Encoding:
         return f"{self.label}: {', '.join(self.examples)}"
 
 
-def encodings_of(found: FeedImport) -> list[Encoding]:
-    """Return the encodings that a kept text file may be in; none if its encoding is certain."""
-    is_older = found.dialect.get("encoding") in encodings.LABELS or "encoding" in found.issue_counts
-    if not is_older or not stored_files.exists(found.storage_key):
+def encodings_of(feed_import: FeedImport) -> list[Encoding]:
+    """Return the possible encodings of a stored text file; none if its encoding is certain."""
+    is_older = feed_import.dialect.get("encoding") in encodings.LABELS or "encoding" in feed_import.issue_counts
+    if not is_older or not stored_files.exists(feed_import.storage_key):
         return []
-    with stored_files.open(found.storage_key) as stream:
+    with stored_files.open(feed_import.storage_key) as stream:
         sample = sniffing.sample(stream)
-    every = (Encoding(name, label, tuple(encodings.examples(sample, name))) for name, label in encodings.LABELS.items())
-    return [one for one in every if one.examples and not any("\ufffd" in cell for cell in one.examples)]
+    candidates = (
+        Encoding(name, label, tuple(encodings.examples(sample, name))) for name, label in encodings.LABELS.items()
+    )
+    return [
+        encoding
+        for encoding in candidates
+        if encoding.examples and not any("\ufffd" in cell for cell in encoding.examples)
+    ]
 
 
-def is_spreadsheet(found: FeedImport) -> bool:
-    return bool(found.dialect.get("format") == "xlsx")
+def is_spreadsheet(feed_import: FeedImport) -> bool:
+    return bool(feed_import.dialect.get("format") == "xlsx")
 
 
-def can_return(found: FeedImport) -> bool:
-    """True if the file is kept and its rows can be told apart: then it can go back with a column of mistakes."""
-    return bool(found.storage_key and found.dialect.get("columns")) and stored_files.exists(found.storage_key)
+def can_return(feed_import: FeedImport) -> bool:
+    """True if the file is stored and was read as a table, so that a column of mistakes can be added."""
+    was_read = bool(feed_import.storage_key and feed_import.dialect.get("columns"))
+    return was_read and stored_files.exists(feed_import.storage_key)
 
 
-def as_text(user: User, found: FeedImport, *, only_wrong: bool) -> Iterator[str]:
-    """The file as delimited text, a piece at a time; its own delimiter if it has one. Raises Conflict."""
-    return _pieces(user, found, _open(found), only_wrong)
+def as_text(user: User, feed_import: FeedImport, *, only_wrong: bool) -> Iterator[str]:
+    """Yield the file as delimited text in pieces, with its own delimiter if it has one. Raises Conflict."""
+    return _pieces(user, feed_import, _open(feed_import), only_wrong)
 
 
-def _pieces(user: User, found: FeedImport, file: IO[bytes], only_wrong: bool) -> Iterator[str]:
-    delimiter = found.dialect.get("delimiter") or ","
+def _pieces(user: User, feed_import: FeedImport, file: IO[bytes], only_wrong: bool) -> Iterator[str]:
+    delimiter = feed_import.dialect.get("delimiter") or ","
     with file as stream:
-        feed = _feed(stream, found)
-        rows = returning.rows(feed, _of_sets(user, found), only_wrong=only_wrong)
+        feed = _feed(stream, feed_import)
+        rows = returning.rows(feed, _of_sets(user, feed_import), only_wrong=only_wrong)
         yield from returning.as_text(feed.header, rows, delimiter=delimiter)
 
 
-def as_workbook(user: User, found: FeedImport, *, only_wrong: bool) -> IO[bytes]:
-    """The file as a workbook in a temporary file that stands at its start; the caller closes it."""
-    out = tempfile.TemporaryFile()  # noqa: SIM115 (the answer that streams it closes it)
+def as_workbook(user: User, feed_import: FeedImport, *, only_wrong: bool) -> IO[bytes]:
+    """Return the file as a workbook in a temporary file, positioned at its start; the caller closes it."""
+    out = tempfile.TemporaryFile()  # noqa: SIM115 (the response that streams it closes it)
     try:
-        with _open(found) as stream:
-            feed = _feed(stream, found)
-            rows = returning.rows(feed, _of_sets(user, found), only_wrong=only_wrong)
-            sheet = str(found.dialect.get("sheet") or "Products")
+        with _open(feed_import) as stream:
+            feed = _feed(stream, feed_import)
+            rows = returning.rows(feed, _of_sets(user, feed_import), only_wrong=only_wrong)
+            sheet = str(feed_import.dialect.get("sheet") or "Products")
             returning.as_workbook(out, feed.header, rows, sheet=sheet, same_rows=not only_wrong)
     except BaseException:
         out.close()
@@ -91,19 +98,19 @@ def as_workbook(user: User, found: FeedImport, *, only_wrong: bool) -> IO[bytes]
     return out
 
 
-def _open(found: FeedImport) -> IO[bytes]:
-    if not can_return(found):
+def _open(feed_import: FeedImport) -> IO[bytes]:
+    if not can_return(feed_import):
         raise Conflict("The file is no longer kept, or could not be read as a table.")
-    return stored_files.open(found.storage_key)
+    return stored_files.open(feed_import.storage_key)
 
 
-def _feed(stream: IO[bytes], found: FeedImport) -> Feed:
-    mending = imports.mending_of(found)
-    return imports.open_offered(stream, found, mending if mending.chosen else None)
+def _feed(stream: IO[bytes], feed_import: FeedImport) -> Feed:
+    mending = imports.mending_of(feed_import)
+    return imports.open_offered(stream, feed_import, mending if mending.chosen else None)
 
 
-def _of_sets(user: User, found: FeedImport) -> Iterator[Issue]:
-    """Mistakes that show only in the whole file; they are known from the check."""
-    stored: Any = imports.issues(user, found).filter(cause__in=SET_CAUSES)
-    for one in stored.iterator():
-        yield Issue(one.row, one.cell, one.column, one.value, one.cause, one.message)
+def _of_sets(user: User, feed_import: FeedImport) -> Iterator[Issue]:
+    """Yield the stored mistakes that only the whole file shows."""
+    stored: Any = imports.issues(user, feed_import).filter(cause__in=SET_CAUSES)
+    for issue in stored.iterator():
+        yield Issue(issue.row, issue.cell, issue.column, issue.value, issue.cause, issue.message)

@@ -22,7 +22,7 @@ class Matches:
 
 
 def find(user: User, brand: Brand, words: str) -> Matches:
-    """Return what has the words in its name, or a subject in its key. Three queries."""
+    """Find rows with the words in their name, and subjects also by their key. Three queries."""
     campaigns = Campaign.objects.visible_to(user).filter(brand=brand, name__icontains=words)
     subjects = Subject.objects.visible_to(user).filter(brand=brand, studio=None)
     subjects = subjects.filter(Q(key__icontains=words) | Q(name__icontains=words)).order_by("key")

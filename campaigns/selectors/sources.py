@@ -1,4 +1,4 @@
-"""Reads about feed sources: how each stands, what came last, what comes next."""
+"""Read feed sources: their state, their last import, their next fetch."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from core.models import Brand, User
 
 @dataclass(frozen=True)
 class Standing:
-    """One source as its page tells it. last: its newest import, None before the first."""
+    """A source with its newest import, for its page. last: None before the first import."""
 
     source: FeedSource
     last: FeedImport | None
 
     @property
     def host(self) -> str:
-        """The host that it is fetched from; the rest of the address may hold a key."""
+        """Return the host of the address; the rest of the address may contain a key."""
         return urlsplit(self.source.url).hostname or ""
 
     @property
     def is_fetching(self) -> bool:
-        """True while somebody fetches or reads it."""
+        """True while a process fetches or reads it."""
         since = self.source.fetching_since
         return since is not None and timezone.now() - since < FETCH_LEASE
 
     @property
     def is_due(self) -> bool:
-        """True when the next pass of the housekeeping fetches it."""
+        """True if the next pass of the housekeeping fetches it."""
         at = self.source.next_fetch_at
         return bool(self.source.is_enabled and at and at <= timezone.now() + timedelta(seconds=5))
 
     @property
     def state(self) -> str:
-        """A word of the page language: its shape and colour follow from it."""
+        """Return the state that pages show; it decides the shape and colour."""
         if not self.source.is_enabled:
             return "paused"
         if self.source.error:
@@ -51,7 +51,7 @@ class Standing:
 
     @property
     def word(self) -> str:
-        """The state in a word or two."""
+        """Return the label of the state."""
         if self.state == "failed" and self.last is not None and self.last.status == ImportStatus.REFUSED:
             return "last rows refused" if self.source.kind == SourceKind.PUSH else "last file refused"
         words = {"paused": "stopped", "failed": "failing", "waiting": "nothing came yet", "ready": "in order"}
@@ -59,27 +59,27 @@ class Standing:
 
 
 def all_of(brand: Brand, user: User) -> list[Standing]:
-    """The brand's sources that bring feeds by themselves, by name. Two queries."""
+    """Return the brand's sources that are fetched or pushed to, by name. Two queries."""
     rows = _visible(user).filter(brand=brand).exclude(kind=SourceKind.UPLOAD).order_by("name")
     return _standings(list(rows), user)
 
 
 def remembered(brand: Brand, user: User) -> QuerySet[FeedSource]:
-    """Columns that people saved for files they drop, with how many imports used them (`used`)."""
+    """Return the saved mappings for uploaded files, each with its number of imports (`used`)."""
     rows = FeedSource.objects.visible_to(user).filter(brand=brand, kind=SourceKind.UPLOAD)
     return rows.annotate(used=Count("imports")).order_by("name")
 
 
 def get(brand: Brand, user: User, slug: str) -> Standing:
-    """One source of the brand. Raises NotFound."""
-    found = _visible(user).filter(brand=brand, slug=slug).first()
-    if found is None:
+    """Return one source of the brand. Raises NotFound."""
+    source = _visible(user).filter(brand=brand, slug=slug).first()
+    if source is None:
         raise NotFound(f"There is no feed source {slug!r} in {brand.name}.")
-    return _standings([found], user)[0]
+    return _standings([source], user)[0]
 
 
 def with_columns(brand: Brand, user: User) -> QuerySet[FeedImport]:
-    """Imports of the brand whose columns people assigned, the newest first."""
+    """Return the brand's imports with a mapping that people made, the newest first."""
     return FeedImport.objects.visible_to(user).filter(brand=brand).exclude(mapping={}).order_by("-pk")[:20]
 
 
@@ -91,8 +91,8 @@ def _visible(user: User) -> QuerySet[FeedSource]:
 
 def _standings(rows: list[FeedSource], user: User) -> list[Standing]:
     ids = [getattr(row, "last_id", None) for row in rows]
-    last = FeedImport.objects.visible_to(user).in_bulk([one for one in ids if one])
-    return [Standing(row, last.get(one)) for row, one in zip(rows, ids, strict=True)]
+    last = FeedImport.objects.visible_to(user).in_bulk([import_id for import_id in ids if import_id])
+    return [Standing(row, last.get(import_id)) for row, import_id in zip(rows, ids, strict=True)]
 
 
 def imports(user: User, source: FeedSource) -> QuerySet[FeedImport]:

@@ -1,4 +1,4 @@
-"""Reading subjects."""
+"""Read subjects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COUNTED = 10_000
 
 @dataclass(frozen=True)
 class Page:
-    """Some subjects in order of their key. after, before: keys to go on from and back to, empty at the ends."""
+    """A page of subjects by key. after, before: keys for the next and previous page, empty at the ends."""
 
     subjects: list[Subject]
     after: str
@@ -27,69 +27,71 @@ class Page:
 
 
 def visible(user: User, brand: Brand, *, kind: str = "", is_active: bool = True, words: str = "") -> QuerySet[Any]:
-    """A brand's subjects, of one kind, whose key or name holds every word."""
-    found = Subject.objects.visible_to(user).filter(brand=brand, is_active=is_active)
+    """Return a brand's subjects, of one kind if given, whose key or name contains every word."""
+    rows = Subject.objects.visible_to(user).filter(brand=brand, is_active=is_active)
     if not is_active:
-        found = found.filter(studio=None)  # its subject is retired from the start
+        rows = rows.filter(studio=None)  # a studio's own subject is always retired and never listed
     if kind:
-        found = found.filter(kind=kind)
+        rows = rows.filter(kind=kind)
     for word in words.split():
-        found = found.filter(Q(key__icontains=word) | Q(name__icontains=word))
-    return found
+        rows = rows.filter(Q(key__icontains=word) | Q(name__icontains=word))
+    return rows
 
 
 def page(rows: QuerySet[Any], *, after: str = "", before: str = "", limit: int = PAGE) -> Page:
-    """The next subjects of `rows` (all of one kind) after a key, or those before one; the unique index on brand, kind
-    and key serves both, however far down. Photos come along."""
+    """Return the subjects of `rows` (all of one kind) after or before a key, with their photos.
+
+    The unique index on brand, kind and key makes every page equally fast.
+    """
     rows = rows.prefetch_related(photos())
     if before:
-        found = list(rows.filter(key__lt=before).order_by("-key")[: limit + 1])
-        has_more, found = len(found) > limit, found[:limit][::-1]
-        return Page(found, found[-1].key if found else "", found[0].key if found and has_more else "")
-    found = list((rows.filter(key__gt=after) if after else rows).order_by("key")[: limit + 1])
-    shown = found[:limit]
-    return Page(shown, shown[-1].key if len(found) > limit else "", shown[0].key if shown and after else "")
+        chunk = list(rows.filter(key__lt=before).order_by("-key")[: limit + 1])
+        has_more, chunk = len(chunk) > limit, chunk[:limit][::-1]
+        return Page(chunk, chunk[-1].key if chunk else "", chunk[0].key if chunk and has_more else "")
+    chunk = list((rows.filter(key__gt=after) if after else rows).order_by("key")[: limit + 1])
+    shown = chunk[:limit]
+    return Page(shown, shown[-1].key if len(chunk) > limit else "", shown[0].key if shown and after else "")
 
 
 def photos() -> Prefetch[str]:
-    """A subject's photos in order with their cut-outs, the accepted one first; removed photos stay away."""
+    """Prefetch a subject's photos in order, without removed ones; the accepted cut-out of each comes first."""
     cutouts = Prefetch("cutouts", Cutout.objects.order_by("-is_accepted", "-id"))
     rows = ReferencePhoto.objects.exclude(status=PhotoStatus.REMOVED)
     return Prefetch("photos", rows.prefetch_related(cutouts).order_by("position", "id"))
 
 
 def get(user: User, brand: Brand, pk: int) -> Subject:
-    """One subject with photos, variants and campaigns. Raises NotFound."""
+    """Return one subject with photos, variants and campaigns. Raises NotFound."""
     rows = Subject.objects.visible_to(user).filter(brand=brand, pk=pk)
-    found: Subject | None = rows.prefetch_related(photos(), "variants", "campaigns").first()
-    if found is None:
+    subject: Subject | None = rows.prefetch_related(photos(), "variants", "campaigns").first()
+    if subject is None:
         raise NotFound(f"There is no subject {pk} in {brand.name}.")
-    return found
+    return subject
 
 
 def capped(rows: QuerySet[Any]) -> int:
-    """Count the rows, to COUNTED and no further."""
+    """Count the rows, up to COUNTED."""
     return int(rows.order_by()[:COUNTED].count())
 
 
 def ids_by_key(brand: Brand, keys: Iterable[str]) -> list[int] | None:
-    """Ids of the brand's active subjects with these SKUs; None for ["*"], which means all. Raises Invalid."""
-    wanted = list(dict.fromkeys(keys))
-    if wanted == ["*"]:
+    """Return ids of the brand's active subjects with these SKUs; None for ["*"], meaning all. Raises Invalid."""
+    requested_keys = list(dict.fromkeys(keys))
+    if requested_keys == ["*"]:
         return None
-    found = dict(Subject.objects.filter(brand=brand, is_active=True, key__in=wanted).values_list("key", "pk"))
-    unknown = [key for key in wanted if key not in found]
+    ids = dict(Subject.objects.filter(brand=brand, is_active=True, key__in=requested_keys).values_list("key", "pk"))
+    unknown = [key for key in requested_keys if key not in ids]
     if unknown:
         problems = [Problem("/subjects", f"{brand.name} has no active subject {key!r}.", key) for key in unknown]
         raise Invalid("Some subjects are not known.", problems)
-    return list(found.values())
+    return list(ids.values())
 
 
 def find(user: User, brand: Brand, pk: int) -> Subject | None:
-    """Return a subject of the brand with its photos, None where there is none; the studio's is not among them."""
+    """Return a subject of the brand with its photos, or None; never the subject of a studio."""
     rows = Subject.objects.visible_to(user).filter(brand=brand, pk=pk, studio=None)
-    found: Subject | None = rows.prefetch_related(photos()).first()
-    return found
+    subject: Subject | None = rows.prefetch_related(photos()).first()
+    return subject
 
 
 def ensure(user: User, brand: Brand, pk: int) -> None:

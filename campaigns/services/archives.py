@@ -1,6 +1,7 @@
-"""Photos by the folder and by the archive, each given to the product that its name names.
+"""Photos from a folder or a ZIP archive, each matched to a product by its file name.
 
-Decoding and cutting out happen before any transaction; the rows of one batch are written in one, with one event.
+Decoding and cutting out happen before any transaction; the rows of one batch are written in one transaction, with one
+event.
 """
 
 from __future__ import annotations
@@ -37,14 +38,16 @@ WORKERS = min(4, os.cpu_count() or 1)
 MAX_ZIP_FILES = 10_000
 MAX_ZIP_BYTES = 8 * 1024**3
 MAX_ZIP_RATIO = 200
-"""Pictures are compressed already: an archive that unpacks to far more than its size is a bomb."""
+"""Images are compressed already: an archive that unpacks to far more than its size is a zip bomb."""
 
 
 @dataclass
 class Report:
-    """The outcome of a batch. ready, refused: photos, by_sku of them found by the SKU in the file's name; unchanged:
-    files that were here already; unmatched: files that no product names and that name none; ambiguous: files that could
-    be of several; remarks: what was taken otherwise than its name said; missing: photos that still wait for their file.
+    """The counts of a batch.
+
+    ready, refused: photos. by_sku: those of them that were matched by the SKU in the file name. unchanged: files that
+    were here already. unmatched: files that belong to no product. ambiguous: files that fit several products. remarks:
+    files that were used differently from what their name says. missing: photos that still wait for their file.
     """
 
     ready: int = 0
@@ -64,29 +67,29 @@ class Report:
 
 @dataclass(frozen=True)
 class _File:
-    """One file on offer: its name as given, and how to read it."""
+    """A file of the folder or archive: its name, and a function that reads it."""
 
     name: str
     read: Any  # () -> bytes
 
 
 def attach_folder(*, brand: Brand, folder: Path, by: User) -> Report:
-    """Give the brand's photos their files from `folder` and below: by the name that the feed gave, else by the SKU in
-    the file's name or its folder's.
+    """Attach the files in `folder` and below to the brand's photos.
 
-    Files that cannot be used mark their photos refused, with the reason in their notes; a better file may follow.
+    A file is matched by the name that the feed gave, else by the SKU in its own name or its folder's. If a file cannot
+    be used, its photo becomes refused, with the reason in its notes; a better file may follow.
     Raises NotAllowed, and Invalid if there is no such folder.
     """
     require(by, Action.IMPORT_FEED, brand)
     if not folder.is_dir():
         raise Invalid(f"There is no folder {folder}.")
-    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
-    offered = (_File(path.relative_to(folder).as_posix(), path.read_bytes) for path in found)
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
+    offered = (_File(path.relative_to(folder).as_posix(), path.read_bytes) for path in paths)
     return _attach_many(brand, offered, by)
 
 
 def attach_zip(*, brand: Brand, file: IO[bytes], by: User) -> Report:
-    """As `attach_folder`, from a ZIP archive. Raises Invalid for what is no archive, encrypted, or a bomb."""
+    """Attach the files of a ZIP archive as `attach_folder` does. Raises Invalid for no ZIP, encryption, a zip bomb."""
     require(by, Action.IMPORT_FEED, brand)
     try:
         with zipfile.ZipFile(file) as archive:
@@ -100,7 +103,7 @@ def attach_zip(*, brand: Brand, file: IO[bytes], by: User) -> Report:
 
 @dataclass(frozen=True)
 class _Named:
-    """A photo that a file's name asks for, of a subject that has none of this source yet."""
+    """A photo to create or update for a file that was matched to a subject by SKU."""
 
     subject_id: int
     source: str
@@ -109,25 +112,25 @@ class _Named:
 
 
 def _attach_many(brand: Brand, offered: Iterable[_File], by: User) -> Report:
-    """First by the names that the feed gave; what is left by the SKU in its own name or its folder's."""
+    """Match files by the names that the feed gave, the rest by the SKU in their own name or their folder's."""
     waiting = selectors.wanted(brand=brand, user=by)
     by_path: dict[str, list[Wanted]] = defaultdict(list)
     by_name: dict[str, list[Wanted]] = defaultdict(list)
-    for one in waiting:
-        by_path[one.path].append(one)
-        by_name[one.file_name].append(one)
+    for photo in waiting:
+        by_path[photo.path].append(photo)
+        by_name[photo.file_name].append(photo)
     report = Report()
     matched: set[int] = set()
     pairs: list[tuple[_File, list[Wanted] | _Named]] = []
     left = []
     for file in offered:
         name = file.name.casefold()
-        wanted = by_path.get(name) or by_name.get(name.rsplit("/", 1)[-1]) or []
-        fresh = [one for one in wanted if one.photo_id not in matched]
-        matched.update(one.photo_id for one in fresh)
+        matches = by_path.get(name) or by_name.get(name.rsplit("/", 1)[-1]) or []
+        fresh = [photo for photo in matches if photo.photo_id not in matched]
+        matched.update(photo.photo_id for photo in fresh)
         if fresh:
             pairs.append((file, fresh))
-        elif not wanted:
+        elif not matches:
             left.append(file)
     pairs += _by_sku(brand, left, report)
     remaining = iter(pairs)
@@ -138,33 +141,33 @@ def _attach_many(brand: Brand, offered: Iterable[_File], by: User) -> Report:
 
 
 def _by_sku(brand: Brand, offered: Sequence[_File], report: Report) -> list[tuple[_File, _Named]]:
-    """Files by the SKU that they name; those that name none, or two, go into the report."""
+    """Match files by the SKU in their name; files with no SKU, or with several, go into the report."""
     pictures = [file for file in offered if names.is_picture(file.name)]
     report.unmatched += [file.name for file in offered if not names.is_picture(file.name)]
-    known = selectors.subjects_by_sku(brand, {key for file in pictures for key in names.candidates(file.name)})
-    found = []
+    by_sku = selectors.subjects_by_sku(brand, {key for file in pictures for key in names.candidates(file.name)})
+    pairs = []
     given: set[tuple[int, str]] = set()
     for file in pictures:
-        reading = names.read(file.name, lambda key: known.get(key, frozenset()))
+        reading = names.read(file.name, lambda key: by_sku.get(key, frozenset()))
         if reading.subject is None:
-            ambiguous = any(key in known for key in names.candidates(file.name))
+            ambiguous = any(key in by_sku for key in names.candidates(file.name))
             report.ambiguous += [Refusal(file.name, reading.remark)] if ambiguous else []
             report.unmatched += [] if ambiguous else [file.name]
             continue
         if reading.remark:
             report.remarks.append(Refusal(file.name, reading.remark))
         source = photo_files.name_of(file.name)
-        if not source.casefold().startswith(tuple(key for key, ids in known.items() if reading.subject in ids)):
-            source = file.name[-2000:]  # a folder names the SKU: "front.jpg" alone would be everybody's name
-        if (reading.subject, source) in given:  # of the same name in two folders: two photos
+        if not source.casefold().startswith(tuple(key for key, ids in by_sku.items() if reading.subject in ids)):
+            source = file.name[-2000:]  # the SKU is in the folder's name: many products have a "front.jpg"
+        if (reading.subject, source) in given:  # the same file name in two folders means two photos
             source = file.name[-2000:]
         given.add((reading.subject, source))
-        found.append((file, _Named(reading.subject, source, reading.role, reading.number)))
-    return sorted(found, key=lambda pair: (pair[1].subject_id, pair[1].number, pair[1].source))
+        pairs.append((file, _Named(reading.subject, source, reading.role, reading.number)))
+    return sorted(pairs, key=lambda pair: (pair[1].subject_id, pair[1].number, pair[1].source))
 
 
 def _attach_batch(brand: Brand, batch: Sequence[tuple[_File, list[Wanted] | _Named]], by: User, report: Report) -> None:
-    """Read, check, store and cut out without a transaction; then write the batch in one."""
+    """Read, check, store and cut out without a transaction, then write the batch in one transaction."""
     outcomes = list(_taken(brand, [file for file, _ in batch]))
     awaited: dict[int, Taken | Refusal] = {}
     named: list[tuple[_Named, Taken]] = []
@@ -172,7 +175,7 @@ def _attach_batch(brand: Brand, batch: Sequence[tuple[_File, list[Wanted] | _Nam
         if isinstance(target, _Named):
             named += [(target, outcome)] if isinstance(outcome, Taken) else []
         else:
-            awaited |= {one.photo_id: outcome for one in target}
+            awaited |= {photo.photo_id: outcome for photo in target}
     with transaction.atomic():
         ready, refused = _awaited(awaited)
         ready += _named(named, report)
@@ -191,7 +194,7 @@ def _attach_batch(brand: Brand, batch: Sequence[tuple[_File, list[Wanted] | _Nam
 def _awaited(
     outcomes: Mapping[int, Taken | Refusal],
 ) -> tuple[list[tuple[ReferencePhoto, Taken]], list[tuple[ReferencePhoto, Refusal]]]:
-    """(ready, refused) of the photos that still wait; somebody else may have attached a file meanwhile."""
+    """Return (ready, refused) for the photos that still wait: others may have attached a file meanwhile."""
     rows = ReferencePhoto.objects.select_for_update(of=("self",)).filter(
         pk__in=outcomes, status__in=[PhotoStatus.PENDING, PhotoStatus.REFUSED]
     )
@@ -207,30 +210,30 @@ def _awaited(
 
 
 def _named(named: Sequence[tuple[_Named, Taken]], report: Report) -> list[tuple[ReferencePhoto, Taken]]:
-    """Rows for files that name a SKU, made where there is none; a file that its subject has already is counted."""
-    ids = sorted({one.subject_id for one, _ in named})
+    """Get or create the photos of files matched by SKU; a file that its subject has already is only counted."""
+    ids = sorted({target.subject_id for target, _ in named})
     list(Subject.objects.select_for_update().filter(pk__in=ids).order_by("pk"))
     there: dict[int, list[ReferencePhoto]] = {pk: [] for pk in ids}
     for row in ReferencePhoto.objects.filter(subject_id__in=ids).order_by("subject_id", "position", "id"):
         there[row.subject_id].append(row)
-    found = []
-    for one, taken in named:
-        rows = there[one.subject_id]
+    pairs = []
+    for target, taken in named:
+        rows = there[target.subject_id]
         if any(row.sha256 == taken.stored.sha256 for row in rows):
             report.unchanged += 1
             continue
-        known = next((row for row in rows if row.source == one.source), None)
-        if known is not None and known.status == PhotoStatus.REMOVED:
+        photo = next((row for row in rows if row.source == target.source), None)
+        if photo is not None and photo.status == PhotoStatus.REMOVED:
             report.unchanged += 1
             continue
-        if known is None:
+        if photo is None:
             place = max((row.position for row in rows), default=0) + 1
-            known = ReferencePhoto.objects.create(
-                subject_id=one.subject_id, source=one.source, role=one.role, position=place
+            photo = ReferencePhoto.objects.create(
+                subject_id=target.subject_id, source=target.source, role=target.role, position=place
             )
-            rows.append(known)
-        found.append((known, taken))
-    return found
+            rows.append(photo)
+        pairs.append((photo, taken))
+    return pairs
 
 
 def _taken(brand: Brand, offered: Sequence[_File]) -> Iterator[Taken | Refusal]:
@@ -242,8 +245,8 @@ def _taken(brand: Brand, offered: Sequence[_File]) -> Iterator[Taken | Refusal]:
             photos = list(pool.map(_admitted, group))
             for photo in photos:
                 if isinstance(photo, reading.Admitted) and (digest := photo_files.sha256_of(photo)) not in jobs:
-                    known = photo_files.known_cut(brand, photo)
-                    jobs[digest] = pool.submit(photo_files.take, photo, known, is_patient=True)
+                    known_cut = photo_files.known_cut(brand, photo)
+                    jobs[digest] = pool.submit(photo_files.take, photo, known_cut, is_patient=True)
             for photo in photos:
                 yield photo if isinstance(photo, Refusal) else jobs[photo_files.sha256_of(photo)].result()
 
@@ -253,14 +256,16 @@ def _admitted(file: _File) -> reading.Admitted | Refusal:
         return reading.admit(file.read(), is_patient=True)
     except (intake.Refused, Busy, OSError, zipfile.BadZipFile, RuntimeError) as error:
         return Refusal(file.name, str(error) or "The file could not be read.")
-    except Exception:  # of a decoder: one bad file must not stop the others of the archive
+    except Exception:  # a decoder failed: one bad file must not stop the others of the archive
         log.exception("photo.failed")
         return Refusal(file.name, "The image is damaged and cannot be read; export it again.")
 
 
 def _members(archive: zipfile.ZipFile) -> Iterator[_File]:
-    """The archive's files that may be photos, after a look at the whole directory. Names are only compared, never
-    used as paths."""
+    """Yield the files of the archive that may be photos, after a check of its whole directory.
+
+    Names are only compared, never used as paths.
+    """
     entries = [entry for entry in archive.infolist() if not entry.is_dir()]
     total = sum(entry.file_size for entry in entries)
     packed = sum(entry.compress_size for entry in entries)
@@ -278,6 +283,6 @@ def _members(archive: zipfile.ZipFile) -> Iterator[_File]:
 
 
 def _read_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    """At most one byte more than is accepted, whatever the directory claims."""
+    """Read at most one byte more than is accepted, whatever size the directory claims."""
     with archive.open(entry) as member:
         return member.read(intake.MAX_BYTES + 1)

@@ -1,4 +1,4 @@
-"""Campaigns: the brief, what each channel wants of it, and the subjects in it."""
+"""Campaigns: their brief, the output specs of each channel, and their subjects."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SANDBOX_PX = 512
 
 @dataclass(frozen=True)
 class SpecInput:
-    """One output spec as asked for. width and height in pixels; max_bytes None means no limit."""
+    """A requested output spec. width and height in pixels; max_bytes None means no limit."""
 
     slug: str
     width: int
@@ -58,7 +58,7 @@ class SpecInput:
 def create_campaign(
     *, brand: Brand, slug: str, name: str, by: User, specs: Iterable[SpecInput] = (), **brief: Any
 ) -> Campaign:
-    """Write a brief, with its output specs if they are known. Raises Invalid, or Conflict for a slug that is taken."""
+    """Create a campaign, with output specs if given. Raises Invalid, or Conflict for a slug that is taken."""
     require(by, Action.EDIT_CAMPAIGN, brand)
     if slugify(slug) != slug or not slug:
         message = "Use lower-case letters, digits and hyphens, such as “autumn-launch”."
@@ -71,20 +71,20 @@ def create_campaign(
         raise Conflict(f"{brand.name} already has a campaign {slug!r}.", slug=slug, campaign=campaign.pk)
     payload = {"slug": slug, "name": campaign.name}
     publish(events.CampaignCreated(brand_id=brand.pk, object_id=campaign.pk, payload=payload), by=by)
-    wanted = list(specs)
-    if wanted:
-        set_output_specs(campaign_id=campaign.pk, specs=wanted, by=by)
+    spec_inputs = list(specs)
+    if spec_inputs:
+        set_output_specs(campaign_id=campaign.pk, specs=spec_inputs, by=by)
     return campaign
 
 
 @transaction.atomic
 def sandbox(*, brand: Brand, by: User) -> Campaign:
-    """The brand's own place for try-outs of prompts, made when it is first needed: one square output, no brief."""
+    """Return the brand's sandbox campaign for trying prompts: one square output, no brief. Created at first need."""
     require(by, Action.RUN_SANDBOX, brand)
-    Brand.objects.select_for_update().get(pk=brand.pk)  # of two people who try first, one makes it
-    found: Campaign | None = Campaign.objects.filter(brand=brand, is_sandbox=True).first()
-    if found is not None:
-        return found
+    Brand.objects.select_for_update().get(pk=brand.pk)  # two people may come at the same time
+    existing: Campaign | None = Campaign.objects.filter(brand=brand, is_sandbox=True).first()
+    if existing is not None:
+        return existing
     taken = set(Campaign.objects.filter(brand=brand, slug__startswith="sandbox").values_list("slug", flat=True))
     slug = next(name for name in ("sandbox", *(f"sandbox-{n}" for n in range(2, len(taken) + 3))) if name not in taken)
     made = Campaign.objects.create(brand=brand, slug=slug, name="Sandbox", owner=by, is_sandbox=True)
@@ -96,7 +96,7 @@ def sandbox(*, brand: Brand, by: User) -> Campaign:
 
 @transaction.atomic
 def update_campaign(*, campaign_id: int, by: User, seen_at: datetime | None = None, **changes: Any) -> Campaign:
-    """Change the brief. `seen_at` is the updated_at that the editor had on screen; Stale if somebody was faster."""
+    """Change the brief. `seen_at`: the updated_at that the editor saw; Stale if somebody changed it meanwhile."""
     campaign = lock(campaign_id)
     require(by, Action.EDIT_CAMPAIGN, campaign.brand)
     if seen_at is not None and campaign.updated_at != seen_at:
@@ -118,22 +118,24 @@ def update_campaign(*, campaign_id: int, by: User, seen_at: datetime | None = No
 
 @transaction.atomic
 def set_output_specs(*, campaign_id: int, specs: Iterable[SpecInput], by: User) -> list[OutputSpec]:
-    """Make the campaign want exactly these specs, matched by slug.
+    """Give the campaign exactly these output specs, matched by slug.
 
-    Files were made for a spec as it was: one that has files cannot change or go (Conflict); add another slug instead.
+    A spec for which files were made cannot be changed or removed (Conflict); add one with another slug instead.
     """
     campaign = lock(campaign_id)
     require(by, Action.EDIT_CAMPAIGN, campaign.brand)
-    wanted = {spec.slug: spec for spec in specs}
+    requested = {spec.slug: spec for spec in specs}
     there = {spec.slug: spec for spec in campaign.output_specs.all()}
-    changed = [slug for slug, spec in wanted.items() if slug in there and _as_input(there[slug]) != spec]
-    _ensure_specs(list(wanted.values()), kept=wanted.keys() & there.keys() - set(changed))
-    removed = [slug for slug in there if slug not in wanted]
-    added = [slug for slug in wanted if slug not in there]
+    changed = [slug for slug, spec in requested.items() if slug in there and _as_input(there[slug]) != spec]
+    _ensure_specs(list(requested.values()), kept=requested.keys() & there.keys() - set(changed))
+    removed = [slug for slug in there if slug not in requested]
+    added = [slug for slug in requested if slug not in there]
     for slug in [*removed, *changed]:
         _remove_spec(there[slug])
     OutputSpec.objects.bulk_create(
-        OutputSpec(campaign=campaign, **asdict(wanted[slug])) for slug in wanted if slug in added or slug in changed
+        OutputSpec(campaign=campaign, **asdict(requested[slug]))
+        for slug in requested
+        if slug in added or slug in changed
     )
     if added or changed or removed:
         payload = {"added": added, "changed": changed, "removed": removed}
@@ -143,21 +145,21 @@ def set_output_specs(*, campaign_id: int, specs: Iterable[SpecInput], by: User) 
 
 @transaction.atomic
 def add_subjects(*, campaign_id: int, by: User, subject_ids: Iterable[int] | None = None) -> int:
-    """Put subjects into the campaign, all active ones of the brand when none are named; returns how many are new."""
+    """Add subjects to the campaign (None: all active ones of the brand); return how many are new."""
     campaign = lock(campaign_id)
     require(by, Action.EDIT_CAMPAIGN, campaign.brand)
-    found = Subject.objects.filter(brand=campaign.brand, is_active=True)
+    subjects = Subject.objects.filter(brand=campaign.brand, is_active=True)
     if subject_ids is not None:
-        wanted = set(subject_ids)
-        found = found.filter(pk__in=wanted)
-        unknown = wanted - set(found.values_list("pk", flat=True))
+        requested_ids = set(subject_ids)
+        subjects = subjects.filter(pk__in=requested_ids)
+        unknown = requested_ids - set(subjects.values_list("pk", flat=True))
         if unknown:
             message = f"{campaign.brand.name} has no active subject with this id."
             raise Invalid(
                 "Some subjects cannot be added.", [Problem("subject_ids", message, str(pk)) for pk in sorted(unknown)]
             )
     through = Campaign.subjects.through
-    new = list(found.exclude(campaigns=campaign).order_by("pk").values_list("pk", flat=True))
+    new = list(subjects.exclude(campaigns=campaign).order_by("pk").values_list("pk", flat=True))
     through.objects.bulk_create(
         (through(campaign_id=campaign.pk, subject_id=pk) for pk in new), batch_size=5000, ignore_conflicts=True
     )
@@ -169,7 +171,7 @@ def add_subjects(*, campaign_id: int, by: User, subject_ids: Iterable[int] | Non
 
 @transaction.atomic
 def remove_subjects(*, campaign_id: int, by: User, subject_ids: Iterable[int]) -> int:
-    """Take subjects out of the campaign; what was made of them stays. Returns how many left."""
+    """Remove subjects from the campaign; images made of them stay. Return how many were removed."""
     campaign = lock(campaign_id)
     require(by, Action.EDIT_CAMPAIGN, campaign.brand)
     through = Campaign.subjects.through
@@ -183,7 +185,7 @@ def remove_subjects(*, campaign_id: int, by: User, subject_ids: Iterable[int]) -
 
 
 def lock(campaign_id: int) -> Campaign:
-    """The campaign, its row locked until the transaction ends; with its brand. Raises NotFound."""
+    """Return the campaign with its brand, its row locked until the transaction ends. Raises NotFound."""
     rows = Campaign.objects.select_for_update(of=("self",)).select_related("brand")
     campaign: Campaign | None = rows.filter(pk=campaign_id).first()
     if campaign is None:
@@ -224,8 +226,8 @@ def _ensure_specs(specs: list[SpecInput], *, kept: Set[str]) -> None:
             if not 16 <= value <= 8192:
                 problems.append(Problem(f"specs/{index}/{name}", "Give 16 to 8192 pixels.", str(value)))
         if spec.image_format not in ImageFormat.values:
-            known = ", ".join(ImageFormat.values)
-            problems.append(Problem(f"specs/{index}/image_format", f"Known are {known}.", spec.image_format))
+            formats = ", ".join(ImageFormat.values)
+            problems.append(Problem(f"specs/{index}/image_format", f"Known are {formats}.", spec.image_format))
         if spec.background and not HEX.fullmatch(spec.background.lower()):
             message = "Write a colour as # and six hexadecimal digits, such as #ffffff, or leave it empty."
             problems.append(Problem(f"specs/{index}/background", message, spec.background))

@@ -1,4 +1,4 @@
-"""Choose the cut-out of a photo: accept one, repair it by hand, take it back."""
+"""Choose the cut-out of a photo: accept it, repair it by hand, undo the choice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from django.db import transaction
 from campaigns import events
 from campaigns.choices import CutoutMethod
 from campaigns.models import Cutout, ReferencePhoto
-from campaigns.photos import cutout, intake, reading
+from campaigns.photos import intake, reading
+from campaigns.photos.cutout import NoProduct
 from campaigns.selectors import photos as selectors
 from core import stored_files
 from core.access import Action, require
@@ -19,14 +20,15 @@ from core.events import DomainEvent, publish_all
 from core.models import Brand, User
 
 AT_ONCE = 2000
-"""Cut-outs accepted or taken back in one go."""
+"""The most cut-outs that are accepted or taken back in one call."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """The change of one photo's cut-out, so that it can be taken back. Ids of cut-outs; None: none accepted.
+    """The change of one photo's cut-out, kept so that it can be undone.
 
-    looked: the id of who had looked at the cut-out before.
+    before, after: ids of the accepted cut-outs, None for no accepted cut-out. looked: the id of the user who had
+    accepted the cut-out before.
     """
 
     photo: int
@@ -43,32 +45,32 @@ def accept(*, cutout_id: int, by: User) -> Cutout:
 
 @transaction.atomic
 def accept_many(*, cutout_ids: Sequence[int], by: User) -> list[Step]:
-    """Use these cut-outs from now on, at most one per photo; the steps can be given to `take_back`.
+    """Use these cut-outs from now on, at most one per photo; return the steps that `take_back` undoes.
 
-    All of one brand. Raises NotFound, NotAllowed, and Invalid for more than AT_ONCE or two of one photo.
+    All must belong to one brand. Raises NotFound, NotAllowed, and Invalid for more than AT_ONCE or two of one photo.
     """
-    found, brand = _loaded(cutout_ids, by)
-    if len({one.photo_id for one in found}) < len(found):
+    cutouts, brand = _loaded(cutout_ids, by)
+    if len({cutout.photo_id for cutout in cutouts}) < len(cutouts):
         raise Invalid("Two of these cut-outs are of one photo; accept one of them.")
-    before = _accepted(one.photo_id for one in found)
-    fresh = [one for one in found if before.get(one.photo_id) != one or one.accepted_by_id is None]
+    before = _accepted(cutout.photo_id for cutout in cutouts)
+    fresh = [cutout for cutout in cutouts if before.get(cutout.photo_id) != cutout or cutout.accepted_by_id is None]
     steps = [
-        Step(one.photo_id, _pk(before.get(one.photo_id)), one.pk, before[one.photo_id].accepted_by_id)
-        if before.get(one.photo_id) == one
-        else Step(one.photo_id, _pk(before.get(one.photo_id)), one.pk, one.accepted_by_id)
-        for one in fresh
+        Step(cutout.photo_id, _pk(before.get(cutout.photo_id)), cutout.pk, before[cutout.photo_id].accepted_by_id)
+        if before.get(cutout.photo_id) == cutout
+        else Step(cutout.photo_id, _pk(before.get(cutout.photo_id)), cutout.pk, cutout.accepted_by_id)
+        for cutout in fresh
     ]
     _switch(steps)
-    Cutout.objects.filter(pk__in=[one.pk for one in fresh]).update(accepted_by=by)
+    Cutout.objects.filter(pk__in=[cutout.pk for cutout in fresh]).update(accepted_by=by)
     _publish(brand, steps, by)
     return steps
 
 
 @transaction.atomic
 def refuse_many(*, cutout_ids: Sequence[int], by: User) -> list[Step]:
-    """Take these cut-outs out of use: their photos have none until another is accepted. Raises as `accept_many`."""
-    found, brand = _loaded(cutout_ids, by)
-    steps = [Step(one.photo_id, one.pk, None, one.accepted_by_id) for one in found if one.is_accepted]
+    """Take these cut-outs out of use; their photos have none until another is accepted. Raises as `accept_many`."""
+    cutouts, brand = _loaded(cutout_ids, by)
+    steps = [Step(cutout.photo_id, cutout.pk, None, cutout.accepted_by_id) for cutout in cutouts if cutout.is_accepted]
     _switch(steps)
     _publish(brand, steps, by)
     return steps
@@ -76,17 +78,17 @@ def refuse_many(*, cutout_ids: Sequence[int], by: User) -> list[Step]:
 
 @transaction.atomic
 def take_back(*, steps: Sequence[Step], by: User) -> int:
-    """Undo what `accept_many`, `refuse_many` or `repair` did, where nobody has changed it since; returns how many."""
+    """Undo the given steps where nobody has changed the photo's cut-out since; return the number of undone steps."""
     ids = [pk for step in steps for pk in (step.before, step.after) if pk is not None]
     if not ids:
         return 0
-    found, brand = _loaded(ids, by)
-    known = {one.pk: one for one in found}
+    cutouts, brand = _loaded(ids, by)
+    known_ids = {cutout.pk for cutout in cutouts}
     now = _accepted(step.photo for step in steps)
     backwards = [
         Step(step.photo, step.after, step.before, step.looked)
         for step in steps
-        if _pk(now.get(step.photo)) == step.after and {step.before, step.after} - {None} <= known.keys()
+        if _pk(now.get(step.photo)) == step.after and {step.before, step.after} - {None} <= known_ids
     ]
     if not backwards:
         raise Conflict("Somebody has chosen other cut-outs meanwhile; nothing was taken back.")
@@ -99,11 +101,11 @@ def take_back(*, steps: Sequence[Step], by: User) -> int:
 
 
 def repair(*, photo_id: int, mask: bytes, by: User, seen: int | None = None) -> tuple[Cutout, Step]:
-    """Make a cut-out of the photo by a mask and use it from now on: a PNG whose transparency, or brightness where it
-    has none, says what is product.
+    """Make a cut-out of the photo from a mask and use it from now on.
 
-    seen: the cut-out that the editor began with; Conflict if the photo has another one meanwhile. Raises NotFound,
-    NotAllowed, and Invalid for what is no picture, another shape than the photo's, or empty.
+    The mask is a PNG. Its transparency marks the product, or its brightness if it has no transparency. seen: the
+    cut-out that the editor began with; Conflict if the photo has another one meanwhile. Raises NotFound, NotAllowed,
+    and Invalid for a mask that is no image, is empty, or has another shape than the photo.
     """
     photo = selectors.get(photo_id=photo_id, user=by)
     brand = photo.subject.brand
@@ -141,32 +143,32 @@ def _masked(photo: ReferencePhoto, mask: bytes) -> reading.CutOutFile:
         return reading.painted(stored_files.read(photo.storage_key), mask, width=photo.width, height=photo.height)
     except intake.Refused as error:
         raise Invalid(str(error), [Problem("mask", str(error))]) from error
-    except cutout.NoProduct as error:
+    except NoProduct as error:
         message = "The mask leaves nothing of the product; paint what belongs to it."
         raise Invalid(message, [Problem("mask", message)]) from error
 
 
 def _loaded(ids: Sequence[int], by: User) -> tuple[list[Cutout], Brand]:
-    """The cut-outs, their photos locked, after the right was checked."""
-    wanted = sorted(set(ids))
-    if len(wanted) > AT_ONCE * 2:
-        raise Invalid(f"{len(wanted):,} cut-outs at once are too many; take at most {AT_ONCE:,}.")
-    rows = Cutout.objects.visible_to(by).select_related("photo__subject__brand").filter(pk__in=wanted)
-    brands = {one.photo.subject.brand for one in rows}
-    missing = set(wanted) - {one.pk for one in rows}
-    if missing or not wanted:
+    """Check the user's right, lock the photos of these cut-outs, and return the cut-outs and their brand."""
+    cutout_ids = sorted(set(ids))
+    if len(cutout_ids) > AT_ONCE * 2:
+        raise Invalid(f"{len(cutout_ids):,} cut-outs at once are too many; take at most {AT_ONCE:,}.")
+    rows = Cutout.objects.visible_to(by).select_related("photo__subject__brand").filter(pk__in=cutout_ids)
+    brands = {cutout.photo.subject.brand for cutout in rows}
+    missing = set(cutout_ids) - {cutout.pk for cutout in rows}
+    if missing or not cutout_ids:
         raise NotFound(f"There is no cut-out {min(missing)}." if missing else "No cut-out was chosen.")
     if len(brands) > 1:
         raise Invalid("These cut-outs are of several brands; do one brand after the other.")
     brand = brands.pop()
     require(by, Action.EDIT_PHOTO, brand)
-    photos = ReferencePhoto.objects.filter(cutouts__in=wanted).order_by("pk").values_list("pk", flat=True)
+    photos = ReferencePhoto.objects.filter(cutouts__in=cutout_ids).order_by("pk").values_list("pk", flat=True)
     list(ReferencePhoto.objects.select_for_update().filter(pk__in=list(photos)).order_by("pk"))
-    return list(Cutout.objects.filter(pk__in=wanted)), brand
+    return list(Cutout.objects.filter(pk__in=cutout_ids)), brand
 
 
 def _accepted(photo_ids: Iterable[int]) -> dict[int, Cutout]:
-    return {one.photo_id: one for one in Cutout.objects.filter(photo_id__in=list(photo_ids), is_accepted=True)}
+    return {cutout.photo_id: cutout for cutout in Cutout.objects.filter(photo_id__in=list(photo_ids), is_accepted=True)}
 
 
 def _switch(steps: Sequence[Step]) -> None:
@@ -175,17 +177,17 @@ def _switch(steps: Sequence[Step]) -> None:
 
 
 def _publish(brand: Brand, steps: Sequence[Step], by: User) -> None:
-    """One event per photo, with what no longer counts; one INSERT."""
+    """Publish one event per photo, with the replaced cut-out, in one INSERT."""
     ids = [pk for step in steps for pk in (step.before, step.after) if pk is not None]
     sums = dict(Cutout.objects.filter(pk__in=ids).values_list("pk", "sha256"))
-    told: list[DomainEvent] = []
+    domain_events: list[DomainEvent] = []
     for step in steps:
         replaced = [sums[step.before]] if step.before and step.before != step.after else []
         payload = {"cutout": step.after, "before": step.before, "replaced": replaced}
         kind = events.CutoutAccepted if step.after else events.CutoutRefused
-        told.append(kind(brand_id=brand.pk, object_id=step.photo, payload=payload))
-    publish_all(told, by=by)
+        domain_events.append(kind(brand_id=brand.pk, object_id=step.photo, payload=payload))
+    publish_all(domain_events, by=by)
 
 
-def _pk(found: Cutout | None) -> int | None:
-    return found.pk if found else None
+def _pk(cutout: Cutout | None) -> int | None:
+    return cutout.pk if cutout else None

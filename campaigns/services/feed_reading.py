@@ -1,6 +1,6 @@
-"""Reading one offered file to its end: staged, fixed, looked at as a set, merged or rolled back, and written down.
+"""Read one feed file: stage it, fix it, check all rows together, merge or roll back, and store the result.
 
-Who may offer, fix, apply and undo imports is decided in services/imports.py.
+services/imports.py decides who may upload, fix, apply and undo imports.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from core.events import publish
 
 MAX_STORED_ISSUES = 10_000
 MAX_STORED_PER_CAUSE = 1000
-"""So that a frequent mistake does not crowd out the others; all are counted."""
+"""Limited, so that a frequent mistake leaves room for the others; all are counted."""
 PROGRESS_SECONDS = 0.5
 _EMPTY = Merged(0, 0, 0, 0, 0)
 
 
 @dataclass
 class Report:
-    """The mistakes of a file: every one counted by cause, the first of each kept."""
+    """The mistakes of a file: all are counted by cause, the first of each cause are kept."""
 
     counts: Counter[str] = field(default_factory=Counter)
     kept: list[Issue] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Report:
 
 @dataclass
 class Parsed:
-    """A file that was read to its end or to where it could not be read further."""
+    """A file that was read to its end, or as far as it is readable."""
 
     mending: Mending
     feed: Feed | None = None
@@ -64,9 +64,9 @@ class Parsed:
 
 
 def read(stream: IO[bytes], offered: FeedImport) -> FeedImport:
-    """Read the file and check or apply it, as `offered` (saved and waiting, or new and unsaved) says.
+    """Read the file and check or apply it, as `offered` (saved and waiting, or new and unsaved) requests.
 
-    Not to be called inside a transaction: parsing may take minutes and holds none.
+    Not to be called inside a transaction: parsing may take minutes.
     """
     batch = uuid.uuid4()
     try:
@@ -82,7 +82,7 @@ def read(stream: IO[bytes], offered: FeedImport) -> FeedImport:
 
 
 def refuse(offered: FeedImport, message: str) -> FeedImport:
-    """Write down that the file cannot be read at all, and why."""
+    """Store that the file cannot be read at all, and why."""
     parsed = Parsed(Mending([], lambda header: {}))
     parsed.report.add(Issue(0, "", "", "", "unreadable", message))
     return conclude(parsed, offered, batch=uuid.uuid4())
@@ -102,7 +102,7 @@ def _parse(stream: IO[bytes], offered: FeedImport, *, batch: uuid.UUID) -> Parse
 
 
 def _rows(feed: Feed, report: Report) -> Iterator[FeedRow]:
-    """The feed's rows; its issues go into the report, and so does what ends it early."""
+    """Yield the feed's rows; put its issues, and an error that ends it early, into the report."""
     try:
         for item in feed.rows():
             if isinstance(item, Issue):
@@ -114,18 +114,18 @@ def _rows(feed: Feed, report: Report) -> Iterator[FeedRow]:
 
 
 def _followed(rows: Iterator[FeedRow], stream: IO[bytes], feed: Feed, offered: FeedImport) -> Iterator[FeedRow]:
-    """The rows; how far the reading is goes into the import's row, for the people who wait."""
-    told = time.monotonic()
+    """Yield the rows, and store the progress in the import's row for the people who wait."""
+    updated_at = time.monotonic()
     for row in rows:
-        if time.monotonic() - told > PROGRESS_SECONDS:
+        if time.monotonic() - updated_at > PROGRESS_SECONDS:
             waiting = FeedImport.objects.filter(pk=offered.pk, status=ImportStatus.WAITING)
             waiting.update(rows=feed.count, bytes_read=min(stream.tell(), offered.file_bytes))
-            told = time.monotonic()
+            updated_at = time.monotonic()
         yield row
 
 
 def _look_at_sets(feed: Feed, report: Report, *, batch: uuid.UUID, offered: FeedImport) -> None:
-    """Mistakes that no single row shows. Orphans only in an otherwise sound file: there a bad row made them."""
+    """Report mistakes that no single row shows. Orphans only if the file has no others: bad rows cause orphans."""
     columns = feed.binding.columns
     key, name, variant = columns["key"], columns["name"], columns.get("variant", columns["key"])
     made = "" if key != name else " made of the title"
@@ -156,7 +156,7 @@ def _blame(
     feed: Feed, report: Report, mistakes: Iterable[Mistake], *, column: int, cause: str,
     sentence: Callable[[Mistake], str],
 ) -> None:  # fmt: skip
-    """Report mistakes of one cause, each in its cell; what the database did not list is counted all the same."""
+    """Report mistakes of one cause, each at its cell; mistakes beyond the query's limit are only counted."""
     total = 0
     for mistake in mistakes:
         report.add(feed.header.issue(mistake.row, column, mistake.key, cause, sentence(mistake)))
@@ -166,7 +166,7 @@ def _blame(
 
 
 def conclude(parsed: Parsed, offered: FeedImport, *, batch: uuid.UUID) -> FeedImport:
-    """Merge unless something is wrong, and write down what happened. A check's merge is rolled back on its own."""
+    """Merge if there are no mistakes, and store the result. The merge of a check is rolled back."""
     spoken = parsed.feed.binding.attribute_names if parsed.feed else ()
     groups = parsed.feed is not None and parsed.feed.binding.groups
     is_sound = not parsed.report.total
@@ -213,8 +213,8 @@ def _record(parsed: Parsed, merged: Merged, offered: FeedImport) -> None:
     offered.error_count = report.total
     offered.issue_counts = dict(report.counts)
     offered.fixes = [
-        {"cause": one.cause, "fix": one.fix, "columns": list(one.columns), "changed": changed}
-        for one, changed in zip(parsed.mending.chosen, parsed.mending.changed, strict=True)
+        {"cause": fix.cause, "fix": fix.fix, "columns": list(fix.columns), "changed": changed}
+        for fix, changed in zip(parsed.mending.chosen, parsed.mending.changed, strict=True)
     ]
     offered.save()
     _store(report.kept, offered)
@@ -240,7 +240,7 @@ def _store(issues: Sequence[Issue], offered: FeedImport) -> None:
 
 
 def storable(text: str) -> str:
-    """Without what PostgreSQL cannot store: NUL and lone surrogates."""
+    """Replace what PostgreSQL cannot store: NUL and lone surrogates."""
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
 
 

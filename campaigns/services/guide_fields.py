@@ -1,4 +1,4 @@
-"""Validation of the fields of a brand guide: each in its one spelling, or what is wrong with it in words."""
+"""Validation of the fields of a brand guide: each field is normalised, or its mistake is described."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from core.errors import Invalid, Problem
 
 COLOURS: Final = ("palette", "backdrops")
 WORDING: Final = ("required_wording", "approved_wording", "banned_wording")
-#: Shares of the picture's height within which every engine of ours works.
+#: Shares of the image's height with which each of our engines works.
 RANGES: Final = {"fill_ratio": (0.1, 1.0), "baseline": (0.2, 1.0)}
 FIELDS: Final = frozenset({*COLOURS, *WORDING, *RANGES, "backdrop", "light", "thresholds"})
 MOST_COLOURS: Final = 40
 MOST_WORDS: Final = 300
 LONGEST_WORD: Final = 120
 LONGEST_NAME: Final = 40
-#: What an emptied field of a form means.
+#: The value of a form field that was emptied.
 _EMPTY: Final[dict[str, Any]] = {**{name: [] for name in (*COLOURS, *WORDING)}, "thresholds": {}}
 _LABELS: Final = {"fill_ratio": "fill", "baseline": "baseline"}
 
 
 def clean(fields: Mapping[str, Any], *, beside: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The fields as they are stored: colours in small hex, wording without doubles, numbers within their range.
+    """Return the fields as they are stored: colours in lower-case hex, wording without repeats, numbers in range.
 
-    beside: what the guide says otherwise, for rules that look at two fields. Raises Invalid with every problem; the
-    pointer is the field, and "palette/2/hex" inside of a list.
+    beside: the guide's other fields, for rules about two fields. Raises Invalid with every problem. A problem's pointer
+    is the field, or "palette/2/hex" inside a list.
     """
     problems = [Problem(name, "The guide has no such field.") for name in sorted(set(fields) - FIELDS)]
     cleaned: dict[str, Any] = {}
@@ -56,21 +56,21 @@ def _colours(name: str, given: Any, problems: list[Problem]) -> list[dict[str, s
     if not isinstance(given, list) or len(given) > MOST_COLOURS:
         problems.append(Problem(name, f"Give a list of at most {MOST_COLOURS} colours.", str(given)[:100]))
         return []
-    found: list[dict[str, str]] = []
-    for index, one in enumerate(given):
-        if not isinstance(one, Mapping) or set(one) - {"name", "hex"}:
+    cleaned: list[dict[str, str]] = []
+    for index, colour in enumerate(given):
+        if not isinstance(colour, Mapping) or set(colour) - {"name", "hex"}:
             message = 'Each colour is {"name": "Clay", "hex": "#b5651d"}.'
-            problems.append(Problem(f"{name}/{index}", message, str(one)[:100]))
+            problems.append(Problem(f"{name}/{index}", message, str(colour)[:100]))
             continue
-        label = " ".join(str(one.get("name", "")).split())
-        problem = _name_problem(label, found)
+        label = " ".join(str(colour.get("name", "")).split())
+        problem = _name_problem(label, cleaned)
         if problem:
             problems.append(Problem(f"{name}/{index}/name", problem, label[:100]))
         try:
-            found.append({"name": label, "hex": colours.normal(str(one.get("hex", "")))})
+            cleaned.append({"name": label, "hex": colours.normal(str(colour.get("hex", "")))})
         except ValueError as error:
-            problems.append(Problem(f"{name}/{index}/hex", str(error), str(one.get("hex", ""))[:100]))
-    return found
+            problems.append(Problem(f"{name}/{index}/hex", str(error), str(colour.get("hex", ""))[:100]))
+    return cleaned
 
 
 def _name_problem(label: str, before: list[dict[str, str]]) -> str:
@@ -78,7 +78,7 @@ def _name_problem(label: str, before: list[dict[str, str]]) -> str:
         return f"A colour needs a name of at most {LONGEST_NAME} letters that people can say, such as Clay."
     if not re.search(r"[^\W\d_]", label) or any(not char.isprintable() for char in label):
         return f"“{label}” is no name that people can say; write a word, such as Clay."
-    if any(one["name"].casefold() == label.casefold() for one in before):
+    if any(colour["name"].casefold() == label.casefold() for colour in before):
         return f"There are two colours called {label}; give each a name of its own."
     return ""
 
@@ -87,16 +87,16 @@ def _wording(name: str, given: Any, problems: list[Problem]) -> list[str]:
     if not isinstance(given, list) or not all(isinstance(word, str) and word.strip() for word in given):
         problems.append(Problem(name, "Give a list of words or phrases, none of them empty.", str(given)[:100]))
         return []
-    found: dict[str, str] = {}
+    phrases: dict[str, str] = {}
     for word in given:
         plain = " ".join(word.split())
         if len(plain) > LONGEST_WORD:
             message = f"A phrase has at most {LONGEST_WORD} characters; this one has {len(plain)}."
             problems.append(Problem(name, message, plain[:100]))
-        found.setdefault(plain.casefold(), plain)
-    if len(found) > MOST_WORDS:
+        phrases.setdefault(plain.casefold(), plain)
+    if len(phrases) > MOST_WORDS:
         problems.append(Problem(name, f"Give at most {MOST_WORDS} phrases."))
-    return list(found.values())
+    return list(phrases.values())
 
 
 def _share(name: str, given: Any, problems: list[Problem]) -> float:
@@ -112,12 +112,12 @@ def _thresholds(given: Any, problems: list[Problem]) -> dict[str, dict[str, floa
     if not isinstance(given, Mapping):
         problems.append(Problem("thresholds", 'Give {"check": {"limit": number}}.', str(given)[:100]))
         return {}
-    known = limits.known()
-    found: dict[str, dict[str, float]] = {}
+    known_limits = limits.known()
+    changed: dict[str, dict[str, float]] = {}
     for check, numbers in given.items():
-        there = {limit.name: limit for limit in known.get(check, ())}
+        there = {limit.name: limit for limit in known_limits.get(check, ())}
         if not there or not isinstance(numbers, Mapping):
-            message = f"Checks with limits are {', '.join(known)}; each holds {{limit: number}}."
+            message = f"Checks with limits are {', '.join(known_limits)}; each holds {{limit: number}}."
             problems.append(Problem(f"thresholds/{check}", message, str(check)[:100]))
             continue
         for name, number in numbers.items():
@@ -128,9 +128,9 @@ def _thresholds(given: Any, problems: list[Problem]) -> dict[str, dict[str, floa
             elif not isinstance(number, int | float) or not limit.minimum <= number <= limit.maximum:
                 message = f"Give a number from {limit.minimum:g} to {limit.maximum:g}."
                 problems.append(Problem(pointer, message, str(number)[:100]))
-            elif float(number) != limit.default:  # what only repeats the default keeps following it
-                found.setdefault(check, {})[name] = float(number)
-    return found
+            elif float(number) != limit.default:  # a limit at the default follows the default
+                changed.setdefault(check, {})[name] = float(number)
+    return changed
 
 
 def _word(name: str, given: Any, problems: list[Problem]) -> str:
@@ -143,18 +143,18 @@ def _word(name: str, given: Any, problems: list[Problem]) -> str:
 
 
 def _together(whole: Mapping[str, Any], changed: Mapping[str, Any]) -> list[Problem]:
-    """Rules about two fields, said at the one that was changed."""
-    found = []
+    """Check the rules about two fields; each problem points at the field that was changed."""
+    problems = []
     backdrops, default = whole.get("backdrops") or [], whole.get("backdrop") or ""
-    names = [one["name"] for one in backdrops]
+    names = [backdrop["name"] for backdrop in backdrops]
     if names and default and default.casefold() not in {name.casefold() for name in names}:
         message = f"The default backdrop “{default}” is not among the backdrops: {', '.join(names)}."
-        found.append(Problem("backdrop" if "backdrop" in changed else "backdrops", message, default))
+        problems.append(Problem("backdrop" if "backdrop" in changed else "backdrops", message, default))
     banned = {word.casefold() for word in whole.get("banned_wording") or []}
     for name in ("required_wording", "approved_wording"):
         both = [word for word in whole.get(name) or [] if word.casefold() in banned]
         if both:
             kind = name.removesuffix("_wording")
             at = name if name in changed else "banned_wording"
-            found.append(Problem(at, f"“{both[0]}” is {kind} and banned at once; take one away.", both[0]))
-    return found
+            problems.append(Problem(at, f"“{both[0]}” is {kind} and banned at once; take one away.", both[0]))
+    return problems

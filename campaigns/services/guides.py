@@ -1,4 +1,4 @@
-"""The brand guide's life: one open draft per brand, changed in place, published once and frozen from then on."""
+"""Versions of the brand guide: one open draft per brand, changed in place, published once and then frozen."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ NOTE_LENGTH = 2000
 
 def token(guide: GuideVersion, names: Iterable[str] = guide_fields.FIELDS) -> str:
     """Return a short hash of these fields: a form carries it, so that nobody overwrites what they have not seen."""
-    said = json.dumps({name: getattr(guide, name) for name in sorted(names)}, sort_keys=True)
-    return hashlib.sha256(said.encode()).hexdigest()[:16]
+    content = json.dumps({name: getattr(guide, name) for name in sorted(names)}, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 @transaction.atomic
 def draft(*, brand: Brand, by: User, seen: str = "", **fields: Any) -> GuideVersion:
-    """The brand's open draft with these fields changed; begun as a copy of the newest version where there is none.
+    """Change fields of the brand's open draft, creating it as a copy of the newest version if there is none.
 
-    seen: `token` of the same fields as the editor had them on screen; Stale when somebody changed one meanwhile.
+    seen: `token` of the same fields as the editor saw them; Stale when somebody changed one meanwhile.
     Raises NotAllowed, and Invalid with every mistake.
     """
     require(by, Action.EDIT_BRAND, brand)
-    # Numbers are given one after the other. no_key, because events refer to the brand: with a full lock, drafting and
+    # The lock keeps version numbers unique. no_key, because events refer to the brand: with a full lock, drafting and
     # publishing at the same time would wait for each other.
     Brand.objects.select_for_update(no_key=True).get(pk=brand.pk)
-    # Locked, because somebody may be publishing it: it is no draft after that, and the next one is begun.
+    # Locked, because somebody may be publishing it: then it is no draft any more, and the next one is created.
     drafts = GuideVersion.objects.select_for_update().filter(brand=brand, status=GuideStatus.DRAFT)
     guide = drafts.order_by("-number").first()
     is_new = guide is None
@@ -60,10 +60,10 @@ def draft(*, brand: Brand, by: User, seen: str = "", **fields: Any) -> GuideVers
 
 @transaction.atomic
 def publish(*, guide_id: int, by: User, note: str = "", look_again: bool = False) -> GuideVersion:
-    """Let a draft count from now on; frozen from then, its pictures too. Runs planned before keep theirs.
+    """Publish a draft: it and its images never change again. Runs planned before keep their version.
 
-    note: what changed and why, for the people who review by it. look_again: also send the brand's approved images back
-    to review. Raises NotFound, NotAllowed, Invalid, and Conflict when it is published already.
+    note: what changed and why, for the reviewers. look_again: also send the brand's approved images back to review.
+    Raises NotFound, NotAllowed, Invalid, and Conflict when it is published already.
     """
     guide = _lock(guide_id)
     require(by, Action.EDIT_BRAND, guide.brand)
@@ -82,19 +82,19 @@ def publish(*, guide_id: int, by: User, note: str = "", look_again: bool = False
 
 @transaction.atomic
 def discard(*, guide_id: int, by: User) -> None:
-    """Throw a draft away with its pictures; what counts stays as it is. Conflict for a published one."""
+    """Delete a draft with its images; the published version stays. Conflict for a published one."""
     guide = _open(guide_id, by)
     _tell(guide, events.GuideDiscarded, by)
     guide.delete()
 
 
 def lock_draft(guide_id: int, by: User) -> GuideVersion:
-    """A draft that `by` may change, its row locked until the transaction ends. NotFound, NotAllowed, or Conflict."""
+    """Lock a draft that `by` may change until the transaction ends. Raises NotFound, NotAllowed, Conflict."""
     return _open(guide_id, by)
 
 
 def _begin(brand: Brand, by: User) -> GuideVersion:
-    """The next numbered draft with everything that the newest version says; its pictures are the same files."""
+    """Create the next numbered draft as a copy of the newest version; its images are the same files."""
     newest = GuideVersion.objects.filter(brand=brand).order_by("-number").first()
     kept = {name: getattr(newest, name) for name in guide_fields.FIELDS} if newest else {}
     number = newest.number + 1 if newest else 1

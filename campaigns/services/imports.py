@@ -1,6 +1,6 @@
-"""Importing a product feed into a brand: offered, checked as a whole, mended, applied in full or not at all, undone.
+"""Import a product feed into a brand: upload, check, fix, apply in full or not at all, undo.
 
-How a file is read lives in services/feed_reading.py; how its columns are remembered in services/mappings.py.
+services/feed_reading.py reads a file; services/mappings.py remembers its column mapping.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_FILE_BYTES = 1 << 30
 AT_ONCE_BYTES = 5_000_000
 """Larger files are read by a worker in the background, because people and proxies do not wait so long for a page."""
 UNDONE_AT_ONCE = 20_000
-"""Subjects; taking back more takes longer than people wait for a page."""
+"""Subjects; undoing more takes longer than people wait for a page."""
 MAX_ATTEMPTS = 3
 KEPT_FOR = timedelta(days=30)
 _OPEN = (ImportStatus.CHECKED, ImportStatus.REFUSED)
@@ -56,12 +56,12 @@ def import_feed(
     source: FeedSource | None = None,
     encoding: str = "",
 ) -> FeedImport:
-    """Import a feed now. The result says what happened: applied, refused (with its issues), or only checked.
+    """Import a feed now. The status of the result is applied, refused (with its issues), or checked.
 
-    Bad files raise nothing: they are refused, and the row and its issues say why. A dry run does everything and rolls
-    it back. `kind` is that of rows which name none; `mapping` (heading -> field) is that of `source`, or what people
-    saved for such headings, unless given; `fixes` are {"cause", "fix", "columns"?}. Raises NotAllowed, and Invalid for
-    an unknown kind, field or fix. Not to be called inside a transaction: parsing may take minutes and holds none.
+    A bad file raises nothing: it is refused, and the row and its issues say why. A dry run does everything and rolls
+    it back. `kind` applies to rows that name none. `mapping` (heading -> field) defaults to that of `source`, or to the
+    one saved for these headings. `fixes` are {"cause", "fix", "columns"?}. Raises NotAllowed, and Invalid for an
+    unknown kind, field or fix. Not to be called inside a transaction: parsing may take minutes.
     """
     offered = _offered(
         brand=brand,
@@ -103,9 +103,9 @@ def offer(
     is_to_apply: bool = False,
     encoding: str = "",
 ) -> FeedImport:
-    """Keep a file and have it checked (or applied): a small one at once, a large one by a worker.
+    """Store a file and check (or apply) it: a small one at once, a large one by a worker.
 
-    Raises NotAllowed, and Invalid for what import_feed refuses so, and for a file that is too large.
+    Raises NotAllowed, and Invalid as import_feed does, and for a file that is too large.
     """
     offered = _offered(
         brand=brand,
@@ -134,41 +134,43 @@ def check_again(
     fixes: Sequence[Mapping[str, Any]] | None = None,
     encoding: str | None = None,
 ) -> FeedImport:
-    """Check a file anew with another mapping, kind, encoding or other fixes (None: as before).
+    """Check a file again with another mapping, kind, encoding or other fixes (None: unchanged).
 
     Raises NotAllowed, Invalid, and Conflict when it is being read, was applied, or is no longer kept.
     """
-    found = _load(import_id, by)
-    _ensure_kind(kind or found.subject_kind)
+    feed_import = _load(import_id, by)
+    _ensure_kind(kind or feed_import.subject_kind)
     changes: dict[str, Any] = {"is_to_apply": False}
     if mapping is not None:
         changes["mapping"] = mappings.ensure_fields(mapping)
-        changes["source"] = None if changes["mapping"] != found.mapping else found.source
+        changes["source"] = None if changes["mapping"] != feed_import.mapping else feed_import.source
     if kind is not None:
         changes["subject_kind"] = kind
     if fixes is not None:
         changes["fixes"] = _ensure_fixes(fixes)
     if encoding is not None:
         changes["encoding"] = _ensure_encoding(encoding)
-    _begin(found, by, among=_OPEN, **changes)
+    _begin(feed_import, by, among=_OPEN, **changes)
     return _read_if_small(import_id)
 
 
 def add_fix(*, import_id: int, by: User, cause: str, fix: str, columns: Iterable[str] = ()) -> FeedImport:
-    """Apply one fix to everything that is wrong in one way, and check again. A fix that was applied already is done
-    again last, for these columns too. Raises as check_again does."""
-    found = _load(import_id, by)
-    kept = [one for one in found.fixes if (one["cause"], one["fix"]) != (cause, fix)]
-    before = [column for one in found.fixes if one not in kept for column in one["columns"]]
+    """Add a fix for all mistakes of one cause, and check again. Raises as check_again does.
+
+    If the fix is there already, it moves to the end and also covers these columns.
+    """
+    feed_import = _load(import_id, by)
+    kept = [applied for applied in feed_import.fixes if (applied["cause"], applied["fix"]) != (cause, fix)]
+    before = [column for applied in feed_import.fixes if applied not in kept for column in applied["columns"]]
     named = list(dict.fromkeys([*before, *columns]))
     return check_again(import_id=import_id, by=by, fixes=[*kept, {"cause": cause, "fix": fix, "columns": named}])
 
 
 def take_back_fix(*, import_id: int, by: User, cause: str, fix: str) -> FeedImport:
-    """Do without one of the fixes, and check again. Raises as check_again does, and NotFound for one not applied."""
-    found = _load(import_id, by)
-    kept = [one for one in found.fixes if (one["cause"], one["fix"]) != (cause, fix)]
-    if len(kept) == len(found.fixes):
+    """Remove one of the fixes, and check again. Raises as check_again does, and NotFound for one not applied."""
+    feed_import = _load(import_id, by)
+    kept = [applied for applied in feed_import.fixes if (applied["cause"], applied["fix"]) != (cause, fix)]
+    if len(kept) == len(feed_import.fixes):
         raise NotFound(f"The fix {fix[:60]!r} for {cause[:60]!r} is not applied to this import.")
     return check_again(import_id=import_id, by=by, fixes=kept)
 
@@ -176,25 +178,25 @@ def take_back_fix(*, import_id: int, by: User, cause: str, fix: str) -> FeedImpo
 def apply(*, import_id: int, by: User) -> FeedImport:
     """Apply a checked file in full: a small one at once, a large one by a worker.
 
-    It is read again, so that what changed since counts: then it may end as refused. Raises NotAllowed, and Conflict
-    for anything but a checked file without mistakes that is still kept.
+    The file is read again with the current data, so it may still be refused. Raises NotAllowed, and Conflict for
+    anything but a checked file without mistakes that is still stored.
     """
-    found = _load(import_id, by)
-    if found.error_count:
-        raise Conflict(f"{found.error_count:,} mistakes are in the way; fix them first.")
-    _begin(found, by, among=(ImportStatus.CHECKED,), is_to_apply=True, requested_by=by)
+    feed_import = _load(import_id, by)
+    if feed_import.error_count:
+        raise Conflict(f"{feed_import.error_count:,} mistakes are in the way; fix them first.")
+    _begin(feed_import, by, among=(ImportStatus.CHECKED,), is_to_apply=True, requested_by=by)
     return _read_if_small(import_id)
 
 
 def undo(*, import_id: int, by: User) -> FeedImport:
-    """Take an applied import back: what it made goes, or is retired where something shows it; what it changed becomes
-    what it was, unless it was changed again. A small one at once, a large one by a worker.
+    """Undo an applied import: a small one at once, a large one by a worker.
 
+    What it created is deleted, or retired if it is in use; what it changed is restored unless it was changed again.
     Raises NotAllowed, and Conflict when it is not applied or somebody else was faster.
     """
-    found = _load(import_id, by)
-    if ImportChange.objects.filter(feed_import=found)[: UNDONE_AT_ONCE + 1].count() <= UNDONE_AT_ONCE:
-        _take_back(found, by, among=ImportStatus.APPLIED)
+    feed_import = _load(import_id, by)
+    if ImportChange.objects.filter(feed_import=feed_import)[: UNDONE_AT_ONCE + 1].count() <= UNDONE_AT_ONCE:
+        _take_back(feed_import, by, among=ImportStatus.APPLIED)
     else:
         applied = FeedImport.objects.filter(pk=import_id, status=ImportStatus.APPLIED)
         if not applied.update(status=ImportStatus.WAITING, undone_by=by, attempts=0, reading_since=None):
@@ -203,41 +205,41 @@ def undo(*, import_id: int, by: User) -> FeedImport:
 
 
 @transaction.atomic
-def _take_back(found: FeedImport, by: User, *, among: ImportStatus) -> None:
-    won = FeedImport.objects.filter(pk=found.pk, status=among).update(
+def _take_back(feed_import: FeedImport, by: User, *, among: ImportStatus) -> None:
+    won = FeedImport.objects.filter(pk=feed_import.pk, status=among).update(
         status=ImportStatus.UNDONE, undone_at=clock.now(), undone_by=by, attempts=0
     )
     if not won:
-        raise Conflict(_why_not(found.pk, "undone"))
-    undone = staging.undo(found.pk)
+        raise Conflict(_why_not(feed_import.pk, "undone"))
+    undone = staging.undo(feed_import.pk)
     counts = {
         "removed": undone.removed, "restored": undone.restored, "kept": undone.kept, "retired": undone.retired
     }  # fmt: skip
-    FeedImport.objects.filter(pk=found.pk).update(undone_counts=counts)
-    payload = {"import": found.pk, "file_name": found.file_name, **counts}
-    publish(events.FeedUndone(brand_id=found.brand_id, object_id=found.pk, payload=payload), by=by)
+    FeedImport.objects.filter(pk=feed_import.pk).update(undone_counts=counts)
+    payload = {"import": feed_import.pk, "file_name": feed_import.file_name, **counts}
+    publish(events.FeedUndone(brand_id=feed_import.brand_id, object_id=feed_import.pk, payload=payload), by=by)
 
 
 # -- reading what waits ------------------------------------------------------------------------------------------------
 
 
 def waiting_ids() -> list[int]:
-    """Imports that are still to be read, the oldest first."""
+    """Return the ids of waiting imports, the oldest first."""
     return list(FeedImport.objects.filter(status=ImportStatus.WAITING).order_by("id").values_list("id", flat=True)[:50])
 
 
 def take(import_id: int) -> bool:
-    """Read (or take back) a waiting import unless somebody is at it just now; True if it was done.
+    """Read (or undo) a waiting import unless another process is doing so; return True if it was done.
 
-    The lock dies with its reader, so that a killed worker's import is taken up again by the next, from the beginning:
-    nothing of it was written. One that killed several readers is set aside: it is refused, and says why.
+    The lock ends with its process, so the next worker restarts the import of a killed one from the beginning: nothing
+    of it was written. An import that killed several workers is set aside: it is refused with the reason.
     """
     with _reading(import_id) as is_mine:
         return is_mine and _read_waiting(import_id)
 
 
 def _read_waiting(import_id: int) -> bool:
-    """Read (or take back) an import that the caller has locked; False if it no longer waits."""
+    """Read (or undo) an import that the caller has locked; return False if it no longer waits."""
     waiting = FeedImport.objects.filter(pk=import_id, status=ImportStatus.WAITING)
     if not waiting.update(attempts=F("attempts") + 1, reading_since=timezone.now()):
         return False
@@ -254,7 +256,7 @@ def _read_waiting(import_id: int) -> bool:
             with stored_files.open(offered.storage_key) as stream:
                 feed_reading.read(stream, offered)
         except Busy:
-            waiting.update(attempts=F("attempts") - 1)  # the file is not to blame
+            waiting.update(attempts=F("attempts") - 1)  # do not count this attempt: the file did not cause it
             raise
     return True
 
@@ -267,19 +269,19 @@ def _undo_or_give_up(offered: FeedImport, by: User) -> None:
 
 
 def forget_files() -> int:
-    """Let go of files whose import is over for some weeks; the sweeper removes them. Returns how many."""
+    """Release the files of imports older than KEPT_FOR, for the sweeper to delete; return how many."""
     over = FeedImport.objects.exclude(storage_key="").exclude(status=ImportStatus.WAITING)
     return over.filter(created_at__lt=clock.now() - KEPT_FOR).update(storage_key="")
 
 
-def is_kept(found: FeedImport) -> bool:
-    """True if the file itself is still there."""
-    return bool(found.storage_key) and stored_files.exists(found.storage_key)
+def is_kept(feed_import: FeedImport) -> bool:
+    """True if the file itself is still stored."""
+    return bool(feed_import.storage_key) and stored_files.exists(feed_import.storage_key)
 
 
 @contextmanager
 def _reading(import_id: int) -> Iterator[bool]:
-    """True for the one who may read this import; others get False at once."""
+    """Lock the import for reading; yield True if the lock was free, False at once if not."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(hashtextextended('import', %s))", [import_id])
         row = cursor.fetchone()
@@ -314,7 +316,7 @@ def _offered(
     chosen: Sequence[Mapping[str, Any]],
     encoding: str,
 ) -> FeedImport:
-    """The import as a row that is not saved yet, its file kept; without storage key if the file is too large."""
+    """Store the file and return an unsaved import; it has no storage key if the file is too large."""
     access.require(by, Action.IMPORT_FEED, brand)
     _ensure_kind(kind)
     offered = FeedImport(
@@ -339,14 +341,14 @@ def _offered(
 
 
 def _last_encoding(source: FeedSource | None) -> str:
-    """Return the encoding that people chose for the last file of this source; empty without one."""
+    """Return the encoding that people chose for the last file of this source, or ""."""
     if source is None:
         return ""
     return FeedImport.objects.filter(source=source).order_by("-id").values_list("encoding", flat=True).first() or ""
 
 
 def _keep(file: IO[bytes] | Path) -> stored_files.Stored:
-    """Into storage a piece at a time; what says beforehand that it is too large is not read at all."""
+    """Store the file in pieces; raise TooLarge without reading it if its size is known to be too large."""
     if isinstance(file, Path):
         if file.stat().st_size > MAX_FILE_BYTES:
             raise stored_files.TooLarge
@@ -364,7 +366,7 @@ def _too_large(size: int) -> str:
 
 
 def _recall(offered: FeedImport) -> None:
-    """Take the mapping that its source, or people for such headings, have saved."""
+    """Set the mapping that is saved for its source or for its headings."""
     source = offered.source
     if source is None and mappings.has_any(offered.brand):
         look = peek(offered, rows=0)
@@ -377,8 +379,10 @@ def _recall(offered: FeedImport) -> None:
 
 
 def peek(offered: FeedImport, *, rows: int = 5, mapping: Mapping[str, str] | None = None) -> Peek | FeedRefused:
-    """The beginning of a kept file with its mapping (or another), or why it is no table. Raises Conflict if it is no
-    longer kept."""
+    """Return the first rows of a stored file with its mapping (or another), or why it is no table.
+
+    Raises Conflict if the file is no longer stored.
+    """
     if not is_kept(offered):
         raise Conflict(_GONE)
     chosen = offered.mapping if mapping is None else mapping
@@ -392,7 +396,7 @@ def peek(offered: FeedImport, *, rows: int = 5, mapping: Mapping[str, str] | Non
 
 
 def _problem(offered: FeedImport) -> bool:
-    """True if the first rows show already that it cannot be read: then nobody has to wait for that news."""
+    """True if the first rows show already that the file cannot be read; then nobody has to wait for it."""
     try:
         look = peek(offered, rows=1)
     except Conflict:
@@ -407,41 +411,43 @@ def _ensure_kind(kind: str) -> None:
 
 def _ensure_encoding(encoding: str) -> str:
     if encoding and encoding not in encodings.LABELS:
-        known = ", ".join(encodings.LABELS)
-        message = f"There is no encoding {encoding[:60]!r} to choose; known are {known}. Leave it empty for a guess."
+        labels = ", ".join(encodings.LABELS)
+        message = f"There is no encoding {encoding[:60]!r} to choose; known are {labels}. Leave it empty for a guess."
         raise Invalid(message, [Problem("/encoding", message, encoding)])
     return encoding
 
 
 def _ensure_fixes(chosen: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    found = []
-    for place, one in enumerate(chosen):
-        cause, fix, columns = str(one.get("cause", "")), str(one.get("fix", "")), one.get("columns") or []
+    cleaned = []
+    for place, given in enumerate(chosen):
+        cause, fix, columns = str(given.get("cause", "")), str(given.get("fix", "")), given.get("columns") or []
         try:
             fixes.find(cause, fix)
         except fixes.UnknownFix as error:
             raise Invalid(str(error), [Problem(f"/fixes/{place}", str(error), fix)]) from None
-        found.append({"cause": cause, "fix": fix, "columns": [str(column)[:200] for column in columns], "changed": 0})
-    return found
+        cleaned.append({"cause": cause, "fix": fix, "columns": [str(column)[:200] for column in columns], "changed": 0})
+    return cleaned
 
 
 def _load(import_id: int, by: User) -> FeedImport:
-    found: FeedImport | None = (
+    feed_import: FeedImport | None = (
         FeedImport.objects.select_related("brand", "source", "requested_by").filter(pk=import_id).first()
     )
-    if found is None:
+    if feed_import is None:
         raise NotFound(f"There is no import {import_id}.")
-    access.require(by, Action.IMPORT_FEED, found.brand)
-    return found
+    access.require(by, Action.IMPORT_FEED, feed_import.brand)
+    return feed_import
 
 
-def _begin(found: FeedImport, by: User, *, among: Sequence[str], **changes: Any) -> None:
-    """Compare-and-set to waiting, from one of these states and from the fixes and mapping that were seen."""
-    if not is_kept(found):
+def _begin(feed_import: FeedImport, by: User, *, among: Sequence[str], **changes: Any) -> None:
+    """Compare-and-set to waiting, if the status is in `among` and fixes and mapping are unchanged."""
+    if not is_kept(feed_import):
         raise Conflict(_GONE)
-    seen = FeedImport.objects.filter(pk=found.pk, status__in=among, fixes=found.fixes, mapping=found.mapping)
+    seen = FeedImport.objects.filter(
+        pk=feed_import.pk, status__in=among, fixes=feed_import.fixes, mapping=feed_import.mapping
+    )
     if not seen.update(status=ImportStatus.WAITING, attempts=0, rows=0, bytes_read=0, reading_since=None, **changes):
-        raise Conflict(_why_not(found.pk, "changed"))
+        raise Conflict(_why_not(feed_import.pk, "changed"))
 
 
 def _why_not(import_id: int, what: str) -> str:

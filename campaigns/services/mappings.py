@@ -22,29 +22,30 @@ MAX_NAME = 120
 
 
 def has_any(brand: Brand) -> bool:
-    """True if a mapping is remembered at all: without one, nobody needs to open a file to look for its own."""
+    """True if the brand has any saved mapping; without one there is no need to open a file to look for a match."""
     return FeedSource.objects.filter(brand=brand, kind=SourceKind.UPLOAD, is_enabled=True).exclude(mapping={}).exists()
 
 
 def remembered(brand: Brand, header: Header) -> FeedSource | None:
-    """The upload source whose files have these headings, if somebody saved a mapping for them."""
+    """Return the upload source with these headings, if somebody saved a mapping for them."""
     sources = FeedSource.objects.filter(
         brand=brand, kind=SourceKind.UPLOAD, is_enabled=True, header_sha256=columns_of.header_sha256(header)
     )
-    found: FeedSource | None = sources.exclude(mapping={}).order_by("-pk").first()
-    return found
+    source: FeedSource | None = sources.exclude(mapping={}).order_by("-pk").first()
+    return source
 
 
 def ensure_fields(mapping: Mapping[str, str]) -> dict[str, str]:
-    """The mapping as plain text; Invalid names every heading that is mapped to something unknown."""
+    """Return the mapping as a dict; raise Invalid for every heading that is mapped to an unknown field."""
     problems = [
         Problem(f"/mapping/{heading}", f"“{str(field)[:40]}” is no field.", str(field))
         for heading, field in mapping.items()
         if not isinstance(field, str) or not columns_of.is_field(field)
     ]
     if problems:
-        known = ", ".join(f"{one.name}…" if one.name.endswith(":") else one.name for one in columns_of.FIELDS)
-        raise Invalid(f"The mapping names fields that do not exist; known are {known}.", problems)
+        names = (option.name for option in columns_of.FIELDS)
+        field_names = ", ".join(f"{name}…" if name.endswith(":") else name for name in names)
+        raise Invalid(f"The mapping names fields that do not exist; known are {field_names}.", problems)
     return dict(mapping)
 
 
@@ -60,11 +61,11 @@ def remember(*, import_id: int, name: str, by: User) -> FeedSource:
     if not slugify(name):
         raise Invalid("Give the mapping a name, such as “Supplier list”.", [Problem("/name", "is empty", name)])
     header = _header(done)
-    found = remembered(done.brand, header)
+    existing = remembered(done.brand, header)
     taken: FeedSource | None = FeedSource.objects.filter(brand=done.brand, slug=slugify(name)[:50]).first()
-    if taken is not None and taken != found:
+    if taken is not None and taken != existing:
         raise Invalid(f"There is already a source called “{name}”; choose another name.", [Problem("/name", "", name)])
-    source = found or FeedSource(brand=done.brand, kind=SourceKind.UPLOAD, created_by=by)
+    source = existing or FeedSource(brand=done.brand, kind=SourceKind.UPLOAD, created_by=by)
     source.name, source.slug = name, slugify(name)[:50]
     source.mapping, source.subject_kind = done.mapping, done.subject_kind
     source.header_sha256 = columns_of.header_sha256(header)

@@ -1,8 +1,8 @@
 """The merge of a staged feed into a brand's subjects, variants and photos, in a few set-based steps.
 
-It holds one advisory lock per brand, which only imports take, and row locks on the subjects that it changes. What
-points at a subject (cells, assets) takes key locks only, so planning, review and decisions go on meanwhile. One long
-transaction holds back the sealing of events until it ends, and nothing else.
+A merge holds one advisory lock per brand, which only imports take, and row locks on the subjects that it changes. Rows
+that point at a subject (cells, assets) need only key locks, so planning, review and decisions continue meanwhile. A
+long merge holds back nothing but the sealing of events, until its transaction ends.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from django.db import connection
 from core import clock
 
 WORK_MEMORY = "64MB"
-"""What one sort or hash of a merge may take before it goes to disk."""
+"""The memory that one sort or hash of a merge may use before it spills to disk."""
 LARGE_BATCH = 1000
-"""Rows from which a batch is joined as a whole; a smaller one finds its few subjects by index."""
+"""Above this number of rows a batch is joined as a whole; a smaller batch finds its few subjects by index."""
 
 _OWN = "r.batch = %(batch)s AND r.parent_key = ''"
 _TO_SUBJECT = "campaigns_subject s ON s.brand_id = %(brand)s AND s.kind = r.kind AND s.key"
 
-# Variants may come without a row of their product: then it is named by the first, and has what all of them share.
+# Variants may come without a row of their product. The product then gets the first variant's name and the attributes
+# that all its variants share.
 _STAND_IN = """
     WITH lost AS (
         SELECT r.* FROM campaigns_stagedrow r
@@ -57,9 +58,10 @@ _STAND_IN = """
     FROM named n LEFT JOIN shared s USING (kind, parent_key)
 """
 
-# An attribute that the feed has a column for is the feed's to change or empty; the others stay as they are.
+# The feed may change or empty the attributes that it has a column for; all other attributes stay as they are.
 _KEPT = "(s.attributes - %(spoken)s::text[])"
-# Retired because its import was undone: another feed that names it brings it back. Retired by hand: it stays so.
+# A subject that was retired because its import was undone comes back when another feed names it. A subject that a
+# person retired stays retired.
 _RETURNS = """NOT s.is_active AND EXISTS (
     SELECT 1 FROM campaigns_importchange c JOIN campaigns_feedimport i ON i.id = c.feed_import_id
     WHERE c.subject_id = s.id AND c.was IS NULL AND i.undone_at IS NOT NULL
@@ -141,7 +143,7 @@ _HAS_OTHERS = """
     )
 """
 
-# Pictures of variants follow those of the product itself, variant after variant.
+# Photos of variants follow those of the product itself, variant after variant.
 _GIVEN_WITH_OTHERS = """
     CREATE TEMPORARY TABLE import_photos ON COMMIT DROP AS
     SELECT DISTINCT ON (subject_id, source) subject_id, source, alt, role,
@@ -168,7 +170,7 @@ _REMEMBER_PHOTOS = """
       AND (f.id IS NULL OR f.position <> g.position OR g.alt NOT IN ('', f.alt_text))
 """
 
-# The role is a person's to change once the photo is there; an empty alt text never wipes a written one.
+# Once the photo exists, only people change its role. An empty alt text never replaces a written one.
 _MERGE_PHOTOS = """
     WITH merged AS (
         INSERT INTO campaigns_referencephoto AS f (subject_id, role, position, source, alt_text, status, notes,
@@ -218,7 +220,7 @@ _TOTAL = """
 
 
 def _sql(text: str) -> str:
-    """A statement with the pieces that several have."""
+    """Return the statement with the shared SQL pieces filled in."""
     pieces = {"own": _OWN, "to_subject": _TO_SUBJECT, "kept": _KEPT, "returns": _RETURNS}
     return Template(text).substitute(pieces)
 
@@ -235,10 +237,10 @@ class Merged:
 
 
 def plan_for_size(cursor: Any, batch: UUID) -> None:
-    """Have the statements of this transaction look at a large batch as a whole.
+    """Make the statements of this transaction join a large batch as a whole, without nested loops.
 
-    What the planner believes of a batch may be a guess from before it was staged (another import in between, a killed
-    one's rows). Taking a million rows for one, it would search the batch anew for each of them.
+    The planner's statistics may be older than the batch (because of another import, or rows of a killed one). If it
+    took a million rows for one row, it would search the batch again for each of them.
     """
     cursor.execute(
         "SELECT set_config('enable_nestloop', CASE WHEN count(*) > %s THEN 'off' ELSE 'on' END, true)"
@@ -252,8 +254,8 @@ def merge(
 ) -> Merged:
     """Insert or update subjects, variants and photos from the batch. Must run inside a transaction.
 
-    `spoken` are the attributes that the feed has columns for. With `import_id`, what was there before is written down
-    as that import's changes. `groups`: the feed has variants only, and its products are what they share.
+    `spoken` are the attributes that the feed has columns for. With `import_id`, the earlier values are stored as that
+    import's changes. `groups`: the feed has only variants, and its products are made from what the variants share.
     Imports of one brand wait for each other here.
     """
     values: dict[str, Any] = {
@@ -291,7 +293,7 @@ def merge(
 
 
 def alone(cursor: Any, brand_id: int) -> None:
-    """Wait for other imports into the brand, and undoings, to end; they then wait for this transaction."""
+    """Wait until other imports into the brand, and undoings, have ended; later ones wait for this transaction."""
     cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('feed import', %s))", [brand_id])
 
 

@@ -1,6 +1,6 @@
-"""A photo's file becomes rows: checked, stored once by content, and the product cut out of it.
+"""Check a photo's file, store it once by content, cut the product out of it, and write the rows.
 
-What takes time (`take`) is called outside transactions; `write` and `publish` inside the caller's.
+`take` is slow and is called outside transactions; `write` and `publish` are called inside the caller's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from core.models import Brand, User
 
 @dataclass(frozen=True)
 class Refusal:
-    """One file that could not be taken, and why."""
+    """A file that cannot be used, and why."""
 
     file: str
     message: str
@@ -32,7 +32,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Cut:
-    """A cut-out as stored."""
+    """A stored cut-out."""
 
     key: str
     sha256: str
@@ -44,7 +44,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class Taken:
-    """A file that passed, as stored. cut: None if no product stood out."""
+    """A checked and stored file. cut: None if no product was recognised."""
 
     stored: stored_files.Stored
     width: int
@@ -53,11 +53,11 @@ class Taken:
     cut: Cut | None
 
 
-def take(photo: reading.Admitted, known: Cut | None = None, *, is_patient: bool = False) -> Taken:
-    """Store an admitted photo and its cut-out; `known` spares cutting out a file of which there is one already."""
+def take(photo: reading.Admitted, existing_cut: Cut | None = None, *, is_patient: bool = False) -> Taken:
+    """Store an admitted photo and its cut-out; skip cutting out if `existing_cut` is given."""
     stored = stored_files.put(photo.data, suffix=photo.suffix)
     notes = list(photo.notes)
-    cut = known
+    cut = existing_cut
     if cut is None:
         try:
             made = reading.cut_out(photo.data, is_patient=is_patient)
@@ -72,7 +72,7 @@ def take(photo: reading.Admitted, known: Cut | None = None, *, is_patient: bool 
 
 
 def known_cut(brand: Brand, photo: reading.Admitted) -> Cut | None:
-    """The cut-out that this brand already has of the same file."""
+    """Return the cut-out that this brand already has of the same file."""
     row = selectors.cutout_of_same_file(brand=brand, sha256=sha256_of(photo))
     return Cut(row.storage_key, row.sha256, row.method, row.confidence, row.box, row.note) if row else None
 
@@ -83,26 +83,26 @@ def sha256_of(photo: reading.Admitted) -> str:
 
 @dataclass(frozen=True)
 class Written:
-    """cutouts: how many were made. replaced: sha256 of photos and accepted cut-outs that no longer count."""
+    """The result of `write`: how many cut-outs were made; sha256 of the photos and accepted cut-outs replaced."""
 
     cutouts: int
     replaced: tuple[str, ...]
 
 
 def write(taken: Sequence[tuple[ReferencePhoto, Taken]]) -> Written:
-    """The rows of photos (locked by the caller) and their cut-outs.
+    """Write the files into photos (locked by the caller) and create their cut-outs.
 
-    A photo that had another file before keeps it as a removed photo beside it: runs that were planned with the earlier
-    file still find it, and a person can bring it back.
+    If a photo had another file before, that file is kept as a removed photo: runs that were planned with it still find
+    it, and a person can restore it.
     """
-    replaced = [row for row, one in taken if row.storage_key and row.sha256 != one.stored.sha256]
+    replaced = [row for row, file in taken if row.storage_key and row.sha256 != file.stored.sha256]
     accepted = Cutout.objects.filter(photo__in=replaced, is_accepted=True).values_list("sha256", flat=True)
     gone = (*(row.sha256 for row in replaced), *accepted)
     _keep_earlier(replaced)
-    for row, one in taken:
-        row.status, row.notes = PhotoStatus.READY, list(one.notes)
-        row.sha256, row.storage_key = one.stored.sha256, one.stored.key
-        row.width, row.height = one.width, one.height
+    for row, file in taken:
+        row.status, row.notes = PhotoStatus.READY, list(file.notes)
+        row.sha256, row.storage_key = file.stored.sha256, file.stored.key
+        row.width, row.height = file.width, file.height
     ReferencePhoto.objects.bulk_update(
         [row for row, _ in taken], ["status", "notes", "sha256", "storage_key", "width", "height"]
     )
@@ -110,24 +110,24 @@ def write(taken: Sequence[tuple[ReferencePhoto, Taken]]) -> Written:
     made = [
         Cutout(
             photo=row,
-            method=one.cut.method,
-            is_accepted=one.cut.confidence >= cutout.SURE_ENOUGH,
-            confidence=one.cut.confidence,
-            sha256=one.cut.sha256,
-            storage_key=one.cut.key,
-            box=one.cut.box,
-            note=one.cut.note,
+            method=file.cut.method,
+            is_accepted=file.cut.confidence >= cutout.SURE_ENOUGH,
+            confidence=file.cut.confidence,
+            sha256=file.cut.sha256,
+            storage_key=file.cut.key,
+            box=file.cut.box,
+            note=file.cut.note,
             algorithm=cutout.ALGORITHM,
         )
-        for row, one in taken
-        if one.cut
+        for row, file in taken
+        if file.cut
     ]
     Cutout.objects.bulk_create(made)
     return Written(len(made), gone)
 
 
 def refuse(refused: Sequence[tuple[ReferencePhoto, Refusal]]) -> None:
-    """Mark photos (locked by the caller) whose file cannot be used; the reason stands in their notes."""
+    """Mark photos (locked by the caller) as refused, with the reason in their notes."""
     for row, refusal in refused:
         row.status, row.notes = PhotoStatus.REFUSED, [refusal.message]
     ReferencePhoto.objects.bulk_update([row for row, _ in refused], ["status", "notes"])
@@ -154,7 +154,7 @@ def publish(
 
 
 def name_of(file_name: str) -> str:
-    """The last part of a file's name as a stranger's machine gave it, as `source` holds it."""
+    """Return the last part of a client's file name, as stored in `source`."""
     return PurePosixPath(file_name.replace("\\", "/")).name[:2000] or "photo"
 
 

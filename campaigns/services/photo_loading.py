@@ -1,8 +1,8 @@
-"""Photos that a feed names by address get their files: a few at a time, tried again after a while, given up with words.
+"""Fetch the photos that a feed names by address: a few at a time, with retries, and with a reason when given up.
 
-Fetching, decoding and cutting out happen on threads beside the housekeeping and outside any transaction. A photo being
-fetched is marked by `next_fetch_at` in the future: when the process dies, it is due again then. A photo whose fetch has
-three times killed its process, or not ended in time, is set aside, as a job is.
+Fetching, decoding and cutting out happen on threads beside the housekeeping and outside any transaction. While a photo
+is fetched, its `next_fetch_at` is in the future: if the process dies, the photo is due again then. A photo whose fetch
+has killed its process, or not ended in time, three times is set aside, as a job is.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ MAX_ATTEMPTS = 5
 MAX_DEATHS = 3
 """Fetches of one photo that may end without a result: their process died, or they took longer than LEASE."""
 WAITS_SECONDS = (60, 600, 3600, 6 * 3600)
-"""Before the second, third … attempt, a little more or less, unless the server names a time."""
+"""The waits before the second, third … attempt, varied by ±20%, unless the server names a time."""
 TIMEOUT_SECONDS = 45.0
 LEASE = timedelta(minutes=5)
 THREADS = 4
 PER_HOST = 2
-"""A shop's server also serves its customers."""
+"""Few, because a shop's server also serves its customers."""
 
 STORAGE_WAIT_SECONDS = 300.0
 """How long a fetched photo that could not be stored waits before it is fetched again."""
@@ -81,18 +81,18 @@ class Claimed:
 
 
 def host_of(source: str) -> str:
-    """The host that an address names, roughly: for taking turns, not for connecting."""
-    found = _ADDRESS.match(source)
-    return found[1].lower() if found else ""
+    """Return the host of an address, roughly parsed: for taking turns, not for connecting."""
+    match = _ADDRESS.match(source)
+    return match[1].lower() if match else ""
 
 
 def work(*, seconds: float) -> int:
-    """Keep the threads busy for a slice of time; returns how many photos were dealt with. What still runs goes on."""
+    """Keep the threads busy for `seconds`; return how many photos were handled. Running fetches continue."""
     end = time.monotonic() + seconds
     dealt = _crew.wait(0)
-    barren: set[tuple[str, ...]] = set()
+    exhausted: set[tuple[str, ...]] = set()
     while True:
-        started = _start_some(barren)
+        started = _start_some(exhausted)
         left = end - time.monotonic()
         if left <= 0 or not (started or _crew.busy()):
             return dealt
@@ -100,19 +100,22 @@ def work(*, seconds: float) -> int:
 
 
 def finish(*, seconds: float) -> int:
-    """Wait for what runs, without starting more; for commands and tests."""
+    """Wait for running fetches without starting more; for commands and tests."""
     return _crew.finish(seconds)
 
 
-def _start_some(barren: set[tuple[str, ...]]) -> int:
-    """Fill the crew. `barren`: sets of busy hosts besides which there was nothing to do a moment ago; looking for other
-    hosts means reading past everything that waits for these."""
+def _start_some(exhausted: set[tuple[str, ...]]) -> int:
+    """Start fetches until the thread pool is full; return how many were started.
+
+    exhausted: sets of busy hosts for which a moment ago no photo of another host was due. Looking for other hosts is
+    slow, because it reads past everything that waits for the busy ones.
+    """
     started = 0
     while _crew.has_room():
         busy = sorted(host for host, count in _crew.busy().items() if count >= PER_HOST)
-        claimed = None if tuple(busy) in barren else claim(busy=busy)
+        claimed = None if tuple(busy) in exhausted else claim(busy=busy)
         if claimed is None:
-            barren.add(tuple(busy))
+            exhausted.add(tuple(busy))
             break
         _crew.start(partial(load, claimed), tag=claimed.host)
         started += 1
@@ -120,7 +123,7 @@ def _start_some(barren: set[tuple[str, ...]]) -> int:
 
 
 def claim(*, busy: list[str] | None = None) -> Claimed | None:
-    """Take the next photo that is due, from none of the hosts that have enough to do. One of many callers gets it."""
+    """Claim the next photo that is due, from no host in `busy`. Only one of several callers gets it."""
     now = timezone.now()
     with connection.cursor() as cursor:
         cursor.execute(_CLAIM, {"now": now, "until": now + LEASE, "busy": busy or []})
@@ -129,7 +132,7 @@ def claim(*, busy: list[str] | None = None) -> Claimed | None:
 
 
 def load(claimed: Claimed) -> None:
-    """Fetch one photo and attach it; put it off or refuse it when that fails. Not to be called in a transaction."""
+    """Fetch one photo and attach it; on failure postpone or refuse it. Not to be called in a transaction."""
     if claimed.deaths >= MAX_DEATHS:
         _set_aside(claimed)
         return
@@ -151,14 +154,14 @@ def load(claimed: Claimed) -> None:
     except (StorageFailed, Busy) as error:
         _wait(claimed, error)
     except DatabaseError:
-        raise  # not the photo's fault: it is due again when its claim has run out
+        raise  # not the photo's fault: it is due again when its claim expires
     except Exception:
         log.exception("photo.failed", photo=claimed.photo_id)
         _put_off(claimed, fetching.Refused("The photo could not be read or cut out.", is_final=False))
 
 
 def _wait(claimed: Claimed, error: StorageFailed | Busy) -> None:
-    """Let the photo wait, without counting this attempt: the disk is full, or the machine is too busy to open it."""
+    """Postpone the photo without counting this attempt: the disk is full, or the machine is too busy to open it."""
     ReferencePhoto.objects.filter(
         pk=claimed.photo_id, status=PhotoStatus.PENDING, fetch_attempts=claimed.attempt
     ).update(
@@ -171,7 +174,7 @@ def _wait(claimed: Claimed, error: StorageFailed | Busy) -> None:
 
 @transaction.atomic
 def _set_aside(claimed: Claimed) -> None:
-    """Refuse a photo that seems to kill the processes that open it; a person can have it fetched again."""
+    """Refuse a photo that seems to kill the processes that open it; a person can retry it."""
     row = _still_claimed(claimed)
     if row is not None:
         message = (
@@ -182,7 +185,7 @@ def _set_aside(claimed: Claimed) -> None:
 
 
 def _still_claimed(claimed: Claimed) -> ReferencePhoto | None:
-    """Return the photo's row, locked; None if it got a file meanwhile, or somebody had its fetching begun anew."""
+    """Return the photo's row, locked; None if it got a file meanwhile, or somebody restarted its fetching."""
     row = ReferencePhoto.objects.select_for_update().select_related("subject__brand").get(pk=claimed.photo_id)
     return row if row.status == PhotoStatus.PENDING and row.fetch_attempts == claimed.attempt else None
 
@@ -194,7 +197,7 @@ def _give_up(row: ReferencePhoto, refusal: photo_files.Refusal) -> None:
 
 @transaction.atomic
 def _put_off(claimed: Claimed, refusal: fetching.Refused) -> None:
-    """Another try later, or the end: refused, with the reason in the photo's notes."""
+    """Schedule another attempt, or refuse the photo with the reason in its notes."""
     row = _still_claimed(claimed)
     if row is None:
         return
@@ -210,7 +213,7 @@ def _put_off(claimed: Claimed, refusal: fetching.Refused) -> None:
 
 @transaction.atomic
 def try_again(*, brand: Brand, by: User, photo_id: int | None = None) -> int:
-    """Have the brand's photos by address that were refused or put off fetched anew, or one of them; returns how many.
+    """Fetch the brand's refused or postponed photos again, or only `photo_id`; return how many.
 
     Raises NotAllowed, and Conflict when there is none.
     """

@@ -1,6 +1,6 @@
-"""One reference photo at a time: it gets its file, another role or place, is removed and brought back.
+"""Single reference photos: attach a file, change role or position, remove and restore.
 
-Many at once are in archives.py; what happens to the file itself in photo_files.py.
+archives.py handles many at once; photo_files.py handles the file itself.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def attach(
     subject_id: int | None = None,
     role: str = PhotoRole.FRONT,
 ) -> ReferencePhoto:
-    """Give one photo its file: that of `photo_id` (also a better one), or a new photo of `subject_id` in this role.
+    """Attach a file to the photo `photo_id` (or replace its file), or to a new photo of `subject_id` in this role.
 
     Raises NotFound, NotAllowed, and Invalid with the reason when the file cannot be used; nothing is written then.
     """
@@ -57,21 +57,21 @@ def attach(
 
 
 def attach_fetched(*, photo_id: int, data: bytes, label: str) -> ReferencePhoto:
-    """Give a waiting photo the file that was fetched from its address; `label` names the process that fetched it.
+    """Attach the file that was fetched from a waiting photo's address; `label` names the process that fetched it.
 
-    A file that cannot be used is no error: the photo comes back refused, with the reason in its notes. A photo that
-    has its file meanwhile, or was removed, comes back as it is. Raises NotFound.
+    A file that cannot be used is no error: the photo is returned refused, with the reason in its notes. A photo that
+    got its file meanwhile, or was removed, is returned unchanged. Raises NotFound.
     """
-    found = ReferencePhoto.objects.select_related("subject__brand").filter(pk=photo_id).first()
-    if found is None:
+    target = ReferencePhoto.objects.select_related("subject__brand").filter(pk=photo_id).first()
+    if target is None:
         raise NotFound(f"There is no photo {photo_id}.", photo=photo_id)
-    if found.status not in WAITING:
-        return found
-    brand = found.subject.brand
+    if target.status not in WAITING:
+        return target
+    brand = target.subject.brand
     try:
         photo = reading.admit(data, is_patient=True)
     except intake.Refused as error:
-        outcome: photo_files.Taken | Refusal = Refusal(found.shown_source[:300], str(error))
+        outcome: photo_files.Taken | Refusal = Refusal(target.shown_source[:300], str(error))
     else:
         outcome = photo_files.take(photo, photo_files.known_cut(brand, photo), is_patient=True)
     with transaction.atomic():
@@ -89,16 +89,16 @@ def attach_fetched(*, photo_id: int, data: bytes, label: str) -> ReferencePhoto:
 
 @transaction.atomic
 def change(*, photo_id: int, by: User, role: str | None = None, alt_text: str | None = None) -> ReferencePhoto:
-    """Say what a photo shows. Raises NotFound, NotAllowed, Invalid."""
+    """Change the role or alt text of a photo. Raises NotFound, NotAllowed, Invalid."""
     photo = _locked(photo_id, by)
-    wanted = {"role": role, "alt_text": None if alt_text is None else alt_text.strip()}
+    new_values = {"role": role, "alt_text": None if alt_text is None else alt_text.strip()}
     if role is not None:
         _check_role(role)
-    if len(wanted["alt_text"] or "") > 600:
+    if len(new_values["alt_text"] or "") > 600:
         raise Invalid("The text for people who cannot see the photo has at most 600 characters.")
     changes = {
         name: [getattr(photo, name), value]
-        for name, value in wanted.items()
+        for name, value in new_values.items()
         if value is not None and value != getattr(photo, name)
     }
     if changes:
@@ -111,8 +111,10 @@ def change(*, photo_id: int, by: User, role: str | None = None, alt_text: str | 
 
 @transaction.atomic
 def arrange(*, subject_id: int, order: Sequence[int], by: User) -> list[int]:
-    """Put a subject's photos into this order of ids; photos that it does not name follow as they were. Returns the
-    ids in their new order. Raises NotFound, NotAllowed."""
+    """Put a subject's photos into this order of ids; photos that are not named follow in their old order.
+
+    Returns the ids in their new order. Raises NotFound, NotAllowed.
+    """
     subject = _subject(None, subject_id, by)
     require(by, Action.EDIT_PHOTO, subject.brand)
     Subject.objects.select_for_update().get(pk=subject.pk)
@@ -132,8 +134,10 @@ def arrange(*, subject_id: int, order: Sequence[int], by: User) -> list[int]:
 
 @transaction.atomic
 def remove(*, photo_id: int, by: User) -> ReferencePhoto:
-    """Take a photo out of use. Its file stays, for runs that were planned with it, and `restore` brings it back; a
-    feed that names it again does not. Raises NotFound, NotAllowed."""
+    """Take a photo out of use; its file stays, for runs that were planned with it.
+
+    `restore` brings it back; a feed that names it again does not. Raises NotFound, NotAllowed.
+    """
     photo = _locked(photo_id, by)
     if photo.status != PhotoStatus.REMOVED:
         photo.status = PhotoStatus.REMOVED
@@ -144,7 +148,7 @@ def remove(*, photo_id: int, by: User) -> ReferencePhoto:
 
 @transaction.atomic
 def restore(*, photo_id: int, by: User) -> ReferencePhoto:
-    """Bring a removed photo back as it was: ready, or waiting for its file. Raises NotFound, NotAllowed."""
+    """Restore a removed photo to its former status: ready, or waiting for its file. Raises NotFound, NotAllowed."""
     photo = _locked(photo_id, by)
     if photo.status == PhotoStatus.REMOVED:
         photo.status = PhotoStatus.READY if photo.storage_key else PhotoStatus.PENDING
@@ -175,8 +179,8 @@ def _subject(photo_id: int | None, subject_id: int | None, by: User) -> Subject:
     if (photo_id is None) == (subject_id is None):
         raise Invalid("Name either the photo that gets a file, or the product that gets a photo.")
     if photo_id is not None:
-        found: Subject = selectors.get(photo_id=photo_id, user=by).subject
-        return found
+        owner: Subject = selectors.get(photo_id=photo_id, user=by).subject
+        return owner
     subject: Subject | None = Subject.objects.visible_to(by).select_related("brand").filter(pk=subject_id).first()
     if subject is None:
         raise NotFound(f"There is no product {subject_id}.", subject=subject_id)
@@ -184,7 +188,7 @@ def _subject(photo_id: int | None, subject_id: int | None, by: User) -> Subject:
 
 
 def _photo_of(subject: Subject, file_name: str, role: str) -> ReferencePhoto:
-    """The subject's photo of this file name, made last in order if there is none; locked."""
+    """Return the subject's photo with this file name, locked; create it as the last one if there is none."""
     Subject.objects.select_for_update().get(pk=subject.pk)
     row, _ = ReferencePhoto.objects.select_for_update().get_or_create(
         subject=subject,

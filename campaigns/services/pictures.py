@@ -1,4 +1,4 @@
-"""Pictures that people put beside words: logos, do and don't in the guide, reference pictures beside a brief."""
+"""Images that people add: logos, "do" and "don't" examples of a guide, reference images of a brief."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ from core.events import publish
 from core.models import User
 
 MOST = 24
-"""Pictures beside one brief, or of one use in a guide: more than this nobody looks at."""
+"""The most images beside one brief, or of one use in a guide. Nobody looks at more."""
 CAPTION_LENGTH = 300
 
 File = tuple[str, bytes]
-"""A file's name, as the person knows it, and its content."""
+"""The name that the user's file has, and its content."""
 
 
 def add_to_guide(
     *, guide_id: int, use: str, files_given: Sequence[File], by: User, caption: str = ""
 ) -> list[GuidePicture]:
-    """Put pictures into a draft, in order behind those of the same use. A picture that is there already is not doubled.
+    """Add images to a draft, after those of the same use. An image that is there already is not added again.
 
-    All or none: Invalid names each file that cannot be used. Raises NotFound, NotAllowed, Conflict for a published
+    Adds all or none: Invalid names each file that cannot be used. Raises NotFound, NotAllowed, Conflict for a published
     guide.
     """
     if use not in PictureUse.values:
-        known = ", ".join(PictureUse.values)
-        raise Invalid(f"There is no use {use!r}.", [Problem("use", f"Known uses are {known}.", use[:100])])
+        uses = ", ".join(PictureUse.values)
+        raise Invalid(f"There is no use {use!r}.", [Problem("use", f"Known uses are {uses}.", use[:100])])
     _check_caption(caption)
     with transaction.atomic():
-        guides.lock_draft(guide_id, by)  # before anything is decoded for somebody who may not
+        guides.lock_draft(guide_id, by)  # checks the rights before files are decoded
     taken = _taken(files_given)
     with transaction.atomic():
         guide = guides.lock_draft(guide_id, by)
         rows = GuidePicture.objects.filter(guide=guide, use=use)
         made = [
-            GuidePicture.objects.create(guide=guide, use=use, caption=caption.strip(), **one)
-            for one in _new(rows, taken)
+            GuidePicture.objects.create(guide=guide, use=use, caption=caption.strip(), **columns)
+            for columns in _new(rows, taken)
         ]
         _tell_guide(guide, by)
     return made
@@ -55,7 +55,7 @@ def add_to_guide(
 
 @transaction.atomic
 def change_in_guide(*, picture_id: int, by: User, caption: str | None = None, move: int = 0) -> GuidePicture:
-    """Another caption, or `move` places up (negative) or down among those of the same use."""
+    """Change an image's caption, or move it `move` places up (negative) or down among those of the same use."""
     picture = _guide_picture(picture_id)
     guide = guides.lock_draft(picture.guide_id, by)
     _change(picture, GuidePicture.objects.filter(guide=guide, use=picture.use), caption, move)
@@ -65,7 +65,7 @@ def change_in_guide(*, picture_id: int, by: User, caption: str | None = None, mo
 
 @transaction.atomic
 def remove_from_guide(*, picture_id: int, by: User) -> None:
-    """Take a picture out of a draft; versions that show it keep it."""
+    """Remove an image from a draft; other versions that show it keep it."""
     picture = _guide_picture(picture_id)
     guide = guides.lock_draft(picture.guide_id, by)
     picture.delete()
@@ -73,7 +73,7 @@ def remove_from_guide(*, picture_id: int, by: User) -> None:
 
 
 def add_to_brief(*, campaign_id: int, files_given: Sequence[File], by: User, caption: str = "") -> list[BriefPicture]:
-    """Put pictures beside the brief, behind those that are there; all or none. Raises NotFound, NotAllowed, Invalid."""
+    """Add images to the brief, after those that are there; all or none. Raises NotFound, NotAllowed, Invalid."""
     _check_caption(caption)
     with transaction.atomic():
         require(by, Action.EDIT_CAMPAIGN, campaigns.lock(campaign_id).brand)
@@ -82,15 +82,16 @@ def add_to_brief(*, campaign_id: int, files_given: Sequence[File], by: User, cap
         campaign = campaigns.lock(campaign_id)
         rows = BriefPicture.objects.filter(campaign=campaign)
         made = [
-            BriefPicture.objects.create(campaign=campaign, caption=caption.strip(), **one) for one in _new(rows, taken)
+            BriefPicture.objects.create(campaign=campaign, caption=caption.strip(), **columns)
+            for columns in _new(rows, taken)
         ]
-        _tell_brief(campaign, by, added=[one.pk for one in made])
+        _tell_brief(campaign, by, added=[picture.pk for picture in made])
     return made
 
 
 @transaction.atomic
 def change_in_brief(*, picture_id: int, by: User, caption: str | None = None, move: int = 0) -> BriefPicture:
-    """Another caption, or `move` places up (negative) or down."""
+    """Change an image's caption, or move it `move` places up (negative) or down."""
     picture, campaign = _brief_picture(picture_id, by)
     _change(picture, BriefPicture.objects.filter(campaign=campaign), caption, move)
     _tell_brief(campaign, by, changed=[picture.pk])
@@ -105,7 +106,7 @@ def remove_from_brief(*, picture_id: int, by: User) -> None:
 
 
 def _taken(given: Sequence[File]) -> list[dict[str, Any]]:
-    """Each file opened, made upright and private, and stored: the columns of its row. Outside of a transaction."""
+    """Store each file upright and without metadata; return the columns of its row. Call outside of a transaction."""
     if not given:
         raise Invalid("No picture was given.", [Problem("file", "Choose at least one picture.")])
     if len(given) > MOST:
@@ -118,28 +119,28 @@ def _taken(given: Sequence[File]) -> list[dict[str, Any]]:
             problems.append(Problem("file", f"{name}: {error}", name[:100]))
     if problems:
         raise Invalid("No picture was added: some files cannot be used.", problems)
-    found = []
+    columns = []
     for photo in admitted:
         stored = stored_files.put(photo.data, suffix=photo.suffix)
         size = {"width": photo.width, "height": photo.height}
-        found.append({"sha256": stored.sha256, "storage_key": stored.key, **size})
-    return found
+        columns.append({"sha256": stored.sha256, "storage_key": stored.key, **size})
+    return columns
 
 
 def _new(rows: Any, taken: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those that `rows` do not show yet, each with its place behind them."""
+    """Return the columns of images that `rows` do not contain yet, each with its position after them."""
     there = set(rows.values_list("sha256", flat=True))
     place = rows.aggregate(last=Max("position"))["last"] or 0
-    found = []
-    for one in taken:
-        if one["sha256"] not in there:
+    added = []
+    for columns in taken:
+        if columns["sha256"] not in there:
             place += 1
-            there.add(one["sha256"])
-            found.append({**one, "position": place})
+            there.add(columns["sha256"])
+            added.append({**columns, "position": place})
     if len(there) > MOST:
         message = f"There is room for {MOST} pictures here; remove some first."
         raise Invalid("Too many pictures.", [Problem("file", message, str(len(there)))])
-    return found
+    return added
 
 
 def _change(picture: Any, rows: Any, caption: str | None, move: int) -> None:
@@ -153,10 +154,10 @@ def _change(picture: Any, rows: Any, caption: str | None, move: int) -> None:
     old = order.index(picture)
     new = min(max(0, old + move), len(order) - 1)
     order.insert(new, order.pop(old))
-    for place, one in enumerate(order, start=1):
-        if one.position != place:
-            one.position = place
-            one.save(update_fields=["position"])
+    for place, sibling in enumerate(order, start=1):
+        if sibling.position != place:
+            sibling.position = place
+            sibling.save(update_fields=["position"])
     picture.position = new + 1
 
 

@@ -1,4 +1,4 @@
-"""Small WebP copies of stored pictures, made when first asked for and kept beside the others."""
+"""Small WebP copies of stored images, made at the first request and then kept in storage."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ EDGES = (96, 192, 384, 768)
 
 
 def small(key: str, edge: int) -> str:
-    """Storage key of a copy whose long edge is the smallest of EDGES that is at least `edge` pixels.
+    """Return the storage key of a copy whose long edge is the smallest of EDGES that is at least `edge` pixels.
 
-    The original's own key comes back where it is no larger. Pixels keep their aspect and alpha and become
-    sRGB; metadata is dropped.
+    If the original is no larger, its own key is returned. Pixels keep their aspect ratio and alpha and become sRGB;
+    metadata is dropped.
     """
-    edge = next((known for known in EDGES if known >= edge), EDGES[-1])
-    remembered = f"preview:srgb:{key}:{edge}"  # under "preview:" alone are copies whose colour profile was ignored
-    if (found := cache.get(remembered)) and stored_files.exists(found):  # the sweeper may have taken it
-        return str(found)
+    edge = next((size for size in EDGES if size >= edge), EDGES[-1])
+    cache_key = f"preview:srgb:{key}:{edge}"  # keys without "srgb:" hold copies whose colour profile was ignored
+    if (stored_key := cache.get(cache_key)) and stored_files.exists(stored_key):  # the sweeper may have taken it
+        return str(stored_key)
     made = _make(key, edge)
-    cache.set(remembered, made, timeout=None)
+    cache.set(cache_key, made, timeout=None)
     return made
 
 

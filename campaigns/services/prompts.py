@@ -1,4 +1,4 @@
-"""Prompt templates and their versions: written, approved by a lead, used, and from then on frozen."""
+"""Prompt templates and their versions: written, approved by a lead, and frozen once a run uses them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MAX_REGENERATIONS = 5
 
 @transaction.atomic
 def create_template(*, brand: Brand, slug: str, name: str, by: User) -> PromptTemplate:
-    """Begin a template without any text yet. Raises Invalid, or Conflict for a slug that is taken."""
+    """Create a template without any text yet. Raises Invalid, or Conflict for a slug that is taken."""
     require(by, Action.EDIT_PROMPT, brand)
     ensure_named(slug, name)
     template, is_new = PromptTemplate.objects.get_or_create(brand=brand, slug=slug, defaults={"name": name.strip()})
@@ -53,7 +53,7 @@ def create_template(*, brand: Brand, slug: str, name: str, by: User) -> PromptTe
 
 @transaction.atomic
 def add_version(*, template_id: int, by: User, **fields: Any) -> PromptVersion:
-    """The next numbered version of a template, with its style's words; `fields` are VERSION_FIELDS, `text` at least.
+    """Add the next numbered version to a template, with its style's words. `fields`: VERSION_FIELDS, at least `text`.
 
     Raises Invalid with the place of every mistake in text, parameters and axes.
     """
@@ -96,7 +96,7 @@ def change_version(*, version_id: int, by: User, **fields: Any) -> PromptVersion
 
 @transaction.atomic
 def ask_approval(*, version_id: int, by: User) -> PromptVersion:
-    """Ask the brand's leads to approve a draft; they are told. Raises Conflict unless it is a draft."""
+    """Request approval of a draft from the brand's leads, who are notified. Raises Conflict unless it is a draft."""
     version = lock(version_id)
     require(by, Action.EDIT_PROMPT, version.template.brand)
     _move(version, PromptStatus.REQUESTED, asked_by=by, asked_at=clock.now(), answer="")
@@ -106,7 +106,7 @@ def ask_approval(*, version_id: int, by: User) -> PromptVersion:
 
 @transaction.atomic
 def send_back(*, version_id: int, by: User, answer: str) -> PromptVersion:
-    """A lead says what is missing; the version is a draft again, and who asked is told. Raises Invalid, Conflict."""
+    """Turn a version back into a draft with a lead's answer; the requester is notified. Raises Invalid, Conflict."""
     version = lock(version_id)
     require(by, Action.APPROVE_PROMPT, version.template.brand)
     if not answer.strip() or len(answer) > LONGEST_NOTE:
@@ -121,7 +121,7 @@ def send_back(*, version_id: int, by: User, answer: str) -> PromptVersion:
 
 @transaction.atomic
 def approve_version(*, version_id: int, by: User) -> PromptVersion:
-    """A lead says that this version may be used for real. Raises Conflict when it is approved already."""
+    """Approve this version for production use. Raises Conflict when it is approved already."""
     version = lock(version_id)
     require(by, Action.APPROVE_PROMPT, version.template.brand)
     if version.status == PromptStatus.APPROVED:
@@ -150,13 +150,13 @@ def _move(version: PromptVersion, to: str, **fields: Any) -> None:
 
 
 def _style_words(fields: dict[str, Any]) -> dict[str, str]:
-    """The style's words for the version's own columns."""
+    """Return the style's words, as the version stores them in its own columns."""
     style = fields.get("style")
     return {"style_text": style.text if style else "", "style_negative": style.negative if style else ""}
 
 
 def lock(version_id: int) -> PromptVersion:
-    """The version, its row locked until the transaction ends; with template and brand. Raises NotFound."""
+    """Return the version with template and brand, its row locked until the transaction ends. Raises NotFound."""
     rows = PromptVersion.objects.select_for_update(of=("self",)).select_related("template__brand")
     version: PromptVersion | None = rows.filter(pk=version_id).first()
     if version is None:
@@ -166,25 +166,25 @@ def lock(version_id: int) -> PromptVersion:
 
 def ensure_fields(fields: dict[str, Any], brand: Brand) -> None:
     """Raise Invalid unless these fields make a version that can be rendered."""
-    found = [Problem(name, "A prompt version has no such field.") for name in sorted(set(fields) - VERSION_FIELDS)]
+    problems = [Problem(name, "A prompt version has no such field.") for name in sorted(set(fields) - VERSION_FIELDS)]
     for name in ("text", "negative"):
-        found += _syntax_problems(name, fields.get(name, ""))
+        problems += _syntax_problems(name, fields.get(name, ""))
     for name in ("axes", "parameters", "needs", "policy"):
         if not isinstance(fields.get(name, {}), dict):
-            found.append(Problem(name, "Give an object of names and values.", str(fields[name])[:100]))
-            return _refuse(found)
+            problems.append(Problem(name, "Give an object of names and values.", str(fields[name])[:100]))
+            return _refuse(problems)
     for key, value in fields.get("parameters", {}).items():
-        found += _syntax_problems(f"parameters/{key}", value)
+        problems += _syntax_problems(f"parameters/{key}", value)
     try:
         prompts.expand_axes(fields.get("axes", {}))
     except prompts.AxisError as error:
-        found.append(Problem(f"axes/{error.axis}", error.message))
+        problems.append(Problem(f"axes/{error.axis}", error.message))
     style = fields.get("style")
     if style is not None and style.brand_id != brand.pk:
-        found.append(Problem("style", "This style belongs to another brand."))
+        problems.append(Problem("style", "This style belongs to another brand."))
     if len(str(fields.get("note", ""))) > LONGEST_NOTE:
-        found.append(Problem("note", f"Say it in at most {LONGEST_NOTE} characters."))
-    return _refuse(found + _number_problems(fields) + _policy_problems(fields.get("policy", {})))
+        problems.append(Problem("note", f"Say it in at most {LONGEST_NOTE} characters."))
+    return _refuse(problems + _number_problems(fields) + _policy_problems(fields.get("policy", {})))
 
 
 def _refuse(problems: list[Problem]) -> None:
@@ -208,38 +208,38 @@ def _syntax_problems(pointer: str, value: Any) -> list[Problem]:
 
 
 def _number_problems(fields: dict[str, Any]) -> list[Problem]:
-    found = []
+    problems = []
     candidates = fields.get("candidates", 1)
     if not isinstance(candidates, int) or not 1 <= candidates <= 8:
-        found.append(Problem("candidates", "Ask for 1 to 8 candidates per picture.", str(candidates)))
+        problems.append(Problem("candidates", "Ask for 1 to 8 candidates per picture.", str(candidates)))
     seed = fields.get("seed", 0)
     if not isinstance(seed, int) or not 0 <= seed <= prompts.MAX_SEED:
-        found.append(Problem("seed", f"Give a whole number from 0 to {prompts.MAX_SEED}.", str(seed)))
+        problems.append(Problem("seed", f"Give a whole number from 0 to {prompts.MAX_SEED}.", str(seed)))
     strategy = fields.get("seed_strategy", SeedStrategy.PER_SUBJECT)
     if strategy not in SeedStrategy.values:
-        found.append(Problem("seed_strategy", f"Known are {', '.join(SeedStrategy.values)}.", str(strategy)))
-    return found
+        problems.append(Problem("seed_strategy", f"Known are {', '.join(SeedStrategy.values)}.", str(strategy)))
+    return problems
 
 
 def _policy_problems(policy: dict[str, Any]) -> list[Problem]:
-    found = []
+    problems = []
     on_fail = policy.get("on_fail", "flag")
     if on_fail not in FAILURE_POLICIES:
-        found.append(Problem("policy/on_fail", f"Known are {', '.join(FAILURE_POLICIES)}.", str(on_fail)))
-    again = policy.get("max_regenerations", 0)
-    if not isinstance(again, int) or not 0 <= again <= MAX_REGENERATIONS:
-        found.append(Problem("policy/max_regenerations", f"Give 0 to {MAX_REGENERATIONS}.", str(again)))
-    return found
+        problems.append(Problem("policy/on_fail", f"Known are {', '.join(FAILURE_POLICIES)}.", str(on_fail)))
+    regenerations = policy.get("max_regenerations", 0)
+    if not isinstance(regenerations, int) or not 0 <= regenerations <= MAX_REGENERATIONS:
+        problems.append(Problem("policy/max_regenerations", f"Give 0 to {MAX_REGENERATIONS}.", str(regenerations)))
+    return problems
 
 
 def ensure_named(slug: str, name: str) -> None:
-    found = []
+    problems = []
     if slugify(slug) != slug or not slug:
-        found.append(Problem("slug", "Use lower-case letters, digits and hyphens, such as “studio-white”.", slug))
+        problems.append(Problem("slug", "Use lower-case letters, digits and hyphens, such as “studio-white”.", slug))
     if not name.strip():
-        found.append(Problem("name", "Give it a name that people recognise."))
-    if found:
-        raise Invalid("This name cannot be used.", found)
+        problems.append(Problem("name", "Give it a name that people recognise."))
+    if problems:
+        raise Invalid("This name cannot be used.", problems)
 
 
 def _publish(kind: type[DomainEvent], version: PromptVersion, payload: dict[str, Any], by: User) -> None:

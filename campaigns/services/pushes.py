@@ -1,4 +1,4 @@
-"""Rows of a feed that another system sends by API: read by the same import, with the same words for mistakes."""
+"""Feed rows that another system sends by API, read by the same import and with the same error messages."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ SHOWN_PROBLEMS = 200
 def push(*, brand: Brand, source_slug: str, rows: Sequence[Any], by: User, dry_run: bool = False) -> FeedImport:
     """Import up to 10,000 rows, objects of column and value, through a source of kind push: all of them or none.
 
-    Raises NotFound, NotAllowed, Conflict (fetched or stopped source), and Invalid that names row and column of what is
-    wrong; `import` in it is the refused import, where all mistakes stand.
+    Raises NotFound, NotAllowed, Conflict (fetched or stopped source), and Invalid with row and column of the mistakes;
+    its `import` is the id of the refused import, which has all mistakes.
     """
     source = FeedSource.objects.visible_to(by).select_related("brand").filter(brand=brand, slug=source_slug).first()
     if source is None:
@@ -77,14 +77,14 @@ def _mistakes(done: FeedImport) -> str:
 
 
 def _problems(done: FeedImport) -> list[Problem]:
-    """Issues count rows from 1, as lines; pointers count from 0, as JSON does."""
-    found = ImportIssue.objects.filter(feed_import=done).order_by("row", "id")[:SHOWN_PROBLEMS]
+    """Return the import's issues as problems. Issues count rows from 1, as lines; JSON pointers count from 0."""
+    issues = ImportIssue.objects.filter(feed_import=done).order_by("row", "id")[:SHOWN_PROBLEMS]
     return [
         Problem(f"/{issue.row - 1}/{_escaped(issue.column)}" if issue.row else "/", issue.message, issue.value)
-        for issue in found
+        for issue in issues
     ]
 
 
 def _escaped(column: str) -> str:
-    """A heading as parts of a JSON pointer: nested values are headed "price.value"."""
+    """Return a heading as parts of a JSON pointer: the heading of a nested value is "price.value"."""
     return "/".join(part.replace("~", "~0").replace("/", "~1") for part in column.split("."))

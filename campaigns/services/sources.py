@@ -1,8 +1,8 @@
-"""Feed sources: where a brand's feeds come from by themselves. By address, fetched on a schedule; by API, pushed.
+"""Feed sources: feeds that arrive without a person, fetched from an address on a schedule or pushed by API.
 
-A fetch is marked by `next_fetch_at` in the future before it begins: whoever moved it is the one who fetches, and when
-the process dies the source is due again then. Fetching and reading happen outside any transaction, on threads beside
-the housekeeping; what was not modified, or has the very content of the last import, is not read again.
+A process claims a fetch by moving `next_fetch_at` into the future; if it dies, the source is due again at that time.
+Fetching and reading happen outside any transaction, on threads beside the housekeeping. A file that was not modified,
+or is identical to that of the last import, is not read again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ TIMEOUT_SECONDS = 300.0
 MIN_MINUTES, MAX_MINUTES = 15, 60 * 24 * 31
 FIRST_WAIT = timedelta(minutes=5)
 TELL_AFTER = 3
-"""Failures in a row after which people are told; the page says it from the first."""
+"""Failures in a row after which people are notified; the page shows the first one already."""
 ACCEPTED = ("text/plain", "application/json", "application/xml", "application/zip")
 """Tables as text, JSON, XML, and XLSX, which is a ZIP archive."""
 
@@ -58,9 +58,9 @@ def create(
     subject_kind: str = SubjectKind.PRODUCT,
     every_minutes: int = 1440,
 ) -> FeedSource:
-    """Set a source up. One by address is fetched at once and then every `every_minutes`.
+    """Create a source. One with an address is fetched at once and then every `every_minutes`.
 
-    Raises NotAllowed, and Invalid for an empty or taken name, an address that is never fetched, an odd interval.
+    Raises NotAllowed, and Invalid for an empty or taken name, a forbidden address, or an interval out of range.
     """
     access.require(by, Action.IMPORT_FEED, brand)
     source = FeedSource(brand=brand, kind=kind, created_by=by, subject_kind=subject_kind)
@@ -84,9 +84,9 @@ def change(
     subject_kind: str | None = None,
     every_minutes: int | None = None,
 ) -> FeedSource:
-    """Change what is given. A new address is fetched at once, without regard to what the old one answered.
+    """Change the given fields. A new address is fetched at once, without the old one's ETag and failures.
 
-    An address as pages show it, with “?…” in place of its query, stands for the one that is kept.
+    Pages show an address with “?…” in place of its query; such an address means the stored one.
     """
     source = lock(source_id, by)
     address = source.url if url is None else _entered(url.strip(), source.url)
@@ -109,7 +109,7 @@ def change(
 
 @transaction.atomic
 def set_enabled(*, source_id: int, by: User, is_enabled: bool) -> FeedSource:
-    """Stop or resume. A stopped source is neither fetched nor may it be pushed to; what came from it stays."""
+    """Stop or resume a source. A stopped source is not fetched and accepts no pushes; its earlier imports stay."""
     source = lock(source_id, by)
     if source.is_enabled == is_enabled:
         return source
@@ -123,13 +123,13 @@ def set_enabled(*, source_id: int, by: User, is_enabled: bool) -> FeedSource:
 
 @transaction.atomic
 def take_columns(*, source_id: int, import_id: int, by: User) -> FeedSource:
-    """Read the source's columns from now on as they were assigned in one import of the brand."""
+    """Use the column mapping of one import of the brand for this source from now on."""
     source = lock(source_id, by)
-    found = FeedImport.objects.filter(pk=import_id, brand=source.brand_id).first()
-    if found is None:
+    feed_import = FeedImport.objects.filter(pk=import_id, brand=source.brand_id).first()
+    if feed_import is None:
         raise NotFound(f"There is no import {import_id}.")
-    source.mapping, source.subject_kind = found.mapping, found.subject_kind
-    source.etag = source.last_modified = ""  # the same file means something else now
+    source.mapping, source.subject_kind = feed_import.mapping, feed_import.subject_kind
+    source.etag = source.last_modified = ""  # the same file must be read again
     if source.kind == SourceKind.URL:
         source.next_fetch_at = timezone.now()
     source.save()
@@ -144,7 +144,7 @@ def take_columns(*, source_id: int, import_id: int, by: User) -> FeedSource:
 
 @transaction.atomic
 def fetch_now(*, source_id: int, by: User) -> FeedSource:
-    """Have the source fetched with the next pass of the housekeeping. Raises Conflict for one that is not fetched."""
+    """Let the next pass of the housekeeping fetch the source. Raises Conflict for one that cannot be fetched."""
     source = lock(source_id, by)
     if source.kind != SourceKind.URL:
         raise Conflict(f"{source.name} is not fetched; rows are pushed to it.")
@@ -160,7 +160,7 @@ def fetch_now(*, source_id: int, by: User) -> FeedSource:
 
 
 def fetch_due() -> int:
-    """Begin to fetch what is due; returns how many fetches began. For housekeeping: it waits for none of them."""
+    """Start the fetches that are due without waiting for them; return how many were started."""
     began = 0
     while _crew.has_room() and (source_id := claim()) is not None:
         _crew.start(partial(fetch, source_id), tag=str(source_id))
@@ -169,12 +169,12 @@ def fetch_due() -> int:
 
 
 def finish(*, seconds: float) -> int:
-    """Wait for what runs; for commands and tests."""
+    """Wait for running fetches; for commands and tests."""
     return _crew.finish(seconds)
 
 
 def claim() -> int | None:
-    """The id of a source that is due and from now on the caller's to fetch."""
+    """Claim a source that is due for fetching; return its id, or None."""
     now = timezone.now()
     due = FeedSource.objects.filter(kind=SourceKind.URL, is_enabled=True, next_fetch_at__lte=now)
     for source_id, was in due.order_by("next_fetch_at").values_list("pk", "next_fetch_at")[:20]:
@@ -187,7 +187,7 @@ def claim() -> int | None:
 
 @dataclass(frozen=True)
 class _Came:
-    """The result of a fetch. done: the import of what is there now; is_new: it was read just now."""
+    """The result of a fetch. done: the import of the current file; is_new: it was imported just now."""
 
     etag: str
     last_modified: str
@@ -196,7 +196,7 @@ class _Came:
 
     @property
     def mistakes(self) -> str:
-        """Say what is wrong with the file, in a sentence; "" if it was, or could be, taken over."""
+        """Return a sentence about the file's mistakes; "" if it was, or could be, applied."""
         if self.done is None or self.done.status != ImportStatus.REFUSED:
             return ""
         count = self.done.error_count
@@ -208,19 +208,19 @@ def fetch(source_id: int) -> None:
     """Fetch one claimed source and import what is new. Not to be called in a transaction."""
     source = FeedSource.objects.select_related("brand", "created_by").get(pk=source_id)
     try:
-        came = _fetched(source)
+        result = _fetched(source)
     except fetching.Refused as refusal:
         _failed(source, refusal.message, wait_seconds=refusal.retry_after_seconds or 0.0)
         return
     except DomainError as refusal:
         _failed(source, refusal.message)
         return
-    if came.mistakes and came.is_new:
-        _failed(source, came.mistakes, came=came)
+    if result.mistakes and result.is_new:
+        _failed(source, result.mistakes, result=result)
         return
-    failures = 1 if came.mistakes else 0  # the file of last time is still there, and still wrong
-    tags = {"etag": came.etag, "last_modified": came.last_modified}
-    _conclude(source, timedelta(minutes=source.every_minutes), failures=failures, error=came.mistakes, **tags)
+    failures = 1 if result.mistakes else 0  # the same wrong file is still there
+    tags = {"etag": result.etag, "last_modified": result.last_modified}
+    _conclude(source, timedelta(minutes=source.every_minutes), failures=failures, error=result.mistakes, **tags)
 
 
 def _fetched(source: FeedSource) -> _Came:
@@ -233,15 +233,15 @@ def _fetched(source: FeedSource) -> _Came:
         last_modified=source.last_modified,
         policy=outside.policy(),
         agent=outside.agent(),
-    ) as came:
-        tags = (came.etag if len(came.etag) <= 300 else "", came.last_modified[:100])
+    ) as response:
+        tags = (response.etag if len(response.etag) <= 300 else "", response.last_modified[:100])
         last = FeedImport.objects.filter(source=source).order_by("-pk").first()
-        if came.not_modified or came.file is None or _is_same(last, came.sha256, source):
+        if response.not_modified or response.file is None or _is_same(last, response.sha256, source):
             return _Came(*tags, last, is_new=False)
         done = imports.import_feed(
             brand=source.brand,
-            file=came.file,
-            file_name=_file_name(source, came.final_url),
+            file=response.file,
+            file_name=_file_name(source, response.final_url),
             by=source.created_by,
             kind=source.subject_kind,
             mapping=source.mapping or None,
@@ -252,16 +252,18 @@ def _fetched(source: FeedSource) -> _Came:
 
 
 def _is_same(last: FeedImport | None, sha256: str, source: FeedSource) -> bool:
-    """True if the source's last import read this very content in this very way; also one that was refused or undone:
-    reading it again would end the same, or bring back what somebody took away."""
+    """True if the source's last import read the same content with the same mapping.
+
+    Also if that import was refused or undone: reading it again would end the same, or restore what somebody undid.
+    """
     return last is not None and last.file_sha256 == sha256 and last.mapping == source.mapping
 
 
 def _fixes(source: FeedSource) -> list[Mapping[str, Any]]:
-    """Return the fixes of the last file that was applied, for the next one."""
+    """Return the fixes of the last applied import, for the next one."""
     last = FeedImport.objects.filter(source=source, status=ImportStatus.APPLIED).order_by("-pk").first()
     chosen = last.fixes if last else []
-    return [{name: one[name] for name in ("cause", "fix", "columns") if name in one} for one in chosen]
+    return [{name: fix[name] for name in ("cause", "fix", "columns") if name in fix} for fix in chosen]
 
 
 def _file_name(source: FeedSource, address: str) -> str:
@@ -269,16 +271,20 @@ def _file_name(source: FeedSource, address: str) -> str:
     return name if re.search(r"\w", name) else f"{source.slug}.feed"
 
 
-def _failed(source: FeedSource, message: str, *, wait_seconds: float = 0.0, came: _Came | None = None) -> None:
-    """Count a failure, try again later and later, tell people at the third; at the first when a file came that has
-    mistakes, because only people can mend those."""
+def _failed(source: FeedSource, message: str, *, wait_seconds: float = 0.0, result: _Came | None = None) -> None:
+    """Count a failure and schedule the next try with growing waits; notify people at the third failure.
+
+    With `result`, the file came but has mistakes: people are notified at once, because only they can fix it.
+    """
     count = source.failures + 1
     regular = timedelta(minutes=source.every_minutes)
-    wait = regular if came else max(min(FIRST_WAIT * 2 ** min(count - 1, 12), regular), timedelta(seconds=wait_seconds))
-    tags = {"etag": came.etag, "last_modified": came.last_modified} if came else {}
+    wait = (
+        regular if result else max(min(FIRST_WAIT * 2 ** min(count - 1, 12), regular), timedelta(seconds=wait_seconds))
+    )
+    tags = {"etag": result.etag, "last_modified": result.last_modified} if result else {}
     with transaction.atomic():
         _conclude(source, wait, failures=count, error=message[:500], **tags)
-        if count == TELL_AFTER or (came and count == 1):
+        if count == TELL_AFTER or (result and count == 1):
             payload = {"name": source.name, "slug": source.slug, "failures": count, "message": message[:300]}
             publish(
                 events.FeedSourceFailing(brand_id=source.brand_id, object_id=source.pk, payload=payload), label=LABEL
@@ -286,7 +292,7 @@ def _failed(source: FeedSource, message: str, *, wait_seconds: float = 0.0, came
 
 
 def _conclude(source: FeedSource, wait: timedelta, **fields: Any) -> None:
-    """Write down how a fetch ended, unless somebody gave the source another address meanwhile."""
+    """Store the end of a fetch, unless somebody changed the source's address or mapping meanwhile."""
     now = timezone.now()
     FeedSource.objects.filter(pk=source.pk, url=source.url, mapping=source.mapping).update(
         fetched_at=clock.now(), next_fetch_at=now + wait, fetching_since=None, **fields
@@ -297,9 +303,9 @@ def _conclude(source: FeedSource, wait: timedelta, **fields: Any) -> None:
 
 
 def lock(source_id: int, by: User) -> FeedSource:
-    """The source's row, locked, for somebody who may change it. Raises NotFound and NotAllowed."""
-    found = FeedSource.objects.visible_to(by).select_for_update(of=("self",)).select_related("brand")
-    source: FeedSource | None = found.filter(pk=source_id).first()
+    """Lock the row of a source that `by` may change. Raises NotFound and NotAllowed."""
+    sources = FeedSource.objects.visible_to(by).select_for_update(of=("self",)).select_related("brand")
+    source: FeedSource | None = sources.filter(pk=source_id).first()
     if source is None:
         raise NotFound(f"There is no feed source {source_id}.")
     access.require(by, Action.IMPORT_FEED, source.brand)
@@ -313,7 +319,7 @@ def _begin_anew(source: FeedSource) -> None:
 
 
 def _fill(source: FeedSource, *, name: str, url: str, every_minutes: int, subject_kind: str) -> None:
-    """Put what was entered into the row, or raise Invalid naming every field that cannot be."""
+    """Set the fields of the row, or raise Invalid naming every wrong field."""
     problems = []
     name, url = name.strip(), url.strip()
     if not source.slug or not name:
@@ -337,7 +343,7 @@ def _fill(source: FeedSource, *, name: str, url: str, every_minutes: int, subjec
 
 
 def _entered(url: str, kept: str = "") -> str:
-    """Return the address that is meant, if a form showed `kept` without its query. Raises Invalid."""
+    """Return the entered address; the shortened form of `kept`, as forms show it, means `kept`. Raises Invalid."""
     try:
         return str(fetching.entered(url, kept))
     except ValueError as error:
@@ -353,7 +359,7 @@ def _address_problems(url: str) -> list[Problem]:
 
 
 def _publish(source: FeedSource, by: User) -> None:
-    """The host only: addresses of feeds carry keys."""
+    """Publish the source's fields, of the address only the host: addresses of feeds contain keys."""
     payload = {
         "slug": source.slug,
         "name": source.name,

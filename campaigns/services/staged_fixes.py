@@ -1,4 +1,4 @@
-"""Fixes that need to see all rows of a feed at once, done set-based on its staged rows."""
+"""Fixes that need all rows of a feed at once, applied to the staged rows in SQL."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DUPLICATES = """
     )
 """
 
-# The same rows that staging.orphans names: a variant that has a name can stand for its product.
+# The same rows as in staging.orphans: a variant that has a name can stand for its product.
 _ORPHANS = """
     DELETE FROM campaigns_stagedrow WHERE batch = %(batch)s AND (kind, parent_key) IN (
         SELECT r.kind, r.parent_key
@@ -45,19 +45,19 @@ _ORPHANS = """
 """
 
 ORDER = ("duplicate_key", "duplicate_variant", "parent_unknown")
-"""A row that goes as a duplicate may leave orphans behind, never the other way."""
+"""Duplicates first: removing one may leave orphans behind, never the other way."""
 
 
 def apply(batch: UUID, chosen: Sequence[Chosen], *, brand_id: int) -> dict[int, int]:
-    """Carry out those of the chosen fixes that are staged; index in `chosen` -> how many rows it left out."""
+    """Apply the chosen fixes that are staged; return {index in `chosen`: number of rows it removed}."""
     done: dict[int, int] = {}
-    waiting = [(index, one) for index, one in enumerate(chosen) if fixes.find(one.cause, one.fix).is_staged]
+    waiting = [(index, fix) for index, fix in enumerate(chosen) if fixes.find(fix.cause, fix.fix).is_staged]
     with connection.cursor() as cursor:
-        for index, one in sorted(waiting, key=lambda pair: ORDER.index(pair[1].cause)):
+        for index, fix in sorted(waiting, key=lambda pair: ORDER.index(pair[1].cause)):
             values: dict[str, Any] = {
-                "batch": batch, "brand": brand_id, "last": one.fix == "keep_last",
-                "subjects": one.cause == "duplicate_key",
+                "batch": batch, "brand": brand_id, "last": fix.fix == "keep_last",
+                "subjects": fix.cause == "duplicate_key",
             }  # fmt: skip
-            cursor.execute(_ORPHANS if one.cause == "parent_unknown" else _DUPLICATES, values)
+            cursor.execute(_ORPHANS if fix.cause == "parent_unknown" else _DUPLICATES, values)
             done[index] = cursor.rowcount
     return done

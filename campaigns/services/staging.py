@@ -1,6 +1,6 @@
-"""The set-based half of a feed import: rows into the staging table by COPY, and mistakes that only sets show.
+"""The staging of a feed import: COPY its rows into the staging table, and find mistakes that only all rows show.
 
-Merging is in merging.py, undoing that in undoing.py. Whether an import is applied is decided in services/imports.py.
+Merging is in merging.py, undoing in undoing.py. services/imports.py decides whether an import is applied.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = [
     "Merged", "Mistake", "Undone", "clear", "duplicates", "merge", "orphans", "prepare", "stage", "undo",
 ]  # fmt: skip
 
-# A child that its product's row names too: what the child's own row says goes to that variant.
+# A product's row may name a child that also has a row of its own: that row's attributes and photos go to the variant.
 _PLACE = (
     """
     UPDATE campaigns_stagedrow v SET attributes = c.attributes || v.attributes, photos = c.photos
@@ -45,7 +45,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _quoted = json.encoder.encode_basestring
 
 CHUNK_ROWS = 5000
-"""Rows per COPY: parsing happens between them, so that no statement waits for the parser."""
+"""Rows per COPY. Parsing happens between the statements, so that no statement waits for the parser."""
 LEFT_OVER_HOURS = 24
 
 _COPY = """
@@ -88,7 +88,7 @@ _ORPHANS = """
 
 @dataclass(frozen=True)
 class Mistake:
-    """A staged row that cannot stand: its key, where the key stood first (0: nowhere), how many such there are."""
+    """A wrong staged row: its key, the row that has the key first (0: none), how many such mistakes there are."""
 
     row: int
     key: str
@@ -97,9 +97,9 @@ class Mistake:
 
 
 def stage(batch: UUID, rows: Iterable[FeedRow]) -> int:
-    """Copy the rows into the staging table, a chunk at a time, each committed; returns how many.
+    """Copy the rows into the staging table in chunks, each committed; return the number of rows.
 
-    Children that came apart from the product that names them are put in their place at the end.
+    At the end, child rows that came apart from their product become its variants.
     """
     prefix, rows = f"{batch}\t", iter(rows)
     count, has_unplaced = 0, False
@@ -107,7 +107,7 @@ def stage(batch: UUID, rows: Iterable[FeedRow]) -> int:
         count += len(chunk)
         text = "".join(chunk)
         has_unplaced = has_unplaced or f"\t{UNPLACED}\t" in text
-        # In turn with the parsing, not in a thread beside it: the two would wait for each other's GIL.
+        # In turn with the parsing, not in a thread beside it: the two would wait for the GIL.
         with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
             copy.write(text)
     if has_unplaced:
@@ -116,7 +116,7 @@ def stage(batch: UUID, rows: Iterable[FeedRow]) -> int:
 
 
 def _line(row: FeedRow) -> str:
-    """One row as COPY's text form takes it; JSON has no raw control characters, but backslashes."""
+    """Return one row in the text format of COPY. JSON has no raw control characters, but it has backslashes."""
     fields = (row.key, row.parent_key, row.name, row.kind, _object(row.attributes), _object(row.options))
     photos = _encode(row.photos) if row.photos else "[]"
     line = "\t".join(fields) + "\t" + photos
@@ -139,19 +139,19 @@ def _place(batch: UUID) -> None:
 
 
 def prepare(count: int) -> None:
-    """Let the planner know how full the staging table is; its own look would come too late."""
+    """Tell the planner how many rows the staging table has; autovacuum would do it too late."""
     if count > CHUNK_ROWS:
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE campaigns_stagedrow")
 
 
 def duplicates(batch: UUID, *, of_subjects: bool, limit: int) -> Iterator[Mistake]:
-    """Rows whose key an earlier row of the batch has: of subjects, or of variants within one subject."""
+    """Find rows with the key of an earlier row of the batch: among subjects, or among variants of one subject."""
     return _mistakes(_DUPLICATES, {"batch": batch, "subjects": of_subjects, "limit": limit})
 
 
 def orphans(batch: UUID, *, brand_id: int, limit: int) -> Iterator[Mistake]:
-    """Variants and pictures whose subject is neither in the batch nor in the brand; one per subject."""
+    """Find variants and photos whose subject is neither in the batch nor in the brand; one per subject."""
     return _mistakes(_ORPHANS, {"batch": batch, "brand": brand_id, "limit": limit})
 
 
@@ -159,12 +159,12 @@ def _mistakes(sql: str, values: dict[str, Any]) -> Iterator[Mistake]:
     with transaction.atomic(), connection.cursor() as cursor:
         plan_for_size(cursor, values["batch"])
         cursor.execute(sql, values)
-        found = cursor.fetchall()
-    return (Mistake(*row) for row in found)
+        mistake_rows = cursor.fetchall()
+    return (Mistake(*row) for row in mistake_rows)
 
 
 def clear(batch: UUID) -> None:
-    """Remove the batch, and what imports that were killed have left behind."""
+    """Delete the rows of the batch, and old rows that killed imports have left behind."""
     with connection.cursor() as cursor:
         cursor.execute(
             "DELETE FROM campaigns_stagedrow WHERE batch = %s OR staged_at < now() - make_interval(hours => %s)",

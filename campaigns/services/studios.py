@@ -1,4 +1,4 @@
-"""A brand's studio: made when it is first needed, and free words as versions of its prompt."""
+"""A brand's studio: created when it is first needed. Free words become versions of its prompt."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from core.models import Brand, User
 
 NAME = "Free words"
 SLUG = "free-words"
-#: What makes two versions of the studio the same words.
+#: Two versions of the studio that agree in these fields count as the same words.
 SAME = ("text", "negative", "parameters", "needs")
 
 
 @transaction.atomic
 def ensure(*, brand: Brand, by: User) -> Studio:
-    """The brand's studio, made if it is not there yet. Raises NotAllowed."""
+    """Return the brand's studio, created if there is none yet. Raises NotAllowed."""
     require(by, Action.RUN_SANDBOX, brand)
-    Brand.objects.select_for_update().get(pk=brand.pk)  # of two people who try first, one makes it
-    found: Studio | None = _rows().filter(brand=brand).first()
-    if found is not None:
-        return found
+    Brand.objects.select_for_update().get(pk=brand.pk)  # two people may come at the same time
+    existing: Studio | None = _rows().filter(brand=brand).first()
+    if existing is not None:
+        return existing
     keys = set(Subject.objects.filter(brand=brand, kind=SubjectKind.CONCEPT).values_list("key", flat=True))
     slugs = set(PromptTemplate.objects.filter(brand=brand).values_list("slug", flat=True))
     subject = Subject.objects.create(brand=brand, kind=SubjectKind.CONCEPT, key=_free(keys), name=NAME, is_active=False)
@@ -40,15 +40,15 @@ def ensure(*, brand: Brand, by: User) -> Studio:
 
 @transaction.atomic
 def words(*, studio: Studio, by: User, **fields: Any) -> PromptVersion:
-    """The version that says exactly this, an earlier one if there is one. `fields`: as `prompts.add_version` takes
-    them. Raises NotAllowed and Invalid."""
+    """Return the version with exactly these words, an existing one if possible. `fields` are those of
+    `prompts.add_version`. Raises NotAllowed and Invalid."""
     require(by, Action.RUN_SANDBOX, studio.brand)
     style = fields.get("style")
     given = {name: fields.get(name, {} if name in ("parameters", "needs") else "") for name in SAME}
-    said = {"style_text": style.text if style else "", "style_negative": style.negative if style else ""}
-    same = PromptVersion.objects.filter(template=studio.template, style=style, axes={}, **given, **said)
-    found: PromptVersion | None = same.order_by("number").first()
-    return found or prompts.add_version(template_id=studio.template_id, by=by, **fields)
+    style_words = {"style_text": style.text if style else "", "style_negative": style.negative if style else ""}
+    same = PromptVersion.objects.filter(template=studio.template, style=style, axes={}, **given, **style_words)
+    existing: PromptVersion | None = same.order_by("number").first()
+    return existing or prompts.add_version(template_id=studio.template_id, by=by, **fields)
 
 
 def _rows() -> Any:

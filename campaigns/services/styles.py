@@ -1,4 +1,4 @@
-"""Style presets: reusable wording, written, changed, retired. Versions keep the words that they were written with."""
+"""Style presets: write, change and retire reusable wording. Prompt versions keep the words of their time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LONGEST = 2000
 
 @transaction.atomic
 def create(*, brand: Brand, slug: str, name: str, text: str, by: User, negative: str = "") -> StylePreset:
-    """A reusable wording. Raises Invalid, or Conflict for a slug that is taken."""
+    """Create a style preset. Raises Invalid, or Conflict for a slug that is taken."""
     require(by, Action.EDIT_PROMPT, brand)
     ensure_named(slug, name)
     _ensure_words({"text": text, "negative": negative})
@@ -37,7 +37,7 @@ def create(*, brand: Brand, slug: str, name: str, text: str, by: User, negative:
 
 @transaction.atomic
 def change(*, style_id: int, by: User, **fields: Any) -> StylePreset:
-    """Other words for a preset, from now on: versions that exist keep theirs. Raises Invalid."""
+    """Change the words of a preset; existing prompt versions keep the old ones. Raises Invalid."""
     style = _lock(style_id)
     require(by, Action.EDIT_PROMPT, style.brand)
     unknown = sorted(set(fields) - FIELDS)
@@ -59,7 +59,7 @@ def change(*, style_id: int, by: User, **fields: Any) -> StylePreset:
 
 @transaction.atomic
 def set_active(*, style_id: int, by: User, is_active: bool) -> StylePreset:
-    """Retire a preset, so that no new version takes it, or bring it back. What used it stays. Idempotent."""
+    """Retire a preset, so that no new version uses it, or bring it back. Existing versions stay. Idempotent."""
     style = _lock(style_id)
     require(by, Action.EDIT_PROMPT, style.brand)
     if style.is_active == is_active:
@@ -73,13 +73,13 @@ def set_active(*, style_id: int, by: User, is_active: bool) -> StylePreset:
 
 @transaction.atomic
 def add_presets(*, brand: Brand, by: User) -> list[StylePreset]:
-    """The five presets of a design team, those that the brand does not have by that name; returns the new ones."""
+    """Create those of the five standard presets that the brand does not have yet; return the new ones."""
     require(by, Action.EDIT_PROMPT, brand)
     there = set(StylePreset.objects.filter(brand=brand).values_list("slug", flat=True))
     return [
-        create(brand=brand, slug=one.slug, name=one.name, text=one.text, negative=one.negative, by=by)
-        for one in PRESETS
-        if one.slug not in there
+        create(brand=brand, slug=preset.slug, name=preset.name, text=preset.text, negative=preset.negative, by=by)
+        for preset in PRESETS
+        if preset.slug not in there
     ]
 
 
@@ -92,18 +92,18 @@ def _lock(style_id: int) -> StylePreset:
 
 
 def _ensure_words(fields: dict[str, str]) -> None:
-    """A style's words are appended as they are: they must not be empty, and hold no placeholders."""
-    found = []
+    """Raise Invalid for a style without words or with placeholders: its words are appended as they are."""
+    problems = []
     if not fields["text"].strip():
-        found.append(Problem("text", "Write the words that the style adds to a prompt."))
+        problems.append(Problem("text", "Write the words that the style adds to a prompt."))
     for name, words in fields.items():
         if len(words) > LONGEST:
-            found.append(Problem(name, f"This is longer than {LONGEST} characters."))
+            problems.append(Problem(name, f"This is longer than {LONGEST} characters."))
         if set(words) & set("{}"):
             message = "A style is added as it stands: placeholders in braces belong into the prompt."
-            found.append(Problem(name, message, words[words.find("{") :][:40]))
-    if found:
-        raise Invalid("The style has mistakes.", found)
+            problems.append(Problem(name, message, words[words.find("{") :][:40]))
+    if problems:
+        raise Invalid("The style has mistakes.", problems)
 
 
 @transaction.atomic

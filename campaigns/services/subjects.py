@@ -1,6 +1,6 @@
-"""Subjects written by hand: articles and concepts from a list of titles, attributes of one, retired and brought back.
+"""Subjects that people edit: create articles and concepts from a list of titles, edit, retire and restore subjects.
 
-What a feed says of products comes in by services/staging.py.
+Products from a feed are written by services/staging.py.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from core.models import Brand, User
 MOST_AT_ONCE = 2000
 KEY_LENGTH, NAME_LENGTH, VALUE_LENGTH = 255, 300, 2000
 MADE_KEY_LENGTH = 120
-"""Characters of a key that is made of a title."""
+"""The most characters of a key that is made from a title."""
 MOST_ATTRIBUTES = 100
 _EVENT_KEYS = 100
 _NAME = re.compile(r"[^\W\d][\w ]{0,59}")
@@ -33,7 +33,7 @@ _NAME = re.compile(r"[^\W\d][\w ]{0,59}")
 
 @dataclass(frozen=True)
 class Entry:
-    """One subject to be. key: empty to make one of the name."""
+    """A subject to create. key: empty to make a key from the name."""
 
     name: str
     key: str = ""
@@ -42,63 +42,62 @@ class Entry:
 
 @dataclass(frozen=True)
 class Created:
-    """The outcome of a list: the new subjects, and the names that were there already (by their key)."""
+    """The result of `create`: the new subjects, and the names of entries whose subject existed already."""
 
     subjects: list[Subject]
-    known: list[str]
+    existing: list[str]
 
 
 def read_titles(text: str) -> list[Entry]:
-    """One subject per line: a title, or `key | title`. Empty lines and list marks are passed over; of equal lines the
-    first counts."""
-    found: dict[str, Entry] = {}
+    """Read one subject per line: a title, or `key | title`. Skips empty lines, list marks and repeated lines."""
+    entries: dict[str, Entry] = {}
     for line in text.splitlines():
         plain = re.sub(r"^\s*(?:[-*•]|\d{1,3}[.)])\s+", "", line).strip()
         if not plain:
             continue
         key, bar, name = plain.partition("|")
         entry = Entry(name.strip(), key.strip()) if bar and name.strip() else Entry(plain.strip("| "))
-        found.setdefault(f"{entry.key} {entry.name}".casefold(), entry)
-    return list(found.values())
+        entries.setdefault(f"{entry.key} {entry.name}".casefold(), entry)
+    return list(entries.values())
 
 
 @transaction.atomic
 def create(*, brand: Brand, kind: str, entries: Sequence[Entry], by: User) -> Created:
-    """Write subjects of one kind. What is there already by its key, or by its title, stays as it is and is told.
+    """Create subjects of one kind. A subject with the same key or title stays as it is and is reported.
 
-    Raises NotAllowed, and Invalid with the line for what cannot be a subject; nothing is written then.
+    Raises NotAllowed, and Invalid with the line of each mistake; nothing is written then.
     """
     require(by, Action.EDIT_CAMPAIGN, brand)
     _check(kind, entries)
     Brand.objects.select_for_update().get(pk=brand.pk)
     rows = Subject.objects.filter(brand=brand, kind=kind)
-    wanted = [(entry, entry.key or _key(entry.name)) for entry in entries]
+    entry_keys = [(entry, entry.key or _key(entry.name)) for entry in entries]
     names = set(rows.filter(name__in=[entry.name for entry in entries]).values_list("name", flat=True))
-    taken = {key.casefold() for key in rows.filter(key__in=_likely(wanted)).values_list("key", flat=True)}
+    taken = {key.casefold() for key in rows.filter(key__in=_likely(entry_keys)).values_list("key", flat=True)}
     made: list[Subject] = []
-    known: list[str] = []
-    for entry, key in wanted:
+    existing: list[str] = []
+    for entry, key in entry_keys:
         if entry.name in names or (entry.key and entry.key.casefold() in taken):
-            known.append(entry.name)
+            existing.append(entry.name)
             continue
         key = key if entry.key else _free(key, taken)
         taken.add(key.casefold())
         made.append(Subject(brand=brand, kind=kind, key=key, name=entry.name, attributes=dict(entry.attributes)))
     Subject.objects.bulk_create(made)
     if made:
-        payload = {"kind": kind, "count": len(made), "keys": [one.key for one in made[:_EVENT_KEYS]]}
+        payload = {"kind": kind, "count": len(made), "keys": [subject.key for subject in made[:_EVENT_KEYS]]}
         publish(events.SubjectsCreated(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
-    return Created(made, known)
+    return Created(made, existing)
 
 
 @transaction.atomic
 def edit(
     *, subject_id: int, by: User, name: str | None = None, attributes: Mapping[str, str] | None = None, seen: str = ""
 ) -> Subject:
-    """Change a subject by hand; `attributes` are all of them, those left out or empty are dropped.
+    """Change a subject by hand. `attributes` replaces all attributes: missing or empty ones are removed.
 
-    seen: `version` as the editor had it; Stale if somebody, or a feed, was faster. A later feed may change what it
-    names again. Raises NotFound, NotAllowed, Invalid.
+    seen: `version` as the editor had it; Stale if somebody, or a feed, has changed the subject since. A later feed may
+    change the same fields again. Raises NotFound, NotAllowed, Invalid.
     """
     subject = _locked(subject_id, by)
     if seen and seen != version(subject):
@@ -123,13 +122,13 @@ def edit(
 
 @transaction.atomic
 def retire(*, subject_id: int, by: User) -> Subject:
-    """Keep a subject out of new runs; what was made of it stays. Raises NotFound, NotAllowed."""
+    """Exclude a subject from new runs; images made of it stay. Raises NotFound, NotAllowed."""
     return _switch(subject_id, by, is_active=False)
 
 
 @transaction.atomic
 def bring_back(*, subject_id: int, by: User) -> Subject:
-    """Let a retired subject take part again. Raises NotFound, NotAllowed."""
+    """Include a retired subject in new runs again. Raises NotFound, NotAllowed."""
     return _switch(subject_id, by, is_active=True)
 
 
@@ -150,10 +149,10 @@ def _switch(subject_id: int, by: User, *, is_active: bool) -> Subject:
 
 
 def _locked(subject_id: int, by: User) -> Subject:
-    found = Subject.objects.visible_to(by).select_related("brand").filter(pk=subject_id).first()
-    if found is None:
+    visible = Subject.objects.visible_to(by).select_related("brand").filter(pk=subject_id).first()
+    if visible is None:
         raise NotFound(f"There is no subject {subject_id}.", subject=subject_id)
-    require(by, Action.EDIT_CAMPAIGN, found.brand)
+    require(by, Action.EDIT_CAMPAIGN, visible.brand)
     subject: Subject = Subject.objects.select_for_update().get(pk=subject_id)
     return subject
 
@@ -168,11 +167,11 @@ def _check(kind: str, entries: Sequence[Entry]) -> None:
     problems = []
     for line, entry in enumerate(entries, start=1):
         if not entry.name.strip() or len(entry.name) > NAME_LENGTH:
-            said = f"Title {line} has {len(entry.name)} characters; 1 to {NAME_LENGTH} are accepted."
-            problems.append(Problem("titles", said, entry.name[:80]))
+            message = f"Title {line} has {len(entry.name)} characters; 1 to {NAME_LENGTH} are accepted."
+            problems.append(Problem("titles", message, entry.name[:80]))
         if len(entry.key) > KEY_LENGTH:
-            said = f"The key of title {line} has {len(entry.key)} characters; at most {KEY_LENGTH} are accepted."
-            problems.append(Problem("titles", said, entry.key[:80]))
+            message = f"The key of title {line} has {len(entry.key)} characters; at most {KEY_LENGTH} are accepted."
+            problems.append(Problem("titles", message, entry.key[:80]))
         _checked_attributes(entry.attributes)
     if problems:
         raise Invalid(problems[0].message, problems)
@@ -180,8 +179,8 @@ def _check(kind: str, entries: Sequence[Entry]) -> None:
 
 def _checked_name(name: str) -> str:
     if not name.strip() or len(name.strip()) > NAME_LENGTH:
-        said = f"A name has 1 to {NAME_LENGTH} characters."
-        raise Invalid(said, [Problem("name", said)])
+        message = f"A name has 1 to {NAME_LENGTH} characters."
+        raise Invalid(message, [Problem("name", message)])
     return name.strip()
 
 
@@ -192,11 +191,11 @@ def _checked_attributes(given: Mapping[str, str]) -> dict[str, str]:
         if not value:
             continue
         if not _NAME.fullmatch(label):
-            said = f"“{label[:60]}” cannot name an attribute: a letter first, then letters, digits, spaces or _."
-            problems.append(Problem("attributes", said, label[:80]))
+            message = f"“{label[:60]}” cannot name an attribute: a letter first, then letters, digits, spaces or _."
+            problems.append(Problem("attributes", message, label[:80]))
         if len(value) > VALUE_LENGTH:
-            said = f"{label} has {len(value):,} characters; at most {VALUE_LENGTH:,} are accepted."
-            problems.append(Problem("attributes", said, value[:80]))
+            message = f"{label} has {len(value):,} characters; at most {VALUE_LENGTH:,} are accepted."
+            problems.append(Problem("attributes", message, value[:80]))
         kept[label] = value
     if len(kept) > MOST_ATTRIBUTES:
         problems.append(Problem("attributes", f"{len(kept)} attributes are too many; at most {MOST_ATTRIBUTES}."))
@@ -209,13 +208,13 @@ def _key(name: str) -> str:
     return slugify(name, allow_unicode=True)[: MADE_KEY_LENGTH - 5].strip("-") or "untitled"
 
 
-def _likely(wanted: Sequence[tuple[Entry, str]]) -> list[str]:
-    """Keys that may be taken: those asked for, and the numbered ones that follow a made one."""
-    return [key if at == 1 else f"{key}-{at}" for _, key in wanted for at in range(1, 21)]
+def _likely(entry_keys: Sequence[tuple[Entry, str]]) -> list[str]:
+    """Return keys that may be taken: the requested ones, and the numbered ones made from them."""
+    return [key if number == 1 else f"{key}-{number}" for _, key in entry_keys for number in range(1, 21)]
 
 
 def _free(key: str, taken: set[str]) -> str:
     if key.casefold() not in taken:
         return key
-    at = next(at for at in range(2, len(taken) + 3) if f"{key}-{at}".casefold() not in taken)
-    return f"{key}-{at}"
+    number = next(number for number in range(2, len(taken) + 3) if f"{key}-{number}".casefold() not in taken)
+    return f"{key}-{number}"

@@ -1,6 +1,6 @@
-"""Undoing an import: what it changed is as before again, as far as nothing has changed it since.
+"""Undo an import: restore what it changed, unless it was changed again since.
 
-Set-based like the merge, and under its lock: an import and the undoing of another never meet.
+Set-based like the merge and under the same lock, so an import and an undoing never run at the same time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PLAN = """
     FOR UPDATE OF s
 """
 
-# What people did to its pictures is worth keeping: files they added, cut-outs they made or accepted.
+# The work of people on its photos must be kept: files they added, cut-outs they made or accepted.
 _WORKED_ON = """
     EXISTS (SELECT 1 FROM campaigns_referencephoto f WHERE f.subject_id = s.id AND f.created_at <> s.created_at)
     OR EXISTS (
@@ -100,9 +100,9 @@ _RESTORE = [
 
 @dataclass(frozen=True)
 class Undone:
-    """The counts of undoing an import. removed: gone, or retired where something uses them (`retired` of them).
+    """The counts of undoing an import. removed: deleted, or (`retired` of them) retired because they are in use.
 
-    restored: as they were before. kept: changed by somebody or something later, and left alone.
+    restored: set back to the earlier values. kept: not touched, because they were changed later.
     """
 
     removed: int
@@ -112,10 +112,10 @@ class Undone:
 
 
 def undo(import_id: int) -> Undone:
-    """Take back what an applied import did, as far as nothing has changed it since. Must run inside a transaction.
+    """Undo an applied import. Must run inside a transaction.
 
-    Subjects that it made go, or are retired where a cell, an asset, a campaign or people's work on their pictures
-    would lose them; those that it changed are as before again. Changed since (by hand, by a later feed): kept.
+    Subjects that it created are deleted, or retired if a cell, an asset, a campaign or people's work on their photos
+    depends on them. Subjects that it changed are restored. Subjects changed since (by hand, by a later feed) are kept.
     """
     values: dict[str, Any] = {"import": import_id, "now": clock.now()}
     with connection.cursor() as cursor:
@@ -136,7 +136,7 @@ def undo(import_id: int) -> Undone:
 
 
 def _is_used() -> str:
-    """SQL: something of any app points at subject s, or people have worked on its pictures."""
+    """Return SQL that is true if a row of any app refers to subject s, or people have worked on its photos."""
     own = (Variant, ReferencePhoto, ImportChange)
     uses = [_WORKED_ON]
     for relation in Subject._meta.get_fields(include_hidden=True):

@@ -1,4 +1,4 @@
-"""The values that the brand guide offers, for any page's template."""
+"""Template tag for the values that the brand guide offers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ register = template.Library()
 
 @register.inclusion_tag("campaigns/guide_offer.html")
 def guide_offer(brand: Brand, axis: str = "") -> dict[str, Any]:
-    """The published guide's choices as buttons that write them into the axes beside (static/js/axes.js), all of them or
-    those of one axis; nothing where the guide offers none."""
+    """Show the published guide's choices as buttons that write them into the axes of the form (static/js/axes.js).
+
+    All choices are shown, or those of one axis; nothing if the guide has none.
+    """
     offered = guides.choices(guides.published(brand.pk))
     return {"offered": {name: given for name, given in offered.items() if not axis or name == axis}}

@@ -1,4 +1,4 @@
-"""The brief: the list of campaigns, a new one, changing one, what its channels want."""
+"""Pages of campaigns: the list, creating and editing a brief, its output specs and reference images."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from core.pages import BrandRequest, brand_page, number
 @require_safe
 @brand_page()
 def index(request: BrandRequest) -> HttpResponseBase:
-    found = selectors.visible(request.user, brand_id=request.brand.pk)
-    return render(request, "campaigns/index.html", {"campaigns": found})
+    campaigns = selectors.visible(request.user, brand_id=request.brand.pk)
+    return render(request, "campaigns/index.html", {"campaigns": campaigns})
 
 
 @brand_page(Action.EDIT_CAMPAIGN)
@@ -52,7 +52,7 @@ def new(request: BrandRequest) -> HttpResponseBase:
 
 @brand_page(Action.EDIT_CAMPAIGN)
 def edit(request: BrandRequest, slug: str) -> HttpResponseBase:
-    """Change the brief. Refused or overtaken by somebody else, what was typed stays on the page."""
+    """Edit the brief. If it is refused, or somebody else changed it meanwhile, the typed values stay on the page."""
     campaign = selectors.by_slug(request.user, request.brand.slug, slug)
     form = BriefForm(request.POST or None, brand=request.brand, instance=selectors.get(request.user, campaign.pk))
     seen = request.POST.get("seen_at", "") or campaign.updated_at.isoformat()
@@ -65,7 +65,7 @@ def edit(request: BrandRequest, slug: str) -> HttpResponseBase:
             add_problems(form, refusal)
         except Stale:
             form.add_error(None, _overtaken(campaign, form))
-            seen = campaign.updated_at.isoformat()  # told of it, the next save may stand
+            seen = campaign.updated_at.isoformat()  # the user has been warned, so the next save may overwrite
         else:
             messages.success(request, "The brief is saved.")
             return redirect("campaign", request.brand.slug, campaign.slug)
@@ -81,7 +81,7 @@ def _moment(text: str) -> datetime | None:
 
 
 def _overtaken(campaign: Campaign, form: BriefForm) -> str:
-    """Say which fields of the brief differ by now from what is typed."""
+    """Return a message with the fields in which the stored brief differs from the typed one."""
     differ = [str(form.fields[name].label or name) for name in form.fields if _differs(campaign, form, name)]
     return (
         "Somebody changed this brief after you opened it. What you typed is still here and differs from theirs in: "
@@ -96,35 +96,35 @@ def _differs(campaign: Campaign, form: BriefForm, name: str) -> bool:
 
 @brand_page(Action.EDIT_CAMPAIGN)
 def specs(request: BrandRequest, slug: str) -> HttpResponseBase:
-    """Show the output specs; one form adds a spec, a button takes one away, a channel's preset is one click."""
+    """Show the output specs, with a form to add one, buttons to remove one, and presets of channels."""
     campaign = selectors.by_slug(request.user, request.brand.slug, slug)
     there = [_as_input(spec) for spec in campaign.output_specs.all()]
     form = SpecForm(request.POST if "slug" in request.POST else None)
     refused = ""
     if request.method == "POST":
-        wanted = _wanted_specs(request, there, form)
+        new_specs = _wanted_specs(request, there, form)
         try:
-            if wanted is not None:
-                services.set_output_specs(campaign_id=campaign.pk, specs=wanted, by=request.user)
+            if new_specs is not None:
+                services.set_output_specs(campaign_id=campaign.pk, specs=new_specs, by=request.user)
                 return redirect("campaign_specs", request.brand.slug, campaign.slug)
         except Invalid as refusal:
-            _add_spec_problems(form, refusal, len(wanted or ()) - 1)
+            _add_spec_problems(form, refusal, len(new_specs or ()) - 1)
         except Conflict as refusal:
             refused = refusal.message
-    known = {spec.slug for spec in there}
+    slugs = {spec.slug for spec in there}
     context = {
         "form": form,
         "campaign": campaign,
         "specs": there,
         "refused": refused,
-        "presets": [(one, one.slug in known) for one in channels.PRESETS],
+        "presets": [(preset, preset.slug in slugs) for preset in channels.PRESETS],
         "remarks": channels.remarks(there, channel=campaign.channel),
     }
     return render(request, "campaigns/specs.html", context)
 
 
 def _wanted_specs(request: BrandRequest, there: list[SpecInput], form: SpecForm) -> list[SpecInput] | None:
-    """The specs as they should be after this post; None where what was typed has mistakes."""
+    """Return the specs after this POST; None if the typed spec has mistakes."""
     if gone := request.POST.get("remove", ""):
         return [spec for spec in there if spec.slug != gone]
     if chosen := channels.preset(request.POST.get("preset", "")):
@@ -136,7 +136,7 @@ def _wanted_specs(request: BrandRequest, there: list[SpecInput], form: SpecForm)
 
 
 def _add_spec_problems(form: SpecForm, refusal: Invalid, last: int) -> None:
-    """Each problem at the field of the spec that was being added; others on top, with their place."""
+    """Add each problem of the new spec to its form field, and problems of other specs to the top of the form."""
     for problem in refusal.problems:
         name = problem.pointer.rsplit("/", 1)[-1]
         is_own = problem.pointer.startswith(f"specs/{last}/") and name in form.fields
@@ -146,7 +146,7 @@ def _add_spec_problems(form: SpecForm, refusal: Invalid, last: int) -> None:
 @require_POST
 @brand_page(Action.EDIT_CAMPAIGN)
 def add_pictures(request: BrandRequest, slug: str) -> HttpResponseBase:
-    """Put pictures beside the brief; sent by htmx, only their part of the page changes and nothing typed is lost."""
+    """Add images to the brief. For htmx only their part of the page is returned, so nothing typed is lost."""
     campaign = selectors.by_slug(request.user, request.brand.slug, slug)
     given = [(file.name or "picture", file.read()) for file in request.FILES.getlist("file")]
     try:
@@ -159,7 +159,7 @@ def add_pictures(request: BrandRequest, slug: str) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.EDIT_CAMPAIGN)
 def change_picture(request: BrandRequest, slug: str, pk: int) -> HttpResponseBase:
-    """Save the caption; with `move` also its place, with `remove` it goes."""
+    """Save the caption and the position (`move`) of an image, or remove it (`remove`)."""
     campaign = selectors.by_slug(request.user, request.brand.slug, slug)
     if not campaign.pictures.filter(pk=pk).exists():
         raise NotFound(f"The brief of {campaign.name} has no picture {pk}.")
@@ -172,7 +172,7 @@ def change_picture(request: BrandRequest, slug: str, pk: int) -> HttpResponseBas
 
 
 def _pictures(request: BrandRequest, campaign: Campaign, refusal: Invalid | None = None) -> HttpResponseBase:
-    problems = [one.message for one in refusal.problems] if refusal else []
+    problems = [problem.message for problem in refusal.problems] if refusal else []
     if getattr(request, "htmx", False):
         context = {"campaign": campaign, "pictures": campaign.pictures.all(), "problems": problems}
         return render(request, "campaigns/brief_pictures.html", context)
@@ -184,9 +184,9 @@ def _pictures(request: BrandRequest, campaign: Campaign, refusal: Invalid | None
 @require_POST
 @brand_page(Action.EDIT_CAMPAIGN)
 def add_subjects(request: BrandRequest, slug: str) -> HttpResponseBase:
-    """Put subjects into the campaign: the ticked ones, or all active ones of the brand."""
+    """Add subjects to the campaign: the ticked ones, or all active ones of the brand."""
     campaign = selectors.by_slug(request.user, request.brand.slug, slug)
-    chosen = [pk for one in request.POST.getlist("subject") if (pk := number(one))]
+    chosen = [pk for text in request.POST.getlist("subject") if (pk := number(text))]
     if not chosen and "all" not in request.POST:
         raise Invalid("Tick at least one product, or add all of them.")
     added = services.add_subjects(campaign_id=campaign.pk, by=request.user, subject_ids=chosen or None)
@@ -199,5 +199,5 @@ def _as_input(spec: Any) -> SpecInput:
 
 
 def _spec(given: dict[str, Any]) -> SpecInput:
-    known = asdict(SpecInput(slug="", width=0, height=0))
-    return SpecInput(**{name: given.get(name, default) for name, default in known.items()})
+    defaults = asdict(SpecInput(slug="", width=0, height=0))
+    return SpecInput(**{name: given.get(name, default) for name, default in defaults.items()})

@@ -1,4 +1,4 @@
-"""Cut-outs: the sheet on which they are judged, and the bench on which one is repaired."""
+"""Pages of cut-outs: the sheet to accept or refuse them, and the page to repair one."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ MAX_MASK_BYTES = 24 * 1024 * 1024
 @require_safe
 @brand_page()
 def sheet(request: BrandRequest) -> HttpResponseBase:
-    """Cut-outs big enough to judge. `?show=all` all of them, `?ids=1,2` all of these products, else those that want a
-    look; `?after=` a photo's id."""
+    """Show large cut-outs for review: all of them (`?show=all`), those of given products (`?ids=1,2`), or by default
+    those that need a look. `?after=` is the id of the first photo of the page."""
     ids = [pk for pk in map(number, request.GET.get("ids", "").split(",")) if pk is not None]
     is_all = request.GET.get("show") == "all" or bool(ids)
     after = number(request.GET.get("after", "")) or 0
-    found = selectors.sheet(request.user, request.brand, is_all=is_all, after=after, subject_ids=ids)
+    page = selectors.sheet(request.user, request.brand, is_all=is_all, after=after, subject_ids=ids)
     context = {
-        "sheet": found,
+        "sheet": page,
         "is_all": is_all,
         "chosen": len(ids),
         "to_look_at": selectors.capped(selectors.to_be_looked_at(request.user, request.brand)),
@@ -51,22 +51,22 @@ def sheet(request: BrandRequest) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.EDIT_PHOTO)
 def judge(request: BrandRequest, verdict: str) -> HttpResponseBase:
-    """Accept the chosen cut-outs (`cutout`, several) or take them out of use; the last of it can be undone."""
+    """Accept the chosen cut-outs (`cutout`, several) or take them out of use; the last action can be undone."""
     ids = [pk for pk in map(number, request.POST.getlist("cutout")) if pk is not None]
     act = services.accept_many if verdict == "accept" else services.refuse_many
     steps = act(cutout_ids=ids, by=request.user)
     _remember(request, steps)
     done = f"{len(steps)} {'cut-out' if len(steps) == 1 else 'cut-outs'}"
-    said = f"{done} accepted." if verdict == "accept" else f"{done} taken out of use."
-    return _answered(request, said, done=len(steps))
+    message = f"{done} accepted." if verdict == "accept" else f"{done} taken out of use."
+    return _answered(request, message, done=len(steps))
 
 
 @require_POST
 @brand_page(Action.EDIT_PHOTO)
 def undo(request: BrandRequest) -> HttpResponseBase:
-    """Take back what this person did last on the sheet or the bench."""
+    """Undo the user's last action on the sheet or the repair page."""
     kept = request.session.get(REMEMBERED, {})
-    steps = [Step(**one) for one in kept.pop(request.brand.slug, [])]
+    steps = [Step(**fields) for fields in kept.pop(request.brand.slug, [])]
     request.session[REMEMBERED] = kept
     if not steps:
         raise Invalid("There is nothing left to undo.")
@@ -78,7 +78,7 @@ def undo(request: BrandRequest) -> HttpResponseBase:
 @require_http_methods(["GET", "HEAD", "POST"])
 @brand_page()
 def bench(request: BrandRequest, photo_id: int) -> HttpResponseBase:
-    """One photo's cut-out, to be painted (POST `mask`, a PNG) or chosen among the earlier ones."""
+    """Show a photo's cut-out with the earlier ones, to choose another or to paint a new one (POST `mask`, a PNG)."""
     photo = photo_selectors.get(photo_id=photo_id, user=request.user, brand=request.brand)
     if request.method == "POST":
         return _repaired(request, photo_id)
@@ -104,14 +104,14 @@ def _repaired(request: BrandRequest, photo_id: int) -> HttpResponseBase:
     return _answered(request, "The new cut-out is saved and used from now on.")
 
 
-def _answered(request: BrandRequest, said: str, **facts: Any) -> HttpResponseBase:
-    """JSON for the page's script; for a plain form its words, and back to where it came from."""
+def _answered(request: BrandRequest, message: str, **facts: Any) -> HttpResponseBase:
+    """Answer the page's script with JSON; answer a plain form with a message and a redirect."""
     address = _next(request) or reverse("cutouts", args=[request.brand.slug])
     if "json" in request.headers.get("Accept", ""):
         if facts.get("done") is None:
-            messages.success(request, said)
-        return JsonResponse({"said": said, "href": address, **facts})
-    messages.success(request, said)
+            messages.success(request, message)
+        return JsonResponse({"said": message, "href": address, **facts})
+    messages.success(request, message)
     return redirect(address)
 
 
@@ -122,14 +122,18 @@ def _remember(request: BrandRequest, steps: list[Step]) -> None:
 
 
 def _next(request: HttpRequest) -> str:
-    """Return the page that the person came from, if it is an address of ours."""
-    asked = str(request.POST.get("next") or request.GET.get("next") or "")
-    return asked if url_has_allowed_host_and_scheme(asked, None) and asked.startswith("/") else ""
+    """Return the address in `next` if it is a path of this site, else ""."""
+    address = str(request.POST.get("next") or request.GET.get("next") or "")
+    return address if url_has_allowed_host_and_scheme(address, None) and address.startswith("/") else ""
 
 
 def _backdrop(brand: Brand) -> dict[str, str]:
-    """The brand's standard backdrop as {"name", "hex"}, or, as white is there anyhow, its first that is not white."""
+    """Return the brand's default backdrop as {"name", "hex"}, else its first; white is left out as always offered."""
     guide = guides.published(brand.pk)
-    known = [one for one in (guide.backdrops if guide else []) if one.get("hex", "").casefold() not in ("", "#ffffff")]
-    names = {one.get("name", "").casefold(): one for one in known}
-    return (names.get(guide.backdrop.casefold()) if guide else None) or next(iter(known), {})
+    coloured = [
+        backdrop
+        for backdrop in (guide.backdrops if guide else [])
+        if backdrop.get("hex", "").casefold() not in ("", "#ffffff")
+    ]
+    names = {backdrop.get("name", "").casefold(): backdrop for backdrop in coloured}
+    return (names.get(guide.backdrop.casefold()) if guide else None) or next(iter(coloured), {})

@@ -1,4 +1,4 @@
-"""Changing the brand guide: the draft part by part, its pictures, a palette out of a picture, publishing."""
+"""Pages to change the brand guide: edit the draft by parts, add images, extract a palette, publish."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from core.access import Action
 from core.errors import Invalid, NotFound, Problem
 from core.pages import BrandRequest, brand_page
 
-#: The parts of the page, each saved on its own, and the fields that it saves.
+#: The parts of the page, which are saved separately, and the fields of each.
 PARTS: dict[str, tuple[str, ...]] = {
     "palette": ("palette",),
     "backdrops": ("backdrops", "backdrop"),
@@ -43,7 +43,7 @@ USES = {
 
 @dataclass(frozen=True)
 class Row:
-    """One colour as it stands in the form."""
+    """One colour in the form."""
 
     name: str
     hex: str
@@ -53,7 +53,7 @@ class Row:
 
     @property
     def painted(self) -> str:
-        """The colour for the browser's own colour field, which takes nothing else."""
+        """Return the colour as "#rrggbb" for the browser's colour field, which accepts nothing else."""
         try:
             return colours.normal(self.hex)
         except ValueError:
@@ -62,7 +62,7 @@ class Row:
 
 @dataclass
 class Typed:
-    """The values that the form of a part shows: the draft's own values, or what was typed when it was refused."""
+    """The values in the form of a part: the draft's own, or the typed ones if they were refused."""
 
     guide: GuideVersion
     values: dict[str, Any] = field(default_factory=dict)
@@ -73,24 +73,24 @@ class Typed:
         return self.values.get(name, getattr(self.guide, name))
 
     def said(self, name: str) -> str:
-        """The problem at exactly this pointer."""
-        return next((one.message for one in self.problems if one.pointer == name), "")
+        """Return the problem at exactly this pointer, or ""."""
+        return next((problem.message for problem in self.problems if problem.pointer == name), "")
 
     def rows(self, name: str, *, spare: int = 0) -> list[Row]:
-        """The colours of a list, then empty rows for more."""
+        """Return the colours of a list, then `spare` empty rows."""
         given = self.value(name)
         default = str(self.value("backdrop")).casefold()
         shown = [
             Row(
-                one["name"], one["hex"], place, self._at(f"{name}/{place}"),
-                is_default=name == "backdrops" and " ".join(one["name"].split()).casefold() == default,
+                colour["name"], colour["hex"], place, self._at(f"{name}/{place}"),
+                is_default=name == "backdrops" and " ".join(colour["name"].split()).casefold() == default,
             )
-            for place, one in enumerate(given)
+            for place, colour in enumerate(given)
         ]  # fmt: skip
         return shown + [Row("", "", len(given) + place) for place in range(spare)]
 
     def setting(self) -> dict[str, Any]:
-        """Fill, baseline and light for the drawing, and as percentages for the fields."""
+        """Return fill, baseline and light for the drawing, and the percentages for the fields."""
         shares = {"fill": self.value("fill_ratio"), "baseline": self.value("baseline")}
         percents = {
             f"{name}_percent": round(share * 100) if isinstance(share, float) else share
@@ -106,28 +106,28 @@ class Typed:
         ]
 
     def limits(self) -> list[dict[str, Any]]:
-        """Each limit with the text of its field."""
+        """Return each threshold with the text of its field."""
         given = self.values.get("thresholds", {})
         return [
             {
-                "shown": one,
-                "value": _plain(given.get(one.check, {}).get(one.limit.name, one.value)),
-                "problem": self._limit(one),
+                "shown": threshold,
+                "value": _plain(given.get(threshold.check, {}).get(threshold.limit.name, threshold.value)),
+                "problem": self._limit(threshold),
             }
-            for one in selectors.shown_limits(self.guide)
+            for threshold in selectors.shown_limits(self.guide)
         ]
 
-    def _limit(self, one: ShownLimit) -> str:
-        return self.said(f"thresholds/{one.check}/{one.limit.name}")
+    def _limit(self, threshold: ShownLimit) -> str:
+        return self.said(f"thresholds/{threshold.check}/{threshold.limit.name}")
 
     def _at(self, prefix: str) -> str:
-        return " ".join(one.message for one in self.problems if one.pointer.startswith(f"{prefix}/"))
+        return " ".join(problem.message for problem in self.problems if problem.pointer.startswith(f"{prefix}/"))
 
 
 @require_POST
 @brand_page(Action.EDIT_BRAND)
 def begin(request: BrandRequest) -> HttpResponseBase:
-    """Open the draft, begun as a copy of what counts where there is none."""
+    """Open the draft; if there is none, create it as a copy of the published version."""
     guides.draft(brand=request.brand, by=request.user)
     return redirect("guide_edit", request.brand.slug)
 
@@ -144,7 +144,7 @@ def edit(request: BrandRequest) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.EDIT_BRAND)
 def save(request: BrandRequest, part: str) -> HttpResponseBase:
-    """Save one part of the draft; refused, the page comes back with what was typed and the reasons beside it."""
+    """Save one part of the draft. If it is refused, show the page with the typed values and the reasons."""
     if part not in PARTS:
         raise NotFound(f"The guide has no part {part!r}.")
     problems: list[Problem] = []
@@ -202,7 +202,7 @@ def add_pictures(request: BrandRequest, use: str) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.EDIT_BRAND)
 def change_picture(request: BrandRequest, pk: int) -> HttpResponseBase:
-    """Save the caption; with `move` also its place, with `remove` it goes."""
+    """Save the caption and the position (`move`) of an image, or remove it (`remove`)."""
     picture = selectors.picture(request.user, request.brand, pk)
     if "remove" in request.POST:
         pictures.remove_from_guide(picture_id=pk, by=request.user)
@@ -215,18 +215,18 @@ def change_picture(request: BrandRequest, pk: int) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.EDIT_BRAND)
 def find_colours(request: BrandRequest) -> HttpResponseBase:
-    """The main colours of a picture, to be ticked; the picture itself is not kept."""
+    """Show the main colours of an uploaded image to choose from; the image is not kept."""
     draft, file = _existing(request), request.FILES.get("file")
     try:
         if file is None:
             raise Invalid("Choose a picture first.")
-        found = reading.palette(file.read())
-        if not found:
+        main_colours = reading.palette(file.read())
+        if not main_colours:
             raise Invalid("Everything in this picture is transparent; it has no colours.")
     except (Invalid, intake.Refused) as refusal:
         context: dict[str, Any] = {"found_problem": str(refusal), "found_name": file.name if file else ""}
     else:
-        context = {"found": found, "found_name": file.name if file else ""}
+        context = {"found": main_colours, "found_name": file.name if file else ""}
     if getattr(request, "htmx", False):
         return render(request, "campaigns/guide_found.html", context)
     return _page(request, Typed(draft), status=200, **context)
@@ -235,7 +235,7 @@ def find_colours(request: BrandRequest) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.EDIT_BRAND)
 def take_colours(request: BrandRequest) -> HttpResponseBase:
-    """Put the ticked colours of a picture behind the palette."""
+    """Append the ticked colours of an image to the palette."""
     draft = _existing(request)
     ticked = [
         {"name": request.POST.get(f"name_{place}", ""), "hex": request.POST.get(f"hex_{place}", "")}
@@ -273,7 +273,7 @@ def _page(request: BrandRequest, typed: Typed, status: int = 200, **more: Any) -
         "approved_images": approvals.count(request.user, request.brand),
         "typed": typed,
         "failed": typed.part,
-        "problems": [one for one in typed.problems if "/" not in one.pointer],
+        "problems": [problem for problem in typed.problems if "/" not in problem.pointer],
         "seen": {part: guides.token(draft, names) for part, names in PARTS.items()},
         "lights": Light.choices,
         "frames": FRAMES,
@@ -299,7 +299,7 @@ def _page(request: BrandRequest, typed: Typed, status: int = 200, **more: Any) -
 
 
 def _rows(request: BrandRequest, prefix: str) -> list[tuple[str, dict[str, str]]]:
-    """(row label, colour) of each row in which something was typed."""
+    """Return (row label, colour) of each row that is not empty."""
     names, hexes = request.POST.getlist(f"{prefix}_name"), request.POST.getlist(f"{prefix}_hex")
     labels = request.POST.getlist(f"{prefix}_row") or [str(place) for place in range(len(names))]
     typed = zip(labels, names, hexes, strict=False)
@@ -330,11 +330,11 @@ def _wording(request: BrandRequest, problems: list[Problem]) -> dict[str, Any]:
 
 def _limits(request: BrandRequest, problems: list[Problem]) -> dict[str, Any]:
     thresholds: dict[str, dict[str, Any]] = {}
-    for one in selectors.shown_limits(None):
-        pointer = f"thresholds/{one.check}/{one.limit.name}"
-        text = request.POST.get(one.field, "")
+    for threshold in selectors.shown_limits(None):
+        pointer = f"thresholds/{threshold.check}/{threshold.limit.name}"
+        text = request.POST.get(threshold.field, "")
         if text.strip():
-            thresholds.setdefault(one.check, {})[one.limit.name] = _number(text, pointer, problems)
+            thresholds.setdefault(threshold.check, {})[threshold.limit.name] = _number(text, pointer, problems)
     return {"thresholds": thresholds}
 
 
@@ -343,7 +343,7 @@ def _plain(value: Any) -> str:
 
 
 def _number(text: str, pointer: str, problems: list[Problem], *, scale: float = 1) -> Any:
-    """The number that was typed, "80", "80 %" or "0,8" alike; what is none comes back as it was, with a problem."""
+    """Parse a typed number such as "80", "80 %" or "0,8"; return other text unchanged and add a problem."""
     plain = text.strip().removesuffix("%").strip().replace(",", ".")
     try:
         return float(plain) / scale

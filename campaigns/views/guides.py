@@ -1,4 +1,4 @@
-"""The brand guide as people read it: one version, how two differ, a sentence tried against its wording."""
+"""Pages to read the brand guide: one version, the differences of two, a check of a sentence."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from core.pages import BrandRequest, brand_page, number
 from core.services import brands
 
 SENTENCE_LENGTH = 2000
-#: Width by height of the frames in which fill and baseline are drawn.
+#: Width / height of the frames in which fill and baseline are drawn.
 FRAMES = ("1 / 1", "4 / 5")
 
 
 @dataclass(frozen=True)
 class Wording:
-    """Three lists of words, as `prompts.lint` wants them."""
+    """Three lists of words, as `prompts.lint` expects them."""
 
     required_wording: list[str]
     approved_wording: list[str]
@@ -40,7 +40,7 @@ class Wording:
 @require_safe
 @brand_page()
 def page(request: BrandRequest, version: int | None = None) -> HttpResponseBase:
-    """One version of the guide; without a number the one that counts, or the draft where none does yet."""
+    """Show one version of the guide; without a number the published one, or else the draft."""
     versions = list(selectors.history(request.user, request.brand))
     shown = _shown(versions, version, request)
     if shown is None:
@@ -61,14 +61,16 @@ def banned_words(request: BrandRequest) -> HttpResponseBase:
 @require_safe
 @brand_page()
 def compare(request: BrandRequest, version: int) -> HttpResponseBase:
-    """Show the differences of a version from another: from `?with=`, else from the one before it."""
+    """Show the differences between a version and another: `?with=`, or else the one before it."""
     versions = list(selectors.history(request.user, request.brand))
-    newer = next((one for one in versions if one.number == version), None)
-    asked = number(request.GET.get("with", ""))
-    earlier = [one for one in versions if one.number == asked] or [one for one in versions if one.number < version]
+    newer = next((guide for guide in versions if guide.number == version), None)
+    other_number = number(request.GET.get("with", ""))
+    earlier = [guide for guide in versions if guide.number == other_number] or [
+        guide for guide in versions if guide.number < version
+    ]
     if newer is None or not earlier:
         raise NotFound(f"The guide of {request.brand.name} has nothing to compare version {version} with.")
-    older, newer = sorted((earlier[0], newer), key=lambda one: one.number)
+    older, newer = sorted((earlier[0], newer), key=lambda guide: guide.number)
     changes = selectors.compare(older, newer)
     return render(
         request,
@@ -80,7 +82,7 @@ def compare(request: BrandRequest, version: int) -> HttpResponseBase:
 @require_POST
 @brand_page()
 def sentence(request: BrandRequest) -> HttpResponseBase:
-    """A sentence with what the guide's wording says of it; the wording typed beside it counts where it is sent."""
+    """Check a sentence against the guide's wording, or against the wording in the form if it is sent."""
     text = request.POST.get("sentence", "")[:SENTENCE_LENGTH]
     versions = list(selectors.history(request.user, request.brand))
     guide = _shown(versions, number(request.POST.get("version", "")), request)
@@ -92,44 +94,46 @@ def sentence(request: BrandRequest) -> HttpResponseBase:
     remarks = prompts.lint(text, wording) if text.strip() else []
     context = {"pieces": marked(text, remarks), "remarks": remarks, "sentence": text}
     return render(
-        request, "campaigns/guide_sentence.html", context | {"is_fine": not any(r.is_problem for r in remarks)}
+        request,
+        "campaigns/guide_sentence.html",
+        context | {"is_fine": not any(remark.is_problem for remark in remarks)},
     )
 
 
 def lines(text: str) -> list[str]:
-    """The phrases of a field that holds one per line."""
+    """Return the phrases of a field that has one per line."""
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def marked(text: str, remarks: list[prompts.Lint]) -> list[Piece]:
-    """The text cut where the guide remarks on it; `kind` is "banned" or "approved"."""
-    placed = [one for one in remarks if one.end > one.start]
-    edges = sorted({0, len(text), *(edge for one in placed for edge in (one.start, one.end))})
-    found = []
+    """Split the text at the guide's remarks; `kind` is "banned" or "approved"."""
+    placed = [remark for remark in remarks if remark.end > remark.start]
+    edges = sorted({0, len(text), *(edge for remark in placed for edge in (remark.start, remark.end))})
+    pieces = []
     for start, end in pairwise(edges):
-        remark = next((one for one in placed if one.start <= start and end <= one.end), None)
-        found.append(
+        remark = next((mark for mark in placed if mark.start <= start and end <= mark.end), None)
+        pieces.append(
             Piece(text[start:end], kind=remark.kind, title=remark.message) if remark else Piece(text[start:end])
         )
-    return found
+    return pieces
 
 
 def painted(listed: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Colours with the ink that reads on them, for a template."""
-    return [{**one, "ink": colours.ink_on(one["hex"])} for one in listed]
+    """Add a readable text colour ("ink") to each colour, for a template."""
+    return [{**colour, "ink": colours.ink_on(colour["hex"])} for colour in listed]
 
 
 def backdrop_hex(guide: GuideVersion) -> str:
-    """The default backdrop as "#rrggbb"; white where the guide names one that it does not define."""
+    """Return the default backdrop as "#rrggbb"; white if the guide does not define it."""
     return selectors.colours_of(guide).get(guide.backdrop.casefold(), "#ffffff")
 
 
-def _shown(versions: list[GuideVersion], asked: int | None, request: BrandRequest) -> GuideVersion | None:
-    if asked is not None:
-        found = next((one for one in versions if one.number == asked), None)
-        if found is None:
-            raise NotFound(f"The guide of {request.brand.name} has no version {asked}.")
-        return found
+def _shown(versions: list[GuideVersion], requested: int | None, request: BrandRequest) -> GuideVersion | None:
+    if requested is not None:
+        shown = next((guide for guide in versions if guide.number == requested), None)
+        if shown is None:
+            raise NotFound(f"The guide of {request.brand.name} has no version {requested}.")
+        return shown
     return selectors.current(versions) or (versions[0] if versions else None)
 
 

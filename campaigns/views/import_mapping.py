@@ -1,4 +1,4 @@
-"""Saying what a file's columns are: each heading with sample rows, a field to choose, and what becomes of it."""
+"""The page that maps a file's columns to fields, with sample rows and a preview of the result."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SAMPLE_ROWS = 4
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the file as the page shows it. is_guessed: nobody has said what it is."""
+    """One column of the file on the page. is_guessed: no person has chosen its field."""
 
     index: int
     letter: str
@@ -44,25 +44,25 @@ class Column:
 
 @brand_page(Action.IMPORT_FEED)
 def mapping(request: BrandRequest, import_id: int) -> HttpResponseBase:
-    """Every column with its samples and its field. Posting checks the file anew with the mapping that was chosen."""
-    found = selectors.get(request.user, import_id, brand_id=request.brand.pk)
-    look = services.peek(found, rows=SAMPLE_ROWS)
+    """Show every column with samples and its field; POST checks the file again with the chosen mapping."""
+    feed_import = selectors.get(request.user, import_id, brand_id=request.brand.pk)
+    look = services.peek(feed_import, rows=SAMPLE_ROWS)
     if isinstance(look, FeedRefused):
         raise Conflict(f"The columns cannot be shown: {look}")
     if request.method == "POST":
-        return _save(request, found, look)
-    chosen = look.suggestion | found.mapping
+        return _save(request, feed_import, look)
+    chosen = look.suggestion | feed_import.mapping
     return render(
         request,
         "campaigns/import_mapping.html",
         {
-            "feed_import": found,
-            "columns": _columns(request, found, look, chosen),
+            "feed_import": feed_import,
+            "columns": _columns(request, feed_import, look, chosen),
             "kinds": KINDS,
-            "kind": found.subject_kind,
-            "preview": returned_files.preview(found, mapping=found.mapping, kind=found.subject_kind),
+            "kind": feed_import.subject_kind,
+            "preview": returned_files.preview(feed_import, mapping=feed_import.mapping, kind=feed_import.subject_kind),
             "problem": look.problem,
-            "source": found.source if found.source and found.source.kind == "upload" else None,
+            "source": feed_import.source if feed_import.source and feed_import.source.kind == "upload" else None,
         },
     )
 
@@ -70,16 +70,16 @@ def mapping(request: BrandRequest, import_id: int) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.IMPORT_FEED)
 def preview(request: BrandRequest, import_id: int) -> HttpResponseBase:
-    """The first subjects under the fields that are chosen just now, for htmx."""
-    found = selectors.get(request.user, import_id, brand_id=request.brand.pk)
-    look = services.peek(found, rows=0, mapping={})
+    """Preview the first subjects with the fields chosen in the form, for htmx."""
+    feed_import = selectors.get(request.user, import_id, brand_id=request.brand.pk)
+    look = services.peek(feed_import, rows=0, mapping={})
     if isinstance(look, FeedRefused):
         raise Conflict(f"The columns cannot be shown: {look}")
-    shown = returned_files.preview(found, mapping=_chosen(request, look), kind=_kind(request, found))
-    return render(request, "campaigns/import_preview.html", {"preview": shown, "feed_import": found})
+    shown = returned_files.preview(feed_import, mapping=_chosen(request, look), kind=_kind(request, feed_import))
+    return render(request, "campaigns/import_preview.html", {"preview": shown, "feed_import": feed_import})
 
 
-def _columns(request: BrandRequest, found: FeedImport, look: Peek, chosen: dict[str, str]) -> list[Column]:
+def _columns(request: BrandRequest, feed_import: FeedImport, look: Peek, chosen: dict[str, str]) -> list[Column]:
     names = selectors.attribute_names(request.user, request.brand.pk)
     columns = []
     for index, heading in enumerate(look.header.cells):
@@ -94,7 +94,7 @@ def _columns(request: BrandRequest, found: FeedImport, look: Peek, chosen: dict[
                 heading,
                 samples,
                 field,
-                heading not in found.mapping,
+                heading not in feed_import.mapping,
                 selectors.field_choices(names, heading, field),
             )
         )
@@ -102,7 +102,7 @@ def _columns(request: BrandRequest, found: FeedImport, look: Peek, chosen: dict[
 
 
 def _chosen(request: BrandRequest, look: Peek) -> dict[str, str]:
-    """Heading -> field as the form has it; the columns are numbered there, because headings may be anything."""
+    """Return heading -> field from the form, whose fields are numbered because headings may be any text."""
     return {
         heading: field
         for index, heading in enumerate(look.header.cells)
@@ -110,14 +110,14 @@ def _chosen(request: BrandRequest, look: Peek) -> dict[str, str]:
     }
 
 
-def _kind(request: BrandRequest, found: FeedImport) -> str:
+def _kind(request: BrandRequest, feed_import: FeedImport) -> str:
     kind = request.POST.get("kind", "")
-    return kind if kind in SubjectKind.values else found.subject_kind
+    return kind if kind in SubjectKind.values else feed_import.subject_kind
 
 
-def _save(request: BrandRequest, found: FeedImport, look: Peek) -> HttpResponseBase:
+def _save(request: BrandRequest, feed_import: FeedImport, look: Peek) -> HttpResponseBase:
     done = services.check_again(
-        import_id=found.pk, by=request.user, mapping=_chosen(request, look), kind=_kind(request, found)
+        import_id=feed_import.pk, by=request.user, mapping=_chosen(request, look), kind=_kind(request, feed_import)
     )
     if "column_missing" in done.issue_counts or "mapping" in done.issue_counts:
         return redirect("import_mapping", request.brand.slug, done.pk)

@@ -1,4 +1,4 @@
-"""Bringing a feed in: drop a file, see what is wrong by cause, mend it, apply it in full, take it back."""
+"""Pages of feed imports: upload a file, see its mistakes by cause, fix them, apply it in full, undo it."""
 
 from __future__ import annotations
 
@@ -35,15 +35,14 @@ KINDS = [("product", "Products"), ("article", "Articles"), ("concept", "Concepts
 
 @brand_page(Action.IMPORT_FEED)
 def offer(request: BrandRequest) -> HttpResponseBase:
-    """The drop zone, and a box to paste into. What comes is checked at once; nothing is written before it is
-    applied."""
+    """Show the form to upload or paste a feed; POST checks it. Nothing is written until it is applied."""
     if request.method == "POST":
         kind = request.POST.get("kind") or SubjectKind.PRODUCT
         name, file = _offered(request, kind)
-        found = services.offer(brand=request.brand, file=file, file_name=name, by=request.user, kind=kind)
-        if "column_missing" in found.issue_counts:
-            return redirect("import_mapping", request.brand.slug, found.pk)
-        return redirect("import_detail", request.brand.slug, found.pk)
+        feed_import = services.offer(brand=request.brand, file=file, file_name=name, by=request.user, kind=kind)
+        if "column_missing" in feed_import.issue_counts:
+            return redirect("import_mapping", request.brand.slug, feed_import.pk)
+        return redirect("import_detail", request.brand.slug, feed_import.pk)
     recent = selectors.visible(request.user, brand_id=request.brand.pk).select_related("source")
     page = Paginator(recent, RECENT).get_page(request.GET.get("page"))
     context = {"page": page, "kinds": KINDS, "sources_href": _sources_href(request)}
@@ -51,7 +50,7 @@ def offer(request: BrandRequest) -> HttpResponseBase:
 
 
 def _offered(request: BrandRequest, kind: str) -> tuple[str, Any]:
-    """Name and stream of the file that was dropped, or that the pasted text would have been."""
+    """Return name and stream of the uploaded file, or of a file made from the pasted text."""
     file = request.FILES.get("file")
     if isinstance(file, UploadedFile):
         file.seek(0)
@@ -66,7 +65,7 @@ def _offered(request: BrandRequest, kind: str) -> tuple[str, Any]:
 
 
 def _sources_href(request: BrandRequest) -> str:
-    """The page of feed sources, where this installation has one."""
+    """Return the address of the page of feed sources, or "" if this installation has none."""
     try:
         return reverse("sources", args=[request.brand.slug])
     except NoReverseMatch:
@@ -75,66 +74,68 @@ def _sources_href(request: BrandRequest) -> str:
 
 @brand_page(Action.IMPORT_FEED)
 def detail(request: BrandRequest, import_id: int) -> HttpResponseBase:
-    """Show what one import would do or did, and its mistakes by cause. Posting applies a checked file."""
-    found = selectors.get(request.user, import_id, brand_id=request.brand.pk)
+    """Show the effect of an import and its mistakes by cause. POST applies a checked file."""
+    feed_import = selectors.get(request.user, import_id, brand_id=request.brand.pk)
     if request.method == "POST":
-        services.apply(import_id=found.pk, by=request.user)
-        return redirect("import_detail", request.brand.slug, found.pk)
-    return render(request, "campaigns/import_detail.html", _shown(request, found))
+        services.apply(import_id=feed_import.pk, by=request.user)
+        return redirect("import_detail", request.brand.slug, feed_import.pk)
+    return render(request, "campaigns/import_detail.html", _shown(request, feed_import))
 
 
-def _shown(request: BrandRequest, found: FeedImport) -> dict[str, Any]:
+def _shown(request: BrandRequest, feed_import: FeedImport) -> dict[str, Any]:
     cause = request.GET.get("cause", "")
-    is_open = found.status in (ImportStatus.CHECKED, ImportStatus.REFUSED)
-    is_kept = services.is_kept(found)
+    is_open = feed_import.status in (ImportStatus.CHECKED, ImportStatus.REFUSED)
+    is_kept = services.is_kept(feed_import)
     shown: dict[str, Any] = {
-        "feed_import": found,
+        "feed_import": feed_import,
         "cause": cause,
         "is_open": is_open,
         "is_kept": is_kept,
-        "is_spreadsheet": returned_files.is_spreadsheet(found),
-        "can_apply": found.status == ImportStatus.CHECKED and not found.error_count and is_kept,
-        "can_return": bool(found.error_count) and returned_files.can_return(found),
-        "applied_fixes": selectors.applied_fixes(found),
-        "progress": selectors.progress(found),
-        "encodings": returned_files.encodings_of(found) if is_open and is_kept else [],
+        "is_spreadsheet": returned_files.is_spreadsheet(feed_import),
+        "can_apply": feed_import.status == ImportStatus.CHECKED and not feed_import.error_count and is_kept,
+        "can_return": bool(feed_import.error_count) and returned_files.can_return(feed_import),
+        "applied_fixes": selectors.applied_fixes(feed_import),
+        "progress": selectors.progress(feed_import),
+        "encodings": returned_files.encodings_of(feed_import) if is_open and is_kept else [],
     }
-    if is_open and found.error_count:
-        rows = selectors.issues(request.user, found, cause=cause)
-        shown["groups"] = selectors.groups(request.user, found)
+    if is_open and feed_import.error_count:
+        rows = selectors.issues(request.user, feed_import, cause=cause)
+        shown["groups"] = selectors.groups(request.user, feed_import)
         shown["page"] = Paginator(rows, SHOWN_ROWS).get_page(request.GET.get("page"))
-    elif found.status in (ImportStatus.APPLIED, ImportStatus.UNDONE):
-        rows = selectors.changes(request.user, found)
+    elif feed_import.status in (ImportStatus.APPLIED, ImportStatus.UNDONE):
+        rows = selectors.changes(request.user, feed_import)
         shown["page"] = Paginator(rows, SHOWN_ROWS).get_page(request.GET.get("page"))
-        shown["undo_plan"] = selectors.undo_plan(request.user, found)
+        shown["undo_plan"] = selectors.undo_plan(request.user, feed_import)
     elif shown["can_apply"]:
-        shown["preview"] = returned_files.preview(found, mapping=found.mapping, kind=found.subject_kind)
+        shown["preview"] = returned_files.preview(
+            feed_import, mapping=feed_import.mapping, kind=feed_import.subject_kind
+        )
     return shown
 
 
 @require_safe
 @brand_page(Action.IMPORT_FEED)
 def progress(request: BrandRequest, import_id: int) -> HttpResponseBase:
-    """Show how far the reading is, for htmx; when it has ended, the page is loaded again."""
-    found = selectors.get(request.user, import_id, brand_id=request.brand.pk)
-    if found.status != ImportStatus.WAITING:
+    """Show the progress of reading, for htmx; reload the page when it has ended."""
+    feed_import = selectors.get(request.user, import_id, brand_id=request.brand.pk)
+    if feed_import.status != ImportStatus.WAITING:
         return HttpResponseClientRefresh()
-    context = {"feed_import": found, "progress": selectors.progress(found)}
+    context = {"feed_import": feed_import, "progress": selectors.progress(feed_import)}
     return render(request, "campaigns/import_progress.html", context)
 
 
 @require_POST
 @brand_page(Action.IMPORT_FEED)
 def fix(request: BrandRequest, import_id: int) -> HttpResponseBase:
-    """Apply one fix to all cells of a cause (`fix`), or take one back (`take_back`), and check again."""
-    found = selectors.get(request.user, import_id, brand_id=request.brand.pk)
+    """Apply one fix to all cells of a cause (`fix`), or remove one (`take_back`), and check again."""
+    feed_import = selectors.get(request.user, import_id, brand_id=request.brand.pk)
     cause = request.POST.get("cause", "")
     if back := request.POST.get("take_back", ""):
-        done = services.take_back_fix(import_id=found.pk, by=request.user, cause=cause, fix=back)
+        done = services.take_back_fix(import_id=feed_import.pk, by=request.user, cause=cause, fix=back)
     else:
-        columns = selectors.columns_with(request.user, found, cause)
+        columns = selectors.columns_with(request.user, feed_import, cause)
         chosen = request.POST.get("fix", "")
-        done = services.add_fix(import_id=found.pk, by=request.user, cause=cause, fix=chosen, columns=columns)
+        done = services.add_fix(import_id=feed_import.pk, by=request.user, cause=cause, fix=chosen, columns=columns)
         _tell(request, done)
     return redirect("import_detail", request.brand.slug, done.pk)
 
@@ -142,9 +143,9 @@ def fix(request: BrandRequest, import_id: int) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.IMPORT_FEED)
 def encoding(request: BrandRequest, import_id: int) -> HttpResponseBase:
-    """Check the file anew in the encoding that was chosen."""
-    found = selectors.get(request.user, import_id, brand_id=request.brand.pk)
-    done = services.check_again(import_id=found.pk, by=request.user, encoding=request.POST.get("encoding", ""))
+    """Check the file again with the chosen encoding."""
+    feed_import = selectors.get(request.user, import_id, brand_id=request.brand.pk)
+    done = services.check_again(import_id=feed_import.pk, by=request.user, encoding=request.POST.get("encoding", ""))
     return redirect("import_detail", request.brand.slug, done.pk)
 
 
@@ -163,33 +164,35 @@ def _tell(request: BrandRequest, done: FeedImport) -> None:
 @require_POST
 @brand_page(Action.IMPORT_FEED)
 def undo(request: BrandRequest, import_id: int) -> HttpResponseBase:
-    found = selectors.get(request.user, import_id, brand_id=request.brand.pk)
-    services.undo(import_id=found.pk, by=request.user)
-    return redirect("import_detail", request.brand.slug, found.pk)
+    feed_import = selectors.get(request.user, import_id, brand_id=request.brand.pk)
+    services.undo(import_id=feed_import.pk, by=request.user)
+    return redirect("import_detail", request.brand.slug, feed_import.pk)
 
 
 @require_safe
 @brand_page(Action.IMPORT_FEED)
 def own_file(request: BrandRequest, import_id: int) -> HttpResponseBase:
-    """The person's own file with a column of mistakes: a workbook for a workbook, else delimited text. `?only=wrong`
-    leaves sound rows out."""
-    found = selectors.get(request.user, import_id, brand_id=request.brand.pk)
+    """Download the user's file with a column of mistakes: a workbook for a workbook, else delimited text.
+
+    `?only=wrong` leaves correct rows out.
+    """
+    feed_import = selectors.get(request.user, import_id, brand_id=request.brand.pk)
     only_wrong = request.GET.get("only") == "wrong"
-    stem = PurePath(found.file_name).stem + (" mistakes" if only_wrong else " with mistakes")
-    if returned_files.is_spreadsheet(found):
-        book = returned_files.as_workbook(request.user, found, only_wrong=only_wrong)
+    stem = PurePath(feed_import.file_name).stem + (" mistakes" if only_wrong else " with mistakes")
+    if returned_files.is_spreadsheet(feed_import):
+        book = returned_files.as_workbook(request.user, feed_import, only_wrong=only_wrong)
         return FileResponse(book, as_attachment=True, filename=f"{stem}.xlsx")
-    pieces = returned_files.as_text(request.user, found, only_wrong=only_wrong)
-    suffix = "tsv" if found.dialect.get("delimiter") == "\t" else "csv"
+    pieces = returned_files.as_text(request.user, feed_import, only_wrong=only_wrong)
+    suffix = "tsv" if feed_import.dialect.get("delimiter") == "\t" else "csv"
     return _attachment(pieces, f"{stem}.{suffix}")
 
 
 @require_safe
 @brand_page(Action.IMPORT_FEED)
 def errors(request: BrandRequest, import_id: int) -> HttpResponseBase:
-    """All stored mistakes as CSV."""
-    found = selectors.get(request.user, import_id, brand_id=request.brand.pk)
-    return _attachment(_csv(request, found), f"import-{found.pk}-mistakes.csv")
+    """Download all stored mistakes as CSV."""
+    feed_import = selectors.get(request.user, import_id, brand_id=request.brand.pk)
+    return _attachment(_csv(request, feed_import), f"import-{feed_import.pk}-mistakes.csv")
 
 
 def _attachment(pieces: Iterator[str], name: str) -> StreamingHttpResponse:
@@ -204,9 +207,9 @@ class _Echo:
         return value
 
 
-def _csv(request: BrandRequest, found: FeedImport) -> Iterator[str]:
+def _csv(request: BrandRequest, feed_import: FeedImport) -> Iterator[str]:
     writer = csv.writer(_Echo())
     yield "\ufeff" + writer.writerow(["row", "column", "cell", "value", "mistake"])
-    for issue in selectors.issues(request.user, found).iterator():
+    for issue in selectors.issues(request.user, feed_import).iterator():
         cells = [issue.row, issue.column, issue.cell, issue.value, issue.message]
-        yield writer.writerow([returning.safe(str(one)) for one in cells])
+        yield writer.writerow([returning.safe(str(cell)) for cell in cells])

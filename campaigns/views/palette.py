@@ -1,4 +1,4 @@
-"""The command palette (`/`): finds pages, campaigns, products and prompts of the brand by name."""
+"""The command palette (`/`): find pages, campaigns, products and prompts of the brand by name."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ PAGES = {
 @require_safe
 @brand_page()
 def search(request: BrandRequest) -> HttpResponseBase:
-    """JSON: {"results": [{"name", "kind", "href"}]}, pages first."""
+    """Return JSON {"results": [{"name", "kind", "href"}]}, pages first."""
     words = request.GET.get("q", "").strip()[:100]
     brand = request.brand.slug
-    found = [
+    results = [
         {"name": name, "kind": "page", "href": reverse(view, args=[brand])}
         for name, view in PAGES.items()
         if words.lower() in name.lower()
     ]
     if words:
         matches = selectors.find(request.user, request.brand, words)
-        found += [
+        results += [
             *(
                 {"name": row.name, "kind": "campaign", "href": reverse("campaign", args=[brand, row.slug])}
                 for row in matches.campaigns
@@ -54,4 +54,4 @@ def search(request: BrandRequest) -> HttpResponseBase:
                 for row in matches.templates
             ),
         ]
-    return JsonResponse({"results": found})
+    return JsonResponse({"results": results})

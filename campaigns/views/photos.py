@@ -1,4 +1,4 @@
-"""Reference photos of a subject: dropped or pasted, given a role and a place, removed and brought back; and by ZIP."""
+"""Reference photos of a subject: upload, change role and order, remove and restore; upload many as a ZIP."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ MAX_ARCHIVE_BYTES = archives.MAX_ZIP_BYTES
 @require_POST
 @brand_page(Action.IMPORT_FEED)
 def archive(request: BrandRequest) -> HttpResponseBase:
-    """A ZIP of photos, each given to the subject that the feed's row, or the SKU in its own name, says."""
+    """Upload a ZIP of photos, each matched to a subject by the feed's file names or the SKU in its own name."""
     file = received(request, "photos", most=MAX_ARCHIVE_BYTES, what="a ZIP archive of photos")
     report = archives.attach_zip(brand=request.brand, file=file, by=request.user)
     messages.success(request, _summary(report))
-    for one in [*report.ambiguous[:SHOWN], *report.refusals[:SHOWN]]:
-        messages.error(request, f"{one.file}: {one.message}")
-    for one in report.remarks[:SHOWN]:
-        messages.warning(request, f"{one.file}: {one.message}")
+    for refusal in [*report.ambiguous[:SHOWN], *report.refusals[:SHOWN]]:
+        messages.error(request, f"{refusal.file}: {refusal.message}")
+    for remark in report.remarks[:SHOWN]:
+        messages.warning(request, f"{remark.file}: {remark.message}")
     if report.unmatched:
         names = ", ".join(report.unmatched[:SHOWN])
         messages.warning(
@@ -46,7 +46,7 @@ def archive(request: BrandRequest) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.EDIT_PHOTO)
 def add(request: BrandRequest, pk: int) -> HttpResponseBase:
-    """Photos of one subject (`file`, several; `role`), or a better file for one that it has (`photo`)."""
+    """Add photos to a subject (`file`, several; `role`), or replace the file of one of its photos (`photo`)."""
     subject = subject_selectors.get(request.user, request.brand, pk)
     offered = several(request, "file", most=intake.MAX_BYTES, what="a photo")
     photo_id = number(request.POST.get("photo", ""))
@@ -61,12 +61,12 @@ def add(request: BrandRequest, pk: int) -> HttpResponseBase:
             done += 1
         except Invalid as error:
             refused.append(f"{file.name}: {error.message}")
-    said = f"{done} {'photo is' if done == 1 else 'photos are'} in and cut out."
+    message = f"{done} {'photo is' if done == 1 else 'photos are'} in and cut out."
     if done:
-        messages.success(request, said)
+        messages.success(request, message)
     for sentence in refused:
         messages.error(request, sentence)
-    return _back(request, pk, said=said if done else refused[0], done=done)
+    return _back(request, pk, said=message if done else refused[0], done=done)
 
 
 @require_POST
@@ -83,10 +83,10 @@ def change(request: BrandRequest, photo_id: int) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.EDIT_PHOTO)
 def move(request: BrandRequest, photo_id: int) -> HttpResponseBase:
-    """One place up or down (`by`, -1 or 1) in the row of its subject's photos."""
+    """Move a photo one place up or down (`by`, -1 or 1) among its subject's photos."""
     photo = _own(request, photo_id)
     subject = subject_selectors.get(request.user, request.brand, photo.subject_id)
-    order = [one.pk for one in subject.photos.all()]
+    order = [sibling.pk for sibling in subject.photos.all()]
     if photo.pk in order:
         at = order.index(photo.pk)
         to = max(0, min(len(order) - 1, at + (-1 if request.POST.get("by") == "-1" else 1)))
@@ -125,7 +125,7 @@ def _back(request: BrandRequest, subject_id: int, **facts: object) -> HttpRespon
 
 
 def _summary(report: archives.Report) -> str:
-    """`12 photos are in (9 by the SKU in their name), 12 cut-outs made; 1 refused; 3 still missing.`"""
+    """Return `12 photos are in (9 by the SKU in their name), 12 cut-outs made; 1 refused; 3 still missing.`"""
     ready = f"{report.ready} {'photo is' if report.ready == 1 else 'photos are'} in"
     parts = [f"{ready} ({report.by_sku} by the SKU in their name), {report.cutouts} cut-outs made"]
     for count, words in (

@@ -1,4 +1,4 @@
-"""Prompts: the brand's list, and what people decide about a version. The editor is a page of the generation app."""
+"""Pages of prompts: the list, and decisions about a version. The editor belongs to the generation app."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from core.pages import BrandRequest, brand_page
 
 @brand_page()
 def index(request: BrandRequest) -> HttpResponseBase:
-    """The brand's prompts, those that wait for a lead first; posting begins a new one."""
+    """Show the brand's prompts, those that wait for approval first; POST creates a new one."""
     if request.method == "POST":
         name = request.POST.get("name", "").strip()
         made = services.create_template(brand=request.brand, slug=slugify(name)[:50], name=name, by=request.user)
@@ -31,7 +31,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.EDIT_PROMPT)
 def ask(request: BrandRequest, slug: str, number: int) -> HttpResponseBase:
-    """A designer asks the leads to approve a draft."""
+    """Request approval of a draft from the leads."""
     version = services.ask_approval(version_id=_id(request, slug, number), by=request.user)
     messages.success(request, f"The leads are asked to approve {version}.")
     return redirect("prompt_version", request.brand.slug, slug, number)
@@ -48,7 +48,7 @@ def approve(request: BrandRequest, slug: str, number: int) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.APPROVE_PROMPT)
 def send_back(request: BrandRequest, slug: str, number: int) -> HttpResponseBase:
-    """A lead wants something else first, and says what."""
+    """Send a version back to draft with a lead's answer."""
     answer = request.POST.get("answer", "")
     version = services.send_back(version_id=_id(request, slug, number), by=request.user, answer=answer)
     messages.success(request, f"{version} is a draft again; who asked is told why.")

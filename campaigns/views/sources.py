@@ -1,4 +1,4 @@
-"""Feed sources: how each stands, set up, changed, fetched now, stopped; for pushed ones, how to push."""
+"""Pages of feed sources: their state, creating and changing them, fetching now, stopping, how to push rows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SHOWN_IMPORTS = 20
 
 
 class SourceForm(forms.Form):
-    """The settings of a source. A pushed one has neither address nor interval."""
+    """The settings of a source. A source of kind push has neither address nor interval."""
 
     name = forms.CharField(max_length=120, label="Name")
     url = forms.CharField(max_length=2000, label="Address", widget=AddressInput(attrs={"placeholder": "https://"}))
@@ -59,19 +59,19 @@ class SourceForm(forms.Form):
 
 @brand_page(Action.IMPORT_FEED)
 def index(request: BrandRequest) -> HttpResponseBase:
-    """All sources with their state, and the forms for a new one."""
-    asked = SourceKind.PUSH if "push-name" in request.POST else SourceKind.URL
-    posted = SourceForm(request.POST, kind=asked) if request.method == "POST" else None
+    """Show all sources with their state, and the forms for a new one."""
+    posted_kind = SourceKind.PUSH if "push-name" in request.POST else SourceKind.URL
+    posted = SourceForm(request.POST, kind=posted_kind) if request.method == "POST" else None
     if posted is not None and posted.is_valid():
         try:
-            made = services.create(brand=request.brand, by=request.user, kind=asked, **posted.cleaned_data)
+            made = services.create(brand=request.brand, by=request.user, kind=posted_kind, **posted.cleaned_data)
         except Invalid as refusal:
             add_problems(posted, refusal)
         else:
-            words = "It is being fetched now." if asked == SourceKind.URL else "Rows can be sent to it now."
+            words = "It is being fetched now." if posted_kind == SourceKind.URL else "Rows can be sent to it now."
             messages.success(request, f"{made.name} is set up. {words}")
             return redirect("source", request.brand.slug, made.slug)
-    form = {kind: posted if posted and asked == kind else SourceForm(kind=kind) for kind in ("url", "push")}
+    form = {kind: posted if posted and posted_kind == kind else SourceForm(kind=kind) for kind in ("url", "push")}
     context = {
         "standings": selectors.all_of(request.brand, request.user),
         "remembered": selectors.remembered(request.brand, request.user),
@@ -83,9 +83,9 @@ def index(request: BrandRequest) -> HttpResponseBase:
 
 @brand_page(Action.IMPORT_FEED)
 def detail(request: BrandRequest, slug: str) -> HttpResponseBase:
-    """One source: what came, what is wrong, its settings. Posting changes it."""
-    found = selectors.get(request.brand, request.user, slug)
-    source = found.source
+    """Show a source with its imports, error and settings. POST changes it."""
+    standing = selectors.get(request.brand, request.user, slug)
+    source = standing.source
     initial = {name: getattr(source, name) for name in ("name", "every_minutes", "subject_kind")}
     initial["url"] = source.shown_url
     form = SourceForm(request.POST or None, kind=source.kind, initial=initial)
@@ -99,7 +99,7 @@ def detail(request: BrandRequest, slug: str) -> HttpResponseBase:
             return redirect("source", request.brand.slug, source.slug)
     imports = selectors.imports(request.user, source)[:SHOWN_IMPORTS]
     context = {
-        "one": found,
+        "one": standing,
         "form": form,
         "imports": imports,
         "with_columns": selectors.with_columns(request.brand, request.user),
@@ -111,23 +111,23 @@ def detail(request: BrandRequest, slug: str) -> HttpResponseBase:
 @require_safe
 @brand_page(Action.IMPORT_FEED)
 def state(request: BrandRequest, slug: str) -> HttpResponseBase:
-    """The head of one source, asked for again while it is being fetched."""
-    found = selectors.get(request.brand, request.user, slug)
-    return render(request, "campaigns/source_state.html", {"one": found, "is_live": True})
+    """Return the state of a source, polled while it is being fetched."""
+    standing = selectors.get(request.brand, request.user, slug)
+    return render(request, "campaigns/source_state.html", {"one": standing, "is_live": True})
 
 
 @require_safe
 @brand_page()
 def photos(request: BrandRequest) -> HttpResponseBase:
-    """Show how far the photos by address are, asked for again while some are on their way."""
-    told = photo_selectors.fetching(request.brand, request.user)
-    return render(request, "campaigns/photos_fetching.html", {"fetching": told})
+    """Return the progress of fetching photos, polled while some are pending."""
+    progress = photo_selectors.fetching(request.brand, request.user)
+    return render(request, "campaigns/photos_fetching.html", {"fetching": progress})
 
 
 @require_POST
 @brand_page(Action.IMPORT_FEED)
 def photos_again(request: BrandRequest) -> HttpResponseBase:
-    """Have the photos that could not be fetched tried again."""
+    """Retry the photos that could not be fetched."""
     count = photo_loading.try_again(brand=request.brand, by=request.user)
     messages.success(request, f"{count:,} photo{'' if count == 1 else 's'} will be fetched again.")
     return redirect("products", request.brand.slug)
@@ -136,7 +136,7 @@ def photos_again(request: BrandRequest) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.IMPORT_FEED)
 def act(request: BrandRequest, slug: str, verb: str) -> HttpResponseBase:
-    """fetch, stop, resume, or columns (those of the import `import`)."""
+    """Fetch, stop or resume a source, or use the columns of the import `import`, depending on `verb`."""
     source = selectors.get(request.brand, request.user, slug).source
     if verb == "fetch":
         services.fetch_now(source_id=source.pk, by=request.user)

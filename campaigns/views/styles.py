@@ -1,4 +1,4 @@
-"""Style presets: the brand's reusable wording, shown on a prompt while it is written."""
+"""Pages of style presets: the brand's reusable wording, with an example prompt."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SAMPLE = "The {name}, standing on a plain backdrop"
 
 @dataclass(frozen=True)
 class Example:
-    """A prompt with a style on one product: its pieces, or why there are none."""
+    """A prompt with a style for one product: its pieces, or the reason why it cannot be rendered."""
 
     title: str
     pieces: list[pieces.Piece]
@@ -38,7 +38,7 @@ class Example:
 
 @brand_page()
 def index(request: BrandRequest) -> HttpResponseBase:
-    """All presets of the brand with an example each; posting writes a new one."""
+    """Show all presets of the brand with an example; POST creates one."""
     form = StyleForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         given = form.cleaned_data
@@ -56,7 +56,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
 
 @brand_page()
 def detail(request: BrandRequest, slug: str) -> HttpResponseBase:
-    """One preset in the form; posting changes its words from now on."""
+    """Show one preset in the form; POST changes its words for later prompt versions."""
     style = selectors.style(request.user, request.brand, slug)
     form = StyleForm(request.POST or None, initial={"name": style.name, "text": style.text, "negative": style.negative})
     if request.method == "POST" and form.is_valid():
@@ -81,9 +81,9 @@ def preview(request: BrandRequest) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.EDIT_PROMPT)
 def add_presets(request: BrandRequest) -> HttpResponseBase:
-    """The five presets of a design team, those that are not there."""
+    """Add those of the five standard presets that the brand does not have."""
     made = services.add_presets(brand=request.brand, by=request.user)
-    named = ", ".join(one.name for one in made)
+    named = ", ".join(style.name for style in made)
     messages.success(request, f"Added: {named}." if made else "All five are there already.")
     return redirect("styles", request.brand.slug)
 
@@ -91,7 +91,7 @@ def add_presets(request: BrandRequest) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.EDIT_PROMPT)
 def act(request: BrandRequest, slug: str, verb: str) -> HttpResponseBase:
-    """Retire a preset, bring it back, or copy it under a name of its own."""
+    """Retire a preset, restore it, or copy it under a new name."""
     style = selectors.style(request.user, request.brand, slug)
     if verb in ("retire", "restore"):
         services.set_active(style_id=style.pk, by=request.user, is_active=verb == "restore")
@@ -104,21 +104,21 @@ def act(request: BrandRequest, slug: str, verb: str) -> HttpResponseBase:
 
 def _page(request: BrandRequest, form: StyleForm, style: StylePreset | None = None) -> HttpResponseBase:
     listed = list(selectors.styles(request.user, brand_id=request.brand.pk))
-    there = {one.slug for one in listed}
+    there = {preset.slug for preset in listed}
     words = form["text"].value() or (style.text if style else "")
     context: dict[str, Any] = {
         "styles": listed,
         "style": style,
         "form": form,
-        "uses": {one.slug: one.use for one in PRESETS},
-        "missing_presets": [one.name for one in PRESETS if one.slug not in there],
+        "uses": {preset.slug: preset.use for preset in PRESETS},
+        "missing_presets": [preset.name for preset in PRESETS if preset.slug not in there],
         "example": _example(request, words, form["negative"].value() or ""),
     }
     return render(request, "campaigns/styles.html", context, status=422 if form.errors else 200)
 
 
 def _example(request: BrandRequest, words: str, negative: str) -> Example:
-    """The words after the brand's newest prompt, on one of its products."""
+    """Render the style's words with the brand's newest prompt and one of its products."""
     version = selectors.of_brand(request.user, request.brand).order_by("-pk").first()
     subject = next(iter(selectors.chosen_subjects(request.user, request.brand.pk, [])), None)
     values: dict[str, Any] = {"name": "mug", "brand": request.brand.name, "campaign": "Autumn"}
@@ -134,8 +134,8 @@ def _example(request: BrandRequest, words: str, negative: str) -> Example:
     title = f"{version} on {subject.key}" if version and subject else "an example prompt"
     try:
         rendered = prompts.render(source, values)
-    except prompts.MissingValues as lacking:
+    except prompts.MissingValues as missing:
         return Example(
-            title, [], "", f"{subject.key if subject else 'It'} has no value for {', '.join(lacking.names)}."
+            title, [], "", f"{subject.key if subject else 'It'} has no value for {', '.join(missing.names)}."
         )
     return Example(title, pieces.mark(rendered), rendered.negative)

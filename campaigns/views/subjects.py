@@ -1,4 +1,4 @@
-"""Subjects: the list with their readiness, one subject, articles and concepts written by hand."""
+"""Pages of subjects: the list with readiness, one subject, creating articles and concepts."""
 
 from __future__ import annotations
 
@@ -29,25 +29,28 @@ SHOWN_KNOWN = 3
 @require_safe
 @brand_page()
 def index(request: BrandRequest) -> HttpResponseBase:
-    """A brand's subjects of one kind by key. `?kind=`, `?q=` words, `?ready=` a state of readiness, `?campaign=` a slug
-    whose specs count and whose subjects are shown, `?retired=1`; `?after=`, `?before=` a key."""
+    """Show a brand's subjects of one kind by key.
+
+    `?kind=`; `?q=` words; `?ready=` a state of readiness; `?campaign=` a slug: only its subjects, checked by its specs;
+    `?retired=1`; `?after=`, `?before=` a key.
+    """
     if request.GET.get("view") == "cutouts":
         return redirect("cutouts", request.brand.slug)
-    asked = _asked(request)
+    filters = _asked(request)
     campaign = _campaign(request)
     campaign_id = campaign.pk if campaign else None
     fill = readiness.fill_of(request.brand)
     rows = selectors.visible(
-        request.user, request.brand, kind=asked["kind"], is_active=not asked["retired"], words=asked["q"]
+        request.user, request.brand, kind=filters["kind"], is_active=not filters["retired"], words=filters["q"]
     )
     if campaign:
         rows = rows.filter(campaigns=campaign)
-    is_product = asked["kind"] == SubjectKind.PRODUCT
+    is_product = filters["kind"] == SubjectKind.PRODUCT
     counts = {}
-    if is_product and not asked["retired"]:
-        counts = readiness.counts(request.brand, asked["kind"], campaign_id=campaign_id, fill=fill)
-        if asked["ready"]:
-            ids = readiness.ids(request.brand, asked["kind"], asked["ready"], campaign_id=campaign_id, fill=fill)
+    if is_product and not filters["retired"]:
+        counts = readiness.counts(request.brand, filters["kind"], campaign_id=campaign_id, fill=fill)
+        if filters["ready"]:
+            ids = readiness.ids(request.brand, filters["kind"], filters["ready"], campaign_id=campaign_id, fill=fill)
             rows = rows.filter(pk__in=ids)
     page = selectors.page(rows, after=request.GET.get("after", ""), before=request.GET.get("before", ""))
     needed = ("cutout",) if is_product else ()
@@ -55,7 +58,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
     specs = readiness.specs_of(campaign_id) if campaign_id else readiness.specs_by_subject(shown)
     ready = readiness.of(page.subjects, specs=specs, images_needed=needed, fill=fill)
     context = {
-        **asked,
+        **filters,
         "page": page,
         "lines": [
             (subject, ready[subject.pk], readiness.used(list(subject.photos.all()))) for subject in page.subjects
@@ -98,7 +101,7 @@ def detail(request: BrandRequest, pk: int) -> HttpResponseBase:
 @require_http_methods(["GET", "HEAD", "POST"])
 @brand_page(Action.EDIT_CAMPAIGN)
 def new(request: BrandRequest) -> HttpResponseBase:
-    """Articles or concepts from a pasted list of titles, one per line; straight into a campaign if one is chosen."""
+    """Create articles or concepts from a list of titles, one per line, and add them to the chosen campaign."""
     kind = request.POST.get("kind") or request.GET.get("kind") or SubjectKind.ARTICLE
     context: dict[str, Any] = {
         "kind": kind,
@@ -118,7 +121,7 @@ def new(request: BrandRequest) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.EDIT_CAMPAIGN)
 def edit(request: BrandRequest, pk: int) -> HttpResponseBase:
-    """Name and attributes of a subject: parallel lists `label` and `value`, empty values are dropped."""
+    """Save name and attributes of a subject: parallel lists `label` and `value`; empty values are dropped."""
     selectors.ensure(request.user, request.brand, pk)
     labels, values = request.POST.getlist("label"), request.POST.getlist("value")
     attributes = {label: value for label, value in zip(labels, values, strict=False) if label.strip()}
@@ -136,12 +139,12 @@ def edit(request: BrandRequest, pk: int) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.EDIT_CAMPAIGN)
 def switch(request: BrandRequest, pk: int, verb: str) -> HttpResponseBase:
-    """Retire a subject, or bring it back."""
+    """Retire a subject, or restore it."""
     selectors.ensure(request.user, request.brand, pk)
     act = services.retire if verb == "retire" else services.bring_back
     subject = act(subject_id=pk, by=request.user)
-    said = "takes no part in new runs" if verb == "retire" else "takes part in new runs again"
-    messages.success(request, f"{subject.key} {said}.")
+    outcome = "takes no part in new runs" if verb == "retire" else "takes part in new runs again"
+    messages.success(request, f"{subject.key} {outcome}.")
     return redirect("product", request.brand.slug, pk)
 
 
@@ -170,9 +173,11 @@ def _created(request: BrandRequest, kind: str) -> HttpResponseBase:
         ids = [subject.pk for subject in made.subjects]
         campaign_services.add_subjects(campaign_id=campaign.pk, subject_ids=ids, by=request.user)
     noun = SubjectKind(kind).label.lower()
-    said = f"{len(made.subjects)} {noun}{'' if len(made.subjects) == 1 else 's'} written."
-    if made.known:
-        names = ", ".join(f"“{name[:60]}”" for name in made.known[:SHOWN_KNOWN])
-        said += f" {len(made.known)} were there already: {names}{' …' if len(made.known) > SHOWN_KNOWN else ''}."
-    messages.success(request, said)
+    message = f"{len(made.subjects)} {noun}{'' if len(made.subjects) == 1 else 's'} written."
+    if made.existing:
+        names = ", ".join(f"“{name[:60]}”" for name in made.existing[:SHOWN_KNOWN])
+        message += (
+            f" {len(made.existing)} were there already: {names}{' …' if len(made.existing) > SHOWN_KNOWN else ''}."
+        )
+    messages.success(request, message)
     return redirect(f"{reverse('products', args=[request.brand.slug])}?kind={kind}")

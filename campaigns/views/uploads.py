@@ -1,4 +1,4 @@
-"""Files that people send, looked at by size before they are read into memory."""
+"""Uploaded files, checked by size before they are read into memory."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from core.errors import Invalid, Problem
 
 
 def received(request: HttpRequest, name: str, *, most: int, what: str) -> UploadedFile:
-    """The file of a form's field. Raises Invalid if it is not there, empty, or has more than `most` bytes."""
+    """Return the file of a form field. Raises Invalid if it is missing, empty, or has more than `most` bytes."""
     files = several(request, name, most=most, what=what)
     return files[0]
 
 
 def several(request: HttpRequest, name: str, *, most: int, what: str, at_once: int = 50) -> list[UploadedFile]:
-    """All files of a form's field; as `received`, each of them."""
+    """Return all files of a form field, each checked as in `received`."""
     files = [file for file in request.FILES.getlist(name) if isinstance(file, UploadedFile)]
     if not files:
         raise Invalid(f"Choose {what} first.")
@@ -25,8 +25,8 @@ def several(request: HttpRequest, name: str, *, most: int, what: str, at_once: i
     for file in files:
         size = file.size or 0
         if size > most:
-            said = f"{file.name} has {size / 2**20:.0f} MB; at most {most // 2**20} MB are accepted."
-            problems.append(Problem(name, said, str(file.name)[:300]))
+            message = f"{file.name} has {size / 2**20:.0f} MB; at most {most // 2**20} MB are accepted."
+            problems.append(Problem(name, message, str(file.name)[:300]))
         elif not size:
             problems.append(Problem(name, f"{file.name} is empty.", str(file.name)[:300]))
     if problems:

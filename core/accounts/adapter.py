@@ -1,4 +1,4 @@
-"""Signing in: accounts are made by an admin, guesses are limited, e-mail addresses are proved."""
+"""Signing in: an admin makes accounts, guesses are limited, and e-mail addresses are verified."""
 
 from __future__ import annotations
 
@@ -24,23 +24,26 @@ BROWSER_SECONDS = 365 * 24 * 3600
 
 
 class Accounts(DefaultAccountAdapter):
-    """Closed sign-up, limits of our own on wrong passwords, and a caller's address behind trusted proxies."""
+    """Closed sign-up, our own limits on wrong passwords, and the client's address behind trusted proxies."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return False
 
     def is_safe_url(self, url: str) -> bool:
-        """Return whether a person may be sent on to `url`; False also for what is no address at all."""
+        """Return True if a redirect to `url` is safe; False also for an invalid address."""
         try:
             return bool(super().is_safe_url(url))
-        except ValueError:  # allauth splits it before Django checks it
+        except ValueError:  # allauth parses the URL before Django checks it
             return False
 
     def get_client_ip(self, request: HttpRequest) -> str:
         return client_address(request)
 
     def authenticate(self, request: HttpRequest, **credentials: Any) -> Any:
-        """Check a password if a try is left; a right one costs none. Raises ValidationError with `wait_seconds`."""
+        """Check a password if an attempt is left. A right password does not count as one.
+
+        Raises ValidationError with `wait_seconds` if no attempt is left.
+        """
         login = str(credentials.get("username") or credentials.get("email") or "").strip()
         user = _meant(login)
         account = f"user {user.pk}" if user else f"name {login[:200].lower()}"
@@ -51,14 +54,14 @@ class Accounts(DefaultAccountAdapter):
             error: ValidationError = self.validation_error("too_many_login_attempts")
             error.wait_seconds = refusal.wait_seconds  # type: ignore[attr-defined]
             raise error from None
-        found = super().authenticate(request, **credentials)
-        if found is None or not _is_called(found, login):
+        authenticated = super().authenticate(request, **credentials)
+        if authenticated is None or not _is_called(authenticated, login):
             return None
         attempt.forget()
-        return found
+        return authenticated
 
     def post_login(self, request: HttpRequest, user: Any, **options: Any) -> HttpResponse:
-        """Remember the browser, so that a stranger's guesses elsewhere do not slow its owner down."""
+        """Remember the browser, so that guesses by strangers elsewhere do not slow its owner down."""
         response: HttpResponse = super().post_login(request, user, **options)
         response.set_signed_cookie(
             BROWSER_COOKIE,
@@ -72,7 +75,7 @@ class Accounts(DefaultAccountAdapter):
 
 
 class ProvedEmailView(EmailView):
-    """allauth's page of one's e-mail addresses, where an address counts for nothing before it is proved."""
+    """allauth's page of a person's e-mail addresses; an address is not used before it is verified."""
 
     def form_valid(self, form: Any) -> HttpResponse:
         if not settings.PROOFLINE["mails_notices"]:
@@ -91,10 +94,10 @@ class ProvedEmailView(EmailView):
 
 
 def client_address(request: HttpRequest) -> str:
-    """The address that a request came from. What proxies say counts only as far as the operator trusts them.
+    """Return the client's address. X-Forwarded-For is used only as far as the operator trusts its proxies.
 
-    It is the first from the right of X-Forwarded-For that is no trusted proxy. IPv6 counts by its network (/64), all
-    of which one person has.
+    It is the first address from the right of X-Forwarded-For that is not a trusted proxy. IPv6 addresses are reduced to
+    their network (/64), because one person has all of it.
     """
     trusted = [ipaddress.ip_network(text) for text in settings.PROOFLINE["trusted_proxies"]]
     hops = request.headers.get("X-Forwarded-For", "").split(",") if trusted else []
@@ -124,8 +127,10 @@ def _is_within(text: str, networks: list[Any]) -> bool:
 
 
 def _meant(login: str) -> User | None:
-    """The account that a user name or e-mail address stands for. An address counts once it is proved, or as the
-    operator wrote it into the account."""
+    """Return the account of a user name or e-mail address.
+
+    An address counts if it is verified, or if the operator entered it in the account.
+    """
     if not login:
         return None
     user = User.objects.filter(username=login).first()
@@ -137,14 +142,14 @@ def _meant(login: str) -> User | None:
 
 
 def _is_called(user: Any, login: str) -> bool:
-    """False for an account that only claims the address that was typed, without having proved it."""
+    """Return True if the login is the user name, the account's address, or a verified address of the user."""
     if login.lower() in {user.username.lower(), user.email.lower()}:
         return True
     return EmailAddress.objects.filter(user=user, email__iexact=login, verified=True).exists()
 
 
 def _browser(request: HttpRequest, user: User) -> str:
-    """The name of the browser that sends this, if the account has signed in there with its present password."""
+    """Return the name of the browser if the account has signed in there with its current password, else ""."""
     try:
         value = str(request.get_signed_cookie(BROWSER_COOKIE, default="", max_age=BROWSER_SECONDS))
     except (AttributeError, BadSignature):
@@ -155,5 +160,5 @@ def _browser(request: HttpRequest, user: User) -> str:
 
 
 def _proof(user: User) -> str:
-    """Changes with the password."""
+    """Return a value that changes with the password."""
     return str(user.get_session_auth_hash())[:20]

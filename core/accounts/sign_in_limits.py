@@ -1,8 +1,8 @@
-"""Limits on wrong passwords, shared by all web processes through Redis. They slow guessing; they lock nobody out.
+"""Limits on wrong passwords, shared by all web processes through Redis. They slow guessing but lock nobody out.
 
-Wrong passwords are counted per account and address together, so that a stranger elsewhere does not spend the owner's
-tries. Two wider counts, per account and per address, leave each such pair one try instead of five while somebody
-guesses from many places or at many accounts. A browser in which the account signed in before has a count of its own
+Wrong passwords are counted per account and address together, so that a stranger elsewhere does not use up the owner's
+attempts. Two wider counts, per account and per address, reduce each pair to one attempt instead of five while somebody
+guesses from many places or at many accounts. A browser in which the account signed in before has its own count
 (https://owasp.org/www-community/Slow_Down_Online_Guessing_Attacks_with_Device_Cookies). Reasons: docs/adr/0017.
 """
 
@@ -20,7 +20,7 @@ from django.core.cache import cache
 log = structlog.get_logger(__name__)
 
 PAIR = (5, 300)
-"""Tries in seconds that one account and one address have together; also one known browser."""
+"""(attempts, seconds) of one account from one address; also of one remembered browser."""
 SLOWED_TRIES = 1
 ACCOUNT = (50, 3600)
 ADDRESS = (20, 60)
@@ -29,7 +29,7 @@ _connections: dict[str, redis.Redis] = {}
 
 
 class TooMany(Exception):
-    """No try is left; there is one in `wait_seconds`."""
+    """No attempt is left; the next one is allowed in `wait_seconds`."""
 
     def __init__(self, wait_seconds: int) -> None:
         super().__init__(f"try again in {wait_seconds} s")
@@ -38,7 +38,7 @@ class TooMany(Exception):
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try that was counted; `forget` takes it back when the password was right."""
+    """One counted attempt; `forget` removes it from the count when the password was right."""
 
     keys: tuple[str, ...]
 
@@ -48,10 +48,10 @@ class Attempt:
 
 
 def begin(*, account: str, address: str, browser: str = "") -> Attempt:
-    """Count one try and return it. Raises TooMany when none is left.
+    """Count one attempt and return it. Raises TooMany when none is left.
 
-    account: who is meant, the same for user name and e-mail address. browser: the name of a browser that this account
-    is known in, "" for others.
+    account: the account's key, the same for user name and e-mail address. browser: the name of a browser in which the
+    account signed in before, "" for others.
     """
     if browser:
         return _counted(_key("browser", account, browser), PAIR[0])
@@ -61,7 +61,7 @@ def begin(*, account: str, address: str, browser: str = "") -> Attempt:
     try:
         attempt = _counted(_key("pair", account, address), SLOWED_TRIES if is_slowed else PAIR[0])
     except TooMany:
-        Attempt(wider).forget()  # a try that was not made tells nothing about a guesser
+        Attempt(wider).forget()  # an attempt that was not made must not count
         raise
     return Attempt((*attempt.keys, *wider))
 
@@ -73,7 +73,7 @@ def _counted(key: str, most: int) -> Attempt:
 
 
 def _key(kind: str, *parts: str) -> str:
-    """A keyed hash: names and addresses of people do not stand in Redis."""
+    """Return a keyed hash, so that names and addresses of people are not stored in Redis."""
     text = "\0".join(parts).encode(errors="replace")
     return f"{_PREFIX}{kind}:{hmac.new(settings.SECRET_KEY.encode(), text, hashlib.sha256).hexdigest()[:32]}"
 
@@ -86,7 +86,10 @@ def _connection() -> redis.Redis:
 
 
 def _count(key: str, seconds: int) -> int:
-    """The count with this try; it begins anew `seconds` after its first. Without Redis this process counts alone."""
+    """Return the count with this attempt. It restarts `seconds` after its first attempt.
+
+    Without Redis, this process counts only its own attempts.
+    """
     try:
         pipe = _connection().pipeline()
         pipe.set(key, 0, ex=seconds, nx=True)
@@ -97,7 +100,7 @@ def _count(key: str, seconds: int) -> int:
     cache.add(key, 0, seconds)
     try:
         return int(cache.incr(key))
-    except ValueError:  # it ended between the two
+    except ValueError:  # the key expired between the two calls
         return 1
 
 

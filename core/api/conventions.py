@@ -28,7 +28,7 @@ View = Callable[..., Response]
 
 
 class PreconditionRequired(DomainError):
-    """A change without If-Match could overwrite what somebody else has just written."""
+    """A change without If-Match could overwrite a change that somebody else has just made."""
 
     status = 428
     title = "Say what you saw"
@@ -44,10 +44,10 @@ def caller(request: Request) -> User:
 
 
 def idempotent(view: View) -> View:
-    """Decorator for creates: a request repeated with its Idempotency-Key within 24 hours gets the first answer again.
+    """Decorator for creates: a request with the same Idempotency-Key within 24 hours gets the first response again.
 
-    409 while the first is still running, 422 when the key was used for another request, and 403 or 404 when the caller
-    no longer has the rights that the first request needed. Without the header nothing is stored.
+    It gets 409 while the first is still running, 422 if the key was used for another request, and 403 or 404 if the
+    caller no longer has the rights that the first request needed. Without the header nothing is stored.
     """
 
     @wraps(view)
@@ -105,42 +105,42 @@ def _begin(user: User, key: str, digest: str) -> StoredResponse:
 
 
 def _digest(request: Request) -> str:
-    """Over method, path and parsed body; of an uploaded file, its content."""
+    """Return a digest of method, path, parsed body and the content of uploaded files."""
     whole = hashlib.sha256(f"{request.method} {request.get_full_path()}\n".encode())
     for name, file in sorted(request.FILES.items()):
         whole.update(name.encode())
         for chunk in file.chunks():
             whole.update(chunk)
         file.seek(0)
-    given = request.data if isinstance(request.data, Mapping) else {"": request.data}
-    plain = {name: value for name, value in dict(given).items() if name not in request.FILES}
+    data = request.data if isinstance(request.data, Mapping) else {"": request.data}
+    plain = {name: value for name, value in dict(data).items() if name not in request.FILES}
     whole.update(json.dumps(plain, sort_keys=True, default=str).encode())
     return whole.hexdigest()
 
 
 def etag(representation: Any) -> str:
-    """A strong entity tag over the JSON that the caller sees."""
+    """Return a strong entity tag for the JSON that the caller sees."""
     plain = json.dumps(representation, sort_keys=True, cls=JSONEncoder)
     return f'"{hashlib.sha256(plain.encode()).hexdigest()[:32]}"'
 
 
 def tagged(representation: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A Response that carries the representation's ETag."""
+    """Return a Response with the representation's ETag."""
     return Response(representation, status=status, headers={"ETag": etag(representation), **(headers or {})})
 
 
 def ensure_match(request: Request, representation: Any) -> None:
-    """Raise unless If-Match names what is there now. Call it inside the transaction that changes it, row locked."""
-    wanted = request.headers.get("If-Match", "")
-    if not wanted:
+    """Raise unless If-Match matches the current state. Call it in the changing transaction, with the row locked."""
+    if_match = request.headers.get("If-Match", "")
+    if not if_match:
         raise PreconditionRequired("Send If-Match with the ETag of what you saw, so that nobody's change is lost.")
     current = etag(representation)
-    if wanted != "*" and current not in [tag.strip() for tag in wanted.split(",")]:
+    if if_match != "*" and current not in [tag.strip() for tag in if_match.split(",")]:
         raise Stale("It was changed since you read it; read it again.", etag=current)
 
 
 def whole_number(request: Request, name: str, default: int, *, most: int) -> int:
-    """Return a number of the query string, `default` where there is none. Raises Invalid above `most`."""
+    """Return a number of the query string, or `default` without one. Raises Invalid above `most`."""
     raw = request.query_params.get(name, str(default))
     if number(raw) is None or int(raw) > most:
         raise Invalid(f"{name} must be a whole number up to {most}.", [Problem(f"?{name}", "not such a number", raw)])

@@ -1,4 +1,4 @@
-"""Fields of requests that name rows: only rows of the caller's brands are there to be named, 404 for any other."""
+"""Request fields that name rows. Only rows of the caller's brands can be named; any other gives 404."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def _caller(field: serializers.Field[Any, Any, Any, Any]) -> User | None:
 
 
 class _Own(serializers.RelatedField[Any, Any, Any]):
-    """A row of another brand is refused in the very words of one that does not exist."""
+    """Base: a row of another brand is refused with the same message as a row that does not exist."""
 
-    def fail(self, key: str, **words: Any) -> NoReturn:
+    def fail(self, key: str, **details: Any) -> NoReturn:
         if key == "does_not_exist":
-            raise NotFound(f"There is no {self.field_name} {words.get('pk_value', words.get('value'))}.")
-        super().fail(key, **words)
+            raise NotFound(f"There is no {self.field_name} {details.get('pk_value', details.get('value'))}.")
+        super().fail(key, **details)
 
 
 class OwnKey(_Own, serializers.PrimaryKeyRelatedField[Any]):
@@ -31,8 +31,8 @@ class OwnKey(_Own, serializers.PrimaryKeyRelatedField[Any]):
     def get_queryset(self) -> QuerySet[Any]:
         user = _caller(self)
         rows = cast(Any, self).queryset
-        found: QuerySet[Any] = rows.all().visible_to(user) if user else rows.none()
-        return found
+        queryset: QuerySet[Any] = rows.all().visible_to(user) if user else rows.none()
+        return queryset
 
 
 class OwnSlug(_Own, serializers.SlugRelatedField[Any]):
@@ -46,9 +46,9 @@ class OwnSlug(_Own, serializers.SlugRelatedField[Any]):
         user = _caller(self)
         rows = cast(Any, self).queryset
         if user is None:
-            found = rows.none()
+            queryset = rows.none()
         elif self.or_shared:
-            found = rows.filter(Q(brand=None) | Q(brand__in=user.brand_ids()))
+            queryset = rows.filter(Q(brand=None) | Q(brand__in=user.brand_ids()))
         else:
-            found = rows.all().visible_to(user)
-        return cast("QuerySet[Any]", found)
+            queryset = rows.all().visible_to(user)
+        return cast("QuerySet[Any]", queryset)

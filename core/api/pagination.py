@@ -1,4 +1,4 @@
-"""Keyset pagination for every list of the API: the cost of page 1,000 is the cost of page 1."""
+"""Keyset pagination for every list of the API: page 1,000 costs as much as page 1."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Keyset(CursorPagination):
     max_page_size = 200
 
     def decode_cursor(self, request: Request) -> Cursor | None:
-        """Read the cursor. Raises NotFound for a position that is no primary key: DRF would put it into the query."""
+        """Read the cursor. Raises NotFound for a position that is no primary key; DRF would put it in the query."""
         cursor = super().decode_cursor(request)
         if cursor is not None and cursor.position is not None and number(str(cursor.position)) is None:
             raise NotFound(self.invalid_cursor_message)

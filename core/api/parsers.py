@@ -1,4 +1,4 @@
-"""Parsers of request bodies. They refuse what PostgreSQL cannot store before a view sees it."""
+"""Parsers of request bodies. They refuse values that PostgreSQL cannot store, before a view gets them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_BODY_BYTES = 20 * 1024 * 1024
 
 
 def read_text(stream: IO[bytes]) -> str:
-    """Read a whole body as UTF-8, at most MAX_BODY_BYTES of it."""
+    """Read a whole body as UTF-8; raises Invalid if it has more than MAX_BODY_BYTES."""
     data = stream.read(MAX_BODY_BYTES + 1)
     if len(data) > MAX_BODY_BYTES:
         raise Invalid(f"The body has more than {MAX_BODY_BYTES:,} bytes. Send it in parts.")

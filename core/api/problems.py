@@ -1,4 +1,4 @@
-"""RFC 9457 problem details: the one place where refusals become API answers."""
+"""RFC 9457 problem details: turns refusals into API responses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class ProblemResponse(Response):
-    """Problem details. They are JSON, whatever the Accept header or the view's renderers say."""
+    """Problem details, which are always JSON, whatever the Accept header or the view's renderers are."""
 
     @property
     def rendered_content(self) -> bytes:  # type: ignore[override]  # DRF's renderers return bytes, Django's stubs say str
@@ -35,7 +35,7 @@ def _body(status: int, title: str, detail: str, **more: Any) -> dict[str, Any]:
 
 
 def _pointers(detail: Any, path: str = "") -> list[dict[str, str]]:
-    """DRF's nested error details as a flat list of {pointer, detail}."""
+    """Return DRF's nested error details as a flat list of {pointer, detail}."""
     if isinstance(detail, dict):
         return [entry for key, value in detail.items() for entry in _pointers(value, f"{path}/{key}")]
     if isinstance(detail, list):
@@ -54,7 +54,7 @@ def members(error: DomainError) -> dict[str, Any]:
             {"pointer": problem.pointer, "detail": problem.message, "value": problem.value}
             for problem in error.problems
         ]
-    return more | _body(error.status, error.title, error.message)  # no extra member takes the place of a standard one
+    return more | _body(error.status, error.title, error.message)  # an extra member must not replace a standard one
 
 
 def from_domain(error: DomainError) -> Response:
@@ -65,7 +65,7 @@ def from_domain(error: DomainError) -> Response:
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
-    """DRF's exception handler; None lets Django answer 500 (config/errors.py)."""
+    """Return the response for an exception; None makes Django respond with 500 (config/errors.py)."""
     if isinstance(error, exceptions.ValidationError):
         set_rollback()
         return _answer(422, Invalid.title, "Some fields cannot be accepted.", errors=_pointers(error.detail))

@@ -14,5 +14,4 @@ class SchemaView(SpectacularAPIView):
 
 
 class DocsView(SpectacularSwaggerSplitView):
-    """Swagger UI. Its script comes from an address of its own, because our content security policy forbids inline
-    scripts."""
+    """Swagger UI with its script at a separate address: our content security policy forbids inline scripts."""

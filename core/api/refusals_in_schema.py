@@ -1,4 +1,4 @@
-"""Adds to the OpenAPI schema which refusals each operation may answer with, as problem details (RFC 9457)."""
+"""Adds the possible refusals of each operation to the OpenAPI schema, as problem details (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ RESPONSES = {
 
 
 def add_refusals(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """Postprocessing hook of drf-spectacular: add the shared components, and name them in each operation."""
+    """Postprocessing hook of drf-spectacular: add the shared components, and reference them in each operation."""
     components = result["components"]
     components.setdefault("schemas", {})["Problem"] = PROBLEM
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -61,7 +61,7 @@ def add_refusals(result: dict[str, Any], **_: Any) -> dict[str, Any]:
 
 
 def _statuses(path: str, method: str, operation: dict[str, Any]) -> Iterator[int]:
-    """Yield the statuses of the refusals that an operation may answer with, by its method and what it takes."""
+    """Yield the statuses of an operation's possible refusals, by its method and parameters."""
     parameters = operation.get("parameters", [])
     names = {parameter["name"] for parameter in parameters}
     yield from (400, 401, 403, 503)

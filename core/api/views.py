@@ -33,7 +33,7 @@ SINCE = OpenApiParameter("since", int, description="The `next` of your last answ
 
 
 class Password(BasicAuthentication):
-    """User name and password, through the sign-in page's own limits on wrong guesses."""
+    """User name and password, with the limits on wrong guesses of the sign-in page."""
 
     def authenticate_credentials(self, userid: str, password: str, request: Any = None) -> tuple[User, None]:
         if storable.text_problem(userid) or storable.text_problem(password):
@@ -49,7 +49,7 @@ class Password(BasicAuthentication):
 
 
 class PasswordInSchema(BasicScheme):
-    """The schema shows `Password` as the basic authentication that it is."""
+    """Describes `Password` as basic authentication in the schema."""
 
     target_class = "core.api.views.Password"
 
@@ -82,13 +82,13 @@ class BrandViewSet(viewsets.ReadOnlyModelViewSet[Brand]):
         """Choose what happens to published images that go stale ("keep" or "withdraw"), and when a word is
         used that the brand guide bans ("warn" or "block"). Needs If-Match."""
         current = self.get_object()
-        asked = self.get_serializer(current, data=request.data, partial=True)
-        asked.is_valid(raise_exception=True)
+        serializer = self.get_serializer(current, data=request.data, partial=True)
+        serializer.is_valid(raise_exception=True)
         with transaction.atomic():
             locked = Brand.objects.select_for_update().get(pk=current.pk)
             ensure_match(request, self.get_serializer(locked).data)
-            stale_use = asked.validated_data.get("stale_use", locked.stale_use)
-            banned_words = asked.validated_data.get("banned_words", locked.banned_words)
+            stale_use = serializer.validated_data.get("stale_use", locked.stale_use)
+            banned_words = serializer.validated_data.get("banned_words", locked.banned_words)
             locked = brands.set_stale_use(brand_id=locked.pk, stale_use=stale_use, by=caller(request))
             locked = brands.set_banned_words(brand_id=locked.pk, banned_words=banned_words, by=caller(request))
         return tagged(self.get_serializer(locked).data)

@@ -1,7 +1,7 @@
-"""One guarded way out: everything that fetches or posts to an address which a person gave goes through here.
+"""The guarded HTTP client: all requests to an address that a person gave go through here.
 
-Addresses are read strictly, looked up once, checked, and connected to as checked; sizes and times are bounded.
-Pure: no Django, no models. What an installation allows comes in as a Policy.
+Addresses are parsed strictly and looked up once; the checked IP is the one that is connected to. Sizes and times are
+bounded. Pure: no Django, no models. A Policy has the rules of an installation.
 """
 
 from core.fetching.addresses import ANYWHERE, is_public

@@ -1,7 +1,7 @@
-"""The IP addresses of the public internet. Everything else is somebody's own network, this machine included.
+"""Decides which IP addresses are public. All others belong to private networks or to this machine.
 
-After the IANA special-purpose registries (RFC 6890 and its successors), listed here because what Python counts as
-global differs between its versions.
+The lists follow the IANA special-purpose registries (RFC 6890 and its successors). They are here because Python's own
+list of global addresses differs between versions.
 """
 
 from __future__ import annotations
@@ -50,14 +50,17 @@ _REFUSED_V6 = tuple(
     )
 )
 _ISATAP = (0x00005EFE, 0x02005EFE)
-"""The third quarter of an address that carries an IPv4 address in its last one (RFC 5214)."""
+"""The third quarter of an address that contains an IPv4 address in its last quarter (RFC 5214)."""
 
 ANYWHERE: tuple[Network, ...] = (ipaddress.IPv4Network("0.0.0.0/0"), ipaddress.IPv6Network("::/0"))
 
 
 def is_public(address: str) -> bool:
-    """False for loopback, private, link-local (cloud metadata), carrier-grade NAT, multicast, documentation and
-    reserved addresses, for their IPv6 disguises, and for what is no address at all or carries a zone."""
+    """Return True for an address of the public internet.
+
+    False for loopback, private, link-local (cloud metadata), carrier-grade NAT, multicast, documentation and reserved
+    addresses, for their IPv6 forms, and for a text that is no address or has a zone.
+    """
     if "%" in address:
         return False
     try:
@@ -66,7 +69,7 @@ def is_public(address: str) -> bool:
         return False
     if isinstance(parsed, ipaddress.IPv4Address):
         return not any(parsed in network for network in _REFUSED_V4)
-    if parsed in _NAT64:  # how a network without IPv4 reaches it: as public as what is inside
+    if parsed in _NAT64:  # IPv4 for networks without IPv4: as public as the address inside
         return is_public(str(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)))
     if parsed not in _GLOBAL_V6 or any(parsed in network for network in _REFUSED_V6):
         return False
@@ -76,7 +79,7 @@ def is_public(address: str) -> bool:
 
 
 def is_within(address: str, networks: Iterable[Network]) -> bool:
-    """True if the plain address lies in one of the networks that an operator named."""
+    """Return True if the address is in one of the networks, which an operator has allowed."""
     if "%" in address:
         return False
     try:

@@ -1,4 +1,4 @@
-"""The body of an answer: unpacked piece by piece under a limit, and recognised by how it begins."""
+"""The body of a response: unpacked piece by piece under a limit, and recognised by its first bytes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _BRANDS = {b"avif": "image/avif", b"avis": "image/avif", b"heic": "image/heic", 
 
 
 def sniff(head: bytes) -> str:
-    """The media type of content that begins with `head`, by its bytes alone; what a server says of it is not asked."""
+    """Return the media type of content that begins with `head`, by its bytes alone, whatever the server declares."""
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind
@@ -61,8 +61,10 @@ def _text_kind(head: bytes) -> str:
 
 
 def unpacked(pieces: Iterable[bytes], encoding: str, *, max_bytes: int, where: str) -> Iterator[bytes]:
-    """The pieces without their Content-Encoding, at most `max_bytes` in all. Raises Refused for more, for an encoding
-    that was not asked for and for one that is broken or ends early."""
+    """Yield the pieces without their Content-Encoding, at most `max_bytes` in all.
+
+    Raises Refused for more bytes, for an unrequested encoding, and for content that is broken or ends early.
+    """
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
         plain: Iterable[bytes] = pieces
@@ -74,7 +76,7 @@ def unpacked(pieces: Iterable[bytes], encoding: str, *, max_bytes: int, where: s
 
 
 def without_gzip(pieces: Iterable[bytes], *, max_bytes: int, where: str) -> Iterator[bytes]:
-    """A gzip file's content; anything else as it is."""
+    """Return the content of a gzip file; other content stays as it is."""
     source = iter(pieces)
     head = b""
     while len(head) < len(_GZIP) and (piece := next(source, None)) is not None:
@@ -101,7 +103,7 @@ def _limited(pieces: Iterable[bytes], max_bytes: int, where: str) -> Iterator[by
 
 
 def _inflated(pieces: Iterable[bytes], wbits: int, where: str) -> Iterator[bytes]:
-    """Unpack without ever holding more than a piece of the result; several members follow each other as in a file."""
+    """Unpack the pieces with at most one piece in memory; a file may have several gzip members."""
     engine = zlib.decompressobj(wbits)
     try:
         for piece in pieces:

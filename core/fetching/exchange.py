@@ -1,7 +1,7 @@
-"""One request on one connection, to addresses that were checked, within a total time and a total size.
+"""One request on one connection, to checked IP addresses, within a total time and a total size.
 
-Whatever the other side does, reading ends: each read waits at most until the deadline, and all bytes are counted, those
-of headers too. TLS and the Host header keep the name, so certificates are checked against it.
+Reading always ends: each read waits at most until the deadline, and all bytes are counted, also those of headers. TLS
+and the Host header use the name, so certificates are checked against it.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from core.fetching.words import words_of
 
 MAX_ADDRESSES_TRIED = 3
 HEADER_BYTES = 256 * 1024
-"""What an answer may send besides its body: status, headers, chunk sizes, TLS not counted."""
+"""Limit of the bytes of a response besides its body: status, headers, chunk sizes; TLS is not counted."""
 
 
 class Deadline:
-    """A moment that no sequence of small progresses can move."""
+    """A fixed end time, which small steps of progress cannot postpone."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._end = time.monotonic() + seconds
 
     def left(self, at_most: float | None = None) -> float:
-        """Seconds until then, never negative, at most `at_most`."""
-        left = max(0.0, self._end - time.monotonic())
-        return left if at_most is None else min(left, at_most)
+        """Return the seconds that are left, never negative, at most `at_most`."""
+        remaining = max(0.0, self._end - time.monotonic())
+        return remaining if at_most is None else min(remaining, at_most)
 
     @property
     def is_over(self) -> bool:
@@ -44,11 +44,11 @@ class Deadline:
 
 
 class _TooMuch(httpcore.NetworkError):
-    """More bytes arrived than the answer may have."""
+    """More bytes arrived than the response may have."""
 
 
 class _Watched(httpcore.NetworkStream):
-    """A connection whose every wait ends at the deadline and whose bytes are counted."""
+    """A connection whose waits end at the deadline and whose bytes are counted."""
 
     def __init__(self, inner: httpcore.NetworkStream, deadline: Deadline, max_bytes: int, idle_seconds: float) -> None:
         self.inner, self.deadline, self.left, self.idle_seconds = inner, deadline, max_bytes, idle_seconds
@@ -59,11 +59,11 @@ class _Watched(httpcore.NetworkStream):
         return self.deadline.left(self.idle_seconds)
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        got = self.inner.read(max_bytes, self._wait())
-        self.left -= len(got)
+        data = self.inner.read(max_bytes, self._wait())
+        self.left -= len(data)
         if self.left < 0:
             raise _TooMuch("too many bytes")
-        return got
+        return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self.inner.write(buffer, self._wait())
@@ -82,7 +82,7 @@ class _Watched(httpcore.NetworkStream):
 
 
 class _Pinned(httpcore.NetworkBackend):
-    """Connects to the given addresses and to nothing else, whatever name it is asked for."""
+    """Connects only to the given addresses, whatever the requested name is."""
 
     def __init__(self, addresses: Sequence[str], deadline: Deadline, max_bytes: int, policy: Policy) -> None:
         self.addresses, self.deadline, self.max_bytes, self.policy = addresses, deadline, max_bytes, policy
@@ -126,9 +126,9 @@ def exchange(
     headers: Mapping[str, str],
     body: bytes = b"",
 ) -> Iterator[httpcore.Response]:
-    """Send one request and give its answer, body unread; raises Refused for whatever goes wrong, also while reading.
+    """Send one request and yield its response, body unread; raises Refused for any failure, also while reading.
 
-    max_bytes: of the body as it travels. No redirect is followed, no proxy used, no cookie kept.
+    max_bytes: of the body as it is sent. Redirects are not followed; proxies and cookies are not used.
     """
     sent = {"Host": target.netloc, "Connection": "close", **headers}
     backend = _Pinned(addresses, deadline, max_bytes + HEADER_BYTES, policy)
@@ -162,5 +162,5 @@ def exchange(
 
 @lru_cache(maxsize=4)
 def _trusted(certificate_file: str, certificate_folder: str) -> ssl.SSLContext:
-    """The authorities that are trusted: certifi's, or those of the environment. Loading them takes a while."""
+    """Return the trusted certificate authorities: certifi's, or those of the environment. Loading them is slow."""
     return httpx.create_ssl_context()

@@ -1,4 +1,4 @@
-"""Fetching one file from an address that a person gave: checked, pinned, bounded, redirects followed by hand."""
+"""Fetches one file from an address that a person gave: checked, pinned to checked IPs, bounded, also on redirects."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ IN_MEMORY_BYTES = 4 * 1024 * 1024
 MAX_RETRY_AFTER_SECONDS = 86400.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PASSING = frozenset({408, 409, 425, 429})
-"""Client errors that may be gone the next time."""
+"""Client errors that may be temporary."""
 _WORDS = {
     401: "it wants a password", 403: "it does not let us in", 404: "there is nothing", 410: "it is gone for good",
     429: "it is asked too often", 500: "it has trouble of its own", 502: "it has trouble of its own",
@@ -40,10 +40,10 @@ _KINDS = {
 
 @dataclass
 class Fetched:
-    """The answer to a fetch. `file` stands at its beginning, in memory or on disk; None if nothing was modified.
+    """The result of a fetch. `file` is at its beginning, in memory or on disk; None if nothing was modified.
 
-    content_type: recognised by the bytes; declared_type: what the server said. etag, last_modified: to be sent back
-    the next time. Use it as a context manager, which closes the file.
+    content_type: recognised by the bytes; declared_type: from the server. etag, last_modified: to be sent with the next
+    fetch. Use it as a context manager, which closes the file.
     """
 
     final_url: str
@@ -58,7 +58,7 @@ class Fetched:
 
     @property
     def data(self) -> bytes:
-        """All bytes."""
+        """Return all bytes."""
         if self.file is None:
             return b""
         self.file.seek(0)
@@ -86,28 +86,28 @@ def fetch(
     policy: Policy = PUBLIC,
     agent: str = "Proofline/1",
 ) -> Fetched:
-    """GET one file. Raises Refused with a sentence for everything that does not end with the file in hand.
+    """GET one file. Raises Refused, with a sentence, if it cannot be fetched.
 
-    max_bytes: of the unpacked content. timeout_seconds: for all of it, look-ups and redirects included. accept: media
+    max_bytes: of the unpacked content. timeout_seconds: for the whole fetch, with look-ups and redirects. accept: media
     types (or "image/") of which one must be recognised in the bytes; empty: any. A gzip file is unpacked unless
-    "application/gzip" is accepted. etag, last_modified: of an earlier fetch; `not_modified` says that nothing is new.
+    "application/gzip" is accepted. etag, last_modified: of an earlier fetch; then `not_modified` may be True.
     """
     deadline = Deadline(timeout_seconds)
-    asked = {"User-Agent": agent, "Accept": ", ".join(_accepted(accept)) or "*/*", "Accept-Encoding": "gzip"}
+    request_headers = {"User-Agent": agent, "Accept": ", ".join(_accepted(accept)) or "*/*", "Accept-Encoding": "gzip"}
     if etag:
-        asked["If-None-Match"] = etag
+        request_headers["If-None-Match"] = etag
     if last_modified:
-        asked["If-Modified-Since"] = last_modified
+        request_headers["If-Modified-Since"] = last_modified
     target = parse(url.strip(" "), policy)
     seen = {target.url}
     for _ in range(MAX_REDIRECTS + 1):
-        found = addresses(target, policy, seconds=deadline.left())
+        ip_addresses = addresses(target, policy, seconds=deadline.left())
         with exchange(
-            "GET", target, found, policy=policy, deadline=deadline, max_bytes=max_bytes, headers=asked
+            "GET", target, ip_addresses, policy=policy, deadline=deadline, max_bytes=max_bytes, headers=request_headers
         ) as answer:
             headers = _headers(answer)
             if answer.status not in _REDIRECTS:
-                return _taken(answer, headers, target, asked, accept, max_bytes, deadline)
+                return _taken(answer, headers, target, request_headers, accept, max_bytes, deadline)
         target = _next(target, headers.get("location", ""), answer.status, policy)
         if target.url in seen:
             raise Refused(f"{shown(url)} leads in a circle: {target.shown} is redirected to again.")
@@ -116,10 +116,10 @@ def fetch(
 
 
 def _next(target: Target, location: str, status: int, policy: Policy) -> Target:
-    """Return where a redirect leads, read as strictly as the first address."""
+    """Return the target of a redirect, checked as strictly as the first address."""
     if not location:
         raise Refused(f"{target.shown} answered {status} without saying where to go.")
-    if any(ord(one) < 0x20 or one == "\\" for one in location):
+    if any(ord(character) < 0x20 or character == "\\" for character in location):
         raise Refused(f"{target.shown} redirects to {shown(location)[:200]!r}, which is no proper address.")
     try:
         joined = urljoin(target.url, location)
@@ -138,16 +138,19 @@ def _taken(
     answer: httpcore.Response,
     headers: Mapping[str, str],
     target: Target,
-    asked: Mapping[str, str],
+    request_headers: Mapping[str, str],
     accept: Collection[str],
     max_bytes: int,
     deadline: Deadline,
 ) -> Fetched:
-    """The last answer's file; Refused by status, size or kind."""
-    is_conditional = "If-None-Match" in asked or "If-Modified-Since" in asked
+    """Return the file of the last response; raises Refused for a wrong status, size or media type."""
+    is_conditional = "If-None-Match" in request_headers or "If-Modified-Since" in request_headers
     tags = (headers.get("etag", ""), headers.get("last-modified", ""))
     if answer.status == 304 and is_conditional:
-        kept = (tags[0] or asked.get("If-None-Match", ""), tags[1] or asked.get("If-Modified-Since", ""))
+        kept = (
+            tags[0] or request_headers.get("If-None-Match", ""),
+            tags[1] or request_headers.get("If-Modified-Since", ""),
+        )
         return Fetched(target.url, "", "", *kept, not_modified=True)
     if answer.status != 200:
         _refuse_status(answer.status, headers, target)
@@ -192,22 +195,26 @@ def _ensure_accepted(fetched: Fetched, head: bytes, accept: Collection[str]) -> 
     if not head:
         raise Refused(f"{shown(fetched.final_url)} is empty.", is_final=False)
     fetched.content_type = sniff(head[:SNIFFED_BYTES])
-    if accept and not any(_fits(fetched.content_type, one) for one in accept):
+    if accept and not any(_fits(fetched.content_type, accepted_type) for accepted_type in accept):
         kind = _KINDS.get(fetched.content_type, fetched.content_type)
-        wanted = "a picture" if all(one.startswith("image/") for one in accept) else " or ".join(_accepted(accept))
-        raise Refused(f"{shown(fetched.final_url)} is {kind}; expected {wanted}.")
+        expected = (
+            "a picture"
+            if all(accepted_type.startswith("image/") for accepted_type in accept)
+            else " or ".join(_accepted(accept))
+        )
+        raise Refused(f"{shown(fetched.final_url)} is {kind}; expected {expected}.")
 
 
-def _fits(kind: str, wanted: str) -> bool:
-    return kind.startswith(wanted) if wanted.endswith("/") else kind == wanted
+def _fits(kind: str, accepted: str) -> bool:
+    return kind.startswith(accepted) if accepted.endswith("/") else kind == accepted
 
 
 def _accepted(accept: Collection[str]) -> list[str]:
-    return [f"{one}*" if one.endswith("/") else one for one in accept]
+    return [f"{kind}*" if kind.endswith("/") else kind for kind in accept]
 
 
 def _until(pieces: Iterator[bytes], deadline: Deadline, target: Target) -> Iterator[bytes]:
-    """Unpacking takes time too."""
+    """Yield the pieces; raises Refused after the deadline, because unpacking takes time too."""
     for piece in pieces:
         if deadline.is_over:
             raise Refused(f"{target.shown} did not end within {deadline.seconds:g} s.", is_final=False)
@@ -215,9 +222,9 @@ def _until(pieces: Iterator[bytes], deadline: Deadline, target: Target) -> Itera
 
 
 def _refuse_status(status: int, headers: Mapping[str, str], target: Target) -> NoReturn:
-    words = f": {_WORDS[status]}" if status in _WORDS else ""
+    explanation = f": {_WORDS[status]}" if status in _WORDS else ""
     raise Refused(
-        f"{target.shown} answered {status}{words}.",
+        f"{target.shown} answered {status}{explanation}.",
         is_final=400 <= status < 500 and status not in _PASSING,
         status_code=status,
         retry_after_seconds=retry_after(headers.get("retry-after", "")),
@@ -225,11 +232,11 @@ def _refuse_status(status: int, headers: Mapping[str, str], target: Target) -> N
 
 
 def _headers(answer: httpcore.Response) -> dict[str, str]:
-    """By lower-case name; of several equal ones the first."""
-    found: dict[str, str] = {}
+    """Return the headers by lower-case name; the first one wins."""
+    headers: dict[str, str] = {}
     for name, value in answer.headers:
-        found.setdefault(name.decode("ascii", "replace").lower(), _text(value))
-    return found
+        headers.setdefault(name.decode("ascii", "replace").lower(), _text(value))
+    return headers
 
 
 def _text(value: bytes) -> str:
@@ -240,7 +247,7 @@ def _text(value: bytes) -> str:
 
 
 def retry_after(value: str) -> float | None:
-    """Seconds, from a number or an HTTP date; at most a day, so that nobody can park us for ever."""
+    """Return seconds from a number or an HTTP date; at most a day, so that no server can delay us for ever."""
     plain = value.strip()
     if plain.isascii() and plain.isdecimal():
         return min(float(plain[:9]), MAX_RETRY_AFTER_SECONDS)

@@ -14,8 +14,8 @@ from core.fetching.showing import without_secrets
 class Refused(Exception):
     """An address that is not fetched, or an answer that is not accepted.
 
-    message: a sentence for a person, without logins and queries of addresses. is_final: trying again is useless.
-    retry_after_seconds: what the other side asked for.
+    message: a sentence for a person, without logins and queries of addresses. is_final: a retry is useless.
+    retry_after_seconds: from the response of the other side.
     """
 
     def __init__(
@@ -34,21 +34,23 @@ class Refused(Exception):
 
 
 class Resolver(Protocol):
-    """All addresses of a name, as text, best first. Raises OSError."""
+    """Returns all addresses of a name, as text, best first. Raises OSError."""
 
     def __call__(self, host: str, port: int) -> Sequence[str]: ...
 
 
 def system(host: str, port: int) -> Sequence[str]:
-    """As this machine resolves names."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    """Resolve a name as this machine does."""
+    entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in entries))
 
 
 @dataclass(frozen=True)
 class Policy:
-    """The rules of an installation. ports None: any. private: networks of the operator's own that may be fetched from,
-    on any port; only with some of these are names accepted that are not public ones ("shop.internal").
+    """The rules of an installation. ports None: any port.
+
+    private: the operator's own networks, from which may be fetched on any port. Names that are not public
+    ("shop.internal") are accepted only if there are such networks.
     """
 
     schemes: frozenset[str] = frozenset({"http", "https"})

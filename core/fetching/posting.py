@@ -1,4 +1,4 @@
-"""Sending one message to an address that a person gave, such as a webhook: as guarded as fetching."""
+"""Sends one message to an address that a person gave, such as a webhook, with the same checks as fetching."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_ANSWER_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class Answer:
-    """status, and headers by lower-case name."""
+    """The status, and the headers by lower-case name."""
 
     status: int
     headers: Mapping[str, str]
@@ -24,16 +24,23 @@ class Answer:
 def post(
     url: str, *, body: bytes, headers: Mapping[str, str], timeout_seconds: float, policy: Policy = PUBLIC
 ) -> Answer:
-    """POST one message and read the answer to its end or to 64 KiB. No redirect is followed: a 3xx is an answer.
+    """POST one message and read the response to its end or to 64 KiB. Redirects are not followed but returned.
 
-    Raises Refused; is_final when the address itself is at fault.
+    Raises Refused, with is_final if the address itself is wrong.
     """
     deadline = Deadline(timeout_seconds)
     target = parse(url, policy)
-    found = addresses(target, policy, seconds=deadline.left())
+    ip_addresses = addresses(target, policy, seconds=deadline.left())
     sent = {**headers, "Content-Length": str(len(body))}
     with exchange(
-        "POST", target, found, policy=policy, deadline=deadline, max_bytes=MAX_ANSWER_BYTES, headers=sent, body=body
+        "POST",
+        target,
+        ip_addresses,
+        policy=policy,
+        deadline=deadline,
+        max_bytes=MAX_ANSWER_BYTES,
+        headers=sent,
+        body=body,
     ) as answer:
         kept = {name.decode("ascii", "replace").lower(): value.decode("latin-1") for name, value in answer.headers}
         _drop(answer.iter_stream())
@@ -41,9 +48,9 @@ def post(
 
 
 def _drop(pieces: Iterable[bytes]) -> None:
-    """Read on so that the other side can end; more than that is not read, and no failure."""
-    left = MAX_ANSWER_BYTES
+    """Read up to MAX_ANSWER_BYTES, so that the other side can finish; a longer body is not an error."""
+    remaining = MAX_ANSWER_BYTES
     for piece in pieces:
-        left -= len(piece)
-        if left < 0:
+        remaining -= len(piece)
+        if remaining < 0:
             return

@@ -1,4 +1,4 @@
-"""From a name to the addresses that may be connected to: looked up once, every one of them checked."""
+"""Looks a name up once and checks all its addresses."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ LOOKUP_SECONDS = 10.0
 
 
 def check(url: str, policy: Policy = PUBLIC) -> Target:
-    """Raise Refused for an address that would not be fetched now, without fetching it."""
+    """Check an address without fetching it. Raises Refused if it would not be fetched now."""
     target = parse(url, policy)
     addresses(target, policy, seconds=LOOKUP_SECONDS)
     return target
 
 
 def addresses(target: Target, policy: Policy, *, seconds: float) -> Sequence[str]:
-    """The addresses of a target, each of them allowed. One look-up; what is returned is what has to be connected to.
+    """Look a target up once and return its IP addresses, all allowed. Connect only to these.
 
-    Raises Refused if any of them is not public: a name that leads inside and outside at once is up to something.
+    Raises Refused if any of them is not public: a name with public and private addresses is suspicious.
     """
-    found = [target.literal] if target.literal else _looked_up(target, policy, seconds)
-    for address in found:
+    ip_addresses = [target.literal] if target.literal else _looked_up(target, policy, seconds)
+    for address in ip_addresses:
         if is_within(address, policy.private):
             continue
         if not is_public(address):
@@ -34,18 +34,18 @@ def addresses(target: Target, policy: Policy, *, seconds: float) -> Sequence[str
                 f"{target.host} leads to {address}, which is not a public address; only public ones are fetched."
             )
         if policy.ports is not None and target.port not in policy.ports:
-            allowed = ", ".join(str(one) for one in sorted(policy.ports))
+            allowed = ", ".join(str(port) for port in sorted(policy.ports))
             raise Refused(f"{target.shown} names port {target.port}; only {allowed} are allowed.")
-    return found
+    return ip_addresses
 
 
 def _looked_up(target: Target, policy: Policy, seconds: float) -> list[str]:
-    """Look a name up on a thread of its own: the system's resolver knows no time limit."""
+    """Look a name up in a separate thread, because the system's resolver has no time limit."""
     outcome: list[list[str] | Exception] = []
 
     def look_up() -> None:
         try:
-            outcome.append([str(one) for one in policy.resolve(target.host, target.port)])
+            outcome.append([str(address) for address in policy.resolve(target.host, target.port)])
         except (OSError, UnicodeError) as error:
             outcome.append(error)
 

@@ -1,7 +1,7 @@
 """Addresses as people may see them: without user name and password, and with "?…" in place of the query.
 
-Queries, fragments and path parameters carry keys. `shown` is for a text that is an address, `without_secrets` for a
-sentence that may hold some, `entered` for a form in which a person left a shown address as it was.
+Queries, fragments and path parameters may contain keys. `shown` is for a text that is an address, `without_secrets` for
+a sentence that may contain addresses, `entered` for a form in which a person left a shown address unchanged.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 from core.plain_json import strings, with_strings
 
 KEPT = "?…"
-"""Stands in place of a query that is not shown."""
+"""Replaces a query that is not shown."""
 _SLASHES = re.compile(r":(?://|\\/\\/)")
-"""After a scheme; also as some JSON writers escape it."""
+"""The part after a scheme, also in the escaped form of some JSON writers."""
 _END = re.compile(r"[\s'\"<>`“”‘’]")
 _QUERY = re.compile(r"[?#;]")
 _PORT = re.compile(r"[^:@]*(?::[0-9]*)?|\[[0-9A-Fa-f:.]*\](?::[0-9]*)?")
@@ -27,7 +27,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*\Z")
 def shown(address: str) -> str:
     """Return the address without user information, and with "?…" for its query, parameters and fragment.
 
-    A text without "://" is taken for a file name, unless it has a login or a query with values.
+    A text without "://" counts as a file name, unless it has a login or a query with values.
     """
     slashes = _SLASHES.search(address)
     if slashes is None:
@@ -37,32 +37,32 @@ def shown(address: str) -> str:
     if "@" in authority:
         rest = rest[authority.rindex("@") + 1 :]
     elif "@" in rest and ("." not in authority or _PORT.fullmatch(authority) is None):
-        return f"{scheme}…"  # a login with characters of other parts of an address: where it ends cannot be told
+        return f"{scheme}…"  # a login with special characters, whose end is unknown
     query = _QUERY.search(rest)
     return scheme + (rest[: query.start()] + KEPT if query and query.end() < len(rest) else rest)
 
 
 def without_secrets(text: str) -> str:
-    """Return the text with every address in it as `shown` shows it."""
+    """Return the text, with `shown` applied to every address in it."""
     if ":/" not in text and ":\\" not in text:
         return text
     return "".join(_pieces(text))
 
 
 def plain(value: Any) -> Any:
-    """Return plain JSON with every string as `without_secrets` gives it; keys stay."""
+    """Return plain JSON, with `without_secrets` applied to every string; keys stay."""
     return with_strings(value, without_secrets)
 
 
 def shown_settings(value: Any) -> Any:
-    """Return plain JSON with every address in it as `shown` shows it; a string that begins as an address is one."""
+    """Return plain JSON, with `shown` applied to every address; a string that begins as an address is one."""
     return with_strings(value, lambda text: shown(text) if _IS_ADDRESS.match(text) else without_secrets(text))
 
 
 def entered(given: Any, kept: Any) -> Any:
-    """Return `given` with each address that a person left as it was shown replaced by the address that is kept.
+    """Return `given`, with the stored address from `kept` for each address that a person left as shown.
 
-    Works on strings and on plain JSON. Raises ValueError for another address with "?…".
+    Works for strings and for plain JSON. Raises ValueError for any other address with "?…".
     """
     by_shown = {shown_settings(text): text for text in strings(kept)}
 
@@ -84,7 +84,7 @@ def _shown_without_scheme(text: str) -> str:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Yield the text in pieces, each address as `shown` shows it. Reads every character a bounded number of times."""
+    """Yield the text in pieces, with `shown` applied to addresses. Reads each character a bounded number of times."""
     done = 0
     while (slashes := _SLASHES.search(text, done)) is not None:
         begin = max(done, slashes.start() - _LONGEST_SCHEME)
@@ -99,6 +99,6 @@ def _pieces(text: str) -> Iterator[str]:
 
 def _scheme_before(text: str) -> str:
     for start in range(len(text)):
-        if found := _SCHEME.match(text, start):
-            return found[0]
+        if match := _SCHEME.match(text, start):
+            return match[0]
     return ""

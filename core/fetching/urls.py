@@ -1,4 +1,4 @@
-"""Reading an address strictly: whatever two programs could understand differently is refused, with a sentence."""
+"""Parses an address strictly: anything that programs could interpret differently is refused."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ _NOT_PUBLIC_ENDS = ("home.arpa", "in-addr.arpa", "ip6.arpa")
 
 @dataclass(frozen=True)
 class Target:
-    """One address, taken apart. host: in ASCII, lower case, without brackets; literal: the IP address if the host is
-    one, else ""; path: with the query, percent-encoded."""
+    """A parsed address. host: in ASCII, lower case, without brackets.
+
+    literal: the IP address if the host is one, else "". path: with the query, percent-encoded.
+    """
 
     scheme: str
     host: str
@@ -51,18 +53,20 @@ class Target:
 
     @property
     def shown(self) -> str:
-        """The address as people may see it, without its query."""
+        """Return the address as people may see it, without its query."""
         return showing.shown(self.url)
 
 
 def parse(url: str, policy: Policy = PUBLIC) -> Target:
-    """Take an address apart. Raises Refused; an address that is not public is refused here when it stands there in
-    figures, and by `resolving.addresses` when a name leads to it."""
+    """Parse an address. Raises Refused.
+
+    A private IP address is refused here; a name with a private address is refused by `resolving.addresses`.
+    """
     shown = showing.shown(url)
     shown = shown if len(shown) <= 200 else shown[:200] + "…"
     if len(url) > MAX_CHARACTERS:
         raise Refused(f"The address has {len(url)} characters; expected at most {MAX_CHARACTERS}.")
-    odd = next((one for one in url if _is_odd(one)), None)
+    odd = next((each for each in url if _is_odd(each)), None)
     if odd is not None:
         raise Refused(f"The address {shown!r} holds the character {_named(odd)}, which no address may hold.")
     parts = _PARTS.fullmatch(url)
@@ -70,19 +74,21 @@ def parse(url: str, policy: Policy = PUBLIC) -> Target:
         raise Refused(f"{shown!r} is no address; expected one that begins with https://.")
     scheme, authority, path, query = parts[1].lower(), parts[2], parts[3], parts[4] or ""
     if scheme not in policy.schemes or scheme not in DEFAULT_PORTS:
-        wanted = " or ".join(sorted(policy.schemes, reverse=True))
-        raise Refused(f"{shown!r} begins with {scheme}://; expected an {wanted} address.")
+        expected = " or ".join(sorted(policy.schemes, reverse=True))
+        raise Refused(f"{shown!r} begins with {scheme}://; expected an {expected} address.")
     written, port = _authority(authority, shown, scheme)
     host, literal = _host(written, shown, policy)
     if policy.ports is not None and port not in policy.ports and not policy.private:
-        allowed = ", ".join(str(one) for one in sorted(policy.ports))
+        allowed = ", ".join(str(each) for each in sorted(policy.ports))
         raise Refused(f"{shown!r} names port {port}; only {allowed} are allowed.")
     return Target(scheme, host, port, _encoded(path or "/") + _encoded(query), literal)
 
 
 def _is_odd(character: str) -> bool:
-    """Control and format characters, every blank but the plain one, lone surrogates, and the backslash, which some
-    read as a slash."""
+    """Return True for control and format characters, unusual blanks, lone surrogates, and the backslash.
+
+    Some programs read a backslash as a slash.
+    """
     return character == "\\" or (character != " " and unicodedata.category(character)[0] in "CZ")
 
 
@@ -91,25 +97,25 @@ def _named(character: str) -> str:
 
 
 def _authority(authority: str, shown: str, scheme: str) -> tuple[str, int]:
-    """(host as written, port)."""
+    """Return (host as written, port)."""
     if "@" in authority:
         raise Refused(f"{shown!r} carries a user name or password before its host; leave them out.")
     if "%" in authority:
         raise Refused(f"The host in {shown!r} is percent-encoded or names a zone; write it plainly.")
-    found = re.fullmatch(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::(.*))?", authority)
-    if found is None:
+    match = re.fullmatch(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::(.*))?", authority)
+    if match is None:
         raise Refused(f"The host in {shown!r} cannot be read; an IPv6 address stands in brackets.")
-    if not found[1]:
+    if not match[1]:
         raise Refused(f"{shown!r} names no host.")
-    if found[2] is None:
-        return found[1], DEFAULT_PORTS[scheme]
-    if not re.fullmatch(r"[1-9][0-9]{0,4}", found[2]) or int(found[2]) > 65535:
+    if match[2] is None:
+        return match[1], DEFAULT_PORTS[scheme]
+    if not re.fullmatch(r"[1-9][0-9]{0,4}", match[2]) or int(match[2]) > 65535:
         raise Refused(f"The port in {shown!r} is no number from 1 to 65535.")
-    return found[1], int(found[2])
+    return match[1], int(match[2])
 
 
 def _host(written: str, shown: str, policy: Policy) -> tuple[str, str]:
-    """(host in ASCII, the same again if it is an IP address, else "")."""
+    """Return (host in ASCII, the host again if it is an IP address, else "")."""
     if written.startswith("["):
         return _literal(_ipv6(written[1:-1], shown), shown, policy)
     host = _ascii(written, shown)
@@ -117,7 +123,7 @@ def _host(written: str, shown: str, policy: Policy) -> tuple[str, str]:
         raise Refused(f"The host in {shown!r} ends with a dot; write it without.")
     labels = host.split(".")
     if _NUMBER.fullmatch(labels[-1]):
-        # No name ends in a number; what does is an IPv4 address to somebody: 127.1, 0x7f000001, 017700000001 …
+        # No name ends in a number, but some programs read such hosts as IPv4: 127.1, 0x7f000001, 017700000001 …
         return _literal(_ipv4(host, shown), shown, policy)
     if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
         raise Refused(f"The host {written!r} is no host name.")
@@ -135,7 +141,7 @@ def _is_local(host: str, labels: list[str]) -> bool:
 
 
 def _ascii(written: str, shown: str) -> str:
-    """A name in lower-case ASCII; international ones by IDNA 2008, without mapping look-alikes onto other letters."""
+    """Return a name in lower-case ASCII; international names by IDNA 2008, without mapping look-alike letters."""
     if written.isascii():
         host = written.lower()
         if " " in host:
@@ -172,5 +178,5 @@ def _literal(address: str, shown: str, policy: Policy) -> tuple[str, str]:
 
 
 def _encoded(text: str) -> str:
-    """Path or query as it travels: what stands there encoded stays, what is not ASCII is encoded as UTF-8."""
+    """Return a path or query as it is sent: encoded parts stay, non-ASCII is encoded as UTF-8."""
     return quote(_STRAY_PERCENT.sub("%25", text), safe="%/?:@!$&'()*+,;=~[]|")

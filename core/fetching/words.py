@@ -29,7 +29,7 @@ _OTHER = "the connection failed"
 def words_of(error: BaseException) -> str:
     """Return a clause such as "nothing answers at its port" for an exception of sockets, TLS, httpcore or httpx.
 
-    Any other exception has a message of our own, which is returned as it is.
+    The message of any other exception is our own and is returned unchanged.
     """
     causes = list(_causes(error))
     for cause in causes:

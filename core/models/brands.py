@@ -1,4 +1,4 @@
-"""People, brands, and who has which role in which brand."""
+"""People, brands, and the roles of people in brands."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from core.choices import BannedWords, Role, StaleUse
 class User(AbstractUser):
     """A person, or an integration's account. Written by allauth, the admin and `load_example`."""
 
-    _password: str | None  # Django's: a new password that is not saved yet
-    _roles: dict[int, frozenset[str]] | None = None  # those of one request, read once
-    is_without_password = False  # True from when the password is made unusable until that is saved
+    _password: str | None  # from Django: a new password that is not saved yet
+    _roles: dict[int, frozenset[str]] | None = None  # the roles of one request, read once
+    is_without_password = False  # True after the password was made unusable, until that is saved
 
     notices_by_email = models.BooleanField(default=True, help_text="send notices to this person's address too")
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save, and delete the API tokens if the password is new; sessions end by Django's session hash.
+        """Save, and delete the API tokens if the password is new; Django's session hash ends the sessions.
 
-        Wherever a password is changed (page, administration, command), Django keeps it in `_password` until it is
-        saved, and sets that to None when it only upgrades the hash.
+        Whenever a password is changed (page, administration, command), Django keeps it in `_password` until it is
+        saved. If Django only upgrades the hash, it sets `_password` to None.
         """
         is_new_password = self.pk is not None and (self._password is not None or self.is_without_password)
         with transaction.atomic():
@@ -42,20 +42,20 @@ class User(AbstractUser):
         self.is_without_password = True
 
     def roles_in(self, brand: Brand) -> frozenset[str]:
-        """Return the person's roles in a brand. Between `remember_roles` and its end they are read once."""
+        """Return the person's roles in a brand; after `remember_roles`, from memory."""
         if self._roles is not None:
             return self._roles.get(brand.pk, frozenset())
         return frozenset(self.memberships.filter(brand=brand).values_list("role", flat=True))
 
     def remember_roles(self) -> None:
-        """Read all roles now and use them for as long as this object lives. For the user of one request."""
+        """Read all roles now and keep them in this object. For the user of one request."""
         roles: dict[int, set[str]] = {}
         for brand_id, role in self.memberships.order_by().values_list("brand_id", "role"):
             roles.setdefault(brand_id, set()).add(role)
         self._roles = {brand_id: frozenset(names) for brand_id, names in roles.items()}
 
     def brand_ids(self) -> models.QuerySet[Any]:
-        """Ids of the brands in which this person has a role, as a subquery."""
+        """Return the ids of the brands in which this person has a role, as a subquery."""
         return self.memberships.values("brand_id")
 
     @property
@@ -64,7 +64,7 @@ class User(AbstractUser):
 
 
 class Brand(models.Model):
-    """The owner of everything below it and the border of access. Lives for ever."""
+    """A brand. It owns its data, and access is limited to its members. It is never deleted."""
 
     slug = models.SlugField(unique=True)
     name = models.CharField(max_length=120)

@@ -1,4 +1,4 @@
-"""The audit trail: events as they happened, and the sealed chain made of them."""
+"""The audit trail: events, and the sealed chain made from them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from core.models.brands import Brand, User
 
 
 class Event(models.Model):
-    """One thing that happened, inserted by `events.publish` in the transaction that did it. Append-only by trigger.
+    """One event, inserted by `events.publish` in the transaction of the change. A trigger makes the table append-only.
 
-    `xid` is the writing transaction (txid_current): the sealer takes rows whose xid is below the oldest running
-    one, so that the sealed order is commit order and no reader ever skips a row.
+    `xid` is the writing transaction (txid_current). The sealer takes rows whose xid is below the oldest running one, so
+    that the sealed order is the commit order and no reader ever misses a row.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -42,8 +42,7 @@ class Event(models.Model):
 
 
 class SealedEvent(models.Model):
-    """The gap-free number and the hash of one event in its brand's chain. Insert-only by trigger; written by
-    the sealer.
+    """The number (without gaps) and the hash of one event in its brand's chain. Written by the sealer; insert-only.
 
     hash = sha256(previous hash ‖ canonical JSON of the event with its number).
     """

@@ -1,4 +1,4 @@
-"""Messages to one person each, shown on the page of notices and sent by mail."""
+"""Messages to single persons, shown on the page of notices and sent by mail."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from core.models.brands import Brand, User
 
 
 class Notice(models.Model):
-    """One sentence to one person, with the page where they can act on it. Written by subscribers in the transaction
-    that gave the reason; mailed by housekeeping unless the person reads it first or wants no mail.
+    """One sentence to one person, with the page where they can act on it.
+
+    Subscribers write it in the transaction of the event. A periodic task mails it, unless the person reads it first or
+    wants no mail.
     """
 
     id = models.BigAutoField(primary_key=True)

@@ -9,7 +9,7 @@ from core.models.brands import User
 
 
 class StoredResponse(models.Model):
-    """The first answer to an Idempotency-Key, replayed for 24 h. Written by the API, removed by housekeeping."""
+    """The first response for an Idempotency-Key, replayed for 24 h. Written by the API, removed by a periodic task."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
     key = models.CharField(max_length=255)

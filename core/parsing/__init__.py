@@ -1,8 +1,8 @@
 """Opens untrusted files in child processes with limits on memory and time.
 
-Image decoders and the workbook reader are native code: a hostile file can crash them, or make them ask for more memory
-or time than there is. A child process has no database and no secrets in its environment. `processes.py` starts and ends
-child processes, `child.py` is the program that they run, `messages.py` is how the two sides talk.
+Image decoders and the workbook reader are native code: a hostile file can crash them, or make them use too much memory
+or time. A child process has no database and no secrets in its environment. `processes.py` starts and ends
+child processes, `child.py` is the program that they run, `messages.py` has their protocol.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Messages between a process and its parsing child: one line of JSON, and byte strings behind it.
+"""Messages between a process and its parsing child: one line of JSON, followed by byte strings.
 
 JSON and not pickle, because a child is not trusted.
 """
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 MAX_BYTES = 1 << 30
-"""Limit of all byte strings of one message together; a message that announces more is not read."""
+"""Limit of the byte strings of one message in total; a message that announces more is not read."""
 _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Message:
-    """value: plain JSON. parts: byte strings, which JSON cannot hold."""
+    """A message. value: plain JSON. parts: byte strings, which JSON cannot contain."""
 
     value: Any
     parts: Sequence[bytes] = ()
@@ -42,7 +42,7 @@ def _size(file: IO[bytes]) -> int:
 
 
 def read(stream: IO[bytes]) -> Message | None:
-    """Return the next message; None if the other side has ended, even in the middle of one, or does not speak so."""
+    """Return the next message; None if the other side has ended, or the message is incomplete or malformed."""
     line = stream.readline()
     if not line.endswith(b"\n"):
         return None

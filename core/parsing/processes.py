@@ -27,22 +27,24 @@ from core.parsing.messages import Message
 AT_ONCE = max(2, min(4, os.cpu_count() or 1))
 """Children that work at the same time for one process, and so images that are decoded at once."""
 MOST_WAITING = 2 * AT_ONCE
-"""Callers that may wait for a free child; more are sent away, so that the threads of a web server stay free."""
+"""Callers that may wait for a free child; others get Busy, so that the threads of a web server stay free."""
 WAIT_SECONDS = 20.0
 KEPT_SECONDS = 20.0
 """An idle child is ended after this time."""
 START_SECONDS = 120.0
-"""Limit for starting a child and sending it its request; a busy machine needs longer."""
+"""Limit for starting a child and sending the request; long enough for a busy machine."""
 MOST_REQUESTS = 200
-"""Requests after which a child is replaced, so that nothing that leaks adds up."""
+"""Requests after which a child is replaced, so that memory leaks do not add up."""
 log = structlog.get_logger(__name__)
 _ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one request. seconds: on the clock, from one answer to the next; processor time is counted apart,
-    so that a busy machine kills nothing. Starting a child counts as neither."""
+    """Limits of one request. seconds: elapsed time from one answer to the next.
+
+    Processor time has a separate limit, so that a busy machine kills no child. Starting a child counts for neither.
+    """
 
     memory_bytes: int
     cpu_seconds: int
@@ -50,7 +52,7 @@ class Limits:
 
 
 class Exceeded(Exception):
-    """The child was killed or crashed: the file takes more memory or time than it may."""
+    """The child was killed or crashed: the file takes too much memory or time."""
 
 
 class Broken(Exception):
@@ -63,22 +65,22 @@ def ask(
 ) -> Message:  # fmt: skip
     """Return the only answer of a task, "module:function". Raises Exceeded, Broken, and Busy.
 
-    Busy means that too many callers wait already, or that no child can be started. is_patient: wait for a place as long
-    as it takes, as a worker may.
+    Busy means that too many callers wait already, or that no child can be started. is_patient: wait for a free place
+    without limit, as a worker may.
     """
     with contextlib.closing(_asked.answers(task, arguments, parts, limits, is_patient=is_patient)) as answers:
-        found = list(answers)  # up to the end, so that the child can be used again
-    if len(found) != 1:
-        raise Broken(f"{task} gave {len(found)} answers")
-    return found[0]
+        received = list(answers)  # up to the end, so that the child can be used again
+    if len(received) != 1:
+        raise Broken(f"{task} gave {len(received)} answers")
+    return received[0]
 
 
 def stream(
     task: str, arguments: Mapping[str, Any], parts: Sequence[bytes | IO[bytes]] = (), *, limits: Limits
 ) -> Iterator[Message]:
-    """Yield the answers of a task; its child is in use until they are read to the end, or closed.
+    """Yield the answers of a task. Its child is in use until all are read, or the iterator is closed.
 
-    Raises Exceeded, Broken, and Busy if other streams last too long. Streams take no places from `ask`.
+    Raises Exceeded, Broken, and Busy if other streams take too long. Streams use other places than `ask`.
     """
     return _streamed.answers(task, arguments, parts, limits)
 
@@ -87,10 +89,10 @@ class _Child:
     """One child process, which serves one caller at a time."""
 
     def __init__(self) -> None:
-        # Not our own environment: it has the addresses and passwords of the database.
+        # Our own environment has the address and password of the database, so it is not passed.
         environment = {
             "PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8", "PYTHONPATH": str(_ROOT),
-            # Threads of the native libraries would count as memory, and as time.
+            # Threads of native libraries would count as memory and time.
             "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1",
         }  # fmt: skip
         self._process = subprocess.Popen(
@@ -128,7 +130,7 @@ class _Child:
             yield answer
 
     def _start(self, request: Mapping[str, Any], parts: Sequence[bytes | IO[bytes]]) -> None:
-        """Send the request and wait until its task begins. Raises Busy if it does not, as the file is not to blame."""
+        """Send the request and wait until its task begins. Raises Busy if it does not; the file is not the cause."""
         assert self._process.stdin and self._process.stdout
         with self._killed_after(START_SECONDS):
             with contextlib.suppress(BrokenPipeError):
@@ -159,7 +161,7 @@ class _Child:
 
 
 class _Pool:
-    """The idle children of this process, and the places for those that work."""
+    """The idle children of this process, and the places for working children."""
 
     def __init__(self) -> None:
         self._places = threading.BoundedSemaphore(AT_ONCE)
@@ -216,8 +218,8 @@ class _Pool:
             old = [child for child in idle if child not in fresh]
             child = fresh.pop() if fresh else None
             self._idle = fresh
-        for one in old:
-            one.end()
+        for expired in old:
+            expired.end()
         return child or _Child()
 
     def _give_back(self, child: _Child) -> None:
@@ -235,7 +237,7 @@ _asked, _streamed = _Pool(), _Pool()
 
 
 def _start_anew() -> None:
-    """Forget the children in a forked process: they belong to its parent, which goes on using them."""
+    """Forget the children in a forked process; the parent process continues to use them."""
     global _asked, _streamed
     _asked, _streamed = _Pool(), _Pool()
 

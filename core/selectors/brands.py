@@ -1,4 +1,4 @@
-"""Read brands and their members, as one person sees them."""
+"""Selectors for brands and their members, as far as a person may see them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from core.models import Brand, Membership, User
 
 
 def visible(user: User) -> QuerySet[Any]:
-    """The brands in which the person has a role, by slug."""
+    """Return the brands in which the person has a role, by slug."""
     return Brand.objects.visible_to(user).order_by("slug")
 
 
 def get(user: User, slug: str) -> Brand:
-    """Raises NotFound, also for a brand that the person must not know of."""
+    """Return the brand. Raises NotFound, also for a brand that the person may not see."""
     brand: Brand | None = Brand.objects.visible_to(user).filter(slug=slug).first()
     if brand is None:
         raise NotFound(f"There is no brand {slug!r}.", slug=slug)
@@ -24,10 +24,10 @@ def get(user: User, slug: str) -> Brand:
 
 
 def members(user: User, brand: Brand) -> QuerySet[Any]:
-    """Memberships of a brand, with their people."""
+    """Return the memberships of a brand, with their users."""
     return Membership.objects.visible_to(user).filter(brand=brand).select_related("user").order_by("user", "role")
 
 
 def row(model: Any, user: User, brand: Brand, pk: int, *, path: str = "brand") -> Any:
-    """Return the row of any model by its key if it belongs to the brand by `path`, else None."""
+    """Return a row of any model by its key if it belongs to the brand (by the lookup `path`), else None."""
     return model.objects.visible_to(user).filter(pk=pk, **{path: brand}).first()

@@ -1,4 +1,4 @@
-"""Read events: those of one object, and the trail of a brand."""
+"""Selectors for events: the timeline of one object, and the trail of a brand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.models import Brand, Event, User
 
 
 def timeline(*, user: User, object_type: str, object_id: int) -> QuerySet[Any]:
-    """The events of one object, oldest first, each with its seal if it has one already (`event.seal.seq`)."""
+    """Return the events of one object, oldest first, each with its seal if it is sealed (`event.seal.seq`)."""
     return (
         Event.objects.visible_to(user)
         .filter(object_type=object_type, object_id=object_id)
@@ -22,7 +22,7 @@ def timeline(*, user: User, object_type: str, object_id: int) -> QuerySet[Any]:
 def trail(*, user: User, brand: Brand, beginning: str = "", before: int | None = None) -> QuerySet[Any]:
     """Return the brand's events, newest first, each with its seal.
 
-    beginning: of the event types that are meant, such as "review."; before: only events with a smaller id.
+    beginning: prefix of the event types, such as "review."; before: only events with a smaller id.
     """
     rows = Event.objects.visible_to(user).filter(brand=brand).select_related("seal").order_by("-pk")
     if beginning:

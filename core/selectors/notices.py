@@ -1,4 +1,4 @@
-"""Reading notices: a person's own, never anybody else's."""
+"""Selectors for a person's own notices."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ MOST_COUNTED = 99
 
 
 def mine(*, user: User, brand: Brand) -> QuerySet[Any]:
-    """The person's notices in the brand: unread first, then newest first."""
+    """Return the person's notices in the brand: unread first, then newest first."""
     is_read = Case(When(read_at=None, then=Value(0)), default=Value(1), output_field=IntegerField())
     return Notice.objects.visible_to(user).filter(user=user, brand=brand).order_by(is_read, "-created_at", "-id")
 
 
 def unread(*, user: User, brand: Brand) -> int:
-    """Return how many the person has not read, counted to 99. One index probe."""
+    """Return the number of the person's unread notices, counted to 99. Uses one index."""
     rows = Notice.objects.filter(user=user, brand=brand, read_at=None).order_by()
     return rows[:MOST_COUNTED].count()

@@ -1,4 +1,4 @@
-"""The sealer, and the questions one asks of the sealed trail: is it whole, and may I have it."""
+"""Seals the audit trail, and verifies and exports it."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ _LEFT_BEHIND = """
 
 
 def seal(brand_id: int | None = None, limit: int = 5000) -> int:
-    """Number and hash the events that no running transaction can precede any more; returns how many.
+    """Number and hash the events that no running transaction can precede any more; return how many.
 
-    At most `limit` per brand and call, in commit order, gap-free. Safe to call from several processes: one brand is
-    sealed by one of them at a time. Must not run inside a longer transaction, whose own events it could not see.
+    At most `limit` per brand and call, in commit order, without gaps. Safe to call from several processes: one of them
+    at a time seals a brand. Must not run inside a longer transaction, whose own events it could not see.
     """
     brands = [brand_id] if brand_id is not None else list(Brand.objects.values_list("pk", flat=True))
     return sum(_seal_brand(pk, limit) for pk in brands)
@@ -92,56 +92,56 @@ def seal_lock(brand_id: int) -> str:
 
 
 def body_of(event_id: int, seq: int) -> dict[str, Any]:
-    """Return the body of one event as it is now, as it is hashed."""
+    """Return the current body of one event, in the form that is hashed."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {_COLUMNS} FROM core_event e WHERE e.id = %s", [event_id])  # noqa: S608
         return _body(seq, cursor.fetchone())
 
 
 def verify(brand: Brand, *, anchor: tuple[int, str] | None = None) -> Verification:
-    """Walk the brand's whole chain and name the first link that does not hold.
+    """Check the brand's whole chain; the result names the first invalid link.
 
-    `anchor` is (number, hash) noted earlier outside this database. Memory does not grow with the trail.
+    `anchor` is (number, hash) noted earlier outside this database. The memory use does not depend on the length.
     """
-    found = audit_chain.check(_links(brand, 0), anchor=anchor)
-    if not found.is_intact:
-        return found
+    verification = audit_chain.check(_links(brand, 0), anchor=anchor)
+    if not verification.is_intact:
+        return verification
     with connection.cursor() as cursor:
         cursor.execute(_LEFT_BEHIND, {"brand": brand.pk})
-        left = cursor.fetchone()
-    if left:
+        row = cursor.fetchone()
+    if row:
         message = (
-            f"Event {left[0]} ({left[1]}) is older than the last link and has no seal: it was added or unsealed later."
+            f"Event {row[0]} ({row[1]}) is older than the last link and has no seal: it was added or unsealed later."
         )
-        return Verification(found.count, False, found.count + 1, message, found.head)
-    return found
+        return Verification(verification.count, False, verification.count + 1, message, verification.head)
+    return verification
 
 
 def export(brand: Brand, *, since: int = 0) -> Iterator[str]:
-    """The sealed trail as JSON lines, each with its number, hash and event; `verify_export` checks them elsewhere."""
+    """Yield the sealed trail as JSON lines with number, hash and event; `verify_export` can check them anywhere."""
     for link in _links(brand, since):
         yield audit_chain.to_line(link)
 
 
 def head(brand: Brand) -> tuple[int, str]:
-    """(number, hash) of the last link: what to note elsewhere as an anchor."""
+    """Return (number, hash) of the last link, to be noted elsewhere as an anchor."""
     last = SealedEvent.objects.filter(brand=brand).order_by("-seq").values_list("seq", "hash").first()
     return last or (0, audit_chain.GENESIS)
 
 
 def _links(brand: Brand, since: int) -> Iterator[Link]:
-    """The brand's links from the number after `since`, streamed by a cursor of the server."""
+    """Yield the brand's links after number `since`, with a server-side cursor."""
     with transaction.atomic():
         connection.ensure_connection()
         with connection.chunked_cursor() as cursor:
             cursor.execute(_CHAIN, {"brand": brand.pk, "since": since})
             while rows := cursor.fetchmany(2000):
-                for seq, previous, own, *event in rows:
-                    yield Link(seq, previous, own, _body(seq, event) if event[0] is not None else None)
+                for seq, previous, digest, *event in rows:
+                    yield Link(seq, previous, digest, _body(seq, event) if event[0] is not None else None)
 
 
 def _body(seq: int, row: Any) -> dict[str, Any]:
-    """The hashed body of one row in the order of _COLUMNS."""
+    """Return the hashed body of one row in the order of _COLUMNS."""
     event_id, brand_id, type_, object_type, object_id, payload, actor_id, actor_label, at, xid = row
     return audit_chain.body(
         seq=seq,
@@ -159,5 +159,5 @@ def _body(seq: int, row: Any) -> dict[str, Any]:
 
 
 def plain_payload(payload: Any) -> Any:
-    """A raw cursor gives jsonb as text under Django's psycopg adapters."""
+    """Return a payload as JSON; a raw cursor gives jsonb as text under Django's psycopg adapters."""
     return json.loads(payload) if isinstance(payload, str) else payload

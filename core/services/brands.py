@@ -1,4 +1,4 @@
-"""Brands and who belongs to them."""
+"""Brands and their members."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ MOST_BUDGET = 10**10
 
 @transaction.atomic
 def create_brand(*, slug: str, name: str, by: User, currency: str = "EUR", time_zone: str = "") -> Brand:
-    """Create a brand and make its founder its admin. Only superusers may: a new brand has no roles to ask for.
+    """Create a brand and make its founder its admin. Only superusers may, because a new brand has no roles yet.
 
-    time_zone: that of the brand's dates; empty for that of the installation.
+    time_zone: for the brand's dates; empty for the time zone of the installation.
     Raises NotAllowed, Invalid, or Conflict for a slug that is taken.
     """
     if not can(by, Action.CREATE_BRAND):
@@ -48,8 +48,8 @@ def create_brand(*, slug: str, name: str, by: User, currency: str = "EUR", time_
     problems += _time_zone_problems(time_zone)
     if problems:
         raise Invalid("This brand cannot be created as it is.", problems)
-    given = {"name": name.strip(), "currency": currency, "time_zone": time_zone}
-    brand, is_new = Brand.objects.get_or_create(slug=slug, defaults=given)
+    defaults = {"name": name.strip(), "currency": currency, "time_zone": time_zone}
+    brand, is_new = Brand.objects.get_or_create(slug=slug, defaults=defaults)
     if not is_new:
         raise Conflict(f"There already is a brand {slug!r}.", slug=slug)
     Membership.objects.create(brand=brand, user=by, role=Role.ADMIN)
@@ -60,9 +60,9 @@ def create_brand(*, slug: str, name: str, by: User, currency: str = "EUR", time_
 
 @transaction.atomic
 def set_monthly_budget(*, brand_id: int, amount: Decimal | None, by: User) -> Brand:
-    """Set what all campaigns together may spend in a calendar month, in the brand's currency; None for no limit.
+    """Set the budget of all campaigns together per calendar month, in the brand's currency; None for no limit.
 
-    What is promised already stays promised. Raises NotAllowed and Invalid.
+    Amounts that are already reserved stay reserved. Raises NotAllowed and Invalid.
     """
     brand = _locked(brand_id, by)
     if amount is not None and not 0 <= amount < MOST_BUDGET:
@@ -76,7 +76,7 @@ def set_monthly_budget(*, brand_id: int, amount: Decimal | None, by: User) -> Br
 def set_time_zone(*, brand_id: int, time_zone: str, by: User) -> Brand:
     """Change the time zone of the brand's dates; empty for that of the installation.
 
-    Files that were delivered keep their names until they are delivered again. Raises NotAllowed and Invalid.
+    Delivered files keep their names until they are delivered again. Raises NotAllowed and Invalid.
     """
     brand = _locked(brand_id, by)
     if problems := _time_zone_problems(time_zone):
@@ -86,7 +86,7 @@ def set_time_zone(*, brand_id: int, time_zone: str, by: User) -> Brand:
 
 @transaction.atomic
 def set_stale_use(*, brand_id: int, stale_use: str, by: User) -> Brand:
-    """Choose what happens to published images that go stale from now on, by a value of StaleUse.
+    """Set what happens to published images that become stale from now on, by a value of StaleUse.
 
     Raises NotAllowed and Invalid.
     """
@@ -99,7 +99,7 @@ def set_stale_use(*, brand_id: int, stale_use: str, by: User) -> Brand:
 
 @transaction.atomic
 def set_banned_words(*, brand_id: int, banned_words: str, by: User) -> Brand:
-    """Choose what happens when a word is used that the brand guide bans, by a value of BannedWords.
+    """Set what happens when a banned word of the brand guide is used, by a value of BannedWords.
 
     Raises NotAllowed and Invalid.
     """
@@ -140,7 +140,7 @@ def _text(value: Any) -> str | None:
 
 @transaction.atomic
 def add_member(*, brand: Brand, user: User, role: str, by: User) -> Membership:
-    """Give `user` a role; one that they already have stays as it is and says nothing."""
+    """Give `user` a role. If they already have it, nothing changes and no event is published."""
     require(by, Action.EDIT_BRAND, brand)
     if role not in Role.values:
         raise Invalid(
@@ -155,7 +155,7 @@ def add_member(*, brand: Brand, user: User, role: str, by: User) -> Membership:
 
 @transaction.atomic
 def remove_member(*, membership_id: int, by: User) -> None:
-    """Take a role away. The last person who may edit the brand stays: Conflict."""
+    """Remove a role. Raises Conflict for the last person who may edit the brand."""
     membership = Membership.objects.select_related("brand", "user").filter(pk=membership_id).first()
     if membership is None:
         raise NotFound(f"There is no membership {membership_id}.")

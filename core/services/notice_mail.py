@@ -1,7 +1,8 @@
-"""Notices by e-mail: what a person has not seen after two minutes, several in one mail, each once.
+"""Sends notices by e-mail that a person has not read after two minutes: several in one mail, each once.
 
-A notice is claimed before its mail leaves and given back when the server refuses: two clocks never send it twice, and a
-server that is away costs nothing but time. A process killed between the two leaves that notice on the page only.
+A notice is claimed before its mail is sent, and released if the server refuses it. So two processes never send it
+twice, and an unreachable server only causes a delay. If the process is killed in between, the notice is only on the
+page.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from core.models import Notice, User
 log = structlog.get_logger(__name__)
 
 DELAY = timedelta(minutes=2)
-#: After a day a mail is no news any more: neither while the server was away, nor of a past that the demo made up.
+#: Older notices are not mailed: after an outage of the server they are no news, and the demo creates old ones.
 TOO_OLD = timedelta(days=1)
 PEOPLE_PER_PASS = 20
 MOST_IN_MAIL = 30
 
 
 def mail_due(now: datetime | None = None) -> int:
-    """Mail what is due; returns how many notices left. Nothing is claimed while the server cannot be reached."""
+    """Mail the due notices; return how many were sent. Nothing is claimed while the server cannot be reached."""
     if not settings.PROOFLINE["mails_notices"]:
         return 0
     now = now or clock.now()
@@ -52,33 +53,40 @@ def mail_due(now: datetime | None = None) -> int:
         for user_id in people:
             sent += _mail(user_id, connection, now)
     except (OSError, smtplib.SMTPException) as error:
-        log.warning("mail.interrupted", error=str(error), sent=sent)  # what was claimed is back; a minute later again
+        log.warning(
+            "mail.interrupted", error=str(error), sent=sent
+        )  # the claimed notices are released and retried later
     finally:
         connection.close()
     return sent
 
 
 def _due(now: datetime) -> Any:
-    """Notices that may be mailed: unread, of the last day, to somebody who wants them and has an address."""
+    """Return the notices to mail: unread, of the last day, to people with an address who want mail."""
     rows = Notice.objects.filter(mailed_at=None, read_at=None, created_at__gte=now - TOO_OLD)
     return rows.filter(user__is_active=True, user__notices_by_email=True).exclude(user__email="")
 
 
 @transaction.atomic
 def _claim(user_id: int, now: datetime) -> list[Notice]:
-    """The person's notices, ours from here on; empty when another clock was first. It is the person who is locked: two
-    clocks that lock notices one by one could each get some of them, and send two mails."""
+    """Claim and return the person's notices; empty if another process was first.
+
+    The person is locked, because two processes that lock single notices could each get some and send two mails.
+    """
     if not User.objects.select_for_update(skip_locked=True, no_key=True).filter(pk=user_id).first():
         return []
     rows = _due(now).filter(user_id=user_id).select_related("brand")
     claimed = list(rows.order_by("brand_id", "-id")[:MOST_IN_MAIL])
-    Notice.objects.filter(pk__in=[one.pk for one in claimed], mailed_at=None).update(mailed_at=now)
+    Notice.objects.filter(pk__in=[notice.pk for notice in claimed], mailed_at=None).update(mailed_at=now)
     return claimed
 
 
 def _mail(user_id: int, connection: Any, now: datetime) -> int:
-    """One mail to one person. Raises what the server said, after giving the notices back; an address that it will never
-    accept keeps them claimed, or every pass would begin with it."""
+    """Send one mail to one person; return how many notices it has.
+
+    If the server refuses the mail, the notices are released and its exception is raised. If it refuses the address for
+    good, the notices stay claimed; otherwise every pass would start with this address.
+    """
     claimed = _claim(user_id, now)
     if not claimed:
         return 0
@@ -98,15 +106,15 @@ def _mail(user_id: int, connection: Any, now: datetime) -> int:
 
 
 def _give_back(claimed: Sequence[Notice], now: datetime) -> None:
-    Notice.objects.filter(pk__in=[one.pk for one in claimed], mailed_at=now).update(mailed_at=None)
+    Notice.objects.filter(pk__in=[notice.pk for notice in claimed], mailed_at=now).update(mailed_at=None)
 
 
 def compose(user: User, notices: Sequence[Notice], connection: Any = None) -> EmailMultiAlternatives:
-    """The mail: the sentence itself as subject where it is one, text and HTML, each notice with its link."""
+    """Return the mail in text and HTML, each notice with its link. The sentence of a single notice is the subject."""
     site = settings.SITE_URL.rstrip("/")
     items = [
-        (one, f"{site}{reverse('notice', args=[one.brand.slug, one.pk])}", " ".join(one.sentence.split()))
-        for one in notices
+        (notice, f"{site}{reverse('notice', args=[notice.brand.slug, notice.pk])}", " ".join(notice.sentence.split()))
+        for notice in notices
     ]
     brand = notices[0].brand
     subject = items[0][2] if len(items) == 1 else f"{len(items)} notices: {items[0][2]}"

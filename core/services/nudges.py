@@ -1,4 +1,4 @@
-"""Wake-up calls. A nudge carries a lane's name and nothing else; losing one costs at most two seconds."""
+"""Wake-up messages for workers. A nudge contains only a lane's name; a lost one costs at most two seconds."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ def _key(lane: str) -> str:
 
 
 def wake(lane: str) -> None:
-    """After commit, have some worker of `lane` look for work. Many calls make one message until it is taken."""
+    """After commit, make a worker of `lane` look for work. Many calls make one message until it is taken."""
     transaction.on_commit(lambda: send(lane))
 
 
 def send(lane: str) -> None:
-    """Enqueue one message now unless one is already waiting. A missing Redis is logged, not raised: rows are
-    the truth."""
+    """Enqueue one message now unless one is already waiting.
+
+    If Redis is missing, that is only logged, because the work is in the database.
+    """
     queue = django_rq.get_queue(lane)
     try:
         if queue.connection.set(_key(lane), 1, nx=True, ex=COALESCE_SECONDS):
@@ -35,7 +37,7 @@ def send(lane: str) -> None:
 
 
 def taken(lane: str) -> None:
-    """Allow the next nudge. Called before the first claim, so that work queued from now on is announced again."""
+    """Allow the next nudge. Called before the first claim, so that later work is announced again."""
     try:
         django_rq.get_queue(lane).connection.delete(_key(lane))
     except RedisError as error:

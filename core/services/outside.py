@@ -12,14 +12,14 @@ AGENT = "Proofline/1 (+{site})"
 
 
 def policy() -> Policy:
-    """Public addresses on the ports 80 and 443 and those that the operator adds; of private ones, his networks'."""
-    given = settings.PROOFLINE
+    """Return the policy: public addresses on ports 80, 443 and the operator's ports, and the operator's networks."""
+    options = settings.PROOFLINE
     return Policy(
-        ports=frozenset({80, 443, *given["source_ports"]}),
-        private=tuple(ipaddress.ip_network(text) for text in given["private_sources"]),
+        ports=frozenset({80, 443, *options["source_ports"]}),
+        private=tuple(ipaddress.ip_network(text) for text in options["private_sources"]),
     )
 
 
 def agent() -> str:
-    """Return the User-Agent that other people's servers see."""
+    """Return the User-Agent of our requests."""
     return AGENT.format(site=settings.SITE_URL)

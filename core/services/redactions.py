@@ -1,7 +1,7 @@
 """Removes a secret from the audit trail, so that the trail can still be verified.
 
 The secret is removed from the event, its link keeps its number and hash, and a new event records which link, by whom
-and why. Verification then names the link as redacted; what stood there before can no longer be proved.
+and why. Verification then lists the link as redacted; its former content can no longer be proved.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from core.services import audit
 
 REMOVED = "[removed]"
 SHORTEST = 6
-"""Characters; a shorter text would also be found in places where it is no secret."""
+"""Characters; a shorter text could also occur where it is not the secret."""
 
 _CONTAINING = """
     SELECT e.id, s.seq, s.hash, e.payload FROM core_event e
@@ -30,25 +30,25 @@ _CONTAINING = """
 
 
 def count(*, brand: Brand, secret: str) -> int:
-    """Return how many events of the brand hold the text."""
+    """Return how many events of the brand contain the text."""
     return len(_containing(brand, secret))
 
 
 @transaction.atomic(durable=True)
 def remove(*, brand: Brand, by: User, secret: str, reason: str) -> int:
-    """Replace the text in every event of the brand by "[removed]" and record each removal; returns how many.
+    """Replace the text in every event of the brand by "[removed]" and record each removal; return how many.
 
-    Raises NotAllowed for anybody but an operator, Invalid for a short text or no reason, and Conflict when the trail
-    does not hold: a removal must not cover another change.
+    Raises NotAllowed for anybody but an operator, Invalid for a short text or no reason, and Conflict if the trail is
+    broken, because a removal must not hide another change.
     """
     if not can(by, Action.REDACT_AUDIT):
         raise NotAllowed("Only an operator (superuser) may remove a secret from the trail.", action="redact")
     _ensure_usable(secret, reason)
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [audit.seal_lock(brand.pk)])
-    found = audit.verify(brand)
-    if not found.is_intact:
-        raise Conflict(f"The trail of {brand.name} does not hold; find out why first. {found.message}")
+    verification = audit.verify(brand)
+    if not verification.is_intact:
+        raise Conflict(f"The trail of {brand.name} does not hold; find out why first. {verification.message}")
     rows = _containing(brand, secret)
     if rows:
         _rewrite({event_id: _without(payload, secret) for event_id, _, _, payload in rows})
@@ -67,7 +67,7 @@ def _ensure_usable(secret: str, reason: str) -> None:
 
 
 def _containing(brand: Brand, secret: str) -> list[tuple[int, int | None, str | None, Any]]:
-    """Return (event, number, hash, payload) of each event that holds the text in a value or a key."""
+    """Return (event, number, hash, payload) of each event that contains the text in a value or a key."""
     with connection.cursor() as cursor:
         cursor.execute(_CONTAINING, [brand.pk, json.dumps(secret, ensure_ascii=False)[1:-1]])
         return [(pk, seq, hash_, audit.plain_payload(payload)) for pk, seq, hash_, payload in cursor.fetchall()]
@@ -84,12 +84,12 @@ def _without(value: Any, secret: str) -> Any:
 
 
 def _rewrite(payloads: dict[int, Any]) -> None:
-    """Change the payloads of events. Nothing else does: a trigger refuses it, which is off in this transaction only.
+    """Change the payloads of events. A trigger forbids this; it is disabled in this transaction only.
 
     Disabling it locks the table, so that nobody else can write events until the transaction ends.
     """
     with connection.cursor() as cursor:
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # ALTER TABLE refuses while checks are put off
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # ALTER TABLE fails while checks are deferred
         cursor.execute("ALTER TABLE core_event DISABLE TRIGGER append_only")
         for event_id, payload in payloads.items():
             cursor.execute("UPDATE core_event SET payload = %s::jsonb WHERE id = %s", [json.dumps(payload), event_id])

@@ -11,10 +11,10 @@ from core.models import User
 
 @transaction.atomic
 def create(*, user: User) -> str:
-    """Create a token for somebody who has just given the password. Only its hash is stored.
+    """Create a token for a person who has just entered the password. Only its hash is stored.
 
-    Raises NotAllowed if the password was changed or the account disabled meanwhile: that ends all tokens, and this one
-    would be created too late to be ended.
+    Raises NotAllowed if the password was changed or the account disabled meanwhile: that deletes all tokens, and this
+    one would be created too late to be deleted.
     """
     now = User.objects.select_for_update().get(pk=user.pk)
     if now.password != user.password or not now.is_active:

@@ -1,4 +1,4 @@
-"""Small words of the page language: icons, states, pictures, lengths of time."""
+"""Template tags and filters: icons, states, images, durations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def shown_address(text: Any) -> str:
     return str(shown_settings(str(text))) if "://" in str(text) else shown(str(text))
 
 
-#: Attributes that may hold a product's colour as hex; the first that does is drawn.
+#: Attributes that may contain a product's colour as hex; the first with a colour is used.
 SWATCHES = ("colour_hex", "color_hex", "hex")
 
 _TONES = {
@@ -58,21 +58,23 @@ _TONES = {
 
 @register.simple_tag
 def icon(name: str, extra: str = "") -> SafeString:
-    """One symbol of templates/icons.svg; decoration only, the words stand beside it."""
+    """Return a symbol of templates/icons.svg. It is only decoration; the text is beside it."""
     return format_html('<svg class="icon {}" aria-hidden="true"><use href="#i-{}"></use></svg>', extra, name)
 
 
 @register.simple_tag
 def state(value: str, label: str = "") -> SafeString:
-    """A state as shape, colour and word."""
+    """Return a state as shape, colour and word."""
     tone = next((tone for tone, values in _TONES.items() if value in values), "")
     return format_html('<span class="state {}">{}</span>', tone, label or str(value).replace("_", " "))
 
 
 @register.simple_tag
 def caution(text: str, extra: str = "") -> SafeString:
-    """Show a disclaimer ("demo model") as a small badge, if there is one. `extra`: "over" lays it over a
-    corner of the box that holds both."""
+    """Show a disclaimer ("demo model") as a small badge, if there is one.
+
+    extra: "over" places it over a corner of the surrounding box.
+    """
     if not text:
         return SafeString("")
     return format_html('<span class="caution {}" title="{}">{}</span>', extra, text, text)
@@ -80,9 +82,9 @@ def caution(text: str, extra: str = "") -> SafeString:
 
 @register.simple_tag
 def picture(kind: str, item: Any, px: int = 0) -> str:
-    """The address of a picture ("master", "rendition", "photo", "cutout"); with `px`, small enough for that edge.
+    """Return the address of an image ("master", "rendition", "photo", "cutout"); with `px`, of a small copy.
 
-    The content's hash is part of the address, so browsers may keep the file for ever.
+    The content's hash is part of the address, so browsers may cache the file for ever.
     """
     address = reverse("file", args=[kind, item.pk])
     return f"{address}?v={item.sha256[:12]}" + (f"&px={px}" if px else "")
@@ -90,7 +92,7 @@ def picture(kind: str, item: Any, px: int = 0) -> str:
 
 @register.filter
 def seconds(value: float | None) -> str:
-    """A length of time in the two units that matter: 75 -> "1 min 15 s"."""
+    """Return a duration in its two largest units: 75 -> "1 min 15 s"."""
     if value is None:
         return "–"
     whole = round(value)
@@ -103,14 +105,14 @@ def seconds(value: float | None) -> str:
 
 @register.filter
 def between(low: float, high: float) -> str:
-    """Two lengths of time: "20 s to 1 min 15 s", one where both read the same."""
+    """Return two durations as "20 s to 1 min 15 s"; only one if both look the same."""
     first, last = seconds(low), seconds(high)
     return first if first == last else f"{first} to {last}"
 
 
 @register.filter
 def money(value: Decimal, digits: int = 0) -> str:
-    """An amount without idle zeros: "0.04", "10"; with `digits` no more of them than matter: 0.021734 -> "0.022"."""
+    """Return an amount without trailing zeros: "0.04", "10"; with `digits` it is rounded: 0.021734 -> "0.022"."""
     if digits and value:
         value = round(value, max(2, digits - 1 - value.adjusted()))
     return f"{value.normalize():f}"
@@ -118,7 +120,7 @@ def money(value: Decimal, digits: int = 0) -> str:
 
 @register.filter
 def ago(value: datetime | None) -> str:
-    """Show how long ago it was, in one unit: "4 s ago", "3 days ago"."""
+    """Return how long ago a time was, in one unit: "4 s ago", "3 days ago"."""
     if value is None:
         return "never"
     passed = (timezone.now() - value).total_seconds()
@@ -132,7 +134,7 @@ def ago(value: datetime | None) -> str:
 
 @register.filter
 def timeleft(value: datetime) -> str:
-    """Show how long it is until then: "3 min 20 s"."""
+    """Return the duration until a time: "3 min 20 s"."""
     return seconds(max(0.0, (value - timezone.now()).total_seconds()))
 
 
@@ -148,19 +150,19 @@ def percent(part: float, whole: float) -> int:
 
 @register.filter
 def item(mapping: dict[Any, Any], key: Any) -> Any:
-    """`mapping[key]`, or nothing."""
+    """Return `mapping[key]`, or ""."""
     return mapping.get(key, "") if mapping else ""
 
 
 @register.filter
 def pairs(mapping: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Names and values of plain JSON; `mapping.items` in a template would find a key called "items" first."""
+    """Return names and values of plain JSON; in a template, `mapping.items` could be a key called "items"."""
     return list(mapping.items()) if mapping else []
 
 
 @register.filter
 def swatch(attributes: dict[str, Any]) -> str:
-    """The product's colour as "#rrggbb" where the feed gives one, else nothing; safe to write into a style."""
+    """Return the product's colour as "#rrggbb" if the feed has one, else ""; safe to use in a style."""
     for name in SWATCHES:
         value = str(attributes.get(name, ""))
         if re.fullmatch(r"#[0-9a-fA-F]{6}", value):
@@ -170,23 +172,23 @@ def swatch(attributes: dict[str, Any]) -> str:
 
 @register.filter
 def words(value: str) -> str:
-    """ "needs_revision" as a person writes it: "needs revision"."""
+    """Return "needs_revision" as "needs revision"."""
     return str(value).replace("_", " ")
 
 
 @register.filter
 def share(part: float) -> str:
-    """A share 0–1 of a picture as CSS writes a percentage: 0.25 -> "25.00"."""
+    """Return a share 0–1 of an image as a percentage for CSS: 0.25 -> "25.00"."""
     return f"{100 * min(1.0, max(0.0, float(part))):.2f}"
 
 
 @register.filter
 def rest(part: float) -> str:
-    """Show the rest of a share 0–1, as `share`: 0.75 -> "25.00"."""
+    """Return the rest of a share 0–1, as `share` does: 0.75 -> "25.00"."""
     return share(1 - float(part))
 
 
 @register.filter
 def until(start: datetime, end: datetime) -> str:
-    """Show how long it was from start to end: "3.2 s"."""
+    """Return the duration from start to end: "3.2 s"."""
     return seconds((end - start).total_seconds())

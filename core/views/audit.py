@@ -20,10 +20,10 @@ PAGE = 100
 @require_safe
 @brand_page(Action.READ_AUDIT)
 def index(request: BrandRequest) -> HttpResponseBase:
-    """Events newest first, by keyset; `?type=` keeps one kind, `?before=` goes back."""
+    """Show the events, newest first, by keyset; `?type=` filters by type, `?before=` shows older ones."""
     kind, before = request.GET.get("type", ""), request.GET.get("before", "")
-    found = events.trail(user=request.user, brand=request.brand, beginning=kind, before=row_number(before))
-    rows = list(found[: PAGE + 1])
+    trail = events.trail(user=request.user, brand=request.brand, beginning=kind, before=row_number(before))
+    rows = list(trail[: PAGE + 1])
     for row in rows:  # events of earlier versions may hold logins and queries of addresses
         row.payload = plain(row.payload)
     number, head = audit.head(request.brand)
@@ -44,9 +44,9 @@ def index(request: BrandRequest) -> HttpResponseBase:
 @require_safe
 @brand_page(Action.READ_AUDIT)
 def verify(request: BrandRequest) -> HttpResponseBase:
-    """Walk the whole chain now; a fragment says what was found."""
-    found = audit.verify(request.brand)
-    return render(request, "core/audit_verified.html", {"found": found})
+    """Verify the whole chain now, and return the result as an HTML fragment."""
+    verification = audit.verify(request.brand)
+    return render(request, "core/audit_verified.html", {"found": verification})
 
 
 @require_safe

@@ -1,4 +1,4 @@
-"""A person's notices in a brand: the list, the way to where they can act, and whether they come by mail too."""
+"""A person's notices in a brand: the list, the redirect to the page of a notice, and the choice of mail."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ PAGE = 50
 @require_safe
 @brand_page()
 def index(request: BrandRequest) -> HttpResponseBase:
-    """Unread ones first, newest first; `?skip=` goes back."""
+    """List the notices, unread first, then newest first; `?skip=` shows older ones."""
     skip = number(request.GET.get("skip", "")) or 0
     rows = list(selectors.mine(user=request.user, brand=request.brand)[skip : skip + PAGE + 1])
     context = {
         "notices": rows[:PAGE],
-        "unread": sum(one.read_at is None for one in rows[:PAGE]),
+        "unread": sum(notice.read_at is None for notice in rows[:PAGE]),
         "older": skip + PAGE if len(rows) > PAGE else None,
         "is_mailing": settings.PROOFLINE["mails_notices"],
     }
@@ -34,7 +34,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
 @require_GET
 @brand_page()
 def unread(request: BrandRequest) -> HttpResponseBase:
-    """Answer with the number of unread notices, for the bell of a page that stays open."""
+    """Return the number of unread notices, for the bell of an open page."""
     answer = JsonResponse({"unread": selectors.unread(user=request.user, brand=request.brand)})
     answer["Cache-Control"] = "no-store"
     return answer
@@ -43,9 +43,9 @@ def unread(request: BrandRequest) -> HttpResponseBase:
 @require_GET
 @brand_page()
 def follow(request: BrandRequest, notice_id: int) -> HttpResponseBase:
-    """Read one notice and go to its page: the one click from the list and from the mail.
+    """Mark one notice as read and redirect to its page, from the list or from a mail.
 
-    A GET that writes, on purpose: it can be followed from a mail, tells nobody anything, and only its person can.
+    This GET writes on purpose: a link in a mail must work, it reveals nothing, and only its person can use it.
     """
     notice = services.mark_read(notice_id=notice_id, by=request.user)
     if notice.brand_id != request.brand.pk:
@@ -60,10 +60,12 @@ def act(request: BrandRequest, verb: str) -> HttpResponseBase:
     if verb == "read":
         services.mark_all_read(brand=request.brand, by=request.user)
     elif verb == "mail":
-        wanted = request.POST.get("wanted") == "yes"
-        services.set_mail(by=request.user, is_wanted=wanted)
-        words = f"Notices go to {request.user.email} too." if wanted else "Notices are shown here only, not mailed."
-        messages.success(request, words)
+        is_wanted = request.POST.get("wanted") == "yes"
+        services.set_mail(by=request.user, is_wanted=is_wanted)
+        message = (
+            f"Notices go to {request.user.email} too." if is_wanted else "Notices are shown here only, not mailed."
+        )
+        messages.success(request, message)
     else:
         raise NotFound(f"Notices cannot be told to {verb!r}.")
     return redirect("notices", request.brand.slug)

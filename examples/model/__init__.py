@@ -1,4 +1,4 @@
-"""A very small text-to-image model, trained from nothing on pictures that examples/render makes.
+"""A very small text-to-image model, trained from scratch on images that examples/render makes.
 
-`python -m examples.model train` makes it again, `evaluate` says how good it is; weights/README.md is its model card.
+`python -m examples.model train` trains it again, `evaluate` measures it; weights/README.md is its model card.
 """

@@ -61,12 +61,12 @@ def _pictures(options: argparse.Namespace, use: str, count: int, pairs: str = "t
         size=options.size,
         seed=SEEDS[use],
         pairs=pairs,
-        told=told,
+        on_progress=told,
     )
 
 
 def train(options: argparse.Namespace) -> None:
-    """Pictures, autoencoder, words, U-Net; then the folder."""
+    """Render the images, train autoencoder, text encoder and U-Net, and save the folder."""
     seen = _pictures(options, "training", options.pictures)
     vae = autoencoder.train(seen.pixels, options.folder, steps=options.autoencoder_steps, device=options.device)
     latents = autoencoder.latents_of(vae, seen.pixels, options.device)
@@ -102,24 +102,24 @@ def _pipeline(options: argparse.Namespace) -> Any:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """The judge's own accuracy on renders that it never saw, and what it says of generated pictures."""
+    """Print the classifier's accuracy on renders that it never saw, and on generated images."""
     held_out = _pictures(options, "judge", 1500, "held out")
     judge = judging.train(
         options.folder, [_pictures(options, "training", options.pictures), held_out], device=options.device
     )
     unseen = _pictures(options, "test", 500, "held out")
     how = judging.Sampling(options.steps, options.guidance)
-    found = {"renders": judging.accuracy(judge, unseen.pixels, unseen.shots, options.device)}
-    found |= judging.table(
+    figures_by_set = {"renders": judging.accuracy(judge, unseen.pixels, unseen.shots, options.device)}
+    figures_by_set |= judging.table(
         _pipeline(options), judge, size=options.size, count=options.count, how=how, device=options.device
     )
-    for name, figures in found.items():
+    for name, figures in figures_by_set.items():
         print(f"{name:10}", "  ".join(f"{what} {figure}" for what, figure in figures.items()))
-    print(json.dumps(found))
+    print(json.dumps(figures_by_set))
 
 
 def sheet(options: argparse.Namespace) -> None:
-    """48 generated pictures with the captions that asked for them, below var/model."""
+    """Save 48 generated images with their captions below var/model."""
     chance = np.random.default_rng(7)
     shown = list(shots(48, seed=8, empty=0.17, pairs="all"))
     texts = [caption(shot, chance, is_whole=True) for shot in shown]

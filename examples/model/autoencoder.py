@@ -1,4 +1,4 @@
-"""Trains the autoencoder: pictures into few numbers and back, sharp at edges, numbers near a normal distribution."""
+"""Train the autoencoder: images to a few numbers and back, with sharp edges and nearly normally distributed numbers."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ CROP = 64
 BATCH = 16
 RATE = 2e-3
 LATENT_NOISE = 0.08
-"""So that small errors of the diffusion model stay small in the picture."""
+"""Noise in training, so that small errors of the diffusion model stay small in the image."""
 
 
 def train(pixels: Pixels, folder: Path, *, steps: int, device: str) -> Any:
-    """The trained autoencoder (its average), from where an earlier training was interrupted."""
+    """Return the trained autoencoder (its average). An interrupted training is continued."""
     torch.manual_seed(1)
     net = networks.autoencoder().to(device, memory_format=torch.channels_last)
     average = Average(net, 0.998)
@@ -40,33 +40,33 @@ def train(pixels: Pixels, folder: Path, *, steps: int, device: str) -> Any:
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         average.follow(net, step)
-        # Both in -1 … 1, so that the peak is 2.
+        # Values are in -1 … 1, so the peak is 2.
         tell(step + 1, loss=float(loss.detach()), decibels=float(10 * torch.log10(4 / error)))
         kept.save(step + 1, is_last=step + 1 == steps)
     return average.module.eval()
 
 
 def _crops(pixels: Pixels, chance: np.random.Generator) -> Tensor:
-    """BATCH × 3 × CROP × CROP in -1 … 1; half of them mirrored, most from where products stand."""
+    """Return BATCH × 3 × CROP × CROP in -1 … 1; half of the crops are mirrored, most show the place of the product."""
     size = pixels.shape[1]
-    found = []
+    crops = []
     for _ in range(BATCH):
         picture = pixels[chance.integers(len(pixels))]
         middle = chance.random() < 0.6
         span = (size // 8, size - CROP - size // 8) if middle and size >= 2 * CROP else (0, size - CROP)
         y, x = chance.integers(span[0], span[1] + 1, 2)
         crop = picture[y : y + CROP, x : x + CROP]
-        found.append(crop[:, ::-1] if chance.random() < 0.5 else crop)
-    return as_tensor(np.stack(found))
+        crops.append(crop[:, ::-1] if chance.random() < 0.5 else crop)
+    return as_tensor(np.stack(crops))
 
 
 def as_tensor(pixels: Pixels) -> Tensor:
-    """count × h × w × 3 in 0 … 255 as count × 3 × h × w in -1 … 1."""
+    """Convert count × h × w × 3 in 0 … 255 to count × 3 × h × w in -1 … 1."""
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def _loss(made: Tensor, real: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
-    """(loss, mean squared error)."""
+    """Return (loss, mean squared error)."""
     apart = made - real
     error = apart.square().mean()
     edges = apart.diff(dim=2).abs().mean() + apart.diff(dim=3).abs().mean()
@@ -79,10 +79,10 @@ def _loss(made: Tensor, real: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def latents_of(net: Any, pixels: Pixels, device: str) -> Tensor:
-    """Of every picture and then of every mirror image: 2 × count × 4 × size/8 × size/8, half precision."""
-    found = []
+    """Return the latents of all images and of all mirror images: 2 × count × 4 × size/8 × size/8, half precision."""
+    latents = []
     for at in range(0, len(pixels), 64):
         part = as_tensor(pixels[at : at + 64]).to(device)
         both = torch.stack([net.encode(part).latents, net.encode(part.flip(3)).latents])
-        found.append(both.half().cpu())
-    return torch.cat(found, 1)
+        latents.append(both.half().cpu())
+    return torch.cat(latents, 1)

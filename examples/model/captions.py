@@ -1,7 +1,7 @@
-"""What the model learns to show, and the words for it.
+"""The training set of the model: descriptions of images, and captions for them.
 
-A `Shot` says what one picture shows; `caption` puts it into one of many wordings. Everything is drawn from a generator
-that the caller seeds: the same seed makes the same set.
+A `Shot` describes what an image shows; `caption` puts it into one of many wordings. Everything is drawn from a
+generator that the caller seeds, so the same seed makes the same set.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ COLOURS = {
     "yellow": "#e6bb2e", "green": "#3f7d42", "teal": "#1f7f86", "blue": "#2a54ad", "purple": "#6c4499",
     "pink": "#e58aa4", "brown": "#6b4229",
 }  # fmt: skip
-#: scene -> (where a product is, what an empty one is called)
+#: scene -> (words for the place of a product, names of the empty scene)
 SCENES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "white": (
         ("on a white backdrop", "on plain white", "in a white studio"), ("white backdrop", "plain white studio"),
@@ -44,7 +44,7 @@ NOTHING = "nothing"
 
 @dataclass(frozen=True)
 class Shot:
-    """What one picture shows. kind and colour are NOTHING for an empty scene; seed: of what the words leave open."""
+    """The content of an image. kind and colour are NOTHING for an empty scene; seed: for what the words leave open."""
 
     kind: str
     colour: str
@@ -56,29 +56,29 @@ class Shot:
 
     @property
     def mirrored(self) -> Shot:
-        """What its mirror image shows."""
+        """The description of the mirror image."""
         softness, side = self.light.split()
         return replace(self, light=f"{softness} {'right' if side == 'left' else 'left'}")
 
 
 def held_out() -> frozenset[tuple[str, str]]:
-    """Kind and colour of the pairs that no training picture shows: each kind once, and each colour once."""
+    """Return the pairs of kind and colour that no training image shows: each kind once, and each colour once."""
     names = tuple(COLOURS)
     return frozenset((kind, names[(5 * at + 3) % len(names)]) for at, kind in enumerate(KINDS))
 
 
 def shots(count: int, *, seed: int, empty: float = 0.1, pairs: str = "trained") -> Iterator[Shot]:
-    """`count` shots, evenly over kinds, colours and scenes. empty: the share without a product.
+    """Yield `count` shots, evenly over kinds, colours and scenes. empty: the share without a product.
 
     pairs: "trained", "held out" or "all" pairs of kind and colour.
     """
     chance = np.random.default_rng(seed)
     apart = held_out()
-    wanted = [
+    chosen_pairs = [
         (kind, colour) for kind in KINDS for colour in COLOURS
         if pairs == "all" or ((kind, colour) in apart) == (pairs == "held out")
     ]  # fmt: skip
-    every = [(kind, colour, scene) for kind, colour in wanted for scene in SCENES]
+    every = [(kind, colour, scene) for kind, colour in chosen_pairs for scene in SCENES]
     deck: list[tuple[str, str, str]] = []
     for _ in range(count):
         rest = {
@@ -96,36 +96,36 @@ def shots(count: int, *, seed: int, empty: float = 0.1, pairs: str = "trained") 
 
 
 def caption(shot: Shot, chance: np.random.Generator, *, is_whole: bool = False) -> str:
-    """One of the shot's wordings. What kind, colour and scene it is always stands there, light and view often or, with
-    `is_whole`, always; the finish sometimes."""
+    """Return one of the shot's wordings. It always names kind, colour and scene; it often names light and view (always
+    with `is_whole`), and sometimes the finish."""
     softness, side = shot.light.split()
     light = f"{softness} light from the {side}" if chance.random() < 0.5 else f"{softness} {side} light"
     view = str(chance.choice(VIEWS[shot.view]))
     at_product, empty = SCENES[shot.scene]
     if shot.kind == NOTHING:
         name = str(chance.choice(empty))
-        said = f"an empty {name}" if chance.random() < 0.7 else f"empty {name}"
+        text = f"an empty {name}" if chance.random() < 0.7 else f"empty {name}"
     else:
         finish = f"{FINISHES[shot.finish]} " if chance.random() < 0.4 else ""
         where = str(chance.choice(at_product))
         form = chance.random()
         if form < 0.55:
-            said = f"a {finish}{shot.colour} {shot.kind} {where}"
+            text = f"a {finish}{shot.colour} {shot.kind} {where}"
         elif form < 0.8:
-            said = f"{finish}{shot.colour} {shot.kind} {where}"
+            text = f"{finish}{shot.colour} {shot.kind} {where}"
         else:
-            said = f"product photo of a {finish}{shot.colour} {shot.kind} {where}"
+            text = f"product photo of a {finish}{shot.colour} {shot.kind} {where}"
     more = [words for words, share in ((light, 0.8), (view, 0.7)) if is_whole or chance.random() < share]
     if len(more) == 2 and chance.random() < 0.3:
         more.reverse()
-    return ", ".join([said, *more])
+    return ", ".join([text, *more])
 
 
 def words() -> list[str]:
-    """Every word of every wording, sorted."""
+    """Return all words of all wordings, sorted."""
     chance = np.random.default_rng(0)
-    found = {word for shot in shots(4000, seed=0, pairs="all") for word in _split(caption(shot, chance))}
-    return sorted(found)
+    vocabulary = {word for shot in shots(4000, seed=0, pairs="all") for word in _split(caption(shot, chance))}
+    return sorted(vocabulary)
 
 
 def _split(text: str) -> list[str]:

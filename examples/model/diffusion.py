@@ -1,4 +1,4 @@
-"""Trains what understands the words, and then the U-Net together with it."""
+"""Train the text encoder, and then the U-Net together with it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WORD_BATCH = 64
 BATCH = 32
 RATE = 1.2e-3
 TEXT_SHARE = 0.2
-"""The words are learnt already: a fifth of the U-Net's learning rate."""
+"""The text encoder is trained already, so it gets a fifth of the U-Net's learning rate."""
 UNSAID = 0.1
 """Share of the captions that are dropped, for guidance."""
 
@@ -33,7 +33,7 @@ _VALUES = {
 
 
 class Words(nn.Module):
-    """The text encoder with a head for each thing that a caption says."""
+    """The text encoder with a head for each property that a caption names."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +48,8 @@ class Words(nn.Module):
 
 
 def train_words(folder: Path, *, device: str) -> Any:
-    """The text encoder, able to tell from a caption what it says. Seconds; without it the U-Net learns few words."""
+    """Train the text encoder to tell the properties from a caption. This takes seconds; without it the U-Net learns few
+    words."""
     torch.manual_seed(2)
     net, reader = Words().to(device), networks.tokenizer()
     path = folder / "words.pt"
@@ -62,11 +63,11 @@ def train_words(folder: Path, *, device: str) -> Any:
     for step in range(WORD_STEPS):
         set_rate(optimizer, rate_at(step / WORD_STEPS, highest=2e-3))
         part = [every[at] for at in chance.integers(len(every), size=WORD_BATCH)]
-        said = net(networks.tokens(reader, [caption(shot, chance) for shot in part]).to(device))
+        guesses = net(networks.tokens(reader, [caption(shot, chance) for shot in part]).to(device))
         loss, right = torch.zeros((), device=device), []
-        for name, guess in said.items():
+        for name, guess in guesses.items():
             truth = torch.tensor([_VALUES[name].index(getattr(shot, name)) for shot in part], device=device)
-            # What a caption leaves out cannot be told from it: light, view and finish never come to nothing.
+            # A caption may leave out light, view and finish, so their loss cannot become zero and counts less.
             loss = loss + functional.cross_entropy(guess, truth) * (1.0 if name in {"kind", "colour", "scene"} else 0.3)
             right.append(float((guess.argmax(1) == truth).float().mean()))
         optimizer.zero_grad(set_to_none=True)
@@ -78,19 +79,19 @@ def train_words(folder: Path, *, device: str) -> Any:
 
 
 class Both(nn.Module):
-    """Text encoder and U-Net, trained as one."""
+    """Text encoder and U-Net, trained together."""
 
     def __init__(self, text: Any, size: int) -> None:
         super().__init__()
         self.text, self.unet = text, networks.unet(size)
 
     def forward(self, noisy: Tensor, times: Tensor, tokens: Tensor) -> Tensor:
-        found: Tensor = self.unet(noisy, times, self.text(tokens).last_hidden_state).sample
-        return found
+        velocity: Tensor = self.unet(noisy, times, self.text(tokens).last_hidden_state).sample
+        return velocity
 
 
 class Learning:
-    """The gradients of a batch, of which several parts are worked on at once."""
+    """The computation of a batch's gradients, several parts at the same time."""
 
     def __init__(self, net: nn.Module, workers: int) -> None:
         self.net, self.workers = net, workers
@@ -102,14 +103,14 @@ class Learning:
         parts = zip(*(whole.chunk(self.workers) for whole in (noisy, times, tokens, velocity)), strict=True)
         shares = list(self.pool.map(lambda part: self._share(*part, whole=len(noisy)), parts))
         for place, weight in enumerate(self.weights):
-            found = [gradients[place] for _, gradients in shares if gradients[place] is not None]
-            weight.grad = reduce(torch.add, found) if found else None
+            present = [gradients[place] for _, gradients in shares if gradients[place] is not None]
+            weight.grad = reduce(torch.add, present) if present else None
         return sum(loss for loss, _ in shares)
 
     def _share(
         self, noisy: Tensor, times: Tensor, tokens: Tensor, velocity: Tensor, *, whole: int
     ) -> tuple[float, tuple[Tensor | None, ...]]:
-        # Flags of torch are each thread's own.
+        # Each thread has its own flags of torch.
         torch.set_flush_denormal(True)
         noisy = noisy.contiguous(memory_format=torch.channels_last)
         loss = functional.mse_loss(self.net(noisy, times, tokens), velocity) * (len(noisy) / whole)
@@ -127,10 +128,10 @@ def train(
     device: str,
     workers: int = 1,
 ) -> tuple[Any, Any]:
-    """(text encoder, U-Net), both averages. latents: as autoencoder.latents_of gives them, of the pictures `seen`.
+    """Train and return (text encoder, U-Net), both as averages. latents: of the images `seen`, from latents_of.
 
-    workers: parts of a batch that are worked on at once. On a CPU one per core, each with one of torch's own threads,
-    is faster than one with many: the layers are small.
+    workers: parts of a batch that run at the same time. On a CPU, one per core with one torch thread each is faster
+    than one with many threads, because the layers are small.
     """
     torch.manual_seed(3)
     steps = samples // BATCH
@@ -148,15 +149,15 @@ def train(
         set_rate(optimizer, rate_at(step / steps, highest=RATE), {1: TEXT_SHARE})
         chance = np.random.default_rng([3, step])
         sides, places = chance.integers(2, size=BATCH), chance.integers(len(seen), size=BATCH)
-        said = [
+        texts = [
             "" if chance.random() < UNSAID else caption(shown[side][at], chance)
             for side, at in zip(sides, places, strict=True)
         ]
         real = latents[torch.from_numpy(sides), torch.from_numpy(places)].float()
         times = torch.from_numpy(chance.integers(plan.config.num_train_timesteps, size=BATCH))
         noise = torch.randn(real.shape)
-        asked = plan.add_noise(real, noise, times), times, networks.tokens(reader, said)
-        loss = learn(*(whole.to(device) for whole in (*asked, plan.get_velocity(real, noise, times))))
+        inputs = plan.add_noise(real, noise, times), times, networks.tokens(reader, texts)
+        loss = learn(*(whole.to(device) for whole in (*inputs, plan.get_velocity(real, noise, times))))
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         average.follow(net, step)

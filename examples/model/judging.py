@@ -1,4 +1,4 @@
-"""How good the model is: small classifiers, trained on renders alone, name what generated pictures show."""
+"""Measure how good the model is: small classifiers, trained only on renders, name what generated images show."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from examples.model.pictures import Pictures, Pixels
 from examples.model.progress import Teller, rate_at, set_rate
 
 SEEN_AT = 64
-"""Pixels a side that the judge looks at."""
+"""Edge in pixels of the classifiers' input."""
 STEPS = 1500
 BATCH = 64
 VALUES = {
@@ -32,7 +32,7 @@ VALUES = {
 
 @dataclass(frozen=True)
 class Sampling:
-    """How pictures are generated."""
+    """The settings with which images are generated."""
 
     steps: int = 12
     guidance: float = 3.0
@@ -40,7 +40,7 @@ class Sampling:
 
 
 class Judge(nn.Module):
-    """3 × 64 × 64 to a guess for each thing of VALUES."""
+    """A classifier from 3 × 64 × 64 to a guess for each property in VALUES."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Judge(nn.Module):
                     nn.ReLU(),
                 )
             )
-        self.heads = nn.ModuleDict({name: nn.Linear(2 * widths[-1], len(found)) for name, found in VALUES.items()})
+        self.heads = nn.ModuleDict({name: nn.Linear(2 * widths[-1], len(values)) for name, values in VALUES.items()})
 
     def forward(self, seen: Tensor) -> dict[str, Tensor]:
         for block in self.blocks:
@@ -67,15 +67,15 @@ class Judge(nn.Module):
 
 
 def train(folder: Path, pictures: Sequence[Pictures], *, device: str) -> Judge:
-    """A judge that has seen these renders, each as it is, mirrored, a little blurred or noisy."""
+    """Train a classifier on these renders: unchanged, mirrored, a little blurred or noisy."""
     torch.manual_seed(4)
     judge = Judge().to(device)
     path = folder / "judge.pt"
     if path.exists():
         judge.load_state_dict(torch.load(path, map_location=device, weights_only=True))
         return judge.eval()
-    seen = torch.cat([_small(one.pixels) for one in pictures])
-    shown = [shot for one in pictures for shot in one.shots]
+    seen = torch.cat([_small(rendered.pixels) for rendered in pictures])
+    shown = [shot for rendered in pictures for shot in rendered.shots]
     truths = [_truths(shown), _truths([shot.mirrored for shot in shown])]
     optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=1e-2)
     chance, tell = np.random.default_rng(4), Teller("judge", STEPS)
@@ -99,15 +99,15 @@ def train(folder: Path, pictures: Sequence[Pictures], *, device: str) -> Judge:
 
 
 def _small(pixels: Pixels) -> Tensor:
-    found = [
+    parts = [
         functional.interpolate(as_tensor(pixels[at : at + 256]), (SEEN_AT, SEEN_AT), mode="area")
         for at in range(0, len(pixels), 256)
     ]
-    return torch.cat(found)
+    return torch.cat(parts)
 
 
 def _worn(part: Tensor, chance: np.random.Generator) -> Tensor:
-    """As soft or noisy as generated pictures may be; what they show does not change by it."""
+    """Return the images as soft or noisy as generated images may be; this does not change what they show."""
     if chance.random() < 0.5:
         side = int(chance.integers(SEEN_AT // 2, SEEN_AT))
         part = functional.interpolate(
@@ -117,25 +117,27 @@ def _worn(part: Tensor, chance: np.random.Generator) -> Tensor:
 
 
 def _truths(shown: Sequence[Shot]) -> dict[str, Tensor]:
-    return {name: torch.tensor([found.index(getattr(shot, name)) for shot in shown]) for name, found in VALUES.items()}
+    return {
+        name: torch.tensor([values.index(getattr(shot, name)) for shot in shown]) for name, values in VALUES.items()
+    }
 
 
 @torch.no_grad()
 def accuracy(judge: Judge, pixels: Pixels, shown: Sequence[Shot], device: str) -> dict[str, float]:
-    """Share of pictures of which each thing is named right, and kind, colour and scene all three."""
+    """Return the share of images with each property named correctly, and with kind, colour and scene all correct."""
     truths, seen = _truths(shown), _small(pixels)
     right: dict[str, list[Tensor]] = {name: [] for name in VALUES}
     for at in range(0, len(seen), 256):
         for name, guess in judge(seen[at : at + 256].to(device)).items():
             right[name].append(guess.argmax(1).cpu() == truths[name][at : at + 256])
     whole = {name: torch.cat(parts) for name, parts in right.items()}
-    found = {name: round(float(parts.float().mean()), 4) for name, parts in whole.items()}
-    return found | {"all three": round(float((whole["kind"] & whole["colour"] & whole["scene"]).float().mean()), 4)}
+    shares = {name: round(float(parts.float().mean()), 4) for name, parts in whole.items()}
+    return shares | {"all three": round(float((whole["kind"] & whole["colour"] & whole["scene"]).float().mean()), 4)}
 
 
 def generate(pipe: Any, texts: Sequence[str], *, size: int, how: Sampling, seed: int) -> Pixels:
-    """count × size × size × 3; each picture from a seed of its own, `seed` and upwards."""
-    found = []
+    """Generate count × size × size × 3 pixels; each image has its own seed, from `seed` upwards."""
+    batches = []
     for at in range(0, len(texts), how.batch):
         part = list(texts[at : at + how.batch])
         chances = [torch.Generator("cpu").manual_seed(seed + at + place) for place in range(len(part))]
@@ -144,16 +146,16 @@ def generate(pipe: Any, texts: Sequence[str], *, size: int, how: Sampling, seed:
                 part, width=size, height=size, num_inference_steps=how.steps, guidance_scale=how.guidance,
                 generator=chances, output_type="np",
             ).images  # fmt: skip
-        found.append((np.clip(images, 0, 1) * 255).round().astype(np.uint8))
-    return np.concatenate(found)
+        batches.append((np.clip(images, 0, 1) * 255).round().astype(np.uint8))
+    return np.concatenate(batches)
 
 
 def table(pipe: Any, judge: Judge, *, size: int, count: int, how: Sampling, device: str) -> dict[str, dict[str, float]]:
-    """Accuracy on generated pictures of pairs that the training had, pairs that it had not, and empty scenes.
+    """Return the accuracy on generated images of trained pairs, of pairs that were held out, and of empty scenes.
 
-    Light and view are asked for in every one of these captions.
+    All these captions name light and view.
     """
-    found = {}
+    figures = {}
     for at, (name, pairs, empty) in enumerate(
         (("trained", "trained", 0.0), ("held out", "held out", 0.0), ("empty", "trained", 1.0))
     ):
@@ -163,11 +165,11 @@ def table(pipe: Any, judge: Judge, *, size: int, count: int, how: Sampling, devi
         texts = [caption(shot, chance, is_whole=True) for shot in shown]
         made = generate(pipe, texts, size=size, how=how, seed=1000 * (at + 1))
         seconds = (time.perf_counter() - began) / len(shown)
-        found[name] = accuracy(judge, made, shown, device) | {"count": len(shown), "seconds each": round(seconds, 3)}
-    return found
+        figures[name] = accuracy(judge, made, shown, device) | {"count": len(shown), "seconds each": round(seconds, 3)}
+    return figures
 
 
 def sheet(pictures: Sequence[Pixels], columns: int) -> Image.Image:
-    """Pictures of one size side by side."""
+    """Return images of one size side by side."""
     rows = [np.hstack(list(pictures[at : at + columns])) for at in range(0, len(pictures), columns)]
     return Image.fromarray(np.vstack(rows))

@@ -1,4 +1,4 @@
-"""The networks, all of them stock classes of diffusers and transformers, and the folder that they are saved as."""
+"""The networks, all of them standard classes of diffusers and transformers, and the folder that stores them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 from examples.model.captions import words
 
 SHRINKS = 8
-"""Pixels of a picture for one of its latents, along each side."""
+"""Pixels per latent along each side of an image."""
 TOKENS = 32
 BEGIN, END, UNKNOWN = "<s>", "</s>", "[UNK]"
 WIDTH = 32
@@ -25,7 +25,7 @@ BLOCKS = (48, 96, 160)
 
 
 def autoencoder() -> AutoencoderTiny:
-    """3 × size × size in -1 … 1 to 4 × size/8 × size/8 and back; 0.4 million weights."""
+    """Return the autoencoder, 3 × size × size in -1 … 1 to 4 × size/8 × size/8 and back; 0.4 million weights."""
     made = AutoencoderTiny(
         encoder_block_out_channels=(WIDTH,) * 4,
         decoder_block_out_channels=(WIDTH,) * 4,
@@ -39,9 +39,9 @@ def autoencoder() -> AutoencoderTiny:
 
 @torch.no_grad()
 def _start_as_blur(made: AutoencoderTiny) -> None:
-    """Let the first three channels carry red, green and blue from end to end: the untrained autoencoder is a blur.
+    """Let the first three channels carry red, green and blue, so that the untrained autoencoder only blurs.
 
-    From a random start it finds shapes in a minute and colours in an hour.
+    From a random start it would learn shapes in a minute, but colours in an hour.
     """
     for half in (made.encoder, made.decoder):
         convolutions = [layer for layer in half.layers if isinstance(layer, nn.Conv2d)]
@@ -55,7 +55,7 @@ def _start_as_blur(made: AutoencoderTiny) -> None:
                     layer.weight[channel, channel] = 1 / 9
                 else:
                     layer.weight[channel, channel, 1, 1] = 1
-        # What lies between 0 and 1 in a picture lies around 0 as a latent.
+        # Values between 0 and 1 in an image become latents around 0.
         outer = convolutions[-1] if half is made.encoder else convolutions[0]
         outer.weight[:3] *= COLOUR_GAIN if half is made.encoder else 1 / COLOUR_GAIN
         outer.bias[:3] = -COLOUR_GAIN / 2 if half is made.encoder else 0.5
@@ -70,7 +70,7 @@ def _start_as_blur(made: AutoencoderTiny) -> None:
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """One token per word; words that no caption has are [UNK]."""
+    """Return a tokenizer with one token per word; words that no caption has are [UNK]."""
     special = [BEGIN, END, UNKNOWN]
     vocabulary = {word: at for at, word in enumerate([*special, *words()])}
     whole = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
@@ -86,7 +86,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def text_encoder() -> CLIPTextModel:
-    """A caption's tokens to TOKENS × TEXT_WIDTH."""
+    """Return the text encoder, from a caption's tokens to TOKENS × TEXT_WIDTH."""
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(words()) + 3,
@@ -103,7 +103,8 @@ def text_encoder() -> CLIPTextModel:
 
 
 def unet(size: int) -> UNet2DConditionModel:
-    """Noisy latents, time and words to the velocity; words are read at the coarsest level and, pooled, everywhere."""
+    """Return the U-Net, from noisy latents, time and words to the velocity. It reads words at the coarsest level and,
+    pooled, at all levels."""
     return UNet2DConditionModel(
         sample_size=size // SHRINKS,
         block_out_channels=BLOCKS,
@@ -120,7 +121,7 @@ def unet(size: int) -> UNet2DConditionModel:
 
 
 def scheduler() -> DDIMScheduler:
-    """Velocities, and noise that ends in nothing but noise: dark and light backdrops come out as they should."""
+    """Return a scheduler for velocities whose last step is pure noise, so that backdrops get their true brightness."""
     return DDIMScheduler(
         beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, prediction_type="v_prediction",
         rescale_betas_zero_snr=True, timestep_spacing="trailing", clip_sample=False, set_alpha_to_one=True,
@@ -129,16 +130,16 @@ def scheduler() -> DDIMScheduler:
 
 
 def tokens(reader: PreTrainedTokenizerFast, texts: list[str]) -> Tensor:
-    """count × TOKENS, as the pipeline makes them."""
+    """Return the tokens of texts, count × TOKENS, as the pipeline makes them."""
     made = reader(texts, padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt")
-    found: Tensor = made["input_ids"]
-    return found
+    ids: Tensor = made["input_ids"]
+    return ids
 
 
 def pipeline(
     vae: AutoencoderTiny, text: CLIPTextModel, reader: PreTrainedTokenizerFast, net: UNet2DConditionModel
 ) -> StableDiffusionPipeline:
-    """Everything as one stock pipeline, quiet."""
+    """Return the networks as one standard pipeline without a progress bar."""
     made = StableDiffusionPipeline(
         vae=vae, text_encoder=text, tokenizer=reader, unet=net, scheduler=scheduler(), safety_checker=None,
         feature_extractor=None, requires_safety_checker=False,
@@ -148,10 +149,10 @@ def pipeline(
 
 
 def save(pipe: StableDiffusionPipeline, folder: Path, facts: dict[str, Any]) -> int:
-    """A plain diffusers folder, with what is to be known of the training; returns its bytes.
+    """Save the pipeline as a diffusers folder with facts about the training; return its size in bytes.
 
-    Its weights are in half precision, and the pipeline's own from then on too. The text encoder's configuration asks
-    for 32 bits: transformers would load it in the precision it was saved in, and diffusers loads the rest in 32 bits.
+    The weights are saved in half precision, which also changes the pipeline itself. The text encoder's configuration
+    asks for 32 bits: transformers would load it in the precision of the file, and diffusers loads the rest in 32 bits.
     """
     pipe.to(torch.float16).save_pretrained(folder)
     config = folder / "text_encoder" / "config.json"

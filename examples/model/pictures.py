@@ -1,4 +1,4 @@
-"""The training pictures: rendered in a process per core, kept as arrays, continued where they stopped."""
+"""Render the training images in a process per core and store them as arrays; an interrupted run is continued."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from examples.render import QUICK, render
 from examples.render.looks import SURROUNDINGS
 
 SHARD = 250
-"""Pictures of one file, and what an interruption costs at most."""
+"""Images per file; an interruption costs at most so many."""
 VARIANTS = {
     "mug": 3, "bowl": 3, "plate": 2, "vase": 4, "lamp": 3, "teapot": 2, "jar": 3, "bottle": 2, "candle": 3, "goblet": 3,
     "pitcher": 3, "planter": 3,
@@ -38,7 +38,7 @@ class Pictures:
 
 
 def picture(shot: Shot, size: int) -> Pixels:
-    """One picture, size × size × 3."""
+    """Render one image, size × size × 3."""
     chance = np.random.default_rng(shot.seed)
     around = replace(
         SURROUNDINGS[shot.scene],
@@ -66,7 +66,7 @@ def picture(shot: Shot, size: int) -> Pixels:
 
 
 def _varied(colour: str, chance: np.random.Generator, by: float) -> str:
-    """The same colour word, another hex."""
+    """Return a slightly different colour that still has the same name."""
     red, green, blue = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
     hue, light, strength = colorsys.rgb_to_hls(red, green, blue)
     moved = chance.uniform(-by, by, 3)
@@ -78,21 +78,21 @@ def _varied(colour: str, chance: np.random.Generator, by: float) -> str:
 
 def gather(
     folder: Path, *, count: int, size: int, seed: int, empty: float = 0.1, pairs: str = "trained", workers: int = 0,
-    told: Callable[[int, int], None] = lambda done, all: None,
+    on_progress: Callable[[int, int], None] = lambda done, all: None,
 ) -> Pictures:  # fmt: skip
-    """Render what is not in the folder yet, and read everything. told(done, all) after each shard."""
+    """Render the images that are not in the folder yet, and read all. on_progress(done, all) is called per shard."""
     folder.mkdir(parents=True, exist_ok=True)
     every = list(shots(count, seed=seed, empty=empty, pairs=pairs))
     parts = {at: every[at : at + SHARD] for at in range(0, count, SHARD)}
     missing = {at: part for at, part in parts.items() if not _file(folder, at).exists()}
     done = len(parts) - len(missing)
-    told(done, len(parts))
+    on_progress(done, len(parts))
     with ProcessPoolExecutor(workers or os.cpu_count() or 1) as pool:
         running = [pool.submit(_render_shard, folder, at, part, size) for at, part in missing.items()]
         for future in as_completed(running):
             future.result()
             done += 1
-            told(done, len(parts))
+            on_progress(done, len(parts))
     (folder / "shots.json").write_text(json.dumps([asdict(shot) for shot in every]))
     return Pictures(np.concatenate([np.load(_file(folder, at)) for at in parts]), every)
 

@@ -1,4 +1,4 @@
-"""What a training says while it runs, and what it leaves on the disk so that it can go on."""
+"""Progress output of a training, and checkpoints from which it can continue."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SAY_SECONDS = 15.0
 
 
 class Average:
-    """An exponential moving average of a module's parameters: what is kept in the end. Buffers stay as they began."""
+    """An exponential moving average of a module's parameters, which is the final result. Buffers are not averaged."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.module = deepcopy(module).requires_grad_(False)
@@ -31,14 +31,14 @@ class Average:
 
 
 class Checkpoint:
-    """State that survives an interruption: everything named, saved every SAVE_SECONDS and at the end."""
+    """State that survives an interruption: the named objects, saved every SAVE_SECONDS and at the end."""
 
     def __init__(self, path: Path, **things: Any) -> None:
         self.path, self.things = path, things
         self._saved = time.monotonic()
 
     def load(self) -> int:
-        """The step to go on with; 0 where nothing was kept."""
+        """Load the state and return the next step; 0 without a saved state."""
         if not self.path.exists():
             return 0
         kept = torch.load(self.path, map_location="cpu", weights_only=True)
@@ -58,7 +58,7 @@ class Checkpoint:
 
 
 class Teller:
-    """A line every SAY_SECONDS: how far, how fast, how long still, and the figures' running means."""
+    """Prints a line every SAY_SECONDS: step, speed, remaining time, and running means of the figures."""
 
     def __init__(self, what: str, steps: int, done: int = 0) -> None:
         self.what, self.steps = what, steps
@@ -83,13 +83,13 @@ class Teller:
 
 
 def rate_at(share: float, *, highest: float, warm: float = 0.02) -> float:
-    """Learning rate after `share` (0 … 1) of a training: up in a line, down along a cosine."""
+    """Return the learning rate after `share` (0 … 1) of a training: it rises linearly and falls along a cosine."""
     if share < warm:
         return highest * share / warm
     return highest * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (share - warm) / (1 - warm))))
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float, shares: Mapping[int, float] | None = None) -> None:
-    """The rate of every group; shares: of a group's, by its place."""
+    """Set the learning rate of every group; shares: factor of a group's rate, by its index."""
     for at, group in enumerate(optimizer.param_groups):
         group["lr"] = rate * (shares or {}).get(at, 1.0)

@@ -1,4 +1,4 @@
-"""Makes catalogue photos: ray-marched ceramic shapes in a small studio. Same arguments, same pixels."""
+"""Render catalogue photos: ray-marched ceramic shapes in a small studio. The same arguments give the same pixels."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def render(
     effort: Effort | None = None,
     **glaze_changes: Any,
 ) -> NDArray[np.uint8]:
-    """One photo, size × size × 3, sRGB uint8; with_alpha gives × 4: straight colour and the product's true coverage.
+    """Return one photo, size × size × 3, sRGB uint8; with_alpha gives × 4: straight colour and the product's coverage.
 
     kind: a key of KINDS; colour, background, inside (the glaze inside, default the same): "#rrggbb";
     light, view: keys of LIGHTS and VIEWS. An unknown name raises ValueError that lists the known ones.
-    surroundings take the place of background and vignette. is_empty: framed for the product, which is not there.
-    turned: degrees added to the camera's height and turn. threads: 0 is one per core. effort: FINE unless told.
+    surroundings replace background and vignette. is_empty: framed for the product, but without it.
+    turned: degrees added to the camera's height and turn. threads: 0 is one per core. effort: FINE by default.
     """
     form, hull = _formed(kind, variant)
     body = glaze(material, colour, **glaze_changes)
@@ -76,7 +76,7 @@ def _known(what: str, name: str, table: Mapping[str, Any]) -> Any:
 
 
 def _develop(light: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Linear light to sRGB, with a soft shoulder above 0.8 so that highlights keep their shape."""
+    """Convert linear light to sRGB, with a soft shoulder above 0.8 so that highlights keep their shape."""
     knee, top = 0.80, 1.0
     over = np.maximum(light - knee, 0)
     room = top - knee
@@ -88,8 +88,8 @@ def _develop(light: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class Effort:
-    """Directions that soft light comes from, spots of the main light, samples for a pixel on an edge, and the contrast
-    from which two neighbours are one. No more than these."""
+    """The quality of a rendering, as upper limits: directions of soft light, spots of the main light, samples for a
+    pixel on an edge, and the contrast from which two neighbours are an edge."""
 
     cones: int = 40
     spots: int = 7
@@ -98,13 +98,13 @@ class Effort:
 
 
 FINE = Effort()
-#: For pictures of 256 pixels and less, of which many are wanted.
+#: For many small images of at most 256 pixels.
 QUICK = Effort(cones=10, spots=2, samples=3, contrast=0.2)
 
 
 @lru_cache(maxsize=64)
 def _formed(kind: str, variant: int) -> tuple[Form, NDArray[np.float64]]:
-    """The form, and points on the hull of everything, n × 3, for framing."""
+    """Return the form, and points on the hull of all its parts, n × 3, for framing."""
     form: Form = _known("kind", kind, KINDS)(variant)
     return form, np.concatenate([_hull(part) for part in form.parts])
 
@@ -117,22 +117,22 @@ def _hull(part: Lathe | Tube) -> NDArray[np.float64]:
         return np.concatenate([outline[:, [0, 1, 0]] * (np.cos(a), 1, np.sin(a)) for a in turn])
     x, y, half = part.curve.astype(np.float64).T
     keep = (x - part.cut[0]) * part.cut[2] + (y - part.cut[1]) * part.cut[3] <= half
-    found = []
+    moved_points = []
     for dx, dy, dz in ((1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)):
         moved = np.stack([x + dx * half, y + dy * half, dz * half * part.flatten], 1)
-        found.append(moved[keep] if any(part.cut) else moved)
-    return np.concatenate(found)
+        moved_points.append(moved[keep] if any(part.cut) else moved)
+    return np.concatenate(moved_points)
 
 
 def _ball(points: NDArray[np.float64]) -> list[float]:
-    """Centre and radius around the points."""
+    """Return the centre and radius of a ball around the points."""
     centre = (points.min(0) + points.max(0)) / 2
     return [*map(float, centre), float(np.linalg.norm(points - centre, axis=1).max())]
 
 
 @dataclass
 class _Scene:
-    """The C structures of one picture; keeps everything alive that they point at."""
+    """The C structures of one image; keeps alive everything that they point to."""
 
     form: Form
     hull: NDArray[np.float64]
@@ -201,7 +201,7 @@ class _Scene:
 
 @lru_cache(maxsize=256)
 def _grids(strokes: tuple[bytes, ...], mode: int) -> tuple[list[Any], tuple[float, float], int, int]:
-    """The three grids of a part (scene.h), their corner and their cells; mode as build_grid's `solid`."""
+    """Return the three grids of a part (scene.h), their corner and their cells; mode as build_grid's `solid`."""
     ffi, library = native.load()
     curves = [np.frombuffer(stroke, dtype=np.float32).reshape(-1, 3) for stroke in strokes]
     points = np.ascontiguousarray(np.concatenate(curves))
@@ -220,7 +220,7 @@ def _grids(strokes: tuple[bytes, ...], mode: int) -> tuple[list[Any], tuple[floa
 
 
 def _material(look: Look) -> dict[str, Any]:
-    """A Look as the fields of Material."""
+    """Return a Look as the fields of Material."""
     fields: dict[str, Any] = {
         name: getattr(look, name)
         for name in ("look", "gloss", "speckle", "dip", "rim", "mottle", "ridges", "over", "glow")
@@ -232,7 +232,7 @@ def _material(look: Look) -> dict[str, Any]:
 
 
 def _trace(scene: _Scene, size: int, threads: int) -> NDArray[np.float32]:
-    """size × size × 4 linear floats. Bands of rows run in threads: the C code does not hold the interpreter lock."""
+    """Return size × size × 4 linear floats. Bands of rows run in threads, because the C code releases the GIL."""
     ffi, library = native.load()
     floor_size = size // FLOOR_STEP + 2
     floor = np.zeros((floor_size, floor_size, 3), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""`python -m examples.render [FILE …]`: draws the catalogue photos again, all of them or those named."""
+"""`python -m examples.render [FILE …]`: render the catalogue photos again, all or the named ones."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import time
 from examples.render.catalogue import SETS, photograph, products
 
 
-def main(wanted: list[str]) -> None:
-    known = [name for _, _, shots in SETS for name in shots]
-    if unknown := set(wanted) - set(known):
-        raise SystemExit(f"There is no photo {', '.join(sorted(unknown))}; known are {', '.join(known)}.")
+def main(names: list[str]) -> None:
+    shot_names = [name for _, _, shots in SETS for name in shots]
+    if unknown := set(names) - set(shot_names):
+        raise SystemExit(f"There is no photo {', '.join(sorted(unknown))}; known are {', '.join(shot_names)}.")
     total = 0
     for feed, folder, shots in SETS:
         folder.mkdir(exist_ok=True)
         rows = {row["photo"]: row for row in products(feed)}
         for name in shots:
-            if wanted and name not in wanted:
+            if names and name not in names:
                 continue
             began = time.monotonic()
             data = photograph(shots[name], rows[name]["hex"], rows[name]["material"])

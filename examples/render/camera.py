@@ -1,4 +1,4 @@
-"""Where the camera stands so that a product fills the picture as catalogue photos do."""
+"""The position of the camera, so that a product fills the image as in catalogue photos."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FIELD_OF_VIEW = np.radians(19.0)  # about an 110 mm lens on full frame: little d
 
 @dataclass(frozen=True)
 class Camera:
-    """Position and axes in the scene's units; `shift` moves the picture without turning the camera."""
+    """Position and axes in the scene's units; `shift` moves the image without turning the camera."""
 
     eye: NDArray[np.float64]
     right: NDArray[np.float64]
@@ -23,7 +23,7 @@ class Camera:
 
 
 def aim(points: NDArray[np.float64], *, pitch: float, turn: float, fill: float = 0.72) -> Camera:
-    """Frame `points` (n × 3): their larger projected extent covers `fill` of the square picture, centred.
+    """Frame `points` (n × 3): their larger projected extent covers `fill` of the square image, centred.
 
     pitch: degrees above the horizon. turn: degrees around the product.
     """
@@ -52,7 +52,7 @@ def _extent(
     forward: NDArray[np.float64],
     tangent: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Smallest and largest projected (u, w), the picture being -1 … 1."""
+    """Return the smallest and largest projected (u, w), in a range of -1 … 1 for the image."""
     seen = points - eye
     depth = seen @ forward
     flat = np.stack([seen @ right, seen @ up], 1) / depth[:, None] / tangent

@@ -1,4 +1,4 @@
-"""Which photo shows what: shape, glaze and light of every catalogue photo, and the flaws planted on purpose."""
+"""Shape, glaze and light of every catalogue photo, and the mistakes that are in the photos on purpose."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ NEIGHBOUR_PHOTOS = EXAMPLES / "neighbour" / "photos"
 SIZE = 1024
 QUALITY = 88
 
-#: The position in one photo's EXIF: shallows of the Irish Sea, nobody's home. ((degrees, minutes, seconds), letter)
+#: The position in one photo's EXIF, in the Irish Sea, so nobody's home. ((degrees, minutes, seconds), letter)
 GPS_LATITUDE, GPS_LONGITUDE = ((54.0, 2.0, 24.0), "N"), ((2.0, 55.0, 48.0), "W")
 
 
 @dataclass(frozen=True)
 class Shot:
-    """One photo. `colour` replaces the feed's hex where the feed is wrong on purpose; `settings` go to `render`."""
+    """One photo. `colour` replaces the feed's hex if the feed is wrong on purpose; `settings` go to `render`."""
 
     kind: str
     variant: int = 0
@@ -83,13 +83,13 @@ SETS = (
 
 
 def products(feed: Path = EXAMPLES / "brand" / "products.csv") -> list[dict[str, str]]:
-    """The feed's rows in order."""
+    """Return the feed's rows in order."""
     with feed.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
 def photograph(shot: Shot, colour: str, material: str) -> bytes:
-    """The JPEG of one shot in the feed's colour and material."""
+    """Return the JPEG of one shot in the feed's colour and material."""
     pixels = render(
         shot.kind, shot.colour or colour, size=shot.size, variant=shot.variant, material=material, **shot.settings
     )
@@ -99,7 +99,7 @@ def photograph(shot: Shot, colour: str, material: str) -> bytes:
 
 
 def _grain(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The noise of a camera at base sensitivity, the same each time; without it smooth backdrops show bands."""
+    """Add the noise of a camera at base sensitivity, the same each time; without it smooth backdrops show bands."""
     height, width, _ = pixels.shape
     noise = np.random.default_rng(28).normal(0, 0.75, (height, width, 1)).astype(np.float32)
     return np.clip(np.round(pixels + noise), 0, 255).astype(np.uint8)

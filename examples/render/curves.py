@@ -1,4 +1,4 @@
-"""What shapes are made of: curves that are turned on the lathe or followed by a bent roll of clay.
+"""The curves that shapes are made of: profiles turned on a lathe, or centre lines of bent tubes.
 
 Lengths are in units of about one product height. A curve is an array of (x, y, radius): for lathe parts x is the
 distance from the axis and the radius half the wall's thickness; for tubes x, y is the centre line in the plane z = 0.
@@ -73,12 +73,12 @@ def smooth(*knots: Knot, steps: int = 24) -> Curve:
 
 
 def straight(*knots: Knot) -> Curve:
-    """Straight pieces; where it is used for outlines the radius rounds the corners."""
+    """Return a curve of straight pieces; the radius rounds the corners of outlines."""
     return np.array(knots, dtype=np.float32)
 
 
 def box_outline(radius: float, bottom: float, top: float, rounding: float = 0.012) -> Curve:
-    """Closed outline of a disc or rod around the axis with rounded edges."""
+    """Return the closed outline of a disc or rod around the axis with rounded edges."""
     turn = np.linspace(0, np.pi / 2, 33)
     low = np.stack([radius - rounding + rounding * np.sin(turn), bottom + rounding - rounding * np.cos(turn)], 1)
     high = np.stack([radius - rounding + rounding * np.cos(turn), top - rounding + rounding * np.sin(turn)], 1)
@@ -86,17 +86,17 @@ def box_outline(radius: float, bottom: float, top: float, rounding: float = 0.01
 
 
 def closed(points: Sequence[tuple[float, ...]]) -> Curve:
-    """Close an outline along the axis, mirrored so that the axis itself is no edge."""
+    """Close an outline along the axis by mirroring it, so that the axis itself is no edge."""
     right = [(x, y, 0.0) for x, y in points]
     left = [(-x, y, 0.0) for x, y in reversed(points)]
     return np.array([*right, *left, right[0]], dtype=np.float32)
 
 
 def solid_of(curve: Curve) -> Curve:
-    """The closed outline that a smooth profile from the axis to the axis encloses."""
+    """Return the closed outline of a smooth profile that begins and ends on the axis."""
     return closed([(float(x), float(y)) for x, y, _ in curve])
 
 
 def foot(radius: float, height: float, half: float = 0.02) -> Curve:
-    """A foot ring under a bowl or plate."""
+    """Return a foot ring under a bowl or plate."""
     return straight((radius, half, half), (radius, height, half))

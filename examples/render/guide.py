@@ -1,6 +1,6 @@
-"""`python -m examples.render.guide`: makes the pictures of Kilnmoor's guide again, out of its photos and our engine.
+"""`python -m examples.render.guide`: make the images of Kilnmoor's guide again from its photos with our engine.
 
-They are kept as files because the demo should not wait for them.
+They are kept as files, because the demo should not wait for them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FOLDER = EXAMPLES / "brand" / "guide"
 SIDE = 720
 GLAZE = "#b9603c"
 
-#: File -> (photo, the studio's settings). The last two break the guide on purpose.
+#: File -> (photo, the engine's settings). The last two break the guide on purpose.
 SCENES: dict[str, tuple[str, dict[str, Any]]] = {
     "do-air.jpg": ("teapot-moss.jpg", {"backdrop": "#e0d0b4", "light": "left", "fill": 0.8, "baseline": 0.88}),
     "do-light.jpg": ("vase-ochre.jpg", {"backdrop": "#f4f2ec", "light": "left", "fill": 0.8, "baseline": 0.88}),
@@ -35,7 +35,7 @@ SCENES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def scene(photo: str, parameters: dict[str, Any]) -> Image.Image:
-    """One picture, SIDE × SIDE."""
+    """Return one image, SIDE × SIDE."""
     cut = cutout.cut_out(intake.admit((EXAMPLES / "photos" / photo).read_bytes()).pixels)
     setting, problems = packshot.Packshot().parse(parameters)
     if problems:
@@ -46,7 +46,7 @@ def scene(photo: str, parameters: dict[str, Any]) -> Image.Image:
 
 
 def mark(size: int) -> Image.Image:
-    """The kiln: an arch with a door, drawn four times as large and made smooth."""
+    """Draw the kiln: an arch with a door, four times as large and then scaled down smoothly."""
     wide = size * 4
     image = Image.new("RGBA", (wide, wide))
     draw = ImageDraw.Draw(image)
@@ -59,7 +59,7 @@ def mark(size: int) -> Image.Image:
 
 
 def wordmark(height: int) -> Image.Image:
-    """The kiln and the name beside it, on a transparent ground."""
+    """Draw the kiln with the name beside it, on a transparent background."""
     font = ImageFont.load_default(size=height * 0.62)
     left, _, right, bottom = font.getbbox("kilnmoor")
     image = Image.new("RGBA", (round(height * 1.35 + right - left + height * 0.1), height))

@@ -1,4 +1,4 @@
-"""Glazes, woods and metals, and the light they are photographed in."""
+"""Materials such as glazes, woods and metals, and the light for the photos."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ GLAZE, CLAY, METAL, CLOTH, WOOD, CORK = range(6)
 
 
 def linear(hex_colour: str) -> Colour:
-    """ "#rrggbb" (sRGB) as linear reflectance 0 … 1. ValueError for anything else."""
+    """Return "#rrggbb" (sRGB) as linear reflectance 0 … 1. ValueError for anything else."""
     text = hex_colour.removeprefix("#")
     if len(text) != 6:
         raise ValueError(f"{hex_colour!r}: expected #rrggbb")
@@ -24,7 +24,7 @@ def _linear(value: float) -> float:
 
 @dataclass(frozen=True)
 class Look:
-    """How one surface reflects; see Material in scene.h."""
+    """The reflection of one surface; see Material in scene.h."""
 
     look: int = GLAZE
     colour: str = "#ffffff"
@@ -61,7 +61,7 @@ PARTS: dict[str, Look] = {
 
 
 def glaze(material: str, colour: str, **changes: object) -> Look:
-    """The look of `colour` on `material`; an unknown material lists the known ones."""
+    """Return the look of `colour` on `material`. ValueError with the known materials for an unknown one."""
     if material not in FINISHES:
         raise ValueError(f"There is no finish {material!r}; known are {', '.join(FINISHES)}.")
     return replace(FINISHES[material], colour=colour, **changes)  # type: ignore[arg-type]
@@ -92,10 +92,10 @@ VIEWS: dict[str, tuple[float, float]] = {"front": (0, 0), "angle": (10, -32), "o
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What stands around the product: a seamless backdrop, or a table (1 planks, 2 marble, 3 plain) before a wall.
+    """The surroundings of a product: a seamless backdrop, or a table (1 planks, 2 marble, 3 plain) before a wall.
 
-    panes: 0 … 1, how strongly sunlight falls in through a window. wall_at: how far behind the product the wall stands.
-    grain: where in the noise the table is cut from.
+    panes: strength of sunlight through a window, 0 … 1. wall_at: distance of the wall behind the product.
+    grain: the place in the noise from which the table's pattern is taken.
     """
 
     backdrop: str

@@ -1,4 +1,4 @@
-"""Compiles scene.c once and loads it through cffi. Needs a C compiler; the committed photos do not."""
+"""Compile scene.c once and load it through cffi. This needs a C compiler; the committed photos do not."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ HERE = Path(__file__).resolve().parent
 
 
 def compiler() -> str | None:
-    """The C compiler that is there, or None."""
-    return next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
+    """Return the path of the installed C compiler, or None."""
+    return next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
 
 
 @cache
 def load() -> tuple[Any, Any]:
-    """(ffi, library). Raises RuntimeError with the compiler's words where it cannot be built."""
+    """Return (ffi, library). Raises RuntimeError with the compiler's output if it cannot be built."""
     header, source = (HERE / "scene.h").read_text(), (HERE / "scene.c").read_text()
     name = hashlib.sha256((header + source).encode()).hexdigest()[:16]
     library = var_dir() / "build" / f"scene-{name}.so"

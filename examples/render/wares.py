@@ -1,4 +1,4 @@
-"""Four more kinds, which the example shop does not sell: candle, goblet, pitcher and planter."""
+"""Four more kinds of products, which the example shop does not sell: candle, goblet, pitcher and planter."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def planter(variant: int = 0) -> Form:
     ]  # fmt: skip
     rim, width = [(0.50, 0.37), (0.44, 0.35), (0.27, 0.46)][variant]
     leaves = [(-0.62, 0.50, 0.085), (-0.36, 0.80, 0.095), (-0.06, 0.96, 0.10), (0.30, 0.84, 0.095), (0.60, 0.52, 0.085)]
-    found: list[Lathe | Tube] = [
+    parts: list[Lathe | Tube] = [
         Lathe([walls[variant]]), Lathe([box_outline(width, rim - 0.06, rim, 0.02)], material="soil", solid=True)
     ]  # fmt: skip
     for x, y, half in leaves:
@@ -117,5 +117,5 @@ def planter(variant: int = 0) -> Form:
             (x * 0.15, rim - 0.05, 0.02), (x * 0.38, rim + y * 0.40, half * 0.7), (x * 0.75, rim + y * 0.75, half),
             (x * 1.1, rim + y, 0.012),
         )  # fmt: skip
-        found.append(Tube(curve, material="leaf", blend=0.0, flatten=0.35, clip=False))
-    return Form(found, pitch=13, turn=0)
+        parts.append(Tube(curve, material="leaf", blend=0.0, flatten=0.35, clip=False))
+    return Form(parts, pitch=13, turn=0)

@@ -63,9 +63,9 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
         return {**self.get_serializer(run).data, "progress": progress}
 
     def _order(self, request: Request, kind: type[serializers.RunOrder]) -> dict[str, Any]:
-        asked = kind(data=request.data, context={"request": request})
-        asked.is_valid(raise_exception=True)
-        order = dict(asked.validated_data)
+        serializer = kind(data=request.data, context={"request": request})
+        serializer.is_valid(raise_exception=True)
+        order = dict(serializer.validated_data)
         user = caller(request)
         order["campaign"] = campaign_rows.get(user, order["campaign"].pk)
         order["prompt_version"] = prompt_rows.get_version(user, order["prompt_version"].pk)
@@ -97,9 +97,9 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
     @idempotent
     def clone(self, request: Request, pk: str) -> Response:
         """Plan this run again, with another version, engine or stage where you name one."""
-        asked = serializers.RunAgain(data=request.data, context={"request": request})
-        asked.is_valid(raise_exception=True)
-        earlier, user, order = self.get_object(), caller(request), dict(asked.validated_data)
+        serializer = serializers.RunAgain(data=request.data, context={"request": request})
+        serializer.is_valid(raise_exception=True)
+        earlier, user, order = self.get_object(), caller(request), dict(serializer.validated_data)
         if "prompt_version" in order:
             order["prompt_version"] = prompt_rows.get_version(user, order["prompt_version"].pk)
         run = plans.plan_again(run_id=earlier.pk, by=user, **order)
@@ -109,9 +109,9 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
     @action(detail=True, methods=["post"])
     def schedule(self, request: Request, pk: str) -> Response:
         """Have a planned run released at a time, in your name; null takes the time away."""
-        asked = serializers.ScheduleOrder(data=request.data)
-        asked.is_valid(raise_exception=True)
-        run, user, at = self.get_object(), caller(request), asked.validated_data["release_at"]
+        serializer = serializers.ScheduleOrder(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        run, user, at = self.get_object(), caller(request), serializer.validated_data["release_at"]
         if at is None:
             return Response(self._shown(schedules.unschedule(run_id=run.pk, by=user)))
         return Response(self._shown(schedules.schedule(run_id=run.pk, by=user, at=at)))
@@ -120,9 +120,9 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
     @action(detail=True, methods=["post"])
     def release(self, request: Request, pk: str) -> Response:
         """Let the workers begin. 202: follow the run at its own address."""
-        asked = serializers.ReleaseOrder(data=request.data)
-        asked.is_valid(raise_exception=True)
-        run = runs.release(run_id=self.get_object().pk, by=caller(request), **asked.validated_data)
+        serializer = serializers.ReleaseOrder(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        run = runs.release(run_id=self.get_object().pk, by=caller(request), **serializer.validated_data)
         address = reverse("api:run-detail", args=[run.pk])
         return Response(self._shown(run), status=202, headers={"Location": address})
 
@@ -169,19 +169,19 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
     @action(detail=True, methods=["put"])
     def alternates(self, request: Request, pk: str) -> Response:
         """Say where the run's jobs may go when its endpoint is slow or down; an empty list: nowhere."""
-        asked = serializers.AlternatesOrder(data=request.data, context={"request": request})
-        asked.is_valid(raise_exception=True)
-        endpoints = asked.validated_data["alternates"]
+        serializer = serializers.AlternatesOrder(data=request.data, context={"request": request})
+        serializer.is_valid(raise_exception=True)
+        endpoints = serializer.validated_data["alternates"]
         routing.set_alternates(run_id=self.get_object().pk, endpoints=endpoints, by=caller(request))
         return Response(self._shown(self.get_object()))
 
     @extend_schema(request=serializers.PriorityOrder, responses=serializers.RunDetailSerializer)
     @action(detail=True, methods=["post"])
     def priority(self, request: Request, pk: str) -> Response:
-        asked = serializers.PriorityOrder(data=request.data)
-        asked.is_valid(raise_exception=True)
+        serializer = serializers.PriorityOrder(data=request.data)
+        serializer.is_valid(raise_exception=True)
         run = self.get_object()
-        runs.set_priority(run_id=run.pk, by=caller(request), **asked.validated_data)
+        runs.set_priority(run_id=run.pk, by=caller(request), **serializer.validated_data)
         run.refresh_from_db()
         return Response(self._shown(run))
 

@@ -1,1 +1,1 @@
-"""Checks: what a machine can see in the pixels before a person looks. Pure; knows no models."""
+"""Automatic checks of the pixels before a person reviews an image. Pure; knows no models."""

@@ -1,5 +1,5 @@
-"""The interface of checks: a look at decoded pixels that ends in pass, flag or fail and a sentence a reviewer
-understands."""
+"""The interface of checks: a check looks at decoded pixels and returns pass, flag or fail with a sentence for
+reviewers."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from generation.engines.base import Pixels
 __all__ = ["CHECKS", "Box", "Check", "Limit", "Sample", "Verdict", "register"]
 
 Box = tuple[float, float, float, float]
-"""left, top, right, bottom as shares 0–1 of width and height."""
+"""Left, top, right, bottom as shares 0–1 of width and height."""
 
 
 @dataclass
 class Sample:
-    """One image as all checks see it: decoded once, derived pictures computed once and shared.
+    """One image for all checks: decoded once, with derived images that are computed once and shared.
 
-    pixels: height × width × 3|4 uint8 sRGB. facts: what the line knows: {"wanted": [w, h], "photo": [w, h],
-    "specs": [{"slug", "width", "height"}], "engine": str, "limits": {check: {limit: number}}}, and of a remote
-    engine "is_remote" and, where its service was asked for another size, "asked": [w, h].
+    pixels: height × width × 3|4 uint8 sRGB. facts: {"wanted": [w, h] of the job, "photo": [w, h],
+    "specs": [{"slug", "width", "height"}], "engine": str, "limits": {check: {limit: number}}}; for a remote engine also
+    "is_remote" and, if its service was asked for another size, "asked": [w, h].
 
-    Limits are those of the brand's guide as it was when the run was planned: one run is judged alike from its first
-    picture to its last, whatever is published meanwhile, and by the guide that its reviewers see beside it.
+    The limits are those of the brand guide when the run was planned. So all images of a run are checked alike, even if
+    a new guide is published meanwhile, and by the guide that reviewers see beside them.
     """
 
     pixels: Pixels
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def limit(self, check: str, name: str) -> float:
-        """The limit of a check, as the guide sets it or by default. KeyError where the check declared no such limit."""
+        """Return the limit of a check from the guide, or its default. KeyError if the check declared no such limit."""
         return limits.value(self.facts.get("limits") or {}, check, name)
 
     @cached_property
     def rgb(self) -> Pixels:
-        """height × width × 3, alpha composed over white."""
+        """The pixels as height × width × 3, composed over white if they have alpha."""
         if self.pixels.shape[2] == 3:
             return self.pixels
         alpha = self.pixels[..., 3:4].astype(np.uint16)
@@ -51,7 +51,7 @@ class Sample:
 
     @cached_property
     def small(self) -> Pixels:
-        """`rgb` area-averaged so that its long edge is at most 512 pixels."""
+        """A copy of `rgb`, area-averaged so that its long edge is at most 512 pixels."""
         height, width = self.rgb.shape[:2]
         scale = 512 / max(height, width)
         if scale >= 1:
@@ -61,13 +61,14 @@ class Sample:
 
     @cached_property
     def gray(self) -> NDArray[np.uint8]:
-        """`small` as luma, height × width."""
+        """The luma of `small`, height × width."""
         return np.asarray(cv2.cvtColor(self.small, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result of a check: outcome "pass", "flag" or "fail"; score in the check's own unit; where, if it knows."""
+    """The result of a check. outcome: "pass", "flag" or "fail"; score: in the check's own unit; box: the place, if
+    known."""
 
     check: str
     outcome: str
@@ -77,7 +78,7 @@ class Verdict:
 
 
 class Check(Protocol):
-    """A check may also have `limits`, a tuple of `Limit`: the numbers that a brand's guide may move."""
+    """A check of images. It may also have `limits`, a tuple of `Limit`: numbers that a brand guide may change."""
 
     name: str
 
@@ -85,11 +86,11 @@ class Check(Protocol):
 
 
 CHECKS: dict[str, Check] = {}
-"""Every known check by name, in the order in which they look."""
+"""All checks by name, in the order in which they run."""
 
 
 def register(check: type[Check]) -> type[Check]:
-    """Class decorator: make a check known under its name and run it on every image, in order of registration."""
+    """Register a check class under its name, so that it runs on every image. Checks run in order of registration."""
     if check.name in CHECKS:
         raise ValueError(f"There are two checks called {check.name!r}.")
     CHECKS[check.name] = check()

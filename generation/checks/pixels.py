@@ -1,4 +1,4 @@
-"""Checks of the pixels themselves: are there any, and is there a picture in them."""
+"""Checks of the pixels themselves: whether they are visible, and whether they show an image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TILE = 64  # averaging down to this edge removes grain, so that only real diffe
 
 @register
 class PixelsCheck:
-    """The array is a picture: height × width × 3 or 4, 8 bits, not empty, and not wholly transparent."""
+    """Check that the array is an image: height × width × 3 or 4, 8 bits, not empty, and not wholly transparent."""
 
     name = "pixels"
 
@@ -27,9 +27,9 @@ class PixelsCheck:
 
 @register
 class BlankCheck:
-    """Black (what a model leaves when its numbers overflow), or one flat colour from edge to edge.
+    """Check that the image is neither black (a sign that the model's numbers overflowed) nor one flat colour.
 
-    Seen on tiles of the picture, so that grain alone does not pass for content. The score is the largest difference
+    It compares tiles of the image, so that grain alone does not count as content. The score is the largest difference
     between two tiles in any channel, 0–255.
     """
 

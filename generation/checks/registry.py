@@ -1,4 +1,4 @@
-"""The registry of checks, and looking at one image with all of them. Packages add theirs by the entry point group."""
+"""The registry of checks, which runs them all on an image. Packages add checks by the entry point group."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _log = logging.getLogger(__name__)
 
 
 def names() -> list[str]:
-    """Names of all checks, in the order in which they look."""
+    """Return the names of all checks, in the order in which they run."""
     _load()
     return list(CHECKS)
 
 
 def get(name: str) -> Check:
-    """The check called `name`; ValueError lists the known names."""
+    """Return the check called `name`. Raises ValueError with the known names."""
     _load()
     if name not in CHECKS:
         raise ValueError(f"There is no check {name!r}; known are {', '.join(CHECKS)}.")
@@ -30,8 +30,7 @@ def get(name: str) -> Check:
 
 
 def examine(sample: Sample) -> list[Verdict]:
-    """Return what every check says of the sample. A check that breaks is a flag with its own name, never a lost
-    image."""
+    """Return the verdicts of all checks on the sample. A check that raises becomes a flag, so no image is lost."""
     _load()
     return [_look(check, sample) for check in CHECKS.values()]
 

@@ -1,4 +1,4 @@
-"""Checks of sizes: did we get what was asked for, and was the photo large enough for what is wanted of it."""
+"""Checks of sizes: whether the image has the requested size, and whether the product photo was large enough."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ SLIGHT: Final = 1.05
 
 @register
 class DimensionsCheck:
-    """The picture has the width and height that its job asked for.
+    """Check that the image has the width and height of its job.
 
-    A remote service may have a size of its own (fact "is_remote"): the files are cropped and scaled from what it made.
-    It is flagged only where it is smaller than wanted. The score is the factor by which it is enlarged. Fact "asked":
-    the size that the service was asked for, where it does not make the wanted one.
+    A remote service may make another size (fact "is_remote"); the files are cropped and scaled from its image, which
+    is flagged only if it is too small. The score is the factor by which it is enlarged. Fact "wanted": the job's size.
+    Fact "asked": the size that the service was asked for, if it cannot make the job's size.
     """
 
     name = "dimensions"
 
     def look(self, sample: Sample) -> Verdict:
         height, width = sample.pixels.shape[:2]
-        wanted, asked = sample.facts.get("wanted"), sample.facts.get("asked")
-        if not wanted:
+        job_size, requested_size = sample.facts.get("wanted"), sample.facts.get("asked")
+        if not job_size:
             return Verdict(self.name, "pass", f"{width} × {height} px; no size was asked for.")
-        if [width, height] in (list(wanted), list(asked or ())):
+        if [width, height] in (list(job_size), list(requested_size or ())):
             return Verdict(self.name, "pass", f"{width} × {height} px, as asked.")
         if sample.facts.get("is_remote"):
-            return self._fitted(width, height, wanted[0], wanted[1])
+            return self._fitted(width, height, job_size[0], job_size[1])
         return Verdict(
-            self.name, "fail", f"The picture is {width} × {height} px; {wanted[0]} × {wanted[1]} px were asked for."
+            self.name, "fail", f"The picture is {width} × {height} px; {job_size[0]} × {job_size[1]} px were asked for."
         )
 
     def _fitted(self, width: int, height: int, wanted_width: int, wanted_height: int) -> Verdict:
-        """The verdict on an image that is cropped and scaled to the wanted size."""
+        """Return the verdict on an image that is cropped and scaled to the job's size."""
         scale = max(wanted_width / width, wanted_height / height)
         sizes = f"{width} × {height} px, and {wanted_width} × {wanted_height} px are wanted"
         if scale <= SLIGHT:
@@ -46,7 +46,7 @@ class DimensionsCheck:
 
 @register
 class PhotoSizeCheck:
-    """The product's photo has enough pixels for the largest output spec. The score is how often it is enlarged.
+    """Check that the product photo has enough pixels for the largest output spec. The score is its enlargement factor.
 
     Facts: "photo" [width, height], or None where no photo was used; "specs" as in `Sample`.
     """
@@ -67,7 +67,7 @@ class PhotoSizeCheck:
             return Verdict(self.name, "pass", "Made without a photo.")
         height, width = sample.pixels.shape[:2]
         specs = sample.facts.get("specs") or [{"slug": "the picture", "width": width, "height": height}]
-        # The product keeps its shape, so the tighter of the two sides decides how far its photo is stretched.
+        # The product keeps its proportions, so the smaller of the two scales decides how far its photo is enlarged.
         needed, spec = max(
             ((min(spec["width"] / photo[0], spec["height"] / photo[1]), spec) for spec in specs),
             key=lambda pair: pair[0],

@@ -1,8 +1,8 @@
-"""The interface of engines: the one Protocol behind which every way of making an image sits.
+"""The interface that every image engine implements.
 
-Engines import no models: a `Spec` of plain values goes in, a `Result` of pixels and facts comes out. A local engine
-implements `generate`; a remote one `submit`, `find`, `poll`, `fetch` and `cancel`. Planning, dispatch and pages know
-only this.
+Engines import no Django models: they take a `Spec` of plain values and return a `Result` of pixels and facts. A local
+engine implements `generate`; a remote one `submit`, `find`, `poll`, `fetch` and `cancel`. Planning, dispatch and pages
+use only this interface.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ Pixels = NDArray[np.uint8]
 
 
 SCENE: Final = "scene"
-"""The image role of what a product stands before. It is no picture of the subject: the parameter of the same name tells
-which one, by the key of a concept."""
+"""The role of the image behind a product. It does not show the subject; the parameter of the same name selects it by
+the key of a concept."""
 CONTROL: Final = "control"
-"""The image role of a map that the picture follows."""
+"""The role of a control map, which the generated image follows."""
 CONTROL_MAP: Final = "control_map"
-"""The parameter that tells which map, by the key of a concept; without it the map is the subject's own photo."""
+"""The parameter that selects the control map by the key of a concept. Without it, the subject's photo is the map."""
 MAP: Final = "map"
-"""The kind of that parameter's control."""
+"""The kind of the control that selects a control map."""
 
 
 LONGEST_REMOTE_ID: Final = 2000
-"""Characters: where a service keeps no list, the address of a finished image is its id, with its signature."""
+"""In characters. If a service keeps no list, the id is the address of the finished image, with its signature."""
 
 
 class ErrorKind(StrEnum):
@@ -44,18 +44,18 @@ class ErrorKind(StrEnum):
     RATE = "rate"  # retry after retry_after_seconds
     MEMORY = "memory"  # smaller batch, then another endpoint
     LOST = "lost"  # resubmit
-    DOUBT = "doubt"  # handed over without an answer: looked up, or held where nobody can be asked
-    MODERATION = "moderation"  # to a person
-    INPUT = "input"  # to a person
-    ENDPOINT = "endpoint"  # the endpoint lacks something or is set up wrongly: to its operator, the job is not to blame
+    DOUBT = "doubt"  # submitted, but no answer came: looked up, or held if the service cannot be asked
+    MODERATION = "moderation"  # a person decides
+    INPUT = "input"  # a person decides
+    ENDPOINT = "endpoint"  # the endpoint is misconfigured or lacks something: its operator must act, the job is fine
     QUOTA = "quota"  # account empty or credentials refused: hold the endpoint, tell the operator
-    STORAGE = "storage"  # made, and the disk or bucket refuses it: the run pauses until somebody has made room
-    CHANGED = "changed"  # the engine is not what the job was planned for: held until it is planned anew
+    STORAGE = "storage"  # made, but the disk or bucket refuses it: the run pauses until there is room
+    CHANGED = "changed"  # the engine changed since the job was planned: held until it is planned again
     CANCELLED = "cancelled"
 
 
 class EngineError(Exception):
-    """An attempt failed. `message` is for a person; `log` is the engine's own words.
+    """The failure of an attempt. `message` is for people; `log` is the engine's own text.
 
     is_unsent: the service could not be reached. The job was never sent, so this does not count as one of its tries.
     """
@@ -87,10 +87,10 @@ class ImageRef:
 
 @dataclass(frozen=True)
 class Spec:
-    """Everything that decides the pixels of one image. Frozen into the job; equal specs make equal pictures.
+    """Everything that decides the pixels of one image. It is frozen into the job; equal specs make equal images.
 
     width, height: pixels of the master. seed: 0 … 2**63-1. parameters: the engine's own, validated by `validate`.
-    images: input images by role: "cutout", "photo", "init", "mask" and, mostly of a concept, "scene" and "control".
+    images: input images by role: "cutout", "photo", "init", "mask"; and "scene" and "control", mostly from a concept.
     """
 
     prompt: str
@@ -103,7 +103,7 @@ class Spec:
     candidate: int = 1
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON, keys sorted by the caller's encoder; `from_json` is its inverse."""
+        """Return plain JSON; the caller's encoder sorts the keys. `from_json` is the inverse."""
         return {
             "prompt": self.prompt,
             "negative": self.negative,
@@ -123,7 +123,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class Task:
-    """One spec on its way through an engine. `id` is the job's; the engine uses it for names and markers only."""
+    """One spec that an engine works on. `id` is the job's; the engine uses it only for names and markers."""
 
     id: int
     spec: Spec
@@ -131,15 +131,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Result:
-    """One finished image, or why there is none (`error` set, `pixels` None).
+    """One finished image, or the reason why there is none (`error` set, `pixels` None).
 
-    model, revision: what really made it, in the form of `Engine.model_identity`, or a service's own name and version of
-    its model; "" where the engine only knows what `model_identity` said when it got the task. seconds: wall time of
-    this image's share of the batch. facts: device, batch size, steps, scheduler: whatever making it again needs. usage:
-    what a remote service counted for this image, by unit ("images", "seconds", "text_input_tokens",
-    "image_input_tokens", "output_tokens"); the endpoint's prices make money of it. outputs: of a remote result, where
-    its pixels are, for `fetch`. arriving: of a local result that was yielded while its pixels are still on their way
-    from the card; `arrived` waits for them.
+    model, revision: the model that really made it, in the form of `Engine.model_identity`, or a service's own name and
+    version of its model; "" if the engine only knows what `model_identity` said when it got the task. seconds: wall
+    time of this image's share of the batch. facts: whatever is needed to make it again, such as device, batch size,
+    steps and scheduler. usage: the units that a remote service counted for this image ("images", "seconds",
+    "text_input_tokens", "image_input_tokens", "output_tokens"); the endpoint's prices turn them into money. outputs:
+    the addresses of a remote result's pixels, for `fetch`. arriving: set if a local result was yielded before its
+    pixels had left the GPU; `arrived` waits for them.
     """
 
     task_id: int
@@ -157,14 +157,14 @@ class Result:
     arriving: Callable[[], Pixels] | None = None
 
     def arrived(self) -> Result:
-        """This result with its pixels, waited for where they are not there yet; on any thread. Raises EngineError."""
+        """Return this result with its pixels, after waiting for them. Works on any thread. Raises EngineError."""
         return self if self.arriving is None else replace(self, pixels=self.arriving(), arriving=None)
 
 
 @dataclass(frozen=True)
 class Pending:
-    """A task that the service has and has not ended. step of steps: how far it is, 0 of 0 where it does not say.
-    ahead: tasks before it in the service's queue, None where it does not say."""
+    """A task that the service has not finished yet. step, steps: its progress, 0 and 0 if unknown. ahead: the number
+    of tasks before it in the service's queue, None if unknown."""
 
     step: int = 0
     steps: int = 0
@@ -173,10 +173,11 @@ class Pending:
 
 @dataclass(frozen=True)
 class Submitted:
-    """The service has the task under `remote_id` (at most LONGEST_REMOTE_ID characters, all that `poll` needs).
+    """A task that the service has accepted as `remote_id` (at most LONGEST_REMOTE_ID characters, all that `poll`
+    needs).
 
-    result: the finished image, where the service answered with it at once. is_kept: `poll` would find that image again.
-    problem: why an image that is finished could not be fetched yet; `poll` finds it under `remote_id`.
+    result: the finished image, if the service answered with it at once. is_kept: `poll` would find that image again.
+    problem: the reason why a finished image could not be fetched yet; `poll` finds it under `remote_id`.
     """
 
     remote_id: str
@@ -189,8 +190,9 @@ class Submitted:
 class Control:
     """One thing a reviewer may change when asking for a revision, drawn as a form field.
 
-    kind: "number" (minimum, maximum, step), "choice" (choices), "colour", "text", "seed", or the key of a concept, ""
-    or "none" for none: "scene" (its approved picture becomes the image "scene"), "map" (its photo, "control").
+    kind: "number" (minimum, maximum, step), "choice" (choices), "colour", "text", "seed", or a kind whose value is the
+    key of a concept ("" or "none" for none): "scene" (the concept's approved image becomes the image "scene") and "map"
+    (its photo becomes the image "control").
     `parameter` is the key in Spec.parameters, or "prompt", "negative", "seed".
     """
 
@@ -222,9 +224,9 @@ class Capabilities:
     size_multiple: int = 1
     unsettled: tuple[str, ...] = ()
 
-    def subject_images(self, asked: Iterable[str] = ()) -> frozenset[str]:
-        """The roles that pictures of the subject itself fill: the needed ones, and of `asked` what the engine takes."""
-        return (self.needs_images | (set(asked) & self.optional_images)) - {SCENE}
+    def subject_images(self, requested: Iterable[str] = ()) -> frozenset[str]:
+        """Return the roles of images of the subject: the needed ones and the supported ones of `requested`."""
+        return (self.needs_images | (set(requested) & self.optional_images)) - {SCENE}
 
     @property
     def takes_scenes(self) -> bool:
@@ -237,8 +239,8 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class Quote:
-    """The estimate for one image: money in the endpoint's currency, seconds of the lane. usage: about what its service
-    will count, in the units of Result.usage, for endpoints that are charged by it; empty where nobody knows before."""
+    """The estimate for one image. cost: in the endpoint's currency. seconds: in its lane. usage: about what its service
+    will count, in the units of Result.usage, for endpoints that are charged by usage; empty if nobody knows before."""
 
     cost: float
     seconds: float
@@ -247,8 +249,8 @@ class Quote:
 
 @dataclass(frozen=True)
 class Health:
-    """The health of a service. suggested: settings of the endpoint that would fit what it says of itself; {} for
-    none."""
+    """The health of a service. suggested: settings of the endpoint that would fit what the service reports; {}
+    for none."""
 
     is_ok: bool
     message: str
@@ -260,13 +262,13 @@ class Context(Protocol):
     """The services that a worker lends an engine while it works."""
 
     def load(self, ref: ImageRef) -> bytes:
-        """The bytes of the stored image. Its colours are sRGB: a file in another colour space comes as a PNG of it."""
+        """Return the bytes of the stored image, in sRGB: a file in another colour space is converted to a PNG."""
 
     def progress(self, task_ids: Sequence[int], step: int, steps: int) -> None:
-        """Say how far these tasks are; cheap, may be called every step."""
+        """Report the progress of these tasks. It is cheap and may be called at every step."""
 
     def cancelled(self) -> frozenset[int]:
-        """Ids of tasks whose people gave up on them, or whose lease is lost; looked at between steps."""
+        """Return the ids of tasks that people cancelled or whose lease is lost. Engines check it between steps."""
 
 
 @runtime_checkable
@@ -278,16 +280,16 @@ class Engine(Protocol):
     def capabilities(self) -> Capabilities: ...
 
     def validate(self, spec: Spec) -> list[str]:
-        """Sentences about what in `spec` this engine cannot do; empty if it can. Called by planning, loads no model."""
+        """Return sentences about what this engine cannot do in `spec`. Planning calls it, so it loads no model."""
 
     def batch_key(self, spec: Spec) -> str:
-        """Specs with equal keys may share one `generate` call (same size, steps, scheduler, LoRAs)."""
+        """Return a key. Specs with equal keys may share one `generate` call (same size, steps, scheduler, LoRAs)."""
 
     def model_identity(self) -> tuple[str, str]:
-        """(model, revision) as it is now, as far as known without loading it: part of the fingerprint.
+        """Return the current (model, revision), as far as known without loading the model: part of the fingerprint.
 
-        revision: the model's version, and behind a "+" a digest of the endpoint's settings that decide pixels. This is
-        called before every batch and every order, so an engine that caches it has to notice changed files.
+        revision: the model's version, then "+" and a digest of the endpoint's settings that decide pixels. This is
+        called before every batch and every submission, so an engine that caches it has to notice changed files.
         """
 
     def quote(self, spec: Spec) -> Quote: ...
@@ -297,39 +299,40 @@ class Engine(Protocol):
 
 class LocalEngine(Engine, Protocol):
     def generate(self, batch: Sequence[Task], context: Context) -> Iterator[Result]:
-        """Yield one Result per task, as they finish, in any order; of a picture whose pixels are still `arriving` the
-        caller waits for them, and may start the next batch before. Raises EngineError only when the whole batch failed.
+        """Yield one Result per task as they finish, in any order. Raises EngineError only when the whole batch failed.
+
+        If the pixels of a result are still `arriving`, the caller waits for them and may start the next batch first.
         """
 
 
 class RemoteEngine(Engine, Protocol):
-    """An engine on somebody else's machine. Its methods are called from many threads at once; each call is bounded in
-    time by the engine. Failures are EngineErrors: DOUBT only where the service may have taken the task."""
+    """An engine on somebody else's machine. Many threads call its methods at once, and each call ends within a time
+    that the engine sets. Failures are EngineErrors: DOUBT only if the service may have taken the task."""
 
     looks_up: bool
     """True if `find` can tell, after a crash or a lost answer, whether the service has a task."""
     settle_seconds: float
-    """How long after a lost hand-over `find` may still miss it."""
+    """Seconds after a lost submission in which `find` may still miss it."""
     poll_seconds: float
-    """How long to wait between two looks at a task."""
+    """Seconds to wait between two polls of a task."""
 
     def submit(self, task: Task, marker: str, context: Context) -> Submitted:
-        """Hand the task over, marked with `marker`, a UUID that is new for every submission. The call that makes the
-        service work goes through service.Service.order, which lets it leave when the endpoint's limits allow."""
+        """Submit the task, marked with `marker`, a UUID that is new for every submission. The call that starts the work
+        goes through service.Service.order, which sends it when the endpoint's rate limits allow."""
 
     def find(self, task: Task, marker: str, since: datetime, taken: Collection[str]) -> str | None:
-        """The remote id of what was submitted under `marker` at or after `since`; None if the service does not have
-        it, and EngineError if it could not be asked. taken: remote ids that are known to belong to other tasks."""
+        """Return the remote id of the submission with `marker` at or after `since`; None if the service does not have
+        it. Raises EngineError if it could not be asked. taken: remote ids that are known to belong to other tasks."""
 
     def poll(self, remote_ids: Sequence[str]) -> Mapping[str, Pending | Result]:
-        """Return where each stands; a Result has its `outputs` or its error, LOST for an id that the service does not
-        know, and task_id 0. An id that is missing in the answer could not be asked for and is asked again."""
+        """Return the state of each task. A Result has task_id 0 and its `outputs` or its error, which is LOST for an id
+        that the service does not know. An id that is missing in the answer could not be checked; it is polled again."""
 
     def fetch(self, result: Result, context: Context) -> Result:
-        """The result with its pixels instead of `outputs`."""
+        """Return the result with its pixels instead of `outputs`."""
 
     def cancel(self, remote_id: str) -> None:
-        """Ask the service to give up on this one task and no other. Nothing happens if it has ended."""
+        """Ask the service to cancel this task and no other. Nothing happens if it has ended."""
 
 
 Factory = Callable[[Mapping[str, Any]], Engine]
@@ -346,9 +349,9 @@ def names() -> list[str]:
 
 
 def build(name: str, config: Mapping[str, Any], secret: str = "") -> Engine:
-    """The engine called `name` for one endpoint's config; ValueError lists the known names.
+    """Build the engine `name` for one endpoint's config. Raises ValueError that lists the known names.
 
-    secret: the endpoint's API key or token, which the engine finds as config["secret"]. Planning and pages give none.
+    secret: the endpoint's API key or token; the engine reads it as config["secret"]. Planning and pages give none.
     """
     if name not in _factories:
         raise ValueError(f"There is no engine {name!r}; known are {', '.join(names())}.")

@@ -1,7 +1,7 @@
-"""The canvas of a diffusion job: a picture cut to the frame and, with a mask, the part of it that is made anew.
+"""The canvas of a diffusion job: an image cropped to the frame and, with a mask, the part of it that is repainted.
 
-Outside the mask the picture stays as it is, to the level: a model's decoder changes every pixel it returns, so what it
-made is laid into the picture again along the inner edge of the mask. Nothing here knows torch.
+Outside the mask every pixel keeps its exact value. A model's decoder changes every pixel it returns, so the new part is
+blended into the original image along the inner edge of the mask. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ Floats = NDArray[np.float32]
 
 #: Width of the seam in which old and new are mixed, as a share of the long side.
 SEAM: Final = 1 / 80
-#: From how much of white on a pixel is repainted by the model; a soft brush's hem is mixed afterwards.
+#: The share of white from which the model repaints a pixel; the edge of a soft brush is mixed afterwards.
 MARKED: Final = 0.02
-#: How much the proportions of a mask may differ from its picture's: a pixel more or less by rounding.
+#: How much the proportions of a mask may differ from its image's: rounding makes a pixel more or less.
 ALIKE: Final = 0.02
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """init: height × width × 3, sRGB uint8. repaint: height × width float32, 1 where it is made anew and 0 where it
-    stays; None where there is no mask and all of it changes."""
+    """A start image and its mask. init: height × width × 3, sRGB uint8. repaint: height × width float32, 1 where it is
+    repainted and 0 where it stays; None if there is no mask and all of it changes."""
 
     init: Pixels
     repaint: Floats | None = None
 
     @property
     def subject_box(self) -> list[float] | None:
-        """The place of the subject in the frame: left, top, right, bottom, as shares; None where nobody knows."""
+        """The subject's place in the frame as shares: left, top, right, bottom; None if it is unknown."""
         return None
 
     def marked(self, cell: int) -> Floats:
-        """The mask as the model takes it, 0 or 1: every latent cell of `cell` × `cell` pixels that it touches."""
+        """Return the mask for the model, 0 or 1: every latent cell of `cell` × `cell` pixels that it touches is 1."""
         assert self.repaint is not None
         high, wide = self.repaint.shape
         touched = self.repaint.reshape(high // cell, cell, wide // cell, cell).max(axis=(1, 3)) >= MARKED
         return np.kron(touched, np.ones((cell, cell))).astype(np.float32)
 
     def with_new(self, made: Pixels) -> Pixels:
-        """The picture with what was made in the masked part; all of `made` where there is no mask."""
+        """Return the image with the masked part replaced by `made`; all of `made` if there is no mask."""
         if self.repaint is None:
             return made
         share = _seamed(self.repaint)[..., None]
@@ -57,7 +57,7 @@ class Canvas:
 
 
 def read(spec: Spec, context: Context) -> Canvas | None:
-    """The canvas of one job, None where it starts from noise. Raises EngineError of kind INPUT."""
+    """Return the canvas of one job; None if it starts from noise. Raises EngineError of kind INPUT."""
     if "init" not in spec.images:
         return None
     size = (spec.width, spec.height)
@@ -78,12 +78,12 @@ def read(spec: Spec, context: Context) -> Canvas | None:
 
 
 def opaque(stored: bytes, what: str) -> Pixels:
-    """A stored picture, height × width × 3. Raises EngineError of kind INPUT that names it as `what`."""
+    """Return a stored image, height × width × 3. Raises EngineError of kind INPUT that names it as `what`."""
     return np.asarray(flattened(opened(stored, what)), dtype=np.uint8)
 
 
 def opened(stored: bytes, what: str) -> Image.Image:
-    """The picture itself. Raises EngineError of kind INPUT that names it as `what`."""
+    """Open a stored image. Raises EngineError of kind INPUT that names it as `what`."""
     try:
         with Image.open(io.BytesIO(stored)) as image:
             image.load()
@@ -93,7 +93,7 @@ def opened(stored: bytes, what: str) -> Image.Image:
 
 
 def flattened(image: Image.Image) -> Image.Image:
-    """In RGB, over white where it is transparent."""
+    """Return the image in RGB, laid over white where it is transparent."""
     if not image.has_transparency_data:
         return image.convert("RGB")
     rgba = image.convert("RGBA")
@@ -101,7 +101,7 @@ def flattened(image: Image.Image) -> Image.Image:
 
 
 def _whiteness(image: Image.Image) -> Image.Image:
-    """Greys, white where it is to be repainted. Of a picture with holes, such as a product's cut-out, the holes are."""
+    """Return a grey mask, white where to repaint. In an image with holes, such as a cut-out, the holes are white."""
     if image.has_transparency_data:
         alpha = image.convert("RGBA").getchannel("A")
         if np.asarray(alpha).min() < 255:
@@ -110,7 +110,7 @@ def _whiteness(image: Image.Image) -> Image.Image:
 
 
 def _seamed(repaint: Floats) -> Floats:
-    """The share of what was made, rising from 0 at the mask's edge inwards; what is outside has none of it."""
+    """Return the share of the new image per pixel: 0 outside the mask, rising from its edge inwards."""
     width = max(1.0, SEAM * max(repaint.shape))
     depth = np.asarray(cv2.distanceTransform((repaint >= MARKED).astype(np.uint8), cv2.DIST_L2, 5))
     ramp = np.clip(depth / width, 0, 1)

@@ -1,4 +1,4 @@
-"""The hosts beside a service's own that its finished images may be fetched from: an endpoint's "output_hosts"."""
+"""An endpoint's "output_hosts": other hosts than the service's own from which its images may be fetched."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True)
 class OutputHosts:
-    """public: names such as "replicate.delivery", which also allow what ends in ".replicate.delivery". private: hosts
-    that may be in a private network, such as "minio:9000" and "10.0.0.5"; without a port, on the scheme's usual one."""
+    """Allowed hosts. public: names such as "replicate.delivery", which also allow "*.replicate.delivery". private:
+    hosts that may be in a private network, such as "minio:9000" and "10.0.0.5"; without a port, the scheme's usual
+    one."""
 
     public: tuple[str, ...] = ()
     private: frozenset[str] = frozenset()
@@ -25,11 +26,11 @@ class OutputHosts:
 
     def is_public(self, host: str) -> bool:
         """Return whether this is one of the public hosts, or below one of them."""
-        return any(host == known or host.endswith(f".{known}") for known in self.public)
+        return any(host == domain or host.endswith(f".{domain}") for domain in self.public)
 
 
 def read(entries: Any) -> OutputHosts:
-    """Read an endpoint's setting. Raises ValueError with a sentence for what is no list of hosts."""
+    """Read an endpoint's setting. Raises ValueError with a sentence if it is no list of hosts."""
     if not isinstance(entries, list | tuple):
         raise ValueError('"output_hosts" is a list, such as ["replicate.delivery"].')
     hosts = [_host_and_port(entry) for entry in entries]
@@ -49,7 +50,7 @@ def may_be_private(entry: str) -> bool:
 
 
 def with_port(host: str, port: int | None) -> str:
-    """Return the host as an address has it: "minio:9000", "[fd00::5]:9000", or without a port."""
+    """Return the host in the form of an address: "minio:9000", "[fd00::5]:9000", or without a port."""
     host = f"[{host}]" if ":" in host else host
     return host if port is None else f"{host}:{port}"
 

@@ -1,7 +1,7 @@
-"""HTTP to a service that makes pictures: one client per endpoint, and every failure as the error kind that fits it.
+"""The HTTP client for a service that makes images: one per endpoint, with an error kind for every failure.
 
-What matters most is told apart here: a call that never arrived (TRANSIENT, may be sent again) and an order whose answer
-was lost (DOUBT, may have been taken and paid for). On httpx 0.28 (https://www.python-httpx.org/exceptions/).
+The most important distinction is between a call that never arrived (TRANSIENT, may be sent again) and a submission
+whose answer was lost (DOUBT, may have been taken and paid for). On httpx 0.28 (https://www.python-httpx.org/exceptions/).
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ MOST_BYTES = 100 * 1024 * 1024
 DOWNLOAD_SECONDS = 120.0
 LONGEST_WAIT_SECONDS = 3600.0
 KEPT_CONNECTION_SECONDS = 4.0
-"""Servers close what is idle for five seconds or more; an order that meets that moment would be in doubt."""
+"""Servers close connections that are idle for five seconds or more; a submission at that moment would be uncertain."""
 _OF_THE_WIRE = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
 class Departure(Protocol):
-    """The moment at which a submission may leave, and the caller to be told that it has."""
+    """A hook that delays a submission until it may be sent, and learns that it was sent."""
 
     def come(self) -> None:
-        """Return when it may; raises EngineError if it no longer may."""
+        """Wait until it may be sent. Raises EngineError if it may no longer be sent."""
 
     def left(self) -> None: ...
 
 
 departure: ContextVar[Departure | None] = ContextVar("departure", default=None)
-"""That of this thread's next order; asked when there is a connection, because making one may take longer than all
-else."""
+"""The hook for this thread's next submission. It is called once there is a connection, because making one may take
+longer than everything else."""
 
 
 def _trace(event: str, info: Mapping[str, Any]) -> None:
-    if (one := departure.get()) is not None:
+    if (current := departure.get()) is not None:
         if event.endswith("send_request_headers.started"):
-            one.come()
+            current.come()
         elif event.endswith("send_request_body.complete"):
-            one.left()
+            current.left()
 
 
 class Service:
@@ -96,7 +96,7 @@ class Service:
         return urljoin(self.base_url, path.lstrip("/"))
 
     def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """A call that may be repeated. Any status comes back; EngineError of kind TRANSIENT if there is no answer."""
+        """Make a call that may be repeated. Returns any status; raises EngineError (TRANSIENT) without an answer."""
         try:
             return self._whole(method, self.address(path), **options)
         except httpx.HTTPError as error:
@@ -105,8 +105,10 @@ class Service:
             raise EngineError(ErrorKind.TRANSIENT, message, log=repr(error), is_unsent=is_unsent) from error
 
     def order(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """A call that makes the service work. Any status comes back; without an answer EngineError of kind TRANSIENT
-        if it cannot have arrived, DOUBT if it may have. It leaves when this thread's `departure` says."""
+        """Make a call that starts work at the service, when this thread's `departure` allows it. Returns any status.
+
+        Without an answer it raises EngineError: TRANSIENT if the call cannot have arrived, DOUBT if it may have.
+        """
         extensions = {"trace": _trace} if departure.get() else {}
         try:
             return self._whole(method, self.address(path), extensions=extensions, **options)
@@ -118,7 +120,7 @@ class Service:
             raise EngineError(ErrorKind.DOUBT, message) from error
 
     def download(self, url: str) -> bytes:
-        """A picture's bytes from the service's own host or one of its output hosts. Raises EngineError.
+        """Return an image's bytes from the service's own host or one of its output hosts. Raises EngineError.
 
         A relative address is the service's own.
         """
@@ -140,8 +142,8 @@ class Service:
             raise EngineError(kind, message) from error
 
     def _way_to(self, url: str) -> tuple[str, httpx.Client | None]:
-        """Return the whole address, and the client to fetch it with; None where core.fetching fetches it. Raises
-        EngineError of kind ENDPOINT for a host that the endpoint does not name, INPUT for what is no address."""
+        """Return the whole address and the client to fetch it with; None if core.fetching fetches it. Raises
+        EngineError of kind ENDPOINT for a host that the endpoint does not name, INPUT for an invalid address."""
         try:
             url = urljoin(self.base_url, url)
             parts = urlsplit(url)
@@ -163,8 +165,8 @@ class Service:
         raise EngineError(ErrorKind.ENDPOINT, message)
 
     def _whole(self, method: str, url: str, **options: Any) -> httpx.Response:
-        """The answer with all of its body. Raises httpx.ReadError where it does not come to an end in a bounded time
-        and size: each piece of it may come within the client's timeout."""
+        """Return the answer with all of its body. Raises httpx.ReadError if it exceeds a total time or size, because
+        the client's timeout only limits the wait for each piece."""
         with self._client.stream(method, url, **options) as response:
             until, data = monotonic() + DOWNLOAD_SECONDS, bytearray()
             for piece in response.iter_bytes():
@@ -200,14 +202,13 @@ class Service:
 
 
 def refusal(response: httpx.Response, name: str, *, words: str = "", is_order: bool = False) -> EngineError:
-    """Return what an answer that is no success means, by its status alone. words: the service's own, where it was
-    understood.
+    """Return the error for an answer without success, by its status alone. words: the service's own message, if known.
 
-    is_order: it answers an order, so that a gateway's "no answer from behind" is DOUBT.
+    is_order: it answers a submission, so a gateway's "no answer from behind" is DOUBT.
     """
     status = response.status_code
-    said = words or _plain_text(response) or response.reason_phrase or "no reason given"
-    message, log = f"{name}: {said} (HTTP {status})", response.text[:4000]
+    reason = words or _plain_text(response) or response.reason_phrase or "no reason given"
+    message, log = f"{name}: {reason} (HTTP {status})", response.text[:4000]
     if status == 429:
         return EngineError(ErrorKind.RATE, message, retry_after_seconds=retry_after(response), log=log)
     if status in {401, 402, 403}:
@@ -220,14 +221,14 @@ def refusal(response: httpx.Response, name: str, *, words: str = "", is_order: b
 
 
 def _plain_text(response: httpx.Response) -> str:
-    """The beginning of an answer that people can read; "" for a page of a proxy, whose HTML says nothing to them."""
+    """Return the beginning of an answer in plain text; "" for a proxy's HTML page, which tells people nothing."""
     text = response.text[:300].strip()
     is_page = "html" in response.headers.get("content-type", "") or text.startswith("<")
     return "" if is_page else text
 
 
 def retry_after(response: httpx.Response) -> float | None:
-    """Seconds that the headers `retry-after-ms` or `Retry-After` (seconds or a date) ask for; None without them."""
+    """Return the seconds that `retry-after-ms` or `Retry-After` (seconds or a date) ask for; None without them."""
     milliseconds = response.headers.get("retry-after-ms", "")
     if milliseconds.replace(".", "", 1).isdecimal():
         return min(float(milliseconds) / 1000, LONGEST_WAIT_SECONDS)
@@ -241,7 +242,7 @@ def retry_after(response: httpx.Response) -> float | None:
 
 
 def json_of(response: httpx.Response, name: str) -> Any:
-    """The answer's JSON. EngineError of kind TRANSIENT where it is none: a proxy's page, or a cut-off answer."""
+    """Return the answer's JSON. Raises EngineError (TRANSIENT) for anything else: a proxy's page, a cut-off answer."""
     try:
         return response.json()
     except ValueError as error:
@@ -250,12 +251,12 @@ def json_of(response: httpx.Response, name: str) -> Any:
 
 
 def mapping_of(value: Any) -> Mapping[str, Any]:
-    """Return what came as JSON, if it is an object, else {}."""
+    """Return parsed JSON if it is an object, else {}."""
     return value if isinstance(value, Mapping) else {}
 
 
 def pixels_of(data: bytes) -> Pixels:
-    """A fetched picture decoded, once: height × width × 3|4, sRGB. EngineError of kind TRANSIENT: it may be cut off."""
+    """Decode a fetched image: height × width × 3|4, sRGB. Raises EngineError (TRANSIENT): it may be cut off."""
     try:
         return decode(data)
     except Undecodable as error:
@@ -263,7 +264,7 @@ def pixels_of(data: bytes) -> Pixels:
 
 
 def _is_kept_out(url: str) -> bool:
-    """Return whether core.fetching refuses the address itself, and not what lies there."""
+    """Return whether core.fetching refuses the address itself, and not the content."""
     try:
         fetching.check(url)
     except fetching.Refused as error:
@@ -273,7 +274,7 @@ def _is_kept_out(url: str) -> bool:
 
 @cache
 def _system_trust() -> ssl.SSLContext:
-    """Return the certificates that are trusted everywhere. Reading them takes 50 ms; pages build many engines."""
+    """Return the system's trusted certificates. Cached: reading takes 50 ms, and pages build many engines."""
     return httpx.create_ssl_context()
 
 

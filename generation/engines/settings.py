@@ -1,6 +1,6 @@
-"""Settings of endpoints, engine by engine: the fields of its form, and what is checked before it is kept.
+"""The settings of endpoints, by engine: the fields of the form and the checks before an endpoint is saved.
 
-An engine of another package that has no table here is set up in plain JSON, and judges its config itself.
+An engine of another package that has no table here is configured in plain JSON and checks its config itself.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting. usual: what counts where it is absent, as people read it. minimum, maximum: of numbers, both
-    included. is_seldom: most endpoints never need it. is_operators: it reaches into the server's files or network."""
+    """One setting. usual: a description of the default. minimum, maximum: of numbers, both included. is_seldom: most
+    endpoints never need it. is_operators: only the operator may set it, as it reaches the server's files or network."""
 
     name: str
     label: str
@@ -45,7 +45,7 @@ class Setting:
     is_operators: bool = False
 
     def problem(self, value: Any) -> str:
-        """A sentence about what is wrong with a value as it stands in JSON; "" if nothing is."""
+        """Return a sentence about what is wrong with a JSON value; "" if nothing is."""
         if value is None or value == "":
             return "Leave it out, and what is usual counts."
         match self.kind:
@@ -58,7 +58,7 @@ class Setting:
             case Kind.CHOICE:
                 return "" if value in self.choices else f"It is one of {', '.join(self.choices)}."
             case Kind.LINES:
-                is_list = isinstance(value, list) and all(isinstance(one, str) for one in value)
+                is_list = isinstance(value, list) and all(isinstance(line, str) for line in value)
                 return "" if is_list else 'Write a list of texts, such as ["one", "two"].'
             case Kind.JSON:
                 return "" if isinstance(value, dict | list) else f"Write JSON{self._such_as()}."
@@ -249,63 +249,63 @@ TABLES: Final[Mapping[str, tuple[Setting, ...]]] = {
         _CA,
     ),
 }
-"""By engine, in the order of the form."""
+"""The settings by engine, in the order of the form."""
 
 ELSEWHERE: Final[Mapping[str, frozenset[str]]] = {
     "comfyui": frozenset(
         {"workflow", "workflow_name", "inputs", "output_node", "ranges", "meant_as_is", "model_files"}
     ),
 }
-"""What a page of its own writes."""
+"""Settings that a page of its own writes."""
 _QUOTES: Final = (
     Setting("cost_per_image", "Cost of one picture", Kind.NUMBER),
     Setting("seconds_per_image", "Seconds for one picture", Kind.NUMBER),
 )
-"""What an engine goes by where the endpoint's own price and time say nothing; without fields."""
+"""Settings for quotes, used if the endpoint has no price and time of its own. They have no form fields."""
 LOCAL: Final = frozenset({"diffusers", "packshot"})
-"""Of these engines those that work on our own machines: without limits, lost answers and secrets."""
+"""Engines that run on our own machines: they need no rate limits and no secrets, and lose no answers."""
 OPERATORS: Final = LOCAL | {"comfyui"}
-"""Those that only the operator can set up: what they are given reaches into the server's files or network."""
+"""Engines that only the operator may set up: their settings reach into the server's files or network."""
 
 
 def of(engine: str, config: Mapping[str, Any]) -> Sequence[Setting]:
-    """The settings of an endpoint; empty where its engine has no table. What an OpenAI model takes beside prompt and
-    size is a setting too, for orders that say nothing else."""
+    """Return the settings of an endpoint; empty if its engine has no table. The parameters of an OpenAI model, beside
+    prompt and size, are settings too: the defaults of submissions that do not give them."""
     table = TABLES.get(engine, ())
     return (*table, *_of_profile(config)) if engine == "openai" else table
 
 
 def problems(engine: str, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(setting, sentence) of every one that the engine does not know, or that is of another kind."""
+    """Yield (setting, sentence) for every setting that the engine does not know or whose value is invalid."""
     if engine not in TABLES:
         return
-    known = {one.name: one for one in (*of(engine, config), *_QUOTES)}
+    settings = {setting.name: setting for setting in (*of(engine, config), *_QUOTES)}
     for name, value in config.items():
-        if name in known:
-            if sentence := known[name].problem(value):
+        if name in settings:
+            if sentence := settings[name].problem(value):
                 yield name, sentence
         elif name not in ELSEWHERE.get(engine, ()):
-            near = get_close_matches(name, known, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(sorted(known))}."
+            near = get_close_matches(name, settings, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(sorted(settings))}."
             yield name, f"The engine {engine} has no setting {name!r}. {hint}"
 
 
 def calls_at_once(engine: str, config: Mapping[str, Any]) -> int | None:
-    """Return how many orders at once an endpoint takes unless its operator says otherwise; None: it is found out."""
+    """Return the default number of simultaneous submissions to an endpoint; None if it is found out by trying."""
     return 1 if engine == "replicate" and config.get("cog") else None
 
 
 def operators(engine: str) -> frozenset[str]:
-    """Of a service's settings those that only the operator may set, or take away; of a local engine all are."""
-    return frozenset(one.name for one in TABLES.get(engine, ()) if one.is_operators and engine not in LOCAL)
+    """Return the settings of a service that only the operator may set or remove; for a local engine all are."""
+    return frozenset(setting.name for setting in TABLES.get(engine, ()) if setting.is_operators and engine not in LOCAL)
 
 
 def _of_profile(config: Mapping[str, Any]) -> Iterator[Setting]:
     try:
         profile = openai_profiles.read(config.get("profile"), str(config.get("model") or ""))
-    except ValueError:  # said by the engine
+    except ValueError:  # the engine reports it
         return
-    own = {one.name for one in TABLES["openai"]}
+    own = {setting.name for setting in TABLES["openai"]}
     for name, choices in profile.parameters.items():
         if name in own:
             continue

@@ -1,1 +1,1 @@
-"""Finishing: from a master's pixels to the files that channels want. Pure; knows no models."""
+"""Make the files for channels from a master's pixels. Pure; knows no models."""

@@ -1,4 +1,4 @@
-"""Crops: a picture in another aspect, around its subject, which is never cut while it fits."""
+"""Crop images to another aspect around their subject, which is never cut off if it fits."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from generation.engines.base import Pixels
 from generation.finishing.resample import resize
 
 MARGIN = 0.04
-"""Air kept around the subject, as a share of its longer side, where there is room for it."""
+"""Margin around the subject, as a share of its longer side, if there is room for it."""
 _DEPTH = 24
-"""Lines next to an edge whose grain is taken when the backdrop is carried on beyond it."""
+"""Number of pixel lines at an edge that give the grain when the backdrop is extended beyond it."""
 _FADE = 0.3
-"""Share of the edge's length after which only the plain backdrop is left."""
+"""Distance after which only the plain backdrop is left, as a share of the edge's length."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """A rectangle in pixels of the picture; it may reach beyond the picture where the backdrop is to be extended."""
+    """A rectangle in pixels of an image; it may reach beyond the image, where the backdrop is then extended."""
 
     left: int
     top: int
@@ -31,10 +31,10 @@ class Window:
 
 
 def window(width: int, height: int, aspect: float, subject: Box | None) -> Window:
-    """The part of a width × height picture to show at `aspect` (width / height).
+    """Return the part of a width × height image to show at `aspect` (width / height).
 
-    The largest such part, centred on the subject as far as the edges allow. Where the subject and its margin do not fit
-    into it, the smallest rectangle of that aspect around them instead, reaching beyond the picture.
+    This is the largest such part, centred on the subject as far as the edges allow. If the subject and its margin do
+    not fit into it, it is the smallest rectangle of that aspect around them, which reaches beyond the image.
     """
     shown_width, shown_height = min(width, height * aspect), min(height, width / aspect)
     left, top, right, bottom = _with_margin(subject or (0.5, 0.5, 0.5, 0.5), width, height)
@@ -51,7 +51,7 @@ def window(width: int, height: int, aspect: float, subject: Box | None) -> Windo
 
 
 def cut(pixels: Pixels, part: Window) -> Pixels:
-    """That part of `pixels`; beyond the edge is the backdrop carried on (transparent where there is alpha)."""
+    """Return that part of `pixels`; beyond the edges the backdrop is extended (transparent for images with alpha)."""
     height, width = pixels.shape[:2]
     left, top = max(0, -part.left), max(0, -part.top)
     right, bottom = max(0, part.left + part.width - width), max(0, part.top + part.height - height)
@@ -66,43 +66,43 @@ def cut(pixels: Pixels, part: Window) -> Pixels:
 
 
 def to_size(pixels: Pixels, width: int, height: int, subject: Box | None) -> Pixels:
-    """`pixels` as width × height, cropped or extended around the subject first where the aspects differ."""
+    """Return `pixels` as width × height; if the aspects differ, first crop or extend around the subject."""
     old_height, old_width = pixels.shape[:2]
     if not same_aspect((old_width, old_height), (width, height)):
         pixels = cut(pixels, window(old_width, old_height, width / height, subject))
     return resize(pixels, width, height)
 
 
-def enlargement(size: tuple[int, int], wanted: tuple[int, int], subject: Box | None) -> float:
-    """Return how many times `to_size` enlarges a picture of `size` (width, height) for `wanted`; below 1 it shrinks."""
-    if same_aspect(size, wanted):
-        return wanted[0] / size[0]
-    return wanted[0] / window(*size, wanted[0] / wanted[1], subject).width
+def enlargement(size: tuple[int, int], target: tuple[int, int], subject: Box | None) -> float:
+    """Return the factor by which `to_size` scales `size` (width, height) to `target`; below 1 it shrinks."""
+    if same_aspect(size, target):
+        return target[0] / size[0]
+    return target[0] / window(*size, target[0] / target[1], subject).width
 
 
-def same_aspect(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    """True if scaling one (width, height) to the other distorts by less than one pixel."""
-    scale = max(other[0] / one[0], other[1] / one[1])
-    return abs(one[0] * scale - other[0]) < 1 and abs(one[1] * scale - other[1]) < 1
+def same_aspect(first: tuple[int, int], second: tuple[int, int]) -> bool:
+    """Return whether scaling the first (width, height) to the second distorts by less than one pixel."""
+    scale = max(second[0] / first[0], second[1] / first[1])
+    return abs(first[0] * scale - second[0]) < 1 and abs(first[1] * scale - second[1]) < 1
 
 
 def _with_margin(box: Box, width: int, height: int) -> Box:
-    """`box` in pixels with its margin, which ends at the edge of the picture."""
+    """Return `box` in pixels with its margin, which ends at the edge of the image."""
     left, top, right, bottom = box[0] * width, box[1] * height, box[2] * width, box[3] * height
     air = MARGIN * max(right - left, bottom - top)
     return max(0.0, left - air), max(0.0, top - air), min(float(width), right + air), min(float(height), bottom + air)
 
 
 def _place(centre: float, length: float, available: int) -> int:
-    """Start of a stretch of `length` around `centre`, kept inside; one that is longer than the picture is centred
-    on it as far as both edges stay covered."""
+    """Return the start of a stretch of `length` around `centre`, kept inside the image. If the stretch is longer than
+    the image, it covers both edges."""
     start = centre - length / 2
     spare = available - length
     return round(min(max(start, min(0.0, spare)), max(0.0, spare)))
 
 
 def _extend(inner: Pixels, top: int, bottom: int, left: int, right: int) -> Pixels:
-    """Carry the backdrop on beyond each edge."""
+    """Extend the backdrop beyond each edge."""
     rows = [_beyond(inner[:_DEPTH], top)[::-1], inner, _beyond(inner[: -_DEPTH - 1 : -1], bottom)]
     grown = np.concatenate(rows, axis=0).swapaxes(0, 1)
     columns = [_beyond(grown[:_DEPTH], left)[::-1], grown, _beyond(grown[: -_DEPTH - 1 : -1], right)]
@@ -110,11 +110,11 @@ def _extend(inner: Pixels, top: int, bottom: int, left: int, right: int) -> Pixe
 
 
 def _beyond(strip: Pixels, count: int) -> Pixels:
-    """`count` lines that follow on outwards from `strip`, whose first line is the picture's edge.
+    """Return `count` lines that continue outwards from `strip`. The first line of `strip` is the edge of the image.
 
-    The edge's colours, smoothed along the edge, that fade into the plain backdrop (so that a shadow which reaches the
-    edge ends), with the strip's own grain mirrored over them: repeating the last line as it is would draw streaks, and
-    mirroring the strip itself would bring the subject back.
+    They have the edge's colours, smoothed along the edge and faded into the plain backdrop, so that a shadow at the
+    edge ends. The strip's own grain is mirrored over them. Repeating the last line would draw streaks, and mirroring
+    the strip itself would repeat the subject.
     """
     depth = len(strip)
     if not count:
@@ -131,8 +131,8 @@ def _beyond(strip: Pixels, count: int) -> Pixels:
 
 
 def _plain(line: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The backdrop along an edge (length × 3): per channel the straight line that most of the edge agrees on (least
-    absolute distance, by reweighting), so that a shadow across a part of it does not count."""
+    """Return the backdrop along an edge (length × 3): per channel a straight line fitted with the least absolute
+    distance (by reweighting), so that a shadow across a part of the edge does not count."""
     place = np.linspace(-1, 1, len(line))
     terms = np.stack([np.ones_like(place), place], axis=1)
     trust = np.ones((len(line), 1))

@@ -1,4 +1,4 @@
-"""Decoding files that came from outside (uploads, remote engines) into pixels; what was made here is never decoded."""
+"""Decode files from outside (uploads, remote engines) into pixels. Images made here are never decoded."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
 
 
 class Undecodable(ValueError):
-    """The bytes are not a whole picture of a known format; the message says what is wrong."""
+    """The bytes are not a complete image of a known format; the message says what is wrong."""
 
 
 def decode(data: bytes) -> Pixels:
-    """`data` as upright sRGB pixels, height × width × 3, or × 4 where anything is transparent. Raises Undecodable.
+    """Return `data` as upright sRGB pixels, height × width × 3, or × 4 if a pixel is transparent. Raises Undecodable.
 
-    An embedded colour profile is applied; a broken or cut-off file, a bomb and an animation are refused.
+    An embedded colour profile is applied. Broken or truncated files, decompression bombs and animations are refused.
     """
     try:
         with warnings.catch_warnings():

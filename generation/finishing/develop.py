@@ -1,7 +1,7 @@
-"""From an engine's pixels to everything that is stored: checks, master, thumbnails, hashes and renditions in one pass.
+"""Make everything that is stored from an engine's pixels: checks, master, thumbnails, hashes and renditions.
 
-Pure, and nothing is decoded or scaled twice. The heavy steps run in C without the GIL, so several images may be
-developed at once on threads.
+Pure, in one pass: nothing is decoded or scaled twice. The heavy steps run in C without the GIL, so several images may
+be developed at once on threads.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from generation.finishing.base import Encoded, Target, TooLarge
 from generation.finishing.resample import within
 
 THUMBNAILS = (1024, 512, 256)
-"""Long edges in pixels: the viewer, a tile, a strip. Each is always there; one that is larger than the master shows it
-in its own size."""
+"""Long edges in pixels: the viewer, a tile, a strip. All are always made; a thumbnail is never larger than the
+master."""
 LIMITS = (
     Limit(
         "enlarged", "A file may be larger than its picture",
@@ -35,14 +35,14 @@ limits.declare("renditions", LIMITS)
 
 
 class BadPixels(ValueError):
-    """The engine returned no picture: wrong shape or type. The message says which."""
+    """The engine returned no image, but an array of the wrong shape or type. The message says which."""
 
 
 @dataclass(frozen=True)
 class Developed:
     """One developed image. hashes: the columns of Master that near-duplicates are found by (see likeness.py).
 
-    subject_box is None when nothing stood out, or when no target needed to know.
+    subject_box is None if no subject was detected, or if no target needed it.
     """
 
     master: Encoded
@@ -61,8 +61,8 @@ class Developed:
 
 
 def develop(pixels: Pixels, facts: Mapping[str, Any], targets: Sequence[Target]) -> Developed:
-    """Develop `pixels` (height × width × 3|4 uint8 sRGB). facts: see `Sample`, and "subject_box" where the engine knows
-    it. Raises BadPixels; everything else that is wrong with the picture becomes a verdict."""
+    """Develop `pixels` (height × width × 3|4 uint8 sRGB). facts: see `Sample`, and "subject_box" if the engine knows
+    it. Raises BadPixels; every other problem of the image becomes a verdict."""
     pixels = _sound(pixels)
     sample = Sample(pixels, facts)
     verdicts = examine(sample)
@@ -87,7 +87,7 @@ def develop(pixels: Pixels, facts: Mapping[str, Any], targets: Sequence[Target])
 
 
 def renditions_of(pixels: Pixels, facts: Mapping[str, Any], targets: Sequence[Target]) -> list[tuple[Target, Encoded]]:
-    """The same renditions made again from a master's pixels and facts. Raises TooLarge."""
+    """Make the same renditions again from a master's pixels and facts. Raises TooLarge."""
     pixels = _sound(pixels)
     renditions, problems = _renditions(pixels, targets, _subject_box(Sample(pixels, facts), targets))
     if problems:
@@ -96,7 +96,7 @@ def renditions_of(pixels: Pixels, facts: Mapping[str, Any], targets: Sequence[Ta
 
 
 def _sound(pixels: Pixels) -> Pixels:
-    """`pixels` as every later step expects them; alpha that hides nothing is dropped."""
+    """Return `pixels` as all later steps expect them; an alpha channel that is opaque everywhere is dropped."""
     if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or pixels.shape[2] not in (3, 4) or not pixels.size:
         shape = getattr(pixels, "shape", type(pixels).__name__)
         raise BadPixels(f"expected height × width × 3 or 4 pixels, got {shape}")
@@ -108,7 +108,7 @@ def _sound(pixels: Pixels) -> Pixels:
 
 
 def _thumbnails(pixels: Pixels) -> dict[int, Encoded]:
-    """Each made from the next larger one."""
+    """Return the thumbnails, each made from the next larger one."""
     thumbnails = {}
     for long_edge in THUMBNAILS:
         pixels = within(pixels, long_edge)
@@ -117,9 +117,9 @@ def _thumbnails(pixels: Pixels) -> dict[int, Encoded]:
 
 
 def _subject_box(sample: Sample, targets: Sequence[Target]) -> Box | None:
-    known = sample.facts.get("subject_box")
-    if known:
-        left, top, right, bottom = (float(share) for share in known)
+    box = sample.facts.get("subject_box")
+    if box:
+        left, top, right, bottom = (float(share) for share in box)
         return left, top, right, bottom
     height, width, channels = sample.pixels.shape
     size = (width, height)
@@ -131,7 +131,7 @@ def _subject_box(sample: Sample, targets: Sequence[Target]) -> Box | None:
 def _renditions(
     pixels: Pixels, targets: Sequence[Target], box: Box | None
 ) -> tuple[list[tuple[Target, Encoded]], list[str]]:
-    """The renditions that could be made, and sentences about those that could not."""
+    """Return the renditions that could be made, and sentences about those that could not."""
     renditions: list[tuple[Target, Encoded]] = []
     problems: list[str] = []
     sized: dict[tuple[int, int], Pixels] = {}
@@ -156,9 +156,9 @@ def _rendition_verdict(
     problems: Sequence[str],
     enlarged: float,
 ) -> Verdict:
-    """One verdict over all files: what does not fit is a failure, what is enlarged that far is worth a look.
+    """Return one verdict for all files: a file that does not fit is a failure, a file enlarged too far is flagged.
 
-    The score is how often the most enlarged one is enlarged from the master.
+    The score is the largest factor by which a file is enlarged from the master.
     """
     if problems:
         return Verdict("renditions", "fail", " ".join(problems))

@@ -1,7 +1,7 @@
-"""Encoders: the lossless master, the thumbnails, and files that must fit under a byte limit.
+"""Encode the lossless master, the thumbnails, and files that must fit under a byte limit.
 
-No metadata is written here: the same pixels give the same bytes on the same library versions. The choice of the
-master's format, with its measurements, is in docs/adr/0003-master-format.md.
+No metadata is written, so the same pixels give the same bytes on the same library versions. The choice of the master's
+format, with its measurements, is in docs/adr/0003-master-format.md.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _THUMBNAIL = [cv2.IMWRITE_JPEG_QUALITY, 88]
 START_QUALITY = {"jpeg": 90, "webp": 88}
 FLOOR_QUALITY = {"jpeg": 50, "webp": 45}
 _FULL_CHROMA = 80
-"""JPEG quality from which colour is kept at full resolution: thin red edges and lettering suffer first."""
+"""JPEG quality from which colour is kept at full resolution, because thin red edges and lettering suffer first."""
 
 
 def encode_master(pixels: Pixels) -> Encoded:
-    """The master: lossless PNG of height × width × 3|4 uint8, exact to the last bit, invisible pixels included."""
+    """Encode the master: lossless PNG of height × width × 3|4 uint8, exact to the bit, including invisible pixels."""
     return _encoded(_by_opencv(".png", pixels, _MASTER), MASTER_FORMAT, pixels)
 
 
 def encode_thumbnail(pixels: Pixels) -> Encoded:
-    """A small picture for pages: JPEG, or WebP where there is alpha to keep."""
+    """Encode a small image for pages: JPEG, or WebP for images with alpha."""
     if pixels.shape[2] == 4:
         return _encoded(_webp(pixels, 80, method=0), "webp", pixels, quality=80)
     return _encoded(_by_opencv(".jpg", pixels, _THUMBNAIL), "jpeg", pixels, quality=88)
@@ -46,8 +46,8 @@ def encode_thumbnail(pixels: Pixels) -> Encoded:
 def encode(pixels: Pixels, image_format: str, *, max_bytes: int | None = None, background: str = "") -> Encoded:
     """Encode as "png", "jpeg" or "webp", at the best quality that fits into `max_bytes`.
 
-    JPEG has no alpha and is laid over `background` (white if ""); PNG and WebP are too when a background is given.
-    Quality is searched by bisection between the format's floor and its start. Raises TooLarge when even the floor does
+    JPEG has no alpha, so the image is laid over `background` (white if ""); PNG and WebP only if a background is given.
+    Quality is searched by bisection between the format's floor and its start. Raises TooLarge if even the floor does
     not fit, and ValueError for an unknown format.
     """
     if image_format not in ("png", "jpeg", "webp"):
@@ -100,7 +100,7 @@ def _lossy(pixels: Pixels, image_format: str, max_bytes: int | None) -> Encoded:
 def _jpeg(pixels: Pixels, quality: int) -> bytes:
     chroma = 0 if quality >= _FULL_CHROMA else 2
     buffer = io.BytesIO()
-    # Progressive would be no smaller here and three times slower.
+    # A progressive JPEG would be no smaller here and take three times as long.
     Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, subsampling=chroma, optimize=True)
     return buffer.getvalue()
 

@@ -1,8 +1,7 @@
-"""Features by which two images are compared: PDQ for shapes, a coarse grid of colours for what PDQ, seeing luma only,
-misses.
+"""Features to compare images by: a PDQ hash for shapes, and a coarse grid of colours, because PDQ sees only luma.
 
-Packshots of one mug in ten colours are nearly equal to a luma hash; their colour grids are not. Comparing stored values
-is the business of services/duplicates.py.
+Packshots of one mug in ten colours have nearly equal luma hashes, but different colour grids. services/duplicates.py
+compares the stored values.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from generation.engines.base import Pixels
 GRID = 4
 """Cells per side of the colour grid."""
 MIN_QUALITY = 50
-"""PDQ's own quality (0–100, how much structure it found) below which its hash says nothing."""
+"""The PDQ quality (0–100, the amount of structure) below which the hash is useless."""
 
 
 def pdq(small: Pixels) -> tuple[str, int]:
-    """(hash, quality) of a picture of about 512 px: 256 bits as 64 hex digits, "" when the quality is too low.
+    """Return (hash, quality) of an image of about 512 px: 256 bits as 64 hex digits, "" if the quality is too low.
 
-    Meta's PDQ; two pictures with at most 31 differing bits are confidently the same.
+    This is Meta's PDQ; two images with at most 31 differing bits are confidently the same.
     """
     bits, quality = pdqhash.compute(small)
     if quality < MIN_QUALITY:
@@ -31,7 +30,7 @@ def pdq(small: Pixels) -> tuple[str, int]:
 
 
 def colours(small: Pixels) -> bytes:
-    """GRID × GRID cells, row by row, each L, a, b as one byte: L × 2.55, a + 128, b + 128."""
+    """Return GRID × GRID cells, row by row, with L, a and b as one byte each: L × 2.55, a + 128, b + 128."""
     cells = cv2.resize(small.astype(np.float32) / 255, (GRID, GRID), interpolation=cv2.INTER_AREA)
     lab = cv2.cvtColor(cells, cv2.COLOR_RGB2LAB) * (2.55, 1, 1) + (0, 128, 128)
     return np.clip(np.rint(lab), 0, 255).astype(np.uint8).tobytes()

@@ -22,7 +22,7 @@ MIN_VALUE = 24
 """Characters that a value keeps when a name is too long."""
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
-# What `_part` would change, so that most names need not pass it.
+# Matches what `_part` would change, so that most names can skip it.
 _UNTIDY = re.compile(
     r"[^A-Za-z0-9._/-]|[_-]{2}|\.\.|//|^/|/$|(?:^|/)[._-]|[._-](?:/|$)|(?:^|/)(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|/|$)",
     re.IGNORECASE,
@@ -34,9 +34,9 @@ _LETTERS = str.maketrans({
 
 
 def name_for(pattern: str, values: Mapping[str, object], *, image_format: str = "") -> str:
-    """The file name that `pattern` gives for `values`, with the format's extension if one is given.
+    """Return the file name that `pattern` gives for `values`, with the format's extension if one is given.
 
-    Slashes of the pattern make folders; in values they become hyphens, like everything else that some system refuses.
+    Slashes of the pattern make folders; in values they become hyphens, like all characters that some system refuses.
     A placeholder without a value leaves no doubled separators behind. Raises ValueError with `lint`'s sentences.
     """
     return namer(pattern, image_format=image_format)(values)
@@ -45,16 +45,16 @@ def name_for(pattern: str, values: Mapping[str, object], *, image_format: str = 
 def namer(
     pattern: str, *, image_format: str = "", fixed: Mapping[str, object] | None = None
 ) -> Callable[[Mapping[str, object]], str]:
-    """`name_for` with everything settled but the values that are not `fixed`, for many names of one pattern.
+    """Return a function like `name_for` for many names of one pattern, which takes the values that are not `fixed`.
 
     Raises ValueError with `lint`'s sentences.
     """
     problems = lint(pattern)
     if problems:
         raise ValueError(" ".join(problems))
-    known = {field: _safe(str(value or "")) for field, value in (fixed or {}).items()}
+    fixed_values = {field: _safe(str(value or "")) for field, value in (fixed or {}).items()}
     pieces = [
-        (literal + known.get(field or "", ""), "" if field in known else field or "")
+        (literal + fixed_values.get(field or "", ""), "" if field in fixed_values else field or "")
         for literal, field, _, _ in Formatter().parse(pattern)
     ]
     every = [(literal, field or "") for literal, field, _, _ in Formatter().parse(pattern)]
@@ -67,7 +67,9 @@ def namer(
         )
         if len(text) > MAX_LENGTH or not text or _UNTIDY.search(text):
             if any(len(_tidy(part)) > MAX_LENGTH for part in text.split("/")):
-                text = _fitting(every, {field: _safe(str(values.get(field) or "")) for _, field in every} | known)
+                text = _fitting(
+                    every, {field: _safe(str(values.get(field) or "")) for _, field in every} | fixed_values
+                )
             text = "/".join(filter(None, map(_part, text.split("/")))) or "picture"
         return text + ending
 
@@ -75,8 +77,8 @@ def namer(
 
 
 def _fitting(pieces: list[tuple[str, str]], values: Mapping[str, str]) -> str:
-    """The name with its longest values shortened until each part fits: the others stay as they are, and a hash keeps
-    different values different."""
+    """Return the name with its longest values shortened until each part fits. The other values stay as they are; a hash
+    keeps different values different."""
     chosen = dict(values)
     for field in sorted({field for _, field in pieces if field}, key=lambda field: (-len(values[field]), field)):
         text = "".join(literal + (chosen[field] if field else "") for literal, field in pieces)
@@ -88,19 +90,19 @@ def _fitting(pieces: list[tuple[str, str]], values: Mapping[str, str]) -> str:
 
 
 def _shortened(text: str, length: int) -> str:
-    """The beginning of a text that is too long, with eight digits of its hash."""
+    """Return the text, or the beginning of a text that is too long with eight digits of its hash."""
     if len(text) <= length:
         return text
     return f"{text[: length - 9].rstrip('-_.')}-{sha256(text.encode()).hexdigest()[:8]}"
 
 
 def fields_of(pattern: str) -> frozenset[str]:
-    """The placeholders in a pattern that `lint` finds nothing wrong with."""
+    """Return the placeholders of a pattern that passes `lint`."""
     return frozenset(field for _, field, _, _ in Formatter().parse(pattern) if field is not None)
 
 
 def clashes(names: Mapping[Key, str]) -> dict[str, list[Key]]:
-    """Names that more than one thing would get, with those things; upper and lower case are one on many disks."""
+    """Return names that several keys would get, with those keys. Case is ignored, as many file systems do."""
     holders: defaultdict[str, list[Key]] = defaultdict(list)
     for key, name in names.items():
         holders[name.casefold()].append(key)
@@ -109,9 +111,9 @@ def clashes(names: Mapping[Key, str]) -> dict[str, list[Key]]:
 
 @lru_cache(maxsize=10_000)
 def _safe(value: str) -> str:
-    """`value` in ASCII letters, digits, dots, hyphens and underscores: "Ø 12/Tasse blå" -> "O-12-Tasse-bla".
+    """Return `value` in ASCII letters, digits, dots, hyphens and underscores: "Ø 12/Tasse blå" -> "O-12-Tasse-bla".
 
-    Where letters of another script get lost, six digits of the value's hash keep different values different.
+    If letters of another script are lost, six digits of the value's hash keep different values different.
     """
     plain = _plain(value)
     safe = _UNSAFE.sub("-", plain).strip("-.")
@@ -124,7 +126,7 @@ def _plain(text: str) -> str:
 
 
 def _part(text: str) -> str:
-    """One folder or file name: runs of separators closed up, nothing that Windows or a shell trips over."""
+    """Return a safe folder or file name: no repeated separators, nothing that Windows or a shell cannot handle."""
     text = _shortened(_tidy(text), MAX_LENGTH)
     return f"_{text}" if _RESERVED.match(text) else text
 

@@ -1,4 +1,4 @@
-"""Sizes: making a picture smaller or larger without fringes. Crops live in crop.py."""
+"""Scale images down or up without fringes. Crops are in crop.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from generation.engines.base import Pixels
 
 
 def resize(pixels: Pixels, width: int, height: int) -> Pixels:
-    """`pixels` (height × width × 3|4 uint8, straight alpha) at a new size; the same array when nothing changes.
+    """Return `pixels` (height × width × 3|4 uint8, straight alpha) at a new size; the same array if nothing changes.
 
     Shrinking averages areas, enlarging uses Lanczos. Alpha is multiplied in before and divided out after, so that the
     colour of invisible pixels does not bleed into the edge.
@@ -30,7 +30,7 @@ def resize(pixels: Pixels, width: int, height: int) -> Pixels:
 
 
 def within(pixels: Pixels, long_edge: int) -> Pixels:
-    """`pixels` shrunk so that the longer edge is at most `long_edge`; never enlarged."""
+    """Return `pixels` scaled down so that the longer edge is at most `long_edge`; never enlarged."""
     height, width = pixels.shape[:2]
     longest = max(height, width)
     if longest <= long_edge:
@@ -39,7 +39,7 @@ def within(pixels: Pixels, long_edge: int) -> Pixels:
 
 
 def over(pixels: Pixels, background: str) -> Pixels:
-    """`pixels` without alpha, laid over `background` ("#rrggbb", "" is white): height × width × 3."""
+    """Return `pixels` without alpha, laid over `background` ("#rrggbb", "" is white): height × width × 3."""
     if pixels.shape[2] == 3:
         return pixels
     alpha = pixels[..., 3:].astype(np.uint16)
@@ -48,7 +48,7 @@ def over(pixels: Pixels, background: str) -> Pixels:
 
 
 def colour(text: str) -> tuple[int, int, int]:
-    """ "#b5651d" or "#fff" -> (181, 101, 29); "" is white. ValueError for anything else."""
+    """Return (181, 101, 29) for "#b5651d"; "#fff" works too, "" is white. ValueError for anything else."""
     digits = text.strip().removeprefix("#") or "ffffff"
     if len(digits) == 3:
         digits = "".join(digit * 2 for digit in digits)

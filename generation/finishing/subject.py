@@ -1,4 +1,4 @@
-"""Finding the subject of an image: from its alpha, from what differs from a plain backdrop, or from saliency."""
+"""Find the subject of an image: by its alpha, by its difference from a plain backdrop, or by saliency."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from generation.finishing.resample import over, within
 
 Floats = NDArray[np.float32]
 
-_WORK = 128  # long edge on which it is looked for: a box needs no more
+_WORK = 128  # long edge of the copy that is searched: a box needs no more detail
 _ALPHA = 16  # below this opacity a pixel is shadow or fringe
 _RING = 0.04  # width of the border ring that shows the backdrop, as a share of the short edge
 _PLAIN = 0.75  # share of the ring that must follow the smooth model for the backdrop to count as plain
 _DIFFERENCE = 9.0  # ΔE76 from the backdrop at which something is there
-_COLOURED = 8.0  # difference in a and b at which something is no shadow of the backdrop
+_COLOURED = 8.0  # difference in a and b from which something cannot be a shadow on the backdrop
 _FINE = 1.3  # work pixels: an edge changes within fewer, a shadow within more
-_EDGE = 0.5  # ΔE76 between a pixel and its surroundings that makes an edge: a white rim on white has one
-_GRAINS = 8.0  # how many times the picture's own grain an edge must reach
+_EDGE = 0.5  # ΔE76 between a pixel and its surroundings that makes an edge; a white rim on white reaches it
+_GRAINS = 8.0  # an edge must be so many times stronger than the image's own grain
 _SPECK = 0.02  # components smaller than this share of the largest are dirt
 
 
@@ -35,7 +35,7 @@ class Found:
 
 
 def find(pixels: Pixels) -> Found:
-    """The subject's box in `pixels` (height × width × 3|4 uint8 sRGB), or None where nothing stands out."""
+    """Return the subject's box in `pixels` (height × width × 3|4 uint8 sRGB); its box is None if nothing stands out."""
     small = within(pixels, _WORK)
     if small.shape[2] == 4 and int(small[..., 3].min()) < _ALPHA:
         return Found(_box(small[..., 3] >= _ALPHA), is_plain=True)
@@ -47,8 +47,8 @@ def find(pixels: Pixels) -> Found:
 
 
 def _solid(lab: Floats, backdrop: Floats, noise: float) -> Box | None:
-    """Return what stands on the backdrop, without its soft shadow: a thing has colour or fine edges, a shadow has
-    neither."""
+    """Return the box of the object on the backdrop without its soft shadow: an object has colour or fine edges, a
+    shadow has neither."""
     smooth = cv2.GaussianBlur(lab, (0, 0), 1.0)
     fine = _distance(lab, cv2.GaussianBlur(lab, (0, 0), _FINE))
     coloured = np.hypot(smooth[..., 1] - backdrop[..., 1], smooth[..., 2] - backdrop[..., 2])
@@ -63,8 +63,8 @@ def _solid(lab: Floats, backdrop: Floats, noise: float) -> Box | None:
 
 
 def _backdrop(lab: Floats) -> tuple[Floats, bool, float]:
-    """A smooth surface through the border ring (quadratic in x and y per channel, outliers dropped twice), whether
-    the ring follows it, and how much the ring scatters around it."""
+    """Return a smooth surface fitted to the border ring (quadratic in x and y per channel, outliers dropped twice),
+    whether the ring follows it, and how much the ring scatters around it."""
     height, width = lab.shape[:2]
     ring = max(2, round(_RING * min(height, width)))
     y, x = np.meshgrid(
@@ -84,14 +84,14 @@ def _backdrop(lab: Floats) -> tuple[Floats, bool, float]:
     return (terms @ weights).astype(np.float32), is_plain, float(np.median(error))
 
 
-def _distance(one: Floats, other: Floats) -> Floats:
-    """ΔE76 between two arrays of Lab colours (… × 3)."""
-    apart = one - other
+def _distance(first: Floats, second: Floats) -> Floats:
+    """Return ΔE76 between two arrays of Lab colours (… × 3)."""
+    apart = first - second
     return np.sqrt(np.einsum("...c,...c->...", apart, apart))
 
 
 def _salient(luma: Floats) -> Box | None:
-    """Spectral residual saliency (Hou and Zhang, CVPR 2007) on 64 × 64: what the spectrum does not predict."""
+    """Return the box of the salient area by spectral residual saliency (Hou and Zhang, CVPR 2007) on 64 × 64."""
     square = cv2.resize(luma, (64, 64), interpolation=cv2.INTER_AREA)
     spectrum = np.fft.fft2(square)
     amplitude = np.log(np.abs(spectrum) + 1e-6).astype(np.float32)

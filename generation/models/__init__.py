@@ -1,4 +1,4 @@
-"""Make it: endpoints, runs, jobs, and the assets that come of them."""
+"""The models of generation: endpoints, runs, jobs, and the assets that they make."""
 
 from generation.models.assets import Asset, AssetVersion, Finding, Master, Rendition
 from generation.models.comparisons import Comparison, ComparisonColumn, ComparisonVote

@@ -1,4 +1,4 @@
-"""Made images: masters (pixels), assets (deliverables) with versions, renditions (files) and findings."""
+"""Generated images: masters (pixels), assets (deliverables) with versions, renditions (files) and findings."""
 
 from __future__ import annotations
 
@@ -57,8 +57,7 @@ class Master(models.Model):
 
 
 class Asset(models.Model):
-    """The deliverable of one cell. Its pixels are in versions; `current_version` is the one being judged or
-    approved."""
+    """The deliverable of one cell. Its pixels are in versions; `current_version` is in review or approved."""
 
     id = models.BigAutoField(primary_key=True)
     brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="assets", db_index=False)
@@ -90,7 +89,7 @@ class Asset(models.Model):
 
 
 class AssetVersion(models.Model):
-    """One candidate of one round of an asset. Immutable. The candidates not picked are simply not current."""
+    """One candidate of one round of an asset. Immutable. Candidates that were not picked are not current."""
 
     id = models.BigAutoField(primary_key=True)
     asset = models.ForeignKey(Asset, on_delete=models.PROTECT, related_name="versions", db_index=False)
@@ -122,7 +121,7 @@ class AssetVersion(models.Model):
 
 
 class Rendition(models.Model):
-    """A file for one output spec, made from a version by a recipe version; can always be made again."""
+    """A file for one output spec, made from a version with a recipe version. It can always be made again."""
 
     id = models.BigAutoField(primary_key=True)
     version = models.ForeignKey(AssetVersion, on_delete=models.PROTECT, related_name="renditions")
@@ -151,7 +150,7 @@ class Rendition(models.Model):
 
 
 class Finding(models.Model):
-    """The result of one check of one version; passes are kept too, so that "checked" can be told from "not checked"."""
+    """The result of one check of one version. Passes are stored too, to tell "checked" from "not checked"."""
 
     id = models.BigAutoField(primary_key=True)
     version = models.ForeignKey(AssetVersion, on_delete=models.CASCADE, related_name="findings")

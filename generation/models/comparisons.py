@@ -1,5 +1,4 @@
-"""Comparisons: one prompt set over several endpoints or prompt versions, judged by people who do not see which is
-which."""
+"""Blind comparisons: people vote on images of several endpoints or prompt versions without knowing which made which."""
 
 from __future__ import annotations
 
@@ -12,8 +11,8 @@ from generation.models.runs import Run
 
 
 class Comparison(models.Model):
-    """A contact sheet: `row_count` rows (products or free prompts) × columns. Written once by services/comparisons.py;
-    its pictures are try-outs in the sandbox. Row n is the cell at position n of each column's run."""
+    """A blind comparison: `row_count` rows (products or free prompts) × columns. Written once by
+    services/comparisons.py; its images are try-outs in the sandbox. Row n is the cell at position n of each run."""
 
     brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="comparisons")
     name = models.CharField(max_length=160)
@@ -31,8 +30,8 @@ class Comparison(models.Model):
 
 
 class ComparisonColumn(models.Model):
-    """One endpoint with one prompt version, as the run that makes its pictures. People see columns under letters that
-    change from row to row and from person to person."""
+    """One endpoint with one prompt version, as the run that makes its images. People see columns under letters that
+    differ for each row and each person."""
 
     # column_place_once begins with it.
     comparison = models.ForeignKey(Comparison, on_delete=models.PROTECT, related_name="columns", db_index=False)
@@ -50,8 +49,8 @@ class ComparisonColumn(models.Model):
 
 
 class ComparisonVote(models.Model):
-    """One person's favourite of one row; no column: none is better than the others. It may change until `revealed_at`,
-    when the person is told which column was which."""
+    """One person's vote for the best image of a row; no column: none is better than the others. It may change until
+    `revealed_at`, when the person sees which column made which image."""
 
     # vote_once begins with it.
     comparison = models.ForeignKey(Comparison, on_delete=models.PROTECT, related_name="votes", db_index=False)

@@ -1,4 +1,4 @@
-"""Configured engines."""
+"""Endpoints, which are configured engines, and their state."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from generation.engines import settings
 
 
 class Endpoint(models.Model):
-    """One configured engine: which plug-in, with what model, at what price, on which lane. Written by operators.
+    """One configured engine: its plug-in, model, price and lane. Written by operators.
 
     config: the engine's own settings ({"model": "/models/sdxl", "dtype": "bfloat16"}); documented by each engine.
-    secret: its API key, encrypted in `sealed_secret` and read by workers only. prices: money per unit of what the
-    service counts (generation/prices.py), beside the fixed price per image. Limits count for all workers together.
-    Without a brand it serves all brands.
+    secret: its API key, encrypted in `sealed_secret` and read by workers only. prices: money per unit that the service
+    counts (generation/prices.py), in addition to the fixed price per image. Limits apply to all workers together.
+    An endpoint without a brand serves all brands.
     """
 
     brand = models.ForeignKey(Brand, on_delete=models.PROTECT, null=True, blank=True, related_name="endpoints")
@@ -65,14 +65,15 @@ class Endpoint(models.Model):
 
     @property
     def most_at_once(self) -> int | None:
-        """Orders that it may have at once: as its operator says, else as its engine does; None: found out."""
+        """Most submissions at once: as set by its operator, else by its engine; None: the limit is learned."""
         return self.max_concurrent or settings.calls_at_once(self.engine, self.config)
 
 
 class EndpointStanding(models.Model):
-    """The state of an endpoint: its circuit breaker, a pause that the service asked for, and the limits that were found
-    where nobody knew them. One row per endpoint that was ever asked, written by services/remote/pacing.py only, read by
-    every lane. rates: FoundRate (rate_limits.py) under "second" and "minute".
+    """The state of an endpoint: its circuit breaker, a pause that the service asked for, and learned limits.
+
+    One row per endpoint that was ever called, written by services/remote/pacing.py only, read by every lane. rates:
+    FoundRate (rate_limits.py) under "second" and "minute".
     """
 
     endpoint = models.OneToOneField(Endpoint, on_delete=models.CASCADE, primary_key=True, related_name="standing")

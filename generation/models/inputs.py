@@ -1,5 +1,5 @@
-"""The inputs of images, that is the feed values and the product photo that were used, and approvals that went stale
-because these changed."""
+"""The inputs of images (the feed values and the product photo used), and approvals that became stale because an input
+changed."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from generation.models.runs import Cell
 
 
 class PinnedInputs(models.Model):
-    """The feed values and the product photo that one cell's images rest on. Written by planning, one row per cell;
-    brought up to date by every approval, because a reviewer approves with what is known then.
+    """The feed values and the product photo that the images of one cell depend on. Planning writes one row per cell;
+    every approval updates it, because a reviewer approves with the values of that time.
 
-    feed_values: placeholder -> value as the subject had it, {"colour": "sage"}; "" where it had none. Values of axes
-    are not here: no feed changes them. photo_pk: the id of the reference photo, without a constraint because undoing
-    an import deletes photos. photo_sha256, cutout_sha256: the file of the photo, and of its cut-out where it was used.
+    feed_values: placeholder -> value of the subject, {"colour": "sage"}; "" if it had none. Values of axes are not
+    included, because no feed changes them. photo_pk: the id of the product photo, without a constraint because undoing
+    an import deletes photos. photo_sha256, cutout_sha256: the file of the photo, and of its cut-out if it was used.
     """
 
     cell = models.OneToOneField(Cell, on_delete=models.CASCADE, primary_key=True, related_name="inputs")
@@ -35,7 +35,7 @@ class PinnedInputs(models.Model):
         ordering = ["cell"]
         verbose_name_plural = "pinned inputs"
         indexes = [
-            # Which images rest on these subjects? Asked when a feed, a person or a photo changes them.
+            # Finds the images of subjects that a feed, a person or a photo changed.
             models.Index(fields=["subject"], name="inputs_of_subject"),
         ]
 
@@ -44,8 +44,8 @@ class PinnedInputs(models.Model):
 
 
 class StaleAsset(models.Model):
-    """The causes for which an approved asset went stale, and whether its files are still in use. Written when it goes
-    stale, removed when the decision that follows takes effect.
+    """The causes for which an approved asset became stale, and whether its files are still in use. Written when it
+    becomes stale, removed when the next decision takes effect.
 
     causes: [{"kind": "value", "name", "from", "to", "at"} | {"kind": "photo" | "cutout", "change": "replaced" |
     "removed", "at"} | {"kind": "guide" | "checklist", "number", "name", "at"}], the oldest first.
@@ -66,10 +66,10 @@ class StaleAsset(models.Model):
 
 
 class StaleCandidate(models.Model):
-    """An asset to be looked at because something that it may rest on changed. Written in the transaction of the change,
-    removed in the one that deals with the asset; a killed process leaves it to housekeeping.
+    """An asset to be checked because something that it may depend on changed. Written in the transaction of the change,
+    removed in the one that handles the asset; if that process is killed, a periodic task continues.
 
-    cause: what made it stale where that is no input of its own (a guide, a checklist), else {}. batch: one change.
+    cause: the change, if it is no input of the asset (a guide, a checklist), else {}. batch: one change.
     """
 
     id = models.BigAutoField(primary_key=True)

@@ -1,4 +1,4 @@
-"""The hot path: jobs, what is frozen in them, attempts, money, fair share and the workers themselves."""
+"""Jobs and their frozen specs, attempts, the ledger, fair shares and workers: the tables that dispatch uses most."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from generation.models.runs import Cell, Run
 
 
 class Job(models.Model):
-    """One image to make: only the columns that dispatch reads and writes. What decides its pixels is in JobSpec.
+    """One image to make, with only the columns that dispatch reads and writes. JobSpec has what decides the pixels.
 
     Inserted by planning in state `held` (reason "not released"), queued by release; claimed, finished and failed only
     through services/dispatch/claims.py, each write carrying `lease_token`.
@@ -53,7 +53,7 @@ class Job(models.Model):
     class Meta:
         ordering = ["id"]
         indexes = [
-            # The claim: head jobs of one campaign in one lane. Also EXISTS(queued) for fair share.
+            # Claims: the first jobs of one campaign in one lane. Also EXISTS(queued) for fair share.
             models.Index(
                 "lane",
                 "campaign_id",
@@ -63,7 +63,7 @@ class Job(models.Model):
                 name="job_claim",
                 condition=Q(status="queued"),
             ),
-            # The claim for one remote endpoint: the same order, without the jobs of endpoints that are full.
+            # Claims for one remote endpoint: in the same order, without the jobs of endpoints that are full.
             models.Index(
                 "endpoint",
                 "campaign_id",
@@ -95,9 +95,9 @@ class JobSpec(models.Model):
     """Everything that decides the pixels of one job, frozen at planning.
 
     spec: the keyword arguments of engines.base.Spec as plain JSON. fingerprint: sha256 over brand, maker and spec,
-    candidate number included. maker: what the engine was when this was planned (services/fingerprints.Maker as JSON);
-    {} of jobs from before this was recorded. Where a service names another version of its model with the image,
-    fingerprint and maker become those of what made it.
+    including the candidate number. maker: the engine at planning (services/fingerprints.Maker as JSON); {} for jobs
+    from before this was recorded. If a service returns an image with another version of its model, fingerprint and
+    maker change to that version.
     """
 
     job = models.OneToOneField(Job, on_delete=models.CASCADE, primary_key=True, related_name="frozen")
@@ -125,11 +125,11 @@ class JobSpec(models.Model):
 
 
 class Attempt(models.Model):
-    """One execution of a job on one worker: how it went, on what, how long. Kept for ever.
+    """One execution of a job on one worker: its outcome, machine and duration. Kept for ever.
 
-    sent_at, marker: when an order to a remote service was about to be sent, and marked with what (the intent, committed
-    before the call; empty again if it was refused). remote_id: under what the service has it. answered_at: when it was
-    known to be no longer open there.
+    sent_at, marker: time and marker of a submission to a remote service, committed before the call as the intent; empty
+    again if it was refused. remote_id: its id at the service. answered_at: when it was known to be no longer open
+    there.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -155,12 +155,12 @@ class Attempt(models.Model):
         ordering = ["job", "number"]
         constraints = [models.UniqueConstraint(fields=["job", "number"], name="attempt_number_once")]
         indexes = [
-            # Estimates: the latest pictures of one endpoint.
+            # Estimates: the latest images of one endpoint.
             models.Index(fields=["endpoint", "-id"], name="attempt_latest", condition=Q(outcome="succeeded")),
-            # A webhook's question: whose order was this? Also what an endpoint was asked lately, newest first.
+            # Webhooks find the attempt of a submission. Also the latest submissions to an endpoint, newest first.
             models.Index(fields=["marker"], name="attempt_marker", condition=Q(marker__isnull=False)),
             models.Index(fields=["endpoint", "-sent_at"], name="attempt_sent", condition=Q(sent_at__isnull=False)),
-            # An endpoint's last day: rows lie in the order of their start, so a few pages of index lead to them.
+            # An endpoint's last day: rows are stored in the order of their start, so a small BRIN index suffices.
             BrinIndex(fields=["started_at"], name="attempt_started", pages_per_range=32, autosummarize=True),
         ]
 
@@ -171,7 +171,7 @@ class Attempt(models.Model):
 class LedgerEntry(models.Model):
     """Money, append-only: reserved on release, settled per attempt, the rest released. In the brand's currency.
 
-    An order in doubt counts as spent until it is known that it was not.
+    An uncertain submission counts as spent until it is known that it was not charged.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -188,11 +188,11 @@ class LedgerEntry(models.Model):
         ordering = ["id"]
         verbose_name_plural = "ledger entries"
         constraints = [
-            # A job's attempt is paid for once, however often finish is called.
+            # A job is settled once, however often finish is called.
             models.UniqueConstraint(fields=["job"], condition=Q(kind="settle"), name="ledger_settle_once"),
         ]
         indexes = [
-            # What was spent since a moment, for the month of a brand.
+            # Money spent since a time, for the monthly budget of a brand.
             models.Index(fields=["at"], name="ledger_spent", condition=Q(kind__in=["settle", "doubt"])),
         ]
 
@@ -201,7 +201,7 @@ class LedgerEntry(models.Model):
 
 
 class JobMove(models.Model):
-    """A job that was sent to another endpoint than it waited for, and why. Written by services/routing.py."""
+    """The move of a job to another endpoint, with its reason. Written by services/routing.py."""
 
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="moves")
     from_endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, related_name="+", db_index=False)
@@ -220,7 +220,7 @@ class JobMove(models.Model):
 
 
 class LaneShare(models.Model):
-    """Fair share: how much of a lane's time (its own unit, GPU-seconds) one campaign has had. The least goes next."""
+    """Fair share: the time of a lane (in its own unit, GPU-seconds) that one campaign has used. The least is next."""
 
     lane = models.CharField(max_length=12, choices=Lane.choices)
     campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="+")
@@ -235,8 +235,7 @@ class LaneShare(models.Model):
 
 
 class Worker(models.Model):
-    """A worker process that said it is alive. Written by its heartbeat, removed by housekeeping a day after
-    its last."""
+    """A running worker process. Written by its heartbeat, removed by a periodic task a day after its last heartbeat."""
 
     name = models.CharField(max_length=120, unique=True)
     lanes = models.JSONField(default=list)

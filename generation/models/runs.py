@@ -1,4 +1,4 @@
-"""Runs and their cells: what was asked for, before anything is made."""
+"""Runs and their cells: the requested images, before anything is made."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from generation.models.endpoints import Endpoint
 
 
 class Run(models.Model):
-    """One batch of a campaign at a stage. Planned set-based, released once, moved only by services/runs.py.
+    """One batch of a campaign at a stage. Planned set-based, released once, changed only by services/runs.py.
 
-    definition: {"subjects": [ids] | "all", "axes": {...}} for a matrix, {"rows": [...]} for a list: as it was asked.
+    definition: the request, {"subjects": [ids] | "all", "axes": {...}} for a matrix, {"rows": [...]} for a list.
     """
 
     campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="runs")
@@ -70,7 +70,7 @@ class Run(models.Model):
         indexes = [
             # The campaign page's runs, newest first.
             models.Index(fields=["campaign", "-id"], name="run_of_campaign"),
-            # The clock's question: which runs are to be released now?
+            # A periodic task finds the runs to release now.
             models.Index(fields=["release_at"], name="run_scheduled", condition=models.Q(state="planned")),
         ]
 
@@ -79,9 +79,9 @@ class Run(models.Model):
 
 
 class Cell(models.Model):
-    """One subject × axis values × aspect group of a run: one deliverable to be. Inserted by planning, never changed.
+    """One subject × axis values × aspect group of a run: one future deliverable. Inserted by planning, never changed.
 
-    `values_key` is the canonical JSON of `axis_values`, so that the database can hold uniqueness.
+    `values_key` is the canonical JSON of `axis_values`, so that the database can enforce uniqueness.
     """
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="cells")

@@ -1,4 +1,4 @@
-"""Standing orders: what is made by itself when products come or change."""
+"""Scheduled runs of a campaign: images that are made automatically for new or changed products."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from generation.models.endpoints import Endpoint
 
 
 class StandingOrder(models.Model):
-    """New or changed products of a campaign are planned and released by the clock, inside a daily budget; their
-    pictures always go into review. Written by services/standing.py; stopped, never deleted.
+    """A rule that plans and releases runs for new or changed products of a campaign, within a daily budget.
 
-    What was taken up stands in StandingSubject; `looked_until` is when the clock last looked.
+    The images always go into review. Written by services/standing.py; stopped, never deleted. StandingSubject has the
+    subjects handled so far; `looked_until` is the time of the last look for changes.
     """
 
     campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="standing_orders")
@@ -43,10 +43,10 @@ class StandingOrder(models.Model):
 
 
 class StandingSubject(models.Model):
-    """The state of a subject when a standing order last took it up, so that only a change of it counts as one.
+    """The state of a subject when a standing order last handled it, so that only later changes count.
 
-    Written with the run that was planned of it, and for all subjects of the campaign when an order counts from now on.
-    digest: md5 of name, attributes, photos and accepted cut-outs, as the service's SQL makes it.
+    Written with the run that was planned for it, and for all subjects of the campaign if an order counts from now on.
+    digest: md5 of name, attributes, photos and accepted cut-outs, as computed by the service's SQL.
     """
 
     order = models.ForeignKey(StandingOrder, on_delete=models.CASCADE, related_name="taken")
@@ -58,7 +58,7 @@ class StandingSubject(models.Model):
     class Meta:
         ordering = ["order", "subject"]
         constraints = [
-            # The look's question: was this subject taken up as it is now?
+            # Finds whether the current state of a subject was handled already.
             models.UniqueConstraint(fields=["order", "subject"], name="standing_subject_once"),
         ]
 

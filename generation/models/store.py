@@ -1,4 +1,4 @@
-"""The model store: which local models there are, what they are, and under which terms they may be used."""
+"""The registered local models with their licences and terms of use."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from core.models import User
 
 
 class LocalModel(models.Model):
-    """One folder or file of weights on the machines of the GPU lane. Registered by operators, who note its licence.
+    """One folder or file of weights on the machines of the GPU lane. Operators register it with its licence.
 
-    revision: what engines call these files in a plan (weights.digest), read in no time; sha256: over all of their
+    revision: the name of these files in a plan (weights.digest), which is fast to compute; sha256: over all of their
     content, computed by a worker and empty until then. Endpoints name models by path; attempts record the sha256 of a
-    registered one. A model that may not be used any more stays, marked so: pictures made with it are traced to it.
+    registered model. A model that may no longer be used is kept and marked, to trace the images made with it.
     """
 
     name = models.CharField(max_length=120, unique=True)
@@ -36,7 +36,7 @@ class LocalModel(models.Model):
             )
         ]
         indexes = [
-            # store.recorded: the registered model of a revision, for every finished attempt
+            # Finds the registered model of a revision for every finished attempt (store.recorded).
             models.Index(fields=["revision"], name="localmodel_revision"),
         ]
 

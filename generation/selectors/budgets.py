@@ -1,4 +1,4 @@
-"""Read the ledger: what campaigns, brands and runs have promised and spent. The writing half is services/budget.py."""
+"""Read the ledger: the money that campaigns, brands and runs have reserved and spent. services/budget.py writes it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ WHERE j.run_id = %s AND j.status = 'held' AND j.hold_reason = 'not_released' AND
     SELECT 1 FROM generation_master m WHERE m.brand_id = f.brand_id AND m.fingerprint = f.fingerprint
 )
 """
-# What the brand's campaigns spent since `since`, and what their runs at work have outstanding, whenever reserved.
+# The money that the brand's campaigns spent since `since`, and the money that their active runs still have reserved,
+# whenever they reserved it.
 _OF_BRAND = """
 SELECT (
     SELECT coalesce(sum(l.amount), 0) FROM generation_ledgerentry l JOIN campaigns_campaign c ON c.id = l.campaign_id
@@ -47,7 +48,7 @@ SELECT (
 
 @dataclass(frozen=True)
 class Standing:
-    """A campaign's money. budget and left are None where there is no limit."""
+    """The money of a campaign or brand. budget and left are None where there is no limit."""
 
     budget: Decimal | None
     spent: Decimal
@@ -59,7 +60,7 @@ class Standing:
 
 
 def standing(campaign: Campaign) -> Standing:
-    """Return what is spent, what is promised, what is left. One query."""
+    """Return the campaign's budget and the money that is spent, reserved and left. One query."""
     spent = reserved = Decimal(0)
     for _, promised, settled in by_run(campaign.pk):
         spent += settled
@@ -68,7 +69,7 @@ def standing(campaign: Campaign) -> Standing:
 
 
 def month(brand: Brand) -> Standing:
-    """Return what the brand spent in this calendar month, by the installation's time zone, and what is promised. One
+    """Return the money that the brand spent in this calendar month (local time zone), and the reserved money. One
     query."""
     since = timezone.localtime(clock.now()).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     with connection.cursor() as cursor:
@@ -78,20 +79,20 @@ def month(brand: Brand) -> Standing:
 
 
 def needed(run: Run) -> Decimal:
-    """Return what releasing a planned run would reserve: the cost of its images, without those that exist already."""
+    """Return the money that a release of this run would reserve: the cost of its images that do not exist yet."""
     with connection.cursor() as cursor:
         cursor.execute(_TO_RELEASE, [run.pk])
         return Decimal(cursor.fetchone()[0])
 
 
 def in_doubt(run: Run) -> Decimal:
-    """Return what the run's orders in doubt count as spent."""
+    """Return the money that the run's uncertain submissions count as spent."""
     doubted = LedgerEntry.objects.filter(run=run, kind=LedgerKind.DOUBT)
     return doubted.aggregate(amount=Sum("amount"))["amount"] or Decimal(0)
 
 
 def by_run(campaign_id: int) -> list[tuple[int, Decimal, Decimal]]:
-    """Return (run id, what is promised, what is settled) of each run of the campaign. One query."""
+    """Return (run id, reserved money, settled money) of each run of the campaign. One query."""
     with connection.cursor() as cursor:
         cursor.execute(_BY_RUN, [campaign_id])
         rows: list[tuple[int, Decimal, Decimal]] = cursor.fetchall()

@@ -1,4 +1,4 @@
-"""A campaign's runs as cards: each with how many of its pictures are where."""
+"""A campaign's runs as cards, each with the numbers of its jobs and images by state."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ class Card:
 
 
 def of_campaign(user: User, campaign: Campaign, *, limit: int, offset: int = 0) -> list[Card]:
-    """Newest first. Two queries, however many runs."""
+    """Return the campaign's runs as cards, newest first. Two queries for any number of runs."""
     listed: Sequence[Run] = list(runs.visible(user, campaign_id=campaign.pk)[offset : offset + limit])
     counted = funnels([run.pk for run in listed])
     return [Card(run, counted[run.pk]) for run in listed]
 
 
 def funnels(run_ids: Sequence[int]) -> Mapping[int, runs.Funnel]:
-    """Run id -> counts, in one query."""
+    """Return the counts by run id, in one query."""
     jobs = {pk: dict.fromkeys(JobState.values, 0) for pk in run_ids}
     assets = {pk: dict.fromkeys(AssetState.values, 0) for pk in run_ids}
     with connection.cursor() as cursor:
         cursor.execute(_FUNNELS, {"runs": list(run_ids)})
-        for pk, what, state, count in cursor.fetchall():
-            (jobs if what == "job" else assets)[pk][state] = count
+        for pk, table, state, count in cursor.fetchall():
+            (jobs if table == "job" else assets)[pk][state] = count
     return {pk: runs.Funnel(jobs[pk], assets[pk]) for pk in run_ids}

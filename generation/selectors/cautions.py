@@ -1,7 +1,10 @@
-"""Disclaimers that must stand beside an image ("demo model"), for queries that load no versions; those read
-`version.caution`."""
+"""Disclaimers that must stand beside an image ("demo model"), for queries that load no versions.
+
+Code that has a version reads `version.caution`.
+"""
 
 from django.db.models.functions import Coalesce
 
-#: Of an asset's current version: what the endpoint that made it says, its run's where a person made it.
+#: The disclaimer of an asset's current version: that of the endpoint that made it, or of its run's endpoint where a
+#: person made it.
 OF_ASSET = Coalesce("current_version__job__endpoint__caution", "cell__run__endpoint__caution")

@@ -1,4 +1,4 @@
-"""Two runs side by side: what each made of the same subject and values."""
+"""Two runs side by side: the images that each made of the same subject and values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHOWN = ("cell", "current_version__master", "current_version__job__endpoint")
 
 @dataclass(frozen=True)
 class Side:
-    """One run of the two in numbers. percent: of the decided pictures that were approved, None before any decision."""
+    """One of the two runs in numbers. percent: approved images among the decided ones, None before any decision."""
 
     run: Run
     funnel: Funnel
@@ -33,7 +33,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Pair:
-    """The same subject and values in both runs; an asset is None where its run has no such cell."""
+    """The assets of both runs with the same subject and values; an asset is None where its run has no such cell."""
 
     subject: Subject
     words: str
@@ -41,20 +41,23 @@ class Pair:
     two: Asset | None
 
 
-def sides(one: Run, two: Run, *, page: int) -> dict[str, Any]:
-    """ "sides": both runs in numbers, "page" and "pairs": ROWS cells of the first with their partner. Five queries."""
-    funnels = cards.funnels([one.pk, two.pk])
-    of_one = Asset.objects.filter(cell__run=one).select_related("subject", *_SHOWN)
-    shown = Paginator(of_one.order_by("cell__position"), ROWS).get_page(page)
+def sides(first: Run, second: Run, *, page: int) -> dict[str, Any]:
+    """Return both runs in numbers ("sides") and ROWS cells of the first with their partners ("page" and "pairs").
+
+    Five queries.
+    """
+    funnels = cards.funnels([first.pk, second.pk])
+    first_assets = Asset.objects.filter(cell__run=first).select_related("subject", *_SHOWN)
+    shown = Paginator(first_assets.order_by("cell__position"), ROWS).get_page(page)
     firsts: Sequence[Asset] = list(shown)
-    partners = Asset.objects.filter(cell__run=two, subject_id__in=[asset.subject_id for asset in firsts])
+    partners = Asset.objects.filter(cell__run=second, subject_id__in=[asset.subject_id for asset in firsts])
     by_cell = {_cell(asset): asset for asset in partners.select_related(*_SHOWN)}
     pairs = [Pair(asset.subject, _words(asset), asset, by_cell.get(_cell(asset))) for asset in firsts]
-    return {"sides": [Side(one, funnels[one.pk]), Side(two, funnels[two.pk])], "page": shown, "pairs": pairs}
+    return {"sides": [Side(first, funnels[first.pk]), Side(second, funnels[second.pk])], "page": shown, "pairs": pairs}
 
 
 def placeholders(version: PromptVersion) -> list[str]:
-    """Names that the version's text leaves open."""
+    """Return the names of the placeholders in the version's text and negative prompt."""
     source = prompt_selectors.source(version)
     return [slot.name for text in (source.text, source.negative) for slot in prompts.placeholders(text)]
 

@@ -1,5 +1,8 @@
-"""Reading contact sheets: rows as one person may see them, and what the votes say. Blindness is kept here: before a
-person's row is revealed, nothing that tells its columns apart leaves this module but the pictures themselves."""
+"""Read contact sheets: the rows as one person may see them, and the results of the votes.
+
+This module keeps the comparison blind. Before a row is revealed to a person, it returns nothing that tells the columns
+apart except the images themselves.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +38,7 @@ MISSING: Final = (AssetState.FAILED, AssetState.SUPERSEDED)
 
 @dataclass(frozen=True)
 class Told:
-    """The facts of a revealed cell. seconds, cost: of this picture, None where it was made before or nobody
-    counted."""
+    """The facts of a revealed cell. seconds, cost: of this image, None if it was made earlier or was not measured."""
 
     column: ComparisonColumn
     seconds: float | None
@@ -48,7 +50,7 @@ class Told:
 
 @dataclass(frozen=True)
 class Square:
-    """One picture of a row under its letter. told: None until the row is revealed to the person."""
+    """One image of a row under its letter. told: None until the row is revealed to the person."""
 
     letter: str
     is_made: bool
@@ -59,8 +61,11 @@ class Square:
 
 @dataclass(frozen=True)
 class Row:
-    """One row as one person sees it. words: the free prompt, or what the product's picture was asked with. voted: this
-    person did; is_open: votes are taken. cautions: what must stand beside pictures of the row, of whichever."""
+    """One row as one person sees it.
+
+    words: the free prompt, "" for a row of a product. is_voted: this person has voted. is_for_none: the person voted
+    for none of the images. cautions: the disclaimers of all columns, which must stand beside the images of the row.
+    """
 
     number: int
     subject: Any
@@ -80,8 +85,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Tally:
-    """One column in numbers. share: of the votes that named a picture, 0–1; low, high: where it lies in 95 of 100 such
-    samples. seconds, cost: medians over `measured` pictures that were made for this sheet."""
+    """One column in numbers.
+
+    share: its part of the votes that named an image, 0–1. low, high: the interval in which the true share lies in 95 of
+    100 such samples. seconds, cost: medians over the `measured` images that were made for this sheet.
+    """
 
     column: ComparisonColumn
     wins: int
@@ -96,15 +104,18 @@ class Tally:
 
     @property
     def name(self) -> str:
-        """The prompt version, or what free words are called."""
+        """Return the prompt version as text, or "free prompts"."""
         version = self.column.run.prompt_version
         return "free prompts" if is_free(version) else str(version)
 
 
 @dataclass(frozen=True)
 class Results:
-    """tallies: the most wins first. votes: all; undecided: of those without a favourite. verdict: what may be
-    concluded, as a sentence; is_sure: it is more than chance."""
+    """The results of a contact sheet.
+
+    tallies: the column with the most wins first. votes: all votes; undecided: the votes for none. verdict: the
+    conclusion as a sentence; is_sure: True if the lead is more than chance.
+    """
 
     tallies: Sequence[Tally]
     votes: int
@@ -120,7 +131,7 @@ class Results:
 
 
 def visible(user: User, brand: Brand) -> QuerySet[Any]:
-    """The brand's sheets, newest first, with author, `column_count`, `vote_count` and `my_votes`."""
+    """Return the brand's contact sheets, newest first, with author, `column_count`, `vote_count` and `my_votes`."""
     rows = Comparison.objects.visible_to(user).filter(brand=brand).select_related("created_by")
     return rows.annotate(
         column_count=Count("columns", distinct=True),
@@ -130,28 +141,30 @@ def visible(user: User, brand: Brand) -> QuerySet[Any]:
 
 
 def get(user: User, brand: Brand, pk: int) -> Comparison:
-    """With its columns, their runs, endpoints and versions. Raises NotFound."""
+    """Return a comparison with its columns, their runs, endpoints and versions. Raises NotFound."""
     columns = ComparisonColumn.objects.select_related("run__endpoint", "run__prompt_version__template")
     rows = Comparison.objects.visible_to(user).filter(brand=brand).select_related("created_by")
-    found: Comparison | None = rows.prefetch_related(Prefetch("columns", columns)).filter(pk=pk).first()
-    if found is None:
+    comparison: Comparison | None = rows.prefetch_related(Prefetch("columns", columns)).filter(pk=pk).first()
+    if comparison is None:
         raise NotFound(f"There is no comparison {pk} in {brand.name}.")
-    return found
+    return comparison
 
 
 def shuffled(comparison: Comparison, row: int, user: User) -> list[ComparisonColumn]:
-    """The columns in the order of their letters: another one in each row and for each person, always the same, and
-    known only to this server."""
+    """Return the columns in the order of their letters.
+
+    The order differs for each row and each person, never changes, and only this server can compute it.
+    """
 
     def place(column: ComparisonColumn) -> str:
-        told = f"{comparison.pk} {row} {user.pk} {column.pk}"
-        return salted_hmac("proofline.comparison", told, algorithm="sha256").hexdigest()
+        identity = f"{comparison.pk} {row} {user.pk} {column.pk}"
+        return salted_hmac("proofline.comparison", identity, algorithm="sha256").hexdigest()
 
     return sorted(comparison.columns.all(), key=place)
 
 
 def column_of(comparison: Comparison, row: int, letter: str, user: User) -> ComparisonColumn:
-    """Raises NotFound for a letter or a row that the sheet does not have."""
+    """Return the column behind a letter. Raises NotFound for a letter or a row that the sheet does not have."""
     columns = shuffled(comparison, row, user)
     place = LETTERS.find(letter) if len(letter) == 1 else -1
     if not 0 <= place < len(columns) or not 0 <= row < comparison.row_count:
@@ -160,58 +173,61 @@ def column_of(comparison: Comparison, row: int, letter: str, user: User) -> Comp
 
 
 def picture(column: ComparisonColumn, row: int) -> AssetVersion:
-    """The first picture of a cell. Raises NotFound while there is none."""
-    made = AssetVersion.objects.filter(asset__cell__run=column.run_id, asset__cell__position=row)
-    found: AssetVersion | None = made.select_related("master").order_by("round", "candidate").first()
-    if found is None:
+    """Return the first image of a cell. Raises NotFound while there is none."""
+    versions = AssetVersion.objects.filter(asset__cell__run=column.run_id, asset__cell__position=row)
+    version: AssetVersion | None = versions.select_related("master").order_by("round", "candidate").first()
+    if version is None:
         raise NotFound("This picture is not made yet.")
-    return found
+    return version
 
 
 def rows(comparison: Comparison, user: User, numbers: Sequence[int]) -> list[Row]:
-    """These rows as the person may see them; six queries for any number of rows."""
+    """Return these rows as the person may see them; six queries for any number of rows."""
     runs = [column.run_id for column in comparison.columns.all()]
     cells = Asset.objects.filter(cell__run__in=runs, cell__position__in=numbers)
     assets = {
-        (one.cell.run_id, one.cell.position): one for one in cells.select_related("cell", "subject", "current_version")
+        (asset.cell.run_id, asset.cell.position): asset
+        for asset in cells.select_related("cell", "subject", "current_version")
     }
     votes = list(ComparisonVote.objects.filter(comparison=comparison, row__in=numbers))
-    mine = {one.row: one for one in votes if one.voter_id == user.pk}
-    opened = [row for row, vote in mine.items() if vote.revealed_at]
-    told = [one.cell_id for (_, row), one in assets.items() if row in opened]
-    first = Job.objects.filter(cell__in=told, frozen__round=1, frozen__candidate=1)
-    made = {one.cell_id: one for one in _made(first)} if told else {}
-    return [_row(comparison, user, number, assets, votes, mine.get(number), made) for number in numbers]
+    own_votes = {vote.row: vote for vote in votes if vote.voter_id == user.pk}
+    opened = [row for row, vote in own_votes.items() if vote.revealed_at]
+    revealed_cells = [asset.cell_id for (_, row), asset in assets.items() if row in opened]
+    first = Job.objects.filter(cell__in=revealed_cells, frozen__round=1, frozen__candidate=1)
+    facts_by_cell = {facts.cell_id: facts for facts in _made(first)} if revealed_cells else {}
+    return [_row(comparison, user, number, assets, votes, own_votes.get(number), facts_by_cell) for number in numbers]
 
 
 def open_rows(comparison: Comparison, user: User) -> dict[str, int]:
     """Return how many rows the person "voted" on, how many of those are "closed" (not revealed yet), and how many are
     "left". One query."""
-    mine = ComparisonVote.objects.filter(comparison=comparison, voter=user)
-    found: dict[str, int] = mine.aggregate(voted=Count("pk"), closed=Count("pk", filter=Q(revealed_at=None)))
-    return found | {"left": comparison.row_count - found["voted"]}
+    own_votes = ComparisonVote.objects.filter(comparison=comparison, voter=user)
+    counts: dict[str, int] = own_votes.aggregate(voted=Count("pk"), closed=Count("pk", filter=Q(revealed_at=None)))
+    return counts | {"left": comparison.row_count - counts["voted"]}
 
 
 def progress(comparison: Comparison) -> dict[str, int]:
-    """Of all the sheet's pictures: "made", "failed", "all"; nothing of which column is how far. One query."""
+    """Count the sheet's images: "made", "failed" and "all". The progress of single columns stays hidden. One query."""
     runs = [column.run_id for column in comparison.columns.all()]
-    gone = Q(status__in=(JobState.FAILED, JobState.QUARANTINED, JobState.CANCELLED))
-    found: dict[str, int] = Job.objects.filter(run__in=runs).aggregate(
-        all=Count("pk"), made=Count("pk", filter=Q(status=JobState.SUCCEEDED)), failed=Count("pk", filter=gone)
+    has_failed = Q(status__in=(JobState.FAILED, JobState.QUARANTINED, JobState.CANCELLED))
+    counts: dict[str, int] = Job.objects.filter(run__in=runs).aggregate(
+        all=Count("pk"), made=Count("pk", filter=Q(status=JobState.SUCCEEDED)), failed=Count("pk", filter=has_failed)
     )
-    return found
+    return counts
 
 
 def results(comparison: Comparison) -> Results:
-    """Return what the votes of all people say, and what the pictures took. Four queries."""
+    """Return the results of everybody's votes, with the time and the cost of the images. Four queries."""
     columns = list(comparison.columns.all())
     votes = list(ComparisonVote.objects.filter(comparison=comparison).values_list("column_id", "row", "voter_id"))
     named = [column for column, _, _ in votes if column is not None]
-    made = _made(Job.objects.filter(run__in=[column.run_id for column in columns]))
-    tallies = [_tally(column, named, [one for one in made if one.run_id == column.run_id]) for column in columns]
-    tallies.sort(key=lambda one: (-one.wins, one.column.position))
-    names = [name_of(one.column) for one in tallies]
-    verdict, is_sure = significance.verdict([one.wins for one in tallies], names)
+    all_facts = _made(Job.objects.filter(run__in=[column.run_id for column in columns]))
+    tallies = [
+        _tally(column, named, [facts for facts in all_facts if facts.run_id == column.run_id]) for column in columns
+    ]
+    tallies.sort(key=lambda tally: (-tally.wins, tally.column.position))
+    names = [name_of(tally.column) for tally in tallies]
+    verdict, is_sure = significance.verdict([tally.wins for tally in tallies], names)
     return Results(
         tallies=tallies,
         votes=len(votes),
@@ -224,13 +240,13 @@ def results(comparison: Comparison) -> Results:
 
 
 def name_of(column: ComparisonColumn) -> str:
-    """Return what tells a column of its sheet apart, for people."""
+    """Return a name for people that tells the column apart from the others of its sheet."""
     version = column.run.prompt_version
     return column.run.endpoint.name if is_free(version) else f"{column.run.endpoint.name}, {version}"
 
 
 def is_free(version: PromptVersion) -> bool:
-    """A column of free prompts: each row brings its own words."""
+    """Return whether the version is that of a column of free prompts, where each row has its own text."""
     return version.text == f"{{{WORDS_AXIS}}}"
 
 
@@ -243,34 +259,34 @@ def _row(
     number: int,
     assets: Mapping[tuple[int, int], Asset],
     votes: Sequence[ComparisonVote],
-    mine: ComparisonVote | None,
+    own_vote: ComparisonVote | None,
     made: Mapping[int, Made],
 ) -> Row:
     order = shuffled(comparison, number, user)
-    there = [assets.get((column.run_id, number)) for column in order]
-    is_settled = all(one is not None and one.state != AssetState.MAKING for one in there)
-    is_revealed = mine is not None and mine.revealed_at is not None
+    row_assets = [assets.get((column.run_id, number)) for column in order]
+    is_settled = all(row_asset is not None and row_asset.state != AssetState.MAKING for row_asset in row_assets)
+    is_revealed = own_vote is not None and own_vote.revealed_at is not None
     squares = []
-    for letter, column, asset in zip(LETTERS, order, there, strict=False):
+    for letter, column, asset in zip(LETTERS, order, row_assets, strict=False):
         is_missing = asset is None or asset.state in MISSING
-        told = None
+        facts = None
         if is_revealed:
-            wins = sum(one.row == number and one.column_id == column.pk for one in votes)
-            told = _told(column, asset, made.get(asset.cell_id) if asset else None, wins)
-        is_mine = mine is not None and mine.column_id == column.pk
-        squares.append(Square(letter, is_settled and not is_missing, is_settled and is_missing, is_mine, told))
-    first = next(one for one in there if one is not None)
+            wins = sum(vote.row == number and vote.column_id == column.pk for vote in votes)
+            facts = _told(column, asset, made.get(asset.cell_id) if asset else None, wins)
+        is_mine = own_vote is not None and own_vote.column_id == column.pk
+        squares.append(Square(letter, is_settled and not is_missing, is_settled and is_missing, is_mine, facts))
+    first = next(row_asset for row_asset in row_assets if row_asset is not None)
     values = first.cell.axis_values
     return Row(
         number=number,
         subject=None if WORDS_AXIS in values else first.subject,
         words=str(values.get(WORDS_AXIS, "")),
         squares=squares,
-        made=sum(one is not None and one.state != AssetState.MAKING for one in there),
+        made=sum(row_asset is not None and row_asset.state != AssetState.MAKING for row_asset in row_assets),
         is_settled=is_settled,
-        is_voted=mine is not None,
+        is_voted=own_vote is not None,
         is_revealed=is_revealed,
-        is_for_none=mine is not None and mine.column_id is None,
+        is_for_none=own_vote is not None and own_vote.column_id is None,
         cautions=sorted({column.run.endpoint.caution for column in order} - {""}),
     )
 
@@ -288,7 +304,7 @@ def _told(column: ComparisonColumn, asset: Asset | None, made: Made | None, vote
 
 @dataclass(frozen=True)
 class Made:
-    """The cost of one job. is_fresh: made for this sheet, not taken from what the brand had already."""
+    """The cost of one job. is_fresh: the image was made for this sheet and not taken from the brand's existing ones."""
 
     run_id: int
     cell_id: int
@@ -300,25 +316,25 @@ class Made:
 
 
 def _made(jobs: QuerySet[Any]) -> list[Made]:
-    """Three queries."""
-    shown = Attempt.objects.filter(outcome=AttemptOutcome.SUCCEEDED).order_by("-number")
-    listed = list(jobs.prefetch_related(Prefetch("attempt_rows", shown, to_attr="shown")))
+    """Return the costs of the jobs. Three queries."""
+    succeeded = Attempt.objects.filter(outcome=AttemptOutcome.SUCCEEDED).order_by("-number")
+    listed = list(jobs.prefetch_related(Prefetch("attempt_rows", succeeded, to_attr="shown")))
     money = LedgerEntry.objects.filter(job__in=listed, kind=LedgerKind.SETTLE)
     paid = dict(money.values_list("job_id", "amount"))
-    found = []
+    costs = []
     for job in listed:
         details = job.shown[0].details if job.shown else {}
         is_fresh = bool(job.shown) and "reused_master" not in details
         seconds, cost = (details.get("seconds"), paid.get(job.pk)) if is_fresh else (None, None)
         is_failed = job.status in (JobState.FAILED, JobState.QUARANTINED)
-        found.append(Made(job.run_id, job.cell_id, is_fresh, is_failed, seconds, cost, job.error))
-    return found
+        costs.append(Made(job.run_id, job.cell_id, is_fresh, is_failed, seconds, cost, job.error))
+    return costs
 
 
 def _tally(column: ComparisonColumn, named: Sequence[int], made: Sequence[Made]) -> Tally:
-    wins = sum(one == column.pk for one in named)
-    seconds = [one.seconds for one in made if one.seconds is not None]
-    costs = [one.cost for one in made if one.cost is not None]
+    wins = sum(column_id == column.pk for column_id in named)
+    seconds = [facts.seconds for facts in made if facts.seconds is not None]
+    costs = [facts.cost for facts in made if facts.cost is not None]
     low, high = significance.interval(wins, len(named))
     return Tally(
         column=column,
@@ -328,7 +344,7 @@ def _tally(column: ComparisonColumn, named: Sequence[int], made: Sequence[Made])
         high=high,
         seconds=median(seconds) if seconds else None,
         cost=median(costs) if costs else None,
-        measured=sum(one.is_fresh for one in made),
-        failed=sum(one.is_failed for one in made),
+        measured=sum(facts.is_fresh for facts in made),
+        failed=sum(facts.is_failed for facts in made),
         total_cost=sum(costs),
     )

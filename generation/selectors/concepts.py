@@ -1,7 +1,8 @@
-"""Concepts that an order names by their key: one picture of each goes into the jobs that name it.
+"""Concepts that a run names by their key: one image of each goes into the jobs that name it.
 
-As a scene it is the newest picture of the concept that is approved and no try-out; as a map, the concept's first photo
-that is ready. Another picture counts for what is planned from then on; what was planned before keeps the one it froze.
+A scene is the newest image of the concept that is approved and not a try-out. A map is the first photo of the concept
+that is ready. A newer image is used for runs that are planned from then on; earlier plans keep the image that they
+froze.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from generation.engines.base import CONTROL, CONTROL_MAP, MAP, SCENE, Capabiliti
 from generation.models import Asset, Master
 from generation.selectors import cautions
 
-#: What says that there shall be none.
+#: Values that mean "no concept".
 NONE: Final = frozenset({"", "none"})
 NAMED: Final = 8
 OFFERED: Final = 24
@@ -32,8 +33,8 @@ NO_PRODUCT_MAP: Final = f"A product’s photo is no map: name a concept that has
 
 @dataclass(frozen=True)
 class Picture:
-    """The picture that a concept is named for. file: its row, with sha256 and storage key; kind: as the tag `picture`
-    calls it. caution: what is to be said of it wherever it is shown, or ""."""
+    """The image that is used for a concept. file: its row, with sha256 and storage key; kind: its name in the template
+    tag `picture`. caution: the disclaimer that must stand beside it wherever it is shown, or ""."""
 
     key: str
     name: str
@@ -48,8 +49,11 @@ class Picture:
 
 
 class Use(ABC):
-    """A use of concepts. parameter: holds its key; role: the image that its picture becomes; noun: what
-    people and `Control.kind` call it; add, lacking: what to do where there is no concept, and no picture of it."""
+    """A use of concepts.
+
+    parameter: the parameter that holds the key; role: the role of the image in the spec; noun: its name for people and
+    in `Control.kind`; add, lacking: what to do where the concept, or its image, is missing.
+    """
 
     parameter: ClassVar[str]
     role: ClassVar[str]
@@ -59,16 +63,16 @@ class Use(ABC):
 
     @property
     def problem(self) -> str:
-        """The kind of problem that a picture has without it."""
+        """Return the kind of problem that an image has where this is missing."""
         return f"missing_{self.noun}"
 
     @abstractmethod
     def living(self, brand_id: int) -> QuerySet[Any]:
-        """The rows of a brand's active concepts that hold such a picture, each with its `subject`."""
+        """Return the rows with such images of a brand's active concepts, each with its `subject`."""
 
     @abstractmethod
     def pictures(self, living: QuerySet[Any]) -> list[Picture]:
-        """One of each concept; one query."""
+        """Return one image of each concept; one query."""
 
 
 class Scenes(Use):
@@ -87,10 +91,10 @@ class Scenes(Use):
         )
 
     def pictures(self, living: QuerySet[Any]) -> list[Picture]:
-        rows = living.select_related("subject", "current_version__master").annotate(said=cautions.OF_ASSET)
+        rows = living.select_related("subject", "current_version__master").annotate(image_disclaimer=cautions.OF_ASSET)
         newest = rows.order_by("subject_id", "-current_version_id").distinct("subject_id")
-        made = [(one.subject, one.current_version.master, one.said) for one in newest]
-        return [Picture(of.key, of.name, of.pk, "master", master, caution) for of, master, caution in made]
+        images = [(asset.subject, asset.current_version.master, asset.image_disclaimer) for asset in newest]
+        return [Picture(of.key, of.name, of.pk, "master", master, caution) for of, master, caution in images]
 
 
 class Maps(Use):
@@ -108,7 +112,7 @@ class Maps(Use):
 
     def pictures(self, living: QuerySet[Any]) -> list[Picture]:
         rows = living.select_related("subject").order_by("subject_id", "position", "id").distinct("subject_id")
-        return [Picture(one.subject.key, one.subject.name, one.subject_id, "photo", one) for one in rows]
+        return [Picture(photo.subject.key, photo.subject.name, photo.subject_id, "photo", photo) for photo in rows]
 
 
 SCENES: Final = Scenes()
@@ -118,8 +122,8 @@ USES: Final[Mapping[str, Use]] = {use.noun: use for use in (SCENES, MAPS)}
 
 @dataclass(frozen=True)
 class Offered:
-    """The concepts that pages offer. pictures: by name, at most OFFERED; more: how many are left out; unmade: concepts
-    without such a picture, the first few; unmade_count: how many."""
+    """The concepts that pages offer. pictures: by name, at most OFFERED; more: how many are left out; unmade: the first
+    few concepts without such an image; unmade_count: how many there are."""
 
     pictures: Sequence[Picture]
     more: int
@@ -129,8 +133,11 @@ class Offered:
 
 @dataclass(frozen=True)
 class Known:
-    """The concepts that an order may name for one use. concepts: key -> (subject id, name, is it active), of every
-    concept asked for, and of all where some names come of each product."""
+    """The concepts that a run may name for one use.
+
+    concepts: key -> (subject id, name, is active) of every requested concept, and of all concepts where each product
+    names its own. others: the first keys of active concepts, for messages.
+    """
 
     use: Use
     brand: str
@@ -139,13 +146,13 @@ class Known:
     others: Sequence[str] = ()
 
     def problem(self, key: str) -> str:
-        """Return why there is no such picture, and what to do; "" where there is one."""
+        """Return why there is no image for this key and what to do; "" where there is one."""
         if key in self.pictures:
             return ""
         noun = self.use.noun
         if key not in self.concepts:
-            there = f"It has {_listed(self.others)}." if self.others else self.use.add
-            return f"There is no {noun} “{key}”: {self.brand} has no concept of this key. {there}"
+            advice = f"It has {_listed(self.others)}." if self.others else self.use.add
+            return f"There is no {noun} “{key}”: {self.brand} has no concept of this key. {advice}"
         _, name, is_active = self.concepts[key]
         called = f"“{key}” ({name})" if name != key else f"“{key}”"
         if not is_active:
@@ -153,12 +160,12 @@ class Known:
         return f"The {noun} {called} {self.use.lacking}"
 
     def concept(self, key: str) -> int | None:
-        """The id of the concept of this key, for a way to its page."""
+        """Return the id of the concept with this key, for a link to its page."""
         return self.concepts[key][0] if key in self.concepts else None
 
 
 def taken(capabilities: Capabilities) -> tuple[Use, ...]:
-    """Return what an engine lets concepts be named for."""
+    """Return the uses of concepts that an engine supports."""
     is_taken = {SCENE: capabilities.takes_scenes, MAP: capabilities.takes_maps}
     return tuple(use for noun, use in USES.items() if is_taken[noun])
 
@@ -166,27 +173,35 @@ def taken(capabilities: Capabilities) -> tuple[Use, ...]:
 def named(
     use: Use, source: PromptSource, axes: Mapping[str, Sequence[Any]], rows: Iterable[Mapping[str, Any]] = ()
 ) -> frozenset[str] | None:
-    """The keys that a prompt, its axes or a list's rows name; None where a placeholder names one per product."""
+    """Return the keys that a prompt, its axes or the rows of a list name; None where a placeholder names one per
+    product."""
     if use.parameter in source.parameters:
-        own = str(source.parameters[use.parameter])
-        if prompts.placeholders(own):
+        name = str(source.parameters[use.parameter])
+        if prompts.placeholders(name):
             return None
-        return frozenset() if is_none(own) else frozenset({own.strip()})
-    given = [*axes.get(use.parameter, ()), *(row[use.parameter] for row in rows if use.parameter in row)]
-    return frozenset(str(one).strip() for one in given if not is_none(str(one)))
+        return frozenset() if is_none(name) else frozenset({name.strip()})
+    values = [*axes.get(use.parameter, ()), *(row[use.parameter] for row in rows if use.parameter in row)]
+    return frozenset(str(value).strip() for value in values if not is_none(str(value)))
 
 
 def subject_images(
     capabilities: Capabilities, version: PromptVersion, source: PromptSource, columns: Iterable[str]
 ) -> frozenset[str]:
-    """The roles that pictures of each subject itself fill. columns: names of the order's axes, or of the columns of its
-    list; where they or the prompt say what the map is, the subject's own photo is none."""
-    own = capabilities.subject_images(version.needs.get("images", ()))
-    return own - {CONTROL} if capabilities.takes_maps and CONTROL_MAP in {*source.parameters, *columns} else own
+    """Return the roles that are filled with images of each subject itself.
+
+    columns: names of the run's axes, or of the columns of its list. Where they or the prompt name the map, the photo of
+    the subject itself is not used as one.
+    """
+    image_roles = capabilities.subject_images(version.needs.get("images", ()))
+    return (
+        image_roles - {CONTROL}
+        if capabilities.takes_maps and CONTROL_MAP in {*source.parameters, *columns}
+        else image_roles
+    )
 
 
 def roles(parameters: Mapping[str, Any]) -> frozenset[str]:
-    """The images of a spec that are pictures of concepts which it names, not of its subject."""
+    """Return the roles of a spec's images that belong to concepts which it names, not to its subject."""
     return frozenset(use.role for use in USES.values() if use.parameter in parameters)
 
 
@@ -195,37 +210,39 @@ def is_none(name: str) -> bool:
 
 
 def known(use: Use, brand: Brand, keys: Collection[str] | None) -> Known:
-    """The pictures of these keys, None for all of the brand; three queries, none for no key."""
+    """Return the concepts with these keys and their images; None for all of the brand. Three queries, none without
+    keys."""
     if keys is not None and not keys:
         return Known(use, brand.name)
     concepts = Subject.objects.filter(brand=brand, kind=SubjectKind.CONCEPT)
-    asked = concepts if keys is None else concepts.filter(key__in=keys)
+    requested = concepts if keys is None else concepts.filter(key__in=keys)
     living = use.living(brand.pk) if keys is None else use.living(brand.pk).filter(subject__key__in=keys)
-    pictures = {one.key: one for one in use.pictures(living)}
-    found = {
-        key: (pk, name, is_active) for pk, key, name, is_active in asked.values_list("pk", "key", "name", "is_active")
+    pictures = {picture.key: picture for picture in use.pictures(living)}
+    by_key = {
+        key: (pk, name, is_active)
+        for pk, key, name, is_active in requested.values_list("pk", "key", "name", "is_active")
     }
-    is_unknown = keys is None or any(key not in found for key in keys)
+    is_unknown = keys is None or any(key not in by_key for key in keys)
     others = concepts.filter(is_active=True).order_by("key").values_list("key", flat=True)[: NAMED + 1]
-    return Known(use, brand.name, pictures, found, list(others) if is_unknown else ())
+    return Known(use, brand.name, pictures, by_key, list(others) if is_unknown else ())
 
 
 def get(use: Use, brand: Brand, key: str) -> tuple[Picture | None, str]:
-    """(the picture of this key, "") or (None, why there is none)."""
-    one = known(use, brand, {key})
-    return one.pictures.get(key), one.problem(key)
+    """Return (the image of this key, "") or (None, the reason why there is none)."""
+    lookup = known(use, brand, {key})
+    return lookup.pictures.get(key), lookup.problem(key)
 
 
 def offered(use: Use, user: User, brand: Brand) -> Offered:
-    """The brand's concepts with their pictures as a person may choose them; four queries at most."""
+    """Return the brand's concepts with their images that a person may choose; four queries at most."""
     concepts = Subject.objects.visible_to(user).filter(brand=brand, kind=SubjectKind.CONCEPT, is_active=True)
-    there = use.living(brand.pk).values("subject_id")
-    first = concepts.filter(pk__in=there).order_by("name", "pk")
+    with_picture = use.living(brand.pk).values("subject_id")
+    first = concepts.filter(pk__in=with_picture).order_by("name", "pk")
     shown = list(first.values_list("pk", flat=True)[:OFFERED])
-    found = use.pictures(use.living(brand.pk).filter(subject__in=shown))
-    unmade = concepts.exclude(pk__in=there).order_by("key")
+    pictures = use.pictures(use.living(brand.pk).filter(subject__in=shown))
+    unmade = concepts.exclude(pk__in=with_picture).order_by("key")
     return Offered(
-        sorted(found, key=lambda one: shown.index(one.subject_id)),
+        sorted(pictures, key=lambda picture: shown.index(picture.subject_id)),
         first.count() - len(shown),
         list(unmade[:NAMED]),
         unmade.count(),
@@ -233,9 +250,9 @@ def offered(use: Use, user: User, brand: Brand) -> Offered:
 
 
 def names(use: Use, user: User, brand: Brand) -> list[tuple[str, str]]:
-    """(key, name) of what may be chosen, by name; at most OFFERED, one query."""
-    there = use.living(brand.pk).values("subject_id")
-    concepts = Subject.objects.visible_to(user).filter(brand=brand, pk__in=there)
+    """Return (key, name) of the concepts that may be chosen, by name; at most OFFERED, one query."""
+    with_picture = use.living(brand.pk).values("subject_id")
+    concepts = Subject.objects.visible_to(user).filter(brand=brand, pk__in=with_picture)
     return list(concepts.order_by("name", "pk").values_list("key", "name")[:OFFERED])
 
 

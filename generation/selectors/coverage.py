@@ -1,7 +1,7 @@
-"""Coverage of a campaign: subjects × output specs, how many subjects have everything, and what nobody makes yet.
+"""Coverage of a campaign: subjects × output specs, how many subjects are complete, and which images are missing.
 
-A cell of this matrix is a subject and an aspect: output specs of one aspect share their picture. Sandbox and superseded
-pictures do not count; retired subjects neither.
+A cell of this matrix is a subject and an aspect, because output specs of one aspect share their image. Sandbox images,
+superseded images and retired subjects do not count.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from generation.models import Asset
 from generation.selectors import cautions, live
 
 LIVE, MISSING = "live", "missing"
-#: Best first: the best picture counts where a subject has several of one aspect.
+#: Best first: where a subject has several images of one aspect, the best one counts.
 ORDER: tuple[str, ...] = (
     LIVE,
     AssetState.APPROVED,
@@ -35,11 +35,11 @@ ORDER: tuple[str, ...] = (
     MISSING,
 )
 DONE = frozenset({LIVE, str(AssetState.APPROVED)})
-#: Nobody makes or judges these: they are what "make what is missing" makes.
+#: States in which nobody makes or reviews an image. A run for what is missing makes these.
 GONE = frozenset({str(AssetState.REJECTED), str(AssetState.FAILED), str(AssetState.REVOKED), MISSING})
 _ABSENT = ORDER.index(MISSING)
 
-# One pass over the campaign's pictures: a subject's best rank of each aspect is a column, not a row of its own, which
+# One pass over the campaign's images: a subject's best rank of each aspect is a column, not a row of its own. This
 # halves the time at 10,000 subjects × 4 aspects.
 _GRID = """
 WITH ranked (subject_id, aspect, rank) AS MATERIALIZED ({ranked}),
@@ -58,8 +58,8 @@ grid AS (
 class Summary:
     """The whole campaign in numbers. counts: spec slug -> state -> subjects.
 
-    complete: subjects of which every spec is approved or live; lacking: subjects of which some spec has no picture on
-    its way; missing: how many pictures (subject × aspect) that is.
+    complete: subjects of which every spec is approved or live; lacking: subjects of which some spec has no image, nor
+    one that is being made; missing: the number of images (subject × aspect) that are missing.
     """
 
     specs: Sequence[OutputSpec]
@@ -71,18 +71,18 @@ class Summary:
 
     @property
     def states(self) -> dict[str, int]:
-        """State -> cells of subject × spec, best first."""
-        totals = {state: sum(held.get(state, 0) for held in self.counts.values()) for state in ORDER}
+        """Return, by state, the number of cells (subject × spec), best state first."""
+        totals = {state: sum(by_state.get(state, 0) for by_state in self.counts.values()) for state in ORDER}
         return {state: count for state, count in totals.items() if count}
 
     @property
     def approved(self) -> int:
-        """Cells of which the image is approved, whether it is at a destination yet or not: what can be downloaded."""
+        """Return the number of cells whose image is approved and can be downloaded, delivered or not."""
         return sum(count for state, count in self.states.items() if state in DONE)
 
     @property
     def shares(self) -> tuple[float, float]:
-        """Percent of the cells that are approved or live, and of those that are made or judged."""
+        """Return the percentage of cells that are approved or live, and of those that are being made or reviewed."""
         cells = max(1, self.subjects * len(self.specs))
         done = sum(count for state, count in self.states.items() if state in DONE)
         gone = sum(count for state, count in self.states.items() if state in GONE)
@@ -91,8 +91,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Row:
-    """One subject: its state per output spec (spec id -> state) and a version to show, if any, with what must stand
-    beside it."""
+    """One subject: its state per output spec (spec id -> state) and a version to show, if any, with its disclaimer."""
 
     subject: Subject
     states: Mapping[int, str]
@@ -106,7 +105,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Wanted:
-    """The filter of listed subjects. state: one of ORDER, "incomplete" or "lacking"; spec_id: of this output alone."""
+    """The filters of a list of subjects. state: one of ORDER, "incomplete" or "lacking"; spec_id: only this output."""
 
     state: str = ""
     spec_id: int | None = None
@@ -116,14 +115,14 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Page:
-    """Some rows by key, and how many subjects there are in all."""
+    """Some rows in key order, and the number of all subjects."""
 
     rows: Sequence[Row]
     total: int
 
 
 def summary(campaign: Campaign) -> Summary:
-    """Two queries, however many subjects."""
+    """Return the campaign in numbers; two queries for any number of subjects."""
     specs = list(campaign.output_specs.order_by("id"))
     aspects = _aspects(specs)
     with connection.cursor() as cursor:
@@ -148,19 +147,22 @@ def summary(campaign: Campaign) -> Summary:
 
 
 def page(
-    *, user: User, campaign: Campaign, specs: Sequence[OutputSpec], wanted: Wanted, limit: int, offset: int = 0
+    *, user: User, campaign: Campaign, specs: Sequence[OutputSpec], filters: Wanted, limit: int, offset: int = 0
 ) -> Page:
-    """`limit` subjects from `offset` on, in at most five queries; without a state in `wanted` only these are read."""
+    """Return `limit` subjects from `offset` on, in at most five queries.
+
+    Without a state in `filters`, only these subjects are read.
+    """
     visible = Subject.objects.visible_to(user).filter(campaigns=campaign, is_active=True)
-    if wanted.state and specs:
-        ids = _in_state(campaign, specs, wanted) if visible.exists() else []
+    if filters.state and specs:
+        ids = _in_state(campaign, specs, filters) if visible.exists() else []
         total = len(ids)
         shown = list(visible.filter(pk__in=ids[offset : offset + limit]).order_by("key", "pk"))
     else:
-        if wanted.words:
-            visible = visible.filter(Q(key__icontains=wanted.words) | Q(name__icontains=wanted.words))
-        if wanted.kind:
-            visible = visible.filter(kind=wanted.kind)
+        if filters.words:
+            visible = visible.filter(Q(key__icontains=filters.words) | Q(name__icontains=filters.words))
+        if filters.kind:
+            visible = visible.filter(kind=filters.kind)
         total = visible.count()
         shown = list(visible.order_by("key", "pk")[offset : offset + limit])
     ids = [subject.pk for subject in shown]
@@ -180,9 +182,9 @@ def page(
 
 
 def covered(campaign_id: int) -> frozenset[tuple[int, str]]:
-    """(subject id, aspect) of every picture that is there or on its way; what is not here is missing. One query."""
-    made = Asset.objects.filter(campaign_id=campaign_id, is_sandbox=False)
-    good = made.exclude(state__in=[AssetState.SUPERSEDED, *(state for state in GONE if state != MISSING)])
+    """Return (subject id, aspect) of every image that exists or is being made; all others are missing. One query."""
+    assets = Asset.objects.filter(campaign_id=campaign_id, is_sandbox=False)
+    good = assets.exclude(state__in=[AssetState.SUPERSEDED, *(state for state in GONE if state != MISSING)])
     return frozenset(good.order_by().values_list("subject_id", "cell__aspect"))
 
 
@@ -191,47 +193,47 @@ def _aspects(specs: Sequence[OutputSpec]) -> list[str]:
 
 
 def _ranked(campaign_id: int) -> QuerySet[Any, tuple[int, str, int]]:
-    """(subject id, aspect, rank in ORDER) of every picture that counts."""
-    made = Asset.objects.filter(campaign_id=campaign_id, is_sandbox=False).exclude(state=AssetState.SUPERSEDED)
+    """Return (subject id, aspect, rank in ORDER) of every image that counts."""
+    assets = Asset.objects.filter(campaign_id=campaign_id, is_sandbox=False).exclude(state=AssetState.SUPERSEDED)
     is_live = Q()
     for delivered in live.asset_ids(campaign_id):
         is_live |= Q(pk__in=delivered)
     cases = [When(is_live, state=AssetState.APPROVED, then=Value(0))] if is_live else []
     cases += [When(state=state, then=Value(rank)) for rank, state in enumerate(ORDER) if 0 < rank < _ABSENT]
     rank = Case(*cases, default=Value(_ABSENT), output_field=IntegerField())
-    return made.order_by().annotate(rank=rank).values_list("subject_id", "cell__aspect", "rank")
+    return assets.order_by().annotate(rank=rank).values_list("subject_id", "cell__aspect", "rank")
 
 
 def _grid(campaign_id: int, aspects: Sequence[str]) -> tuple[str, list[Any]]:
-    """The beginning of a statement that has the table `grid`, and its parameters."""
+    """Return the beginning of a statement that defines the table `grid`, and its parameters."""
     ranked, values = _ranked(campaign_id).query.sql_with_params()
     columns = ", ".join(f"min(rank) FILTER (WHERE aspect = %s) AS rank_{at}" for at in range(len(aspects))) or "1"
     ranks = ", ".join(f"coalesce(b.rank_{at}, {_ABSENT})" for at in range(len(aspects)))
     return _GRID.format(ranked=ranked, columns=columns, ranks=ranks), [*values, *aspects, campaign_id]
 
 
-def _in_state(campaign: Campaign, specs: Sequence[OutputSpec], wanted: Wanted) -> list[int]:
-    """Ids, by key, of the subjects that have the state in some output, or in the one asked for."""
+def _in_state(campaign: Campaign, specs: Sequence[OutputSpec], filters: Wanted) -> list[int]:
+    """Return the ids, in key order, of the subjects that have the state in some output or in the one of the filters."""
     aspects = _aspects(specs)
-    chosen = next((aspects.index(spec.aspect) + 1 for spec in specs if spec.pk == wanted.spec_id), None)
-    ranks = [rank for rank, state in enumerate(ORDER) if state in _meant(wanted.state)]
+    chosen = next((aspects.index(spec.aspect) + 1 for spec in specs if spec.pk == filters.spec_id), None)
+    ranks = [rank for rank, state in enumerate(ORDER) if state in _meant(filters.state)]
     head, values = _grid(campaign.pk, aspects)
     clauses = ["ranks[%s] = ANY(%s)" if chosen else "ranks && %s::int[]"]
     values += [chosen, ranks] if chosen else [ranks]
-    if wanted.words:
+    if filters.words:
         clauses.append("(key ILIKE %s OR name ILIKE %s)")
-        values += [f"%{_escaped(wanted.words)}%"] * 2
-    if wanted.kind:
+        values += [f"%{_escaped(filters.words)}%"] * 2
+    if filters.kind:
         clauses.append("kind = %s")
-        values.append(wanted.kind)
-    where = " AND ".join(clauses)
+        values.append(filters.kind)
+    condition = " AND ".join(clauses)
     with connection.cursor() as cursor:
-        cursor.execute(f"{head} SELECT subject_id FROM grid WHERE {where} ORDER BY key, subject_id", values)  # noqa: S608
+        cursor.execute(f"{head} SELECT subject_id FROM grid WHERE {condition} ORDER BY key, subject_id", values)  # noqa: S608
         return [row[0] for row in cursor.fetchall()]
 
 
 def _escaped(words: str) -> str:
-    """Words in which LIKE's own characters mean themselves."""
+    """Return the words with the wildcards of LIKE escaped."""
     return re.sub(r"([\\%_])", r"\\\1", words)
 
 
@@ -242,9 +244,9 @@ def _meant(state: str) -> frozenset[str]:
 
 
 def _versions(campaign_id: int, subject_ids: Sequence[int]) -> dict[int, tuple[int, str]]:
-    """Subject id -> a version to show, an approved one before others, and its endpoint's caution."""
-    made = Asset.objects.filter(campaign_id=campaign_id, subject_id__in=subject_ids, is_sandbox=False)
-    made = made.exclude(state=AssetState.SUPERSEDED).exclude(current_version=None)
+    """Return, by subject id, a version to show (preferably an approved one) and its endpoint's disclaimer."""
+    assets = Asset.objects.filter(campaign_id=campaign_id, subject_id__in=subject_ids, is_sandbox=False)
+    assets = assets.exclude(state=AssetState.SUPERSEDED).exclude(current_version=None)
     approved_last = Case(When(state=AssetState.APPROVED, then=Value(1)), default=Value(0))
-    found = made.order_by(approved_last, "id").values_list("subject_id", "current_version_id", cautions.OF_ASSET)
-    return {subject_id: (version_id, caution) for subject_id, version_id, caution in found}
+    versions = assets.order_by(approved_last, "id").values_list("subject_id", "current_version_id", cautions.OF_ASSET)
+    return {subject_id: (version_id, caution) for subject_id, version_id, caution in versions}

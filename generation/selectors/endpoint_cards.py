@@ -1,7 +1,7 @@
-"""Endpoints as people see them: how each does, what it is allowed, what it made and what that cost.
+"""Endpoints as people see them: the health, the limits, the images and the cost of each.
 
-Counts, money and errors are of one brand; how many calls are open at a shared endpoint is of all, because that is what
-its limits are measured by.
+Counts, money and errors are those of one brand. Open calls at a shared endpoint are counted over all brands, because
+its limits apply to all of them together.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ ENGINES: Final = {
     "packshot": "Packshot studio, no model",
     "replicate": "Replicate, or a Cog server",
 }
-#: What concerns one picture and says nothing about the endpoint.
+#: Errors that concern one image and say nothing about the endpoint.
 OF_ONE_PICTURE: Final = frozenset({ErrorKind.MODERATION, ErrorKind.INPUT, ErrorKind.CANCELLED})
 
-# The attempts of a day, found by their start (attempt_started) before anything is joined to them. Rows: (endpoint,
-# outcome, kind, attempts, of them today, seconds): the engine's own, from order to end where it does not say.
+# The attempts of a day, found by their start (index attempt_started) before anything is joined to them. Rows:
+# (endpoint, outcome, kind, attempts, attempts today, seconds). The seconds are the engine's own, or those from start to
+# end where the engine reports none.
 _DAY = """
 WITH a AS MATERIALIZED (
     SELECT endpoint_id, outcome, error_kind, ended_at, job_id,
@@ -65,8 +66,8 @@ WHERE c.brand_id = %(brand)s AND l.kind IN ('settle', 'doubt') AND l.at >= %(mon
 GROUP BY j.endpoint_id
 """
 
-# Two conditions and not IN: each is answered by the partial index that dispatch has for it. What a service has made and
-# a worker brings home is not open there any more.
+# Two conditions instead of IN: each uses the partial index that dispatch has for it. A job whose finished image is
+# being fetched by a worker is no longer open at the service.
 _OPEN = """
 SELECT endpoint_id, 'running', count(*) FROM generation_job
 WHERE status = 'running' AND endpoint_id = ANY(%(endpoints)s) AND (remote_id = '' OR lane <> 'cloud')
@@ -87,7 +88,7 @@ SELECT e.id, (
 ) FROM generation_endpoint e WHERE e.id = ANY(%(endpoints)s)
 """
 
-# What is held stands in few runs; a run that is over holds nothing.
+# Few runs have held jobs, and a finished run has none.
 _HELD = """
 SELECT j.endpoint_id, j.hold_reason, count(*)
 FROM generation_run r JOIN campaigns_campaign c ON c.id = r.campaign_id
@@ -105,8 +106,7 @@ SELECT e.id FROM generation_endpoint e WHERE e.id = ANY(%(endpoints)s) AND EXIST
 
 @dataclass(frozen=True)
 class Health:
-    """The health of an endpoint: a tone for its shape, a word, a sentence. is_in_trouble: trying again by hand may
-    help."""
+    """The health of an endpoint: a tone for its icon, a word, a sentence. is_in_trouble: a manual retry may help."""
 
     tone: str
     word: str
@@ -116,8 +116,11 @@ class Health:
 
 @dataclass
 class Figures:
-    """One endpoint in numbers. running, waiting: orders under way there, of all brands; queued (at most COUNTED + 1),
-    held, doubtful: this brand's. made, failed and by_kind: of the last 24 hours; seconds: mean of those made."""
+    """One endpoint in numbers.
+
+    running, waiting: open submissions of all brands. queued (at most COUNTED + 1), held, doubtful: jobs of this brand.
+    made, failed, by_kind: attempts of the last 24 hours. seconds: mean duration of the successful ones.
+    """
 
     running: int = 0
     waiting: int = 0
@@ -160,8 +163,8 @@ class Figures:
 
 @dataclass(frozen=True)
 class Card:
-    """One endpoint with everything that its card says. workers: alive on its lane. allowed: what it may be given, a
-    short sentence each."""
+    """One endpoint with everything that its card shows. workers: live workers of its lane. allowed: its limits, a short
+    sentence each."""
 
     endpoint: Endpoint
     standing: EndpointStanding | None
@@ -176,7 +179,7 @@ class Card:
 
     @property
     def model(self) -> str:
-        """The name of the model or the workflow; "" where there is none."""
+        """Return the name of the model or the workflow; "" where there is none."""
         config = self.endpoint.config if isinstance(self.endpoint.config, dict) else {}
         for name in ("workflow_name", "model", "deployment", "version"):
             if config.get(name):
@@ -186,30 +189,30 @@ class Card:
 
     @property
     def price_words(self) -> str:
-        told = prices.in_words(self.endpoint.prices) if not prices.problems(self.endpoint.prices) else ""
+        price_text = prices.in_words(self.endpoint.prices) if not prices.problems(self.endpoint.prices) else ""
         fixed = self.endpoint.price_per_image
-        return told or (f"{fixed.normalize():f} per image" if fixed else "")
+        return price_text or (f"{fixed.normalize():f} per image" if fixed else "")
 
 
 def visible(brand: Brand, user: User) -> QuerySet[Any]:
-    """The endpoints that serve the brand, also those that are switched off; by name, with their standing."""
+    """Return the endpoints that serve the brand, enabled ones first, then by name, with their `standing`."""
     rows = Endpoint.objects.shared_or_visible_to(user).filter(Q(brand=None) | Q(brand=brand))
     return rows.select_related("brand", "standing").order_by("-is_enabled", "name", "pk")
 
 
 def get(brand: Brand, user: User, slug: str) -> Endpoint:
-    """Raises NotFound, also for what belongs to another brand."""
-    found: Endpoint | None = visible(brand, user).filter(slug=slug).first()
-    if found is None:
+    """Return an endpoint by its slug. Raises NotFound, also for an endpoint of another brand."""
+    endpoint: Endpoint | None = visible(brand, user).filter(slug=slug).first()
+    if endpoint is None:
         raise NotFound(f"There is no endpoint {slug!r} for {brand.name}.")
-    return found
+    return endpoint
 
 
 def cards(brand: Brand, endpoints: Sequence[Endpoint]) -> list[Card]:
-    """The endpoints as cards; seven queries and one per lane."""
-    found = figures(brand, endpoints)
-    alive = {lane: lanes.live_workers(lane) for lane in {one.lane for one in endpoints}}
-    return [_card(one, found[one.pk], alive[one.lane]) for one in endpoints]
+    """Return the endpoints as cards; seven queries and one per lane."""
+    numbers = figures(brand, endpoints)
+    alive = {lane: lanes.live_workers(lane) for lane in {endpoint.lane for endpoint in endpoints}}
+    return [_card(endpoint, numbers[endpoint.pk], alive[endpoint.lane]) for endpoint in endpoints]
 
 
 def _card(endpoint: Endpoint, numbers: Figures, workers: int) -> Card:
@@ -219,36 +222,39 @@ def _card(endpoint: Endpoint, numbers: Figures, workers: int) -> Card:
 
 
 def figures(brand: Brand, endpoints: Sequence[Endpoint], *, with_day: bool = True) -> dict[int, Figures]:
-    """Endpoint id -> its numbers; six queries, or four without what was made and paid, for a page that looks often."""
+    """Return the figures by endpoint id.
+
+    Six queries, or four without the day's images and money (`with_day=False`), for a page that polls.
+    """
     now = timezone.localtime(clock.now())
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)
     values = {
         "brand": brand.pk,
-        "endpoints": [one.pk for one in endpoints],
+        "endpoints": [endpoint.pk for endpoint in endpoints],
         "today": today,
         "month": today.replace(day=1),
         "since": now - timedelta(hours=24),
         "most": COUNTED + 1,
     }
-    found = {one.pk: Figures() for one in endpoints}
+    by_endpoint = {endpoint.pk: Figures() for endpoint in endpoints}
     if with_day:
-        _add_day(found, values)
+        _add_day(by_endpoint, values)
     for pk, status, count in _rows(_OPEN, values):
-        setattr(found[pk], status, count)
+        setattr(by_endpoint[pk], status, count)
     for pk, count in _rows(_QUEUED, values):
-        found[pk].queued = count
+        by_endpoint[pk].queued = count
     for pk, reason, count in _rows(_HELD, values):
-        if pk in found:
-            setattr(found[pk], "held" if reason == "quota" else "doubtful", count)
+        if pk in by_endpoint:
+            setattr(by_endpoint[pk], "held" if reason == "quota" else "doubtful", count)
     for (pk,) in _rows(_EVER, values):
-        found[pk].was_ever_used = True
-    return found
+        by_endpoint[pk].was_ever_used = True
+    return by_endpoint
 
 
-def _add_day(found: Mapping[int, Figures], values: Mapping[str, Any]) -> None:
-    """Put in what was made, what failed and what was paid."""
+def _add_day(by_endpoint: Mapping[int, Figures], values: Mapping[str, Any]) -> None:
+    """Add the successful attempts, the failures and the money to the figures."""
     for pk, outcome, kind, count, count_today, seconds in _rows(_DAY, values):
-        numbers = found[pk]
+        numbers = by_endpoint[pk]
         if outcome == "succeeded":
             numbers.made += count
             numbers.made_today += count_today
@@ -258,12 +264,12 @@ def _add_day(found: Mapping[int, Figures], values: Mapping[str, Any]) -> None:
         if kind not in OF_ONE_PICTURE and kind != ErrorKind.RATE:
             numbers.failed += count
     for pk, spent_today, spent_month in _rows(_MONEY, values):
-        if pk in found:
-            found[pk].money_today, found[pk].money_month = spent_today, spent_month
+        if pk in by_endpoint:
+            by_endpoint[pk].money_today, by_endpoint[pk].money_month = spent_today, spent_month
 
 
 def health_of(endpoint: Endpoint, standing: EndpointStanding | None, numbers: Figures, *, workers: int) -> Health:
-    """Return what its shape and word are, and why."""
+    """Return the health of an endpoint: tone, word and reason."""
     if not endpoint.is_enabled:
         return Health("", "switched off", "It is offered to nobody. What waits for it stays where it is.")
     if not workers:
@@ -274,27 +280,27 @@ def health_of(endpoint: Endpoint, standing: EndpointStanding | None, numbers: Fi
     if numbers.held:
         return _empty()
     if numbers.failed >= TELLING and not numbers.made:
-        words = f"None of its last {numbers.failed} attempts succeeded; the newest reasons stand below."
-        return Health("bad", "failing", words, True)
+        sentence = f"None of its last {numbers.failed} attempts succeeded; the newest reasons stand below."
+        return Health("bad", "failing", sentence, True)
     if not numbers.was_ever_used and (standing is None or standing.last_success_at is None):
         return Health("", "never asked", "Nothing has been made with it yet.")
     return Health("good", "working", "")
 
 
 def _trouble(standing: EndpointStanding, now: datetime) -> Health | None:
-    """Return what stands between the endpoint and its next order, if anything."""
-    asked, succeeded = standing.last_error_at, standing.last_success_at
-    is_newest = succeeded is None or (asked is not None and asked > succeeded)
+    """Return the health that keeps the endpoint from its next submission, None if nothing does."""
+    failed_at, succeeded_at = standing.last_error_at, standing.last_success_at
+    is_newest = succeeded_at is None or (failed_at is not None and failed_at > succeeded_at)
     if standing.last_error_kind == ErrorKind.QUOTA and is_newest:
         return _empty()
     if standing.last_error_kind == ErrorKind.ENDPOINT and is_newest:
         return Health("bad", "to be mended", standing.last_error, True)
     if standing.breaker == Breaker.OPEN and standing.open_until and standing.open_until > now:
-        left = _length((standing.open_until - now).total_seconds())
+        remaining = _length((standing.open_until - now).total_seconds())
         return Health(
             "bad",
             "resting",
-            f"After {standing.failures} failures in a row it rests; it is tried again in {left}.",
+            f"After {standing.failures} failures in a row it rests; it is tried again in {remaining}.",
             True,
         )
     if standing.breaker != Breaker.CLOSED:
@@ -316,24 +322,24 @@ def _empty() -> Health:
 
 
 def allowed(endpoint: Endpoint, standing: EndpointStanding | None, numbers: Figures, *, workers: int = 0) -> list[str]:
-    """Return what it may be given, a short sentence each."""
+    """Return the endpoint's limits, a short sentence each."""
     if endpoint.lane != Lane.CLOUD:
         go = "1 picture" if endpoint.batch_size == 1 else f"{endpoint.batch_size} pictures"
         return [f"{go} in one go", f"{workers} worker{'' if workers == 1 else 's'}"]
     at_once = endpoint_limits.at_once(endpoint, standing, numbers.in_use)
     allowed = [f"{numbers.in_use} of {at_once} at once{_comma(found_note(at_once, endpoint.most_at_once))}"]
-    for limit, known, unit in (
+    for limit, operator_limit, unit in (
         (endpoint_limits.per_second(endpoint), endpoint.max_per_second, "second"),
         (endpoint_limits.per_minute(endpoint), endpoint.max_per_minute, "minute"),
     ):
         if limit:
-            allowed.append(f"{limit:.3g} a {unit}{_comma(found_note(limit, known))}")
+            allowed.append(f"{limit:.3g} a {unit}{_comma(found_note(limit, operator_limit))}")
     return allowed
 
 
-def found_note(limit: float, known: float | None) -> str:
-    """Return what is said behind a limit that holds and is not the one that an operator has set (`known`)."""
-    return "" if limit == known else "limit found by itself"
+def found_note(limit: float, operator_limit: float | None) -> str:
+    """Return the note for a limit that was found automatically; "" for one that an operator has set."""
+    return "" if limit == operator_limit else "limit found by itself"
 
 
 def _comma(note: str) -> str:
@@ -341,8 +347,8 @@ def _comma(note: str) -> str:
 
 
 def _length(seconds: float) -> str:
-    whole = max(1, round(seconds))
-    return f"{whole} s" if whole < 90 else f"{round(whole / 60)} min"
+    rounded = max(1, round(seconds))
+    return f"{rounded} s" if rounded < 90 else f"{round(rounded / 60)} min"
 
 
 def _rows(statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:

@@ -1,4 +1,4 @@
-"""One endpoint's last day for a person: what was made and what failed by the hour, and the newest reasons in words."""
+"""One endpoint's last 24 hours for people: successes and failures by the hour, and the newest errors in words."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from generation.models import Endpoint, Job
 HOURS: Final = 24
 SHOWN: Final = 8
 LOOKED_AT: Final = 2000
-#: Of the drawing, in its own units.
+#: Sizes of the drawing, in its own units.
 BAR_WIDTH: Final = 16
 BAR_STEP: Final = 20
 HEIGHT: Final = 100
 
-#: What happens after a failed attempt, in dispatch's own words (docs/errors.md).
+#: What dispatch does after a failed attempt of each kind (docs/errors.md).
 FOLLOWS: Final = {
     ErrorKind.TRANSIENT: "It is tried again by itself: five times, or for as long as the service is away.",
     ErrorKind.RATE: "It is tried again when the service has room.",
@@ -40,7 +40,7 @@ FOLLOWS: Final = {
     ErrorKind.QUOTA: "Everything for this endpoint waits until the account is filled or the key is right.",
 }
 
-# An hour is a whole one of the clock; the last bar is the hour that is going on.
+# Hours begin at full hours of the clock; the last bar is the current hour.
 _HOURS = """
 WITH a AS MATERIALIZED (
     SELECT coalesce(ended_at, started_at) AS at, outcome, job_id FROM generation_attempt
@@ -68,7 +68,7 @@ ORDER BY a.id DESC LIMIT %(most)s
 
 @dataclass(frozen=True)
 class Hour:
-    """One bar: made and failed in the hour that begins at `at`; where it is drawn, y downwards."""
+    """One bar: attempts that succeeded and failed in the hour from `at` on, and its coordinates (y downwards)."""
 
     at: datetime
     made: int
@@ -82,7 +82,7 @@ class Hour:
 
 @dataclass(frozen=True)
 class Day:
-    """The last 24 hours of the clock. highest: the most attempts of any hour, what the drawing's height stands for."""
+    """The last 24 hours of the clock. highest: the most attempts of any hour, which the drawing's height stands for."""
 
     hours: Sequence[Hour]
     made: int
@@ -93,14 +93,14 @@ class Day:
 
     @property
     def marks(self) -> list[Hour]:
-        """The hours whose time is written below: every sixth, counted back from now."""
+        """Return the hours that get a label: every sixth, counted back from now."""
         return [hour for n, hour in enumerate(self.hours) if (HOURS - 1 - n) % 6 == 0]
 
 
 @dataclass
 class Trouble:
-    """Equal failures of the last day as one, counted among the LOOKED_AT newest. message: the newest one's own words;
-    follows: what happens then."""
+    """Equal failures of the last day, counted among the LOOKED_AT newest. message: the words of the newest one;
+    follows: what dispatch does after it."""
 
     cause: Cause
     follows: str
@@ -112,7 +112,7 @@ class Trouble:
 
 
 def day(brand: Brand, endpoint: Endpoint) -> Day:
-    """Return what the brand had made there, by the hour; one query."""
+    """Return the brand's attempts at the endpoint by the hour; one query."""
     end = timezone.localtime(clock.now()).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
     values = {"brand": brand.pk, "endpoint": endpoint.pk, "end": end, "since": end - timedelta(hours=HOURS)}
     counted = {back: (made, failed) for back, made, failed in _rows(_HOURS, values)}
@@ -120,7 +120,7 @@ def day(brand: Brand, endpoint: Endpoint) -> Day:
     highest = max((made + failed for _, made, failed in plain), default=0)
     scale = HEIGHT / highest if highest else 0.0
     hours = [_hour(n, at, made, failed, scale) for n, (at, made, failed) in enumerate(plain)]
-    return Day(hours, sum(one.made for one in hours), sum(one.failed for one in hours), highest)
+    return Day(hours, sum(hour.made for hour in hours), sum(hour.failed for hour in hours), highest)
 
 
 def _hour(number: int, at: datetime, made: int, failed: int, scale: float) -> Hour:
@@ -131,22 +131,22 @@ def _hour(number: int, at: datetime, made: int, failed: int, scale: float) -> Ho
 
 
 def troubles(brand: Brand, endpoint: Endpoint) -> list[Trouble]:
-    """Return why attempts of the brand failed there in the last day, newest first; one query."""
+    """Return why attempts of the brand failed at the endpoint in the last day, newest first; one query."""
     since = clock.now() - timedelta(hours=HOURS)
     values = {"brand": brand.pk, "endpoint": endpoint.pk, "since": since, "most": LOOKED_AT}
-    found: dict[tuple[str, str], Trouble] = {}
+    by_cause: dict[tuple[str, str], Trouble] = {}
     for kind, message, ended_at, run_id, run_name in _rows(_ERRORS, values):
         cause = causes.of(status="failed", error_kind=kind, message=message)
         key = (cause.code, causes.same_words(cause, message))
-        if key in found:
-            found[key].count += 1
+        if key in by_cause:
+            by_cause[key].count += 1
         else:
-            found[key] = Trouble(cause, FOLLOWS.get(kind, ""), message, ended_at, run_id, run_name)
-    return list(found.values())[:SHOWN]
+            by_cause[key] = Trouble(cause, FOLLOWS.get(kind, ""), message, ended_at, run_id, run_name)
+    return list(by_cause.values())[:SHOWN]
 
 
 def failed_by_it(brand: Brand, endpoint: Endpoint) -> int:
-    """Return how many of the brand's images are failed because the endpoint was not set up as it should be."""
+    """Return how many of the brand's images failed because the endpoint is set up wrongly."""
     failed = Job.objects.filter(endpoint=endpoint, status=JobState.FAILED, campaign__brand=brand)
     return failed.filter(error_kind=ErrorKind.ENDPOINT).count()
 

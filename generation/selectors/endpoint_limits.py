@@ -1,4 +1,4 @@
-"""Read the limits of an endpoint, told by the operator or found by refusals, and how far they are used."""
+"""Read the limits of an endpoint, set by the operator or learnt from refusals, and how much of them is used."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from generation.rate_limits import FoundRate
 FIRST_WINDOW = 4.0
 MOST_AT_ONCE = 256
 MORE_THAN_TAKEN, MORE_THAN_ANSWERED = 1.125, 2.0
-"""The growth of calls at once while none was refused: an eighth more than are taken, at most twice as many as it
-was seen to answer. A service that hangs takes everything."""
+"""Growth of the concurrent calls while none was refused: an eighth more than the service has accepted, at most twice as
+many as it has answered. The second limit is needed because a service that hangs accepts everything."""
 
 
 class _Own(threading.local):
-    """Each thread's connection: threads that share a connection pool stand in line for its lock."""
+    """One connection per thread, because threads that share a connection pool wait for its lock."""
 
     @cached_property
     def connection(self) -> Redis:
-        made: Redis = django_rq.get_connection(Lane.CLOUD)
-        return made
+        redis: Redis = django_rq.get_connection(Lane.CLOUD)
+        return redis
 
 
 _own = _Own()
 
 
 def connection() -> Redis:
-    """Return this thread's connection to the Redis that counts orders."""
+    """Return this thread's connection to the Redis that counts submissions."""
     return _own.connection
 
 
 def key(endpoint: Endpoint) -> str:
-    """Return the Redis key of the endpoint's log of orders."""
+    """Return the Redis key of the endpoint's log of submissions."""
     return f"proofline:orders:{endpoint.pk}"
 
 
@@ -50,27 +50,30 @@ def now_ms() -> int:
 
 
 def found_rates(standing: EndpointStanding | None) -> dict[str, FoundRate]:
-    """Limits that the service's refusals have told, under rate_limits.SECOND and rate_limits.MINUTE."""
-    return {name: FoundRate.of_json(told) for name, told in standing.rates.items()} if standing is not None else {}
+    """Return the limits learnt from the service's refusals, under rate_limits.SECOND and rate_limits.MINUTE."""
+    return {name: FoundRate.of_json(rate) for name, rate in standing.rates.items()} if standing is not None else {}
 
 
 def per_second(endpoint: Endpoint) -> float | None:
-    """Orders a second that the endpoint may have: as the operator says or as was found; None: no limit is known."""
+    """Return how many submissions per second the endpoint may get, None if no limit is known.
+
+    This is the lower one of the operator's limit and the learnt limit.
+    """
     return _lower(endpoint.max_per_second, endpoint, rate_limits.SECOND)
 
 
 def per_minute(endpoint: Endpoint) -> float | None:
-    """Like `per_second`."""
+    """Return the submissions per minute that the endpoint may get, as `per_second` does per second."""
     return _lower(endpoint.max_per_minute, endpoint, rate_limits.MINUTE)
 
 
-def _lower(known: float | None, endpoint: Endpoint, name: str) -> float | None:
-    found = found_rates(getattr(endpoint, "standing", None)).get(name)
-    return min((one for one in (known, found.orders if found else None) if one), default=None)
+def _lower(operator_limit: float | None, endpoint: Endpoint, name: str) -> float | None:
+    found_rate = found_rates(getattr(endpoint, "standing", None)).get(name)
+    return min((limit for limit in (operator_limit, found_rate.orders if found_rate else None) if limit), default=None)
 
 
 def used(endpoint: Endpoint) -> tuple[int, int]:
-    """Orders of the last second and of the last minute."""
+    """Return the number of submissions in the last second and in the last minute."""
     try:
         now = now_ms()
         counts = [int(str(connection().zcount(key(endpoint), now - back, now))) for back in (1000, 60_000)]
@@ -80,16 +83,16 @@ def used(endpoint: Endpoint) -> tuple[int, int]:
 
 
 def at_once(endpoint: Endpoint, standing: EndpointStanding | None, taken: int = 0) -> int:
-    """Return how many orders the endpoint may have at the same time. taken: those that it has and has not refused."""
-    found = standing.window if standing is not None else None
+    """Return how many submissions the endpoint may have at the same time. taken: those that it has accepted."""
+    window = standing.window if standing is not None else None
     limit = endpoint.most_at_once
-    if found is None:
-        found = float(limit or FIRST_WINDOW)
+    if window is None:
+        window = float(limit or FIRST_WINDOW)
     if taken and is_untried(endpoint, standing):
-        found = max(found, min(max(taken + 1, taken * MORE_THAN_TAKEN), found * MORE_THAN_ANSWERED))
-    return max(1, min(int(found), limit or MOST_AT_ONCE))
+        window = max(window, min(max(taken + 1, taken * MORE_THAN_TAKEN), window * MORE_THAN_ANSWERED))
+    return max(1, min(int(window), limit or MOST_AT_ONCE))
 
 
 def is_untried(endpoint: Endpoint, standing: EndpointStanding | None) -> bool:
-    """Nobody has said how many calls at once it takes, and none was refused yet for being one too many."""
+    """Return whether the number of concurrent calls is unknown: no operator has set it and no call was refused yet."""
     return not endpoint.most_at_once and (standing is None or standing.window_peak is None)

@@ -1,4 +1,4 @@
-"""Use at this moment: orders of this second and this minute against what is allowed, calls open, money promised."""
+"""Current use of the endpoints: submissions per second and minute against the limits, open calls, reserved money."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from generation.selectors.endpoint_cards import Figures, Health
 CAMPAIGNS: Final = 8
 
 NO_LIMIT: Final = "no limit known"
-#: From this percentage on money is running out. An endpoint at its limit is no trouble: it works as fast as it may.
+#: From this percentage on, money is running out. An endpoint at its limit is no problem: it works as fast as it may.
 NEARLY: Final = 80
 
 
 @dataclass(frozen=True)
 class Gauge:
-    """One bar: how much of what is used. limit None: none is known. note: said behind it."""
+    """One bar: how much of a limit is used. limit: None if none is known. note: a text beside it."""
 
     label: str
     used: float
@@ -42,7 +42,7 @@ class Gauge:
 
 @dataclass(frozen=True)
 class Use:
-    """One endpoint now. gauges of a service: this second, this minute, open; of our own machines: being made."""
+    """One endpoint now. gauges of a service: this second, this minute, open calls; of own machines: being made."""
 
     endpoint: Endpoint
     health: Health
@@ -52,7 +52,7 @@ class Use:
 
 @dataclass(frozen=True)
 class Purse:
-    """Money of a campaign, or of the brand in this month (campaign None). left: None without a limit."""
+    """The money of a campaign, or of the brand in this month (campaign None). left: None without a limit."""
 
     campaign: Campaign | None
     spent: Decimal
@@ -77,30 +77,30 @@ class Purse:
 
 
 def now(brand: Brand, user: User) -> list[Use]:
-    """Every endpoint that is switched on, with its gauges."""
+    """Return every enabled endpoint with its gauges."""
     endpoints = list(endpoint_cards.visible(brand, user).filter(is_enabled=True))
-    found = endpoint_cards.figures(brand, endpoints, with_day=False)
-    alive = {lane: lanes.live_workers(lane) for lane in {one.lane for one in endpoints}}
-    made = _made_last_minute([one for one in endpoints if one.lane != Lane.CLOUD])
+    figures = endpoint_cards.figures(brand, endpoints, with_day=False)
+    alive = {lane: lanes.live_workers(lane) for lane in {endpoint.lane for endpoint in endpoints}}
+    made_by_endpoint = _made_last_minute([endpoint for endpoint in endpoints if endpoint.lane != Lane.CLOUD])
     uses = []
-    for one in endpoints:
-        standing = getattr(one, "standing", None)
-        numbers = found[one.pk]
-        health = endpoint_cards.health_of(one, standing, numbers, workers=alive[one.lane])
-        if one.lane == Lane.CLOUD:
-            gauges = _of_service(one, standing, numbers)
+    for endpoint in endpoints:
+        standing = getattr(endpoint, "standing", None)
+        numbers = figures[endpoint.pk]
+        health = endpoint_cards.health_of(endpoint, standing, numbers, workers=alive[endpoint.lane])
+        if endpoint.lane == Lane.CLOUD:
+            gauges = _of_service(endpoint, standing, numbers)
         else:
-            gauges = _of_our_own(one, numbers, alive[one.lane], made.get(one.pk, 0))
-        uses.append(Use(one, health, numbers, gauges))
+            gauges = _of_our_own(endpoint, numbers, alive[endpoint.lane], made_by_endpoint.get(endpoint.pk, 0))
+        uses.append(Use(endpoint, health, numbers, gauges))
     return uses
 
 
 def purses(brand: Brand, user: User) -> list[Purse]:
-    """The brand's month, and the campaigns of which something is being made; a query each."""
+    """Return the brand's money of this month, and that of each campaign with a running or paused run; a query each."""
     running = Q(runs__state__in=(RunState.RUNNING, RunState.PAUSED))
     busy = Campaign.objects.visible_to(user).filter(running, brand=brand, is_sandbox=False).distinct()
-    found = [_of_campaign(campaign) for campaign in busy.order_by("name")[:CAMPAIGNS]]
-    return [_of_month(brand), *found]
+    of_campaigns = [_of_campaign(campaign) for campaign in busy.order_by("name")[:CAMPAIGNS]]
+    return [_of_month(brand), *of_campaigns]
 
 
 def _of_service(endpoint: Endpoint, standing: EndpointStanding | None, numbers: Figures) -> list[Gauge]:
@@ -113,11 +113,11 @@ def _of_service(endpoint: Endpoint, standing: EndpointStanding | None, numbers: 
     ]
 
 
-def _gauge(what: str, used: int, limit: float | None, known: float | None) -> Gauge:
-    """limit: what holds now; known: what an operator has set."""
+def _gauge(label: str, used: int, limit: float | None, operator_limit: float | None) -> Gauge:
+    """Return a gauge. limit: the limit that applies now; operator_limit: the one that an operator has set."""
     if limit is None:
-        return Gauge(what, used, None, NO_LIMIT)
-    return Gauge(what, used, limit, endpoint_cards.found_note(limit, known))
+        return Gauge(label, used, None, NO_LIMIT)
+    return Gauge(label, used, limit, endpoint_cards.found_note(limit, operator_limit))
 
 
 def _of_our_own(endpoint: Endpoint, numbers: Figures, workers: int, made: int) -> list[Gauge]:

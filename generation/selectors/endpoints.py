@@ -1,4 +1,4 @@
-"""Endpoints that a brand may use, and what their engines say of themselves."""
+"""Endpoints that a brand may use, and the capabilities of their engines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from generation.models import Endpoint, Run
 
 @dataclass(frozen=True)
 class Offer:
-    """One endpoint with its engine opened, no model loaded. problem: why it cannot be used; then the rest is empty."""
+    """One endpoint and the capabilities of its engine, without loading a model.
+
+    problem: why the endpoint cannot be used; then the other fields are None.
+    """
 
     endpoint: Endpoint
     capabilities: engines.Capabilities | None
@@ -26,18 +29,19 @@ class Offer:
 
 
 def usable(brand: Brand) -> QuerySet[Any]:
-    """Enabled endpoints that serve this brand, by name."""
+    """Return the enabled endpoints that serve this brand, by name."""
     return Endpoint.objects.filter(Q(brand=None) | Q(brand=brand), is_enabled=True).order_by("name")
 
 
 def offered(brand: Brand, *, chosen: str = "") -> list[Endpoint]:
-    """Usable endpoints that people are offered to make something now: all but those that rest after failures.
+    """Return the usable endpoints without those whose circuit breaker is open after failures.
 
-    `chosen`, the id of one that was chosen before, stays; where all rest, all are offered.
+    `chosen`, the id of an endpoint that was chosen before, stays in the list. Where all breakers are open, all are
+    offered.
     """
     listed = list(usable(brand).select_related("standing"))
-    awake = [one for one in listed if not _rests(one) or str(one.pk) == chosen]
-    return awake if any(not _rests(one) for one in awake) else listed
+    awake = [endpoint for endpoint in listed if not _rests(endpoint) or str(endpoint.pk) == chosen]
+    return awake if any(not _rests(endpoint) for endpoint in awake) else listed
 
 
 def _rests(endpoint: Endpoint) -> bool:
@@ -46,7 +50,7 @@ def _rests(endpoint: Endpoint) -> bool:
 
 
 def offers(brand: Brand) -> list[Offer]:
-    """Every endpoint that is offered, as its engine describes it; one query."""
+    """Return every offered endpoint as its engine describes it; one query."""
     return [offer(endpoint) for endpoint in offered(brand)]
 
 

@@ -1,4 +1,4 @@
-"""Explanations of a job's way between endpoints, in sentences for a person."""
+"""Explain in sentences why a job moved between endpoints and what it waits for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HELD = {
 
 @dataclass(frozen=True)
 class Moved:
-    """Jobs of a run that went from one endpoint to another for one reason. sentence: of the latest."""
+    """Jobs of a run that moved from one endpoint to another for one reason. sentence: the one of the latest move."""
 
     jobs: int
     to: str
@@ -33,30 +33,33 @@ class Moved:
 
 
 def moves(run: Run) -> list[Moved]:
-    """Return where jobs of the run went that were planned for its endpoint, the latest first. One query."""
+    """Return the moves of the run's jobs to other endpoints, the latest first. Two queries, one without moves."""
     rows = (
         JobMove.objects.filter(job__run=run)
         .values("reason", "to_endpoint__name")
         .annotate(jobs=Count("job", distinct=True), last=Max("pk"))
         .order_by("-last")
     )
-    found = list(rows)
-    sentences = dict(JobMove.objects.filter(pk__in=[row["last"] for row in found]).values_list("pk", "sentence"))
-    return [Moved(row["jobs"], row["to_endpoint__name"], sentences[row["last"]]) for row in found]
+    grouped = list(rows)
+    sentences = dict(JobMove.objects.filter(pk__in=[row["last"] for row in grouped]).values_list("pk", "sentence"))
+    return [Moved(row["jobs"], row["to_endpoint__name"], sentences[row["last"]]) for row in grouped]
 
 
 def explain(*, job_id: int, user: User) -> list[str]:
-    """Return where the job was planned for, each move with its reason, and what it waits for now. Raises NotFound."""
-    found = Job.objects.visible_to(user).select_related("run__endpoint", "endpoint").filter(pk=job_id).first()
-    if found is None:
+    """Return sentences about the job's first endpoint, each move with its reason, and its present wait.
+
+    Raises NotFound.
+    """
+    job = Job.objects.visible_to(user).select_related("run__endpoint", "endpoint").filter(pk=job_id).first()
+    if job is None:
         raise NotFound(f"There is no job {job_id}.")
-    run = found.run
-    others = ", ".join(one.name for one in run.alternates.all())
+    run = job.run
+    others = ", ".join(endpoint.name for endpoint in run.alternates.all())
     allowed = f" It may also go to {others}." if others else " Its run names no other endpoint."
-    told = [f"Planned for {run.endpoint.name}.{allowed}"]
-    for move in found.moves.select_related("from_endpoint", "to_endpoint"):
-        told.append(f"{move.at:%H:%M:%S} {move.from_endpoint.name} → {move.to_endpoint.name}: {move.sentence}")
-    return [*told, *_now(found)]
+    sentences = [f"Planned for {run.endpoint.name}.{allowed}"]
+    for move in job.moves.select_related("from_endpoint", "to_endpoint"):
+        sentences.append(f"{move.at:%H:%M:%S} {move.from_endpoint.name} → {move.to_endpoint.name}: {move.sentence}")
+    return [*sentences, *_now(job)]
 
 
 def _now(job: Job) -> list[str]:
@@ -65,8 +68,8 @@ def _now(job: Job) -> list[str]:
     if job.status == JobState.WAITING:
         if not job.remote_id:
             return [f"{job.endpoint.name} has it, as far as is known."]
-        told = [f"{job.endpoint.name} has it as {fetching.shown(job.remote_id)}."]
-        return [*told, f"It is made and could not be fetched yet: {job.error}"] if job.error else told
+        sentences = [f"{job.endpoint.name} has it as {fetching.shown(job.remote_id)}."]
+        return [*sentences, f"It is made and could not be fetched yet: {job.error}"] if job.error else sentences
     if job.status == JobState.RUNNING:
         return [f"It is being made on {job.endpoint.name}."]
     if job.status != JobState.QUEUED:

@@ -1,4 +1,4 @@
-"""Failures of a run, grouped by cause: how many, which, what it means and what mends it."""
+"""Failures of a run, grouped by cause: how many, which jobs, what the cause means and how to fix it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHOWN = 6
 _MOST_SUBJECTS = 200
 _ALL_JOBS = 2**31 - 1
 
-# One row per error as it was written: a cause has few of them, however many jobs.
+# One row per error text: a cause has few of them, however many jobs.
 _JOBS = """
 SELECT j.status, j.hold_reason, j.error_kind, j.error, count(*), (array_agg(j.id ORDER BY j.id))[1:%(jobs)s],
        (array_agg(c.id ORDER BY j.id))[1:%(most)s], (array_agg(c.subject_id ORDER BY j.id))[1:%(most)s],
@@ -35,7 +35,7 @@ GROUP BY j.status, j.hold_reason, j.error_kind, j.error
 ORDER BY min(j.id)
 """
 
-# Pictures that wait for review although a check failed.
+# Images that wait for review although a check failed.
 _CHECKS = """
 SELECT f.check_name, count(*), (array_agg(c.id ORDER BY c.position))[1:%(most)s],
        (array_agg(c.subject_id ORDER BY c.position))[1:%(most)s], (array_agg(v.id ORDER BY c.position))[1:%(most)s],
@@ -52,7 +52,7 @@ _SUBJECTS = "SELECT id, key, name FROM campaigns_subject WHERE id = ANY(%s)"
 
 @dataclass(frozen=True)
 class Example:
-    """One of a group: its cell, its product, and what can be shown of it (a photo, or a version that is there)."""
+    """One member of a group: its cell, its product, and an image to show (a photo, or an existing version)."""
 
     cell_id: int
     subject_id: int
@@ -64,10 +64,13 @@ class Example:
 
 @dataclass
 class Group:
-    """Everything of a run that failed in the same way. key: names the group in addresses, the same as long as the words
-    stay. message: the engine's or the check's own words, of the first one. job_ids, subject_ids: the first 200 of each.
-    cost: what trying all again may cost, in the brand's currency; short_of: what the budget lacks for that. doubted:
-    what the run's orders in doubt count as spent, where these are such."""
+    """All jobs of a run that failed in the same way.
+
+    key: names the group in addresses; it stays the same as long as the words do. message: the words of the engine or of
+    the check, from the first failure. job_ids, subject_ids: the first 200 of each. cost: what a retry of all may cost,
+    in the brand's currency; short_of: the money that the budget lacks for it. doubted: the money that the run's
+    uncertain submissions count as spent, where the group is about those.
+    """
 
     key: str
     cause: Cause
@@ -82,7 +85,7 @@ class Group:
 
     @property
     def mend(self) -> Mend:
-        """The button: trying again without the money for it is no help."""
+        """Return the action to offer: to raise the budget, where a retry would lack the money."""
         can_try = self.cause.mend in (Mend.AGAIN, Mend.ONE_AGAIN)
         return Mend.BUDGET if can_try and self.short_of else self.cause.mend
 
@@ -94,73 +97,73 @@ class _Found:
 
 
 def groups(run: Run) -> list[Group]:
-    """Return what failed, most first. Six queries at most, one where nothing failed and nothing is made."""
-    found = _failed(run)
-    listed = [one.group for one in found.values()]
+    """Return the failures, the largest group first. Six queries at most, two if there are none."""
+    by_key = _failed(run)
+    listed = [placed.group for placed in by_key.values()]
     if any(group.cause.mend in (Mend.AGAIN, Mend.ONE_AGAIN) for group in listed):
-        left = budgets.standing(run.campaign).left
+        budget_left = budgets.standing(run.campaign).left
         for group in listed:
-            group.short_of = Decimal(0) if left is None else max(group.cost - left, Decimal(0))
+            group.short_of = Decimal(0) if budget_left is None else max(group.cost - budget_left, Decimal(0))
             if group.cause.code == "doubt":
                 group.doubted = budgets.in_doubt(run)
     checked = _checked(run)
-    _show([*found.values(), *checked])
-    listed += [one.group for one in checked]
+    _show([*by_key.values(), *checked])
+    listed += [placed.group for placed in checked]
     return sorted(listed, key=lambda group: (group.cause.mend == Mend.REVIEW, -group.count))
 
 
 def jobs_of(run: Run, key: str) -> list[int]:
-    """The ids of the jobs in one group now; empty when nothing is in it any more."""
-    found = _failed(run, jobs=_ALL_JOBS).get(key)
-    return found.group.job_ids if found else []
+    """Return the ids of the jobs that are in one group now; empty if there are none any more."""
+    placed = _failed(run, jobs=_ALL_JOBS).get(key)
+    return placed.group.job_ids if placed else []
 
 
 def key_of(cause: Cause, message: str) -> str:
-    words = f"{cause.code}/{causes.same_words(cause, message)}"
-    return hashlib.sha256(words.encode()).hexdigest()[:12]
+    text = f"{cause.code}/{causes.same_words(cause, message)}"
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _failed(run: Run, *, jobs: int = _MOST_SUBJECTS) -> dict[str, _Found]:
-    found: dict[str, _Found] = {}
+    by_key: dict[str, _Found] = {}
     for status, hold_reason, kind, error, count, job_ids, cells, subjects, cost in _rows(_JOBS, run, jobs):
         cause = causes.of(status=status, error_kind=kind, message=error, hold_reason=hold_reason)
-        # What waits for one empty account is one thing, whatever each job said last.
-        words = "" if status == JobState.HELD and hold_reason != HoldReason.CHANGED else error
-        key = key_of(cause, words)
-        one = found.setdefault(key, _Found(Group(key, cause, words or error)))
-        one.group.count += count
-        one.group.cost += cost
-        one.group.job_ids += job_ids
-        one.group.subject_ids += [pk for pk in subjects if pk not in one.group.subject_ids]
-        one.places += [(cell, subject, None) for cell, subject in zip(cells, subjects, strict=True)]
-    return found
+        # Jobs that wait for one empty account are one group, whatever error each had last.
+        text = "" if status == JobState.HELD and hold_reason != HoldReason.CHANGED else error
+        key = key_of(cause, text)
+        placed = by_key.setdefault(key, _Found(Group(key, cause, text or error)))
+        placed.group.count += count
+        placed.group.cost += cost
+        placed.group.job_ids += job_ids
+        placed.group.subject_ids += [pk for pk in subjects if pk not in placed.group.subject_ids]
+        placed.places += [(cell, subject, None) for cell, subject in zip(cells, subjects, strict=True)]
+    return by_key
 
 
 def _checked(run: Run) -> list[_Found]:
-    found = []
+    checked = []
     for check, count, cells, subjects, versions, message in _rows(_CHECKS, run, 0):
         group = Group(f"check-{check}", CAUSES["checks"], message, count, subject_ids=list(dict.fromkeys(subjects)))
-        found.append(_Found(group, list(zip(cells, subjects, versions, strict=True))))
-    return found
+        checked.append(_Found(group, list(zip(cells, subjects, versions, strict=True))))
+    return checked
 
 
-def _show(found: Sequence[_Found]) -> None:
+def _show(placed_groups: Sequence[_Found]) -> None:
     """Give each group its first examples, with names and photos, in two queries for all."""
-    wanted = {subject for one in found for _, subject, _ in one.places[:SHOWN]}
-    if not wanted:
+    subject_ids = {subject for placed in placed_groups for _, subject, _ in placed.places[:SHOWN]}
+    if not subject_ids:
         return
     with connection.cursor() as cursor:
-        cursor.execute(_SUBJECTS, [list(wanted)])
+        cursor.execute(_SUBJECTS, [list(subject_ids)])
         names = {pk: (key, name) for pk, key, name in cursor.fetchall()}
-    shown = photos(wanted)
-    for one in found:
-        for cell, subject, version in one.places[:SHOWN]:
+    photos_by_subject = photos(subject_ids)
+    for placed in placed_groups:
+        for cell, subject, version in placed.places[:SHOWN]:
             key, name = names[subject]
-            one.group.examples.append(Example(cell, subject, key, name, shown.get(subject), version))
+            placed.group.examples.append(Example(cell, subject, key, name, photos_by_subject.get(subject), version))
 
 
 def photos(subject_ids: Iterable[int]) -> dict[int, ReferencePhoto]:
-    """The first stored photo of each subject. One query."""
+    """Return the first stored photo of each subject. One query."""
     stored = ReferencePhoto.objects.filter(subject_id__in=list(subject_ids), status="ready")
     return {photo.subject_id: photo for photo in stored.order_by("-position", "-id")}
 
@@ -168,5 +171,5 @@ def photos(subject_ids: Iterable[int]) -> dict[int, ReferencePhoto]:
 def _rows(statement: str, run: Run, jobs: int) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(statement, {"run": run.pk, "most": _MOST_SUBJECTS, "jobs": jobs})
-        found: list[tuple[Any, ...]] = cursor.fetchall()
-        return found
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows

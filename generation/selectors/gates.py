@@ -1,4 +1,4 @@
-"""Gates: what a campaign's pilot must have shown before a full run, and when a run stops itself."""
+"""Gates: the conditions that a pilot must meet before a full run, and the health at which a run pauses itself."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FROM (
 
 @dataclass(frozen=True)
 class Pilot:
-    """The pilot of one prompt version ("v3"): decisions made, approvals, and how much of both is wanted."""
+    """The pilot of one prompt version ("v3"): decisions made, approvals, and how many of both are needed."""
 
     decided: int
     approved: int
@@ -93,22 +93,21 @@ class FullRun:
 
 @dataclass(frozen=True)
 class Health:
-    """The newest outputs of a run, at most WATCHED_OUTPUTS: how many, and how many failed checks or were rejected."""
+    """The newest outputs of a run, at most WATCHED_OUTPUTS. bad: those that failed checks or were rejected."""
 
     outputs: int
     bad: int
 
     @property
     def is_unhealthy(self) -> bool:
-        """More than 30 % of twenty, which seven bad ones are even before the twentieth is there."""
+        """Return whether more than 30 % of 20 outputs are bad; seven bad ones suffice even before there are 20."""
         return self.bad > WATCHED_OUTPUTS * BAD_SHARE
 
 
 def pilot(campaign: Campaign, version: PromptVersion) -> Pilot:
-    """Return how the pilot pictures of one prompt version were judged, over all its pilot runs in the campaign. One
-    query.
+    """Return the decisions about the pilot images of one prompt version, over all its pilot runs in the campaign.
 
-    Another version makes other pictures: what people said of those does not count, however little was changed.
+    One query. Decisions about another version do not count, however small the change, because it makes other images.
     """
     with connection.cursor() as cursor:
         cursor.execute(_PILOT, [campaign.pk, version.pk])
@@ -119,12 +118,12 @@ def pilot(campaign: Campaign, version: PromptVersion) -> Pilot:
 
 
 def full_run(campaign: Campaign, version: PromptVersion) -> FullRun:
-    """Return what a full run of this version needs, and whether it is there. One query."""
+    """Return the conditions of a full run of this version, and whether they are met. One query."""
     return FullRun(pilot(campaign, version), version.status == PromptStatus.APPROVED)
 
 
 def health(run: Run) -> Health:
-    """Return how the newest outputs of a run fared since it was released or resumed. One query."""
+    """Return the health of a run by its newest outputs since it was released or resumed. One query."""
     since = run.watched_from or run.released_at or run.created_at
     with connection.cursor() as cursor:
         cursor.execute(_LAST, [run.pk, since, WATCHED_OUTPUTS])

@@ -25,7 +25,7 @@ SHOWN_LENGTH = 200
 """Characters of a feed value that a cause keeps."""
 _NO_FEED_VALUE: Final = frozenset({"campaign"})
 
-#: What placeholder `e.key` reads of subject `s` now; as campaigns.selectors.campaigns.values_of says it.
+#: The value that placeholder `e.key` reads from subject `s` now; equal to campaigns.selectors.campaigns.values_of.
 CURRENT: Final = """CASE WHEN e.key IN ('key', 'sku') THEN s.key ELSE coalesce(nullif(s.attributes ->> e.key, ''),
     CASE e.key WHEN 'name' THEN s.name WHEN 'kind' THEN s.kind ELSE '' END) END"""
 #: The photo and the cut-out that count now, for pinned inputs `p`.
@@ -38,7 +38,7 @@ _CUTOUT_MOVED = (
     "p.photo_pk IS NOT NULL AND coalesce(f.sha256, '') = p.photo_sha256 AND p.cutout_sha256 <> ''"
     " AND coalesce(k.sha256, '') <> p.cutout_sha256"
 )
-# White space around a value is not rendered either.
+# White space around a value is ignored, because it is not rendered.
 _BLANK = "E' \\t\\n\\r\\f\\v\\u00a0'"
 _VALUE_MOVED = f"btrim(e.value, {_BLANK}) <> btrim({CURRENT}, {_BLANK})"
 #: True where any input of `p` has moved; needs `s` and JOINS.
@@ -77,10 +77,10 @@ def moved(cell_ids: Iterable[int]) -> dict[int, list[dict[str, Any]]]:
     with connection.cursor() as cursor:
         cursor.execute(_MOVED, {"cells": ids})
         rows = cursor.fetchall()
-    found: dict[int, list[dict[str, Any]]] = {}
+    by_cell: dict[int, list[dict[str, Any]]] = {}
     for cell_id, kind, name, before, now in rows:
-        found.setdefault(cell_id, []).append(_cause(kind, name, before, now))
-    return found
+        by_cell.setdefault(cell_id, []).append(_cause(kind, name, before, now))
+    return by_cell
 
 
 @approvals.provide

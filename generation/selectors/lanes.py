@@ -1,4 +1,4 @@
-"""Reading lanes: who works on them."""
+"""Read which lanes have live workers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ SILENT_AFTER_SECONDS = 60
 
 
 def live_workers(lane: str) -> int:
-    """Workers of the lane that were heard of in the last minute."""
+    """Return how many workers of the lane sent a heartbeat in the last minute."""
     since = timezone.now() - timedelta(seconds=SILENT_AFTER_SECONDS)
     return Worker.objects.filter(seen_at__gte=since, lanes__contains=[lane]).count()

@@ -1,4 +1,7 @@
-"""Approved images that are in a shop or channel now: the app that delivers them says so here; without it, none."""
+"""Approved images that are in a shop or channel now.
+
+The app that delivers images registers a function here that finds them; without such an app there are none.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,18 @@ from typing import Any
 from django.db.models import QuerySet
 
 Teller = Callable[[int], QuerySet[Any]]
-"""Campaign id -> the ids of its assets of which some destination has the approved version, as a subquery."""
+"""A function that returns, for a campaign id, the ids of its assets whose approved version is at some destination, as a
+subquery."""
 
 _tellers: list[Teller] = []
 
 
 def provide(teller: Teller) -> Teller:
-    """Decorator: let this function say what is live."""
+    """Register a function that finds live assets (a decorator)."""
     _tellers.append(teller)
     return teller
 
 
 def asset_ids(campaign_id: int) -> list[QuerySet[Any]]:
-    """One subquery per teller."""
+    """Return the subqueries of live assets, one per registered function."""
     return [teller(campaign_id) for teller in _tellers]

@@ -1,4 +1,4 @@
-"""The matrix of a run: subjects × variants with what is there of each, a page of subjects or single cells at a time."""
+"""The matrix of a run: subjects × variants with the image of each, a page of subjects or single cells at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from generation import causes
 from generation.causes import Cause
 from generation.models import Run
 
-# "j" sums up a cell's jobs in one look: what runs now, and the newest one that stands still for a reason.
+# "j" sums up the jobs of a cell: those that run now, and the newest one that is stuck for a reason.
 _WHAT_IS_THERE = """
 SELECT c.id, s.id, s.key, s.name, c.axis_values, c.values_key, c.aspect, a.id, a.state, a.round, {place},
        v.id, v.worst_outcome, j.running, j.percent, j.stuck,
@@ -52,7 +52,7 @@ WITH page AS (
     + "ORDER BY page.place, c.position"
 ).replace("{stuck}", _STUCK)
 
-# Joined into the page: only cells with a problem count, so only subjects that have one are found.
+# Joined into the page: only cells with a problem count, so only subjects with a problem are found.
 _WITH_PROBLEMS = f"""
     JOIN generation_asset b ON b.cell_id = g.id AND (
         b.state IN ('failed', 'rejected', 'revoked', 'stale')
@@ -80,8 +80,8 @@ SELECT count(DISTINCT subject_id), coalesce(max(row), 0) FROM (
 
 @dataclass(frozen=True)
 class MatrixCell:
-    """One cell as the live matrix shows it. percent: of a picture being made; cause: why nothing more comes of it;
-    error: its engine's own words; caution: what must stand beside the picture."""
+    """One cell as the live matrix shows it. percent: progress of an image that is being made; cause: why its job is
+    stuck; error: the engine's own words; caution: the disclaimer that must stand beside the image."""
 
     cell_id: int
     asset_id: int
@@ -101,8 +101,8 @@ class MatrixCell:
 
 @dataclass(frozen=True)
 class MatrixRow:
-    """One subject with its cells in the order in which they were planned. place: of its first cell with a problem, or
-    of its first cell; the key of the page after this row."""
+    """One subject with its cells in the order in which they were planned. place: the position of its first cell, or of
+    its first cell with a problem; the next page begins after it."""
 
     subject_id: int
     subject_key: str
@@ -113,7 +113,7 @@ class MatrixRow:
 
 @dataclass(frozen=True)
 class Column:
-    """One variant that the run has of every subject."""
+    """One variant that the run makes of every subject."""
 
     values_key: str
     aspect: str
@@ -121,22 +121,22 @@ class Column:
 
 
 def rows(run: Run, *, limit: int = 60, after: int = -1, only_problems: bool = False) -> list[MatrixRow]:
-    """`limit` subjects behind the place `after`, in one query; `only_problems` leaves out those that have none."""
+    """Return `limit` subjects after the place `after`, in one query; with `only_problems` only those with a problem."""
     statement = _PAGE.format(problems=_WITH_PROBLEMS if only_problems else "")
-    found: dict[int, tuple[str, str, int, list[MatrixCell]]] = {}
+    by_subject: dict[int, tuple[str, str, int, list[MatrixCell]]] = {}
     for record in _fetch(statement, {"run": run.pk, "limit": limit, "after": after}):
         _, subject_id, key, name = record[:4]
-        found.setdefault(subject_id, (key, name, record[10], []))[3].append(_cell(record))
-    return [MatrixRow(pk, key, name, place, tuple(cells)) for pk, (key, name, place, cells) in found.items()]
+        by_subject.setdefault(subject_id, (key, name, record[10], []))[3].append(_cell(record))
+    return [MatrixRow(pk, key, name, place, tuple(cells)) for pk, (key, name, place, cells) in by_subject.items()]
 
 
 def cells(run: Run, ids: Sequence[int]) -> list[MatrixCell]:
-    """These cells of the run, as far as they are of it. One query."""
+    """Return those of the cells that belong to the run. One query."""
     return [_cell(record) for record in _fetch(_CELLS, {"run": run.pk, "cells": list(ids)})]
 
 
 def columns(run: Run) -> list[Column]:
-    """Every variant of a matrix run, in the order in which they were planned. One query."""
+    """Return every variant of a matrix run, in the order in which they were planned. One query."""
     return [Column(key, aspect, _json(values)) for key, aspect, values in _fetch(_COLUMNS, [run.pk])]
 
 
@@ -149,8 +149,8 @@ def size(run: Run) -> tuple[int, int]:
 def _fetch(statement: str, values: Any) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
-        found: list[tuple[Any, ...]] = cursor.fetchall()
-        return found
+        records: list[tuple[Any, ...]] = cursor.fetchall()
+        return records
 
 
 def _cell(record: tuple[Any, ...]) -> MatrixCell:
@@ -177,5 +177,5 @@ def _cell(record: tuple[Any, ...]) -> MatrixCell:
 
 
 def _json(value: Any) -> Any:
-    """Raw cursors give jsonb as text: Django takes psycopg's own loader away."""
+    """Return a jsonb value as Python data; raw cursors give it as text, because Django removes psycopg's loader."""
     return json.loads(value) if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""Needs of subjects for a prompt version on an engine: attributes that the prompt names, and photos."""
+"""Readiness of subjects for a prompt version on an engine: attributes that the prompt names, and photos."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from generation.selectors import concepts, endpoints
 
 @dataclass(frozen=True)
 class Verdict:
-    """attributes: placeholders of the prompt without a value; photos: what is wrong with its photos; scene, map: why
-    there is no picture of the scene that it is to stand before, and no map that its picture is to follow, or ""."""
+    """The readiness of one subject. attributes: placeholders of the prompt without a value; photos: problems of its
+    photos; scene, map: why there is no image of the scene behind it, and no map for its image to follow, or ""."""
 
     attributes: tuple[str, ...]
     photos: readiness.Readiness
@@ -34,19 +34,19 @@ class Verdict:
     @property
     def sentences(self) -> tuple[str, ...]:
         lacking = (f"It has no {', '.join(self.attributes)}, which the prompt names.",) if self.attributes else ()
-        return (*lacking, *(one for one in (self.scene, self.map) if one), *self.photos.findings)
+        return (*lacking, *(sentence for sentence in (self.scene, self.map) if sentence), *self.photos.findings)
 
 
 def likely_endpoint(campaign: Campaign, version: PromptVersion) -> Endpoint | None:
-    """Return where the version ran last in this campaign, else the first one of the engine that it was written for."""
+    """Return the endpoint of the version's last run in this campaign, else the first one of the version's engine."""
     run = Run.objects.filter(campaign=campaign, prompt_version=version, endpoint__is_enabled=True).order_by("-id")
     last = run.select_related("endpoint").first()
     if last is not None:
         return last.endpoint
     fitting = endpoints.usable(campaign.brand)
-    wanted = version.needs.get("engine")
-    found: Endpoint | None = (fitting.filter(engine=wanted) if wanted else fitting).first()
-    return found
+    engine = version.needs.get("engine")
+    endpoint: Endpoint | None = (fitting.filter(engine=engine) if engine else fitting).first()
+    return endpoint
 
 
 def of(
@@ -57,33 +57,35 @@ def of(
     endpoint: Endpoint | None,
     specs: Sequence[OutputSpec],
 ) -> Mapping[int, Verdict]:
-    """Verdicts by subject id; nine queries at most for any number of subjects."""
+    """Return the readiness by subject id; nine queries at most for any number of subjects."""
     listed = list(subjects)
     source = prompt_selectors.source(version)
     capabilities = endpoints.offer(endpoint).capabilities if endpoint else None
     images = concepts.subject_images(capabilities, version, source, version.axes) if capabilities else frozenset()
     photos = readiness.of(listed, specs=specs, images_needed=images)
-    same: dict[str, Any] = {"brand": campaign.brand.name, "campaign": campaign.name}
-    same |= dict.fromkeys(version.axes, "one of the axis")
+    shared: dict[str, Any] = {"brand": campaign.brand.name, "campaign": campaign.name}
+    shared |= dict.fromkeys(version.axes, "one of the axis")
     missing = _missing(campaign, version, capabilities, source) if capabilities else {}
     is_own_map = CONTROL in images and capabilities is not None and capabilities.takes_maps
-    found = {}
-    for one in listed:
-        own = campaign_selectors.values_of(key=one.key, name=one.name, kind=one.kind, attributes=one.attributes)
-        no_map = concepts.NO_PRODUCT_MAP if is_own_map and one.kind == SubjectKind.PRODUCT else missing.get(MAP, "")
-        lacking = tuple(prompts.missing(source, {**same, **own}))
-        found[one.pk] = Verdict(lacking, photos[one.pk], missing.get(SCENE, ""), no_map)
-    return found
+    verdicts = {}
+    for subject in listed:
+        own_values = campaign_selectors.values_of(
+            key=subject.key, name=subject.name, kind=subject.kind, attributes=subject.attributes
+        )
+        no_map = concepts.NO_PRODUCT_MAP if is_own_map and subject.kind == SubjectKind.PRODUCT else missing.get(MAP, "")
+        lacking = tuple(prompts.missing(source, {**shared, **own_values}))
+        verdicts[subject.pk] = Verdict(lacking, photos[subject.pk], missing.get(SCENE, ""), no_map)
+    return verdicts
 
 
 def _missing(
     campaign: Campaign, version: PromptVersion, capabilities: Capabilities, source: prompts.PromptSource
 ) -> dict[str, str]:
-    """Return why the first of the version's own scenes, and of its maps, that has no picture has none, by what it is
-    named for; "" where none is lacking."""
-    found = {}
+    """Return, by use, why the first of the version's own scenes or maps without an image has none; "" where no image is
+    missing."""
+    problems = {}
     for use in concepts.taken(capabilities):
         keys = concepts.named(use, source, version.axes) or frozenset()
-        known = concepts.known(use, campaign.brand, keys)
-        found[use.noun] = next((problem for key in sorted(keys) if (problem := known.problem(key))), "")
-    return found
+        lookup = concepts.known(use, campaign.brand, keys)
+        problems[use.noun] = next((problem for key in sorted(keys) if (problem := lookup.problem(key))), "")
+    return problems

@@ -1,4 +1,4 @@
-"""Picking subjects for a run: by words, kind and attribute, or by a pasted list of SKUs."""
+"""Pick subjects for a run: by words, kind and attribute, or by a pasted list of SKUs."""
 
 from __future__ import annotations
 
@@ -23,38 +23,40 @@ JOIN campaigns_campaign_subjects m ON m.subject_id = s.id WHERE m.campaign_id = 
 def matching(
     campaign: Campaign, *, words: str = "", kind: str = "", attribute: str = "", value: str = ""
 ) -> QuerySet[Any]:
-    """The campaign's active subjects by key. attribute with an empty value: those that have any value of it."""
-    found = campaign.subjects.filter(is_active=True)
+    """Return the campaign's active subjects by key. An attribute without a value matches subjects with any value."""
+    subjects = campaign.subjects.filter(is_active=True)
     if words:
-        found = found.filter(Q(key__icontains=words) | Q(name__icontains=words))
+        subjects = subjects.filter(Q(key__icontains=words) | Q(name__icontains=words))
     if kind:
-        found = found.filter(kind=kind)
+        subjects = subjects.filter(kind=kind)
     if attribute:
-        held = found.annotate(held=KeyTextTransform(attribute, "attributes"))
-        found = held.filter(held__iexact=value) if value else held.exclude(held__isnull=True).exclude(held="")
-    return found.order_by("key", "pk")
+        with_value = subjects.annotate(held=KeyTextTransform(attribute, "attributes"))
+        subjects = (
+            with_value.filter(held__iexact=value) if value else with_value.exclude(held__isnull=True).exclude(held="")
+        )
+    return subjects.order_by("key", "pk")
 
 
 def named(campaign: Campaign, text: str) -> list[int]:
-    """Ids of the brand's active subjects that a pasted list names, in its order.
+    """Return the ids of the brand's active subjects that a pasted list names, in its order.
 
-    Between SKUs stand new lines, tabs, commas or semicolons. Raises Invalid, with every SKU that is not known.
+    SKUs are separated by new lines, tabs, commas or semicolons. Raises Invalid with the SKUs that are not known.
     """
     keys = list(dict.fromkeys(filter(None, map(str.strip, _SEPARATORS.split(text)))))
     if not keys:
         raise Invalid("Paste the SKUs.", [Problem("skus", "The list is empty; one SKU per line.")])
     rows = Subject.objects.filter(brand_id=campaign.brand_id, is_active=True, key__in=keys).order_by("-kind")
-    found = {key: pk for pk, key in rows.values_list("pk", "key")}
-    unknown = [key for key in keys if key not in found]
+    by_key = {key: pk for pk, key in rows.values_list("pk", "key")}
+    unknown = [key for key in keys if key not in by_key]
     if unknown:
         brand = campaign.brand.name
         problems = [Problem("skus", f"{brand} has no active subject {key!r}.", key) for key in unknown[:SHOWN]]
         raise Invalid(f"{len(unknown)} of {len(keys)} SKUs are not known.", problems)
-    return [found[key] for key in keys]
+    return [by_key[key] for key in keys]
 
 
 def attributes(campaign: Campaign) -> list[str]:
-    """Names of the attributes that the campaign's subjects have."""
+    """Return the names of the attributes that the campaign's subjects have."""
     with connection.cursor() as cursor:
         cursor.execute(_ATTRIBUTES, [campaign.pk])
         return [row[0] for row in cursor.fetchall()]

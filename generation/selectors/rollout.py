@@ -13,11 +13,11 @@ from generation.choices import RunState, Stage
 from generation.models import Run
 from generation.selectors import gates
 
-#: What a step is: nothing yet, a run that waits for its release, pictures being made, pictures to judge, enough.
+#: States of a step: nothing yet, a run that waits for its release, images being made, images to review, enough images.
 EMPTY, PLANNED, MAKING, JUDGING, DONE = "empty", "planned", "making", "judging", "done"
 LOCKED = "locked"
 
-# The brand's try-outs of the version count as its sandbox wherever they were made.
+# All try-outs of the version in the brand count as its sandbox, in whichever campaign they were made.
 _BY_STAGE = """
 SELECT r.stage,
        count(*) FILTER (WHERE a.state <> 'superseded'),
@@ -35,7 +35,7 @@ GROUP BY r.stage
 
 @dataclass(frozen=True)
 class Step:
-    """One stage in numbers of pictures. planned_run, active_run: one that waits for release, one at work."""
+    """One stage in numbers of images. planned_run: a run that waits for its release; active_run: one that works."""
 
     stage: str
     planned: int = 0
@@ -58,7 +58,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Rollout:
-    """The four steps of one version, its pilot's standing, and the step at which something is to be done now."""
+    """The four steps of one version, the state of its pilot, and the step that needs attention now."""
 
     version: PromptVersion
     steps: Mapping[str, Step]
@@ -71,29 +71,32 @@ class Rollout:
 
 
 def of(campaign: Campaign, version: PromptVersion) -> Rollout:
-    """Two queries."""
+    """Return the rollout of a version in a campaign. Two queries."""
     pilot = gates.pilot(campaign, version)
     with connection.cursor() as cursor:
         cursor.execute(_BY_STAGE, [version.pk, campaign.pk])
-        found = {row[0]: Step(*row) for row in cursor.fetchall()}
-    steps = {stage: _judged(found.get(stage, Step(stage)), pilot) for stage in Stage.values}
+        by_stage = {row[0]: Step(*row) for row in cursor.fetchall()}
+    steps = {stage: _judged(by_stage.get(stage, Step(stage)), pilot) for stage in Stage.values}
     return Rollout(version, steps, pilot, _now(steps, pilot))
 
 
 def latest_version(user: User, campaign: Campaign) -> PromptVersion | None:
-    """The version that the campaign is about: of its newest run that counts, else the brand's newest approved one."""
+    """Return the version of the campaign's newest run that counts, else the brand's newest approved version.
+
+    Without an approved version this is the brand's newest one, None without any.
+    """
     versions = PromptVersion.objects.visible_to(user).select_related("template__brand", "style")
     run = Run.objects.filter(campaign=campaign).exclude(state=RunState.CANCELLED).order_by("-id")
     newest = run.exclude(stage=Stage.SANDBOX).values("prompt_version")[:1]
-    found: PromptVersion | None = versions.filter(pk__in=newest).first()
-    if found is None:
+    version: PromptVersion | None = versions.filter(pk__in=newest).first()
+    if version is None:
         of_brand = versions.filter(template__brand_id=campaign.brand_id, template__studio=None)
-        found = of_brand.filter(status="approved").order_by("-id").first() or of_brand.order_by("-id").first()
-    return found
+        version = of_brand.filter(status="approved").order_by("-id").first() or of_brand.order_by("-id").first()
+    return version
 
 
 def _judged(step: Step, pilot: gates.Pilot) -> Step:
-    """The step with its state."""
+    """Return the step with its state."""
     if step.stage == Stage.PILOT and pilot.is_open:
         state = DONE
     elif step.active_run:
@@ -110,7 +113,7 @@ def _judged(step: Step, pilot: gates.Pilot) -> Step:
 
 
 def _now(steps: Mapping[str, Step], pilot: gates.Pilot) -> Step:
-    """The first step on which something is under way; else the pilot until it is through, and then the full run."""
+    """Return the pilot until it is passed; then the full or partial run that is under way, else the full run."""
     if not pilot.is_open:
         return steps[Stage.PILOT]
     for stage in (Stage.FULL, Stage.PARTIAL):

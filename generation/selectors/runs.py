@@ -1,4 +1,4 @@
-"""Reading runs: lists, the funnel and how fast it goes. The pictures themselves are in matrix.py."""
+"""Read runs: lists, counts by state, and the progress. matrix.py reads their images."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SELECT count(*), min(latest.created_at) FROM (
 
 @dataclass(frozen=True)
 class Funnel:
-    """Counts of a run by job status and by asset state; states that nothing is in are 0."""
+    """The counts of a run by job status and by asset state; an empty state counts 0."""
 
     jobs: Mapping[str, int]
     assets: Mapping[str, int]
@@ -46,7 +46,7 @@ class Funnel:
 
     @property
     def done(self) -> int:
-        """Jobs that ended, one way or the other."""
+        """Return the number of jobs that have ended in any way."""
         return sum(self.jobs[state] for state in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)) + int(
             self.jobs[JobState.QUARANTINED]
         )
@@ -57,29 +57,29 @@ class Funnel:
 
     @property
     def broken(self) -> int:
-        """Jobs that a person has to look at."""
+        """Return the number of jobs that a person has to look at."""
         return self.jobs[JobState.FAILED] + self.jobs[JobState.QUARANTINED]
 
     @property
     def decided(self) -> int:
-        """Images that a person has decided about; one that went stale or was revoked since was approved."""
+        """Return the number of images with a decision; stale and revoked images were approved before."""
         negative = (AssetState.REJECTED, AssetState.REVISING, AssetState.REVOKED)
         return self.approved + sum(self.assets[state] for state in negative)
 
     @property
     def approved(self) -> int:
-        """Images that were approved, also those that went stale since."""
+        """Return the number of images that were approved, including those that are stale now."""
         return self.assets[AssetState.APPROVED] + self.assets[AssetState.STALE]
 
     @property
     def to_review(self) -> int:
-        """Images that wait for a decision: new ones and those that went stale."""
+        """Return the number of images that wait for a decision: new ones and stale ones."""
         return self.assets[AssetState.IN_REVIEW] + self.assets[AssetState.STALE]
 
 
 @dataclass(frozen=True)
 class Progress:
-    """The progress of a run. rate: pictures per second over the last RATE_OVER, None while unknown; eta: likely end."""
+    """The progress of a run. rate: images per second over the last RATE_OVER, None while unknown; eta: likely end."""
 
     funnel: Funnel
     rate: float | None
@@ -91,7 +91,7 @@ class Progress:
 
 
 def visible(user: User, *, campaign_id: int | None = None) -> QuerySet[Any]:
-    """Runs newest first, with campaign, brand, prompt version, endpoint and who asked."""
+    """Return the visible runs, newest first, with campaign, brand, prompt version, endpoint and requester."""
     rows = Run.objects.visible_to(user).select_related(
         "campaign__brand", "prompt_version__template", "endpoint", "requested_by"
     )
@@ -101,7 +101,7 @@ def visible(user: User, *, campaign_id: int | None = None) -> QuerySet[Any]:
 
 
 def get(user: User, run_id: int) -> Run:
-    """Raises NotFound, also for what the person must not know of."""
+    """Return a run. Raises NotFound, also for a run that the person may not see."""
     run: Run | None = visible(user).filter(pk=run_id).first()
     if run is None:
         raise NotFound(f"There is no run {run_id}.")
@@ -109,29 +109,29 @@ def get(user: User, run_id: int) -> Run:
 
 
 def funnel(run: Run) -> Funnel:
-    """Jobs by status and assets by state, in one query."""
+    """Count the run's jobs by status and its assets by state, in one query."""
     jobs = dict.fromkeys(JobState.values, 0)
     states = dict.fromkeys(AssetState.values, 0)
     with connection.cursor() as cursor:
         cursor.execute(_FUNNEL, {"run": run.pk})
-        for what, state, count in cursor.fetchall():
-            (jobs if what == "job" else states)[state] = count
+        for table, state, count in cursor.fetchall():
+            (jobs if table == "job" else states)[state] = count
     return Funnel(jobs, states)
 
 
 def progress(run: Run) -> Progress:
-    """Counts, speed and the likely end. Two queries, one when the run stands still."""
+    """Return the counts, the rate and the likely end. Two queries, one if the run is not running."""
     counts = funnel(run)
     if run.state != RunState.RUNNING:
         return Progress(counts, None, None)
     since = run.watched_from or run.released_at or run.created_at
     with connection.cursor() as cursor:
         cursor.execute(_RATE, [run.pk, since, RATE_OVER])
-        made, first_at = cursor.fetchone()
-    if made < 2:
+        made_count, first_at = cursor.fetchone()
+    if made_count < 2:
         return Progress(counts, None, None)
     now = timezone.now()
-    rate = made / max((now - first_at).total_seconds(), 0.001)
+    rate = made_count / max((now - first_at).total_seconds(), 0.001)
     return Progress(counts, rate, now + timedelta(seconds=(counts.total - counts.done) / rate))
 
 

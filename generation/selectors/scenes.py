@@ -1,5 +1,6 @@
-"""Scenes: the approved pictures of a brand's concepts, which an engine sets behind a product. Which picture that is,
-and how one is named, is in concepts.py.
+"""Scenes: the approved images of a brand's concepts, which an engine sets behind a product.
+
+concepts.py says which image that is and how a scene is named.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ from campaigns.prompts import PromptSource
 from generation.models import AssetVersion
 from generation.selectors import concepts
 
-#: What is not seen of a studio before a scene.
+#: Axes of a studio that are not visible where a scene is behind the product.
 HIDDEN: Final = ("backdrop", "surface")
 LOOKED_AT: Final = 8
 
 
 def hidden(source: PromptSource, axes: Mapping[str, Sequence[Any]]) -> dict[str, str]:
-    """Axes of what no picture of this order shows, each with the sentence that says so. A list's rows, which have no
-    axes, may each name their own."""
+    """Return the axes that change nothing in the images of this run, each with a sentence that says so.
+
+    The rows of a list have no axes; each row may name its own.
+    """
     if not axes or not concepts.named(concepts.SCENES, source, axes):
         return {}
     sentence = "The {} is not seen before a scene, so these pictures would be equal: leave out this axis or the scene."
@@ -27,10 +30,13 @@ def hidden(source: PromptSource, axes: Mapping[str, Sequence[Any]]) -> dict[str,
 
 
 def made_before(version: AssetVersion, sha256: str, key: str) -> AssetVersion | None:
-    """The scene that stands in a picture: the version of the concept `key` whose pixels have this hash."""
+    """Return the scene that an image shows: the version of the concept `key` whose pixels have this hash."""
     rows = AssetVersion.objects.filter(asset__brand_id=version.asset.brand_id, master__sha256=sha256)
     rows = rows.filter(asset__subject__kind=SubjectKind.CONCEPT).select_related(
         "asset__subject", "master", "job__endpoint"
     )
-    found = list(rows.order_by("-pk")[:LOOKED_AT])
-    return next((one for one in found if one.asset.subject.key == key), found[0] if found else None)
+    candidates = list(rows.order_by("-pk")[:LOOKED_AT])
+    return next(
+        (candidate for candidate in candidates if candidate.asset.subject.key == key),
+        candidates[0] if candidates else None,
+    )

@@ -7,13 +7,13 @@ from math import comb, sqrt
 from typing import Final
 
 FEW: Final = 12
-"""Votes below which nobody should choose by them, whatever they say."""
+"""The number of votes below which they are too few for a choice."""
 CHANCE: Final = 0.05
 _Z95: Final = 1.959964
 
 
 def interval(wins: int, votes: int) -> tuple[float, float]:
-    """Return where the true share lies in 95 of 100 such samples, 0–1 (E. B. Wilson's score interval, 1927)."""
+    """Return the interval of the true share in 95 of 100 such samples, 0–1 (E. B. Wilson's score interval, 1927)."""
     if not votes:
         return 0.0, 1.0
     share, square = wins / votes, _Z95**2
@@ -30,13 +30,13 @@ def chance(first: int, second: int) -> float:
 
 
 def verdict(wins: Sequence[int], names: Sequence[str]) -> tuple[str, bool]:
-    """(what may be concluded, as a sentence; True if the lead is more than chance). wins: the most first."""
+    """Return (the conclusion as a sentence, True if the lead is more than chance). wins: the most first."""
     votes = sum(wins)
     if not votes:
         return "Nobody has named a favourite yet.", False
     if votes < FEW:
-        word = "vote is" if votes == 1 else "votes are"
-        return f"{votes} {word} too few to choose by; {FEW} is the least that can tell a clear favourite.", False
+        noun = "vote is" if votes == 1 else "votes are"
+        return f"{votes} {noun} too few to choose by; {FEW} is the least that can tell a clear favourite.", False
     first, second = wins[0], wins[1]
     if first == second:
         return f"After {votes} votes {names[0]} and {names[1]} are level.", False

@@ -1,4 +1,4 @@
-"""Reads about standing orders: what they would take up, what they did today and lately, what is not ready."""
+"""Read scheduled runs: the subjects that they would make, their work of today and of late, and subjects not ready."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from generation.selectors import endpoints
 RECENT_DAYS = 7
 NOT_READY_SHOWN = 50
 CONSIDERED = 2000
-"""Changed subjects looked at in one go, the ones that exist longest first."""
+"""Most changed subjects that are checked at once, the oldest first."""
 
-# What decides a subject's pictures, as one text. An engine that takes no picture does not care for photos.
+# A digest of everything that decides a subject's images. Photos count only where the engine takes images.
 _SIGNED = """
     SELECT s.id,
            md5(concat_ws(chr(31), s.name, s.attributes::text, CASE WHEN %(images)s THEN pictures.shown END)) AS digest
@@ -54,7 +54,7 @@ _CHANGED = f"""
 
 @dataclass(frozen=True)
 class Today:
-    """The limits of an order today, and what it has made."""
+    """The images that a scheduled run has made today, and what is left of its daily limits."""
 
     pictures: int
     cost: Decimal
@@ -64,7 +64,7 @@ class Today:
 
 @dataclass(frozen=True)
 class NotReady:
-    """A changed subject of which nothing can be made yet, and why."""
+    """A changed subject of which no image can be made yet, and the reason."""
 
     subject: Subject
     reason: str
@@ -72,8 +72,8 @@ class NotReady:
 
 @dataclass(frozen=True)
 class Shown:
-    """An order as its page tells it. next_look, waiting: changed subjects that are ready, within today's limits and
-    beyond them; recent: its runs of the last days; refusal: why it could make nothing at all now, or ""."""
+    """A scheduled run as its page shows it. next_look, waiting: changed subjects that are ready, within and beyond
+    today's limits; recent: its runs of the last days; refusal: why it could make nothing at all now, or ""."""
 
     order: StandingOrder
     today: Today
@@ -87,14 +87,15 @@ class Shown:
 
 
 def digests(order: StandingOrder, *, with_images: bool) -> dict[int, str]:
-    """Subject id -> digest, for every active subject of the order's campaign."""
+    """Return the digest of every active subject of the campaign, by subject id."""
     with connection.cursor() as cursor:
         cursor.execute(_SIGNED, {"campaign": order.campaign_id, "images": with_images})
         return dict(cursor.fetchall())
 
 
 def changed(order: StandingOrder, *, with_images: bool, limit: int = CONSIDERED) -> dict[int, str]:
-    """Subject id -> digest of those that are new or were changed since the order last took them up. One query."""
+    """Return, by subject id, the digests of subjects that are new or have changed since they were last made. One
+    query."""
     values = {"campaign": order.campaign_id, "order": order.pk, "images": with_images, "limit": limit}
     with connection.cursor() as cursor:
         cursor.execute(_CHANGED, values)
@@ -102,20 +103,23 @@ def changed(order: StandingOrder, *, with_images: bool, limit: int = CONSIDERED)
 
 
 def new_from_source(order: StandingOrder) -> list[int]:
-    """Active subjects that imports of the order's source have made since the order exists, and that are not in the
-    campaign; one that somebody took out of it before the order last looked stays out."""
+    """Return active subjects that were imported from the source since the scheduled run exists and are not in the
+    campaign. A subject that was taken up before and then removed from the campaign stays out."""
     if order.source_id is None:
         return []
-    made = ImportChange.objects.filter(
+    imported = ImportChange.objects.filter(
         feed_import__source=order.source_id, feed_import__status=ImportStatus.APPLIED, was__isnull=True
     )
     fresh = Subject.objects.filter(brand_id=order.campaign.brand_id, is_active=True, created_at__gte=order.created_at)
-    fresh = fresh.filter(pk__in=made.values("subject_id")).exclude(campaigns=order.campaign_id)
+    fresh = fresh.filter(pk__in=imported.values("subject_id")).exclude(campaigns=order.campaign_id)
     return list(fresh.exclude(pk__in=order.taken.values("subject_id")).order_by("pk").values_list("pk", flat=True))
 
 
 def today(order: StandingOrder) -> Today:
-    """By the site's own midnight. What a run was quoted counts, whether it has been made yet or not."""
+    """Return what was made today and what is left. The day begins at the site's local midnight.
+
+    The quoted cost of a run counts, whether its images have been made yet or not.
+    """
     midnight = timezone.localtime(clock.now()).replace(hour=0, minute=0, second=0, microsecond=0)
     sums = Run.objects.filter(standing_order=order, created_at__gte=midnight).aggregate(
         pictures=Sum("job_count"), cost=Sum("quoted_cost")
@@ -125,7 +129,7 @@ def today(order: StandingOrder) -> Today:
 
 
 def unready(ids: Collection[int], order: StandingOrder, images: Collection[str]) -> dict[int, str]:
-    """Subject id -> why its photos do not suffice; those that do are left out. Two queries."""
+    """Return, by subject id, why the photos do not suffice; ready subjects are left out. Two queries."""
     brand = order.campaign.brand
     judged = readiness.of(
         ids,
@@ -133,22 +137,26 @@ def unready(ids: Collection[int], order: StandingOrder, images: Collection[str])
         images_needed=images,
         fill=readiness.fill_of(brand),
     )
-    return {pk: one.findings[0] if one.findings else one.word for pk, one in judged.items() if not one.is_ready}
+    return {
+        pk: judgement.findings[0] if judgement.findings else judgement.word
+        for pk, judgement in judged.items()
+        if not judgement.is_ready
+    }
 
 
 def of_campaign(campaign: Campaign, user: User) -> QuerySet[StandingOrder]:
-    """The campaign's orders that `user` may see, running ones first."""
+    """Return the campaign's scheduled runs that `user` may see, enabled ones first."""
     rows: QuerySet[StandingOrder] = StandingOrder.objects.visible_to(user).filter(campaign=campaign)
     rows = rows.select_related("campaign__brand", "source", "prompt_version__template__brand", "endpoint", "created_by")
     return rows.order_by("-is_enabled", "pk")
 
 
 def get(campaign: Campaign, user: User, order_id: int) -> StandingOrder:
-    """Raises NotFound."""
-    found = of_campaign(campaign, user).filter(pk=order_id).first()
-    if found is None:
+    """Return a scheduled run of the campaign. Raises NotFound."""
+    order = of_campaign(campaign, user).filter(pk=order_id).first()
+    if order is None:
         raise NotFound(f"There is no standing order {order_id} in {campaign.name}.")
-    return found
+    return order
 
 
 def shown(
@@ -160,13 +168,13 @@ def shown(
     waiting: int = 0,
     refusal: str = "",
 ) -> Shown:
-    """Everything about one order. reasons: subject id -> why nothing of it can be made yet."""
+    """Return everything about one scheduled run. reasons: subject id -> why no image of it can be made yet."""
     since: datetime = clock.now() - timedelta(days=RECENT_DAYS)
     runs = Run.objects.visible_to(user).filter(standing_order=order, created_at__gte=since).order_by("-pk")
-    waits = Q(cells__asset__state__in=(AssetState.IN_REVIEW, AssetState.STALE))
+    is_in_review = Q(cells__asset__state__in=(AssetState.IN_REVIEW, AssetState.STALE))
     recent = list(
         runs.annotate(
-            in_review=Count("cells__asset", filter=waits, distinct=True),
+            in_review=Count("cells__asset", filter=is_in_review, distinct=True),
             approved_count=Count("cells__asset", filter=Q(cells__asset__state=AssetState.APPROVED), distinct=True),
         )[:30]
     )
@@ -178,7 +186,7 @@ def shown(
 
 
 def choices(user: User, brand: Brand) -> dict[str, QuerySet[Any]]:
-    """Return what an order can be made of: approved prompt versions, endpoints, and sources that bring feeds."""
+    """Return the choices for a scheduled run: approved prompt versions, endpoints and feed sources."""
     versions = PromptVersion.objects.visible_to(user).filter(template__brand=brand, status=PromptStatus.APPROVED)
     sources = FeedSource.objects.visible_to(user).filter(brand=brand).exclude(kind=SourceKind.UPLOAD)
     return {

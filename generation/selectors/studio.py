@@ -1,4 +1,4 @@
-"""Data of the studio: how far a try is, the person's earlier tries, and examples to begin with."""
+"""Data of the studio: the progress of a try-out, the person's earlier try-outs, and examples to begin with."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from generation.selectors.endpoints import Offer
 
 SHOWN = 12
 EXAMPLES = 6
-#: Pictures of one endpoint that are looked at for examples, and how many of it are shown.
+#: Images of one endpoint that are considered as examples, and how many of them are shown.
 LOOKED_AT, OF_ONE = 24, 4
-#: What a studio can be asked before its brand has made anything.
+#: Example prompts for a brand that has not made anything yet.
 FIRST_WORDS = (
     "a stoneware mug on an oak table, soft window light",
     "an empty marble table, soft light from the left, seen from the front",
@@ -38,8 +38,8 @@ UNDERWAY = (*WAITING, JobState.RUNNING, JobState.WAITING)
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of a try. version_id: None until it is made. step of steps: 0 of 0 where the engine does not say.
-    elapsed: seconds since its worker began. problem: why there is none; cause: what kind of trouble it is."""
+    """One image of a try-out. version_id: None until it is made. step of steps: 0 of 0 if the engine does not report
+    them. elapsed: seconds since its worker began. problem: why there is no image; cause: the kind of problem."""
 
     job_id: int
     seed: int
@@ -64,12 +64,12 @@ class Picture:
 
     @property
     def rate(self) -> float | None:
-        """Steps a second, None before the second step."""
+        """Return the steps per second, None before the second step."""
         return self.step / self.elapsed if self.step > 1 and self.elapsed > 0 else None
 
     @property
     def share(self) -> float:
-        """0–1: how much of it is done."""
+        """Return how much of it is done, 0–1."""
         if not self.is_underway:
             return 1.0
         return self.step / self.steps if self.steps else 0.0
@@ -77,8 +77,8 @@ class Picture:
 
 @dataclass(frozen=True)
 class Result:
-    """One try as it stands. ahead: pictures of others that wait before it. seconds_left: about, None while unknown.
-    has_worker: somebody alive serves its lane. seconds: from its release to its end, None before."""
+    """The state of one try-out. ahead: images of others that are queued before it. seconds_left: an estimate, None
+    while unknown. has_worker: a live worker serves its lane. seconds: from its release to its end, None before."""
 
     run: Run
     pictures: Sequence[Picture]
@@ -93,20 +93,24 @@ class Result:
 
     @property
     def made(self) -> int:
-        return sum(one.version_id is not None for one in self.pictures)
+        return sum(picture.version_id is not None for picture in self.pictures)
 
     @property
     def percent(self) -> int:
-        return round(100 * sum(one.share for one in self.pictures) / len(self.pictures)) if self.pictures else 0
+        return round(100 * sum(picture.share for picture in self.pictures) / len(self.pictures)) if self.pictures else 0
 
     @property
     def now(self) -> Picture | None:
-        """The picture that is being made, the furthest of several."""
-        return max((one for one in self.pictures if one.is_running), key=lambda one: one.share, default=None)
+        """Return the image that is being made; of several the one with the most progress."""
+        return max(
+            (picture for picture in self.pictures if picture.is_running),
+            key=lambda picture: picture.share,
+            default=None,
+        )
 
     @property
     def failed(self) -> Picture | None:
-        return next((one for one in self.pictures if one.problem and not one.is_underway), None)
+        return next((picture for picture in self.pictures if picture.problem and not picture.is_underway), None)
 
     @property
     def heeds_seed(self) -> bool:
@@ -119,7 +123,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Earlier:
-    """One try of the history: its first pictures as asset version ids. size: "512 × 640"."""
+    """One try-out of the history: its images as asset version ids. size: such as "512 × 640"."""
 
     run: Run
     pictures: tuple[int, ...]
@@ -128,7 +132,7 @@ class Earlier:
 
 @dataclass(frozen=True)
 class Example:
-    """A picture that was made here, and the words that made it. version_id: None for words without a picture."""
+    """An image that the brand has made, and its prompt. version_id: None for a prompt without an image."""
 
     words: str
     version_id: int | None = None
@@ -138,14 +142,14 @@ class Example:
 
 @dataclass(frozen=True)
 class Left:
-    """Money that tries may still cost. is_of_month: of the brand's month, else of the sandbox's own budget."""
+    """The money that try-outs may still cost. is_of_month: from the brand's month, else from the sandbox's budget."""
 
     amount: Decimal
     is_of_month: bool
 
 
 def result(run: Run) -> Result:
-    """Return how far a try is. The caller has shown that the person may know of it. Four queries at most."""
+    """Return the state of a try-out. The caller has checked that the person may see it. Four queries at most."""
     started = Attempt.objects.filter(job=OuterRef("pk"), outcome=AttemptOutcome.RUNNING).order_by("-number")
     rows = (
         Job.objects.filter(run=run).select_related("frozen", "version").order_by("cell__position", "frozen__candidate")
@@ -154,9 +158,9 @@ def result(run: Run) -> Result:
     pictures = [_picture(job, now) for job in rows.annotate(began_at=Subquery(started.values("started_at")[:1]))]
     ahead, has_worker = 0, True
     if run.state == RunState.RUNNING and pictures:
-        waits = [one.job_id for one in pictures if one.status == JobState.QUEUED]
-        queued = Job.objects.filter(lane=run.endpoint.lane, status=JobState.QUEUED, pk__lt=min(waits or [0]))
-        ahead = queued.count() if waits else 0
+        queued_ids = [picture.job_id for picture in pictures if picture.status == JobState.QUEUED]
+        queued = Job.objects.filter(lane=run.endpoint.lane, status=JobState.QUEUED, pk__lt=min(queued_ids or [0]))
+        ahead = queued.count() if queued_ids else 0
         has_worker = lanes.live_workers(run.endpoint.lane) > 0
     ended = run.finished_at - run.released_at if run.finished_at and run.released_at else None
     left = _seconds_left(pictures, run.endpoint.seconds_per_image, ahead)
@@ -164,33 +168,39 @@ def result(run: Run) -> Result:
 
 
 def earlier(user: User, brand: Brand, *, before: int | None = None) -> list[Earlier]:
-    """The person's own tries in the studio, newest first, older than run `before`. Two queries."""
+    """Return the person's own try-outs in the studio, newest first, older than run `before`. Two queries."""
     rows = tries(user, brand).filter(requested_by=user).order_by("-id")
     if before is not None:
         rows = rows.filter(pk__lt=before)
     listed = list(rows[:SHOWN])
     pictures: dict[int, list[int]] = {}
-    made = AssetVersion.objects.filter(asset__cell__run__in=listed).order_by("asset__cell__position", "pk")
-    for run_id, version_id in made.values_list("asset__cell__run_id", "pk"):
+    versions = AssetVersion.objects.filter(asset__cell__run__in=listed).order_by("asset__cell__position", "pk")
+    for run_id, version_id in versions.values_list("asset__cell__run_id", "pk"):
         pictures.setdefault(run_id, []).append(version_id)
     return [Earlier(run, tuple(pictures.get(run.pk, ())), _size(run)) for run in listed]
 
 
 def money_left(brand: Brand) -> Left | None:
-    """Return what the budgets that a try counts against have left, the smaller of two; None without a budget."""
-    found = []
+    """Return the money that is left for try-outs, the smaller of two budgets; None without a budget."""
+    standings = []
     if brand.monthly_budget is not None:
-        found.append((budgets.month(brand), True))
+        standings.append((budgets.month(brand), True))
     sandbox = Campaign.objects.filter(brand=brand, is_sandbox=True, budget__isnull=False).first()
     if sandbox is not None:
-        found.append((budgets.standing(sandbox), False))
-    limits = [Left(max(one.left, Decimal(0)), is_of_month) for one, is_of_month in found if one.left is not None]
-    return min(limits, key=lambda one: one.amount, default=None)
+        standings.append((budgets.standing(sandbox), False))
+    limits = [
+        Left(max(standing.left, Decimal(0)), is_of_month)
+        for standing, is_of_month in standings
+        if standing.left is not None
+    ]
+    return min(limits, key=lambda limit: limit.amount, default=None)
 
 
 def tries(user: User, brand: Brand) -> QuerySet[Any]:
-    """Everybody's runs of free words, with words, style and endpoint; not those of contact sheets, which are told only
-    after the vote."""
+    """Return everybody's runs of free prompts, with prompt, style and endpoint.
+
+    Runs of contact sheets are left out, because these are revealed only after the vote.
+    """
     rows = Run.objects.visible_to(user).filter(
         campaign__brand=brand,
         campaign__is_sandbox=True,
@@ -201,47 +211,49 @@ def tries(user: User, brand: Brand) -> QuerySet[Any]:
 
 
 def examples(user: User, brand: Brand, offers: Sequence[Offer]) -> list[Example]:
-    """Words to begin with: of pictures that this brand's endpoints made, else plain ones. One query per endpoint."""
-    found: list[Example] = []
+    """Return example prompts: those of images that the brand has made, else FIRST_WORDS. Two queries per endpoint."""
+    made_examples: list[Example] = []
     for offer in offers:
-        if offer.capabilities is None or len(found) >= EXAMPLES:
+        if offer.capabilities is None or len(made_examples) >= EXAMPLES:
             continue
-        seen: set[str] = set()
+        seen_words: set[str] = set()
         for version in _made_by(user, brand, offer):
             words = str(version.job.frozen.spec.get("prompt", ""))
-            if words in seen or len(seen) >= (OF_ONE if offer.capabilities.obeys_prompt else EXAMPLES - OF_ONE):
+            if words in seen_words or len(seen_words) >= (
+                OF_ONE if offer.capabilities.obeys_prompt else EXAMPLES - OF_ONE
+            ):
                 continue
-            seen.add(words)
-            found.append(Example(words, version.pk, offer.endpoint.caution, offer.endpoint.name))
-    if not found and any(one.capabilities and one.capabilities.obeys_prompt for one in offers):
+            seen_words.add(words)
+            made_examples.append(Example(words, version.pk, offer.endpoint.caution, offer.endpoint.name))
+    if not made_examples and any(offer.capabilities and offer.capabilities.obeys_prompt for offer in offers):
         return [Example(words) for words in FIRST_WORDS]
-    return found[:EXAMPLES]
+    return made_examples[:EXAMPLES]
 
 
 def usual(user: User, brand: Brand, offer: Offer) -> Mapping[str, Any]:
-    """The settings that the endpoint's latest picture of this brand was made with, to begin with. Two queries."""
+    """Return the settings of the endpoint's latest image of this brand, to begin with. Two queries."""
     latest = _made_by(user, brand, offer)[:1]
-    found: Mapping[str, Any] = latest[0].job.frozen.spec.get("parameters", {}) if latest else {}
-    return found
+    parameters: Mapping[str, Any] = latest[0].job.frozen.spec.get("parameters", {}) if latest else {}
+    return parameters
 
 
 def example(user: User, brand: Brand, version_id: int) -> AssetVersion | None:
-    """A made picture with everything that was frozen for it."""
+    """Return a generated image with everything that was frozen for it, None if there is none."""
     rows = AssetVersion.objects.visible_to(user).filter(pk=version_id, asset__brand=brand, job__isnull=False)
-    found: AssetVersion | None = rows.select_related("job__frozen", "job__endpoint", "asset__subject").first()
-    return found
+    version: AssetVersion | None = rows.select_related("job__frozen", "job__endpoint", "asset__subject").first()
+    return version
 
 
 def products(user: User, brand: Brand, words: str, *, limit: int = 12) -> QuerySet[Any]:
-    """Active subjects with a ready photo whose key or name holds every word, by key, with their photos."""
+    """Return active subjects with a ready photo whose key or name contains every word, by key, with their photos."""
     ready = ReferencePhoto.objects.filter(status=PhotoStatus.READY, subject__brand=brand).values("subject_id")
     return subjects.visible(user, brand, words=words).filter(pk__in=ready).prefetch_related(subjects.photos())[:limit]
 
 
 def photo_of(subject: Subject) -> ReferencePhoto | None:
-    """The photo that planning takes where none is named: the front with a cut-out, else the first."""
-    ready = [one for one in subject.photos.all() if one.status == PhotoStatus.READY]
-    cut = [one for one in ready if any(cutout.is_accepted for cutout in one.cutouts.all())]
+    """Return the photo that planning uses where none is named: the first with a cut-out, else the first."""
+    ready = [photo for photo in subject.photos.all() if photo.status == PhotoStatus.READY]
+    cut = [photo for photo in ready if any(cutout.is_accepted for cutout in photo.cutouts.all())]
     return next(iter([*cut, *ready]), None)
 
 
@@ -277,20 +289,24 @@ def _picture(job: Any, now: datetime) -> Picture:
     )
 
 
-def _seconds_left(pictures: Sequence[Picture], each: float, ahead: int) -> float | None:
-    """About: what runs by its own rate, what waits by the endpoint's mean; None for what takes longer than that mean
-    and does not say how far it is."""
-    if not any(one.is_underway for one in pictures):
+def _seconds_left(pictures: Sequence[Picture], seconds_each: float, ahead: int) -> float | None:
+    """Estimate the seconds that are left: by its own rate for a running image, by the endpoint's mean for a queued one.
+
+    None if an image takes longer than the mean and does not report its progress.
+    """
+    if not any(picture.is_underway for picture in pictures):
         return None
     rests = []
-    for one in pictures:
-        if one.is_running:
-            rest = (one.steps - one.step) / one.rate if one.rate else each - one.elapsed
-            if rest <= 0 and not one.rate:
+    for picture in pictures:
+        if picture.is_running:
+            remaining = (
+                (picture.steps - picture.step) / picture.rate if picture.rate else seconds_each - picture.elapsed
+            )
+            if remaining <= 0 and not picture.rate:
                 return None
-            rests.append(rest)
-    waits = sum(one.status in WAITING for one in pictures)
-    return (waits + ahead) * each + max(rests, default=0.0)
+            rests.append(remaining)
+    waiting_count = sum(picture.status in WAITING for picture in pictures)
+    return (waiting_count + ahead) * seconds_each + max(rests, default=0.0)
 
 
 def _size(run: Run) -> str:

@@ -37,20 +37,20 @@ class SubjectRow:
 
     @property
     def values(self) -> dict[str, Any]:
-        """Return what placeholders read of the subject."""
+        """Return the values of the subject that placeholders read."""
         return campaigns.values_of(key=self.key, name=self.name, kind=self.kind, attributes=dict(self.attributes))
 
 
 def load(where: Mapping[str, Any], *, brand_id: int, is_sandbox: bool, with_pictures: bool) -> dict[int, SubjectRow]:
     """Return a brand's active subjects that match `where`, by id; at most three queries.
 
-    is_sandbox: also the subject that free prompts are about, which no list offers.
+    is_sandbox: include the hidden subject of free prompts.
     """
     active = Q(is_active=True)
     rows = list(
         Subject.objects.filter(active | Q(studio__isnull=False) if is_sandbox else active)
         .filter(brand_id=brand_id, **where)
-        .order_by("-kind")  # of equal keys the product wins in a list of keys: it comes last here
+        .order_by("-kind")  # for equal keys in a list of keys the product wins: it comes last here
         .values_list("pk", "key", "name", "kind", "attributes")
     )
     rows.sort(key=lambda row: row[3] == "product")
@@ -59,7 +59,7 @@ def load(where: Mapping[str, Any], *, brand_id: int, is_sandbox: bool, with_pict
 
 
 def _pictures(subject_ids: Sequence[int]) -> dict[int, dict[str, Pictures]]:
-    """Subject id -> photo role -> images; two queries."""
+    """Return the images by subject id and photo role; two queries."""
     photos = list(
         ReferencePhoto.objects.filter(subject_id__in=subject_ids, status=PhotoStatus.READY)
         .order_by("subject_id", "position", "id")
@@ -70,17 +70,17 @@ def _pictures(subject_ids: Sequence[int]) -> dict[int, dict[str, Pictures]]:
         photo_id: ImageRef(sha256, key)
         for photo_id, sha256, key in accepted.values_list("photo_id", "sha256", "storage_key")
     }
-    found: dict[int, dict[str, Pictures]] = {}
+    by_subject: dict[int, dict[str, Pictures]] = {}
     for pk, subject_id, role, sha256, key in photos:
-        roles = found.setdefault(subject_id, {})
+        roles = by_subject.setdefault(subject_id, {})
         pictures = Pictures(pk, ImageRef(sha256, key), cutouts.get(pk))
         for label in (role, f"{PHOTO_MARK}{pk}", ""):
-            there = roles.get(label)
-            # A photo with a cut-out is worth more than an earlier one without.
-            if there is None or (there.cutout is None and pictures.cutout is not None):
+            existing = roles.get(label)
+            # A photo with a cut-out is preferred to an earlier one without.
+            if existing is None or (existing.cutout is None and pictures.cutout is not None):
                 roles[label] = pictures
-    for roles in found.values():
+    for roles in by_subject.values():
         front = roles.get(PhotoRole.FRONT)
         if front is not None and front.cutout is not None:
             roles[""] = front
-    return found
+    return by_subject

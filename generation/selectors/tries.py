@@ -38,8 +38,8 @@ _NONE: tuple[Any, ...] = (None, None, False, None, {}, "")
 
 @dataclass(frozen=True)
 class LastImage:
-    """The latest image of one subject. version_id: the newest picture, None without one; values: of its axes. problem:
-    why the latest try gave none. is_making: a picture is on its way. caution: what must stand beside the picture."""
+    """The latest image of one subject. version_id: the newest image, None without one; values: those of its axes.
+    problem: why the latest try-out failed. is_making: an image is being made. caution: the disclaimer of the image."""
 
     subject_id: int
     version_id: int | None = None
@@ -54,36 +54,38 @@ class LastImage:
 
 @dataclass(frozen=True)
 class Try:
-    """One try-out with its first pictures (asset version ids)."""
+    """One try-out with its first images (asset version ids)."""
 
     run: Run
     pictures: tuple[int, ...]
 
 
 def last_images(version: PromptVersion, subject_ids: Sequence[int]) -> dict[int, LastImage]:
-    """Subject id -> its newest picture of this version, at whatever stage. Two queries. The caller has shown that the
-    person may see the version and the subjects."""
-    where: dict[str, Any] = {"subjects": list(subject_ids), "version": version.pk}
+    """Return the newest image of this version by subject id, at any stage. Two queries.
+
+    The caller has checked that the person may see the version and the subjects.
+    """
+    parameters: dict[str, Any] = {"subjects": list(subject_ids), "version": version.pk}
     with connection.cursor() as cursor:
-        cursor.execute(_LAST, where)
-        made = {row[0]: row[1:] for row in cursor.fetchall()}
-        cursor.execute(_UNDER_WAY, where)
+        cursor.execute(_LAST, parameters)
+        newest = {row[0]: row[1:] for row in cursor.fetchall()}
+        cursor.execute(_UNDER_WAY, parameters)
         latest = {row[0]: row[1:] for row in cursor.fetchall()}
-    found = {}
+    by_subject = {}
     for subject_id in subject_ids:
-        version_id, asset_id, is_sandbox, created_at, axes, caution = made.get(subject_id, _NONE)
-        values = ", ".join(str(one) for one in (json.loads(axes) if isinstance(axes, str) else axes).values())
+        version_id, asset_id, is_sandbox, created_at, axes, caution = newest.get(subject_id, _NONE)
+        values = ", ".join(str(value) for value in (json.loads(axes) if isinstance(axes, str) else axes).values())
         state, run_state, error = latest.get(subject_id, ("", "", ""))
         is_making = state == AssetState.MAKING and run_state == RunState.RUNNING
         problem = (error or "It could not be made.") if state == AssetState.FAILED else ""
-        found[subject_id] = LastImage(
+        by_subject[subject_id] = LastImage(
             subject_id, version_id, asset_id, is_sandbox, created_at, values, is_making, problem, caution
         )
-    return found
+    return by_subject
 
 
 def tries(user: User, template: PromptTemplate) -> list[Try]:
-    """The latest try-outs of a prompt, newest first, whatever version. Two queries."""
+    """Return the latest try-outs of all versions of a prompt, newest first. Two queries."""
     rows = (
         Run.objects.visible_to(user)
         .filter(prompt_version__template=template, stage=Stage.SANDBOX)
@@ -92,14 +94,14 @@ def tries(user: User, template: PromptTemplate) -> list[Try]:
     )
     listed = list(rows)
     pictures: dict[int, list[int]] = {}
-    made = AssetVersion.objects.filter(asset__cell__run__in=listed).order_by(
+    versions = AssetVersion.objects.filter(asset__cell__run__in=listed).order_by(
         "asset__cell__position", "-round", "candidate"
     )
-    for run_id, version_id in made.values_list("asset__cell__run_id", "pk")[: SHOWN * PICTURES * 4]:
+    for run_id, version_id in versions.values_list("asset__cell__run_id", "pk")[: SHOWN * PICTURES * 4]:
         pictures.setdefault(run_id, []).append(version_id)
     return [Try(run, tuple(pictures.get(run.pk, ())[:PICTURES])) for run in listed]
 
 
 def is_trying(version: PromptVersion) -> bool:
-    """A try-out of this version is being made."""
+    """Return whether a try-out of this version is being made."""
     return Run.objects.filter(prompt_version=version, stage=Stage.SANDBOX, state=RunState.RUNNING).exists()

@@ -1,4 +1,4 @@
-"""Waiting times at endpoints, and whether they work at all."""
+"""Waiting times at endpoints, and whether the endpoints work at all."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ NOTICED_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Wait:
-    """queued: jobs that wait for the endpoint. per_second: how many it ends, about. down: why it makes nothing now, in
-    words; "" while it works. way_out: what happens then, or has to be done."""
+    """The wait at one endpoint. queued: jobs that wait for it. per_second: about how many it finishes. down: why it
+    makes nothing now, "" while it works. way_out: what will happen or has to be done."""
 
     endpoint: Endpoint
     queued: int
@@ -31,24 +31,29 @@ class Wait:
 
     @property
     def seconds(self) -> float:
-        """Until a job that is queued now would be begun."""
+        """Return the seconds until a job that is queued now would begin."""
         return self.queued / self.per_second
 
     def within(self, seconds: float) -> int:
-        """Return how many jobs it ends in so many seconds."""
+        """Return how many jobs the endpoint finishes in this time."""
         return int(seconds * self.per_second)
 
 
 def waits(endpoint_ids: Iterable[int]) -> dict[int, Wait]:
-    """Endpoint id -> Wait. Four queries, whatever their number, and one per local lane."""
+    """Return the waits by endpoint id. Four queries for any number of endpoints, and one per local lane."""
     endpoints = Endpoint.objects.select_related("standing").filter(pk__in=set(endpoint_ids))
-    jobs = Job.objects.filter(endpoint__in=[one.pk for one in endpoints])
+    jobs = Job.objects.filter(endpoint__in=[endpoint.pk for endpoint in endpoints])
     queued = _counted(jobs.filter(status=JobState.QUEUED))
     unpaid = _counted(jobs.filter(status=JobState.HELD, hold_reason=HoldReason.QUOTA))
-    alive = {lane: lanes.live_workers(lane) for lane in {one.lane for one in endpoints}}
+    alive = {lane: lanes.live_workers(lane) for lane in {endpoint.lane for endpoint in endpoints}}
     return {
-        one.pk: Wait(one, queued.get(one.pk, 0), _per_second(one, alive[one.lane]), *_down(one, alive, unpaid))
-        for one in endpoints
+        endpoint.pk: Wait(
+            endpoint,
+            queued.get(endpoint.pk, 0),
+            _per_second(endpoint, alive[endpoint.lane]),
+            *_down(endpoint, alive, unpaid),
+        )
+        for endpoint in endpoints
     }
 
 
@@ -61,14 +66,14 @@ def reasons(run: Run) -> list[str]:
     if not queued:
         return []
     endpoints = list(Endpoint.objects.select_related("standing").filter(pk__in=queued).order_by("name"))
-    alive = {lane: lanes.live_workers(lane) for lane in {one.lane for one in endpoints}}
+    alive = {lane: lanes.live_workers(lane) for lane in {endpoint.lane for endpoint in endpoints}}
     sentences = []
     for endpoint in endpoints:
-        why, way_out = _down(endpoint, alive, {})  # what waits for an empty account is held, not queued
-        if why := why or _pause(endpoint):
+        reason, way_out = _down(endpoint, alive, {})  # what waits for an empty account is held, not queued
+        if reason := reason or _pause(endpoint):
             waiting = queued[endpoint.pk]
             count = ngettext("%(count)d image waits", "%(count)d images wait", waiting) % {"count": waiting}
-            sentences.append(f"{count} for {endpoint.name}, which {why}. {way_out}".strip())
+            sentences.append(f"{count} for {endpoint.name}, which {reason}. {way_out}".strip())
     return sentences
 
 
@@ -87,7 +92,8 @@ def _per_second(endpoint: Endpoint, workers: int) -> float:
 
 
 def _down(endpoint: Endpoint, alive: dict[str, int], unpaid: dict[int, int]) -> tuple[str, str]:
-    """(why the endpoint makes nothing now, what happens then); two empty texts while it works."""
+    """Return (why the endpoint makes nothing now, what will happen or has to be done); two empty texts while it
+    works."""
     standing = getattr(endpoint, "standing", None)
     now = timezone.now()
     if not endpoint.is_enabled:
@@ -98,14 +104,14 @@ def _down(endpoint: Endpoint, alive: dict[str, int], unpaid: dict[int, int]) -> 
         return "has an empty account, or its credentials were refused", "The operator has to see to it."
     if standing is not None and standing.breaker != Breaker.CLOSED:
         if standing.open_until is not None and standing.open_until > now:
-            words = f"rests after {standing.failures} failures in a row"
-            return words, "It is asked every few seconds and goes on by itself when it answers."
+            reason = f"rests after {standing.failures} failures in a row"
+            return reason, "It is asked every few seconds and goes on by itself when it answers."
         return "is only just tried again", "It goes on by itself when that works."
     return "", ""
 
 
 def _pause(endpoint: Endpoint) -> str:
-    """Return what an endpoint that asked to slow down for longer than people would notice is doing; "" for others."""
+    """Return that the service asked to slow down, if for longer than NOTICED_SECONDS; "" otherwise."""
     resume_at = getattr(getattr(endpoint, "standing", None), "resume_at", None)
     if resume_at is None or (resume_at - timezone.now()).total_seconds() < NOTICED_SECONDS:
         return ""

@@ -21,7 +21,7 @@ ENGINE = "comfyui"
 
 @dataclass(frozen=True)
 class Filled:
-    """One mark in words: what a job fills in, where, and what the workflow itself has there."""
+    """One mark in words: the value that a job fills in, its places, and the workflow's own value there."""
 
     name: str
     places: tuple[str, ...]
@@ -31,10 +31,11 @@ class Filled:
 
 @dataclass(frozen=True)
 class Shown:
-    """workflow: None where there is none that can be read; problem: then why, "" where none was uploaded yet.
+    """A workflow as its page shows it.
 
-    outputs: (node id, title) of the nodes that save pictures. questions: what a person has to settle before anything
-    is planned with it. remarks: these questions, as far as they are open, and what follows from missing marks.
+    workflow: None if there is none that can be read; problem: then the reason, "" if none was uploaded yet. outputs:
+    (node id, title) of the nodes that save images. questions: questions that a person has to settle before anything is
+    planned with it. remarks: the open questions, and the consequences of missing marks.
     """
 
     endpoint: Endpoint
@@ -48,12 +49,12 @@ class Shown:
 
     @property
     def open_questions(self) -> list[Question]:
-        return [one for one in self.questions if not one.is_meant]
+        return [question for question in self.questions if not question.is_meant]
 
     @property
     def other_remarks(self) -> list[str]:
-        asked = {one.sentence for one in self.questions}
-        return [sentence for sentence in self.remarks if sentence not in asked]
+        question_sentences = {question.sentence for question in self.questions}
+        return [sentence for sentence in self.remarks if sentence not in question_sentences]
 
     @property
     def digest(self) -> str:
@@ -61,7 +62,7 @@ class Shown:
 
     @property
     def marked(self) -> list[Node]:
-        """Nodes that a job fills, or that somebody has to decide about."""
+        """Return the nodes that a job fills, or that somebody has to decide about."""
         return [node for node in self.nodes if node.is_marked or node.is_asked_about]
 
     @property
@@ -70,12 +71,12 @@ class Shown:
 
 
 def get(brand: Brand, user: User, slug: str) -> Endpoint:
-    """A comfyui endpoint that serves this brand, switched on or not. Raises NotFound."""
+    """Return a comfyui endpoint that serves this brand, enabled or not. Raises NotFound."""
     rows = Endpoint.objects.shared_or_visible_to(user).filter(Q(brand=None) | Q(brand=brand), slug=slug, engine=ENGINE)
-    found: Endpoint | None = rows.select_related("brand").first()
-    if found is None:
+    endpoint: Endpoint | None = rows.select_related("brand").first()
+    if endpoint is None:
         raise NotFound(f"There is no endpoint {slug!r} with the engine {ENGINE} here.")
-    return found
+    return endpoint
 
 
 def shown(endpoint: Endpoint) -> Shown:
@@ -86,7 +87,7 @@ def shown(endpoint: Endpoint) -> Shown:
     if not workflow.graph:
         return Shown(endpoint, None)
     questions = comfyui_questions.questions(workflow, endpoint.config)
-    unsettled = [one.sentence for one in questions if not one.is_meant]
+    unsettled = [question.sentence for question in questions if not question.is_meant]
     return Shown(
         endpoint,
         workflow,
@@ -99,31 +100,34 @@ def shown(endpoint: Endpoint) -> Shown:
 
 
 def _asked(nodes: Sequence[Node], questions: Sequence[Question]) -> list[Node]:
-    """The nodes with the questions about their inputs; those with open questions first."""
-    by_place = {one.place: one for one in questions}
-    found = [replace(node, inputs=_asked_inputs(node, by_place)) for node in nodes]
-    return sorted(found, key=lambda node: not any(one.question and not one.is_meant for one in node.inputs))
+    """Return the nodes with the questions about their inputs; those with open questions first."""
+    by_place = {question.place: question for question in questions}
+    with_questions = [replace(node, inputs=_asked_inputs(node, by_place)) for node in nodes]
+    return sorted(
+        with_questions,
+        key=lambda node: not any(node_input.question and not node_input.is_meant for node_input in node.inputs),
+    )
 
 
 def _asked_inputs(node: Node, by_place: Mapping[tuple[str, str], Question]) -> tuple[Input, ...]:
     inputs = [
-        replace(one, question=asked.sentence, is_meant=asked.is_meant)
-        if (asked := by_place.get((node.node_id, one.name)))
-        else one
-        for one in node.inputs
+        replace(node_input, question=question.sentence, is_meant=question.is_meant)
+        if (question := by_place.get((node.node_id, node_input.name)))
+        else node_input
+        for node_input in node.inputs
     ]
-    # A connection that brings words from elsewhere is not listed as an input, but can be marked and asked about.
+    # A connection that brings text from another node is not listed as an input, but can be marked and have questions.
     joined = [name for name, _ in node.joined if (node.node_id, name) in by_place]
     inputs += [
-        Input(node.node_id, name, "", "", question=asked.sentence, is_meant=asked.is_meant)
+        Input(node.node_id, name, "", "", question=question.sentence, is_meant=question.is_meant)
         for name in joined
-        if (asked := by_place.get((node.node_id, name)))
+        if (question := by_place.get((node.node_id, name)))
     ]
     return tuple(inputs)
 
 
 def _filled(workflow: Workflow) -> list[Filled]:
-    """In the order in which people think of them; a JSON column keeps none."""
+    """Return the marks in the order of comfyui_marks.NAMES, because a JSON column keeps no order."""
     order = {name: place for place, name in enumerate(comfyui_marks.NAMES)}
     return [
         Filled(

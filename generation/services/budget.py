@@ -1,8 +1,8 @@
-"""Money: what a campaign has promised and spent, kept in an append-only ledger.
+"""Money that a campaign has reserved and spent, in an append-only ledger.
 
-Per run, outstanding = reserved - released - settled, where an order in doubt counts as settled. A campaign's
-committed money is what was settled plus what is outstanding. Every function that writes expects the campaign's row to
-be locked: two releases cannot both see the rest.
+Per run, outstanding = reserved - released - settled, where an uncertain submission counts as settled. A campaign's
+committed money is the sum of settled and outstanding money. Every function that writes expects the campaign's row to be
+locked, so that two releases cannot both use the same money.
 """
 
 from __future__ import annotations
@@ -32,52 +32,52 @@ WARN_AT_PERCENT = (80, 100)
 
 
 def cover(*, run: Run, campaign: Campaign) -> Decimal:
-    """Reserve what the run's undecided jobs will cost beyond what it has outstanding; returns the amount.
+    """Reserve the cost of the run's undecided jobs, minus its outstanding money; returns the amount.
 
-    Jobs whose master exists cost nothing. Raises Conflict when the campaign's budget, or the brand's for this month,
-    cannot bear it. Where the brand has one its row is locked from here on: campaigns of one brand take turns.
+    Jobs whose master exists cost nothing. Raises Conflict if the campaign's budget, or the brand's for this month, does
+    not suffice. If the brand has a budget, its row is locked from here on, so that its campaigns take turns.
     """
-    wanted = max(_to_cover(run.pk) - _outstanding(run), Decimal(0))
+    needed = max(_to_cover(run.pk) - _outstanding(run), Decimal(0))
     before = budgets.standing(campaign)
     left = before.left
-    if left is not None and wanted > left:
+    if left is not None and needed > left:
         currency = campaign.brand.currency
         raise Conflict(
-            f"This run needs {wanted:.2f} {currency}; {max(left, Decimal(0)):.2f} {currency} of the campaign's budget "
+            f"This run needs {needed:.2f} {currency}; {max(left, Decimal(0)):.2f} {currency} of the campaign's budget "
             f"of {campaign.budget:.2f} {currency} is left.",
-            needed=str(wanted),
+            needed=str(needed),
             left=str(left),
             budget="campaign",
         )
-    if wanted:
-        _ask_brand(campaign, wanted)
-        LedgerEntry.objects.create(campaign=campaign, run=run, kind=LedgerKind.RESERVE, amount=wanted)
-        _warn(run, campaign, before, wanted)
-    return wanted
+    if needed:
+        _ask_brand(campaign, needed)
+        LedgerEntry.objects.create(campaign=campaign, run=run, kind=LedgerKind.RESERVE, amount=needed)
+        _warn(run, campaign, before, needed)
+    return needed
 
 
-def _ask_brand(campaign: Campaign, wanted: Decimal) -> None:
-    """Raise Conflict if what the brand may spend this month does not cover `wanted`."""
+def _ask_brand(campaign: Campaign, amount: Decimal) -> None:
+    """Raise Conflict if the rest of the brand's budget for this month does not cover `amount`."""
     brand = Brand.objects.get(pk=campaign.brand_id)
     if brand.monthly_budget is None:
         return
     brand = Brand.objects.select_for_update(of=("self",)).get(pk=brand.pk)
     left = budgets.month(brand).left
-    if left is not None and wanted > left:
+    if left is not None and amount > left:
         raise Conflict(
-            f"This run needs {wanted:.2f} {brand.currency}; {max(left, Decimal(0)):.2f} {brand.currency} of the "
+            f"This run needs {amount:.2f} {brand.currency}; {max(left, Decimal(0)):.2f} {brand.currency} of the "
             f"{brand.monthly_budget:.2f} {brand.currency} that {brand.name} may spend this month is left.",
-            needed=str(wanted),
+            needed=str(amount),
             left=str(left),
             budget="brand",
         )
 
 
-def _warn(run: Run, campaign: Campaign, before: budgets.Standing, wanted: Decimal) -> None:
-    """Say so when this reservation takes the campaign across one of the marks of its budget."""
+def _warn(run: Run, campaign: Campaign, before: budgets.Standing, amount: Decimal) -> None:
+    """Publish an event if this reservation takes the campaign past a percentage of WARN_AT_PERCENT of its budget."""
     if not before.budget:
         return
-    old, new = before.spent + before.reserved, before.spent + before.reserved + wanted
+    old, new = before.spent + before.reserved, before.spent + before.reserved + amount
     passed = [mark for mark in WARN_AT_PERCENT if old * 100 < mark * before.budget <= new * 100]
     if passed:
         payload = {"percent": max(passed), "committed": str(new), "budget": str(before.budget), "run": run.pk}
@@ -87,7 +87,7 @@ def _warn(run: Run, campaign: Campaign, before: budgets.Standing, wanted: Decima
 
 
 def free(*, run: Run, campaign: Campaign) -> Decimal:
-    """Give back what is outstanding beyond the run's undecided jobs; returns the amount."""
+    """Release the outstanding money that the run's undecided jobs do not need; returns the amount."""
     spare = _outstanding(run) - _to_cover(run.pk)
     if spare <= 0:
         return Decimal(0)

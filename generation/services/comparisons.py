@@ -1,5 +1,8 @@
-"""Comparisons: runs that belong together. Two prompt versions as a pair of runs (A/B), and blind contact sheets of
-endpoints or versions that people vote on."""
+"""Comparisons: runs that belong together.
+
+These are pairs of runs with two prompt versions (A/B), and blind contact sheets of endpoints or versions that people
+vote on.
+"""
 
 from __future__ import annotations
 
@@ -33,40 +36,44 @@ STAGES = (Stage.SANDBOX, Stage.PILOT)
 LEAST_SIDES: Final = 2
 MOST_SIDES: Final = 6
 MOST_ROWS: Final = 24
-#: Free words are values of a row, and those have 500 characters with the seed.
+#: A free prompt is a value of a row, and the values of a row have at most 500 characters together with the seed.
 LONGEST_WORDS: Final = 400
 
 
 @transaction.atomic
-def plan_pair(*, other: PromptVersion, name: str = "", **asked: Unpack[Asked]) -> tuple[Run, Run]:
-    """Plan the version asked for and `other` alike, both or neither; the second run is a clone of the first.
+def plan_pair(*, other: PromptVersion, name: str = "", **fields: Unpack[Asked]) -> tuple[Run, Run]:
+    """Plan a run of the given version and an equal run of `other`, both or neither; the second is a clone of the first.
 
-    Equal seeds make the prompt the only difference. Raises what planning raises; Invalid for one version twice, a list,
-    or a stage whose pictures go on to be delivered.
+    Equal seeds make the prompt the only difference. Raises what planning raises, and Invalid for two equal versions, a
+    list, or a stage whose images are delivered.
     """
-    first = asked["prompt_version"]
+    first = fields["prompt_version"]
     if first.pk == other.pk:
         raise Invalid("Choose two versions.", [Problem("prompt_version_b", f"{other} cannot be compared with itself.")])
-    if asked["stage"] not in STAGES:
-        raise Invalid("An A/B is a sandbox or a pilot.", [Problem("stage", "Choose sandbox or pilot.", asked["stage"])])
-    if asked.get("shape", RunShape.MATRIX) != RunShape.MATRIX:
+    if fields["stage"] not in STAGES:
+        raise Invalid(
+            "An A/B is a sandbox or a pilot.", [Problem("stage", "Choose sandbox or pilot.", fields["stage"])]
+        )
+    if fields.get("shape", RunShape.MATRIX) != RunShape.MATRIX:
         raise Invalid("An A/B takes products, not a list.", [Problem("shape", "Choose products.")])
-    one = plans.plan(name=_name(name, first), job_template=TEMPLATE, **asked_of(first, other, asked))
-    two = plans.plan(name=_name(name, other), job_template=TEMPLATE, cloned_from=one, **asked_of(other, first, asked))
-    return one, two
+    first_run = plans.plan(name=_name(name, first), job_template=TEMPLATE, **asked_of(first, other, fields))
+    second_run = plans.plan(
+        name=_name(name, other), job_template=TEMPLATE, cloned_from=first_run, **asked_of(other, first, fields)
+    )
+    return first_run, second_run
 
 
-def asked_of(version: PromptVersion, other: PromptVersion, asked: Asked) -> Asked:
-    """Return what one of the two runs is asked: the pair's axes, and one seed for both where theirs would differ."""
-    axes: Mapping[str, Sequence[Any]] | None = asked.get("axes")
-    used = dict(asked["prompt_version"].axes if axes is None else axes)
-    heeds_seeds = SEED_AXIS in orders.open_engine(asked["endpoint"]).capabilities().obeys
+def asked_of(version: PromptVersion, other: PromptVersion, fields: Asked) -> Asked:
+    """Return the request for one of the two runs: with the pair's axes, and one common seed if theirs would differ."""
+    axes: Mapping[str, Sequence[Any]] | None = fields.get("axes")
+    used = dict(fields["prompt_version"].axes if axes is None else axes)
+    heeds_seeds = SEED_AXIS in orders.open_engine(fields["endpoint"]).capabilities().obeys
     if heeds_seeds and SEED_AXIS not in used and not _seeds_are_equal(version, other):
         used[SEED_AXIS] = [min(version.seed, other.seed) % (prompts.MAX_SEED + 1)]
-    of_one: Asked = {**asked, "prompt_version": version, "axes": used, "all_or_nothing": True}
-    if asked.get("sample"):
+    of_one: Asked = {**fields, "prompt_version": version, "axes": used, "all_or_nothing": True}
+    if fields.get("sample"):
         # One sample for both: which products are ready may differ between the two versions.
-        of_one["subjects"], of_one["sample"] = Drafter(orders.load(**asked)).subject_ids(), None
+        of_one["subjects"], of_one["sample"] = Drafter(orders.load(**fields)).subject_ids(), None
     return of_one
 
 
@@ -87,8 +94,8 @@ def _name(name: str, version: PromptVersion) -> str:
 
 @dataclass(frozen=True)
 class Side:
-    """One column to be: an endpoint with a prompt version, or without one for free words, with the endpoint's
-    parameters."""
+    """One column of a new sheet: an endpoint and its parameters, with a prompt version or without one for free
+    prompts."""
 
     endpoint: Endpoint
     version: PromptVersion | None = None
@@ -111,16 +118,17 @@ def start(
     height: int = 1024,
     seed: int | None = None,
 ) -> Comparison:
-    """Make every row on every side, with the same seeds; from now on people vote.
+    """Make every row on every side with the same seeds, and open the vote.
 
-    subjects: ids of a row's product each, for sides with versions; words: free prompts, for sides without. A product
-    takes the variant of its row, as in a try-out. Everything or nothing: Invalid says which side cannot make what.
+    subjects: the id of each row's product, for sides with versions; words: free prompts, for sides without. A product
+    takes the variant of its row, as in a try-out. All sides are made or none: Invalid says which side cannot make it,
+    and why.
     """
     require(by, Action.RUN_SANDBOX, brand)
     _check(name, sides, subjects, words)
     base = secrets.randbelow(prompts.MAX_SEED - MOST_ROWS) if seed is None else seed
     count = len(subjects or words)
-    made: Comparison = Comparison.objects.create(brand=brand, name=name.strip(), row_count=count, created_by=by)
+    comparison: Comparison = Comparison.objects.create(brand=brand, name=name.strip(), row_count=count, created_by=by)
     sandbox = campaigns.sandbox(brand=brand, by=by)
     planned = []
     for position, side in enumerate(sides):
@@ -128,23 +136,23 @@ def start(
         capabilities = orders.open_engine(side.endpoint).capabilities()
         size = "x".join(map(str, orders.master_size(width, height, capabilities)))
         seeds = [{SEED_AXIS: base + at} if SEED_AXIS in capabilities.obeys else {} for at in range(count)]
-        rows = [{**row, "size": size, **own} for row, own in zip(rows, seeds, strict=True)]
+        rows = [{**row, "size": size, **seed_value} for row, seed_value in zip(rows, seeds, strict=True)]
         run = _planned(side, name, campaign=sandbox, prompt_version=version, endpoint=side.endpoint, rows=rows, by=by)
-        ComparisonColumn.objects.create(comparison=made, position=position, run=run)
+        ComparisonColumn.objects.create(comparison=comparison, position=position, run=run)
         planned.append(run)
     for run in planned:
         runs.release(run_id=run.pk, by=by, reuse_rejected=True)
-    payload = {"name": made.name, "rows": count, "runs": [run.pk for run in planned]}
-    publish(events.ComparisonStarted(brand_id=brand.pk, object_id=made.pk, payload=payload), by=by)
-    return made
+    payload = {"name": comparison.name, "rows": count, "runs": [run.pk for run in planned]}
+    publish(events.ComparisonStarted(brand_id=brand.pk, object_id=comparison.pk, payload=payload), by=by)
+    return comparison
 
 
 @transaction.atomic
 def vote(*, comparison_id: int, row: int, column_id: int | None, by: User) -> ComparisonVote:
-    """Say which picture of a row is the best, None for none; another vote of the same person takes its place.
+    """Vote for the best image of a row, None for none of them; a person's new vote replaces the earlier one.
 
-    Raises NotFound; Conflict while a picture of the row is still being made, and once the row was revealed to the
-    person; Invalid for a column that made no picture of it.
+    Raises NotFound; Conflict while an image of the row is still being made, and after the row was revealed to the
+    person; Invalid for a column without an image in this row.
     """
     comparison = _locked(comparison_id, by)
     if not 0 <= row < comparison.row_count:
@@ -164,25 +172,27 @@ def vote(*, comparison_id: int, row: int, column_id: int | None, by: User) -> Co
         if assets.get(run_id) in (None, AssetState.FAILED, AssetState.SUPERSEDED):
             message = "There is no picture under this letter to vote for."
             raise Invalid(message, [Problem("letter", message)])
-    there = ComparisonVote.objects.filter(comparison=comparison, row=row, voter=by).first()
-    if there is not None and there.revealed_at is not None:
+    earlier_vote = ComparisonVote.objects.filter(comparison=comparison, row=row, voter=by).first()
+    if earlier_vote is not None and earlier_vote.revealed_at is not None:
         raise Conflict("You have seen which is which in this row, so your vote stands.")
     cast, _ = ComparisonVote.objects.update_or_create(
         comparison=comparison, row=row, voter=by, defaults={"column_id": column_id}
     )
-    payload = {"row": row, "column": column_id, "instead_of": there.column_id if there else None}
+    payload = {"row": row, "column": column_id, "instead_of": earlier_vote.column_id if earlier_vote else None}
     _tell(events.ComparisonVoted, comparison, payload, by)
     return cast
 
 
 @transaction.atomic
 def reveal(*, comparison_id: int, by: User) -> int:
-    """Tell the person which column was which in the rows that they voted on; from then on these votes stand. Returns
-    how many rows that were new. Raises NotFound, and Conflict without a vote."""
+    """Reveal the columns of the rows that the person has voted on; these votes can no longer be changed.
+
+    Returns how many rows were newly revealed. Raises NotFound, and Conflict without a vote.
+    """
     comparison = _locked(comparison_id, by)
-    mine = ComparisonVote.objects.filter(comparison=comparison, voter=by)
-    opened = mine.filter(revealed_at=None).update(revealed_at=clock.now())
-    if not opened and not mine.exists():
+    own_votes = ComparisonVote.objects.filter(comparison=comparison, voter=by)
+    opened = own_votes.filter(revealed_at=None).update(revealed_at=clock.now())
+    if not opened and not own_votes.exists():
         raise Conflict("Vote on a row first; then you are told which endpoint made which of its pictures.")
     if opened:
         _tell(events.ComparisonRevealed, comparison, {"rows": opened}, by)
@@ -196,41 +206,41 @@ def _check(name: str, sides: Sequence[Side], subjects: Sequence[int], words: Seq
     if not LEAST_SIDES <= len(sides) <= MOST_SIDES:
         given = f"{len(sides)} {'was' if len(sides) == 1 else 'were'} given"
         problems.append(Problem("sides", f"Compare {LEAST_SIDES} to {MOST_SIDES} columns; {given}."))
-    if len({(one.endpoint.pk, one.version.pk if one.version else None) for one in sides}) < len(sides):
+    if len({(side.endpoint.pk, side.version.pk if side.version else None) for side in sides}) < len(sides):
         problems.append(Problem("sides", "The same endpoint and version stand there twice."))
-    if bool(subjects) == bool(words) or any(bool(one.version) != bool(subjects) for one in sides):
+    if bool(subjects) == bool(words) or any(bool(side.version) != bool(subjects) for side in sides):
         problems.append(Problem("rows", "Give products with prompt versions, or free prompts without."))
     field = "subjects" if subjects else "words"
     if len(subjects or words) > MOST_ROWS:
         problems.append(Problem(field, f"A sheet has at most {MOST_ROWS} rows."))
-    if len({said.strip() for said in words}) < len(words) or len(set(subjects)) < len(subjects):
+    if len({prompt.strip() for prompt in words}) < len(words) or len(set(subjects)) < len(subjects):
         problems.append(Problem(field, "A row stands there twice."))
-    if any(not 0 < len(said.strip()) <= LONGEST_WORDS for said in words):
+    if any(not 0 < len(prompt.strip()) <= LONGEST_WORDS for prompt in words):
         problems.append(Problem(field, f"A prompt of a sheet has 1 to {LONGEST_WORDS} characters."))
     if problems:
         raise Invalid(problems[0].message, problems)
 
 
 def _free(brand: Brand, side: Side, words: Sequence[str], by: User) -> tuple[PromptVersion, list[dict[str, Any]]]:
-    """One version for all rows, which each bring their words."""
+    """Return one version for all rows, and the rows with their free prompts."""
     studio = studios.ensure(brand=brand, by=by)
     needs = {"engine": side.endpoint.engine}
     parameters = dict(side.parameters)
     version = studios.words(studio=studio, by=by, text=f"{{{WORDS_AXIS}}}", parameters=parameters, needs=needs)
-    return version, [{"subject": studio.subject_id, WORDS_AXIS: said.strip()} for said in words]
+    return version, [{"subject": studio.subject_id, WORDS_AXIS: prompt.strip()} for prompt in words]
 
 
 def _of_products(side: Side, subjects: Sequence[int]) -> tuple[PromptVersion, list[dict[str, Any]]]:
-    """The side's version on each product, with the n-th variant of its axes on the n-th."""
+    """Return the side's version and its rows: the n-th product gets the n-th variant of the axes."""
     assert side.version is not None
     variants = prompts.expand_axes(side.version.axes) or [{}]
     return side.version, [{"subject": pk, **variants[at % len(variants)]} for at, pk in enumerate(subjects)]
 
 
-def _planned(side: Side, name: str, **asked: Any) -> Run:
+def _planned(side: Side, name: str, **fields: Any) -> Run:
     try:
         return plans.plan(
-            stage=Stage.SANDBOX, shape=RunShape.LIST, name=f"Compare: {name}"[:160], all_or_nothing=True, **asked
+            stage=Stage.SANDBOX, shape=RunShape.LIST, name=f"Compare: {name}"[:160], all_or_nothing=True, **fields
         )
     except Invalid as refusal:
         sentences = list(dict.fromkeys(problem.message for problem in refusal.problems))[:3]
@@ -239,10 +249,10 @@ def _planned(side: Side, name: str, **asked: Any) -> Run:
 
 
 def _locked(comparison_id: int, by: User) -> Comparison:
-    found = Comparison.objects.visible_to(by).select_related("brand").filter(pk=comparison_id).first()
-    if found is None:
+    comparison = Comparison.objects.visible_to(by).select_related("brand").filter(pk=comparison_id).first()
+    if comparison is None:
         raise NotFound(f"There is no comparison {comparison_id}.")
-    require(by, Action.VIEW, found.brand)
+    require(by, Action.VIEW, comparison.brand)
     locked: Comparison = Comparison.objects.select_for_update().get(pk=comparison_id)
     return locked
 

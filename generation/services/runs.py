@@ -1,6 +1,7 @@
-"""Runs on their way: released, paused, resumed, cancelled, finished. Trying failed pictures again is in retries.py.
+"""Release, pause, resume, cancel and finish runs. retries.py retries failed images.
 
-Each function locks the campaign's row first and the run's second: money and gates are judged one release at a time.
+Each function locks the row of the campaign first and that of the run second, so that money and gates are checked for
+one release at a time.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ JOIN generation_master m ON m.brand_id = f.brand_id AND m.fingerprint = f.finger
 WHERE j.run_id = %s AND j.status = 'queued'
 """
 
-# Assets of the run that no job can bring anything to any more, and that got nothing.
+# Assets of the run that got no image in this round and have no open job.
 _FRUITLESS = """
 UPDATE generation_asset a SET state = %(to)s, changed_at = %(now)s
 FROM generation_cell c
@@ -60,10 +61,10 @@ WHERE c.run_id = %(run)s AND a.cell_id = c.id AND a.state = %(old)s
 def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected: bool = False, label: str = "") -> Run:
     """Queue a planned run's jobs and reserve their cost.
 
-    A full run needs the campaign's pilot and an approved prompt version; a lead may override with a reason. Jobs of
-    which the brand has the master cost nothing: a worker makes a new version of it. Where that master was rejected, the
-    job is left out (cancelled, and it says why) unless `reuse_rejected`. `label` names the process that releases on the
-    person's behalf. Raises NotAllowed, Conflict (state, gate, budget) and Invalid.
+    A full run needs the campaign's pilot and an approved prompt version; a lead may override with a reason. Jobs whose
+    master the brand already has cost nothing: a worker makes a new version of it. If that master was rejected, the job
+    is cancelled with a reason, unless `reuse_rejected`. `label` names the process that releases on the person's behalf.
+    Raises NotAllowed, Conflict (state, gate, budget) and Invalid.
     """
     run, campaign = lock(run_id)
     require_run(by, run, campaign)
@@ -93,7 +94,7 @@ def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected:
 
 @transaction.atomic
 def pause(*, run_id: int, by: User, reason: str = "") -> Run:
-    """Stop claiming: queued jobs are held, what runs now ends by itself. Raises Conflict unless running."""
+    """Pause a run: queued jobs are held, running jobs are finished. Raises Conflict unless running."""
     run, campaign = lock(run_id)
     require_run(by, run, campaign)
     return _pause(run, campaign, reason.strip() or f"Paused by {by.display_name}.", by)
@@ -101,7 +102,7 @@ def pause(*, run_id: int, by: User, reason: str = "") -> Run:
 
 @transaction.atomic
 def resume(*, run_id: int, by: User) -> Run:
-    """Go on after a pause; only outputs from now on can pause it again. Raises Conflict unless paused."""
+    """Resume a paused run; only outputs from now on count for its health. Raises Conflict unless paused."""
     run, campaign = lock(run_id)
     require_run(by, run, campaign)
     if run.state != RunState.PAUSED:
@@ -117,17 +118,17 @@ def resume(*, run_id: int, by: User) -> Run:
 
 @transaction.atomic
 def cancel(*, run_id: int, by: User) -> Run:
-    """Give a run up: what waits is cancelled, what runs is asked to stop, its money is freed.
+    """Cancel a run: its waiting jobs are cancelled, running jobs are asked to stop, its money is released.
 
-    Pictures that are there already stay; deliverables that got none are superseded.
+    Existing images stay; assets without an image are superseded.
     """
     run, campaign = lock(run_id)
     require_run(by, run, campaign)
     RUN.ensure(run.state, RunState.CANCELLED)
-    waiting = _jobs(run, JobState.QUEUED, JobState.HELD, JobState.QUARANTINED)
-    cancelled = waiting.update(status=JobState.CANCELLED, hold_reason="")
+    waiting_jobs = _jobs(run, JobState.QUEUED, JobState.HELD, JobState.QUARANTINED)
+    cancelled = waiting_jobs.update(status=JobState.CANCELLED, hold_reason="")
     stopping = _jobs(run, JobState.RUNNING).update(is_cancel_requested=True)
-    # A service has these: the lane tells it before it ends them.
+    # A service has these jobs: the lane cancels them there before it ends them.
     stopping += _jobs(run, JobState.WAITING).update(is_cancel_requested=True, poll_at=timezone.now())
     superseded = _settle_fruitless(run, AssetState.SUPERSEDED)
     _settle_partly_made(run, by)
@@ -140,7 +141,7 @@ def cancel(*, run_id: int, by: User) -> Run:
 
 @transaction.atomic
 def set_priority(*, run_id: int, by: User, priority: int) -> Run:
-    """Put a run before (higher) or behind the other runs of its campaign, -100 … 100. Raises Invalid and Conflict."""
+    """Set the priority of a run within its campaign, -100 … 100 (higher goes first). Raises Invalid and Conflict."""
     run, campaign = lock(run_id)
     require_run(by, run, campaign)
     if not -100 <= priority <= 100:
@@ -158,10 +159,10 @@ def set_priority(*, run_id: int, by: User, priority: int) -> Run:
 
 
 def finish_if_done(run_id: int) -> bool:
-    """Finish a running run none of whose jobs can still bring anything; True if this call did.
+    """Finish a running run that has no open job; True if this call did.
 
     Call it after the transaction that ended a job has committed: of two workers that end the last two jobs at once,
-    neither sees the other's before. `finish_done` catches what fell between.
+    neither sees the other's job ended before its commit. `finish_done` finishes runs that were missed.
     """
     if not Run.objects.filter(pk=run_id, state=RunState.RUNNING).exists() or _has_work(run_id):
         return False
@@ -171,26 +172,26 @@ def finish_if_done(run_id: int) -> bool:
 
 
 def finish_done() -> int:
-    """`finish_if_done` for every running run, for the clock; returns how many finished."""
+    """Call `finish_if_done` for every running run, as a periodic task; returns how many finished."""
     running = Run.objects.filter(state=RunState.RUNNING).values_list("pk", flat=True)
     return sum(finish_if_done(run_id) for run_id in list(running))
 
 
 def pause_if_unhealthy(run_id: int) -> bool:
-    """Pause a running run when more than 30 % of its last 20 outputs failed checks or were rejected; True if it did.
+    """Pause a running run if more than 30 % of its last 20 outputs failed checks or were rejected; True if it did.
 
     Call it after an output that failed its checks and after a rejection (only these can make a run unhealthy), once
-    their transaction has committed: it locks the campaign, which must never wait for somebody who holds an asset.
+    their transaction has committed: it locks the campaign, which must not be done while holding the lock of an asset.
     """
     run = Run.objects.filter(pk=run_id, state=RunState.RUNNING).first()
     if run is None or not gates.health(run).is_unhealthy:
         return False
     with transaction.atomic():
         run, campaign = lock(run_id)
-        seen = gates.health(run)
-        if run.state != RunState.RUNNING or not seen.is_unhealthy:
+        health = gates.health(run)
+        if run.state != RunState.RUNNING or not health.is_unhealthy:
             return False
-        reason = f"{seen.bad} of the last {seen.outputs} pictures failed checks or were rejected."
+        reason = f"{health.bad} of the last {health.outputs} pictures failed checks or were rejected."
         _pause(run, campaign, reason, None)
         return True
 
@@ -198,7 +199,7 @@ def pause_if_unhealthy(run_id: int) -> bool:
 def pause_for_storage(run_id: int, reason: str) -> bool:
     """Pause a running run whose images cannot be stored; True if this call did.
 
-    A sandbox run is never paused: whoever tries something out is told at once instead.
+    A sandbox run is never paused: the person who started it gets the error at once instead.
     """
     if not Run.objects.filter(pk=run_id, state=RunState.RUNNING).exclude(stage=Stage.SANDBOX).exists():
         return False
@@ -214,7 +215,7 @@ def pause_for_storage(run_id: int, reason: str) -> bool:
 
 
 def lock(run_id: int) -> tuple[Run, Campaign]:
-    """The run and its campaign, both rows locked until the transaction ends. Raises NotFound."""
+    """Return the run and its campaign, both rows locked until the transaction ends. Raises NotFound."""
     campaign_id = Run.objects.filter(pk=run_id).values_list("campaign_id", flat=True).first()
     if campaign_id is None:
         raise NotFound(f"There is no run {run_id}.")
@@ -224,12 +225,12 @@ def lock(run_id: int) -> tuple[Run, Campaign]:
 
 
 def require_run(by: User, run: Run, campaign: Campaign) -> None:
-    """Raise NotAllowed unless the person may move this run."""
+    """Raise NotAllowed unless the person may change the state of this run."""
     require(by, Action.RUN_SANDBOX if run.stage == Stage.SANDBOX else Action.RUN, campaign.brand)
 
 
 def _pass_gate(run: Run, campaign: Campaign, by: User, override_reason: str) -> gates.FullRun:
-    """Return what a full run needs, if that is there or a lead overrides it with a reason. Raises Conflict."""
+    """Return the gate of a full run if it is open, or if a lead overrides it with a reason. Raises Conflict."""
     gate = gates.full_run(campaign, run.prompt_version)
     if run.stage != Stage.FULL or gate.is_open:
         return gate
@@ -287,7 +288,7 @@ def _finish_if_done(run: Run, campaign: Campaign) -> bool:
 
 
 def _settle_fruitless(run: Run, to: str) -> int:
-    """Move deliverables that will get no picture: from making to `to`, in a later round to failed. Returns how many."""
+    """Move assets that will get no image: from making to `to`, in a later round to failed. Returns how many."""
     count = _execute(_FRUITLESS, {"run": run.pk, "old": AssetState.MAKING.value, "to": str(to), "now": clock.now()})
     return count + _execute(
         _FRUITLESS, {"run": run.pk, "old": AssetState.REVISING.value, "to": AssetState.FAILED.value, "now": clock.now()}
@@ -295,7 +296,7 @@ def _settle_fruitless(run: Run, to: str) -> int:
 
 
 def _settle_partly_made(run: Run, by: User) -> None:
-    """Deliverables with some of their candidates go to review with those; only the few that were being made."""
+    """Move assets that have only some of their candidates to review; these are the few that were being made."""
     open_ids = list(
         Asset.objects.filter(cell__run=run, state__in=(AssetState.MAKING, AssetState.REVISING)).values_list(
             "pk", flat=True
@@ -325,7 +326,7 @@ def publish(
     by: User | None,
     label: str = "",
 ) -> None:
-    """Say what happened to a run. A `label` comes before the person; without both, the line itself did it."""
+    """Publish an event about a run. A `label` is used instead of the person; without both it is "the line"."""
     label = label or ("" if by else "the line")
     core_events.publish(
         kind(brand_id=campaign.brand_id, object_id=run.pk, payload=payload), by=None if label else by, label=label

@@ -1,7 +1,7 @@
-"""The studio: free words made into sandbox pictures at once, on another endpoint at a click, kept as a prompt.
+"""The studio: make sandbox images from free prompts, repeat them on another endpoint, and save the prompt.
 
-A try is a list run of the sandbox campaign: its words are a version of the studio's own prompt, each picture is a row
-with its seed and its size. Nothing of it goes to review.
+A try-out is a list run of the sandbox campaign. Its prompt is a version of the studio's own prompt template; each image
+is a row with its seed and its size. Its images do not go to review.
 """
 
 from __future__ import annotations
@@ -32,21 +32,24 @@ from generation.services import runs
 from generation.services.planning import orders, plans
 
 MOST: Final = 8
-"""Pictures of one try."""
+"""Most images of one try-out."""
 LONGEST_TEXT: Final = 8000
 NAME_LENGTH: Final = 120
 BRACES: Final = "Words in braces come from a product: take the photo of one that has them, or write {{ for a brace."
-#: Room for the seeds of all pictures of one try.
+#: Leaves room for the seeds of all images of one try-out.
 LARGEST_SEED: Final = prompts.MAX_SEED - MOST
-#: Of several pictures that an engine takes but does not need, the studio gives the first.
+#: Of several images that an engine takes but does not need, the studio supplies the first.
 ROLES: Final = ("reference", "init", "photo", "cutout")
 
 
 @dataclass(frozen=True)
 class Wish:
-    """The request of one try. width, height: pixels, made as near as the engine can. seed: of the first picture, each
-    further one has the next; None for a new one. photo: an uploaded reference picture; subject: a product instead,
-    whose photo it is and whose values the words may name."""
+    """The request for one try-out.
+
+    width, height: pixels; the engine comes as near as it can. seed: that of the first image, each further image has the
+    next one; None for a new seed. photo: an uploaded reference image. subject: a product instead, whose photo is used
+    and whose values the prompt may name.
+    """
 
     text: str
     width: int
@@ -62,14 +65,14 @@ class Wish:
 
 @dataclass(frozen=True)
 class Reference:
-    """The input picture that an engine takes. role: as the engine calls it."""
+    """The input image that an engine takes. role: the engine's name for it."""
 
     role: str
     is_needed: bool
 
 
 def reference(capabilities: Capabilities) -> Reference | None:
-    """Return what an engine does with one picture of a product, None if nothing."""
+    """Return how an engine uses one image of a product, None if it does not."""
     aside = {SCENE, "mask"}
     needed = sorted(capabilities.needs_images - aside)
     if needed:
@@ -79,7 +82,7 @@ def reference(capabilities: Capabilities) -> Reference | None:
 
 
 def fits(wish: Wish, capabilities: Capabilities) -> bool:
-    """True where the engine has what it works from: words that it reads, or a picture of a product."""
+    """Return whether the request has the input that the engine needs: a prompt, or an image of a product."""
     role = reference(capabilities)
     has_picture = bool(wish.photo or wish.subject)
     has_words = bool(wish.text.strip()) if capabilities.obeys_prompt else has_picture
@@ -88,9 +91,9 @@ def fits(wish: Wish, capabilities: Capabilities) -> bool:
 
 @transaction.atomic
 def start(*, brand: Brand, wish: Wish, endpoint: Endpoint, by: User) -> Run:
-    """Make the pictures of a wish, from now on. Equal words are one version of the studio's prompt.
+    """Start to make the images of a request. Equal prompts share one version of the studio's prompt template.
 
-    Everything or nothing: NotAllowed, and Invalid with the field, leave neither words nor run.
+    If it raises NotAllowed, or Invalid with the field, neither a version nor a run is left.
     """
     studio = studios.ensure(brand=brand, by=by)
     capabilities = orders.open_engine(endpoint).capabilities()
@@ -129,7 +132,10 @@ def start(*, brand: Brand, wish: Wish, endpoint: Endpoint, by: User) -> Run:
 
 @transaction.atomic
 def again(*, run_id: int, endpoint: Endpoint, by: User) -> Run:
-    """The same words, seeds and size on another endpoint, as far as it obeys them. Raises what `start` does."""
+    """Repeat a try-out with the same prompt, seeds and size on another endpoint, as far as it obeys them.
+
+    Raises what `start` does.
+    """
     run = get(run_id, by)
     capabilities = orders.open_engine(endpoint).capabilities()
     wish = wish_of(run)
@@ -141,10 +147,10 @@ def again(*, run_id: int, endpoint: Endpoint, by: User) -> Run:
 def keep(
     *, run_id: int, by: User, template: PromptTemplate | None = None, name: str = "", seed: int | None = None
 ) -> PromptVersion:
-    """Make the words of a try the next version of a prompt, of a new one of that name without `template`.
+    """Save the prompt of a try-out as the next version of `template`, or of a new template with this name.
 
-    It carries words, negative text, style, parameters and what it needs; the seed is fixed to `seed`, the try's first
-    without one. Raises NotFound, NotAllowed, Invalid.
+    The version gets the prompt, negative prompt, style, parameters and needs. Its seed is fixed to `seed`, or to the
+    first seed of the try-out. Raises NotFound, NotAllowed, Invalid.
     """
     run = get(run_id, by)
     brand = run.campaign.brand
@@ -156,25 +162,25 @@ def keep(
         template = prompt_services.create_template(brand=brand, slug=_slug(brand, name), name=name, by=by)
     elif template.brand_id != brand.pk or Studio.objects.filter(template=template).exists():
         raise NotFound(f"There is no prompt {template.slug!r} in {brand.name}.")
-    words, wish = run.prompt_version, wish_of(run)
+    version, wish = run.prompt_version, wish_of(run)
     fixed = seed if seed is not None else wish.seed
     return prompt_services.add_version(
         template_id=template.pk,
         by=by,
-        text=words.text,
-        negative=words.negative,
-        style=words.style,
-        parameters=words.parameters,
-        needs=words.needs,
+        text=version.text,
+        negative=version.negative,
+        style=version.style,
+        parameters=version.parameters,
+        needs=version.needs,
         note="Tried in the studio.",
         **({} if fixed is None else {"seed_strategy": SeedStrategy.FIXED, "seed": fixed}),
     )
 
 
 def add_picture(*, brand: Brand, data: bytes, file_name: str, by: User) -> ReferencePhoto:
-    """Take a reference picture in, with its cut-out where a product stands out; the same file is one picture.
+    """Store a reference image, with its cut-out where a product stands out; the same file is stored only once.
 
-    Raises NotAllowed, and Invalid with the reason when it cannot be used.
+    Raises NotAllowed, and Invalid with the reason if it cannot be used.
     """
     studio = studios.ensure(brand=brand, by=by)
     stem = file_name.replace("\\", "/").rsplit("/", 1)[-1][:200] or "picture"
@@ -182,19 +188,19 @@ def add_picture(*, brand: Brand, data: bytes, file_name: str, by: User) -> Refer
 
 
 def get(run_id: int, by: User) -> Run:
-    """A try that the person may know of, with campaign, brand, words, style and endpoint. Raises NotFound."""
+    """Return a try-out that the person may see, with campaign, brand, prompt, style and endpoint. Raises NotFound."""
     rows = Run.objects.visible_to(by).select_related(
         "campaign__brand", "prompt_version__style", "prompt_version__template", "endpoint", "requested_by"
     )
-    own = rows.filter(prompt_version__template__studio__isnull=False, comparison_column=None)
-    found: Run | None = own.filter(pk=run_id).first()
-    if found is None:
+    studio_runs = rows.filter(prompt_version__template__studio__isnull=False, comparison_column=None)
+    run: Run | None = studio_runs.filter(pk=run_id).first()
+    if run is None:
         raise NotFound(f"There is no try {run_id} in the studio.")
-    return found
+    return run
 
 
 def wish_of(run: Run) -> Wish:
-    """Return what a try asked for, so that it can be asked again. The size is what was made."""
+    """Return the request of a try-out, so that it can be repeated. The size is the one that was made."""
     rows: Sequence[Mapping[str, Any]] = run.definition["rows"]
     first, version = rows[0], run.prompt_version
     width, height = listing.picture_size(first) or (0, 0)
@@ -250,20 +256,22 @@ def _rows(wish: Wish, studio: Studio, capabilities: Capabilities) -> list[dict[s
     elif wish.photo is not None and reference(capabilities):
         row[PHOTO_AXIS] = f"{PHOTO_MARK}{wish.photo.pk}"
     if SEED_AXIS not in capabilities.obeys:
-        return [row]  # its pictures would all be equal
+        return [row]  # all its images would be equal
     seed = secrets.randbelow(LARGEST_SEED + 1) if wish.seed is None else wish.seed
     return [{**row, SEED_AXIS: seed + number} for number in range(wish.count)]
 
 
 def _name(text: str) -> str:
-    words = " ".join(text.split())
-    return f"Studio: {words if len(words) <= 80 else f'{words[:79]}…'}" if words else "Studio"
+    one_line = " ".join(text.split())
+    return f"Studio: {one_line if len(one_line) <= 80 else f'{one_line[:79]}…'}" if one_line else "Studio"
 
 
 def _slug(brand: Brand, name: str) -> str:
     stem = slugify(name)[:44].strip("-") or "prompt"
-    taken = set(PromptTemplate.objects.filter(brand=brand, slug__startswith=stem).values_list("slug", flat=True))
-    return next(one for one in (stem, *(f"{stem}-{n}" for n in range(2, len(taken) + 3))) if one not in taken)
+    used_slugs = set(PromptTemplate.objects.filter(brand=brand, slug__startswith=stem).values_list("slug", flat=True))
+    return next(
+        slug for slug in (stem, *(f"{stem}-{n}" for n in range(2, len(used_slugs) + 3))) if slug not in used_slugs
+    )
 
 
 def _digest(data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Try-outs: what is in the editor, made at once for a few subjects in the sandbox. Nothing of it goes to review."""
+"""Try-outs: run the editor's prompt at once for a few subjects in the sandbox. Its images do not go to review."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def start(
     endpoint: Endpoint,
     by: User,
 ) -> TryOut:
-    """Make one picture (with its candidates) per subject; subject n gets the n-th variant that the axes give.
+    """Make one image (with its candidates) per subject; subject n gets the n-th variant of the axes.
 
-    fields: as `prompts.add_version` takes them. What differs from `based_on` is saved as the next draft; equal text
-    adds no version. Everything or nothing: Invalid, NotAllowed and Conflict leave neither version nor run.
+    fields: as `prompts.add_version` takes them. If they differ from `based_on`, they are saved as the next draft;
+    otherwise no version is added. If it raises Invalid, NotAllowed or Conflict, neither a version nor a run is left.
     """
     require(by, Action.RUN_SANDBOX, template.brand)
     if not subjects:
@@ -79,7 +79,9 @@ def _version(
         if based_on.template_id != template.pk:
             raise NotFound(f"{template.name} has no version {based_on.pk}.")
         style = fields.get("style")
-        words = style.text == based_on.style_text and style.negative == based_on.style_negative if style else True
-        if words and all(getattr(based_on, name) == value for name, value in fields.items() if name != "note"):
+        is_same_style = (
+            style.text == based_on.style_text and style.negative == based_on.style_negative if style else True
+        )
+        if is_same_style and all(getattr(based_on, name) == value for name, value in fields.items() if name != "note"):
             return based_on, False
     return prompt_services.add_version(template_id=template.pk, by=by, **fields), True

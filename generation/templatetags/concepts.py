@@ -1,4 +1,4 @@
-"""The concepts of a brand where a scene or a map is chosen, for any page's template."""
+"""Template tags for the choice of a scene or a map among the concepts of a brand."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def names_concept(kind: str) -> bool:
 
 @register.simple_tag(takes_context=True)
 def concept_names(context: Mapping[str, Any], brand: Brand, kind: str, used: str) -> Sequence[tuple[str, str]]:
-    """(key, name) of the "scene"s or "map"s that the person may choose, and of the one in use; one query."""
+    """Return (key, name) of the scenes or maps that the person may choose, and of the one in use; one query."""
     there = concepts.names(concepts.USES[kind], context["request"].user, brand)
     is_listed = concepts.is_none(used) or any(key == used for key, _ in there)
     return there if is_listed else [(used, f"{used}, as it is"), *there]
@@ -29,10 +29,10 @@ def concept_names(context: Mapping[str, Any], brand: Brand, kind: str, used: str
 
 @register.filter
 def has_concept(offered: concepts.Offered, key: str) -> bool:
-    return any(one.key == key for one in offered.pictures)
+    return any(picture.key == key for picture in offered.pictures)
 
 
 @register.simple_tag(takes_context=True)
 def concepts_of(context: Mapping[str, Any], brand: Brand, kind: str) -> concepts.Offered:
-    """The "scene"s or "map"s with their pictures, and the concepts that have none yet; four queries."""
+    """Return the scenes or maps with their images, and the concepts that have none yet; four queries."""
     return concepts.offered(concepts.USES[kind], context["request"].user, brand)

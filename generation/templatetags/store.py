@@ -1,4 +1,4 @@
-"""Terms of a local model, where people pick it."""
+"""Template tag for the terms of a local model, shown where people pick it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ register = template.Library()
 
 @register.inclusion_tag("generation/model_terms.html")
 def model_terms(endpoint: Endpoint | None) -> dict[str, Any]:
-    """The registered model behind an endpoint, its licence and its terms; nothing where none is registered."""
+    """Show the registered model of an endpoint with its licence and terms; nothing if none is registered."""
     model = local_models.of_endpoint(endpoint) if endpoint is not None else None
     return {"model": model, "family": local_models.family_title(model.family) if model else ""}

@@ -1,4 +1,4 @@
-"""Small words of the page of a ComfyUI workflow."""
+"""Template filters of the page of a ComfyUI workflow."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ register = template.Library()
 
 @register.filter
 def at(held: Mapping[str, Any], key: str) -> Any:
-    """Return what a mapping has under a key, "" where it has nothing."""
+    """Return the value of a key in a mapping, "" without one."""
     return held.get(key, "")
 
 
 @register.filter
 def in_words(place: str, workflow: Workflow) -> str:
-    """ "4 ckpt_name" as "ckpt_name of “Load Checkpoint” (node 4)"."""
+    """Return "4 ckpt_name" as "ckpt_name of “Load Checkpoint” (node 4)"."""
     node_id, _, name = place.partition(" ")
     return f"{name} of {workflow.title(node_id)}"

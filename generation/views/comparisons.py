@@ -1,4 +1,4 @@
-"""Blind contact sheets: beginning one, voting without knowing which is which, and what the votes say."""
+"""Blind comparisons: start one, vote without knowing which image is whose, and read the results."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ EDGES = (384, 768, 1024)
 
 @dataclass(frozen=True)
 class Filled:
-    """The form of a new sheet as people fill it. kind: "words" or "subjects"."""
+    """The fields of the form of a new comparison. kind: "words" or "subjects"."""
 
     name: str = ""
     kind: str = "words"
@@ -61,14 +61,14 @@ class Filled:
 @require_safe
 @brand_page()
 def index(request: BrandRequest) -> HttpResponseBase:
-    """The brand's sheets, with how many rows wait for this person's vote."""
+    """List the brand's comparisons, each with the number of rows that this person has not voted on."""
     page = Paginator(selectors.visible(request.user, request.brand), LISTED).get_page(request.GET.get("page"))
     return render(request, "generation/comparisons.html", {"page": page})
 
 
 @brand_page(Action.RUN_SANDBOX)
 def new(request: BrandRequest) -> HttpResponseBase:
-    """Choose what is compared; posting begins it."""
+    """Show the form of a new comparison; POST starts the comparison."""
     if request.method != "POST":
         return _form(request, _begun(request))
     filled = _posted(request)
@@ -83,34 +83,38 @@ def new(request: BrandRequest) -> HttpResponseBase:
 @require_safe
 @brand_page()
 def sheet(request: BrandRequest, pk: int) -> HttpResponseBase:
-    """Rows to vote on, a page of them at a time."""
-    found = selectors.get(request.user, request.brand, pk)
-    page = Paginator(range(found.row_count), selectors.ROWS).get_page(request.GET.get("page"))
-    context = {"page": page, "rows": selectors.rows(found, request.user, list(page)), **_standing(request, found)}
+    """Show one page of the rows to vote on."""
+    comparison = selectors.get(request.user, request.brand, pk)
+    page = Paginator(range(comparison.row_count), selectors.ROWS).get_page(request.GET.get("page"))
+    context = {
+        "page": page,
+        "rows": selectors.rows(comparison, request.user, list(page)),
+        **_standing(request, comparison),
+    }
     return render(request, "generation/comparison.html", context)
 
 
 @require_safe
 @brand_page()
 def row(request: BrandRequest, pk: int, row_number: int) -> HttpResponseBase:
-    """One row, asked for again while its pictures are being made."""
-    found = selectors.get(request.user, request.brand, pk)
-    return _row(request, found, row_number)
+    """Render one row; the page polls it while its images are being made."""
+    comparison = selectors.get(request.user, request.brand, pk)
+    return _row(request, comparison, row_number)
 
 
 @require_safe
 @brand_page()
 def picture(request: BrandRequest, pk: int, row_number: int, letter: str) -> HttpResponseBase:
-    """A picture by its letter. Its address, its name and its headers tell nothing of who made it."""
-    found = selectors.get(request.user, request.brand, pk)
-    column = selectors.column_of(found, row_number, letter, request.user)
+    """Return an image by its letter. Its address, name and headers do not tell which engine made it."""
+    comparison = selectors.get(request.user, request.brand, pk)
+    column = selectors.column_of(comparison, row_number, letter, request.user)
     master = selectors.picture(column, row_number).master
     edge = number(request.GET.get("px", "")) or EDGES[0]
-    made = {int(known): key for known, key in master.thumbnails.items() if int(known) >= edge}
+    made = {int(px): key for px, key in master.thumbnails.items() if int(px) >= edge}
     key = made[min(made)] if made else previews.small(master.storage_key, edge)
-    # stored_files.response would name the file by its content, which the picture's own page names too.
+    # stored_files.response would name the file by its content hash, which the image's own page shows too.
     answer = HttpResponse(stored_files.read(key), content_type=stored_files.media_type(key))
-    # A tag that tells nothing of the content: the image's own page names that too.
+    # The ETag must not be the content hash either, for the same reason.
     answer["ETag"] = f'"{salted_hmac("comparison image", key).hexdigest()[:32]}"'
     answer["X-Content-Type-Options"] = "nosniff"
     return answer
@@ -119,13 +123,13 @@ def picture(request: BrandRequest, pk: int, row_number: int, letter: str) -> Htt
 @require_POST
 @brand_page()
 def vote(request: BrandRequest, pk: int, row_number: int) -> HttpResponseBase:
-    """Choose a letter of a row, "none" for none."""
-    found = selectors.get(request.user, request.brand, pk)
+    """Save this person's vote for a letter of a row; "none" votes for no image."""
+    comparison = selectors.get(request.user, request.brand, pk)
     letter = request.POST.get("letter", "")
-    column = None if letter == "none" else selectors.column_of(found, row_number, letter, request.user)
-    services.vote(comparison_id=found.pk, row=row_number, column_id=column.pk if column else None, by=request.user)
+    column = None if letter == "none" else selectors.column_of(comparison, row_number, letter, request.user)
+    services.vote(comparison_id=comparison.pk, row=row_number, column_id=column.pk if column else None, by=request.user)
     if request.headers.get("HX-Request"):
-        return _row(request, found, row_number, is_voting=True)
+        return _row(request, comparison, row_number, is_voting=True)
     page = row_number // selectors.ROWS + 1
     return redirect(f"{reverse('comparison', args=[request.brand.slug, pk])}?page={page}#row-{row_number}")
 
@@ -133,86 +137,102 @@ def vote(request: BrandRequest, pk: int, row_number: int) -> HttpResponseBase:
 @require_POST
 @brand_page()
 def reveal(request: BrandRequest, pk: int) -> HttpResponseBase:
-    """Be told which was which in the rows that one voted on."""
-    found = selectors.get(request.user, request.brand, pk)
-    services.reveal(comparison_id=found.pk, by=request.user)
+    """Reveal which column made which image, in the rows that this person voted on."""
+    comparison = selectors.get(request.user, request.brand, pk)
+    services.reveal(comparison_id=comparison.pk, by=request.user)
     return redirect(f"{reverse('comparison', args=[request.brand.slug, pk])}?page={request.POST.get('page', '1')}")
 
 
 @require_safe
 @brand_page()
 def results(request: BrandRequest, pk: int) -> HttpResponseBase:
-    """Wins, shares with their size of sample, medians of time and cost. It names columns, never a row's."""
-    found = selectors.get(request.user, request.brand, pk)
-    context = {"results": selectors.results(found), "largest": max(1, found.row_count), **_standing(request, found)}
+    """Show wins, shares with their sample size, and medians of time and cost, per column and not per row."""
+    comparison = selectors.get(request.user, request.brand, pk)
+    context = {
+        "results": selectors.results(comparison),
+        "largest": max(1, comparison.row_count),
+        **_standing(request, comparison),
+    }
     return render(request, "generation/comparison_results.html", context)
 
 
 @require_safe
 @brand_page()
 def table(request: BrandRequest, pk: int) -> HttpResponseBase:
-    """CSV: one line per picture of the rows that were revealed to this person."""
-    found = selectors.get(request.user, request.brand, pk)
+    """Return a CSV file with one line per image of the rows that were revealed to this person."""
+    comparison = selectors.get(request.user, request.brand, pk)
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     writer.writerow(["row", "about", "column", "endpoint", "prompt version", "seconds", "cost", "votes", "problem"])
-    for one in selectors.rows(found, request.user, range(found.row_count)):
-        writer.writerows(_lines(one))
+    for sheet_row in selectors.rows(comparison, request.user, range(comparison.row_count)):
+        writer.writerows(_lines(sheet_row))
     answer = HttpResponse(buffer.getvalue(), content_type="text/csv; charset=utf-8")
-    answer["Content-Disposition"] = f'attachment; filename="comparison-{found.pk}.csv"'
+    answer["Content-Disposition"] = f'attachment; filename="comparison-{comparison.pk}.csv"'
     return answer
 
 
 # -- the parts -----------------------------------------------------------------------------------------------------
 
 
-def _row(request: BrandRequest, found: Comparison, row_number: int, *, is_voting: bool = False) -> HttpResponseBase:
-    if not 0 <= row_number < found.row_count:
-        selectors.column_of(found, row_number, "A", request.user)  # says which row is not there
-    (shown,) = selectors.rows(found, request.user, [row_number])
+def _row(
+    request: BrandRequest, comparison: Comparison, row_number: int, *, is_voting: bool = False
+) -> HttpResponseBase:
+    if not 0 <= row_number < comparison.row_count:
+        selectors.column_of(comparison, row_number, "A", request.user)  # says which row is not there
+    (shown,) = selectors.rows(comparison, request.user, [row_number])
     context = {
         "row": shown,
         "with_standing": is_voting or shown.is_settled,
         "page": {"number": row_number // selectors.ROWS + 1},
-        **_standing(request, found),
+        **_standing(request, comparison),
     }
     return render(request, "generation/comparison_row.html", context)
 
 
-def _standing(request: BrandRequest, found: Comparison) -> dict[str, Any]:
+def _standing(request: BrandRequest, comparison: Comparison) -> dict[str, Any]:
     return {
-        "comparison": found,
-        "progress": selectors.progress(found),
-        "mine": selectors.open_rows(found, request.user),
+        "comparison": comparison,
+        "progress": selectors.progress(comparison),
+        "mine": selectors.open_rows(comparison, request.user),
         "poll": POLL_SECONDS,
     }
 
 
-def _lines(one: Row) -> Iterator[Sequence[Any]]:
-    about = one.words or f"{one.subject.key} {one.subject.name}"
-    for square in one.squares:
+def _lines(sheet_row: Row) -> Iterator[Sequence[Any]]:
+    about = sheet_row.words or f"{sheet_row.subject.key} {sheet_row.subject.name}"
+    for square in sheet_row.squares:
         if square.told is None:
             continue
-        told, run = square.told, square.told.column.run
-        seconds, cost = ("" if taken is None else taken for taken in (told.seconds, told.cost))
-        names = [_plain(text) for text in (about, run.endpoint.name, str(run.prompt_version), told.problem)]
-        yield [one.place, names[0], told.column.position + 1, names[1], names[2], seconds, cost, told.votes, names[3]]
+        revealed, run = square.told, square.told.column.run
+        seconds, cost = ("" if taken is None else taken for taken in (revealed.seconds, revealed.cost))
+        names = [_plain(text) for text in (about, run.endpoint.name, str(run.prompt_version), revealed.problem)]
+        yield [
+            sheet_row.place,
+            names[0],
+            revealed.column.position + 1,
+            names[1],
+            names[2],
+            seconds,
+            cost,
+            revealed.votes,
+            names[3],
+        ]
 
 
 def _plain(text: str) -> str:
-    """No cell that a spreadsheet would run as a formula."""
+    """Return the text with a quote in front where a spreadsheet would run it as a formula."""
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
 def _begun(request: BrandRequest) -> Filled:
-    """Return what the form begins with: a version that the address names, or free prompts that were made here."""
+    """Return the initial values of the form: a version from the address, or free prompts that were used here."""
     version = number(request.GET.get("version", ""))
-    offers = [one for one in endpoints.offers(request.brand) if not one.problem]
-    skus = "\n".join(one.key for one in studio_selectors.products(request.user, request.brand, "", limit=6))
+    offers = [offer for offer in endpoints.offers(request.brand) if not offer.problem]
+    skus = "\n".join(subject.key for subject in studio_selectors.products(request.user, request.brand, "", limit=6))
     return Filled(
         kind="subjects" if version or len(_readers(offers)) < services.LEAST_SIDES else "words",
         skus=skus,
-        endpoints=tuple(str(one.endpoint.pk) for one in offers),
+        endpoints=tuple(str(offer.endpoint.pk) for offer in offers),
         versions=(str(version),) if version else (),
     )
 
@@ -249,34 +269,35 @@ def _start(request: BrandRequest, filled: Filled) -> Comparison:
 
 
 def _sides(request: BrandRequest, filled: Filled, is_words: bool) -> list[Side]:
-    """Endpoints × versions; a version that was written for another engine is left out of an endpoint's columns."""
-    offers = [one for one in endpoints.offers(request.brand) if str(one.endpoint.pk) in filled.endpoints]
+    """Return a side for every endpoint and version, without versions that were written for another engine."""
+    offers = [offer for offer in endpoints.offers(request.brand) if str(offer.endpoint.pk) in filled.endpoints]
     if is_words:
-        return [Side(one.endpoint, None, _usual(request, one)) for one in _readers(offers)]
-    wanted = [pk for text in filled.versions if (pk := number(text))]
-    rows = prompt_rows.of_brand(request.user, request.brand).filter(pk__in=wanted)
+        return [Side(offer.endpoint, None, _usual(request, offer)) for offer in _readers(offers)]
+    version_ids = [pk for text in filled.versions if (pk := number(text))]
+    rows = prompt_rows.of_brand(request.user, request.brand).filter(pk__in=version_ids)
     versions = rows.order_by("template__slug", "number")
     return [
-        Side(one.endpoint, version)
+        Side(offer.endpoint, version)
         for version in versions
-        for one in offers
-        if version.needs.get("engine", one.endpoint.engine) == one.endpoint.engine
+        for offer in offers
+        if version.needs.get("engine", offer.endpoint.engine) == offer.endpoint.engine
     ]
 
 
 def _readers(offers: Sequence[Offer]) -> list[Offer]:
-    """Those that free words mean something to."""
-    return [one for one in offers if one.capabilities and one.capabilities.obeys_prompt]
+    """Return the offers whose engine reads a prompt."""
+    return [offer for offer in offers if offer.capabilities and offer.capabilities.obeys_prompt]
 
 
 def _usual(request: BrandRequest, offer: Offer) -> dict[str, Any]:
-    """The settings that the endpoint's pictures of this brand usually get, of those that say how, not what."""
+    """Return the usual settings of this endpoint in this brand. Only numbers: they say how an image is made, not what
+    it shows."""
     assert offer.capabilities is not None
     usual = studio_selectors.usual(request.user, request.brand, offer)
     return {
-        one.parameter: usual[one.parameter]
-        for one in offer.capabilities.controls
-        if one.kind == "number" and one.parameter in usual
+        control.parameter: usual[control.parameter]
+        for control in offer.capabilities.controls
+        if control.kind == "number" and control.parameter in usual
     }
 
 
@@ -286,7 +307,7 @@ def _subjects(request: BrandRequest, skus: str) -> list[int]:
 
 
 def _name(filled: Filled, lines: Sequence[str], sides: Sequence[Side]) -> str:
-    """Return what the sheet is about, without a word of who makes it."""
+    """Return a default name of the comparison that does not mention endpoints."""
     if lines and filled.kind == "words":
         rest = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
         return f"{lines[0][:100]}{rest}"
@@ -300,12 +321,16 @@ def _form(request: BrandRequest, filled: Filled, refusal: DomainError | None = N
     context = {
         "filled": filled,
         "refusal": refusal,
-        "offers": [(one, estimates.price(one.endpoint, width=SIDE, height=SIDE)) for one in offers if not one.problem],
+        "offers": [
+            (offer, estimates.price(offer.endpoint, width=SIDE, height=SIDE)) for offer in offers if not offer.problem
+        ],
         "left": studio_selectors.money_left(request.brand),
         "readers": _readers(offers),
-        "templates": [(one, list(one.versions.all())[:VERSIONS]) for one in templates if one.version_count],
+        "templates": [
+            (template, list(template.versions.all())[:VERSIONS]) for template in templates if template.version_count
+        ],
         "presets": channels.PRESETS,
-        "words_begun": "\n".join(dict.fromkeys(one.words for one in examples if one.words))[:2000],
+        "words_begun": "\n".join(dict.fromkeys(example.words for example in examples if example.words))[:2000],
         "most_sides": services.MOST_SIDES,
         "most_rows": services.MOST_ROWS,
         "has_products": subject_rows.visible(request.user, request.brand).exists(),

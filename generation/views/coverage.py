@@ -1,4 +1,4 @@
-"""The campaign's own page: coverage first, the brief beside it, runs as cards."""
+"""The page of a campaign: its coverage, its brief, and its runs as cards."""
 
 from __future__ import annotations
 
@@ -19,33 +19,40 @@ from generation.selectors import budgets, cards, coverage, needs, rollout, runs
 ROWS = 50
 CARDS = 10
 LAST_PAGE = 1_000_000
-"""Far behind the last row of any campaign, and small enough for an offset."""
+"""More pages than any campaign has, and small enough for an SQL offset."""
 
 
 @require_safe
 @brand_page()
 def campaign(request: BrandRequest, slug: str) -> HttpResponseBase:
-    found = campaign_selectors.by_slug(request.user, request.brand.slug, slug)
-    summary = coverage.summary(found)
-    wanted = _wanted(request)
+    campaign_row = campaign_selectors.by_slug(request.user, request.brand.slug, slug)
+    summary = coverage.summary(campaign_row)
+    filters = _wanted(request)
     at = min(max(1, number(request.GET.get("page", "")) or 1), LAST_PAGE)
     shown = coverage.page(
-        user=request.user, campaign=found, specs=summary.specs, wanted=wanted, limit=ROWS, offset=(at - 1) * ROWS
+        user=request.user,
+        campaign=campaign_row,
+        specs=summary.specs,
+        filters=filters,
+        limit=ROWS,
+        offset=(at - 1) * ROWS,
     )
-    run_page = Paginator(runs.visible(request.user, campaign_id=found.pk), CARDS).get_page(request.GET.get("runs"))
+    run_page = Paginator(runs.visible(request.user, campaign_id=campaign_row.pk), CARDS).get_page(
+        request.GET.get("runs")
+    )
     context: dict[str, Any] = {
-        "campaign": found,
+        "campaign": campaign_row,
         "summary": summary,
-        "wanted": wanted,
-        "is_filtered": wanted != coverage.Wanted(),
+        "wanted": filters,
+        "is_filtered": filters != coverage.Wanted(),
         "rows": shown.rows,
         "total": shown.total,
         "page": Paginator(range(shown.total), ROWS).get_page(at),
         "kinds": SubjectKind.choices,
-        "cards": cards.of_campaign(request.user, found, limit=CARDS, offset=max(0, run_page.start_index() - 1)),
+        "cards": cards.of_campaign(request.user, campaign_row, limit=CARDS, offset=max(0, run_page.start_index() - 1)),
         "run_page": run_page,
-        "standing": budgets.standing(found),
-        **_version(request, found, shown, summary),
+        "standing": budgets.standing(campaign_row),
+        **_version(request, campaign_row, shown, summary),
     }
     return render(request, "generation/campaign.html", context)
 
@@ -60,21 +67,23 @@ def _wanted(request: BrandRequest) -> coverage.Wanted:
     )
 
 
-def _version(request: BrandRequest, found: Campaign, shown: coverage.Page, summary: coverage.Summary) -> dict[str, Any]:
-    """The prompt version that the page is about, its rollout, and what the shown subjects lack for it."""
+def _version(
+    request: BrandRequest, campaign_row: Campaign, shown: coverage.Page, summary: coverage.Summary
+) -> dict[str, Any]:
+    """Return the prompt version of the page, its rollout, and what the shown subjects lack for it."""
     chosen = number(request.GET.get("prompt", ""))
     version = prompt_rows.of_brand(request.user, request.brand).filter(pk=chosen).first() if chosen else None
-    version = version or rollout.latest_version(request.user, found)
+    version = version or rollout.latest_version(request.user, campaign_row)
     if version is None:
         return {}
-    endpoint = needs.likely_endpoint(found, version)
+    endpoint = needs.likely_endpoint(campaign_row, version)
     return {
         "version": version,
         "endpoint": endpoint,
-        "rollout": rollout.of(found, version),
+        "rollout": rollout.of(campaign_row, version),
         "verdicts": needs.of(
             [row.subject for row in shown.rows],
-            campaign=found,
+            campaign=campaign_row,
             version=version,
             endpoint=endpoint,
             specs=summary.specs,

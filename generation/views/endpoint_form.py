@@ -1,4 +1,4 @@
-"""The form of an endpoint: what people type, turned into what the service takes. The secret has a form of its own."""
+"""The form of an endpoint, which turns input into the service's arguments. The secret has a form of its own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LANES: Final = [
     (Lane.GPU, "gpu: our own cards"),
     (Lane.CPU, "cpu: our own machines"),
 ]
-LOCAL_LANES: Final = [one for one in LANES if one[0] != Lane.CLOUD]
+LOCAL_LANES: Final = [lane for lane in LANES if lane[0] != Lane.CLOUD]
 USUAL_ENGINE: Final = "replicate"
 PRICE: Final = "price_"
 SETTING: Final = "setting_"
@@ -35,7 +35,7 @@ SETTING: Final = "setting_"
 
 @dataclass(frozen=True)
 class Group:
-    """Fields under a heading. seldom: those that most endpoints leave alone, folded up while they are empty."""
+    """Fields under a heading. seldom: fields that most endpoints leave empty; they are folded up while empty."""
 
     heading: str
     fields: Sequence[forms.BoundField]
@@ -47,16 +47,16 @@ class Group:
 
 
 def offered_engines(*, is_operator: bool) -> dict[str, str]:
-    """Those that this person can set up an endpoint with: what each is called, by name."""
-    names = [one for one in engines.names() if is_operator or one not in settings.OPERATORS]
-    return {one: ENGINES.get(one, one) for one in names}
+    """Return the engines for which this person may set up an endpoint, as name -> label."""
+    names = [name for name in engines.names() if is_operator or name not in settings.OPERATORS]
+    return {name: ENGINES.get(name, name) for name in names}
 
 
 class EndpointForm(forms.Form):
-    """Everything of an endpoint but its secret. New ones also say what they are called, and for whom they are.
+    """The form of an endpoint without its secret. A new endpoint also has a short name and a switch to share it.
 
-    engine: of a new one. Its settings have a field each, as engines/settings.py lists them; those that it does not
-    list, and all of an engine that is not listed, are JSON. What is the operator's to set stays as it is for others.
+    engine: the engine of a new endpoint. Each setting that engines/settings.py lists has a field of its own; all
+    other settings are JSON. Only an operator can change the operator's settings.
     """
 
     slug = forms.CharField(
@@ -100,16 +100,18 @@ class EndpointForm(forms.Form):
     ) -> None:
         self.engine = endpoint.engine if endpoint else engine
         config, own = shown_settings(endpoint.config) if endpoint else {}, _own(endpoint)
-        self.settings = {SETTING + one.name: one for one in settings.of(self.engine, config)}
-        others = {one: config[one] for one in config if SETTING + one not in self.settings and one not in own}
+        self.settings = {SETTING + setting.name: setting for setting in settings.of(self.engine, config)}
+        others = {key: config[key] for key in config if SETTING + key not in self.settings and key not in own}
         initial = _initial(endpoint) if endpoint else {}
         initial["config"] = json.dumps(others, indent=2, ensure_ascii=False) if others else ""
-        initial |= {name: setting_fields.text(one, config.get(one.name)) for name, one in self.settings.items()}
+        initial |= {
+            name: setting_fields.text(setting, config.get(setting.name)) for name, setting in self.settings.items()
+        }
         super().__init__(data, initial=initial)
         self.endpoint = endpoint
-        for name, one in self.settings.items():
-            self.fields[name] = setting_fields.field(one, initial[name])
-            self.fields[name].disabled = not is_operator and (one.is_operators or self.engine in settings.LOCAL)
+        for name, setting in self.settings.items():
+            self.fields[name] = setting_fields.field(setting, initial[name])
+            self.fields[name].disabled = not is_operator and (setting.is_operators or self.engine in settings.LOCAL)
         self.fields["config"].disabled = not is_operator and self.engine in settings.LOCAL
         if self.settings and not others:
             del self.fields["config"]
@@ -137,7 +139,7 @@ class EndpointForm(forms.Form):
             del self.fields[name]
 
     def groups(self) -> list[Group]:
-        """In the order of the page, JSON last; what is empty and not this person's to set is left out."""
+        """Return the groups in page order, JSON fields last, without empty fields that this person cannot set."""
         shown = [name for name in self.settings if not self.fields[name].disabled or self[name].value()]
         shown.sort(key=lambda name: self.settings[name].kind == settings.Kind.JSON)
         seldom = [name for name in shown if self.settings[name].is_seldom]
@@ -148,10 +150,12 @@ class EndpointForm(forms.Form):
             "What people read": ("licence_note", "caution"),
         }
         groups = [
-            Group(heading, [self[one] for one in names if one in self.fields]) for heading, names in named.items()
+            Group(heading, [self[name] for name in names if name in self.fields]) for heading, names in named.items()
         ]
         usual = [*(name for name in shown if name not in seldom), "config", "secret"]
-        engine = Group("The engine", [self[one] for one in usual if one in self.fields], [self[one] for one in seldom])
+        engine = Group(
+            "The engine", [self[name] for name in usual if name in self.fields], [self[name] for name in seldom]
+        )
         return [groups[0], engine, *groups[1:]]
 
     def clean_config(self) -> dict[str, Any]:
@@ -164,8 +168,8 @@ class EndpointForm(forms.Form):
         return config
 
     def clean(self) -> dict[str, Any]:
-        """With the config put together: what pages of their own write, what has fields, and the others. Where a field
-        was not touched, its setting stays what it was, to the type."""
+        """Put the config together from settings of other pages, settings with fields and the JSON field. The setting
+        of an unchanged field keeps its value and its type."""
         given = super().clean() or {}
         kept = self.endpoint.config if self.endpoint else {}
         config = {**_own(self.endpoint), **given.get("config", {})}
@@ -187,7 +191,7 @@ class EndpointForm(forms.Form):
         return given | {"config": config}
 
     def values(self) -> dict[str, Any]:
-        """Return what the service takes beside engine and brand; prices gathered into one table."""
+        """Return the service's arguments without engine and brand; prices are gathered into one table."""
         given = {
             name: value
             for name, value in self.cleaned_data.items()
@@ -217,7 +221,7 @@ class BudgetForm(forms.Form):
 
 
 class SecretForm(forms.Form):
-    """The secret goes in and never comes out: the page does not know the one that is kept."""
+    """A form that only takes a new secret. The page never shows the stored one."""
 
     def __init__(self, data: Any = None, *, is_required: bool = True) -> None:
         super().__init__(data, auto_id="secret_%s")
@@ -233,7 +237,7 @@ def _secret(label: str, *, is_required: bool) -> forms.CharField:
 
 
 def _own(endpoint: Endpoint | None) -> Mapping[str, Any]:
-    """The settings that a page of their own writes: an uploaded workflow and its marks."""
+    """Return the settings that have a page of their own: an uploaded workflow and its marks."""
     if endpoint is None:
         return {}
     names = settings.ELSEWHERE.get(endpoint.engine, frozenset())

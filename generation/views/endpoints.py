@@ -1,4 +1,4 @@
-"""Endpoints: how each does, its last day, its settings and secret, and what is in use at this moment."""
+"""Pages of the endpoints: health, the last day, settings and secret, and current use."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from generation.views.endpoint_form import (
     offered_engines,
 )
 
-#: Seconds between two looks at what is in use, and at an answer that is being waited for.
+#: Seconds between two polls of the current use, and of an answer that has not come yet.
 USE_SECONDS = 2
 ANSWER_SECONDS = 1
 
@@ -43,14 +43,14 @@ ANSWER_SECONDS = 1
 @require_safe
 @brand_page()
 def index(request: BrandRequest) -> HttpResponseBase:
-    """Every endpoint that serves the brand, as a card."""
-    found = selectors.cards(request.brand, list(selectors.visible(request.brand, request.user)))
-    return render(request, "generation/endpoints.html", {"cards": found, "may_add": _may_add(request)})
+    """Show a card for every endpoint that serves the brand."""
+    cards = selectors.cards(request.brand, list(selectors.visible(request.brand, request.user)))
+    return render(request, "generation/endpoints.html", {"cards": cards, "may_add": _may_add(request)})
 
 
 @brand_page(Action.EDIT_BRAND)
 def new(request: BrandRequest) -> HttpResponseBase:
-    """Set one up of the engine `?engine=`: the brand's own, or by an operator one for all brands."""
+    """Set up an endpoint of the engine `?engine=`: for this brand, or as an operator for all brands."""
     is_operator = access.can(request.user, Action.EDIT_SHARED_ENDPOINT)
     offered = offered_engines(is_operator=is_operator)
     engine = (request.POST if request.method == "POST" else request.GET).get("engine", USUAL_ENGINE)
@@ -77,7 +77,7 @@ def new(request: BrandRequest) -> HttpResponseBase:
 
 @brand_page()
 def detail(request: BrandRequest, slug: str) -> HttpResponseBase:
-    """One endpoint: its day, its errors, its settings. Posting changes the settings."""
+    """Show an endpoint with its last day, errors and settings. POST changes the settings."""
     endpoint = selectors.get(request.brand, request.user, slug)
     may_edit = services.may_edit(request.user, endpoint)
     is_operator = access.can(request.user, Action.EDIT_SHARED_ENDPOINT)
@@ -92,7 +92,7 @@ def detail(request: BrandRequest, slug: str) -> HttpResponseBase:
 @require_POST
 @brand_page()
 def secret(request: BrandRequest, slug: str) -> HttpResponseBase:
-    """Keep another secret, or with `remove` none."""
+    """Replace the secret, or delete it with `remove`."""
     endpoint = selectors.get(request.brand, request.user, slug)
     if "remove" in request.POST:
         services.set_secret(endpoint_id=endpoint.pk, by=request.user, secret="")
@@ -116,7 +116,7 @@ def secret(request: BrandRequest, slug: str) -> HttpResponseBase:
 @require_POST
 @brand_page()
 def act(request: BrandRequest, slug: str, verb: str) -> HttpResponseBase:
-    """on, off, again (after trouble), retry (the images that failed because of it)."""
+    """Carry out an action: on, off, again (after trouble), retry (images that failed because of the endpoint)."""
     endpoint = selectors.get(request.brand, request.user, slug)
     if verb in ("on", "off"):
         services.set_enabled(endpoint_id=endpoint.pk, by=request.user, is_enabled=verb == "on")
@@ -139,7 +139,7 @@ def act(request: BrandRequest, slug: str, verb: str) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.RUN)
 def ask(request: BrandRequest, slug: str) -> HttpResponseBase:
-    """Have a worker ask it how it is; the answer comes into the page."""
+    """Let a worker check the endpoint; the page shows the answer when it comes."""
     endpoint = health.ask(brand=request.brand, slug=slug, by=request.user)
     if not getattr(request, "htmx", False):
         return redirect("endpoint", request.brand.slug, slug)
@@ -149,14 +149,14 @@ def ask(request: BrandRequest, slug: str) -> HttpResponseBase:
 @require_safe
 @brand_page()
 def answer(request: BrandRequest, slug: str) -> HttpResponseBase:
-    """Show the endpoint's answer, or that it is being waited for; asked for again until there is an answer."""
+    """Show the endpoint's answer, or that it has not come yet; the page polls until there is an answer."""
     return _answer(request, selectors.get(request.brand, request.user, slug))
 
 
 @require_POST
 @brand_page()
 def suggested(request: BrandRequest, slug: str) -> HttpResponseBase:
-    """Take over the settings that fit what the service said of itself."""
+    """Save the settings that the service's description of its model suggests."""
     endpoint = health.take_suggested(brand=request.brand, slug=slug, by=request.user)
     messages.success(request, f"{endpoint.name} knows its model’s inputs now; they stand among its settings.")
     return redirect("endpoint", request.brand.slug, slug)
@@ -165,7 +165,7 @@ def suggested(request: BrandRequest, slug: str) -> HttpResponseBase:
 @require_safe
 @brand_page()
 def now(request: BrandRequest) -> HttpResponseBase:
-    """Show what is in use at this moment; the part that changes is asked for again every two seconds."""
+    """Show the current use of all endpoints; the page polls the changing part every two seconds."""
     if getattr(request, "htmx", False):
         return render(request, "generation/endpoints_use.html", _in_use(request))
     form = BudgetForm(request.brand) if _may_add(request) else None
@@ -243,14 +243,14 @@ def _changed(request: BrandRequest, endpoint: Endpoint, form: EndpointForm) -> b
 
 
 def _refuse(form: EndpointForm, secret: SecretForm | None, refusal: DomainError) -> None:
-    """Put a refusal beside the field that it is about; what has none, or several as prices have, stands on top."""
+    """Show an error at its field; an error without a field, or with several as for prices, is shown on top."""
     if not isinstance(refusal, Invalid):
         form.add_error(None, refusal.message)
         return
     for problem in refusal.problems:
         field, _, inner = problem.pointer.partition("/")
         if field == "config":
-            field = next((one for one in (SETTING + inner.partition("/")[0], field) if one in form.fields), "")
+            field = next((name for name in (SETTING + inner.partition("/")[0], field) if name in form.fields), "")
         if field == "secret" and secret is not None and secret.is_bound:
             secret.add_error("secret", problem.message)
         else:

@@ -1,4 +1,4 @@
-"""The bytes of pictures, for people who may see them: what was made, reference photos, cut-outs, guides and briefs."""
+"""Image files for people who may see them: generated images, product photos, cut-outs, guides and briefs."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from generation.selectors import images
 @login_required
 @require_safe
 def picture(request: Any, kind: str, pk: int) -> HttpResponseBase:
-    """One stored picture. `?px=` asks for a small copy of at least that edge, `?download=` for a file name;
+    """Return one stored image. `?px=` asks for a small copy with at least that edge, `?download=` for a file name;
     `?v=` is the content's hash and makes the address immutable."""
-    found = images.find(request.user, kind, pk)
-    is_pinned = kind == "version" or bool(found and request.GET.get("v", "") == found.sha256[:12])
-    if isinstance(found, AssetVersion):  # by version where a page knows no master; it never points at another one
-        found = found.master
-    if found is None or not found.storage_key:
+    stored = images.find(request.user, kind, pk)
+    is_pinned = kind == "version" or bool(stored and request.GET.get("v", "") == stored.sha256[:12])
+    if isinstance(stored, AssetVersion):  # for pages that have no master; a version never changes its master
+        stored = stored.master
+    if stored is None or not stored.storage_key:
         raise Http404("There is no such picture.")
-    if isinstance(found, Rendition):  # a file as it leaves the house, released or not: as the API has it
-        access.require(request.user, Action.PULL, found.version.asset.brand)
-    key = _key(found, request.GET.get("px", ""))
+    if isinstance(stored, Rendition):  # a file to deliver needs the same right as in the API
+        access.require(request.user, Action.PULL, stored.version.asset.brand)
+    key = _key(stored, request.GET.get("px", ""))
     tag = f'"{key.rsplit("/", 1)[-1].split(".")[0]}"'
     if request.headers.get("If-None-Match") == tag:
         answer: HttpResponseBase = HttpResponseNotModified(headers={"ETag": tag})
@@ -40,17 +40,17 @@ def picture(request: Any, kind: str, pk: int) -> HttpResponseBase:
 
 
 def opened(request: HttpRequest, token: str) -> HttpResponse | HttpResponseBase:
-    """A file by an expiring signed address that somebody with the right to it was given."""
+    """Return a file by its expiring signed address, which a person with the right to the file was given."""
     key, name = stored_files.opened(token)
     return stored_files.response(key, download_name=name)
 
 
-def _key(found: Any, px: str) -> str:
-    """The stored file to send: the original, one of the master's own thumbnails, or a small copy."""
+def _key(stored: Any, px: str) -> str:
+    """Return the key of the file to send: the original, one of the master's thumbnails, or a small copy."""
     if not (px.isascii() and px.isdecimal() and len(px) <= 4):
-        return str(found.storage_key)
-    made = {int(edge): key for edge, key in getattr(found, "thumbnails", {}).items()}
+        return str(stored.storage_key)
+    made = {int(edge): key for edge, key in getattr(stored, "thumbnails", {}).items()}
     fitting = [edge for edge in made if edge >= int(px)]
     if fitting:
         return str(made[min(fitting)])
-    return previews.small(found.storage_key, int(px))
+    return previews.small(stored.storage_key, int(px))

@@ -1,4 +1,4 @@
-"""A run's matrix as the page draws it: columns of axis values, rows of subjects, one mark per cell."""
+"""The matrix of a run as the page shows it: columns of axis values, rows of subjects, one mark per cell."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from generation.models import Run
 from generation.selectors import failures, matrix
 from generation.selectors.matrix import MatrixCell, MatrixRow
 
-#: A page of the matrix: so many cells, and so many subjects at most.
+#: The most cells and the most subjects on a page of the matrix.
 CELLS, MOST_ROWS = 600, 60
 SMALL_ABOVE = 300
 _PROBLEMS = {"failed", "rejected", "revoked", "stale"}
@@ -44,8 +44,7 @@ class Square:
 
     @property
     def look(self) -> str:
-        """The shape that is drawn: "running" while it is being made, "stuck" where nothing comes of it, else the
-        state."""
+        """Return the shape to draw: "running" while the image is being made, "stuck" if it failed, else the state."""
         if self.version_id is None and self.is_running:
             return "running"
         return "stuck" if self.version_id is None and self.cause else self.state
@@ -66,8 +65,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Sheet:
-    """One page of the matrix. columns: per column the axis values and the aspect, one word each, or nothing in a list,
-    whose pictures have values of their own. after: where the next page begins, None on the last one."""
+    """One page of the matrix. columns: the axis values and the aspect of each column, one word each; empty for a list
+    run, where each image has its own values. after: where the next page begins, None on the last one."""
 
     columns: Sequence[Sequence[str]]
     lines: Sequence[Line]
@@ -82,22 +81,22 @@ class Sheet:
 
 
 def load_sheet(run: Run, *, after: int = -1, only_problems: bool = False) -> Sheet:
-    """Three queries: the columns, a page of subjects with their cells, the photos."""
+    """Return a page of the matrix. Three queries: the columns, a page of subjects with their cells, the photos."""
     is_list = run.shape == RunShape.LIST
-    known = [] if is_list else matrix.columns(run)
-    width = matrix.size(run)[1] if is_list else len(known)
+    columns = [] if is_list else matrix.columns(run)
+    width = matrix.size(run)[1] if is_list else len(columns)
     limit = max(4, min(MOST_ROWS, CELLS // max(1, width)))
     rows = matrix.rows(run, limit=limit + 1, after=after, only_problems=only_problems)
     more, rows = rows[limit:], rows[:limit]
     shown = failures.photos(row.subject_id for row in rows)
-    places = {(column.values_key, column.aspect): place for place, column in enumerate(known)}
+    places = {(column.values_key, column.aspect): place for place, column in enumerate(columns)}
     lines = []
     for row in rows:
         squares = _listed(row, width) if is_list else _placed(row, places)
         lines.append(Line(row.subject_id, row.subject_key, row.subject_name, shown.get(row.subject_id), squares))
-    has_aspects = len({column.aspect for column in known}) > 1
+    has_aspects = len({column.aspect for column in columns}) > 1
     return Sheet(
-        columns=[_words(one.values, one.aspect if has_aspects or not one.values else "") for one in known]
+        columns=[_words(column.values, column.aspect if has_aspects or not column.values else "") for column in columns]
         or [()] * width,
         lines=lines,
         after=rows[-1].place if more else None,
@@ -107,10 +106,10 @@ def load_sheet(run: Run, *, after: int = -1, only_problems: bool = False) -> She
     )
 
 
-def load_squares(run: Run, known: Mapping[int, str]) -> list[Square]:
-    """Of these cells (id -> mark as the page has it) those that would be drawn differently now. One query."""
-    squares = [_square(cell) for cell in matrix.cells(run, list(known))]
-    return [square for square in squares if known[square.cell_id] != square.mark]
+def load_squares(run: Run, page_marks: Mapping[int, str]) -> list[Square]:
+    """Return the cells that would be drawn differently now. page_marks: cell id -> mark on the page. One query."""
+    squares = [_square(cell) for cell in matrix.cells(run, list(page_marks))]
+    return [square for square in squares if page_marks[square.cell_id] != square.mark]
 
 
 def _placed(row: MatrixRow, places: Mapping[tuple[str, str], int]) -> list[Square | None]:

@@ -1,4 +1,4 @@
-"""Planning a run: the form, what it would make and cost, its schedule, and the two sides of an A/B."""
+"""Pages to plan a run: the form, the preview with cost and time, the schedule, and the comparison of two runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from generation.views.run_form import Form
 
 @brand_page()
 def new(request: BrandRequest, slug: str) -> HttpResponseBase:
-    """Choose what is made of what; the preview beside follows. Posting plans the run, nothing is made yet."""
+    """Show the form of a new run with its preview. POST plans the run; no image is made yet."""
     campaign = campaign_selectors.by_slug(request.user, request.brand.slug, slug)
     form, refusal = Form(), None
     if request.method == "POST":
@@ -47,8 +47,8 @@ def new(request: BrandRequest, slug: str) -> HttpResponseBase:
     else:
         clone = number(request.GET.get("clone", ""))
         form = run_form.begun(request.GET, plans.clone(run_id=clone, by=request.user) if clone else None)
-    # What is wrong with single subjects the preview says, by cause.
-    problems = [one for one in getattr(refusal, "problems", ()) if not one.pointer.startswith("subjects/")]
+    # The preview shows the problems of single subjects, grouped by cause.
+    problems = [problem for problem in getattr(refusal, "problems", ()) if not problem.pointer.startswith("subjects/")]
     context = _page(request, campaign, form) | {"refusal": refusal, "refusal_problems": problems}
     return render(request, "generation/run_new.html", context, status=refusal.status if refusal else 200)
 
@@ -56,23 +56,23 @@ def new(request: BrandRequest, slug: str) -> HttpResponseBase:
 @require_POST
 @brand_page()
 def preview(request: BrandRequest, slug: str) -> HttpResponseBase:
-    """Count, cost, time and the first prompts of what the form says, as a fragment; a refusal is shown in its place."""
+    """Render count, cost, time and the first prompts of the run as a fragment, or the error that prevents it."""
     campaign = campaign_selectors.by_slug(request.user, request.brand.slug, slug)
     context: dict[str, Any] = {"campaign": campaign}
     try:
         form = run_form.sent(request.POST, request.FILES)
         context |= {"form": form, "release_at": run_form.release_at(form)}
-        asked = _asked(request, campaign, form)
+        arguments = _asked(request, campaign, form)
         other = _version(request, form.other) if form.is_pair else None
         if other is not None:
-            first = asked["prompt_version"]
+            first = arguments["prompt_version"]
             context["other"] = other
-            context["other_preview"] = plans.preview(**comparisons.asked_of(other, first, asked))
-            asked = comparisons.asked_of(first, other, asked)
-        seen = plans.preview(**asked)
+            context["other_preview"] = plans.preview(**comparisons.asked_of(other, first, arguments))
+            arguments = comparisons.asked_of(first, other, arguments)
+        seen = plans.preview(**arguments)
         context |= {
             "preview": seen,
-            "first": [(one, cut(one.text, one.spans)) for one in seen.first],
+            "first": [(first_prompt, cut(first_prompt.text, first_prompt.spans)) for first_prompt in seen.first],
             "causes": _causes(seen.problems),
             "is_full": form.stage == Stage.FULL,
         }
@@ -84,7 +84,7 @@ def preview(request: BrandRequest, slug: str) -> HttpResponseBase:
 @require_safe
 @brand_page()
 def axes(request: BrandRequest, slug: str) -> HttpResponseBase:
-    """The editor of axes for another prompt version or engine, as a fragment."""
+    """Render the axis editor for another prompt version or engine, as a fragment."""
     campaign_selectors.by_slug(request.user, request.brand.slug, slug)
     version = _version(request, request.GET.get("prompt", ""))
     offer = _offer(request, request.GET.get("endpoint", ""))
@@ -104,7 +104,7 @@ def axes(request: BrandRequest, slug: str) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.EDIT_CAMPAIGN)
 def outputs(request: BrandRequest, slug: str) -> HttpResponseBase:
-    """Add the outputs that a common job needs, as the person was asked."""
+    """Add the output specs that a job template needs, after the person agreed."""
     campaign = campaign_selectors.by_slug(request.user, request.brand.slug, slug)
     template = request.POST.get("template", "")
     job_templates.add_outputs(campaign_id=campaign.pk, slug=template, by=request.user)
@@ -114,7 +114,7 @@ def outputs(request: BrandRequest, slug: str) -> HttpResponseBase:
 @require_POST
 @brand_page()
 def schedule(request: BrandRequest, run_id: int) -> HttpResponseBase:
-    """Release a planned run at a time of the person's own zone; without a time, no longer by itself."""
+    """Schedule the release of a planned run, in the person's time zone; without a time, remove the schedule."""
     run = _run(request, run_id)
     text = request.POST.get("release_at", "").strip()
     if text:
@@ -130,10 +130,14 @@ def schedule(request: BrandRequest, run_id: int) -> HttpResponseBase:
 @require_safe
 @brand_page()
 def compare(request: BrandRequest, run_id: int, other_id: int) -> HttpResponseBase:
-    """Two runs side by side: the same subjects and values, what each made of them and what people said."""
-    one, two = _run(request, run_id), _run(request, other_id)
+    """Show two runs side by side: the images of the same subjects and values, with their decisions."""
+    first_run, second_run = _run(request, run_id), _run(request, other_id)
     page = min(max(1, number(request.GET.get("page", "")) or 1), 1_000_000)
-    return render(request, "generation/compare.html", {"one": one, "two": two, **comparing.sides(one, two, page=page)})
+    return render(
+        request,
+        "generation/compare.html",
+        {"one": first_run, "two": second_run, **comparing.sides(first_run, second_run, page=page)},
+    )
 
 
 # -- the parts -----------------------------------------------------------------------------------------------------
@@ -141,27 +145,27 @@ def compare(request: BrandRequest, run_id: int, other_id: int) -> HttpResponseBa
 
 @transaction.atomic
 def _planned(request: BrandRequest, campaign: Campaign, form: Form) -> HttpResponseBase:
-    asked = _asked(request, campaign, form)
+    arguments = _asked(request, campaign, form)
     if form.is_pair:
         other = _version(request, form.other)
         if other is None:
             raise Invalid("Choose the second version.")
-        one, two = comparisons.plan_pair(other=other, name=form.name, **asked)
-        return redirect("run_compare", request.brand.slug, one.pk, two.pk)
+        first_run, second_run = comparisons.plan_pair(other=other, name=form.name, **arguments)
+        return redirect("run_compare", request.brand.slug, first_run.pk, second_run.pk)
     clone = number(form.clone)
     run = plans.plan(
         name=form.name,
         job_template=form.template if form.template in job_templates.BY_SLUG else "",
         cloned_from=run_selectors.get(request.user, clone) if clone else None,
         release_at=run_form.release_at(form),
-        alternates=list(endpoints.usable(request.brand).filter(pk__in=[number(one) for one in form.alternates])),
-        **asked,
+        alternates=list(endpoints.usable(request.brand).filter(pk__in=[number(pk) for pk in form.alternates])),
+        **arguments,
     )
     return redirect("run", request.brand.slug, run.pk)
 
 
 def _asked(request: BrandRequest, campaign: Campaign, form: Form) -> Any:
-    """The form as the planning services take it."""
+    """Return the form's values as keyword arguments of the planning services."""
     version = _version(request, form.prompt)
     endpoint = endpoints.usable(request.brand).filter(pk=number(form.endpoint)).first()
     if version is None or endpoint is None:
@@ -206,11 +210,13 @@ def _page(request: BrandRequest, campaign: Campaign, form: Form) -> dict[str, An
 
 
 def _groups(specs: Iterable[OutputSpec], form: Form) -> list[tuple[str, str, bool]]:
-    """(aspect, its outputs in words, ticked) for every aspect of the campaign."""
+    """Return (aspect, names of its output specs, whether it is ticked) for every aspect of the campaign."""
     named: dict[str, list[str]] = {}
     for spec in specs:
         named.setdefault(spec.aspect, []).append(spec.slug)
-    return [(one, ", ".join(slugs), form.aspects is None or one in form.aspects) for one, slugs in named.items()]
+    return [
+        (aspect, ", ".join(slugs), form.aspects is None or aspect in form.aspects) for aspect, slugs in named.items()
+    ]
 
 
 def _versions(request: BrandRequest) -> Any:
@@ -218,17 +224,17 @@ def _versions(request: BrandRequest) -> Any:
 
 
 def _version(request: BrandRequest, text: str) -> PromptVersion | None:
-    found: PromptVersion | None = _versions(request).filter(pk=number(text)).first()
-    return found
+    version: PromptVersion | None = _versions(request).filter(pk=number(text)).first()
+    return version
 
 
 def _offer(request: BrandRequest, text: str) -> endpoints.Offer | None:
-    found: Endpoint | None = endpoints.usable(request.brand).filter(pk=number(text)).first()
-    return endpoints.offer(found) if found else None
+    endpoint: Endpoint | None = endpoints.usable(request.brand).filter(pk=number(text)).first()
+    return endpoints.offer(endpoint) if endpoint else None
 
 
 def _obeyed(version: PromptVersion | None, offer: endpoints.Offer | None) -> list[str]:
-    """Names that an axis may have: what the prompt leaves open, and what the engine obeys by name."""
+    """Return the names that an axis may have: the prompt's placeholders, and the engine's controls."""
     if offer is None or offer.capabilities is None:
         return []
     named = sorted(offer.capabilities.obeys - {"prompt", "negative"})
@@ -245,10 +251,10 @@ def _run(request: BrandRequest, run_id: int) -> Run:
 
 
 def _causes(problems: Iterable[SubjectProblem]) -> list[tuple[str, list[str], str, int | None]]:
-    """Equal sentences once, each with the products that it is about, its kind and the concept that it names."""
-    found: dict[str, tuple[str, list[str], str, int | None]] = {}
-    for one in problems:
-        _, subjects, _, _ = found.setdefault(one.message, (one.message, [], one.kind, one.concept))
-        if one.subject not in subjects:
-            subjects.append(one.subject)
-    return list(found.values())
+    """Return each distinct message once, as (message, its products, its kind, the id of the concept)."""
+    causes: dict[str, tuple[str, list[str], str, int | None]] = {}
+    for problem in problems:
+        _, subjects, _, _ = causes.setdefault(problem.message, (problem.message, [], problem.kind, problem.concept))
+        if problem.subject not in subjects:
+            subjects.append(problem.subject)
+    return list(causes.values())

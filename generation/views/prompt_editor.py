@@ -1,4 +1,4 @@
-"""The prompt editor: a version on three subjects while it is typed, what it last made of them, and trying it out."""
+"""The prompt editor: a live preview on three subjects, their last images, and try-outs."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ PINNED = "prompt_subjects"
 
 @dataclass(frozen=True)
 class Shown:
-    """One subject in the live preview: its rendered prompt, or why there is none; and what was last made of it.
+    """One subject in the live preview: its rendered prompt or the problem with it, and its last image.
 
-    reading: how much of it the model reads; None where nobody knows. unread_from: where in the prompt's own text it
-    stops. unread: how much of the negative text it reads, where that is too long."""
+    reading: how much of the prompt the model reads; None if unknown. unread_from: the place in the prompt's source
+    text where the model stops reading. unread: how much of the negative prompt the model reads, if that is too long."""
 
     subject: Subject
     values: dict[str, Any]
@@ -52,7 +52,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Desk:
-    """The material of the editor: one prompt, the version that it began with, and the engines that are there."""
+    """The data of the editor: one prompt template, the version that it started from, and the available engines."""
 
     template: PromptTemplate
     version: PromptVersion | None
@@ -64,18 +64,18 @@ class Desk:
         return PromptForm(given, brand=request.brand, engines=self.engines, base=self.version)
 
     def endpoints(self, engine: str) -> list[Offer]:
-        """Those that can try a prompt written for this engine, "" for any."""
-        return [one for one in self.offers if not one.problem and engine in ("", one.endpoint.engine)]
+        """Return the offers that can try a prompt written for this engine; "" stands for any engine."""
+        return [offer for offer in self.offers if not offer.problem and engine in ("", offer.endpoint.engine)]
 
     def chosen(self, request: BrandRequest, engine: str) -> Offer | None:
         able = self.endpoints(engine)
-        wanted = request.POST.get("endpoint", "")
-        return next((one for one in able if str(one.endpoint.pk) == wanted), able[0] if able else None)
+        chosen_pk = request.POST.get("endpoint", "")
+        return next((offer for offer in able if str(offer.endpoint.pk) == chosen_pk), able[0] if able else None)
 
 
 @brand_page()
 def editor(request: BrandRequest, slug: str, number: int | None = None) -> HttpResponseBase:
-    """One prompt: the chosen version (the newest without a number) in the editor; saving makes the next version."""
+    """Show a prompt version in the editor, the newest without a number; POST saves the next version."""
     desk = _desk(request, slug, str(number) if number is not None else "")
     if request.method == "POST":
         return _save(request, _desk(request, slug, request.POST.get("base", "")))
@@ -87,11 +87,11 @@ def editor(request: BrandRequest, slug: str, number: int | None = None) -> HttpR
 @require_POST
 @brand_page()
 def preview(request: BrandRequest, slug: str) -> HttpResponseBase:
-    """The live part: what is typed on three subjects, nothing saved. `place` and `subject` put another one there."""
+    """Render the typed prompt for three subjects without saving it. `place` and `subject` replace one of the three."""
     desk = _desk(request, slug, request.POST.get("base", ""))
     place, subject = _pk(request.POST.get("place", "")), _pk(request.POST.get("subject", ""))
     if place is not None and subject and place < selectors.CHOSEN:
-        there = [one.pk for one in _subjects(request)]
+        there = [shown_subject.pk for shown_subject in _subjects(request)]
         _pin(request, [*there[:place], subject, *there[place + 1 :]])
     form = desk.form(request, is_bound=True)
     form.is_valid()
@@ -101,7 +101,7 @@ def preview(request: BrandRequest, slug: str) -> HttpResponseBase:
 @require_POST
 @brand_page()
 def engine_part(request: BrandRequest, slug: str) -> HttpResponseBase:
-    """The fields that belong to the engine just chosen, with what was typed so far."""
+    """Render the fields of the engine just chosen, with what was typed so far."""
     desk = _desk(request, slug, request.POST.get("base", ""))
     form = desk.form(request, is_bound=True)
     form.is_valid()
@@ -111,8 +111,8 @@ def engine_part(request: BrandRequest, slug: str) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.RUN_SANDBOX)
 def try_out(request: BrandRequest, slug: str) -> HttpResponseBase:
-    """Save what changed as a draft and make it for the ticked subjects; what stands in the way is told in its place."""
-    if request.headers.get("HX-Request"):  # htmx asks at the address of the last button; a look is no try
+    """Save the changes as a draft and make images of the ticked subjects; problems are shown at their fields."""
+    if request.headers.get("HX-Request"):  # htmx posts to the address of the last button; that is a preview only
         return preview(request, request.brand.slug, slug)
     desk = _desk(request, slug, request.POST.get("base", ""))
     form = desk.form(request, is_bound=True)
@@ -128,7 +128,7 @@ def try_out(request: BrandRequest, slug: str) -> HttpResponseBase:
             template=desk.template,
             fields=form.version_fields(),
             based_on=desk.version,
-            subjects=[one.pk for one in _subjects(request) if one.pk in ticked],
+            subjects=[shown_subject.pk for shown_subject in _subjects(request) if shown_subject.pk in ticked],
             endpoint=offer.endpoint,
             by=request.user,
         )
@@ -142,11 +142,11 @@ def try_out(request: BrandRequest, slug: str) -> HttpResponseBase:
 @require_safe
 @brand_page()
 def pictures(request: BrandRequest, slug: str, number: int) -> HttpResponseBase:
-    """The places of the last images and the history, asked for while a try-out is being made."""
+    """Render the last images and the history; the page polls this while a try-out is being made."""
     desk = _desk(request, slug, str(number))
     assert desk.version is not None
     subjects = _subjects(request)
-    last = tries.last_images(desk.version, [one.pk for one in subjects])
+    last = tries.last_images(desk.version, [shown_subject.pk for shown_subject in subjects])
     context = {"template": desk.template, "version": desk.version, "lasts": last.values(), **_history(request, desk)}
     return render(request, "generation/prompt_pictures.html", context)
 
@@ -154,10 +154,10 @@ def pictures(request: BrandRequest, slug: str, number: int) -> HttpResponseBase:
 @require_safe
 @brand_page()
 def subjects(request: BrandRequest, slug: str) -> HttpResponse:
-    """Show what may stand at one place of the three: products by SKU or name, as buttons."""
-    found = selectors.matching_subjects(request.user, request.brand.pk, request.GET.get("q", "").strip())
+    """List the products that match a SKU or name, as buttons that put one at a place of the preview."""
+    matches = selectors.matching_subjects(request.user, request.brand.pk, request.GET.get("q", "").strip())
     place = _pk(request.GET.get("place", "")) or 0
-    context = {"found": found, "place": place, "template": selectors.template(request.user, request.brand, slug)}
+    context = {"found": matches, "place": place, "template": selectors.template(request.user, request.brand, slug)}
     return render(request, "generation/prompt_subjects.html", context)
 
 
@@ -183,12 +183,17 @@ def _page(
     request: BrandRequest, desk: Desk, form: PromptForm, *, status: int = 200, refusal: DomainError | None = None
 ) -> HttpResponseBase:
     if isinstance(refusal, Invalid):
-        add_problems(form, Invalid("", [one for one in refusal.problems if one.pointer in form.fields]))
+        add_problems(form, Invalid("", [problem for problem in refusal.problems if problem.pointer in form.fields]))
     versions = list(selectors.versions(request.user, desk.template))
     context = {
         "versions": versions,
-        "before": next((one for one in versions if desk.version and one.number < desk.version.number), None),
-        "known": [{"name": one.name, "count": one.count, "of": one.of} for one in selectors.names(request.brand.pk)],
+        "before": next(
+            (version for version in versions if desk.version and version.number < desk.version.number), None
+        ),
+        "known": [
+            {"name": placeholder.name, "count": placeholder.count, "of": placeholder.of}
+            for placeholder in selectors.names(request.brand.pk)
+        ],
         "refusal": refusal,
         **_engine_context(request, desk, form),
         **_preview(request, desk, form),
@@ -205,7 +210,7 @@ def _engine_context(request: BrandRequest, desk: Desk, form: PromptForm) -> dict
         "form": form,
         "offers": desk.endpoints(engine),
         "chosen": desk.chosen(request, engine),
-        "troubles": [one.problem for one in desk.offers if one.problem],
+        "troubles": [offer.problem for offer in desk.offers if offer.problem],
     }
 
 
@@ -215,19 +220,19 @@ def _history(request: BrandRequest, desk: Desk) -> dict[str, Any]:
 
 
 def _preview(request: BrandRequest, desk: Desk, form: PromptForm) -> dict[str, Any]:
-    """Return what the form says on the three subjects, the mistakes in it, and the variants that its axes give."""
+    """Return the prompt of the form rendered for the three subjects, its mistakes, and the variants of its axes."""
     source, axes = _typed(form, desk)
     chosen = _subjects(request)
     offer = desk.chosen(request, str(form["engine"].value() or ""))
     encoder = offer.encoder if offer else None
-    last = tries.last_images(desk.version, [one.pk for one in chosen]) if desk.version else {}
-    ticked = request.POST.getlist("try_subject") if "ticks" in request.POST else [str(one.pk) for one in chosen]
-    known = [one.name for one in selectors.names(request.brand.pk)]
+    last = tries.last_images(desk.version, [picked.pk for picked in chosen]) if desk.version else {}
+    ticked = request.POST.getlist("try_subject") if "ticks" in request.POST else [str(picked.pk) for picked in chosen]
+    placeholders = [placeholder.name for placeholder in selectors.names(request.brand.pk)]
     context: dict[str, Any] = {
         "template": desk.template,
         "version": desk.version,
         "form_errors": form.errors if form.is_bound else {},
-        "remarks": _remarks(source, [*known, *axes]),
+        "remarks": _remarks(source, [*placeholders, *axes]),
         "reads_words": not offer or not offer.capabilities or offer.capabilities.obeys_prompt,
         "offer": offer,
         "encoder": encoder,
@@ -246,13 +251,13 @@ def _preview(request: BrandRequest, desk: Desk, form: PromptForm) -> dict[str, A
         values = general | _values(subject) | variant
         about = (subject, variant, last.get(subject.pk), str(subject.pk) in ticked)
         shown.append(_shown(about, source, values, guide, encoder))
-    places = [one.unread_from for one in shown if one.unread_from is not None]
+    places = [previewed.unread_from for previewed in shown if previewed.unread_from is not None]
     context["unread_from"] = min(places) if places else None
     return context | {"shown": shown, "variants": len(variants), "axis_problem": ""}
 
 
 def _typed(form: PromptForm, desk: Desk) -> tuple[prompts.PromptSource, dict[str, Any]]:
-    """Return what the form holds as far as it can be read; of an untouched form, the version itself."""
+    """Return the prompt and axes of the form, as far as they are valid; of an unbound form, those of the version."""
     if not form.is_bound:
         version = desk.version
         return (selectors.source(version), version.axes) if version else (prompts.PromptSource(""), {})
@@ -274,29 +279,29 @@ def _values(subject: Subject) -> dict[str, Any]:
 def _concept_problems(
     request: BrandRequest, source: prompts.PromptSource, axes: dict[str, Any], offer: Offer | None
 ) -> list[tuple[str, int | None]]:
-    """(what is wrong with the scenes and maps that are named, the id of the concept that it is about)."""
+    """Return (problem with a scene or map that the prompt names, id of its concept)."""
     if offer is None or offer.capabilities is None:
         return []
-    found: list[tuple[str, int | None]] = []
+    problems: list[tuple[str, int | None]] = []
     for use in concepts.taken(offer.capabilities):
         named = concepts.named(use, source, axes) or frozenset()
-        known = concepts.known(use, request.brand, named)
-        found += [(problem, known.concept(key)) for key in sorted(named) if (problem := known.problem(key))]
+        lookup = concepts.known(use, request.brand, named)
+        problems += [(problem, lookup.concept(key)) for key in sorted(named) if (problem := lookup.problem(key))]
     hidden = scenes.hidden(source, axes) if offer.capabilities.takes_scenes else {}
-    return [*found, *((sentence, None) for sentence in hidden.values())]
+    return [*problems, *((sentence, None) for sentence in hidden.values())]
 
 
-def _remarks(source: prompts.PromptSource, known: Sequence[str]) -> dict[str, list[spelling.Remark]]:
-    """Field -> mistakes of syntax and placeholders that nothing has."""
+def _remarks(source: prompts.PromptSource, placeholders: Sequence[str]) -> dict[str, list[spelling.Remark]]:
+    """Return by field the syntax mistakes and the unknown placeholders."""
     fields = {"text": source.text, "negative": source.negative}
-    return {name: spelling.check(text, known) for name, text in fields.items()}
+    return {name: spelling.check(text, placeholders) for name, text in fields.items()}
 
 
 def _choices_of_words(request: BrandRequest, version: PromptVersion) -> list[spelling.Remark]:
-    """Placeholders of a saved version such as {red|blue|green}, which do not vary the words."""
-    known = [*(one.name for one in selectors.names(request.brand.pk)), *version.axes]
+    """Return remarks on placeholders of a saved version such as {red|blue|green}, which do not vary the words."""
+    placeholders = [*(placeholder.name for placeholder in selectors.names(request.brand.pk)), *version.axes]
     texts = (version.text, version.negative)
-    return [remark for text in texts for remark in spelling.alternatives(text, known)]
+    return [remark for text in texts for remark in spelling.alternatives(text, placeholders)]
 
 
 def _shown(
@@ -323,14 +328,14 @@ def _shown(
 
 
 def _subjects(request: BrandRequest) -> list[Subject]:
-    """The same three until somebody changes them; each person has their own, per brand."""
+    """Return the three subjects of the preview. They stay until the person changes them, and are kept per brand."""
     pinned = request.session.get(PINNED, {}).get(str(request.brand.pk), [])
     return selectors.chosen_subjects(request.user, request.brand.pk, pinned)
 
 
-def _pin(request: BrandRequest, wanted: Sequence[int]) -> None:
+def _pin(request: BrandRequest, subject_ids: Sequence[int]) -> None:
     pinned = dict(request.session.get(PINNED, {}))
-    pinned[str(request.brand.pk)] = list(dict.fromkeys(wanted))[: selectors.CHOSEN]
+    pinned[str(request.brand.pk)] = list(dict.fromkeys(subject_ids))[: selectors.CHOSEN]
     request.session[PINNED] = pinned
 
 
@@ -345,16 +350,16 @@ def _desk(request: BrandRequest, slug: str, version_number: str) -> Desk:
 
 
 def _engines(offers: Sequence[Offer], version: PromptVersion | None) -> list[EngineChoice]:
-    """The engines that have an endpoint here, and the version's own."""
-    found: dict[str, EngineChoice] = {}
-    for one in offers:
-        name = one.endpoint.engine
-        if name not in found or found[name].capabilities is None:
-            found[name] = EngineChoice(name, f"{name}: {one.endpoint.name}", one.capabilities)
+    """Return the engines that have an endpoint here, and the engine of the version."""
+    choices: dict[str, EngineChoice] = {}
+    for offer in offers:
+        name = offer.endpoint.engine
+        if name not in choices or choices[name].capabilities is None:
+            choices[name] = EngineChoice(name, f"{name}: {offer.endpoint.name}", offer.capabilities)
     own = str(version.needs.get("engine", "")) if version else ""
-    if own and own not in found:
-        found[own] = EngineChoice(own, f"{own}: no endpoint is switched on", None)
-    return list(found.values())
+    if own and own not in choices:
+        choices[own] = EngineChoice(own, f"{own}: no endpoint is switched on", None)
+    return list(choices.values())
 
 
 def _pk(text: str) -> int | None:

@@ -1,4 +1,4 @@
-"""The new-run form: what it begins with (a template, an earlier run, the address), and what it says when it is sent."""
+"""The form of a new run: its initial values (a template, an earlier run, the address) and how its input is read."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ LIST_ROWS_SHOWN = 5
 MOST_FILE_BYTES = 10 * 1024 * 1024
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 LONGEST_NUMBER = 18
-"""Characters; what is longer is an article number and no quantity."""
+"""In characters. A longer number is an article number, not a quantity."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """The fields as people fill them. axes: (name, values as text) rows, None to take the prompt's own; axes_of: the
-    prompt version for which these axes were shown, where the page said it; aspects: ticked ones, None for
-    all; alternates: keys of the ticked endpoints; release: "hand" or "at"."""
+    """The values of the form. axes: rows of (name, values as text), None to take the prompt's axes; axes_of: the
+    prompt version for which these axes were shown, if the page sent it; aspects: the ticked ones, None for all;
+    alternates: keys of the ticked endpoints; release: "hand" or "at"."""
 
     template: str = ""
     clone: str = ""
@@ -88,7 +88,7 @@ class Form:
 
 
 def begun(given: QueryDict, copy: Copy | None) -> Form:
-    """Return what the page opens with: an earlier run, else a template, else the address itself."""
+    """Return the initial form: from an earlier run, else from a template, else from the address."""
     if copy is not None:
         return _of_copy(copy)
     template = job_templates.BY_SLUG.get(given.get("template", ""))
@@ -104,7 +104,7 @@ def begun(given: QueryDict, copy: Copy | None) -> Form:
 
 
 def sent(given: QueryDict, files: Any = None) -> Form:
-    """Return what was filled in."""
+    """Return the submitted form."""
     axes = None
     if "axes_shown" in given:
         axes = [
@@ -122,7 +122,7 @@ def sent(given: QueryDict, files: Any = None) -> Form:
     aspects = given.getlist("aspect") if "aspects_shown" in given else None
     axes_of = given.get("axes_of", "")
     if axes_of and axes_of != texts["prompt"]:
-        axes = None  # another prompt was chosen since the axes were shown: its own count
+        axes = None  # the prompt was changed after the axes were shown, so the new prompt's axes apply
     form = Form(axes=axes, axes_of=axes_of, aspects=aspects, alternates=given.getlist("alternate"), **texts)
     file = files.get("file") if files else None
     if form.shape != RunShape.LIST:
@@ -137,14 +137,14 @@ def sent(given: QueryDict, files: Any = None) -> Form:
 
 
 def asked(form: Form, campaign: Campaign, version: PromptVersion) -> dict[str, Any]:
-    """The form as planning takes it, without campaign, prompt, endpoint and person. Raises Invalid."""
+    """Return the arguments of planning, without campaign, prompt, endpoint and person. Raises Invalid."""
     plain: dict[str, Any] = {"stage": form.stage, "aspects": None if form.aspects is None else list(form.aspects)}
     if form.shape == RunShape.LIST:
         read = form.listing or listing.read(form.table)
         if not read.is_sound:
             raise _bad_list(read)
         return plain | {"shape": RunShape.LIST, "rows": read.rows}
-    # A full run is of everything that was chosen.
+    # A full run takes all chosen subjects, not a sample.
     plain["sample"] = None if form.stage == Stage.FULL else number(form.sample) or None
     if form.axes is not None:
         plain["axes"] = parsed_axes(form.axes, version.axes)
@@ -153,22 +153,24 @@ def asked(form: Form, campaign: Campaign, version: PromptVersion) -> dict[str, A
     elif form.pick == NAMED:
         plain["subjects"] = picking.named(campaign, form.skus)
     elif form.pick == SOME:
-        found = picking.matching(campaign, words=form.words, kind=form.kind, attribute=form.attribute, value=form.value)
-        plain["subjects"] = list(found.values_list("pk", flat=True))
+        matches = picking.matching(
+            campaign, words=form.words, kind=form.kind, attribute=form.attribute, value=form.value
+        )
+        plain["subjects"] = list(matches.values_list("pk", flat=True))
         if not plain["subjects"]:
             raise Invalid("No product of the campaign is like that.", [Problem("pick", "Choose others.")])
     return plain
 
 
 def release_at(form: Form) -> datetime | None:
-    """The time at which the run is to begin, from the person's own clock; None for by hand. Raises Invalid."""
+    """Return the time of the release, from the person's time zone; None for a release by hand. Raises Invalid."""
     if form.release != "at":
         return None
     return moment(form.release_at, form.zone)
 
 
 def moment(text: str, zone: str) -> datetime:
-    """Return what a browser's field says ("2026-11-24T08:00") in a zone ("Europe/Berlin"), in UTC. Raises Invalid."""
+    """Return a browser's time ("2026-11-24T08:00") of a zone ("Europe/Berlin") in UTC. Raises Invalid."""
     try:
         return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone or "UTC")).astimezone(UTC)
     except (ValueError, OverflowError, ZoneInfoNotFoundError, OSError):
@@ -177,7 +179,7 @@ def moment(text: str, zone: str) -> datetime:
 
 
 def axis_rows(form: Form, version: PromptVersion | None) -> list[tuple[str, str]]:
-    """The axes as the editor shows them, with an empty row to add one."""
+    """Return the rows of the axis editor, with an empty row for a new axis."""
     shown = list(form.axes) if form.axes is not None else []
     if form.axes is None and version is not None:
         shown = [(name, as_text(values)) for name, values in version.axes.items()]
@@ -185,25 +187,25 @@ def axis_rows(form: Form, version: PromptVersion | None) -> list[tuple[str, str]
 
 
 def as_text(values: Sequence[Any]) -> str:
-    """Axis values as one line: "white, clay"; with semicolons where a value has a comma of its own."""
+    """Return axis values as one line: "white, clay"; with semicolons if a value contains a comma."""
     texts = [_text(value) for value in values]
     return ("; " if any("," in text for text in texts) else ", ").join(texts)
 
 
 def parsed_axes(rows: Sequence[tuple[str, str]], own: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
-    """Axis name -> values. A value that the prompt's own axis has stays of its type. Raises Invalid."""
+    """Return axis name -> values. A value that the prompt's axis has too keeps its type. Raises Invalid."""
     axes: dict[str, list[Any]] = {}
     problems = []
     for name, text in rows:
-        values = [one.strip() for one in text.split(";" if ";" in text else ",") if one.strip()]
+        values = [part.strip() for part in text.split(";" if ";" in text else ",") if part.strip()]
         if not name:
             problems.append(Problem("axes", f"Name the axis of “{text.strip()[:40]}”."))
         elif name in axes:
             problems.append(Problem("axes", f"The axis “{name}” stands here twice.", name))
         else:
-            known = {_text(value): value for value in own.get(name, ())}
-            are_texts = bool(known) and all(isinstance(value, str) for value in known.values())
-            axes[name] = [known.get(one, one if are_texts else _typed(one)) for one in values]
+            typed_values = {_text(value): value for value in own.get(name, ())}
+            are_texts = bool(typed_values) and all(isinstance(value, str) for value in typed_values.values())
+            axes[name] = [typed_values.get(part, part if are_texts else _typed(part)) for part in values]
     if problems:
         raise Invalid("The axes cannot be read.", problems)
     return axes
@@ -252,7 +254,7 @@ def _of_copy(copy: Copy) -> Form:
 
 
 def _as_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of a list run as the text that would be pasted."""
+    """Return the rows of a list run as the text that a person would paste."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     lines = io.StringIO()
     table = csv.writer(lines, delimiter="\t", lineterminator="\n")

@@ -1,4 +1,4 @@
-"""One run: how far it is, watched live, and what people tell it to do. Planning one is in planning.py."""
+"""Pages of one run: its progress, live updates, and actions such as release and pause. planning.py plans runs."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from generation.services.planning import left_out
 from generation.services.remote import uncertain
 from generation.views.matrix import Sheet, load_sheet, load_squares
 
-#: Seconds between two looks of a page at a run; a run that is not named here does not change by itself.
+#: Seconds between two polls of a run by its page; a run in another state does not change by itself.
 POLL_SECONDS = {RunState.RUNNING: 2, RunState.PAUSED: 10, RunState.PLANNED: 30}
 PRIORITIES = [(10, "Before others"), (0, "In its turn"), (-10, "Behind others")]
-#: Cells of which one look may ask: what fits on a wall screen, and a bound for everything behind it.
+#: The most cells of one poll: as many as fit on a very large screen, and a limit for the queries.
 MOST_CELLS = 1500
 
 
 @require_safe
 @brand_page()
 def detail(request: BrandRequest, run_id: int) -> HttpResponseBase:
-    """The run with the first page of its matrix; `?only=problems` leaves out what went well, `?after=` goes on."""
+    """Show a run with the first page of its matrix; `?only=problems` shows only problems, `?after=` the next page."""
     return _page(request, _run(request, run_id))
 
 
@@ -46,7 +46,7 @@ def _page(request: BrandRequest, run: Run, refusal: DomainError | None = None) -
         context["short_of"] = Decimal(refusal.extra["needed"]) - Decimal(refusal.extra["left"])
     if run.state not in (RunState.FINISHED, RunState.CANCELLED):
         others = endpoints.others(request.brand, run)
-        context |= {"elsewhere": others, "alternates": [one for one in others if one.is_alternate]}
+        context |= {"elsewhere": others, "alternates": [endpoint for endpoint in others if endpoint.is_alternate]}
     status = refusal.status if refusal else 200
     return render(request, "generation/run.html", context | {"groups": failures.groups(run)}, status=status)
 
@@ -54,7 +54,7 @@ def _page(request: BrandRequest, run: Run, refusal: DomainError | None = None) -
 @require_safe
 @brand_page()
 def rows(request: BrandRequest, run_id: int) -> HttpResponseBase:
-    """The next page of the matrix, as rows to be put under those that are there."""
+    """Render the next page of the matrix, as rows to append."""
     run = _run(request, run_id)
     return render(request, "generation/run_rows.html", {"run": run, "sheet": _sheet(request, run)})
 
@@ -62,16 +62,16 @@ def rows(request: BrandRequest, run_id: int) -> HttpResponseBase:
 @require_POST
 @brand_page()
 def live(request: BrandRequest, run_id: int) -> HttpResponseBase:
-    """Show what changed since the page's last look: the head with the failures if its mark is another one, and of the
-    cells that are on the screen those whose mark is. 204 when nothing did.
+    """Render what changed since the last poll: the head with the failures, and the cells on the screen, each if its
+    mark changed. 204 if nothing changed.
 
-    Posted, because hundreds of marks are too long for an address; it changes nothing.
+    A POST request, because hundreds of marks are too long for an address; it changes nothing.
     """
     run = _run(request, run_id)
     context = _standing(request, run)
     pairs = [pair.split("-", 1) for pair in request.POST.get("cells", "").split(".") if "-" in pair][:MOST_CELLS]
-    known = {pk: mark for pk, mark in ((number(pk), mark) for pk, mark in pairs) if pk is not None}
-    changed = load_squares(run, known)
+    page_marks = {pk: mark for pk, mark in ((number(pk), mark) for pk, mark in pairs) if pk is not None}
+    changed = load_squares(run, page_marks)
     has_head = request.POST.get("head") != context["head_mark"]
     if not changed and not has_head:
         return HttpResponse(status=204)
@@ -83,8 +83,8 @@ def live(request: BrandRequest, run_id: int) -> HttpResponseBase:
 @require_POST
 @brand_page()
 def act(request: BrandRequest, run_id: int, verb: str) -> HttpResponseBase:
-    """Release, pause, resume, cancel, retry what failed, plan anew what an engine was changed under, tell the operator,
-    free what was not charged, change the priority or the alternates."""
+    """Carry out an action: release, pause, resume, cancel, retry failed jobs, plan again the jobs whose engine was
+    changed, tell the operator, free money that was not charged, change the priority or the alternates."""
     run = _run(request, run_id)
     if verb == "release":
         try:
@@ -106,8 +106,10 @@ def act(request: BrandRequest, run_id: int, verb: str) -> HttpResponseBase:
         amount = uncertain.take_back(run_id=run.pk, by=request.user)
         messages.success(request, f"{amount:.2f} {request.brand.currency} count as free again.")
     elif verb == "operator":
-        told = retries.tell_operator(run_id=run.pk, by=request.user, group=request.POST.get("group", ""))
-        messages.success(request, f"{told} {'operator knows' if told == 1 else 'operators know'} of it now.")
+        operator_count = retries.tell_operator(run_id=run.pk, by=request.user, group=request.POST.get("group", ""))
+        messages.success(
+            request, f"{operator_count} {'operator knows' if operator_count == 1 else 'operators know'} of it now."
+        )
     elif verb == "alternates":
         chosen = [number(pk) for pk in request.POST.getlist("alternate")]
         places = list(endpoints.usable(request.brand).filter(pk__in=chosen))
@@ -126,7 +128,7 @@ def _told(anew: changes.Anew) -> str:
 
 
 def _retry(request: BrandRequest, run: Run) -> int:
-    """One group of equal failures (`group`), one picture's jobs (`job`, repeated), or everything that failed."""
+    """Retry a group of equal failures (`group`), the jobs of an image (`job`, repeated), or all failed jobs."""
     given = request.POST
     if group := given.get("group"):
         at_most = 1 if given.get("first") else None
@@ -150,16 +152,24 @@ def _sheet(request: BrandRequest, run: Run) -> Sheet:
 
 
 def _standing(request: BrandRequest, run: Run) -> dict[str, Any]:
-    """Return what the head of the page says. head_mark: changes whenever it would say something else."""
+    """Return the context of the page's head. head_mark: changes whenever the head would be drawn differently."""
     progress = selectors.progress(run)
     is_planned = run.state == RunState.PLANNED
     gate = gates.full_run(run.campaign, run.prompt_version) if is_planned and run.stage == Stage.FULL else None
     cost = budgets.needed(run) if is_planned else run.quoted_cost
     funnel = progress.funnel
-    said = (run.state, run.pause_reason, run.priority, run.release_at, sorted({**funnel.jobs}.items()), gate, cost)
+    head_facts = (
+        run.state,
+        run.pause_reason,
+        run.priority,
+        run.release_at,
+        sorted({**funnel.jobs}.items()),
+        gate,
+        cost,
+    )
     moved = explaining.moves(run)
     waiting_for = waits.reasons(run) if run.state == RunState.RUNNING else []
-    text = repr((said, sorted(funnel.assets.items()), moved, waiting_for))
+    text = repr((head_facts, sorted(funnel.assets.items()), moved, waiting_for))
     in_flight = funnel.jobs[JobState.RUNNING] + funnel.jobs[JobState.WAITING]
     poll = POLL_SECONDS.get(RunState(run.state), 0)
     return {

@@ -1,4 +1,4 @@
-"""Settings of an engine as fields of a form: drawn by kind, read back as they stand in JSON."""
+"""Form fields for the settings of an engine: a field per kind, and the conversion from and to JSON values."""
 
 from __future__ import annotations
 
@@ -20,18 +20,21 @@ _GROUPED = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
 
 
 def field(setting: Setting, shown: str = "") -> forms.Field:
-    """An optional field that has room for `shown`; empty leaves the setting out, and what is usual counts."""
+    """Return an optional field with room for `shown`; an empty field leaves the setting out, so its default applies."""
     common: dict[str, Any] = {"label": setting.label, "required": False, "help_text": setting.hint}
     usual = f"As usual: {setting.usual}" if setting.usual else "As usual"
     hints = {"placeholder": setting.usual or setting.example, "autocomplete": "off"}
     match setting.kind:
         case Kind.SWITCH | Kind.CHOICE:
-            known = {"": usual, **(_YES_NO if setting.kind == Kind.SWITCH else {one: one for one in setting.choices})}
-            # What is kept and no choice is posted back as it is, to be refused and not to be lost.
-            known.setdefault(shown, shown)
-            return forms.ChoiceField(choices=list(known.items()), **common)
+            labels = {
+                "": usual,
+                **(_YES_NO if setting.kind == Kind.SWITCH else {choice: choice for choice in setting.choices}),
+            }
+            # A stored value that is not a choice is posted back unchanged: it is refused instead of lost.
+            labels.setdefault(shown, shown)
+            return forms.ChoiceField(choices=list(labels.items()), **common)
         case Kind.NUMBER | Kind.WHOLE:
-            # What it may be is judged with the other settings, not by the browser.
+            # The allowed range is checked with the other settings, not by the browser.
             return forms.CharField(widget=forms.TextInput({**hints, "inputmode": "decimal"}), **common)
         case Kind.LINES | Kind.JSON:
             rows = min(max(shown.count("\n") + 1, 2 if setting.kind == Kind.LINES else 3), _MOST_ROWS)
@@ -42,18 +45,18 @@ def field(setting: Setting, shown: str = "") -> forms.Field:
 
 
 def text(setting: Setting, value: Any) -> str:
-    """A value of the config as its field shows it; what is of another kind than it should be is shown as JSON."""
+    """Return a value of the config as its field shows it; a value of the wrong kind is shown as JSON."""
     if value is None or (isinstance(value, str) and setting.kind != Kind.ANY):
         return value or ""
     if isinstance(value, str):
         return value if _word(value) == value else json.dumps(value)
-    if setting.kind == Kind.LINES and isinstance(value, list) and all(isinstance(one, str) for one in value):
+    if setting.kind == Kind.LINES and isinstance(value, list) and all(isinstance(line, str) for line in value):
         return "\n".join(value)
     return json.dumps(value, indent=2 if setting.kind in (Kind.JSON, Kind.LINES) else None, ensure_ascii=False)
 
 
 def value(setting: Setting, given: str) -> Any:
-    """Return what was typed, as JSON has it; None where nothing was. Raises ValueError with a sentence."""
+    """Return the input as a JSON value; None for an empty field. Raises ValueError with a message for people."""
     given = given.strip()
     if not given:
         return None
@@ -80,7 +83,7 @@ def value(setting: Setting, given: str) -> Any:
 
 
 def from_json(text: str) -> Any:
-    """Raises ValueError with a sentence that says where."""
+    """Return the value of JSON text. Raises ValueError with a message that names the place."""
     return storable.read_json_field(text)
 
 

@@ -1,4 +1,4 @@
-"""Standing orders of a campaign: what each does by itself, what waits and why; set up, changed, stopped."""
+"""Pages of a campaign's scheduled runs: what each made, what waits and why; set up, change and stop them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from generation.selectors import standing as selectors
 from generation.services.planning import standing as services
 
 LOOKED_AT = 300
-"""Changed products that the page judges; the clock judges more."""
+"""The most changed products that the page checks; the periodic task checks more."""
 FIELDS = ("name", "prompt_version", "endpoint", "source", "daily_pictures", "daily_budget")
 
 
 class StandingForm(forms.Form):
-    """The form of an order: what it makes, how much a day, and of which products."""
+    """The form of a scheduled run: what it makes, how much a day, and of which products."""
 
     name = forms.CharField(max_length=120, label="Name", initial="New and changed products")
     prompt_version: Any = forms.ModelChoiceField(None, label="Prompt", empty_label=None)
@@ -60,7 +60,7 @@ class StandingForm(forms.Form):
 
 @brand_page()
 def index(request: BrandRequest, slug: str) -> HttpResponseBase:
-    """All orders of the campaign with what they did; posting sets a new one up."""
+    """Show all scheduled runs of the campaign with what they made; POST adds one."""
     campaign = campaign_selectors.by_slug(request.user, request.brand.slug, slug)
     form = None
     if request.method == "POST":
@@ -91,7 +91,7 @@ def edit(request: BrandRequest, slug: str, pk: int) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.RUN)
 def act(request: BrandRequest, slug: str, pk: int, verb: str) -> HttpResponseBase:
-    """stop, resume, or look (at once, instead of within half a minute)."""
+    """Carry out an action: stop, resume, or look (look for changes now, instead of within half a minute)."""
     campaign = campaign_selectors.by_slug(request.user, request.brand.slug, slug)
     order = selectors.get(campaign, request.user, pk)
     if verb in ("stop", "resume"):
@@ -121,10 +121,10 @@ def _page(
 ) -> HttpResponseBase:
     edited = edited or {}
     user = request.user
-    found = list(selectors.of_campaign(campaign, user))
+    scheduled_runs = list(selectors.of_campaign(campaign, user))
     parts = [
         (_shown(order, user), edited.get(order.pk) or StandingForm(campaign=campaign, user=user, order=order))
-        for order in found
+        for order in scheduled_runs
     ]
     context = {
         "campaign": campaign,

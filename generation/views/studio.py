@@ -1,4 +1,4 @@
-"""The studio: words, an endpoint, a picture within the page; earlier tries, and what becomes a prompt."""
+"""The studio: try a prompt on an endpoint, see the image on the page, repeat earlier tries, save a prompt."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from generation.views import studio_form
 from generation.views.studio_form import Filled
 
 POLL_SECONDS = 1
-#: Heard by the page when a try has begun or ended, so that the history is asked for again.
+#: The htmx event of a try that began or ended; the page then reloads the history.
 CHANGED = "studio-changed"
-#: Fields and kinds of problems that another endpoint may not have.
+#: Fields and kinds of problems that may not occur on another endpoint.
 ELSEWHERE = frozenset({"endpoint", "photo", "engine", "missing_photo", "missing_cutout"})
 
 
 @dataclass(frozen=True)
 class Desk:
-    """The material of the form: the endpoints that open, and the chosen one."""
+    """The data of the form: the usable endpoints, the chosen one, and the problems of the others."""
 
     offers: Sequence[Offer]
     chosen: Offer | None
@@ -44,13 +44,13 @@ class Desk:
 
     @property
     def others(self) -> list[Offer]:
-        return [one for one in self.offers if one != self.chosen]
+        return [offer for offer in self.offers if offer != self.chosen]
 
 
 @require_safe
 @brand_page(Action.RUN_SANDBOX)
 def page(request: BrandRequest) -> HttpResponseBase:
-    """The studio; `?try=` shows an earlier try with its settings, `?example=` the order of a picture made here."""
+    """Show the studio; `?try=` loads an earlier try, `?example=` the settings of an image made here."""
     filled, result = Filled(), None
     if (run_id := number(request.GET.get("try", ""))) is not None:
         run = _run(request, run_id)
@@ -68,7 +68,7 @@ def page(request: BrandRequest) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.RUN_SANDBOX)
 def make(request: BrandRequest) -> HttpResponseBase:
-    """Begin a try; what stands in the way is told where the result would be."""
+    """Start a try; an error is shown in the place of the result."""
     filled = studio_form.posted(request.POST)
     desk = _desk(request, filled)
     try:
@@ -85,14 +85,14 @@ def make(request: BrandRequest) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.RUN_SANDBOX)
 def engine_part(request: BrandRequest) -> HttpResponseBase:
-    """The fields that belong to the endpoint just chosen, with what was typed so far."""
+    """Render the fields of the endpoint just chosen, with what was typed so far."""
     return render(request, "generation/studio_engine.html", _context(request, studio_form.posted(request.POST)))
 
 
 @require_safe
 @brand_page(Action.RUN_SANDBOX)
 def look(request: BrandRequest, run_id: int) -> HttpResponseBase:
-    """Show how far a try is; when it has ended, the whole result in the place of what was watched."""
+    """Render the progress of a try; once it has ended, replace the whole result."""
     result = selectors.result(_run(request, run_id))
     context = _result_context(request, result)
     if result.is_underway:
@@ -105,7 +105,7 @@ def look(request: BrandRequest, run_id: int) -> HttpResponseBase:
 @require_safe
 @brand_page(Action.RUN_SANDBOX)
 def history(request: BrandRequest) -> HttpResponseBase:
-    """The person's earlier tries, `?before=` older ones."""
+    """Render the person's earlier tries; `?before=` gives older ones."""
     context = _history(request, number(request.GET.get("before", "")))
     return render(request, "generation/studio_history.html", context | {"with_left": context["is_first"]})
 
@@ -113,7 +113,7 @@ def history(request: BrandRequest) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.RUN_SANDBOX)
 def cancel(request: BrandRequest, run_id: int) -> HttpResponseBase:
-    """Give a try up; pictures that are there stay."""
+    """Cancel a try; images that are made already stay."""
     runs.cancel(run_id=_run(request, run_id).pk, by=request.user)
     return _begun(request, run_id)
 
@@ -121,24 +121,24 @@ def cancel(request: BrandRequest, run_id: int) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.RUN_SANDBOX)
 def again(request: BrandRequest, run_id: int) -> HttpResponseBase:
-    """The same words on another endpoint."""
+    """Start the same try on another endpoint."""
     run = _run(request, run_id)
     pk = number(request.POST.get("endpoint", ""))
     endpoint: Endpoint | None = endpoints.usable(request.brand).filter(pk=pk).first()
     if endpoint is None:
         raise NotFound("This endpoint is not there any more; load the page again.")
     try:
-        begun = services.again(run_id=run.pk, endpoint=endpoint, by=request.user)
+        new_run = services.again(run_id=run.pk, endpoint=endpoint, by=request.user)
     except DomainError as refusal:
         filled = replace(studio_form.of_run(run), endpoint=str(endpoint.pk))
         return _refused(request, filled, _desk(request, filled), refusal)
-    return _begun(request, begun.pk)
+    return _begun(request, new_run.pk)
 
 
 @require_POST
 @brand_page(Action.RUN_SANDBOX)
 def keep(request: BrandRequest, run_id: int) -> HttpResponseBase:
-    """Make the words a version of a prompt, and go there."""
+    """Save the prompt of a try as a prompt version and redirect to it."""
     chosen = request.POST.get("template", "")
     template = None
     if chosen:
@@ -157,7 +157,7 @@ def keep(request: BrandRequest, run_id: int) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.RUN_SANDBOX)
 def add_picture(request: BrandRequest) -> HttpResponseBase:
-    """Take in a dropped, pasted or chosen picture. JSON: {"photo", "html"}: the reference as the form shows it."""
+    """Save a dropped, pasted or chosen image as a reference photo. Returns JSON: {"photo": its id}."""
     given = request.FILES.get("file")
     if given is None:
         raise Invalid("No picture came with this.", [Problem("file", "Choose a picture.")])
@@ -170,13 +170,13 @@ def add_picture(request: BrandRequest) -> HttpResponseBase:
 @require_safe
 @brand_page(Action.RUN_SANDBOX)
 def products(request: BrandRequest) -> HttpResponse:
-    """Products with a photo by SKU or name, as buttons."""
+    """List the products with a photo that match a SKU or name, as buttons."""
     words = request.GET.get("q", "").strip()[:100]
-    found = [
-        {"subject": one, "photo": selectors.photo_of(one)}
-        for one in selectors.products(request.user, request.brand, words)
+    matches = [
+        {"subject": product, "photo": selectors.photo_of(product)}
+        for product in selectors.products(request.user, request.brand, words)
     ]
-    return render(request, "generation/studio_products.html", {"found": found, "words": words})
+    return render(request, "generation/studio_products.html", {"found": matches, "words": words})
 
 
 # -- the parts -----------------------------------------------------------------------------------------------------
@@ -200,10 +200,10 @@ def _begun(request: BrandRequest, run_id: int) -> HttpResponseBase:
 
 
 def _refused(request: BrandRequest, filled: Filled, desk: Desk, refusal: DomainError) -> HttpResponseBase:
-    """The page again with the refusal, or for htmx the refusal alone, in the place of the result."""
+    """Render the page with the error, or for htmx the error alone, in the place of the result."""
     problems = refusal.problems if isinstance(refusal, Invalid) else []
-    errors = {one.pointer: one.message for one in problems if "/" not in one.pointer}
-    is_elsewhere_otherwise = any(one.pointer in ELSEWHERE or one.value in ELSEWHERE for one in problems)
+    errors = {problem.pointer: problem.message for problem in problems if "/" not in problem.pointer}
+    is_elsewhere_otherwise = any(problem.pointer in ELSEWHERE or problem.value in ELSEWHERE for problem in problems)
     others = desk.others if is_elsewhere_otherwise or not problems else []
     context = _context(request, replace(filled, errors=errors)) | {"refusal": refusal, "others": others}
     name = "studio_refusal" if request.headers.get("HX-Request") else "studio"
@@ -212,11 +212,11 @@ def _refused(request: BrandRequest, filled: Filled, desk: Desk, refusal: DomainE
 
 def _desk(request: BrandRequest, filled: Filled) -> Desk:
     offers = endpoints.offers(request.brand)
-    able = [one for one in offers if not one.problem]
-    # Who writes words wants an engine that reads them.
-    able.sort(key=lambda one: not (one.capabilities and one.capabilities.obeys_prompt))
-    chosen = next((one for one in able if str(one.endpoint.pk) == filled.endpoint), able[0] if able else None)
-    return Desk(able, chosen, [one.problem for one in offers if one.problem])
+    able = [offer for offer in offers if not offer.problem]
+    # Engines that read a prompt come first, because most people come here with one.
+    able.sort(key=lambda offer: not (offer.capabilities and offer.capabilities.obeys_prompt))
+    chosen = next((offer for offer in able if str(offer.endpoint.pk) == filled.endpoint), able[0] if able else None)
+    return Desk(able, chosen, [offer.problem for offer in offers if offer.problem])
 
 
 def _context(request: BrandRequest, filled: Filled, result: selectors.Result | None = None) -> dict[str, Any]:
@@ -224,7 +224,10 @@ def _context(request: BrandRequest, filled: Filled, result: selectors.Result | N
     offer = desk.chosen
     capabilities = offer.capabilities if offer else None
     if offer and filled.settings_of != str(offer.endpoint.pk):
-        before = next((one for one in desk.offers if str(one.endpoint.pk) == filled.settings_of), None)
+        before = next(
+            (earlier_offer for earlier_offer in desk.offers if str(earlier_offer.endpoint.pk) == filled.settings_of),
+            None,
+        )
         filled = studio_form.resized(filled, before)
         filled = studio_form.begun(filled, offer, selectors.usual(request.user, request.brand, offer))
     styles = prompt_selectors.active_styles(request.user, request.brand)
@@ -256,15 +259,17 @@ def _result_context(request: BrandRequest, result: selectors.Result) -> dict[str
     if not result.is_underway:
         wish = services.wish_of(result.run)
         able = [
-            one for one in endpoints.offers(request.brand) if one.capabilities and services.fits(wish, one.capabilities)
+            offer
+            for offer in endpoints.offers(request.brand)
+            if offer.capabilities and services.fits(wish, offer.capabilities)
         ]
-        context["others"] = [one for one in able if one.endpoint.pk != result.run.endpoint_id]
+        context["others"] = [offer for offer in able if offer.endpoint.pk != result.run.endpoint_id]
         context["templates"] = prompt_selectors.templates(request.user, brand_id=request.brand.pk)
     return context
 
 
 def _reference(request: BrandRequest, filled: Filled) -> dict[str, Any]:
-    """The chosen reference: an uploaded photo, or a product with the photo that it would give."""
+    """Return the chosen reference: an uploaded photo, or a product with its photo."""
     if (pk := number(filled.product)) is not None:
         product = subjects.find(request.user, request.brand, pk)
         if product is not None:

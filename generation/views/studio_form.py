@@ -1,4 +1,4 @@
-"""The studio's form: what it begins with, what it says of an earlier try or an example, and the wish that it sends."""
+"""The studio's form: its initial values, also from an earlier try or an example, and the wish that it sends."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from generation.services.studio import Reference, Wish
 
 FIRST_SIDE: Final = 1024
 LEAST_SIDE: Final = 64
-#: Sides beyond this are for the last step of a line, not for trying.
+#: Larger images belong to the last step of production, not to a try.
 LONGEST_SIDE: Final = 2048
-#: Settings that say what the picture is, not how it is made: nobody begins with those of another picture.
+#: Controls that say what an image shows, not how it is made: the form never starts with those of another image.
 OWN_LOOK: Final = ("colour", "choice", SCENE, MAP, "text")
 FIELDS: Final = (
     "text",
@@ -45,8 +45,8 @@ FIELDS: Final = (
 
 @dataclass(frozen=True)
 class Filled:
-    """The fields as people fill them, all as text. settings: the engine's own, by parameter, as
-    written for the endpoint `settings_of`. errors: by field."""
+    """The values of the form, all as text. settings: the engine's controls by parameter, as entered for the
+    endpoint `settings_of`. errors: by field."""
 
     text: str = ""
     negative: str = ""
@@ -66,7 +66,7 @@ class Filled:
 
 @dataclass(frozen=True)
 class Setting:
-    """One thing that the engine obeys, as a field."""
+    """One control of the engine as a field of the form."""
 
     control: Control
     value: str
@@ -79,21 +79,21 @@ class Setting:
 
 @dataclass(frozen=True)
 class Size:
-    """One size to click. channel: who wants it, and how large. made: as the endpoint makes it."""
+    """One size to click. channel: its channel and size there. made: the size that the endpoint makes of it."""
 
     label: str
     channel: str
-    wanted: tuple[int, int]
+    requested: tuple[int, int]
     made: tuple[int, int]
 
     @property
     def is_exact(self) -> bool:
-        return self.wanted == self.made
+        return self.requested == self.made
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The sliders of one endpoint, in pixels."""
+    """The limits of the size sliders of one endpoint, in pixels."""
 
     least: int
     widest: int
@@ -102,16 +102,16 @@ class Limits:
 
 
 def posted(given: QueryDict) -> Filled:
-    """Return what a browser sent."""
+    """Return the form as the browser sent it."""
     named = {name: given.get(name, "").strip() for name in FIELDS}
-    named["count"] = named["count"] or "1"  # an engine that heeds no seed is asked for one, without a field
+    named["count"] = named["count"] or "1"  # an engine without a seed makes one image, so the form has no such field
     named["text"] = named["text"].replace("\r\n", "\n")
     settings = {name.removeprefix(CONTROL): given.get(name, "").strip() for name in given if name.startswith(CONTROL)}
     return Filled(**named, is_locked="is_locked" in given, settings=settings)  # type: ignore[arg-type]
 
 
 def of_run(run: Run) -> Filled:
-    """An earlier try as the form would ask for it again, its seed as a new one."""
+    """Return the form that would repeat an earlier try, with a new seed."""
     wish = studio.wish_of(run)
     return Filled(
         text=wish.text,
@@ -130,7 +130,8 @@ def of_run(run: Run) -> Filled:
 
 
 def of_example(version: AssetVersion) -> Filled:
-    """A made picture's order; its words are as they were rendered, so braces in them are no placeholders."""
+    """Return the form that would make an existing image again. Its prompt is the rendered text, so braces in it are
+    escaped."""
     assert version.job is not None
     spec: Mapping[str, Any] = version.job.frozen.spec
     words, negative = (str(spec.get(name, "")) for name in ("prompt", "negative"))
@@ -148,15 +149,15 @@ def of_example(version: AssetVersion) -> Filled:
 
 
 def begun(filled: Filled, offer: Offer, usual: Mapping[str, Any]) -> Filled:
-    """With the settings that this endpoint usually gets where nobody wrote any for it."""
+    """Return the form with the endpoint's usual settings, because nobody entered any for this endpoint."""
     assert offer.capabilities is not None
-    how = [one.parameter for one in offer.capabilities.controls if one.kind not in OWN_LOOK]
+    how = [control.parameter for control in offer.capabilities.controls if control.kind not in OWN_LOOK]
     taken = {name: str(usual[name]) for name in how if name in usual}
     return replace(filled, settings=taken, settings_of=str(offer.endpoint.pk))
 
 
 def resized(filled: Filled, before: Offer | None) -> Filled:
-    """Without the size where it was no choice, but what the endpoint before makes by itself."""
+    """Return the form without its size, if that is only the default size of the previous endpoint."""
     if before is None or before.capabilities is None:
         return filled
     own = sized(Filled(), before.capabilities)
@@ -164,20 +165,25 @@ def resized(filled: Filled, before: Offer | None) -> Filled:
 
 
 def sized(filled: Filled, capabilities: Capabilities) -> tuple[int, int]:
-    """Width and height as the endpoint makes what is written, its own size where nothing is."""
+    """Return width and height that the endpoint makes for the entered size, or its default size for none."""
     width, height = (number(text) or 0 for text in (filled.width, filled.height))
-    wanted = (width, height) if width and height else (FIRST_SIDE, FIRST_SIDE)
-    return orders.master_size(*wanted, capabilities)
+    size = (width, height) if width and height else (FIRST_SIDE, FIRST_SIDE)
+    return orders.master_size(*size, capabilities)
 
 
 def sizes(capabilities: Capabilities) -> list[Size]:
-    """The channels' presets, each size once: a small model makes one square of all squares."""
-    found: dict[tuple[int, int], Size] = {}
-    for one in channels.PRESETS:
-        wanted = (one.width, one.height)
-        size = Size(one.label, f"{one.channel}, {one.width} × {one.height} px", wanted, _fit(wanted, capabilities))
-        found.setdefault(size.made, size)
-    return list(found.values())
+    """Return the channels' presets without repeated sizes: a small model makes the same square of all squares."""
+    by_size: dict[tuple[int, int], Size] = {}
+    for preset in channels.PRESETS:
+        requested = (preset.width, preset.height)
+        size = Size(
+            preset.label,
+            f"{preset.channel}, {preset.width} × {preset.height} px",
+            requested,
+            _fit(requested, capabilities),
+        )
+        by_size.setdefault(size.made, size)
+    return list(by_size.values())
 
 
 def limits(capabilities: Capabilities) -> Limits:
@@ -189,13 +195,13 @@ def limits(capabilities: Capabilities) -> Limits:
 
 
 def settings(filled: Filled, offer: Offer | None) -> list[Setting]:
-    """Return what the endpoint's engine lets people control, beside words, seed and what is not to be avoided."""
+    """Return the controls of the endpoint's engine, without prompt, negative prompt and seed."""
     if offer is None or offer.capabilities is None:
         return []
-    shown = [one for one in offer.capabilities.controls if one.parameter not in OWN_FIELDS]
+    shown = [control for control in offer.capabilities.controls if control.parameter not in OWN_FIELDS]
     return [
-        Setting(one, filled.settings.get(one.parameter, ""), filled.errors.get(CONTROL + one.parameter, ""))
-        for one in shown
+        Setting(control, filled.settings.get(control.parameter, ""), filled.errors.get(CONTROL + control.parameter, ""))
+        for control in shown
     ]
 
 
@@ -204,8 +210,8 @@ def reference(offer: Offer | None) -> Reference | None:
 
 
 def wish(request: BrandRequest, filled: Filled, offer: Offer) -> Wish:
-    """Return what the form asks for. Raises Invalid with the field of each mistake; what a try may ask is judged
-    later."""
+    """Return the wish of the form. Raises Invalid with the field of each mistake; the service checks what a try may
+    ask for."""
     assert offer.capabilities is not None
     problems: list[Problem] = []
     whole = {name: _whole(name, getattr(filled, name), problems) for name in ("width", "height", "count")}
@@ -231,33 +237,33 @@ def wish(request: BrandRequest, filled: Filled, offer: Offer) -> Wish:
 
 
 def _parameters(filled: Filled, controls: Sequence[Control], problems: list[Problem]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
     for control in controls:
         text = filled.settings.get(control.parameter, "")
         if control.parameter in OWN_FIELDS or not text:
             continue
         try:
-            found[control.parameter] = value_of(control, text)
+            parameters[control.parameter] = value_of(control, text)
         except ValueError as error:
             problems.append(Problem(CONTROL + control.parameter, f"{control.label}: {error}", text[:100]))
-    return found
+    return parameters
 
 
 def _whole(name: str, text: str, problems: list[Problem]) -> int:
-    found = number(text)
-    if found is None:
+    whole = number(text)
+    if whole is None:
         words = {"seed": "A seed is a whole number.", "count": "Say how many pictures as a number."}
         problems.append(Problem(name, words.get(name, f"Give the {name} in pixels."), text[:100]))
-    return found or 0
+    return whole or 0
 
 
 def _one(model: Any, request: BrandRequest, text: str, path: str = "brand") -> Any:
-    """Return the brand's row with that number, None for none. The service refuses what is chosen but gone."""
+    """Return the brand's row with that id, None without an id or a row. The service refuses a row that is gone."""
     pk = number(text)
     return brands.row(model, request.user, request.brand, pk, path=path) if pk else None
 
 
-def _fit(wanted: tuple[int, int], capabilities: Capabilities) -> tuple[int, int]:
-    """As the endpoint makes it: what is too large for its sliders too is made smaller in its shape."""
-    scale = min(1.0, LONGEST_SIDE / max(wanted))
-    return orders.master_size(round(wanted[0] * scale), round(wanted[1] * scale), capabilities)
+def _fit(requested: tuple[int, int], capabilities: Capabilities) -> tuple[int, int]:
+    """Return the size that the endpoint makes. A size beyond the sliders is scaled down in proportion."""
+    scale = min(1.0, LONGEST_SIDE / max(requested))
+    return orders.master_size(round(requested[0] * scale), round(requested[1] * scale), capabilities)

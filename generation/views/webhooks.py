@@ -1,4 +1,4 @@
-"""Receivers of the webhooks of services."""
+"""Webhooks of remote services."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from django.views.decorators.http import require_POST
 from generation.services.remote import webhooks
 
 MOST_BYTES = 4 * 1024 * 1024
-"""A prediction's input, data URLs included, its output's addresses and its log."""
+"""Room for a prediction's input with data URLs, the addresses of its output and its log."""
 
 
-@csrf_exempt  # no browser and no session: who sends it shows by its signature
+@csrf_exempt  # no browser and no session: the signature identifies the sender
 @require_POST
 def replicate(request: HttpRequest, endpoint: str, marker: uuid.UUID) -> HttpResponse:
-    """A webhook of Replicate: 204 if it is signed, 401 if not, whatever it says and whether or not we know of it."""
+    """Receive a webhook of Replicate: 204 with a valid signature, else 401, whether or not the prediction is known."""
     length = request.headers.get("Content-Length", "")
     if length.isascii() and length.isdecimal() and (len(length) > 9 or int(length) > MOST_BYTES):
         return HttpResponse(status=413)

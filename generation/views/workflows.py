@@ -1,4 +1,4 @@
-"""The workflow of a ComfyUI endpoint: uploaded, marked, checked against its servers."""
+"""The page of a ComfyUI endpoint's workflow: upload it, mark its inputs, check it against the servers."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from generation.selectors import workflows as selectors
 from generation.services.endpoints import editing, workflow_checks
 from generation.services.endpoints import workflows as services
 
-#: Seconds between two looks at a check that is on its way.
+#: Seconds between two polls of a running check.
 ANSWER_SECONDS = 1
 
 
 @brand_page()
 def page(request: BrandRequest, slug: str) -> HttpResponseBase:
-    """Show what the endpoint's workflow is and which of its inputs a job fills; posting uploads, marks or checks."""
+    """Show the endpoint's workflow and the inputs that a job fills; POST uploads, marks or checks it."""
     endpoint = selectors.get(request.brand, request.user, slug)
     if request.method != "POST":
         return _page(request, endpoint)
@@ -66,13 +66,13 @@ def _mark(request: BrandRequest, endpoint: Endpoint) -> None:
 
 
 def _names(posted: Mapping[str, Any]) -> dict[tuple[str, str], str]:
-    """(node id, input) -> the typed name, of the form's fields "mark|6|text"."""
+    """Return (node id, input) -> the entered name, from form fields such as "mark|6|text"."""
     parts = ((key.split("|", 2), value) for key, value in posted.items() if key.startswith("mark|"))
     return {(part[1], part[2]): str(value) for part, value in parts if len(part) == 3}
 
 
 def _meant(posted: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(node id, input) of the form's ticked fields "meant|6|text"."""
+    """Return (node id, input) of ticked form fields such as "meant|6|text"."""
     parts = (key.split("|", 2) for key in posted if key.startswith("meant|"))
     return [(part[1], part[2]) for part in parts if len(part) == 3]
 

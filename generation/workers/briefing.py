@@ -1,5 +1,4 @@
-"""Facts about a claimed batch beyond its specs: the files wanted and the photo behind each
-picture."""
+"""The job context of a claimed batch: the files to make and the photo of each image, in addition to the specs."""
 
 from __future__ import annotations
 
@@ -19,9 +18,9 @@ _OF_ONE_ATTEMPT = frozenset({"seconds", "log", "usage", "submitted_to", "request
 
 @dataclass(frozen=True)
 class Brief:
-    """One job's surroundings. targets: (output spec id, target) of its aspect group, largest first.
+    """The context of one job. targets: (output spec id, target) of its aspect group, largest first.
 
-    master: the image that is there already under the job's fingerprint; master_facts: what made it.
+    master: the image that already exists under the job's fingerprint; master_facts: details of how it was made.
     """
 
     asset_id: int
@@ -33,8 +32,10 @@ class Brief:
 
 
 def brief(jobs: Sequence[ClaimedJob], *, engine: str, is_remote: bool = False) -> dict[int, Brief]:
-    """Job id -> Brief, in four queries for the whole batch, five where something of it is there already. is_remote: a
-    service makes the images, in its own sizes."""
+    """Return the contexts by job id, in four queries for the whole batch, five if some images exist already.
+
+    is_remote: a service makes the images, in its own sizes.
+    """
     cells = {
         cell.pk: cell
         for cell in Cell.objects.filter(pk__in={job.cell_id for job in jobs}).select_related("run__guide_version")
@@ -53,19 +54,19 @@ def brief(jobs: Sequence[ClaimedJob], *, engine: str, is_remote: bool = False) -
     for job in jobs:
         master = masters.get((job.brand_id, job.fingerprint))
         cell = cells[job.cell_id]
-        wanted = [spec for spec in specs if spec.campaign_id == job.campaign_id and spec.aspect == cell.aspect]
+        cell_specs = [spec for spec in specs if spec.campaign_id == job.campaign_id and spec.aspect == cell.aspect]
         briefs[job.id] = Brief(
             asset_id=assets[job.cell_id],
             subject_id=cell.subject_id,
             facts={
                 "wanted": [job.spec["width"], job.spec["height"]],
                 "photo": photos.get(cell.subject_id),
-                "specs": [{"slug": spec.slug, "width": spec.width, "height": spec.height} for spec in wanted],
+                "specs": [{"slug": spec.slug, "width": spec.width, "height": spec.height} for spec in cell_specs],
                 "engine": engine,
                 "is_remote": is_remote,
                 "limits": guide.thresholds if (guide := cell.run.guide_version) else {},
             },
-            targets=tuple((spec.pk, _target(spec)) for spec in wanted),
+            targets=tuple((spec.pk, _target(spec)) for spec in cell_specs),
             master=master,
             master_facts=_planned(job) | facts.get(master.pk, {}) if master else {},
         )
@@ -73,13 +74,13 @@ def brief(jobs: Sequence[ClaimedJob], *, engine: str, is_remote: bool = False) -
 
 
 def facts_of_masters(master_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """Return, by master id, the details of the attempt that made it, without those of that attempt alone. One query."""
+    """Return, by master id, the details of the attempt that made it, without those of only that attempt. One query."""
     if not master_ids:
         return {}
-    made = Attempt.objects.filter(
+    attempts = Attempt.objects.filter(
         job__version__master_id__in=master_ids, job__version__source=VersionSource.GENERATED, outcome="succeeded"
-    ).order_by("-pk")  # the first one is put in last
-    rows = made.values_list("job__version__master_id", "job_id", "details")
+    ).order_by("-pk")  # the earliest attempt comes last and so wins in the dict
+    rows = attempts.values_list("job__version__master_id", "job_id", "details")
     return {
         master_id: {name: value for name, value in details.items() if name not in _OF_ONE_ATTEMPT}
         | {"made_by_job": job}
@@ -88,12 +89,12 @@ def facts_of_masters(master_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
 
 
 def _planned(job: ClaimedJob) -> dict[str, Any]:
-    """Return what made an image with the job's fingerprint: equal fingerprints have equal makers."""
+    """Return the maker of an image with the job's fingerprint, because equal fingerprints have equal makers."""
     return {name: job.maker[name] for name in ("model", "revision") if name in job.maker}
 
 
 def _front_photos(subject_ids: set[int]) -> dict[int, list[int]]:
-    """Subject id -> [width, height] of its first ready photo."""
+    """Return [width, height] of the first ready photo, by subject id."""
     rows = (
         ReferencePhoto.objects.filter(subject_id__in=subject_ids, status=PhotoStatus.READY)
         .order_by("subject_id", "position", "id")

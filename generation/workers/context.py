@@ -1,4 +1,4 @@
-"""The services that a worker lends its engines, and the engines themselves, kept from batch to batch."""
+"""The services that a worker provides to its engines, and the engines themselves, kept from batch to batch."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ INPUT_CACHE_BYTES = 128 * 1024 * 1024
 
 
 class InputCache:
-    """Recently read input images by key, bounded in bytes: the candidates of one product share its cut-out.
+    """Recently read input images by key, bounded in bytes, because the candidates of one product share its cut-out.
 
-    Engines and services do not look at colour profiles, so what has one is kept as its sRGB file.
+    Engines and services ignore colour profiles, so an image with a profile is converted to sRGB.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -56,14 +56,14 @@ class InputCache:
 
 
 class WorkContext:
-    """engines.base.Context for this process."""
+    """The engines.base.Context of this process."""
 
     def __init__(self, leases: Leases) -> None:
         self._leases = leases
         self._cache = InputCache(INPUT_CACHE_BYTES)
 
     def load(self, ref: engines.ImageRef) -> bytes:
-        """Raises EngineError of kind INPUT where the file is missing, TRANSIENT where it cannot be read now."""
+        """Return a stored file. Raises EngineError: INPUT if it is missing, TRANSIENT if it cannot be read now."""
         try:
             return self._cache.read(ref.key)
         except NotFound as error:
@@ -79,7 +79,7 @@ class WorkContext:
 
 
 class Engines:
-    """One engine per endpoint, built anew when the endpoint's settings have changed. Used by many threads."""
+    """One engine per endpoint, built again when the endpoint's settings have changed. Used by many threads."""
 
     def __init__(self) -> None:
         self._built: dict[int, tuple[Any, engines.Engine]] = {}
@@ -87,23 +87,25 @@ class Engines:
         self._guard = threading.Lock()
 
     def of(self, endpoint: Endpoint) -> engines.Engine:
-        """The endpoint's engine with its secret. Raises EngineError of kind ENDPOINT if it cannot be built."""
+        """Return the endpoint's engine with its secret. Raises EngineError of kind ENDPOINT if it cannot be built."""
         settings = (endpoint.engine, endpoint.config, endpoint.sealed_secret, endpoint.batch_size)
         with self._guard:
-            known = self._built.get(endpoint.pk)
-            if known is None or known[0] != settings:
+            cached = self._built.get(endpoint.pk)
+            if cached is None or cached[0] != settings:
                 built = _build(endpoint)
-                if known is not None:
-                    _unload(known[1])
-                known = self._built[endpoint.pk] = (settings, built)
+                if cached is not None:
+                    _unload(cached[1])
+                cached = self._built[endpoint.pk] = (settings, built)
             minutes = endpoint.config.get("idle_unload_minutes")
             if minutes:
                 self._idle_at[endpoint.pk] = time.monotonic() + 60 * float(minutes)
-            return known[1]
+            return cached[1]
 
     def unload_idle(self) -> None:
-        """Have models give their memory back that nobody has asked for within their endpoint's "idle_unload_minutes".
-        For the thread that draws, between two batches."""
+        """Unload models that were not used within their endpoint's "idle_unload_minutes".
+
+        For the thread that makes images, between two batches.
+        """
         with self._guard:
             now = time.monotonic()
             for key in [key for key, idle_at in self._idle_at.items() if idle_at <= now]:
@@ -129,7 +131,7 @@ def _build(endpoint: Endpoint) -> engines.Engine:
 
 @contextmanager
 def reported(failure: str) -> Iterator[None]:
-    """A piece of work on a pool's thread: its database connection is looked after, what it raises is logged."""
+    """Run work on a thread of a pool: check its database connection before, and log what it raises."""
     try:
         close_old_connections()
         yield
@@ -139,7 +141,7 @@ def reported(failure: str) -> Iterator[None]:
 
 
 def disconnect(pool: ThreadPoolExecutor, threads: int) -> None:
-    """Have every thread of the pool close its own database connection, which nobody else can reach."""
+    """Have every thread of the pool close its own database connection, which no other thread can close."""
     if not threads:
         return
     together = threading.Barrier(threads)

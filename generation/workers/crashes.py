@@ -1,4 +1,4 @@
-"""Turn an exception that a local engine did not expect into an EngineError with a cause and a sentence."""
+"""Turn an unexpected exception of a local engine into an EngineError with a cause and a sentence."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ SHOWN_CHARACTERS: Final = 200
 
 
 class EngineCrash(EngineError):
-    """An engine raised an exception that it does not explain; its traceback is in `log`."""
+    """An unexpected exception of an engine; its traceback is in `log`."""
 
 
 def results(engine: LocalEngine, batch: Sequence[Task], context: Context) -> Iterator[Result]:
-    """Yield what the engine makes of the batch. Raises EngineError, or DatabaseError from the context."""
+    """Yield the engine's results of the batch. Raises EngineError, or DatabaseError from the context."""
     try:
         yield from engine.generate(batch, context)
     except (EngineError, DatabaseError):
@@ -35,7 +35,7 @@ def results(engine: LocalEngine, batch: Sequence[Task], context: Context) -> Ite
 
 
 def explained(error: Exception) -> EngineCrash:
-    """Return the exception as an EngineError: TRANSIENT only where trying again can help."""
+    """Return the exception as an EngineError: TRANSIENT only if a retry can help."""
     log = "".join(traceback.format_exception(error))
     names = {kind.__name__ for kind in type(error).__mro__}
     own_words = " ".join(str(error).split())[:SHOWN_CHARACTERS] or type(error).__name__

@@ -1,5 +1,4 @@
-"""Ending the jobs that a worker holds: a picture kept, reused, or failed; each write waits out a database that is
-away."""
+"""End the jobs that a worker holds: store, reuse or fail the image. Each write waits while the database is down."""
 
 from __future__ import annotations
 
@@ -38,11 +37,11 @@ STORAGE_PAUSE_SECONDS = 2.0
 """Pause before another attempt to store a file."""
 
 MADE_BY_ANOTHER: Final = "made_by_another"
-"""The check that says that a service made an image with another version than was planned."""
+"""The check which reports that a service made an image with another version than was planned."""
 
 
 class Endings:
-    """Used by every thread of a worker process."""
+    """Methods that end jobs, used by every thread of a worker process."""
 
     def __init__(self, worker_name: str, leases: Leases, is_stopping: threading.Event) -> None:
         self.name = worker_name
@@ -52,20 +51,20 @@ class Endings:
     def complete(
         self, job: ClaimedJob, claim: Claim, brief: Brief, result: Result, engine: Engine, maker: Maker
     ) -> None:
-        """Keep what `engine` made. maker: what it was at that moment."""
+        """Store the image that `engine` made. maker: its maker at that moment."""
         named = replace(result.arrived(), model=result.model or maker.model, revision=maker.revision)
         made = _under_its_own_name(product.develop_result(brief, named, put=self._put_for(job)), job, engine, maker)
         crash_points.point("stored")
         try:
             self._end(job, claim, made)
         except outcomes.MadeMeanwhile as error:
-            kept = product.develop_master(replace(brief, master=error.master), put=self._put_for(job))
-            told = tuple(verdict for verdict in made.verdicts if verdict.check == MADE_BY_ANOTHER)
+            existing = product.develop_master(replace(brief, master=error.master), put=self._put_for(job))
+            version_verdicts = tuple(verdict for verdict in made.verdicts if verdict.check == MADE_BY_ANOTHER)
             details = {**made.details, "kept_master": error.master.sha256}
             stored: dict[str, Any] = {
-                "master": kept.master,
-                "renditions": kept.renditions,
-                "verdicts": (*kept.verdicts, *told),
+                "master": existing.master,
+                "renditions": existing.renditions,
+                "verdicts": (*existing.verdicts, *version_verdicts),
             }
             self._end(job, claim, replace(made, details=details, **stored))
 
@@ -106,24 +105,24 @@ class Endings:
         try:
             self.persist(lambda: outcomes.fail(job=job, token=claim.token, error=error, worker=self.name))
         finally:
-            self.drop(claim, [job])  # what could not be written is found by the reaper
+            self.drop(claim, [job])  # if it could not be written, the reaper finds the job
         self.persist(lambda: runs.finish_if_done(job.run_id))
 
     def hold(self, jobs: Sequence[ClaimedJob], claim: Claim, endpoint: Endpoint, now: Maker) -> None:
-        """Keep nothing of these jobs, which were planned for something else than the engine is `now`."""
-        held: set[int] = set()
+        """Hold these jobs, which were planned for another maker than `now`, and store none of their images."""
+        held_ids: set[int] = set()
 
         def write() -> None:
-            held.update(changes.hold(jobs=jobs, token=claim.token, endpoint=endpoint, now=now, worker=self.name))
+            held_ids.update(changes.hold(jobs=jobs, token=claim.token, endpoint=endpoint, now=now, worker=self.name))
 
         self.persist(write)
-        self.drop(claim, [job for job in jobs if job.id in held])
+        self.drop(claim, [job for job in jobs if job.id in held_ids])
         for job in jobs:
-            if job.id not in held:
+            if job.id not in held_ids:
                 self.fail(job, claim, EngineError(ErrorKind.CANCELLED, "Given up before it was started."))
 
     def persist(self, write: Callable[[], object]) -> None:
-        """Do a guarded write, waiting out a database that is away for as long as the lease could still be ours."""
+        """Do a guarded write; while the database is down, retry as long as the lease could still be ours."""
         give_up_at = time.monotonic() + settings.PROOFLINE["lease_seconds"]
         while True:
             try:
@@ -138,7 +137,7 @@ class Endings:
 
     @contextlib.contextmanager
     def guarding(self, job: ClaimedJob, claim: Claim) -> Iterator[None]:
-        """Whatever goes wrong inside ends the job's attempt, with the reason."""
+        """End the job's attempt with the reason if anything inside the block fails."""
         try:
             yield
         except Exception as error:
@@ -151,16 +150,16 @@ class Endings:
             self.fail(job, claim, EngineError(ErrorKind.TRANSIENT, message))
 
     def drop(self, claim: Claim, jobs: Iterable[ClaimedJob]) -> None:
-        """These are no longer held by this process."""
+        """Drop the leases of jobs that this process no longer holds."""
         for job in jobs:
             self._leases.drop(claim.token, job.id)
 
 
 def _under_its_own_name(made: outcomes.Made, job: ClaimedJob, engine: Engine, maker: Maker) -> outcomes.Made:
-    """Return `made` under the fingerprint of what made it, where a service used another version than was planned.
+    """Return `made` under the fingerprint of its real maker, if a service used another version than was planned.
 
-    It is paid for, so it is kept; reviewers are told if the plan named a version. An image that was planned before
-    makers were recorded gets its own fingerprint, too.
+    It is paid for, so it is stored; reviewers get a finding if the plan named a version. An image that was planned
+    before makers were recorded gets its own fingerprint, too.
     """
     planned = Maker.of(job.maker)
     if planned == maker:
@@ -168,10 +167,12 @@ def _under_its_own_name(made: outcomes.Made, job: ClaimedJob, engine: Engine, ma
     fingerprint = fingerprints.of_spec(brand_id=job.brand_id, maker=maker, engine=engine, spec=job.spec)
     if planned is None:
         return made if fingerprint == job.fingerprint else replace(made, fingerprint=fingerprint, maker=maker)
-    before, after = (one.revision.partition("+")[0] for one in (planned, maker))
-    words = f"It was planned for {planned}; the service made it with {maker}."
-    told = () if before in ("", after, after.partition("/")[0]) else (Verdict(MADE_BY_ANOTHER, Outcome.FLAG, words),)
-    return replace(made, fingerprint=fingerprint, maker=maker, verdicts=(*made.verdicts, *told))
+    before, after = (compared.revision.partition("+")[0] for compared in (planned, maker))
+    message = f"It was planned for {planned}; the service made it with {maker}."
+    verdicts = (
+        () if before in ("", after, after.partition("/")[0]) else (Verdict(MADE_BY_ANOTHER, Outcome.FLAG, message),)
+    )
+    return replace(made, fingerprint=fingerprint, maker=maker, verdicts=(*made.verdicts, *verdicts))
 
 
 def _is_outage(error: DatabaseError) -> bool:

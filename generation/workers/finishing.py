@@ -1,4 +1,4 @@
-"""The last part of a remote picture's way: a few threads check and store what has come, while others order."""
+"""Check and store the images of services on a few threads, while other threads submit jobs."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from generation.engines.base import Result
 from generation.workers.context import disconnect, reported
 
 AT_ONCE = 4
-"""More are not done sooner, and an order that is due would wait behind all of them for the interpreter."""
+"""More threads are not faster, and a submission that is due would wait for all of them for the interpreter lock."""
 GRACE_SECONDS = 0.1
-"""How long a picture waits at least: what came with it has left places free, and those are filled first."""
+"""The least time that an image waits: the service has free places for more jobs, and these are filled first."""
 MOST_BYTES = 256 * 1024 * 1024
-"""Pixels that may wait here before no more is ordered: about 85 pictures of 1024 by 1024."""
+"""Bytes of pixels that may wait here before submission stops: about 85 images of 1024 by 1024."""
 
 
 class Finishing:
-    """Pictures that wait for their turn hold no thread and no connection, only their pixels."""
+    """A queue of images to store; a waiting image holds no thread and no connection, only its pixels."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(AT_ONCE, "finish")
@@ -31,14 +31,14 @@ class Finishing:
         return self._bytes >= MOST_BYTES
 
     def take(self, picture: Result, work: Callable[[], None]) -> None:
-        """Have `work` done, which finishes `picture` and sees to its own errors."""
+        """Queue `work`, which stores `picture` and handles its own errors."""
         size = 0 if picture.pixels is None else picture.pixels.nbytes
         self._add(size)
-        due = monotonic() + GRACE_SECONDS
+        due_at = monotonic() + GRACE_SECONDS
 
         def run() -> None:
             try:
-                sleep(max(0.0, due - monotonic()))
+                sleep(max(0.0, due_at - monotonic()))
                 with reported("remote.finish_failed"):
                     work()
             finally:
@@ -47,7 +47,7 @@ class Finishing:
         self._pool.submit(run)
 
     def stop(self) -> None:
-        """Finish what is here."""
+        """Finish all queued work and stop."""
         disconnect(self._pool, AT_ONCE)
         self._pool.shutdown(wait=True)
 

@@ -1,4 +1,4 @@
-"""The lane worker: claims batches, has the engine make them, and finishes each image while the next is being made."""
+"""The lane worker: claim batches, have the engine make them, and store each image while the next is being made."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FINISHERS = 2
 """Threads that develop and store; they mostly run native code, which releases the interpreter lock."""
 NO_RESULT = "The engine ended without a word about this image."
 PLACES = 16
-"""Pictures between the engine and the store: two batches of eight, so that one is drawn while the other is decoded."""
+"""Most images between engine and storage: two batches of eight, so that one is made while the other is decoded."""
 
 
 class LaneWorker:
@@ -57,7 +57,7 @@ class LaneWorker:
         warmth.warm_up(self._engines, self.lanes)
 
     def stop(self) -> None:
-        """Finish what is in hand and let go of the threads."""
+        """Finish the current work and stop the threads."""
         self.is_stopping.set()
         for pool, threads in ((self._finishers, FINISHERS), (self._claimer, 1)):
             disconnect(pool, threads)
@@ -97,7 +97,7 @@ class LaneWorker:
         return True
 
     def _give_back(self, ahead: Future[Claim] | None) -> None:
-        """Let go of a batch that was claimed ahead and will not be started."""
+        """Put back a batch that was claimed ahead and will not be started."""
         try:
             claim = ahead.result() if ahead else None
         except DatabaseError:
@@ -114,7 +114,7 @@ class LaneWorker:
         return claim
 
     def _claim_apart(self, lane: str, sticky: int | None) -> Claim:
-        """`_claim` on the claimer's thread; a database that is away ends the slice instead of the worker."""
+        """Call `_claim` on the claimer's thread; a database error ends the slice instead of the worker."""
         try:
             return self._claim(lane, sticky)
         except DatabaseError:
@@ -122,7 +122,7 @@ class LaneWorker:
             raise
 
     def _make(self, claim: Claim, pending: list[Future[None]]) -> None:
-        """Bring every job of the batch to an end: reused, made, or failed with the reason."""
+        """End every job of the batch: reused, made, or failed with the reason."""
         todo = {job.id: job for job in claim.jobs}
         try:
             endpoint = Endpoint.objects.get(pk=claim.jobs[0].endpoint_id)
@@ -146,7 +146,7 @@ class LaneWorker:
     def _end_without_engine(
         self, claim: Claim, todo: dict[int, ClaimedJob], briefs: Mapping[int, Brief], pending: list[Future[None]]
     ) -> None:
-        """Take out of `todo` what the brand has a master for already, and what nobody wants any more."""
+        """End the jobs whose master the brand already has, and the cancelled ones, and remove them from `todo`."""
         unwanted = self.leases.revoked()
         for job in claim.jobs:
             if briefs[job.id].master is not None:
@@ -164,8 +164,7 @@ class LaneWorker:
         briefs: Mapping[int, Brief],
         pending: list[Future[None]],
     ) -> None:
-        """Have the engine make `todo`. If it crashes, have it make the remaining jobs one by one, so that one bad input
-        fails no other job of its batch."""
+        """Have the engine make `todo`; after a crash one by one, so that one bad input fails no other job."""
         try:
             self._generate(claim, endpoint, todo, briefs, pending)
             return
@@ -194,7 +193,7 @@ class LaneWorker:
         briefs: Mapping[int, Brief],
         pending: list[Future[None]],
     ) -> None:
-        """Have the engine make `todo`, taking each job out of it as its result is handed on."""
+        """Have the engine make `todo`, and remove each job from it when its result is passed on."""
         engine = self._engines.of(endpoint)
         if engine.capabilities().is_remote:
             message = (

@@ -25,7 +25,7 @@ BEAT_SECONDS = 2.0
 
 
 class Leases:
-    """The leases of this process. `hold` and `drop` are called by the workers' threads, `revoked` by the engines'."""
+    """The leases of this process. The threads of workers call `hold` and `drop`, those of engines call `revoked`."""
 
     def __init__(self, worker_name: str, lanes: Iterable[str]) -> None:
         self.worker_name = worker_name
@@ -51,21 +51,21 @@ class Leases:
 
     def drop(self, token: uuid.UUID, job_id: int) -> None:
         with self._guard:
-            held = self._held.get(token)
-            if held is not None:
-                held.discard(job_id)
-                if not held:
+            job_ids = self._held.get(token)
+            if job_ids is not None:
+                job_ids.discard(job_id)
+                if not job_ids:
                     del self._held[token]
             self._revoked.discard(job_id)
             self._steps.pop(job_id, None)
 
     def revoked(self) -> frozenset[int]:
-        """Jobs that are no longer ours, or that people gave up on."""
+        """Return the ids of jobs that are no longer ours, or that were cancelled."""
         with self._guard:
             return frozenset(self._revoked)
 
     def note_progress(self, job_ids: Iterable[int], step: int, steps: int) -> None:
-        """Remember how far jobs are; written with the next beat, so that a denoise step never waits for a database."""
+        """Remember the progress of jobs. The next heartbeat writes it, so that a step never waits for the database."""
         with self._guard:
             self._steps.update((job_id, (step, steps)) for job_id in job_ids)
 
@@ -80,14 +80,14 @@ class Leases:
         connection.close()
 
     def renew(self) -> None:
-        """One beat: extend every lease, write progress, say that this process lives."""
+        """Do one heartbeat: extend every lease, write the progress, record that this process is alive."""
         with self._guard:
-            held = {token: set(ids) for token, ids in self._held.items()}
+            leases = {token: set(ids) for token, ids in self._held.items()}
             steps, self._steps = self._steps, {}
-        kept = claims.renew(held) if held else frozenset()
+        valid_ids = claims.renew(leases) if leases else frozenset()
         with self._guard:
-            for token, ids in held.items():
-                self._revoked |= (ids - kept) & self._held.get(token, set())
+            for token, ids in leases.items():
+                self._revoked |= (ids - valid_ids) & self._held.get(token, set())
         for job_id, (step, of) in steps.items():
             Job.objects.filter(pk=job_id).update(step=step, steps=of)
         Worker.objects.update_or_create(
@@ -104,6 +104,6 @@ class Leases:
 
 
 def peak_rss_bytes() -> int:
-    """The most memory this process ever held, in bytes (ru_maxrss is kilobytes on Linux, bytes on macOS)."""
+    """Return the peak memory of this process in bytes (ru_maxrss is kilobytes on Linux, bytes on macOS)."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

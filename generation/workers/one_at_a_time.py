@@ -1,4 +1,4 @@
-"""Work that several threads ask for and one does."""
+"""Work that several threads request and one thread does."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class OneAtATime:
-    """The same work asked for by several threads: one does it, and once more for all who asked meanwhile."""
+    """Let one of several threads do the same work, and do it once more for all requests that came meanwhile."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -15,7 +15,7 @@ class OneAtATime:
         self._wanted: set[int] = set()
 
     def run(self, key: int, work: Callable[[], object]) -> None:
-        """Have `work` begin after this call; returns at once where another thread will see to it."""
+        """Ensure that `work` begins after this call; returns at once if another thread will do it."""
         with self._guard:
             self._wanted.add(key)
             if key in self._at_work:

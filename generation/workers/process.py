@@ -1,4 +1,4 @@
-"""The one worker of this process, and what each lane's message makes it do."""
+"""The one worker of this process, and its reactions to the messages of each lane."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from generation.workers.lane import LaneWorker
 from generation.workers.remote import RemoteLane
 
 URGENCY = (Lane.HOUSEKEEPING, Lane.DELIVERY, Lane.CLOUD, Lane.GPU, Lane.CPU)
-"""In which order a process that serves several lanes takes their messages: a long run never holds up what is short."""
+"""The order in which a process with several lanes takes their messages, so that a long run never delays short work."""
 
 GENERATING = (Lane.GPU, Lane.CPU)
 
@@ -36,7 +36,7 @@ def _wake_remote() -> bool:
 
 
 def by_urgency(lanes: Iterable[str]) -> list[str]:
-    """The lanes, each once, most urgent first."""
+    """Return the lanes, each once, most urgent first."""
     return sorted(set(lanes), key=lambda lane: URGENCY.index(Lane(lane)))
 
 
@@ -57,7 +57,7 @@ def start(name: str, lanes: list[str]) -> LaneWorker:
 
 
 def stop() -> None:
-    """End what this process has in hand, calls to services first: the leases are kept until they are done."""
+    """Finish the work of this process, calls to services first; the leases are kept until these are done."""
     if _remote is not None:
         _remote.stop()
     if _worker is not None:

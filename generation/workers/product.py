@@ -1,4 +1,4 @@
-"""From pixels to stored files: one image developed and its files written. Runs on a finisher thread."""
+"""Develop one image from pixels and store its files. Runs on a finisher thread."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ Put = Callable[..., stored_files.Stored]
 
 
 def develop_result(brief: Brief, result: Result, *, put: Put = stored_files.put) -> Made:
-    """Develop and store what an engine made. Files are written before any row names them."""
+    """Develop and store an engine's image. Files are written before any row names them."""
     assert result.pixels is not None
-    known = {"subject_box": result.facts["subject_box"]} if "subject_box" in result.facts else {}
-    if "asked_size" in result.facts:  # a service that cannot make the wanted size was asked for the nearest one
-        known["asked"] = result.facts["asked_size"]
-    facts = {**brief.facts, **known}
+    result_facts = {"subject_box": result.facts["subject_box"]} if "subject_box" in result.facts else {}
+    if "asked_size" in result.facts:  # the nearest size, for a service that cannot make the requested size
+        result_facts["asked"] = result.facts["asked_size"]
+    facts = {**brief.facts, **result_facts}
     try:
         developed = develop(result.pixels, facts, [target for _, target in brief.targets])
     except BadPixels as error:
@@ -54,9 +54,9 @@ def develop_result(brief: Brief, result: Result, *, put: Put = stored_files.put)
 
 
 def develop_master(brief: Brief, *, put: Put = stored_files.put) -> Made:
-    """Make renditions and findings anew for a master that is there already; costs no generation.
+    """Make renditions and findings again for an existing master; nothing is generated.
 
-    The master's file stays as it is: encoded anew, the same pixels may become other bytes.
+    The master's file is not written again, because encoding the same pixels again may give other bytes.
     """
     assert brief.master is not None
     master = brief.master
@@ -85,7 +85,7 @@ def develop_master(brief: Brief, *, put: Put = stored_files.put) -> Made:
 
 
 def read_pixels(master: Master) -> Pixels:
-    """The master's pixels, height × width × 3|4 uint8."""
+    """Return the master's pixels, height × width × 3|4 uint8."""
     with Image.open(io.BytesIO(stored_files.read(master.storage_key))) as image:
         return np.asarray(image.convert("RGBA" if master.has_alpha else "RGB"))
 

@@ -1,8 +1,8 @@
-"""The remote lane: hands jobs to services, asks how they stand, and has the images fetched (retrieval.py).
+"""The remote lane: submits jobs to services, polls them, and has the images fetched (retrieval.py).
 
 One thread plans rounds, a pool of threads makes the calls, and a few others store the images that came. No thread waits
-while a service makes an image: what is under way is in the rows, so another worker can go on with it at any moment
-(services/handover.py).
+while a service makes an image: open jobs are in the database, so another worker can continue with them at any moment
+(services/remote/handover.py).
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ log = structlog.get_logger(__name__)
 
 IDLE_SECONDS = 1.0
 BUSY_SECONDS = 0.1
-"""How soon to look again while orders are being sent; whoever ends a call looks at once."""
+"""Pause between rounds while jobs are being submitted; the end of a call starts the next round at once."""
 SHORTEST_PAUSE_SECONDS = 0.05
 SWITCH_SECONDS = 0.001
-"""Longest time that a thread runs before others do, 5 ms by default: an order that is due needs little time, and must
-not wait for all images that are being decoded."""
+"""Longest time that a thread runs before others do, 5 ms by default: a submission that is due needs little time, and
+must not wait for all images that are being decoded."""
 PROBE_SECONDS = 3.0
-"""Interval for asking a resting endpoint for which jobs wait whether it is back."""
+"""Interval for checking whether a resting endpoint, for which jobs wait, works again."""
 POLLED_AT_ONCE = 200
 ASK_AGAIN_SECONDS = 10.0
-"""How long to wait with what could not be asked about."""
+"""Pause before jobs are polled again that could not be polled."""
 
 
 class RemoteLane:
@@ -87,12 +87,12 @@ class RemoteLane:
         self._thread.start()
 
     def wake(self) -> None:
-        """Look at once: something was queued, or a webhook came."""
+        """Start a round at once, because something was queued or a webhook came."""
         nudges.taken(Lane.CLOUD)
         self._awake.set()
 
     def stop(self) -> None:
-        """Begin nothing more and wait for the calls that are under way: their answers may have been paid for."""
+        """Start nothing more and wait for the open calls, because their answers may have been paid for."""
         self._is_stopping.set()
         self._awake.set()
         self._thread.join()
@@ -119,7 +119,7 @@ class RemoteLane:
         connection.close()
 
     def _round(self) -> float:
-        """Give every endpoint what it may have, ask about what is due; seconds until the next look is worth it."""
+        """Submit to every endpoint what it may get, and poll due jobs; returns the seconds until the next round."""
         pauses, loads = [IDLE_SECONDS], pacing.loads()
         hungry = sum(load.has_queued and load.orders > 0 for load in loads)
         for load in loads:
@@ -135,9 +135,9 @@ class RemoteLane:
         return min(pauses)
 
     def _probe(self, endpoint: Endpoint) -> None:
-        """Ask a resting endpoint how it is, every PROBE_SECONDS: one that was away and is back gets an order at once.
+        """Check a resting endpoint every PROBE_SECONDS: one that was unreachable and is back gets a job at once.
 
-        One that answers all the time and yet fails its orders rests for its full time.
+        One that answers all the time and yet fails its jobs rests for its full time.
         """
         now = monotonic()
         if now < self._probe_at.get(endpoint.pk, 0.0) or not self._idle_threads():
@@ -155,8 +155,10 @@ class RemoteLane:
         self._spawn(look)
 
     def _order(self, endpoint: Endpoint, *, most: int) -> float:
-        """Claim as many jobs as the endpoint may have now, at most so many, and have them handed over; seconds until
-        there may be more to do."""
+        """Claim as many jobs as the endpoint may get now, at most `most`, and have them submitted.
+
+        Returns the seconds until there may be more to do.
+        """
         rate = throttle.room(endpoint)
         if rate.orders == 0:
             return rate.wait_seconds
@@ -175,7 +177,7 @@ class RemoteLane:
         return BUSY_SECONDS
 
     def _order_more(self, endpoint_id: int) -> None:
-        """Like `_order`, of an endpoint that was looked at long ago: it may have other limits or be switched off."""
+        """Call `_order` with the endpoint read again, because it may have other limits by now or be disabled."""
         endpoint = pacing.current(endpoint_id)
         if endpoint is not None:
             self._order(endpoint, most=self._idle_threads(own=1))
@@ -186,7 +188,7 @@ class RemoteLane:
             self._spawn(lambda job=job: self._hand_over(job, claim, endpoint, briefs[job.id], in_use))  # type: ignore[misc]
 
     def _ask(self, endpoint: Endpoint) -> float:
-        """Have somebody ask about the endpoint's due jobs, unless somebody is."""
+        """Have a thread poll the endpoint's due jobs, unless one is doing so."""
         pause = self._poll_pause(endpoint)
         if endpoint.pk in self._asking or not self._idle_threads():
             return pause
@@ -203,7 +205,7 @@ class RemoteLane:
             return IDLE_SECONDS
 
     def _spawn(self, work: Callable[[], None]) -> None:
-        """Have a thread of the pool do it; while stopping, the thread that is here."""
+        """Run the work on a thread of the pool; while stopping, on the calling thread."""
         with self._guard:
             self._busy += 1
 
@@ -224,8 +226,10 @@ class RemoteLane:
             self._pool.submit(run)
 
     def _idle_threads(self, *, own: int = 0) -> int:
-        """Return how many calls could begin now; a few threads are kept for pictures that come back. own: 1 for a
-        thread that asks and will be free at once."""
+        """Return how many calls could begin now; a few threads are reserved for finished images.
+
+        own: 1 if the calling thread itself will be free at once.
+        """
         if self._retrieval.is_full:
             return 0
         return max(0, self._threads - self._threads // 4 - self._busy + own)
@@ -274,19 +278,19 @@ class RemoteLane:
                 self._retrieval.retrieve(engine, job, claim, brief, submitted.result, made_by, attempt)
 
     def _fill(self, endpoint: Endpoint) -> None:
-        """The service has a place free: that is filled before this thread works on what it made."""
+        """Submit more jobs to a service that has just finished one, before this thread processes the result."""
         if self._is_stopping.is_set():
             return
         try:
             self._filling.run(endpoint.pk, lambda: self._order_more(endpoint.pk))
-        except Exception as error:  # the lane's next round will do it; nothing may keep this picture from coming home
+        except Exception as error:  # the lane's next round will do it; nothing may prevent the fetching of this image
             log.warning("remote.not_filled", error=str(error))
             connection.close()
 
     def _submit(
         self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, endpoint: Endpoint, maker: Maker
     ) -> Submitted | None:
-        """The order, its intent written before. None if there is nothing more to do with it here."""
+        """Submit a job after its intent is recorded. None if there is nothing more to do with it here."""
         turn = throttle.wait(endpoint)
         if turn is None:
             self._give_back(job, claim)
@@ -303,7 +307,7 @@ class RemoteLane:
             if turn.is_called_back:
                 self._give_back(job, claim)
                 return None
-            refusal, wait = error, engine.settle_seconds
+            refusal, settle_seconds = error, engine.settle_seconds
             if error.kind in (ErrorKind.RATE, ErrorKind.CHANGED):
                 self.endings.persist(lambda: handover.refused(job_id=job.id, token=claim.token))
             if error.kind != ErrorKind.CHANGED:
@@ -311,7 +315,7 @@ class RemoteLane:
             if error.kind != ErrorKind.DOUBT or not engine.looks_up:
                 raise
             self.endings.persist(
-                lambda: handover.look_up_later(job_id=job.id, token=claim.token, seconds=wait, error=refusal)
+                lambda: handover.look_up_later(job_id=job.id, token=claim.token, seconds=settle_seconds, error=refusal)
             )
             self.endings.drop(claim, [job])
             return None
@@ -321,14 +325,14 @@ class RemoteLane:
         return submitted
 
     def _give_back(self, job: ClaimedJob, claim: Claim) -> None:
-        """The service has asked for patience before the order went out."""
+        """Put a job back that was not submitted, because the service has asked for a pause."""
         self.endings.persist(lambda: claims.give_back(claim.token, [job.id]))
         self.endings.drop(claim, [job])
 
     def _entrust_or_leave(
         self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, remote_id: str, problem: EngineError | None
     ) -> None:
-        """Have the job wait for its image. If that cannot be written, the reaper looks the order up by its marker."""
+        """Let the job wait for its image. If that cannot be written, the reaper looks it up by its marker."""
         try:
             pause = engine.poll_seconds if problem is None else FIRST_PAUSE_SECONDS
             self._retrieval.entrust(job, claim, remote_id, pause=pause, problem=problem)
@@ -342,15 +346,15 @@ class RemoteLane:
     def _look_at(self, endpoint: Endpoint, due: Sequence[Due]) -> None:
         try:
             engine = self._engine(endpoint)
-            self._cancel(engine, [one for one in due if one.is_cancel_requested])
-            wanted = [one for one in due if not one.is_cancel_requested]
-            for one in wanted:
-                if not one.remote_id:
-                    self._look_up(engine, endpoint, one)
-            self._poll(engine, endpoint, {one.remote_id: one for one in wanted if one.remote_id})
+            self._cancel(engine, [due_job for due_job in due if due_job.is_cancel_requested])
+            to_ask = [due_job for due_job in due if not due_job.is_cancel_requested]
+            for due_job in to_ask:
+                if not due_job.remote_id:
+                    self._look_up(engine, endpoint, due_job)
+            self._poll(engine, endpoint, {due_job.remote_id: due_job for due_job in to_ask if due_job.remote_id})
         except EngineError as error:
             pacing.failed(endpoint, error)
-            handover.again_at({one.job_id: Pending() for one in due}, seconds=ASK_AGAIN_SECONDS)
+            handover.again_at({due_job.job_id: Pending() for due_job in due}, seconds=ASK_AGAIN_SECONDS)
         finally:
             self._asking.discard(endpoint.pk)
 
@@ -361,15 +365,15 @@ class RemoteLane:
         crash_points.point("polled")
         pending = {due[key].job_id: answer for key, answer in answers.items() if isinstance(answer, Pending)}
         handover.again_at(pending, seconds=engine.poll_seconds)
-        unasked = {one.job_id: Pending() for key, one in due.items() if key not in answers}
+        unasked = {due_job.job_id: Pending() for key, due_job in due.items() if key not in answers}
         handover.again_at(unasked, seconds=ASK_AGAIN_SECONDS)
         for key, answer in answers.items():
             if isinstance(answer, Result):
                 self._end(engine, endpoint, due[key], answer)
 
-    def _end(self, engine: RemoteEngine, endpoint: Endpoint, one: Due, result: Result) -> None:
-        """Take the job in hand again and have its picture brought home."""
-        claim = handover.resume(job_id=one.job_id, remote_id=one.remote_id, worker=self.name)
+    def _end(self, engine: RemoteEngine, endpoint: Endpoint, due_job: Due, result: Result) -> None:
+        """Claim the job again and have its image fetched and stored."""
+        claim = handover.resume(job_id=due_job.job_id, remote_id=due_job.remote_id, worker=self.name)
         if not claim:
             return
         job = claim.jobs[0]
@@ -382,44 +386,46 @@ class RemoteLane:
                 if result.error is not None:
                     raise result.error
                 self._fill(endpoint)
-                attempt = partial(self._retrieval.repeated, engine, job, claim, one.remote_id)
+                attempt = partial(self._retrieval.repeated, engine, job, claim, due_job.remote_id)
                 maker, attributed = _attributed(engine, endpoint, job, result)
                 self._retrieval.retrieve(engine, job, claim, briefs[job.id], attributed, maker, attempt)
 
         self._spawn(work)
 
     def _cancel(self, engine: RemoteEngine, due: Sequence[Due]) -> None:
-        """Tell the service, if it can be told, and end the jobs here in any case."""
-        for one in due:
-            if one.remote_id:
+        """Cancel the jobs at the service, if possible, and end them here in any case."""
+        for due_job in due:
+            if due_job.remote_id:
                 try:
-                    engine.cancel(one.remote_id)
+                    engine.cancel(due_job.remote_id)
                 except EngineError as error:
-                    log.warning("remote.not_cancelled", job=one.job_id, error=error.message)
-            claim = handover.resume(job_id=one.job_id, remote_id=one.remote_id, worker=self.name)
+                    log.warning("remote.not_cancelled", job=due_job.job_id, error=error.message)
+            claim = handover.resume(job_id=due_job.job_id, remote_id=due_job.remote_id, worker=self.name)
             for job in claim.jobs:
                 self.leases.hold(claim.token, [job.id])
                 self.endings.fail(job, claim, EngineError(ErrorKind.CANCELLED, "Cancelled."))
 
-    def _look_up(self, engine: RemoteEngine, endpoint: Endpoint, one: Due) -> None:
-        """Find out whether the service has what was sent without an answer."""
-        spec = handover.specs([one.job_id]).get(one.job_id)
+    def _look_up(self, engine: RemoteEngine, endpoint: Endpoint, due_job: Due) -> None:
+        """Find out whether the service has a job that was submitted without an answer."""
+        spec = handover.specs([due_job.job_id]).get(due_job.job_id)
         if spec is None:
             return
-        taken = handover.remote_ids_since(endpoint.pk, one.sent_at)
-        remote_id = engine.find(Task(one.job_id, Spec.from_json(spec)), str(one.marker), one.sent_at, taken)
+        used_remote_ids = handover.remote_ids_since(endpoint.pk, due_job.sent_at)
+        remote_id = engine.find(
+            Task(due_job.job_id, Spec.from_json(spec)), str(due_job.marker), due_job.sent_at, used_remote_ids
+        )
         crash_points.point("looked_up")
         if remote_id is not None:
-            handover.found(job_id=one.job_id, remote_id=remote_id)
+            handover.found(job_id=due_job.job_id, remote_id=remote_id)
         else:
-            handover.never_arrived(job_id=one.job_id)
-        log.info("remote.looked_up", job=one.job_id, found=remote_id is not None)
+            handover.never_arrived(job_id=due_job.job_id)
+        log.info("remote.looked_up", job=due_job.job_id, found=remote_id is not None)
 
 
 def _attributed(engine: RemoteEngine, endpoint: Endpoint, job: ClaimedJob, result: Result) -> tuple[Maker, Result]:
-    """Return what made a result that was waited for, and the result itself.
+    """Return the maker of a result that a job has waited for, and the result itself.
 
-    The endpoint may have other settings now than when the order was sent. Then model and seed are those of the order.
+    If the endpoint's settings have changed since the submission, model and seed are set to those of the submission.
     """
     now = fingerprints.maker(endpoint, engine)
     submitted = handover.submitted_to(job.id) or Maker.of(job.maker) or now

@@ -1,7 +1,7 @@
-"""Fetching the images that services have finished, and storing them.
+"""Fetch the images that services have finished, and store them.
 
-A finished image is paid for. Where the service keeps it, a failed attempt is repeated later; where the service cannot
-be asked again, the order is held in doubt. It is never simply sent once more.
+A finished image is paid for. If the service keeps it, a failed attempt is repeated later. If the service cannot be
+asked again, the job is held as an uncertain submission. It is never simply submitted once more.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ MOST_ATTEMPTS, FIRST_PAUSE_SECONDS = 8, 2.0
 """Attempts to fetch a finished image before it is given up, and half the pause after the first failure; each further
 pause is twice as long."""
 MENDING_SECONDS = 10.0
-"""Interval for fetching an image again whose host the endpoint does not allow yet."""
+"""Interval for fetching an image again if the endpoint does not allow its host yet."""
 ORDERED_ANEW = frozenset({ErrorKind.TRANSIENT, ErrorKind.RATE, ErrorKind.LOST})
-"""Failures after which a job is sent again: never one that is paid for at a service that cannot look orders up."""
+"""Failures after which a job is submitted again; never after it is paid for at a service that cannot look it up."""
 
 
 class Retrieval:
-    """Used by every thread of the remote lane."""
+    """The fetching and storing of images, used by every thread of the remote lane."""
 
     def __init__(self, endings: Endings, context: WorkContext) -> None:
         self._endings = endings
@@ -47,11 +47,11 @@ class Retrieval:
 
     @property
     def is_full(self) -> bool:
-        """True while so many images wait to be stored that no more should be ordered."""
+        """Return whether so many images wait to be stored that nothing more should be submitted."""
         return self._finishing.is_full
 
     def stop(self) -> None:
-        """Store what has been fetched."""
+        """Store the images that have been fetched, and stop."""
         self._finishing.stop()
 
     def retrieve(
@@ -64,9 +64,10 @@ class Retrieval:
         maker: Maker,
         attempt: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        """Fetch the image and have it stored. maker: what made it.
+        """Fetch the image and have it stored. maker: its maker.
 
-        attempt: wraps the fetching, and the storing, and deals with what goes wrong: `repeated` or `kept_or_in_doubt`.
+        attempt: a context manager around the fetching and the storing that handles errors: `repeated` or
+        `kept_or_in_doubt`.
         """
         arrived: Result | None = None
         with attempt():
@@ -74,18 +75,18 @@ class Retrieval:
             crash_points.point("generated")
         if arrived is None:
             return
-        made = replace(arrived, task_id=job.id)
+        fetched = replace(arrived, task_id=job.id)
 
         def finish() -> None:
             with self._endings.guarding(job, claim), attempt():
-                self._endings.complete(job, claim, brief, made, engine, maker)
+                self._endings.complete(job, claim, brief, fetched, engine, maker)
                 self._failures.pop(job.id, None)
 
-        self._finishing.take(made, finish)
+        self._finishing.take(fetched, finish)
 
     @contextlib.contextmanager
     def repeated(self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, remote_id: str) -> Iterator[None]:
-        """Have a failed attempt repeated later: the service keeps the image, and a new order would be paid again."""
+        """Repeat a failed attempt later: the service keeps the image, and a new submission would be paid again."""
         try:
             yield
         except Exception as error:
@@ -107,7 +108,7 @@ class Retrieval:
     def entrust(
         self, job: ClaimedJob, claim: Claim, remote_id: str, *, pause: float, problem: EngineError | None = None
     ) -> None:
-        """Have the job wait, and ask about it after `pause` seconds. problem: why its image could not be fetched."""
+        """Let the job wait, and poll it after `pause` seconds. problem: why its image could not be fetched."""
         self._endings.persist(
             lambda: handover.entrust(
                 job_id=job.id, token=claim.token, remote_id=remote_id, poll_seconds=pause, problem=problem
@@ -129,8 +130,10 @@ class Retrieval:
 
 @contextlib.contextmanager
 def kept_or_in_doubt(engine: RemoteEngine) -> Iterator[None]:
-    """Hold the order in doubt where an image that came with its answer cannot be stored: it is paid for, and the
-    service cannot be asked for it again."""
+    """Hold the job as an uncertain submission if an image that came with the answer cannot be stored.
+
+    It is paid for, and the service cannot be asked for it again.
+    """
     try:
         yield
     except Exception as error:

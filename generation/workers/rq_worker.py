@@ -1,4 +1,4 @@
-"""Our RQ worker: JSON, no fork, and a look at the rows whenever two seconds pass without a message."""
+"""Our RQ worker: JSON messages, no fork, and a look at the rows whenever two seconds pass without a message."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IDLE_LOOK_SECONDS = 2
 
 
 class NudgedWorker(SimpleWorker):
-    """A SimpleWorker (CUDA cannot be initialised in a forked child) that does not depend on any message arriving."""
+    """A SimpleWorker (CUDA cannot be initialised in a forked child) that also works if no message arrives."""
 
     lane_worker: LaneWorker
     _stop_requested: bool
@@ -32,15 +32,15 @@ class NudgedWorker(SimpleWorker):
         self, timeout: int | None, max_idle_time: int | None = None
     ) -> tuple[Job, Queue] | None:
         while not self._stop_requested:
-            found = super().dequeue_job_and_maintain_ttl(IDLE_LOOK_SECONDS, IDLE_LOOK_SECONDS)
-            if found is not None:
-                return found
+            message = super().dequeue_job_and_maintain_ttl(IDLE_LOOK_SECONDS, IDLE_LOOK_SECONDS)
+            if message is not None:
+                return message
             if not self._stop_requested:
                 self.look()
         return None
 
     def look(self) -> None:
-        """Serve every lane as if it had been nudged. Whatever is wrong is logged; the next look comes."""
+        """Serve every lane as if a message had come. Errors are logged; the next look follows anyway."""
         self.is_looking = True
         try:
             for lane in self.lane_worker.lanes:
@@ -59,7 +59,7 @@ class NudgedWorker(SimpleWorker):
             log.exception("look.failed", lane=lane)
 
     def request_stop(self, signum: int, frame: FrameType | None) -> Any:
-        """RQ takes a looking worker for an idle one and would break off its work; let it end what it has in hand."""
+        """Let a looking worker finish its work; RQ would take it for an idle one and interrupt it."""
         self.lane_worker.is_stopping.set()
         if self.is_looking and not self._stop_requested:
             self._stop_requested = True

@@ -1,5 +1,5 @@
-"""Warming up the models of endpoints before the first batch: compiled kernels are kept from one start
-to the next, and endpoints that ask for it are loaded and warmed up."""
+"""Warm-up before the first batch: compiled kernels are kept from one start to the next, and the models of endpoints
+with the setting "warm_up" are loaded and warmed up."""
 
 from __future__ import annotations
 
@@ -20,21 +20,26 @@ log = structlog.get_logger(__name__)
 
 @runtime_checkable
 class Warming(Protocol):
-    """An engine that can be got ready before its first job."""
+    """An engine that can be warmed up before its first job."""
 
     def warm_up(self) -> None: ...
 
 
 def keep_kernels() -> None:
-    """Before torch is imported: what it compiles lies below var/, and cuBLAS has memory of its own for each stream,
-    without which two streams may change its results. An environment that says otherwise is obeyed."""
+    """Set up torch before it is imported; variables that are already in the environment are not changed.
+
+    Compiled kernels are stored below var/. cuBLAS gets its own memory for each stream, because otherwise two streams
+    may change its results.
+    """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.VAR / "kernels"))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def warm_up(engines: Engines, lanes: Iterable[str]) -> None:
-    """Have the endpoints of these lanes ready whose config says "warm_up". One that cannot be is logged, and its jobs
-    will say what is wrong."""
+    """Warm up the endpoints of these lanes with the setting "warm_up".
+
+    A failure is logged; the jobs of the endpoint will report the reason.
+    """
     for endpoint in Endpoint.objects.filter(lane__in=lanes, is_enabled=True, config__warm_up=True):
         started = time.monotonic()
         try:

@@ -86,25 +86,25 @@ class TaskViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
     @idempotent
     def decide(self, request: Request, pk: str) -> Response:
         """Approve, reject or send back one version. 409: somebody was first. 412: what you saw has changed."""
-        asked = serializers.DecisionOrder(data=request.data)
-        asked.is_valid(raise_exception=True)
-        decision = _decide(self.get_object().pk, dict(asked.validated_data), request)
+        serializer = serializers.DecisionOrder(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        decision = _decide(self.get_object().pk, dict(serializer.validated_data), request)
         return Response(serializers.DecisionSerializer(decision).data, status=201)
 
 
-def _decide(task_id: int, asked: dict[str, Any], request: Request) -> Decision:
+def _decide(task_id: int, data: dict[str, Any], request: Request) -> Decision:
     common: dict[str, Any] = {
         "task_id": task_id,
-        "version_id": asked["version"],
+        "version_id": data["version"],
         "by": caller(request),
-        "seen": asked["seen"],
-        "note": asked["note"],
+        "seen": data["seen"],
+        "note": data["note"],
     }
-    if asked["verdict"] == Verdict.APPROVED:
-        return decisions.approve(answers=asked.get("answers"), **common)
-    if asked["verdict"] == Verdict.REJECTED:
-        return decisions.reject(reason=asked["reason"], **common)
-    return decisions.request_revision(reason=asked["reason"], controls=asked.get("controls"), **common)
+    if data["verdict"] == Verdict.APPROVED:
+        return decisions.approve(answers=data.get("answers"), **common)
+    if data["verdict"] == Verdict.REJECTED:
+        return decisions.reject(reason=data["reason"], **common)
+    return decisions.request_revision(reason=data["reason"], controls=data.get("controls"), **common)
 
 
 class ChecklistViewSet(viewsets.ReadOnlyModelViewSet[Checklist]):
@@ -131,9 +131,9 @@ class ChecklistViewSet(viewsets.ReadOnlyModelViewSet[Checklist]):
     @idempotent
     def publish_version(self, request: Request, pk: str) -> Response:
         """Publish the next version. Approved images stay approved unless `look_again` is true."""
-        asked = serializers.NewChecklistVersion(data=request.data)
-        asked.is_valid(raise_exception=True)
-        checklists.new_version(checklist_id=self.get_object().pk, by=caller(request), **asked.validated_data)
+        serializer = serializers.NewChecklistVersion(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        checklists.new_version(checklist_id=self.get_object().pk, by=caller(request), **serializer.validated_data)
         return Response(self.get_serializer(self.get_object()).data, status=201)
 
 
@@ -168,9 +168,9 @@ class DestinationViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, views
 
     @idempotent
     def create(self, request: Request) -> Response:
-        asked = self.get_serializer(data=request.data)
-        asked.is_valid(raise_exception=True)
-        fields = dict(asked.validated_data)
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        fields = dict(serializer.validated_data)
         brand = brand_rows.get(caller(request), fields.pop("brand").slug)
         made = destinations.create(brand=brand, by=caller(request), **fields)
         return Response(self.get_serializer(made).data, status=201)
@@ -203,8 +203,8 @@ class ChangesView(APIView):
         brand = brand_rows.get(caller(request), request.query_params.get("brand", ""))
         since = whole_number(request, "since", 0, most=10**18)
         limit = max(1, whole_number(request, "limit", 100, most=1000))
-        found, following = changes.changes(user=caller(request), brand=brand, since=since, limit=limit)
-        return Response({"changes": [dataclasses.asdict(change) for change in found], "next": following})
+        entries, following = changes.changes(user=caller(request), brand=brand, since=since, limit=limit)
+        return Response({"changes": [dataclasses.asdict(change) for change in entries], "next": following})
 
 
 class ProductAssetsView(APIView):
@@ -217,23 +217,23 @@ class ProductAssetsView(APIView):
     def get(self, request: Request, sku: str) -> Response:
         brand = brand_rows.get(caller(request), request.query_params.get("brand", ""))
         spec = request.query_params.get("spec", "")
-        found = changes.usable(user=caller(request), brand=brand, sku=sku, spec=spec)
-        return Response({"sku": sku, "assets": [_usable(asset) for asset in found]})
+        assets = changes.usable(user=caller(request), brand=brand, sku=sku, spec=spec)
+        return Response({"sku": sku, "assets": [_usable(asset) for asset in assets]})
 
 
 def _usable(asset: Asset) -> dict[str, Any]:
     assert asset.current_version is not None
     files = [
         {
-            "spec": one.output_spec.slug,
-            "url": file_links.stable_url(one.pk),
-            "sha256": one.sha256,
-            "width": one.width,
-            "height": one.height,
-            "bytes": one.bytes,
-            "image_format": one.image_format,
+            "spec": rendition.output_spec.slug,
+            "url": file_links.stable_url(rendition.pk),
+            "sha256": rendition.sha256,
+            "width": rendition.width,
+            "height": rendition.height,
+            "bytes": rendition.bytes,
+            "image_format": rendition.image_format,
         }
-        for one in asset.current_version.usable  # type: ignore[attr-defined]
+        for rendition in asset.current_version.usable  # type: ignore[attr-defined]
     ]
     version = asset.current_version
     return {"asset": asset.pk, "version": version.pk, "caution": version.caution, "files": files}
@@ -261,13 +261,13 @@ class ApprovedView(APIView):
     def get(self, request: Request, pk: int) -> Any:
         campaign = campaign_rows.get(caller(request), pk)
         access.require(caller(request), Action.PULL, campaign.brand)
-        found = Asset.objects.filter(campaign=campaign, state=AssetState.APPROVED, is_sandbox=False).order_by("pk")
+        assets = Asset.objects.filter(campaign=campaign, state=AssetState.APPROVED, is_sandbox=False).order_by("pk")
         if request.query_params.get("as") == "zip":
-            ids = found.values_list("pk", flat=True)
+            ids = assets.values_list("pk", flat=True)
             body = approved_zip.stream(user=caller(request), brand=campaign.brand, asset_ids=ids)
             name = f'attachment; filename="{campaign.slug}-approved.zip"'
             return StreamingHttpResponse(body, content_type="application/zip", headers={"Content-Disposition": name})
-        rows = found.select_related("subject", "cell", "current_version__master").prefetch_related(
+        rows = assets.select_related("subject", "cell", "current_version__master").prefetch_related(
             "current_version__findings", "current_version__renditions__output_spec"
         )
         return Response(AssetSerializer(rows, many=True).data)

@@ -1,3 +1,3 @@
-"""Places that approved assets go to, one plug-in a file; importing the package makes its own plug-ins known."""
+"""Destination plug-ins, one per module. Importing this package registers them."""
 
 from review.delivery import folder, webhook  # noqa: F401

@@ -1,4 +1,4 @@
-"""The interface of destinations: places that can be brought to hold, or no longer hold, an asset's files."""
+"""The interface of destination plug-ins, which deliver and remove an asset's files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from core.fetching import without_secrets
 
 
 class DeliveryError(Exception):
-    """A try failed. `is_final`: trying again cannot help. `retry_after_seconds`: when the other side said so."""
+    """A failed attempt. `is_final`: a retry cannot help. `retry_after_seconds`: if the other side gave a time.
+
+    `disables`: the destination is to be disabled.
+    """
 
     def __init__(
         self,
@@ -32,8 +35,10 @@ class DeliveryError(Exception):
 
 @dataclass(frozen=True)
 class DeliveryFile:
-    """One rendition on its way out. `read` opens its bytes; `name` follows the spec's pattern, extension included;
-    `url` is stable and asks for a token."""
+    """One rendition to deliver.
+
+    `read` returns its bytes. `name` follows the spec's pattern, extension included. `url` is stable and needs a token.
+    """
 
     spec: str
     name: str
@@ -48,8 +53,11 @@ class DeliveryFile:
 
 @dataclass(frozen=True)
 class Package:
-    """One asset for one destination. `lineage`: feed row, prompt version, model, seed, checks, person. `event_id` is
-    stable over retries. `previous_names`: files of an earlier delivery that the new ones replace."""
+    """The files of one asset for one destination.
+
+    `lineage`: feed row, prompt version, model, seed, checks, person. `event_id` is the same for all retries.
+    `previous_names`: files of an earlier delivery that the new ones replace.
+    """
 
     event_id: str
     asset_id: int
@@ -63,7 +71,7 @@ class Package:
 
 @dataclass(frozen=True)
 class Receipt:
-    """The files that are there now: [{"spec", "name", "sha256"}], and the other side's status if it has one."""
+    """The files that the destination has now: [{"spec", "name", "sha256"}], and its HTTP status if it has one."""
 
     files: Sequence[Mapping[str, str]] = field(default_factory=list)
     status_code: int | None = None
@@ -71,18 +79,18 @@ class Receipt:
 
 
 class Destination(Protocol):
-    """One kind of place. Constructed per delivery with the destination's config and secret."""
+    """One kind of destination. An instance is made for each delivery, with the destination's config and secret."""
 
     kind: str
 
     def validate(self) -> list[str]:
-        """Sentences about what is wrong with config and secret."""
+        """Return the problems of config and secret as sentences."""
 
     def put(self, package: Package) -> Receipt:
-        """Bring the files there; safe to repeat. Raises DeliveryError."""
+        """Deliver the files; safe to repeat. Raises DeliveryError."""
 
     def remove(self, package: Package) -> Receipt:
-        """Bring them away again; safe to repeat, also when nothing is there. Raises DeliveryError."""
+        """Remove the files; safe to repeat, also when nothing is there. Raises DeliveryError."""
 
 
 Factory = Callable[[Mapping[str, Any], str], Destination]
@@ -102,7 +110,7 @@ def kinds() -> Iterator[str]:
 
 
 def build(kind: str, config: Mapping[str, Any], secret: str = "") -> Destination:
-    """The destination of that kind; ValueError lists the known ones."""
+    """Return a destination of this kind. Raises ValueError, which lists the registered kinds."""
     if kind not in _factories:
         raise ValueError(f"There is no destination kind {kind!r}; known are {', '.join(kinds())}.")
     return _factories[kind](config, secret)

@@ -1,9 +1,8 @@
-"""A hot folder: files under their pattern's names, a sidecar JSON each with the lineage, and a manifest.csv
-per campaign.
+"""Hot folders: files named by pattern, a sidecar JSON with the lineage for each, and a manifest.csv per campaign.
 
-Kinds: "folder" with {"path": "/srv/handover"}, and "s3" with {"bucket", "prefix", "endpoint_url", "region"}. Bytes are
-written first and the manifest last, so that whoever watches the manifest never reads half a delivery; removing goes
-the other way round. A name that another asset has taken is refused, never overwritten.
+Kinds: "folder" with {"path": "/srv/handover"}, and "s3" with {"bucket", "prefix", "endpoint_url", "region"}. Files are
+written first and the manifest last, so that a program that watches the manifest never reads half a delivery. Removing
+uses the opposite order. A name that another asset uses is refused, never overwritten.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ COLUMNS = (
 
 
 class HotFolder:
-    """The behaviour that both kinds share."""
+    """The destination class of both kinds."""
 
     def __init__(self, kind: str, place: Place) -> None:
         self.kind = kind
@@ -80,7 +79,7 @@ class HotFolder:
         return Receipt(message=f"{len(names)} files removed")
 
     def _delete(self, package: Package, names: list[str]) -> None:
-        """Delete files of this asset only: a name that another asset has meanwhile is left alone."""
+        """Delete the named files if they are this asset's. A name that another asset uses now is left alone."""
         for name in names:
             path = safe_path(package.campaign, *name.split("/"))
             if self._owner(path) in {None, package.asset_id}:
@@ -88,7 +87,7 @@ class HotFolder:
                 self.place.delete(_sidecar(path))
 
     def _owner(self, path: str) -> int | None:
-        """The asset that the sidecar beside `path` names."""
+        """Return the id of the asset in the sidecar of `path`, or None."""
         sidecar = self.place.read(_sidecar(path))
         if sidecar is None:
             return None
@@ -152,12 +151,12 @@ def _row(package: Package, file: DeliveryFile) -> dict[str, str]:
 
 
 def harmless(cell: str) -> str:
-    """A cell that a spreadsheet will not run as a formula."""
+    """Return the cell in a form that a spreadsheet does not run as a formula."""
     return f"'{cell}" if cell[:1] in {"=", "+", "-", "@", "\t", "\r"} else cell
 
 
 def _edit(old: bytes | None, asset_id: int, rows: list[dict[str, str]]) -> bytes | None:
-    """The manifest with this asset's rows replaced; None when nothing is left."""
+    """Return the manifest with this asset's rows replaced, or None when no rows are left."""
     kept: list[Mapping[str, Any]] = []
     if old is not None:
         kept = [row for row in csv.DictReader(io.StringIO(old.decode("utf-8-sig"))) if row["asset"] != str(asset_id)]

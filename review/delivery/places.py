@@ -1,6 +1,6 @@
-"""Places of a hot folder: a directory of this machine, or a bucket that speaks S3 (through django-storages).
+"""Storage of a hot folder: a directory of this machine, or an S3 bucket (through django-storages).
 
-Both write a file whole or not at all, and change the shared manifest so that no concurrent change is lost.
+Both write a file completely or not at all, and change the shared manifest so that no concurrent change is lost.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 
 
 def safe_path(*parts: str) -> str:
-    """The parts joined by slashes; DeliveryError if one of them could lead elsewhere or break on some system."""
+    """Return the parts joined by slashes. Raises DeliveryError if a part is unsafe or not portable."""
     for part in parts:
         if (
             not _SAFE_PART.fullmatch(part)
@@ -41,19 +41,19 @@ class Place(Protocol):
     def validate(self) -> list[str]: ...
 
     def read(self, path: str) -> bytes | None:
-        """The file's bytes, None if there is none."""
+        """Return the file's bytes, or None if it does not exist."""
 
     def write(self, path: str, content: bytes) -> None: ...
 
     def delete(self, path: str) -> None:
-        """Also when it is not there."""
+        """Delete the file; do nothing if it does not exist."""
 
     def change(self, path: str, edit: Callable[[bytes | None], bytes | None]) -> None:
-        """Replace a file's content by `edit(content)`, None meaning "no file"; no other change gets lost between."""
+        """Replace a file's content by `edit(content)`; None means "no file". No concurrent change is lost."""
 
 
 class Directory:
-    """A directory below which everything stays. `within`: the folder that it must not leave itself, links resolved."""
+    """A directory; no file leaves it. `within`: the folder that the directory itself must be in, links resolved."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.base = Path(str(config.get("path", "")))
@@ -176,7 +176,7 @@ class Bucket:
         self._put(path, content)
 
     def _put(self, path: str, content: bytes, **conditions: str) -> bool:
-        """True when written; False when the conditions did not hold."""
+        """Write the object. Return False if the conditions were not met."""
         import mimetypes
 
         from botocore.exceptions import BotoCoreError, ClientError
@@ -201,15 +201,15 @@ class Bucket:
             raise DeliveryError(f"{path} cannot be deleted: {error}") from error
 
     def change(self, path: str, edit: Callable[[bytes | None], bytes | None]) -> None:
-        """By conditional writes: S3 and the servers like it refuse the second of two that read the same state."""
+        """Change the file by conditional writes: if two writers read the same state, S3 refuses the second one."""
         for _ in range(self.TRIES):
             content, tag = self._read(path)
-            wanted = edit(content)
-            if wanted is None:
+            updated = edit(content)
+            if updated is None:
                 self.delete(path)
                 return
             condition = {"IfMatch": tag} if tag else {"IfNoneMatch": "*"}
-            if self._put(path, wanted, **condition):
+            if self._put(path, updated, **condition):
                 return
         raise DeliveryError(f"{path} is changed by others all the time; trying again later.")
 

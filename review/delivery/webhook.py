@@ -1,8 +1,7 @@
-"""A signed webhook as Standard Webhooks 1.0 defines it (https://www.standardwebhooks.com): files stay here,
-news goes out.
+"""Signed webhooks as Standard Webhooks 1.0 defines them (https://www.standardwebhooks.com). No files are sent.
 
-Config: {"url": "https://…", "allow_private": false}. Secret: "whsec_" and base64 of 24 to 64 bytes. The body names
-the files with their hashes and stable addresses; the receiver fetches them with a token of its own.
+Config: {"url": "https://…", "allow_private": false}. Secret: "whsec_" and base64 of 24 to 64 bytes. The body lists
+the files with their hashes and stable URLs; the receiver downloads them with its own token.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from core.fetching.fetcher import retry_after
 from review.delivery.base import DeliveryError, Package, Receipt, register
 
 TIMEOUT_SECONDS = 15.0
-MAX_TIMEOUT_SECONDS = 60.0  # well below a delivery's lease: nobody may park a worker
+MAX_TIMEOUT_SECONDS = 60.0  # well below a delivery's lease, so that no receiver can block a worker
 
 
 def _seconds(value: Any) -> float:
-    """A time limit, at most MAX_TIMEOUT_SECONDS. Raises ValueError with a sentence for what is none."""
+    """Return the time limit, at most MAX_TIMEOUT_SECONDS. Raises ValueError if `value` is not a positive number."""
     try:
         seconds = float(value)
     except (TypeError, ValueError, OverflowError):
@@ -84,7 +83,7 @@ class Webhook:
         return Receipt(status_code=status, message=f"answered {status}")
 
     def _send(self, message_id: str, type_: str, data: Mapping[str, Any]) -> int:
-        """POST one message; the status when it is 2xx. Raises DeliveryError otherwise."""
+        """POST one message and return the status if it is 2xx. Raises DeliveryError otherwise."""
         timestamp = int(time.time())
         body = json.dumps(
             {"type": type_, "timestamp": datetime.fromtimestamp(timestamp, UTC).isoformat(), "data": data},

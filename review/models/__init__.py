@@ -1,4 +1,4 @@
-"""Judge and deliver: checklists, tasks, decisions, destinations, deliveries."""
+"""Models of review and delivery: checklists, tasks, decisions, destinations, deliveries."""
 
 from review.models.checklists import Checklist, ChecklistVersion, Reason
 from review.models.deliveries import Delivery, DeliveryAttempt, Destination

@@ -1,4 +1,4 @@
-"""Checklists that reviewers confirm, and reasons for which they reject."""
+"""Checklists that reviewers confirm, and reasons to reject or to request changes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.models import Brand, User
 
 
 class Checklist(models.Model):
-    """The identity of a stage's checklist, such as "brand"; stages of a brand run in `position` order."""
+    """A review stage of a brand, such as "brand", and its checklist. Stages run in `position` order."""
 
     brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="checklists")
     stage = models.SlugField(default="brand")
@@ -33,7 +33,7 @@ class Checklist(models.Model):
 
 
 class ChecklistVersion(models.Model):
-    """One numbered set of items; immutable, pinned by every task opened under it.
+    """One numbered version of a checklist. Immutable; every task is pinned to the version it was opened with.
 
     items: [{"code": "colour", "sentence": "The colour is the product's colour.", "mode": "ask" | "by_exception"}].
     """

@@ -14,7 +14,7 @@ from review.choices import Desired, Observed
 
 
 class Destination(models.Model):
-    """One place that approved assets go to: a folder or bucket, a webhook. `secret` is write-only outside services."""
+    """A destination of approved assets: a folder, a bucket or a webhook. `secret` is write-only outside services."""
 
     brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="destinations")
     slug = models.SlugField()
@@ -37,7 +37,7 @@ class Destination(models.Model):
 
 
 class Delivery(models.Model):
-    """One asset at one destination: what is wanted there against what is known to be there. Attempts are rows."""
+    """The desired and the observed state of one asset at one destination. Each attempt is a DeliveryAttempt."""
 
     id = models.BigAutoField(primary_key=True)
     asset = models.ForeignKey(Asset, on_delete=models.PROTECT, related_name="deliveries", db_index=False)
@@ -71,7 +71,7 @@ class Delivery(models.Model):
 
 
 class DeliveryAttempt(models.Model):
-    """One try to bring a delivery where it should be. Kept for ever."""
+    """One attempt to deliver or remove an asset. Never deleted."""
 
     id = models.BigAutoField(primary_key=True)
     delivery = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="attempt_rows")

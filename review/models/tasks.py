@@ -14,8 +14,9 @@ from review.models.checklists import ChecklistVersion, Reason
 
 
 class ReviewTask(models.Model):
-    """One asset to be judged at one stage. Opened by the subscriber of `generation.version.ready`; at most one per
-    asset and stage. A claim is two columns, never a state.
+    """The review of one asset at one stage; at most one per asset and stage.
+
+    The subscriber of `generation.version.ready` opens it. A claim is stored in two columns; it is not a state.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -56,7 +57,7 @@ class ReviewTask(models.Model):
 
 
 class Decision(models.Model):
-    """The decision of one person about one version, pinned to exactly what was on screen. Immutable; undone by another.
+    """One person's decision about one version, pinned to what was on screen. Immutable; another decision can undo it.
 
     pinned: {"master": sha256, "recipe": n, "renditions": {spec slug: sha256}, "checklist": version id}.
     answers: {"item code": "yes" | "no" | "n/a" | "confirmed on approve"}.
@@ -92,7 +93,7 @@ class Decision(models.Model):
         indexes = [
             # Housekeeping: decisions whose consequences are due.
             models.Index(fields=["effective_at"], name="decision_due", condition=Q(consequences_at__isnull=True)),
-            # "My last verdicts".
+            # "My last decisions".
             models.Index(fields=["decided_by", "-id"], name="decision_mine"),
         ]
 
@@ -101,8 +102,10 @@ class Decision(models.Model):
 
 
 class DecisionSlot(models.Model):
-    """One approval that a stage wants. Filled by compare-and-set; a negative verdict fills a slot and closes
-    the task."""
+    """One approval that a stage needs, filled by compare-and-set.
+
+    A negative decision also fills a slot, and closes the task.
+    """
 
     id = models.BigAutoField(primary_key=True)
     task = models.ForeignKey(ReviewTask, on_delete=models.CASCADE, related_name="slots", db_index=False)

@@ -1,4 +1,4 @@
-"""One cell of a run with all that is known of it: what the drawer beside the matrix shows."""
+"""Load one cell of a run with everything that the drawer beside the matrix shows."""
 
 from __future__ import annotations
 
@@ -26,8 +26,11 @@ _STUCK = (JobState.FAILED, JobState.QUARANTINED)
 
 @dataclass(frozen=True)
 class CellStory:
-    """version: the one being judged, else the newest, else None. jobs: of the newest round, with frozen spec and
-    attempts; stuck: those of them that a person may try again. findings: of the version, the worst first."""
+    """The details of one cell.
+
+    version: the one in review, else the newest, else None. jobs: those of the newest round, with frozen spec and
+    attempts. stuck: the jobs that a person may retry. findings: those of the version, the worst first.
+    """
 
     asset: Asset
     photo: ReferencePhoto | None
@@ -46,13 +49,15 @@ class CellStory:
 
     @property
     def boxes(self) -> list[tuple[int, Finding]]:
-        """Findings that know where they are, with the number that stands on the picture and beside the words."""
-        return [(place, one) for place, one in enumerate(self.findings, 1) if one.box]
+        """Return the findings with a box, each with the number that is shown on the image and beside the text."""
+        return [(place, finding) for place, finding in enumerate(self.findings, 1) if finding.box]
 
 
 def cell_story(*, user: User, run_id: int, cell_id: int) -> CellStory:
-    """Eight queries, however many attempts and findings. NotFound outside the person's brands and for a cell of another
-    run."""
+    """Return the details of one cell. Raises NotFound outside the user's brands and for a cell of another run.
+
+    Eight queries for any number of attempts and findings.
+    """
     rows = Asset.objects.visible_to(user).select_related(
         "brand",
         "subject",
@@ -83,7 +88,10 @@ def cell_story(*, user: User, run_id: int, cell_id: int) -> CellStory:
     shown = made or broken or (jobs[0] if jobs else None)
     spec = shown.frozen.spec if shown else {}
     findings = list(version.findings.select_related("twin").all()) if version else []
-    told = sorted((one for one in findings if one.outcome != Outcome.PASS), key=lambda one: one.outcome != Outcome.FAIL)
+    problems = sorted(
+        (finding for finding in findings if finding.outcome != Outcome.PASS),
+        key=lambda finding: finding.outcome != Outcome.FAIL,
+    )
     return CellStory(
         asset=asset,
         photo=failures.photos([asset.subject_id]).get(asset.subject_id),
@@ -95,8 +103,8 @@ def cell_story(*, user: User, run_id: int, cell_id: int) -> CellStory:
         error=broken.error if broken else "",
         prompt=_prompt(asset, spec),
         spec=spec,
-        findings=told,
-        passed=len(findings) - len(told),
+        findings=problems,
+        passed=len(findings) - len(problems),
         decisions=_decisions(asset),
         task=ReviewTask.objects.filter(asset=asset, state=TaskState.OPEN).first(),
     )
@@ -123,6 +131,6 @@ def _prompt(asset: Asset, spec: dict[str, Any]) -> list[Piece]:
 
 
 def _decisions(asset: Asset) -> list[Decision]:
-    """Those that stand and those that were taken back, newest first; the taking back itself says nothing new."""
+    """Return valid and undone decisions, newest first, without the undo decisions themselves."""
     rows = Decision.objects.filter(task__asset=asset).exclude(verdict=Verdict.UNDONE)
     return list(rows.select_related("decided_by", "reason", "version", "voided_by").order_by("-id")[:8])

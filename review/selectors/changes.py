@@ -1,4 +1,4 @@
-"""The pull side for integrations: what changed, in sealed order, and what may be used now."""
+"""The pull API for integrations: changes in sealed order, and the assets that may be used now."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from review.choices import Verdict
 from review.models import Decision
 from review.selectors import file_links, staleness
 
-#: Event types that integrations hear of, and how the entry is called there.
+#: Event types that integrations receive, and the kind of their entry.
 KINDS = {
     "review.asset.released": "approved",
     "review.asset.recalled": "recalled",
@@ -35,8 +35,8 @@ HEARD = Q(event__type__in=["review.asset.released", "review.asset.recalled"]) | 
 class Change:
     """One entry. kind: approved, replaced, stale or recalled. cursor: pass it as `since`.
 
-    files: those of the approved version, [{"spec", "sha256", "url"}]; empty for the last two. because: why an image
-    went stale, in sentences. A stale image may be used until it is decided, unless a recall follows.
+    files: those of the approved version, [{"spec", "sha256", "url"}]; empty for stale and recalled. because: the causes
+    of a stale image, as sentences. A stale image may be used until the next decision, unless a recall follows.
     """
 
     cursor: int
@@ -50,9 +50,9 @@ class Change:
 
 
 def changes(*, user: User, brand: Brand, since: int = 0, limit: int = 100) -> tuple[list[Change], int]:
-    """Entries after the number `since` in the order in which they were sealed, and the number to ask from next time.
+    """Return the entries after the number `since` in sealed order, and the `since` of the next call.
 
-    Numbers are those of the audit trail: gap-free, never reused, so no entry is skipped or seen twice.
+    The numbers are those of the audit trail: without gaps and never reused, so no entry is skipped or returned twice.
     """
     access.require(user, Action.PULL, brand)
     newest = SealedEvent.objects.filter(brand=brand).order_by("-seq").values_list("seq", flat=True).first() or 0
@@ -63,13 +63,13 @@ def changes(*, user: User, brand: Brand, since: int = 0, limit: int = 100) -> tu
     )
     assets = Asset.objects.select_related("subject").in_bulk({seal.event.object_id for seal in seals})
     renditions = _renditions(seals)
-    found = [_change(seal, assets, renditions) for seal in seals]
-    # A page that is not full has seen everything up to `newest`; what is sealed meanwhile comes after it.
-    return found, seals[-1].seq if len(seals) == limit else max(newest, since)
+    entries = [_change(seal, assets, renditions) for seal in seals]
+    # A page that is not full covers everything up to `newest`. Events sealed meanwhile have higher numbers.
+    return entries, seals[-1].seq if len(seals) == limit else max(newest, since)
 
 
 def _renditions(seals: Sequence[SealedEvent]) -> dict[tuple[int, str, str], int]:
-    """(version, spec, sha256) -> rendition id, for the entries that carry files."""
+    """Return (version, spec, sha256) -> rendition id, for the entries with files."""
     versions = [seal.event.payload.get("version") for seal in seals if seal.event.type == "review.asset.released"]
     rows = Rendition.objects.filter(version_id__in=versions).values_list(
         "version_id", "output_spec__slug", "sha256", "pk"
@@ -94,8 +94,9 @@ def _change(seal: SealedEvent, assets: dict[int, Asset], renditions: dict[tuple[
 
 
 def usable(*, user: User, brand: Brand, sku: str = "", spec: str = "") -> QuerySet[Any]:
-    """Approved images whose approval has taken effect, with subject, version and the renditions to use; also those
-    that went stale and stay published until a person decides.
+    """Return approved images whose approval is in effect, with subject, version and renditions.
+
+    Includes stale images that stay published until the next decision.
 
     `asset.current_version.usable` lists the renditions, of one output spec when `spec` names it.
     """
@@ -111,17 +112,17 @@ def usable(*, user: User, brand: Brand, sku: str = "", spec: str = "") -> QueryS
     renditions = Rendition.objects.select_related("output_spec").order_by("output_spec_id", "-recipe_version")
     if spec:
         renditions = renditions.filter(output_spec__slug=spec)
-    found = (
+    assets = (
         Asset.objects.visible_to(user)
         .filter(staleness.PUBLISHED, Exists(in_effect), brand=brand)
         .select_related("subject", "campaign", "current_version__master", "current_version__job__endpoint")
         .prefetch_related(Prefetch("current_version__renditions", renditions, to_attr="usable"))
     )
     if sku:
-        # A shop's SKU may be that of a variant: its pictures are those of the product.
+        # A shop's SKU may be that of a variant: it uses the images of the product.
         variant = Variant.objects.filter(subject=OuterRef("subject"), key=sku)
-        found = found.filter(Q(subject__key=sku) | Exists(variant))
+        assets = assets.filter(Q(subject__key=sku) | Exists(variant))
     if spec:
         having = Rendition.objects.filter(version=OuterRef("current_version"), output_spec__slug=spec)
-        found = found.filter(Exists(having))
-    return found.order_by("-pk")
+        assets = assets.filter(Exists(having))
+    return assets.order_by("-pk")

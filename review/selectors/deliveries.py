@@ -35,7 +35,7 @@ def destinations(user: User, brand: Brand) -> QuerySet[Destination]:
 
 
 def counts(user: User, brand: Brand) -> list[tuple[str, str, int]]:
-    """Return (observed state, its words, how many), what needs somebody first. One query."""
+    """Return (observed state, its label, count); failed ones come first. One query."""
     rows = Delivery.objects.visible_to(user).filter(destination__brand=brand).order_by()
     totals = dict(rows.values_list("observed").annotate(count=Count("pk")))
     return [(state, words, totals[state]) for state, words in _WORDS.items() if state in totals]

@@ -1,4 +1,4 @@
-"""Addresses of delivered files: a stable one that asks for a token, and the short-lived one it leads to."""
+"""URLs of delivered files: a stable one that needs a token, and the short-lived one that it redirects to."""
 
 from __future__ import annotations
 
@@ -21,34 +21,36 @@ def stable_path(rendition_id: int) -> str:
 
 
 def stable_url(rendition_id: int) -> str:
-    """Return the address that integrators may keep: it stays, and answers with a redirect to those who may pull."""
+    """Return the URL that integrators may keep. It redirects users who may pull to the file."""
     return settings.SITE_URL.rstrip("/") + stable_path(rendition_id)
 
 
 def expiring_url(*, user: User, rendition_id: int, download_name: str = "") -> str:
-    """Return an address of the file that works for ten minutes without a token.
+    """Return a URL of the file that works for ten minutes without a token.
 
-    Raises NotFound outside one's brands and for a file that no approval in effect is pinned to (never approved,
-    revoked, replaced), NotAllowed for viewers.
+    Raises NotFound outside the user's brands and for a file that no approval in effect is pinned to (never approved,
+    revoked, replaced). Raises NotAllowed for viewers.
     """
-    found = Rendition.objects.visible_to(user).select_related("version__asset__brand").filter(pk=rendition_id).first()
-    if found is None:
+    rendition = (
+        Rendition.objects.visible_to(user).select_related("version__asset__brand").filter(pk=rendition_id).first()
+    )
+    if rendition is None:
         raise NotFound(f"There is no file {rendition_id}.")
-    access.require(user, Action.PULL, found.version.asset.brand)
-    _ensure_released(found)
-    return stored_files.open_url(found.storage_key, seconds=EXPIRES_SECONDS, download_name=download_name)
+    access.require(user, Action.PULL, rendition.version.asset.brand)
+    _ensure_released(rendition)
+    return stored_files.open_url(rendition.storage_key, seconds=EXPIRES_SECONDS, download_name=download_name)
 
 
-def _ensure_released(found: Rendition) -> None:
-    asset = found.version.asset
+def _ensure_released(rendition: Rendition) -> None:
+    asset = rendition.version.asset
     approval = (
         Decision.objects.filter(
-            staleness.standing_approvals(asset.pk), version=found.version_id, consequences_at__isnull=False
+            staleness.standing_approvals(asset.pk), version=rendition.version_id, consequences_at__isnull=False
         )
         .order_by("-id")
         .first()
     )
     is_approved = asset.state in {AssetState.APPROVED, AssetState.STALE}
-    is_current = is_approved and asset.current_version_id == found.version_id
-    if not is_current or approval is None or found.sha256 not in approval.pinned.get("renditions", {}).values():
-        raise NotFound(f"File {found.pk} is not released: its image is not approved, or no longer.")
+    is_current = is_approved and asset.current_version_id == rendition.version_id
+    if not is_current or approval is None or rendition.sha256 not in approval.pinned.get("renditions", {}).values():
+        raise NotFound(f"File {rendition.pk} is not released: its image is not approved, or no longer.")

@@ -1,4 +1,4 @@
-"""The brand guide beside a picture being judged: the version that counted when its run was planned."""
+"""The brand guide that is shown beside an image in review: the version that was valid when its run was planned."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from campaigns.selectors import guides
 from generation.models import Run
 
 EXAMPLES = 2
-"""Do and don't pictures of each kind: what fits beside a picture."""
+"""The number of do images and of don't images; more do not fit beside an image."""
 
 
 @dataclass(frozen=True)
 class GuideBeside:
     """The part of the guide that is shown beside an image. is_planned: the run recorded it.
 
-    newer: the version that counts now where that is another one. remarks: what the guide's wording says of the prompt
-    that made the picture. ground, ground_name: the backdrop that this picture was to have, "" where it is none of the
-    guide's.
+    newer: the guide version that is valid now, if it is another one. remarks: problems of the image's prompt by the
+    guide's wording rules. ground, ground_name: the backdrop that the image should have, "" if it is not in the guide.
     """
 
     guide: GuideVersion
@@ -37,7 +36,7 @@ class GuideBeside:
 
 
 def beside(run: Run, *, brand_id: int, prompt: str, backdrop: str = "") -> GuideBeside | None:
-    """The guide for one picture of `run`; None where the brand has no published guide. Three queries."""
+    """Return the guide for one image of `run`, or None if the brand has no published guide. Three queries."""
     current = guides.published(brand_id)
     guide = run.guide_version or current
     if guide is None:
@@ -48,8 +47,8 @@ def beside(run: Run, *, brand_id: int, prompt: str, backdrop: str = "") -> Guide
         guide=guide,
         is_planned=run.guide_version_id is not None,
         newer=current if current and current.number > guide.number else None,
-        dos=[one for one in shown if one.use == PictureUse.DO][:EXAMPLES],
-        donts=[one for one in shown if one.use == PictureUse.DONT][:EXAMPLES],
+        dos=[image for image in shown if image.use == PictureUse.DO][:EXAMPLES],
+        donts=[image for image in shown if image.use == PictureUse.DONT][:EXAMPLES],
         remarks=prompts.problems(prompt, guide) if prompt and guide.status == GuideStatus.PUBLISHED else [],
         ground=ground["hex"],
         ground_name=ground["name"],
@@ -57,12 +56,12 @@ def beside(run: Run, *, brand_id: int, prompt: str, backdrop: str = "") -> Guide
 
 
 def _ground(guide: GuideVersion, backdrop: str) -> dict[str, str]:
-    """The guide's backdrop that a picture's spec names, by its name or by its colour."""
-    asked = backdrop.strip().casefold()
-    for one in guide.backdrops:
-        if asked and asked in (one["name"].casefold(), one["hex"]):
-            return dict(one)
+    """Return the guide's backdrop that an image's spec names, by its name or by its colour."""
+    requested = backdrop.strip().casefold()
+    for guide_backdrop in guide.backdrops:
+        if requested and requested in (guide_backdrop["name"].casefold(), guide_backdrop["hex"]):
+            return dict(guide_backdrop)
     try:
-        return {"name": "", "hex": colours.normal(asked)}
+        return {"name": "", "hex": colours.normal(requested)}
     except ValueError:
         return {"name": "", "hex": ""}

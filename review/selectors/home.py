@@ -1,4 +1,4 @@
-"""Read what a brand's home page shows: what waits for this person, and the newest campaigns."""
+"""Load the data of a brand's home page: what waits for the user, and the newest campaigns."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def has_products(brand: Brand) -> bool:
     return Subject.objects.filter(brand=brand).exists()
 
 
-def newest_versions(user: User, brand: Brand, *, limit: int, **which: Any) -> list[tuple[int, str]]:
-    """Return (id, disclaimer) of the current versions of the newest assets that `which` (lookups of Asset) selects."""
-    rows = Asset.objects.visible_to(user).filter(brand=brand, **which).exclude(current_version=None).order_by("-pk")
+def newest_versions(user: User, brand: Brand, *, limit: int, **lookups: Any) -> list[tuple[int, str]]:
+    """Return (id, disclaimer) of the current versions of the newest assets that `lookups` of Asset select."""
+    rows = Asset.objects.visible_to(user).filter(brand=brand, **lookups).exclude(current_version=None).order_by("-pk")
     return list(rows.values_list("current_version_id", cautions.OF_ASSET)[:limit])
 
 
 def open_runs(user: User, brand: Brand) -> QuerySet[Any]:
-    """Return runs that stand still and need somebody, then those that work, with `done` jobs counted."""
+    """Return runs that wait for a person, then running ones, with the count of `done` jobs."""
     states = (RunState.PLANNED, RunState.PAUSED, RunState.RUNNING)
     rows = Run.objects.visible_to(user).filter(campaign__brand=brand, state__in=states)
     done = Count("jobs", filter=Q(jobs__status=JobState.SUCCEEDED))

@@ -1,4 +1,4 @@
-"""The library: a brand's images by facet, newest first, page by page at the same cost however deep one goes."""
+"""The library: a brand's images by facet, newest first. Every page costs the same (keyset pagination)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from review.choices import Observed
 from review.models import Delivery
 
 PAGE = 60
-#: States of images that nobody looks for.
+#: States that the library never shows.
 HIDDEN = (AssetState.SUPERSEDED,)
 
 
@@ -43,7 +43,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Facet:
-    """One value that can be filtered by, and how many images it leaves."""
+    """One filter value, and how many images have it."""
 
     value: str
     label: str
@@ -53,12 +53,14 @@ class Facet:
 def page(
     *, user: User, brand: Brand, filters: Filters | None = None, after: int | None = None, size: int = PAGE
 ) -> Page:
-    """The next images below id `after`, newest first: four queries."""
-    found = matching(user=user, brand=brand, filters=filters or Filters())
+    """Return the next images below id `after`, newest first. Four queries."""
+    matches = matching(user=user, brand=brand, filters=filters or Filters())
     if after is not None:
-        found = found.filter(pk__lt=after)
+        matches = matches.filter(pk__lt=after)
     assets = list(
-        found.select_related("subject", "campaign", "cell", "current_version__master", "current_version__job__endpoint")
+        matches.select_related(
+            "subject", "campaign", "cell", "current_version__master", "current_version__job__endpoint"
+        )
         .prefetch_related(
             Prefetch("current_version__renditions", Rendition.objects.select_related("output_spec").order_by("id"))
         )
@@ -68,31 +70,33 @@ def page(
 
 
 def matching(*, user: User, brand: Brand, filters: Filters) -> QuerySet[Any]:
-    """Every image that the filters leave, unordered; for counts, selections and the ZIP."""
-    found = Asset.objects.visible_to(user).filter(brand=brand).exclude(state__in=HIDDEN)
+    """Return all images that match the filters, unordered; for counts, selections and the ZIP."""
+    assets = Asset.objects.visible_to(user).filter(brand=brand).exclude(state__in=HIDDEN)
     if not filters.with_sandbox:
-        found = found.filter(is_sandbox=False)
+        assets = assets.filter(is_sandbox=False)
     if filters.states:
-        found = found.filter(state__in=filters.states)
+        assets = assets.filter(state__in=filters.states)
     if filters.campaign_id:
-        found = found.filter(campaign_id=filters.campaign_id)
+        assets = assets.filter(campaign_id=filters.campaign_id)
     if filters.run_id:
-        found = found.filter(cell__run_id=filters.run_id)
+        assets = assets.filter(cell__run_id=filters.run_id)
     for name, value in filters.axis.items():
-        found = found.filter(cell__axis_values__contains={name: value})
-    for word in filters.text.split():
-        found = found.filter(
-            Q(subject__key__icontains=word) | Q(subject__name__icontains=word) | Q(campaign__name__icontains=word)
+        assets = assets.filter(cell__axis_values__contains={name: value})
+    for term in filters.text.split():
+        assets = assets.filter(
+            Q(subject__key__icontains=term) | Q(subject__name__icontains=term) | Q(campaign__name__icontains=term)
         )
     if filters.problem:
         findings = Finding.objects.filter(version=OuterRef("current_version")).exclude(outcome="pass")
         if filters.problem != "any":
             findings = findings.filter(check_name=filters.problem)
-        found = found.filter(Exists(findings))
+        assets = assets.filter(Exists(findings))
     if filters.live:
-        there = Delivery.objects.filter(asset=OuterRef("pk"), destination__slug=filters.live, observed=Observed.PRESENT)
-        found = found.filter(Exists(there))
-    return found
+        present = Delivery.objects.filter(
+            asset=OuterRef("pk"), destination__slug=filters.live, observed=Observed.PRESENT
+        )
+        assets = assets.filter(Exists(present))
+    return assets
 
 
 def facets(*, user: User, brand: Brand, filters: Filters | None = None) -> dict[str, list[Facet]]:

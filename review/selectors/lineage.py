@@ -1,4 +1,4 @@
-"""The lineage of a version, back to the feed row: for sidecars, webhooks, the manifest and the asset page."""
+"""The lineage of a version back to the feed row, for sidecars, webhooks, the manifest and the asset page."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from review.models import Decision
 
 
 def lineage(version: AssetVersion, approval: Decision | None = None) -> dict[str, Any]:
-    """Plain JSON: subject, photo, scene, map, prompt, model, seed, checks, approval. Eight queries at most."""
+    """Return the lineage as plain JSON: subject, photo, scene, map, prompt, model, seed, checks, approval.
+
+    At most eight queries.
+    """
     asset = version.asset
     subject = asset.subject
     run = asset.cell.run
-    found: dict[str, Any] = {
+    record: dict[str, Any] = {
         "subject": {"key": subject.key, "name": subject.name, "attributes": subject.attributes},
         "campaign": {"slug": asset.campaign.slug, "name": asset.campaign.name},
         "run": {"id": run.pk, "name": run.name, "stage": run.stage},
@@ -31,29 +34,30 @@ def lineage(version: AssetVersion, approval: Decision | None = None) -> dict[str
         "master": {"sha256": version.master.sha256, "width": version.master.width, "height": version.master.height},
     }
     prompt = run.prompt_version
-    found["prompt"] = {"template": prompt.template.slug, "version": f"{prompt.template.slug} v{prompt.number}"}
-    found |= _making(version)
-    found["digital_source_type"] = _source_type(version, before_scene=SCENE in found)
+    record["prompt"] = {"template": prompt.template.slug, "version": f"{prompt.template.slug} v{prompt.number}"}
+    record |= _making(version)
+    record["digital_source_type"] = _source_type(version, before_scene=SCENE in record)
     if version.caution:
-        found["caution"] = version.caution
-    found["checks"] = [
-        {"check": one.check_name, "outcome": one.outcome, "message": one.message} for one in version.findings.all()
+        record["caution"] = version.caution
+    record["checks"] = [
+        {"check": finding.check_name, "outcome": finding.outcome, "message": finding.message}
+        for finding in version.findings.all()
     ]
     if version.made_by:
-        found["made_by"] = version.made_by.display_name
+        record["made_by"] = version.made_by.display_name
     if approval:
-        found["approval"] = {
+        record["approval"] = {
             "by": approval.decided_by.display_name,
             "at": approval.decided_at.isoformat(),
             "decision": approval.pk,
             "checklist_version": approval.task.checklist_version_id,
             "pinned": approval.pinned,
         }
-    return found
+    return record
 
 
 def _making(version: AssetVersion) -> dict[str, Any]:
-    """Return what the job froze and what its successful attempt recorded."""
+    """Return the fields of the job's frozen spec and of its successful attempt."""
     spec = JobSpec.objects.filter(job_id=version.job_id).first() if version.job_id else None
     if spec is None or version.job is None:
         return {}
@@ -78,22 +82,27 @@ def _making(version: AssetVersion) -> dict[str, Any]:
 
 
 def _scene(version: AssetVersion, spec: JobSpec) -> dict[str, Any]:
-    """Return the scene behind the product: the very image of the concept, with what made it."""
+    """Return the scene behind the product: the exact image of the concept, and how it was made."""
     ref = spec.spec.get("images", {}).get(SCENE)
     if ref is None:
         return {}
     key = str(spec.spec.get("parameters", {}).get(SCENE, ""))
     plain = {"concept": key, "sha256": ref["sha256"]}
-    behind = scenes.made_before(version, ref["sha256"], key)
-    if behind is None:
+    scene_version = scenes.made_before(version, ref["sha256"], key)
+    if scene_version is None:
         return {SCENE: plain}
-    plain |= {"concept": behind.asset.subject.key, "name": behind.asset.subject.name}
-    made = {"asset": behind.asset_id, "version": behind.pk, "round": behind.round, "candidate": behind.candidate}
-    return {SCENE: {**plain, **made, "engine": behind.job.endpoint.engine if behind.job else ""}}
+    plain |= {"concept": scene_version.asset.subject.key, "name": scene_version.asset.subject.name}
+    made = {
+        "asset": scene_version.asset_id,
+        "version": scene_version.pk,
+        "round": scene_version.round,
+        "candidate": scene_version.candidate,
+    }
+    return {SCENE: {**plain, **made, "engine": scene_version.job.endpoint.engine if scene_version.job else ""}}
 
 
 def _map(version: AssetVersion, spec: JobSpec) -> dict[str, Any]:
-    """Return the map that the image follows: the very photo of the concept that was named."""
+    """Return the control map of the image: the exact photo of the named concept."""
     ref = spec.spec.get("images", {}).get(CONTROL)
     key = spec.spec.get("parameters", {}).get(CONTROL_MAP)
     if ref is None or not key:
@@ -105,12 +114,12 @@ def _map(version: AssetVersion, spec: JobSpec) -> dict[str, Any]:
         subject__key=key,
     )
     photo = photos.select_related("subject").order_by("pk").first()
-    found = {"name": photo.subject.name, "subject": photo.subject_id, "photo": photo.pk} if photo else {}
-    return {MAP: {"concept": key, "sha256": ref["sha256"], **found}}
+    photo_fields = {"name": photo.subject.name, "subject": photo.subject_id, "photo": photo.pk} if photo else {}
+    return {MAP: {"concept": key, "sha256": ref["sha256"], **photo_fields}}
 
 
 def _source_type(version: AssetVersion, *, before_scene: bool) -> str:
-    """IPTC's term for how the pixels came to be; https://cv.iptc.org/newscodes/digitalsourcetype."""
+    """Return IPTC's digital source type of the image; https://cv.iptc.org/newscodes/digitalsourcetype."""
     engine = version.job.endpoint.engine if version.job else ""
     if engine == "packshot":
         return "compositeWithTrainedAlgorithmicMedia" if before_scene else "compositeSynthetic"

@@ -1,4 +1,4 @@
-"""Live assets: approved ones whose current version some destination has."""
+"""Live assets: approved assets whose current version is at a destination."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from review.models import Delivery
 
 @live.provide
 def delivered(campaign_id: int) -> QuerySet[Any]:
-    """Ids of the campaign's assets that are wanted at a destination, are there, and are the version approved now."""
-    there = Delivery.objects.filter(asset__campaign_id=campaign_id, desired=Desired.PRESENT, observed=Observed.PRESENT)
-    return there.filter(version=F("asset__current_version")).values("asset_id")
+    """Return the ids of the campaign's assets whose current version is desired and present at a destination."""
+    present = Delivery.objects.filter(
+        asset__campaign_id=campaign_id, desired=Desired.PRESENT, observed=Observed.PRESENT
+    )
+    return present.filter(version=F("asset__current_version")).values("asset_id")

@@ -1,4 +1,4 @@
-"""Results of a prompt's versions: what was made, how much of it passed at first look, why not, and what it cost."""
+"""Results of prompt versions: images made, share approved at first look, reasons of refusals, and cost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.db import connection
 
 PICTURES = 12
 
-# The first verdict on each picture's first round; what was taken back never was.
+# The first decision about each image's first round. Decisions that were undone do not count.
 _FIRST_LOOK = """
 SELECT run.prompt_version_id, first.verdict, coalesce(reason.label, ''), count(*)
 FROM generation_run run
@@ -56,8 +56,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Results:
-    """One version's. passed of judged: approved at first look, sandbox left out. reasons: the commonest first.
-    made and tried: pictures for real and in the sandbox. cost: in the brand's currency."""
+    """The results of one prompt version.
+
+    judged, passed: images decided, and of these approved at first look, without the sandbox. reasons: the most frequent
+    first. made, tried: images outside and inside the sandbox. cost: in the brand's currency.
+    """
 
     judged: int = 0
     passed: int = 0
@@ -69,12 +72,12 @@ class Results:
 
     @property
     def percent(self) -> int | None:
-        """Share that passed; None before anything was judged."""
+        """Return the share of approved images, or None before the first decision."""
         return round(100 * self.passed / self.judged) if self.judged else None
 
 
 def results(version_ids: Sequence[int]) -> dict[int, Results]:
-    """Version id -> how it fares; three queries and one per version for pictures. Rights are the caller's business."""
+    """Return version id -> results. Three queries and one per version for images. The caller checks permissions."""
     ids = list(version_ids)
     verdicts: dict[int, list[tuple[str, str, int]]] = {}
     with connection.cursor() as cursor:
@@ -89,12 +92,12 @@ def results(version_ids: Sequence[int]) -> dict[int, Results]:
         for version_id in ids:
             cursor.execute(_SHOWN, [version_id, PICTURES])
             pictures[version_id] = tuple(Picture(*row) for row in cursor.fetchall())
-    found = {}
+    by_version = {}
     for version_id in ids:
         mine = verdicts.get(version_id, [])
-        reasons = sorted(((label, count) for _, label, count in mine if label), key=lambda one: (-one[1], one[0]))
+        reasons = sorted(((label, count) for _, label, count in mine if label), key=lambda pair: (-pair[1], pair[0]))
         counts = made.get(version_id, (0, 0))
-        found[version_id] = Results(
+        by_version[version_id] = Results(
             judged=sum(count for _, _, count in mine),
             passed=sum(count for verdict, _, count in mine if verdict == "approved"),
             reasons=tuple(reasons[:4]),
@@ -103,4 +106,4 @@ def results(version_ids: Sequence[int]) -> dict[int, Results]:
             cost=costs.get(version_id, Decimal(0)),
             pictures=pictures[version_id],
         )
-    return found
+    return by_version

@@ -16,10 +16,10 @@ from review.models import ReviewTask
 
 @dataclass(frozen=True)
 class Waiting:
-    """One brand's queue as one person sees it.
+    """One brand's review queue as one user sees it.
 
-    waiting: open tasks that this person may claim now or holds; held: those that they hold; by_others: what other
-    people hold; overdue: of `waiting`, past their due time; oldest_at: when the longest waiting one was opened.
+    waiting: open tasks that the user may claim now or holds. held: tasks that the user holds. by_others: tasks that
+    other people hold. overdue: tasks of `waiting` past their due time. oldest_at: when the oldest task was opened.
     """
 
     brand_id: int
@@ -33,7 +33,7 @@ class Waiting:
 
 
 def waiting(*, user: User) -> list[Waiting]:
-    """One row per brand in which the person may review and something is open, fullest first. One query."""
+    """Return one row per brand with open tasks that the user may review, longest queue first. One query."""
     now = timezone.now()
     held_by_other = Q(claimed_until__gt=now) & ~Q(claimed_by=user)
     mine = ~held_by_other | Q(claimed_until__isnull=True)
@@ -66,7 +66,7 @@ def waiting(*, user: User) -> list[Waiting]:
 
 
 def escalated(*, user: User) -> list[ReviewTask]:
-    """Tasks that wait for this person as the owner of their campaign."""
+    """Return the escalated tasks that wait for this user."""
     return list(
         ReviewTask.objects.visible_to(user)
         .filter(escalated_to=user, state=TaskState.AWAITING_VERSION)

@@ -1,5 +1,5 @@
-"""Reports about a run or a campaign: the funnel, what it cost, how long it took, why pictures were refused, and which
-prompt versions and axis values pass. Set-based: the same few queries for ten pictures and for a hundred thousand.
+"""Reports about a run or a campaign: the funnel, cost, times, reasons of refusals, and results by prompt version and
+axis value. Set-based: the same few queries for ten images and for a hundred thousand.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from generation.models import Run
 
 EXAMPLES = 6
 
-# One row per picture. Decisions that were undone do not count; an approval that was revoked was one.
-# first_look: nobody ever said no to it, and every stage said yes. decided: it is clear whether that is so.
+# One row per image. Decisions that were undone do not count; an approval that was revoked counts.
+# first_look: approved at every stage without a negative decision. decided: it is clear whether that is so.
 _FACTS = """
 WITH facts AS (
     SELECT c.id AS cell_id, c.run_id, r.prompt_version_id, c.axis_values, c.aspect, a.id AS asset_id, a.state,
@@ -129,8 +129,11 @@ ORDER BY f.run_id, f.cell_id
 
 @dataclass(frozen=True)
 class Sums:
-    """Pictures by how far they came. asked ≥ made ≥ clean (some version failed no check); decided: of which it is clear
-    whether they passed at first look; waiting: still made, revised or to be judged; failed: could not be made."""
+    """Counts of images by progress. asked (requested) ≥ made ≥ clean (a version failed no check).
+
+    decided: it is clear whether they passed at first look. waiting: being made, revised or in review. failed: could not
+    be made.
+    """
 
     asked: int = 0
     made: int = 0
@@ -149,13 +152,13 @@ class Sums:
 
     @property
     def first_look_percent(self) -> float | None:
-        """Of those decided; None while nothing is."""
+        """Return the share of decided images that passed at first look, or None while none is decided."""
         return 100.0 * self.first_look / self.decided if self.decided else None
 
 
 @dataclass(frozen=True)
 class Money:
-    """In the brand's currency. reserved: promised and not spent yet."""
+    """Amounts in the brand's currency. reserved: reserved and not spent yet."""
 
     quoted: Decimal = Decimal(0)
     spent: Decimal = Decimal(0)
@@ -167,7 +170,7 @@ class Money:
 
 @dataclass(frozen=True)
 class Part:
-    """One prompt version, axis value or run with its own numbers. per_approved: None without an approved picture."""
+    """The numbers of one prompt version, axis value or run. per_approved: None without an approved image."""
 
     name: str
     sums: Sums
@@ -182,8 +185,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Refusal:
-    """One reason, with what it was given for. examples: (version id, asset id, what must stand beside the picture),
-    newest first."""
+    """One reason and how often it was given. examples: (version id, asset id, disclaimer), newest first."""
 
     reason: str
     count: int
@@ -197,8 +199,11 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Times:
-    """Medians in seconds, None where nothing was measured: release to first attempt; one picture's making; a version's
-    wait for its verdict; release to approval."""
+    """Medians in seconds, or None without measurements.
+
+    queue: release to first attempt. making: time to make an image. review: wait of a version for its decision. whole:
+    release to approval.
+    """
 
     queue: float | None = None
     making: float | None = None
@@ -220,7 +225,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Week:
-    """Pictures that were first judged in the week that begins on this Monday."""
+    """Images whose first decision was in the week that begins on this Monday."""
 
     monday: date
     decided: int
@@ -244,12 +249,12 @@ class Report:
 
 
 def of_run(run: Run) -> Report:
-    """The caller has got the run through its own selector. Eight queries."""
+    """Return the report of one run. The caller checks permissions. Eight queries."""
     return _report([run])
 
 
 def of_campaign(*, user: User, campaign: Campaign) -> Report:
-    """All runs of a campaign but try-outs in the sandbox and what was never released. Nine queries."""
+    """Return the report of a campaign: its released runs except sandbox runs. Nine queries."""
     return _report(runs_of(user=user, campaign=campaign))
 
 
@@ -259,7 +264,7 @@ def runs_of(*, user: User, campaign: Campaign) -> list[Run]:
 
 
 def pictures(runs: Sequence[Run]) -> Iterator[tuple[Any, ...]]:
-    """One row per picture for a spreadsheet, in the order of `PICTURE_COLUMNS`; fetched as it is read."""
+    """Yield one row per image for a spreadsheet, in the order of `PICTURE_COLUMNS`, fetched in chunks."""
     with connection.chunked_cursor() as cursor:
         cursor.execute(_ROWS, {"runs": [run.pk for run in runs]})
         while rows := cursor.fetchmany(1000):
@@ -307,19 +312,19 @@ def _report(runs: list[Run]) -> Report:
 
 def _money(ids: list[int], by_run: Mapping[int, Run]) -> dict[int, Money]:
     ledger = {run_id: (spent, promised) for run_id, spent, promised in _fetch(_MONEY, ids)}
-    found = {}
+    money = {}
     for pk, run in by_run.items():
         spent, promised = ledger.get(pk, (Decimal(0), Decimal(0)))
-        found[pk] = Money(run.quoted_cost, spent, max(promised - spent, Decimal(0)))
-    return found
+        money[pk] = Money(run.quoted_cost, spent, max(promised - spent, Decimal(0)))
+    return money
 
 
 def _values(ids: list[int]) -> dict[str, list[Part]]:
-    """By axis; one that has a single value tells nothing and is left out."""
-    found: dict[str, list[Part]] = {}
+    """Return the parts of each axis. An axis with a single value compares nothing and is left out."""
+    by_axis: dict[str, list[Part]] = {}
     for name, value, *counts in _fetch(_BY_VALUE, ids):
-        found.setdefault(name, []).append(Part(value, Sums(*counts)))
-    return {name: parts for name, parts in found.items() if len(parts) > 1}
+        by_axis.setdefault(name, []).append(Part(value, Sums(*counts)))
+    return {name: parts for name, parts in by_axis.items() if len(parts) > 1}
 
 
 def _people(ids: list[int]) -> list[Person]:
@@ -331,5 +336,5 @@ def _people(ids: list[int]) -> list[Person]:
 def _fetch(statement: str, ids: list[int]) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(statement, {"runs": ids})
-        found: list[tuple[Any, ...]] = cursor.fetchall()
-        return found
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows

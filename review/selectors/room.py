@@ -1,4 +1,4 @@
-"""Data of the review page: the claimed tasks with their images, and the timeline of one of them."""
+"""Data of the review workspace: the claimed tasks with their images, and the sidebar of one task."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from review.selectors import guide_beside, staleness
 from review.selectors.guide_beside import GuideBeside
 from review.selectors.staleness import Staleness
 
-#: Long edge of the picture in the filmstrip and in the sheet, in device pixels.
+#: Long edge of the image in the filmstrip and in the contact sheet, in device pixels.
 STRIP_PX = 192
 SHEET_PX = 512
-#: Controls that stand in the spec itself, not among the engine's parameters.
+#: Controls that are fields of the spec itself, not engine parameters.
 _TOP = frozenset({"prompt", "negative", "seed"})
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One candidate with the files that would ship and how many checks had nothing to say."""
+    """One candidate with the files that would be delivered and the number of passed checks."""
 
     version: AssetVersion
     files: Sequence[Rendition]
@@ -46,21 +46,21 @@ class Shown:
 
 @dataclass(frozen=True)
 class Dial:
-    """One of the engine's controls with the value that made this picture."""
+    """One control of the engine with the value that made this image."""
 
     control: engines.Control
     value: Any
 
     @property
     def hex(self) -> str:
-        """A colour control's value as a colour field takes it; white where the engine names it otherwise."""
+        """Return a colour control's value as #rrggbb, or white if the engine uses another notation."""
         text = str(self.value)
         return text if re.fullmatch(r"#[0-9a-fA-F]{6}", text) else "#ffffff"
 
 
 @dataclass(frozen=True)
 class Story:
-    """Everything beside one picture: where it came from, what was found, what was decided before."""
+    """The sidebar of one image: its origin, the findings, and earlier decisions."""
 
     task: ReviewTask
     shown: Sequence[Shown]
@@ -83,23 +83,23 @@ def _renditions() -> Prefetch[Any]:
 
 
 def versions_of(tasks: Iterable[ReviewTask]) -> dict[int, list[AssetVersion]]:
-    """The candidates of each task's round, by asset id, with master, renditions and findings: four queries."""
+    """Return the candidates of each task's round by asset id, with master, renditions and findings. Four queries."""
     rounds = {task.asset_id: task.round for task in tasks}
-    found = (
+    candidates = (
         AssetVersion.objects.filter(asset_id__in=rounds)
         .select_related("master", "job__endpoint")
         .prefetch_related(_renditions(), Prefetch("findings", Finding.objects.select_related("twin").order_by("id")))
         .order_by("candidate")
     )
     by_asset: dict[int, list[AssetVersion]] = {}
-    for version in found:
+    for version in candidates:
         if version.round == rounds[version.asset_id]:
             by_asset.setdefault(version.asset_id, []).append(version)
     return by_asset
 
 
 def cards(tasks: Sequence[ReviewTask]) -> list[dict[str, Any]]:
-    """One plain dictionary per task for the page's script: what to paint, what was seen, what must be answered."""
+    """Return a dictionary per task for the page's script: the images, the `seen` tokens, and the items to answer."""
     versions = versions_of(tasks)
     photos = _first_photos(task.asset.subject_id for task in tasks)
     earlier = _earlier(tasks)
@@ -112,33 +112,33 @@ def cards(tasks: Sequence[ReviewTask]) -> list[dict[str, Any]]:
 
 
 def load(tasks: Iterable[ReviewTask]) -> list[ReviewTask]:
-    """The same tasks in the same order, with what a card reads."""
+    """Return the same tasks in the same order, with the related objects that a card needs."""
     order = [task.pk for task in tasks]
-    found = ReviewTask.objects.select_related("asset__subject", "brand", "checklist_version").in_bulk(order)
-    return [found[pk] for pk in order if pk in found]
+    by_id = ReviewTask.objects.select_related("asset__subject", "brand", "checklist_version").in_bulk(order)
+    return [by_id[pk] for pk in order if pk in by_id]
 
 
 def _first_photos(subject_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
-    """The first stored reference photo of each subject."""
-    found: dict[int, dict[str, Any]] = {}
+    """Return the first stored reference photo of each subject."""
+    photos: dict[int, dict[str, Any]] = {}
     stored = ReferencePhoto.objects.filter(subject_id__in=set(subject_ids), status="ready")
-    for one in stored.order_by("subject_id", "-position", "-id"):
-        found[one.subject_id] = {"src": picture("photo", one), "width": one.width, "height": one.height}
-    return found
+    for photo in stored.order_by("subject_id", "-position", "-id"):
+        photos[photo.subject_id] = {"src": picture("photo", photo), "width": photo.width, "height": photo.height}
+    return photos
 
 
 def _earlier(tasks: Iterable[ReviewTask]) -> dict[int, list[dict[str, Any]]]:
-    """The version last judged before this round, for comparing; nothing in a first round."""
+    """Return the version that was last decided before this round, to compare; empty in a first round."""
     rounds = {task.asset_id: task.round for task in tasks if task.round > 1}
     if not rounds:
         return {}
-    found: dict[int, list[dict[str, Any]]] = {}
+    earlier: dict[int, list[dict[str, Any]]] = {}
     judged = Decision.objects.filter(task__asset_id__in=rounds).order_by("-id")
-    for one in judged.select_related("version__master", "version__job__endpoint"):
-        version = one.version
-        if version.round < rounds[version.asset_id] and version.asset_id not in found:
+    for decision in judged.select_related("version__master", "version__job__endpoint"):
+        version = decision.version
+        if version.round < rounds[version.asset_id] and version.asset_id not in earlier:
             master = version.master
-            found[version.asset_id] = [
+            earlier[version.asset_id] = [
                 {
                     "src": picture("master", master),
                     "width": master.width,
@@ -147,7 +147,7 @@ def _earlier(tasks: Iterable[ReviewTask]) -> dict[int, list[dict[str, Any]]]:
                     "caution": version.caution,
                 }
             ]
-    return found
+    return earlier
 
 
 def _card(task: ReviewTask, versions: Sequence[AssetVersion], moved: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -183,15 +183,15 @@ def _version(version: AssetVersion, task: ReviewTask, moved: Sequence[Mapping[st
         "height": master.height,
         "files": [
             {
-                "spec": one.output_spec.slug,
-                "src": picture("rendition", one),
-                "width": one.width,
-                "height": one.height,
-                "bytes": one.bytes,
-                "format": one.image_format,
-                "background": one.output_spec.background,
+                "spec": rendition.output_spec.slug,
+                "src": picture("rendition", rendition),
+                "width": rendition.width,
+                "height": rendition.height,
+                "bytes": rendition.bytes,
+                "format": rendition.image_format,
+                "background": rendition.output_spec.background,
             }
-            for one in shipped
+            for rendition in shipped
         ]
         or [
             {
@@ -205,9 +205,9 @@ def _version(version: AssetVersion, task: ReviewTask, moved: Sequence[Mapping[st
             }
         ],
         "marks": [
-            {"check": one.check_name, "outcome": one.outcome, "message": one.message, "box": one.box}
-            for one in version.findings.all()
-            if one.outcome != "pass"
+            {"check": finding.check_name, "outcome": finding.outcome, "message": finding.message, "box": finding.box}
+            for finding in version.findings.all()
+            if finding.outcome != "pass"
         ],
     }
 
@@ -215,16 +215,18 @@ def _version(version: AssetVersion, task: ReviewTask, moved: Sequence[Mapping[st
 def files_of(version: AssetVersion) -> list[Rendition]:
     """Return the files of a version that would be delivered, largest first; its renditions are loaded already."""
     newest = pins.newest_by_spec(version.renditions.all())
-    return sorted(newest.values(), key=lambda one: (-one.width * one.height, one.output_spec.slug))
+    return sorted(
+        newest.values(), key=lambda rendition: (-rendition.width * rendition.height, rendition.output_spec.slug)
+    )
 
 
 def story(*, task: ReviewTask, user: User) -> Story:
-    """The right-hand rail of one task, which `user` may see already."""
+    """Return the sidebar of one task. The caller checks that `user` may see the task."""
     asset = task.asset
     cell = asset.cell
     run = cell.run
     versions = [
-        Shown(version, files_of(version), sum(one.outcome == "pass" for one in version.findings.all()))
+        Shown(version, files_of(version), sum(finding.outcome == "pass" for finding in version.findings.all()))
         for version in versions_of([task]).get(asset.pk, [])
     ]
     frozen = JobSpec.objects.filter(cell=cell, round__lte=task.round).order_by("-round", "candidate").first()
@@ -267,28 +269,28 @@ def story(*, task: ReviewTask, user: User) -> Story:
 
 
 def mine_lately(*, user: User, brand_id: int, count: int = 5) -> list[Decision]:
-    """The person's last verdicts in a brand that still stand, newest last, with what the filmstrip paints."""
-    found = (
+    """Return the user's last valid decisions in a brand, newest last, with the data of the filmstrip."""
+    decisions = (
         Decision.objects.visible_to(user)
         .filter(decided_by=user, task__brand_id=brand_id, voided_by__isnull=True, voids__isnull=True)
         .select_related("task__asset__subject", "version__master", "version__job__endpoint")
         .order_by("-id")[:count]
     )
-    return list(found)[::-1]
+    return list(decisions)[::-1]
 
 
 def reasons(*, brand_id: int) -> list[Reason]:
-    """Return the reasons that digits choose: at most nine."""
+    """Return the reasons that can be chosen by digit: at most nine."""
     return list(Reason.objects.filter(brand_id=brand_id, is_active=True).order_by("position", "id")[:9])
 
 
 def waiting(*, user: User, brand_id: int) -> Any:
-    """Open tasks of a brand that nobody else holds for the moment."""
+    """Return the open tasks of a brand, claimed or not."""
     return ReviewTask.objects.visible_to(user).filter(brand_id=brand_id, state=TaskState.OPEN)
 
 
 def pieces(source: PromptSource, values: dict[str, Any], sent: str) -> list[Piece]:
-    """The prompt as it was sent, cut at the values; one plain piece where a later round changed its words."""
+    """Return the sent prompt in pieces, cut at the values; one plain piece if a later round changed its words."""
     try:
         rendered = prompts.render(source, values)
     except ValueError:
@@ -308,10 +310,10 @@ def _photos(subject_id: int, user: User) -> list[ReferencePhoto]:
 
 
 def dials_of(spec: dict[str, Any], controls: Sequence[engines.Control]) -> list[Dial]:
-    """Each control at the frozen spec's value, else at its own default."""
+    """Return each control with the frozen spec's value, or its own default."""
     parameters = spec.get("parameters", {})
     dials = []
-    for one in controls:
-        value = spec.get(one.parameter) if one.parameter in _TOP else parameters.get(one.parameter)
-        dials.append(Dial(one, one.default if value is None else value))
+    for control in controls:
+        value = spec.get(control.parameter) if control.parameter in _TOP else parameters.get(control.parameter)
+        dials.append(Dial(control, control.default if value is None else value))
     return dials

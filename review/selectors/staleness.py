@@ -1,4 +1,4 @@
-"""Say in sentences why an image has to be reviewed again, and select the approvals that count meanwhile."""
+"""Explain why an image must be reviewed again, and select the approvals that are valid until then."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from generation.selectors import inputs
 from review.choices import Verdict
 from review.models import Decision
 
-#: A decision of a published approval: it fills a slot, or its asset went stale and waits for the next one.
+#: Decisions that still count: they fill a slot, or their asset is stale and published until the next decision.
 COUNTS = Q(slot__isnull=False) | Q(task__asset__state=AssetState.STALE, task__asset__staleness__is_published=True)
 #: An asset whose approved files may be used.
 PUBLISHED = Q(state=AssetState.APPROVED) | Q(state=AssetState.STALE, staleness__is_published=True)
@@ -21,8 +21,10 @@ PUBLISHED = Q(state=AssetState.APPROVED) | Q(state=AssetState.STALE, staleness__
 
 @dataclass(frozen=True)
 class Staleness:
-    """The changes since an image was made, as sentences. is_stale: it was approved before; is_published: its approved
-    files are still in use."""
+    """The changes since an image was made, as sentences.
+
+    is_stale: the image was approved before. is_published: its approved files are still in use.
+    """
 
     sentences: Sequence[str]
     is_stale: bool
@@ -39,12 +41,12 @@ def of(asset: Asset) -> Staleness | None:
 
 
 def standing_approvals(asset_id: int) -> Q:
-    """Return the condition for decisions by which an asset is approved and published, or was until it went stale."""
+    """Return the condition for the approvals that make an asset published, also while it is stale."""
     return Q(task__asset=asset_id, verdict=Verdict.APPROVED, voided_by__isnull=True) & COUNTS
 
 
 def standing_approval(asset_id: int, version_id: int | None) -> Decision | None:
-    """The newest approval of that version which still stands."""
+    """Return the newest valid approval of a version."""
     return (
         Decision.objects.filter(standing_approvals(asset_id), version_id=version_id)
         .select_related("decided_by", "task")

@@ -1,4 +1,4 @@
-"""One image's story: the sentence on top, the lines below it, and every record behind them."""
+"""Data of the asset detail page: the summary sentence, the timeline, and every record behind them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ from review.selectors.staleness import Staleness
 
 @dataclass(frozen=True)
 class Story:
-    """verdict: one sentence. versions: newest round first, with master, findings and renditions. deliveries: with
-    destination and attempts. record: the technical record as plain JSON."""
+    """Everything that the asset detail page shows.
+
+    verdict: one sentence. versions: newest round first, with master, findings and renditions. deliveries: with
+    destination and attempts. record: the technical record as plain JSON.
+    """
 
     asset: Asset
     verdict: str
@@ -37,7 +40,7 @@ class Story:
 
 
 def story(*, user: User, asset_id: int) -> Story:
-    """Everything about one image. NotFound outside the person's brands."""
+    """Return everything about one image. Raises NotFound outside the user's brands."""
     asset = (
         Asset.objects.visible_to(user)
         .select_related(
@@ -93,8 +96,8 @@ def _versions(asset: Asset) -> list[AssetVersion]:
 
 
 def sentence(asset: Asset, decisions: Sequence[Decision], deliveries: Sequence[Delivery]) -> str:
-    """ "Approved by Ana Lopes on 14 Nov, live on Shopify since 15 Nov."."""
-    standing = [one for one in decisions if one.verdict not in {Verdict.UNDONE}]
+    """Return the summary, such as "Approved by Ana Lopes on 14 Nov, live on Shopify since 15 Nov."."""
+    standing = [decision for decision in decisions if decision.verdict not in {Verdict.UNDONE}]
     last = standing[-1] if standing else None
     state = AssetState(asset.state)
     if state == AssetState.APPROVED and last:
@@ -117,13 +120,19 @@ def sentence(asset: Asset, decisions: Sequence[Decision], deliveries: Sequence[D
 
 
 def _where(deliveries: Sequence[Delivery]) -> str:
-    live = [one for one in deliveries if one.desired == Desired.PRESENT and one.observed == Observed.PRESENT]
+    live = [
+        delivery
+        for delivery in deliveries
+        if delivery.desired == Desired.PRESENT and delivery.observed == Observed.PRESENT
+    ]
     if live:
-        return ", live on " + " and ".join(f"{one.destination.name} since {_day(one.changed_at)}" for one in live)
-    failed = [one for one in deliveries if one.observed == Observed.FAILED]
+        return ", live on " + " and ".join(
+            f"{delivery.destination.name} since {_day(delivery.changed_at)}" for delivery in live
+        )
+    failed = [delivery for delivery in deliveries if delivery.observed == Observed.FAILED]
     if failed:
         return f"; delivery to {failed[0].destination.name} failed: {failed[0].error}"
-    return ", on its way" if any(one.desired == Desired.PRESENT for one in deliveries) else ""
+    return ", on its way" if any(delivery.desired == Desired.PRESENT for delivery in deliveries) else ""
 
 
 def _day(at: datetime) -> str:

@@ -1,5 +1,4 @@
-"""Approved files as one ZIP, streamed while it is made: names by pattern, manifest.csv last. Nothing is kept
-on disk."""
+"""Stream approved files as one ZIP: file names by pattern, manifest.csv last. Nothing is kept on disk."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ EXTRA = ("folder", "note")
 
 
 class _Pipe(io.RawIOBase):
-    """A file that cannot seek: what zipfile writes waits here until it is sent."""
+    """A write-only file that cannot seek. It buffers what zipfile writes until it is sent."""
 
     def __init__(self) -> None:
         self._waiting = bytearray()
@@ -44,10 +43,10 @@ class _Pipe(io.RawIOBase):
 
 
 def stream(*, user: User, brand: Brand, asset_ids: Iterable[int]) -> Iterator[bytes]:
-    """The ZIP of those of the assets that are approved, chunk by chunk; memory holds one file at a time.
+    """Yield the ZIP of the approved ones among these assets, in chunks. Memory holds one file at a time.
 
-    Files lie in one folder per campaign. What cannot be added (a missing file, a name that cannot be made) has a line
-    with a note in the manifest instead. Permissions are checked before the first chunk. Raises NotAllowed, Invalid.
+    There is one folder per campaign. A file that cannot be added (it is missing, or no name can be made for it) gets a
+    line with a note in the manifest. Permissions are checked before the first chunk. Raises NotAllowed, Invalid.
     """
     access.require(user, Action.PULL, brand)
     ids = list(
@@ -69,8 +68,8 @@ def _stream(asset_ids: list[int]) -> Iterator[bytes]:
     taken: set[str] = set()
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for asset_id in asset_ids:
-            for found, file, note in _files(asset_id):
-                row = _row(found, file, note, asset_id)
+            for approved, file, note in _files(asset_id):
+                row = _row(approved, file, note, asset_id)
                 if file is not None and not note:
                     row["name"] = _free_name(row["folder"], file.name, asset_id, taken)
                     _add(archive, f"{row['folder']}/{row['name']}", file)
@@ -86,14 +85,14 @@ def _files(asset_id: int) -> Iterator[tuple[packages.Approved | None, DeliveryFi
     try:
         if version_id is None:
             raise DeliveryError("It has no version.")
-        found = packages.approved(version_id)
+        approved = packages.approved(version_id)
     except DeliveryError as error:
         yield None, None, error.message
         return
-    if not found.files:
-        yield found, None, "The approved version has no renditions."
-    for file in found.files:
-        yield found, file, ""
+    if not approved.files:
+        yield approved, None, "The approved version has no renditions."
+    for file in approved.files:
+        yield approved, file, ""
 
 
 def _add(archive: zipfile.ZipFile, path: str, file: DeliveryFile) -> None:
@@ -101,14 +100,17 @@ def _add(archive: zipfile.ZipFile, path: str, file: DeliveryFile) -> None:
 
 
 def _entry(path: str) -> zipfile.ZipInfo:
-    """Stored, not deflated: pictures are compressed already. The date is fixed, so equal content gives equal bytes."""
+    """Return a ZIP entry without compression, because images are compressed already.
+
+    The date is fixed, so equal content gives equal bytes.
+    """
     info = zipfile.ZipInfo(path, date_time=(1980, 1, 1, 0, 0, 0))
     info.external_attr = 0o644 << 16
     return info
 
 
 def _free_name(folder: str, name: str, asset_id: int, taken: set[str]) -> str:
-    """The name, made unique by the asset's number where two patterns meet."""
+    """Return a free name: the asset's id is added where two files would get the same name."""
     stem, _, suffix = name.rpartition(".")
     if f"{folder}/{name}".lower() in taken:
         name = f"{stem}_{asset_id}.{suffix}"
@@ -120,19 +122,19 @@ def _free_name(folder: str, name: str, asset_id: int, taken: set[str]) -> str:
     return name
 
 
-def _row(found: packages.Approved | None, file: DeliveryFile | None, note: str, asset_id: int) -> dict[str, str]:
+def _row(approved: packages.Approved | None, file: DeliveryFile | None, note: str, asset_id: int) -> dict[str, str]:
     row: dict[str, object] = {"asset": asset_id, "note": note}
-    if found is not None:
-        told = lineage(found.version, found.approval)
+    if approved is not None:
+        record = lineage(approved.version, approved.approval)
         row |= {
-            "folder": found.asset.campaign.slug,
-            "sku": found.asset.subject.key,
-            "prompt": told["prompt"]["version"],
-            "model": told.get("model", {}).get("name", ""),
-            "seed": told.get("seed", ""),
-            "approved_by": told["approval"]["by"],
-            "approved_at": told["approval"]["at"],
-            "caution": told.get("caution", ""),
+            "folder": approved.asset.campaign.slug,
+            "sku": approved.asset.subject.key,
+            "prompt": record["prompt"]["version"],
+            "model": record.get("model", {}).get("name", ""),
+            "seed": record.get("seed", ""),
+            "approved_by": record["approval"]["by"],
+            "approved_at": record["approval"]["at"],
+            "caution": record.get("caution", ""),
         }
     if file is not None:
         row |= {

@@ -26,10 +26,10 @@ def folder_problem(brand: Brand, path: str) -> str:
         return problem
     own = _own_folders(brand)
     try:
-        wanted = Path(path).resolve() if Path(path).is_absolute() else None
+        target = Path(path).resolve() if Path(path).is_absolute() else None
     except (OSError, RuntimeError, ValueError):  # a circle of links, or a character that no path may hold
-        wanted = None
-    if wanted is not None and _owner(brand, wanted) is not None:
+        target = None
+    if target is not None and _owner(brand, target) is not None:
         return ""
     expected = " or ".join(str(folder) for folder in own) or "a folder that PROOFLINE_HANDOVER_FOLDERS names"
     return (
@@ -63,7 +63,10 @@ def prefix_problem(brand: Brand, config: Mapping[str, Any]) -> str:
 
 
 def _slug_problem(brand: Brand) -> str:
-    """Two slugs that differ in case only are one folder on some file systems: the older brand has it."""
+    """Return why the brand's slug cannot be a folder name, or "".
+
+    Two slugs that differ only in case are one folder on some file systems. It belongs to the older brand.
+    """
     if not _SLUG.fullmatch(brand.slug):
         return f"The brand's slug {brand.slug!r} cannot be the name of a folder."
     if Brand.objects.filter(slug__iexact=brand.slug, pk__lt=brand.pk).exists():
@@ -72,7 +75,7 @@ def _slug_problem(brand: Brand) -> str:
 
 
 def _entries() -> list[tuple[str, Path]]:
-    """(brand slug, or "" for a root of all brands; its folder with links resolved) as the operator set them."""
+    """Return the configured pairs (brand slug, or "" for a root of all brands; its folder with links resolved)."""
     entries = []
     for entry in settings.PROOFLINE["handover_folders"]:
         slug, sign, folder = entry.partition("=")
@@ -85,16 +88,18 @@ def _own_folders(brand: Brand) -> list[Path]:
     return [folder if slug else folder / brand.slug for slug, folder in _entries() if slug in {"", brand.slug}]
 
 
-def _owner(brand: Brand, wanted: Path) -> Path | None:
-    """Return the innermost own folder that holds `wanted`. None if there is none, or if a folder of somebody else lies
-    between them or below `wanted`."""
-    holding = [folder for folder in _own_folders(brand) if wanted.is_relative_to(folder)]
+def _owner(brand: Brand, target: Path) -> Path | None:
+    """Return the brand's innermost folder that contains `target`.
+
+    None if there is none, or if a folder of another brand lies between them or below `target`.
+    """
+    holding = [folder for folder in _own_folders(brand) if target.is_relative_to(folder)]
     if not holding:
         return None
     own = max(holding, key=lambda folder: len(folder.parts))
     foreign = [folder for slug, folder in _entries() if slug != brand.slug]
     for folder in foreign:
-        lies_between = wanted.is_relative_to(folder) and folder.is_relative_to(own)
-        if lies_between or folder.is_relative_to(wanted):
+        lies_between = target.is_relative_to(folder) and folder.is_relative_to(own)
+        if lies_between or folder.is_relative_to(target):
             return None
     return own

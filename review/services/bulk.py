@@ -1,4 +1,4 @@
-"""The same verdict on many images of the sheet: each in a transaction of its own, one outcome line each."""
+"""Make the same decision about many images. Each has its own transaction and its own outcome."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_ITEMS = 200
 
 @dataclass(frozen=True)
 class Item:
-    """One image on the sheet: its task, the version shown, and the token of what was seen."""
+    """One selected image: its task, the version shown, and the token of what was seen."""
 
     task_id: int
     version_id: int
@@ -24,7 +24,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result for one task: the decision, or the refusal's HTTP status and sentence."""
+    """The result for one task: the decision, or the HTTP status and message of the error."""
 
     task_id: int
     decision_id: int | None
@@ -44,7 +44,7 @@ def approve(
     `answers` are given once for the whole selection: each image takes those that its own checklist asks for. An image
     whose checklist asks for more is refused.
     """
-    asked = _asked_items([item.task_id for item in items]) if answers else {}
+    codes_by_task = _asked_items([item.task_id for item in items]) if answers else {}
     return _each(
         items,
         lambda item: decisions.approve(
@@ -53,13 +53,15 @@ def approve(
             by=by,
             seen=item.seen,
             note=note,
-            answers={code: value for code, value in (answers or {}).items() if code in asked.get(item.task_id, ())},
+            answers={
+                code: value for code, value in (answers or {}).items() if code in codes_by_task.get(item.task_id, ())
+            },
         ),
     )
 
 
 def reject(*, items: Sequence[Item], by: User, reason: str, note: str = "") -> list[Outcome]:
-    """Reject each for one reason."""
+    """Reject each image for the same reason."""
     return _each(
         items,
         lambda item: decisions.reject(

@@ -1,4 +1,4 @@
-"""Checklists by stage, their numbered versions, and whether answers are complete."""
+"""Checklists of review stages, their numbered versions, and the check that answers are complete."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def create(
     slots: int = 1,
     due_hours: int = 24,
 ) -> ChecklistVersion:
-    """Make a stage with the first version of its checklist.
+    """Create a stage with the first version of its checklist.
 
     items: [{"code", "sentence", "mode": "ask" | "by_exception"}]. Raises NotAllowed, Invalid, or Conflict when the
     brand has that stage already.
@@ -60,7 +60,7 @@ def create(
 def new_version(
     *, checklist_id: int, by: User, items: Sequence[Mapping[str, str]], look_again: bool = False
 ) -> ChecklistVersion:
-    """Publish the next numbered version; tasks opened before keep the one they were opened under.
+    """Publish the next numbered version. Tasks that are open already keep their version.
 
     look_again: also send the brand's approved images back to review.
     """
@@ -77,13 +77,15 @@ def new_version(
 
 
 def current(*, brand_id: int, stage: str | None = None) -> ChecklistVersion:
-    """The newest version of a stage's checklist, the brand's first stage without a name. A brand without any gets an
-    empty list for its first stage."""
+    """Return the newest version of a stage's checklist; without `stage`, that of the brand's first stage.
+
+    A brand without a checklist gets an empty one for its first stage.
+    """
     versions = ChecklistVersion.objects.filter(checklist__brand_id=brand_id).select_related("checklist")
     if stage is not None:
         versions = versions.filter(checklist__stage=stage)
-    if found := versions.order_by("checklist__position", "checklist_id", "-number").first():
-        return found
+    if newest := versions.order_by("checklist__position", "checklist_id", "-number").first():
+        return newest
     if stage not in {None, FIRST_STAGE}:
         raise NotFound(f"This brand has no stage {stage!r}.")
     checklist, _ = Checklist.objects.get_or_create(
@@ -94,22 +96,22 @@ def current(*, brand_id: int, stage: str | None = None) -> ChecklistVersion:
 
 
 def stages(*, brand_id: int) -> list[Checklist]:
-    """The brand's stages in the order in which an asset passes them; at least one."""
-    found = list(Checklist.objects.filter(brand_id=brand_id).order_by("position", "id"))
-    return found or [current(brand_id=brand_id).checklist]
+    """Return the brand's stages in the order in which an asset passes them; at least one."""
+    checklists = list(Checklist.objects.filter(brand_id=brand_id).order_by("position", "id"))
+    return checklists or [current(brand_id=brand_id).checklist]
 
 
 def stage_after(*, brand_id: int, stage: str) -> str | None:
-    """The stage that follows, or None when `stage` is the last."""
-    names = [one.stage for one in stages(brand_id=brand_id)]
+    """Return the next stage, or None when `stage` is the last."""
+    names = [checklist.stage for checklist in stages(brand_id=brand_id)]
     place = names.index(stage) if stage in names else len(names) - 1
     return names[place + 1] if place + 1 < len(names) else None
 
 
 def ensure_complete(version: ChecklistVersion, answers: Answers) -> dict[str, str]:
-    """The answers to record when approving: what was asked, and "confirmed on approve" for the rest.
+    """Return the answers to record with an approval. Items by exception get "confirmed on approve".
 
-    Raises Invalid when an asked item is open or answered "no", or an answer belongs to no item.
+    Raises Invalid when an item to answer is open or answered "no", or when an answer belongs to no item.
     """
     items = {item["code"]: item for item in version.items}
     problems = [
@@ -167,11 +169,11 @@ def _ensure_items(items: Sequence[Mapping[str, Any]]) -> None:
                 Problem(f"items/{index}/mode", f"expected {' or '.join(ItemMode.values)}", str(item.get("mode")))
             )
         codes.add(code)
-    asked = sum(1 for item in items if item.get("mode") == ItemMode.ASK)
-    if asked > MAX_ASKED:
+    count = sum(1 for item in items if item.get("mode") == ItemMode.ASK)
+    if count > MAX_ASKED:
         problems.append(
             Problem(
-                "items", f"at most {MAX_ASKED} items may be asked per image; make the others by exception", str(asked)
+                "items", f"at most {MAX_ASKED} items may be asked per image; make the others by exception", str(count)
             )
         )
     if problems:

@@ -1,4 +1,4 @@
-"""Consequences of decisions, once these can no longer be undone for free: deliveries, the pull API, the next round."""
+"""Carry out decisions once their undo time is over: deliveries, the pull API, the next round."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ MAX_ROUNDS = 3
 
 
 def carry_out_due(now: datetime | None = None, limit: int = 200) -> int:
-    """Carry out what follows from decisions that took effect; returns how many. Safe to run twice and concurrently.
+    """Carry out the decisions that took effect; return how many. Safe to run twice and concurrently.
 
-    One transaction per decision: one that cannot be carried out is put before the campaign manager and stops none.
+    Each decision has its own transaction. If one cannot be carried out, the campaign manager decides; the others go on.
     """
     now = now or clock.now()
     due = list(
@@ -62,24 +62,27 @@ def _carry_out(decision_id: int, asset_id: int, verdict: str, now: datetime) -> 
 
 
 def _still_stands(decision: Decision) -> bool:
-    """It fills a slot, and nobody has decided about the asset after it: of several approvals the last one releases."""
+    """Return whether the decision fills a slot and is the asset's newest one.
+
+    Of several approvals, the last one releases the asset.
+    """
     standing = Decision.objects.filter(slot__task__asset_id=decision.task.asset_id)
     newest = standing.order_by("-id").values_list("pk", flat=True).first()
     return newest == decision.pk
 
 
 def _take_back_stale(asset: Asset, decision: Decision) -> None:
-    """An image that had stayed published while it was stale was decided against."""
+    """Withdraw a stale image that was still published and has now been rejected or sent back."""
     if decision.verdict == Verdict.APPROVED or asset.state not in {AssetState.REJECTED, AssetState.REVISING}:
         return
-    was = staleness.end(asset.pk)
-    if was is not None and was.is_published:
+    stale = staleness.end(asset.pk)
+    if stale is not None and stale.is_published:
         verb = "rejected" if decision.verdict == Verdict.REJECTED else "sent back"
         deliveries.withdraw_everywhere(asset=asset, by=None, cause=f"{verb} by {decision.decided_by.display_name}")
 
 
 def _release(asset: Asset, decision: Decision) -> None:
-    """The asset may be pulled, and is wanted at every destination."""
+    """Let API clients pull the asset, and deliver it to every destination."""
     replaced = (
         Delivery.objects.filter(asset=asset)
         .exclude(version_id=decision.version_id)
@@ -99,7 +102,7 @@ def _release(asset: Asset, decision: Decision) -> None:
 
 
 def _revise(asset: Asset, decision: Decision) -> None:
-    """The next round; what waits for a retouch, has had its rounds, or cannot be made goes to a person instead."""
+    """Open the next round. Escalate instead if the image needs a retouch, used up its rounds, or cannot be made."""
     if decision.controls.get("retouch"):
         escalations.escalate(asset=asset, task=decision.task, cause="retouch")
         return

@@ -1,6 +1,6 @@
 """Decisions about images: approve, reject, request changes. Taking a decision back is in retractions.py.
 
-Every decision locks the asset, then the task: two people deciding at once meet there, and the second one is told.
+Every decision locks the asset, then the task. If two people decide at the same time, the second one gets a Conflict.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from review.services.retractions import reopen, revoke, undo
 
 __all__ = ["approve", "reject", "reopen", "request_revision", "revoke", "skip", "undo"]
 
-#: In `controls`: no engine can do this; a person will upload the next version.
+#: A key of `controls`: no engine can make this change; a person will upload the next version.
 RETOUCH = "retouch"
 
 
 @dataclass(frozen=True)
 class _Scene:
-    """Everything a decision is about, loaded and locked."""
+    """The objects of one decision, loaded and locked."""
 
     asset: Asset
     task: ReviewTask
@@ -56,13 +56,13 @@ def approve(
 ) -> Decision:
     """Approve one version of an asset at one stage; it becomes the asset's current version.
 
-    `seen` is the token of what the reviewer had on screen (`pins.Pinned.token`). The same person saying it again gets
-    the decision there is. Raises NotAllowed, Stale (something seen has changed), Conflict (already decided) or Invalid
-    (a required checklist item is open).
+    `seen` is the token of what the reviewer had on screen (`pins.Pinned.token`). If the same person approves twice, the
+    existing decision is returned. Raises NotAllowed, Stale (something seen has changed), Conflict (already decided) or
+    Invalid (a required checklist item is open).
     """
     scene = _enter(task_id, version_id, by)
-    if said := _said_already(scene, Verdict.APPROVED):
-        return said
+    if existing := _said_already(scene, Verdict.APPROVED):
+        return existing
     pins = _ensure_decidable(scene, seen)
     _ensure_four_eyes(scene)
     _ensure_same_candidate(scene)
@@ -81,13 +81,13 @@ def approve(
 
 @transaction.atomic
 def reject(*, task_id: int, version_id: int, by: User, seen: str, reason: str, note: str = "") -> Decision:
-    """Reject the asset for the reason with this code. Raises as `approve` does, and NotFound for an unknown reason."""
+    """Reject the asset for the reason with this code. Raises like `approve`, and NotFound for an unknown reason."""
     scene = _enter(task_id, version_id, by)
-    if said := _said_already(scene, Verdict.REJECTED):
-        return said
+    if existing := _said_already(scene, Verdict.REJECTED):
+        return existing
     pins = _ensure_decidable(scene, seen)
-    why = reasons.get(brand_id=scene.asset.brand_id, code=reason)
-    decision = _write(scene, Verdict.REJECTED, pins, reason=why, note=note)
+    reason_row = reasons.get(brand_id=scene.asset.brand_id, code=reason)
+    decision = _write(scene, Verdict.REJECTED, pins, reason=reason_row, note=note)
     queue.move(scene.task, TaskState.DECIDED)
     scene.asset.current_version = scene.version
     assets.move(scene.asset, AssetState.REJECTED, by=by, decision=decision.pk)
@@ -109,35 +109,35 @@ def request_revision(
     note: str = "",
     needs_retouch: bool = False,
 ) -> Decision:
-    """Send one version back with what to change, in the engine's own controls; the next round begins 30 s later.
+    """Request changes to one version, as values of the engine's controls. The next round begins 30 s later.
 
-    `needs_retouch` says that no engine can do it: a person uploads the next version. Otherwise the change must give
-    another picture: Invalid while the fingerprint equals the parent's. Raises as `approve` does.
+    `needs_retouch`: no engine can make the change, so a person uploads the next version. Otherwise the changes must
+    give another image: Invalid if the fingerprint equals the parent's. Raises like `approve`.
     """
     scene = _enter(task_id, version_id, by)
-    if said := _said_already(scene, Verdict.NEEDS_REVISION):
-        return said
+    if existing := _said_already(scene, Verdict.NEEDS_REVISION):
+        return existing
     pins = _ensure_decidable(scene, seen)
-    why = reasons.get(brand_id=scene.asset.brand_id, code=reason) if reason else None
-    wanted = dict(controls or {})
+    reason_row = reasons.get(brand_id=scene.asset.brand_id, code=reason) if reason else None
+    changes = dict(controls or {})
     if needs_retouch:
         if not note.strip():
             raise Invalid("Say what should be retouched.", [Problem("note", "must not be empty for a retouch")])
-        wanted = {RETOUCH: True}
+        changes = {RETOUCH: True}
     else:
-        rounds.ensure_changed(version=scene.version, controls=wanted)
-    decision = _write(scene, Verdict.NEEDS_REVISION, pins, reason=why, note=note, controls=wanted)
+        rounds.ensure_changed(version=scene.version, controls=changes)
+    decision = _write(scene, Verdict.NEEDS_REVISION, pins, reason=reason_row, note=note, controls=changes)
     queue.move(scene.task, TaskState.AWAITING_VERSION)
     scene.asset.current_version = scene.version
     assets.move(scene.asset, AssetState.REVISING, by=by, decision=decision.pk)
-    payload = _payload(scene, decision) | {"controls": wanted}
+    payload = _payload(scene, decision) | {"controls": changes}
     publish(RevisionRequested(brand_id=scene.asset.brand_id, object_id=scene.asset.pk, payload=payload), by=by)
     _look_after_run(scene)
     return decision
 
 
 def _enter(task_id: int, version_id: int, by: User) -> _Scene:
-    """Load, check permission, lock: asset first, then task."""
+    """Load the objects, check the permission, and lock the asset, then the task."""
     task = queue.get(task_id, by)
     access.require(by, Action.REVIEW, task.brand)
     asset = assets.lock(task.asset_id)
@@ -148,14 +148,17 @@ def _enter(task_id: int, version_id: int, by: User) -> _Scene:
 
 
 def _said_already(scene: _Scene, verdict: str) -> Decision | None:
-    """The decision that fills a slot of this task, if it is this very one by this person: a double click is one."""
+    """Return the same decision by the same person about the same version, if it exists (such as a double click)."""
     return Decision.objects.filter(
         slot__task=scene.task, decided_by=scene.by, verdict=verdict, version=scene.version
     ).first()
 
 
 def _ensure_decidable(scene: _Scene, seen: str) -> Pinned:
-    """Return what is pinned now. Raises Conflict (decided, held by another, decided by me otherwise) or Stale."""
+    """Return the current pins.
+
+    Raises Conflict (already decided, claimed by another person, or decided otherwise by the same person) or Stale.
+    """
     last = Decision.objects.filter(slot__task=scene.task).select_related("decided_by").order_by("-id").first()
     if scene.task.state != TaskState.OPEN:
         raise Conflict(_who_did_what(scene, last), task=scene.task.pk, state=scene.task.state)
@@ -172,22 +175,22 @@ def _ensure_decidable(scene: _Scene, seen: str) -> Pinned:
 
 
 def _who_did_what(scene: _Scene, last: Decision | None) -> str:
-    """The sentence for the one who came second: "Ana approved this 4 s ago."."""
+    """Return the message for the person who decided second: "Ana approved this 4 s ago."."""
     if last is None:
         return "This image is not open for review now."
     seconds = max(0, int((scene.now - last.decided_at).total_seconds()))
     ago = f"{seconds} s ago" if seconds < 120 else f"at {timezone.localtime(last.decided_at):%H:%M on %d %b}"
-    who = "You" if last.decided_by_id == scene.by.pk else last.decided_by.display_name
-    did = {
+    name = "You" if last.decided_by_id == scene.by.pk else last.decided_by.display_name
+    phrases = {
         Verdict.APPROVED: "approved this",
         Verdict.REJECTED: "rejected this",
         Verdict.NEEDS_REVISION: "sent this back",
     }
-    return f"{who} {did[Verdict(last.verdict)]} {ago}."
+    return f"{name} {phrases[Verdict(last.verdict)]} {ago}."
 
 
 def _ensure_four_eyes(scene: _Scene) -> None:
-    """Refuse an approval by the author of the brief alone: another slot of the stage must be left to somebody else."""
+    """Raise NotAllowed if the campaign's owner would be the only approver of the stage."""
     if scene.asset.campaign.owner_id != scene.by.pk:
         return
     if scene.task.checklist_version.checklist.slots < 2:
@@ -197,7 +200,7 @@ def _ensure_four_eyes(scene: _Scene) -> None:
 
 
 def _ensure_same_candidate(scene: _Scene) -> None:
-    """Several approvals of a stage, and later stages, are about one version."""
+    """Raise Conflict if another version is approved already: all approvals of a round are about one version."""
     other = (
         Decision.objects.filter(
             slot__isnull=False, task__asset=scene.asset, verdict=Verdict.APPROVED, version__round=scene.asset.round
@@ -224,7 +227,7 @@ def _write(
     note: str = "",
     controls: Mapping[str, Any] | None = None,
 ) -> Decision:
-    """Insert the decision and fill the first free slot with it; Conflict if there is none."""
+    """Insert the decision and fill the first free slot with it. Raises Conflict if no slot is free."""
     decision = Decision.objects.create(
         task=scene.task,
         version=scene.version,
@@ -238,21 +241,23 @@ def _write(
         controls=dict(controls or {}),
         pinned=pins.to_json(),
     )
-    free = DecisionSlot.objects.filter(task=scene.task, decision__isnull=True).order_by("slot").first()
-    if free is None or not DecisionSlot.objects.filter(pk=free.pk, decision__isnull=True).update(decision=decision):
+    free_slot = DecisionSlot.objects.filter(task=scene.task, decision__isnull=True).order_by("slot").first()
+    if free_slot is None or not DecisionSlot.objects.filter(pk=free_slot.pk, decision__isnull=True).update(
+        decision=decision
+    ):
         raise Conflict("Every decision that this stage needs was made a moment ago.", task=scene.task.pk)
     ReviewTask.objects.filter(pk=scene.task.pk).update(claimed_by=None, claimed_until=None)
     return decision
 
 
 def _advance(scene: _Scene) -> None:
-    """A stage is through: open the next one, or approve the asset."""
-    following = checklists.stage_after(brand_id=scene.asset.brand_id, stage=scene.task.stage)
-    if following is None:
+    """Open the next stage, or approve the asset after the last one."""
+    next_stage = checklists.stage_after(brand_id=scene.asset.brand_id, stage=scene.task.stage)
+    if next_stage is None:
         assets.move(scene.asset, AssetState.APPROVED, by=scene.by)
         return
     Asset.objects.filter(pk=scene.asset.pk).update(current_version=scene.version)
-    queue.open_task(asset=scene.asset, stage=following, by=scene.by)
+    queue.open_task(asset=scene.asset, stage=next_stage, by=scene.by)
 
 
 def _payload(scene: _Scene, decision: Decision) -> dict[str, Any]:
@@ -268,7 +273,6 @@ def _payload(scene: _Scene, decision: Decision) -> dict[str, Any]:
 
 
 def _look_after_run(scene: _Scene) -> None:
-    """A run whose pictures keep being refused pauses itself; looked at after commit, so no reviewer waits for
-    its lock."""
+    """Pause the run if too many of its images are refused. Runs after commit, so no reviewer waits for its lock."""
     run_id = scene.asset.cell.run_id
     transaction.on_commit(lambda: runs.pause_if_unhealthy(run_id))

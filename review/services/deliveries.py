@@ -1,4 +1,7 @@
-"""Bring approved assets where they should be: wishes, claims, tries and their outcomes. Destinations are plug-ins."""
+"""Deliver approved assets to destinations and withdraw them: desired state, claims, attempts, results.
+
+Destinations are plug-ins.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +32,12 @@ from review.states import DELIVERY
 log = structlog.get_logger(__name__)
 
 LEASE = timedelta(minutes=5)
-#: Seconds before the next try, as Standard Webhooks suggests: about three days in all.
+#: Seconds before each retry, as Standard Webhooks suggests: about three days in all.
 SCHEDULE = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
 
 
 def want_everywhere(*, asset: Asset, version: AssetVersion, cause: str) -> int:
-    """Desire the version at every enabled destination of its brand. The caller holds the asset's lock."""
+    """Set the version as desired at every enabled destination of its brand. The caller holds the asset's lock."""
     destinations = list(Destination.objects.filter(brand_id=asset.brand_id, is_enabled=True))
     for destination in destinations:
         delivery, is_new = Delivery.objects.get_or_create(
@@ -53,23 +56,26 @@ def want_everywhere(*, asset: Asset, version: AssetVersion, cause: str) -> int:
 
 
 def withdraw_everywhere(*, asset: Asset, by: User | None, cause: str) -> int:
-    """Desire the asset's absence wherever it is or is going, and publish the recall. The caller holds the lock."""
-    wanted = list(Delivery.objects.filter(asset=asset, desired=Desired.PRESENT).select_related("destination"))
-    for delivery in wanted:
+    """Set the asset as absent at every destination that has or expects it, and publish the recall.
+
+    The caller holds the asset's lock.
+    """
+    deliveries = list(Delivery.objects.filter(asset=asset, desired=Desired.PRESENT).select_related("destination"))
+    for delivery in deliveries:
         _wish(delivery, Desired.ABSENT, delivery.version)
         _announce(delivery, Desired.ABSENT, delivery.version, cause, by)
     payload = {"version": asset.current_version_id, "sku": asset.subject.key, "cause": cause}
     publish(
         AssetRecalled(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by, label="" if by else "review"
     )
-    if wanted:
+    if deliveries:
         nudges.wake(Lane.DELIVERY)
-    return len(wanted)
+    return len(deliveries)
 
 
 @transaction.atomic
 def withdraw(*, delivery_id: int, by: User, cause: str = "") -> Delivery:
-    """Take one asset away from one destination; the approval stands."""
+    """Withdraw one asset from one destination. The approval stays."""
     delivery = _get(delivery_id, by)
     if delivery.desired == Desired.ABSENT:
         raise Conflict(f"It is not wanted at {delivery.destination.name} already.")
@@ -81,7 +87,7 @@ def withdraw(*, delivery_id: int, by: User, cause: str = "") -> Delivery:
 
 @transaction.atomic
 def retry(*, delivery_id: int, by: User) -> Delivery:
-    """Try again now, with the whole schedule ahead. Conflict when there is nothing to do or a try is under way."""
+    """Retry now and restart the backoff schedule. Raises Conflict if nothing is to do or an attempt is running."""
     delivery = _get(delivery_id, by)
     if not delivery.destination.is_enabled:
         raise Conflict(
@@ -97,7 +103,7 @@ def retry(*, delivery_id: int, by: User) -> Delivery:
 
 
 def is_settled(delivery: Delivery) -> bool:
-    """True when what is there is what is wanted."""
+    """Return whether the observed state is the desired one and no attempt is due."""
     return str(delivery.observed) == str(delivery.desired) and delivery.next_attempt_at is None
 
 
@@ -106,10 +112,10 @@ def has_due(now: datetime | None = None) -> bool:
 
 
 def work_due(limit: int = 50) -> int:
-    """Try up to `limit` deliveries that are due, one after the other; returns how many were tried.
+    """Try up to `limit` deliveries that are due, one after the other; return how many were tried.
 
-    Several workers may call this at once: each delivery is claimed by one. No transaction is open while a
-    destination is talked to.
+    Several workers may call this at once: each delivery is claimed by one worker. No transaction is open during a
+    request to a destination.
     """
     done = 0
     while done < limit and (claimed := _claim()):
@@ -124,8 +130,10 @@ def _due(now: datetime) -> Any:
 
 @transaction.atomic(durable=True)
 def _claim() -> Delivery | None:
-    """Lease the delivery that is due longest. The lease's end is its next attempt, so a lost worker costs five
-    minutes."""
+    """Lease the delivery that has been due longest.
+
+    The next attempt is due when the lease ends, so a lost worker costs five minutes.
+    """
     now = clock.now()
     delivery = (
         _due(now)
@@ -155,7 +163,7 @@ def _claim() -> Delivery | None:
 
 
 def _try(delivery: Delivery) -> None:
-    """One try outside any transaction, and its outcome in one of its own."""
+    """Make one attempt outside any transaction, then store its result in a transaction."""
     receipt, error = None, None
     try:
         if why := destinations.forbidden(delivery.destination):
@@ -171,14 +179,16 @@ def _try(delivery: Delivery) -> None:
         error = refused
     except Exception as unforeseen:
         log.exception("delivery.failed", delivery=delivery.pk)
-        error = DeliveryError(f"{type(unforeseen).__name__}: {unforeseen}")  # which hides what addresses carry
+        error = DeliveryError(f"{type(unforeseen).__name__}: {unforeseen}")  # removes secrets from addresses
     _finish(delivery, receipt, error)
 
 
 def _note_names(delivery: Delivery, package: Package) -> None:
-    """Remember what is about to be written: a try that breaks off in the middle can then be cleaned up."""
-    known = {entry["name"] for entry in delivery.files}
-    coming = [{"spec": f.spec, "name": f.name, "sha256": f.sha256} for f in package.files if f.name not in known]
+    """Store the names of the files before they are written, so that an interrupted attempt can be cleaned up."""
+    existing_names = {entry["name"] for entry in delivery.files}
+    coming = [
+        {"spec": f.spec, "name": f.name, "sha256": f.sha256} for f in package.files if f.name not in existing_names
+    ]
     if coming:
         delivery.files = [*delivery.files, *coming]
         Delivery.objects.filter(pk=delivery.pk, lease_token=delivery.lease_token).update(files=delivery.files)
@@ -186,7 +196,10 @@ def _note_names(delivery: Delivery, package: Package) -> None:
 
 @transaction.atomic(durable=True)
 def _finish(claimed: Delivery, receipt: Receipt | None, error: DeliveryError | None) -> None:
-    """Write how a try went, unless its lease was lost meanwhile. A wish that changed while it ran is due at once."""
+    """Store the result of an attempt, unless its lease was lost.
+
+    If the desired state changed during the attempt, the delivery is due again at once.
+    """
     now = clock.now()
     delivery = (
         Delivery.objects.select_for_update(of=("self",))
@@ -248,15 +261,14 @@ def _fail(delivery: Delivery, error: DeliveryError, now: datetime) -> None:
 
 
 def wait_seconds(attempt: int, error: DeliveryError) -> float:
-    """Seconds until the next try after try number `attempt`: what the other side said, else the schedule with
-    jitter."""
+    """Return the seconds to wait after attempt number `attempt`: Retry-After, or the schedule with jitter."""
     if error.retry_after_seconds is not None:
         return max(1.0, error.retry_after_seconds)
     return SCHEDULE[min(attempt, len(SCHEDULE)) - 1] * random.uniform(0.9, 1.2)
 
 
 def _wish(delivery: Delivery, desired: str, version: AssetVersion) -> None:
-    """Change what is wanted; a try that runs now will find out when it ends."""
+    """Change the desired state. An attempt that is running notices it when it ends."""
     Delivery.objects.filter(pk=delivery.pk).update(
         desired=desired, version=version, wish=F("wish") + 1, error="", changed_at=clock.now()
     )
@@ -279,8 +291,8 @@ def _announce(delivery: Delivery, desired: str, version: AssetVersion, cause: st
         "version": version.pk,
         "cause": cause,
     }
-    wanted = DeliveryWanted(brand_id=delivery.destination.brand_id, object_id=delivery.asset_id, payload=payload)
-    publish(wanted, by=by, label="" if by else "review")
+    event = DeliveryWanted(brand_id=delivery.destination.brand_id, object_id=delivery.asset_id, payload=payload)
+    publish(event, by=by, label="" if by else "review")
 
 
 def _get(delivery_id: int, by: User) -> Delivery:

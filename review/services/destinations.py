@@ -1,4 +1,4 @@
-"""Places that approved assets go to: set up, changed, switched off. What is done there is in deliveries.py."""
+"""Create, change and disable the destinations of approved assets. The deliveries themselves are in deliveries.py."""
 
 from __future__ import annotations
 
@@ -36,8 +36,7 @@ def create(
     config: Mapping[str, Any] | None = None,
     secret: str = "",
 ) -> Destination:
-    """Set up a destination. Nothing is sent to it until an approval takes effect from now on. Raises Invalid,
-    Conflict."""
+    """Create a destination. It receives only images whose approval takes effect later. Raises Invalid, Conflict."""
     access.require(by, Action.EDIT_BRAND, brand)
     if Destination.objects.filter(brand=brand, slug=slug).exists():
         raise Conflict(f"{brand.name} has a destination {slug!r} already.")
@@ -61,10 +60,10 @@ def change(
     secret: str | None = None,
     is_enabled: bool | None = None,
 ) -> Destination:
-    """Change what is given; None leaves a value as it is. Switching on again makes what was left undone due.
+    """Change the given values; None leaves a value as it is. Enabling makes unfinished deliveries due.
 
-    A destination that may no longer be used can still be renamed and switched off. Kept keys of a bucket are not used
-    for another bucket, prefix or server: whoever changes these enters the keys again.
+    A destination that may no longer be used can still be renamed and disabled. The stored keys of a bucket are not used
+    for another bucket, prefix or server: a person who changes these enters the keys again.
     """
     destination = Destination.objects.visible_to(by).select_for_update().filter(pk=destination_id).first()
     if destination is None:
@@ -94,7 +93,7 @@ def change(
 
 
 def _entered(config: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
-    """The config that is meant, where the addresses of `kept` were shown without their queries. Raises Invalid."""
+    """Return the config with the hidden queries of addresses restored from `kept`. Raises Invalid."""
     try:
         return dict(fetching.entered(config, kept))
     except ValueError as error:
@@ -109,7 +108,7 @@ def _ensure_keys_entered(destination: Destination, config: Mapping[str, Any], se
 
 
 def disable(destination: Destination, *, reason: str) -> None:
-    """Switch a destination off because it said so or failed for days. Runs inside the caller's transaction."""
+    """Disable a destination because it asked for that or failed for days. Runs inside the caller's transaction."""
     changed = Destination.objects.filter(pk=destination.pk, is_enabled=True).update(
         is_enabled=False, disabled_reason=reason[:200]
     )
@@ -120,7 +119,7 @@ def disable(destination: Destination, *, reason: str) -> None:
 
 
 def forbidden(destination: Destination) -> list[str]:
-    """Return why a brand's people may not send there: the server's folders, network and bucket are the operator's."""
+    """Return why a brand may not use this destination: the server's folders, network and buckets are protected."""
     config = destination.config
     if destination.kind == "folder":
         problem = brand_folders.folder_problem(destination.brand, str(config.get("path", "")))
@@ -132,7 +131,7 @@ def forbidden(destination: Destination) -> list[str]:
         if not _has_own_keys(destination):
             return ["secret: expected “access key id:secret access key”; the server lends nobody its own rights."]
         if address := str(config.get("endpoint_url") or ""):
-            return [f"endpoint_url: {one}" for one in _not_public(address)]
+            return [f"endpoint_url: {sentence}" for sentence in _not_public(address)]
     return []
 
 
@@ -150,7 +149,7 @@ def _not_public(address: str) -> list[str]:
 
 
 def plugin(destination: Destination) -> base.Destination:
-    """The plug-in that serves this destination. Private addresses need the operator's consent besides its config's."""
+    """Return the plug-in of this destination. Private addresses need its config and the operator's setting."""
     config = dict(destination.config)
     if destination.kind == "folder":
         config["within"] = brand_folders.own_folder(destination.brand, str(config.get("path", "")))
@@ -173,7 +172,7 @@ def _ensure_valid(destination: Destination) -> None:
         raise Invalid(str(error), [Problem("kind", str(error), destination.kind)]) from None
     problems = [Problem(f"config/{part.partition(':')[0]}", part) for part in sentences]
     for key in destination.config:
-        if any(word in key.lower() for word in SECRET_WORDS):
+        if any(secret_word in key.lower() for secret_word in SECRET_WORDS):
             problems.append(Problem(f"config/{key}", "belongs into the secret, which nobody can read again"))
     if problems:
         raise Invalid("This destination cannot be used: " + " ".join(sentences), problems)

@@ -1,4 +1,4 @@
-"""Images that went through their rounds, or that no engine can correct: the campaign manager decides how to go on."""
+"""Escalate images that used up their rounds or that no engine can correct: the campaign manager decides."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from review.services import queue
 
 
 def escalate(*, asset: Asset, task: ReviewTask, cause: str) -> None:
-    """Put the task before the owner of the campaign. The caller holds the asset's lock."""
+    """Escalate the task to the owner of the campaign. The caller holds the asset's lock."""
     owner = asset.campaign.owner
     ReviewTask.objects.filter(pk=task.pk).update(escalated_to=owner)
     payload = {"task": task.pk, "round": asset.round, "to": owner.display_name, "cause": cause}
@@ -31,7 +31,7 @@ def escalate(*, asset: Asset, task: ReviewTask, cause: str) -> None:
 
 @transaction.atomic
 def allow_round(*, task_id: int, by: User, controls: Mapping[str, Any]) -> ReviewTask:
-    """Let the engine try once more with these controls. Raises Invalid when they would give the same picture."""
+    """Open another round with these control values. Raises Invalid if they would give the same image."""
     asset, task = _enter(task_id, by)
     if asset.current_version_id is None:
         raise Conflict("This image has no version to start from.")
@@ -42,7 +42,7 @@ def allow_round(*, task_id: int, by: User, controls: Mapping[str, Any]) -> Revie
 
 @transaction.atomic
 def return_to_review(*, task_id: int, by: User, note: str) -> ReviewTask:
-    """Give the image back to the reviewers as it is, with a word to them."""
+    """Return the image to the reviewers as it is, with a note."""
     asset, task = _enter(task_id, by)
     assets.move(asset, AssetState.IN_REVIEW, by=by)
     reopened = queue.open_task(asset=asset, stage=task.stage, by=by)

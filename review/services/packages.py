@@ -1,4 +1,4 @@
-"""The package of one delivery: exactly the files that the approval is pinned to, under the names of their specs."""
+"""Build the package of one delivery: the files that the approval is pinned to, named by their output specs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 @dataclass(frozen=True)
 class Approved:
-    """An approved asset as it may leave: its version, the decision that pins it, and the pinned files."""
+    """An approved asset that may be delivered: its version, the decision that pins it, and the pinned files."""
 
     asset: Asset
     version: AssetVersion
@@ -28,7 +28,7 @@ class Approved:
 
 
 def approved(version_id: int) -> Approved:
-    """The version with its pinned files. DeliveryError when no approval stands, or a pinned file is gone."""
+    """Return the version with its pinned files. Raises DeliveryError if it is not approved or a file is missing."""
     version = (
         AssetVersion.objects.select_related(
             "asset__brand",
@@ -49,7 +49,7 @@ def approved(version_id: int) -> Approved:
 
 
 def for_delivery(delivery: Delivery) -> Package:
-    """The package of one delivery; for a removal only what is there now matters, and no approval is asked for."""
+    """Return the package of one delivery. A removal needs only the delivered files and no approval."""
     asset = delivery.asset
     common: dict[str, Any] = {
         "event_id": f"msg_{delivery.pk}_{delivery.wish}",
@@ -61,21 +61,23 @@ def for_delivery(delivery: Delivery) -> Package:
     }
     if delivery.desired == "absent":
         return Package(files=(), lineage={}, **common)
-    found = approved(delivery.version_id)
-    return Package(files=found.files, lineage=lineage(found.version, found.approval), **common)
+    approved_asset = approved(delivery.version_id)
+    return Package(
+        files=approved_asset.files, lineage=lineage(approved_asset.version, approved_asset.approval), **common
+    )
 
 
 def _files(version: AssetVersion, approval: Decision) -> list[DeliveryFile]:
     pinned = approval.pinned.get("renditions", {})
     by_hash = {
-        (one.output_spec.slug, one.sha256): one
-        for one in Rendition.objects.filter(version=version).select_related("output_spec")
+        (rendition.output_spec.slug, rendition.sha256): rendition
+        for rendition in Rendition.objects.filter(version=version).select_related("output_spec")
     }
     missing = [slug for slug, sha256 in pinned.items() if (slug, sha256) not in by_hash]
     if missing:
         raise DeliveryError(f"The approved file for {', '.join(missing)} is no longer there.", is_final=True)
-    found = [by_hash[slug, sha256] for slug, sha256 in pinned.items()]
-    return [_file(version, one, approval) for one in found]
+    renditions = [by_hash[slug, sha256] for slug, sha256 in pinned.items()]
+    return [_file(version, rendition, approval) for rendition in renditions]
 
 
 def _file(version: AssetVersion, rendition: Rendition, approval: Decision) -> DeliveryFile:
@@ -93,7 +95,7 @@ def _file(version: AssetVersion, rendition: Rendition, approval: Decision) -> De
 
 
 def file_name(version: AssetVersion, rendition: Rendition, approval: Decision) -> str:
-    """The rendition's name by its output spec's pattern; DeliveryError when the pattern cannot be filled."""
+    """Return the rendition's name by its output spec's pattern. Raises DeliveryError if a value is missing."""
     asset, spec = version.asset, rendition.output_spec
     values = {
         "brand": asset.brand.slug,

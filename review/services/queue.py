@@ -1,4 +1,4 @@
-"""Review tasks on their way to a decision: opened, claimed, renewed, released, skipped, closed."""
+"""Open, claim, renew, release, skip and close review tasks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MOST_HELD = 40
 
 
 def get(task_id: int, by: User) -> ReviewTask:
-    """The task if `by` may see its brand; NotFound otherwise."""
+    """Return the task. Raises NotFound if `by` may not see its brand."""
     task = (
         ReviewTask.objects.visible_to(by)
         .select_related("brand", "asset__campaign", "checklist_version__checklist", "claimed_by")
@@ -39,7 +39,7 @@ def get(task_id: int, by: User) -> ReviewTask:
 
 
 def lock(task_id: int) -> ReviewTask:
-    """The task, its row locked. The caller holds the asset's lock already: always in this order."""
+    """Return the task with its row locked. The caller must hold the asset's lock already: always in this order."""
     return (
         ReviewTask.objects.select_for_update(of=("self",))
         .select_related("brand", "checklist_version__checklist", "claimed_by")
@@ -48,10 +48,10 @@ def lock(task_id: int) -> ReviewTask:
 
 
 def open_task(*, asset: Asset, stage: str | None = None, by: User | None = None) -> ReviewTask:
-    """Have one asset judged at a stage, the brand's first without a name; a task from an earlier round wakes up.
+    """Open the review task of one asset at a stage (default: the brand's first), or reopen that of an earlier round.
 
-    Called in the transaction in which all candidates of the round were there. Later stages wait until this one is
-    decided. The checklist is pinned as it is now; slots are emptied for the new pixels.
+    Runs in the transaction that completes the candidates of the round. Later stages wait until this one is decided.
+    The task gets the current checklist version, and its slots are emptied for the new images.
     """
     version = checklists.current(brand_id=asset.brand_id, stage=stage)
     stage = version.checklist.stage
@@ -88,7 +88,7 @@ def _wake(task: ReviewTask, fresh: dict[str, object], *, slots: int) -> None:
 
 
 def move(task: ReviewTask, to: str) -> None:
-    """Compare-and-set the task's state; a claim ends with it. Conflict if it is no longer what `task` says."""
+    """Compare and set the task's state and end its claim. Raises Conflict if the state changed meanwhile."""
     TASK.ensure(task.state, to)
     moved = ReviewTask.objects.filter(pk=task.pk, state=task.state).update(
         state=to, claimed_by=None, claimed_until=None
@@ -101,11 +101,11 @@ def move(task: ReviewTask, to: str) -> None:
 
 @transaction.atomic
 def start(*, brand: Brand, by: User, size: int = 20, stage: str = checklists.FIRST_STAGE) -> list[ReviewTask]:
-    """Claim the next open tasks of a stage for `by`, for ten minutes, in the order in which they will be shown.
+    """Claim the next open tasks of a stage for `by` for ten minutes, in the order in which they will be shown.
 
-    What `by` holds already is kept, renewed and counted; nobody holds more than MOST_HELD. Nobody is handed what
-    another person holds, nor an image that wants a second opinion and already has theirs. Skipped ones come last, due
-    ones first, then by run and subject.
+    Tasks that `by` holds already are kept, renewed and counted; nobody holds more than MOST_HELD. Tasks that another
+    person holds, and tasks that `by` has decided already, are left out. The order: not skipped before skipped, then by
+    due time, run and subject.
     """
     access.require(by, Action.REVIEW, brand)
     now = clock.now()
@@ -114,23 +114,23 @@ def start(*, brand: Brand, by: User, size: int = 20, stage: str = checklists.FIR
     open_tasks = ReviewTask.objects.filter(brand=brand, stage=stage, state=TaskState.OPEN)
     held = list(
         open_tasks.filter(claimed_by=by, claimed_until__gt=now)
-        .select_for_update(skip_locked=True, of=("self",))  # one that is locked is being decided or renewed
+        .select_for_update(skip_locked=True, of=("self",))  # a locked task is being decided or renewed
         .values_list("pk", flat=True)
     )
-    wanted = max(0, min(size - len(held), room))
+    to_claim = max(0, min(size - len(held), room))
     free = (
         open_tasks.filter(Q(claimed_until__isnull=True) | Q(claimed_until__lte=now))
         .exclude(slots__decision__decided_by=by)
         .order_by(*ORDER)
         .select_for_update(skip_locked=True, of=("self",))
-        .values_list("pk", flat=True)[:wanted]
+        .values_list("pk", flat=True)[:to_claim]
     )
-    mine = held + (list(free) if wanted else [])
-    ReviewTask.objects.filter(pk__in=mine).update(claimed_by=by, claimed_until=until)
-    return list(ReviewTask.objects.filter(pk__in=mine).select_related("asset__subject").order_by(*ORDER))
+    task_ids = held + (list(free) if to_claim else [])
+    ReviewTask.objects.filter(pk__in=task_ids).update(claimed_by=by, claimed_until=until)
+    return list(ReviewTask.objects.filter(pk__in=task_ids).select_related("asset__subject").order_by(*ORDER))
 
 
-#: How a queue is shown and claimed.
+#: The order in which tasks are shown and claimed.
 ORDER = (
     F("skipped_at").asc(nulls_first=True),
     F("due_at").asc(nulls_last=True),
@@ -143,14 +143,14 @@ ORDER = (
 def _held(by: User, now: datetime) -> int:
     """Return how many claims `by` holds, over all brands, and lock the user's row until the transaction ends.
 
-    The lock keeps two transactions from both finding room for the same person.
+    The lock prevents that two transactions each count free places for the same person.
     """
     User.objects.select_for_update(no_key=True).get(pk=by.pk)
     return ReviewTask.objects.filter(claimed_by=by, claimed_until__gt=now, state=TaskState.OPEN).count()
 
 
 def hold(task: ReviewTask, by: User) -> None:
-    """Give one open task to `by` for ten minutes, or leave it free if `by` holds MOST_HELD. The caller locks it."""
+    """Claim one open task for `by` for ten minutes; do nothing if `by` holds MOST_HELD. The caller locks the task."""
     if _held(by, clock.now()) >= MOST_HELD:
         return
     task.claimed_by = by
@@ -160,7 +160,7 @@ def hold(task: ReviewTask, by: User) -> None:
 
 @transaction.atomic
 def renew(*, brand: Brand, by: User) -> int:
-    """Keep what `by` still holds for another ten minutes; called by the page while somebody works. Returns how many."""
+    """Renew the claims of `by` for another ten minutes and return how many. The page calls this during work."""
     access.require(by, Action.REVIEW, brand)
     now = clock.now()
     until = now + timedelta(minutes=settings.PROOFLINE["claim_minutes"])
@@ -170,7 +170,7 @@ def renew(*, brand: Brand, by: User) -> int:
 
 @transaction.atomic
 def release(*, brand: Brand, by: User) -> int:
-    """Give back everything that `by` holds in this brand. Returns how many."""
+    """Release every claim of `by` in this brand and return how many."""
     access.require(by, Action.REVIEW, brand)
     mine = ReviewTask.objects.filter(brand=brand, claimed_by=by)
     return mine.update(claimed_by=None, claimed_until=None)
@@ -178,7 +178,7 @@ def release(*, brand: Brand, by: User) -> int:
 
 @transaction.atomic
 def skip(*, task_id: int, by: User) -> ReviewTask:
-    """Put a task behind the others and give it back. Raises Conflict when it is not open."""
+    """Move a task to the end of the queue and release its claim. Raises Conflict when it is not open."""
     task = get(task_id, by)
     access.require(by, Action.REVIEW, task.brand)
     ensure_free(task, by)
@@ -195,7 +195,7 @@ def skip(*, task_id: int, by: User) -> ReviewTask:
 
 
 def ensure_free(task: ReviewTask, by: User) -> None:
-    """Raise Conflict while another person holds the task; a lead may step in."""
+    """Raise Conflict while another person holds the task, unless `by` is a lead."""
     holder, until = task.claimed_by, task.claimed_until
     if holder is None or holder == by or until is None or until <= clock.now():
         return

@@ -12,7 +12,7 @@ from core.models import Brand, User
 from review.events import ReasonSaved
 from review.models import Reason
 
-#: What a brand starts with; the digit is the position.
+#: The reasons of a new brand. The digit that chooses a reason is its position.
 DEFAULTS = (
     ("wrong-colour", "Colour is not the product's"),
     ("wrong-shape", "Shape or proportions are off"),
@@ -28,7 +28,7 @@ DEFAULTS = (
 
 @transaction.atomic
 def save(*, brand: Brand, by: User, code: str, label: str, position: int = 1, is_active: bool = True) -> Reason:
-    """Create the reason with this code, or change its label, place and use."""
+    """Create the reason with this code, or change its label, position and active state."""
     access.require(by, Action.EDIT_CHECKLIST, brand)
     if not label.strip():
         raise Invalid("A reason needs a label.", [Problem("label", "must not be empty")])
@@ -42,20 +42,20 @@ def save(*, brand: Brand, by: User, code: str, label: str, position: int = 1, is
 
 @transaction.atomic
 def add_defaults(*, brand: Brand, by: User) -> list[Reason]:
-    """Give a new brand the usual nine reasons; those it has already stay as they are."""
+    """Add the nine default reasons to a brand. Existing reasons are not changed."""
     access.require(by, Action.EDIT_CHECKLIST, brand)
-    have = set(Reason.objects.filter(brand=brand).values_list("code", flat=True))
+    existing_codes = set(Reason.objects.filter(brand=brand).values_list("code", flat=True))
     return [
         save(brand=brand, by=by, code=code, label=label, position=position)
         for position, (code, label) in enumerate(DEFAULTS, start=1)
-        if code not in have
+        if code not in existing_codes
     ]
 
 
 def get(*, brand_id: int, code: str) -> Reason:
-    """The active reason with this code; NotFound lists the known ones."""
-    found = Reason.objects.filter(brand_id=brand_id, code=code, is_active=True).first()
-    if found is None:
-        known = ", ".join(Reason.objects.filter(brand_id=brand_id, is_active=True).values_list("code", flat=True))
-        raise NotFound(f"There is no reason {code!r}; known are: {known or 'none yet'}.")
-    return found
+    """Return the active reason with this code. Raises NotFound, which lists the active codes."""
+    reason = Reason.objects.filter(brand_id=brand_id, code=code, is_active=True).first()
+    if reason is None:
+        codes = ", ".join(Reason.objects.filter(brand_id=brand_id, is_active=True).values_list("code", flat=True))
+        raise NotFound(f"There is no reason {code!r}; known are: {codes or 'none yet'}.")
+    return reason

@@ -1,4 +1,4 @@
-"""Taking a decision back: undo, revoke, reopen. Nothing is deleted; a new decision voids the earlier one."""
+"""Take a decision back: undo, revoke, reopen. Nothing is deleted; a new decision voids the earlier one."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from review.services import deliveries, queue, stale_assets
 
 @transaction.atomic
 def undo(*, decision_id: int, by: User, withdraws: bool = False, note: str = "") -> Decision:
-    """Void a decision; the image waits for judgement again.
+    """Void a decision, so that the image waits for a decision again.
 
-    Within 30 s nothing has followed from it and it is free. Later an approval has gone out: Conflict names the
-    destinations in `extra["withdraws"]`, and `withdraws=True` agrees to bring it back from them. Only the person who
-    decided, or a lead, may undo. Undoing twice gives the first undo.
+    For 30 s a decision has no consequences yet. Later an approval has been delivered: Conflict lists the destinations
+    in `extra["withdraws"]`, and `withdraws=True` agrees to withdraw the image from them. Only the person who decided,
+    or a lead, may undo. Undoing twice returns the first undo.
     """
-    found = Decision.objects.visible_to(by).select_related("task__brand").filter(pk=decision_id).first()
-    if found is None:
+    unlocked = Decision.objects.visible_to(by).select_related("task__brand").filter(pk=decision_id).first()
+    if unlocked is None:
         raise NotFound(f"There is no decision {decision_id}.")
-    access.require(by, Action.REVIEW, found.task.brand)
-    if found.decided_by_id != by.pk and not access.can(by, Action.REVOKE, found.task.brand):
+    access.require(by, Action.REVIEW, unlocked.task.brand)
+    if unlocked.decided_by_id != by.pk and not access.can(by, Action.REVOKE, unlocked.task.brand):
         raise NotAllowed("Only the person who decided, or a lead, may undo this.")
-    asset = assets.lock(found.task.asset_id)
-    task = queue.lock(found.task_id)
+    asset = assets.lock(unlocked.task.asset_id)
+    task = queue.lock(unlocked.task_id)
     decision = Decision.objects.select_related("decided_by", "reason").get(pk=decision_id)
-    if already := Decision.objects.filter(voids=decision).first():
-        return already
+    if earlier_undo := Decision.objects.filter(voids=decision).first():
+        return earlier_undo
     _ensure_last_word(asset, task, decision)
     has_begun = decision.consequences_at is not None
     if has_begun:
@@ -56,9 +56,9 @@ def undo(*, decision_id: int, by: User, withdraws: bool = False, note: str = "")
 
 @transaction.atomic
 def revoke(*, asset_id: int, by: User, note: str) -> Decision:
-    """Take an approval back for good: desired becomes absent at every destination, the API shows a tombstone, at once.
+    """Revoke an approval at once: every destination removes the image, and the API shows it as recalled.
 
-    Needs the right to revoke and a note that says why. Raises Conflict unless the asset is approved.
+    Needs the right to revoke and a note with the cause. Raises Conflict unless the asset is approved.
     """
     asset = _enter(asset_id, by)
     if not note.strip():
@@ -89,8 +89,8 @@ def reopen(*, asset_id: int, by: User, note: str = "") -> ReviewTask:
         _void(decision, Verdict.UNDONE, by, note)
         if decision.verdict == Verdict.REJECTED:
             masters.mark_rejected(decision.version.master_id, is_rejected=False)
-    was = staleness.end(asset.pk)
-    if before == AssetState.APPROVED or (was is not None and was.is_published):
+    stale = staleness.end(asset.pk)
+    if before == AssetState.APPROVED or (stale is not None and stale.is_published):
         deliveries.withdraw_everywhere(asset=asset, by=by, cause="reopened")
     assets.move(asset, AssetState.IN_REVIEW, by=by)
     task = queue.open_task(asset=asset, by=by)
@@ -112,7 +112,7 @@ def _standing_approval(asset: Asset) -> Decision | None:
 
 
 def _ensure_last_word(asset: Asset, task: ReviewTask, decision: Decision) -> None:
-    """Only what still stands can be undone, newest first."""
+    """Raise Conflict unless the decision still counts and is the asset's newest one."""
     if decision.verdict not in {Verdict.APPROVED, Verdict.REJECTED, Verdict.NEEDS_REVISION}:
         raise Conflict("This was an undo itself; decide anew instead.")
     if asset.state == AssetState.STALE and not DecisionSlot.objects.filter(decision=decision).exists():
@@ -154,7 +154,7 @@ def _ensure_can_withdraw(asset: Asset, decision: Decision, withdraws: bool) -> N
 
 
 def _void(decision: Decision, verdict: str, by: User, note: str) -> Decision:
-    """Insert the voiding decision, free the slot, and see to it that nothing follows from the voided one any more."""
+    """Insert the voiding decision, free the slot, and mark the voided decision as carried out, so it has no effect."""
     now = clock.now()
     voiding = Decision.objects.create(
         task_id=decision.task_id,
@@ -174,8 +174,10 @@ def _void(decision: Decision, verdict: str, by: User, note: str) -> Decision:
 
 
 def _back_to_review(asset: Asset, task: ReviewTask, decision: Decision, by: User) -> None:
-    """Task and asset as they were before the decision, and the task in the hands of who took it back; a later stage
-    that the decision had opened waits again."""
+    """Restore task and asset as they were before the decision, and claim the task for `by`.
+
+    A later stage that the decision had opened waits again.
+    """
     if task.state != TaskState.OPEN:
         queue.move(task, TaskState.OPEN)
         if decision.verdict == Verdict.APPROVED:

@@ -1,7 +1,7 @@
-"""Send images whose approval went stale back to the first stage, withdraw them where the brand wants that, and approve
-them again where their inputs are as they were. Each function takes any number of images in few statements.
+"""Review stale images again: send them to the first stage, withdraw them if the brand wants that, or restore approvals.
 
-The caller holds the locks of the assets.
+Approvals are restored when the inputs are as they were. Each function handles any number of images with few
+statements. The caller holds the locks of the assets.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ _CAUSE = "went stale"
 
 
 def send_back(*, brand_id: int, asset_ids: Sequence[int]) -> None:
-    """Have images that went stale reviewed again from the first stage on. Their approvals fill no slot any more, but
-    keep the images published until the next decision."""
+    """Send stale images back to the first stage.
+
+    Their approvals fill no slot any more, but the images stay published until the next decision.
+    """
     unpublished = _not_in_effect(asset_ids)
     if unpublished:
         staleness.withdraw(unpublished)
@@ -40,7 +42,7 @@ def send_back(*, brand_id: int, asset_ids: Sequence[int]) -> None:
 
 
 def judge_again(*, brand_id: int, asset_ids: Sequence[int]) -> None:
-    """Reset images in review that have approvals of earlier stages or slots, because an input moved since."""
+    """Reset the images in review that have approvals already, because an input changed since."""
     begun = DecisionSlot.objects.filter(task__asset__in=asset_ids, decision__isnull=False)
     ids = list(begun.values_list("task__asset_id", flat=True).distinct())
     if ids:
@@ -48,8 +50,10 @@ def judge_again(*, brand_id: int, asset_ids: Sequence[int]) -> None:
 
 
 def give_back(*, asset_ids: Sequence[int]) -> list[int]:
-    """Approve again what went stale and is now as it was, where nobody has decided since and it stayed published.
-    Returns which; the others wait for their decision."""
+    """Restore approvals of stale images whose inputs are as they were; return their asset ids.
+
+    Only images that stayed published and that nobody has decided about since. The others wait for a decision.
+    """
     kept = StaleAsset.objects.filter(asset__in=asset_ids, is_published=True).exclude(pk__in=_decided_since(asset_ids))
     ids = list(kept.values_list("asset_id", flat=True))
     if not ids:
@@ -63,14 +67,14 @@ def give_back(*, asset_ids: Sequence[int]) -> list[int]:
 
 
 def close(asset: Asset) -> None:
-    """End a stale image's review without a decision about it, because its approval is revoked."""
+    """End the review of a stale image without a decision, because its approval is revoked."""
     if staleness.end(asset.pk) is not None:
         for task in ReviewTask.objects.select_for_update().filter(asset=asset, state=TaskState.OPEN):
             queue.move(task, TaskState.DECIDED)
 
 
 def _not_in_effect(asset_ids: Sequence[int]) -> list[int]:
-    """Return those of the assets of which no approval has taken effect yet: nothing of them is published."""
+    """Return the ids of the assets without an approval in effect. They are not published."""
     in_effect = Decision.objects.filter(
         task__asset=OuterRef("asset"), verdict=Verdict.APPROVED, voided_by__isnull=True, consequences_at__isnull=False
     )
@@ -97,10 +101,10 @@ def _reopen(brand_id: int, asset_ids: Sequence[int]) -> None:
     _add_missing(brand_id, asset_ids, version)
     opened = dict(tasks.filter(stage=stage).values_list("pk", "asset_id"))
     DecisionSlot.objects.filter(task__in=opened, slot__gt=slots).delete()
-    wanted = [DecisionSlot(task_id=pk, slot=number) for pk in opened for number in range(1, slots + 1)]
-    DecisionSlot.objects.bulk_create(wanted, ignore_conflicts=True)
+    new_slots = [DecisionSlot(task_id=pk, slot=number) for pk in opened for number in range(1, slots + 1)]
+    DecisionSlot.objects.bulk_create(new_slots, ignore_conflicts=True)
     rounds = dict(Asset.objects.filter(pk__in=asset_ids).values_list("pk", "round"))
-    told = [
+    events = [
         TaskOpened(
             brand_id=brand_id,
             object_id=asset_id,
@@ -108,11 +112,11 @@ def _reopen(brand_id: int, asset_ids: Sequence[int]) -> None:
         )
         for pk, asset_id in sorted(opened.items())
     ]
-    publish_all(told, label=LABEL)
+    publish_all(events, label=LABEL)
 
 
 def _add_missing(brand_id: int, asset_ids: Sequence[int], version: ChecklistVersion) -> None:
-    """Add first-stage tasks for assets that have none, because the brand's stages were others when they were made."""
+    """Add missing first-stage tasks: the brand had other stages when these assets were made."""
     stage = version.checklist.stage
     lacking = Asset.objects.filter(pk__in=asset_ids).exclude(tasks__stage=stage)
     due_at = clock.now() + timedelta(hours=version.checklist.due_hours)
@@ -143,19 +147,18 @@ def _fill_slots(asset_ids: Sequence[int]) -> None:
 
 
 def _take_back(brand_id: int, asset_ids: Sequence[int]) -> None:
-    """Desire the absence of published stale images at every destination, as `deliveries.withdraw_everywhere` does for
-    one."""
+    """Withdraw published stale images everywhere, as `deliveries.withdraw_everywhere` does for one image."""
     rows = StaleAsset.objects.filter(asset__in=asset_ids, is_published=True)
     published = dict(rows.values_list("asset_id", "asset__subject__key"))
     versions = dict(Asset.objects.filter(pk__in=published).values_list("pk", "current_version_id"))
-    wanted = Delivery.objects.filter(asset__in=published, desired=Desired.PRESENT)
-    listed = list(wanted.values_list("pk", "asset_id", "version_id", "destination__slug"))
+    deliveries = Delivery.objects.filter(asset__in=published, desired=Desired.PRESENT)
+    listed = list(deliveries.values_list("pk", "asset_id", "version_id", "destination__slug"))
     now, is_free = clock.now(), Q(lease_token__isnull=True) | Q(lease_expires_at__lt=clock.now())
-    there = Delivery.objects.filter(pk__in=[row[0] for row in listed])
-    there.update(desired=Desired.ABSENT, wish=F("wish") + 1, error="", changed_at=now)
-    there.filter(is_free).exclude(observed=Observed.ABSENT).update(attempts=0, next_attempt_at=now)
-    there.filter(is_free, observed=Observed.ABSENT).update(attempts=0, next_attempt_at=None)
-    told: list[DomainEvent] = [
+    listed_deliveries = Delivery.objects.filter(pk__in=[row[0] for row in listed])
+    listed_deliveries.update(desired=Desired.ABSENT, wish=F("wish") + 1, error="", changed_at=now)
+    listed_deliveries.filter(is_free).exclude(observed=Observed.ABSENT).update(attempts=0, next_attempt_at=now)
+    listed_deliveries.filter(is_free, observed=Observed.ABSENT).update(attempts=0, next_attempt_at=None)
+    events: list[DomainEvent] = [
         DeliveryWanted(
             brand_id=brand_id,
             object_id=asset_id,
@@ -163,11 +166,11 @@ def _take_back(brand_id: int, asset_ids: Sequence[int]) -> None:
         )
         for pk, asset_id, version, slug in listed
     ]
-    told += [
+    events += [
         AssetRecalled(brand_id=brand_id, object_id=pk, payload={"version": versions[pk], "sku": key, "cause": _CAUSE})
         for pk, key in sorted(published.items())
     ]
     staleness.withdraw(list(published))
-    publish_all(told, label=LABEL)
+    publish_all(events, label=LABEL)
     if listed:
         nudges.wake(Lane.DELIVERY)

@@ -1,1 +1,1 @@
-"""Pages of the review app, one module per noun."""
+"""Views of the review app, one module per subject."""

@@ -1,4 +1,4 @@
-"""One cell of a run beside its matrix: a fragment, and a page of its own where nothing runs scripts."""
+"""View of one cell of a run: a fragment beside the matrix, or a whole page without JavaScript."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The delivery desk: approved assets × destinations, with states and causes."""
+"""Views of deliveries: the state of approved assets at each destination, with the causes of failures."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ PAGE = 100
 @require_safe
 @brand_page()
 def index(request: BrandRequest) -> HttpResponseBase:
-    """Newest first, by keyset; `?state=`, `?destination=` filter, `?format=csv` sends the table."""
+    """List deliveries, newest first, by keyset. `?state=` and `?destination=` filter; `?format=csv` sends CSV."""
     state, chosen = request.GET.get("state", ""), request.GET.get("destination", "")
-    found = selectors.matching(request.user, request.brand, state=state, destination=chosen)
+    deliveries = selectors.matching(request.user, request.brand, state=state, destination=chosen)
     if request.GET.get("format") == "csv":
-        answer = StreamingHttpResponse(_csv(found), content_type="text/csv; charset=utf-8")
+        answer = StreamingHttpResponse(_csv(deliveries), content_type="text/csv; charset=utf-8")
         answer["Content-Disposition"] = f'attachment; filename="{request.brand.slug}-deliveries.csv"'
         return answer
     if before := number(request.GET.get("before", "")):
-        found = found.filter(pk__lt=before)
-    rows = list(found[: PAGE + 1])
+        deliveries = deliveries.filter(pk__lt=before)
+    rows = list(deliveries[: PAGE + 1])
     context = {
         "deliveries": rows[:PAGE],
         "next_before": rows[PAGE - 1].pk if len(rows) > PAGE else None,
@@ -63,21 +63,21 @@ class _Echo:
         return value
 
 
-def _csv(found: Any) -> Iterator[str]:
+def _csv(deliveries: Any) -> Iterator[str]:
     writer = csv.writer(_Echo())
     yield "\ufeff" + writer.writerow(
         ["sku", "campaign", "destination", "wanted", "state", "attempts", "changed", "cause"]
     )
-    for one in found.iterator(chunk_size=500):
-        wanted = "there" if one.desired == Desired.PRESENT else "not there"
+    for delivery in deliveries.iterator(chunk_size=500):
+        desired = "there" if delivery.desired == Desired.PRESENT else "not there"
         cells = [
-            one.asset.subject.key,
-            one.asset.campaign.name,
-            one.destination.name,
-            wanted,
-            one.get_observed_display(),
-            one.attempts,
-            one.changed_at.isoformat(),
-            one.error,
+            delivery.asset.subject.key,
+            delivery.asset.campaign.name,
+            delivery.destination.name,
+            desired,
+            delivery.get_observed_display(),
+            delivery.attempts,
+            delivery.changed_at.isoformat(),
+            delivery.error,
         ]
         yield writer.writerow([harmless(str(cell)) for cell in cells])

@@ -1,4 +1,4 @@
-"""Home: reminders for this person, as sentences with images and one button each."""
+"""The home page of a brand: reminders for the user, each a sentence with images and one button."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MOST = 5
 
 @dataclass(frozen=True)
 class Reminder:
-    """One line of the list: what to do, since when, four images, one button.
+    """One reminder: a sentence, since when it waits, four images, one button.
 
     versions: (version id, disclaimer that must stand beside its image).
     """
@@ -46,7 +46,7 @@ class Reminder:
 @require_safe
 @login_required
 def entry(request: Any) -> HttpResponseBase:
-    """Go to the last brand, or the only one; somebody without any is told whom to ask."""
+    """Redirect to the brand used last or the first one. Users without a brand see a page that says whom to ask."""
     brands = brand_rows.visible(request.user)
     brand = brands.filter(slug=request.session.get("brand", "")).first() or brands.first()
     if brand is None:
@@ -73,9 +73,9 @@ def home(request: BrandRequest) -> HttpResponseBase:
     return render(request, "home.html", context)
 
 
-def _shown(request: BrandRequest, **which: Any) -> list[tuple[int, str]]:
+def _shown(request: BrandRequest, **lookups: Any) -> list[tuple[int, str]]:
     """Return (version id, disclaimer) of the newest images."""
-    return selectors.newest_versions(request.user, request.brand, limit=THUMBS, **which)
+    return selectors.newest_versions(request.user, request.brand, limit=THUMBS, **lookups)
 
 
 def _to_review(request: BrandRequest) -> list[Reminder]:
@@ -93,7 +93,7 @@ def _to_review(request: BrandRequest) -> list[Reminder]:
 
 
 def _with_reviewers(request: BrandRequest) -> list[Reminder]:
-    """Images that wait for other people: somebody who may not decide about them still sees that they wait."""
+    """Return a reminder of the images that wait for other reviewers, for users who may not decide themselves."""
     tasks = room.waiting(user=request.user, brand_id=request.brand.pk)
     count = tasks.count()
     if not count:

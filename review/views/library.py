@@ -1,4 +1,4 @@
-"""The library and one asset's page: pictures with their story, and the approved ones as a ZIP."""
+"""Views of the library and of one asset, and the download of approved images as a ZIP."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from review.selectors.library import Filters
 from review.selectors.room import Dial
 from review.services import approved_zip, decisions, escalations, queue
 
-#: What the library shows while no state is chosen: pictures that are there.
+#: The states that the library shows when none is chosen: those in which an image exists.
 SHOWN = tuple(state for state in AssetState.values if state not in {AssetState.MAKING, AssetState.SUPERSEDED})
 
 
 @require_safe
 @brand_page()
 def index(request: BrandRequest) -> HttpResponseBase:
-    """Justified rows by facet; htmx asks for the next rows with `?after=`."""
+    """Show the library with its filters. htmx requests the next rows with `?after=`."""
     filters = _filters(request)
     after = request.GET.get("after", "")
     page = library.page(user=request.user, brand=request.brand, filters=filters, after=number(after))
@@ -50,9 +50,9 @@ def index(request: BrandRequest) -> HttpResponseBase:
 @require_safe
 @brand_page(Action.PULL)
 def approved(request: BrandRequest) -> HttpResponseBase:
-    """The approved pictures of the current filter as a streamed ZIP."""
-    found = library.matching(user=request.user, brand=request.brand, filters=_filters(request))
-    ids = list(found.filter(state=AssetState.APPROVED).values_list("pk", flat=True))
+    """Stream the approved images of the current filter as a ZIP."""
+    assets = library.matching(user=request.user, brand=request.brand, filters=_filters(request))
+    ids = list(assets.filter(state=AssetState.APPROVED).values_list("pk", flat=True))
     chunks = approved_zip.stream(user=request.user, brand=request.brand, asset_ids=ids)
     answer = StreamingHttpResponse(chunks, content_type="application/zip")
     day = timezone.localdate().isoformat()
@@ -67,9 +67,9 @@ def asset(request: BrandRequest, asset_id: int) -> HttpResponseBase:
     story = stories.story(user=request.user, asset_id=asset_id)
     if story.asset.brand_id != request.brand.pk:
         raise NotFound(f"There is no image {asset_id} in {request.brand.name}.")
-    wanted = request.GET.get("version", "")
-    shown = next((one for one in story.versions if str(one.pk) == wanted), None)
-    shown = shown or next((one for one in story.versions if one.pk == story.asset.current_version_id), None)
+    version_id = request.GET.get("version", "")
+    shown = next((version for version in story.versions if str(version.pk) == version_id), None)
+    shown = shown or next((version for version in story.versions if version.pk == story.asset.current_version_id), None)
     shown = shown or (story.versions[0] if story.versions else None)
     task = story.asset.tasks.order_by("id").last()
     context = {
@@ -85,7 +85,7 @@ def asset(request: BrandRequest, asset_id: int) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.REVOKE)
 def judge_again(request: BrandRequest, asset_id: int, verb: str) -> HttpResponseBase:
-    """A lead revokes an approval or puts the asset back into review."""
+    """Revoke an approval, or put the asset back into review. For leads."""
     note = request.POST.get("note", "").strip()
     if verb == "revoke":
         decisions.revoke(asset_id=asset_id, by=request.user, note=note)
@@ -101,7 +101,7 @@ def judge_again(request: BrandRequest, asset_id: int, verb: str) -> HttpResponse
 @require_POST
 @brand_page(Action.RUN)
 def settle(request: BrandRequest, task_id: int, verb: str) -> HttpResponseBase:
-    """The campaign manager's answer to a picture that was put before them: try once more, or back to review."""
+    """Settle an escalated task, as the campaign manager: open another round, or return it to review."""
     task = queue.get(task_id, request.user)
     if verb == "again":
         dials = {dial.control.parameter: dial for dial in _dials(task.asset)}
@@ -118,7 +118,7 @@ def settle(request: BrandRequest, task_id: int, verb: str) -> HttpResponseBase:
 
 
 def _dials(asset: Asset) -> list[Dial]:
-    """The engine's controls as they stood for the current version; none where its engine is gone."""
+    """Return the engine's controls with the values of the current version; empty if its engine is gone."""
     if asset.current_version is None:
         return []
     try:

@@ -1,4 +1,4 @@
-"""Two versions of a prompt side by side: what differs in words and settings, and how each fares with reviewers."""
+"""Compare two versions of a prompt: differences in words and settings, and the review results of each."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ class Side:
 @require_safe
 @brand_page()
 def compare(request: BrandRequest, slug: str) -> HttpResponseBase:
-    """`?a=` and `?b=` are version numbers; without them the newest and the one before it."""
+    """Show two versions. `?a=` and `?b=` are their numbers; the default is the newest and the one before it."""
     template = selectors.template(request.user, request.brand, slug)
     versions = list(selectors.versions(request.user, template))
     if not versions:
         raise NotFound(f"{template.name} has no version yet.")
     right = _numbered(template, versions, request.GET.get("b", "")) or versions[0]
-    before = next((one for one in versions if one.number < right.number), None)
+    before = next((earlier for earlier in versions if earlier.number < right.number), None)
     left = _numbered(template, versions, request.GET.get("a", "")) or before or versions[-1]
-    for one in (left, right):
-        one.template = template
-    fare = results([left.pk, right.pk])
+    for version in (left, right):
+        version.template = template
+    results_by_version = results([left.pk, right.pk])
     context: dict[str, Any] = {
         "template": template,
         "versions": versions,
         "version": right,
-        "left": Side(left, fare[left.pk]),
-        "right": Side(right, fare[right.pk]),
-        "sides": [Side(left, fare[left.pk]), Side(right, fare[right.pk])],
+        "left": Side(left, results_by_version[left.pk]),
+        "right": Side(right, results_by_version[right.pk]),
+        "sides": [Side(left, results_by_version[left.pk]), Side(right, results_by_version[right.pk])],
         "texts": _texts(left, right),
         "settings": _settings(left, right),
     }
@@ -54,25 +54,25 @@ def compare(request: BrandRequest, slug: str) -> HttpResponseBase:
 def _numbered(template: PromptTemplate, versions: list[PromptVersion], text: str) -> PromptVersion | None:
     if not text:
         return None
-    found = next((one for one in versions if one.number == number(text)), None)
-    if found is None:
+    version = next((candidate for candidate in versions if candidate.number == number(text)), None)
+    if version is None:
         raise NotFound(f"{template.name} has no version {text}.")
-    return found
+    return version
 
 
 def _texts(left: PromptVersion, right: PromptVersion) -> list[Difference]:
-    found = [comparing.words("Prompt", left.text, right.text)]
+    differences = [comparing.words("Prompt", left.text, right.text)]
     if left.negative or right.negative:
-        found.append(comparing.words("Not in the picture", left.negative, right.negative))
+        differences.append(comparing.words("Not in the picture", left.negative, right.negative))
     if left.style_text or right.style_text:
-        found.append(comparing.words("Style", left.style_text, right.style_text))
+        differences.append(comparing.words("Style", left.style_text, right.style_text))
     if left.style_negative or right.style_negative:
-        found.append(comparing.words("Style, not in the picture", left.style_negative, right.style_negative))
-    return found
+        differences.append(comparing.words("Style, not in the picture", left.style_negative, right.style_negative))
+    return differences
 
 
 def _settings(left: PromptVersion, right: PromptVersion) -> list[tuple[str, list[Difference]]]:
-    """Groups of named settings, without those that neither has."""
+    """Return groups of named settings, without the groups that neither version has."""
     groups = [
         ("Axes", comparing.settings(left.axes, right.axes)),
         ("Engine", comparing.settings(left.needs, right.needs)),

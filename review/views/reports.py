@@ -1,4 +1,4 @@
-"""Reports: what came of one run, or of all runs of a campaign. To be read, printed, and sent on as CSV."""
+"""Reports about one run or all runs of a campaign, as a page that can be printed and as CSV."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from review.delivery.folder import harmless
 from review.selectors import reports
 from review.selectors.reports import Report, Sums
 
-#: How wide a bar is of the hundred that a step has; the rest is the link to the next.
+#: The width of a bar, of 100 per step. The rest is the link to the next bar.
 BAR = 62
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the funnel, as it is drawn 100 wide and 100 high.
+    """One step of the funnel, drawn in a box 100 wide and 100 high.
 
-    percent: of what was asked for. top, height: of its bar; inner: height of the part of it that was right at once;
-    link: the polygon to the next step's bar, or nothing.
+    percent: share of the requested images. top, height: of its bar. inner: height of the part of the bar that was
+    approved at first look. link: the polygon to the next step's bar, or "".
     """
 
     name: str
@@ -52,25 +52,25 @@ class Step:
 @require_safe
 @brand_page()
 def run(request: BrandRequest, run_id: int) -> HttpResponseBase:
-    """`?format=csv` sends one row per picture."""
-    found = run_selectors.get(request.user, run_id)
-    if found.campaign.brand_id != request.brand.pk:
+    """Show the report of a run. `?format=csv` sends one row per image."""
+    selected_run = run_selectors.get(request.user, run_id)
+    if selected_run.campaign.brand_id != request.brand.pk:
         raise NotFound(f"There is no run {run_id} in {request.brand.name}.")
     if request.GET.get("format") == "csv":
-        return _csv([found], f"{found.campaign.slug}-run-{found.pk}")
-    report = reports.of_run(found)
-    return _page(request, report, {"run": found, "campaign": found.campaign, "title": found.name})
+        return _csv([selected_run], f"{selected_run.campaign.slug}-run-{selected_run.pk}")
+    report = reports.of_run(selected_run)
+    return _page(request, report, {"run": selected_run, "campaign": selected_run.campaign, "title": selected_run.name})
 
 
 @require_safe
 @brand_page()
 def campaign(request: BrandRequest, slug: str) -> HttpResponseBase:
-    """All runs of a campaign but its try-outs."""
-    found = campaign_selectors.by_slug(request.user, request.brand.slug, slug)
+    """Show the report of a campaign: all its runs except sandbox runs."""
+    selected_campaign = campaign_selectors.by_slug(request.user, request.brand.slug, slug)
     if request.GET.get("format") == "csv":
-        return _csv(reports.runs_of(user=request.user, campaign=found), found.slug)
-    report = reports.of_campaign(user=request.user, campaign=found)
-    return _page(request, report, {"campaign": found, "title": found.name})
+        return _csv(reports.runs_of(user=request.user, campaign=selected_campaign), selected_campaign.slug)
+    report = reports.of_campaign(user=request.user, campaign=selected_campaign)
+    return _page(request, report, {"campaign": selected_campaign, "title": selected_campaign.name})
 
 
 def _page(request: BrandRequest, report: Report, context: dict[str, Any]) -> HttpResponseBase:
@@ -79,7 +79,7 @@ def _page(request: BrandRequest, report: Report, context: dict[str, Any]) -> Htt
 
 
 def funnel(sums: Sums) -> list[Step]:
-    """Asked for → made → passed checks → approved (of which at first look) → delivered."""
+    """Return the steps: asked for → made → passed checks → approved (of which at first look) → delivered."""
     revised = f"{sums.first_look} at first look, {sums.after_revision} after revision"
     stages = [
         ("asked for", sums.asked, f"{sums.waiting} still on their way" if sums.waiting else "", 0, False),
@@ -119,7 +119,7 @@ def _lines(runs: Sequence[Run]) -> Iterator[str]:
 
 
 def _cell(value: Any) -> str:
-    """As a spreadsheet reads it: yes and no, axis values as "backdrop clay, light left"."""
+    """Return a value as text for a spreadsheet: yes and no, axis values as "backdrop clay, light left"."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -127,5 +127,5 @@ def _cell(value: Any) -> str:
     if isinstance(value, str) and value.startswith("{"):
         value = json.loads(value)
     if isinstance(value, dict):
-        return ", ".join(f"{name} {one}" for name, one in value.items())
+        return ", ".join(f"{name} {axis_value}" for name, axis_value in value.items())
     return value.isoformat() if hasattr(value, "isoformat") else str(value)

@@ -1,4 +1,4 @@
-"""The review room: its door, its page, the rail beside a picture, and the decisions that its script posts."""
+"""Views of the review queue page and of the review workspace: its sidebar, and the decisions that its script posts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HAND = 20  # tasks claimed at a time
 @require_safe
 @brand_page()
 def door(request: BrandRequest) -> HttpResponse:
-    """Show how much waits, for whom, since when; one button."""
+    """Show the review queue page: how many images wait, for whom and since when."""
     every = room.waiting(user=request.user, brand_id=request.brand.pk)
     waiting = every.exclude(slots__decision__decided_by=request.user)
     now = timezone.now()
@@ -53,17 +53,17 @@ def door(request: BrandRequest) -> HttpResponse:
 
 @brand_page(Action.REVIEW)
 def page(request: BrandRequest) -> HttpResponse:
-    """The room itself, with the person's next twenty claimed; `?task=` puts one of them first."""
+    """Show the review workspace and claim the user's next twenty tasks. `?task=` puts one of them first."""
     tasks = _hand(request)
-    wanted = number(request.GET.get("task", ""))
-    if wanted and all(task.pk != wanted for task in tasks):
-        tasks = [*room.load([queue.get(wanted, request.user)]), *tasks]
+    first_id = number(request.GET.get("task", ""))
+    if first_id and all(task.pk != first_id for task in tasks):
+        tasks = [*room.load([queue.get(first_id, request.user)]), *tasks]
     lately = room.mine_lately(user=request.user, brand_id=request.brand.pk)
     state = {
         "cards": room.cards(tasks),
-        "first": wanted,
+        "first": first_id,
         "lately": [_past(decision) for decision in lately],
-        "reasons": [{"code": one.code, "label": one.label} for one in room.reasons(brand_id=request.brand.pk)],
+        "reasons": [{"code": reason.code, "label": reason.label} for reason in room.reasons(brand_id=request.brand.pk)],
         "waiting": room.waiting(user=request.user, brand_id=request.brand.pk).count(),
         "urls": _addresses(request.brand.slug),
     }
@@ -73,14 +73,14 @@ def page(request: BrandRequest) -> HttpResponse:
 @require_safe
 @brand_page(Action.REVIEW)
 def rail(request: BrandRequest, task_id: int) -> HttpResponse:
-    """The story beside one picture, as a fragment that the script keeps ready for the next ones."""
+    """Render the sidebar of one task as a fragment. The script loads it ahead for the next tasks."""
     task = queue.get(task_id, request.user)
     story = room.story(task=task, user=request.user)
     return render(request, "review/rail.html", {"story": story, "task": task, "now": timezone.now()})
 
 
 def posted(view: Callable[..., dict[str, Any]]) -> Callable[..., HttpResponseBase]:
-    """Decorator: the view answers JSON to the room's script; a refusal keeps its status, words and details."""
+    """Decorate a view that answers JSON to the workspace's script. Errors keep their status, message and details."""
 
     @require_POST
     @wraps(view)
@@ -99,41 +99,41 @@ def posted(view: Callable[..., dict[str, Any]]) -> Callable[..., HttpResponseBas
 
 @posted
 def approve(request: BrandRequest, task_id: int) -> dict[str, Any]:
-    said = _body(request)
+    body = _body(request)
     decision = decisions.approve(
         task_id=task_id,
         by=request.user,
-        **_seen(said),
-        answers=_members(said, "answers"),
-        note=_text(said, "note"),
+        **_seen(body),
+        answers=_members(body, "answers"),
+        note=_text(body, "note"),
     )
     return _decided(decision)
 
 
 @posted
 def reject(request: BrandRequest, task_id: int) -> dict[str, Any]:
-    said = _body(request)
+    body = _body(request)
     decision = decisions.reject(
         task_id=task_id,
         by=request.user,
-        **_seen(said),
-        reason=_text(said, "reason"),
-        note=_text(said, "note"),
+        **_seen(body),
+        reason=_text(body, "reason"),
+        note=_text(body, "note"),
     )
     return _decided(decision)
 
 
 @posted
 def revise(request: BrandRequest, task_id: int) -> dict[str, Any]:
-    said = _body(request)
+    body = _body(request)
     decision = decisions.request_revision(
         task_id=task_id,
         by=request.user,
-        **_seen(said),
-        reason=_text(said, "reason"),
-        controls=_members(said, "controls"),
-        note=_text(said, "note"),
-        needs_retouch=bool(said.get("retouch")),
+        **_seen(body),
+        reason=_text(body, "reason"),
+        controls=_members(body, "controls"),
+        note=_text(body, "note"),
+        needs_retouch=bool(body.get("retouch")),
     )
     return _decided(decision)
 
@@ -146,7 +146,7 @@ def skip(request: BrandRequest, task_id: int) -> dict[str, Any]:
 
 @posted
 def undo(request: BrandRequest, decision_id: int) -> dict[str, Any]:
-    """Take a decision back; the task comes along, claimed again, so that the room can show it."""
+    """Undo a decision and return its task, claimed again, so that the workspace can show it."""
     withdraws = bool(_body(request).get("withdraws"))
     voiding = decisions.undo(decision_id=decision_id, by=request.user, withdraws=withdraws)
     task = queue.get(voiding.task_id, request.user)
@@ -155,9 +155,9 @@ def undo(request: BrandRequest, decision_id: int) -> dict[str, Any]:
 
 @posted
 def more(request: BrandRequest) -> dict[str, Any]:
-    """Keep what is held, claim up to twenty again, and hand over what the page does not have yet."""
-    known = _body(request).get("known")
-    shown = {pk for pk in known if isinstance(pk, int)} if isinstance(known, list) else set()
+    """Renew the user's claims, claim up to twenty tasks, and return those that the page does not have yet."""
+    ids = _body(request).get("known")
+    shown = {pk for pk in ids if isinstance(pk, int)} if isinstance(ids, list) else set()
     queue.renew(brand=request.brand, by=request.user)
     fresh = [task for task in _hand(request) if task.pk not in shown]
     return {"cards": room.cards(fresh), "waiting": room.waiting(user=request.user, brand_id=request.brand.pk).count()}
@@ -166,13 +166,13 @@ def more(request: BrandRequest) -> dict[str, Any]:
 @require_POST
 @brand_page(Action.REVIEW)
 def leave(request: BrandRequest) -> HttpResponseBase:
-    """Give back what is held and go to the door."""
+    """Release the user's claims and go to the review queue page."""
     queue.release(brand=request.brand, by=request.user)
     return redirect("review", request.brand.slug)
 
 
 def _hand(request: BrandRequest) -> list[Any]:
-    """The person's claimed tasks over all stages, first stage first, at most twenty."""
+    """Claim and return the user's tasks of all stages, first stage first, at most twenty."""
     tasks: list[Any] = []
     for stage in checklists.stages(brand_id=request.brand.pk):
         if len(tasks) < HAND:
@@ -182,34 +182,34 @@ def _hand(request: BrandRequest) -> list[Any]:
 
 def _body(request: BrandRequest) -> dict[str, Any]:
     try:
-        said = storable.read_json((request.body or b"{}").decode())
+        body = storable.read_json((request.body or b"{}").decode())
     except (ValueError, storable.NotJson):
         raise Invalid("The page sent something unreadable; load it again.") from None
-    if not isinstance(said, dict):
+    if not isinstance(body, dict):
         raise Invalid("The page sent something unreadable; load it again.", [Problem("/", "expected an object")])
-    return said
+    return body
 
 
-def _seen(said: dict[str, Any]) -> dict[str, Any]:
-    """Return the version, and what of it was on the screen."""
-    version, seen = said.get("version"), said.get("seen")
+def _seen(body: dict[str, Any]) -> dict[str, Any]:
+    """Return the version's id and the token of what was on the screen."""
+    version, seen = body.get("version"), body.get("seen")
     if type(version) is not int or not isinstance(seen, str):
         problems = [Problem("/version", "expected the version's number"), Problem("/seen", "expected its token")]
         raise Invalid("The page did not say which picture it meant; load it again.", problems)
     return {"version_id": version, "seen": seen}
 
 
-def _text(said: dict[str, Any], name: str) -> str:
-    """A member that is text; "" where it is left out."""
-    value = said.get(name) or ""
+def _text(body: dict[str, Any], name: str) -> str:
+    """Return a text member, or "" if it is missing."""
+    value = body.get(name) or ""
     if not isinstance(value, str):
         raise Invalid("The page sent something unreadable; load it again.", [Problem(f"/{name}", "expected text")])
     return value
 
 
-def _members(said: dict[str, Any], name: str) -> dict[str, Any]:
-    """A member that is an object; empty where it is left out."""
-    value = said.get(name) or {}
+def _members(body: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return an object member, empty if it is missing."""
+    value = body.get(name) or {}
     if not isinstance(value, dict):
         raise Invalid("The page sent something unreadable; load it again.", [Problem(f"/{name}", "expected an object")])
     return value
@@ -231,7 +231,7 @@ def _past(decision: Decision) -> dict[str, Any]:
 
 
 def _addresses(brand: str) -> dict[str, str]:
-    """Addresses for the script; 0 stands where an id goes."""
+    """Return the URLs for the script, with 0 in place of ids."""
     task = {name: reverse(f"task_{name}", args=[brand, 0]) for name in ("approve", "reject", "revise", "skip")}
     return {
         **task,

@@ -1,4 +1,4 @@
-"""Signs a person in with the form, as people do."""
+"""Sign a person in with the form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.support import factories
 
 
 def sign_in(page: Any, site: str, user: User) -> None:
-    """site: the address of the live server. The page shows what follows a sign-in, or is on its way there."""
+    """Sign in; afterwards the page shows, or is loading, what follows. site: the address of the live server."""
     page.goto(f"{site}/accounts/login/")
     page.fill("#id_login", user.username)
     page.fill("#id_password", factories.PASSWORD)

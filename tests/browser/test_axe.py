@@ -1,4 +1,4 @@
-"""Every page under axe-core in light and dark, and no page wider than its window, with names as long as they may be."""
+"""Test every page with axe-core in light and dark, and its width with names of the maximum length."""
 
 from __future__ import annotations
 
@@ -103,17 +103,17 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
 }
 
-#: Pages that are looked at once more after a press: what is pressed, and what appears then.
+#: Pages that are checked again after a click: what is clicked, and what appears then.
 PRESSED = {
     "studio/": (".studio-go", "#studio-result [role=alert]"),
     "studio/?try={made}": ("[data-open=studio-keep]", "#studio-keep[open]"),
 }
-#: What axe found: rule, how bad, where.
+#: Returns the findings of axe: rule, impact and place.
 FIND = """() => axe.run(document, {resultTypes: ["violations"]}).then(found => found.violations.flatMap(
     rule => rule.nodes.map(
         node => `${rule.id} (${rule.impact}) at ${node.target.join(" ")}: ${node.html.slice(0, 120)}`)
 ))"""
-#: By how many pixels the page is wider than its window, and what sticks out without scrolling in a box of its own.
+#: Returns by how many pixels the page is wider than its window, and which elements stick out unscrolled.
 STICKS_OUT = """() => {
     const over = document.scrollingElement.scrollWidth - innerWidth;
     if (over <= 0) return "";
@@ -139,7 +139,7 @@ def subject(brand: Brand) -> Subject:
 
 @pytest.fixture
 def task(brand: Brand, subject: Subject) -> ReviewTask:
-    """A picture of the product with the long name in review, with real pixels."""
+    """Return the task of an image in review, of the product with the long name, with real pixels."""
     campaign = factories.CampaignFactory(brand=brand, subjects=[subject], name="A campaign of many words " * 5)
     made = image_in_review(brand, campaign=campaign)
     cell = made.asset.cell
@@ -152,7 +152,7 @@ def task(brand: Brand, subject: Subject) -> ReviewTask:
 
 
 def _troubled(brand: Brand, cell: Cell) -> None:
-    """An endpoint of the brand with a long name and a day behind it: pictures, errors, a rest."""
+    """Create an endpoint with a long name and one day of history: images, errors and a pause."""
     endpoint = factories.EndpointFactory(
         brand=brand, name=LONG[:120], slug="overflow", engine="replicate", lane="cloud", config={"model": "a/b"},
         caution="x" * 40, licence_note=LONG, secret="hush", prices={"image": "0.04"},
@@ -170,7 +170,7 @@ def _troubled(brand: Brand, cell: Cell) -> None:
 
 
 def _doubtful(cell: Cell) -> None:
-    """An order of the run whose answer was lost, and one that the service refused."""
+    """Create a submission of the run whose answer was lost, and one that the service refused."""
     doubt = {"status": "held", "hold_reason": "in_doubt", "error_kind": "doubt", "error": "No answer."}
     refused = {"status": "failed", "error_kind": "moderation", "error": LONG}
     for candidate, fields in enumerate((doubt, refused), start=2):
@@ -181,7 +181,7 @@ def _doubtful(cell: Cell) -> None:
 
 
 def _tries(brand: Brand, by: Any) -> dict[str, Any]:
-    """A try with two pictures and one that was refused, on an endpoint that is priced by the second."""
+    """Create a try with two images and a refused one, on an endpoint that is priced per second."""
     painter = factories.EndpointFactory(
         engine="painter", name=LONG[:120], lane="cpu", caution="x" * 40, licence_note=LONG, prices={"second": "0.001"}
     )
@@ -199,27 +199,33 @@ def _tries(brand: Brand, by: Any) -> dict[str, Any]:
 
 
 def _sheets(brand: Brand, by: Any) -> dict[str, Any]:
-    """Two contact sheets: one to vote on, one whose voter was told, where a picture could not be made."""
+    """Create two contact sheets: an open one, and a revealed one with an image that could not be made."""
     names = (LONG[:120], "y" * 120)
     endpoints = [
-        factories.EndpointFactory(engine="ready", name=one, lane="cpu", caution=one[:40], config={"n": one[0]})
-        for one in names
+        factories.EndpointFactory(
+            engine="ready", name=long_name, lane="cpu", caution=long_name[:40], config={"n": long_name[0]}
+        )
+        for long_name in names
     ]
-    found = {}
+    sheets = {}
     for name, failing in (("open", ""), ("told", names[0])):
         sheet = comparisons.start(
-            brand=brand, name=LONG[:160], sides=[Side(one) for one in endpoints], by=by, words=(LONG, f"a {name} jar")
+            brand=brand,
+            name=LONG[:160],
+            sides=[Side(endpoint) for endpoint in endpoints],
+            by=by,
+            words=(LONG, f"a {name} jar"),
         )
         test_contact_sheets.finished(sheet, failing=failing)
-        found[name] = sheet
+        sheets[name] = sheet
     for row in range(2):
-        comparisons.vote(comparison_id=found["told"].pk, row=row, column_id=None, by=by)
-    comparisons.reveal(comparison_id=found["told"].pk, by=by)
-    return {name: sheet.pk for name, sheet in found.items()}
+        comparisons.vote(comparison_id=sheets["told"].pk, row=row, column_id=None, by=by)
+    comparisons.reveal(comparison_id=sheets["told"].pk, by=by)
+    return {name: sheet.pk for name, sheet in sheets.items()}
 
 
 def _workflows(brand: Brand, by: Any) -> dict[str, Any]:
-    """A ComfyUI endpoint without a workflow, and one whose workflow has names as long as they may be."""
+    """Create a ComfyUI endpoint without a workflow, and one whose workflow has names of the maximum length."""
     new = test_workflows.endpoint(brand)
     graph = comfy_workflows.image_to_image()
     for node in graph.values():
@@ -229,7 +235,7 @@ def _workflows(brand: Brand, by: Any) -> dict[str, Any]:
 
 
 STATES = ("made", "failed")
-#: What a group of pages is about beside the picture in review.
+#: The rows that a group of pages needs in addition to the image in review.
 MORE: dict[str, Callable[[Brand, Any], dict[str, Any]]] = {
     "studio": _tries,
     "comparisons": _sheets,
@@ -239,7 +245,7 @@ MORE: dict[str, Callable[[Brand, Any], dict[str, Any]]] = {
 
 @pytest.fixture
 def address(brand: Brand, subject: Subject, task: ReviewTask, person: Callable[..., Any]) -> Callable[..., str]:
-    """`address("runs/{run}/")` is the path of a page about the picture in review and what belongs to it."""
+    """Return `address`: `address("runs/{run}/")` is the path of a page about the image in review and its rows."""
     lead = person("lead")
     reasons.add_defaults(brand=brand, by=lead)
     factories.EndpointFactory(name="Packshot studio", slug="packshots", lane="cpu")
@@ -274,7 +280,7 @@ def address(brand: Brand, subject: Subject, task: ReviewTask, person: Callable[.
 
 @pytest.fixture
 def tab(chromium: Any) -> Iterator[Any]:
-    """A tab where axe may be loaded although the pages forbid foreign scripts."""
+    """Yield a tab where axe can be loaded although the pages forbid foreign scripts."""
     context = chromium.new_context(bypass_csp=True, reduced_motion="reduce")
     context.set_default_timeout(20_000)
     yield context.new_page()
@@ -307,8 +313,8 @@ def test_signing_in_is_clean_under_axe_and_no_wider_than_its_window(tab: Any, li
     tab.goto(f"{live_server.url}/accounts/login/")
     assert not _wrong_with(tab)
     tab.evaluate("document.querySelector('h1').outerHTML = '<img src=\"/icon.svg\" width=3000>'")
-    found = "\n".join(_wrong_with(tab))
-    assert "image-alt (critical) at" in found and "px too wide" in found, "what is wrong is found"
+    problems = "\n".join(_wrong_with(tab))
+    assert "image-alt (critical) at" in problems and "px too wide" in problems, "what is wrong is found"
 
 
 def _wrong_with(tab: Any) -> list[str]:
@@ -317,11 +323,11 @@ def _wrong_with(tab: Any) -> list[str]:
     wrong = []
     for scheme in ("light", "dark"):
         tab.emulate_media(color_scheme=scheme)
-        wrong += [f"{scheme}: {found}" for found in tab.evaluate(FIND)]
+        wrong += [f"{scheme}: {problem}" for problem in tab.evaluate(FIND)]
     for width in WIDTHS:
         tab.set_viewport_size({"width": width, "height": 900})
-        if found := tab.evaluate(STICKS_OUT):
-            wrong.append(f"{width}: {found}")
+        if excess := tab.evaluate(STICKS_OUT):
+            wrong.append(f"{width}: {excess}")
     tab.set_viewport_size({"width": 1440, "height": 900})
     return wrong
 

@@ -1,4 +1,4 @@
-"""Where things lie: messages stay in the window and off the filmstrip, and the navigation is never cut."""
+"""Test the layout: messages stay in the window and off the filmstrip, and the navigation is never cut."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The form of a new run follows what is chosen: another prompt brings its axes, a full run has no number."""
+"""Test that the form of a new run follows the choices: a prompt shows its axes, a full run has no number."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ assert engines.Ready.name == "ready"  # importing it registers the engine
 
 @pytest.fixture
 def prompts(brand: Brand) -> list[PromptVersion]:
-    """Three prompts, each with axes of its own."""
+    """Return three prompts, each with its own axes."""
     own: list[dict[str, Any]] = [
         {"backdrop": ["white", "clay"]},
         {"mood": ["calm"]},

@@ -1,4 +1,4 @@
-"""The API's reference in a real browser, under the content security policy of every other page."""
+"""Test the API reference in a real browser, under the usual content security policy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
-#: The page draws the whole schema; a machine with other work to do takes its time.
+#: The page draws the whole schema, which is slow on a busy machine.
 PATIENCE_MS = 60_000
 
 

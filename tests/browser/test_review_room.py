@@ -1,4 +1,4 @@
-"""The review room in a real browser: one keystroke per thought, and never two decisions for one."""
+"""Test the review workspace in a real browser: each keystroke makes one decision, never two."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _paint(task: ReviewTask, shade: int) -> None:
 
 @pytest.fixture
 def tasks(brand: Any, person: Callable[..., Any]) -> list[ReviewTask]:
-    """Six pictures in review, in the order in which they are shown."""
+    """Return the tasks of six images in review, in the order in which they are shown."""
     reasons.add_defaults(brand=brand, by=person("lead"))
     campaign = factories.CampaignFactory(brand=brand)
     run = factories.RunFactory(campaign=campaign)
@@ -51,7 +51,7 @@ def tasks(brand: Any, person: Callable[..., Any]) -> list[ReviewTask]:
 
 @pytest.fixture
 def room(browser_page: Any, live_server: Any, brand: Any, person: Callable[..., Any], tasks: Any) -> Iterator[Any]:
-    """The room, entered by a reviewer, with the first picture painted."""
+    """Yield the review workspace, opened by a reviewer, with the first image loaded."""
     reviewer = person("reviewer", username="eva")
     page = browser_page
     sign_in(page, live_server.url, reviewer)
@@ -59,12 +59,12 @@ def room(browser_page: Any, live_server: Any, brand: Any, person: Callable[..., 
     page.wait_for_function(PAINTED)
     yield page
     page.unroute_all(behavior="ignoreErrors")
-    page.wait_for_load_state("networkidle")  # requests end before the database is emptied
+    page.wait_for_load_state("networkidle")  # requests must end before the database is emptied
     page.goto("about:blank")
 
 
 def _shown(page: Any) -> int:
-    """Id of the task on the screen."""
+    """Return the id of the task on the screen."""
     return int(page.get_attribute("#room", "data-task"))
 
 
@@ -110,7 +110,7 @@ def test_a_held_key_approves_only_one(room: Any, tasks: list[ReviewTask]) -> Non
         for _ in range(12):
             room.keyboard.down("a")  # a second down without an up is a repeat
     room.wait_for_function(f"() => document.getElementById('room').dataset.task === '{tasks[1].pk}'")
-    room.wait_for_timeout(800)  # whatever else the key does
+    room.wait_for_timeout(800)  # time for any other effect of the key
     room.keyboard.up("a")
     assert Decision.objects.count() == 1
     assert _shown(room) == tasks[1].pk

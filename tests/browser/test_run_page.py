@@ -1,4 +1,4 @@
-"""The run's page in a real browser: arrows walk the cells, the drawer follows, and cells fill while one looks."""
+"""Test the run page in a real browser: arrows move through cells, the drawer follows, and cells fill live."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VALUES = ("clay", "sage", "charcoal")
 
 @pytest.fixture
 def run(brand: Any) -> Run:
-    """Four mugs on three backdrops, still being made; every picture but the last mug's is there."""
+    """Return a run of four mugs on three backdrops, of which the images of the last mug are not made yet."""
     made = factories.RunFactory(campaign=factories.CampaignFactory(brand=brand), cell_count=12)
     for number in range(4):
         subject = factories.SubjectFactory(brand=brand, key=f"MUG-{number}", name=f"Mug {number}")
@@ -38,7 +38,7 @@ def run(brand: Any) -> Run:
 
 
 def _paint(asset: Asset, job: Job, *, shade: int) -> None:
-    """What a worker leaves behind."""
+    """Finish the job as a worker does."""
     buffer = io.BytesIO()
     Image.new("RGB", (512, 512), (shade % 256, 120, 90)).save(buffer, "WEBP")
     stored = stored_files.put(buffer.getvalue(), suffix="webp")
@@ -52,7 +52,7 @@ def _paint(asset: Asset, job: Job, *, shade: int) -> None:
 
 @pytest.fixture
 def page(browser_page: Any, live_server: Any, run: Run, person: Callable[..., Any]) -> Iterator[Any]:
-    """The run's page, opened by the campaign manager."""
+    """Yield the run page, opened by the campaign manager."""
     manager = person("campaign_manager", username="jonas")
     tab = browser_page
     sign_in(tab, live_server.url, manager)
@@ -60,7 +60,7 @@ def page(browser_page: Any, live_server: Any, run: Run, person: Callable[..., An
     tab.wait_for_selector("#matrix .matrix-cell img")
     yield tab
     tab.goto("about:blank")
-    tab.wait_for_timeout(300)  # requests end before the database is emptied
+    tab.wait_for_timeout(300)  # requests must end before the database is emptied
 
 
 def _in_drawer(page: Any, name: str, value: str) -> None:
@@ -93,7 +93,7 @@ def test_arrows_walk_the_cells_and_the_drawer_follows(page: Any) -> None:
     _in_drawer(page, "Mug 1", "sage")
     page.keyboard.press("ArrowLeft")
     _in_drawer(page, "Mug 1", "clay")
-    page.keyboard.press("ArrowLeft")  # there is nothing further left: it stays
+    page.keyboard.press("ArrowLeft")  # the first column: the focus stays
     page.keyboard.press("ArrowUp")
     _in_drawer(page, "Mug 0", "clay")
     assert page.locator(".matrix-cell.is-open").count() == 1
@@ -117,12 +117,12 @@ def test_escape_closes_the_drawer_and_gives_the_cell_back(page: Any) -> None:
 def test_held_arrows_ask_for_the_last_cell_only(page: Any) -> None:
     page.locator(".matrix-cell").first.click()
     _in_drawer(page, "Mug 0", "clay")
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url) if "/cells/" in request.url else None)
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url) if "/cells/" in request.url else None)
     for key in ("ArrowRight", "ArrowRight", "ArrowDown", "ArrowDown"):
         page.keyboard.press(key)
     _in_drawer(page, "Mug 2", "charcoal")
-    assert len(asked) <= 2
+    assert len(requested) <= 2
 
 
 def test_a_picture_appears_in_its_cell_and_in_the_open_drawer(page: Any, run: Run) -> None:
@@ -146,7 +146,7 @@ def test_looks_are_light_and_stop_in_a_hidden_tab(page: Any) -> None:
     assert first.value.status == 204
     assert len(first.value.request.post_data) < 400
     page.evaluate("Object.defineProperty(document, 'hidden', { value: true, configurable: true })")
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url) if "/live/" in request.url else None)
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url) if "/live/" in request.url else None)
     page.wait_for_timeout(4500)
-    assert asked == []
+    assert requested == []

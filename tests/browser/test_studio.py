@@ -1,4 +1,4 @@
-"""The studio and a contact sheet in a real browser: words become a picture by a real worker, votes come by keyboard."""
+"""Test the studio and a contact sheet in a real browser, with a real worker and votes by keyboard."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pyte
 
 @pytest.fixture
 def endpoints() -> list[Endpoint]:
-    """The first refuses a cobalt mug; the second makes everything."""
+    """Return two endpoints: the first refuses a cobalt mug, the second makes everything."""
     fails = {"a cobalt mug": "moderation"}
     return [
         factories.EndpointFactory(engine="ready", name=name, lane=Lane.CPU, config=config, seconds_per_image=0.1)
@@ -39,7 +39,7 @@ def page(browser_page: Any, live_server: Any, designer: Any) -> Iterator[Any]:
     sign_in(tab, live_server.url, designer)
     yield tab
     tab.goto("about:blank")
-    tab.wait_for_timeout(300)  # requests end before the database is emptied
+    tab.wait_for_timeout(300)  # requests must end before the database is emptied
 
 
 def test_words_become_a_picture_within_the_page_on_another_endpoint_at_a_click(
@@ -67,7 +67,11 @@ def test_a_contact_sheet_is_voted_on_by_keyboard_and_then_says_who_made_what(
     page: Any, live_server: Any, brand: Any, designer: Any, endpoints: list[Endpoint]
 ) -> None:
     sheet: Comparison = comparisons.start(
-        brand=brand, name="Jars", sides=[Side(one) for one in endpoints], by=designer, words=("a jar", "a vase")
+        brand=brand,
+        name="Jars",
+        sides=[Side(endpoint) for endpoint in endpoints],
+        by=designer,
+        words=("a jar", "a vase"),
     )
     finished(sheet)
     page.goto(f"{live_server.url}/brands/{brand.slug}/compare/{sheet.pk}/")

@@ -1,4 +1,4 @@
-"""Two people approve the same picture at the same moment, 200 times, in two browsers against the real web server."""
+"""Test two people who approve the same image at the same time, 200 times, in two browsers on the real web server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pyte
 
 ROUNDS = 200
 
-#: Fires one approval per task; both pages fire the same one at the same tick of the machine's clock.
+#: Sends one approval per task; both pages send it at the same time of the machine's clock.
 APPROVE_ALL = """([tasks, begin, gap, brand]) => {
   const token = document.cookie.match(/csrftoken=([^;]+)/)[1];
   const fire = async (task, at) => {
@@ -42,7 +42,7 @@ APPROVE_ALL = """([tasks, begin, gap, brand]) => {
 
 @pytest.fixture
 def site(chromium: Any) -> Iterator[str]:
-    """Granian on the test database, as `make up` runs it."""
+    """Yield the address of Granian on the test database, run as by `make up`."""
     port = free_port("127.0.0.1", 8700)
     command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)]
     command += [
@@ -84,7 +84,7 @@ def test_of_two_approvals_at_once_one_counts_and_the_other_person_is_told(chromi
     run, specs = factories.RunFactory(campaign=campaign), [factories.OutputSpecFactory(campaign=campaign)]
     tasks = [seen(image_in_review(brand, campaign=campaign, run=run, specs=specs)) for _ in range(ROUNDS)]
     people = [person("reviewer", first_name="Eva"), person("reviewer", first_name="Ole")]
-    pages = [_signed_in(chromium, site, one, brand) for one in people]
+    pages = [_signed_in(chromium, site, reviewer, brand) for reviewer in people]
     begin = time.time() * 1000 + 2000
     for page in pages:
         page.evaluate(APPROVE_ALL, [tasks, begin, 60, brand.slug])
@@ -92,12 +92,15 @@ def test_of_two_approvals_at_once_one_counts_and_the_other_person_is_told(chromi
     for page in pages:
         page.context.close()
 
-    rounds = [tuple(sorted([one[0], other[0]])) for one, other in zip(first, second, strict=True)]
+    rounds = [
+        tuple(sorted([first_answer[0], second_answer[0]]))
+        for first_answer, second_answer in zip(first, second, strict=True)
+    ]
     assert Counter(rounds) == {(200, 409): ROUNDS}
-    told = [answer[1] for answer in [*first, *second] if answer[0] == 409]
-    assert all("approved this" in sentence for sentence in told), set(told)
+    sentences = [answer[1] for answer in [*first, *second] if answer[0] == 409]
+    assert all("approved this" in sentence for sentence in sentences), set(sentences)
     assert Decision.objects.count() == ROUNDS
     assert set(ReviewTask.objects.values_list("state", flat=True)) == {"decided"}
     assert set(Asset.objects.values_list("state", flat=True)) == {"approved"}
     # A race in which the same person always comes first would show nothing.
-    assert set(Decision.objects.values_list("decided_by", flat=True)) == {one.pk for one in people}
+    assert set(Decision.objects.values_list("decided_by", flat=True)) == {reviewer.pk for reviewer in people}

@@ -1,4 +1,4 @@
-"""Keys while text is typed: they are text, in every view and in every kind of field, and nothing else."""
+"""Test that keys typed into a field are only text, in every view and every kind of field."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_escape_goes_back_one_level_at_a_time(room: Any) -> None:  # noqa: F811
 
 @pytest.fixture
 def asking(brand: Any, person: Callable[..., Any], db: None) -> None:
-    """The brand's checklist asks two questions of each image."""
+    """Give the brand a checklist with two questions for each image."""
     items = [
         {"code": "colour", "sentence": "The colour is right.", "mode": ItemMode.ASK},
         {"code": "logo", "sentence": "The logo is whole.", "mode": ItemMode.ASK},

@@ -1,4 +1,4 @@
-"""A whole day in a real browser, with a real worker: from a brief and a feed with mistakes to a report."""
+"""Test a whole day in a real browser with a real worker: from a brief and a feed with errors to a report."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ PAINTED = "() => document.querySelector('#panes .pane:last-child:not(.is-loading
 
 
 class Day:
-    """One browser, several people, and what they do on the pages."""
+    """One browser, and the actions of several people on the pages."""
 
     def __init__(self, page: Any, site: str, brand: Any) -> None:
         self.page, self.site, self.brand = page, site, brand
-        page.set_default_timeout(90_000)  # photos are cut out within one request; a busy machine takes its time
+        page.set_default_timeout(90_000)  # photos are cut out within one request, which is slow on a busy machine
 
     def become(self, user: Any) -> None:
         self.page.context.clear_cookies()
@@ -117,7 +117,7 @@ def _write_the_brief(day: Day) -> None:
 
 
 def _bring_the_feed_in(day: Day, folder: Path) -> None:
-    """A German spreadsheet with five mistakes of three kinds: each kind is mended with one button."""
+    """Import a German spreadsheet with five errors of three kinds; fix each kind with one button."""
     feed = folder / "sortiment.csv"
     feed.write_bytes(FEED.replace("\n", "\r\n").encode("cp1252"))
     day.go("import/")
@@ -148,7 +148,7 @@ def _bring_the_photos_in(day: Day, folder: Path) -> None:
 
 
 def _repair_a_cutout(day: Day) -> None:
-    """Take a corner of the mug away with the brush; every later picture uses what was saved."""
+    """Remove a corner of the mug with the brush; every later image uses the saved cut-out."""
     photo = ReferencePhoto.objects.get(subject__key="DAY-01")
     before = photo.cutouts.get(is_accepted=True)
     day.page.goto(f"{day.site}{reverse('cutout', args=[day.brand.slug, photo.pk])}")
@@ -189,7 +189,7 @@ def _approve_the_prompt(day: Day) -> None:
 
 
 def _run(day: Day, *, stage: str, sample: int, template: str = "") -> None:
-    """Plan, look at what it would be, release, and watch the cells fill without loading the page again."""
+    """Plan, look at the preview, release, and watch the cells fill without reloading the page."""
     day.go(f"campaigns/spring-shelf/runs/new/?stage={stage}&template={template}")
     day.page.select_option("#stage", stage)
     if sample:
@@ -234,7 +234,7 @@ def _approve_everything(day: Day) -> None:
 def _read_the_report(day: Day) -> None:
     run = Run.objects.filter(campaign__brand=day.brand).order_by("-pk")[0]
     day.go(f"reports/runs/{run.pk}/")
-    told = day.page.inner_text("main")
-    assert "approved" in told.lower() and str(run.cell_count) in told
+    report = day.page.inner_text("main")
+    assert "approved" in report.lower() and str(run.cell_count) in report
     day.go("campaigns/spring-shelf/")
     assert "6 of 6" in day.page.inner_text("main")

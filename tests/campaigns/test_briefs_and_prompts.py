@@ -1,4 +1,4 @@
-"""Brands, campaigns and prompts through their services: who may, what is refused, what is recorded."""
+"""Tests of brands, campaigns and prompts through their services: permissions, errors and events."""
 
 from __future__ import annotations
 
@@ -133,10 +133,10 @@ def test_a_brief_with_mistakes_names_each(campaign: Campaign, manager: User) -> 
 
 
 def test_output_specs_become_exactly_what_is_asked(campaign: Campaign, manager: User) -> None:
-    wanted = [SpecInput("shop", 1600, 1600), SpecInput("story", 1080, 1920, image_format="webp")]
-    found = campaigns.set_output_specs(campaign_id=campaign.pk, specs=wanted, by=manager)
-    assert {(spec.slug, spec.width, spec.height) for spec in found} == {("shop", 1600, 1600), ("story", 1080, 1920)}
-    campaigns.set_output_specs(campaign_id=campaign.pk, specs=wanted, by=manager)
+    specs = [SpecInput("shop", 1600, 1600), SpecInput("story", 1080, 1920, image_format="webp")]
+    saved = campaigns.set_output_specs(campaign_id=campaign.pk, specs=specs, by=manager)
+    assert {(spec.slug, spec.width, spec.height) for spec in saved} == {("shop", 1600, 1600), ("story", 1080, 1920)}
+    campaigns.set_output_specs(campaign_id=campaign.pk, specs=specs, by=manager)
     assert recorded("campaigns.campaign.output_specs_set")[1:] == [
         {"added": ["story"], "changed": ["shop"], "removed": []}
     ]
@@ -149,9 +149,9 @@ def test_a_spec_that_has_files_neither_changes_nor_goes(campaign: Campaign, mana
     run = factories.RunFactory(campaign=campaign)
     version = factories.AssetVersionFactory(asset__cell__run=run)
     factories.RenditionFactory(version=version, output_spec=spec)
-    for wanted in ([SpecInput("shop", 800, 800)], [SpecInput("other", 800, 800)]):
+    for specs in ([SpecInput("shop", 800, 800)], [SpecInput("other", 800, 800)]):
         with pytest.raises(Conflict, match="another slug"):
-            campaigns.set_output_specs(campaign_id=campaign.pk, specs=wanted, by=manager)
+            campaigns.set_output_specs(campaign_id=campaign.pk, specs=specs, by=manager)
     kept = [SpecInput("shop", 1200, 1200), SpecInput("small", 400, 400)]
     assert campaigns.set_output_specs(campaign_id=campaign.pk, specs=kept, by=manager)[0].pk == spec.pk
 

@@ -1,5 +1,7 @@
-"""Broken files as teams really send them: each gives the cause, the cell and a sentence that a campaign manager can act
-on. What is only odd is read as it was meant."""
+"""Tests of broken files as teams really send them: each gives the cause, the cell and a helpful message.
+
+Odd but clear values are read as they were meant.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ def zipped(name: str, text: str) -> bytes:
 
 
 def locked_workbook() -> bytes:
-    """An OLE container with the two streams that Excel writes for a workbook with a password."""
+    """Return an OLE container with the two streams that Excel writes for a workbook with a password."""
     header = bytearray(512)
     header[:8] = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
     struct.pack_into("<HHHHH", header, 24, 0x3E, 3, 0xFFFE, 9, 6)
@@ -196,7 +198,7 @@ def test_a_broken_file_says_what_is_wrong_where_and_what_to_do(name: str) -> Non
     assert cause in CAUSES
     assert issue.message.endswith((".", "?"))
     assert not cell or cell in issue.message
-    # Whatever the file holds, the sentence is one that a page can show.
+    # A page can show the message, whatever the file contains.
     assert issue.message.isprintable() and len(issue.message) <= 600
 
 
@@ -211,7 +213,7 @@ def test_a_sku_that_a_spreadsheet_made_a_date_is_named() -> None:
     assert "2025-12-09" in issues[0].message and "Format the column as Text" in issues[0].message
 
 
-# -- what only the whole file shows, and what is stored ----------------------------------------------------------------
+# -- mistakes that need the whole file, and stored issues --------------------------------------------------------------
 
 SETS: dict[str, tuple[str, str, str, str]] = {
     "a key twice": ("sku,name\n1,Mug\n2,Cup\n1,Jar\n", "duplicate_key", "A4", "already stands in row 2"),

@@ -1,4 +1,4 @@
-"""The sheet of cut-outs and the bench with its brush, through the client and in a real browser."""
+"""Tests of the cut-out overview and the cut-out editor with its brush, with the client and a real browser."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def signed_in(context: Any, live_server: Any, client: Any) -> None:
 
 
 def on_page(page: Any, x: float, y: float) -> tuple[float, float]:
-    """A point of the photo, as shares of its sides, in the window's pixels."""
+    """Convert a point of the photo, as shares of its sides, to pixels of the window."""
     stage = page.locator("#bench canvas")
     box = stage.bounding_box()
     view = json.loads(stage.evaluate("c => JSON.stringify({...c.dataset})"))
@@ -170,11 +170,11 @@ def test_what_is_painted_with_the_brush_is_in_the_new_cut_out(
     page.wait_for_selector("#bench canvas[data-ready]")
     # Add a bar above on the left, where there was background.
     stroke(page, [(0.1, 0.1), (0.3, 0.1)])
-    # Take a bite out of the middle.
+    # Remove a part of the middle.
     page.keyboard.press("x")
     assert page.locator("[data-mode=remove]").get_attribute("aria-pressed") == "true"
     stroke(page, [(0.5, 0.55), (0.52, 0.55)])
-    # Paint something and take it back again with the key.
+    # Paint something and undo it with the keyboard.
     page.keyboard.press("x")
     stroke(page, [(0.85, 0.85), (0.9, 0.85)])
     page.keyboard.press("z")

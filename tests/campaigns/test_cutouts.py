@@ -1,4 +1,4 @@
-"""The product alone, measured against pictures whose alpha is exactly known."""
+"""Tests of cut-outs against images whose alpha is exactly known."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WHITE = {"colour": (248, 247, 245), "wall": (250, 250, 250)}
 
 
 def overlap(alpha: np.ndarray, truth: np.ndarray) -> float:
-    """Intersection over union of two soft masks in 0 … 1."""
+    """Return the intersection over union of two soft masks in 0 … 1."""
     return float(np.minimum(alpha, truth).sum() / np.maximum(alpha, truth).sum())
 
 
@@ -31,33 +31,33 @@ def measured(made: Scene) -> tuple[float, cutout.CutOut, np.ndarray]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_product_on_a_plain_background_is_cut_out_without_its_shadow(kind: str) -> None:
-    found, cut, _ = measured(scene(kind))
-    assert found >= 0.99
+    score, cut, _ = measured(scene(kind))
+    assert score >= 0.99
     assert cut.method == "plain" and cut.confidence > 0.9
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_dark_product_on_a_steep_gradient_with_noise_is_cut_out(kind: str) -> None:
-    found, _, _ = measured(scene(kind, colour=(45, 45, 50), wall=(200, 205, 210), gradient=0.35, noise=2.0))
-    assert found >= 0.99
+    score, _, _ = measured(scene(kind, colour=(45, 45, 50), wall=(200, 205, 210), gradient=0.35, noise=2.0))
+    assert score >= 0.99
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_pale_product_on_a_coloured_wall_is_cut_out(kind: str) -> None:
-    found, _, _ = measured(scene(kind, colour=(240, 240, 235), wall=(190, 120, 90), gradient=0.2))
-    assert found >= 0.975
+    score, _, _ = measured(scene(kind, colour=(240, 240, 235), wall=(190, 120, 90), gradient=0.2))
+    assert score >= 0.975
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_product_almost_of_its_backgrounds_colour_is_cut_out(kind: str) -> None:
-    found, _, _ = measured(scene(kind, colour=(150, 175, 150), wall=(176, 190, 176)))
-    assert found >= 0.975
+    score, _, _ = measured(scene(kind, colour=(150, 175, 150), wall=(176, 190, 176)))
+    assert score >= 0.975
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_white_product_on_white_is_cut_out_by_its_faint_outline(kind: str) -> None:
-    found, _, _ = measured(scene(kind, **WHITE))
-    assert found >= (0.96 if kind == "bowl" else 0.97)
+    score, _, _ = measured(scene(kind, **WHITE))
+    assert score >= (0.96 if kind == "bowl" else 0.97)
 
 
 def test_white_on_white_is_less_sure_of_itself_than_colour_on_white() -> None:
@@ -91,12 +91,12 @@ def test_pixels_inside_stay_as_photographed() -> None:
 
 
 def test_the_background_is_taken_out_of_the_edge() -> None:
-    """Laid over black, a red product from a white wall has no bright rim."""
+    """A red product that was cut out of a white wall has no bright rim on black."""
     made = scene("vase", colour=(120, 20, 20), wall=(250, 250, 250), noise=0, quality=100)
     rgba = cutout.cut_out(made.pixels).rgba.astype(float)
     over_black = rgba[..., :3] * rgba[..., 3:] / 255
     edge = (made.alpha > 0.02) & (made.alpha < 0.98)
-    # Green and blue come from the white wall alone: the product has 20 of 255 at most.
+    # Only the white wall has much green and blue: the product has at most 20 of 255.
     assert np.percentile(over_black[edge][:, 1], 95) < 30
     assert made.pixels[edge][:, 1].max() > 200
 
@@ -127,9 +127,9 @@ def test_the_box_holds_the_product_and_no_shadow() -> None:
 
 def test_large_photos_are_cut_out_at_their_own_size() -> None:
     made = scene("mug", size=1800)
-    found, cut, alpha = measured(made)
+    score, cut, alpha = measured(made)
     assert cut.rgba.shape == (1800, 1800, 4)
-    assert found >= 0.99 and alpha[made.hole].mean() < 0.01
+    assert score >= 0.99 and alpha[made.hole].mean() < 0.01
 
 
 def test_the_same_photo_gives_the_same_cut_out() -> None:
@@ -150,7 +150,7 @@ def before_a_wall(made: Scene, wall: np.ndarray) -> np.ndarray:
 
 
 def planks(size: int = 512) -> np.ndarray:
-    """Boards with grain and dark joints, h × w × 3."""
+    """Return boards with grain and dark joints, h × w × 3."""
     y, x = np.mgrid[0:size, 0:size] / size
     grain = 1 + 0.18 * np.sin(60 * (y + 0.02 * np.sin(6 * x))) - 0.5 * (np.abs(y * 6 - np.round(y * 6)) < 0.02)
     return grain[..., None] * np.array([178.0, 138.0, 96.0])
@@ -175,7 +175,7 @@ def test_a_busy_background_is_tried_and_not_trusted() -> None:
 
 
 def test_a_softbox_mirrored_in_the_glaze_is_no_hole() -> None:
-    """A highlight as white as the wall, outlined and flat, in the middle of a dark vase stays product."""
+    """A flat, outlined highlight as white as the wall in the middle of a dark vase belongs to the product."""
     made = scene("vase", colour=(60, 60, 70), wall=(245, 245, 245))
     shining = made.pixels.copy()
     cv2.rectangle(shining, (235, 200), (275, 290), (245, 245, 245), -1)
@@ -185,7 +185,7 @@ def test_a_softbox_mirrored_in_the_glaze_is_no_hole() -> None:
 
 @pytest.mark.parametrize("brightness", [200, 225])
 def test_a_softbox_mirrored_beside_the_middle_is_no_hole_either(brightness: int) -> None:
-    """A hole is somewhere as bright as the wall; this highlight is outlined and flat, and a little darker than that."""
+    """A hole has pixels as bright as the wall; this flat, outlined highlight is a little darker."""
     made = scene("vase", colour=(60, 60, 70), wall=(245, 245, 245))
     shining = made.pixels.copy()
     cv2.rectangle(shining, (180, 230), (215, 320), (brightness,) * 3, -1)

@@ -1,4 +1,4 @@
-"""A merge that has not ended yet keeps nobody from working in the same brand; only other imports wait."""
+"""Tests that a running import blocks only other imports of the brand, not other work."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def staged(name: str) -> uuid.UUID:
 
 
 def beside(work: Callable[[], None]) -> BaseException | None:
-    """Do it in another thread with another connection that waits for no lock longer than two seconds."""
+    """Call it in another thread, with another connection that waits at most two seconds for a lock."""
     wrong: list[BaseException] = []
 
     def run() -> None:

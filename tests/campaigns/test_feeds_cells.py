@@ -1,4 +1,4 @@
-"""Single cells: prices in every notation, keys that spreadsheets have spoiled, formulas, colours, pictures, kinds."""
+"""Tests of single cells: price notations, keys that spreadsheets changed, formulas, colours, images, kinds."""
 
 from __future__ import annotations
 

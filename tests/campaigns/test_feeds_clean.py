@@ -1,4 +1,4 @@
-"""The short way of reading a row and the long one never differ."""
+"""Tests that the fast and the full way of reading a row give the same result."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def test_most_rows_of_a_plain_feed_go_the_short_way(monkeypatch: pytest.MonkeyPa
         read = original(**options)  # type: ignore[arg-type]
 
         def told(number: int, row: object) -> object:
-            answers.append((found := read(number, row)) is not None)  # type: ignore[arg-type]
-            return found
+            answers.append((result := read(number, row)) is not None)  # type: ignore[arg-type]
+            return result
 
         return told  # type: ignore[return-value]
 

@@ -1,4 +1,4 @@
-"""Delimited text: every delimiter and encoding that spreadsheets write, and everything that is no table."""
+"""Tests of delimited text: every delimiter and encoding that spreadsheets write, and files that are not tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text in older encodings: which one it is, and what people see and choose where that is not certain."""
+"""Tests of older text encodings: detection, and the choice that people get when it is not certain."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CHINESE = "sku,name,color\n1,蓝色马克杯,蓝色\n2,深盘子,白色\n"
 TAIWANESE = "sku,name,color\n1,藍色馬克杯,藍色\n2,深盤子,白色\n"
 JAPANESE = "sku,name,color\n1,青いマグカップ,青色\n2,深い皿,白い\n"
 KOREAN = "sku,name,color\n1,파란 머그컵,파랑\n2,깊은 접시,하양\n"
-# The bytes mean nothing in any encoding that shops use.
+# These bytes are not text in any encoding that shops use.
 NONSENSE = b"sku,name\n" + b"".join(b"%d,a\x81\x05b\x8dc\x9dd\xff\x81e\n" % number for number in range(3))
 
 
@@ -112,32 +112,32 @@ def offered(brand: Brand, manager: User, data: bytes) -> FeedImport:
 
 
 def test_another_encoding_can_be_chosen_on_the_page(client: Client, brand: Brand, manager: User) -> None:
-    found = offered(brand, manager, GERMAN.encode("mac_roman"))
+    feed_import = offered(brand, manager, GERMAN.encode("mac_roman"))
     client.force_login(manager)
-    page = client.get(reverse("import_detail", args=[brand.slug, found.pk])).content.decode()
+    page = client.get(reverse("import_detail", args=[brand.slug, feed_import.pk])).content.decode()
     assert "The file is not in UTF-8" in page
     assert "Größe M – Teller Käthe" in page and "Mac Roman" in page and "Grš§e M Ð Teller KŠthe" in page
-    client.post(reverse("import_encoding", args=[brand.slug, found.pk]), {"encoding": "cp1252"})
-    found.refresh_from_db()
-    assert (found.encoding, found.dialect["encoding"]) == ("cp1252", "cp1252")
-    assert found.dialect["encoding_examples"][0] == "Grš§e M Ð Teller KŠthe"
-    imports.check_again(import_id=found.pk, by=manager, encoding="")
-    imports.apply(import_id=found.pk, by=manager)
+    client.post(reverse("import_encoding", args=[brand.slug, feed_import.pk]), {"encoding": "cp1252"})
+    feed_import.refresh_from_db()
+    assert (feed_import.encoding, feed_import.dialect["encoding"]) == ("cp1252", "cp1252")
+    assert feed_import.dialect["encoding_examples"][0] == "Grš§e M Ð Teller KŠthe"
+    imports.check_again(import_id=feed_import.pk, by=manager, encoding="")
+    imports.apply(import_id=feed_import.pk, by=manager)
     assert Subject.objects.get(key="A-1").name == "Größe M – Teller Käthe"
 
 
 def test_a_file_that_was_refused_for_its_encoding_is_read_as_chosen(
     brand: Brand, manager: User, client: Client
 ) -> None:
-    found = offered(brand, manager, NONSENSE.replace(b"\x05", b""))
-    assert found.issue_counts == {"encoding": 1}
+    feed_import = offered(brand, manager, NONSENSE.replace(b"\x05", b""))
+    assert feed_import.issue_counts == {"encoding": 1}
     client.force_login(manager)
-    page = client.get(reverse("import_detail", args=[brand.slug, found.pk])).content.decode()
+    page = client.get(reverse("import_detail", args=[brand.slug, feed_import.pk])).content.decode()
     assert "Choose the encoding in which its words are right." in page and "Choose the encoding above." in page
-    assert imports.check_again(import_id=found.pk, by=manager, encoding="cp850").rows == 3
+    assert imports.check_again(import_id=feed_import.pk, by=manager, encoding="cp850").rows == 3
 
 
 def test_an_unknown_encoding_is_refused(brand: Brand, manager: User) -> None:
-    found = offered(brand, manager, GERMAN.encode("mac_roman"))
+    feed_import = offered(brand, manager, GERMAN.encode("mac_roman"))
     with pytest.raises(Invalid, match="known are cp1252, mac_roman"):
-        imports.check_again(import_id=found.pk, by=manager, encoding="rot13")
+        imports.check_again(import_id=feed_import.pk, by=manager, encoding="rot13")

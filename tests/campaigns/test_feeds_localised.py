@@ -1,4 +1,4 @@
-"""Exports as shops of other languages make them, rows above the headings, and names of groups."""
+"""Tests of exports from shops in other languages, with rows above the headings and group names."""
 
 from __future__ import annotations
 

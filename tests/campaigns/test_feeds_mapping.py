@@ -1,4 +1,4 @@
-"""Columns that people map: what can be chosen, what detection suggests, and the first rows to choose by."""
+"""Tests of column mappings: the choices, the detected suggestions, and the sample rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names, values and descriptions as shops export them: HTML, entities, apostrophes and spreadsheet errors."""
+"""Tests of names, values and descriptions as shops export them: HTML, entities, apostrophes, spreadsheet errors."""
 
 from __future__ import annotations
 

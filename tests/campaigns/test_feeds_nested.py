@@ -1,4 +1,4 @@
-"""JSON, JSON lines and XML become the same rows of text as a table, and what is broken in them is named by place."""
+"""Tests that JSON, JSON lines and XML give the same rows as a table, and that errors name their place."""
 
 from __future__ import annotations
 
@@ -144,8 +144,8 @@ def test_items_with_endless_new_names_are_refused() -> None:
 
 
 def test_a_large_array_is_read_a_piece_at_a_time() -> None:
-    wanted = [{"sku": f"{number:05}", "name": f"Mug {number} " + "é" * (number % 250)} for number in range(4000)]
-    rows, issues = parsed(json.dumps({"meta": {"n": 4000}, "products": wanted}, ensure_ascii=False, indent=1))
+    products = [{"sku": f"{number:05}", "name": f"Mug {number} " + "é" * (number % 250)} for number in range(4000)]
+    rows, issues = parsed(json.dumps({"meta": {"n": 4000}, "products": products}, ensure_ascii=False, indent=1))
     assert not issues
     assert [(row.row, row.key) for row in rows] == [(n + 1, f"{n:05}") for n in range(4000)]
 

@@ -1,4 +1,4 @@
-"""The images that feeds name: odd addresses, several in a cell, columns that are known by what they hold."""
+"""Tests of image columns in feeds: odd URLs, several in a cell, columns recognised by their values."""
 
 from __future__ import annotations
 

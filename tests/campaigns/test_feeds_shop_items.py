@@ -1,4 +1,4 @@
-"""Products as the APIs of Shopify, WooCommerce and Magento give them in JSON."""
+"""Tests of products in the JSON of the Shopify, WooCommerce and Magento APIs."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_shopify_product_has_its_handle_as_key_and_its_variants_their_skus(fee
 
 def test_a_shopify_product_without_handle_or_skus_is_known_by_its_number_and_options() -> None:
     item = {name: value for name, value in SHOPIFY.items() if name != "handle"}
-    item["variants"] = [one | {"sku": ""} for one in SHOPIFY["variants"]]
+    item["variants"] = [variant | {"sku": ""} for variant in SHOPIFY["variants"]]
     assert [(row.key, row.parent_key) for row in read({"products": [item]})] == [
         ("670001", ""), ("670001/Sage", "670001"), ("670001/Clay", "670001")
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Shopify's product CSV: old and new headings, several rows per product, pictures, variants, shops without SKUs."""
+"""Tests of Shopify's product CSV: old and new headings, several rows per product, images, variants, no SKUs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NEW = [
     "Image alt text", "Variant image URL", "Color (product.metafields.shopify.color-pattern)",
     "Glaze (product.metafields.custom.glaze-name)", "Google Shopping / Gender", "Price / Switzerland",
 ]  # fmt: skip
-#: The same shop in the words of both templates.
+#: The same shop with the headings of both templates.
 IN_NEW = {
     "Handle": "URL handle", "Body (HTML)": "Description", "Option1 Name": "Option1 name",
     "Option1 Value": "Option1 value", "Option2 Name": "Option2 name", "Option2 Value": "Option2 value",
@@ -163,10 +163,10 @@ def test_a_scientific_sku_and_a_bad_price_are_named_with_their_cells() -> None:
 def test_a_real_shop_without_skus_is_read_whole() -> None:
     data = (REAL / "shopify-apparel.csv").read_bytes()
     with io.StringIO(data.decode(), newline="") as text:
-        wanted = {row["Handle"]: row["Title"] for row in csv.DictReader(text) if row["Title"]}
+        titles = {row["Handle"]: row["Title"] for row in csv.DictReader(text) if row["Title"]}
     rows, issues = parsed(data)
     assert not issues
-    assert {row.key: row.name for row in subjects(rows)} == wanted
+    assert {row.key: row.name for row in subjects(rows)} == titles
     assert [row.key for row in rows if row.parent_key == "classic-varsity-top"] == [
         "classic-varsity-top/Small",
         "classic-varsity-top/Medium",

@@ -1,4 +1,4 @@
-"""Exports of Google Merchant, Magento and WooCommerce, and plain tables with a parent column, down to the database."""
+"""Tests of exports of Google Merchant, Magento and WooCommerce, and of tables with a parent column."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def table(rows: list[dict[str, str]], delimiter: str = ",") -> str:
 
 
 def pictures(key: str) -> list[tuple[str, int]]:
-    found = ReferencePhoto.objects.filter(subject__key=key).order_by("position")
-    return list(found.values_list("source", "position"))
+    photos = ReferencePhoto.objects.filter(subject__key=key).order_by("position")
+    return list(photos.values_list("source", "position"))
 
 
 def variants(key: str) -> dict[str, tuple[dict[str, str], dict[str, str]]]:

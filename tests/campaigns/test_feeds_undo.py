@@ -1,4 +1,4 @@
-"""What an import changed is written down, and undone as far as nothing has changed it since."""
+"""Tests of undoing an import: its changes are recorded, and undone unless something has changed them since."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def undo(done: FeedImport) -> Undone:
 
 
 def state() -> dict[str, State]:
-    """Everything that a feed writes, as a person sees it."""
+    """Return everything that a feed writes, as a user sees it."""
     return {
         "subjects": list(Subject.objects.order_by("key").values_list("key", "name", "attributes", "is_active")),
         "variants": list(

@@ -1,4 +1,4 @@
-"""Workbooks: cells become the text that was meant, and what could harm is measured before it is opened."""
+"""Tests of workbooks: cells become the intended text, and dangerous files are found before they are opened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The guide's pages and API, the brief with its pictures, and what channels want: through the client."""
+"""Tests of the guide's pages and API, of images in the brief, and of channel requirements, through the client."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def draft_of(brand: Brand) -> GuideVersion:
     return brand.guide_versions.get(status="draft")
 
 
-# -- who ------------------------------------------------------------------------------------------------------------
+# -- permissions ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("role", Role.values)
@@ -97,13 +97,13 @@ def test_another_brands_guide_and_pictures_do_not_exist(
     base: str, current: GuideVersion, other_brand: Brand, person: Any, page_client: Any
 ) -> None:
     stranger = page_client(person("admin", brand=other_brand))
-    one = current.pictures.get()
+    image = current.pictures.get()
     assert stranger.get(base).status_code == 404
     assert (
-        stranger.post(f"/brands/{other_brand.slug}/guide/draft/picture/{one.pk}/", {"remove": "1"}).status_code == 404
+        stranger.post(f"/brands/{other_brand.slug}/guide/draft/picture/{image.pk}/", {"remove": "1"}).status_code == 404
     )
-    assert stranger.get(f"/files/guide_picture/{one.pk}/").status_code == 404
-    assert page_client(person("viewer")).get(f"/files/guide_picture/{one.pk}/").status_code == 200
+    assert stranger.get(f"/files/guide_picture/{image.pk}/").status_code == 404
+    assert page_client(person("viewer")).get(f"/files/guide_picture/{image.pk}/").status_code == 200
 
 
 # -- reading --------------------------------------------------------------------------------------------------------
@@ -141,8 +141,8 @@ def test_a_sentence_is_tried_against_the_guide_and_against_what_is_typed(
     base: str, current: GuideVersion, viewer: User, page_client: Any
 ) -> None:
     client = page_client(viewer)
-    said = client.post(base + "sentence/", {"sentence": "A luxury mug <b>"}).content.decode()
-    assert '<mark class="banned"' in said and "asks for “as photographed”" in said and "&lt;b&gt;" in said
+    page = client.post(base + "sentence/", {"sentence": "A luxury mug <b>"}).content.decode()
+    assert '<mark class="banned"' in page and "asks for “as photographed”" in page and "&lt;b&gt;" in page
     assert (
         "Nothing in it speaks against"
         in client.post(base + "sentence/", {"sentence": "as photographed"}).content.decode()
@@ -264,7 +264,7 @@ def test_pictures_are_added_ordered_captioned_and_removed(
     first, second = GuidePicture.objects.filter(guide=draft_of(brand), use="dont")
     client.post(f"{base}draft/picture/{second.pk}/", {"caption": "Too dark", "move": "earlier"})
     client.post(f"{base}draft/picture/{first.pk}/", {"remove": "1"})
-    assert [one.caption for one in GuidePicture.objects.filter(guide=draft_of(brand), use="dont")] == ["Too dark"]
+    assert [image.caption for image in GuidePicture.objects.filter(guide=draft_of(brand), use="dont")] == ["Too dark"]
     refused = client.post(base + "draft/pictures/do/", {"file": SimpleUploadedFile("a.gif", b"GIF89a")})
     assert refused.status_code == 422 and "a.gif" in refused.content.decode()
 
@@ -279,7 +279,7 @@ def test_publishing_with_a_note_makes_it_count(
     assert brand.guide_versions.get(number=2).status == "published"
 
 
-# -- beside a picture being judged -----------------------------------------------------------------------------------
+# -- beside an image in review ----------------------------------------------------------------------------------------
 
 
 def test_the_rail_shows_the_guide_that_the_run_was_planned_with(
@@ -352,7 +352,7 @@ def test_pictures_beside_the_brief_change_without_the_page(
     first, second = campaign.pictures.all()
     client.post(f"{brief}pictures/{second.pk}/", {"caption": "The mood", "move": "earlier"}, headers=HTMX)
     client.post(f"{brief}pictures/{first.pk}/", {"remove": "1"}, headers=HTMX)
-    assert [one.caption for one in campaign.pictures.all()] == ["The mood"]
+    assert [image.caption for image in campaign.pictures.all()] == ["The mood"]
     refused = client.post(brief + "pictures/", {"file": SimpleUploadedFile("x.png", b"no")}, headers=HTMX)
     assert refused.status_code == 200 and "x.png: This is no JPEG" in refused.content.decode()
     assert b"The mood" in client.get(brief + "brief/").content
@@ -396,7 +396,7 @@ def test_a_name_that_is_taken_is_said_at_the_field(
     assert answer.context["form"].errors["name"] and "Kept" in answer.content.decode()
 
 
-# -- what channels want -----------------------------------------------------------------------------------------------
+# -- channel requirements ---------------------------------------------------------------------------------------------
 
 
 def test_a_channels_preset_is_one_click_and_is_added_once(
@@ -457,7 +457,7 @@ def test_the_guides_backdrops_are_offered_where_axes_are_chosen(
 ) -> None:
     campaign = factories.CampaignFactory(brand=brand)
     version = factories.PromptVersionFactory(template__brand=brand, needs={})
-    asked = {"prompt": version.pk, "endpoint": factories.EndpointFactory(engine="packshot").pk}
+    query = {"prompt": version.pk, "endpoint": factories.EndpointFactory(engine="packshot").pk}
     address = f"/brands/{brand.slug}/campaigns/{campaign.slug}/runs/axes/"
-    shown = page_client(manager).get(address, asked).content.decode()
+    shown = page_client(manager).get(address, query).content.decode()
     assert 'data-axis="backdrop" data-value="white"' in shown

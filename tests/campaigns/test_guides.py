@@ -1,4 +1,4 @@
-"""The brand guide: drafts, publishing, what differs, and what it really decides."""
+"""Tests of the brand guide: drafts, publishing, comparison, and its effect."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def published(brand: Brand, lead: User) -> GuideVersion:
     return guides.publish(guide_id=made.pk, by=lead, note="The first one")
 
 
-# -- its life ------------------------------------------------------------------------------------------------------
+# -- drafts and publishing -----------------------------------------------------------------------------------------
 
 
 def test_a_brand_has_one_open_draft_that_is_changed_in_place(brand: Brand, published: GuideVersion, lead: User) -> None:
@@ -104,7 +104,7 @@ def test_a_discarded_draft_leaves_what_counts_and_the_event(brand: Brand, publis
 def test_nobody_overwrites_what_they_have_not_seen(brand: Brand, lead: User) -> None:
     seen = guides.token(guides.draft(brand=brand, by=lead, light="left"), ["light"])
     guides.draft(brand=brand, by=lead, light="right", seen=seen)
-    guides.draft(brand=brand, by=lead, fill_ratio=0.6)  # another part: nothing of the first is lost
+    guides.draft(brand=brand, by=lead, fill_ratio=0.6)  # a change of another part keeps the first change
     with pytest.raises(Stale):
         guides.draft(brand=brand, by=lead, light="top", seen=seen)
 
@@ -145,7 +145,7 @@ def test_two_who_begin_a_draft_at_once_share_one(lead: User, brand: Brand) -> No
     assert GuideVersion.objects.filter(brand=brand).count() == 1
 
 
-# -- what may stand in it ------------------------------------------------------------------------------------------
+# -- validation ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_pictures_are_ordered_captioned_and_removed_in_a_draft(brand: Brand, lea
     made = pictures.add_to_guide(guide_id=draft.pk, use="dont", files_given=given, by=lead)
     pictures.change_in_guide(picture_id=made[2].pk, by=lead, caption="Too cold", move=-2)
     pictures.remove_from_guide(picture_id=made[0].pk, by=lead)
-    assert [(one.pk, one.caption) for one in draft.pictures.all()] == [(made[2].pk, "Too cold"), (made[1].pk, "")]
+    assert [(image.pk, image.caption) for image in draft.pictures.all()] == [(made[2].pk, "Too cold"), (made[1].pk, "")]
 
 
 def test_a_picture_that_is_there_already_is_not_doubled(brand: Brand, lead: User) -> None:
@@ -257,11 +257,11 @@ def test_two_versions_are_compared_in_words_and_swatches(brand: Brand, published
         thresholds={"photo_size": {"enlarged": 2}},
     )
     pictures.change_in_guide(picture_id=draft.pictures.get().pk, by=lead, caption="More air")
-    said = [
+    differences = [
         (change.part, change.kind, change.before.get("hex") or change.before.get("text"), change.after.get("text"))
         for change in selectors.compare(published, selectors.get(lead, brand, 2))
     ]
-    assert said == [
+    assert differences == [
         ("Palette", "changed", "#b5651d", "Clay"),
         ("Palette", "added", None, "Ink"),
         ("Light", "added", None, "right"),
@@ -275,7 +275,7 @@ def test_two_versions_are_compared_in_words_and_swatches(brand: Brand, published
 
 def test_the_guides_colours_are_offered_with_the_default_first(published: GuideVersion) -> None:
     published.backdrop = "sand"
-    assert [one["name"] for one in selectors.choices(published)["backdrop"]] == ["Sand", "White"]
+    assert [colour["name"] for colour in selectors.choices(published)["backdrop"]] == ["Sand", "White"]
     assert selectors.choices(None) == {}
     assert selectors.colours_of(published) == {"clay": "#b5651d", "white": "#ffffff", "sand": "#e0d0b4"}
 
@@ -284,7 +284,7 @@ def test_the_guides_colours_are_offered_with_the_default_first(published: GuideV
 
 
 def _outcomes(thresholds: dict[str, Any], pixels: np.ndarray, **facts: Any) -> dict[str, str]:
-    return {one.check: one.outcome for one in examine(Sample(pixels, {"limits": thresholds, **facts}))}
+    return {finding.check: finding.outcome for finding in examine(Sample(pixels, {"limits": thresholds, **facts}))}
 
 
 def test_a_lower_limit_changes_what_a_check_says_of_the_same_picture() -> None:
@@ -311,10 +311,10 @@ def test_a_run_is_judged_by_the_guide_that_counted_when_it_was_planned(
     version = factories.PromptVersionFactory(
         template__brand=brand, text="{name}", axes={}, parameters={}, needs={}, created_by=lead
     )
-    asked = {"prompt_version": version, "endpoint": queued.endpoint(engine="ready"), "by": lead}
+    arguments = {"prompt_version": version, "endpoint": queued.endpoint(engine="ready"), "by": lead}
 
     def planned(name: str) -> Run:
-        return plans.plan(campaign=campaign, stage="partial", name=name, **asked)
+        return plans.plan(campaign=campaign, stage="partial", name=name, **arguments)
 
     before = planned("before")
     stricter = guides.draft(brand=brand, by=lead, thresholds={"blank": {"flat": 20}})
@@ -322,12 +322,12 @@ def test_a_run_is_judged_by_the_guide_that_counted_when_it_was_planned(
     guides.publish(guide_id=stricter.pk, by=lead)
     after = planned("after")
     assert (before.guide_version, after.guide_version) == (published, stricter)
-    told = {run.name: _limits_told(run) for run in (before, after)}
-    assert told == {"before": {}, "after": {"blank": {"flat": 20.0}}}
+    limits_by_run = {run.name: _limits_told(run) for run in (before, after)}
+    assert limits_by_run == {"before": {}, "after": {"blank": {"flat": 20.0}}}
 
 
 def _limits_told(run: Run) -> dict[str, Any]:
-    """What a worker is told about a run's limits."""
+    """Return the check thresholds that a worker gets for a run."""
     job = JobSpec.objects.select_related("job").get(job__run=run)
     claimed = ClaimedJob(
         id=job.job_id, endpoint_id=run.endpoint_id, campaign_id=run.campaign_id, run_id=run.pk, cell_id=job.cell_id,

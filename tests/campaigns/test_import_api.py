@@ -1,4 +1,4 @@
-"""Imports by API: offered with a mapping, checked again with fixes, applied, undone; long work answers 202."""
+"""Tests of imports by API: upload with a mapping, check again with fixes, apply, undo; long work answers 202."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_checked_feed_is_mended_by_fixes_and_applied(brand, manager, api_clien
     assert client.post(f"{API}{body['id']}/apply/").status_code == 409
     fixes = [{"cause": "price_unreadable", "fix": "leave_empty"}, {"cause": "duplicate_key", "fix": "keep_last"}]
     mended = client.post(f"{API}{body['id']}/check/", {"fixes": fixes}, format="json").json()
-    assert (mended["error_count"], [one["changed"] for one in mended["fixes"]]) == (0, [1, 1])
+    assert (mended["error_count"], [fix["changed"] for fix in mended["fixes"]]) == (0, [1, 1])
     applied = client.post(f"{API}{body['id']}/apply/").json()
     assert (applied["status"], Subject.objects.get().name) == ("applied", "Mug again")
 

@@ -1,4 +1,4 @@
-"""Fixes for all rows at once: each does what its button says, to cells that are wrong and to no others."""
+"""Tests of fixes for all rows at once: each changes only the wrong cells, as its button says."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from core.models import Brand, User
 
 
 def read(text: str | bytes, *chosen: Chosen) -> tuple[list[FeedRow], list[Issue], list[int]]:
-    """Rows, issues, and how many cells each fix changed."""
+    """Return rows, issues, and the number of cells that each fix changed."""
     mending = Mending(chosen, lambda header: mapping.suggest(header))
     data = text.encode() if isinstance(text, str) else text
     rows: list[FeedRow] = []
@@ -30,7 +30,7 @@ def read(text: str | bytes, *chosen: Chosen) -> tuple[list[FeedRow], list[Issue]
 
 
 def prices(*cells: str, fix: Sequence[Chosen]) -> tuple[list[str], int]:
-    """The prices that are read, and how many stay mistakes."""
+    """Return the prices that are read, and how many are still wrong."""
     body = "".join(f'{number},Mug,"{cell}"\n' for number, cell in enumerate(cells))
     rows, issues, _ = read(f"sku,name,price\n{body}", *fix)
     return [row.attributes.get("price", "") for row in rows], len(issues)
@@ -45,8 +45,8 @@ def prices(*cells: str, fix: Sequence[Chosen]) -> tuple[list[str], int]:
     ],
 )  # fmt: skip
 def test_the_one_number_of_a_text_is_its_price_and_several_are_none(cell: str, read_as: str | None) -> None:
-    found, wrong = prices(cell, fix=[Chosen("price_unreadable", "number_in_text")])
-    assert (found, wrong) == (([read_as], 0) if read_as else ([""], 1))
+    values, wrong = prices(cell, fix=[Chosen("price_unreadable", "number_in_text")])
+    assert (values, wrong) == (([read_as], 0) if read_as else ([""], 1))
 
 
 def test_what_one_fix_leaves_the_next_one_takes() -> None:
@@ -60,8 +60,8 @@ def test_what_one_fix_leaves_the_next_one_takes() -> None:
     ("fix", "read_as"), [("comma_decimal", ["1.234", "1234.00"]), ("point_decimal", ["1234.00", "1.234"])]
 )
 def test_a_price_with_two_readings_is_read_as_people_say(fix: str, read_as: list[str]) -> None:
-    found, wrong = prices("1,234", "1.234 €", "12.50", "3,50", fix=[Chosen("price_ambiguous", fix)])
-    assert (found, wrong) == ([*read_as, "12.50", "3.50"], 0)
+    values, wrong = prices("1,234", "1.234 €", "12.50", "3,50", fix=[Chosen("price_ambiguous", fix)])
+    assert (values, wrong) == ([*read_as, "12.50", "3.50"], 0)
 
 
 def test_the_currency_beside_an_ambiguous_price_is_kept() -> None:
@@ -159,7 +159,9 @@ def test_a_fix_keeps_to_its_columns() -> None:
 
 
 def test_sound_cells_stay_as_they_are() -> None:
-    everything = [Chosen(cause, fix.id) for cause, known in fixes.FIXES.items() for fix in known if not fix.is_staged]
+    everything = [
+        Chosen(cause, fix.id) for cause, cause_fixes in fixes.FIXES.items() for fix in cause_fixes if not fix.is_staged
+    ]
     feed = 'sku,name,price,colour,photo,hex\n007,"Mug, sage","12,90 €",sage,a.jpg|b.jpg,#7a8f6a\n'
     assert read(feed, *everything)[:2] == read(feed)[:2]
     assert sum(read(feed, *everything)[2]) == 0
@@ -167,9 +169,9 @@ def test_sound_cells_stay_as_they_are() -> None:
 
 def test_every_fix_is_for_a_cause_that_exists_and_says_what_it_does() -> None:
     assert set(fixes.FIXES) <= set(CAUSES)
-    for cause, known in fixes.FIXES.items():
-        assert len({fix.id for fix in known}) == len(known)
-        for fix in known:
+    for cause, cause_fixes in fixes.FIXES.items():
+        assert len({fix.id for fix in cause_fixes}) == len(cause_fixes)
+        for fix in cause_fixes:
             assert fix.label and fix.says.endswith("."), (cause, fix.id)
             assert fix.is_staged or fix.row or cause in fixes.WRONG, (cause, fix.id)
 
@@ -186,7 +188,7 @@ def test_an_unknown_fix_lists_the_known_ones() -> None:
 
 @pytest.fixture
 def drop(brand: Brand, manager: User) -> Callable[..., FeedImport]:
-    """`drop(text)` offers it as the campaign manager does on the page."""
+    """Return a function: `drop(text)` uploads the text as the campaign manager does on the page."""
 
     def make(text: str, **options: Any) -> FeedImport:
         values: dict[str, Any] = {"brand": brand, "file_name": "feed.csv", "by": manager} | options
@@ -201,47 +203,49 @@ WRONG = "sku,name,price\n1,Cup,cheap\n2,Jar,5\n2,Jar again,6\n3,Mug,dear\n"
 def test_fixes_are_applied_one_after_the_other_until_nothing_is_wrong(
     drop: Callable[..., FeedImport], manager: User
 ) -> None:
-    found = drop(WRONG)
-    assert found.issue_counts == {"price_unreadable": 2, "duplicate_key": 1}
-    found = imports.add_fix(import_id=found.pk, by=manager, cause="price_unreadable", fix="leave_empty")
-    assert found.issue_counts == {"duplicate_key": 1}
-    found = imports.add_fix(import_id=found.pk, by=manager, cause="duplicate_key", fix="keep_last")
-    assert (found.error_count, found.created) == (0, 3)
-    assert [one["changed"] for one in found.fixes] == [2, 1]
+    feed_import = drop(WRONG)
+    assert feed_import.issue_counts == {"price_unreadable": 2, "duplicate_key": 1}
+    feed_import = imports.add_fix(import_id=feed_import.pk, by=manager, cause="price_unreadable", fix="leave_empty")
+    assert feed_import.issue_counts == {"duplicate_key": 1}
+    feed_import = imports.add_fix(import_id=feed_import.pk, by=manager, cause="duplicate_key", fix="keep_last")
+    assert (feed_import.error_count, feed_import.created) == (0, 3)
+    assert [fix["changed"] for fix in feed_import.fixes] == [2, 1]
     assert not Subject.objects.exists()
-    found = imports.apply(import_id=found.pk, by=manager)
-    assert (found.status, found.created) == (ImportStatus.APPLIED, 3)
+    feed_import = imports.apply(import_id=feed_import.pk, by=manager)
+    assert (feed_import.status, feed_import.created) == (ImportStatus.APPLIED, 3)
     assert dict(Subject.objects.values_list("key", "name")) == {"1": "Cup", "2": "Jar again", "3": "Mug"}
 
 
 def test_the_first_of_two_rows_may_be_kept(drop: Callable[..., FeedImport], manager: User) -> None:
-    found = drop("sku,name\n2,Jar\n2,Jar again\n", fixes=[{"cause": "duplicate_key", "fix": "keep_first"}])
-    imports.apply(import_id=found.pk, by=manager)
+    feed_import = drop("sku,name\n2,Jar\n2,Jar again\n", fixes=[{"cause": "duplicate_key", "fix": "keep_first"}])
+    imports.apply(import_id=feed_import.pk, by=manager)
     assert Subject.objects.get().name == "Jar"
 
 
 def test_one_of_two_equal_variants_may_be_kept(drop: Callable[..., FeedImport], manager: User) -> None:
     feed = "Handle,Title,Option1 Name,Option1 Value,Variant SKU\nmug,Mug,Size,S,\nmug,,,S,\n"
-    found = drop(feed, fixes=[{"cause": "duplicate_variant", "fix": "keep_first"}])
-    imports.apply(import_id=found.pk, by=manager)
+    feed_import = drop(feed, fixes=[{"cause": "duplicate_variant", "fix": "keep_first"}])
+    imports.apply(import_id=feed_import.pk, by=manager)
     assert Subject.objects.get().variants.count() == 1
 
 
 def test_photos_of_unknown_products_may_be_left_out(drop: Callable[..., FeedImport], manager: User) -> None:
     imports.apply(import_id=drop("sku,name\n1,Cup\n").pk, by=manager)
-    found = drop("sku,image\n1,a.jpg\n9,b.jpg\n")
-    assert found.issue_counts == {"parent_unknown": 1}
-    found = imports.add_fix(import_id=found.pk, by=manager, cause="parent_unknown", fix="leave_out")
-    assert (found.error_count, found.updated, found.fixes[0]["changed"]) == (0, 1, 1)
+    feed_import = drop("sku,image\n1,a.jpg\n9,b.jpg\n")
+    assert feed_import.issue_counts == {"parent_unknown": 1}
+    feed_import = imports.add_fix(import_id=feed_import.pk, by=manager, cause="parent_unknown", fix="leave_out")
+    assert (feed_import.error_count, feed_import.updated, feed_import.fixes[0]["changed"]) == (0, 1, 1)
 
 
 def test_a_fix_may_be_taken_back(drop: Callable[..., FeedImport], manager: User) -> None:
-    found = drop(WRONG)
-    imports.add_fix(import_id=found.pk, by=manager, cause="price_unreadable", fix="leave_empty")
-    found = imports.take_back_fix(import_id=found.pk, by=manager, cause="price_unreadable", fix="leave_empty")
-    assert (found.fixes, found.issue_counts["price_unreadable"]) == ([], 2)
+    feed_import = drop(WRONG)
+    imports.add_fix(import_id=feed_import.pk, by=manager, cause="price_unreadable", fix="leave_empty")
+    feed_import = imports.take_back_fix(
+        import_id=feed_import.pk, by=manager, cause="price_unreadable", fix="leave_empty"
+    )
+    assert (feed_import.fixes, feed_import.issue_counts["price_unreadable"]) == ([], 2)
     with pytest.raises(NotFound):
-        imports.take_back_fix(import_id=found.pk, by=manager, cause="price_unreadable", fix="leave_empty")
+        imports.take_back_fix(import_id=feed_import.pk, by=manager, cause="price_unreadable", fix="leave_empty")
 
 
 def test_unknown_fixes_are_refused(drop: Callable[..., FeedImport], manager: User) -> None:
@@ -254,18 +258,20 @@ def test_unknown_fixes_are_refused(drop: Callable[..., FeedImport], manager: Use
 def test_two_people_who_fix_at_once_do_not_lose_each_others_fix(
     drop: Callable[..., FeedImport], manager: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = drop(WRONG)
-    seen = imports._load(found.pk, manager)
-    imports.add_fix(import_id=found.pk, by=manager, cause="price_unreadable", fix="leave_empty")
-    monkeypatch.setattr(imports, "_load", lambda *_: seen)  # what the slower one had on screen
+    feed_import = drop(WRONG)
+    seen = imports._load(feed_import.pk, manager)
+    imports.add_fix(import_id=feed_import.pk, by=manager, cause="price_unreadable", fix="leave_empty")
+    monkeypatch.setattr(imports, "_load", lambda *_: seen)  # the state that the slower user had on screen
     with pytest.raises(Conflict, match="somebody else"):
-        imports.add_fix(import_id=found.pk, by=manager, cause="duplicate_key", fix="keep_first")
+        imports.add_fix(import_id=feed_import.pk, by=manager, cause="duplicate_key", fix="keep_first")
 
 
 def test_fixes_are_offered_with_an_example_from_the_file(drop: Callable[..., FeedImport], manager: User) -> None:
-    found = drop('sku,name,price\n1,Cup,cheap\n2,Jar,from 5 €\n3,Mug,"1,234"\n')
+    feed_import = drop('sku,name,price\n1,Cup,cheap\n2,Jar,from 5 €\n3,Mug,"1,234"\n')
     offers = {
-        (group.cause, offer.id): offer.example for group in selectors.groups(manager, found) for offer in group.offers
+        (group.cause, offer.id): offer.example
+        for group in selectors.groups(manager, feed_import)
+        for offer in group.offers
     }
     assert offers["price_unreadable", "number_in_text"] == "from 5 € → 5"
     assert offers["price_unreadable", "leave_empty"] == "cheap → empty"
@@ -277,11 +283,11 @@ def test_a_mistake_beyond_those_that_are_stored_is_fixed_too(
     drop: Callable[..., FeedImport], manager: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed_reading, "MAX_STORED_PER_CAUSE", 3)
-    found = drop("sku,name,price\n" + "".join(f"{number},Cup,cheap\n" for number in range(20)))
-    assert (found.error_count, found.issues.count()) == (20, 3)
-    columns = selectors.columns_with(manager, found, "price_unreadable")
+    feed_import = drop("sku,name,price\n" + "".join(f"{number},Cup,cheap\n" for number in range(20)))
+    assert (feed_import.error_count, feed_import.issues.count()) == (20, 3)
+    columns = selectors.columns_with(manager, feed_import, "price_unreadable")
     assert columns == ["price"]
-    found = imports.add_fix(
-        import_id=found.pk, by=manager, cause="price_unreadable", fix="leave_empty", columns=columns
+    feed_import = imports.add_fix(
+        import_id=feed_import.pk, by=manager, cause="price_unreadable", fix="leave_empty", columns=columns
     )
-    assert (found.error_count, found.fixes[0]["changed"]) == (0, 20)
+    assert (feed_import.error_count, feed_import.fixes[0]["changed"]) == (0, 20)

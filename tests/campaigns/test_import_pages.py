@@ -1,4 +1,4 @@
-"""The import pages: a file is dropped or pasted, its columns are said, its mistakes mended, applied, and taken back."""
+"""Tests of the import pages: upload or paste a file, map its columns, fix its mistakes, apply and undo it."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ ODD = "Art.;Was;Glasur;VK\nM-1;Becher;salbei;12,90\nM-2;Schale;ton;19,90\n"
 
 
 class Desk:
-    """What a campaign manager does on the pages, in words."""
+    """The actions of a campaign manager on the import pages."""
 
     def __init__(self, client: Any, brand: Brand) -> None:
         self.client = client
         self.home = f"/brands/{brand.slug}/import/"
 
     def drop(self, data: str | bytes, name: str = "feed.csv", **fields: str) -> str:
-        """Address of the page that follows."""
+        """Upload a file and return the URL of the next page."""
         raw = data.encode() if isinstance(data, str) else data
         answer = self.client.post(self.home, {"file": SimpleUploadedFile(name, raw)} | fields)
         assert answer.status_code == 302, answer.content[:2000]
@@ -208,8 +208,8 @@ def test_a_list_of_titles_becomes_articles(desk: Desk, brand: Brand) -> None:
     answer = desk.client.post(desk.home, {"pasted": titles, "kind": "article"}, follow=True)
     assert "3 rows are right" in re.sub(r"\s+", " ", answer.content.decode())
     desk.post(f"{desk.home}{FeedImport.objects.get().pk}/")
-    found = Subject.objects.filter(brand=brand, kind="article").order_by("name").values_list("name", flat=True)
-    assert list(found) == ["How a glaze gets its colour", "Mugs, bowls and plates", "The quiet kitchen"]
+    names = Subject.objects.filter(brand=brand, kind="article").order_by("name").values_list("name", flat=True)
+    assert list(names) == ["How a glaze gets its colour", "Mugs, bowls and plates", "The quiet kitchen"]
 
 
 def test_cells_copied_from_a_spreadsheet_are_a_table(desk: Desk) -> None:
@@ -223,7 +223,7 @@ def test_nothing_chosen_is_said_in_words(desk: Desk) -> None:
     assert "Choose a file first, or paste" in answer.content.decode()
 
 
-# -- the own file back -------------------------------------------------------------------------------------------------
+# -- download of the uploaded file -------------------------------------------------------------------------------------
 
 
 def table(data: bytes, delimiter: str = ";") -> list[list[str]]:
@@ -335,7 +335,7 @@ def test_a_file_that_is_no_longer_kept_can_be_read_but_not_changed(desk: Desk) -
     assert answer.status_code == 409
 
 
-# -- who, and how much -------------------------------------------------------------------------------------------------
+# -- permissions and limits --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("page", ["", "columns/", "file/", "progress/", "mistakes.csv"])

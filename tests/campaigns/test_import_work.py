@@ -1,4 +1,4 @@
-"""Waiting imports: one reader each, taken up again when it is killed, given up when it kills; undone once."""
+"""Tests of waiting imports: one reader each, resumed after a kill, given up after repeated kills; undone once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def offer(brand: Brand, manager: User) -> Callable[..., FeedImport]:
-    """`offer(text)` offers it as the campaign manager; with `waits`, it is left for a worker."""
+    """Return a function: `offer(text)` uploads the text as the campaign manager; `waits` leaves it for a worker."""
 
     def make(data: str | Path, *, waits: bool = False, **options: Any) -> FeedImport:
         values: dict[str, Any] = {"brand": brand, "file_name": "feed.csv", "by": manager} | options
@@ -45,7 +45,7 @@ def offer(brand: Brand, manager: User) -> Callable[..., FeedImport]:
 
 
 def at_once(*jobs: Callable[[], Any]) -> list[Any]:
-    """What each job returned or raised, all started at the same moment, each with a connection of its own."""
+    """Start all jobs at the same time, each with its own connection; return their results or exceptions."""
     start, results = threading.Barrier(len(jobs)), []
 
     def work(job: Callable[[], Any]) -> None:
@@ -66,10 +66,12 @@ def at_once(*jobs: Callable[[], Any]) -> list[Any]:
 
 
 def test_of_two_people_who_undo_at_once_one_wins(offer: Callable[..., FeedImport], manager: User, lead: User) -> None:
-    found = imports.apply(import_id=offer(FEED).pk, by=manager)
-    results = at_once(*(lambda who=who: imports.undo(import_id=found.pk, by=who) for who in (manager, lead, manager)))
-    won = [one for one in results if isinstance(one, FeedImport)]
-    lost = [one for one in results if isinstance(one, Conflict)]
+    feed_import = imports.apply(import_id=offer(FEED).pk, by=manager)
+    results = at_once(
+        *(lambda who=who: imports.undo(import_id=feed_import.pk, by=who) for who in (manager, lead, manager))
+    )
+    won = [result for result in results if isinstance(result, FeedImport)]
+    lost = [result for result in results if isinstance(result, Conflict)]
     assert (len(won), len(lost)) == (1, 2), results
     assert won[0].undone_counts == {"removed": 3, "restored": 0, "kept": 0, "retired": 0}
     assert Event.objects.filter(type="campaigns.feed.undone").count() == 1
@@ -79,24 +81,24 @@ def test_of_two_people_who_undo_at_once_one_wins(offer: Callable[..., FeedImport
 def test_a_large_import_is_taken_back_by_a_worker(
     offer: Callable[..., FeedImport], manager: User, lead: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = imports.apply(import_id=offer(FEED).pk, by=manager)
+    feed_import = imports.apply(import_id=offer(FEED).pk, by=manager)
     monkeypatch.setattr(imports, "UNDONE_AT_ONCE", 2)
-    results = at_once(*(lambda who=who: imports.undo(import_id=found.pk, by=who) for who in (lead, manager)))
-    assert sorted(type(one).__name__ for one in results) == ["Conflict", "FeedImport"]
+    results = at_once(*(lambda who=who: imports.undo(import_id=feed_import.pk, by=who) for who in (lead, manager)))
+    assert sorted(type(result).__name__ for result in results) == ["Conflict", "FeedImport"]
     assert Subject.objects.count() == 3
-    assert sorted(at_once(*[lambda: imports.take(found.pk)] * 3)) == [False, False, True]
-    found.refresh_from_db()
-    assert (found.status, found.rows, found.undone_counts["removed"]) == (ImportStatus.UNDONE, 3, 3)
-    assert Event.objects.get(type="campaigns.feed.undone").actor == found.undone_by
+    assert sorted(at_once(*[lambda: imports.take(feed_import.pk)] * 3)) == [False, False, True]
+    feed_import.refresh_from_db()
+    assert (feed_import.status, feed_import.rows, feed_import.undone_counts["removed"]) == (ImportStatus.UNDONE, 3, 3)
+    assert Event.objects.get(type="campaigns.feed.undone").actor == feed_import.undone_by
     assert not Subject.objects.exists()
 
 
 def test_a_taking_back_that_fails_every_time_leaves_the_import_applied(
     offer: Callable[..., FeedImport], manager: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = imports.apply(import_id=offer(FEED).pk, by=manager)
+    feed_import = imports.apply(import_id=offer(FEED).pk, by=manager)
     monkeypatch.setattr(imports, "UNDONE_AT_ONCE", 2)
-    imports.undo(import_id=found.pk, by=manager)
+    imports.undo(import_id=feed_import.pk, by=manager)
 
     def undo(import_id: int) -> Any:
         raise RuntimeError("a mistake of ours")
@@ -104,24 +106,24 @@ def test_a_taking_back_that_fails_every_time_leaves_the_import_applied(
     monkeypatch.setattr(imports.staging, "undo", undo)
     for _ in range(imports.MAX_ATTEMPTS + 1):
         background.read_waiting()
-    found.refresh_from_db()
-    assert (found.status, found.undone_by, Subject.objects.count()) == (ImportStatus.APPLIED, None, 3)
+    feed_import.refresh_from_db()
+    assert (feed_import.status, feed_import.undone_by, Subject.objects.count()) == (ImportStatus.APPLIED, None, 3)
 
 
 def test_of_two_people_who_apply_at_once_one_wins(offer: Callable[..., FeedImport], manager: User, lead: User) -> None:
-    found = offer(FEED)
-    results = at_once(*(lambda who=who: imports.apply(import_id=found.pk, by=who) for who in (manager, lead)))
-    assert sorted(type(one).__name__ for one in results) == ["Conflict", "FeedImport"]
+    feed_import = offer(FEED)
+    results = at_once(*(lambda who=who: imports.apply(import_id=feed_import.pk, by=who) for who in (manager, lead)))
+    assert sorted(type(result).__name__ for result in results) == ["Conflict", "FeedImport"]
     assert Event.objects.filter(type="campaigns.feed.imported").count() == 1
     assert Subject.objects.count() == 3
 
 
 def test_of_several_workers_one_reads_a_waiting_import(offer: Callable[..., FeedImport]) -> None:
-    found = offer(FEED, waits=True, is_to_apply=True)
-    assert found.status == ImportStatus.WAITING
-    assert sorted(at_once(*[lambda: imports.take(found.pk)] * 4)) == [False, False, False, True]
-    found.refresh_from_db()
-    assert (found.status, found.created, found.attempts) == (ImportStatus.APPLIED, 3, 0)
+    feed_import = offer(FEED, waits=True, is_to_apply=True)
+    assert feed_import.status == ImportStatus.WAITING
+    assert sorted(at_once(*[lambda: imports.take(feed_import.pk)] * 4)) == [False, False, False, True]
+    feed_import.refresh_from_db()
+    assert (feed_import.status, feed_import.created, feed_import.attempts) == (ImportStatus.APPLIED, 3, 0)
 
 
 def test_what_waits_is_read_in_its_order_and_a_broken_one_does_not_stop_the_others(
@@ -145,7 +147,7 @@ def test_what_waits_is_read_in_its_order_and_a_broken_one_does_not_stop_the_othe
 def test_an_import_that_ends_every_reader_is_refused(
     offer: Callable[..., FeedImport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = offer(FEED, waits=True)
+    feed_import = offer(FEED, waits=True)
 
     def read(stream: Any, offered: FeedImport) -> FeedImport:
         raise RuntimeError("a mistake of ours")
@@ -155,9 +157,9 @@ def test_an_import_that_ends_every_reader_is_refused(
         for _ in range(imports.MAX_ATTEMPTS):
             assert background.read_waiting() == 0
     assert background.read_waiting() == 1
-    found.refresh_from_db()
-    assert (found.status, found.issues.get().cause) == (ImportStatus.CHECKED, "unreadable")
-    assert "failed 3 times" in found.issues.get().message
+    feed_import.refresh_from_db()
+    assert (feed_import.status, feed_import.issues.get().cause) == (ImportStatus.CHECKED, "unreadable")
+    assert "failed 3 times" in feed_import.issues.get().message
     assert not imports.waiting_ids()
 
 
@@ -165,32 +167,32 @@ def test_progress_is_told_while_it_is_read(
     offer: Callable[..., FeedImport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed_reading, "PROGRESS_SECONDS", 0)
-    found = offer(big_feed(tmp_path / "feed.csv", 3000), waits=True)
+    feed_import = offer(big_feed(tmp_path / "feed.csv", 3000), waits=True)
     seen: list[tuple[int, int]] = []
     original = feed_reading._followed
 
     def followed(*arguments: Any) -> Iterator[Any]:
         for row in original(*arguments):
             if len(seen) < 3000:
-                seen.append(FeedImport.objects.values_list("rows", "bytes_read").get(pk=found.pk))
+                seen.append(FeedImport.objects.values_list("rows", "bytes_read").get(pk=feed_import.pk))
             yield row
 
     monkeypatch.setattr(feed_reading, "_followed", followed)
-    assert imports.take(found.pk)
+    assert imports.take(feed_import.pk)
     rows = [row for row, _ in seen]
     assert rows == sorted(rows) and 0 < rows[1000] <= rows[-1] <= 3000
-    assert 0 < seen[1000][1] <= found.file_bytes
+    assert 0 < seen[1000][1] <= feed_import.file_bytes
 
 
 @pytest.mark.slow
 def test_the_import_of_a_killed_worker_is_taken_up_by_the_next(
     offer: Callable[..., FeedImport], tmp_path: Path, clean_redis: Any
 ) -> None:
-    found = offer(big_feed(tmp_path / "big.csv", 60_000), waits=True, is_to_apply=True)
+    feed_import = offer(big_feed(tmp_path / "big.csv", 60_000), waits=True, is_to_apply=True)
 
     def is_being_read() -> bool:
-        found.refresh_from_db()
-        return found.rows > 1000
+        feed_import.refresh_from_db()
+        return feed_import.rows > 1000
 
     with processes.running("clock"):
         first = processes.start("worker", "housekeeping")
@@ -198,15 +200,15 @@ def test_the_import_of_a_killed_worker_is_taken_up_by_the_next(
             processes.wait_until(is_being_read, seconds=60, what="a worker that reads the import")
         finally:
             processes.stop(first, signal.SIGKILL)
-        found.refresh_from_db()
-        assert (found.status, Subject.objects.count()) == (ImportStatus.WAITING, 0)
+        feed_import.refresh_from_db()
+        assert (feed_import.status, Subject.objects.count()) == (ImportStatus.WAITING, 0)
         with processes.running("worker", "housekeeping"):
             processes.wait_until(
                 lambda: not imports.waiting_ids(), seconds=120, what="another worker that takes the import up"
             )
             processes.wait_until(SealedEvent.objects.exists, seconds=30, what="a sealed event")
-    found.refresh_from_db()
-    assert (found.status, found.created, Subject.objects.count()) == (ImportStatus.APPLIED, 60_000, 60_000)
+    feed_import.refresh_from_db()
+    assert (feed_import.status, feed_import.created, Subject.objects.count()) == (ImportStatus.APPLIED, 60_000, 60_000)
     assert Event.objects.filter(type="campaigns.feed.imported").count() == 1
 
 
@@ -214,14 +216,14 @@ def test_the_import_of_a_killed_worker_is_taken_up_by_the_next(
 
 
 def test_the_sweeper_leaves_the_file_of_an_import_until_it_is_let_go(offer: Callable[..., FeedImport]) -> None:
-    found = offer(FEED)
+    feed_import = offer(FEED)
     later = clock.now() + timedelta(days=2)
     assert sweeper.sweep(now=later) == 0
-    assert imports.is_kept(found)
+    assert imports.is_kept(feed_import)
     FeedImport.objects.update(created_at=clock.now() - imports.KEPT_FOR - timedelta(hours=1))
     assert imports.forget_files() == 1
     assert sweeper.sweep(now=later) == 1
-    assert not stored_files.exists(found.storage_key)
+    assert not stored_files.exists(feed_import.storage_key)
 
 
 def test_a_waiting_imports_file_is_never_let_go(offer: Callable[..., FeedImport]) -> None:
@@ -291,17 +293,17 @@ def test_the_mapping_of_a_source_is_used_for_its_files(brand: Brand, manager: Us
     assert (done.status, done.source, done.mapping) == (ImportStatus.APPLIED, source, FIELDS)
 
 
-# -- who and when ------------------------------------------------------------------------------------------------------
+# -- permissions and order ---------------------------------------------------------------------------------------------
 
 
 def test_only_people_who_may_import_fix_apply_and_undo(offer: Callable[..., FeedImport], viewer: User) -> None:
-    found = offer(FEED)
+    feed_import = offer(FEED)
     for attempt in (
-        lambda: imports.apply(import_id=found.pk, by=viewer),
-        lambda: imports.undo(import_id=found.pk, by=viewer),
-        lambda: imports.check_again(import_id=found.pk, by=viewer, mapping={}),
-        lambda: imports.add_fix(import_id=found.pk, by=viewer, cause="ragged", fix="fill"),
-        lambda: mappings.remember(import_id=found.pk, name="x", by=viewer),
+        lambda: imports.apply(import_id=feed_import.pk, by=viewer),
+        lambda: imports.undo(import_id=feed_import.pk, by=viewer),
+        lambda: imports.check_again(import_id=feed_import.pk, by=viewer, mapping={}),
+        lambda: imports.add_fix(import_id=feed_import.pk, by=viewer, cause="ragged", fix="fill"),
+        lambda: mappings.remember(import_id=feed_import.pk, name="x", by=viewer),
     ):
         with pytest.raises(NotAllowed):
             attempt()
@@ -320,24 +322,24 @@ def test_a_file_with_mistakes_cannot_be_applied(offer: Callable[..., FeedImport]
 
 
 def test_an_applied_import_is_not_checked_again(offer: Callable[..., FeedImport], manager: User) -> None:
-    found = imports.apply(import_id=offer(FEED).pk, by=manager)
+    feed_import = imports.apply(import_id=offer(FEED).pk, by=manager)
     with pytest.raises(Conflict, match="it was applied"):
-        imports.check_again(import_id=found.pk, by=manager, mapping={})
+        imports.check_again(import_id=feed_import.pk, by=manager, mapping={})
 
 
 def test_a_file_that_became_wrong_since_its_check_is_refused_and_nothing_is_written(
     offer: Callable[..., FeedImport], brand: Brand, manager: User
 ) -> None:
     subject = factories.SubjectFactory(brand=brand, key="007")
-    found = offer("sku,image\n007,a.jpg\n")
-    assert found.error_count == 0
+    feed_import = offer("sku,image\n007,a.jpg\n")
+    assert feed_import.error_count == 0
     subject.delete()
-    found = imports.apply(import_id=found.pk, by=manager)
-    assert (found.status, found.issue_counts) == (ImportStatus.REFUSED, {"parent_unknown": 1})
+    feed_import = imports.apply(import_id=feed_import.pk, by=manager)
+    assert (feed_import.status, feed_import.issue_counts) == (ImportStatus.REFUSED, {"parent_unknown": 1})
     assert not Event.objects.filter(type="campaigns.feed.imported").exists()
 
 
 def test_the_one_who_applies_is_the_one_who_did_it(offer: Callable[..., FeedImport], manager: User, lead: User) -> None:
-    found = imports.apply(import_id=offer(FEED).pk, by=lead)
-    assert found.requested_by == lead
+    feed_import = imports.apply(import_id=offer(FEED).pk, by=lead)
+    assert feed_import.requested_by == lead
     assert Event.objects.get(type="campaigns.feed.imported").actor == lead

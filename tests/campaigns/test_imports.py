@@ -1,4 +1,4 @@
-"""Importing into PostgreSQL: in full or not at all, repeatable, with every mistake written down."""
+"""Tests of imports into PostgreSQL: all or nothing, repeatable, with every mistake recorded."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FEED = (
 
 @pytest.fixture
 def take(brand: Brand, manager: User) -> Callable[..., FeedImport]:
-    """`take(text)` imports it into the brand as the campaign manager."""
+    """Return a function: `take(text)` imports the text into the brand as the campaign manager."""
 
     def make(data: str | bytes, **options: Any) -> FeedImport:
         raw = data.encode() if isinstance(data, str) else data
@@ -369,7 +369,7 @@ def big_feed(path: Path, rows: int) -> Path:
 
 
 class Peak:
-    """Megabytes by which this process has grown at most since the object was made."""
+    """Measures the peak growth of this process in megabytes since the object was made."""
 
     def __init__(self) -> None:
         self.resets = Path("/proc/self/clear_refs").exists()

@@ -1,4 +1,4 @@
-"""List mode: a pasted or uploaded table becomes one picture per row, or issues that name their cell."""
+"""Tests of list mode: a pasted or uploaded table becomes one image per row, or issues that name their cell."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from tests.support.feed_files import xlsx
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_a_row_is_a_picture_whatever_parts_the_cells(separator: str) -> None:
     lines = [["SKU", "backdrop", "Seed", "Size"], ["M-1", "clay", "7", "1024 × 1280"], ["M-2", "", "", ""]]
-    found = listing.read("\n".join(separator.join(line) for line in lines))
-    assert found.issues == ()
-    assert found.rows == ({"subject": "M-1", "backdrop": "clay", "seed": 7, "size": "1024x1280"}, {"subject": "M-2"})
-    assert (found.numbers, found.columns, found.is_sound) == ((2, 3), ("backdrop",), True)
+    result = listing.read("\n".join(separator.join(line) for line in lines))
+    assert result.issues == ()
+    assert result.rows == ({"subject": "M-1", "backdrop": "clay", "seed": 7, "size": "1024x1280"}, {"subject": "M-2"})
+    assert (result.numbers, result.columns, result.is_sound) == ((2, 3), ("backdrop",), True)
 
 
 def test_json_lines_a_json_list_and_a_workbook_say_the_same() -> None:
@@ -45,20 +45,20 @@ def test_json_lines_a_json_list_and_a_workbook_say_the_same() -> None:
 def test_each_mistake_names_its_cell_and_its_row_is_left_out() -> None:
     rows = ["M-1,soon,,,white", ",1,,,white", "M-2,1,9x9,,white", "M-3,,1024,4:5,white", "M-4,,,,white"]
     text = "\n".join(["sku,seed,size,aspect,backdrop", *rows])
-    found = listing.read(text)
-    assert [(one.cell, one.column, one.row) for one in found.issues] == [
+    result = listing.read(text)
+    assert [(issue.cell, issue.column, issue.row) for issue in result.issues] == [
         ("B2", "seed", 2), ("A3", "sku", 3), ("C4", "size", 4), ("", "", 5),
     ]  # fmt: skip
-    assert [row["subject"] for row in found.rows] == ["M-4"]
-    assert not found.is_sound
-    assert "1:1, not 4:5" in found.issues[3].message
+    assert [row["subject"] for row in result.rows] == ["M-4"]
+    assert not result.is_sound
+    assert "1:1, not 4:5" in result.issues[3].message
 
 
 def test_what_is_no_size_in_pixels_fills_a_placeholder_called_size() -> None:
-    found = listing.read("sku,size\nT-1,XL\nT-2,M\n")
-    assert [row["size"] for row in found.rows] == ["XL", "M"]
-    assert listing.picture_size(found.rows[0]) is None
-    assert listing.placeholders(found.rows[0]) == {"size": "XL"}
+    result = listing.read("sku,size\nT-1,XL\nT-2,M\n")
+    assert [row["size"] for row in result.rows] == ["XL", "M"]
+    assert listing.picture_size(result.rows[0]) is None
+    assert listing.placeholders(result.rows[0]) == {"size": "XL"}
 
 
 def test_a_spreadsheets_time_of_day_is_the_aspect_that_was_typed() -> None:
@@ -86,14 +86,14 @@ def test_a_spreadsheets_time_of_day_is_the_aspect_that_was_typed() -> None:
     ],
 )
 def test_what_cannot_be_planned_says_what_to_do(text: str | bytes, words: str) -> None:
-    found = listing.read(text)
-    assert not found.is_sound
-    assert words in found.issues[0].message
+    result = listing.read(text)
+    assert not result.is_sound
+    assert words in result.issues[0].message
 
 
 def test_only_so_many_rows_and_issues_are_kept() -> None:
-    found = listing.read("sku,seed\n" + "M-1,x\n" * 1000)
-    assert (found.issue_count, len(found.issues)) == (1000, listing.MAX_ISSUES)
+    result = listing.read("sku,seed\n" + "M-1,x\n" * 1000)
+    assert (result.issue_count, len(result.issues)) == (1000, listing.MAX_ISSUES)
     many = listing.read("sku,seed\n" + "".join(f"M-{number},1\n" for number in range(listing.MAX_ROWS + 1)))
     assert "make two lists" in many.issues[0].message
 
@@ -102,9 +102,9 @@ def test_only_so_many_rows_and_issues_are_kept() -> None:
 def test_anything_at_all_is_read_or_refused_in_words(given_: str | bytes) -> None:
     if isinstance(given_, str):
         given_ = given_.encode("utf-8", "replace")
-    found = listing.read(given_)
-    assert found.rows or found.issues
-    assert all(issue.message for issue in found.issues)
+    result = listing.read(given_)
+    assert result.rows or result.issues
+    assert all(issue.message for issue in result.issues)
 
 
 @given(
@@ -113,20 +113,20 @@ def test_anything_at_all_is_read_or_refused_in_words(given_: str | bytes) -> Non
     )
 )
 def test_rows_written_as_json_lines_come_back(values: list[dict[str, str]]) -> None:
-    wanted: list[dict[str, Any]] = [
+    expected: list[dict[str, Any]] = [
         {"subject": f"M-{number}", **{name: text.strip() for name, text in row.items() if text.strip()}}
         for number, row in enumerate(values)
     ]
-    found = listing.read("\n".join(json.dumps({"sku": f"M-{number}", **row}) for number, row in enumerate(values)))
-    assert list(found.rows) == wanted
+    result = listing.read("\n".join(json.dumps({"sku": f"M-{number}", **row}) for number, row in enumerate(values)))
+    assert list(result.rows) == expected
 
 
-# -- planning what was read ----------------------------------------------------------------------------------------
+# -- planning a list -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def order(brand: Brand, manager: User) -> dict[str, Any]:
-    """Two mugs with cut-outs, a campaign that wants a square and a 4:5, and a prompt for the packshot."""
+    """Make two mugs with cut-outs, a campaign with a square and a 4:5 output, and a prompt for the packshot."""
     subjects = [factories.SubjectFactory(brand=brand, key=key) for key in ("M-1", "M-2")]
     for subject in subjects:
         factories.CutoutFactory(photo__subject=subject)

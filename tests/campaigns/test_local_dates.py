@@ -1,4 +1,4 @@
-"""`{date}` in file names is the date on the brand's calendar when the image was approved."""
+"""Tests that `{date}` in file names is the date of the approval in the brand's time zone."""
 
 from __future__ import annotations
 
@@ -95,8 +95,8 @@ def test_a_time_zone_is_set_by_who_may_edit_the_brand_and_stands_in_the_trail(
     assert client.post(address, {"time_zone": "Europe/Berlin"}).status_code == 302
     page = client.post(address, {"time_zone": "Middle-earth/Shire"})
     assert "Europe/Berlin" in page.content.decode() and page.status_code == 200
-    told = Event.objects.filter(type="core.brand.time_zone_set").order_by("id")
-    assert [event.payload for event in told] == [
+    events = Event.objects.filter(type="core.brand.time_zone_set").order_by("id")
+    assert [event.payload for event in events] == [
         {"before": "", "after": "Asia/Tokyo"},
         {"before": "Asia/Tokyo", "after": "Europe/Berlin"},
     ]

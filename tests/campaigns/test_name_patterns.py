@@ -1,4 +1,4 @@
-"""A pattern of file names is refused where it is typed, by the form and by the API, not later when a run is planned."""
+"""Tests that the form and the API refuse an invalid file name pattern at once, not when a run is planned."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_the_api_refuses_a_bad_name_pattern_with_its_place(
     }
     answer = api_client(manager).post("/api/v1/campaigns/", body, format="json")
     assert answer.status_code == 422
-    [error] = [one for one in answer.json()["errors"] if one["pointer"] == "specs/1/name_pattern"][:1]
+    [error] = [problem for problem in answer.json()["errors"] if problem["pointer"] == "specs/1/name_pattern"][:1]
     assert BAD[pattern] in error["detail"] and error["value"] == pattern
     assert not Campaign.objects.filter(slug="autumn").exists()
 
@@ -69,4 +69,4 @@ def test_a_bad_pattern_from_before_can_be_removed_one_by_one(campaign: Campaign,
     kept = SpecInput(**{name: getattr(old, name) for name in SpecInput.__dataclass_fields__})
     campaigns.set_output_specs(campaign_id=campaign.pk, specs=[kept], by=manager)
     campaigns.set_output_specs(campaign_id=campaign.pk, specs=[SpecInput("new", 600, 600)], by=manager)
-    assert [one.slug for one in campaign.output_specs.all()] == ["new"]
+    assert [output_spec.slug for output_spec in campaign.output_specs.all()] == ["new"]

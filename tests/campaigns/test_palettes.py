@@ -1,4 +1,4 @@
-"""Colours and palettes: names, distances, the colours of a picture."""
+"""Tests of colours and palettes: names, distances, the colours of an image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEXES = st.integers(0, 0xFFFFFF).map(lambda number: f"#{number:06x}")
 
 
 def _painted(hexes: list[str], *, width: int = 150, height: int = 120) -> np.ndarray:
-    """Vertical stripes, the first twice as wide as each other one."""
+    """Return vertical stripes; the first is twice as wide as each of the others."""
     picture = np.zeros((height, width, 3), np.uint8)
     edges = np.linspace(0, width, len(hexes) + 2).astype(int)[1:]
     edges[0] = 0
@@ -24,10 +24,10 @@ def _painted(hexes: list[str], *, width: int = 150, height: int = 120) -> np.nda
 
 
 def test_the_colours_of_a_picture_are_found_largest_first_each_with_a_name_of_its_own() -> None:
-    found = palettes.of_picture(_painted(PAINTED))
-    assert colours.apart(found[0].hex, PAINTED[0]) < 1 and found[0].share == pytest.approx(2 / 6, abs=0.02)
-    assert all(min(colours.apart(one, swatch.hex) for swatch in found) < 2 for one in PAINTED)
-    assert len({swatch.name for swatch in found}) == len(found) == 5
+    swatches = palettes.of_picture(_painted(PAINTED))
+    assert colours.apart(swatches[0].hex, PAINTED[0]) < 1 and swatches[0].share == pytest.approx(2 / 6, abs=0.02)
+    assert all(min(colours.apart(colour, swatch.hex) for swatch in swatches) < 2 for colour in PAINTED)
+    assert len({swatch.name for swatch in swatches}) == len(swatches) == 5
 
 
 def test_the_same_picture_always_gives_the_same_colours() -> None:
@@ -96,8 +96,10 @@ def test_look_alikes_and_products_that_vanish_are_said() -> None:
     chalk, oat, white = ({"name": n, "hex": h} for n, h in [("Chalk", "#f4f2ec"), ("Oat", "#d8c7a6"), ("W", "#ffffff")])
     milk = {"name": "Milk", "hex": "#f3f1ea"}
     alike = palettes.look_alikes([chalk, oat, milk])
-    assert [(one.one, one.other) for one in alike] == [("Chalk", "Milk")] and "cannot be told apart" in alike[0].message
+    assert [(remark.first, remark.second) for remark in alike] == [
+        ("Chalk", "Milk")
+    ] and "cannot be told apart" in alike[0].message
     oat_like = {"name": "Linen", "hex": "#d6c5a5"}
     faint = palettes.faint_on([chalk, oat], [white, milk, oat_like])
-    assert [(one.one, one.other) for one in faint] == [("Chalk", "W and Milk"), ("Oat", "Linen")]
+    assert [(remark.first, remark.second) for remark in faint] == [("Chalk", "W and Milk"), ("Oat", "Linen")]
     assert "A product in Chalk hardly shows on W and Milk" in faint[0].message

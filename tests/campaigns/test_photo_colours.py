@@ -1,4 +1,4 @@
-"""Colour profiles of photos: what the pixels are in sRGB, compared with a computation by formula."""
+"""Tests of colour profiles of photos: the pixels in sRGB, compared with a computation by formula."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def flat(colour: tuple[int, ...], mode: str) -> Image.Image:
 
 
 def file_of(shape: str, colour: tuple[int, int, int], profile: bytes) -> bytes:
-    """A file of one colour as `shape` says; transparent in its first pixel where it can be."""
+    """Return a file of one colour in the form `shape`, with a transparent first pixel if the form allows it."""
     image = flat(colour, "RGB")
     if shape == "RGB":
         return saved(image, icc_profile=profile)
@@ -79,7 +79,7 @@ def test_a_profile_counts_by_its_content_in_every_shape_of_file(shape: str, prof
     for colour in COLOURS:
         data = file_of(shape, colour, profile.icc())
         photo = intake.admit(data)
-        # JPEG stores a colour within one level, which a linear curve makes several of in the dark.
+        # JPEG is exact to one level, which is several levels after a linear curve in dark colours.
         if shape == "JPEG":
             colour = Image.open(io.BytesIO(data)).getpixel((16, 12))
         expected = profile.in_srgb(np.array(colour) / 255)
@@ -137,7 +137,7 @@ def test_a_profile_for_colours_counts_in_a_grey_file_too(shape: str, profile: Pr
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
 def test_all_sixteen_bits_count_in_the_dark(profile: Profile) -> None:
-    """Of a linear file eight bits keep a dozen of the sixty darkest levels of sRGB."""
+    """In a linear file, eight bits keep only a dozen of the sixty darkest sRGB levels."""
     words = np.zeros((16, 256, 3), dtype=np.uint16)
     words[..., 0] = np.arange(4096).reshape(16, 256)
     words[..., 1] = np.arange(4096)[::-1].reshape(16, 256) * 3
@@ -232,7 +232,7 @@ INKS = [(0, 0, 0, 0), (1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 1, 1, 0), (0
 
 @pytest.mark.parametrize("inks", INKS, ids=str)
 def test_a_print_profile_gives_the_colours_of_its_inks(inks: tuple[int, int, int, int]) -> None:
-    """Pillow writes CMYK as Adobe does, inverted."""
+    """Pillow writes CMYK inverted, as Adobe does."""
     data = saved(flat(tuple(255 * ink for ink in inks), "CMYK"), "JPEG", quality=100, icc_profile=icc.cmyk())
     photo, expected = intake.admit(data), icc.lab_in_srgb(icc.ink_lab(inks))
     assert np.abs(decode.decode(data)[12, 16] - expected).max() <= TOLERANCE, expected
@@ -328,7 +328,7 @@ def test_a_colour_space_that_is_not_supported_is_said(code: tuple[int, int]) -> 
     assert len(photo.notes) == 1 and "sRGB" in photo.notes[0]
 
 
-#: From the primaries of BT.2020 to those of sRGB, linear.
+#: Linear conversion from the primaries of BT.2020 to those of sRGB.
 BT_2087 = np.array([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]])
 
 
@@ -399,7 +399,7 @@ def test_a_profile_that_cannot_be_used_is_said_once_for_a_photo_that_is_set_upri
 
 @pytest.mark.parametrize("shape", [*SHAPES, "grey", "16-bit grey", "CMYK"])
 def test_a_service_that_knows_no_profiles_gets_srgb(shape: str) -> None:
-    """Pillow's plain conversion, which ComfyUI and most services use, then sees the right colours."""
+    """Pillow's plain conversion, which ComfyUI and most services use, then gives the right colours."""
     if shape == "CMYK":
         data = saved(flat((0, 255, 0, 0), "CMYK"), "JPEG", quality=100, icc_profile=icc.cmyk())
         expected = icc.lab_in_srgb(icc.ink_lab((0, 1, 0, 0)))

@@ -1,4 +1,4 @@
-"""Photos with a colour profile where they are used: cut-outs, small copies, and what engines and services get."""
+"""Tests of photos with a colour profile in use: cut-outs, thumbnails, and the files for engines and services."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ GLAZE, WALL = (70, 130, 90), (240, 240, 240)
 
 
 def photo_of(shape: str, profile: Profile) -> bytes:
-    """A round product of one colour on a plain wall."""
+    """Return a photo of a round product of one colour on a plain wall."""
     image = Image.new("RGB", (400, 300), WALL)
     ImageDraw.Draw(image).ellipse((100, 50, 300, 250), fill=GLAZE)
     if shape == "palette":
@@ -51,7 +51,7 @@ def glaze_of(shape: str, profile: Profile) -> np.ndarray:
 
 
 def middle_of(data: bytes) -> np.ndarray:
-    """The pixel in the middle, as a reader sees it that knows nothing of profiles."""
+    """Return the pixel in the middle, as read by a program that ignores profiles."""
     pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     return pixels[pixels.shape[0] // 2, pixels.shape[1] // 2].astype(int)
 
@@ -96,8 +96,8 @@ def test_an_order_with_a_converted_image_is_found_again_after_a_restart(server: 
     noise = np.random.default_rng(size).integers(0, 256, (size, size, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(noise).save(buffer, "PNG")
-    wanted = spec(images={"init": ImageRef(hashlib.sha256(original).hexdigest(), "photo")})
-    submitted = order(engine(server), wanted, lent=Lent(photo=buffer.getvalue()))
-    assert find(engine(server), wanted) == submitted.remote_id
+    job_spec = spec(images={"init": ImageRef(hashlib.sha256(original).hexdigest(), "photo")})
+    submitted = order(engine(server), job_spec, lent=Lent(photo=buffer.getvalue()))
+    assert find(engine(server), job_spec) == submitted.remote_id
     other = spec(images={"init": ImageRef("1" * 64, "photo")})
     assert find(engine(server), other) is None

@@ -1,4 +1,4 @@
-"""What happens to the image files of strangers before anything else looks at them."""
+"""Tests of the first check of uploaded image files."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_turned_photo_is_set_upright_and_its_position_goes_too(kind: str) -> N
 
 
 def with_credit(jpeg: bytes) -> bytes:
-    """The JPEG with an IPTC record: credit and copyright notice."""
+    """Return the JPEG with an IPTC record: credit and copyright notice."""
     record = b"".join(
         bytes((0x1C, 2, dataset)) + struct.pack(">H", len(text)) + text
         for dataset, text in ((110, b"Atelier Nord"), (116, "© 2026 Atelier Nord".encode()))
@@ -156,7 +156,7 @@ def test_a_colour_profile_is_followed_and_kept() -> None:
     data = encoded("PNG", icc_profile=srgb)
     assert intake.admit(data).data == data
     assert np.array_equal(intake.admit(data).pixels, np.asarray(picture()))
-    # A profile that does not fit the pixels is passed over, not an error.
+    # A profile that does not fit the pixels is ignored; it is not an error.
     assert intake.admit(encoded("PNG", icc_profile=profile.tobytes())).pixels.shape == (64, 96, 3)
 
 
@@ -231,7 +231,7 @@ def test_too_many_bytes_and_too_few_pixels_are_refused() -> None:
 
 
 def test_damaged_files_never_raise_anything_but_a_refusal() -> None:
-    """Two hundred random injuries of each format: a photo or a Refused, never another exception."""
+    """Damage each format randomly two hundred times: the result is a photo or Refused, never another exception."""
     chance = random.Random(7)
     for kind in ("JPEG", "PNG", "WEBP", "AVIF"):
         whole = encoded(kind, exif=with_position())

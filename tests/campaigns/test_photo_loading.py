@@ -1,4 +1,4 @@
-"""Photos by address: fetched over real sockets beside the housekeeping, put off, given up, tried again."""
+"""Tests of photos by URL: fetched over real sockets, postponed, given up, retried."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def own_network(settings: Any) -> Iterator[None]:
 
 @pytest.fixture
 def shop() -> Iterator[AwkwardServer]:
-    with serving(SHOP) as one:
-        yield one
+    with serving(SHOP) as server:
+        yield server
 
 
 def jpeg(kind: str = "vase") -> bytes:
@@ -188,7 +188,7 @@ def test_what_a_killed_process_was_fetching_is_due_again_later_and_claimed_by_on
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(one is not None for one in claimed) == [False] * 5 + [True]
+    assert sorted(claimed_photo is not None for claimed_photo in claimed) == [False] * 5 + [True]
     row.refresh_from_db()
     assert row.next_fetch_at is not None and row.next_fetch_at > timezone.now()
     now_due()
@@ -209,12 +209,12 @@ def test_progress_is_told_in_numbers_and_words(
         ReferencePhoto.objects.filter(pk=row.pk).update(status=status)
     viewer.brand_ids()
     with django_assert_num_queries(1):
-        told = selectors.fetching(brand, viewer)
-    assert (told.pending, told.put_off, told.fetched, told.refused, told.total) == (4, 1, 2, 1, 7)
-    assert told.sentence == (
+        progress = selectors.fetching(brand, viewer)
+    assert (progress.pending, progress.put_off, progress.fetched, progress.refused, progress.total) == (4, 1, 2, 1, 7)
+    assert progress.sentence == (
         "4 photos are being fetched (1 put off after a failure), 2 are here, 1 could not be fetched."
     )
-    assert told.next_at is not None
+    assert progress.next_at is not None
     assert selectors.fetching(other_brand, viewer).total == 0, "another brand's photos are not told"
 
 

@@ -1,4 +1,4 @@
-"""File names of photos: which product they mean, what they show, and when they are not guessed at."""
+"""Tests of photo file names: which product and role they mean, and when they are ambiguous."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ KNOWN = {"24-mb01": {1}, "24-mb02": {2}, "24-mb01-2": {3}, "wide mug": {4}, "twi
 CLEAR = {key: ids for key, ids in KNOWN.items() if key not in ("24-mb01-2", "24")}
 
 
-def reading(name: str, known: dict[str, set[int]] = CLEAR) -> names.Reading:
-    return names.read(name, lambda key: frozenset(known.get(key, ())))
+def reading(name: str, skus: dict[str, set[int]] = CLEAR) -> names.Reading:
+    return names.read(name, lambda key: frozenset(skus.get(key, ())))
 
 
 @pytest.mark.parametrize(
@@ -40,12 +40,17 @@ def reading(name: str, known: dict[str, set[int]] = CLEAR) -> names.Reading:
     ],
 )
 def test_a_name_says_product_role_and_place(name: str, subject: int, role: str, number: int) -> None:
-    found = reading(name)
-    assert (found.subject, found.role, found.number, found.remark) == (subject, role, number, "")
+    name_reading = reading(name)
+    assert (name_reading.subject, name_reading.role, name_reading.number, name_reading.remark) == (
+        subject,
+        role,
+        number,
+        "",
+    )
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "remark"),
     [
         ("24-MB01/24-MB02.jpg", "its folder means '24-MB01'"),
         ("twice_2.jpg", "Several subjects have the SKU 'TWICE'"),
@@ -53,24 +58,24 @@ def test_a_name_says_product_role_and_place(name: str, subject: int, role: str, 
         ("MB01.jpg", "No SKU of yours"),
     ],
 )
-def test_what_could_mean_two_or_none_is_told_and_not_guessed(name: str, said: str) -> None:
-    assert reading(name).subject is None and said in reading(name).remark
+def test_what_could_mean_two_or_none_is_told_and_not_guessed(name: str, remark: str) -> None:
+    assert reading(name).subject is None and remark in reading(name).remark
 
 
 def test_a_sku_inside_another_is_ambiguous_unless_the_folder_says() -> None:
     assert "'24-MB01-2' or '24-MB01' or '24'" in reading("24-MB01-2.jpg", KNOWN).remark
-    found = reading("24-MB01/24-MB01-2.jpg", KNOWN)
-    assert (found.subject, found.number, found.role) == (1, 2, "angle")
+    name_reading = reading("24-MB01/24-MB01-2.jpg", KNOWN)
+    assert (name_reading.subject, name_reading.number, name_reading.role) == (1, 2, "angle")
     assert reading("24-MB01-2/24-MB01-2.jpg", KNOWN).subject == 3
 
 
 def test_a_word_that_is_no_role_is_told() -> None:
-    found = reading("24-MB01-lifestyle.jpg")
-    assert (found.subject, found.role) == (1, "angle") and "“lifestyle” is no role" in found.remark
+    name_reading = reading("24-MB01-lifestyle.jpg")
+    assert (name_reading.subject, name_reading.role) == (1, "angle") and "“lifestyle” is no role" in name_reading.remark
     assert "several roles (front, back)" in reading("24-MB01-front-back.jpg").remark
 
 
-# -- the whole way ---------------------------------------------------------------------------------------------------
+# -- from archive to products ----------------------------------------------------------------------------------------
 
 
 def jpeg(kind: str = "vase", **options: object) -> bytes:
@@ -123,7 +128,7 @@ def test_an_archive_finds_products_by_sku_and_by_folder(brand: Any, manager: Any
         ("24-MB02-L.jpg", "front"),
     }
     assert report.unmatched == ["readme.txt", "24-MB09.jpg"] and stranger.photos.count() == 0
-    assert [one.file for one in report.remarks] == ["24-MB01-lifestyle.jpg"]
+    assert [remark.file for remark in report.remarks] == ["24-MB01-lifestyle.jpg"]
 
 
 def test_what_is_ambiguous_is_told_and_nothing_of_it_is_written(brand: Any, manager: Any, mug: Any) -> None:

@@ -1,4 +1,4 @@
-"""Photos whose orientation tag holds something that is no orientation."""
+"""Tests of photos with an invalid orientation tag."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Photos with several separate parts: a badge beside the product, a pair, a set."""
+"""Tests of photos with several separate parts: a badge beside the product, a pair, a set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support import factories
 
 WALL = (236, 237, 238)
 BIG = [("ellipse", (300, 320), (170, 130), (40, 90, 150))]
-#: Name -> shapes (kind, centre, half sizes, colour) of what must not be accepted by itself.
+#: Name -> shapes (kind, centre, half sizes, colour) of photos that must not be accepted automatically.
 WITH_BADGE = {
     "a round badge in a corner": [*BIG, ("ellipse", (520, 90), (60, 60), (200, 30, 30))],
     "a price label": [*BIG, ("box", (90, 540), (70, 30), (230, 190, 20))],
@@ -44,7 +44,7 @@ SINGLE = {
 
 
 def painted(shapes: Any) -> tuple[np.ndarray, np.ndarray]:
-    """(pixels on a plain wall, alpha of the shapes)."""
+    """Return (pixels on a plain wall, alpha of the shapes)."""
     pixels, alpha = np.full((600, 600, 3), WALL, np.uint8), np.zeros((600, 600), np.uint8)
     for kind, (x, y), (wide, high), colour in shapes:
         for canvas, value in ((pixels, colour), (alpha, 255)):
@@ -57,12 +57,12 @@ def painted(shapes: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def files_of(shapes: Any) -> dict[str, bytes]:
     pixels, alpha = painted(shapes)
-    found = {}
+    files = {}
     for kind, values in (("JPEG", pixels), ("PNG", np.dstack([pixels, alpha]))):
         buffer = io.BytesIO()
         Image.fromarray(values).save(buffer, kind, **({"quality": 95} if kind == "JPEG" else {}))
-        found[kind] = buffer.getvalue()
-    return found
+        files[kind] = buffer.getvalue()
+    return files
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])

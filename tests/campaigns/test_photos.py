@@ -1,4 +1,4 @@
-"""Photos reach their products: by folder, by archive and one at a time; what cannot be used is refused in words."""
+"""Tests of adding photos to products: by folder, by archive and one by one; unusable files get a message."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_a_file_that_is_no_photo_marks_its_photo_refused_and_the_others_go_on(br
     assert bad.status == PhotoStatus.REFUSED and "JPEG, PNG, WebP or AVIF" in bad.notes[0]
     assert (bad.sha256, bad.storage_key, bad.cutouts.count()) == ("", "", 0)
     assert good.status == PhotoStatus.READY
-    # A better file may follow.
+    # A better file can replace it.
     (tmp_path / "bad.jpg").write_bytes(jpeg("bowl"))
     assert archives.attach_folder(brand=brand, folder=tmp_path, by=manager).ready == 1
 
@@ -310,7 +310,7 @@ def test_a_removed_photo_keeps_its_file_and_comes_back(brand, manager) -> None:
     photos.remove(photo_id=row.pk, by=manager)
     row.refresh_from_db()
     assert row.status == PhotoStatus.REMOVED and stored_files.exists(row.storage_key)
-    listed = [one for one in stored_files.list_keys() if one.key == row.storage_key]
+    listed = [stored for stored in stored_files.list_keys() if stored.key == row.storage_key]
     assert sweeper.named(listed) == {row.storage_key}, "the sweeper leaves it"
     photos.restore(photo_id=row.pk, by=manager)
     row.refresh_from_db()

@@ -1,4 +1,4 @@
-"""How much of a prompt a model reads, which placeholders nothing has, and what differs between two texts."""
+"""Tests of how much of a prompt a model reads, of unknown placeholders, and of differences between two texts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CORPUS = "stoneware mug in sage green standing on a plain white backdrop, soft l
 
 
 def clip_folder(folder: Path) -> Path:
-    """A tokenizer of CLIP's kind as transformers saves it: every byte, and the pairs of one sentence."""
+    """Write a CLIP tokenizer as transformers saves it: every byte, and the pairs of one sentence."""
     alphabet = list(tokens._BYTES)
     words = [[*piece[:-1], piece[-1] + "</w>"] for word in CORPUS.split() for piece in tokens.pieces(word)]
     merges: list[tuple[str, str]] = []
@@ -36,7 +36,7 @@ def clip_folder(folder: Path) -> Path:
                 if (word[at], word[at + 1]) == best:
                     word[at : at + 2] = ["".join(best)]
                 at += 1
-    names = [*alphabet, *(f"{one}</w>" for one in alphabet), *("".join(pair) for pair in merges)]
+    names = [*alphabet, *(f"{character}</w>" for character in alphabet), *("".join(pair) for pair in merges)]
     names += ["<|startoftext|>", "<|endoftext|>"]
     folder.mkdir(exist_ok=True)
     (folder / "vocab.json").write_text(json.dumps({name: number for number, name in enumerate(dict.fromkeys(names))}))
@@ -52,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def theirs(folder: Path) -> Any:
-    """transformers' own tokenizer over the same files."""
+    """Return transformers' own tokenizer for the same files."""
     return pytest.importorskip("transformers").CLIPTokenizer.from_pretrained(folder)
 
 
@@ -141,9 +141,12 @@ def test_damaged_files_give_no_exact_count(damage: str, tmp_path: Path) -> None:
 
 def test_an_unknown_placeholder_is_told_with_the_nearest_name() -> None:
     text = "A {color} {name} in {zzz} {glaze|matte}"
-    found = spelling.check(text, ["colour", "name", "material"])
-    assert [(text[one.start : one.end], one.instead) for one in found] == [("{color}", "colour"), ("{zzz}", "")]
-    assert "Did you mean “colour”?" in found[0].message
+    mistakes = spelling.check(text, ["colour", "name", "material"])
+    assert [(text[mistake.start : mistake.end], mistake.instead) for mistake in mistakes] == [
+        ("{color}", "colour"),
+        ("{zzz}", ""),
+    ]
+    assert "Did you mean “colour”?" in mistakes[0].message
 
 
 @pytest.mark.parametrize(
@@ -161,17 +164,17 @@ def test_an_unknown_placeholder_is_told_with_the_nearest_name() -> None:
     ],
 )
 def test_a_choice_of_words_in_braces_is_explained(text: str, words: str) -> None:
-    found = spelling.alternatives(text, ["colour", "name"])
-    assert [one.kind for one in found] == (["alternatives"] if words else [])
-    assert not words or (words in found[0].message and "axis" in found[0].message)
-    assert not words or "|" in text[found[0].start : found[0].end]
+    mistakes = spelling.alternatives(text, ["colour", "name"])
+    assert [mistake.kind for mistake in mistakes] == (["alternatives"] if words else [])
+    assert not words or (words in mistakes[0].message and "axis" in mistakes[0].message)
+    assert not words or "|" in text[mistakes[0].start : mistakes[0].end]
 
 
 @pytest.mark.parametrize("text", ["{2::red|blue}", "{2$$a|b|c}", "{|red|blue}", '{"red"|"blue"}', "{0.5|x}"])
 def test_a_choice_of_words_that_is_no_placeholder_is_refused_with_the_way_to_do_it(text: str) -> None:
-    (found,) = spelling.check(text, ["colour"])
-    assert found.kind == "syntax"
-    assert "Words do not vary by {red|blue}: write {colour} and give it an axis (character" in found.message
+    (mistake,) = spelling.check(text, ["colour"])
+    assert mistake.kind == "syntax"
+    assert "Words do not vary by {red|blue}: write {colour} and give it an axis (character" in mistake.message
 
 
 @pytest.mark.parametrize("text", ["{glaze|matte}", "{glaze|}", "a | b", "{{red|blue|green}}", "{colour}"])
@@ -180,44 +183,50 @@ def test_defaults_and_bars_outside_braces_are_no_choice_of_words(text: str) -> N
 
 
 def test_a_mistake_of_syntax_names_line_and_character() -> None:
-    (found,) = spelling.check("A {name}\non {backdrop", ["name"])
-    assert found.kind == "syntax"
-    assert found.message.endswith("(line 2, character 4).")
+    (mistake,) = spelling.check("A {name}\non {backdrop", ["name"])
+    assert mistake.kind == "syntax"
+    assert mistake.message.endswith("(line 2, character 4).")
 
 
 # -- differences ---------------------------------------------------------------------------------------------------
 
 
 def test_changed_words_are_marked_and_a_placeholder_is_one_word() -> None:
-    found = comparing.words("Prompt", "A luxury mug in {colour}.", "A mug in {glaze colour}.")
-    assert [one.text for one in found.left if one.is_other] == [" luxury", "{colour}"]
-    assert [one.text for one in found.right if one.is_other] == ["{glaze colour}"]
-    assert not found.is_same and comparing.words("Prompt", "same", "same").is_same
+    difference = comparing.words("Prompt", "A luxury mug in {colour}.", "A mug in {glaze colour}.")
+    assert [piece.text for piece in difference.left if piece.is_other] == [" luxury", "{colour}"]
+    assert [piece.text for piece in difference.right if piece.is_other] == ["{glaze colour}"]
+    assert not difference.is_same and comparing.words("Prompt", "same", "same").is_same
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_each_side_of_a_comparison_is_its_text_again(left: str, right: str) -> None:
-    found = comparing.words("text", left, right)
-    assert "".join(one.text for one in found.left) == left
-    assert "".join(one.text for one in found.right) == right
+    difference = comparing.words("text", left, right)
+    assert "".join(piece.text for piece in difference.left) == left
+    assert "".join(piece.text for piece in difference.right) == right
 
 
 def test_settings_are_compared_by_name() -> None:
-    found = comparing.settings({"backdrop": "white", "fill": 0.8}, {"backdrop": ["white", "clay"], "light": "left"})
-    assert [(one.name, one.is_same) for one in found] == [("backdrop", False), ("fill", False), ("light", False)]
-    assert found[0].right[0].text == "white, clay"
+    differences = comparing.settings(
+        {"backdrop": "white", "fill": 0.8}, {"backdrop": ["white", "clay"], "light": "left"}
+    )
+    assert [(difference.name, difference.is_same) for difference in differences] == [
+        ("backdrop", False),
+        ("fill", False),
+        ("light", False),
+    ]
+    assert differences[0].right[0].text == "white, clay"
 
 
 # -- presets -------------------------------------------------------------------------------------------------------
 
 
 def test_the_five_presets_fit_beside_a_prompt_of_forty_tokens() -> None:
-    assert [one.slug for one in PRESETS] == [
+    assert [preset.slug for preset in PRESETS] == [
         "product-photography", "social-media", "concept-art", "photorealistic", "minimalist",
     ]  # fmt: skip
-    for one in PRESETS:
-        assert tokens.read(one.text, tokens.estimate("clip")).tokens <= 45, one.name
-        assert one.negative and not set(one.text + one.negative) & set("{}")
+    for preset in PRESETS:
+        assert tokens.read(preset.text, tokens.estimate("clip")).tokens <= 45, preset.name
+        assert preset.negative and not set(preset.text + preset.negative) & set("{}")
 
 
 # -- marking -------------------------------------------------------------------------------------------------------
@@ -234,7 +243,7 @@ def test_a_prompt_is_cut_at_values_remarks_style_and_where_reading_stops() -> No
     rendered = prompts.render(source, {"name": "mug"})
     remarks = prompts.lint(rendered.text, Guide(["stoneware"], [], ["cheap"]))
     marked = pieces.mark(rendered, remarks, rendered.text.index("oak"))
-    shown = [(one.text, one.name, one.kind, one.is_style, one.is_unread) for one in marked]
+    shown = [(piece.text, piece.name, piece.kind, piece.is_style, piece.is_unread) for piece in marked]
     assert shown == [
         ("A ", "", "", False, False),
         ("cheap", "", "banned", False, False),
@@ -252,9 +261,9 @@ def test_a_place_in_a_rendered_prompt_is_found_in_its_own_text(parts: list[tuple
     text = "".join(f"{words.replace('{', '{{').replace('}', '}}')}{{{name}}}" for words, name in parts) + " end"
     rendered = prompts.render(prompts.PromptSource(text), {"x": "one", "y": "{two}"})
     place = min(place, len(rendered.text) - 1)
-    found = pieces.source_place(text, rendered, place)
+    position = pieces.source_place(text, rendered, place)
     value = next((span for span in rendered.spans if span.start <= place < span.end), None)
     if value:
-        assert text.startswith(f"{{{value.name}}}", found)
+        assert text.startswith(f"{{{value.name}}}", position)
     else:
-        assert text[found] == rendered.text[place]
+        assert text[position] == rendered.text[place]

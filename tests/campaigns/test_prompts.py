@@ -1,4 +1,4 @@
-"""Prompt texts, axes, seeds and wording: pure functions."""
+"""Tests of prompt texts, axes, seeds and wording rules (pure functions)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said about a subject's photos before anything is made of them, for one and for ten thousand."""
+"""Tests of the readiness of a subject's photos, for one subject and for ten thousand."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def with_cutout(brand: Any, box: tuple[int, int, int, int] = (12, 12, 1012, 1012
 
 
 def test_a_sharp_photo_with_a_sure_cut_out_is_ready(brand: Any, square: Any) -> None:
-    found = judged(with_cutout(brand, (0, 0, 1200, 1200)), specs=[square])
-    assert (found.state, found.word, found.findings, found.roles) == ("ready", "ready", (), ("front",))
-    assert found.is_ready and found.cutout_id and found.confidence == 1.0
+    status = judged(with_cutout(brand, (0, 0, 1200, 1200)), specs=[square])
+    assert (status.state, status.word, status.findings, status.roles) == ("ready", "ready", (), ("front",))
+    assert status.is_ready and status.cutout_id and status.confidence == 1.0
 
 
 def test_a_subject_without_photo_says_what_to_do(brand: Any) -> None:
-    found = judged(factories.SubjectFactory(brand=brand))
-    assert found.state == "missing" and "drop one" in found.findings[0]
+    status = judged(factories.SubjectFactory(brand=brand))
+    assert status.state == "missing" and "drop one" in status.findings[0]
 
 
 def test_a_photo_that_is_awaited_is_told_from_one_that_was_refused(brand: Any) -> None:
@@ -48,10 +48,10 @@ def test_a_photo_that_is_awaited_is_told_from_one_that_was_refused(brand: Any) -
     refused = factories.ReferencePhotoFactory(
         subject__brand=brand, status=PhotoStatus.REFUSED, source="mug.gif", notes=["This is no JPEG."]
     )
-    found = readiness.of([awaited.subject, refused.subject])
-    assert found[awaited.subject_id].waiting == 1 and "not here yet" in found[awaited.subject_id].findings[0]
-    assert "mug.gif was refused: This is no JPEG." in found[refused.subject_id].findings[0]
-    assert found[refused.subject_id].refused[0].source == "mug.gif"
+    by_subject = readiness.of([awaited.subject, refused.subject])
+    assert by_subject[awaited.subject_id].waiting == 1 and "not here yet" in by_subject[awaited.subject_id].findings[0]
+    assert "mug.gif was refused: This is no JPEG." in by_subject[refused.subject_id].findings[0]
+    assert by_subject[refused.subject_id].refused[0].source == "mug.gif"
 
 
 def test_a_doubtful_cut_out_wants_a_look_until_a_person_accepts_it(brand: Any, lead: Any) -> None:
@@ -64,17 +64,20 @@ def test_a_doubtful_cut_out_wants_a_look_until_a_person_accepts_it(brand: Any, l
 def test_a_cut_out_that_is_not_accepted_or_not_there_wants_a_look(brand: Any) -> None:
     rejected = with_cutout(brand, is_accepted=False, confidence=0.2)
     bare = factories.ReferencePhotoFactory(subject__brand=brand).subject
-    found = readiness.of([rejected.pk, bare.pk])
-    assert [found[pk].state for pk in (rejected.pk, bare.pk)] == ["look", "look"]
-    assert "not accepted (20% sure)" in found[rejected.pk].findings[0] and "no cut-out" in found[bare.pk].findings[0]
-    assert found[rejected.pk].cutout_id is None
+    by_subject = readiness.of([rejected.pk, bare.pk])
+    assert [by_subject[pk].state for pk in (rejected.pk, bare.pk)] == ["look", "look"]
+    assert (
+        "not accepted (20% sure)" in by_subject[rejected.pk].findings[0]
+        and "no cut-out" in by_subject[bare.pk].findings[0]
+    )
+    assert by_subject[rejected.pk].cutout_id is None
 
 
 def test_too_small_is_said_with_the_spec_and_the_numbers(brand: Any, square: Any) -> None:
     subject = with_cutout(brand, (100, 100, 500, 500))
-    found = judged(subject, specs=[square])
-    assert found.state == "small" and found.small[0].times == pytest.approx(0.82 * 2000 / 400)
-    sentence = found.findings[0]
+    status = judged(subject, specs=[square])
+    assert status.state == "small" and status.small[0].times == pytest.approx(0.82 * 2000 / 400)
+    sentence = status.findings[0]
     for part in ("amazon-main (2000 × 2000 px)", "400 × 400 px", "1640 × 1640 px", "4.1 times", "1093 px"):
         assert part in sentence
     assert judged(subject, specs=[square], fill=0.2).state == "ready"
@@ -112,7 +115,7 @@ def test_two_queries_for_any_number_of_subjects(brand: Any, square: Any) -> None
 
 
 def test_the_set_based_answer_is_the_same_as_the_single_one(brand: Any, lead: Any) -> None:
-    """Two hundred random subjects: the SQL of lists and the sentences of pages never disagree."""
+    """For two hundred random subjects, the SQL of lists and the sentences of pages always agree."""
     chance = random.Random(5)
     campaigns = [factories.CampaignFactory(brand=brand) for _ in range(3)]
     for campaign, (wide, high) in zip(campaigns, ((2000, 2000), (800, 1600), (300, 300)), strict=True):
@@ -138,15 +141,15 @@ def test_the_set_based_answer_is_the_same_as_the_single_one(brand: Any, lead: An
                 )
     subjects = list(Subject.objects.filter(brand=brand))
     specs = readiness.specs_by_subject([subject.pk for subject in subjects])
-    single = {pk: one.state for pk, one in readiness.of(subjects, specs=specs).items()}
-    told = {}
+    single = {pk: status.state for pk, status in readiness.of(subjects, specs=specs).items()}
+    listed = {}
     for state in readiness.STATES:
         rows = Subject.objects.filter(pk__in=readiness.ids(brand, "product", state))
-        told |= dict.fromkeys(rows.values_list("pk", flat=True), state)
-    assert told == single and len(set(single.values())) == 4
+        listed |= dict.fromkeys(rows.values_list("pk", flat=True), state)
+    assert listed == single and len(set(single.values())) == 4
     counts = readiness.counts(brand, "product")
     assert counts == {state: list(single.values()).count(state) for state in readiness.STATES}
     inside = list(campaigns[0].subjects.all())
     of_one = readiness.of(inside, specs=readiness.specs_of(campaigns[0].pk))
     counts = readiness.counts(brand, "product", campaign_id=campaigns[0].pk)
-    assert counts == {state: [one.state for one in of_one.values()].count(state) for state in readiness.STATES}
+    assert counts == {state: [status.state for status in of_one.values()].count(state) for state in readiness.STATES}

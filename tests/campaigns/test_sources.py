@@ -1,4 +1,4 @@
-"""Feed sources: fetched on a schedule over real sockets, pushed by API, watched on their page."""
+"""Tests of feed sources: fetched on a schedule over real sockets, pushed by API, shown on their page."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def own_network(settings: Any) -> Iterator[None]:
 
 @pytest.fixture
 def shop() -> Iterator[AwkwardServer]:
-    with serving("127.0.0.2") as one:
-        yield one
+    with serving("127.0.0.2") as server:
+        yield server
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_a_changed_feed_changes_the_products(source: FeedSource, shop: AwkwardSe
     shop.pages["/feed.csv"] = lambda talk: talk.answer(FEED.replace(b"clay\n", b"rust\n"))
     again(source)
     assert Subject.objects.get(key="MUG-2").attributes["colour"] == "rust"
-    assert [one.updated for one in FeedImport.objects.order_by("pk")] == [0, 1]
+    assert [feed_import.updated for feed_import in FeedImport.objects.order_by("pk")] == [0, 1]
 
 
 def test_failures_are_counted_told_at_the_third_and_tried_less_and_less_often(
@@ -125,8 +125,8 @@ def test_failures_are_counted_told_at_the_third_and_tried_less_and_less_often(
         assert (source.failures, "answered 503" in source.error) == (count, True)
         assert source.next_fetch_at is not None
         waits.append((source.next_fetch_at - timezone.now()).total_seconds())
-        told = Event.objects.filter(type="campaigns.feed_source.failing").count()
-        assert told == (0 if count < 3 else 1)
+        event_count = Event.objects.filter(type="campaigns.feed_source.failing").count()
+        assert event_count == (0 if count < 3 else 1)
     assert waits == sorted(waits) and waits[0] < 310 and waits[-1] > 2000
     assert Notice.objects.filter(user=lead, kind="feed_source_failing").count() == 1
     shop.pages["/feed.csv"] = lambda talk: talk.answer(FEED)
@@ -199,7 +199,7 @@ def test_a_due_source_is_fetched_by_one_of_many(source: FeedSource) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [one for one in claimed if one is not None] == [source.pk]
+    assert [pk for pk in claimed if pk is not None] == [source.pk]
 
 
 def test_a_new_address_is_fetched_at_once_and_forgets_what_the_old_one_said(
@@ -402,4 +402,4 @@ def test_the_list_asks_as_many_questions_for_ten_sources_as_for_one(
         made = sources.create(brand=brand, by=manager, name=f"PIM {number}", kind=SourceKind.PUSH)
         pushes.push(brand=brand, source_slug=made.slug, rows=[{"sku": f"A-{number}", "title": "Mug"}], by=manager)
     with django_assert_max_num_queries(2):
-        assert len([one.last.pk for one in selectors.all_of(brand, manager) if one.last]) == 10
+        assert len([row.last.pk for row in selectors.all_of(brand, manager) if row.last]) == 10

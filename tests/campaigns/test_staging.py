@@ -1,4 +1,4 @@
-"""Staged rows as sets: how the database goes about them, whatever it believes of their number."""
+"""Tests of the query plans for staged rows, whatever row counts the planner expects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROWS = 2 * LARGE_BATCH
 
 
 def _stage_unnoticed() -> uuid.UUID:
-    """A batch that came after the planner's last look, which saw one row of another."""
+    """Stage a batch after the last ANALYZE, which saw one row of another batch."""
     StagedRow.objects.create(batch=uuid.uuid4(), row=1, key="A", kind="product")
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE campaigns_stagedrow")
@@ -35,11 +35,11 @@ def _plan(batch: uuid.UUID, brand: Brand) -> str:
 @pytest.mark.django_db(transaction=True)
 def test_a_large_batch_is_not_searched_anew_for_each_of_its_rows(brand: Brand) -> None:
     batch = _stage_unnoticed()
-    assert "Nested Loop" in _plan(batch, brand)  # what it would do by itself
+    assert "Nested Loop" in _plan(batch, brand)  # the planner's own choice
     with transaction.atomic(), connection.cursor() as cursor:
         plan_for_size(cursor, batch)
         assert "Nested Loop" not in _plan(batch, brand)
-    assert "Nested Loop" in _plan(batch, brand)  # and only within that transaction
+    assert "Nested Loop" in _plan(batch, brand)  # the setting applies only within that transaction
     assert next(iter(staging.orphans(batch, brand_id=brand.pk, limit=10))).total == ROWS
 
 

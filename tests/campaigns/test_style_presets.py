@@ -1,4 +1,4 @@
-"""Style presets: the five that come with a brand, written, changed and retired; versions keep their words."""
+"""Tests of style presets: the five defaults, create, change and retire; prompt versions keep their style text."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def version(brand: Brand, style: StylePreset, designer: User) -> PromptVersion:
 
 def test_a_new_brand_begins_with_the_five_presets() -> None:
     brand = brands.create_brand(slug="north", name="North", by=factories.UserFactory(is_superuser=True))
-    assert set(brand.style_presets.values_list("slug", flat=True)) == {one.slug for one in PRESETS}
+    assert set(brand.style_presets.values_list("slug", flat=True)) == {preset.slug for preset in PRESETS}
 
 
 def test_an_older_brand_gets_those_that_it_lacks(brand: Brand, designer: User, viewer: User) -> None:
@@ -51,7 +51,7 @@ def test_a_changed_style_leaves_versions_as_they_were(
     version.refresh_from_db()
     assert (selectors.source(version).style, selectors.source(version).style_negative) == ("soft light", "flash")
     later = prompts.add_version(template_id=version.template_id, by=designer, text="{name}", style=style)
-    assert later.style_text == "soft light"  # the row that was read before the change
+    assert later.style_text == "soft light"  # the version was loaded before the change
     later = prompts.add_version(
         template_id=version.template_id, by=designer, text="{name}", style=StylePreset.objects.get(pk=style.pk)
     )

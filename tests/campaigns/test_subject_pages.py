@@ -1,4 +1,4 @@
-"""Products, articles and concepts: lists by readiness, titles pasted, attributes by hand, retired and back."""
+"""Tests of products, articles and concepts: lists by readiness, pasted titles, attributes, retire and restore."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ def test_a_list_pasted_twice_adds_nothing_and_says_what_was_there(brand: Any, ma
     assert entries == [Entry("Spring table"), Entry("Caring for bowls", "care")]
     subjects.create(brand=brand, kind="article", entries=entries, by=manager)
     again = subjects.create(brand=brand, kind="article", entries=[*entries, Entry("Kilns")], by=manager)
-    assert [one.name for one in again.subjects] == ["Kilns"] and again.known == ["Spring table", "Caring for bowls"]
+    assert [subject.name for subject in again.subjects] == ["Kilns"] and again.existing == [
+        "Spring table",
+        "Caring for bowls",
+    ]
 
 
 def test_two_titles_that_would_share_a_key_get_two(brand: Any, manager: Any) -> None:
@@ -55,12 +58,12 @@ def test_two_titles_that_would_share_a_key_get_two(brand: Any, manager: Any) -> 
         entries=[Entry("A rainy Sunday"), Entry("A rainy Sunday!"), Entry("¿?")],
         by=manager,
     )
-    assert [one.key for one in made.subjects] == ["a-rainy-sunday", "a-rainy-sunday-2", "untitled"]
+    assert [subject.key for subject in made.subjects] == ["a-rainy-sunday", "a-rainy-sunday-2", "untitled"]
 
 
 def test_titles_that_cannot_be_subjects_are_told_with_their_line(brand: Any, manager: Any) -> None:
-    for entries, said in (([], "at least one title"), ([Entry("x" * 400)], "Title 1 has 400 characters")):
-        with pytest.raises(Invalid, match=said):
+    for entries, message in (([], "at least one title"), ([Entry("x" * 400)], "Title 1 has 400 characters")):
+        with pytest.raises(Invalid, match=message):
             subjects.create(brand=brand, kind="article", entries=entries, by=manager)
     with pytest.raises(Invalid, match="no kind"):
         subjects.create(brand=brand, kind="song", entries=[Entry("x")], by=manager)
@@ -115,10 +118,10 @@ def test_pages_walk_through_all_subjects_and_back(brand: Any, viewer: Any) -> No
     first = selectors.page(rows, limit=3)
     second = selectors.page(rows, after=first.after, limit=3)
     third = selectors.page(rows, after=second.after, limit=3)
-    walked = [one.key for page in (first, second, third) for one in page.subjects]
+    walked = [subject.key for page in (first, second, third) for subject in page.subjects]
     assert walked == keys and third.after == "" and first.before == ""
     back = selectors.page(rows, before=third.before, limit=3)
-    assert [one.key for one in back.subjects] == keys[3:6]
+    assert [subject.key for subject in back.subjects] == keys[3:6]
     assert selectors.page(rows, before=back.before, limit=3).before == ""
 
 

@@ -1,4 +1,4 @@
-"""The operators' desk: who may come, that its pages answer, and that nothing there goes around the services."""
+"""Tests of the admin: who may use it, that its pages work, and that every change goes through the services."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OURS = ("core", "campaigns", "generation", "review")
 REGISTERED = sorted(admin.site._registry, key=lambda model: model._meta.label)
 
 ON_PAGES = "has pages of its own"
-#: Models that are not on the desk, and why.
+#: Models that are not in the admin, and why.
 ELSEWHERE = {
     "campaigns.BriefPicture": ON_PAGES,
     "campaigns.Campaign": ON_PAGES,
@@ -193,9 +193,7 @@ def test_its_pages_answer_an_operator_and_tell_no_secret(model: type[Model], des
         "add": (desk.get(_address(model, "add")), 200 if label in ADDABLE else 403),
         "delete": (desk.get(_address(model, "delete", row.pk)), 200 if label in DELETABLE else 403),
     }
-    assert {name: found.status_code for name, (found, _) in pages.items()} == {
-        n: code for n, (_, code) in pages.items()
-    }
+    assert {name: page.status_code for name, (page, _) in pages.items()} == {n: code for n, (_, code) in pages.items()}
     secrets = [SECRET, *User.objects.values_list("password", flat=True)]
     assert not any(secret in page.content.decode() for page, _ in pages.values() for secret in secrets)
     assert ('name="_save"' in pages["change"][0].content.decode()) is (label in CHANGEABLE)
@@ -218,12 +216,12 @@ def test_a_search_and_a_second_row_cost_no_more_queries(model: type[Model], desk
     for _ in range(2):
         with CaptureQueriesContext(
             connection,
-        ) as asked:
+        ) as queries:
             assert desk.get(_address(model, "changelist")).status_code == 200
-        counts.append(len(asked))
+        counts.append(len(queries))
         for _ in range(3):
             MAKE[model]()
-    assert counts[1] <= counts[0] and counts[0] <= 8, asked.captured_queries
+    assert counts[1] <= counts[0] and counts[0] <= 8, queries.captured_queries
     assert desk.get(_address(model, "changelist"), {"q": "4711"}).status_code == 200
 
 
@@ -249,7 +247,7 @@ def test_the_front_of_the_desk_answers(desk: Client) -> None:
     assert page.status_code == 200 and "Destinations" in page.content.decode()
 
 
-# -- what is written here is in the trail ---------------------------------------------------------------------------
+# -- changes are in the audit trail ---------------------------------------------------------------------------------
 
 
 def _types() -> list[str]:

@@ -1,4 +1,4 @@
-"""The audit trail: sealed in commit order, intact until touched, and it says where it was touched."""
+"""Tests of the audit trail: it is sealed in commit order, and a check finds where it was changed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def note(brand: Any, count: int = 1, **payload: Any) -> None:
 
 
 def seal_all() -> int:
-    """Seal until everything is; another process's snapshot (autovacuum) may hold the horizon for a moment."""
+    """Seal until all events are sealed. Another process's snapshot (autovacuum) may delay that for a moment."""
     total = 0
     for _ in range(100):
         total += audit.seal()
@@ -51,7 +51,7 @@ def seal_all() -> int:
 
 @pytest.fixture
 def tamper() -> Callable[..., None]:
-    """Run SQL as somebody who has switched the triggers off."""
+    """Return a function that runs SQL with the triggers disabled."""
 
     def run(sql: str, *values: Any) -> None:
         with transaction.atomic(), connection.cursor() as cursor:
@@ -75,14 +75,14 @@ def sealed() -> Any:
 
 
 def test_numbers_are_gap_free_and_every_brand_has_its_own_chain() -> None:
-    one, two = BrandFactory(), BrandFactory()
-    note(one, 3)
-    note(two, 2)
-    note(one, 1)
+    first, second = BrandFactory(), BrandFactory()
+    note(first, 3)
+    note(second, 2)
+    note(first, 1)
     assert seal_all() == 6
-    assert list(SealedEvent.objects.filter(brand=one).values_list("seq", flat=True)) == [1, 2, 3, 4]
-    assert list(SealedEvent.objects.filter(brand=two).values_list("seq", flat=True)) == [1, 2]
-    assert audit.verify(one).is_intact and audit.verify(two).count == 2
+    assert list(SealedEvent.objects.filter(brand=first).values_list("seq", flat=True)) == [1, 2, 3, 4]
+    assert list(SealedEvent.objects.filter(brand=second).values_list("seq", flat=True)) == [1, 2]
+    assert audit.verify(first).is_intact and audit.verify(second).count == 2
     assert audit.seal() == 0
 
 
@@ -133,8 +133,8 @@ def test_concurrent_sealers_make_one_chain() -> None:
     for thread in threads:
         thread.join()
     seal_all()
-    found = audit.verify(brand)
-    assert found.is_intact and found.count == 300
+    verification = audit.verify(brand)
+    assert verification.is_intact and verification.count == 300
 
 
 def test_the_database_refuses_to_change_an_event_or_its_seal(sealed: Any) -> None:
@@ -151,9 +151,9 @@ def test_the_database_refuses_to_change_an_event_or_its_seal(sealed: Any) -> Non
 def test_a_changed_event_is_named(sealed: Any, tamper: Callable[..., None]) -> None:
     event = SealedEvent.objects.get(brand=sealed, seq=3).event_id
     tamper("UPDATE core_event SET payload = jsonb_set(payload, '{number}', '9') WHERE id = %s", event)
-    found = audit.verify(sealed)
-    assert (found.is_intact, found.first_broken_seq, found.count) == (False, 3, 2)
-    assert f"event {event} was changed" in found.message
+    verification = audit.verify(sealed)
+    assert (verification.is_intact, verification.first_broken_seq, verification.count) == (False, 3, 2)
+    assert f"event {event} was changed" in verification.message
 
 
 @pytest.mark.parametrize(
@@ -168,9 +168,9 @@ def test_every_column_of_an_event_is_covered(sealed: Any, tamper: Callable[..., 
 
 def test_a_removed_seal_is_a_gap(sealed: Any, tamper: Callable[..., None]) -> None:
     tamper("DELETE FROM core_sealedevent WHERE brand_id = %s AND seq IN (2, 3)", sealed.pk)
-    found = audit.verify(sealed)
-    assert found.first_broken_seq == 2
-    assert "Links 2 to 3 are missing" in found.message
+    verification = audit.verify(sealed)
+    assert verification.first_broken_seq == 2
+    assert "Links 2 to 3 are missing" in verification.message
 
 
 def test_a_removed_event_is_named(sealed: Any) -> None:
@@ -178,9 +178,9 @@ def test_a_removed_event_is_named(sealed: Any) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("ALTER TABLE core_event DISABLE TRIGGER append_only")
         cursor.execute("DELETE FROM core_event WHERE id = %s", [event])
-        found = audit.verify(sealed)  # before the foreign key, checked at commit, would refuse it
+        verification = audit.verify(sealed)  # before the commit, where the foreign key is checked
         transaction.set_rollback(True)
-    assert found.first_broken_seq == 5 and "lost its event" in found.message
+    assert verification.first_broken_seq == 5 and "lost its event" in verification.message
 
 
 def test_swapped_links_are_named(sealed: Any, tamper: Callable[..., None]) -> None:
@@ -193,7 +193,7 @@ def test_swapped_links_are_named(sealed: Any, tamper: Callable[..., None]) -> No
 
 
 def test_a_replaced_link_breaks_at_the_next_one(sealed: Any, tamper: Callable[..., None]) -> None:
-    """Somebody changes an event and computes its own hash anew, but not those after it."""
+    """Somebody changes an event and computes its own hash again, but not the later ones."""
     seal = SealedEvent.objects.select_related("event").get(brand=sealed, seq=3)
     tamper("UPDATE core_event SET actor_label = 'eve' WHERE id = %s", seal.event_id)
     event = Event.objects.get(pk=seal.event_id)
@@ -215,8 +215,8 @@ def test_a_replaced_link_breaks_at_the_next_one(sealed: Any, tamper: Callable[..
         audit_chain.link_hash(seal.previous_hash, body),
         seal.pk,
     )
-    found = audit.verify(sealed)
-    assert found.first_broken_seq == 4 and "before it was replaced" in found.message
+    verification = audit.verify(sealed)
+    assert verification.first_broken_seq == 4 and "before it was replaced" in verification.message
 
 
 def test_an_old_event_without_a_seal_is_noticed(sealed: Any, tamper: Callable[..., None]) -> None:
@@ -227,8 +227,8 @@ def test_an_old_event_without_a_seal_is_noticed(sealed: Any, tamper: Callable[..
         sealed.pk,
     )
     assert audit.seal() == 0
-    found = audit.verify(sealed)
-    assert not found.is_intact and "has no seal" in found.message
+    verification = audit.verify(sealed)
+    assert not verification.is_intact and "has no seal" in verification.message
 
 
 def test_a_trail_cut_off_or_computed_anew_is_shown_by_an_anchor(sealed: Any, tamper: Callable[..., None]) -> None:
@@ -245,8 +245,8 @@ def test_a_trail_cut_off_or_computed_anew_is_shown_by_an_anchor(sealed: Any, tam
 
 def test_an_export_is_checked_without_the_database(sealed: Any) -> None:
     lines = list(audit.export(sealed))
-    found = audit_chain.verify_export(lines)
-    assert found.is_intact and found.count == 6 and found.head == audit.head(sealed)[1]
+    verification = audit_chain.verify_export(lines)
+    assert verification.is_intact and verification.count == 6 and verification.head == audit.head(sealed)[1]
 
 
 @pytest.mark.parametrize("position", range(0, 900, 37))
@@ -255,10 +255,10 @@ def test_one_changed_byte_of_an_export_is_found(sealed: Any, position: int) -> N
     whole = "\n".join(lines)
     position = position % len(whole)
     flipped = whole[:position] + ("7" if whole[position] != "7" else "8") + whole[position + 1 :]
-    found = audit_chain.verify_export(flipped.split("\n"))
+    verification = audit_chain.verify_export(flipped.split("\n"))
     number = whole[:position].count("\n") + 1
-    assert not found.is_intact
-    assert found.first_broken_seq is not None and found.first_broken_seq <= number + 1
+    assert not verification.is_intact
+    assert verification.first_broken_seq is not None and verification.first_broken_seq <= number + 1
 
 
 def test_lines_of_an_export_in_another_order_are_found(sealed: Any) -> None:

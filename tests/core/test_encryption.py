@@ -1,4 +1,4 @@
-"""Secrets at rest: what is stored does not show them, and keys can be changed."""
+"""Tests of secrets at rest: stored values do not show them, and keys can be rotated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong is answered in the caller's form: problem+json by the API, a page of ours for people."""
+"""Tests of error responses: problem+json from the API, an error page for people."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROBLEM = "application/problem+json"
 
 
 def problem(answer: Any, status: int) -> dict[str, Any]:
-    """The problem details of an answer of the API, which must be complete."""
+    """Return the problem details of an API response and check that they are complete."""
     assert (answer.status_code, answer["Content-Type"]) == (status, PROBLEM), answer.content[:300]
     body: dict[str, Any] = json.loads(answer.content)
     assert body["status"] == status and body["title"] and body["detail"] and body["type"]
@@ -34,7 +34,7 @@ def problem(answer: Any, status: int) -> dict[str, Any]:
 
 
 def page(answer: Any, status: int) -> str:
-    """The text of an error page, which must be one of ours and offer a way back."""
+    """Return the text of an error page and check that it is one of ours with a link back."""
     assert answer.status_code == status, answer.content[:300]
     text = str(answer.content.decode())
     assert "error-page" in text and "data-back" in text and 'href="/"' in text
@@ -43,7 +43,7 @@ def page(answer: Any, status: int) -> str:
 
 
 class Breaks(APIView):
-    """Raises what the test wants, inside the API."""
+    """An API view that raises the exception of the test."""
 
     authentication_classes = permission_classes = ()
     error: BaseException = ZeroDivisionError("a fault of ours")
@@ -73,7 +73,7 @@ handler404, handler500 = "config.errors.page_not_found", "config.errors.server_e
 
 @pytest.fixture
 def breaking(settings: Any) -> Iterator[type[Breaks]]:
-    """Addresses that break: /breaks/ and /api/v1/breaks/ raise `breaking.error`."""
+    """Add URLs that fail: /breaks/ and /api/v1/breaks/ raise `breaking.error`."""
     settings.ROOT_URLCONF = __name__
     yield Breaks
     Breaks.error = ZeroDivisionError("a fault of ours")
@@ -228,11 +228,11 @@ def test_a_host_that_is_not_ours_gets_a_page_or_a_problem(host, client):
     assert answer.status_code in (400, 422)
 
 
-# -- faults of ours, and services that are away ------------------------------------------------------------------------
+# -- our own errors, and services that are down ------------------------------------------------------------------------
 
 
 def test_a_fault_of_ours_is_a_page_that_needs_no_database(breaking):
-    """Without the django_db mark, any query in drawing the page would be an error."""
+    """Without the django_db mark, any query while the page is rendered is an error."""
     client = Client(raise_request_exception=False)
     text = page(client.get("/breaks/"), 500)
     assert "a fault of ours" not in text
@@ -250,7 +250,7 @@ AWAY = {
 
 
 def raised(error: psycopg.Error) -> Exception:
-    """The error as Django's database layer hands it on."""
+    """Return the error as Django's database layer raises it."""
     try:
         with connection.wrap_database_errors:
             raise error
@@ -271,7 +271,7 @@ def test_a_database_that_is_away_is_503_with_a_time_to_come_back(error, breaking
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("address", ["/", "/accounts/login/", f"{API}/brands/", f"{API}/tokens/", "/nowhere/"])
 def test_no_page_breaks_while_the_database_refuses_connections(address, manager):
-    """The real thing: nothing listens where the database should be."""
+    """No server listens at the database's address."""
     client = Client(raise_request_exception=False)
     client.force_login(manager)
     connection.close()
@@ -301,7 +301,7 @@ def test_redis_that_is_away_is_503(kind, breaking):
     problem(client.get(f"{API}/breaks/"), 503)
 
 
-# -- what only the database notices ---------------------------------------------------------------------------------
+# -- errors that only the database finds -------------------------------------------------------------------------------
 
 
 def test_a_unique_constraint_that_decides_a_race_is_a_conflict_that_names_the_field(brand):

@@ -1,4 +1,4 @@
-"""Content-addressed storage: on a folder, and on an S3-compatible bucket over a real socket."""
+"""Tests of content-addressed storage in a folder and in an S3-compatible bucket over a real socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be kept of an answer: nothing of pages, lists and refusals; an ETag is asked for again each time."""
+"""Tests of caching headers: pages, lists and errors are never cached; an ETag is revalidated each time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are meant to cost a lot are refused in words, fast, and nothing that comes with them is lost."""
+"""Tests that files made to be expensive are refused quickly with a message, and the other files are kept."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def spent(work: Callable[[], Any]) -> float:
 
 @pytest.mark.parametrize("name", hostile_files.FEEDS)
 def test_a_feed_that_is_meant_to_cost_a_lot_is_refused_fast_and_in_words(name: str) -> None:
-    found: list[Any] = []
-    seconds = spent(lambda: found.extend(parsed(hostile_files.FEEDS[name])))
+    results: list[Any] = []
+    seconds = spent(lambda: results.extend(parsed(hostile_files.FEEDS[name])))
     assert seconds < SECONDS
-    assert not found[0] and found[1] and all(len(issue.message) > 20 for issue in found[1])
+    assert not results[0] and results[1] and all(len(issue.message) > 20 for issue in results[1])
 
 
 @pytest.mark.parametrize("name", hostile_files.TEXTS)
@@ -108,9 +108,9 @@ def test_angle_brackets_that_begin_no_tag_are_passed_over_at_once(text: str) -> 
     ],
 )
 def test_a_long_cell_goes_back_fast_into_the_file_with_mistakes(cell: str) -> None:
-    found: list[str] = []
-    assert spent(lambda: found.append(returning.safe(cell))) < SECONDS
-    assert found[0] == f"'{cell}"
+    cells: list[str] = []
+    assert spent(lambda: cells.append(returning.safe(cell))) < SECONDS
+    assert cells[0] == f"'{cell}"
 
 
 @pytest.mark.parametrize("cell", ["+49 30 123", "-12,90", "+1", "- 5", "-1.234,50"])
@@ -275,8 +275,10 @@ def test_what_a_task_prints_does_not_come_between_the_messages() -> None:
 def test_the_other_process_knows_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgres://secret@host/db")
     processes._asked.end_idle()
-    found = parsing.ask(COSTLY, {"what": ""}, limits=SMALL).value["environment"]
-    assert "PATH" in found and not [name for name in found if "SECRET" in name or "URL" in name or "DJANGO" in name]
+    environment = parsing.ask(COSTLY, {"what": ""}, limits=SMALL).value["environment"]
+    assert "PATH" in environment and not [
+        name for name in environment if "SECRET" in name or "URL" in name or "DJANGO" in name
+    ]
 
 
 def test_no_more_files_are_opened_at_once_than_there_are_places_and_the_rest_is_sent_away() -> None:
@@ -298,7 +300,7 @@ def test_no_more_files_are_opened_at_once_than_there_are_places_and_the_rest_is_
     for thread in threads:
         thread.join()
     assert children.count("core.parsing.child") <= 2 * processes.AT_ONCE
-    assert [one for one in outcomes if isinstance(one, errors.Busy)] and "done" in outcomes
+    assert [outcome for outcome in outcomes if isinstance(outcome, errors.Busy)] and "done" in outcomes
     assert errors.Busy.status == 503
 
 
@@ -315,7 +317,7 @@ def test_a_photo_that_ended_its_process_three_times_is_set_aside_with_words(db: 
         assert claimed is not None
         if claimed.deaths >= photo_loading.MAX_DEATHS:
             break
-        ReferencePhoto.objects.update(next_fetch_at=timezone.now())  # the process died, and its lease ran out
+        ReferencePhoto.objects.update(next_fetch_at=timezone.now())  # the process died; its lease expired
     else:
         claimed = photo_loading.claim()
     assert claimed is not None and claimed.attempt == 4
@@ -375,7 +377,7 @@ def test_an_import_that_killed_three_processes_is_set_aside_also_when_it_began_b
     row = FeedImport.objects.get()
     assert (row.status, row.attempts) == (ImportStatus.WAITING, 1)
     for attempt in (2, 3):
-        # The database notices a moment later that its reader is gone.
+        # The database notices the lost connection a moment later.
         started.wait_until(lambda: run(import_id=row.pk) == 9, seconds=60, what="the lock of the killed reader")
         row.refresh_from_db()
         assert row.attempts == attempt

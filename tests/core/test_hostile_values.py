@@ -1,4 +1,4 @@
-"""Values that no program should send, at the places that convert them, and races for names."""
+"""Tests of invalid values where they are converted, and of races for names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.in_review import image_in_review, seen
 API = "/api/v1"
 
 
-# -- places that convert ----------------------------------------------------------------------------------------------
+# -- conversions ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.django_db
@@ -66,10 +66,10 @@ def test_a_decision_of_odd_types_is_refused(change, verb, brand, reviewer, page_
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("known", [None, 5, "x", {"a": 1}, [[]], [{}], [None, "x", 1.5], [2**62]])
-def test_odd_lists_of_known_tasks_are_no_server_error(known, brand, reviewer, page_client):
+@pytest.mark.parametrize("known_tasks", [None, 5, "x", {"a": 1}, [[]], [{}], [None, "x", 1.5], [2**62]])
+def test_odd_lists_of_known_tasks_are_no_server_error(known_tasks, brand, reviewer, page_client):
     image_in_review(brand)
-    body = json.dumps({"known": known})
+    body = json.dumps({"known": known_tasks})
     answer = page_client(reviewer).post(f"/brands/{brand.slug}/review/more/", body, content_type="application/json")
     assert answer.status_code == 200
 
@@ -117,8 +117,8 @@ def test_no_setting_of_an_engine_is_infinite(text):
 def test_headers_of_a_service_that_are_no_numbers_do_no_harm(text):
     headers = [("x-ratelimit-limit-requests", text), ("retry-after-ms", text), ("retry-after", text)]
     response = httpx.Response(429, headers=[(name, value.encode("utf-8")) for name, value in headers])
-    told = openai_answers.limits(response).get("requests", {}).get("limit", 0.0)
-    assert 0 <= told < 10**15
+    limit = openai_answers.limits(response).get("requests", {}).get("limit", 0.0)
+    assert 0 <= limit < 10**15
     assert (service.retry_after(response) or 0.0) <= service.LONGEST_WAIT_SECONDS
 
 

@@ -1,5 +1,4 @@
-"""Notices by e-mail, sent to a real SMTP server over a socket: once each, several in one mail, and again after a
-failure."""
+"""Tests of notices by e-mail with a real SMTP server: sent once, grouped in one mail, retried after a failure."""
 
 from __future__ import annotations
 
@@ -187,10 +186,10 @@ def test_a_person_whom_one_clock_has_in_hand_is_left_alone_by_the_other(brand: A
 
 
 def test_the_address_says_how_mail_leaves() -> None:
-    found = env.mail("smtps://post%40example.com:s%2Fcret@mail.example.com")
-    assert found["EMAIL_PORT"] == 465
-    assert (found["EMAIL_HOST_USER"], found["EMAIL_HOST_PASSWORD"]) == ("post@example.com", "s/cret")
-    assert (found["EMAIL_USE_SSL"], found["EMAIL_USE_TLS"]) == (True, False)
+    mail_settings = env.mail("smtps://post%40example.com:s%2Fcret@mail.example.com")
+    assert mail_settings["EMAIL_PORT"] == 465
+    assert (mail_settings["EMAIL_HOST_USER"], mail_settings["EMAIL_HOST_PASSWORD"]) == ("post@example.com", "s/cret")
+    assert (mail_settings["EMAIL_USE_SSL"], mail_settings["EMAIL_USE_TLS"]) == (True, False)
     assert env.mail("smtp+tls://mail.example.com")["EMAIL_PORT"] == 587
     assert env.mail("smtp://mail.example.com:2525")["EMAIL_PORT"] == 2525
     assert env.mail("")["EMAIL_BACKEND"].endswith("dummy.EmailBackend")

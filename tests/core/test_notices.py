@@ -1,4 +1,4 @@
-"""Notices: who is told of what, once, and never about their own doing; the page, the bell, and the mail."""
+"""Tests of notices: who gets them, once, and never about their own actions; the page, the bell, and the mail."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def owner(person: Any) -> User:
 
 @pytest.fixture
 def run(brand: Any, owner: User, manager: User) -> Any:
-    """A running pilot of the owner's campaign that somebody else asked for, with two jobs."""
+    """Make a running pilot of the owner's campaign with two jobs, requested by another user."""
     campaign = factories.CampaignFactory(brand=brand, owner=owner, budget=Decimal(100))
     made = factories.RunFactory(campaign=campaign, requested_by=manager)
     for _ in range(2):
@@ -53,7 +53,7 @@ def publish(happening: Any, by: User | None = None) -> None:
         core_events.publish(happening, by=by)
 
 
-# -- who is told ----------------------------------------------------------------------------------------------------
+# -- recipients -----------------------------------------------------------------------------------------------------
 
 
 def test_the_end_of_a_run_is_told_to_who_asked_and_who_owns_the_campaign(run: Any, owner: User, manager: User) -> None:
@@ -117,10 +117,10 @@ def test_a_scheduled_run_that_could_not_begin_says_why(run: Any, owner: User, ma
 def test_leads_are_asked_for_an_approval_but_not_by_themselves(brand: Any, lead: User, person: Any) -> None:
     version = factories.PromptVersionFactory(template__brand=brand)
     other = person("lead")
-    asked = PromptApprovalAsked(
+    event = PromptApprovalAsked(
         brand_id=brand.pk, object_id=version.template_id, payload={"version": version.pk, "number": version.number}
     )
-    publish(asked, by=lead)
+    publish(event, by=lead)
     assert told(lead) == []
     assert told(other) == [f"{lead.display_name} asks you to approve {version.template.name} v{version.number}."]
 
@@ -148,7 +148,7 @@ def test_nothing_is_told_of_what_did_not_happen(run: Any, owner: User, manager: 
     with transaction.atomic():
         runs.pause(run_id=run.pk, by=owner)
         assert told(manager)
-        transaction.set_rollback(True)  # the request broke
+        transaction.set_rollback(True)  # as if the request had failed
     assert told(manager) == []
 
 
@@ -221,7 +221,7 @@ def test_the_list_shows_unread_ones_first_and_only_mine(
     notices.tell(brand=brand, users=[manager], kind="x", sentence="Not yours.", href="/brands/")
     notices.mark_read(notice_id=Notice.objects.get(sentence="Notice 2.").pk, by=lead)
     page = page_client(lead).get(f"/brands/{brand.slug}/notices/")
-    assert [one.sentence for one in page.context["notices"]] == ["Notice 1.", "Notice 0.", "Notice 2."]
+    assert [notice.sentence for notice in page.context["notices"]] == ["Notice 1.", "Notice 0.", "Notice 2."]
     assert b"Not yours." not in page.content
     assert b'aria-label="Notices: 2 new"' in page.content
 

@@ -1,4 +1,4 @@
-"""A database from before the first release is recognised, and nothing in it is changed."""
+"""Tests that a database from before the first release is recognised and not changed."""
 
 from __future__ import annotations
 

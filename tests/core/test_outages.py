@@ -1,4 +1,4 @@
-"""A service that is away for long: no job that was not sent fails, pages say why, and work goes on when it is back."""
+"""Tests of long outages of a service: no unsent job fails, pages say why, and work goes on when the service is back."""
 
 from __future__ import annotations
 
@@ -76,12 +76,12 @@ def test_an_outage_fails_no_job_and_work_goes_on_seconds_after_it(clean_redis: A
             seconds=30,
             what="the endpoint to rest",
         )
-        # As after a long outage: its next order would be due in ten minutes, and each job has met many failures.
+        # As after a long outage: the next submission is due in ten minutes, and each job has many failures.
         EndpointStanding.objects.update(trips=9, open_until=timezone.now() + timedelta(minutes=10))
         Worker.objects.update_or_create(name="here", defaults={"lanes": [Lane.CLOUD], **_alive()})
         assert count(JobState.FAILED) == 0
         assert "rests after" in waits.reasons(run)[0]
-        time.sleep(4)  # it has been seen away
+        time.sleep(4)  # the outage has been noticed
         with serving(Darkroom(), port):
             back_at = time.monotonic()
             processes.wait_until(lambda: count(JobState.SUCCEEDED) > 0, seconds=30, what="the first image")
@@ -213,7 +213,7 @@ def test_resting_endpoints_are_not_offered(brand: Brand, resting: tuple[str, ...
     for name in resting:
         EndpointStanding.objects.create(endpoint=made[name], breaker=Breaker.OPEN, failures=5)
     before = str(made[chosen].pk) if chosen else ""
-    assert [one.name for one in endpoint_selectors.offered(brand, chosen=before)] == offered
+    assert [endpoint.name for endpoint in endpoint_selectors.offered(brand, chosen=before)] == offered
 
 
 # -- the endpoint's own faults ---------------------------------------------------------------------------------------
@@ -333,14 +333,14 @@ def certificate_error(code: int) -> ssl.SSLCertVerificationError:
     ],
 )
 def test_why_a_service_is_not_reached_is_said_without_numbers_and_libraries(error: BaseException, words: str) -> None:
-    said = words_of(error)
-    assert said.startswith(words)
+    sentence = words_of(error)
+    assert sentence.startswith(words)
     for raw in ("Errno", "SSL", "_ssl", "[", "httpcore"):
-        assert raw not in said
+        assert raw not in sentence
 
 
 class Page(Remote):
-    """Answers everything with what it was given."""
+    """A handler that answers every request with a fixed response."""
 
     def __init__(self, response: Response) -> None:
         super().__init__()

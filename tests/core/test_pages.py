@@ -1,4 +1,4 @@
-"""Every page through the client: who may see it, what it refuses and how, and how many queries it takes."""
+"""Tests of every page through the client: permissions, errors, and the number of queries."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ PAGES: dict[str, frozenset[str]] = {
     "palette/?q=m": ALL,
 }
 
-#: At most so many queries, however many rows. Session, person, brand, right, navigation and the bell are six of them.
+#: The maximum number of queries, for any number of rows. Session, user, brand, right, navigation and bell take six.
 MOST_QUERIES = {
     "": 26,
     "campaigns/": 10,
@@ -88,7 +88,7 @@ MOST_QUERIES = {
 
 @pytest.fixture
 def task(brand: Any) -> ReviewTask:
-    """One picture in review, with real pixels."""
+    """Make one image in review, with real pixels."""
     made = image_in_review(brand)
     buffer = io.BytesIO()
     Image.new("RGB", (64, 64), "teal").save(buffer, "WEBP")
@@ -99,7 +99,7 @@ def task(brand: Any) -> ReviewTask:
 
 @pytest.fixture
 def address(brand: Any, task: ReviewTask) -> Callable[[str], str]:
-    """`address("runs/{run}/")` is the whole path of a page about the picture in review."""
+    """Return a function: `address("runs/{run}/")` is the full path of a page about the image in review."""
     cell = task.asset.cell
     names = {
         "campaign": task.asset.campaign.slug,
@@ -198,7 +198,7 @@ def test_a_small_copy_is_small(brand: Any, viewer: Any, page_client: Any) -> Non
     assert Image.open(io.BytesIO(answer.getvalue())).size == (96, 48)
 
 
-# -- the review room's posts -----------------------------------------------------------------------------------------
+# -- posts of the review workspace ------------------------------------------------------------------------------------
 
 
 def _said(task: ReviewTask, **more: Any) -> str:
@@ -262,7 +262,7 @@ def test_undo_hands_the_card_back(task: ReviewTask, reviewer: Any, page_client: 
     assert task.state == "open"
 
 
-# -- a campaign manager's day ----------------------------------------------------------------------------------------
+# -- pages of a campaign manager --------------------------------------------------------------------------------------
 
 
 def test_a_brief_is_written_with_its_output(brand: Any, manager: Any, page_client: Any) -> None:
@@ -273,7 +273,7 @@ def test_a_brief_is_written_with_its_output(brand: Any, manager: Any, page_clien
     spec = {"slug": "shop", "width": 800, "height": 800, "image_format": "jpeg", "name_pattern": "{sku}"}
     client.post(f"/brands/{brand.slug}/campaigns/autumn-table/specs/", spec)
     campaign = Campaign.objects.get(slug="autumn-table")
-    assert [str(one) for one in campaign.output_specs.all()] == ["shop 800×800 jpeg"]
+    assert [str(output_spec) for output_spec in campaign.output_specs.all()] == ["shop 800×800 jpeg"]
 
 
 def test_a_mistake_in_the_brief_stands_beside_its_field(brand: Any, manager: Any, page_client: Any) -> None:

@@ -1,4 +1,4 @@
-"""Removing a secret from the sealed trail: it is gone, the chain proves the rest, and nothing else can hide there."""
+"""Tests of redactions: a secret is removed from the sealed trail, and the chain still proves everything else."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def operator() -> User:
 
 @pytest.fixture
 def trail() -> Any:
-    """Six sealed events; the second and the fifth hold the secret."""
+    """Make six sealed events; the second and the fifth contain the secret."""
     brand = factories.BrandFactory()
     for number in range(6):
         url = f"https://shop.example/feed/{KEY}" if number in (1, 4) else "https://shop.example/feed"
@@ -52,11 +52,11 @@ def test_a_removed_secret_is_gone_and_the_chain_proves_the_rest(trail: Any, oper
     everything = json.dumps(list(Event.objects.values()), default=str, ensure_ascii=False)
     assert json.dumps(KEY, ensure_ascii=False)[1:-1] not in everything and redactions.REMOVED in everything
     assert links(trail)[:6] == before, "number and hash of each link stay"
-    found = audit.verify(trail, anchor=head)
-    assert (found.is_intact, found.redacted, found.count) == (True, (2, 5), 8)
-    assert "removed later from 2 links (2, 5)" in found.message
-    said = Event.objects.filter(type="core.audit.redacted").order_by("pk")
-    assert [(one.payload["seq"], one.payload["reason"], one.actor) for one in said] == [
+    verification = audit.verify(trail, anchor=head)
+    assert (verification.is_intact, verification.redacted, verification.count) == (True, (2, 5), 8)
+    assert "removed later from 2 links (2, 5)" in verification.message
+    events = Event.objects.filter(type="core.audit.redacted").order_by("pk")
+    assert [(event.payload["seq"], event.payload["reason"], event.actor) for event in events] == [
         (2, REASON, operator),
         (5, REASON, operator),
     ]
@@ -95,8 +95,8 @@ def test_a_change_beside_a_redaction_is_still_found(
     for name, value in numbers.items():
         sql = sql.replace(f"%({name})s", str(value))
     tamper(sql.replace("%", "%%") if "%" in sql else sql)
-    found = audit.verify(trail)
-    assert not found.is_intact
+    verification = audit.verify(trail)
+    assert not verification.is_intact
     assert not audit_chain.verify_export(audit.export(trail)).is_intact
 
 
@@ -106,9 +106,16 @@ def test_a_record_for_another_content_explains_nothing(
 ) -> None:
     event = Event.objects.get(seal__seq=3, brand=trail)
     tamper("UPDATE core_event SET payload = '{}' WHERE id = %s", event.pk)
-    said = {"seq": 3, "event": event.pk, "hash": event.seal.hash, "body_sha256": "0" * 64, "places": 1, "reason": "x"}
+    payload = {
+        "seq": 3,
+        "event": event.pk,
+        "hash": event.seal.hash,
+        "body_sha256": "0" * 64,
+        "places": 1,
+        "reason": "x",
+    }
     with transaction.atomic():
-        publish(AuditRedacted(brand_id=trail.pk, object_id=event.pk, payload=said), label="x")
+        publish(AuditRedacted(brand_id=trail.pk, object_id=event.pk, payload=payload), label="x")
     seal_all()
     assert audit.verify(trail).first_broken_seq == 3
 
@@ -146,8 +153,8 @@ def test_a_second_secret_of_the_same_event_can_be_removed_later(trail: Any, oper
     seal_all()
     assert redactions.remove(brand=trail, by=operator, secret="answered 404", reason="Another one") >= 6
     seal_all()
-    found = audit.verify(trail)
-    assert found.is_intact and set(found.redacted) >= {1, 2, 3, 4, 5, 6}
+    verification = audit.verify(trail)
+    assert verification.is_intact and set(verification.redacted) >= {1, 2, 3, 4, 5, 6}
 
 
 def test_a_secret_in_the_reason_of_a_redaction_can_be_removed_later(
@@ -159,8 +166,8 @@ def test_a_secret_in_the_reason_of_a_redaction_can_be_removed_later(
     seal_all()
     assert redactions.remove(brand=trail, by=operator, secret="shop-4711", reason="It names a customer") == 2
     seal_all()
-    found = audit.verify(trail)
-    assert (found.is_intact, found.redacted, found.count) == (True, (2, 5, 7, 8), 10)
+    verification = audit.verify(trail)
+    assert (verification.is_intact, verification.redacted, verification.count) == (True, (2, 5, 7, 8), 10)
     changed = Event.objects.get(seal__seq=7, brand=trail)
     tamper('UPDATE core_event SET payload = payload || \'{"reason": ""}\' WHERE id = %s', changed.pk)
     assert (audit.verify(trail).is_intact, audit.verify(trail).first_broken_seq) == (False, 2)

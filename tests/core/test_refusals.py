@@ -1,4 +1,4 @@
-"""What a page shows when a service refuses: the error's own words with its own status, whole or as a partial."""
+"""Tests of pages when a service raises an error: its message and status, on a whole page or in a partial."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rights that hold today: files, kept answers, e-mail addresses, passwords and claims."""
+"""Tests that current permissions apply to files, stored responses, e-mail addresses, passwords and claims."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_file_of_an_unreleased_rendition_needs_the_right_to_pull(
     answer = page_client(person(role)).get(f"/files/rendition/{rendition.pk}/{query}")
     may_pull = Role(role) in PERMISSIONS[Action.PULL]
     if "px=" in query and may_pull:
-        assert answer.status_code in (200, 422)  # the bytes of this test are no picture
+        assert answer.status_code in (200, 422)  # the test's bytes are not an image
     else:
         assert answer.status_code == (200 if may_pull else 403)
 
@@ -77,13 +77,13 @@ def test_a_viewer_is_offered_no_file_that_would_be_refused(
         assert ("/files/rendition/" in page.content.decode()) == is_offered
 
 
-# -- answers kept for an Idempotency-Key ------------------------------------------------------------------------------
+# -- responses stored for an Idempotency-Key --------------------------------------------------------------------------
 
 
 def _zip() -> io.BytesIO:
     body = io.BytesIO()
     with zipfile.ZipFile(body, "w") as archive:
-        archive.writestr(zipfile.ZipInfo("nobody.jpg"), b"x")  # of a fixed date, so that it is the same each time
+        archive.writestr(zipfile.ZipInfo("nobody.jpg"), b"x")  # fixed date: always the same archive
     body.seek(0)
     body.name = "photos.zip"
     return body
@@ -91,8 +91,8 @@ def _zip() -> io.BytesIO:
 
 def _decide(client: Any, brand: Any, headers: Any) -> Any:
     task = ReviewTask.objects.filter(brand=brand).first() or image_in_review(brand)
-    told = {"verdict": "approved", "version": task.asset.versions.get().pk, "seen": seen(task)["seen"]}
-    return client.post(f"{API}/tasks/{task.pk}/decide/", told, format="json", **headers)
+    decision = {"verdict": "approved", "version": task.asset.versions.get().pk, "seen": seen(task)["seen"]}
+    return client.post(f"{API}/tasks/{task.pk}/decide/", decision, format="json", **headers)
 
 
 def _push(client: Any, brand: Any, headers: Any) -> Any:
@@ -169,7 +169,7 @@ def box(settings: Any) -> Iterator[Mailbox]:
 
 @pytest.fixture(autouse=True)
 def no_mail_was_sent_lately() -> None:
-    """The proof of one address is mailed once in three minutes."""
+    """Clear the limit: a confirmation mail is sent to one address at most once in three minutes."""
     cache.clear()
 
 
@@ -208,9 +208,9 @@ def test_a_proved_address_can_be_signed_in_with_and_chosen(
     client = page_client(User.objects.get(pk=user.pk))
     add_address(client, "new@example.com")
     mails = [mail for recipients, mail in box.mails if recipients == ["new@example.com"]]
-    found = re.search(r"/accounts/confirm-email/\S+/", mails[0].get_body(("plain",)).get_content())
-    assert found, "the proof is sent to the address itself"
-    assert client.post(found[0]).status_code == 302
+    link = re.search(r"/accounts/confirm-email/\S+/", mails[0].get_body(("plain",)).get_content())
+    assert link, "the proof is sent to the address itself"
+    assert client.post(link[0]).status_code == 302
     assert (
         Client().post("/accounts/login/", {"login": "new@example.com", "password": "correct horse"}).status_code == 302
     )
@@ -256,7 +256,7 @@ def by_operator_without_one(user: User) -> None:
 
 
 def by_command(user: User) -> None:
-    with mock.patch("getpass.getpass", return_value="battery staple"):  # stdin of a terminal, which is not ours
+    with mock.patch("getpass.getpass", return_value="battery staple"):  # the tests have no terminal
         call_command("changepassword", user.username, stdout=io.StringIO())
 
 
@@ -269,15 +269,15 @@ def by_code(user: User) -> None:
 @pytest.mark.parametrize("change", [by_page, by_operator, by_operator_without_one, by_command, by_code])
 def test_a_new_password_ends_sessions_and_tokens(change: Callable[[User], None], person: Callable[..., User]) -> None:
     user, other = person("lead"), person("lead")
-    for one in (user, other):
-        one.set_password("correct horse")
-        one.save()
-    clients = {one.pk: (Client(), f"Token {tokens.create(user=one)}") for one in (user, other)}
-    for one in (user, other):
-        assert clients[one.pk][0].login(username=one.username, password="correct horse")
+    for account in (user, other):
+        account.set_password("correct horse")
+        account.save()
+    clients = {member.pk: (Client(), f"Token {tokens.create(user=member)}") for member in (user, other)}
+    for account in (user, other):
+        assert clients[account.pk][0].login(username=account.username, password="correct horse")
     change(user)
-    for one, is_in in ((user, False), (other, True)):
-        client, token = clients[one.pk]
+    for account, is_in in ((user, False), (other, True)):
+        client, token = clients[account.pk]
         assert client.get("/accounts/email/").status_code == (200 if is_in else 302)
         answer = Client().get(f"{API}/brands/", headers={"Authorization": token})
         assert answer.status_code == (200 if is_in else 401)
@@ -323,7 +323,7 @@ def test_a_token_that_is_made_while_the_password_changes_does_not_outlive_it(
             outcomes.append("")
         connection.close()
 
-    threads = [threading.Thread(target=one) for one in (change, make)]
+    threads = [threading.Thread(target=target) for target in (change, make)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -350,7 +350,7 @@ def held_by(user: User) -> int:
 
 
 def many_in_review(brand: Any, count: int, stages: tuple[str, ...] = ("brand",)) -> None:
-    """Open tasks, one image each, by turns in these stages."""
+    """Make open tasks with one image each, in these stages by turns."""
     run = factories.RunFactory(campaign=factories.CampaignFactory(brand=brand))
     version = factories.ChecklistVersionFactory(checklist__brand=brand, checklist__stage=f"any-{run.pk}")
     for number in range(count):
@@ -377,8 +377,8 @@ def test_forty_count_over_stages_and_brands(
     factories.MembershipFactory(brand=other_brand, user=reviewer, role="reviewer")
     many_in_review(brand, 60, ("brand", "legal"))
     many_in_review(other_brand, 30)
-    for one, stage in ((brand, "brand"), (brand, "legal"), (other_brand, "brand")):
-        queue.start(brand=one, by=reviewer, size=25, stage=stage)
+    for task_brand, stage in ((brand, "brand"), (brand, "legal"), (other_brand, "brand")):
+        queue.start(brand=task_brand, by=reviewer, size=25, stage=stage)
     assert held_by(reviewer) == 40
     somebody = person("reviewer")
     assert len(queue.start(brand=brand, by=somebody, size=20)) > 0, "the limit is each person's own"

@@ -1,4 +1,4 @@
-"""What addresses carry (logins, queries) is shown to nobody: not on pages, in API answers, logs, events or mails."""
+"""Tests that secrets in URLs (logins, queries) are never shown: pages, API responses, logs, events, mails."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_every_refusal_and_error_hides_what_addresses_carry(sentence: str) -> No
     assert KEY not in hidden and "a.example/" in hidden
     assert without_secrets(hidden) == hidden
     problem = errors.Problem("url", text, text)
-    told = [
+    texts = [
         fetching.Refused(text).message,
         DeliveryError(text).message,
         EngineError(ErrorKind.INPUT, text, log=text).message,
@@ -102,7 +102,7 @@ def test_every_refusal_and_error_hides_what_addresses_carry(sentence: str) -> No
         problem.message,
         problem.value,
     ]
-    assert not [one for one in told if KEY in one]
+    assert not [visible_text for visible_text in texts if KEY in visible_text]
 
 
 @pytest.mark.parametrize("piece", ["a", "://", "a://", "https://a?", "@", ":", "a:b@", "\\", "?", "http", "://@;"])
@@ -136,7 +136,7 @@ def test_a_kept_query_is_not_sent_to_another_address(given: str) -> None:
 
 @pytest.fixture
 def written() -> Iterator[io.StringIO]:
-    """Every line that is logged, as the processes write it."""
+    """Return the stream with every log line, as the processes write it."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logs.formatter())
@@ -156,8 +156,8 @@ def box(settings: Any) -> Iterator[Mailbox]:
 def shop(settings: Any) -> Iterator[AwkwardServer]:
     open_ = {"private_sources": ["127.0.0.2/32"], "allow_private_webhooks": True}
     settings.PROOFLINE = settings.PROOFLINE | open_
-    with serving("127.0.0.2") as one:
-        yield one
+    with serving("127.0.0.2") as server:
+        yield server
         sources.finish(seconds=20)
         photo_loading.finish(seconds=20)
 
@@ -220,7 +220,7 @@ def endpoints_with_queries(operator: User) -> None:
 
 
 def answers_to_what_was_typed(brand: Any, operator: User, api_client: Any, page_client: Any) -> list[str]:
-    """Every address field, by page and by API, with addresses that are refused."""
+    """Send refused URLs to every URL field, by page and by API, and return the responses."""
     api, page = api_client(operator), page_client(operator)
     wrong = f"https://user:{KEY}-typed@shop.example/feed.csv?key={KEY}-typed"
     answers = []
@@ -255,7 +255,7 @@ def answers_to_what_was_typed(brand: Any, operator: User, api_client: Any, page_
 
 
 def every_address(brand: Any) -> Iterator[str]:
-    """Every address of the site that GET can be tried on, filled with what there is in the database."""
+    """Yield every URL of the site for a GET request, filled with values from the database."""
     keys = [1, *(model.objects.values_list("pk", flat=True).last() or 1 for model in (
         FeedSource, ReferencePhoto, Delivery, Destination, Endpoint, Event, Notice, DeliveryAttempt, User,
     )), *ImportIssue.objects.values_list("feed_import", flat=True).distinct()]  # fmt: skip
@@ -263,14 +263,16 @@ def every_address(brand: Any) -> Iterator[str]:
     slugs = ["hook", "openai", "old", "shop-feed", brand.slug]
     keys = sorted({*keys, *subjects})
 
-    def walk(patterns: Any, before: str, known: dict[str, Any]) -> Iterator[str]:
-        for one in patterns:
-            text = before + str(one.pattern).lstrip("^").rstrip("$").replace("\\Z", "")
-            converters = known | one.pattern.converters | dict.fromkeys(re.findall(r"\(\?P<(\w+)>", text))
-            text = re.sub(r"\(\?P<(\w+)>[^)]*\)", r"<\1>", text)  # routers of the API write expressions
-            if isinstance(one, URLResolver):
-                yield from walk(one.url_patterns, text, converters)
-            elif isinstance(one, URLPattern) and "(" not in text:
+    def walk(patterns: Any, before: str, outer_converters: dict[str, Any]) -> Iterator[str]:
+        for pattern in patterns:
+            text = before + str(pattern.pattern).lstrip("^").rstrip("$").replace("\\Z", "")
+            converters = (
+                outer_converters | pattern.pattern.converters | dict.fromkeys(re.findall(r"\(\?P<(\w+)>", text))
+            )
+            text = re.sub(r"\(\?P<(\w+)>[^)]*\)", r"<\1>", text)  # API routers use regular expressions
+            if isinstance(pattern, URLResolver):
+                yield from walk(pattern.url_patterns, text, converters)
+            elif isinstance(pattern, URLPattern) and "(" not in text:
                 yield from filled(text, converters)
 
     def filled(text: str, converters: Any) -> Iterator[str]:
@@ -332,13 +334,13 @@ def test_no_page_answer_log_event_or_mail_holds_what_an_address_field_was_given(
         for model in (Event, Notice, ImportIssue, DeliveryAttempt, Delivery, StoredResponse, LogEntry)
     }
     assert all(rows[name] for name in ("Event", "Notice", "ImportIssue", "DeliveryAttempt"))
-    assert {name for name, found in rows.items() if any(found)} == set()
+    assert {name for name, hits in rows.items() if any(hits)} == set()
     assert not [mail for mail in box.mails if KEY in str(mail)]
 
     client, api = page_client(operator), api_client(operator)
     looked_at = set()
     for address in every_address(brand):
-        if "logout" in address or address.endswith("/file/"):  # the feed itself, as somebody gave it
+        if "logout" in address or address.endswith("/file/"):  # the uploaded feed itself
             continue
         answer = api.get(address, {"brand": brand.slug}) if address.startswith("/api/") else client.get(address)
         assert KEY not in contents(answer), address

@@ -1,4 +1,4 @@
-"""What an attacker tries: other brands by id, guessed passwords, unreleased files, the server's own folders."""
+"""Tests of attacks: other brands by id, guessed passwords, unreleased files, the server's own folders."""
 
 from __future__ import annotations
 
@@ -152,11 +152,17 @@ def test_no_cell_of_the_mistakes_file_is_run_as_a_formula(brand, manager, page_c
 
     feed = SimpleUploadedFile("feed.csv", b"sku,name\nA-1,Cup\n")
     page_client(manager).post(f"/brands/{brand.slug}/import/", {"file": feed})
-    found = FeedImport.objects.get()
+    feed_import = FeedImport.objects.get()
     ImportIssue.objects.create(
-        feed_import=found, row=2, column="=cmd|' /C calc'!A0", cell="A2", value="\t=1+1", cause="x", message="@SUM(1)"
+        feed_import=feed_import,
+        row=2,
+        column="=cmd|' /C calc'!A0",
+        cell="A2",
+        value="\t=1+1",
+        cause="x",
+        message="@SUM(1)",
     )
-    answer = page_client(manager).get(f"/brands/{brand.slug}/import/{found.pk}/mistakes.csv")
+    answer = page_client(manager).get(f"/brands/{brand.slug}/import/{feed_import.pk}/mistakes.csv")
     text = b"".join(answer.streaming_content).decode()
     assert "'=cmd" in text and "'\t=1+1" in text and "'@SUM" in text
 
@@ -191,12 +197,12 @@ def test_odd_numbers_in_addresses_are_no_server_errors(brand, person, page_clien
 def test_an_import_is_shown_only_under_its_own_brand(brand, other_brand, person, page_client):
     user = person("campaign_manager")
     factories.MembershipFactory(brand=other_brand, user=user, role="campaign_manager")
-    found = FeedImport.objects.create(
+    feed_import = FeedImport.objects.create(
         brand=other_brand, file_name="a.csv", file_sha256="0" * 64, file_bytes=1, status="checked", requested_by=user
     )
     client = page_client(user)
-    assert client.get(f"/brands/{brand.slug}/import/{found.pk}/").status_code == 404
-    assert client.get(f"/brands/{other_brand.slug}/import/{found.pk}/").status_code == 200
+    assert client.get(f"/brands/{brand.slug}/import/{feed_import.pk}/").status_code == 404
+    assert client.get(f"/brands/{other_brand.slug}/import/{feed_import.pk}/").status_code == 200
 
 
 def test_what_must_be_asked_cannot_be_confirmed_by_approving(brand, lead):

@@ -1,4 +1,4 @@
-"""Limits on wrong passwords: shared, counted by account and address, and never a lock for the owner."""
+"""Tests of the limits on wrong passwords: shared by all processes, per account and address, no lock-out."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def colleagues(person: Callable[..., User]) -> list[User]:
 
 
 def sign_in(name: str, password: str, address: str = OWNER, client: Client | None = None, **meta: str) -> int:
-    """302: signed in; 200: refused, by the password or by the limit."""
+    """Try to sign in and return the status: 302 signed in; 200 refused, by the password or by the limit."""
     client = client or Client()
     given = {"login": name, "password": password}
     return int(client.post("/accounts/login/", given, REMOTE_ADDR=address, **meta).status_code)
@@ -178,10 +178,10 @@ def test_tries_at_the_same_moment_are_not_more_than_five(threads: int) -> None:
             made.append(sign_in_limits.begin(account="user 1", address=STRANGER))
 
     started = [threading.Thread(target=attempt) for _ in range(threads)]
-    for one in started:
-        one.start()
-    for one in started:
-        one.join(30)
+    for thread in started:
+        thread.start()
+    for thread in started:
+        thread.join(30)
     assert len(made) == min(threads, 5)
 
 

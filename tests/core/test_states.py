@@ -1,4 +1,4 @@
-"""Every move of every state machine, allowed or not: the tables against what they promise, pair by pair."""
+"""Tests of every transition of every state machine, allowed or not, against the design's tables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COLUMNS = [
     (review_states.DELIVERY, review_choices.Observed),
 ]
 MACHINES = [table for table, _ in COLUMNS]
-# A second, independent writing of the design's tables: a slip in one of the two fails here.
+# A second, independent copy of the design's tables: a mistake in one of the two fails here.
 ALLOWED = {
     "prompt version": "draft>requested draft>approved requested>approved requested>draft",
     "run": "draft>planned draft>cancelled planned>running planned>cancelled running>paused running>finished "
@@ -67,10 +67,10 @@ def test_a_machine_knows_exactly_the_states_of_its_column(table: Machine, choice
 
 @pytest.mark.parametrize("table", MACHINES, ids=lambda table: table.name)
 def test_every_state_can_be_reached_from_the_first(table: Machine) -> None:
-    reached, found = set(), {table.initial}
-    while found:
-        reached |= found
-        found = {new for old in found for new in table.transitions[old]} - reached
+    reached, frontier = set(), {table.initial}
+    while frontier:
+        reached |= frontier
+        frontier = {new for old in frontier for new in table.transitions[old]} - reached
     assert reached == set(table.states)
 
 

@@ -1,4 +1,4 @@
-"""What PostgreSQL cannot store is refused at the edge: in JSON bodies, addresses, headers, forms and file names."""
+"""Tests that values that PostgreSQL cannot store are refused: JSON bodies, URLs, headers, forms and file names."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ def test_json_that_can_be_stored_is_left_alone(value: Any) -> None:
 
 
 def test_the_first_fault_is_named_first_and_long_reports_end() -> None:
-    found = storable.problems({"rows": [{"name": "\x00"} for _ in range(1000)]})
-    assert [problem.pointer for problem in found[:2]] == ["/rows/0/name", "/rows/1/name"]
-    assert len(found) == storable.SHOWN_PROBLEMS
+    problems = storable.problems({"rows": [{"name": "\x00"} for _ in range(1000)]})
+    assert [problem.pointer for problem in problems[:2]] == ["/rows/0/name", "/rows/1/name"]
+    assert len(problems) == storable.SHOWN_PROBLEMS
 
 
 def test_names_are_escaped_as_json_pointers_demand() -> None:
@@ -132,7 +132,7 @@ CHARSETS = ["utf-7", "rot13", "hex", "idna", "unicode_escape", "no-such", "utf-1
 )
 @pytest.mark.parametrize("path", ["/api/v1/campaigns/", "/accounts/login/"])
 def test_only_utf_8_is_read(content_type, path):
-    """Through the web process's own entry: Django's test client fails on such a header before any code of ours."""
+    """Uses the WSGI entry point, because Django's test client fails on such a header before it calls our code."""
     from config.wsgi import application
 
     answered: list[str] = []

@@ -1,6 +1,6 @@
-"""A disk that is full or read-only pauses what would write to it, keeps what exists readable, and loses nothing.
+"""Tests of a full or read-only disk: writes pause, existing files stay readable, and nothing is lost.
 
-The disk is a real one of some hundred kilobytes, mounted for the test; where that is not allowed the test is skipped.
+The disk is a real one of a few hundred kilobytes, mounted for the test. Without the right to mount, tests are skipped.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ KILOBYTE = 1024
 
 @pytest.fixture
 def disk(media: Path) -> Iterator[Path]:
-    """The folder of stored files on a disk of its own with 512 kB."""
+    """Mount the folder of stored files on its own disk of 512 kB."""
     media.mkdir(parents=True, exist_ok=True)
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(media)], capture_output=True)
     if mounted.returncode:
@@ -54,7 +54,7 @@ def disk(media: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> Path:
-    """Take all room that is left on the disk; the file that takes it."""
+    """Fill the disk and return the file that fills it."""
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:

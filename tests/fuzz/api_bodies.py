@@ -1,4 +1,4 @@
-"""Valid bodies for the API, made from its OpenAPI schema and from values that its own answers show."""
+"""Valid bodies for the API, made from its OpenAPI schema and from values in its answers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from drf_spectacular.generators import SchemaGenerator
 
 from tests.fuzz import world
 
-#: Names of new things. Names that exist are refused, so these never come from what answers show.
+#: Names of new rows. Existing names are refused, so these never come from answers.
 FRESH = {"slug": "fuzzed", "name": "Fuzzed", "key": "fuzzed"}
 
-#: Values where the schema cannot say what a text or an object must be like.
+#: Values for texts and objects whose form the schema cannot describe.
 MEANT: dict[str, Any] = {
     "text": "{name} on oak",
     "negative": "text",
@@ -49,7 +49,7 @@ def schema() -> dict[str, Any]:
 
 
 def named(shown: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value in an answer with the name that it stands under, objects and lists too."""
+    """Yield every value in an answer with its name, including objects and lists."""
     if name and shown not in (None, "", [], {}):
         yield name, shown
     if isinstance(shown, dict):
@@ -62,19 +62,18 @@ def named(shown: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 @dataclass
 class Bodies:
-    """Makes bodies of requests. `known`: up to twenty values by the name under which answers showed them."""
+    """Makes bodies of requests. `seen_values`: up to twenty values of each name in earlier answers."""
 
     schema: Mapping[str, Any]
-    known: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
+    seen_values: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
 
     def learn(self, shown: Any) -> None:
         for name, value in named(shown):
-            if value not in self.known[name] and len(self.known[name]) < 20:
-                self.known[name].append(value)
+            if value not in self.seen_values[name] and len(self.seen_values[name]) < 20:
+                self.seen_values[name].append(value)
 
     def of(self, content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Arguments of Request for each body that is tried: all that the schema knows, then what it requires; then the
-        same with other rows."""
+        """Yield arguments of Request for each body: all fields, then the required ones, then both with other rows."""
         if not content:
             yield {}
             return
@@ -86,7 +85,7 @@ class Bodies:
                 yield _form(made) if is_form else {"json": json.dumps(made)}
 
     def value(self, name: str, spec: Mapping[str, Any], turn: int = 0) -> Any:
-        """A value for one field or parameter. `turn` chooses among the known ones."""
+        """Return a value for one field or parameter. `turn` chooses among the seen values."""
         default, spec = spec.get("default"), self._resolved(spec)
         if spec.get("format") == "binary":
             return FILES[turn % len(FILES)]
@@ -94,7 +93,7 @@ class Bodies:
         for meant in (MEANT.get(name), FRESH.get(name)):
             if meant is not None and (not choices or meant in choices):
                 return meant
-        fitting = [one for one in self.known.get(name, []) if _fits(one, spec)]
+        fitting = [value for value in self.seen_values.get(name, []) if _fits(value, spec)]
         if fitting and not choices:
             return fitting[turn % len(fitting)]
         if choices:
@@ -122,7 +121,7 @@ class Bodies:
         return {name: self.value(name, spec["properties"][name], turn) for name in names}
 
     def _resolved(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The schema that a reference means; of alternatives, the first."""
+        """Resolve a reference; of several alternatives, return the first."""
         while "$ref" in spec or "allOf" in spec or "oneOf" in spec:
             if "$ref" in spec:
                 spec = self.schema["components"]["schemas"][spec["$ref"].rsplit("/", 1)[-1]]
@@ -136,7 +135,7 @@ def _fits(value: Any, spec: Mapping[str, Any]) -> bool:
 
 
 def _form(made: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a multipart form; objects go as JSON."""
+    """Return the fields of a multipart form; objects are sent as JSON."""
     uploads = {name: value for name, value in made.items() if isinstance(value, tuple)}
     texts = {name: value for name, value in made.items() if name not in uploads}
     form = {name: value if isinstance(value, str) else json.dumps(value) for name, value in texts.items()}

@@ -1,6 +1,6 @@
 """Valid requests of the API: one for each operation of its OpenAPI schema.
 
-A new operation is fuzzed without anybody adding it here; one that no request made this way can reach fails the test.
+A new operation is fuzzed automatically; an operation that no such request reaches fails the test.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from tests.fuzz.api_bodies import Bodies, named, schema
 from tests.fuzz.sending import Answer, Browser, Request, in_path
 from tests.support import factories
 
-#: In whose name a request is sent, until somebody's is answered well.
+#: The roles that send a request until one succeeds.
 SENDERS = ("lead", "reviewer", "manager", "operator")
-#: Rows of one kind that are read, as what one of them shows may be empty.
+#: How many rows of one kind are read, because some rows may show nothing.
 MOST_READS = 4
 
 
@@ -38,7 +38,7 @@ class Operation:
 
     @property
     def content(self) -> Mapping[str, Any]:
-        """The bodies that it takes, by content type."""
+        """Return the bodies that it accepts, by content type."""
         content: Mapping[str, Any] = self.spec.get("requestBody", {}).get("content", {})
         return content
 
@@ -46,8 +46,8 @@ class Operation:
 class Maker:
     """Finds a valid request of each operation. Reads come first, because writes name rows that reads have shown.
 
-    valid: the request by the operation's name. read: the query parameters that its view has asked for. refusals: what
-    an operation that could not be reached said last.
+    valid: the request by the name of the operation. read: the query parameters that its view has read. refusals: the
+    last answer of an operation that could not be reached.
     """
 
     def __init__(self, browser: Browser) -> None:
@@ -65,8 +65,8 @@ class Maker:
         self._rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
 
     def make_all(self) -> None:
-        every = sorted(self.operations, key=lambda one: (one.method != "GET", one.path.count("{")))
-        for operation in every + every:  # once more, as some need rows that are shown later
+        every = sorted(self.operations, key=lambda candidate: (candidate.method != "GET", candidate.path.count("{")))
+        for operation in every + every:  # twice, because some need rows that are shown later
             if operation.name not in self.valid:
                 self._find(operation)
 
@@ -88,11 +88,11 @@ class Maker:
                     break
                 text = answer.content.decode(errors="replace")[-400:]
                 self.refusals[operation.name] = f"{answer.status} {text}\n    {request.curl()}"
-                if answer.status not in (403, 409):  # somebody else would get the same answer
+                if answer.status not in (403, 409):  # other roles would get the same answer
                     break
 
     def _learn(self, operation: Operation, answer: Answer) -> None:
-        """Remember the rows that a read shows, and those whose addresses it names."""
+        """Remember the rows that a read shows, and those whose addresses it contains."""
         if operation.method != "GET" or answer.content_type != "application/json":
             return
         shown = json.loads(answer.content)
@@ -103,14 +103,14 @@ class Maker:
             self._rows[f"/api/v1/{collection}/"].append({"id": int(number)})
 
     def _parameters(self, operation: Operation) -> Iterator[dict[str, Any]]:
-        """What may stand in the path: rows of the collection that is named before the parameter."""
+        """Yield values for the path: rows of the collection that is named before the parameter."""
         names = re.findall(r"{(\w+)}", operation.path)
         choices = []
         for name in names:
             collection = operation.path.split(f"{{{name}}}")[0].split("/")[-2]
             rows = self._rows.get(f"/api/v1/{collection}/", [])
             values = [row.get(name, row.get("slug", row.get("id"))) for row in rows]
-            choices.append((values or self._bodies.known.get(name, []))[:12])
+            choices.append((values or self._bodies.seen_values.get(name, []))[:12])
         for chosen in itertools.product(*choices):
             yield dict(zip(names, chosen, strict=True))
 
@@ -119,9 +119,9 @@ class Maker:
         for name, value in parameters.items():
             path = path.replace(f"{{{name}}}", in_path(str(value)))
         query = {
-            one["name"]: self._bodies.value(one["name"], one["schema"])
-            for one in operation.spec.get("parameters", [])
-            if one["in"] == "query" and one.get("required")
+            parameter["name"]: self._bodies.value(parameter["name"], parameter["schema"])
+            for parameter in operation.spec.get("parameters", [])
+            if parameter["in"] == "query" and parameter.get("required")
         }
         headers = {"If-Match": "*"}
         if any("basicAuth" in way for way in operation.spec.get("security", [])):
@@ -131,9 +131,9 @@ class Maker:
         return Request(operation.method, operation.path.lstrip("/"), path, role, query=query, headers=headers, **body)
 
     def _about_its_row(self, operation: Operation, path: str, body: dict[str, Any], role: str) -> dict[str, Any]:
-        """The body with what only the row in the path can say: the version to decide about, and its token."""
-        given = json.loads(body.get("json", "null"))
-        if not isinstance(given, dict) or not given.keys() & {"seen", "version"}:
+        """Add what depends on the row in the path to the body: the version to decide about, and its token."""
+        content = json.loads(body.get("json", "null"))
+        if not isinstance(content, dict) or not content.keys() & {"seen", "version"}:
             return body
         detail = path[: path.rstrip("/").rfind("/") + 1]
         answer = self.browser.send(Request("GET", operation.path, detail, role))
@@ -142,4 +142,4 @@ class Maker:
         own: dict[str, Any] = {}
         for name, value in named(json.loads(answer.content)):
             own.setdefault(name, value)
-        return {"json": json.dumps({name: own.get(name, value) for name, value in given.items()})}
+        return {"json": json.dumps({name: own.get(name, value) for name, value in content.items()})}

@@ -1,4 +1,4 @@
-"""The people and rows that fuzzed requests are about, built once, and the count that `make fuzz` prints."""
+"""Fixtures of the fuzz tests: people and rows, built once, and the count that `make fuzz` prints."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from django.test.utils import override_settings
 from tests.fuzz import world
 from tests.fuzz.sending import TALLY, Browser
 
-#: `make fuzz` sends every case; the tests of every change send a fixed choice of them.
+#: `make fuzz` sends every case; the usual test run sends a fixed sample.
 IS_WHOLE = os.environ.get("FUZZ") == "whole"
 
 
 @pytest.fixture(autouse=True)
 def media() -> None:
-    """Files lie where the `browser` fixture put them, for all tests of this folder alike."""
+    """Leave files where the `browser` fixture puts them, for all tests of this folder."""
 
 
 @pytest.fixture(scope="package")
 def browser(
     django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Browser]:
-    """Sends requests about one brand. All of it happens in one transaction, which is rolled back at the end."""
+    """Yield a browser that sends requests about one brand, in one transaction that is rolled back at the end."""
     folder: Path = tmp_path_factory.mktemp("fuzz")
     changed = {
         "MEDIA_ROOT": folder / "files",

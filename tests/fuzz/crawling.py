@@ -1,6 +1,6 @@
-"""Find valid requests of pages as a person does: follow the links, and send the forms that stand there.
+"""Find valid requests of pages as a person does: follow the links, and send the forms on the pages.
 
-Nobody lists pages or fields here. A page that no link, form or script's address leads to is found missing by the test.
+Pages and fields are not listed here. The test reports a page that no link, form or address in a script leads to.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from django.urls.resolvers import URLPattern, URLResolver
 from tests.fuzz import world
 from tests.fuzz.sending import Answer, Browser, Request, Upload, in_path
 
-#: Where a crawl begins, and as whom.
+#: Where a crawl begins, and as which role.
 STARTS = {
     "lead": ("/", "/accounts/email/", "/accounts/password/change/"),
     "nobody": ("/accounts/login/",),
     "operator": ("/admin/",),
 }
-#: In whose name a form is sent until somebody's is accepted: who made something may not approve it alone.
+#: The roles that send a form until one is accepted: people may not approve their own work alone.
 SENDERS = ("lead", "reviewer", "manager", "operator")
-#: What is typed into empty fields of a form that is refused as it stands.
+#: Texts for empty fields of a form that is refused without a change.
 FILLED = {"text": "a mug on oak", "name": "Fuzzed", "words": "a mug\na jar", "reason": "composition", "note": "Why not"}
 LINK_ATTRIBUTES = ("href", "src", "action", "formaction", "hx-get", "hx-post", "poster")
 ADDRESS = re.compile(r"(?<![\w/])/[\w./~%:-]+/?(?:\?[\w=&;.%-]*)?")
 
 
 def routes(patterns: Iterable[Any] | None = None, prefix: str = "") -> Iterator[str]:
-    """Every address pattern of the URL configuration."""
+    """Yield every address pattern of the URL configuration."""
     for pattern in get_resolver().url_patterns if patterns is None else patterns:
         here = prefix + str(pattern.pattern)
         if isinstance(pattern, URLResolver):
@@ -46,7 +46,7 @@ def routes(patterns: Iterable[Any] | None = None, prefix: str = "") -> Iterator[
 
 
 def ours() -> Iterator[str]:
-    """The pages of this project: not Django's admin, not allauth's pages, and not the API, which has a schema."""
+    """Yield the pages of this project, without Django's admin, allauth and the API, which has a schema."""
     return (route for route in routes() if not route.lstrip("^").startswith(("admin/", "accounts/", "api/")))
 
 
@@ -59,7 +59,7 @@ def route_of(path: str) -> str | None:
 
 @dataclass
 class Form:
-    """A form as it stands in a page: where it goes, and what a browser would send without a change."""
+    """A form of a page: its target, and the fields that a browser would send unchanged."""
 
     method: str
     action: str
@@ -87,41 +87,41 @@ class Page(HTMLParser):
         self.links += ADDRESS.findall(html.unescape(text))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
-        self.links += [given[name] for name in LINK_ATTRIBUTES if given.get(name)]
+        attributes = {name: value or "" for name, value in attrs}
+        self.links += [attributes[name] for name in LINK_ATTRIBUTES if attributes.get(name)]
         if tag == "form":
-            self._form = Form(given.get("method", "get").upper(), given.get("action", ""))
+            self._form = Form(attributes.get("method", "get").upper(), attributes.get("action", ""))
             self.forms.append(self._form)
-            self._by_id[given.get("id", "")] = self._form
+            self._by_id[attributes.get("id", "")] = self._form
         for attribute, method in (("hx-post", "POST"), ("hx-get", "GET"), ("formaction", "POST")):
-            if given.get(attribute):
-                self._buttons.append((method, given[attribute], self._form, _own_values(given)))
-        form = self._by_id.get(given.get("form", ""), self._form) if given.get("form") else self._form
-        if given.get("name"):
-            self._control(tag, given, form)
+            if attributes.get(attribute):
+                self._buttons.append((method, attributes[attribute], self._form, _own_values(attributes)))
+        form = self._by_id.get(attributes.get("form", ""), self._form) if attributes.get("form") else self._form
+        if attributes.get("name"):
+            self._control(tag, attributes, form)
         if tag == "option" and self._select:
             name, _ = self._select
-            if form is not None and ("selected" in given or not form.fields.get(name)):
-                form.fields[name] = given.get("value", "")
+            if form is not None and ("selected" in attributes or not form.fields.get(name)):
+                form.fields[name] = attributes.get("value", "")
 
-    def _control(self, tag: str, given: dict[str, str], form: Form | None) -> None:
-        name, fields = given["name"], self.loose if form is None else form.fields
-        kind = given.get("type", "text")
+    def _control(self, tag: str, attributes: dict[str, str], form: Form | None) -> None:
+        name, fields = attributes["name"], self.loose if form is None else form.fields
+        kind = attributes.get("type", "text")
         if tag == "textarea":
             fields[name], self._area = "", name
         elif tag == "select":
             fields.setdefault(name, "")
-            self._select = (name, "multiple" in given)
+            self._select = (name, "multiple" in attributes)
         elif tag == "input" and kind == "file":
             if form is not None:
-                form.files[name] = given.get("accept", "")
+                form.files[name] = attributes.get("accept", "")
         elif tag == "input" and kind in ("checkbox", "radio"):
-            if "checked" in given or name not in fields:
-                fields[name] = given.get("value", "on")
+            if "checked" in attributes or name not in fields:
+                fields[name] = attributes.get("value", "on")
         elif tag == "input":
-            fields[name] = given.get("value", "")
-        elif tag == "button" and given.get("value") and form is not None:
-            self._buttons.append((form.method, form.action, form, _own_values(given)))
+            fields[name] = attributes.get("value", "")
+        elif tag == "button" and attributes.get("value") and form is not None:
+            self._buttons.append((form.method, form.action, form, _own_values(attributes)))
 
     def handle_data(self, data: str) -> None:
         if self._area:
@@ -137,73 +137,73 @@ class Page(HTMLParser):
             self._area = ""
 
 
-def _own_values(given: dict[str, str]) -> dict[str, Any]:
-    """What a button or an htmx element sends beside the fields of the form around it."""
-    more = json.loads(given["hx-vals"]) if given.get("hx-vals", "").startswith("{") else {}
-    return more | ({given["name"]: given["value"]} if given.get("name") and "value" in given else {})
+def _own_values(attributes: dict[str, str]) -> dict[str, Any]:
+    """Return what a button or an htmx element sends in addition to the fields of its form."""
+    more = json.loads(attributes["hx-vals"]) if attributes.get("hx-vals", "").startswith("{") else {}
+    return more | (
+        {attributes["name"]: attributes["value"]} if attributes.get("name") and "value" in attributes else {}
+    )
 
 
 @dataclass
 class Found:
-    """What a crawl has found: valid requests by route, and which fields the views read."""
+    """The results of a crawl: valid requests by route, and the fields that the views read."""
 
     requests: dict[str, list[Request]] = field(default_factory=lambda: defaultdict(list))
     read: dict[tuple[str, str], dict[str, set[str]]] = field(default_factory=dict)
     reached: set[str] = field(default_factory=set)
 
     def valid(self) -> Iterator[Request]:
-        """One valid request per route, method and set of fields."""
+        """Yield one valid request per route, method and set of fields."""
         seen = set()
         for route, requests in self.requests.items():
-            for one in requests:
-                shape = (route, one.method, tuple(sorted(one.form or ())))
+            for request in requests:
+                shape = (route, request.method, tuple(sorted(request.form or ())))
                 if shape not in seen:
                     seen.add(shape)
-                    yield one
+                    yield request
 
     def guesses(self) -> Iterator[Request]:
-        """Requests of the routes that no valid request reached, with the values that other paths have."""
-        known: dict[str, Any] = {"marker": "00000000-0000-4000-8000-000000000000", "token": "abc:def"}
+        """Yield requests for routes that no valid request reached, with values from other paths."""
+        values: dict[str, Any] = {"marker": "00000000-0000-4000-8000-000000000000", "token": "abc:def"}
         for requests in self.requests.values():
-            for one in requests:
-                known |= {name: str(value) for name, value in resolve(one.path).kwargs.items()}
+            for request in requests:
+                values |= {name: str(value) for name, value in resolve(request.path).kwargs.items()}
         for route in set(ours()) - self.reached:
-            path = "/" + re.sub(r"<(?:\w+:)?(\w+)>", lambda match: in_path(known.get(match[1], "1")), route)
+            path = "/" + re.sub(r"<(?:\w+:)?(\w+)>", lambda match: in_path(values.get(match[1], "1")), route)
             yield Request("GET", route, path)
             yield Request("POST", route, path, form={})
 
     def read_of(self, request: Request, where: str) -> set[str]:
-        """The query ("query") or form fields ("form") that the view of this request has asked for."""
+        """Return the query ("query") or form fields ("form") that the view of this request has read."""
         return self.read.get((request.method, request.route), {}).get(where, set())
 
 
 class Crawler:
-    """Follows links breadth first, then sends every form once as it stands."""
+    """Follows links breadth first, then sends every form once unchanged."""
 
     def __init__(self, browser: Browser, *, most_per_route: int) -> None:
-        """`most_per_route`: how many addresses of one route to look at, as rows in different states have different
-        forms."""
+        """`most_per_route`: how many addresses of a route to visit; rows in other states have other forms."""
         self.browser = browser
         self.most_per_route = most_per_route
-        self.found = Found()
+        self.crawled = Found()
         self._seen: set[tuple[str, str, str]] = set()
         self._per_kind: dict[tuple[str, str, str], int] = defaultdict(int)
         self._shapes: set[tuple[Any, ...]] = set()
         self._forms: list[Request] = []
 
     def crawl(self, roles: Iterable[str], more: Iterable[Request]) -> Found:
-        """Follow links from the first pages of each role, then send every form that was found, and `more` requests."""
+        """Follow links from the first pages of each role, then send all forms and the `more` requests."""
         for role in roles:
             waiting = list(STARTS[role])
             while waiting:
                 waiting += self._look(waiting.pop(0), role)
         for request in [*self._forms, *more]:
             self._submit(request)
-        return self.found
+        return self.crawled
 
     def _submit(self, request: Request) -> None:
-        """Send a form as it stands, then with its empty fields filled, each in several people's names, until it is
-        accepted."""
+        """Send a form unchanged, then with its empty fields filled, each as several roles, until it is accepted."""
         forms = [request.form]
         if request.form is not None:
             forms.append({name: value or FILLED.get(name, "1") for name, value in request.form.items()})
@@ -216,7 +216,7 @@ class Crawler:
                     break
 
     def _look(self, address: str, role: str) -> list[str]:
-        """Get one address; returns those that it leads to."""
+        """Get one address; return the addresses that it leads to."""
         parts = urlsplit(address)
         route = route_of(parts.path)
         if route is None or not self._is_new(role, route, parts):
@@ -260,20 +260,20 @@ class Crawler:
             self._forms.append(made)
 
     def send(self, request: Request) -> Answer:
-        """Send it; a request that is answered well is kept as a valid one of its route."""
+        """Send the request; if it succeeds, keep it as a valid one of its route."""
         answer = self.browser.send(request)
         key = (request.method, request.route)
-        read = self.found.read.setdefault(key, {"query": set(), "form": set()})
+        read = self.crawled.read.setdefault(key, {"query": set(), "form": set()})
         for name, fields in answer.read.items():
             read[name] |= fields
         if answer.status < 400:
-            self.found.reached.add(request.route)
-            self.found.requests[request.route].append(request)
+            self.crawled.reached.add(request.route)
+            self.crawled.requests[request.route].append(request)
         return answer
 
 
 def upload(accept: str) -> Upload:
-    """A file that a field with this `accept` takes."""
+    """Return a file that a field with this `accept` allows."""
     if "zip" in accept:
         return ("photos.zip", b"PK\x05\x06" + bytes(18), "application/zip")
     if "csv" in accept:

@@ -1,4 +1,4 @@
-"""The three mutation runs: one request with one place of it replaced by something hostile."""
+"""The mutation runs: each case is a request with one place replaced by something hostile."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MARK = "the place that is replaced"
 
 
 def of_json(request: Request) -> Iterator[Request]:
-    """Every leaf, list and object of the body, the whole body, and one key too many."""
+    """Mutate every leaf, list and object of the body and the whole body, and add an unknown key."""
     assert request.json is not None
     body = json.loads(request.json)
     for place, marked in _places(body):
@@ -29,7 +29,7 @@ def of_json(request: Request) -> Iterator[Request]:
 
 
 def _places(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """Each place in the body with a copy of the body that has the mark there."""
+    """Yield each place in the body, with a copy of the body that has the mark there."""
     yield place, MARK
     if isinstance(value, dict):
         for key, inner in value.items():
@@ -42,7 +42,7 @@ def _places(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def of_query(request: Request, names: Iterable[str]) -> Iterator[Request]:
-    """Every query parameter that the request has or the view asks for."""
+    """Mutate every query parameter that the request has or the view reads."""
     for name in sorted({*names, *request.query}):
         for change, text in TEXTS.items():
             yield request.but(f"?{name}: {change}", query={**request.query, name: text})
@@ -50,7 +50,7 @@ def of_query(request: Request, names: Iterable[str]) -> Iterator[Request]:
 
 
 def of_path(request: Request) -> Iterator[Request]:
-    """Every value in the path: what stands where the route has a parameter."""
+    """Mutate every value in the path that is a parameter of the route."""
     parts = request.path.split("/")
     for index, name in enumerate(f"/{request.route}".split("/")):
         if name.startswith(("<", "{", "v<")) and index < len(parts):
@@ -61,7 +61,7 @@ def of_path(request: Request) -> Iterator[Request]:
 
 
 def of_form(request: Request, names: Iterable[str]) -> Iterator[Request]:
-    """Every field that the form has or the view asks for; a file where text belongs, and the other way round."""
+    """Mutate every field that the form has or the view reads; send files as text and text as files."""
     form = dict(request.form or {})
     for name in sorted({*names, *form}):
         for change, text in TEXTS.items():
@@ -69,10 +69,10 @@ def of_form(request: Request, names: Iterable[str]) -> Iterator[Request]:
         yield request.but(f"{name}: a list", form={**form, name: ["1", "\x00", "x"]})
         uploads = {**request.uploads, name: ("a\x00b.txt", b"\x00\xff", "text/plain")}
         yield request.but(
-            f"{name}: a file", form={key: one for key, one in form.items() if key != name}, uploads=uploads
+            f"{name}: a file", form={key: value for key, value in form.items() if key != name}, uploads=uploads
         )
     for name in request.uploads:
-        kept = {key: one for key, one in request.uploads.items() if key != name}
+        kept = {key: upload for key, upload in request.uploads.items() if key != name}
         yield request.but(f"{name}: text", form={**form, name: "\x00"}, uploads=kept)
         for change, data in (
             ("empty", b""),
@@ -84,7 +84,7 @@ def of_form(request: Request, names: Iterable[str]) -> Iterator[Request]:
 
 
 def sample(cases: Iterable[Request], most: int | None) -> list[Request]:
-    """All of them, or a choice of `most` that is the same each time."""
+    """Return all cases, or a sample of `most` that is the same each time."""
     every = list(cases)
     if most is None or len(every) <= most:
         return every

@@ -1,4 +1,4 @@
-"""Requests that only scripts of the pages send: no link or form shows them, so they are written down here."""
+"""Requests that only scripts of the pages send; they are listed here because no link or form shows them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.fuzz.sending import Request
 
 
 def requests() -> Iterator[Request]:
-    """Valid requests of the review room's script and of the run page's."""
+    """Yield valid requests of the scripts of the review workspace and the run page."""
     room = f"/brands/{Brand.objects.get(slug='north').slug}/review"
     task = ReviewTask.objects.filter(state="open").order_by("pk").first()
     assert task is not None

@@ -1,4 +1,4 @@
-"""Requests as plain data, and how one is sent: in this process, and taken back from the database afterwards."""
+"""Requests as plain data, and a browser that sends them in this process and rolls back the database."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Upload = tuple[str, bytes, str]
 
 @dataclass(frozen=True)
 class Request:
-    """One request. `route` is the pattern of its address, such as "brands/<slug:brand>/"; `json` is the body's text."""
+    """A request. `route` is the pattern of its address, e.g. "brands/<slug:brand>/"; `json` is the text of the body."""
 
     method: str
     route: str
@@ -39,11 +39,11 @@ class Request:
     change: str = ""
 
     def but(self, change: str, **changes: Any) -> Request:
-        """The same request with something changed; `change` says what."""
+        """Return a copy of the request with changes; `change` describes them."""
         return replace(self, change=change, **changes)
 
     def curl(self) -> str:
-        """The request as somebody can repeat it, long values shortened."""
+        """Return the request as a curl command, with long values shortened."""
         words = [self.method, f"/{self.route} as {self.role}:", self.address()]
         if self.json is not None:
             words.append(f"json {_short(self.json)}")
@@ -64,13 +64,13 @@ def _short(text: str) -> str:
 
 def _pairs(values: Mapping[str, Any]) -> Any:
     for name, value in values.items():
-        for one in value if isinstance(value, list) else [value]:
-            yield name, one
+        for item in value if isinstance(value, list) else [value]:
+            yield name, item
 
 
 @dataclass
 class Answer:
-    """What came back; `error` is the exception behind a 500, `read` the fields that the view asked for."""
+    """An answer. `error`: the exception behind a 500. `read`: the fields that the view read."""
 
     status: int
     content_type: str
@@ -82,7 +82,7 @@ class Answer:
 
     @property
     def where(self) -> str:
-        """The deepest line of the project's own code in the traceback."""
+        """Return the deepest line of the project's own code in the traceback."""
         place, trace = "", self.error.__traceback__ if self.error else None
         while trace:
             name = trace.tb_frame.f_code.co_filename
@@ -93,41 +93,41 @@ class Answer:
 
 
 class RecordingQueryDict(QueryDict):
-    """A QueryDict that notes the names that somebody asks it for."""
+    """A QueryDict that records the names that are read from it."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        self.asked: set[str] = set()
+        self.names_read: set[str] = set()
         super().__init__(*arguments, **options)
 
     def __getitem__(self, key: str) -> Any:
-        self.asked.add(key)
+        self.names_read.add(key)
         return super().__getitem__(key)
 
     def getlist(self, key: str, default: Any = None) -> Any:
-        self.asked.add(key)
+        self.names_read.add(key)
         return super().getlist(key, default)
 
     def get(self, key: str, default: Any = None) -> Any:
-        self.asked.add(key)
+        self.names_read.add(key)
         return super().get(key, default)
 
     def __contains__(self, key: object) -> bool:
         if isinstance(key, str):
-            self.asked.add(key)
+            self.names_read.add(key)
         return super().__contains__(key)
 
 
-def _recording(given: QueryDict, asked: set[str]) -> QueryDict:
+def _recording(original: QueryDict, names_read: set[str]) -> QueryDict:
     made = RecordingQueryDict(mutable=True)
-    for name, values in given.lists():
+    for name, values in original.lists():
         made.setlist(name, values)
-    made.asked = asked
+    made.names_read = names_read
     made._mutable = False
     return made
 
 
 class RecordingMiddleware:
-    """Lets `Browser` know which query and form fields a view reads, so that new fields are fuzzed by themselves."""
+    """Tells `Browser` which query and form fields a view reads, so that new fields are fuzzed automatically."""
 
     read: dict[str, set[str]] = {"query": set(), "form": set()}
 
@@ -146,7 +146,7 @@ class RecordingMiddleware:
 
 
 class Browser:
-    """Sends requests as any of the people, each in a savepoint that is rolled back."""
+    """Sends requests as any person, each in a savepoint that is rolled back."""
 
     def __init__(self, people: Mapping[str, Any]) -> None:
         self.people = people
@@ -207,14 +207,14 @@ def _body(request: Request) -> tuple[bytes, str]:
     parts: dict[str, Any] = {}
     for name, value in form.items():
         values = value if isinstance(value, list) else [value]
-        parts[name] = [str(one).encode("utf-8", "surrogatepass") for one in values]
+        parts[name] = [str(item).encode("utf-8", "surrogatepass") for item in values]
     for name, (file_name, data, kind) in request.uploads.items():
         parts[name] = SimpleUploadedFile(file_name, data, content_type=kind)
     return encode_multipart(BOUNDARY, parts), MULTIPART_CONTENT
 
 
 def in_path(value: str) -> str:
-    """The value as one part of a path; surrogates become the bytes that an attacker would send."""
+    """Return the value as one part of a path; surrogates become the bytes that an attacker would send."""
     return quote(value, safe="", errors="surrogatepass")
 
 
@@ -223,9 +223,9 @@ TALLY: dict[str, list[int]] = {}
 
 
 def faults_of(browser: Browser, run: str, cases: Iterable[Request]) -> list[str]:
-    """Send all; returns a line for each answer that is a 500, and for each refusal of the API that is no problem+json.
+    """Send all cases; return a line for each 500 and for each refusal of the API that is not problem+json.
 
-    Answers that fail at one line of one view count once: the first request is shown.
+    Failures at the same line of the same view count once: the first request is shown.
     """
     counted = TALLY.setdefault(run, [0, 0])
     faults: dict[tuple[str, ...], str] = {}

@@ -1,6 +1,6 @@
-"""Whatever stands in a body, an address or a form: the answer is never a 500, and the API's refusals are problem+json.
+"""Test that no body, address or form causes a 500, and that refusals of the API are problem+json.
 
-Every valid request is derived: those of the API from its OpenAPI schema, those of pages from their links and forms.
+All valid requests are derived: those of the API from its OpenAPI schema, those of pages from their links and forms.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from tests.fuzz.sending import Browser, Request, faults_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
-#: Cases per request in the tests of every change; the choice is the same each time.
+#: Cases per request in the usual test run; the sample is the same each time.
 SAMPLE_OF_API = None if IS_WHOLE else 4
 SAMPLE_OF_PAGES = None if IS_WHOLE else 1
 
-#: Pages that the short crawl of the tests does not reach by a valid request. They need a row in another state than the
-#: first one of its kind has, or a signature. Their paths, queries and fields are fuzzed all the same.
+#: Pages that the short crawl of the tests does not reach by a valid request: they need a signature, or a row in another
+#: state than the first one of its kind. Their paths, queries and fields are fuzzed nevertheless.
 NOT_REACHED = {
     "brands/<slug:brand>/assets/<int:asset_id>/<slug:verb>/",
     "brands/<slug:brand>/campaigns/<slug:slug>/pictures/<int:pk>/",
@@ -83,7 +83,7 @@ def api(browser: Browser) -> api_requests.Maker:
 
 @pytest.fixture(scope="module")
 def pages(browser: Browser) -> crawling.Found:
-    """What a crawl finds; Django's own admin pages only when all is sent."""
+    """Return what a crawl finds; Django's admin pages are included only when every case is sent."""
     roles = [role for role in crawling.STARTS if IS_WHOLE or role != "operator"]
     return crawling.Crawler(browser, most_per_route=3 if IS_WHOLE else 1).crawl(roles, scripted.requests())
 
@@ -96,9 +96,9 @@ def send_all(browser: Browser, run: str, requests: Iterable[Iterable[Request]], 
 
 def test_every_operation_of_the_api_can_be_reached(api: api_requests.Maker) -> None:
     missing = [
-        f"{one.name}: {api.refusals.get(one.name, 'no rows to ask for')}"
-        for one in api.operations
-        if one.name not in api.valid
+        f"{operation.name}: {api.refusals.get(operation.name, 'no rows to ask for')}"
+        for operation in api.operations
+        if operation.name not in api.valid
     ]
     assert not missing, "\n".join(missing)
 
@@ -109,32 +109,38 @@ def test_every_page_can_be_reached(pages: crawling.Found) -> None:
 
 
 def test_no_leaf_of_a_json_body_brings_the_api_down(api: api_requests.Maker, browser: Browser) -> None:
-    bodies = (mutations.of_json(one) for one in api.valid.values() if one.json is not None)
+    bodies = (mutations.of_json(request) for request in api.valid.values() if request.json is not None)
     send_all(browser, "JSON leaves", bodies, SAMPLE_OF_API)
 
 
 def test_no_query_or_path_value_brings_the_api_down(api: api_requests.Maker, browser: Browser) -> None:
-    cases = ([*mutations.of_query(one, api.read[name]), *mutations.of_path(one)] for name, one in api.valid.items())
+    cases = (
+        [*mutations.of_query(request, api.read[name]), *mutations.of_path(request)]
+        for name, request in api.valid.items()
+    )
     send_all(browser, "query and path values of the API", cases, SAMPLE_OF_API)
 
 
 def test_no_query_or_path_value_brings_a_page_down(pages: crawling.Found, browser: Browser) -> None:
     requests = [*pages.valid(), *pages.guesses()]
-    cases = ([*mutations.of_query(one, pages.read_of(one, "query")), *mutations.of_path(one)] for one in requests)
+    cases = (
+        [*mutations.of_query(request, pages.read_of(request, "query")), *mutations.of_path(request)]
+        for request in requests
+    )
     send_all(browser, "query and path values of pages", cases, SAMPLE_OF_PAGES)
 
 
 def test_no_form_field_brings_a_page_down(pages: crawling.Found, browser: Browser) -> None:
-    forms = [one for one in [*pages.valid(), *pages.guesses()] if one.form is not None]
-    cases = (mutations.of_form(one, pages.read_of(one, "form")) for one in forms)
+    forms = [request for request in [*pages.valid(), *pages.guesses()] if request.form is not None]
+    cases = (mutations.of_form(request, pages.read_of(request, "form")) for request in forms)
     send_all(browser, "form fields of pages", cases, SAMPLE_OF_PAGES)
 
 
 def test_no_json_of_a_script_brings_a_page_down(pages: crawling.Found, browser: Browser) -> None:
-    bodies = (mutations.of_json(one) for one in pages.valid() if one.json is not None)
+    bodies = (mutations.of_json(request) for request in pages.valid() if request.json is not None)
     send_all(browser, "JSON leaves of pages", bodies, SAMPLE_OF_API)
 
 
 def test_no_form_field_brings_the_api_down(api: api_requests.Maker, browser: Browser) -> None:
-    cases = (mutations.of_form(one, ()) for one in api.valid.values() if one.form is not None)
+    cases = (mutations.of_form(request, ()) for request in api.valid.values() if request.form is not None)
     send_all(browser, "form fields of the API", cases, SAMPLE_OF_API)

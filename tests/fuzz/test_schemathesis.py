@@ -1,4 +1,4 @@
-"""schemathesis against the API as every role: answers are what the OpenAPI schema says, and never a 500."""
+"""Run schemathesis against the API as every role: answers match the OpenAPI schema and are never a 500."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.fuzz.world import ROLES
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
-#: Cases per operation, role and mode. The tests of every change send a few, as the lead.
+#: Cases per operation, role and mode. The usual test run sends a few, as the lead.
 EXAMPLES = 20 if IS_WHOLE else 1
 CAST = [*ROLES, "nobody"] if IS_WHOLE else ["lead"]
 
@@ -33,7 +33,7 @@ REFUSALS = [400, 401, 403, 404, 409, 412, 415, 422, 428, 429]
 
 @pytest.fixture(scope="module")
 def api(browser: Browser) -> Iterator[Any]:
-    """The operations of the schema. As in Django's test client, no request closes the connection of the transaction."""
+    """Yield the operations of the schema; as in Django's test client, no request closes the database connection."""
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)
     config = schemathesis.Config.from_dict(
@@ -46,17 +46,17 @@ def api(browser: Browser) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def tokens(browser: Browser) -> dict[str, dict[str, str]]:
-    """The header that says who asks, by role."""
+    """Return the authentication header of each role."""
     made = {role: AuthToken.objects.create(person)[1] for role, person in browser.people.items()}
     return {"nobody": {}} | {role: {"Authorization": f"Token {token}"} for role, token in made.items()}
 
 
 def excluded() -> Iterator[Any]:
-    """Checks that do not fit, each with its reason."""
+    """Yield the checks that do not fit, each with its reason."""
     names = schemathesis.checks.CHECKS
-    # Unknown fields and parameters are ignored, as everywhere in DRF; the check takes them for mistakes.
+    # DRF ignores unknown fields and parameters, but the check expects errors.
     yield names.get_one("negative_data_rejection")
-    # The token is sent beside the case, so the check takes every answer for one to a token that it made up.
+    # The token is sent outside of the case, so the check believes that every answer is to its invented token.
     yield names.get_one("ignored_auth")
 
 
@@ -76,7 +76,7 @@ def test_answers_are_what_the_schema_says(role: str, mode: GenerationMode, api: 
 
 
 def _cases(operation: Any, mode: GenerationMode) -> list[Case]:
-    """The same cases each time."""
+    """Return the cases of an operation, the same each time."""
     made: list[Case] = []
 
     @settings(
@@ -91,14 +91,14 @@ def _cases(operation: Any, mode: GenerationMode) -> list[Case]:
     def collect(case: Case) -> None:
         made.append(case)
 
-    # It takes no input, so none can be wrong.
+    # The operation has no input, so no input can be wrong.
     with contextlib.suppress(schemathesis.errors.SchemathesisError, Unsatisfiable):
         collect()
     return made
 
 
 def _faults(case: Case, headers: dict[str, str]) -> list[str]:
-    """Send one case in a savepoint that is rolled back, and have the answer checked."""
+    """Send one case in a savepoint that is rolled back; return the failed checks of the answer."""
     block = transaction.atomic()
     block._from_testcase = True
     with block:
@@ -106,7 +106,11 @@ def _faults(case: Case, headers: dict[str, str]) -> list[str]:
             response = case.call(headers={**headers, "If-Match": "*"})
             case.validate_response(response, excluded_checks=list(excluded()))
         except FailureGroup as group:
-            return [f"{one.title}: {one.message}"[:700] for one in group.exceptions if isinstance(one, Failure)]
+            return [
+                f"{failure.title}: {failure.message}"[:700]
+                for failure in group.exceptions
+                if isinstance(failure, Failure)
+            ]
         finally:
             transaction.set_rollback(True)
     return []

@@ -1,4 +1,4 @@
-"""One brand with a row of every kind, and one person per role: what fuzzed requests are about."""
+"""The data of the fuzz tests: one brand with a row of every kind, and one person per role."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FEED = b"sku,name\nM-1,Mug\n"
 
 
 def image_bytes(image_format: str = "JPEG", colour: str = "teal", size: int = 256) -> bytes:
-    """A dark jar on white, which the cut-out service accepts."""
+    """Return an image of a dark jar on white, which the cut-out service accepts."""
     image = Image.new("RGB", (size, size), "white")
     image.paste(colour, (size // 4, size // 5, 3 * size // 4, 4 * size // 5))  # type: ignore[arg-type]
     buffer = io.BytesIO()
@@ -52,7 +52,7 @@ def image_bytes(image_format: str = "JPEG", colour: str = "teal", size: int = 25
 
 
 def zip_bytes() -> bytes:
-    """An archive with one photo, named as a feed names it."""
+    """Return an archive with one photo, named as in a feed."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as packed:
         packed.writestr("mug.jpg", image_bytes())
@@ -112,8 +112,8 @@ def _guide(brand: Brand, lead: User) -> None:
     fields: dict[str, Any] = {"palette": [{"name": "Clay", "hex": "#b5651d"}], "banned_wording": ["luxury"]}
     guides.publish(guide_id=guides.draft(brand=brand, by=lead, **fields).pk, by=lead, note="The beginning")
     draft = guides.draft(brand=brand, by=lead, **(fields | {"banned_wording": ["cheap"]}))
-    given = [("mood.jpg", image_bytes(colour="navy"))]
-    pictures.add_to_guide(guide_id=draft.pk, use="do", files_given=given, by=lead)
+    files = [("mood.jpg", image_bytes(colour="navy"))]
+    pictures.add_to_guide(guide_id=draft.pk, use="do", files_given=files, by=lead)
 
 
 def _feeds(brand: Brand, lead: User) -> None:
@@ -129,13 +129,13 @@ def _feeds(brand: Brand, lead: User) -> None:
 
 
 def _run_in_review(brand: Brand, mug: Subject, people: dict[str, User]) -> None:
-    """A running run: one image to review, one approved and delivered, one just approved, one failed job."""
+    """Create a running run: one image to review, one approved and delivered, one just approved, one failed job."""
     campaign = factories.CampaignFactory(
         brand=brand, subjects=[mug], slug="autumn", owner=people["manager"], budget=Decimal(100)
     )
     spec = factories.OutputSpecFactory(campaign=campaign, width=512, height=512)
-    given = [("mood.jpg", image_bytes(colour="navy"))]
-    pictures.add_to_brief(campaign_id=campaign.pk, files_given=given, by=people["manager"])
+    files = [("mood.jpg", image_bytes(colour="navy"))]
+    pictures.add_to_brief(campaign_id=campaign.pk, files_given=files, by=people["manager"])
     run = factories.RunFactory(campaign=campaign, requested_by=people["manager"], endpoint__slug="packshot")
     tasks = [image_in_review(brand, run=run, specs=[spec], subject=mug, candidates=2) for _ in range(4)]
     for task in tasks:
@@ -156,7 +156,7 @@ def _run_in_review(brand: Brand, mug: Subject, people: dict[str, User]) -> None:
 
 
 def _planned_run(brand: Brand, mugs: list[Subject], people: dict[str, User]) -> None:
-    """A campaign whose run is planned, one whose run is paused, and a standing order."""
+    """Create a campaign with a planned run, one with a paused run, and a standing order."""
     manager = people["manager"]
     campaign = factories.CampaignFactory(brand=brand, subjects=mugs, slug="winter", owner=manager)
     factories.OutputSpecFactory(campaign=campaign, slug="shop", width=128, height=128)
@@ -182,7 +182,7 @@ def _planned_run(brand: Brand, mugs: list[Subject], people: dict[str, User]) -> 
 
 
 def _tries_and_sheets(brand: Brand, manager: User) -> None:
-    """A studio run with an image, one that goes on, and a comparison to vote on."""
+    """Create a studio run with an image, one that still runs, and a comparison to vote on."""
     painter = factories.EndpointFactory(engine="painter", slug="painter", lane="cpu", prices={"second": "0.001"})
     for is_made in (True, False):
         run = studio.start(brand=brand, wish=wish(count=2), endpoint=painter, by=manager)
@@ -197,7 +197,7 @@ def _tries_and_sheets(brand: Brand, manager: User) -> None:
 
 
 def _endpoints(brand: Brand, lead: User) -> None:
-    """Endpoints of the brand's own: one per kind of engine that has a page of its own."""
+    """Create endpoints of the brand: one for each kind of engine that has its own page."""
     test_workflows.uploaded(brand, lead)
     factories.EndpointFactory(
         brand=brand, slug="overflow", engine="replicate", lane="cloud", config={"model": "a/b"}, secret="hush"

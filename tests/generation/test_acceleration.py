@@ -1,4 +1,4 @@
-"""Quality tiers on tiny models: what each does to a pipeline and promises of its pixels, and that nothing waits."""
+"""Test quality tiers on tiny models: their effect on the pipeline, the pixels that they promise, and no waiting."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_draft_without_a_lora_skips_what_hardly_changes_where_the_model_can(ti
 
 
 def rounds_by_shape(engine: Any) -> Any:
-    """The engine on a card whose kernels round by the size of the batch, as real ones do and this CPU does not."""
+    """Make the engine round by the batch size, as kernels of real cards do and this CPU does not."""
     unet = engine._load().text.unet
     unet.register_forward_hook(lambda module, given, made: (made[0] * (1 + 0.1 * len(made[0])), *made[1:]))
     return engine
@@ -105,8 +105,8 @@ def test_exact_makes_the_same_bits_alone_and_among_any_others_at_any_place(folde
     assert np.array_equal(alone, pixels(exact, [task(0)])[0])
     assert np.array_equal(alone, pixels(exact, [task(0), task(1), task(2)])[0])
     assert np.array_equal(alone, pixels(exact, [task(3), task(2), task(1), task(0)])[0])
-    again = rounds_by_shape(engine(folder, tier="exact", batch_size=4))
-    assert np.array_equal(alone, pixels(again, [task(5), task(0)])[0])
+    restarted = rounds_by_shape(engine(folder, tier="exact", batch_size=4))
+    assert np.array_equal(alone, pixels(restarted, [task(5), task(0)])[0])
     final = rounds_by_shape(engine(folder))
     assert furthest(pixels(final, [task(0)])[0], pixels(final, [task(0), task(1)])[0]) > 2
 
@@ -217,7 +217,7 @@ def test_a_scheduler_that_counts_makes_the_picture_of_one_that_asks_the_card(fol
 
 @pytest.mark.parametrize("name", KINDS[:-1])
 def test_the_loop_reads_no_value_off_the_device(tiny_model: Callable[[str], Path], name: str):
-    """On the meta device tensors have no values: reading one, which on a card means waiting for it, is an error."""
+    """Tensors on the meta device have no values, so reading one is an error. On a card the read would wait for it."""
     loaded = engine(tiny_model("sdxl"))._load()
     pipe = loaded.text
     embeddings = {
@@ -270,7 +270,7 @@ def test_latents_become_the_pixels_that_the_pipeline_makes_of_them(folder: Path,
 
 
 class SlowDecoder(torch.nn.Module):
-    """A decoder that begins when it is let, and keeps a log of when it ends."""
+    """A decoder that waits for `may_begin` and logs when it ends."""
 
     def __init__(self, real: Any, log: list[str]) -> None:
         super().__init__()
@@ -318,7 +318,7 @@ def test_a_picture_that_does_not_fit_while_it_is_decoded_fails_in_a_sentence(fol
         result.arrived()
     assert refusal.value.kind == ErrorKind.MEMORY
     with acceleration._switches.held("another", lambda stack: None):
-        pass  # what the failed decoding held is free again
+        pass  # the failed decoding has released the switches
 
 
 def test_repainting_beside_the_next_batch_keeps_what_the_mask_leaves(folder: Path):
@@ -348,7 +348,7 @@ def test_encoded_texts_stay_within_bounds_and_the_latest_used_stay_near():
         get(key)
     assert encoded_texts == ["a", "b", "c"] and cache.sizes() == (80, 40)
     assert list(cache._near) == ["a", "c"]
-    for key in "bade":  # b comes back from main memory; in the end a, b and c, d are where they fit
+    for key in "bade":  # b comes back from main memory; at the end d and e are on the card, a and b in main memory
         get(key)
     assert encoded_texts == ["a", "b", "c", "d", "e"]
     assert cache.sizes() == (80, 80) and list(cache._near) == ["d", "e"]
@@ -393,25 +393,25 @@ def test_a_model_that_does_not_fit_is_refused_with_the_figures(folder: Path):
 
 
 def test_two_models_stay_where_they_fit_and_otherwise_the_least_recently_used_one_goes(tiny_model):
-    one = residents.weights_bytes(tiny_model("sd"), 4)
-    other = residents.weights_bytes(tiny_model("sdxl"), 4)
+    sd_bytes = residents.weights_bytes(tiny_model("sd"), 4)
+    sdxl_bytes = residents.weights_bytes(tiny_model("sdxl"), 4)
 
     def both(limit: int) -> tuple[Any, Any]:
         pair = [
             engine(tiny_model(name), memory_limit_bytes=limit, reserve_bytes=0, batch_size=1) for name in ("sd", "sdxl")
         ]
-        for each in pair:
-            pixels(each, [task(0)])
+        for loaded in pair:
+            pixels(loaded, [task(0)])
         return pair[0], pair[1]
 
-    first, second = both(one + other)
+    first, second = both(sd_bytes + sdxl_bytes)
     assert first._loaded is not None and second._loaded is not None
     first.unload(), second.unload()
-    first, second = both(one + other - 1)
+    first, second = both(sd_bytes + sdxl_bytes - 1)
     assert first._loaded is None and second._loaded is not None
-    again = pixels(first, [task(0)])[0]
+    reloaded = pixels(first, [task(0)])[0]
     assert second._loaded is None and first._loaded is not None
-    assert np.array_equal(again, pixels(engine(tiny_model("sd")), [task(0)])[0])
+    assert np.array_equal(reloaded, pixels(engine(tiny_model("sd")), [task(0)])[0])
     first.unload()
 
 

@@ -1,4 +1,4 @@
-"""LoRAs on tiny models: laid on with weights, taken off again, refused by name; and what counts as the same model."""
+"""Test LoRAs on tiny models: applied with weights, removed, refused by name, and part of the model identity."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def loras(model: Path, tmp_path: Path) -> dict[str, dict[str, object]]:
 def test_loras_change_the_picture_by_their_weights_and_leave_no_trace(model, loras):
     engine = engine_with(model, loras=loras)
     plain = pixels(engine, [task(0)])[0]
-    one = pixels(engine, [with_loras(0, {"a": 1.0})])[0]
-    assert furthest(plain, one) > 5
-    assert furthest(one, pixels(engine, [with_loras(0, {"a": 0.4})])[0]) > 2
+    with_a = pixels(engine, [with_loras(0, {"a": 1.0})])[0]
+    assert furthest(plain, with_a) > 5
+    assert furthest(with_a, pixels(engine, [with_loras(0, {"a": 0.4})])[0]) > 2
     both = pixels(engine, [with_loras(0, {"a": 1.0, "b": 0.7})])[0]
-    assert furthest(both, one) > 2
+    assert furthest(both, with_a) > 2
     assert np.array_equal(plain, pixels(engine, [task(0)])[0])
     assert np.array_equal(both, pixels(engine, [with_loras(0, {"b": 0.7, "a": 1.0})])[0])
     assert np.array_equal(both, pixels(engine_with(model, loras=loras), [with_loras(0, "b:0.7 + a")])[0])
@@ -81,14 +81,16 @@ def test_a_lora_with_a_weight_of_its_own_is_on_until_a_spec_takes_it_off(tiny_mo
 def test_loras_that_cannot_be_are_explained_before_anything_is_made(tiny_model, tmp_path):
     model = tiny_model("sd")
     gone = engine_with(model, loras={"gone": {"path": str(tmp_path / "gone.safetensors")}})
-    assert any("LoRA 'gone' is not there" in one for one in gone.validate(task(0).spec))
+    assert any("LoRA 'gone' is not there" in problem for problem in gone.validate(task(0).spec))
     assert not gone.health().is_ok and "LoRA 'gone'" in gone.health().message
     file = str(tiny_models.lora(model, tmp_path / "house.safetensors", 0))
     engine = engine_with(model, loras={"house": file})
     assert engine.validate(with_loras(0, {"house": 0.5}).spec) == []
-    assert any("no LoRA 'hose'" in one and "house" in one for one in engine.validate(with_loras(0, "hose").spec))
-    assert any("weight 'much'" in one for one in engine.validate(with_loras(0, {"house": "much"}).spec))
-    assert any("loras is 3" in one for one in engine.validate(with_loras(0, 3).spec))
+    assert any(
+        "no LoRA 'hose'" in problem and "house" in problem for problem in engine.validate(with_loras(0, "hose").spec)
+    )
+    assert any("weight 'much'" in problem for problem in engine.validate(with_loras(0, {"house": "much"}).spec))
+    assert any("loras is 3" in problem for problem in engine.validate(with_loras(0, 3).spec))
     assert engine.batch_key(with_loras(0, {"house": "much"}).spec)
     assert "loras" in engine.capabilities().obeys and "loras" not in engine_with(model).capabilities().obeys
     with pytest.raises(ValueError, match="'house' needs"):
@@ -99,9 +101,9 @@ def test_another_lora_under_the_same_name_is_another_model(tiny_model, tmp_path)
     model = tiny_model("sd")
     files = [str(tiny_models.lora(model, tmp_path / f"{seed}.safetensors", seed)) for seed in range(2)]
     bare = engine_with(model).model_identity()[1]
-    one, other = (engine_with(model, loras={"look": {"path": file}}).model_identity()[1] for file in files)
+    first, second = (engine_with(model, loras={"look": {"path": file}}).model_identity()[1] for file in files)
     louder = engine_with(model, loras={"look": {"path": files[0], "weight": 0.5}}).model_identity()[1]
-    assert len({bare, one, other, louder}) == 4 and one.startswith(bare.partition("+")[0])
+    assert len({bare, first, second, louder}) == 4 and first.startswith(bare.partition("+")[0])
 
 
 def test_an_edited_model_card_is_not_another_model(tiny_model, tmp_path):

@@ -1,4 +1,4 @@
-"""Operators hear of an endpoint that stands still: once, in words, with the page where they can act."""
+"""Test that operators are notified once of an endpoint that stands still, with a reason and the page to act on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def admin(person: Callable[..., User]) -> User:
 
 @pytest.fixture
 def endpoint(brand: Brand) -> Endpoint:
-    """A service for which three pictures of the brand wait."""
+    """A service endpoint with three waiting images of the brand."""
     made = queued.endpoint(engine="wire", lane=Lane.CLOUD, url="http://127.0.0.1:9")
     queued.run(queued.campaign(brand=brand), made, 3)
     return made
@@ -39,7 +39,7 @@ def fail(endpoint: Endpoint, times: int) -> None:
 
 
 def opened_again(endpoint: Endpoint) -> None:
-    """Its rest is over, one order tried it, and failed."""
+    """Let one submission try the endpoint after its rest, and fail."""
     EndpointStanding.objects.filter(endpoint=endpoint).update(breaker=Breaker.HALF_OPEN)
     fail(endpoint, 1)
 

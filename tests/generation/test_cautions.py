@@ -1,4 +1,4 @@
-"""What an endpoint has to be said of its pictures ("demo model") stands wherever a person sees one, and on no other."""
+"""Test that the disclaimer of an endpoint ("demo model") stands beside each of its images, and beside no other."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tests.support.in_review import give_reasons, image_in_review, seen
 
 pytestmark = pytest.mark.django_db
 
-SAID = "demo model"
+DISCLAIMER = "demo model"
 BADGE = re.compile(r'<span class="caution[^"]*" title="demo model">demo model</span>')
 
-#: Pages on which a picture in review can be seen, and how often the words stand there: beside each showing of it, and
-#: beside its engine's name.
+#: Pages that show an image in review, and how often they show the disclaimer: beside each copy of the image and
+#: beside the name of its engine.
 PAGES = {
     "": 2,
     "campaigns/{campaign}/": 2,
@@ -48,7 +48,7 @@ PAGES = {
 
 @pytest.fixture
 def endpoint(db: None) -> Endpoint:
-    return factories.EndpointFactory(engine="packshot", caution=SAID)
+    return factories.EndpointFactory(engine="packshot", caution=DISCLAIMER)
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_a_packshot_says_nothing(
     Endpoint.objects.update(caution="")
     answer = page_client(lead).get(address(page))
     assert b'class="caution' not in answer.content
-    assert SAID.encode() not in answer.content
+    assert DISCLAIMER.encode() not in answer.content
 
 
 def test_beside_a_packshot_only_the_generated_picture_has_it(
@@ -124,18 +124,18 @@ def test_every_showing_has_its_own(
 def test_the_room_paints_it_with_each_candidate(brand: Any, lead: Any, page_client: Any, run: Run) -> None:
     waiting = image_in_review(brand, run=run, candidates=2)
     state = _room_state(page_client(lead), brand)
-    assert [one["caution"] for one in state["cards"][0]["versions"]] == [SAID, SAID]
+    assert [version["caution"] for version in state["cards"][0]["versions"]] == [DISCLAIMER, DISCLAIMER]
     assert badges(page_client(lead), f"/brands/{brand.slug}/review/tasks/{waiting.pk}/rail/") == 3
     decisions.approve(by=lead, **seen(waiting))
-    assert _room_state(page_client(lead), brand)["lately"][0]["caution"] == SAID
-    assert badges(page_client(lead), f"/brands/{brand.slug}/review/") == 1  # among the last verdicts
+    assert _room_state(page_client(lead), brand)["lately"][0]["caution"] == DISCLAIMER
+    assert badges(page_client(lead), f"/brands/{brand.slug}/review/") == 1  # in the list of the last decisions
 
 
 def _room_state(client: Any, brand: Any) -> dict[str, Any]:
     page = client.get(f"/brands/{brand.slug}/review/room/").content.decode()
-    found = re.search(r'id="room-state"[^>]*>(.*?)</script>', page, re.DOTALL)
-    assert found
-    state: dict[str, Any] = json.loads(found[1])
+    match = re.search(r'id="room-state"[^>]*>(.*?)</script>', page, re.DOTALL)
+    assert match
+    state: dict[str, Any] = json.loads(match[1])
     return state
 
 
@@ -143,7 +143,7 @@ def test_an_earlier_round_has_it_too(brand: Any, lead: Any, task: ReviewTask) ->
     give_reasons(brand, lead)
     decisions.request_revision(by=lead, reason="wrong-colour", controls={"fill": 0.6}, note="", **seen(task))
     ReviewTask.objects.filter(pk=task.pk).update(round=2, state="open")
-    assert room.cards(room.load([task]))[0]["earlier"][0]["caution"] == SAID
+    assert room.cards(room.load([task]))[0]["earlier"][0]["caution"] == DISCLAIMER
 
 
 def test_refused_pictures_in_a_report_have_it(
@@ -165,7 +165,7 @@ def test_try_outs_and_the_last_picture_of_a_prompt_have_it(
     path = f"/brands/{brand.slug}/prompts/{version.template.slug}/v{version.number}/"
     page = page_client(designer).get(f"{path}?subject={made.asset.subject_id}").content.decode()
     assert len(BADGE.findall(page)) == 2
-    assert f"{endpoint.name} ({SAID})" in page  # where engines are chosen
+    assert f"{endpoint.name} ({DISCLAIMER})" in page  # where engines are chosen
 
 
 def test_a_delivery_of_it_has_it(brand: Any, lead: Any, page_client: Any, task: ReviewTask) -> None:
@@ -180,10 +180,10 @@ def test_a_retouched_picture_keeps_what_its_run_has_to_be_said(run: Run) -> None
     version = factories.AssetVersionFactory(asset=asset, job=None, source="retouched")
     Asset.objects.filter(pk=asset.pk).update(current_version=version)
     run.campaign.subjects.add(asset.subject)
-    assert version.caution == SAID
-    assert matrix.rows(run)[0].cells[0].caution == SAID
-    page = coverage.page(user=_viewer(run), campaign=run.campaign, specs=[], wanted=coverage.Wanted(), limit=5)
-    assert [row.caution for row in page.rows] == [SAID]
+    assert version.caution == DISCLAIMER
+    assert matrix.rows(run)[0].cells[0].caution == DISCLAIMER
+    page = coverage.page(user=_viewer(run), campaign=run.campaign, specs=[], filters=coverage.Wanted(), limit=5)
+    assert [row.caution for row in page.rows] == [DISCLAIMER]
 
 
 def _viewer(run: Run) -> Any:
@@ -192,13 +192,13 @@ def _viewer(run: Run) -> Any:
 
 def test_it_leaves_with_the_files(brand: Any, lead: Any, task: ReviewTask) -> None:
     decisions.approve(by=lead, **seen(task))
-    found = packages.approved(task.asset.versions.get().pk)
-    assert lineage.lineage(found.version, found.approval)["caution"] == SAID
+    package = packages.approved(task.asset.versions.get().pk)
+    assert lineage.lineage(package.version, package.approval)["caution"] == DISCLAIMER
     chunks = b"".join(approved_zip.stream(user=lead, brand=brand, asset_ids=[task.asset_id]))
-    assert _manifest(chunks)[0]["caution"] == SAID
+    assert _manifest(chunks)[0]["caution"] == DISCLAIMER
     Endpoint.objects.update(caution="")
-    found = packages.approved(task.asset.versions.get().pk)
-    assert "caution" not in lineage.lineage(found.version, found.approval)
+    package = packages.approved(task.asset.versions.get().pk)
+    assert "caution" not in lineage.lineage(package.version, package.approval)
 
 
 def _manifest(archive: bytes) -> list[dict[str, str]]:
@@ -210,7 +210,7 @@ def _manifest(archive: bytes) -> list[dict[str, str]]:
 
 def test_the_api_tells_it(api_client: Any, lead: Any, task: ReviewTask) -> None:
     shown = api_client(lead).get(f"/api/v1/assets/{task.asset_id}/").json()
-    assert shown["current_version"]["caution"] == SAID
+    assert shown["current_version"]["caution"] == DISCLAIMER
 
 
 @pytest.mark.parametrize("page", ["library/", "runs/{run}/rows/", "campaigns/{campaign}/", "review/"])

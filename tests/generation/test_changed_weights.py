@@ -1,4 +1,4 @@
-"""A diffusers engine that stays loaded while its files are written: it draws with what lies there, and says so."""
+"""Test a loaded diffusers engine whose files change: it draws with the new files and reports their revision."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ UNET = Path("unet/diffusion_pytorch_model.safetensors")
 
 @pytest.fixture
 def folder(tiny_model: Callable[[str], Path], tmp_path: Path) -> Path:
-    """A model of the test's own."""
+    """A model folder for this test alone."""
     return Path(shutil.copytree(tiny_model("small"), tmp_path / "model"))
 
 
@@ -43,7 +43,7 @@ def an_engine(path: Path, **config: Any) -> Diffusers:
 
 
 def trained(file: Path, factor: float = 1.5) -> bytes:
-    """The file's weights, trained further: as many bytes as before."""
+    """Return the file's weights changed as by training, with as many bytes as before."""
     from safetensors.torch import load, save
 
     data = file.read_bytes()
@@ -94,7 +94,7 @@ def test_a_warm_engine_draws_with_the_files_that_lie_there_and_names_them(write:
     before, identity = pixels(warm, [task(1)])[1], warm.model_identity()
     write(folder)
     assert warm.model_identity() != identity, "it says so before it draws"
-    (result,) = [one.arrived() for one in warm.generate([task(1)], Desk())]
+    (result,) = [pending.arrived() for pending in warm.generate([task(1)], Desk())]
     fresh = an_engine(folder)
     assert np.array_equal(result.pixels, pixels(fresh, [task(1)])[1])
     assert not np.array_equal(result.pixels, before)
@@ -153,7 +153,7 @@ def test_a_lora_under_the_same_name_is_laid_on_anew(folder: Path, tmp_path: Path
 
 @pytest.fixture
 def single_file(tiny_model: Callable[[str], Path], tmp_path: Path) -> tuple[Path, Path]:
-    """(one file with all weights, the folder of its configurations)."""
+    """Return (one file with all weights, the folder of its configurations)."""
     from safetensors.torch import save_file
 
     source = tiny_model("sd")
@@ -217,5 +217,7 @@ def test_a_warm_worker_keeps_no_image_of_overwritten_weights_under_the_plan(fold
         fresh, spec = an_engine(folder), JobSpec.objects.get(job__run=run)
         attempt = Attempt.objects.get(job__run=run, outcome="succeeded")
         assert spec.maker["revision"] == attempt.details["revision"] == fresh.model_identity()[1], write
-        (drawn,) = [one.arrived() for one in fresh.generate([base.Task(1, base.Spec.from_json(spec.spec))], Desk())]
+        (drawn,) = [
+            pending.arrived() for pending in fresh.generate([base.Task(1, base.Spec.from_json(spec.spec))], Desk())
+        ]
         assert np.array_equal(product.read_pixels(spec.job.version.master), drawn.pixels), write

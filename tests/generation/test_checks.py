@@ -1,4 +1,4 @@
-"""Checks: what a machine says of an image before a person looks at it."""
+"""Test the automatic checks of an image, which run before a person reviews it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Cog half of the `replicate` engine against a container of ours on a real socket."""
+"""Test the Cog part of the `replicate` engine against a local Cog server on a real socket."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def test_pictures_go_along_however_large(server):
 
 def test_the_same_order_twice_at_once_is_worked_once(server):
     server.seconds, server.slots = 1.0, 2
-    one, marker = engine(server), str(uuid.uuid4())
-    first = threading.Thread(target=one.submit, args=(Task(1, spec()), marker, Lent()))
+    cog, marker = engine(server), str(uuid.uuid4())
+    first = threading.Thread(target=cog.submit, args=(Task(1, spec()), marker, Lent()))
     first.start()
     while not server.runs:
         time.sleep(0.01)
     with pytest.raises(EngineError) as caught:
-        one.submit(Task(1, spec()), marker, Lent())
+        cog.submit(Task(1, spec()), marker, Lent())
     first.join()
     assert caught.value.kind == ErrorKind.DOUBT
     assert len(server.runs) == 1
@@ -109,10 +109,10 @@ def test_a_server_that_still_loads_is_asked_again(server):
 )
 def test_an_answer_that_was_lost_is_gone_and_the_picture_is_made_again(server, fault):
     server.fail_next("PUT /predictions/{id}", fault)
-    one = engine(server)
-    assert refused(one).kind == ErrorKind.DOUBT
-    assert one.find(Task(1, spec()), str(uuid.uuid4()), datetime.now(UTC), ()) is None
-    assert order(one, spec()).result.pixels is not None
+    cog = engine(server)
+    assert refused(cog).kind == ErrorKind.DOUBT
+    assert cog.find(Task(1, spec()), str(uuid.uuid4()), datetime.now(UTC), ()) is None
+    assert order(cog, spec()).result.pixels is not None
 
 
 def test_a_server_that_cannot_be_asked_gives_no_verdict(server):
@@ -133,10 +133,10 @@ def test_a_picture_that_came_broken_is_asked_for_again(server):
 
 
 def test_there_is_nothing_to_poll_or_cancel_afterwards(server):
-    one = engine(server)
-    remote_id = order(one, spec()).remote_id
-    assert one.poll([remote_id])[remote_id].error.kind == ErrorKind.LOST
-    one.cancel(remote_id)
+    cog = engine(server)
+    remote_id = order(cog, spec()).remote_id
+    assert cog.poll([remote_id])[remote_id].error.kind == ErrorKind.LOST
+    cog.cancel(remote_id)
 
 
 @pytest.mark.parametrize(

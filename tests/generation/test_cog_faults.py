@@ -1,4 +1,4 @@
-"""The Cog half of the `replicate` engine against a server that starts, failed, crashed, or is told to cancel."""
+"""Test the Cog part of the `replicate` engine: a server that is starting, failed or crashed, and cancelling."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def test_a_worker_that_crashes_is_the_servers_fault_and_not_the_prompts(server: 
 
 @pytest.mark.parametrize("prompt", ["a mug", "a jug", "a bowl", "a plate", "a DIE-cast spoon"])
 def test_after_a_crash_every_order_waits_for_the_server_and_none_is_blamed(server: Server, prompt: str) -> None:
-    one = engine(server)
-    assert refused(one, spec("DIE")).kind == ErrorKind.TRANSIENT
-    error = refused(one, spec(prompt))
+    cog = engine(server)
+    assert refused(cog, spec("DIE")).kind == ErrorKind.TRANSIENT
+    error = refused(cog, spec(prompt))
     assert (error.kind, error.is_unsent) == (ErrorKind.TRANSIENT, True)
     assert "not healthy" in error.message and "started again" in error.message
     assert "healthcheck channel closed" in error.message
-    server.status, server.crashes_at = "", "nothing"  # it was started again
-    assert order(one, spec(prompt)).result.pixels is not None
+    server.status, server.crashes_at = "", "nothing"  # the server was restarted
+    assert order(cog, spec(prompt)).result.pixels is not None
 
 
 @pytest.mark.parametrize("status", ["", "READY", "BUSY"])
@@ -152,13 +152,13 @@ def test_cancelling_an_order_that_is_worked_on_stops_it_at_the_server(server: Se
 
 def test_cancelling_one_order_leaves_the_others_alone(server: Server) -> None:
     server.seconds, server.slots = 1.5, 3
-    one, context = engine(server), Cancelled()
+    cog, context = engine(server), Cancelled()
     context.is_set.set()
     kinds: dict[int, str] = {}
 
     def make(number: int) -> None:
         try:
-            one.submit(Task(number, spec(seed=number)), str(uuid.uuid4()), context)
+            cog.submit(Task(number, spec(seed=number)), str(uuid.uuid4()), context)
             kinds[number] = "made"
         except EngineError as error:
             kinds[number] = error.kind
@@ -183,18 +183,18 @@ def test_a_cancellation_that_got_lost_is_sent_again(server: Server) -> None:
 
 def test_another_thread_cancels_a_running_order_by_its_id(server: Server) -> None:
     server.seconds, marker = 20.0, str(uuid.uuid4())
-    one: Cog = engine(server)
+    cog: Cog = engine(server)
     errors: list[EngineError] = []
 
     def make() -> None:
         with pytest.raises(EngineError) as caught:
-            one.submit(Task(1, spec()), marker, Lent())
+            cog.submit(Task(1, spec()), marker, Lent())
         errors.append(caught.value)
 
     thread = threading.Thread(target=make)
     thread.start()
     while not server.runs:
         time.sleep(0.01)
-    one.cancel(prediction_id_of(marker))
+    cog.cancel(prediction_id_of(marker))
     thread.join()
     assert errors[0].kind == ErrorKind.CANCELLED

@@ -1,4 +1,4 @@
-"""The comfyui engine against a server of our own, over real sockets: what it orders, and what it understands."""
+"""Test the ComfyUI engine against a local server on real sockets: its requests, and how it reads the answers."""
 
 from __future__ import annotations
 
@@ -56,32 +56,32 @@ def test_a_picture_is_made_from_the_marked_inputs(server):
 
 def test_equal_specs_give_equal_pixels_and_another_seed_gives_others(server):
     engine = ComfyUI(workflows.config(server))
-    first, again = made(engine), made(engine)
+    first, second = made(engine), made(engine)
     other = made(engine, task(Spec(SPEC.prompt, 64, 48, 8)))
-    assert first.pixels is not None and again.pixels is not None and other.pixels is not None
-    assert np.array_equal(first.pixels, again.pixels)
+    assert first.pixels is not None and second.pixels is not None and other.pixels is not None
+    assert np.array_equal(first.pixels, second.pixels)
     assert not np.array_equal(first.pixels, other.pixels)
 
 
 def test_the_order_goes_under_our_own_id_and_the_answer_says_which_server_and_job(server):
-    engine, mine, one = ComfyUI(workflows.config(server)), marker(), task()
-    handed = engine.submit(one, mine, Desk())
-    assert handed.remote_id == f"{mine}@{server.url.removeprefix('http://')}#{one.id}"
-    assert server.orders[0]["prompt_id"] == mine and len(handed.remote_id) <= 200
+    engine, own_marker, submitted_task = ComfyUI(workflows.config(server)), marker(), task()
+    handed = engine.submit(submitted_task, own_marker, Desk())
+    assert handed.remote_id == f"{own_marker}@{server.url.removeprefix('http://')}#{submitted_task.id}"
+    assert server.orders[0]["prompt_id"] == own_marker and len(handed.remote_id) <= 200
 
 
 def test_an_equal_order_saves_a_file_of_its_own_because_the_jobs_id_is_in_its_name(server):
-    engine, one = ComfyUI(workflows.config(server)), task()
-    made(engine, one)
+    engine, submitted_task = ComfyUI(workflows.config(server)), task()
+    made(engine, submitted_task)
     before = server.runs_of_nodes.copy()
-    made(engine, one)
+    made(engine, submitted_task)
     saved = [key for key in server.files if key.startswith("output/")]
-    assert len(saved) == 2 and all(f"/{one.id}-" in key for key in saved)
+    assert len(saved) == 2 and all(f"/{submitted_task.id}-" in key for key in saved)
     assert server.runs_of_nodes[len(before) :] == ["SaveImage"], "the sampler's work is reused, the file is new"
 
 
 def test_the_server_would_otherwise_answer_with_the_old_file(server):
-    """The trap is there: the same graph under the same prefix runs nothing."""
+    """Show the problem: the server runs nothing for the same graph under the same prefix."""
     engine = ComfyUI(workflows.config(server))
     graph = engine.workflow.filled({"prompt": "x"}, "proofline/same")
     for _ in range(2):

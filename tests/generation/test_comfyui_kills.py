@@ -1,5 +1,7 @@
-"""The comfyui engine in real workers: through a restart of the server, and through SIGKILLs at every boundary and at
-fifty random moments. What counts is what the server was told to make: each picture once."""
+"""Test the ComfyUI engine in real workers that are killed, and with a server that restarts.
+
+Workers get SIGKILL at every boundary and at fifty random moments. The server must be asked for each image only once.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ LEASE_SECONDS = "3"
 
 
 class Ponderous(ComfyServer):
-    """It takes an order at once and says so late: what is killed meanwhile has ordered and does not know it."""
+    """A server that takes a submission at once and answers late: a worker killed meanwhile does not know of it."""
 
     answer_seconds = 0.15
 
@@ -48,8 +50,10 @@ def endpoint(*servers: ComfyServer, **more: Any) -> Endpoint:
 
 
 def orders(*servers: ComfyServer) -> Counter[int]:
-    """How often each job's picture was ordered, by the job's id in the name of its file."""
-    prefixes = [one["prompt"]["9"]["inputs"]["filename_prefix"] for server in servers for one in list(server.orders)]
+    """Count the submissions of each job, by the job id in the file name."""
+    prefixes = [
+        order["prompt"]["9"]["inputs"]["filename_prefix"] for server in servers for order in list(server.orders)
+    ]
     return Counter(int(prefix.split("/")[1].split("-")[0]) for prefix in prefixes)
 
 
@@ -59,7 +63,7 @@ def all_done() -> bool:
 
 
 def has_new(server: ComfyServer, sent: int) -> bool:
-    """True once an order beyond `sent` is there; what dead workers held is let go meanwhile."""
+    """Return whether the server has more than `sent` submissions. Release the leases of dead workers first."""
     outcomes.reap()
     return len(server.orders) > sent
 
@@ -81,9 +85,9 @@ def test_a_run_over_two_servers_outlives_the_restart_of_one(clean_redis: Any) ->
             first.restart()
             processes.wait_until(all_done, seconds=120, what="the jobs end after the restart")
         assert AssetVersion.objects.count() == 16
-        again = sum(orders(first, second).values()) - 16
+        repeated = sum(orders(first, second).values()) - 16
         lost = Attempt.objects.filter(error_kind="lost").count()
-        assert 1 <= again == lost <= AT_ONCE, "what the restart lost was made again, and nothing else"
+        assert 1 <= repeated == lost <= AT_ONCE, "what the restart lost was made again, and nothing else"
         assert second.made
 
 
@@ -135,7 +139,7 @@ def test_fifty_kills_at_random_moments_order_nothing_twice(clean_redis: Any) -> 
             sent = len(server.orders)
             worker = processes.start("worker", "cloud", PROOFLINE_LEASE_SECONDS=LEASE_SECONDS)
             processes.wait_until(lambda sent=sent: has_new(server, sent), seconds=60, what="an order arrives")
-            Job.objects.update(deaths=0)  # it is not the pictures that kill: none is to be quarantined for it
+            Job.objects.update(deaths=0)  # the images do not cause the deaths, so none may be quarantined for them
             with pytest.raises(subprocess.TimeoutExpired):
                 worker.wait(chance.uniform(0, 2 * Ponderous.answer_seconds))
             worker.kill()

@@ -1,4 +1,4 @@
-"""What the comfyui engine says of a workflow before anything is made."""
+"""Test what the ComfyUI engine reports about a workflow before it makes an image."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_what_it_obeys_are_the_marks_and_nothing_is_asked_for_it():
     capabilities = engine.capabilities()
     assert capabilities.is_remote and capabilities.obeys_prompt
     assert capabilities.obeys == {"prompt", "negative", "seed", "strength", "lora_strength"}
-    controls = {one.parameter: one for one in capabilities.controls}
+    controls = {control.parameter: control for control in capabilities.controls}
     assert (controls["strength"].kind, controls["strength"].maximum) == ("number", 1)
     assert controls["lora_strength"].default == 0.8 and "init" not in controls
     assert engine.validate(image_spec(strength="0.4")) == []
@@ -102,10 +102,10 @@ def test_health_looks_at_every_server_and_says_what_is_missing_there(server):
         assert "“VAE Decode” (node 8) is of the type VAEDecode, which is not installed." in health.message
         assert "there is no ckpt_name called 'sd15.safetensors'; there: a.safetensors, b.safetensors." in health.message
         assert "did not answer" in health.message
-        told = health.facts["servers"][server.url.removeprefix("http://")]
-        assert told["version"] == "0.38.1" and told["devices"][0]["name"] == "cuda:0 H100"
+        facts = health.facts["servers"][server.url.removeprefix("http://")]
+        assert facts["version"] == "0.38.1" and facts["devices"][0]["name"] == "cuda:0 H100"
         assert not ComfyUI(workflows.config(lesser)).health().is_ok
-    assert not any(one.method == "POST" for one in [*server.requests, *lesser.requests])
+    assert not any(request.method == "POST" for request in [*server.requests, *lesser.requests])
 
 
 def test_a_missing_lora_is_found_before_anything_is_made():

@@ -1,4 +1,4 @@
-"""The comfyui engine when answers are lost, servers die, restart or are several; what it cancels and what it hears."""
+"""Test the ComfyUI engine: lost answers, dead, restarted and several servers, cancelling, and progress hints."""
 
 from __future__ import annotations
 
@@ -46,68 +46,68 @@ AGO = timedelta(seconds=1)
 def test_an_order_whose_answer_was_lost_is_found_again(age, is_done):
     with serving(ComfyServer(**age)) as server:
         server.is_paused = True
-        engine, one, mine = ComfyUI(workflows.config(server)), task(), marker()
+        engine, submitted_task, own_marker = ComfyUI(workflows.config(server)), task(), marker()
         submit(engine)
         server.fail_next("POST /prompt", CUT_AFTER)
         with pytest.raises(EngineError) as caught:
-            engine.submit(one, mine, Desk())
+            engine.submit(submitted_task, own_marker, Desk())
         assert caught.value.kind is ErrorKind.DOUBT
         if is_done:
             server.resume()
             while len(server.made) < 2:
                 time.sleep(0.01)
-        found = ComfyUI(workflows.config(server)).find(one, mine, datetime.now(UTC) - AGO, ())
-        assert found is not None
+        remote_id = ComfyUI(workflows.config(server)).find(submitted_task, own_marker, datetime.now(UTC) - AGO, ())
+        assert remote_id is not None
         server.resume()
-        result = engine.fetch(ended(engine, found), Desk())
+        result = engine.fetch(ended(engine, remote_id), Desk())
         assert result.pixels is not None and result.seed == 7
-        assert f"output/proofline/{one.id}-{mine[:8]}_00001_.png" in server.files
+        assert f"output/proofline/{submitted_task.id}-{own_marker[:8]}_00001_.png" in server.files
 
 
 @pytest.mark.parametrize("age", NEW_AND_OLD)
 def test_an_order_whose_answer_was_lost_is_found_by_its_file_after_a_restart(age):
     with serving(ComfyServer(**age)) as server:
-        engine, one, mine = ComfyUI(workflows.config(server)), task(), marker()
+        engine, submitted_task, own_marker = ComfyUI(workflows.config(server)), task(), marker()
         server.fail_next("POST /prompt", CUT_AFTER)
         with pytest.raises(EngineError):
-            engine.submit(one, mine, Desk())
+            engine.submit(submitted_task, own_marker, Desk())
         wait_for(lambda: server.made, "the picture")
         server.restart()
-        found = engine.find(one, mine, datetime.now(UTC) - AGO, ())
-        assert found is not None and engine.fetch(ended(engine, found), Desk()).pixels is not None
+        remote_id = engine.find(submitted_task, own_marker, datetime.now(UTC) - AGO, ())
+        assert remote_id is not None and engine.fetch(ended(engine, remote_id), Desk()).pixels is not None
 
 
 @pytest.mark.parametrize("age", NEW_AND_OLD)
 def test_an_order_that_never_arrived_is_not_found(age):
     with serving(ComfyServer(**age)) as server:
-        engine, one, mine = ComfyUI(workflows.config(server)), task(), marker()
+        engine, submitted_task, own_marker = ComfyUI(workflows.config(server)), task(), marker()
         submit(engine)
         server.fail_next("POST /prompt", CUT_BEFORE)
         with pytest.raises(EngineError) as caught:
-            engine.submit(one, mine, Desk())
+            engine.submit(submitted_task, own_marker, Desk())
         assert caught.value.kind is ErrorKind.DOUBT
-        assert engine.find(one, mine, datetime.now(UTC) - AGO, ()) is None
+        assert engine.find(submitted_task, own_marker, datetime.now(UTC) - AGO, ()) is None
 
 
 def test_an_answer_that_takes_too_long_is_in_doubt_and_then_found(server):
-    engine, one, mine = ComfyUI(workflows.config(server, timeout_seconds=0.3)), task(), marker()
+    engine, submitted_task, own_marker = ComfyUI(workflows.config(server, timeout_seconds=0.3)), task(), marker()
     server.fail_next("POST /prompt", Fault(seconds=0.8, after_effect=True, response=Response(504)))
     with pytest.raises(EngineError) as caught:
-        engine.submit(one, mine, Desk())
+        engine.submit(submitted_task, own_marker, Desk())
     assert caught.value.kind is ErrorKind.DOUBT
     while not server.orders:
         time.sleep(0.01)
     engine = ComfyUI(workflows.config(server))
-    assert engine.find(one, mine, datetime.now(UTC) - AGO, ()) is not None
+    assert engine.find(submitted_task, own_marker, datetime.now(UTC) - AGO, ()) is not None
 
 
 def test_a_server_that_cannot_be_reached_may_have_it_until_it_has_been_away_for_long(server):
     engine = ComfyUI(workflows.config(server, closed_port(), lost_after_seconds=60))
-    one, mine = task(), marker()
+    submitted_task, own_marker = task(), marker()
     with pytest.raises(EngineError) as caught:
-        engine.find(one, mine, datetime.now(UTC), ())
+        engine.find(submitted_task, own_marker, datetime.now(UTC), ())
     assert caught.value.kind is ErrorKind.TRANSIENT
-    assert engine.find(one, mine, datetime.now(UTC) - timedelta(seconds=61), ()) is None
+    assert engine.find(submitted_task, own_marker, datetime.now(UTC) - timedelta(seconds=61), ()) is None
 
 
 # -- how far it is --------------------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def test_waiting_pictures_know_their_place_and_unknown_ones_are_lost(has_jobs):
         ids = [submit(engine).remote_id for _ in range(3)]
         stranger = f"{marker()}@{server.url.removeprefix('http://')}"
         states = engine.poll([*ids, stranger])
-        assert [states[one] for one in ids] == [Pending(ahead=0), Pending(ahead=1), Pending(ahead=2)]
+        assert [states[remote_id] for remote_id in ids] == [Pending(ahead=0), Pending(ahead=1), Pending(ahead=2)]
         lost = states[stranger]
         assert isinstance(lost, Result) and lost.error is not None and lost.error.kind is ErrorKind.LOST
 
@@ -148,10 +148,10 @@ def test_a_server_that_was_restarted_in_mid_job_has_lost_it(has_jobs):
         assert made(engine).pixels is not None
 
 
-def finished(server: ComfyServer, engine: ComfyUI, one: Task | None = None) -> str:
-    """The remote id of a picture that the server has made and that nobody has asked about."""
+def finished(server: ComfyServer, engine: ComfyUI, submitted_task: Task | None = None) -> str:
+    """Return the remote id of an image that the server has made and that nobody has asked about."""
     before = len(server.made)
-    remote_id = submit(engine, one).remote_id
+    remote_id = submit(engine, submitted_task).remote_id
     wait_for(lambda: len(server.made) > before, "the picture")
     return remote_id
 
@@ -165,20 +165,20 @@ def test_a_picture_that_was_saved_before_the_server_restarted_is_fetched_by_its_
     with serving(ComfyServer(has_jobs=has_jobs)) as server:
         engine = ComfyUI(workflows.config(server))
         remote_id = finished(server, engine)
-        known = made(engine)
+        reference = made(engine)
         server.restart()
-        found = engine.fetch(ended(engine, remote_id), Desk())
-        assert found.pixels is not None and np.array_equal(found.pixels, known.pixels)
-        assert (found.seed, found.model, found.revision) == (7, known.model, known.revision)
-        assert found.facts["found_on_disk"] and "seconds" not in found.usage
+        fetched = engine.fetch(ended(engine, remote_id), Desk())
+        assert fetched.pixels is not None and np.array_equal(fetched.pixels, reference.pixels)
+        assert (fetched.seed, fetched.model, fetched.revision) == (7, reference.model, reference.revision)
+        assert fetched.facts["found_on_disk"] and "seconds" not in fetched.usage
         assert len(server.orders) == 2
 
 
 def test_the_file_of_an_earlier_order_of_the_same_job_is_not_taken_for_this_ones(server):
-    engine, one = ComfyUI(workflows.config(server)), task()
-    finished(server, engine, one)
+    engine, submitted_task = ComfyUI(workflows.config(server)), task()
+    finished(server, engine, submitted_task)
     server.is_paused = True
-    later = submit(engine, replace(one, spec=replace(one.spec, prompt="a bowl"))).remote_id
+    later = submit(engine, replace(submitted_task, spec=replace(submitted_task.spec, prompt="a bowl"))).remote_id
     server.restart()
     assert ended(engine, later).error.kind is ErrorKind.LOST
 
@@ -264,7 +264,7 @@ def test_what_a_server_had_that_stays_away_is_lost_and_made_elsewhere(two):
     engine = ComfyUI(workflows.config(first, second, lost_after_seconds=1.0))
     first.is_paused = second.is_paused = True
     ids = [submit(engine).remote_id for _ in range(2)]
-    gone = next(one for one in ids if Order.of(one).server == first.url.removeprefix("http://"))
+    gone = next(remote_id for remote_id in ids if Order.of(remote_id).server == first.url.removeprefix("http://"))
     first.fail_next("GET /api/jobs", *[CUT_BEFORE] * 3)
     assert set(engine.poll(ids)) == set(ids) - {gone}, "it could not be asked for, and that says nothing yet"
     time.sleep(1.1)
@@ -317,9 +317,9 @@ def test_only_our_own_picture_is_cancelled_running_or_waiting(has_jobs, which):
         engine.cancel(ids[which])
         given_up = ended(engine, ids[which]).error
         assert given_up is not None and given_up.kind is ErrorKind.CANCELLED
-        others = [one for one in ids if one != ids[which]]
-        assert [ended(engine, one).error for one in others] == [None, None]
-        assert all(b"prompt_id" in one.body for one in server.requests if one.path.endswith("/interrupt"))
+        others = [remote_id for remote_id in ids if remote_id != ids[which]]
+        assert [ended(engine, remote_id).error for remote_id in others] == [None, None]
+        assert all(b"prompt_id" in request.body for request in server.requests if request.path.endswith("/interrupt"))
 
 
 def test_cancelling_what_has_ended_or_never_was_does_nothing(server):
@@ -389,9 +389,9 @@ def test_wrong_hints_change_nothing(server, message):
     remote_id = submit(engine).remote_id
     wait_for(lambda: server.sockets.clients, "a socket")
     prompt_id = remote_id.split("@")[0]
-    said = message if isinstance(message, bytes) else message.replace("ID", prompt_id)
+    frame = message if isinstance(message, bytes) else message.replace("ID", prompt_id)
     client = server.sockets.clients[0]
-    server.sockets.say(client, said)
+    server.sockets.say(client, frame)
     server.sockets.tell(client, "progress", {"prompt_id": "last", "value": 1, "max": 2})
     wait_for(lambda: engine.hints.of("last") == (1, 2), "the hint behind it")
     assert engine.poll([remote_id])[remote_id] == Pending(ahead=0)

@@ -1,4 +1,4 @@
-"""Blind contact sheets: what is made, what stays hidden until a vote, one vote a person and row, what votes say."""
+"""Test blind contact sheets: the runs, what stays hidden before a vote, one vote per person and row, the results."""
 
 from __future__ import annotations
 
@@ -48,26 +48,26 @@ HTMX = {"HX-Request": "true"}
 
 @pytest.fixture
 def endpoints() -> list[Endpoint]:
-    """Three whose names nobody may read before voting."""
+    """Three endpoints whose names stay hidden until a person has voted."""
     engines.register("painter", lambda: Painter)
     names = (("Zephyrus", ""), ("Quillon", "demo model"), ("Brambleby", ""))
     return [
         factories.EndpointFactory(
-            engine="painter", name=name, slug=name.lower(), caution=caution, lane=Lane.CPU, config={"n": at}
+            engine="painter", name=name, slug=name.lower(), caution=caution, lane=Lane.CPU, config={"n": index}
         )
-        for at, (name, caution) in enumerate(names)
+        for index, (name, caution) in enumerate(names)
     ]
 
 
 @pytest.fixture
 def sheet(brand: Brand, designer: User, endpoints: list[Endpoint]) -> Comparison:
     return comparisons.start(
-        brand=brand, name="Jars", sides=[Side(one) for one in endpoints], by=designer, words=WORDS, seed=40
+        brand=brand, name="Jars", sides=[Side(endpoint) for endpoint in endpoints], by=designer, words=WORDS, seed=40
     )
 
 
 def finished(sheet: Comparison, *, failing: str = "", rows: range | None = None) -> None:
-    """Every picture as workers leave it: column n took n+1 seconds and n cents, in a colour of its own."""
+    """Finish every image as workers do: column n took n+1 seconds and n cents, and has its own colour."""
     for column in sheet.columns.all():
         for job in Job.objects.filter(run=column.run_id).select_related("cell", "endpoint"):
             if rows is not None and job.cell.position not in rows:
@@ -116,7 +116,7 @@ def test_every_row_is_made_on_every_column_with_the_same_words_and_seed(
         run = column.run
         assert (run.endpoint, run.stage, run.state) == (endpoint, Stage.SANDBOX, RunState.RUNNING)
         specs = JobSpec.objects.filter(job__run=run).order_by("cell__position").values_list("spec", flat=True)
-        assert [(one["prompt"], one["seed"]) for one in specs] == list(zip(WORDS, (40, 41, 42), strict=True))
+        assert [(spec["prompt"], spec["seed"]) for spec in specs] == list(zip(WORDS, (40, 41, 42), strict=True))
     assert set(Asset.objects.values_list("is_sandbox", flat=True)) == {True}
 
 
@@ -133,17 +133,17 @@ def test_versions_are_compared_on_products_with_the_variant_of_each_row(
     ]  # fmt: skip
     products = [factories.SubjectFactory(brand=brand, name=f"Mug {n}") for n in range(3)]
     made = comparisons.start(
-        brand=brand, name="Two texts", sides=[Side(endpoints[0], one) for one in versions], by=designer,
-        subjects=[one.pk for one in products], seed=5,
+        brand=brand, name="Two texts", sides=[Side(endpoints[0], version) for version in versions], by=designer,
+        subjects=[product.pk for product in products], seed=5,
     )  # fmt: skip
     for column, n in zip(made.columns.all(), (1, 2), strict=True):
         specs = JobSpec.objects.filter(job__run=column.run).order_by("cell__position").values_list("spec", flat=True)
-        assert [one["prompt"] for one in specs] == [f"Mug 0 {n} white", f"Mug 1 {n} clay", f"Mug 2 {n} white"]
-        assert [one["seed"] for one in specs] == [5, 6, 7]
+        assert [spec["prompt"] for spec in specs] == [f"Mug 0 {n} white", f"Mug 1 {n} clay", f"Mug 2 {n} white"]
+        assert [spec["seed"] for spec in specs] == [5, 6, 7]
 
 
 @pytest.mark.parametrize(
-    ("count", "words", "said"),
+    ("count", "words", "message"),
     [
         (1, WORDS, "2 to 6 columns"),
         (2, (), "products with prompt versions, or free prompts"),
@@ -153,11 +153,11 @@ def test_versions_are_compared_on_products_with_the_variant_of_each_row(
     ],
 )
 def test_a_sheet_that_cannot_be_made_says_why_and_leaves_nothing(
-    brand: Brand, designer: User, endpoints: list[Endpoint], count: int, words: tuple[str, ...], said: str
+    brand: Brand, designer: User, endpoints: list[Endpoint], count: int, words: tuple[str, ...], message: str
 ) -> None:
-    with pytest.raises(Invalid, match=said):
+    with pytest.raises(Invalid, match=message):
         comparisons.start(
-            brand=brand, name="Jars", sides=[Side(one) for one in endpoints[:count]], by=designer, words=words
+            brand=brand, name="Jars", sides=[Side(endpoint) for endpoint in endpoints[:count]], by=designer, words=words
         )
     assert not Comparison.objects.exists() and not Run.objects.exists()
 
@@ -185,7 +185,7 @@ def test_the_studio_tells_nothing_of_a_sheet(sheet: Comparison, designer: User, 
 
 
 def told(sheet: Comparison) -> list[str]:
-    """Everything that would tell columns apart: names, versions, money, times, ids of pictures, names of files."""
+    """Return every text that would tell columns apart: names, versions, money, times, image ids and file names."""
     secret = ["Zephyrus", "Quillon", "Brambleby", "EUR", "painter", "3.0 s", "refused"]
     for asset in Asset.objects.filter(cell__run__comparison_column__comparison=sheet):
         secret.append(f"/assets/{asset.pk}")
@@ -201,10 +201,10 @@ def test_before_a_vote_nothing_in_the_page_tells_columns_apart(
     client = page_client(reviewer)
     for part in ("", "0/", "?page=1"):
         body = client.get(address(sheet, part)).content.decode()
-        assert [one for one in told(sheet) if one in body] == []
+        assert [text for text in told(sheet) if text in body] == []
         assert "could not be made" in body
     body = client.get(address(sheet)).content.decode()
-    assert body.count("among these") == len(WORDS)  # the caution stands by the row, beside no picture
+    assert body.count("among these") == len(WORDS)  # the disclaimer stands at the row, not beside an image
 
 
 def test_a_pictures_address_and_headers_tell_nothing(sheet: Comparison, reviewer: User, page_client: Any) -> None:
@@ -212,7 +212,7 @@ def test_a_pictures_address_and_headers_tell_nothing(sheet: Comparison, reviewer
     answer = page_client(reviewer).get(address(sheet, "0/A.webp"))
     assert answer.status_code == 200 and answer["Content-Type"] == "image/webp"
     headers = json.dumps(dict(answer.headers))
-    assert [one for one in told(sheet) if one in headers] == []
+    assert [text for text in told(sheet) if text in headers] == []
     assert not {"Content-Disposition", "Last-Modified"} & set(answer.headers)
     content = answer.getvalue()
     hashes = {hashlib.new(name, content).hexdigest()[:32] for name in ("md5", "sha1", "sha256")}
@@ -236,16 +236,20 @@ def test_the_order_differs_between_rows_and_people_and_stays(
     brand: Brand, designer: User, endpoints: list[Endpoint], person: Any
 ) -> None:
     sheet = comparisons.start(
-        brand=brand, name="Many", sides=[Side(one) for one in endpoints], by=designer,
+        brand=brand, name="Many", sides=[Side(endpoint) for endpoint in endpoints], by=designer,
         words=[f"mug {n}" for n in range(24)],
     )  # fmt: skip
     people = [person("reviewer") for _ in range(4)]
-    found = selectors.get(designer, brand, sheet.pk)
+    comparison = selectors.get(designer, brand, sheet.pk)
     orders = [
-        tuple(one.position for one in selectors.shuffled(found, row, user)) for user in people for row in range(24)
+        tuple(column.position for column in selectors.shuffled(comparison, row, user))
+        for user in people
+        for row in range(24)
     ]
     assert orders == [
-        tuple(one.position for one in selectors.shuffled(found, row, user)) for user in people for row in range(24)
+        tuple(column.position for column in selectors.shuffled(comparison, row, user))
+        for user in people
+        for row in range(24)
     ]
     assert len(set(orders)) == 6
     first = Counter(order[0] for order in orders)
@@ -268,7 +272,7 @@ def test_after_the_reveal_names_times_and_costs_stand_by_their_pictures(
     finished(sheet, failing="Brambleby")
     client = page_client(reviewer)
     voted = client.post(address(sheet, "0/vote/"), {"letter": "none"}, headers=HTMX).content.decode()
-    assert [one for one in told(sheet) if one in voted] == []
+    assert [text for text in told(sheet) if text in voted] == []
     assert "Tell me which is which in 1 row" in voted
     assert client.post(address(sheet, "reveal/")).status_code == 302
     body = client.get(address(sheet, "0/")).content.decode()
@@ -276,7 +280,7 @@ def test_after_the_reveal_names_times_and_costs_stand_by_their_pictures(
         assert shown in body
     assert "among these" not in body
     other = client.get(address(sheet, "1/")).content.decode()
-    assert [one for one in told(sheet) if one in other] == []
+    assert [text for text in told(sheet) if text in other] == []
 
 
 def test_what_one_person_saw_stays_hidden_from_another(
@@ -286,7 +290,7 @@ def test_what_one_person_saw_stays_hidden_from_another(
     cast(sheet, 0, 1, reviewer)
     comparisons.reveal(comparison_id=sheet.pk, by=reviewer)
     body = page_client(person("reviewer")).get(address(sheet)).content.decode()
-    assert [one for one in told(sheet) if one in body] == []
+    assert [text for text in told(sheet) if text in body] == []
 
 
 def test_the_table_holds_only_rows_that_were_revealed_to_the_person(
@@ -314,9 +318,9 @@ def test_a_vote_may_change_until_it_is_revealed_and_then_stands(sheet: Compariso
     with pytest.raises(Conflict, match="your vote stands"):
         cast(sheet, 0, 1, reviewer)
     cast(sheet, 1, 1, reviewer)
-    told_of = Event.objects.filter(type="generation.comparison.voted").order_by("pk")
-    assert [one.payload["row"] for one in told_of] == [0, 0, 1]
-    assert told_of[1].payload["instead_of"] == sheet.columns.get(position=1).pk
+    events = Event.objects.filter(type="generation.comparison.voted").order_by("pk")
+    assert [event.payload["row"] for event in events] == [0, 0, 1]
+    assert events[1].payload["instead_of"] == sheet.columns.get(position=1).pk
 
 
 def test_nothing_is_revealed_before_a_vote(sheet: Comparison, reviewer: User, page_client: Any) -> None:
@@ -346,7 +350,9 @@ def test_who_may_look_may_vote_but_not_begin_a_sheet(
     assert client.post(address(sheet, "0/vote/"), {"letter": "A"}).status_code == 302
     assert client.get(f"/brands/{sheet.brand.slug}/compare/new/").status_code == 403
     with pytest.raises(NotAllowed):
-        comparisons.start(brand=sheet.brand, name="x", sides=[Side(one) for one in endpoints], by=user, words=WORDS)
+        comparisons.start(
+            brand=sheet.brand, name="x", sides=[Side(endpoint) for endpoint in endpoints], by=user, words=WORDS
+        )
 
 
 def test_a_sheet_of_another_brand_is_not_there(
@@ -374,15 +380,15 @@ def test_results_tell_wins_shares_and_medians_and_say_when_votes_are_few(
         cast(sheet, 0, 1, user)
         cast(sheet, 1, 0 if user == people[0] else 1, user)
         cast(sheet, 2, None, user)
-    found = selectors.results(selectors.get(people[0], sheet.brand, sheet.pk))
-    assert [(one.column.run.endpoint.name, one.wins) for one in found.tallies] == [
+    results = selectors.results(selectors.get(people[0], sheet.brand, sheet.pk))
+    assert [(tally.column.run.endpoint.name, tally.wins) for tally in results.tallies] == [
         ("Quillon", 5), ("Zephyrus", 1), ("Brambleby", 0),
     ]  # fmt: skip
-    first, _, last = found.tallies
+    first, _, last = results.tallies
     assert (first.seconds, first.cost, first.measured, last.failed) == (2, Decimal("0.01"), 3, 3)
     assert first.share == pytest.approx(5 / 6)
-    assert (found.votes, found.undecided, found.voters, found.rows) == (9, 3, 3, 3)
-    assert found.verdict == "6 votes are too few to choose by; 12 is the least that can tell a clear favourite."
+    assert (results.votes, results.undecided, results.voters, results.rows) == (9, 3, 3, 3)
+    assert results.verdict == "6 votes are too few to choose by; 12 is the least that can tell a clear favourite."
     page = page_client(people[0]).get(address(sheet, "results/")).content.decode()
     assert "6 votes are too few" in page and "9 votes of 3 people on 3 of 3 rows" in page
 
@@ -392,8 +398,8 @@ def test_a_picture_that_was_made_before_is_no_measurement(sheet: Comparison, rev
     for attempt in Attempt.objects.filter(endpoint__name="Quillon")[:2]:
         attempt.details = {"reused_master": "0" * 64}
         attempt.save()
-    found = selectors.results(selectors.get(reviewer, sheet.brand, sheet.pk))
-    assert {one.column.run.endpoint.name: one.measured for one in found.tallies}["Quillon"] == 1
+    results = selectors.results(selectors.get(reviewer, sheet.brand, sheet.pk))
+    assert {tally.column.run.endpoint.name: tally.measured for tally in results.tallies}["Quillon"] == 1
 
 
 def test_a_lead_is_called_chance_until_it_is_more() -> None:
@@ -416,10 +422,10 @@ def test_a_sheet_is_begun_from_the_page_with_free_prompts(
 ) -> None:
     client = page_client(designer)
     form = client.get(f"/brands/{brand.slug}/compare/new/")
-    assert set(form.context["filled"].endpoints) == {str(one.pk) for one in endpoints}
+    assert set(form.context["filled"].endpoints) == {str(endpoint.pk) for endpoint in endpoints}
     given = {
-        "kind": "words", "words": "a jar\n\na vase\n", "endpoint": [one.pk for one in endpoints], "width": "512",
-        "height": "512", "name": "", "skus": "",
+        "kind": "words", "words": "a jar\n\na vase\n", "endpoint": [endpoint.pk for endpoint in endpoints],
+        "width": "512", "height": "512", "name": "", "skus": "",
     }  # fmt: skip
     answer = client.post(f"/brands/{brand.slug}/compare/new/", given, follow=True)
     made = Comparison.objects.get()
@@ -440,11 +446,11 @@ def test_versions_meet_only_the_endpoints_that_they_were_written_for(
     ]
     given = {
         "kind": "subjects", "skus": "M-1", "endpoint": [packshot.pk, endpoints[0].pk], "width": "512", "height": "512",
-        "version": [one.pk for one in versions], "words": "", "name": "Two ways",
+        "version": [version.pk for version in versions], "words": "", "name": "Two ways",
     }  # fmt: skip
     assert page_client(designer).post(f"/brands/{brand.slug}/compare/new/", given).status_code == 302
     columns = Comparison.objects.get().columns.all()
-    assert [(one.run.endpoint.name, one.run.prompt_version) for one in columns] == [
+    assert [(column.run.endpoint.name, column.run.prompt_version) for column in columns] == [
         ("Packshot studio", versions[0]), ("Zephyrus", versions[1]),
     ]  # fmt: skip
 
@@ -465,7 +471,7 @@ def test_more_rows_and_votes_cost_no_more_queries(
     counts = []
     for rows in (2, 8):
         sheet = comparisons.start(
-            brand=brand, name="Jars", sides=[Side(one) for one in endpoints], by=designer,
+            brand=brand, name="Jars", sides=[Side(endpoint) for endpoint in endpoints], by=designer,
             words=[f"jar {n} of {rows}" for n in range(rows)],
         )  # fmt: skip
         finished(sheet)

@@ -1,4 +1,4 @@
-"""ControlNets and reference pictures on tiny models: what they follow, what they refuse, what they leave alone."""
+"""Test ControlNets and reference images on tiny models: their effect, what they refuse and what stays unchanged."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def engine_with(model: Path, **config):
 
 
 def drawing(number: int, roles: dict[str, str], **parameters):
-    asked = {"steps": 3, "guidance": 5.0, **parameters}
-    return task(number, images={role: ImageRef(key, key) for role, key in roles.items()}, parameters=asked)
+    all_parameters = {"steps": 3, "guidance": 5.0, **parameters}
+    return task(number, images={role: ImageRef(key, key) for role, key in roles.items()}, parameters=all_parameters)
 
 
 def blocks(left: int, width: int) -> np.ndarray:
@@ -56,18 +56,18 @@ def test_a_picture_follows_the_edges_of_its_photo_and_batches_alike(engine, desk
     batch[1] = base.Task(1, batch[1].spec)
     together = pixels(engine, batch, desk)
     assert furthest(together[0], plain) > 5 and furthest(together[0], together[1]) > 5
-    for one in batch:
-        assert furthest(pixels(engine, [one], desk)[one.id], together[one.id]) <= 2
+    for single in batch:
+        assert furthest(pixels(engine, [single], desk)[single.id], together[single.id]) <= 2
     assert np.array_equal(plain, pixels(engine, [drawing(0, {})], desk)[0])
 
 
 def test_a_given_map_takes_the_place_of_the_edges(engine, desk):
     desk.files["edges"] = encoded(edges(blocks(8, 20)))
-    found = pixels(engine, [drawing(0, {"photo": "one"}, control="canny")], desk)[0]
+    from_photo = pixels(engine, [drawing(0, {"photo": "one"}, control="canny")], desk)[0]
     given = pixels(engine, [drawing(0, {"photo": "two", "control": "edges"}, control="canny")], desk)[0]
-    assert furthest(found, given) <= 1
+    assert furthest(from_photo, given) <= 1
     as_depth = pixels(engine, [drawing(0, {"control": "two"}, control="depth")], desk)[0]
-    assert furthest(as_depth, found) > 5
+    assert furthest(as_depth, from_photo) > 5
 
 
 def test_strength_and_span_of_the_control_count(engine, desk):
@@ -104,7 +104,9 @@ def test_a_map_that_cannot_be_followed_is_explained(tiny_model, tmp_path, desk):
     assert {"control", "photo"} <= engine.capabilities().optional_images
     assert "control" not in engine_with(tiny_model("sd")).capabilities().obeys
     sd3 = engine_with(tiny_model("sd3"), controlnets={"canny": path})
-    assert any("follows no map" in one for one in sd3.validate(drawing(0, {"init": "one"}, control="canny").spec))
+    assert any(
+        "follows no map" in problem for problem in sd3.validate(drawing(0, {"init": "one"}, control="canny").spec)
+    )
     with pytest.raises(ValueError, match="names scribble"):
         engine_with(tiny_model("sd"), controlnets={"scribble": path})
 
@@ -132,8 +134,8 @@ def test_the_reference_counts_by_its_strength_and_leaves_no_trace(resembling, de
     batch = [drawing(0, {"reference": "one"}), base.Task(1, drawing(0, {"reference": "photo"}).spec)]
     together = pixels(resembling, batch, desk)
     assert furthest(together[0], plain) > 2 and furthest(together[0], together[1]) > 2
-    for one in batch:
-        assert furthest(pixels(resembling, [one], desk)[one.id], together[one.id]) <= 2
+    for single in batch:
+        assert furthest(pixels(resembling, [single], desk)[single.id], together[single.id]) <= 2
     faint = pixels(resembling, [drawing(0, {"reference": "one"}, reference_strength=0.1)], desk)[0]
     assert furthest(faint, plain) < furthest(together[0], plain)
     assert furthest(plain, pixels(resembling, [drawing(0, {})], desk)[0]) <= 1
@@ -145,9 +147,9 @@ def test_the_reference_counts_by_its_strength_and_leaves_no_trace(resembling, de
 
 def test_a_reference_that_nobody_can_read_is_refused(tiny_model, tmp_path, desk):
     engine = engine_with(tiny_model("sd"))
-    assert any('no "ip_adapter"' in one for one in engine.validate(drawing(0, {"reference": "one"}).spec))
+    assert any('no "ip_adapter"' in problem for problem in engine.validate(drawing(0, {"reference": "one"}).spec))
     flux = engine_with(tiny_model("flux"))
-    assert any("takes no reference" in one for one in flux.validate(drawing(0, {"reference": "one"}).spec))
+    assert any("takes no reference" in problem for problem in flux.validate(drawing(0, {"reference": "one"}).spec))
     other = tiny_models.ip_adapter(tiny_model("sdxl"), tmp_path / "adapter")
     wrong = engine_with(tiny_model("sd"), ip_adapter=other)
     plain = pixels(wrong, [drawing(0, {})], desk)[0]

@@ -1,4 +1,4 @@
-"""Coverage: which subjects have what, what is missing, how far a version is, and that it stays fast with many."""
+"""Test coverage: the images of each subject, what is missing, the rollout of a version, and the number of queries."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run(campaign: Campaign) -> Run:
 
 @pytest.fixture
 def made(run: Run, campaign: Campaign) -> Callable[..., Asset]:
-    """`made("MUG-0", "1:1", "approved")` is a picture of the run."""
+    """Return `made("MUG-0", "1:1", "approved")`, which adds an image to the run."""
 
     def make(key: str, aspect: str, state: str, *, run: Run = run, **fields: Any) -> Asset:
         subject = campaign.subjects.get(key=key)
@@ -91,7 +91,7 @@ def test_an_approved_picture_that_a_destination_has_is_live(
     Delivery.objects.filter(pk=delivery.pk).update(observed="present")
     assert coverage.summary(campaign).counts["shop"] == {"live": 1, "missing": 3}
     specs = list(campaign.output_specs.order_by("id"))
-    shown = coverage.page(user=manager, campaign=campaign, specs=specs, wanted=Wanted(), limit=10)
+    shown = coverage.page(user=manager, campaign=campaign, specs=specs, filters=Wanted(), limit=10)
     assert shown.rows[0].states == {specs[0].pk: "live", specs[1].pk: "live", specs[2].pk: "missing"}
     assert shown.rows[0].version_id == version.pk
 
@@ -111,8 +111,8 @@ def test_subjects_are_found_by_state_output_and_words(
     made("MUG-1", "1:1", AssetState.APPROVED)
     specs = list(campaign.output_specs.order_by("id"))
 
-    def keys(**wanted: Any) -> list[str]:
-        shown = coverage.page(user=manager, campaign=campaign, specs=specs, wanted=Wanted(**wanted), limit=10)
+    def keys(**filters: Any) -> list[str]:
+        shown = coverage.page(user=manager, campaign=campaign, specs=specs, filters=Wanted(**filters), limit=10)
         assert shown.total == len(shown.rows)
         return [row.subject.key for row in shown.rows]
 
@@ -128,7 +128,7 @@ def test_subjects_are_found_by_state_output_and_words(
 def test_another_brands_people_see_no_row(campaign: Campaign, other_brand: Brand, person: Callable[..., User]) -> None:
     stranger = person("lead", brand=other_brand)
     specs = list(campaign.output_specs.all())
-    assert coverage.page(user=stranger, campaign=campaign, specs=specs, wanted=Wanted(), limit=10).total == 0
+    assert coverage.page(user=stranger, campaign=campaign, specs=specs, filters=Wanted(), limit=10).total == 0
 
 
 # -- readiness and rollout -----------------------------------------------------------------------------------------
@@ -142,11 +142,13 @@ def test_readiness_names_the_attributes_that_the_prompt_asks_for_and_the_photo(c
     mug, other = campaign.subjects.order_by("key")[:2]
     Subject.objects.filter(pk=mug.pk).update(attributes={"colour": "sage", "glaze": "matt"})
     factories.CutoutFactory(photo=factories.ReferencePhotoFactory(subject=mug), box=[0, 0, 1000, 1000])
-    found = needs.of(campaign.subjects.order_by("key"), campaign=campaign, version=version, endpoint=endpoint, specs=[])
-    assert found[mug.pk].is_ready
-    assert found[other.pk].attributes == ("glaze",)
-    assert found[other.pk].photos.state == "missing"
-    assert len(found[other.pk].sentences) == 2
+    readiness = needs.of(
+        campaign.subjects.order_by("key"), campaign=campaign, version=version, endpoint=endpoint, specs=[]
+    )
+    assert readiness[mug.pk].is_ready
+    assert readiness[other.pk].attributes == ("glaze",)
+    assert readiness[other.pk].photos.state == "missing"
+    assert len(readiness[other.pk].sentences) == 2
     without_photos = needs.of(
         [other], campaign=campaign, version=version, endpoint=factories.EndpointFactory(engine="ready"), specs=[]
     )

@@ -1,4 +1,4 @@
-"""The diffusers engine on tiny, randomly initialised pipelines, saved as real folders."""
+"""Test the diffusers engine on tiny, randomly initialised pipelines that are saved as real folders."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["sd3", "flux"])
 def test_a_transformer_alone_is_completed_from_a_folder(name, tiny_model, tmp_path):
-    """As SD3.5 and FLUX are handed on: one file that holds the transformer and neither encoders nor autoencoder."""
+    """SD3.5 and FLUX are published like this: one file with the transformer, without encoders and autoencoder."""
     from shutil import copy
 
     folder = tiny_model(name)
@@ -206,9 +206,9 @@ def test_a_single_file_without_its_configurations_says_what_is_missing(tmp_path,
 
 
 def test_another_models_files_have_another_revision(sd_folder, sdxl_folder):
-    one = base.build("diffusers", {"model": str(sd_folder)}).model_identity()
-    assert one == base.build("diffusers", {"model": str(sd_folder)}).model_identity()
-    assert one[1] != base.build("diffusers", {"model": str(sdxl_folder)}).model_identity()[1]
+    identity = base.build("diffusers", {"model": str(sd_folder)}).model_identity()
+    assert identity == base.build("diffusers", {"model": str(sd_folder)}).model_identity()
+    assert identity[1] != base.build("diffusers", {"model": str(sdxl_folder)}).model_identity()[1]
 
 
 def test_impossible_specs_are_explained(sd_folder):
@@ -231,8 +231,10 @@ def test_what_a_family_does_not_read_it_does_not_claim_to_obey(tiny_model):
     assert not {"negative", "guidance"} & schnell.capabilities().obeys
     assert {control.parameter for control in schnell.capabilities().controls} <= schnell.capabilities().obeys
     assert (flux.capabilities().size_multiple, of("sdxl").capabilities().size_multiple) == (16, 8)
-    assert any("multiples of 16" in one for one in flux.validate(task(0, width=72).spec))
-    assert any("runs with euler" in one for one in flux.validate(task(0, parameters={"scheduler": "ddim"}).spec))
+    assert any("multiples of 16" in problem for problem in flux.validate(task(0, width=72).spec))
+    assert any(
+        "runs with euler" in problem for problem in flux.validate(task(0, parameters={"scheduler": "ddim"}).spec)
+    )
     assert [of(name).text_encoder().limit for name in ("sd", "sd3", "flux", "flux-schnell")] == [77, 256, 512, 256]
     plain = pixels(flux, [task(0)])[0]
     assert np.array_equal(plain, pixels(flux, [task(0, negative="quite something else")])[0])
@@ -244,7 +246,7 @@ def test_what_a_family_does_not_read_it_does_not_claim_to_obey(tiny_model):
 
 
 def test_the_steps_that_are_told_are_the_steps_that_are_worked(engine):
-    """From a start image only the last ones; flow matching rounds them up, the others down."""
+    """A start image needs only the last steps. Flow matching rounds their number up, the other schedulers down."""
     desk = Desk({"start": encoded(photograph())})
     start = {"init": ImageRef("0" * 64, "start")}
     list(engine.generate([task(0, images=start, parameters={"steps": 5, "strength": 0.5})], desk))
@@ -254,14 +256,14 @@ def test_the_steps_that_are_told_are_the_steps_that_are_worked(engine):
 
 def test_without_a_negative_text_sdxl_is_guided_away_from_nothing_as_its_pipeline_is(tiny_model):
     engine = base.build("diffusers", {"model": str(tiny_model("sdxl")), "device": "cpu"})
-    ours = pixels(engine, [task(0, negative="")])[0]
+    from_engine = pixels(engine, [task(0, negative="")])[0]
     pipe = diffusers.StableDiffusionXLPipeline.from_pretrained(tiny_model("sdxl"))
     pipe.set_progress_bar_config(disable=True)
     plain = pipe(
         "a mug a", width=SIZE, height=SIZE, num_inference_steps=4, guidance_scale=5.0, output_type="np",
         generator=torch.Generator("cpu").manual_seed(1000),
     ).images[0]  # fmt: skip
-    assert furthest(ours, (plain * 255).round().astype(np.uint8)) <= 1
+    assert furthest(from_engine, (plain * 255).round().astype(np.uint8)) <= 1
 
 
 def test_all_pipelines_of_a_model_stay_in_the_bits_that_were_asked_for(tiny_model):
@@ -307,7 +309,7 @@ def test_an_endpoint_says_how_large_its_model_can_draw(small_folder: Path):
 
 
 def test_on_a_cpu_numbers_next_to_zero_count_as_zero_and_threads_are_as_many_as_asked(small_folder: Path):
-    was = torch.get_num_threads()
+    threads_before = torch.get_num_threads()
     if not torch.set_flush_denormal(False):
         pytest.skip("this processor cannot flush subnormal numbers")
     nearly = torch.full((1,), 1e-40)
@@ -318,4 +320,4 @@ def test_on_a_cpu_numbers_next_to_zero_count_as_zero_and_threads_are_as_many_as_
         assert torch.get_num_threads() == 1
     finally:
         torch.set_flush_denormal(False)
-        torch.set_num_threads(was)
+        torch.set_num_threads(threads_before)

@@ -1,4 +1,4 @@
-"""Claims, leases and outcomes on a real PostgreSQL, with real threads where two may meet."""
+"""Test claims, leases and outcomes on a real PostgreSQL, with real threads where two workers may meet."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def test_the_campaign_that_lags_most_goes_next_and_a_sleeper_earns_no_credit():
 def test_a_loaded_model_is_kept_while_nobody_lags_too_far():
     endpoint = queued.endpoint(batch_size=1)
     Endpoint.objects.update(seconds_per_image=10)
-    one, other = queued.campaign(), queued.campaign()
-    queued.run(one, endpoint, 20)
-    queued.run(other, endpoint, 20)
+    campaign, other_campaign = queued.campaign(), queued.campaign()
+    queued.run(campaign, endpoint, 20)
+    queued.run(other_campaign, endpoint, 20)
     first = dispatch.claim(lane="cpu", worker="w").jobs[0].campaign_id
     turns = [dispatch.claim(lane="cpu", worker="w", sticky_campaign=first).jobs[0].campaign_id for _ in range(6)]
     assert turns[:2] == [first, first]
-    assert set(turns) == {one.pk, other.pk}
+    assert set(turns) == {campaign.pk, other_campaign.pk}
 
 
 def test_jobs_that_must_wait_are_not_claimed():
@@ -113,7 +113,7 @@ def test_sixteen_claimers_never_take_the_same_job():
     for thread in threads:
         thread.join()
     assert len(taken) == len(set(taken))
-    # A claimer that meets only locked heads goes home; whoever looks next takes the rest.
+    # A claimer that finds only locked heads stops; the next claim takes the rest.
     while claim := dispatch.claim(lane="cpu", worker="last"):
         taken.extend(job.id for job in claim.jobs)
     assert sorted(taken) == sorted(Job.objects.values_list("pk", flat=True))

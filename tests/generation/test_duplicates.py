@@ -1,4 +1,4 @@
-"""Near-duplicates: the same picture of another product is found, look-alikes of other colours are not."""
+"""Test near-duplicates: the same image of another product is found, similar images in other colours are not."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "photos"
 
 
 def mug(red: int, green: int, blue: int, *, size: int = 512, handle: int = 1, grain: float = 0.0) -> Pixels:
-    """A mug of one colour with soft shading on white; `handle` is the side on which its handle is (1 or -1)."""
+    """Draw a mug of one colour with soft shading on white; `handle` is the side of its handle (1 or -1)."""
     y, x = np.mgrid[0:size, 0:size] / size
     light = (1.15 - 0.6 * np.abs(x - 0.42))[..., None]
     body = (np.abs(x - 0.5) < 0.22) & (y > 0.25) & (y < 0.82)
@@ -79,8 +79,8 @@ def test_the_same_photo_squeezed_and_scaled_is_still_found(brand: Brand) -> None
     version = keep(brand, BLUE)
     small = cv2.resize(mug(40, 70, 170, grain=2.0), (400, 400), interpolation=cv2.INTER_AREA)
     _, squeezed = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 70])
-    again = np.asarray(cv2.imdecode(squeezed, cv2.IMREAD_COLOR), dtype=np.uint8)
-    twin = nearest(brand, again)
+    decoded = np.asarray(cv2.imdecode(squeezed, cv2.IMREAD_COLOR), dtype=np.uint8)
+    twin = nearest(brand, decoded)
     assert twin is not None
     assert twin.version_id == version.pk
 
@@ -96,8 +96,8 @@ def test_no_two_photos_of_the_example_catalogue_are_twins(brand: Brand) -> None:
     photos = {path.name: hashes(decode(path.read_bytes())) for path in sorted(EXAMPLES.glob("*.jpg"))}
     assert len(photos) >= 20
     near = 0
-    for (_, one), (_, other) in combinations(photos.items(), 2):
-        near += (int(one["pdq"], 16) ^ int(other["pdq"], 16)).bit_count() <= duplicates.MAX_BITS
+    for (_, first), (_, second) in combinations(photos.items(), 2):
+        near += (int(first["pdq"], 16) ^ int(second["pdq"], 16)).bit_count() <= duplicates.MAX_BITS
     assert near, "the catalogue has look-alikes, or this test shows nothing"
     for values in photos.values():
         assert duplicates.nearest(brand_id=brand.pk, subject_id=0, hashes=values) is None
@@ -139,26 +139,28 @@ def test_a_picture_without_structure_has_no_twins(brand: Brand) -> None:
     assert nearest(brand, flat) is None
 
 
-@pytest.mark.parametrize(("bits", "found"), [(31, True), (32, False)])
-def test_the_limit_is_exact_in_bits(brand: Brand, bits: int, found: bool) -> None:
+@pytest.mark.parametrize(("bits", "is_duplicate"), [(31, True), (32, False)])
+def test_the_limit_is_exact_in_bits(brand: Brand, bits: int, is_duplicate: bool) -> None:
     version = keep(brand, BLUE)
-    asked = hashes(BLUE)
-    asked["pdq"] = f"{int(version.master.pdq, 16) ^ ((1 << bits) - 1) << 100:064x}"
-    twin = duplicates.nearest(brand_id=brand.pk, subject_id=0, hashes=asked)
-    assert (twin is not None) is found
+    query_hashes = hashes(BLUE)
+    query_hashes["pdq"] = f"{int(version.master.pdq, 16) ^ ((1 << bits) - 1) << 100:064x}"
+    twin = duplicates.nearest(brand_id=brand.pk, subject_id=0, hashes=query_hashes)
+    assert (twin is not None) is is_duplicate
     if twin is not None:
         assert twin.distance == bits
 
 
 @pytest.mark.parametrize("place", [0, 15, 32, 47])
-@pytest.mark.parametrize(("levels", "found"), [(duplicates.MAX_LEVELS, True), (duplicates.MAX_LEVELS + 1, False)])
-def test_the_limit_is_exact_in_every_cell(brand: Brand, place: int, levels: int, found: bool) -> None:
+@pytest.mark.parametrize(
+    ("levels", "is_duplicate"), [(duplicates.MAX_LEVELS, True), (duplicates.MAX_LEVELS + 1, False)]
+)
+def test_the_limit_is_exact_in_every_cell(brand: Brand, place: int, levels: int, is_duplicate: bool) -> None:
     keep(brand, BLUE)
-    asked = hashes(BLUE)
-    grid = bytearray(asked["colours"])
+    query_hashes = hashes(BLUE)
+    grid = bytearray(query_hashes["colours"])
     grid[place] -= levels
-    asked["colours"] = bytes(grid)
-    assert (duplicates.nearest(brand_id=brand.pk, subject_id=0, hashes=asked) is not None) is found
+    query_hashes["colours"] = bytes(grid)
+    assert (duplicates.nearest(brand_id=brand.pk, subject_id=0, hashes=query_hashes) is not None) is is_duplicate
 
 
 @given(

@@ -1,4 +1,4 @@
-"""Endpoints as people keep them: what may be written, by whom, and that a secret stays one."""
+"""Test how people edit endpoints: permitted values, permissions, and that a secret stays secret."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def theirs(brand: Brand, operator: User) -> Endpoint:
 
 
 def refused(**fields: Any) -> dict[str, str]:
-    """Field -> sentence of what is wrong with an endpoint that an operator sets up so."""
+    """Return field -> error message of an endpoint that an operator tries to create with these fields."""
     by = factories.UserFactory(is_superuser=True)
     given = {"slug": "one", "name": "One", "engine": "packshot", "lane": "cpu", **fields}
     with pytest.raises(Invalid) as refusal:
@@ -75,8 +75,8 @@ def refused(**fields: Any) -> dict[str, str]:
 def test_what_cannot_be_used_is_refused_with_the_field_and_a_sentence(
     fields: dict[str, Any], pointer: str, words: str
 ) -> None:
-    found = refused(**fields)
-    assert list(found) == [pointer] and words in found[pointer]
+    messages = refused(**fields)
+    assert list(messages) == [pointer] and words in messages[pointer]
 
 
 @pytest.mark.parametrize(
@@ -90,8 +90,8 @@ def test_what_cannot_be_used_is_refused_with_the_field_and_a_sentence(
     ],
 )
 def test_a_secret_is_not_taken_among_the_settings_that_people_can_read(config: dict[str, Any], place: str) -> None:
-    found = refused(config=config)
-    assert list(found) == [f"config/{place}"] and SECRET not in str(found)
+    messages = refused(config=config)
+    assert list(messages) == [f"config/{place}"] and SECRET not in str(messages)
 
 
 def test_words_that_only_look_like_secrets_are_settings(operator: User) -> None:
@@ -173,9 +173,11 @@ def test_a_secret_is_kept_encrypted_and_stands_in_no_event(theirs: Endpoint, lea
     editing.set_secret(endpoint_id=theirs.pk, by=lead, secret="")
     theirs.refresh_from_db()
     assert theirs.secret == "" and theirs.sealed_secret == ""
-    told = list(Event.objects.filter(type="generation.endpoint.saved").order_by("id").values_list("payload", flat=True))
-    assert [payload["secret"] for payload in told] == ["set", "replaced", "removed"]
-    assert SECRET not in json.dumps(told)
+    payloads = list(
+        Event.objects.filter(type="generation.endpoint.saved").order_by("id").values_list("payload", flat=True)
+    )
+    assert [payload["secret"] for payload in payloads] == ["set", "replaced", "removed"]
+    assert SECRET not in json.dumps(payloads)
 
 
 @pytest.mark.parametrize(
@@ -229,11 +231,11 @@ def test_a_shared_endpoints_change_is_in_every_brands_trail_without_its_settings
     made = editing.create(brand=None, by=operator, slug="s", name="S", engine="replicate", lane="cloud", config=config)
     moved = {**config, "base_url": "http://gpu-b.internal"}
     editing.update(endpoint_id=made.pk, by=operator, config=moved, price_per_image=Decimal("0.02"))
-    told = Event.objects.filter(object_type="endpoint").order_by("-id")[:2]
-    assert {event.brand_id for event in told} == {brand.pk, other_brand.pk}
-    assert told[0].payload["changes"]["price_per_image"] == ["0.000000", "0.020000"]
-    assert told[0].payload["changes"]["config.base_url"] == ["…", "…"]
-    assert "internal" not in json.dumps([event.payload for event in told])
+    events = Event.objects.filter(object_type="endpoint").order_by("-id")[:2]
+    assert {event.brand_id for event in events} == {brand.pk, other_brand.pk}
+    assert events[0].payload["changes"]["price_per_image"] == ["0.000000", "0.020000"]
+    assert events[0].payload["changes"]["config.base_url"] == ["…", "…"]
+    assert "internal" not in json.dumps([event.payload for event in events])
 
 
 def test_switching_off_is_told_once(theirs: Endpoint, lead: User) -> None:
@@ -267,11 +269,11 @@ def test_what_an_empty_account_held_goes_on_but_not_in_paused_runs(theirs: Endpo
     jobs = {run: factories.JobFactory(run=run, **held) for run in (going, paused, over)}
     doubtful = factories.JobFactory(run=going, status="held", hold_reason="in_doubt")
     assert editing.try_again(endpoint_id=theirs.pk, by=lead) == 1
-    found = {job.pk: job for job in Job.objects.all()}
-    went = found[jobs[going].pk]
-    assert (went.status, went.hold_reason, went.tries, went.error) == ("queued", "", 0, "")
-    assert (found[jobs[paused].pk].status, found[jobs[paused].pk].hold_reason) == ("held", "paused")
-    assert found[jobs[over].pk].hold_reason == "quota" and found[doubtful.pk].hold_reason == "in_doubt"
+    jobs_by_id = {job.pk: job for job in Job.objects.all()}
+    requeued = jobs_by_id[jobs[going].pk]
+    assert (requeued.status, requeued.hold_reason, requeued.tries, requeued.error) == ("queued", "", 0, "")
+    assert (jobs_by_id[jobs[paused].pk].status, jobs_by_id[jobs[paused].pk].hold_reason) == ("held", "paused")
+    assert jobs_by_id[jobs[over].pk].hold_reason == "quota" and jobs_by_id[doubtful.pk].hold_reason == "in_doubt"
     assert Event.objects.latest("id").payload == {"slug": "overflow", "queued": 1}
 
 

@@ -1,4 +1,4 @@
-"""An exception that a local engine did not expect is told in words, and tried again only where that can help."""
+"""Test unexpected exceptions of a local engine: a plain message, and a retry only where it can help."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class OutOfMemoryError(RuntimeError):
 
 
 class AcceleratorError(RuntimeError):
-    """Named like the exception in which torch passes on what a card reports."""
+    """Named like the exception with which torch passes on an error of the card."""
 
 
 @pytest.mark.parametrize(

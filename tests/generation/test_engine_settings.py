@@ -1,4 +1,4 @@
-"""Settings of engines: one table for the form, for what is refused, and for what the engines themselves read."""
+"""Test engine settings: one table serves the form, the validation and the engines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from generation.services.endpoints import editing
 from generation.views import setting_fields
 from tests.support import factories
 
-EVERY = [pytest.param(one, id=f"{engine}-{one.name}") for engine, table in TABLES.items() for one in table]
+EVERY = [pytest.param(setting, id=f"{engine}-{setting.name}") for engine, table in TABLES.items() for setting in table]
 VALUES: dict[Kind, Any] = {
     Kind.TEXT: "cuda:1",
     Kind.SWITCH: False,
@@ -53,8 +53,8 @@ def test_a_value_of_another_kind_is_told_in_a_sentence(setting: Setting) -> None
     for nothing in (None, ""):
         assert "Leave it out" in setting.problem(nothing), "engines would take it for a value"
     if setting.kind in (Kind.NUMBER, Kind.WHOLE):
-        for one in (setting.minimum - 1, setting.maximum + 1, float("nan"), float("inf"), 10**400, True, "3"):
-            assert "number from" in setting.problem(one), one
+        for bad_value in (setting.minimum - 1, setting.maximum + 1, float("nan"), float("inf"), 10**400, True, "3"):
+            assert "number from" in setting.problem(bad_value), bad_value
     elif setting.kind in wrong:
         assert setting.problem(wrong[setting.kind]).endswith(".")
 
@@ -62,10 +62,10 @@ def test_a_value_of_another_kind_is_told_in_a_sentence(setting: Setting) -> None
 @pytest.mark.parametrize("engine", TABLES)
 def test_every_setting_that_an_engine_reads_is_in_its_table(engine: str) -> None:
     """A setting that the form does not know would be refused."""
-    known = {one.name for one in TABLES[engine]}
-    known |= {"cost_per_image", "seconds_per_image", "batch_size", "secret"}  # of the endpoint itself
+    names = {setting.name for setting in TABLES[engine]}
+    names |= {"cost_per_image", "seconds_per_image", "batch_size", "secret"}  # of the endpoint itself
     if engine == "comfyui":
-        known |= {
+        names |= {
             "workflow",
             "workflow_name",
             "inputs",
@@ -78,7 +78,7 @@ def test_every_setting_that_an_engine_reads_is_in_its_table(engine: str) -> None
         for file in (Path(str(engines.__file__)).parent / engine).glob("*.py")
         for name in re.findall(r'\bconfig(?:\.get\(|\[)"(\w+)"', file.read_text(encoding="utf-8"))
     }
-    assert read <= known and len(read) >= min(len(known) - 5, 6)
+    assert read <= names and len(read) >= min(len(names) - 5, 6)
 
 
 def test_a_setting_that_nobody_knows_is_refused_with_the_one_that_was_meant() -> None:
@@ -89,16 +89,16 @@ def test_a_setting_that_nobody_knows_is_refused_with_the_one_that_was_meant() ->
 
 
 def test_what_an_openai_model_takes_is_a_setting_too() -> None:
-    (quality,) = (one for one in of("openai", {"model": "gpt-image-2"}) if one.name == "quality")
+    (quality,) = (setting for setting in of("openai", {"model": "gpt-image-2"}) if setting.name == "quality")
     assert quality.choices == ("low", "medium", "high", "auto")
-    assert "quality" not in {one.name for one in of("openai", {"model": "qwen-image"})}
+    assert "quality" not in {setting.name for setting in of("openai", {"model": "qwen-image"})}
     assert [name for name, _ in problems("openai", {"model": "qwen-image", "quality": "hd"})] == ["quality"]
     assert "found" not in str(list(problems("openai", {"model": "m", "profile": {"no": 1}}))), "the engine says this"
 
 
 def test_a_profile_cannot_take_the_place_of_a_setting_and_an_odd_one_is_told_in_a_sentence() -> None:
     config = {"model": "m", "profile": {"base": "compatible", "parameters": {"base_url": [], "ca": []}}}
-    (address,) = (one for one in of("openai", config) if one.name == "base_url")
+    (address,) = (setting for setting in of("openai", config) if setting.name == "base_url")
     assert address.is_operators
     for profile in ({"parameters": {"user": 5}}, {"roles": [{}]}):
         assert not list(problems("openai", {"model": "m", "profile": profile}))
@@ -108,13 +108,13 @@ def test_a_profile_cannot_take_the_place_of_a_setting_and_an_odd_one_is_told_in_
 
 @pytest.mark.parametrize(("given", "value"), [("1200", 1200), ("0,5", 0.5), ("1200.5", 1200.5), ("12,25", 12.25)])
 def test_a_number_is_read_as_people_write_it(given: str, value: float) -> None:
-    (setting,) = (one for one in TABLES["replicate"] if one.name == "answer_seconds")
+    (setting,) = (candidate for candidate in TABLES["replicate"] if candidate.name == "answer_seconds")
     assert setting_fields.value(setting, given) == value
 
 
 @pytest.mark.parametrize("given", ["1,200", "86,400", "1,200.5", "twelve", "1.2.3"])
 def test_a_number_that_can_be_read_in_two_ways_is_refused(given: str) -> None:
-    (setting,) = (one for one in TABLES["replicate"] if one.name == "answer_seconds")
+    (setting,) = (candidate for candidate in TABLES["replicate"] if candidate.name == "answer_seconds")
     with pytest.raises(ValueError, match=r"comma|number from 1 to 86400"):
         setting_fields.value(setting, given)
 
@@ -145,11 +145,11 @@ def test_each_engine_has_a_form_of_its_own_and_a_lead_is_offered_what_a_lead_can
     for engine, table in TABLES.items():
         whole = page(page_client(operator), brand, f"new/?engine={engine}")
         drawn = set(re.findall(r'name="setting_(\w+)"', whole))
-        assert drawn == {one.name for one in table}, engine
-    ours = page(page_client(lead), brand, "new/")
-    drawn = set(re.findall(r'name="setting_(\w+)"', ours))
-    assert "?engine=openai" in ours and "?engine=diffusers" not in ours
-    assert drawn == {one.name for one in TABLES["replicate"] if not one.is_operators}
+        assert drawn == {setting.name for setting in table}, engine
+    lead_page = page(page_client(lead), brand, "new/")
+    drawn = set(re.findall(r'name="setting_(\w+)"', lead_page))
+    assert "?engine=openai" in lead_page and "?engine=diffusers" not in lead_page
+    assert drawn == {setting.name for setting in TABLES["replicate"] if not setting.is_operators}
     assert page_client(lead).get(f"/brands/{brand.slug}/endpoints/new/?engine=diffusers").status_code == 404
 
 
@@ -213,7 +213,9 @@ def test_a_lead_cannot_take_away_what_the_operator_set(brand: Brand, operator: U
     left = {name: value for name, value in config.items() if name != gone and (gone != "both" or name == "model")}
     with pytest.raises(Invalid) as refused:
         editing.update(endpoint_id=made.pk, by=lead, config=left)
-    assert {one.pointer for one in refused.value.problems} == {f"config/{name}" for name in config.keys() - left.keys()}
+    assert {problem.pointer for problem in refused.value.problems} == {
+        f"config/{name}" for name in config.keys() - left.keys()
+    }
     if gone != "ca":
         with pytest.raises(Invalid, match="entered again"):
             editing.update(endpoint_id=made.pk, by=operator, config=left)
@@ -222,7 +224,7 @@ def test_a_lead_cannot_take_away_what_the_operator_set(brand: Brand, operator: U
 
 
 def saved(client: Client, kept: Endpoint) -> tuple[int, str]:
-    """Saves the form as a browser does that nobody has touched: (status, page)."""
+    """Save the unchanged form as a browser would. Return (status, page)."""
     address = f"/brands/{kept.brand.slug}/endpoints/{kept.slug}/"
     form = client.get(address).context["form"]
     posted = {

@@ -1,4 +1,4 @@
-"""Failures of a run: grouped by cause, each with the one thing that mends it, and tried again as a group."""
+"""Test failures of a run: grouped by cause, with one remedy per group, and retried as a group."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def run(brand: Any, manager: User) -> Run:
-    """A finished pilot at 2.00 a picture, without jobs."""
+    """A finished pilot at 2.00 per image, without jobs."""
     campaign = factories.CampaignFactory(brand=brand, owner=manager)
     return factories.RunFactory(campaign=campaign, state="finished", requested_by=manager)
 
 
 def failed(run: Run, kind: str, message: str, *, status: str = "failed", **job: Any) -> Job:
-    """A job that ended like that, with its frozen spec and its failed asset."""
+    """Create a job with this status and error, its frozen spec and its asset."""
     made = factories.JobSpecFactory(
         job__run=run, job__status=status, job__error_kind=kind, job__error=message, quoted_cost=Decimal(2),
         **{f"job__{name}": value for name, value in job.items()},
@@ -44,7 +44,7 @@ def failed(run: Run, kind: str, message: str, *, status: str = "failed", **job: 
 
 @pytest.fixture
 def page_of(client: Any) -> Any:
-    """What a person reads on the run's page."""
+    """Return a function that reads the page of a run as a user."""
 
     def read(user: User, run: Run) -> str:
         client.force_login(user)
@@ -85,9 +85,9 @@ def test_a_cause_is_known_by_kind_and_words(status: str, kind: str, message: str
 
 
 def test_every_kind_of_error_has_a_cause_of_its_own() -> None:
-    found = {causes.of(status="failed", error_kind=kind, message="x").code for kind in ErrorKind if kind != "cancelled"}
-    assert "unknown" not in found
-    assert len(found) == len(ErrorKind) - 1
+    codes = {causes.of(status="failed", error_kind=kind, message="x").code for kind in ErrorKind if kind != "cancelled"}
+    assert "unknown" not in codes
+    assert len(codes) == len(ErrorKind) - 1
 
 
 def test_causes_fit_into_a_cell_and_have_a_shape_that_is_drawn() -> None:
@@ -162,13 +162,13 @@ def test_groups_cost_the_same_however_many_failed(run: Run) -> None:
 
 
 def test_a_group_is_tried_again_and_the_rest_stays(run: Run, manager: User) -> None:
-    mine = [failed(run, "transient", f"No answer after {n} s.") for n in (3, 4)]
+    transient_jobs = [failed(run, "transient", f"No answer after {n} s.") for n in (3, 4)]
     other = failed(run, "moderation", "Refused.")
     group = next(group for group in failures.groups(run) if group.cause.code == "transient")
     assert retries.retry_group(run_id=run.pk, by=manager, group=group.key) == 2
-    assert {job.status for job in Job.objects.filter(pk__in=[job.pk for job in mine])} == {"queued"}
+    assert {job.status for job in Job.objects.filter(pk__in=[job.pk for job in transient_jobs])} == {"queued"}
     assert Job.objects.get(pk=other.pk).status == "failed"
-    assert Asset.objects.get(cell=mine[0].cell).state == "making"
+    assert Asset.objects.get(cell=transient_jobs[0].cell).state == "making"
     run.refresh_from_db()
     assert run.state == "running"
     [entry] = LedgerEntry.objects.filter(run=run)

@@ -1,4 +1,4 @@
-"""No image is kept or reused under a fingerprint that did not make it, whatever is changed between plan and making."""
+"""Test that an image is kept and reused only under the fingerprint that made it, whatever changes after the plan."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def nothing_happens_meanwhile() -> Iterator[None]:
 
 @pytest.fixture
 def worker(clean_redis: Any) -> Iterator[LaneWorker]:
-    """A worker that has everything loaded, and stays while things change around it."""
+    """A worker that keeps everything loaded while endpoints and files change."""
     running = LaneWorker("painter", [Lane.CPU])
     running.start()
     yield running
@@ -166,14 +166,16 @@ def test_what_was_made_before_the_change_is_reused_and_names_what_made_it(
     release(plan(campaign, endpoint))
     work(worker)
     first = Painted(endpoint.config).model_identity()
-    again = plan(campaign, endpoint)
+    second_run = plan(campaign, endpoint)
     overwrite(endpoint, b"second")
-    release(again)
+    release(second_run)
     work(worker)
-    reused = Attempt.objects.filter(job__run=again)
-    assert {(one.outcome, one.details["model"], one.details["revision"]) for one in reused} == {("succeeded", *first)}
-    assert {one.details["made_by_job"] for one in reused} == set(
-        Job.objects.exclude(run=again).values_list("pk", flat=True)
+    reused = Attempt.objects.filter(job__run=second_run)
+    assert {(attempt.outcome, attempt.details["model"], attempt.details["revision"]) for attempt in reused} == {
+        ("succeeded", *first)
+    }
+    assert {attempt.details["made_by_job"] for attempt in reused} == set(
+        Job.objects.exclude(run=second_run).values_list("pk", flat=True)
     )
     assert Master.objects.count() == 3 and lies() == []
     third = release(plan(campaign, endpoint))
@@ -185,7 +187,7 @@ def test_what_was_made_before_the_change_is_reused_and_names_what_made_it(
 def test_an_image_is_reused_although_the_encoder_writes_other_bytes_by_now(
     worker: LaneWorker, campaign: Campaign, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ):
-    """As after another version of the library that compresses PNG files."""
+    """Another version of the library that compresses PNG files has this effect."""
     release(plan(campaign, endpoint))
     work(worker)
     masters = list(Master.objects.order_by("pk").values())
@@ -197,9 +199,9 @@ def test_an_image_is_reused_although_the_encoder_writes_other_bytes_by_now(
         return replace(encoded, data=data, sha256=hashlib.sha256(data).hexdigest())
 
     monkeypatch.setattr(encode, "encode_master", encode_otherwise)
-    again = release(plan(campaign, endpoint))
+    second_run = release(plan(campaign, endpoint))
     work(worker)
-    assert set(Job.objects.filter(run=again).values_list("status", flat=True)) == {JobState.SUCCEEDED}
+    assert set(Job.objects.filter(run=second_run).values_list("status", flat=True)) == {JobState.SUCCEEDED}
     assert list(Master.objects.order_by("pk").values()) == masters
 
 
@@ -210,9 +212,9 @@ def test_a_technical_record_of_a_reused_image_names_its_model(
 
     release(plan(campaign, endpoint))
     work(worker)
-    again = release(plan(campaign, endpoint))
+    second_run = release(plan(campaign, endpoint))
     work(worker)
-    version = AssetVersion.objects.filter(job__run=again).order_by("pk").first()
+    version = AssetVersion.objects.filter(job__run=second_run).order_by("pk").first()
     made = lineage._making(version)["model"]
     assert (made["name"], made["revision"]) == Painted(endpoint.config).model_identity()
 
@@ -240,8 +242,8 @@ def test_all_that_is_queued_for_the_endpoint_is_held_at_once_and_nothing_else(
     assert set(stale.values_list("status", "hold_reason")) == {(JobState.HELD, HoldReason.CHANGED)}
     assert set(Job.objects.filter(run=late).values_list("status", flat=True)) == {JobState.QUEUED}
     assert set(Job.objects.filter(endpoint=elsewhere).values_list("status", flat=True)) == {JobState.QUEUED}
-    told = Event.objects.filter(type="generation.run.engine_changed")
-    assert sorted(event.payload["jobs"] for event in told) == [3, 4]
+    events = Event.objects.filter(type="generation.run.engine_changed")
+    assert sorted(event.payload["jobs"] for event in events) == [3, 4]
 
 
 def test_a_job_that_was_given_up_meanwhile_is_cancelled_and_not_held(
@@ -259,7 +261,7 @@ def test_a_job_that_was_given_up_meanwhile_is_cancelled_and_not_held(
 
 @pytest.fixture
 def stuck(worker: LaneWorker, campaign: Campaign, endpoint: Endpoint) -> Run:
-    """A run whose three images wait because other weights are in the file of the same name."""
+    """A run whose three images wait because the file of the same name now holds other weights."""
     run = release(plan(campaign, endpoint))
     overwrite(endpoint, b"second")
     work(worker)
@@ -431,7 +433,7 @@ def test_the_next_round_of_a_changed_engine_is_its_own_even_with_nothing_else_ch
 def test_files_of_a_version_are_of_the_master_that_is_kept_where_another_worker_was_first(
     worker: LaneWorker, campaign: Campaign, endpoint: Endpoint, tmp_path: Path
 ):
-    """Services without a seed answer equal orders differently: one master never goes with the files of another."""
+    """Services without a seed answer equal requests differently, so a master must never get the files of another."""
     release(plan(campaign, painted.an_endpoint(tmp_path, ink="red")))
     work(worker)
     source = Master.objects.first()
@@ -467,7 +469,7 @@ def test_what_was_planned_before_makers_were_recorded_is_kept_under_what_made_it
 
 
 @pytest.mark.parametrize(
-    ("now", "told", "made"),
+    ("now", "reported", "made"),
     [
         (Maker("e", "m", "1+s"), ("", ""), Maker("e", "m", "1+s")),
         (Maker("e", "m", "1+s"), ("m", "1+s"), Maker("e", "m", "1+s")),
@@ -481,9 +483,9 @@ def test_what_was_planned_before_makers_were_recorded_is_kept_under_what_made_it
     ],
 )
 def test_a_result_is_of_what_it_was_submitted_to_unless_the_service_says_otherwise(
-    now: Maker, told: tuple[str, str], made: Maker
+    now: Maker, reported: tuple[str, str], made: Maker
 ):
-    assert fingerprints.made_by(Maker("e", "m", "1+s"), now, *told) == made
+    assert fingerprints.made_by(Maker("e", "m", "1+s"), now, *reported) == made
 
 
 # -- whatever is changed -----------------------------------------------------------------------------------------------
@@ -512,13 +514,13 @@ def test_whatever_is_changed_between_plan_and_making_no_master_stands_under_a_fi
         Painted.meanwhile.clear()
         work(worker)
         assert lies() == []
-        mine = Job.objects.filter(endpoint=endpoint)
-        assert not mine.filter(status__in=(JobState.RUNNING, JobState.FAILED)).exists()
-        waiting = mine.filter(status=JobState.HELD, hold_reason=HoldReason.CHANGED).count()
-        assert mine.filter(status=JobState.SUCCEEDED).count() + waiting == mine.count()
+        own_jobs = Job.objects.filter(endpoint=endpoint)
+        assert not own_jobs.filter(status__in=(JobState.RUNNING, JobState.FAILED)).exists()
+        waiting = own_jobs.filter(status=JobState.HELD, hold_reason=HoldReason.CHANGED).count()
+        assert own_jobs.filter(status=JobState.SUCCEEDED).count() + waiting == own_jobs.count()
         for run in planned:
             run.refresh_from_db()
-            has_waiting = mine.filter(run=run, status=JobState.HELD).exists()
+            has_waiting = own_jobs.filter(run=run, status=JobState.HELD).exists()
             runs.finish_if_done(run.pk)
             assert Run.objects.get(pk=run.pk).state == (RunState.RUNNING if has_waiting else RunState.FINISHED)
 
@@ -552,12 +554,12 @@ def _take(
         runs.pause(run_id=run.pk, by=run.requested_by)
         runs.resume(run_id=run.pk, by=run.requested_by)
     elif step in ("anew", "again"):
-        for one in planned:
-            stuck = failures.groups(Run.objects.get(pk=one.pk))
+        for planned_run in planned:
+            stuck = failures.groups(Run.objects.get(pk=planned_run.pk))
             if not any(group.cause.code == "changed" for group in stuck):
                 continue
             if step == "anew":
-                changes.plan_anew(run_id=one.pk, by=one.requested_by)
+                changes.plan_anew(run_id=planned_run.pk, by=planned_run.requested_by)
             else:
                 keys = [group.key for group in stuck if group.cause.code == "changed"]
-                retries.retry_group(run_id=one.pk, by=one.requested_by, group=keys[0])
+                retries.retry_group(run_id=planned_run.pk, by=planned_run.requested_by, group=keys[0])

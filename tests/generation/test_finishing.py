@@ -1,4 +1,4 @@
-"""Finishing: sizes, crops, encoders under a byte limit, names, and the one pass that develops an image."""
+"""Test finishing: sizes, crops, encoders with a byte limit, file names, and developing an image in one pass."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def studio(width: int = 400, height: int = 400, *, box: tuple[int, int, int, int
 
 
 def scene() -> Pixels:
-    """Texture from edge to edge with one bright disc in it, right of the middle: no plain backdrop."""
+    """Texture from edge to edge, with a bright disc right of the middle and no plain backdrop."""
     random = np.random.default_rng(3)
     picture = cv2.GaussianBlur(random.uniform(0, 255, (300, 500, 3)).astype(np.float32), (0, 0), 4.0)
     picture = (picture - picture.mean()) * 6 + 110
@@ -51,7 +51,7 @@ def scene() -> Pixels:
 
 
 def glass(size: int = 200) -> Pixels:
-    """A half-transparent green disc on nothing; the invisible pixels are magenta."""
+    """A half-transparent green disc on a transparent background; the invisible pixels are magenta."""
     y, x = np.mgrid[0:size, 0:size]
     inside = np.hypot(x - size / 2, y - size / 2) < size / 4
     picture = np.zeros((size, size, 4), np.uint8)
@@ -88,32 +88,32 @@ def test_alpha_is_laid_over_the_background() -> None:
 
 
 def test_the_subject_is_found_on_a_backdrop_with_a_gradient_and_grain() -> None:
-    found = subject.find(studio())
-    assert found.is_plain
-    assert found.box is not None
-    assert np.abs(np.subtract(found.box, (0.375, 0.25, 0.625, 0.75))).max() < 0.03
+    region = subject.find(studio())
+    assert region.is_plain
+    assert region.box is not None
+    assert np.abs(np.subtract(region.box, (0.375, 0.25, 0.625, 0.75))).max() < 0.03
 
 
 def test_a_white_plate_on_white_is_found_by_its_shading() -> None:
     y, x = np.mgrid[0:400, 0:400]
     distance = np.hypot(x - 200, (y - 230) * 1.6)
     plate = np.where(distance < 120, 238 - 22 * np.cos(distance / 120 * np.pi), 250.0)
-    found = subject.find(np.repeat(plate[..., None], 3, axis=2).astype(np.uint8))
-    assert found.box is not None
-    assert np.abs(np.subtract(found.box, (0.2, 0.387, 0.8, 0.7625))).max() < 0.05
+    region = subject.find(np.repeat(plate[..., None], 3, axis=2).astype(np.uint8))
+    assert region.box is not None
+    assert np.abs(np.subtract(region.box, (0.2, 0.387, 0.8, 0.7625))).max() < 0.05
 
 
 def test_the_subject_is_found_in_its_alpha() -> None:
-    found = subject.find(glass())
-    assert found.box is not None
-    assert np.abs(np.subtract(found.box, (0.25, 0.25, 0.75, 0.75))).max() < 0.02
+    region = subject.find(glass())
+    assert region.box is not None
+    assert np.abs(np.subtract(region.box, (0.25, 0.25, 0.75, 0.75))).max() < 0.02
 
 
 def test_in_a_scene_the_salient_part_is_the_subject() -> None:
-    found = subject.find(scene())
-    assert not found.is_plain
-    assert found.box is not None
-    left, top, right, bottom = found.box
+    region = subject.find(scene())
+    assert not region.is_plain
+    assert region.box is not None
+    left, top, right, bottom = region.box
     assert left < 380 / 500 < right
     assert top < 0.5 < bottom
 
@@ -124,12 +124,12 @@ def test_in_a_scene_the_salient_part_is_the_subject() -> None:
 def test_the_subject_of_an_example_photo_is_where_its_cut_out_is(photo: str) -> None:
     pixels = decode((EXAMPLES / f"{photo}.jpg").read_bytes())
     height, width = pixels.shape[:2]
-    wanted = np.divide(cut_out(pixels).box, (width, height, width, height))
-    found = subject.find(pixels).box
-    assert found is not None
-    assert np.abs(np.subtract(found, wanted)).max() < 0.07
-    assert (np.subtract(found, wanted)[:2] < 0.02).all(), "nothing of it is left out"
-    assert (np.subtract(found, wanted)[2:] > -0.02).all(), "nothing of it is left out"
+    expected_box = np.divide(cut_out(pixels).box, (width, height, width, height))
+    box = subject.find(pixels).box
+    assert box is not None
+    assert np.abs(np.subtract(box, expected_box)).max() < 0.07
+    assert (np.subtract(box, expected_box)[:2] < 0.02).all(), "nothing of it is left out"
+    assert (np.subtract(box, expected_box)[2:] > -0.02).all(), "nothing of it is left out"
 
 
 def test_nothing_is_found_where_nothing_is() -> None:
@@ -232,7 +232,7 @@ def test_the_same_pixels_give_the_same_bytes_on_any_thread() -> None:
     for thread in threads:
         thread.join()
     assert len(seen) == 4
-    assert all(one == seen[0] for one in seen)
+    assert all(hashes == seen[0] for hashes in seen)
 
 
 @pytest.mark.parametrize("image_format", ["jpeg", "webp"])
@@ -313,8 +313,8 @@ def test_a_rendition_that_cannot_fit_is_a_finding_and_the_others_are_made() -> N
 def test_renditions_can_be_made_again_to_the_byte() -> None:
     targets = [Target("tall", 300, 600, "webp", 20_000), Target("shop", 400, 400, "jpeg")]
     first = develop(studio(), FACTS, targets)
-    again = renditions_of(opened(first.master.data), FACTS, targets)
-    assert [file.sha256 for _, file in again] == [file.sha256 for _, file in first.renditions]
+    repeated = renditions_of(opened(first.master.data), FACTS, targets)
+    assert [file.sha256 for _, file in repeated] == [file.sha256 for _, file in first.renditions]
 
 
 def test_the_engines_own_subject_box_is_believed() -> None:
@@ -414,9 +414,9 @@ def test_names_that_windows_keeps_for_itself_are_changed() -> None:
 
 
 def test_other_scripts_stay_apart() -> None:
-    one, two = (names.name_for("{sku}", {"sku": sku}) for sku in ("чашка 1", "тарелка 1"))
-    assert one != two
-    assert one.isascii()
+    first, second = (names.name_for("{sku}", {"sku": sku}) for sku in ("чашка 1", "тарелка 1"))
+    assert first != second
+    assert first.isascii()
 
 
 @given(st.text(max_size=300), st.text(max_size=300))

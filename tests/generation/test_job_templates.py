@@ -1,4 +1,4 @@
-"""Templates of common jobs, A/B pairs and clones: what they begin with, and what they add only when asked."""
+"""Test job templates, A/B pairs and clones: their defaults, and what they add only on request."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def version(brand: Brand) -> PromptVersion:
 
 
 @pytest.fixture
-def asked(campaign: Campaign, version: PromptVersion, endpoint: Endpoint, manager: User) -> dict[str, Any]:
+def plan_arguments(campaign: Campaign, version: PromptVersion, endpoint: Endpoint, manager: User) -> dict[str, Any]:
     return {"campaign": campaign, "prompt_version": version, "endpoint": endpoint, "stage": "pilot", "by": manager}
 
 
@@ -89,40 +89,44 @@ def seeds(run: Run) -> list[int]:
 
 
 def test_two_versions_get_the_same_subjects_values_and_seeds(
-    asked: dict[str, Any], version: PromptVersion, brand: Brand
+    plan_arguments: dict[str, Any], version: PromptVersion, brand: Brand
 ) -> None:
     other = factories.PromptVersionFactory(
         template=version.template, number=2, text="{name}, softly lit, on {backdrop}", axes={}, needs={}, parameters={}
     )
-    one, two = comparisons.plan_pair(other=other, sample=2, **asked)
-    assert (one.prompt_version, two.prompt_version, two.cloned_from) == (version, other, one)
-    assert seeds(one) == seeds(two)
-    cells = [list(Cell.objects.filter(run=run).values_list("subject", "values_key", "aspect")) for run in (one, two)]
+    first, second = comparisons.plan_pair(other=other, sample=2, **plan_arguments)
+    assert (first.prompt_version, second.prompt_version, second.cloned_from) == (version, other, first)
+    assert seeds(first) == seeds(second)
+    cells = [
+        list(Cell.objects.filter(run=run).values_list("subject", "values_key", "aspect")) for run in (first, second)
+    ]
     assert cells[0] == cells[1]
     assert len(cells[0]) == 2
-    sides = compare.sides(one, two, page=1)
-    assert [(pair.one.cell.run_id, pair.two.cell.run_id) for pair in sides["pairs"]] == [(one.pk, two.pk)] * 2
+    sides = compare.sides(first, second, page=1)
+    assert [(pair.one.cell.run_id, pair.two.cell.run_id) for pair in sides["pairs"]] == [(first.pk, second.pk)] * 2
 
 
 def test_versions_with_seeds_of_their_own_get_one_seed_for_both(
-    asked: dict[str, Any], version: PromptVersion, brand: Brand
+    plan_arguments: dict[str, Any], version: PromptVersion, brand: Brand
 ) -> None:
     other = factories.PromptVersionFactory(
         template__brand=brand, text="{name} on {backdrop}", seed_strategy="random", seed=7, needs={}, parameters={}
     )
-    one, two = comparisons.plan_pair(other=other, **asked)
-    assert seeds(one) == seeds(two)
-    assert len(set(seeds(one))) == 1
+    first, second = comparisons.plan_pair(other=other, **plan_arguments)
+    assert seeds(first) == seeds(second)
+    assert len(set(seeds(first))) == 1
 
 
-def test_a_pair_is_planned_whole_or_not_at_all(asked: dict[str, Any], version: PromptVersion, brand: Brand) -> None:
+def test_a_pair_is_planned_whole_or_not_at_all(
+    plan_arguments: dict[str, Any], version: PromptVersion, brand: Brand
+) -> None:
     with pytest.raises(Invalid, match="two versions"):
-        comparisons.plan_pair(other=version, **asked)
+        comparisons.plan_pair(other=version, **plan_arguments)
     other = factories.PromptVersionFactory(template__brand=brand, text="{name} on {backdrop} in {glaze}", needs={})
     with pytest.raises(Invalid):
-        comparisons.plan_pair(other=other, **asked)
+        comparisons.plan_pair(other=other, **plan_arguments)
     with pytest.raises(Invalid, match="sandbox or a pilot"):
-        comparisons.plan_pair(other=other, **asked | {"stage": "full"})
+        comparisons.plan_pair(other=other, **plan_arguments | {"stage": "full"})
     assert Run.objects.count() == 0
 
 
@@ -130,30 +134,32 @@ def test_a_pair_is_planned_whole_or_not_at_all(asked: dict[str, Any], version: P
 
 
 def test_a_clone_says_what_was_asked_with_keys_for_ids(
-    asked: dict[str, Any], campaign: Campaign, manager: User
+    plan_arguments: dict[str, Any], campaign: Campaign, manager: User
 ) -> None:
     ids = list(campaign.subjects.order_by("key").values_list("pk", flat=True)[:2])
-    run = plans.plan(**asked, subjects=ids, axes={"backdrop": ["white", "clay"]}, aspects=["1:1"], name="First")
+    run = plans.plan(
+        **plan_arguments, subjects=ids, axes={"backdrop": ["white", "clay"]}, aspects=["1:1"], name="First"
+    )
     copy = plans.clone(run_id=run.pk, by=manager)
     assert (copy.subjects, copy.axes, copy.aspects) == (["MUG-0", "MUG-1"], {"backdrop": ["white", "clay"]}, ["1:1"])
-    assert (copy.name, copy.prompt_version_id, copy.stage) == ("First", asked["prompt_version"].pk, "pilot")
-    everything = plans.clone(run_id=plans.plan(**asked, sample=2).pk, by=manager)
+    assert (copy.name, copy.prompt_version_id, copy.stage) == ("First", plan_arguments["prompt_version"].pk, "pilot")
+    everything = plans.clone(run_id=plans.plan(**plan_arguments, sample=2).pk, by=manager)
     assert (everything.subjects, everything.sample, everything.missing_only) == (None, 2, False)
 
 
-def test_a_list_is_cloned_row_by_row(asked: dict[str, Any], campaign: Campaign, manager: User) -> None:
+def test_a_list_is_cloned_row_by_row(plan_arguments: dict[str, Any], campaign: Campaign, manager: User) -> None:
     first = campaign.subjects.get(key="MUG-0")
     rows = [{"subject": first.pk, "backdrop": "ink"}, {"subject": "MUG-1", "backdrop": "sand", "seed": 4}]
-    copy = plans.clone(run_id=plans.plan(**asked, shape="list", rows=rows).pk, by=manager)
+    copy = plans.clone(run_id=plans.plan(**plan_arguments, shape="list", rows=rows).pk, by=manager)
     assert copy.rows == [{"subject": "MUG-0", "backdrop": "ink"}, rows[1]]
 
 
 def test_strangers_clone_nothing(
-    asked: dict[str, Any], person: Callable[..., User], other_brand: Brand, manager: User
+    plan_arguments: dict[str, Any], person: Callable[..., User], other_brand: Brand, manager: User
 ) -> None:
-    run = plans.plan(**asked)
+    run = plans.plan(**plan_arguments)
     with pytest.raises(NotFound):
         plans.clone(run_id=run.pk, by=person("lead", brand=other_brand))
     theirs = factories.RunFactory(campaign__brand=other_brand)
     with pytest.raises(NotFound):
-        plans.plan(**asked, cloned_from=theirs)
+        plans.plan(**plan_arguments, cloned_from=theirs)

@@ -1,4 +1,4 @@
-"""A worker that is killed at any point loses nothing, repeats nothing and leaves nothing behind."""
+"""Test that a worker killed at any point loses nothing, repeats nothing and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support import doomed, processes, queued
 POINTS = ("claimed", "generated", "developed", "stored", "finish.locked", "finish.written", "finished")
 """The crash points that every job passes, in this order."""
 AT_SERVICES = ("intended", "submitted", "entrusted", "polled", "looked_up", "resumed")
-"""Those that a job of a remote service passes too, in this order; "looked_up" after a lost answer only."""
+"""The further crash points of a job of a remote service, in this order; "looked_up" only after a lost answer."""
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
@@ -105,7 +105,7 @@ def test_a_worker_told_to_stop_ends_what_it_has_in_hand(clean_redis: Any) -> Non
 
 
 def test_the_postgresql_server_killed_in_mid_run_loses_no_committed_image(tmp_path, clean_redis: Any) -> None:
-    """A server of its own, killed with SIGKILL and started again, with a worker that works through it."""
+    """Kill a separate PostgreSQL server with SIGKILL and restart it while one worker keeps running."""
     with doomed.database(tmp_path) as server:
         server.manage("migrate", "-v0")
         server.manage(
@@ -135,11 +135,11 @@ def test_the_postgresql_server_killed_in_mid_run_loses_no_committed_image(tmp_pa
 
 
 def test_the_point_names_are_those_in_the_code() -> None:
-    found = subprocess.run(
+    output = subprocess.run(
         ["grep", "-rhoE", r'crash_points\.point\("[a-z._]+"\)', "generation"],
         cwd=processes.ROOT,
         capture_output=True,
         text=True,
     ).stdout
-    assert {line.split('"')[1] for line in found.split()} == {*POINTS, *AT_SERVICES}
+    assert {line.split('"')[1] for line in output.split()} == {*POINTS, *AT_SERVICES}
     assert os.environ.get(crash_points.ENVIRONMENT_VARIABLE) is None

@@ -1,4 +1,4 @@
-"""Limits that nobody told: what a refusal means, given what the service had taken when it refused."""
+"""Test learned rate limits: what a refusal means, given what the service had accepted before it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ counts = st.integers(0, 500)
 idles = st.none() | st.floats(0, 60, allow_subnormal=False)
 takens = st.builds(
     lambda taken, longer, longest, idle: Taken(taken, longer, longer + longest, idle), counts, counts, counts, idles
-)  # nothing of a second that is not of its minute
+)  # a second never counts more than its minute
 pauses = st.none() | st.floats(0, 120, allow_subnormal=False)
 
 
@@ -25,31 +25,31 @@ def taken(taken: int, *, second: int, minute: int, idle: float | None = 0.3) -> 
     return Taken(taken, second, minute, idle)
 
 
-def refused(known: Limits, had: Taken, pause: float | None = 0.5, *, at: datetime = NOW) -> Limits:
-    return known.refused(had, sent_at=at - timedelta(milliseconds=40), resume_at=at, pause_seconds=pause)
+def refused(limits: Limits, usage: Taken, pause: float | None = 0.5, *, at: datetime = NOW) -> Limits:
+    return limits.refused(usage, sent_at=at - timedelta(milliseconds=40), resume_at=at, pause_seconds=pause)
 
 
 def test_open_orders_that_were_sent_long_ago_show_a_limit_of_calls_at_once() -> None:
-    found = refused(Limits(window=9.5), taken(8, second=2, minute=40))
-    assert (found.window, found.peak, dict(found.rates)) == (8, 8, {})
+    limits = refused(Limits(window=9.5), taken(8, second=2, minute=40))
+    assert (limits.window, limits.peak, dict(limits.rates)) == (8, 8, {})
 
 
 def test_orders_that_all_went_out_in_the_last_second_show_a_limit_of_the_second() -> None:
-    found = refused(Limits(window=6), taken(2, second=2, minute=2))
-    assert found.window == 6
-    assert found.rates[SECOND].orders == 2
+    limits = refused(Limits(window=6), taken(2, second=2, minute=2))
+    assert limits.window == 6
+    assert limits.rates[SECOND].orders == 2
 
 
 def test_fewer_open_than_once_went_well_cannot_be_the_reason() -> None:
-    found = refused(Limits(window=9, peak=9), taken(5, second=3, minute=90))
-    assert found.window == 9
-    assert found.rates[SECOND].orders == 3
+    limits = refused(Limits(window=9, peak=9), taken(5, second=3, minute=90))
+    assert limits.window == 9
+    assert limits.rates[SECOND].orders == 3
 
 
 def test_much_patience_asked_for_shows_a_limit_of_the_minute() -> None:
-    found = refused(Limits(window=20), taken(18, second=7, minute=100), pause=57.0)
-    assert found.window == 20
-    assert {name: rate.orders for name, rate in found.rates.items()} == {MINUTE: 100}
+    limits = refused(Limits(window=20), taken(18, second=7, minute=100), pause=57.0)
+    assert limits.window == 20
+    assert {name: rate.orders for name, rate in limits.rates.items()} == {MINUTE: 100}
 
 
 def test_nothing_taken_for_a_second_and_nothing_open_shows_a_limit_of_the_minute_without_being_told() -> None:
@@ -57,19 +57,19 @@ def test_nothing_taken_for_a_second_and_nothing_open_shows_a_limit_of_the_minute
 
 
 def test_an_order_refused_because_it_came_late_shows_no_limit_of_the_minute() -> None:
-    known = Limits(window=6)
-    assert refused(known, taken(0, second=0, minute=4, idle=1.2)) == known
-    assert refused(known, taken(0, second=0, minute=4, idle=1.2), pause=None) == known
+    limits = Limits(window=6)
+    assert refused(limits, taken(0, second=0, minute=4, idle=1.2)) == limits
+    assert refused(limits, taken(0, second=0, minute=4, idle=1.2), pause=None) == limits
 
 
 def test_an_account_that_somebody_else_uses_up_says_nothing() -> None:
-    known = Limits(window=4)
-    assert refused(known, taken(0, second=0, minute=0, idle=None)) == known
+    limits = Limits(window=4)
+    assert refused(limits, taken(0, second=0, minute=0, idle=None)) == limits
 
 
 def test_orders_refused_together_are_one_refusal_and_the_last_knows_best() -> None:
-    found = refused(Limits(window=12), taken(11, second=3, minute=60))
-    later = found.refused(taken(8, second=3, minute=60), sent_at=SENT, resume_at=NOW, pause_seconds=0.5)
+    limits = refused(Limits(window=12), taken(11, second=3, minute=60))
+    later = limits.refused(taken(8, second=3, minute=60), sent_at=SENT, resume_at=NOW, pause_seconds=0.5)
     assert later.window == 8
     rated = refused(Limits(), taken(0, second=4, minute=4))
     later = rated.refused(taken(0, second=2, minute=2), sent_at=SENT, resume_at=NOW, pause_seconds=0.5)
@@ -77,17 +77,17 @@ def test_orders_refused_together_are_one_refusal_and_the_last_knows_best() -> No
 
 
 def test_a_rate_that_was_raised_comes_down_a_little_twice_and_then_more() -> None:
-    known = Limits(rates={SECOND: FoundRate(10.0, NOW - timedelta(seconds=25)).grown(NOW - timedelta(seconds=15))})
-    orders = [known.rates[SECOND].orders]
+    limits = Limits(rates={SECOND: FoundRate(10.0, NOW - timedelta(seconds=25)).grown(NOW - timedelta(seconds=15))})
+    orders = [limits.rates[SECOND].orders]
     for moment in range(3):
-        known = refused(known, taken(0, second=9, minute=200), at=NOW + timedelta(seconds=2 * moment))
-        orders.append(known.rates[SECOND].orders)
+        limits = refused(limits, taken(0, second=9, minute=200), at=NOW + timedelta(seconds=2 * moment))
+        orders.append(limits.rates[SECOND].orders)
     assert [later / earlier for earlier, later in pairwise(orders)] == pytest.approx([CUT, CUT, REPEATED_CUT])
 
 
 def test_a_guess_that_is_refused_although_it_was_kept_comes_down_much() -> None:
-    known = Limits(rates={SECOND: FoundRate(10.0, NOW - timedelta(seconds=5))})
-    assert refused(known, taken(0, second=9, minute=200)).rates[SECOND].orders == 10 * REPEATED_CUT
+    limits = Limits(rates={SECOND: FoundRate(10.0, NOW - timedelta(seconds=5))})
+    assert refused(limits, taken(0, second=9, minute=200)).rates[SECOND].orders == 10 * REPEATED_CUT
 
 
 def test_an_undercount_does_not_bring_a_known_rate_down() -> None:
@@ -108,13 +108,13 @@ def test_a_rate_grows_slowly_past_the_place_of_its_refusal_and_then_faster() -> 
 def test_limits_never_rise_by_a_refusal_and_never_forbid_everything(
     refusals: list[tuple[Taken, float | None, int]],
 ) -> None:
-    known, at = Limits(), NOW
-    for had, pause, seconds in refusals:
+    limits, at = Limits(), NOW
+    for usage, pause, seconds in refusals:
         at += timedelta(seconds=seconds)
-        found = refused(known, had, pause, at=at)
-        assert found.window is None or found.window >= 1
-        assert known.window is None or (found.window is not None and found.window <= max(1, known.window))
-        for name, rate in known.rates.items():
-            assert 0 < found.rates[name].orders <= max(1, rate.orders)
-        assert {name: FoundRate.of_json(rate.to_json()) for name, rate in found.rates.items()} == found.rates
-        known = found
+        lowered = refused(limits, usage, pause, at=at)
+        assert lowered.window is None or lowered.window >= 1
+        assert limits.window is None or (lowered.window is not None and lowered.window <= max(1, limits.window))
+        for name, rate in limits.rates.items():
+            assert 0 < lowered.rates[name].orders <= max(1, rate.orders)
+        assert {name: FoundRate.of_json(rate.to_json()) for name, rate in lowered.rates.items()} == lowered.rates
+        limits = lowered

@@ -1,4 +1,4 @@
-"""Keys as long as shops make them: imported whole, cut on request, and file names that stay different."""
+"""Test keys as long as shops make them: imported whole, cut on request, and file names that stay different."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def test_cutting_keys_to_the_limit_makes_the_file_right_and_keeps_keys_apart(
     _, issues = parsed(feed)
     assert {issue.cause for issue in issues} == {"too_long"}
     mending = Mending([Chosen("too_long", "cut")], suggest)
-    found, issues = parsed(feed, mend=mending)
+    parsed_rows, issues = parsed(feed, mend=mending)
     assert not issues
-    keys = {row.key for row in found if not row.parent_key}
+    keys = {row.key for row in parsed_rows if not row.parent_key}
     assert (len(keys), {len(key) for key in keys}, mending.changed) == (2, {255}, [2])
 
 

@@ -1,4 +1,4 @@
-"""Maps: how a prompt names one, which photo planning takes, what it says where there is none, and what is drawn."""
+"""Test control maps: how a prompt names one, which photo planning takes, the error without one, and the image."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DEPTH = {"control": "depth", "control_map": "sitting", "steps": 3}
 
 
 def follows(brand: Brand, key: str = "sitting", **fields: Any) -> ReferencePhoto:
-    """A map of the concept `key`, which is added where it is not there yet."""
+    """Add a map to the concept `key`. Create the concept if it does not exist yet."""
     subject = brand.subjects.filter(kind="concept", key=key).first() or factories.SubjectFactory(
         brand=brand, kind="concept", key=key, name=f"A {key} person", attributes={}
     )
@@ -45,7 +45,7 @@ def follows(brand: Brand, key: str = "sitting", **fields: Any) -> ReferencePhoto
 
 
 def shas(run: Any) -> list[str | None]:
-    return [one["images"].get("control", {}).get("sha256") for one in frozen(run)]
+    return [spec["images"].get("control", {}).get("sha256") for spec in frozen(run)]
 
 
 @pytest.fixture
@@ -87,8 +87,8 @@ def test_the_first_ready_photo_of_the_concept_is_the_map_of_every_job(brand: Bra
     follows(brand, position=1, status="pending")
     first = follows(brand, position=2)
     specs = frozen(plans.plan(**ask()))
-    assert len(specs) == 2 and all(one["parameters"]["control_map"] == "sitting" for one in specs)
-    assert all(one["images"] == {"control": {"sha256": first.sha256, "key": first.storage_key}} for one in specs)
+    assert len(specs) == 2 and all(spec["parameters"]["control_map"] == "sitting" for spec in specs)
+    assert all(spec["images"] == {"control": {"sha256": first.sha256, "key": first.storage_key}} for spec in specs)
 
 
 def test_another_photo_counts_from_the_next_plan_on_and_changes_the_fingerprint(
@@ -100,7 +100,7 @@ def test_another_photo_counts_from_the_next_plan_on_and_changes_the_fingerprint(
     after = plans.plan(**ask())
     assert (set(shas(before)), set(shas(after))) == ({old.sha256}, {new.sha256})
     prints = [
-        set(JobSpec.objects.filter(job__run=one).values_list("fingerprint", flat=True)) for one in (before, after)
+        set(JobSpec.objects.filter(job__run=run).values_list("fingerprint", flat=True)) for run in (before, after)
     ]
     assert not prints[0] & prints[1]
 
@@ -121,8 +121,8 @@ def test_an_axis_a_list_and_an_attribute_name_maps_and_none_is_none(
     assert shas(listed) == [standing.sha256, None] and "control_map" not in frozen(listed)[1]["parameters"]
     brand.subjects.filter(key="MUG-1").update(attributes={"pose": "standing"})
     brand.subjects.filter(key="MUG-2").update(attributes={"pose": "sitting"})
-    each = rewritten(bare, parameters={**DEPTH, "control_map": "{pose}"})
-    assert shas(plans.plan(**ask(prompt_version=each))) == [standing.sha256, sitting.sha256]
+    by_attribute = rewritten(bare, parameters={**DEPTH, "control_map": "{pose}"})
+    assert shas(plans.plan(**ask(prompt_version=by_attribute))) == [standing.sha256, sitting.sha256]
 
 
 def test_what_follows_nothing_may_name_a_map_and_what_does_not_say_is_asked(
@@ -131,7 +131,7 @@ def test_what_follows_nothing_may_name_a_map_and_what_does_not_say_is_asked(
     follows(brand)
     assert plans.preview(**ask(axes={"control_strength": [0.5, 1]})).can_be_planned
     remake(version, parameters={"control_map": "sitting"})
-    assert {one.message for one in plans.preview(**ask()).problems} == {
+    assert {problem.message for problem in plans.preview(**ask()).problems} == {
         "control_map names a map, and control does not say what it shows, such as depth or pose."
     }
     assert plans.preview(**ask(axes={"control": ["none", "depth"]})).can_be_planned
@@ -148,7 +148,7 @@ def test_without_its_photo_nothing_is_planned_and_it_is_said_which_concept(
     waiting = follows(brand, status="pending")
     seen = plans.preview(**ask())
     assert not seen.can_be_planned
-    assert {(one.kind, one.concept, one.message) for one in seen.problems} == {(
+    assert {(problem.kind, problem.concept, problem.message) for problem in seen.problems} == {(
         "missing_map", waiting.subject_id,
         "The map “sitting” (A sitting person) has no photo yet: upload the finished map as a photo of this concept.",
     )}  # fmt: skip
@@ -162,7 +162,7 @@ def test_an_unknown_concept_a_retired_one_and_another_brands_are_no_maps(
 ) -> None:
     follows(other_brand)
     factories.ReferencePhotoFactory(subject=factories.SubjectFactory(brand=brand, key="sitting"))  # a product
-    [message] = {one.message for one in plans.preview(**ask()).problems}
+    [message] = {problem.message for problem in plans.preview(**ask()).problems}
     assert "There is no map “sitting”" in message and "upload the finished map as its photo" in message
     follows(brand, "standing")
     assert "It has standing." in plans.preview(**ask()).problems[0].message
@@ -178,11 +178,14 @@ def test_a_products_own_photo_is_no_map_and_a_concepts_is(
     own = follows(brand)
     campaign.subjects.add(own.subject)
     seen = plans.preview(**ask())
-    assert [(one.subject, one.kind) for one in seen.problems] == [("MUG-1", "missing_map"), ("MUG-2", "missing_map")]
+    assert [(problem.subject, problem.kind) for problem in seen.problems] == [
+        ("MUG-1", "missing_map"),
+        ("MUG-2", "missing_map"),
+    ]
     verdicts = needs.of(
         campaign.subjects.order_by("key"), campaign=campaign, version=version, endpoint=endpoint, specs=[]
     )
-    assert [one.is_ready for one in verdicts.values()] == [False, False, True]
+    assert [readiness.is_ready for readiness in verdicts.values()] == [False, False, True]
     assert shas(plans.plan(**ask(subjects=[own.subject_id]))) == [own.sha256]
     standing = follows(brand, "standing")
     run = plans.plan(**ask(axes={"control_map": ["standing"]}))
@@ -196,12 +199,12 @@ def test_readiness_wants_the_map_and_no_photo_of_the_product(
     remake(version, needs={"images": ["control"]})
 
     def verdicts() -> list[needs.Verdict]:
-        asked = {"campaign": campaign, "version": version, "endpoint": endpoint, "specs": []}
-        return list(needs.of(campaign.subjects.all(), **asked).values())
+        arguments = {"campaign": campaign, "version": version, "endpoint": endpoint, "specs": []}
+        return list(needs.of(campaign.subjects.all(), **arguments).values())
 
-    assert all("no concept of this key" in one.map and not one.is_ready for one in verdicts())
+    assert all("no concept of this key" in readiness.map and not readiness.is_ready for readiness in verdicts())
     follows(brand)
-    assert all(one.is_ready for one in verdicts())
+    assert all(readiness.is_ready for readiness in verdicts())
 
 
 def test_an_endpoint_without_depth_or_pose_says_that_it_takes_no_map(
@@ -209,7 +212,7 @@ def test_an_endpoint_without_depth_or_pose_says_that_it_takes_no_map(
 ) -> None:
     follows(brand)
     edges = having(model, canny=endpoint.config["controlnets"]["canny"])
-    assert {one.message for one in plans.preview(**ask(endpoint=edges)).problems} > {
+    assert {problem.message for problem in plans.preview(**ask(endpoint=edges)).problems} > {
         "There is no ControlNet 'depth' at this endpoint; known are canny."
     }
     remake(version, parameters={"control": "canny", "control_map": "sitting"})
@@ -229,7 +232,7 @@ def test_the_number_of_queries_does_not_grow_with_products_or_maps(
 ) -> None:
     remake(version, parameters={"control": "depth"})
     counts = []
-    for count, named in ((1, 1), (2, 1), (12, 6)):  # the first fills what the rows remember
+    for count, named in ((1, 1), (2, 1), (12, 6)):  # the first preview fills the caches of the rows
         keys = [f"pose-{count}-{n}" for n in range(named)]
         for key in keys:
             follows(brand, key)
@@ -257,16 +260,16 @@ def test_a_planned_job_is_drawn_after_the_uploaded_map(
         grey[12:60, left : left + 24] = 230
         concept = factories.SubjectFactory(brand=brand, kind="concept", key=key)
         photos.attach(subject_id=concept.pk, data=encoded(grey), file_name="depth.png", by=manager)
-    asked = ask(subjects=[brand.subjects.get(key="MUG-1").pk])
+    arguments = ask(subjects=[brand.subjects.get(key="MUG-1").pk])
     remake(version, parameters={"control": "depth"})
-    followed = frozen(plans.plan(**asked, axes={"control_map": ["sitting", "standing"]}))
-    plain = frozen(plans.plan(**{**asked, "prompt_version": rewritten(version, parameters={})}))
-    specs = [Spec.from_json({**one, "seed": 7, "prompt": "a mug"}) for one in (*followed, *plain)]
-    desk = Desk({ref.key: stored_files.read(ref.key) for one in specs for ref in one.images.values()})
+    followed = frozen(plans.plan(**arguments, axes={"control_map": ["sitting", "standing"]}))
+    plain = frozen(plans.plan(**{**arguments, "prompt_version": rewritten(version, parameters={})}))
+    specs = [Spec.from_json({**fields, "seed": 7, "prompt": "a mug"}) for fields in (*followed, *plain)]
+    desk = Desk({ref.key: stored_files.read(ref.key) for spec in specs for ref in spec.images.values()})
     engine = base.build("diffusers", endpoint.config)
-    made = [pixels(engine, [Task(number, one)], desk)[number] for number, one in enumerate(specs)]
+    made = [pixels(engine, [Task(number, spec)], desk)[number] for number, spec in enumerate(specs)]
     assert furthest(made[0], made[2]) > 5 and furthest(made[1], made[2]) > 5 and furthest(made[0], made[1]) > 5
-    assert len({engine.batch_key(one) for one in specs[:2]}) == 1
+    assert len({engine.batch_key(spec) for spec in specs[:2]}) == 1
 
 
 def test_the_lineage_names_the_concept_and_its_very_photo(brand: Brand, ask: Callable[..., Any]) -> None:
@@ -275,10 +278,10 @@ def test_the_lineage_names_the_concept_and_its_very_photo(brand: Brand, ask: Cal
     follows(brand, position=0)
     spec = JobSpec.objects.filter(job__run=run).order_by("job").first()
     version = factories.AssetVersionFactory(asset=Asset.objects.get(cell_id=spec.cell_id), job_id=spec.job_id)
-    found = {"concept": "sitting", "sha256": shown.sha256, "name": "A sitting person"}
-    assert lineage(version)["map"] == {**found, "subject": shown.subject_id, "photo": shown.pk}
+    expected = {"concept": "sitting", "sha256": shown.sha256, "name": "A sitting person"}
+    assert lineage(version)["map"] == {**expected, "subject": shown.subject_id, "photo": shown.pk}
     shown.delete()
-    assert lineage(version)["map"] == {"concept": "sitting", "sha256": found["sha256"]}
+    assert lineage(version)["map"] == {"concept": "sitting", "sha256": expected["sha256"]}
 
 
 def test_a_revision_may_follow_another_map(brand: Brand, ask: Callable[..., Any]) -> None:
@@ -301,7 +304,7 @@ def test_a_revision_may_follow_another_map(brand: Brand, ask: Callable[..., Any]
 
 @pytest.fixture
 def editor(page_client: Callable[[User], Client], designer: User, version: PromptVersion, endpoint: Endpoint):
-    """`editor(verb="preview/", control_control_map="…")` posts the editor's form, without fields asks for the page."""
+    """Return `editor(verb="preview/", control_control_map="…")`: it posts the editor's form, or gets the page."""
     client = page_client(designer)
     remake(version, parameters={"control": "depth"}, needs={"engine": "diffusers"})
 
@@ -355,12 +358,12 @@ def test_a_new_run_offers_maps_for_its_axes_where_the_endpoint_follows_them(
     address = f"/brands/{brand.slug}/campaigns/{campaign.slug}/runs/"
     page = client.get(f"{address}new/?prompt={version.pk}&endpoint={endpoint.pk}").content.decode()
     assert f"/files/photo/{shown.pk}/" in page and 'data-axis="control_map" data-value="sitting"' in page
-    asked = {
+    form = {
         "prompt": version.pk, "endpoint": endpoint.pk, "stage": "pilot", "shape": "matrix", "pick": "all",
         "sample": "0", "axes_shown": "1", "axis": "control_map", "values": "sitting, running, flying",
     }  # fmt: skip
     remake(version, parameters={"control": "depth"})
-    page = client.post(f"{address}preview/", asked).content.decode()
+    page = client.post(f"{address}preview/", form).content.decode()
     assert "4 images are left out" in page and "2 products: MUG-1, MUG-2" in page
     assert f'href="/brands/{brand.slug}/products/{waiting.subject_id}/">Open the concept' in page
     assert "?kind=concept" in page and "flying" in page
@@ -371,8 +374,8 @@ def test_people_are_offered_the_maps_of_their_brand_only(brand: Brand, manager: 
 ) -> None:  # fmt: skip
     first = follows(brand)
     follows(brand, position=2)
-    found = concepts.offered(MAPS, manager, brand)
-    assert [(one.key, one.kind, one.ref) for one in found.pictures] == [
+    offer = concepts.offered(MAPS, manager, brand)
+    assert [(image.key, image.kind, image.ref) for image in offer.pictures] == [
         ("sitting", "photo", ImageRef(first.sha256, first.storage_key))
     ]
     stranger = person("designer", brand=other_brand)

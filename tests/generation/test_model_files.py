@@ -1,4 +1,4 @@
-"""Files of a model that are missing, truncated or of another format are reported as such."""
+"""Test that files of a model that are missing, truncated or of another format are reported as such."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ PAGE = b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>Access 
 
 
 def safetensors(tensors: dict[str, list[int]], *, metadata: dict[str, str] | None = None) -> bytes:
-    """A whole safetensors file of zeros in 16 bits, of these names and shapes."""
+    """Return a whole safetensors file of 16-bit zeros with these names and shapes."""
     header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
-    at = 0
+    offset = 0
     for name, shape in tensors.items():
         size = 2
         for side in shape:
             size *= side
-        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [at, at + size]}
-        at += size
+        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [offset, offset + size]}
+        offset += size
     raw = json.dumps(header).encode()
-    return struct.pack("<Q", len(raw)) + raw + bytes(at)
+    return struct.pack("<Q", len(raw)) + raw + bytes(offset)
 
 
 WHOLE = safetensors({"cond_stage_model.transformer.x": [4, 8], "model.diffusion_model.y": [16]})
@@ -139,7 +139,7 @@ def test_a_folder_with_a_lora_says_what_it_lacks(names: dict[str, bytes], words:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A whole diffusers folder, as small as can be."""
+    """A whole diffusers folder, as small as possible."""
     made = tmp_path / "model"
     index = {
         "_class_name": "StableDiffusionPipeline",

@@ -1,4 +1,4 @@
-"""The model store: what is registered, hashed, shown where a model is picked, and named in every attempt."""
+"""Test the model store: registering, hashing, the terms shown where a model is picked, and attempts."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def test_a_model_is_registered_with_what_its_files_say_and_hashed_by_a_worker(
 ) -> None:
     assert (model.family, model.revision, model.sha256) == ("sd", digest(folder), "")
     assert model.size_bytes == sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    told = Event.objects.get(type="generation.model.noted")
-    assert told.payload["name"] == "House model" and str(folder) not in json.dumps(told.payload)
+    event = Event.objects.get(type="generation.model.noted")
+    assert event.payload["name"] == "House model" and str(folder) not in json.dumps(event.payload)
     lines = [
         f"{name}\0{hashlib.sha256((folder / name).read_bytes()).hexdigest()}\n"
         for name in ("model_index.json", "unet/weights.safetensors")
@@ -137,10 +137,10 @@ def test_a_model_that_may_not_be_used_any_more_is_planned_with_no_more(
     f.OutputSpecFactory(campaign=campaign, width=512, height=512)
     version = f.PromptVersionFactory(template__brand=brand, text="{name}", axes={}, parameters={}, needs={})
     endpoint = f.EndpointFactory(engine="diffusers", config={"model": str(folder)})
-    asked = {"campaign": campaign, "prompt_version": version, "endpoint": endpoint, "stage": "pilot"}
+    plan_arguments = {"campaign": campaign, "prompt_version": version, "endpoint": endpoint, "stage": "pilot"}
     by = person("campaign_manager", brand=brand)
-    assert plans.preview(**asked, by=by).can_be_planned
+    assert plans.preview(**plan_arguments, by=by).can_be_planned
     local_models.change(model_id=model.pk, by=operator, is_usable=False)
     with pytest.raises(Invalid) as refusal:
-        plans.preview(**asked, by=by)
+        plans.preview(**plan_arguments, by=by)
     assert "House model, which may not be used any more" in refusal.value.problems[0].message

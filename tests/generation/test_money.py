@@ -1,4 +1,4 @@
-"""Money: a brand's month, what a service counted, and what is in doubt."""
+"""Test money: the monthly budget of a brand, the usage that services count, and uncertain submissions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def owner(db: None) -> User:
 
 
 def planned(brand: Brand, owner: User, jobs: int, cost: str) -> Run:
-    """A planned run of a campaign of its own, each picture at `cost`."""
+    """Create a planned run of a new campaign, with each image at `cost`."""
     campaign = queued.campaign(brand=brand, owner=owner)
     run = queued.run(campaign, queued.endpoint(), jobs)
     Job.objects.filter(run=run).update(status=JobState.HELD, hold_reason=HoldReason.NOT_RELEASED)
@@ -44,7 +44,7 @@ def release(run: Run, owner: User) -> None:
 
 
 def in_doubt(run: Run) -> Job:
-    """One of the run's jobs as a lost answer leaves it."""
+    """Put the first job of the run into the state that a lost answer leaves."""
     job = run.jobs.first()
     Job.objects.filter(pk=job.pk).update(
         status=JobState.HELD, hold_reason=HoldReason.IN_DOUBT, error_kind="doubt", error="no answer"
@@ -82,10 +82,10 @@ def test_of_many_releases_at_once_only_those_go_that_the_month_can_bear() -> Non
             connection.close()
 
     threads = [threading.Thread(target=go, args=(run,)) for run in waiting]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert len(refused) == 4
     assert budgets.month(brand).reserved == Decimal("8")
 

@@ -1,4 +1,4 @@
-"""The `openai` engine against a server of ours on a real socket that keeps the documented rules, and others like it."""
+"""Test the `openai` engine against local servers on a real socket: the documented API and compatible ones."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def test_parameters_of_the_spec_come_before_those_of_the_endpoint(server: OpenAI
     made = engine(server, quality="low", moderation="low")
     order(made, spec(parameters={"quality": "high"}))
     order(made, spec(parameters={"quality": ""}))
-    assert [one.fields["quality"] for one in server.made] == ["high", "low"]
-    assert all(one.fields["moderation"] == "low" for one in server.made)
+    assert [request.fields["quality"] for request in server.made] == ["high", "low"]
+    assert all(request.fields["moderation"] == "low" for request in server.made)
 
 
 def test_organisation_and_project_go_along(server: OpenAIServer) -> None:
@@ -85,9 +85,9 @@ def test_organisation_and_project_go_along(server: OpenAIServer) -> None:
 )
 def test_every_family_orders_what_its_model_takes(server: OpenAIServer, model: str, parameters: dict[str, Any]) -> None:
     made = engine(server, model=model)
-    asked = spec(width=1200, height=800, parameters=parameters)
-    assert made.validate(asked) == []
-    result = order(made, asked)
+    job_spec = spec(width=1200, height=800, parameters=parameters)
+    assert made.validate(job_spec) == []
+    result = order(made, job_spec)
     assert result.pixels is not None
     assert result.facts["asked_size"] in ([1536, 1024], [1200, 800])
     assert result.facts["wanted_size"] == [1200, 800]
@@ -100,19 +100,19 @@ def test_every_family_orders_what_its_model_takes(server: OpenAIServer, model: s
 @given(st.sampled_from(sorted(FAMILIES)), st.integers(16, 6000), st.integers(16, 6000))
 def test_the_size_asked_for_is_always_one_that_the_model_makes(name: str, width: int, height: int) -> None:
     profile = FAMILIES[name]
-    asked = profile.nearest(width, height)
-    assert profile.allows(*asked)
-    assert 0 <= cut_off(asked, width, height) < 1
+    size = profile.nearest(width, height)
+    assert profile.allows(*size)
+    assert 0 <= cut_off(size, width, height) < 1
     if profile.allows(width, height):
-        assert asked == (width, height)
+        assert size == (width, height)
     if not profile.sizes and 1 / 3 <= width / height <= 3 and 512 <= min(width, height) <= max(width, height) <= 2048:
-        assert cut_off(asked, width, height) <= 0.011  # the same shape, to a pixel or two that finishing crops
+        assert cut_off(size, width, height) <= 0.011  # the same shape, to a pixel or two that finishing crops
 
 
 def test_the_nearest_size_is_of_the_same_shape_and_rather_larger() -> None:
     free, fixed = FAMILIES["gpt-image-2"], FAMILIES["gpt-image"]
     assert free.nearest(1000, 1000) == (1008, 1008)
-    assert free.nearest(512, 512) == (816, 816)  # the least that it makes: 655,360 pixels
+    assert free.nearest(512, 512) == (816, 816)  # the smallest image that it makes: 655,360 pixels
     assert free.nearest(5000, 5000) == (2880, 2880)
     assert fixed.nearest(1920, 1080) == (1536, 1024)
     assert fixed.nearest(300, 320) == (1024, 1024)
@@ -124,7 +124,7 @@ def test_a_shape_of_which_most_would_be_cut_off_is_refused(server: OpenAIServer)
 
 
 def test_families_are_found_by_the_longest_prefix() -> None:
-    found = {
+    families = {
         model: of_model(model).name
         for model in (
             "gpt-image-1-mini",
@@ -135,7 +135,7 @@ def test_families_are_found_by_the_longest_prefix() -> None:
             "Qwen/Qwen-Image",
         )
     }
-    assert list(found.values()) == [
+    assert list(families.values()) == [
         "gpt-image-1-mini",
         "gpt-image-1.5",
         "gpt-image-2",
@@ -178,8 +178,8 @@ def test_a_wrong_set_up_is_told_in_a_sentence(config: dict[str, Any], words: str
 
 def test_what_a_model_cannot_do_is_refused_in_words(server: OpenAIServer) -> None:
     made = engine(server)
-    asked = spec(" ", parameters={"quality": "best", "steps": 30}, roles=["mask"])
-    assert made.validate(asked) == [
+    job_spec = spec(" ", parameters={"quality": "best", "steps": 30}, roles=["mask"])
+    assert made.validate(job_spec) == [
         "Unknown parameter 'steps'; gpt-image-2-2026-04-21 takes quality, background, moderation.",
         "quality is 'best'; gpt-image-2-2026-04-21 knows low, medium, high, auto.",
         "There are no words to make a picture from.",
@@ -197,15 +197,15 @@ def test_what_a_model_cannot_do_is_refused_in_words(server: OpenAIServer) -> Non
 
 
 def test_the_fingerprint_knows_server_defaults_and_profile(server: OpenAIServer) -> None:
-    told = [
+    identities = [
         engine(server).model_identity(),
         engine(server, quality="low").model_identity(),
         engine(server, base_url="https://elsewhere.example/v1").model_identity(),
         engine(server, profile="compatible").model_identity(),
         engine(server, timeout_seconds=5, organisation="o").model_identity(),
     ]
-    assert len(set(told)) == 4
-    assert told[0] == told[4]
+    assert len(set(identities)) == 4
+    assert identities[0] == identities[4]
 
 
 def test_a_quote_knows_what_an_image_usually_counts(server: OpenAIServer) -> None:
@@ -240,8 +240,8 @@ def test_health_tells_a_wrong_key_and_a_closed_door(server: OpenAIServer) -> Non
 def test_several_pictures_are_sent_in_order_as_they_are_stored(server: OpenAIServer) -> None:
     photo, cutout = png((300, 200), (10, 20, 30)), png((50, 60), (1, 2, 3, 0), mode="RGBA")
     webp, tiff = png((40, 40), (200, 100, 0), form="WEBP"), png((64, 32), (9, 8, 7), form="TIFF")
-    asked = spec(roles=["reference_2", "reference", "cutout", "photo"])
-    result = order(engine(server), asked, photo=photo, cutout=cutout, reference=webp, reference_2=tiff)
+    job_spec = spec(roles=["reference_2", "reference", "cutout", "photo"])
+    result = order(engine(server), job_spec, photo=photo, cutout=cutout, reference=webp, reference_2=tiff)
     made = server.made[0]
     assert [part.name for part in made.images] == ["image[]"] * 4
     assert [part.file_name for part in made.images] == [
@@ -251,7 +251,7 @@ def test_several_pictures_are_sent_in_order_as_they_are_stored(server: OpenAISer
         "reference_2.png",
     ]
     assert [part.data for part in made.images[:3]] == [photo, cutout, webp]
-    assert colour(made.images[3].data) == (9, 8, 7)  # a format that the service does not take goes as PNG
+    assert colour(made.images[3].data) == (9, 8, 7)  # a format that the service does not accept is sent as PNG
     assert made.mask is None
     assert result.usage["image_input_tokens"] == 1200
     assert server.counts == {EDITS: 1}
@@ -263,8 +263,8 @@ def test_the_mask_is_transparent_where_ours_is_white(server: OpenAIServer) -> No
     white.paste(255, (0, 0, 200, 400))  # the left half is made anew
     stream = io.BytesIO()
     white.save(stream, "PNG")
-    asked = spec(width=1024, height=1024, roles=["photo", "mask"])
-    result = order(engine(server), asked, photo=photo, mask=stream.getvalue())
+    job_spec = spec(width=1024, height=1024, roles=["photo", "mask"])
+    result = order(engine(server), job_spec, photo=photo, mask=stream.getvalue())
     sent = server.made[0]
     assert sent.mask is not None
     first, mask = (Image.open(io.BytesIO(part.data)) for part in (sent.images[0], sent.mask))
@@ -272,7 +272,7 @@ def test_the_mask_is_transparent_where_ours_is_white(server: OpenAIServer) -> No
     alpha = np.asarray(mask.getchannel("A"))
     assert alpha[:, :500].max() == 0 and alpha[:, 524:].min() == 255
     assert result.pixels is not None
-    assert (result.pixels[:, 520:] == [0, 90, 0]).all()  # what was not marked stays to the level
+    assert (result.pixels[:, 520:] == [0, 90, 0]).all()  # pixels outside the mask stay exactly as they were
     assert tuple(result.pixels[500, 100]) == colour(picture(10, 8, 8))
     assert result.facts["kept_outside"] is True
 
@@ -396,5 +396,5 @@ def test_one_engine_serves_many_threads() -> None:
         made = engine(server)
         with ThreadPoolExecutor(8) as pool:
             results = list(pool.map(lambda n: order(made, spec(f"mug {n}")), range(24)))
-        assert len({one.facts["request_id"] for one in results}) == 24
-        assert sorted(one.prompt for one in server.made) == sorted(f"mug {n}" for n in range(24))
+        assert len({result.facts["request_id"] for result in results}) == 24
+        assert sorted(request.prompt for request in server.made) == sorted(f"mug {n}" for n in range(24))

@@ -1,4 +1,4 @@
-"""The `openai` engine against a service that refuses, limits, breaks off and answers nonsense, as services do."""
+"""Test the `openai` engine against a service that refuses, limits, breaks off and answers nonsense."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ def test_failed_calls_count_against_the_limit() -> None:
 def test_how_long_to_wait_is_read_wherever_it_is_said(
     server: OpenAIServer, headers: dict[str, str], message: str, seconds: float | None
 ) -> None:
-    said = {"error": {"message": message, "type": "requests", "param": None, "code": "rate_limit_exceeded"}}
-    server.fail_next(GENERATIONS, Fault(response=plain(said, 429, **headers)))
+    body = {"error": {"message": message, "type": "requests", "param": None, "code": "rate_limit_exceeded"}}
+    server.fail_next(GENERATIONS, Fault(response=plain(body, 429, **headers)))
     error = refused(engine(server))
     assert error.kind == ErrorKind.RATE
     assert error.retry_after_seconds == seconds
@@ -99,8 +99,8 @@ def test_a_wrong_key_holds_the_endpoint_and_is_never_repeated(server: OpenAIServ
     assert error.kind == ErrorKind.QUOTA and "does not accept the endpoint's key" in error.message
     echo = plain({"error": {"message": f"No such key: {secret}", "code": "invalid_api_key"}}, 401)
     server.fail_next(GENERATIONS, Fault(response=echo))
-    again = refused(stranger)
-    for text in (error.message, error.log, again.message, again.log, str(again.__cause__)):
+    second_error = refused(stranger)
+    for text in (error.message, error.log, second_error.message, second_error.log, str(second_error.__cause__)):
         assert secret not in text and "sk-proj-" not in text
 
 
@@ -148,12 +148,12 @@ def test_every_other_refusal_is_of_the_kind_that_fits(server: OpenAIServer, answ
 
 @given(st.text(max_size=60))
 def test_a_span_of_time_is_read_or_is_none(text: str) -> None:
-    found = answers.span(text)
-    assert found is None or found >= 0
+    seconds = answers.span(text)
+    assert seconds is None or seconds >= 0
 
 
 def test_spans_as_the_headers_write_them() -> None:
-    assert [answers.span(one) for one in ("1s", "6m0s", "350ms", "1h2m3.5s", "1d", "", "soon", "5", "1..2s")] == [
+    assert [answers.span(text) for text in ("1s", "6m0s", "350ms", "1h2m3.5s", "1d", "", "soon", "5", "1..2s")] == [
         1,
         360,
         0.35,
@@ -179,7 +179,7 @@ def test_a_cut_connection_is_in_doubt_and_its_mark_is_told(server: OpenAIServer)
         assert marker in caught.value.message
         assert len(server.made) == paid
     assert server.made[0].client_request_id == marker
-    assert server.counts[GENERATIONS] == 2  # the engine orders nothing twice by itself
+    assert server.counts[GENERATIONS] == 2  # the engine never submits twice by itself
 
 
 def test_a_slow_answer_is_waited_for_and_one_too_slow_is_in_doubt(server: OpenAIServer) -> None:

@@ -1,5 +1,7 @@
-"""Workers killed with SIGKILL while orders are with OpenAI: nothing is paid for twice but by policy, and what may have
-been paid for is in doubt and in the ledger."""
+"""Test workers that are killed with SIGKILL while OpenAI works for them.
+
+Nothing is paid for twice unless the policy says so. What may have been paid for is uncertain and in the ledger.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +29,12 @@ JOBS = 400
 WORK_SECONDS = 0.8
 AT_ONCE = 120
 FEW_AT_ONCE = {"PROOFLINE_LEASE_SECONDS": "20", "PROOFLINE_REMOTE_THREADS": "5"}
-"""The lease is long enough for a busy machine: what is in doubt is to come from the kills alone. So long the dead keep
-their places, of which there are enough for the others."""
+"""The lease is long enough for a busy machine, so that only the kills cause uncertain submissions. Dead workers keep
+their places for that time; there are enough places for the others."""
 
 
 ENDED = (JobState.SUCCEEDED, JobState.HELD, JobState.QUARANTINED)
-"""Quarantined is what was in the hands of three workers that died before it was sent."""
+"""A job is quarantined when three workers that had it died before they sent it."""
 
 
 def endpoint(server: OpenAIServer, policy: str) -> Endpoint:
@@ -43,30 +45,33 @@ def endpoint(server: OpenAIServer, policy: str) -> Endpoint:
 
 
 def orders(server: OpenAIServer) -> Counter[str]:
-    """How often each picture was ordered, whether or not it was made."""
+    """Count the submissions of each image, whether or not it was made."""
     return Counter(str(request.json["prompt"]) for request in list(server.requests))
 
 
 def under_way_at(worker: processes.Process) -> set[int]:
-    """Attempts of this worker whose intent is written and whose end is not."""
+    """Return the attempts of this worker whose intent is written and whose result is not."""
     own = Attempt.objects.filter(worker__contains=f"-{worker.pid}-")
     return set(own.filter(outcome=AttemptOutcome.RUNNING, sent_at__isnull=False).values_list("pk", flat=True))
 
 
 def in_doubt() -> dict[int, str]:
-    """Why, by attempt."""
+    """Return the reason of each uncertain submission, by attempt."""
     lost = Attempt.objects.filter(outcome=AttemptOutcome.LOST, error_kind=ErrorKind.DOUBT)
-    return {one.pk: f"{one.worker}, sent {one.sent_at}, ended {one.ended_at}: {one.message}" for one in lost}
+    return {
+        attempt.pk: f"{attempt.worker}, sent {attempt.sent_at}, ended {attempt.ended_at}: {attempt.message}"
+        for attempt in lost
+    }
 
 
 def sweep() -> None:
-    """What the housekeeping worker does every few seconds."""
+    """Do what the housekeeping worker does every few seconds."""
     outcomes.reap()
     uncertain.resubmit_all()
 
 
 def kill_workers(server: OpenAIServer, chance: random.Random) -> tuple[int, set[int]]:
-    """KILLS workers, each at some moment after it sent orders: (those killed with orders under way, such attempts)."""
+    """Kill KILLS workers after they submitted. Return (workers killed with open submissions, those attempts)."""
     hit, under_way = 0, set[int]()
     for _ in range(KILLS):
         sent, others = server.counts[GENERATIONS], processes.connections()
@@ -87,7 +92,7 @@ def finish_the_rest() -> None:
         sweep()
         return not Job.objects.exclude(status__in=ENDED).exists()
 
-    # It is not killed: however slow the machine, it is not to be taken for dead in the middle of its calls.
+    # This worker is not killed. The long lease keeps it alive in the middle of its calls, however slow the machine.
     with processes.running("worker", "cloud", PROOFLINE_LEASE_SECONDS="60"):
         processes.wait_until(all_ended, seconds=180, what="every job ends or is held")
 
@@ -97,7 +102,7 @@ def test_fifty_kills_order_nothing_twice_and_hold_what_is_in_doubt(clean_redis: 
         queued.run(queued.campaign(), endpoint(server, InDoubt.HOLD), JOBS)
         hit, under_way = kill_workers(server, random.Random(1))
         finish_the_rest()
-        ordered, made = orders(server), {one.prompt for one in server.made}
+        ordered, made = orders(server), {request.prompt for request in server.made}
     assert hit >= KILLS * 0.8
     assert max(ordered.values()) == 1  # not one second submission
     held = Job.objects.filter(status=JobState.HELD).select_related("frozen")
@@ -109,7 +114,7 @@ def test_fifty_kills_order_nothing_twice_and_hold_what_is_in_doubt(clean_redis: 
     assert sorted(doubted.values_list("job_id", flat=True)) == sorted(job.pk for job in held)
     succeeded = Job.objects.filter(status=JobState.SUCCEEDED).select_related("frozen")
     paid_for = {job.frozen.spec["prompt"] for job in (*held, *succeeded)}
-    assert made <= paid_for  # whatever the service made is either here or in doubt
+    assert made <= paid_for  # every image that the service made is here or uncertain
     assert {job.frozen.spec["prompt"] for job in succeeded} <= made
     settled = LedgerEntry.objects.filter(kind=LedgerKind.SETTLE)
     assert sorted(settled.values_list("job_id", flat=True)) == sorted(job.pk for job in succeeded)

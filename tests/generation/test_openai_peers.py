@@ -1,4 +1,4 @@
-"""The `openai` engine against servers of the same API that refuse fields of OpenAI, such as a LiteLLM proxy."""
+"""Test the `openai` engine against servers of the same API that refuse fields of OpenAI, such as a LiteLLM proxy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def peer(server: OpenAIServer, **config: Any) -> OpenAIImages:
 
 
 def says(message: str, status: int = 400, **fields: Any) -> Callable[[list[str]], Response]:
-    """A server's way to refuse fields; "{name}" and "{names}" in its words stand for them."""
+    """Return how a server refuses fields; "{name}", "{names}" and "{quoted}" in `message` stand for them."""
 
     def refuse(names: list[str]) -> Response:
         words = message.format(name=names[0], names=", ".join(names), quoted=repr(names))
@@ -79,8 +79,8 @@ def test_a_field_that_a_server_does_not_know_is_left_out_once_and_for_all(
     results = [order(made), order(made)]
     assert all(result.pixels is not None for result in results)
     assert server.counts[GENERATIONS] == 3 and len(server.made) == 2
-    assert [field in one.fields for one in server.made] == [False, False]
-    assert all({"model", "prompt"} <= one.fields.keys() for one in server.made)
+    assert [field in request.fields for request in server.made] == [False, False]
+    assert all({"model", "prompt"} <= request.fields.keys() for request in server.made)
     assert results[1].facts["left_out"] == [field]
 
 
@@ -97,11 +97,11 @@ def test_several_unknown_fields_are_left_out_one_after_the_other(server: OpenAIS
 
 def test_each_endpoint_remembers_for_itself(server: OpenAIServer) -> None:
     server.unknown = {"response_format"}
-    one, other = peer(server), peer(server)
-    order(one)
-    order(other)
+    first, second = peer(server), peer(server)
+    order(first)
+    order(second)
     assert server.counts[GENERATIONS] == 4
-    assert one.model_identity() == other.model_identity() == peer(server).model_identity()
+    assert first.model_identity() == second.model_identity() == peer(server).model_identity()
 
 
 def test_an_edit_without_the_unknown_field_still_has_its_photo_and_its_prompt(server: OpenAIServer) -> None:
@@ -131,8 +131,8 @@ def test_what_people_set_is_never_left_out_behind_their_backs(server: OpenAIServ
         "parameters": {"quality": [], "steps": [], "style": []},
     }
     made = peer(server, profile=profile, quality="hd")
-    asked = spec(negative="hands", parameters={"steps": 20, "style": "vivid"})
-    error = refused(made, asked)
+    job_spec = spec(negative="hands", parameters={"steps": 20, "style": "vivid"})
+    error = refused(made, job_spec)
     assert server.counts[GENERATIONS] == 1 and server.made == []
     if field not in ("prompt", "model"):
         assert error.kind == ErrorKind.ENDPOINT and f"does not take {field}" in error.message
@@ -296,7 +296,7 @@ def fetched(made: OpenAIImages, remote_id: str) -> Result:
 
 @pytest.fixture
 def store() -> Iterator[OpenAIServer]:
-    """Another server, which has the images: a MinIO beside the model's server."""
+    """A second server that stores the images, as MinIO does beside the model's server."""
     with serving(OpenAIServer()) as service:
         yield service
 

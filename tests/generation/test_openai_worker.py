@@ -1,4 +1,4 @@
-"""Jobs of an `openai` endpoint through a real worker process against a server of ours."""
+"""Test jobs of an `openai` endpoint in a real worker process against a local server."""
 
 from __future__ import annotations
 
@@ -56,16 +56,16 @@ def test_pictures_come_home_and_cost_what_was_counted(clean_redis: Any) -> None:
         made = endpoint(server, model="gpt-image-2-2026-04-21", prices=prices)
         queued.run(queued.campaign(), made, 3)
         work_until_ended()
-        assert [one.size for one in server.made] == [(816, 816)] * 3
+        assert [request.size for request in server.made] == [(816, 816)] * 3
     assert AssetVersion.objects.count() == 3
     attempts = list(Attempt.objects.all())
-    assert all(one.outcome == AttemptOutcome.SUCCEEDED and one.sent_at for one in attempts)
+    assert all(attempt.outcome == AttemptOutcome.SUCCEEDED and attempt.sent_at for attempt in attempts)
     details = attempts[0].details
     assert details["usage"]["output_tokens"] == round(1056 * 816 * 816 / 1024**2)
     assert details["asked_size"] == [816, 816] and details["wanted_size"] == [64, 64]
-    assert {str(one.marker) for one in attempts} == {one.client_request_id for one in server.made}
-    each = (Decimal(details["usage"]["output_tokens"]) * 30 + 3 * 5) / 1_000_000
-    assert settled() == 3 * each
+    assert {str(attempt.marker) for attempt in attempts} == {request.client_request_id for request in server.made}
+    cost = (Decimal(details["usage"]["output_tokens"]) * 30 + 3 * 5) / 1_000_000
+    assert settled() == 3 * cost
     assert not Finding.objects.filter(check_name="dimensions", outcome="fail").exists()
 
 
@@ -95,7 +95,7 @@ def test_an_empty_account_holds_what_waits_for_it(clean_redis: Any) -> None:
 
 
 def test_known_limits_are_kept_without_a_refusal(clean_redis: Any) -> None:
-    limits = (Window(5, 0.9),)  # a tenth of a second for what a busy machine delays on the way
+    limits = (Window(5, 0.9),)  # the last tenth of a second allows for delays on a busy machine
     with serving(OpenAIServer(is_compatible=True, limits=limits, most_at_once=3)) as server:
         queued.run(queued.campaign(), endpoint(server, max_per_second=5, max_concurrent=3), 25)
         work_until_ended()
@@ -146,7 +146,7 @@ def test_images_on_a_host_that_is_not_allowed_wait_and_come_home_when_the_operat
         with processes.running("worker", "cloud"):
             waiting = Job.objects.filter(status=JobState.WAITING, error_kind="endpoint")
             processes.wait_until(lambda: waiting.count() == 2, seconds=60, what="both images wait where they lie")
-            told = Job.objects.all()[0].error
+            error = Job.objects.all()[0].error
             explained = explaining.explain(job_id=Job.objects.all()[0].pk, user=operator)[-1]
             processes.wait_until(
                 lambda: EndpointStanding.objects.filter(last_error_kind="endpoint").exists(),
@@ -161,8 +161,8 @@ def test_images_on_a_host_that_is_not_allowed_wait_and_come_home_when_the_operat
                 seconds=60,
                 what="both images are fetched",
             )
-        assert explained == f"It is made and could not be fetched yet: {told}"
-        assert f"The image lies at {host}" in told and "output_hosts" in told
+        assert explained == f"It is made and could not be fetched yet: {error}"
+        assert f"The image lies at {host}" in error and "output_hosts" in error
         assert server.counts[GENERATIONS] == len(server.made) == 2
     assert AssetVersion.objects.count() == 2 and settled() == Decimal("0.14")
     assert not Job.objects.exclude(error="").exists()

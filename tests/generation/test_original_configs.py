@@ -1,4 +1,4 @@
-"""A single file of Stable Diffusion 1.5 or SDXL works offline: we write its configurations and its tokenizer."""
+"""Test that a single file of Stable Diffusion 1.5 or SDXL works offline, with our configurations and tokenizer."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def test_the_tokenizer_reads_as_clip_does(family: str, name: str, var: Path) -> 
         assert reader(text)["input_ids"] == [49406, *ids, 49407], text
     padded = reader("a dog", padding="max_length", max_length=77)["input_ids"]
     assert padded[4:] == [0 if is_padding_read else 49407] * 73
-    # CLIP's own code, which is beside the vocabulary, as the judge of other texts
+    # compare other texts with CLIP's own code, which lies beside the vocabulary
     place = Path(str(next(iter(importlib.util.find_spec("clip").submodule_search_locations)))) / "simple_tokenizer.py"
     spec = importlib.util.spec_from_file_location("clip_simple_tokenizer", place)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    judge = module.SimpleTokenizer()
+    reference = module.SimpleTokenizer()
     for text in [text for text in OTHER_SENTENCES if "!" not in text or not is_padding_read]:
-        assert reader(text)["input_ids"] == [49406, *judge.encode(text), 49407], text
+        assert reader(text)["input_ids"] == [49406, *reference.encode(text), 49407], text
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def small(files: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def single_file(var: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """(one file of a small Stable Diffusion 1.5, the same as a diffusers folder)."""
+    """Return (one file of a small Stable Diffusion 1.5, the same as a diffusers folder)."""
     from safetensors.torch import save_file
 
     files = small(original_configs.CONFIGS["sd"])

@@ -1,4 +1,4 @@
-"""What an endpoint is given: limits found in real rows, and how they are won back."""
+"""Test the pacing of an endpoint: limits that are found from real rows, and how they are raised again."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def found(endpoint: Endpoint) -> FoundRate:
 
 
 def sent(endpoint: Endpoint, orders: int) -> list[tuple[int, Any, datetime]]:
-    """So many orders with their intents written one after the other: job, lease token, moment."""
+    """Record this many submissions one after the other; return job, lease token and time of each."""
     queued.run(queued.campaign(), endpoint, orders)
     claim = claims.claim(lane=Lane.CLOUD, worker="here", limit=orders, endpoint_id=endpoint.pk)
     for job in claim.jobs:
@@ -86,7 +86,7 @@ def test_a_rate_that_is_not_made_use_of_stays(clean_redis: Any) -> None:
 
 
 def taken(endpoint: Endpoint, orders: int) -> list[tuple[int, Any, datetime]]:
-    """So many orders that the service has had for two seconds."""
+    """Record this many submissions that the service accepted two seconds ago."""
     made = sent(endpoint, orders)
     Attempt.objects.filter(endpoint=endpoint).update(sent_at=timezone.now() - timedelta(seconds=2))
     return made
@@ -110,7 +110,7 @@ def test_a_service_that_answers_one_is_known_to_take_as_many_as_it_had(clean_red
     handover.answered(job_id=job_id, token=token)
     pacing.succeeded(endpoint, in_use=4)
     assert EndpointStanding.objects.get(endpoint=endpoint).window == 7
-    assert pacing.room(endpoint.pk).orders == 1  # the place that fell free
+    assert pacing.room(endpoint.pk).orders == 1  # the place that became free
 
 
 def test_the_first_refusal_of_a_call_too_many_leaves_as_many_as_were_open(clean_redis: Any) -> None:
@@ -123,13 +123,13 @@ def test_the_first_refusal_of_a_call_too_many_leaves_as_many_as_were_open(clean_
     assert (standing.window, standing.window_peak, standing.rates) == (7, 7, {})
 
 
-# -- limits that were found while the endpoint was ill -----------------------------------------------------------------
+# -- limits that were found while the endpoint was failing -------------------------------------------------------------
 
 
 def ill(
     endpoint: Endpoint, breaker: str, *, found_minutes_ago: float, healthy_minutes_ago: float | None
 ) -> EndpointStanding:
-    """A standing with a window and two rates, found so long ago, of an endpoint that last worked so long ago."""
+    """Create a standing with a window and two rates, found this long ago; the endpoint last worked this long ago."""
     now = timezone.now()
     found_at = now - timedelta(minutes=found_minutes_ago)
     rates = {name: FoundRate(1.0, found_at).to_json() for name in (rate_limits.SECOND, rate_limits.MINUTE)}

@@ -1,4 +1,4 @@
-"""The packshot engine: the product as photographed, in a studio that obeys its controls."""
+"""Test the packshot engine: it keeps the photographed product and builds a studio from its controls."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.scenes import scene
 
 
 class Bench:
-    """What a worker lends: files from memory, cancellations by id, and a record of progress."""
+    """An engine context with files in memory, cancellations by id and a record of progress."""
 
     def __init__(self, files: dict[str, bytes], cancelled: Sequence[int] = ()) -> None:
         self.files, self.gone, self.steps, self.loads = files, frozenset(cancelled), [], 0
@@ -37,7 +37,7 @@ class Bench:
 
 
 def product(kind: str = "mug", **options: object) -> np.ndarray:
-    """A cut-out with exact alpha, cropped to the product."""
+    """Return a cut-out with exact alpha, cropped to the product."""
     made = scene(kind, shade=0, noise=0, quality=100, **options)
     rgba = np.dstack([made.pixels, (made.alpha * 255 + 0.5).astype(np.uint8)])
     rows, columns = np.flatnonzero(made.alpha.max(axis=1) > 0.05), np.flatnonzero(made.alpha.max(axis=0) > 0.05)
@@ -62,10 +62,10 @@ def files() -> dict[str, bytes]:
 def test_it_is_a_local_engine_known_by_name() -> None:
     engine = base.build("packshot", {})
     assert isinstance(engine, base.Engine)
-    found = engine.capabilities()
-    assert found.needs_images == {"cutout"} and not found.obeys_prompt and not found.is_remote
-    assert {"backdrop", "surface", "light", "shadow", "fill", "baseline"} <= found.obeys
-    assert {control.parameter for control in found.controls} == set(PARAMETERS)
+    capabilities = engine.capabilities()
+    assert capabilities.needs_images == {"cutout"} and not capabilities.obeys_prompt and not capabilities.is_remote
+    assert {"backdrop", "surface", "light", "shadow", "fill", "baseline"} <= capabilities.obeys
+    assert {control.parameter for control in capabilities.controls} == set(PARAMETERS)
     assert engine.health().is_ok and engine.model_identity() == ("packshot", "1")
     assert engine.quote(spec(2000, 2000)).seconds > engine.quote(spec(500, 500)).seconds > 0
 
@@ -281,7 +281,7 @@ def test_every_parameter_that_it_says_it_obeys_changes_the_picture(name: str) ->
 
 @pytest.mark.parametrize(("size", "most"), [(1024, 0.3), (2000, 0.9)])
 def test_it_is_fast_on_one_core(size: int, most: float) -> None:
-    """Twice the aim of 0.15 s and 0.45 s, in processor time, for slow and busy machines."""
+    """Allow twice the aims of 0.15 s and 0.45 s of processor time, for slow and busy machines."""
     rgba = product("mug")
     shot(rgba, size, size)
     threads = cv2.getNumThreads()

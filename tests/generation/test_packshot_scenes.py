@@ -1,4 +1,4 @@
-"""A packshot before a scene: the place is soft and without steps, the product stays as photographed."""
+"""Test packshots before a scene: the scene is smooth and blurred, and the product stays as photographed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.generation.test_packshot import Bench, product
 
 
 def place(width: int = 128, height: int = 128) -> np.ndarray:
-    """An empty table with a chequered cloth before a wall of three stripes."""
+    """Return an image of an empty table with a chequered cloth before a wall of three stripes."""
     y, x = np.mgrid[0:height, 0:width]
     is_dark = (x // 8 + y // 8) % 2 == 0
     picture = np.where(is_dark[..., None], (150, 110, 80), (235, 225, 210))
@@ -29,13 +29,13 @@ def png(picture: np.ndarray) -> bytes:
 
 
 def seen(picture: np.ndarray, width: int, height: int, blur: float = 0.5) -> np.ndarray:
-    """The scene as large as the frame, float32, height × width × 3."""
+    """Return the scene scaled to the frame: float32, height × width × 3."""
     small = scenes.out_of_focus(picture, width=width, height=height, blur=blur, foot=0.9)
     return np.dstack([small.enlarged(channel, width, height) for channel in range(3)])
 
 
 def shot(rgba: np.ndarray, picture: np.ndarray, width: int = 512, height: int = 512, **parameters: object):
-    """(pixels, box) before a scene."""
+    """Return (pixels, box) of a packshot before a scene."""
     setting, problems = Packshot().parse({"scene": "cloth", **parameters})
     assert problems == []
     small = scenes.out_of_focus(picture, width=width, height=height, blur=setting.scene_blur, foot=setting.baseline)
@@ -49,10 +49,10 @@ def test_the_product_is_the_scaled_photo_before_a_scene_as_without_one(size: tup
     pixels, box = shot(rgba, place(), *size, **kept)
     plain, _ = compose(rgba, Packshot().parse({"backdrop": "clay", **kept})[0], *size)
     left, top, right, bottom = (round(share * size[n % 2]) for n, share in enumerate(box))
-    wanted = (right - left, bottom - top)
-    method = cv2.INTER_AREA if wanted[0] < rgba.shape[1] else cv2.INTER_CUBIC
-    scaled = cv2.resize(np.ascontiguousarray(rgba[..., :3]), wanted, interpolation=method)
-    solid = cv2.resize((rgba[..., 3] == 255).astype(np.float32), wanted, interpolation=cv2.INTER_AREA) >= 1
+    product_size = (right - left, bottom - top)
+    method = cv2.INTER_AREA if product_size[0] < rgba.shape[1] else cv2.INTER_CUBIC
+    scaled = cv2.resize(np.ascontiguousarray(rgba[..., :3]), product_size, interpolation=method)
+    solid = cv2.resize((rgba[..., 3] == 255).astype(np.float32), product_size, interpolation=cv2.INTER_AREA) >= 1
     solid = cv2.erode(solid.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     assert solid.sum() > 5000
     inside = pixels[top:bottom, left:right][solid]
@@ -62,7 +62,7 @@ def test_the_product_is_the_scaled_photo_before_a_scene_as_without_one(size: tup
 
 @pytest.mark.parametrize("blur", [0.0, 0.5])
 def test_a_small_scene_is_enlarged_without_steps(blur: float) -> None:
-    """Sixteen times as large: its pixels' edges bend the picture no more than what lies between them."""
+    """Enlarged sixteen times, a scene bends at the edges of its pixels no more than between them."""
     large = seen(place(), 2048, 2048, blur)
     bends = np.abs(np.diff(large[1200:2000], n=2, axis=1)).mean(axis=(0, 2))
     by_phase = np.array([bends[phase::16].mean() for phase in range(16)])
@@ -79,7 +79,7 @@ def test_the_wall_is_softer_than_the_table_on_which_it_stands() -> None:
 
 def test_how_far_out_of_focus_is_obeyed_and_nothing_else_of_the_scene_changes() -> None:
     soft, sharp = (seen(place(), 512, 512, blur) for blur in (1.0, 0.0))
-    detail = [np.abs(np.diff(one, axis=1)).mean() for one in (soft, sharp)]
+    detail = [np.abs(np.diff(scene, axis=1)).mean() for scene in (soft, sharp)]
     assert detail[0] < 0.6 * detail[1]
     assert np.abs(soft.mean(axis=(0, 1)) - sharp.mean(axis=(0, 1))).max() < 2
 
@@ -147,7 +147,9 @@ def test_a_scene_is_decoded_once_for_all_pictures_before_it(files: dict[str, byt
 def test_equal_specs_are_equal_before_a_scene_whatever_was_made_in_between(files: dict[str, bytes]) -> None:
     engine, bench = Packshot(), Bench(files | {"blue": png(np.full((64, 64, 3), (0, 0, 200), np.uint8))})
     specs = [spec(), spec(key="blue"), spec(scene_blur=1), spec(baseline=0.7), spec(size=160), spec()]
-    pixels = [result.pixels for result in engine.generate([Task(n, one) for n, one in enumerate(specs)], bench)]
+    pixels = [
+        result.pixels for result in engine.generate([Task(n, scene_spec) for n, scene_spec in enumerate(specs)], bench)
+    ]
     assert np.array_equal(pixels[0], pixels[-1])
     assert all(not np.array_equal(pixels[0], other) for other in pixels[1:-1])
     [alone] = Packshot().generate([Task(1, spec())], bench)
@@ -155,8 +157,8 @@ def test_equal_specs_are_equal_before_a_scene_whatever_was_made_in_between(files
 
 
 def test_the_picture_counts_not_the_name_of_the_scene(files: dict[str, bytes]) -> None:
-    one, other = Packshot().generate([Task(1, spec("cloth")), Task(2, spec("another name"))], Bench(files))
-    assert np.array_equal(one.pixels, other.pixels)
+    first, second = Packshot().generate([Task(1, spec("cloth")), Task(2, spec("another name"))], Bench(files))
+    assert np.array_equal(first.pixels, second.pixels)
 
 
 def test_pictures_of_every_kind_make_a_scene(files: dict[str, bytes]) -> None:
@@ -176,8 +178,8 @@ def test_what_is_wrong_with_a_scene_is_said_and_fails_its_own_picture_only(files
     assert engine.validate(without) == [
         "There is no picture of the scene 'marble'; approve one, or leave the scene out."
     ]
-    for word in ("", "none", " None "):
-        plain = Spec("", 128, 128, 0, parameters={"scene": word}, images={"cutout": ImageRef("sha", "mug")})
+    for name in ("", "none", " None "):
+        plain = Spec("", 128, 128, 0, parameters={"scene": name}, images={"cutout": ImageRef("sha", "mug")})
         assert engine.validate(plain) == []
     assert "0 to 1" in engine.validate(spec(scene_blur=3))[0]
     assert "scene" in engine.capabilities().optional_images and "scene" in engine.capabilities().obeys

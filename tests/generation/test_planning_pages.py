@@ -1,4 +1,4 @@
-"""The new-run page: what it begins with, what the preview beside says, and what is planned when it is sent."""
+"""Test the new-run page: its initial values, its preview, and the run that it plans."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def endpoint() -> Endpoint:
 
 @pytest.fixture
 def filled(version: PromptVersion, endpoint: Endpoint) -> Callable[..., dict[str, Any]]:
-    """The form as a browser sends it, some fields changed."""
+    """Return a function that makes the form fields as a browser sends them, some of them changed."""
 
     def fill(**changes: Any) -> dict[str, Any]:
         plain = {
@@ -161,9 +161,9 @@ def test_only_what_is_missing_is_planned_and_then_nothing_is(
     assert ("MUG-0", "1:1") not in planned
     assert ("MUG-1", "9:16") not in planned
     assert ("MUG-2", "1:1") in planned
-    again = desk.post(f"{base}new/", filled(pick="missing"))
-    assert again.status_code == 422
-    assert "Nothing is missing" in again.content.decode()
+    repeated = desk.post(f"{base}new/", filled(pick="missing"))
+    assert repeated.status_code == 422
+    assert "Nothing is missing" in repeated.content.decode()
     assert Asset.objects.filter(cell__run=made).count() == 6
 
 
@@ -283,8 +283,8 @@ def test_another_brands_campaign_and_prompts_are_not_there(
 ) -> None:
     stranger = page_client(person("lead", brand=other_brand))
     assert stranger.get(f"{base}new/").status_code == 404
-    theirs = factories.PromptVersionFactory(template__brand=other_brand)
-    assert "Choose a prompt version" in desk.post(f"{base}preview/", filled(prompt=theirs.pk)).content.decode()
+    foreign = factories.PromptVersionFactory(template__brand=other_brand)
+    assert "Choose a prompt version" in desk.post(f"{base}preview/", filled(prompt=foreign.pk)).content.decode()
     run = factories.RunFactory(campaign__brand=other_brand)
     assert desk.get(f"{base}new/?clone={run.pk}").status_code == 404
 

@@ -1,4 +1,4 @@
-"""Money from usage: exact, never negative, and a wrong table is told in sentences."""
+"""Test prices from usage: exact, never negative, and mistakes in a price table are explained in sentences."""
 
 from __future__ import annotations
 
@@ -60,9 +60,11 @@ def test_money_is_exact_to_half_a_millionth_and_never_negative(
 
 
 @given(tables, usages, usages)
-def test_more_usage_never_costs_less(table: dict[str, Decimal], one: dict[str, float], more: dict[str, float]) -> None:
-    both = {name: one.get(name, 0) + more.get(name, 0) for name in one.keys() | more.keys()}
-    assert prices.cost(table, both) >= prices.cost(table, one)
+def test_more_usage_never_costs_less(
+    table: dict[str, Decimal], usage: dict[str, float], more: dict[str, float]
+) -> None:
+    both = {name: usage.get(name, 0) + more.get(name, 0) for name in usage.keys() | more.keys()}
+    assert prices.cost(table, both) >= prices.cost(table, usage)
 
 
 @given(tables, usages)

@@ -1,4 +1,4 @@
-"""A product kept in a scene that a model makes around it, and a picture continued to its frame; tiny models."""
+"""Test, on tiny models, scenes that a model makes around a kept product, and images extended to their frame."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def sd(tiny_model: Callable[[str], Path]):
 
 
 def kept(number: int, key: str = "vase", **parameters):
-    asked = {"steps": 3, "guidance": 5.0, "keep_product": True, **parameters}
-    return task(number, images={"cutout": ImageRef(key, key)}, parameters=asked, **FRAME)
+    settings = {"steps": 3, "guidance": 5.0, "keep_product": True, **parameters}
+    return task(number, images={"cutout": ImageRef(key, key)}, parameters=settings, **FRAME)
 
 
 def test_inside_the_eroded_mask_every_pixel_is_the_scaled_photo_and_the_scene_is_the_models(engine):
     rgba = {name: product(name) for name in ("vase", "mug")}
-    desk = Desk({name: cutout.to_png(one) for name, one in rgba.items()})
+    desk = Desk({name: cutout.to_png(image) for name, image in rgba.items()})
     batch = [kept(0), kept(1, "mug")]
     results = {result.task_id: result for result in engine.generate(batch, desk)}
     for number, name in enumerate(("vase", "mug")):
@@ -102,19 +102,21 @@ def test_what_keeping_a_product_needs_is_said(sd):
     assert "fill is" in said(parameters={"keep_product": True, "fill": 4}, images={"cutout": both["cutout"]})
     assert sd.validate(kept(0, fill=0.6, shadow="soft").spec) == []
     assert sd.validate(task(0, parameters={"keep_product": "no"}).spec) == []
-    keys = {sd.batch_key(one.spec) for one in (kept(0), kept(1, "mug"), kept(0, fill=0.5), task(0, **FRAME))}
+    keys = {
+        sd.batch_key(kept_task.spec) for kept_task in (kept(0), kept(1, "mug"), kept(0, fill=0.5), task(0, **FRAME))
+    }
     assert len(keys) == 3
     results = list(sd.generate([kept(0, "junk"), kept(1)], Desk({"junk": b"no", "vase": cutout.to_png(product())})))
     kinds = {result.task_id: result.error and result.error.kind for result in results}
     assert kinds == {0: ErrorKind.INPUT, 1: None}
 
 
-# -- a picture continued to its frame ----------------------------------------------------------------------------------
+# -- an image extended to its frame ------------------------------------------------------------------------------------
 
 
 def extended(number: int, key: str = "photo", **parameters):
-    asked = {"steps": 3, "guidance": 5.0, **parameters}
-    return task(number, images={"init": ImageRef(key, key)}, parameters=asked, width=128, height=64)
+    settings = {"steps": 3, "guidance": 5.0, **parameters}
+    return task(number, images={"init": ImageRef(key, key)}, parameters=settings, width=128, height=64)
 
 
 def test_a_picture_is_continued_around_and_its_own_pixels_stay(engine):
@@ -151,4 +153,4 @@ def test_margins_that_cannot_be_are_explained(sd):
     assert "{'up': 3}" in said({"up": 3}) and "left is 'wide'" in said({"left": "wide"})
     assert "less than a tenth of 128" in said({"left": 0.5, "right": 0.45}) and "adds nothing" in said({"left": 0})
     assert said({"left": 0.5}) == ""
-    assert any("needs a start image" in one for one in sd.validate(task(0, parameters={"extend": True}).spec))
+    assert any("needs a start image" in problem for problem in sd.validate(task(0, parameters={"extend": True}).spec))

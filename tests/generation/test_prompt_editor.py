@@ -1,4 +1,4 @@
-"""The prompt editor, try-outs in the sandbox, versions side by side and the way to a lead's approval."""
+"""Test the prompt editor, sandbox try-outs, versions side by side, and approval by a lead."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def mugs(brand: Brand) -> list[Any]:
-    """Four products with accepted cut-outs."""
+    """Return four products with accepted cut-outs."""
     made = [factories.SubjectFactory(brand=brand, key=f"M-{n}", name=f"Mug {n}") for n in range(1, 5)]
     for subject in made:
         factories.CutoutFactory(photo__subject=subject)
@@ -51,11 +51,12 @@ def version(template: PromptTemplate, designer: User) -> PromptVersion:
     return prompts.add_version(template_id=template.pk, by=designer, **FIELDS)
 
 
-def posted(**given: Any) -> dict[str, Any]:
-    """The form as a browser sends it."""
+def posted(**changes: Any) -> dict[str, Any]:
+    """Return the form fields as a browser sends them."""
     return {
         "text": "{name} in {colour}", "axes": "backdrop: white, sand", "engine": "packshot", "candidates": 1,
-        "control_backdrop": "{backdrop}", "seed_strategy": "per_subject", "seed": 0, "base": "1", "ticks": "1", **given,
+        "control_backdrop": "{backdrop}", "seed_strategy": "per_subject", "seed": 0, "base": "1", "ticks": "1",
+        **changes,
     }  # fmt: skip
 
 
@@ -105,7 +106,7 @@ def test_the_same_three_products_stay_while_versions_change(
     client.post(f"{address}preview/", posted(place="0", subject=str(mugs[3].pk)))
     prompts.add_version(template_id=version.template_id, by=designer, **{**FIELDS, "text": "{name}"})
     for page in (address, f"{address}v1/"):
-        shown = [one.subject.key for one in client.get(page).context["shown"]]
+        shown = [preview.subject.key for preview in client.get(page).context["shown"]]
         assert shown[0] == "M-4" and len(set(shown)) == 3
     shown = client.get(f"{address}v1/?subject={mugs[2].pk}").context["shown"]
     assert shown[0].subject == mugs[2]
@@ -123,8 +124,8 @@ def test_a_product_of_another_brand_cannot_be_pinned(
 
 def test_placeholders_are_offered_with_how_many_products_have_them(brand: Brand, mugs: list[Any]) -> None:
     factories.SubjectFactory(brand=brand, attributes={"glaze": "matte", "colour": ""})
-    found = {one.name: (one.count, one.of) for one in selectors.names(brand.pk)}
-    assert (found["name"], found["colour"], found["glaze"]) == ((5, 5), (4, 5), (1, 5))
+    counts = {placeholder.name: (placeholder.count, placeholder.of) for placeholder in selectors.names(brand.pk)}
+    assert (counts["name"], counts["colour"], counts["glaze"]) == ((5, 5), (4, 5), (1, 5))
 
 
 @pytest.mark.parametrize("field", ["text", "negative"])
@@ -136,7 +137,7 @@ def test_a_choice_of_words_in_braces_is_explained_when_it_is_previewed_and_saved
     words = "“red” is no placeholder here: of {red|blue|green} the words “blue|green” are sent as they stand."
     assert words in client.post(f"{address}preview/", fields).content.decode()
     saved = client.post(address, fields, follow=True)
-    assert words in [str(one).partition(" Use an axis")[0] for one in saved.context["messages"]]
+    assert words in [str(message).partition(" Use an axis")[0] for message in saved.context["messages"]]
 
 
 def test_words_that_the_model_does_not_read_are_grey(
@@ -160,7 +161,7 @@ def test_a_try_saves_what_changed_and_makes_one_sandbox_picture_per_product(
     brand: Brand, version: PromptVersion, designer: User, page_client: Any, mugs: list[Any]
 ) -> None:
     client, address = page_client(designer), f"/brands/{brand.slug}/prompts/studio/"
-    ticked = [str(one.subject.pk) for one in client.get(address).context["shown"]]
+    ticked = [str(preview.subject.pk) for preview in client.get(address).context["shown"]]
     answer = client.post(f"{address}try/", posted(text="A {name}", try_subject=ticked))
     assert answer["Location"] == f"{address}v2/"
     run = Run.objects.get()
@@ -192,8 +193,8 @@ def test_a_look_sent_to_the_address_of_the_try_button_tries_nothing(
     brand: Brand, version: PromptVersion, designer: User, page_client: Any, mugs: list[Any]
 ) -> None:
     client, address = page_client(designer), f"/brands/{brand.slug}/prompts/studio/"
-    given = posted(text="A {name}", try_subject=str(mugs[0].pk))
-    answer = client.post(f"{address}try/", given, headers={"HX-Request": "true"})
+    form = posted(text="A {name}", try_subject=str(mugs[0].pk))
+    answer = client.post(f"{address}try/", form, headers={"HX-Request": "true"})
     assert answer.status_code == 200
     assert not Run.objects.exists() and PromptVersion.objects.count() == 1
 
@@ -234,10 +235,10 @@ def test_the_last_image_is_the_newest_of_this_version_and_a_failure_is_told(
     ]
     failed = factories.AssetFactory(cell__run=run, cell__subject=mugs[1], state=AssetState.FAILED)
     factories.JobFactory(run=run, cell=failed.cell, status="failed", error="Out of memory.")
-    found = tries.last_images(version, [one.pk for one in mugs])
-    assert found[mugs[0].pk].version_id == made[1].pk
-    assert found[mugs[1].pk].problem == "Out of memory."
-    assert found[mugs[2].pk].version_id is None
+    images = tries.last_images(version, [mug.pk for mug in mugs])
+    assert images[mugs[0].pk].version_id == made[1].pk
+    assert images[mugs[1].pk].problem == "Out of memory."
+    assert images[mugs[2].pk].version_id is None
     other = prompts.add_version(template_id=version.template_id, by=designer, **{**FIELDS, "text": "{name}"})
     assert tries.last_images(other, [mugs[0].pk])[mugs[0].pk].version_id is None
 
@@ -306,12 +307,12 @@ def test_two_versions_show_their_differences_and_how_they_fare(
         reason = factories.ReasonFactory(brand=brand, label="Soft") if verdict == Verdict.REJECTED else None
         shown = task.asset.versions.get()
         factories.DecisionFactory(task=task, version=shown, verdict=verdict, reason=reason)
-        # A later look at the same picture is no first look.
+        # A second decision about the same image is not a first decision.
         factories.DecisionFactory(task=task, version=shown, verdict=Verdict.APPROVED)
-    found = results([version.pk, second.pk])
-    assert (found[second.pk].passed, found[second.pk].judged, found[second.pk].percent) == (2, 3, 67)
-    assert found[second.pk].reasons == (("Soft", 1),)
-    assert found[version.pk].percent is None
+    by_version = results([version.pk, second.pk])
+    assert (by_version[second.pk].passed, by_version[second.pk].judged, by_version[second.pk].percent) == (2, 3, 67)
+    assert by_version[second.pk].reasons == (("Soft", 1),)
+    assert by_version[version.pk].percent is None
     page = page_client(designer).get(f"/brands/{brand.slug}/prompts/studio/compare/?a=1&b=2")
     assert b"<ins>on oak</ins>" in page.content
     assert b"67 %" in page.content
@@ -355,9 +356,9 @@ def test_a_designer_types_is_offered_names_and_sees_what_it_becomes(
     browser_page.locator(".trio-one mark.value", has_text="sage").first.wait_for()
     before = browser_page.locator(".trio-head b").all_inner_texts()
     browser_page.get_by_role("button", name="Change").first.click()
-    browser_page.get_by_label("SKU or name").fill(next(one.key for one in mugs if one.key not in before))
+    browser_page.get_by_label("SKU or name").fill(next(mug.key for mug in mugs if mug.key not in before))
     browser_page.locator("#subject-results button").first.click()
-    new = next(one.key for one in mugs if one.key not in before)
+    new = next(mug.key for mug in mugs if mug.key not in before)
     browser_page.locator(".trio-head b", has_text=new).wait_for()
     browser_page.get_by_role("button", name="Save as v2").click()
     browser_page.wait_for_url("**/v2/")

@@ -1,4 +1,4 @@
-"""Pictures made in several passes, on tiny models."""
+"""Test images that are made in several passes, on tiny models."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def engine(request: pytest.FixtureRequest, tiny_model: Callable[[str], Path]):
 
 
 @pytest.fixture
-def given(engine, monkeypatch) -> list[dict]:
-    """What the engine's image-to-image pipeline is called with."""
+def pipeline_calls(engine, monkeypatch) -> list[dict]:
+    """Return the arguments of each call of the engine's image-to-image pipeline."""
     kind = type(engine._load().image)
     real, calls = kind.__call__, []
 
@@ -54,14 +54,18 @@ def levels(tensor) -> np.ndarray:
     return (tensor[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
 
 
-def test_refining_goes_over_the_picture_again(engine, given):
+def test_refining_goes_over_the_picture_again(engine, pipeline_calls):
     plain = pixels(engine, [task(0)])[0]
     refined = pixels(engine, [cooked(0, [{"do": "refine", "strength": 0.5}])])[0]
     assert furthest(plain, refined) > 5
-    assert len(given) == 1 and given[0]["strength"] == 0.5 and given[0]["num_inference_steps"] == 4
-    assert furthest(levels(given[0]["image"]), plain) <= 1
-    again = pixels(engine, [cooked(0, [{"do": "refine", "strength": 0.5}] * 2)])[0]
-    assert furthest(levels(given[-1]["image"]), refined) <= 1 and furthest(again, refined) > 2
+    assert (
+        len(pipeline_calls) == 1
+        and pipeline_calls[0]["strength"] == 0.5
+        and pipeline_calls[0]["num_inference_steps"] == 4
+    )
+    assert furthest(levels(pipeline_calls[0]["image"]), plain) <= 1
+    refined_twice = pixels(engine, [cooked(0, [{"do": "refine", "strength": 0.5}] * 2)])[0]
+    assert furthest(levels(pipeline_calls[-1]["image"]), refined) <= 1 and furthest(refined_twice, refined) > 2
 
 
 def test_the_refiner_is_another_model_and_batches_alike(engine):
@@ -75,11 +79,11 @@ def test_the_refiner_is_another_model_and_batches_alike(engine):
     assert type(engine._load().refiner.image).__name__ == "StableDiffusionXLImg2ImgPipeline"
 
 
-def test_a_small_picture_is_enlarged_and_worked_over(engine, given):
+def test_a_small_picture_is_enlarged_and_worked_over(engine, pipeline_calls):
     desk = Desk()
     made = pixels(engine, [cooked(0, HIRES, width=2 * SIZE, height=2 * SIZE)], desk)[0]
     assert made.shape == (2 * SIZE, 2 * SIZE, 3)
-    larger = levels(given[0]["image"])
+    larger = levels(pipeline_calls[0]["image"])
     small = pixels(engine, [task(0)])[0]
     assert larger.shape == made.shape and furthest(larger, made) > 5
     assert np.abs(larger.reshape(SIZE, 2, SIZE, 2, 3).mean(axis=(1, 3)) - small).mean() < 5
@@ -98,8 +102,8 @@ def test_what_is_outside_a_mask_stays_through_a_recipe(tiny_model):
     engine = engine_with(tiny_model("sd"))
     photo, mask = photograph(), np.pad(np.full((32, 32), 255, np.uint8), 16)
     images = {"init": ImageRef("i", "i"), "mask": ImageRef("m", "m")}
-    one = cooked(0, [{"do": "refine", "strength": 0.5}], images=images)
-    made = pixels(engine, [one], Desk({"i": encoded(photo), "m": encoded(mask)}))[0]
+    refine_task = cooked(0, [{"do": "refine", "strength": 0.5}], images=images)
+    made = pixels(engine, [refine_task], Desk({"i": encoded(photo), "m": encoded(mask)}))[0]
     assert np.array_equal(made[mask == 0], photo[mask == 0]) and furthest(made, photo) > 10
 
 

@@ -1,4 +1,4 @@
-"""The policy "regenerate": failed pictures are tried again with new seeds, bounded, paid for, and in the trail."""
+"""Test the policy "regenerate": failed images are retried with new seeds, within limits, paid and audited."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ POLICY = {"on_fail": "regenerate", "max_regenerations": 2}
 
 @pytest.fixture
 def begin(brand: Brand, manager: User) -> Callable[..., Run]:
-    """A released run of one picture at 1.50, under this policy and budget."""
+    """Return a function that releases a run of one image at 1.50, under a given policy and budget."""
 
     def make(
         policy: dict[str, Any] = POLICY, *, budget: Decimal | None = None, engine: str = "ready", **changes: Any
@@ -55,7 +55,7 @@ def begin(brand: Brand, manager: User) -> Callable[..., Run]:
 
 
 def make_picture(outcome: str = "fail") -> Job:
-    """Claim the next job and bring a picture with this verdict, as a worker does; what follows from commit follows."""
+    """Claim the next job and deliver an image with this check result, as a worker does; on-commit hooks run."""
     claim = claims.claim(lane="gpu", worker="w", limit=1)
     [claimed] = claim.jobs
     name = f"picture {claimed.id}"
@@ -242,8 +242,8 @@ def test_an_image_whose_candidates_all_failed_is_rejected_where_its_prompt_says_
         follow(outcome)
     assert asset().state == state
     assert ReviewTask.objects.filter(state="open").count() == (state == "in_review")
-    said = Event.objects.filter(type="generation.asset.rejected_by_checks", object_id=asset().pk)
-    assert [(event.payload["reason"], event.actor_label != "") for event in said] == (
+    rejections = Event.objects.filter(type="generation.asset.rejected_by_checks", object_id=asset().pk)
+    assert [(event.payload["reason"], event.actor_label != "") for event in rejections] == (
         [("It is blurred.", True)] if state == "rejected" else []
     )
 

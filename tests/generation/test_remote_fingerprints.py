@@ -1,5 +1,7 @@
-"""Images of services are kept under what made them: ComfyUI and an OpenAI-like server over real sockets, and a service
-that says which version of its model it took."""
+"""Test that images of remote services are stored under what really made them.
+
+The services are ComfyUI and an OpenAI-like server on real sockets, and one that reports the version of its model.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,7 @@ def working() -> Iterator[RemoteLane]:
 
 
 def work() -> None:
-    """Run the lane until nothing is queued, made or waited for."""
+    """Run the lane until no job is queued, running or waiting."""
     with working():
         try:
             processes.wait_until(is_done, seconds=60, what="the jobs end")
@@ -88,7 +90,7 @@ def comfy(clean_redis: Any) -> Iterator[ComfyServer]:
 
 
 def flat(colour: int, *, saves_at: str = "2", name: str = "") -> dict[str, Any]:
-    """The settings of a workflow that makes one colour."""
+    """Return the settings of a workflow that makes an image of one colour."""
     graph = {
         "1": {"class_type": "EmptyImage", "inputs": {"width": 512, "height": 512, "batch_size": 1, "color": colour}},
         saves_at: {"class_type": "SaveImage", "inputs": {"filename_prefix": "ComfyUI", "images": ["1", 0]}},
@@ -102,24 +104,24 @@ def text_to_image(**sampler: Any) -> dict[str, Any]:
 
 
 def with_checkpoint(name: str) -> dict[str, Any]:
-    found = text_to_image()
-    found["workflow"]["4"]["inputs"]["ckpt_name"] = name
-    return found
+    settings = text_to_image()
+    settings["workflow"]["4"]["inputs"]["ckpt_name"] = name
+    return settings
 
 
 def without_mark(name: str) -> dict[str, Any]:
-    found = text_to_image()
-    return {**found, "inputs": {mark: place for mark, place in found["inputs"].items() if mark != name}}
+    settings = text_to_image()
+    return {**settings, "inputs": {mark: place for mark, place in settings["inputs"].items() if mark != name}}
 
 
 def two_savers(saves_at: str) -> dict[str, Any]:
-    """Node 9 saves what is made, node 21 a flat red; one of the two counts."""
-    found = text_to_image()
-    found["workflow"] |= {
+    """Return settings where node 9 saves the made image and node 21 a flat red; `saves_at` is the node that counts."""
+    settings = text_to_image()
+    settings["workflow"] |= {
         "20": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": RED}},
         "21": {"class_type": "SaveImage", "inputs": {"filename_prefix": "ComfyUI", "images": ["20", 0]}},
     }
-    return {**found, "output_node": saves_at}
+    return {**settings, "output_node": saves_at}
 
 
 def comfy_endpoint(server: ComfyServer, **config: Any) -> Endpoint:
@@ -159,10 +161,10 @@ def test_red_is_never_kept_or_reused_as_grey(comfy: ComfyServer):
     work()
     assert colours(run) == {(255, 0, 0)}
     change(endpoint, **flat(GREY))
-    again = release(plan(campaign, Endpoint.objects.get(pk=endpoint.pk)))
+    grey_run = release(plan(campaign, Endpoint.objects.get(pk=endpoint.pk)))
     work()
-    assert colours(again) == {(128, 128, 128)} and len(comfy.made) == 2
-    assert made_by(run) != made_by(again)
+    assert colours(grey_run) == {(128, 128, 128)} and len(comfy.made) == 2
+    assert made_by(run) != made_by(grey_run)
 
 
 SUBMITTED = {
@@ -289,11 +291,11 @@ def test_another_model_or_setting_than_was_planned_is_not_ordered_from(openai: O
         assert (details["model"], details["revision"]) == (maker.model, maker.revision), now.config
 
 
-# -- a service that says which version it took -------------------------------------------------------------------------
+# -- a service that reports its model version --------------------------------------------------------------------------
 
 
 class Versioned(Wire):
-    """config["version"]: the version that is ordered; "" leaves it to the service, which says what it took."""
+    """An engine whose config["version"] is the requested version; "" leaves it to the service, which reports it."""
 
     name = "versioned"
     takes: ClassVar[str] = ""
@@ -363,7 +365,7 @@ def test_a_pinned_version_that_the_service_took_is_reused(versioned: Callable[..
 
 
 @pytest.mark.parametrize(
-    ("config", "told", "revision"),
+    ("config", "named", "revision"),
     [
         ({"version": "studio/mugs:" + "a" * 64}, ("studio/mugs", "a" * 64), "a" * 64),
         ({"version": "a" * 16}, ("studio/mugs", "a" * 64), "a" * 16),
@@ -375,14 +377,19 @@ def test_a_pinned_version_that_the_service_took_is_reused(versioned: Callable[..
     ],
 )
 def test_of_replicate_the_version_that_the_service_names_counts_where_the_endpoint_names_none_or_another(
-    config: dict[str, Any], told: tuple[str, str], revision: str
+    config: dict[str, Any], named: tuple[str, str], revision: str
 ):
     for inputs in ({}, {"inputs": {"prompt": "text"}}):
         engine = Replicate({**config, **inputs})
         submitted = Maker("replicate", *engine.model_identity())
-        prediction = {"status": "succeeded", "output": "https://a.example/1.png", "model": told[0], "version": told[1]}
+        prediction = {
+            "status": "succeeded",
+            "output": "https://a.example/1.png",
+            "model": named[0],
+            "version": named[1],
+        }
         result = engine._standing(prediction)
-        assert isinstance(result, Result) and result.model == told[0]
+        assert isinstance(result, Result) and result.model == named[0]
         made = fingerprints.made_by(submitted, submitted, result.model, result.revision)
         assert (made.model, made.revision) == (submitted.model, revision + engine.inputs.suffix())
 

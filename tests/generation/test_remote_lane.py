@@ -1,5 +1,4 @@
-"""The remote lane against a service on a real socket: what it hands over, what it brings home, what it never pays
-twice."""
+"""Test the remote lane against a service on a real socket: submissions, results, and no submission paid twice."""
 
 from __future__ import annotations
 
@@ -40,7 +39,7 @@ def darkroom() -> Iterator[Darkroom]:
 
 @contextlib.contextmanager
 def working(name: str = "here") -> Iterator[RemoteLane]:
-    """A remote lane in this process."""
+    """Run a remote lane in this process."""
     leases = Leases(name, [Lane.CLOUD])
     lane = RemoteLane(name, leases)
     leases.start()
@@ -199,7 +198,7 @@ def test_an_endpoint_that_is_switched_off_gets_nothing_more_when_a_place_falls_f
 
 
 def test_known_limits_are_kept_by_all_workers_together(darkroom: Darkroom, clean_redis: Any) -> None:
-    darkroom.limits = (Window(8, 0.9),)  # a stalled machine lets some arrive late; two that count alone send ten
+    darkroom.limits = (Window(8, 0.9),)  # a stalled machine sends some late; two separate counts allow ten
     endpoint = an_endpoint(darkroom, limits={"max_per_second": 5, "max_per_minute": 290, "max_concurrent": 50})
     queued.run(queued.campaign(), endpoint, 14)
     with working("one"), working("two"):

@@ -1,4 +1,4 @@
-"""From a picture, with a mask: what is made anew and what stays, on tiny models."""
+"""Test repainting on tiny models: which part of an image is made anew under a mask, and which part stays."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_batch_of_repaints_equals_its_singles(engine):
     desk = Desk({"init": encoded(photograph()), "other": encoded(photograph(1)), "mask": encoded(square())})
     desk.files["low"] = encoded(square(40, 64))
     batch = [repaint(0), repaint(1, init="other"), repaint(2, mask="low"), repaint(3, init="other", mask="low")]
-    assert len({engine.batch_key(one.spec) for one in batch}) == 1
+    assert len({engine.batch_key(repaint_task.spec) for repaint_task in batch}) == 1
     together = pixels(engine, batch, desk)
     for single in batch:
         assert furthest(pixels(engine, [single], desk)[single.id], together[single.id]) <= 2
@@ -88,7 +88,7 @@ def test_every_cell_that_a_mask_touches_is_given_to_the_model():
     from generation.engines.canvas import Canvas
 
     line = np.zeros((64, 64), np.float32)
-    line[:, 33] = 1  # a hair between the middles of two cells
+    line[:, 33] = 1  # a line one pixel wide between the centres of two cells
     marked = Canvas(np.zeros((64, 64, 3), np.uint8), line).marked(8)
     assert np.all(marked[:, 32:40] == 1) and marked.sum() == 64 * 8
 
@@ -127,9 +127,9 @@ def test_what_cannot_be_repainted_is_said_and_the_others_of_the_batch_are_made(e
     batch = [repaint(0, mask="black"), repaint(1, mask="wide"), repaint(2, init="junk"), repaint(3)]
     results = {result.task_id: result for result in engine.generate(batch, Desk(files))}
     assert sorted(results) == [0, 1, 2, 3] and results[3].error is None
-    said = [results[number].error.message for number in range(3)]
+    messages = [results[number].error.message for number in range(3)]
     assert all(results[number].error.kind == ErrorKind.INPUT for number in range(3))
-    assert "marks nothing" in said[0] and "128 × 64" in said[1] and "start image is no picture" in said[2]
+    assert "marks nothing" in messages[0] and "128 × 64" in messages[1] and "start image is no picture" in messages[2]
 
 
 def test_a_mask_alone_or_a_change_without_a_step_is_refused_before_anything_is_made(sd_folder):
@@ -142,12 +142,15 @@ def test_a_mask_alone_or_a_change_without_a_step_is_refused_before_anything_is_m
         "A change of 0.2 in 4 steps leaves no step to work in; take at least 5 steps."
     ]
     assert engine.validate(repaint(0).spec) == []
-    keys = {engine.batch_key(one.spec) for one in (task(0), task(0, images={"init": ImageRef("i", "i")}), repaint(0))}
+    keys = {
+        engine.batch_key(image_task.spec)
+        for image_task in (task(0), task(0, images={"init": ImageRef("i", "i")}), repaint(0))
+    }
     assert len(keys) == 3
 
 
 def test_a_small_autoencoder_repaints_too(sd_folder, tmp_path):
-    """AutoencoderTiny, whose encoder has no distribution to draw from."""
+    """Use AutoencoderTiny, whose encoder has no distribution to sample from."""
     vae = diffusers.AutoencoderTiny(
         encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8),
         num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1), latent_channels=4,

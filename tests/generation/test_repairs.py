@@ -1,4 +1,4 @@
-"""A person's word on cut-outs: accepted, taken out of use, painted anew, taken back; and what runs make of it."""
+"""Test what people do with cut-outs (accept, retire, repaint, undo), and how runs use the outcome."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SIZE = 256
 
 @pytest.fixture
 def photo(brand: Any, manager: Any) -> ReferencePhoto:
-    """A real photo, stored and cut out."""
+    """Return a real photo that is stored and cut out."""
     buffer = io.BytesIO()
     Image.fromarray(scenes.scene("mug", size=SIZE).pixels).save(buffer, "JPEG", quality=93)
     subject = factories.SubjectFactory(brand=brand)
@@ -36,7 +36,7 @@ def photo(brand: Any, manager: Any) -> ReferencePhoto:
 
 
 def png(alpha: np.ndarray, mode: str = "LA") -> bytes:
-    """The mask as the brush sends it (grey and transparency), or as brightness alone."""
+    """Return the mask as the brush sends it (grey and transparency), or as brightness only."""
     layers = {"LA": np.dstack([alpha, alpha]), "L": alpha}
     buffer = io.BytesIO()
     Image.fromarray(layers[mode], mode).save(buffer, "PNG")
@@ -63,7 +63,7 @@ def test_a_painted_mask_becomes_the_cut_out_with_exactly_its_alpha(photo: Any, d
 
 
 def test_the_background_is_taken_out_of_a_painted_edge() -> None:
-    """A red disc on white under its own soft mask: over black it has no pale rim."""
+    """A red disc on white, cut out with its own soft mask, has no pale rim over black."""
     y, x = np.mgrid[0:200, 0:200] + 0.5
     alpha = np.clip((60 - np.hypot(x - 100, y - 100)) / 3 + 0.5, 0, 1)[..., None]
     pixels = np.round(alpha * (150, 20, 20) + (1 - alpha) * 255).astype(np.uint8)
@@ -74,12 +74,12 @@ def test_the_background_is_taken_out_of_a_painted_edge() -> None:
 
 
 def test_a_mask_of_another_shape_an_empty_one_and_no_picture_are_refused(photo: Any, designer: Any) -> None:
-    for mask, said in (
+    for mask, words in (
         (png(np.full((100, 256), 255, np.uint8)), "256 × 100 px"),
         (png(np.zeros((SIZE, SIZE), np.uint8)), "leaves nothing"),
         (b"GIF89a", "JPEG, PNG"),
     ):
-        with pytest.raises(Invalid, match=said):
+        with pytest.raises(Invalid, match=words):
             cutouts.repair(photo_id=photo.pk, mask=mask, by=designer)
     assert photo.cutouts.count() == 1
 
@@ -103,8 +103,8 @@ def test_a_repair_is_taken_back_and_the_earlier_cut_out_counts_again(photo: Any,
     assert photo.cutouts.get(is_accepted=True) == first and Cutout.objects.filter(pk=made.pk).exists()
     with pytest.raises(Conflict):
         cutouts.take_back(steps=[step], by=designer)
-    told = Event.objects.filter(object_type="photo", object_id=photo.pk).order_by("id")
-    assert [event.payload["replaced"] for event in told] == [[first.sha256], [made.sha256]]
+    events = Event.objects.filter(object_type="photo", object_id=photo.pk).order_by("id")
+    assert [event.payload["replaced"] for event in events] == [[first.sha256], [made.sha256]]
 
 
 def test_many_are_accepted_at_once_in_a_few_queries_and_all_taken_back(
@@ -115,7 +115,7 @@ def test_many_are_accepted_at_once_in_a_few_queries_and_all_taken_back(
         for at in range(40)
     ]
     with django_assert_max_num_queries(20):
-        steps = cutouts.accept_many(cutout_ids=[one.pk for one in doubtful], by=manager)
+        steps = cutouts.accept_many(cutout_ids=[cutout.pk for cutout in doubtful], by=manager)
     assert len(steps) == 40 and Cutout.objects.filter(is_accepted=True, accepted_by=manager).count() == 40
     assert Event.objects.filter(type="campaigns.cutout.accepted").count() == 40
     assert cutouts.accept_many(cutout_ids=[doubtful[0].pk], by=manager) == []
@@ -171,7 +171,7 @@ def test_two_people_accept_different_cut_outs_of_one_photo_and_one_is_left(brand
     assert Event.objects.filter(type="campaigns.cutout.accepted").count() == 2
 
 
-# -- what runs make of it ----------------------------------------------------------------------------------------------
+# -- how runs use repairs ----------------------------------------------------------------------------------------------
 
 
 def specs_of(run: Any) -> list[dict[str, Any]]:
@@ -184,22 +184,22 @@ def test_a_run_planned_after_a_repair_uses_the_new_cut_out_and_is_another_pictur
     campaign = factories.CampaignFactory(brand=brand, subjects=[photo.subject])
     factories.OutputSpecFactory(campaign=campaign, slug="shop", width=600, height=600)
     version = factories.PromptVersionFactory(template__brand=brand, text="{name}", axes={}, parameters={}, needs={})
-    asked = {
+    arguments = {
         "campaign": campaign,
         "prompt_version": version,
         "endpoint": factories.EndpointFactory(engine="packshot"),
         "stage": "pilot",
         "by": manager,
     }
-    before = plans.plan(**asked)
+    before = plans.plan(**arguments)
     made, step = cutouts.repair(photo_id=photo.pk, mask=png(disc()), by=designer)
-    after = plans.plan(**asked)
+    after = plans.plan(**arguments)
     cutouts.take_back(steps=[step], by=designer)
-    again = plans.plan(**asked)
-    pinned = [specs_of(run)[0]["images"]["cutout"]["sha256"] for run in (before, after, again)]
+    last = plans.plan(**arguments)
+    pinned = [specs_of(run)[0]["images"]["cutout"]["sha256"] for run in (before, after, last)]
     first = photo.cutouts.order_by("id")[0]
     assert pinned == [first.sha256, made.sha256, first.sha256]
-    prints = [JobSpec.objects.get(job__run=run).fingerprint for run in (before, after, again)]
+    prints = [JobSpec.objects.get(job__run=run).fingerprint for run in (before, after, last)]
     assert prints[0] == prints[2] != prints[1]
 
 

@@ -1,5 +1,7 @@
-"""The `replicate` engine against a server of ours on a real socket that keeps Replicate's documented rules: what is
-ordered, what comes back, what planning and the operator see."""
+"""Test the `replicate` engine against our own server on a real socket, which keeps Replicate's documented rules.
+
+Covered: submissions, results, and what planning and the operator see.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ def server() -> Iterator[Server]:
         yield service
 
 
-# -- orders ---------------------------------------------------------------------------------------------------------
+# -- submissions ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -45,8 +47,8 @@ def test_a_picture_comes_from_a_version_an_official_model_and_a_deployment(serve
 
 
 def test_the_spec_becomes_the_models_own_names(server):
-    given = spec(negative="text", seed=2**40 + 9, parameters={"guidance": 3.5, "format": "webp", "speed": "exact"})
-    order(engine(server), given)
+    full_spec = spec(negative="text", seed=2**40 + 9, parameters={"guidance": 3.5, "format": "webp", "speed": "exact"})
+    order(engine(server), full_spec)
     assert server.paid == [
         {
             "num_outputs": 1,
@@ -64,11 +66,11 @@ def test_the_spec_becomes_the_models_own_names(server):
 
 def test_a_model_that_knows_shapes_only_gets_the_nearest_one_and_the_facts_say_so(server):
     inputs = {"prompt": "prompt", "aspect_ratio": {"input": "aspect_ratio", "choices": ["1:1", "4:5", "16:9", "9:16"]}}
-    one = engine(server, inputs=inputs)
-    assert made(one, spec(width=1080, height=1350)).facts["asked_ratio"] == "4:5"
-    order(one, spec(width=1000, height=1900))
-    order(one, spec(width=1600, height=1000))
-    assert [given["aspect_ratio"] for given in server.paid] == ["4:5", "9:16", "16:9"]
+    replicate = engine(server, inputs=inputs)
+    assert made(replicate, spec(width=1080, height=1350)).facts["asked_ratio"] == "4:5"
+    order(replicate, spec(width=1000, height=1900))
+    order(replicate, spec(width=1600, height=1000))
+    assert [paid["aspect_ratio"] for paid in server.paid] == ["4:5", "9:16", "16:9"]
 
 
 def test_a_size_between_the_multiples_is_rounded(server):
@@ -88,26 +90,26 @@ def test_the_seconds_that_it_took_are_counted(server):
 def test_a_prediction_goes_from_starting_over_processing_with_steps_to_its_picture(server):
     server.start_seconds, server.seconds = 100, 100
     server.fates["a mug on oak"] = Fate(logs=" 30%|███       | 3/10 [00:01<00:03]\r 70%|███████   | 7/10 [00:02<00:01]")
-    one = engine(server)
-    remote_id = order(one, spec()).remote_id
-    assert one.poll([remote_id])[remote_id] == Pending()
+    replicate = engine(server)
+    remote_id = order(replicate, spec()).remote_id
+    assert replicate.poll([remote_id])[remote_id] == Pending()
     server.advance(150)
-    assert one.poll([remote_id])[remote_id] == Pending(step=7, steps=10)
+    assert replicate.poll([remote_id])[remote_id] == Pending(step=7, steps=10)
     server.advance(100)
-    assert one.fetch(ended(one, remote_id), Lent()).pixels is not None
+    assert replicate.fetch(ended(replicate, remote_id), Lent()).pixels is not None
 
 
 def test_hundreds_are_polled_off_the_list_and_what_is_not_there_one_by_one(server):
-    one = engine(server)
-    ids = [order(one, spec(seed=seed)).remote_id for seed in range(30)]
+    replicate = engine(server)
+    ids = [order(replicate, spec(seed=seed)).remote_id for seed in range(30)]
     server.page = 10
     server.requests.clear()
-    standing = one.poll([*ids[:20], "gone"])
+    standing = replicate.poll([*ids[:20], "gone"])
     assert all(isinstance(standing[remote_id], Result) for remote_id in ids[:20])
     assert standing["gone"].error.kind == ErrorKind.LOST
-    asked = [request.path for request in server.requests]
-    assert asked.count("/v1/predictions") <= 2
-    assert len(asked) < 20
+    paths = [request.path for request in server.requests]
+    assert paths.count("/v1/predictions") <= 2
+    assert len(paths) < 20
     assert sorted(result.seed for remote_id, result in standing.items() if remote_id != "gone") == list(range(20))
 
 
@@ -127,7 +129,7 @@ def test_every_shape_of_output_holds_its_picture(server, shape):
     assert np.array_equal(made(engine(server), spec()).pixels, ready_pixels(3, 48, 48))
 
 
-# -- answers that are waited for ------------------------------------------------------------------------------------
+# -- answers that are awaited ---------------------------------------------------------------------------------------
 
 
 def test_an_answer_that_is_waited_for_brings_the_picture(server):
@@ -162,10 +164,10 @@ def test_a_wait_that_ends_before_the_picture_leaves_the_id(server):
 
 def test_a_picture_that_cannot_be_fetched_at_once_is_left_to_the_poller(server):
     server.fail_next("GET /outputs/{id}", CUT_BEFORE)
-    one = engine(server, wait_seconds=5)
-    submitted = order(one, spec())
+    replicate = engine(server, wait_seconds=5)
+    submitted = order(replicate, spec())
     assert submitted.result is None
-    assert one.fetch(ended(one, submitted.remote_id), Lent()).pixels is not None
+    assert replicate.fetch(ended(replicate, submitted.remote_id), Lent()).pixels is not None
     assert len(server.paid) == 1
 
 
@@ -175,16 +177,16 @@ def test_a_wait_that_the_service_refuses_is_refused_in_the_settings(server, wait
         engine(server, wait_seconds=wait)
 
 
-# -- pictures that go in --------------------------------------------------------------------------------------------
+# -- input images ---------------------------------------------------------------------------------------------------
 
 
 def test_a_small_picture_goes_along_and_a_large_one_is_uploaded_once(server):
     small, large = png(1), png(2, width=400, height=400, grain=60)
     assert len(large) > 256 * 1024
     images, lent = with_pictures(init=small, mask=large)
-    one = engine(server)
-    order(one, spec(images=images), lent=lent)
-    order(one, spec(images=images, seed=8), lent=lent)
+    replicate = engine(server)
+    order(replicate, spec(images=images), lent=lent)
+    order(replicate, spec(images=images, seed=8), lent=lent)
     first = server.paid[0]
     assert first["image"].startswith("data:image/png;base64,")
     assert first["mask"].startswith(f"{server.base_url}/files/")
@@ -195,9 +197,9 @@ def test_a_small_picture_goes_along_and_a_large_one_is_uploaded_once(server):
 def test_an_upload_that_ends_soon_is_not_used_again(server, monkeypatch):
     monkeypatch.setattr("generation.engines.replicate.images.KEPT_SECONDS", 0.0)
     images, lent = with_pictures(mask=png(2, width=400, height=400, grain=60))
-    one = engine(server)
-    order(one, spec(images=images), lent=lent)
-    order(one, spec(images=images), lent=lent)
+    replicate = engine(server)
+    order(replicate, spec(images=images), lent=lent)
+    order(replicate, spec(images=images), lent=lent)
     assert len(server.uploads) == 2
 
 
@@ -224,14 +226,14 @@ def test_the_settings_say_what_is_obeyed_and_what_may_be_changed(server):
     assert capabilities.is_remote
     assert capabilities.obeys == {"prompt", "negative", "seed", "guidance", "format", "speed"}
     assert capabilities.optional_images == {"init", "mask", "reference"}
-    kinds = {one.parameter: (one.kind, one.choices) for one in capabilities.controls}
+    kinds = {control.parameter: (control.kind, control.choices) for control in capabilities.controls}
     assert kinds["guidance"] == ("number", ()) and kinds["seed"] == ("seed", ())
     assert kinds["speed"] == ("choice", ("fast", "exact"))
     assert (capabilities.max_width, capabilities.size_multiple) == (1440, 8)
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("invalid_spec", "words"),
     [
         (spec(""), "no prompt"),
         (spec(parameters={"sharpness": 3}), "Unknown parameter 'sharpness'"),
@@ -242,16 +244,16 @@ def test_the_settings_say_what_is_obeyed_and_what_may_be_changed(server):
         (spec(width=4096), "2048 px"),
     ],
 )
-def test_what_cannot_be_made_is_refused_before_it_is_paid_for(given, words):
-    one = build("replicate", {"version": VERSION, "inputs": INPUTS})
-    assert any(words in problem for problem in one.validate(given)), one.validate(given)
+def test_what_cannot_be_made_is_refused_before_it_is_paid_for(invalid_spec, words):
+    replicate = build("replicate", {"version": VERSION, "inputs": INPUTS})
+    assert any(words in problem for problem in replicate.validate(invalid_spec)), replicate.validate(invalid_spec)
 
 
 def test_a_needed_picture_is_asked_for():
     inputs = {"prompt": "prompt", "images": {"init": {"input": "image", "is_needed": True}}}
-    one = build("replicate", {"version": VERSION, "inputs": inputs})
-    assert one.capabilities().needs_images == {"init"}
-    assert one.validate(spec()) == ["The model needs a picture as 'init'."]
+    replicate = build("replicate", {"version": VERSION, "inputs": inputs})
+    assert replicate.capabilities().needs_images == {"init"}
+    assert replicate.validate(spec()) == ["The model needs a picture as 'init'."]
 
 
 @pytest.mark.parametrize(
@@ -279,11 +281,11 @@ def test_settings_that_make_no_sense_are_refused_with_a_sentence(config: Mapping
 
 
 def test_planning_needs_no_secret_and_no_network():
-    one = build("replicate", {"model": MODEL, "base_url": "http://127.0.0.1:9/v1", "cost_per_image": 0.003})
-    assert one.validate(spec()) == []
-    assert one.model_identity() == (MODEL, "")
-    assert one.quote(spec()).cost == 0.003
-    assert one.batch_key(spec()) == one.batch_key(spec(seed=9))
+    replicate = build("replicate", {"model": MODEL, "base_url": "http://127.0.0.1:9/v1", "cost_per_image": 0.003})
+    assert replicate.validate(spec()) == []
+    assert replicate.model_identity() == (MODEL, "")
+    assert replicate.quote(spec()).cost == 0.003
+    assert replicate.batch_key(spec()) == replicate.batch_key(spec(seed=9))
 
 
 def test_health_knows_the_account_and_the_models_inputs(server):

@@ -1,4 +1,4 @@
-"""The `replicate` engine against a service that refuses, fails, breaks off and forgets, as services do."""
+"""Test the `replicate` engine against a service that refuses, fails, cuts connections and forgets."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def server() -> Iterator[Server]:
 
 
 def test_what_the_model_does_not_take_is_said_with_the_field(server):
-    one = engine(server, inputs={**INPUTS, "seed": {"input": "seed", "maximum": 2**40}})
-    error = refused(one, spec(seed=2**33))
+    replicate = engine(server, inputs={**INPUTS, "seed": {"input": "seed", "maximum": 2**40}})
+    error = refused(replicate, spec(seed=2**33))
     assert error.kind == ErrorKind.INPUT
     assert "seed: Must be less than or equal to 4294967295" in error.message
     assert server.paid == []
@@ -38,9 +38,9 @@ def test_what_the_model_does_not_take_is_said_with_the_field(server):
 def test_a_throttled_order_says_how_long_to_wait_in_each_of_its_forms(form, wait):
     with serving(Server(limits=(Window(1, wait),))) as server:
         server.throttled = form
-        one = engine(server)
-        order(one, spec())
-        error = refused(one)
+        replicate = engine(server)
+        order(replicate, spec())
+        error = refused(replicate)
         assert error.kind == ErrorKind.RATE
         assert error.retry_after_seconds == pytest.approx(wait, abs=2)
         assert len(server.paid) == 1
@@ -64,9 +64,9 @@ def test_the_wait_is_read_out_of_the_body(server, body, wait):
 
 def test_an_account_without_credit_and_a_refused_token_hold_the_endpoint(server):
     server.credit = 1
-    one = engine(server)
-    order(one, spec())
-    empty, stranger = refused(one), refused(engine(server, secret="r8_wrong"))
+    replicate = engine(server)
+    order(replicate, spec())
+    empty, stranger = refused(replicate), refused(engine(server, secret="r8_wrong"))
     assert (empty.kind, stranger.kind) == (ErrorKind.QUOTA, ErrorKind.QUOTA)
     assert "no credit" in empty.message and "secret" in stranger.message
     assert "r8_wrong" not in f"{stranger.message} {stranger.log}"
@@ -102,10 +102,10 @@ def test_a_failed_prediction_fails_as_its_words_say(server, words, kind):
 
 def test_a_failure_in_the_awaited_answer_comes_by_the_poller_with_its_id(server):
     server.fates["a mug on oak"] = Fate(error="NSFW content detected.")
-    one = engine(server, wait_seconds=5)
-    submitted = order(one, spec())
+    replicate = engine(server, wait_seconds=5)
+    submitted = order(replicate, spec())
     assert submitted.result is None
-    assert ended(one, submitted.remote_id).error.kind == ErrorKind.MODERATION
+    assert ended(replicate, submitted.remote_id).error.kind == ErrorKind.MODERATION
 
 
 def test_a_model_that_answers_with_words_has_made_no_picture(server):
@@ -116,26 +116,26 @@ def test_a_model_that_answers_with_words_has_made_no_picture(server):
 
 def test_only_our_own_prediction_is_cancelled_and_cancelling_an_ended_one_changes_nothing(server):
     server.seconds = 60
-    one = engine(server)
-    first, second = order(one, spec()).remote_id, order(one, spec(seed=8)).remote_id
-    one.cancel(first)
-    assert ended(one, first).error.kind == ErrorKind.CANCELLED
-    assert isinstance(one.poll([second])[second], Pending)
+    replicate = engine(server)
+    first, second = order(replicate, spec()).remote_id, order(replicate, spec(seed=8)).remote_id
+    replicate.cancel(first)
+    assert ended(replicate, first).error.kind == ErrorKind.CANCELLED
+    assert isinstance(replicate.poll([second])[second], Pending)
     server.advance(100)
-    one.cancel(second)
-    one.cancel("nobody-knows-this")
-    assert ended(one, second).error is None
+    replicate.cancel(second)
+    replicate.cancel("nobody-knows-this")
+    assert ended(replicate, second).error is None
 
 
 def test_what_was_not_begun_in_time_is_tried_again_and_what_took_too_long_goes_to_a_person(server):
-    one = engine(server, cancel_after="10m")
+    replicate = engine(server, cancel_after="10m")
     server.start_seconds, server.seconds = 700, 10
-    never_begun = order(one, spec()).remote_id
+    never_begun = order(replicate, spec()).remote_id
     server.start_seconds, server.seconds = 0, 700
-    too_long = order(one, spec(seed=8)).remote_id
+    too_long = order(replicate, spec(seed=8)).remote_id
     assert server.requests[0].headers["cancel-after"] == "10m"
     server.advance(650)
-    aborted, stopped = ended(one, never_begun), ended(one, too_long)
+    aborted, stopped = ended(replicate, never_begun), ended(replicate, too_long)
     assert (aborted.error.kind, stopped.error.kind) == (ErrorKind.TRANSIENT, ErrorKind.INPUT)
     assert "not charged" in aborted.error.message and "600 s" in stopped.error.message
 
@@ -147,13 +147,13 @@ def test_a_deadline_that_means_nothing_is_refused_in_the_settings(server, text):
 
 
 def test_pictures_that_the_service_has_deleted_are_lost(server):
-    one = engine(server)
-    remote_id = order(one, spec()).remote_id
-    result = ended(one, remote_id)
+    replicate = engine(server)
+    remote_id = order(replicate, spec()).remote_id
+    result = ended(replicate, remote_id)
     server.advance(3700)
-    assert ended(one, remote_id).error.kind == ErrorKind.LOST
+    assert ended(replicate, remote_id).error.kind == ErrorKind.LOST
     with pytest.raises(EngineError) as caught:
-        one.fetch(result, Lent())
+        replicate.fetch(result, Lent())
     assert caught.value.kind == ErrorKind.LOST
 
 
@@ -174,8 +174,8 @@ def test_pictures_come_from_the_services_own_hosts_only(server):
 
 def test_an_order_that_never_arrived_may_be_sent_again():
     with serving(Server()) as server:
-        one = engine(server)
-    assert refused(one).kind == ErrorKind.TRANSIENT
+        replicate = engine(server)
+    assert refused(replicate).kind == ErrorKind.TRANSIENT
 
 
 @pytest.mark.parametrize(
@@ -194,22 +194,24 @@ def test_an_order_that_never_arrived_may_be_sent_again():
 @pytest.mark.parametrize("target", ["version", "model", "deployment"])
 def test_an_order_whose_answer_was_lost_is_in_doubt_and_found_again(server, fault, target):
     server.fail_next("POST /predictions", fault)
-    one = engine(server, timeout_seconds=1, **{target: {"version": VERSION, "model": MODEL}.get(target, DEPLOYMENT)})
-    assert refused(one).kind == ErrorKind.DOUBT
+    replicate = engine(
+        server, timeout_seconds=1, **{target: {"version": VERSION, "model": MODEL}.get(target, DEPLOYMENT)}
+    )
+    assert refused(replicate).kind == ErrorKind.DOUBT
     server.seconds = 5
-    order(one, spec(seed=8))
+    order(replicate, spec(seed=8))
     time.sleep(fault.seconds)
-    found = find(one, spec())
-    assert server.predictions[found].input["seed"] == 7
-    assert one.fetch(ended(one, found), Lent()).pixels is not None
+    found_id = find(replicate, spec())
+    assert server.predictions[found_id].input["seed"] == 7
+    assert replicate.fetch(ended(replicate, found_id), Lent()).pixels is not None
 
 
 def test_an_order_that_was_cut_before_it_counted_is_not_found(server):
-    one = engine(server)
-    order(one, spec(seed=8))
+    replicate = engine(server)
+    order(replicate, spec(seed=8))
     server.fail_next("POST /predictions", CUT_BEFORE)
-    assert refused(one).kind == ErrorKind.DOUBT
-    assert find(one, spec()) is None
+    assert refused(replicate).kind == ErrorKind.DOUBT
+    assert find(replicate, spec()) is None
 
 
 def test_a_busy_gateway_that_took_nothing_is_asked_again(server):
@@ -222,76 +224,78 @@ def test_a_busy_gateway_that_took_nothing_is_asked_again(server):
     "fault", [CUT_BEFORE, Fault(response=Response(500, b"oops")), Fault(response=Response(200, b"<"))]
 )
 def test_a_poll_without_an_answer_is_no_verdict(server, fault):
-    one = engine(server)
-    remote_id = order(one, spec()).remote_id
+    replicate = engine(server)
+    remote_id = order(replicate, spec()).remote_id
     server.fail_next("GET /predictions/{id}", fault)
     with pytest.raises(EngineError) as caught:
-        one.poll([remote_id])
+        replicate.poll([remote_id])
     assert caught.value.kind == ErrorKind.TRANSIENT
-    assert ended(one, remote_id).error is None
+    assert ended(replicate, remote_id).error is None
 
 
 def test_of_several_the_ones_that_answered_count(server):
-    one = engine(server)
-    ids = [order(one, spec(seed=seed)).remote_id for seed in range(3)]
+    replicate = engine(server)
+    ids = [order(replicate, spec(seed=seed)).remote_id for seed in range(3)]
     server.fail_next("GET /predictions/{id}", Fault(), CUT_BEFORE)
-    assert list(one.poll(ids)) == ids[:1]
+    assert list(replicate.poll(ids)) == ids[:1]
 
 
 def test_a_picture_that_breaks_off_is_fetched_again(server):
-    one = engine(server)
-    result = ended(one, order(one, spec()).remote_id)
+    replicate = engine(server)
+    result = ended(replicate, order(replicate, spec()).remote_id)
     for fault in (CUT_BEFORE, Fault(response=Response(200, png(1)[:500]))):
         server.fail_next("GET /outputs/{id}", fault)
         with pytest.raises(EngineError) as caught:
-            one.fetch(result, Lent())
+            replicate.fetch(result, Lent())
         assert caught.value.kind == ErrorKind.TRANSIENT
-    assert one.fetch(result, Lent()).pixels is not None
+    assert replicate.fetch(result, Lent()).pixels is not None
 
 
-# -- looking for what was lost --------------------------------------------------------------------------------------
+# -- finding lost submissions ---------------------------------------------------------------------------------------
 
 
 def test_it_is_found_pages_below_and_not_beyond_its_time(server):
-    one = engine(server)
+    replicate = engine(server)
     server.page = 4
-    wanted = order(one, spec()).remote_id
+    expected_id = order(replicate, spec()).remote_id
     for seed in range(100, 119):
-        order(one, spec(seed=seed))
-    assert find(one, spec()) == wanted
+        order(replicate, spec(seed=seed))
+    assert find(replicate, spec()) == expected_id
     assert server.counts["GET /predictions"] == 5
     later = datetime.now(UTC) + timedelta(seconds=120)
-    assert one.find(Task(1, spec()), str(uuid.uuid4()), later, ()) is None
+    assert replicate.find(Task(1, spec()), str(uuid.uuid4()), later, ()) is None
 
 
 def test_two_that_look_the_same_are_given_to_one_task_each(server):
-    one = engine(server)
-    first, second = order(one, spec(), task_id=1).remote_id, order(one, spec(), task_id=2).remote_id
-    found = find(one, spec())
-    other = find(one, spec(), taken={found})
-    assert {found, other} == {first, second}
-    assert find(one, spec(), taken={first, second}) is None
+    replicate = engine(server)
+    first, second = order(replicate, spec(), task_id=1).remote_id, order(replicate, spec(), task_id=2).remote_id
+    first_match = find(replicate, spec())
+    second_match = find(replicate, spec(), taken={first_match})
+    assert {first_match, second_match} == {first, second}
+    assert find(replicate, spec(), taken={first, second}) is None
 
 
 def test_the_webhooks_address_tells_two_that_look_the_same_apart(server):
     server.shows_webhooks = True
-    one = engine(server, webhook_url="https://desk.example/hooks/replicate/cloud")
+    replicate = engine(server, webhook_url="https://desk.example/hooks/replicate/cloud")
     markers = [str(uuid.uuid4()) for _ in range(3)]
     server.reroute = lambda address: f"{server.url}/nowhere"
-    ids = [one.submit(Task(number, spec()), marker, Lent()).remote_id for number, marker in enumerate(markers[:2])]
-    assert [find(one, spec(), marker) for marker in markers] == [*ids, None]
+    ids = [
+        replicate.submit(Task(number, spec()), marker, Lent()).remote_id for number, marker in enumerate(markers[:2])
+    ]
+    assert [find(replicate, spec(), marker) for marker in markers] == [*ids, None]
 
 
 @pytest.mark.parametrize("other", [spec("a bowl"), spec(seed=8), spec(width=72), spec(parameters={"guidance": 5})])
 def test_an_order_for_another_picture_is_not_taken_for_ours(server, other):
-    one = engine(server)
-    order(one, other)
-    if other.parameters:  # it holds all that ours has: taken only where nothing equal is there
-        equal = order(one, spec()).remote_id
-        order(one, other)
-        assert find(one, spec()) == equal
+    replicate = engine(server)
+    order(replicate, other)
+    if other.parameters:  # it contains all inputs of ours: it counts only where no equal one exists
+        equal = order(replicate, spec()).remote_id
+        order(replicate, other)
+        assert find(replicate, spec()) == equal
     else:
-        assert find(one, spec()) is None
+        assert find(replicate, spec()) is None
 
 
 def test_an_order_of_another_version_or_model_is_not_taken_for_ours(server):
@@ -303,31 +307,31 @@ def test_an_order_of_another_version_or_model_is_not_taken_for_ours(server):
 
 @pytest.mark.parametrize("side", [48, 400])
 def test_the_same_words_with_another_product_photo_are_another_order(server, side):
-    one = engine(server)
+    replicate = engine(server)
     mug, bowl = (png(seed, width=side, height=side, grain=60) for seed in (1, 2))
     mugs, with_mug = with_pictures(init=mug)
     bowls, with_bowl = with_pictures(init=bowl)
-    of_bowl = order(one, spec(images=bowls), lent=with_bowl).remote_id
-    assert find(one, spec(images=mugs)) is None
-    of_mug = order(one, spec(images=mugs), lent=with_mug).remote_id
-    assert find(one, spec(images=mugs)) == of_mug
-    assert find(one, spec(images=bowls)) == of_bowl
-    assert find(one, spec()) is None
+    of_bowl = order(replicate, spec(images=bowls), lent=with_bowl).remote_id
+    assert find(replicate, spec(images=mugs)) is None
+    of_mug = order(replicate, spec(images=mugs), lent=with_mug).remote_id
+    assert find(replicate, spec(images=mugs)) == of_mug
+    assert find(replicate, spec(images=bowls)) == of_bowl
+    assert find(replicate, spec()) is None
 
 
 @pytest.mark.parametrize("fault", [CUT_BEFORE, Fault(response=Response(500, b"oops")), Fault(response=plain({}, 429))])
 def test_a_list_that_cannot_be_read_is_no_verdict(server, fault):
-    one = engine(server)
-    order(one, spec())
+    replicate = engine(server)
+    order(replicate, spec())
     server.fail_next("GET /predictions", fault)
     with pytest.raises(EngineError) as caught:
-        find(one, spec())
+        find(replicate, spec())
     assert caught.value.kind in (ErrorKind.TRANSIENT, ErrorKind.RATE)
 
 
 def test_a_list_that_leads_elsewhere_is_not_followed_there(server):
-    one = engine(server)
+    replicate = engine(server)
     evil = {"results": [], "next": "http://127.0.0.1:9/steal?cursor=1"}
     server.fail_next("GET /predictions", Fault(response=plain(evil)))
-    assert find(one, spec()) is None
+    assert find(replicate, spec()) is None
     assert server.requests[-1].query == {"cursor": "1"}

@@ -1,4 +1,4 @@
-"""What a model on Replicate or a Cog server says of its inputs becomes an endpoint's settings by one click."""
+"""The input schema of a Replicate model or a Cog server becomes the settings of an endpoint with one click."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.replicate_orders import engine, order, spec
 from tests.support.replicate_server import MODEL, TOKEN
 from tests.support.replicate_server import Replicate as Server
 
-#: As flux-like models describe themselves: choices apart, an order of their own, a picture that may be left out.
+#: The schema of a Flux-like model: choices in schemas of their own, its own order of inputs, an optional image.
 SHAPES: dict[str, Any] = {
     "Input": {
         "type": "object",
@@ -61,10 +61,12 @@ def described(**properties: Any) -> tuple[Input, ...]:
 
 
 def test_a_model_of_shapes_is_read_whole() -> None:
-    known = inputs({"latest_version": {"openapi_schema": {"components": {"schemas": SHAPES}}}})
-    assert [one.name for one in known][:3] == ["prompt", "aspect_ratio", "image"], "in the model's own order"
-    found = suggested(known)
-    assert found == {
+    model_inputs = inputs({"latest_version": {"openapi_schema": {"components": {"schemas": SHAPES}}}})
+    assert [model_input.name for model_input in model_inputs][:3] == ["prompt", "aspect_ratio", "image"], (
+        "in the model's own order"
+    )
+    suggestion = suggested(model_inputs)
+    assert suggestion == {
         "prompt": "prompt",
         "seed": "seed",
         "aspect_ratio": {"input": "aspect_ratio", "choices": ["1:1", "4:5", "16:9"]},
@@ -77,7 +79,7 @@ def test_a_model_of_shapes_is_read_whole() -> None:
         },
         "fixed": {"num_outputs": 1, "output_format": "png"},
     }
-    sent = replicate_inputs.read({"inputs": found}).plain(
+    sent = replicate_inputs.read({"inputs": suggestion}).plain(
         Spec("a mug", 1080, 1350, 7, parameters={"go_fast": "no", "steps": 4})
     )
     assert sent == {
@@ -87,7 +89,7 @@ def test_a_model_of_shapes_is_read_whole() -> None:
 
 
 def test_a_model_of_sizes_lists_of_pictures_and_masks_is_read_too() -> None:
-    known = described(
+    model_inputs = described(
         prompt={"type": "string"},
         negative_prompt={"type": "string"},
         seed={"type": "integer", "maximum": 2**32 - 1},
@@ -98,7 +100,7 @@ def test_a_model_of_sizes_lists_of_pictures_and_masks_is_read_too() -> None:
         image={"type": "string"},
         prompt_strength={"type": "number", "minimum": 0, "maximum": 1},
     )
-    assert suggested(known) == {
+    assert suggested(model_inputs) == {
         "prompt": "prompt", "negative": "negative_prompt", "seed": {"input": "seed", "maximum": 2**32 - 1},
         "width": "width", "height": "height",
         "images": {"reference": {"input": "image_input", "is_list": True}, "mask": "mask"},
@@ -132,22 +134,24 @@ NAMES = ("prompt", "seed", "width", "height", "aspect_ratio", "image", "guidance
 def test_whatever_a_service_says_of_itself_is_read_and_what_is_suggested_can_be_used(
     properties: dict[str, Any], required: Any
 ) -> None:
-    known = inputs({"components": {"schemas": {"Input": {"properties": properties, "required": required}}}})
-    found = suggested(known)
-    assert {one.name for one in known} == set(properties) and ("prompt" in found or not found)
-    assert not found or replicate_inputs.read({"inputs": found}).names <= set(properties)
+    model_inputs = inputs({"components": {"schemas": {"Input": {"properties": properties, "required": required}}}})
+    suggestion = suggested(model_inputs)
+    assert {model_input.name for model_input in model_inputs} == set(properties) and (
+        "prompt" in suggestion or not suggestion
+    )
+    assert not suggestion or replicate_inputs.read({"inputs": suggestion}).names <= set(properties)
 
 
 def test_an_input_that_the_model_needs_and_nobody_names_is_told() -> None:
-    known = inputs(
+    model_inputs = inputs(
         {"components": {"schemas": {"Input": {"properties": {"text": {}, "face": {}}, "required": ["face"]}}}}
     )
-    assert problem(known, {"text"}) == "The model needs face, and its inputs here do not name it."
-    assert problem(known, {"text", "face"}) == "" and "no input width" in problem(known, {"width"})
+    assert problem(model_inputs, {"text"}) == "The model needs face, and its inputs here do not name it."
+    assert problem(model_inputs, {"text", "face"}) == "" and "no input width" in problem(model_inputs, {"width"})
 
 
 def test_bounds_that_no_order_could_keep_are_left_out() -> None:
-    known = described(
+    model_inputs = described(
         prompt={"type": "string"},
         steps={"type": "integer", "minimum": 1, "maximum": 50, "default": "many"},
         grain={"type": "number", "minimum": 0, "maximum": 1, "default": 7},
@@ -155,7 +159,7 @@ def test_bounds_that_no_order_could_keep_are_left_out() -> None:
         style={"type": "string", "enum": ["a" * 200, "ink", {"not": "plain"}]},
         **{"n" * 300: {"type": "boolean"}},
     )
-    assert suggested(known)["parameters"] == {
+    assert suggested(model_inputs)["parameters"] == {
         "steps": {"input": "steps", "minimum": 1, "maximum": 50, "step": 1},
         "grain": {"input": "grain", "minimum": 0, "maximum": 1, "step": 0.1},
         "style": {"input": "style", "choices": ["ink"]},
@@ -163,7 +167,7 @@ def test_bounds_that_no_order_could_keep_are_left_out() -> None:
 
 
 def test_what_somebody_wrote_is_mended_and_not_replaced() -> None:
-    known = described(
+    model_inputs = described(
         prompt={"type": "string"},
         seed={"type": "integer"},
         width={"type": "integer"},
@@ -185,7 +189,7 @@ def test_what_somebody_wrote_is_mended_and_not_replaced() -> None:
         "fixed": {"num_outputs": 1, "megapixels": "1"},
         "images": {"mask": "mask"},
     }
-    assert offer(known, {"inputs": ours}, fits=False) == {
+    assert offer(model_inputs, {"inputs": ours}, fits=False) == {
         "inputs": {
             "prompt": "prompt",
             "width": "width",
@@ -202,18 +206,18 @@ def test_what_somebody_wrote_is_mended_and_not_replaced() -> None:
 
 
 def test_only_an_endpoint_that_does_not_fit_or_says_nothing_gets_a_suggestion() -> None:
-    known = described(prompt={"type": "string"}, seed={"type": "integer"})
-    assert offer(known, {}, fits=True) == {"inputs": {"prompt": "prompt", "seed": "seed"}}
-    assert offer(known, {"inputs": {"prompt": "prompt"}}, fits=True) == {}, "somebody's own choice"
-    assert offer(known, {"inputs": {"prompt": "words"}}, fits=False) != {}
-    assert offer(known, {"inputs": {"prompt": "prompt", "seed": "seed"}}, fits=False) == {}, "nothing new"
+    model_inputs = described(prompt={"type": "string"}, seed={"type": "integer"})
+    assert offer(model_inputs, {}, fits=True) == {"inputs": {"prompt": "prompt", "seed": "seed"}}
+    assert offer(model_inputs, {"inputs": {"prompt": "prompt"}}, fits=True) == {}, "somebody's own choice"
+    assert offer(model_inputs, {"inputs": {"prompt": "words"}}, fits=False) != {}
+    assert offer(model_inputs, {"inputs": {"prompt": "prompt", "seed": "seed"}}, fits=False) == {}, "nothing new"
 
 
 def test_what_is_suggested_is_what_the_service_takes() -> None:
     with serving(Server()) as server:
-        asked = engine(server, inputs={"prompt": "words"}, model=MODEL).health()
-        assert not asked.is_ok and asked.suggested["inputs"]["parameters"]
-        order(engine(server, model=MODEL, inputs=dict(asked.suggested["inputs"])), spec(height=80))
+        health = engine(server, inputs={"prompt": "words"}, model=MODEL).health()
+        assert not health.is_ok and health.suggested["inputs"]["parameters"]
+        order(engine(server, model=MODEL, inputs=dict(health.suggested["inputs"])), spec(height=80))
         (paid,) = server.paid
         assert (paid["aspect_ratio"], paid["num_outputs"], paid["output_format"]) == ("4:5", 1, "png")
     with serving(CogServer()) as server:
@@ -230,7 +234,7 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def theirs(transactional_db: None, brand: Brand, server: Server, clean_redis: Any) -> Endpoint:
+def replicate_endpoint(transactional_db: None, brand: Brand, server: Server, clean_redis: Any) -> Endpoint:
     now = timezone.now()
     Worker.objects.create(name="all", lanes=["cloud"], host="h", pid=1, started_at=now, seen_at=now)
     return editing.create(
@@ -240,7 +244,7 @@ def theirs(transactional_db: None, brand: Brand, server: Server, clean_redis: An
 
 
 def test_a_lead_sets_the_endpoint_up_for_the_models_inputs_by_one_click(
-    brand: Brand, theirs: Endpoint, lead: User, designer: User, page_client: Callable[[User], Client]
+    brand: Brand, replicate_endpoint: Endpoint, lead: User, designer: User, page_client: Callable[[User], Client]
 ) -> None:
     client, address = page_client(lead), f"/brands/{brand.slug}/endpoints/flux/"
     assert client.post(f"{address}suggested/").status_code == 409, "nobody has asked yet"
@@ -252,9 +256,9 @@ def test_a_lead_sets_the_endpoint_up_for_the_models_inputs_by_one_click(
     assert "Set the endpoint up for them" not in page_client(designer).get(address).content.decode()
     assert page_client(designer).post(f"{address}suggested/").status_code == 403
     assert client.post(f"{address}suggested/").status_code == 302
-    theirs.refresh_from_db()
-    assert theirs.config["inputs"]["aspect_ratio"]["choices"] == ["1:1", "4:5", "16:9", "9:16"]
-    assert theirs.config["model"] == MODEL and theirs.secret == TOKEN
+    replicate_endpoint.refresh_from_db()
+    assert replicate_endpoint.config["inputs"]["aspect_ratio"]["choices"] == ["1:1", "4:5", "16:9", "9:16"]
+    assert replicate_endpoint.config["model"] == MODEL and replicate_endpoint.secret == TOKEN
     changed = Event.objects.filter(brand=brand).latest("pk").payload["changes"]
     assert list(changed) == ["config.inputs"]
     page = client.get(address).content.decode()

@@ -1,4 +1,4 @@
-"""Webhooks of Replicate make a waiting job due, whatever else they say; and only if they are signed."""
+"""Test webhooks of Replicate: a signed message makes the waiting job due, and nothing else it says has an effect."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LATER = timedelta(hours=1)
 
 @dataclass
 class Waiting:
-    """A job that waits for a prediction, and where its news go."""
+    """A job that waits for a prediction, and the address of its webhook."""
 
     job: Job
     marker: uuid.UUID
@@ -55,7 +55,7 @@ def endpoint(**config: Any) -> Endpoint:
 
 
 def waiting(at: Endpoint, *, remote_id: str = "") -> Waiting:
-    """A job that was claimed, ordered and entrusted by the services that workers use; due in an hour."""
+    """Return a job that was claimed and submitted by the services that workers use; it is due in an hour."""
     queued.run(queued.campaign(), at, 1)
     claim = claims.claim(lane=Lane.CLOUD, worker="w", limit=1, endpoint_id=at.pk)
     (job,) = claim.jobs
@@ -75,7 +75,7 @@ def send(
     body: bytes = b'{"status":"succeeded"}',
     **changed: str,
 ) -> int:
-    """The status that one message is answered with. changed: headers, `webhook_id="x"`."""
+    """Send one message and return the status of the answer. changed: headers, e.g. `webhook_id="x"`."""
     timestamp = int(time.time()) - aged_seconds
     headers = {
         "webhook-id": "msg_1",
@@ -88,29 +88,29 @@ def send(
 
 
 @pytest.fixture
-def one(clean_redis: Any) -> Waiting:
+def waiting_job(clean_redis: Any) -> Waiting:
     return waiting(endpoint())
 
 
-def test_a_signed_message_makes_the_job_due_and_wakes_the_lane(one: Waiting, clean_redis: Any) -> None:
-    assert not one.is_due()
-    assert send(one.address) == 204
-    assert one.is_due()
+def test_a_signed_message_makes_the_job_due_and_wakes_the_lane(waiting_job: Waiting, clean_redis: Any) -> None:
+    assert not waiting_job.is_due()
+    assert send(waiting_job.address) == 204
+    assert waiting_job.is_due()
     assert clean_redis.get("proofline:nudge:cloud")
 
 
-def test_it_changes_nothing_but_when_to_look(one: Waiting) -> None:
-    before = Job.objects.values().get(pk=one.job.pk)
+def test_it_changes_nothing_but_when_to_look(waiting_job: Waiting) -> None:
+    before = Job.objects.values().get(pk=waiting_job.job.pk)
     attempts = list(Attempt.objects.values())
     forged = {"id": "another", "status": "failed", "error": "give up", "output": ["https://evil.example/a.png"]}
-    assert send(one.address, body=json.dumps(forged).encode()) == 204
-    after = Job.objects.values().get(pk=one.job.pk)
+    assert send(waiting_job.address, body=json.dumps(forged).encode()) == 204
+    after = Job.objects.values().get(pk=waiting_job.job.pk)
     assert {name for name in after if after[name] != before[name]} == {"poll_at"}
     assert list(Attempt.objects.values()) == attempts
 
 
 @pytest.mark.parametrize(
-    "how",
+    "options",
     [
         {"secret": signing.new_secret()},
         {"webhook_signature": ""},
@@ -123,68 +123,68 @@ def test_it_changes_nothing_but_when_to_look(one: Waiting) -> None:
     ],
     ids=["wrong key", "none", "odd", "other id", "no time", "endless time", "too old", "too new"],
 )
-def test_a_message_that_is_not_signed_for_us_does_nothing(one: Waiting, how: dict[str, Any]) -> None:
-    assert send(one.address, **how) == 401
-    assert not one.is_due()
+def test_a_message_that_is_not_signed_for_us_does_nothing(waiting_job: Waiting, options: dict[str, Any]) -> None:
+    assert send(waiting_job.address, **options) == 401
+    assert not waiting_job.is_due()
 
 
-def test_a_changed_body_is_not_what_was_signed(one: Waiting) -> None:
+def test_a_changed_body_is_not_what_was_signed(waiting_job: Waiting) -> None:
     now = int(time.time())
     signature = signing.sign(SIGNING_SECRET, "msg_1", now, b"{}")
-    assert send(one.address, webhook_signature=signature, body=b'{"a": 1}') == 401
-    assert not one.is_due()
+    assert send(waiting_job.address, webhook_signature=signature, body=b'{"a": 1}') == 401
+    assert not waiting_job.is_due()
 
 
-def test_one_good_signature_among_several_is_enough(one: Waiting) -> None:
+def test_one_good_signature_among_several_is_enough(waiting_job: Waiting) -> None:
     body, now = b"{}", int(time.time())
     both = [signing.sign(secret, "msg_1", now, body) for secret in (signing.new_secret(), SIGNING_SECRET)]
-    assert send(one.address, body=body, webhook_timestamp=str(now), webhook_signature=" ".join(both)) == 204
+    assert send(waiting_job.address, body=body, webhook_timestamp=str(now), webhook_signature=" ".join(both)) == 204
 
 
-def test_an_endpoint_without_a_signing_secret_hears_nothing(one: Waiting) -> None:
+def test_an_endpoint_without_a_signing_secret_hears_nothing(waiting_job: Waiting) -> None:
     for secret in (TOKEN, "", f"{TOKEN} whsec_%%%"):
-        one.job.endpoint.secret = secret
-        one.job.endpoint.save()
-        assert send(one.address) == 401
-    assert not one.is_due()
+        waiting_job.job.endpoint.secret = secret
+        waiting_job.job.endpoint.save()
+        assert send(waiting_job.address) == 401
+    assert not waiting_job.is_due()
 
 
-def test_an_endpoint_that_is_unknown_looks_like_a_wrong_signature(one: Waiting) -> None:
-    assert send(f"/hooks/replicate/nowhere/{one.marker}") == 401
+def test_an_endpoint_that_is_unknown_looks_like_a_wrong_signature(waiting_job: Waiting) -> None:
+    assert send(f"/hooks/replicate/nowhere/{waiting_job.marker}") == 401
 
 
-def test_an_unknown_marker_and_a_message_for_another_endpoints_job_change_nothing(one: Waiting) -> None:
+def test_an_unknown_marker_and_a_message_for_another_endpoints_job_change_nothing(waiting_job: Waiting) -> None:
     other = endpoint()
-    assert send(f"/hooks/replicate/{one.job.endpoint.slug}/{uuid.uuid4()}") == 204
-    assert send(f"/hooks/replicate/{other.slug}/{one.marker}") == 204
-    assert not one.is_due()
+    assert send(f"/hooks/replicate/{waiting_job.job.endpoint.slug}/{uuid.uuid4()}") == 204
+    assert send(f"/hooks/replicate/{other.slug}/{waiting_job.marker}") == 204
+    assert not waiting_job.is_due()
 
 
-def test_a_message_that_comes_twice_or_after_the_end_changes_nothing(one: Waiting) -> None:
-    assert [send(one.address), send(one.address)] == [204, 204]
-    assert one.is_due()
-    Job.objects.filter(pk=one.job.pk).update(status=JobState.SUCCEEDED, poll_at=None)
-    assert send(one.address) == 204
-    one.job.refresh_from_db()
-    assert (one.job.status, one.job.poll_at) == (JobState.SUCCEEDED, None)
+def test_a_message_that_comes_twice_or_after_the_end_changes_nothing(waiting_job: Waiting) -> None:
+    assert [send(waiting_job.address), send(waiting_job.address)] == [204, 204]
+    assert waiting_job.is_due()
+    Job.objects.filter(pk=waiting_job.job.pk).update(status=JobState.SUCCEEDED, poll_at=None)
+    assert send(waiting_job.address) == 204
+    waiting_job.job.refresh_from_db()
+    assert (waiting_job.job.status, waiting_job.job.poll_at) == (JobState.SUCCEEDED, None)
 
 
-def test_a_message_about_an_earlier_attempt_does_not_touch_the_present_one(one: Waiting) -> None:
-    Job.objects.filter(pk=one.job.pk).update(attempts=2)
-    assert send(one.address) == 204
-    assert not one.is_due()
+def test_a_message_about_an_earlier_attempt_does_not_touch_the_present_one(waiting_job: Waiting) -> None:
+    Job.objects.filter(pk=waiting_job.job.pk).update(attempts=2)
+    assert send(waiting_job.address) == 204
+    assert not waiting_job.is_due()
 
 
-def test_an_order_that_is_still_looked_for_keeps_its_time(one: Waiting) -> None:
-    Job.objects.filter(pk=one.job.pk).update(remote_id="")
-    assert send(one.address) == 204
-    assert not one.is_due()
+def test_an_order_that_is_still_looked_for_keeps_its_time(waiting_job: Waiting) -> None:
+    Job.objects.filter(pk=waiting_job.job.pk).update(remote_id="")
+    assert send(waiting_job.address) == 204
+    assert not waiting_job.is_due()
 
 
-def test_only_a_post_of_bounded_size_is_read(one: Waiting) -> None:
-    assert Client().get(one.address).status_code == 405
-    assert send(one.address, body=b" " * (4 * 1024 * 1024 + 1)) == 413
-    assert not one.is_due()
+def test_only_a_post_of_bounded_size_is_read(waiting_job: Waiting) -> None:
+    assert Client().get(waiting_job.address).status_code == 405
+    assert send(waiting_job.address, body=b" " * (4 * 1024 * 1024 + 1)) == 413
+    assert not waiting_job.is_due()
 
 
 @pytest.mark.parametrize("is_reordered", [False, True])
@@ -195,22 +195,25 @@ def test_what_the_service_sends_repeatedly_and_reordered_makes_exactly_its_job_d
         server.copies, server.is_reordered = 3, is_reordered
         server.reroute = lambda address: address.replace("https://desk.example", live_server.url)
         at = endpoint(base_url=server.base_url)
-        ones = [waiting(at), waiting(at)]
+        waits = [waiting(at), waiting(at)]
         hook = f"https://desk.example/hooks/replicate/{at.slug}"
         engine = build("replicate", {**at.config, "webhook_url": hook}, at.secret)
-        engine.submit(Task(ones[0].job.pk, spec()), str(ones[0].marker), Lent())  # type: ignore[attr-defined]
+        engine.submit(Task(waits[0].job.pk, spec()), str(waits[0].marker), Lent())  # type: ignore[attr-defined]
         expected = 6 if is_reordered else 3
         processes.wait_until(lambda: len(server.answers) == expected, seconds=20, what="the webhooks arrive")
         assert set(server.answers) == {204}
-        assert [one.is_due() for one in ones] == [True, False]
+        assert [wait.is_due() for wait in waits] == [True, False]
 
 
-def test_a_service_with_another_key_is_turned_away(live_server: Any, one: Waiting) -> None:
+def test_a_service_with_another_key_is_turned_away(live_server: Any, waiting_job: Waiting) -> None:
     with serving(Replicate()) as server:
         server.signing_secret = signing.new_secret()
-        assert server.tell(f"{live_server.url}{one.address}", {"status": "succeeded"}) == 401
+        assert server.tell(f"{live_server.url}{waiting_job.address}", {"status": "succeeded"}) == 401
         server.signing_secret = SIGNING_SECRET
-        assert server.tell(f"{live_server.url}{one.address}", {"status": "succeeded"}, sent_at=time.time() - 600) == 401
-        assert not one.is_due()
-        assert server.tell(f"{live_server.url}{one.address}", {"status": "succeeded"}) == 204
-    assert one.is_due()
+        assert (
+            server.tell(f"{live_server.url}{waiting_job.address}", {"status": "succeeded"}, sent_at=time.time() - 600)
+            == 401
+        )
+        assert not waiting_job.is_due()
+        assert server.tell(f"{live_server.url}{waiting_job.address}", {"status": "succeeded"}) == 204
+    assert waiting_job.is_due()

@@ -1,4 +1,4 @@
-"""Real workers on Replicate and Cog: what they order and bring home, and that being killed costs nothing twice."""
+"""Test real workers on Replicate and Cog: submissions and results, and that a killed worker pays nothing twice."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def states() -> dict[str, int]:
 
 
 def every_picture_is_the_one_that_was_asked_for() -> None:
-    """Not just any picture: a wrong match in the list would bring home another job's."""
+    """Check that each image belongs to its job: a wrong match in the list would fetch the image of another job."""
     for version in AssetVersion.objects.select_related("master"):
         spec = JobSpec.objects.get(job=version.job_id).spec
         pixels = decode(stored_files.read(version.master.storage_key))
@@ -143,7 +143,7 @@ def test_a_cog_server_with_one_slot_makes_all_pictures_one_after_the_other(
         with processes.running("worker", "cloud"):
             all_end()
         assert states() == {JobState.SUCCEEDED: 6}
-        assert len(server.runs) == 6 + lost  # what was lost is made again: it costs time, no money
+        assert len(server.runs) == 6 + lost  # a lost image is made again: that costs time but no money
     every_picture_is_the_one_that_was_asked_for()
 
 
@@ -160,8 +160,7 @@ def test_a_worker_killed_at_any_step_orders_nothing_twice(point: str, server: Re
 
 
 def kill_workers(server: Replicate, chance: random.Random) -> int:
-    """KILLS workers, each some moments after its first call and none out of work; how many of them were killed with
-    orders in their hands."""
+    """Kill KILLS busy workers, each some moments after its first call; return how many had running jobs."""
     campaign, where = queued.campaign(), endpoint(server, at_once=MANY_AT_ONCE)
 
     def has_called(before: int) -> bool:
@@ -172,7 +171,7 @@ def kill_workers(server: Replicate, chance: random.Random) -> int:
     for _ in range(KILLS):
         if Job.objects.filter(status=JobState.QUEUED).count() < MORE // 2:
             queued.run(campaign, where, MORE)
-        Job.objects.update(deaths=0)  # it is not the pictures that kill: none is to be quarantined for it
+        Job.objects.update(deaths=0)  # the images do not cause the deaths: no job may be quarantined
         called = sum(server.counts.values())
         worker = processes.start("worker", "cloud", PROOFLINE_LEASE_SECONDS=LEASE_SECONDS, **FEW_THREADS)
         processes.wait_until(lambda called=called: has_called(called), seconds=60, what=f"a worker calls: {states()}")

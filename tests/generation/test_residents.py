@@ -1,4 +1,4 @@
-"""Which models fit beside each other: all that an endpoint will load counts, also what it has not loaded yet."""
+"""Test which models fit in memory together: everything that an endpoint will load counts, even before it is loaded."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def engine(model: Path, **config: Any) -> Any:
 
 
 class Admitted:
-    """Stands where models are admitted, and notes what they say they will take."""
+    """Wraps the admission of models and records the bytes that they announce."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.weights_bytes = 0
         real = residents.residents.admit
 
-        def noted(owner: Any, **said: Any) -> None:
-            self.weights_bytes = said["weights_bytes"]
-            real(owner, **said)
+        def noted(owner: Any, **facts: Any) -> None:
+            self.weights_bytes = facts["weights_bytes"]
+            real(owner, **facts)
 
         monkeypatch.setattr(residents.residents, "admit", noted)
 
@@ -47,16 +47,16 @@ def test_an_engine_that_loads_everything_at_once_need_only_know_how_to_unload(mo
     monkeypatch.setattr(residents, "free_bytes", lambda device: 100)
     first, second = Whole(), Whole()
     assert isinstance(first, residents.Resident)
-    for one in (first, second):
-        free.admit(one, name="whole", device="cpu", weights_bytes=40, reserve_bytes=20)
+    for resident in (first, second):
+        free.admit(resident, name="whole", device="cpu", weights_bytes=40, reserve_bytes=20)
 
 
 def held_bytes(loaded: Any) -> int:
-    """What the networks of a pipeline, its ControlNets and its refiner take."""
+    """Return the bytes of the networks of a pipeline, its ControlNets and its refiner."""
     networks = [*loaded.text.components.values(), *loaded.controlnets.values()]
     networks += loaded.refiner.image.components.values() if loaded.refiner is not None else []
-    seen = {id(one): one for one in networks if isinstance(one, torch.nn.Module)}
-    return sum(tensor.nbytes for one in seen.values() for tensor in one.state_dict().values())
+    seen = {id(module): module for module in networks if isinstance(module, torch.nn.Module)}
+    return sum(tensor.nbytes for module in seen.values() for tensor in module.state_dict().values())
 
 
 def test_all_that_an_endpoint_lays_beside_its_model_is_counted_before_it_is_loaded(tiny_model, tmp_path, monkeypatch):
@@ -73,10 +73,10 @@ def test_all_that_an_endpoint_lays_beside_its_model_is_counted_before_it_is_load
     alone = held_bytes(full._load())
     assert full.later_bytes() == pytest.approx(admitted.weights_bytes - alone, rel=0.01)
     recipe = [{"do": "text"}, {"do": "refine", "strength": 0.5, "model": "refiner"}]
-    asked = {"steps": 2, "guidance": 5.0, "control": "canny", "loras": {"look": 1.0}, "recipe": recipe}
+    parameters = {"steps": 2, "guidance": 5.0, "control": "canny", "loras": {"look": 1.0}, "recipe": recipe}
     roles = {role: ImageRef(role, role) for role in ("photo", "reference")}
     desk = Desk({role: encoded(photograph(3)) for role in roles})
-    pixels(full, [task(0, images=roles, parameters=asked)], desk)
+    pixels(full, [task(0, images=roles, parameters=parameters)], desk)
     assert full.later_bytes() == 0
     assert held_bytes(full._load()) == pytest.approx(admitted.weights_bytes, rel=0.01)
     assert admitted.weights_bytes > 2 * alone, "the equipment is more than the tolerance"
@@ -93,7 +93,9 @@ def test_what_completes_a_transformer_that_is_a_file_of_its_own_is_counted(name,
 
 def test_a_model_whose_refiner_is_not_loaded_yet_keeps_the_place_for_it(tiny_model: Callable[[str], Path]):
     refiner = tiny_model("sdxl-refiner")
-    one, other, more = (residents.weights_bytes(path, 4) for path in (tiny_model("sd"), tiny_model("sdxl"), refiner))
+    sd_bytes, sdxl_bytes, refiner_bytes = (
+        residents.weights_bytes(path, 4) for path in (tiny_model("sd"), tiny_model("sdxl"), refiner)
+    )
 
     def both(limit: int) -> tuple[bool, bool]:
         shared: dict[str, Any] = {"memory_limit_bytes": limit, "reserve_bytes": 0}
@@ -105,14 +107,14 @@ def test_a_model_whose_refiner_is_not_loaded_yet_keeps_the_place_for_it(tiny_mod
             each.unload()
         return stayed
 
-    assert both(one + more + other) == (True, True)
-    assert both(one + more + other - 1) == (False, True)
+    assert both(sd_bytes + refiner_bytes + sdxl_bytes) == (True, True)
+    assert both(sd_bytes + refiner_bytes + sdxl_bytes - 1) == (False, True)
     with pytest.raises(EngineError, match="for its weights"):
-        both(one + more - 1)
+        both(sd_bytes + refiner_bytes - 1)
 
 
 class Model:
-    """A resident of a card with room for 100."""
+    """A resident of a card that has room for 100 bytes."""
 
     def __init__(self, there: residents.Residents, card: dict[str, int], *, now: int, later: int = 0) -> None:
         self.there, self.card, self.now, self.later = there, card, now, later

@@ -1,5 +1,7 @@
-"""Routing: local first, overflow when the wait exceeds the campaign's patience, everything moved on from what is dead,
-nothing made twice."""
+"""Test routing: local endpoints first, overflow when the wait exceeds the campaign's patience.
+
+Jobs leave a dead endpoint, and no image is made twice.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,7 @@ def campaign(owner: User) -> Campaign:
 
 
 def alive(lane: str = Lane.CLOUD) -> None:
-    """Somebody serves the lane."""
+    """Record a live worker on the lane."""
     now = timezone.now()
     Worker.objects.create(name=f"worker of {lane}", lanes=[lane], host="here", pid=1, started_at=now, seen_at=now)
 
@@ -112,9 +114,9 @@ def test_everything_leaves_an_endpoint_that_rests_and_what_it_has_in_hand_stays(
     )
     assert routing.route_all() == 4
     assert where() == {"local": 1, "other": 4}
-    told = explaining.explain(job_id=run.jobs.last().pk, user=campaign.owner)
-    assert "local rests after 5 failures in a row; other works." in told[1]
-    assert told[2].startswith("It waits for its turn: 4 jobs")
+    sentences = explaining.explain(job_id=run.jobs.last().pk, user=campaign.owner)
+    assert "local rests after 5 failures in a row; other works." in sentences[1]
+    assert sentences[2].startswith("It waits for its turn: 4 jobs")
 
 
 def test_what_does_not_fit_on_one_card_goes_to_another_and_the_rest_stays(campaign: Campaign) -> None:
@@ -129,7 +131,7 @@ def test_what_does_not_fit_on_one_card_goes_to_another_and_the_rest_stays(campai
     assert (too_large.endpoint, too_large.not_before, too_large.error_kind) == (second, None, "")
     assert JobMove.objects.get().reason == MoveReason.MEMORY
     Job.objects.filter(pk=too_large.pk).update(error_kind="memory")
-    assert routing.route_all() == 1  # not back to where it did not fit either
+    assert routing.route_all() == 1  # not back to the endpoint where it did not fit
     too_large.refresh_from_db()
     assert too_large.endpoint == third
 
@@ -177,33 +179,33 @@ def test_an_endpoint_that_cannot_make_the_pictures_is_no_alternate(campaign: Cam
 def test_only_who_may_run_says_where_jobs_may_go_and_only_to_own_endpoints(
     campaign: Campaign, other_brand: Any
 ) -> None:
-    run, there = queued.run(campaign, a_service("local"), 1), a_service("cloud")
+    run, cloud = queued.run(campaign, a_service("local"), 1), a_service("cloud")
     viewer = factories.UserFactory()
     factories.MembershipFactory(brand=campaign.brand, user=viewer, role="viewer")
     with pytest.raises(NotAllowed):
-        routing.set_alternates(run_id=run.pk, endpoints=[there], by=viewer)
-    Endpoint.objects.filter(pk=there.pk).update(brand=other_brand)
-    there.refresh_from_db()
+        routing.set_alternates(run_id=run.pk, endpoints=[cloud], by=viewer)
+    Endpoint.objects.filter(pk=cloud.pk).update(brand=other_brand)
+    cloud.refresh_from_db()
     with pytest.raises(NotFound):
-        routing.set_alternates(run_id=run.pk, endpoints=[there], by=campaign.owner)
+        routing.set_alternates(run_id=run.pk, endpoints=[cloud], by=campaign.owner)
 
 
 def test_the_api_says_where_and_why(campaign: Campaign, api_client: Callable[[User], Any]) -> None:
-    run, there = queued.run(campaign, a_service("local"), 1), a_service("cloud")
+    run, cloud = queued.run(campaign, a_service("local"), 1), a_service("cloud")
     client = api_client(campaign.owner)
     factories.MembershipFactory(brand=campaign.brand, user=campaign.owner, role="admin")
-    answer = client.put(f"/api/v1/runs/{run.pk}/alternates/", {"alternates": [there.slug]}, format="json")
+    answer = client.put(f"/api/v1/runs/{run.pk}/alternates/", {"alternates": [cloud.slug]}, format="json")
     assert answer.status_code == 200, answer.content
-    assert answer.json()["alternates"] == [there.slug]
-    told = client.get(f"/api/v1/jobs/{run.jobs.get().pk}/explain/").json()["sentences"]
-    assert told[0] == "Planned for local. It may also go to cloud."
+    assert answer.json()["alternates"] == [cloud.slug]
+    sentences = client.get(f"/api/v1/jobs/{run.jobs.get().pk}/explain/").json()["sentences"]
+    assert sentences[0] == "Planned for local. It may also go to cloud."
 
 
 @contextlib.contextmanager
 def three() -> Iterator[tuple[Darkroom, Darkroom, Darkroom]]:
-    one, two, cloud = Darkroom(seconds=0.4), Darkroom(seconds=0.4), Darkroom(seconds=0.1)
-    with serving(one), serving(two), serving(cloud):
-        yield one, two, cloud
+    first, second, cloud = Darkroom(seconds=0.4), Darkroom(seconds=0.4), Darkroom(seconds=0.1)
+    with serving(first), serving(second), serving(cloud):
+        yield first, second, cloud
 
 
 @pytest.mark.slow
@@ -216,9 +218,9 @@ def test_two_local_services_and_a_cloud_share_a_run_and_survive_the_death_of_one
     Campaign.objects.filter(pk=campaign.pk).update(patience_seconds=8)
     with three() as (first, second, third):
         fields = {"seconds_per_image": 0.5, "max_concurrent": 1}
-        one, two = a_service("one", first, **fields), a_service("two", second, **fields)
-        cloud = a_service("cloud", third, price_per_image="0.01", max_concurrent=8, seconds_per_image=0.2)
-        a_run(campaign, one, 60, two, cloud)
+        first_endpoint, second_endpoint = a_service("one", first, **fields), a_service("two", second, **fields)
+        cloud_endpoint = a_service("cloud", third, price_per_image="0.01", max_concurrent=8, seconds_per_image=0.2)
+        a_run(campaign, first_endpoint, 60, second_endpoint, cloud_endpoint)
 
         def routed() -> bool:
             routing.route_all()
@@ -227,7 +229,7 @@ def test_two_local_services_and_a_cloud_share_a_run_and_survive_the_death_of_one
         routing.route_all()
         assert where() == {"one": 30, "two": 30}  # local first: the cloud costs money
         routing.route_all()
-        assert where()["cloud"] > 0  # and what exceeds the patience
+        assert where()["cloud"] > 0  # and the jobs whose wait exceeds the patience
         with working():
             processes.wait_until(lambda: len(first.paid) >= 2, seconds=60, what="the first has made some")
             dead = len(first.paid)
@@ -236,7 +238,7 @@ def test_two_local_services_and_a_cloud_share_a_run_and_survive_the_death_of_one
             all_end()
     assert states() == {JobState.SUCCEEDED: 60}
     assert len(first.paid) <= dead + 1
-    assert JobMove.objects.filter(reason=MoveReason.DOWN, from_endpoint=one).exists()
+    assert JobMove.objects.filter(reason=MoveReason.DOWN, from_endpoint=first_endpoint).exists()
     paid = Counter(first.paid + second.paid + third.paid)
     assert set(paid.values()) == {1}
     assert AssetVersion.objects.count() == 60

@@ -1,4 +1,4 @@
-"""plan_run, release_run and engines: what an operator sees, as JSON and in words."""
+"""Test the commands plan_run, release_run and engines: their output as JSON and as text."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def campaign(brand: Brand, manager: User) -> Campaign:
 
 
 def command(*words: str) -> tuple[dict[str, Any], int]:
-    """The JSON that a command printed, and its exit status."""
+    """Run a command; return the JSON that it printed and its exit status."""
     out = io.StringIO()
     try:
         call_command(*words, "--json", stdout=out)
@@ -58,9 +58,9 @@ def test_a_run_is_planned_and_released_from_the_command_line(plan: Callable[...,
     assert (planned["state"], planned["jobs"]) == ("planned", 2)
     released, status = command("release_run", str(planned["run"]), "--as", manager.username)
     assert (released["state"], released["queued"], status) == ("running", 2, 0)
-    again, status = command("release_run", str(planned["run"]), "--as", manager.username)
+    refusal, status = command("release_run", str(planned["run"]), "--as", manager.username)
     assert status == 1
-    assert "only a planned run" in again["error"]
+    assert "only a planned run" in refusal["error"]
 
 
 def test_a_preview_writes_nothing_and_fails_when_something_is_missing(
@@ -98,5 +98,5 @@ def test_engines_tells_which_endpoint_is_not_well(campaign: Campaign) -> None:
     factories.EndpointFactory(slug="broken", engine="no-such-engine")
     seen, status = command("engines")
     assert status == 1
-    [broken] = [one for one in seen["endpoints"] if not one["is_ok"]]
+    [broken] = [endpoint for endpoint in seen["endpoints"] if not endpoint["is_ok"]]
     assert "There is no engine" in broken["message"]

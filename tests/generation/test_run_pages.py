@@ -1,4 +1,4 @@
-"""The run's page: its matrix in pages, what the live look costs, causes in cells and groups, and the drawer."""
+"""Test the run page: the paged matrix, the cost of live updates, causes in cells and groups, and the drawer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def address(brand: Any, run: Run) -> str:
 
 
 def fill(run: Run, subjects: int, *values: str) -> list[Any]:
-    """Cells of so many new subjects with these backdrops, each with its asset and a queued job."""
+    """Create cells for this many new subjects with these backdrops, each with its asset and a queued job."""
     made = []
     for _ in range(subjects):
         subject = factories.SubjectFactory(brand=run.campaign.brand)
@@ -60,9 +60,9 @@ def marks(html: str) -> dict[str, str]:
 
 
 def head(html: str) -> str:
-    found = re.search(r'id="run-head" data-mark="(\w+)"', html)
-    assert found
-    return found[1]
+    match = re.search(r'id="run-head" data-mark="(\w+)"', html)
+    assert match
+    return match[1]
 
 
 # -- the matrix -----------------------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ def test_a_big_matrix_comes_in_pages_without_gaps(run: Run, address: str, viewer
     assert len(everything) == len(set(everything)) == 30
     page = client.get(address).content.decode()
     assert len(marks(page)) == 90
-    assert [word for word in ("clay", "sage", "charcoal") if f"<span>{word}</span>" in page] == [
+    assert [colour for colour in ("clay", "sage", "charcoal") if f"<span>{colour}</span>" in page] == [
         "clay", "sage", "charcoal",
     ]  # fmt: skip
 
@@ -188,9 +188,9 @@ def test_a_look_brings_the_cells_that_changed_and_the_head(
     assert list(marks(answer)) == [str(jobs[2].cell_id)]
     assert "75 %" in answer
     assert "1 being made" in answer
-    again = client.post(f"{address}live/", {"cells": cells, "head": head(answer)}).content.decode()
-    assert 'id="run-head"' not in again
-    assert list(marks(again)) == [str(jobs[2].cell_id)]
+    next_answer = client.post(f"{address}live/", {"cells": cells, "head": head(answer)}).content.decode()
+    assert 'id="run-head"' not in next_answer
+    assert list(marks(next_answer)) == [str(jobs[2].cell_id)]
 
 
 def test_a_look_costs_what_is_on_the_screen_not_what_the_run_has(
@@ -258,7 +258,7 @@ def test_a_group_is_tried_again_from_the_page(run: Run, address: str, manager: U
     fail(jobs[0], "transient", "No answer after 3 s.")
     fail(jobs[1], "moderation", "Refused.")
     client = page_client(manager)
-    group = next(one for one in client.get(address).context["groups"] if one.cause.code == "transient")
+    group = next(shown for shown in client.get(address).context["groups"] if shown.cause.code == "transient")
     answer = client.post(f"{address}retry/", {"group": group.key}, follow=True)
     assert "1 picture is tried again." in answer.content.decode()
     assert list(Job.objects.order_by("pk").values_list("status", flat=True)) == ["queued", "failed"]
@@ -351,8 +351,8 @@ def test_the_drawer_stays_within_the_run_and_the_brand(
 def test_the_sheet_of_cutouts_shows_the_products_that_failed(
     brand: Any, viewer: User, manager: User, page_client: Any
 ) -> None:
-    wanted, other = (factories.ReferencePhotoFactory(subject__brand=brand) for _ in range(2))
-    page = page_client(viewer).get(f"/brands/{brand.slug}/cutouts/", {"ids": f"{wanted.subject_id},x"})
-    assert [card.photo for card in page.context["sheet"].cards] == [wanted]
+    requested, other = (factories.ReferencePhotoFactory(subject__brand=brand) for _ in range(2))
+    page = page_client(viewer).get(f"/brands/{brand.slug}/cutouts/", {"ids": f"{requested.subject_id},x"})
+    assert [card.photo for card in page.context["sheet"].cards] == [requested]
     everything = page_client(viewer).get(f"/brands/{brand.slug}/cutouts/", {"show": "all"})
-    assert [card.photo for card in everything.context["sheet"].cards] == [wanted, other]
+    assert [card.photo for card in everything.context["sheet"].cards] == [requested, other]

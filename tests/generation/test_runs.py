@@ -1,4 +1,4 @@
-"""Runs on their way: gate, override, budget, reuse, pause, cancel, retry, and who is first when two release at once."""
+"""Test the life of runs: gate, override, budget, reuse, pause, cancel, retry, and two releases at once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ assert engines.Ready.name == "ready"  # importing it registers the engine
 
 @pytest.fixture
 def campaign(brand: Brand) -> Campaign:
-    """Five mugs, one output spec, a pilot of four decisions at 75 %."""
+    """Return a campaign with five mugs, one output spec and a pilot of four decisions at 75 %."""
     mugs = [factories.SubjectFactory(brand=brand, key=f"MUG-{n}", name=f"Mug {n}") for n in range(5)]
     made = factories.CampaignFactory(brand=brand, subjects=mugs, pilot_decisions=4, pilot_approval_percent=75)
     factories.OutputSpecFactory(campaign=made, slug="shop", width=600, height=600)
@@ -53,8 +53,14 @@ def endpoint() -> Endpoint:
 @pytest.fixture
 def planned(campaign: Campaign, version: PromptVersion, endpoint: Endpoint, manager: User) -> Callable[..., Run]:
     def plan(**changes: Any) -> Run:
-        asked = {"campaign": campaign, "prompt_version": version, "endpoint": endpoint, "stage": "pilot", "by": manager}
-        return plans.plan(**asked | changes)
+        arguments = {
+            "campaign": campaign,
+            "prompt_version": version,
+            "endpoint": endpoint,
+            "stage": "pilot",
+            "by": manager,
+        }
+        return plans.plan(**arguments | changes)
 
     return plan
 
@@ -73,7 +79,7 @@ def finish_jobs(run: Run, status: str = JobState.SUCCEEDED, *, limit: int | None
 
 
 def output(job: Job, *, outcome: str = "pass", state: str | None = None) -> AssetVersion:
-    """The version that a job brought."""
+    """Create the asset version that a job produced."""
     asset = Asset.objects.get(cell_id=job.cell_id)
     frozen = job.frozen
     master = factories.MasterFactory(brand=asset.brand, fingerprint=frozen.fingerprint)
@@ -194,15 +200,15 @@ def test_known_masters_cost_nothing_and_rejected_ones_are_left_out(
     planned: Callable[..., Run], brand: Brand, manager: User
 ) -> None:
     run = planned()
-    known = list(JobSpec.objects.filter(job__run=run).order_by("job").values_list("fingerprint", flat=True))
-    factories.MasterFactory(brand=brand, fingerprint=known[0])
-    factories.MasterFactory(brand=brand, fingerprint=known[1], was_rejected=True)
+    prints = list(JobSpec.objects.filter(job__run=run).order_by("job").values_list("fingerprint", flat=True))
+    factories.MasterFactory(brand=brand, fingerprint=prints[0])
+    factories.MasterFactory(brand=brand, fingerprint=prints[1], was_rejected=True)
     run = runs.release(run_id=run.pk, by=manager)
     assert run.reused_count == 1
     assert statuses(run) == {"queued": 4, "cancelled": 1}
     assert LedgerEntry.objects.get().amount == Decimal("4.50")
     left_out = Job.objects.get(status="cancelled")
-    assert (left_out.error_kind, left_out.frozen.fingerprint) == ("rejected_before", known[1])
+    assert (left_out.error_kind, left_out.frozen.fingerprint) == ("rejected_before", prints[1])
     assert "rejected" in left_out.error
     assert Asset.objects.get(cell=left_out.cell_id).state == AssetState.SUPERSEDED
     assert Event.objects.get(type="generation.run.released").payload["left_out"] == 1
@@ -404,7 +410,7 @@ def test_progress_knows_rate_and_end_once_two_pictures_are_made(planned: Callabl
 
 
 def together(calls: list[Callable[[], Any]]) -> list[Any]:
-    """Run the calls at the same moment, each in a thread with a connection of its own; results or the refusals."""
+    """Run the calls at once, each in a thread with its own connection; return their results or refusals."""
     barrier = threading.Barrier(len(calls))
     results: list[Any] = [None] * len(calls)
 

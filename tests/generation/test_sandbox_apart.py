@@ -1,4 +1,4 @@
-"""Finished pictures of the studio stay out of everything that leads to a shop: review, library, coverage, delivery."""
+"""Test that finished studio images stay out of review, library, coverage and delivery."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def finished(brand: Brand, designer: User) -> Asset:
-    """A product's picture from the studio, ended by the services that end every picture, in a brand that delivers."""
+    """Return a studio image of a product, finished by the usual services, in a brand that delivers."""
     engines.register("painter", lambda: Painter)
     endpoint = factories.EndpointFactory(engine="painter", lane=Lane.CPU)
     factories.DestinationFactory(brand=brand)
@@ -42,7 +42,7 @@ def finished(brand: Brand, designer: User) -> Asset:
 
 
 def test_the_picture_is_there_and_its_end_was_told(finished: Asset) -> None:
-    """What the tests below rely on: the picture came as far as any other."""
+    """Check the condition of the tests below: the image was finished like any other."""
     assert (finished.state, finished.is_sandbox) == (AssetState.IN_REVIEW, True)
     assert AssetVersion.objects.filter(asset=finished).count() == 1
     assert Event.objects.filter(type="generation.version.ready", object_id=finished.pk).exists()
@@ -71,7 +71,7 @@ def test_it_can_be_neither_pulled_nor_delivered(
     finished: Asset, brand: Brand, integrator: User, designer: User
 ) -> None:
     audit.seal()
-    found, _ = changes.changes(user=integrator, brand=brand)
-    assert found == []
+    entries, _ = changes.changes(user=integrator, brand=brand)
+    assert entries == []
     assert not changes.usable(user=integrator, brand=brand).exists()
     assert not Delivery.objects.exists()

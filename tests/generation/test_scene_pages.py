@@ -1,4 +1,4 @@
-"""Where a scene is chosen: by its picture in the prompt's editor and beside a run's axes, by name in a revision."""
+"""Test where a scene is chosen: by image in the prompt editor and beside a run's axes, by name in a revision."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def version(brand: Brand, designer: User) -> PromptVersion:
 
 @pytest.fixture
 def editor(page_client: Callable[[User], Client], designer: User, version: PromptVersion, campaign: Campaign):
-    """`editor(verb="preview/", scene="…")` posts the editor's form, without fields asks for the page."""
+    """Return `editor`: `editor(verb="preview/", scene="…")` posts the form; without fields it gets the page."""
     client = page_client(designer)
 
     def ask(verb: str = "", base: PromptVersion = version, **fields: str) -> Any:
@@ -131,15 +131,15 @@ def test_a_new_run_offers_scenes_for_its_axes_and_leads_to_what_is_missing(
     shown, waiting = picture(brand), picture(brand, "beach", state="in_review")
     page = client.get(f"{address}new/?prompt={version.pk}").content.decode()
     assert f"/files/master/{shown.master_id}/" in page and 'data-axis="scene" data-value="marble-table"' in page
-    asked = {
+    form = {
         "prompt": version.pk, "endpoint": endpoint.pk, "stage": "pilot", "shape": "matrix", "pick": "all",
         "sample": "0", "axes_shown": "1", "axis": "scene", "values": "marble-table, beach, attic",
     }  # fmt: skip
-    page = client.post(f"{address}preview/", asked).content.decode()
+    page = client.post(f"{address}preview/", form).content.decode()
     assert "4 images are left out" in page and "2 products: MUG-1, MUG-2" in page
     assert f'href="/brands/{brand.slug}/products/{waiting.asset.subject_id}/">Open the concept' in page
     assert "?kind=concept" in page and "scene: marble-table" in page
-    planned = client.post(f"{address}new/", asked)
+    planned = client.post(f"{address}new/", form)
     assert planned.status_code == 302
     assert "has no approved picture yet" in client.get(planned["Location"]).content.decode()
 

@@ -1,4 +1,4 @@
-"""Scenes: how a prompt names one, which picture planning takes, and what it says where there is none."""
+"""Test scenes: how a prompt names one, which image planning uses, and the message where there is none."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 
 
 def picture(brand: Brand, key: str = "marble-table", *, state: str = "approved", **fields: Any) -> AssetVersion:
-    """A picture of the concept `key`, which is added where it is not there yet."""
+    """Create an image of the concept `key`; add the concept if it does not exist."""
     subject = brand.subjects.filter(kind="concept", key=key).first() or factories.SubjectFactory(
         brand=brand, kind="concept", key=key, name=f"An empty {key.replace('-', ' ')}", attributes={}
     )
@@ -43,7 +43,7 @@ def endpoint() -> Endpoint:
 
 @pytest.fixture
 def campaign(brand: Brand) -> Campaign:
-    """Three mugs with cut-outs, and one output."""
+    """Return a campaign with three mugs with cut-outs, and one output."""
     return with_mugs(brand, 3)
 
 
@@ -73,23 +73,23 @@ def remake(version: PromptVersion, **fields: Any) -> PromptVersion:
 
 
 def rewritten(version: PromptVersion, **fields: Any) -> PromptVersion:
-    """The next version of a prompt: one that was planned with stays as it is."""
+    """Create the next version of a prompt, because a version that a plan used must not change."""
     return factories.PromptVersionFactory(
         template=version.template, number=version.number + 1, text="", axes={}, needs={}, **fields
     )
 
 
 def frozen(run: Any) -> list[dict[str, Any]]:
-    return [one.spec for one in JobSpec.objects.filter(job__run=run).order_by("job")]
+    return [frozen_spec.spec for frozen_spec in JobSpec.objects.filter(job__run=run).order_by("job")]
 
 
 def test_the_approved_picture_of_the_concept_is_frozen_into_every_job(brand: Brand, ask: Callable[..., Any]) -> None:
     shown = picture(brand)
     assert plans.preview(**ask()).can_be_planned
     specs = frozen(plans.plan(**ask()))
-    wanted = {"sha256": shown.master.sha256, "key": shown.master.storage_key}
-    assert len(specs) == 3 and all(one["images"]["scene"] == wanted for one in specs)
-    assert all(one["parameters"]["scene"] == "marble-table" and "cutout" in one["images"] for one in specs)
+    expected = {"sha256": shown.master.sha256, "key": shown.master.storage_key}
+    assert len(specs) == 3 and all(spec["images"]["scene"] == expected for spec in specs)
+    assert all(spec["parameters"]["scene"] == "marble-table" and "cutout" in spec["images"] for spec in specs)
 
 
 def test_the_newest_approved_picture_counts_and_what_was_planned_keeps_its_own(
@@ -102,14 +102,14 @@ def test_the_newest_approved_picture_counts_and_what_was_planned_keeps_its_own(
     picture(brand, state="rejected")
     picture(brand, is_sandbox=True)
     after = plans.plan(**ask())
-    assert {one["images"]["scene"]["sha256"] for one in frozen(before)} == {first.master.sha256}
-    assert {one["images"]["scene"]["sha256"] for one in frozen(after)} == {second.master.sha256}
+    assert {spec["images"]["scene"]["sha256"] for spec in frozen(before)} == {first.master.sha256}
+    assert {spec["images"]["scene"]["sha256"] for spec in frozen(after)} == {second.master.sha256}
     prints = [
         list(JobSpec.objects.filter(job__run=run).values_list("fingerprint", flat=True)) for run in (before, after)
     ]
     assert not set(prints[0]) & set(prints[1])
     Asset.objects.filter(pk=second.asset_id).update(state="revoked")
-    assert {one["images"]["scene"]["sha256"] for one in frozen(plans.plan(**ask()))} == {first.master.sha256}
+    assert {spec["images"]["scene"]["sha256"] for spec in frozen(plans.plan(**ask()))} == {first.master.sha256}
 
 
 def test_an_axis_names_a_scene_per_picture_and_none_is_the_plain_packshot(
@@ -119,7 +119,7 @@ def test_an_axis_names_a_scene_per_picture_and_none_is_the_plain_packshot(
     plain = plans.plan(**ask(axes={}))
     marble, pink = picture(brand), picture(brand, "pink-wall")
     run = plans.plan(**ask(axes={"scene": ["marble-table", "pink-wall", "none"]}))
-    assert [one["images"].get("scene", {}).get("sha256") for one in frozen(run)] == 3 * [
+    assert [spec["images"].get("scene", {}).get("sha256") for spec in frozen(run)] == 3 * [
         marble.master.sha256,
         pink.master.sha256,
         None,
@@ -135,12 +135,12 @@ def test_rows_of_a_list_and_attributes_of_products_name_scenes_too(
     remake(version, parameters={})
     rows = [{"subject": "MUG-1", "scene": "pink-wall"}, {"subject": "MUG-2"}, {"subject": "MUG-3", "scene": "attic"}]
     seen = plans.preview(**ask(shape="list", rows=rows))
-    assert [(one.subject, one.kind) for one in seen.problems] == [("MUG-3", "missing_scene")]
+    assert [(problem.subject, problem.kind) for problem in seen.problems] == [("MUG-3", "missing_scene")]
     specs = frozen(plans.plan(**ask(shape="list", rows=rows[:2])))
-    assert [one["images"].get("scene", {}).get("sha256") for one in specs] == [pink.master.sha256, None]
+    assert [spec["images"].get("scene", {}).get("sha256") for spec in specs] == [pink.master.sha256, None]
     version = rewritten(version, parameters={"scene": "{room}"})
     run = plans.plan(**ask(prompt_version=version))
-    assert {one["images"]["scene"]["sha256"] for one in frozen(run)} == {marble.master.sha256}
+    assert {spec["images"]["scene"]["sha256"] for spec in frozen(run)} == {marble.master.sha256}
 
 
 @pytest.mark.parametrize("state", ["in_review", "rejected", "revoked", "making"])
@@ -150,11 +150,11 @@ def test_without_an_approved_picture_nothing_is_planned_and_it_is_said_which_con
     waiting = picture(brand, state=state)
     seen = plans.preview(**ask())
     assert not seen.can_be_planned and seen.problem_count == 3
-    assert {one.message for one in seen.problems} == {
+    assert {problem.message for problem in seen.problems} == {
         "The scene “marble-table” (An empty marble table) has no approved picture yet: make one of this concept and "
         "approve it."
     }
-    assert {one.concept for one in seen.problems} == {waiting.asset.subject_id}
+    assert {problem.concept for problem in seen.problems} == {waiting.asset.subject_id}
     with pytest.raises(Invalid, match=r"The scene “marble-table”.* approve it"):
         plans.plan(**ask())
     assert not JobSpec.objects.filter(job__run__campaign=ask()["campaign"]).exists()
@@ -162,11 +162,11 @@ def test_without_an_approved_picture_nothing_is_planned_and_it_is_said_which_con
 
 def test_an_unknown_concept_and_a_retired_one_are_told_apart(brand: Brand, ask: Callable[..., Any]) -> None:
     picture(brand, "oak-table"), picture(brand, "pink-wall")
-    [message] = {one.message for one in plans.preview(**ask()).problems}
+    [message] = {problem.message for problem in plans.preview(**ask()).problems}
     assert "has no concept of this key" in message and "oak-table, pink-wall" in message
     retired = picture(brand)
     brand.subjects.filter(pk=retired.asset.subject_id).update(is_active=False)
-    [message] = {one.message for one in plans.preview(**ask()).problems}
+    [message] = {problem.message for problem in plans.preview(**ask()).problems}
     assert "is retired" in message
 
 
@@ -175,7 +175,7 @@ def test_a_scene_of_another_brand_is_never_taken(brand: Brand, other_brand: Bran
     assert plans.preview(**ask()).problem_count == 3
     ours = picture(brand)
     picture(other_brand)
-    assert {one["images"]["scene"]["sha256"] for one in frozen(plans.plan(**ask()))} == {ours.master.sha256}
+    assert {spec["images"]["scene"]["sha256"] for spec in frozen(plans.plan(**ask()))} == {ours.master.sha256}
 
 
 def test_a_product_of_the_same_key_is_no_scene(brand: Brand, ask: Callable[..., Any]) -> None:
@@ -192,7 +192,7 @@ def test_the_number_of_queries_does_not_grow_with_products_or_scenes(
 ) -> None:
     remake(version, parameters={})
     counts = []
-    for count, named in ((1, 1), (2, 1), (12, 6)):  # the first fills what the rows remember
+    for count, named in ((1, 1), (2, 1), (12, 6)):  # the first call fills the caches of the rows
         keys = [f"scene-{count}-{n}" for n in range(named)]
         for key in keys:
             picture(brand, key)
@@ -235,8 +235,8 @@ def test_a_clone_takes_the_scene_as_it_is_approved_now(brand: Brand, manager: Us
     picture(brand)
     run = plans.plan(**ask())
     newer = picture(brand)
-    again = plans.plan_again(run_id=run.pk, by=manager)
-    assert {one["images"]["scene"]["sha256"] for one in frozen(again)} == {newer.master.sha256}
+    clone = plans.plan_again(run_id=run.pk, by=manager)
+    assert {spec["images"]["scene"]["sha256"] for spec in frozen(clone)} == {newer.master.sha256}
 
 
 def test_a_standing_order_waits_for_its_scene_and_says_so(
@@ -252,20 +252,20 @@ def test_a_standing_order_waits_for_its_scene_and_says_so(
     assert all("no concept of this key" in reason for reason in standing.pick(order).unready.values())
     shown = picture(brand)
     run = standing.look(order.pk)
-    assert {one["images"]["scene"]["sha256"] for one in frozen(run)} == {shown.master.sha256}
+    assert {spec["images"]["scene"]["sha256"] for spec in frozen(run)} == {shown.master.sha256}
 
 
 def test_a_try_out_is_refused_without_its_scene(
     brand: Brand, campaign: Campaign, version: PromptVersion, endpoint: Endpoint, manager: User
 ) -> None:
-    asked = {
+    arguments = {
         "template": version.template, "fields": {}, "based_on": version, "endpoint": endpoint, "by": manager,
         "subjects": [campaign.subjects.order_by("key").first().pk],
     }  # fmt: skip
     with pytest.raises(Invalid, match="has no concept of this key"):
-        tryouts.start(**asked)
+        tryouts.start(**arguments)
     shown = picture(brand)
-    [spec] = frozen(tryouts.start(**asked).run)
+    [spec] = frozen(tryouts.start(**arguments).run)
     assert spec["images"]["scene"]["sha256"] == shown.master.sha256
 
 
@@ -273,13 +273,13 @@ def test_readiness_says_that_a_scene_is_missing(
     brand: Brand, campaign: Campaign, version: PromptVersion, endpoint: Endpoint
 ) -> None:
     def verdicts() -> list[needs.Verdict]:
-        asked = {"campaign": campaign, "version": version, "endpoint": endpoint, "specs": []}
-        return list(needs.of(campaign.subjects.all(), **asked).values())
+        arguments = {"campaign": campaign, "version": version, "endpoint": endpoint, "specs": []}
+        return list(needs.of(campaign.subjects.all(), **arguments).values())
 
     picture(brand, state="in_review")
-    assert all(not one.is_ready and "no approved picture" in one.sentences[0] for one in verdicts())
+    assert all(not readiness.is_ready and "no approved picture" in readiness.sentences[0] for readiness in verdicts())
     picture(brand)
-    assert all(not one.scene for one in verdicts())
+    assert all(not readiness.scene for readiness in verdicts())
 
 
 def revised(brand: Brand, run: Any, **controls: Any) -> rounds.Change:
@@ -307,7 +307,7 @@ def test_a_revision_may_name_another_scene_or_none(brand: Brand, ask: Callable[.
         rounds.ensure_changed(version=version, controls={"scene": "marble-table"})
     softer = rounds.ensure_changed(version=version, controls={"scene_blur": 0.8})
     assert softer.spec["images"] == JobSpec.objects.get(job=version.job_id).spec["images"]
-    assert len({one.fingerprint for one in (change, plain, softer)}) == 3
+    assert len({variant.fingerprint for variant in (change, plain, softer)}) == 3
 
 
 def test_the_lineage_names_the_picture_that_stands_behind_the_product(
@@ -319,13 +319,13 @@ def test_the_lineage_names_the_picture_that_stands_behind_the_product(
     assert newer.pk > shown.pk
     spec = JobSpec.objects.filter(job__run=run).order_by("job").first()
     version = factories.AssetVersionFactory(asset=Asset.objects.get(cell_id=spec.cell_id), job_id=spec.job_id)
-    told = lineage(version)
-    assert told["scene"] == {
+    facts = lineage(version)
+    assert facts["scene"] == {
         "concept": "marble-table", "name": "An empty marble table", "sha256": shown.master.sha256,
         "asset": shown.asset_id, "version": shown.pk, "round": 1, "candidate": shown.candidate, "engine": "",
     }  # fmt: skip
-    assert told["images"]["scene"] == shown.master.sha256
-    assert told["digital_source_type"] == "compositeWithTrainedAlgorithmicMedia"
+    assert facts["images"]["scene"] == shown.master.sha256
+    assert facts["digital_source_type"] == "compositeWithTrainedAlgorithmicMedia"
 
 
 def test_people_are_offered_their_brands_scenes_and_told_what_has_none(
@@ -335,10 +335,10 @@ def test_people_are_offered_their_brands_scenes_and_told_what_has_none(
     marble, _ = picture(brand), picture(other_brand, "their-wall")
     newer = picture(brand)
     picture(brand, "oak-table", state="in_review")
-    found = concepts.offered(SCENES, manager, brand)
-    assert [(one.key, one.file.pk) for one in found.pictures] == [("marble-table", newer.master_id)]
+    offered = concepts.offered(SCENES, manager, brand)
+    assert [(scene.key, scene.file.pk) for scene in offered.pictures] == [("marble-table", newer.master_id)]
     assert newer.pk > marble.pk
-    assert [one.key for one in found.unmade] == ["oak-table"] and found.unmade_count == 1
+    assert [concept.key for concept in offered.unmade] == ["oak-table"] and offered.unmade_count == 1
     assert concepts.names(SCENES, manager, brand) == [("marble-table", "An empty marble table")]
     stranger = person("designer", brand=other_brand)
     assert concepts.offered(SCENES, stranger, brand).pictures == []
@@ -346,7 +346,7 @@ def test_people_are_offered_their_brands_scenes_and_told_what_has_none(
 
 
 def test_the_fingerprint_of_a_plain_packshot_is_what_it_was(endpoint: Endpoint, brand: Brand) -> None:
-    """What was made before scenes existed is reused."""
+    """Images from before scenes existed are reused."""
     from generation.engines import base
 
     engine = base.build("packshot", {})

@@ -1,4 +1,4 @@
-"""Scheduled runs: released once, by the clock, in the name of who planned them; refusals are said and not retried."""
+"""Test scheduled runs: the clock releases each once, in the name of its planner; refusals are reported, not retried."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def soon(minutes: float = 30) -> datetime:
 
 
 def due(run: Run) -> None:
-    """Its time has come."""
+    """Set the release time of the run to the past."""
     Run.objects.filter(pk=run.pk).update(release_at=clock.now() - timedelta(seconds=1))
 
 
@@ -77,11 +77,11 @@ def test_a_planned_run_is_released_when_its_time_has_come_and_not_before(
 def test_planning_can_set_the_time_at_once(planned: Callable[..., Run], campaign: Campaign, manager: User) -> None:
     run = planned()
     at = soon()
-    asked = {"campaign": campaign, "prompt_version": run.prompt_version, "endpoint": run.endpoint, "by": manager}
-    scheduled = plans.plan(**asked, stage="pilot", release_at=at)
+    arguments = {"campaign": campaign, "prompt_version": run.prompt_version, "endpoint": run.endpoint, "by": manager}
+    scheduled = plans.plan(**arguments, stage="pilot", release_at=at)
     assert scheduled.release_at == at
     with pytest.raises(Invalid):
-        plans.plan(**asked, stage="pilot", release_at=soon(-5))
+        plans.plan(**arguments, stage="pilot", release_at=soon(-5))
     assert Run.objects.count() == 2
 
 
@@ -172,10 +172,10 @@ def test_two_clocks_release_a_run_once(planned: Callable[..., Run], manager: Use
         connections.close_all()
 
     clocks = [threading.Thread(target=tick) for _ in range(4)]
-    for one in clocks:
-        one.start()
-    for one in clocks:
-        one.join()
+    for thread in clocks:
+        thread.start()
+    for thread in clocks:
+        thread.join()
     assert sorted(released) == [False, False, False, True]
     assert Event.objects.filter(type="generation.run.released").count() == 1
     assert not Event.objects.filter(type="generation.run.release_refused").exists()

@@ -1,4 +1,4 @@
-"""Services that make another size than the wanted one: what the size check says, and what becomes of their images."""
+"""Test services that make another size than requested: the result of the size check, and how the images are used."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def verdict(width: int, height: int, **facts: Any) -> Verdict:
 
 
 @pytest.mark.parametrize(
-    ("made", "wanted"),
+    ("made", "wanted_size"),
     [
         ((512, 512), [256, 256]),
         ((1024, 1024), [64, 64]),
@@ -36,13 +36,13 @@ def verdict(width: int, height: int, **facts: Any) -> Verdict:
         ((96, 64), [100, 64]),
     ],
 )
-def test_an_image_of_a_service_that_is_as_large_as_wanted_or_larger_passes(made, wanted):
-    said = verdict(*made, wanted=wanted, is_remote=True)
-    assert said.outcome == "pass" and said.message.endswith("it is cropped and scaled.")
+def test_an_image_of_a_service_that_is_as_large_as_wanted_or_larger_passes(made, wanted_size):
+    finding = verdict(*made, wanted=wanted_size, is_remote=True)
+    assert finding.outcome == "pass" and finding.message.endswith("it is cropped and scaled.")
 
 
 @pytest.mark.parametrize(
-    ("made", "wanted", "score"),
+    ("made", "wanted_size", "score"),
     [
         ((128, 128), [256, 256], 2.0),
         ((512, 512), [256, 1024], 2.0),
@@ -51,10 +51,10 @@ def test_an_image_of_a_service_that_is_as_large_as_wanted_or_larger_passes(made,
         ((900, 900), [1000, 1000], 1.11),
     ],
 )
-def test_an_image_of_a_service_that_is_smaller_than_wanted_is_flagged(made, wanted, score):
-    said = verdict(*made, wanted=wanted, is_remote=True)
-    assert (said.outcome, said.score) == ("flag", score)
-    assert f"{made[0]} × {made[1]} px, and {wanted[0]} × {wanted[1]} px are wanted" in said.message
+def test_an_image_of_a_service_that_is_smaller_than_wanted_is_flagged(made, wanted_size, score):
+    finding = verdict(*made, wanted=wanted_size, is_remote=True)
+    assert (finding.outcome, finding.score) == ("flag", score)
+    assert f"{made[0]} × {made[1]} px, and {wanted_size[0]} × {wanted_size[1]} px are wanted" in finding.message
 
 
 @pytest.mark.parametrize("made", [(512, 512), (128, 128), (256, 320)])
@@ -67,7 +67,7 @@ def test_a_size_that_the_service_was_asked_for_passes_although_another_one_is_wa
 
 
 class OneSize(OpenAIServer):
-    """A compatible server that makes 512 × 512 whatever it is asked for."""
+    """A compatible server that makes 512 × 512 px, whatever size is requested."""
 
     def respond(self, request: Request) -> Response:
         if request.path.endswith("/images/generations"):
@@ -77,7 +77,7 @@ class OneSize(OpenAIServer):
 
 
 def workflow(width: int, height: int, *, is_marked: bool, scale: float = 1.0) -> dict[str, Any]:
-    """Settings of a workflow of this size, whose last node enlarges the image by this factor."""
+    """Return the settings of a workflow of this size whose last node scales the image by this factor."""
     graph = comfy_workflows.text_to_image()
     graph["5"]["inputs"] |= {"width": width, "height": height}
     graph["20"] = comfy_kinds.node("ImageScaleBy", image=["8", 0], scale_by=scale, upscale_method="lanczos")
@@ -118,7 +118,7 @@ def test_images_of_another_size_are_cropped_and_scaled_and_pause_no_run(clean_re
     assert set(Job.objects.values_list("status", flat=True)) == {JobState.SUCCEEDED}
     assert Endpoint.objects.count() == len(runs)
     for pk, outcomes in runs.items():
-        found = Finding.objects.filter(check_name="dimensions", version__asset__cell__run=pk)
-        assert set(found.values_list("outcome", flat=True)) == outcomes
+        findings = Finding.objects.filter(check_name="dimensions", version__asset__cell__run=pk)
+        assert set(findings.values_list("outcome", flat=True)) == outcomes
         assert Run.objects.get(pk=pk).state == RunState.FINISHED
     assert set(Rendition.objects.values_list("width", "height")) == {(128, 128)}

@@ -1,4 +1,4 @@
-"""What the little model adds to the example, by a real worker and with real weights, though untrained ones."""
+"""Test what the little model adds to the example, with a real worker and real but untrained weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support import little_model
 
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The little model as it is before its training: its files are all there, its pictures show nothing."""
+    """Return the little model before its training: all files exist, but its images show nothing."""
     return little_model.untrained(tmp_path_factory.mktemp("little") / "weights", 64)
 
 
@@ -41,7 +41,7 @@ def example(tmp_path: Path) -> loading.Example:
 
 @pytest.fixture
 def work() -> Any:
-    """What workers do, in this process: `work(runs)` until nothing of them waits."""
+    """Return `work(runs)`, which does the work of workers in this process until no job of these runs is left."""
     worker = lanes.LaneWorker("sketcher", [Lane.GPU, Lane.CPU])
     worker.start()
 
@@ -59,29 +59,29 @@ def work() -> Any:
 def test_the_little_model_draws_places_people_choose_and_packshots_stand_before_them(
     example: loading.Example, untrained: Path, work: Callable[[list[Run]], None]
 ) -> None:
-    found = sketches.load(example, untrained)
-    runs = sketches.begin(found)
+    loaded = sketches.load(example, untrained)
+    runs = sketches.begin(loaded)
     work(runs)
-    chosen = sketches.choose(found)
+    chosen = sketches.choose(loaded)
     assert len(chosen) == Decision.objects.filter(verdict="approved").count() > 1
-    before = sketches.before(found, chosen)
+    before = sketches.before(loaded, chosen)
     assert before is not None
     work([*runs, before])
-    told = sketches.counts(found, [*runs, before])
-    assert (told.places, told.before, told.ideas, told.failed) == (12, 12, 8, 0)
-    assert told.chosen == len(chosen)
-    assert told.waiting == 20 == ReviewTask.objects.filter(state="open").count()
-    _is_labelled(found)
+    counts = sketches.counts(loaded, [*runs, before])
+    assert (counts.places, counts.before, counts.ideas, counts.failed) == (12, 12, 8, 0)
+    assert counts.chosen == len(chosen)
+    assert counts.waiting == 20 == ReviewTask.objects.filter(state="open").count()
+    _is_labelled(loaded)
     _stands_before_what_was_chosen(before)
     _adds_nothing_the_second_time(example, untrained)
 
 
-def _is_labelled(found: sketches.Sketches) -> None:
-    """What the model drew says so; the packshots before it are photographs and say nothing."""
-    drawn = AssetVersion.objects.filter(asset__campaign__in=[found.places, found.ideas])
-    assert {one.caution for one in drawn} == {"demo model"}
-    assert {one.caution for one in AssetVersion.objects.exclude(pk__in=drawn)} == {""}
-    assert set(drawn.values_list("master__width", "renditions__width")) == {(64, 64)}  # what these weights can draw
+def _is_labelled(loaded: sketches.Sketches) -> None:
+    """Check that images of the model have a disclaimer, and the packshots before them have none."""
+    drawn = AssetVersion.objects.filter(asset__campaign__in=[loaded.places, loaded.ideas])
+    assert {version.caution for version in drawn} == {"demo model"}
+    assert {version.caution for version in AssetVersion.objects.exclude(pk__in=drawn)} == {""}
+    assert set(drawn.values_list("master__width", "renditions__width")) == {(64, 64)}  # the size that these draw
 
 
 def _stands_before_what_was_chosen(before: Run) -> None:
@@ -99,11 +99,11 @@ def _adds_nothing_the_second_time(example: loading.Example, untrained: Path) -> 
     def rows() -> list[int]:
         return [model.objects.count() for model in (Run, Job, Subject, Campaign, PromptVersion, Endpoint, Event)]
 
-    there = rows()
-    again = sketches.load(example, untrained)
-    runs = sketches.begin(again)
-    sketches.before(again, sketches.choose(again))
-    assert rows() == there
+    counts = rows()
+    reloaded = sketches.load(example, untrained)
+    runs = sketches.begin(reloaded)
+    sketches.before(reloaded, sketches.choose(reloaded))
+    assert rows() == counts
     assert [run.state for run in runs] == ["finished", "finished"]
 
 
@@ -112,12 +112,12 @@ def test_concepts_are_of_their_own_campaigns_and_say_all_that_the_prompts_ask_fo
     tmp_path: Path, untrained: Path
 ) -> None:
     example = loading.load_all(delivered_to=tmp_path)[0]
-    found = sketches.load(example, untrained)
+    loaded = sketches.load(example, untrained)
     assert Subject.objects.filter(kind=SubjectKind.CONCEPT).count() == 12
     assert not example.campaign.subjects.exists()
     for name, prompt in (("places", "empty-place"), ("ideas", "idea-tile")):
-        campaign: Campaign = getattr(found, name)
-        text = found.prompts[prompt].versions.get().text
+        campaign: Campaign = getattr(loaded, name)
+        text = loaded.prompts[prompt].versions.get().text
         for subject in campaign.subjects.all():
             assert "{" not in text.format_map(subject.attributes)
 
@@ -127,12 +127,12 @@ def test_the_models_words_are_those_of_its_captions(tmp_path: Path) -> None:
     from examples.model import captions
 
     plain = loading.read(loading.FOLDERS[0])["little_model"]
-    known = set(captions.words())
+    vocabulary = set(captions.words())
     for part, prompt in (("places", 0), ("ideas", 1)):
         text = plain["prompts"][prompt]["versions"][0]["text"]
-        for one in plain[part]["subjects"]:
-            said = text.format_map(one["attributes"]).replace(",", " ,")
-            assert set(said.split()) <= known, said
+        for subject in plain[part]["subjects"]:
+            caption = text.format_map(subject["attributes"]).replace(",", " ,")
+            assert set(caption.split()) <= vocabulary, caption
 
 
 @pytest.mark.django_db
@@ -163,7 +163,7 @@ def test_an_installation_that_failed_is_said_with_its_log(
         assert failed.process is not None
         failed.process.wait(30)
         command.installing = failed
-        assert command._cannot_draw(untrained) == ""  # torch is there all the same
+        assert command._cannot_draw(untrained) == ""  # torch is installed
         monkeypatch.setattr(sketches, "NEEDED", ("torch", "no_such_package"))
         assert "engines.log says why" in command._cannot_draw(untrained)
         command.installing = beside.Beside(tmp_path / "engines.log")
@@ -179,27 +179,27 @@ def test_a_thing_on_the_table_is_more_clutter_than_its_shading() -> None:
     assert sketches.clutter(thing) > sketches.CLUTTER
 
 
-# -- what runs beside the demo ---------------------------------------------------------------------------------------
+# -- processes beside the demo ---------------------------------------------------------------------------------------
 
 
 def test_what_runs_beside_writes_into_its_file_and_says_how_it_ended(tmp_path: Path) -> None:
     code = "print('fetching'); raise SystemExit(3)"
-    with beside.running([sys.executable, "-c", code], log=tmp_path / "log" / "it.log") as one:
-        assert one.process is not None
-        one.process.wait(30)
-        assert one.is_over
-        assert one.has_failed
+    with beside.running([sys.executable, "-c", code], log=tmp_path / "log" / "it.log") as background:
+        assert background.process is not None
+        background.process.wait(30)
+        assert background.is_over
+        assert background.has_failed
     assert (tmp_path / "log" / "it.log").read_text() == "fetching\n"
 
 
 def test_what_runs_beside_ends_with_its_starter(tmp_path: Path) -> None:
-    with beside.running([sys.executable, "-c", "import time; time.sleep(600)"], log=tmp_path / "it.log") as one:
-        assert not one.is_over
-        assert not one.has_failed
-    assert one.is_over
+    with beside.running([sys.executable, "-c", "import time; time.sleep(600)"], log=tmp_path / "it.log") as background:
+        assert not background.is_over
+        assert not background.has_failed
+    assert background.is_over
 
 
 def test_nothing_beside_is_over_at_once(tmp_path: Path) -> None:
-    with beside.running([], log=tmp_path / "it.log") as one:
-        assert one.is_over
-        assert not one.has_failed
+    with beside.running([], log=tmp_path / "it.log") as background:
+        assert background.is_over
+        assert not background.has_failed

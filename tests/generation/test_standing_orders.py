@@ -1,4 +1,4 @@
-"""Standing orders: what is new or changed is made by itself, inside the day's limits, once, and always into review."""
+"""Test standing orders: new or changed products are planned automatically, once, within daily limits, for review."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def with_photo(subject: Subject, *, confidence: float = 1.0, accepted: bool = Tr
 
 @pytest.fixture
 def campaign(brand: Any) -> Campaign:
-    """Two mugs with photos, one output."""
+    """Return a campaign with two mugs with photos, and one output."""
     mugs = [with_photo(factories.SubjectFactory(brand=brand, key=f"MUG-{n}")) for n in (1, 2)]
     made = factories.CampaignFactory(brand=brand, subjects=mugs)
     factories.OutputSpecFactory(campaign=made, slug="shop", width=600, height=600)
@@ -53,7 +53,7 @@ def version(brand: Any) -> Any:
 
 
 @pytest.fixture
-def asked(campaign: Campaign, manager: Any, version: Any, endpoint: Any) -> dict[str, Any]:
+def order_fields(campaign: Campaign, manager: Any, version: Any, endpoint: Any) -> dict[str, Any]:
     return {
         "campaign": campaign, "by": manager, "name": "New mugs", "prompt_version": version, "endpoint": endpoint,
         "daily_budget": Decimal("5"),
@@ -61,8 +61,8 @@ def asked(campaign: Campaign, manager: Any, version: Any, endpoint: Any) -> dict
 
 
 @pytest.fixture
-def order(asked: dict[str, Any]) -> StandingOrder:
-    return standing.create(**asked)
+def order(order_fields: dict[str, Any]) -> StandingOrder:
+    return standing.create(**order_fields)
 
 
 def new_mug(campaign: Campaign, number: int, **photo: Any) -> Subject:
@@ -106,8 +106,8 @@ def test_a_new_product_is_planned_released_and_goes_the_way_of_all_pictures(
     assert Run.objects.count() == 1
 
 
-def test_everything_counts_as_new_where_people_want_that(asked: dict[str, Any]) -> None:
-    assert keys(look(standing.create(**asked, is_from_now_on=False))) == ["MUG-1", "MUG-2"]
+def test_everything_counts_as_new_where_people_want_that(order_fields: dict[str, Any]) -> None:
+    assert keys(look(standing.create(**order_fields, is_from_now_on=False))) == ["MUG-1", "MUG-2"]
 
 
 @pytest.mark.parametrize("what", ["attributes", "name", "cutout"])
@@ -159,8 +159,10 @@ def test_a_missing_value_makes_a_product_not_ready(order: StandingOrder, campaig
     assert "colour" in standing.pick(order).unready[mug.pk]
 
 
-def test_the_daily_budget_ends_the_day_and_the_rest_goes_on_tomorrow(asked: dict[str, Any], campaign: Campaign) -> None:
-    order = standing.create(**(asked | {"daily_budget": Decimal("1.20")}))
+def test_the_daily_budget_ends_the_day_and_the_rest_goes_on_tomorrow(
+    order_fields: dict[str, Any], campaign: Campaign
+) -> None:
+    order = standing.create(**(order_fields | {"daily_budget": Decimal("1.20")}))
     for number in range(5):
         new_mug(campaign, number)
     assert keys(look(order)) == ["NEW-00", "NEW-01"]
@@ -174,9 +176,9 @@ def test_the_daily_budget_ends_the_day_and_the_rest_goes_on_tomorrow(asked: dict
 
 
 def test_the_number_of_pictures_a_day_counts_over_all_runs_of_the_day(
-    asked: dict[str, Any], campaign: Campaign
+    order_fields: dict[str, Any], campaign: Campaign
 ) -> None:
-    order = standing.create(**asked, daily_pictures=3)
+    order = standing.create(**order_fields, daily_pictures=3)
     new_mug(campaign, 1)
     assert keys(look(order)) == ["NEW-01"]
     for number in (2, 3, 4):
@@ -185,17 +187,19 @@ def test_the_number_of_pictures_a_day_counts_over_all_runs_of_the_day(
     assert "1 product waits for tomorrow: the order makes at most 3 pictures a day." in order.message
 
 
-def test_the_campaigns_own_budget_holds_too(asked: dict[str, Any], campaign: Campaign) -> None:
+def test_the_campaigns_own_budget_holds_too(order_fields: dict[str, Any], campaign: Campaign) -> None:
     Campaign.objects.filter(pk=campaign.pk).update(budget=Decimal("0.70"))
-    order = standing.create(**asked)
+    order = standing.create(**order_fields)
     for number in (1, 2):
         new_mug(campaign, number)
     assert keys(look(order)) == ["NEW-01"]
     assert "the campaign's budget goes no further" in order.message
 
 
-def test_a_product_that_no_day_can_bear_is_said_to_be_too_much(asked: dict[str, Any], campaign: Campaign) -> None:
-    order = standing.create(**(asked | {"daily_budget": Decimal("0.40")}))
+def test_a_product_that_no_day_can_bear_is_said_to_be_too_much(
+    order_fields: dict[str, Any], campaign: Campaign
+) -> None:
+    order = standing.create(**(order_fields | {"daily_budget": Decimal("0.40")}))
     mug = new_mug(campaign, 1)
     assert look(order) is None
     assert standing.pick(order).unready[mug.pk] == "It needs 1 picture for 0.50 EUR, more than a day's limit."
@@ -237,7 +241,7 @@ def test_two_clocks_at_once_make_one_run(order: StandingOrder, campaign: Campaig
 
 
 def test_an_import_that_commits_late_is_not_missed(order: StandingOrder, campaign: Campaign) -> None:
-    """A change dated before the last look, as a long import leaves it behind."""
+    """A long import commits a change that is dated before the last check."""
     look(order)
     mug = campaign.subjects.get(key="MUG-1")
     Subject.objects.filter(pk=mug.pk).update(
@@ -247,7 +251,7 @@ def test_an_import_that_commits_late_is_not_missed(order: StandingOrder, campaig
 
 
 def test_new_products_of_the_source_join_the_campaign(
-    asked: dict[str, Any], brand: Any, manager: Any, campaign: Campaign
+    order_fields: dict[str, Any], brand: Any, manager: Any, campaign: Campaign
 ) -> None:
     pim = sources.create(brand=brand, by=manager, name="PIM", kind="push")
     other = sources.create(brand=brand, by=manager, name="Other", kind="push")
@@ -259,7 +263,7 @@ def test_new_products_of_the_source_join_the_campaign(
         )  # fmt: skip
 
     came(pim, "BEFORE")
-    order = standing.create(**asked, source=pim)
+    order = standing.create(**order_fields, source=pim)
     came(pim, "FRESH")
     came(other, "ELSEWHERE")
     with_photo(Subject.objects.get(key="FRESH"))
@@ -306,25 +310,25 @@ def test_an_endpoint_that_is_switched_off_is_said(order: StandingOrder, campaign
         ({"daily_budget": Decimal(-1)}, "daily_budget"),
     ],
 )
-def test_odd_orders_are_refused(asked: dict[str, Any], wrong: dict[str, Any], pointer: str) -> None:
+def test_odd_orders_are_refused(order_fields: dict[str, Any], wrong: dict[str, Any], pointer: str) -> None:
     with pytest.raises(Invalid) as refused:
-        standing.create(**(asked | wrong))
+        standing.create(**(order_fields | wrong))
     assert [problem.pointer for problem in refused.value.problems] == [pointer]
 
 
-def test_a_draft_prompt_is_never_made_without_anybody_looking_on(asked: dict[str, Any], version: Any) -> None:
+def test_a_draft_prompt_is_never_made_without_anybody_looking_on(order_fields: dict[str, Any], version: Any) -> None:
     version.status = PromptStatus.DRAFT
     version.save()
     with pytest.raises(Invalid) as refused:
-        standing.create(**asked)
+        standing.create(**order_fields)
     assert refused.value.problems[0].pointer == "prompt_version"
 
 
 def test_orders_are_for_those_who_may_run(
-    order: StandingOrder, asked: dict[str, Any], reviewer: Any, person: Any, other_brand: Any
+    order: StandingOrder, order_fields: dict[str, Any], reviewer: Any, person: Any, other_brand: Any
 ) -> None:
     with pytest.raises(NotAllowed):
-        standing.create(**(asked | {"by": reviewer}))
+        standing.create(**(order_fields | {"by": reviewer}))
     with pytest.raises(NotAllowed):
         standing.set_enabled(order_id=order.pk, by=reviewer, is_enabled=False)
     with pytest.raises(NotFound):

@@ -1,4 +1,4 @@
-"""The studio: free words on an endpoint at once, another endpoint at a click, and words that become a prompt."""
+"""Test the studio: free text on an endpoint, the same on another endpoint, and text that becomes a prompt."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.django_db
 
 
 class Painter(Ready):
-    """An engine as the studio meets them: words, words to avoid, steps, and a picture to start from."""
+    """An engine with a prompt, a negative prompt, steps and a start image, as the studio uses."""
 
     name = "painter"
 
@@ -59,12 +59,12 @@ def packshot() -> Endpoint:
     return factories.EndpointFactory(name="Packshot studio", slug="packshot", lane=Lane.CPU)
 
 
-def wish(**given: Any) -> Wish:
-    return Wish(**{"text": "a cobalt mug on marble", "width": 512, "height": 640, **given})
+def wish(**changes: Any) -> Wish:
+    return Wish(**{"text": "a cobalt mug on marble", "width": 512, "height": 640, **changes})
 
 
 def jpeg(width: int = 900, height: int = 900) -> bytes:
-    """A dark jar on white, which a cut-out finds."""
+    """Return a JPEG of a dark jar on white, which can be cut out."""
     image = Image.new("RGB", (width, height), "white")
     image.paste((60, 80, 120), (width // 4, height // 5, 3 * width // 4, 4 * height // 5))
     buffer = io.BytesIO()
@@ -85,8 +85,8 @@ def test_free_words_become_sandbox_pictures_of_the_asked_size_and_seeds(
     run = studio.start(brand=brand, wish=wish(negative="text", seed=7, count=3), endpoint=painter, by=designer)
     assert (run.stage, run.state, run.job_count) == (Stage.SANDBOX, RunState.RUNNING, 3)
     made = specs(run)
-    assert [one["seed"] for one in made] == [7, 8, 9]
-    assert {(one["width"], one["height"], one["prompt"], one["negative"]) for one in made} == {
+    assert [spec["seed"] for spec in made] == [7, 8, 9]
+    assert {(spec["width"], spec["height"], spec["prompt"], spec["negative"]) for spec in made} == {
         (512, 640, "a cobalt mug on marble", "text")
     }
     assert set(Job.objects.filter(run=run).values_list("status", flat=True)) == {JobState.QUEUED}
@@ -111,10 +111,10 @@ def test_without_a_seed_each_try_gets_a_new_one_and_says_which(brand: Brand, des
 def test_equal_words_are_one_version_and_other_words_the_next(brand: Brand, designer: User, painter: Endpoint) -> None:
     style = factories.StylePresetFactory(brand=brand)
     tries = [
-        studio.start(brand=brand, wish=given, endpoint=painter, by=designer).prompt_version
-        for given in (wish(), wish(width=256), wish(style=style), wish(parameters={"steps": 4}), wish(style=style))
+        studio.start(brand=brand, wish=request, endpoint=painter, by=designer).prompt_version
+        for request in (wish(), wish(width=256), wish(style=style), wish(parameters={"steps": 4}), wish(style=style))
     ]
-    assert [one.number for one in tries] == [1, 1, 2, 3, 2]
+    assert [version.number for version in tries] == [1, 1, 2, 3, 2]
 
 
 def test_a_style_that_changed_since_is_other_words(brand: Brand, designer: User, painter: Endpoint) -> None:
@@ -155,8 +155,8 @@ def test_words_with_a_placeholder_that_nothing_fills_are_refused_in_words(
 def test_words_may_name_what_the_chosen_product_says(brand: Brand, designer: User, painter: Endpoint) -> None:
     product = factories.SubjectFactory(brand=brand, name="Harbour mug", attributes={"colour": "teal"})
     photo = factories.ReferencePhotoFactory(subject=product)
-    given = wish(text="{name} in {colour}", subject=product)
-    run = studio.start(brand=brand, wish=given, endpoint=painter, by=designer)
+    request = wish(text="{name} in {colour}", subject=product)
+    run = studio.start(brand=brand, wish=request, endpoint=painter, by=designer)
     (made,) = specs(run)
     assert made["prompt"] == "Harbour mug in teal"
     assert made["images"]["init"]["sha256"] == photo.sha256
@@ -183,8 +183,8 @@ def test_a_dropped_picture_is_what_the_engine_starts_from(brand: Brand, designer
 
 
 def test_the_same_file_dropped_twice_is_one_picture(brand: Brand, designer: User) -> None:
-    first, again = (studio.add_picture(brand=brand, data=jpeg(), file_name="a.jpg", by=designer) for _ in range(2))
-    assert first.pk == again.pk
+    first, second = (studio.add_picture(brand=brand, data=jpeg(), file_name="a.jpg", by=designer) for _ in range(2))
+    assert first.pk == second.pk
     assert ReferencePhoto.objects.count() == 1
 
 
@@ -194,9 +194,9 @@ def test_an_engine_that_needs_a_photo_says_so_and_takes_a_dropped_ones_cutout(
     with pytest.raises(Invalid, match="works from a photo"):
         studio.start(brand=brand, wish=wish(text=""), endpoint=packshot, by=designer)
     photo = studio.add_picture(brand=brand, data=jpeg(), file_name="jar.jpg", by=designer)
-    given = wish(text="", photo=photo, count=4, parameters={"backdrop": "clay"})
-    run = studio.start(brand=brand, wish=given, endpoint=packshot, by=designer)
-    (made,) = specs(run)  # it heeds no seed: four would be equal
+    request = wish(text="", photo=photo, count=4, parameters={"backdrop": "clay"})
+    run = studio.start(brand=brand, wish=request, endpoint=packshot, by=designer)
+    (made,) = specs(run)  # it ignores the seed: four images would be equal
     assert made["images"]["cutout"]["sha256"] == photo.cutouts.get().sha256
     assert made["parameters"]["backdrop"] == "clay"
 
@@ -227,11 +227,11 @@ def test_another_endpoint_makes_the_same_words_seeds_and_size_with_what_it_obeys
 ) -> None:
     ready = factories.EndpointFactory(engine="ready", name="Ready", slug="ready", lane=Lane.CPU)
     photo = studio.add_picture(brand=brand, data=jpeg(), file_name="a.jpg", by=designer)
-    given = wish(negative="text", seed=5, count=2, parameters={"steps": 4}, photo=photo)
-    first = studio.start(brand=brand, wish=given, endpoint=painter, by=designer)
+    request = wish(negative="text", seed=5, count=2, parameters={"steps": 4}, photo=photo)
+    first = studio.start(brand=brand, wish=request, endpoint=painter, by=designer)
     second = studio.again(run_id=first.pk, endpoint=ready, by=designer)
     assert second.endpoint == ready
-    assert [(one["seed"], one["width"], one["height"]) for one in specs(second)] == [(5, 512, 640), (6, 512, 640)]
+    assert [(spec["seed"], spec["width"], spec["height"]) for spec in specs(second)] == [(5, 512, 640), (6, 512, 640)]
     made = specs(second)[0]
     assert (made["parameters"], made["negative"], made["images"]) == ({}, "", {})
 
@@ -254,8 +254,8 @@ def test_a_try_becomes_the_first_version_of_a_new_prompt_with_its_seed(
     brand: Brand, designer: User, painter: Endpoint
 ) -> None:
     style = factories.StylePresetFactory(brand=brand)
-    given = wish(negative="text", style=style, parameters={"steps": 4}, seed=11, count=2)
-    run = studio.start(brand=brand, wish=given, endpoint=painter, by=designer)
+    request = wish(negative="text", style=style, parameters={"steps": 4}, seed=11, count=2)
+    run = studio.start(brand=brand, wish=request, endpoint=painter, by=designer)
     made = studio.keep(run_id=run.pk, by=designer, name="Marble mugs", seed=12)
     assert (made.template.name, made.template.slug, made.number) == ("Marble mugs", "marble-mugs", 1)
     assert (made.text, made.negative, made.style, made.parameters) == (
@@ -276,7 +276,7 @@ def test_a_try_becomes_the_next_version_of_a_prompt_that_is_there(
 def test_two_new_prompts_of_one_name_do_not_collide(brand: Brand, designer: User, painter: Endpoint) -> None:
     run = studio.start(brand=brand, wish=wish(), endpoint=painter, by=designer)
     made = [studio.keep(run_id=run.pk, by=designer, name="Marble mugs") for _ in range(2)]
-    assert [one.template.slug for one in made] == ["marble-mugs", "marble-mugs-2"]
+    assert [version.template.slug for version in made] == ["marble-mugs", "marble-mugs-2"]
 
 
 def test_a_new_prompt_needs_a_name_and_cannot_be_the_studios_own(
@@ -290,7 +290,7 @@ def test_a_new_prompt_needs_a_name_and_cannot_be_the_studios_own(
             studio.keep(run_id=run.pk, by=designer, template=template)
 
 
-# -- out of everybody's way ----------------------------------------------------------------------------------------
+# -- hidden from all lists -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -306,8 +306,8 @@ def test_its_subject_and_its_prompt_stand_in_no_list(
     for is_active in (True, False):
         assert place.subject not in subject_selectors.visible(designer, brand, is_active=is_active)
     assert place.subject not in prompt_selectors.matching_subjects(designer, brand.pk, "")
-    found = page_client(designer).get(f"/brands/{brand.slug}/palette/?q=free").json()["results"]
-    assert found == []
+    results = page_client(designer).get(f"/brands/{brand.slug}/palette/?q=free").json()["results"]
+    assert results == []
     api = api_client(designer)
     for address in ("subjects", "prompt-templates", "prompt-versions"):
         answer = api.get(f"/api/v1/{address}/")

@@ -1,4 +1,4 @@
-"""The studio's page: the form and its examples, the result with its progress, refusals, another endpoint, history."""
+"""Test the studio page: form, examples, result with progress, refusals, another endpoint and history."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def painter() -> Endpoint:
     return factories.EndpointFactory(engine="painter", name="Painter", slug="painter", lane=Lane.CPU)
 
 
-def posted(endpoint: Endpoint, **given: Any) -> dict[str, Any]:
-    """The form as a browser sends it."""
+def posted(endpoint: Endpoint, **changes: Any) -> dict[str, Any]:
+    """Return the form fields as a browser sends them."""
     return {
         "text": "a cobalt mug on marble", "negative": "", "style": "", "endpoint": endpoint.pk, "width": 512,
-        "height": 640, "count": 1, "seed": "", "photo": "", "product": "", **given,
+        "height": 640, "count": 1, "seed": "", "photo": "", "product": "", **changes,
     }  # fmt: skip
 
 
@@ -60,7 +60,7 @@ def alive(lane: str = Lane.CPU) -> None:
 
 
 def claimed(job: Job, *, step: int, steps: int, seconds_ago: float) -> None:
-    """The job as a worker has it in its hands."""
+    """Mark the job as claimed by a worker."""
     began = timezone.now() - timedelta(seconds=seconds_ago)
     token = "0" * 32
     Job.objects.filter(pk=job.pk).update(status=JobState.RUNNING, lease_token=token, step=step, steps=steps)
@@ -68,7 +68,7 @@ def claimed(job: Job, *, step: int, steps: int, seconds_ago: float) -> None:
 
 
 def made(job: Job) -> AssetVersion:
-    """What a worker leaves behind."""
+    """Finish the job as a worker does, and return the asset version."""
     asset = Asset.objects.get(cell=job.cell)
     version: AssetVersion = factories.AssetVersionFactory(asset=asset, job=job, candidate=1)
     Job.objects.filter(pk=job.pk).update(status=JobState.SUCCEEDED)
@@ -109,11 +109,11 @@ def test_an_engine_that_heeds_no_seed_is_asked_for_one_picture_without_a_field(
     packshot = factories.EndpointFactory(name="Packshot studio")
     product = factories.SubjectFactory(brand=brand)
     factories.CutoutFactory(photo__subject=product)
-    given = posted(packshot, text="", product=product.pk)
-    part = client.post(f"{address}engine/", given).content.decode()
+    form = posted(packshot, text="", product=product.pk)
+    part = client.post(f"{address}engine/", form).content.decode()
     assert 'name="count"' not in part
-    del given["count"]
-    assert client.post(f"{address}make/", given, headers=HTMX).status_code == 200
+    del form["count"]
+    assert client.post(f"{address}make/", form, headers=HTMX).status_code == 200
     assert JobSpec.objects.get().spec["images"].keys() == {"cutout"}
 
 
@@ -166,8 +166,8 @@ def test_an_endpoint_begins_with_what_its_latest_picture_was_made_with(
         started_at=timezone.now(), ended_at=timezone.now(),
     )  # fmt: skip
     assert client.get(address).context["settings"][0].value == "9"
-    mine = posted(painter, settings_of=painter.pk, control_steps="")
-    assert client.post(f"{address}engine/", mine).context["settings"][0].value == ""
+    form = posted(painter, settings_of=painter.pk, control_steps="")
+    assert client.post(f"{address}engine/", form).context["settings"][0].value == ""
 
 
 def test_another_endpoint_brings_its_own_size_unless_one_was_chosen(
@@ -191,7 +191,7 @@ def test_another_endpoint_is_offered_only_where_it_would_help(client: Any, addre
 def test_channel_presets_are_the_nearest_that_the_endpoint_makes(client: Any, address: str, painter: Endpoint) -> None:
     page = client.get(address)
     assert 'data-width="616" data-height="768"' in page.content.decode()  # Instagram's 1080 × 1350 within 1024 × 768
-    assert all(one.made[0] <= 1024 and one.made[1] <= 768 for one in page.context["sizes"])
+    assert all(size.made[0] <= 1024 and size.made[1] <= 768 for size in page.context["sizes"])
 
 
 def test_an_endpoint_that_cannot_be_opened_is_named_and_not_offered(client: Any, address: str) -> None:
@@ -217,7 +217,7 @@ def test_an_example_fills_the_form_with_the_order_of_a_picture(
         started_at=timezone.now(), ended_at=timezone.now(),
     )  # fmt: skip
     page = client.get(address)
-    assert [one.version_id for one in page.context["examples"]] == [version.pk]
+    assert [example.version_id for example in page.context["examples"]] == [version.pk]
     filled = client.get(f"{address}?example={version.pk}").context["filled"]
     assert (filled.text, filled.negative, filled.width, filled.settings) == (
         "a jar {{raw}}",
@@ -300,11 +300,11 @@ def test_a_file_that_is_no_picture_is_refused_in_words(client: Any, address: str
 def test_products_with_a_photo_are_offered_and_those_of_others_never(
     brand: Brand, other_brand: Brand, client: Any, address: str, painter: Endpoint
 ) -> None:
-    mine = factories.ReferencePhotoFactory(subject__brand=brand, subject__name="Harbour mug").subject
+    own_product = factories.ReferencePhotoFactory(subject__brand=brand, subject__name="Harbour mug").subject
     foreign = factories.ReferencePhotoFactory(subject__brand=other_brand, subject__name="Harbour secret").subject
     factories.SubjectFactory(brand=brand, name="Harbour without a photo")
-    found = client.get(f"{address}products/?q=harbour")
-    assert [one["subject"] for one in found.context["found"]] == [mine]
+    answer = client.get(f"{address}products/?q=harbour")
+    assert [product["subject"] for product in answer.context["found"]] == [own_product]
     part = client.post(f"{address}engine/", posted(painter, product=foreign.pk)).content.decode()
     assert "Harbour secret" not in part
 
@@ -340,7 +340,7 @@ def test_when_it_ends_the_whole_result_takes_the_place_of_what_was_watched(clien
     assert answer["HX-Retarget"] == "#studio-result"
     assert answer["HX-Trigger"] == "studio-changed"
     words = answer.content.decode()
-    assert all(f"/files/version/{one.pk}/" in words for one in versions)
+    assert all(f"/files/version/{version.pk}/" in words for version in versions)
     assert 'data-seed="8"' in words and "hx-trigger" not in words
     assert "Make this a prompt version" in words
 
@@ -399,9 +399,9 @@ def test_older_tries_are_asked_for_a_page_at_a_time(
 ) -> None:
     runs = [studio.start(brand=brand, wish=wish(text=f"mug {n}"), endpoint=painter, by=designer).pk for n in range(14)]
     first = client.get(f"{address}history/").context
-    assert [one.run.pk for one in first["earlier"]] == runs[:1:-1]
+    assert [past_try.run.pk for past_try in first["earlier"]] == runs[:1:-1]
     rest = client.get(f"{address}history/?before={first['more_before']}").context
-    assert [one.run.pk for one in rest["earlier"]] == runs[1::-1]
+    assert [past_try.run.pk for past_try in rest["earlier"]] == runs[1::-1]
 
 
 @pytest.mark.parametrize("role", ["viewer", "reviewer", "integrator"])

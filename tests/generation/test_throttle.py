@@ -1,4 +1,4 @@
-"""Orders of an endpoint keep their distance, whichever worker sends them and however late one of them leaves."""
+"""Test the throttle: submissions to an endpoint keep their distance, whichever worker sends them, even late ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def an_endpoint(**limits: float) -> Endpoint:
 
 
 def order(endpoint: Endpoint, seconds: float = 0.0) -> float:
-    """Order something that takes so long to leave; when it left."""
+    """Submit something that takes this long to be sent; return when it was sent."""
     turn = throttle.wait(endpoint)
     assert turn is not None
     turn.come()
@@ -54,7 +54,7 @@ def test_threads_together_keep_to_the_limit(clean_redis: Any) -> None:
         thread.join(20)
     left.sort()
     assert len(left) == 20
-    # Each notes its time at most a switch of threads away from what Redis counted.
+    # Each thread notes its time at most one thread switch after Redis counted it.
     assert all(later - earlier >= 0.95 for earlier, later in zip(left, left[8:], strict=False))
 
 

@@ -1,5 +1,8 @@
-"""What a worker does for the models of its endpoints: ready before the first batch, unloaded when nobody asks, and the
-next batch begun while the pixels of the last are still on their way."""
+"""Test how a worker handles the models of its endpoints.
+
+They are loaded before the first batch and unloaded when idle, and the next batch starts while the pixels of the last
+one are still being transferred.
+"""
 
 from __future__ import annotations
 
@@ -86,8 +89,10 @@ def test_other_settings_mean_another_engine_and_the_old_one_leaves_the_memory(wa
 
 
 class Late(Ready):
-    """Yields its pictures before their pixels are there: those of a batch come when the next one has been begun, of
-    the last batch at once."""
+    """Yields its images before their pixels are there.
+
+    The pixels of a batch arrive when the next batch has begun, those of the last batch at once.
+    """
 
     name = "late"
     log: list[str] = []

@@ -1,4 +1,4 @@
-"""Workers as processes: which lane's message they take first, and that housekeeping goes on during a long run."""
+"""Test workers as processes: which lane they serve first, and that housekeeping continues during a long run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files in which workflows come: wrapped for a host, saved by ComfyUI with what is no number, or of another kind."""
+"""Test workflow files: wrapped for a host, saved by ComfyUI with values like NaN, or of another kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Marks of a ComfyUI workflow that replaces another, and images and prompts that no mark covers."""
+"""Test the marks of a ComfyUI workflow that replaces another one, and images and prompts without a mark."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ from tests.support.remote_server import serving
 pytestmark = pytest.mark.django_db
 
 
-def replaced(one: Endpoint, lead: Any, graph: Any) -> Endpoint:
-    return workflows.upload(endpoint_id=one.pk, by=lead, data=as_json(graph), file_name="next.json")
+def replaced(endpoint: Endpoint, lead: Any, graph: Any) -> Endpoint:
+    return workflows.upload(endpoint_id=endpoint.pk, by=lead, data=as_json(graph), file_name="next.json")
 
 
-def unmarked(one: Endpoint, lead: Any, *places: str) -> Endpoint:
-    return marked(one, lead, **dict.fromkeys(places, ""))
+def unmarked(endpoint: Endpoint, lead: Any, *places: str) -> Endpoint:
+    return marked(endpoint, lead, **dict.fromkeys(places, ""))
 
 
-def settle(one: Endpoint, lead: Any, *places: tuple[str, str]) -> Endpoint:
-    """Say that these places are meant as they are, and keep the marks."""
-    seen = selectors.shown(one).digest
-    return workflows.mark(endpoint_id=one.pk, by=lead, seen=seen, names=names_of(one), meant=places)
+def settle(endpoint: Endpoint, lead: Any, *places: tuple[str, str]) -> Endpoint:
+    """Confirm that these places are meant as they are, and keep the marks."""
+    seen = selectors.shown(endpoint).digest
+    return workflows.mark(endpoint_id=endpoint.pk, by=lead, seen=seen, names=names_of(endpoint), meant=places)
 
 
-def open_at(one: Endpoint) -> list[tuple[str, str]]:
-    return [question.place for question in selectors.shown(one).open_questions]
+def open_at(endpoint: Endpoint) -> list[tuple[str, str]]:
+    return [question.place for question in selectors.shown(endpoint).open_questions]
 
 
 # -- a second workflow ----------------------------------------------------------------------------------------------
@@ -62,18 +62,21 @@ def test_a_second_workflow_of_any_kind_is_marked_as_on_a_fresh_endpoint(second):
 
 @pytest.mark.parametrize("kind", ["ControlNet", "image to image", "IP-Adapter", "inpainting", "upscaling", "Flux"])
 def test_an_uploaded_second_workflow_gets_its_photo_words_and_size(brand, lead, kind):
-    one = replaced(uploaded(brand, lead), lead, kinds.ALL[kind]())
-    assert one.config["inputs"] == comfyui_marks.guess(kinds.ALL[kind]())
-    assert selectors.shown(one).open_questions == []
+    endpoint = replaced(uploaded(brand, lead), lead, kinds.ALL[kind]())
+    assert endpoint.config["inputs"] == comfyui_marks.guess(kinds.ALL[kind]())
+    assert selectors.shown(endpoint).open_questions == []
 
 
 def test_a_size_that_a_workflow_in_between_did_not_have_is_marked_again(brand, lead):
-    one = uploaded(brand, lead, graph=kinds.text_to_image())
-    one = replaced(one, lead, kinds.image_to_image())
-    assert one.config["inputs"]["init"] == ["10", "image"] and "width" not in one.config["inputs"]
-    one = replaced(one, lead, kinds.text_to_image())
-    assert (one.config["inputs"]["width"], one.config["inputs"]["height"]) == (["5", "width"], ["5", "height"])
-    assert "init" not in one.config["inputs"]
+    endpoint = uploaded(brand, lead, graph=kinds.text_to_image())
+    endpoint = replaced(endpoint, lead, kinds.image_to_image())
+    assert endpoint.config["inputs"]["init"] == ["10", "image"] and "width" not in endpoint.config["inputs"]
+    endpoint = replaced(endpoint, lead, kinds.text_to_image())
+    assert (endpoint.config["inputs"]["width"], endpoint.config["inputs"]["height"]) == (
+        ["5", "width"],
+        ["5", "height"],
+    )
+    assert "init" not in endpoint.config["inputs"]
 
 
 @pytest.mark.parametrize(
@@ -88,28 +91,28 @@ def test_a_size_that_a_workflow_in_between_did_not_have_is_marked_again(brand, l
     ],
 )
 def test_what_a_person_marked_by_hand_stays_where_the_node_is_the_same(brand, lead, changes, place, name):
-    one = replaced(marked(uploaded(brand, lead), lead, **changes), lead, kinds.controlnet())
-    assert names_of(one)[place] == name
-    assert one.config["inputs"]["photo"] == ["11", "image"], "the rest is marked anew"
+    endpoint = replaced(marked(uploaded(brand, lead), lead, **changes), lead, kinds.controlnet())
+    assert names_of(endpoint)[place] == name
+    assert endpoint.config["inputs"]["photo"] == ["11", "image"], "the rest is marked anew"
 
 
 def test_what_a_person_marked_by_hand_goes_where_the_node_is_another_one(brand, lead):
-    one = marked(uploaded(brand, lead), lead, **{"5.batch_size": "batch"})
+    endpoint = marked(uploaded(brand, lead), lead, **{"5.batch_size": "batch"})
     graph = kinds.text_to_image()
     graph["5"] = node("EmptyImage", width=512, height=512, batch_size=1)
-    assert "batch" not in replaced(one, lead, graph).config["inputs"]
+    assert "batch" not in replaced(endpoint, lead, graph).config["inputs"]
 
 
 def test_the_saving_node_that_a_person_chose_stays(brand, lead):
     graph = kinds.text_to_image()
     graph["21"] = node("SaveImage", filename_prefix="raw", images=["8", 0])
-    one = uploaded(brand, lead, graph=graph)
-    seen = selectors.shown(one).digest
-    one = workflows.mark(endpoint_id=one.pk, by=lead, seen=seen, names=names_of(one), output_node="9")
-    assert replaced(one, lead, graph).config["output_node"] == "9"
+    endpoint = uploaded(brand, lead, graph=graph)
+    seen = selectors.shown(endpoint).digest
+    endpoint = workflows.mark(endpoint_id=endpoint.pk, by=lead, seen=seen, names=names_of(endpoint), output_node="9")
+    assert replaced(endpoint, lead, graph).config["output_node"] == "9"
 
 
-# -- what no mark covers --------------------------------------------------------------------------------------------
+# -- inputs without a mark -------------------------------------------------------------------------------------------
 
 IMAGES = {
     "LoadImage": node("LoadImage", image="example.png"),
@@ -140,37 +143,37 @@ PROMPTS = {
 
 @pytest.mark.parametrize("kind", IMAGES)
 def test_an_image_that_is_not_marked_is_remarked_on_and_blocks_planning(brand, lead, kind):
-    one = uploaded(brand, lead, graph={**kinds.text_to_image(), "50": IMAGES[kind]})
-    places = [f"50.{name}" for (at, name), mark in names_of(one).items() if at == "50" and mark]
-    one = unmarked(one, lead, *places)
-    sentence = selectors.shown(one).remarks[0]
+    endpoint = uploaded(brand, lead, graph={**kinds.text_to_image(), "50": IMAGES[kind]})
+    places = [f"50.{name}" for (at, name), mark in names_of(endpoint).items() if at == "50" and mark]
+    endpoint = unmarked(endpoint, lead, *places)
+    sentence = selectors.shown(endpoint).remarks[0]
     assert "(node 50) loads" in sentence and "the same for every product" in sentence
-    assert_blocked(one, brand, lead, sentence)
+    assert_blocked(endpoint, brand, lead, sentence)
 
 
 @pytest.mark.parametrize("kind", PROMPTS)
 def test_a_prompt_that_is_not_marked_is_remarked_on_and_blocks_planning(brand, lead, kind):
     name, encoder = PROMPTS[kind]
-    one = uploaded(brand, lead, graph={**kinds.text_to_image(), "50": encoder})
-    assert open_at(one) == [("50", name)]
-    sentence = selectors.shown(one).remarks[0]
+    endpoint = uploaded(brand, lead, graph={**kinds.text_to_image(), "50": encoder})
+    assert open_at(endpoint) == [("50", name)]
+    sentence = selectors.shown(endpoint).remarks[0]
     assert "(node 50) keeps its own words, “a face”" in sentence
-    assert_blocked(one, brand, lead, sentence)
+    assert_blocked(endpoint, brand, lead, sentence)
 
 
-def assert_blocked(one: Endpoint, brand: Any, lead: Any, sentence: str) -> None:
-    engine = engines.build("comfyui", one.config)
+def assert_blocked(endpoint: Endpoint, brand: Any, lead: Any, sentence: str) -> None:
+    engine = engines.build("comfyui", endpoint.config)
     assert sentence in engine.validate(Spec("x", 64, 64, 1))
     with pytest.raises(Invalid) as caught:
         orders.load(
             campaign=factories.CampaignFactory(brand=brand),
             prompt_version=factories.PromptVersionFactory(template__brand=brand, needs={}),
-            endpoint=one,
+            endpoint=endpoint,
             stage="full",
             by=lead,
         )
     assert [problem.message for problem in caught.value.problems if problem.pointer == "endpoint"] == [
-        f"{one.name}: {sentence}"
+        f"{endpoint.name}: {sentence}"
     ]
 
 
@@ -181,11 +184,11 @@ def test_a_workflow_as_it_is_guessed_leaves_no_question_open(brand, lead, kind):
 
 @pytest.mark.parametrize("kind", kinds.ALL)
 def test_without_marks_every_image_and_prompt_is_asked_about(brand, lead, kind):
-    one = uploaded(brand, lead, graph=kinds.ALL[kind]())
-    filled = {place for place, mark in names_of(one).items() if mark in ("prompt", "negative")}
-    filled |= {place for place in names_of(one) if place[1] == "image"}
-    seen = selectors.shown(one).digest
-    bare = workflows.mark(endpoint_id=one.pk, by=lead, seen=seen, names={})
+    endpoint = uploaded(brand, lead, graph=kinds.ALL[kind]())
+    filled = {place for place, mark in names_of(endpoint).items() if mark in ("prompt", "negative")}
+    filled |= {place for place in names_of(endpoint) if place[1] == "image"}
+    seen = selectors.shown(endpoint).digest
+    bare = workflows.mark(endpoint_id=endpoint.pk, by=lead, seen=seen, names={})
     assert set(open_at(bare)) == filled
 
 
@@ -204,16 +207,16 @@ def test_without_marks_every_image_and_prompt_is_asked_about(brand, lead, kind):
     ],
 )
 def test_words_that_change_nothing_are_not_asked_about(brand, lead, change):
-    one = uploaded(brand, lead, graph={**kinds.text_to_image(), **change})
-    one = unmarked(one, lead, *(f"{at}.text" for at in change if at == "7"))
-    assert selectors.shown(one).open_questions == []
+    endpoint = uploaded(brand, lead, graph={**kinds.text_to_image(), **change})
+    endpoint = unmarked(endpoint, lead, *(f"{at}.text" for at in change if at == "7"))
+    assert selectors.shown(endpoint).open_questions == []
 
 
 def test_a_prompt_without_words_is_asked_about_where_no_other_one_is_marked(brand, lead):
     graph = kinds.text_to_image()
     graph["6"]["inputs"]["text"] = graph["7"]["inputs"]["text"] = ""
-    one = unmarked(uploaded(brand, lead, graph=graph), lead, "6.text", "7.text")
-    assert open_at(one) == [("6", "text"), ("7", "text")]
+    endpoint = unmarked(uploaded(brand, lead, graph=graph), lead, "6.text", "7.text")
+    assert open_at(endpoint) == [("6", "text"), ("7", "text")]
 
 
 def test_words_that_another_node_makes_can_be_marked_over(brand, lead):
@@ -221,10 +224,10 @@ def test_words_that_another_node_makes_can_be_marked_over(brand, lead):
     graph["6"]["inputs"]["text"] = ["30", 0]
     graph["30"] = node("Florence2Run", image=["31", 0], task="caption")
     graph["31"] = node("EmptyImage", width=64, height=64, batch_size=1)
-    one = uploaded(brand, lead, graph=graph)
-    assert open_at(one) == [("6", "text")]
-    one = marked(one, lead, **{"6.text": "prompt"})
-    assert open_at(one) == [] and one.config["inputs"]["prompt"] == ["6", "text"]
+    endpoint = uploaded(brand, lead, graph=graph)
+    assert open_at(endpoint) == [("6", "text")]
+    endpoint = marked(endpoint, lead, **{"6.text": "prompt"})
+    assert open_at(endpoint) == [] and endpoint.config["inputs"]["prompt"] == ["6", "text"]
 
 
 # -- meant as it is -------------------------------------------------------------------------------------------------
@@ -232,22 +235,22 @@ def test_words_that_another_node_makes_can_be_marked_over(brand, lead):
 
 def style_kept(brand: Any, lead: Any) -> Endpoint:
     """An endpoint whose workflow has a second image for the brand's style, the same for every product."""
-    one = unmarked(uploaded(brand, lead, graph=kinds.ip_adapter()), lead, "22.image")
-    assert open_at(one) == [("22", "image")]
-    return settle(one, lead, ("22", "image"))
+    endpoint = unmarked(uploaded(brand, lead, graph=kinds.ip_adapter()), lead, "22.image")
+    assert open_at(endpoint) == [("22", "image")]
+    return settle(endpoint, lead, ("22", "image"))
 
 
 def test_what_is_meant_as_it_is_is_asked_no_more_and_stands_in_the_audit_trail(brand, lead):
-    one = style_kept(brand, lead)
-    assert open_at(one) == [] and engines.build("comfyui", one.config).capabilities().unsettled == ()
-    event = Event.objects.filter(object_type="endpoint", object_id=one.pk).order_by("-id").first()
+    endpoint = style_kept(brand, lead)
+    assert open_at(endpoint) == [] and engines.build("comfyui", endpoint.config).capabilities().unsettled == ()
+    event = Event.objects.filter(object_type="endpoint", object_id=endpoint.pk).order_by("-id").first()
     assert event is not None and event.actor_id == lead.pk
     assert event.payload["changes"][f"config.{MEANT}"][1][0][:2] == ["22", "image"]
 
 
 def test_saving_other_marks_keeps_what_is_meant(brand, lead):
-    one = marked(style_kept(brand, lead), lead, **{"3.cfg": "strictness"})
-    assert open_at(one) == []
+    endpoint = marked(style_kept(brand, lead), lead, **{"3.cfg": "strictness"})
+    assert open_at(endpoint) == []
 
 
 def test_what_was_meant_can_be_taken_back(brand, lead):
@@ -266,22 +269,22 @@ def test_a_new_version_keeps_what_is_meant_while_its_value_is_the_same(brand, le
     graph = kinds.ip_adapter()
     for node_id, values in change.items():
         graph[node_id]["inputs"] |= values
-    one = replaced(style_kept(brand, lead), lead, graph)
-    assert (MEANT in one.config) is is_kept
-    assert ("reference_2" in one.config["inputs"]) is not is_kept, "else it is marked as on a fresh endpoint"
+    endpoint = replaced(style_kept(brand, lead), lead, graph)
+    assert (MEANT in endpoint.config) is is_kept
+    assert ("reference_2" in endpoint.config["inputs"]) is not is_kept, "else it is marked as on a fresh endpoint"
 
 
 def test_what_is_meant_does_not_change_what_the_images_are_known_by(brand, lead):
-    one = unmarked(uploaded(brand, lead, graph=kinds.ip_adapter()), lead, "22.image")
-    before = engines.build("comfyui", one.config).model_identity()
-    assert engines.build("comfyui", settle(one, lead, ("22", "image")).config).model_identity() == before
+    endpoint = unmarked(uploaded(brand, lead, graph=kinds.ip_adapter()), lead, "22.image")
+    before = engines.build("comfyui", endpoint.config).model_identity()
+    assert engines.build("comfyui", settle(endpoint, lead, ("22", "image")).config).model_identity() == before
 
 
 def test_an_answer_about_an_unmarked_image_does_not_answer_for_a_mark(brand, lead):
-    one = unmarked(uploaded(brand, lead, graph=kinds.inpaint()), lead, "20.image")
-    one = settle(one, lead, ("20", "image"))
-    assert open_at(one) == []
-    assert open_at(marked(one, lead, **{"20.image": "init"})) == [("20", "image")]
+    endpoint = unmarked(uploaded(brand, lead, graph=kinds.inpaint()), lead, "20.image")
+    endpoint = settle(endpoint, lead, ("20", "image"))
+    assert open_at(endpoint) == []
+    assert open_at(marked(endpoint, lead, **{"20.image": "init"})) == [("20", "image")]
 
 
 def test_settings_of_another_shape_settle_nothing(brand, lead):
@@ -294,32 +297,32 @@ def test_settings_of_another_shape_settle_nothing(brand, lead):
 
 
 def test_the_page_asks_about_an_unmarked_image_and_takes_the_answer(brand, lead, page_client):
-    one, client = unmarked(uploaded(brand, lead, graph=kinds.ip_adapter()), lead, "22.image"), page_client(lead)
-    words = client.get(address(brand, one)).content.decode()
+    endpoint, client = unmarked(uploaded(brand, lead, graph=kinds.ip_adapter()), lead, "22.image"), page_client(lead)
+    words = client.get(address(brand, endpoint)).content.decode()
     assert "1 input to look at before images can be planned" in words
     assert "“Style” (node 22) loads house-style.png from the server" in words and 'name="meant|22|image"' in words
-    fields = {f"mark|{at}|{name}": mark for (at, name), mark in names_of(one).items()}
-    fields |= {"do": "mark", "seen": selectors.shown(one).digest, "meant|22|image": "on"}
-    assert client.post(address(brand, one), fields).status_code == 302
-    words = client.get(address(brand, one)).content.decode()
+    fields = {f"mark|{at}|{name}": mark for (at, name), mark in names_of(endpoint).items()}
+    fields |= {"do": "mark", "seen": selectors.shown(endpoint).digest, "meant|22|image": "on"}
+    assert client.post(address(brand, endpoint), fields).status_code == 302
+    words = client.get(address(brand, endpoint)).content.decode()
     assert "to look at before" not in words and "checked" in words
-    one.refresh_from_db()
-    assert open_at(one) == []
+    endpoint.refresh_from_db()
+    assert open_at(endpoint) == []
 
 
 def test_a_refused_mark_keeps_the_answer_that_was_ticked(brand, lead, page_client):
-    one = unmarked(uploaded(brand, lead, graph=kinds.ip_adapter()), lead, "22.image")
-    fields = {f"mark|{at}|{name}": mark for (at, name), mark in names_of(one).items()}
-    fields |= {"do": "mark", "seen": selectors.shown(one).digest, "meant|22|image": "on", "mark|3|cfg": "my name"}
-    answer = page_client(lead).post(address(brand, one), fields)
+    endpoint = unmarked(uploaded(brand, lead, graph=kinds.ip_adapter()), lead, "22.image")
+    fields = {f"mark|{at}|{name}": mark for (at, name), mark in names_of(endpoint).items()}
+    fields |= {"do": "mark", "seen": selectors.shown(endpoint).digest, "meant|22|image": "on", "mark|3|cfg": "my name"}
+    answer = page_client(lead).post(address(brand, endpoint), fields)
     assert answer.status_code == 422 and "checked" in answer.content.decode()
-    one.refresh_from_db()
-    assert open_at(one) == [("22", "image")]
+    endpoint.refresh_from_db()
+    assert open_at(endpoint) == [("22", "image")]
 
 
 def test_others_read_what_is_asked_and_cannot_answer(brand, lead, designer, page_client):
-    one = unmarked(uploaded(brand, lead, graph=kinds.ip_adapter()), lead, "22.image")
-    words = page_client(designer).get(address(brand, one)).content.decode()
+    endpoint = unmarked(uploaded(brand, lead, graph=kinds.ip_adapter()), lead, "22.image")
+    words = page_client(designer).get(address(brand, endpoint)).content.decode()
     assert "loads house-style.png from the server" in words and 'name="meant|' not in words
 
 
@@ -327,7 +330,7 @@ def test_others_read_what_is_asked_and_cannot_answer(brand, lead, designer, page
 
 
 def with_two_images() -> Any:
-    """The image from one file, the mask from the transparency of another one."""
+    """Return a workflow that takes the image from one file and the mask from the transparency of another one."""
     graph = kinds.inpaint()
     graph["21"] = node("LoadImage", image="mug.png")
     graph["26"]["inputs"]["pixels"] = ["21", 0]
@@ -374,16 +377,16 @@ def test_two_images_with_masks_get_the_same_cutout():
 
 @pytest.mark.parametrize("role", ["init", "photo", "reference", "scene", "cutout_2"])
 def test_a_mark_whose_image_has_no_transparency_is_asked_about_where_the_mask_is_used(brand, lead, role):
-    one = marked(uploaded(brand, lead, graph=kinds.inpaint()), lead, **{"20.image": role})
-    sentence = selectors.shown(one).remarks[0]
+    endpoint = marked(uploaded(brand, lead, graph=kinds.inpaint()), lead, **{"20.image": role})
+    sentence = selectors.shown(endpoint).remarks[0]
     assert f"makes its mask from transparency, and the image “{role}” has none" in sentence
-    assert_blocked(one, brand, lead, sentence)
+    assert_blocked(endpoint, brand, lead, sentence)
 
 
 @pytest.mark.parametrize(("channel", "is_asked"), [("alpha", False), ("red", True), ("green", True), ("blue", True)])
 def test_a_mask_that_is_read_from_a_colour_is_asked_about(brand, lead, channel, is_asked):
-    one = uploaded(brand, lead, graph=with_mask_node(channel))
-    assert open_at(one) == ([("21", "image")] if is_asked else [])
+    endpoint = uploaded(brand, lead, graph=with_mask_node(channel))
+    assert open_at(endpoint) == ([("21", "image")] if is_asked else [])
 
 
 def test_the_server_gets_the_cutout_and_repaints_what_is_transparent():

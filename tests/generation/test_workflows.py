@@ -1,4 +1,4 @@
-"""The page of a ComfyUI endpoint's workflow: uploading, marking, checking, and who may."""
+"""Test the workflow page of a ComfyUI endpoint: upload, marks, checks and permissions."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def as_json(graph: Any) -> bytes:
     return json.dumps(graph).encode()
 
 
-def address(brand: Any, one: Endpoint) -> str:
-    return f"/brands/{brand.slug}/endpoints/{one.slug}/workflow/"
+def address(brand: Any, comfy_endpoint: Endpoint) -> str:
+    return f"/brands/{brand.slug}/endpoints/{comfy_endpoint.slug}/workflow/"
 
 
 def uploaded(brand: Any, lead: Any, *servers: str, graph: Any = None) -> Endpoint:
@@ -52,15 +52,19 @@ def uploaded(brand: Any, lead: Any, *servers: str, graph: Any = None) -> Endpoin
     return workflows.upload(endpoint_id=made.pk, by=lead, data=data, file_name="bottles v3.json")
 
 
-def names_of(one: Endpoint) -> dict[tuple[str, str], str]:
-    shown = selectors.shown(one)
-    return {(given.node_id, given.name): given.mark for node in shown.nodes for given in node.inputs}
+def names_of(comfy_endpoint: Endpoint) -> dict[tuple[str, str], str]:
+    shown = selectors.shown(comfy_endpoint)
+    return {
+        (node_input.node_id, node_input.name): node_input.mark for node in shown.nodes for node_input in node.inputs
+    }
 
 
-def marked(one: Endpoint, by: Any, **changes: str) -> Endpoint:
-    """The marks as the page shows them, with some changed: marked(endpoint, lead, **{"3.cfg": "guidance"})."""
-    names = names_of(one) | {(key.split(".")[0], key.split(".")[1]): name for key, name in changes.items()}
-    return workflows.mark(endpoint_id=one.pk, by=by, seen=selectors.shown(one).digest, names=names)
+def marked(comfy_endpoint: Endpoint, by: Any, **changes: str) -> Endpoint:
+    """Save the marks of the page with some changes, e.g. marked(endpoint, lead, **{"3.cfg": "guidance"})."""
+    names = names_of(comfy_endpoint) | {(key.split(".")[0], key.split(".")[1]): name for key, name in changes.items()}
+    return workflows.mark(
+        endpoint_id=comfy_endpoint.pk, by=by, seen=selectors.shown(comfy_endpoint).digest, names=names
+    )
 
 
 # -- guesses --------------------------------------------------------------------------------------------------------
@@ -132,11 +136,11 @@ def test_nodes_that_lead_round_in_a_circle_end_the_search():
 
 
 def test_an_uploaded_workflow_is_marked_and_can_be_used_at_once(brand, lead):
-    one = uploaded(brand, lead)
-    assert one.config["workflow_name"] == "bottles v3"
-    engine = engines.build("comfyui", one.config)
+    comfy_endpoint = uploaded(brand, lead)
+    assert comfy_endpoint.config["workflow_name"] == "bottles v3"
+    engine = engines.build("comfyui", comfy_endpoint.config)
     assert {"prompt", "negative", "seed", "steps", "guidance"} == engine.capabilities().obeys
-    assert Event.objects.filter(object_type="endpoint", object_id=one.pk).exists()
+    assert Event.objects.filter(object_type="endpoint", object_id=comfy_endpoint.pk).exists()
 
 
 def test_a_picture_that_comfyui_saved_brings_its_workflow_along(brand, lead):
@@ -145,8 +149,10 @@ def test_a_picture_that_comfyui_saved_brings_its_workflow_along(brand, lead):
     stream = io.BytesIO()
     Image.new("RGB", (8, 8)).save(stream, "PNG", pnginfo=info)
     made = endpoint(brand)
-    one = workflows.upload(endpoint_id=made.pk, by=lead, data=stream.getvalue(), file_name="ComfyUI_00001_.png")
-    assert one.config["inputs"]["prompt"] == ["6", "text"]
+    comfy_endpoint = workflows.upload(
+        endpoint_id=made.pk, by=lead, data=stream.getvalue(), file_name="ComfyUI_00001_.png"
+    )
+    assert comfy_endpoint.config["inputs"]["prompt"] == ["6", "text"]
 
 
 @pytest.mark.parametrize(
@@ -173,27 +179,35 @@ def test_a_file_that_is_no_workflow_is_explained(brand, lead, data, words):
 
 
 def test_a_new_version_keeps_the_marks_of_nodes_that_stay(brand, lead):
-    one = marked(uploaded(brand, lead), lead, **{"3.cfg": "strictness", "3.steps": ""})
+    comfy_endpoint = marked(uploaded(brand, lead), lead, **{"3.cfg": "strictness", "3.steps": ""})
     graph = comfy_workflows.text_to_image(cfg=3)
     graph["60"] = graph.pop("6")
     graph["3"]["inputs"]["positive"] = ["60", 0]
-    again = workflows.upload(endpoint_id=one.pk, by=lead, data=as_json(graph), file_name="bottles v4.json")
-    assert again.config["inputs"]["strictness"] == ["3", "cfg"]
-    assert "steps" not in again.config["inputs"], "what somebody took away is not marked again"
-    assert again.config["inputs"]["prompt"] == ["60", "text"], "a node that has another number is found again"
+    replaced = workflows.upload(
+        endpoint_id=comfy_endpoint.pk, by=lead, data=as_json(graph), file_name="bottles v4.json"
+    )
+    assert replaced.config["inputs"]["strictness"] == ["3", "cfg"]
+    assert "steps" not in replaced.config["inputs"], "what somebody took away is not marked again"
+    assert replaced.config["inputs"]["prompt"] == ["60", "text"], "a node that has another number is found again"
 
 
 def test_of_several_saving_nodes_the_last_one_is_taken_until_somebody_says_otherwise(brand, lead):
     graph = comfy_workflows.text_to_image()
     graph["21"] = {"class_type": "SaveImage", "inputs": {"filename_prefix": "raw", "images": ["8", 0]}}
-    one = uploaded(brand, lead, graph=graph)
-    assert one.config["output_node"] == "21"
-    shown = selectors.shown(one)
-    changed = workflows.mark(endpoint_id=one.pk, by=lead, seen=shown.digest, names=names_of(one), output_node="9")
+    comfy_endpoint = uploaded(brand, lead, graph=graph)
+    assert comfy_endpoint.config["output_node"] == "21"
+    shown = selectors.shown(comfy_endpoint)
+    changed = workflows.mark(
+        endpoint_id=comfy_endpoint.pk, by=lead, seen=shown.digest, names=names_of(comfy_endpoint), output_node="9"
+    )
     assert changed.config["output_node"] == "9"
     with pytest.raises(Invalid, match=r"."):
         workflows.mark(
-            endpoint_id=one.pk, by=lead, seen=selectors.shown(changed).digest, names=names_of(one), output_node="3"
+            endpoint_id=comfy_endpoint.pk,
+            by=lead,
+            seen=selectors.shown(changed).digest,
+            names=names_of(comfy_endpoint),
+            output_node="3",
         )
 
 
@@ -201,10 +215,12 @@ def test_of_several_saving_nodes_the_last_one_is_taken_until_somebody_says_other
 
 
 def test_marks_decide_what_prompts_may_set(brand, lead):
-    one = marked(uploaded(brand, lead), lead, **{"3.cfg": "Strictness", "7.text": "", "3.denoise": "strictness"})
-    assert one.config["inputs"]["strictness"] == [["3", "cfg"], ["3", "denoise"]]
-    assert "negative" not in one.config["inputs"]
-    assert "strictness" in engines.build("comfyui", one.config).capabilities().obeys
+    comfy_endpoint = marked(
+        uploaded(brand, lead), lead, **{"3.cfg": "Strictness", "7.text": "", "3.denoise": "strictness"}
+    )
+    assert comfy_endpoint.config["inputs"]["strictness"] == [["3", "cfg"], ["3", "denoise"]]
+    assert "negative" not in comfy_endpoint.config["inputs"]
+    assert "strictness" in engines.build("comfyui", comfy_endpoint.config).capabilities().obeys
 
 
 @pytest.mark.parametrize(
@@ -218,50 +234,53 @@ def test_marks_decide_what_prompts_may_set(brand, lead):
     ],
 )
 def test_a_mark_that_does_not_fit_is_refused_where_it_stands(brand, lead, place, name, words):
-    one = uploaded(brand, lead)
+    comfy_endpoint = uploaded(brand, lead)
     with pytest.raises(Invalid) as caught:
-        marked(one, lead, **{place: name})
+        marked(comfy_endpoint, lead, **{place: name})
     assert caught.value.problems[0].pointer == f"mark|{place.replace('.', '|')}"
     assert words in caught.value.problems[0].message
 
 
 def test_marks_on_a_workflow_that_changed_meanwhile_are_refused(brand, lead):
-    one = uploaded(brand, lead)
-    seen = selectors.shown(one).digest
+    comfy_endpoint = uploaded(brand, lead)
+    seen = selectors.shown(comfy_endpoint).digest
     workflows.upload(
-        endpoint_id=one.pk, by=lead, data=as_json(comfy_workflows.text_to_image(cfg=2)), file_name="other.json"
+        endpoint_id=comfy_endpoint.pk,
+        by=lead,
+        data=as_json(comfy_workflows.text_to_image(cfg=2)),
+        file_name="other.json",
     )
     with pytest.raises(Stale):
-        workflows.mark(endpoint_id=one.pk, by=lead, seen=seen, names={})
+        workflows.mark(endpoint_id=comfy_endpoint.pk, by=lead, seen=seen, names={})
 
 
 # -- checking -------------------------------------------------------------------------------------------------------
 
 
-def checked(one: Endpoint, by: Any) -> workflow_checks.Checked:
-    """Asked for, done by a worker of the lane, and read as the page reads it."""
-    workflow_checks.ask(endpoint_id=one.pk, by=by)
-    waiting = workflow_checks.answer(one)
+def checked(comfy_endpoint: Endpoint, by: Any) -> workflow_checks.Checked:
+    """Request a check, let a worker of the lane run it, and return its answer as the page reads it."""
+    workflow_checks.ask(endpoint_id=comfy_endpoint.pk, by=by)
+    waiting = workflow_checks.answer(comfy_endpoint)
     assert waiting is not None and waiting.is_open
-    queue = django_rq.get_queue(one.lane)
+    queue = django_rq.get_queue(comfy_endpoint.lane)
     SimpleWorker([queue], connection=queue.connection, serializer=queue.serializer).work(burst=True)
-    one.refresh_from_db()
-    said = workflow_checks.answer(one)
-    assert said is not None and not said.is_open
-    return said
+    comfy_endpoint.refresh_from_db()
+    check = workflow_checks.answer(comfy_endpoint)
+    assert check is not None and not check.is_open
+    return check
 
 
 @pytest.mark.django_db(transaction=True)
 def test_the_check_says_what_is_missing_and_keeps_what_the_servers_allow(brand, lead, clean_redis):
     with serving(ComfyServer()) as good, serving(ComfyServer(checkpoints=())) as bare:
-        one = uploaded(brand, lead, good.url, bare.url)
-        said = checked(one, lead)
-        assert said.is_ok
-        assert [server.is_ok for server in said.servers] == [True, False]
-        assert said.servers[0].version == "0.38.1"
-        assert "there is no ckpt_name called 'sd15.safetensors'" in said.servers[1].problems[0]
-        assert one.config["ranges"]["steps"] == {"type": "INT", "minimum": 1, "maximum": 10000, "step": 1}
-        controls = engines.build("comfyui", one.config).capabilities().controls
+        comfy_endpoint = uploaded(brand, lead, good.url, bare.url)
+        check = checked(comfy_endpoint, lead)
+        assert check.is_ok
+        assert [server.is_ok for server in check.servers] == [True, False]
+        assert check.servers[0].version == "0.38.1"
+        assert "there is no ckpt_name called 'sd15.safetensors'" in check.servers[1].problems[0]
+        assert comfy_endpoint.config["ranges"]["steps"] == {"type": "INT", "minimum": 1, "maximum": 10000, "step": 1}
+        controls = engines.build("comfyui", comfy_endpoint.config).capabilities().controls
         assert {control.parameter: control.maximum for control in controls}["guidance"] == 100
         assert not [order for server in (good, bare) for order in server.orders]
 
@@ -271,114 +290,126 @@ def test_the_check_of_an_unmarked_image_says_no_until_somebody_says_that_it_is_m
     brand, lead, clean_redis, page_client
 ):
     with serving(ComfyServer()) as good:
-        one = marked(uploaded(brand, lead, good.url, graph=comfy_workflows.image_to_image()), lead, **{"10.image": ""})
-        said = checked(one, lead)
-        assert not said.is_ok and "loads example.png from the server, the same for every product" in said.message
-        assert [server.is_ok for server in said.servers] == [True]
-        page = page_client(lead).get(address(brand, one)).content.decode()
+        comfy_endpoint = marked(
+            uploaded(brand, lead, good.url, graph=comfy_workflows.image_to_image()), lead, **{"10.image": ""}
+        )
+        check = checked(comfy_endpoint, lead)
+        assert not check.is_ok and "loads example.png from the server, the same for every product" in check.message
+        assert [server.is_ok for server in check.servers] == [True]
+        page = page_client(lead).get(address(brand, comfy_endpoint)).content.decode()
         assert "It cannot be made as it is" in page and "1 input below has to be marked" in page
-        seen = selectors.shown(one).digest
-        workflows.mark(endpoint_id=one.pk, by=lead, seen=seen, names=names_of(one), meant=[("10", "image")])
-        one.refresh_from_db()
-        assert workflow_checks.answer(one) is None, "it is asked anew"
-        assert checked(one, lead).is_ok
+        seen = selectors.shown(comfy_endpoint).digest
+        workflows.mark(
+            endpoint_id=comfy_endpoint.pk, by=lead, seen=seen, names=names_of(comfy_endpoint), meant=[("10", "image")]
+        )
+        comfy_endpoint.refresh_from_db()
+        assert workflow_checks.answer(comfy_endpoint) is None, "it is asked anew"
+        assert checked(comfy_endpoint, lead).is_ok
 
 
 @pytest.mark.django_db(transaction=True)
 def test_the_check_answers_although_a_setting_from_before_is_known_no_more(brand, lead, clean_redis):
     with serving(ComfyServer()) as good:
-        one = uploaded(brand, lead, good.url)
-        Endpoint.objects.filter(pk=one.pk).update(config={**one.config, "max_sides": 512})
-        said = checked(one, lead)
-    assert said.is_ok and "cannot be kept" in said.message and "Did you mean 'max_side'?" in said.message
-    assert "ranges" not in one.config
+        comfy_endpoint = uploaded(brand, lead, good.url)
+        Endpoint.objects.filter(pk=comfy_endpoint.pk).update(config={**comfy_endpoint.config, "max_sides": 512})
+        check = checked(comfy_endpoint, lead)
+    assert check.is_ok and "cannot be kept" in check.message and "Did you mean 'max_side'?" in check.message
+    assert "ranges" not in comfy_endpoint.config
 
 
 @pytest.mark.django_db(transaction=True)
 def test_the_check_reaches_a_server_that_wants_the_secret(brand, lead, clean_redis):
     with serving(ComfyServer(token="Bearer s3cret")) as server:
-        one = uploaded(brand, lead, server.url)
-        assert not checked(one, lead).is_ok
-        one.secret = "s3cret"
-        one.save()
-        said = checked(one, lead)
-        assert said.is_ok
-        assert "s3cret" not in repr(said)
+        comfy_endpoint = uploaded(brand, lead, server.url)
+        assert not checked(comfy_endpoint, lead).is_ok
+        comfy_endpoint.secret = "s3cret"
+        comfy_endpoint.save()
+        check = checked(comfy_endpoint, lead)
+        assert check.is_ok
+        assert "s3cret" not in repr(check)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_check_of_servers_that_are_not_there_says_so(brand, lead, clean_redis):
-    said = checked(uploaded(brand, lead, "http://127.0.0.1:9"), lead)
-    assert not said.is_ok
-    assert "127.0.0.1:9 did not answer" in said.servers[0].problems[0]
+    check = checked(uploaded(brand, lead, "http://127.0.0.1:9"), lead)
+    assert not check.is_ok
+    assert "127.0.0.1:9 did not answer" in check.servers[0].problems[0]
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_check_counts_for_the_workflow_that_was_checked_only(brand, lead, clean_redis):
     with serving(ComfyServer()) as server:
-        one = uploaded(brand, lead, server.url)
-        assert checked(one, lead).is_ok
-        changed = marked(one, lead, **{"3.denoise": "strength"})
+        comfy_endpoint = uploaded(brand, lead, server.url)
+        assert checked(comfy_endpoint, lead).is_ok
+        changed = marked(comfy_endpoint, lead, **{"3.denoise": "strength"})
         assert workflow_checks.answer(changed) is None
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_check_that_no_worker_takes_up_ends_in_words(brand, lead, clean_redis, monkeypatch):
-    one = uploaded(brand, lead)
-    workflow_checks.ask(endpoint_id=one.pk, by=lead)
+    comfy_endpoint = uploaded(brand, lead)
+    workflow_checks.ask(endpoint_id=comfy_endpoint.pk, by=lead)
     monkeypatch.setattr(health, "PATIENCE_SECONDS", 0)
-    said = workflow_checks.answer(one)
-    assert said is not None and not said.is_open
-    assert "No worker of the lane cloud took the check" in said.message
+    check = workflow_checks.answer(comfy_endpoint)
+    assert check is not None and not check.is_open
+    assert "No worker of the lane cloud took the check" in check.message
 
 
 # -- who may, and the page ------------------------------------------------------------------------------------------
 
 
 def test_only_leads_and_operators_change_a_workflow(brand, other_brand, person, designer, lead):
-    mine, shared = endpoint(brand), endpoint(None)
+    own_endpoint, shared = endpoint(brand), endpoint(None)
     data = as_json(comfy_workflows.text_to_image())
-    for by, one, refusal in (
-        (designer, mine, NotAllowed),
+    for by, comfy_endpoint, refusal in (
+        (designer, own_endpoint, NotAllowed),
         (lead, shared, NotAllowed),
-        (person("lead", brand=other_brand), mine, NotFound),
+        (person("lead", brand=other_brand), own_endpoint, NotFound),
     ):
         with pytest.raises(refusal):
-            workflows.upload(endpoint_id=one.pk, by=by, data=data, file_name="x.json")
+            workflows.upload(endpoint_id=comfy_endpoint.pk, by=by, data=data, file_name="x.json")
         with pytest.raises(refusal):
-            workflow_checks.ask(endpoint_id=one.pk, by=by)
+            workflow_checks.ask(endpoint_id=comfy_endpoint.pk, by=by)
         with pytest.raises(refusal):
-            workflows.mark(endpoint_id=one.pk, by=by, seen="", names={})
+            workflows.mark(endpoint_id=comfy_endpoint.pk, by=by, seen="", names={})
     operator = person(is_superuser=True)
     assert workflows.upload(endpoint_id=shared.pk, by=operator, data=data, file_name="x.json").config["inputs"]
 
 
 def test_the_page_takes_a_file_shows_its_inputs_and_saves_marks(brand, lead, page_client):
-    one, client = endpoint(brand), page_client(lead)
-    first = client.get(address(brand, one))
+    comfy_endpoint, client = endpoint(brand), page_client(lead)
+    first = client.get(address(brand, comfy_endpoint))
     assert "Export (API)" in first.content.decode()
     file = SimpleUploadedFile("bottles.json", as_json(comfy_workflows.text_to_image()), "application/json")
-    assert client.post(address(brand, one), {"do": "upload", "file": file}).status_code == 302
-    shown = client.get(address(brand, one)).content.decode()
+    assert client.post(address(brand, comfy_endpoint), {"do": "upload", "file": file}).status_code == 302
+    shown = client.get(address(brand, comfy_endpoint)).content.decode()
     assert 'value="prompt"' in shown and "What to show" in shown and "a bottle on a beach" in shown
-    one.refresh_from_db()
-    fields = {f"mark|{node}|{name}": mark for (node, name), mark in names_of(one).items()}
-    fields |= {"do": "mark", "seen": selectors.shown(one).digest, "name": "Bottles", "mark|3|cfg": "strictness"}
-    assert client.post(address(brand, one), fields).status_code == 302
-    one.refresh_from_db()
-    assert one.config["inputs"]["strictness"] == ["3", "cfg"] and one.config["workflow_name"] == "Bottles"
+    comfy_endpoint.refresh_from_db()
+    fields = {f"mark|{node}|{name}": mark for (node, name), mark in names_of(comfy_endpoint).items()}
+    fields |= {
+        "do": "mark",
+        "seen": selectors.shown(comfy_endpoint).digest,
+        "name": "Bottles",
+        "mark|3|cfg": "strictness",
+    }
+    assert client.post(address(brand, comfy_endpoint), fields).status_code == 302
+    comfy_endpoint.refresh_from_db()
+    assert (
+        comfy_endpoint.config["inputs"]["strictness"] == ["3", "cfg"]
+        and comfy_endpoint.config["workflow_name"] == "Bottles"
+    )
 
 
 def test_the_page_keeps_what_was_typed_and_says_what_is_wrong_with_it(brand, lead, page_client):
-    one = uploaded(brand, lead)
-    fields = {f"mark|{node}|{name}": mark for (node, name), mark in names_of(one).items()}
+    comfy_endpoint = uploaded(brand, lead)
+    fields = {f"mark|{node}|{name}": mark for (node, name), mark in names_of(comfy_endpoint).items()}
     fields |= {
         "do": "mark",
-        "seen": selectors.shown(one).digest,
+        "seen": selectors.shown(comfy_endpoint).digest,
         "mark|4|ckpt_name": "init",
         "mark|3|cfg": "strictness",
     }
-    answer = page_client(lead).post(address(brand, one), fields)
+    answer = page_client(lead).post(address(brand, comfy_endpoint), fields)
     assert answer.status_code == 422
     words = answer.content.decode()
     assert "“init” is an image, but ckpt_name of “Load Checkpoint” (node 4) takes none" in words
@@ -389,34 +420,34 @@ def test_the_page_keeps_what_was_typed_and_says_what_is_wrong_with_it(brand, lea
 def test_the_page_shows_the_check_in_words(brand, lead, page_client, clean_redis):
     client = page_client(lead)
     with serving(ComfyServer(without=frozenset({"VAEDecode"}))) as server:
-        one = uploaded(brand, lead, server.url)
-        waiting = client.post(address(brand, one), {"do": "check"}, follow=True).content.decode()
+        comfy_endpoint = uploaded(brand, lead, server.url)
+        waiting = client.post(address(brand, comfy_endpoint), {"do": "check"}, follow=True).content.decode()
         assert "A worker asks the servers" in waiting
-        checked(one, lead)
-    words = client.get(address(brand, one)).content.decode()
+        checked(comfy_endpoint, lead)
+    words = client.get(address(brand, comfy_endpoint)).content.decode()
     assert "“VAE Decode” (node 8) is of the type VAEDecode, which is not installed." in words
 
 
 def test_others_of_the_brand_read_the_page_and_change_nothing(brand, designer, lead, other_brand, page_client):
-    one = uploaded(brand, lead)
+    comfy_endpoint = uploaded(brand, lead)
     client = page_client(designer)
-    words = client.get(address(brand, one)).content.decode()
+    words = client.get(address(brand, comfy_endpoint)).content.decode()
     assert "What to show" in words and "Save the marks" not in words
     for verb in ("upload", "mark", "check"):
         file = SimpleUploadedFile("x.json", b"{}")
-        assert client.post(address(brand, one), {"do": verb, "file": file}).status_code == 403
-    assert client.post(address(brand, one), {"do": "dance"}).status_code == 404
-    assert client.get(address(other_brand, one)).status_code == 404
+        assert client.post(address(brand, comfy_endpoint), {"do": verb, "file": file}).status_code == 403
+    assert client.post(address(brand, comfy_endpoint), {"do": "dance"}).status_code == 404
+    assert client.get(address(other_brand, comfy_endpoint)).status_code == 404
     packshot = factories.EndpointFactory(brand=brand)
     assert client.get(address(brand, packshot)).status_code == 404
 
 
 def test_a_stored_workflow_that_cannot_be_read_is_said_and_can_be_replaced(brand, lead, page_client):
-    one = endpoint(brand, workflow={"nodes": [], "links": []}, inputs={"prompt": ["1", "text"]})
-    answer = page_client(lead).get(address(brand, one))
+    comfy_endpoint = endpoint(brand, workflow={"nodes": [], "links": []}, inputs={"prompt": ["1", "text"]})
+    answer = page_client(lead).get(address(brand, comfy_endpoint))
     assert answer.status_code == 200
     assert "The stored workflow cannot be used" in answer.content.decode()
     fixed = workflows.upload(
-        endpoint_id=one.pk, by=lead, data=as_json(comfy_workflows.text_to_image()), file_name="new.json"
+        endpoint_id=comfy_endpoint.pk, by=lead, data=as_json(comfy_workflows.text_to_image()), file_name="new.json"
     )
     assert fixed.config["inputs"]["prompt"] == ["6", "text"]

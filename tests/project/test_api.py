@@ -1,4 +1,4 @@
-"""The API: its conventions, its borders, and the documented path with curl alone against a real server."""
+"""Test the API: its conventions, its limits, and the documented steps with curl against a real server."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def test_the_documented_path_works_with_curl_alone(live_server, brand, person, t
 def test_a_repeated_create_gets_the_first_answer(brand, manager, api_client):
     client = api_client(manager)
     first = client.post(f"{API}/campaigns/", campaign_fields(brand), format="json", headers={"Idempotency-Key": "k"})
-    again = client.post(f"{API}/campaigns/", campaign_fields(brand), format="json", headers={"Idempotency-Key": "k"})
-    assert (first.status_code, again.status_code) == (201, 201)
-    assert again.json() == first.json()
-    assert again["Idempotency-Replayed"] == "true"
+    repeated = client.post(f"{API}/campaigns/", campaign_fields(brand), format="json", headers={"Idempotency-Key": "k"})
+    assert (first.status_code, repeated.status_code) == (201, 201)
+    assert repeated.json() == first.json()
+    assert repeated["Idempotency-Replayed"] == "true"
     assert Campaign.objects.count() == 1
 
 

@@ -1,4 +1,4 @@
-"""What holds for the code as a whole: its direction, its tables, its pages about itself."""
+"""Test rules of the whole code: import directions, tables and documentation."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def test_every_migration_has_a_name_of_its_own(label: str) -> None:
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
 def test_every_model_says_what_one_row_is(model: type[Model]) -> None:
-    # Django writes "Name(field, field)" where the class says nothing.
+    # Django writes "Name(field, field)" for a class without a docstring.
     assert not (model.__doc__ or "").startswith(f"{model.__name__}("), f"{model.__name__} has no docstring"
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
 def test_every_model_has_an_order_and_a_name_for_people(model: type[Model]) -> None:
-    if not issubclass(model, AbstractUser):  # it has a name of Django's, and people are listed by what they belong to
+    if not issubclass(model, AbstractUser):  # users come from Django and are listed by their memberships
         assert model._meta.ordering, f"{model.__name__} has no ordering"
     assert model.__str__ is not Model.__str__, f"{model.__name__} has no __str__"
 

@@ -1,4 +1,4 @@
-"""A backup made as docs/operations.md says can be restored, with the client programs that came along."""
+"""Test that a backup made as in docs/operations.md can be restored, with the bundled client programs."""
 
 from __future__ import annotations
 
@@ -87,16 +87,16 @@ def test_the_client_programs_are_as_new_as_the_embedded_server(db: None) -> None
 
 
 def test_the_password_is_no_argument_that_others_can_read(transactional_db: None) -> None:
-    """While psql runs, the process list shows its options only."""
+    """While psql runs, the process list shows only its options."""
     process = subprocess.Popen(
         [sys.executable, "-m", "config.postgres", "psql", "--command=SELECT pg_sleep(30)"],
         cwd=processes.ROOT,
         env=processes.environment(),
     )
     try:
-        found = threading.Event()
+        pause = threading.Event()
         arguments = ""
-        while not arguments and process.poll() is None and not found.wait(0.05):
+        while not arguments and process.poll() is None and not pause.wait(0.05):
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
             if children:
                 arguments = Path(f"/proc/{children[0]}/cmdline").read_text()

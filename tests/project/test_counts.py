@@ -1,4 +1,4 @@
-"""Counts leave no state out: live images are approved, stale ones wait, products count for their own campaigns."""
+"""Test that counts miss no state: live images count as approved, stale ones wait, products count per campaign."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_the_funnel_counts_stale_images_as_waiting_and_as_approved_before(
 
 
 def small_mug(brand: Brand) -> Subject:
-    """A product that is 400 × 400 pixels in its photo: enough for a small spec, too small for a large one."""
+    """Return a product of 400 × 400 px in its photo: enough for a small spec, too small for a large one."""
     subject: Subject = factories.SubjectFactory(brand=brand)
     photo = factories.ReferencePhotoFactory(subject=subject)
     factories.CutoutFactory(photo=photo, box=[0, 0, 400, 400])
@@ -104,11 +104,11 @@ def test_a_product_is_judged_by_the_campaigns_that_it_is_in(
     case: str, brand: Brand, manager: User, page_client: Pages
 ) -> None:
     mug = small_mug(brand)
-    given, expected = MEMBERS[case]
-    for side, is_member, is_sandbox in given:
+    memberships, expected = MEMBERS[case]
+    for side, is_member, is_sandbox in memberships:
         campaign(brand, side, *([mug] if is_member else []), is_sandbox=is_sandbox)
-    found = readiness.of([mug], specs=readiness.specs_by_subject([mug.pk]))[mug.pk]
-    assert found.state == expected
+    result = readiness.of([mug], specs=readiness.specs_by_subject([mug.pk]))[mug.pk]
+    assert result.state == expected
     assert readiness.counts(brand, "product")[expected] == 1
     assert list(Subject.objects.filter(pk__in=readiness.ids(brand, "product", expected))) == [mug]
     page = page_client(manager).get(reverse("products", args=[brand.slug]), {"ready": expected}).content.decode()

@@ -1,4 +1,4 @@
-"""The two commands' first half, as a newcomer runs it: `demo --once` from nothing, and again."""
+"""Test `demo --once` as a new user runs it: first from nothing, then a second time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 1500
 
 @pytest.fixture(scope="module")
 def var() -> Iterator[Path]:
-    """A var/ of the demo's own, with a space in its path."""
+    """Yield a var/ folder for the demo, with a space in its path."""
     root = Path(tempfile.mkdtemp(prefix="demo-"))
     root.chmod(0o755)
     yield root / "the demo's var"
@@ -44,8 +44,8 @@ def once(var: Path, *more: str) -> tuple[int, dict[str, Any], str]:
 
 
 def test_every_picture_of_the_example_arrives_in_review_and_a_second_time_adds_none(var: Path) -> None:
-    code, first, told = once(var)
-    assert code == 0, told
+    code, first, errors = once(var)
+    assert code == 0, errors
     assert first["products"] == 28
     assert first["assets"] == first["in_review"] == first["jobs"] > 28
     assert first["failed"] == 0
@@ -57,23 +57,23 @@ def test_every_picture_of_the_example_arrives_in_review_and_a_second_time_adds_n
     assert drawn["chosen"] >= 2
     assert drawn["waiting"] == 20
 
-    code, second, told = once(var)
-    assert code == 0, told
+    code, second, errors = once(var)
+    assert code == 0, errors
     counted = ("products", "jobs", "assets", "in_review", "failed", "little_model")
     assert {name: second[name] for name in counted} == {name: first[name] for name in counted}
     assert second["seconds"] < first["seconds"]
 
 
 def test_without_its_weights_the_demo_goes_on_and_says_so(var: Path) -> None:
-    code, told, words = once(var, "--weights", str(var / "nowhere"))
-    assert code == 0, words
-    assert "there are no weights in" in told["left_out"]
-    assert "left out" in words
-    assert set(told["little_model"].values()) == {0}
+    code, summary, errors = once(var, "--weights", str(var / "nowhere"))
+    assert code == 0, errors
+    assert "there are no weights in" in summary["left_out"]
+    assert "left out" in errors
+    assert set(summary["little_model"].values()) == {0}
 
 
 def test_nothing_is_left_running_behind_it(var: Path) -> None:
-    code, told, _ = once(var, "--no-model")
-    assert (code, told["left_out"]) == (0, "--no-model was asked for.")
+    code, summary, _ = once(var, "--no-model")
+    assert (code, summary["left_out"]) == (0, "--no-model was asked for.")
     shown = subprocess.run(["ps", "-eww", "-o", "args="], capture_output=True, text=True, check=True).stdout
     assert str(var) not in shown

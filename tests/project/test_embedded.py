@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL and Redis, really started: in a path with a space, killed, shared, locked down."""
+"""Test the real embedded PostgreSQL and Redis: in a path with a space, killed, shared, locked down."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from config import embedded, env, servers
 pytestmark = pytest.mark.slow
 AS_ROOT = os.geteuid() == 0
 
-# Whoever starts the tests in the background may have them ignore Ctrl-C or hang-up, and children inherit that.
+# A shell that runs the tests in the background may ignore Ctrl-C or hang-up, and children inherit that.
 HOLDER = """
 import signal, sys
 from config import embedded
@@ -39,7 +39,7 @@ with embedded.services():
 
 @pytest.fixture
 def var(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty var/ in a deep path with a space and a quote, which the servers' account may enter."""
+    """Yield an empty var/ in a deep path with a space and a quote, which the servers' account may enter."""
     root = Path(tempfile.mkdtemp(prefix="embedded-"))
     root.chmod(0o755)
     folder = root / "it's a long way" / ("down " * 12).strip() / "var"
@@ -54,7 +54,7 @@ def var(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def holder(var: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
-    """Starts another process that holds the services until its standard input is closed."""
+    """Yield a function that starts another process, which holds the services until its standard input is closed."""
     started: list[subprocess.Popen[str]] = []
 
     def start() -> subprocess.Popen[str]:
@@ -74,9 +74,9 @@ def holder(var: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
 
 
 def place() -> servers.Place:
-    found = embedded._recorded()
-    assert found is not None
-    return found
+    recorded = embedded._recorded()
+    assert recorded is not None
+    return recorded
 
 
 def ask(sql: str) -> object:
@@ -90,7 +90,7 @@ def client() -> redis.Redis:
 
 
 def pids() -> set[int]:
-    """Process ids of both servers, which must answer."""
+    """Return the process ids of both servers, which must answer."""
     ask("SELECT 1")
     return {client().info("server")["process_id"], servers.postmaster_pid(place())}
 
@@ -211,10 +211,10 @@ def test_a_second_process_joins_and_the_last_one_out_stops_them(
 
 def test_many_starting_at_once_make_one_database(var: Path, holder: Callable[[], subprocess.Popen[str]]) -> None:
     crowd = [holder() for _ in range(4)]
-    assert [one.stdout.readline() for one in crowd] == ["held\n"] * 4
+    assert [process.stdout.readline() for process in crowd] == ["held\n"] * 4
     assert ask("SELECT count(*) FROM pg_database WHERE datname = 'proofline'") == 1
-    for one in crowd:
-        one.communicate("")
+    for process in crowd:
+        process.communicate("")
     assert neither_answers()
 
 
@@ -261,10 +261,10 @@ def test_a_secret_is_made_once_however_many_ask(var: Path) -> None:
         seen.add(embedded.secret("word", lambda: f"made by {number}"))
 
     crowd = [threading.Thread(target=take, args=(number,)) for number in range(8)]
-    for one in crowd:
-        one.start()
-    for one in crowd:
-        one.join()
+    for thread in crowd:
+        thread.start()
+    for thread in crowd:
+        thread.join()
     assert len(seen) == 1
     assert [path.name for path in (var / "secrets").iterdir()] == ["word"]
 
@@ -279,7 +279,7 @@ def test_lost_passwords_are_explained(var: Path) -> None:
 
 @pytest.fixture
 def closed(var: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """var/ in a folder that only root may enter, outside the folder for temporary files; returns the shared home."""
+    """Put var/ into a folder that only root may enter, outside the temporary folder; return the shared home."""
     shared, temporary = var.parent.parent / "shared home", var.parent.parent / "temporary"
     var.parent.mkdir(parents=True)
     var.parent.chmod(0o700)

@@ -1,4 +1,4 @@
-"""The typed readers of environment variables: what they accept, and that a mistake names the variable."""
+"""Test the typed readers of environment variables: accepted values, and errors that name the variable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The example's own diffusion model: the set it learns from, a training in small, and the committed weights."""
+"""Test the example's diffusion model: its training set, a small training, and the committed weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WEIGHTS = Path(__file__).resolve().parents[2] / "examples" / "model" / "weights"
 needs_compiler = pytest.mark.skipif(native.compiler() is None, reason="the renderer needs a C compiler")
 
 
-# -- what it learns from -----------------------------------------------------------------------------------------------
+# -- training set ------------------------------------------------------------------------------------------------------
 
 
 def test_there_are_twelve_kinds_twelve_colours_and_eight_scenes() -> None:
@@ -48,14 +48,14 @@ def test_a_longer_set_begins_like_a_shorter_one() -> None:
 
 def test_every_caption_names_kind_colour_and_scene_and_is_read_whole() -> None:
     chance = np.random.default_rng(5)
-    known = set(words())
+    vocabulary = set(words())
     for shot in shots(500, seed=6, pairs="all"):
-        said = caption(shot, chance)
-        assert set(said.replace(",", " , ").split()) <= known
+        text = caption(shot, chance)
+        assert set(text.replace(",", " , ").split()) <= vocabulary
         if shot.kind == NOTHING:
-            assert "empty" in said
+            assert "empty" in text
         else:
-            assert f"{shot.colour} {shot.kind}" in said
+            assert f"{shot.colour} {shot.kind}" in text
 
 
 def test_a_mirror_image_is_lit_from_the_other_side() -> None:
@@ -69,14 +69,16 @@ def test_rendering_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.
     from examples.model import pictures
 
     monkeypatch.setattr(pictures, "SHARD", 4)
-    told: list[tuple[int, int]] = []
+    progress: list[tuple[int, int]] = []
     first = pictures.gather(tmp_path, count=8, size=32, seed=1, workers=1)
     (tmp_path / "0000004.npy").unlink()
-    again = pictures.gather(tmp_path, count=8, size=32, seed=1, workers=1, told=lambda *both: told.append(both))
-    assert told == [(1, 2), (2, 2)]
-    assert np.array_equal(first.pixels, again.pixels)
+    resumed = pictures.gather(
+        tmp_path, count=8, size=32, seed=1, workers=1, on_progress=lambda *both: progress.append(both)
+    )
+    assert progress == [(1, 2), (2, 2)]
+    assert np.array_equal(first.pixels, resumed.pixels)
     assert first.pixels.shape == (8, 32, 32, 3)
-    assert len({one.tobytes() for one in first.pixels}) == 8
+    assert len({pixels.tobytes() for pixels in first.pixels}) == 8
 
 
 @needs_compiler
@@ -87,11 +89,11 @@ def test_an_empty_scene_has_no_product_in_it() -> None:
     around = SURROUNDINGS["marble"]
     empty = render("mug", "#b3261e", size=64, surroundings=around, is_empty=True).astype(int)
     shown = render("mug", "#b3261e", size=64, surroundings=around).astype(int)
-    redness = [(one[..., 0] - one[..., 2]).max() for one in (empty, shown)]
+    redness = [(image[..., 0] - image[..., 2]).max() for image in (empty, shown)]
     assert redness[0] < 20 < 80 < redness[1]
 
 
-# -- training in small -------------------------------------------------------------------------------------------------
+# -- small training ----------------------------------------------------------------------------------------------------
 
 
 def noise_pictures(count: int) -> Any:
@@ -148,7 +150,7 @@ def test_a_training_that_was_interrupted_ends_as_one_that_was_not(
 
 
 class Desk:
-    """What a worker lends an engine."""
+    """The engine context of a worker."""
 
     def __init__(self, files: dict[str, bytes] | None = None) -> None:
         self.files = files or {}
@@ -177,11 +179,11 @@ def task(number: int, prompt: str, **changes: Any) -> Task:
 
 
 def made(engine: Any, tasks: list[Task], desk: Desk | None = None) -> dict[int, Any]:
-    found = {}
+    images = {}
     for result in engine.generate(tasks, desk or Desk()):
         assert result.error is None, result.error
-        found[result.task_id] = result.pixels
-    return found
+        images[result.task_id] = result.pixels
+    return images
 
 
 def test_the_folder_is_small_and_says_how_it_was_made() -> None:
@@ -201,31 +203,31 @@ def test_the_same_prompt_and_seed_make_the_same_picture_alone_and_in_a_batch_of_
     prompts = [caption(shot, np.random.default_rng(1)) for shot in shots(8, seed=21)]
     tasks = [task(number, prompt) for number, prompt in enumerate(prompts)]
     together = made(engine, tasks)
-    for one in (tasks[0], tasks[5]):
-        apart = np.abs(made(engine, [one])[one.id].astype(int) - together[one.id].astype(int))
+    for single in (tasks[0], tasks[5]):
+        apart = np.abs(made(engine, [single])[single.id].astype(int) - together[single.id].astype(int))
         assert apart.max() <= 2
 
 
 def test_the_colour_that_is_asked_for_is_the_colour_of_the_product(engine: Any) -> None:
-    asked = ["red", "green", "blue"]
-    found = made(
-        engine, [task(at, f"a {colour} vase on a white backdrop, front view") for at, colour in enumerate(asked)]
+    colours = ["red", "green", "blue"]
+    images = made(
+        engine, [task(at, f"a {colour} vase on a white backdrop, front view") for at, colour in enumerate(colours)]
     )
     for at in range(3):
-        middle = found[at][size() // 3 : 2 * size() // 3, 2 * size() // 5 : 3 * size() // 5].reshape(-1, 3).mean(0)
-        assert int(middle.argmax()) == at, (asked[at], middle)
+        middle = images[at][size() // 3 : 2 * size() // 3, 2 * size() // 5 : 3 * size() // 5].reshape(-1, 3).mean(0)
+        assert int(middle.argmax()) == at, (colours[at], middle)
 
 
 def test_an_empty_table_is_empty_and_wood_is_not_marble(engine: Any) -> None:
     wood, marble = made(engine, [task(0, "an empty wooden table"), task(1, "an empty marble table")]).values()
-    below = [one[3 * size() // 4 :].reshape(-1, 3).mean(0) for one in (wood, marble)]
+    below = [image[3 * size() // 4 :].reshape(-1, 3).mean(0) for image in (wood, marble)]
     assert below[0][0] - below[0][2] > 40
     assert abs(below[1][0] - below[1][2]) < 20
 
 
 def test_another_seed_is_another_picture_of_the_same(engine: Any) -> None:
-    one, other = made(engine, [task(1, "a red mug on wood"), task(2, "a red mug on wood")]).values()
-    assert np.abs(one.astype(int) - other.astype(int)).mean() > 2
+    first, second = made(engine, [task(1, "a red mug on wood"), task(2, "a red mug on wood")]).values()
+    assert np.abs(first.astype(int) - second.astype(int)).mean() > 2
 
 
 def test_image_to_image_keeps_the_place_and_takes_the_new_colour(engine: Any) -> None:
@@ -234,10 +236,10 @@ def test_image_to_image_keeps_the_place_and_takes_the_new_colour(engine: Any) ->
     first = made(engine, [task(4, "a red vase on a white backdrop, front view")])[4]
     desk = Desk({"first": cv2.imencode(".png", first[..., ::-1])[1].tobytes()})
     settings = {"steps": 16, "guidance": 4.0, "strength": 0.75}
-    again = task(
+    changed_task = task(
         4, "a blue vase on a white backdrop, front view", parameters=settings, images={"init": ImageRef("", "first")}
     )
-    changed = made(engine, [again], desk)[4]
+    changed = made(engine, [changed_task], desk)[4]
     middle = np.s_[size() // 2 - 8 : size() // 2 + 8, size() // 2 - 8 : size() // 2 + 8]
     assert first[middle].reshape(-1, 3).mean(0).argmax() == 0
     assert changed[middle].reshape(-1, 3).mean(0).argmax() == 2
@@ -262,7 +264,7 @@ def test_stock_diffusers_loads_it_without_a_word_about_precision(
     words = {name: getattr(torch, value) if name == "dtype" else value for name, value in options.items()}
     pipe = getattr(diffusers, class_name).from_pretrained(WEIGHTS, **words)
     pipe.set_progress_bar_config(disable=True)
-    assert {one.dtype for one in (pipe.unet, pipe.vae, pipe.text_encoder)} == {getattr(torch, dtype)}
+    assert {module.dtype for module in (pipe.unet, pipe.vae, pipe.text_encoder)} == {getattr(torch, dtype)}
     image = pipe("a red mug on wood", width=size(), height=size(), num_inference_steps=1).images[0]
     assert image.size == (size(), size())
 
@@ -273,4 +275,4 @@ def test_a_newly_saved_model_loads_in_one_precision(tmp_path: Path) -> None:
     from tests.support import little_model
 
     pipe = diffusers.DiffusionPipeline.from_pretrained(little_model.untrained(tmp_path / "new", 64))
-    assert {one.dtype for one in (pipe.unet, pipe.vae, pipe.text_encoder)} == {torch.float32}
+    assert {module.dtype for module in (pipe.unet, pipe.vae, pipe.text_encoder)} == {torch.float32}

@@ -1,4 +1,4 @@
-"""The example catalogue, its planted flaws, and loading it."""
+"""Test the example catalogue, its deliberate flaws, and its loading."""
 
 from __future__ import annotations
 
@@ -100,9 +100,9 @@ def counts() -> dict[str, int]:
 
 def test_loading_twice_changes_nothing(loaded: list[loading.Example], tmp_path: Path) -> None:
     before = counts()
-    again = loading.load_all(delivered_to=tmp_path)
+    reloaded = loading.load_all(delivered_to=tmp_path)
     assert counts() == before
-    assert [example.campaign.pk for example in again] == [example.campaign.pk for example in loaded]
+    assert [example.campaign.pk for example in reloaded] == [example.campaign.pk for example in loaded]
 
 
 def test_what_people_changed_survives_loading_again(loaded: list[loading.Example], tmp_path: Path) -> None:
@@ -149,9 +149,9 @@ def test_every_product_has_what_the_prompts_ask_for() -> None:
     for folder in loading.FOLDERS:
         for prompt in loading.read(folder)["prompts"]:
             for version in prompt["versions"]:
-                wanted = {node.name for node in prompts.parse(version["text"]) if isinstance(node, prompts.Slot)}
+                placeholders = {node.name for node in prompts.parse(version["text"]) if isinstance(node, prompts.Slot)}
                 for row in products(folder / "products.csv"):
-                    assert wanted <= {*row, *version["axes"]}
+                    assert placeholders <= {*row, *version["axes"]}
 
 
 def test_somebody_elses_account_is_never_taken_over(db: None, tmp_path: Path) -> None:
@@ -165,10 +165,10 @@ def test_somebody_elses_account_is_never_taken_over(db: None, tmp_path: Path) ->
 @pytest.mark.django_db(transaction=True)
 def test_both_feeds_import_without_a_mistake_and_stay_apart(tmp_path: Path) -> None:
     for example, expected in zip(loading.load_all(delivered_to=tmp_path), (28, 3), strict=True):
-        found = imports.import_feed(
+        feed_import = imports.import_feed(
             brand=example.brand, file=example.feed, file_name=example.feed.name, by=example.owner
         )
-        assert (found.created, found.error_count) == (expected, 0)
+        assert (feed_import.created, feed_import.error_count) == (expected, 0)
         assert Subject.objects.visible_to(example.owner).count() == expected
         assert all((example.photos / row["photo"]).is_file() for row in products(example.feed))
 
@@ -177,9 +177,9 @@ def test_both_feeds_import_without_a_mistake_and_stay_apart(tmp_path: Path) -> N
 def test_the_feed_with_mistakes_is_refused_with_six_causes(tmp_path: Path) -> None:
     example = loading.load(BRAND, delivered_to=tmp_path)
     path = BRAND / "products-with-mistakes.csv"
-    found = imports.import_feed(brand=example.brand, file=path, file_name=path.name, by=example.owner)
-    assert found.status == "refused"
-    assert set(found.issues.values_list("cause", flat=True)) == {
+    feed_import = imports.import_feed(brand=example.brand, file=path, file_name=path.name, by=example.owner)
+    assert feed_import.status == "refused"
+    assert set(feed_import.issues.values_list("cause", flat=True)) == {
         "duplicate_key",
         "price_unreadable",
         "key_scientific",
@@ -199,9 +199,9 @@ def test_one_forged_byte_is_found_at_its_link(tmp_path: Path, monkeypatch: pytes
     loading.load_all(delivered_to=tmp_path)
     out = io.StringIO()
     call_command("demo_tamper", "--json", stdout=out)
-    told = json.loads(out.getvalue())
-    assert told["original"]["is_intact"]
-    assert told["copy"]["first_broken_seq"] == told["forged_seq"] > 1
+    report = json.loads(out.getvalue())
+    assert report["original"]["is_intact"]
+    assert report["copy"]["first_broken_seq"] == report["forged_seq"] > 1
     whole, forged = ((tmp_path / "tamper" / name).read_bytes() for name in ("trail.jsonl", "trail-forged.jsonl"))
     assert len(whole) == len(forged)
     assert sum(a != b for a, b in zip(whole, forged, strict=True)) == 1

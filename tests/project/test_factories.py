@@ -1,4 +1,4 @@
-"""The factories themselves: each makes a row that the database accepts, twice, within one brand."""
+"""Test that each factory makes rows that the database accepts, twice, within one brand."""
 
 from __future__ import annotations
 

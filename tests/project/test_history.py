@@ -1,4 +1,4 @@
-"""The example's earlier campaign: made by the real services, dated weeks ago, and true to its pictures."""
+"""Test the example's earlier campaign: made by the real services, dated weeks ago, consistent with its images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 
 @pytest.fixture
-def story(tmp_path: Path) -> Campaign:
+def campaign(tmp_path: Path) -> Campaign:
     with clock.at(history.begins()):
         example = loading.load_all(delivered_to=tmp_path)[0]
         imports.import_feed(brand=example.brand, file=example.feed, file_name="products.csv", by=example.owner)
@@ -32,19 +32,19 @@ def story(tmp_path: Path) -> Campaign:
     return history.make(brand=example.brand, people=people, endpoint=Endpoint.objects.get(slug="packshot"))
 
 
-def test_six_weeks_of_history_are_true_to_their_pictures(story: Campaign, tmp_path: Path) -> None:
-    _first_looks(story)
-    _reasons(story)
-    _trail(story)
-    _files(story, tmp_path)
-    assert story.is_example_history
-    assert AssetVersion.objects.filter(asset__campaign=story).count() == 90
+def test_six_weeks_of_history_are_true_to_their_pictures(campaign: Campaign, tmp_path: Path) -> None:
+    _first_looks(campaign)
+    _reasons(campaign)
+    _trail(campaign)
+    _files(campaign, tmp_path)
+    assert campaign.is_example_history
+    assert AssetVersion.objects.filter(asset__campaign=campaign).count() == 90
 
 
-def _first_looks(story: Campaign) -> None:
-    first = Decision.objects.filter(task__asset__campaign=story, version__round=1)
-    told = first.values_list("version__job__run__prompt_version__number", "verdict")
-    assert Counter(told) == {
+def _first_looks(campaign: Campaign) -> None:
+    first = Decision.objects.filter(task__asset__campaign=campaign, version__round=1)
+    pairs = first.values_list("version__job__run__prompt_version__number", "verdict")
+    assert Counter(pairs) == {
         (1, "approved"): 22,  # 61 %
         (1, "rejected"): 10,
         (1, "needs_revision"): 4,
@@ -53,28 +53,28 @@ def _first_looks(story: Campaign) -> None:
     }
 
 
-def _reasons(story: Campaign) -> None:
-    """Whoever is rejected for melting into the backdrop does, and nobody who does was approved."""
-    for decision in Decision.objects.filter(task__asset__campaign=story).select_related("version__master", "reason"):
+def _reasons(campaign: Campaign) -> None:
+    """Check that each decision has the reason that its image really shows, and an approval has none."""
+    for decision in Decision.objects.filter(task__asset__campaign=campaign).select_related("version__master", "reason"):
         subject = Subject.objects.get(assets=decision.task.asset_id)
         reason, _ = history.look(subject, decision.version)
         assert (decision.reason.code if decision.reason else "") == reason
-    objections = Decision.objects.filter(task__asset__campaign=story).exclude(reason=None)
+    objections = Decision.objects.filter(task__asset__campaign=campaign).exclude(reason=None)
     assert set(objections.values_list("reason__code", flat=True)) == {"off-brand", "wrong-colour", "wrong-product"}
 
 
-def _trail(story: Campaign) -> None:
-    assert audit.verify(story.brand).is_intact
-    told = list(Event.objects.filter(brand=story.brand).order_by("seal__seq").values_list("at", flat=True))
-    # Those under way at once are sealed in the order in which they were written, seconds later on a busy machine.
-    assert all(later - earlier > -timedelta(minutes=1) for earlier, later in pairwise(told))
-    assert told[-1] < timezone.now() - timedelta(days=7)
-    assert story.budget == 6
-    assert LedgerEntry.objects.filter(campaign=story, kind="settle").count() == 90
+def _trail(campaign: Campaign) -> None:
+    assert audit.verify(campaign.brand).is_intact
+    times = list(Event.objects.filter(brand=campaign.brand).order_by("seal__seq").values_list("at", flat=True))
+    # Concurrent events are sealed in the order in which they were written, seconds later on a busy machine.
+    assert all(later - earlier > -timedelta(minutes=1) for earlier, later in pairwise(times))
+    assert times[-1] < timezone.now() - timedelta(days=7)
+    assert campaign.budget == 6
+    assert LedgerEntry.objects.filter(campaign=campaign, kind="settle").count() == 90
 
 
-def _files(story: Campaign, tmp_path: Path) -> None:
-    approved = Asset.objects.filter(campaign=story, state="approved").count()
+def _files(campaign: Campaign, tmp_path: Path) -> None:
+    approved = Asset.objects.filter(campaign=campaign, state="approved").count()
     assert approved == 70
-    assert Delivery.objects.filter(asset__campaign=story, observed="present").count() == approved
+    assert Delivery.objects.filter(asset__campaign=campaign, observed="present").count() == approved
     assert len(list((tmp_path / "kilnmoor").rglob("*.jp*g"))) == approved

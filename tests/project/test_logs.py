@@ -1,4 +1,4 @@
-"""One line per record, the same keys whoever wrote it."""
+"""Test logs: one line per record, with the same keys for all loggers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from config import logs
 
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Call it for the lines so far, parsed."""
+    """Yield a function that returns the parsed lines so far."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logs.formatter())
@@ -33,10 +33,10 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def test_our_own_and_other_peoples_records_have_the_same_keys(written: Any) -> None:
     structlog.get_logger("tests.logs").info("job.claimed", job=7)
     logging.getLogger("tests.logs").info("claimed %s", "job", extra={"job": 7})
-    ours, theirs = written()
-    assert ours["event"] == "job.claimed"
-    assert theirs["event"] == "claimed job"
-    assert ours.keys() == theirs.keys() == {"event", "job", "level", "logger", "timestamp"}
+    own_record, other_record = written()
+    assert own_record["event"] == "job.claimed"
+    assert other_record["event"] == "claimed job"
+    assert own_record.keys() == other_record.keys() == {"event", "job", "level", "logger", "timestamp"}
 
 
 def test_a_traceback_stays_in_its_line(written: Any) -> None:

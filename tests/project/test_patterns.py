@@ -1,6 +1,6 @@
-"""No regular expression of the project needs more than about linear time, whatever text it is given.
+"""Test that every regular expression of the project takes about linear time, whatever the text.
 
-Every pattern is found: those that modules hold, by importing the modules, and those written where they are used, in the
+Patterns in modules are found by importing the modules, and patterns written where they are used are found in the
 source. The hostile texts are made of what the pattern itself can match: its characters and its repeated parts.
 """
 
@@ -27,8 +27,10 @@ from config.env import ROOT
 
 PACKAGES = ("core", "campaigns", "generation", "review", "config")
 METHODS = ("match", "fullmatch", "search", "sub", "subn", "split", "findall", "finditer")
-#: Patterns that are made from what people write: each with texts that people may write.
-MADE = [wording._pattern(word) for word in ("sale", "a a a a b", "a  a", "é e\u0301", "a" * 40, "(a+)+$")]
+#: Patterns that are made from texts of people.
+MADE = [
+    wording._pattern(wording_text) for wording_text in ("sale", "a a a a b", "a  a", "é e\u0301", "a" * 40, "(a+)+$")
+]
 SIZE = 3600
 """Characters of the hostile texts; a quadratic pattern takes millions of steps for them, a linear one thousands."""
 SUSPICIOUS_SECONDS = 0.0015
@@ -46,7 +48,7 @@ class Used:
 
     @property
     def is_anchored(self) -> bool:
-        """True if it is tried at the beginning of a text only."""
+        """Return whether it is tried only at the beginning of a text."""
         return bool(self.methods) and self.methods <= {"match", "fullmatch"}
 
 
@@ -56,25 +58,25 @@ class Used:
 def modules() -> Iterator[ModuleType]:
     for name in PACKAGES:
         package = importlib.import_module(name)
-        for found in pkgutil.walk_packages(package.__path__, f"{name}."):
-            if ".migrations" not in found.name and not found.name.endswith(("__main__", ".wsgi", ".child")):
-                yield importlib.import_module(found.name)
+        for info in pkgutil.walk_packages(package.__path__, f"{name}."):
+            if ".migrations" not in info.name and not info.name.endswith(("__main__", ".wsgi", ".child")):
+                yield importlib.import_module(info.name)
 
 
 def within(value: Any, depth: int = 3) -> Iterator[re.Pattern[Any]]:
-    """The patterns in a value: itself, or in what it holds."""
+    """Yield the patterns in a value: the value itself, or those that it contains."""
     if isinstance(value, re.Pattern):
         yield value
     elif depth and isinstance(value, dict):
-        yield from (found for part in value.values() for found in within(part, depth - 1))
+        yield from (pattern for part in value.values() for pattern in within(part, depth - 1))
     elif depth and isinstance(value, (list, tuple, set, frozenset)):
-        yield from (found for part in value for found in within(part, depth - 1))
+        yield from (pattern for part in value for pattern in within(part, depth - 1))
     elif depth and isinstance(value, type) and value.__module__.split(".")[0] in PACKAGES:
-        yield from (found for part in vars(value).values() for found in within(part, depth - 1))
+        yield from (pattern for part in vars(value).values() for pattern in within(part, depth - 1))
 
 
 def in_source(path: Path) -> Iterator[tuple[re.Pattern[Any], str, str]]:
-    """(pattern, method, place) of each expression written where it is used, such as re.match(r"…", text)."""
+    """Yield (pattern, method, place) of each pattern written where it is used, e.g. re.match(r"…", text)."""
     for node in ast.walk(ast.parse(path.read_text())):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
             continue
@@ -82,7 +84,7 @@ def in_source(path: Path) -> Iterator[tuple[re.Pattern[Any], str, str]]:
             continue
         method, written = node.func.attr, node.args[0]
         if method in (*METHODS, "compile") and isinstance(written, ast.Constant):
-            flags = [part for part in (*node.args[1:], *(word.value for word in node.keywords)) if _is_flag(part)]
+            flags = [part for part in (*node.args[1:], *(keyword.value for keyword in node.keywords)) if _is_flag(part)]
             value = eval("|".join(map(ast.unparse, flags)) or "0", {"re": re})  # noqa: S307
             yield re.compile(written.value, value), method, f"{path.relative_to(ROOT)}:{node.lineno}"
 
@@ -98,17 +100,17 @@ def sources() -> list[Path]:
 
 @cache
 def calls() -> dict[tuple[str, str], set[str]]:
-    """(file, name of a variable) -> the methods of a pattern that are called on it there; file "" for other modules."""
-    found: dict[tuple[str, str], set[str]] = {}
+    """Return (file, variable) -> the pattern methods called on it there; file "" is for other modules."""
+    methods: dict[tuple[str, str], set[str]] = {}
     for path in sources():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and node.attr in METHODS:
                 for part in ast.walk(node.value):
                     if isinstance(part, ast.Name):
-                        found.setdefault((str(path), part.id), set()).add(node.attr)
+                        methods.setdefault((str(path), part.id), set()).add(node.attr)
                     elif isinstance(part, ast.Attribute):
-                        found.setdefault(("", part.attr), set()).add(node.attr)
-    return found
+                        methods.setdefault(("", part.attr), set()).add(node.attr)
+    return methods
 
 
 def methods_of(module: ModuleType, name: str) -> frozenset[str]:
@@ -117,15 +119,15 @@ def methods_of(module: ModuleType, name: str) -> frozenset[str]:
 
 @cache
 def patterns() -> tuple[Used, ...]:
-    """Every pattern of the project once. One whose use nobody can see counts as searched for."""
-    found: dict[tuple[Any, int], Used] = {}
+    """Return every pattern of the project once. A pattern without a visible use counts as used by search."""
+    used: dict[tuple[Any, int], Used] = {}
 
     def add(pattern: re.Pattern[Any], place: str, methods: frozenset[str]) -> None:
         key = (pattern.pattern, pattern.flags)
-        before = found.get(key)
-        known = before.methods if before else methods
-        together = known | methods if known and methods else frozenset()
-        found[key] = Used(pattern, before.place if before else place, together)
+        before = used.get(key)
+        earlier = before.methods if before else methods
+        together = earlier | methods if earlier and methods else frozenset()
+        used[key] = Used(pattern, before.place if before else place, together)
 
     for module in modules():
         for name, value in vars(module).items():
@@ -133,18 +135,18 @@ def patterns() -> tuple[Used, ...]:
                 add(pattern, f"{module.__name__}.{name}", methods_of(module, name))
     for path in sources():
         for pattern, method, place in in_source(path):
-            if method != "compile" or (pattern.pattern, pattern.flags) not in found:
+            if method != "compile" or (pattern.pattern, pattern.flags) not in used:
                 add(pattern, place, frozenset() if method == "compile" else frozenset({method}))
     for pattern in MADE:
         add(pattern, "made from words", frozenset({"finditer"}))
-    return tuple(found.values())
+    return tuple(used.values())
 
 
 # -- making hostile texts from a pattern -------------------------------------------------------------------------------
 
 
 def character(items: list[Any]) -> list[str]:
-    """A few characters that a set matches."""
+    """Return a few characters that a set matches."""
     if items[0][0] is codes.NEGATE:
         unwanted = re.compile(_written(items[1:]))
         return [char for char in " a1<,\n" if not unwanted.match(char)][:3] or ["\u20ac"]
@@ -179,7 +181,7 @@ def _written(items: list[Any]) -> str:
 
 
 def samples(tree: Any) -> list[str]:
-    """A few texts that a part of a pattern matches, or nearly matches."""
+    """Return a few texts that a part of a pattern matches, or nearly matches."""
     texts = [""]
     for node in tree:
         texts = [text + more for text in texts[:4] for more in _of_node(node)[:4]] or texts
@@ -208,7 +210,7 @@ def _of_node(node: tuple[Any, Any]) -> list[str]:
 
 
 def repeated(tree: Any, before: str = "") -> Iterator[tuple[str, str]]:
-    """(what leads to it, a text that it matches) for each part that may be repeated often."""
+    """Yield (text before it, a text that it matches) for each part that may be repeated often."""
     for node in tree:
         code, value = node
         if code in (codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT):
@@ -224,7 +226,7 @@ def repeated(tree: Any, before: str = "") -> Iterator[tuple[str, str]]:
 
 
 def alphabet(pattern: re.Pattern[Any]) -> list[str]:
-    """Single characters that the pattern speaks about."""
+    """Return the single characters in the pattern."""
     written = _text(pattern.pattern)
     chars: dict[str, None] = dict.fromkeys(char for text in _trees(sre.parse(written, pattern.flags)) for char in text)
     return [char for char in chars if char][:12]
@@ -250,7 +252,7 @@ def _text(written: str | bytes) -> str:
 
 
 def hostile(pattern: re.Pattern[Any]) -> Iterator[Callable[[int], str]]:
-    """Functions that make a text that grows with a number, of that many characters or some more."""
+    """Yield functions of a number that make a text of at least that many characters."""
     tree = sre.parse(_text(pattern.pattern), pattern.flags)
     chars = alphabet(pattern)
     loops = list(dict.fromkeys(repeated(tree)))[:24]
@@ -258,7 +260,7 @@ def hostile(pattern: re.Pattern[Any]) -> Iterator[Callable[[int], str]]:
     pumps = [("", char) for char in chars] + loops
     pumps += [("", before + text) for before, text in loops[:12] if before]
     pumps += [("", text) for text in whole if text] + [("", text[:-1]) for text in whole if len(text) > 1]
-    pumps += [("", one + other) for one in chars[:5] for other in chars[:5] if one != other]
+    pumps += [("", char + other) for char in chars[:5] for other in chars[:5] if char != other]
     pumps += [(before, text + other) for before, text in loops[:6] for _, other in loops[:6] if text != other]
     for before, pump in dict.fromkeys(pumps):
         for end in ("", "\x00", f"{pump[:1]}!"):
@@ -273,14 +275,14 @@ def _pumped(before: str, pump: str, end: str, size: int) -> str:
 
 
 def seconds(used: Used, text: str) -> float:
-    given: Any = text.encode("latin-1", "replace") if isinstance(used.pattern.pattern, bytes) else text
+    subject: Any = text.encode("latin-1", "replace") if isinstance(used.pattern.pattern, bytes) else text
     pattern, began = used.pattern, time.thread_time()
     if "fullmatch" in used.methods:
-        pattern.fullmatch(given)
+        pattern.fullmatch(subject)
     if used.is_anchored:
-        pattern.match(given)
+        pattern.match(subject)
     else:
-        for _ in pattern.finditer(given):
+        for _ in pattern.finditer(subject):
             pass
     return time.thread_time() - began
 
@@ -290,7 +292,7 @@ def best(used: Used, text: str) -> float:
 
 
 def growth(used: Used, make: Callable[[int], str]) -> float:
-    """Time for SIZE characters as a multiple of that for a quarter; infinite for what explodes below a hundred."""
+    """Return the time for SIZE characters divided by that for a quarter; infinite if 100 characters already explode."""
     size, before = 12, 0.0
     while size < 200:
         taken = seconds(used, make(size))
@@ -305,14 +307,14 @@ def growth(used: Used, make: Callable[[int], str]) -> float:
 
 
 def worst(used: Used) -> tuple[float, str]:
-    """The greatest growth among the hostile texts, and the beginning of the text that shows it."""
-    found = (0.0, "")
+    """Return the greatest growth among the hostile texts, and the beginning of that text."""
+    greatest = (0.0, "")
     for make in hostile(used.pattern):
-        if (grown := growth(used, make)) > found[0]:
-            found = (grown, make(40)[:60])
+        if (grown := growth(used, make)) > greatest[0]:
+            greatest = (grown, make(40)[:60])
             if grown > MOST_GROWTH:
                 break
-    return found
+    return greatest
 
 
 def test_the_patterns_of_all_four_packages_are_found() -> None:
@@ -343,6 +345,6 @@ def test_no_pattern_needs_more_than_linear_time_on_hostile_text() -> None:
     ],
 )
 def test_patterns_that_backtrack_are_recognised_as_slow(written: str, method: str) -> None:
-    """Those that the project had before, and some of textbooks: this test would otherwise not be able to fail."""
+    """Check former patterns of the project and textbook examples, to prove that this test can fail."""
     used = Used(re.compile(written, re.IGNORECASE | re.DOTALL), "here", frozenset({method}))
     assert worst(used)[0] > MOST_GROWTH

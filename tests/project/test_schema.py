@@ -1,4 +1,4 @@
-"""The OpenAPI schema says what the API really answers: null, lists, files, and every refusal as problem details."""
+"""Test that the OpenAPI schema describes the real answers: null, lists, files, and refusals as problem details."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def schema(document: dict[str, Any]) -> Any:
 
 
 def assert_described(schema: Any, path: str, method: str, answer: Any) -> None:
-    """The answer's status, content type and body are those of the schema."""
+    """Assert that status, content type and body of the answer match the schema."""
     operation = schema[path][method]
     described = operation.definition.raw["responses"]
     assert str(answer.status_code) in described, f"{answer.status_code} is not described: {answer.content!r}"
@@ -56,10 +56,10 @@ def test_what_may_be_null_is_described_so(
     schema: Any, task: Any, brand: Any, lead: Any, reviewer: Any, api_client: Callable[..., Any]
 ) -> None:
     decisions.approve(**seen(task), by=reviewer)
-    found = imports.import_feed(brand=brand, by=lead, file=io.BytesIO(b"sku,name\nA,Mug\n"), file_name="a.csv")
+    feed_import = imports.import_feed(brand=brand, by=lead, file=io.BytesIO(b"sku,name\nA,Mug\n"), file_name="a.csv")
     client, run = api_client(lead), task.asset.cell.run
     for path, pk in (
-        ("imports", found.pk),  # no source
+        ("imports", feed_import.pk),  # no source
         ("tasks", task.pk),  # claimed by nobody
         ("decisions", Decision.objects.get().pk),  # no reason, voids nothing
         ("runs", run.pk),  # not scheduled, no rate yet
@@ -114,14 +114,14 @@ def test_uploads_are_described_as_files(path: str, document: dict[str, Any]) -> 
 
 
 def refusals(task: Any) -> list[tuple[str, str, str, int, dict[str, Any]]]:
-    """(path of the schema, method, address, expected status, arguments of the client)."""
+    """Return (path of the schema, method, address, expected status, arguments of the client)."""
     campaign = task.asset.campaign
     decide = {"verdict": "approved", "version": task.asset.versions.first().pk, "seen": "another"}
     taken = {"brand": task.brand.slug, "slug": campaign.slug, "name": "Again"}
-    one, campaigns = f"{API}/campaigns/{{id}}/", f"{API}/campaigns/"
+    detail, campaigns = f"{API}/campaigns/{{id}}/", f"{API}/campaigns/"
     return [
         (campaigns, "POST", campaigns, 400, {"data": "{", "content_type": "application/json"}),
-        (one, "GET", f"{API}/campaigns/99999999/", 404, {}),
+        (detail, "GET", f"{API}/campaigns/99999999/", 404, {}),
         (campaigns, "POST", campaigns, 409, {"data": taken, "format": "json"}),
         (
             f"{API}/tasks/{{id}}/decide/",
@@ -134,7 +134,7 @@ def refusals(task: Any) -> list[tuple[str, str, str, int, dict[str, Any]]]:
         (campaigns, "POST", campaigns, 422, {"data": {"name": ""}, "format": "json"}),
         (campaigns, "GET", f"{campaigns}?cursor=wrong", 404, {}),
         (f"{API}/assets/", "GET", f"{API}/assets/?state=wrong", 422, {}),
-        (one, "PATCH", f"{API}/campaigns/{campaign.pk}/", 428, {"data": {"name": "N"}, "format": "json"}),
+        (detail, "PATCH", f"{API}/campaigns/{campaign.pk}/", 428, {"data": {"name": "N"}, "format": "json"}),
         (f"{API}/changes/", "GET", f"{API}/changes/?brand=nowhere", 404, {}),
     ]
 

@@ -1,4 +1,4 @@
-"""The HTTP client of remote engines against a server that misbehaves: an answer without an end holds no worker."""
+"""Test the HTTP client of remote engines against a misbehaving server: an endless answer blocks no worker."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.support.processes import wait_until
 
 @pytest.fixture
 def server() -> Iterator[AwkwardServer]:
-    with serving() as one:
-        yield one
+    with serving() as awkward_server:
+        yield awkward_server
 
 
 def dripping(talk: Talk) -> None:
@@ -66,7 +66,7 @@ def test_a_packed_answer_is_read_like_any_other(server: AwkwardServer) -> None:
 
 
 class Gate:
-    """A departure that writes down what it was asked, with what the server had by then."""
+    """A departure that records each call, with the number of requests that the server had received."""
 
     def __init__(self, server: AwkwardServer, *, is_open: bool) -> None:
         self.server, self.is_open = server, is_open

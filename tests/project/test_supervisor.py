@@ -1,4 +1,4 @@
-"""The supervisor: names its lines, brings back what dies, ends everything, and steps aside for a taken port."""
+"""Test the supervisor: it labels lines, restarts dead processes, ends all of them, and avoids a taken port."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def python(name: str, code: str) -> Program:
 
 
 class Lines:
-    """What the processes said, as (name, line)."""
+    """The output of the processes, as (name, line)."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str]] = []

@@ -1,4 +1,4 @@
-"""Behind a proxy that ends TLS, one variable makes the installation pass Django's own deployment checks."""
+"""Test that behind a TLS proxy one variable makes the installation pass Django's deployment checks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAGE = "/accounts/login/"
 
 @pytest.fixture
 def behind_tls(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """`behind_tls()` makes the settings of an installation behind a proxy that ends TLS; variables may differ."""
+    """Return `behind_tls(**variables)`, which makes the settings of an installation behind a TLS proxy."""
 
     def changed(**variables: str) -> Any:
         for name, value in ({"PROOFLINE_TLS_PROXY": "1"} | variables).items():

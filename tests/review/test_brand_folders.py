@@ -1,4 +1,4 @@
-"""A brand delivers into folders and prefixes of its own: new and old destinations, however the path is written."""
+"""Tests that a brand delivers only into its own folders and prefixes, for new and old destinations and any path."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def root(tmp_path: Path, settings: Any) -> Path:
-    """The installation's hand-over folder, with a folder of the other brand in it."""
+    """Return the configured root folder, with a folder of the other brand in it."""
     top = tmp_path / "handover"
     top.mkdir()
     settings.PROOFLINE = settings.PROOFLINE | {"handover_folders": [str(top)]}

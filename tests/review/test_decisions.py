@@ -1,5 +1,4 @@
-"""Decisions: what is refused to whom, what is pinned, what can be taken back, and that of two people exactly
-one wins."""
+"""Tests of decisions: permissions, pins, undo, and races between two people, of which exactly one wins."""
 
 from __future__ import annotations
 
@@ -35,7 +34,7 @@ def task(brand: Any, lead: Any) -> ReviewTask:
 
 
 def after_undo(seconds: int = 31) -> int:
-    """Carry out what is due when the time to undo has passed."""
+    """Carry out the decisions that are due after the undo time."""
     return consequences.carry_out_due(now=timezone.now() + timedelta(seconds=seconds))
 
 
@@ -134,10 +133,10 @@ def test_two_approvals_of_a_stage_are_about_one_candidate(
 ) -> None:
     factories.ChecklistVersionFactory(checklist__brand=brand, checklist__slots=2, items=[])
     task = image_in_review(brand, candidates=2)
-    one, two = task.asset.versions.order_by("candidate")
-    decisions.approve(**seen(task, one), by=reviewer)
+    first, second = task.asset.versions.order_by("candidate")
+    decisions.approve(**seen(task, first), by=reviewer)
     with pytest.raises(Conflict, match="candidate 1"):
-        decisions.approve(**seen(task, two), by=person("reviewer"))
+        decisions.approve(**seen(task, second), by=person("reviewer"))
 
 
 def test_stages_follow_each_other(brand: Any, lead: Any, reviewer: Any, person: Callable[..., Any]) -> None:
@@ -199,9 +198,9 @@ def test_undo_after_consequences_says_what_it_withdraws(task: ReviewTask, review
     assert after_undo() == 1
     assert Delivery.objects.get().desired == Desired.PRESENT
     assert Event.objects.filter(type="review.asset.released").count() == 1
-    with pytest.raises(Conflict, match="Hot folder") as told:
+    with pytest.raises(Conflict, match="Hot folder") as conflict:
         decisions.undo(decision_id=decision.pk, by=reviewer)
-    assert told.value.extra["withdraws"] == [shop.name]
+    assert conflict.value.extra["withdraws"] == [shop.name]
     decisions.undo(decision_id=decision.pk, by=reviewer, withdraws=True)
     assert Delivery.objects.get().desired == Desired.ABSENT
     assert Event.objects.filter(type="review.asset.recalled").count() == 1
@@ -312,9 +311,9 @@ def test_after_three_rounds_the_campaign_manager_decides(revisable: ReviewTask, 
     assert Job.objects.get(status=JobState.QUEUED).frozen.round == 4
 
 
-# -- who may --------------------------------------------------------------------------------------------------------
+# -- permissions ----------------------------------------------------------------------------------------------------
 
-#: Every verdict with the action that it needs.
+#: Every decision with the permission that it needs.
 MOVES: dict[str, tuple[Action, Callable[[ReviewTask, Any], Any]]] = {
     "approve": (Action.REVIEW, lambda task, by: decisions.approve(**seen(task), by=by)),
     "reject": (Action.REVIEW, lambda task, by: decisions.reject(**seen(task), by=by, reason="other")),
@@ -355,7 +354,7 @@ def test_people_of_another_brand_do_not_find_the_task(
         decisions.approve(**seen(task), by=stranger)
 
 
-# -- many at once ---------------------------------------------------------------------------------------------------
+# -- bulk -----------------------------------------------------------------------------------------------------------
 
 
 def test_bulk_goes_on_after_a_conflict_and_says_how_each_went(
@@ -387,7 +386,7 @@ def test_bulk_goes_on_after_a_conflict_and_says_how_each_went(
 def test_bulk_approval_gives_each_image_the_answers_that_its_own_checklist_asks(
     brand: Any, lead: Any, reviewer: Any, answers: dict[str, str], statuses: list[int]
 ) -> None:
-    """Three images under three versions of the checklist: it asks one item, two, none."""
+    """Three images have three versions of the checklist, with one, two and no items to answer."""
     colour = {"code": "colour", "sentence": "The colour is right.", "mode": "ask"}
     logo = {"code": "logo", "sentence": "The logo is whole.", "mode": "ask"}
     first = checklists.create(brand=brand, by=lead, stage="brand", name="Brand review", items=[colour])
@@ -398,8 +397,8 @@ def test_bulk_approval_gives_each_image_the_answers_that_its_own_checklist_asks(
     outcomes = bulk.approve(items=[bulk.Item(**seen(task)) for task in tasks], by=reviewer, answers=answers)
     assert [outcome.status for outcome in outcomes] == statuses
     for task, outcome in zip(tasks, outcomes, strict=True):
-        asked = {item["code"] for item in task.checklist_version.items}
-        given = {code: value for code, value in answers.items() if code in asked}
+        codes = {item["code"] for item in task.checklist_version.items}
+        given = {code: value for code, value in answers.items() if code in codes}
         assert outcome.decision_id is None or Decision.objects.get(pk=outcome.decision_id).answers == given
 
 
@@ -407,7 +406,7 @@ def test_bulk_approval_gives_each_image_the_answers_that_its_own_checklist_asks(
 
 
 def race(*moves: Callable[[], Any]) -> list[Any]:
-    """Run the moves at the same moment, each in a thread with a connection of its own; results or refusals in order."""
+    """Run the calls at the same time, each in its own thread and connection; return results or errors in order."""
     barrier = threading.Barrier(len(moves))
     results: list[Any] = [None] * len(moves)
 
@@ -452,13 +451,13 @@ def test_one_person_pressing_eight_times_makes_one_decision(brand: Any, reviewer
 @pytest.mark.django_db(transaction=True)
 def test_approve_and_reject_at_once_leave_one_verdict(brand: Any, lead: Any, person: Callable[..., Any]) -> None:
     give_reasons(brand, lead)
-    one, two = person("reviewer"), person("reviewer")
+    first, second = person("reviewer"), person("reviewer")
     for _ in range(5):
         task = image_in_review(brand)
         looked_at = seen(task)
         results = race(
-            lambda looked_at=looked_at: decisions.approve(**looked_at, by=one),
-            lambda looked_at=looked_at: decisions.reject(**looked_at, by=two, reason="other"),
+            lambda looked_at=looked_at: decisions.approve(**looked_at, by=first),
+            lambda looked_at=looked_at: decisions.reject(**looked_at, by=second, reason="other"),
         )
         assert sum(isinstance(result, Decision) for result in results) == 1
         assert state_of(task)[1] == Decision.objects.get(task=task).verdict
@@ -482,8 +481,8 @@ def test_undo_and_consequences_at_once_do_not_both_happen(brand: Any, reviewer: 
         task = image_in_review(brand)
         decision = decisions.approve(**seen(task), by=reviewer)
         undone, _ = race(lambda d=decision: decisions.undo(decision_id=d.pk, by=reviewer), after_undo)
-        wanted = Delivery.objects.filter(asset=task.asset, desired=Desired.PRESENT).exists()
-        assert wanted == isinstance(undone, Conflict)
+        is_desired = Delivery.objects.filter(asset=task.asset, desired=Desired.PRESENT).exists()
+        assert is_desired == isinstance(undone, Conflict)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,4 +1,4 @@
-"""Deliveries: claimed once, tried on schedule, ended well or said why; webhooks over a real socket."""
+"""Tests of deliveries: claims, retries, results and error messages; webhooks over a real socket."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def receiver(settings: Any) -> Iterator[Receiver]:
     settings.PROOFLINE = settings.PROOFLINE | {"allow_private_webhooks": True}
-    with receiving() as one:
-        yield one
+    with receiving() as running_receiver:
+        yield running_receiver
 
 
 @pytest.fixture
@@ -82,17 +82,17 @@ def test_an_approval_arrives_signed_with_its_files_and_lineage(
     assert deliveries.work_due() == 1
     delivery = Delivery.objects.get()
     assert (delivery.observed, delivery.next_attempt_at, delivery.error) == (Observed.PRESENT, None, "")
-    (got,) = receiver.got
-    assert is_signed(hook.secret, got.headers, got.body, now=time.time())
-    assert not is_signed(hook.secret, got.headers, got.body + b" ", now=time.time())
-    assert not is_signed(hook.secret, got.headers, got.body, now=time.time() + 600)
-    told = json.loads(got.body)
+    (received,) = receiver.got
+    assert is_signed(hook.secret, received.headers, received.body, now=time.time())
+    assert not is_signed(hook.secret, received.headers, received.body + b" ", now=time.time())
+    assert not is_signed(hook.secret, received.headers, received.body, now=time.time() + 600)
+    message = json.loads(received.body)
     rendition = task.asset.versions.get().renditions.get()
-    assert told["type"] == "asset.approved"
-    assert told["data"]["sku"] == task.asset.subject.key
-    assert told["data"]["files"][0]["sha256"] == rendition.sha256
-    assert told["data"]["files"][0]["url"].endswith(f"/api/v1/files/{rendition.pk}/")
-    assert told["data"]["lineage"]["approval"]["by"] == reviewer.display_name
+    assert message["type"] == "asset.approved"
+    assert message["data"]["sku"] == task.asset.subject.key
+    assert message["data"]["files"][0]["sha256"] == rendition.sha256
+    assert message["data"]["files"][0]["url"].endswith(f"/api/v1/files/{rendition.pk}/")
+    assert message["data"]["lineage"]["approval"]["by"] == reviewer.display_name
     assert DeliveryAttempt.objects.get().is_success
 
 
@@ -116,9 +116,9 @@ def test_a_failing_receiver_is_tried_again_with_the_same_message_id(
         make_due()
     assert deliveries.work_due() == 1
     assert Delivery.objects.get().observed == Observed.PRESENT
-    assert len({got.headers["webhook-id"] for got in receiver.got}) == 1
+    assert len({received.headers["webhook-id"] for received in receiver.got}) == 1
     attempts = DeliveryAttempt.objects.order_by("number")
-    assert [(one.number, one.status_code, one.is_success) for one in attempts] == [
+    assert [(attempt.number, attempt.status_code, attempt.is_success) for attempt in attempts] == [
         (1, 500, False),
         (2, 503, False),
         (3, 200, True),
@@ -196,8 +196,8 @@ def test_a_recall_is_told_with_another_message_id(
     deliveries.work_due()
     decisions.revoke(asset_id=task.asset_id, by=lead, note="licence ended")
     assert deliveries.work_due() == 1
-    assert [json.loads(got.body)["type"] for got in receiver.got] == ["asset.approved", "asset.recalled"]
-    assert len({got.headers["webhook-id"] for got in receiver.got}) == 2
+    assert [json.loads(received.body)["type"] for received in receiver.got] == ["asset.approved", "asset.recalled"]
+    assert len({received.headers["webhook-id"] for received in receiver.got}) == 2
     assert Delivery.objects.get().observed == Observed.ABSENT
 
 
@@ -281,7 +281,7 @@ def test_a_worker_that_died_costs_its_lease_and_the_next_one_goes_on(
     assert Delivery.objects.get().observed == Observed.PRESENT
     deliveries._finish(dead, None, DeliveryError("too late"))
     assert Delivery.objects.get().observed == Observed.PRESENT, "a lost lease writes nothing"
-    assert [one.is_success for one in DeliveryAttempt.objects.order_by("number")] == [False, True]
+    assert [attempt.is_success for attempt in DeliveryAttempt.objects.order_by("number")] == [False, True]
 
 
 def test_a_wish_that_changes_while_it_is_being_sent_is_carried_out_next(
@@ -354,25 +354,31 @@ def seal() -> None:
 def test_changes_come_in_sealed_order_with_tombstones(
     brand: Any, reviewer: Any, lead: Any, integrator: Any, viewer: Any
 ) -> None:
-    one, two = image_in_review(brand), image_in_review(brand)
-    approve(one, reviewer)
-    approve(two, reviewer)
+    first_task, second_task = image_in_review(brand), image_in_review(brand)
+    approve(first_task, reviewer)
+    approve(second_task, reviewer)
     seal()
-    found, cursor = changes.changes(user=integrator, brand=brand)
-    assert [(change.kind, change.asset_id) for change in found] == [
-        ("approved", one.asset_id),
-        ("approved", two.asset_id),
+    entries, cursor = changes.changes(user=integrator, brand=brand)
+    assert [(change.kind, change.asset_id) for change in entries] == [
+        ("approved", first_task.asset_id),
+        ("approved", second_task.asset_id),
     ]
-    assert found[0].files[0]["sha256"] == one.asset.versions.get().renditions.get().sha256
+    assert entries[0].files[0]["sha256"] == first_task.asset.versions.get().renditions.get().sha256
     assert changes.changes(user=integrator, brand=brand, since=cursor) == ([], cursor)
-    decisions.revoke(asset_id=one.asset_id, by=lead, note="licence ended")
+    decisions.revoke(asset_id=first_task.asset_id, by=lead, note="licence ended")
     assert changes.changes(user=integrator, brand=brand, since=cursor)[0] == [], "not sealed yet"
     seal()
-    found, _ = changes.changes(user=integrator, brand=brand, since=cursor)
-    assert [(change.kind, change.asset_id, change.files) for change in found] == [("recalled", one.asset_id, [])]
+    entries, _ = changes.changes(user=integrator, brand=brand, since=cursor)
+    assert [(change.kind, change.asset_id, change.files) for change in entries] == [
+        ("recalled", first_task.asset_id, [])
+    ]
     first, cursor = changes.changes(user=integrator, brand=brand, limit=1)
     rest, _ = changes.changes(user=integrator, brand=brand, since=cursor)
-    assert [change.asset_id for change in first + rest] == [one.asset_id, two.asset_id, one.asset_id]
+    assert [change.asset_id for change in first + rest] == [
+        first_task.asset_id,
+        second_task.asset_id,
+        first_task.asset_id,
+    ]
     with pytest.raises(NotAllowed):
         changes.changes(user=viewer, brand=brand)
 
@@ -384,9 +390,11 @@ def test_only_approvals_in_effect_may_be_used(brand: Any, reviewer: Any, integra
     consequences.carry_out_due(now=timezone.now() + timedelta(seconds=31))
     sku = task.asset.subject.key
     (asset,) = changes.usable(user=integrator, brand=brand, sku=sku)
-    assert [one.pk for one in asset.current_version.usable] == [task.asset.versions.get().renditions.get().pk]
+    assert [rendition.pk for rendition in asset.current_version.usable] == [
+        task.asset.versions.get().renditions.get().pk
+    ]
     factories.VariantFactory(subject=asset.subject, key="VARIANT-7")
-    assert [one.pk for one in changes.usable(user=integrator, brand=brand, sku="VARIANT-7")] == [asset.pk]
+    assert [match.pk for match in changes.usable(user=integrator, brand=brand, sku="VARIANT-7")] == [asset.pk]
     assert list(changes.usable(user=integrator, brand=brand, sku="ANOTHER")) == []
     assert list(changes.usable(user=integrator, brand=brand, spec="poster")) == []
 

@@ -1,4 +1,4 @@
-"""Hot folders on disk and in a bucket of a real S3 server: whole files, a truthful manifest, nothing outside."""
+"""Tests of hot folders on disk and in a bucket of a real S3 server: whole files, a correct manifest, no escapes."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def s3() -> Iterator[str]:
 
 @pytest.fixture(params=["folder", "s3"])
 def place(request: Any, tmp_path: Path) -> tuple[base.Destination, Listing]:
-    """A destination, and what lies there by path."""
+    """Return a destination, and a function that lists its files by path."""
     if request.param == "folder":
         top = tmp_path / "hand over"
 
         def on_disk() -> dict[str, bytes]:
-            found = (path for path in top.rglob("*") if path.is_file() and path.name != ".proofline.lock")
-            return {path.relative_to(top).as_posix(): path.read_bytes() for path in found}
+            paths = (path for path in top.rglob("*") if path.is_file() and path.name != ".proofline.lock")
+            return {path.relative_to(top).as_posix(): path.read_bytes() for path in paths}
 
         return base.build("folder", {"path": str(top)}), on_disk
     address = request.getfixturevalue("s3")
@@ -75,71 +75,71 @@ def place(request: Any, tmp_path: Path) -> tuple[base.Destination, Listing]:
     return base.build("s3", config, "key:secret"), in_bucket
 
 
-def rows(there: dict[str, bytes], campaign: str = "autumn") -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(there[f"{campaign}/manifest.csv"].decode("utf-8-sig"))))
+def rows(list_files: dict[str, bytes], campaign: str = "autumn") -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(list_files[f"{campaign}/manifest.csv"].decode("utf-8-sig"))))
 
 
 def test_files_arrive_with_sidecar_and_manifest(place: tuple[base.Destination, Listing]) -> None:
-    destination, there = place
+    destination, list_files = place
     assert destination.validate() == []
     receipt = destination.put(package(file(), file("acme_MUG-1_wide.jpg", b"wide", "wide")))
     assert [entry["name"] for entry in receipt.files] == ["acme_MUG-1.jpg", "acme_MUG-1_wide.jpg"]
-    found = there()
-    assert found["autumn/acme_MUG-1.jpg"] == b"\xff\xd8 picture"
-    sidecar = json.loads(found["autumn/acme_MUG-1.jpg.json"])
-    assert sidecar["sha256"] == hashlib.sha256(found["autumn/acme_MUG-1.jpg"]).hexdigest()
+    files = list_files()
+    assert files["autumn/acme_MUG-1.jpg"] == b"\xff\xd8 picture"
+    sidecar = json.loads(files["autumn/acme_MUG-1.jpg.json"])
+    assert sidecar["sha256"] == hashlib.sha256(files["autumn/acme_MUG-1.jpg"]).hexdigest()
     assert sidecar["lineage"]["prompt"]["version"] == "studio v3"
-    assert [(row["name"], row["seed"], row["approved_by"]) for row in rows(found)] == [
+    assert [(row["name"], row["seed"], row["approved_by"]) for row in rows(files)] == [
         ("acme_MUG-1.jpg", "7", "Ana"),
         ("acme_MUG-1_wide.jpg", "7", "Ana"),
     ]
 
 
 def test_putting_twice_changes_nothing(place: tuple[base.Destination, Listing]) -> None:
-    destination, there = place
+    destination, list_files = place
     destination.put(package(file()))
-    before = there()
+    before = list_files()
     destination.put(package(file(), previous=("acme_MUG-1.jpg",)))
-    assert there() == before
+    assert list_files() == before
 
 
 def test_a_replacement_takes_the_old_files_away(place: tuple[base.Destination, Listing]) -> None:
-    destination, there = place
+    destination, list_files = place
     destination.put(package(file("old.jpg")))
     destination.put(package(file("new.jpg", b"new"), previous=("old.jpg",)))
-    assert sorted(there()) == ["autumn/manifest.csv", "autumn/new.jpg", "autumn/new.jpg.json"]
-    assert [row["name"] for row in rows(there())] == ["new.jpg"]
+    assert sorted(list_files()) == ["autumn/manifest.csv", "autumn/new.jpg", "autumn/new.jpg.json"]
+    assert [row["name"] for row in rows(list_files())] == ["new.jpg"]
 
 
 def test_removing_takes_only_this_asset_away_and_may_be_repeated(place: tuple[base.Destination, Listing]) -> None:
-    destination, there = place
+    destination, list_files = place
     destination.put(package(file("one.jpg"), asset=1))
     destination.put(package(file("two.jpg"), asset=2))
     gone = package(asset=1, previous=("one.jpg", "two.jpg", "never-there.jpg"))
     destination.remove(gone)
     destination.remove(gone)
-    assert sorted(there()) == ["autumn/manifest.csv", "autumn/two.jpg", "autumn/two.jpg.json"]
+    assert sorted(list_files()) == ["autumn/manifest.csv", "autumn/two.jpg", "autumn/two.jpg.json"]
     destination.remove(package(asset=2, previous=("two.jpg",)))
-    assert there() == {}
+    assert list_files() == {}
 
 
 def test_a_name_that_another_asset_has_is_refused(place: tuple[base.Destination, Listing]) -> None:
-    destination, there = place
+    destination, list_files = place
     destination.put(package(file("same.jpg"), asset=1))
-    before = there()
+    before = list_files()
     with pytest.raises(DeliveryError, match="belongs to asset 1") as refused:
         destination.put(package(file("same.jpg", b"other"), asset=2))
     assert refused.value.is_final
-    assert there() == before
+    assert list_files() == before
 
 
 def test_only_the_approved_bytes_are_written(place: tuple[base.Destination, Listing]) -> None:
-    destination, there = place
+    destination, list_files = place
     swapped = DeliveryFile("square", "a.jpg", "image/jpeg", "0" * 64, 1, 1, 1, read=lambda: b"other")
     with pytest.raises(DeliveryError, match="not the file that was approved"):
         destination.put(package(swapped))
-    assert "autumn/a.jpg" not in there()
-    assert "autumn/manifest.csv" not in there()
+    assert "autumn/a.jpg" not in list_files()
+    assert "autumn/manifest.csv" not in list_files()
 
 
 @pytest.mark.parametrize(
@@ -148,16 +148,16 @@ def test_only_the_approved_bytes_are_written(place: tuple[base.Destination, List
 def test_unsafe_names_are_refused_before_anything_is_written(
     place: tuple[base.Destination, Listing], name: str
 ) -> None:
-    destination, there = place
+    destination, list_files = place
     with pytest.raises(DeliveryError, match="not safe"):
         destination.put(package(file("good.jpg"), file(name)))
-    assert there() == {}
+    assert list_files() == {}
 
 
 def test_a_slash_in_a_name_makes_a_folder(place: tuple[base.Destination, Listing]) -> None:
-    destination, there = place
+    destination, list_files = place
     destination.put(package(file("mugs/one.jpg")))
-    assert "autumn/mugs/one.jpg" in there()
+    assert "autumn/mugs/one.jpg" in list_files()
 
 
 def test_two_files_of_one_name_are_refused(place: tuple[base.Destination, Listing]) -> None:
@@ -166,14 +166,14 @@ def test_two_files_of_one_name_are_refused(place: tuple[base.Destination, Listin
 
 
 def test_a_cell_is_never_a_formula(place: tuple[base.Destination, Listing]) -> None:
-    destination, there = place
+    destination, list_files = place
     evil = Package("m", 1, "=HYPERLINK(1)", "acme", "autumn", (file(),), {"prompt": {"version": "@cmd"}})
     destination.put(evil)
-    assert (rows(there())[0]["sku"], rows(there())[0]["prompt"]) == ("'=HYPERLINK(1)", "'@cmd")
+    assert (rows(list_files())[0]["sku"], rows(list_files())[0]["prompt"]) == ("'=HYPERLINK(1)", "'@cmd")
 
 
 def test_eight_writers_at_once_lose_no_manifest_row(place: tuple[base.Destination, Listing]) -> None:
-    destination, there = place
+    destination, list_files = place
     failures: list[BaseException] = []
 
     def put(asset: int) -> None:
@@ -193,7 +193,7 @@ def test_eight_writers_at_once_lose_no_manifest_row(place: tuple[base.Destinatio
     for thread in threads:
         thread.join(60)
     assert failures == []
-    assert sorted(row["asset"] for row in rows(there())) == [str(asset) for asset in range(1, 9)]
+    assert sorted(row["asset"] for row in rows(list_files())) == [str(asset) for asset in range(1, 9)]
 
 
 def test_a_link_that_leads_outside_is_not_followed(tmp_path: Path) -> None:

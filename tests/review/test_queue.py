@@ -1,4 +1,4 @@
-"""The queue: who is handed what, in which order, for how long; and what a checklist or a reason must be."""
+"""Tests of the review queue: who gets which tasks, in which order, for how long; and of checklists and reasons."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_claim_runs_out_after_ten_minutes_unless_renewed(
     assert ReviewTask.objects.get().claimed_until > timezone.now() + timedelta(minutes=9)
     ReviewTask.objects.update(claimed_until=timezone.now() - timedelta(seconds=1))
     assert queue.renew(brand=brand, by=reviewer) == 0
-    assert [one.pk for one in queue.start(brand=brand, by=other)] == [task.pk]
+    assert [claimed_task.pk for claimed_task in queue.start(brand=brand, by=other)] == [task.pk]
 
 
 def test_release_gives_everything_back(brand: Any, reviewer: Any, person: Callable[..., Any]) -> None:
@@ -121,7 +121,7 @@ def test_a_second_opinion_is_asked_of_somebody_else(brand: Any, reviewer: Any, p
     task = image_in_review(brand)
     decisions.approve(**seen(task), by=reviewer)
     assert queue.start(brand=brand, by=reviewer) == []
-    assert [one.pk for one in queue.start(brand=brand, by=person("reviewer"))] == [task.pk]
+    assert [claimed_task.pk for claimed_task in queue.start(brand=brand, by=person("reviewer"))] == [task.pk]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -157,8 +157,8 @@ def test_the_counts_say_what_waits_for_this_person(
     )
     queue.start(brand=brand, by=reviewer, size=1)
     with django_assert_num_queries(1):
-        found = queues.waiting(user=reviewer)
-    assert [(row.brand_id, row.waiting, row.overdue, row.held, row.by_others) for row in found] == [
+        rows = queues.waiting(user=reviewer)
+    assert [(row.brand_id, row.waiting, row.overdue, row.held, row.by_others) for row in rows] == [
         (brand.pk, 3, 1, 1, 1)
     ]
     assert queues.waiting(user=viewer) == []

@@ -1,4 +1,4 @@
-"""Reports: the funnel, first looks by prompt version and axis value, money, refusals; the page and its CSV."""
+"""Tests of reports: the funnel, first looks by prompt version and axis value, money, refusals; the page and its CSV."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(campaign: Any, manager: Any) -> Any:
 
 @pytest.fixture
 def judged(brand: Any, run: Any, reviewer: Any) -> dict[str, Any]:
-    """Five pictures of one run: right at first look, right after revision, rejected, undecided, and one never made."""
+    """Make five images of one run: approved at first look, approved after revision, rejected, undecided, not made."""
     first, second, bad, waiting = (image_in_review(brand, run=run) for _ in range(4))
     decisions.approve(by=reviewer, **seen(first))
     sent_back = decisions.request_revision(
@@ -58,7 +58,7 @@ def judged(brand: Any, run: Any, reviewer: Any) -> dict[str, Any]:
 
 
 def _next_round(task: Any) -> None:
-    """What consequences and a worker do with a picture that was sent back."""
+    """Carry out a request for changes and make the next version, as the worker does."""
     from django.db import transaction
 
     from generation.services.images import assets
@@ -108,9 +108,9 @@ def test_money_is_per_approved_picture(run: Any, judged: Any) -> None:
 
 
 def test_refusals_are_grouped_by_reason_with_pictures(run: Any, judged: Any) -> None:
-    found = {one.reason: one for one in reports.of_run(run).refusals}
-    assert len(found) == 2
-    rejected = next(one for one in found.values() if one.rejected)
+    by_reason = {refusal.reason: refusal for refusal in reports.of_run(run).refusals}
+    assert len(by_reason) == 2
+    rejected = next(refusal for refusal in by_reason.values() if refusal.rejected)
     assert (rejected.count, rejected.sent_back) == (1, 0)
     assert rejected.examples == [(judged["bad"].asset.versions.get().pk, judged["bad"].asset_id, "")]
 

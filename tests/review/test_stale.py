@@ -1,4 +1,4 @@
-"""An approval that rests on something which changed goes stale at once, says why, and waits for the next decision."""
+"""Tests that an approval goes stale when an input changes, says why, and waits for the next decision."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def state(asset: Asset) -> str:
 
 
 def reasons_of(asset: Asset) -> list[str]:
-    """Why it is stale, as people read it."""
-    found = because.of(Asset.objects.get(pk=asset.pk))
-    return list(found.sentences) if found else []
+    """Return the causes of staleness, as people read them."""
+    changed = because.of(Asset.objects.get(pk=asset.pk))
+    return list(changed.sentences) if changed else []
 
 
 def task_of(asset: Asset) -> ReviewTask:
@@ -163,7 +163,7 @@ def test_a_change_that_is_taken_back_before_anybody_decides_restores_the_approva
     imports.undo(import_id=done.pk, by=manager)
     assert (state(image), task_of(image).state) == ("approved", "decided")
     assert not StaleAsset.objects.exists()
-    assert [one.pk for one in changes.usable(user=integrator, brand=brand)] == [image.pk]
+    assert [asset.pk for asset in changes.usable(user=integrator, brand=brand)] == [image.pk]
     assert decisions.undo(decision_id=Decision.objects.get().pk, by=Decision.objects.get().decided_by, withdraws=True)
 
 
@@ -265,7 +265,7 @@ def test_a_photo_that_is_brought_back_restores_the_approval(mug: Subject, manage
     assert state(image) == "approved"
 
 
-# -- before, and what a decision then means --------------------------------------------------------------------------
+# -- decisions about stale images ------------------------------------------------------------------------------------
 
 
 def test_an_approval_of_what_was_on_screen_before_the_change_is_refused(
@@ -332,7 +332,7 @@ def test_a_stale_image_stays_published_until_it_is_decided(
     replace_photo(mug, manager)
     delivery.refresh_from_db()
     assert delivery.desired == "present"
-    assert [one.pk for one in changes.usable(user=integrator, brand=brand)] == [image.pk]
+    assert [asset.pk for asset in changes.usable(user=integrator, brand=brand)] == [image.pk]
     assert StaleAsset.objects.get().is_published
 
 
@@ -425,8 +425,8 @@ def test_integrators_hear_of_it_with_the_reason(
     take(brand, manager, ("MUG-1", "Mug", "teal", "stoneware", "12.90"))
     approve(task_of(image), reviewer)
     audit.seal()
-    found, _ = changes.changes(user=integrator, brand=brand)
-    assert [(one.kind, list(one.because)) for one in found] == [
+    entries, _ = changes.changes(user=integrator, brand=brand)
+    assert [(change.kind, list(change.because)) for change in entries] == [
         ("approved", []), ("stale", ["colour changed from sage to teal."]), ("approved", [])
     ]  # fmt: skip
 
@@ -489,11 +489,11 @@ def test_a_large_change_goes_on_after_its_commit_and_survives_the_death_of_its_p
     for asset in assets:
         approve(make(asset), reviewer)
     real = staleness.settle
-    rows = [(one.key, "Mug", "teal", "stoneware", "12.90") for one in products]
+    rows = [(subject.key, "Mug", "teal", "stoneware", "12.90") for subject in products]
     with monkeypatch.context() as patch:
         patch.setattr(staleness, "CHUNK", 3)
         patch.setattr(staleness, "settle", lambda batch: real(batch, limit=3))
-        take(brand, manager, *rows)  # the test's transaction never commits: as if the process had died after its commit
+        take(brand, manager, *rows)  # the test's transaction never commits, as if the process had died after its commit
     assert sorted(map(state, assets)) == ["approved"] * 4 + ["stale"] * 3
     assert StaleCandidate.objects.count() == 4
     assert staleness.go_on() == 4
@@ -520,7 +520,7 @@ def test_a_failure_after_the_commit_does_not_reach_who_made_the_change_and_house
     with monkeypatch.context() as patch:
         patch.setattr(staleness, "CHUNK", 1)
         patch.setattr(staleness, "settle", settle)
-        take(brand, manager, *[(one.key, "Mug", "teal", "stoneware", "12.90") for one in products])
+        take(brand, manager, *[(subject.key, "Mug", "teal", "stoneware", "12.90") for subject in products])
     assert len(batches) == 2
     assert StaleCandidate.objects.count() == 2
     assert staleness.go_on() == 2
@@ -534,7 +534,7 @@ def test_the_number_of_statements_does_not_grow_with_the_images(
     for asset in Asset.objects.filter(cell__run=plan(brand, products, manager)):
         approve(make(asset), reviewer)
     Subject.objects.filter(brand=brand).update(attributes={"colour": "teal"})
-    ids = [one.pk for one in products]
+    ids = [subject.pk for subject in products]
     with transaction.atomic(), django_assert_max_num_queries(45):
         assert staleness.look_at(subjects=staleness.LISTED, values={"subjects": ids}, by=manager) == 12
     assert set(Asset.objects.values_list("state", flat=True)) == {"stale"}

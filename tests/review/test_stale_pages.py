@@ -1,4 +1,4 @@
-"""What people and integrations see of stale images: the reasons, the choice when publishing, the brand's setting."""
+"""Tests of stale images on pages and in the API: the causes, the choice when publishing, the brand's setting."""
 
 from __future__ import annotations
 

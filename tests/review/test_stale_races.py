@@ -1,4 +1,4 @@
-"""A change of an input meets an approval: whoever comes second sees the first. Real threads, real transactions."""
+"""Tests of races between a changed input and an approval: the second one sees the first (real threads)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WAIT = 20
 
 @pytest.fixture
 def people(brand: Brand) -> tuple[User, User]:
-    """Who changes, and who reviews."""
+    """Return the user who changes inputs and the user who reviews."""
     manager = factories.MembershipFactory(brand=brand, role=Role.CAMPAIGN_MANAGER).user
     return manager, factories.MembershipFactory(brand=brand, role=Role.REVIEWER).user
 
@@ -44,7 +44,7 @@ def task(brand: Brand, people: tuple[User, User]) -> ReviewTask:
 
 
 class Other:
-    """Work in another thread, with a connection of its own; what it raised is in `error`."""
+    """A function that runs in another thread with its own connection. Its exception is in `error`."""
 
     def __init__(self, work: Callable[[], Any]) -> None:
         self.error: BaseException | None = None
@@ -61,7 +61,7 @@ class Other:
             connection.close()
 
     def waits(self) -> bool:
-        """True if it is still at it after half a second: it waits for a lock."""
+        """Return whether the thread still runs after half a second, because it waits for a lock."""
         self._thread.join(0.5)
         return self._thread.is_alive()
 
@@ -138,7 +138,7 @@ def test_an_approval_given_while_a_change_is_not_committed_waits_and_is_refused(
 def test_an_approval_before_an_open_change_has_looked_is_seen_by_it(
     sold: tuple[str, str], task: ReviewTask, people: tuple[User, User]
 ) -> None:
-    """The value is written, the approval commits, and only then does the change look for approvals."""
+    """The change writes its value, then the approval commits, then the change looks for approvals."""
     from campaigns import events
     from core.events import publish
 
@@ -161,21 +161,21 @@ def test_no_approval_stands_on_an_input_that_moved_however_they_meet(
     tasks = [make(asset) for asset in Asset.objects.filter(cell__run=plan(brand, products, manager))]
     dice = random.Random(seed)
     dice.shuffle(tasks)
-    feed = [(one.key, "Mug", "teal", "stoneware", "12.90") for one in products[::2]]
+    feed = [(subject.key, "Mug", "teal", "stoneware", "12.90") for subject in products[::2]]
     begin = threading.Barrier(4)
 
     def approve_all(mine: Iterator[ReviewTask]) -> None:
         begin.wait(WAIT)
-        for one in mine:
+        for review_task in mine:
             try:
-                decisions.approve(by=reviewer, **seen(one))
+                decisions.approve(by=reviewer, **seen(review_task))
             except Stale:
-                decisions.approve(by=reviewer, **seen(one))
+                decisions.approve(by=reviewer, **seen(review_task))
 
     def change_photos() -> None:
         begin.wait(WAIT)
-        for one in products[1::4]:
-            remove_photo(one, manager)
+        for subject in products[1::4]:
+            remove_photo(subject, manager)
 
     def change_feed() -> None:
         begin.wait(WAIT)
@@ -183,7 +183,7 @@ def test_no_approval_stands_on_an_input_that_moved_however_they_meet(
 
     running = [Other(lambda part=part: approve_all(iter(tasks[part::2]))) for part in (0, 1)]  # type: ignore[misc]
     running += [Other(change_photos), Other(change_feed)]
-    assert [one.end() for one in running] == [None] * 4
+    assert [thread.end() for thread in running] == [None] * 4
     approved = Asset.objects.filter(brand=brand, state="approved")
     assert inputs.moved(approved.values_list("cell_id", flat=True)) == {}
     assert set(Asset.objects.filter(brand=brand).values_list("state", flat=True)) <= {"approved", "stale"}

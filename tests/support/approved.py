@@ -1,4 +1,4 @@
-"""Images as planning, workers and reviewers leave them: planned by the real services, made by hand, approved."""
+"""Approved images for tests: planned by the real services, made by hand, approved."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ HEADINGS = ("sku", "name", "colour", "material", "price")
 
 
 def product(brand: Brand, key: str = "MUG-1", **attributes: str) -> Subject:
-    """A product with a ready photo and an accepted cut-out."""
-    given = {"colour": "sage", "material": "stoneware", "price": "12.90"} | attributes
-    subject: Subject = factories.SubjectFactory(brand=brand, key=key, name="Mug", attributes=given)
+    """Create a product with a ready photo and an accepted cut-out."""
+    values = {"colour": "sage", "material": "stoneware", "price": "12.90"} | attributes
+    subject: Subject = factories.SubjectFactory(brand=brand, key=key, name="Mug", attributes=values)
     photo = factories.ReferencePhotoFactory(subject=subject, source=f"{key}.jpg")
     factories.CutoutFactory(photo=photo)
     return subject
 
 
 def plan(brand: Brand, subjects: list[Subject], by: User, **version: Any) -> Run:
-    """A packshot run of these products, one image each unless `axes` say otherwise; `version`: of the prompt."""
+    """Plan a packshot run of these products, one image each unless `axes` differ. version: prompt fields."""
     campaign = factories.CampaignFactory(brand=brand, subjects=subjects)
     factories.OutputSpecFactory(campaign=campaign, width=600, height=600)
-    given = {"text": "{name} in {colour}", "axes": {}, "parameters": {"backdrop": "white"}} | version
-    prompt = factories.PromptVersionFactory(template__brand=brand, **given)
+    fields = {"text": "{name} in {colour}", "axes": {}, "parameters": {"backdrop": "white"}} | version
+    prompt = factories.PromptVersionFactory(template__brand=brand, **fields)
     endpoint = factories.EndpointFactory(config={})
     return plans.plan(campaign=campaign, prompt_version=prompt, endpoint=endpoint, stage="pilot", by=by, subjects=None)
 
 
 def make(asset: Asset) -> ReviewTask:
-    """What workers would have made of a planned asset, and its open task."""
+    """Make the image of a planned asset as a worker does; return its open task."""
     frozen = JobSpec.objects.select_related("job").get(cell_id=asset.cell_id, candidate=1, round=1)
     type(frozen.job).objects.filter(pk=frozen.job_id).update(status="succeeded")
     master = factories.MasterFactory(brand=asset.brand, fingerprint=frozen.fingerprint, **_picture(asset.pk))
@@ -62,7 +62,7 @@ def make(asset: Asset) -> ReviewTask:
 
 
 def approve(task: ReviewTask, by: User, *, in_effect: bool = True) -> Decision:
-    """An approval; with `in_effect` also what follows 30 s later."""
+    """Approve the task; with `in_effect` also run what follows 30 s later."""
     decision = decisions.approve(by=by, **seen(task))
     if in_effect:
         consequences.carry_out_due(now=timezone.now() + timedelta(minutes=1))
@@ -70,7 +70,7 @@ def approve(task: ReviewTask, by: User, *, in_effect: bool = True) -> Decision:
 
 
 def approved(brand: Brand, subject: Subject, manager: User, reviewer: User, **version: Any) -> Asset:
-    """One approved image of the product, its approval in effect."""
+    """Return an approved image of the product, with its approval in effect."""
     [asset] = Asset.objects.filter(cell__run=plan(brand, [subject], manager, **version))
     approve(make(asset), reviewer)
     asset.refresh_from_db()

@@ -1,4 +1,4 @@
-"""A web server of our own on a real socket that misbehaves as it is told: slow, endless, lying, packed, circular."""
+"""A web server on a real socket that misbehaves on request: slow, endless, lying, compressed or circular."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Behaviour = Callable[["Talk"], None]
 
 @dataclass
 class Talk:
-    """One connection: the request's head as it came, and the way back."""
+    """One connection: the head of the request, and methods to answer."""
 
     connection: socket.socket
     path: str
@@ -27,23 +27,23 @@ class Talk:
         self.connection.sendall(data)
 
     def answer(self, body: bytes, status: str = "200 OK", **headers: str) -> None:
-        """A proper answer; `content_type="text/csv"` becomes a header."""
+        """Send a proper answer; `content_type="text/csv"` becomes a header."""
         fields = {"Content-Length": str(len(body))}
         fields |= {name.replace("_", "-").title(): value for name, value in headers.items()}
         lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
         self.send("\r\n".join(lines).encode() + body)
 
     def drip(self, data: bytes, every_seconds: float) -> None:
-        """One byte after the other until the other side has had enough."""
-        for one in data:
+        """Send one byte after the other until the client hangs up."""
+        for byte in data:
             if self.server.is_closing.wait(every_seconds):
                 return
-            self.send(bytes([one]))
+            self.send(bytes([byte]))
 
 
 @dataclass
 class AwkwardServer:
-    """`pages`: path -> what happens there. `paths` and `talks` remember what was asked."""
+    """`pages`: path -> handler. `paths` and `talks` record the requests."""
 
     host: str
     port: int
@@ -92,8 +92,8 @@ def serving(host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None =
     finally:
         server.is_closing.set()
         listening.close()
-        for one in (thread, *threads):
-            one.join(5)
+        for worker in (thread, *threads):
+            worker.join(5)
 
 
 def _converse(server: AwkwardServer, connection: socket.socket) -> None:
@@ -107,17 +107,17 @@ def _converse(server: AwkwardServer, connection: socket.socket) -> None:
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     path = first.split(" ")[1]
     server.paths.append(path)
-    said = Talk(connection, path, headers, server)
-    server.talks.append(said)
+    talk = Talk(connection, path, headers, server)
+    server.talks.append(talk)
     page = server.pages.get(path.partition("?")[0])
     if page is None:
-        said.answer(b"nothing here", "404 Not Found", content_type="text/plain")
+        talk.answer(b"nothing here", "404 Not Found", content_type="text/plain")
     else:
-        page(said)
+        page(talk)
 
 
 def forever(talk: Talk, piece: bytes) -> None:
-    """The same piece again and again until the other side hangs up, at most for 20 s."""
+    """Send the same piece repeatedly until the client hangs up, at most for 20 s."""
     end = time.monotonic() + 20
     while time.monotonic() < end and not talk.server.is_closing.is_set():
         talk.send(piece)

@@ -1,8 +1,9 @@
-"""A Cog container of our own on a real socket, as its documentation describes it: one prediction at a time under the
-caller's id, answered when it is done, with the picture as a data URL.
+"""A Cog container for tests on a real socket, as its documentation describes it.
 
-https://github.com/replicate/cog/blob/main/docs/http.md, Cog 0.17 to 0.23. What it answers when it starts, when its
-setup failed and after a crash is copied from Cog 0.23.1.
+It runs one prediction at a time under the caller's id and answers when it is done, with the image as a data URL.
+
+https://github.com/replicate/cog/blob/main/docs/http.md, Cog 0.17 to 0.23. Its answers during the
+start, after a failed setup and after a crash are copied from Cog 0.23.1.
 """
 
 from __future__ import annotations
@@ -22,9 +23,12 @@ NO_SCHEMA = "OpenAPI schema not available"
 
 
 class Cog(Remote):
-    """seconds: how long a prediction takes. slots: how many at once. status: what the health check says instead of
-    READY or BUSY. schema: of the model's inputs, None for a server that has none. crashes_at: a word in a prompt that
-    crashes the worker. `runs`: the inputs that were worked, by prediction id; `cancelled`: ids that were cancelled."""
+    """A Cog server.
+
+    seconds: how long a prediction takes. slots: how many run at once. status: the answer of the health check instead
+    of READY or BUSY. schema: of the model's inputs, None for a server without one. crashes_at: a word in a prompt that
+    crashes the worker. `runs`: (prediction id, input) of each prediction; `cancelled`: ids that were cancelled.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -58,58 +62,60 @@ class Cog(Remote):
 
     def _health(self) -> dict[str, Any]:
         status = self.status or ("BUSY" if len(self.running) >= self.slots else "READY")
-        told: dict[str, Any] = {"status": status, "version": {"coglet": "0.22.0", "python": "3.12.4"}}
+        health: dict[str, Any] = {"status": status, "version": {"coglet": "0.22.0", "python": "3.12.4"}}
         if self.healthcheck_error:
-            told["user_healthcheck_error"] = self.healthcheck_error
+            health["user_healthcheck_error"] = self.healthcheck_error
         if self.setup_logs:
-            told["setup"] = {"status": "failed", "logs": self.setup_logs}
-        return told
+            health["setup"] = {"status": "failed", "logs": self.setup_logs}
+        return health
 
-    def _cancel(self, found: str) -> Response:
+    def _cancel(self, prediction_id: str) -> Response:
         with self.guard:
-            if found not in self.running:
+            if prediction_id not in self.running:
                 return plain({}, 404)
-            self.cancelled.append(found)
-            self.running[found].set()
+            self.cancelled.append(prediction_id)
+            self.running[prediction_id].set()
         return plain({})
 
-    def _predict(self, found: str, request: Request) -> Response:
-        given = request.json.get("input", {})
+    def _predict(self, prediction_id: str, request: Request) -> Response:
+        inputs = request.json.get("input", {})
         if self.status in ("STARTING", "SETUP_FAILED"):
             return plain({"error": NOT_SET_UP, "status": "failed"}, 503)
         if self.status in ("UNHEALTHY", "DEFUNCT"):
             return plain({"error": AT_CAPACITY, "status": "failed"}, 409)
-        faults = schema_faults(given)
+        faults = schema_faults(inputs)
         if faults:
             detail = [{"loc": ["body", "input", name], "msg": words, "type": "value_error"} for name, words in faults]
             return plain({"detail": detail}, 422)
         with self.guard:
-            if found in self.running:
-                return plain({"id": found, "status": "processing", "input": given}, 202)
+            if prediction_id in self.running:
+                return plain({"id": prediction_id, "status": "processing", "input": inputs}, 202)
             if len(self.running) >= self.slots:
                 return plain({"error": AT_CAPACITY, "status": "failed"}, 409)
-            is_cancelled = self.running[found] = threading.Event()
-            self.runs.append((found, given))
+            is_cancelled = self.running[prediction_id] = threading.Event()
+            self.runs.append((prediction_id, inputs))
         began = time.monotonic()
         try:
             if is_cancelled.wait(self.seconds):
                 seconds = time.monotonic() - began
-                return plain({"id": found, "logs": "", "status": "canceled", "metrics": {"predict_time": seconds}})
-            if self.crashes_at in str(given.get("prompt")):
+                return plain(
+                    {"id": prediction_id, "logs": "", "status": "canceled", "metrics": {"predict_time": seconds}}
+                )
+            if self.crashes_at in str(inputs.get("prompt")):
                 self.status, self.healthcheck_error = "UNHEALTHY", "Healthcheck error: healthcheck channel closed"
-                return plain({"id": found, "logs": "", "status": "failed", "error": "Worker crashed"})
-            return plain(self._answer(found, given, began))
+                return plain({"id": prediction_id, "logs": "", "status": "failed", "error": "Worker crashed"})
+            return plain(self._answer(prediction_id, inputs, began))
         finally:
             with self.guard:
-                self.running.pop(found, None)
+                self.running.pop(prediction_id, None)
 
-    def _answer(self, found: str, given: dict[str, Any], began: float) -> dict[str, Any]:
-        fate = self.fates.get(str(given.get("prompt")), Fate())
-        output = fate.output or f"data:image/png;base64,{base64.b64encode(picture(given)).decode()}"
+    def _answer(self, prediction_id: str, inputs: dict[str, Any], began: float) -> dict[str, Any]:
+        fate = self.fates.get(str(inputs.get("prompt")), Fate())
+        output = fate.output or f"data:image/png;base64,{base64.b64encode(picture(inputs)).decode()}"
         return {
-            "id": found,
+            "id": prediction_id,
             "status": "failed" if fate.error else "succeeded",
-            "input": given,
+            "input": inputs,
             "output": None if fate.error else output,
             "error": fate.error or None,
             "logs": fate.logs,

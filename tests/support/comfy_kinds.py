@@ -1,4 +1,4 @@
-"""Workflows of many kinds, as art directors export them in API format, each built from ComfyUI's first one."""
+"""Workflows of many kinds in API format, each built from the default workflow of ComfyUI."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def text_to_image(**sampler: Any) -> Graph:
 
 
 def image_to_image() -> Graph:
-    """From a photo, without anything that scales it."""
+    """Return a workflow that starts from a photo and does not scale it."""
     graph = text_to_image(denoise=0.7, latent_image=["12", 0])
     graph["10"] = node("LoadImage", "The product", image="example.png")
     graph["12"] = node("VAEEncode", pixels=["10", 0], vae=["4", 2])
@@ -35,7 +35,7 @@ def controlnet(loader: str = "LoadImage") -> Graph:
 
 
 def two_encoders() -> Graph:
-    """SDXL with a refiner: two samplers, each with encoders of its own."""
+    """Return SDXL with a refiner: two samplers, each with its own encoders."""
     graph = text_to_image()
     graph["6"] = node(
         "CLIPTextEncodeSDXL", text_g="a bottle", text_l="a bottle", clip=["4", 1], width=1024, height=1024
@@ -52,7 +52,7 @@ def two_encoders() -> Graph:
 
 
 def flux() -> Graph:
-    """FluxGuidance over both texts of Flux, with a sampler of separate parts."""
+    """Return Flux with FluxGuidance over both of its texts, and a sampler made of separate nodes."""
     return {
         "1": node("UNETLoader", unet_name="flux1-dev.safetensors"),
         "2": node("DualCLIPLoader", clip_name1="t5xxl.safetensors", clip_name2="clip_l.safetensors", type="flux"),
@@ -67,7 +67,7 @@ def flux() -> Graph:
 
 
 def ip_adapter() -> Graph:
-    """The product and a style, each as an image of its own."""
+    """Return a workflow with two images: the product and a style."""
     graph = text_to_image(model=["20", 0])
     graph["20"] = node("IPAdapterAdvanced", model=["4", 0], image=["21", 0], image_style=["22", 0], weight=0.8)
     graph["21"] = node("LoadImage", "Product", image="mug.png")
@@ -76,7 +76,7 @@ def ip_adapter() -> Graph:
 
 
 def inpaint(encode: str = "VAEEncodeForInpaint") -> Graph:
-    """A workflow whose mask is the transparency of its only image."""
+    """Return a workflow whose mask is the transparency of its only image."""
     graph = text_to_image(latent_image=["26", 0])
     graph["20"] = node("LoadImage", "Mug with its mask", image="clipspace-masked.png")
     if encode == "VAEEncodeForInpaint":
@@ -101,7 +101,7 @@ def inpaint(encode: str = "VAEEncodeForInpaint") -> Graph:
 
 
 def upscale() -> Graph:
-    """An image that is made twice as large as it was asked for."""
+    """Return a workflow that makes an image twice as large as requested."""
     return {
         "1": node("LoadImage", "Product", image="example.png"),
         "2": node("ImageScale", upscale_method="lanczos", width=512, height=512, crop="center", image=["1", 0]),
@@ -111,7 +111,7 @@ def upscale() -> Graph:
 
 
 def node_pack() -> Graph:
-    """Loaders of a node pack, which hold both prompts, and a sampler of the same pack."""
+    """Return a workflow with nodes of a node pack: a loader that holds both prompts, and a sampler."""
     return {
         "1": node(
             "Efficient Loader", ckpt_name="sdxl.safetensors", positive="a bottle", negative="blur",
@@ -126,7 +126,7 @@ def node_pack() -> Graph:
 
 
 def image_service() -> Graph:
-    """A node that has a service make the image."""
+    """Return a workflow with a node that lets a service make the image."""
     return {
         "1": node("OpenAIGPTImage1", prompt="a bottle on a beach", seed=0, quality="low", image=["2", 0]),
         "2": node("LoadImage", "Product", image="example.png"),
@@ -135,13 +135,13 @@ def image_service() -> Graph:
 
 
 def subgraph() -> Graph:
-    """What the editor writes for nodes inside a subgraph: their ids begin with the subgraph's."""
+    """Return a workflow with nodes inside a subgraph: their ids begin with the id of the subgraph."""
     inside = {"3": "57:3", "4": "57:4", "6": "57:6", "7": "57:7"}
-    graph = {inside.get(node_id, node_id): one for node_id, one in text_to_image().items()}
-    for one in graph.values():
-        for name, value in one["inputs"].items():
+    graph = {inside.get(node_id, node_id): entry for node_id, entry in text_to_image().items()}
+    for entry in graph.values():
+        for name, value in entry["inputs"].items():
             if isinstance(value, list):
-                one["inputs"][name] = [inside.get(value[0], value[0]), value[1]]
+                entry["inputs"][name] = [inside.get(value[0], value[0]), value[1]]
     return graph
 
 

@@ -1,6 +1,6 @@
-"""The node classes of the tests' ComfyUI: their schema as /object_info tells it, and what each of them really does.
+"""The node classes of the tests' ComfyUI server: their schema in /object_info, and their function.
 
-A latent is a float picture; sampling draws it from seed, words and, where there is one, the start image.
+A latent is a float image; sampling draws it from the seed, the prompt and the start image, if there is one.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ SCHEDULERS = ["normal", "karras", "simple"]
 
 
 class OutOfMemoryError(Exception):
-    """Named as torch names it."""
+    """An error with the name that torch uses."""
 
 
 class Interrupted(Exception):
-    """Somebody pressed stop."""
+    """The user stopped the prompt."""
 
 
 class Machine(Protocol):
-    """What a node may use of the server that it runs on."""
+    """What a node may use of its server."""
 
     files: dict[str, bytes]
     vram_pixels: int
 
     def step(self, node_id: str, value: int, most: int) -> None:
-        """One step is done: tells whoever listens, takes its time, raises Interrupted."""
+        """Finish one step: notify listeners, wait for the time of a step, raise Interrupted if stopped."""
 
     def graph(self) -> dict[str, Any]:
-        """What is being carried out; every file that is saved carries it."""
+        """Return the running graph; every saved file contains it."""
 
     def save(self, folder: str, prefix: str, images: list[bytes]) -> list[dict[str, str]]: ...
 
@@ -78,54 +78,56 @@ class Latent:
     pixels: NDArray[np.float32] | None = None
 
 
-def _sample(machine: Machine, node_id: str, given: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
-    latent: Latent = given["latent_image"]
+def _sample(machine: Machine, node_id: str, values: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
+    latent: Latent = values["latent_image"]
     if latent.width * latent.height > machine.vram_pixels:
         raise OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nTIPS: use a smaller picture")
-    steps = int(given["steps"])
+    steps = int(values["steps"])
     for number in range(1, steps + 1):
         machine.step(node_id, number, steps)
-    words = hashlib.sha256(repr((given["positive"], given["negative"], given["model"])).encode()).digest()
+    words = hashlib.sha256(repr((values["positive"], values["negative"], values["model"])).encode()).digest()
     tint = np.frombuffer(words[:3], dtype=np.uint8).astype(np.float32) - 128
-    drawn = ready_pixels(int(given["seed"]) % 2**32, latent.width, latent.height).astype(np.float32) + tint / 4
+    drawn = ready_pixels(int(values["seed"]) % 2**32, latent.width, latent.height).astype(np.float32) + tint / 4
     if latent.pixels is not None:
-        share = float(given["denoise"])
+        share = float(values["denoise"])
         drawn = drawn * share + latent.pixels * (1 - share)
     return (Latent(latent.width, latent.height, latent.batch, drawn),), None
 
 
-def _decode(machine: Machine, node_id: str, given: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
-    latent: Latent = given["samples"]
+def _decode(machine: Machine, node_id: str, values: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
+    latent: Latent = values["samples"]
     assert latent.pixels is not None
     picture = np.clip(latent.pixels, 0, 255).astype(np.uint8)
     return ([np.roll(picture, number, axis=1) for number in range(latent.batch)],), None
 
 
-def _encode(machine: Machine, node_id: str, given: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
-    picture = given["pixels"][0]
+def _encode(machine: Machine, node_id: str, values: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
+    picture = values["pixels"][0]
     return (Latent(picture.shape[1], picture.shape[0], 1, picture[..., :3].astype(np.float32)),), None
 
 
-def _load(machine: Machine, node_id: str, given: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
-    with Image.open(io.BytesIO(machine.files[f"input/{given['image']}"])) as image:
+def _load(machine: Machine, node_id: str, values: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
+    with Image.open(io.BytesIO(machine.files[f"input/{values['image']}"])) as image:
         whole = np.array(image.convert("RGBA"))
     return ([np.ascontiguousarray(whole[..., :3])], 255 - whole[..., 3]), None
 
 
-def _scale(machine: Machine, node_id: str, given: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
-    size = (int(given["width"]), int(given["height"]))
-    return ([cv2.resize(one, size, interpolation=cv2.INTER_AREA) for one in given["image"]],), None
+def _scale(machine: Machine, node_id: str, values: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
+    size = (int(values["width"]), int(values["height"]))
+    return ([cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in values["image"]],), None
 
 
-def _scale_by(machine: Machine, node_id: str, given: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
-    share = float(given["scale_by"])
-    return ([cv2.resize(one, None, fx=share, fy=share, interpolation=cv2.INTER_CUBIC) for one in given["image"]],), None
+def _scale_by(machine: Machine, node_id: str, values: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
+    share = float(values["scale_by"])
+    return (
+        [cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_CUBIC) for image in values["image"]],
+    ), None
 
 
-def _flat(machine: Machine, node_id: str, given: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
-    colour = [int(given["color"]) >> shift & 255 for shift in (16, 8, 0)]
-    shape = (int(given["height"]), int(given["width"]), 3)
-    return ([np.full(shape, colour, dtype=np.uint8)] * int(given["batch_size"]),), None
+def _flat(machine: Machine, node_id: str, values: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
+    colour = [int(values["color"]) >> shift & 255 for shift in (16, 8, 0)]
+    shape = (int(values["height"]), int(values["width"]), 3)
+    return ([np.full(shape, colour, dtype=np.uint8)] * int(values["batch_size"]),), None
 
 
 def png(picture: NDArray[np.uint8], graph: dict[str, Any] | None = None) -> bytes:
@@ -137,15 +139,15 @@ def png(picture: NDArray[np.uint8], graph: dict[str, Any] | None = None) -> byte
 
 
 def _save(folder: str) -> Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]:
-    def run(machine: Machine, node_id: str, given: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        prefix = given.get("filename_prefix", "ComfyUI_temp")
-        return (), {"images": machine.save(folder, prefix, [png(one, machine.graph()) for one in given["images"]])}
+    def run(machine: Machine, node_id: str, values: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        prefix = values.get("filename_prefix", "ComfyUI_temp")
+        return (), {"images": machine.save(folder, prefix, [png(image, machine.graph()) for image in values["images"]])}
 
     return run
 
 
-def _raise(machine: Machine, node_id: str, given: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
-    raise type(given["kind"], (Exception,), {})(given["message"])
+def _raise(machine: Machine, node_id: str, values: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
+    raise type(values["kind"], (Exception,), {})(values["message"])
 
 
 def _number(kind: str, default: float, low: float, high: float, step: float = 1) -> list[Any]:
@@ -153,13 +155,13 @@ def _number(kind: str, default: float, low: float, high: float, step: float = 1)
 
 
 def classes(checkpoints: list[str], loras: list[str], inputs: list[str]) -> dict[str, Node]:
-    """All node classes of one server, with what lies in its folders."""
+    """Return all node classes of a server, with the files of its folders."""
     text = ["STRING", {"multiline": True}]
     return {
         "CheckpointLoaderSimple": Node(
             ("MODEL", "CLIP", "VAE"),
             {"ckpt_name": [checkpoints, {}]},
-            lambda machine, node_id, given: ((given["ckpt_name"], given["ckpt_name"], given["ckpt_name"]), None),
+            lambda machine, node_id, values: ((values["ckpt_name"], values["ckpt_name"], values["ckpt_name"]), None),
         ),
         "LoraLoader": Node(
             ("MODEL", "CLIP"),
@@ -170,15 +172,18 @@ def classes(checkpoints: list[str], loras: list[str], inputs: list[str]) -> dict
                 "strength_model": _number("FLOAT", 1.0, -100, 100, 0.01),
                 "strength_clip": _number("FLOAT", 1.0, -100, 100, 0.01),
             },
-            lambda machine, node_id, given: (
-                ((given["model"], given["lora_name"], given["strength_model"]), (given["clip"], given["lora_name"])),
+            lambda machine, node_id, values: (
+                (
+                    (values["model"], values["lora_name"], values["strength_model"]),
+                    (values["clip"], values["lora_name"]),
+                ),
                 None,
             ),
         ),
         "CLIPTextEncode": Node(
             ("CONDITIONING",),
             {"text": text, "clip": ["CLIP", {}]},
-            lambda machine, node_id, given: ((given["text"], given["clip"]), None),
+            lambda machine, node_id, values: ((values["text"], values["clip"]), None),
         ),
         "EmptyLatentImage": Node(
             ("LATENT",),
@@ -187,8 +192,8 @@ def classes(checkpoints: list[str], loras: list[str], inputs: list[str]) -> dict
                 "height": _number("INT", 512, 16, 16384, 8),
                 "batch_size": _number("INT", 1, 1, 4096),
             },
-            lambda machine, node_id, given: (
-                (Latent(int(given["width"]), int(given["height"]), int(given["batch_size"])),),
+            lambda machine, node_id, values: (
+                (Latent(int(values["width"]), int(values["height"]), int(values["batch_size"])),),
                 None,
             ),
         ),
@@ -245,7 +250,7 @@ def classes(checkpoints: list[str], loras: list[str], inputs: list[str]) -> dict
         "MaskToImage": Node(
             ("IMAGE",),
             {"mask": ["MASK", {}]},
-            lambda machine, node_id, given: (([np.dstack([given["mask"]] * 3)],), None),
+            lambda machine, node_id, values: (([np.dstack([values["mask"]] * 3)],), None),
         ),
         "VAEEncodeForInpaint": Node(
             ("LATENT",),

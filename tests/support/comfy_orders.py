@@ -1,4 +1,4 @@
-"""How the tests hand pictures to the comfyui engine, wait for them and take them back."""
+"""Helpers that submit images to the comfyui engine, wait for them and fetch them."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def marker() -> str:
     return str(uuid.uuid4())
 
 
-def submit(engine: ComfyUI, one: Task | None = None, desk: Desk | None = None) -> Submitted:
-    return engine.submit(one or task(), marker(), desk or Desk())
+def submit(engine: ComfyUI, remote_task: Task | None = None, desk: Desk | None = None) -> Submitted:
+    return engine.submit(remote_task or task(), marker(), desk or Desk())
 
 
 def ended(engine: ComfyUI, remote_id: str, seconds: float = 10) -> Result:
-    """Poll until the service has ended it."""
+    """Poll until the service has finished it; return the result."""
     until = time.monotonic() + seconds
     while True:
         state = engine.poll([remote_id]).get(remote_id)
@@ -61,18 +61,18 @@ def ended(engine: ComfyUI, remote_id: str, seconds: float = 10) -> Result:
         time.sleep(0.02)
 
 
-def made(engine: ComfyUI, one: Task | None = None, desk: Desk | None = None) -> Result:
-    """Submitted, waited for and fetched."""
+def made(engine: ComfyUI, remote_task: Task | None = None, desk: Desk | None = None) -> Result:
+    """Submit a task, wait for it and fetch its result."""
     desk = desk or Desk()
-    result = ended(engine, submit(engine, one, desk).remote_id)
+    result = ended(engine, submit(engine, remote_task, desk).remote_id)
     if result.error is not None:
         raise result.error
     return engine.fetch(result, desk)
 
 
-def failed(engine: ComfyUI, one: Task | None = None, desk: Desk | None = None) -> EngineError:
+def failed(engine: ComfyUI, remote_task: Task | None = None, desk: Desk | None = None) -> EngineError:
     with pytest.raises(EngineError) as caught:
-        made(engine, one, desk)
+        made(engine, remote_task, desk)
     return caught.value
 
 

@@ -1,7 +1,7 @@
-"""A ComfyUI of our own on a real socket: queue, one worker that really draws, history, jobs, uploads, websocket.
+"""A ComfyUI server for tests on a real socket: queue, one worker that draws, history, jobs, uploads, websocket.
 
-It behaves as ComfyUI 0.38 does, errors included; `has_jobs=False` and `keeps_ids=False` make it an older one. What is
-on its disk (input, output) outlives `restart()`, what is in its memory (queue, history, cache) does not.
+It behaves like ComfyUI 0.38, including errors; `has_jobs=False` and `keeps_ids=False` make it an older version. Its
+disk (input, output) survives `restart()`; its memory (queue, history, cache) does not.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ NAMES = (
 class ComfyServer(Remote):
     """One server.
 
-    step_seconds: what a step of the sampler takes. vram_pixels: more than so many do not fit on the card. token: what
-    `Authorization` must say. renames: an upload gets another name although nothing is in its way. is_paused: the
-    worker takes nothing up.
+    step_seconds: the time of a sampler step. vram_pixels: how many pixels fit on the card. token: the required
+    `Authorization`. renames: an upload gets another name although its name is free. is_paused: the worker starts
+    nothing.
     """
 
     limited: ClassVar[frozenset[str]] = frozenset({"POST /prompt"})
@@ -86,14 +86,14 @@ class ComfyServer(Remote):
         self._at: tuple[str, str] = ("", "")
 
     def restart(self) -> None:
-        """The process dies and comes up again at once: what is not on the disk is gone."""
+        """Restart the process at once; everything that is not on disk is lost."""
         with self.guard:
             self._life += 1
             self._forget()
         self.sockets.close()
 
     def resume(self) -> None:
-        """Let the worker take up what is waiting."""
+        """Let the worker start what is waiting."""
         with self.guard:
             self.is_paused = False
             self._start()
@@ -104,7 +104,7 @@ class ComfyServer(Remote):
             self._worker.start()
 
     def upgrade(self, request: Request, connection: Any) -> bool:
-        """Take the connection over for the events of one client."""
+        """Take over the connection for the events of one client."""
         if request.path != f"{self.base}/ws" or "upgrade" not in request.headers.get("connection", "").lower():
             return False
         self.counts["GET /ws"] += 1
@@ -184,9 +184,9 @@ class ComfyServer(Remote):
         return Response()
 
     def _post_interrupt(self, request: Request, rest: list[str]) -> Response:
-        wanted = json.loads(request.body or b"{}").get("prompt_id")
+        prompt_id = json.loads(request.body or b"{}").get("prompt_id")
         with self.guard:
-            if self.running and wanted in (None, self.running[1]):
+            if self.running and prompt_id in (None, self.running[1]):
                 self._interrupted.add(self.running[1])
         return Response()
 
@@ -205,11 +205,11 @@ class ComfyServer(Remote):
             if rest:
                 if rest[0] in self.history:
                     return plain(_ended(rest[0], self.history[rest[0]], is_whole=True))
-                found = [job for job in jobs if job["id"] == rest[0]]
-                return plain(found[0]) if found else plain({"error": "Job not found"}, 404)
+                matching = [job for job in jobs if job["id"] == rest[0]]
+                return plain(matching[0]) if matching else plain({"error": "Job not found"}, 404)
             jobs += [_ended(prompt_id, entry) for prompt_id, entry in self.history.items()]
-        wanted = request.query.get("status", "")
-        jobs = [job for job in jobs if not wanted or job["status"] in wanted.split(",")]
+        statuses = request.query.get("status", "")
+        jobs = [job for job in jobs if not statuses or job["status"] in statuses.split(",")]
         pages = {"offset": 0, "limit": None, "total": len(jobs), "has_more": False}
         return plain({"jobs": jobs, "pagination": pages})
 
@@ -254,23 +254,25 @@ class ComfyServer(Remote):
         return plain({"system": {"os": "linux", "comfyui_version": "0.38.1"}, "devices": [device]})
 
     def _get_experiment(self, request: Request, rest: list[str]) -> Response:
-        """The lists of model files, as newer servers have them."""
+        """Return the lists of model files, as newer servers do."""
         folders = {"checkpoints": self.checkpoints, "loras": self.loras}
         if not self.lists_models or rest[0] != "models":
             return NOT_FOUND
         if len(rest) == 1:
             return plain([{"name": name, "folders": [f"/models/{name}"]} for name in folders])
         files = folders.get(rest[1], [])
-        return plain([{"name": one, "pathIndex": 0, "modified": 1.5, "size": self.sizes.get(one, 9)} for one in files])
+        return plain(
+            [{"name": file, "pathIndex": 0, "modified": 1.5, "size": self.sizes.get(file, 9)} for file in files]
+        )
 
     def _get_object_info(self, request: Request, rest: list[str]) -> Response:
-        told = {name: node.info(name) for name, node in self._classes().items() if not rest or name == rest[0]}
-        return plain(told)
+        described = {name: node.info(name) for name, node in self._classes().items() if not rest or name == rest[0]}
+        return plain(described)
 
     def _classes(self) -> dict[str, comfy_nodes.Node]:
         inputs = [key.removeprefix("input/") for key in self.files if key.startswith("input/") and key.count("/") == 1]
-        known = comfy_nodes.classes(self.checkpoints, self.loras, inputs)
-        return {name: node for name, node in known.items() if name not in self.without}
+        classes = comfy_nodes.classes(self.checkpoints, self.loras, inputs)
+        return {name: node for name, node in classes.items() if name not in self.without}
 
     # -- the worker ------------------------------------------------------------------------------------------------
 
@@ -285,7 +287,7 @@ class ComfyServer(Remote):
             status, outputs = self._execute(entry, life)
             with self.guard:
                 if life != self._life:
-                    continue  # the process that did this is gone
+                    continue  # the process of this prompt was restarted
                 self.running = None
                 _, prompt_id, graph, extra, targets = entry
                 kept = {name: value for name, value in extra.items() if name != "client_id"}
@@ -302,9 +304,9 @@ class ComfyServer(Remote):
         messages: list[list[Any]] = []
 
         def say(event: str, **data: Any) -> None:
-            told = {"prompt_id": prompt_id, **data, "timestamp": int(time.time() * 1000)}
-            messages.append([event, told])
-            self.sockets.tell(extra.get("client_id"), event, told)
+            message = {"prompt_id": prompt_id, **data, "timestamp": int(time.time() * 1000)}
+            messages.append([event, message])
+            self.sockets.tell(extra.get("client_id"), event, message)
 
         say("execution_start")
         self._at = (prompt_id, str(extra.get("client_id")))
@@ -319,7 +321,7 @@ class ComfyServer(Remote):
             say("execution_interrupted", node_id=node_id, node_type=graph[node_id]["class_type"], executed=[])
             return {"status_str": "error", "completed": False, "messages": messages}, outputs
         except _Failed as failed:
-            say("execution_error", **failed.told)
+            say("execution_error", **failed.details)
             return {"status_str": "error", "completed": False, "messages": messages}, outputs
         finally:
             with self.guard:
@@ -330,7 +332,7 @@ class ComfyServer(Remote):
         return {"status_str": "success", "completed": True, "messages": messages}, outputs
 
     def _run(self, node_id: str, graph: dict[str, Any], used: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
-        """(outputs, what it shows) of a node; nothing runs again that ran the same way in the prompt before."""
+        """Return (outputs, what it shows) of a node; nothing runs again that ran equally in the previous prompt."""
         key = _signature(node_id, graph)
         if key in used:
             return used[key]
@@ -338,12 +340,12 @@ class ComfyServer(Remote):
             used[key] = self._cache[key]
             return used[key]
         node = graph[node_id]
-        given = {
+        inputs = {
             name: self._run(value[0], graph, used)[0][value[1]] if isinstance(value, list) else value
             for name, value in node["inputs"].items()
         }
         try:
-            result = self._classes()[node["class_type"]].run(self, node_id, given)
+            result = self._classes()[node["class_type"]].run(self, node_id, inputs)
         except Interrupted:
             raise
         except Exception as error:
@@ -379,7 +381,7 @@ class ComfyServer(Remote):
 class _Failed(Exception):
     def __init__(self, node_id: str, node_type: str, error: Exception) -> None:
         super().__init__(str(error))
-        self.told = {
+        self.details = {
             "node_id": node_id,
             "node_type": node_type,
             "executed": [],
@@ -399,7 +401,7 @@ def _is_canonical(value: Any) -> bool:
 
 
 def _signature(node_id: str, graph: dict[str, Any]) -> str:
-    """Of a node's class and inputs, and of all that they come from; titles do not count."""
+    """Return the signature of a node's class and inputs and of all nodes before it; titles do not count."""
     node = graph[node_id]
     inputs = {
         name: [_signature(value[0], graph), value[1]] if isinstance(value, list) else value
@@ -415,20 +417,20 @@ def _queued(entry: list[Any], status: str) -> dict[str, Any]:
 
 
 def _ended(prompt_id: str, entry: dict[str, Any], *, is_whole: bool = False) -> dict[str, Any]:
-    said = dict(entry["status"]["messages"])
+    events = dict(entry["status"]["messages"])
     status = "completed" if entry["status"]["completed"] else "failed"
     job: dict[str, Any] = {
         "id": prompt_id,
-        "status": "cancelled" if "execution_interrupted" in said else status,
+        "status": "cancelled" if "execution_interrupted" in events else status,
         "priority": entry["prompt"][0],
-        "execution_start_time": said["execution_start"]["timestamp"],
+        "execution_start_time": events["execution_start"]["timestamp"],
         "outputs_count": len(entry["outputs"]),
     }
     for event in ("execution_success", "execution_error", "execution_interrupted"):
-        if event in said:
-            job["execution_end_time"] = said[event]["timestamp"]
-    if "execution_error" in said:
-        job["execution_error"] = said["execution_error"]
+        if event in events:
+            job["execution_end_time"] = events[event]["timestamp"]
+    if "execution_error" in events:
+        job["execution_error"] = events["execution_error"]
     if is_whole:
         job["outputs"] = entry["outputs"]
         job["execution_status"] = entry["status"]
@@ -437,7 +439,7 @@ def _ended(prompt_id: str, entry: dict[str, Any], *, is_whole: bool = False) -> 
 
 
 def _multipart(request: Request) -> dict[str, tuple[str, bytes]]:
-    """(file name, bytes) of each field."""
+    """Return (file name, bytes) of each field."""
     head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
     message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + request.body)
     fields = {}

@@ -1,4 +1,4 @@
-"""The websockets of the tests' ComfyUI: one per client id, which alone hears what its own orders do."""
+"""The websockets of the tests' ComfyUI server: one per client id, with the events of that client only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.remote_server import Request
 
 
 class Sockets:
-    """Open sockets by client id; a second one of the same id takes the first one's place."""
+    """Open sockets by client id; a second socket of the same id replaces the first."""
 
     def __init__(self) -> None:
         self._guard = threading.RLock()
@@ -25,12 +25,12 @@ class Sockets:
             return list(self._open)
 
     def take(self, request: Request, connection: Any) -> None:
-        """Answer the handshake and stay until the client goes."""
+        """Answer the handshake and stay until the client disconnects."""
         protocol = ServerProtocol()
         head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
         protocol.receive_data(f"GET {request.path} HTTP/1.1\r\n{head}\r\n".encode())
-        asked = next(event for event in protocol.events_received() if isinstance(event, Handshake))
-        protocol.send_response(protocol.accept(asked))
+        handshake = next(event for event in protocol.events_received() if isinstance(event, Handshake))
+        protocol.send_response(protocol.accept(handshake))
         client = request.query.get("clientId", "")
         with self._guard:
             self._open[client] = (connection, protocol)
@@ -57,7 +57,7 @@ class Sockets:
         self.say(client, json.dumps({"type": event, "data": data}))
 
     def say(self, client: Any, message: str | bytes) -> None:
-        """Any message to one client's socket, if it has one; bytes go as a binary frame."""
+        """Send a message to one client's socket, if it has one; bytes go as a binary frame."""
         with self._guard:
             connection, protocol = self._open.get(str(client), (None, None))
             if connection is None or protocol is None:
@@ -74,8 +74,8 @@ class Sockets:
     def close(self) -> None:
         """Cut every connection."""
         with self._guard:
-            there, self._open = list(self._open.values()), {}
-        for connection, _ in there:
+            sockets, self._open = list(self._open.values()), {}
+        for connection, _ in sockets:
             connection.shutdown(2)
 
 

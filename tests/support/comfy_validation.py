@@ -1,4 +1,4 @@
-"""What the tests' ComfyUI finds wrong with a graph before it queues it, in ComfyUI's own words."""
+"""The validation of the tests' ComfyUI server: errors of a graph before it is queued, in ComfyUI's own words."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from tests.support.comfy_nodes import Node
 
 
 def refusal(kind: str, message: str, extra: Any = None, node_errors: Any = None) -> dict[str, Any]:
-    """The body of a 400."""
+    """Return the body of a 400."""
     error = {"type": kind, "message": message, "details": message, "extra_info": extra or {}}
     return {"error": error, "node_errors": node_errors or {}}
 
 
 def reached(node_errors: dict[str, Any], output: str) -> bool:
-    """True if an error takes this output node with it."""
-    return any(output in one["dependent_outputs"] for one in node_errors.values())
+    """Return whether an error affects this output node."""
+    return any(output in error["dependent_outputs"] for error in node_errors.values())
 
 
 def validate(
     graph: dict[str, Any], classes: dict[str, Node], files: Collection[str]
 ) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """(why the whole graph is refused, or None; errors by node, of outputs that would be left out).
+    """Return (why the whole graph is refused, or None; errors by node, of outputs that would be left out).
 
     files: what lies on the server's disk, "input/a.png".
     """
@@ -34,25 +34,29 @@ def validate(
     outputs = [node_id for node_id, node in graph.items() if classes[node["class_type"]].is_output]
     if not outputs:
         return refusal("prompt_no_outputs", "Prompt has no outputs"), {}
-    found: dict[str, Any] = {}
+    node_errors: dict[str, Any] = {}
     for output in outputs:
-        _validate_from(output, output, graph, classes, files, found)
-    if all(reached(found, output) for output in outputs):
-        return refusal("prompt_outputs_failed_validation", "Prompt outputs failed validation", node_errors=found), {}
-    return None, found
+        _validate_from(output, output, graph, classes, files, node_errors)
+    if all(reached(node_errors, output) for output in outputs):
+        return refusal(
+            "prompt_outputs_failed_validation", "Prompt outputs failed validation", node_errors=node_errors
+        ), {}
+    return None, node_errors
 
 
-def _validate_from(node_id: str, output: str, graph: Any, classes: Any, files: Any, found: Any) -> None:
+def _validate_from(node_id: str, output: str, graph: Any, classes: Any, files: Any, node_errors: Any) -> None:
     node = graph[node_id]
     errors = []
     for name, (kind, options) in classes[node["class_type"]].required.items():
         value = node["inputs"].get(name)
         if isinstance(value, list):
-            _validate_from(value[0], output, graph, classes, files, found)
+            _validate_from(value[0], output, graph, classes, files, node_errors)
         else:
             errors += _input_errors(name, kind, options, value, files)
     if errors:
-        entry = found.setdefault(node_id, {"errors": errors, "dependent_outputs": [], "class_type": node["class_type"]})
+        entry = node_errors.setdefault(
+            node_id, {"errors": errors, "dependent_outputs": [], "class_type": node["class_type"]}
+        )
         if output not in entry["dependent_outputs"]:
             entry["dependent_outputs"].append(output)
 

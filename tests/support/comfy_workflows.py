@@ -1,4 +1,4 @@
-"""Workflows in API format, as an art director's ComfyUI exports them, with their marks."""
+"""Workflows in API format, as ComfyUI exports them, with their marks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def text_to_image(**sampler: Any) -> dict[str, Any]:
-    """ComfyUI's own first workflow."""
+    """Return the default workflow of ComfyUI."""
     return {
         "3": {
             "class_type": "KSampler",
@@ -51,7 +51,7 @@ def text_to_image(**sampler: Any) -> dict[str, Any]:
 
 
 def image_to_image() -> dict[str, Any]:
-    """From a picture, with a LoRA."""
+    """Return a workflow from a start image, with a LoRA."""
     graph = text_to_image(denoise=0.5, latent_image=["12", 0], model=["14", 0])
     graph["6"]["inputs"]["clip"] = graph["7"]["inputs"]["clip"] = ["14", 1]
     graph["10"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}, "_meta": {"title": "The product"}}
@@ -98,7 +98,7 @@ IMAGE_MARKS: dict[str, Any] = {
 
 
 def config(*servers: Any, **more: Any) -> dict[str, Any]:
-    """An endpoint's config for text to image on these servers."""
+    """Return an endpoint's config for text to image on these servers."""
     return {
         "servers": [getattr(server, "url", server) + getattr(server, "base", "") for server in servers],
         "workflow": text_to_image(),

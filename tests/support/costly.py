@@ -1,4 +1,4 @@
-"""What a hostile file may do to the process that opens it. Imported there, without Django and its settings."""
+"""What a hostile file may do to the process that opens it; that process imports this without Django."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.parsing import Message
 
 
 def costly(arguments: dict[str, Any], parts: list[bytes]) -> Iterator[Message]:
-    """Do what `arguments` say, and answer with the environment and the parts."""
+    """Do what `arguments` request, and answer with the environment and the parts."""
     what = arguments["what"]
     if what == "memory":
         yield Message(len(bytearray(1 << 30)))

@@ -1,4 +1,4 @@
-"""Embedded services of their own, kept as `make up` keeps them, for tests that kill the database server itself."""
+"""Separate embedded services, kept alive as by `make up`, for tests that kill the database server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ with embedded.services(watch=True):
 
 
 class Server:
-    """A PostgreSQL and a Redis in a folder, and processes that use them."""
+    """A PostgreSQL and a Redis in their own folder, and processes that use them."""
 
     def __init__(self, folder: Path) -> None:
         inherited = {k: v for k, v in os.environ.items() if k not in {"DATABASE_URL", "REDIS_URL"}}
@@ -63,14 +63,14 @@ class Server:
         return int(row[0])
 
     def kill_postgres(self) -> None:
-        """SIGKILL to the postmaster, and wait until the keeper has another one answering."""
+        """Kill the postmaster with SIGKILL, and wait until the keeper has started another one that answers."""
         before = self._postmaster()
         assert before is not None
         os.kill(before, signal.SIGKILL)
         wait_until(lambda: self._postmaster() not in {None, before}, seconds=60, what="a new server")
 
     def _postmaster(self) -> int | None:
-        """The parent of whichever process serves us; None while nobody does."""
+        """Return the parent of the process that serves us; None while there is none."""
         try:
             with psycopg.connect(self.address) as connection:
                 return psutil.Process(connection.info.backend_pid).ppid()

@@ -1,8 +1,8 @@
-"""Tables emptied after a test with transactions of its own, in a tenth of the time of Django's flush.
+"""Empty the tables after a test with its own transactions, in a tenth of the time of Django's flush.
 
-Django empties every table by TRUNCATE, which makes new files for each, and then asks for the content types and
+Django empties every table by TRUNCATE, which makes new files for each, and then queries the content types and
 permissions of all models again: 0.4 s for 72 tables of which a test filled twelve. Deleting the rows of those twelve
-takes 0.03 s. Where there are many rows, TRUNCATE is the quicker of the two, and leaves nothing to be vacuumed.
+takes 0.03 s. Where there are many rows, TRUNCATE is faster, and leaves nothing to vacuum.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from django.core.management import call_command
 from django.db import DEFAULT_DB_ALIAS, connection, transaction
 
 KEPT = {"django_content_type", "auth_permission"}
-"""Made with the tables, and the same for every test."""
+"""Tables whose rows are made with the tables and are the same for every test."""
 
 MANY = 1_000
 
@@ -21,7 +21,7 @@ COUNTED = "SELECT '{0}', count(*) FROM (SELECT FROM \"{0}\" LIMIT {1}) AS rows"
 
 
 def empty_tables(*_: Any) -> None:
-    """Delete all rows but those of KEPT: what TransactionTestCase._fixture_teardown does."""
+    """Delete all rows except those of KEPT; replaces TransactionTestCase._fixture_teardown."""
     counts = _row_counts()
     if max(counts.values(), default=0) >= MANY:
         call_command("flush", verbosity=0, interactive=False, database=DEFAULT_DB_ALIAS, reset_sequences=False)
@@ -33,13 +33,13 @@ def empty_tables(*_: Any) -> None:
             cursor.execute(f'ALTER TABLE "{table}" DISABLE TRIGGER "{trigger}"')
         for table in filled:
             cursor.execute(f'DELETE FROM "{table}"')  # noqa: S608 (a table of ours)
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a table with checks that are still due cannot be altered
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a table with pending checks cannot be altered
         for table, trigger in guards:
             cursor.execute(f'ALTER TABLE "{table}" ENABLE TRIGGER "{trigger}"')
 
 
 def _row_counts() -> dict[str, int]:
-    """The rows of each table, counted up to MANY."""
+    """Return the number of rows of each table, counted up to MANY."""
     tables = set(connection.introspection.django_table_names(only_existing=True, include_views=False)) - KEPT
     counted = (COUNTED.format(name, MANY) for name in tables)
     with connection.cursor() as cursor:
@@ -48,7 +48,7 @@ def _row_counts() -> dict[str, int]:
 
 
 def _deletion_guards(tables: list[str]) -> list[tuple[str, str]]:
-    """The triggers that look at each deleted row: of the audit trail, and of what else is kept for good."""
+    """Return the triggers that run for each deleted row: of the audit trail and other permanent tables."""
     with connection.cursor() as cursor:
         cursor.execute(
             """

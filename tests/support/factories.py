@@ -1,4 +1,4 @@
-"""Objects for tests, one line each, with defaults that satisfy every constraint. Rows only: no service runs here."""
+"""Factories of rows for tests, with defaults that satisfy every constraint; no service runs here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PASSWORD = "a long pass phrase"
 
 
 def digest(text: object) -> str:
-    """A sha256 in hex that is the same for equal text."""
+    """Return the sha256 of a text in hex."""
     return hashlib.sha256(str(text).encode()).hexdigest()
 
 
@@ -310,7 +310,7 @@ class FindingFactory(DjangoModelFactory[generation.Finding]):
     message = "Looks as it should."
 
 
-# -- judge and deliver ----------------------------------------------------------------------------------------------
+# -- review and deliver ---------------------------------------------------------------------------------------------
 
 
 class ChecklistFactory(DjangoModelFactory[review.Checklist]):

@@ -1,4 +1,4 @@
-"""Feed files for tests: a minimal XLSX writer, short ways to read, the place of real feeds where they are present."""
+"""Feed files for tests: a minimal XLSX writer, short readers, and the folder of real feeds where it exists."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _STYLES = (
 def xlsx(
     rows: Iterable[Iterable[str | float | None]], *, sheet: str = "", first_column: int = 0, styles: bool = False
 ) -> bytes:
-    """A workbook of one sheet; text cells as inline strings, numbers as numbers.
+    """Return a workbook of one sheet, with text cells as inline strings and numbers as numbers.
 
     `sheet` replaces the rows' XML; with `styles`, its cells of style 1 are dates.
     """
@@ -76,7 +76,7 @@ def opened(data: bytes | str, **options: Any) -> Feed:
 
 
 def parsed(data: bytes | str, **options: Any) -> tuple[list[FeedRow], list[Issue]]:
-    """All rows and all issues of a feed; the refusal of the whole counts as issues."""
+    """Return all rows and issues of a feed; a refusal of the whole feed counts as issues."""
     rows: list[FeedRow] = []
     issues: list[Issue] = []
     try:

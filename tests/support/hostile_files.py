@@ -1,4 +1,4 @@
-"""Small files that are meant to cost a lot, for tests and benchmarks/hostile.py: each made by a line of code or two."""
+"""Small files that cost a lot to open, for tests and benchmarks/hostile.py; each is made by a line or two of code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMENTS = b"<!---->" * 39 + b"<a>"
 
 
 def png(width: int, height: int, *, is_bilevel: bool = False) -> bytes:
-    """One colour, in as few bytes as zlib can: what Pillow writes differs from release to release."""
+    """Return a PNG of one colour, as small as zlib can make it; the output of Pillow differs between releases."""
     rows = zlib.compressobj(9)
     length = (width + 7) // 8 if is_bilevel else 3 * width
     body = b"".join(rows.compress(bytes(1 + length)) for _ in range(height)) + rows.flush()
@@ -29,14 +29,14 @@ def png(width: int, height: int, *, is_bilevel: bool = False) -> bytes:
 
 
 def picture(kind: str, width: int, height: int, mode: str = "RGB", **options: object) -> bytes:
-    """One colour."""
+    """Return an image file of one colour."""
     stream = io.BytesIO()
     Image.new(mode, (width, height), "#c0a080" if mode == "RGB" else 128).save(stream, kind, **options)
     return stream.getvalue()
 
 
 def with_scans(jpeg: bytes, count: int) -> bytes:
-    """A progressive JPEG whose last scan is repeated until it has so many."""
+    """Return a progressive JPEG whose last scan is repeated until it has `count` scans."""
     start = jpeg.rindex(b"\xff\xda")
     scan = jpeg[start:-2]
     return jpeg[:-2] + scan * (count - jpeg.count(b"\xff\xda")) + b"\xff\xd9"
@@ -96,7 +96,7 @@ TEXTS: dict[str, str] = {
 
 
 def photos() -> dict[str, bytes]:
-    """Photos that are refused before they are decoded."""
+    """Return photos that are refused before they are decoded."""
     progressive = {"progressive": True}
     return {
         "WebP of 16383 × 3900": picture("WEBP", 16383, 3900, lossless=True),
@@ -113,5 +113,5 @@ def photos() -> dict[str, bytes]:
 
 
 def lists(depth: int) -> str:
-    """JSON of lists within lists."""
+    """Return JSON of nested lists, `depth` levels deep."""
     return json.dumps("x").join(("[" * depth, "]" * depth))

@@ -1,4 +1,4 @@
-"""ICC profiles in bytes, and what LittleCMS should make of them by formula: published primaries and curves."""
+"""ICC profiles as bytes, and the colours that LittleCMS should compute, from published primaries and curves."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Profile:
         return assembled(b"GRAY" if self.primaries is None else b"RGB ", self.name, tags, self.version)
 
     def in_srgb(self, colour: Sequence[float]) -> Floats:
-        """A colour of this profile (0 … 1, one number for greys) in sRGB, 0 … 255, by formula."""
+        """Return a colour of this profile (0 … 1, one number for greys) in sRGB, 0 … 255, by formula."""
         light = self.curve(np.asarray(colour, dtype=np.float64))
         linear = np.repeat(light, 3) if self.primaries is None else light @ self.primaries @ np.linalg.inv(SRGB)
         return np.asarray(linear_to_srgb(linear) * 255)
@@ -85,7 +85,7 @@ def assembled(
 
 
 def cmyk() -> bytes:
-    """A printer's profile with two grid points per ink: each of the 16 corners has the L*a*b* of `ink_lab`."""
+    """Return a CMYK profile with two grid points per ink: each of the 16 corners has the L*a*b* of `ink_lab`."""
     head = b"mft2" + bytes(4) + bytes((4, 3, 2, 0))
     head += b"".join(struct.pack(">i", value * 65536) for value in (1, 0, 0, 0, 1, 0, 0, 0, 1))
     head += struct.pack(">HH", 2, 2) + struct.pack(">2H", 0, 65535) * 4
@@ -105,7 +105,7 @@ def ink_lab(corner: Sequence[int]) -> tuple[float, float, float]:
 
 
 def lab_in_srgb(lab: Sequence[float]) -> Floats:
-    """CIE L*a*b* of D50 in sRGB, 0 … 255, by formula."""
+    """Return CIE L*a*b* (D50) in sRGB, 0 … 255, by formula."""
     f = (lab[0] + 16) / 116 + np.array([lab[1] / 500, 0, -lab[2] / 200])
     light = np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * D50
     return np.asarray(linear_to_srgb(light @ np.linalg.inv(SRGB)) * 255)
@@ -116,7 +116,7 @@ def chunk(name: bytes, content: bytes) -> bytes:
 
 
 def png16(values: NDArray[np.uint16], *chunks: bytes) -> bytes:
-    """A PNG of 16 bits per channel: height × width × 1 (greys), 2 (with alpha), 3 (colours) or 4 (with alpha)."""
+    """Return a PNG of 16 bits per channel: height × width × 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha)."""
     height, width, channels = values.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
@@ -129,5 +129,5 @@ def iccp(icc: bytes) -> bytes:
 
 
 def with_chunks(png: bytes, *chunks: bytes) -> bytes:
-    """A PNG with chunks put in behind its header."""
+    """Return the PNG with chunks inserted after its header."""
     return png[:33] + b"".join(chunks) + png[33:]

@@ -1,4 +1,4 @@
-"""A brand with images in review, for tests of decisions, queues and deliveries: real rows, real stored files."""
+"""Images in review for tests of decisions, queues and deliveries, with real rows and stored files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def image_in_review(
     run: Any = None,
     **asset: Any,
 ) -> ReviewTask:
-    """One asset whose round is complete, with one rendition per spec, and its open task."""
+    """Create an asset whose round is complete, with one rendition per spec; return its open task."""
     campaign = campaign or (run.campaign if run else factories.CampaignFactory(brand=brand))
     run = run or factories.RunFactory(campaign=campaign)
     specs = specs if specs is not None else [factories.OutputSpecFactory(campaign=campaign)]
@@ -51,7 +51,7 @@ def image_in_review(
 
 
 def packshot_spec(candidate: int = 1) -> dict[str, Any]:
-    """A frozen spec as planning writes it for the packshot engine."""
+    """Return a frozen spec as planning writes it for the packshot engine."""
     image = {"sha256": factories.digest("cut-out"), "key": "sha256/aa/bb/cutout.png"}
     return {
         "prompt": "A mug on clay",
@@ -66,7 +66,7 @@ def packshot_spec(candidate: int = 1) -> dict[str, Any]:
 
 
 def seen(task: ReviewTask, version: AssetVersion | None = None) -> dict[str, Any]:
-    """What a page sends back with a decision about a version, the first one without a name."""
+    """Return what a page sends with a decision about a version; the default is the first version."""
     version = version or task.asset.versions.order_by("candidate").first()
     assert version is not None
     token = pins.pinned(version, ReviewTask.objects.get(pk=task.pk)).token

@@ -1,4 +1,4 @@
-"""The claim on which product pictures stand: the product's pixels are those of the photo, scaled and nothing else."""
+"""The check that product images keep the product: its pixels are those of the photo, only scaled."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 
 
 def assert_kept(pixels: np.ndarray, rgba: np.ndarray, box: Sequence[float], *, least: int = 5000) -> None:
-    """Within the eroded mask every pixel of the picture equals the scaled original.
+    """Assert that within the eroded mask every pixel of the image equals the scaled original.
 
-    pixels: height × width × 3. rgba: h × w × 4, cropped to the product. box: where it stands, as shares of the picture.
+    pixels: height × width × 3. rgba: h × w × 4, cropped to the product. box: its place, as shares of the image.
     least: how many pixels the check must cover to mean anything.
     """
     height, width = pixels.shape[:2]

@@ -1,4 +1,4 @@
-"""What tests hand to an engine in a worker's place."""
+"""The context that tests give to an engine instead of a worker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from generation.engines.base import ImageRef
 
 
 class Lent:
-    """A worker's context: files by key."""
+    """An engine context with files by key."""
 
     def __init__(self, **files: bytes) -> None:
         self.files = files

@@ -1,4 +1,4 @@
-"""Weights of the example's little model as they are before its training."""
+"""The weights of the example's little model before its training."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def untrained(folder: Path, size: int) -> Path:
-    """A whole model for pictures of `size` pixels, whose pictures show nothing; the same every time."""
+    """Save a whole model for images of `size` px that show nothing; it is the same every time."""
     import torch
 
     from examples.model import networks

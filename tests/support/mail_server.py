@@ -1,4 +1,4 @@
-"""A small SMTP server on a socket of this machine: keeps what it is sent, and refuses what it is told to refuse."""
+"""A small SMTP server on a local socket: it keeps mails, and refuses those that a test names."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def mail_server() -> Iterator[Mailbox]:
 
 
 def use(settings: Any, box: Mailbox) -> None:
-    """Have Django send through it, as EMAIL_URL=smtp://… would."""
+    """Make Django send through this server, as EMAIL_URL=smtp://… would."""
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = box.host, box.port
     settings.EMAIL_HOST_USER = settings.EMAIL_HOST_PASSWORD = ""

@@ -1,4 +1,4 @@
-"""Orders to the `openai` engine, for its tests: what they ask for, and what comes of it."""
+"""Submissions to the `openai` engine for its tests: requests and their results."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def spec(prompt: str = "a mug on oak", width: int = 1024, height: int = 1024, **
     return Spec(prompt, width, height, 7, images={role: ImageRef(role, role) for role in roles}, **others)
 
 
-def order(engine: OpenAIImages, asked: Spec | None = None, **files: bytes) -> Result:
-    submitted = engine.submit(Task(11, asked or spec()), str(uuid.uuid4()), Lent(**files))
+def order(engine: OpenAIImages, requested: Spec | None = None, **files: bytes) -> Result:
+    submitted = engine.submit(Task(11, requested or spec()), str(uuid.uuid4()), Lent(**files))
     assert submitted.result is not None and 0 < len(submitted.remote_id) <= 200
     return submitted.result
 
 
-def refused(engine: OpenAIImages, asked: Spec | None = None, **files: bytes) -> EngineError:
+def refused(engine: OpenAIImages, requested: Spec | None = None, **files: bytes) -> EngineError:
     with pytest.raises(EngineError) as caught:
-        order(engine, asked, **files)
+        order(engine, requested, **files)
     assert KEY not in caught.value.message + caught.value.log
     return caught.value
 

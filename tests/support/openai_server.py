@@ -1,8 +1,8 @@
-"""OpenAI's images API as it is documented, and a server like it, on a real socket (tests/support/remote_server.py).
+"""OpenAI's images API as documented, and a compatible server, on a real socket (tests/support/remote_server.py).
 
-It knows the rules of its models on its own account: which parameters each takes, which sizes, which pictures. It
-refuses by words in the prompt, counts every call against its limits, failed ones too, and writes down every image that
-it made, which is what an account would be charged for.
+It has its own rules of the models: parameters, sizes and input images of each. It refuses certain words in the prompt,
+counts every call against its limits, failed ones too, and records every image that it made, which is what an account
+would be charged for.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ QUALITIES = {"low", "medium", "high", "auto"}
 
 @dataclass(frozen=True)
 class Rules:
-    """What one model takes. sizes: None for any divisible by 16 within the documented bounds."""
+    """What one model accepts. sizes: None for any size divisible by 16 within the documented bounds."""
 
     sizes: frozenset[str] | None
     parameters: frozenset[str]
@@ -64,7 +64,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Made:
-    """One order that was carried out, and so paid for."""
+    """One request that was carried out and paid for."""
 
     number: int
     prompt: str
@@ -78,7 +78,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Asked:
-    """One order as it came in, of either route."""
+    """One request as it arrived, of either route."""
 
     fields: dict[str, Any]
     images: tuple[Part, ...] = ()
@@ -89,16 +89,17 @@ class Asked:
 class Refused(Exception):
     def __init__(self, status: int, code: str | None, kind: str, message: str, param: str | None = None) -> None:
         super().__init__(message)
-        said = {"message": message, "type": kind, "param": param, "code": code}
-        self.response = plain({"error": said}, status)
+        error = {"message": message, "type": kind, "param": param, "code": code}
+        self.response = plain({"error": error}, status)
 
 
 class OpenAIServer(Remote):
-    """credit: images that the account can still pay for, None for as many as one likes. seconds: of work per image.
+    """OpenAI's server, or a compatible one.
 
-    answers: "b64_json" or "url". is_compatible: a server of somebody else that knows any model, takes prompt, size,
-    response_format and pictures, refuses nothing, ignores n and answers with `images` pictures and no usage. unknown:
-    fields that such a server refuses, in the words of `says`, which are a LiteLLM proxy's unless set.
+    credit: images that the account can still pay for, None for no limit. seconds: of work per image. answers:
+    "b64_json" or "url". is_compatible: another vendor's server that accepts any model, prompt, size, response_format
+    and images, refuses nothing, ignores n and answers with `images` images and no usage. unknown: fields that such a
+    server refuses with the answer of `says`, by default that of a LiteLLM proxy.
     """
 
     limited = frozenset({GENERATIONS, EDITS})
@@ -148,15 +149,15 @@ class OpenAIServer(Remote):
             "Rate limit reached for images in organization org-test on images per min. "
             f"Please try again in {wait_seconds:.3f}s."
         )
-        said = {"message": message, "type": "requests", "param": None, "code": "rate_limit_exceeded"}
-        answer = plain({"error": said}, 429, retry_after_ms=f"{wait_seconds * 1000:.0f}")
+        error = {"message": message, "type": "requests", "param": None, "code": "rate_limit_exceeded"}
+        answer = plain({"error": error}, 429, retry_after_ms=f"{wait_seconds * 1000:.0f}")
         return Response(answer.status, answer.body, {**answer.headers, **self._told()})
 
     def _told(self) -> dict[str, str]:
-        """The headers about the longest of its limits."""
+        """Return the headers about the longest of the limits."""
         if not self.limits:
             return {}
-        window = max(self.limits, key=lambda one: one.seconds)
+        window = max(self.limits, key=lambda limit: limit.seconds)
         with self.guard:
             left = window.limit - len(window._arrived)
         return {
@@ -180,20 +181,20 @@ class OpenAIServer(Remote):
         raise Refused(404, None, "invalid_request_error", f"Invalid URL ({request.method} {request.path})")
 
     def _admit(self, request: Request) -> None:
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if self.key and given != self.key:
-            shown = f"{given[:8]}****{given[-4:]}"
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if self.key and token != self.key:
+            shown = f"{token[:8]}****{token[-4:]}"
             message = f"Incorrect API key provided: {shown}. You can find your API key at the service's own page."
             raise Refused(401, "invalid_api_key", "invalid_request_error", message)
 
-    def _made(self, request: Request, asked: Asked) -> Response:
-        if self.is_compatible and (unknown := sorted(self.unknown & asked.fields.keys())):
+    def _made(self, request: Request, order: Asked) -> Response:
+        if self.is_compatible and (unknown := sorted(self.unknown & order.fields.keys())):
             return self.says(unknown)
         if self.is_compatible:
-            width, height = (int(side) for side in asked.fields.get("size", "512x512").split("x"))
+            width, height = (int(side) for side in order.fields.get("size", "512x512").split("x"))
         else:
-            width, height = _obeyed(asked, is_edit=request.path.endswith("/edits"))
-            self._judge(asked)
+            width, height = _obeyed(order, is_edit=request.path.endswith("/edits"))
+            self._judge(order)
         time.sleep(self.seconds)
         with self.guard:
             if self.credit is not None and self.credit <= 0:
@@ -204,20 +205,20 @@ class OpenAIServer(Remote):
             self.made.append(
                 Made(
                     number,
-                    str(asked.fields["prompt"]),
+                    str(order.fields["prompt"]),
                     (width, height),
-                    asked.fields,
+                    order.fields,
                     request.headers.get("x-client-request-id", ""),
                     request.headers,
-                    asked.images,
-                    asked.masks[0] if asked.masks else None,
+                    order.images,
+                    order.masks[0] if order.masks else None,
                 )
             )
-        return self._told_of(number, asked, width, height)
+        return self._told_of(number, order, width, height)
 
     @staticmethod
-    def _judge(asked: Asked) -> None:
-        prompt = str(asked.fields["prompt"])
+    def _judge(order: Asked) -> None:
+        prompt = str(order.fields["prompt"])
         if "forbidden" in prompt:
             message = "Your request was rejected by the safety system. safety_violations=[violence]."
             raise Refused(400, "moderation_blocked", "image_generation_user_error", message)
@@ -225,13 +226,13 @@ class OpenAIServer(Remote):
             message = "Your request was rejected as a result of our content policy."
             raise Refused(400, "content_policy_violation", "invalid_request_error", message)
 
-    def _told_of(self, number: int, asked: Asked, width: int, height: int) -> Response:
+    def _told_of(self, number: int, order: Asked, width: int, height: int) -> Response:
         entries = [self._entry(f"{number}-{n}", picture(number * 10 + n, width, height)) for n in range(self.images)]
         if self.is_compatible:
             return plain({"created": int(time.time()), "data": entries})
-        entries[0]["revised_prompt"] = f"{asked.fields['prompt']}, in soft light"
-        text = -(-len(str(asked.fields["prompt"])) // 4)
-        seen = 300 * len(asked.images)
+        entries[0]["revised_prompt"] = f"{order.fields['prompt']}, in soft light"
+        text = -(-len(str(order.fields["prompt"])) // 4)
+        seen = 300 * len(order.images)
         out = round(1056 * width * height / 1024**2)
         usage = {
             "input_tokens": text + seen,
@@ -239,9 +240,9 @@ class OpenAIServer(Remote):
             "output_tokens": out,
             "total_tokens": text + seen + out,
         }
-        said = {"background": "opaque", "output_format": "png", "quality": asked.fields.get("quality", "high")}
+        settings = {"background": "opaque", "output_format": "png", "quality": order.fields.get("quality", "high")}
         return plain(
-            {"created": int(time.time()), "data": entries, "size": f"{width}x{height}", "usage": usage, **said}
+            {"created": int(time.time()), "data": entries, "size": f"{width}x{height}", "usage": usage, **settings}
         )
 
     def _entry(self, name: str, data: bytes) -> dict[str, Any]:
@@ -252,7 +253,7 @@ class OpenAIServer(Remote):
 
 
 def refused_by_litellm(names: list[str]) -> Response:
-    """What a LiteLLM proxy 1.108 with its defaults answers to fields that it does not know."""
+    """Return the answer of a LiteLLM proxy 1.108 with its defaults to fields that it does not know."""
     message = (
         f"litellm.UnsupportedParamsError: Setting `{names[0]}` is not supported by openai, good. To drop it from the "
         "call, set `litellm.drop_params = True`.\n\nLiteLLM: model group 'good' failed with the error above. No "
@@ -262,16 +263,16 @@ def refused_by_litellm(names: list[str]) -> Response:
 
 
 def picture(number: int, width: int, height: int) -> bytes:
-    """A PNG in a colour of this number: no two are equal."""
+    """Return a PNG in the colour of this number; no two are equal."""
     colour = [number * 37 % 256, number * 101 % 256, number * 211 % 256]
     pixels = np.full((height, width, 3), colour, np.uint8)
     pixels[0, 0] = [number & 255, number >> 8 & 255, number >> 16 & 255]
     return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
-def _obeyed(asked: Asked, *, is_edit: bool) -> tuple[int, int]:
-    """The size of an order that keeps the rules of its model."""
-    fields = asked.fields
+def _obeyed(order: Asked, *, is_edit: bool) -> tuple[int, int]:
+    """Check that a request keeps the rules of its model; return its size."""
+    fields = order.fields
     model = str(fields.get("model", ""))
     if model not in MODELS:
         message = f"The model '{model}' does not exist or you do not have access to it."
@@ -282,12 +283,12 @@ def _obeyed(asked: Asked, *, is_edit: bool) -> tuple[int, int]:
             raise Refused(
                 400, "unknown_parameter", "invalid_request_error", f"Unknown parameter: '{name}'.", param=name
             )
-        known = {"quality": rules.qualities, "input_fidelity": rules.fidelities}.get(name)
-        if known is not None and value not in known:
+        allowed = {"quality": rules.qualities, "input_fidelity": rules.fidelities}.get(name)
+        if allowed is not None and value not in allowed:
             raise _invalid(name, value)
     if not str(fields.get("prompt", "")) or len(str(fields["prompt"])) > 32_000:
         raise _invalid("prompt", "…")
-    _check_pictures(asked, is_edit=is_edit)
+    _check_pictures(order, is_edit=is_edit)
     return _size(str(fields.get("size", "auto")), rules)
 
 
@@ -305,17 +306,17 @@ def _size(text: str, rules: Rules) -> tuple[int, int]:
     return width, height
 
 
-def _check_pictures(asked: Asked, *, is_edit: bool) -> None:
-    if is_edit and not 1 <= len(asked.images) <= 16:
-        raise _invalid("image", f"{len(asked.images)} images")
-    if is_edit and asked.image_fields not in ({"image"}, {"image[]"}):
-        raise _invalid("image", sorted(asked.image_fields))
-    for part in asked.images:
+def _check_pictures(order: Asked, *, is_edit: bool) -> None:
+    if is_edit and not 1 <= len(order.images) <= 16:
+        raise _invalid("image", f"{len(order.images)} images")
+    if is_edit and order.image_fields not in ({"image"}, {"image[]"}):
+        raise _invalid("image", sorted(order.image_fields))
+    for part in order.images:
         if part.media_type not in {"image/png", "image/jpeg", "image/webp"} or len(part.data) > 50 * 1024**2:
             raise _invalid("image", part.media_type)
-    for mask in asked.masks:
+    for mask in order.masks:
         opened = Image.open(io.BytesIO(mask.data))
-        first = Image.open(io.BytesIO(asked.images[0].data))
+        first = Image.open(io.BytesIO(order.images[0].data))
         if opened.format != "PNG" or "A" not in opened.getbands() or opened.size != first.size:
             raise _invalid("mask", f"{opened.format} {opened.mode} {opened.size} for {first.size}")
 
@@ -325,7 +326,7 @@ def _invalid(name: str, value: object) -> Refused:
 
 
 def _form(request: Request) -> Asked:
-    """A multipart body; files by field, everything else as text, n as a number."""
+    """Parse a multipart body: files by field, everything else as text, n as a number."""
     boundary = request.headers["content-type"].partition("boundary=")[2].strip('"').encode()
     parts = [_part(piece) for piece in request.body.split(b"--" + boundary)[1:-1]]
     fields: dict[str, Any] = {part.name: part.data.decode() for part in parts if not part.file_name}
@@ -340,6 +341,6 @@ def _part(piece: bytes) -> Part:
     head, _, data = piece.removeprefix(b"\r\n").partition(b"\r\n\r\n")
     lines = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
     lines = {name.lower(): value for name, value in lines.items()}
-    told = dict(one.strip().split("=", 1) for one in lines["content-disposition"].split(";")[1:])
-    name, file_name = (told.get(key, "").strip('"') for key in ("name", "filename"))
+    disposition = dict(parameter.strip().split("=", 1) for parameter in lines["content-disposition"].split(";")[1:])
+    name, file_name = (disposition.get(key, "").strip('"') for key in ("name", "filename"))
     return Part(name, data.removesuffix(b"\r\n"), file_name, lines.get("content-type", ""))

@@ -1,4 +1,4 @@
-"""Tensor names as the first Stable Diffusion checkpoints spell them: what a single-file model looks like inside."""
+"""The tensor names of the first Stable Diffusion checkpoints, as single-file models contain them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ATTENTION = {
 
 
 def of(pipe: Any) -> dict[str, Any]:
-    """Every tensor of an SD 1.5 pipeline under its original name."""
+    """Return every tensor of an SD 1.5 pipeline under its original name."""
     depth = pipe.unet.config.layers_per_block
     tensors = {f"model.diffusion_model.{_unet(name, depth)}": value for name, value in pipe.unet.state_dict().items()}
     levels = len(pipe.vae.config.block_out_channels)
@@ -44,9 +44,9 @@ def of(pipe: Any) -> dict[str, Any]:
 
 
 def _unet(name: str, depth: int) -> str:
-    for ours, theirs in _OUTSIDE.items():
+    for ours, original in _OUTSIDE.items():
         if name.startswith(ours + "."):
-            return name.replace(ours, theirs, 1)
+            return name.replace(ours, original, 1)
     if match := re.match(r"(down|up)_blocks\.(\d+)\.(resnets|attentions)\.(\d+)\.(.+)", name):
         side, level, kind, place, rest = match.groups()
         number = int(level) * (depth + 1) + int(place) + (1 if side == "down" else 0)
@@ -54,7 +54,7 @@ def _unet(name: str, depth: int) -> str:
     if match := re.match(r"down_blocks\.(\d+)\.downsamplers\.0\.conv\.(.+)", name):
         return f"input_blocks.{(int(match[1]) + 1) * (depth + 1)}.0.op.{match[2]}"
     if match := re.match(r"up_blocks\.(\d+)\.upsamplers\.0\.(.+)", name):
-        place = 2 if int(match[1]) == 0 else 1  # behind an attention there is one more step in the block
+        place = 2 if int(match[1]) == 0 else 1  # after an attention the block has one more step
         return f"output_blocks.{int(match[1]) * (depth + 1) + depth}.{place}.{match[2]}"
     match = re.match(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)", name)
     assert match, name
@@ -83,5 +83,5 @@ def _vae(name: str, levels: int) -> str:
     name = name.replace("downsamplers.0.", "downsample.").replace("upsamplers.0.", "upsample.")
     if match := re.match(r"(encoder|decoder)\.mid_block\.attentions\.0\.(.+)\.(weight|bias)", name):
         return f"{match[1]}.mid.attn_1.{_ATTENTION[match[2]]}.{match[3]}"
-    name = re.sub(r"mid_block\.resnets\.(\d+)", lambda found: f"mid.block_{int(found[1]) + 1}", name)
+    name = re.sub(r"mid_block\.resnets\.(\d+)", lambda resnet: f"mid.block_{int(resnet[1]) + 1}", name)
     return re.sub(r"\.resnets\.(\d+)", r".block.\1", name)

@@ -1,4 +1,4 @@
-"""An engine whose images show what it really was when it made them, and what tests do to it between plan and making."""
+"""An engine whose images show its real state when it made them, and helpers that change it after planning."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SIDE = 64
 
 
 def paint(revision: str, tier: str, spec: Mapping[str, Any], *, is_blind: bool = False) -> Pixels:
-    """Return what the engine makes of a spec: 64 blocks, in other colours for each revision, tier and spec."""
+    """Return the image of a spec: 64 blocks, in other colours for each revision, tier and spec."""
     words = "" if is_blind else spec["prompt"]
     text = f"{revision}/{tier}/{words}/{spec['seed']}/{spec['candidate']}"
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
@@ -36,7 +36,7 @@ def paint(revision: str, tier: str, spec: Mapping[str, Any], *, is_blind: bool =
 class Painted(engines.Ready):
     """config: "file" holds its weights, "ink" is a setting that decides pixels; "blind": it obeys no prompt.
 
-    meanwhile: called one by one, each before an image is made: what others do while a batch is under way.
+    meanwhile: functions that are called one by one, each before an image: changes by others during a batch.
     """
 
     name = "painted"
@@ -64,7 +64,7 @@ class Painted(engines.Ready):
 
 
 class Silent(Painted):
-    """One that says nothing in its results of what made them."""
+    """A painted engine whose results do not say what made them."""
 
     name = "painted-silently"
 
@@ -100,8 +100,8 @@ def plan(campaign: Campaign, endpoint: Endpoint, **changes: Any) -> Run:
     from campaigns.models import PromptVersion
 
     version = PromptVersion.objects.get(template__brand=campaign.brand)
-    asked: dict[str, Any] = {"stage": "pilot", "by": version.created_by, "prompt_version": version, **changes}
-    return plans.plan(campaign=campaign, endpoint=endpoint, **asked)
+    arguments: dict[str, Any] = {"stage": "pilot", "by": version.created_by, "prompt_version": version, **changes}
+    return plans.plan(campaign=campaign, endpoint=endpoint, **arguments)
 
 
 def release(run: Run) -> Run:
@@ -109,7 +109,7 @@ def release(run: Run) -> Run:
 
 
 def change(endpoint: Endpoint, **config: Any) -> None:
-    """Set the endpoint up otherwise; None takes a setting away."""
+    """Change settings of the endpoint; None removes a setting."""
     kept = {**Endpoint.objects.get(pk=endpoint.pk).config, **config}
     Endpoint.objects.filter(pk=endpoint.pk).update(
         config={name: value for name, value in kept.items() if value is not None}
@@ -121,22 +121,22 @@ def overwrite(endpoint: Endpoint, content: bytes) -> None:
 
 
 def work(worker: LaneWorker) -> None:
-    """Drain the lane until nothing is queued on it."""
+    """Work on the lane until nothing is queued on it."""
     while Job.objects.filter(lane=Lane.CPU, status=JobState.QUEUED, not_before=None).exists():
         worker.drain(Lane.CPU)
 
 
 def lies() -> list[str]:
     """Return a sentence for each kept image whose pixels or fingerprint are not those of its recorded maker."""
-    found = []
+    faults = []
     engine = Painted({"file": "/dev/null"})
     for version in AssetVersion.objects.select_related("master", "job__frozen", "job__endpoint"):
         frozen = version.job.frozen
         maker = Maker(**frozen.maker)
         pixels = product.read_pixels(version.master)
         if not np.array_equal(pixels, paint(maker.revision, maker.tier, frozen.spec)):
-            found.append(f"{version}: its pixels are not what {maker} makes.")
+            faults.append(f"{version}: its pixels are not what {maker} makes.")
         named = fingerprints.of_spec(brand_id=frozen.brand_id, maker=maker, engine=engine, spec=frozen.spec)
         if not named == frozen.fingerprint == version.master.fingerprint:
-            found.append(f"{version}: its fingerprint is not that of {maker}.")
-    return found
+            faults.append(f"{version}: its fingerprint is not that of {maker}.")
+    return faults

@@ -1,6 +1,6 @@
-"""What `tests.support.processes` forks its processes from: Django and the engines imported, nothing connected to.
+"""The state from which `tests.support.processes` forks: Django and the engines imported, no connection open.
 
-A fork reads its settings anew from the environment that it is given, and so is what `manage.py` would have started.
+A fork reads its settings again from its own environment, so it equals a process that `manage.py` starts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ for name in PRELOADED:
 
 
 def manage(arguments: tuple[str, ...], environment: dict[str, str]) -> None:
-    """`manage.py …` without its system checks in this process, which has just been forked."""
+    """Run `manage.py …` without system checks in this process, which has just been forked."""
     os.setsid()
     os.environ.clear()
     os.environ.update(environment)

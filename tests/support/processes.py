@@ -1,5 +1,4 @@
-"""Real processes against the tests' own database, queue and files: workers that can be killed, a clock, a web
-server."""
+"""Real processes on the tests' own database, queue and files: killable workers, a clock, a web server."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """The environment of a process that works on the test database and the test's folder of files."""
+    """Return the environment of a process that uses the test database and the test's folder of files."""
     options = connection.settings_dict
     host = quote(options["HOST"], safe="")
     address = f"postgres://{quote(options['USER'])}:{quote(options['PASSWORD'])}@{host}"
@@ -46,10 +45,10 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 class Process:
-    """`manage.py …` in a process of its own, with the methods of `subprocess.Popen`; up in a moment (prepared.py)."""
+    """`manage.py …` in its own process, with the methods of `subprocess.Popen`; starts fast (prepared.py)."""
 
     def __init__(self, arguments: tuple[str, ...], environment: dict[str, str]) -> None:
-        # By name, so that only the forked process imports it: here Django runs on the tests' own settings.
+        # `_manage` imports `prepared` only in the fork, because this process runs Django with the tests' settings.
         self._process = _family().Process(target=_manage, args=(arguments, environment), daemon=True)
         self._process.start()
         assert self._process.pid is not None
@@ -63,7 +62,7 @@ class Process:
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Raises subprocess.TimeoutExpired."""
+        """Wait for the end; raise subprocess.TimeoutExpired."""
         self._process.join(timeout)
         code = self._process.exitcode
         if code is None:
@@ -75,7 +74,7 @@ class Process:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
+        """Send SIGKILL, and wait until the process is gone."""
         self.send_signal(signal.SIGKILL)
         self.wait(20)
 
@@ -88,7 +87,7 @@ def _manage(arguments: tuple[str, ...], environment: dict[str, str]) -> None:
 
 @cache
 def _family() -> ForkServerContext:
-    """The parent of all such processes, which ends with the tests."""
+    """Return the parent of all such processes, which ends with the tests."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.support.prepared"])
     with mock.patch.dict(os.environ, environment(), clear=True):
@@ -97,18 +96,20 @@ def _family() -> ForkServerContext:
 
 
 def start(*arguments: str, **extra: str) -> Process:
-    """`manage.py …` as a process of its own."""
+    """Start `manage.py …` in its own process."""
     return Process(arguments, environment(**extra))
 
 
 def start_doomed(lane: str, point: str) -> Process:
-    """A worker that is killed at `point` (core/crash_points.py). Its leases are short: nobody looks at them while it
-    lives, and whoever takes over waits for their end."""
+    """Start a worker that is killed at `point` (core/crash_points.py).
+
+    Its leases are short: nobody checks them while it lives, and its successor waits for their end.
+    """
     return start("worker", lane, PROOFLINE_KILL_AT=point, PROOFLINE_LEASE_SECONDS="1")
 
 
 def stop(process: Process | subprocess.Popen[Any], number: int = signal.SIGTERM) -> int:
-    """Send the signal and wait; a process that will not go is killed."""
+    """Send the signal and wait; kill a process that does not end."""
     if process.poll() is None:
         process.send_signal(number)
         try:
@@ -130,7 +131,10 @@ def running(*arguments: str, **extra: str) -> Iterator[Process]:
 
 
 def connections() -> set[int]:
-    """The server's processes that serve others of this database: of one that died, until its last statement ends."""
+    """Return the server processes of other connections to this database.
+
+    The process of a dead client is among them until its last statement ends.
+    """
     with connection.cursor() as cursor:
         cursor.execute("""
             SELECT pid FROM pg_stat_activity
@@ -140,7 +144,7 @@ def connections() -> set[int]:
 
 
 def wait_until(true: Callable[[], bool], *, seconds: float, what: str) -> None:
-    """Poll until `true()`; AssertionError with `what` when the time is up."""
+    """Poll until `true()`; raise AssertionError with `what` when the time is up."""
     until = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < until, f"waited {seconds} s in vain: {what}"

@@ -1,4 +1,4 @@
-"""Ready-made rows for tests of dispatch: campaigns with queued jobs, inserted in bulk and without planning."""
+"""Rows for tests of dispatch: campaigns with queued jobs, inserted in bulk without planning."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _numbers = count(1)
 
 
 def campaign(*, brand: Brand | None = None, owner: User | None = None) -> Campaign:
-    """A campaign with one 1:1 output spec."""
+    """Create a campaign with one 1:1 output spec."""
     number = next(_numbers)
     brand = brand or Brand.objects.create(slug=f"brand-{number}", name=f"Brand {number}")
     owner = owner or User.objects.create_user(f"owner-{number}", password="x")
@@ -50,7 +50,7 @@ def run(
     priority: int = 0,
     prompts: list[str] | None = None,
 ) -> Run:
-    """A running run of `jobs` cells with one queued job each, of `batch_keys` different batch keys."""
+    """Create a running run of `jobs` cells with one queued job each, of `batch_keys` different batch keys."""
     number = next(_numbers)
     template = PromptTemplate.objects.create(brand=campaign.brand, slug=f"t-{number}", name="Template")
     version = PromptVersion.objects.create(

@@ -1,4 +1,4 @@
-"""A webhook receiver of our own on a real socket: it keeps what it got and answers as it is told."""
+"""A webhook receiver on a real socket: it records messages and gives prepared answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Got:
 
 @dataclass
 class Receiver:
-    """`answers` are given one after the other, the last one for ever."""
+    """Gives `answers` one after the other, and repeats the last one."""
 
     url: str = ""
     answers: list[Answer] = field(default_factory=lambda: [Answer()])
@@ -59,7 +59,7 @@ def receiving(on_request: Callable[[Got], None] | None = None) -> Iterator[Recei
         do_GET = do_POST
 
         def log_message(self, *_: object) -> None:
-            """Quiet."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

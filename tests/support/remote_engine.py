@@ -1,7 +1,7 @@
-"""A remote engine for tests of the lane: a real client of a real server, with as little of its own as can be.
+"""A minimal remote engine for tests of the lane: a real client and a real server.
 
-`Darkroom` is the service: it takes orders by marker, works for a while, and counts what it was paid for. `Wire` is the
-engine "wire" that speaks to it; with "looks_up": false it is one that nobody can ask afterwards.
+`Darkroom` is the service: it accepts orders by marker, works for a while, and counts what it was paid for. `Wire` is
+the engine "wire", its client; with "looks_up": false it cannot look up an order afterwards.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tests.support.remote_server import Remote, Request, Response, plain
 
 @dataclass
 class Order:
-    """One order as the service keeps it."""
+    """An order in the service."""
 
     marker: str
     job: int
@@ -73,19 +73,21 @@ class Darkroom(Remote):
         if route == "GET /pictures":
             return Response(200, _png(self.orders[request.path.split("/")[2]].seed), {"Content-Type": "image/png"})
         if "marker" in request.query:
-            return plain({"ids": [key for key, one in self.orders.items() if one.marker == request.query["marker"]]})
+            return plain(
+                {"ids": [key for key, order in self.orders.items() if order.marker == request.query["marker"]]}
+            )
         return plain({key: self._state(key) for key in request.query["ids"].split(",")})
 
     def _take(self, request: Request, *, at_once: bool) -> Response:
-        asked = request.json
+        order = request.json
         with self.guard:
-            self.paid.append(asked["job"])
+            self.paid.append(order["job"])
             key = f"order-{len(self.paid)}"
             ready = time.monotonic() + self.seconds
-            self.orders[key] = Order(asked["marker"], asked["job"], asked["prompt"], asked["seed"], ready)
+            self.orders[key] = Order(order["marker"], order["job"], order["prompt"], order["seed"], ready)
         if at_once:
             time.sleep(self.seconds)
-            return Response(200, _png(asked["seed"]), {"Content-Type": "image/png"})
+            return Response(200, _png(order["seed"]), {"Content-Type": "image/png"})
         return plain({"id": key}, 201)
 
     def _state(self, key: str) -> dict[str, Any]:
@@ -156,23 +158,23 @@ class Wire:
         response = self._service.ask("GET", "orders", params={"marker": marker})
         if response.status_code != 200:
             raise refusal(response, "The darkroom")
-        found: list[str] = json_of(response, "The darkroom")["ids"]
-        return found[0] if found else None
+        ids: list[str] = json_of(response, "The darkroom")["ids"]
+        return ids[0] if ids else None
 
     def poll(self, remote_ids: Sequence[str]) -> Mapping[str, Pending | Result]:
         response = self._service.ask("GET", "orders", params={"ids": ",".join(remote_ids)})
         if response.status_code != 200:
             raise refusal(response, "The darkroom")
-        return {key: self._standing(key, told) for key, told in json_of(response, "The darkroom").items()}
+        return {key: self._standing(key, order) for key, order in json_of(response, "The darkroom").items()}
 
-    def _standing(self, key: str, told: dict[str, Any]) -> Pending | Result:
-        if told["state"] == "working":
-            return Pending(told["step"], told["steps"])
-        if told["state"] == "done":
+    def _standing(self, key: str, order: dict[str, Any]) -> Pending | Result:
+        if order["state"] == "working":
+            return Pending(order["step"], order["steps"])
+        if order["state"] == "done":
             return self._result(outputs=(f"pictures/{key}",))
-        kind = {"unknown": ErrorKind.LOST, "cancelled": ErrorKind.CANCELLED}.get(told["state"])
-        kind = kind or self.kinds[told["kind"]]
-        return Result(0, None, error=EngineError(kind, f"The darkroom said {told['state']}."))
+        kind = {"unknown": ErrorKind.LOST, "cancelled": ErrorKind.CANCELLED}.get(order["state"])
+        kind = kind or self.kinds[order["kind"]]
+        return Result(0, None, error=EngineError(kind, f"The darkroom said {order['state']}."))
 
     def _result(self, **fields: Any) -> Result:
         return Result(0, fields.pop("pixels", None), "wire", "1", cost=self.cost, **fields)

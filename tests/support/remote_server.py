@@ -1,7 +1,7 @@
-"""A web server of our own on a real socket, from which the tests' ComfyUI, Replicate and OpenAI are made.
+"""The base of the tests' ComfyUI, Replicate and OpenAI servers: a web server on a real socket.
 
-A service subclasses `Remote` and answers in `respond`. What goes wrong on the way is the same everywhere and is told
-here: limits that answer 429, slow answers, connections cut before or after the request took effect.
+A service subclasses `Remote` and answers in `respond`. The faults are the same for all services and are defined here:
+limits that answer 429, slow answers, connections that are cut before or after the request took effect.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 
 @dataclass(frozen=True)
 class Request:
-    """What arrived. path without query; query: last value of each name; route: "POST /prompt"."""
+    """A request as it arrived. path: without the query; query: last value of each name; route: "POST /prompt"."""
 
     method: str
     path: str
@@ -41,17 +41,17 @@ class Response:
 
 
 def plain(value: Any, status: int = 200, **headers: str) -> Response:
-    """A JSON answer; `retry_after="5"` becomes a header."""
+    """Return a JSON answer; `retry_after="5"` becomes a header."""
     named = {name.replace("_", "-"): text for name, text in headers.items()}
     return Response(status, json.dumps(value).encode(), {"Content-Type": "application/json", **named})
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that goes wrong with one request.
+    """A fault of one request.
 
     seconds: how long to be silent first. after_effect: the request is carried out, and only its answer is wrong.
-    response: what is answered instead of the truth. is_cut: the connection ends without a byte of an answer.
+    response: the false answer. is_cut: the connection ends without a byte of an answer.
     """
 
     seconds: float = 0.0
@@ -73,7 +73,7 @@ class Window:
         self._arrived: deque[float] = deque()
 
     def wait_seconds(self) -> float:
-        """0.0 and counted if there is room, else how long until there is."""
+        """Count the request and return 0.0 if there is room, else return how long until there is."""
         now = time.monotonic()
         while self._arrived and self._arrived[0] <= now - self.seconds:
             self._arrived.popleft()
@@ -111,15 +111,15 @@ class Remote:
         raise NotImplementedError
 
     def too_many(self, wait_seconds: float) -> Response:
-        """This service's way to say 429."""
+        """Return the 429 answer of this service."""
         return plain({"detail": "slow down"}, 429, retry_after=f"{wait_seconds:.3f}")
 
     def route(self, request: Request) -> str:
-        """The name under which a request is counted; a service overrides it where paths hold ids."""
+        """Return the name under which a request is counted; services whose paths contain ids override it."""
         return f"{request.method} {request.path}"
 
     def handle(self, request: Request) -> Response | None:
-        """The whole way of one request; None cuts the connection."""
+        """Handle one request from limits and faults to its answer; None cuts the connection."""
         route = self.route(request)
         is_limited = route in self.limited
         with self.guard:
@@ -204,7 +204,7 @@ S = TypeVar("S", bound=Remote)
 
 @contextlib.contextmanager
 def serving(service: S, port: int = 0) -> Iterator[S]:
-    """The service on a port of 127.0.0.1 until the block ends; `service.url` is its address."""
+    """Serve on a port of 127.0.0.1 until the block ends; `service.url` is the address."""
     handler = type("Handler", (_Handler,), {"service": service})
     server = _Server(("127.0.0.1", port), handler)
     service.url = f"http://127.0.0.1:{server.server_address[1]}"

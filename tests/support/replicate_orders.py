@@ -1,4 +1,4 @@
-"""Orders to the `replicate` engine, for its tests: what they ask for, with what inputs, and what comes of it."""
+"""Submissions to the `replicate` engine for its tests: specs, inputs and results."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ INPUTS = {
 
 def engine(server: Server, **config: Any) -> Replicate:
     target = {} if config.keys() & {"version", "model", "deployment"} else {"version": VERSION}
-    given = {"base_url": server.base_url, "inputs": INPUTS, **target, **config}
-    made = build("replicate", given, secret=config.pop("secret", TOKEN))
+    settings = {"base_url": server.base_url, "inputs": INPUTS, **target, **config}
+    made = build("replicate", settings, secret=config.pop("secret", TOKEN))
     assert isinstance(made, Replicate)
     return made
 
@@ -69,28 +69,28 @@ def with_pictures(**files: bytes) -> tuple[dict[str, ImageRef], Lent]:
     return refs, Lent(**files)
 
 
-def order(one: RemoteEngine, given: Spec, *, task_id: int = 1, lent: Lent | None = None) -> Submitted:
-    return one.submit(Task(task_id, given), str(uuid.uuid4()), lent or Lent())
+def order(remote: RemoteEngine, requested: Spec, *, task_id: int = 1, lent: Lent | None = None) -> Submitted:
+    return remote.submit(Task(task_id, requested), str(uuid.uuid4()), lent or Lent())
 
 
-def ended(one: RemoteEngine, remote_id: str) -> Result:
-    """Polled until it is no longer pending."""
+def ended(remote: RemoteEngine, remote_id: str) -> Result:
+    """Poll until the prediction is no longer pending; return the result."""
     until = time.monotonic() + 20
-    while isinstance(standing := one.poll([remote_id])[remote_id], Pending):
+    while isinstance(standing := remote.poll([remote_id])[remote_id], Pending):
         assert time.monotonic() < until, "still pending"
         time.sleep(0.02)
     return standing
 
 
-def made(one: RemoteEngine, given: Spec, lent: Lent | None = None) -> Result:
-    return one.fetch(ended(one, order(one, given, lent=lent).remote_id), lent or Lent())
+def made(remote: RemoteEngine, requested: Spec, lent: Lent | None = None) -> Result:
+    return remote.fetch(ended(remote, order(remote, requested, lent=lent).remote_id), lent or Lent())
 
 
-def refused(one: RemoteEngine, given: Spec | None = None) -> EngineError:
+def refused(remote: RemoteEngine, requested: Spec | None = None) -> EngineError:
     with pytest.raises(EngineError) as caught:
-        order(one, given or spec())
+        order(remote, requested or spec())
     return caught.value
 
 
-def find(one: RemoteEngine, given: Spec, marker: str = "", taken: Collection[str] = ()) -> str | None:
-    return one.find(Task(1, given), marker or str(uuid.uuid4()), datetime.now(UTC) - timedelta(seconds=5), taken)
+def find(remote: RemoteEngine, requested: Spec, marker: str = "", taken: Collection[str] = ()) -> str | None:
+    return remote.find(Task(1, requested), marker or str(uuid.uuid4()), datetime.now(UTC) - timedelta(seconds=5), taken)

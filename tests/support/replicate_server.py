@@ -1,5 +1,7 @@
-"""A Replicate of our own on a real socket, as its documentation describes it: predictions that take their time, a list
-with a cursor, files, deadlines, credit, throttling, webhooks. It counts what would have been paid for.
+"""A Replicate server for tests on a real socket, as its documentation describes it.
+
+It has slow predictions, a list with a cursor, files, deadlines, credit, throttling and webhooks, and it counts what
+would have been paid for.
 
 https://replicate.com/docs/reference/http and the changelog until autumn 2026.
 """
@@ -55,38 +57,40 @@ SCHEMA: dict[str, dict[str, Any]] = {
 OPENAPI = {"components": {"schemas": {"Input": {"type": "object", "properties": SCHEMA, "required": ["prompt"]}}}}
 
 
-def picture(given: Mapping[str, Any], number: int = 0) -> bytes:
-    """The PNG that an input makes: other pixels for another seed."""
-    pixels = ready_pixels(int(given.get("seed", 0)) + number, int(given.get("width", 64)), int(given.get("height", 64)))
+def picture(inputs: Mapping[str, Any], number: int = 0) -> bytes:
+    """Return the PNG of an input; another seed gives other pixels."""
+    pixels = ready_pixels(
+        int(inputs.get("seed", 0)) + number, int(inputs.get("width", 64)), int(inputs.get("height", 64))
+    )
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG", compress_level=1)
     return stream.getvalue()
 
 
-def schema_faults(given: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(input, what is wrong with it) by SCHEMA."""
-    found = [("prompt", "prompt is required")] if not given.get("prompt") else []
+def schema_faults(inputs: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return (input, what is wrong with it) by SCHEMA."""
+    faults = [("prompt", "prompt is required")] if not inputs.get("prompt") else []
     types: dict[str, Any] = {"integer": int, "number": int | float, "string": str, "array": list, "boolean": bool}
-    for name, value in given.items():
+    for name, value in inputs.items():
         rule = SCHEMA.get(name)
         if rule is None:
-            found.append((name, f"Additional property {name} is not allowed"))
+            faults.append((name, f"Additional property {name} is not allowed"))
         elif not isinstance(value, types[rule["type"]]):
-            found.append((name, f"Invalid type. Expected: {rule['type']}"))
+            faults.append((name, f"Invalid type. Expected: {rule['type']}"))
         elif "enum" in rule and value not in rule["enum"]:
-            found.append((name, f"must be one of {', '.join(rule['enum'])}"))
+            faults.append((name, f"must be one of {', '.join(rule['enum'])}"))
         elif "minimum" in rule and value < rule["minimum"]:
-            found.append((name, f"Must be greater than or equal to {rule['minimum']}"))
+            faults.append((name, f"Must be greater than or equal to {rule['minimum']}"))
         elif "maximum" in rule and value > rule["maximum"]:
-            found.append((name, f"Must be less than or equal to {rule['maximum']}"))
-    return found
+            faults.append((name, f"Must be less than or equal to {rule['maximum']}"))
+    return faults
 
 
 @dataclass
 class Fate:
-    """What becomes of predictions with a certain prompt.
+    """The outcome of predictions with a certain prompt.
 
-    error: it fails with these words. output: what it answers instead of pictures. logs: written while it works.
+    error: it fails with this message. output: the answer instead of images. logs: written while it works.
     is_early: the whole output is there while the status is still "processing".
     """
 
@@ -126,13 +130,15 @@ class Prediction:
 
 
 class Replicate(Remote):
-    """seconds: how long a prediction works; start_seconds: how long before that it is only "starting". answer_seconds:
-    between taking an order and saying so. credit: how many predictions the account can still pay. throttled: how 429
-    says its wait: "body", "words" or "header". kept_seconds: when inputs and outputs are deleted. page: predictions a
-    page of the list. shows_webhooks: objects name theirs.
+    """A Replicate server.
 
-    Webhooks go to `reroute(address)`: copies of each, signed with `signing_secret`; the "start" comes behind the end if
-    `is_reordered`. `fates` by prompt. `paid`: the input of each prediction that was taken.
+    seconds: how long a prediction works; start_seconds: how long it is "starting" before. answer_seconds: the time
+    between accepting a submission and answering it. credit: how many predictions the account can still pay. throttled:
+    where a 429 says its wait: "body", "words" or "header". kept_seconds: when inputs and outputs are deleted. page:
+    predictions per page of the list. shows_webhooks: predictions show their webhook.
+
+    Webhooks go to `reroute(address)`: `copies` of each, signed with `signing_secret`; if `is_reordered`, "start" comes
+    after the end. `fates` are by prompt. `paid`: the input of each prediction that was accepted.
     """
 
     limited: ClassVar[frozenset[str]] = frozenset({"POST /predictions"})
@@ -166,11 +172,11 @@ class Replicate(Remote):
     @property
     def paid(self) -> list[dict[str, Any]]:
         with self.guard:
-            return [one.input for one in self.predictions.values()]
+            return [prediction.input for prediction in self.predictions.values()]
 
     def paid_twice(self) -> int:
-        """How many predictions had the very input of an earlier one."""
-        counted = Counter(json.dumps(one, sort_keys=True) for one in self.paid)
+        """Return how many predictions had exactly the input of an earlier one."""
+        counted = Counter(json.dumps(paid_input, sort_keys=True) for paid_input in self.paid)
         return sum(count - 1 for count in counted.values())
 
     def advance(self, seconds: float) -> None:
@@ -234,8 +240,8 @@ class Replicate(Remote):
         prefer, cancel_after = request.headers.get("prefer", ""), request.headers.get("cancel-after", "")
         if prefer and not _PREFER.fullmatch(prefer):
             return _problem(400, "Bad request", f"Prefer header {prefer!r} does not match {_PREFER.pattern}")
-        given = request.json.get("input", {})
-        faults = schema_faults(given)
+        inputs = request.json.get("input", {})
+        faults = schema_faults(inputs)
         if faults:
             fields = [{"type": "value", "field": f"input.{name}", "description": words} for name, words in faults]
             detail = "".join(f"- input.{name}: {words}\n" for name, words in faults)
@@ -246,7 +252,7 @@ class Replicate(Remote):
             if self.credit == 0:
                 return _problem(402, "Insufficient credit", "You have insufficient credit to run this model.")
             self.credit = None if self.credit is None else self.credit - 1
-            prediction = self._begin(request.json, given, model, version)
+            prediction = self._begin(request.json, inputs, model, version)
             if cancel_after:
                 prediction.deadline = prediction.created + _duration(cancel_after)
             self.predictions[prediction.id] = prediction
@@ -257,18 +263,18 @@ class Replicate(Remote):
             self._wait(prediction, float(prefer.partition("=")[2] or 60))
         return plain(self._shown(prediction), 201)
 
-    def _begin(self, body: Mapping[str, Any], given: dict[str, Any], model: str, version: str) -> Prediction:
+    def _begin(self, body: Mapping[str, Any], inputs: dict[str, Any], model: str, version: str) -> Prediction:
         now = self.now()
         return Prediction(
             id=secrets.token_hex(13),
             number=len(self.predictions),
             model=model,
             version=version,
-            input=given,
+            input=inputs,
             created=now,
             starts=now + self.start_seconds,
             ends=now + self.start_seconds + self.seconds,
-            fate=self.fates.get(str(given.get("prompt")), Fate()),
+            fate=self.fates.get(str(inputs.get("prompt")), Fate()),
             webhook=str(body.get("webhook") or ""),
             events=tuple(body.get("webhook_events_filter") or ("start", "output", "logs", "completed")),
         )
@@ -282,21 +288,23 @@ class Replicate(Remote):
 
     def _list(self, request: Request) -> Response:
         with self.guard:
-            newest = sorted(self.predictions.values(), key=lambda one: (-one.created, -one.number))
+            newest = sorted(self.predictions.values(), key=lambda prediction: (-prediction.created, -prediction.number))
         before = request.query.get("cursor")
-        left = [one for one in newest if before is None or one.number < int(before)]
+        left = [prediction for prediction in newest if before is None or prediction.number < int(before)]
         shown = left[: self.page]
         following = f"{self.base_url}/predictions?cursor={shown[-1].number}" if len(left) > len(shown) else None
-        return plain({"previous": None, "next": following, "results": [self._shown(one) for one in shown]})
+        return plain(
+            {"previous": None, "next": following, "results": [self._shown(prediction) for prediction in shown]}
+        )
 
-    def _one(self, found: str) -> Response:
-        prediction = self.predictions.get(found)
+    def _one(self, prediction_id: str) -> Response:
+        prediction = self.predictions.get(prediction_id)
         if prediction is None:
             return _problem(404, "Not found", "The requested resource could not be found.")
         return plain(self._shown(prediction))
 
-    def _cancel(self, found: str) -> Response:
-        prediction = self.predictions.get(found)
+    def _cancel(self, prediction_id: str) -> Response:
+        prediction = self.predictions.get(prediction_id)
         if prediction is None:
             return _problem(404, "Not found", "The requested resource could not be found.")
         if prediction.status(self.now()) in ("starting", "processing"):
@@ -347,8 +355,8 @@ class Replicate(Remote):
         return [f"{self.url}/outputs/{prediction.id}-{number}.png" for number in range(count)]
 
     def _output(self, name: str) -> Response:
-        found, _, number = name.removesuffix(".png").partition("-")
-        prediction = self.predictions.get(found)
+        prediction_id, _, number = name.removesuffix(".png").partition("-")
+        prediction = self.predictions.get(prediction_id)
         if prediction is None or self.now() > prediction.created + self.kept_seconds:
             return Response(404, b"gone")
         return Response(200, picture(prediction.input, int(number)), {"Content-Type": "image/png"})
@@ -362,24 +370,24 @@ class Replicate(Remote):
         if part is None or part.get_param("name", header="content-disposition") != "content":
             return _problem(400, "Bad request", "Missing content")
         data, name = part.get_payload(decode=True), part.get_filename()
-        found = hashlib.sha256(data + secrets.token_bytes(8)).hexdigest()[:26]
-        self.uploads[found] = (name, part.get_content_type(), data)
-        return self._file(found, 201)
+        file_id = hashlib.sha256(data + secrets.token_bytes(8)).hexdigest()[:26]
+        self.uploads[file_id] = (name, part.get_content_type(), data)
+        return self._file(file_id, 201)
 
-    def _file(self, found: str, status: int = 200) -> Response:
-        if found not in self.uploads:
+    def _file(self, file_id: str, status: int = 200) -> Response:
+        if file_id not in self.uploads:
             return _problem(404, "Not found", "The requested resource could not be found.")
-        name, media_type, data = self.uploads[found]
+        name, media_type, data = self.uploads[file_id]
         return plain(
             {
-                "id": found,
+                "id": file_id,
                 "name": name,
                 "content_type": media_type,
                 "size": len(data),
                 "etag": hashlib.sha256(data).hexdigest()[:32],
                 "checksums": {"sha256": hashlib.sha256(data).hexdigest()},
                 "metadata": {},
-                "urls": {"get": f"{self.base_url}/files/{found}"},
+                "urls": {"get": f"{self.base_url}/files/{file_id}"},
             },
             status,
         )
@@ -388,21 +396,21 @@ class Replicate(Remote):
 
     def _announce(self, prediction: Prediction) -> None:
         self._wait(prediction, 60)
-        time.sleep(0.05)  # the answer to the order goes out first, as a rule
+        time.sleep(0.05)  # the answer to the submission usually goes out first
         shown = self._shown(prediction)
         started = {**shown, "status": "starting", "output": None, "metrics": {}, "completed_at": None}
-        told = (
+        webhooks = (
             [("completed", shown), ("start", started)]
             if self.is_reordered
             else [("start", started), ("completed", shown)]
         )
-        for event, body in told:
+        for event, body in webhooks:
             if event in prediction.events or self.is_reordered:
                 for _ in range(self.copies):
                     self.tell(prediction.webhook, body)
 
     def tell(self, address: str, body: Mapping[str, Any], *, sent_at: float | None = None) -> int:
-        """POST one signed message; the status that was answered."""
+        """POST one signed message; return the status of the answer."""
         raw = json.dumps(body).encode()
         message_id, timestamp = f"msg_{secrets.token_hex(8)}", int(sent_at or time.time())
         signed = signing.sign(self.signing_secret, message_id, timestamp, raw)

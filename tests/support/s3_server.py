@@ -1,5 +1,7 @@
-"""An S3 server (moto) on a real socket. It carries out one request at a time: S3 judges a conditional write and makes
-it in one step, which moto's threads do not."""
+"""An S3 server (moto) on a real socket that carries out one request at a time.
+
+S3 checks and makes a conditional write in one step; the threads of moto do not.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from werkzeug.serving import make_server
 
 @contextlib.contextmanager
 def serving() -> Iterator[str]:
-    """The server's address."""
+    """Serve S3; yield the address of the server."""
     app, guard = DomainDispatcherApplication(create_backend_app), threading.Lock()
 
     def one_at_a_time(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -1,4 +1,4 @@
-"""Small catalogue-like pictures with exactly known alpha: shaded solids of revolution, drawn supersampled."""
+"""Small catalogue-like images with exactly known alpha: shaded solids of revolution, drawn supersampled."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Scene:
 
 
 def _profile(kind: str, v: Floats) -> Floats:
-    """Radius of a solid of revolution at height v (0 bottom … 1 top), as a share of its height."""
+    """Return the radius of a solid of revolution at height v (0 bottom … 1 top), as a share of its height."""
     if kind == "mug":
         return np.full_like(v, 0.36) + 0.02 * np.exp(-(((v - 0.02) / 0.05) ** 2)) * -1
     if kind == "vase":
@@ -51,7 +51,7 @@ def _down(values: Floats, size: int) -> Floats:
 
 
 def product(kind: str, size: int) -> tuple[Floats, Floats, Floats]:
-    """(coverage, shade, hole) at SAMPLES × size: coverage 0 or 1, shade the light that a white surface returns."""
+    """Return (coverage, shade, hole) at SAMPLES × size. coverage: 0 or 1; shade: the light from a white surface."""
     x, y = _grid(size)
     if kind == "plate":
         r = np.hypot((x - 0.5) / 0.4, (y - 0.56) / 0.2)
@@ -88,14 +88,14 @@ def product(kind: str, size: int) -> tuple[Floats, Floats, Floats]:
 
 
 def backdrop(size: int, colour: tuple[int, int, int], gradient: float) -> Floats:
-    """A studio wall: `colour` with a brighter pool of light and a vertical fall-off of `gradient` (share of light)."""
+    """Return a studio wall: `colour` with a pool of light and a vertical fall-off of `gradient` (share of light)."""
     y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size
     light = 1 - gradient * (0.6 * (1 - y) + 0.7 * ((x - 0.45) ** 2 + (y - 0.5) ** 2))
     return np.float32(colour) * light[..., None]
 
 
 def shadow(alpha: Floats, strength: float) -> Floats:
-    """How much light the floor keeps beside the product: a contact line and a soft pool to the right."""
+    """Return the share of light on the floor beside the product: a contact line and a soft shadow to the right."""
     size = len(alpha)
     rows = np.flatnonzero(alpha.max(axis=1) > 0.5)
     columns = alpha[rows[-1] - size // 10 : rows[-1]].max(axis=0)
@@ -122,7 +122,7 @@ def scene(
     quality: int = 92,
     decorate: Callable[[Floats], Floats] | None = None,
 ) -> Scene:
-    """One photo: product on wall with its shadow, camera noise of sigma `noise`, and a JPEG round trip."""
+    """Return a photo: a product before a wall, its shadow, camera noise of sigma `noise`, and a JPEG round trip."""
     covered, lit, hole = product(kind, size)
     alpha = _down(covered, size)
     premultiplied = _down(covered * lit, size)[..., None] * np.float32(colour)
@@ -139,7 +139,7 @@ def scene(
 
 
 def sheet(pictures: list[NDArray[np.uint8]], columns: int) -> NDArray[np.uint8]:
-    """Equal pictures side by side, RGB."""
+    """Return images of equal size side by side, in RGB."""
     blank = np.full_like(pictures[0], 255)
     rows = [pictures[at : at + columns] for at in range(0, len(pictures), columns)]
     return np.vstack([np.hstack(row + [blank] * (columns - len(row))) for row in rows])

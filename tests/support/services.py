@@ -1,4 +1,4 @@
-"""Loaded by pytest before Django: the tests' own PostgreSQL and Redis, apart from those of `make up`.
+"""Start the tests' own PostgreSQL and Redis, apart from those of `make up`; pytest loads this before Django.
 
 Named in pyproject.toml as `-p tests.support.services`, because pytest-django reads the settings, and with them the
 addresses of the services, before any conftest.py is imported.
@@ -16,12 +16,12 @@ _held = contextlib.ExitStack()
 
 
 def _begin() -> None:
-    # A run may flush Redis and kill PostgreSQL: never those that hold somebody's work.
-    # One of several processes, which xdist names gw0, gw1 …, has its own below those of the first.
+    # A test run may flush Redis and kill PostgreSQL, so it must never use services that hold real work.
+    # Each of several xdist processes (gw0, gw1 …) has its own services, in a folder of its own.
     os.environ["PROOFLINE_VAR"] = str(env.var_dir() / os.environ.get("PYTEST_XDIST_WORKER", "tests"))
     # Threads of several processes that wait for each other in a loop take ten times as long where cores are few.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    # These databases live for minutes; a crash of the machine may take them.
+    # These databases live for minutes, so they may be lost in a crash of the machine.
     os.environ.setdefault("PROOFLINE_UNSAFE_FAST_DB", "1")
     os.environ.setdefault("PROOFLINE_PLUGINS", "tests.support.engines,tests.support.remote_engine")
     _held.enter_context(embedded.services())

@@ -1,4 +1,4 @@
-"""A module whose import takes longer than the limits of a task allow, as on a busy machine."""
+"""A module whose import takes longer than the time limit of a task, as on a busy machine."""
 
 from __future__ import annotations
 

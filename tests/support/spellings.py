@@ -1,6 +1,6 @@
-"""Ways to write addresses that are not public: those that programs really read as such, and the disguises around them.
+"""Spellings of addresses that are not public, as programs really read them, and disguised forms of them.
 
-Each is a URL; NAMES says where the names among them lead.
+Each is a URL; NAMES has the addresses of the host names among them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 INSIDE = ("127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "127.8.9.10")
 """Spelled out in every way below."""
 
-MORE_INSIDE = (  # addresses to refuse, none to listen at
+MORE_INSIDE = (  # addresses to refuse, not to listen on
     "0.0.0.0",  # noqa: S104
     "0.1.2.3", "10.255.255.255", "100.127.255.254", "127.255.255.254", "168.63.129.16", "169.254.170.2",
     "172.31.255.255", "192.0.0.1", "192.0.0.192", "192.0.2.1", "192.88.99.1", "192.168.255.255", "198.18.0.1",
@@ -52,7 +52,7 @@ LOCAL_NAMES = (
 )  # fmt: skip
 
 BY_HAND = (
-    # user information that reads as a host
+    # user information that looks like a host
     "http://example.com@127.0.0.1/", "http://example.com:80@127.0.0.1/", "http://127.0.0.1@example.com/",
     "http://example.com%40127.0.0.1/", "http://@127.0.0.1/", "http://a:b@[::1]/", "http://127.0.0.1:80@example.com/",
     "http://example.com:@127.0.0.1/", "http://[::1]@example.com/",
@@ -62,7 +62,7 @@ BY_HAND = (
     "ht\ntp://127.0.0.1/", "http://127.0.0.1\x00.example.com/", "http://127.0.0.1 .example.com/",
     "http://127.0.0.1\u00a0/", "http://127.0.0.1\u200b/", "http://127.0.0.1\u2028/",
     "\x01http://127.0.0.1/", "http://127.0.0.1\u00ad/", "\ufeffhttp://127.0.0.1/",
-    # slashes, and what is no address of a web server
+    # slashes, and what is no web address
     "http:127.0.0.1/", "http:/127.0.0.1/", "http:///127.0.0.1/", "http:////127.0.0.1/", "//127.0.0.1/", "127.0.0.1",
     "127.0.0.1:80", "file://127.0.0.1/etc/passwd", "ftp://127.0.0.1/", "gopher://127.0.0.1:6379/_INFO",
     "dict://127.0.0.1:11211/", "ldap://127.0.0.1/", "jar:http://127.0.0.1!/", "view-source:http://127.0.0.1/",
@@ -71,7 +71,7 @@ BY_HAND = (
     "http://[::1%25lo]/", "http://[fe80::1%25eth0]/", "http://[127.0.0.1]/", "http://[v1.127.0.0.1]/",
     "http://[0:0:0:0:0:ffff:127.0.0.1]/", "http://[::ffff:7f00:1]:80/", "http://[::FFFF:127.0.0.1]/",
     "http://[::ffff:0:127.0.0.1]/", "http://[0::0:7f00:1]/", "http://[]/", "http://[::1]./", "http://[::１]/",
-    # digits and letters that look alike, and dots that are none
+    # digits and letters that look alike, and characters that look like dots
     "http://①②⑦.⓪.⓪.①/", "http://１２７.0.0.1/", "http://127。0。0。1/", "http://127．0．0．1/", "http://127｡0｡0｡1/",
     "http://𝟏𝟐𝟕.𝟎.𝟎.𝟏/", "http://¹²⁷.⁰.⁰.¹/", "http://١٢٧.٠.٠.١/", "http://१२७.०.०.१/", "http://ⓛⓞⓒⓐⓛⓗⓞⓢⓣ/",
     "http://ｌｏｃａｌｈｏｓｔ/", "http://loca𝗅host/", "http://ℓocalhost/", "http://localhoſt/", "http://localhost。/",
@@ -91,19 +91,19 @@ NEVER = (
     "http://93.184.216.34:22/", "http://93.184.216.34:6379/", "http://93.184.216.34:8080/", "http://example.com:0/",
     "http://example.com:65536/", "http://example.com:080/", "http://example.com:-1/", "http://example.com:/",
     "http://example.com:８０/", "http://example.com:80:80/", "http://example.com:25/",
-    # nothing of a web server's
+    # no web address
     "http://", "http:///", "http://?127.0.0.1", "http://#127.0.0.1", "http://:80/", "", "file:///etc/passwd",
     "data:text/csv,a", "netdoc:///etc/passwd", "unix:///var/run/docker.sock", "javascript:alert(1)",
-    # names and numbers that are neither
+    # names and numbers that are invalid
     "http://example.com /", "http://㎰.example.com/", "http://1.2.3/", "http://256.256.256.256/", "http://-a.com/",
     "http://a-.com/", "http://a..com/", "http://.com/", "http://" + "a" * 64 + ".com/", "http://" + "a." * 127 + "com/",
     "http://exa mple.com/", "http://example.com" + "/a" * 1000, "http://ex\u00ad\u2060ample.com/",
 )  # fmt: skip
-"""Refused for other reasons than where they lead."""
+"""Addresses that are refused for other reasons than their target."""
 
 
 def forms(address: str) -> Iterator[str]:
-    """One IPv4 address as hosts that somebody reads as it."""
+    """Yield the spellings of an IPv4 address that some program reads as this address."""
     a, b, c, d = (int(part) for part in address.split("."))
     number = int(ipaddress.IPv4Address(address))
     hexes = f"{number >> 16:x}:{number & 0xFFFF:x}"
@@ -122,7 +122,7 @@ def forms(address: str) -> Iterator[str]:
     yield f"{a}.{number & 0xFFFFFF}"
     yield f"0x{a:x}.{number & 0xFFFFFF}"
     yield f"{a}.0{number & 0xFFFFFF:o}"
-    yield "".join(f"%{ord(one):02x}" for one in address)
+    yield "".join(f"%{ord(character):02x}" for character in address)
     yield address.replace(".", "%2e")
     yield address.replace(".", "。")
     yield address.translate({ord("0") + n: 0xFF10 + n for n in range(10)})
@@ -141,10 +141,10 @@ def forms(address: str) -> Iterator[str]:
 
 
 def every() -> list[str]:
-    """All spellings, each once."""
-    found = [f"http://{form}/latest/meta-data/" for address in INSIDE for form in forms(address)]
-    found += [f"https://{address}/" for address in MORE_INSIDE]
-    found += [f"https://[{address}]/" for address in IPV6_INSIDE]
-    found += [f"http://{name}/" for name in (*LOCAL_NAMES, *NAMES)]
-    found += BY_HAND
-    return list(dict.fromkeys(found))
+    """Return all spellings, each once."""
+    addresses = [f"http://{form}/latest/meta-data/" for address in INSIDE for form in forms(address)]
+    addresses += [f"https://{address}/" for address in MORE_INSIDE]
+    addresses += [f"https://[{address}]/" for address in IPV6_INSIDE]
+    addresses += [f"http://{name}/" for name in (*LOCAL_NAMES, *NAMES)]
+    addresses += BY_HAND
+    return list(dict.fromkeys(addresses))

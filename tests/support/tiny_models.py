@@ -1,4 +1,4 @@
-"""Tiny, randomly initialised pipelines saved as real folders, and what tests of the diffusers engine do with them.
+"""Tiny, randomly initialised pipelines saved as real folders, and helpers for tests of the diffusers engine.
 
 `build(name, folder, built)` is called through the fixture `tiny_model`, once per session and name.
 """
@@ -20,7 +20,7 @@ SIZE = 64
 
 
 class Desk:
-    """A Context that keeps what it is told."""
+    """An engine context that records what it receives."""
 
     def __init__(self, files: dict[str, bytes] | None = None) -> None:
         self.files = files or {}
@@ -41,13 +41,13 @@ class Desk:
 
 
 def tokenizer(folder: Path) -> Any:
-    """A CLIP tokenizer over single letters, made from nothing."""
+    """Return a CLIP tokenizer over single letters."""
     from transformers import CLIPTokenizer
 
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
     words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(words)}))
+    (folder / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(words)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
     return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77)
 
@@ -126,7 +126,7 @@ def sd(folder: Path) -> None:
 
 
 def small(folder: Path, sd_folder: Path) -> None:
-    """The same with the autoencoder of small models, which shrinks eightfold."""
+    """Save the same model with the autoencoder of small models, which shrinks eightfold."""
     import diffusers
 
     pipe = diffusers.StableDiffusionPipeline.from_pretrained(sd_folder)
@@ -178,7 +178,7 @@ def sdxl(folder: Path) -> None:
 
 
 def sdxl_refiner(folder: Path, sdxl_folder: Path) -> None:
-    """As SDXL's own: image to image, one encoder, and an aesthetic score among its conditions."""
+    """Save a refiner like that of SDXL: image to image, one encoder, and an aesthetic score among its conditions."""
     import diffusers
     import torch
 
@@ -200,7 +200,7 @@ def sdxl_refiner(folder: Path, sdxl_folder: Path) -> None:
 
 
 def t5(folder: Path) -> tuple[Any, Any]:
-    """(encoder, tokenizer) of a T5 over single letters."""
+    """Return (encoder, tokenizer) of a T5 over single letters."""
     import torch
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
@@ -216,7 +216,7 @@ def t5(folder: Path) -> tuple[Any, Any]:
 
 
 def deep_vae(channels: int) -> Any:
-    """The autoencoder of flow models, which shifts what it scales."""
+    """Return the autoencoder of flow models, which shifts and scales its latents."""
     import diffusers
 
     return diffusers.AutoencoderKL(
@@ -301,7 +301,7 @@ def flux(folder: Path, *, is_guided: bool = True) -> None:
 
 
 def lora(model: Path, file: Path, seed: int, rank: int = 2) -> Path:
-    """A LoRA over the attention of the model's denoiser, that changes what it draws; saved as `file`."""
+    """Save a LoRA over the attention of the model's denoiser as `file`; it changes the images."""
     import diffusers
     import torch
     from peft import LoraConfig
@@ -324,7 +324,7 @@ def lora(model: Path, file: Path, seed: int, rank: int = 2) -> Path:
 
 
 def controlnet(model: Path, folder: Path) -> Path:
-    """A ControlNet for the model, whose map changes what is drawn; saved into `folder`."""
+    """Save a ControlNet for the model into `folder`; its map changes the images."""
     import diffusers
     import torch
 
@@ -347,7 +347,7 @@ def controlnet(model: Path, folder: Path) -> Path:
 
 
 def ip_adapter(model: Path, folder: Path) -> dict[str, str]:
-    """The endpoint's config of an IP-Adapter for the U-Net of a model, saved below `folder` with its image encoder."""
+    """Save an IP-Adapter for a model's U-Net and its image encoder below `folder`; return the endpoint's config."""
     import diffusers
     import torch
     from safetensors.torch import save_file
@@ -379,7 +379,7 @@ def ip_adapter(model: Path, folder: Path) -> dict[str, str]:
 
 
 def build(name: str, folder: Path, built: Callable[[str], Path]) -> None:
-    """Save the model called `name` into `folder`; built: where another one is, for models made of it."""
+    """Save the model called `name` into `folder`. built: returns the folder of another model that it is made of."""
     if name == "small":
         small(folder, built("sd"))
     elif name == "sdxl-refiner":
@@ -408,8 +408,8 @@ def pixels(engine: Any, batch: list[Task], desk: Desk | None = None) -> dict[int
     return {number: result.pixels for number, result in results.items()}
 
 
-def furthest(one: np.ndarray, other: np.ndarray) -> int:
-    return int(np.abs(one.astype(int) - other.astype(int)).max())
+def furthest(first: np.ndarray, second: np.ndarray) -> int:
+    return int(np.abs(first.astype(int) - second.astype(int)).max())
 
 
 def encoded(picture: np.ndarray | Image.Image) -> bytes:
@@ -419,7 +419,7 @@ def encoded(picture: np.ndarray | Image.Image) -> bytes:
 
 
 def photograph(seed: int = 0, width: int = SIZE, height: int = SIZE) -> np.ndarray:
-    """Noise over a slope: nothing that a decoder could return to the level."""
+    """Return noise over a gradient, which no decoder can reproduce exactly."""
     slope = np.linspace(0, 120, width, dtype=np.float32)[None, :, None]
     noise = np.random.default_rng(seed).uniform(0, 130, (height, width, 3))
     return (slope + noise).astype(np.uint8)

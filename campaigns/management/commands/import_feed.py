@@ -46,14 +46,14 @@ class Command(BaseCommand):
         brand = _brand(options["brand"])
         try:
             work = self._import if options["undo"] is None else self._undo
-            done = work(brand, options, by)
+            feed_import = work(brand, options, by)
         except DomainError as error:
             raise CommandError(error.message) from error
         if options["json"]:
-            self.stdout.write(json.dumps(_plain(by, done), ensure_ascii=False))
+            self.stdout.write(json.dumps(_plain(by, feed_import), ensure_ascii=False))
         else:
-            self._tell(by, done)
-        if done.error_count:
+            self._tell(by, feed_import)
+        if feed_import.error_count:
             raise SystemExit(1)
 
     def _import(self, brand: Brand, options: dict[str, Any], by: User) -> FeedImport:
@@ -76,32 +76,36 @@ class Command(BaseCommand):
             raise CommandError("Name a file to import or --undo IMPORT, not both.")
         return imports.undo(import_id=selectors.get(by, options["undo"], brand_id=brand.pk).pk, by=by)
 
-    def _tell(self, by: User, done: FeedImport) -> None:
-        if done.status == ImportStatus.UNDONE:
-            counts = ", ".join(f"{count:,} {what}" for what, count in done.undone_counts.items())
-            self.stdout.write(f"{done.file_name}: undone: {counts}")
+    def _tell(self, by: User, feed_import: FeedImport) -> None:
+        if feed_import.status == ImportStatus.UNDONE:
+            counts = ", ".join(f"{count:,} {what}" for what, count in feed_import.undone_counts.items())
+            self.stdout.write(f"{feed_import.file_name}: undone: {counts}")
             return
-        counts = f"{done.created:,} created, {done.updated:,} updated, {done.unchanged:,} unchanged"
-        self.stdout.write(f"{done.file_name}: {done.rows:,} rows, {done.get_status_display().lower()}: {counts}")
-        for group in selectors.groups(by, done):
+        counts = (
+            f"{feed_import.created:,} created, {feed_import.updated:,} updated, {feed_import.unchanged:,} unchanged"
+        )
+        self.stdout.write(
+            f"{feed_import.file_name}: {feed_import.rows:,} rows, {feed_import.get_status_display().lower()}: {counts}"
+        )
+        for group in selectors.groups(by, feed_import):
             self.stdout.write(f"  {group.sentence}")
-        for issue in selectors.issues(by, done)[:20]:
+        for issue in selectors.issues(by, feed_import)[:20]:
             self.stdout.write(f"    {issue.message}")
-        if done.error_count > 20:
-            self.stdout.write(f"    … {done.error_count - 20:,} more; --json lists the stored ones")
+        if feed_import.error_count > 20:
+            self.stdout.write(f"    … {feed_import.error_count - 20:,} more; --json lists the stored ones")
 
 
 def _mapping(text: str) -> dict[str, str]:
-    """Heading -> field, from a file or written out."""
+    """Return heading -> field, from a file or from literal JSON."""
     try:
-        found = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text("utf-8"))
+        mapping = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ArgumentTypeError(f"cannot read {text}: {error}") from None
     except ValueError as error:
         raise ArgumentTypeError(f"is not JSON: {error}") from None
-    if not isinstance(found, dict):
+    if not isinstance(mapping, dict):
         raise ArgumentTypeError("expected an object: heading -> field")
-    return found
+    return mapping
 
 
 def _fix(text: str) -> dict[str, str]:
@@ -112,20 +116,20 @@ def _fix(text: str) -> dict[str, str]:
 def _brand(slug: str) -> Brand:
     brand: Brand | None = Brand.objects.filter(slug=slug).first()
     if brand is None:
-        known = ", ".join(Brand.objects.values_list("slug", flat=True)[:20]) or "none yet"
-        raise CommandError(f"There is no brand {slug!r}; known are: {known}.")
+        slugs = ", ".join(Brand.objects.values_list("slug", flat=True)[:20]) or "none yet"
+        raise CommandError(f"There is no brand {slug!r}; known are: {slugs}.")
     return brand
 
 
-def _plain(by: User, done: FeedImport) -> dict[str, Any]:
+def _plain(by: User, feed_import: FeedImport) -> dict[str, Any]:
     return {
-        "import": done.pk,
-        "status": done.status,
-        "rows": done.rows,
-        "created": done.created,
-        "updated": done.updated,
-        "unchanged": done.unchanged,
-        "error_count": done.error_count,
-        "undone": done.undone_counts,
-        "errors": list(selectors.issues(by, done).values("row", "column", "cell", "value", "cause", "message")),
+        "import": feed_import.pk,
+        "status": feed_import.status,
+        "rows": feed_import.rows,
+        "created": feed_import.created,
+        "updated": feed_import.updated,
+        "unchanged": feed_import.unchanged,
+        "error_count": feed_import.error_count,
+        "undone": feed_import.undone_counts,
+        "errors": list(selectors.issues(by, feed_import).values("row", "column", "cell", "value", "cause", "message")),
     }

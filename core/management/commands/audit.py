@@ -43,24 +43,24 @@ class Command(BaseCommand):
             return list(Brand.objects.all())
         brand = Brand.objects.filter(slug=options["brand"]).first()
         if brand is None:
-            known = ", ".join(Brand.objects.values_list("slug", flat=True)) or "none yet"
-            raise CommandError(f"There is no brand {options['brand']!r}; known are: {known}.")
+            slugs = ", ".join(Brand.objects.values_list("slug", flat=True)) or "none yet"
+            raise CommandError(f"There is no brand {options['brand']!r}; known are: {slugs}.")
         return [brand]
 
     def _verify(self, options: dict[str, Any]) -> None:
         anchor = _anchor(options["anchor"])
         if options["file"]:
             with options["file"].open(encoding="utf-8") as lines:
-                found = {str(options["file"]): audit_chain.verify_export(lines, anchor=anchor)}
+                verifications = {str(options["file"]): audit_chain.verify_export(lines, anchor=anchor)}
         else:
-            found = {brand.slug: audit.verify(brand, anchor=anchor) for brand in self._brands(options)}
-        is_intact = all(one.is_intact for one in found.values())
+            verifications = {brand.slug: audit.verify(brand, anchor=anchor) for brand in self._brands(options)}
+        is_intact = all(verification.is_intact for verification in verifications.values())
         if options["json"]:
-            trails = {name: one.to_json() for name, one in found.items()}
+            trails = {name: verification.to_json() for name, verification in verifications.items()}
             self.stdout.write(json.dumps({"is_intact": is_intact, "trails": trails}))
         else:
-            for name, one in found.items():
-                self.stdout.write(_sentence(name, one))
+            for name, verification in verifications.items():
+                self.stdout.write(_sentence(name, verification))
         if not is_intact:
             sys.exit(1)
 
@@ -112,7 +112,7 @@ def _anchor(text: str | None) -> tuple[int, str] | None:
     return int(seq), digest
 
 
-def _sentence(name: str, found: Verification) -> str:
-    if found.is_intact:
-        return f"{name}: intact. {found.message} Head: {found.head}"
-    return f"{name}: BROKEN at link {found.first_broken_seq}. {found.message}"
+def _sentence(name: str, verification: Verification) -> str:
+    if verification.is_intact:
+        return f"{name}: intact. {verification.message} Head: {verification.head}"
+    return f"{name}: BROKEN at link {verification.first_broken_seq}. {verification.message}"

@@ -1,4 +1,4 @@
-"""Have the housekeeping done every two seconds, by whichever worker serves that lane."""
+"""Wake the workers of the housekeeping lane every two seconds."""
 
 from __future__ import annotations
 
@@ -36,8 +36,10 @@ class Command(BaseCommand):
 
 
 def is_ours() -> bool:
-    """True if this session holds the clock's advisory lock; taking it twice is harmless, losing the session
-    frees it."""
+    """Return True if this session holds the clock's advisory lock, or can take it.
+
+    Taking it twice is harmless, and the end of the session releases it.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()

@@ -1,4 +1,4 @@
-"""`manage.py first_account`: say how to create the first account if there is none."""
+"""`manage.py first_account`: explain how to create the first account if there is none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Django's migrate, which refuses a database from before the tables of the core app."""
+"""Django's migrate, but it refuses a database that was made before the core app had tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.db.migrations.recorder import MigrationRecorder
 
 class Command(migrate.Command):
     def handle(self, *args: Any, **options: Any) -> None:
-        """Migrate. Raises CommandError, before anything is changed, for tables of the time before the first release."""
+        """Migrate. Raises CommandError, before any change, for a database from before the first release."""
         applied = MigrationRecorder(connections[options["database"]]).applied_migrations()
         if ("campaigns", "0001_initial") in applied and ("core", "0001_initial") not in applied:
             raise CommandError(

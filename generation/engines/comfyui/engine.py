@@ -1,8 +1,8 @@
 """The `comfyui` engine: an art director's own workflow, on one or several ComfyUI servers.
 
-Product: ComfyUI 0.38 and older (https://docs.comfy.org/development/comfyui-server/comms_routes). An order goes under
-our own prompt id, the marker, so that it is found again after a lost answer. Its files bear the job's id, because of
-an equal graph ComfyUI runs nothing again. Polling is the truth; the websocket only says how far a picture is.
+Product: ComfyUI 0.38 and older (https://docs.comfy.org/development/comfyui-server/comms_routes). A submission uses our
+own prompt id, the marker, so that it is found after a lost answer. Its file names contain the job's id, because ComfyUI
+does not run an equal graph again. Polling decides; the websocket only reports progress.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from generation.engines.service import json_of, pixels_of
 NO_WORKFLOW: Final = "It has no workflow yet: upload one, exported in API format, on the endpoint's page."
 LABELS: Final = {"prompt": "Prompt", "negative": "Avoid", "seed": "Seed"}
 ON_DISK: Final = "found_on_disk"
-"""The fact of a picture that the server had forgotten, so that it was taken by the name of its file."""
+"""The fact of an image whose job the server had forgotten; it was found by its file name."""
 GIVEN_UP_KEPT: Final = 4096
 
 
@@ -59,12 +59,12 @@ class ComfyUI:
     ranges: {"steps": {"type": "INT", "minimum": 1, "maximum": 100}}, as the server's schema says; filled by the page.
     model_files: {"gpu-a:8188": {"sdxl.safetensors": "6938040682 bytes, 1721053290"}}: size and time of change of the
     workflow's model files on each server, where the server tells them; filled by the page's check.
-    output_node: of several nodes that save pictures the one whose picture counts.
+    output_node: the node whose image is the result, if several nodes save images.
     meant_as_is: unmarked images and prompts that a person confirmed as they are; written by the page.
-    allow_partial: take a picture although the server left other outputs of the workflow out.
+    allow_partial: accept an image although the server left out other outputs of the workflow.
     headers: sent with every call. ca: file of certificates to trust. The secret is a bearer token, or "user:password".
-    timeout_seconds: of one call (30). lost_after_seconds: how long a server may be away before what it had is made
-    elsewhere (120). settle_seconds: how long an order may be under way (5). poll_seconds (2).
+    timeout_seconds: of one call (30). lost_after_seconds: how long a server may be away before its jobs are made
+    elsewhere (120). settle_seconds: how long a submission may take to arrive (5). poll_seconds (2).
     max_side: the longest side in pixels (2048). size_multiple: of width and height (8). seconds_per_image: for quotes.
     """
 
@@ -75,7 +75,7 @@ class ComfyUI:
         addresses = config.get("servers") or []
         if isinstance(addresses, str) or not addresses:
             raise ValueError('The endpoint needs "servers": a list of addresses such as ["http://gpu-a:8188"].')
-        if too_long := [one for one in addresses if len(str(one)) > 150]:
+        if too_long := [address for address in addresses if len(str(address)) > 150]:
             raise ValueError(f"The address {too_long[0]!r} is longer than 150 characters.")
         self.config = dict(config)
         self.workflow = Workflow.of(config)
@@ -87,7 +87,9 @@ class ComfyUI:
         headers |= credentials(str(config.get("secret") or ""))
         ca = str(config.get("ca") or "")
         timeout = float(config.get("timeout_seconds") or 30.0)
-        self.fleet = Fleet([Server(str(one), headers=headers, timeout_seconds=timeout, ca=ca) for one in addresses])
+        self.fleet = Fleet(
+            [Server(str(address), headers=headers, timeout_seconds=timeout, ca=ca) for address in addresses]
+        )
         self.hints = Hints(str(uuid.uuid4()), headers=headers, ca=ca)
         self._guard = Lock()
         self._given_up: OrderedDict[str, None] = OrderedDict()
@@ -115,7 +117,7 @@ class ComfyUI:
         return [*self.unsettled, *self._problems(spec)]
 
     def _problems(self, spec: Spec) -> list[str]:
-        """Return what is wrong with one spec; a job that was planned before a question came up is still made."""
+        """Return one spec's problems, without unsettled questions: jobs planned before them are still made."""
         if not self.workflow.graph:
             return [NO_WORKFLOW]
         problems = [
@@ -123,12 +125,12 @@ class ComfyUI:
             for mark in self.workflow.images
             if mark.name not in spec.images
         ]
-        known = {mark.name for mark in self.workflow.parameters}
+        parameter_names = {mark.name for mark in self.workflow.parameters}
         for name, value in sorted(spec.parameters.items()):
             if name == SCENE and SCENE in self.workflow.marks:
                 continue
-            if name not in known:
-                marked = ", ".join(sorted(known)) or "none"
+            if name not in parameter_names:
+                marked = ", ".join(sorted(parameter_names)) or "none"
                 problems.append(f"No input of this workflow is marked as {name!r}; parameters marked: {marked}.")
             elif value not in ("", None):
                 try:
@@ -142,8 +144,8 @@ class ComfyUI:
 
     def model_identity(self) -> tuple[str, str]:
         revision = self.workflow.digest()
-        if known := self.config.get("model_files"):  # kept by the check; docs/engines.md
-            revision += f"+{hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:12]}"
+        if model_files := self.config.get("model_files"):  # kept by the check; docs/engines.md
+            revision += f"+{hashlib.sha256(json.dumps(model_files, sort_keys=True).encode()).hexdigest()[:12]}"
         return f"comfyui workflow {self.workflow.name or 'without a name'}", revision
 
     def quote(self, spec: Spec) -> Quote:
@@ -171,43 +173,43 @@ class ComfyUI:
         return Control(mark.name, label, "text", standard)
 
     def health(self) -> Health:
-        """Every server is asked how it is, and whether it has each node, model and value that the workflow names."""
+        """Check that every server is up and has each node, model and value that the workflow names."""
         if not self.workflow.graph:
             return Health(False, NO_WORKFLOW)
         with ThreadPoolExecutor(len(self.fleet.servers)) as threads:
-            looks = list(threads.map(self._look_at, self.fleet.servers))
-        told = dict(zip((server.name for server in self.fleet.servers), looks, strict=True))
+            reports = list(threads.map(self._look_at, self.fleet.servers))
+        by_server = dict(zip((server.name for server in self.fleet.servers), reports, strict=True))
         lacking = [
             sentence if sentence.startswith(name) else f"{name}: {sentence}"
-            for name, one in told.items()
-            for sentence in one["problems"]
+            for name, report in by_server.items()
+            for sentence in report["problems"]
         ]
-        ready = sum(one["is_ok"] for one in looks)
-        counted = f"{ready} of {len(told)} server{'s' if len(told) != 1 else ''} can run this workflow."
+        ready = sum(report["is_ok"] for report in reports)
+        counted = f"{ready} of {len(by_server)} server{'s' if len(by_server) != 1 else ''} can run this workflow."
         message = " ".join([counted, *lacking, *self.unsettled])
-        facts = {"servers": told, "workflow": self.workflow.digest()}
+        facts = {"servers": by_server, "workflow": self.workflow.digest()}
         return Health(ready > 0 and not self.unsettled, message, facts)
 
     def _look_at(self, server: Server) -> dict[str, Any]:
-        """Return how one server is, and what it allows for the marked inputs."""
+        """Return the state of one server and the values that it allows for the marked inputs."""
         classes = sorted({node["class_type"] for node in self.workflow.graph.values()})
         try:
             stats = server.facts()
             schema = server.schema(classes)
         except EngineError as error:
             return {"is_ok": False, "problems": [error.message], "ranges": {}}
-        found = problems_of(self.workflow, schema)
-        ranges = {name: one.to_json() for name, one in ranges_of(self.workflow, schema).items()}
+        problems = problems_of(self.workflow, schema)
+        ranges = {name: limits.to_json() for name, limits in ranges_of(self.workflow, schema).items()}
         try:
             models = server.model_states(set(self.workflow.models.values()))
         except EngineError:
             models = {}
-        return {"is_ok": not found, "problems": found, "ranges": ranges, "models": models, **_machine(stats)}
+        return {"is_ok": not problems, "problems": problems, "ranges": ranges, "models": models, **_machine(stats)}
 
     # -- orders ----------------------------------------------------------------------------------------------------
 
     def submit(self, task: Task, marker: str, context: Context) -> Submitted:
-        """Give the picture to the least busy server. One that cannot be reached, or lacks a model, is passed over."""
+        """Submit to the least busy server. Servers that cannot be reached or lack a model are skipped."""
         if problems := self._problems(task.spec):
             raise EngineError(ErrorKind.INPUT, " ".join(problems))
         last: EngineError | None = None
@@ -228,19 +230,19 @@ class ComfyUI:
     def _nobody(self) -> EngineError:
         lacking = [server.lacks for server in self.fleet.servers if server.lacks]
         away = [server.why_away for server in self.fleet.servers if server.why_away is not None]
-        told = " ".join([*lacking, *(error.message for error in away)])
+        reason = " ".join([*lacking, *(error.message for error in away)])
         if away:
             kinds = {error.kind for error in away}
             kind = ErrorKind.QUOTA if kinds == {ErrorKind.QUOTA} else ErrorKind.TRANSIENT
-            return EngineError(kind, told, is_unsent=True)
+            return EngineError(kind, reason, is_unsent=True)
         kind = ErrorKind.ENDPOINT if lacking else ErrorKind.TRANSIENT
-        return EngineError(kind, told or "No server is ready yet.", is_unsent=not lacking)
+        return EngineError(kind, reason or "No server is ready yet.", is_unsent=not lacking)
 
     def _submit(self, server: Server, task: Task, marker: str, context: Context) -> Submitted:
         try:
             return self._order(server, task, marker, context)
         except answers.Refused as error:
-            # A name that it gave us earlier is no longer there: its input folder was cleared. Nothing was started.
+            # An input image that we uploaded earlier is gone: the input folder was cleared. Nothing was started.
             roles = {place[0] for mark in self.workflow.images for place in mark.places}
             if not (error.types & answers.PICTURE_LOST and error.node_ids & roles):
                 raise
@@ -248,10 +250,10 @@ class ComfyUI:
             return self._order(server, task, marker, context)
 
     def _ensure_same_models(self, server: Server) -> None:
-        """Raise EngineError of kind CHANGED where a model file is no longer what it was at the workflow's check."""
-        known: dict[str, str] = dict(self.config.get("model_files") or {}).get(server.name) or {}
-        told = server.model_states(known) if known else {}
-        if changed := sorted(name for name in told if told[name] != known[name]):
+        """Raise EngineError of kind CHANGED if a model file has changed since the workflow was checked."""
+        checked_states: dict[str, str] = dict(self.config.get("model_files") or {}).get(server.name) or {}
+        current_states = server.model_states(checked_states) if checked_states else {}
+        if changed := sorted(name for name in current_states if current_states[name] != checked_states[name]):
             message = f"{server.name} has another file under the name {', '.join(changed)} than when this was planned."
             raise EngineError(ErrorKind.CHANGED, f"{message} Check the workflow again, then plan these again.")
 
@@ -275,7 +277,7 @@ class ComfyUI:
         left_out = taken.get("node_errors")
         if left_out and (not self.config.get("allow_partial") or answers.reaches(left_out, self.workflow.saves_at)):
             with contextlib.suppress(EngineError):
-                server.cancel(prompt_id)  # it would run the rest, for nobody
+                server.cancel(prompt_id)  # otherwise it runs the rest, which nobody needs
             raise answers.dropped(left_out, self.workflow, server.name)
         return Submitted(str(replace(order, prompt_id=prompt_id)))
 
@@ -317,39 +319,41 @@ class ComfyUI:
         by_server: dict[str, list[str]] = {}
         for remote_id in remote_ids:
             by_server.setdefault(Order.of(remote_id).server, []).append(remote_id)
-        found: dict[str, Pending | Result] = {}
+        states: dict[str, Pending | Result] = {}
         unasked: EngineError | None = None
         for name, ids in by_server.items():
             server = self.fleet.named(name)
             if server is None:
-                found |= {one: self._lost(f"{name} is no longer a server of this endpoint.") for one in ids}
+                states |= {lost_id: self._lost(f"{name} is no longer a server of this endpoint.") for lost_id in ids}
                 continue
             try:
-                found |= self._poll(server, ids)
+                states |= self._poll(server, ids)
             except EngineError as error:
                 unasked = error
                 if server.away_seconds() >= self.lost_after_seconds:
-                    found |= {one: self._lost(f"{name} has been away for too long: {error.message}") for one in ids}
-        if unasked is not None and not found:
+                    states |= {
+                        lost_id: self._lost(f"{name} has been away for too long: {error.message}") for lost_id in ids
+                    }
+        if unasked is not None and not states:
             raise unasked
-        return found
+        return states
 
     def _poll(self, server: Server, remote_ids: Sequence[str]) -> dict[str, Pending | Result]:
-        by_prompt = {Order.of(one).prompt_id: one for one in remote_ids}
+        by_prompt = {Order.of(remote_id).prompt_id: remote_id for remote_id in remote_ids}
         self.hints.watch(server.service.base_url)
-        found: dict[str, Pending | Result] = {}
+        states: dict[str, Pending | Result] = {}
         for prompt_id, state in server.standing(by_prompt).items():
             if isinstance(state, Pending):
                 step, steps = self.hints.of(prompt_id)
-                found[by_prompt[prompt_id]] = replace(state, step=step, steps=steps)
+                states[by_prompt[prompt_id]] = replace(state, step=step, steps=steps)
             elif state is None:
-                found[by_prompt[prompt_id]] = self._forgotten(server, Order.of(by_prompt[prompt_id]))
+                states[by_prompt[prompt_id]] = self._forgotten(server, Order.of(by_prompt[prompt_id]))
             else:
-                found[by_prompt[prompt_id]] = self._ended(server, prompt_id, state)
-        return found
+                states[by_prompt[prompt_id]] = self._ended(server, prompt_id, state)
+        return states
 
     def _forgotten(self, server: Server, order: Order) -> Result:
-        """Return what a server does not know any more: the picture, where it had saved it before, else LOST."""
+        """Return the result of a job that a server has forgotten: the image if its file is there, else LOST."""
         if not server.has(order.picture):
             message = f"{server.name} does not know this picture any more: it was restarted, or its history cleared."
             return self._lost(message, order.prompt_id)
@@ -362,12 +366,12 @@ class ComfyUI:
             return self._lost(f"Somebody stopped this picture on {server.name}.", prompt_id)
         if status == "failed":
             return self._result(error=answers.failure(job.get("execution_error"), self.workflow.graph, server.name))
-        found = answers.picture(job, self.workflow)
-        if found is None:
+        saved = answers.picture(job, self.workflow)
+        if saved is None:
             where = self.workflow.title(self.workflow.saves_at)
             message = f"{server.name} ended the workflow, but {where} saved no picture."
             return self._result(error=EngineError(ErrorKind.INPUT, message, log=str(job.get("outputs"))[:4000]))
-        picture, made = found
+        picture, made = saved
         seconds = answers.seconds(job)
         models = answers.models_in(job, self.workflow)
         facts = {"server": server.name, "prompt_id": prompt_id, "models": models}
@@ -394,11 +398,13 @@ class ComfyUI:
         return self._result(error=EngineError(ErrorKind.LOST, message))
 
     def fetch(self, result: Result, context: Context) -> Result:
-        """The picture as the server saved it; a file that is gone means that it has to be made again."""
+        """Return the result with the image that the server saved. A missing file is LOST: it has to be made again."""
         if not result.outputs:
             raise EngineError(ErrorKind.LOST, "There is no address of the picture.")
         url = result.outputs[0]
-        server = next((one for one in self.fleet.servers if url.startswith(one.service.base_url)), None)
+        server = next(
+            (candidate for candidate in self.fleet.servers if url.startswith(candidate.service.base_url)), None
+        )
         if server is None:
             raise EngineError(ErrorKind.LOST, "The picture lies on a server that is no longer one of this endpoint.")
         data = server.service.download(url)
@@ -407,7 +413,7 @@ class ComfyUI:
         except EngineError as error:
             if ON_DISK not in result.facts:
                 raise
-            message = f"{server.name} stopped while it was writing this picture."  # it stays so, however often fetched
+            message = f"{server.name} stopped while it was writing this picture."  # fetching it again does not help
             raise EngineError(ErrorKind.LOST, message, log=error.message) from error
         if ON_DISK in result.facts:
             result = replace(result, seed=answers.seed_in(data, self.workflow) or 0)
@@ -426,15 +432,19 @@ class ComfyUI:
 
 
 def _machine(stats: Mapping[str, Any]) -> dict[str, Any]:
-    """Version and memory of a server, of what /system_stats tells."""
-    found = stats.get("system")
-    system: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
+    """Return the version and memory of a server, from /system_stats."""
+    raw_system = stats.get("system")
+    system: Mapping[str, Any] = raw_system if isinstance(raw_system, Mapping) else {}
     listed = stats.get("devices")
-    devices = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
+    devices = [device for device in listed if isinstance(device, Mapping)] if isinstance(listed, list) else []
     return {
         "version": str(system.get("comfyui_version") or ""),
         "devices": [
-            {"name": str(one.get("name")), "total_bytes": one.get("vram_total"), "free_bytes": one.get("vram_free")}
-            for one in devices
+            {
+                "name": str(device.get("name")),
+                "total_bytes": device.get("vram_total"),
+                "free_bytes": device.get("vram_free"),
+            }
+            for device in devices
         ],
     }

@@ -1,4 +1,4 @@
-"""A ComfyUI workflow in API format: read, explained where it is something else, and filled in for one picture.
+"""Read a ComfyUI workflow in API format, explain what is wrong with other files, and fill it in for one image.
 
 Product: ComfyUI 0.38 (https://docs.comfy.org/development/comfyui-server/comms_routes). In API format a workflow is
 {node id: {"class_type", "inputs": {name: value or [node id, slot]}, "_meta": {"title"}}}.
@@ -32,7 +32,7 @@ LOADED_FROM: Final = (
     "image", "image_path", "image_file", "image_name", "image_url", "images", "url", "path", "file", "filename",
     "file_name", "file_path", "directory", "folder", "base64", "image_base64", "data",
 )  # fmt: skip
-"""Inputs by which nodes that load images say which one, the most usual first."""
+"""Inputs that name the image in nodes that load images, the most usual first."""
 FOLDERS: Final = (" [input]", " [output]", " [temp]")
 MAX_SEED: Final = 2**63 - 1
 MODEL_FILES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".sft", ".onnx")
@@ -44,7 +44,7 @@ EXPORT: Final = (
 
 
 class NotAWorkflow(ValueError):
-    """The given text is no workflow that can be run; the message says what it is and what to do."""
+    """The given text is no workflow that can run; the message says what it is and what to do."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Range:
-    """The values that a server's schema allows for a marked input; all None where nobody has asked yet."""
+    """The values that a server's schema allows for a marked input; all None if it was not asked yet."""
 
     type: str = ""
     minimum: float | None = None
@@ -68,8 +68,8 @@ class Range:
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Range:
-        known = {name: plain[name] for name in ("type", "minimum", "maximum", "step") if plain.get(name) is not None}
-        return cls(**known, choices=tuple(str(one) for one in plain.get("choices", ())))
+        limits = {name: plain[name] for name in ("type", "minimum", "maximum", "step") if plain.get(name) is not None}
+        return cls(**limits, choices=tuple(str(choice) for choice in plain.get("choices", ())))
 
     def to_json(self) -> dict[str, Any]:
         plain = {"type": self.type, "minimum": self.minimum, "maximum": self.maximum, "step": self.step}
@@ -79,7 +79,7 @@ class Range:
 
 
 def parse(data: bytes) -> Graph:
-    """A file as a graph: JSON, or a PNG that ComfyUI saved, which carries its workflow. Raises NotAWorkflow."""
+    """Read a file as a graph: JSON, or a PNG that ComfyUI saved with its workflow inside. Raises NotAWorkflow."""
     if data.startswith(b"\x89PNG"):
         data = _carried(data)
     elif data.startswith((b"\xff\xd8\xff", b"RIFF", b"GIF8")):
@@ -107,10 +107,10 @@ def _carried(data: bytes) -> bytes:
 
 
 def read(plain: Any) -> Graph:
-    """`plain`, parsed JSON, as a graph, also where others are wrapped around it (wrappers.py).
+    """Return parsed JSON as a graph, also if it is wrapped in other objects (wrappers.py).
 
-    What ComfyUI adds to nodes while it runs them, such as `is_changed`, is left out. Raises NotAWorkflow, with the way
-    to get the right file where it is known.
+    What ComfyUI adds to nodes while it runs them, such as `is_changed`, is left out. Raises NotAWorkflow, which
+    says how to get the right file if that is known.
     """
     nodes = _nodes(plain)
     graph: Graph = {}
@@ -132,12 +132,12 @@ def read(plain: Any) -> Graph:
 
 
 def _nodes(plain: Any) -> Mapping[str, Any]:
-    """The object of nodes in a file. Raises NotAWorkflow where there is none, or more than one."""
-    found = comfyui_wrappers.graphs_in(plain)
-    if len(found) > 1:
-        raise NotAWorkflow(f"This file holds {len(found)} workflows. Upload one of them in a file of its own.")
-    if found:
-        return found[0]
+    """Return the object of nodes in a file. Raises NotAWorkflow if there is none, or more than one."""
+    graphs = comfyui_wrappers.graphs_in(plain)
+    if len(graphs) > 1:
+        raise NotAWorkflow(f"This file holds {len(graphs)} workflows. Upload one of them in a file of its own.")
+    if graphs:
+        return graphs[0]
     if comfyui_wrappers.is_of_editor(plain):
         raise NotAWorkflow(
             "This is the workflow as ComfyUI's editor keeps it, with places and colours; a server cannot run it. "
@@ -154,7 +154,7 @@ def _nodes(plain: Any) -> Mapping[str, Any]:
 
 
 def _node(node_id: str, node: Mapping[str, Any]) -> dict[str, Any]:
-    """A node with what a server needs and its title."""
+    """Return a copy of a node, reduced to its title and the parts that a server needs."""
     meta = node.get("_meta")
     named = meta.get("title") if isinstance(meta, Mapping) else None
     kept: dict[str, Any] = {"class_type": node["class_type"], "inputs": node["inputs"]}
@@ -173,7 +173,7 @@ def is_link(value: Any) -> bool:
 
 
 def links(graph: Graph) -> Iterator[tuple[str, str, str]]:
-    """(node id, input name, id of the node it comes from) of every connection."""
+    """Yield (node id, input name, id of the source node) for every connection."""
     for node_id, node in graph.items():
         for name, value in node["inputs"].items():
             if is_link(value):
@@ -181,7 +181,7 @@ def links(graph: Graph) -> Iterator[tuple[str, str, str]]:
 
 
 def title(graph: Mapping[str, Any], node_id: str) -> str:
-    """ "“Load Checkpoint” (node 4)": the title that its author sees, else the node's class."""
+    """Return "“Load Checkpoint” (node 4)", with the title that the author sees, else the node's class."""
     node = graph.get(node_id) or {}
     meta = node.get("_meta")
     named = meta.get("title") if isinstance(meta, Mapping) else ""
@@ -189,14 +189,15 @@ def title(graph: Mapping[str, Any], node_id: str) -> str:
 
 
 def plain_class(node: Mapping[str, Any]) -> str:
-    """The class of a node in small letters and digits: "easy loadImage" and "LoadImage" both contain "loadimage"."""
+    """Return a node's class in lower-case letters and digits: "easy loadImage" and "LoadImage" contain "loadimage"."""
     return "".join(letter for letter in str(node.get("class_type")).lower() if letter.isalnum())
 
 
 def image_inputs(node: Mapping[str, Any]) -> list[str]:
-    """The inputs by which a node loads images that lie on the server.
+    """Return the inputs by which a node loads images from the server.
 
-    A node is known by its class (LoadImage, LoadImageMask, "Image Load" …), or by a value that is an image's file name.
+    The node is recognised by its class (LoadImage, LoadImageMask, "Image Load" …), or by a value that is an image's
+    file name.
     """
     texts = {name: value for name, value in node["inputs"].items() if isinstance(value, str) and name != PREFIX}
     kind = plain_class(node)
@@ -215,7 +216,7 @@ def _is_image_file(value: str) -> bool:
 
 
 def models_of(graph: Mapping[str, Any]) -> dict[str, str]:
-    """The model files that a graph names: {"4 ckpt_name": "sd_xl_base_1.0.safetensors"}."""
+    """Return the model files that a graph names: {"4 ckpt_name": "sd_xl_base_1.0.safetensors"}."""
     return {
         f"{node_id} {name}": value
         for node_id, node in graph.items()
@@ -225,16 +226,16 @@ def models_of(graph: Mapping[str, Any]) -> dict[str, str]:
 
 
 def saving_nodes(graph: Graph) -> list[str]:
-    """Nodes that write files under a prefix; only these can be told from what an earlier, equal order left behind."""
+    """Return nodes that write files under a prefix; only their files can be told from those of earlier equal jobs."""
     return [node_id for node_id, node in graph.items() if PREFIX in node["inputs"]]
 
 
 def marks_of(graph: Graph, inputs: Mapping[str, Any]) -> dict[str, Mark]:
-    """The marked inputs by name. inputs: {"prompt": ["6", "text"], "seed": [["3", "seed"], ["11", "seed"]]}.
+    """Return the marked inputs by name. inputs: {"prompt": ["6", "text"], "seed": [["3", "seed"], ["11", "seed"]]}.
 
     Raises NotAWorkflow for a place that the graph does not have.
     """
-    found = {}
+    marks = {}
     for name, given in inputs.items():
         pairs = given if given and isinstance(given[0], list | tuple) else [given]
         places = []
@@ -246,13 +247,13 @@ def marks_of(graph: Graph, inputs: Mapping[str, Any]) -> dict[str, Mark]:
                 raise NotAWorkflow(f"{name!r} is marked at input {field_name!r} of node {node_id}, which is not there.")
             places.append((node_id, field_name))
         loads = all(field_name in image_inputs(graph[node_id]) for node_id, field_name in places)
-        found[str(name)] = Mark(str(name), tuple(places), is_image=name in IMAGE_ROLES or loads)
-    return found
+        marks[str(name)] = Mark(str(name), tuple(places), is_image=name in IMAGE_ROLES or loads)
+    return marks
 
 
 @dataclass(frozen=True)
 class Workflow:
-    """A graph with its marks. saves_at: the node whose pictures are the result. ranges: by mark, as far as known."""
+    """A graph with its marks. saves_at: the node whose images are the result. ranges: by mark, as far as known."""
 
     graph: Graph
     marks: Mapping[str, Mark]
@@ -262,7 +263,7 @@ class Workflow:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Workflow:
-        """From an endpoint's config; empty where it has none yet. Raises NotAWorkflow."""
+        """Read the workflow in an endpoint's config; empty if there is none yet. Raises NotAWorkflow."""
         if config.get("workflow") is None:
             return cls({}, {}, "")
         graph = read(config["workflow"])
@@ -278,7 +279,7 @@ class Workflow:
 
     @property
     def parameters(self) -> list[Mark]:
-        """Marks that a prompt sets as parameters of its own."""
+        """The marks that are parameters: everything but images and the job's own values."""
         return [mark for mark in self.marks.values() if not mark.is_image and mark.name not in OWN]
 
     @property
@@ -290,8 +291,8 @@ class Workflow:
         return title(self.graph, node_id)
 
     def digest(self) -> str:
-        """sha256, hex, of what decides the pixels: nodes, values and marks, without titles; behind a "+" the greatest
-        seed, where seeds of jobs have to be folded into its range."""
+        """Return the sha256 in hex of what decides the pixels: nodes, values and marks, without titles; then "+" and
+        the greatest seed, if the seeds of jobs have to be folded into its range."""
         nodes = {
             node_id: {"class_type": node["class_type"], "inputs": node["inputs"]}
             for node_id, node in self.graph.items()
@@ -303,15 +304,15 @@ class Workflow:
         return hashlib.sha256(plain.encode()).hexdigest() + folded
 
     def standard(self, name: str) -> Any:
-        """Return what the workflow itself has at a mark; None where it is connected to another node."""
+        """Return the workflow's own value at a mark; None if it is connected to another node."""
         node_id, field_name = self.marks[name].places[0]
         value = self.graph[node_id]["inputs"][field_name]
         return None if is_link(value) else value
 
     def cast(self, name: str, given: Any) -> Any:
-        """A parameter as its input takes it; numbers and truth may come as text, as placeholders give them.
+        """Convert a parameter to the type of its input; placeholders give numbers and booleans as text.
 
-        Raises ValueError, with a sentence.
+        Raises ValueError with a sentence.
         """
         value = _cast(name, given, self.standard(name), self.ranges.get(name, Range()))
         limits = self.ranges.get(name, Range())
@@ -327,13 +328,13 @@ class Workflow:
         return value
 
     def seed(self, seed: int) -> int:
-        """A seed that the marked node takes: folded into its range where that is known to be smaller."""
+        """Return a seed that the marked node takes: folded into its range if that is known to be smaller."""
         most = self.ranges.get("seed", Range()).maximum
         return seed if most is None or seed <= most else seed % (int(most) + 1)
 
     def filled(self, values: Mapping[str, Any], prefix: str) -> Graph:
-        """The graph of one picture. values: by mark; what is absent stays as in the workflow. prefix: of its files,
-        new for every order, since ComfyUI runs nothing again of a graph that it has seen."""
+        """Return the graph of one image. values: by mark; absent ones stay as in the workflow. prefix: of its files,
+        new for every submission, since ComfyUI does not run an equal graph again."""
         graph = copy.deepcopy(self.graph)
         for name, value in values.items():
             for node_id, field_name in self.marks[name].places:
@@ -347,8 +348,8 @@ def _output(graph: Graph, chosen: str) -> str:
     saving = saving_nodes(graph)
     if chosen:
         if chosen not in saving:
-            known = ", ".join(title(graph, node_id) for node_id in saving) or "none"
-            raise NotAWorkflow(f"Node {chosen} saves no picture under a file prefix; those that do: {known}.")
+            titles = ", ".join(title(graph, node_id) for node_id in saving) or "none"
+            raise NotAWorkflow(f"Node {chosen} saves no picture under a file prefix; those that do: {titles}.")
         return chosen
     if not saving:
         raise NotAWorkflow("No node of this workflow saves a picture: add a Save Image node at its end.")
@@ -359,22 +360,22 @@ def _output(graph: Graph, chosen: str) -> str:
 
 
 def _cast(name: str, given: Any, standard: Any, limits: Range) -> Any:
-    wanted = limits.type or {bool: "BOOLEAN", int: "NUMBER", float: "NUMBER"}.get(type(standard), "STRING")
+    input_type = limits.type or {bool: "BOOLEAN", int: "NUMBER", float: "NUMBER"}.get(type(standard), "STRING")
     text = str(given).strip()
-    if wanted == "BOOLEAN":
+    if input_type == "BOOLEAN":
         if text.lower() in {"true", "yes", "on", "1"}:
             return True
         if text.lower() in {"false", "no", "off", "0"}:
             return False
         raise ValueError(f"{name} is {given!r}; it is true or false.")
-    if wanted in {"INT", "FLOAT", "NUMBER"}:
+    if input_type in {"INT", "FLOAT", "NUMBER"}:
         try:
             number = float(text)
         except ValueError:
             raise ValueError(f"{name} is {given!r}; it is a number.") from None
         if number != number or number in (float("inf"), float("-inf")):
             raise ValueError(f"{name} is {given!r}; it is a number.")
-        if wanted == "INT" and number != int(number):
+        if input_type == "INT" and number != int(number):
             raise ValueError(f"{name} is {given!r}; it is a whole number.")
-        return int(number) if number == int(number) and wanted != "FLOAT" else number
+        return int(number) if number == int(number) and input_type != "FLOAT" else number
     return given if isinstance(given, str) else text

@@ -1,7 +1,7 @@
-"""A ComfyUI workflow as a person marks it: its nodes with the inputs that can be filled, and what each probably is.
+"""The marks of a ComfyUI workflow: its nodes with the inputs that a person can mark, and guesses of the marks.
 
-Guesses follow the connections, not the titles: what reaches a sampler's `positive` is the prompt, whatever its author
-called it. Class names are those of ComfyUI 0.38 and its usual custom nodes.
+Guesses follow the connections, not the titles: the text that reaches a sampler's `positive` is the prompt, whatever its
+author called it. Class names are those of ComfyUI 0.38 and its usual custom nodes.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ SAMPLER_INPUTS: Final = (("steps", "steps"), ("cfg", "guidance"), ("guidance", "
 WITH_ALPHA: Final = ("cutout", "mask")
 """Roles whose image is the accepted cut-out, which has transparency."""
 OTHER_SOURCES: Final = ("base64", "url", "path", "folder", "directory", "batch")
-"""Parts of the class names of nodes that load images from elsewhere than the server's input folder."""
+"""Parts of the class names of nodes that load images from other places than the server's input folder."""
 REFERENCES: Final = ("ipadapter", "stylemodel", "clipvision", "reference", "redux")
 NAMES: Final = (
     "prompt", "negative", "seed", "width", "height", "photo", "cutout", "init", "mask", "reference", "scene", "steps",
     "guidance", "strength", "lora", "lora_strength",
 )  # fmt: skip
-"""What is offered as the name of a mark; any other name becomes a parameter too."""
+"""The names that are offered for a mark; any other name becomes a parameter too."""
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
@@ -47,7 +47,7 @@ NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 class Input:
     """One input of a node that holds a value, with the name of its mark, or "".
 
-    question: what a person has to settle about it, "" for nothing; is_meant: somebody said that it is meant as it is.
+    question: the question that a person has to answer, "" for none; is_meant: a person confirmed it as it is.
     """
 
     node_id: str
@@ -59,12 +59,12 @@ class Input:
 
     @property
     def key(self) -> str:
-        """The name of its field in a form."""
+        """The name of its form field."""
         return f"mark|{self.node_id}|{self.name}"
 
     @property
     def meant_key(self) -> str:
-        """The name of the field by which a person says that it is meant as it is."""
+        """The name of the form field by which a person confirms the input as it is."""
         return f"meant|{self.node_id}|{self.name}"
 
 
@@ -80,52 +80,55 @@ class Node:
 
     @property
     def is_marked(self) -> bool:
-        return any(one.mark for one in self.inputs)
+        return any(node_input.mark for node_input in self.inputs)
 
     @property
     def is_asked_about(self) -> bool:
-        return any(one.question for one in self.inputs)
+        return any(node_input.question for node_input in self.inputs)
 
 
 def nodes_of(graph: Graph, marks: Mapping[str, Mark]) -> list[Node]:
-    """All nodes, those with marks first; within that as in the file."""
+    """Return all nodes, those with marks first, otherwise in the order of the file."""
     named = {place: mark.name for mark in marks.values() for place in mark.places}
-    found = []
+    nodes = []
     for node_id, node in graph.items():
         values = {name: value for name, value in node["inputs"].items() if not is_link(value) and name != PREFIX}
         inputs = [Input(node_id, name, value, named.get((node_id, name), "")) for name, value in values.items()]
-        # A connection that is marked gives way to the marked value, and is shown as an input.
+        # The value of a mark replaces a connection, so a marked connection is shown as an input.
         over = [(name, value) for name, value in node["inputs"].items() if is_link(value)]
         inputs += [Input(node_id, name, "", named[node_id, name]) for name, _ in over if (node_id, name) in named]
         joined = tuple((name, title(graph, value[0])) for name, value in over if (node_id, name) not in named)
         meta = node.get("_meta") or {}
-        found.append(
+        nodes.append(
             Node(node_id, str(meta.get("title") or node["class_type"]), node["class_type"], tuple(inputs), joined)
         )
-    return sorted(found, key=lambda node: not node.is_marked)
+    return sorted(nodes, key=lambda node: not node.is_marked)
 
 
 def guess(graph: Graph) -> dict[str, list[Any]]:
-    """Return what the marks probably are, as an endpoint's config has them: {"prompt": ["6", "text"], …}."""
-    found: dict[str, list[Place]] = {}
+    """Guess the marks, in the form of an endpoint's config: {"prompt": ["6", "text"], …}."""
+    places_by_mark: dict[str, list[Place]] = {}
     positive, negative = prompts(graph)
-    found["prompt"], found["negative"] = positive, [place for place in negative if place not in positive]
-    found["seed"] = _unique(_literal(graph, node_id, name) for node_id, name in _having(graph, SEEDS))
+    places_by_mark["prompt"], places_by_mark["negative"] = (
+        positive,
+        [place for place in negative if place not in positive],
+    )
+    places_by_mark["seed"] = _unique(_literal(graph, node_id, name) for node_id, name in _having(graph, SEEDS))
     for side in ("width", "height"):
-        found[side] = _unique(_literal(graph, node_id, side) for node_id in _sizes(graph))
+        places_by_mark[side] = _unique(_literal(graph, node_id, side) for node_id in _sizes(graph))
     images = _images(graph)
-    found |= images
-    found |= _loras(graph)
+    places_by_mark |= images
+    places_by_mark |= _loras(graph)
     for name, mark in SAMPLER_INPUTS:
         places = _unique(_literal(graph, node_id, field) for node_id, field in _having(graph, (name,)))
         is_wanted = name != "denoise" or _is_encoded(graph, images)
-        if len(places) == 1 and mark not in found and is_wanted:
-            found[mark] = places
-    return as_config(found)
+        if len(places) == 1 and mark not in places_by_mark and is_wanted:
+            places_by_mark[mark] = places
+    return as_config(places_by_mark)
 
 
 def as_config(places: Mapping[str, Sequence[Place]]) -> dict[str, list[Any]]:
-    """Marks as an endpoint's config has them; a place that two of them claim is the first one's."""
+    """Return marks in the form of an endpoint's config; if two marks claim a place, the first gets it."""
     taken: set[Place] = set()
     inputs: dict[str, list[Any]] = {}
     for name, claimed in places.items():
@@ -157,29 +160,29 @@ def problem_of(graph: Graph, name: str, place: Place) -> str:
 
 
 def remarks_on(marks: Mapping[str, Mark]) -> list[str]:
-    """Return what follows from marks that are not there."""
-    found = []
+    """Return sentences about the consequences of missing marks."""
+    remarks = []
     if "prompt" not in marks:
-        found.append("No input is marked as prompt: what a prompt says does not reach the picture.")
+        remarks.append("No input is marked as prompt: what a prompt says does not reach the picture.")
     if "seed" not in marks:
-        found.append(
+        remarks.append(
             "No input is marked as seed: equal words give the same picture, and one candidate is all there is."
         )
     if not {"width", "height"} <= marks.keys():
-        found.append(
+        remarks.append(
             "Width and height are not both marked: the workflow decides the size, and pictures are cropped and scaled."
         )
-    return found
+    return remarks
 
 
 def _literal(graph: Graph, node_id: str, name: str) -> Place | None:
-    """The place that holds the value of an input: itself, or what it is connected to through nodes of one value."""
+    """Return the place that holds the value of an input: itself, or the single-value node that it is connected to."""
     for _ in range(4):
         value = graph[node_id]["inputs"].get(name)
         if not is_link(value):
             return (node_id, name) if value is not None else None
         node_id = value[0]
-        held = [one for one in (name, *VALUES) if one in graph.get(node_id, {}).get("inputs", {})]
+        held = [input_name for input_name in (name, *VALUES) if input_name in graph.get(node_id, {}).get("inputs", {})]
         if not held:
             return None
         name = held[0]
@@ -194,35 +197,39 @@ def _having(graph: Graph, names: Sequence[str]) -> Iterator[Place]:
 
 
 def _sizes(graph: Graph) -> list[str]:
-    """Nodes that decide how large the picture becomes: the empty latent and what must agree with it; else what scales
-    the input image."""
+    """Return the nodes that decide the size of the image: the empty latent and the nodes that must agree with it, else
+    the node that scales the input image."""
     sized = {
         node_id: str(node["class_type"]).lower()
         for node_id, node in graph.items()
         if {"width", "height"} <= node["inputs"].keys()
     }
-    drawn = [one for one, kind in sized.items() if "latent" in kind and "upscale" not in kind and "encode" not in kind]
+    drawn = [
+        node_id
+        for node_id, kind in sized.items()
+        if "latent" in kind and "upscale" not in kind and "encode" not in kind
+    ]
     if drawn:
-        return drawn + [one for one, kind in sized.items() if kind.startswith("modelsampling")]
-    return [one for one, kind in sized.items() if "scale" in kind or "resize" in kind][:1]
+        return drawn + [node_id for node_id, kind in sized.items() if kind.startswith("modelsampling")]
+    return [node_id for node_id, kind in sized.items() if "scale" in kind or "resize" in kind][:1]
 
 
 def _images(graph: Graph) -> dict[str, list[Place]]:
-    """Each loaded image by the role that its way through the graph suggests.
+    """Return the loaded images by role, which is guessed from the nodes that they reach.
 
-    Two images of one role get names of their own (photo, photo_2), except for a cut-out and a mask: a second one of
-    these is the same file.
+    Two images of one role get different names (photo, photo_2), except for a cut-out and a mask: a second one of these
+    is the same file.
     """
-    found: dict[str, list[Place]] = {}
+    images: dict[str, list[Place]] = {}
     for node_id, node in graph.items():
         if not _is_load_image(node):
             continue
         role = _role(graph, node_id)
         name, number = role, 2
-        while name in found and role not in WITH_ALPHA:
+        while name in images and role not in WITH_ALPHA:
             name, number = f"{role}_{number}", number + 1
-        found.setdefault(name, []).append((node_id, "image"))
-    return found
+        images.setdefault(name, []).append((node_id, "image"))
+    return images
 
 
 def _is_load_image(node: Mapping[str, Any]) -> bool:
@@ -237,7 +244,7 @@ def _role(graph: Graph, node_id: str) -> str:
         return "mask"
     if takes_alpha(graph, node_id):
         return "cutout" if _slots(graph, node_id, 0) else "mask"
-    kinds = [plain_class(graph[one]) for one in _downstream(graph, node_id)]
+    kinds = [plain_class(graph[follower]) for follower in _downstream(graph, node_id)]
     for kind in kinds:
         if any(word in kind for word in REFERENCES):
             return "reference"
@@ -247,15 +254,19 @@ def _role(graph: Graph, node_id: str) -> str:
 
 
 def takes_alpha(graph: Graph, node_id: str) -> bool:
-    """Return whether the mask that a Load Image node makes of its image's transparency (1 - alpha) is used."""
+    """Return whether the graph uses the mask that a Load Image node makes from transparency (1 - alpha)."""
     if "mask" in plain_class(graph[node_id]):
         return False
     used = _slots(graph, node_id, 1)
-    return bool(used) if plain_class(graph[node_id]).startswith("loadimage") else any("mask" in one for one in used)
+    return (
+        bool(used)
+        if plain_class(graph[node_id]).startswith("loadimage")
+        else any("mask" in input_name for input_name in used)
+    )
 
 
 def _slots(graph: Graph, node_id: str, slot: int) -> list[str]:
-    """The names of the inputs that one output of a node goes to."""
+    """Return the names of the inputs that one output of a node is connected to."""
     return [
         name
         for node in graph.values()
@@ -265,13 +276,15 @@ def _slots(graph: Graph, node_id: str, slot: int) -> list[str]:
 
 
 def _is_encoded(graph: Graph, images: Mapping[str, Sequence[Place]]) -> bool:
-    """Return whether a sampler starts from a loaded image, so that it matters how much it changes."""
+    """Return whether a sampler starts from a loaded image, so that the denoising strength matters."""
     starts = [node_id for role in ("init", "cutout") for node_id, _ in images.get(role, ())]
-    return any("vaeencode" in plain_class(graph[one]) for start in starts for one in _downstream(graph, start))
+    return any(
+        "vaeencode" in plain_class(graph[follower]) for start in starts for follower in _downstream(graph, start)
+    )
 
 
 def _downstream(graph: Graph, node_id: str) -> list[str]:
-    """Return what a node's outputs reach, the nearest first."""
+    """Return the nodes that a node's outputs reach, the nearest first."""
     reached, waiting = [node_id], [node_id]
     while waiting:
         at = waiting.pop(0)
@@ -283,16 +296,18 @@ def _downstream(graph: Graph, node_id: str) -> list[str]:
 
 
 def _loras(graph: Graph) -> dict[str, list[Place]]:
-    found: dict[str, list[Place]] = {}
-    loaders = [one for one, node in graph.items() if isinstance(node["inputs"].get("lora_name"), str)]
+    places_by_mark: dict[str, list[Place]] = {}
+    loaders = [loader for loader, node in graph.items() if isinstance(node["inputs"].get("lora_name"), str)]
     for number, node_id in enumerate(loaders, start=1):
         suffix = f"_{number}" if number > 1 else ""
         inputs = graph[node_id]["inputs"]
-        strengths = [one for one in ("strength_model", "strength_clip") if one in inputs and not is_link(inputs[one])]
-        found[f"lora{suffix}"] = [(node_id, "lora_name")]
+        strengths = [
+            name for name in ("strength_model", "strength_clip") if name in inputs and not is_link(inputs[name])
+        ]
+        places_by_mark[f"lora{suffix}"] = [(node_id, "lora_name")]
         if strengths:
-            found[f"lora_strength{suffix}"] = [(node_id, one) for one in strengths]
-    return found
+            places_by_mark[f"lora_strength{suffix}"] = [(node_id, name) for name in strengths]
+    return places_by_mark
 
 
 def _unique(places: Any) -> list[Place]:

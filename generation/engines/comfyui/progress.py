@@ -1,7 +1,7 @@
-"""The progress of our submissions at a ComfyUI server, heard on its websocket: a hint, kept in memory, never the truth.
+"""The progress of our submissions at a ComfyUI server, received on its websocket: a hint that is kept in memory only.
 
-Events go to the socket of the client that sent the order, and a server or proxy may have none to give: whoever asks
-gets (0, 0) then. Product: websockets 17 (https://websockets.readthedocs.io/en/stable/reference/sync/client.html).
+Events go to the socket of the client that made the submission. A server or proxy may send none; the progress is (0, 0)
+then. Product: websockets 17 (https://websockets.readthedocs.io/en/stable/reference/sync/client.html).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 
 KEPT: Final = 2000
 IDLE_SECONDS: Final = 60.0
-"""A socket is let go when nothing was sent for so long and nothing was heard."""
+"""Seconds without a submission or an event after which a socket is closed."""
 AGAIN_SECONDS: Final = 20.0
 RECEIVE_SECONDS: Final = 2.0
 MOST_BYTES: Final = 16 * 1024 * 1024
@@ -41,7 +41,7 @@ class Hints:
         self._listening: set[str] = set()
 
     def watch(self, base_url: str) -> None:
-        """Listen to this server for a while; returns at once."""
+        """Listen to this server for a while. Returns at once."""
         now = monotonic()
         with self._guard:
             self._wanted_until[base_url] = now + IDLE_SECONDS
@@ -51,7 +51,7 @@ class Hints:
         threading.Thread(target=self._listen, args=(base_url,), name="comfyui-hints", daemon=True).start()
 
     def of(self, prompt_id: str) -> tuple[int, int]:
-        """(step, steps) as last heard, (0, 0) where nothing was."""
+        """Return the last (step, steps) received; (0, 0) if there was none."""
         with self._guard:
             return self._heard.get(prompt_id, (0, 0))
 
@@ -64,7 +64,7 @@ class Hints:
             with self._connect(base_url) as socket:
                 self._hear(socket, base_url)
         except (OSError, WebSocketException, ValueError):
-            pass  # without a socket there are no hints, and nothing else is different
+            pass  # without a socket there are no hints, everything else works
         finally:
             with self._guard:
                 self._listening.discard(base_url)
@@ -102,22 +102,22 @@ class Hints:
                 continue
 
     def _note(self, event: Any, base_url: str) -> None:
-        """Take one event in. What does not look like progress is left alone, whatever it is."""
+        """Record the progress in one event. Other events are ignored."""
         data = event.get("data") if isinstance(event, Mapping) else None
         if not isinstance(data, Mapping) or not isinstance(data.get("prompt_id"), str):
             return
-        found = (0, 0)
+        progress = (0, 0)
         if event.get("type") == "progress":
-            found = _steps(data)
+            progress = _steps(data)
         elif event.get("type") == "progress_state" and isinstance(data.get("nodes"), Mapping):
             running = [
-                one for one in data["nodes"].values() if isinstance(one, Mapping) and one.get("state") == "running"
+                node for node in data["nodes"].values() if isinstance(node, Mapping) and node.get("state") == "running"
             ]
-            found = max((_steps(one) for one in running), key=lambda pair: pair[1], default=(0, 0))
-        if found[1] < 2:
-            return  # most nodes count 1 of 1; only those that count steps say something
+            progress = max((_steps(node) for node in running), key=lambda pair: pair[1], default=(0, 0))
+        if progress[1] < 2:
+            return  # most nodes count 1 of 1; only those that count steps are useful
         with self._guard:
-            self._heard[data["prompt_id"]] = found
+            self._heard[data["prompt_id"]] = progress
             self._heard.move_to_end(data["prompt_id"])
             self._wanted_until[base_url] = monotonic() + IDLE_SECONDS
             while len(self._heard) > KEPT:

@@ -17,7 +17,7 @@ from generation.engines.comfyui.marks import WITH_ALPHA, takes_alpha
 from generation.engines.comfyui.words import Place, word_inputs
 
 MEANT: Final = "meant_as_is"
-"""The setting that keeps what people said is meant: [[node, input, mark, digest of the value], …]."""
+"""The setting with the inputs that people confirmed as they are: [[node, input, mark, digest of the value], …]."""
 SHOWN_CHARACTERS: Final = 60
 
 Meant = tuple[str, str, str, str]
@@ -25,9 +25,9 @@ Meant = tuple[str, str, str, str]
 
 @dataclass(frozen=True)
 class Question:
-    """One input that would not do what people expect. is_meant: somebody said that it is meant as it is.
+    """One input that would not do what people expect. is_meant: a person confirmed it as it is.
 
-    mark: the name of its mark, "" if it has none; with another mark or another value it is another question.
+    mark: the name of its mark, "" if it has none. A different mark or value makes a different question.
     """
 
     place: Place
@@ -38,51 +38,53 @@ class Question:
 
     @property
     def key(self) -> Meant:
-        """The question as the endpoint's settings keep it."""
+        """The form in which the endpoint's settings store the question."""
         text = json.dumps(self.value, sort_keys=True, ensure_ascii=False)
         return (*self.place, self.mark, hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
 def questions(workflow: Workflow, config: Mapping[str, Any]) -> list[Question]:
-    """All questions about a workflow with its marks, those that are settled as well."""
+    """Return all questions about a workflow with its marks, including settled ones."""
     return of_graph(workflow.graph, workflow.marks, meant_in(config))
 
 
 def unsettled(workflow: Workflow, config: Mapping[str, Any]) -> list[str]:
-    """A sentence for each question that nobody has settled yet."""
-    return [one.sentence for one in questions(workflow, config) if not one.is_meant]
+    """Return a sentence for each question that is not settled yet."""
+    return [question.sentence for question in questions(workflow, config) if not question.is_meant]
 
 
 def meant_in(config: Mapping[str, Any]) -> set[Meant]:
-    """Return what an endpoint's settings say is meant as it is; entries of another shape count for nothing."""
+    """Return the inputs that an endpoint's settings confirm as they are; entries of another shape are ignored."""
     kept = config.get(MEANT)
     entries = kept if isinstance(kept, list) else []
-    whole = (one for one in entries if isinstance(one, list | tuple) and len(one) == 4)
-    return {(str(one[0]), str(one[1]), str(one[2]), str(one[3])) for one in whole}
+    whole = (entry for entry in entries if isinstance(entry, list | tuple) and len(entry) == 4)
+    return {(str(entry[0]), str(entry[1]), str(entry[2]), str(entry[3])) for entry in whole}
 
 
 def of_graph(graph: Graph, marks: Mapping[str, Mark], meant: Iterable[Meant] = ()) -> list[Question]:
-    """The questions about a graph, in the order of its nodes."""
+    """Return the questions about a graph, in the order of its nodes."""
     named = {place: mark.name for mark in marks.values() for place in mark.places}
     settled = set(meant)
-    found = [*_about_images(graph, named), *_about_words(graph, named)]
-    found = [
-        Question(one.place, one.mark, one.value, one.sentence, is_meant=True) if one.key in settled else one
-        for one in found
+    all_questions = [*_about_images(graph, named), *_about_words(graph, named)]
+    all_questions = [
+        Question(question.place, question.mark, question.value, question.sentence, is_meant=True)
+        if question.key in settled
+        else question
+        for question in all_questions
     ]
     order = {node_id: number for number, node_id in enumerate(graph)}
-    return sorted(found, key=lambda one: order[one.place[0]])
+    return sorted(all_questions, key=lambda question: order[question.place[0]])
 
 
 def _about_images(graph: Graph, named: Mapping[Place, str]) -> list[Question]:
-    found = []
+    image_questions = []
     for node_id, node in graph.items():
         for name in image_inputs(node):
             place, value = (node_id, name), node["inputs"][name]
             mark = named.get(place, "")
             if sentence := _image_sentence(graph, node_id, mark, value):
-                found.append(Question(place, mark, value, sentence))
-    return found
+                image_questions.append(Question(place, mark, value, sentence))
+    return image_questions
 
 
 def _image_sentence(graph: Graph, node_id: str, mark: str, value: str) -> str:
@@ -108,16 +110,16 @@ def _image_sentence(graph: Graph, node_id: str, mark: str, value: str) -> str:
 
 def _about_words(graph: Graph, named: Mapping[Place, str]) -> list[Question]:
     has_prompt = "prompt" in named.values()
-    found: dict[Place, Question] = {}
+    questions_by_place: dict[Place, Question] = {}
     for place, held in word_inputs(graph).items():
-        if place in named or any(one in named for one in held):
+        if place in named or any(source in named for source in held):
             continue
         at = held[0]
         value = graph[at[0]]["inputs"][at[1]]
         words = "" if is_link(value) else str(value).strip()
         if words or not has_prompt:
-            found.setdefault(at, Question(at, "", value, _words_sentence(graph, at, words)))
-    return list(found.values())
+            questions_by_place.setdefault(at, Question(at, "", value, _words_sentence(graph, at, words)))
+    return list(questions_by_place.values())
 
 
 def _words_sentence(graph: Graph, place: Place, words: str) -> str:

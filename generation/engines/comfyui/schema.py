@@ -1,5 +1,4 @@
-"""A workflow held against a server's own schema of its nodes (/object_info): what is missing there, and what its
-inputs take.
+"""Compare a workflow with a server's schema of its nodes (/object_info): missing nodes and allowed input values.
 
 Product: ComfyUI 0.38. An input is [type, options]; a list of values is the type itself ([["a", "b"], {}]) or, of newer
 nodes, ["COMBO", {"options": ["a", "b"]}].
@@ -12,64 +11,63 @@ from typing import Any, Final
 
 from generation.engines.comfyui.graph import Range, Workflow, is_link
 
-#: Lists of more values than this are files on one server, not a choice for people.
+#: A list with more values than this is a list of files on one server, not a choice for people.
 MOST_CHOICES: Final = 60
 NUMBERS: Final = frozenset({"INT", "FLOAT"})
 
 
 def problems_of(workflow: Workflow, schema: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return what keeps a server from running this workflow, one sentence each. schema: by class, as /object_info
-    tells."""
+    """Return sentences on why a server cannot run this workflow. schema: of /object_info, by class."""
     graph = workflow.graph
-    found = []
+    problems = []
     for node_id, node in graph.items():
-        told = schema.get(node["class_type"])
-        if told is None:
-            found.append(f"{workflow.title(node_id)} is of the type {node['class_type']}, which is not installed.")
+        class_schema = schema.get(node["class_type"])
+        if class_schema is None:
+            problems.append(f"{workflow.title(node_id)} is of the type {node['class_type']}, which is not installed.")
             continue
-        found += _lacking(workflow, node_id, told)
+        problems += _lacking(workflow, node_id, class_schema)
         for name, value in node["inputs"].items():
             if not is_link(value) and not _is_filled_by_image(workflow, node_id, name):
-                found += _wrong(workflow, node_id, name, value, told)
-    return found
+                problems += _wrong(workflow, node_id, name, value, class_schema)
+    return problems
 
 
 def ranges_of(workflow: Workflow, schema: Mapping[str, Mapping[str, Any]]) -> dict[str, Range]:
-    """Return what the marked inputs take, by mark; only those that the schema limits."""
-    found = {}
+    """Return the ranges of the marked inputs, by mark; only those that the schema limits."""
+    ranges = {}
     for mark in workflow.marks.values():
         if mark.is_image:
             continue
         node_id, name = mark.places[0]
-        told = schema.get(workflow.graph[node_id]["class_type"])
-        kind, options = _input(told, name) if told else ("", {})
+        class_schema = schema.get(workflow.graph[node_id]["class_type"])
+        kind, options = _input(class_schema, name) if class_schema else ("", {})
         choices = _choices(kind, options)
         if kind in NUMBERS:
-            found[mark.name] = Range(kind, _number(options, "min"), _number(options, "max"), _number(options, "step"))
+            ranges[mark.name] = Range(kind, _number(options, "min"), _number(options, "max"), _number(options, "step"))
         elif kind == "BOOLEAN":
-            found[mark.name] = Range(kind)
+            ranges[mark.name] = Range(kind)
         elif choices is not None and len(choices) <= MOST_CHOICES:
-            found[mark.name] = Range(choices=tuple(str(one) for one in choices))
-    return found
+            ranges[mark.name] = Range(choices=tuple(str(choice) for choice in choices))
+    return ranges
 
 
 def _is_filled_by_image(workflow: Workflow, node_id: str, name: str) -> bool:
     return any((node_id, name) in mark.places for mark in workflow.images)
 
 
-def _lacking(workflow: Workflow, node_id: str, told: Mapping[str, Any]) -> Iterator[str]:
-    required = _part(told, "required")
+def _lacking(workflow: Workflow, node_id: str, class_schema: Mapping[str, Any]) -> Iterator[str]:
+    required = _part(class_schema, "required")
     for name in required:
         if name not in workflow.graph[node_id]["inputs"]:
             yield f"{workflow.title(node_id)} lacks its {name}."
 
 
-def _wrong(workflow: Workflow, node_id: str, name: str, value: Any, told: Mapping[str, Any]) -> Iterator[str]:
-    kind, options = _input(told, name)
+def _wrong(workflow: Workflow, node_id: str, name: str, value: Any, class_schema: Mapping[str, Any]) -> Iterator[str]:
+    kind, options = _input(class_schema, name)
     choices = _choices(kind, options)
     where = workflow.title(node_id)
     if choices is not None and not options.get("image_upload") and value not in choices:
-        there = ", ".join(str(one) for one in choices[:5]) or "none at all"
+        there = ", ".join(str(choice) for choice in choices[:5]) or "none at all"
         more = f" and {len(choices) - 5} more" if len(choices) > 5 else ""
         yield f"{where}: there is no {name} called {value!r}; there: {there}{more}."
     if kind in NUMBERS and isinstance(value, int | float):
@@ -80,16 +78,16 @@ def _wrong(workflow: Workflow, node_id: str, name: str, value: Any, told: Mappin
             yield f"{where}: {name} is {value:g}; at most {high:g} is possible."
 
 
-def _part(told: Mapping[str, Any], part: str) -> Mapping[str, Any]:
-    inputs = told.get("input")
-    found = inputs.get(part) if isinstance(inputs, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
+def _part(class_schema: Mapping[str, Any], part: str) -> Mapping[str, Any]:
+    inputs = class_schema.get("input")
+    part_inputs = inputs.get(part) if isinstance(inputs, Mapping) else None
+    return part_inputs if isinstance(part_inputs, Mapping) else {}
 
 
-def _input(told: Mapping[str, Any], name: str) -> tuple[str, Mapping[str, Any]]:
-    """(type, options) of one input; ("", {}) where the schema does not name it. A list of values is brought into the
-    newer form, "COMBO" with options."""
-    given = _part(told, "required").get(name, _part(told, "optional").get(name))
+def _input(class_schema: Mapping[str, Any], name: str) -> tuple[str, Mapping[str, Any]]:
+    """Return (type, options) of one input; ("", {}) if the schema does not name it. A list of values is converted to
+    the newer form, "COMBO" with options."""
+    given = _part(class_schema, "required").get(name, _part(class_schema, "optional").get(name))
     if not isinstance(given, list | tuple) or not given:
         return "", {}
     options = given[1] if len(given) > 1 and isinstance(given[1], Mapping) else {}

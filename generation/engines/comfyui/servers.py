@@ -1,7 +1,7 @@
-"""One ComfyUI server, and the several of one endpoint: what each has to do, which one gets the next picture.
+"""The ComfyUI servers of an endpoint: the queue of each, and the choice of the server for the next image.
 
 Product: ComfyUI 0.38 (https://docs.comfy.org/development/comfyui-server/comms_routes). `/api/jobs` is asked first;
-a server that has no such address is older and is asked by queue and history.
+older servers do not have that address and are asked for their queue and history.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from generation.engines.comfyui.graph import FOLDER, Graph
 from generation.engines.service import Service, json_of, refusal
 
 DEPTH_SECONDS: Final = 1.0
-"""How long a server's queue depth counts as known."""
+"""Seconds for which a server's queue depth is used before it is asked for again."""
 AWAY_SECONDS: Final = 15.0
-"""How long a server that did not answer is left alone."""
+"""Seconds for which a server that did not answer is not asked again."""
 LACKING_SECONDS: Final = 60.0
-"""How long a server that lacks a model or a node gets no further order."""
+"""Seconds for which a server that lacks a model or a node gets no further submission."""
 STATES: Final = frozenset({"pending", "in_progress", "completed", "failed", "cancelled"})
 MARKER: Final = "proofline"
 HISTORY_LOOKED_AT: Final = 200
@@ -46,7 +46,7 @@ LISTED_SECONDS: Final = 30.0
 
 @dataclass(frozen=True)
 class Order:
-    """An order as its remote id tells it: "{prompt id}@{server}#{job}". Older ones say nothing of the job."""
+    """A submission, parsed from its remote id "{prompt id}@{server}#{job}". Older ids do not have the job."""
 
     prompt_id: str
     server: str
@@ -63,18 +63,18 @@ class Order:
 
     @property
     def stem(self) -> str:
-        """The beginning of its files' names, new for every order: the id is new too, and the marker where the server
-        keeps ours."""
+        """The beginning of its file names. It is new for every submission, because the prompt id is: our marker, or an
+        id of the server."""
         return f"{self.job}-{self.prompt_id[:8]}"
 
     @property
     def picture(self) -> Picture:
-        """The first file that ComfyUI's Save Image writes for it."""
+        """The first file that ComfyUI's Save Image node writes for it."""
         return Picture(f"{self.stem}_00001_.png", FOLDER, "output")
 
 
 class Server:
-    """One ComfyUI at a base address. Called from many threads."""
+    """One ComfyUI server at a base address. Used from many threads."""
 
     def __init__(self, url: str, *, headers: Mapping[str, str], timeout_seconds: float, ca: str) -> None:
         self.service = Service(url, headers=headers, timeout_seconds=timeout_seconds, ca=ca)
@@ -95,9 +95,9 @@ class Server:
     # -- how it is -------------------------------------------------------------------------------------------------
 
     def depth(self) -> float | None:
-        """Orders before a new one, as far as known; None if it is away, or lacks what the workflow needs.
+        """Return the known length of the queue; None if the server is away or lacks something that the workflow needs.
 
-        One thread looks at a time and the others take what is known, so that a dead server delays one order only.
+        One thread asks at a time and the others use the last answer, so that a dead server delays one submission only.
         """
         now = monotonic()
         if now < self._leave_until:
@@ -124,7 +124,7 @@ class Server:
                 self._depth, self._looked_at, self.lacks = waiting, monotonic(), ""
 
     def counts(self, orders: int) -> None:
-        """Count an order that was just sent, until the server's own number is known again."""
+        """Count submissions that were just sent, until the server's own number is asked for again."""
         with self.guard:
             self._depth += orders
 
@@ -146,7 +146,7 @@ class Server:
         return 0.0 if self.away_since is None else monotonic() - self.away_since
 
     def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Service.ask that notes whether the server is there. A gateway's 502, 503 or 504 is no answer of it."""
+        """Call Service.ask and record whether the server is up. A gateway's 502, 503 or 504 is not its answer."""
         try:
             response = self.service.ask(method, path, **options)
             if response.status_code in {502, 503, 504}:
@@ -160,11 +160,11 @@ class Server:
     # -- orders ----------------------------------------------------------------------------------------------------
 
     def input_name(self, ref: ImageRef, load: Callable[[ImageRef], bytes]) -> str:
-        """The name by which it loads this picture, which is put there when it is first asked for."""
+        """Return the name by which the server loads this image. The first call uploads it."""
         with self.guard:
-            known = self._inputs.get(ref.sha256)
-        if known:
-            return known
+            existing_name = self._inputs.get(ref.sha256)
+        if existing_name:
+            return existing_name
         data = load(ref)
         kind = next((extension for start, extension in EXTENSIONS if data.startswith(start)), "png")
         name = self.upload(f"{ref.sha256[:32]}.{kind}", data)
@@ -175,12 +175,12 @@ class Server:
         return name
 
     def forget_inputs(self) -> None:
-        """Take none of the pictures that were put there for granted any more."""
+        """Forget which images were uploaded, so that they are uploaded again."""
         with self.guard:
             self._inputs.clear()
 
     def upload(self, name: str, data: bytes) -> str:
-        """Put an input image there; the name to load it by, which the server may have changed. Raises EngineError."""
+        """Upload an input image. Return the name to load it by; the server may change it. Raises EngineError."""
         response = self.ask(
             "POST",
             "upload/image",
@@ -196,18 +196,18 @@ class Server:
         return f"{folder}/{stored['name']}" if folder else str(stored["name"])
 
     def order(self, graph: Graph, marker: str, client_id: str) -> httpx.Response:
-        """POST the graph under our own id. EngineError DOUBT if the order may have arrived without an answer."""
+        """POST the graph under our own id. Raises EngineError (DOUBT) if it may have arrived without an answer."""
         body = {
             "prompt": graph,
             "prompt_id": marker,
             "client_id": client_id,
-            # Servers that give ids of their own are searched for the marker; nobody would see the previews.
+            # Servers that use ids of their own are searched for the marker. Nobody sees previews.
             "extra_data": {MARKER: marker, "preview_method": "none"},
         }
         try:
             response = self.service.order("POST", "prompt", json=body)
         except EngineError as error:
-            if error.kind != ErrorKind.RATE:  # called back before it left
+            if error.kind != ErrorKind.RATE:  # RATE: it was held back before it was sent
                 self.is_away(error)
             raise
         if response.status_code == 200:
@@ -215,7 +215,7 @@ class Server:
         return response
 
     def find(self, marker: str) -> str | None:
-        """The id under which it has the order marked so, None if it does not. EngineError if it cannot be asked."""
+        """Return the id of the submission with this marker; None without one. Raises EngineError if it cannot ask."""
         response = self.ask("GET", f"api/jobs/{quote(marker)}")
         if is_answer(response):
             return marker if response.status_code == 200 else None
@@ -223,24 +223,24 @@ class Server:
         for entry in [*running, *waiting]:
             if marker in (entry[1], _marker_of(entry)):
                 return str(entry[1])
-        kept = self._json("history", params={"max_items": HISTORY_LOOKED_AT})
-        for prompt_id, entry in kept.items():
+        recent_history = self._json("history", params={"max_items": HISTORY_LOOKED_AT})
+        for prompt_id, entry in recent_history.items():
             if marker in (prompt_id, _marker_of(entry.get("prompt"))):
                 return str(prompt_id)
-        one = self._json(f"history/{quote(marker)}")
-        return marker if marker in one else None
+        history = self._json(f"history/{quote(marker)}")
+        return marker if marker in history else None
 
     def standing(self, prompt_ids: Collection[str]) -> dict[str, Pending | Mapping[str, Any] | None]:
-        """Of each id: Pending, the ended job as /api/jobs tells it, or None if the server does not know it."""
+        """Return for each id: Pending, the ended job in the form of /api/jobs, or None if it is unknown there."""
         response = self.ask("GET", "api/jobs", params={"status": "pending,in_progress", "sort_order": "asc"})
         if is_answer(response) and response.status_code == 200:
             at_work = _positions(_jobs(json_of(response, self.name)))
-            return {one: at_work.get(one) or self._job(one) for one in prompt_ids}
+            return {prompt_id: at_work.get(prompt_id) or self._job(prompt_id) for prompt_id in prompt_ids}
         running, waiting = self._queue()
         ids = [(str(entry[1]), "in_progress") for entry in running]
         ids += [(str(entry[1]), "pending") for entry in sorted(waiting, key=lambda entry: entry[0])]
         at_work = _positions(ids)
-        return {one: at_work.get(one) or self._remembered(one) for one in prompt_ids}
+        return {prompt_id: at_work.get(prompt_id) or self._remembered(prompt_id) for prompt_id in prompt_ids}
 
     def _job(self, prompt_id: str) -> Pending | Mapping[str, Any] | None:
         response = self.ask("GET", f"api/jobs/{quote(prompt_id)}")
@@ -259,7 +259,7 @@ class Server:
         return as_job(prompt_id, entry) if isinstance(entry, Mapping) else None
 
     def _queue(self) -> tuple[list[Any], list[Any]]:
-        """(running, waiting) as [number, id, graph, extra data, outputs]."""
+        """Return (running, waiting), each a list of [number, id, graph, extra data, outputs]."""
         queue = self._json("queue")
         return list(queue.get("queue_running") or ()), list(queue.get("queue_pending") or ())
 
@@ -273,7 +273,7 @@ class Server:
         return answer
 
     def cancel(self, prompt_id: str) -> None:
-        """Give up on this one order. Never a bare /interrupt, which would stop whoever's picture is being made."""
+        """Cancel this submission. A bare /interrupt, which stops any running job, is never sent."""
         response = self.ask("POST", f"api/jobs/{quote(prompt_id)}/cancel")
         if response.status_code == 200:
             return
@@ -288,16 +288,16 @@ class Server:
         return self.service.address(f"view?{urlencode(picture.query)}")
 
     def has(self, picture: Picture) -> bool:
-        """True if this file is on its disk, which outlives its memory of what it has made."""
+        """Return whether this file is on the server's disk; files outlast its history."""
         return self.ask("HEAD", self.address(picture)).status_code == 200
 
     def facts(self) -> Mapping[str, Any]:
         return self._json("system_stats")
 
     def model_states(self, names: Collection[str]) -> dict[str, str]:
-        """File name -> size and time of change of these model files; {} where the server does not tell.
+        """Return the size and time of change of these model files by name; {} if the server does not say.
 
-        ComfyUI lists its model folders below /experiment/models since 0.3.40. Asked at most every LISTED_SECONDS.
+        ComfyUI lists its model folders below /experiment/models since 0.3.40. It is asked once per LISTED_SECONDS.
         """
         now = monotonic()
         if now - self._listed_at >= LISTED_SECONDS:
@@ -307,28 +307,28 @@ class Server:
         return {name: state for name, state in self._listed.items() if name in names}
 
     def _list_models(self, names: set[str]) -> dict[str, str]:
-        found: dict[str, str] = {}
+        states: dict[str, str] = {}
         for folder in self._entries_at("experiment/models"):
-            if names <= found.keys():
+            if names <= states.keys():
                 break
-            for one in self._entries_at(f"experiment/models/{quote(str(folder.get('name')), safe='')}"):
-                if one.get("name") in names:
-                    found[str(one["name"])] = f"{one.get('size')} bytes, {one.get('modified')}"
-        return found
+            for model_file in self._entries_at(f"experiment/models/{quote(str(folder.get('name')), safe='')}"):
+                if model_file.get("name") in names:
+                    states[str(model_file["name"])] = f"{model_file.get('size')} bytes, {model_file.get('modified')}"
+        return states
 
     def _entries_at(self, path: str) -> list[Mapping[str, Any]]:
         response = self.ask("GET", path)
-        told = json_of(response, self.name) if response.status_code == 200 else None
-        return [one for one in told if isinstance(one, Mapping)] if isinstance(told, list) else []
+        answer = json_of(response, self.name) if response.status_code == 200 else None
+        return [entry for entry in answer if isinstance(entry, Mapping)] if isinstance(answer, list) else []
 
     def schema(self, classes: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-        """Return what the server says of these node classes; those that it does not have are absent."""
-        found = {}
+        """Return the server's schema of these node classes; those that it does not have are absent."""
+        schemas = {}
         for name in classes:
-            told = self._json(f"object_info/{quote(name, safe='')}").get(name)
-            if isinstance(told, Mapping):
-                found[name] = told
-        return found
+            class_schema = self._json(f"object_info/{quote(name, safe='')}").get(name)
+            if isinstance(class_schema, Mapping):
+                schemas[name] = class_schema
+        return schemas
 
 
 class Fleet:
@@ -342,7 +342,7 @@ class Fleet:
         return next((server for server in self.servers if server.name == name), None)
 
     def in_order(self) -> list[Server]:
-        """Those that can take an order, the least busy first; equals in turn."""
+        """Return the servers that can take a submission, the least busy first; equally busy ones take turns."""
         self._turn += 1
         count = len(self.servers)
         turned = [self.servers[(self._turn + place) % count] for place in range(count)]
@@ -351,7 +351,7 @@ class Fleet:
 
 
 def credentials(secret: str) -> dict[str, str]:
-    """The header that a secret becomes: "user:password" is basic, anything else a bearer token."""
+    """Return the header for a secret: "user:password" is basic authentication, anything else a bearer token."""
     if not secret:
         return {}
     if ":" in secret:
@@ -360,7 +360,7 @@ def credentials(secret: str) -> dict[str, str]:
 
 
 def is_answer(response: httpx.Response) -> bool:
-    """True if /api/jobs exists there: an older server answers 404 or 405 too, but not in JSON."""
+    """Return whether /api/jobs exists on the server: an older one answers 404 or 405 too, but not in JSON."""
     if response.status_code == 200:
         return "json" in response.headers.get("content-type", "")
     try:
@@ -370,9 +370,9 @@ def is_answer(response: httpx.Response) -> bool:
 
 
 def _jobs(answer: Any) -> list[tuple[str, str]]:
-    """(id, status) of what is waiting or running, the running first, then in the order in which they will run."""
+    """Return (id, status) of running and waiting jobs: the running first, then in the order in which they will run."""
     listed = answer.get("jobs") if isinstance(answer, Mapping) else None
-    jobs = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
+    jobs = [job for job in listed if isinstance(job, Mapping)] if isinstance(listed, list) else []
     jobs.sort(key=lambda job: (job.get("status") != "in_progress", job.get("priority") or 0))
     return [(str(job.get("id")), str(job.get("status"))) for job in jobs]
 
@@ -385,7 +385,7 @@ def _positions(listed: Sequence[tuple[str, str]]) -> dict[str, Pending]:
 
 
 def _marker_of(order: Any) -> str | None:
-    """Our marker in an order's extra data."""
+    """Return our marker from a queue entry's extra data."""
     extra = order[3] if isinstance(order, list) and len(order) > 3 else None
-    found = extra.get(MARKER) if isinstance(extra, Mapping) else None
-    return str(found) if found else None
+    marker = extra.get(MARKER) if isinstance(extra, Mapping) else None
+    return str(marker) if marker else None

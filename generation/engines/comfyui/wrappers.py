@@ -1,4 +1,4 @@
-"""Find the graph in a file that holds more than the graph, as clients, queues and hosts of ComfyUI write it.
+"""Find the graph in a file that holds more than the graph, such as files of ComfyUI clients, queues and hosts.
 
 Known forms: {"prompt": graph} of ComfyUI's own clients, {"input": {"workflow": graph}} of RunPod, {"workflow": graph},
 {"output": graph}, a history with its lists, and a graph as JSON text inside JSON.
@@ -19,16 +19,16 @@ MOST_NESTED: Final = 100
 
 
 def graphs_in(plain: Any) -> list[Mapping[str, Any]]:
-    """The graphs in parsed JSON, of the level that is nearest to its top; equal ones once."""
+    """Return the graphs in parsed JSON, from the highest level that has any; equal ones once."""
     level, seen = [plain], 0
     for _ in range(DEEPEST):
-        found: list[Mapping[str, Any]] = []
-        for one in level:
-            if _is_graph(one) and one not in found:
-                found.append(one)
-        if found:
-            return found
-        level = [part for one in level for part in _parts(one)]
+        graphs: list[Mapping[str, Any]] = []
+        for value in level:
+            if _is_graph(value) and value not in graphs:
+                graphs.append(value)
+        if graphs:
+            return graphs
+        level = [part for value in level for part in _parts(value)]
         seen += len(level)
         if not level or seen > MOST_PARTS:
             break
@@ -36,36 +36,36 @@ def graphs_in(plain: Any) -> list[Mapping[str, Any]]:
 
 
 def is_of_editor(plain: Any) -> bool:
-    """Return whether this is, or holds, a workflow as ComfyUI's editor saves it, with places and colours of nodes."""
+    """Return whether this is, or holds, a workflow in the format of ComfyUI's editor, with positions and colours."""
     return any(
-        isinstance(one, Mapping)
-        and isinstance(one.get("nodes"), list)
-        and any(name in one for name in ("links", "last_node_id", "definitions", "version"))
-        for one in (plain, *_parts(plain), *(part for one in _parts(plain) for part in _parts(one)))
+        isinstance(value, Mapping)
+        and isinstance(value.get("nodes"), list)
+        and any(name in value for name in ("links", "last_node_id", "definitions", "version"))
+        for value in (plain, *_parts(plain), *(part for outer in _parts(plain) for part in _parts(outer)))
     )
 
 
 def unstorable(value: Any) -> str:
-    """Return why a value of a node cannot be stored, "" if it can. Nodes that failed may leave values such as NaN."""
+    """Return why a node's value cannot be stored; "" if it can. Nodes that failed may leave values such as NaN."""
     waiting: list[tuple[Any, int]] = [(value, 0)]
     while waiting:
-        one, depth = waiting.pop()
+        current, depth = waiting.pop()
         if depth > MOST_NESTED:
             return "is nested too deeply"
-        if isinstance(one, float) and not math.isfinite(one):
-            name = "NaN" if math.isnan(one) else "Infinity"
+        if isinstance(current, float) and not math.isfinite(current):
+            name = "NaN" if math.isnan(current) else "Infinity"
             return f"is {name}, and {name} is no number"
-        if isinstance(one, str) and any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in one):
+        if isinstance(current, str) and any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in current):
             return "holds a character that is no text"
-        if isinstance(one, Mapping):
-            waiting += [(part, depth + 1) for pair in one.items() for part in pair]
-        elif isinstance(one, list | tuple):
-            waiting += [(part, depth + 1) for part in one]
+        if isinstance(current, Mapping):
+            waiting += [(part, depth + 1) for pair in current.items() for part in pair]
+        elif isinstance(current, list | tuple):
+            waiting += [(part, depth + 1) for part in current]
     return ""
 
 
 def _is_graph(plain: Any) -> bool:
-    """Return whether this is an object of nodes. One recognisable node is enough: a bad one is named later."""
+    """Return whether this is an object of nodes. One recognisable node is enough: bad ones are reported later."""
     if not isinstance(plain, Mapping):
         return False
     return any(isinstance(node, Mapping) and "class_type" in node for node in plain.values())
@@ -79,7 +79,7 @@ def _parts(plain: Any) -> Iterator[Any]:
 
 
 def _opened(value: Any) -> Iterator[Any]:
-    """A part, and what it holds where it is JSON in a text; parts that can hold nothing are left out."""
+    """Yield a part that can hold others; JSON in a text is parsed first. Other parts are left out."""
     if isinstance(value, Mapping | list):
         yield value
     elif isinstance(value, str) and value.lstrip().startswith("{"):

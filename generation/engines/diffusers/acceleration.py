@@ -1,11 +1,11 @@
-"""Quality tiers: what is done to a loaded diffusers pipeline so that it draws faster, and what that means for pixels.
+"""Quality tiers: how a loaded diffusers pipeline is accelerated, and the effect on pixels.
 
 | tier  | promise                                                                                                     |
 |-------|-------------------------------------------------------------------------------------------------------------|
-| final | nothing is done: the pipeline as diffusers ships it (what an endpoint gets that names no tier)               |
-| exact | the same card, shape and padded batch size give the same pixels, whatever a picture was batched with        |
-| fast  | the same picture to the eye: kernels are chosen by time, and may be others on the next start                |
-| draft | another, cheaper picture: a few-step LoRA, or steps that are skipped where the model's output hardly changes |
+| final | the default: the pipeline as diffusers ships it, without acceleration                                       |
+| exact | the same card, shape and padded batch size give the same pixels, whatever an image was batched with         |
+| fast  | the same image to the eye: kernels are chosen by measured time and may differ after a restart               |
+| draft | another, cheaper image: a few-step LoRA, or steps are skipped where the model's output hardly changes       |
 
 Products: torch.compile of torch 2.13 (https://docs.pytorch.org/docs/stable/torch.compiler.html), regional compilation,
 caching and attention of diffusers 0.42 (https://huggingface.co/docs/diffusers/optimization/fp16), float8 of torchao
@@ -37,16 +37,16 @@ TIERS: Final = ("final", "exact", "fast", "draft")
 COMPILES: Final = ("off", "regional", "full")
 MODES: Final = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 SHAPES_COMPILED = 32
-"""Kernels are made for fixed shapes: this many (size, batch) of one module before torch gives up and runs it as is."""
+"""Kernels are compiled for fixed shapes. After this many (size, batch) of one module, torch runs it uncompiled."""
 FLOAT8_CARD = (8, 9)
 """The first CUDA compute capability that multiplies in float8."""
 
 
 @dataclass(frozen=True)
 class Draft:
-    """The settings of a cheap draft. lora: a few-step LoRA's file, laid onto the weights with `weight`; steps, guidance
-    and scheduler are then what it was distilled for. threshold: of step caching, how small a change of the first
-    block's output is skipped (diffusers suggests 0.05 to 0.2)."""
+    """The settings of a cheap draft. lora: a few-step LoRA's file, fused into the weights with `weight`; steps,
+    guidance and scheduler are those that it was distilled for. threshold: of step caching; smaller changes of the first
+    block's output are skipped (diffusers suggests 0.05 to 0.2)."""
 
     lora: str = ""
     weight: float = 1.0
@@ -58,10 +58,10 @@ class Draft:
 
 @dataclass(frozen=True)
 class Acceleration:
-    """An endpoint's settings of speed, read by `read`.
+    """The speed settings of an endpoint, as returned by `read`.
 
-    compile: "" leaves it to the tier. mode: torch.compile's. shapes: (width, height) that are compiled, and warmed up
-    at the worker's start; others are drawn uncompiled. None given: every size is compiled when it first comes.
+    compile: "" leaves it to the tier. mode: torch.compile's. shapes: (width, height) that are compiled and warmed up
+    when the worker starts; others are drawn uncompiled. If empty, every size is compiled at its first use.
     """
 
     tier: str = "final"
@@ -78,25 +78,25 @@ class Acceleration:
         return self.tier == "exact"
 
     def compiles(self, device: str) -> str:
-        """ "off", "regional" or "full" on this device. A CPU compiles only where it is asked to."""
+        """Return "off", "regional" or "full" for this device. A CPU compiles only if configured."""
         if self.tier == "final":
             return self.compile or "off"
         return self.compile or ("regional" if device.startswith("cuda") else "off")
 
     def pads(self, device: str) -> bool:
-        """True if every batch is filled up to the endpoint's batch size: the kernels of another size are others, with
-        other rounding (exact), and would first have to be compiled."""
+        """Return whether every batch is filled up to the endpoint's batch size. Another size has other kernels, which
+        round differently (exact) and would have to be compiled first."""
         return self.is_repeatable or self.compiles(device) != "off"
 
     def effective(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """A spec's settings as this tier draws them: those a few-step LoRA was distilled for, where there is one."""
+        """Return a spec's settings in this tier; a few-step LoRA sets steps, guidance and scheduler."""
         if self.tier != "draft" or not self.draft.lora:
             return dict(settings)
         mine = {"steps": self.draft.steps, "guidance": self.draft.guidance, "scheduler": self.draft.scheduler}
         return {**settings, **mine}
 
     def digest(self) -> str:
-        """Hex; "" but for drafts, whose pictures depend on what makes them cheap: another LoRA is another model."""
+        """Return a hex digest of the draft settings, since another LoRA is another model; "" in other tiers."""
         if self.tier != "draft":
             return ""
         file = Path(self.draft.lora)
@@ -105,7 +105,7 @@ class Acceleration:
 
 
 def read(config: Mapping[str, Any]) -> Acceleration:
-    """An endpoint's config as settings of speed. ValueError says in a sentence what in it cannot be."""
+    """Read the speed settings of an endpoint's config. Raises ValueError with a sentence if they are invalid."""
     tier = str(config.get("tier") or "final")
     if tier not in TIERS:
         raise ValueError(f"There is no quality tier {tier!r}; known are {', '.join(TIERS)}.")
@@ -119,8 +119,8 @@ def read(config: Mapping[str, Any]) -> Acceleration:
     try:
         draft = Draft(**config.get("draft", {}))
     except TypeError as error:
-        known = ", ".join(Draft.__dataclass_fields__)
-        raise ValueError(f'"draft" takes {known}; got {", ".join(config["draft"])}.') from error
+        options = ", ".join(Draft.__dataclass_fields__)
+        raise ValueError(f'"draft" takes {options}; got {", ".join(config["draft"])}.') from error
     return Acceleration(
         tier=tier,
         compile=chosen,
@@ -146,7 +146,7 @@ def _shapes(given: Sequence[Any]) -> tuple[tuple[int, int], ...]:
 
 @dataclass(frozen=True)
 class Accelerated:
-    """A pipeline that was prepared, and what was done to it: `facts` go into every attempt."""
+    """A prepared pipeline, and what was done to it: `facts` go into every attempt."""
 
     settings: Acceleration
     device: str
@@ -164,7 +164,7 @@ class Accelerated:
         return self.settings.pads(self.device)
 
     def without_compiler(self, pipe: Any, error: Exception) -> Accelerated:
-        """Return how it draws on where kernels could not be compiled: no compiler is installed, or it gave up."""
+        """Return the state without compilation, for when kernels could not be compiled: no compiler, or it failed."""
         for module in (*denoiser_of(pipe).modules(), pipe.vae.decoder):
             module._compiled_call_impl = None
         reason = f"no compile: {str(error).strip().partition(chr(10))[0][:200]}"
@@ -172,25 +172,25 @@ class Accelerated:
         return replace(
             self,
             settings=replace(self.settings, compile="off"),
-            applied=tuple(one for one in self.applied if not one.startswith("compile:")),
+            applied=tuple(name for name in self.applied if not name.startswith("compile:")),
             left_out=(*self.left_out, reason),
         )
 
     @contextmanager
     def at_work(self, width: int, height: int) -> Iterator[None]:
-        """Set torch as this endpoint needs it while it draws. Sizes that are not among its shapes run uncompiled."""
+        """Set torch's switches for this endpoint while it draws. Sizes that are not among its shapes run uncompiled."""
         with self.switched(width, height), self.on_thread():
             yield
 
     def switched(self, width: int, height: int) -> AbstractContextManager[None]:
-        """The switches that the whole process shares; may be left on another thread than it was entered on."""
+        """Set the switches of the whole process. The context may be left on another thread than it was entered on."""
         skips_compiled = bool(self.settings.shapes) and (width, height) not in self.settings.shapes
         key = (self.settings.tier, self.device, skips_compiled)
         return _switches.held(key, partial(self._switch, skips_compiled))
 
     @contextmanager
     def on_thread(self) -> Iterator[None]:
-        """The switches that every thread has for itself."""
+        """Set the switches that each thread has for itself."""
         import torch
 
         with torch.inference_mode():
@@ -222,8 +222,8 @@ class Accelerated:
 
 
 class _Switches:
-    """torch's switches are the process's, and its endpoints differ in them. Who needs them alike may work at the same
-    time; who needs others waits, and what was before is put back."""
+    """A lock for torch's switches, which belong to the process while endpoints need different ones. Users of the same
+    switches may work at the same time; others wait. The previous values are restored."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -253,9 +253,9 @@ _switches = _Switches()
 
 
 def prepare(pipe: Any, settings: Acceleration, device: str) -> Accelerated:
-    """Do to a loaded text-to-image pipeline, in place, what its tier promises. The other pipelines share its parts.
+    """Accelerate a loaded text-to-image pipeline in place, by its tier. The other pipelines share its parts.
 
-    Raises EngineError of kind INPUT when the tier is not to be had with this model.
+    Raises EngineError of kind INPUT if the tier is not possible with this model.
     """
     denoiser = denoiser_of(pipe)
     applied: list[str] = []
@@ -277,18 +277,18 @@ def prepare(pipe: Any, settings: Acceleration, device: str) -> Accelerated:
 
 
 def is_of_compiler(error: Exception) -> bool:
-    """True if making kernels failed, not drawing with them."""
+    """Return whether compiling kernels failed, not drawing with them."""
     errors = sys.modules.get("torch._dynamo.exc")
     return errors is not None and isinstance(error, errors.BackendCompilerFailed)
 
 
 def denoiser_of(pipe: Any) -> Any:
-    """The network that a pipeline runs at every step: a transformer or a U-Net."""
+    """Return the network that a pipeline runs at every step: a transformer or a U-Net."""
     return getattr(pipe, "transformer", None) or pipe.unet
 
 
 def card_of(device: str) -> str:
-    """Return what draws: the card's name, or the processor's instruction set, which decides the kernels on a CPU."""
+    """Return the GPU's name, or the processor's instruction set, which decides the kernels on a CPU."""
     import torch
 
     if device.startswith("cuda"):
@@ -298,7 +298,7 @@ def card_of(device: str) -> str:
 
 
 def _lay_out(pipe: Any, denoiser: Any, device: str) -> list[str]:
-    """Channels last, the order in which tensor cores convolve; and an autoencoder that decodes in 16 bits."""
+    """Use channels last, the order for convolutions on tensor cores, and an autoencoder that decodes in 16 bits."""
     import torch
 
     done = []
@@ -335,7 +335,7 @@ def _cheapen(pipe: Any, denoiser: Any, draft: Draft) -> str:
 
 
 def _quantise(denoiser: Any, tier: str, device: str) -> str:
-    """Multiply in float8 from now on; "" if so, otherwise why not: it is an extra, and bfloat16 is there."""
+    """Switch to float8 multiplication. Return "", or the reason why not: then bfloat16 remains in use."""
     import torch
 
     if tier not in ("fast", "draft"):
@@ -351,7 +351,7 @@ def _quantise(denoiser: Any, tier: str, device: str) -> str:
 
 
 def _is_worth_float8(module: Any, name: str) -> bool:
-    """Large matrices only, in multiples of 16 as the kernels need them; embeddings of time and size stay exact."""
+    """Return whether to quantise: large matrices, in multiples of 16 for the kernels; no time and size embeddings."""
     import torch
 
     if not isinstance(module, torch.nn.Linear) or "embed" in name:
@@ -362,7 +362,7 @@ def _is_worth_float8(module: Any, name: str) -> bool:
 
 
 def _compile(pipe: Any, denoiser: Any, settings: Acceleration, compiling: str) -> str:
-    """The denoiser's repeated blocks or the whole of it, and the decoder; nothing is compiled before the first call."""
+    """Compile the denoiser or its repeated blocks, and the decoder. Compilation happens at the first call."""
     import torch._inductor
 
     mode = settings.mode or ("max-autotune-no-cudagraphs" if compiling == "full" and not settings.is_repeatable else "")
@@ -371,7 +371,7 @@ def _compile(pipe: Any, denoiser: Any, settings: Acceleration, compiling: str) -
         options["deterministic"] = True
     regions = [module for module in denoiser.modules() if type(module).__name__ in _blocks_of(denoiser)]
     for region in regions if compiling == "regional" and regions else [denoiser]:
-        # A step cache looks at the first block's output to decide, which no graph can hold.
+        # A step cache decides by the first block's output, which a full graph cannot contain.
         fullgraph = region is not denoiser and settings.tier != "draft"
         region.compile(fullgraph=fullgraph, dynamic=False, options=options)
     # Decoding runs beside the next batch on a thread of its own, where recorded CUDA graphs cannot be replayed.
@@ -381,14 +381,14 @@ def _compile(pipe: Any, denoiser: Any, settings: Acceleration, compiling: str) -
 
 
 def _blocks_of(denoiser: Any) -> set[str]:
-    """The classes of the blocks that a network repeats; diffusers names the attention of U-Nets only, but a quarter of
-    SDXL's work is in convolutions, each between a normalisation and an activation that can be one kernel."""
+    """Return the classes of a network's repeated blocks. For U-Nets diffusers lists only attention, but a quarter of
+    SDXL's work is convolutions, which can be one kernel with their normalisation and activation."""
     return {*(getattr(denoiser, "_repeated_blocks", None) or ()), "ResnetBlock2D"}
 
 
 @contextmanager
 def _tensor_cores() -> Iterator[None]:
-    """Multiply what is left in 32 bits by tensor cores (TF32)."""
+    """Use tensor cores (TF32) for the remaining 32-bit multiplications."""
     import torch
 
     before = torch.get_float32_matmul_precision()
@@ -401,7 +401,7 @@ def _tensor_cores() -> Iterator[None]:
 
 @contextmanager
 def _attention() -> Iterator[None]:
-    """cuDNN's attention first, which is the fastest on Hopper that needs no download."""
+    """Prefer cuDNN's attention, the fastest on Hopper that needs no download."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     order = [

@@ -1,7 +1,7 @@
-"""LoRAs and the IP-Adapter on a loaded pipeline: laid on when a batch first asks for them, silent when it does not.
+"""LoRAs and the IP-Adapter of a loaded pipeline: loaded when a batch first needs them, disabled when it does not.
 
 Product: the adapters of diffusers 0.42 on PEFT 0.21 (https://huggingface.co/docs/diffusers/using-diffusers/loading_adapters).
-All pipelines of a model share the networks that the adapters are laid onto, and so the adapters too.
+All pipelines of a model share the networks, and so the adapters too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def set_loras(loaded: Loaded, equipment: Equipment, weights: Mapping[str, float]) -> None:
-    """Draw with these LoRAs and no others from now on. Raises EngineError that names one that cannot be used."""
+    """Activate these LoRAs and no others. Raises EngineError that names one that cannot be used."""
     for name in weights:
         if name not in loaded.loras:
             _lay_on(loaded, name, equipment.loras[name])
@@ -33,8 +33,8 @@ def set_loras(loaded: Loaded, equipment: Equipment, weights: Mapping[str, float]
 
 
 def _lay_on(loaded: Loaded, name: str, lora: Lora) -> None:
-    """PEFT's own names are numbered: it allows no dots in them. Raises EngineError: ENDPOINT for a file that is missing
-    or no LoRA file, INPUT for a LoRA of another model."""
+    """Load a LoRA under a numbered name, since PEFT allows no dots in names. Raises EngineError: ENDPOINT for a file
+    that is missing or no LoRA file, INPUT for a LoRA of another model."""
     if problem := problem_of_lora(lora.path):
         raise EngineError(ErrorKind.ENDPOINT, f"The LoRA {name!r} cannot be used: {problem}")
     pipe, adapter = loaded.text, f"lora_{len(loaded.loras)}"
@@ -51,7 +51,7 @@ def _lay_on(loaded: Loaded, name: str, lora: Lora) -> None:
 
 
 def _remove(pipe: Any, adapter: str) -> None:
-    """Remove what a LoRA left behind that fitted in part."""
+    """Remove the remains of a LoRA that fitted only in part."""
     if any(adapter in names for names in pipe.get_list_adapters().values()):
         pipe.delete_adapters(adapter)
 

@@ -1,5 +1,5 @@
-"""Conditions of a diffusers job besides words and steps: LoRAs, a map, a picture to resemble, a product that is kept, a
-frame that is filled, a recipe. Which of it an endpoint has, what a batch shares of it, and what cannot be.
+"""Conditions of a diffusers job besides prompt and steps: LoRAs, a control map, a reference image, keeping the product,
+outpainting, a recipe. This module says which an endpoint has, which a batch shares, and which are invalid.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ FOLLOWING: Final[Mapping[str, tuple[float, float, float]]] = {
     "control_start": (0.0, 0.0, 1.0),
     "control_end": (1.0, 0.0, 1.0),
 }
-"""Parameter: (what it is when nothing is said, least, most)."""
+"""By parameter: (default, least, most)."""
 REFERENCE: Final = (0.6, 0.0, 1.5)
 FRAMING: Final = ("extend", "outpaint", "keep_product", *products.PARAMETERS, "recipe")
 NO_CONTROL: Final = "none"
 
 
 def known(equipment: Equipment) -> tuple[str, ...]:
-    """The parameters of an endpoint: everybody's, and those of what it has."""
+    """Return the parameters of an endpoint: the common ones and those of its equipment."""
     return (
         *parameters.PARAMETERS,
         *FRAMING,
@@ -43,7 +43,7 @@ def obeyed(family: Family, equipment: Equipment) -> frozenset[str]:
 
 
 def images(equipment: Equipment) -> frozenset[str]:
-    """The roles of pictures that an endpoint takes."""
+    """Return the roles of images that an endpoint takes."""
     return frozenset({
         "init", "mask", "cutout",
         *(("photo",) if equipment.controlnets else ()),
@@ -53,62 +53,64 @@ def images(equipment: Equipment) -> frozenset[str]:
 
 
 def controls(family: Family, equipment: Equipment) -> tuple[Control, ...]:
-    """Return what a reviewer may change, of what the endpoint obeys."""
-    found = list(parameters.controls(family))
+    """Return the controls that a reviewer may change, of those that the endpoint obeys."""
+    offered = list(parameters.controls(family))
     if equipment.loras:
-        found.append(Control("loras", "LoRAs", "text"))
+        offered.append(Control("loras", "LoRAs", "text"))
     if equipment.controlnets:
         choices = (NO_CONTROL, *equipment.controlnets)
-        found.append(Control("control", "Follows", "choice", NO_CONTROL, choices=choices))
-        found += [Control(CONTROL_MAP, "Map", MAP, NO_CONTROL)] if equipment.takes_maps else []
-        found.append(Control("control_strength", "How closely", "number", 1.0, 0.0, 2.0, 0.05))
+        offered.append(Control("control", "Follows", "choice", NO_CONTROL, choices=choices))
+        offered += [Control(CONTROL_MAP, "Map", MAP, NO_CONTROL)] if equipment.takes_maps else []
+        offered.append(Control("control_strength", "How closely", "number", 1.0, 0.0, 2.0, 0.05))
     if equipment.adapter:
-        found.append(Control("reference_strength", "Likeness to the reference", "number", REFERENCE[0], 0.0, 1.5, 0.05))
-    return tuple(found)
+        offered.append(
+            Control("reference_strength", "Likeness to the reference", "number", REFERENCE[0], 0.0, 1.5, 0.05)
+        )
+    return tuple(offered)
 
 
 def settings(spec: Spec, family: Family, equipment: Equipment) -> dict[str, Any]:
-    """The parameters that a whole batch shares, defaults filled in; what is not used is left out. ValueError where
-    `problems` has something to say."""
-    found = parameters.settings(spec, family)
+    """Return the parameters that a whole batch shares, with defaults, without unused ones. Raises ValueError if
+    `problems` reports any."""
+    shared = parameters.settings(spec, family)
     if loras := lora_weights(spec, equipment):
-        found["loras"] = loras
+        shared["loras"] = loras
     if control := _control(spec):
-        found["control"] = control
-        found |= {name: float(spec.parameters.get(name, row[0])) for name, row in FOLLOWING.items()}
+        shared["control"] = control
+        shared |= {name: float(spec.parameters.get(name, row[0])) for name, row in FOLLOWING.items()}
     if "reference" in spec.images:
-        found["reference_strength"] = float(spec.parameters.get("reference_strength", REFERENCE[0]))
+        shared["reference_strength"] = float(spec.parameters.get("reference_strength", REFERENCE[0]))
     if is_on(spec, "keep_product"):
-        found["product"] = {name: spec.parameters[name] for name in products.PARAMETERS if name in spec.parameters}
-        found["product"] = {"shadow": "contact", **found["product"]}
+        shared["product"] = {name: spec.parameters[name] for name in products.PARAMETERS if name in spec.parameters}
+        shared["product"] = {"shadow": "contact", **shared["product"]}
     elif spec.parameters.get("outpaint"):
-        found["extend"] = extending.margins(spec.parameters["outpaint"], spec.width, spec.height)
+        shared["extend"] = extending.margins(spec.parameters["outpaint"], spec.width, spec.height)
     elif is_on(spec, "extend"):
-        found["extend"] = True
+        shared["extend"] = True
     if spec.parameters.get("recipe"):
-        found["recipe"] = recipes.read(spec.parameters["recipe"])
-    return found
+        shared["recipe"] = recipes.read(spec.parameters["recipe"])
+    return shared
 
 
 def problems(spec: Spec, family: Family, equipment: Equipment) -> list[str]:
-    """Sentences about what in a spec this endpoint cannot do."""
+    """Return sentences about what this endpoint cannot do in a spec."""
     taken = known(equipment)
     strange = sorted(set(spec.parameters) - set(taken))
-    found = [f"Unknown parameter {name!r}; known are {', '.join(taken)}." for name in strange]
-    found += parameters.problems(spec, family)
-    found += _said_by(lambda: lora_weights(spec, equipment))
-    found += _control_problems(spec, family, equipment)
-    found += _reference_problems(spec, family, equipment)
-    found += _framing_problems(spec)
-    found += recipes.problems(spec, family, equipment)
-    return [*found, *equipment.missing()]
+    sentences = [f"Unknown parameter {name!r}; known are {', '.join(taken)}." for name in strange]
+    sentences += parameters.problems(spec, family)
+    sentences += _said_by(lambda: lora_weights(spec, equipment))
+    sentences += _control_problems(spec, family, equipment)
+    sentences += _reference_problems(spec, family, equipment)
+    sentences += _framing_problems(spec)
+    sentences += recipes.problems(spec, family, equipment)
+    return [*sentences, *equipment.missing()]
 
 
 def lora_weights(spec: Spec, equipment: Equipment) -> dict[str, float]:
-    """The LoRAs that a picture is drawn with, by name. ValueError says what in the parameter cannot be.
+    """Return the weights of the LoRAs for an image, by name. Raises ValueError if the parameter is invalid.
 
-    The parameter is {"name": weight}, ["name"], or, as axes and placeholders write it, "name:0.8 + other"; "none" takes
-    off those that are on by themselves.
+    The parameter is {"name": weight}, ["name"], or "name:0.8 + other", as in axes and placeholders; "none" disables
+    those that are on by default.
     """
     own = {name: lora.weight for name, lora in equipment.loras.items() if lora.weight}
     given = spec.parameters.get("loras")
@@ -125,7 +127,7 @@ def lora_weights(spec: Spec, equipment: Equipment) -> dict[str, float]:
 
 
 def _named(given: Any) -> dict[str, Any]:
-    """LoRA names and weights as a parameter spells them; None for a weight that is not said."""
+    """Return the LoRA weights of a parameter by name; None for a weight that is not given."""
     if given is None:
         return {}
     if isinstance(given, str):
@@ -139,7 +141,7 @@ def _named(given: Any) -> dict[str, Any]:
 
 
 def _control(spec: Spec) -> str:
-    """ "canny", "depth", "pose", or "" for none."""
+    """Return "canny", "depth", "pose", or "" for none."""
     named = str(spec.parameters.get("control") or "").strip()
     return "" if named == NO_CONTROL else named
 
@@ -154,20 +156,20 @@ def _control_problems(spec: Spec, family: Family, equipment: Equipment) -> list[
         there = ", ".join(equipment.controlnets) or "none"
         return [f"There is no ControlNet {name!r} at this endpoint; known are {there}."]
     how = {"text": "from words", "image": "from a start image", "inpaint": "in a part of a picture"}[kind(spec)]
-    found = []
+    sentences = []
     if not family.class_of(kind(spec), controlled=True):
-        found.append(f"{family.title} follows no map when it draws {how}; leave out the control.")
+        sentences.append(f"{family.title} follows no map when it draws {how}; leave out the control.")
     has_picture = "photo" in spec.images or kind(spec) != "text"
     if CONTROL not in spec.images and name != COMPUTED:
         how_given = f"name a concept whose photo it is in {CONTROL_MAP}"
-        found.append(f"{name} needs a finished map: {how_given}; only the edges of {COMPUTED} are found here.")
+        sentences.append(f"{name} needs a finished map: {how_given}; only the edges of {COMPUTED} are found here.")
     elif CONTROL not in spec.images and not has_picture:
-        found.append(f'{name} needs the reference photo, whose edges are found, or a map as the image "control".')
+        sentences.append(f'{name} needs the reference photo, whose edges are found, or a map as the image "control".')
     for parameter, row in FOLLOWING.items():
-        found += _outside(spec, parameter, row)
-    if not found and _number(spec, "control_start") >= _number(spec, "control_end"):
-        found.append("control_start is not before control_end: the map would never be followed.")
-    return found
+        sentences += _outside(spec, parameter, row)
+    if not sentences and _number(spec, "control_start") >= _number(spec, "control_end"):
+        sentences.append("control_start is not before control_end: the map would never be followed.")
+    return sentences
 
 
 def _number(spec: Spec, parameter: str) -> float:
@@ -187,21 +189,21 @@ def _reference_problems(spec: Spec, family: Family, equipment: Equipment) -> lis
 
 
 def _framing_problems(spec: Spec) -> list[str]:
-    """Of the product that is kept and the frame that is filled."""
-    asked = [name for name in ("keep_product", "outpaint", "extend") if is_on(spec, name)]
-    if len(asked) > 1:
-        return [f"{asked[0]} and {asked[1]} exclude each other; ask for one of them."]
-    if "keep_product" in asked:
-        found = [] if "cutout" in spec.images else ["keep_product needs the product's accepted cut-out."]
+    """Return problems of keeping the product and of outpainting."""
+    modes = [name for name in ("keep_product", "outpaint", "extend") if is_on(spec, name)]
+    if len(modes) > 1:
+        return [f"{modes[0]} and {modes[1]} exclude each other; ask for one of them."]
+    if "keep_product" in modes:
+        sentences = [] if "cutout" in spec.images else ["keep_product needs the product's accepted cut-out."]
         clashing = sorted({"init", "mask"} & set(spec.images))
-        found += [f"keep_product draws around the cut-out; leave out the {one} image." for one in clashing]
-        return found + products.parse(spec.parameters)[1]
-    if asked:
-        found = [] if "init" in spec.images else [f"{asked[0]} needs a start image, around which is drawn."]
-        found += [f"{asked[0]} marks by itself what is drawn; leave out the mask."] if "mask" in spec.images else []
-        if "outpaint" in asked:
-            found += _said_by(lambda: extending.margins(spec.parameters["outpaint"], spec.width, spec.height))
-        return found
+        sentences += [f"keep_product draws around the cut-out; leave out the {role} image." for role in clashing]
+        return sentences + products.parse(spec.parameters)[1]
+    if modes:
+        sentences = [] if "init" in spec.images else [f"{modes[0]} needs a start image, around which is drawn."]
+        sentences += [f"{modes[0]} marks by itself what is drawn; leave out the mask."] if "mask" in spec.images else []
+        if "outpaint" in modes:
+            sentences += _said_by(lambda: extending.margins(spec.parameters["outpaint"], spec.width, spec.height))
+        return sentences
     return []
 
 

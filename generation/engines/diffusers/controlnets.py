@@ -1,7 +1,7 @@
-"""ControlNets: a picture that follows a map of edges, depth or a pose.
+"""ControlNets: images that follow a map of edges, depth or a pose.
 
-Edges are found here in the reference photo, by OpenCV's Canny, or in what the picture starts from; every map may also
-be given. Depth and pose need models of their own to be found, which we do not run: they come as finished maps.
+Edges are computed here with OpenCV's Canny, from the start image or else the reference photo; every map may also be
+given. Depth and pose would need models that we do not run, so they come as finished maps.
 Product: the ControlNets of diffusers 0.42 (https://huggingface.co/docs/diffusers/using-diffusers/controlnet).
 """
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from generation.engines.diffusers.pipelines import Loaded
     from generation.engines.diffusers.recipes import Pass
 
-#: Where an edge begins and where it goes on, of the gradient's 0 … 255.
+#: Canny's thresholds, of gradients 0 … 255: the lower continues an edge, the upper starts one.
 EDGES: Final = (60, 160)
 
 
 def read(spec: Spec, settings: Mapping[str, Any], start: Canvas | None, context: Context) -> Pixels:
-    """The map of one job, height × width × 3. Raises EngineError of kind INPUT."""
+    """Return the control map of one job, height × width × 3. Raises EngineError of kind INPUT."""
     size = (spec.width, spec.height)
     if CONTROL in spec.images:
         given = canvas.flattened(canvas.opened(context.load(spec.images[CONTROL]), "control map"))
@@ -42,13 +42,13 @@ def read(spec: Spec, settings: Mapping[str, Any], start: Canvas | None, context:
 
 
 def edges(picture: Pixels) -> Pixels:
-    """White lines on black, height × width × 3, of an sRGB picture of the same size."""
+    """Return the edges of an sRGB image as white lines on black, height × width × 3."""
     grey = cv2.GaussianBlur(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (0, 0), 1.0)
     return np.ascontiguousarray(cv2.merge([cv2.Canny(grey, *EDGES)] * 3), dtype=np.uint8)
 
 
 def pipe(loaded: Loaded, kind: str, name: str, equipment: Equipment) -> Any:
-    """The pipeline of a kind of job with the ControlNet `name`, loaded on first use. Raises EngineError (INPUT)."""
+    """Return the pipeline of a kind of job with the ControlNet `name`; loads it once. Raises EngineError (INPUT)."""
     import diffusers
 
     from generation.engines.diffusers import pipelines
@@ -62,13 +62,16 @@ def pipe(loaded: Loaded, kind: str, name: str, equipment: Equipment) -> Any:
     return loaded.controlled[kind, name]
 
 
-def arguments(pipe: Any, one: Pass, maps: Sequence[Pixels], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A pipeline's arguments for the maps of a batch; those of U-Nets call the map of a text job the image."""
+def arguments(pipe: Any, pass_: Pass, maps: Sequence[Pixels], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a pipeline's arguments for the maps of a batch. U-Net pipelines name a text job's map "image"."""
     import torch
 
-    sized = [np.asarray(cv2.resize(one_map, (one.width, one.height), interpolation=cv2.INTER_AREA)) for one_map in maps]
+    sized = [
+        np.asarray(cv2.resize(control_map, (pass_.width, pass_.height), interpolation=cv2.INTER_AREA))
+        for control_map in maps
+    ]
     tensor = torch.from_numpy(np.stack(sized)).permute(0, 3, 1, 2).float() / 255
-    name = "image" if one.kind == "text" and hasattr(pipe, "unet") else "control_image"
+    name = "image" if pass_.kind == "text" and hasattr(pipe, "unet") else "control_image"
     return {
         name: tensor,
         "controlnet_conditioning_scale": float(settings["control_strength"]),

@@ -1,7 +1,7 @@
-"""From latents to pixels beside the next batch: the autoencoder runs on a thread and a CUDA stream of its own.
+"""Decode latents to pixels while the next batch runs: the autoencoder has its own thread and CUDA stream.
 
-A batch's last step leaves a few hundred kilobytes of latents. Decoding them, and carrying megabytes of pixels off the
-card, keeps nobody from starting the next batch: `Decoder.later` returns at once, and whoever finishes a picture waits.
+A batch's last step leaves a few hundred kilobytes of latents. Decoding them and copying megabytes of pixels from the
+GPU does not delay the next batch: `Decoder.later` returns at once, and the code that finishes an image waits.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from generation.engines.base import EngineError, ErrorKind, Pixels
 
 
 def decode(pipe: Any, latents: Any, width: int, height: int) -> Any:
-    """Return what a pipeline does to its latents after the last step. → uint8 tensor, batch × height × width × 3, on
-    the card.
+    """Decode latents as a pipeline does after the last step, to a uint8 tensor on the GPU, batch × height × width × 3.
 
     latents: as `output_type="latent"` returns them; FLUX packs them into tokens.
     """
@@ -39,15 +38,15 @@ def decode(pipe: Any, latents: Any, width: int, height: int) -> Any:
 
 
 def as_bytes(images: Any) -> Any:
-    """Float tensor, batch × 3 × height × width, 0–1 → uint8, batch × height × width × 3. Rounded in 32 bits: above 128
-    a bfloat16 holds whole numbers only."""
+    """Convert floats 0–1, batch × 3 × height × width, to uint8, batch × height × width × 3. Rounding is in 32 bits,
+    because above 128 a bfloat16 holds whole numbers only."""
     import torch
 
     return (images.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 class Decoder:
-    """Decodes one batch after the other on a thread of its own; on CUDA beside what the other stream does."""
+    """A decoder of one batch after the other on its own thread; on CUDA also on its own stream."""
 
     def __init__(self, device: str) -> None:
         self._device = device
@@ -57,10 +56,10 @@ class Decoder:
     def later(
         self, work: Callable[[], Any], regime: Callable[[], AbstractContextManager[None]] = nullcontext
     ) -> Future[Pixels]:
-        """`work()` → uint8 tensor on the card, called once everything that this thread has given to the card is done.
+        """Run `work()`, which returns a uint8 tensor on the GPU, after all GPU work of the calling thread is done.
 
-        regime: entered here and now, left when the pixels are in main memory. The future raises EngineError of kind
-        MEMORY where they did not fit.
+        regime: a context that is entered at once and left when the pixels are in main memory. The future raises
+        EngineError of kind MEMORY if they did not fit.
         """
         import torch
 
@@ -76,7 +75,7 @@ class Decoder:
             raise
 
     def close(self) -> None:
-        """Let go of the thread after what it has in hand."""
+        """Stop the thread after its current work."""
         self._thread.shutdown(wait=True)
 
     def _run(self, work: Callable[[], Any], ready: Any, held: AbstractContextManager[None]) -> Pixels:
@@ -94,7 +93,7 @@ class Decoder:
             held.__exit__(None, None, None)
 
     def _beside(self, work: Callable[[], Any], ready: Any) -> Pixels:
-        """On the second stream, into page-locked memory; only this thread waits for the copy."""
+        """Decode on the second stream into page-locked memory; only this thread waits for the copy."""
         import torch
 
         if self._stream is None:

@@ -1,7 +1,7 @@
-"""Drawing one batch: what the pipeline of each pass is given, and what is carried from pass to pass.
+"""Draw one batch: the arguments of the pipeline in each pass, and the images that go from pass to pass.
 
-A plain job has one pass. A recipe (recipes.py) has more: each later one starts from the picture that the one before it
-made. A picture's generator goes on from pass to pass, so that it is the same alone and in a batch.
+A plain job has one pass. A recipe (recipes.py) has more: each later pass starts from the image of the one before. An
+image keeps its random generator from pass to pass, so that it is the same alone and in a batch.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from generation.engines.diffusers.sources import Source
 
 @dataclass(frozen=True)
 class Batch:
-    """Tasks that are drawn together. drawn: with how many a batch is filled up by repeating the last one; what is made
-    of the repeats is nobody's. settings: those that all of them share (parameters.settings, as the tier draws them)."""
+    """Tasks that are drawn together. drawn: the size to which the batch is filled up by repeating the last task; images
+    of the repeats are dropped. settings: those that all tasks share (parameters.settings, adjusted by the tier)."""
 
     tasks: Sequence[Task]
     sources: Sequence[Source]
@@ -39,7 +39,7 @@ class Batch:
 
     @property
     def spec(self) -> Spec:
-        """One of them, for what they have in common: size and kind."""
+        """The first spec, for what all have in common: size and kind."""
         return self.tasks[0].spec
 
     def filled(self, of_each: Sequence[Any]) -> list[Any]:
@@ -49,85 +49,87 @@ class Batch:
 def draw(
     loaded: Loaded, batch: Batch, equipment: Equipment, cache: Cache, context: Context
 ) -> tuple[Pixels | Future[Pixels], dict[str, Any]]:
-    """(what the model makes, batch × height × width × 3, at once or decoded beside what comes next; the facts that
-    making it again needs). Raises EngineError of kind INPUT where the equipment does not fit the model."""
+    """Return (pixels, facts). pixels: batch × height × width × 3, or a future if they are decoded in the background.
+    facts: needed to make them again. Raises EngineError of kind INPUT if the equipment does not fit the model."""
     import torch
 
     passes = recipes.passes(batch.spec, batch.settings, loaded.family)
     adapters.set_loras(loaded, equipment, batch.settings.get("loras", {}))
     generators = [torch.Generator("cpu").manual_seed(task.spec.seed) for task in batch.filled(batch.tasks)]
-    watch = _Watch(batch.ids, sum(one.worked for one in passes), context)
+    watch = _Watch(batch.ids, sum(pass_.worked for pass_ in passes), context)
     images: Any = None
-    for one in passes:
-        model = loaded.refiner_of(equipment.refiner) if one.is_refiner else loaded
-        is_last = one is passes[-1]
-        arguments = _arguments(model, one, batch, equipment, cache, images)
-        pipe = _pipe(model, one, batch, equipment)
-        pipe.scheduler = model.fresh_scheduler("" if one.is_refiner else str(batch.settings["scheduler"]))
+    for pass_ in passes:
+        model = loaded.refiner_of(equipment.refiner) if pass_.is_refiner else loaded
+        is_last = pass_ is passes[-1]
+        arguments = _arguments(model, pass_, batch, equipment, cache, images)
+        pipe = _pipe(model, pass_, batch, equipment)
+        pipe.scheduler = model.fresh_scheduler("" if pass_.is_refiner else str(batch.settings["scheduler"]))
         arguments |= {
             "generator": generators,
             "output_type": "latent" if is_last and loaded.decodes_apart else "pt",
-            "callback_on_step_end": watch.of(one.worked),
+            "callback_on_step_end": watch.of(pass_.worked),
             "callback_on_step_end_tensor_inputs": [],
         }
-        with loaded.accelerated.at_work(one.width, one.height), references.one_each(pipe, arguments):
+        with loaded.accelerated.at_work(pass_.width, pass_.height), references.one_each(pipe, arguments):
             images = pipe(**arguments).images
             if is_last:
-                pixels = loaded.pixels(pipe, images, one.width, one.height)
+                pixels = loaded.pixels(pipe, images, pass_.width, pass_.height)
     return pixels, _facts(loaded, batch, type(pipe.scheduler).__name__)
 
 
-def _pipe(model: Loaded, one: Pass, batch: Batch, equipment: Equipment) -> Any:
-    control = batch.settings.get("control") if one.is_first else None
-    return controlnets.pipe(model, one.kind, control, equipment) if control else model.fitting(one.kind)
+def _pipe(model: Loaded, pass_: Pass, batch: Batch, equipment: Equipment) -> Any:
+    control = batch.settings.get("control") if pass_.is_first else None
+    return controlnets.pipe(model, pass_.kind, control, equipment) if control else model.fitting(pass_.kind)
 
 
 def _arguments(
-    model: Loaded, one: Pass, batch: Batch, equipment: Equipment, cache: Cache, images: Any
+    model: Loaded, pass_: Pass, batch: Batch, equipment: Equipment, cache: Cache, images: Any
 ) -> dict[str, Any]:
-    """All that one pass of a pipeline is given, except what every call has. images: of the pass before."""
+    """Return the arguments of one pass, without those of every call. images: of the pass before."""
     settings = batch.settings
     specs = [task.spec for task in batch.filled(batch.tasks)]
-    key = ("refiner",) if one.is_refiner else tuple(settings.get("loras", {}).items())
-    pipe = _pipe(model, one, batch, equipment)
-    found: dict[str, Any] = {
+    key = ("refiner",) if pass_.is_refiner else tuple(settings.get("loras", {}).items())
+    pipe = _pipe(model, pass_, batch, equipment)
+    arguments: dict[str, Any] = {
         **embeddings.arguments(model, specs, cache, key),
-        "num_inference_steps": one.steps,
+        "num_inference_steps": pass_.steps,
         "guidance_scale": float(settings["guidance"]),
     }
-    if one.kind != "text":
-        found |= _start(batch, one, pipe, images)
-    if not one.is_refiner:
+    if pass_.kind != "text":
+        arguments |= _start(batch, pass_, pipe, images)
+    if not pass_.is_refiner:
         pictures = batch.filled([source.reference for source in batch.sources])
-        found |= references.arguments(model, equipment, pictures, settings)
-    if one.is_first and settings.get("control"):
+        arguments |= references.arguments(model, equipment, pictures, settings)
+    if pass_.is_first and settings.get("control"):
         maps = batch.filled([source.control for source in batch.sources])
-        found |= controlnets.arguments(pipe, one, maps, settings)
+        arguments |= controlnets.arguments(pipe, pass_, maps, settings)
     takes = signature(pipe.__call__).parameters
-    return found | {name: value for name, value in (("width", one.width), ("height", one.height)) if name in takes}
+    return arguments | {
+        name: value for name, value in (("width", pass_.width), ("height", pass_.height)) if name in takes
+    }
 
 
-def _start(batch: Batch, one: Pass, pipe: Any, images: Any) -> dict[str, Any]:
-    """Return what a pass starts from: float tensors, batch × channels × height × width, 0–1."""
+def _start(batch: Batch, pass_: Pass, pipe: Any, images: Any) -> dict[str, Any]:
+    """Return the arguments for the start of a pass: float tensors, batch × channels × height × width, 0–1."""
     import torch
 
-    found: dict[str, Any] = {"strength": one.strength}
+    arguments: dict[str, Any] = {"strength": pass_.strength}
     if images is not None:
-        return found | {"image": _resized(images.float().clamp(0, 1), one)}
+        return arguments | {"image": _resized(images.float().clamp(0, 1), pass_)}
     canvases = [source.canvas for source in batch.filled(batch.sources) if source.canvas is not None]
     start = torch.from_numpy(np.stack([canvas.init for canvas in canvases])).permute(0, 3, 1, 2).float() / 255
-    if one.kind == "inpaint":
+    if pass_.kind == "inpaint":
         marked = np.stack([canvas.marked(pipe.vae_scale_factor) for canvas in canvases])[:, None]
-        found["mask_image"] = torch.from_numpy(marked)
-    return found | {"image": start}
+        arguments["mask_image"] = torch.from_numpy(marked)
+    return arguments | {"image": start}
 
 
-def _resized(images: Any, one: Pass) -> Any:
+def _resized(images: Any, pass_: Pass) -> Any:
     import torch
 
-    if images.shape[-2:] == (one.height, one.width):
+    if images.shape[-2:] == (pass_.height, pass_.width):
         return images
-    size = (one.height, one.width)
+    size = (pass_.height, pass_.width)
     larger = torch.nn.functional.interpolate(images, size=size, mode="bicubic", antialias=True)
     return larger.clamp(0, 1)
 
@@ -135,7 +137,9 @@ def _resized(images: Any, one: Pass) -> Any:
 def _facts(loaded: Loaded, batch: Batch, scheduler: str) -> dict[str, Any]:
     import torch
 
-    unread = ["negative"] if not loaded.family.obeys_negative and any(one.spec.negative for one in batch.tasks) else []
+    unread = (
+        ["negative"] if not loaded.family.obeys_negative and any(task.spec.negative for task in batch.tasks) else []
+    )
     return {
         "device": loaded.device,
         "dtype": loaded.dtype,
@@ -151,15 +155,17 @@ def _facts(loaded: Loaded, batch: Batch, scheduler: str) -> dict[str, Any]:
 
 
 class _Watch:
-    """Says after every step how far a batch is, over all its passes, and stops when nobody wants any of its images.
-    Reads nothing off the GPU."""
+    """Report a batch's progress after every step, over all passes, and stop it when all its tasks are cancelled.
+
+    It reads nothing from the GPU.
+    """
 
     def __init__(self, ids: Sequence[int], steps: int, context: Context) -> None:
         self.ids, self.steps, self.context = ids, steps, context
         self.done = 0
 
     def of(self, worked: int) -> Any:
-        """The callback of the next pass, which works so many steps."""
+        """Return the callback of the next pass, which works so many steps."""
         before, self.done = self.done, self.done + worked
 
         def after_step(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Encoded texts, kept within bounds in bytes: the latest used on the card, older ones in main memory.
+"""A cache of encoded texts, bounded in bytes: the last used are on the GPU, older ones in main memory.
 
-A campaign draws thousands of pictures from a few prompts and one negative text. Each text is kept by itself, so that a
-new prompt does not have the negative one encoded again.
+A campaign draws thousands of images from a few prompts and one negative prompt. Each text is cached by itself, so that
+a new prompt does not encode the negative prompt again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Encoded = tuple[torch.Tensor | None, ...]
 
 DEVICE_BYTES = 256 * 1024 * 1024
-"""On the card: 800 prompts of SDXL (77 × 2048 in 16 bits), 60 of FLUX.1 (512 × 4096)."""
+"""On the GPU: 800 prompts of SDXL (77 × 2048 in 16 bits), 60 of FLUX.1 (512 × 4096)."""
 HOST_BYTES = 1024 * 1024 * 1024
 
 
@@ -30,28 +30,28 @@ class EmbeddingCache:
         self._far: OrderedDict[Hashable, Encoded] = OrderedDict()
 
     def get(self, key: Hashable, device: str, encode: Callable[[], Encoded]) -> Encoded:
-        """The tensors of `key` on `device`, from `encode` where they are not kept; None stays None."""
-        found = self._near.pop(key, None)
-        if found is None and key in self._far:
-            found = tuple(None if one is None else one.to(device) for one in self._far.pop(key))
-        if found is None:
-            found = encode()
-        self._near[key] = found
+        """Return the tensors of `key` on `device`, from `encode` if they are not cached; None stays None."""
+        encoded = self._near.pop(key, None)
+        if encoded is None and key in self._far:
+            encoded = tuple(None if tensor is None else tensor.to(device) for tensor in self._far.pop(key))
+        if encoded is None:
+            encoded = encode()
+        self._near[key] = encoded
         self._bound()
-        return found
+        return encoded
 
     def leave_card(self) -> None:
-        """Keep everything in main memory: the card is wanted for something else."""
+        """Move everything to main memory, because the GPU is needed for something else."""
         while self._near:
             self._move_oldest()
         self._bound()
 
     def sizes(self) -> tuple[int, int]:
-        """(bytes on the card, bytes in main memory)."""
+        """Return (bytes on the GPU, bytes in main memory)."""
         return _bytes(self._near), _bytes(self._far)
 
     def _bound(self) -> None:
-        """The text that was asked for last stays on the card, whatever its size: it is about to be used."""
+        """Evict down to the limits. The last requested text stays on the GPU: it is about to be used."""
         while len(self._near) > 1 and _bytes(self._near) > self.device_bytes:
             self._move_oldest()
         while self._far and _bytes(self._far) > self.host_bytes:
@@ -59,8 +59,8 @@ class EmbeddingCache:
 
     def _move_oldest(self) -> None:
         key, encoded = self._near.popitem(last=False)
-        self._far[key] = tuple(None if one is None else one.to("cpu") for one in encoded)
+        self._far[key] = tuple(None if tensor is None else tensor.to("cpu") for tensor in encoded)
 
 
 def _bytes(kept: OrderedDict[Hashable, Encoded]) -> int:
-    return sum(one.nbytes for encoded in kept.values() for one in encoded if one is not None)
+    return sum(tensor.nbytes for encoded in kept.values() for tensor in encoded if tensor is not None)

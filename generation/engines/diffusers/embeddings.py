@@ -1,4 +1,4 @@
-"""Prompts as the embeddings that a pipeline takes, each text encoded once: a negative text too, which many share."""
+"""Encode prompts to the embeddings that a pipeline takes; each text is encoded once, also a shared negative prompt."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Cache(Protocol):
 
 
 def arguments(loaded: Loaded, specs: Sequence[Spec], cache: Cache, key: Hashable = ()) -> dict[str, Any]:
-    """A pipeline's embedding arguments for a batch. key: what besides the text decides an embedding, as LoRAs do."""
+    """Return a pipeline's embedding arguments for a batch. key: what else decides an embedding, such as LoRAs."""
     import torch
 
     pipe, family, device = loaded.text, loaded.family, loaded.device
@@ -33,25 +33,25 @@ def arguments(loaded: Loaded, specs: Sequence[Spec], cache: Cache, key: Hashable
             _negative(pipe, family, device, spec.negative, positive, cache, key)
             for spec, positive in zip(specs, rows[""], strict=True)
         ]
-    found: dict[str, Any] = {}
+    embeddings: dict[str, Any] = {}
     for prefix, encoded in rows.items():
         for name, column in zip(("prompt_embeds", "pooled_prompt_embeds"), zip(*encoded, strict=True), strict=True):
             if column[0] is not None:
-                found[f"{prefix}{name}"] = torch.cat(column)
-    return found
+                embeddings[f"{prefix}{name}"] = torch.cat(column)
+    return embeddings
 
 
 def _negative(
     pipe: Any, family: Family, device: str, text: str, positive: Encoded, cache: Cache, key: Hashable
 ) -> Encoded:
-    """SDXL was trained with zeros where there is no negative text, and says so in its configuration."""
+    """Encode a negative prompt. SDXL was trained with zeros for an empty one, and says so in its configuration."""
     if not text and getattr(pipe.config, "force_zeros_for_empty_prompt", False):
-        return tuple(None if one is None else one * 0 for one in positive)
+        return tuple(None if tensor is None else tensor * 0 for tensor in positive)
     return _encoded(pipe, family, device, text, cache, key)
 
 
 def _encoded(pipe: Any, family: Family, device: str, text: str, cache: Cache, key: Hashable) -> Encoded:
-    """(embedding 1 × tokens × width, pooled 1 × width or None) of one text."""
+    """Return (embedding 1 × tokens × width, pooled 1 × width or None) of one text."""
     import torch
 
     def encode() -> Encoded:

@@ -1,7 +1,7 @@
-"""The length of prompt that an engine's model reads, where the engine knows.
+"""The length of prompt that an engine's model reads, if the engine knows it.
 
-An engine that can say it has a method `text_encoder() -> Encoder`; it loads no model for that. SDXL has two encoders of
-77 tokens that get the same text. Nothing here cuts a long prompt into chunks: what is behind the limit is not read.
+Such an engine has a method `text_encoder() -> Encoder`, which loads no model. SDXL has two encoders of 77 tokens that
+get the same text. Nothing here splits a long prompt into chunks: text after the limit is not read.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from generation.engines.base import Engine
 
 
 def encoder_of(engine: Engine) -> Encoder | None:
-    """None for an engine that reads no prompt, or whose limit nobody knows."""
+    """Return the text encoder; None for an engine that reads no prompt, or whose limit is unknown."""
     ask = getattr(engine, "text_encoder", None)
     if ask is None or not engine.capabilities().obeys_prompt:
         return None
-    found: Encoder = ask()
-    return found
+    encoder: Encoder = ask()
+    return encoder

@@ -1,13 +1,13 @@
 """The `diffusers` engine: a model of a known family (families.py) from a diffusers folder or a safetensors file.
 
 Product: Hugging Face diffusers 0.42 (https://huggingface.co/docs/diffusers) on torch 2.13. Text-to-image;
-image-to-image when the spec carries an "init" image; with a "mask" beside it only what the mask marks is made anew, by
-the same weights (those of text-to-image), and the rest of that picture stays (canvas.py).
+image-to-image when the spec carries an "init" image; with a "mask" too, only the masked part is repainted, by the
+same weights (those of text-to-image), and the rest of the image stays (canvas.py).
 
 Importing this module loads neither torch nor diffusers, so that planning can validate, quote and name the model; the
 first `generate` loads the weights and keeps them.
 
-Each image has a generator of its own, seeded on the CPU: an image is the same alone and in a batch (to rounding).
+Each image has its own random generator, seeded on the CPU: it is the same alone and in a batch (to rounding).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ from generation.engines.diffusers.weights import Signature, digest, family_of, s
 MOST_SIDE = 2048
 WARM_UP_STEPS = 2
 DECISIVE = ("dtype", "safety_checker", "fp8")
-"""Settings of the endpoint that decide pixels, beside its files and its tier."""
+"""Settings of the endpoint that decide pixels, besides its files and its tier."""
 CHANGED_MEANWHILE = "was changed on disk while an image was made of it. It is tried again with what is there then."
 
 
@@ -73,10 +73,10 @@ class Diffusers:
     device: "cuda", "cpu", "mps"; chosen when absent. dtype: "float32", "float16", "bfloat16"; bfloat16 on CUDA else
     float32. safety_checker: true keeps the model's own. seconds_per_image, cost_per_image: for quotes.
     max_side: the longest side in pixels that the model can draw; larger outputs are enlarged from it (2048).
-    threads: of the CPU; torch's own choice when absent, one where other work keeps the cores busy.
+    threads: of the CPU; torch's choice when absent. Use 1 where other work keeps the cores busy.
     tier, compile, compile_mode, shapes, fuse_qkv, fp8, draft: how fast and how exact (acceleration.py).
-    overlap: decode beside the next batch; true on CUDA. warm_up: load and compile when the worker starts.
-    reserve_bytes: working memory beside the weights; memory_limit_bytes: for all models of the process together.
+    overlap: decode while the next batch runs; true on CUDA. warm_up: load and compile when the worker starts.
+    reserve_bytes: working memory besides the weights; memory_limit_bytes: for all models of the process together.
     loras: {"name": {"path": …, "weight": …}}; those with a weight are on unless a spec says otherwise (equipment.py).
     controlnets: {"canny": …, "depth": …, "pose": …}, folders. ip_adapter: {"folder": …, "file": …, "encoder": …}.
     refiner: a folder for image to image, for recipes.
@@ -104,7 +104,7 @@ class Diffusers:
 
     @property
     def family(self) -> Family:
-        """Raises EngineError where the files are no known model."""
+        """The model's family. Raises EngineError if the files are no known model."""
         if self._family is None:
             self._family = family_of(self.path)
         return self._family
@@ -130,20 +130,20 @@ class Diffusers:
     def batch_key(self, spec: Spec) -> str:
         try:
             settings = conditions.settings(spec, self._likely_family(), self.equipment)
-        except (TypeError, ValueError):  # what `validate` refuses is planned with nothing else
+        except (TypeError, ValueError):  # `validate` refuses such a spec anyway
             settings = dict(spec.parameters)
         plain = json.dumps([parameters.kind(spec), spec.width, spec.height, settings], sort_keys=True)
         return hashlib.sha256(plain.encode()).hexdigest()[:16]
 
     def _likely_family(self) -> Family:
-        """The family, and while the files cannot be read the first one: `health` says so, and `validate` refuses."""
+        """Return the family, or the first one while the files cannot be read: `health` and `validate` report that."""
         try:
             return self.family
         except EngineError:
             return FAMILIES["sd"]
 
     def model_identity(self) -> tuple[str, str]:
-        """(file or folder name, digest of it and of what is laid beside it), computed anew when files were changed."""
+        """Return (file or folder name, digest of the model, its equipment and settings), updated when files change."""
         self._look()
         if self._identity is None:
             beside = self.equipment.digest() + self.acceleration.digest() + self._settings_digest()
@@ -151,8 +151,8 @@ class Diffusers:
         return self._identity
 
     def _look(self) -> Signature:
-        """Return the state of the model's files, and forget what was read from them if it changed. This looks at each
-        file, so it is called for every batch and not for every spec."""
+        """Return the state of the model's files, and drop what was read from them if it changed. This stats each file,
+        so it is called for every batch and not for every spec."""
         paths = [self.path, *self.equipment.paths().values()]
         if self.acceleration.draft.lora:
             paths.append(Path(self.acceleration.draft.lora))
@@ -170,7 +170,7 @@ class Diffusers:
         return Path(folder) if folder and not self.path.is_dir() else None
 
     def _settings_digest(self) -> str:
-        """Return a digest, in hex, of what else decides pixels; "" where the endpoint sets none of it."""
+        """Return a hex digest of the other settings that decide pixels; "" if the endpoint sets none."""
         chosen = {name: self.config[name] for name in DECISIVE if self.config.get(name)}
         folder = self._completion
         if folder is not None:
@@ -204,13 +204,16 @@ class Diffusers:
         return Health(True, f"{self.path.name} ({family.title}) is readable.", facts)
 
     def text_encoder(self) -> tokens.Encoder:
-        """Return how the model's longest reader reads: counted with its own tokenizer files where they are of a known
-        kind. The pipelines cut off what is behind the limit, and so SDXL's two encoders, which have one vocabulary,
-        stop at the same word; of SD3 and FLUX the T5 reads on where CLIP has stopped."""
+        """Return the model's text encoder with the highest limit; it uses the model's tokenizer files if their kind is
+        known.
+
+        The pipelines cut off text after the limit. SDXL's two encoders share a vocabulary, so they stop at the same
+        word; in SD3 and FLUX the T5 reads on where CLIP has stopped.
+        """
         family = self._likely_family()
         folder = self.path if self.path.is_dir() else Path(str(self.config.get("model_config") or self.path))
-        found = tokens.from_folder(folder / family.tokenizer) or tokens.estimate(family.reads)
-        return replace(found, limit=family.tokens) if family.tokens else found
+        encoder = tokens.from_folder(folder / family.tokenizer) or tokens.estimate(family.reads)
+        return replace(encoder, limit=family.tokens) if family.tokens else encoder
 
     # -- making images ---------------------------------------------------------------------------------------------
 
@@ -220,15 +223,15 @@ class Diffusers:
 
         loaded = self._load()
         settings = conditions.settings(batch[0].spec, loaded.family, self.equipment)
-        found, refusals = _read_sources(batch, settings, context)
+        sources_by_task, refusals = _read_sources(batch, settings, context)
         yield from refusals
-        sound = [task for task in batch if task.id in found]
+        sound = [task for task in batch if task.id in sources_by_task]
         waiting = self._parts(loaded, sound)
         while waiting:
             part = waiting.pop(0)
             part = [task for task in part if task.id not in context.cancelled()] or part[:1]
             try:
-                yield from self._generate_part(loaded, part, found, context)
+                yield from self._generate_part(loaded, part, sources_by_task, context)
             except torch.OutOfMemoryError as error:
                 pipelines.free_memory(loaded.device)
                 smaller = self._smaller(loaded, part)
@@ -246,13 +249,13 @@ class Diffusers:
             yield Result(task_id, None, error=EngineError(ErrorKind.CANCELLED, "Cancelled."))
 
     def _parts(self, loaded: Loaded, tasks: Sequence[Task]) -> list[Sequence[Task]]:
-        """The tasks in batches: one, or where every batch is filled up to a size, as many as that needs."""
+        """Split tasks into batches: one, or batches of the fixed size if every batch is filled up."""
         size = self._fits if loaded.accelerated.is_padding else max(1, len(tasks))
         return [tasks[start : start + size] for start in range(0, len(tasks), size)]
 
     def _smaller(self, loaded: Loaded, part: Sequence[Task]) -> list[Sequence[Task]]:
-        """A batch that did not fit, in smaller ones; none if it was one image. Batches that are filled up are filled up
-        to less from now on, so that they stay alike."""
+        """Split a batch that did not fit into smaller ones; [] if it was one image. Batches that are filled up use the
+        smaller size from now on, so that they stay alike."""
         if loaded.accelerated.is_padding:
             if self._fits == 1:
                 return []
@@ -262,12 +265,12 @@ class Diffusers:
         return [part[:middle], part[middle:]] if middle else []
 
     def _generate_part(
-        self, loaded: Loaded, part: Sequence[Task], found: Mapping[int, Source], context: Context
+        self, loaded: Loaded, part: Sequence[Task], sources_by_task: Mapping[int, Source], context: Context
     ) -> Iterator[Result]:
         started = time.perf_counter()
         settings = self.acceleration.effective(conditions.settings(part[0].spec, loaded.family, self.equipment))
         drawn = max(self._fits, len(part)) if loaded.accelerated.is_padding else len(part)
-        batch = Batch(part, [found[task.id] for task in part], settings, drawn)
+        batch = Batch(part, [sources_by_task[task.id] for task in part], settings, drawn)
         made, facts = drawing.draw(loaded, batch, self.equipment, self._embeddings, context)
         seconds = (time.perf_counter() - started) / len(part)
         cancelled = context.cancelled()
@@ -277,13 +280,15 @@ class Diffusers:
         cost = float(self.config.get("cost_per_image", 0.0))
         for place, task in enumerate(part):
             if task.id not in cancelled:
-                told = {**facts, **found[task.id].facts}
-                arriving = partial(_finished, made, place, found[task.id])
-                result = Result(task.id, None, model, revision, task.spec.seed, seconds, cost, told, arriving=arriving)
+                task_facts = {**facts, **sources_by_task[task.id].facts}
+                arriving = partial(_finished, made, place, sources_by_task[task.id])
+                result = Result(
+                    task.id, None, model, revision, task.spec.seed, seconds, cost, task_facts, arriving=arriving
+                )
                 yield result if isinstance(made, Future) else result.arrived()
 
     def unload(self) -> None:
-        """Give the model's memory back; the next `generate` loads it again."""
+        """Free the model's memory; the next `generate` loads it again."""
         if self._loaded is not None:
             loaded, self._loaded = self._loaded, None
             loaded.close()
@@ -294,12 +299,12 @@ class Diffusers:
             pipelines.free_memory(device)
 
     def _load(self) -> Loaded:
-        """The pipeline, loaded on first use and when its files were changed. Raises EngineError: ENDPOINT when the
-        files are not a model that can be loaded, MEMORY, and TRANSIENT when the files are being written."""
+        """Return the pipeline, loaded on first use and when its files changed. Raises EngineError: ENDPOINT if the
+        files are not a model that can be loaded, MEMORY, and TRANSIENT if the files are being written."""
         seen = self._look()
         if seen != self._loaded_from:
             self.unload()
-            self._embeddings = EmbeddingCache()  # another text encoder reads the same words otherwise
+            self._embeddings = EmbeddingCache()  # another text encoder encodes the same words differently
         if self._loaded is None:
             self._loaded = self._loaded_anew()
             self._loaded_from = seen
@@ -310,7 +315,7 @@ class Diffusers:
         return self._loaded
 
     def _loaded_anew(self) -> Loaded:
-        """Make room for the model and load it. What the libraries raise meanwhile is the endpoint's fault."""
+        """Make room for the model and load it. Errors of the libraries are reported as the endpoint's fault."""
         try:
             device, dtype = pipelines.place(self.config)
             residents.admit(
@@ -329,15 +334,15 @@ class Diffusers:
             raise pipelines.not_loaded(self.path, error) from error
 
     def _weights_bytes(self, dtype: str) -> int:
-        """Of the model, what completes it, and its equipment."""
-        found = weights_bytes(self.path, _element_bytes(dtype)) + _equipment_bytes(self.equipment, dtype)
+        """Return the bytes of the weights of the model, of the folder that completes it, and of its equipment."""
+        total = weights_bytes(self.path, _element_bytes(dtype)) + _equipment_bytes(self.equipment, dtype)
         folder = str(self.config.get("model_config") or "")
         if folder and pipelines.is_completed(self.path, self.family):
-            found += weights_bytes(Path(folder), _element_bytes(dtype), besides="transformer")
-        return found
+            total += weights_bytes(Path(folder), _element_bytes(dtype), besides="transformer")
+        return total
 
     def later_bytes(self) -> int:
-        """Return what of its equipment no batch has asked for yet."""
+        """Return the bytes of equipment that no batch has needed yet."""
         loaded, equipment = self._loaded, self.equipment
         if loaded is None:
             return 0
@@ -351,7 +356,7 @@ class Diffusers:
         return _equipment_bytes(left, loaded.dtype)
 
     def warm_up(self) -> None:
-        """Load the model, and draw once in every shape of the endpoint, so that no job waits for kernels."""
+        """Load the model and draw once in every shape of the endpoint, so that no job waits for kernels."""
         self._load()
         for width, height in self.acceleration.shapes:
             spec = Spec(prompt="", width=width, height=height, seed=0, parameters={"steps": WARM_UP_STEPS})
@@ -368,26 +373,26 @@ def _element_bytes(dtype: str) -> int:
 
 
 def _finished(made: Pixels | Future[Pixels], place: int, source: Source) -> Pixels:
-    """One picture of a batch, with what stays of its start."""
+    """Return one image of a batch, with the kept parts of its start image."""
     return source.finished((made.result() if isinstance(made, Future) else made)[place])
 
 
 def _read_sources(
     part: Sequence[Task], settings: Mapping[str, Any], context: Context
 ) -> tuple[dict[int, Source], list[Result]]:
-    """(what each task is drawn from, by its id; a refusal of each whose pictures cannot be used)."""
-    found: dict[int, Source] = {}
+    """Return (the sources of each task by its id, an error result for each task whose images cannot be used)."""
+    sources_by_task: dict[int, Source] = {}
     refused = []
     for task in part:
         try:
-            found[task.id] = sources.read(task.spec, settings, context)
+            sources_by_task[task.id] = sources.read(task.spec, settings, context)
         except EngineError as error:
             refused.append(Result(task.id, None, error=error))
-    return found, refused
+    return sources_by_task, refused
 
 
 class Unattended:
-    """A Context of nobody: no pictures, no progress to tell, nothing to give up."""
+    """A Context without a job: it has no images, reports no progress and cancels nothing."""
 
     def load(self, ref: ImageRef) -> bytes:
         raise EngineError(ErrorKind.INPUT, f"{ref.key} was asked for while warming up, where there are no pictures.")

@@ -1,4 +1,4 @@
-"""Equipment of an endpoint beside its model: LoRAs, ControlNets, an IP-Adapter, a refiner. Read from its config."""
+"""The equipment of an endpoint besides its model, from its config: LoRAs, ControlNets, an IP-Adapter, a refiner."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from generation.engines.diffusers.weights import digest
 
 COMPUTED: Final = "canny"
 CONTROLS: Final = (COMPUTED, "depth", "pose")
-"""Maps that a ControlNet is drawn by. Edges are found here; depth and pose come as finished maps."""
+"""Kinds of ControlNet maps. Edges are computed here; depth and pose come as finished maps."""
 
 
 @dataclass(frozen=True)
 class Lora:
-    """weight: with which it is laid onto the model where a spec says nothing of it; 0 leaves it off."""
+    """A LoRA of an endpoint. weight: the default if a spec does not name it; 0 leaves it off."""
 
     path: Path
     weight: float = 0.0
@@ -42,20 +42,20 @@ class Equipment:
 
     @property
     def takes_maps(self) -> bool:
-        """True with a ControlNet whose maps are not found here."""
+        """Whether there is a ControlNet whose maps are not computed here."""
         return bool(self.controlnets.keys() - {COMPUTED})
 
     def paths(self) -> dict[str, Path]:
-        """Every file or folder, by what a person calls it."""
-        found = {f"LoRA {name!r}": lora.path for name, lora in self.loras.items()}
-        found |= {f"ControlNet {name!r}": path for name, path in self.controlnets.items()}
+        """Return every file or folder, by a name for people."""
+        paths = {f"LoRA {name!r}": lora.path for name, lora in self.loras.items()}
+        paths |= {f"ControlNet {name!r}": path for name, path in self.controlnets.items()}
         if self.adapter is not None:
-            found["IP-Adapter"] = self.adapter.folder / self.adapter.file
-            found["image encoder of the IP-Adapter"] = self.adapter.encoder
-        return found | ({"refiner": self.refiner} if self.refiner is not None else {})
+            paths["IP-Adapter"] = self.adapter.folder / self.adapter.file
+            paths["image encoder of the IP-Adapter"] = self.adapter.encoder
+        return paths | ({"refiner": self.refiner} if self.refiner is not None else {})
 
     def missing(self) -> list[str]:
-        """Sentences about files that are not where the config says, or are not what they should be."""
+        """Return sentences about files that are missing or not what they should be."""
         return [problem for name, path in self.paths().items() if (problem := self._problem(name, path))]
 
     def _problem(self, name: str, path: Path) -> str:
@@ -65,7 +65,7 @@ class Equipment:
         return f"The {name} cannot be used: {problem}" if problem else ""
 
     def digest(self) -> str:
-        """Hex; "" without equipment. Another LoRA under the same name, or another default, is another model."""
+        """Return a hex digest; "" without equipment. Another LoRA file or default weight makes another model."""
         if not self.paths():
             return ""
         defaults = sorted((name, lora.weight) for name, lora in self.loras.items())
@@ -74,7 +74,7 @@ class Equipment:
 
 
 def read(config: Mapping[str, Any]) -> Equipment:
-    """From an endpoint's config. ValueError says in a sentence what in it cannot be."""
+    """Read the equipment in an endpoint's config. Raises ValueError with a sentence if it is invalid."""
     controlnets = {str(kind): Path(str(path)) for kind, path in dict(config.get("controlnets") or {}).items()}
     if unknown := sorted(set(controlnets) - set(CONTROLS)):
         raise ValueError(f'"controlnets" names {", ".join(unknown)}; known are {", ".join(CONTROLS)}.')

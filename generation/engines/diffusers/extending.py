@@ -1,6 +1,6 @@
-"""Outpainting: a picture that is smaller than its frame, or of other proportions, and what is around it made anew.
+"""Outpainting: draw the surroundings of an image that is smaller than its frame or of other proportions.
 
-The picture's own pixels stay to the level. What it is surrounded by until the model has drawn is its edge, continued.
+The image's own pixels do not change. Before the model draws, the margins are filled by repeating the image's edge.
 """
 
 from __future__ import annotations
@@ -19,34 +19,35 @@ from generation.engines.diffusers.parameters import is_number
 
 SIDES: Final = ("left", "top", "right", "bottom")
 LEAST_LEFT: Final = 0.1
-"""Of the frame's side, for the picture itself."""
+"""The least share of the frame's side for the image itself."""
 
 
 def margins(given: Any, width: int, height: int) -> dict[str, int]:
-    """Pixels of the frame around the picture, by side; below 1 a number is a share of the frame. ValueError says in a
-    sentence what cannot be."""
+    """Return the pixels of the frame around the image, by side; a number below 1 is a share of the frame. Raises
+    ValueError with a sentence if they are invalid."""
     if not isinstance(given, Mapping) or not given or set(given) - set(SIDES):
         raise ValueError(f'outpaint is {given!r}; write it as {{"left": 0.25}}, with {", ".join(SIDES)}.')
-    found = dict.fromkeys(SIDES, 0)
+    pixels_by_side = dict.fromkeys(SIDES, 0)
     for side, amount in given.items():
         if not is_number(amount) or float(amount) < 0:
             raise ValueError(f"outpaint: {side} is {amount!r}; expected pixels, or a share of the frame under 1.")
         whole = width if side in ("left", "right") else height
-        found[side] = round(float(amount) * (whole if float(amount) < 1 else 1))
-    if not any(found.values()):
+        pixels_by_side[side] = round(float(amount) * (whole if float(amount) < 1 else 1))
+    if not any(pixels_by_side.values()):
         raise ValueError("outpaint adds nothing on any side.")
     for pair, whole in ((("left", "right"), width), (("top", "bottom"), height)):
-        if whole - sum(found[side] for side in pair) < LEAST_LEFT * whole:
+        if whole - sum(pixels_by_side[side] for side in pair) < LEAST_LEFT * whole:
             raise ValueError(
                 f"outpaint: {pair[0]} and {pair[1]} leave less than a tenth of {whole} pixels to the picture."
             )
-    return found
+    return pixels_by_side
 
 
 def read(spec: Spec, extend: Any, context: Context) -> Canvas:
-    """The canvas of one job. extend: margins by side, or True for as much as the frame has more than the picture.
+    """Return the canvas of one job. extend: margins by side, or True to fill the rest of the frame.
 
-    The picture is cropped to what the margins leave, or fitted into the frame whole. Raises EngineError of kind INPUT.
+    The image is cropped to the space inside the margins, or with True fitted into the frame as a whole. Raises
+    EngineError of kind INPUT.
     """
     stored = canvas.opened(context.load(spec.images["init"]), "start image")
     picture = canvas.flattened(stored)
@@ -62,7 +63,7 @@ def read(spec: Spec, extend: Any, context: Context) -> Canvas:
 
 
 def surrounded(picture: Pixels, left: int, top: int, width: int, height: int) -> Canvas:
-    """The picture (h × w × 3) at left, top of a frame, which is to be made anew all around it."""
+    """Place the image (h × w × 3) at left, top of a frame whose rest is to be repainted."""
     high, wide = picture.shape[:2]
     borders = (top, height - top - high, left, width - left - wide)
     init = np.asarray(cv2.copyMakeBorder(picture, *borders, borderType=cv2.BORDER_REPLICATE), dtype=np.uint8)

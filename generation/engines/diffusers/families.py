@@ -1,4 +1,4 @@
-"""Families of models, one row each: classes, sizes, schedulers, how they read and are guided.
+"""The model families, one row each: classes, sizes, schedulers, text encoders and guidance.
 
 Families: Stable Diffusion 1.5, SDXL, Stable Diffusion 3 and 3.5, FLUX.1 [dev] and [schnell], as diffusers 0.42 has them
 (https://huggingface.co/docs/diffusers/api/pipelines/overview). Plain data: nothing here loads torch.
@@ -18,19 +18,19 @@ UNET_SCHEDULERS: Final = {
     "unipc": "UniPCMultistepScheduler",
 }
 FLOW_SCHEDULERS: Final = {"euler": "FlowMatchEulerDiscreteScheduler"}
-"""Flow matching: FLUX hands its own noise levels to the scheduler, and starting from a picture mixes by them."""
+"""Flow matching: FLUX gives its own noise levels to the scheduler, and a start image is mixed in by them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """One family of models.
 
-    text, image, inpaint: pipeline classes of diffusers. control: the same three with a ControlNet, "" where there is
-    none, and the ControlNet's own class. single_file: a piece of the tensor names that only its single files have, as
-    first published and as diffusers spells them. guidance, steps: what is usual. encoded: where in the answer of the
-    pipeline's `encode_prompt` a text's embedding and its pooled embedding are, -1 for none; encoders: how many there
-    are. reads: the encoder family of campaigns.prompts.tokens; tokenizer: its folder. tokens: the most tokens of the
-    longest reader, 0 where the class does not ask.
+    text, image, inpaint: pipeline classes of diffusers. control: the same three with a ControlNet, "" if there is none;
+    controlnet: the ControlNet's class. single_file: parts of tensor names that only its single files have, as first
+    published and as diffusers spells them. guidance, steps: the defaults. encoded: the positions of the embedding and
+    the pooled embedding in the result of the pipeline's `encode_prompt`, -1 for none; encoders: their number. reads:
+    the encoder family of campaigns.prompts.tokens; tokenizer: its folder. tokens: the limit of the encoder that reads
+    most, 0 if the class takes no limit.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Family:
         return self.schedulers is FLOW_SCHEDULERS
 
     def class_of(self, kind: str, *, controlled: bool = False) -> str:
-        """The pipeline class of a kind of job ("text", "image", "inpaint"); "" where the family has none."""
+        """Return the pipeline class of a kind of job ("text", "image", "inpaint"); "" if the family has none."""
         if controlled:
             return self.control[("text", "image", "inpaint").index(kind)]
         return {"text": self.text, "image": self.image, "inpaint": self.inpaint}[kind]
@@ -142,7 +142,7 @@ _FLUX = Family(
     tokenizer="tokenizer_2",
     tokens=512,
 )
-#: Distilled to a few steps, and to one strength of guidance that nobody sets.
+#: Distilled to a few steps and to a fixed guidance.
 _SCHNELL = replace(
     _FLUX,
     name="flux-schnell",
@@ -155,9 +155,9 @@ _SCHNELL = replace(
     tokens=256,
 )
 
-FAMILIES: Final[Mapping[str, Family]] = {one.name: one for one in (_SD, _SDXL, _SD3, _FLUX, _SCHNELL)}
-BY_CLASS: Final[Mapping[str, Family]] = {one.text: one for one in (_SD, _SDXL, _SD3, _FLUX)}
-#: In the order in which a single file is asked: FLUX spells some of its tensors like others.
+FAMILIES: Final[Mapping[str, Family]] = {family.name: family for family in (_SD, _SDXL, _SD3, _FLUX, _SCHNELL)}
+BY_CLASS: Final[Mapping[str, Family]] = {family.text: family for family in (_SD, _SDXL, _SD3, _FLUX)}
+#: In the order in which a single file is checked: some FLUX tensors have the names of other families'.
 BY_TENSOR: Final = (_FLUX, _SD3, _SDXL, _SD)
 GUIDED: Final = ("guidance_in.", "time_text_embed.guidance_embedder.")
-"""Tensors that only a FLUX has whose guidance can be set."""
+"""Tensors that only FLUX models with adjustable guidance have."""

@@ -156,7 +156,7 @@ _SDXL: Final[Mapping[str, Any]] = {
         "projection_dim": 1280,
     },
     "tokenizer/tokenizer_config.json": _TOKENIZER,
-    # SDXL was published so. An exclamation mark in a prompt is read as padding there, as in every SDXL of diffusers.
+    # As SDXL was published. An exclamation mark in a prompt is read as padding there, as in every SDXL of diffusers.
     "tokenizer_2/tokenizer_config.json": {**_TOKENIZER, "pad_token": "!"},
     "unet/config.json": {
         **_UNET,
@@ -175,11 +175,11 @@ _SDXL: Final[Mapping[str, Any]] = {
     "vae/config.json": {**_VAE, "force_upcast": True, "sample_size": 1024, "scaling_factor": 0.13025},
 }
 CONFIGS: Final[dict[str, Mapping[str, Any]]] = {"sd": _SD, "sdxl": _SDXL}
-"""By family: the content of each file."""
+"""The content of each file, by family."""
 
 
 def revision(family: str) -> str:
-    """Return a digest of all that is written for a family; "" for a family whose single files need a folder."""
+    """Return a digest of all files written for a family; "" for a family whose single files need a folder."""
     if family not in CONFIGS:
         return ""
     content = json.dumps([CONFIGS[family], VOCABULARY_SHA256], sort_keys=True)
@@ -209,7 +209,7 @@ def folder_of(family: str) -> Path:
 
 
 def write(folder: Path, files: Mapping[str, Any]) -> None:
-    """Write these configurations, and the vocabulary beside each tokenizer's."""
+    """Write these configurations, and the vocabulary next to each tokenizer's configuration."""
     vocabulary, merges = vocabulary_files()
     for name, content in files.items():
         file = folder / name
@@ -231,7 +231,7 @@ def vocabulary_files() -> tuple[str, str]:
 
 
 def _vocabulary() -> bytes:
-    """The vocabulary as its wheel ships it; the package itself is not imported."""
+    """Return the vocabulary file of its wheel; the package itself is not imported."""
     for name in WHEELS:
         package = find_spec(name)
         for place in (package.submodule_search_locations or ()) if package else ():
@@ -247,7 +247,7 @@ def _vocabulary() -> bytes:
 
 
 def _letters_of_bytes() -> list[str]:
-    """A printable letter for each of the 256 bytes, in the vocabulary's order: printable bytes first, as themselves."""
+    """Return a printable letter for each of the 256 bytes, in the vocabulary's order: printable bytes come first."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = 256 - len(printable)
     return [chr(code) for code in [*printable, *range(256, 256 + others)]]

@@ -1,7 +1,7 @@
-"""The parameters of a diffusers spec: which a family knows, what they are when nothing is said, and what cannot be.
+"""The parameters of a diffusers spec: those of a family, their defaults, and their validation.
 
-`settings` is what a whole batch shares and what making the picture again needs; `problems` says in sentences what is
-wrong. Nothing here loads a model.
+`settings` returns the parameters that a batch shares and that are needed to make the image again; `problems` returns
+sentences about what is wrong. Nothing here loads a model.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ STRENGTH: Final = 0.6
 
 
 def kind(spec: Spec) -> str:
-    """ "text", "image" or "inpaint": by which pictures the spec carries, and what is done around them."""
+    """Return "text", "image" or "inpaint", by the spec's images and its outpainting."""
     if is_on(spec, "keep_product"):
         return "inpaint"
     if "init" not in spec.images:
@@ -29,29 +29,29 @@ def kind(spec: Spec) -> str:
 
 
 def is_on(spec: Spec, name: str) -> bool:
-    """True if a parameter asks for it; as text, as axes and placeholders give it, "yes", "true" and "1" do."""
+    """Return whether a parameter is on. Axes and placeholders give text: "yes", "true", "1" and "on" are on."""
     given = spec.parameters.get(name)
     return given.strip().lower() in ("yes", "true", "1", "on") if isinstance(given, str) else bool(given)
 
 
 def defaults(spec: Spec, family: Family) -> dict[str, Any]:
-    """Return the usual values: what a mask marks is made wholly anew."""
+    """Return the default values. A masked part is repainted completely, so its strength is 1."""
     strength = 1.0 if kind(spec) == "inpaint" else STRENGTH
     return {"steps": family.steps, "guidance": family.guidance, "scheduler": "", "strength": strength}
 
 
 def settings(spec: Spec, family: Family) -> dict[str, Any]:
-    """The parameters that a whole batch shares, defaults filled in."""
-    found = defaults(spec, family)
-    found |= {name: spec.parameters[name] for name in PARAMETERS if name in spec.parameters}
-    found["steps"] = int(float(found["steps"]))
-    found["guidance"] = float(found["guidance"]) if family.obeys_guidance else family.guidance
-    found["strength"] = float(found["strength"])
-    return found
+    """Return the parameters that a whole batch shares, with defaults."""
+    values = defaults(spec, family)
+    values |= {name: spec.parameters[name] for name in PARAMETERS if name in spec.parameters}
+    values["steps"] = int(float(values["steps"]))
+    values["guidance"] = float(values["guidance"]) if family.obeys_guidance else family.guidance
+    values["strength"] = float(values["strength"])
+    return values
 
 
 def worked_steps(kind: str, settings: Mapping[str, Any], family: Family) -> int:
-    """The steps that are worked: from a start image only the last ones, the share `strength` of them."""
+    """Return the number of steps that are run: with a start image only the last ones, the share `strength`."""
     steps = int(settings["steps"])
     if kind == "text":
         return steps
@@ -60,7 +60,7 @@ def worked_steps(kind: str, settings: Mapping[str, Any], family: Family) -> int:
 
 
 def controls(family: Family) -> tuple[Control, ...]:
-    """Return what a reviewer may change, of what the family obeys."""
+    """Return the controls that a reviewer may change, of those that the family obeys."""
     every = (
         Control("prompt", "Prompt", "text"),
         Control("negative", "Avoid", "text"),
@@ -78,30 +78,30 @@ def controls(family: Family) -> tuple[Control, ...]:
 
 
 def problems(spec: Spec, family: Family) -> list[str]:
-    """Sentences about what in the spec's size and parameters this endpoint cannot do."""
-    found = []
+    """Return sentences about what this endpoint cannot do in the spec's size and parameters."""
+    sentences = []
     multiple = family.size_multiple
     if spec.width % multiple or spec.height % multiple:
-        found.append(f"{spec.width}×{spec.height}: width and height must be multiples of {multiple}.")
+        sentences.append(f"{spec.width}×{spec.height}: width and height must be multiples of {multiple}.")
     scheduler = str(spec.parameters.get("scheduler", ""))
     if scheduler and scheduler not in family.schedulers:
         runs_with = ", ".join(family.schedulers)
-        found.append(f"Unknown scheduler {scheduler!r}; {family.title} runs with {runs_with}.")
+        sentences.append(f"Unknown scheduler {scheduler!r}; {family.title} runs with {runs_with}.")
     standard = defaults(spec, family)
     for name, (low, high) in RANGES.items():
         value = spec.parameters.get(name, standard[name])
         if not is_number(value) or not low <= float(value) <= high:
-            found.append(f"{name} is {value!r}; expected a number from {low} to {high}.")
+            sentences.append(f"{name} is {value!r}; expected a number from {low} to {high}.")
     if "mask" in spec.images and "init" not in spec.images:
-        found.append("There is a mask, but no picture to repaint: give it the start image too.")
-    if not found:
+        sentences.append("There is a mask, but no picture to repaint: give it the start image too.")
+    if not sentences:
         chosen = settings(spec, family)
         if worked_steps(kind(spec), chosen, family) < 1:
-            found.append(
+            sentences.append(
                 f"A change of {chosen['strength']:g} in {chosen['steps']} steps leaves no step to work in; "
                 f"take at least {ceil(1 / chosen['strength'])} steps."
             )
-    return found
+    return sentences
 
 
 def is_number(value: Any) -> bool:

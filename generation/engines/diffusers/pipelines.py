@@ -1,6 +1,6 @@
 """Pipelines in memory: loaded from a folder or a single file, sharing one set of weights, each with a fresh scheduler.
 
-What planning asks and the drawing itself are diffusers.py's. Importing this module loads neither torch nor diffusers.
+The planning interface is in engine.py, drawing in drawing.py. Importing this module loads neither torch nor diffusers.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from generation.engines.diffusers.weights import family_of, require_whole, tenso
 
 @dataclass
 class Loaded:
-    """A pipeline in memory, with what was learnt about it. scheduler: the model's own, which no batch is drawn with.
-    loras: those that were laid on, PEFT's name by the endpoint's; weights: those that the last batch was drawn with.
-    controlnets: those that were loaded; controlled: pipelines with them, by kind of job and name.
+    """A pipeline in memory, with its state. scheduler: the model's own, which no batch uses directly. loras: the loaded
+    ones, PEFT's name by the endpoint's; weights: the LoRA weights of the last batch, None if unknown. controlnets: the
+    loaded ones; controlled: pipelines with a ControlNet, by kind of job and name.
     """
 
     text: Any
@@ -48,12 +48,12 @@ class Loaded:
 
     @property
     def decodes_apart(self) -> bool:
-        """True if we decode the latents, and not the pipeline: where nobody asks for the pipeline as it is shipped, and
+        """Whether we decode the latents, and not the pipeline: if the tier is not "final" (the pipeline as shipped) and
         no safety checker has to see the pixels."""
         return self.accelerated.settings.tier != "final" and getattr(self.text, "safety_checker", None) is None
 
     def pixels(self, pipe: Any, made: Any, width: int, height: int) -> Pixels | Future[Pixels]:
-        """Return what `pipe` made, latents or float images, as bytes: batch × height × width × 3. Within `at_work`."""
+        """Convert latents or float images of `pipe` to bytes: batch × height × width × 3. Call it within `at_work`."""
         if not self.decodes_apart:
             whole: Pixels = decoding.as_bytes(made).cpu().numpy()
             return whole
@@ -72,27 +72,27 @@ class Loaded:
             self.decoder.close()
 
     def fitting(self, kind: str) -> Any:
-        """The pipeline of a kind of job; they share their components, so that the weights are there once."""
+        """Return the pipeline of a kind of job. All share their components, so the weights are in memory once."""
         return {"text": self.text, "image": self.image, "inpaint": self.inpaint}[kind]
 
     def refiner_of(self, path: Path | None) -> Loaded:
-        """The model that refines what this one made, loaded on first use onto the same device."""
+        """Return the refiner of this model, loaded on first use onto the same device."""
         if self.refiner is None:
             assert path is not None
             self.refiner = load_refiner(path, self)
         return self.refiner
 
-    def fresh_scheduler(self, wanted: str) -> Any:
-        """A scheduler of the wanted kind, of the model's own where it is "", configured as the model's own. They keep
+    def fresh_scheduler(self, name: str) -> Any:
+        """Return a new scheduler `name` ("" for the model's own kind), configured like the model's own. Schedulers keep
         state, so every batch has its own."""
         import diffusers
 
-        kind = getattr(diffusers, self.family.schedulers[wanted]) if wanted else type(self.scheduler)
+        kind = getattr(diffusers, self.family.schedulers[name]) if name else type(self.scheduler)
         return schedules.fresh(kind, self.scheduler.config)
 
 
 def place(config: Mapping[str, Any]) -> tuple[str, str]:
-    """(device, dtype) that an endpoint's config asks for, or that this machine gives."""
+    """Return (device, dtype) from an endpoint's config, with the defaults of this machine."""
     import torch
 
     device = str(config.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -100,8 +100,8 @@ def place(config: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def load(path: Path, config: Mapping[str, Any]) -> Loaded:
-    """The model at `path` on the device of `config` (as of diffusers.Diffusers). Raises EngineError of kind
-    ENDPOINT when the files are not a whole model of a known family."""
+    """Load the model at `path` onto the device of `config` (as of engine.Diffusers). Raises EngineError of kind
+    ENDPOINT if the files are not a whole model of a known family."""
     family = family_of(path)
     require_whole(path)
     import diffusers
@@ -115,7 +115,7 @@ def load(path: Path, config: Mapping[str, Any]) -> Loaded:
     pipe = pipe.to(device)
     if hasattr(pipe, "watermark"):
         pipe.watermark = None
-    image, inpaint = (sharing(pipe, getattr(diffusers, one)) for one in (family.image, family.inpaint))
+    image, inpaint = (sharing(pipe, getattr(diffusers, class_name)) for class_name in (family.image, family.inpaint))
     accelerated = acceleration.prepare(pipe, acceleration.read(config), device)
     overlaps = config.get("overlap", device.startswith("cuda"))
     decoder = Decoder(device) if overlaps else None
@@ -123,13 +123,15 @@ def load(path: Path, config: Mapping[str, Any]) -> Loaded:
 
 
 def load_refiner(path: Path, base: Loaded) -> Loaded:
-    """A model for image to image only: SDXL's refiner, or another of a known family. Raises EngineError (INPUT)."""
+    """Load a model for image to image: SDXL's refiner, or another of a known family. Raises EngineError (INPUT)."""
     import diffusers
     import torch
 
     try:
         class_name = json.loads((path / "model_index.json").read_text())["_class_name"]
-        family = next((one for one in FAMILIES.values() if class_name in (one.text, one.image)), None)
+        family = next(
+            (candidate for candidate in FAMILIES.values() if class_name in (candidate.text, candidate.image)), None
+        )
         if family is None:
             raise ValueError(f"it is a {class_name}")
         read_class = getattr(diffusers, class_name)
@@ -147,7 +149,7 @@ def load_refiner(path: Path, base: Loaded) -> Loaded:
 
 
 def _read(path: Path, family: Family, config: Mapping[str, Any], dtype: Any) -> Any:
-    """The text-to-image pipeline of a folder or a single file, on the CPU."""
+    """Load the text-to-image pipeline of a folder or a single file, on the CPU."""
     import diffusers
 
     text_class = getattr(diffusers, family.text)
@@ -168,7 +170,7 @@ def _read(path: Path, family: Family, config: Mapping[str, Any], dtype: Any) -> 
 
 
 def is_of_device(error: Exception) -> bool:
-    """Return whether memory did not suffice or the card failed: neither is a fault of the model's files."""
+    """Return whether memory was too small or the GPU failed: neither is a fault of the model's files."""
     return isinstance(error, MemoryError) or type(error).__name__ in {"OutOfMemoryError", "AcceleratorError"}
 
 
@@ -179,12 +181,12 @@ def not_loaded(path: Path, error: Exception) -> EngineError:
 
 
 def is_completed(path: Path, family: Family) -> bool:
-    """True of a file that holds a transformer alone, so that the rest comes from the folder `model_config`."""
+    """Return whether a file holds only a transformer, so that the rest comes from the folder `model_config`."""
     return family.is_flow and path.is_file() and not any(name.startswith("text_encoder") for name in tensor_names(path))
 
 
 def _completed(path: Path, folder: str, text_class: Any, options: Mapping[str, Any]) -> Any:
-    """A pipeline whose transformer is a file of its own, as SD3.5 and FLUX come: the rest is the folder's."""
+    """Load a pipeline with the transformer from a file, as SD3.5 and FLUX are published, and the rest from a folder."""
     import diffusers
 
     if not folder:
@@ -197,8 +199,8 @@ def _completed(path: Path, folder: str, text_class: Any, options: Mapping[str, A
 
 
 def sharing(pipe: Any, kind: Any, **more: Any) -> Any:
-    """Another pipeline of the same components, and of `more`. Put together here, because from_pipe leaves out small
-    autoencoders (AutoencoderTiny) and turns everything into 32 bits."""
+    """Build another pipeline from the same components and `more`. from_pipe is not used, because it drops small
+    autoencoders (AutoencoderTiny) and converts everything to 32 bits."""
     takes = signature(kind.__init__).parameters
     parts = {name: part for name, part in {**pipe.components, **more}.items() if name in takes}
     options = {name: pipe.config[name] for name in takes if name in pipe.config and name not in parts}
@@ -210,9 +212,9 @@ def sharing(pipe: Any, kind: Any, **more: Any) -> Any:
 
 
 def settle_on_cpu(threads: int) -> None:
-    """Before anything runs in parallel, because torch's threads take the floating-point mode of whoever starts them.
+    """Set torch up for the CPU, before anything runs in parallel: its threads inherit the floating-point mode.
 
-    Numbers next to zero, of which small models have many, cost a CPU many times as much as others.
+    Denormal numbers, of which small models have many, cost a CPU many times as much as others.
     """
     import torch
 

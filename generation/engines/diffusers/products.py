@@ -1,7 +1,7 @@
-"""A product kept as photographed in a scene that a model makes around it.
+"""Keep a product as photographed, in a scene that a model makes around it.
 
-The cut-out stands in the frame as a packshot's does (same size, baseline and lift); the model repaints all around it;
-then the scene takes the product's shadow, and the product's own pixels, only scaled, are laid over it.
+The cut-out is placed as in a packshot (same size, baseline and lift), and the model repaints everything around it.
+Then the product's shadow is added to the scene, and the product's own pixels, only scaled, are laid over it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ GROUND: Final = 216
 
 @dataclass(frozen=True)
 class Kept(Canvas):
-    """standing: the product in the frame. kept: the share of light that its shadow leaves to the scene, height × width;
-    None without a shadow."""
+    """A canvas with a kept product. standing: the product in the frame. kept: the share of light that its shadow
+    leaves, height × width; None without a shadow."""
 
     standing: studio.Standing | None = None
     kept: Floats | None = None
@@ -37,7 +37,7 @@ class Kept(Canvas):
         return packshot.box_of(self.standing, self.init.shape[1], self.init.shape[0])
 
     def with_new(self, made: Pixels) -> Pixels:
-        """Return what was made, in the product's shadow, and the product over it."""
+        """Return the new scene with the product's shadow, and the product over it."""
         assert self.standing is not None
         picture = studio.shaded(made, self.kept)
         studio.lay_over(picture, self.standing.colour, self.standing.alpha, self.standing.left, self.standing.top)
@@ -45,13 +45,13 @@ class Kept(Canvas):
 
 
 def parse(parameters: Mapping[str, Any]) -> tuple[packshot.Setting, list[str]]:
-    """(where the product stands and how it throws its shadow, sentences about what is wrong)."""
+    """Return (the product's place and shadow, sentences about problems)."""
     given = {name: parameters[name] for name in PARAMETERS if name in parameters}
     return packshot.Packshot().parse({"shadow": "contact", **given})
 
 
 def read(spec: Spec, setting: Mapping[str, Any], context: Context) -> Canvas:
-    """The canvas of one job. Raises EngineError of kind INPUT where the cut-out cannot be used."""
+    """Return the canvas of one job. Raises EngineError of kind INPUT if the cut-out cannot be used."""
     cutout = packshot.product_of(context.load(spec.images["cutout"]))
     chosen, problems = parse(setting)
     if problems:
@@ -60,7 +60,7 @@ def read(spec: Spec, setting: Mapping[str, Any], context: Context) -> Canvas:
 
 
 def placed(cutout: Pixels, setting: packshot.Setting, width: int, height: int) -> Kept:
-    """cutout: h × w × 4, sRGB with straight alpha, cropped to the product."""
+    """Place the product on a canvas. cutout: h × w × 4, sRGB with straight alpha, cropped to the product."""
     standing = packshot.standing(cutout, setting, width, height, has_scene=True)
     kept = studio.shadows(standing, width=width, height=height, light=packshot.lamp(setting), kind=setting.shadow)
     init = np.full((height, width, 3), GROUND, dtype=np.uint8)

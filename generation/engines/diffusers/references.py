@@ -1,7 +1,7 @@
-"""A picture that the new one is to resemble, through an IP-Adapter.
+"""Reference images, which the new image shall resemble, through an IP-Adapter.
 
 Product: the IP-Adapters of diffusers 0.42 (https://huggingface.co/docs/diffusers/using-diffusers/ip_adapter), Ye et al.
-2023. Once it is laid onto a model its layers want a picture in every job; where there is none they are switched off.
+2023. A loaded adapter needs an image in every job; without one its layers are switched off.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ BLANK: Final = np.zeros((8, 8, 3), dtype=np.uint8)
 def arguments(
     loaded: Loaded, equipment: Equipment, pictures: Sequence[Pixels | None], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """A pipeline's arguments for the pictures of a batch, each h × w × 3 or, in all of them, None. Raises EngineError
-    of kind INPUT when the adapter does not fit the model."""
+    """Return a pipeline's arguments for the reference images of a batch: all h × w × 3, or all None. Raises EngineError
+    of kind INPUT if the adapter does not fit the model."""
     import torch
 
     there = [picture for picture in pictures if picture is not None]
@@ -47,8 +47,8 @@ def arguments(
 
 @contextmanager
 def one_each(pipe: Any, arguments: Mapping[str, Any]) -> Iterator[None]:
-    """While it lasts, every picture of a batch resembles its own reference. The pipelines would show all references to
-    each of them: they repeat what they are given for every prompt, as if there were one prompt only."""
+    """Give every image of a batch its own reference while the context lasts. The pipelines would use all references for
+    each image, because they repeat them for every prompt, as if there were only one."""
     if "ip_adapter_image_embeds" not in arguments:
         yield
         return
@@ -60,7 +60,7 @@ def one_each(pipe: Any, arguments: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _embedding(loaded: Loaded, picture: Pixels, *, is_guided: bool) -> tuple[torch.Tensor, ...]:
-    """(of nothing, of the picture) where it is guided, else (of the picture,); each 1 × 1 × width."""
+    """Return the embeddings (of nothing, of the image) if guided, else (of the image,); each 1 × 1 × width."""
     whole = loaded.text.prepare_ip_adapter_image_embeds(
         ip_adapter_image=Image.fromarray(picture),
         ip_adapter_image_embeds=None,

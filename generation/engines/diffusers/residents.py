@@ -1,5 +1,5 @@
-"""The models in this process's memory: a model is loaded where it fits beside the others,
-otherwise the least recently used ones of the same device are unloaded until it does.
+"""The models in this process's memory. If a new model does not fit, the least recently used models of the same device
+are unloaded until it does.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from generation.engines.diffusers.weights import safetensors_header
 
 GIBIBYTE: Final = 1024**3
 WORKING_BYTES: Final = {"cuda": 8 * GIBIBYTE}
-"""What drawing takes beside the weights unless the endpoint says so in "reserve_bytes": decoding four pictures of
-1024 × 1024 at once, where one layer's output is half a gibibyte for each and four of them live."""
+"""The default of "reserve_bytes", the memory for drawing besides the weights: decoding four images of 1024 × 1024 at
+once, where the output of one layer is 0.5 GiB per image and four such outputs are alive."""
 
 
 @runtime_checkable
 class Resident(Protocol):
-    """Something that can be asked to give its memory back."""
+    """Something that can free its memory."""
 
     def unload(self) -> None: ...
 
 
 @runtime_checkable
 class Growing(Resident, Protocol):
-    """One that does not load everything at once."""
+    """A resident that does not load everything at once."""
 
     def later_bytes(self) -> int:
-        """Weights that it loads only when a batch first asks for them, and has not yet."""
+        """Return the bytes of weights that will be loaded when a batch first needs them."""
 
 
 class Residents:
-    """The models in memory, the least recently used one first. For the one thread that draws."""
+    """The models in memory, the least recently used first. For use by the drawing thread only."""
 
     def __init__(self) -> None:
         self._there: OrderedDict[int, tuple[weakref.ref[Resident], str, int]] = OrderedDict()
@@ -46,10 +46,10 @@ class Residents:
     def admit(
         self, owner: Resident, *, name: str, device: str, weights_bytes: int, reserve_bytes: int, limit_bytes: int = 0
     ) -> None:
-        """Make room on `device` for a model that is about to be loaded, and remember that it is there.
+        """Make room on `device` for a model that is about to be loaded, and register it.
 
         weights_bytes: all that it will ever load. limit_bytes: what all models of this process may take there together,
-        0 for whatever is free. Raises EngineError of kind MEMORY, with the figures, where even alone it would not fit.
+        0 for all free memory. Raises EngineError of kind MEMORY, with the figures, if it would not fit even alone.
         """
         while (free := self._free(device, limit_bytes)) is not None and free < weights_bytes + reserve_bytes:
             victim = self._oldest(device, owner)
@@ -63,7 +63,7 @@ class Residents:
         self._there[id(owner)] = (weakref.ref(owner), device, weights_bytes)
 
     def used(self, owner: Resident) -> None:
-        """It has just been drawn with."""
+        """Mark a model as just used."""
         if id(owner) in self._there:
             self._there.move_to_end(id(owner))
 
@@ -72,20 +72,22 @@ class Residents:
 
     def _oldest(self, device: str, besides: Resident) -> Resident | None:
         for key, (reference, where, _) in list(self._there.items()):
-            found = reference()
-            if found is None:
+            resident = reference()
+            if resident is None:
                 del self._there[key]
-            elif where == device and found is not besides:
-                return found
+            elif where == device and resident is not besides:
+                return resident
         return None
 
     def _free(self, device: str, limit_bytes: int) -> int | None:
         there = [
-            (one, size) for reference, where, size in self._there.values() if where == device and (one := reference())
+            (resident, size)
+            for reference, where, size in self._there.values()
+            if where == device and (resident := reference())
         ]
         measured = free_bytes(device)
         if measured is not None:
-            measured -= sum(one.later_bytes() for one, _ in there if isinstance(one, Growing))
+            measured -= sum(resident.later_bytes() for resident, _ in there if isinstance(resident, Growing))
         if not limit_bytes:
             return measured
         left = limit_bytes - sum(size for _, size in there)
@@ -93,16 +95,16 @@ class Residents:
 
 
 residents = Residents()
-"""Those of this process."""
+"""The models of this process."""
 
 
 def reserve_bytes(device: str, configured: object) -> int:
-    """The working memory of an endpoint whose config says `configured`, which may be None."""
+    """Return the working memory of an endpoint; `configured` is its setting, or None."""
     return WORKING_BYTES.get(device.split(":")[0], 0) if configured is None else int(str(configured))
 
 
 def free_bytes(device: str) -> int | None:
-    """Return what could be allocated on a device now; None where nobody tells."""
+    """Return the bytes that could be allocated on a device now; None if unknown."""
     if device.startswith("cuda"):
         import torch
 
@@ -118,9 +120,11 @@ def free_bytes(device: str) -> int | None:
 
 
 def weights_bytes(path: Path, element_bytes: int, *, besides: str = "") -> int:
-    """Return what the weights of a diffusers folder or a safetensors file take once loaded with `element_bytes` per
-    number; 0 where the files do not say. Of a folder the parts that its model_index.json names, `besides` left out, or
-    the network that it is, in their plain variant."""
+    """Return the bytes of a diffusers folder or safetensors file once loaded with `element_bytes` per number; 0 if
+    unknown.
+
+    A folder counts the parts in its model_index.json except `besides`, or is one network; only plain variants count.
+    """
     if path.is_file():
         return _elements(path) * element_bytes
     try:

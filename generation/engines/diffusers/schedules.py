@@ -1,8 +1,8 @@
-"""Schedulers that know by counting where they are, so that no step of the loop waits for the card.
+"""Schedulers that count their steps, so that no step of the loop waits for the GPU.
 
-diffusers' schedulers find their place by comparing the time step, which lies on the card, with a list: the processor
-reads it back and meanwhile gives the card nothing to do. Here the noise levels stay on the CPU, whose scalars ride
-along with a kernel's arguments, and the place in the list is counted.
+diffusers' schedulers find their position by comparing the time step, which is on the GPU, with a list. The CPU reads it
+back, and meanwhile the GPU has nothing to do. Here the noise levels stay on the CPU, whose scalars are passed as
+arguments of a kernel, and the position in the list is counted.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 
 
 def fresh(kind: type, config: Any) -> Any:
-    """A scheduler of diffusers' class `kind`, configured so, that counts. It keeps state: one for every batch."""
+    """Return a new counting scheduler of diffusers' class `kind` with this config. It keeps state: one per batch."""
     return _counting(kind).from_config(config)  # type: ignore[attr-defined]
 
 
 @cache
 def _counting(kind: Any) -> type:
-    """The class `kind`, counting; under its name, because pipelines and facts record it."""
-    reads_its_place = not hasattr(kind, "set_begin_index")  # DDIM and its like look up what belongs to a time step
+    """Return a counting subclass of `kind` with the same name, because pipelines and facts record the name."""
+    reads_its_place = not hasattr(kind, "set_begin_index")  # DDIM and similar ones look up the values of a time step
 
     class Counting(kind):  # type: ignore[misc]
         timesteps: Any
@@ -34,7 +34,7 @@ def _counting(kind: Any) -> type:
             self.set_begin_index(0)
 
         def set_begin_index(self, begin_index: int = 0) -> None:
-            """Start at this place of the list: pipelines that leave out the first steps say so."""
+            """Start at this position of the list. Pipelines call it if they skip the first steps."""
             self.place = begin_index
             if not reads_its_place:
                 super().set_begin_index(begin_index)

@@ -1,4 +1,4 @@
-"""Sources of a drawing besides its words: a canvas, the map of a ControlNet, the picture that it resembles."""
+"""Sources of a drawing besides its prompt: a canvas, the map of a ControlNet, a reference image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from generation.engines.diffusers import controlnets, extending, products
 
 @dataclass(frozen=True)
 class Source:
-    """canvas: None where it starts from noise. control, reference: height × width × 3, sRGB, None without."""
+    """The sources of one image. canvas: None to start from noise. control, reference: height × width × 3, sRGB."""
 
     canvas: Canvas | None = None
     control: Pixels | None = None
@@ -22,17 +22,17 @@ class Source:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Of this one picture, beside those of its batch."""
+        """The facts of this one image, besides those of its batch."""
         box = self.canvas.subject_box if self.canvas is not None else None
         return {"subject_box": box} if box else {}
 
     def finished(self, made: Pixels) -> Pixels:
-        """The picture, with what stays of its start."""
+        """Return the image with the kept parts of its start image."""
         return self.canvas.with_new(made) if self.canvas is not None else made
 
 
 def read(spec: Spec, settings: Mapping[str, Any], context: Context) -> Source:
-    """Raises EngineError of kind INPUT where a picture cannot be used."""
+    """Read the sources of a job. Raises EngineError of kind INPUT if an image cannot be used."""
     start = _canvas(spec, settings, context)
     control = controlnets.read(spec, settings, start, context) if settings.get("control") else None
     reference = None

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 HEAD_BYTES: Final = 4096
 MOST_HEADER_BYTES: Final = 100_000_000
-"""The limit of the safetensors library itself."""
+"""The limit of the safetensors library."""
 ADVICE: Final = "Download it again."
 SAFETENSORS_ONLY: Final = (
     "which can run code when it is opened. Use the model's .safetensors file, or convert it to safetensors."
@@ -102,7 +102,7 @@ def problem_of_model(path: Path) -> str:
 
 
 def _other_format(path: Path, head: bytes) -> str:
-    """A sentence about a file of a known format that is not safetensors; "" of one that may be."""
+    """Return a sentence about a file of a known format that is not safetensors; "" if it may be safetensors."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     lower = start[:200].lower()
     if start.startswith(b"version https://git-lfs") or b"\noid sha256:" in head[:400]:
@@ -131,7 +131,7 @@ def _other_format(path: Path, head: bytes) -> str:
 
 
 def _is_pickle(head: bytes) -> bool:
-    """True of a pickle from protocol 2 on: its first opcode, the protocol, and an opcode that can follow."""
+    """Return whether this is a pickle of protocol 2 or later, by its first opcodes."""
     return len(head) > 2 and head[0] == 0x80 and 2 <= head[1] <= 5 and head[2:3] in b"}](cX\x8a\x95q\x8c"
 
 
@@ -144,7 +144,7 @@ def _holds_pickle(path: Path) -> bool:
 
 
 def _is_text(head: bytes) -> bool:
-    """True of bytes that are words. A safetensors file never is: its length leaves zeros in the first eight bytes."""
+    """Return whether the bytes are text. A safetensors file never is: its first eight bytes contain zeros."""
     if b"\0" in head:
         return False
     try:
@@ -155,7 +155,7 @@ def _is_text(head: bytes) -> bool:
 
 
 def _header_problem(path: Path, size: int) -> str:
-    """Return what does not agree between a safetensors file's header and its length; "" where all does."""
+    """Return a sentence if a safetensors file's header and length do not agree, else ""."""
     if size < 8:
         return f"{path.name} is not a safetensors file: it has only {size} bytes. {ADVICE}"
     with path.open("rb") as file:
@@ -200,7 +200,7 @@ def _end_of_tensors(header: Mapping[str, Any]) -> int:
 
 
 def _component_problem(folder: Path, title: str, library: str, class_name: str = "") -> str:
-    """Return what one component of a diffusers folder lacks."""
+    """Return a sentence about what one component of a diffusers folder lacks, else ""."""
     if not folder.is_dir():
         return f"The folder {title} is missing, which model_index.json names. Download the whole model."
     if "Scheduler" in class_name:
@@ -215,7 +215,7 @@ def _component_problem(folder: Path, title: str, library: str, class_name: str =
 
 
 def _settings_problem(folder: Path, title: str, names: tuple[str, ...]) -> str:
-    """Return what is wrong with the settings of a component, of which it has one at least."""
+    """Return what is wrong with the settings of a component, which needs at least one of these files."""
     present = [folder / name for name in names if (folder / name).is_file()]
     if not present:
         return f"{title}/{names[0]} is missing. Download the whole model."
@@ -262,7 +262,7 @@ def _no_weights(folder: Path, title: str, expected: str) -> str:
 
 
 def _json_object(file: Path) -> dict[str, Any] | None:
-    """The object in a JSON file; None if it holds none."""
+    """Return the object in a JSON file; None if it holds none."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -275,7 +275,7 @@ def _excerpt(start: bytes) -> str:
 
 
 def _size(count: int) -> str:
-    """A number of bytes in words."""
+    """Return a number of bytes as text with a unit."""
     for unit, width in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= width:
             return f"{count / width:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""Reading a model's family and digest from its files, without loading it."""
+"""Read a model's family and digest from its files, without loading it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from generation.engines.diffusers.weight_files import problem_of_file, problem_o
 
 SAMPLE_BYTES = 1 << 20
 PROSE = frozenset({".md", ".markdown", ".rst", ".pdf", ".png", ".jpg", ".jpeg", ".webp", ".gif"})
-"""Not .txt: a tokenizer keeps its merges in one."""
+"""Without .txt, because a tokenizer's merges are in such a file."""
 
 
 def family_of(path: Path) -> Family:
-    """Read from model_index.json or from the tensor names of a single file. Raises EngineError of kind ENDPOINT."""
+    """Read the family from model_index.json or a single file's tensor names. Raises EngineError of kind ENDPOINT."""
     if path.is_dir():
         try:
             class_name = json.loads((path / "model_index.json").read_text())["_class_name"]
@@ -29,21 +29,21 @@ def family_of(path: Path) -> Family:
             message = f"{path} is not a diffusers folder: its model_index.json names no pipeline."
             raise EngineError(ErrorKind.ENDPOINT, message, log=str(error)) from error
         if class_name not in BY_CLASS:
-            known = ", ".join(BY_CLASS)
-            raise EngineError(ErrorKind.ENDPOINT, f"{path.name} is a {class_name}; this engine runs {known}.")
-        found = BY_CLASS[class_name]
-        return FAMILIES["flux-schnell"] if found.name == "flux" and not _is_guided(path) else found
+            supported = ", ".join(BY_CLASS)
+            raise EngineError(ErrorKind.ENDPOINT, f"{path.name} is a {class_name}; this engine runs {supported}.")
+        folder_family = BY_CLASS[class_name]
+        return FAMILIES["flux-schnell"] if folder_family.name == "flux" and not _is_guided(path) else folder_family
     names = tensor_names(path)
     for family in BY_TENSOR:
         if any(mark in name for mark in family.single_file for name in names):
             is_schnell = family.name == "flux" and not any(mark in name for mark in GUIDED for name in names)
             return FAMILIES["flux-schnell"] if is_schnell else family
-    known = ", ".join(family.title for family in FAMILIES.values())
-    raise EngineError(ErrorKind.ENDPOINT, f"{path.name} holds the weights of none of these: {known}.")
+    supported = ", ".join(family.title for family in FAMILIES.values())
+    raise EngineError(ErrorKind.ENDPOINT, f"{path.name} holds the weights of none of these: {supported}.")
 
 
 def _is_guided(path: Path) -> bool:
-    """True if this FLUX folder takes a strength of guidance: [dev] does, [schnell] does not."""
+    """Return whether this FLUX folder takes a guidance value: [dev] does, [schnell] does not."""
     try:
         return bool(json.loads((path / "transformer" / "config.json").read_text()).get("guidance_embeds", False))
     except (OSError, ValueError) as error:
@@ -64,7 +64,7 @@ def require_whole(path: Path) -> None:
 
 
 def safetensors_header(path: Path) -> bytes:
-    """The JSON header: its length stands in the first eight bytes, little endian. Raises OSError, ValueError or
+    """Return the JSON header; its length is in the first eight bytes, little endian. Raises OSError, ValueError or
     struct.error."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
@@ -74,9 +74,9 @@ def safetensors_header(path: Path) -> bytes:
 
 
 def digest(path: Path) -> str:
-    """Hex. Over every weight file's name, size, header and samples of its content: enough to tell models apart without
-    reading gigabytes while a person waits for a plan. What only people read is left out: a model whose card was edited
-    is the same model."""
+    """Return a hex digest of every weight file's name, size, header and samples of its content. That tells models apart
+    without reading gigabytes while a person waits for a plan. Files for people only are left out, so that a model whose
+    card was edited is the same model."""
     whole = hashlib.sha256()
     for file in files_of(path):
         size = file.stat().st_size
@@ -98,21 +98,21 @@ def signature(paths: Iterable[Path]) -> Signature:
     A path that does not exist has no files. The time of the inode's change shows a file that was written with its old
     date, as `cp -p` does.
     """
-    found = []
+    states = []
     for path in paths:
         for file in files_of(path) if path.exists() else ():
             state = file.stat()
-            found.append((str(file), state.st_size, state.st_ino, state.st_mtime_ns, state.st_ctime_ns))
-    return tuple(found)
+            states.append((str(file), state.st_size, state.st_ino, state.st_mtime_ns, state.st_ctime_ns))
+    return tuple(states)
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files that decide what a model draws, in order: of a folder those below it, or the one file."""
-    return sorted(found for found in path.rglob("*") if _decides(found, path)) if path.is_dir() else [path]
+    """Return the files that decide what a model draws, in order: those below a folder, or the one file."""
+    return sorted(file for file in path.rglob("*") if _decides(file, path)) if path.is_dir() else [path]
 
 
 def _decides(file: Path, folder: Path) -> bool:
-    """True if the file can change what the model draws: no model card, licence, picture or hidden file."""
+    """Return whether the file can change what the model draws: no model card, licence, image or hidden file."""
     inside = file.relative_to(folder)
     is_read = file.suffix.lower() in PROSE or file.stem.upper() in {"README", "LICENSE", "NOTICE"}
     return file.is_file() and not is_read and not any(part.startswith(".") for part in inside.parts)

@@ -1,1 +1,1 @@
-"""OpenAI's images API and the services that speak it."""
+"""OpenAI's images API and the services with the same API."""

@@ -1,8 +1,7 @@
-"""Reading the answers of OpenAI's images API and of servers like it: refusals as the error kind that fits, pictures,
-usage, limits.
+"""Read the answers of OpenAI's images API and of compatible servers: refusals, images, usage and rate limits.
 
 From openai-python 3.52 (https://github.com/openai/openai-python) and https://developers.openai.com/api/docs/guides/
-error-codes. An order that was taken is paid for: an answer that cannot be read is DOUBT, never "again".
+error-codes. A submission that was taken is paid for: if its answer cannot be read, it is DOUBT and never sent again.
 """
 
 from __future__ import annotations
@@ -29,17 +28,17 @@ EMPTY: Final = frozenset(
     }
 )
 KEYS: Final = frozenset({"invalid_api_key", "auth_error", "authentication_error", "no_db_connection"})
-"""Types and codes of a refused key; "no_db_connection" is a LiteLLM proxy's that knows its master key only."""
+"""Types and codes of a refused key; "no_db_connection" is of a LiteLLM proxy that only knows its master key."""
 WRONG_MODEL: Final = frozenset({"model_not_found", "model_not_supported", "invalid_model", "unsupported_model"})
 UNKNOWN_PARAMETER: Final = frozenset(
     {"unknown_parameter", "unsupported_parameter", "unrecognized_parameter", "extra_forbidden", "value_error.extra"}
 )
 TRANSPORT: Final = frozenset({"n", "response_format", "output_format"})
-"""Fields about how the image is returned. It is made without them too, so they are left out after any refusal."""
+"""Fields about how the image is returned. Images are made without them too, so any refusal leaves them out."""
 #: Cloudflare's "no answer from behind" (https://developers.cloudflare.com/support/troubleshooting/http-status-codes/).
 UNANSWERED: Final = frozenset({502, 504, 520, 524})
 _KEY = re.compile(r"\b(?:sk|sess|pk)-[\w*.…-]{6,}|(?<=[Bb]earer )\S+")
-# Words of services that give no code, or of proxies that lose it (LiteLLM).
+# Messages of services that give no code, or of proxies that lose it (LiteLLM).
 _SAFETY = re.compile(
     r"safety (?:system|checker|filter|polic)|content[ _-]?(?:policy|policies|filter|moderation)|contentpolicyviolation"
     r"|\bnsfw\b|moderation (?:system|filter|polic)|(?:blocked|rejected|flagged) by (?:\w+ ){0,3}(?:moderation|safety)"
@@ -77,7 +76,7 @@ _PARAMETERS = re.compile(
     r"([\w, ]{1,200})",
     re.I,
 )
-"""Names behind a word for what they are, as in "Unrecognized request arguments supplied: n, seed"."""
+"""Names after a word such as "arguments", as in "Unrecognized request arguments supplied: n, seed"."""
 LONGEST_WORDS: Final = 2000
 _TRY_AGAIN = re.compile(r"try again in ((?:[\d.]+(?:ms|h|m|s))+)", re.IGNORECASE)
 _SPAN = re.compile(r"(?<![\d.])([\d.]+)(ms|d|h|m|s)")
@@ -87,9 +86,9 @@ _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 def refused(
     response: httpx.Response, host: str, model: str, sent: Collection[str] = (), prompt: str = ""
 ) -> EngineError:
-    """The error that an answer without success means. sent: the fields of the order, without model and prompt."""
-    said = _said(response)
-    code, kind, words = said["code"], said["type"], said["message"]
+    """Return the error for an answer without success. sent: the fields of the request, without model and prompt."""
+    details = _said(response)
+    code, kind, words = details["code"], details["type"], details["message"]
     log = f"x-request-id: {request_id(response)}\n{response.text[:4000]}"
     status = response.status_code
     named = f"{host}: {words} (HTTP {status})"
@@ -105,7 +104,7 @@ def refused(
         return EngineError(ErrorKind.RATE, named, retry_after_seconds=wait_seconds(response, words), log=log)
     if status == 401 or (is_refusal and ({code, kind} & KEYS or _WRONG_KEY.search(words))):
         return EngineError(ErrorKind.QUOTA, f"{host} does not accept the endpoint's key: {words}", log=log)
-    if is_wrong_model(status, said):
+    if is_wrong_model(status, details):
         message = f"{host} has no model {model} for this account: {words} Set another in the endpoint."
         return EngineError(ErrorKind.ENDPOINT, message, log=log)
     if status in {402, 403}:
@@ -121,39 +120,39 @@ def refused(
     if status in UNANSWERED:
         return EngineError(ErrorKind.DOUBT, f"{host} was sent the order and a proxy answered: {named}", log=log)
     if status < 500 and status not in {408, 409, 425}:
-        where = f" (parameter {said['param']})" if said["param"] else ""
+        where = f" (parameter {details['param']})" if details["param"] else ""
         return EngineError(ErrorKind.INPUT, f"{host} cannot carry this order out{where}: {words}", log=log)
     wait = service.retry_after(response)
     return EngineError(ErrorKind.TRANSIENT, named, retry_after_seconds=wait, log=log)
 
 
-def is_wrong_model(status: int, said: Mapping[str, str]) -> bool:
+def is_wrong_model(status: int, details: Mapping[str, str]) -> bool:
     """Return whether a refusal says that the service does not have the model."""
-    if {said["code"], said["type"]} & WRONG_MODEL or (status == 404 and said["param"] == "model"):
+    if {details["code"], details["type"]} & WRONG_MODEL or (status == 404 and details["param"] == "model"):
         return True
-    return status in {400, 403, 404, 422} and _WRONG_MODEL.search(said["message"]) is not None
+    return status in {400, 403, 404, 422} and _WRONG_MODEL.search(details["message"]) is not None
 
 
 def refused_parameters(response: httpx.Response, sent: Collection[str], prompt: str = "") -> frozenset[str]:
     """Return those of the fields `sent` that the service refuses because it does not know or support them.
 
-    Only an answer that was given before anything was made counts (400 or 422). A field whose value is refused is not
-    unknown, unless it is one of TRANSPORT. prompt: some services repeat it, and words of it are no names of fields.
+    Only answers that come before anything is made count (400 or 422). A field whose value is refused is not unknown,
+    unless it is one of TRANSPORT. prompt: removed from the message, as its words are no field names.
     """
     if response.status_code not in {400, 422}:
         return frozenset()
-    said = _said(response)
-    words = said["message"].replace(prompt, "") if prompt.strip() else said["message"]
-    is_unknown = bool({said["code"], said["type"]} & UNKNOWN_PARAMETER or _UNKNOWN.search(words))
+    details = _said(response)
+    words = details["message"].replace(prompt, "") if prompt.strip() else details["message"]
+    is_unknown = bool({details["code"], details["type"]} & UNKNOWN_PARAMETER or _UNKNOWN.search(words))
     is_of_value = _OF_VALUE.search(words) is not None
     if not is_unknown and not is_of_value:
         return frozenset()
-    named = frozenset(name for name in sent if name == said["param"] or _is_named(name, words))
+    named = frozenset(name for name in sent if name == details["param"] or _is_named(name, words))
     return named if is_unknown and not is_of_value else named & TRANSPORT
 
 
 def _is_named(name: str, words: str) -> bool:
-    """Return whether these words name the field. "size" and "n" are ordinary words too, and need signs of a name."""
+    """Return whether a message names the field. "size" and "n" are ordinary words too, so they need quotes or such."""
     own = re.escape(name)
     if "_" in name:
         return re.search(rf"(?<!\w){own}(?!\w)", words) is not None
@@ -161,30 +160,30 @@ def _is_named(name: str, words: str) -> bool:
         return True
     if re.search(rf"(?<!\w){own}\b\s*(?:[:=]\s*|(?:is|are|was) )(?:an? )?(?:not|un|extra)", words, re.I):
         return True
-    return any(name in re.findall(r"\w+", found[1]) for found in _PARAMETERS.finditer(words))
+    return any(name in re.findall(r"\w+", match[1]) for match in _PARAMETERS.finditer(words))
 
 
 def _said(response: httpx.Response) -> dict[str, str]:
-    """code, type, param and message of an error in OpenAI's form, "" for what is not said."""
-    found: Any = None
+    """Return code, type, param and message of an error in OpenAI's form; "" for missing ones."""
+    error: Any = None
     try:
         answer = response.json()
-        found = answer.get("error", answer) if isinstance(answer, Mapping) else answer
+        error = answer.get("error", answer) if isinstance(answer, Mapping) else answer
     except ValueError:
-        found = response.text[:300].strip()
-    said = found if isinstance(found, Mapping) else {"message": found}
-    plain = {name: _text(said.get(name)) for name in ("code", "type", "param", "message")}
-    plain["message"] = plain["message"] or _detail(said.get("detail"))[:300] or response.reason_phrase
+        error = response.text[:300].strip()
+    details = error if isinstance(error, Mapping) else {"message": error}
+    plain = {name: _text(details.get(name)) for name in ("code", "type", "param", "message")}
+    plain["message"] = plain["message"] or _detail(details.get("detail"))[:300] or response.reason_phrase
     return plain
 
 
 def _text(value: Any) -> str:
-    """A text of an answer; "" for nothing, which LiteLLM writes as "None"."""
+    """Return a text of an answer; "" for nothing, which LiteLLM writes as "None"."""
     return "" if value in (None, "None", "null") else str(value)[:LONGEST_WORDS]
 
 
 def _detail(detail: Any) -> str:
-    """Return what FastAPI says of a request that it refuses: a text, or a list of places and messages."""
+    """Return FastAPI's reason for a refused request, from a text or a list of places and messages."""
     if not isinstance(detail, list):
         return _text(detail)
     lines = []
@@ -196,24 +195,24 @@ def _detail(detail: Any) -> str:
 
 
 def wait_seconds(response: httpx.Response, words: str) -> float | None:
-    """Return how long a 429 asks to wait: by retry-after-ms or retry-after, else until the used-up limit is free again,
-    else by its words ("Please try again in 7.2s")."""
-    asked = service.retry_after(response)
-    if asked is not None:
-        return asked
+    """Return the seconds that a 429 asks to wait: by retry-after-ms or retry-after, else until the used-up limit
+    resets, else from its message ("Please try again in 7.2s")."""
+    requested = service.retry_after(response)
+    if requested is not None:
+        return requested
     resets = [
         span(response.headers.get(f"x-ratelimit-reset-{what}", ""))
         for what in ("requests", "tokens")
         if response.headers.get(f"x-ratelimit-remaining-{what}", "0") == "0"
     ]
-    known = [one for one in resets if one is not None]
-    found = _TRY_AGAIN.search(words)
-    wait = max(known) if known else span(found[1]) if found else None
+    waits = [seconds for seconds in resets if seconds is not None]
+    match = _TRY_AGAIN.search(words)
+    wait = max(waits) if waits else span(match[1]) if match else None
     return None if wait is None else min(wait, service.LONGEST_WAIT_SECONDS)
 
 
 def span(text: str) -> float | None:
-    """Seconds in "6m0s", "1s", "350ms" or "1h2m"; None for what is no such span."""
+    """Parse "6m0s", "1s", "350ms" or "1h2m" to seconds; None for other texts."""
     parts = _SPAN.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         return None
@@ -224,41 +223,41 @@ def span(text: str) -> float | None:
 
 
 def request_id(response: httpx.Response) -> str:
-    """The service's own name of this call; its support asks for it."""
+    """Return the service's id of this call; its support asks for it."""
     return response.headers.get("x-request-id", "")[:120]
 
 
 def limits(response: httpx.Response) -> dict[str, dict[str, float]]:
-    """{"requests": {"limit": 50, "remaining": 49, "reset_seconds": 1.2}, "tokens": …}, of what the headers tell."""
-    found: dict[str, dict[str, float]] = {}
+    """Return the rate limits: {"requests": {"limit": 50, "remaining": 49, "reset_seconds": 1.2}, "tokens": …}."""
+    limits_by_kind: dict[str, dict[str, float]] = {}
     for what in ("requests", "tokens"):
-        told: dict[str, float] = {}
+        counts: dict[str, float] = {}
         for name in ("limit", "remaining"):
             value = response.headers.get(f"x-ratelimit-{name}-{what}", "")
             if value.isdecimal():
-                told[name] = int(value[:15])
+                counts[name] = int(value[:15])
         reset = span(response.headers.get(f"x-ratelimit-reset-{what}", ""))
         if reset is not None:
-            told["reset_seconds"] = reset
-        if told:
-            found[what] = told
-    return found
+            counts["reset_seconds"] = reset
+        if counts:
+            limits_by_kind[what] = counts
+    return limits_by_kind
 
 
 def usage(answer: Mapping[str, Any], images: int) -> dict[str, float]:
-    """Units as in engines.base.Result.usage. Input tokens of no said kind are text's."""
+    """Return usage in the units of engines.base.Result.usage. Input tokens of no named kind count as text."""
     counted: dict[str, float] = {"images": images}
-    said = answer.get("usage")
-    if not isinstance(said, Mapping):
+    reported = answer.get("usage")
+    if not isinstance(reported, Mapping):
         return counted
-    details = said.get("input_tokens_details")
+    details = reported.get("input_tokens_details")
     details = details if isinstance(details, Mapping) else {}
     of_images = _count(details.get("image_tokens"))
-    of_text = _count(details.get("text_tokens")) if details else _count(said.get("input_tokens"))
+    of_text = _count(details.get("text_tokens")) if details else _count(reported.get("input_tokens"))
     counted |= {
         "text_input_tokens": of_text,
         "image_input_tokens": of_images,
-        "output_tokens": _count(said.get("output_tokens")),
+        "output_tokens": _count(reported.get("output_tokens")),
     }
     return counted
 
@@ -269,7 +268,7 @@ def _count(value: Any) -> float:
 
 
 def picture(entry: Mapping[str, Any]) -> bytes | str | None:
-    """The file's bytes, or the address where it lies; None if this entry holds neither. Raises EngineError (DOUBT)."""
+    """Return the file's bytes or its address; None if this entry holds neither. Raises EngineError (DOUBT)."""
     text = str(entry.get("b64_json") or "")
     url = str(entry.get("url") or "")
     if not text and not url.startswith("data:"):
@@ -282,6 +281,6 @@ def picture(entry: Mapping[str, Any]) -> bytes | str | None:
 
 
 def without_secrets(text: str, secret: str) -> str:
-    """The text without the key, which some services repeat in their refusals, whole or in part."""
+    """Remove the key from a text: some services repeat it in their refusals, whole or in part."""
     cleaned = text.replace(secret, "…") if secret else text
     return _KEY.sub("…", cleaned)

@@ -1,12 +1,12 @@
-"""The `openai` engine: OpenAI's images API, and the servers that speak it (LocalAI, vLLM-Omni, SGLang, LiteLLM …).
+"""The `openai` engine: OpenAI's images API, and compatible servers (LocalAI, vLLM-Omni, SGLang, LiteLLM …).
 
 Product: POST /v1/images/generations and /v1/images/edits as of openai-python 3.52
-(https://developers.openai.com/api/reference/resources/images). One call is one image and is answered when it is made:
-there is nothing to poll, and nobody can be asked what became of a call whose answer was lost. What each family of
-models takes is in openai_profiles.py, what answers mean in openai_answers.py.
+(https://developers.openai.com/api/reference/resources/images). One call makes one image and is answered when it is
+made: there is nothing to poll, and a call whose answer was lost cannot be looked up. The parameters of each model
+family are in profiles.py, the meaning of answers in answers.py.
 
-The API takes no seed: equal orders give different pictures. Another seed is another order, so candidates and revisions
-work as elsewhere; the very same pixels cannot be made again, and the facts say so.
+The API takes no seed: equal calls give different images. Another seed makes another call, so candidates and revisions
+work as elsewhere; the same pixels cannot be made again, and the facts say so.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ from generation.engines.service import Service
 
 BASE_URL: Final = "https://api.openai.com/v1"
 REVISION: Final = "1"
-"""Raised whenever equal specs would become other orders: part of every fingerprint."""
+"""Part of every fingerprint. It is increased whenever equal specs would become different requests."""
 TIMEOUT_SECONDS: Final = 600.0
 HEALTH_SECONDS: Final = 10.0
 NAMED_ALWAYS: Final = frozenset({"model", "prompt"})
-"""Fields without which there is no order."""
+"""Fields that every request needs."""
 MOST_CUT_OFF: Final = 0.5
-"""A picture of which more would have to be cut away is not worth its price."""
+"""The largest share of an image that may be cut off; beyond it the image is not worth its price."""
 
 
 class OpenAIImages:
@@ -60,9 +60,9 @@ class OpenAIImages:
     profile: what the model takes: a family's name, or {"base": name, …what differs}; found by the model's id if absent.
     organisation, project: sent as headers. timeout_seconds: for one call (600). ca: a file of certificates to trust.
     output_hosts: other hosts that pictures may come from, where a server answers with addresses.
-    keep_outside: with a mask, lay what was made into the picture that was sent, so that the rest of it stays (true).
+    keep_outside: with a mask, put the result back into the image that was sent, so that the rest stays (true).
     output_format: "png", "webp" or "jpeg". seconds_per_image, cost_per_image: for quotes.
-    Every parameter of the profile ("quality", "background", "moderation" …) may stand here as the default.
+    Every parameter of the profile ("quality", "background", "moderation" …) may be set here as the default.
     """
 
     name = "openai"
@@ -83,7 +83,7 @@ class OpenAIImages:
         self.timeout_seconds = float(config.get("timeout_seconds") or TIMEOUT_SECONDS)
         self._sizes: dict[profiles.Size, profiles.Size] = {}
         self._left_out: frozenset[str] = frozenset()
-        """Fields that the server does not know: orders are sent without them."""
+        """Fields that the server does not know; requests are sent without them."""
         problems = self._wrong(self.defaults)
         if problems:
             raise ValueError(" ".join(problems))
@@ -127,10 +127,10 @@ class OpenAIImages:
         return f"openai {self.model} {self._quality(spec)} {spec.width}x{spec.height}"
 
     def model_identity(self) -> tuple[str, str]:
-        """The model's id, and a digest of what else in the endpoint decides the pixels: server, defaults, profile."""
+        """Return the model's id, and a digest of the other settings that decide pixels: server, defaults, profile."""
         decisive = [self.base_url.rstrip("/"), self.defaults, self.profile.always, self.config.get("output_format")]
         kept = [self.profile.negative, self.profile.seed, self.config.get("keep_outside", True)]
-        if self.config.get("profile"):  # another profile asks for other sizes and sends other images
+        if self.config.get("profile"):  # another profile requests other sizes and sends other images
             kept.append({**asdict(self.profile), "seconds": 0})
         digest = hashlib.sha256(json.dumps([*decisive, *kept], sort_keys=True).encode()).hexdigest()
         return self.model, f"{REVISION}+{digest[:12]}"
@@ -160,7 +160,7 @@ class OpenAIImages:
         if response.status_code != 200:
             return Health(False, self._clean(answers.refused(response, self._service.host, self.model).message))
         try:
-            listed = [str(one["id"]) for one in response.json()["data"]]
+            listed = [str(model["id"]) for model in response.json()["data"]]
         except (ValueError, KeyError, TypeError):
             return Health(True, f"{self._service.host} answers; its list of models cannot be read.")
         facts = {"models": listed[:200], "limits": answers.limits(response)}
@@ -171,21 +171,21 @@ class OpenAIImages:
     # -- what a worker does ----------------------------------------------------------------------------------------
 
     def submit(self, task: Task, marker: str, context: Context) -> Submitted:
-        """Order one image and wait for it. The marker goes along as x-client-request-id: it can find the call in the
-        service's own books, by asking its support, and nowhere else."""
-        asked = self._asked(task.spec)
-        sent = uploads.read(task.spec, asked, self.profile, context)
+        """Submit one image and wait for it. The marker is sent as x-client-request-id; only the service's support can
+        find the call by it."""
+        size = self._asked(task.spec)
+        sent = uploads.read(task.spec, size, self.profile, context)
         try:
-            return self._submit(task, marker, asked, sent)
+            return self._submit(task, marker, size, sent)
         except EngineError as error:
-            raise self._told(error, marker) from None  # what it came from may carry the key in its words
+            raise self._told(error, marker) from None  # the original error may contain the key
         except Exception as error:
-            # Nothing but the service is known to fail; whatever else does, does so after the order was sent.
+            # Only the service is expected to fail. Any other error comes after the request was sent.
             message = f"{self._service.host} took the order, and its answer broke us: {type(error).__name__}: {error}"
             raise self._told(EngineError(ErrorKind.DOUBT, message), marker) from None
 
     def _told(self, error: EngineError, marker: str) -> EngineError:
-        """The error without the key and, in doubt, with the mark by which the call can be found."""
+        """Return the error without the key and, if uncertain, with the marker by which support can find the call."""
         message = error.message
         if error.kind == ErrorKind.DOUBT:
             message += f" Whether it was made and paid for, only their support can say; our mark is {marker}."
@@ -197,39 +197,39 @@ class OpenAIImages:
         raise EngineError(ErrorKind.DOUBT, f"{self._service.host} keeps no list of calls that could be asked.")
 
     def poll(self, remote_ids: Sequence[str]) -> Mapping[str, Pending | Result]:
-        """Every call was answered when it was made: its image is fetched from where it lies, or it is in doubt."""
+        """Return a result to fetch if the id is the image's address, else DOUBT: every call was answered at once."""
         message = f"{self._service.host} answers once; what it answered was not kept, and it cannot be asked again."
         error = EngineError(ErrorKind.DOUBT, message)
         named = Result(0, None, *self.model_identity())
         return {remote_id: openai_outputs.standing(remote_id, named, error) for remote_id in remote_ids}
 
     def fetch(self, result: Result, context: Context) -> Result:
-        """The result with its pixels, which most often came with the answer."""
+        """Return the result with its pixels, which usually came with the answer."""
         return openai_outputs.fetched(result, self._service)
 
     def cancel(self, remote_id: str) -> None:
-        """A call that runs cannot be called off: it ends within its time and is paid for."""
+        """Do nothing: a running call cannot be cancelled. It ends within its timeout and is paid for."""
 
-    def _submit(self, task: Task, marker: str, asked: profiles.Size, sent: Uploads) -> Submitted:
+    def _submit(self, task: Task, marker: str, size: profiles.Size, sent: Uploads) -> Submitted:
         spec = task.spec
         is_laid_in = sent.canvas is not None and bool(self.config.get("keep_outside", True))
         started = time.perf_counter()
-        response = self._order(spec, asked, sent, marker)
+        response = self._order(spec, size, sent, marker)
         if response.status_code != 200:
-            fields = self._body(spec, asked).keys() - NAMED_ALWAYS
+            fields = self._body(spec, size).keys() - NAMED_ALWAYS
             raise answers.refused(response, self._service.host, self.model, fields, self._prompt(spec))
         answer, entries = self._answered(response)
         try:
             pixels = openai_outputs.pixels(entries[0], self._service)
         except EngineError as error:
-            if is_laid_in:  # the photo that it is laid into is not there later
+            if is_laid_in:  # the photo that it is put back into is not available later
                 raise openai_outputs.not_taken_over(error) from error
             return openai_outputs.later(entries[0], self._service, error)
         if is_laid_in:
             assert sent.canvas is not None
             pixels = uploads.put_back(sent.canvas, pixels)
         request = answers.request_id(response)
-        facts = self._facts(spec, asked, sent, answer, entries)
+        facts = self._facts(spec, size, sent, answer, entries)
         facts |= {"request_id": request, "client_request_id": marker, "limits": answers.limits(response)}
         facts["made_size"] = [pixels.shape[1], pixels.shape[0]]
         model, revision = self.model_identity()
@@ -248,11 +248,11 @@ class OpenAIImages:
         )
         return Submitted(request or marker, result)
 
-    def _order(self, spec: Spec, asked: profiles.Size, sent: Uploads, marker: str) -> httpx.Response:
-        """Send the order. Fields that the server does not know are left out from then on, if an image can be made
-        without them, and the order is sent again: nothing was made by the refused one."""
+    def _order(self, spec: Spec, size: profiles.Size, sent: Uploads, marker: str) -> httpx.Response:
+        """Send the request. If the server does not know fields that an image can be made without, leave them out from
+        now on and send it again: the refused request made nothing."""
         while True:
-            body = {name: value for name, value in self._body(spec, asked).items() if name not in self._left_out}
+            body = {name: value for name, value in self._body(spec, size).items() if name not in self._left_out}
             response = self._send(body, sent, marker)
             refused = answers.refused_parameters(response, body.keys() - NAMED_ALWAYS, body["prompt"])
             if not refused or not refused <= self._may_leave_out(spec):
@@ -260,16 +260,16 @@ class OpenAIImages:
             self._left_out |= refused
 
     def _may_leave_out(self, spec: Spec) -> frozenset[str]:
-        """Return the fields that the engine itself adds. What people set is never left out without telling them."""
+        """Return the fields that the engine itself adds. Settings of people are never left out without telling them."""
         added = answers.TRANSPORT | {"size", self.profile.seed}
         return added - self._parameters(spec).keys() - {self.profile.negative}
 
-    def _body(self, spec: Spec, asked: profiles.Size) -> dict[str, Any]:
-        """The fields of an order as its profile has them."""
+    def _body(self, spec: Spec, size: profiles.Size) -> dict[str, Any]:
+        """Return the fields of a request, by the profile."""
         body: dict[str, Any] = {
             "model": self.model,
             "prompt": self._prompt(spec),
-            "size": f"{asked[0]}x{asked[1]}",
+            "size": f"{size[0]}x{size[1]}",
             **self.profile.always,
             **self._parameters(spec),
         }
@@ -285,26 +285,28 @@ class OpenAIImages:
         headers = {"X-Client-Request-Id": marker}
         if not sent.pictures:
             return self._service.order("POST", "images/generations", json=body, headers=headers)
-        files = [(self.profile.image_field, (one.name, one.data, one.media_type)) for one in sent.pictures]
+        files = [
+            (self.profile.image_field, (picture.name, picture.data, picture.media_type)) for picture in sent.pictures
+        ]
         if sent.mask is not None:
             files.append((MASK, (sent.mask.name, sent.mask.data, sent.mask.media_type)))
         form = {name: json.dumps(value) if isinstance(value, bool) else str(value) for name, value in body.items()}
         return self._service.order("POST", "images/edits", data=form, files=files, headers=headers)
 
     def _answered(self, response: httpx.Response) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
-        """The answer and its entries with a picture, at least one. DOUBT if it cannot be read: it is paid for."""
+        """Return the answer and its entries with an image, at least one. DOUBT if it cannot be read: it is paid for."""
         host = self._service.host
         try:
             answer = response.json()
-            entries: list[Mapping[str, Any]] = [dict(one) for one in answer.get("data") or ()]
+            entries: list[Mapping[str, Any]] = [dict(entry) for entry in answer.get("data") or ()]
         except (ValueError, AttributeError, TypeError) as error:
             message = f"{host} took the order, and its answer cannot be read."
             raise EngineError(ErrorKind.DOUBT, message, log=response.text[:4000]) from error
-        found = [one for one in entries if one.get("b64_json") or one.get("url")]
-        if not found:
+        image_entries = [entry for entry in entries if entry.get("b64_json") or entry.get("url")]
+        if not image_entries:
             message = f"{host} answered without a picture; some servers do so where their filter refused it."
             raise EngineError(ErrorKind.INPUT, message, log=response.text[:4000])
-        return answer, found
+        return answer, image_entries
 
     # -- inner parts -----------------------------------------------------------------------------------------------
 
@@ -326,11 +328,11 @@ class OpenAIImages:
         return answers.without_secrets(text, self.secret)
 
     def _asked(self, spec: Spec) -> profiles.Size:
-        """The size to ask for; found once for each that is wanted."""
-        wanted = (spec.width, spec.height)
-        if wanted not in self._sizes:
-            self._sizes[wanted] = self.profile.nearest(*wanted)
-        return self._sizes[wanted]
+        """Return the size to request; it is computed once for each size of a spec."""
+        requested = (spec.width, spec.height)
+        if requested not in self._sizes:
+            self._sizes[requested] = self.profile.nearest(*requested)
+        return self._sizes[requested]
 
     def _parameters(self, spec: Spec) -> dict[str, Any]:
         own = {name: value for name, value in spec.parameters.items() if value not in ("", None)}
@@ -346,9 +348,9 @@ class OpenAIImages:
 
     def _wrong(self, parameters: Mapping[str, Any]) -> list[str]:
         return [
-            f"{name} is {parameters[name]!r}; {self.model} knows {', '.join(known)}."
-            for name, known in self.profile.parameters.items()
-            if known and parameters.get(name) not in (None, "", *known)
+            f"{name} is {parameters[name]!r}; {self.model} knows {', '.join(allowed)}."
+            for name, allowed in self.profile.parameters.items()
+            if allowed and parameters.get(name) not in (None, "", *allowed)
         ]
 
     def _wrong_images(self, spec: Spec) -> list[str]:
@@ -369,34 +371,36 @@ class OpenAIImages:
     def _controls(self) -> tuple[Control, ...]:
         avoid = (Control("negative", "Avoid", "text"),) if self.profile.negative else ()
         chosen = tuple(
-            Control(name, name.replace("_", " ").capitalize(), "choice", default=self.defaults.get(name), choices=known)
-            for name, known in self.profile.parameters.items()
-            if known
+            Control(
+                name, name.replace("_", " ").capitalize(), "choice", default=self.defaults.get(name), choices=choices
+            )
+            for name, choices in self.profile.parameters.items()
+            if choices
         )
         return (Control("prompt", "Prompt", "text"), *avoid, Control("seed", "Another draw", "seed"), *chosen)
 
     def _facts(
         self,
         spec: Spec,
-        asked: profiles.Size,
+        size: profiles.Size,
         sent: Uploads,
         answer: Mapping[str, Any],
         entries: Sequence[Mapping[str, Any]],
     ) -> dict[str, Any]:
-        """Return what making it again needs, and what the service said of it."""
-        said = {name: answer.get(name) for name in ("size", "quality", "background", "output_format", "created")}
+        """Return the facts needed to make it again, and those that the service reported."""
+        reported = {name: answer.get(name) for name in ("size", "quality", "background", "output_format", "created")}
         return {
             "host": self._service.host,
             "profile": self.profile.name,
             "wanted_size": [spec.width, spec.height],
-            "asked_size": list(asked),
+            "asked_size": list(size),
             "parameters": self._parameters(spec),
             "left_out": sorted(self._left_out),
-            "pictures": [one.name for one in sent.pictures],
+            "pictures": [picture.name for picture in sent.pictures],
             "mask": sent.mask is not None,
             "kept_outside": sent.canvas is not None and bool(self.config.get("keep_outside", True)),
             "is_reproducible": False,
             "revised_prompt": entries[0].get("revised_prompt"),
             "images_answered": len(entries),
-            "answered": {name: value for name, value in said.items() if value is not None},
+            "answered": {name: value for name, value in reported.items() if value is not None},
         }

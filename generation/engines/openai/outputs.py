@@ -1,6 +1,6 @@
-"""The image in an answer of OpenAI's images API: decoded, or fetched from where it lies, at once or later.
+"""Get the image from an answer of OpenAI's images API: decode it, or fetch it at once or later.
 
-An answer is paid for: whatever goes wrong with its image, the order is never sent again.
+An answer is paid for: whatever goes wrong with its image, the request is never sent again.
 """
 
 from __future__ import annotations
@@ -17,37 +17,37 @@ from generation.engines.service import Service, pixels_of
 
 DOWNLOAD_TRIES: Final = 3
 FETCHED_LATER: Final = frozenset({ErrorKind.ENDPOINT, ErrorKind.TRANSIENT, ErrorKind.RATE})
-"""Errors after which an image is fetched again later: its host is not allowed yet, or is away."""
+"""Errors after which an image is fetched again later: its host is not allowed yet, or is unavailable."""
 
 
 def pixels(entry: Mapping[str, Any], source: Service) -> Pixels:
-    """The decoded image, fetched at once where the answer has its address: such addresses end soon."""
-    found = answers.picture(entry)
-    assert found is not None
-    return pixels_of(_fetched(found, source) if isinstance(found, str) else found)
+    """Return the decoded image. If the answer has its address, it is fetched at once: such addresses expire soon."""
+    image = answers.picture(entry)
+    assert image is not None
+    return pixels_of(_fetched(image, source) if isinstance(image, str) else image)
 
 
 def later(entry: Mapping[str, Any], source: Service, error: EngineError) -> Submitted:
-    """Return the address of an image that could not be fetched now, as the id under which it is fetched later.
+    """Return a submission whose id is the address of an image that could not be fetched now, to fetch it later.
 
-    Raises EngineError of kind DOUBT where there is no address, or where another try would not help.
+    Raises EngineError of kind DOUBT if there is no address or another try would not help.
     """
-    found = answers.picture(entry)
-    address = urljoin(source.base_url, found) if isinstance(found, str) else ""
+    image = answers.picture(entry)
+    address = urljoin(source.base_url, image) if isinstance(image, str) else ""
     if error.kind in FETCHED_LATER and 0 < len(address) <= LONGEST_REMOTE_ID:
         return Submitted(address, problem=error)
     raise not_taken_over(error) from error
 
 
 def standing(remote_id: str, named: Result, error: EngineError) -> Result:
-    """Return the result of an order that was answered: made if its id is the address of its image, else `error`."""
+    """Return the result of an answered submission: an image to fetch if its id is an address, else `error`."""
     if remote_id.startswith(("http://", "https://")):
         return replace(named, usage={"images": 1.0}, facts={"fetched_later": True}, outputs=(remote_id,))
     return replace(named, error=error)
 
 
 def fetched(result: Result, source: Service) -> Result:
-    """The result with its pixels. Raises EngineError: of a kind in FETCHED_LATER if that may help, else DOUBT."""
+    """Return the result with its pixels. Raises EngineError: of FETCHED_LATER if a retry may help, else DOUBT."""
     if result.pixels is not None or not result.outputs:
         return result
     try:

@@ -1,7 +1,7 @@
-"""Profiles of the models behind OpenAI's images API and servers like it: parameters, sizes, input images.
+"""Profiles of the models behind OpenAI's images API and compatible servers: parameters, sizes, input images.
 
-A model's id is free text in an endpoint's config; the family is found by the longest prefix that fits it, and each of
-its facts can be said otherwise there. From the documentation of the API as of autumn 2026
+A model's id is free text in an endpoint's config. Its family is the one with the longest matching prefix; the config
+can override each field. From the documentation of the API as of autumn 2026
 (https://developers.openai.com/api/docs/guides/image-generation) and of openai-python 3.52.
 """
 
@@ -18,9 +18,9 @@ Size = tuple[int, int]
 
 MEGABYTE: Final = 1024 * 1024
 PICTURE_ROLES: Final = ("init", "photo", "cutout", "reference", *(f"reference_{n}" for n in range(2, 17)))
-"""Roles of input pictures, in the order in which they are sent: a mask belongs to the first."""
+"""Roles of input images, in the order in which they are sent. A mask belongs to the first."""
 ALIKE: Final = 0.01
-"""How much of a picture's shape may differ without anybody minding: the rest is cropped by finishing."""
+"""The difference in aspect ratio that does not matter: finishing crops the rest."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Profile:
     """The profile of one family of models.
 
     sizes: the only ones that it makes; () for every size whose sides are multiples of `multiple` within the bounds.
-    max_ratio: long side by short side. parameters: by name, the values that it knows, () for any; sent when a spec or
-    the endpoint sets them. always: sent with every order. negative: the field for what to avoid, "prompt" for a
-    sentence in it, "" if there is no way. seed: the field for it, "" where every order is a draw of its own.
-    image_field: the form's name of pictures. max_images: 0 where it takes none. roles: of the pictures that it takes.
+    max_ratio: long side by short side. parameters: the values that it knows by name, () for any; sent if a spec or the
+    endpoint sets them. always: sent with every request. negative: the field of the negative prompt, "prompt" to add a
+    sentence to the prompt, "" if not supported. seed: the field of the seed, "" if the model takes none. image_field:
+    the form's name of images. max_images: 0 if it takes none. roles: of the images that it takes.
     """
 
     name: str
@@ -65,8 +65,8 @@ class Profile:
         )
 
     def nearest(self, width: int, height: int) -> Size:
-        """The size to ask for when width × height is wanted: of the same shape where there is one, rather larger than
-        smaller, and as near as can be."""
+        """Return the size to request for width × height: of the same shape if possible, larger rather than smaller, and
+        as near as possible."""
         if self.allows(width, height):
             return width, height
         ratio = min(max(width / height, 1 / self.max_ratio), self.max_ratio)
@@ -80,7 +80,7 @@ class Profile:
         return min(self.sizes or self._around(ratio), key=distance)
 
     def _around(self, ratio: float) -> list[Size]:
-        """Every size of about this shape."""
+        """Return every size of about this shape."""
         step = self.multiple
         pairs = (
             (width, high)
@@ -91,14 +91,14 @@ class Profile:
 
     @property
     def limits(self) -> Size:
-        """The widest and the highest that it makes."""
+        """The greatest width and the greatest height that it makes."""
         if self.sizes:
             return max(width for width, _ in self.sizes), max(height for _, height in self.sizes)
         return self.max_side, self.max_side
 
 
 def cut_off(made: Size, width: int, height: int) -> float:
-    """The share of a picture that has to be cut off to get the shape of width × height: 0 to 1."""
+    """Return the share of an image that has to be cut off to get the shape of width × height: 0 to 1."""
     bent = made[0] * height / (made[1] * width)
     return 1 - min(bent, 1 / bent)
 
@@ -129,8 +129,8 @@ _FREE: Final = replace(
 _FINER: Final = {**_GPT, "quality": (*_QUALITIES, "xhigh", "max"), "complexity": ()}
 
 FAMILIES: Final = {
-    one.name: one
-    for one in (
+    profile.name: profile
+    for profile in (
         _FIXED,
         replace(_FIXED, name="gpt-image-1-mini", parameters={**_GPT, "input_fidelity": ("low",)}),
         replace(_FIXED, name="gpt-image-1.5", parameters={**_GPT, "input_fidelity": ("high", "low")}),
@@ -141,10 +141,10 @@ FAMILIES: Final = {
         Profile("compatible", always={"response_format": "b64_json"}, max_prompt=100_000, seconds=15.0),
     )
 }
-"""By prefix of the model's id; "compatible" is for servers that only know a prompt and a size."""
+"""The profiles by prefix of the model's id; "compatible" is for servers that only know a prompt and a size."""
 
 _NUMBERS: Final = frozenset(
-    one.name for one in fields(Profile) if one.type in ("int", "float")
+    attribute.name for attribute in fields(Profile) if attribute.type in ("int", "float")
 )  # annotations are text in this module
 
 
@@ -152,13 +152,13 @@ _MAY_BE_NONE: Final = frozenset({"max_images", "min_pixels"})
 
 
 def of_model(model: str) -> Profile:
-    """The family of a model by its id: the longest prefix that fits, else "compatible"."""
+    """Return the family of a model by its id: the longest matching prefix, else "compatible"."""
     fitting = [name for name in FAMILIES if model.startswith(name)]
     return FAMILIES[max(fitting, key=len)] if fitting else FAMILIES["compatible"]
 
 
 def read(plain: Any, model: str) -> Profile:
-    """The profile that an endpoint's config asks for: nothing (found by the model's id), a family's name, or
+    """Return the profile for an endpoint's config: empty (by the model's id), a family's name, or
     {"base": name, and whatever differs from it}. Raises ValueError with a sentence."""
     if not plain:
         return of_model(model)
@@ -167,13 +167,13 @@ def read(plain: Any, model: str) -> Profile:
     if not isinstance(plain, Mapping):
         raise ValueError('The "profile" of an openai endpoint is a name or an object such as {"base": "compatible"}.')
     base = _named(str(plain["base"])) if "base" in plain else of_model(model)
-    known = {one.name for one in fields(Profile)} - {"name"}
+    names = {attribute.name for attribute in fields(Profile)} - {"name"}
     changes: dict[str, Any] = {}
     for name, value in plain.items():
         if name == "base":
             continue
-        if name not in known:
-            raise ValueError(f"A profile knows no {name!r}; it knows {', '.join(sorted(known))}.")
+        if name not in names:
+            raise ValueError(f"A profile knows no {name!r}; it knows {', '.join(sorted(names))}.")
         changes[name] = _value(name, value)
     return replace(base, **changes)
 
@@ -185,17 +185,17 @@ def _named(name: str) -> Profile:
 
 
 def _value(name: str, value: Any) -> Any:
-    """One of a profile's facts as it is written in JSON."""
+    """Convert the JSON value of one field of a profile. Raises ValueError."""
     if name == "sizes" and isinstance(value, (list, tuple)):
-        return tuple(_size(one) for one in value)
+        return tuple(_size(text) for text in value)
     if name == "roles" and isinstance(value, (list, tuple)) and all(role in PICTURE_ROLES for role in value):
         return tuple(role for role in PICTURE_ROLES if role in value)
     if (
         name == "parameters"
         and isinstance(value, Mapping)
-        and all(isinstance(one, list | tuple | None) for one in value.values())
+        and all(isinstance(choices, list | tuple | None) for choices in value.values())
     ):
-        return {str(one): tuple(str(choice) for choice in choices or ()) for one, choices in value.items()}
+        return {str(parameter): tuple(str(choice) for choice in choices or ()) for parameter, choices in value.items()}
     if name == "always" and isinstance(value, Mapping):
         return dict(value)
     if name == "has_mask" and isinstance(value, bool):
@@ -208,10 +208,10 @@ def _value(name: str, value: Any) -> Any:
 
 
 def _size(text: Any) -> Size:
-    found = re.fullmatch(r"([1-9]\d{1,4})\s*[x×]\s*([1-9]\d{1,4})", str(text))
-    if found is None:
+    match = re.fullmatch(r"([1-9]\d{1,4})\s*[x×]\s*([1-9]\d{1,4})", str(text))
+    if match is None:
         raise ValueError(f'A profile\'s size is written like "1024x1024", not {text!r}.')
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 _TOKENS: Final = {"low": 272, "medium": 1056, "high": 4160, "xhigh": 8320, "max": 16640}
@@ -219,10 +219,10 @@ _TOKENS_OF_A_PICTURE: Final = 1000
 
 
 def typical_usage(profile: Profile, size: Size, *, prompt: str, quality: str, pictures: int) -> dict[str, float]:
-    """About what one image will count, for a quote before it is made: by unit, as in engines.base.Result.usage.
+    """Estimate the usage of one image for a quote, in the units of engines.base.Result.usage.
 
-    From the documentation's table for 1024 × 1024, by area; four letters a token; a thousand tokens for a picture
-    that is sent along, and "auto" is taken for "high".
+    From the documentation's table for 1024 × 1024, scaled by area; four letters per token; 1000 tokens per input image;
+    "auto" counts as "high".
     """
     usage: dict[str, float] = {"images": 1}
     if "quality" in profile.parameters:

@@ -1,7 +1,7 @@
-"""Pictures and masks as OpenAI's edits take them: PNG, JPEG or WebP, upright, and the mask's holes where ours is white.
+"""Images and masks for OpenAI's edits: PNG, JPEG or WebP, upright, and a mask that is transparent where ours is white.
 
-With a mask the first picture is cut to the very size that is asked for, and so is the mask: then what comes back lies
-on it pixel by pixel, and what was not to change can be put back (canvas.py).
+With a mask, the first image and the mask are cropped to the requested size. Then the result matches it pixel by pixel,
+and the part outside the mask can be put back (canvas.py).
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Upload:
 
 @dataclass(frozen=True)
 class Uploads:
-    """pictures: in the order in which they are sent, none for an order from words alone. canvas: what the first one and
-    its mask were cut to, where there is a mask."""
+    """The files of a request. pictures: in the order in which they are sent, none for a prompt alone. canvas: the
+    cropped first image and its mask, if there is a mask."""
 
     pictures: tuple[Upload, ...] = ()
     mask: Upload | None = None
@@ -46,19 +46,19 @@ class Uploads:
 
 
 def roles(spec: Spec, profile: Profile) -> list[str]:
-    """The roles of the spec's pictures, in the order in which they are sent; without the mask."""
+    """Return the roles of the spec's images, in the order in which they are sent; without the mask."""
     return [role for role in profile.roles if role in spec.images]
 
 
-def read(spec: Spec, asked: Size, profile: Profile, context: Context) -> Uploads:
-    """The spec's pictures as files. Raises EngineError (INPUT) for what cannot be read or is too large."""
+def read(spec: Spec, size: Size, profile: Profile, context: Context) -> Uploads:
+    """Return the spec's images as files. Raises EngineError (INPUT) if one cannot be read or is too large."""
     sent = roles(spec, profile)
     if not sent:
         return Uploads()
     if MASK not in spec.images:
         return Uploads(tuple(_stored(role, spec.images[role], profile, context) for role in sent))
     images = {"init": spec.images[sent[0]], MASK: spec.images[MASK]}
-    cut = canvas.read(replace(spec, width=asked[0], height=asked[1], images=images), context)
+    cut = canvas.read(replace(spec, width=size[0], height=size[1], images=images), context)
     assert cut is not None and cut.repaint is not None
     first = _checked(Upload(f"{sent[0]}.png", encode_master(cut.init).data, "image/png"), profile.max_image_bytes)
     mask = _checked(Upload("mask.png", _holes(cut.repaint), "image/png"), profile.max_mask_bytes)
@@ -67,7 +67,7 @@ def read(spec: Spec, asked: Size, profile: Profile, context: Context) -> Uploads
 
 
 def put_back(cut: Canvas, made: Pixels) -> Pixels:
-    """Lay what was made into the picture that was sent, so that everything outside the mask is as it was."""
+    """Put the result back into the image that was sent, so that everything outside the mask is unchanged."""
     high, wide = cut.init.shape[:2]
     image = Image.fromarray(made)
     if image.mode == "RGBA":
@@ -78,7 +78,7 @@ def put_back(cut: Canvas, made: Pixels) -> Pixels:
 
 
 def _holes(repaint: canvas.Floats) -> bytes:
-    """A PNG that is transparent where the picture is to be made anew."""
+    """Return a PNG that is transparent where the image is to be repainted."""
     alpha = np.rint((1 - repaint) * 255).astype(np.uint8)
     stream = io.BytesIO()
     Image.merge("RGBA", [Image.new("L", alpha.shape[::-1])] * 3 + [Image.fromarray(alpha)]).save(stream, "PNG")
@@ -86,7 +86,7 @@ def _holes(repaint: canvas.Floats) -> bytes:
 
 
 def _stored(role: str, ref: ImageRef, profile: Profile, context: Context) -> Upload:
-    """A stored file as it is, or as PNG where it is of another format or lies on its side."""
+    """Return a stored file unchanged, or as PNG if it is of another format or rotated."""
     data = context.load(ref)
     try:
         with Image.open(io.BytesIO(data)) as image:

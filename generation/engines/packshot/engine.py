@@ -1,8 +1,7 @@
-"""Packshot: a product's accepted cut-out on a drawn, lit studio backdrop, or before a scene. Our own; no model, no GPU,
-deterministic.
+"""The packshot engine: a product's accepted cut-out on a drawn, lit studio backdrop, or before a scene.
 
-The product's pixels are scaled and otherwise stay as photographed; only what is around them is drawn (studio.py), or
-taken from a picture of an empty place (scenes.py).
+It is our own, deterministic, and needs no model and no GPU. The product's pixels are scaled and otherwise unchanged;
+the surroundings are drawn (studio.py) or taken from an image of an empty place (scenes.py).
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from generation.engines.base import (
 from generation.engines.packshot import scenes, studio
 
 REVISION: Final = "1"
-"""Raised whenever equal specs would give other pixels: part of every fingerprint."""
+"""Part of every fingerprint. It is increased whenever equal specs would give other pixels."""
 
 COLOURS: Final = {
     "white": "#ffffff", "snow": "#f7f7f5", "ivory": "#f6f1e4", "cream": "#f1e7d3", "sand": "#e0d0b4", "oat": "#d8c7a6",
@@ -57,9 +56,9 @@ NO_SCENE: Final = "none"
 
 @dataclass(frozen=True)
 class Setting:
-    """One picture's studio, as parsed from a spec's parameters. backdrop: sRGB, or None for a transparent master.
+    """The studio of one image, parsed from a spec's parameters. backdrop: sRGB, or None for a transparent master.
 
-    scene: the name under which planning found the image "scene"; before a scene neither backdrop nor surface is seen.
+    scene: the name of the image "scene" in planning; it hides backdrop and surface.
     """
 
     backdrop: tuple[int, int, int] | None = (255, 255, 255)
@@ -126,7 +125,7 @@ class Packshot:
     def model_identity(self) -> tuple[str, str]:
         if self.colours == COLOURS:
             return "packshot", REVISION
-        named = repr(sorted(self.colours.items()))  # named anew, the same word is another colour
+        named = repr(sorted(self.colours.items()))  # the same name may be another colour now
         return "packshot", f"{REVISION}+{hashlib.sha256(named.encode()).hexdigest()[:12]}"
 
     def quote(self, spec: Spec) -> Quote:
@@ -163,7 +162,7 @@ class Packshot:
         return Result(task.id, pixels, model, revision, task.spec.seed, seconds=seconds, facts=facts)
 
     def _cutout(self, ref: ImageRef, context: Context) -> Pixels:
-        """The product's own rectangle of its cut-out, h × w × 4; the last few stay decoded, for one product's axes."""
+        """Return the cut-out cropped to the product, h × w × 4. The last few are cached, for variants of a product."""
         if ref.sha256 in self._cutouts:
             self._cutouts.move_to_end(ref.sha256)
             return self._cutouts[ref.sha256]
@@ -173,8 +172,8 @@ class Packshot:
         return self._cutouts[ref.sha256]
 
     def _scene(self, spec: Spec, setting: Setting, context: Context) -> scenes.Blurred | None:
-        """The scene as it is seen behind the product, None without one. The last few are kept, small as they are: all
-        pictures of one size before one scene decode it once."""
+        """Return the blurred scene behind the product; None without one. The last few are cached, as they are small:
+        all images of one size before one scene decode it once."""
         ref = spec.images.get(SCENE)
         if ref is None:
             return None
@@ -192,7 +191,7 @@ class Packshot:
         return self._scenes[key]
 
     def parse(self, parameters: Mapping[str, Any]) -> tuple[Setting, list[str]]:
-        """(setting, sentences about what is wrong). Numbers may come as text, as placeholders give them."""
+        """Return (setting, sentences about problems). Numbers may be text, as placeholders give them."""
         problems = [
             f"packshot knows no parameter {name!r}; it knows {', '.join(PARAMETERS)}."
             for name in sorted(set(parameters) - set(PARAMETERS))
@@ -234,8 +233,8 @@ class Packshot:
             return None
         colour = _hex(self.colours.get(text, text))
         if colour is None:
-            known = ", ".join([*sorted(self.colours), TRANSPARENT])
-            raise ValueError(f"backdrop is {given!r}; it is a colour such as #e6dac3, or one of {known}.")
+            names = ", ".join([*sorted(self.colours), TRANSPARENT])
+            raise ValueError(f"backdrop is {given!r}; it is a colour such as #e6dac3, or one of {names}.")
         return colour
 
     def _controls(self) -> tuple[Control, ...]:
@@ -256,7 +255,7 @@ class Packshot:
 
 
 def product_of(stored: bytes) -> Pixels:
-    """The product's own rectangle of a stored cut-out, h × w × 4. Raises EngineError of kind INPUT."""
+    """Decode a stored cut-out and crop it to the product, h × w × 4. Raises EngineError of kind INPUT."""
     coded = np.frombuffer(stored, dtype=np.uint8)
     decoded = cv2.imdecode(coded, cv2.IMREAD_UNCHANGED) if coded.size else None
     if decoded is None or decoded.ndim != 3 or decoded.shape[2] != 4 or decoded.dtype != np.uint8:
@@ -270,8 +269,8 @@ def product_of(stored: bytes) -> Pixels:
 
 
 def standing(cutout: Pixels, setting: Setting, width: int, height: int, *, has_scene: bool) -> studio.Standing:
-    """The product (h × w × 4, cropped to it) scaled and put into the frame. Before a scene it is lifted less than on a
-    roll of paper, or a low product would hang on the wall behind the table."""
+    """Scale the product (h × w × 4, cropped) and place it in the frame. Before a scene it is lifted less than on a roll
+    of paper, or a low product would seem to hang on the wall behind the table."""
     return studio.stand(
         cutout,
         width=width,
@@ -284,7 +283,7 @@ def standing(cutout: Pixels, setting: Setting, width: int, height: int, *, has_s
 
 
 def box_of(placed: studio.Standing, width: int, height: int) -> list[float]:
-    """The product's box as shares of the frame: left, top, right, bottom."""
+    """Return the product's box as shares of the frame: left, top, right, bottom."""
     box = [placed.left / width, placed.top / height, placed.right / width, placed.bottom / height]
     return [round(min(1.0, max(0.0, share)), 5) for share in box]
 
@@ -297,10 +296,10 @@ def lamp(setting: Setting) -> studio.Light:
 def compose(
     cutout: Pixels, setting: Setting, width: int, height: int, *, scene: scenes.Blurred | None = None
 ) -> tuple[Pixels, list[float]]:
-    """(pixels of the frame, the product's box as shares of it: left, top, right, bottom).
+    """Return (pixels of the frame, the product's box as shares of it: left, top, right, bottom).
 
     cutout: h × w × 4, cropped to the product. The pixels are height × width × 3, or × 4 with straight alpha when the
-    setting has no backdrop. scene: stands behind the product in place of the backdrop.
+    setting has no backdrop. scene: replaces the backdrop.
     """
     placed = standing(cutout, setting, width, height, has_scene=scene is not None)
     light = lamp(setting)
@@ -331,7 +330,7 @@ def _behind(
     width: int,
     height: int,
 ) -> Pixels:
-    """Return what is behind the product, with its shadows, height × width × 3."""
+    """Return the background with the product's shadows, height × width × 3."""
     if scene is not None:
         return studio.paint_scene(scene, kept, width=width, height=height)
     colour = setting.backdrop or (255, 255, 255)
@@ -342,7 +341,7 @@ def _behind(
 def _on_nothing(
     standing: studio.Standing, kept: studio.Floats | None, mirrored: studio.Mirrored | None, width: int, height: int
 ) -> Pixels:
-    """The master with alpha, height × width × 4: shadows are black of some alpha."""
+    """Return the master with alpha, height × width × 4; shadows are black with some alpha."""
     colour = np.zeros((height, width, 3), dtype=np.float32)
     alpha = np.zeros((height, width), dtype=np.float32) if kept is None else (1 - kept) * np.float32(255)
     layers = [(standing.colour, standing.alpha, standing.left, standing.top)]
@@ -359,9 +358,9 @@ def _on_nothing(
 
 
 def _hex(text: str) -> tuple[int, int, int] | None:
-    """#rgb or #rrggbb as sRGB."""
-    found = re.fullmatch(r"#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})", text.strip())
-    if not found:
+    """Parse #rgb or #rrggbb to sRGB; None if it is neither."""
+    match = re.fullmatch(r"#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})", text.strip())
+    if not match:
         return None
-    digits = found[1] if len(found[1]) == 6 else "".join(2 * digit for digit in found[1])
+    digits = match[1] if len(match[1]) == 6 else "".join(2 * digit for digit in match[1])
     return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)

@@ -1,7 +1,7 @@
-"""A scene behind the product: a small picture of an empty place, cropped to the frame, out of focus, enlarged smoothly.
+"""The scene behind the product: a small image of an empty place, cropped to the frame, blurred and enlarged.
 
-A lens focused on the product shows the table around its foot nearly sharp and what is farther, above, less and less.
-That is also what hides how few pixels a scene may have. Rows and columns are pixels, row 0 at the top.
+A lens focused on the product shows the table around its foot nearly sharp, and the parts above, which are farther away,
+less and less. The blur also hides the low resolution of a scene. Rows and columns are pixels, row 0 at the top.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from numpy.typing import NDArray
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-#: Blur of what is farthest, as a share of the frame's long side, where all is asked for; sigma of a Gaussian.
+#: Blur of the farthest part at full strength: the sigma of a Gaussian, as a share of the frame's long side.
 FARTHEST: Final = 0.05
-#: What of it is left where the product stands.
+#: The share of that blur where the product stands.
 AT_FOOT: Final = 0.25
-#: The least blur, in pixels of the scene: enlarged without any, its pixels would be seen.
+#: The least blur, in pixels of the scene. Without it, the enlarged pixels would be visible.
 LEAST: Final = 0.7
-#: How far above the foot the blur is full, as a share of the frame's height.
+#: The distance above the foot where the blur is full, as a share of the frame's height.
 DEPTH: Final = 0.55
-#: Where a scene higher than the frame is cut, as a share of what is cut off: more from above, the table stays.
+#: The share cut off at the top if a scene is higher than the frame: more than below, so that the table stays.
 CUT_ABOVE: Final = 0.65
 LEVELS: Final = 4
-#: Pixels per sigma of the least blur in the small picture: enough for a cubic to go on from without steps.
+#: Pixels per sigma of the least blur in the small image: enough to enlarge it with cubic filtering without steps.
 FINENESS: Final = 1.3
 LEAST_SIDE: Final = 160
 
 
 @dataclass(frozen=True)
 class Blurred:
-    """A scene as the lens sees it, small: three planes (red, green, blue), float32 0 … 255, of the frame's aspect."""
+    """A small, blurred scene: three planes (red, green, blue), float32 0 … 255, of the frame's aspect."""
 
     planes: tuple[Floats, Floats, Floats]
 
@@ -43,13 +43,13 @@ class Blurred:
         return sum(plane.nbytes for plane in self.planes)
 
     def enlarged(self, channel: int, width: int, height: int) -> Floats:
-        """One plane as large as the frame, height × width."""
+        """Return one plane enlarged to the frame, height × width."""
         plane = self.planes[channel]
         return np.asarray(cv2.resize(plane, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
 
 
 def decode(stored: bytes) -> Bytes | None:
-    """A stored picture as height × width × 3 sRGB; None where it is none. What is transparent becomes white."""
+    """Decode a stored image to height × width × 3 sRGB; None if it is none. Transparent parts become white."""
     coded = np.frombuffer(stored, dtype=np.uint8)
     decoded: Any = cv2.imdecode(coded, cv2.IMREAD_UNCHANGED) if coded.size else None
     if decoded is None or decoded.dtype != np.uint8:
@@ -84,7 +84,7 @@ def out_of_focus(scene: Bytes, *, width: int, height: int, blur: float, foot: fl
 
 
 def cover(scene: Bytes, *, width: int, height: int) -> Bytes:
-    """The largest part of a scene that has the frame's aspect: of its middle, and rather from below than from above."""
+    """Return the largest part of a scene with the frame's aspect: centred, and more from below than from above."""
     high, wide = scene.shape[:2]
     if wide * height > high * width:
         kept = max(1, round(high * width / height))
@@ -96,8 +96,7 @@ def cover(scene: Bytes, *, width: int, height: int) -> Bytes:
 
 
 def _depth(rows: int, foot: float) -> Floats:
-    """Return how far away each row is, 0 where the product stands to 1; what lies before it also leaves the focus a
-    little."""
+    """Return the distance of each row, from 0 where the product stands to 1. Rows in front of it also get some blur."""
     row = (np.arange(rows, dtype=np.float32) + 0.5) / rows
     behind = np.clip((foot - row) / DEPTH, 0, 1)
     before = np.clip((row - foot) / DEPTH, 0, 1)
@@ -106,7 +105,7 @@ def _depth(rows: int, foot: float) -> Floats:
 
 
 def _by_row(levels: list[Any], depth: Floats) -> Floats:
-    """Each row mixed of the two levels nearest to its depth."""
+    """Mix each row from the two levels nearest to its depth."""
     place = depth * (len(levels) - 1)
     mixed = np.zeros_like(levels[0])
     for number, level in enumerate(levels):

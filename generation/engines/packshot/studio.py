@@ -1,7 +1,7 @@
-"""A drawn photo studio: how a cut-out stands in the frame, and the light, shadow and reflection around it.
+"""A drawn photo studio: the position of a cut-out in the frame, and the light, shadow and reflection around it.
 
-The floor is seen under the tilt at which the product was photographed, read off the curve of its foot. Shadows are
-those of a stack of discs, one per slice of the silhouette, as thick as the silhouette is wide there and as dense as its
+The tilt of the floor is estimated from the curve of the product's foot, as the product was photographed. Shadows are
+those of a stack of discs, one per slice of the silhouette. Each is as wide as the silhouette there and as dense as its
 alpha: a vase casts a vase's shadow, glass a pale one. Rows and columns are pixels of the frame, row 0 at the top.
 """
 
@@ -23,9 +23,9 @@ Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 SLICES: Final = 18
-#: Long side, in pixels, of the picture that shadows are drawn in; they are soft, and stretched afterwards.
+#: Long side, in pixels, of the image that shadows are drawn in. It is enlarged afterwards; shadows are soft.
 SHADOW_SIDE: Final = 300
-#: The least and the greatest tilt of the floor (depth ÷ width of a disc lying on it) that a foot's curve may tell.
+#: Least and greatest tilt of the floor (depth ÷ width of a disc lying on it) that a foot's curve may give.
 LEAST_TILT, GREATEST_TILT = 0.08, 0.42
 
 
@@ -69,7 +69,7 @@ def stand(
     """Scale a cut-out (h × w × 4, sRGB with straight alpha, cropped to the product) and put it into the frame.
 
     It is as large as fits into `fill` of the frame's width and height and stands on row `baseline` × height, moved to
-    the right by `offset_x` × width. lift: how far a low product is lifted towards the middle, as a designer would do.
+    the right by `offset_x` × width. lift: how far a low product is moved up towards the middle, as a designer would do.
     """
     high, wide = rgba.shape[:2]
     room = min(fill * height, baseline * height - 0.02 * height)
@@ -92,7 +92,7 @@ def stand(
 
 
 def _footing(alpha: Bytes) -> tuple[float, float, float, float]:
-    """(centre column, half width, tilt, row of the middle) of the disc under the product, in pixels of `alpha`."""
+    """Return (centre column, half width, tilt, middle row) of the disc under the product, in pixels of `alpha`."""
     high = alpha.shape[0]
     solid = alpha > 96 if (alpha > 96).any() else alpha > 0
     rows = np.flatnonzero(solid.any(axis=1))
@@ -114,10 +114,10 @@ def _footing(alpha: Bytes) -> tuple[float, float, float, float]:
 
 
 def backdrop_light(width: int, height: int, *, colour: tuple[int, int, int], surface: str, light: Light) -> Floats:
-    """Return how much light the empty set returns, height × width, 1 where the colour is as ordered.
+    """Return the light of the empty backdrop, height × width, 1 where the colour is exactly as requested.
 
-    "flat": 1 everywhere. "seamless": a paper roll, a pool of light that falls off to the corners. "table": the edge of
-    a table before a darker wall. A white seamless stays pure white: that is what shops ask for.
+    "flat": 1 everywhere. "seamless": a paper roll, with light that falls off to the corners. "table": the edge of a
+    table before a darker wall. A white seamless stays pure white: shops ask for that.
     """
     if surface == "flat" or (surface == "seamless" and min(colour) >= 250):
         return np.ones((height, width), dtype=np.float32)
@@ -142,21 +142,21 @@ TABLE_EDGE: Final = 0.66
 
 
 def paint(colour: tuple[int, int, int], light: Floats) -> Bytes:
-    """The backdrop's pixels, height × width × 3: colour times light, dithered so that soft gradients show no bands."""
+    """Return the backdrop, height × width × 3: colour times light, dithered so that soft gradients show no bands."""
     return _dithered(cv2.multiply(light, float(value)) for value in colour)
 
 
 def paint_scene(scene: Blurred, kept: Floats | None, *, width: int, height: int) -> Bytes:
-    """The same for a scene: its own light times the share that shadows leave; None where there are no shadows.
+    """Return a scene as the backdrop: its light times the share that shadows leave; kept is None without shadows.
 
-    It has more grain: a scene of whole levels, enlarged, is a staircase that half a level would leave standing.
+    It gets more grain: an enlarged scene of whole levels has steps that half a level of noise would not hide.
     """
     planes = (scene.enlarged(channel, width, height) for channel in range(3))
     return _dithered(planes if kept is None else (cv2.multiply(plane, kept) for plane in planes), grain=2)
 
 
 def _dithered(planes: Iterable[Floats], *, grain: float = 1) -> Bytes:
-    """Float planes 0 … 255 as one picture, height × width × 3; one after the other, since a large one is heavy."""
+    """Merge float planes 0 … 255 into an image, height × width × 3; one at a time, to save memory."""
     channels = []
     for channel in planes:
         cv2.scaleAdd(_grain(*channel.shape), grain, channel, dst=channel)
@@ -165,8 +165,8 @@ def _dithered(planes: Iterable[Floats], *, grain: float = 1) -> Bytes:
 
 
 def shaded(picture: Bytes, kept: Floats | None) -> Bytes:
-    """A picture (height × width × 3) in the shadows that leave it the share `kept` of its light; where that is all of
-    it, its levels stay."""
+    """Return an image (height × width × 3) darkened to the share `kept` of its light; where the share is 1, pixels do
+    not change."""
     if kept is None:
         return picture.copy()
     share = cv2.merge([kept, kept, kept])
@@ -184,7 +184,7 @@ def lay_over(pixels: Bytes, colour: Any, alpha: Any, left: int, top: int) -> Non
 
 
 def window(shape: tuple[int, ...], size: tuple[int, ...], left: int, top: int) -> tuple[Any, Any]:
-    """(the part of the frame, the part of the layer) where a layer placed at left, top lies inside the frame."""
+    """Return (part of the frame, part of the layer) where a layer placed at left, top lies inside the frame."""
     x0, y0 = max(0, left), max(0, top)
     x1, y1 = min(shape[1], left + size[1]), min(shape[0], top + size[0])
     return np.s_[y0:y1, x0:x1], np.s_[y0 - top : max(y0, y1) - top, x0 - left : max(x0, x1) - left]
@@ -192,7 +192,7 @@ def window(shape: tuple[int, ...], size: tuple[int, ...], left: int, top: int) -
 
 @lru_cache(maxsize=4)
 def _grain(height: int, width: int) -> Floats:
-    """The same even noise between −0.49 and 0.49 each time: whole numbers stay what they are."""
+    """Return even noise between −0.49 and 0.49, always the same. Whole numbers do not change by it."""
     tile = np.random.default_rng(20).uniform(-0.49, 0.49, (256, 256)).astype(np.float32)
     return np.tile(tile, (height // 256 + 1, width // 256 + 1))[:height, :width].copy()
 
@@ -201,7 +201,7 @@ def _grain(height: int, width: int) -> Floats:
 
 
 def shadows(standing: Standing, *, width: int, height: int, light: Light, kind: str) -> Floats | None:
-    """The share of light that the floor keeps, height × width, 0 … 1; None for kind "none".
+    """Return the share of light that the floor keeps, height × width, 0 … 1; None for kind "none".
 
     "contact": only where the product stands. "soft" and "strong" add the shadow that it casts away from the light.
     """
@@ -209,7 +209,7 @@ def shadows(standing: Standing, *, width: int, height: int, light: Light, kind: 
         return None
     q = SHADOW_SIDE / max(width, height)
     canvas = (round(width * q), round(height * q))
-    # Nothing falls on the wall high above the foot: those rows are not worth drawing.
+    # No shadow falls on the wall high above the foot, so those rows are not drawn.
     skipped = int(np.clip(q * (standing.foot - 0.42 * standing.alpha.shape[0]) - 16, 0, canvas[1] - 2))
     floor = _Floor(q, canvas[0], canvas[1] - skipped, standing.foot * q - skipped, standing.tilt)
     slices = _slices(standing, q)
@@ -230,7 +230,7 @@ def shadows(standing: Standing, *, width: int, height: int, light: Light, kind: 
 
 @dataclass(frozen=True)
 class _Floor:
-    """The small picture that shadows are drawn in: q × the frame, its size, the row of the foot in it, the tilt."""
+    """The small image that shadows are drawn in: q × the frame, its size, the row of the foot in it, the tilt."""
 
     q: float
     width: int
@@ -248,12 +248,12 @@ class _Slice:
 
 
 def _slices(standing: Standing, q: float) -> list[_Slice]:
-    """From the top of the product to its foot."""
+    """Return the slices from the top of the product to its foot."""
     size = (max(2, round(standing.alpha.shape[1] * q)), max(2, round(standing.alpha.shape[0] * q)))
     alpha = cv2.resize(standing.alpha, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     # Rows below the middle of the foot are the near half of its disc, not a slice of their own.
     usable = max(2, round(size[1] - standing.tilt * standing.reach * q))
-    # Thin ones at the foot, where the shadow is sharp, thick ones above.
+    # Slices are thin at the foot, where the shadow is sharp, and thick above.
     edges = np.unique((usable * (1 - np.linspace(1, 0, SLICES + 1) ** 1.8)).round().astype(int))
     slices = []
     for start, end in pairwise(edges):
@@ -271,22 +271,23 @@ def _slices(standing: Standing, q: float) -> list[_Slice]:
 def _stack(
     slices: list[_Slice], floor: _Floor, *, lean: tuple[float, float], spread: float, start: float, fade: float
 ) -> Floats:
-    """The shadow of the slices on the floor, 0 … 1: each slice's discs, moved by `lean` × its height and blurred.
+    """Return the shadow of the slices on the floor, 0 … 1: each slice's discs, moved by `lean` × its height and
+    blurred.
 
     spread: blur ÷ height; start: blur of what touches the floor ÷ frame; fade: height at which a slice's shadow has a
     third of its strength. Drawn from the top down, so that each blur also softens what is above.
     """
     shade = np.zeros((floor.height, floor.width), dtype=np.float32)
     first = start * SHADOW_SIDE
-    done: float | None = None
+    applied: float | None = None
     for piece in slices:
         weight = float(np.exp(-piece.rise / fade))
         if weight < 0.01:
             continue
-        wanted = first + spread * piece.rise
-        if done is not None and done**2 - wanted**2 > 0.04:
-            shade = _blurred(shade, (done**2 - wanted**2) ** 0.5, floor.tilt)
-        done = wanted
+        sigma = first + spread * piece.rise
+        if applied is not None and applied**2 - sigma**2 > 0.04:
+            shade = _blurred(shade, (applied**2 - sigma**2) ** 0.5, floor.tilt)
+        applied = sigma
         for centre, half, density in piece.discs:
             layer = np.zeros_like(shade)
             at = centre + lean[0] * piece.rise, floor.foot + lean[1] * floor.tilt * 2.2 * piece.rise
@@ -294,11 +295,11 @@ def _stack(
             middle = round(at[0] * 16), round(at[1] * 16)
             cv2.ellipse(layer, middle, size, 0, 0, 360, density * weight, -1, cv2.LINE_AA, 4)
             np.maximum(shade, layer, out=shade)
-    return _blurred(shade, done if done else first, floor.tilt)
+    return _blurred(shade, applied if applied else first, floor.tilt)
 
 
 def _blurred(shade: Floats, sigma: float, tilt: float) -> Floats:
-    """A blur lying on the floor: flatter than wide, as the floor is seen under its tilt."""
+    """Blur a shadow on the floor: less in height than in width, because of the tilt."""
     sigmas = max(sigma, 0.3), max(sigma * (0.45 + tilt), 0.3)
     return np.asarray(
         cv2.GaussianBlur(shade, (0, 0), sigmaX=sigmas[0], sigmaY=sigmas[1], borderType=cv2.BORDER_CONSTANT)
@@ -310,7 +311,7 @@ def _blurred(shade: Floats, sigma: float, tilt: float) -> Floats:
 
 @dataclass(frozen=True)
 class Mirrored:
-    """The product's image in the floor: premultiplied colour (h × w × 3) and alpha (h × w), float32 0 … 255."""
+    """The product's reflection in the floor: premultiplied colour (h × w × 3) and alpha (h × w), float32 0 … 255."""
 
     colour: Floats
     alpha: Floats
@@ -319,10 +320,9 @@ class Mirrored:
 
 
 def reflection(standing: Standing, *, frame_height: int, strength: float, is_sharp: bool) -> Mirrored | None:
-    """Return what the floor mirrors, fading and blurring with distance; None where there is no floor left below the
-    product.
+    """Return the reflection, which fades and blurs with distance; None if there is no floor below the product.
 
-    Mirrored along the front edge of the foot's disc, so that a round foot meets its image all along its curve.
+    It is mirrored along the front edge of the foot's disc, so that a round foot touches it along its whole curve.
     """
     high, wide = standing.alpha.shape
     columns = np.arange(wide, dtype=np.float32) + standing.left + 0.5
@@ -348,7 +348,7 @@ def reflection(standing: Standing, *, frame_height: int, strength: float, is_sha
 
 
 def _coarse_blur(picture: Floats, sigma: float) -> Floats:
-    """A wide Gaussian blur made at a quarter of the size."""
+    """Apply a wide Gaussian blur at a quarter of the size."""
     high, wide = picture.shape[:2]
     small = cv2.resize(picture, (max(2, wide // 4), max(2, high // 4)), interpolation=cv2.INTER_AREA)
     small = cv2.GaussianBlur(small, (0, 0), max(0.5, sigma / 4))

@@ -1,8 +1,8 @@
 """The Cog half of the `replicate` engine: a model in a Cog container on a machine of one's own.
 
-Product: Cog 0.17 to 0.23 (https://github.com/replicate/cog/blob/main/docs/http.md). A prediction is ordered with a PUT
-under an id of ours and answered when it is done; nothing can be asked afterwards, and nothing is charged for. Until
-then it can be cancelled under its id.
+Product: Cog 0.17 to 0.23 (https://github.com/replicate/cog/blob/main/docs/http.md). A prediction is submitted
+with a PUT under our id and answered when it is done. Until then it can be cancelled by that id; afterwards the server
+knows nothing of it. Nothing is charged for.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from generation.engines.service import Service
 
 BUSY_SECONDS: Final = 2.0
 CANCEL_LOOK_SECONDS: Final = 0.5
-"""Interval for checking whether an order that the server works on was cancelled."""
+"""Interval for checking whether a submission that the server works on was cancelled."""
 LONGEST_REASON: Final = 500
 _STATES: Final = {
     "STARTING": "it is still loading its model and takes orders when that is done",
@@ -55,7 +55,7 @@ _STATES: Final = {
 }
 _WELL: Final = frozenset({"READY", "BUSY"})
 _NOT_TAKEN: Final = frozenset({409, 503})
-"""Cog's answers to an order that it has not taken: all slots are in use, or it cannot work."""
+"""Cog's answers to a submission that it has not taken: all slots are in use, or it cannot work."""
 
 
 class Cog:
@@ -103,32 +103,34 @@ class Cog:
         )
 
     def health(self) -> Health:
-        """Return what the server says of itself, and whether its model has the inputs that the endpoint names."""
+        """Return the server's own health check, and whether its model has the inputs that the endpoint names."""
         try:
-            told = self._asked("health-check")
+            health_check = self._asked("health-check")
         except EngineError as error:
             return Health(False, error.message)
-        status = str(told.get("status", "UNKNOWN"))
-        facts = {"status": status, **service.mapping_of(told.get("version"))}
+        status = str(health_check.get("status", "UNKNOWN"))
+        facts = {"status": status, **service.mapping_of(health_check.get("version"))}
         if status not in _WELL:
-            return Health(False, self._why_not(told), facts)
-        known = self._model_inputs()
-        if not known:
+            return Health(False, self._why_not(health_check), facts)
+        model_inputs = self._model_inputs()
+        if not model_inputs:
             words = (
                 f"{self.service.host} is {status.lower()}. It gives no schema of its model's inputs, so the endpoint's "
                 "names for them could not be compared; its first image will tell."
             )
             return Health(True, words, facts)
-        problem = replicate_schema.problem(known, self.inputs.names)
+        problem = replicate_schema.problem(model_inputs, self.inputs.names)
         words = problem or f"{self.service.host} is {status.lower()}."
-        return Health(not problem, words, facts, suggested=replicate_schema.offer(known, self.config, fits=not problem))
+        return Health(
+            not problem, words, facts, suggested=replicate_schema.offer(model_inputs, self.config, fits=not problem)
+        )
 
     # -- orders ----------------------------------------------------------------------------------------------------
 
     def submit(self, task: Task, marker: str, context: Context) -> Submitted:
-        """Order the image and wait for it. If its people cancel it meanwhile, the server is told.
+        """Submit the task and wait for its image. If people cancel it meanwhile, it is cancelled at the server.
 
-        Slots that are in use are a RATE error: the order was not taken.
+        If all slots are in use, the error is RATE: the submission was not taken.
         """
         prediction_id = prediction_id_of(marker)
         body = {"input": {**self.inputs.plain(task.spec), **self._pictures(task.spec, context)}}
@@ -140,7 +142,7 @@ class Cog:
         prediction = ordered(response, self.service.host, prediction_id)
         standing = predictions.standing(prediction, seed_input=self.inputs.seed)
         if isinstance(standing, Pending):
-            # Only a repeated PUT is answered so: another call waits for the same picture and will have it.
+            # Only a repeated PUT gets this answer: another call waits for the same image and will get it.
             raise EngineError(ErrorKind.DOUBT, f"{self.service.host} already works on {prediction_id}.")
         if standing.error is not None:
             raise standing.error
@@ -152,13 +154,13 @@ class Cog:
         return Submitted(prediction_id, fetched(named, self.service))
 
     def find(self, task: Task, marker: str, since: datetime, taken: Collection[str]) -> str | None:
-        """None, once the server answers: it keeps no picture that it has answered with, and gives up a prediction
-        whose caller is gone. Ordering again costs time on one's own machine and no money."""
+        """Return None if the server answers: it keeps no images after its answer, and cancels predictions whose caller
+        is gone. Submitting again costs time on our own machine and no money."""
         self._asked("health-check")
         return None
 
     def poll(self, remote_ids: Sequence[str]) -> Mapping[str, Pending | Result]:
-        """Every picture comes with its order's answer; whatever is asked for later is gone."""
+        """Return LOST for every id: images come with the answer to the submission and are not kept."""
         return {remote_id: predictions.lost(remote_id) for remote_id in remote_ids}
 
     def fetch(self, result: Result, context: Context) -> Result:
@@ -175,7 +177,7 @@ class Cog:
 
         def watch() -> None:
             while not is_answered.wait(CANCEL_LOOK_SECONDS):
-                with suppress(EngineError):  # asked again with the next look
+                with suppress(EngineError):  # the next round tries again
                     if task_id in context.cancelled() and self._cancel_now(prediction_id):
                         return
 
@@ -217,32 +219,32 @@ class Cog:
         return made
 
     def _refused(self, response: httpx.Response) -> EngineError:
-        """Return why the server did not take an order. One that cannot work answers like a busy one: its health check
+        """Return why the server did not take a submission. A broken server answers like a busy one; its health check
         tells them apart."""
         refusal = predictions.refusal(response, self.service.host, is_order=True)
         if response.status_code not in _NOT_TAKEN:
             return refusal
         try:
-            told = self._asked("health-check")
+            health_check = self._asked("health-check")
         except EngineError:
-            told = {}
-        status = str(told.get("status") or "")
+            health_check = {}
+        status = str(health_check.get("status") or "")
         log = response.text[:4000]
         if status == "SETUP_FAILED":
-            return EngineError(ErrorKind.ENDPOINT, self._why_not(told), log=log)
+            return EngineError(ErrorKind.ENDPOINT, self._why_not(health_check), log=log)
         if status and status not in _WELL:
-            return EngineError(ErrorKind.TRANSIENT, self._why_not(told), log=log, is_unsent=True)
+            return EngineError(ErrorKind.TRANSIENT, self._why_not(health_check), log=log, is_unsent=True)
         if response.status_code == 409:
             message = f"{self.service.host} has no free slot."
             return EngineError(ErrorKind.RATE, message, retry_after_seconds=BUSY_SECONDS, log=log)
         return refusal
 
-    def _why_not(self, told: Mapping[str, Any]) -> str:
+    def _why_not(self, health_check: Mapping[str, Any]) -> str:
         """Return a sentence about a server that cannot work, from its health check, with its own reason."""
-        status = str(told.get("status", "UNKNOWN"))
-        reason = str(told.get("user_healthcheck_error") or "")
+        status = str(health_check.get("status", "UNKNOWN"))
+        reason = str(health_check.get("user_healthcheck_error") or "")
         if status == "SETUP_FAILED" and not reason:
-            lines = str(service.mapping_of(told.get("setup")).get("logs") or "").strip().splitlines()
+            lines = str(service.mapping_of(health_check.get("setup")).get("logs") or "").strip().splitlines()
             reason = lines[-1] if lines else ""
         words = _STATES.get(status, f"it says {status}")
         return f"{self.service.host} cannot work: {words}. {reason[-LONGEST_REASON:]}".strip()
@@ -262,5 +264,5 @@ class Cog:
 
 
 def prediction_id_of(marker: str) -> str:
-    """The marker's UUID as Cog advises: base32, lower case, without padding, 26 characters."""
+    """Return the marker's UUID in the form that Cog advises: base32, lower case, no padding, 26 characters."""
     return base64.b32encode(UUID(marker).bytes).decode().lower().rstrip("=")

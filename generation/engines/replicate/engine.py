@@ -1,8 +1,8 @@
-"""The `replicate` engine: models on Replicate, and Cog servers of one's own (cog.py) by their address.
+"""The `replicate` engine: models on Replicate, and our own Cog servers (cog.py).
 
-Product: Replicate's HTTP API v1 (https://replicate.com/docs/reference/http), as of autumn 2026. Predictions are ordered
-by version, of an official model or of a deployment; polling tells how they stand, webhooks only say that it is time to
-poll. After a lost answer a prediction is found again in the account's list (replicate_search.py).
+Product: Replicate's HTTP API v1 (https://replicate.com/docs/reference/http), as of autumn 2026. Predictions are
+submitted to a version, an official model or a deployment. Polling returns their state; a webhook only says that it is
+time to poll. After a lost answer a prediction is looked up in the account's list (search.py).
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ OUTPUT_HOSTS: Final = ("replicate.delivery",)
 TARGETS: Final = ("version", "model", "deployment")
 POLL_CALL_SECONDS = 40.0
 POLL, POLL_HOOKED = 2.0, 10.0
-"""Seconds between two looks; where a webhook says when it is time, fewer are needed."""
+"""Seconds between two polls; with a webhook, fewer polls are needed."""
 HIDDEN: Final = "hidden"
-"""The version that the service gives for an official model."""
+"""The version that the service reports for an official model."""
 LIST_FROM = 6
-"""So many predictions are read off the list instead of one by one."""
+"""From this number on, predictions are read from the list instead of one by one."""
 _OWNER_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _VERSION = re.compile(r"(?:[\w.-]+/[\w.-]+:)?[0-9a-f]{16,64}")
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
@@ -101,12 +101,12 @@ class Replicate:
         return self.inputs.problems(spec)
 
     def batch_key(self, spec: Spec) -> str:
-        """Every prediction is an order of its own."""
+        """Return a key of the target; every prediction is a submission of its own."""
         return hashlib.sha256(json.dumps([self.path, self.order], sort_keys=True).encode()).hexdigest()[:16]
 
     def model_identity(self) -> tuple[str, str]:
-        """(model or deployment, version and settings); what stands behind an official model or a deployment is not
-        known before the service names it with an image."""
+        """Return (model or deployment, version and settings). The version of an official model or a deployment is
+        unknown until the service reports it with an image."""
         if version := str(self.config.get("version") or ""):
             model, _, revision = version.rpartition(":")
             return (model or "replicate", revision + self.inputs.suffix())
@@ -126,15 +126,17 @@ class Replicate:
         except EngineError as error:
             return Health(False, error.message)
         facts = {"account": account.get("username", ""), "kind": account.get("type", "")}
-        known = replicate_schema.inputs(model)
-        problem = replicate_schema.problem(known, self.inputs.names)
+        model_inputs = replicate_schema.inputs(model)
+        problem = replicate_schema.problem(model_inputs, self.inputs.names)
         words = problem or f"The account {facts['account']} may order here."
-        return Health(not problem, words, facts, suggested=replicate_schema.offer(known, self.config, fits=not problem))
+        return Health(
+            not problem, words, facts, suggested=replicate_schema.offer(model_inputs, self.config, fits=not problem)
+        )
 
     # -- orders ----------------------------------------------------------------------------------------------------
 
     def submit(self, task: Task, marker: str, context: Context) -> Submitted:
-        """Order the prediction. The answer is the id, or the picture where it was waited for and came."""
+        """Submit the prediction. The result is its id, and the image if the service waited for it and it came."""
         if not self.token:
             raise EngineError(ErrorKind.QUOTA, "The endpoint has no API token; enter it as its secret.")
         spec = task.spec
@@ -152,36 +154,36 @@ class Replicate:
         return Submitted(str(prediction["id"]), self._at_once(prediction, task, context), is_kept=True)
 
     def find(self, task: Task, marker: str, since: datetime, taken: Collection[str]) -> str | None:
-        """The prediction that was ordered under `marker`, in the account's list from the newest back to `since`.
+        """Return the id of the prediction with `marker`, from the account's list from the newest back to `since`.
 
-        Replicate keeps no key of ours and shows no webhook in every answer, so: where a prediction names a webhook, it
-        is ours if the marker is in it and somebody else's if not. Where it names none, it is ours if it is of our
-        model, belongs to no other task, and has our input: every value, the seed among them, and pictures of the same
-        sha256. That is enough, because what is asked for is not "this very order" but "a paid order for this very
-        picture": two predictions of equal input make the picture that either task wants, and `taken` gives each to one
-        of them. An hour after it began a prediction loses its input and its output: nothing is left to be found.
+        Replicate stores no key of ours and does not show the webhook in every answer. If a prediction shows a webhook,
+        it is ours only if the marker is in it. If not, it is ours if it is of our model, belongs to no other task and
+        has our input: every value including the seed, and images with the same sha256. That is enough, because any paid
+        prediction for the same image will do: two predictions with equal input make the image that either task needs,
+        and `taken` assigns each to one of them. An hour after its start, a prediction loses its input and output and
+        cannot be found any more.
         """
         search = Search(self.service, self.inputs, self.pictures, self.config)
         return search.find(task.spec, self._webhook(marker) if self.webhook_url else "", since, taken)
 
     def poll(self, remote_ids: Sequence[str]) -> Mapping[str, Pending | Result]:
-        """Return where each stands: many off the pages of the list, the rest one by one, as many as the time allows."""
+        """Return the states: many from the pages of the list, the rest one by one while there is time."""
         until = monotonic() + POLL_CALL_SECONDS
-        found: dict[str, Pending | Result] = {}
+        states: dict[str, Pending | Result] = {}
         try:
             if len(remote_ids) >= LIST_FROM:
                 for prediction in self._listed(set(remote_ids), until):
-                    found[str(prediction["id"])] = self._standing(prediction)
+                    states[str(prediction["id"])] = self._standing(prediction)
             for remote_id in remote_ids:
-                if remote_id not in found and (not found or monotonic() < until):
-                    found[remote_id] = self._look(remote_id)
+                if remote_id not in states and (not states or monotonic() < until):
+                    states[remote_id] = self._look(remote_id)
         except EngineError:
-            if not found:
+            if not states:
                 raise
-        return found
+        return states
 
     def fetch(self, result: Result, context: Context) -> Result:
-        """The first of its pictures, downloaded and decoded."""
+        """Return the result with its first image, downloaded and decoded."""
         return fetched(result, self.service)
 
     def cancel(self, remote_id: str) -> None:
@@ -220,7 +222,7 @@ class Replicate:
         return answer if isinstance(answer, Mapping) else {}
 
     def _model(self) -> Mapping[str, Any]:
-        """Return what holds the model's schema, as far as the service tells it."""
+        """Return the object that contains the model's schema, if the service gives it."""
         if self.config.get("deployment"):
             return self._asked("GET", f"deployments/{self.config['deployment']}")
         model, _, version = str(self.config.get("version") or "").rpartition(":")
@@ -231,8 +233,8 @@ class Replicate:
         return {}
 
     def _refused(self, response: httpx.Response) -> EngineError:
-        """Return what is wrong with an order; a target that is not there is wrong with all of them, and holds the
-        endpoint."""
+        """Return the error of a refused submission. If the target does not exist, every submission would fail, so the
+        error holds the endpoint."""
         error = predictions.refusal(response, self.service.host, is_order=True)
         is_unknown = response.status_code == 404 or predictions.names_version(response)
         if error.kind == ErrorKind.INPUT and is_unknown:
@@ -241,22 +243,22 @@ class Replicate:
         return error
 
     def _standing(self, prediction: Mapping[str, Any], *, takes_early: bool = False) -> Pending | Result:
-        found = predictions.standing(
+        state = predictions.standing(
             prediction,
             seed_input=self.inputs.seed,
             takes_early=takes_early,
             deadline_seconds=self.deadline_seconds,
         )
-        if isinstance(found, Pending):
-            return found
-        version = "" if found.revision == HIDDEN else found.revision
-        return replace(found, revision=version, facts={**found.facts, **self.inputs.asked(prediction.get("input"))})
+        if isinstance(state, Pending):
+            return state
+        version = "" if state.revision == HIDDEN else state.revision
+        return replace(state, revision=version, facts={**state.facts, **self.inputs.asked(prediction.get("input"))})
 
     def _at_once(self, prediction: Mapping[str, Any], task: Task, context: Context) -> Result | None:
-        """The picture that an answer already holds; None sends the id to the poller, which loses nothing.
+        """Return the image in an answer to a submission; with None the poller gets it later, so nothing is lost.
 
-        An answer may still say "processing" with the whole output in it. Official models are paid by the picture and
-        need no more; for others the seconds, which cost, come with the next look.
+        An answer may still say "processing" with the whole output in it. That is enough for official models, which
+        charge per image; for others, the next poll has the seconds that are charged.
         """
         standing = self._standing(prediction, takes_early=bool(self.config.get("model")))
         if isinstance(standing, Pending) or standing.error is not None:
@@ -275,25 +277,25 @@ class Replicate:
         prediction = service.json_of(response, self.service.host)
         return self._standing(prediction if isinstance(prediction, Mapping) else {})
 
-    def _listed(self, wanted: set[str], until: float) -> Iterator[Mapping[str, Any]]:
-        """Those of `wanted` that the first pages of the list hold; a page has a hundred."""
-        missing = set(wanted)
+    def _listed(self, prediction_ids: set[str], until: float) -> Iterator[Mapping[str, Any]]:
+        """Yield the predictions of these ids on the first pages of the list; a page has 100."""
+        missing = set(prediction_ids)
         for number, page in enumerate(Search.pages(self.service)):
             for prediction in page:
                 if prediction.get("id") in missing:
                     missing.discard(str(prediction["id"]))
                     yield prediction
-            if not missing or number > len(wanted) // 50 or monotonic() > until:
+            if not missing or number > len(prediction_ids) // 50 or monotonic() > until:
                 return
 
 
 def build(config: Mapping[str, Any]) -> Engine:
-    """The engine of one endpoint: Replicate, or with "cog" a server of one's own."""
+    """Build the engine of one endpoint: Replicate, or with "cog" our own server."""
     return Cog(config) if config.get("cog") else Replicate(config)
 
 
 def _target(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """(where the order goes, what it says beside its input). ValueError unless exactly one target is named."""
+    """Return (path, body beside the input) of a submission. Raises ValueError unless exactly one target is named."""
     named = {name: str(config[name]) for name in TARGETS if config.get(name)}
     if len(named) != 1:
         raise ValueError('The endpoint needs one of "version", "model" or "deployment", or "cog" with a "base_url".')
@@ -307,7 +309,7 @@ def _target(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _seconds(duration: str) -> float:
-    """ "1h30m45s", "10m" or "30" in seconds. ValueError below 5 s, which the service refuses."""
+    """Parse "1h30m45s", "10m" or "30" to seconds. Raises ValueError below 5 s, which the service refuses."""
     match = _DURATION.fullmatch(duration)
     hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
     total = hours * 3600 + minutes * 60 + seconds

@@ -1,7 +1,7 @@
-"""Pictures on their way to a model as its input, and which picture an input of a prediction is.
+"""Send images to a model as its input, and recognise the image in an input of a prediction.
 
-Up to 256 KB go as a data URL; larger ones are uploaded (https://replicate.com/docs/reference/http#files.create), once
-for all the orders of one worker that need them while the service keeps them.
+Up to 256 KB are sent as a data URL. Larger ones are uploaded (https://replicate.com/docs/reference/http#files.create);
+all submissions of one worker share an upload while the service keeps it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from generation.engines.service import Service
 
 LARGEST_DATA_URL: Final = 256 * 1024
 KEPT_SECONDS = 45 * 60.0
-"""Uploads are deleted after an hour; none is used that would end while its order waits."""
+"""Seconds for which an upload is used. It is deleted after an hour, and must not end while its submission waits."""
 
 
 class Pictures:
-    """Uploads of one account, remembered by the sha256 of their content. Used from many threads."""
+    """The uploads of one account, by the sha256 of their content. Used from many threads."""
 
     def __init__(self, source: Service) -> None:
         self.service = source
@@ -35,7 +35,7 @@ class Pictures:
         self._guard = threading.Lock()
 
     def inputs(self, spec: Spec, inputs: Inputs, context: Context) -> dict[str, Any]:
-        """The model's inputs that take pictures, by its own names."""
+        """Return the values of the inputs that take images, by the model's names."""
         made: dict[str, Any] = {}
         for role, ref in spec.images.items():
             picture = inputs.pictures[role]
@@ -47,8 +47,8 @@ class Pictures:
         return made
 
     def is_picture(self, value: Any, sha256: str) -> bool:
-        """Return whether an input of a prediction is the picture of this sha256, by content: of a data URL, of an
-        upload by its name or the checksum that the service keeps, of any other address by fetching it."""
+        """Return whether an input of a prediction is the image with this sha256: compares the content of a data URL,
+        the name or stored checksum of an upload, or the content fetched from any other address."""
         if not isinstance(value, str):
             return False
         try:
@@ -61,18 +61,20 @@ class Pictures:
             return False
 
     def _address(self, sha256: str, data: bytes) -> str:
-        # A file that was converted to sRGB has another sha256 than the stored one: it is uploaded, because the name of
-        # an upload keeps the stored file's.
+        # A file that was converted to sRGB does not have the stored sha256. It is uploaded, because the name of an
+        # upload keeps the stored one.
         is_stored = hashlib.sha256(data).hexdigest() == sha256
         if is_stored and len(data) * 4 // 3 < LARGEST_DATA_URL and len(address := data_url(data)) <= LARGEST_DATA_URL:
             return address
         with self._guard:
-            known = self._uploaded.get(sha256)
-        if known and monotonic() - known[1] < KEPT_SECONDS:
-            return known[0]
+            previous = self._uploaded.get(sha256)
+        if previous and monotonic() - previous[1] < KEPT_SECONDS:
+            return previous[0]
         address = self._upload(sha256, data)
         with self._guard:
-            self._uploaded = {key: one for key, one in self._uploaded.items() if monotonic() - one[1] < KEPT_SECONDS}
+            self._uploaded = {
+                key: upload for key, upload in self._uploaded.items() if monotonic() - upload[1] < KEPT_SECONDS
+            }
             self._uploaded[sha256] = (address, monotonic())
         return address
 
@@ -111,5 +113,5 @@ def _name(sha256: str) -> str:
 
 
 def data_url(data: bytes) -> str:
-    """A picture as RFC 2397 has it, with the media type that its bytes show."""
+    """Return an image as a data URL (RFC 2397), with the media type detected from its bytes."""
     return f"data:{sniff(data[:SNIFFED_BYTES])};base64,{base64.b64encode(data).decode()}"

@@ -1,7 +1,7 @@
-"""Turning a spec into the input of one model: which of our names the model knows under which of its own.
+"""Turn a spec into the input of one model: the mapping from our names to the names of the model.
 
-Every model on Replicate names its inputs as it likes ("prompt", "guidance_scale", "image"); an endpoint's config says
-what they mean. Nothing here touches the network.
+Every model on Replicate has its own input names ("prompt", "guidance_scale", "image"); an endpoint's config says what
+they mean. Nothing here touches the network.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from generation.engines.base import Capabilities, Control, Spec
 
 NAMES: Final = ("prompt", "negative", "seed", "width", "height", "aspect_ratio", "images", "parameters", "fixed")
 PLAIN: Final = {"prompt": "prompt", "seed": "seed", "width": "width", "height": "height"}
-"""What is taken for granted of a model when an endpoint says nothing."""
+"""The mapping that is assumed if an endpoint gives none."""
 GREATEST_SEED: Final = 2**31 - 1
 MOST_SIDE: Final = 2048
 _RATIO = re.compile(r"(\d+(?:\.\d+)?)\s*[:x/]\s*(\d+(?:\.\d+)?)")
@@ -27,7 +27,7 @@ _LABELS = {"prompt": "Prompt", "negative": "Avoid", "seed": "Seed"}
 
 @dataclass(frozen=True)
 class Picture:
-    """An input that takes a picture. is_list: the model wants a list of them. is_needed: it does not work without."""
+    """An input that takes an image. is_list: it takes a list of them. is_needed: the model requires it."""
 
     input: str
     is_list: bool = False
@@ -36,8 +36,8 @@ class Picture:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of ours that the model has: a choice where `choices` are given, by what we call each and what the
-    model does, a number where a bound is, else text. default None leaves it to the model."""
+    """A parameter of ours that the model has: a choice if `choices` (our value to the model's) are given, a number if a
+    bound is given, else text. default None leaves it to the model."""
 
     name: str
     input: str
@@ -55,7 +55,7 @@ class Parameter:
         return "text" if self.minimum is None and self.maximum is None else "number"
 
     def value(self, given: Any) -> Any:
-        """Return what is sent for it: a whole number stays one, because models check."""
+        """Return the value to send. A whole number stays an integer, because models check the type."""
         if self.choices:
             return self.choices[str(given)]
         if self.kind == "text":
@@ -64,10 +64,10 @@ class Parameter:
         return int(number) if number.is_integer() and isinstance(self.default, int | None) else number
 
     def problem(self, given: Any) -> str:
-        """A sentence if the model would refuse it."""
+        """Return a sentence if the model would refuse the value, else ""."""
         if self.choices:
-            known = ", ".join(self.choices)
-            return "" if str(given) in self.choices else f"{self.name} is {given!r}; the model knows {known}."
+            choices = ", ".join(self.choices)
+            return "" if str(given) in self.choices else f"{self.name} is {given!r}; the model knows {choices}."
         if self.kind == "text":
             return ""
         try:
@@ -84,7 +84,7 @@ class Parameter:
 @dataclass(frozen=True)
 class Inputs:
     """One model's inputs. texts: "prompt", "negative", "width", "height" to the model's names. ratios: the aspect
-    ratios that it can make, by its own spelling, in `ratio_input`. fixed: sent as they are."""
+    ratios that it can make, by its own spelling, in `ratio_input`. fixed: values that are always sent."""
 
     texts: Mapping[str, str]
     seed: str = ""
@@ -99,10 +99,10 @@ class Inputs:
 
     @property
     def names(self) -> set[str]:
-        """Every input of the model that is ever sent."""
-        found = {*self.texts.values(), self.seed, self.ratio_input, *self.fixed} - {""}
-        found |= {picture.input for picture in self.pictures.values()}
-        return found | {parameter.input for parameter in self.parameters.values()}
+        """All inputs of the model that may be sent."""
+        names = {*self.texts.values(), self.seed, self.ratio_input, *self.fixed} - {""}
+        names |= {picture.input for picture in self.pictures.values()}
+        return names | {parameter.input for parameter in self.parameters.values()}
 
     @property
     def has_size(self) -> bool:
@@ -113,9 +113,10 @@ class Inputs:
         if self == read({}):
             return ""
         parameters = {
-            name: [one.input, one.default, dict(one.choices)] for name, one in sorted(self.parameters.items())
+            name: [parameter.input, parameter.default, dict(parameter.choices)]
+            for name, parameter in sorted(self.parameters.items())
         }
-        pictures = {role: [one.input, one.is_list] for role, one in sorted(self.pictures.items())}
+        pictures = {role: [picture.input, picture.is_list] for role, picture in sorted(self.pictures.items())}
         others = [self.texts, self.seed, self.greatest_seed, self.ratio_input, self.ratios, self.fixed]
         sizes = [self.max_side, self.multiple]
         plain = json.dumps([parameters, pictures, *others, *sizes], sort_keys=True, default=str)
@@ -128,23 +129,23 @@ class Inputs:
         controls = [Control(name, _LABELS[name], kind) for name, kind in kinds.items() if name in obeys]
         controls += [
             Control(
-                one.name,
-                one.label,
-                one.kind,
-                default=one.default,
-                minimum=one.minimum,
-                maximum=one.maximum,
-                step=one.step,
-                choices=tuple(one.choices),
+                parameter.name,
+                parameter.label,
+                parameter.kind,
+                default=parameter.default,
+                minimum=parameter.minimum,
+                maximum=parameter.maximum,
+                step=parameter.step,
+                choices=tuple(parameter.choices),
             )
-            for one in self.parameters.values()
+            for parameter in self.parameters.values()
         ]
         return Capabilities(
             is_remote=True,
             obeys=frozenset(obeys),
             controls=tuple(controls),
-            needs_images=frozenset(role for role, one in self.pictures.items() if one.is_needed),
-            optional_images=frozenset(role for role, one in self.pictures.items() if not one.is_needed),
+            needs_images=frozenset(role for role, picture in self.pictures.items() if picture.is_needed),
+            optional_images=frozenset(role for role, picture in self.pictures.items() if not picture.is_needed),
             obeys_prompt="prompt" in self.texts,
             max_width=self.max_side,
             max_height=self.max_side,
@@ -152,31 +153,33 @@ class Inputs:
         )
 
     def problems(self, spec: Spec) -> list[str]:
-        """Sentences about what in the spec the model cannot do."""
-        known = ", ".join(self.parameters) or "none"
-        found = [
-            f"Unknown parameter {name!r}; this endpoint knows {known}."
+        """Return sentences about what the model cannot do in the spec."""
+        parameter_names = ", ".join(self.parameters) or "none"
+        problems = [
+            f"Unknown parameter {name!r}; this endpoint knows {parameter_names}."
             for name in sorted(set(spec.parameters) - set(self.parameters))
         ]
-        found += [
+        problems += [
             problem
-            for name, one in self.parameters.items()
-            if name in spec.parameters and (problem := one.problem(spec.parameters[name]))
+            for name, parameter in self.parameters.items()
+            if name in spec.parameters and (problem := parameter.problem(spec.parameters[name]))
         ]
         if self.texts.get("prompt") and not spec.prompt.strip():
-            found.append("There is no prompt, and the model makes nothing without one.")
-        found += [f"The model takes no picture as {role!r}." for role in sorted(set(spec.images) - set(self.pictures))]
-        found += [
+            problems.append("There is no prompt, and the model makes nothing without one.")
+        problems += [
+            f"The model takes no picture as {role!r}." for role in sorted(set(spec.images) - set(self.pictures))
+        ]
+        problems += [
             f"The model needs a picture as {role!r}."
-            for role, one in self.pictures.items()
-            if one.is_needed and role not in spec.images
+            for role, picture in self.pictures.items()
+            if picture.is_needed and role not in spec.images
         ]
         if self.has_size and max(spec.width, spec.height) > self.max_side:
-            found.append(f"{spec.width}×{spec.height}: the longest side that the model makes is {self.max_side} px.")
-        return found
+            problems.append(f"{spec.width}×{spec.height}: the longest side that the model makes is {self.max_side} px.")
+        return problems
 
     def plain(self, spec: Spec) -> dict[str, Any]:
-        """The model's input without its pictures: what equal specs have in common, the seed among it."""
+        """Return the model's input without its images. It is the same for equal specs, and contains the seed."""
         made: dict[str, Any] = {**self.fixed}
         if "prompt" in self.texts:
             made[self.texts["prompt"]] = spec.prompt
@@ -188,18 +191,18 @@ class Inputs:
             made[self.texts["width"]], made[self.texts["height"]] = self.size(spec)
         if self.ratio_input:
             made[self.ratio_input] = self.ratio(spec)
-        for name, one in self.parameters.items():
-            given = spec.parameters.get(name, one.default)
+        for name, parameter in self.parameters.items():
+            given = spec.parameters.get(name, parameter.default)
             if given is not None:
-                made[one.input] = one.value(given)
+                made[parameter.input] = parameter.value(given)
         return made
 
     def seed_of(self, spec: Spec) -> int:
-        """Ours has 63 bits; most models take 31 or 32."""
+        """Return the seed in the model's range: ours has 63 bits; most models take 31 or 32."""
         return spec.seed % (self.greatest_seed + 1)
 
     def size(self, spec: Spec) -> tuple[int, int]:
-        """The nearest (width, height) that the model makes, in pixels."""
+        """Return the nearest (width, height) that the model makes, in pixels."""
         most = self.max_side // self.multiple
 
         def nearest(side: int) -> int:
@@ -208,19 +211,19 @@ class Inputs:
         return nearest(spec.width), nearest(spec.height)
 
     def ratio(self, spec: Spec) -> str:
-        """The aspect ratio, as the model spells it, whose shape is nearest to the spec's."""
-        wanted = log(spec.width / spec.height)
-        return min(self.ratios, key=lambda one: abs(log(self.ratios[one]) - wanted))
+        """Return the aspect ratio nearest to the spec's, in the model's spelling."""
+        target = log(spec.width / spec.height)
+        return min(self.ratios, key=lambda choice: abs(log(self.ratios[choice]) - target))
 
     def asked(self, sent: Any) -> dict[str, Any]:
-        """Of an input that was sent, which size or shape it asked for: {"asked_width": 1024, "asked_height": 768}."""
+        """Return the size or shape that a sent input asked for: {"asked_width": 1024, "asked_height": 768}."""
         names = {"width": self.texts.get("width"), "height": self.texts.get("height"), "ratio": self.ratio_input}
         given = sent if isinstance(sent, Mapping) else {}
         return {f"asked_{ours}": given[theirs] for ours, theirs in names.items() if theirs and theirs in given}
 
 
 def read(config: Mapping[str, Any]) -> Inputs:
-    """An endpoint's "inputs", "max_side" and "size_multiple". ValueError with a sentence where they make no sense."""
+    """Read an endpoint's "inputs", "max_side" and "size_multiple". Raises ValueError with a sentence if invalid."""
     given = config.get("inputs", PLAIN)
     if not isinstance(given, Mapping):
         raise ValueError('"inputs" maps our names to the model\'s, such as {"prompt": "prompt", "seed": "seed"}.')
@@ -239,8 +242,8 @@ def read(config: Mapping[str, Any]) -> Inputs:
         greatest_seed=max(1, int(seed.get("maximum", GREATEST_SEED))),
         ratio_input=ratio["input"],
         ratios=_ratios(ratio),
-        pictures={role: _picture(role, one) for role, one in _mapping(given, "images").items()},
-        parameters={name: _parameter(name, one) for name, one in _mapping(given, "parameters").items()},
+        pictures={role: _picture(role, entry) for role, entry in _mapping(given, "images").items()},
+        parameters={name: _parameter(name, entry) for name, entry in _mapping(given, "parameters").items()},
         fixed=dict(_mapping(given, "fixed")),
         max_side=max_side,
         multiple=multiple,
@@ -255,7 +258,7 @@ def _mapping(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _named(value: Any, where: str) -> dict[str, Any]:
-    """ "seed" or {"input": "seed", …} as the latter."""
+    """Return {"input": "seed", …} for "seed" or for that form itself."""
     if isinstance(value, str):
         return {"input": value}
     if isinstance(value, Mapping) and isinstance(value.get("input"), str):
@@ -266,11 +269,13 @@ def _named(value: Any, where: str) -> dict[str, Any]:
 def _ratios(ratio: Mapping[str, Any]) -> dict[str, float]:
     if not ratio["input"]:
         return {}
-    choices = {str(one): _RATIO.fullmatch(str(one)) for one in ratio.get("choices", ())}
-    found = {one: float(match[1]) / float(match[2]) for one, match in choices.items() if match and float(match[2])}
-    if not found or len(found) < len(choices) or not all(found.values()):
+    choices = {str(choice): _RATIO.fullmatch(str(choice)) for choice in ratio.get("choices", ())}
+    ratios = {
+        choice: float(match[1]) / float(match[2]) for choice, match in choices.items() if match and float(match[2])
+    }
+    if not ratios or len(ratios) < len(choices) or not all(ratios.values()):
         raise ValueError('"inputs.aspect_ratio" needs the "choices" of the model, such as ["1:1", "4:5", "16:9"].')
-    return found
+    return ratios
 
 
 def _picture(role: str, value: Any) -> Picture:
@@ -289,7 +294,7 @@ def _parameter(name: str, value: Any) -> Parameter:
         minimum=_number(named, "minimum"),
         maximum=_number(named, "maximum"),
         step=_number(named, "step"),
-        choices={str(one): choices[one] if isinstance(choices, Mapping) else one for one in choices},
+        choices={str(choice): choices[choice] if isinstance(choices, Mapping) else choice for choice in choices},
     )
 
 

@@ -1,6 +1,6 @@
-"""Reading predictions, and the refusals of Replicate and Cog servers.
+"""Read predictions, and the refusals of Replicate and Cog servers.
 
-Both speak of the same object (https://replicate.com/docs/reference/http#predictions.get,
+Both use the same object (https://replicate.com/docs/reference/http#predictions.get,
 https://github.com/replicate/cog/blob/main/docs/http.md). Nothing here touches the network.
 """
 
@@ -30,7 +30,7 @@ _CRASHED = re.compile(
     r"|exit ?code -?\d+|segmentation fault|\bSIG(?:KILL|SEGV|ABRT|BUS)\b",
     re.I,
 )
-"""Words of a Cog server whose process ended in the middle of a prediction; its own guess at memory is only a guess."""
+"""Messages of a Cog server whose process ended during a prediction. If it blames memory, that is only a guess."""
 _PASSING = re.compile(
     r"please retry|interrupted|unexpected error|internal (?:server )?error|temporar|time[ds]? ?out|unavailable"
     r"|\bE(?:6716|8765|1000|9243|004|003)\b|high demand|connection (?:reset|refused|error)",
@@ -47,11 +47,11 @@ def standing(
     takes_early: bool = False,
     deadline_seconds: float | None = None,
 ) -> Pending | Result:
-    """Return where a prediction is.
+    """Return the state of a prediction.
 
     seed_input: the model's name for the seed. takes_early: the whole output counts although its status is still
-    "processing", as it may be in an answer that was waited for; its metrics are missing then. deadline_seconds: after
-    what time since its creation it was to be cancelled.
+    "processing", as it may be in an answer that was waited for; its metrics are missing then. deadline_seconds: the
+    time since its creation after which the service cancels it.
     """
     status = str(prediction.get("status", ""))
     if status not in ENDED and not (takes_early and outputs_of(prediction.get("output"))):
@@ -82,13 +82,13 @@ def standing(
 
 
 def lost(prediction_id: str) -> Result:
-    """For an id that the service does not know."""
+    """Return the result for an id that the service does not know."""
     message = f"The service no longer knows the prediction {prediction_id}."
     return Result(0, None, error=EngineError(ErrorKind.LOST, message))
 
 
 def outputs_of(output: Any) -> Iterator[str]:
-    """The addresses (https or data) in an output, which is one, a list, or a mapping of names to them."""
+    """Yield the addresses (https or data) in an output, which is one, a list, or a mapping of names to them."""
     if isinstance(output, str):
         if output.startswith(("http://", "https://", "data:")):
             yield output
@@ -101,7 +101,7 @@ def outputs_of(output: Any) -> Iterator[str]:
 
 
 def data_of(url: str) -> bytes:
-    """The bytes in a data URL (RFC 2397). EngineError of kind TRANSIENT where it was cut off."""
+    """Return the bytes in a data URL (RFC 2397). Raises EngineError (TRANSIENT) if it was cut off."""
     head, comma, body = url.partition(",")
     try:
         if not comma:
@@ -112,7 +112,7 @@ def data_of(url: str) -> bytes:
 
 
 def refusal(response: httpx.Response, name: str, *, is_order: bool = False) -> EngineError:
-    """Return what an answer that is no success means, in the service's words and with the seconds that it asks to
+    """Return the error for an answer without success, with the service's message and the seconds that it asks to
     wait."""
     body = _json(response)
     words = "; ".join(_fields(body)) or _detail(body)
@@ -126,21 +126,20 @@ def refusal(response: httpx.Response, name: str, *, is_order: bool = False) -> E
     elif status == 402:
         words = f"the account has no credit ({words or 'payment required'})"
     if is_order and status == 500:
-        # Whether it was taken is not said; the list of predictions tells.
+        # The answer does not say whether it was taken; the list of predictions does.
         message = f"{name}: {words or 'internal error'} (HTTP 500)"
         return EngineError(ErrorKind.DOUBT, message, log=response.text[:LONGEST_LOG])
     return service.refusal(response, name, words=words, is_order=is_order)
 
 
 def names_version(response: httpx.Response) -> bool:
-    """Return whether an order was refused for its version ("Invalid version or not permitted") and not for its
-    input."""
+    """Return whether a submission was refused for its version ("Invalid version or not permitted"), not its input."""
     body = _json(response)
     return response.status_code == 422 and not list(_fields(body)) and "version" in str(body.get("title", "")).lower()
 
 
 def moment(text: Any) -> datetime | None:
-    """An ISO 8601 moment as the services write it, with or without nanoseconds; None if it is none."""
+    """Parse a service's ISO 8601 time, with or without nanoseconds; None if it is none."""
     plain = re.sub(r"(\.\d{6})\d+", r"\1", str(text or "")).replace("Z", "+00:00")
     try:
         at = datetime.fromisoformat(plain)
@@ -193,8 +192,8 @@ def _without_picture(prediction: Mapping[str, Any]) -> EngineError:
 
 
 def _pending(prediction: Mapping[str, Any]) -> Pending:
-    found = _STEPS.findall(str(prediction.get("logs") or "")[-LONGEST_LOG:])
-    return Pending(step=int(found[-1][0]), steps=int(found[-1][1])) if found else Pending()
+    matches = _STEPS.findall(str(prediction.get("logs") or "")[-LONGEST_LOG:])
+    return Pending(step=int(matches[-1][0]), steps=int(matches[-1][1])) if matches else Pending()
 
 
 def _facts(prediction: Mapping[str, Any], metrics: Mapping[str, Any], outputs: int) -> dict[str, Any]:
@@ -208,10 +207,10 @@ def _facts(prediction: Mapping[str, Any], metrics: Mapping[str, Any], outputs: i
 
 
 def _retry_after(body: Mapping[str, Any], response: httpx.Response) -> float | None:
-    """Replicate says it in the body, as a number or in words; proxies say it in the header."""
-    told = _number(body.get("retry_after"))
-    if told is not None:
-        return min(max(told, 0.0), service.LONGEST_WAIT_SECONDS)
+    """Return the seconds to wait. Replicate gives them in the body, as a number or text; proxies in the header."""
+    seconds = _number(body.get("retry_after"))
+    if seconds is not None:
+        return min(max(seconds, 0.0), service.LONGEST_WAIT_SECONDS)
     match = _RESETS.search(str(body.get("detail") or ""))
     if match:
         scale = {"ms": 0.001, "m": 60.0}.get((match[2] or "s").lower(), 1.0)
@@ -220,16 +219,16 @@ def _retry_after(body: Mapping[str, Any], response: httpx.Response) -> float | N
 
 
 def _fields(body: Mapping[str, Any]) -> Iterator[str]:
-    """ "seed: must be at least 0", from Replicate's invalid_fields or from the list that Cog has as detail."""
-    for one in body.get("invalid_fields") or ():
-        if isinstance(one, Mapping):
-            field = str(one.get("field", "")).removeprefix("input.")
-            yield f"{field}: {one.get('description', 'not accepted')}"
+    """Yield "seed: must be at least 0", from Replicate's invalid_fields or Cog's list in detail."""
+    for entry in body.get("invalid_fields") or ():
+        if isinstance(entry, Mapping):
+            field = str(entry.get("field", "")).removeprefix("input.")
+            yield f"{field}: {entry.get('description', 'not accepted')}"
     detail = body.get("detail")
-    for one in detail if isinstance(detail, list) else ():
-        if isinstance(one, Mapping):
-            place = [str(part) for part in one.get("loc", ()) if part not in ("body", "input")]
-            yield f"{'.'.join(place) or 'input'}: {one.get('msg', 'not accepted')}"
+    for entry in detail if isinstance(detail, list) else ():
+        if isinstance(entry, Mapping):
+            place = [str(part) for part in entry.get("loc", ()) if part not in ("body", "input")]
+            yield f"{'.'.join(place) or 'input'}: {entry.get('msg', 'not accepted')}"
 
 
 def _detail(body: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
-"""Reading the inputs of a model on Replicate or a Cog server, and which of our names each of them could go by.
+"""Read the inputs of a model on Replicate or a Cog server, and suggest our name for each of them.
 
 Source: `openapi_schema` of a version (https://replicate.com/docs/reference/http#models.versions.get): an input is an
-OpenAPI schema object, its choices stand in a schema of their own (`allOf`, `$ref`), the order in `x-order`.
+OpenAPI schema object, its choices are in a separate schema (`allOf`, `$ref`), the order is in `x-order`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _RATIO = re.compile(r"[1-9]\d*(?:\.\d+)?:[1-9]\d*(?:\.\d+)?")
 MOST_INPUTS: Final = 200
 LONGEST: Final = 100
 GREATEST: Final = 2**63
-#: Their usual name by ours; the first that the model has is it.
+#: The usual names by our name; the first that the model has is used.
 _PROMPTS: Final = {"prompt": ("prompt", "text_prompt", "text"), "negative": ("negative_prompt",)}
 _PICTURES: Final = {
     "image": "init",
@@ -38,16 +38,16 @@ _PARAMETERS: Final = {
     "num_inference_steps": "steps",
     "prompt_strength": "strength",
 }
-#: One picture of an order, as good as it comes.
+#: One image per submission, in the best quality.
 _FIXED: Final = {"num_outputs": 1, "number_of_images": 1, "output_format": "png"}
 _SIZES: Final = frozenset({"width", "height", "aspect_ratio"})
-#: Not what a picture looks like.
+#: Not offered as parameters: they do not change the look of an image, or are handled elsewhere.
 _LEFT: Final = frozenset({"output_quality", "disable_safety_checker", "seed", "width", "height", "aspect_ratio"})
 
 
 @dataclass(frozen=True)
 class Input:
-    """One input of a model. type: "string", "integer", "number", "boolean", "array", or "" where it is not said."""
+    """One input of a model. type: "string", "integer", "number", "boolean", "array", or "" if unknown."""
 
     name: str
     type: str = ""
@@ -64,53 +64,56 @@ class Input:
 
 
 def inputs(model: Mapping[str, Any]) -> tuple[Input, ...]:
-    """A model's inputs in their order, from its OpenAPI schema: of a Cog server as it is, of Replicate inside a
-    version, a model or a deployment. Empty where there is none."""
+    """Return a model's inputs in order, from its OpenAPI schema: a Cog server's own, or the one inside a version, model
+    or deployment of Replicate. Empty if there is none."""
     version = mapping_of(model.get("latest_version"))
     schema = mapping_of(model.get("openapi_schema") or version.get("openapi_schema") or model)
     parts = mapping_of(mapping_of(schema.get("components")).get("schemas"))
     whole = mapping_of(parts.get("Input"))
     needed = _list(whole.get("required"))
-    given = [(name, _resolved(mapping_of(one), parts)) for name, one in mapping_of(whole.get("properties")).items()]
+    given = [
+        (name, _resolved(mapping_of(definition), parts))
+        for name, definition in mapping_of(whole.get("properties")).items()
+    ]
     given.sort(key=lambda pair: _number(pair[1].get("x-order"), float("inf")))
     return tuple(
         Input(
             name=name,
-            type=str(one.get("type") or ""),
-            format=str(one.get("format") or mapping_of(one.get("items")).get("format") or ""),
-            choices=tuple(_choices(_list(one.get("enum"))))[:MOST_INPUTS],
-            minimum=_number(one.get("minimum")),
-            maximum=_number(one.get("maximum")),
-            default=_number(one.get("default")),
+            type=str(definition.get("type") or ""),
+            format=str(definition.get("format") or mapping_of(definition.get("items")).get("format") or ""),
+            choices=tuple(_choices(_list(definition.get("enum"))))[:MOST_INPUTS],
+            minimum=_number(definition.get("minimum")),
+            maximum=_number(definition.get("maximum")),
+            default=_number(definition.get("default")),
             is_needed=name in needed,
         )
-        for name, one in given[:MOST_INPUTS]
+        for name, definition in given[:MOST_INPUTS]
         if len(name) <= LONGEST
     )
 
 
-def problem(known: Collection[Input], named: Collection[str]) -> str:
-    """A sentence about inputs that an endpoint names and the model does not have, or the other way; "" if all fits, or
-    the model says nothing of itself."""
-    names = {one.name for one in known}
-    if known and (unknown := sorted(set(named) - names)):
+def problem(model_inputs: Collection[Input], named: Collection[str]) -> str:
+    """Return a sentence about inputs that the endpoint names and the model lacks, or that the model needs and the
+    endpoint does not name; "" if all fits or the model has no schema."""
+    names = {field.name for field in model_inputs}
+    if model_inputs and (unknown := sorted(set(named) - names)):
         return f"The model has no input {', '.join(unknown)}; it has {', '.join(sorted(names))}."
-    if needed := [one.name for one in known if one.is_needed and one.name not in named]:
+    if needed := [field.name for field in model_inputs if field.is_needed and field.name not in named]:
         return f"The model needs {', '.join(needed)}, and its inputs here do not name it."
     return ""
 
 
-def offer(known: Sequence[Input], config: Mapping[str, Any], *, fits: bool) -> dict[str, Any]:
-    """Settings that would fit the model, where the endpoint's do not or say nothing: {} or {"inputs": …}."""
+def offer(model_inputs: Sequence[Input], config: Mapping[str, Any], *, fits: bool) -> dict[str, Any]:
+    """Return {"inputs": …} that would fit the model if the endpoint's do not fit or are missing, else {}."""
     given = config.get("inputs") or {}
-    mended = {} if fits and given else _mended(given, known)
+    mended = {} if fits and given else _mended(given, model_inputs)
     return {"inputs": mended} if mended and mended != given else {}
 
 
-def _mended(given: Mapping[str, Any], known: Sequence[Input]) -> dict[str, Any]:
-    """Somebody's inputs without those that the model does not have, and with what they do not name yet."""
-    names = {one.name for one in known}
-    fresh = suggested(known)
+def _mended(given: Mapping[str, Any], model_inputs: Sequence[Input]) -> dict[str, Any]:
+    """Return the given inputs without those that the model lacks, and with those that are not named yet."""
+    names = {field.name for field in model_inputs}
+    fresh = suggested(model_inputs)
     if not fresh:
         return {}
     groups = {group: dict(mapping_of(given.get(group))) for group in ("images", "parameters", "fixed")}
@@ -125,7 +128,11 @@ def _mended(given: Mapping[str, Any], known: Sequence[Input]) -> dict[str, Any]:
     has_size = bool(kept.keys() & _SIZES)
     for ours, value in fresh.items():
         if ours in groups:
-            new = {name: one for name, one in value.items() if (name if ours == "fixed" else _theirs(one)) not in used}
+            new = {
+                name: entry
+                for name, entry in value.items()
+                if (name if ours == "fixed" else _theirs(entry)) not in used
+            }
             groups[ours] = {**new, **groups[ours]}
         elif ours not in kept and not (has_size and ours in _SIZES):
             kept[ours] = value
@@ -133,75 +140,78 @@ def _mended(given: Mapping[str, Any], known: Sequence[Input]) -> dict[str, Any]:
 
 
 def _theirs(value: Any) -> str:
-    """The model's name in an entry of "inputs": "seed", or {"input": "seed", …}."""
+    """Return the model's name in an entry of "inputs": "seed", or {"input": "seed", …}."""
     return str(value.get("input") if isinstance(value, Mapping) else value)
 
 
-def suggested(known: Sequence[Input]) -> dict[str, Any]:
-    """Return what an endpoint's "inputs" could be for this model (replicate_inputs.py); {} where it has no prompt to go
-    by."""
-    named = {one.name: one for one in known}
-    found: dict[str, Any] = {}
+def suggested(model_inputs: Sequence[Input]) -> dict[str, Any]:
+    """Suggest an endpoint's "inputs" for this model (inputs.py); {} if it has no prompt."""
+    named = {field.name: field for field in model_inputs}
+    suggestion: dict[str, Any] = {}
     for ours, theirs in _PROMPTS.items():
-        found |= next(({ours: name} for name in theirs if name in named), {})
-    if "prompt" not in found:
+        suggestion |= next(({ours: name} for name in theirs if name in named), {})
+    if "prompt" not in suggestion:
         return {}
     if (seed := named.get("seed")) is not None:
-        found["seed"] = {"input": "seed", "maximum": int(seed.maximum)} if seed.maximum else "seed"
-    found |= _size(named)
+        suggestion["seed"] = {"input": "seed", "maximum": int(seed.maximum)} if seed.maximum else "seed"
+    suggestion |= _size(named)
     images: dict[str, Any] = {}
-    for one in known:
-        if one.is_picture:
-            images.setdefault(_PICTURES[one.name], _picture(one))
-    parameters = dict(_parameters(one for one in known if one.name not in (*_LEFT, *_FIXED, found["prompt"])))
+    for field in model_inputs:
+        if field.is_picture:
+            images.setdefault(_PICTURES[field.name], _picture(field))
+    parameters = dict(
+        _parameters(field for field in model_inputs if field.name not in (*_LEFT, *_FIXED, suggestion["prompt"]))
+    )
     if "init" not in images:
         parameters.pop("strength", None)
     fixed = {name: value for name, value in _FIXED.items() if name in named and _takes(named[name], value)}
     parts = {"images": images, "parameters": parameters, "fixed": fixed}
-    return found | {name: part for name, part in parts.items() if part}
+    return suggestion | {name: part for name, part in parts.items() if part}
 
 
 def _size(named: Mapping[str, Input]) -> dict[str, Any]:
-    """By shape where the model has shapes: one that also has width and height reads them for a shape of their own."""
+    """Return the inputs for the size. Aspect ratios come first: next to them, width and height are custom sizes."""
     shape = named.get("aspect_ratio")
-    ratios = [one for one in (shape.choices if shape else ()) if _RATIO.fullmatch(str(one))]
+    ratios = [ratio for ratio in (shape.choices if shape else ()) if _RATIO.fullmatch(str(ratio))]
     if ratios:
         return {"aspect_ratio": {"input": "aspect_ratio", "choices": ratios}}
     return {"width": "width", "height": "height"} if {"width", "height"} <= named.keys() else {}
 
 
-def _picture(one: Input) -> Any:
-    plain: dict[str, Any] = {"input": one.name}
-    plain |= {"is_list": True} if one.type == "array" else {}
-    plain |= {"is_needed": True} if one.is_needed else {}
-    return plain if len(plain) > 1 else one.name
+def _picture(field: Input) -> Any:
+    plain: dict[str, Any] = {"input": field.name}
+    plain |= {"is_list": True} if field.type == "array" else {}
+    plain |= {"is_needed": True} if field.is_needed else {}
+    return plain if len(plain) > 1 else field.name
 
 
-def _parameters(known: Iterator[Input]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Choices, switches and numbers with bounds; free texts are nothing that a form could ask for."""
-    for one in known:
-        plain: dict[str, Any] = {"input": one.name}
-        if one.choices:
-            plain["choices"] = list(one.choices)
-        elif one.type == "boolean":
+def _parameters(model_inputs: Iterator[Input]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield parameters for choices, switches and numbers with bounds; free texts do not fit a form."""
+    for field in model_inputs:
+        plain: dict[str, Any] = {"input": field.name}
+        if field.choices:
+            plain["choices"] = list(field.choices)
+        elif field.type == "boolean":
             plain["choices"] = {"yes": True, "no": False}
-        elif one.type in ("integer", "number") and None not in (one.minimum, one.maximum):
-            plain |= {"minimum": one.minimum, "maximum": one.maximum, "step": 1 if one.type == "integer" else 0.1}
-            is_within = one.default is not None and one.minimum <= one.default <= one.maximum  # type: ignore[operator]
-            plain |= {"default": one.default} if is_within else {}
+        elif field.type in ("integer", "number") and None not in (field.minimum, field.maximum):
+            plain |= {"minimum": field.minimum, "maximum": field.maximum, "step": 1 if field.type == "integer" else 0.1}
+            is_within = field.default is not None and field.minimum <= field.default <= field.maximum  # type: ignore[operator]
+            plain |= {"default": field.default} if is_within else {}
         else:
             continue
-        yield _PARAMETERS.get(one.name, one.name), plain
+        yield _PARAMETERS.get(field.name, field.name), plain
 
 
-def _takes(one: Input, value: Any) -> bool:
-    return value in one.choices if one.choices else one.type == ("integer" if isinstance(value, int) else "string")
+def _takes(field: Input, value: Any) -> bool:
+    return (
+        value in field.choices if field.choices else field.type == ("integer" if isinstance(value, int) else "string")
+    )
 
 
-def _resolved(one: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, Any]:
-    """An input with what it refers to: `$ref`, or the one schema of `allOf`, or the one of `anyOf` that is not null."""
-    whole = dict(one)
-    for other in (one, *_list(one.get("allOf")), *_list(one.get("anyOf"))):
+def _resolved(definition: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an input merged with what it refers to: `$ref`, the schema in `allOf`, or the non-null one in `anyOf`."""
+    whole = dict(definition)
+    for other in (definition, *_list(definition.get("allOf")), *_list(definition.get("anyOf"))):
         other = mapping_of(other)
         target = mapping_of(parts.get(str(other.get("$ref") or "").rpartition("/")[2]))
         for source in (other, target):
@@ -211,9 +221,9 @@ def _resolved(one: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, Any
 
 
 def _choices(given: list[Any]) -> Iterator[Any]:
-    for one in given:
-        if _number(one) is not None or (isinstance(one, str) and len(one) <= LONGEST):
-            yield one
+    for choice in given:
+        if _number(choice) is not None or (isinstance(choice, str) and len(choice) <= LONGEST):
+            yield choice
 
 
 def _number(value: Any, otherwise: Any = None) -> Any:

@@ -1,4 +1,4 @@
-"""The account's list of predictions, from the newest back, and in it the one whose answer was lost."""
+"""Search the account's list of predictions, newest first, for the one whose answer was lost."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from generation.engines.service import Service
 
 MOST_PAGES: Final = 200
 CLOCKS: Final = timedelta(seconds=60)
-"""How far the service's clock may be behind ours."""
+"""The most that the service's clock may be behind ours."""
 
 
 class Search:
-    """Looks for the orders of one endpoint. config: the endpoint's, for which model it orders."""
+    """Search for the submissions of one endpoint. config: the endpoint's, which names the model."""
 
     def __init__(self, source: Service, inputs: Inputs, pictures: Pictures, config: Mapping[str, Any]) -> None:
         self.service = source
@@ -31,40 +31,41 @@ class Search:
 
     @staticmethod
     def pages(source: Service) -> Iterator[list[Mapping[str, Any]]]:
-        """The list page by page, newest first. Raises EngineError where it cannot be read on."""
+        """Yield the list page by page, newest first. Raises EngineError if it cannot be read to the end."""
         path = "predictions"
         for _ in range(MOST_PAGES):
             response = source.ask("GET", path)
             if not response.is_success:
                 raise predictions.refusal(response, source.host)
             page = service.json_of(response, source.host)
-            yield [one for one in page.get("results") or () if isinstance(one, Mapping)]
+            yield [entry for entry in page.get("results") or () if isinstance(entry, Mapping)]
             following = urlsplit(str(page.get("next") or ""))
             if not following.query:
                 return
-            # Only the cursor is taken: the address is the service's word, and our token goes with the call.
+            # Only the cursor is used: the address may be anything, and our token goes with the call.
             path = f"predictions?{following.query}"
         raise EngineError(ErrorKind.TRANSIENT, f"{source.host} lists more predictions than were looked through.")
 
     def find(self, spec: Spec, webhook: str, since: datetime, taken: Collection[str]) -> str | None:
-        """The prediction that is the order for this spec: the one with our webhook, else the best of those that may be.
+        """Return the id of the prediction for this spec: the one with our webhook, else the best candidate.
 
-        Better is an input that equals ours to one that the service completed with defaults, one begun at or after
-        `since` to one that only clocks could put there, and the nearest to `since`: the next may be another task's.
+        An input equal to ours is better than one that the service completed with defaults. A start at or after `since`
+        is better than one that needs a clock difference. Then the nearest to `since` is best: the next may be another
+        task's.
         """
-        found: list[tuple[bool, bool, timedelta, str]] = []
-        wanted = self.inputs.plain(spec)
+        candidates: list[tuple[bool, bool, timedelta, str]] = []
+        expected = self.inputs.plain(spec)
         for prediction in self._since(since - CLOCKS):
             if webhook and prediction.get("webhook") == webhook:
                 return str(prediction["id"])
             if prediction.get("id") in taken or not self._may_be_ours(prediction, webhook):
                 continue
             theirs = prediction["input"]
-            if _holds(theirs, wanted) and self._has_pictures(self._pictures(theirs), spec):
+            if _holds(theirs, expected) and self._has_pictures(self._pictures(theirs), spec):
                 began = predictions.moment(prediction.get("created_at")) or since
-                is_completed = len(theirs) > len(wanted) + len(self._pictures(theirs))
-                found.append((is_completed, began < since, abs(began - since), str(prediction["id"])))
-        return min(found)[-1] if found else None
+                is_completed = len(theirs) > len(expected) + len(self._pictures(theirs))
+                candidates.append((is_completed, began < since, abs(began - since), str(prediction["id"])))
+        return min(candidates)[-1] if candidates else None
 
     def _since(self, oldest: datetime) -> Iterator[Mapping[str, Any]]:
         for page in self.pages(self.service):
@@ -84,11 +85,11 @@ class Search:
         return isinstance(prediction.get("input"), Mapping) and bool(prediction["input"])
 
     def _pictures(self, theirs: Mapping[str, Any]) -> dict[str, Any]:
-        names = {one.input for one in self.inputs.pictures.values()}
+        names = {picture.input for picture in self.inputs.pictures.values()}
         return {name: value for name, value in theirs.items() if name in names}
 
     def _has_pictures(self, pictures: Mapping[str, Any], spec: Spec) -> bool:
-        """Every picture of the spec in its place, and no other."""
+        """Return whether the inputs hold every image of the spec in its place, and no other."""
         left = {name: list(value) if isinstance(value, list) else [value] for name, value in pictures.items()}
         for role, ref in spec.images.items():
             values = left.get(self.inputs.pictures[role].input, [])
@@ -97,5 +98,5 @@ class Search:
         return not any(left.values())
 
 
-def _holds(theirs: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    return all(name in theirs and theirs[name] == value for name, value in wanted.items())
+def _holds(theirs: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
+    return all(name in theirs and theirs[name] == value for name, value in expected.items())

@@ -1,4 +1,4 @@
-"""The common part of the clients of Replicate and of Cog servers: credentials, the answer to an order, its picture."""
+"""The common part of the Replicate and Cog clients: credentials, the answer to a submission, its image."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ SIGNING_PREFIX: Final = "whsec_"
 
 
 def credentials(secret: str) -> tuple[str, str]:
-    """(API token, signing secret) of an endpoint's secret, "token" or "token whsec_…"; "" for what is not there."""
+    """Return (API token, signing secret) of an endpoint's secret, "token" or "token whsec_…"; "" for a missing part."""
     words = secret.split()
     token = next((word for word in words if not word.startswith(SIGNING_PREFIX)), "")
     return token, next((word for word in words if word.startswith(SIGNING_PREFIX)), "")
 
 
 def ordered(response: httpx.Response, name: str, prediction_id: str = "") -> Mapping[str, Any]:
-    """The prediction in the answer to an order. prediction_id: ours, where the service may leave it out. EngineError of
-    kind DOUBT if it cannot be read: the order was taken."""
+    """Return the prediction in the answer to a submission. prediction_id: ours, if the service may leave it out. Raises
+    EngineError (DOUBT) if it cannot be read, because the submission was taken."""
     try:
         prediction = response.json()
     except ValueError:
@@ -37,7 +37,7 @@ def ordered(response: httpx.Response, name: str, prediction_id: str = "") -> Map
 
 
 def fetched(result: Result, source: Service) -> Result:
-    """The result with the pixels of its first output, from a data URL or from where it lies."""
+    """Return the result with the pixels of its first output, from a data URL or by download."""
     if result.pixels is not None or not result.outputs:
         return result
     first = result.outputs[0]

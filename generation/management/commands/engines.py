@@ -1,4 +1,4 @@
-"""List what can make pictures: engines, endpoints and how they are."""
+"""List engines and endpoints with their health."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         endpoints = [_look(endpoint) for endpoint in Endpoint.objects.select_related("brand").order_by("slug")]
-        is_well = all(one["is_ok"] for one in endpoints if one["is_enabled"])
+        is_well = all(entry["is_ok"] for entry in endpoints if entry["is_enabled"])
         if options["json"]:
             self.stdout.write(json.dumps({"engines": engines.names(), "endpoints": endpoints}, default=str))
         else:
             self.stdout.write(f"engines: {', '.join(engines.names())}")
-            for one in endpoints:
-                state = "ok" if one["is_ok"] else "not well"
-                state = state if one["is_enabled"] else f"off, {state}"
-                self.stdout.write(f"{one['slug']} ({one['engine']}, lane {one['lane']}): {state}. {one['message']}")
+            for entry in endpoints:
+                state = "ok" if entry["is_ok"] else "not well"
+                state = state if entry["is_enabled"] else f"off, {state}"
+                self.stdout.write(
+                    f"{entry['slug']} ({entry['engine']}, lane {entry['lane']}): {state}. {entry['message']}"
+                )
             if not endpoints:
                 self.stdout.write("No endpoint yet: add one in the admin, or run `make demo`.")
         if not is_well:

@@ -1,4 +1,4 @@
-"""Plan a run from the command line, or only look at what it would be."""
+"""Plan a run from the command line, or only show its preview."""
 
 from __future__ import annotations
 
@@ -63,11 +63,13 @@ class Command(BaseCommand):
             sys.exit(1)
 
     def _answer(self, by: User, options: dict[str, Any]) -> dict[str, Any]:
-        asked = _asked(by, options)
+        arguments = _asked(by, options)
         if options["preview"]:
-            seen = plans.preview(**asked)
+            seen = plans.preview(**arguments)
             return {**dataclasses.asdict(seen), "can_be_planned": seen.can_be_planned, "fits_budget": seen.fits_budget}
-        run = plans.plan(**asked, name=options["name"], priority=options["priority"], release_at=options["release_at"])
+        run = plans.plan(
+            **arguments, name=options["name"], priority=options["priority"], release_at=options["release_at"]
+        )
         return {
             "run": run.pk,
             "name": run.name,
@@ -85,7 +87,7 @@ class Command(BaseCommand):
 def _asked(by: User, options: dict[str, Any]) -> dict[str, Any]:
     campaign = campaign_selectors.by_slug(by, options["brand"], options["campaign"])
     keys = [key.strip() for key in (options["subjects"] or "").split(",") if key.strip()]
-    asked: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "campaign": campaign,
         "prompt_version": _version(by, options["brand"], options["prompt"]),
         "endpoint": _endpoint(options["endpoint"]),
@@ -94,7 +96,7 @@ def _asked(by: User, options: dict[str, Any]) -> dict[str, Any]:
         "subjects": subject_selectors.ids_by_key(campaign.brand, keys) if keys else None,
         "axes": options["axes"],
         "sample": options["sample"],
-        "aspects": [one.strip() for one in options["aspects"].split(",")] if options["aspects"] else None,
+        "aspects": [aspect.strip() for aspect in options["aspects"].split(",")] if options["aspects"] else None,
         "missing_only": options["missing"],
     }
     if options["rows"]:
@@ -102,10 +104,10 @@ def _asked(by: User, options: dict[str, Any]) -> dict[str, Any]:
         if not read.is_sound:
             raise Invalid(
                 f"{options['rows'].name} has mistakes.",
-                [Problem(one.cell or f"row {one.row}", one.message, one.value) for one in read.issues],
+                [Problem(issue.cell or f"row {issue.row}", issue.message, issue.value) for issue in read.issues],
             )
-        asked |= {"shape": RunShape.LIST, "rows": read.rows}
-    return asked
+        arguments |= {"shape": RunShape.LIST, "rows": read.rows}
+    return arguments
 
 
 def _version(by: User, brand: str, named: str) -> PromptVersion:
@@ -125,12 +127,12 @@ def _version(by: User, brand: str, named: str) -> PromptVersion:
 def _endpoint(slug: str) -> Endpoint:
     endpoint = Endpoint.objects.filter(slug=slug).first()
     if endpoint is None:
-        known = ", ".join(Endpoint.objects.values_list("slug", flat=True)) or "none yet"
-        raise CommandError(f"There is no endpoint {slug!r}; known are: {known}.")
+        slugs = ", ".join(Endpoint.objects.values_list("slug", flat=True)) or "none yet"
+        raise CommandError(f"There is no endpoint {slug!r}; known are: {slugs}.")
     return endpoint
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return "".join(f"\n  {one}" for one in value) or "none"
+        return "".join(f"\n  {part}" for part in value) or "none"
     return str(value)

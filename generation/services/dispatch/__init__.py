@@ -1,1 +1,1 @@
-"""Queued jobs: who claims them, what became of them, where they go next."""
+"""Queued jobs: claims, outcomes, retries and routing."""

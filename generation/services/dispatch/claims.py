@@ -1,7 +1,8 @@
-"""Claims: which jobs a worker takes next, and how its hold on them is kept, renewed and taken away.
+"""Claims: choose the jobs that a worker takes next, and grant, renew and return their leases.
 
-The row is the truth. A claim is one statement: the campaign that lags most in the lane, its head jobs by priority, one
-batch key, up to the endpoint's batch size, SKIP LOCKED; lease, attempt rows and the campaign's virtual time with it.
+The database row decides. A claim is one statement: the campaign that lags most in the lane, its first jobs by priority,
+one batch key, up to the endpoint's batch size, SKIP LOCKED. The same statement writes the lease, the attempt rows and
+the campaign's virtual time.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from generation.choices import JobState
 from generation.models import Attempt, Job, LaneShare
 
 STICKY_SECONDS = 30.0
-"""How far, in lane seconds, a campaign may lag before a worker gives up the model it has loaded."""
+"""How far, in lane seconds, another campaign may lag before a worker leaves the model that it has loaded."""
 
-# Scalar subqueries and not joins: only so does the planner walk job_claim in its order and stop at the limit. Joined,
-# it sorts all queued rows of the campaign: 810 ms against 0.8 ms at 300,000 rows (benchmarks/plan.py).
+# Scalar subqueries instead of joins: only then does the planner read index job_claim in order and stop at the limit.
+# With joins it sorts all queued rows of the campaign: 810 ms against 0.8 ms at 300,000 rows (benchmarks/plan.py).
 _CLAIM = """
 WITH share AS (
     SELECT s.id, s.campaign_id
@@ -80,8 +81,11 @@ ORDER BY c.id
 
 
 def _claims(**parts: str) -> tuple[str, str]:
-    """First past the campaigns that others are claiming from at this moment, so that claimers do not queue up for one
-    row; then, when nothing was free, behind them: a single campaign must keep every worker busy."""
+    """Return two claim statements, to be tried in this order.
+
+    The first skips campaigns from which others claim at this moment, so that claimers do not wait for one row. The
+    second waits for them, because a single campaign must keep every worker busy.
+    """
     statement = _CLAIM
     for name, part in parts.items():
         statement = statement.replace(f"{{{name}}}", part)
@@ -95,13 +99,13 @@ _LOCAL = _claims(
     together="AND j.batch_key = (SELECT batch_key FROM head)",
     most="(SELECT LEAST(e.batch_size, %(limit)s) FROM generation_endpoint e JOIN head ON e.id = head.endpoint_id)",
 )
-#: Orders to a service are single: neither the batch key nor the batch size matters, and other endpoints may be full.
+#: Jobs are submitted to a service one by one: batch key and batch size do not matter, and other endpoints may be full.
 _REMOTE = _claims(
     q_only="AND q.endpoint_id = %(endpoint)s", j_only="AND j.endpoint_id = %(endpoint)s", together="", most="%(limit)s"
 )
 
 
-# What is still ours is read without a lock, what is extended is locked: the one may be more than the other.
+# Jobs that are still ours are read without a lock; those whose lease is extended are locked, which may be fewer.
 _RENEW = """
 WITH held AS (
     SELECT * FROM unnest(%(ids)s::bigint[], %(tokens)s::uuid[]) AS held(id, token)
@@ -124,7 +128,7 @@ SELECT id, is_cancel_requested FROM ours
 
 @dataclass(frozen=True)
 class ClaimedJob:
-    """One claimed job as a worker needs it. maker: what it was planned for, {} where that was not recorded."""
+    """One claimed job as a worker needs it. maker: the maker that it was planned for, {} if that was not recorded."""
 
     id: int
     endpoint_id: int
@@ -163,8 +167,8 @@ def claim(
 ) -> Claim:
     """Take the next batch of `lane` for `worker`: at most `limit` jobs and the endpoint's batch size.
 
-    `sticky_campaign` is preferred while no other campaign lags it by more than STICKY_SECONDS. With `endpoint_id` only
-    jobs of this one, a remote service: up to `limit`, whatever their batch keys.
+    `sticky_campaign` is preferred while no other campaign lags behind it by more than STICKY_SECONDS. With
+    `endpoint_id` only jobs of this remote endpoint are taken: up to `limit`, with any batch keys.
     """
     token = uuid.uuid4()
     values = {
@@ -189,22 +193,25 @@ def claim(
 
 
 def job_of(row: Sequence[Any]) -> ClaimedJob:
-    """A row of the columns of ClaimedJob, in its order."""
+    """Return the ClaimedJob of a row that has its columns in order."""
     plain = dict(zip(_COLUMNS, row, strict=True))
     read = {name: json.loads(plain[name]) for name in ("spec", "maker") if isinstance(plain[name], str)}
     return ClaimedJob(**{**plain, **read})
 
 
 def has_work(lane: str) -> bool:
-    """True if some job of the lane could be claimed now. One index probe."""
+    """Return whether a job of the lane could be claimed now. One index probe."""
     now = timezone.now()
     queued = Job.objects.filter(lane=lane, status=JobState.QUEUED)
     return queued.exclude(not_before__gt=now).exists()
 
 
 def activate(*, lane: str, campaign_id: int) -> None:
-    """Let a campaign take part in a lane. One that (re)awakens starts at the smallest virtual time of those at work, so
-    that sleeping earns no credit."""
+    """Let a campaign take part in a lane.
+
+    A campaign without queued jobs before starts at the smallest virtual time of the active ones, so that it gains no
+    advantage from its idle time.
+    """
     busy = Job.objects.filter(lane=lane, status=JobState.QUEUED).exclude(campaign_id=campaign_id).values("campaign_id")
     floor = LaneShare.objects.filter(lane=lane, campaign_id__in=busy).aggregate(floor=Min("virtual_time"))["floor"]
     share, is_new = LaneShare.objects.get_or_create(
@@ -214,12 +221,12 @@ def activate(*, lane: str, campaign_id: int) -> None:
         LaneShare.objects.filter(pk=share.pk, virtual_time__lt=floor).update(virtual_time=floor)
 
 
-def renew(held: Mapping[uuid.UUID, Collection[int]]) -> frozenset[int]:
-    """Extend leases, given as token -> job ids; returns the ids that are still ours and that nobody asked to cancel.
+def renew(leases: Mapping[uuid.UUID, Collection[int]]) -> frozenset[int]:
+    """Extend leases, given as token -> job ids; returns the ids that are still ours and are not to be cancelled.
 
-    A row that somebody is writing at this moment is left for the next beat: a heartbeat waits for nobody.
+    A row that is locked at this moment is left for the next heartbeat, because a heartbeat must not wait.
     """
-    pairs = [(job_id, token) for token, job_ids in held.items() for job_id in job_ids]
+    pairs = [(job_id, token) for token, job_ids in leases.items() for job_id in job_ids]
     values = {
         "ids": [job_id for job_id, _ in pairs],
         "tokens": [token for _, token in pairs],
@@ -231,15 +238,15 @@ def renew(held: Mapping[uuid.UUID, Collection[int]]) -> frozenset[int]:
 
 
 def give_back(token: uuid.UUID, job_ids: Iterable[int]) -> int:
-    """Return claimed jobs that were not started (a worker that stops); their attempts do not count."""
+    """Put back claimed jobs that were not started (by a worker that stops); their attempts do not count."""
     ids = list(job_ids)
     with transaction.atomic():
-        held = list(
+        claimed_ids = list(
             Job.objects.select_for_update()
             .filter(id__in=ids, lease_token=token, status=JobState.RUNNING)
             .values_list("id", flat=True)
         )
-        Attempt.objects.filter(job_id__in=held, lease_token=token).delete()
+        Attempt.objects.filter(job_id__in=claimed_ids, lease_token=token).delete()
         with connection.cursor() as cursor:
             cursor.execute(
                 """
@@ -247,6 +254,6 @@ def give_back(token: uuid.UUID, job_ids: Iterable[int]) -> int:
                     lease_token = NULL, lease_expires_at = NULL
                 WHERE id = ANY(%s)
                 """,
-                [held],
+                [claimed_ids],
             )
-    return len(held)
+    return len(claimed_ids)

@@ -1,5 +1,4 @@
-"""Ending attempts: the image kept, its job tried again later, or given up; one transaction each, guarded
-by the lease."""
+"""End attempts: store the image, retry the job later, or give it up; one transaction each, guarded by the lease."""
 
 from __future__ import annotations
 
@@ -42,9 +41,9 @@ from generation.states import JOB
 
 MAX_DEATHS = 3
 LOOK_UP_SECONDS = 1.0
-"""How long after its lease ran out an order is looked up: it was sent at least a lease ago."""
+"""Delay before a submission is looked up whose lease ran out; it was sent at least a lease ago."""
 MEMORY_REST_SECONDS = 12.0
-"""What did not fit is tried again when others have left the card; until then routing may take it elsewhere."""
+"""Pause before a job is retried that did not fit into memory; until then routing may move it to another endpoint."""
 OUTAGE_PAUSE_SECONDS = 1.0
 """Pause before a job that could not be sent may be claimed again."""
 MAX_TRIES = {ErrorKind.TRANSIENT: 5, ErrorKind.RATE: 20, ErrorKind.MEMORY: 3, ErrorKind.LOST: 3}
@@ -54,9 +53,9 @@ are never retried."""
 
 @dataclass(frozen=True)
 class Made:
-    """Everything that one attempt brought, its files already in storage.
+    """The result of one attempt, with its files already in storage.
 
-    fingerprint, maker: of what really made it, where the job was planned for something else.
+    fingerprint, maker: those of the real maker, if the job was planned for another one.
     """
 
     master: StoredMaster
@@ -71,7 +70,7 @@ class Made:
 
 
 class MadeMeanwhile(Exception):
-    """Another image is already kept under the fingerprint: the version and its files have to be made of that master."""
+    """Another master is already stored under the fingerprint: the version and its files must be made from it."""
 
     def __init__(self, master: Master) -> None:
         super().__init__(f"There is another master under the fingerprint {master.fingerprint}.")
@@ -79,15 +78,15 @@ class MadeMeanwhile(Exception):
 
 
 def _hold(job_id: int, token: uuid.UUID) -> Job | None:
-    """The job, locked, if it still runs under this lease."""
-    held = Job.objects.select_for_update(of=("self",)).filter(pk=job_id, lease_token=token, status=JobState.RUNNING)
-    return held.select_related("endpoint").first()
+    """Return the locked job if it still runs under this lease."""
+    running = Job.objects.select_for_update(of=("self",)).filter(pk=job_id, lease_token=token, status=JobState.RUNNING)
+    return running.select_related("endpoint").first()
 
 
 def _end(job: Job, status: str, **fields: Any) -> None:
     JOB.ensure(JobState.RUNNING, status)
     if status == JobState.QUEUED and _is_paused(job.run_id):
-        JOB.ensure(status, JobState.HELD)  # back to a queue that stands still
+        JOB.ensure(status, JobState.HELD)  # the queue of a paused run is held
         status, fields = JobState.HELD, {**fields, "hold_reason": HoldReason.PAUSED}
     changes = {"status": status, "lease_token": None, "lease_expires_at": None, **fields}
     Job.objects.filter(pk=job.pk).update(**changes)
@@ -98,19 +97,21 @@ def _is_paused(run_id: int) -> bool:
 
 
 def finish(*, job: ClaimedJob, token: uuid.UUID, made: Made, worker: str) -> bool:
-    """Keep what was made: master, version, findings, renditions, attempt, ledger and event, in one transaction.
+    """Store a result: master, version, findings, renditions, attempt, ledger and event, in one transaction.
 
-    False if the lease was lost meanwhile: then nothing is written, and the sweeper removes the files. A job that people
-    cancelled in the meantime ends as cancelled. Raises MadeMeanwhile, and then nothing is written.
+    False if the lease was lost meanwhile: then nothing is written, and the sweeper removes the files. A job that was
+    cancelled meanwhile ends as cancelled. If it raises MadeMeanwhile, nothing is written.
     """
     with transaction.atomic():
-        held = _hold(job.id, token)
-        if held is None:
+        locked = _hold(job.id, token)
+        if locked is None:
             return False
         crash_points.point("finish.locked")
-        if held.is_cancel_requested:
-            _give_up(held, token, JobState.CANCELLED, ErrorKind.CANCELLED, "Cancelled while it was being made.", worker)
-            _settle(job, _cost(held, made) if made.usage else Decimal(0))
+        if locked.is_cancel_requested:
+            _give_up(
+                locked, token, JobState.CANCELLED, ErrorKind.CANCELLED, "Cancelled while it was being made.", worker
+            )
+            _settle(job, _cost(locked, made) if made.usage else Decimal(0))
             return True
         asset = assets.lock_of_cell(job.cell_id)
         fingerprint = made.fingerprint or job.fingerprint
@@ -131,11 +132,11 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: Made, worker: str) -> boo
             twins=twins,
             renditions=made.renditions,
         )
-        _end(held, JobState.SUCCEEDED)
+        _end(locked, JobState.SUCCEEDED)
         Attempt.objects.filter(job_id=job.id, lease_token=token).update(
             outcome=AttemptOutcome.SUCCEEDED, ended_at=clock.now(), details=local_models.recorded(made.details)
         )
-        _settle(job, _cost(held, made))
+        _settle(job, _cost(locked, made))
         publish(
             events.JobSucceeded(
                 brand_id=job.brand_id,
@@ -144,7 +145,7 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: Made, worker: str) -> boo
                     "run": job.run_id,
                     "asset": asset.pk,
                     "version": version.pk,
-                    "attempt": held.attempts,
+                    "attempt": locked.attempts,
                     "sha256": master.sha256,
                     "reused": made.is_reused,
                 },
@@ -163,8 +164,8 @@ def _settle(job: ClaimedJob, amount: Decimal) -> None:
 
 
 def _cost(job: Job, made: Made) -> Decimal:
-    """Return what the service counted at the endpoint's prices, else what the engine says; one that keeps no account
-    takes the price that its operator set for it."""
+    """Return the cost of a result: its usage at the endpoint's prices, else the engine's cost, else the endpoint's
+    price per image."""
     if made.is_reused:
         return Decimal(0)
     if made.usage and job.endpoint.prices:
@@ -173,7 +174,8 @@ def _cost(job: Job, made: Made) -> Decimal:
 
 
 def _with_twin(asset: Asset, made: Made) -> tuple[tuple[Verdict, ...], dict[str, int]]:
-    """The verdicts, with a near-duplicate of another subject among them, and its version by check name."""
+    """Return the verdicts of the checks with that of a near-duplicate added, and the near-duplicate's version by check
+    name."""
     twin = duplicates.nearest(brand_id=asset.brand_id, subject_id=asset.subject_id, hashes=made.master.hashes)
     if twin is None:
         return made.verdicts, {}
@@ -181,38 +183,40 @@ def _with_twin(asset: Asset, made: Made) -> tuple[tuple[Verdict, ...], dict[str,
 
 
 def fail(*, job: ClaimedJob, token: uuid.UUID, error: EngineError, worker: str) -> bool:
-    """End an attempt that brought nothing: again later by kind of error, or given up. False if the lease was lost."""
+    """End a failed attempt: retry it later, hold it, or give it up, by kind of error. False if the lease was lost."""
     with transaction.atomic():
-        held = _hold(job.id, token)
-        if held is None:
+        locked = _hold(job.id, token)
+        if locked is None:
             return False
-        if held.is_cancel_requested or error.kind == ErrorKind.CANCELLED:
-            _give_up(held, token, JobState.CANCELLED, ErrorKind.CANCELLED, "Cancelled while it was being made.", worker)
-        elif error.kind == ErrorKind.TRANSIENT and (error.is_unsent or _is_resting(held.endpoint_id)):
-            _wait_out(held, token, error)
-        elif held.tries < MAX_TRIES.get(error.kind, 0):
-            wait = error.retry_after_seconds or backoff_seconds(held.tries)
+        if locked.is_cancel_requested or error.kind == ErrorKind.CANCELLED:
+            _give_up(
+                locked, token, JobState.CANCELLED, ErrorKind.CANCELLED, "Cancelled while it was being made.", worker
+            )
+        elif error.kind == ErrorKind.TRANSIENT and (error.is_unsent or _is_resting(locked.endpoint_id)):
+            _wait_out(locked, token, error)
+        elif locked.tries < MAX_TRIES.get(error.kind, 0):
+            pause = error.retry_after_seconds or backoff_seconds(locked.tries)
             if error.kind == ErrorKind.MEMORY:
-                wait = max(wait, MEMORY_REST_SECONDS)
-            _close_attempt(held, token, AttemptOutcome.FAILED, error)
+                pause = max(pause, MEMORY_REST_SECONDS)
+            _close_attempt(locked, token, AttemptOutcome.FAILED, error)
             _end(
-                held,
+                locked,
                 JobState.QUEUED,
-                not_before=timezone.now() + timedelta(seconds=wait),
+                not_before=timezone.now() + timedelta(seconds=pause),
                 error_kind=error.kind,
                 error=error.message[:500],
             )
         elif error.kind == ErrorKind.QUOTA:
-            _hold_endpoint(held, token, error)
-        elif error.kind == ErrorKind.STORAGE and _is_paused(held.run_id):
-            _close_attempt(held, token, AttemptOutcome.FAILED, error)
-            _end(held, JobState.QUEUED, error_kind=error.kind, error=error.message[:500])
+            _hold_endpoint(locked, token, error)
+        elif error.kind == ErrorKind.STORAGE and _is_paused(locked.run_id):
+            _close_attempt(locked, token, AttemptOutcome.FAILED, error)
+            _end(locked, JobState.QUEUED, error_kind=error.kind, error=error.message[:500])
         elif error.kind == ErrorKind.CHANGED:
-            _hold_changed(held, token, error, worker)
+            _hold_changed(locked, token, error, worker)
         elif error.kind == ErrorKind.DOUBT:
-            _hold_in_doubt(held, error, worker)
+            _hold_in_doubt(locked, error, worker)
         else:
-            _give_up(held, token, JobState.FAILED, error.kind, error.message, worker, log=error.log)
+            _give_up(locked, token, JobState.FAILED, error.kind, error.message, worker, log=error.log)
     return True
 
 
@@ -221,9 +225,9 @@ def _is_resting(endpoint_id: int) -> bool:
 
 
 def _wait_out(job: Job, token: uuid.UUID, error: EngineError) -> None:
-    """Queue a job again without counting the try, because the service is away for everybody, however long that lasts.
+    """Queue a job again without counting the attempt, because the service is down for all jobs, for however long.
 
-    The endpoint's breaker decides how soon it gets another order.
+    The endpoint's circuit breaker decides how soon it gets another submission.
     """
     _close_attempt(job, token, AttemptOutcome.FAILED, error)
     later = timezone.now() + timedelta(seconds=OUTAGE_PAUSE_SECONDS)
@@ -232,7 +236,7 @@ def _wait_out(job: Job, token: uuid.UUID, error: EngineError) -> None:
 
 
 def _hold_endpoint(job: Job, token: uuid.UUID, error: EngineError) -> None:
-    """Nothing more can be had from this endpoint until its operator acts: hold this job and all that wait for it."""
+    """Hold this job and all queued jobs of its endpoint, which makes nothing more until its operator acts."""
     _close_attempt(job, token, AttemptOutcome.FAILED, error)
     _end(job, JobState.QUEUED, error_kind=error.kind, error=error.message[:500])
     Job.objects.filter(endpoint_id=job.endpoint_id, status=JobState.QUEUED).update(
@@ -241,7 +245,7 @@ def _hold_endpoint(job: Job, token: uuid.UUID, error: EngineError) -> None:
 
 
 def _hold_changed(job: Job, token: uuid.UUID, error: EngineError, worker: str) -> None:
-    """The engine found that it is not what was planned: hold this job until somebody plans it anew."""
+    """Hold a job until somebody plans it again, because the engine is no longer the one that was planned."""
     _close_attempt(job, token, AttemptOutcome.FAILED, error)
     _end(job, JobState.HELD, hold_reason=HoldReason.CHANGED, error_kind=error.kind, error=error.message[:500])
     brand_id = JobSpec.objects.values_list("brand_id", flat=True).get(pk=job.pk)
@@ -250,7 +254,7 @@ def _hold_changed(job: Job, token: uuid.UUID, error: EngineError, worker: str) -
 
 
 def _hold_in_doubt(job: Job, error: EngineError, worker: str) -> None:
-    """The service may have taken and charged for this: hold it, and count the money as spent until it is known."""
+    """Hold an uncertain submission and count its cost as spent, because the service may have charged it."""
     frozen = JobSpec.objects.only("brand_id", "quoted_cost").get(pk=job.pk)
     Attempt.objects.filter(job=job, number=job.attempts).update(
         outcome=AttemptOutcome.LOST, ended_at=clock.now(), error_kind=ErrorKind.DOUBT, message=error.message
@@ -264,7 +268,7 @@ def _hold_in_doubt(job: Job, error: EngineError, worker: str) -> None:
 
 
 def backoff_seconds(attempt: int) -> float:
-    """Exponential with full jitter: about 2, 4, 8 … at most 300 seconds."""
+    """Return an exponential backoff with jitter: about 2, 4, 8 … at most 300 seconds."""
     return random.uniform(0.5, 1.0) * min(300.0, 2.0**attempt)
 
 
@@ -303,7 +307,7 @@ def _give_up(
 
 @transaction.atomic
 def reap() -> int:
-    """Take back jobs whose lease ran out: queue them again, or quarantine what has cost MAX_DEATHS workers."""
+    """Take back jobs whose lease ran out: queue them again, or quarantine those at which MAX_DEATHS workers died."""
     expired = list(
         Job.objects.select_for_update(skip_locked=True, of=("self",))
         .filter(status=JobState.RUNNING, lease_expires_at__lt=timezone.now())
@@ -319,7 +323,7 @@ def reap() -> int:
 
 
 def _was_ordered(job: Job) -> bool:
-    """Keep a job waiting that a remote service has, or may have; True if the job was such a one."""
+    """Keep a job waiting that was, or may have been, submitted to a remote service; True if it was such a job."""
     attempt = Attempt.objects.filter(job=job, number=job.attempts).only("sent_at", "remote_id").first()
     if attempt is None or attempt.sent_at is None:
         return False
@@ -329,7 +333,7 @@ def _was_ordered(job: Job) -> bool:
             return False
         _end(job, JobState.WAITING, remote_id=attempt.remote_id, poll_at=timezone.now(), deaths=job.deaths + 1)
     elif _looks_up(job.endpoint):
-        # Nothing of this picture was in the worker's hands that could have killed it.
+        # The worker had no data of this image yet, so this job cannot have killed it: it counts no death.
         later = timezone.now() + timedelta(seconds=LOOK_UP_SECONDS)
         _end(job, JobState.WAITING, remote_id="", poll_at=later)
     else:
@@ -341,7 +345,7 @@ def _looks_up(endpoint: Endpoint) -> bool:
     try:
         return bool(getattr(engines.build(endpoint.engine, endpoint.config), "looks_up", False))
     except (ValueError, TypeError, KeyError, OSError, EngineError):
-        return False  # it is in doubt, then
+        return False  # then the submission is uncertain
 
 
 def _take_back(job: Job) -> None:

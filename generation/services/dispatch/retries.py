@@ -1,4 +1,4 @@
-"""Failed pictures tried again: all of a run, one group of equal failures, or single ones."""
+"""Retry failed images: all of a run, one group of equal failures, or single ones."""
 
 from __future__ import annotations
 
@@ -28,21 +28,23 @@ def retry_failed(*, run_id: int, by: User) -> int:
 
 
 def retry_group(*, run_id: int, by: User, group: str, at_most: int | None = None) -> int:
-    """Queue the jobs of one group of `failures.groups` again, also those that wait for an empty account; with
-    `at_most` only its first ones. Returns how many. Raises Conflict when nothing is in it any more."""
+    """Queue the jobs of one group of `failures.groups` again, also those that wait for an empty account.
+
+    With `at_most` only its first jobs. Returns how many. Raises Conflict if the group is empty by now.
+    """
     return _retry(run_id, by, group, None, at_most)
 
 
 def retry_jobs(*, run_id: int, by: User, job_ids: Sequence[int]) -> int:
-    """Queue these jobs again, as far as they are of this run and have failed; returns how many."""
+    """Queue those of these jobs again that belong to this run and have failed; returns how many."""
     return _retry(run_id, by, None, list(job_ids))
 
 
 def retry_endpoint(*, brand: Brand, endpoint: Endpoint, by: User) -> int:
     """Queue the brand's images again that failed because this endpoint was set up wrongly; returns how many.
 
-    Each run is a transaction of its own: a used-up budget of one does not keep the others back. Raises NotAllowed, and
-    Conflict, with the reasons, where no run could be tried again.
+    Each run has its own transaction, so that a used-up budget of one does not stop the others. Raises NotAllowed, and
+    Conflict, with the reasons, if no run could be retried.
     """
     failed = Job.objects.filter(endpoint=endpoint, status=JobState.FAILED, campaign__brand=brand)
     failed = failed.filter(error_kind=ErrorKind.ENDPOINT)
@@ -62,36 +64,36 @@ def retry_endpoint(*, brand: Brand, endpoint: Endpoint, by: User) -> int:
 
 @transaction.atomic
 def tell_operator(*, run_id: int, by: User, group: str) -> int:
-    """Put one group of failures before the operators: superusers, and the brand's admins. Returns how many are told.
+    """Notify the operators (superusers and the brand's admins) of one group of failures; returns how many.
 
-    Raises Conflict when nothing is in the group any more, or when there is nobody to tell.
+    Raises Conflict if the group is empty by now, or if there is nobody to notify.
     """
     run, campaign = runs.lock(run_id)
     runs.require_run(by, run, campaign)
     run.campaign = campaign
-    found = next((one for one in failures.groups(run) if one.key == group), None)
-    if found is None:
+    matching = next((failure for failure in failures.groups(run) if failure.key == group), None)
+    if matching is None:
         raise Conflict(f"{run.name} has no such failure any more; load the page again.", state=run.state)
     operators = [*notices.operators(), *notices.people(campaign.brand, Role.ADMIN)]
-    pictures = "1 picture" if found.count == 1 else f"{found.count} pictures"
-    told = notices.tell(
+    pictures = "1 picture" if matching.count == 1 else f"{matching.count} pictures"
+    notified = notices.tell(
         brand=campaign.brand,
         users=[user for user in operators if user != by],
         kind="operator_asked",
         sentence=f"{by.display_name} asks you to look at {run.endpoint.name}: {pictures} of {run.name} "
-        f"({found.cause.word}). {found.message}",
+        f"({matching.cause.word}). {matching.message}",
         href=reverse("run", args=[campaign.brand.slug, run.pk]),
     )
-    if not told:
+    if not notified:
         raise Conflict("There is no operator to tell: nobody is an admin of this brand or a superuser, but you.")
-    return told
+    return notified
 
 
 @transaction.atomic
 def _retry(run_id: int, by: User, group: str | None, job_ids: list[int] | None, at_most: int | None = None) -> int:
-    """Compare-and-set under the run's lock: of two people who try the same jobs again, the second finds none.
+    """Queue jobs again under the run's lock: if two people retry the same jobs, the second finds none.
 
-    Money is reserved for what runs now; a budget that cannot bear it refuses the whole call.
+    Money is reserved for the queued jobs; if the budget does not suffice, nothing is queued.
     """
     run, campaign = runs.lock(run_id)
     runs.require_run(by, run, campaign)
@@ -103,8 +105,8 @@ def _retry(run_id: int, by: User, group: str | None, job_ids: list[int] | None, 
     stuck = _stuck(run, job_ids)
     cells = list(stuck.values_list("cell_id", flat=True))
     if not cells:
-        what = "no failed job" if job_ids is None else "no such failed job any more; somebody may have tried it again"
-        raise Conflict(f"{run.name} has {what}.", state=run.state)
+        reason = "no failed job" if job_ids is None else "no such failed job any more; somebody may have tried it again"
+        raise Conflict(f"{run.name} has {reason}.", state=run.state)
     claims.activate(lane=run.endpoint.lane, campaign_id=campaign.pk)
     fresh = {"deaths": 0, "tries": 0, "error": "", "error_kind": "", "not_before": None, "hold_reason": ""}
     queued: int = stuck.update(status=JobState.QUEUED, **fresh)
@@ -121,12 +123,12 @@ def _retry(run_id: int, by: User, group: str | None, job_ids: list[int] | None, 
 
 
 def _stuck(run: Run, job_ids: list[int] | None) -> Any:
-    """The jobs, all of the run where none are named; what waits for an account is queued only when it is."""
+    """Return the failed jobs of the run; with `job_ids` only these, including those held for an account or a change."""
     rows = Job.objects.filter(run=run)
     ended = rows.filter(status__in=(JobState.FAILED, JobState.QUARANTINED))
     if job_ids is None:
         return ended
-    held = rows.filter(
+    held_jobs = rows.filter(
         status=JobState.HELD, hold_reason__in=(HoldReason.QUOTA, HoldReason.IN_DOUBT, HoldReason.CHANGED)
     )
-    return (ended | held).filter(pk__in=job_ids)
+    return (ended | held_jobs).filter(pk__in=job_ids)

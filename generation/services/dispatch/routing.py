@@ -1,8 +1,8 @@
-"""Choosing the endpoint of queued jobs: on the endpoint they were planned for, or on one of its run's alternates.
+"""Choose the endpoint of queued jobs: the endpoint that they were planned for, or one of its run's alternates.
 
-Local first: work leaves its endpoint when that one is down or has no memory for it, when it would wait longer than the
-campaign's patience, or when another that costs no more would be done sooner. A moved job is frozen anew for its new
-engine, its money reserved anew, and each move says why (selectors/explaining.py). Only jobs that wait move, so nothing
+Jobs move from their endpoint if it is down or lacks the memory for them, if they would wait longer than the campaign's
+patience, or if another endpoint that costs no more would finish sooner. A moved job gets a new frozen spec for its new
+engine and a new reservation, and each move has a reason (selectors/explaining.py). Only waiting jobs move, so nothing
 is made twice.
 """
 
@@ -33,56 +33,65 @@ from generation.services.planning.fingerprints import Maker
 
 MOVED_AT_ONCE = 500
 WORTH_MOVING_SECONDS = 10.0
-"""How much sooner another endpoint of the same price must be done."""
+"""How much sooner another endpoint of the same price must finish."""
 _LABEL = "the line"
 _MOVED_COLUMNS = ["endpoint", "lane", "batch_key", "not_before", "status", "hold_reason", "error_kind", "error"]
-#: What waits for an endpoint: in its queue, or because its account is empty.
+#: Jobs that wait for an endpoint: in its queue, or because its account is empty.
 _WAITING = Q(status=JobState.QUEUED) | Q(status=JobState.HELD, hold_reason=HoldReason.QUOTA)
 _DID_NOT_FIT = Q(status=JobState.QUEUED, error_kind=ErrorKind.MEMORY)
 
 
 @dataclass(frozen=True)
 class Frozen:
-    """A job's spec as another engine takes it. problems: why that one cannot make it."""
+    """A job's spec adapted to another engine. problems: why that engine cannot make it."""
 
     spec: Spec
     problems: tuple[str, ...] = ()
 
 
 def adapted(plain: dict[str, Any], engine: Engine) -> Frozen:
-    """The spec for another engine: the same words, seed and pictures, the parameters that it obeys, a size it makes."""
-    there, spec = engine.capabilities(), Spec.from_json(plain)
-    width, height = orders.master_size(spec.width, spec.height, there)
-    taken = Spec(
+    """Return the spec for another engine: same prompt, seed and images, parameters that it obeys, a size it makes."""
+    capabilities, spec = engine.capabilities(), Spec.from_json(plain)
+    width, height = orders.master_size(spec.width, spec.height, capabilities)
+    adapted_spec = Spec(
         prompt=spec.prompt,
-        negative=spec.negative if "negative" in there.obeys else "",
+        negative=spec.negative if "negative" in capabilities.obeys else "",
         width=width,
         height=height,
         seed=spec.seed,
         candidate=spec.candidate,
-        parameters={name: value for name, value in spec.parameters.items() if name in there.obeys},
-        images={role: ref for role, ref in spec.images.items() if role in there.needs_images | there.optional_images},
+        parameters={name: value for name, value in spec.parameters.items() if name in capabilities.obeys},
+        images={
+            role: ref
+            for role, ref in spec.images.items()
+            if role in capabilities.needs_images | capabilities.optional_images
+        },
     )
-    lost = sorted(set(spec.images) - set(taken.images))
-    problems = [f"It takes no image “{role}”." for role in lost] if there.needs_images or lost else []
-    problems += [f"It needs an image “{role}”." for role in sorted(there.needs_images - set(taken.images))]
-    return Frozen(taken, (*problems, *(engine.validate(taken) if not problems else ())))
+    lost = sorted(set(spec.images) - set(adapted_spec.images))
+    problems = [f"It takes no image “{role}”." for role in lost] if capabilities.needs_images or lost else []
+    problems += [
+        f"It needs an image “{role}”." for role in sorted(capabilities.needs_images - set(adapted_spec.images))
+    ]
+    return Frozen(adapted_spec, (*problems, *(engine.validate(adapted_spec) if not problems else ())))
 
 
 @transaction.atomic
 def set_alternates(*, run_id: int, endpoints: Sequence[Endpoint], by: User) -> Run:
-    """Say where a run's jobs may go when its endpoint is slow or down. Raises NotAllowed, NotFound and Invalid."""
+    """Set the endpoints to which a run's jobs may move if its endpoint is slow or down.
+
+    Raises NotAllowed, NotFound and Invalid.
+    """
     run, campaign = runs.lock(run_id)
     runs.require_run(by, run, campaign)
     if run.state in (RunState.FINISHED, RunState.CANCELLED):
         raise Conflict(f"{run.name} is {run.state}; nothing of it waits.", state=run.state)
     chosen = checked_alternates(run.endpoint, endpoints, campaign)
-    one = JobSpec.objects.filter(job__run=run).first()
+    frozen = JobSpec.objects.filter(job__run=run).first()
     problems = [
         Problem("alternates", f"{endpoint.name}: {problem}", endpoint.slug)
         for endpoint in chosen
-        if one is not None
-        for problem in adapted(one.spec, orders.open_engine(endpoint)).problems
+        if frozen is not None
+        for problem in adapted(frozen.spec, orders.open_engine(endpoint)).problems
     ]
     if problems:
         raise Invalid("Not every one of these can make the pictures of this run.", problems)
@@ -93,7 +102,7 @@ def set_alternates(*, run_id: int, endpoints: Sequence[Endpoint], by: User) -> R
 
 
 def checked_alternates(first: Endpoint, endpoints: Sequence[Endpoint], campaign: Campaign) -> list[Endpoint]:
-    """The endpoints without the first, if the brand may use them all. Raises NotFound."""
+    """Return the endpoints without the first, if the brand may use them all. Raises NotFound."""
     for endpoint in endpoints:
         if endpoint.brand_id not in (None, campaign.brand_id):
             raise NotFound(f"There is no endpoint {endpoint.slug}.")
@@ -101,23 +110,23 @@ def checked_alternates(first: Endpoint, endpoints: Sequence[Endpoint], campaign:
 
 
 def route_all() -> int:
-    """Move what waits in the wrong place, of every running run that has alternates; returns how many jobs."""
+    """Move waiting jobs of every running run with alternates to better endpoints; returns how many jobs."""
     at_work = Run.objects.filter(state=RunState.RUNNING, alternates__isnull=False)
     with_work = at_work.filter(Exists(Job.objects.filter(_WAITING, run=OuterRef("pk")))).distinct().order_by("pk")
     return sum(_route(run) for run in with_work.select_related("campaign").prefetch_related("alternates"))
 
 
 def _route(run: Run) -> int:
-    known = {run.endpoint_id, *(one.pk for one in run.alternates.all())}
+    allowed_ids = {run.endpoint_id, *(endpoint.pk for endpoint in run.alternates.all())}
     moved = 0
     for endpoint_id in _places(run):
-        standing = waits.waits(known | {endpoint_id})
-        here = standing[endpoint_id]
-        others = sorted(
-            (wait for pk, wait in standing.items() if pk != endpoint_id and pk in known and not wait.down),
+        waits_by_id = waits.waits(allowed_ids | {endpoint_id})
+        here = waits_by_id[endpoint_id]
+        alternates = sorted(
+            (wait for pk, wait in waits_by_id.items() if pk != endpoint_id and pk in allowed_ids and not wait.down),
             key=lambda wait: (_price(wait.endpoint), wait.seconds),
         )
-        for there in others:
+        for there in alternates:
             moved += _move_what_did_not_fit(run, here.endpoint, there.endpoint)
             move = _wanted(run.campaign, here, there)
             if move is None:
@@ -126,18 +135,18 @@ def _route(run: Run) -> int:
             done = _move(run, here.endpoint, there.endpoint, min(count, MOVED_AT_ONCE), reason, sentence)
             moved += done
             if done:
-                break  # the next look counts anew
+                break  # the next call counts again
     return moved
 
 
 def _places(run: Run) -> list[int]:
-    """Endpoints for which jobs of the run wait."""
-    waiting = Job.objects.filter(_WAITING, run=run)
-    return list(waiting.order_by("endpoint_id").values_list("endpoint_id", flat=True).distinct())
+    """Return the ids of the endpoints for which jobs of the run wait."""
+    waiting_jobs = Job.objects.filter(_WAITING, run=run)
+    return list(waiting_jobs.order_by("endpoint_id").values_list("endpoint_id", flat=True).distinct())
 
 
 def _wanted(campaign: Campaign, here: Wait, there: Wait) -> tuple[int, MoveReason, str] | None:
-    """(how many jobs should go from here to there, why, in words); None for none."""
+    """Return (how many jobs should move from here to there, the reason, a sentence); None for none."""
     names = f"{here.endpoint.name} {here.down}" if here.down else here.endpoint.name
     if here.down:
         return MOVED_AT_ONCE, MoveReason.DOWN, f"{names}; {there.endpoint.name} works."
@@ -175,7 +184,7 @@ def _span(seconds: float) -> str:
 
 
 def _move(run: Run, here: Endpoint, there: Endpoint, count: int, reason: MoveReason, sentence: str) -> int:
-    """Move up to `count` queued jobs, the last ones first; 0 where the budget cannot bear it."""
+    """Move up to `count` waiting jobs, the last ones first; returns how many, 0 if the budget does not suffice."""
     try:
         with transaction.atomic():
             return _moved(run.pk, here, there, count, reason, sentence)
@@ -186,40 +195,44 @@ def _move(run: Run, here: Endpoint, there: Endpoint, count: int, reason: MoveRea
 def _moved(run_id: int, here: Endpoint, there: Endpoint, count: int, reason: MoveReason, sentence: str) -> int:
     run, campaign = runs.lock(run_id)
     engine = orders.open_engine(there)
-    # What was moved once because of a queue stays; otherwise two busy endpoints would play ball with it.
-    waiting = Job.objects.select_for_update(skip_locked=True, of=("self",)).filter(_WAITING, run=run, endpoint=here)
+    # A job that was moved once because of a queue stays; otherwise two busy endpoints would move it to and fro.
+    jobs_to_move = Job.objects.select_for_update(skip_locked=True, of=("self",)).filter(
+        _WAITING, run=run, endpoint=here
+    )
     if reason == MoveReason.OVERFLOW:
-        waiting = waiting.filter(status=JobState.QUEUED).exclude(moves__reason=MoveReason.OVERFLOW)
+        jobs_to_move = jobs_to_move.filter(status=JobState.QUEUED).exclude(moves__reason=MoveReason.OVERFLOW)
     elif reason == MoveReason.MEMORY:
-        waiting = waiting.filter(_DID_NOT_FIT).exclude(moves__to_endpoint=there).exclude(moves__from_endpoint=there)
-    jobs = list(waiting.order_by("priority", "-id")[:count])
+        jobs_to_move = (
+            jobs_to_move.filter(_DID_NOT_FIT).exclude(moves__to_endpoint=there).exclude(moves__from_endpoint=there)
+        )
+    jobs = list(jobs_to_move.order_by("priority", "-id")[:count])
     frozen = JobSpec.objects.in_bulk([job.pk for job in jobs])
     maker = fingerprints.maker(there, engine)
-    gone = [job for job in jobs if _refreeze(job, frozen[job.pk], there, engine, maker)]
-    if not gone:
+    moved = [job for job in jobs if _refreeze(job, frozen[job.pk], there, engine, maker)]
+    if not moved:
         return 0
-    Job.objects.bulk_update(gone, _MOVED_COLUMNS)
-    JobSpec.objects.bulk_update([frozen[job.pk] for job in gone], ["spec", "fingerprint", "maker", "quoted_cost"])
+    Job.objects.bulk_update(moved, _MOVED_COLUMNS)
+    JobSpec.objects.bulk_update([frozen[job.pk] for job in moved], ["spec", "fingerprint", "maker", "quoted_cost"])
     JobMove.objects.bulk_create(
-        JobMove(job=job, from_endpoint=here, to_endpoint=there, reason=reason, sentence=sentence[:300]) for job in gone
+        JobMove(job=job, from_endpoint=here, to_endpoint=there, reason=reason, sentence=sentence[:300]) for job in moved
     )
     reserved = budget.cover(run=run, campaign=campaign)
     claims.activate(lane=there.lane, campaign_id=campaign.pk)
-    payload = {"jobs": len(gone), "from": here.slug, "to": there.slug, "reason": str(reason), "sentence": sentence}
+    payload = {"jobs": len(moved), "from": here.slug, "to": there.slug, "reason": str(reason), "sentence": sentence}
     runs.publish(events.RunRerouted, run, campaign, {**payload, "reserved": str(reserved)}, None, _LABEL)
     nudges.wake(there.lane)
-    return len(gone)
+    return len(moved)
 
 
 def _refreeze(job: Job, frozen: JobSpec, there: Endpoint, engine: Engine, maker: Maker) -> bool:
-    """Make the job one of the other endpoint's; False if its engine cannot make this picture."""
-    taken = adapted(frozen.spec, engine)
-    if taken.problems:
+    """Change the job and its spec for the other endpoint; False if its engine cannot make this image."""
+    adapted_spec = adapted(frozen.spec, engine)
+    if adapted_spec.problems:
         return False
-    frozen.spec, frozen.maker = taken.spec.to_json(), maker.to_json()
+    frozen.spec, frozen.maker = adapted_spec.spec.to_json(), maker.to_json()
     frozen.fingerprint = fingerprints.of_spec(brand_id=frozen.brand_id, maker=maker, engine=engine, spec=frozen.spec)
-    frozen.quoted_cost, _ = estimates.quote(there, engine.quote(taken.spec))
+    frozen.quoted_cost, _ = estimates.quote(there, engine.quote(adapted_spec.spec))
     job.endpoint, job.lane, job.not_before = there, there.lane, None
     job.status, job.hold_reason, job.error_kind, job.error = JobState.QUEUED, "", "", ""
-    job.batch_key = fingerprints.short_key(engine.batch_key(taken.spec))
+    job.batch_key = fingerprints.short_key(engine.batch_key(adapted_spec.spec))
     return True

@@ -1,1 +1,1 @@
-"""Endpoints, their workflows and the local models: set up, checked and changed."""
+"""Set up, check and change endpoints, their workflows and the local models."""

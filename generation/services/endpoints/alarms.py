@@ -1,4 +1,4 @@
-"""Telling operators that an endpoint makes nothing any more: once, and again only after it has worked in between."""
+"""Notify operators that an endpoint no longer works: once, and again only after it has worked in between."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from generation.models import EndpointStanding, Job
 _EMPTY = Q(status=JobState.HELD, hold_reason=HoldReason.QUOTA)
 _WAITING = _EMPTY | Q(status=JobState.QUEUED)
 TRIPS = 2
-"""A breaker that opened once may be a restart; when its probe fails too, somebody should look."""
+"""A circuit breaker that opened once may be a restart of the service; if its probe fails too, somebody should look."""
 
 
 def tell_all() -> int:
-    """Tell of every endpoint that came to a stand since; returns how many endpoints."""
+    """Notify operators of every endpoint that has stopped working; returns how many endpoints."""
     empty = Job.objects.filter(_EMPTY, endpoint=OuterRef("pk"))
-    stands = Q(trips__gte=TRIPS) & ~Q(breaker=Breaker.CLOSED)
-    still = EndpointStanding.objects.filter(told_at=None).filter(stands | Exists(empty))
+    is_down = Q(trips__gte=TRIPS) & ~Q(breaker=Breaker.CLOSED)
+    still = EndpointStanding.objects.filter(told_at=None).filter(is_down | Exists(empty))
     return sum(_tell(standing.pk) for standing in still)
 
 
@@ -37,18 +37,18 @@ def _tell(endpoint_id: int) -> bool:
     )
     if standing is None:
         return False
-    waiting = dict(
+    counts = dict(
         Job.objects.filter(_WAITING, endpoint=standing.endpoint)
         .values_list("campaign__brand_id")
         .annotate(Count("pk"))
         .order_by()
     )
-    for brand in Brand.objects.filter(pk__in=waiting):
+    for brand in Brand.objects.filter(pk__in=counts):
         notices.tell(
             brand=brand,
             users=[*notices.operators(), *notices.people(brand, Role.ADMIN)],
             kind="endpoint_stands",
-            sentence=_sentence(standing, waiting[brand.pk]),
+            sentence=_sentence(standing, counts[brand.pk]),
             href=reverse("endpoint", args=[brand.slug, standing.endpoint.slug]),
         )
     EndpointStanding.objects.filter(pk=endpoint_id).update(told_at=timezone.now())

@@ -1,5 +1,5 @@
-"""Hold jobs whose endpoint is no longer what they were planned for, before anything is made, and plan them anew when
-somebody asks for it (docs/adr/0021)."""
+"""Hold jobs whose endpoint has changed since they were planned, before anything is made, and plan them again on request
+(docs/adr/0021)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from generation.states import JOB
 
 ROWS_AT_ONCE = 1000
 
-# Jobs that others are writing at this moment are left out: they are compared when they are claimed.
+# Jobs that are locked at this moment are left out: they are compared when they are claimed.
 _HOLD_QUEUED = """
 WITH stale AS MATERIALIZED (
     SELECT j.id FROM generation_job j JOIN generation_jobspec f ON f.job_id = j.id
@@ -45,12 +45,12 @@ RETURNING run_id
 
 
 def is_changed(job: claims.ClaimedJob, now: Maker) -> bool:
-    """True if the job was planned for something else than the engine is now."""
+    """Return whether the job was planned for another maker than the current one."""
     return Maker.of(job.maker) not in (None, now)
 
 
 def sentence(planned: Maker, now: Maker) -> str:
-    """Return what was planned and what is there, for a person."""
+    """Return a sentence with the planned and the current maker, for people."""
     return f"Planned for {planned}; the endpoint now has {now}."
 
 
@@ -60,20 +60,20 @@ def hold(
 ) -> set[int]:
     """Hold these claimed jobs, and all jobs that are queued for the endpoint and were planned for the same maker.
 
-    Images that may have been made for them are not kept, their money stays reserved, and their runs wait. Returns the
+    Images that may have been made for them are not stored, their money stays reserved, and their runs wait. Returns the
     ids of the claimed jobs that are held; the others have lost their lease, or are to be cancelled.
     """
-    held = Job.objects.select_for_update(of=("self",)).filter(
+    locked = Job.objects.select_for_update(of=("self",)).filter(
         pk__in=[job.id for job in jobs], lease_token=token, status=JobState.RUNNING, is_cancel_requested=False
     )
-    ours = set(held.order_by("pk").values_list("pk", flat=True))
+    ours = set(locked.order_by("pk").values_list("pk", flat=True))
     counts: Counter[tuple[Maker, int]] = Counter()
     for planned in {Maker(**job.maker) for job in jobs if job.id in ours}:
-        words = sentence(planned, now)
+        message = sentence(planned, now)
         alike = [job for job in jobs if job.id in ours and Maker(**job.maker) == planned]
-        _hold_claimed([job.id for job in alike], token, words)
+        _hold_claimed([job.id for job in alike], token, message)
         counts.update((planned, job.run_id) for job in alike)
-        counts.update((planned, run_id) for run_id in _hold_queued(endpoint, planned, words))
+        counts.update((planned, run_id) for run_id in _hold_queued(endpoint, planned, message))
     brands = dict(Run.objects.filter(pk__in={run for _, run in counts}).values_list("pk", "campaign__brand_id"))
     for (planned, run_id), count in counts.items():
         payload = {"jobs": count, "endpoint": endpoint.slug, "planned": str(planned), "now": str(now)}
@@ -82,19 +82,19 @@ def hold(
     return ours
 
 
-def _hold_claimed(job_ids: Sequence[int], token: uuid.UUID, words: str) -> None:
+def _hold_claimed(job_ids: Sequence[int], token: uuid.UUID, message: str) -> None:
     JOB.ensure(JobState.RUNNING, JobState.HELD)
     Attempt.objects.filter(job_id__in=job_ids, lease_token=token).update(
-        outcome=AttemptOutcome.FAILED, ended_at=clock.now(), error_kind=ErrorKind.CHANGED, message=words
+        outcome=AttemptOutcome.FAILED, ended_at=clock.now(), error_kind=ErrorKind.CHANGED, message=message
     )
-    changes = {"lease_token": None, "lease_expires_at": None, "error_kind": ErrorKind.CHANGED, "error": words[:500]}
+    changes = {"lease_token": None, "lease_expires_at": None, "error_kind": ErrorKind.CHANGED, "error": message[:500]}
     Job.objects.filter(pk__in=job_ids).update(status=JobState.HELD, hold_reason=HoldReason.CHANGED, **changes)
 
 
-def _hold_queued(endpoint: Endpoint, planned: Maker, words: str) -> list[int]:
+def _hold_queued(endpoint: Endpoint, planned: Maker, message: str) -> list[int]:
     JOB.ensure(JobState.QUEUED, JobState.HELD)
     plain = fingerprints.canonical(planned.to_json())
-    values: dict[str, Any] = {"endpoint": endpoint.pk, "planned": plain, "error": words[:500]}
+    values: dict[str, Any] = {"endpoint": endpoint.pk, "planned": plain, "error": message[:500]}
     with connection.cursor() as cursor:
         cursor.execute(_HOLD_QUEUED, values)
         return [row[0] for row in cursor.fetchall()]
@@ -105,7 +105,8 @@ def _hold_queued(endpoint: Endpoint, planned: Maker, words: str) -> list[int]:
 
 @dataclass(frozen=True)
 class Anew:
-    """The number of jobs that were planned anew, and of those `left`, which stay held: the engine cannot make them."""
+    """The number of jobs that were planned again, and the number `left` that stay held, because the engine cannot make
+    them."""
 
     jobs: int
     left: int
@@ -113,7 +114,7 @@ class Anew:
 
 @dataclass(frozen=True)
 class _Place:
-    """An endpoint as it is now."""
+    """The present state of an endpoint."""
 
     endpoint: Endpoint
     engine: Engine
@@ -121,12 +122,12 @@ class _Place:
 
 
 def plan_anew(*, run_id: int, by: User) -> Anew:
-    """Plan the run's jobs that wait because their engine was changed, for what their endpoints are now.
+    """Plan the run's jobs that are held because their engine was changed, for the present engines of their endpoints.
 
     Prompts, seeds and input images stay, and with them cells, rounds and candidates; price, size limits and fingerprint
-    are those of now. A job stays held, with the reason, if the engine cannot make it as it was planned, or would make
-    the same image as for another of these jobs. Raises NotFound, NotAllowed, Invalid where an endpoint cannot be used
-    or nothing can be planned anew, and Conflict where nothing waits for it or the budget cannot bear it.
+    are the present ones. A job stays held, with the reason, if the engine cannot make it as it was planned, or would
+    make the same image as for another of these jobs. Raises NotFound, NotAllowed, Invalid if an endpoint cannot be used
+    or nothing can be planned again, and Conflict if no job waits for it or the budget does not suffice.
     """
     run = Run.objects.visible_to(by).select_related("campaign__brand").filter(pk=run_id).first()
     if run is None:
@@ -173,37 +174,39 @@ def _plan_anew(run_id: int, by: User, places: dict[int, _Place]) -> Anew:
 def _freeze_anew(
     jobs: Sequence[Job], frozen: dict[int, JobSpec], places: dict[int, _Place], refused: dict[int, str]
 ) -> None:
-    """Give each spec what its endpoint is now, or a reason in `refused`."""
-    planned_before = {pk: one.fingerprint for pk, one in frozen.items()}
-    taken: dict[str, str] = {}
+    """Update each spec for the present state of its endpoint, or add a reason to `refused`."""
+    planned_before = {pk: job_spec.fingerprint for pk, job_spec in frozen.items()}
+    used_fingerprints: dict[str, str] = {}
     for job in jobs:
-        place, one = places[job.endpoint_id], frozen[job.pk]
-        spec = _sized(one.spec, place.engine)
+        place, job_spec = places[job.endpoint_id], frozen[job.pk]
+        spec = _sized(job_spec.spec, place.engine)
         problems = _image_problems(spec, place.engine) or place.engine.validate(spec)
         plain = spec.to_json()
-        fingerprint = fingerprints.of_spec(brand_id=one.brand_id, maker=place.maker, engine=place.engine, spec=plain)
-        if not problems and taken.setdefault(fingerprint, planned_before[job.pk]) != planned_before[job.pk]:
+        fingerprint = fingerprints.of_spec(
+            brand_id=job_spec.brand_id, maker=place.maker, engine=place.engine, spec=plain
+        )
+        if not problems and used_fingerprints.setdefault(fingerprint, planned_before[job.pk]) != planned_before[job.pk]:
             problems = [f"{place.endpoint.name} would now make the same image for it as for another one of this run."]
         if problems:
             refused[job.pk] = f"{place.maker} cannot make it as it was planned. {' '.join(problems)}"
             continue
-        one.spec, one.fingerprint, one.maker = plain, fingerprint, place.maker.to_json()
-        one.quoted_cost, _ = estimates.quote(place.endpoint, place.engine.quote(spec))
+        job_spec.spec, job_spec.fingerprint, job_spec.maker = plain, fingerprint, place.maker.to_json()
+        job_spec.quoted_cost, _ = estimates.quote(place.endpoint, place.engine.quote(spec))
         job.batch_key, job.lane = fingerprints.short_key(place.engine.batch_key(spec)), place.endpoint.lane
 
 
 def _sized(plain: dict[str, Any], engine: Engine) -> Spec:
-    """Return the spec in a size that the engine makes now."""
+    """Return the spec in a size that the present engine can make."""
     spec = Spec.from_json(plain)
     width, height = orders.master_size(spec.width, spec.height, engine.capabilities())
     return Spec.from_json({**plain, "width": width, "height": height})
 
 
 def _image_problems(spec: Spec, engine: Engine) -> list[str]:
-    """Return what is wrong with the images that the spec was frozen with."""
-    there = engine.capabilities()
-    lost = sorted(set(spec.images) - there.needs_images - there.optional_images)
-    lacking = sorted(there.needs_images - set(spec.images))
+    """Return the problems of the engine with the images that were frozen with the spec."""
+    capabilities = engine.capabilities()
+    lost = sorted(set(spec.images) - capabilities.needs_images - capabilities.optional_images)
+    lacking = sorted(capabilities.needs_images - set(spec.images))
     return [f"It takes no image “{role}”." for role in lost] + [f"It needs an image “{role}”." for role in lacking]
 
 

@@ -1,7 +1,7 @@
-"""Endpoints: set up, changed, given their secret, switched on and off, and tried again after trouble.
+"""Create and change endpoints, set their secret, enable and disable them, and retry them after failures.
 
-A brand's own endpoint is its leads' business, a shared one the operators'. Everything that changes stands in the trail
-of every brand that it concerns; the secret never does. How an endpoint does by itself is in pacing.py.
+The leads of a brand may change its own endpoints, the operators may change shared ones. Every change is an event of
+each brand that it concerns; the secret never is. pacing.py handles the pace and the failures of an endpoint.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from generation.services.dispatch import claims
 from generation.services.endpoints import rules
 from generation.states import JOB
 
-#: What can be changed; what an endpoint is called in addresses, its brand and its engine stay.
+#: Fields that can be changed; the slug, the brand and the engine of an endpoint stay.
 CHANGEABLE: Final = (
     "name",
     "config",
@@ -52,9 +52,9 @@ TOLD_CHARACTERS: Final = 300
 def create(
     *, brand: Brand | None, by: User, slug: str, name: str, engine: str, lane: str, secret: str = "", **fields: Any
 ) -> Endpoint:
-    """Set an endpoint up; without a brand it serves all of them. `fields`: of CHANGEABLE.
+    """Create an endpoint; without a brand it serves all brands. fields: of CHANGEABLE.
 
-    Raises NotAllowed; Invalid, with the field that each problem is about; Conflict where the short name is taken.
+    Raises NotAllowed; Invalid, with the field that each problem is about; Conflict if the slug is taken.
     """
     _require(by, brand)
     _ensure_known(fields)
@@ -76,9 +76,9 @@ def create(
 
 @transaction.atomic
 def update(*, endpoint_id: int, by: User, **fields: Any) -> Endpoint:
-    """Change what is given, of CHANGEABLE. Jobs keep the spec that they were planned with.
+    """Change the given fields (of CHANGEABLE). Jobs keep the spec that they were planned with.
 
-    Raises Invalid as `create` does, and Conflict when the lane is to change while pictures are on their way.
+    Raises Invalid as `create` does, and Conflict if the lane changes while the endpoint has open jobs.
     """
     endpoint = lock(endpoint_id, by)
     _ensure_known(fields)
@@ -101,9 +101,9 @@ def update(*, endpoint_id: int, by: User, **fields: Any) -> Endpoint:
 
 @transaction.atomic
 def set_secret(*, endpoint_id: int, by: User, secret: str, config: Mapping[str, Any] | None = None) -> Endpoint:
-    """Keep another secret; "" removes it. It can be used by workers and read by nobody.
+    """Replace the secret; "" removes it. Workers can use it, and nobody can read it.
 
-    config: where the receiver changes together with it, the settings from now on. Raises Invalid.
+    config: the new settings, if the receiver changes together with the secret. Raises Invalid.
     """
     endpoint = lock(endpoint_id, by)
     before = endpoint.config
@@ -119,7 +119,7 @@ def set_secret(*, endpoint_id: int, by: User, secret: str, config: Mapping[str, 
 
 @transaction.atomic
 def set_enabled(*, endpoint_id: int, by: User, is_enabled: bool) -> Endpoint:
-    """Switch an endpoint on or off. Off, it is offered to nobody; what is queued for it waits or goes elsewhere."""
+    """Enable or disable an endpoint. A disabled one is not offered; its queued jobs wait or move elsewhere."""
     endpoint = lock(endpoint_id, by)
     if endpoint.is_enabled != is_enabled:
         endpoint.is_enabled = is_enabled
@@ -132,9 +132,10 @@ def set_enabled(*, endpoint_id: int, by: User, is_enabled: bool) -> Endpoint:
 
 @transaction.atomic
 def try_again(*, endpoint_id: int, by: User) -> int:
-    """Give a resting or paused endpoint its next order now, and queue what an empty account held; returns how many.
+    """Let a resting or paused endpoint get its next job now, and queue the jobs that an empty account held.
 
-    The breaker is half open: one order decides. Of paused runs nothing is queued before they go on.
+    Returns how many were queued. The circuit breaker becomes half open: one job decides. Jobs of paused runs are queued
+    only when their run is resumed.
     """
     endpoint = lock(endpoint_id, by)
     forgiven = {"open_until": None, "resume_at": None, "trips": 0, "last_error_kind": ""}
@@ -152,7 +153,7 @@ def try_again(*, endpoint_id: int, by: User) -> int:
 
 
 def may_edit(user: User, endpoint: Endpoint) -> bool:
-    """Return whether this person may change the endpoint: a shared one is the operators'."""
+    """Return whether this person may change the endpoint; only operators may change a shared one."""
     action = Action.EDIT_SHARED_ENDPOINT if endpoint.brand is None else Action.EDIT_BRAND
     return access.can(user, action, endpoint.brand)
 
@@ -168,7 +169,7 @@ def _require(by: User, brand: Brand | None) -> None:
 
 
 def lock(endpoint_id: int, by: User) -> Endpoint:
-    """The endpoint, its row locked. NotFound for what the person must not know of."""
+    """Return the endpoint with its row locked. Raises NotFound, also for one that the person may not see."""
     rows = Endpoint.objects.shared_or_visible_to(by).select_related("brand")
     endpoint: Endpoint | None = rows.select_for_update(of=("self",)).filter(pk=endpoint_id).first()
     if endpoint is None:
@@ -183,7 +184,10 @@ def _ensure_known(fields: Mapping[str, Any]) -> None:
 
 
 def _entered(config: Any, kept: Any) -> Any:
-    """The settings that are meant, where the addresses of `kept` were shown without their queries. Raises Invalid."""
+    """Return the entered settings with the queries of addresses in `kept` restored, which are not shown to people.
+
+    Raises Invalid.
+    """
     try:
         return fetching.entered(config, kept)
     except ValueError as error:
@@ -199,13 +203,13 @@ def _ensure_valid(endpoint: Endpoint, by: User, *, before: Mapping[str, Any] | N
 
 
 def _ensure_same_receiver(endpoint: Endpoint, before: Mapping[str, Any]) -> None:
-    """A secret goes to the addresses that it was entered for, and to no other."""
+    """Raise Invalid if the kept secret would be sent to other addresses than those that it was entered for."""
     if not endpoint.sealed_secret:
         return
     if added := rules.places(endpoint.config) - rules.places(before):
-        where, text = sorted(added)[0]
+        setting, text = sorted(added)[0]
         receiver = shown_settings(text)[:120]
-        message = f"The kept secret would be sent to {receiver}. Enter it again together with the new {where}."
+        message = f"The kept secret would be sent to {receiver}. Enter it again together with the new {setting}."
         raise Invalid("The secret has to be entered again.", [Problem("secret", message)])
     if "base_url" in before and "base_url" not in endpoint.config:
         message = (
@@ -229,33 +233,35 @@ def _readable(secret: str) -> str:
 
 
 def _queue_held(endpoint: Endpoint) -> int:
-    """Queue what waits for the endpoint's account, of running runs; campaigns are locked as releases lock them."""
-    held = Job.objects.filter(endpoint=endpoint, status=JobState.HELD, hold_reason=HoldReason.QUOTA)
-    campaign_ids = sorted(set(held.values_list("campaign_id", flat=True)))
+    """Queue the jobs of running runs that wait for the endpoint's account; locks the campaigns as a release does."""
+    held_jobs = Job.objects.filter(endpoint=endpoint, status=JobState.HELD, hold_reason=HoldReason.QUOTA)
+    campaign_ids = sorted(set(held_jobs.values_list("campaign_id", flat=True)))
     for campaign_id in campaign_ids:
         campaigns.lock(campaign_id)
-    runs = Run.objects.filter(pk__in=held.values("run_id"))
+    runs = Run.objects.filter(pk__in=held_jobs.values("run_id"))
     running = list(runs.filter(state=RunState.RUNNING).values_list("pk", flat=True))
     paused = list(runs.filter(state=RunState.PAUSED).values_list("pk", flat=True))
     JOB.ensure(JobState.HELD, JobState.QUEUED)
-    held.filter(run__in=paused).update(hold_reason=HoldReason.PAUSED)
+    held_jobs.filter(run__in=paused).update(hold_reason=HoldReason.PAUSED)
     for campaign_id in campaign_ids:
         claims.activate(lane=endpoint.lane, campaign_id=campaign_id)
     fresh = {"hold_reason": "", "not_before": None, "tries": 0, "error": "", "error_kind": ""}
-    queued: int = held.filter(run__in=running).update(status=JobState.QUEUED, **fresh)
+    queued: int = held_jobs.filter(run__in=running).update(status=JobState.QUEUED, **fresh)
     return queued
 
 
 def _concerned(endpoint: Endpoint) -> list[int]:
-    """The brands that the endpoint makes pictures for."""
+    """Return the ids of the brands that the endpoint makes images for."""
     if endpoint.brand_id is not None:
         return [endpoint.brand_id]
     return list(Brand.objects.order_by("pk").values_list("pk", flat=True))
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any], *, is_shared: bool) -> dict[str, Any]:
-    """Setting -> [old, new] of what differs, settings of the engine one by one. What a shared endpoint's engine is set
-    to is the operators'; other brands read only which setting it was."""
+    """Return [old, new] by setting for all differences, with the engine's settings one by one.
+
+    The engine settings of a shared endpoint are private to the operators; brands see only which setting changed.
+    """
     changes: dict[str, Any] = {}
     for name in before:
         if name != "config":
@@ -271,7 +277,7 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any], *, is_shared: 
 
 
 def _told(value: Any) -> Any:
-    """A value as the trail keeps it: plain, and cut where it is a whole workflow."""
+    """Return a value as an event stores it: plain, and cut if it is long, such as a workflow."""
     if isinstance(value, Decimal):
         return str(value)
     text = json.dumps(value, default=str, ensure_ascii=False)

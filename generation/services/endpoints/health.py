@@ -1,6 +1,6 @@
-"""Asking an endpoint how it is. A worker of its lane does it, because only workers have secrets and cards.
+"""Health checks of endpoints. A worker of the lane does them, because only workers have the secrets and graphics cards.
 
-One question per endpoint at a time, as an RQ job with a name of its own; its answer is kept for some minutes.
+There is one check per endpoint at a time, an RQ job with a fixed name. Its answer is kept for some minutes.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from generation.services.endpoints import editing
 
 log = structlog.get_logger(__name__)
 
-#: How long an engine may take to say how it is.
+#: Time limit for the answer of an engine.
 ANSWER_SECONDS: Final = 20.0
-#: How long a question waits for a worker before the page says that none came.
+#: How long a check waits for a worker before the page says that none took it.
 PATIENCE_SECONDS: Final = 45
 KEPT_SECONDS: Final = 600
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to a question. is_open: it is still on its way; then the rest is empty. suggested: settings that
-    would fit what the service said of itself. is_old: the settings have changed since it was asked."""
+    """The answer to a health check. is_open: it is not finished; then the other fields are empty. suggested: settings
+    that fit the service's description of itself. is_old: the settings have changed since the check."""
 
     is_open: bool
     is_ok: bool = False
@@ -55,7 +55,7 @@ class Answer:
 
     @property
     def inputs(self) -> list[str]:
-        """The inputs among what is suggested, by the names that prompts and pages use."""
+        """Return the suggested inputs, by the names that prompts and pages use."""
         named = self.suggested.get("inputs", {})
         groups = ("images", "parameters", "fixed")
         inner = [f"picture “{name}”" for name in named.get("images", {})] + list(named.get("parameters", {}))
@@ -63,18 +63,18 @@ class Answer:
 
 
 def ask(*, brand: Brand, slug: str, by: User) -> Endpoint:
-    """Have a worker of the endpoint's lane ask it now; a question that is on its way is not asked twice.
+    """Have a worker of the endpoint's lane check it now; a check that is not finished is not started twice.
 
-    Raises NotFound, NotAllowed, and Conflict where Redis cannot be reached.
+    Raises NotFound, NotAllowed, and Conflict if Redis cannot be reached.
     """
     require(by, Action.RUN, brand)
     endpoint = endpoint_cards.get(brand, by, slug)
-    if (known := answer(endpoint)) is not None and known.is_open:
+    if (latest := answer(endpoint)) is not None and latest.is_open:
         return endpoint
     queue = django_rq.get_queue(endpoint.lane)
     try:
-        if (old := _message(endpoint)) is not None:
-            old.delete()
+        if (old_message := _message(endpoint)) is not None:
+            old_message.delete()
         queue.enqueue(
             "generation.tasks.ask_endpoint",
             endpoint.pk,
@@ -90,7 +90,7 @@ def ask(*, brand: Brand, slug: str, by: User) -> Endpoint:
 
 
 def answer(endpoint: Endpoint) -> Answer | None:
-    """The latest answer, or that it is being waited for; None if nobody has asked lately."""
+    """Return the latest check, finished or not; None if there was none lately."""
     try:
         message = _message(endpoint)
         if message is None:
@@ -98,34 +98,34 @@ def answer(endpoint: Endpoint) -> Answer | None:
         status, result = message.get_status(refresh=True), message.latest_result()
     except (RedisError, NoSuchJobError):
         return None
-    # What an earlier question of this name was answered outlives it in Redis.
+    # The result of an earlier check with this name stays in Redis after its job is deleted.
     if status == "finished" and result is not None and isinstance(result.return_value, dict):
-        said = result.return_value
-        at = datetime.fromisoformat(said["at"])
-        is_old = said.get("of") != _digest(endpoint)
-        suggested = {} if is_old else said.get("suggested", {})
-        return Answer(False, said["is_ok"], said["message"], said["seconds"], at, suggested, is_old)
+        report = result.return_value
+        at = datetime.fromisoformat(report["at"])
+        is_old = report.get("of") != _digest(endpoint)
+        suggested = {} if is_old else report.get("suggested", {})
+        return Answer(False, report["is_ok"], report["message"], report["seconds"], at, suggested, is_old)
     age = (timezone.now() - message.enqueued_at.astimezone(timezone.get_current_timezone())).total_seconds()
     if status in ("queued", "started") and age < PATIENCE_SECONDS:
         return Answer(True)
-    words = f"No worker of the lane {endpoint.lane} took the question within {PATIENCE_SECONDS} s; is one up?"
+    text = f"No worker of the lane {endpoint.lane} took the question within {PATIENCE_SECONDS} s; is one up?"
     if status == "failed":
-        words = "The worker could not ask it; its log says why."
-    return Answer(False, False, words, age, timezone.now())
+        text = "The worker could not ask it; its log says why."
+    return Answer(False, False, text, age, timezone.now())
 
 
 def look(endpoint: Endpoint) -> dict[str, Any]:
-    """Ask the engine, in a worker: plain JSON for `answer`, in at most ANSWER_SECONDS."""
+    """Check the engine (in a worker); returns JSON for `answer`, in at most ANSWER_SECONDS."""
     began = time.monotonic()
-    said: list[engines.Health] = []
+    answers: list[engines.Health] = []
 
     def work() -> None:
-        said.append(_health(endpoint))
+        answers.append(_health(endpoint))
 
     thread = threading.Thread(target=work, name="ask", daemon=True)
     thread.start()
     thread.join(ANSWER_SECONDS)
-    health = said[0] if said else engines.Health(False, f"No answer within {ANSWER_SECONDS:g} s.")
+    health = answers[0] if answers else engines.Health(False, f"No answer within {ANSWER_SECONDS:g} s.")
     return {
         "is_ok": health.is_ok,
         "message": health.message[:500],
@@ -137,19 +137,21 @@ def look(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def is_well(endpoint: Endpoint) -> bool:
-    """Return whether the engine says that it can work. It is asked in the calling thread, which may take long."""
+    """Return whether the engine says that it can work. This runs in the calling thread and may take long."""
     return _health(endpoint).is_ok
 
 
 @transaction.atomic
 def take_suggested(*, brand: Brand, slug: str, by: User) -> Endpoint:
-    """Change an endpoint's settings to what fits what its service said. Raises what `editing.update` raises, and
-    Conflict where nothing was suggested lately, or for other settings than it has now."""
+    """Change an endpoint's settings to those that its latest health check suggested.
+
+    Raises what `editing.update` raises, and Conflict if nothing was suggested lately for the present settings.
+    """
     endpoint = editing.lock(endpoint_cards.get(brand, by, slug).pk, by)
-    known = answer(endpoint)
-    if known is None or not known.suggested:
+    latest = answer(endpoint)
+    if latest is None or not latest.suggested:
         raise Conflict("Nothing is suggested for these settings; ask the endpoint once again.")
-    return editing.update(endpoint_id=endpoint.pk, by=by, config={**endpoint.config, **known.suggested})
+    return editing.update(endpoint_id=endpoint.pk, by=by, config={**endpoint.config, **latest.suggested})
 
 
 def _health(endpoint: Endpoint) -> engines.Health:
@@ -172,7 +174,7 @@ def _message(endpoint: Endpoint) -> Message | None:
 
 
 def _digest(endpoint: Endpoint) -> str:
-    """Of the settings that an answer is about."""
+    """Return the digest of the settings that an answer is about."""
     return hashlib.sha256(json.dumps(endpoint.config, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,5 +1,6 @@
-"""Local models: registered with their licence, hashed by a worker, taken out of use. The files themselves stay as they
-are; nothing here loads weights.
+"""Local models: register them with their licence, hash them in a worker, take them out of use.
+
+The files themselves are not changed; nothing here loads weights.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ HASHING_SECONDS: Final = 4 * 3600
 def register(
     *, path: str, name: str, licence: str, by: User | None, usage_terms: str = "", is_hashed_later: bool = True
 ) -> LocalModel:
-    """Note a folder or file of weights. Its family is read from it; its sha256 follows, by a worker, or
-    by the caller (hash_content).
+    """Register a folder or file of weights. Its family is read from it; its sha256 is added later by a worker, or by
+    the caller (hash_content).
 
     by: an operator, or None for one at the server's own command line. Raises NotAllowed; Invalid, with the field that
     each problem is about; Conflict where the name or the path is registered already.
@@ -72,7 +73,7 @@ def register(
 
 @transaction.atomic
 def change(*, model_id: int, by: User, **fields: Any) -> LocalModel:
-    """Change what is given, of CHANGEABLE. Raises NotAllowed, NotFound, Invalid, and Conflict for a taken name."""
+    """Change the given fields (of CHANGEABLE). Raises NotAllowed, NotFound, Invalid, and Conflict for a taken name."""
     _require_operator(by)
     if odd := sorted(set(fields) - set(CHANGEABLE)):
         raise TypeError(f"a model has no {', '.join(odd)} to be changed")
@@ -96,8 +97,11 @@ def change(*, model_id: int, by: User, **fields: Any) -> LocalModel:
 
 
 def hash_content(*, model_id: int) -> str:
-    """Compute a model's sha256 over its files' names and whole content, and note it. Reads gigabytes: for workers and
-    commands. "" where the model is gone, or was changed on disk since it was registered."""
+    """Compute a model's sha256 over the names and the content of its files, and store it.
+
+    Reads gigabytes: for workers and commands. Returns "" if the model no longer exists, or was changed on disk since it
+    was registered.
+    """
     model = LocalModel.objects.filter(pk=model_id).first()
     if model is None or not Path(model.path).exists() or digest(Path(model.path)) != model.revision:
         return ""
@@ -107,7 +111,7 @@ def hash_content(*, model_id: int) -> str:
 
 
 def content_sha256(path: Path) -> str:
-    """Hex: of one file its own sha256, as its publisher gives it; of a folder that of its files' names and sha256s."""
+    """Return a hex sha256: of a file its own, as its publisher gives it; of a folder that of all names and sha256s."""
     if path.is_file():
         return _file_sha256(path)
     lines = [f"{file.relative_to(path).as_posix()}\0{_file_sha256(file)}\n" for file in files_of(path)]
@@ -115,7 +119,7 @@ def content_sha256(path: Path) -> str:
 
 
 def of_endpoint(endpoint: Endpoint) -> LocalModel | None:
-    """The registered model that an endpoint draws with."""
+    """Return the registered model that an endpoint uses, None without one."""
     named = endpoint.config.get("model") if isinstance(endpoint.config, dict) else None
     if not isinstance(named, str) or not named:
         return None
@@ -123,7 +127,7 @@ def of_endpoint(endpoint: Endpoint) -> LocalModel | None:
 
 
 def recorded(details: Mapping[str, Any]) -> dict[str, Any]:
-    """An attempt's details, with the registered model that its revision stands for."""
+    """Return an attempt's details with the registered model of its revision added, if there is one."""
     revision = str(details.get("revision") or "").partition("+")[0]
     model = LocalModel.objects.filter(revision=revision).exclude(sha256="").first() if revision else None
     if model is None:
@@ -136,11 +140,11 @@ def family_title(name: str) -> str:
 
 
 def _file_sha256(file: Path) -> str:
-    whole = hashlib.sha256()
+    hasher = hashlib.sha256()
     with file.open("rb") as stream:
         while part := stream.read(READ_BYTES):
-            whole.update(part)
-    return whole.hexdigest()
+            hasher.update(part)
+    return hasher.hexdigest()
 
 
 def _have_hashed(model_id: int) -> None:
@@ -155,16 +159,16 @@ def _require_operator(by: User | None) -> None:
 
 
 def _missing(name: str, licence: str) -> list[Problem]:
-    found = []
+    problems = []
     if not name.strip() or len(name) > 120:
-        found.append(Problem("name", "Give it a name of at most 120 characters.", name[:120]))
+        problems.append(Problem("name", "Give it a name of at most 120 characters.", name[:120]))
     if not licence.strip() or len(licence) > 200:
-        found.append(Problem("licence", "Say under which licence it is, in at most 200 characters.", licence[:200]))
-    return found
+        problems.append(Problem("licence", "Say under which licence it is, in at most 200 characters.", licence[:200]))
+    return problems
 
 
 def _publish(model: LocalModel, by: User | None, changes: Mapping[str, Any]) -> None:
-    """In the trail of every brand: any of them may draw with it. What stands where on the server stays there."""
+    """Publish an event for every brand, because any of them may use the model; the path on the server is left out."""
     payload = {
         "name": model.name,
         "family": model.family,

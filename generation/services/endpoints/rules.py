@@ -1,7 +1,7 @@
-"""Rules for endpoints: sentences about what is wrong with one, and what only the operator may write into it.
+"""Rules for endpoints: problems of an endpoint, and the settings that only the operator may change.
 
-Whatever could read the server's files or reach into its network is the operator's: addresses, paths, local models. What
-must not be read again is the secret's, wherever it stands.
+Settings that could read the server's files or reach its network are for the operator: addresses, paths, local models.
+Values that must not be read again belong into the secret.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from generation.engines.settings import problems as problems_of
 from generation.models import Endpoint
 
 LOCAL_LANES: Final = (Lane.GPU, Lane.CPU)
-#: Addresses of pages that stand beside the endpoints' own.
+#: Slugs that are used in addresses of other pages.
 TAKEN_SLUGS: Final = frozenset({"new", "now"})
 MOST_CONFIG_BYTES: Final = 2 * 1024 * 1024
 MOST_BATCH: Final = 256
 MOST_AT_ONCE: Final = 10_000
 MOST_PER_MINUTE: Final = 1_000_000
-#: What is no setting of the engine's connection but the art director's work, with words of its own.
+#: The setting with the art director's workflow, whose texts are prompts and not connection settings.
 WORKFLOW: Final = "workflow"
 # "api_key" and "X-Auth-Token", but not "max_tokens" or "token_normalization".
 _SECRET: Final = re.compile(
@@ -46,23 +46,22 @@ _PATH: Final = re.compile(r"^(?:/|~|[a-z]:[\\/]|\.{1,2}[\\/])", re.IGNORECASE)
 
 
 def problems(endpoint: Endpoint) -> list[Problem]:
-    """Everything that keeps this endpoint from being used, each with the field that it is about."""
-    found = [
+    """Return all problems that prevent the use of this endpoint, each with its field."""
+    mistakes = [
         *_named(endpoint),
         *_numbers(endpoint),
         *(Problem("prices", sentence) for sentence in prices.problems(endpoint.prices)),
         *_kept_out(endpoint.config),
     ]
-    found = found or [
+    mistakes = mistakes or [
         Problem(f"config/{name}", sentence) for name, sentence in problems_of(endpoint.engine, endpoint.config)
     ]
-    return found or _built(endpoint)
+    return mistakes or _built(endpoint)
 
 
 def operators_only(endpoint: Endpoint, before: Mapping[str, Any] | None) -> list[Problem]:
-    """Return what in the config a brand's people may not write themselves. before: the config as the operator left
-    it."""
-    found = [
+    """Return problems for settings that only the operator may write. before: the config as the operator left it."""
+    mistakes = [
         Problem(
             f"config/{place}",
             f"{place}: addresses, folders and files of the server are the operator's to set, here "
@@ -72,30 +71,30 @@ def operators_only(endpoint: Endpoint, before: Mapping[str, Any] | None) -> list
         for place, text in sorted(_reached(endpoint.config) - _reached(before or {}))
         if not text.startswith(f"{settings.SITE_URL}/")
     ]
-    told = {problem.pointer.split("/")[1] for problem in found}
-    found += [
+    reported_names = {problem.pointer.split("/")[1] for problem in mistakes}
+    mistakes += [
         Problem(f"config/{name}", f"{name}: this is the operator's to set, and to take away.")
-        for name in sorted(operators_settings(endpoint.engine) - told)
+        for name in sorted(operators_settings(endpoint.engine) - reported_names)
         if endpoint.config.get(name) != (before or {}).get(name)
     ]
-    if not found and before != endpoint.config and endpoint.config and not _is_remote(endpoint):
-        found.append(Problem("config", "Engines on the server's own machines are set up by the operator."))
-    return found
+    if not mistakes and before != endpoint.config and endpoint.config and not _is_remote(endpoint):
+        mistakes.append(Problem("config", "Engines on the server's own machines are set up by the operator."))
+    return mistakes
 
 
 def places(config: Any) -> set[tuple[str, str]]:
-    """(setting, text) of every address and every path in a config: where it reaches."""
+    """Return (setting, text) of every address and every path in a config."""
     return {
-        (where, text)
-        for where, text in _texts(config)
-        if "://" in text or _PATH.match(text) or where.partition("/")[0] in ("ca", "model_config")
+        (setting, text)
+        for setting, text in _texts(config)
+        if "://" in text or _PATH.match(text) or setting.partition("/")[0] in ("ca", "model_config")
     }
 
 
 def _reached(config: Any) -> set[tuple[str, str]]:
-    """Return `places`, and hosts in a private network that images may be fetched from. These get no secret."""
+    """Return `places`, and the private hosts from which images may be fetched. These hosts get no secret."""
     hosts = (pair for pair in _texts(config) if pair[0].partition("/")[0] == "output_hosts")
-    return places(config) | {(where, text) for where, text in hosts if may_be_private(text)}
+    return places(config) | {(setting, text) for setting, text in hosts if may_be_private(text)}
 
 
 def _named(endpoint: Endpoint) -> Iterator[Problem]:
@@ -121,38 +120,40 @@ def _numbers(endpoint: Endpoint) -> Iterator[Problem]:
         ("max_per_minute", endpoint.max_per_minute, 0.01, MOST_PER_MINUTE, "orders a minute; empty to find out"),
         ("seconds_per_image", endpoint.seconds_per_image, 0.001, 86_400, "seconds for one picture"),
     )
-    for field, value, low, high, words in spans:
+    for field, value, low, high, meaning in spans:
         if value is None and field.startswith("max_"):
             continue
         if not _is_number(value) or not low <= value <= high:
-            yield Problem(field, f"Give {low:g} to {high:,g} {words}.", str(value))
+            yield Problem(field, f"Give {low:g} to {high:,g} {meaning}.", str(value))
     price = endpoint.price_per_image
     if not isinstance(price, Decimal | int | float) or not 0 <= price < 10_000:
         yield Problem("price_per_image", "Give an amount of money, 0 or more.", str(price))
 
 
 def _kept_out(config: Any) -> Iterator[Problem]:
-    """Return what must not stand in the config, because people can read it there."""
+    """Yield problems for values that must not be in the config, because people can read them there."""
     if not isinstance(config, Mapping):
         yield Problem("config", 'The settings are an object such as {"model": "…"}.')
         return
     if len(json.dumps(config, default=str)) > MOST_CONFIG_BYTES:
         yield Problem("config", f"The settings are over {MOST_CONFIG_BYTES >> 20} MB.")
-    for where, text in _texts(config):
-        if text and _SECRET.search(where.rpartition("/")[2]):
-            yield Problem(f"config/{where}", f"{where}: belongs into the secret, which nobody can read again.")
+    for setting, text in _texts(config):
+        if text and _SECRET.search(setting.rpartition("/")[2]):
+            yield Problem(f"config/{setting}", f"{setting}: belongs into the secret, which nobody can read again.")
         elif _WITH_LOGIN.match(text):
-            yield Problem(f"config/{where}", f"{where}: leave name and password out of the address; they are a secret.")
+            yield Problem(
+                f"config/{setting}", f"{setting}: leave name and password out of the address; they are a secret."
+            )
 
 
 def _built(endpoint: Endpoint) -> list[Problem]:
-    """Return whether the engine is known, takes the config, and works on this lane."""
+    """Return problems if the engine is unknown, does not accept the config, or does not work on this lane."""
     try:
         is_remote = engines.build(endpoint.engine, endpoint.config).capabilities().is_remote
     except ValueError as error:
         field = "config" if endpoint.engine in engines.names() else "engine"
-        words = f"The engine {endpoint.engine} does not take this: {error}" if field == "config" else str(error)
-        return [Problem(field, words)]
+        message = f"The engine {endpoint.engine} does not take this: {error}" if field == "config" else str(error)
+        return [Problem(field, message)]
     except (engines.EngineError, TypeError, KeyError, OSError, ImportError) as error:
         return [Problem("config", f"The engine {endpoint.engine} does not take this: {error}")]
     if is_remote and endpoint.lane != Lane.CLOUD:
@@ -166,18 +167,18 @@ def _is_remote(endpoint: Endpoint) -> bool:
     return bool(engines.build(endpoint.engine, endpoint.config).capabilities().is_remote)
 
 
-def _texts(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
-    """(path of keys, text) of every string in plain JSON; of a workflow only what its keys call a secret."""
+def _texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (path of keys, text) of every string in plain JSON; in a workflow only those with the key of a secret."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _texts(inner, f"{where}/{key}" if where else str(key))
+            yield from _texts(inner, f"{path}/{key}" if path else str(key))
     elif isinstance(value, list | tuple):
         for inner in value:
-            yield from _texts(inner, where)
+            yield from _texts(inner, path)
     elif isinstance(value, str) and (
-        where.partition("/")[0] != WORKFLOW or _SECRET.search(where.rpartition("/")[2]) is not None
+        path.partition("/")[0] != WORKFLOW or _SECRET.search(path.rpartition("/")[2]) is not None
     ):
-        yield where, value
+        yield path, value
 
 
 def _is_number(value: Any) -> bool:

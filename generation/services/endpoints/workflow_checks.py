@@ -1,6 +1,6 @@
-"""A workflow held against its servers. A worker does it, because only workers have secrets and reach those machines.
+"""Check a workflow on its servers. A worker does it, because only workers have the secrets and reach those machines.
 
-One check per endpoint at a time, as an RQ job with a name of its own; its answer is kept for some minutes and counts
+There is one check per endpoint at a time, an RQ job with a fixed name. Its result is kept for some minutes and is valid
 only for the workflow that was checked.
 """
 
@@ -31,13 +31,13 @@ from generation.services.endpoints import workflows
 log = structlog.get_logger(__name__)
 
 CALL_SECONDS: Final = 8.0
-#: How long all servers together may take.
+#: Time limit for all servers together.
 CHECK_SECONDS: Final = 40.0
 
 
 @dataclass(frozen=True)
 class ServerCheck:
-    """One server: whether it can run the workflow, and if not why. version: "" where it did not answer."""
+    """One server: whether it can run the workflow, and if not, why. version: "" if it did not answer."""
 
     name: str
     is_ok: bool
@@ -48,7 +48,7 @@ class ServerCheck:
 
 @dataclass(frozen=True)
 class Checked:
-    """The result of a check. is_open: it is still on its way; then the rest is empty."""
+    """The result of a check. is_open: it is not finished yet; then the other fields are empty."""
 
     is_open: bool
     is_ok: bool = False
@@ -57,17 +57,17 @@ class Checked:
 
 
 def ask(*, endpoint_id: int, by: User) -> None:
-    """Have a worker check the workflow now; a check that is on its way is not begun twice.
+    """Have a worker check the workflow now; a check that is not finished is not started twice.
 
-    Raises NotFound, NotAllowed, and Conflict where Redis cannot be reached.
+    Raises NotFound, NotAllowed, and Conflict if Redis cannot be reached.
     """
     endpoint = workflows.editable(endpoint_id=endpoint_id, by=by)
-    if (known := answer(endpoint)) is not None and known.is_open:
+    if (check := answer(endpoint)) is not None and check.is_open:
         return
     queue = django_rq.get_queue(endpoint.lane)
     try:
-        if (old := _message(endpoint)) is not None:
-            old.delete()
+        if (old_message := _message(endpoint)) is not None:
+            old_message.delete()
         queue.enqueue(
             "generation.tasks.check_workflow",
             endpoint.pk,
@@ -83,7 +83,7 @@ def ask(*, endpoint_id: int, by: User) -> None:
 
 
 def answer(endpoint: Endpoint) -> Checked | None:
-    """The latest check of the workflow as it is now, or that it is being waited for; None if there was none lately."""
+    """Return the latest check of the current workflow, finished or not; None if there was none lately."""
     try:
         message = _message(endpoint)
         if message is None:
@@ -91,7 +91,7 @@ def answer(endpoint: Endpoint) -> Checked | None:
         status, result = message.get_status(refresh=True), message.latest_result()
     except (RedisError, NoSuchJobError):
         return None
-    # What an earlier check of this name said outlives it in Redis.
+    # The result of an earlier check with this name stays in Redis after its job is deleted.
     if status == "finished" and result is not None and isinstance(result.return_value, dict):
         return _checked(endpoint, result.return_value)
     age = (timezone.now() - message.enqueued_at.astimezone(timezone.get_current_timezone())).total_seconds()
@@ -99,30 +99,31 @@ def answer(endpoint: Endpoint) -> Checked | None:
         return Checked(True)
     if status == "failed":
         return Checked(False, message="The worker could not check it; its log says why.")
-    words = f"No worker of the lane {endpoint.lane} took the check within {asking.PATIENCE_SECONDS} s; is one up?"
-    return Checked(False, message=words)
+    text = f"No worker of the lane {endpoint.lane} took the check within {asking.PATIENCE_SECONDS} s; is one up?"
+    return Checked(False, message=text)
 
 
 def look(*, endpoint: Endpoint, by: User) -> dict[str, Any]:
-    """Check it, in a worker: plain JSON for `answer`. What the servers allow for marked inputs is kept."""
+    """Check the workflow (in a worker), store the limits that the servers set for marked inputs, and return JSON for
+    `answer`."""
     digest = _digest(endpoint)
-    said: list[engines.Health] = []
-    thread = threading.Thread(target=lambda: said.append(_health(endpoint)), name="check", daemon=True)
+    answers: list[engines.Health] = []
+    thread = threading.Thread(target=lambda: answers.append(_health(endpoint)), name="check", daemon=True)
     thread.start()
     thread.join(CHECK_SECONDS)
-    health = said[0] if said else engines.Health(False, f"No answer within {CHECK_SECONDS:g} s.")
-    told: Mapping[str, Mapping[str, Any]] = health.facts.get("servers", {})
-    ranges = next((one["ranges"] for one in told.values() if one["is_ok"]), None)
+    health = answers[0] if answers else engines.Health(False, f"No answer within {CHECK_SECONDS:g} s.")
+    by_server: Mapping[str, Mapping[str, Any]] = health.facts.get("servers", {})
+    ranges = next((server["ranges"] for server in by_server.values() if server["is_ok"]), None)
     if ranges is not None:
         try:
-            models = {name: one["models"] for name, one in told.items() if one.get("models")}
+            models = {name: server["models"] for name, server in by_server.items() if server.get("models")}
             workflows.keep_ranges(endpoint_id=endpoint.pk, by=by, seen=digest, ranges=ranges, models=models)
         except Invalid as refusal:
-            words = " ".join(problem.message for problem in refusal.problems)
-            health = replace(health, message=f"{health.message} The limits of its inputs cannot be kept: {words}")
+            text = " ".join(problem.message for problem in refusal.problems)
+            health = replace(health, message=f"{health.message} The limits of its inputs cannot be kept: {text}")
     servers = [
-        {"name": name, **{key: one.get(key) for key in ("is_ok", "problems", "version", "devices")}}
-        for name, one in told.items()
+        {"name": name, **{key: server.get(key) for key in ("is_ok", "problems", "version", "devices")}}
+        for name, server in by_server.items()
     ]
     return {"digest": _revision(endpoint), "is_ok": health.is_ok, "message": health.message, "servers": servers}
 
@@ -138,20 +139,20 @@ def _health(endpoint: Endpoint) -> engines.Health:
         return engines.Health(False, f"The check broke down ({type(error).__name__}); the worker's log says more.")
 
 
-def _checked(endpoint: Endpoint, said: Mapping[str, Any]) -> Checked | None:
-    if said.get("digest") != _revision(endpoint):
+def _checked(endpoint: Endpoint, report: Mapping[str, Any]) -> Checked | None:
+    if report.get("digest") != _revision(endpoint):
         return None  # of an earlier workflow, of other marks, or from before its questions were settled
     servers = tuple(
         ServerCheck(
-            one["name"],
-            bool(one["is_ok"]),
-            tuple(one["problems"] or ()),
-            str(one["version"] or ""),
-            tuple(one["devices"] or ()),
+            server["name"],
+            bool(server["is_ok"]),
+            tuple(server["problems"] or ()),
+            str(server["version"] or ""),
+            tuple(server["devices"] or ()),
         )
-        for one in said["servers"]
+        for server in report["servers"]
     )
-    return Checked(False, bool(said["is_ok"]), str(said["message"]), servers)
+    return Checked(False, bool(report["is_ok"]), str(report["message"]), servers)
 
 
 def _digest(endpoint: Endpoint) -> str:
@@ -162,7 +163,7 @@ def _digest(endpoint: Endpoint) -> str:
 
 
 def _revision(endpoint: Endpoint) -> str:
-    """Return what an answer is about: the workflow with its marks, and which of its questions are settled."""
+    """Return the revision that a result is about: the workflow with its marks, and its settled questions."""
     return f"{_digest(endpoint)} {sorted(meant_in(endpoint.config))}"
 
 

@@ -18,21 +18,21 @@ Inputs = dict[str, list[Any]]
 
 
 def of_upload(graph: Graph, before: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings "inputs", "output_node" and "meant_as_is" of an uploaded graph. before: the endpoint's config.
+    """Return the settings "inputs", "output_node" and "meant_as_is" of an uploaded graph. before: the present config.
 
-    Raises NotAWorkflow where no node saves an image.
+    Raises NotAWorkflow if no node saves an image.
     """
     old = _old_graph(before)
     marks = _marks(graph, old, before)
     inputs = comfyui_marks.as_config(_places(marks))
     meant = _still_meant(graph, old, inputs, before)
     guessed = _by_place(comfyui_marks.guess(graph))
-    for one in comfyui_questions.of_graph(graph, marks_of(graph, inputs), meant):
-        if not one.is_meant and not one.mark and one.place in guessed:
-            marks[one.place] = guessed[one.place]  # nobody has said that it is to stay without a mark
+    for question in comfyui_questions.of_graph(graph, marks_of(graph, inputs), meant):
+        if not question.is_meant and not question.mark and question.place in guessed:
+            marks[question.place] = guessed[question.place]  # nobody has confirmed that it needs no mark
     settings: dict[str, Any] = {"inputs": comfyui_marks.as_config(_places(marks))}
     if meant:
-        settings[MEANT] = [list(one) for one in sorted(meant)]
+        settings[MEANT] = [list(key) for key in sorted(meant)]
     saving = saving_nodes(graph)
     if len(saving) > 1:
         settings["output_node"] = _output(graph, old, before, saving)
@@ -40,9 +40,9 @@ def of_upload(graph: Graph, before: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settled(graph: Graph, inputs: Inputs, places: Collection[Place]) -> list[list[str]]:
-    """The setting "meant_as_is" for the questions at these places; a place without a question is left out."""
-    asked = comfyui_questions.of_graph(graph, marks_of(graph, inputs))
-    return sorted(list(one.key) for one in asked if one.place in places)
+    """Return the setting "meant_as_is" for the questions at these places; places without a question are left out."""
+    questions = comfyui_questions.of_graph(graph, marks_of(graph, inputs))
+    return sorted(list(question.key) for question in questions if question.place in places)
 
 
 def _old_graph(before: Mapping[str, Any]) -> Graph:
@@ -53,7 +53,7 @@ def _old_graph(before: Mapping[str, Any]) -> Graph:
 
 
 def _marks(graph: Graph, old: Graph, before: Mapping[str, Any]) -> dict[Place, str]:
-    """Place -> name: the guesses, and over them what a person changed in the guesses about the earlier workflow."""
+    """Return the names by place: the guesses, replaced by what a person had changed in the earlier workflow."""
     guessed = _by_place(comfyui_marks.guess(graph))
     if not old:
         return guessed
@@ -65,7 +65,7 @@ def _marks(graph: Graph, old: Graph, before: Mapping[str, Any]) -> dict[Place, s
     }
     marks = {**guessed, **by_hand}
     lost = set(kept.values()) - set(marks.values())
-    # A name that was in use and has no place left goes where it is guessed to belong.
+    # A name that was used and has no place any more is put where it is guessed to belong.
     marks |= {place: name for place, name in guessed.items() if name in lost}
     return {place: name for place, name in marks.items() if name}
 
@@ -73,23 +73,23 @@ def _marks(graph: Graph, old: Graph, before: Mapping[str, Any]) -> dict[Place, s
 def _is_same(graph: Graph, old: Graph, place: Place) -> bool:
     """Return whether both graphs have this node, of the same class, and a value (or a connection) at this input."""
     node_id, name = place
-    one, other = graph.get(node_id), old.get(node_id)
-    if one is None or other is None or one["class_type"] != other["class_type"]:
+    node, old_node = graph.get(node_id), old.get(node_id)
+    if node is None or old_node is None or node["class_type"] != old_node["class_type"]:
         return False
-    if name not in one["inputs"] or name not in other["inputs"]:
+    if name not in node["inputs"] or name not in old_node["inputs"]:
         return False
-    return is_link(one["inputs"][name]) == is_link(other["inputs"][name])
+    return is_link(node["inputs"][name]) == is_link(old_node["inputs"][name])
 
 
 def _still_meant(graph: Graph, old: Graph, inputs: Inputs, before: Mapping[str, Any]) -> set[Meant]:
-    """Return what was said to be meant, where the node, its mark and its value are the same."""
-    asked = comfyui_questions.of_graph(graph, marks_of(graph, inputs))
+    """Return the inputs that were confirmed as meant, if the node, its mark and its value are the same."""
+    questions = comfyui_questions.of_graph(graph, marks_of(graph, inputs))
     kept = comfyui_questions.meant_in(before)
-    return {one.key for one in asked if one.key in kept and _is_same(graph, old, one.place)}
+    return {question.key for question in questions if question.key in kept and _is_same(graph, old, question.place)}
 
 
 def _output(graph: Graph, old: Graph, before: Mapping[str, Any], saving: list[str]) -> str:
-    """The node whose image counts: the one that a person chose if it is still there, else the last one."""
+    """Return the node whose image is used: the one that a person chose if it still exists, else the last one."""
     chosen, saved_then = str(before.get("output_node") or ""), saving_nodes(old)
     is_by_hand = bool(saved_then) and chosen != saved_then[-1]
     is_there = chosen in saving and chosen in old and old[chosen]["class_type"] == graph[chosen]["class_type"]
@@ -97,18 +97,18 @@ def _output(graph: Graph, old: Graph, before: Mapping[str, Any], saving: list[st
 
 
 def _by_place(inputs: Mapping[str, Any]) -> dict[Place, str]:
-    """{"prompt": ["6", "text"]} as {("6", "text"): "prompt"}."""
+    """Return {"prompt": ["6", "text"]} as {("6", "text"): "prompt"}."""
     return {
         (str(place[0]), str(place[1])): str(name)
-        for name, given in inputs.items()
-        for place in (given if given and isinstance(given[0], list) else [given])
+        for name, listed in inputs.items()
+        for place in (listed if listed and isinstance(listed[0], list) else [listed])
         if isinstance(place, list) and len(place) == 2
     }
 
 
 def _places(marks: Mapping[Place, str]) -> dict[str, list[Place]]:
-    """{("6", "text"): "prompt"} as {"prompt": [("6", "text")]}."""
-    found: dict[str, list[Place]] = {}
+    """Return {("6", "text"): "prompt"} as {"prompt": [("6", "text")]}."""
+    by_name: dict[str, list[Place]] = {}
     for place, name in marks.items():
-        found.setdefault(name, []).append(place)
-    return found
+        by_name.setdefault(name, []).append(place)
+    return by_name

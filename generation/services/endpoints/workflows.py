@@ -1,4 +1,4 @@
-"""The art director's ComfyUI workflow: uploaded to an endpoint and marked. Its check is in workflow_checks.py."""
+"""Upload the art director's ComfyUI workflow to an endpoint and mark its inputs. workflow_checks.py checks it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from generation.services.endpoints import editing, workflow_marks
 
 ENGINE: Final = "comfyui"
 MOST_BYTES: Final = 32 * 1024 * 1024
-"""Of a picture that carries its workflow; endpoints limits what is kept."""
+"""Limit for an image that contains its workflow; rules.py limits the config that is stored."""
 MOST_JSON_BYTES: Final = 1024 * 1024
 
 
 @transaction.atomic
 def upload(*, endpoint_id: int, by: User, data: bytes, file_name: str) -> Endpoint:
-    """Take a workflow in API format, or a PNG that ComfyUI saved. Its inputs are marked as they probably are; what a
-    person changed by hand stays at nodes that are still the same.
+    """Store a workflow in API format, or from a PNG that ComfyUI saved, and mark its inputs by guesses.
 
-    Raises NotAllowed and Invalid, with the way to get the right file.
+    Marks that a person changed by hand stay at nodes that are still the same. Raises NotAllowed, and Invalid, which
+    says how to get the right file.
     """
     endpoint = _lock(endpoint_id, by)
     try:
@@ -54,10 +54,10 @@ def mark(
     name: str = "",
     meant: Collection[tuple[str, str]] | None = None,
 ) -> Endpoint:
-    """Say what each input is. names: {(node id, input): "prompt"}, "" for one that no job fills.
+    """Mark the inputs. names: {(node id, input): "prompt"}, "" for an input that no job fills.
 
-    meant: places of unmarked images and prompts that are meant as they are; None leaves what was said before.
-    seen: digest of the workflow that the person had before them. Raises Stale, Invalid and NotAllowed.
+    meant: places of unmarked images and prompts that are meant as they are; None keeps the earlier ones. seen: digest
+    of the workflow that the person saw. Raises Stale, Invalid and NotAllowed.
     """
     endpoint = _lock(endpoint_id, by)
     try:
@@ -66,20 +66,22 @@ def mark(
         raise Invalid(str(error), [Problem("file", str(error))]) from None
     if seen != workflow.digest():
         raise Stale("The workflow or its marks were changed since you opened this page; look at it again.")
-    given = {place: text.strip().lower() for place, text in names.items() if text.strip()}
+    marks = {place: text.strip().lower() for place, text in names.items() if text.strip()}
     problems = [
         Problem(f"mark|{node_id}|{field_name}", sentence, text)
-        for (node_id, field_name), text in given.items()
+        for (node_id, field_name), text in marks.items()
         if (sentence := _problem(workflow.graph, text, (node_id, field_name)))
     ]
     if problems:
         raise Invalid("These marks do not fit.", problems)
     places: dict[str, list[tuple[str, str]]] = {}
-    for place, text in given.items():
+    for place, text in marks.items():
         places.setdefault(text, []).append(place)
     inputs = comfyui_marks.as_config(places)
     ranges = {
-        one: told for one, told in dict(endpoint.config.get("ranges") or {}).items() if _same(one, inputs, endpoint)
+        input_name: allowed
+        for input_name, allowed in dict(endpoint.config.get("ranges") or {}).items()
+        if _same(input_name, inputs, endpoint)
     }
     config = {name: value for name, value in endpoint.config.items() if name != MEANT}
     config |= {"inputs": inputs, "ranges": ranges}
@@ -94,18 +96,20 @@ def mark(
 def keep_ranges(
     *, endpoint_id: int, by: User, seen: str, ranges: Mapping[str, Any], models: Mapping[str, Any] | None = None
 ) -> None:
-    """Keep what a server allows for the marked inputs, for limits and choices in forms, and what each server says of
-    the model files; nothing happens if the workflow is another one by now."""
+    """Store a server's limits and choices for the marked inputs (for forms), and the model files of each server.
+
+    Nothing happens if the workflow has changed meanwhile.
+    """
     endpoint = _lock(endpoint_id, by)
     if Workflow.of(endpoint.config).digest() != seen:
         return
-    kept = {**endpoint.config, "ranges": dict(ranges)} | ({"model_files": dict(models)} if models else {})
-    if kept != endpoint.config:
-        editing.update(endpoint_id=endpoint.pk, by=by, config=kept)
+    config = {**endpoint.config, "ranges": dict(ranges)} | ({"model_files": dict(models)} if models else {})
+    if config != endpoint.config:
+        editing.update(endpoint_id=endpoint.pk, by=by, config=config)
 
 
 def editable(*, endpoint_id: int, by: User) -> Endpoint:
-    """The comfyui endpoint, for a person who may change it. Raises NotFound and NotAllowed."""
+    """Return a comfyui endpoint that the person may change. Raises NotFound and NotAllowed."""
     rows = Endpoint.objects.shared_or_visible_to(by).filter(pk=endpoint_id, engine=ENGINE).select_related("brand")
     endpoint: Endpoint | None = rows.first()
     if endpoint is None:
@@ -133,9 +137,9 @@ def _meant(
 ) -> list[list[str]]:
     if places is not None:
         return workflow_marks.settled(graph, inputs, places)
-    kept = meant_in(before)
-    asked = workflow_marks.settled(graph, inputs, [(one[0], one[1]) for one in kept])
-    return [one for one in asked if tuple(one) in kept]
+    earlier = meant_in(before)
+    settled = workflow_marks.settled(graph, inputs, [(key[0], key[1]) for key in earlier])
+    return [key for key in settled if tuple(key) in earlier]
 
 
 def _problem(graph: Graph, name: str, place: tuple[str, str]) -> str:

@@ -1,1 +1,1 @@
-"""Made images: masters, assets, further rounds, duplicates, stale approvals, forgotten files."""
+"""Generated images: masters, assets, further rounds, duplicates, stale approvals, leftover files."""

@@ -1,4 +1,4 @@
-"""Assets and their versions: the only place that moves an asset, adds a version to it or closes one of its rounds."""
+"""Assets and their versions. Only this module moves an asset, adds a version to it or closes one of its rounds."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class StoredMaster:
 
 
 def lock(asset_id: int) -> Asset:
-    """The asset, its row locked until the transaction ends. Raises NotFound."""
+    """Return the asset with its row locked until the transaction ends. Raises NotFound."""
     asset = Asset.objects.select_for_update(of=("self",)).filter(pk=asset_id).first()
     if asset is None:
         raise NotFound(f"There is no asset {asset_id}.")
@@ -61,12 +61,12 @@ def lock(asset_id: int) -> Asset:
 
 
 def lock_of_cell(cell_id: int) -> Asset:
-    """Like `lock`, of the asset that the cell's jobs make."""
+    """Return the asset that the cell's jobs make, locked as by `lock`."""
     return Asset.objects.select_for_update(of=("self",)).get(cell_id=cell_id)
 
 
 def move(asset: Asset, to: str, *, by: User | None = None, label: str = "", **payload: Any) -> Asset:
-    """Compare-and-set the asset's state and say so. The caller holds the row's lock. Raises Conflict."""
+    """Compare-and-set the asset's state and publish an event. The caller holds the row's lock. Raises Conflict."""
     old = asset.state
     ASSET.ensure(old, to)
     moved = Asset.objects.filter(pk=asset.pk, state=old).update(
@@ -98,11 +98,11 @@ def move_many(
 ) -> list[int]:
     """Move many assets in two statements, as `move` does one; those that are no longer `old` stay as they are.
 
-    payloads: by asset id, what its event has beside the move. Returns the ids of the assets that moved. The caller
-    holds their locks.
+    payloads: extra payload of the event, by asset id. Returns the ids of the assets that moved. The caller holds their
+    locks.
     """
     ASSET.ensure(old, to)
-    told = payloads or {}
+    extras = payloads or {}
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE generation_asset SET state = %s, changed_at = %s WHERE id = ANY(%s) AND state = %s"
@@ -114,7 +114,7 @@ def move_many(
         events.AssetMoved(
             brand_id=brand_id,
             object_id=pk,
-            payload={"from": str(old), "to": str(to), "version": version_id, **told.get(pk, {})},
+            payload={"from": str(old), "to": str(to), "version": version_id, **extras.get(pk, {})},
         )
         for pk, brand_id, version_id in rows
     ]
@@ -123,7 +123,7 @@ def move_many(
 
 
 def keep_master(*, brand_id: int, fingerprint: str, stored: StoredMaster) -> Master:
-    """The brand's master for that fingerprint: this one, or the one that another worker finished a moment before."""
+    """Store a master and return the brand's master for that fingerprint, which may be another worker's earlier one."""
     Master.objects.bulk_create(
         [
             Master(
@@ -158,8 +158,7 @@ def add_version(
     renditions: Iterable[StoredRendition] = (),
     made_by: User | None = None,
 ) -> AssetVersion:
-    """Insert one immutable version with its findings and renditions. `twins`: check name -> version that looks
-    alike."""
+    """Insert one immutable version with its findings and renditions. twins: check name -> near-duplicate version."""
     verdicts = list(verdicts)
     outcomes = {verdict.outcome for verdict in verdicts}
     worst = next((level for level in (Outcome.FAIL, Outcome.FLAG) if level in outcomes), Outcome.PASS)
@@ -204,12 +203,12 @@ def add_version(
 
 
 def settle_round(asset: Asset, *, label: str, is_final: bool = False) -> None:
-    """If no job of the asset's round can bring another candidate, hand what there is to review, or fail the asset.
+    """If no job of the asset's round can bring another candidate, move the asset to review, or to failed without any.
 
-    Where every candidate failed its checks and the prompt's policy asks for another one, that is said instead and the
-    asset stays as it is (services/regenerations.py goes on), unless `is_final`. Where the policy says so, the asset is
-    rejected instead of being handed to review. The caller holds the asset's lock, so
-    of two workers finishing its last candidates exactly one gets here last.
+    If every candidate failed its checks and the prompt's policy wants another one, ChecksFailed is published instead
+    and the asset stays as it is (regenerations.py continues), unless `is_final`. If the policy says so, the asset is
+    rejected instead of moved to review. The caller holds the asset's lock, so of two workers that finish its last
+    candidates exactly one comes last here.
     """
     jobs = Job.objects.filter(cell_id=asset.cell_id, frozen__round=asset.round)
     if jobs.filter(status__in=UNDECIDED).exists():
@@ -247,13 +246,13 @@ def settle_round(asset: Asset, *, label: str, is_final: bool = False) -> None:
 
 
 def _rejects_failed(asset: Asset) -> bool:
-    """True if the prompt's policy rejects images that fail their checks; never once a person has seen the image."""
+    """Return whether the prompt's policy rejects images that fail their checks; False once a person saw the image."""
     is_new = asset.state == AssetState.MAKING and not asset.is_sandbox
     return is_new and asset.cell.run.prompt_version.policy.get("on_fail") == "reject"
 
 
 def _reject(asset: Asset, versions: list[AssetVersion], label: str) -> None:
-    """Reject an asset all of whose candidates failed their checks. A lead can reopen it."""
+    """Reject an asset because all its candidates failed their checks. A lead can reopen it."""
     failed = Finding.objects.filter(version=asset.current_version, outcome=Outcome.FAIL).order_by("check_name")
     checks = [{"check": finding.check_name, "message": finding.message} for finding in failed]
     move(asset, AssetState.REJECTED, label=label)
@@ -264,16 +263,15 @@ def _reject(asset: Asset, versions: list[AssetVersion], label: str) -> None:
 
 
 def regenerations_left(asset: Asset) -> int:
-    """Return how many further candidates its prompt's policy allows after failed checks; none once a person has seen
-    it."""
+    """Return how many more candidates the prompt's policy allows after failed checks; 0 once a person saw the image."""
     version = asset.cell.run.prompt_version
     if asset.state != AssetState.MAKING or version.policy.get("on_fail") != "regenerate":
         return 0
-    there = JobSpec.objects.filter(cell_id=asset.cell_id, round=asset.round).count()
-    return max(0, version.candidates + int(version.policy.get("max_regenerations") or 0) - there)
+    made_count = JobSpec.objects.filter(cell_id=asset.cell_id, round=asset.round).count()
+    return max(0, version.candidates + int(version.policy.get("max_regenerations") or 0) - made_count)
 
 
 def best(versions: list[AssetVersion]) -> AssetVersion:
-    """The candidate shown first: the first one of the best outcome."""
+    """Return the candidate to show first: the first one with the best outcome."""
     order = [Outcome.PASS, Outcome.FLAG, Outcome.FAIL]
     return min(versions, key=lambda version: (order.index(Outcome(version.worst_outcome)), version.candidate))

@@ -1,8 +1,9 @@
-"""Near-duplicates: the picture of another subject of the brand that looks the same as a new one. Exact, in SQL.
+"""Near-duplicates: find the image of another subject of the brand that looks the same as a new one. Exact, in SQL.
 
-Two pictures are twins when their PDQ hashes differ in at most MAX_BITS bits (Meta's confident match) and no cell of
-their colour grids differs by more than MAX_LEVELS. The second condition is also what makes the search fast: two central
-cells are indexed, and a twin's lie within MAX_LEVELS of them. What the values are is in finishing/likeness.py.
+Two images are near-duplicates if their PDQ hashes differ in at most MAX_BITS bits (Meta's confident match) and no cell
+of their colour grids differs by more than MAX_LEVELS. The second condition also makes the search fast: two central
+cells are indexed, and those of a near-duplicate lie within MAX_LEVELS of them. finishing/likeness.py explains the
+values.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ CHECK = "near_duplicate"
 MAX_BITS = 31
 MAX_LEVELS = 6
 INDEXED = (15, 16, 17, 30, 31, 32)
-"""Bytes of the grid that index `master_alike` is on: L, a, b of the cells left above and right below the centre."""
+"""Bytes of the grid in index `master_alike`: L, a, b of the cells above left and below right of the centre."""
 
 SHELF = 32
-"""How many levels of an indexed byte share a lock; more than MAX_LEVELS."""
+"""Number of levels of an indexed byte that share a lock; more than MAX_LEVELS."""
 
 _HOLD = """
 SELECT pg_advisory_xact_lock(key) FROM (
@@ -58,7 +59,7 @@ SELECT version_id, key, name, distance FROM others
 
 @dataclass(frozen=True)
 class Twin:
-    """The version that looks the same, its subject, and in how many of 256 bits the two differ."""
+    """The version that looks the same, its subject, and the number of 256 bits in which the two differ."""
 
     version_id: int
     sku: str
@@ -67,7 +68,7 @@ class Twin:
 
     @property
     def verdict(self) -> Verdict:
-        """The sentence that a reviewer reads beside the two images."""
+        """Return the finding that a reviewer reads beside the two images."""
         return Verdict(
             CHECK,
             Outcome.FLAG,
@@ -77,12 +78,12 @@ class Twin:
 
 
 def nearest(*, brand_id: int, subject_id: int, hashes: Mapping[str, Any]) -> Twin | None:
-    """The most similar picture of another subject in the brand, or None.
+    """Return the most similar image of another subject in the brand, or None.
 
-    hashes: `Developed.hashes`. Pictures of the subject itself are no finding, whatever asset or run they are from; nor
-    are sandbox pictures. A hash of too low a quality is empty and has no twins. What could be a twin of this one is
-    held up until the caller's transaction ends: of two that are finished at once, the later sees the earlier. 2 ms,
-    seldom 7, among 100,000 packshots (benchmarks/duplicates.py).
+    hashes: `Developed.hashes`. Images of the same subject and sandbox images do not count. A hash of too low quality is
+    empty and has no near-duplicates. Possible near-duplicates of this image wait on locks until the caller's
+    transaction ends, so of two images that are finished at once the later sees the earlier. Takes 2 ms, seldom 7, among
+    100,000 packshots (benchmarks/duplicates.py).
     """
     if not hashes["pdq"]:
         return None
@@ -97,7 +98,10 @@ def nearest(*, brand_id: int, subject_id: int, hashes: Mapping[str, Any]) -> Twi
 
 
 def shelves(brand_id: int, colours: bytes) -> list[str]:
-    """Names of locks, at least one of which any two possible twins have in common: the shelves that a byte and all up
-    to MAX_LEVELS above it stand on, for every indexed byte. 1 to 64 names, 3 of them as a rule."""
+    """Return names of locks such that any two possible near-duplicates share at least one.
+
+    For every indexed byte, these are the shelves of its value and of the values up to MAX_LEVELS above it. There are 1
+    to 64 names, usually 3.
+    """
     spans = [sorted({colours[place] // SHELF, (colours[place] + MAX_LEVELS) // SHELF}) for place in INDEXED]
     return [f"proofline.twins {brand_id} {shelf}" for shelf in itertools.product(*spans)]

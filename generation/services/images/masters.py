@@ -1,5 +1,4 @@
-"""Facts about masters that people add: whether the pixels were rejected, so that reuse never brings them back
-silently."""
+"""Facts about masters that people add: whether the image was rejected, so that it is never reused silently."""
 
 from __future__ import annotations
 
@@ -7,5 +6,5 @@ from generation.models import Master
 
 
 def mark_rejected(master_id: int, *, is_rejected: bool = True) -> None:
-    """Note a rejection, or that it was taken back. Called in the transaction of what follows from the decision."""
+    """Record a rejection, or that it was taken back. Call it in the transaction of the decision's consequences."""
     Master.objects.filter(pk=master_id).update(was_rejected=is_rejected)

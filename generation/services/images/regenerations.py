@@ -1,7 +1,7 @@
-"""Another try by itself: a picture that failed its checks is made again with a new seed where its prompt says so.
+"""Automatic regeneration: an image that failed its checks is made again with a new seed if its prompt's policy says so.
 
 `{"on_fail": "regenerate", "max_regenerations": 2}` allows two further candidates in the round, each with its own job,
-its own money and its own place in the trail. The failed ones stay: whoever reviews the picture sees them beside it.
+cost and events. The failed ones stay: reviewers see them beside the new image.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ LIMIT 200
 
 @transaction.atomic
 def regenerate(asset_id: int) -> bool:
-    """Queue one more candidate of the asset's round, or hand the asset to review when nothing more may be tried.
+    """Queue one more candidate of the asset's round, or move the asset to review if no more are possible.
 
-    Nothing more: the policy's tries are used up, the engine does not read a seed, the run was cancelled, the budget
-    cannot bear it. True if a candidate was added. Safe to call twice.
+    No more are possible if the policy's candidates are used up, the engine ignores the seed, the run was cancelled, or
+    the budget does not suffice. True if a candidate was added. Safe to call twice.
     """
     run = rounds.lock_run_of(asset_id)
     asset = assets.lock(asset_id)
@@ -64,7 +64,7 @@ def regenerate(asset_id: int) -> bool:
         try:
             with transaction.atomic():
                 _add(asset, run, specs, engine, left - 1)
-        except Conflict:  # cancelled meanwhile, or no money left: people look at what there is
+        except Conflict:  # cancelled meanwhile, or no money left: people review the existing candidates
             pass
         else:
             return True
@@ -73,7 +73,7 @@ def regenerate(asset_id: int) -> bool:
 
 
 def regenerate_left_behind() -> int:
-    """`regenerate` for every asset that waits for it although nothing of it is under way; returns how many were."""
+    """Call `regenerate` for every asset that waits for it without an open job; returns how many there were."""
     with connection.cursor() as cursor:
         cursor.execute(_LEFT_BEHIND)
         ids = [row[0] for row in cursor.fetchall()]
@@ -124,6 +124,6 @@ def _add(asset: Asset, run: Run, specs: list[JobSpec], engine: Engine, left: int
 
 
 def seed_after(seed: int, candidate: int) -> int:
-    """Another seed, 0 … MAX_SEED, that is the same whenever the same picture is tried again."""
+    """Return another seed, 0 … MAX_SEED, that is always the same for the same seed and candidate."""
     text = f"{seed}/{candidate}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % (MAX_SEED + 1)

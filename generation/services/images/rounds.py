@@ -1,4 +1,4 @@
-"""The next round of an asset: the same picture made again with what a person wants changed in the engine's own
+"""The next round of an asset: the same image made again with the changes that a person wants in the engine's
 controls."""
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from generation.services.planning import fingerprints
 from generation.services.planning.fingerprints import Maker
 from generation.states import RUN
 
-#: What somebody asked for goes before what a batch asked for.
+#: Jobs that a person requested go before those of a batch.
 PRIORITY_STEP = 10
 #: Controls that are fields of the spec itself, not engine parameters.
 OWN_FIELDS = frozenset({"prompt", "negative", "seed"})
@@ -41,7 +41,7 @@ MAX_SEED = 2**63 - 1
 
 @dataclass(frozen=True)
 class Change:
-    """A parent's frozen spec and what became of it."""
+    """A parent's frozen spec, and the changed spec made from it."""
 
     parent: JobSpec
     endpoint: Endpoint
@@ -52,38 +52,38 @@ class Change:
 
 
 def controls_of(version: AssetVersion) -> tuple[list[Control], dict[str, Any]]:
-    """The controls that the version's engine obeys, and the value that each has in this version."""
+    """Return the controls that the version's engine obeys, and the value of each in this version."""
     parent = _parent(version)
     engine = engines.build(parent.job.endpoint.engine, parent.job.endpoint.config)
     controls = list(engine.capabilities().controls)
     parameters = parent.spec.get("parameters", {})
     values = {
-        one.parameter: parent.spec.get(one.parameter)
-        if one.parameter in OWN_FIELDS
-        else parameters.get(one.parameter, one.default)
-        for one in controls
+        control.parameter: parent.spec.get(control.parameter)
+        if control.parameter in OWN_FIELDS
+        else parameters.get(control.parameter, control.default)
+        for control in controls
     }
     return controls, values
 
 
 def ensure_changed(*, version: AssetVersion, controls: Mapping[str, Any]) -> Change:
-    """Return what the changed job would be. Invalid when a control is unknown or out of its range, when the engine
-    refuses the result, or when it would give the very picture that is there."""
+    """Return the changed spec. Raises Invalid if a control is unknown or out of its range, if the engine refuses the
+    spec, or if it would give the same image again."""
     parent = _parent(version)
     endpoint = parent.job.endpoint
     engine = engines.build(endpoint.engine, endpoint.config)
     capabilities = engine.capabilities()
-    known = {one.parameter: one for one in capabilities.controls}
+    by_name = {control.parameter: control for control in capabilities.controls}
     spec = {**parent.spec, "parameters": dict(parent.spec.get("parameters", {}))}
     problems = _set_photo(spec, parent)
     for name, value in controls.items():
-        if name not in known:
+        if name not in by_name:
             problems.append(
-                Problem(f"controls/{name}", f"{endpoint.name} has: {', '.join(known) or 'no controls'}", str(value))
+                Problem(f"controls/{name}", f"{endpoint.name} has: {', '.join(by_name) or 'no controls'}", str(value))
             )
             continue
         try:
-            (spec if name in OWN_FIELDS else spec["parameters"])[name] = read(known[name], value)
+            (spec if name in OWN_FIELDS else spec["parameters"])[name] = read(by_name[name], value)
         except ValueError as error:
             problems.append(Problem(f"controls/{name}", str(error), str(value)))
     for use in concepts.taken(capabilities):
@@ -95,16 +95,17 @@ def ensure_changed(*, version: AssetVersion, controls: Mapping[str, Any]) -> Cha
         raise Invalid("The change cannot be made as it is.", problems)
     maker = fingerprints.maker(endpoint, engine)
     before, after = (
-        fingerprints.of_spec(brand_id=parent.brand_id, maker=maker, engine=engine, spec=one)
-        for one in (parent.spec, spec)
+        fingerprints.of_spec(brand_id=parent.brand_id, maker=maker, engine=engine, spec=frozen_spec)
+        for frozen_spec in (parent.spec, spec)
     )
-    # Another model makes another image of the same controls.
+    # Another model makes another image from the same controls.
     if before == after and Maker.of(parent.maker) in (None, maker):
         raise Invalid(
             "This would give the same picture again.",
             [
                 Problem(
-                    "controls", f"change at least one of: {', '.join(known) or 'nothing, this engine has no controls'}"
+                    "controls",
+                    f"change at least one of: {', '.join(by_name) or 'nothing, this engine has no controls'}",
                 )
             ],
         )
@@ -112,7 +113,7 @@ def ensure_changed(*, version: AssetVersion, controls: Mapping[str, Any]) -> Cha
 
 
 def read(control: Control, value: Any) -> Any:
-    """The value as the spec keeps it. ValueError says what the control expects."""
+    """Return the value as the spec stores it. Raises ValueError, which says what the control expects."""
     if control.kind in {"number", "seed"}:
         return _number(control, value)
     text = str(value)
@@ -136,12 +137,12 @@ def _number(control: Control, value: Any) -> float | int:
         raise ValueError(f"expected {low if low is not None else 'any'} to {high if high is not None else 'any'}")
     if control.kind == "seed":
         return int(value)
-    whole = control.step is not None and float(control.step).is_integer() and number.is_integer()
-    return int(number) if whole else number
+    is_whole = control.step is not None and float(control.step).is_integer() and number.is_integer()
+    return int(number) if is_whole else number
 
 
 def _set_photo(spec: dict[str, Any], parent: JobSpec) -> list[Problem]:
-    """Put in the product's photo and cut-out as they are now, where those that the parent was planned with are used."""
+    """Replace the photo and cut-out that the parent was planned with, where it uses them, by the current ones."""
     pinned = PinnedInputs.objects.filter(cell_id=parent.cell_id).first()
     if pinned is None or pinned.photo_pk is None:
         return []
@@ -165,7 +166,7 @@ def _set_photo(spec: dict[str, Any], parent: JobSpec) -> list[Problem]:
 
 
 def _set_picture(use: Use, spec: dict[str, Any], brand: Brand) -> list[Problem]:
-    """Put in the picture of the concept that the parameter names, as it is now; or none."""
+    """Set the current image of the concept that the parameter names, or remove it where it names none."""
     name = str(spec["parameters"].pop(use.parameter, "")).strip()
     spec["images"] = {role: ref for role, ref in spec.get("images", {}).items() if role != use.role}
     if concepts.is_none(name):
@@ -183,8 +184,8 @@ def open_next_round(*, asset_id: int, controls: Mapping[str, Any], by: User, ver
     """Queue one job for the asset's next round: a copy of the version's frozen spec with the controls changed, and with
     the product's photo as it is now.
 
-    Without `version_id` it starts from the current version. The asset stays `revising`. Called by the review app,
-    which has checked who may ask for it. Raises Conflict, Invalid.
+    Without `version_id` it starts from the current version. The asset stays `revising`. The review app calls this after
+    it has checked the permission. Raises Conflict, Invalid.
     """
     run = lock_run_of(asset_id)
     asset = assets.lock(asset_id)
@@ -214,7 +215,7 @@ def open_next_round(*, asset_id: int, controls: Mapping[str, Any], by: User, ver
 
 
 def lock_run_of(asset_id: int) -> Run:
-    """The asset's run, locked after its campaign: always in this order, and before the asset."""
+    """Return the asset's run, locked after its campaign. Always lock in this order, and before the asset."""
     cell = Asset.objects.values("campaign_id", "cell__run_id").filter(pk=asset_id).first()
     if cell is None:
         raise NotFound(f"There is no asset {asset_id}.")
@@ -225,7 +226,7 @@ def lock_run_of(asset_id: int) -> Run:
 
 
 def wake(run: Run) -> tuple[str, str]:
-    """The state in which the new job begins; a finished run works again."""
+    """Return the status and hold reason of a new job; a finished run is set to running again."""
     if run.state == RunState.CANCELLED:
         raise Conflict(f"The run {run.name} was cancelled; plan a new one for this image.")
     if run.state == RunState.PAUSED:
@@ -264,15 +265,17 @@ def _insert(asset: Asset, run: Run, change: Change, status: str, hold_reason: st
 
 
 def _parent(version: AssetVersion) -> JobSpec:
-    """The frozen spec that the version was made from; of a retouched one, that of the newest generated before it."""
+    """Return the frozen spec that the version was made from; for a retouch that of the newest generated version."""
     specs = JobSpec.objects.select_related("job__endpoint")
-    found = specs.filter(job_id=version.job_id).first() if version.job_id else None
-    if found is None:
-        made = specs.filter(cell_id=version.asset.cell_id, round__lte=version.round, job__version__isnull=False)
-        found = made.order_by("-round", "candidate").first()
-    if found is None:
+    spec = specs.filter(job_id=version.job_id).first() if version.job_id else None
+    if spec is None:
+        earlier_specs = specs.filter(
+            cell_id=version.asset.cell_id, round__lte=version.round, job__version__isnull=False
+        )
+        spec = earlier_specs.order_by("-round", "candidate").first()
+    if spec is None:
         raise Invalid(
             "No engine made this image, so no engine can change it; ask for a retouch instead.",
             [Problem("controls", "this version has no generated parent")],
         )
-    return found
+    return spec

@@ -1,8 +1,8 @@
 """Make approvals stale: an image whose inputs changed goes back to review, a bounded number of images at a time.
 
-A change first writes down which assets to look at, in its own transaction (`look_at`, `look_at_all`). The first CHUNK
-of them are dealt with at once, in that transaction. The rest follows after its commit, in chunks of CHUNK assets, each
-in a short transaction of its own. Housekeeping goes on where a process was killed.
+A change first records which assets to check, in its own transaction (`look_at`, `look_at_all`). The first CHUNK of them
+are handled at once, in that transaction. The others follow after its commit, in chunks of CHUNK assets, each in a short
+transaction of its own. If the process is killed, housekeeping continues.
 
 Each asset is locked before its inputs are compared, as it is for every decision. So if an approval and a change happen
 at the same time, the second one sees what the first has written. docs/adr/0020-stale.md has the argument.
@@ -37,10 +37,10 @@ log = structlog.get_logger(__name__)
 CHUNK = 2000
 """Assets dealt with in one transaction: about one second on a small machine."""
 AFTER_COMMIT_SECONDS = 5.0
-"""For how long the process that made the change goes on with the rest; then housekeeping does."""
+"""Time for which the process that made the change continues after the commit; then housekeeping takes over."""
 LABEL = "inputs"
 
-# Every state in which an approval may stand, or be given while the change has not committed yet.
+# Every state in which an image may be approved, or may become approved before the change is committed.
 _LOOKED_AT = ["in_review", "approved", "stale", "revising", "rejected", "revoked"]
 
 _OF_SUBJECTS = f"""
@@ -66,7 +66,7 @@ DELETE FROM generation_stalecandidate WHERE id IN (
 ) RETURNING asset_id, cause::text, caused_by_id
 """
 
-#: What `look_at` may be given as `subjects`, each a SELECT of subject ids.
+#: Values for the argument `subjects` of `look_at`, each a SELECT of subject ids.
 OF_IMPORT = "SELECT subject_id FROM campaigns_importchange WHERE feed_import_id = %(import)s"
 OF_PHOTOS = "SELECT DISTINCT subject_id FROM campaigns_referencephoto WHERE id = ANY(%(photos)s)"
 LISTED = "SELECT unnest(%(subjects)s::bigint[])"
@@ -74,7 +74,7 @@ LISTED = "SELECT unnest(%(subjects)s::bigint[])"
 
 @dataclass
 class _Found:
-    """The assets of one chunk by what is to become of them. causes: by asset id, why it is stale now."""
+    """The assets of one chunk by the move that each needs. causes: by asset id, why it is stale now."""
 
     causes: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     becoming: list[Asset] = field(default_factory=list)
@@ -84,7 +84,7 @@ class _Found:
 
 
 def look_at(*, subjects: str, values: Mapping[str, Any], by: User | None) -> int:
-    """Make approvals stale that rest on these subjects, where an input changed; returns how many images are affected.
+    """Make approvals of these subjects stale if an input changed; returns how many images are affected.
 
     `subjects` is OF_IMPORT, OF_PHOTOS or LISTED, `values` its parameters. Must run in the transaction of the change.
     """
@@ -99,7 +99,7 @@ def look_at_all(*, brand_id: int, cause: Mapping[str, Any], by: User | None) -> 
 
 
 def go_on() -> int:
-    """Deal with what a process left behind, for some seconds; for housekeeping. Returns how many were looked at."""
+    """Handle assets that another process left, for some seconds; for housekeeping. Returns how many were checked."""
     end, done = time.monotonic() + AFTER_COMMIT_SECONDS, 0
     while time.monotonic() < end:
         batch = StaleCandidate.objects.order_by("id").values_list("batch", flat=True).first()
@@ -111,40 +111,42 @@ def go_on() -> int:
 
 @transaction.atomic
 def settle(batch: uuid.UUID, *, limit: int = CHUNK) -> int:
-    """Deal with the next assets of one change: lock them, compare again, move them. Returns how many it took."""
+    """Handle the next assets of one change: lock them, compare again, move them. Returns how many it took."""
     with connection.cursor() as cursor:
         cursor.execute(_TAKE, [batch, limit])
-        taken = cursor.fetchall()
-    if not taken:
+        rows = cursor.fetchall()
+    if not rows:
         return 0
-    ids = sorted({row[0] for row in taken})
-    # Locked first, compared in a statement after it: an approval that ended a moment ago is seen with what it pinned.
+    ids = sorted({row[0] for row in rows})
+    # Lock first, then compare in another statement: so an approval that was just committed is seen with its inputs.
     locked = list(Asset.objects.select_for_update(of=("self",)).filter(pk__in=ids).order_by("pk"))
-    found = _compare(locked, {row[0]: json.loads(row[1]) for row in taken})
-    by = User.objects.filter(pk=taken[0][2]).first() if taken[0][2] else None
-    _write(found, by)
-    return len(taken)
+    sorted_assets = _compare(locked, {row[0]: json.loads(row[1]) for row in rows})
+    by = User.objects.filter(pk=rows[0][2]).first() if rows[0][2] else None
+    _write(sorted_assets, by)
+    return len(rows)
 
 
 def restore(asset_ids: Sequence[int]) -> list[int]:
-    """Move stale assets back to approved, because their inputs are as they were; returns the ids that moved. The caller
-    holds their locks, and has made sure that nobody has decided about them since."""
+    """Move stale assets back to approved, because their inputs are as before; returns the ids that moved.
+
+    The caller holds their locks, and has made sure that nobody has decided about them since.
+    """
     moved = assets.move_many(asset_ids, AssetState.STALE, AssetState.APPROVED, label=LABEL)
     StaleAsset.objects.filter(asset__in=moved).delete()
     return moved
 
 
 def withdraw(asset_ids: Sequence[int]) -> None:
-    """Note that these stale assets are no longer published. The caller holds their locks."""
+    """Record that these stale assets are no longer published. The caller holds their locks."""
     StaleAsset.objects.filter(asset__in=asset_ids).update(is_published=False)
 
 
 def end(asset_id: int) -> StaleAsset | None:
-    """Forget that an asset was stale, because the decision about it took effect; returns what was known."""
-    found = StaleAsset.objects.filter(asset=asset_id).first()
-    if found is not None:
+    """Delete the stale record of an asset, because the decision about it took effect; returns the record."""
+    stale_asset = StaleAsset.objects.filter(asset=asset_id).first()
+    if stale_asset is not None:
         StaleAsset.objects.filter(asset=asset_id).delete()
-    return found
+    return stale_asset
 
 
 def _begin(statement: str, values: Mapping[str, Any], by: User | None) -> int:
@@ -157,7 +159,7 @@ def _begin(statement: str, values: Mapping[str, Any], by: User | None) -> int:
     if count:
         settle(batch)
     if count > CHUNK:
-        # The change has committed by then: a failure here is logged, and housekeeping deals with the rest.
+        # The change has committed by then: a failure here is logged, and housekeeping handles the rest.
         transaction.on_commit(lambda: _go_on_with(batch), robust=True)
         nudges.wake(Lane.HOUSEKEEPING)
     return count
@@ -169,56 +171,58 @@ def _go_on_with(batch: uuid.UUID) -> None:
         pass
 
 
-def _compare(locked: Sequence[Asset], given: Mapping[int, dict[str, Any]]) -> _Found:
-    """Sort locked assets by what is to become of them."""
+def _compare(locked: Sequence[Asset], rule_causes: Mapping[int, dict[str, Any]]) -> _Found:
+    """Sort locked assets by the move that each needs."""
     moved = inputs.moved(asset.cell_id for asset in locked)
-    known = StaleAsset.objects.in_bulk([asset.pk for asset in locked])
-    now, found = clock.now().isoformat(), _Found()
+    stale_assets = StaleAsset.objects.in_bulk([asset.pk for asset in locked])
+    now, sorted_assets = clock.now().isoformat(), _Found()
     for asset in locked:
         fresh = [{**cause, "at": now} for cause in moved.get(asset.cell_id, [])]
-        before = known[asset.pk].causes if asset.state == AssetState.STALE and asset.pk in known else []
-        causes = _merged(before, fresh, given.get(asset.pk) or {})
+        before = stale_assets[asset.pk].causes if asset.state == AssetState.STALE and asset.pk in stale_assets else []
+        causes = _merged(before, fresh, rule_causes.get(asset.pk) or {})
         if asset.state == AssetState.IN_REVIEW and fresh:
-            found.in_review.append(asset)
+            sorted_assets.in_review.append(asset)
         elif asset.state == AssetState.APPROVED and causes:
-            found.becoming.append(asset)
+            sorted_assets.becoming.append(asset)
         elif asset.state == AssetState.STALE and causes:
-            found.staying.append(asset)
+            sorted_assets.staying.append(asset)
         elif asset.state == AssetState.STALE:
-            found.returning.append(asset)
-        found.causes[asset.pk] = causes
-    return found
+            sorted_assets.returning.append(asset)
+        sorted_assets.causes[asset.pk] = causes
+    return sorted_assets
 
 
 def _merged(
-    before: Sequence[dict[str, Any]], fresh: Sequence[dict[str, Any]], given: dict[str, Any]
+    before: Sequence[dict[str, Any]], fresh: Sequence[dict[str, Any]], rule_cause: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """Return the causes that count now, each with the time at which it was first seen."""
+    """Return the causes that apply now, each with the time at which it was first seen."""
 
     def name(cause: Mapping[str, Any]) -> tuple[Any, ...]:
         return tuple(sorted((key, value) for key, value in cause.items() if key != "at"))
 
     first_seen = {name(cause): cause["at"] for cause in before}
     rules = [cause for cause in before if cause["kind"] not in inputs.INPUTS]
-    rules += [given] if given and name(given) not in first_seen else []
+    rules += [rule_cause] if rule_cause and name(rule_cause) not in first_seen else []
     return rules + [{**cause, "at": first_seen.get(name(cause), cause["at"])} for cause in fresh]
 
 
-def _write(found: _Found, by: User | None) -> None:
+def _write(sorted_assets: _Found, by: User | None) -> None:
     """Move the assets and publish the events, in a fixed number of statements."""
-    brand_id = next((asset.brand_id for asset in (*found.becoming, *found.in_review, *found.returning)), 0)
-    if found.becoming:
-        told = {asset.pk: {"causes": found.causes[asset.pk]} for asset in found.becoming}
-        assets.move_many(list(told), AssetState.APPROVED, AssetState.STALE, payloads=told, by=by, label=LABEL)
+    brand_id = next(
+        (asset.brand_id for asset in (*sorted_assets.becoming, *sorted_assets.in_review, *sorted_assets.returning)), 0
+    )
+    if sorted_assets.becoming:
+        payloads = {asset.pk: {"causes": sorted_assets.causes[asset.pk]} for asset in sorted_assets.becoming}
+        assets.move_many(list(payloads), AssetState.APPROVED, AssetState.STALE, payloads=payloads, by=by, label=LABEL)
     rows = [
-        StaleAsset(asset=asset, causes=found.causes[asset.pk], began_at=clock.now())
-        for asset in (*found.becoming, *found.staying)
+        StaleAsset(asset=asset, causes=sorted_assets.causes[asset.pk], began_at=clock.now())
+        for asset in (*sorted_assets.becoming, *sorted_assets.staying)
     ]
     StaleAsset.objects.bulk_create(rows, update_conflicts=True, unique_fields=["asset"], update_fields=["causes"])
     kinds: list[tuple[type[events.AssetsNoticed], list[Asset]]] = [
-        (events.AssetsBecameStale, found.becoming),
-        (events.InputsMovedInReview, found.in_review),
-        (events.InputsReturned, found.returning),
+        (events.AssetsBecameStale, sorted_assets.becoming),
+        (events.InputsMovedInReview, sorted_assets.in_review),
+        (events.InputsReturned, sorted_assets.returning),
     ]
     for kind, listed in kinds:
         if listed:

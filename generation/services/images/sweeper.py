@@ -1,4 +1,4 @@
-"""Files that no row names: left by an attempt that died between writing and committing. Removed an hour later."""
+"""Remove stored files that no row names, after an hour: attempts leave them that die between writing and commit."""
 
 from __future__ import annotations
 
@@ -29,19 +29,24 @@ WHERE EXISTS (SELECT 1 FROM generation_master m WHERE m.sha256 = f.sha256)
 
 
 def sweep(*, now: datetime | None = None) -> int:
-    """Delete stored files older than an hour that no row names, and what interrupted writes left; returns how many."""
+    """Delete stored files and leftovers of interrupted writes that are older than an hour and that no row names.
+
+    Returns how many were deleted.
+    """
     before = (now or timezone.now()) - GRACE
     removed = 0
     listed = chain(stored_files.list_keys(), stored_files.list_keys(stored_files.TEMPORARY))
     while chunk := list(islice(listed, CHUNK)):
-        old = [file for file in chunk if file.modified_at < before]
-        kept = named(old)
-        removed += sum(stored_files.delete_if_older(file.key, than=before) for file in old if file.key not in kept)
+        old_files = [file for file in chunk if file.modified_at < before]
+        named_keys = named(old_files)
+        removed += sum(
+            stored_files.delete_if_older(file.key, than=before) for file in old_files if file.key not in named_keys
+        )
     return removed
 
 
 def named(listed: Iterable[stored_files.Listed]) -> set[str]:
-    """Keys of those files that some row names."""
+    """Return the keys of those files that some row names."""
     listed = list(listed)
     with connection.cursor() as cursor:
         cursor.execute(_NAMED, {"keys": [file.key for file in listed], "hashes": [file.sha256 for file in listed]})

@@ -1,1 +1,1 @@
-"""From a wish to planned jobs: previews, prices, templates, fingerprints, scheduled runs."""
+"""From a request to planned jobs: previews, prices, templates, fingerprints, scheduled runs."""

@@ -1,4 +1,4 @@
-"""Writing many rows at once by COPY: what a chunk of a plan becomes in the database."""
+"""Write many rows at once with COPY: a chunk of a plan as database rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core import clock
 
 
 def reserve_ids(model: type[models.Model], count: int) -> list[int]:
-    """`count` primary keys from the model's own sequence, so that rows of several tables can name each other."""
+    """Return `count` primary keys from the model's sequence, so that rows of several tables can refer to each other."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT nextval(pg_get_serial_sequence(%s, %s)::regclass) FROM generate_series(1, %s)",
@@ -24,10 +24,10 @@ def reserve_ids(model: type[models.Model], count: int) -> list[int]:
 def insert(
     model: type[models.Model], *, same: Mapping[str, Any], fields: Sequence[str], rows: Iterable[Sequence[Any]]
 ) -> int:
-    """COPY rows into the model's table; returns how many.
+    """Insert rows into the model's table with COPY; returns how many.
 
-    `fields` name the values of each row, `same` holds values equal for all rows; every other column takes its model
-    default. Names are columns ("cell_id"). JSON columns take plain values or JSON already written as text.
+    `fields` names the values of each row, `same` has the values that are equal for all rows; every other column gets
+    its model default. Names are those of columns ("cell_id"). JSON columns take plain values or JSON text.
     """
     constant = {**_defaults(model), **same}
     shared = [name for name in constant if name not in fields]
@@ -54,15 +54,15 @@ def _plain(value: Any) -> Any:
 
 
 def _defaults(model: type[models.Model]) -> dict[str, Any]:
-    """Column -> the value that `Model()` would have; columns that the database fills by itself are left out."""
+    """Return, by column, the value that `Model()` would have; columns that the database fills are left out."""
     now = clock.now()
-    found: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
     for field in model._meta.concrete_fields:
         column = str(field.column)
         if getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False):
-            found[column] = now
+            defaults[column] = now
         elif field.has_default():
-            found[column] = field.get_default()
+            defaults[column] = field.get_default()
         elif not field.primary_key and not field.null and isinstance(field, models.CharField | models.TextField):
-            found[column] = ""
-    return found
+            defaults[column] = ""
+    return defaults

@@ -1,6 +1,6 @@
-"""Drafts: an order's pictures one after the other, as plain values, each with what is wrong with it.
+"""Drafts: the cells of a run one after the other, as plain values, each with its problems.
 
-Subjects are read in chunks, so that an order of any size needs bounded memory. Nothing here writes.
+Subjects are read in chunks, so that a run of any size needs bounded memory. Nothing here writes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from generation.services.planning import estimates, fingerprints, inputs
 from generation.services.planning.orders import GUIDE_PARAMETERS, AspectGroup, Order, master_size
 
 CHUNK = 2000
-#: Subjects that are loaded at once to see whether they are ready for a sample.
+#: Subjects that are loaded at once to check whether they are ready for a sample.
 SAMPLE_CHUNK = 200
 VALUES_KEY_LENGTH = 500
 
@@ -36,7 +36,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class DraftJob:
-    """One image to be. spec: canonical JSON of engines.base.Spec."""
+    """One planned image. spec: canonical JSON of engines.base.Spec."""
 
     candidate: int
     seed: int
@@ -46,7 +46,7 @@ class DraftJob:
 
 @dataclass(frozen=True)
 class Draft:
-    """One cell to be, with its jobs; `problems` are (kind, sentence), and then there are no jobs.
+    """One planned cell with its jobs. problems: (kind, sentence); with a problem there are no jobs.
 
     cost and seconds are per job.
     """
@@ -62,16 +62,16 @@ class Draft:
     cost: Decimal = Decimal(0)
     seconds: float = 0.0
     problems: tuple[tuple[str, str], ...] = ()
-    #: Its inputs: the feed values that the prompt reads; id and sha256 of the photo, and sha256 of its cut-out if used.
+    #: Its inputs: the feed values that the prompt reads; id and sha256 of the photo; sha256 of its cut-out if used.
     feed_values: Mapping[str, str] = field(default_factory=dict)
     photo: tuple[int | None, str, str] = (None, "", "")
 
 
 @dataclass(frozen=True)
 class Wish:
-    """One subject with one set of values, before aspect groups. `row` counts from 1 in a list, 0 in a matrix.
+    """One subject with one set of values, before aspect groups. `row` counts from 1 in a list and is 0 in a matrix.
 
-    aspect and size (width, height): what a row of a list asks for; one without either is made for all aspects.
+    aspect, size (width, height): those of a list's row; a row without them is made for all aspects.
     """
 
     subject: SubjectRow
@@ -82,8 +82,8 @@ class Wish:
 
 
 class Drafter:
-    """Draws up the drafts of one order. `unknown` collects rows and ids that name no subject; `passed_over` counts the
-    subjects that a sample left out because they are not ready."""
+    """Make the drafts of one run. `unknown` collects rows and ids without a subject; `passed_over` counts the subjects
+    that a sample left out because they are not ready."""
 
     def __init__(self, order: Order) -> None:
         self.order = order
@@ -99,7 +99,7 @@ class Drafter:
         self._seen: set[tuple[int, str, str]] = set()
 
     def drafts(self) -> Iterator[Draft]:
-        """Every cell, in the order of subjects (or rows), variants and aspects."""
+        """Yield every cell, in the order of subjects (or rows), variants and aspects."""
         covered = self.order.covered
         for wish in self._wishes():
             sized = {**wish.values, "size": f"{wish.size[0]}x{wish.size[1]}"} if wish.size else wish.values
@@ -109,7 +109,7 @@ class Drafter:
                     yield self._draft(wish, values_key, group)
 
     def _groups(self, wish: Wish) -> Sequence[AspectGroup]:
-        """The aspects that a wish is made for; a listed size sets the master's."""
+        """Return the aspects that a wish is made for; a size in a list's row sets the size of the master."""
         if not wish.aspect:
             return self.order.groups
         groups = [group for group in self.order.groups if group.aspect == wish.aspect]
@@ -132,17 +132,17 @@ class Drafter:
 
     def _subjects(self) -> Iterator[SubjectRow]:
         ids = self.subject_ids()
-        found: set[int] = set()
+        loaded_ids: set[int] = set()
         for chunk in _chunks(ids, CHUNK):
             rows = self._load({"pk__in": chunk})
-            found.update(rows)
+            loaded_ids.update(rows)
             yield from (rows[pk] for pk in chunk if pk in rows)
         for pk in ids:
-            if pk not in found:
+            if pk not in loaded_ids:
                 self.unknown.append((str(pk), "There is no active subject with this id in this brand."))
 
     def subject_ids(self) -> Sequence[int]:
-        """Return the ids of the subjects in key order; of a sample, those that were picked."""
+        """Return the ids of the subjects in key order; for a sample only the picked ones."""
         if self.order.subject_ids is not None:
             ids = [pk for pk in dict.fromkeys(self.order.subject_ids) if self._lacks_any(pk)]
             if not self.order.sample:
@@ -155,28 +155,28 @@ class Drafter:
         return self._sampled(pairs, self.order.sample) if self.order.sample else [pk for pk, _ in pairs]
 
     def _sampled(self, pairs: Sequence[tuple[int, str]], size: int) -> list[int]:
-        """Pick `size` subjects that are ready, spread by the hash of their keys: the same ones every time.
+        """Pick `size` subjects that are ready, by the hash of their keys, so that they are the same ones every time.
 
-        Where too few are ready, others fill the sample, so that the preview can name what those lack.
+        If too few are ready, others fill the sample, so that the preview can say what they lack.
         """
         size = min(size, len(pairs))
         spread = sorted(pairs, key=lambda pair: hashlib.sha256(pair[1].encode()).digest())
         ready: list[int] = []
-        others: list[int] = []
+        unready: list[int] = []
         for chunk in _chunks([pk for pk, _ in spread], max(size, SAMPLE_CHUNK)):
             rows = self._load({"pk__in": chunk})
             for pk in chunk:
-                (ready if pk in rows and self._is_ready(rows[pk]) else others).append(pk)
+                (ready if pk in rows and self._is_ready(rows[pk]) else unready).append(pk)
                 if len(ready) == size:
                     break
             if len(ready) == size:
                 break
-        picked = set([*ready, *others][:size])
-        self.passed_over = len(others) - len(picked.intersection(others))
+        picked = set([*ready, *unready][:size])
+        self.passed_over = len(unready) - len(picked.intersection(unready))
         return [pk for pk, _ in pairs if pk in picked]
 
     def _is_ready(self, subject: SubjectRow) -> bool:
-        """True if each of the subject's images can be made."""
+        """Return whether each of the subject's images can be made."""
         covered = self.order.covered or frozenset()
         groups = [group for group in self.order.groups if (subject.id, group.aspect) not in covered]
         return not any(
@@ -186,7 +186,7 @@ class Drafter:
         )
 
     def _lacks_any(self, subject_id: int) -> bool:
-        """True unless only what is missing is wanted and nothing of this subject is."""
+        """Return False if only missing images are requested and the subject has all of them, else True."""
         covered = self.order.covered
         return covered is None or any((subject_id, group.aspect) not in covered for group in self.order.groups)
 
@@ -194,11 +194,13 @@ class Drafter:
         for first, chunk in zip(
             range(1, len(self.order.rows) + 1, CHUNK), _chunks(self.order.rows, CHUNK), strict=True
         ):
-            wanted = [row["subject"] for row in chunk]
-            by_id = self._load({"pk__in": [one for one in wanted if isinstance(one, int)]})
+            references = [row["subject"] for row in chunk]
+            by_id = self._load({"pk__in": [reference for reference in references if isinstance(reference, int)]})
             by_key = {
                 row.key: row
-                for row in self._load({"key__in": [one for one in wanted if isinstance(one, str)]}).values()
+                for row in self._load(
+                    {"key__in": [reference for reference in references if isinstance(reference, str)]}
+                ).values()
             }
             for number, row in enumerate(chunk, start=first):
                 named = row["subject"]
@@ -273,27 +275,27 @@ class Drafter:
         if guide is None or not self.order.blocks_banned_words:
             return ()
         remarks = prompts.problems(rendered.text, guide)
-        return tuple(dict.fromkeys(("banned_word", one.message) for one in remarks if one.kind == "banned"))
+        return tuple(dict.fromkeys(("banned_word", remark.message) for remark in remarks if remark.kind == "banned"))
 
     def _cell_problems(self, wish: Wish, values_key: str, group: AspectGroup) -> list[tuple[str, str]]:
-        found = []
+        problems = []
         if len(values_key) > VALUES_KEY_LENGTH:
-            found.append(("values", f"Its axis values are longer than {VALUES_KEY_LENGTH} characters together."))
+            problems.append(("values", f"Its axis values are longer than {VALUES_KEY_LENGTH} characters together."))
         seed = str(wish.values.get(SEED_AXIS, 0))
         if not seed.isdecimal() or int(seed[:20]) > prompts.MAX_SEED:
-            found.append(("values", f"Its seed is {seed!r}; give a whole number from 0 to {prompts.MAX_SEED}."))
+            problems.append(("values", f"Its seed is {seed!r}; give a whole number from 0 to {prompts.MAX_SEED}."))
         if not group.specs and not (wish.size and self.order.is_sandbox):
-            wanted = ", ".join(one.aspect for one in self.order.groups)
-            found.append(("values", f"No output of this campaign is {group.aspect}; it wants {wanted}."))
+            aspects = ", ".join(aspect_group.aspect for aspect_group in self.order.groups)
+            problems.append(("values", f"No output of this campaign is {group.aspect}; it wants {aspects}."))
         elif wish.size and (group.width < wish.size[0] or group.height < wish.size[1]):
             limits = f"{self.order.capabilities.max_width} × {self.order.capabilities.max_height}"
-            found.append(("values", f"{self.order.endpoint.name} makes pictures of at most {limits} pixels."))
+            problems.append(("values", f"{self.order.endpoint.name} makes pictures of at most {limits} pixels."))
         identity = (wish.subject.id, values_key, group.aspect)
         if identity in self._seen:
-            found.append(("duplicate", f"Row {wish.row} asks for the same picture as an earlier row."))
+            problems.append(("duplicate", f"Row {wish.row} asks for the same picture as an earlier row."))
         if self.order.shape == RunShape.LIST:
             self._seen.add(identity)
-        return found
+        return problems
 
     def _images(self, wish: Wish) -> tuple[dict[str, ImageRef], list[tuple[str, str]]]:
         roles = self._roles
@@ -302,23 +304,25 @@ class Drafter:
         if CONTROL in roles and self.order.capabilities.takes_maps and wish.subject.kind == SubjectKind.PRODUCT:
             return {}, [(concepts.MAPS.problem, concepts.NO_PRODUCT_MAP)]
         role = str(wish.values.get(PHOTO_AXIS, ""))
-        which = f" of the role {role}" if role and not role.startswith(PHOTO_MARK) else ""
+        of_role = f" of the role {role}" if role and not role.startswith(PHOTO_MARK) else ""
         pictures = wish.subject.pictures.get(role)
         if pictures is None:
-            return {}, [("missing_photo", f"It has no photo{which} yet.")]
+            return {}, [("missing_photo", f"It has no photo{of_role} yet.")]
         if {"cutout", "mask"} & set(roles) and pictures.cutout is None:
-            return {}, [("missing_cutout", f"Its photo{which} has no accepted cut-out.")]
+            return {}, [("missing_cutout", f"Its photo{of_role} has no accepted cut-out.")]
         return {label: self._image(label, pictures) for label in roles}, []
 
     def _named(self, parameters: Mapping[str, Any]) -> tuple[dict[str, ImageRef], tuple[tuple[str, str], ...]]:
-        """The pictures of the concepts that a cell names by role, or what is wrong with them."""
-        asked = [(known, parameters[name]) for known in self.order.named if (name := known.use.parameter) in parameters]
-        problems = tuple((known.use.problem, problem) for known, key in asked if (problem := known.problem(key)))
-        return {} if problems else {known.use.role: known.pictures[key].ref for known, key in asked}, problems
+        """Return, by role, the images of the concepts that a cell names, or the problems with them."""
+        requested = [
+            (lookup, parameters[name]) for lookup in self.order.named if (name := lookup.use.parameter) in parameters
+        ]
+        problems = tuple((lookup.use.problem, problem) for lookup, key in requested if (problem := lookup.problem(key)))
+        return {} if problems else {lookup.use.role: lookup.pictures[key].ref for lookup, key in requested}, problems
 
     @staticmethod
     def _image(label: str, pictures: Pictures) -> ImageRef:
-        """ "photo", "init" and "control" are the photo itself; "cutout" and what is masked by it are the cut-out."""
+        """Return the cut-out for the roles "cutout" and "mask", else the photo itself ("photo", "init", "control")."""
         if label in ("cutout", "mask") and pictures.cutout is not None:
             return pictures.cutout
         return pictures.photo
@@ -328,7 +332,7 @@ class Drafter:
         return {"brand": campaign.brand.name, "campaign": campaign.name, **wish.subject.values, **wish.values}
 
     def _feed_values(self, wish: Wish) -> dict[str, str]:
-        """Return the values of the subject that the prompt reads; those of axes come from no feed."""
+        """Return the values of the subject that the prompt reads, without those of axes, which come from no feed."""
         return inputs.read_values(self._names - wish.values.keys(), wish.subject.values)
 
     def _photo(self, wish: Wish) -> tuple[int, str, str]:
@@ -343,7 +347,7 @@ class Drafter:
         for name in self._injected:
             if name in wish.values:
                 parameters[name] = wish.values[name]
-        for name in {known.use.parameter for known in order.named} & parameters.keys():
+        for name in {lookup.use.parameter for lookup in order.named} & parameters.keys():
             key = str(parameters.pop(name)).strip()
             parameters |= {} if concepts.is_none(key) else {name: key}
         if order.guide is not None:
@@ -353,7 +357,7 @@ class Drafter:
                 if is_seen and name in order.capabilities.obeys - parameters.keys() and standard not in ("", None):
                     parameters[name] = standard
         for name in order.colour_parameters & parameters.keys():
-            # The brand's own Clay, not the engine's.
+            # A colour name means the brand's colour, not the engine's colour of the same name.
             parameters[name] = self._palette.get(str(parameters[name]).casefold(), parameters[name])
         return parameters
 
@@ -371,17 +375,17 @@ class Drafter:
 
     def _jobs(self, wish: Wish, spec: Spec) -> tuple[DraftJob, ...]:
         plain = spec.to_json()
-        made = []
+        jobs = []
         for candidate in range(1, self.order.candidates + 1):
             seed = spec.seed if candidate == 1 else self._seed(wish, candidate)
             plain |= {"seed": seed, "candidate": candidate}
             text = fingerprints.canonical(plain)
             decisive = fingerprints.canonical({**plain, **self._indifferent}) if self._indifferent else text
-            made.append(DraftJob(candidate, seed, text, fingerprints.fingerprint(self._prefix, decisive)))
-        return tuple(made)
+            jobs.append(DraftJob(candidate, seed, text, fingerprints.fingerprint(self._prefix, decisive)))
+        return tuple(jobs)
 
     def _quote(self, batch_key: str, spec: Spec) -> tuple[Decimal, float]:
-        """Money and lane seconds of one image: the endpoint's where it names them, else the engine's."""
+        """Return money and lane seconds of one image: those of the endpoint if it has them, else the engine's."""
         if batch_key not in self._quotes:
             self._quotes[batch_key] = estimates.quote(self.order.endpoint, self.order.engine.quote(spec))
         return self._quotes[batch_key]

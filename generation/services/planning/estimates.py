@@ -1,4 +1,4 @@
-"""Estimates: between what and what a run will take and cost, by how the endpoint did lately."""
+"""Estimates of the time and the cost of a run, from the endpoint's recent attempts."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from generation.selectors import lanes
 from generation.services.planning import orders
 
 LATEST = 400
-"""Pictures of an endpoint that an estimate looks back on."""
+"""Number of an endpoint's latest images that an estimate uses."""
 ENOUGH_OF_ONE_SIZE = 8
 USAGES = 50
 MOST_WAITING = 100_000
 
-# What a picture took is what its worker took for a batch, from the end of the batch before (or from its claim, if the
-# worker had nothing to do) to its own end, divided by its pictures: claims run ahead, so an attempt's own length counts
-# twice. Rows: (batch key or null for all, pictures, [p10, p90] seconds, [p10, p90] paid/quoted).
+# The time of an image is the time of its batch divided by the number of images. A batch lasts from the end of the
+# worker's previous batch (or from its claim, if the worker was idle) to its own end. The length of an attempt cannot be
+# used, because jobs are claimed ahead and time would count twice. Rows: (batch key or null for all, images, [p10, p90]
+# seconds, [p10, p90] paid/quoted).
 _HISTORY = """
 WITH latest AS (
     SELECT a.job_id, a.worker, a.lease_token, a.started_at, a.ended_at, j.batch_key
@@ -63,7 +64,7 @@ SELECT count(*) FROM (
 
 @dataclass(frozen=True)
 class Work:
-    """Pictures of one batch key that are to be made, and their quoted money."""
+    """The number of images of one batch key that are to be made, and their quoted cost."""
 
     pictures: int = 0
     cost: Decimal = Decimal(0)
@@ -71,10 +72,10 @@ class Work:
 
 @dataclass(frozen=True)
 class Interval:
-    """Eight of ten pictures lay between low and high; all are None without history.
+    """The range of time and cost in which eight of ten recent images lay; all are None without history.
 
-    measured: how many images it rests on. workers: those alive now, at least 1. ahead: images queued for this endpoint
-    before this run; `seconds_high` waits for them all, `seconds_low` for none.
+    measured: the number of images it is based on. workers: those alive now, at least 1. ahead: images queued for this
+    endpoint before this run; `seconds_high` waits for them all, `seconds_low` for none.
     """
 
     seconds_low: float | None
@@ -88,7 +89,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Price:
-    """Money of one image. is_about: it is known only when the service has counted; 0 then means that nobody knows."""
+    """The price of one image. is_about: the service reports it only afterwards; 0 then means that it is unknown."""
 
     money: Decimal
     is_about: bool
@@ -104,7 +105,7 @@ class _Pace:
 def interval(endpoint: Endpoint, works: Mapping[str, Work]) -> Interval:
     """Return how long the works (by batch key) will take and what they will cost. Three queries.
 
-    A size that the endpoint made often enough counts for itself, else all its sizes do.
+    Uses the history of the same batch key if it has ENOUGH_OF_ONE_SIZE images, else the history of all sizes.
     """
     workers = max(1, lanes.live_workers(endpoint.lane))
     ahead = _ahead(endpoint)
@@ -116,8 +117,8 @@ def interval(endpoint: Endpoint, works: Mapping[str, Work]) -> Interval:
     cost_low = cost_high = Decimal(0)
     rests_on = 0
     for batch_key, work in works.items():
-        own = history.get(batch_key)
-        pace = own if own and own.pictures >= ENOUGH_OF_ONE_SIZE else overall
+        own_pace = history.get(batch_key)
+        pace = own_pace if own_pace and own_pace.pictures >= ENOUGH_OF_ONE_SIZE else overall
         rests_on = max(rests_on, pace.pictures)
         low += work.pictures * pace.seconds[0]
         high += work.pictures * pace.seconds[1]
@@ -129,10 +130,10 @@ def interval(endpoint: Endpoint, works: Mapping[str, Work]) -> Interval:
 
 
 def quote(endpoint: Endpoint, named: Quote) -> tuple[Decimal, float]:
-    """(money, lane seconds) of one image: the endpoint's where it has prices and times, else what its engine named.
+    """Return (money, lane seconds) of one image: by the endpoint's prices and times, else by the quote of its engine.
 
-    What a service counts is taken from the pictures that it made lately, before the first from what its engine knows,
-    so that a budget reserves what it will cost.
+    For prices per unit of usage, the usage is that of recent images; before the first image it is the engine's
+    estimate. So a budget reserves about what the image will cost.
     """
     seconds = endpoint.seconds_per_image or named.seconds
     money = endpoint.price_per_image or Decimal(str(named.cost))
@@ -143,13 +144,13 @@ def quote(endpoint: Endpoint, named: Quote) -> tuple[Decimal, float]:
 
 
 def price(endpoint: Endpoint, *, width: int, height: int) -> Price:
-    """Return what one image of this size costs. Raises Invalid for an endpoint that does not open."""
+    """Return the price of one image of this size. Raises Invalid if the endpoint cannot be used."""
     money, _ = quote(endpoint, orders.open_engine(endpoint).quote(Spec("", width, height, seed=0)))
     return Price(money, bool(set(endpoint.prices) - {"image"}))
 
 
 def _usages(endpoint: Endpoint) -> list[Mapping[str, float]]:
-    """Return what the latest pictures of the endpoint used, by unit."""
+    """Return the usage of the endpoint's latest images, by unit."""
     latest = Attempt.objects.filter(endpoint=endpoint, outcome=AttemptOutcome.SUCCEEDED, details__has_key="usage")
     return list(latest.order_by("-pk").values_list("details__usage", flat=True)[:USAGES])
 

@@ -18,10 +18,10 @@ SHORT_HASH = 12
 
 @dataclass(frozen=True)
 class Maker:
-    """Everything beside the spec that decides an image. model, revision: as `Engine.model_identity` gives them.
+    """Everything besides the spec that decides an image. model, revision: as `Engine.model_identity` returns them.
 
-    tier: the endpoint's quality tier (`config["tier"]`, "final" where it is not set; docs/adr/0013). A draft that was
-    made with a quick setting is never used as the final image of the same prompt.
+    tier: the endpoint's quality tier (`config["tier"]`, "final" if it is not set; docs/adr/0013). A draft that was made
+    with a quick setting is never used as the final image of the same prompt.
     """
 
     engine: str
@@ -38,30 +38,30 @@ class Maker:
         return asdict(self)
 
     def __str__(self) -> str:
-        """The model and its revision in a few characters, for people."""
+        """Return the model and its shortened revision, for people."""
         parts = [part[:8] for part in self.revision.split("+") if part]
-        words = f"{self.model} (revision {'+'.join(parts)})" if parts else self.model
-        return words if self.tier == "final" else f"{words}, tier {self.tier}"
+        text = f"{self.model} (revision {'+'.join(parts)})" if parts else self.model
+        return text if self.tier == "final" else f"{text}, tier {self.tier}"
 
 
 def maker(endpoint: Endpoint, engine: Engine) -> Maker:
-    """Return what the endpoint's engine is at this moment. Engines whose model is a file read that file."""
+    """Return the maker that the endpoint has at this moment. Engines whose model is a file read that file."""
     model, revision = engine.model_identity()
     return Maker(endpoint.engine, model, revision, endpoint.config.get("tier", "final"))
 
 
 def reported(now: Maker, model: str, revision: str) -> Maker:
-    """Return what made an image, from the report of a local engine; what the report leaves out is taken from `now`."""
+    """Return the maker of an image from the report of a local engine; missing values are taken from `now`."""
     return Maker(now.engine, model or now.model, revision or now.revision, now.tier)
 
 
 def made_by(submitted: Maker, now: Maker, model: str, revision: str) -> Maker:
-    """Return what made a service's image that was submitted to `submitted` and whose result names `model`, `revision`.
+    """Return the maker of a service's image that was submitted to `submitted` and whose result names model, revision.
 
-    now: what the engine is when the result is read. A result with this model and revision only repeats the endpoint's
-    settings, so the image was made by what it was submitted to. Any other revision begins with the version that the
-    service used; where the plan names the beginning of that version's hash, the plan's own text is kept. The settings
-    behind the "+" are always those of the submission.
+    now: the maker at the time when the result is read. A result with its model and revision only repeats the endpoint's
+    settings, so the image was made by `submitted`. Any other revision begins with the version that the service used; if
+    the plan names the beginning of that version's hash, the text of the plan is kept. The settings behind the "+" are
+    always those of the submission.
     """
     if (model, revision) == (now.model, now.revision):
         return submitted
@@ -72,7 +72,7 @@ def made_by(submitted: Maker, now: Maker, model: str, revision: str) -> Maker:
 
 
 def canonical(plain: Any) -> str:
-    """JSON with sorted keys and without spaces: equal text for equal values."""
+    """Return JSON with sorted keys and without spaces, so that equal values give equal text."""
     return json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
@@ -82,7 +82,7 @@ def prefix(*, brand_id: int, maker: Maker) -> str:
 
 
 def fingerprint(shared: str, spec: str) -> str:
-    """sha256, hex, of `prefix(...)` and the canonical JSON of the spec."""
+    """Return the hex sha256 of `prefix(...)` and the canonical JSON of the spec."""
     return hashlib.sha256(f"{shared}\n{spec}".encode()).hexdigest()
 
 
@@ -96,14 +96,16 @@ def of_spec(*, brand_id: int, maker: Maker, engine: Engine, spec: Mapping[str, A
 
 
 def short_key(batch_key: str) -> str:
-    """An engine's batch key as its column holds it."""
+    """Return an engine's batch key, shortened to fit its column."""
     if len(batch_key) <= BATCH_KEY_LENGTH:
         return batch_key
     return hashlib.sha256(batch_key.encode()).hexdigest()[:BATCH_KEY_LENGTH]
 
 
 def indifferent(capabilities: Capabilities) -> dict[str, Any]:
-    """Return what of a spec does not touch this engine's pixels, at rest: other words or another seed make no other
-    picture where the engine reads neither, and so no other fingerprint."""
+    """Return neutral values for the parts of a spec that the engine ignores.
+
+    If it reads no prompt or no seed, these do not change the image, so they must not change the fingerprint.
+    """
     still: dict[str, Any] = {} if capabilities.obeys_prompt else {"prompt": "", "negative": ""}
     return still if "seed" in capabilities.obeys else {**still, "seed": 0}

@@ -1,4 +1,4 @@
-"""Pin the inputs of an image: when it is planned, and again when it is approved."""
+"""Pin the inputs of an image when it is planned, and again when it is approved."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FROM (
 WHERE pinned.cell_id = now.cell_id
 """  # noqa: S608 (our own text only)
 
-# The photo whose file, or whose accepted cut-out, the frozen spec of a cell names.
+# Pins the photo whose file, or whose accepted cut-out, is named by the frozen spec of a cell.
 _PIN = f"""
 INSERT INTO generation_pinnedinputs (cell_id, subject_id, feed_values, photo_pk, photo_sha256, cutout_sha256)
 SELECT c.id, c.subject_id,
@@ -49,12 +49,12 @@ ON CONFLICT (cell_id) DO NOTHING
 
 
 def read_values(names: Iterable[str], own: Mapping[str, Any]) -> dict[str, str]:
-    """Return the values that placeholders of these names read of a subject. own: what `values_of` returns for it."""
+    """Return the values that placeholders of these names read. own: the result of `values_of` for the subject."""
     return {name: str(own.get(name) or "") for name in sorted(names)}
 
 
 def accept(asset: Asset) -> None:
-    """Pin an asset's inputs as they are now, because a person approves it knowing them. The caller holds its lock."""
+    """Pin the current inputs of an asset, because a person has seen and approved them. The caller holds its lock."""
     with connection.cursor() as cursor:
         cursor.execute(_KEEP_UP, {"cell": asset.cell_id})
         if cursor.rowcount:
@@ -65,7 +65,7 @@ def accept(asset: Asset) -> None:
 
 
 def _files(asset: Asset) -> list[str]:
-    """sha256 of the input images that the asset's version was made from."""
+    """Return the sha256 of each input image that the asset's version was made from."""
     version = asset.current_version
     frozen = getattr(version.job, "frozen", None) if version is not None and version.job_id else None
     return [image["sha256"] for image in frozen.spec.get("images", {}).values()] if frozen is not None else []

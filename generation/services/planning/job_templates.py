@@ -1,4 +1,4 @@
-"""The common jobs: what each begins with and which outputs it needs. A template prefills a plan, it decides nothing."""
+"""Job templates for common jobs: initial values and the outputs that each needs. A template only prefills a plan."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ PILOT_SAMPLE = 10
 
 @dataclass(frozen=True)
 class JobTemplate:
-    """A common job. specs: outputs that it needs and makes, none: all of the campaign's. axes: what it varies, where
-    the prompt or the engine heeds it. sample: so many subjects to begin with, None for all."""
+    """A common job. specs: outputs that it needs and makes; empty for all of the campaign. axes: values that it varies,
+    where the prompt or the engine obeys them. sample: the number of subjects to begin with, None for all."""
 
     slug: str
     name: str
@@ -106,58 +106,58 @@ ALL: tuple[JobTemplate, ...] = (
         is_pair=True,
     ),
 )
-BY_SLUG: Mapping[str, JobTemplate] = {one.slug: one for one in ALL}
+BY_SLUG: Mapping[str, JobTemplate] = {template.slug: template for template in ALL}
 
 
 def get(slug: str) -> JobTemplate:
-    """Raises NotFound, with the known ones."""
+    """Return the template with this slug. Raises NotFound, which lists the existing ones."""
     if slug not in BY_SLUG:
         raise NotFound(f"There is no job template {slug!r}; known are {', '.join(BY_SLUG)}.")
     return BY_SLUG[slug]
 
 
 def lacking(template: JobTemplate, specs: Iterable[OutputSpec]) -> list[SpecInput]:
-    """Outputs that the template needs and the campaign does not have: none of that aspect is at least as wide."""
-    there = list(specs)
+    """Return the outputs that the template needs and the campaign lacks: it has none of the aspect that is as wide."""
+    existing = list(specs)
     return [
-        wanted
-        for wanted in template.specs
+        needed
+        for needed in template.specs
         if not any(
-            one.width * wanted.height == wanted.width * one.height and one.width >= wanted.width for one in there
+            spec.width * needed.height == needed.width * spec.height and spec.width >= needed.width for spec in existing
         )
     ]
 
 
 def aspects(template: JobTemplate) -> list[str]:
-    """The aspects that the template makes; empty for all of the campaign's."""
-    return list(dict.fromkeys(OutputSpec(width=one.width, height=one.height).aspect for one in template.specs))
+    """Return the aspects that the template makes; empty for all of the campaign."""
+    return list(dict.fromkeys(OutputSpec(width=spec.width, height=spec.height).aspect for spec in template.specs))
 
 
 @transaction.atomic
 def add_outputs(*, campaign_id: int, slug: str, by: User) -> list[OutputSpec]:
-    """Give the campaign the outputs that the template needs and it lacks; those that are there stay as they are.
+    """Add the outputs that the template needs and the campaign lacks; existing outputs stay as they are.
 
-    Returns all of the campaign's. Raises NotAllowed, NotFound, and Conflict when it has them already.
+    Returns all outputs of the campaign. Raises NotAllowed, NotFound, and Conflict if it has them already.
     """
     template = get(slug)
     campaign = campaigns.lock(campaign_id)
-    there = list(campaign.output_specs.order_by("id"))
-    new = lacking(template, there)
+    existing = list(campaign.output_specs.order_by("id"))
+    new = lacking(template, existing)
     if not new:
         raise Conflict(f"{campaign.name} has all outputs of {template.name} already.")
-    taken = {spec.slug for spec in there}
-    named = [replace(one, slug=_free(one.slug, taken)) for one in new]
-    return campaigns.set_output_specs(campaign_id=campaign.pk, specs=[*map(_as_input, there), *named], by=by)
+    used_slugs = {spec.slug for spec in existing}
+    named = [replace(spec, slug=_free(spec.slug, used_slugs)) for spec in new]
+    return campaigns.set_output_specs(campaign_id=campaign.pk, specs=[*map(_as_input, existing), *named], by=by)
 
 
-def _free(slug: str, taken: set[str]) -> str:
+def _free(slug: str, used_slugs: set[str]) -> str:
     number = 2
     free = slug
-    while free in taken:
+    while free in used_slugs:
         free, number = f"{slug}-{number}", number + 1
-    taken.add(free)
+    used_slugs.add(free)
     return free
 
 
 def _as_input(spec: OutputSpec) -> SpecInput:
-    return SpecInput(**{one.name: getattr(spec, one.name) for one in fields(SpecInput)})
+    return SpecInput(**{column.name: getattr(spec, column.name) for column in fields(SpecInput)})

@@ -42,7 +42,7 @@ class _Count:
 
 
 class LeftOut:
-    """Counts the drafts that a run leaves out, by cause."""
+    """Count the drafts that a run leaves out, by cause."""
 
     def __init__(self) -> None:
         self.images = 0
@@ -60,11 +60,11 @@ class LeftOut:
 
     def causes(self) -> tuple[Cause, ...]:
         """Return the causes, those of the most images first."""
-        found = [
+        causes = [
             Cause(kind, message, count.images, len(count.subjects), tuple(count.keys), count.concept)
             for (kind, message), count in self._counts.items()
         ]
-        return tuple(sorted(found, key=lambda cause: -cause.images))
+        return tuple(sorted(causes, key=lambda cause: -cause.images))
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return the causes as plain data, for the run's row."""

@@ -1,4 +1,4 @@
-"""Names of files to be: whether two files of one order would be called the same."""
+"""File names of a plan: find files of one run that would get the same name."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from generation.finishing import names
 from generation.services.planning.drafts import Draft
 from generation.services.planning.orders import Order
 
-#: Equal for all files of an order that leave on one day, so these tell nothing apart.
+#: Equal for all files of a run that are delivered on one day, so these do not distinguish files.
 _SAME_FOR_ALL = {"date": "20000101", "status": "approved"}
 
 
 @dataclass(frozen=True)
 class Collision:
-    """Files of one output spec that would be called like another file of the order; the first such pair as example.
+    """Files of one output spec that would get the name of another file of the run, with the first such pair as example.
 
-    lacking: the placeholder that would tell them apart, empty if no placeholder does.
+    lacking: the placeholder that would distinguish them, empty if no placeholder does.
     """
 
     spec: str
@@ -42,25 +42,26 @@ class Collision:
 
 
 class Collisions:
-    """Remembers the names of one order's files; upper and lower case are one.
+    """Collect the file names of one run and find equal ones; upper and lower case are not distinguished.
 
-    `{variation}` is the axis values. A picture's candidates never leave together, so they share a name.
+    `{variation}` stands for the axis values. The candidates of an image are never delivered together, so they share a
+    name.
     """
 
     def __init__(self, order: Order) -> None:
-        same = {"brand": order.campaign.brand.slug, "campaign": order.campaign.slug, **_SAME_FOR_ALL}
+        shared_values = {"brand": order.campaign.brand.slug, "campaign": order.campaign.slug, **_SAME_FOR_ALL}
         self._name: dict[int, Callable[[Mapping[str, object]], str]] = {
             spec.pk: names.namer(
                 spec.name_pattern,
                 image_format=spec.image_format,
-                fixed={**same, "asset_type": spec.asset_type, "spec": spec.slug},
+                fixed={**shared_values, "asset_type": spec.asset_type, "spec": spec.slug},
             )
             for group in order.groups
             for spec in group.specs
         }
-        #: Hash of a name -> (SKU, spec) of the first file of it. An order of a hundred thousand files stays small.
+        #: Hash of a name -> (SKU, spec) of the first file with it. Hashes keep this small for 100,000 files.
         self._taken: dict[int, tuple[str, str]] = {}
-        self._found: dict[str, Collision] = {}
+        self._collisions: dict[str, Collision] = {}
 
     def add(self, draft: Draft) -> None:
         """Count the draft's files, one per output spec of its aspect."""
@@ -75,13 +76,13 @@ class Collisions:
                 self._taken[identity] = (sku, spec.slug)
 
     def found(self) -> tuple[Collision, ...]:
-        return tuple(self._found.values())
+        return tuple(self._collisions.values())
 
     def _note(self, spec: OutputSpec, name: str, sku: str, other: str, other_spec: str) -> None:
-        known = self._found.get(spec.slug)
-        if known:
-            self._found[spec.slug] = replace(known, count=known.count + 1)
+        collision = self._collisions.get(spec.slug)
+        if collision:
+            self._collisions[spec.slug] = replace(collision, count=collision.count + 1)
             return
         differs = "sku" if sku != other else "spec" if spec.slug != other_spec else "variation"
         lacking = "" if differs in names.fields_of(spec.name_pattern) else differs
-        self._found[spec.slug] = Collision(spec.slug, spec.name_pattern, name, 1, sku, other, lacking)
+        self._collisions[spec.slug] = Collision(spec.slug, spec.name_pattern, name, 1, sku, other, lacking)

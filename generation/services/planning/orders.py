@@ -1,4 +1,4 @@
-"""Orders: what one run is asked to make, loaded and checked as a whole before any of its pictures is drafted."""
+"""Requests for runs, loaded and checked as a whole before any image is drafted."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ GUIDE_PARAMETERS = {"backdrop": "backdrop", "light": "light", "fill": "fill_rati
 class Asked(TypedDict, total=False):
     """The request for a run.
 
-    subjects: ids or Subjects, None for all active ones of the campaign; sample: only so many, spread over them.
-    shape "list" takes rows, {"subject": SKU or id, "backdrop": "clay"}, one picture each (per aspect, unless the row
-    names one). axes: instead of the prompt version's own. aspects: only these of the campaign's, such as ["4:5"].
-    missing_only: only subjects × aspects of which no picture is there or on its way. all_or_nothing: refuse the run
-    when anything of it cannot be made, instead of leaving that out.
+    subjects: ids or Subjects, None for all active ones of the campaign; sample: only this number of them, spread.
+    shape "list" takes rows, {"subject": SKU or id, "backdrop": "clay"}, one image each (per aspect, unless the row
+    names one). axes: replace those of the prompt version. aspects: only these of the campaign, such as ["4:5"].
+    missing_only: only subjects × aspects without an image that exists or is being made. all_or_nothing: refuse the run
+    if any image cannot be made, instead of leaving it out.
     """
 
     campaign: Required[Campaign]
@@ -66,7 +66,7 @@ class AspectGroup:
 
 @dataclass(frozen=True)
 class Order:
-    """Everything about a run that is the same for all its pictures."""
+    """Everything about a run that is the same for all its images."""
 
     campaign: Campaign
     version: PromptVersion
@@ -83,52 +83,55 @@ class Order:
     subject_ids: tuple[int, ...] | None
     rows: tuple[Mapping[str, Any], ...]
     sample: int | None
-    #: The scenes and maps that it names, as far as the engine takes them, looked up once for all pictures.
+    #: The scenes and maps that it names, if the engine takes them, looked up once for all images.
     named: tuple[concepts.Known, ...]
-    #: What the engine is now: its images are planned, and kept, under this.
+    #: The engine, model and revision of now, under which the images are planned and stored.
     maker: Maker
     notes: tuple[str, ...]
-    #: Aspects as asked, None for all of the campaign; covered: (subject id, aspect) pairs to leave out, None for none.
+    #: The requested aspects, None for all of the campaign; covered: (subject id, aspect) to leave out, None for none.
     aspects: tuple[str, ...] | None = None
     covered: frozenset[tuple[int, str]] | None = None
     all_or_nothing: bool = False
 
     @property
     def is_sandbox(self) -> bool:
-        """A try-out: its pictures are for looking at, so a row may ask for any size, whatever the channels want."""
+        """Return whether this is a try-out: its images are not delivered, so a row may have any size."""
         return self.campaign.is_sandbox and self.stage == Stage.SANDBOX
 
     @property
     def image_roles(self) -> tuple[str, ...]:
-        """Input images that each picture gets of its subject: what the engine needs, and what the prompt asks for."""
+        """Return the roles of the subject's input images: those that the engine needs or that the prompt uses."""
         columns = _listed_names(self.rows) if self.shape == RunShape.LIST else self.axes
         return tuple(sorted(concepts.subject_images(self.capabilities, self.version, self.source, columns)))
 
     @property
     def injected(self) -> frozenset[str]:
-        """Axis and row names that become parameters of their own, because the engine obeys them under that name."""
+        """Return names of axes and row values that become parameters, because the engine obeys them by that name."""
         return self.capabilities.obeys - {"prompt", "negative", SEED_AXIS} - set(self.source.parameters)
 
     @property
     def blocks_banned_words(self) -> bool:
-        """True if a banned word in a prompt refuses the run; try-outs are free."""
+        """Return whether a banned word in a prompt prevents the run; it never does so for try-outs."""
         is_strict = self.campaign.brand.banned_words == BannedWords.BLOCK
         return is_strict and self.guide is not None and self.stage != Stage.SANDBOX and self.capabilities.obeys_prompt
 
     @property
     def candidates(self) -> int:
-        """Pictures per cell; one where the engine heeds no seed, since all would be equal."""
+        """Return the images per cell; 1 if the engine ignores the seed, because all would be equal."""
         return self.version.candidates if SEED_AXIS in self.capabilities.obeys else 1
 
     @property
     def colour_parameters(self) -> frozenset[str]:
-        """Parameters that are colours, in which the names of the brand's palette count."""
-        return frozenset(one.parameter for one in self.capabilities.controls if one.kind == "colour")
+        """Return the parameters that are colours, in which names of the brand's colour palette may be used."""
+        return frozenset(control.parameter for control in self.capabilities.controls if control.kind == "colour")
 
     def definition(self) -> dict[str, Any]:
-        """As it was asked, for the run's row."""
+        """Return the request as plain data, for the run's row."""
         subjects: Any = "all" if self.subject_ids is None else list(self.subject_ids)
-        plain: dict[str, Any] = {"subjects": subjects, "axes": {name: list(held) for name, held in self.axes.items()}}
+        plain: dict[str, Any] = {
+            "subjects": subjects,
+            "axes": {name: list(values) for name, values in self.axes.items()},
+        }
         if self.shape == RunShape.LIST:
             plain = {"rows": [dict(row) for row in self.rows]}
         elif self.sample:
@@ -154,7 +157,7 @@ def load(
     missing_only: bool = False,
     all_or_nothing: bool = False,
 ) -> Order:
-    """Check everything about what is Asked that does not depend on a subject. Raises NotAllowed and Invalid."""
+    """Load a request and check everything that does not depend on a subject. Raises NotAllowed and Invalid."""
     require(by, Action.RUN_SANDBOX if stage == Stage.SANDBOX else Action.RUN, campaign.brand)
     listed = tuple(rows or ())
     used_axes = {} if shape == RunShape.LIST else dict(prompt_version.axes if axes is None else axes)
@@ -167,7 +170,7 @@ def load(
         *_unobeyed(names, source, prompt_version, endpoint.engine, capabilities),
         *_unseen(source, used_axes, capabilities),
         *_unavailable_images(prompt_version, capabilities),
-        *(Problem("endpoint", f"{endpoint.name}: {words}", endpoint.slug) for words in capabilities.unsettled),
+        *(Problem("endpoint", f"{endpoint.name}: {sentence}", endpoint.slug) for sentence in capabilities.unsettled),
     ]
     try:
         variants = prompts.expand_axes(used_axes)
@@ -214,16 +217,16 @@ def _listed_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _notes(version: PromptVersion, endpoint: Endpoint, capabilities: engines.Capabilities, stage: str) -> list[str]:
-    found = []
+    notes = []
     if version.candidates > 1 and SEED_AXIS not in capabilities.obeys:
-        found.append(
+        notes.append(
             f"{endpoint.name} heeds no seed, so its candidates would be equal: one of {version.candidates} is planned."
         )
     if version.status != PromptStatus.APPROVED:
         sentence = f"{version} is a draft: no lead has approved it yet."
         needed = " A full run is released with an approved version, or with a reason that a lead writes."
-        found.append(sentence + needed if stage == Stage.FULL else sentence)
-    return found
+        notes.append(sentence + needed if stage == Stage.FULL else sentence)
+    return notes
 
 
 def _id(subject: Any) -> int:
@@ -231,7 +234,7 @@ def _id(subject: Any) -> int:
 
 
 def open_engine(endpoint: Endpoint) -> engines.Engine:
-    """The endpoint's engine, no model loaded. Raises Invalid, with the reason."""
+    """Return the endpoint's engine without loading a model. Raises Invalid, with the reason."""
     try:
         return engines.build(endpoint.engine, endpoint.config)
     except (ValueError, TypeError, KeyError, OSError, engines.EngineError) as error:
@@ -240,7 +243,7 @@ def open_engine(endpoint: Endpoint) -> engines.Engine:
 
 
 def maker_of(endpoint: Endpoint, engine: engines.Engine) -> Maker:
-    """Return what the endpoint's engine is now. Raises Invalid, with the reason, where it cannot say."""
+    """Return the maker (engine, model, revision) of the endpoint now. Raises Invalid, with the reason, if unknown."""
     try:
         return fingerprints.maker(endpoint, engine)
     except (OSError, engines.EngineError) as error:
@@ -251,35 +254,37 @@ def maker_of(endpoint: Endpoint, engine: engines.Engine) -> Maker:
 def _whole_problems(
     campaign: Campaign, version: PromptVersion, endpoint: Endpoint, stage: str, shape: str, rows: tuple[Any, ...]
 ) -> list[Problem]:
-    found = []
+    problems = []
     if stage not in Stage.values:
-        found.append(Problem("stage", f"Known stages are {', '.join(Stage.values)}.", stage))
+        problems.append(Problem("stage", f"Known stages are {', '.join(Stage.values)}.", stage))
     if campaign.is_sandbox and stage != Stage.SANDBOX:
-        found.append(
+        problems.append(
             Problem("stage", f"Nothing of {campaign.name} goes on to review; only try-outs are made in it.", stage)
         )
     if shape not in RunShape.values:
-        found.append(Problem("shape", f"Known shapes are {', '.join(RunShape.values)}.", shape))
+        problems.append(Problem("shape", f"Known shapes are {', '.join(RunShape.values)}.", shape))
     if version.template.brand_id != campaign.brand_id:
-        found.append(Problem("prompt_version", "This prompt belongs to another brand.", str(version.pk)))
+        problems.append(Problem("prompt_version", "This prompt belongs to another brand.", str(version.pk)))
     if endpoint.brand_id not in (None, campaign.brand_id):
-        found.append(Problem("endpoint", "This endpoint serves another brand.", endpoint.slug))
+        problems.append(Problem("endpoint", "This endpoint serves another brand.", endpoint.slug))
     if not endpoint.is_enabled:
-        found.append(Problem("endpoint", f"{endpoint.name} is switched off.", endpoint.slug))
+        problems.append(Problem("endpoint", f"{endpoint.name} is switched off.", endpoint.slug))
     model = local_models.of_endpoint(endpoint) if endpoint.engine == "diffusers" else None
     if model is not None and not model.is_usable:
         message = f"{endpoint.name} draws with {model.name}, which may not be used any more; take another endpoint."
-        found.append(Problem("endpoint", message, endpoint.slug))
-    wanted = version.needs.get("engine", endpoint.engine)
-    if wanted != endpoint.engine:
-        message = f"{version} was written for {wanted}; {endpoint.name} is {endpoint.engine}."
-        found.append(Problem("endpoint", message, endpoint.slug))
+        problems.append(Problem("endpoint", message, endpoint.slug))
+    engine = version.needs.get("engine", endpoint.engine)
+    if engine != endpoint.engine:
+        message = f"{version} was written for {engine}; {endpoint.name} is {endpoint.engine}."
+        problems.append(Problem("endpoint", message, endpoint.slug))
     if shape == RunShape.LIST and not rows:
-        found.append(Problem("rows", "A list run needs rows; each names its subject."))
+        problems.append(Problem("rows", "A list run needs rows; each names its subject."))
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, Mapping) or not row.get("subject"):
-            found.append(Problem(f"rows/{number}", 'A row is {"subject": "SKU", "backdrop": "clay"}.', str(row)[:100]))
-    return found
+            problems.append(
+                Problem(f"rows/{number}", 'A row is {"subject": "SKU", "backdrop": "clay"}.', str(row)[:100])
+            )
+    return problems
 
 
 def _unobeyed(
@@ -289,7 +294,7 @@ def _unobeyed(
     engine: str,
     capabilities: engines.Capabilities,
 ) -> list[Problem]:
-    """Axes (or row values) that would give the same picture again and again."""
+    """Return problems for axes (or row values) that do not change the image."""
     in_words = {slot.name for text in (source.text, source.negative) for slot in prompts.placeholders(text)}
     alive = {
         slot.name
@@ -321,24 +326,24 @@ def _unseen(
 
 
 def _unavailable_images(version: PromptVersion, capabilities: engines.Capabilities) -> list[Problem]:
-    asked = set(version.needs.get("images", ()))
-    unknown = asked - capabilities.needs_images - capabilities.optional_images
+    requested = set(version.needs.get("images", ()))
+    unknown = requested - capabilities.needs_images - capabilities.optional_images
     return [Problem("needs/images", f"This engine takes no image “{role}”.", role) for role in sorted(unknown)]
 
 
 def _unknown_aspects(specs: list[OutputSpec], aspects: Sequence[str] | None) -> list[Problem]:
-    wanted = dict.fromkeys(spec.aspect for spec in specs)
+    available = dict.fromkeys(spec.aspect for spec in specs)
     if aspects is not None and not aspects:
         return [Problem("aspects", "Choose at least one of the campaign's outputs.")]
     return [
-        Problem("aspects", f"No output of this campaign is {aspect}; it wants {', '.join(wanted)}.", aspect)
+        Problem("aspects", f"No output of this campaign is {aspect}; it wants {', '.join(available)}.", aspect)
         for aspect in aspects or ()
-        if aspect not in wanted
+        if aspect not in available
     ]
 
 
 def _bad_names(specs: list[OutputSpec]) -> list[Problem]:
-    """File names that could not be written when the pictures leave: said before a GPU makes them."""
+    """Return problems of file name patterns that would fail at delivery, before an image is made."""
     return [
         Problem(f"output_specs/{spec.slug}/name_pattern", sentence, spec.name_pattern)
         for spec in specs
@@ -349,7 +354,7 @@ def _bad_names(specs: list[OutputSpec]) -> list[Problem]:
 def _groups(
     specs: list[OutputSpec], capabilities: engines.Capabilities
 ) -> tuple[tuple[AspectGroup, ...], tuple[str, ...]]:
-    """Specs by aspect, each group with the size of its master, and remarks about sizes that the engine cannot make."""
+    """Group the specs by aspect, with the size of each master, and note sizes that the engine cannot make."""
     by_aspect: dict[str, list[OutputSpec]] = {}
     for spec in specs:
         by_aspect.setdefault(spec.aspect, []).append(spec)
@@ -367,7 +372,8 @@ def _groups(
 
 
 def master_size(width: int, height: int, capabilities: engines.Capabilities) -> tuple[int, int]:
-    """The size to make for a wanted size: scaled into the engine's limits, rounded to its multiple (up if it fits)."""
+    """Return the size to make for a requested size: within the engine's limits, rounded to its multiple (up if that
+    fits)."""
     scale = min(1.0, capabilities.max_width / width, capabilities.max_height / height)
     return (
         _fit(width * scale, capabilities.size_multiple, capabilities.max_width),

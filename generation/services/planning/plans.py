@@ -1,4 +1,4 @@
-"""Planning: what a run would make and cost (`preview`), and the rows that make it so (`plan`)."""
+"""Planning: compute what a run would make and cost (`preview`), and write its rows (`plan`)."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from generation.states import RUN
 JOBS_PER_COPY = 5000
 
 
-def preview(**asked: Unpack[Asked]) -> Preview:
-    """Look at a run without writing anything; Asked says what it takes.
+def preview(**fields: Unpack[Asked]) -> Preview:
+    """Preview a run without writing anything; Asked describes the arguments.
 
-    Raises NotAllowed; Invalid for what is wrong with the run as a whole (an axis that the engine ignores, an endpoint
-    switched off); what is wrong with single subjects is in the result.
+    Raises NotAllowed, and Invalid for problems of the run as a whole (an axis that the engine ignores, a disabled
+    endpoint). Problems of single subjects are in the result.
     """
-    order = orders.load(**asked)
+    order = orders.load(**fields)
     drafter = Drafter(order)
     tally = previews.Tally(order)
     for batch in _batches(drafter.drafts()):
@@ -56,21 +56,21 @@ def plan(
     standing_order: StandingOrder | None = None,
     release_at: datetime | None = None,
     alternates: Sequence[Endpoint] = (),
-    **asked: Unpack[Asked],
+    **fields: Unpack[Asked],
 ) -> Run:
     """Write a run with its cells, jobs, frozen specs and assets; jobs are held until release, or until `release_at`.
 
-    What only lacks something (a photo, a value) is left out, and the run names it. Invalid, and then no row exists, if
-    nothing can be made, for a mistake in what is asked, and for files that would share a name. The prompt version is
-    frozen from now on. Rows are written by COPY in chunks; memory does not grow with the run. Of two people who plan
-    what is missing at once, the second finds what the first planned. alternates: endpoints to which its jobs may go
-    when the endpoint is slow or down.
+    Images for which something is missing (a photo, a value) are left out, and the run lists them. Raises Invalid, and
+    leaves no row, if nothing can be made, for a mistake in the request, and for files that would share a name. The
+    prompt version is frozen from now on. Rows are written with COPY in chunks; memory does not grow with the run. If
+    two people plan the missing images at the same time, the second does not plan again what the first has planned.
+    alternates: endpoints to which its jobs may move when the endpoint is slow or down.
     """
-    campaign, by, stage = asked["campaign"], asked["by"], asked["stage"]
-    if asked.get("missing_only"):
+    campaign, by, stage = fields["campaign"], fields["by"], fields["stage"]
+    if fields.get("missing_only"):
         campaigns.lock(campaign.pk)
-    version = asked["prompt_version"] = prompt_services.lock(asked["prompt_version"].pk)
-    order = orders.load(**asked)
+    version = fields["prompt_version"] = prompt_services.lock(fields["prompt_version"].pk)
+    order = orders.load(**fields)
     if cloned_from is not None and cloned_from.campaign.brand_id != campaign.brand_id:
         raise NotFound(f"There is no run {cloned_from.pk}.")
     run = Run.objects.create(
@@ -106,9 +106,9 @@ def plan(
 
 @dataclass(frozen=True)
 class Copy:
-    """A run as it was asked, to be planned again. rows: a list run's.
+    """The request of a run, to be planned again. rows: those of a list run.
 
-    subjects, subject_ids: keys and ids of those that are still active, None for all of the campaign.
+    subjects, subject_ids: keys and ids of the subjects that are still active, None for all of the campaign.
     """
 
     run: Run
@@ -128,17 +128,18 @@ class Copy:
 
 
 def clone(*, run_id: int, by: User) -> Copy:
-    """Return what a run was asked for, with keys for ids. Raises NotFound, also for what the person must not know
-    of."""
+    """Return the request of a run, with keys for ids. Raises NotFound, also for a run that the person may not see."""
     run = Run.objects.visible_to(by).select_related("campaign__brand", "endpoint").filter(pk=run_id).first()
     if run is None:
         raise NotFound(f"There is no run {run_id}.")
-    asked = run.definition
-    ids = asked.get("subjects", "all")
-    rows = [dict(row) for row in asked.get("rows", [])]
+    definition = run.definition
+    ids = definition.get("subjects", "all")
+    rows = [dict(row) for row in definition.get("rows", [])]
     named = [*(ids if isinstance(ids, list) else []), *(row["subject"] for row in rows)]
-    there = Subject.objects.filter(pk__in=[one for one in named if isinstance(one, int)], is_active=True)
-    keys = dict(there.values_list("pk", "key"))
+    active = Subject.objects.filter(
+        pk__in=[identifier for identifier in named if isinstance(identifier, int)], is_active=True
+    )
+    keys = dict(active.values_list("pk", "key"))
     for row in rows:
         row["subject"] = keys.get(row["subject"], row["subject"])
     return Copy(
@@ -151,11 +152,11 @@ def clone(*, run_id: int, by: User) -> Copy:
         job_template=run.job_template,
         subjects=[keys[pk] for pk in ids if pk in keys] if isinstance(ids, list) else None,
         subject_ids=[pk for pk in ids if pk in keys] if isinstance(ids, list) else None,
-        axes=asked.get("axes"),
+        axes=definition.get("axes"),
         rows=rows,
-        sample=asked.get("sample"),
-        aspects=asked.get("aspects"),
-        missing_only=bool(asked.get("missing_only")),
+        sample=definition.get("sample"),
+        aspects=definition.get("aspects"),
+        missing_only=bool(definition.get("missing_only")),
     )
 
 
@@ -170,16 +171,16 @@ def plan_again(
     name: str = "",
     release_at: datetime | None = None,
 ) -> Run:
-    """Plan a run as it was asked before, with another version, engine or stage where given. Raises what `plan` does.
+    """Plan a run again, with another version, engine or stage if given. Raises what `plan` does.
 
-    Subjects that are gone since are left out; "all" means all of the campaign now. Another version brings its own axes,
-    unless the run had axes that were not its prompt's.
+    Subjects that no longer exist are left out; "all" means all of the campaign now. Another version brings its own
+    axes, unless the run had axes that differed from those of its prompt.
     """
     copy = clone(run_id=run_id, by=by)
     version = prompt_version or prompt_services.lock(copy.prompt_version_id)
     is_own = copy.axes == {name: list(values) for name, values in copy.run.prompt_version.axes.items()}
     axes = None if is_own and version.pk != copy.prompt_version_id else copy.axes
-    asked: Asked = {
+    fields: Asked = {
         "campaign": copy.run.campaign,
         "prompt_version": version,
         "endpoint": endpoint or copy.run.endpoint,
@@ -190,17 +191,17 @@ def plan_again(
         "missing_only": copy.missing_only,
     }
     if copy.shape == RunShape.LIST:
-        asked["rows"] = copy.rows
+        fields["rows"] = copy.rows
     else:
-        asked["axes"], asked["sample"] = axes, copy.sample
-        asked["subjects"] = copy.subject_ids
+        fields["axes"], fields["sample"] = axes, copy.sample
+        fields["subjects"] = copy.subject_ids
     return plan(
         name=name or copy.name,
         job_template=copy.job_template,
         cloned_from=copy.run,
         release_at=release_at,
         alternates=list(copy.run.alternates.filter(is_enabled=True)),
-        **asked,
+        **fields,
     )
 
 
@@ -217,7 +218,7 @@ class _Totals:
 
 @dataclass
 class _Problems:
-    """The problems that a refusal names: the first PROBLEMS_SHOWN, and how many there are of each kind."""
+    """The problems of a refused run: the first PROBLEMS_SHOWN, and how many there are of each kind."""
 
     first: list[Problem] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
@@ -241,7 +242,7 @@ class _Problems:
 
 
 def _batches(drafts: Iterator[Draft]) -> Iterator[list[Draft]]:
-    """Drafts in lists of about JOBS_PER_COPY jobs."""
+    """Yield the drafts in lists of about JOBS_PER_COPY jobs."""
     batch: list[Draft] = []
     weight = 0
     for draft in drafts:
@@ -255,8 +256,10 @@ def _batches(drafts: Iterator[Draft]) -> Iterator[list[Draft]]:
 
 
 def _write(order: Order, run: Run) -> _Totals:
-    """Stream drafts into the tables, without those that lack something. After the first mistake nothing more is
-    written, and the rest is read to count the problems."""
+    """Stream the drafts into the tables, without those that lack something.
+
+    After the first mistake nothing more is written, and the remaining drafts are read only to count the problems.
+    """
     drafter = Drafter(order)
     files = names.Collisions(order) if order.stage != Stage.SANDBOX else None
     totals = _Totals()
@@ -276,7 +279,10 @@ def _write(order: Order, run: Run) -> _Totals:
     if files and (shared := files.found()):
         raise Invalid(
             f"Nothing was planned: {shared[0].message}",
-            [Problem(f"output_specs/{one.spec}/name_pattern", one.message, one.pattern) for one in shared],
+            [
+                Problem(f"output_specs/{collision.spec}/name_pattern", collision.message, collision.pattern)
+                for collision in shared
+            ],
         )
     if not totals.cells:
         message = previews.nothing(order)
@@ -285,7 +291,7 @@ def _write(order: Order, run: Run) -> _Totals:
 
 
 def _set_aside(order: Order, draft: Draft, totals: _Totals, problems: _Problems) -> bool:
-    """True if no image of this draft can be made: it is left out, or it forbids the run."""
+    """Return whether no image of this draft can be made: it is left out, or it prevents the run."""
     for kind, message in draft.problems:
         problems.add(draft.subject.key, kind, message)
     if not draft.problems:
@@ -349,9 +355,9 @@ def _copy(order: Order, run: Run, batch: Sequence[Draft], totals: _Totals) -> No
     )
     totals.cells += len(cells)
     totals.jobs += len(jobs)
-    # What is there already costs nothing: the same sum as in the preview, and as at release.
-    known = previews.known_masters(order, [job.fingerprint for _, _, job in drawn])
-    totals.cost += sum((draft.cost for _, draft, job in drawn if job.fingerprint not in known), Decimal(0))
+    # Existing images cost nothing: the same sum as in the preview and at the release.
+    existing = previews.known_masters(order, [job.fingerprint for _, _, job in drawn])
+    totals.cost += sum((draft.cost for _, draft, job in drawn if job.fingerprint not in existing), Decimal(0))
 
 
 def _move_to_planned(run: Run, totals: _Totals) -> None:

@@ -1,4 +1,4 @@
-"""Previews: what a run would be, added up draft by draft. Nothing here writes."""
+"""Previews: the images, the cost and the problems of a run, added up draft by draft. Nothing here writes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FIRST_SHOWN = 3
 class SubjectProblem:
     """The reason for which one image cannot be made. kind: "missing_value", "missing_photo", "missing_cutout",
     "missing_scene", "missing_map", "engine", "values", "duplicate", "banned_word" or "unknown_subject". concept: the id
-    of the concept whose picture is missing, None without one."""
+    of the concept whose image is missing, None without one."""
 
     subject: str
     kind: str
@@ -38,7 +38,7 @@ class SubjectProblem:
 
 @dataclass(frozen=True)
 class WordingFinding:
-    """One remark of the brand guide's wording, on `count` of the prompts; `lint` marks it in the first, `text`."""
+    """A remark about wording from the brand guide on `count` prompts. text: the first prompt; lint: the place in it."""
 
     lint: prompts.Lint
     count: int
@@ -48,7 +48,7 @@ class WordingFinding:
 
 @dataclass(frozen=True)
 class FirstPrompt:
-    """One prompt as it will be sent. seed None: drawn when the run is planned."""
+    """One prompt as it will be sent. seed: None if it is drawn when the run is planned."""
 
     subject: str
     subject_name: str
@@ -65,17 +65,17 @@ class FirstPrompt:
 
 @dataclass(frozen=True)
 class Preview:
-    """The preview of a run. cost: money for what is not reused, in the brand's currency; seconds: until it is done.
+    """The preview of a run. cost: money for images that are not reused, in the brand's currency; seconds: its duration.
 
-    cost_low … seconds_high: between what eight of ten pictures of the endpoint lay lately, `measured` of them; None
-    without history. workers: alive now; ahead: pictures queued before it, which seconds_high waits for.
-    rejected_before: jobs whose very picture was rejected earlier; release leaves them out unless told otherwise.
-    approved_before: cells of which the campaign has an approved picture already; approving both makes two files.
-    problems: the first PROBLEMS_SHOWN of `problem_count`. What only lacks something is left out: left_out has its
-    causes, left_out_count its images, none of which the counts and the cost include. The other `blocking_count`
-    problems forbid planning, and so does a collision (files that would share a name). wording and
-    notes only warn. budget_left: None without a budget. pilot: how the prompt version's pilot stands, which a full run
-    needs.
+    cost_low … seconds_high: the range of eight of ten recent images of the endpoint, `measured` of them; None without
+    history. workers: alive now; ahead: images that are queued before it, for which seconds_high waits.
+    rejected_before: jobs whose image exists and was rejected; release leaves them out by default.
+    approved_before: cells of which the campaign has an approved image already; approving both makes two files.
+    problems: the first PROBLEMS_SHOWN of `problem_count`. Images for which only something is missing are left out:
+    left_out has the causes, left_out_count their number; the counts and the cost do not include them. The other
+    `blocking_count` problems prevent planning, and so does a collision (files that would share a name). wording and
+    notes only warn. budget_left: None without a budget. pilot: the state of the prompt version's pilot, which a full
+    run needs.
     """
 
     subjects: int
@@ -121,20 +121,20 @@ class Preview:
 
     @property
     def may_exceed_budget(self) -> bool:
-        """True where the quote fits, but not what such pictures have cost at their dearest."""
+        """Return whether the quote fits the budget, but the highest recent cost of such images does not."""
         dear = self.cost_high if self.cost_high is not None else self.cost
         return self.fits_budget and self.budget_left is not None and dear > self.budget_left
 
 
 def nothing(order: Order) -> str:
-    """Return why an order has no picture to make, in a sentence."""
+    """Return a sentence that says why a run has no image to make."""
     if order.covered is not None:
         return "Nothing is missing: every subject has a picture of each aspect, made or on its way."
     return "There is no active subject in this campaign; add or import some."
 
 
 class Tally:
-    """Adds drafts up to a Preview."""
+    """Add up drafts to a Preview."""
 
     def __init__(self, order: Order) -> None:
         self.order = order
@@ -149,9 +149,9 @@ class Tally:
         self.first: list[FirstPrompt] = []
         self.problems: list[SubjectProblem] = []
         self.wording: dict[tuple[str, str], WordingFinding] = {}
-        # Sandbox pictures never leave.
+        # Sandbox images are never delivered, so their file names may be equal.
         self.names = names.Collisions(order) if order.stage != Stage.SANDBOX else None
-        self.known = _approved(order)
+        self.approved_cells = _approved(order)
 
     def add(self, batch: Sequence[Draft]) -> None:
         verdicts = known_masters(self.order, [job.fingerprint for draft in batch for job in draft.jobs])
@@ -163,7 +163,7 @@ class Tally:
             self.subjects.add(draft.subject.id)
             self.cells += 1
             self.jobs += len(draft.jobs)
-            self.approved += (draft.subject.id, draft.values_key, draft.group.aspect) in self.known
+            self.approved += (draft.subject.id, draft.values_key, draft.group.aspect) in self.approved_cells
             for job in draft.jobs:
                 if job.fingerprint not in verdicts:
                     self._add_work(draft)
@@ -175,7 +175,7 @@ class Tally:
                 self.names.add(draft)
 
     def _set_aside(self, draft: Draft) -> None:
-        """Count a draft of which no image can be made: it is left out, or it forbids the run."""
+        """Count a draft of which no image can be made: it is left out, or it prevents the run."""
         for kind, message in draft.problems:
             self._problem(draft.subject.key, kind, message, draft.values, self._concept(draft, kind))
         if left_out.may_leave_out(draft) and not self.order.all_or_nothing:
@@ -184,18 +184,18 @@ class Tally:
             self.blocking_count += 1
 
     def _concept(self, draft: Draft, problem: str) -> int | None:
-        """The concept that a problem is about, None of one that is about no concept or of which there is none."""
-        about = (one for one in self.order.named if one.use.problem == problem)
-        return next((one.concept(str(draft.parameters.get(one.use.parameter, ""))) for one in about), None)
+        """Return the id of the concept that a problem is about, None if there is no such concept."""
+        about = (lookup for lookup in self.order.named if lookup.use.problem == problem)
+        return next((lookup.concept(str(draft.parameters.get(lookup.use.parameter, ""))) for lookup in about), None)
 
     def _add_work(self, draft: Draft) -> None:
         self.cost += draft.cost
         self.seconds += draft.seconds
-        known = self.works.get(draft.batch_key, Work())
-        self.works[draft.batch_key] = Work(known.pictures + 1, known.cost + draft.cost)
+        work = self.works.get(draft.batch_key, Work())
+        self.works[draft.batch_key] = Work(work.pictures + 1, work.cost + draft.cost)
 
     def add_passed_over(self, count: int) -> None:
-        """Say how many subjects a sample passed over because they are not ready."""
+        """Add a note of how many subjects a sample passed over because they are not ready."""
         if count:
             sentence = ngettext(
                 "%(n)d product that is not ready was passed over.",
@@ -227,10 +227,10 @@ class Tally:
         remarks = prompts.problems(rendered.text, self.order.guide)
         firsts = {(remark.kind, remark.word): remark for remark in reversed(remarks)}
         for key, remark in firsts.items():
-            known = self.wording.get(key)
+            finding = self.wording.get(key)
             self.wording[key] = (
-                WordingFinding(known.lint, known.count + 1, known.subject, known.text)
-                if known
+                WordingFinding(finding.lint, finding.count + 1, finding.subject, finding.text)
+                if finding
                 else WordingFinding(remark, 1, draft.subject.key, rendered.text)
             )
 
@@ -301,7 +301,7 @@ def known_masters(order: Order, fingerprints: list[str]) -> dict[str, bool]:
 
 
 def _approved(order: Order) -> frozenset[tuple[int, str, str]]:
-    """(subject id, values key, aspect) of the campaign's approved pictures; none where only the sandbox asks."""
+    """Return (subject id, values key, aspect) of the campaign's approved images; none for a sandbox run."""
     if order.stage == Stage.SANDBOX:
         return frozenset()
     approved = Asset.objects.filter(campaign=order.campaign, state=AssetState.APPROVED, is_sandbox=False)

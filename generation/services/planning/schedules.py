@@ -1,4 +1,4 @@
-"""Schedules: planned runs that the clock releases by itself, once, in the name of who asked for them."""
+"""Schedules: planned runs that a periodic task releases once, in the name of the person who planned them."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ LABEL = "the schedule"
 
 @transaction.atomic
 def schedule(*, run_id: int, by: User, at: datetime) -> Run:
-    """Have a planned run released at that time (aware). Raises NotAllowed, Conflict unless planned, and Invalid."""
+    """Schedule the release of a planned run (aware time). Raises NotAllowed, Conflict unless planned, and Invalid."""
     return _set(run_id, by, checked(at))
 
 
 @transaction.atomic
 def unschedule(*, run_id: int, by: User) -> Run:
-    """Leave a planned run to people again. Raises NotAllowed, and Conflict unless planned."""
+    """Remove the release time of a planned run. Raises NotAllowed, and Conflict unless planned."""
     return _set(run_id, by, None)
 
 
 def checked(at: datetime) -> datetime:
-    """The time, if a run can be released then. Raises Invalid for one without a zone, in the past or too far away."""
+    """Return the time if it is valid for a release. Raises Invalid for a naive, past or too distant time."""
     now = clock.now()
     if timezone.is_naive(at):
         message = "Say in which time zone this time is."
@@ -46,7 +46,7 @@ def checked(at: datetime) -> datetime:
 
 
 def release_due() -> int:
-    """Release every planned run whose time has come, for the clock; returns how many were released."""
+    """Release every planned run whose time has come, as a periodic task; returns how many were released."""
     due = Run.objects.filter(state=RunState.PLANNED, release_at__lte=clock.now()).order_by("release_at", "pk")
     return sum(release_if_due(run_id) for run_id in list(due.values_list("pk", flat=True)))
 
@@ -55,8 +55,8 @@ def release_due() -> int:
 def release_if_due(run_id: int) -> bool:
     """Release one run if its time has come; True if this call did.
 
-    What people would be told (the gate, the budget, a right that is gone) is written to the run instead, which stays
-    planned and loses its time: nothing is tried for ever.
+    If the release is refused (gate, budget, missing permission), the reason is written to the run. The run stays
+    planned and loses its time, so that the release is not tried for ever.
     """
     run, campaign = runs.lock(run_id)
     if run.state != RunState.PLANNED or run.release_at is None or run.release_at > clock.now():
@@ -85,7 +85,7 @@ def _set(run_id: int, by: User, at: datetime | None) -> Run:
     if was == at:
         return run
     run.release_at = at
-    # What the clock wrote when it could not release the run is answered by a new time.
+    # A new time clears the message of a failed scheduled release.
     run.pause_reason = "" if at else run.pause_reason
     Run.objects.filter(pk=run.pk).update(release_at=at, pause_reason=run.pause_reason)
     payload = {"at": at and at.isoformat(), "was": was and was.isoformat()}

@@ -1,8 +1,8 @@
-"""Standing orders: what is made by itself when products come or change, inside a daily budget, always into review.
+"""Scheduled runs: make images automatically when products come or change, within a daily budget, always for review.
 
-A look holds the order's row from beginning to end, so that of two clocks one looks and the other passes by. What a
-subject was like when it was taken up is kept with the run that was planned of it, in one transaction: nothing is made
-twice, and nothing is missed because an import committed late.
+A look locks the row of the scheduled run from beginning to end, so of two schedulers one looks and the other skips it.
+The digest of a subject is stored in the same transaction as the run that is planned for it. So nothing is made twice,
+and nothing is missed because an import committed late.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def create(
     source: FeedSource | None = None,
     is_from_now_on: bool = True,
 ) -> StandingOrder:
-    """Set an order up. With `is_from_now_on` the products that the campaign has now count as known; else all as new.
+    """Create a scheduled run. With `is_from_now_on` the present products of the campaign count as known, else as new.
 
-    Raises NotAllowed and Invalid: a prompt that no lead approved, an engine that does not take it, odd limits.
+    Raises NotAllowed, and Invalid for a prompt that no lead approved, an engine that does not take it, or bad limits.
     """
     order = StandingOrder(
         campaign=campaign, prompt_version=prompt_version, endpoint=endpoint, created_by=by, looked_until=clock.now()
@@ -59,21 +59,23 @@ def create(
     _fill(order, by, name=name, source=source, daily_budget=daily_budget, daily_pictures=daily_pictures)
     order.save()
     if is_from_now_on:
-        known = selectors.digests(order, with_images=_uses_images(order, by))
-        _remember(order, known)
+        digests = selectors.digests(order, with_images=_uses_images(order, by))
+        _remember(order, digests)
     _publish(order, by)
     return order
 
 
 @transaction.atomic
 def change(*, order_id: int, by: User, **fields: Any) -> StandingOrder:
-    """Change name, source, prompt_version, endpoint, daily_budget or daily_pictures. What was taken up stays taken up:
-    a new prompt is used for what changes from now on."""
+    """Change name, source, prompt_version, endpoint, daily_budget or daily_pictures.
+
+    Subjects that were taken up stay so: a new prompt is used for subjects that change from now on.
+    """
     order = _lock(order_id, by)
     order.prompt_version = fields.pop("prompt_version", order.prompt_version)
     order.endpoint = fields.pop("endpoint", order.endpoint)
-    kept = {name: getattr(order, name) for name in ("name", "source", "daily_budget", "daily_pictures")}
-    _fill(order, by, **(kept | fields))
+    current = {name: getattr(order, name) for name in ("name", "source", "daily_budget", "daily_pictures")}
+    _fill(order, by, **(current | fields))
     order.message = ""
     order.save()
     _publish(order, by)
@@ -82,7 +84,7 @@ def change(*, order_id: int, by: User, **fields: Any) -> StandingOrder:
 
 @transaction.atomic
 def set_enabled(*, order_id: int, by: User, is_enabled: bool) -> StandingOrder:
-    """Stop or resume. What changed while it stood still is taken up when it is resumed."""
+    """Stop or resume a scheduled run. Changes that happened while it was stopped are taken up when it resumes."""
     order = _lock(order_id, by)
     if order.is_enabled != is_enabled:
         order.is_enabled, order.message = is_enabled, ""
@@ -95,16 +97,16 @@ def set_enabled(*, order_id: int, by: User, is_enabled: bool) -> StandingOrder:
 
 
 def look_at_all() -> int:
-    """Look at every running order, for the clock; returns how many runs began."""
+    """Look at every enabled scheduled run, as a periodic task; returns how many runs began."""
     running = StandingOrder.objects.filter(is_enabled=True).order_by("looked_until").values_list("pk", flat=True)
     return sum(look(order_id) is not None for order_id in list(running))
 
 
 @transaction.atomic
 def look(order_id: int) -> Run | None:
-    """Take up what is new or changed and ready, as far as today's limits go; the run that was released, if any.
+    """Take up new or changed subjects that are ready, within today's limits; returns the released run, if any.
 
-    What stands in the way is written to the order's `message`. None also when another process is looking just now.
+    Problems are written to the `message` of the scheduled run. Also returns None while another process looks at it.
     """
     rows = StandingOrder.objects.select_for_update(of=("self",), skip_locked=True).filter(pk=order_id, is_enabled=True)
     order = rows.select_related(
@@ -136,7 +138,7 @@ def _take_up(order: StandingOrder) -> tuple[Run | None, str]:
 
 
 def _released(order: StandingOrder, picked: Picked) -> Run:
-    """Plan and release one run of what was chosen."""
+    """Plan and release one run of the chosen subjects."""
     by = order.created_by
     run = plans.plan(
         campaign=order.campaign,
@@ -153,8 +155,9 @@ def _released(order: StandingOrder, picked: Picked) -> Run:
 
 @dataclass
 class Picked:
-    """The findings of a look. chosen: subject ids that are made now; waiting: ready ones beyond today's limits, and
-    why; unready: subject id -> why nothing of it can be made. digests: of all that is new or changed."""
+    """The result of a look. chosen: subject ids that are made now; waiting: the number of ready subjects beyond today's
+    limits; limit: which limit it was; unready: subject id -> why no image of it can be made; digests: those of all new
+    or changed subjects."""
 
     digests: dict[int, str]
     chosen: list[int] = field(default_factory=list)
@@ -166,17 +169,17 @@ class Picked:
 
 
 def pick(order: StandingOrder, *, limit: int = selectors.CONSIDERED) -> Picked:
-    """Return what of an order is new or changed, ready, and within today's limits. Reads only; raises as planning does.
+    """Return the new or changed subjects that are ready and within today's limits. Reads only; raises as planning does.
 
-    limit: changed subjects looked at, the ones that exist longest first.
+    limit: the most changed subjects that are checked, the oldest first.
     """
-    asked = _asked(order, order.created_by)
-    found = selectors.changed(order, with_images=bool(asked.image_roles), limit=limit)
-    picked = Picked(found)
-    if not found:
+    run_request = _asked(order, order.created_by)
+    changed = selectors.changed(order, with_images=bool(run_request.image_roles), limit=limit)
+    picked = Picked(changed)
+    if not changed:
         return picked
-    picked.unready = selectors.unready(list(found), order, asked.image_roles)
-    ready = [pk for pk in found if pk not in picked.unready]
+    picked.unready = selectors.unready(list(changed), order, run_request.image_roles)
+    ready = [pk for pk in changed if pk not in picked.unready]
     if ready:
         _fit(picked, _weighed(order, ready, picked), order)
     return picked
@@ -184,17 +187,17 @@ def pick(order: StandingOrder, *, limit: int = selectors.CONSIDERED) -> Picked:
 
 @dataclass
 class _Weight:
-    """The images of one subject: how many, and what they cost."""
+    """The number and the cost of one subject's images."""
 
     pictures: int = 0
     cost: Decimal = Decimal(0)
 
 
 def _weighed(order: StandingOrder, ready: Sequence[int], picked: Picked) -> dict[int, _Weight]:
-    """Subject id -> weight, drafted as planning will; a subject with any problem goes to the unready ones."""
-    asked = _asked(order, order.created_by, ready)
+    """Return the weight by subject id, drafted as planning does; subjects with a problem are added to the unready."""
+    run_request = _asked(order, order.created_by, ready)
     weights: dict[int, _Weight] = {}
-    for draft in Drafter(asked).drafts():
+    for draft in Drafter(run_request).drafts():
         if draft.problems:
             picked.unready.setdefault(draft.subject.id, draft.problems[0][1])
             continue
@@ -205,19 +208,19 @@ def _weighed(order: StandingOrder, ready: Sequence[int], picked: Picked) -> dict
 
 
 def _fit(picked: Picked, weights: dict[int, _Weight], order: StandingOrder) -> None:
-    """Choose as long as pictures and money last, in the order of subjects; the rest waits and says for what."""
+    """Choose subjects in their order as long as images and money last; the others wait, with the limit noted."""
     today, currency = selectors.today(order), order.campaign.brand.currency
-    left = budgets.standing(order.campaign).left
+    campaign_left = budgets.standing(order.campaign).left
     limits = [
         (today.budget_left, f"the daily budget of {order.daily_budget:.2f} {currency} goes no further"),
-        *([(left, "the campaign's budget goes no further")] if left is not None else []),
+        *([(campaign_left, "the campaign's budget goes no further")] if campaign_left is not None else []),
     ]
     for pk, weight in weights.items():
         if weight.pictures > order.daily_pictures or weight.cost > order.daily_budget:
             needs = f"It needs {_many(weight.pictures, 'picture')} for {weight.cost:.2f} {currency}"
             picked.unready[pk] = f"{needs}, more than a day's limit."
             continue
-        short = next((words for money, words in limits if picked.cost + weight.cost > money), "")
+        short = next((reason for money, reason in limits if picked.cost + weight.cost > money), "")
         if picked.pictures + weight.pictures > today.pictures_left:
             short = f"the order makes at most {_many(order.daily_pictures, 'picture')} a day"
         if short:
@@ -229,15 +232,15 @@ def _fit(picked: Picked, weights: dict[int, _Weight], order: StandingOrder) -> N
 
 
 def _message(order: StandingOrder, picked: Picked, run: Run | None) -> str:
-    """Return what a look did, in a sentence or three; "" if there was nothing to do."""
+    """Return what a look did, in one to three sentences; "" if there was nothing to do."""
     parts = []
     if run is not None:
-        made = _many(run.job_count, "picture")
-        parts.append(f"{made} of {_many(len(picked.chosen), 'product')} began at "
+        images = _many(run.job_count, "picture")
+        parts.append(f"{images} of {_many(len(picked.chosen), 'product')} began at "
                      f"{timezone.localtime(clock.now()):%H:%M on %d %b}.")  # fmt: skip
     if picked.waiting:
-        waits = "waits" if picked.waiting == 1 else "wait"
-        parts.append(f"{_many(picked.waiting, 'product')} {waits} for tomorrow: {picked.limit}.")
+        verb = "waits" if picked.waiting == 1 else "wait"
+        parts.append(f"{_many(picked.waiting, 'product')} {verb} for tomorrow: {picked.limit}.")
     if picked.unready:
         are = "is" if len(picked.unready) == 1 else "are"
         parts.append(f"{_many(len(picked.unready), 'product')} {are} not ready.")
@@ -253,19 +256,19 @@ def _many(count: int, noun: str) -> str:
 
 def _lock(order_id: int, by: User) -> StandingOrder:
     rows = StandingOrder.objects.visible_to(by).select_for_update(of=("self",)).filter(pk=order_id)
-    found: StandingOrder | None = rows.select_related(
+    order: StandingOrder | None = rows.select_related(
         "campaign__brand", "prompt_version__template__brand", "endpoint", "source", "created_by"
     ).first()
-    if found is None:
+    if order is None:
         raise NotFound(f"There is no standing order {order_id}.")
-    require(by, Action.RUN, found.campaign.brand)
-    return found
+    require(by, Action.RUN, order.campaign.brand)
+    return order
 
 
 def _fill(
     order: StandingOrder, by: User, *, name: str, source: FeedSource | None, daily_budget: Decimal, daily_pictures: int
 ) -> None:
-    """Put what was entered into the row, or raise Invalid naming every field that cannot be."""
+    """Set the fields of the row, or raise Invalid with every field that is not valid."""
     brand = order.campaign.brand
     require(by, Action.RUN, brand)
     problems = []
@@ -290,7 +293,7 @@ def _fill(
 
 
 def _uses_images(order: StandingOrder, by: User) -> bool:
-    """True if pictures are made of photos. Raises Invalid where prompt, engine and campaign do not go together."""
+    """Return whether images are made from photos. Raises Invalid if prompt, engine and campaign do not fit together."""
     return bool(_asked(order, by).image_roles)
 
 

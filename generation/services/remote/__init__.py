@@ -1,1 +1,1 @@
-"""Jobs at remote services: submissions, webhooks, limits, and submissions of which nobody knows what became."""
+"""Jobs at remote services: submissions, webhooks, limits and uncertain submissions."""

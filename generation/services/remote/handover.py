@@ -1,4 +1,4 @@
-"""Orders to remote services: the intent before the call, the remote id after it, and how a job waits for its picture.
+"""Submissions to remote services: the intent before the call, the remote id after it, and the wait for the image.
 
     running ─ intend ─► (the call) ─ entrust ─► waiting ─ take_due / again_at … ─ resume ─► running ─► finished
                              └── no answer, or a crash ── look_up or hold ──┘
@@ -29,12 +29,12 @@ from generation.services.planning.fingerprints import Maker
 from generation.states import JOB
 
 POLL_LEASE_SHARE = 0.25
-"""For which part of a lease whoever took due jobs has them to itself; then another may ask."""
+"""The part of a lease for which a thread has due jobs to itself; then another may poll them."""
 ANSWERED = "answered"
 SUBMITTED = "submitted_to"
-"""The key in an attempt's details for the maker that its order was sent to."""
+"""The key in an attempt's details for the maker to which it was submitted."""
 SLACK_SECONDS = 600.0
-"""By how much a service's clock and ours, or two orders on their way, may be apart."""
+"""The most by which a service's clock and ours, or two submissions on their way, may differ."""
 
 _TAKE_DUE = """
 UPDATE generation_job j SET poll_at = now() + %(lease)s * interval '1 second'
@@ -87,8 +87,8 @@ UPDATE generation_attempt a SET answered_at = now() FROM ours WHERE a.job_id = o
 
 @dataclass(frozen=True)
 class Due:
-    """A waiting job that is to be asked about. remote_id "": whether the service has it is not known; then `marker` and
-    `sent_at` say what was sent."""
+    """A waiting job that is due to be polled. remote_id: "" if it is unknown whether the service has it; then `marker`
+    and `sent_at` identify the submission."""
 
     job_id: int
     remote_id: str
@@ -98,9 +98,9 @@ class Due:
 
 
 def intend(*, job_id: int, token: uuid.UUID, maker: Maker | None = None) -> uuid.UUID | None:
-    """Write down that an order is about to be sent; returns its marker, None if the job is no longer ours or wanted.
+    """Record the intent to submit a job; returns its marker, None if the job is no longer ours or was cancelled.
 
-    maker: what the order is sent to. The image that comes back is made by this, however the endpoint is set up by then.
+    maker: the maker to which it is submitted. The image is made by it, even if the endpoint is changed meanwhile.
     """
     marker = uuid.uuid4()
     details = json.dumps({SUBMITTED: maker.to_json()} if maker else {})
@@ -111,7 +111,7 @@ def intend(*, job_id: int, token: uuid.UUID, maker: Maker | None = None) -> uuid
 
 
 def submitted_to(job_id: int) -> Maker | None:
-    """Return what the job's latest order was sent to; None where that was not recorded."""
+    """Return the maker to which the job was last submitted; None if that was not recorded."""
     attempts = Attempt.objects.filter(job_id=job_id, number=F("job__attempts"))
     details = attempts.values_list("details", flat=True).first() or {}
     return Maker.of(details.get(SUBMITTED, {}))
@@ -121,9 +121,9 @@ def submitted_to(job_id: int) -> Maker | None:
 def entrust(
     *, job_id: int, token: uuid.UUID, remote_id: str, poll_seconds: float, problem: EngineError | None = None
 ) -> bool:
-    """The service has the job under `remote_id`: it waits from now on and holds no worker. False if it was not ours.
+    """Record that the service has the job under `remote_id`: it waits now without a worker. False if it was not ours.
 
-    problem: why its image, which is finished, could not be fetched; shown while it waits.
+    problem: why its finished image could not be fetched; shown while it waits.
     """
     JOB.ensure(JobState.RUNNING, JobState.WAITING)
     Attempt.objects.filter(job_id=job_id, lease_token=token).update(remote_id=remote_id)
@@ -140,18 +140,18 @@ def entrust(
 
 
 def answered(*, job_id: int, token: uuid.UUID) -> None:
-    """The service has answered with the picture itself: the order is no longer open there, only here."""
+    """Record that the service has answered with the image itself, so the submission is no longer open there."""
     with connection.cursor() as cursor:
         cursor.execute(_ANSWERED, {"job": job_id, "token": token, "answered": ANSWERED})
 
 
 def refused(*, job_id: int, token: uuid.UUID) -> None:
-    """The service has refused the order, so that it was never there: its intent is taken back."""
+    """Remove the intent of a submission that the service has refused, so that it counts as never sent."""
     Attempt.objects.filter(job_id=job_id, lease_token=token).update(sent_at=None, marker=None)
 
 
 def look_up_later(*, job_id: int, token: uuid.UUID, seconds: float, error: EngineError) -> bool:
-    """It is not known whether the service has the job: it waits to be looked up. False if it was not ours."""
+    """Let a job wait to be looked up, because its submission is uncertain. False if it was not ours."""
     JOB.ensure(JobState.RUNNING, JobState.WAITING)
     moved = Job.objects.filter(pk=job_id, lease_token=token, status=JobState.RUNNING).update(
         status=JobState.WAITING,
@@ -166,7 +166,7 @@ def look_up_later(*, job_id: int, token: uuid.UUID, seconds: float, error: Engin
 
 
 def take_due(*, endpoint_id: int, limit: int) -> list[Due]:
-    """Jobs of the endpoint that are to be asked about now; nobody else gets them for a part of a lease."""
+    """Return the jobs of the endpoint that are due to be polled; nobody else gets them for a part of a lease."""
     with connection.cursor() as cursor:
         lease = settings.PROOFLINE["lease_seconds"] * POLL_LEASE_SHARE
         cursor.execute(_TAKE_DUE, {"endpoint": endpoint_id, "limit": limit, "lease": lease})
@@ -174,19 +174,19 @@ def take_due(*, endpoint_id: int, limit: int) -> list[Due]:
 
 
 def again_at(pending: Mapping[int, Pending], *, seconds: float) -> None:
-    """These are still under way: ask again in `seconds`, and show how far they are."""
+    """Record the progress of jobs that are still being made, and poll them again in `seconds`."""
     if pending:
         columns: dict[str, Any] = {
             "ids": list(pending),
-            "step": [one.step for one in pending.values()],
-            "steps": [one.steps for one in pending.values()],
+            "step": [answer.step for answer in pending.values()],
+            "steps": [answer.steps for answer in pending.values()],
         }
         with connection.cursor() as cursor:
             cursor.execute(_AGAIN_AT, {**columns, "seconds": seconds})
 
 
 def found(*, job_id: int, remote_id: str) -> bool:
-    """Record that a looked-up job is there under `remote_id`; it is asked about at once."""
+    """Record that a looked-up job exists under `remote_id`; it is polled at once."""
     with transaction.atomic():
         moved = Job.objects.filter(pk=job_id, status=JobState.WAITING, remote_id="").update(
             remote_id=remote_id, poll_at=timezone.now(), error="", error_kind=""
@@ -197,7 +197,7 @@ def found(*, job_id: int, remote_id: str) -> bool:
 
 
 def never_arrived(*, job_id: int) -> bool:
-    """Record that a looked-up job is not there: it is queued again, to be sent under a new marker."""
+    """Record that a looked-up job does not exist there: it is queued again, to be submitted under a new marker."""
     with transaction.atomic():
         job = (
             Job.objects.select_for_update(of=("self",)).filter(pk=job_id, status=JobState.WAITING, remote_id="").first()
@@ -217,7 +217,7 @@ def never_arrived(*, job_id: int) -> bool:
 
 
 def resume(*, job_id: int, remote_id: str, worker: str) -> Claim:
-    """Take a waiting job in hand to end it, under a lease of its own; an empty claim if somebody else has."""
+    """Claim a waiting job to end it, under a new lease; an empty claim if somebody else has claimed it."""
     token = uuid.uuid4()
     values: dict[str, Any] = {"job": job_id, "remote": remote_id, "token": token, "worker": worker}
     with connection.cursor() as cursor:
@@ -227,12 +227,12 @@ def resume(*, job_id: int, remote_id: str, worker: str) -> Claim:
 
 
 def specs(job_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
-    """Job id -> frozen spec as plain JSON."""
+    """Return the frozen specs as plain JSON, by job id."""
     return dict(JobSpec.objects.filter(pk__in=list(job_ids)).values_list("pk", "spec"))
 
 
 def remote_ids_since(endpoint_id: int, since: datetime) -> frozenset[str]:
-    """Remote ids that are known to belong to orders of this endpoint sent at or shortly before `since`, or after it."""
+    """Return the known remote ids of submissions to this endpoint since shortly before `since` (SLACK_SECONDS)."""
     earliest = since - timedelta(seconds=SLACK_SECONDS)
-    known = Attempt.objects.filter(endpoint_id=endpoint_id, sent_at__gte=earliest).exclude(remote_id="")
-    return frozenset(known.values_list("remote_id", flat=True))
+    attempts = Attempt.objects.filter(endpoint_id=endpoint_id, sent_at__gte=earliest).exclude(remote_id="")
+    return frozenset(attempts.values_list("remote_id", flat=True))

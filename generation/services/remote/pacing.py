@@ -1,7 +1,7 @@
-"""The pace of an endpoint: its circuit breaker, the pauses that it asked for, its calls at once.
+"""The pace of an endpoint: its circuit breaker, the pauses that it asked for, its concurrent calls.
 
-Limits are the operator's, or found by refusals (rate_limits.py): the calls at once are tried in ever larger numbers
-until one is refused, and then slowly. throttle.py keeps submissions to a rate.
+Limits are set by the operator, or learnt from refusals (rate_limits.py): the number of concurrent calls grows fast
+until one is refused, and then slowly. throttle.py limits the rate of submissions.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ FAILURES_TO_OPEN = 5
 FIRST_REST_SECONDS = 15.0
 LONGEST_REST_SECONDS = 600.0
 LONGEST_OPEN = timedelta(minutes=15)
-"""Orders sent longer ago than this are not looked at when a refusal is weighed."""
+"""Submissions older than this are ignored when a refusal is evaluated."""
 SETTLE_SECONDS = 0.3
-"""How long after a refusal it is weighed: orders that went out together arrive in no order, and until then it is not
-known which of them were refused or called back as well."""
+"""Delay before a refusal is evaluated: submissions that were sent together arrive in any order, and before that it is
+unknown which of them were refused or withdrawn as well."""
 IN_USE = 0.75
-"""The share of a limit in use above which it is what limits."""
+"""The used share of a limit above which it is considered the bottleneck."""
 TAKEN_SECONDS = 1.0
-"""A service that refuses does so at once: what it has had for so long it has taken."""
+"""Time after which a submission counts as accepted: a service that refuses does so at once."""
 REFUSED_PAUSE_SECONDS = 1.0
-"""How long an endpoint is left alone that asks to slow down and does not say for how long."""
+"""Pause of an endpoint that asks to slow down and does not say for how long."""
 
-# While nothing was refused: as many as the service has taken when it answers one of them, and one more for each answer.
-# Then growth only while the window is what limits, near the place of the latest refusal by a twentieth of a call, and
-# freely again when one more than that went well. Limits that were found while the endpoint failed, since its success
-# before, are the fault's and not the service's: they are forgotten with the success that ends the failures.
+# While nothing was refused, the window is the number of accepted submissions at an answer, plus one for each answer.
+# After a refusal it grows only while it is the bottleneck: near the size of the latest refusal by a twentieth of a
+# call, and by one again when it is at least two above that size. Limits that were learnt while the endpoint failed,
+# since its last success, come from the failure: the success that ends the failures removes them.
 _SUCCEEDED = """
 INSERT INTO generation_endpointstanding AS s
     (endpoint_id, breaker, failures, trips, "window", last_error, last_error_kind, last_success_at)
@@ -87,7 +87,7 @@ FROM generation_attempt
 WHERE endpoint_id = %(endpoint)s AND sent_at > %(sent)s::timestamptz - %(longest)s
 """
 
-# A half for each of the two indexes of open jobs: "status IN (...)" reads neither, and there are many jobs that ended.
+# One SELECT for each of the two indexes of open jobs: "status IN (...)" uses neither, and there are many ended jobs.
 _UNDER_WAY = """
 SELECT endpoint_id, sum(running)::int, sum(waiting)::int, sum(taken)::int
 FROM (
@@ -134,8 +134,8 @@ ON CONFLICT (endpoint_id) DO UPDATE SET last_error = %(error)s, last_error_kind 
 
 
 class UnderWay(NamedTuple):
-    """An endpoint's open jobs. running: orders on their way to it, `taken` of them so long ago that it has taken them;
-    waiting: under way there."""
+    """An endpoint's open jobs. running: submissions on their way to it; taken: those of them that are old enough to
+    count as accepted; waiting: jobs that it is making."""
 
     running: int = 0
     waiting: int = 0
@@ -144,8 +144,8 @@ class UnderWay(NamedTuple):
 
 @dataclass(frozen=True)
 class Load:
-    """One remote endpoint as the lane sees it. running: orders on their way to it;
-    waiting: under way there. orders: how many more it may be given now; wait_seconds: until there may be more."""
+    """One remote endpoint as the lane sees it. running: submissions on their way to it; waiting: jobs that it makes.
+    orders: how many more it may get now; wait_seconds: until it may get more."""
 
     endpoint: Endpoint
     standing: EndpointStanding | None
@@ -165,7 +165,7 @@ class Load:
 
 
 def loads() -> list[Load]:
-    """Every remote endpoint that is switched on. Two queries."""
+    """Return the load of every enabled remote endpoint. Two queries."""
     endpoints = list(_remote())
     under_way = _under_way([endpoint.pk for endpoint in endpoints])
     return [_load(endpoint, under_way[endpoint.pk]) for endpoint in endpoints]
@@ -190,13 +190,13 @@ def _remote() -> QuerySet[Any]:
 
 def _load(endpoint: Endpoint, open_jobs: UnderWay) -> Load:
     standing = getattr(endpoint, "standing", None)
-    orders, wait = _room(endpoint, standing, open_jobs)
+    orders, wait_seconds = _room(endpoint, standing, open_jobs)
     has_queued = bool(getattr(endpoint, "has_queued", True))
-    return Load(endpoint, standing, open_jobs.running, open_jobs.waiting, has_queued, orders, wait)
+    return Load(endpoint, standing, open_jobs.running, open_jobs.waiting, has_queued, orders, wait_seconds)
 
 
 def _room(endpoint: Endpoint, standing: EndpointStanding | None, open_jobs: UnderWay) -> tuple[int, float]:
-    """(orders that may be given now, seconds until it is worth looking again)."""
+    """Return (submissions that may be sent now, seconds until the next check is worthwhile)."""
     now = timezone.now()
     if standing is not None and (pause := _pause(standing, now)) > 0:
         return 0, pause
@@ -215,21 +215,21 @@ def _pause(standing: EndpointStanding, now: datetime) -> float:
 
 
 def current(endpoint_id: int) -> Endpoint | None:
-    """The endpoint with its standing as they are now; None if it was switched off."""
+    """Return the current endpoint with its standing; None if it was disabled."""
     return Endpoint.objects.select_related("standing").filter(pk=endpoint_id, is_enabled=True).first()
 
 
 def unsent(endpoint_id: int) -> int:
-    """Jobs that are claimed and whose order has not gone out yet."""
+    """Return how many claimed jobs have not been submitted yet."""
     jobs = Job.objects.filter(endpoint_id=endpoint_id, lane=Lane.CLOUD, status=JobState.RUNNING, remote_id="")
     return Attempt.objects.filter(job__in=jobs, number=F("job__attempts"), sent_at=None).count()
 
 
 @transaction.atomic
 def room(endpoint_id: int) -> Load:
-    """The endpoint's load, counted alone: until the transaction ends nobody else counts it or claims for it.
+    """Return the endpoint's load under a lock: until the transaction ends nobody else counts it or claims for it.
 
-    Call it inside the transaction that claims. A breaker whose rest is over is half open from here on.
+    Call it inside the transaction that claims. A circuit breaker whose rest is over becomes half open here.
     """
     _execute("SELECT pg_advisory_xact_lock(hashtextextended('proofline.endpoint', %(id)s))", {"id": endpoint_id})
     endpoint = Endpoint.objects.select_related("standing").get(pk=endpoint_id)
@@ -240,21 +240,23 @@ def room(endpoint_id: int) -> Load:
 
 
 def succeeded(endpoint: Endpoint, *, in_use: int) -> None:
-    """The service took an order. in_use: how many it had with this one."""
+    """Record that the service accepted a submission. in_use: how many it had, including this one."""
     now = timezone.now()
     standing = getattr(endpoint, "standing", None)
     taken = _under_way([endpoint.pk])[endpoint.pk].taken + 1 if endpoint_limits.is_untried(endpoint, standing) else 0
     first = None if endpoint.most_at_once else max(endpoint_limits.FIRST_WINDOW, taken)
     values = {"endpoint": endpoint.pk, "in_use": in_use, "share": IN_USE, "first": first, "taken": taken, "now": now}
     _execute(_SUCCEEDED, {**values, "most": endpoint.most_at_once or endpoint_limits.MOST_AT_ONCE})
-    found = endpoint_limits.found_rates(standing)
-    if any(rate.may_grow(now) for rate in found.values()):
+    rates = endpoint_limits.found_rates(standing)
+    if any(rate.may_grow(now) for rate in rates.values()):
         _grow(endpoint, now=now)
 
 
 def failed(endpoint: Endpoint, error: EngineError, *, sent_at: datetime | None = None) -> None:
-    """The service refused an order that was sent at `sent_at`, or a question, or did not answer. What concerns a single
-    picture does not count against it."""
+    """Record that the service refused a submission sent at `sent_at` or a poll, or did not answer.
+
+    Errors that concern a single image do not count against it.
+    """
     now = timezone.now()
     values: dict[str, Any] = {"endpoint": endpoint.pk, "error": error.message[:500], "kind": error.kind, "now": now}
     if error.kind == ErrorKind.RATE:
@@ -275,14 +277,14 @@ def failed(endpoint: Endpoint, error: EngineError, *, sent_at: datetime | None =
 
 
 def answers_again(endpoint_id: int) -> bool:
-    """A resting endpoint that was away answers again: its next order goes out now. True if it rested."""
+    """Record that a resting endpoint answers again, so that its next job is submitted now. True if it was resting."""
     resting = EndpointStanding.objects.filter(pk=endpoint_id, breaker=Breaker.OPEN)
     return bool(resting.update(open_until=timezone.now()))
 
 
 def _knows_limits(endpoint: Endpoint) -> bool:
-    """Return whether limits of both sorts are known: then a refusal is two orders that came closer together than they
-    were sent."""
+    """Return whether limits of both kinds are set: then a refusal only means that two submissions arrived closer
+    together than they were sent."""
     return bool(endpoint.most_at_once and (endpoint.max_per_second or endpoint.max_per_minute))
 
 
@@ -291,16 +293,18 @@ def _learn(endpoint: Endpoint, *, sent_at: datetime, resume_at: datetime, pause_
     standing = EndpointStanding.objects.select_for_update().get(pk=endpoint.pk)
     spans = {"second": timedelta(milliseconds=throttle.SECOND_MS), "minute": timedelta(milliseconds=throttle.MINUTE_MS)}
     taken = Taken(*_execute(_TAKEN, {"endpoint": endpoint.pk, "sent": sent_at, "longest": LONGEST_OPEN, **spans})[0])
-    known = Limits(standing.window, standing.window_peak, standing.window_cut_at, endpoint_limits.found_rates(standing))
-    found = known.refused(taken, sent_at=sent_at, resume_at=resume_at, pause_seconds=pause_seconds)
-    standing.window, standing.window_peak, standing.window_cut_at = found.window, found.peak, found.cut_at
-    standing.rates = {name: rate.to_json() for name, rate in found.rates.items()}
+    limits = Limits(
+        standing.window, standing.window_peak, standing.window_cut_at, endpoint_limits.found_rates(standing)
+    )
+    learned = limits.refused(taken, sent_at=sent_at, resume_at=resume_at, pause_seconds=pause_seconds)
+    standing.window, standing.window_peak, standing.window_cut_at = learned.window, learned.peak, learned.cut_at
+    standing.rates = {name: rate.to_json() for name, rate in learned.rates.items()}
     standing.save(update_fields=["window", "window_peak", "window_cut_at", "rates"])
-    log.info("endpoint.refused", endpoint=endpoint.slug, taken=taken, window=found.window, rates=standing.rates)
+    log.info("endpoint.refused", endpoint=endpoint.slug, taken=taken, window=learned.window, rates=standing.rates)
 
 
 def _grow(endpoint: Endpoint, *, now: datetime) -> None:
-    """Raise the rates that are due for it and are made use of."""
+    """Raise the learnt rates that are due for it and are used up to a share of IN_USE."""
     used = dict(zip((rate_limits.SECOND, rate_limits.MINUTE), endpoint_limits.used(endpoint), strict=True))
     with transaction.atomic():
         standing = EndpointStanding.objects.select_for_update().get(pk=endpoint.pk)

@@ -1,8 +1,8 @@
-"""The rate limits of an endpoint: its orders per second and per minute, counted in Redis for all workers together.
+"""The rate limits of an endpoint: its submissions per second and minute, counted in Redis for all workers together.
 
-A sliding log of the latest orders (pyrate-limiter), by Redis's own clock; it is kept where no limit is known too, for
-the moment at which one is found. The windows are a little longer than the service's, because two orders sent apart may
-arrive closer together; and a second's orders are spread over it.
+This is a sliding log of the latest submissions (pyrate-limiter), by the clock of Redis. It is also kept if no limit is
+known yet, for the moment when one is learnt. The windows are a little longer than those of the service, because
+submissions may arrive closer together than they were sent. The submissions of a second are spread over it.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ log = structlog.get_logger(__name__)
 SECOND_MS = 1030
 MINUTE_MS = 60_500
 SPREAD = 0.94
-"""How evenly a second's orders are spread over it; below 1, so that one that is late does not delay all after it."""
+"""How evenly the submissions of a second are spread; below 1, so that a late one does not delay all after it."""
 AHEAD_SECONDS = 1.5
-"""How long before their turn jobs are claimed: what it takes to claim them must not be lost from each window, also
-while another endpoint's hundred orders of a minute go out."""
+"""How long before their turn jobs are claimed, so that no window loses the time of claiming, not even while another
+endpoint sends its hundred submissions of a minute."""
 LEAD_MS = 250
-"""How long before it comes an order takes its turn, at most two fifths of the shortest window: meanwhile its intent is
-written and a connection made, so that at its turn nothing but its bytes are left to be sent."""
+"""How long before its time a submission takes its turn, at most two fifths of the shortest window. Meanwhile its intent
+is written and a connection made, so that at its time only its bytes are left to be sent."""
 LOOK_SECONDS = 0.03
-"""How long before an order leaves it is asked once more whether the service wants patience."""
+"""How long before a submission is sent it is checked once more whether the service has asked for a pause."""
 AWAY_SECONDS = 1.0
-"""How long to wait when Redis is away: without its count nothing is ordered, what is under way goes on."""
+"""Wait if Redis is unavailable: without its count nothing is submitted, but open jobs continue."""
 
 _NO_LIMIT = Rate(1_000_000, MINUTE_MS)
 
 
 class _Own(threading.local):
-    """Each thread's buckets, on its own connection."""
+    """The buckets of each thread, on its own connection."""
 
     @cached_property
     def buckets(self) -> dict[int, tuple[list[Rate], RedisBucket]]:
@@ -56,42 +56,46 @@ _own = _Own()
 
 @dataclass(frozen=True)
 class Room:
-    """orders: how many might be claimed now, None where nothing limits them. wait_seconds: when there may be more."""
+    """The room within the rate limits. orders: how many jobs may be claimed now, None without a limit. wait_seconds:
+    until there may be more."""
 
     orders: int | None
     wait_seconds: float = 0.0
 
 
 def room(endpoint: Endpoint) -> Room:
-    """Return how many orders the endpoint's limits leave within AHEAD_SECONDS. Nothing is counted by asking."""
+    """Return how many submissions the endpoint's limits allow within AHEAD_SECONDS. This counts no submission."""
     rates = _rates(endpoint_limits.per_second(endpoint), endpoint_limits.per_minute(endpoint))
     if not rates:
         return Room(None)
     try:
         end = endpoint_limits.now_ms() + round(AHEAD_SECONDS * 1000)
-        return min((_left(endpoint, rate, end) for rate in rates), key=lambda one: (one.orders, -one.wait_seconds))
+        return min(
+            (_left(endpoint, rate, end) for rate in rates),
+            key=lambda window_room: (window_room.orders, -window_room.wait_seconds),
+        )
     except RedisError as error:
         log.warning("throttle.away", endpoint=endpoint.slug, error=str(error))
         return Room(0, AWAY_SECONDS)
 
 
 def _left(endpoint: Endpoint, rate: Rate, end: int) -> Room:
-    """Return how many orders one of the windows leaves until `end`, AHEAD_SECONDS from now."""
-    whole = round(AHEAD_SECONDS * 1000) // rate.interval
-    end -= whole * rate.interval
+    """Return how many submissions one of the windows allows until `end`, AHEAD_SECONDS from now."""
+    whole_windows = round(AHEAD_SECONDS * 1000) // rate.interval
+    end -= whole_windows * rate.interval
     sent: list[tuple[bytes, float]] = endpoint_limits.connection().zrangebyscore(  # type: ignore[assignment]
         endpoint_limits.key(endpoint), end - rate.interval + 1, "+inf", withscores=True
     )
     free = rate.limit - len(sent)
-    if whole or free > 0:
-        return Room(whole * rate.limit + max(free, 0))
+    if whole_windows or free > 0:
+        return Room(whole_windows * rate.limit + max(free, 0))
     return Room(0, max(sent[-free][1] + rate.interval - end, 1) / 1000)
 
 
 @dataclass
 class Turn:
-    """One order's place in the count, and its way out (engines/service.py): under what name, in Redis's milliseconds,
-    by the process's own clock."""
+    """The turn of one submission, for engines/service.py. name: its name in the count; at_ms: its time in milliseconds
+    of Redis; at: its time by the clock of this process."""
 
     endpoint: Endpoint
     name: str
@@ -100,8 +104,10 @@ class Turn:
     is_called_back: bool = False
 
     def come(self) -> None:
-        """Return when it has come. If the service has asked for patience meanwhile it is not counted any more, and
-        EngineError is raised."""
+        """Wait until the turn has come.
+
+        If the service has asked for a pause meanwhile, the submission is no longer counted and EngineError is raised.
+        """
         time.sleep(max(0.0, self.at - LOOK_SECONDS - time.monotonic()))
         try:
             if _is_paused(self.endpoint):
@@ -113,18 +119,22 @@ class Turn:
         time.sleep(max(0.0, self.at - time.monotonic()))
 
     def left(self) -> None:
-        """The order is counted from here, as the service will count it: those after it keep their distance."""
+        """Count the submission from now on, as the service will count it, so that later ones keep their distance."""
         try:
             now = endpoint_limits.now_ms()
-            if own := _members(self):
-                endpoint_limits.connection().zadd(endpoint_limits.key(self.endpoint), dict.fromkeys(own, now), xx=True)
+            if members := _members(self):
+                endpoint_limits.connection().zadd(
+                    endpoint_limits.key(self.endpoint), dict.fromkeys(members, now), xx=True
+                )
         except RedisError as error:
             log.warning("throttle.away", endpoint=self.endpoint.slug, error=str(error))
 
 
 def wait(endpoint: Endpoint) -> Turn | None:
-    """Count one order, shortly before the limits allow it; None, and nothing counted, if the service has asked for
-    patience meanwhile."""
+    """Wait for the turn of one submission and count it, shortly before the limits allow it.
+
+    None, and nothing is counted, if the service has asked for a pause meanwhile.
+    """
     rates = _rates(endpoint_limits.per_second(endpoint), endpoint_limits.per_minute(endpoint))
     lead_ms = min(LEAD_MS, rates[0].interval * 2 // 5) if rates else 0
     while not _is_paused(endpoint):
@@ -136,7 +146,7 @@ def wait(endpoint: Endpoint) -> Turn | None:
 
 
 def pause(endpoint: Endpoint, seconds: float) -> None:
-    """No order of any worker goes out for so long, those that are claimed already included."""
+    """Stop the submissions of all workers to the endpoint for this time, including jobs that are already claimed."""
     key, milliseconds = _pause_key(endpoint), math.ceil(seconds * 1000)
     try:
         if milliseconds > int(str(endpoint_limits.connection().pttl(key))):
@@ -149,11 +159,11 @@ def _is_paused(endpoint: Endpoint) -> bool:
     try:
         return bool(endpoint_limits.connection().exists(_pause_key(endpoint)))
     except RedisError:
-        return False  # counting tells that Redis is away, and waits
+        return False  # the count notices that Redis is unavailable, and waits
 
 
 def _take(endpoint: Endpoint, rates: list[Rate], lead_ms: int) -> Turn | float:
-    """The first free turn if it comes within `lead_ms`, and then it is counted; else in how many seconds to try."""
+    """Count and return the first free turn if it comes within `lead_ms`, else return the seconds until the next try."""
     try:
         bucket, (now, newest) = _bucket(endpoint, rates), _now_and_newest_ms(endpoint)
         turn = Turn(endpoint, uuid.uuid4().hex, at_ms=max(now, newest), at=time.monotonic())
@@ -165,7 +175,7 @@ def _take(endpoint: Endpoint, rates: list[Rate], lead_ms: int) -> Turn | float:
         if _is_one_too_many(endpoint, rates, turn.at_ms):
             _withdraw(turn)
             return 0.01
-    except NoScriptError:  # Redis was started anew
+    except NoScriptError:  # Redis was restarted
         _own.buckets.clear()
         return 0.01
     except RedisError as error:
@@ -175,15 +185,14 @@ def _take(endpoint: Endpoint, rates: list[Rate], lead_ms: int) -> Turn | float:
 
 
 def _put(bucket: RedisBucket, turn: Turn) -> int:
-    """0 if the turn was free and is counted now, else by how many milliseconds it would have to be later."""
+    """Return 0 if the turn was free and is counted now, else by how many milliseconds it must be later."""
     decision = bucket.put_decision(RateItem(turn.name, turn.at_ms))
     assert isinstance(decision, Decision)
     return 0 if decision.failing_rate is None else max(decision.retry_after_ms or 0, 1)
 
 
 def _is_one_too_many(endpoint: Endpoint, rates: list[Rate], at_ms: int) -> bool:
-    """Return whether somebody who looked at the clock later was counted sooner. The log is trimmed with the same
-    call."""
+    """Return whether the turn exceeds a limit, because a later turn was counted before it. Also trims the log."""
     kept_ms = max(MINUTE_MS, rates[-1].interval)
     with endpoint_limits.connection().pipeline(transaction=False) as pipe:
         for rate in rates:
@@ -195,8 +204,8 @@ def _is_one_too_many(endpoint: Endpoint, rates: list[Rate], at_ms: int) -> bool:
 
 
 def _withdraw(turn: Turn) -> None:
-    if own := _members(turn):
-        endpoint_limits.connection().zrem(endpoint_limits.key(turn.endpoint), *own)
+    if members := _members(turn):
+        endpoint_limits.connection().zrem(endpoint_limits.key(turn.endpoint), *members)
 
 
 def _members(turn: Turn) -> list[bytes]:
@@ -207,38 +216,39 @@ def _members(turn: Turn) -> list[bytes]:
 
 
 def _rates(per_second: float | None, per_minute: float | None) -> list[Rate]:
-    """The limits as windows, shortest first. A limit of 20 a second also means 5 a quarter of one."""
-    found: list[Rate] = []
+    """Return the limits as windows, shortest first. A limit of 20 per second also means 5 per quarter of a second."""
+    rates: list[Rate] = []
     if per_second:
-        whole = max(1, math.floor(per_second))
-        window = math.ceil(SECOND_MS * whole / per_second)
-        quarter = math.ceil(whole / 4)
-        if quarter < whole:
-            found.append(Rate(quarter, math.floor(window * quarter / whole * SPREAD)))
-        found.append(Rate(whole, window))
+        orders = max(1, math.floor(per_second))
+        window = math.ceil(SECOND_MS * orders / per_second)
+        quarter = math.ceil(orders / 4)
+        if quarter < orders:
+            rates.append(Rate(quarter, math.floor(window * quarter / orders * SPREAD)))
+        rates.append(Rate(orders, window))
     if per_minute:
-        whole = max(1, math.floor(per_minute))
-        minute = Rate(whole, math.ceil(MINUTE_MS * whole / per_minute))
-        # A tighter limit per minute makes one per second of as many orders pointless, a looser one is pointless itself.
-        if found and minute.limit / minute.interval >= found[-1].limit / found[-1].interval:
-            return found
-        found = [rate for rate in found if rate.limit < minute.limit and rate.interval < minute.interval]
-        found.append(minute)
-    return found
+        orders = max(1, math.floor(per_minute))
+        minute = Rate(orders, math.ceil(MINUTE_MS * orders / per_minute))
+        # A minute limit with a higher rate than the last window has no effect. With a lower rate, it replaces windows
+        # that allow as many submissions.
+        if rates and minute.limit / minute.interval >= rates[-1].limit / rates[-1].interval:
+            return rates
+        rates = [rate for rate in rates if rate.limit < minute.limit and rate.interval < minute.interval]
+        rates.append(minute)
+    return rates
 
 
 def _bucket(endpoint: Endpoint, rates: list[Rate]) -> RedisBucket:
-    known, bucket = _own.buckets.get(endpoint.pk, ([], None))
-    if bucket is None or known != rates:
-        made = RedisBucket.init(rates, endpoint_limits.connection(), endpoint_limits.key(endpoint))
-        assert isinstance(made, RedisBucket)
-        bucket = made
+    bucket_rates, bucket = _own.buckets.get(endpoint.pk, ([], None))
+    if bucket is None or bucket_rates != rates:
+        new_bucket = RedisBucket.init(rates, endpoint_limits.connection(), endpoint_limits.key(endpoint))
+        assert isinstance(new_bucket, RedisBucket)
+        bucket = new_bucket
         _own.buckets[endpoint.pk] = rates, bucket
     return bucket
 
 
 def _now_and_newest_ms(endpoint: Endpoint) -> tuple[int, int]:
-    """Redis's time, and that of the latest turn, which may be yet to come; 0 without any."""
+    """Return the time of Redis, and that of the latest turn, which may be in the future; 0 without any."""
     with endpoint_limits.connection().pipeline(transaction=False) as pipe:
         pipe.time()
         pipe.zrange(endpoint_limits.key(endpoint), -1, -1, withscores=True)

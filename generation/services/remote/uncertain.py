@@ -1,7 +1,7 @@
-"""Orders in doubt: sent, never answered, at a service that cannot be asked. Who resubmits them, and at whose risk.
+"""Uncertain submissions: sent and never answered, at a service that cannot look them up.
 
-Where the endpoint's policy says so they are ordered again by the line itself, once their money is reserved anew; else a
-person does it on the run's page (retries.py), or says that nothing was charged.
+If the endpoint's policy says so, they are resubmitted automatically, once their money is reserved again. Otherwise a
+person resubmits them on the run's page (retries.py), or records that nothing was charged.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ _LABEL = "the line"
 
 
 def resubmit_all() -> int:
-    """Order again what endpoints with that policy have in doubt; returns how many jobs. A run whose budget cannot bear
-    it keeps them held."""
-    waiting = Job.objects.filter(
+    """Resubmit the uncertain submissions of endpoints with that policy; returns how many jobs.
+
+    They stay held if the budget of their run does not suffice.
+    """
+    held_jobs = Job.objects.filter(
         status=JobState.HELD, hold_reason=HoldReason.IN_DOUBT, endpoint__in_doubt=InDoubt.RESUBMIT
     )
-    return sum(_resubmit(run_id) for run_id in list(waiting.values_list("run_id", flat=True).distinct()))
+    return sum(_resubmit(run_id) for run_id in list(held_jobs.values_list("run_id", flat=True).distinct()))
 
 
 def _resubmit(run_id: int) -> int:
@@ -61,9 +63,9 @@ def _resubmit(run_id: int) -> int:
 
 @transaction.atomic
 def take_back(*, run_id: int, by: User) -> Decimal:
-    """The account shows that the orders in doubt were not charged: what they count as spent is freed; returns it.
+    """Record that the run's uncertain submissions were not charged: their money is freed; returns the amount.
 
-    The jobs stay as they are. Raises NotAllowed, and Conflict if nothing of the run is counted so.
+    The jobs stay as they are. Raises NotAllowed, and Conflict if the run has no such money.
     """
     run, campaign = runs.lock(run_id)
     runs.require_run(by, run, campaign)

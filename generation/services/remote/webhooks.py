@@ -1,6 +1,6 @@
-"""News from services that make pictures: it makes a job due for a look now, and is never believed in itself.
+"""Webhooks from services that make images: a message only makes a job due to be polled now; its content is not used.
 
-So nothing hangs on how often a message comes, in which order, or whether it comes at all: polling is the truth.
+So it does not matter how often a message comes, in which order, or whether it comes at all: only polling counts.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ log = structlog.get_logger(__name__)
 
 
 def receive(*, slug: str, marker: uuid.UUID, headers: Mapping[str, str], body: bytes) -> bool:
-    """Take one signed message about the order that was sent under `marker`. headers: names in lower case.
+    """Process one signed message about the submission with this `marker`. headers: names in lower case.
 
-    False if no endpoint `slug` has a key by which it is signed; then nothing happens. A marker that is unknown, or of
-    an order that has ended, is no mistake: messages are repeated and overtake each other.
+    False if no endpoint `slug` has the key of its signature; then nothing happens. An unknown marker, or one of a
+    submission that has ended, is no error: messages are repeated and arrive in any order.
     """
     endpoint = Endpoint.objects.filter(slug=slug, engine="replicate").first()
     if endpoint is None or not _is_signed(endpoint, headers, body):
@@ -38,8 +38,10 @@ def receive(*, slug: str, marker: uuid.UUID, headers: Mapping[str, str], body: b
 
 @transaction.atomic
 def look_now(*, endpoint: Endpoint, marker: uuid.UUID) -> bool:
-    """Make the job that waits for the order under `marker` due now, and wake its lane; False if none waits. One whose
-    answer was lost keeps its time: looked for too early, it would seem never to have arrived."""
+    """Make the waiting job with this `marker` due to be polled now, and wake its lane; False if none waits.
+
+    A job whose answer was lost keeps its time: looked up too early, it would seem never to have arrived.
+    """
     now = timezone.now()
     orders = Attempt.objects.filter(endpoint=endpoint, marker=marker, number=F("job__attempts"))
     moved = (

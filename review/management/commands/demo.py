@@ -1,4 +1,4 @@
-"""`manage.py demo`: the example brand from its feed to the review room, before the user's eyes (`make demo`)."""
+"""`manage.py demo`: run the example brand from its feed to review and show the progress (`make demo`)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from review.models import ReviewTask
 ENDPOINT = "packshot"
 HOST = "127.0.0.1"
 LOOK_SECONDS = 0.3
-#: Workers that have finished nothing for so long will not finish anything.
+#: The demo stops waiting when workers have finished nothing for so long.
 STALLED_SECONDS = 240
 WHO_FIRST = ("reviewer", "campaign_manager", "lead")
 
@@ -59,13 +59,13 @@ class Outcome:
 
     @property
     def is_complete(self) -> bool:
-        """Every asset arrived in review, and what the little model began it ended."""
+        """Return whether every asset reached review and no job of the little model failed."""
         return 0 < self.assets == self.in_review and not self.failed and not self.little_model.failed
 
 
 class Command(BaseCommand):
     help = "Run the example brand's main job: import, plan, generate, check, review. Run again, it goes on."
-    # It migrates first; checks that need tables would come too early.
+    # The command migrates first; checks that need tables would come too early.
     requires_system_checks: Any = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -80,7 +80,7 @@ class Command(BaseCommand):
         self.console = Console(highlight=False, stderr=options["once"])
         self.weights: Path | None = None if options["no_model"] else options["weights"].absolute()
         self.left_out = "--no-model was asked for." if options["no_model"] else ""
-        # Without weights there is nothing to fetch torch for.
+        # Without weights torch is not needed.
         can_use_it = self.weights is not None and sketches.has_weights(self.weights)
         installer = shlex.split(options["engines_by"]) if can_use_it else []
         log = env.var_dir() / "log" / "engines.log"
@@ -104,8 +104,8 @@ class Command(BaseCommand):
         with self._crew(supervisor.workers()) as crew:
             return self._follow(run, crew)
 
-    def _serve(self, wanted: int | None) -> NoReturn:
-        first = wanted or env.number("PORT", 8000)
+    def _serve(self, requested_port: int | None) -> NoReturn:
+        first = requested_port or env.number("PORT", 8000)
         port = supervisor.free_port(HOST, first)
         site = os.environ.setdefault("SITE_URL", f"http://{HOST}:{port}")
         run = self._prepare(with_history=True)
@@ -131,7 +131,7 @@ class Command(BaseCommand):
     # -- what comes before the workers -----------------------------------------------------------------------------
 
     def _prepare(self, *, with_history: bool) -> Run:
-        """Tables, brands, people, products, photos, and the pilot run, released. What is there already stays."""
+        """Create tables, brands, people, products and photos, and release the pilot run. Existing rows stay."""
         self._say("tables", self._migrate)
         is_fresh = not Brand.objects.exists()
         with clock.at(history.begins()) if with_history and is_fresh else nullcontext():
@@ -145,9 +145,9 @@ class Command(BaseCommand):
     def _say(self, what: str, do: Any) -> Any:
         began = time.monotonic()
         result = do()
-        found, told = result if isinstance(result, tuple) else (result, "")
-        self.console.print(f"  [green]✓[/] {what} {told} [dim]{time.monotonic() - began:.1f} s[/]", soft_wrap=True)
-        return found
+        value, note = result if isinstance(result, tuple) else (result, "")
+        self.console.print(f"  [green]✓[/] {what} {note} [dim]{time.monotonic() - began:.1f} s[/]", soft_wrap=True)
+        return value
 
     def _migrate(self) -> None:
         call_command("migrate", interactive=False, verbosity=0)
@@ -156,7 +156,7 @@ class Command(BaseCommand):
         return loading.load_all(delivered_to=env.var_dir() / "approved")
 
     def _import(self, example: loading.Example) -> tuple[FeedImport, str]:
-        """The feed as a customer's, then its photos from the folder beside it."""
+        """Import the feed as a customer would, then the photos from the folder beside it."""
         done = imports.import_feed(
             brand=example.brand, file=example.feed, file_name=example.feed.name, by=example.owner
         )
@@ -171,7 +171,7 @@ class Command(BaseCommand):
         return done, f"{done.rows} rows: {done.created} new; photos: {taken.ready} ready{refused}"
 
     def _make_history(self, example: loading.Example) -> tuple[None, str]:
-        """An earlier campaign, unless the brand has begun its own story already."""
+        """Make an earlier campaign, unless the brand has a run already."""
         if Run.objects.filter(campaign__brand=example.brand).exists():
             return None, "left as it is"
         people = {role: User.objects.get(username=example.login_of(role)) for role in history.ROLES}
@@ -179,7 +179,7 @@ class Command(BaseCommand):
         return None, f"{made.name}: {Asset.objects.filter(campaign=made).count()} pictures, decided and delivered"
 
     def _release(self, example: loading.Example) -> tuple[Run, str]:
-        """The pilot of the campaign: the one that is there, going on, or a new one."""
+        """Continue the campaign's pilot run, or release a new one."""
         run, is_new = running.ensure(
             running.Wish(
                 campaign=example.campaign,
@@ -197,7 +197,7 @@ class Command(BaseCommand):
     # -- while they work -------------------------------------------------------------------------------------------
 
     def _follow(self, run: Run, crew: supervisor.Crew) -> Outcome:
-        """Show the run, and what the little model draws, until nothing of it waits any more, or nothing moves."""
+        """Show the progress of the run and of the little model until both are over or nothing moves."""
         columns = (
             *(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
             *(TimeElapsedColumn(), TextColumn("{task.fields[rate]}")),
@@ -232,7 +232,7 @@ class Command(BaseCommand):
         return sum(run_selectors.funnel(run).done for run in self.drawn)
 
     def _draw(self, bar: Progress) -> Iterator[bool]:
-        """The little model's part, a step at each look: places and ideas, a choice, packshots before what is chosen."""
+        """Run the little model's part in steps: draw places and ideas, choose places, make packshots on them."""
         yield from self._until_installed(bar)
         if self.weights is None or (why := self._cannot_draw(self.weights)):
             self.left_out = self.left_out or why
@@ -240,11 +240,11 @@ class Command(BaseCommand):
                 f"  [yellow]![/] the little model's pictures are left out: {self.left_out}", soft_wrap=True
             )
             return
-        self.found = sketches.load(self.examples[0], self.weights)
-        self.drawn = sketches.begin(self.found)
+        self.sketches = sketches.load(self.examples[0], self.weights)
+        self.drawn = sketches.begin(self.sketches)
         task = bar.add_task("of the little model: places, ideas", total=_jobs(self.drawn), rate="")
         yield from self._until_over(bar, task)
-        before = sketches.before(self.found, sketches.choose(self.found))
+        before = sketches.before(self.sketches, sketches.choose(self.sketches))
         self.drawn += [before] if before else []
         bar.update(task, total=_jobs(self.drawn), description="of the little model, packshots on its places")
         yield from self._until_over(bar, task)
@@ -258,7 +258,7 @@ class Command(BaseCommand):
         bar.remove_task(task)
 
     def _cannot_draw(self, weights: Path) -> str:
-        """Return why the little model is left out; empty where it can draw."""
+        """Return why the little model is left out, or "" if it can draw."""
         invalidate_caches()
         if sketches.lacking() and self.installing.has_failed:
             log = _shown(self.installing.log)
@@ -285,7 +285,7 @@ class Command(BaseCommand):
             failed=jobs[JobState.FAILED] + jobs[JobState.QUARANTINED] + jobs[JobState.CANCELLED],
             seconds=round(time.monotonic() - self.began, 1),
             images_per_second=round(made["count"] / span, 2) if span else 0.0,
-            little_model=sketches.counts(self.found, self.drawn) if self.drawn else sketches.Counts(),
+            little_model=sketches.counts(self.sketches, self.drawn) if self.drawn else sketches.Counts(),
             left_out=self.left_out,
         )
 
@@ -302,7 +302,7 @@ class Command(BaseCommand):
 
     def _tour(self, site: str, outcome: Outcome) -> None:
         main = self.examples[0]
-        names = {role: next((one.username for one in main.logins if role in one.roles), "") for role in WHO_FIRST}
+        names = {role: next((login.username for login in main.logins if role in login.roles), "") for role in WHO_FIRST}
         mistakes = main.feed.with_name("products-with-mistakes.csv")
         base = f"{site}/brands/{main.brand.slug}"
         steps = [
@@ -330,7 +330,7 @@ class Command(BaseCommand):
 
 
 def _shown(path: Path) -> str:
-    """Relative to the checkout where it lies inside."""
+    """Return the path, relative to the checkout if it is inside."""
     return str(path.relative_to(env.ROOT) if path.is_relative_to(env.ROOT) else path)
 
 

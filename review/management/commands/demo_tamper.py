@@ -1,4 +1,4 @@
-"""`manage.py demo_tamper`: forges one byte in a copy of the audit trail and lets the check find it."""
+"""`manage.py demo_tamper`: change one byte in a copy of the audit trail and show that the check finds it."""
 
 from __future__ import annotations
 
@@ -36,35 +36,37 @@ class Command(BaseCommand):
             raise CommandError(
                 f"{brand.name} has no sealed event yet: let something happen first, such as `make demo`."
             )
-        whole, original = audit_chain.verify_export(lines), _write("trail.jsonl", lines)
+        original_result, original = audit_chain.verify_export(lines), _write("trail.jsonl", lines)
         forgery = tamper.forge(lines, at=len(lines) // 2)
         copy = _write("trail-forged.jsonl", forgery.lines)
-        found = audit_chain.verify_export(forgery.lines)
+        copy_result = audit_chain.verify_export(forgery.lines)
         if options["json"]:
             self.stdout.write(
-                json.dumps({"forged_seq": forgery.seq, "original": whole.to_json(), "copy": found.to_json()})
+                json.dumps(
+                    {"forged_seq": forgery.seq, "original": original_result.to_json(), "copy": copy_result.to_json()}
+                )
             )
         else:
-            self._tell(brand, whole, original, forgery, copy, found)
-        if not whole.is_intact or found.first_broken_seq != forgery.seq:
+            self._tell(brand, original_result, original, forgery, copy, copy_result)
+        if not original_result.is_intact or copy_result.first_broken_seq != forgery.seq:
             raise CommandError("The check did not behave as it must: see the lines above.")
 
     def _tell(
         self,
         brand: Brand,
-        whole: audit_chain.Verification,
+        original_result: audit_chain.Verification,
         original: Path,
         forgery: tamper.Forgery,
         copy: Path,
-        found: audit_chain.Verification,
+        copy_result: audit_chain.Verification,
     ) -> None:
         say = self.stdout.write
         say(f"1. The trail of {brand.name} as exported, {original}")
-        say(f"   {whole.message}")
+        say(f"   {original_result.message}")
         say(f"2. A copy in which one byte differs, {copy}")
         say(f"   Link {forgery.seq} was made by “{forgery.before}”; the copy says “{forgery.after}”.")
         say("3. The check of the copy")
-        say(f"   BROKEN at link {found.first_broken_seq}. {found.message}")
+        say(f"   BROKEN at link {copy_result.first_broken_seq}. {copy_result.message}")
         say("   (By hand: manage.py audit verify --file with that path. The trail in the database was not touched.)")
 
 

@@ -1,4 +1,4 @@
-"""`manage.py load_example`: the example brands with people, guide, prompts, campaign and review."""
+"""`manage.py load_example`: create the example brands with people, guide, prompts, campaign and review."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            found = loading.load_all(delivered_to=env.var_dir() / "approved")
+            examples = loading.load_all(delivered_to=env.var_dir() / "approved")
         except (DomainError, ValueError) as error:
             raise CommandError(str(error)) from error
         if options["json"]:
-            self.stdout.write(json.dumps([_plain(example) for example in found]))
+            self.stdout.write(json.dumps([_plain(example) for example in examples]))
             return
-        for example in found:
+        for example in examples:
             self.stdout.write(f"{example.brand.name} ({example.brand.slug}): campaign “{example.campaign.name}”")
             for login in example.logins:
                 self.stdout.write(f"  {login.username:8} {login.name:16} {', '.join(login.roles)}")

@@ -1,4 +1,4 @@
-"""Asking a server of the test's, under a policy that lets it."""
+"""Helpers that send requests to a test server, under a policy that allows it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def open_policy(resolve: Any = None, **changed: Any) -> Policy:
 OPEN = open_policy()
 
 
-def get(server: AwkwardServer, path: str, *, policy: Policy = OPEN, **asked: Any) -> fetching.Fetched:
-    wanted: dict[str, Any] = {"max_bytes": 100_000, "timeout_seconds": 3.0} | asked
-    return fetch(server.url(path), policy=policy, **wanted)
+def get(server: AwkwardServer, path: str, *, policy: Policy = OPEN, **options: Any) -> fetching.Fetched:
+    limits: dict[str, Any] = {"max_bytes": 100_000, "timeout_seconds": 3.0} | options
+    return fetch(server.url(path), policy=policy, **limits)
 
 
-def in_time(server: AwkwardServer, path: str, *, within: float, match: str, **asked: Any) -> Refused:
+def in_time(server: AwkwardServer, path: str, *, within: float, match: str, **options: Any) -> Refused:
     started = time.monotonic()
     with pytest.raises(Refused, match=match) as refused:
-        get(server, path, **asked)
+        get(server, path, **options)
     assert time.monotonic() - started < within
     return refused.value

@@ -1,4 +1,4 @@
-"""A server that does whatever a test wants."""
+"""Fixture: a test server whose behaviour each test defines."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ from tests.support.awkward_server import AwkwardServer, serving
 
 @pytest.fixture
 def server() -> Iterator[AwkwardServer]:
-    with serving(OUTSIDE) as one:
-        yield one
+    with serving(OUTSIDE) as running_server:
+        yield running_server

@@ -1,4 +1,4 @@
-"""What the guarded fetcher refuses to connect to."""
+"""Tests of the addresses that the guarded fetcher refuses to connect to."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPELLINGS = spellings.every()
 
 
 def as_programs_read(host: str, port: int) -> Sequence[str]:
-    """Our names, and otherwise what this machine makes of the text by itself: 127.1, 0x7f000001 …"""
+    """Resolve the test's names, and other texts as this machine does: 127.1, 0x7f000001 …"""
     if host in spellings.NAMES:
         return spellings.NAMES[host]
     return [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, flags=socket.AI_NUMERICHOST)]
@@ -80,17 +80,17 @@ def test_public_addresses_are_public(address: str) -> None:
 
 
 def test_every_address_of_a_name_must_be_public() -> None:
-    for found in (["127.0.0.1", "93.184.216.34"], ["93.184.216.34", "127.0.0.1"]):
+    for addresses in (["127.0.0.1", "93.184.216.34"], ["93.184.216.34", "127.0.0.1"]):
         with pytest.raises(Refused, match="not a public address"):
-            fetching.check("https://example.com/", Policy(resolve=lambda host, port, found=found: found))
+            fetching.check("https://example.com/", Policy(resolve=lambda host, port, addresses=addresses: addresses))
 
 
 def test_the_operators_networks_may_be_fetched_from_and_no_others() -> None:
     network = (ipaddress.ip_network("10.2.0.0/16"),)
     inside = Policy(private=network, resolve=lambda host, port: ["10.2.3.4"])
     assert fetching.check("http://shop.internal:8080/feed.csv", inside).netloc == "shop.internal:8080"
-    for found in ("10.3.0.1", "127.0.0.1", "169.254.169.254", "::ffff:10.2.3.4"):
-        elsewhere = Policy(private=network, resolve=lambda host, port, found=found: [found])
+    for address in ("10.3.0.1", "127.0.0.1", "169.254.169.254", "::ffff:10.2.3.4"):
+        elsewhere = Policy(private=network, resolve=lambda host, port, address=address: [address])
         with pytest.raises(Refused, match="not a public address"):
             fetching.check("http://shop.internal/feed.csv", elsewhere)
     public = Policy(private=network, resolve=lambda host, port: ["93.184.216.34"])
@@ -103,8 +103,8 @@ def test_the_operators_networks_may_be_fetched_from_and_no_others() -> None:
 
 def test_the_name_stays_in_the_host_header_while_the_checked_address_is_connected_to(server: AwkwardServer) -> None:
     server.pages["/feed.csv"] = lambda talk: talk.answer(CSV, content_type="text/csv")
-    with fetch(server.url("/feed.csv", "shop.example.com"), max_bytes=1000, timeout_seconds=3, policy=OPEN) as got:
-        assert got.data == CSV
+    with fetch(server.url("/feed.csv", "shop.example.com"), max_bytes=1000, timeout_seconds=3, policy=OPEN) as fetched:
+        assert fetched.data == CSV
     assert server.talks[0].headers["host"] == f"shop.example.com:{server.port}"
 
 
@@ -113,11 +113,11 @@ def test_a_name_that_changes_its_address_is_connected_to_where_it_was_checked(
 ) -> None:
     server.pages["/"] = lambda talk: talk.answer(CSV)
     answers = [[OUTSIDE], ["127.0.0.1"]]
-    asked: list[str] = []
+    resolved_hosts: list[str] = []
 
     def rebinding(host: str, port: int) -> Sequence[str]:
-        asked.append(host)
-        return answers[min(len(asked), len(answers)) - 1]
+        resolved_hosts.append(host)
+        return answers[min(len(resolved_hosts), len(answers)) - 1]
 
     looked_up: list[Any] = []
     real = socket.getaddrinfo
@@ -125,9 +125,9 @@ def test_a_name_that_changes_its_address_is_connected_to_where_it_was_checked(
     with serving("127.0.0.1", server.port) as inside:
         inside.pages["/"] = lambda talk: talk.answer(b"secret")
         url = server.url("/", "rebind.example.com")
-        with fetch(url, max_bytes=1000, timeout_seconds=3, policy=open_policy(rebinding)) as got:
-            assert got.data == CSV
-        assert asked == ["rebind.example.com"]
+        with fetch(url, max_bytes=1000, timeout_seconds=3, policy=open_policy(rebinding)) as fetched:
+            assert fetched.data == CSV
+        assert resolved_hosts == ["rebind.example.com"]
         assert "rebind.example.com" not in looked_up, "the name was resolved again below us"
         with pytest.raises(Refused, match="not a public address"):  # the second fetch sees the second answer
             fetch(url, max_bytes=1000, timeout_seconds=3, policy=open_policy(rebinding))
@@ -135,7 +135,7 @@ def test_a_name_that_changes_its_address_is_connected_to_where_it_was_checked(
 
 
 def test_a_redirect_does_not_let_a_name_change_either(server: AwkwardServer) -> None:
-    """Same name, looked up again for the second hop: now it leads inside."""
+    """The same name is resolved again for the second request and then gives an internal address."""
     answers = iter([[OUTSIDE], ["127.0.0.1"]])
     server.pages["/a"] = lambda talk: talk.answer(b"", "302 Found", location="/b")
     with serving("127.0.0.1", server.port) as inside:

@@ -1,4 +1,4 @@
-"""What is read of an answer, and what is posted."""
+"""Tests of how the guarded fetcher reads responses, and of what it posts."""
 
 from __future__ import annotations
 
@@ -104,9 +104,9 @@ def test_large_files_are_spooled_to_disk_and_hashed(server: AwkwardServer) -> No
 
     body = bytes(range(256)) * 40_000
     server.pages["/"] = lambda talk: talk.answer(body)
-    with get(server, "/", max_bytes=20_000_000, timeout_seconds=10) as got:
-        assert got.file is not None and not isinstance(getattr(got.file, "_file", None), io.BytesIO)
-        assert (got.size, got.sha256) == (len(body), hashlib.sha256(body).hexdigest())
+    with get(server, "/", max_bytes=20_000_000, timeout_seconds=10) as fetched:
+        assert fetched.file is not None and not isinstance(getattr(fetched.file, "_file", None), io.BytesIO)
+        assert (fetched.size, fetched.sha256) == (len(body), hashlib.sha256(body).hexdigest())
 
 
 @pytest.mark.parametrize(("value", "seconds"), [("7", 7), ("999999999999", 86400), ("", None), ("soon", None),

@@ -1,4 +1,4 @@
-"""What the guarded fetcher does not let the other side do to it: its time and its size."""
+"""Tests of the guarded fetcher's limits on time and size."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_body_of_exactly_the_limit_is_taken(server: AwkwardServer) -> None:
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 def test_a_bomb_is_not_unpacked_beyond_the_limit(server: AwkwardServer, encoding: str) -> None:
-    """64 MB of nothing in 64 KB."""
+    """64 MB of zeros are packed into 64 KB."""
     import tracemalloc
 
     engine = zlib.compressobj(9, wbits=31 if encoding == "gzip" else 15)
@@ -109,13 +109,13 @@ def test_packed_answers_and_packed_files_are_unpacked(server: AwkwardServer) -> 
     server.pages["/feed.csv.gz"] = lambda talk: talk.answer(gzip.compress(CSV[:9]) + gzip.compress(CSV[9:]))
     server.pages["/both"] = lambda talk: talk.answer(gzip.compress(gzip.compress(CSV)), content_encoding="gzip")
     for path in ("/encoded", "/feed.csv.gz", "/both"):
-        with get(server, path) as got:
-            assert got.data == CSV, path
-            assert got.content_type == "text/plain"
+        with get(server, path) as fetched:
+            assert fetched.data == CSV, path
+            assert fetched.content_type == "text/plain"
     assert server.talks[0].headers["accept-encoding"] == "gzip"
 
 
-PACKED = gzip.compress(CSV, mtime=0)  # the time would stand in the tests' names, another in every process
+PACKED = gzip.compress(CSV, mtime=0)  # with a time, the ids of the parametrized tests would differ between processes
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_broken_and_unknown_packing_is_refused(
 
 
 @pytest.mark.parametrize(
-    "said",
+    "response",
     [
         b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\nshort",
         b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nshort",
@@ -151,8 +151,8 @@ def test_broken_and_unknown_packing_is_refused(
         b"",
     ],
 )
-def test_answers_that_lie_or_break_off_are_refused_in_words(server: AwkwardServer, said: bytes) -> None:
-    server.pages["/"] = lambda talk: talk.send(said)
+def test_answers_that_lie_or_break_off_are_refused_in_words(server: AwkwardServer, response: bytes) -> None:
+    server.pages["/"] = lambda talk: talk.send(response)
     with pytest.raises(Refused) as refused:
         get(server, "/")
     assert refused.value.message.startswith(server.url("/"))

@@ -1,4 +1,4 @@
-"""Redirects, and whom the guarded fetcher takes a server for."""
+"""Tests of the guarded fetcher: redirects and TLS certificates."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from tests.support.awkward_server import AwkwardServer, Talk, serving
 def test_redirects_are_followed(server: AwkwardServer, status: str) -> None:
     server.pages["/old"] = lambda talk: talk.answer(b"", status, location="/new?x=1")
     server.pages["/new"] = lambda talk: talk.answer(CSV)
-    with get(server, "/old") as got:
-        assert got.data == CSV
-        assert got.final_url == server.url("/new?x=1")
+    with get(server, "/old") as fetched:
+        assert fetched.data == CSV
+        assert fetched.final_url == server.url("/new?x=1")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_slow_redirects_share_one_deadline(server: AwkwardServer) -> None:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for shop.example.com that signs itself, with its key."""
+    """Make a self-signed certificate for shop.example.com, with its key."""
     folder = tmp_path_factory.mktemp("tls")
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=shop.example.com",
@@ -109,9 +109,9 @@ def secure(certificate: Path) -> Iterator[AwkwardServer]:
     context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
     named: list[str | None] = []
     context.sni_callback = lambda connection, name, _: named.append(name)
-    with serving(OUTSIDE, tls=context) as one:
-        one.named = named  # type: ignore[attr-defined]
-        yield one
+    with serving(OUTSIDE, tls=context) as server:
+        server.named = named  # type: ignore[attr-defined]
+        yield server
 
 
 def test_certificates_are_checked_against_the_name_not_the_address(
@@ -119,8 +119,8 @@ def test_certificates_are_checked_against_the_name_not_the_address(
 ) -> None:
     secure.pages["/"] = lambda talk: talk.answer(CSV)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate / "cert.pem"))
-    with fetch(secure.url("/", "shop.example.com"), max_bytes=999, timeout_seconds=3, policy=OPEN) as got:
-        assert got.data == CSV
+    with fetch(secure.url("/", "shop.example.com"), max_bytes=999, timeout_seconds=3, policy=OPEN) as fetched:
+        assert fetched.data == CSV
     assert secure.named == ["shop.example.com"]  # type: ignore[attr-defined]
     with pytest.raises(Refused, match="certificate"):
         fetch(secure.url("/", "other.example.com"), max_bytes=999, timeout_seconds=3, policy=OPEN)

@@ -1,4 +1,4 @@
-"""An endpoint at a service with a secret, a run on it, and who may change them."""
+"""Fixtures: an endpoint at a service with a secret, a run on it, and the people who may change them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the endpoints' pages are given."""
+"""Shared data and helpers of the tests of the endpoint pages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def address(brand: Brand, page: str = "") -> str:
 
 
 def settings_of(endpoint: Endpoint, **fields: str) -> dict[str, str]:
-    """What the form of an endpoint posts when nothing but `fields` is changed."""
+    """Return the form data of an endpoint in which only `fields` are changed."""
     return {
         "name": endpoint.name, "lane": "cloud", "setting_model": MODEL, "in_doubt": "hold",
         "batch_size": "1", "seconds_per_image": "10", "price_per_image": "0", "price_image": "0.003",

@@ -1,4 +1,4 @@
-"""Asking an endpoint how it is, through a worker."""
+"""Test health checks of endpoints, which a worker carries out."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def test_a_question_is_answered_by_a_worker_and_shown(
     factories.EndpointFactory(slug="studio", engine="packshot", lane="cpu")
     client = page_client(manager)
     assert client.get(address(brand, "studio/answer/")).content.decode().count("note") == 0
-    asked = client.post(address(brand, "studio/ask/"), headers={"HX-Request": "true"}).content.decode()
-    assert "A worker asks it" in asked and 'hx-trigger="load delay:1s"' in asked
+    page = client.post(address(brand, "studio/ask/"), headers={"HX-Request": "true"}).content.decode()
+    assert "A worker asks it" in page and 'hx-trigger="load delay:1s"' in page
     queue = django_rq.get_queue("cpu")
     client.post(address(brand, "studio/ask/"))
     assert len(queue) == 1, "one question at a time"
     SimpleWorker([queue], connection=queue.connection, serializer=queue.serializer).work(burst=True)
-    told = client.get(address(brand, "studio/answer/")).content.decode()
-    assert "needs neither model nor network" in told and "hx-get" not in told
+    answer = client.get(address(brand, "studio/answer/")).content.decode()
+    assert "needs neither model nor network" in answer and "hx-get" not in answer
 
 
 @pytest.mark.django_db(transaction=True)
@@ -47,8 +47,8 @@ def test_a_question_that_no_worker_takes_is_given_up(
     health.ask(brand=brand, slug="studio", by=manager)
     assert health.answer(endpoint).is_open
     monkeypatch.setattr(health, "PATIENCE_SECONDS", 0)
-    told = health.answer(endpoint)
-    assert not told.is_open and not told.is_ok and "No worker of the lane cpu" in told.message
+    answer = health.answer(endpoint)
+    assert not answer.is_open and not answer.is_ok and "No worker of the lane cpu" in answer.message
 
 
 def test_what_an_endpoint_answers_never_repeats_its_secret(theirs: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,14 +56,14 @@ def test_what_an_endpoint_answers_never_repeats_its_secret(theirs: Endpoint, mon
         raise ValueError(f"the token {SECRET} is not known")
 
     monkeypatch.setattr(Replicate, "health", angry)
-    said = health.look(theirs)
-    assert said["is_ok"] is False and SECRET not in str(said)
+    report = health.look(theirs)
+    assert report["is_ok"] is False and SECRET not in str(report)
 
 
 def test_an_engine_that_does_not_answer_is_not_waited_for(theirs: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     let_go = threading.Event()
     monkeypatch.setattr(health, "ANSWER_SECONDS", 0.05)
     monkeypatch.setattr(Replicate, "health", lambda self: Health(let_go.wait(30), "too late"))
-    said = health.look(theirs)
+    report = health.look(theirs)
     let_go.set()
-    assert said["is_ok"] is False and "No answer within" in said["message"]
+    assert report["is_ok"] is False and "No answer within" in report["message"]

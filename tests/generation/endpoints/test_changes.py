@@ -1,4 +1,4 @@
-"""Setting endpoints up and changing them: who may, and that no secret stands in any answer."""
+"""Test setting up and changing endpoints: permissions, and that no answer shows a secret."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_an_endpoint_is_switched_off_and_tried_again_by_buttons(
     client = page_client(lead)
     assert "Try again now" in client.get(address(brand, "overflow/")).content.decode()
     answer = client.post(address(brand, "overflow/again/"))
-    assert "next order now" in str([str(one) for one in get_messages(answer.wsgi_request)])
+    assert "next order now" in str([str(message) for message in get_messages(answer.wsgi_request)])
     assert EndpointStanding.objects.get().breaker == "half_open"
     client.post(address(brand, "overflow/off/"))
     assert "switched off" in client.get(address(brand)).content.decode()
@@ -122,25 +122,25 @@ def test_the_secret_is_in_no_page_no_api_answer_no_event_and_no_log(
     api_client: Callable[[User], Any], caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     sealed = Endpoint.objects.get(pk=theirs.pk).sealed_secret
-    said = []
+    outputs = []
     for user in (operator, lead):
         client = page_client(user)
         for page in ("", "new/", "now/", "overflow/", "overflow/answer/"):
-            said.append(client.get(address(brand, page)).content.decode())
-        said.append(api_client(user).get("/api/v1/endpoints/").content.decode())
-        said.append(client.post(address(brand, "overflow/secret/"), {"secret": SECRET}).content.decode())
-        said.append(client.get(f"/brands/{brand.slug}/audit/").content.decode())
-    said.append(page_client(operator).get(f"/admin/generation/endpoint/{theirs.pk}/change/").content.decode())
-    said += [str(payload) for payload in Event.objects.values_list("payload", flat=True)]
-    said += [caplog.text, *capsys.readouterr()]
-    assert not any(SECRET in one or sealed in one for one in said)
-    assert "overflow" in said[0]
+            outputs.append(client.get(address(brand, page)).content.decode())
+        outputs.append(api_client(user).get("/api/v1/endpoints/").content.decode())
+        outputs.append(client.post(address(brand, "overflow/secret/"), {"secret": SECRET}).content.decode())
+        outputs.append(client.get(f"/brands/{brand.slug}/audit/").content.decode())
+    outputs.append(page_client(operator).get(f"/admin/generation/endpoint/{theirs.pk}/change/").content.decode())
+    outputs += [str(payload) for payload in Event.objects.values_list("payload", flat=True)]
+    outputs += [caplog.text, *capsys.readouterr()]
+    assert not any(SECRET in output or sealed in output for output in outputs)
+    assert "overflow" in outputs[0]
 
 
 def test_the_api_tells_limits_and_terms_but_neither_settings_nor_secret(
     theirs: Endpoint, viewer: User, api_client: Callable[[User], Any]
 ) -> None:
     Endpoint.objects.filter(pk=theirs.pk).update(max_per_minute=600, caution="demo model")
-    (told,) = api_client(viewer).get("/api/v1/endpoints/").json()["results"]
-    assert (told["max_per_minute"], told["max_concurrent"], told["caution"]) == (600, None, "demo model")
-    assert not {"config", "secret", "sealed_secret", "prices"} & set(told)
+    (entry,) = api_client(viewer).get("/api/v1/endpoints/").json()["results"]
+    assert (entry["max_per_minute"], entry["max_concurrent"], entry["caution"]) == (600, None, "demo model")
+    assert not {"config", "secret", "sealed_secret", "prices"} & set(entry)

@@ -1,4 +1,4 @@
-"""What the endpoints' pages say of each: health, numbers, the last day, and whose it is."""
+"""Test what the endpoint pages say about each endpoint: health, numbers, the last day and the owner."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def test_health_is_what_stands_between_an_endpoint_and_its_next_order(
     moments = {name: now + timedelta(seconds=value) if name.endswith(("_until", "_at")) else value
                for name, value in fields.items()}  # fmt: skip
     EndpointStanding.objects.create(endpoint=theirs, **moments)
-    found = endpoint_cards.get(brand, factories.UserFactory(is_superuser=True), "overflow")
-    (card,) = endpoint_cards.cards(brand, [found])
+    endpoint = endpoint_cards.get(brand, factories.UserFactory(is_superuser=True), "overflow")
+    (card,) = endpoint_cards.cards(brand, [endpoint])
     assert card.health.word == word
     if word == "resting":
         assert "After 5 failures in a row" in card.health.sentence and "again in 40 s" in card.health.sentence

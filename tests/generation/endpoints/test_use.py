@@ -1,4 +1,4 @@
-"""What is in use at this moment, of limits and of money."""
+"""Test the page that shows current use: limits and money."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def test_use_now_counts_orders_of_this_second_and_minute(
     for fields in (
         {"status": "waiting", "remote_id": "a"},
         {"status": "running"},
-        {"status": "running", "remote_id": "b"},  # made, and on its way home
+        {"status": "running", "remote_id": "b"},  # made, and being downloaded
     ):
         lease = {"lease_token": "0" * 32} if fields["status"] == "running" else {}
         factories.JobFactory(run=run, **fields, **lease)
     (use,) = endpoint_use.now(brand, lead)
-    told = {gauge.label: (gauge.used, gauge.limit) for gauge in use.gauges}
-    assert told == {"this second": (2, None), "this minute": (2, None), "open now": (2, 4)}
+    gauges = {gauge.label: (gauge.used, gauge.limit) for gauge in use.gauges}
+    assert gauges == {"this second": (2, None), "this minute": (2, None), "open now": (2, 4)}
     assert use.gauges[2].percent == 50 and use.gauges[2].note == "limit found by itself"
 
 
@@ -56,8 +56,8 @@ def test_money_stands_against_what_may_be_spent(brand: Brand, run: Run, lead: Us
 
 
 def test_limits_that_were_found_are_shown_as_such(brand: Brand, theirs: Endpoint, lead: User, clean_redis: Any) -> None:
-    found = FoundRate(4.5, timezone.now()).to_json()
-    EndpointStanding.objects.create(endpoint=theirs, rates={"second": found}, window=6.4)
+    rate = FoundRate(4.5, timezone.now()).to_json()
+    EndpointStanding.objects.create(endpoint=theirs, rates={"second": rate}, window=6.4)
     (use,) = endpoint_use.now(brand, lead)
     assert [(gauge.limit, gauge.note) for gauge in use.gauges] == [
         (4.5, "limit found by itself"),
@@ -99,9 +99,9 @@ def test_the_page_of_use_asks_for_its_part_again(
 
 
 def test_what_our_own_workers_took_ahead_is_not_being_made_yet(brand: Brand, lead: User, worker: Worker) -> None:
-    ours = factories.EndpointFactory(name="Ours", lane="gpu", batch_size=4)
+    local = factories.EndpointFactory(name="Ours", lane="gpu", batch_size=4)
     for number in range(6):
-        job = factories.JobFactory(run__campaign__brand=brand, run__endpoint=ours)
+        job = factories.JobFactory(run__campaign__brand=brand, run__endpoint=local)
         type(job).objects.filter(pk=job.pk).update(status="running", lease_token=f"{number:032}")
     (use,) = endpoint_use.now(brand, lead)
     assert (use.gauges[0].used, use.gauges[0].limit, use.gauges[0].note) == (4, 4, "and 2 next")

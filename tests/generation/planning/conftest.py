@@ -1,4 +1,4 @@
-"""What is planned: a campaign, a prompt version and an endpoint."""
+"""Fixtures for planning: a campaign, a prompt version and an endpoint."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support import factories
 
 @pytest.fixture
 def campaign(brand: Brand) -> Campaign:
-    """Three mugs and two output specs of one aspect."""
+    """Return a campaign with three mugs and two output specs of one aspect."""
     mugs = [
         factories.SubjectFactory(brand=brand, key=f"MUG-{n}", name=f"Mug {n}", attributes={"colour": colour})
         for n, colour in enumerate(("sage", "clay", "teal"), start=1)

@@ -1,4 +1,4 @@
-"""An engine that wants cut-outs, and what tests of planning change."""
+"""Test data for planning: an engine that needs cut-outs, and helpers that change rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support import engines, factories
 
 
 class NeedsCutout(engines.Ready):
-    """A ready engine that sets a cut-out on a backdrop of at most 512 pixels, in steps of 64."""
+    """A test engine that sets a cut-out on a backdrop of at most 512 px, in steps of 64 px."""
 
     name = "needs-cutout"
 

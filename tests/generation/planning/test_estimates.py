@@ -1,4 +1,4 @@
-"""How long a run will take and what it will cost."""
+"""Test the estimates of how long a run takes and what it costs."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ pytestmark = pytest.mark.django_db
 
 
 def attempts(endpoint: Endpoint, seconds: list[float], *, batch_key: str = "old", paid: str | None = None) -> None:
-    """Succeeded attempts, one after the other on one worker, each as long as it says."""
+    """Create succeeded attempts of these lengths, one after the other on one worker."""
     run = factories.RunFactory(endpoint=endpoint)
     at = timezone.now()
-    for number, took in enumerate(seconds):
+    for number, duration in enumerate(seconds):
         frozen = factories.JobSpecFactory(
             job__run=run, job__batch_key=batch_key, job__status="succeeded", quoted_cost=Decimal("0.04"),
             candidate=number + 1,
         )  # fmt: skip
-        started, at = at, at + timedelta(seconds=took)
-        # Claimed while the one before was at work, as claims are: only the time since that one's end counts.
+        started, at = at, at + timedelta(seconds=duration)
+        # Real claims happen while the previous attempt still runs: only the time since its end counts.
         claimed = started - timedelta(seconds=30) if number else started
         Attempt.objects.create(
             job=frozen.job, number=1, lease_token=uuid.uuid4(), endpoint=endpoint, worker="gpu-1", outcome="succeeded",

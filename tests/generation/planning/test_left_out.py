@@ -1,4 +1,4 @@
-"""What cannot be made is left out by name: the preview, the plan and the run's page say the same."""
+"""Test that images that cannot be made are left out by name, equally in preview, plan and run page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ assert NeedsCutout.name == "needs-cutout"  # importing it registers the engine
 
 @pytest.fixture
 def cutting(version: PromptVersion) -> Endpoint:
-    """An endpoint that needs a cut-out of each product; the prompt's axis is its backdrop."""
+    """Return an endpoint that needs a cut-out of each product; the prompt's axis is its backdrop."""
     remake(version, parameters={"backdrop": "{backdrop}"}, axes={"backdrop": ["white"]})
     return factories.EndpointFactory(engine="needs-cutout", price_per_image=Decimal("0.04"))
 
@@ -83,10 +83,10 @@ def test_an_engines_refusal_leaves_out_its_images_only(
     ask: Callable[..., dict[str, Any]], campaign: Campaign, cutting: Endpoint
 ) -> None:
     with_cutouts(campaign)
-    asked = ask(endpoint=cutting, axes={"backdrop": ["white", "tartan"]})
-    seen = plans.preview(**asked)
+    arguments = ask(endpoint=cutting, axes={"backdrop": ["white", "tartan"]})
+    seen = plans.preview(**arguments)
     assert (seen.can_be_planned, seen.cells, seen.left_out_count) == (True, 3, 3)
-    [cause] = plans.plan(**asked).left_out
+    [cause] = plans.plan(**arguments).left_out
     assert (cause["message"], cause["images"], cause["subject_count"]) == ("There is no backdrop “tartan”.", 3, 3)
 
 
@@ -120,8 +120,8 @@ def test_an_ab_leaves_nothing_out_because_both_sides_are_of_the_same_products(
     )
     with pytest.raises(Invalid):
         comparisons.plan_pair(other=other, **ask())
-    one, two = comparisons.plan_pair(other=other, **ask(sample=2))
-    picked = [set(Cell.objects.filter(run=run).values_list("subject__key", flat=True)) for run in (one, two)]
+    first, second = comparisons.plan_pair(other=other, **ask(sample=2))
+    picked = [set(Cell.objects.filter(run=run).values_list("subject__key", flat=True)) for run in (first, second)]
     assert picked == [{"MUG-1", "MUG-3"}] * 2
 
 
@@ -129,7 +129,7 @@ def test_an_ab_leaves_nothing_out_because_both_sides_are_of_the_same_products(
 def test_a_pilot_takes_products_that_are_ready(
     ask: Callable[..., dict[str, Any]], campaign: Campaign, cutting: Endpoint, many: int, ready: int, size: int
 ) -> None:
-    # The sample is drawn by the hash of the key; of these, the first that is drawn is never a ready one.
+    # The sample is ordered by the hash of the key. Here the first product of that order is never ready.
     subjects = [
         factories.SubjectFactory(brand=campaign.brand, key=f"PILOT-{number}", attributes={"colour": "sage"})
         for number in range(many)
@@ -160,21 +160,21 @@ def test_a_pilot_names_what_the_rest_lacks_where_too_few_are_ready(
 # -- one price -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("known", "rejected"), [(0, 0), (1, 0), (3, 0), (0, 2), (2, 1)])
+@pytest.mark.parametrize(("reused", "rejected"), [(0, 0), (1, 0), (3, 0), (0, 2), (2, 1)])
 def test_preview_run_and_button_show_the_price_that_release_reserves(
     ask: Callable[..., dict[str, Any]],
     campaign: Campaign,
     page_client: Callable[[User], Client],
     manager: User,
-    known: int,
+    reused: int,
     rejected: int,
 ) -> None:
     prints = list(JobSpec.objects.filter(job__run=plans.plan(**ask())).values_list("fingerprint", flat=True))
-    for at, fingerprint in enumerate(prints[: known + rejected]):
-        factories.MasterFactory(brand=campaign.brand, fingerprint=fingerprint, was_rejected=at >= known)
+    for at, fingerprint in enumerate(prints[: reused + rejected]):
+        factories.MasterFactory(brand=campaign.brand, fingerprint=fingerprint, was_rejected=at >= reused)
     seen = plans.preview(**ask())
     run = plans.plan(**ask())
-    price = Decimal("0.04") * (6 - known - rejected)
+    price = Decimal("0.04") * (6 - reused - rejected)
     assert (seen.cost, run.quoted_cost) == (price, price)
     page = page_client(manager).get(f"/brands/{campaign.brand.slug}/runs/{run.pk}/").content.decode()
     assert f"for {price:.2f} EUR</button>" in page
@@ -209,7 +209,7 @@ def test_over_budget_is_said_on_the_runs_page_with_what_is_short_and_where_to_ch
     answer = client.post(f"/brands/{campaign.brand.slug}/runs/{run.pk}/release/")
     page = answer.content.decode()
     assert answer.status_code == 409
-    assert 'id="run-head"' in page  # the run's own page, not a page of the error
+    assert 'id="run-head"' in page  # the run page, not an error page
     assert f"{short:.2f} EUR are short." in page
     assert reverse("campaign_edit", args=[campaign.brand.slug, campaign.slug]) + "#id_budget" in page
     run.refresh_from_db()
@@ -236,11 +236,11 @@ def test_a_banned_word_warns_or_refuses_as_the_lead_decided(
     stage: str,
     text: str,
 ) -> None:
-    """The second text has the banned word in a value of its axis only."""
+    """Use a text with the banned word, and one that gets it only from a value of its axis."""
     remake(version, text=text)
     seen = plans.preview(**ask(stage=stage))
     assert seen.can_be_planned
-    assert any(one.lint.kind == "banned" for one in seen.wording)
+    assert any(finding.lint.kind == "banned" for finding in seen.wording)
     address = f"/api/v1/brands/{banned.slug}/"
     client = api_client(lead)
     mark = client.get(address)["ETag"]
@@ -250,7 +250,7 @@ def test_a_banned_word_warns_or_refuses_as_the_lead_decided(
     campaign = Campaign.objects.get(pk=ask()["campaign"].pk)
     seen = plans.preview(**ask(campaign=campaign, stage=stage))
     assert not seen.can_be_planned
-    assert {one.kind for one in seen.problems} == {"banned_word"}
+    assert {problem.kind for problem in seen.problems} == {"banned_word"}
     with pytest.raises(Invalid, match="bans"):
         plans.plan(**ask(campaign=campaign, stage=stage))
     assert Run.objects.count() == 0

@@ -1,4 +1,4 @@
-"""Which rows a plan writes, and what it freezes."""
+"""Test which rows a plan writes, and what it freezes."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def test_a_frozen_spec_holds_everything_that_decides_the_pixels(
     engine = engines.Ready(endpoint.config)
     maker = fingerprints.maker(endpoint, engine)
     for job in jobs:
-        again = fingerprints.of_spec(brand_id=brand.pk, maker=maker, engine=engine, spec=job.spec)
-        assert again == job.fingerprint
+        recomputed = fingerprints.of_spec(brand_id=brand.pk, maker=maker, engine=engine, spec=job.spec)
+        assert recomputed == job.fingerprint
 
 
 def test_planning_the_same_again_gives_the_same_fingerprints_and_another_brand_other_ones(
@@ -71,9 +71,9 @@ def test_planning_the_same_again_gives_the_same_fingerprints_and_another_brand_o
     assert prints(plans.plan(**ask())) == prints(first)
     spec = JobSpec.objects.filter(job__run=first).first().spec
     engine = engines.Ready({})
-    asked = {"maker": fingerprints.maker(endpoint, engine), "engine": engine, "spec": spec}
-    ours, theirs = (fingerprints.of_spec(brand_id=one.pk, **asked) for one in (brand, other_brand))
-    assert ours != theirs
+    arguments = {"maker": fingerprints.maker(endpoint, engine), "engine": engine, "spec": spec}
+    own_print, other_print = (fingerprints.of_spec(brand_id=owner.pk, **arguments) for owner in (brand, other_brand))
+    assert own_print != other_print
 
 
 def test_random_seeds_differ_and_are_recorded(ask: Callable[..., dict[str, Any]], version: PromptVersion) -> None:
@@ -108,10 +108,10 @@ def test_a_known_master_is_counted_as_reused_and_costs_nothing(
     ask: Callable[..., dict[str, Any]], brand: Brand
 ) -> None:
     run = plans.plan(**ask())
-    known = list(JobSpec.objects.filter(job__run=run).order_by("job").values_list("fingerprint", flat=True))
-    factories.MasterFactory(brand=brand, fingerprint=known[0])
-    factories.MasterFactory(brand=brand, fingerprint=known[1], was_rejected=True)
-    factories.MasterFactory(fingerprint=known[2])
+    prints = list(JobSpec.objects.filter(job__run=run).order_by("job").values_list("fingerprint", flat=True))
+    factories.MasterFactory(brand=brand, fingerprint=prints[0])
+    factories.MasterFactory(brand=brand, fingerprint=prints[1], was_rejected=True)
+    factories.MasterFactory(fingerprint=prints[2])
     seen = plans.preview(**ask())
     assert (seen.reused, seen.rejected_before, seen.cost) == (1, 1, Decimal("0.16"))
     assert Master.objects.count() == 3
@@ -138,7 +138,7 @@ def test_the_queries_of_a_plan_do_not_grow_with_its_jobs(
         return [query["sql"][:80] for query in captured.captured_queries]
 
     remake(version, candidates=4)
-    queries(1)  # the first use of the version says so once
+    queries(1)  # the first use of a version needs extra queries
     few, many = queries(3), queries(60)
     assert len(few) == len(many)
     assert len(few) <= 25, few

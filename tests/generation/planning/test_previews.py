@@ -1,4 +1,4 @@
-"""What is told before anything is planned, and what is refused."""
+"""Test what a preview reports before planning, and what it refuses."""
 
 from __future__ import annotations
 
@@ -140,16 +140,16 @@ def test_words_and_seeds_that_an_engine_ignores_make_no_other_picture(
     assert seen.jobs == 3
     assert any("candidates would be equal" in note for note in seen.notes)
     planned = [
-        plans.plan(**ask(endpoint=endpoint, axes={"backdrop": ["white"]}, prompt_version=one))
-        for one in (version, other)
+        plans.plan(**ask(endpoint=endpoint, axes={"backdrop": ["white"]}, prompt_version=chosen))
+        for chosen in (version, other)
     ]
     first, second = (list(JobSpec.objects.filter(job__run=run).order_by("job")) for run in planned)
     assert [job.fingerprint for job in first] == [job.fingerprint for job in second]
     assert first[0].spec["prompt"] != second[0].spec["prompt"]
     engine = NeedsCutout({})
     maker = fingerprints.maker(endpoint, engine)
-    again = fingerprints.of_spec(brand_id=campaign.brand_id, maker=maker, engine=engine, spec=first[0].spec)
-    assert again == first[0].fingerprint
+    recomputed = fingerprints.of_spec(brand_id=campaign.brand_id, maker=maker, engine=engine, spec=first[0].spec)
+    assert recomputed == first[0].fingerprint
 
 
 def test_a_colour_named_as_in_the_brands_palette_is_the_brands(
@@ -189,10 +189,10 @@ def test_wording_is_counted_and_marked_in_the_first_prompt(ask: Callable[..., di
         brand=brand, status="published", banned_wording=["clay"], required_wording=["stoneware"]
     )
     seen = plans.preview(**ask())
-    found = {finding.lint.kind: finding for finding in seen.wording}
-    assert found["required"].count == 6
-    assert found["banned"].count == 4
-    marked = found["banned"]
+    by_kind = {finding.lint.kind: finding for finding in seen.wording}
+    assert by_kind["required"].count == 6
+    assert by_kind["banned"].count == 4
+    marked = by_kind["banned"]
     assert marked.text[marked.lint.start : marked.lint.end] == "clay"
     assert seen.can_be_planned
 

@@ -1,4 +1,4 @@
-"""Which part of a campaign is planned."""
+"""Test which part of a campaign is planned."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_sample_of_what_is_missing_takes_subjects_that_lack_something(ask: Cal
 def test_two_people_who_plan_what_is_missing_at_once_do_not_plan_it_twice(
     ask: Callable[..., dict[str, Any]], version: PromptVersion
 ) -> None:
-    # Each with a version of their own: a version's lock keeps only its own plans apart.
+    # Each person uses another version, because the lock of a version serialises only its own plans.
     other = factories.PromptVersionFactory(
         template=version.template, number=version.number + 1, text=version.text, axes=version.axes, needs={},
         parameters={},
@@ -67,10 +67,10 @@ def test_two_people_who_plan_what_is_missing_at_once_do_not_plan_it_twice(
             connections.close_all()
 
     people = [threading.Thread(target=plan, args=[chosen]) for chosen in (version, other)]
-    for one in people:
-        one.start()
-    for one in people:
-        one.join()
+    for thread in people:
+        thread.start()
+    for thread in people:
+        thread.join()
     assert sorted(answers) == ["Nothing is missing", "planned"]
     assert Cell.objects.count() == 6
 
@@ -82,10 +82,10 @@ def test_a_run_is_planned_again_with_another_version_and_stage(
     other = factories.PromptVersionFactory(
         template=version.template, number=version.number + 1, text="{name} near {backdrop}", parameters={}, needs={}
     )
-    again = plans.plan_again(run_id=first.pk, by=manager, prompt_version=other, stage="partial")
-    assert (again.cloned_from, again.prompt_version, again.stage, again.name) == (first, other, "partial", "First")
+    clone = plans.plan_again(run_id=first.pk, by=manager, prompt_version=other, stage="partial")
+    assert (clone.cloned_from, clone.prompt_version, clone.stage, clone.name) == (first, other, "partial", "First")
     cells = [
-        list(Cell.objects.filter(run=run).values_list("subject", "values_key", "aspect")) for run in (first, again)
+        list(Cell.objects.filter(run=run).values_list("subject", "values_key", "aspect")) for run in (first, clone)
     ]
     assert cells[0] == cells[1]
 
