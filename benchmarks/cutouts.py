@@ -64,7 +64,7 @@ class Outcome:
     milliseconds: float
 
 
-# -- pictures ------------------------------------------------------------------------------------------------------
+# -- images ------------------------------------------------------------------------------------------------------
 
 
 def rendered(name: str, row: dict[str, str], colour: str) -> Bytes:
@@ -159,7 +159,7 @@ BACKGROUNDS = ("plain white", "plain grey", "plain coloured", "gradient", "white
 PLAIN = BACKGROUNDS[:4]
 
 
-def pictures(at: int, row: dict[str, str]) -> list[tuple[str, Bytes, Floats]]:
+def images(at: int, row: dict[str, str]) -> list[tuple[str, Bytes, Floats]]:
     """Return (background, photo, true alpha) of a product of the feed, for every background."""
     name = row["sku"]
     own = taken_apart(name, rendered(name, row, SHOTS[row["photo"]].colour or row["hex"]))
@@ -218,8 +218,8 @@ def line(background: str, method: str, outcomes: list[Outcome]) -> dict[str, Any
         "boundary_p95_px": round(float(np.percentile(distances, 95)), 2),
         "confidence_mean": round(float(np.mean([outcome.confidence for outcome in outcomes])), 3),
         "bad": len(bad),
-        "bad_asked_about": sum(outcome.confidence < cutout.DOUBTFUL for outcome in bad),
-        "asked_about": sum(outcome.confidence < cutout.DOUBTFUL for outcome in outcomes),
+        "bad_asked_about": sum(outcome.confidence < cutout.LOW_CONFIDENCE for outcome in bad),
+        "asked_about": sum(outcome.confidence < cutout.LOW_CONFIDENCE for outcome in outcomes),
         "milliseconds": round(float(np.median([outcome.milliseconds for outcome in outcomes])), 1),
     }
 
@@ -228,7 +228,7 @@ def main() -> None:
     outcomes = []
     show = os.environ.get("SHOW", "")
     for at, row in enumerate(products()):
-        for background, pixels, truth in pictures(at, row):
+        for background, pixels, truth in images(at, row):
             outcome = measured(background, pixels, truth)
             outcomes.append(outcome)
             if outcome.overlap < BAD:

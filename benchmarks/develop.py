@@ -83,10 +83,10 @@ FORMATS: dict[str, Callable[[Pixels], bytes]] = {
 }
 
 
-def formats(pictures: dict[str, Pixels]) -> None:
+def formats(images: dict[str, Pixels]) -> None:
     """Print encode time, size and decode time of each format, and assert that it is lossless."""
-    for picture, pixels in pictures.items():
-        print(f"\n{picture}\n{'':44}  encode      size   decode")
+    for image, pixels in images.items():
+        print(f"\n{image}\n{'':44}  encode      size   decode")
         for name, write in FORMATS.items():
             data = write(pixels)
             assert (np.asarray(Image.open(io.BytesIO(data))) == pixels).all(), name

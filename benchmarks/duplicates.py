@@ -49,12 +49,12 @@ def fill(brand_slug: str, random: np.random.Generator) -> tuple[int, list[str], 
     run = factories.RunFactory(campaign__brand=brand)
     factories.SubjectFactory.create_batch(SUBJECTS, brand=brand)
     with connection.cursor() as cursor:
-        cursor.execute("CREATE TEMP TABLE pictures (n int, pdq text, colours bytea)")
-        with cursor.copy("COPY pictures FROM STDIN") as copy:
+        cursor.execute("CREATE TEMP TABLE images (n int, pdq text, colours bytea)")
+        with cursor.copy("COPY images FROM STDIN") as copy:
             for row in zip(range(MASTERS), hashes, grids, strict=True):
                 copy.write_row(row)
         cursor.execute(_FILL, {"brand": brand.pk, "run": run.pk, "campaign": run.campaign_id})
-        cursor.execute("DROP TABLE pictures")
+        cursor.execute("DROP TABLE images")
     return brand.pk, hashes, grids
 
 
@@ -67,11 +67,11 @@ WITH subjects AS (
                                    bytes, thumbnails, pdq, pdq_quality, colours, was_rejected, created_at)
     SELECT %(brand)s, lpad(n::text, 64, '0'), lpad(n::text, 64, '0'), 'sha256/00/00/' || n || '.png', 'png', 1024, 1024,
            false, 1, '{}', pdq, 90, colours, false, now()
-      FROM pictures
+      FROM images
     RETURNING id, fingerprint::int AS n
 ), cells AS (
     INSERT INTO generation_cell (run_id, subject_id, axis_values, values_key, aspect, position)
-    SELECT %(run)s, s.id, '{}', n::text, '1:1', n FROM pictures JOIN subjects s ON s.place = n %% s.total
+    SELECT %(run)s, s.id, '{}', n::text, '1:1', n FROM images JOIN subjects s ON s.place = n %% s.total
     RETURNING id, subject_id, position
 ), assets AS (
     INSERT INTO generation_asset (brand_id, campaign_id, subject_id, cell_id, state, round, is_sandbox, created_at,
@@ -92,9 +92,9 @@ def searches(brand_id: int, queries: list[tuple[str, bytes]]) -> tuple[list[floa
     seconds, hits = [], 0
     for pdq, colours in queries:
         started = time.perf_counter()
-        twin = duplicates.nearest(brand_id=brand_id, subject_id=0, hashes={"pdq": pdq, "colours": colours})
+        duplicate = duplicates.nearest(brand_id=brand_id, subject_id=0, hashes={"pdq": pdq, "colours": colours})
         seconds.append(time.perf_counter() - started)
-        hits += twin is not None
+        hits += duplicate is not None
     return seconds, hits
 
 
@@ -118,10 +118,10 @@ def trial() -> dict[str, float]:
     present = [(hashes[place], grids[place]) for place in random.integers(0, MASTERS, SEARCHES)]
     new = list(zip(*catalogue(random, SEARCHES), strict=True))
     searches(brand_id, present[:10])
-    twins, hits = searches(brand_id, present)
+    duplicates, hits = searches(brand_id, present)
     others, lookalikes = searches(brand_id, new)
-    assert hits == SEARCHES, f"{SEARCHES - hits} pictures that are in the brand were not found"
-    both = sorted(twins + others)
+    assert hits == SEARCHES, f"{SEARCHES - hits} images that are in the brand were not found"
+    both = sorted(duplicates + others)
     return {
         "masters": MASTERS,
         "p50_ms": round(1000 * both[len(both) // 2], 2),

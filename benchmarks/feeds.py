@@ -2,7 +2,7 @@
 
     make bench NAME=feeds           ROWS=100000,1000000 changes the sizes, APPROVALS=0 leaves the approvals out
 
-The file has seven columns, decimal commas and a picture per row. It is imported for the first time, again unchanged,
+The file has seven columns, decimal commas and a image per row. It is imported for the first time, again unchanged,
 with every price changed, and undone. Each import runs in a process of its own, so that its peak is its own; what
 PostgreSQL takes is not in it. Another process approves one image after the other through the service that people use,
 five per second: first alone, then while the first import runs. The machine may do other things too: the load beside

@@ -199,13 +199,13 @@ def report(settings: Trial, figures: dict[str, dict[str, Any]]) -> dict[str, Any
         print(
             "No GPU: small shapes on the CPU in 32 bits. These figures show that it works; they say nothing of a GPU."
         )
-    print(f"One picture: {shapes['picture_tflop']:.4g} TFLOP ({shapes['forward_tflop']:.4g} each forward pass)")
+    print(f"One image: {shapes['image_tflop']:.4g} TFLOP ({shapes['forward_tflop']:.4g} each forward pass)")
     flat: dict[str, Any] = {**asdict(settings), **shapes}
     for name in PARTS:
         if name not in figures:
             continue
         rate = figures[name]["images_per_second"]
-        tflops = rate * shapes["picture_tflop"]
+        tflops = rate * shapes["image_tflop"]
         share = None if settings.is_small else tflops / shapes["sustained_tflops"]
         memory = figures[name].get("peak_gib", figures[name].get("host_peak_gib"))
         at_floor = "" if share is None else f"{share:8.1%} of the floor"
@@ -223,7 +223,7 @@ def report(settings: Trial, figures: dict[str, dict[str, Any]]) -> dict[str, Any
             print(f"  {name.replace('_', ' ')}: {flat[name]:.3f}")
     if "exact" in figures:
         exact = figures["exact"]
-        print(f"  exact: the same bits beside other pictures at another place: {exact['is_repeatable']}")
+        print(f"  exact: the same bits beside other images at another place: {exact['is_repeatable']}")
         if exact.get("most_off") is not None:
             print(f"  exact against plain: at most {exact['most_off']} of 255 off, {exact['mean_off']:.3f} on average")
     return {key: round(value, 4) if isinstance(value, float) else value for key, value in flat.items()}

@@ -30,7 +30,7 @@ def _shapes(trial: Trial) -> Shapes:
 
 def build(trial: Trial, folder: Path) -> dict[str, Any]:
     """Count the operations of an image, and save the model unless an earlier run saved it."""
-    flop = shapes.picture_tflop(_shapes(trial), trial.size)
+    flop = shapes.image_tflop(_shapes(trial), trial.size)
     model = folder / "model"
     made_of = f"{trial.family} {trial.device} {trial.dtype}"
     mark = folder / "made_of"
@@ -43,7 +43,7 @@ def build(trial: Trial, folder: Path) -> dict[str, Any]:
         "title": _shapes(trial).title,
         "card": acceleration.card_of(trial.device),
         "torch": torch.__version__,
-        "picture_tflop": flop["picture"],
+        "image_tflop": flop["image"],
         "forward_tflop": flop["forward"],
         "decode_tflop": flop["decode"],
         "sustained_tflops": shapes.SUSTAINED_TFLOPS,
@@ -72,9 +72,9 @@ def plain(trial: Trial, folder: Path) -> dict[str, Any]:
     draw(0, 2)  # loads the kernels
     _forget_peak(trial)
     started = time.perf_counter()
-    pictures = [np.asarray(draw(number, trial.steps)) for number in range(trial.plain_images)]
+    images = [np.asarray(draw(number, trial.steps)) for number in range(trial.plain_images)]
     seconds = time.perf_counter() - started
-    np.save(folder / "plain.npy", np.stack(pictures))
+    np.save(folder / "plain.npy", np.stack(images))
     return {"images_per_second": trial.plain_images / seconds, "peak_gib": _peak_gib(trial)}
 
 
@@ -100,15 +100,15 @@ def engine(trial: Trial, folder: Path, tier: str) -> dict[str, Any]:
         figures["is_repeatable"] = bool(np.array_equal(beside[0].pixels, results[0].pixels))
     reference = folder / "plain.npy"
     if reference.exists():
-        pictures = np.load(reference)
+        images = np.load(reference)
         both = [
-            (picture.astype(int), results[number].pixels.astype(int))
-            for number, picture in enumerate(pictures)
-            if number in results and picture.shape == results[number].pixels.shape
+            (image.astype(int), results[number].pixels.astype(int))
+            for number, image in enumerate(images)
+            if number in results and image.shape == results[number].pixels.shape
         ]
         if both:
             off = np.stack([np.abs(plain_pixels - engine_pixels) for plain_pixels, engine_pixels in both])
-            figures |= {"most_off": int(off.max()), "mean_off": float(off.mean()), "contrast": float(pictures.std())}
+            figures |= {"most_off": int(off.max()), "mean_off": float(off.mean()), "contrast": float(images.std())}
     return figures
 
 
@@ -142,7 +142,7 @@ def _draw(made: Any, trial: Trial, numbers: Sequence[int]) -> dict[int, Result]:
     waiting.put(None)
     finisher.join()
     failed = [result.error for result in results.values() if result.error] or len(results) != len(tasks)
-    assert not failed, f"pictures are missing: {failed}"
+    assert not failed, f"images are missing: {failed}"
     return results
 
 

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 JOBS = int(os.environ.get("JOBS", "240"))
 SIZE = int(os.environ.get("SIZE", "1024"))
 WORKERS = 2
-PICTURES = 8
+IMAGES = 8
 BASELINE_SECONDS = 8.0
 
 
@@ -47,12 +47,12 @@ def _count(name: str, gate, results) -> None:
     from tests.support.engines import ready_pixels
 
     encode = {"master": _encode_master, "png": _encode_png}[name]
-    pictures = [ready_pixels(seed, SIZE, SIZE) for seed in range(4)]
-    encode(pictures[0])
+    images = [ready_pixels(seed, SIZE, SIZE) for seed in range(4)]
+    encode(images[0])
     gate.wait()
     started, done = time.perf_counter(), 0
     while time.perf_counter() - started < BASELINE_SECONDS:
-        encode(pictures[done % len(pictures)])
+        encode(images[done % len(images)])
         done += 1
     results.put(done / (time.perf_counter() - started))
 
@@ -84,7 +84,7 @@ def line() -> dict[str, float]:
     from tests.support import queued
 
     call_command("migrate", verbosity=0)
-    endpoint = queued.endpoint(batch_size=4, pictures=PICTURES)
+    endpoint = queued.endpoint(batch_size=4, images=IMAGES)
     Endpoint.objects.update(seconds_per_image=0.2)
     campaign = queued.campaign()
     campaign.output_specs.all().delete()  # masters and thumbnails only: renditions depend on what a campaign wants

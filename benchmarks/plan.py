@@ -121,25 +121,25 @@ def plan_once(ids: dict[str, int], results: Any) -> None:
     from generation.models import Endpoint
     from generation.services.planning import plans as planning
 
-    order = {
+    request = {
         "campaign": Campaign.objects.select_related("brand").get(pk=ids["campaign"]),
         "prompt_version": PromptVersion.objects.get(pk=ids["version"]),
         "endpoint": Endpoint.objects.get(pk=ids["endpoint"]),
         "by": User.objects.get(pk=ids["by"]),
         "stage": "partial",
     }
-    planning.plan(**order, sample=10)  # imports and caches
+    planning.plan(**request, sample=10)  # imports and caches
     before = _peak_mb()
     times = []
     for _ in range(REPEATS):
         started = time.perf_counter()
-        run = planning.plan(**order)
+        run = planning.plan(**request)
         times.append(time.perf_counter() - started)
     grown = _peak_mb() - before
     with CaptureQueriesContext(connection) as captured:
-        planning.plan(**order)
+        planning.plan(**request)
     started = time.perf_counter()
-    seen = planning.preview(**order)
+    seen = planning.preview(**request)
     results.put(
         {
             "jobs": run.job_count,

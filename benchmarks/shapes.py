@@ -168,7 +168,7 @@ def _spread(vae: Any, device: str, dtype: torch.dtype) -> None:
     vae.decoder.conv_out.weight.mul_((0.4 / spread).to(dtype))
 
 
-def picture_tflop(shapes: Shapes, size: int) -> dict[str, float]:
+def image_tflop(shapes: Shapes, size: int) -> dict[str, float]:
     """Return the TFLOP (a multiplication and an addition are two) of one forward pass, one decoding and one whole image
     of size × size, counted by torch's FlopCounterMode on tensors without memory."""
     with torch.device("meta"):
@@ -179,7 +179,7 @@ def picture_tflop(shapes: Shapes, size: int) -> dict[str, float]:
     return {
         "forward": forward,
         "decode": decode,
-        "picture": shapes.steps * shapes.branches * forward + decode,
+        "image": shapes.steps * shapes.branches * forward + decode,
     }
 
 

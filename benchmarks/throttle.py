@@ -97,7 +97,7 @@ def _serve(channel: Any) -> None:
         channel.send(
             [
                 {
-                    "orders": service.counts[GENERATIONS],
+                    "submissions": service.counts[GENERATIONS],
                     "refused": service.refused[GENERATIONS],
                     "made": len(service.made),
                     "jobs": len({image.prompt for image in service.made}),
@@ -176,8 +176,8 @@ def trial(name: str, campaign: Any) -> dict[str, Any]:
         seconds = (last - start).total_seconds()
         rows.append({"service": plan.name, "seconds": seconds, "allowed": plan.allowed_seconds, **server})
     wall, allowed = max(row["seconds"] for row in rows), max(row["allowed"] for row in rows)
-    orders, refused = (sum(row[what] for row in rows) for what in ("orders", "refused"))
-    return {"wall": wall, "allowed": allowed, "orders": orders, "refused": refused, "services": rows}
+    submissions, refused = (sum(row[what] for row in rows) for what in ("submissions", "refused"))
+    return {"wall": wall, "allowed": allowed, "submissions": submissions, "refused": refused, "services": rows}
 
 
 def _open(runs: list[Any]) -> bool:
@@ -254,13 +254,13 @@ def main() -> None:
     for name, trial_figures in figures.items():
         over, share = (
             trial_figures["wall"] / trial_figures["allowed"] - 1,
-            trial_figures["refused"] / trial_figures["orders"],
+            trial_figures["refused"] / trial_figures["submissions"],
         )
         print(
             f"limits {name}: {trial_figures['wall']:.1f} s of {trial_figures['allowed']:.1f} s allowed ({over:+.1%}),",
             end=" ",
         )
-        print(f"{trial_figures['refused']} of {trial_figures['orders']} orders refused ({share:.1%})")
+        print(f"{trial_figures['refused']} of {trial_figures['submissions']} submissions refused ({share:.1%})")
         for row in trial_figures["services"]:
             print(
                 f"    {row['service']:12}{row['jobs']:5} jobs{row['seconds']:8.1f} s of {row['allowed']:5.1f} s"

@@ -64,7 +64,7 @@ PRESETS: Final = (
         "The shape that link previews show uncut; 300 KB is our advice for fast pages.",
     ),
     Preset(
-        "amazon-main", "Amazon", "Main picture", 2000, 2000, "jpeg", 10 * MB, "packshot",
+        "amazon-main", "Amazon", "Main image", 2000, 2000, "jpeg", 10 * MB, "packshot",
         "Amazon wants pure white behind the product and at least 1600 px for zoom; 10 MB at most.",
         background="#ffffff",
     ),

@@ -73,7 +73,7 @@ class SourceKind(TextChoices):
     PUSH = "push"  # sent by API
 
 
-class PictureUse(TextChoices):
+class ImageUse(TextChoices):
     """The purpose of an image in a brief or in the brand guide."""
 
     LOGO = "logo"

@@ -52,13 +52,13 @@ class CampaignChanged(DomainEvent):
 
 
 @declare
-class BriefPicturesChanged(DomainEvent):
+class BriefImagesChanged(DomainEvent):
     """The images of a brief were changed. object_id is the campaign's.
 
-    payload: {"pictures": {"added" | "changed" | "removed": [ids]}}.
+    payload: {"images": {"added" | "changed" | "removed": [ids]}}.
     """
 
-    type = "campaigns.campaign.pictures_changed"
+    type = "campaigns.campaign.images_changed"
     object_type = "campaign"
 
 

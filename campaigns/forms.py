@@ -104,7 +104,7 @@ class SpecForm(forms.Form):
     max_bytes = forms.IntegerField(label="At most, bytes", required=False, min_value=1000)
     background = forms.CharField(label="Background", required=False, max_length=9, help_text="#ffffff, or empty")
     asset_type = forms.SlugField(
-        label="Kind of picture",
+        label="Kind of image",
         max_length=40,
         required=False,
         initial="packshot",
@@ -126,7 +126,7 @@ class StyleForm(forms.Form):
         label="Words added to the prompt", max_length=2000, widget=forms.Textarea(attrs={"rows": 4}), required=False
     )
     negative = forms.CharField(
-        label="Added to what must not be in the picture",
+        label="Added to what must not be in the image",
         max_length=2000,
         widget=forms.Textarea(attrs={"rows": 2}),
         required=False,

@@ -20,6 +20,6 @@ urlpatterns = [
     path("photos/<int:photo_id>/cutout/", cutouts.bench, name="cutout"),
     path("cutouts/", cutouts.sheet, name="cutouts"),
     path("cutouts/undo/", cutouts.undo, name="cutouts_undo"),
-    path("cutouts/accept/", cutouts.judge, {"verdict": "accept"}, name="cutouts_accept"),
-    path("cutouts/refuse/", cutouts.judge, {"verdict": "refuse"}, name="cutouts_refuse"),
+    path("cutouts/accept/", cutouts.decide, {"decision": "accept"}, name="cutouts_accept"),
+    path("cutouts/refuse/", cutouts.decide, {"decision": "refuse"}, name="cutouts_refuse"),
 ]

@@ -8,10 +8,8 @@ urlpatterns = [
     path("brands/<slug:brand>/campaigns/", campaigns.index, name="campaigns"),
     path("brands/<slug:brand>/campaigns/new/", campaigns.new, name="campaign_new"),
     path("brands/<slug:brand>/campaigns/<slug:slug>/brief/", campaigns.edit, name="campaign_edit"),
-    path("brands/<slug:brand>/campaigns/<slug:slug>/pictures/", campaigns.add_pictures, name="brief_pictures"),
-    path(
-        "brands/<slug:brand>/campaigns/<slug:slug>/pictures/<int:pk>/", campaigns.change_picture, name="brief_picture"
-    ),
+    path("brands/<slug:brand>/campaigns/<slug:slug>/pictures/", campaigns.add_images, name="brief_images"),
+    path("brands/<slug:brand>/campaigns/<slug:slug>/pictures/<int:pk>/", campaigns.change_image, name="brief_image"),
     path("brands/<slug:brand>/campaigns/<slug:slug>/specs/", campaigns.specs, name="campaign_specs"),
     path("brands/<slug:brand>/campaigns/<slug:slug>/subjects/", campaigns.add_subjects, name="campaign_subjects"),
     path("brands/<slug:brand>/", include("campaigns.subject_urls")),
@@ -52,7 +50,7 @@ urlpatterns = [
     path("brands/<slug:brand>/guide/draft/discard/", guide_draft.discard, name="guide_discard"),
     path("brands/<slug:brand>/guide/draft/colours/", guide_draft.find_colours, name="guide_find_colours"),
     path("brands/<slug:brand>/guide/draft/colours/take/", guide_draft.take_colours, name="guide_take_colours"),
-    path("brands/<slug:brand>/guide/draft/pictures/<slug:use>/", guide_draft.add_pictures, name="guide_add_pictures"),
-    path("brands/<slug:brand>/guide/draft/picture/<int:pk>/", guide_draft.change_picture, name="guide_picture"),
+    path("brands/<slug:brand>/guide/draft/pictures/<slug:use>/", guide_draft.add_images, name="guide_add_images"),
+    path("brands/<slug:brand>/guide/draft/picture/<int:pk>/", guide_draft.change_image, name="guide_image"),
     path("brands/<slug:brand>/palette/", palette.search, name="palette"),
 ]

@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django_rq.models import Dashboard
 from knox.models import AuthToken
 
-from core.admin_base import ByService, Desk, ReadOnly, ReadOnlyInline, UsualKey, operator, pretty
+from core.admin_base import BaseAdmin, ByService, ReadOnly, ReadOnlyInline, UsualKey, operator, pretty
 from core.events import TYPES
 from core.fetching import plain
 from core.models import Brand, Event, Membership, SealedEvent, User
@@ -144,7 +144,7 @@ class SealedEventAdmin(ReadOnly):
 
 
 @admin.register(AuthToken)
-class TokenAdmin(Desk):
+class TokenAdmin(BaseAdmin):
     """API tokens by their first characters; deleting a token revokes it. The API creates them and shows them once."""
 
     list_display = ["token_key", "user", "created", "expiry"]

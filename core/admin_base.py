@@ -75,7 +75,7 @@ class UsualKey(admin.ModelAdmin):
         return super().get_object(request, object_id, from_field or None)
 
 
-class Desk(UsualKey):
+class BaseAdmin(UsualKey):
     """Base of our admin classes: fast lists without full counts, and no bulk actions that bypass services."""
 
     show_full_result_count = False
@@ -97,7 +97,7 @@ class Desk(UsualKey):
         return False
 
 
-class ReadOnly(Desk):
+class ReadOnly(BaseAdmin):
     """Rows that only the program writes; shown read-only, newest first."""
 
     ordering: ClassVar[Any] = ["-pk"]
@@ -127,7 +127,7 @@ class ReadOnlyInline(admin.TabularInline):
         return False
 
 
-class ByService(Desk):
+class ByService(BaseAdmin):
     """Rows that a service writes. `create` returns the key of the new row; without `change_fields` rows are read-only.
 
     A refusal is shown in the form: the request is handled a second time, with the refusal as the form's error.

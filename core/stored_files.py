@@ -236,9 +236,9 @@ def opened(token: str) -> tuple[str, str]:
     try:
         key, expires, download_name = signing.loads(token, salt=_SALT)
     except signing.BadSignature:
-        raise NotAllowed("This file address is not one of ours; open the picture again from its page.") from None
+        raise NotAllowed("This file address is not one of ours; open the image again from its page.") from None
     if time.time() > expires:
-        raise NotAllowed("This file address has expired; open the picture again from its page.")
+        raise NotAllowed("This file address has expired; open the image again from its page.")
     return key, download_name
 
 

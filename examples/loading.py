@@ -16,7 +16,7 @@ from django.db import transaction
 
 from campaigns.choices import GuideStatus, PromptStatus
 from campaigns.models import Campaign, GuideVersion, PromptTemplate, StylePreset
-from campaigns.services import campaigns, guides, pictures, prompts, styles
+from campaigns.services import campaigns, guides, images, prompts, styles
 from campaigns.services.campaigns import SpecInput
 from core.models import Brand, User
 from core.services import brands
@@ -144,13 +144,11 @@ def _person(brand: Brand, plain: Plain, operator: User) -> User:
 def _guide(brand: Brand, plain: Plain, lead: User, folder: Path) -> None:
     if GuideVersion.objects.filter(brand=brand, status=GuideStatus.PUBLISHED).exists():
         return
-    fields = {name: value for name, value in plain.items() if name not in {"pictures", "note"}}
+    fields = {name: value for name, value in plain.items() if name not in {"images", "note"}}
     draft = guides.draft(brand=brand, by=lead, **fields)
-    for picture in plain.get("pictures", ()):
-        given = [(picture["file"], (folder / picture["file"]).read_bytes())]
-        pictures.add_to_guide(
-            guide_id=draft.pk, use=picture["use"], files_given=given, by=lead, caption=picture["caption"]
-        )
+    for image in plain.get("images", ()):
+        given = [(image["file"], (folder / image["file"]).read_bytes())]
+        images.add_to_guide(guide_id=draft.pk, use=image["use"], files_given=given, by=lead, caption=image["caption"])
     guides.publish(guide_id=draft.pk, by=lead, note=plain.get("note", ""))
 
 

@@ -37,7 +37,7 @@ class EndpointForm(ServiceForm):
             self.initial["config"] = shown_settings(self.instance.config)
         if "engine" in self.fields:
             choices = [(name, name) for name in engines.names()]
-            self.fields["engine"] = forms.ChoiceField(choices=choices, help_text="the plug-in that makes the pictures")
+            self.fields["engine"] = forms.ChoiceField(choices=choices, help_text="the plug-in that makes the images")
 
 
 @admin.register(Endpoint)

@@ -43,7 +43,7 @@ _ALL = (
         "cutout",
         "cut-out",
         "image",
-        "The product's cut-out cannot be used. Repair it, then make these pictures in a new run: this one keeps the "
+        "The product's cut-out cannot be used. Repair it, then make these images in a new run: this one keeps the "
         "cut-out that it was planned with.",
         Mend.CUTOUTS,
     ),
@@ -51,15 +51,15 @@ _ALL = (
         "moderation",
         "not allowed",
         "lock",
-        "The service refuses to make this: its rules object to the words or to the picture. Change the wording and "
+        "The service refuses to make this: its rules object to the words or to the image. Change the wording and "
         "make them again with the new version.",
         Mend.PROMPT,
     ),
     Cause(
         "input",
-        "order",
+        "submission",
         "prompt",
-        "The engine cannot carry this order out. Its own words say why; most often the prompt's parameters do not fit.",
+        "The engine cannot carry out this job. Its own words say why; most often the prompt's parameters do not fit.",
         Mend.PROMPT,
     ),
     Cause(
@@ -74,7 +74,7 @@ _ALL = (
         "memory",
         "no memory",
         "panel",
-        "The picture did not fit into the card's memory, even alone. Try again when less runs there; if it stays, ask "
+        "The image did not fit into the card's memory, even alone. Try again when less runs there; if it stays, ask "
         "for a smaller size.",
         Mend.AGAIN,
     ),
@@ -89,7 +89,7 @@ _ALL = (
         "lost",
         "lost",
         "search",
-        "The service or the worker no longer knows of this picture. Nothing was paid for it; trying again is safe.",
+        "The service or the worker no longer knows of this image. Nothing was paid for it; trying again is safe.",
         Mend.AGAIN,
     ),
     Cause(
@@ -104,7 +104,7 @@ _ALL = (
         "quarantined",
         "quarantined",
         "stop",
-        "Making this picture has cost three workers, so it is kept away from them. Try one alone first and see whether "
+        "Making this image has cost three workers, so it is kept away from them. Try one alone first and see whether "
         "its worker lives.",
         Mend.ONE_AGAIN,
     ),
@@ -117,11 +117,11 @@ _ALL = (
         Mend.AGAIN,
     ),
     Cause(
-        "doubt",
-        "in doubt",
+        "uncertain",
+        "uncertain",
         "search",
-        "The order was sent and its answer was lost, and this service cannot be asked. It may have been paid for and "
-        "counts as spent. Look at the service's account: say so if it was not charged, then order again.",
+        "The submission was sent and its answer was lost, and this service cannot be asked. It may have been paid "
+        "for and counts as spent. Look at the service's account: say so if it was not charged, then submit it again.",
         Mend.AGAIN,
     ),
     Cause(
@@ -144,7 +144,7 @@ _ALL = (
         "rejected_before",
         "seen before",
         "undo",
-        "This very picture was made before and rejected, so it was left out. Change the prompt, a value or the seed.",
+        "This very image was made before and rejected, so it was left out. Change the prompt, a value or the seed.",
         Mend.PROMPT,
     ),
     Cause(
@@ -173,8 +173,8 @@ def of(*, status: str, error_kind: str, message: str, hold_reason: str = "") -> 
         return CAUSES["quarantined"]
     if hold_reason == HoldReason.CHANGED:
         return CAUSES["changed"]
-    if hold_reason == HoldReason.IN_DOUBT:
-        return CAUSES["doubt"]
+    if hold_reason == HoldReason.UNCERTAIN:
+        return CAUSES["uncertain"]
     if hold_reason == HoldReason.QUOTA or error_kind == ErrorKind.QUOTA:
         return CAUSES["quota"]
     if error_kind == ErrorKind.ENDPOINT:

@@ -41,7 +41,7 @@ class HoldReason(TextChoices):
     NOT_RELEASED = "not_released"
     PAUSED = "paused"
     QUOTA = "quota"
-    IN_DOUBT = "in_doubt"
+    UNCERTAIN = "uncertain"
     CHANGED = "changed"
 
 
@@ -53,11 +53,11 @@ class Breaker(TextChoices):
     HALF_OPEN = "half_open"
 
 
-class InDoubt(TextChoices):
+class WhenUncertain(TextChoices):
     """The policy for uncertain submissions: the service may have accepted them, and there is no way to find out."""
 
     HOLD = "hold", "wait for a person"
-    RESUBMIT = "resubmit", "order again, at the risk of paying twice"
+    RESUBMIT = "resubmit", "submit it again, at the risk of paying twice"
 
 
 class MoveReason(TextChoices):
@@ -105,5 +105,5 @@ class AttemptOutcome(TextChoices):
 class LedgerKind(TextChoices):
     RESERVE = "reserve"
     SETTLE = "settle"
-    DOUBT = "doubt"  # an uncertain submission, which may have been paid for; a negative amount reverses it
+    UNCERTAIN = "uncertain"  # an uncertain submission, which may have been paid for; a negative amount reverses it
     RELEASE = "release"

@@ -44,11 +44,11 @@ class JobLost(DomainEvent):
 
 
 @declare
-class JobDoubtful(DomainEvent):
+class SubmissionUncertain(DomainEvent):
     """A submission is uncertain: its answer was lost and the service cannot be asked. It may have been paid for. A
     person decides or, by the endpoint's policy, it is submitted again. payload: {"run", "attempt", "amount"}."""
 
-    type = "generation.job.doubtful"
+    type = "generation.job.uncertain"
     object_type = "job"
 
 
@@ -88,10 +88,10 @@ class RunPlannedAnew(DomainEvent):
 
 
 @declare
-class DoubtTakenBack(DomainEvent):
+class UncertaintyResolved(DomainEvent):
     """A person stated that a run's uncertain submissions were not charged. payload: {"amount"}, which is freed."""
 
-    type = "generation.run.doubt_taken_back"
+    type = "generation.run.uncertainty_resolved"
     object_type = "run"
 
 
@@ -265,12 +265,12 @@ class BudgetReached(DomainEvent):
 
 
 @declare
-class StandingOrderSaved(DomainEvent):
+class ScheduledRunSaved(DomainEvent):
     """A scheduled run was set up, changed, stopped or resumed. payload: {"name", "campaign", "prompt_version",
-    "endpoint", "source": its name or "", "daily_budget", "daily_pictures", "is_enabled"}."""
+    "endpoint", "source": its name or "", "daily_budget", "daily_images", "is_enabled"}."""
 
-    type = "generation.standing_order.saved"
-    object_type = "standing_order"
+    type = "generation.scheduled_run.saved"
+    object_type = "scheduled_run"
 
 
 @declare

@@ -50,20 +50,20 @@ class PromptForm(forms.Form):
         label="Prompt", widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "true", "data-ink": ""}), required=False
     )
     negative = forms.CharField(
-        label="Not in the picture", widget=forms.Textarea(attrs={"rows": 2, "data-ink": ""}), required=False
+        label="Not in the image", widget=forms.Textarea(attrs={"rows": 2, "data-ink": ""}), required=False
     )
     style = forms.ModelChoiceField(StylePreset.objects.none(), required=False, empty_label="No style preset")
     axes = forms.CharField(
         label="Axes",
         required=False,
         widget=forms.Textarea(attrs={"rows": 2, "class": "mono"}),
-        help_text="One per line, such as “backdrop: white, clay”. Each combination is one picture.",
+        help_text="One per line, such as “backdrop: white, clay”. Each combination is one image.",
     )
     engine = forms.ChoiceField(label="Engine", required=False)
     images = forms.MultipleChoiceField(
         label="Give it the product’s photo", required=False, widget=forms.CheckboxSelectMultiple
     )
-    candidates = forms.IntegerField(label="Candidates per picture", initial=1, min_value=1, max_value=8)
+    candidates = forms.IntegerField(label="Candidates per image", initial=1, min_value=1, max_value=8)
     seed_strategy = forms.ChoiceField(label="Seed", choices=SeedStrategy.choices, initial=SeedStrategy.PER_SUBJECT)
     seed = forms.IntegerField(label="Seed number", initial=0, min_value=0, max_value=prompts.MAX_SEED)
     on_fail = forms.ChoiceField(
@@ -199,7 +199,7 @@ class PromptForm(forms.Form):
 
 
 _ROLES = {
-    "init": "as the picture to start from",
+    "init": "as the image to start from",
     "mask": "as a mask",
     "photo": "as a reference",
     "cutout": "cut out",

@@ -14,7 +14,7 @@ from generation.services import runs
 from generation.services.dispatch import claims, outcomes, routing
 from generation.services.endpoints import alarms
 from generation.services.images import regenerations, staleness, sweeper
-from generation.services.planning import schedules, standing
+from generation.services.planning import scheduled_runs, schedules
 from generation.services.remote import uncertain
 
 
@@ -63,15 +63,15 @@ def tell_of_endpoints_that_stand_still() -> int:
 
 
 @periodic_task(every_seconds=10)
-def order_again_in_doubt() -> int:
+def resubmit_uncertain() -> int:
     """Submit again the uncertain submissions of endpoints whose policy is to do so."""
     return uncertain.resubmit_all()
 
 
 @periodic_task(every_seconds=30)
-def look_at_standing_orders() -> int:
+def plan_scheduled_runs() -> int:
     """Start the scheduled runs for new and changed products."""
-    return standing.look_at_all()
+    return scheduled_runs.look_at_all()
 
 
 @periodic_task(every_seconds=5)

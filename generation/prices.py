@@ -34,7 +34,7 @@ UNITS: Final = {
         Unit("image", "images", 1, "per image"),
         Unit("second", "seconds", 1, "per second"),
         Unit("million_text_input_tokens", "text_input_tokens", 1_000_000, "per million tokens of text sent"),
-        Unit("million_image_input_tokens", "image_input_tokens", 1_000_000, "per million tokens of pictures sent"),
+        Unit("million_image_input_tokens", "image_input_tokens", 1_000_000, "per million tokens of images sent"),
         Unit("million_output_tokens", "output_tokens", 1_000_000, "per million tokens made"),
     )
 }

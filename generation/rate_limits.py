@@ -40,29 +40,29 @@ class Taken:
 
 @dataclass(frozen=True)
 class FoundRate:
-    """A learned rate. orders: submissions in each second or minute. steps: raises since it was last lowered.
+    """A learned rate. submissions: submissions in each second or minute. steps: raises since it was last lowered.
     changed_at: when it was last changed, or when the pause after that ends. chances: the number of coming refusals
     that lower it only a little."""
 
-    orders: float
+    submissions: float
     changed_at: datetime
     steps: int = 0
     chances: int = 0
     is_first_guess: bool = True
 
-    def refused(self, taken: int, sent_at: datetime, resume_at: datetime) -> Self:
+    def refused(self, taken: int, submitted_at: datetime, resume_at: datetime) -> Self:
         """Return the rate after a refusal although it was kept. Submissions sent before the last change lower only a
         first guess, because submissions that are under way together are refused together."""
-        if sent_at < self.changed_at:
-            return replace(self, orders=min(self.orders, max(1.0, taken))) if self.is_first_guess else self
-        lowered = self.orders * (CUT if self.chances else REPEATED_CUT)
+        if submitted_at < self.changed_at:
+            return replace(self, submissions=min(self.submissions, max(1.0, taken))) if self.is_first_guess else self
+        lowered = self.submissions * (CUT if self.chances else REPEATED_CUT)
         left = max(0, self.chances - 1)
-        return replace(self, orders=lowered, changed_at=resume_at, steps=0, chances=left, is_first_guess=False)
+        return replace(self, submissions=lowered, changed_at=resume_at, steps=0, chances=left, is_first_guess=False)
 
     def grown(self, now: datetime) -> Self:
-        raised = self.orders * (1 + min(MOST_GROWTH, GROWTH * 2 ** max(0, self.steps - QUIET_STEPS)))
+        raised = self.submissions * (1 + min(MOST_GROWTH, GROWTH * 2 ** max(0, self.steps - QUIET_STEPS)))
         steps = self.steps + 1
-        return replace(self, orders=raised, changed_at=now, steps=steps, chances=CHANCES, is_first_guess=False)
+        return replace(self, submissions=raised, changed_at=now, steps=steps, chances=CHANCES, is_first_guess=False)
 
     def may_grow(self, now: datetime) -> bool:
         return now - self.changed_at >= GROWS_EVERY
@@ -85,28 +85,30 @@ class Limits:
     cut_at: datetime | None = None
     rates: Mapping[str, FoundRate] = field(default_factory=dict)
 
-    def refused(self, taken: Taken, *, sent_at: datetime, resume_at: datetime, pause_seconds: float | None) -> Limits:
-        """Return the limits after the refusal of a submission sent at `sent_at`. The service asked for `pause_seconds`
-        (None if it named no pause), and nothing is submitted until `resume_at`."""
+    def refused(
+        self, taken: Taken, *, submitted_at: datetime, resume_at: datetime, pause_seconds: float | None
+    ) -> Limits:
+        """Return the limits after the refusal of a submission sent at `submitted_at`. The service asked for
+        `pause_seconds` (None if it named no pause), and nothing is submitted until `resume_at`."""
         for name, rate in self.rates.items():
-            if sent_at < rate.changed_at:
-                return self._with(name, rate.refused(getattr(taken, name), sent_at, resume_at))
-        if self.cut_at is not None and sent_at < self.cut_at:
+            if submitted_at < rate.changed_at:
+                return self._with(name, rate.refused(getattr(taken, name), submitted_at, resume_at))
+        if self.cut_at is not None and submitted_at < self.cut_at:
             return replace(self, window=min(self.window or taken.open, max(1, taken.open)))
         if _is_of_the_minute(taken, pause_seconds):
-            return self._slower(MINUTE, taken, sent_at, resume_at)
+            return self._slower(MINUTE, taken, submitted_at, resume_at)
         were_more = self.peak is not None and taken.open <= self.peak * FAR_BELOW_PEAK
         if taken.open > taken.second and not were_more:
             # Before the first refusal more are tried than were answered (`window`), so the open ones give the limit.
             limit = taken.open if self.peak is None else self.window or taken.open
             window = max(1.0, min(limit, taken.open))
             return replace(self, window=window, peak=window, cut_at=resume_at)
-        return self._slower(SECOND, taken, sent_at, resume_at)
+        return self._slower(SECOND, taken, submitted_at, resume_at)
 
-    def _slower(self, name: str, taken: Taken, sent_at: datetime, resume_at: datetime) -> Limits:
+    def _slower(self, name: str, taken: Taken, submitted_at: datetime, resume_at: datetime) -> Limits:
         rate, count = self.rates.get(name), getattr(taken, name)
         if rate is not None:
-            return self._with(name, rate.refused(count, sent_at, resume_at))
+            return self._with(name, rate.refused(count, submitted_at, resume_at))
         # If nothing was accepted, somebody else has used up the account, so nothing can be learned from the refusal.
         return self._with(name, FoundRate(float(count), resume_at)) if count else self
 

@@ -95,7 +95,7 @@ def tell_that_a_run_finished(event: RunFinished) -> None:
     """Tell the requester and the campaign's owner; for a try-out only the requester, and only if it took long."""
     run = _run(event)
     made, failed = event.payload["succeeded"], event.payload["failed"]
-    sentence = f"{run.name} is finished: {made} {'picture' if made == 1 else 'pictures'} made"
+    sentence = f"{run.name} is finished: {made} {'image' if made == 1 else 'images'} made"
     sentence += f", {failed} could not be made." if failed else "."
     concerned: list[User | None] = [run.requested_by, run.campaign.owner]
     if run.stage == Stage.SANDBOX:

@@ -200,8 +200,8 @@ class ReviewTaskAdmin(ReadOnly):
 
 @admin.register(Decision)
 class DecisionAdmin(ReadOnly):
-    list_display = ["id", "verdict", "task", "version", "decided_by", "decided_at", "reason"]
-    list_filter = ["verdict"]
+    list_display = ["id", "kind", "task", "version", "decided_by", "decided_at", "reason"]
+    list_filter = ["kind"]
     list_select_related = ["task", "version", "decided_by", "reason"]
     search_fields = ["task__asset_id__exact"]
     search_help_text = "Number of the asset"

@@ -10,7 +10,7 @@ class TaskState(TextChoices):
     WITHDRAWN = "withdrawn"
 
 
-class Verdict(TextChoices):
+class DecisionKind(TextChoices):
     APPROVED = "approved"
     REJECTED = "rejected"
     NEEDS_REVISION = "needs_revision"

@@ -61,7 +61,7 @@ class RevisionRequested(DomainEvent):
 
 @declare
 class DecisionUndone(DomainEvent):
-    """payload: {"decision", "voids", "verdict", "note"}. `verdict` is that of the decision that was undone."""
+    """payload: {"decision", "voids", "kind", "note"}. `kind` is that of the decision that was undone."""
 
     type = "review.decision.undone"
     object_type = "asset"

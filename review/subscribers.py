@@ -46,7 +46,7 @@ def tell_who_decides(event: TaskEscalated) -> None:
     notices.tell(
         brand=task.brand,
         users=[user for user in (task.escalated_to,) if user != current_actor()],
-        kind="picture_escalated",
+        kind="image_escalated",
         sentence=f"{subject.key} {subject.name} {why}. You decide how to go on.",
         href=reverse("asset", args=[task.brand.slug, task.asset_id]),
     )

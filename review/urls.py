@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from review.views import cells, deliveries, home, library, prompt_versions, reports, room
+from review.views import cells, deliveries, home, library, prompt_versions, reports, workspace
 
 urlpatterns = [
     path("", home.entry, name="home"),
@@ -18,14 +18,14 @@ urlpatterns = [
     path("brands/<slug:brand>/reports/campaigns/<slug:slug>/", reports.campaign, name="campaign_report"),
     path("brands/<slug:brand>/deliveries/", deliveries.index, name="deliveries"),
     path("brands/<slug:brand>/deliveries/stale/", deliveries.stale_use, name="stale_use"),
-    path("brands/<slug:brand>/review/", room.door, name="review"),
-    path("brands/<slug:brand>/review/room/", room.page, name="room"),
-    path("brands/<slug:brand>/review/more/", room.more, name="review_more"),
-    path("brands/<slug:brand>/review/leave/", room.leave, name="review_leave"),
-    path("brands/<slug:brand>/review/tasks/<int:task_id>/rail/", room.rail, name="task_rail"),
-    path("brands/<slug:brand>/review/tasks/<int:task_id>/approve/", room.approve, name="task_approve"),
-    path("brands/<slug:brand>/review/tasks/<int:task_id>/reject/", room.reject, name="task_reject"),
-    path("brands/<slug:brand>/review/tasks/<int:task_id>/revise/", room.revise, name="task_revise"),
-    path("brands/<slug:brand>/review/tasks/<int:task_id>/skip/", room.skip, name="task_skip"),
-    path("brands/<slug:brand>/review/decisions/<int:decision_id>/undo/", room.undo, name="decision_undo"),
+    path("brands/<slug:brand>/review/", workspace.queue_page, name="review"),
+    path("brands/<slug:brand>/review/room/", workspace.page, name="workspace"),
+    path("brands/<slug:brand>/review/more/", workspace.more, name="review_more"),
+    path("brands/<slug:brand>/review/leave/", workspace.leave, name="review_leave"),
+    path("brands/<slug:brand>/review/tasks/<int:task_id>/rail/", workspace.sidebar, name="task_sidebar"),
+    path("brands/<slug:brand>/review/tasks/<int:task_id>/approve/", workspace.approve, name="task_approve"),
+    path("brands/<slug:brand>/review/tasks/<int:task_id>/reject/", workspace.reject, name="task_reject"),
+    path("brands/<slug:brand>/review/tasks/<int:task_id>/revise/", workspace.revise, name="task_revise"),
+    path("brands/<slug:brand>/review/tasks/<int:task_id>/skip/", workspace.skip, name="task_skip"),
+    path("brands/<slug:brand>/review/decisions/<int:decision_id>/undo/", workspace.undo, name="decision_undo"),
 ]

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from campaigns.models import GuidePicture, GuideVersion
+from campaigns.models import GuideImage, GuideVersion
 from campaigns.selectors import approvals, guides
 from campaigns.services import guides as services
 from core.api.conventions import caller, ensure_match, idempotent, tagged
@@ -20,16 +20,16 @@ from core.models import Brand, User
 from core.selectors import brands
 
 
-class GuidePictureSerializer(serializers.ModelSerializer[GuidePicture]):
+class GuideImageSerializer(serializers.ModelSerializer[GuideImage]):
     class Meta:
-        model = GuidePicture
+        model = GuideImage
         fields = ["id", "use", "caption", "position", "sha256", "width", "height"]
 
 
 class GuideVersionSerializer(serializers.ModelSerializer[GuideVersion]):
     """Fields that replace those of the draft; colours are {"name", "hex"}, thresholds {check: {limit: number}}."""
 
-    pictures = GuidePictureSerializer(many=True, read_only=True)
+    images = GuideImageSerializer(many=True, read_only=True)
     palette = serializers.ListField(child=serializers.DictField(child=serializers.CharField()), required=False)
     backdrops = serializers.ListField(child=serializers.DictField(child=serializers.CharField()), required=False)
     required_wording = serializers.ListField(child=serializers.CharField(), required=False)
@@ -52,7 +52,7 @@ class GuideVersionSerializer(serializers.ModelSerializer[GuideVersion]):
             "approved_wording",
             "banned_wording",
             "thresholds",
-            "pictures",
+            "images",
             "note",
             "created_at",
             "published_at",

@@ -148,7 +148,7 @@ class ImportChange(serializers.Serializer[Any]):
 
 
 class PhotosUpload(serializers.Serializer[Any]):
-    """multipart/form-data: a ZIP whose file names are those that the feed named, or one picture and its subject."""
+    """multipart/form-data: a ZIP whose file names are those that the feed named, or one image and its subject."""
 
     brand = serializers.SlugField()
     file = serializers.FileField()

@@ -65,7 +65,7 @@ class FeedSourceSerializer(fields.ModelSerializer[FeedSource]):
         ]  # fmt: skip
 
 
-class FeedSourceOrder(fields.Serializer[Any]):
+class FeedSourceRequest(fields.Serializer[Any]):
     """The settings of a new source."""
 
     brand = fields.SlugField()
@@ -86,10 +86,10 @@ class FeedSourceViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewse
     def get_queryset(self) -> QuerySet[FeedSource]:
         return FeedSource.objects.visible_to(caller(self.request)).select_related("brand")
 
-    @extend_schema(request=FeedSourceOrder, responses={201: FeedSourceSerializer})
+    @extend_schema(request=FeedSourceRequest, responses={201: FeedSourceSerializer})
     @idempotent
     def create(self, request: Request) -> Response:
-        serializer = FeedSourceOrder(data=request.data)
+        serializer = FeedSourceRequest(data=request.data)
         serializer.is_valid(raise_exception=True)
         given = dict(serializer.validated_data)
         brand = brand_rows.get(caller(request), given.pop("brand"))

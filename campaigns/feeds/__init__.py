@@ -5,7 +5,7 @@ There are no models here. services/imports.py decides what is done with the rows
 
 from __future__ import annotations
 
-from campaigns.feeds import generic, magento, merchant, pictures, shopify, woocommerce
+from campaigns.feeds import generic, images, magento, merchant, shopify, woocommerce
 from campaigns.feeds.base import (
     CAUSES,
     Binding,
@@ -30,11 +30,11 @@ __all__ = [
     "Mend",
     "Record",
     "generic",
+    "images",
     "magento",
     "merchant",
     "names",
     "open_feed",
-    "pictures",
     "shopify",
     "woocommerce",
 ]

@@ -352,7 +352,7 @@ def photo(value: str) -> str:
     ):
         raise Unreadable(
             "photo_unusable",
-            f"“{shown(value.strip())[:80]}” names no picture; expected https://… or a file name such as mug-sage.jpg.",
+            f"“{shown(value.strip())[:80]}” names no image; expected https://… or a file name such as mug-sage.jpg.",
         )
     return name
 

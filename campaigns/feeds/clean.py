@@ -72,10 +72,10 @@ def reader(
                 values[name_of_price] = value
                 if currency:
                     values.setdefault("currency", currency)
-        pictures = _pictures(row)
-        return None if pictures is None else FeedRow(number, identity, kind, title, "", values, {}, pictures)
+        images = _images(row)
+        return None if images is None else FeedRow(number, identity, kind, title, "", values, {}, images)
 
-    def _pictures(row: Cells) -> list[dict[str, Any]] | None:
+    def _images(row: Cells) -> list[dict[str, Any]] | None:
         alts = row[alt].strip() if alt is not None else ""
         if len(alts) > cells.MAX_ALT or (len(photos) > 1 and _SEVERAL.search(alts)):
             return None

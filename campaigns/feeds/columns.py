@@ -39,9 +39,7 @@ FIELDS: tuple[Field, ...] = (
 )
 # Prefixes that nested data gives to the columns of a table.
 _INNER = re.compile(r"^(?:options|attributes)_")
-_PICTURE = re.compile(
-    r"(?:images?|photos?|pictures?|media)(?:_(?:image|photo|picture))?_(?:urls?|src|links?|href|file)"
-)
+_IMAGE = re.compile(r"(?:images?|photos?|images?|media)(?:_(?:image|photo|image))?_(?:urls?|src|links?|href|file)")
 _ONCE = {KEY, NAME, KIND, PARENT, ALT, HEX}
 _PLAIN = {field.name for field in FIELDS if not field.name.endswith(":")}
 PHOTO_ROLES = {PHOTO: "front", PHOTOS_MORE: "angle", "photo:inner": "inner", "photo:detail": "detail"}
@@ -92,7 +90,7 @@ def _photo(name: str, has_front: bool) -> str:
         return PHOTOS_MORE
     if name[-1:].isdigit() and name.rstrip("0123456789").rstrip("_") in vocabulary.PHOTO:
         return PHOTO if name.endswith("1") and not has_front else PHOTOS_MORE
-    if _PICTURE.fullmatch(name):
+    if _IMAGE.fullmatch(name):
         return PHOTOS_MORE if has_front else PHOTO
     return ""
 

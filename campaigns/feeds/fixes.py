@@ -364,7 +364,7 @@ def label(cause: str, count: int) -> str:
 
 
 @dataclass
-class Mending:
+class FixApplier:
     """Applies chosen fixes to records in order, and counts the changes of each fix.
 
     fields_of: returns {heading: field} for a header. Call the object with each record before the layout reads it.

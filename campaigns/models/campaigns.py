@@ -55,10 +55,10 @@ class Campaign(models.Model):
         return self.name
 
 
-class BriefPicture(models.Model):
+class BriefImage(models.Model):
     """An example image of the brief. Added and removed by people; its file is shared."""
 
-    campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="pictures")
+    campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="images")
     caption = models.CharField(max_length=300, blank=True)
     position = models.PositiveIntegerField(default=1)
     sha256 = models.CharField(max_length=64)
@@ -73,7 +73,7 @@ class BriefPicture(models.Model):
         ordering = ["campaign", "position", "id"]
 
     def __str__(self) -> str:
-        return f"picture {self.position} of {self.campaign_id}"
+        return f"image {self.position} of {self.campaign_id}"
 
 
 class OutputSpec(models.Model):

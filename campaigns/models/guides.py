@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from campaigns.choices import GuideStatus, PictureUse
+from campaigns.choices import GuideStatus, ImageUse
 from core.access import BrandOwned
 from core.clock import MomentField
 from core.models import Brand, User
@@ -47,14 +47,14 @@ class GuideVersion(models.Model):
         return f"{self.brand} guide v{self.number}"
 
 
-class GuidePicture(models.Model):
+class GuideImage(models.Model):
     """A logo or example image (do, don't) of one guide version; immutable with it.
 
     The file is content-addressed; rows of the next draft use the same file.
     """
 
-    guide = models.ForeignKey(GuideVersion, on_delete=models.CASCADE, related_name="pictures")
-    use = models.CharField(max_length=10, choices=PictureUse.choices)
+    guide = models.ForeignKey(GuideVersion, on_delete=models.CASCADE, related_name="images")
+    use = models.CharField(max_length=10, choices=ImageUse.choices)
     caption = models.CharField(max_length=300, blank=True)
     position = models.PositiveIntegerField(default=1)
     sha256 = models.CharField(max_length=64)
@@ -68,4 +68,4 @@ class GuidePicture(models.Model):
         ordering = ["guide", "use", "position", "id"]
 
     def __str__(self) -> str:
-        return f"{self.use} picture of {self.guide_id}"
+        return f"{self.use} image of {self.guide_id}"

@@ -21,7 +21,7 @@ SEEN = 8
 """Alpha from which a pixel counts as product for its bounding box."""
 SURE_ENOUGH = 0.25
 """Confidence from which a cut-out is accepted automatically; below it, a person must accept it first."""
-DOUBTFUL = 0.6
+LOW_CONFIDENCE = 0.6
 """Confidence below which a person should look at a cut-out, accepted or not."""
 
 
@@ -64,11 +64,11 @@ def _looked_over(rgba: NDArray[np.uint8], method: str, confidence: float) -> Cut
     """Return the cut-out, with a note and perhaps a lower confidence if a person has to look at it."""
     alpha = rgba[..., 3]
     box = box_of(alpha)
-    doubt = parts.doubt(alpha)
-    if doubt is not None and doubt.most < confidence:
-        return CutOut(rgba, method, doubt.most, box, doubt.note)
+    confidence_cap = parts.confidence_cap(alpha)
+    if confidence_cap is not None and confidence_cap.most < confidence:
+        return CutOut(rgba, method, confidence_cap.most, box, confidence_cap.note)
     note = ""
-    if confidence < DOUBTFUL:
+    if confidence < LOW_CONFIDENCE:
         note = f"The cut-out is uncertain ({confidence:.0%}): product and background are much alike. Look at it."
     return CutOut(rgba, method, confidence, box, note)
 

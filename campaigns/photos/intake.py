@@ -97,9 +97,9 @@ def admit(data: bytes) -> Photo:
     notes: list[str] = []
     source_type, credentials = metadata.source_type(image), metadata.has_credentials(data)
     if image.format == "MPO":
-        data = metadata.first_picture(data)
+        data = metadata.first_image(data)
         image = _opened(data)
-        notes.append("The file held further pictures after the first; only the first is kept.")
+        notes.append("The file held further images after the first; only the first is kept.")
     data, image, is_reencoded = _made_private(data, image, notes)
     suffix = SUFFIXES[image.format or ""]
     _load(image)
@@ -144,27 +144,27 @@ def _opened(data: bytes) -> Image.Image:
             return Image.open(io.BytesIO(data), formats=FORMATS)
         except UnidentifiedImageError:
             raise NotAnImage(
-                "This is no JPEG, PNG, WebP or AVIF picture; save it as one of these and add it again."
+                "This is no JPEG, PNG, WebP or AVIF image; save it as one of these and add it again."
             ) from None
         except Image.DecompressionBombError:
             raise TooLarge(
-                f"The picture unpacks to far more than the {MAX_PIXELS // 10**6} million pixels that are accepted."
+                f"The image unpacks to far more than the {MAX_PIXELS // 10**6} million pixels that are accepted."
             ) from None
         except _DECODER_ERRORS as error:
-            raise Truncated(f"The picture is damaged and cannot be opened ({error}).") from error
+            raise Truncated(f"The image is damaged and cannot be opened ({error}).") from error
 
 
 def _check_header(image: Image.Image) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise TooLarge(
-            f"The picture is {width} × {height} = {width * height / 1e6:.0f} million pixels; "
+            f"The image is {width} × {height} = {width * height / 1e6:.0f} million pixels; "
             f"at most {MAX_PIXELS // 10**6} million are accepted. Save it smaller."
         )
     if min(width, height) < MIN_SIDE:
-        raise TooSmall(f"The picture is {width} × {height} pixels; each side needs at least {MIN_SIDE}.")
+        raise TooSmall(f"The image is {width} × {height} pixels; each side needs at least {MIN_SIDE}.")
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-        raise Animated("This picture is animated; a reference photo has a single frame.")
+        raise Animated("This image is animated; a reference photo has a single frame.")
 
 
 def _verify(data: bytes) -> None:
@@ -174,16 +174,16 @@ def _verify(data: bytes) -> None:
     except Refused:
         raise
     except _DECODER_ERRORS as error:
-        raise Truncated(f"The picture is damaged ({error}); export it again.") from error
+        raise Truncated(f"The image is damaged ({error}); export it again.") from error
 
 
 def _load(image: Image.Image) -> None:
     try:
         image.load()
     except Image.DecompressionBombError:
-        raise TooLarge("The picture unpacks to more pixels than are accepted.") from None
+        raise TooLarge("The image unpacks to more pixels than are accepted.") from None
     except _DECODER_ERRORS as error:
-        raise Truncated(f"The picture ends early or is damaged ({error}); upload it again.") from error
+        raise Truncated(f"The image ends early or is damaged ({error}); upload it again.") from error
 
 
 def _made_private(data: bytes, image: Image.Image, notes: list[str]) -> tuple[bytes, Image.Image, bool]:

@@ -130,7 +130,7 @@ def cleaned_exif(image: Image.Image) -> bytes:
     return exif.tobytes() if len(exif) else b""
 
 
-def first_picture(data: bytes) -> bytes:
+def first_image(data: bytes) -> bytes:
     """Return a JPEG up to its first end marker, without the images or films that phones append, and their index."""
     kept, at = [data[:2]], 2
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xD9:

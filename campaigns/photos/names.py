@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-PICTURES = frozenset({"jpg", "jpeg", "png", "webp", "avif"})
+IMAGES = frozenset({"jpg", "jpeg", "png", "webp", "avif"})
 #: Words in a file name -> the role of the photo. An unknown word gives a remark, and the role "angle".
 ROLES = {
     word: role
@@ -24,7 +24,7 @@ ROLES = {
     for word in words.split()
 }
 _BREAKS = re.compile(r"[-_. ()+]+")
-_NOISE = re.compile(r"(?:img|image|photo|picture|pic|view|shot|v|p|copy|final|web|\d{2,5}x\d{2,5}|px)\d{0,3}")
+_NOISE = re.compile(r"(?:img|image|photo|image|pic|view|shot|v|p|copy|final|web|\d{2,5}x\d{2,5}|px)\d{0,3}")
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Reading:
     remark: str = ""
 
 
-def is_picture(name: str) -> bool:
-    return PurePosixPath(name).suffix.lstrip(".").casefold() in PICTURES
+def is_image(name: str) -> bool:
+    return PurePosixPath(name).suffix.lstrip(".").casefold() in IMAGES
 
 
 def candidates(name: str) -> list[str]:

@@ -46,7 +46,7 @@ class Remark:
     message: str
 
 
-def of_picture(pixels: NDArray[np.uint8], *, most: int = MOST) -> list[Swatch]:
+def of_image(pixels: NDArray[np.uint8], *, most: int = MOST) -> list[Swatch]:
     """Return the main colours of `pixels` (height × width × 3|4 uint8 sRGB), largest first; none if all is transparent.
 
     Uses k-means in OKLab, initialised by median cut, so that the same image always gives the same colours; similar

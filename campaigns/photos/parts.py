@@ -19,29 +19,29 @@ ALIKE: Final = 0.7
 """A part whose width, height and area have at least this share of the largest part's is about the same size."""
 MOST_FOR_SETS, MOST_FOR_OTHERS = 0.5, 0.2
 """Confidence of a cut-out with parts of similar size (used, and shown to a person), and of one with different parts
-(used only after a person has accepted it). See DOUBTFUL and SURE_ENOUGH in cutout.py."""
+(used only after a person has accepted it). See LOW_CONFIDENCE and SURE_ENOUGH in cutout.py."""
 
 
 @dataclass(frozen=True)
-class Doubt:
+class ConfidenceCap:
     """The most confidence that the cut-out can have, and a note for the person who looks at it."""
 
     most: float
     note: str
 
 
-def doubt(alpha: NDArray[np.uint8]) -> Doubt | None:
+def confidence_cap(alpha: NDArray[np.uint8]) -> ConfidenceCap | None:
     """Return why a person should look at the separate parts in an alpha (height × width); None for a single part."""
     sizes = _sizes(alpha)
     if len(sizes) < 2:
         return None
     if (sizes >= ALIKE * sizes[0]).all():
-        return Doubt(
+        return ConfidenceCap(
             MOST_FOR_SETS,
             f"The cut-out has {len(sizes)} separate parts of about the same size. "
             "Look at it: are all of them the product?",
         )
-    return Doubt(
+    return ConfidenceCap(
         MOST_FOR_OTHERS,
         f"The cut-out has {len(sizes)} separate parts of different sizes: a badge, a logo or a price may be in it. "
         "Accept it if all parts are the product, or erase what is not.",

@@ -20,7 +20,7 @@ from core import parsing
 
 LIMITS = parsing.Limits(memory_bytes=1536 << 20, cpu_seconds=60, seconds=180)
 TOO_MUCH = "The file takes too much memory or time to open, so it was not opened. Save it smaller, as JPEG or PNG."
-_BROKEN = "The picture is damaged and cannot be opened; export it again."
+_BROKEN = "The image is damaged and cannot be opened; export it again."
 log = structlog.get_logger(__name__)
 
 

@@ -377,7 +377,7 @@ def _without_crumbs(product: Mask, departure: Departure, tight: float) -> Mask:
 def _with_smooth_foot(product: Mask) -> Mask:
     """With the line on which it stands smoothed column by column: the dark between foot and shadow frays it.
 
-    A running median leaves slopes and corners as they are; a change larger than a fortieth of the picture, such as
+    A running median leaves slopes and corners as they are; a change larger than a fortieth of the image, such as
     between the legs of a chair, is not made.
     """
     rows = np.flatnonzero(product.any(axis=1))

@@ -64,7 +64,7 @@ def _file(cut: cutout.CutOut) -> Message:
 
 @_task
 def palette(arguments: dict[str, Any], parts: list[bytes]) -> Message:
-    swatches = palettes.of_picture(intake.admit(parts[0]).pixels)
+    swatches = palettes.of_image(intake.admit(parts[0]).pixels)
     return Message([asdict(swatch) | {"share": float(swatch.share)} for swatch in swatches])
 
 
@@ -79,7 +79,7 @@ def small_copy(arguments: dict[str, Any], parts: list[bytes]) -> Message:
         image.load()
         image = colour_profiles.to_srgb(image, parts[0]).image
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise intake.Truncated(f"The picture cannot be read ({error}).") from error
+        raise intake.Truncated(f"The image cannot be read ({error}).") from error
     image.thumbnail((edge, edge), Image.Resampling.LANCZOS, reducing_gap=2.0)
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=_QUALITY, method=2)

@@ -59,5 +59,5 @@ def _ensure_axis(name: str, values: Sequence[Scalar]) -> None:
     if len(distinct) < len(values):
         raise AxisError(
             name,
-            f"Axis {name!r} names a value twice; each value makes a picture of its own.",
+            f"Axis {name!r} names a value twice; each value makes an image of its own.",
         )

@@ -27,7 +27,7 @@ MAX_VALUE = 400
 SHORTEST, LONGEST = 16, 8192
 """Pixels of an image's side."""
 SUBJECT = ("subject", "sku", "key", "product", "product_id", "article", "concept", "handle", "item")
-SIZE = ("size", "picture_size", "image_size", "pixels", "resolution")
+SIZE = ("size", "image_size", "image_size", "pixels", "resolution")
 ASPECT = ("aspect", "aspect_ratio", "ratio")
 _SIZE = re.compile(r"(\d{1,5})(?:\s*(?:[x×*]|by)\s*(\d{1,5}))?\s*(?:px)?", re.IGNORECASE)
 _ASPECT = re.compile(r"0*(\d{1,4})\s*[:/x×]\s*0*(\d{1,4})(?::00)?", re.IGNORECASE)
@@ -94,15 +94,15 @@ def read(given: str | bytes) -> Listing:
         return Listing(issues=issues, issue_count=len(issues))
 
 
-def picture_size(row: Mapping[str, Any]) -> tuple[int, int] | None:
+def image_size(row: Mapping[str, Any]) -> tuple[int, int] | None:
     """Return the requested width and height of a row; None if its "size" is a placeholder's value, such as "XL"."""
     match = _CANONICAL_SIZE.fullmatch(str(row.get("size", "")))
     return (int(match[1]), int(match[2])) if match else None
 
 
-def picture_aspect(row: Mapping[str, Any]) -> str:
+def image_aspect(row: Mapping[str, Any]) -> str:
     """Return the requested aspect of a row in lowest terms, from its aspect or its size; empty if it has none."""
-    if size := picture_size(row):
+    if size := image_size(row):
         return lowest(*size)
     aspect = str(row.get("aspect", ""))
     return lowest(*map(int, aspect.split(":"))) if _CANONICAL_ASPECT.fullmatch(aspect) else ""
@@ -110,8 +110,8 @@ def picture_aspect(row: Mapping[str, Any]) -> str:
 
 def placeholders(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the placeholders that a row fills: its values without subject, size and aspect."""
-    sizing = {"subject"} | ({"size"} if picture_size(row) else set())
-    sizing |= {"aspect"} if picture_aspect({"aspect": row.get("aspect", "")}) else set()
+    sizing = {"subject"} | ({"size"} if image_size(row) else set())
+    sizing |= {"aspect"} if image_aspect({"aspect": row.get("aspect", "")}) else set()
     return {name: value for name, value in row.items() if name not in sizing}
 
 
@@ -191,7 +191,7 @@ class _Reader:
         if "subject" not in self.roles.values():
             named = ", ".join(f"“{heading}”" for heading in self.table.headings if heading)[:200]
             self._wrong(
-                self.table.row or 1, None, "", "No column says which product the picture is of; call it “sku”. "
+                self.table.row or 1, None, "", "No column says which product the image is of; call it “sku”. "
                 f"The first row should name the columns; it reads {named}.",
             )  # fmt: skip
             return self._listing([], [])
@@ -206,12 +206,12 @@ class _Reader:
                 continue
             same = json.dumps(row, sort_keys=True)
             if (first := seen.setdefault(same, number)) != number:
-                self._wrong(number, None, "", f"This row asks for the same picture as row {first}; take one out.")
+                self._wrong(number, None, "", f"This row asks for the same image as row {first}; take one out.")
                 continue
             rows.append(row)
             numbers.append(number)
         if not self.records:
-            self._wrong(self.table.row, None, "", "There is no row below the headings; each row is one picture.")
+            self._wrong(self.table.row, None, "", "There is no row below the headings; each row is one image.")
         return self._listing(rows, numbers)
 
     def _listing(self, rows: list[Row], numbers: list[int]) -> Listing:
@@ -266,8 +266,8 @@ class _Reader:
         if "subject" not in row and self.issue_count == before:
             index = next(at for at, role in self.roles.items() if role == "subject")
             self._wrong(number, index, "", "This row names no product; write its SKU.")
-        size = picture_size(row)
-        if size and picture_aspect({"aspect": row.get("aspect", "")}) not in ("", lowest(*size)):
+        size = image_size(row)
+        if size and image_aspect({"aspect": row.get("aspect", "")}) not in ("", lowest(*size)):
             message = f"Its size {row['size']} is {lowest(*size)}, not {row['aspect']}; give one of the two."
             self._wrong(number, None, "", message)
         return None if self.issue_count > before else row

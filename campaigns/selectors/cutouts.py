@@ -10,7 +10,7 @@ from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 
 from campaigns.choices import PhotoStatus
 from campaigns.models import Cutout, ReferencePhoto
-from campaigns.photos.cutout import DOUBTFUL
+from campaigns.photos.cutout import LOW_CONFIDENCE
 from campaigns.selectors import readiness
 from core.models import Brand, User
 
@@ -50,7 +50,7 @@ def photos(user: User, brand: Brand) -> QuerySet[Any]:
 def to_be_looked_at(user: User, brand: Brand) -> QuerySet[Any]:
     """Return the photos without an accepted cut-out that a person has accepted or that is confident enough."""
     vouched = Cutout.objects.filter(photo=OuterRef("pk"), is_accepted=True)
-    vouched = vouched.filter(Q(confidence__gte=DOUBTFUL) | Q(accepted_by__isnull=False))
+    vouched = vouched.filter(Q(confidence__gte=LOW_CONFIDENCE) | Q(accepted_by__isnull=False))
     return photos(user, brand).filter(~Exists(vouched))
 
 

@@ -9,9 +9,9 @@ from typing import Any, Final
 from django.db.models import Prefetch, QuerySet
 
 from campaigns import limits
-from campaigns.choices import GuideStatus, PictureUse
+from campaigns.choices import GuideStatus, ImageUse
 from campaigns.limits import Limit
-from campaigns.models import GuidePicture, GuideVersion
+from campaigns.models import GuideImage, GuideVersion
 from core.errors import NotFound
 from core.models import Brand, User
 
@@ -22,10 +22,10 @@ _WORDING: Final = {
 }
 _COLOURS: Final = {"palette": "Palette", "backdrops": "Backdrops"}
 _USES: Final = {
-    PictureUse.LOGO: "Logos",
-    PictureUse.DO: "Do",
-    PictureUse.DONT: "Don’t",
-    PictureUse.REFERENCE: "Reference pictures",
+    ImageUse.LOGO: "Logos",
+    ImageUse.DO: "Do",
+    ImageUse.DONT: "Don’t",
+    ImageUse.REFERENCE: "Reference images",
 }
 
 
@@ -33,7 +33,7 @@ _USES: Final = {
 class Change:
     """One difference between two versions.
 
-    kind: "added", "removed" or "changed". before, after: {"text", "hex", "picture"}, each key only if it has a value.
+    kind: "added", "removed" or "changed". before, after: {"text", "hex", "image"}, each key only if it has a value.
     """
 
     part: str
@@ -72,8 +72,8 @@ class ShownLimit:
 def history(user: User, brand: Brand) -> QuerySet[Any]:
     """Return every version of the brand's guide, newest first, with users and images. Two queries."""
     rows = GuideVersion.objects.visible_to(user).filter(brand=brand).select_related("created_by", "published_by")
-    pictures = Prefetch("pictures", GuidePicture.objects.order_by("use", "position", "id"))
-    return rows.prefetch_related(pictures).order_by("-number")
+    images = Prefetch("images", GuideImage.objects.order_by("use", "position", "id"))
+    return rows.prefetch_related(images).order_by("-number")
 
 
 def get(user: User, brand: Brand, number: int) -> GuideVersion:
@@ -101,9 +101,9 @@ def open_draft(versions: Iterable[GuideVersion]) -> GuideVersion | None:
     return next((version for version in versions if version.status == GuideStatus.DRAFT), None)
 
 
-def pictures(guide: GuideVersion, use: str) -> list[GuidePicture]:
+def images(guide: GuideVersion, use: str) -> list[GuideImage]:
     """Return the guide's images of one use, in their order; prefetched by `history`."""
-    return [image for image in guide.pictures.all() if image.use == use]
+    return [image for image in guide.images.all() if image.use == use]
 
 
 def colours_of(guide: GuideVersion) -> dict[str, str]:
@@ -142,7 +142,7 @@ def compare(older: GuideVersion, newer: GuideVersion) -> list[Change]:
     for old, new in zip(shown_limits(older), shown_limits(newer), strict=True):
         if old.value != new.value:
             changes.append(Change(old.limit.label, "changed", {"text": old.said}, {"text": new.said}))
-    return changes + _picture_changes(older, newer)
+    return changes + _image_changes(older, newer)
 
 
 def _colour_changes(part: str, was: Sequence[Mapping[str, str]], now: Sequence[Mapping[str, str]]) -> list[Change]:
@@ -173,14 +173,14 @@ def _plain_changes(older: GuideVersion, newer: GuideVersion) -> list[Change]:
     ]
 
 
-def _picture_changes(older: GuideVersion, newer: GuideVersion) -> list[Change]:
+def _image_changes(older: GuideVersion, newer: GuideVersion) -> list[Change]:
     changes = []
     for use, part in _USES.items():
-        before, after = ({image.sha256: image for image in pictures(side, use)} for side in (older, newer))
+        before, after = ({image.sha256: image for image in images(side, use)} for side in (older, newer))
         for sha256 in [*before, *(key for key in after if key not in before)]:
             was, now = before.get(sha256), after.get(sha256)
             if was is None or now is None or was.caption != now.caption:
-                sides = [{"text": image.caption, "picture": image} if image else {} for image in (was, now)]
+                sides = [{"text": image.caption, "image": image} if image else {} for image in (was, now)]
                 changes.append(Change(part, _kind(*sides), *sides))
     return changes
 
@@ -191,9 +191,9 @@ def _kind(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     return "added" if after else "removed"
 
 
-def picture(user: User, brand: Brand, pk: int) -> GuidePicture:
+def image(user: User, brand: Brand, pk: int) -> GuideImage:
     """Return one image of a brand's guide. Raises NotFound."""
-    image: GuidePicture | None = GuidePicture.objects.visible_to(user).filter(pk=pk, guide__brand=brand).first()
+    image: GuideImage | None = GuideImage.objects.visible_to(user).filter(pk=pk, guide__brand=brand).first()
     if image is None:
-        raise NotFound(f"The guide has no picture {pk}.")
+        raise NotFound(f"The guide has no image {pk}.")
     return image

@@ -14,7 +14,7 @@ from campaigns import feeds
 from campaigns.feeds import Feed, FeedRefused, Header, fixes
 from campaigns.feeds import mapping as columns_of
 from campaigns.feeds.base import normalised
-from campaigns.feeds.fixes import Chosen, Mending
+from campaigns.feeds.fixes import Chosen, FixApplier
 from campaigns.models import FeedImport, ImportChange, ImportIssue, Subject
 from core.errors import NotFound
 from core.models import User
@@ -243,7 +243,7 @@ def chosen_of(stored: Iterable[Mapping[str, Any]]) -> list[Chosen]:
     return [Chosen(fix["cause"], fix["fix"], tuple(fix.get("columns") or ())) for fix in stored]
 
 
-def mending_of(offered: FeedImport) -> Mending:
+def fix_applier_of(offered: FeedImport) -> FixApplier:
     """Return the fixes of this import, with its column mapping or else the detected one."""
     chosen: dict[str, str] = offered.mapping
     kind = offered.subject_kind
@@ -251,7 +251,7 @@ def mending_of(offered: FeedImport) -> Mending:
     def fields(header: Header) -> Mapping[str, str]:
         return chosen or columns_of.suggest(header, kind)
 
-    return Mending(chosen_of(offered.fixes), fields)
+    return FixApplier(chosen_of(offered.fixes), fields)
 
 
 def open_offered(stream: IO[bytes], offered: FeedImport, mend: feeds.Mend | None) -> Feed:

@@ -16,7 +16,7 @@ from django.db.models.expressions import RawSQL
 
 from campaigns.choices import PhotoRole, PhotoStatus
 from campaigns.models import Campaign, Cutout, OutputSpec, ReferencePhoto
-from campaigns.photos.cutout import DOUBTFUL
+from campaigns.photos.cutout import LOW_CONFIDENCE
 from campaigns.selectors import guides
 from core.models import Brand
 
@@ -144,7 +144,7 @@ def needs_look(cutout: Cutout | None) -> bool:
     """True if the cut-out is missing, not accepted, or accepted only automatically with low confidence."""
     if cutout is None or not cutout.is_accepted:
         return True
-    return cutout.confidence < DOUBTFUL and cutout.accepted_by_id is None
+    return cutout.confidence < LOW_CONFIDENCE and cutout.accepted_by_id is None
 
 
 def fill_of(brand: Brand) -> float:
@@ -211,14 +211,14 @@ def _judged(
     if chosen is None:
         return Readiness(pk, MISSING, refused=refused, waiting=waiting, findings=(_missing(refused, waiting),))
     cutout = next(iter(chosen.cutouts.all()), None)
-    doubt = _doubt(cutout) if needs_cutout else ""
+    low_confidence = _low_confidence(cutout) if needs_cutout else ""
     small = _shortfalls(chosen, cutout, specs, fill, needs_cutout=needs_cutout)
-    findings = [doubt] if doubt else []
+    findings = [low_confidence] if low_confidence else []
     findings += [shortfall.sentence for shortfall in small[:1]]
     findings += [f"{photo.source} was refused: {photo.reason}" for photo in refused]
     return Readiness(
         pk,
-        LOOK if doubt else SMALL if small else READY,
+        LOOK if low_confidence else SMALL if small else READY,
         roles=tuple(dict.fromkeys(photo.role for photo in ready)),
         photo_id=chosen.pk,
         cutout_id=cutout.pk if cutout and cutout.is_accepted else None,
@@ -239,7 +239,7 @@ def _missing(refused: Sequence[RefusedPhoto], waiting: int) -> str:
     return "It has no photo yet: drop one on the product."
 
 
-def _doubt(cutout: Cutout | None) -> str:
+def _low_confidence(cutout: Cutout | None) -> str:
     if cutout is None:
         return "Its photo has no cut-out: nothing stood out from the background. Paint one, or send your own."
     if not cutout.is_accepted:
@@ -307,5 +307,5 @@ FROM (
 
 def _parameters(brand: Brand, kind: str, campaign_id: int | None, fill: float) -> list[Any]:
     return [
-        DOUBTFUL, campaign_id, campaign_id, fill, fill, ENLARGED, brand.pk, kind, campaign_id, campaign_id
+        LOW_CONFIDENCE, campaign_id, campaign_id, fill, fill, ENLARGED, brand.pk, kind, campaign_id, campaign_id
     ]  # fmt: skip

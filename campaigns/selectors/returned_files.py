@@ -105,8 +105,8 @@ def _open(feed_import: FeedImport) -> IO[bytes]:
 
 
 def _feed(stream: IO[bytes], feed_import: FeedImport) -> Feed:
-    mending = imports.mending_of(feed_import)
-    return imports.open_offered(stream, feed_import, mending if mending.chosen else None)
+    fix_applier = imports.fix_applier_of(feed_import)
+    return imports.open_offered(stream, feed_import, fix_applier if fix_applier.chosen else None)
 
 
 def _of_sets(user: User, feed_import: FeedImport) -> Iterator[Issue]:

@@ -17,7 +17,7 @@ from core.models import Brand, User
 
 
 @dataclass(frozen=True)
-class Standing:
+class SourceStatus:
     """A source with its newest import, for its page. last: None before the first import."""
 
     source: FeedSource
@@ -58,10 +58,10 @@ class Standing:
         return words[self.state]
 
 
-def all_of(brand: Brand, user: User) -> list[Standing]:
+def all_of(brand: Brand, user: User) -> list[SourceStatus]:
     """Return the brand's sources that are fetched or pushed to, by name. Two queries."""
     rows = _visible(user).filter(brand=brand).exclude(kind=SourceKind.UPLOAD).order_by("name")
-    return _standings(list(rows), user)
+    return _statuses(list(rows), user)
 
 
 def remembered(brand: Brand, user: User) -> QuerySet[FeedSource]:
@@ -70,12 +70,12 @@ def remembered(brand: Brand, user: User) -> QuerySet[FeedSource]:
     return rows.annotate(used=Count("imports")).order_by("name")
 
 
-def get(brand: Brand, user: User, slug: str) -> Standing:
+def get(brand: Brand, user: User, slug: str) -> SourceStatus:
     """Return one source of the brand. Raises NotFound."""
     source = _visible(user).filter(brand=brand, slug=slug).first()
     if source is None:
         raise NotFound(f"There is no feed source {slug!r} in {brand.name}.")
-    return _standings([source], user)[0]
+    return _statuses([source], user)[0]
 
 
 def with_columns(brand: Brand, user: User) -> QuerySet[FeedImport]:
@@ -89,10 +89,10 @@ def _visible(user: User) -> QuerySet[FeedSource]:
     return rows.annotate(last_id=Subquery(newest))
 
 
-def _standings(rows: list[FeedSource], user: User) -> list[Standing]:
+def _statuses(rows: list[FeedSource], user: User) -> list[SourceStatus]:
     ids = [getattr(row, "last_id", None) for row in rows]
     last = FeedImport.objects.visible_to(user).in_bulk([import_id for import_id in ids if import_id])
-    return [Standing(row, last.get(import_id)) for row, import_id in zip(rows, ids, strict=True)]
+    return [SourceStatus(row, last.get(import_id)) for row, import_id in zip(rows, ids, strict=True)]
 
 
 def imports(user: User, source: FeedSource) -> QuerySet[FeedImport]:

@@ -142,12 +142,12 @@ def _attach_many(brand: Brand, offered: Iterable[_File], by: User) -> Report:
 
 def _by_sku(brand: Brand, offered: Sequence[_File], report: Report) -> list[tuple[_File, _Named]]:
     """Match files by the SKU in their name; files with no SKU, or with several, go into the report."""
-    pictures = [file for file in offered if names.is_picture(file.name)]
-    report.unmatched += [file.name for file in offered if not names.is_picture(file.name)]
-    by_sku = selectors.subjects_by_sku(brand, {key for file in pictures for key in names.candidates(file.name)})
+    images = [file for file in offered if names.is_image(file.name)]
+    report.unmatched += [file.name for file in offered if not names.is_image(file.name)]
+    by_sku = selectors.subjects_by_sku(brand, {key for file in images for key in names.candidates(file.name)})
     pairs = []
     given: set[tuple[int, str]] = set()
-    for file in pictures:
+    for file in images:
         reading = names.read(file.name, lambda key: by_sku.get(key, frozenset()))
         if reading.subject is None:
             ambiguous = any(key in by_sku for key in names.candidates(file.name))

@@ -17,7 +17,7 @@ from django.db import transaction
 from campaigns import events
 from campaigns.choices import ImportStatus
 from campaigns.feeds import Feed, FeedRefused, FeedRow, Issue
-from campaigns.feeds.fixes import Mending
+from campaigns.feeds.fixes import FixApplier
 from campaigns.models import FeedImport, ImportIssue
 from campaigns.selectors import imports as import_rows
 from campaigns.services import staged_fixes, staging
@@ -58,7 +58,7 @@ class Report:
 class Parsed:
     """A file that was read to its end, or as far as it is readable."""
 
-    mending: Mending
+    fix_applier: FixApplier
     feed: Feed | None = None
     report: Report = field(default_factory=Report)
 
@@ -72,9 +72,9 @@ def read(stream: IO[bytes], offered: FeedImport) -> FeedImport:
     try:
         parsed = _parse(stream, offered, batch=batch)
         if parsed.feed:
-            left_out = staged_fixes.apply(batch, parsed.mending.chosen, brand_id=offered.brand_id)
+            left_out = staged_fixes.apply(batch, parsed.fix_applier.chosen, brand_id=offered.brand_id)
             for index, count in left_out.items():
-                parsed.mending.changed[index] += count
+                parsed.fix_applier.changed[index] += count
             _look_at_sets(parsed.feed, parsed.report, batch=batch, offered=offered)
         return conclude(parsed, offered, batch=batch)
     finally:
@@ -83,14 +83,14 @@ def read(stream: IO[bytes], offered: FeedImport) -> FeedImport:
 
 def refuse(offered: FeedImport, message: str) -> FeedImport:
     """Store that the file cannot be read at all, and why."""
-    parsed = Parsed(Mending([], lambda header: {}))
+    parsed = Parsed(FixApplier([], lambda header: {}))
     parsed.report.add(Issue(0, "", "", "", "unreadable", message))
     return conclude(parsed, offered, batch=uuid.uuid4())
 
 
 def _parse(stream: IO[bytes], offered: FeedImport, *, batch: uuid.UUID) -> Parsed:
-    parsed = Parsed(import_rows.mending_of(offered))
-    mend = parsed.mending if parsed.mending.chosen else None
+    parsed = Parsed(import_rows.fix_applier_of(offered))
+    mend = parsed.fix_applier if parsed.fix_applier.chosen else None
     try:
         parsed.feed = import_rows.open_offered(stream, offered, mend)
     except FeedRefused as refusal:
@@ -214,7 +214,7 @@ def _record(parsed: Parsed, merged: Merged, offered: FeedImport) -> None:
     offered.issue_counts = dict(report.counts)
     offered.fixes = [
         {"cause": fix.cause, "fix": fix.fix, "columns": list(fix.columns), "changed": changed}
-        for fix, changed in zip(parsed.mending.chosen, parsed.mending.changed, strict=True)
+        for fix, changed in zip(parsed.fix_applier.chosen, parsed.fix_applier.changed, strict=True)
     ]
     offered.save()
     _store(report.kept, offered)

@@ -102,7 +102,7 @@ def _wording(name: str, given: Any, problems: list[Problem]) -> list[str]:
 def _share(name: str, given: Any, problems: list[Problem]) -> float:
     low, high = RANGES[name]
     if not isinstance(given, int | float) or isinstance(given, bool) or not low <= given <= high:
-        message = f"Give the {_LABELS[name]} as a share of the picture's height, from {low:.0%} to {high:.0%}."
+        message = f"Give the {_LABELS[name]} as a share of the image's height, from {low:.0%} to {high:.0%}."
         problems.append(Problem(name, message, str(given)[:100]))
         return high
     return round(float(given), 4)

@@ -11,7 +11,7 @@ from django.db import transaction
 
 from campaigns import events
 from campaigns.choices import GuideStatus
-from campaigns.models import GuidePicture, GuideVersion
+from campaigns.models import GuideImage, GuideVersion
 from campaigns.services import guide_fields
 from core import clock
 from core import events as core_events
@@ -100,10 +100,10 @@ def _begin(brand: Brand, by: User) -> GuideVersion:
     number = newest.number + 1 if newest else 1
     guide: GuideVersion = GuideVersion.objects.create(brand=brand, number=number, created_by=by, **kept)
     if newest is not None:
-        pictures = list(newest.pictures.order_by("id"))
-        for picture in pictures:
-            picture.pk, picture.guide = None, guide
-        GuidePicture.objects.bulk_create(pictures)
+        images = list(newest.images.order_by("id"))
+        for image in images:
+            image.pk, image.guide = None, guide
+        GuideImage.objects.bulk_create(images)
     return guide
 
 

@@ -30,5 +30,5 @@ def _make(key: str, edge: int) -> str:
     try:
         copy = reading.small_copy(stored_files.read(key), edge)
     except intake.Refused as error:
-        raise Invalid(f"The stored file {key} is not a readable picture.") from error
+        raise Invalid(f"The stored file {key} is not a readable image.") from error
     return stored_files.put(copy, suffix="webp", durable=False).key if copy else key

@@ -211,7 +211,7 @@ def _number_problems(fields: dict[str, Any]) -> list[Problem]:
     problems = []
     candidates = fields.get("candidates", 1)
     if not isinstance(candidates, int) or not 1 <= candidates <= 8:
-        problems.append(Problem("candidates", "Ask for 1 to 8 candidates per picture.", str(candidates)))
+        problems.append(Problem("candidates", "Ask for 1 to 8 candidates per image.", str(candidates)))
     seed = fields.get("seed", 0)
     if not isinstance(seed, int) or not 0 <= seed <= prompts.MAX_SEED:
         problems.append(Problem("seed", f"Give a whole number from 0 to {prompts.MAX_SEED}.", str(seed)))

@@ -18,7 +18,7 @@ from campaigns.forms import BriefForm, SpecForm, add_problems
 from campaigns.models import Campaign
 from campaigns.selectors import campaigns as selectors
 from campaigns.services import campaigns as services
-from campaigns.services import pictures
+from campaigns.services import images
 from campaigns.services.campaigns import SpecInput
 from core.access import Action
 from core.errors import Conflict, Invalid, NotFound, Stale
@@ -69,7 +69,7 @@ def edit(request: BrandRequest, slug: str) -> HttpResponseBase:
         else:
             messages.success(request, "The brief is saved.")
             return redirect("campaign", request.brand.slug, campaign.slug)
-    context = {"form": form, "campaign": campaign, "pictures": campaign.pictures.all(), "seen_at": seen}
+    context = {"form": form, "campaign": campaign, "images": campaign.images.all(), "seen_at": seen}
     return render(request, "campaigns/brief.html", context)
 
 
@@ -145,40 +145,40 @@ def _add_spec_problems(form: SpecForm, refusal: Invalid, last: int) -> None:
 
 @require_POST
 @brand_page(Action.EDIT_CAMPAIGN)
-def add_pictures(request: BrandRequest, slug: str) -> HttpResponseBase:
+def add_images(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Add images to the brief. For htmx only their part of the page is returned, so nothing typed is lost."""
     campaign = selectors.by_slug(request.user, request.brand.slug, slug)
-    given = [(file.name or "picture", file.read()) for file in request.FILES.getlist("file")]
+    given = [(file.name or "image", file.read()) for file in request.FILES.getlist("file")]
     try:
-        pictures.add_to_brief(campaign_id=campaign.pk, files_given=given, by=request.user)
+        images.add_to_brief(campaign_id=campaign.pk, files_given=given, by=request.user)
     except Invalid as refusal:
-        return _pictures(request, campaign, refusal)
-    return _pictures(request, campaign)
+        return _images(request, campaign, refusal)
+    return _images(request, campaign)
 
 
 @require_POST
 @brand_page(Action.EDIT_CAMPAIGN)
-def change_picture(request: BrandRequest, slug: str, pk: int) -> HttpResponseBase:
+def change_image(request: BrandRequest, slug: str, pk: int) -> HttpResponseBase:
     """Save the caption and the position (`move`) of an image, or remove it (`remove`)."""
     campaign = selectors.by_slug(request.user, request.brand.slug, slug)
-    if not campaign.pictures.filter(pk=pk).exists():
-        raise NotFound(f"The brief of {campaign.name} has no picture {pk}.")
+    if not campaign.images.filter(pk=pk).exists():
+        raise NotFound(f"The brief of {campaign.name} has no image {pk}.")
     if "remove" in request.POST:
-        pictures.remove_from_brief(picture_id=pk, by=request.user)
+        images.remove_from_brief(image_id=pk, by=request.user)
     else:
         move = {"earlier": -1, "later": 1}.get(request.POST.get("move", ""), 0)
-        pictures.change_in_brief(picture_id=pk, by=request.user, caption=request.POST.get("caption"), move=move)
-    return _pictures(request, campaign)
+        images.change_in_brief(image_id=pk, by=request.user, caption=request.POST.get("caption"), move=move)
+    return _images(request, campaign)
 
 
-def _pictures(request: BrandRequest, campaign: Campaign, refusal: Invalid | None = None) -> HttpResponseBase:
+def _images(request: BrandRequest, campaign: Campaign, refusal: Invalid | None = None) -> HttpResponseBase:
     problems = [problem.message for problem in refusal.problems] if refusal else []
     if getattr(request, "htmx", False):
-        context = {"campaign": campaign, "pictures": campaign.pictures.all(), "problems": problems}
-        return render(request, "campaigns/brief_pictures.html", context)
+        context = {"campaign": campaign, "images": campaign.images.all(), "problems": problems}
+        return render(request, "campaigns/brief_images.html", context)
     for problem in problems:
         messages.error(request, problem)
-    return redirect(f"{reverse('campaign_edit', args=[request.brand.slug, campaign.slug])}#pictures")
+    return redirect(f"{reverse('campaign_edit', args=[request.brand.slug, campaign.slug])}#images")
 
 
 @require_POST

@@ -50,14 +50,14 @@ def sheet(request: BrandRequest) -> HttpResponseBase:
 
 @require_POST
 @brand_page(Action.EDIT_PHOTO)
-def judge(request: BrandRequest, verdict: str) -> HttpResponseBase:
+def decide(request: BrandRequest, decision: str) -> HttpResponseBase:
     """Accept the chosen cut-outs (`cutout`, several) or take them out of use; the last action can be undone."""
     ids = [pk for pk in map(number, request.POST.getlist("cutout")) if pk is not None]
-    act = services.accept_many if verdict == "accept" else services.refuse_many
+    act = services.accept_many if decision == "accept" else services.refuse_many
     steps = act(cutout_ids=ids, by=request.user)
     _remember(request, steps)
     done = f"{len(steps)} {'cut-out' if len(steps) == 1 else 'cut-outs'}"
-    message = f"{done} accepted." if verdict == "accept" else f"{done} taken out of use."
+    message = f"{done} accepted." if decision == "accept" else f"{done} taken out of use."
     return _answered(request, message, done=len(steps))
 
 

@@ -13,13 +13,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
-from campaigns.choices import Light, PictureUse
+from campaigns.choices import ImageUse, Light
 from campaigns.models import GuideVersion
 from campaigns.photos import colours, intake, palettes, reading
 from campaigns.selectors import approvals
 from campaigns.selectors import guides as selectors
 from campaigns.selectors.guides import ShownLimit
-from campaigns.services import guide_fields, guides, pictures
+from campaigns.services import guide_fields, guides, images
 from campaigns.views.guides import FRAMES, backdrop_hex, lines
 from core.access import Action
 from core.errors import Invalid, NotFound, Problem
@@ -34,10 +34,10 @@ PARTS: dict[str, tuple[str, ...]] = {
     "limits": ("thresholds",),
 }
 USES = {
-    PictureUse.LOGO: ("Logos", "As files with a transparent ground where you have them (PNG or WebP)."),
-    PictureUse.DO: ("Do", "Pictures that are right, with a word on what makes them so."),
-    PictureUse.DONT: ("Don’t", "Pictures that are wrong, with a word on what is wrong with them."),
-    PictureUse.REFERENCE: ("Mood", "Pictures that show the feeling: a room, a surface, a light."),
+    ImageUse.LOGO: ("Logos", "As files with a transparent ground where you have them (PNG or WebP)."),
+    ImageUse.DO: ("Do", "Images that are right, with a word on what makes them so."),
+    ImageUse.DONT: ("Don’t", "Images that are wrong, with a word on what is wrong with them."),
+    ImageUse.REFERENCE: ("Mood", "Images that show the feeling: a room, a surface, a light."),
 }
 
 
@@ -189,27 +189,27 @@ def discard(request: BrandRequest) -> HttpResponseBase:
 
 @require_POST
 @brand_page(Action.EDIT_BRAND)
-def add_pictures(request: BrandRequest, use: str) -> HttpResponseBase:
-    given = [(file.name or "picture", file.read()) for file in request.FILES.getlist("file")]
+def add_images(request: BrandRequest, use: str) -> HttpResponseBase:
+    given = [(file.name or "image", file.read()) for file in request.FILES.getlist("file")]
     draft = _existing(request)
     try:
-        pictures.add_to_guide(guide_id=draft.pk, use=use, files_given=given, by=request.user)
+        images.add_to_guide(guide_id=draft.pk, use=use, files_given=given, by=request.user)
     except Invalid as refusal:
-        return _page(request, Typed(draft, {}, refusal.problems, f"pictures-{use}"), status=422)
-    return _to(request, f"pictures-{use}")
+        return _page(request, Typed(draft, {}, refusal.problems, f"images-{use}"), status=422)
+    return _to(request, f"images-{use}")
 
 
 @require_POST
 @brand_page(Action.EDIT_BRAND)
-def change_picture(request: BrandRequest, pk: int) -> HttpResponseBase:
+def change_image(request: BrandRequest, pk: int) -> HttpResponseBase:
     """Save the caption and the position (`move`) of an image, or remove it (`remove`)."""
-    picture = selectors.picture(request.user, request.brand, pk)
+    image = selectors.image(request.user, request.brand, pk)
     if "remove" in request.POST:
-        pictures.remove_from_guide(picture_id=pk, by=request.user)
+        images.remove_from_guide(image_id=pk, by=request.user)
     else:
         move = {"earlier": -1, "later": 1}.get(request.POST.get("move", ""), 0)
-        pictures.change_in_guide(picture_id=pk, by=request.user, caption=request.POST.get("caption"), move=move)
-    return _to(request, f"pictures-{picture.use}")
+        images.change_in_guide(image_id=pk, by=request.user, caption=request.POST.get("caption"), move=move)
+    return _to(request, f"images-{image.use}")
 
 
 @require_POST
@@ -219,10 +219,10 @@ def find_colours(request: BrandRequest) -> HttpResponseBase:
     draft, file = _existing(request), request.FILES.get("file")
     try:
         if file is None:
-            raise Invalid("Choose a picture first.")
+            raise Invalid("Choose an image first.")
         main_colours = reading.palette(file.read())
         if not main_colours:
-            raise Invalid("Everything in this picture is transparent; it has no colours.")
+            raise Invalid("Everything in this image is transparent; it has no colours.")
     except (Invalid, intake.Refused) as refusal:
         context: dict[str, Any] = {"found_problem": str(refusal), "found_name": file.name if file else ""}
     else:
@@ -286,7 +286,7 @@ def _page(request: BrandRequest, typed: Typed, status: int = 200, **more: Any) -
                 "use": use.value,
                 "label": label,
                 "hint": hint,
-                "pictures": selectors.pictures(draft, use) if draft.pk else [],
+                "images": selectors.images(draft, use) if draft.pk else [],
             }
             for use, (label, hint) in USES.items()
         ],

@@ -12,7 +12,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from campaigns import prompts
-from campaigns.choices import GuideStatus, PictureUse
+from campaigns.choices import GuideStatus, ImageUse
 from campaigns.models import GuideVersion
 from campaigns.photos import colours, palettes
 from campaigns.prompts.pieces import Piece
@@ -152,10 +152,10 @@ def _context(request: BrandRequest, versions: list[GuideVersion], shown: GuideVe
         "backdrops": painted(shown.backdrops),
         "backdrop_hex": backdrop_hex(shown),
         "remarks": [*palettes.look_alikes(shown.palette), *palettes.faint_on(shown.palette, shown.backdrops)],
-        "logos": selectors.pictures(shown, PictureUse.LOGO),
-        "dos": selectors.pictures(shown, PictureUse.DO),
-        "donts": selectors.pictures(shown, PictureUse.DONT),
-        "references": selectors.pictures(shown, PictureUse.REFERENCE),
+        "logos": selectors.images(shown, ImageUse.LOGO),
+        "dos": selectors.images(shown, ImageUse.DO),
+        "donts": selectors.images(shown, ImageUse.DONT),
+        "references": selectors.images(shown, ImageUse.REFERENCE),
         "limits": selectors.shown_limits(shown),
         "frames": FRAMES,
     }

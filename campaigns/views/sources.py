@@ -73,7 +73,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
             return redirect("source", request.brand.slug, made.slug)
     form = {kind: posted if posted and posted_kind == kind else SourceForm(kind=kind) for kind in ("url", "push")}
     context = {
-        "standings": selectors.all_of(request.brand, request.user),
+        "source_statuses": selectors.all_of(request.brand, request.user),
         "remembered": selectors.remembered(request.brand, request.user),
         "url_form": form["url"],
         "push_form": form["push"],
@@ -84,8 +84,8 @@ def index(request: BrandRequest) -> HttpResponseBase:
 @brand_page(Action.IMPORT_FEED)
 def detail(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Show a source with its imports, error and settings. POST changes it."""
-    standing = selectors.get(request.brand, request.user, slug)
-    source = standing.source
+    source_status = selectors.get(request.brand, request.user, slug)
+    source = source_status.source
     initial = {name: getattr(source, name) for name in ("name", "every_minutes", "subject_kind")}
     initial["url"] = source.shown_url
     form = SourceForm(request.POST or None, kind=source.kind, initial=initial)
@@ -99,7 +99,7 @@ def detail(request: BrandRequest, slug: str) -> HttpResponseBase:
             return redirect("source", request.brand.slug, source.slug)
     imports = selectors.imports(request.user, source)[:SHOWN_IMPORTS]
     context = {
-        "one": standing,
+        "one": source_status,
         "form": form,
         "imports": imports,
         "with_columns": selectors.with_columns(request.brand, request.user),
@@ -112,8 +112,8 @@ def detail(request: BrandRequest, slug: str) -> HttpResponseBase:
 @brand_page(Action.IMPORT_FEED)
 def state(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Return the state of a source, polled while it is being fetched."""
-    standing = selectors.get(request.brand, request.user, slug)
-    return render(request, "campaigns/source_state.html", {"one": standing, "is_live": True})
+    source_status = selectors.get(request.brand, request.user, slug)
+    return render(request, "campaigns/source_state.html", {"one": source_status, "is_live": True})
 
 
 @require_safe

@@ -90,7 +90,7 @@ def detail(request: BrandRequest, pk: int) -> HttpResponseBase:
         "photos": [(photo, cutout, readiness.needs_look(cutout)) for photo, cutout in pairs],
         "removed": photo_rows.removed(request.user, subject)[:12],
         "ready": ready,
-        "twins": photo_rows.elsewhere(request.user, subject, shown),
+        "duplicates": photo_rows.elsewhere(request.user, subject, shown),
         "roles": PhotoRole.choices,
         "seen": services.version(subject),
         "history": histories.of_subject(request.user, subject),

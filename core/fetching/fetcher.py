@@ -198,7 +198,7 @@ def _ensure_accepted(fetched: Fetched, head: bytes, accept: Collection[str]) -> 
     if accept and not any(_fits(fetched.content_type, accepted_type) for accepted_type in accept):
         kind = _KINDS.get(fetched.content_type, fetched.content_type)
         expected = (
-            "a picture"
+            "an image"
             if all(accepted_type.startswith("image/") for accepted_type in accept)
             else " or ".join(_accepted(accept))
         )

@@ -70,18 +70,18 @@ def state(value: str, label: str = "") -> SafeString:
 
 
 @register.simple_tag
-def caution(text: str, extra: str = "") -> SafeString:
+def disclaimer(text: str, extra: str = "") -> SafeString:
     """Show a disclaimer ("demo model") as a small badge, if there is one.
 
     extra: "over" places it over a corner of the surrounding box.
     """
     if not text:
         return SafeString("")
-    return format_html('<span class="caution {}" title="{}">{}</span>', extra, text, text)
+    return format_html('<span class="disclaimer {}" title="{}">{}</span>', extra, text, text)
 
 
 @register.simple_tag
-def picture(kind: str, item: Any, px: int = 0) -> str:
+def image(kind: str, item: Any, px: int = 0) -> str:
     """Return the address of an image ("master", "rendition", "photo", "cutout"); with `px`, of a small copy.
 
     The content's hash is part of the address, so browsers may cache the file for ever.

@@ -19,7 +19,7 @@ from diffusers import StableDiffusionPipeline
 from config.env import var_dir
 from examples.model import autoencoder, diffusion, judging, networks
 from examples.model.captions import caption, shots
-from examples.model.pictures import Pictures, gather
+from examples.model.images import Images, gather
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 SEEDS = {"training": 1, "judge": 11, "test": 12}
@@ -40,10 +40,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=var_dir() / "model", help="what training keeps between runs")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="the diffusers folder")
     parser.add_argument("--size", type=int, default=128, help="pixels a side; a multiple of 32")
-    parser.add_argument("--pictures", type=int, default=8000)
+    parser.add_argument("--images", type=int, default=8000)
     parser.add_argument("--autoencoder-steps", type=int, default=3000)
-    parser.add_argument("--samples", type=int, default=300_000, help="pictures that the U-Net sees")
-    parser.add_argument("--count", type=int, default=600, help="evaluate: pictures of pairs that training never saw")
+    parser.add_argument("--samples", type=int, default=300_000, help="images that the U-Net sees")
+    parser.add_argument("--count", type=int, default=600, help="evaluate: images of pairs that training never saw")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -51,9 +51,9 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _pictures(options: argparse.Namespace, use: str, count: int, pairs: str = "trained") -> Pictures:
+def _images(options: argparse.Namespace, use: str, count: int, pairs: str = "trained") -> Images:
     def told(done: int, every: int) -> None:
-        print(f"{use} pictures: {done} of {every} files", flush=True)
+        print(f"{use} images: {done} of {every} files", flush=True)
 
     return gather(
         options.folder / f"{use}-{options.size}",
@@ -67,7 +67,7 @@ def _pictures(options: argparse.Namespace, use: str, count: int, pairs: str = "t
 
 def train(options: argparse.Namespace) -> None:
     """Render the images, train autoencoder, text encoder and U-Net, and save the folder."""
-    seen = _pictures(options, "training", options.pictures)
+    seen = _images(options, "training", options.images)
     vae = autoencoder.train(seen.pixels, options.folder, steps=options.autoencoder_steps, device=options.device)
     latents = autoencoder.latents_of(vae, seen.pixels, options.device)
     text = diffusion.train_words(options.folder, device=options.device)
@@ -87,7 +87,7 @@ def train(options: argparse.Namespace) -> None:
     )
     pipe = networks.pipeline(vae.cpu(), text.cpu(), networks.tokenizer(), unet.cpu())
     facts = {
-        "trained": date.today().isoformat(), "size": options.size, "pictures": options.pictures,
+        "trained": date.today().isoformat(), "size": options.size, "images": options.images,
         "autoencoder_steps": options.autoencoder_steps, "samples": options.samples, "device": options.device,
         "torch": torch.__version__,
     }  # fmt: skip
@@ -103,11 +103,11 @@ def _pipeline(options: argparse.Namespace) -> Any:
 
 def evaluate(options: argparse.Namespace) -> None:
     """Print the classifier's accuracy on renders that it never saw, and on generated images."""
-    held_out = _pictures(options, "judge", 1500, "held out")
+    held_out = _images(options, "judge", 1500, "held out")
     judge = judging.train(
-        options.folder, [_pictures(options, "training", options.pictures), held_out], device=options.device
+        options.folder, [_images(options, "training", options.images), held_out], device=options.device
     )
-    unseen = _pictures(options, "test", 500, "held out")
+    unseen = _images(options, "test", 500, "held out")
     how = judging.Sampling(options.steps, options.guidance)
     figures_by_set = {"renders": judging.accuracy(judge, unseen.pixels, unseen.shots, options.device)}
     figures_by_set |= judging.table(

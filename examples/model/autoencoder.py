@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from examples.model import networks
-from examples.model.pictures import Pixels
+from examples.model.images import Pixels
 from examples.model.progress import Average, Checkpoint, Teller, rate_at, set_rate
 
 CROP = 64
@@ -51,11 +51,11 @@ def _crops(pixels: Pixels, chance: np.random.Generator) -> Tensor:
     size = pixels.shape[1]
     crops = []
     for _ in range(BATCH):
-        picture = pixels[chance.integers(len(pixels))]
+        image = pixels[chance.integers(len(pixels))]
         middle = chance.random() < 0.6
         span = (size // 8, size - CROP - size // 8) if middle and size >= 2 * CROP else (0, size - CROP)
         y, x = chance.integers(span[0], span[1] + 1, 2)
-        crop = picture[y : y + CROP, x : x + CROP]
+        crop = image[y : y + CROP, x : x + CROP]
         crops.append(crop[:, ::-1] if chance.random() < 0.5 else crop)
     return as_tensor(np.stack(crops))
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from examples.model.autoencoder import as_tensor
 from examples.model.captions import COLOURS, KINDS, LIGHTS, NOTHING, SCENES, VIEWS, Shot, caption, shots
-from examples.model.pictures import Pictures, Pixels
+from examples.model.images import Images, Pixels
 from examples.model.progress import Teller, rate_at, set_rate
 
 SEEN_AT = 64
@@ -66,7 +66,7 @@ class Judge(nn.Module):
         return {name: head(pooled) for name, head in self.heads.items()}
 
 
-def train(folder: Path, pictures: Sequence[Pictures], *, device: str) -> Judge:
+def train(folder: Path, images: Sequence[Images], *, device: str) -> Judge:
     """Train a classifier on these renders: unchanged, mirrored, a little blurred or noisy."""
     torch.manual_seed(4)
     judge = Judge().to(device)
@@ -74,8 +74,8 @@ def train(folder: Path, pictures: Sequence[Pictures], *, device: str) -> Judge:
     if path.exists():
         judge.load_state_dict(torch.load(path, map_location=device, weights_only=True))
         return judge.eval()
-    seen = torch.cat([_small(rendered.pixels) for rendered in pictures])
-    shown = [shot for rendered in pictures for shot in rendered.shots]
+    seen = torch.cat([_small(rendered.pixels) for rendered in images])
+    shown = [shot for rendered in images for shot in rendered.shots]
     truths = [_truths(shown), _truths([shot.mirrored for shot in shown])]
     optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=1e-2)
     chance, tell = np.random.default_rng(4), Teller("judge", STEPS)
@@ -169,7 +169,7 @@ def table(pipe: Any, judge: Judge, *, size: int, count: int, how: Sampling, devi
     return figures
 
 
-def sheet(pictures: Sequence[Pixels], columns: int) -> Image.Image:
+def sheet(images: Sequence[Pixels], columns: int) -> Image.Image:
     """Return images of one size side by side."""
-    rows = [np.hstack(list(pictures[at : at + columns])) for at in range(0, len(pictures), columns)]
+    rows = [np.hstack(list(images[at : at + columns])) for at in range(0, len(images), columns)]
     return Image.fromarray(np.vstack(rows))

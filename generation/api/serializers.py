@@ -29,13 +29,13 @@ class EndpointSerializer(serializers.ModelSerializer[Endpoint]):
             "max_per_second",
             "max_per_minute",
             "licence_note",
-            "caution",
+            "disclaimer",
             "is_enabled",
         ]
 
 
-class RunOrder(serializers.Serializer[Any]):
-    """The request for a run: a matrix (subjects × axes) or a list (one row, one picture)."""
+class RunRequest(serializers.Serializer[Any]):
+    """The request for a run: a matrix (subjects × axes) or a list (one row, one image)."""
 
     campaign = OwnKey(queryset=Campaign.objects.all())
     prompt_version = OwnKey(queryset=PromptVersion.objects.all())
@@ -52,11 +52,11 @@ class RunOrder(serializers.Serializer[Any]):
         child=serializers.CharField(), required=False, help_text='only these of the campaign\'s, such as ["4:5"]'
     )
     missing_only = serializers.BooleanField(
-        default=False, help_text="only subjects × aspects of which no picture is there or on its way"
+        default=False, help_text="only subjects × aspects of which no image is there or on its way"
     )
 
 
-class RunPlan(RunOrder):
+class RunPlanRequest(RunRequest):
     name = serializers.CharField(max_length=160, required=False)
     priority = serializers.IntegerField(min_value=-100, max_value=100, default=0)
     job_template = serializers.ChoiceField(choices=list(BY_SLUG), required=False, help_text="the common job it is")
@@ -83,7 +83,7 @@ class RunAgain(serializers.Serializer[Any]):
     release_at = serializers.DateTimeField(required=False)
 
 
-class ScheduleOrder(serializers.Serializer[Any]):
+class ScheduleRequest(serializers.Serializer[Any]):
     release_at = serializers.DateTimeField(allow_null=True, help_text="null: not by itself any more")
 
 
@@ -137,18 +137,18 @@ class RunDetailSerializer(RunSerializer):
         fields = [*RunSerializer.Meta.fields, "progress"]
 
 
-class ReleaseOrder(serializers.Serializer[Any]):
+class ReleaseRequest(serializers.Serializer[Any]):
     override_reason = serializers.CharField(
         required=False, default="", allow_blank=True, help_text="why a lead releases a full run before its pilot"
     )
-    reuse_rejected = serializers.BooleanField(default=False, help_text="also bring back pictures rejected before")
+    reuse_rejected = serializers.BooleanField(default=False, help_text="also bring back images rejected before")
 
 
-class PriorityOrder(serializers.Serializer[Any]):
+class PriorityRequest(serializers.Serializer[Any]):
     priority = serializers.IntegerField(min_value=-100, max_value=100)
 
 
-class AlternatesOrder(serializers.Serializer[Any]):
+class AlternatesRequest(serializers.Serializer[Any]):
     alternates = OwnSlug(slug_field="slug", or_shared=True, many=True, queryset=Endpoint.objects.all())
 
 
@@ -181,7 +181,7 @@ class JobSerializer(serializers.ModelSerializer[Job]):
 class FindingSerializer(serializers.ModelSerializer[Finding]):
     class Meta:
         model = Finding
-        fields = ["check_name", "outcome", "score", "message", "box", "twin"]
+        fields = ["check_name", "outcome", "score", "message", "box", "duplicate"]
 
 
 class RenditionSerializer(serializers.ModelSerializer[Rendition]):
@@ -194,7 +194,7 @@ class RenditionSerializer(serializers.ModelSerializer[Rendition]):
 
 class VersionSerializer(serializers.ModelSerializer[AssetVersion]):
     sha256 = serializers.CharField(source="master.sha256", read_only=True)
-    caution = serializers.CharField(read_only=True, help_text="what must stand beside the picture; mostly empty")
+    disclaimer = serializers.CharField(read_only=True, help_text="what must stand beside the image; mostly empty")
     findings = FindingSerializer(many=True, read_only=True)
     renditions = RenditionSerializer(many=True, read_only=True)
 
@@ -206,7 +206,7 @@ class VersionSerializer(serializers.ModelSerializer[AssetVersion]):
             "candidate",
             "source",
             "worst_outcome",
-            "caution",
+            "disclaimer",
             "sha256",
             "findings",
             "renditions",

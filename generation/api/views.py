@@ -62,33 +62,33 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
         progress = dataclasses.asdict(run_rows.progress(run))
         return {**self.get_serializer(run).data, "progress": progress}
 
-    def _order(self, request: Request, kind: type[serializers.RunOrder]) -> dict[str, Any]:
+    def _values(self, request: Request, kind: type[serializers.RunRequest]) -> dict[str, Any]:
         serializer = kind(data=request.data, context={"request": request})
         serializer.is_valid(raise_exception=True)
-        order = dict(serializer.validated_data)
+        values = dict(serializer.validated_data)
         user = caller(request)
-        order["campaign"] = campaign_rows.get(user, order["campaign"].pk)
-        order["prompt_version"] = prompt_rows.get_version(user, order["prompt_version"].pk)
-        if order["endpoint"].brand_id not in (None, order["campaign"].brand_id):
-            raise NotFound(f"There is no endpoint {order['endpoint'].slug}.")
-        if "subjects" in order:
-            order["subjects"] = subject_rows.ids_by_key(order["campaign"].brand, order["subjects"])
-        return {**order, "by": user}
+        values["campaign"] = campaign_rows.get(user, values["campaign"].pk)
+        values["prompt_version"] = prompt_rows.get_version(user, values["prompt_version"].pk)
+        if values["endpoint"].brand_id not in (None, values["campaign"].brand_id):
+            raise NotFound(f"There is no endpoint {values['endpoint'].slug}.")
+        if "subjects" in values:
+            values["subjects"] = subject_rows.ids_by_key(values["campaign"].brand, values["subjects"])
+        return {**values, "by": user}
 
-    @extend_schema(request=serializers.RunOrder, responses={200: dict})
+    @extend_schema(request=serializers.RunRequest, responses={200: dict})
     @action(detail=False, methods=["post"])
     def preview(self, request: Request) -> Response:
         """Count, cost, time, the first prompts as they will be sent, and what stands in the way. Writes nothing."""
-        seen = plans.preview(**self._order(request, serializers.RunOrder))
+        seen = plans.preview(**self._values(request, serializers.RunRequest))
         return Response(
             {**dataclasses.asdict(seen), "can_be_planned": seen.can_be_planned, "fits_budget": seen.fits_budget}
         )
 
-    @extend_schema(request=serializers.RunPlan, responses={201: serializers.RunDetailSerializer})
+    @extend_schema(request=serializers.RunPlanRequest, responses={201: serializers.RunDetailSerializer})
     @idempotent
     def create(self, request: Request) -> Response:
         """Plan a run: every cell and job is written, nothing is made before `release`."""
-        run = plans.plan(**self._order(request, serializers.RunPlan))
+        run = plans.plan(**self._values(request, serializers.RunPlanRequest))
         address = reverse("api:run-detail", args=[run.pk])
         return tagged(self._shown(run), status=201, headers={"Location": address})
 
@@ -99,28 +99,28 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
         """Plan this run again, with another version, engine or stage where you name one."""
         serializer = serializers.RunAgain(data=request.data, context={"request": request})
         serializer.is_valid(raise_exception=True)
-        earlier, user, order = self.get_object(), caller(request), dict(serializer.validated_data)
-        if "prompt_version" in order:
-            order["prompt_version"] = prompt_rows.get_version(user, order["prompt_version"].pk)
-        run = plans.plan_again(run_id=earlier.pk, by=user, **order)
+        earlier, user, values = self.get_object(), caller(request), dict(serializer.validated_data)
+        if "prompt_version" in values:
+            values["prompt_version"] = prompt_rows.get_version(user, values["prompt_version"].pk)
+        run = plans.plan_again(run_id=earlier.pk, by=user, **values)
         return tagged(self._shown(run), status=201, headers={"Location": reverse("api:run-detail", args=[run.pk])})
 
-    @extend_schema(request=serializers.ScheduleOrder, responses={200: serializers.RunDetailSerializer})
+    @extend_schema(request=serializers.ScheduleRequest, responses={200: serializers.RunDetailSerializer})
     @action(detail=True, methods=["post"])
     def schedule(self, request: Request, pk: str) -> Response:
         """Have a planned run released at a time, in your name; null takes the time away."""
-        serializer = serializers.ScheduleOrder(data=request.data)
+        serializer = serializers.ScheduleRequest(data=request.data)
         serializer.is_valid(raise_exception=True)
         run, user, at = self.get_object(), caller(request), serializer.validated_data["release_at"]
         if at is None:
             return Response(self._shown(schedules.unschedule(run_id=run.pk, by=user)))
         return Response(self._shown(schedules.schedule(run_id=run.pk, by=user, at=at)))
 
-    @extend_schema(request=serializers.ReleaseOrder, responses={202: serializers.RunDetailSerializer})
+    @extend_schema(request=serializers.ReleaseRequest, responses={202: serializers.RunDetailSerializer})
     @action(detail=True, methods=["post"])
     def release(self, request: Request, pk: str) -> Response:
         """Let the workers begin. 202: follow the run at its own address."""
-        serializer = serializers.ReleaseOrder(data=request.data)
+        serializer = serializers.ReleaseRequest(data=request.data)
         serializer.is_valid(raise_exception=True)
         run = runs.release(run_id=self.get_object().pk, by=caller(request), **serializer.validated_data)
         address = reverse("api:run-detail", args=[run.pk])
@@ -160,25 +160,26 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
     @extend_schema(request=None, responses=serializers.RunDetailSerializer)
     @action(detail=True, methods=["post"], url_path="not-charged")
     def not_charged(self, request: Request, pk: str) -> Response:
-        """The service's account shows that orders in doubt were not charged: what they count as spent is freed."""
+        """The service's account shows that uncertain submissions were not charged: what they count as spent is
+        freed."""
         run = self.get_object()
         uncertain.take_back(run_id=run.pk, by=caller(request))
         return Response(self._shown(self.get_object()))
 
-    @extend_schema(request=serializers.AlternatesOrder, responses={200: serializers.RunDetailSerializer})
+    @extend_schema(request=serializers.AlternatesRequest, responses={200: serializers.RunDetailSerializer})
     @action(detail=True, methods=["put"])
     def alternates(self, request: Request, pk: str) -> Response:
         """Say where the run's jobs may go when its endpoint is slow or down; an empty list: nowhere."""
-        serializer = serializers.AlternatesOrder(data=request.data, context={"request": request})
+        serializer = serializers.AlternatesRequest(data=request.data, context={"request": request})
         serializer.is_valid(raise_exception=True)
         endpoints = serializer.validated_data["alternates"]
         routing.set_alternates(run_id=self.get_object().pk, endpoints=endpoints, by=caller(request))
         return Response(self._shown(self.get_object()))
 
-    @extend_schema(request=serializers.PriorityOrder, responses=serializers.RunDetailSerializer)
+    @extend_schema(request=serializers.PriorityRequest, responses=serializers.RunDetailSerializer)
     @action(detail=True, methods=["post"])
     def priority(self, request: Request, pk: str) -> Response:
-        serializer = serializers.PriorityOrder(data=request.data)
+        serializer = serializers.PriorityRequest(data=request.data)
         serializer.is_valid(raise_exception=True)
         run = self.get_object()
         runs.set_priority(run_id=run.pk, by=caller(request), **serializer.validated_data)

@@ -16,7 +16,7 @@ from campaigns import limits
 from campaigns.limits import Limit
 from generation.engines.base import Pixels
 
-__all__ = ["CHECKS", "Box", "Check", "Limit", "Sample", "Verdict", "register"]
+__all__ = ["CHECKS", "Box", "Check", "CheckResult", "Limit", "Sample", "register"]
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom as shares 0–1 of width and height."""
@@ -66,7 +66,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CheckResult:
     """The result of a check. outcome: "pass", "flag" or "fail"; score: in the check's own unit; box: the place, if
     known."""
 
@@ -82,7 +82,7 @@ class Check(Protocol):
 
     name: str
 
-    def look(self, sample: Sample) -> Verdict: ...
+    def look(self, sample: Sample) -> CheckResult: ...
 
 
 CHECKS: dict[str, Check] = {}

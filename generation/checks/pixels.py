@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from generation.checks.base import Limit, Sample, Verdict, register
+from generation.checks.base import CheckResult, Limit, Sample, register
 
 _TILE = 64  # averaging down to this edge removes grain, so that only real differences remain
 
@@ -16,13 +16,13 @@ class PixelsCheck:
 
     name = "pixels"
 
-    def look(self, sample: Sample) -> Verdict:
+    def look(self, sample: Sample) -> CheckResult:
         pixels = sample.pixels
         height, width, channels = pixels.shape
         if channels == 4 and int(pixels[..., 3].max()) == 0:
-            return Verdict(self.name, "fail", "Every pixel is transparent: there is nothing to see.")
+            return CheckResult(self.name, "fail", "Every pixel is transparent: there is nothing to see.")
         kind = "RGB" if channels == 3 else "RGB with transparency"
-        return Verdict(self.name, "pass", f"{width} × {height} px, {kind}, 8 bits per channel.")
+        return CheckResult(self.name, "pass", f"{width} × {height} px, {kind}, 8 bits per channel.")
 
 
 @register
@@ -37,33 +37,33 @@ class BlankCheck:
     limits = (
         Limit(
             "flat", "One flat colour up to",
-            "A picture whose tiles differ by no more is called empty and fails. Raise it where backdrops are so soft "
-            "that empty pictures pass; lower it for white products on white.",
+            "An image whose tiles differ by no more is called empty and fails. Raise it where backdrops are so soft "
+            "that empty images pass; lower it for white products on white.",
             default=3, minimum=0, maximum=40, step=1, unit="levels of 255",
         ),
         Limit(
             "black", "Black up to",
-            "A picture whose brightest tile is no brighter is called black and fails. Lower it for night scenes.",
+            "An image whose brightest tile is no brighter is called black and fails. Lower it for night scenes.",
             default=12, minimum=0, maximum=60, step=1, unit="levels of 255",
         ),
     )  # fmt: skip
 
-    def look(self, sample: Sample) -> Verdict:
+    def look(self, sample: Sample) -> CheckResult:
         tiles = cv2.resize(sample.small, (_TILE, _TILE), interpolation=cv2.INTER_AREA).reshape(-1, 3).astype(np.int16)
         spread = int((tiles.max(axis=0) - tiles.min(axis=0)).max())
         if int(tiles.max()) <= sample.limit(self.name, "black"):
-            return Verdict(
+            return CheckResult(
                 self.name,
                 "fail",
-                "The picture is black. The model's numbers probably overflowed; try again.",
+                "The image is black. The model's numbers probably overflowed; try again.",
                 float(spread),
             )
         if spread <= sample.limit(self.name, "flat"):
             red, green, blue = (round(float(level)) for level in tiles.mean(axis=0))
-            return Verdict(
+            return CheckResult(
                 self.name,
                 "fail",
                 f"One flat colour (#{red:02x}{green:02x}{blue:02x}) from edge to edge.",
                 float(spread),
             )
-        return Verdict(self.name, "pass", "There is a picture.", float(spread))
+        return CheckResult(self.name, "pass", "There is an image.", float(spread))

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.metadata import entry_points
 
 from generation.checks import pixels, sizes  # noqa: F401 - registers our own
-from generation.checks.base import CHECKS, Check, Sample, Verdict, register
+from generation.checks.base import CHECKS, Check, CheckResult, Sample, register
 
 __all__ = ["examine", "get", "names", "register"]
 
@@ -29,18 +29,18 @@ def get(name: str) -> Check:
     return CHECKS[name]
 
 
-def examine(sample: Sample) -> list[Verdict]:
-    """Return the verdicts of all checks on the sample. A check that raises becomes a flag, so no image is lost."""
+def examine(sample: Sample) -> list[CheckResult]:
+    """Return the check_results of all checks on the sample. A check that raises becomes a flag, so no image is lost."""
     _load()
     return [_look(check, sample) for check in CHECKS.values()]
 
 
-def _look(check: Check, sample: Sample) -> Verdict:
+def _look(check: Check, sample: Sample) -> CheckResult:
     try:
         return check.look(sample)
     except Exception as error:
         _log.exception("check %s broke", check.name)
-        return Verdict(
+        return CheckResult(
             check.name, "flag", f"This check could not be made ({type(error).__name__}: {error}); look closely."
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from generation.checks.base import Limit, Sample, Verdict, register
+from generation.checks.base import CheckResult, Limit, Sample, register
 
 SLIGHT: Final = 1.05
 """An image that is enlarged by no more than this factor looks the same: services round sizes to their multiples."""
@@ -21,27 +21,29 @@ class DimensionsCheck:
 
     name = "dimensions"
 
-    def look(self, sample: Sample) -> Verdict:
+    def look(self, sample: Sample) -> CheckResult:
         height, width = sample.pixels.shape[:2]
         job_size, requested_size = sample.facts.get("wanted"), sample.facts.get("asked")
         if not job_size:
-            return Verdict(self.name, "pass", f"{width} × {height} px; no size was asked for.")
+            return CheckResult(self.name, "pass", f"{width} × {height} px; no size was asked for.")
         if [width, height] in (list(job_size), list(requested_size or ())):
-            return Verdict(self.name, "pass", f"{width} × {height} px, as asked.")
+            return CheckResult(self.name, "pass", f"{width} × {height} px, as asked.")
         if sample.facts.get("is_remote"):
             return self._fitted(width, height, job_size[0], job_size[1])
-        return Verdict(
-            self.name, "fail", f"The picture is {width} × {height} px; {job_size[0]} × {job_size[1]} px were asked for."
+        return CheckResult(
+            self.name, "fail", f"The image is {width} × {height} px; {job_size[0]} × {job_size[1]} px were asked for."
         )
 
-    def _fitted(self, width: int, height: int, wanted_width: int, wanted_height: int) -> Verdict:
-        """Return the verdict on an image that is cropped and scaled to the job's size."""
+    def _fitted(self, width: int, height: int, wanted_width: int, wanted_height: int) -> CheckResult:
+        """Return the check_result on an image that is cropped and scaled to the job's size."""
         scale = max(wanted_width / width, wanted_height / height)
         sizes = f"{width} × {height} px, and {wanted_width} × {wanted_height} px are wanted"
         if scale <= SLIGHT:
-            return Verdict(self.name, "pass", f"The service made {sizes}: it is cropped and scaled.", round(scale, 2))
+            return CheckResult(
+                self.name, "pass", f"The service made {sizes}: it is cropped and scaled.", round(scale, 2)
+            )
         message = f"The service made {sizes}: it is enlarged {scale:.1f} times and may look soft."
-        return Verdict(self.name, "flag", message, round(scale, 2))
+        return CheckResult(self.name, "flag", message, round(scale, 2))
 
 
 @register
@@ -61,12 +63,12 @@ class PhotoSizeCheck:
         ),
     )  # fmt: skip
 
-    def look(self, sample: Sample) -> Verdict:
+    def look(self, sample: Sample) -> CheckResult:
         photo = sample.facts.get("photo")
         if not photo or not min(photo):
-            return Verdict(self.name, "pass", "Made without a photo.")
+            return CheckResult(self.name, "pass", "Made without a photo.")
         height, width = sample.pixels.shape[:2]
-        specs = sample.facts.get("specs") or [{"slug": "the picture", "width": width, "height": height}]
+        specs = sample.facts.get("specs") or [{"slug": "the image", "width": width, "height": height}]
         # The product keeps its proportions, so the smaller of the two scales decides how far its photo is enlarged.
         needed, spec = max(
             ((min(spec["width"] / photo[0], spec["height"] / photo[1]), spec) for spec in specs),
@@ -74,8 +76,8 @@ class PhotoSizeCheck:
         )
         size = f"{photo[0]} × {photo[1]} px"
         if needed < sample.limit(self.name, "enlarged"):
-            return Verdict(self.name, "pass", f"The photo ({size}) is large enough.", round(needed, 2))
-        return Verdict(
+            return CheckResult(self.name, "pass", f"The photo ({size}) is large enough.", round(needed, 2))
+        return CheckResult(
             self.name,
             "flag",
             f"The photo is only {size}; {spec['slug']} wants {spec['width']} × {spec['height']} px, so the product is"

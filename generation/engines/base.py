@@ -44,7 +44,7 @@ class ErrorKind(StrEnum):
     RATE = "rate"  # retry after retry_after_seconds
     MEMORY = "memory"  # smaller batch, then another endpoint
     LOST = "lost"  # resubmit
-    DOUBT = "doubt"  # submitted, but no answer came: looked up, or held if the service cannot be asked
+    UNCERTAIN = "uncertain"  # submitted, but no answer came: looked up, or held if the service cannot be asked
     MODERATION = "moderation"  # a person decides
     INPUT = "input"  # a person decides
     ENDPOINT = "endpoint"  # the endpoint is misconfigured or lacks something: its operator must act, the job is fine
@@ -307,7 +307,7 @@ class LocalEngine(Engine, Protocol):
 
 class RemoteEngine(Engine, Protocol):
     """An engine on somebody else's machine. Many threads call its methods at once, and each call ends within a time
-    that the engine sets. Failures are EngineErrors: DOUBT only if the service may have taken the task."""
+    that the engine sets. Failures are EngineErrors: UNCERTAIN only if the service may have taken the task."""
 
     looks_up: bool
     """True if `find` can tell, after a crash or a lost answer, whether the service has a task."""
@@ -318,7 +318,7 @@ class RemoteEngine(Engine, Protocol):
 
     def submit(self, task: Task, marker: str, context: Context) -> Submitted:
         """Submit the task, marked with `marker`, a UUID that is new for every submission. The call that starts the work
-        goes through service.Service.order, which sends it when the endpoint's rate limits allow."""
+        goes through service.Service.submit, which sends it when the endpoint's rate limits allow."""
 
     def find(self, task: Task, marker: str, since: datetime, taken: Collection[str]) -> str | None:
         """Return the remote id of the submission with `marker` at or after `since`; None if the service does not have

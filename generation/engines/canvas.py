@@ -61,14 +61,14 @@ def read(spec: Spec, context: Context) -> Canvas | None:
     if "init" not in spec.images:
         return None
     size = (spec.width, spec.height)
-    picture = opened(context.load(spec.images["init"]), "start image")
-    init = np.asarray(ImageOps.fit(flattened(picture), size, Image.Resampling.LANCZOS), dtype=np.uint8)
+    image = opened(context.load(spec.images["init"]), "start image")
+    init = np.asarray(ImageOps.fit(flattened(image), size, Image.Resampling.LANCZOS), dtype=np.uint8)
     if "mask" not in spec.images:
         return Canvas(init)
     mask = opened(context.load(spec.images["mask"]), "mask")
-    if abs(mask.width * picture.height / (mask.height * picture.width) - 1) > ALIKE:
-        sizes = f"{mask.width} × {mask.height} and the picture {picture.width} × {picture.height}"
-        raise EngineError(ErrorKind.INPUT, f"The mask is {sizes}: draw it on the picture, in the same proportions.")
+    if abs(mask.width * image.height / (mask.height * image.width) - 1) > ALIKE:
+        sizes = f"{mask.width} × {mask.height} and the image {image.width} × {image.height}"
+        raise EngineError(ErrorKind.INPUT, f"The mask is {sizes}: draw it on the image, in the same proportions.")
     fitted = ImageOps.fit(_whiteness(mask), size, Image.Resampling.BILINEAR)
     repaint = np.asarray(fitted, dtype=np.float32) / np.float32(255)
     if repaint.max() < 0.5:
@@ -89,7 +89,7 @@ def opened(stored: bytes, what: str) -> Image.Image:
             image.load()
             return image
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise EngineError(ErrorKind.INPUT, f"The {what} is no picture that can be read.", log=str(error)) from error
+        raise EngineError(ErrorKind.INPUT, f"The {what} is no image that can be read.", log=str(error)) from error
 
 
 def flattened(image: Image.Image) -> Image.Image:

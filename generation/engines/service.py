@@ -1,7 +1,7 @@
 """The HTTP client for a service that makes images: one per endpoint, with an error kind for every failure.
 
 The most important distinction is between a call that never arrived (TRANSIENT, may be sent again) and a submission
-whose answer was lost (DOUBT, may have been taken and paid for). On httpx 0.28 (https://www.python-httpx.org/exceptions/).
+whose answer was lost (UNCERTAIN, may have been taken and paid for). On httpx 0.28 (https://www.python-httpx.org/exceptions/).
 """
 
 from __future__ import annotations
@@ -104,10 +104,10 @@ class Service:
             is_unsent = isinstance(error, _UNSENT)
             raise EngineError(ErrorKind.TRANSIENT, message, log=repr(error), is_unsent=is_unsent) from error
 
-    def order(self, method: str, path: str, **options: Any) -> httpx.Response:
+    def submit(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Make a call that starts work at the service, when this thread's `departure` allows it. Returns any status.
 
-        Without an answer it raises EngineError: TRANSIENT if the call cannot have arrived, DOUBT if it may have.
+        Without an answer it raises EngineError: TRANSIENT if the call cannot have arrived, UNCERTAIN if it may have.
         """
         extensions = {"trace": _trace} if departure.get() else {}
         try:
@@ -116,8 +116,8 @@ class Service:
             message = f"{self.host} cannot be reached: {words_of(error)}."
             raise EngineError(ErrorKind.TRANSIENT, message, log=repr(error), is_unsent=True) from error
         except httpx.HTTPError as error:
-            message = f"{self.host} was sent the order and did not answer: {words_of(error)}."
-            raise EngineError(ErrorKind.DOUBT, message) from error
+            message = f"{self.host} was sent the submission and did not answer: {words_of(error)}."
+            raise EngineError(ErrorKind.UNCERTAIN, message) from error
 
     def download(self, url: str) -> bytes:
         """Return an image's bytes from the service's own host or one of its output hosts. Raises EngineError.
@@ -135,7 +135,7 @@ class Service:
         except fetching.Refused as error:
             kind = ErrorKind.INPUT if error.is_final else ErrorKind.TRANSIENT
             kind = ErrorKind.LOST if error.status_code in {404, 410} else kind
-            message = f"The picture could not be fetched: {error.message}"
+            message = f"The image could not be fetched: {error.message}"
             if kind == ErrorKind.INPUT and _is_kept_out(url):
                 kind = ErrorKind.ENDPOINT
                 message += ' A host in a private network is named with its port in "output_hosts": "minio:9000".'
@@ -160,7 +160,7 @@ class Service:
         named = with_port(host, port)
         message = (
             f"The image lies at {named}, and this endpoint may not fetch from there. If it should, its operator adds "
-            f"“{named}” to its output_hosts (“Pictures may come from”)."
+            f"“{named}” to its output_hosts (“Images may come from”)."
         )
         raise EngineError(ErrorKind.ENDPOINT, message)
 
@@ -183,7 +183,7 @@ class Service:
         try:
             with client.stream("GET", url) as response:
                 if response.status_code in {404, 410}:
-                    message = f"{host} no longer has the picture (HTTP {response.status_code})."
+                    message = f"{host} no longer has the image (HTTP {response.status_code})."
                     raise EngineError(ErrorKind.LOST, message)
                 if response.status_code != 200:
                     response.read()
@@ -192,19 +192,19 @@ class Service:
                 for piece in response.iter_bytes():
                     data += piece
                     if len(data) > MOST_BYTES:
-                        raise EngineError(ErrorKind.INPUT, f"The picture is over {MOST_BYTES >> 20} MB; not taken.")
+                        raise EngineError(ErrorKind.INPUT, f"The image is over {MOST_BYTES >> 20} MB; not taken.")
                     if monotonic() > until:
-                        message = f"{host} sent its picture for over {DOWNLOAD_SECONDS:g} s without coming to an end."
+                        message = f"{host} sent its image for over {DOWNLOAD_SECONDS:g} s without coming to an end."
                         raise EngineError(ErrorKind.TRANSIENT, message)
                 return bytes(data)
         except httpx.HTTPError as error:
             raise EngineError(ErrorKind.TRANSIENT, f"{host} broke off: {words_of(error)}.") from error
 
 
-def refusal(response: httpx.Response, name: str, *, words: str = "", is_order: bool = False) -> EngineError:
+def refusal(response: httpx.Response, name: str, *, words: str = "", is_submission: bool = False) -> EngineError:
     """Return the error for an answer without success, by its status alone. words: the service's own message, if known.
 
-    is_order: it answers a submission, so a gateway's "no answer from behind" is DOUBT.
+    is_submission: it answers a submission, so a gateway's "no answer from behind" is UNCERTAIN.
     """
     status = response.status_code
     reason = words or _plain_text(response) or response.reason_phrase or "no reason given"
@@ -213,8 +213,8 @@ def refusal(response: httpx.Response, name: str, *, words: str = "", is_order: b
         return EngineError(ErrorKind.RATE, message, retry_after_seconds=retry_after(response), log=log)
     if status in {401, 402, 403}:
         return EngineError(ErrorKind.QUOTA, message, log=log)
-    if status in {502, 504} and is_order:
-        return EngineError(ErrorKind.DOUBT, message, log=log)
+    if status in {502, 504} and is_submission:
+        return EngineError(ErrorKind.UNCERTAIN, message, log=log)
     if status >= 500 or status in {408, 409, 425}:
         return EngineError(ErrorKind.TRANSIENT, message, retry_after_seconds=retry_after(response), log=log)
     return EngineError(ErrorKind.INPUT, message, log=log)
@@ -260,7 +260,7 @@ def pixels_of(data: bytes) -> Pixels:
     try:
         return decode(data)
     except Undecodable as error:
-        raise EngineError(ErrorKind.TRANSIENT, f"What came back is no usable picture: {error}") from error
+        raise EngineError(ErrorKind.TRANSIENT, f"What came back is no usable image: {error}") from error
 
 
 def _is_kept_out(url: str) -> bool:

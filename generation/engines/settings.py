@@ -83,7 +83,7 @@ _MAX_SIDE: Final = Setting(
     "max_side",
     "Longest side, px",
     Kind.WHOLE,
-    "Larger pictures are enlarged.",
+    "Larger images are enlarged.",
     usual="2048",
     minimum=16,
     maximum=16_384,
@@ -93,9 +93,11 @@ _SIZE_MULTIPLE: Final = Setting(
 )
 _TIMEOUT: Final = Setting("timeout_seconds", "A call may take, s", Kind.NUMBER, usual="30", minimum=0.1, is_seldom=True)
 _POLL: Final = Setting("poll_seconds", "Between two looks, s", Kind.NUMBER, usual="2", minimum=0.1, is_seldom=True)
-_SETTLE: Final = Setting("settle_seconds", "A lost order may show up after, s", Kind.NUMBER, usual="5", is_seldom=True)
+_SETTLE: Final = Setting(
+    "settle_seconds", "A lost submission may show up after, s", Kind.NUMBER, usual="5", is_seldom=True
+)
 _HOSTS: Final = Setting(
-    "output_hosts", "Pictures may come from", Kind.LINES, "Other hosts, one a line, such as minio:9000.", is_seldom=True
+    "output_hosts", "Images may come from", Kind.LINES, "Other hosts, one a line, such as minio:9000.", is_seldom=True
 )  # fmt: skip
 _CA: Final = Setting(
     "ca", "Certificates to trust", hint="A file of the server.", is_seldom=True, is_operators=True
@@ -242,9 +244,7 @@ TABLES: Final[Mapping[str, tuple[Setting, ...]]] = {
         Setting(
             "base_url", "Address", hint="Of the Cog server, or of another service.", is_seldom=True, is_operators=True
         ),
-        Setting(
-            "answer_seconds", "A Cog server’s picture takes, s", Kind.NUMBER, usual="600", minimum=1, is_seldom=True
-        ),
+        Setting("answer_seconds", "A Cog server’s image takes, s", Kind.NUMBER, usual="600", minimum=1, is_seldom=True),
         replace(_HOSTS, usual="replicate.delivery"),
         _CA,
     ),
@@ -258,8 +258,8 @@ ELSEWHERE: Final[Mapping[str, frozenset[str]]] = {
 }
 """Settings that a page of its own writes."""
 _QUOTES: Final = (
-    Setting("cost_per_image", "Cost of one picture", Kind.NUMBER),
-    Setting("seconds_per_image", "Seconds for one picture", Kind.NUMBER),
+    Setting("cost_per_image", "Cost of one image", Kind.NUMBER),
+    Setting("seconds_per_image", "Seconds for one image", Kind.NUMBER),
 )
 """Settings for quotes, used if the endpoint has no price and time of its own. They have no form fields."""
 LOCAL: Final = frozenset({"diffusers", "packshot"})

@@ -33,17 +33,17 @@ def decode(data: bytes) -> Pixels:
                         f"{image.width} × {image.height} px is more than {MAX_PIXELS // 10**6} megapixels"
                     )
                 if getattr(image, "n_frames", 1) > 1:
-                    raise Undecodable("the file is an animation; a still picture is needed")
+                    raise Undecodable("the file is an animation; a still image is needed")
                 image.load()
                 return _to_srgb(image, data)
     except Undecodable:
         raise
     except UnidentifiedImageError:
-        raise Undecodable("the file is not a PNG, JPEG, WebP or TIFF picture") from None
+        raise Undecodable("the file is not a PNG, JPEG, WebP or TIFF image") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise Undecodable("the picture unfolds to far more pixels than its file suggests; it was not opened") from None
+        raise Undecodable("the image unfolds to far more pixels than its file suggests; it was not opened") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise Undecodable(f"the picture is broken or cut off ({error})") from None
+        raise Undecodable(f"the image is broken or cut off ({error})") from None
 
 
 def _to_srgb(image: Image.Image, data: bytes) -> Pixels:

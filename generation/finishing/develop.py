@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from campaigns import limits
-from generation.checks.base import Box, Limit, Sample, Verdict
+from generation.checks.base import Box, CheckResult, Limit, Sample
 from generation.checks.registry import examine
 from generation.engines.base import Pixels
 from generation.finishing import crop, encode, likeness, subject
@@ -25,8 +25,8 @@ THUMBNAILS = (1024, 512, 256)
 master."""
 LIMITS = (
     Limit(
-        "enlarged", "A file may be larger than its picture",
-        "From this on a file that had to be enlarged from the picture made is flagged. Lower it where sharpness "
+        "enlarged", "A file may be larger than its image",
+        "From this on a file that had to be enlarged from the image made is flagged. Lower it where sharpness "
         "matters most; raise it for channels that show small.",
         default=1.25, minimum=1, maximum=4, step=0.05, unit="times",
     ),
@@ -47,7 +47,7 @@ class Developed:
 
     master: Encoded
     thumbnails: dict[int, Encoded]
-    verdicts: list[Verdict]
+    check_results: list[CheckResult]
     renditions: list[tuple[Target, Encoded]]
     pdq: str
     pdq_quality: int
@@ -62,21 +62,21 @@ class Developed:
 
 def develop(pixels: Pixels, facts: Mapping[str, Any], targets: Sequence[Target]) -> Developed:
     """Develop `pixels` (height × width × 3|4 uint8 sRGB). facts: see `Sample`, and "subject_box" if the engine knows
-    it. Raises BadPixels; every other problem of the image becomes a verdict."""
+    it. Raises BadPixels; every other problem of the image becomes a check_result."""
     pixels = _sound(pixels)
     sample = Sample(pixels, facts)
-    verdicts = examine(sample)
+    check_results = examine(sample)
     pdq, quality = likeness.pdq(sample.small)
     box = _subject_box(sample, targets)
     renditions, problems = _renditions(pixels, targets, box)
     if targets:
         size = (pixels.shape[1], pixels.shape[0])
         enlarged = sample.limit("renditions", "enlarged")
-        verdicts.append(_rendition_verdict(size, box, renditions, problems, enlarged))
+        check_results.append(_rendition_check_result(size, box, renditions, problems, enlarged))
     return Developed(
         master=encode.encode_master(pixels),
         thumbnails=_thumbnails(pixels),
-        verdicts=verdicts,
+        check_results=check_results,
         renditions=renditions,
         pdq=pdq,
         pdq_quality=quality,
@@ -149,30 +149,30 @@ def _renditions(
     return renditions, problems
 
 
-def _rendition_verdict(
+def _rendition_check_result(
     size: tuple[int, int],
     box: Box | None,
     renditions: Sequence[tuple[Target, Encoded]],
     problems: Sequence[str],
     enlarged: float,
-) -> Verdict:
-    """Return one verdict for all files: a file that does not fit is a failure, a file enlarged too far is flagged.
+) -> CheckResult:
+    """Return one check_result for all files: a file that does not fit is a failure, a file enlarged too far is flagged.
 
     The score is the largest factor by which a file is enlarged from the master.
     """
     if problems:
-        return Verdict("renditions", "fail", " ".join(problems))
+        return CheckResult("renditions", "fail", " ".join(problems))
     scale, target = max(
         ((crop.enlargement(size, (target.width, target.height), box), target) for target, _ in renditions),
         key=lambda pair: pair[0],
     )
     if scale >= enlarged:
-        return Verdict(
+        return CheckResult(
             "renditions",
             "flag",
-            f"{target.slug} wants {target.width} × {target.height} px, the picture was made with"
+            f"{target.slug} wants {target.width} × {target.height} px, the image was made with"
             f" {size[0]} × {size[1]} px: it is enlarged {scale:.1f} times.",
             round(scale, 2),
         )
     made = "1 file" if len(renditions) == 1 else f"{len(renditions)} files"
-    return Verdict("renditions", "pass", f"{made}, each within its limit.", round(scale, 2))
+    return CheckResult("renditions", "pass", f"{made}, each within its limit.", round(scale, 2))

@@ -70,7 +70,7 @@ def namer(
                 text = _fitting(
                     every, {field: _safe(str(values.get(field) or "")) for _, field in every} | fixed_values
                 )
-            text = "/".join(filter(None, map(_part, text.split("/")))) or "picture"
+            text = "/".join(filter(None, map(_part, text.split("/")))) or "image"
         return text + ending
 
     return name

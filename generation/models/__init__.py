@@ -2,11 +2,11 @@
 
 from generation.models.assets import Asset, AssetVersion, Finding, Master, Rendition
 from generation.models.comparisons import Comparison, ComparisonColumn, ComparisonVote
-from generation.models.endpoints import Endpoint, EndpointStanding
+from generation.models.endpoints import Endpoint, EndpointStatus
 from generation.models.inputs import PinnedInputs, StaleAsset, StaleCandidate
 from generation.models.jobs import Attempt, Job, JobMove, JobSpec, LaneShare, LedgerEntry, Worker
 from generation.models.runs import Cell, Run
-from generation.models.standing import StandingOrder, StandingSubject
+from generation.models.scheduled_runs import ScheduledRun, ScheduledSubject
 from generation.models.store import LocalModel
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "ComparisonColumn",
     "ComparisonVote",
     "Endpoint",
-    "EndpointStanding",
+    "EndpointStatus",
     "Finding",
     "Job",
     "JobMove",
@@ -30,9 +30,9 @@ __all__ = [
     "PinnedInputs",
     "Rendition",
     "Run",
+    "ScheduledRun",
+    "ScheduledSubject",
     "StaleAsset",
     "StaleCandidate",
-    "StandingOrder",
-    "StandingSubject",
     "Worker",
 ]

@@ -114,10 +114,10 @@ class AssetVersion(models.Model):
         return f"asset {self.asset_id} round {self.round} candidate {self.candidate}"
 
     @property
-    def caution(self) -> str:
+    def disclaimer(self) -> str:
         """The disclaimer that must stand beside this image wherever it is shown. Lists select "job__endpoint"."""
         endpoint = self.job.endpoint if self.job else self.asset.cell.run.endpoint
-        return endpoint.caution
+        return endpoint.disclaimer
 
 
 class Rendition(models.Model):
@@ -159,7 +159,7 @@ class Finding(models.Model):
     score = models.FloatField(null=True)
     message = models.CharField(max_length=300)
     box = models.JSONField(null=True, help_text="[left, top, right, bottom] as shares 0–1 of the master, or null")
-    twin = models.ForeignKey(AssetVersion, on_delete=models.SET_NULL, null=True, related_name="+")
+    duplicate = models.ForeignKey(AssetVersion, on_delete=models.SET_NULL, null=True, related_name="+")
 
     objects = BrandOwned.through("version__asset__brand").as_manager()
 

@@ -8,7 +8,7 @@ from core import encryption
 from core.access import BrandOwned
 from core.choices import Lane
 from core.models import Brand
-from generation.choices import Breaker, InDoubt
+from generation.choices import Breaker, WhenUncertain
 from generation.engines import settings
 
 
@@ -34,22 +34,22 @@ class Endpoint(models.Model):
     max_concurrent = models.PositiveIntegerField(
         null=True, blank=True, help_text="calls or jobs that the service takes at once; empty: found out"
     )
-    max_per_second = models.FloatField(null=True, blank=True, help_text="orders a second; empty: found out")
-    max_per_minute = models.FloatField(null=True, blank=True, help_text="orders a minute; empty: found out")
-    in_doubt = models.CharField(
+    max_per_second = models.FloatField(null=True, blank=True, help_text="submissions a second; empty: found out")
+    max_per_minute = models.FloatField(null=True, blank=True, help_text="submissions a minute; empty: found out")
+    when_uncertain = models.CharField(
         max_length=8,
-        choices=InDoubt.choices,
-        default=InDoubt.HOLD,
-        help_text="what becomes of an order whose answer was lost, where the service cannot be asked",
+        choices=WhenUncertain.choices,
+        default=WhenUncertain.HOLD,
+        help_text="what becomes of a submission whose answer was lost, where the service cannot be asked",
     )
     seconds_per_image = models.FloatField(
         default=1.0, help_text="measured mean, starts as a guess; feeds quotes and fair share"
     )
     licence_note = models.TextField(blank=True)
-    caution = models.CharField(
+    disclaimer = models.CharField(
         max_length=40,
         blank=True,
-        help_text='what must stand beside every picture that it generates, such as "demo model"; most need nothing',
+        help_text='what must stand beside every image that it generates, such as "demo model"; most need nothing',
     )
     is_enabled = models.BooleanField(default=True)
 
@@ -69,14 +69,14 @@ class Endpoint(models.Model):
         return self.max_concurrent or settings.calls_at_once(self.engine, self.config)
 
 
-class EndpointStanding(models.Model):
+class EndpointStatus(models.Model):
     """The state of an endpoint: its circuit breaker, a pause that the service asked for, and learned limits.
 
     One row per endpoint that was ever called, written by services/remote/pacing.py only, read by every lane. rates:
     FoundRate (rate_limits.py) under "second" and "minute".
     """
 
-    endpoint = models.OneToOneField(Endpoint, on_delete=models.CASCADE, primary_key=True, related_name="standing")
+    endpoint = models.OneToOneField(Endpoint, on_delete=models.CASCADE, primary_key=True, related_name="status")
     breaker = models.CharField(max_length=9, choices=Breaker.choices, default=Breaker.CLOSED)
     failures = models.PositiveIntegerField(default=0, help_text="in a row")
     trips = models.PositiveIntegerField(default=0, help_text="times that it opened without a success between")
@@ -85,12 +85,12 @@ class EndpointStanding(models.Model):
     window = models.FloatField(null=True, blank=True, help_text="calls at once, found by itself")
     window_peak = models.FloatField(null=True, blank=True, help_text="the window at the latest refusal")
     window_cut_at = models.DateTimeField(null=True, blank=True)
-    rates = models.JSONField(default=dict, blank=True, db_default={}, help_text="orders a second or minute, found")
+    rates = models.JSONField(default=dict, blank=True, db_default={}, help_text="submissions a second or minute, found")
     last_error = models.CharField(max_length=500, blank=True)
     last_error_kind = models.CharField(max_length=20, blank=True)
     last_error_at = models.DateTimeField(null=True, blank=True)
     last_success_at = models.DateTimeField(null=True, blank=True)
-    told_at = models.DateTimeField(null=True, blank=True, help_text="operators know that it makes nothing")
+    notified_at = models.DateTimeField(null=True, blank=True, help_text="operators know that it makes nothing")
 
     class Meta:
         ordering = ["endpoint"]

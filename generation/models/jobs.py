@@ -127,8 +127,8 @@ class JobSpec(models.Model):
 class Attempt(models.Model):
     """One execution of a job on one worker: its outcome, machine and duration. Kept for ever.
 
-    sent_at, marker: time and marker of a submission to a remote service, committed before the call as the intent; empty
-    again if it was refused. remote_id: its id at the service. answered_at: when it was known to be no longer open
+    submitted_at, marker: time and marker of a submission to a remote service, committed before the call as the intent;
+    empty again if it was refused. remote_id: its id at the service. answered_at: when it was known to be no longer open
     there.
     """
 
@@ -141,7 +141,7 @@ class Attempt(models.Model):
     outcome = models.CharField(max_length=10, choices=AttemptOutcome.choices, default=AttemptOutcome.RUNNING)
     error_kind = models.CharField(max_length=20, blank=True)
     message = models.TextField(blank=True)
-    sent_at = models.DateTimeField(null=True, blank=True)
+    submitted_at = models.DateTimeField(null=True, blank=True)
     answered_at = models.DateTimeField(null=True, blank=True)
     marker = models.UUIDField(null=True, blank=True)
     remote_id = models.CharField(max_length=LONGEST_REMOTE_ID, blank=True, db_default="")
@@ -159,7 +159,9 @@ class Attempt(models.Model):
             models.Index(fields=["endpoint", "-id"], name="attempt_latest", condition=Q(outcome="succeeded")),
             # Webhooks find the attempt of a submission. Also the latest submissions to an endpoint, newest first.
             models.Index(fields=["marker"], name="attempt_marker", condition=Q(marker__isnull=False)),
-            models.Index(fields=["endpoint", "-sent_at"], name="attempt_sent", condition=Q(sent_at__isnull=False)),
+            models.Index(
+                fields=["endpoint", "-submitted_at"], name="attempt_submitted", condition=Q(sent_at__isnull=False)
+            ),
             # An endpoint's last day: rows are stored in the order of their start, so a small BRIN index suffices.
             BrinIndex(fields=["started_at"], name="attempt_started", pages_per_range=32, autosummarize=True),
         ]
@@ -178,7 +180,7 @@ class LedgerEntry(models.Model):
     campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="ledger")
     run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="ledger")
     job = models.ForeignKey(Job, on_delete=models.PROTECT, null=True, related_name="+")
-    kind = models.CharField(max_length=8, choices=LedgerKind.choices)
+    kind = models.CharField(max_length=9, choices=LedgerKind.choices)
     amount = models.DecimalField(max_digits=12, decimal_places=6)
     at = MomentField(auto_now_add=True)
 
@@ -193,7 +195,7 @@ class LedgerEntry(models.Model):
         ]
         indexes = [
             # Money spent since a time, for the monthly budget of a brand.
-            models.Index(fields=["at"], name="ledger_spent", condition=Q(kind__in=["settle", "doubt"])),
+            models.Index(fields=["at"], name="ledger_spent", condition=Q(kind__in=["settle", "uncertain"])),
         ]
 
     def __str__(self) -> str:

@@ -30,7 +30,7 @@ class Run(models.Model):
         null=True,
         blank=True,
         related_name="runs",
-        help_text="the brand guide that counted when the run was planned: its limits judge, the rail shows it",
+        help_text="the brand guide that counted when the run was planned: its limits judge, the sidebar shows it",
     )
     name = models.CharField(max_length=160)
     stage = models.CharField(max_length=8, choices=Stage.choices)
@@ -51,8 +51,8 @@ class Run(models.Model):
     override_reason = models.TextField(blank=True, help_text="why a lead released a full run before its pilot")
     job_template = models.SlugField(blank=True, help_text="the common job that it began as")
     cloned_from = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
-    standing_order = models.ForeignKey(
-        "StandingOrder", on_delete=models.PROTECT, null=True, blank=True, related_name="runs"
+    scheduled_run = models.ForeignKey(
+        "ScheduledRun", on_delete=models.PROTECT, null=True, blank=True, related_name="runs"
     )
     release_at = models.DateTimeField(null=True, blank=True, help_text="a planned run is released then by the clock")
     requested_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")

@@ -18,7 +18,7 @@ from generation.models import LedgerEntry, Run
 _BY_RUN = """
 SELECT run_id,
        coalesce(sum(CASE kind WHEN 'reserve' THEN amount WHEN 'release' THEN -amount END), 0),
-       coalesce(sum(amount) FILTER (WHERE kind IN ('settle', 'doubt')), 0)
+       coalesce(sum(amount) FILTER (WHERE kind IN ('settle', 'uncertain')), 0)
 FROM generation_ledgerentry WHERE campaign_id = %s GROUP BY run_id
 """
 _TO_RELEASE = """
@@ -33,7 +33,7 @@ WHERE j.run_id = %s AND j.status = 'held' AND j.hold_reason = 'not_released' AND
 _OF_BRAND = """
 SELECT (
     SELECT coalesce(sum(l.amount), 0) FROM generation_ledgerentry l JOIN campaigns_campaign c ON c.id = l.campaign_id
-    WHERE c.brand_id = %(brand)s AND l.kind IN ('settle', 'doubt') AND l.at >= %(since)s
+    WHERE c.brand_id = %(brand)s AND l.kind IN ('settle', 'uncertain') AND l.at >= %(since)s
 ), (
     SELECT coalesce(sum(greatest(o.promised, 0)), 0) FROM (
         SELECT sum(CASE l.kind WHEN 'reserve' THEN l.amount ELSE -l.amount END) AS promised
@@ -47,7 +47,7 @@ SELECT (
 
 
 @dataclass(frozen=True)
-class Standing:
+class BudgetStatus:
     """The money of a campaign or brand. budget and left are None where there is no limit."""
 
     budget: Decimal | None
@@ -59,23 +59,23 @@ class Standing:
         return None if self.budget is None else self.budget - self.spent - self.reserved
 
 
-def standing(campaign: Campaign) -> Standing:
+def status(campaign: Campaign) -> BudgetStatus:
     """Return the campaign's budget and the money that is spent, reserved and left. One query."""
     spent = reserved = Decimal(0)
     for _, promised, settled in by_run(campaign.pk):
         spent += settled
         reserved += max(promised - settled, Decimal(0))
-    return Standing(campaign.budget, spent, reserved)
+    return BudgetStatus(campaign.budget, spent, reserved)
 
 
-def month(brand: Brand) -> Standing:
+def month(brand: Brand) -> BudgetStatus:
     """Return the money that the brand spent in this calendar month (local time zone), and the reserved money. One
     query."""
     since = timezone.localtime(clock.now()).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     with connection.cursor() as cursor:
         cursor.execute(_OF_BRAND, {"brand": brand.pk, "since": since})
         spent, reserved = cursor.fetchone()
-    return Standing(brand.monthly_budget, spent, reserved)
+    return BudgetStatus(brand.monthly_budget, spent, reserved)
 
 
 def needed(run: Run) -> Decimal:
@@ -85,10 +85,10 @@ def needed(run: Run) -> Decimal:
         return Decimal(cursor.fetchone()[0])
 
 
-def in_doubt(run: Run) -> Decimal:
+def uncertain_cost(run: Run) -> Decimal:
     """Return the money that the run's uncertain submissions count as spent."""
-    doubted = LedgerEntry.objects.filter(run=run, kind=LedgerKind.DOUBT)
-    return doubted.aggregate(amount=Sum("amount"))["amount"] or Decimal(0)
+    uncertain = LedgerEntry.objects.filter(run=run, kind=LedgerKind.UNCERTAIN)
+    return uncertain.aggregate(amount=Sum("amount"))["amount"] or Decimal(0)
 
 
 def by_run(campaign_id: int) -> list[tuple[int, Decimal, Decimal]]:

@@ -64,7 +64,7 @@ class Row:
     """One row as one person sees it.
 
     words: the free prompt, "" for a row of a product. is_voted: this person has voted. is_for_none: the person voted
-    for none of the images. cautions: the disclaimers of all columns, which must stand beside the images of the row.
+    for none of the images. disclaimers: the disclaimers of all columns, which must stand beside the images of the row.
     """
 
     number: int
@@ -76,7 +76,7 @@ class Row:
     is_voted: bool
     is_revealed: bool
     is_for_none: bool
-    cautions: Sequence[str]
+    disclaimers: Sequence[str]
 
     @property
     def place(self) -> int:
@@ -113,7 +113,7 @@ class Tally:
 class Results:
     """The results of a contact sheet.
 
-    tallies: the column with the most wins first. votes: all votes; undecided: the votes for none. verdict: the
+    tallies: the column with the most wins first. votes: all votes; undecided: the votes for none. check_result: the
     conclusion as a sentence; is_sure: True if the lead is more than chance.
     """
 
@@ -122,7 +122,7 @@ class Results:
     undecided: int
     voters: int
     rows: int
-    verdict: str
+    check_result: str
     is_sure: bool
 
     @property
@@ -168,16 +168,16 @@ def column_of(comparison: Comparison, row: int, letter: str, user: User) -> Comp
     columns = shuffled(comparison, row, user)
     place = LETTERS.find(letter) if len(letter) == 1 else -1
     if not 0 <= place < len(columns) or not 0 <= row < comparison.row_count:
-        raise NotFound(f"{comparison.name} has no picture {letter[:10]!r} in row {row + 1}.")
+        raise NotFound(f"{comparison.name} has no image {letter[:10]!r} in row {row + 1}.")
     return columns[place]
 
 
-def picture(column: ComparisonColumn, row: int) -> AssetVersion:
+def image(column: ComparisonColumn, row: int) -> AssetVersion:
     """Return the first image of a cell. Raises NotFound while there is none."""
     versions = AssetVersion.objects.filter(asset__cell__run=column.run_id, asset__cell__position=row)
     version: AssetVersion | None = versions.select_related("master").order_by("round", "candidate").first()
     if version is None:
-        raise NotFound("This picture is not made yet.")
+        raise NotFound("This image is not made yet.")
     return version
 
 
@@ -227,14 +227,14 @@ def results(comparison: Comparison) -> Results:
     ]
     tallies.sort(key=lambda tally: (-tally.wins, tally.column.position))
     names = [name_of(tally.column) for tally in tallies]
-    verdict, is_sure = significance.verdict([tally.wins for tally in tallies], names)
+    check_result, is_sure = significance.check_result([tally.wins for tally in tallies], names)
     return Results(
         tallies=tallies,
         votes=len(votes),
         undecided=len(votes) - len(named),
         voters=len({voter for _, _, voter in votes}),
         rows=len({row for _, row, _ in votes}),
-        verdict=verdict,
+        check_result=check_result,
         is_sure=is_sure,
     )
 
@@ -287,7 +287,7 @@ def _row(
         is_voted=own_vote is not None,
         is_revealed=is_revealed,
         is_for_none=own_vote is not None and own_vote.column_id is None,
-        cautions=sorted({column.run.endpoint.caution for column in order} - {""}),
+        disclaimers=sorted({column.run.endpoint.disclaimer for column in order} - {""}),
     )
 
 

@@ -22,7 +22,7 @@ from core.models import Brand, User
 from generation.choices import AssetState
 from generation.engines.base import CONTROL, CONTROL_MAP, MAP, SCENE, Capabilities, ImageRef
 from generation.models import Asset, Master
-from generation.selectors import cautions
+from generation.selectors import disclaimers
 
 #: Values that mean "no concept".
 NONE: Final = frozenset({"", "none"})
@@ -32,16 +32,16 @@ NO_PRODUCT_MAP: Final = f"A product’s photo is no map: name a concept that has
 
 
 @dataclass(frozen=True)
-class Picture:
+class Image:
     """The image that is used for a concept. file: its row, with sha256 and storage key; kind: its name in the template
-    tag `picture`. caution: the disclaimer that must stand beside it wherever it is shown, or ""."""
+    tag `image`. disclaimer: the disclaimer that must stand beside it wherever it is shown, or ""."""
 
     key: str
     name: str
     subject_id: int
     kind: str
     file: Master | ReferencePhoto
-    caution: str = ""
+    disclaimer: str = ""
 
     @property
     def ref(self) -> ImageRef:
@@ -71,14 +71,14 @@ class Use(ABC):
         """Return the rows with such images of a brand's active concepts, each with its `subject`."""
 
     @abstractmethod
-    def pictures(self, living: QuerySet[Any]) -> list[Picture]:
+    def images(self, living: QuerySet[Any]) -> list[Image]:
         """Return one image of each concept; one query."""
 
 
 class Scenes(Use):
     parameter = role = noun = SCENE
-    add = "Add it as a concept and make its picture."
-    lacking = "has no approved picture yet: make one of this concept and approve it."
+    add = "Add it as a concept and make its image."
+    lacking = "has no approved image yet: make one of this concept and approve it."
 
     def living(self, brand_id: int) -> QuerySet[Any]:
         return Asset.objects.filter(
@@ -90,11 +90,13 @@ class Scenes(Use):
             subject__is_active=True,
         )
 
-    def pictures(self, living: QuerySet[Any]) -> list[Picture]:
-        rows = living.select_related("subject", "current_version__master").annotate(image_disclaimer=cautions.OF_ASSET)
+    def images(self, living: QuerySet[Any]) -> list[Image]:
+        rows = living.select_related("subject", "current_version__master").annotate(
+            image_disclaimer=disclaimers.OF_ASSET
+        )
         newest = rows.order_by("subject_id", "-current_version_id").distinct("subject_id")
         images = [(asset.subject, asset.current_version.master, asset.image_disclaimer) for asset in newest]
-        return [Picture(of.key, of.name, of.pk, "master", master, caution) for of, master, caution in images]
+        return [Image(of.key, of.name, of.pk, "master", master, disclaimer) for of, master, disclaimer in images]
 
 
 class Maps(Use):
@@ -110,9 +112,9 @@ class Maps(Use):
             subject__is_active=True,
         )
 
-    def pictures(self, living: QuerySet[Any]) -> list[Picture]:
+    def images(self, living: QuerySet[Any]) -> list[Image]:
         rows = living.select_related("subject").order_by("subject_id", "position", "id").distinct("subject_id")
-        return [Picture(photo.subject.key, photo.subject.name, photo.subject_id, "photo", photo) for photo in rows]
+        return [Image(photo.subject.key, photo.subject.name, photo.subject_id, "photo", photo) for photo in rows]
 
 
 SCENES: Final = Scenes()
@@ -122,10 +124,10 @@ USES: Final[Mapping[str, Use]] = {use.noun: use for use in (SCENES, MAPS)}
 
 @dataclass(frozen=True)
 class Offered:
-    """The concepts that pages offer. pictures: by name, at most OFFERED; more: how many are left out; unmade: the first
+    """The concepts that pages offer. images: by name, at most OFFERED; more: how many are left out; unmade: the first
     few concepts without such an image; unmade_count: how many there are."""
 
-    pictures: Sequence[Picture]
+    images: Sequence[Image]
     more: int
     unmade: Sequence[Subject]
     unmade_count: int
@@ -141,13 +143,13 @@ class Known:
 
     use: Use
     brand: str
-    pictures: Mapping[str, Picture] = field(default_factory=dict)
+    images: Mapping[str, Image] = field(default_factory=dict)
     concepts: Mapping[str, tuple[int, str, bool]] = field(default_factory=dict)
     others: Sequence[str] = ()
 
     def problem(self, key: str) -> str:
         """Return why there is no image for this key and what to do; "" where there is one."""
-        if key in self.pictures:
+        if key in self.images:
             return ""
         noun = self.use.noun
         if key not in self.concepts:
@@ -217,32 +219,32 @@ def known(use: Use, brand: Brand, keys: Collection[str] | None) -> Known:
     concepts = Subject.objects.filter(brand=brand, kind=SubjectKind.CONCEPT)
     requested = concepts if keys is None else concepts.filter(key__in=keys)
     living = use.living(brand.pk) if keys is None else use.living(brand.pk).filter(subject__key__in=keys)
-    pictures = {picture.key: picture for picture in use.pictures(living)}
+    images = {image.key: image for image in use.images(living)}
     by_key = {
         key: (pk, name, is_active)
         for pk, key, name, is_active in requested.values_list("pk", "key", "name", "is_active")
     }
     is_unknown = keys is None or any(key not in by_key for key in keys)
     others = concepts.filter(is_active=True).order_by("key").values_list("key", flat=True)[: NAMED + 1]
-    return Known(use, brand.name, pictures, by_key, list(others) if is_unknown else ())
+    return Known(use, brand.name, images, by_key, list(others) if is_unknown else ())
 
 
-def get(use: Use, brand: Brand, key: str) -> tuple[Picture | None, str]:
+def get(use: Use, brand: Brand, key: str) -> tuple[Image | None, str]:
     """Return (the image of this key, "") or (None, the reason why there is none)."""
     lookup = known(use, brand, {key})
-    return lookup.pictures.get(key), lookup.problem(key)
+    return lookup.images.get(key), lookup.problem(key)
 
 
 def offered(use: Use, user: User, brand: Brand) -> Offered:
     """Return the brand's concepts with their images that a person may choose; four queries at most."""
     concepts = Subject.objects.visible_to(user).filter(brand=brand, kind=SubjectKind.CONCEPT, is_active=True)
-    with_picture = use.living(brand.pk).values("subject_id")
-    first = concepts.filter(pk__in=with_picture).order_by("name", "pk")
+    with_image = use.living(brand.pk).values("subject_id")
+    first = concepts.filter(pk__in=with_image).order_by("name", "pk")
     shown = list(first.values_list("pk", flat=True)[:OFFERED])
-    pictures = use.pictures(use.living(brand.pk).filter(subject__in=shown))
-    unmade = concepts.exclude(pk__in=with_picture).order_by("key")
+    images = use.images(use.living(brand.pk).filter(subject__in=shown))
+    unmade = concepts.exclude(pk__in=with_image).order_by("key")
     return Offered(
-        sorted(pictures, key=lambda picture: shown.index(picture.subject_id)),
+        sorted(images, key=lambda image: shown.index(image.subject_id)),
         first.count() - len(shown),
         list(unmade[:NAMED]),
         unmade.count(),
@@ -251,8 +253,8 @@ def offered(use: Use, user: User, brand: Brand) -> Offered:
 
 def names(use: Use, user: User, brand: Brand) -> list[tuple[str, str]]:
     """Return (key, name) of the concepts that may be chosen, by name; at most OFFERED, one query."""
-    with_picture = use.living(brand.pk).values("subject_id")
-    concepts = Subject.objects.visible_to(user).filter(brand=brand, pk__in=with_picture)
+    with_image = use.living(brand.pk).values("subject_id")
+    concepts = Subject.objects.visible_to(user).filter(brand=brand, pk__in=with_image)
     return list(concepts.order_by("name", "pk").values_list("key", "name")[:OFFERED])
 
 

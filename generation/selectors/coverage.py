@@ -18,7 +18,7 @@ from campaigns.models import Campaign, OutputSpec, Subject
 from core.models import User
 from generation.choices import AssetState
 from generation.models import Asset
-from generation.selectors import cautions, live
+from generation.selectors import disclaimers, live
 
 LIVE, MISSING = "live", "missing"
 #: Best first: where a subject has several images of one aspect, the best one counts.
@@ -96,7 +96,7 @@ class Row:
     subject: Subject
     states: Mapping[int, str]
     version_id: int | None
-    caution: str = ""
+    disclaimer: str = ""
 
     @property
     def is_complete(self) -> bool:
@@ -248,5 +248,7 @@ def _versions(campaign_id: int, subject_ids: Sequence[int]) -> dict[int, tuple[i
     assets = Asset.objects.filter(campaign_id=campaign_id, subject_id__in=subject_ids, is_sandbox=False)
     assets = assets.exclude(state=AssetState.SUPERSEDED).exclude(current_version=None)
     approved_last = Case(When(state=AssetState.APPROVED, then=Value(1)), default=Value(0))
-    versions = assets.order_by(approved_last, "id").values_list("subject_id", "current_version_id", cautions.OF_ASSET)
-    return {subject_id: (version_id, caution) for subject_id, version_id, caution in versions}
+    versions = assets.order_by(approved_last, "id").values_list(
+        "subject_id", "current_version_id", disclaimers.OF_ASSET
+    )
+    return {subject_id: (version_id, disclaimer) for subject_id, version_id, disclaimer in versions}

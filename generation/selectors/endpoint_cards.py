@@ -23,7 +23,7 @@ from core.models import Brand, User
 from generation import prices
 from generation.choices import Breaker
 from generation.engines.base import ErrorKind
-from generation.models import Endpoint, EndpointStanding
+from generation.models import Endpoint, EndpointStatus
 from generation.selectors import endpoint_limits, lanes
 
 COUNTED: Final = 10_000
@@ -38,7 +38,7 @@ ENGINES: Final = {
     "replicate": "Replicate, or a Cog server",
 }
 #: Errors that concern one image and say nothing about the endpoint.
-OF_ONE_PICTURE: Final = frozenset({ErrorKind.MODERATION, ErrorKind.INPUT, ErrorKind.CANCELLED})
+OF_ONE_IMAGE: Final = frozenset({ErrorKind.MODERATION, ErrorKind.INPUT, ErrorKind.CANCELLED})
 
 # The attempts of a day, found by their start (index attempt_started) before anything is joined to them. Rows:
 # (endpoint, outcome, kind, attempts, attempts today, seconds). The seconds are the engine's own, or those from start to
@@ -62,7 +62,7 @@ _MONEY = """
 SELECT j.endpoint_id, coalesce(sum(l.amount) FILTER (WHERE l.at >= %(today)s), 0), sum(l.amount)
 FROM generation_ledgerentry l JOIN generation_job j ON j.id = l.job_id
 JOIN campaigns_campaign c ON c.id = l.campaign_id
-WHERE c.brand_id = %(brand)s AND l.kind IN ('settle', 'doubt') AND l.at >= %(month)s
+WHERE c.brand_id = %(brand)s AND l.kind IN ('settle', 'uncertain') AND l.at >= %(month)s
 GROUP BY j.endpoint_id
 """
 
@@ -93,7 +93,7 @@ _HELD = """
 SELECT j.endpoint_id, j.hold_reason, count(*)
 FROM generation_run r JOIN campaigns_campaign c ON c.id = r.campaign_id
 JOIN generation_job j ON j.run_id = r.id AND j.status = 'held'
-WHERE c.brand_id = %(brand)s AND r.state IN ('running', 'paused') AND j.hold_reason IN ('quota', 'in_doubt')
+WHERE c.brand_id = %(brand)s AND r.state IN ('running', 'paused') AND j.hold_reason IN ('quota', 'uncertain')
 GROUP BY j.endpoint_id, j.hold_reason
 """
 
@@ -118,7 +118,7 @@ class Health:
 class Figures:
     """One endpoint in numbers.
 
-    running, waiting: open submissions of all brands. queued (at most COUNTED + 1), held, doubtful: jobs of this brand.
+    running, waiting: open submissions of all brands. queued (at most COUNTED + 1), held, uncertain: jobs of this brand.
     made, failed, by_kind: attempts of the last 24 hours. seconds: mean duration of the successful ones.
     """
 
@@ -126,7 +126,7 @@ class Figures:
     waiting: int = 0
     queued: int = 0
     held: int = 0
-    doubtful: int = 0
+    uncertain: int = 0
     made_today: int = 0
     made: int = 0
     failed: int = 0
@@ -167,7 +167,7 @@ class Card:
     sentence each."""
 
     endpoint: Endpoint
-    standing: EndpointStanding | None
+    status: EndpointStatus | None
     figures: Figures
     health: Health
     workers: int
@@ -195,9 +195,9 @@ class Card:
 
 
 def visible(brand: Brand, user: User) -> QuerySet[Any]:
-    """Return the endpoints that serve the brand, enabled ones first, then by name, with their `standing`."""
+    """Return the endpoints that serve the brand, enabled ones first, then by name, with their `status`."""
     rows = Endpoint.objects.shared_or_visible_to(user).filter(Q(brand=None) | Q(brand=brand))
-    return rows.select_related("brand", "standing").order_by("-is_enabled", "name", "pk")
+    return rows.select_related("brand", "status").order_by("-is_enabled", "name", "pk")
 
 
 def get(brand: Brand, user: User, slug: str) -> Endpoint:
@@ -216,9 +216,9 @@ def cards(brand: Brand, endpoints: Sequence[Endpoint]) -> list[Card]:
 
 
 def _card(endpoint: Endpoint, numbers: Figures, workers: int) -> Card:
-    standing = getattr(endpoint, "standing", None)
-    health = health_of(endpoint, standing, numbers, workers=workers)
-    return Card(endpoint, standing, numbers, health, workers, allowed(endpoint, standing, numbers, workers=workers))
+    status = getattr(endpoint, "status", None)
+    health = health_of(endpoint, status, numbers, workers=workers)
+    return Card(endpoint, status, numbers, health, workers, allowed(endpoint, status, numbers, workers=workers))
 
 
 def figures(brand: Brand, endpoints: Sequence[Endpoint], *, with_day: bool = True) -> dict[int, Figures]:
@@ -245,7 +245,7 @@ def figures(brand: Brand, endpoints: Sequence[Endpoint], *, with_day: bool = Tru
         by_endpoint[pk].queued = count
     for pk, reason, count in _rows(_HELD, values):
         if pk in by_endpoint:
-            setattr(by_endpoint[pk], "held" if reason == "quota" else "doubtful", count)
+            setattr(by_endpoint[pk], "held" if reason == "quota" else "uncertain", count)
     for (pk,) in _rows(_EVER, values):
         by_endpoint[pk].was_ever_used = True
     return by_endpoint
@@ -261,52 +261,54 @@ def _add_day(by_endpoint: Mapping[int, Figures], values: Mapping[str, Any]) -> N
             numbers.busy_seconds += seconds
             continue
         numbers.by_kind[kind] = numbers.by_kind.get(kind, 0) + count
-        if kind not in OF_ONE_PICTURE and kind != ErrorKind.RATE:
+        if kind not in OF_ONE_IMAGE and kind != ErrorKind.RATE:
             numbers.failed += count
     for pk, spent_today, spent_month in _rows(_MONEY, values):
         if pk in by_endpoint:
             by_endpoint[pk].money_today, by_endpoint[pk].money_month = spent_today, spent_month
 
 
-def health_of(endpoint: Endpoint, standing: EndpointStanding | None, numbers: Figures, *, workers: int) -> Health:
+def health_of(endpoint: Endpoint, status: EndpointStatus | None, numbers: Figures, *, workers: int) -> Health:
     """Return the health of an endpoint: tone, word and reason."""
     if not endpoint.is_enabled:
         return Health("", "switched off", "It is offered to nobody. What waits for it stays where it is.")
     if not workers:
         start = f"manage.py worker {endpoint.lane}"
         return Health("bad", "no worker", f"Nobody serves the lane {endpoint.lane} now; the operator starts “{start}”.")
-    if standing is not None and (trouble := _trouble(standing, timezone.now())):
+    if status is not None and (trouble := _trouble(status, timezone.now())):
         return trouble
     if numbers.held:
         return _empty()
     if numbers.failed >= TELLING and not numbers.made:
         sentence = f"None of its last {numbers.failed} attempts succeeded; the newest reasons stand below."
         return Health("bad", "failing", sentence, True)
-    if not numbers.was_ever_used and (standing is None or standing.last_success_at is None):
+    if not numbers.was_ever_used and (status is None or status.last_success_at is None):
         return Health("", "never asked", "Nothing has been made with it yet.")
     return Health("good", "working", "")
 
 
-def _trouble(standing: EndpointStanding, now: datetime) -> Health | None:
+def _trouble(status: EndpointStatus, now: datetime) -> Health | None:
     """Return the health that keeps the endpoint from its next submission, None if nothing does."""
-    failed_at, succeeded_at = standing.last_error_at, standing.last_success_at
+    failed_at, succeeded_at = status.last_error_at, status.last_success_at
     is_newest = succeeded_at is None or (failed_at is not None and failed_at > succeeded_at)
-    if standing.last_error_kind == ErrorKind.QUOTA and is_newest:
+    if status.last_error_kind == ErrorKind.QUOTA and is_newest:
         return _empty()
-    if standing.last_error_kind == ErrorKind.ENDPOINT and is_newest:
-        return Health("bad", "to be mended", standing.last_error, True)
-    if standing.breaker == Breaker.OPEN and standing.open_until and standing.open_until > now:
-        remaining = _length((standing.open_until - now).total_seconds())
+    if status.last_error_kind == ErrorKind.ENDPOINT and is_newest:
+        return Health("bad", "to be mended", status.last_error, True)
+    if status.breaker == Breaker.OPEN and status.open_until and status.open_until > now:
+        remaining = _length((status.open_until - now).total_seconds())
         return Health(
             "bad",
             "resting",
-            f"After {standing.failures} failures in a row it rests; it is tried again in {remaining}.",
+            f"After {status.failures} failures in a row it rests; it is tried again in {remaining}.",
             True,
         )
-    if standing.breaker != Breaker.CLOSED:
-        return Health("info", "being tried", "After failures it gets one order; if that goes well, all goes on.", True)
-    if standing.resume_at and standing.resume_at > now:
-        until = timezone.localtime(standing.resume_at)
+    if status.breaker != Breaker.CLOSED:
+        return Health(
+            "info", "being tried", "After failures it gets one submission; if that goes well, all goes on.", True
+        )
+    if status.resume_at and status.resume_at > now:
+        until = timezone.localtime(status.resume_at)
         return Health("warn", "slowed down", f"The service asked for patience until {until:%H:%M:%S}.", True)
     return None
 
@@ -321,12 +323,12 @@ def _empty() -> Health:
     )
 
 
-def allowed(endpoint: Endpoint, standing: EndpointStanding | None, numbers: Figures, *, workers: int = 0) -> list[str]:
+def allowed(endpoint: Endpoint, status: EndpointStatus | None, numbers: Figures, *, workers: int = 0) -> list[str]:
     """Return the endpoint's limits, a short sentence each."""
     if endpoint.lane != Lane.CLOUD:
-        go = "1 picture" if endpoint.batch_size == 1 else f"{endpoint.batch_size} pictures"
+        go = "1 image" if endpoint.batch_size == 1 else f"{endpoint.batch_size} images"
         return [f"{go} in one go", f"{workers} worker{'' if workers == 1 else 's'}"]
-    at_once = endpoint_limits.at_once(endpoint, standing, numbers.in_use)
+    at_once = endpoint_limits.at_once(endpoint, status, numbers.in_use)
     allowed = [f"{numbers.in_use} of {at_once} at once{_comma(found_note(at_once, endpoint.most_at_once))}"]
     for limit, operator_limit, unit in (
         (endpoint_limits.per_second(endpoint), endpoint.max_per_second, "second"),

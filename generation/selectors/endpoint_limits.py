@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from core.choices import Lane
 from generation import rate_limits
-from generation.models import Endpoint, EndpointStanding
+from generation.models import Endpoint, EndpointStatus
 from generation.rate_limits import FoundRate
 
 FIRST_WINDOW = 4.0
@@ -40,7 +40,7 @@ def connection() -> Redis:
 
 def key(endpoint: Endpoint) -> str:
     """Return the Redis key of the endpoint's log of submissions."""
-    return f"proofline:orders:{endpoint.pk}"
+    return f"proofline:submissions:{endpoint.pk}"
 
 
 def now_ms() -> int:
@@ -49,9 +49,9 @@ def now_ms() -> int:
     return int(seconds) * 1000 + int(microseconds) // 1000
 
 
-def found_rates(standing: EndpointStanding | None) -> dict[str, FoundRate]:
+def found_rates(status: EndpointStatus | None) -> dict[str, FoundRate]:
     """Return the limits learnt from the service's refusals, under rate_limits.SECOND and rate_limits.MINUTE."""
-    return {name: FoundRate.of_json(rate) for name, rate in standing.rates.items()} if standing is not None else {}
+    return {name: FoundRate.of_json(rate) for name, rate in status.rates.items()} if status is not None else {}
 
 
 def per_second(endpoint: Endpoint) -> float | None:
@@ -68,8 +68,10 @@ def per_minute(endpoint: Endpoint) -> float | None:
 
 
 def _lower(operator_limit: float | None, endpoint: Endpoint, name: str) -> float | None:
-    found_rate = found_rates(getattr(endpoint, "standing", None)).get(name)
-    return min((limit for limit in (operator_limit, found_rate.orders if found_rate else None) if limit), default=None)
+    found_rate = found_rates(getattr(endpoint, "status", None)).get(name)
+    return min(
+        (limit for limit in (operator_limit, found_rate.submissions if found_rate else None) if limit), default=None
+    )
 
 
 def used(endpoint: Endpoint) -> tuple[int, int]:
@@ -82,17 +84,17 @@ def used(endpoint: Endpoint) -> tuple[int, int]:
     return counts[0], counts[1]
 
 
-def at_once(endpoint: Endpoint, standing: EndpointStanding | None, taken: int = 0) -> int:
+def at_once(endpoint: Endpoint, status: EndpointStatus | None, taken: int = 0) -> int:
     """Return how many submissions the endpoint may have at the same time. taken: those that it has accepted."""
-    window = standing.window if standing is not None else None
+    window = status.window if status is not None else None
     limit = endpoint.most_at_once
     if window is None:
         window = float(limit or FIRST_WINDOW)
-    if taken and is_untried(endpoint, standing):
+    if taken and is_untried(endpoint, status):
         window = max(window, min(max(taken + 1, taken * MORE_THAN_TAKEN), window * MORE_THAN_ANSWERED))
     return max(1, min(int(window), limit or MOST_AT_ONCE))
 
 
-def is_untried(endpoint: Endpoint, standing: EndpointStanding | None) -> bool:
+def is_untried(endpoint: Endpoint, status: EndpointStatus | None) -> bool:
     """Return whether the number of concurrent calls is unknown: no operator has set it and no call was refused yet."""
-    return not endpoint.most_at_once and (standing is None or standing.window_peak is None)
+    return not endpoint.most_at_once and (status is None or status.window_peak is None)

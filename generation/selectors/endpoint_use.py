@@ -15,7 +15,7 @@ from core import clock
 from core.choices import Lane
 from core.models import Brand, User
 from generation.choices import AttemptOutcome, RunState
-from generation.models import Attempt, Endpoint, EndpointStanding
+from generation.models import Attempt, Endpoint, EndpointStatus
 from generation.selectors import budgets, endpoint_cards, endpoint_limits, lanes
 from generation.selectors.endpoint_cards import Figures, Health
 
@@ -84,11 +84,11 @@ def now(brand: Brand, user: User) -> list[Use]:
     made_by_endpoint = _made_last_minute([endpoint for endpoint in endpoints if endpoint.lane != Lane.CLOUD])
     uses = []
     for endpoint in endpoints:
-        standing = getattr(endpoint, "standing", None)
+        status = getattr(endpoint, "status", None)
         numbers = figures[endpoint.pk]
-        health = endpoint_cards.health_of(endpoint, standing, numbers, workers=alive[endpoint.lane])
+        health = endpoint_cards.health_of(endpoint, status, numbers, workers=alive[endpoint.lane])
         if endpoint.lane == Lane.CLOUD:
-            gauges = _of_service(endpoint, standing, numbers)
+            gauges = _of_service(endpoint, status, numbers)
         else:
             gauges = _of_our_own(endpoint, numbers, alive[endpoint.lane], made_by_endpoint.get(endpoint.pk, 0))
         uses.append(Use(endpoint, health, numbers, gauges))
@@ -103,9 +103,9 @@ def purses(brand: Brand, user: User) -> list[Purse]:
     return [_of_month(brand), *of_campaigns]
 
 
-def _of_service(endpoint: Endpoint, standing: EndpointStanding | None, numbers: Figures) -> list[Gauge]:
+def _of_service(endpoint: Endpoint, status: EndpointStatus | None, numbers: Figures) -> list[Gauge]:
     second, minute = endpoint_limits.used(endpoint)
-    at_once = endpoint_limits.at_once(endpoint, standing, numbers.in_use)
+    at_once = endpoint_limits.at_once(endpoint, status, numbers.in_use)
     return [
         _gauge("this second", second, endpoint_limits.per_second(endpoint), endpoint.max_per_second),
         _gauge("this minute", minute, endpoint_limits.per_minute(endpoint), endpoint.max_per_minute),
@@ -141,8 +141,8 @@ def _made_last_minute(endpoints: Sequence[Endpoint]) -> dict[int, int]:
 
 
 def _of_campaign(campaign: Campaign) -> Purse:
-    standing = budgets.standing(campaign)
-    return Purse(campaign, standing.spent, standing.reserved, standing.budget)
+    status = budgets.status(campaign)
+    return Purse(campaign, status.spent, status.reserved, status.budget)
 
 
 def _of_month(brand: Brand) -> Purse:

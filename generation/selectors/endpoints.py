@@ -39,14 +39,14 @@ def offered(brand: Brand, *, chosen: str = "") -> list[Endpoint]:
     `chosen`, the id of an endpoint that was chosen before, stays in the list. Where all breakers are open, all are
     offered.
     """
-    listed = list(usable(brand).select_related("standing"))
+    listed = list(usable(brand).select_related("status"))
     awake = [endpoint for endpoint in listed if not _rests(endpoint) or str(endpoint.pk) == chosen]
     return awake if any(not _rests(endpoint) for endpoint in awake) else listed
 
 
 def _rests(endpoint: Endpoint) -> bool:
-    standing = getattr(endpoint, "standing", None)
-    return standing is not None and standing.breaker != Breaker.CLOSED
+    status = getattr(endpoint, "status", None)
+    return status is not None and status.breaker != Breaker.CLOSED
 
 
 def offers(brand: Brand) -> list[Offer]:

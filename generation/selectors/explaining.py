@@ -19,7 +19,7 @@ _HELD = {
     HoldReason.PAUSED: "It waits because its run is paused.",
     HoldReason.QUOTA: "It waits because the endpoint's account is empty or its credentials were refused.",
     HoldReason.CHANGED: "Its engine was changed after it was planned; somebody has to plan it anew.",
-    HoldReason.IN_DOUBT: "It was sent and its answer was lost; a person has to look whether it was paid for.",
+    HoldReason.UNCERTAIN: "It was sent and its answer was lost; a person has to look whether it was paid for.",
 }
 
 

@@ -28,7 +28,7 @@ SELECT j.status, j.hold_reason, j.error_kind, j.error, count(*), (array_agg(j.id
        coalesce(sum(f.quoted_cost), 0)
 FROM generation_job j JOIN generation_cell c ON c.id = j.cell_id LEFT JOIN generation_jobspec f ON f.job_id = j.id
 WHERE j.run_id = %(run)s AND (
-    j.status IN ('failed', 'quarantined') OR (j.status = 'held' AND j.hold_reason IN ('quota', 'in_doubt', 'changed'))
+    j.status IN ('failed', 'quarantined') OR (j.status = 'held' AND j.hold_reason IN ('quota', 'uncertain', 'changed'))
     OR (j.status = 'cancelled' AND j.error_kind = 'rejected_before')
 )
 GROUP BY j.status, j.hold_reason, j.error_kind, j.error
@@ -68,7 +68,7 @@ class Group:
 
     key: names the group in addresses; it stays the same as long as the words do. message: the words of the engine or of
     the check, from the first failure. job_ids, subject_ids: the first 200 of each. cost: what a retry of all may cost,
-    in the brand's currency; short_of: the money that the budget lacks for it. doubted: the money that the run's
+    in the brand's currency; short_of: the money that the budget lacks for it. uncertain: the money that the run's
     uncertain submissions count as spent, where the group is about those.
     """
 
@@ -80,7 +80,7 @@ class Group:
     subject_ids: list[int] = field(default_factory=list)
     cost: Decimal = Decimal(0)
     short_of: Decimal = Decimal(0)
-    doubted: Decimal = Decimal(0)
+    uncertain: Decimal = Decimal(0)
     examples: list[Example] = field(default_factory=list)
 
     @property
@@ -101,11 +101,11 @@ def groups(run: Run) -> list[Group]:
     by_key = _failed(run)
     listed = [placed.group for placed in by_key.values()]
     if any(group.cause.mend in (Mend.AGAIN, Mend.ONE_AGAIN) for group in listed):
-        budget_left = budgets.standing(run.campaign).left
+        budget_left = budgets.status(run.campaign).left
         for group in listed:
             group.short_of = Decimal(0) if budget_left is None else max(group.cost - budget_left, Decimal(0))
-            if group.cause.code == "doubt":
-                group.doubted = budgets.in_doubt(run)
+            if group.cause.code == "uncertain":
+                group.uncertain = budgets.uncertain_cost(run)
     checked = _checked(run)
     _show([*by_key.values(), *checked])
     listed += [placed.group for placed in checked]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from campaigns.models import BriefPicture, Cutout, GuidePicture, ReferencePhoto
+from campaigns.models import BriefImage, Cutout, GuideImage, ReferencePhoto
 from core.models import User
 from generation.models import AssetVersion, Master, Rendition
 
@@ -13,8 +13,8 @@ _ROWS: Final[dict[str, Any]] = {
     "rendition": Rendition.objects.select_related("version__asset__brand"),
     "photo": ReferencePhoto.objects,
     "cutout": Cutout.objects,
-    "guide_picture": GuidePicture.objects,
-    "brief_picture": BriefPicture.objects,
+    "guide_picture": GuideImage.objects,
+    "brief_picture": BriefImage.objects,
     "version": AssetVersion.objects.select_related("master"),
 }
 

@@ -17,7 +17,7 @@ from generation.models import Run
 _WHAT_IS_THERE = """
 SELECT c.id, s.id, s.key, s.name, c.axis_values, c.values_key, c.aspect, a.id, a.state, a.round, {place},
        v.id, v.worst_outcome, j.running, j.percent, j.stuck,
-       (SELECT e.caution FROM generation_run r
+       (SELECT e.disclaimer FROM generation_run r
         JOIN generation_endpoint e ON e.id = coalesce(v.endpoint_id, r.endpoint_id) WHERE r.id = c.run_id)
 FROM {cells}
 JOIN campaigns_subject s ON s.id = c.subject_id
@@ -81,7 +81,7 @@ SELECT count(DISTINCT subject_id), coalesce(max(row), 0) FROM (
 @dataclass(frozen=True)
 class MatrixCell:
     """One cell as the live matrix shows it. percent: progress of an image that is being made; cause: why its job is
-    stuck; error: the engine's own words; caution: the disclaimer that must stand beside the image."""
+    stuck; error: the engine's own words; disclaimer: the disclaimer that must stand beside the image."""
 
     cell_id: int
     asset_id: int
@@ -96,7 +96,7 @@ class MatrixCell:
     percent: int | None
     cause: Cause | None
     error: str
-    caution: str
+    disclaimer: str
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def _fetch(statement: str, values: Any) -> list[tuple[Any, ...]]:
 
 def _cell(record: tuple[Any, ...]) -> MatrixCell:
     cell_id, _, _, _, values, values_key, aspect, asset_id, state, round_, _ = record[:11]
-    version_id, outcome, running, percent, stuck, caution = record[11:]
+    version_id, outcome, running, percent, stuck, disclaimer = record[11:]
     status, kind, error, hold_reason = _json(stuck) if stuck else ("", "", "", "")
     cause = causes.of(status=status, error_kind=kind, message=error, hold_reason=hold_reason) if stuck else None
     return MatrixCell(
@@ -172,7 +172,7 @@ def _cell(record: tuple[Any, ...]) -> MatrixCell:
         percent=percent,
         cause=cause,
         error=error,
-        caution=caution,
+        disclaimer=disclaimer,
     )
 
 

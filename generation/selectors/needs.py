@@ -18,7 +18,7 @@ from generation.selectors import concepts, endpoints
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CheckResult:
     """The readiness of one subject. attributes: placeholders of the prompt without a value; photos: problems of its
     photos; scene, map: why there is no image of the scene behind it, and no map for its image to follow, or ""."""
 
@@ -56,7 +56,7 @@ def of(
     version: PromptVersion,
     endpoint: Endpoint | None,
     specs: Sequence[OutputSpec],
-) -> Mapping[int, Verdict]:
+) -> Mapping[int, CheckResult]:
     """Return the readiness by subject id; nine queries at most for any number of subjects."""
     listed = list(subjects)
     source = prompt_selectors.source(version)
@@ -67,15 +67,15 @@ def of(
     shared |= dict.fromkeys(version.axes, "one of the axis")
     missing = _missing(campaign, version, capabilities, source) if capabilities else {}
     is_own_map = CONTROL in images and capabilities is not None and capabilities.takes_maps
-    verdicts = {}
+    check_results = {}
     for subject in listed:
         own_values = campaign_selectors.values_of(
             key=subject.key, name=subject.name, kind=subject.kind, attributes=subject.attributes
         )
         no_map = concepts.NO_PRODUCT_MAP if is_own_map and subject.kind == SubjectKind.PRODUCT else missing.get(MAP, "")
         lacking = tuple(prompts.missing(source, {**shared, **own_values}))
-        verdicts[subject.pk] = Verdict(lacking, photos[subject.pk], missing.get(SCENE, ""), no_map)
-    return verdicts
+        check_results[subject.pk] = CheckResult(lacking, photos[subject.pk], missing.get(SCENE, ""), no_map)
+    return check_results
 
 
 def _missing(

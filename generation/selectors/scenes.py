@@ -25,7 +25,7 @@ def hidden(source: PromptSource, axes: Mapping[str, Sequence[Any]]) -> dict[str,
     """
     if not axes or not concepts.named(concepts.SCENES, source, axes):
         return {}
-    sentence = "The {} is not seen before a scene, so these pictures would be equal: leave out this axis or the scene."
+    sentence = "The {} is not seen before a scene, so these images would be equal: leave out this axis or the scene."
     return {name: sentence.format(name) for name in HIDDEN if name in axes}
 
 

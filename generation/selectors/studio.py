@@ -37,7 +37,7 @@ UNDERWAY = (*WAITING, JobState.RUNNING, JobState.WAITING)
 
 
 @dataclass(frozen=True)
-class Picture:
+class Image:
     """One image of a try-out. version_id: None until it is made. step of steps: 0 of 0 if the engine does not report
     them. elapsed: seconds since its worker began. problem: why there is no image; cause: the kind of problem."""
 
@@ -81,7 +81,7 @@ class Result:
     while unknown. has_worker: a live worker serves its lane. seconds: from its release to its end, None before."""
 
     run: Run
-    pictures: Sequence[Picture]
+    images: Sequence[Image]
     ahead: int
     has_worker: bool
     seconds_left: float | None
@@ -93,32 +93,32 @@ class Result:
 
     @property
     def made(self) -> int:
-        return sum(picture.version_id is not None for picture in self.pictures)
+        return sum(image.version_id is not None for image in self.images)
 
     @property
     def percent(self) -> int:
-        return round(100 * sum(picture.share for picture in self.pictures) / len(self.pictures)) if self.pictures else 0
+        return round(100 * sum(image.share for image in self.images) / len(self.images)) if self.images else 0
 
     @property
-    def now(self) -> Picture | None:
+    def now(self) -> Image | None:
         """Return the image that is being made; of several the one with the most progress."""
         return max(
-            (picture for picture in self.pictures if picture.is_running),
-            key=lambda picture: picture.share,
+            (image for image in self.images if image.is_running),
+            key=lambda image: image.share,
             default=None,
         )
 
     @property
-    def failed(self) -> Picture | None:
-        return next((picture for picture in self.pictures if picture.problem and not picture.is_underway), None)
+    def failed(self) -> Image | None:
+        return next((image for image in self.images if image.problem and not image.is_underway), None)
 
     @property
     def heeds_seed(self) -> bool:
         return SEED_AXIS in self.run.definition["rows"][0]
 
     @property
-    def first(self) -> Picture | None:
-        return self.pictures[0] if self.pictures else None
+    def first(self) -> Image | None:
+        return self.images[0] if self.images else None
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Earlier:
     """One try-out of the history: its images as asset version ids. size: such as "512 × 640"."""
 
     run: Run
-    pictures: tuple[int, ...]
+    images: tuple[int, ...]
     size: str
 
 
@@ -136,7 +136,7 @@ class Example:
 
     words: str
     version_id: int | None = None
-    caution: str = ""
+    disclaimer: str = ""
     endpoint: str = ""
 
 
@@ -155,16 +155,16 @@ def result(run: Run) -> Result:
         Job.objects.filter(run=run).select_related("frozen", "version").order_by("cell__position", "frozen__candidate")
     )
     now = timezone.now()
-    pictures = [_picture(job, now) for job in rows.annotate(began_at=Subquery(started.values("started_at")[:1]))]
+    images = [_image(job, now) for job in rows.annotate(began_at=Subquery(started.values("started_at")[:1]))]
     ahead, has_worker = 0, True
-    if run.state == RunState.RUNNING and pictures:
-        queued_ids = [picture.job_id for picture in pictures if picture.status == JobState.QUEUED]
+    if run.state == RunState.RUNNING and images:
+        queued_ids = [image.job_id for image in images if image.status == JobState.QUEUED]
         queued = Job.objects.filter(lane=run.endpoint.lane, status=JobState.QUEUED, pk__lt=min(queued_ids or [0]))
         ahead = queued.count() if queued_ids else 0
         has_worker = lanes.live_workers(run.endpoint.lane) > 0
     ended = run.finished_at - run.released_at if run.finished_at and run.released_at else None
-    left = _seconds_left(pictures, run.endpoint.seconds_per_image, ahead)
-    return Result(run, pictures, ahead, has_worker, left, ended.total_seconds() if ended else None)
+    left = _seconds_left(images, run.endpoint.seconds_per_image, ahead)
+    return Result(run, images, ahead, has_worker, left, ended.total_seconds() if ended else None)
 
 
 def earlier(user: User, brand: Brand, *, before: int | None = None) -> list[Earlier]:
@@ -173,25 +173,25 @@ def earlier(user: User, brand: Brand, *, before: int | None = None) -> list[Earl
     if before is not None:
         rows = rows.filter(pk__lt=before)
     listed = list(rows[:SHOWN])
-    pictures: dict[int, list[int]] = {}
+    images: dict[int, list[int]] = {}
     versions = AssetVersion.objects.filter(asset__cell__run__in=listed).order_by("asset__cell__position", "pk")
     for run_id, version_id in versions.values_list("asset__cell__run_id", "pk"):
-        pictures.setdefault(run_id, []).append(version_id)
-    return [Earlier(run, tuple(pictures.get(run.pk, ())), _size(run)) for run in listed]
+        images.setdefault(run_id, []).append(version_id)
+    return [Earlier(run, tuple(images.get(run.pk, ())), _size(run)) for run in listed]
 
 
 def money_left(brand: Brand) -> Left | None:
     """Return the money that is left for try-outs, the smaller of two budgets; None without a budget."""
-    standings = []
+    budget_statuses = []
     if brand.monthly_budget is not None:
-        standings.append((budgets.month(brand), True))
+        budget_statuses.append((budgets.month(brand), True))
     sandbox = Campaign.objects.filter(brand=brand, is_sandbox=True, budget__isnull=False).first()
     if sandbox is not None:
-        standings.append((budgets.standing(sandbox), False))
+        budget_statuses.append((budgets.status(sandbox), False))
     limits = [
-        Left(max(standing.left, Decimal(0)), is_of_month)
-        for standing, is_of_month in standings
-        if standing.left is not None
+        Left(max(status.left, Decimal(0)), is_of_month)
+        for status, is_of_month in budget_statuses
+        if status.left is not None
     ]
     return min(limits, key=lambda limit: limit.amount, default=None)
 
@@ -224,7 +224,7 @@ def examples(user: User, brand: Brand, offers: Sequence[Offer]) -> list[Example]
             ):
                 continue
             seen_words.add(words)
-            made_examples.append(Example(words, version.pk, offer.endpoint.caution, offer.endpoint.name))
+            made_examples.append(Example(words, version.pk, offer.endpoint.disclaimer, offer.endpoint.name))
     if not made_examples and any(offer.capabilities and offer.capabilities.obeys_prompt for offer in offers):
         return [Example(words) for words in FIRST_WORDS]
     return made_examples[:EXAMPLES]
@@ -268,12 +268,12 @@ def _made_by(user: User, brand: Brand, offer: Offer) -> list[Any]:
     return list(rows.select_related("job__frozen").order_by("-pk"))
 
 
-def _picture(job: Any, now: datetime) -> Picture:
+def _image(job: Any, now: datetime) -> Image:
     spec: Mapping[str, Any] = job.frozen.spec
     version = getattr(job, "version", None)
     elapsed = (now - job.began_at).total_seconds() if job.began_at else 0.0
     ended = job.status in (JobState.FAILED, JobState.QUARANTINED)
-    return Picture(
+    return Image(
         job_id=job.pk,
         seed=spec["seed"],
         width=spec["width"],
@@ -289,23 +289,21 @@ def _picture(job: Any, now: datetime) -> Picture:
     )
 
 
-def _seconds_left(pictures: Sequence[Picture], seconds_each: float, ahead: int) -> float | None:
+def _seconds_left(images: Sequence[Image], seconds_each: float, ahead: int) -> float | None:
     """Estimate the seconds that are left: by its own rate for a running image, by the endpoint's mean for a queued one.
 
     None if an image takes longer than the mean and does not report its progress.
     """
-    if not any(picture.is_underway for picture in pictures):
+    if not any(image.is_underway for image in images):
         return None
     rests = []
-    for picture in pictures:
-        if picture.is_running:
-            remaining = (
-                (picture.steps - picture.step) / picture.rate if picture.rate else seconds_each - picture.elapsed
-            )
-            if remaining <= 0 and not picture.rate:
+    for image in images:
+        if image.is_running:
+            remaining = (image.steps - image.step) / image.rate if image.rate else seconds_each - image.elapsed
+            if remaining <= 0 and not image.rate:
                 return None
             rests.append(remaining)
-    waiting_count = sum(picture.status in WAITING for picture in pictures)
+    waiting_count = sum(image.status in WAITING for image in images)
     return (waiting_count + ahead) * seconds_each + max(rests, default=0.0)
 
 

@@ -16,7 +16,7 @@ from generation.engines.base import ImageRef
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Images:
     """A subject's input images of one photo role."""
 
     photo_id: int
@@ -26,14 +26,14 @@ class Pictures:
 
 @dataclass(frozen=True)
 class SubjectRow:
-    """One subject as planning needs it. pictures: by photo role, "" for the first ready photo."""
+    """One subject as planning needs it. images: by photo role, "" for the first ready photo."""
 
     id: int
     key: str
     name: str
     kind: str
     attributes: Mapping[str, Any]
-    pictures: Mapping[str, Pictures]
+    images: Mapping[str, Images]
 
     @property
     def values(self) -> dict[str, Any]:
@@ -41,7 +41,7 @@ class SubjectRow:
         return campaigns.values_of(key=self.key, name=self.name, kind=self.kind, attributes=dict(self.attributes))
 
 
-def load(where: Mapping[str, Any], *, brand_id: int, is_sandbox: bool, with_pictures: bool) -> dict[int, SubjectRow]:
+def load(where: Mapping[str, Any], *, brand_id: int, is_sandbox: bool, with_images: bool) -> dict[int, SubjectRow]:
     """Return a brand's active subjects that match `where`, by id; at most three queries.
 
     is_sandbox: include the hidden subject of free prompts.
@@ -54,11 +54,11 @@ def load(where: Mapping[str, Any], *, brand_id: int, is_sandbox: bool, with_pict
         .values_list("pk", "key", "name", "kind", "attributes")
     )
     rows.sort(key=lambda row: row[3] == "product")
-    pictures = _pictures([row[0] for row in rows]) if with_pictures else {}
-    return {row[0]: SubjectRow(*row, pictures=pictures.get(row[0], {})) for row in rows}
+    images = _images([row[0] for row in rows]) if with_images else {}
+    return {row[0]: SubjectRow(*row, images=images.get(row[0], {})) for row in rows}
 
 
-def _pictures(subject_ids: Sequence[int]) -> dict[int, dict[str, Pictures]]:
+def _images(subject_ids: Sequence[int]) -> dict[int, dict[str, Images]]:
     """Return the images by subject id and photo role; two queries."""
     photos = list(
         ReferencePhoto.objects.filter(subject_id__in=subject_ids, status=PhotoStatus.READY)
@@ -70,15 +70,15 @@ def _pictures(subject_ids: Sequence[int]) -> dict[int, dict[str, Pictures]]:
         photo_id: ImageRef(sha256, key)
         for photo_id, sha256, key in accepted.values_list("photo_id", "sha256", "storage_key")
     }
-    by_subject: dict[int, dict[str, Pictures]] = {}
+    by_subject: dict[int, dict[str, Images]] = {}
     for pk, subject_id, role, sha256, key in photos:
         roles = by_subject.setdefault(subject_id, {})
-        pictures = Pictures(pk, ImageRef(sha256, key), cutouts.get(pk))
+        images = Images(pk, ImageRef(sha256, key), cutouts.get(pk))
         for label in (role, f"{PHOTO_MARK}{pk}", ""):
             existing = roles.get(label)
             # A photo with a cut-out is preferred to an earlier one without.
-            if existing is None or (existing.cutout is None and pictures.cutout is not None):
-                roles[label] = pictures
+            if existing is None or (existing.cutout is None and images.cutout is not None):
+                roles[label] = images
     for roles in by_subject.values():
         front = roles.get(PhotoRole.FRONT)
         if front is not None and front.cutout is not None:

@@ -15,10 +15,10 @@ from generation.choices import AssetState, RunState, Stage
 from generation.models import AssetVersion, Run
 
 SHOWN = 8
-PICTURES = 6
+IMAGES = 6
 
 _LAST = """
-SELECT DISTINCT ON (a.subject_id) a.subject_id, v.id, a.id, a.is_sandbox, v.created_at, c.axis_values, e.caution
+SELECT DISTINCT ON (a.subject_id) a.subject_id, v.id, a.id, a.is_sandbox, v.created_at, c.axis_values, e.disclaimer
 FROM generation_assetversion v JOIN generation_asset a ON a.id = v.asset_id
 JOIN generation_cell c ON c.id = a.cell_id JOIN generation_run r ON r.id = c.run_id
 LEFT JOIN generation_job j ON j.id = v.job_id
@@ -39,7 +39,8 @@ _NONE: tuple[Any, ...] = (None, None, False, None, {}, "")
 @dataclass(frozen=True)
 class LastImage:
     """The latest image of one subject. version_id: the newest image, None without one; values: those of its axes.
-    problem: why the latest try-out failed. is_making: an image is being made. caution: the disclaimer of the image."""
+    problem: why the latest try-out failed. is_making: an image is being made. disclaimer: the disclaimer of the
+    image."""
 
     subject_id: int
     version_id: int | None = None
@@ -49,7 +50,7 @@ class LastImage:
     values: str = ""
     is_making: bool = False
     problem: str = ""
-    caution: str = ""
+    disclaimer: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Try:
     """One try-out with its first images (asset version ids)."""
 
     run: Run
-    pictures: tuple[int, ...]
+    images: tuple[int, ...]
 
 
 def last_images(version: PromptVersion, subject_ids: Sequence[int]) -> dict[int, LastImage]:
@@ -73,13 +74,13 @@ def last_images(version: PromptVersion, subject_ids: Sequence[int]) -> dict[int,
         latest = {row[0]: row[1:] for row in cursor.fetchall()}
     by_subject = {}
     for subject_id in subject_ids:
-        version_id, asset_id, is_sandbox, created_at, axes, caution = newest.get(subject_id, _NONE)
+        version_id, asset_id, is_sandbox, created_at, axes, disclaimer = newest.get(subject_id, _NONE)
         values = ", ".join(str(value) for value in (json.loads(axes) if isinstance(axes, str) else axes).values())
         state, run_state, error = latest.get(subject_id, ("", "", ""))
         is_making = state == AssetState.MAKING and run_state == RunState.RUNNING
         problem = (error or "It could not be made.") if state == AssetState.FAILED else ""
         by_subject[subject_id] = LastImage(
-            subject_id, version_id, asset_id, is_sandbox, created_at, values, is_making, problem, caution
+            subject_id, version_id, asset_id, is_sandbox, created_at, values, is_making, problem, disclaimer
         )
     return by_subject
 
@@ -93,13 +94,13 @@ def tries(user: User, template: PromptTemplate) -> list[Try]:
         .order_by("-id")[:SHOWN]
     )
     listed = list(rows)
-    pictures: dict[int, list[int]] = {}
+    images: dict[int, list[int]] = {}
     versions = AssetVersion.objects.filter(asset__cell__run__in=listed).order_by(
         "asset__cell__position", "-round", "candidate"
     )
-    for run_id, version_id in versions.values_list("asset__cell__run_id", "pk")[: SHOWN * PICTURES * 4]:
-        pictures.setdefault(run_id, []).append(version_id)
-    return [Try(run, tuple(pictures.get(run.pk, ())[:PICTURES])) for run in listed]
+    for run_id, version_id in versions.values_list("asset__cell__run_id", "pk")[: SHOWN * IMAGES * 4]:
+        images.setdefault(run_id, []).append(version_id)
+    return [Try(run, tuple(images.get(run.pk, ())[:IMAGES])) for run in listed]
 
 
 def is_trying(version: PromptVersion) -> bool:

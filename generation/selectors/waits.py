@@ -41,7 +41,7 @@ class Wait:
 
 def waits(endpoint_ids: Iterable[int]) -> dict[int, Wait]:
     """Return the waits by endpoint id. Four queries for any number of endpoints, and one per local lane."""
-    endpoints = Endpoint.objects.select_related("standing").filter(pk__in=set(endpoint_ids))
+    endpoints = Endpoint.objects.select_related("status").filter(pk__in=set(endpoint_ids))
     jobs = Job.objects.filter(endpoint__in=[endpoint.pk for endpoint in endpoints])
     queued = _counted(jobs.filter(status=JobState.QUEUED))
     unpaid = _counted(jobs.filter(status=JobState.HELD, hold_reason=HoldReason.QUOTA))
@@ -65,7 +65,7 @@ def reasons(run: Run) -> list[str]:
     queued = _counted(Job.objects.filter(run=run, status=JobState.QUEUED))
     if not queued:
         return []
-    endpoints = list(Endpoint.objects.select_related("standing").filter(pk__in=queued).order_by("name"))
+    endpoints = list(Endpoint.objects.select_related("status").filter(pk__in=queued).order_by("name"))
     alive = {lane: lanes.live_workers(lane) for lane in {endpoint.lane for endpoint in endpoints}}
     sentences = []
     for endpoint in endpoints:
@@ -85,16 +85,16 @@ def _per_second(endpoint: Endpoint, workers: int) -> float:
     seconds = max(endpoint.seconds_per_image, 0.001)
     if endpoint.lane != Lane.CLOUD:
         return max(workers, 1) / seconds
-    rates = [endpoint_limits.at_once(endpoint, getattr(endpoint, "standing", None)) / seconds]
-    rates += [orders for orders in (endpoint_limits.per_second(endpoint),) if orders]
-    rates += [orders / 60 for orders in (endpoint_limits.per_minute(endpoint),) if orders]
+    rates = [endpoint_limits.at_once(endpoint, getattr(endpoint, "status", None)) / seconds]
+    rates += [submissions for submissions in (endpoint_limits.per_second(endpoint),) if submissions]
+    rates += [submissions / 60 for submissions in (endpoint_limits.per_minute(endpoint),) if submissions]
     return max(min(rates), 1e-6)
 
 
 def _down(endpoint: Endpoint, alive: dict[str, int], unpaid: dict[int, int]) -> tuple[str, str]:
     """Return (why the endpoint makes nothing now, what will happen or has to be done); two empty texts while it
     works."""
-    standing = getattr(endpoint, "standing", None)
+    status = getattr(endpoint, "status", None)
     now = timezone.now()
     if not endpoint.is_enabled:
         return "is switched off", "Somebody has to switch it on."
@@ -102,9 +102,9 @@ def _down(endpoint: Endpoint, alive: dict[str, int], unpaid: dict[int, int]) -> 
         return f"has no worker on its lane {endpoint.lane}", "The operator has to start one."
     if unpaid.get(endpoint.pk):
         return "has an empty account, or its credentials were refused", "The operator has to see to it."
-    if standing is not None and standing.breaker != Breaker.CLOSED:
-        if standing.open_until is not None and standing.open_until > now:
-            reason = f"rests after {standing.failures} failures in a row"
+    if status is not None and status.breaker != Breaker.CLOSED:
+        if status.open_until is not None and status.open_until > now:
+            reason = f"rests after {status.failures} failures in a row"
             return reason, "It is asked every few seconds and goes on by itself when it answers."
         return "is only just tried again", "It goes on by itself when that works."
     return "", ""
@@ -112,7 +112,7 @@ def _down(endpoint: Endpoint, alive: dict[str, int], unpaid: dict[int, int]) -> 
 
 def _pause(endpoint: Endpoint) -> str:
     """Return that the service asked to slow down, if for longer than NOTICED_SECONDS; "" otherwise."""
-    resume_at = getattr(getattr(endpoint, "standing", None), "resume_at", None)
+    resume_at = getattr(getattr(endpoint, "status", None), "resume_at", None)
     if resume_at is None or (resume_at - timezone.now()).total_seconds() < NOTICED_SECONDS:
         return ""
     return f"asked to slow down until {timezone.localtime(resume_at):%H:%M:%S}"

@@ -38,7 +38,7 @@ def cover(*, run: Run, campaign: Campaign) -> Decimal:
     not suffice. If the brand has a budget, its row is locked from here on, so that its campaigns take turns.
     """
     needed = max(_to_cover(run.pk) - _outstanding(run), Decimal(0))
-    before = budgets.standing(campaign)
+    before = budgets.status(campaign)
     left = before.left
     if left is not None and needed > left:
         currency = campaign.brand.currency
@@ -73,7 +73,7 @@ def _ask_brand(campaign: Campaign, amount: Decimal) -> None:
         )
 
 
-def _warn(run: Run, campaign: Campaign, before: budgets.Standing, amount: Decimal) -> None:
+def _warn(run: Run, campaign: Campaign, before: budgets.BudgetStatus, amount: Decimal) -> None:
     """Publish an event if this reservation takes the campaign past a percentage of WARN_AT_PERCENT of its budget."""
     if not before.budget:
         return

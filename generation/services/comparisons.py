@@ -27,9 +27,9 @@ from generation.axes import SEED_AXIS, WORDS_AXIS
 from generation.choices import AssetState, RunShape, Stage
 from generation.models import Asset, Comparison, ComparisonColumn, ComparisonVote, Endpoint, Run
 from generation.services import runs
-from generation.services.planning import orders, plans
+from generation.services.planning import plan_requests, plans
 from generation.services.planning.drafts import Drafter
-from generation.services.planning.orders import Asked
+from generation.services.planning.plan_requests import PlanArguments
 
 TEMPLATE = "ab"
 STAGES = (Stage.SANDBOX, Stage.PILOT)
@@ -41,7 +41,7 @@ LONGEST_WORDS: Final = 400
 
 
 @transaction.atomic
-def plan_pair(*, other: PromptVersion, name: str = "", **fields: Unpack[Asked]) -> tuple[Run, Run]:
+def plan_pair(*, other: PromptVersion, name: str = "", **fields: Unpack[PlanArguments]) -> tuple[Run, Run]:
     """Plan a run of the given version and an equal run of `other`, both or neither; the second is a clone of the first.
 
     Equal seeds make the prompt the only difference. Raises what planning raises, and Invalid for two equal versions, a
@@ -63,17 +63,17 @@ def plan_pair(*, other: PromptVersion, name: str = "", **fields: Unpack[Asked]) 
     return first_run, second_run
 
 
-def asked_of(version: PromptVersion, other: PromptVersion, fields: Asked) -> Asked:
+def asked_of(version: PromptVersion, other: PromptVersion, fields: PlanArguments) -> PlanArguments:
     """Return the request for one of the two runs: with the pair's axes, and one common seed if theirs would differ."""
     axes: Mapping[str, Sequence[Any]] | None = fields.get("axes")
     used = dict(fields["prompt_version"].axes if axes is None else axes)
-    heeds_seeds = SEED_AXIS in orders.open_engine(fields["endpoint"]).capabilities().obeys
+    heeds_seeds = SEED_AXIS in plan_requests.open_engine(fields["endpoint"]).capabilities().obeys
     if heeds_seeds and SEED_AXIS not in used and not _seeds_are_equal(version, other):
         used[SEED_AXIS] = [min(version.seed, other.seed) % (prompts.MAX_SEED + 1)]
-    of_one: Asked = {**fields, "prompt_version": version, "axes": used, "all_or_nothing": True}
+    of_one: PlanArguments = {**fields, "prompt_version": version, "axes": used, "all_or_nothing": True}
     if fields.get("sample"):
         # One sample for both: which products are ready may differ between the two versions.
-        of_one["subjects"], of_one["sample"] = Drafter(orders.load(**fields)).subject_ids(), None
+        of_one["subjects"], of_one["sample"] = Drafter(plan_requests.load(**fields)).subject_ids(), None
     return of_one
 
 
@@ -133,8 +133,8 @@ def start(
     planned = []
     for position, side in enumerate(sides):
         version, rows = _free(brand, side, words, by) if words else _of_products(side, subjects)
-        capabilities = orders.open_engine(side.endpoint).capabilities()
-        size = "x".join(map(str, orders.master_size(width, height, capabilities)))
+        capabilities = plan_requests.open_engine(side.endpoint).capabilities()
+        size = "x".join(map(str, plan_requests.master_size(width, height, capabilities)))
         seeds = [{SEED_AXIS: base + at} if SEED_AXIS in capabilities.obeys else {} for at in range(count)]
         rows = [{**row, "size": size, **seed_value} for row, seed_value in zip(rows, seeds, strict=True)]
         run = _planned(side, name, campaign=sandbox, prompt_version=version, endpoint=side.endpoint, rows=rows, by=by)
@@ -164,13 +164,13 @@ def vote(*, comparison_id: int, row: int, column_id: int | None, by: User) -> Co
         )
     )
     if any(assets.get(run) == AssetState.MAKING for _, run in columns):
-        raise Conflict("A picture of this row is still being made; vote when all of them are there.")
+        raise Conflict("An image of this row is still being made; vote when all of them are there.")
     if column_id is not None:
         run_id = next((run for pk, run in columns if pk == column_id), None)
         if run_id is None:
             raise NotFound(f"{comparison.name} has no such column.")
         if assets.get(run_id) in (None, AssetState.FAILED, AssetState.SUPERSEDED):
-            message = "There is no picture under this letter to vote for."
+            message = "There is no image under this letter to vote for."
             raise Invalid(message, [Problem("letter", message)])
     earlier_vote = ComparisonVote.objects.filter(comparison=comparison, row=row, voter=by).first()
     if earlier_vote is not None and earlier_vote.revealed_at is not None:
@@ -193,7 +193,7 @@ def reveal(*, comparison_id: int, by: User) -> int:
     own_votes = ComparisonVote.objects.filter(comparison=comparison, voter=by)
     opened = own_votes.filter(revealed_at=None).update(revealed_at=clock.now())
     if not opened and not own_votes.exists():
-        raise Conflict("Vote on a row first; then you are told which endpoint made which of its pictures.")
+        raise Conflict("Vote on a row first; then you are told which endpoint made which of its images.")
     if opened:
         _tell(events.ComparisonRevealed, comparison, {"rows": opened}, by)
     return opened

@@ -34,7 +34,7 @@ REJECTED_BEFORE = "rejected_before"
 _LEAVE_OUT = """
 UPDATE generation_job j
 SET status = 'cancelled', hold_reason = '', error_kind = %(kind)s,
-    error = 'This very picture was made before and rejected; change the prompt, its values or the seed.'
+    error = 'This very image was made before and rejected; change the prompt, its values or the seed.'
 FROM generation_jobspec f JOIN generation_master m ON m.brand_id = f.brand_id AND m.fingerprint = f.fingerprint
 WHERE j.run_id = %(run)s AND j.status = 'held' AND j.hold_reason = 'not_released' AND f.job_id = j.id AND m.was_rejected
 """
@@ -191,7 +191,7 @@ def pause_if_unhealthy(run_id: int) -> bool:
         health = gates.health(run)
         if run.state != RunState.RUNNING or not health.is_unhealthy:
             return False
-        reason = f"{health.bad} of the last {health.outputs} pictures failed checks or were rejected."
+        reason = f"{health.bad} of the last {health.outputs} images failed checks or were rejected."
         _pause(run, campaign, reason, None)
         return True
 

@@ -29,7 +29,7 @@ from generation.choices import RunShape, Stage
 from generation.engines.base import SCENE, Capabilities
 from generation.models import Endpoint, Run
 from generation.services import runs
-from generation.services.planning import orders, plans
+from generation.services.planning import plan_requests, plans
 
 MOST: Final = 8
 """Most images of one try-out."""
@@ -84,9 +84,9 @@ def reference(capabilities: Capabilities) -> Reference | None:
 def fits(wish: Wish, capabilities: Capabilities) -> bool:
     """Return whether the request has the input that the engine needs: a prompt, or an image of a product."""
     role = reference(capabilities)
-    has_picture = bool(wish.photo or wish.subject)
-    has_words = bool(wish.text.strip()) if capabilities.obeys_prompt else has_picture
-    return has_words and (has_picture or not (role and role.is_needed))
+    has_image = bool(wish.photo or wish.subject)
+    has_words = bool(wish.text.strip()) if capabilities.obeys_prompt else has_image
+    return has_words and (has_image or not (role and role.is_needed))
 
 
 @transaction.atomic
@@ -96,11 +96,11 @@ def start(*, brand: Brand, wish: Wish, endpoint: Endpoint, by: User) -> Run:
     If it raises NotAllowed, or Invalid with the field, neither a version nor a run is left.
     """
     studio = studios.ensure(brand=brand, by=by)
-    capabilities = orders.open_engine(endpoint).capabilities()
+    capabilities = plan_requests.open_engine(endpoint).capabilities()
     _check(wish, studio, endpoint, capabilities)
     role = reference(capabilities)
-    has_picture = role is not None and bool(wish.photo or wish.subject)
-    images = [role.role] if role and has_picture and not role.is_needed else []
+    has_image = role is not None and bool(wish.photo or wish.subject)
+    images = [role.role] if role and has_image and not role.is_needed else []
     version = studios.words(
         studio=studio,
         by=by,
@@ -137,7 +137,7 @@ def again(*, run_id: int, endpoint: Endpoint, by: User) -> Run:
     Raises what `start` does.
     """
     run = get(run_id, by)
-    capabilities = orders.open_engine(endpoint).capabilities()
+    capabilities = plan_requests.open_engine(endpoint).capabilities()
     wish = wish_of(run)
     obeyed = {name: value for name, value in wish.parameters.items() if name in capabilities.obeys}
     return start(brand=run.campaign.brand, wish=replace(wish, parameters=obeyed), endpoint=endpoint, by=by)
@@ -177,13 +177,13 @@ def keep(
     )
 
 
-def add_picture(*, brand: Brand, data: bytes, file_name: str, by: User) -> ReferencePhoto:
+def add_image(*, brand: Brand, data: bytes, file_name: str, by: User) -> ReferencePhoto:
     """Store a reference image, with its cut-out where a product stands out; the same file is stored only once.
 
     Raises NotAllowed, and Invalid with the reason if it cannot be used.
     """
     studio = studios.ensure(brand=brand, by=by)
-    stem = file_name.replace("\\", "/").rsplit("/", 1)[-1][:200] or "picture"
+    stem = file_name.replace("\\", "/").rsplit("/", 1)[-1][:200] or "image"
     return photos.attach(data=data, file_name=f"{_digest(data)} {stem}", by=by, subject_id=studio.subject_id)
 
 
@@ -203,7 +203,7 @@ def wish_of(run: Run) -> Wish:
     """Return the request of a try-out, so that it can be repeated. The size is the one that was made."""
     rows: Sequence[Mapping[str, Any]] = run.definition["rows"]
     first, version = rows[0], run.prompt_version
-    width, height = listing.picture_size(first) or (0, 0)
+    width, height = listing.image_size(first) or (0, 0)
     mark = str(first.get(PHOTO_AXIS, ""))
     photo = ReferencePhoto.objects.filter(pk=int(mark.removeprefix(PHOTO_MARK))).first() if mark else None
     brand = run.campaign.brand
@@ -225,7 +225,7 @@ def wish_of(run: Run) -> Wish:
 def _check(wish: Wish, studio: Studio, endpoint: Endpoint, capabilities: Capabilities) -> None:
     problems = []
     if not wish.text.strip() and capabilities.obeys_prompt:
-        problems.append(Problem("text", "Say what the picture shows."))
+        problems.append(Problem("text", "Say what the image shows."))
     if len(wish.text) > LONGEST_TEXT or len(wish.negative) > LONGEST_TEXT:
         problems.append(Problem("text", f"Words have at most {LONGEST_TEXT:,} characters."))
     for name, value in (("width", wish.width), ("height", wish.height)):
@@ -233,15 +233,15 @@ def _check(wish: Wish, studio: Studio, endpoint: Endpoint, capabilities: Capabil
             limits = f"{listing.SHORTEST} to {listing.LONGEST} pixels"
             problems.append(Problem(name, f"Give a {name} of {limits}.", str(value)))
     if not 1 <= wish.count <= MOST:
-        problems.append(Problem("count", f"Make 1 to {MOST} pictures at once.", str(wish.count)))
+        problems.append(Problem("count", f"Make 1 to {MOST} images at once.", str(wish.count)))
     if wish.seed is not None and not 0 <= wish.seed <= LARGEST_SEED:
         problems.append(Problem("seed", f"Give a whole number from 0 to {LARGEST_SEED}.", str(wish.seed)))
     role = reference(capabilities)
     if role and role.is_needed and not (wish.photo or wish.subject):
-        message = f"{endpoint.name} works from a photo: choose a product, or drop a picture of one."
+        message = f"{endpoint.name} works from a photo: choose a product, or drop an image of one."
         problems.append(Problem("photo", message))
     if wish.photo and (wish.photo.subject_id != studio.subject_id or wish.photo.status != PhotoStatus.READY):
-        problems.append(Problem("photo", "This reference picture is not there any more; drop it again."))
+        problems.append(Problem("photo", "This reference image is not there any more; drop it again."))
     if wish.subject and wish.subject.brand_id != studio.brand_id:
         problems.append(Problem("product", "This product belongs to another brand."))
     if problems:
@@ -249,7 +249,7 @@ def _check(wish: Wish, studio: Studio, endpoint: Endpoint, capabilities: Capabil
 
 
 def _rows(wish: Wish, studio: Studio, capabilities: Capabilities) -> list[dict[str, Any]]:
-    width, height = orders.master_size(wish.width, wish.height, capabilities)
+    width, height = plan_requests.master_size(wish.width, wish.height, capabilities)
     row: dict[str, Any] = {"subject": studio.subject_id, "size": f"{width}x{height}"}
     if wish.subject is not None:
         row["subject"] = wish.subject.pk

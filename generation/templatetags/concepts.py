@@ -29,7 +29,7 @@ def concept_names(context: Mapping[str, Any], brand: Brand, kind: str, used: str
 
 @register.filter
 def has_concept(offered: concepts.Offered, key: str) -> bool:
-    return any(picture.key == key for picture in offered.pictures)
+    return any(image.key == key for image in offered.images)
 
 
 @register.simple_tag(takes_context=True)

@@ -76,7 +76,7 @@ def new(request: BrandRequest) -> HttpResponseBase:
         made = _start(request, filled)
     except DomainError as refusal:
         return _form(request, filled, refusal)
-    messages.success(request, "The pictures are being made. Vote on each row as soon as all of its pictures are there.")
+    messages.success(request, "The images are being made. Vote on each row as soon as all of its images are there.")
     return redirect("comparison", request.brand.slug, made.pk)
 
 
@@ -89,7 +89,7 @@ def sheet(request: BrandRequest, pk: int) -> HttpResponseBase:
     context = {
         "page": page,
         "rows": selectors.rows(comparison, request.user, list(page)),
-        **_standing(request, comparison),
+        **_status_context(request, comparison),
     }
     return render(request, "generation/comparison.html", context)
 
@@ -104,11 +104,11 @@ def row(request: BrandRequest, pk: int, row_number: int) -> HttpResponseBase:
 
 @require_safe
 @brand_page()
-def picture(request: BrandRequest, pk: int, row_number: int, letter: str) -> HttpResponseBase:
+def image(request: BrandRequest, pk: int, row_number: int, letter: str) -> HttpResponseBase:
     """Return an image by its letter. Its address, name and headers do not tell which engine made it."""
     comparison = selectors.get(request.user, request.brand, pk)
     column = selectors.column_of(comparison, row_number, letter, request.user)
-    master = selectors.picture(column, row_number).master
+    master = selectors.image(column, row_number).master
     edge = number(request.GET.get("px", "")) or EDGES[0]
     made = {int(px): key for px, key in master.thumbnails.items() if int(px) >= edge}
     key = made[min(made)] if made else previews.small(master.storage_key, edge)
@@ -151,7 +151,7 @@ def results(request: BrandRequest, pk: int) -> HttpResponseBase:
     context = {
         "results": selectors.results(comparison),
         "largest": max(1, comparison.row_count),
-        **_standing(request, comparison),
+        **_status_context(request, comparison),
     }
     return render(request, "generation/comparison_results.html", context)
 
@@ -182,14 +182,14 @@ def _row(
     (shown,) = selectors.rows(comparison, request.user, [row_number])
     context = {
         "row": shown,
-        "with_standing": is_voting or shown.is_settled,
+        "with_tally": is_voting or shown.is_settled,
         "page": {"number": row_number // selectors.ROWS + 1},
-        **_standing(request, comparison),
+        **_status_context(request, comparison),
     }
     return render(request, "generation/comparison_row.html", context)
 
 
-def _standing(request: BrandRequest, comparison: Comparison) -> dict[str, Any]:
+def _status_context(request: BrandRequest, comparison: Comparison) -> dict[str, Any]:
     return {
         "comparison": comparison,
         "progress": selectors.progress(comparison),

@@ -51,7 +51,7 @@ def campaign(request: BrandRequest, slug: str) -> HttpResponseBase:
         "kinds": SubjectKind.choices,
         "cards": cards.of_campaign(request.user, campaign_row, limit=CARDS, offset=max(0, run_page.start_index() - 1)),
         "run_page": run_page,
-        "standing": budgets.standing(campaign_row),
+        "budget": budgets.status(campaign_row),
         **_version(request, campaign_row, shown, summary),
     }
     return render(request, "generation/campaign.html", context)
@@ -81,7 +81,7 @@ def _version(
         "version": version,
         "endpoint": endpoint,
         "rollout": rollout.of(campaign_row, version),
-        "verdicts": needs.of(
+        "check_results": needs.of(
             [row.subject for row in shown.rows],
             campaign=campaign_row,
             version=version,

@@ -15,7 +15,7 @@ from core.choices import Lane
 from core.fetching import shown_settings
 from core.models import Brand
 from generation import prices
-from generation.choices import InDoubt
+from generation.choices import WhenUncertain
 from generation.engines import base as engines
 from generation.engines import settings
 from generation.models import Endpoint
@@ -72,26 +72,33 @@ class EndpointForm(forms.Form):
         help_text="JSON. No keys or passwords: they are the secret.",
     )
     max_concurrent = forms.IntegerField(
-        label="Orders at once, at most", required=False, help_text="Empty: found out by itself; of a Cog server 1."
+        label="Submissions at once, at most", required=False, help_text="Empty: found out by itself; of a Cog server 1."
     )
-    max_per_second = forms.FloatField(label="Orders a second, at most", required=False, help_text="Empty: found out.")
-    max_per_minute = forms.FloatField(label="Orders a minute, at most", required=False, help_text="Empty: found out.")
-    in_doubt = forms.ChoiceField(
-        label="An order whose answer was lost",
-        choices=[(InDoubt.HOLD, "waits for a person"), (InDoubt.RESUBMIT, "is ordered again; it may be paid twice")],
+    max_per_second = forms.FloatField(
+        label="Submissions a second, at most", required=False, help_text="Empty: found out."
+    )
+    max_per_minute = forms.FloatField(
+        label="Submissions a minute, at most", required=False, help_text="Empty: found out."
+    )
+    when_uncertain = forms.ChoiceField(
+        label="A submission whose answer was lost",
+        choices=[
+            (WhenUncertain.HOLD, "waits for a person"),
+            (WhenUncertain.RESUBMIT, "is submitted again; it may be paid twice"),
+        ],
         help_text="Only where the service cannot be asked afterwards.",
     )
-    batch_size = forms.IntegerField(label="Pictures in one go", initial=1, help_text="Of our own machines.")
-    seconds_per_image = forms.FloatField(label="Seconds for one picture", initial=10, help_text="For quotes.")
+    batch_size = forms.IntegerField(label="Images in one go", initial=1, help_text="Of our own machines.")
+    seconds_per_image = forms.FloatField(label="Seconds for one image", initial=10, help_text="For quotes.")
     price_per_image = forms.DecimalField(
-        label="Fixed price of one picture", initial=0, decimal_places=6, help_text="Where the service counts nothing."
+        label="Fixed price of one image", initial=0, decimal_places=6, help_text="Where the service counts nothing."
     )
     licence_note = forms.CharField(
         label="Terms of use", required=False, widget=forms.Textarea(attrs={"rows": 2}),
-        help_text="Licence of the model, and what its pictures may be used for. Shown where it is picked.",
+        help_text="Licence of the model, and what its images may be used for. Shown where it is picked.",
     )  # fmt: skip
-    caution = forms.CharField(
-        label="What must stand beside its pictures", required=False, max_length=40,
+    disclaimer = forms.CharField(
+        label="What must stand beside its images", required=False, max_length=40,
         widget=forms.TextInput(attrs={"placeholder": "demo model"}), help_text="Most need nothing.",
     )  # fmt: skip
 
@@ -132,22 +139,28 @@ class EndpointForm(forms.Form):
             self.fields["lane"].choices = LOCAL_LANES  # type: ignore[attr-defined]
             self.fields["lane"].initial = Lane.GPU if self.engine == "diffusers" else Lane.CPU
             measures = ("max_concurrent", "max_per_second", "max_per_minute", *(PRICE + unit for unit in prices.UNITS))
-            idle = ["in_doubt", *(name for name in measures if self.initial.get(name) is None)]
+            idle = ["when_uncertain", *(name for name in measures if self.initial.get(name) is None)]
         else:
             idle = ["lane", "batch_size"] if self.engine in settings.TABLES else []
         for name in idle:
             del self.fields[name]
 
     def groups(self) -> list[Group]:
-        """Return the groups in page order, JSON fields last, without empty fields that this person cannot set."""
+        """Return the groups in page submission, JSON fields last, without empty fields that this person cannot set."""
         shown = [name for name in self.settings if not self.fields[name].disabled or self[name].value()]
         shown.sort(key=lambda name: self.settings[name].kind == settings.Kind.JSON)
         seldom = [name for name in shown if self.settings[name].is_seldom]
         named = {
             "": ("name", "slug", "lane", "is_shared"),
-            "What it may be given": ("max_concurrent", "max_per_second", "max_per_minute", "in_doubt", "batch_size"),
+            "What it may be given": (
+                "max_concurrent",
+                "max_per_second",
+                "max_per_minute",
+                "when_uncertain",
+                "batch_size",
+            ),
             "What it costs": ("price_per_image", *(f"{PRICE}{name}" for name in prices.UNITS), "seconds_per_image"),
-            "What people read": ("licence_note", "caution"),
+            "What people read": ("licence_note", "disclaimer"),
         }
         groups = [
             Group(heading, [self[name] for name in names if name in self.fields]) for heading, names in named.items()
@@ -246,7 +259,7 @@ def _own(endpoint: Endpoint | None) -> Mapping[str, Any]:
 
 def _initial(endpoint: Endpoint) -> dict[str, Any]:
     plain = (
-        "name", "lane", "max_concurrent", "in_doubt", "batch_size", "licence_note", "caution",
+        "name", "lane", "max_concurrent", "when_uncertain", "batch_size", "licence_note", "disclaimer",
     )  # fmt: skip
     rates = ("max_per_second", "max_per_minute", "seconds_per_image")
     table = endpoint.prices if isinstance(endpoint.prices, dict) else {}

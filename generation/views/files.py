@@ -17,7 +17,7 @@ from generation.selectors import images
 
 @login_required
 @require_safe
-def picture(request: Any, kind: str, pk: int) -> HttpResponseBase:
+def image(request: Any, kind: str, pk: int) -> HttpResponseBase:
     """Return one stored image. `?px=` asks for a small copy with at least that edge, `?download=` for a file name;
     `?v=` is the content's hash and makes the address immutable."""
     stored = images.find(request.user, kind, pk)
@@ -25,7 +25,7 @@ def picture(request: Any, kind: str, pk: int) -> HttpResponseBase:
     if isinstance(stored, AssetVersion):  # for pages that have no master; a version never changes its master
         stored = stored.master
     if stored is None or not stored.storage_key:
-        raise Http404("There is no such picture.")
+        raise Http404("There is no such image.")
     if isinstance(stored, Rendition):  # a file to deliver needs the same right as in the API
         access.require(request.user, Action.PULL, stored.version.asset.brand)
     key = _key(stored, request.GET.get("px", ""))

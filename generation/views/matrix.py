@@ -34,7 +34,7 @@ class Square:
     cause: Cause | None
     error: str
     label: str
-    caution: str
+    disclaimer: str
 
     @property
     def mark(self) -> str:
@@ -140,5 +140,5 @@ def _square(cell: MatrixCell) -> Square:
         cause=cell.cause,
         error=cell.error,
         label=" · ".join(_words(cell.values, cell.aspect)),
-        caution=cell.caution,
+        disclaimer=cell.disclaimer,
     )

@@ -51,7 +51,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Desk:
+class Editor:
     """The data of the editor: one prompt template, the version that it started from, and the available engines."""
 
     template: PromptTemplate
@@ -76,36 +76,36 @@ class Desk:
 @brand_page()
 def editor(request: BrandRequest, slug: str, number: int | None = None) -> HttpResponseBase:
     """Show a prompt version in the editor, the newest without a number; POST saves the next version."""
-    desk = _desk(request, slug, str(number) if number is not None else "")
+    editor = _editor(request, slug, str(number) if number is not None else "")
     if request.method == "POST":
-        return _save(request, _desk(request, slug, request.POST.get("base", "")))
+        return _save(request, _editor(request, slug, request.POST.get("base", "")))
     if "subject" in request.GET:
         _pin(request, [pk for text in request.GET.getlist("subject") if (pk := _pk(text))])
-    return _page(request, desk, desk.form(request, is_bound=False))
+    return _page(request, editor, editor.form(request, is_bound=False))
 
 
 @require_POST
 @brand_page()
 def preview(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Render the typed prompt for three subjects without saving it. `place` and `subject` replace one of the three."""
-    desk = _desk(request, slug, request.POST.get("base", ""))
+    editor = _editor(request, slug, request.POST.get("base", ""))
     place, subject = _pk(request.POST.get("place", "")), _pk(request.POST.get("subject", ""))
     if place is not None and subject and place < selectors.CHOSEN:
         there = [shown_subject.pk for shown_subject in _subjects(request)]
         _pin(request, [*there[:place], subject, *there[place + 1 :]])
-    form = desk.form(request, is_bound=True)
+    form = editor.form(request, is_bound=True)
     form.is_valid()
-    return render(request, "generation/prompt_preview.html", _preview(request, desk, form))
+    return render(request, "generation/prompt_preview.html", _preview(request, editor, form))
 
 
 @require_POST
 @brand_page()
 def engine_part(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Render the fields of the engine just chosen, with what was typed so far."""
-    desk = _desk(request, slug, request.POST.get("base", ""))
-    form = desk.form(request, is_bound=True)
+    editor = _editor(request, slug, request.POST.get("base", ""))
+    form = editor.form(request, is_bound=True)
     form.is_valid()
-    return render(request, "generation/prompt_engine.html", _engine_context(request, desk, form))
+    return render(request, "generation/prompt_engine.html", _engine_context(request, editor, form))
 
 
 @require_POST
@@ -114,26 +114,26 @@ def try_out(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Save the changes as a draft and make images of the ticked subjects; problems are shown at their fields."""
     if request.headers.get("HX-Request"):  # htmx posts to the address of the last button; that is a preview only
         return preview(request, request.brand.slug, slug)
-    desk = _desk(request, slug, request.POST.get("base", ""))
-    form = desk.form(request, is_bound=True)
+    editor = _editor(request, slug, request.POST.get("base", ""))
+    form = editor.form(request, is_bound=True)
     if not form.is_valid():
-        return _page(request, desk, form, status=422)
-    offer = desk.chosen(request, form.cleaned_data["engine"])
+        return _page(request, editor, form, status=422)
+    offer = editor.chosen(request, form.cleaned_data["engine"])
     if offer is None:
         form.add_error("engine", "No endpoint of this engine is there to try it on; an operator adds one.")
-        return _page(request, desk, form, status=422)
+        return _page(request, editor, form, status=422)
     ticked = {_pk(text) for text in request.POST.getlist("try_subject")}
     try:
         made = tryouts.start(
-            template=desk.template,
+            template=editor.template,
             fields=form.version_fields(),
-            based_on=desk.version,
+            based_on=editor.version,
             subjects=[shown_subject.pk for shown_subject in _subjects(request) if shown_subject.pk in ticked],
             endpoint=offer.endpoint,
             by=request.user,
         )
     except DomainError as refusal:
-        return _page(request, desk, form, status=refusal.status, refusal=refusal)
+        return _page(request, editor, form, status=refusal.status, refusal=refusal)
     if made.is_new:
         messages.success(request, f"{made.version} is saved as a draft and being tried.")
     return redirect("prompt_version", request.brand.slug, slug, made.version.number)
@@ -141,14 +141,19 @@ def try_out(request: BrandRequest, slug: str) -> HttpResponseBase:
 
 @require_safe
 @brand_page()
-def pictures(request: BrandRequest, slug: str, number: int) -> HttpResponseBase:
+def images(request: BrandRequest, slug: str, number: int) -> HttpResponseBase:
     """Render the last images and the history; the page polls this while a try-out is being made."""
-    desk = _desk(request, slug, str(number))
-    assert desk.version is not None
+    editor = _editor(request, slug, str(number))
+    assert editor.version is not None
     subjects = _subjects(request)
-    last = tries.last_images(desk.version, [shown_subject.pk for shown_subject in subjects])
-    context = {"template": desk.template, "version": desk.version, "lasts": last.values(), **_history(request, desk)}
-    return render(request, "generation/prompt_pictures.html", context)
+    last = tries.last_images(editor.version, [shown_subject.pk for shown_subject in subjects])
+    context = {
+        "template": editor.template,
+        "version": editor.version,
+        "lasts": last.values(),
+        **_history(request, editor),
+    }
+    return render(request, "generation/prompt_images.html", context)
 
 
 @require_safe
@@ -164,73 +169,73 @@ def subjects(request: BrandRequest, slug: str) -> HttpResponse:
 # -- the parts -----------------------------------------------------------------------------------------------------
 
 
-def _save(request: BrandRequest, desk: Desk) -> HttpResponseBase:
-    form = desk.form(request, is_bound=True)
+def _save(request: BrandRequest, editor: Editor) -> HttpResponseBase:
+    form = editor.form(request, is_bound=True)
     if form.is_valid():
         try:
-            made = services.add_version(template_id=desk.template.pk, by=request.user, **form.version_fields())
+            made = services.add_version(template_id=editor.template.pk, by=request.user, **form.version_fields())
         except Invalid as refusal:
             add_problems(form, refusal)
         else:
             messages.success(request, f"{made} is saved as a draft.")
             for remark in _choices_of_words(request, made):
                 messages.warning(request, remark.message)
-            return redirect("prompt_version", request.brand.slug, desk.template.slug, made.number)
-    return _page(request, desk, form, status=422)
+            return redirect("prompt_version", request.brand.slug, editor.template.slug, made.number)
+    return _page(request, editor, form, status=422)
 
 
 def _page(
-    request: BrandRequest, desk: Desk, form: PromptForm, *, status: int = 200, refusal: DomainError | None = None
+    request: BrandRequest, editor: Editor, form: PromptForm, *, status: int = 200, refusal: DomainError | None = None
 ) -> HttpResponseBase:
     if isinstance(refusal, Invalid):
         add_problems(form, Invalid("", [problem for problem in refusal.problems if problem.pointer in form.fields]))
-    versions = list(selectors.versions(request.user, desk.template))
+    versions = list(selectors.versions(request.user, editor.template))
     context = {
         "versions": versions,
         "before": next(
-            (version for version in versions if desk.version and version.number < desk.version.number), None
+            (version for version in versions if editor.version and version.number < editor.version.number), None
         ),
         "known": [
             {"name": placeholder.name, "count": placeholder.count, "of": placeholder.of}
             for placeholder in selectors.names(request.brand.pk)
         ],
         "refusal": refusal,
-        **_engine_context(request, desk, form),
-        **_preview(request, desk, form),
-        **_history(request, desk),
+        **_engine_context(request, editor, form),
+        **_preview(request, editor, form),
+        **_history(request, editor),
     }
     return render(request, "generation/prompt_editor.html", context, status=status)
 
 
-def _engine_context(request: BrandRequest, desk: Desk, form: PromptForm) -> dict[str, Any]:
+def _engine_context(request: BrandRequest, editor: Editor, form: PromptForm) -> dict[str, Any]:
     engine = str(form["engine"].value() or "")
     return {
-        "template": desk.template,
-        "version": desk.version,
+        "template": editor.template,
+        "version": editor.version,
         "form": form,
-        "offers": desk.endpoints(engine),
-        "chosen": desk.chosen(request, engine),
-        "troubles": [offer.problem for offer in desk.offers if offer.problem],
+        "offers": editor.endpoints(engine),
+        "chosen": editor.chosen(request, engine),
+        "troubles": [offer.problem for offer in editor.offers if offer.problem],
     }
 
 
-def _history(request: BrandRequest, desk: Desk) -> dict[str, Any]:
-    is_trying = desk.version is not None and tries.is_trying(desk.version)
-    return {"tries": tries.tries(request.user, desk.template), "is_trying": is_trying, "poll": POLL_SECONDS}
+def _history(request: BrandRequest, editor: Editor) -> dict[str, Any]:
+    is_trying = editor.version is not None and tries.is_trying(editor.version)
+    return {"tries": tries.tries(request.user, editor.template), "is_trying": is_trying, "poll": POLL_SECONDS}
 
 
-def _preview(request: BrandRequest, desk: Desk, form: PromptForm) -> dict[str, Any]:
+def _preview(request: BrandRequest, editor: Editor, form: PromptForm) -> dict[str, Any]:
     """Return the prompt of the form rendered for the three subjects, its mistakes, and the variants of its axes."""
-    source, axes = _typed(form, desk)
+    source, axes = _typed(form, editor)
     chosen = _subjects(request)
-    offer = desk.chosen(request, str(form["engine"].value() or ""))
+    offer = editor.chosen(request, str(form["engine"].value() or ""))
     encoder = offer.encoder if offer else None
-    last = tries.last_images(desk.version, [picked.pk for picked in chosen]) if desk.version else {}
+    last = tries.last_images(editor.version, [picked.pk for picked in chosen]) if editor.version else {}
     ticked = request.POST.getlist("try_subject") if "ticks" in request.POST else [str(picked.pk) for picked in chosen]
     placeholders = [placeholder.name for placeholder in selectors.names(request.brand.pk)]
     context: dict[str, Any] = {
-        "template": desk.template,
-        "version": desk.version,
+        "template": editor.template,
+        "version": editor.version,
         "form_errors": form.errors if form.is_bound else {},
         "remarks": _remarks(source, [*placeholders, *axes]),
         "reads_words": not offer or not offer.capabilities or offer.capabilities.obeys_prompt,
@@ -256,10 +261,10 @@ def _preview(request: BrandRequest, desk: Desk, form: PromptForm) -> dict[str, A
     return context | {"shown": shown, "variants": len(variants), "axis_problem": ""}
 
 
-def _typed(form: PromptForm, desk: Desk) -> tuple[prompts.PromptSource, dict[str, Any]]:
+def _typed(form: PromptForm, editor: Editor) -> tuple[prompts.PromptSource, dict[str, Any]]:
     """Return the prompt and axes of the form, as far as they are valid; of an unbound form, those of the version."""
     if not form.is_bound:
-        version = desk.version
+        version = editor.version
         return (selectors.source(version), version.axes) if version else (prompts.PromptSource(""), {})
     given, style = form.cleaned_data, form.cleaned_data.get("style")
     source = prompts.PromptSource(
@@ -339,14 +344,14 @@ def _pin(request: BrandRequest, subject_ids: Sequence[int]) -> None:
     request.session[PINNED] = pinned
 
 
-def _desk(request: BrandRequest, slug: str, version_number: str) -> Desk:
+def _editor(request: BrandRequest, slug: str, version_number: str) -> Editor:
     template = selectors.template(request.user, request.brand, slug)
     rows = selectors.versions(request.user, template).select_related("template")
     version = rows.filter(number=_pk(version_number) or 0).first() if version_number else rows.first()
     if version_number and version is None:
         raise NotFound(f"{template.name} has no version {version_number}.")
     offers = endpoints.offers(request.brand)
-    return Desk(template, version, offers, _engines(offers, version))
+    return Editor(template, version, offers, _engines(offers, version))
 
 
 def _engines(offers: Sequence[Offer], version: PromptVersion | None) -> list[EngineChoice]:

@@ -41,7 +41,7 @@ def detail(request: BrandRequest, run_id: int) -> HttpResponseBase:
 
 def _page(request: BrandRequest, run: Run, refusal: DomainError | None = None) -> HttpResponseBase:
     """Render the run's page, with a refusal beside the button that was refused."""
-    context = _standing(request, run) | {"sheet": _sheet(request, run), "refusal": refusal}
+    context = _status_context(request, run) | {"sheet": _sheet(request, run), "refusal": refusal}
     if refusal is not None and "budget" in refusal.extra:
         context["short_of"] = Decimal(refusal.extra["needed"]) - Decimal(refusal.extra["left"])
     if run.state not in (RunState.FINISHED, RunState.CANCELLED):
@@ -68,7 +68,7 @@ def live(request: BrandRequest, run_id: int) -> HttpResponseBase:
     A POST request, because hundreds of marks are too long for an address; it changes nothing.
     """
     run = _run(request, run_id)
-    context = _standing(request, run)
+    context = _status_context(request, run)
     pairs = [pair.split("-", 1) for pair in request.POST.get("cells", "").split(".") if "-" in pair][:MOST_CELLS]
     page_marks = {pk: mark for pk, mark in ((number(pk), mark) for pk, mark in pairs) if pk is not None}
     changed = load_squares(run, page_marks)
@@ -99,7 +99,7 @@ def act(request: BrandRequest, run_id: int, verb: str) -> HttpResponseBase:
         services.cancel(run_id=run.pk, by=request.user)
     elif verb == "retry":
         count = _retry(request, run)
-        messages.success(request, f"{count} {'picture is' if count == 1 else 'pictures are'} tried again.")
+        messages.success(request, f"{count} {'image is' if count == 1 else 'images are'} tried again.")
     elif verb == "plan-anew":
         messages.success(request, _told(changes.plan_anew(run_id=run.pk, by=request.user)))
     elif verb == "not-charged":
@@ -151,7 +151,7 @@ def _sheet(request: BrandRequest, run: Run) -> Sheet:
     return load_sheet(run, after=-1 if after is None else after, only_problems=request.GET.get("only") == "problems")
 
 
-def _standing(request: BrandRequest, run: Run) -> dict[str, Any]:
+def _status_context(request: BrandRequest, run: Run) -> dict[str, Any]:
     """Return the context of the page's head. head_mark: changes whenever the head would be drawn differently."""
     progress = selectors.progress(run)
     is_planned = run.state == RunState.PLANNED

@@ -35,7 +35,7 @@ ELSEWHERE = frozenset({"endpoint", "photo", "engine", "missing_photo", "missing_
 
 
 @dataclass(frozen=True)
-class Desk:
+class Editor:
     """The data of the form: the usable endpoints, the chosen one, and the problems of the others."""
 
     offers: Sequence[Offer]
@@ -58,7 +58,7 @@ def page(request: BrandRequest) -> HttpResponseBase:
     elif (version_id := number(request.GET.get("example", ""))) is not None:
         version = selectors.example(request.user, request.brand, version_id)
         if version is None:
-            raise NotFound("This picture is not there, or nobody knows how it was made.")
+            raise NotFound("This image is not there, or nobody knows how it was made.")
         filled = studio_form.of_example(version)
     elif "words" in request.GET:
         filled = Filled(text=request.GET["words"][: services.LONGEST_TEXT])
@@ -70,15 +70,15 @@ def page(request: BrandRequest) -> HttpResponseBase:
 def make(request: BrandRequest) -> HttpResponseBase:
     """Start a try; an error is shown in the place of the result."""
     filled = studio_form.posted(request.POST)
-    desk = _desk(request, filled)
+    editor = _editor(request, filled)
     try:
-        if desk.chosen is None:
+        if editor.chosen is None:
             message = "There is no endpoint to try on. An operator adds one."
             raise Invalid(message, [Problem("endpoint", message)])
-        wish = studio_form.wish(request, filled, desk.chosen)
-        run = services.start(brand=request.brand, wish=wish, endpoint=desk.chosen.endpoint, by=request.user)
+        wish = studio_form.wish(request, filled, editor.chosen)
+        run = services.start(brand=request.brand, wish=wish, endpoint=editor.chosen.endpoint, by=request.user)
     except DomainError as refusal:
-        return _refused(request, filled, desk, refusal)
+        return _refused(request, filled, editor, refusal)
     return _begun(request, run.pk)
 
 
@@ -131,7 +131,7 @@ def again(request: BrandRequest, run_id: int) -> HttpResponseBase:
         new_run = services.again(run_id=run.pk, endpoint=endpoint, by=request.user)
     except DomainError as refusal:
         filled = replace(studio_form.of_run(run), endpoint=str(endpoint.pk))
-        return _refused(request, filled, _desk(request, filled), refusal)
+        return _refused(request, filled, _editor(request, filled), refusal)
     return _begun(request, new_run.pk)
 
 
@@ -150,20 +150,18 @@ def keep(request: BrandRequest, run_id: int) -> HttpResponseBase:
         name=request.POST.get("name", ""),
         seed=number(request.POST.get("seed", "")),
     )
-    messages.success(request, f"{made} is saved as a draft, with the seed of the picture.")
+    messages.success(request, f"{made} is saved as a draft, with the seed of the image.")
     return redirect("prompt_version", request.brand.slug, made.template.slug, made.number)
 
 
 @require_POST
 @brand_page(Action.RUN_SANDBOX)
-def add_picture(request: BrandRequest) -> HttpResponseBase:
+def add_image(request: BrandRequest) -> HttpResponseBase:
     """Save a dropped, pasted or chosen image as a reference photo. Returns JSON: {"photo": its id}."""
     given = request.FILES.get("file")
     if given is None:
-        raise Invalid("No picture came with this.", [Problem("file", "Choose a picture.")])
-    photo = services.add_picture(
-        brand=request.brand, data=given.read(), file_name=given.name or "picture", by=request.user
-    )
+        raise Invalid("No image came with this.", [Problem("file", "Choose an image.")])
+    photo = services.add_image(brand=request.brand, data=given.read(), file_name=given.name or "image", by=request.user)
     return JsonResponse({"photo": photo.pk})
 
 
@@ -199,40 +197,40 @@ def _begun(request: BrandRequest, run_id: int) -> HttpResponseBase:
     return answer
 
 
-def _refused(request: BrandRequest, filled: Filled, desk: Desk, refusal: DomainError) -> HttpResponseBase:
+def _refused(request: BrandRequest, filled: Filled, editor: Editor, refusal: DomainError) -> HttpResponseBase:
     """Render the page with the error, or for htmx the error alone, in the place of the result."""
     problems = refusal.problems if isinstance(refusal, Invalid) else []
     errors = {problem.pointer: problem.message for problem in problems if "/" not in problem.pointer}
     is_elsewhere_otherwise = any(problem.pointer in ELSEWHERE or problem.value in ELSEWHERE for problem in problems)
-    others = desk.others if is_elsewhere_otherwise or not problems else []
+    others = editor.others if is_elsewhere_otherwise or not problems else []
     context = _context(request, replace(filled, errors=errors)) | {"refusal": refusal, "others": others}
     name = "studio_refusal" if request.headers.get("HX-Request") else "studio"
     return render(request, f"generation/{name}.html", context, status=refusal.status)
 
 
-def _desk(request: BrandRequest, filled: Filled) -> Desk:
+def _editor(request: BrandRequest, filled: Filled) -> Editor:
     offers = endpoints.offers(request.brand)
     able = [offer for offer in offers if not offer.problem]
     # Engines that read a prompt come first, because most people come here with one.
     able.sort(key=lambda offer: not (offer.capabilities and offer.capabilities.obeys_prompt))
     chosen = next((offer for offer in able if str(offer.endpoint.pk) == filled.endpoint), able[0] if able else None)
-    return Desk(able, chosen, [offer.problem for offer in offers if offer.problem])
+    return Editor(able, chosen, [offer.problem for offer in offers if offer.problem])
 
 
 def _context(request: BrandRequest, filled: Filled, result: selectors.Result | None = None) -> dict[str, Any]:
-    desk = _desk(request, filled)
-    offer = desk.chosen
+    editor = _editor(request, filled)
+    offer = editor.chosen
     capabilities = offer.capabilities if offer else None
     if offer and filled.settings_of != str(offer.endpoint.pk):
         before = next(
-            (earlier_offer for earlier_offer in desk.offers if str(earlier_offer.endpoint.pk) == filled.settings_of),
+            (earlier_offer for earlier_offer in editor.offers if str(earlier_offer.endpoint.pk) == filled.settings_of),
             None,
         )
         filled = studio_form.resized(filled, before)
         filled = studio_form.begun(filled, offer, selectors.usual(request.user, request.brand, offer))
     styles = prompt_selectors.active_styles(request.user, request.brand)
     context: dict[str, Any] = {
-        "desk": desk,
+        "editor": editor,
         "filled": filled,
         "styles": styles,
         "capabilities": capabilities,
@@ -250,7 +248,7 @@ def _context(request: BrandRequest, filled: Filled, result: selectors.Result | N
         context["sizes"] = studio_form.sizes(capabilities)
         context["limits"] = studio_form.limits(capabilities)
         context["pace"] = estimates.interval(offer.endpoint, {"": estimates.Work(1)})
-    context["examples"] = selectors.examples(request.user, request.brand, desk.offers)
+    context["examples"] = selectors.examples(request.user, request.brand, editor.offers)
     return context | (_result_context(request, result) if result else {})
 
 

@@ -19,7 +19,7 @@ from generation.models import AssetVersion, Run
 from generation.selectors import concepts
 from generation.selectors.endpoints import Offer
 from generation.services import studio
-from generation.services.planning import orders
+from generation.services.planning import plan_requests
 from generation.services.studio import Reference, Wish
 
 FIRST_SIDE: Final = 1024
@@ -168,7 +168,7 @@ def sized(filled: Filled, capabilities: Capabilities) -> tuple[int, int]:
     """Return width and height that the endpoint makes for the entered size, or its default size for none."""
     width, height = (number(text) or 0 for text in (filled.width, filled.height))
     size = (width, height) if width and height else (FIRST_SIDE, FIRST_SIDE)
-    return orders.master_size(*size, capabilities)
+    return plan_requests.master_size(*size, capabilities)
 
 
 def sizes(capabilities: Capabilities) -> list[Size]:
@@ -218,7 +218,7 @@ def wish(request: BrandRequest, filled: Filled, offer: Offer) -> Wish:
     seed = _whole("seed", filled.seed, problems) if filled.is_locked and filled.seed else None
     parameters = _parameters(filled, offer.capabilities.controls, problems)
     if filled.is_locked and not filled.seed:
-        problems.append(Problem("seed", "There is no seed to keep yet: write a number, or take one from a picture."))
+        problems.append(Problem("seed", "There is no seed to keep yet: write a number, or take one from an image."))
     if problems:
         raise Invalid(problems[0].message, problems)
     takes = reference(offer) is not None
@@ -252,7 +252,7 @@ def _parameters(filled: Filled, controls: Sequence[Control], problems: list[Prob
 def _whole(name: str, text: str, problems: list[Problem]) -> int:
     whole = number(text)
     if whole is None:
-        words = {"seed": "A seed is a whole number.", "count": "Say how many pictures as a number."}
+        words = {"seed": "A seed is a whole number.", "count": "Say how many images as a number."}
         problems.append(Problem(name, words.get(name, f"Give the {name} in pixels."), text[:100]))
     return whole or 0
 
@@ -266,4 +266,4 @@ def _one(model: Any, request: BrandRequest, text: str, path: str = "brand") -> A
 def _fit(requested: tuple[int, int], capabilities: Capabilities) -> tuple[int, int]:
     """Return the size that the endpoint makes. A size beyond the sliders is scaled down in proportion."""
     scale = min(1.0, LONGEST_SIDE / max(requested))
-    return orders.master_size(round(requested[0] * scale), round(requested[1] * scale), capabilities)
+    return plan_requests.master_size(round(requested[0] * scale), round(requested[1] * scale), capabilities)

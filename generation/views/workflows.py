@@ -62,7 +62,7 @@ def _mark(request: BrandRequest, endpoint: Endpoint) -> None:
         name=request.POST.get("name", ""),
         meant=_meant(request.POST),
     )
-    messages.success(request, "The marks are saved. Pictures planned from now on are made with them.")
+    messages.success(request, "The marks are saved. Images planned from now on are made with them.")
 
 
 def _names(posted: Mapping[str, Any]) -> dict[tuple[str, str], str]:

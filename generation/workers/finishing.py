@@ -30,9 +30,9 @@ class Finishing:
     def is_full(self) -> bool:
         return self._bytes >= MOST_BYTES
 
-    def take(self, picture: Result, work: Callable[[], None]) -> None:
-        """Queue `work`, which stores `picture` and handles its own errors."""
-        size = 0 if picture.pixels is None else picture.pixels.nbytes
+    def take(self, image: Result, work: Callable[[], None]) -> None:
+        """Queue `work`, which stores `image` and handles its own errors."""
+        size = 0 if image.pixels is None else image.pixels.nbytes
         self._add(size)
         due_at = monotonic() + GRACE_SECONDS
 

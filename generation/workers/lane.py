@@ -21,11 +21,11 @@ from generation.services.dispatch import claims
 from generation.services.dispatch.claims import Claim, ClaimedJob
 from generation.services.endpoints import changes
 from generation.services.planning import fingerprints
-from generation.workers import crashes, warmth
-from generation.workers.briefing import Brief, brief
+from generation.workers import crashes, warm_up
 from generation.workers.context import Engines, WorkContext, disconnect
-from generation.workers.endings import Endings
+from generation.workers.job_contexts import JobContext, load_contexts
 from generation.workers.leases import Leases
+from generation.workers.result_writer import ResultWriter
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ class LaneWorker:
         self.lanes = tuple(lanes)
         self.leases = Leases(name, self.lanes)
         self.is_stopping = threading.Event()
-        self.endings = Endings(name, self.leases, self.is_stopping)
+        self.result_writer = ResultWriter(name, self.leases, self.is_stopping)
         self._context = WorkContext(self.leases)
         self._engines = Engines()
         self._finishers = ThreadPoolExecutor(FINISHERS, "finish", initializer=None)
@@ -52,9 +52,9 @@ class LaneWorker:
         self._places = threading.BoundedSemaphore(PLACES)
 
     def start(self) -> None:
-        warmth.keep_kernels()
+        warm_up.keep_kernels()
         self.leases.start()
-        warmth.warm_up(self._engines, self.lanes)
+        warm_up.warm_up(self._engines, self.lanes)
 
     def stop(self) -> None:
         """Finish the current work and stop the threads."""
@@ -103,8 +103,8 @@ class LaneWorker:
         except DatabaseError:
             return
         if claim:
-            self.endings.persist(lambda: claims.give_back(claim.token, [job.id for job in claim.jobs]))
-            self.endings.drop(claim, claim.jobs)
+            self.result_writer.persist(lambda: claims.give_back(claim.token, [job.id for job in claim.jobs]))
+            self.result_writer.drop(claim, claim.jobs)
 
     def _claim(self, lane: str, sticky: int | None) -> Claim:
         claim = claims.claim(lane=lane, worker=self.name, sticky_campaign=sticky)
@@ -126,10 +126,10 @@ class LaneWorker:
         todo = {job.id: job for job in claim.jobs}
         try:
             endpoint = Endpoint.objects.get(pk=claim.jobs[0].endpoint_id)
-            briefs = brief(claim.jobs, engine=endpoint.engine)
-            self._end_without_engine(claim, todo, briefs, pending)
+            contexts_by_job = load_contexts(claim.jobs, engine=endpoint.engine)
+            self._end_without_engine(claim, todo, contexts_by_job, pending)
             if todo:
-                self._generate_or_part(claim, endpoint, todo, briefs, pending)
+                self._generate_or_part(claim, endpoint, todo, contexts_by_job, pending)
             missing = EngineError(ErrorKind.TRANSIENT, NO_RESULT)
         except EngineError as error:
             missing = error
@@ -141,18 +141,22 @@ class LaneWorker:
             log.exception("batch.failed")
             missing = crashes.explained(error)
         for job in todo.values():
-            self.endings.fail(job, claim, missing)
+            self.result_writer.fail(job, claim, missing)
 
     def _end_without_engine(
-        self, claim: Claim, todo: dict[int, ClaimedJob], briefs: Mapping[int, Brief], pending: list[Future[None]]
+        self,
+        claim: Claim,
+        todo: dict[int, ClaimedJob],
+        contexts_by_job: Mapping[int, JobContext],
+        pending: list[Future[None]],
     ) -> None:
         """End the jobs whose master the brand already has, and the cancelled ones, and remove them from `todo`."""
         unwanted = self.leases.revoked()
         for job in claim.jobs:
-            if briefs[job.id].master is not None:
-                self._submit(pending, self.endings.reuse, todo.pop(job.id), claim, briefs[job.id])
+            if contexts_by_job[job.id].master is not None:
+                self._submit(pending, self.result_writer.reuse, todo.pop(job.id), claim, contexts_by_job[job.id])
             elif job.id in unwanted:
-                self.endings.fail(
+                self.result_writer.fail(
                     todo.pop(job.id), claim, EngineError(ErrorKind.CANCELLED, "Given up before it was started.")
                 )
 
@@ -161,12 +165,12 @@ class LaneWorker:
         claim: Claim,
         endpoint: Endpoint,
         todo: dict[int, ClaimedJob],
-        briefs: Mapping[int, Brief],
+        contexts_by_job: Mapping[int, JobContext],
         pending: list[Future[None]],
     ) -> None:
         """Have the engine make `todo`; after a crash one by one, so that one bad input fails no other job."""
         try:
-            self._generate(claim, endpoint, todo, briefs, pending)
+            self._generate(claim, endpoint, todo, contexts_by_job, pending)
             return
         except crashes.EngineCrash:
             if len(todo) == 1:
@@ -180,8 +184,8 @@ class LaneWorker:
             log.exception("batch.failed", jobs=len(todo))
         for job_id in list(todo):
             alone = {job_id: todo.pop(job_id)}
-            with self.endings.guarding(alone[job_id], claim):
-                self._generate(claim, endpoint, alone, briefs, pending)
+            with self.result_writer.guarding(alone[job_id], claim):
+                self._generate(claim, endpoint, alone, contexts_by_job, pending)
                 if alone:
                     raise EngineError(ErrorKind.TRANSIENT, NO_RESULT)
 
@@ -190,7 +194,7 @@ class LaneWorker:
         claim: Claim,
         endpoint: Endpoint,
         todo: dict[int, ClaimedJob],
-        briefs: Mapping[int, Brief],
+        contexts_by_job: Mapping[int, JobContext],
         pending: list[Future[None]],
     ) -> None:
         """Have the engine make `todo`, and remove each job from it when its result is passed on."""
@@ -202,7 +206,7 @@ class LaneWorker:
             raise EngineError(ErrorKind.INPUT, message)
         now = fingerprints.maker(endpoint, engine)
         if stale := [job for job in todo.values() if changes.is_changed(job, now)]:
-            self.endings.hold([todo.pop(job.id) for job in stale], claim, endpoint, now)
+            self.result_writer.hold([todo.pop(job.id) for job in stale], claim, endpoint, now)
         batch = [Task(job.id, Spec.from_json(job.spec)) for job in todo.values()]
         for result in crashes.results(cast(LocalEngine, engine), batch, self._context) if batch else ():
             job = todo.pop(result.task_id)
@@ -210,19 +214,21 @@ class LaneWorker:
             then = now if is_told or result.error else fingerprints.maker(endpoint, engine)
             maker = fingerprints.reported(then, result.model, result.revision)
             if result.error is not None:
-                self.endings.fail(job, claim, result.error)
+                self.result_writer.fail(job, claim, result.error)
             elif changes.is_changed(job, maker):  # while the batch was made
-                self.endings.hold([job], claim, endpoint, maker)
+                self.result_writer.hold([job], claim, endpoint, maker)
             else:
                 crash_points.point("generated")
-                self._submit(pending, self.endings.complete, job, claim, briefs[job.id], result, engine, maker)
+                self._submit(
+                    pending, self.result_writer.complete, job, claim, contexts_by_job[job.id], result, engine, maker
+                )
 
     def _submit(self, pending: list[Future[None]], work: Any, job: ClaimedJob, claim: Claim, *args: Any) -> None:
         self._places.acquire()
 
         def run() -> None:
             try:
-                with self.endings.guarding(job, claim):
+                with self.result_writer.guarding(job, claim):
                     work(job, claim, *args)
             finally:
                 self._places.release()

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from core import crash_points, stored_files
-from generation.checks.base import Verdict
+from generation.checks.base import CheckResult
 from generation.choices import Outcome
 from generation.engines.base import EngineError, ErrorKind, Pixels, Result
 from generation.finishing.base import RECIPE_VERSION, Encoded
@@ -17,28 +17,28 @@ from generation.finishing.develop import BadPixels, Developed, develop
 from generation.models import Master
 from generation.services.dispatch.outcomes import Made
 from generation.services.images.assets import StoredMaster, StoredRendition
-from generation.workers.briefing import Brief
+from generation.workers.job_contexts import JobContext
 
 Put = Callable[..., stored_files.Stored]
 """`stored_files.put`, or a function that calls it and waits while the disk is full."""
 
 
-def develop_result(brief: Brief, result: Result, *, put: Put = stored_files.put) -> Made:
+def develop_result(job_context: JobContext, result: Result, *, put: Put = stored_files.put) -> Made:
     """Develop and store an engine's image. Files are written before any row names them."""
     assert result.pixels is not None
     result_facts = {"subject_box": result.facts["subject_box"]} if "subject_box" in result.facts else {}
     if "asked_size" in result.facts:  # the nearest size, for a service that cannot make the requested size
         result_facts["asked"] = result.facts["asked_size"]
-    facts = {**brief.facts, **result_facts}
+    facts = {**job_context.facts, **result_facts}
     try:
-        developed = develop(result.pixels, facts, [target for _, target in brief.targets])
+        developed = develop(result.pixels, facts, [target for _, target in job_context.targets])
     except BadPixels as error:
-        raise EngineError(ErrorKind.INPUT, f"The engine's picture cannot be used: {error}") from error
+        raise EngineError(ErrorKind.INPUT, f"The engine's image cannot be used: {error}") from error
     crash_points.point("developed")
     return Made(
         master=_stored(developed, put),
-        verdicts=tuple(developed.verdicts),
-        renditions=_renditions(brief, developed, put),
+        check_results=tuple(developed.check_results),
+        renditions=_renditions(job_context, developed, put),
         cost=result.cost,
         usage=result.usage,
         details={
@@ -53,18 +53,18 @@ def develop_result(brief: Brief, result: Result, *, put: Put = stored_files.put)
     )
 
 
-def develop_master(brief: Brief, *, put: Put = stored_files.put) -> Made:
+def develop_master(job_context: JobContext, *, put: Put = stored_files.put) -> Made:
     """Make renditions and findings again for an existing master; nothing is generated.
 
     The master's file is not written again, because encoding the same pixels again may give other bytes.
     """
-    assert brief.master is not None
-    master = brief.master
-    developed = develop(read_pixels(master), brief.facts, [target for _, target in brief.targets])
-    verdicts = tuple(developed.verdicts)
+    assert job_context.master is not None
+    master = job_context.master
+    developed = develop(read_pixels(master), job_context.facts, [target for _, target in job_context.targets])
+    check_results = tuple(developed.check_results)
     if master.was_rejected:
-        earlier = Verdict("rejected_before", Outcome.FLAG, "This very picture was made before and rejected.")
-        verdicts = (*verdicts, earlier)
+        earlier = CheckResult("rejected_before", Outcome.FLAG, "This very image was made before and rejected.")
+        check_results = (*check_results, earlier)
     return Made(
         master=StoredMaster(
             sha256=master.sha256,
@@ -77,9 +77,9 @@ def develop_master(brief: Brief, *, put: Put = stored_files.put) -> Made:
             thumbnails=master.thumbnails,
             hashes=developed.hashes,
         ),
-        verdicts=verdicts,
-        renditions=_renditions(brief, developed, put),
-        details={**brief.master_facts, "reused_master": master.sha256},
+        check_results=check_results,
+        renditions=_renditions(job_context, developed, put),
+        details={**job_context.master_facts, "reused_master": master.sha256},
         is_reused=True,
     )
 
@@ -109,8 +109,8 @@ def _stored(developed: Developed, put: Put) -> StoredMaster:
     )
 
 
-def _renditions(brief: Brief, developed: Developed, put: Put) -> tuple[StoredRendition, ...]:
-    ids = {target.slug: spec_id for spec_id, target in brief.targets}
+def _renditions(job_context: JobContext, developed: Developed, put: Put) -> tuple[StoredRendition, ...]:
+    ids = {target.slug: spec_id for spec_id, target in job_context.targets}
     return tuple(_rendition(ids[target.slug], encoded, put) for target, encoded in developed.renditions)
 
 

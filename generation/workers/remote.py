@@ -2,7 +2,7 @@
 
 One thread plans rounds, a pool of threads makes the calls, and a few others store the images that came. No thread waits
 while a service makes an image: open jobs are in the database, so another worker can continue with them at any moment
-(services/remote/handover.py).
+(services/remote/submissions.py).
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from generation.services.dispatch.claims import Claim, ClaimedJob
 from generation.services.endpoints import changes, health
 from generation.services.planning import fingerprints
 from generation.services.planning.fingerprints import Maker
-from generation.services.remote import handover, pacing, throttle
-from generation.services.remote.handover import Due
-from generation.workers.briefing import Brief, brief
+from generation.services.remote import pacing, submissions, throttle
+from generation.services.remote.submissions import Due
 from generation.workers.context import Engines, WorkContext, disconnect, reported
-from generation.workers.endings import Endings
+from generation.workers.job_contexts import JobContext, load_contexts
 from generation.workers.leases import Leases
 from generation.workers.one_at_a_time import OneAtATime
-from generation.workers.retrieval import FIRST_PAUSE_SECONDS, Retrieval, kept_or_in_doubt
+from generation.workers.result_writer import ResultWriter
+from generation.workers.retrieval import FIRST_PAUSE_SECONDS, Retrieval, kept_or_uncertain
 
 log = structlog.get_logger(__name__)
 
@@ -66,14 +66,14 @@ class RemoteLane:
         self.name = name
         self.leases = leases
         self._is_stopping = threading.Event()
-        self.endings = Endings(name, leases, self._is_stopping)
+        self.result_writer = ResultWriter(name, leases, self._is_stopping)
         self._context = WorkContext(leases)
         self._engines = Engines()
         self._guard = threading.Lock()
         self._busy = 0
         self._threads: int = settings.PROOFLINE["remote_threads"]
         self._pool = ThreadPoolExecutor(self._threads, "remote")
-        self._retrieval = Retrieval(self.endings, self._context)
+        self._retrieval = Retrieval(self.result_writer, self._context)
         self._asking: set[int] = set()
         self._probe_at: dict[int, float] = {}
         self._seen_away: set[int] = set()
@@ -121,14 +121,14 @@ class RemoteLane:
     def _round(self) -> float:
         """Submit to every endpoint what it may get, and poll due jobs; returns the seconds until the next round."""
         pauses, loads = [IDLE_SECONDS], pacing.loads()
-        hungry = sum(load.has_queued and load.orders > 0 for load in loads)
+        hungry = sum(load.has_queued and load.submissions > 0 for load in loads)
         for load in loads:
             if load.is_resting and load.has_queued:
                 self._probe(load.endpoint)
             if load.waiting:
                 pauses.append(self._ask(load.endpoint))
-            if load.has_queued and load.orders:
-                pauses.append(self._order(load.endpoint, most=math.ceil(self._idle_threads() / hungry)))
+            if load.has_queued and load.submissions:
+                pauses.append(self._claim_for(load.endpoint, most=math.ceil(self._idle_threads() / hungry)))
                 hungry -= 1
             elif load.has_queued:
                 pauses.append(load.wait_seconds)
@@ -154,45 +154,45 @@ class RemoteLane:
 
         self._spawn(look)
 
-    def _order(self, endpoint: Endpoint, *, most: int) -> float:
+    def _claim_for(self, endpoint: Endpoint, *, most: int) -> float:
         """Claim as many jobs as the endpoint may get now, at most `most`, and have them submitted.
 
         Returns the seconds until there may be more to do.
         """
         rate = throttle.room(endpoint)
-        if rate.orders == 0:
+        if rate.submissions == 0:
             return rate.wait_seconds
         with transaction.atomic():
             fresh = pacing.room(endpoint.pk)
-            orders = min(fresh.orders, most)
-            if rate.orders is not None:
-                orders = min(orders, rate.orders - pacing.unsent(endpoint.pk))
+            limit = min(fresh.submissions, most)
+            if rate.submissions is not None:
+                limit = min(limit, rate.submissions - pacing.unsent(endpoint.pk))
             claim = Claim.none()
-            if orders > 0:
-                claim = claims.claim(lane=Lane.CLOUD, worker=self.name, limit=orders, endpoint_id=endpoint.pk)
+            if limit > 0:
+                claim = claims.claim(lane=Lane.CLOUD, worker=self.name, limit=limit, endpoint_id=endpoint.pk)
         if claim:
             self.leases.hold(claim.token, [job.id for job in claim.jobs])
             crash_points.point("claimed")
             self._begin(claim, endpoint, fresh.in_use + len(claim.jobs))
         return BUSY_SECONDS
 
-    def _order_more(self, endpoint_id: int) -> None:
-        """Call `_order` with the endpoint read again, because it may have other limits by now or be disabled."""
+    def _submit_more(self, endpoint_id: int) -> None:
+        """Call `_claim_for` with the endpoint read again, because it may have other limits by now or be disabled."""
         endpoint = pacing.current(endpoint_id)
         if endpoint is not None:
-            self._order(endpoint, most=self._idle_threads(own=1))
+            self._claim_for(endpoint, most=self._idle_threads(own=1))
 
     def _begin(self, claim: Claim, endpoint: Endpoint, in_use: int) -> None:
-        briefs = brief(claim.jobs, engine=endpoint.engine, is_remote=True)
+        contexts_by_job = load_contexts(claim.jobs, engine=endpoint.engine, is_remote=True)
         for job in claim.jobs:
-            self._spawn(lambda job=job: self._hand_over(job, claim, endpoint, briefs[job.id], in_use))  # type: ignore[misc]
+            self._spawn(lambda job=job: self._submit(job, claim, endpoint, contexts_by_job[job.id], in_use))  # type: ignore[misc]
 
     def _ask(self, endpoint: Endpoint) -> float:
         """Have a thread poll the endpoint's due jobs, unless one is doing so."""
         pause = self._poll_pause(endpoint)
         if endpoint.pk in self._asking or not self._idle_threads():
             return pause
-        due = handover.take_due(endpoint_id=endpoint.pk, limit=POLLED_AT_ONCE)
+        due = submissions.take_due(endpoint_id=endpoint.pk, limit=POLLED_AT_ONCE)
         if due:
             self._asking.add(endpoint.pk)
             self._spawn(lambda: self._look_at(endpoint, due))
@@ -243,10 +243,10 @@ class RemoteLane:
 
     # -- one job on its way there ----------------------------------------------------------------------------------
 
-    def _hand_over(self, job: ClaimedJob, claim: Claim, endpoint: Endpoint, brief: Brief, in_use: int) -> None:
-        with self.endings.guarding(job, claim):
-            if brief.master is not None:
-                self.endings.reuse(job, claim, brief)
+    def _submit(self, job: ClaimedJob, claim: Claim, endpoint: Endpoint, job_context: JobContext, in_use: int) -> None:
+        with self.result_writer.guarding(job, claim):
+            if job_context.master is not None:
+                self.result_writer.reuse(job, claim, job_context)
                 return
             engine = self._engine(endpoint)
             maker = fingerprints.maker(endpoint, engine)
@@ -255,39 +255,39 @@ class RemoteLane:
                 engine = self._engine(endpoint)
                 maker = fingerprints.maker(endpoint, engine)
             if changes.is_changed(job, maker):
-                self.endings.hold([job], claim, endpoint, maker)
+                self.result_writer.hold([job], claim, endpoint, maker)
                 return
-            submitted = self._submit(engine, job, claim, endpoint, maker)
+            submitted = self._call_service(engine, job, claim, endpoint, maker)
             if submitted is None:
                 return
             if submitted.result is None:
                 problem = submitted.problem
                 self._entrust_or_leave(engine, job, claim, submitted.remote_id, problem)
-                self.endings.persist(lambda: pacing.succeeded(endpoint, in_use=in_use))
+                self.result_writer.persist(lambda: pacing.succeeded(endpoint, in_use=in_use))
                 if problem is not None and problem.kind == ErrorKind.ENDPOINT:
-                    self.endings.persist(lambda: pacing.failed(endpoint, problem))
+                    self.result_writer.persist(lambda: pacing.failed(endpoint, problem))
             else:
-                with kept_or_in_doubt(engine):
-                    handover.answered(job_id=job.id, token=claim.token)
-                    self.endings.persist(lambda: pacing.succeeded(endpoint, in_use=in_use))
+                with kept_or_uncertain(engine):
+                    submissions.answered(job_id=job.id, token=claim.token)
+                    self.result_writer.persist(lambda: pacing.succeeded(endpoint, in_use=in_use))
                 self._fill(endpoint)
                 made_by = fingerprints.made_by(maker, maker, submitted.result.model, submitted.result.revision)
-                attempt = partial(kept_or_in_doubt, engine)
+                attempt = partial(kept_or_uncertain, engine)
                 if submitted.is_kept:
                     attempt = partial(self._retrieval.repeated, engine, job, claim, submitted.remote_id)
-                self._retrieval.retrieve(engine, job, claim, brief, submitted.result, made_by, attempt)
+                self._retrieval.retrieve(engine, job, claim, job_context, submitted.result, made_by, attempt)
 
     def _fill(self, endpoint: Endpoint) -> None:
         """Submit more jobs to a service that has just finished one, before this thread processes the result."""
         if self._is_stopping.is_set():
             return
         try:
-            self._filling.run(endpoint.pk, lambda: self._order_more(endpoint.pk))
+            self._filling.run(endpoint.pk, lambda: self._submit_more(endpoint.pk))
         except Exception as error:  # the lane's next round will do it; nothing may prevent the fetching of this image
             log.warning("remote.not_filled", error=str(error))
             connection.close()
 
-    def _submit(
+    def _call_service(
         self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, endpoint: Endpoint, maker: Maker
     ) -> Submitted | None:
         """Submit a job after its intent is recorded. None if there is nothing more to do with it here."""
@@ -295,10 +295,10 @@ class RemoteLane:
         if turn is None:
             self._give_back(job, claim)
             return None
-        marker = handover.intend(job_id=job.id, token=claim.token, maker=maker)
+        marker = submissions.record_intent(job_id=job.id, token=claim.token, maker=maker)
         if marker is None:
-            raise EngineError(ErrorKind.CANCELLED, "Given up before it was ordered.")
-        sent_at = timezone.now()
+            raise EngineError(ErrorKind.CANCELLED, "Given up before it was submitted.")
+        submitted_at = timezone.now()
         crash_points.point("intended")
         service.departure.set(turn)
         try:
@@ -309,15 +309,17 @@ class RemoteLane:
                 return None
             refusal, settle_seconds = error, engine.settle_seconds
             if error.kind in (ErrorKind.RATE, ErrorKind.CHANGED):
-                self.endings.persist(lambda: handover.refused(job_id=job.id, token=claim.token))
+                self.result_writer.persist(lambda: submissions.refused(job_id=job.id, token=claim.token))
             if error.kind != ErrorKind.CHANGED:
-                self.endings.persist(lambda: pacing.failed(endpoint, refusal, sent_at=sent_at))
-            if error.kind != ErrorKind.DOUBT or not engine.looks_up:
+                self.result_writer.persist(lambda: pacing.failed(endpoint, refusal, submitted_at=submitted_at))
+            if error.kind != ErrorKind.UNCERTAIN or not engine.looks_up:
                 raise
-            self.endings.persist(
-                lambda: handover.look_up_later(job_id=job.id, token=claim.token, seconds=settle_seconds, error=refusal)
+            self.result_writer.persist(
+                lambda: submissions.look_up_later(
+                    job_id=job.id, token=claim.token, seconds=settle_seconds, error=refusal
+                )
             )
-            self.endings.drop(claim, [job])
+            self.result_writer.drop(claim, [job])
             return None
         finally:
             service.departure.set(None)
@@ -326,8 +328,8 @@ class RemoteLane:
 
     def _give_back(self, job: ClaimedJob, claim: Claim) -> None:
         """Put a job back that was not submitted, because the service has asked for a pause."""
-        self.endings.persist(lambda: claims.give_back(claim.token, [job.id]))
-        self.endings.drop(claim, [job])
+        self.result_writer.persist(lambda: claims.give_back(claim.token, [job.id]))
+        self.result_writer.drop(claim, [job])
 
     def _entrust_or_leave(
         self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, remote_id: str, problem: EngineError | None
@@ -335,11 +337,11 @@ class RemoteLane:
         """Let the job wait for its image. If that cannot be written, the reaper looks it up by its marker."""
         try:
             pause = engine.poll_seconds if problem is None else FIRST_PAUSE_SECONDS
-            self._retrieval.entrust(job, claim, remote_id, pause=pause, problem=problem)
+            self._retrieval.record_submission(job, claim, remote_id, pause=pause, problem=problem)
         except DatabaseError:
             log.exception("remote.not_written", job=job.id, remote_id=remote_id)
             connection.close()
-            self.endings.drop(claim, [job])
+            self.result_writer.drop(claim, [job])
 
     # -- many jobs that are there ----------------------------------------------------------------------------------
 
@@ -354,7 +356,7 @@ class RemoteLane:
             self._poll(engine, endpoint, {due_job.remote_id: due_job for due_job in to_ask if due_job.remote_id})
         except EngineError as error:
             pacing.failed(endpoint, error)
-            handover.again_at({due_job.job_id: Pending() for due_job in due}, seconds=ASK_AGAIN_SECONDS)
+            submissions.poll_again({due_job.job_id: Pending() for due_job in due}, seconds=ASK_AGAIN_SECONDS)
         finally:
             self._asking.discard(endpoint.pk)
 
@@ -364,31 +366,31 @@ class RemoteLane:
         answers = engine.poll(list(due))
         crash_points.point("polled")
         pending = {due[key].job_id: answer for key, answer in answers.items() if isinstance(answer, Pending)}
-        handover.again_at(pending, seconds=engine.poll_seconds)
+        submissions.poll_again(pending, seconds=engine.poll_seconds)
         unasked = {due_job.job_id: Pending() for key, due_job in due.items() if key not in answers}
-        handover.again_at(unasked, seconds=ASK_AGAIN_SECONDS)
+        submissions.poll_again(unasked, seconds=ASK_AGAIN_SECONDS)
         for key, answer in answers.items():
             if isinstance(answer, Result):
                 self._end(engine, endpoint, due[key], answer)
 
     def _end(self, engine: RemoteEngine, endpoint: Endpoint, due_job: Due, result: Result) -> None:
         """Claim the job again and have its image fetched and stored."""
-        claim = handover.resume(job_id=due_job.job_id, remote_id=due_job.remote_id, worker=self.name)
+        claim = submissions.resume(job_id=due_job.job_id, remote_id=due_job.remote_id, worker=self.name)
         if not claim:
             return
         job = claim.jobs[0]
         self.leases.hold(claim.token, [job.id])
         crash_points.point("resumed")
-        briefs = brief(claim.jobs, engine=endpoint.engine, is_remote=True)
+        contexts_by_job = load_contexts(claim.jobs, engine=endpoint.engine, is_remote=True)
 
         def work() -> None:
-            with self.endings.guarding(job, claim):
+            with self.result_writer.guarding(job, claim):
                 if result.error is not None:
                     raise result.error
                 self._fill(endpoint)
                 attempt = partial(self._retrieval.repeated, engine, job, claim, due_job.remote_id)
                 maker, attributed = _attributed(engine, endpoint, job, result)
-                self._retrieval.retrieve(engine, job, claim, briefs[job.id], attributed, maker, attempt)
+                self._retrieval.retrieve(engine, job, claim, contexts_by_job[job.id], attributed, maker, attempt)
 
         self._spawn(work)
 
@@ -400,25 +402,25 @@ class RemoteLane:
                     engine.cancel(due_job.remote_id)
                 except EngineError as error:
                     log.warning("remote.not_cancelled", job=due_job.job_id, error=error.message)
-            claim = handover.resume(job_id=due_job.job_id, remote_id=due_job.remote_id, worker=self.name)
+            claim = submissions.resume(job_id=due_job.job_id, remote_id=due_job.remote_id, worker=self.name)
             for job in claim.jobs:
                 self.leases.hold(claim.token, [job.id])
-                self.endings.fail(job, claim, EngineError(ErrorKind.CANCELLED, "Cancelled."))
+                self.result_writer.fail(job, claim, EngineError(ErrorKind.CANCELLED, "Cancelled."))
 
     def _look_up(self, engine: RemoteEngine, endpoint: Endpoint, due_job: Due) -> None:
         """Find out whether the service has a job that was submitted without an answer."""
-        spec = handover.specs([due_job.job_id]).get(due_job.job_id)
+        spec = submissions.specs([due_job.job_id]).get(due_job.job_id)
         if spec is None:
             return
-        used_remote_ids = handover.remote_ids_since(endpoint.pk, due_job.sent_at)
+        used_remote_ids = submissions.remote_ids_since(endpoint.pk, due_job.submitted_at)
         remote_id = engine.find(
-            Task(due_job.job_id, Spec.from_json(spec)), str(due_job.marker), due_job.sent_at, used_remote_ids
+            Task(due_job.job_id, Spec.from_json(spec)), str(due_job.marker), due_job.submitted_at, used_remote_ids
         )
         crash_points.point("looked_up")
         if remote_id is not None:
-            handover.found(job_id=due_job.job_id, remote_id=remote_id)
+            submissions.found(job_id=due_job.job_id, remote_id=remote_id)
         else:
-            handover.never_arrived(job_id=due_job.job_id)
+            submissions.never_arrived(job_id=due_job.job_id)
         log.info("remote.looked_up", job=due_job.job_id, found=remote_id is not None)
 
 
@@ -428,7 +430,7 @@ def _attributed(engine: RemoteEngine, endpoint: Endpoint, job: ClaimedJob, resul
     If the endpoint's settings have changed since the submission, model and seed are set to those of the submission.
     """
     now = fingerprints.maker(endpoint, engine)
-    submitted = handover.submitted_to(job.id) or Maker.of(job.maker) or now
+    submitted = submissions.submitted_to(job.id) or Maker.of(job.maker) or now
     maker = fingerprints.made_by(submitted, now, result.model, result.revision)
     if submitted != now:
         result = replace(result, model=maker.model, seed=job.spec["seed"])

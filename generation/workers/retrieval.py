@@ -19,11 +19,11 @@ from core import crash_points
 from generation.engines.base import EngineError, ErrorKind, RemoteEngine, Result
 from generation.services.dispatch.claims import Claim, ClaimedJob
 from generation.services.planning.fingerprints import Maker
-from generation.services.remote import handover
-from generation.workers.briefing import Brief
+from generation.services.remote import submissions
 from generation.workers.context import WorkContext
-from generation.workers.endings import Endings
 from generation.workers.finishing import Finishing
+from generation.workers.job_contexts import JobContext
+from generation.workers.result_writer import ResultWriter
 
 log = structlog.get_logger(__name__)
 
@@ -39,8 +39,8 @@ ORDERED_ANEW = frozenset({ErrorKind.TRANSIENT, ErrorKind.RATE, ErrorKind.LOST})
 class Retrieval:
     """The fetching and storing of images, used by every thread of the remote lane."""
 
-    def __init__(self, endings: Endings, context: WorkContext) -> None:
-        self._endings = endings
+    def __init__(self, result_writer: ResultWriter, context: WorkContext) -> None:
+        self._endings = result_writer
         self._context = context
         self._finishing = Finishing()
         self._failures: Counter[int] = Counter()
@@ -59,7 +59,7 @@ class Retrieval:
         engine: RemoteEngine,
         job: ClaimedJob,
         claim: Claim,
-        brief: Brief,
+        job_context: JobContext,
         result: Result,
         maker: Maker,
         attempt: Callable[[], AbstractContextManager[None]],
@@ -67,7 +67,7 @@ class Retrieval:
         """Fetch the image and have it stored. maker: its maker.
 
         attempt: a context manager around the fetching and the storing that handles errors: `repeated` or
-        `kept_or_in_doubt`.
+        `kept_or_uncertain`.
         """
         arrived: Result | None = None
         with attempt():
@@ -79,7 +79,7 @@ class Retrieval:
 
         def finish() -> None:
             with self._endings.guarding(job, claim), attempt():
-                self._endings.complete(job, claim, brief, fetched, engine, maker)
+                self._endings.complete(job, claim, job_context, fetched, engine, maker)
                 self._failures.pop(job.id, None)
 
         self._finishing.take(fetched, finish)
@@ -97,20 +97,22 @@ class Retrieval:
                 error.is_unsent = False  # it was sent, and made
                 if engine.looks_up or error.kind not in ORDERED_ANEW:
                     raise
-                raise EngineError(ErrorKind.DOUBT, f"{error.message} The image is paid for.", log=error.log) from error
+                raise EngineError(
+                    ErrorKind.UNCERTAIN, f"{error.message} The image is paid for.", log=error.log
+                ) from error
             log.warning("remote.not_retrieved", job=job.id, error=str(error))
             problem = error if isinstance(error, EngineError) else None
             pause = FIRST_PAUSE_SECONDS * 2 ** self._failures[job.id]
             if problem is not None and problem.kind == ErrorKind.ENDPOINT:
                 pause = MENDING_SECONDS
-            self.entrust(job, claim, remote_id, pause=pause, problem=problem)
+            self.record_submission(job, claim, remote_id, pause=pause, problem=problem)
 
-    def entrust(
+    def record_submission(
         self, job: ClaimedJob, claim: Claim, remote_id: str, *, pause: float, problem: EngineError | None = None
     ) -> None:
         """Let the job wait, and poll it after `pause` seconds. problem: why its image could not be fetched."""
         self._endings.persist(
-            lambda: handover.entrust(
+            lambda: submissions.record_submission(
                 job_id=job.id, token=claim.token, remote_id=remote_id, poll_seconds=pause, problem=problem
             )
         )
@@ -129,7 +131,7 @@ class Retrieval:
 
 
 @contextlib.contextmanager
-def kept_or_in_doubt(engine: RemoteEngine) -> Iterator[None]:
+def kept_or_uncertain(engine: RemoteEngine) -> Iterator[None]:
     """Hold the job as an uncertain submission if an image that came with the answer cannot be stored.
 
     It is paid for, and the service cannot be asked for it again.
@@ -141,5 +143,5 @@ def kept_or_in_doubt(engine: RemoteEngine) -> Iterator[None]:
         if engine.looks_up or unpaid:
             raise
         log.exception("remote.not_kept")
-        message = f"The picture was made and could not be kept ({type(error).__name__}: {error}). It is paid for."
-        raise EngineError(ErrorKind.DOUBT, message[:500]) from error
+        message = f"The image was made and could not be kept ({type(error).__name__}: {error}). It is paid for."
+        raise EngineError(ErrorKind.UNCERTAIN, message[:500]) from error

@@ -10,10 +10,10 @@ from rest_framework import serializers
 from core.api.fields import OwnSlug
 from core.fetching import shown_settings
 from core.models import Brand
-from review.choices import Verdict
+from review.choices import DecisionKind
 from review.models import Checklist, ChecklistVersion, Decision, Delivery, Destination, ReviewTask
 
-DECIDABLE = (Verdict.APPROVED, Verdict.REJECTED, Verdict.NEEDS_REVISION)
+DECIDABLE = (DecisionKind.APPROVED, DecisionKind.REJECTED, DecisionKind.NEEDS_REVISION)
 
 
 class DecisionSerializer(serializers.ModelSerializer[Decision]):
@@ -26,7 +26,7 @@ class DecisionSerializer(serializers.ModelSerializer[Decision]):
             "id",
             "task",
             "version",
-            "verdict",
+            "decision",
             "decided_by",
             "decided_at",
             "effective_at",
@@ -122,10 +122,10 @@ class TaskDetailSerializer(TaskSerializer):
         fields = [*TaskSerializer.Meta.fields, "checklist", "candidates", "changed"]
 
 
-class DecisionOrder(serializers.Serializer[Any]):
+class DecisionRequest(serializers.Serializer[Any]):
     """`seen` is the token that the task's candidate carried when you looked at it."""
 
-    verdict = serializers.ChoiceField(choices=[(verdict.value, verdict.label) for verdict in DECIDABLE])
+    kind = serializers.ChoiceField(choices=[(kind.value, kind.label) for kind in DECIDABLE])
     version = serializers.IntegerField()
     seen = serializers.CharField()
     reason = serializers.CharField(required=False, default="", allow_blank=True)

@@ -26,9 +26,9 @@ from generation.models import Asset
 from generation.selectors import inputs
 from review import pins
 from review.api import serializers
-from review.choices import Verdict
+from review.choices import DecisionKind
 from review.models import Checklist, Decision, Delivery, Destination, ReviewTask
-from review.selectors import changes, file_links, room, staleness
+from review.selectors import changes, file_links, staleness, workspace
 from review.services import approved_zip, checklists, decisions, deliveries, destinations, queue
 
 WITHDRAWS = OpenApiParameter("withdraws", bool, description="Undo although consequences have begun.")
@@ -63,7 +63,7 @@ class TaskViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
                 "candidate": version.candidate,
                 "seen": pins.pinned(version, task, version.renditions.all(), moved).token,
             }
-            for version in room.versions_of([task]).get(task.asset_id, [])
+            for version in workspace.versions_of([task]).get(task.asset_id, [])
         ]
         return Response(
             {
@@ -81,12 +81,12 @@ class TaskViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
         brand = brand_rows.get(caller(request), request.query_params.get("brand", ""))
         return Response(self.get_serializer(queue.start(brand=brand, by=caller(request)), many=True).data)
 
-    @extend_schema(request=serializers.DecisionOrder, responses={201: serializers.DecisionSerializer})
+    @extend_schema(request=serializers.DecisionRequest, responses={201: serializers.DecisionSerializer})
     @action(detail=True, methods=["post"])
     @idempotent
     def decide(self, request: Request, pk: str) -> Response:
         """Approve, reject or send back one version. 409: somebody was first. 412: what you saw has changed."""
-        serializer = serializers.DecisionOrder(data=request.data)
+        serializer = serializers.DecisionRequest(data=request.data)
         serializer.is_valid(raise_exception=True)
         decision = _decide(self.get_object().pk, dict(serializer.validated_data), request)
         return Response(serializers.DecisionSerializer(decision).data, status=201)
@@ -100,9 +100,9 @@ def _decide(task_id: int, data: dict[str, Any], request: Request) -> Decision:
         "seen": data["seen"],
         "note": data["note"],
     }
-    if data["verdict"] == Verdict.APPROVED:
+    if data["decision"] == DecisionKind.APPROVED:
         return decisions.approve(answers=data.get("answers"), **common)
-    if data["verdict"] == Verdict.REJECTED:
+    if data["decision"] == DecisionKind.REJECTED:
         return decisions.reject(reason=data["reason"], **common)
     return decisions.request_revision(reason=data["reason"], controls=data.get("controls"), **common)
 
@@ -141,7 +141,7 @@ class DecisionViewSet(viewsets.ReadOnlyModelViewSet[Decision]):
     """Decisions: what was decided, by whom, about exactly which bytes."""
 
     serializer_class = serializers.DecisionSerializer
-    filterset_fields = ["task", "task__asset", "verdict"]
+    filterset_fields = ["task", "task__asset", "decision"]
     queryset = Decision.objects.all()
 
     def get_queryset(self) -> QuerySet[Decision]:
@@ -236,7 +236,7 @@ def _usable(asset: Asset) -> dict[str, Any]:
         for rendition in asset.current_version.usable  # type: ignore[attr-defined]
     ]
     version = asset.current_version
-    return {"asset": asset.pk, "version": version.pk, "caution": version.caution, "files": files}
+    return {"asset": asset.pk, "version": version.pk, "disclaimer": version.disclaimer, "files": files}
 
 
 class FileView(APIView):

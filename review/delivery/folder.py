@@ -33,7 +33,7 @@ COLUMNS = (
     "seed",
     "approved_by",
     "approved_at",
-    "caution",
+    "disclaimer",
 )
 
 
@@ -145,7 +145,7 @@ def _row(package: Package, file: DeliveryFile) -> dict[str, str]:
         "seed": lineage.get("seed", ""),
         "approved_by": lineage.get("approval", {}).get("by", ""),
         "approved_at": lineage.get("approval", {}).get("at", ""),
-        "caution": lineage.get("caution", ""),
+        "disclaimer": lineage.get("disclaimer", ""),
     }
     return {key: harmless(str(value)) for key, value in values.items()}
 

@@ -9,7 +9,7 @@ from core.access import BrandOwned
 from core.clock import MomentField
 from core.models import Brand, User
 from generation.models import Asset, AssetVersion
-from review.choices import TaskState, Verdict
+from review.choices import DecisionKind, TaskState
 from review.models.checklists import ChecklistVersion, Reason
 
 
@@ -67,7 +67,7 @@ class Decision(models.Model):
     id = models.BigAutoField(primary_key=True)
     task = models.ForeignKey(ReviewTask, on_delete=models.PROTECT, related_name="decisions")
     version = models.ForeignKey(AssetVersion, on_delete=models.PROTECT, related_name="decisions")
-    verdict = models.CharField(max_length=14, choices=Verdict.choices)
+    kind = models.CharField(max_length=14, choices=DecisionKind.choices)
     decided_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="decisions")
     decided_at = models.DateTimeField()
     effective_at = models.DateTimeField()
@@ -98,7 +98,7 @@ class Decision(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.verdict} by {self.decided_by_id}"
+        return f"{self.kind} by {self.decided_by_id}"
 
 
 class DecisionSlot(models.Model):

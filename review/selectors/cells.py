@@ -17,15 +17,15 @@ from generation.causes import Cause
 from generation.choices import HoldReason, JobState, Outcome
 from generation.models import Asset, AssetVersion, Attempt, Finding, Job
 from generation.selectors import failures
-from review.choices import TaskState, Verdict
+from review.choices import DecisionKind, TaskState
 from review.models import Decision, ReviewTask
-from review.selectors.room import pieces
+from review.selectors.workspace import pieces
 
 _STUCK = (JobState.FAILED, JobState.QUARANTINED)
 
 
 @dataclass(frozen=True)
-class CellStory:
+class CellDetail:
     """The details of one cell.
 
     version: the one in review, else the newest, else None. jobs: those of the newest round, with frozen spec and
@@ -53,7 +53,7 @@ class CellStory:
         return [(place, finding) for place, finding in enumerate(self.findings, 1) if finding.box]
 
 
-def cell_story(*, user: User, run_id: int, cell_id: int) -> CellStory:
+def cell_detail(*, user: User, run_id: int, cell_id: int) -> CellDetail:
     """Return the details of one cell. Raises NotFound outside the user's brands and for a cell of another run.
 
     Eight queries for any number of attempts and findings.
@@ -70,7 +70,7 @@ def cell_story(*, user: User, run_id: int, cell_id: int) -> CellStory:
     )
     asset = rows.filter(cell_id=cell_id, cell__run_id=run_id).first()
     if asset is None:
-        raise NotFound(f"Run {run_id} has no picture {cell_id}.")
+        raise NotFound(f"Run {run_id} has no image {cell_id}.")
     jobs = list(
         Job.objects.filter(cell_id=cell_id, frozen__round=asset.round)
         .select_related("frozen", "endpoint")
@@ -87,12 +87,12 @@ def cell_story(*, user: User, run_id: int, cell_id: int) -> CellStory:
     made = next((job for job in jobs if version and job.pk == version.job_id), None)
     shown = made or broken or (jobs[0] if jobs else None)
     spec = shown.frozen.spec if shown else {}
-    findings = list(version.findings.select_related("twin").all()) if version else []
+    findings = list(version.findings.select_related("duplicate").all()) if version else []
     problems = sorted(
         (finding for finding in findings if finding.outcome != Outcome.PASS),
         key=lambda finding: finding.outcome != Outcome.FAIL,
     )
-    return CellStory(
+    return CellDetail(
         asset=asset,
         photo=failures.photos([asset.subject_id]).get(asset.subject_id),
         version=version,
@@ -132,5 +132,5 @@ def _prompt(asset: Asset, spec: dict[str, Any]) -> list[Piece]:
 
 def _decisions(asset: Asset) -> list[Decision]:
     """Return valid and undone decisions, newest first, without the undo decisions themselves."""
-    rows = Decision.objects.filter(task__asset=asset).exclude(verdict=Verdict.UNDONE)
+    rows = Decision.objects.filter(task__asset=asset).exclude(kind=DecisionKind.UNDONE)
     return list(rows.select_related("decided_by", "reason", "version", "voided_by").order_by("-id")[:8])

@@ -16,7 +16,7 @@ from core.models import Brand, SealedEvent, User
 from generation.choices import AssetState
 from generation.models import Asset, Rendition
 from generation.selectors import inputs
-from review.choices import Verdict
+from review.choices import DecisionKind
 from review.models import Decision
 from review.selectors import file_links, staleness
 
@@ -105,7 +105,7 @@ def usable(*, user: User, brand: Brand, sku: str = "", spec: str = "") -> QueryS
         staleness.COUNTS,
         task__asset=OuterRef("pk"),
         version=OuterRef("current_version"),
-        verdict=Verdict.APPROVED,
+        kind=DecisionKind.APPROVED,
         voided_by__isnull=True,
         consequences_at__isnull=False,
     )

@@ -45,7 +45,7 @@ def _ensure_released(rendition: Rendition) -> None:
     asset = rendition.version.asset
     approval = (
         Decision.objects.filter(
-            staleness.standing_approvals(asset.pk), version=rendition.version_id, consequences_at__isnull=False
+            staleness.valid_approvals(asset.pk), version=rendition.version_id, consequences_at__isnull=False
         )
         .order_by("-id")
         .first()

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from campaigns import prompts
-from campaigns.choices import GuideStatus, PictureUse
-from campaigns.models import GuidePicture, GuideVersion
+from campaigns.choices import GuideStatus, ImageUse
+from campaigns.models import GuideImage, GuideVersion
 from campaigns.photos import colours
 from campaigns.prompts import Lint
 from campaigns.selectors import guides
@@ -28,8 +28,8 @@ class GuideBeside:
     guide: GuideVersion
     is_planned: bool
     newer: GuideVersion | None
-    dos: Sequence[GuidePicture]
-    donts: Sequence[GuidePicture]
+    dos: Sequence[GuideImage]
+    donts: Sequence[GuideImage]
     remarks: Sequence[Lint]
     ground: str
     ground_name: str
@@ -41,14 +41,14 @@ def beside(run: Run, *, brand_id: int, prompt: str, backdrop: str = "") -> Guide
     guide = run.guide_version or current
     if guide is None:
         return None
-    shown = list(guide.pictures.filter(use__in=(PictureUse.DO, PictureUse.DONT)).order_by("use", "position", "id"))
+    shown = list(guide.images.filter(use__in=(ImageUse.DO, ImageUse.DONT)).order_by("use", "position", "id"))
     ground = _ground(guide, backdrop)
     return GuideBeside(
         guide=guide,
         is_planned=run.guide_version_id is not None,
         newer=current if current and current.number > guide.number else None,
-        dos=[image for image in shown if image.use == PictureUse.DO][:EXAMPLES],
-        donts=[image for image in shown if image.use == PictureUse.DONT][:EXAMPLES],
+        dos=[image for image in shown if image.use == ImageUse.DO][:EXAMPLES],
+        donts=[image for image in shown if image.use == ImageUse.DONT][:EXAMPLES],
         remarks=prompts.problems(prompt, guide) if prompt and guide.status == GuideStatus.PUBLISHED else [],
         ground=ground["hex"],
         ground_name=ground["name"],

@@ -37,8 +37,8 @@ def lineage(version: AssetVersion, approval: Decision | None = None) -> dict[str
     record["prompt"] = {"template": prompt.template.slug, "version": f"{prompt.template.slug} v{prompt.number}"}
     record |= _making(version)
     record["digital_source_type"] = _source_type(version, before_scene=SCENE in record)
-    if version.caution:
-        record["caution"] = version.caution
+    if version.disclaimer:
+        record["disclaimer"] = version.disclaimer
     record["checks"] = [
         {"check": finding.check_name, "outcome": finding.outcome, "message": finding.message}
         for finding in version.findings.all()

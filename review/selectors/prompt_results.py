@@ -8,18 +8,18 @@ from decimal import Decimal
 
 from django.db import connection
 
-PICTURES = 12
+IMAGES = 12
 
 # The first decision about each image's first round. Decisions that were undone do not count.
 _FIRST_LOOK = """
-SELECT run.prompt_version_id, first.verdict, coalesce(reason.label, ''), count(*)
+SELECT run.prompt_version_id, first.kind, coalesce(reason.label, ''), count(*)
 FROM generation_run run
 JOIN generation_cell c ON c.run_id = run.id JOIN generation_asset a ON a.cell_id = c.id AND NOT a.is_sandbox
 JOIN LATERAL (
-    SELECT d.verdict, d.reason_id FROM review_decision d JOIN review_reviewtask t ON t.id = d.task_id
+    SELECT d.kind, d.reason_id FROM review_decision d JOIN review_reviewtask t ON t.id = d.task_id
     JOIN generation_assetversion v ON v.id = d.version_id
-    WHERE t.asset_id = a.id AND v.round = 1 AND d.verdict IN ('approved', 'rejected', 'needs_revision')
-      AND NOT EXISTS (SELECT 1 FROM review_decision u WHERE u.voids_id = d.id AND u.verdict = 'undone')
+    WHERE t.asset_id = a.id AND v.round = 1 AND d.kind IN ('approved', 'rejected', 'needs_revision')
+      AND NOT EXISTS (SELECT 1 FROM review_decision u WHERE u.voids_id = d.id AND u.kind = 'undone')
     ORDER BY d.id LIMIT 1
 ) first ON true
 LEFT JOIN review_reason reason ON reason.id = first.reason_id
@@ -38,7 +38,7 @@ JOIN generation_ledgerentry entry ON entry.run_id = run.id AND entry.kind = 'set
 WHERE run.prompt_version_id = ANY(%s) GROUP BY 1
 """
 _SHOWN = """
-SELECT v.id, a.id, a.state, e.caution FROM generation_run run
+SELECT v.id, a.id, a.state, e.disclaimer FROM generation_run run
 JOIN generation_cell c ON c.run_id = run.id JOIN generation_asset a ON a.cell_id = c.id
 JOIN generation_assetversion v ON v.id = a.current_version_id LEFT JOIN generation_job j ON j.id = v.job_id
 JOIN generation_endpoint e ON e.id = coalesce(j.endpoint_id, run.endpoint_id)
@@ -47,11 +47,11 @@ WHERE run.prompt_version_id = %s ORDER BY a.is_sandbox, a.id DESC LIMIT %s
 
 
 @dataclass(frozen=True)
-class Picture:
+class Image:
     version_id: int
     asset_id: int
     state: str
-    caution: str
+    disclaimer: str
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Results:
     made: int = 0
     tried: int = 0
     cost: Decimal = Decimal(0)
-    pictures: tuple[Picture, ...] = ()
+    images: tuple[Image, ...] = ()
 
     @property
     def percent(self) -> int | None:
@@ -79,31 +79,31 @@ class Results:
 def results(version_ids: Sequence[int]) -> dict[int, Results]:
     """Return version id -> results. Three queries and one per version for images. The caller checks permissions."""
     ids = list(version_ids)
-    verdicts: dict[int, list[tuple[str, str, int]]] = {}
+    kinds: dict[int, list[tuple[str, str, int]]] = {}
     with connection.cursor() as cursor:
         cursor.execute(_FIRST_LOOK, [ids])
-        for version_id, verdict, reason, count in cursor.fetchall():
-            verdicts.setdefault(version_id, []).append((verdict, reason, count))
+        for version_id, kind, reason, count in cursor.fetchall():
+            kinds.setdefault(version_id, []).append((kind, reason, count))
         cursor.execute(_MADE, [ids])
         made = {row[0]: row[1:] for row in cursor.fetchall()}
         cursor.execute(_COST, [ids])
         costs = dict(cursor.fetchall())
-        pictures = {}
+        images = {}
         for version_id in ids:
-            cursor.execute(_SHOWN, [version_id, PICTURES])
-            pictures[version_id] = tuple(Picture(*row) for row in cursor.fetchall())
+            cursor.execute(_SHOWN, [version_id, IMAGES])
+            images[version_id] = tuple(Image(*row) for row in cursor.fetchall())
     by_version = {}
     for version_id in ids:
-        mine = verdicts.get(version_id, [])
+        mine = kinds.get(version_id, [])
         reasons = sorted(((label, count) for _, label, count in mine if label), key=lambda pair: (-pair[1], pair[0]))
         counts = made.get(version_id, (0, 0))
         by_version[version_id] = Results(
             judged=sum(count for _, _, count in mine),
-            passed=sum(count for verdict, _, count in mine if verdict == "approved"),
+            passed=sum(count for kind, _, count in mine if kind == "approved"),
             reasons=tuple(reasons[:4]),
             made=counts[0],
             tried=counts[1],
             cost=costs.get(version_id, Decimal(0)),
-            pictures=pictures[version_id],
+            images=images[version_id],
         )
     return by_version

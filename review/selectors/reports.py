@@ -36,11 +36,11 @@ WITH facts AS (
         FROM generation_assetversion w WHERE w.asset_id = a.id
     ) v ON true
     LEFT JOIN LATERAL (
-        SELECT (array_agg(e.verdict ORDER BY e.id))[1] AS first, min(e.decided_at) AS first_at,
-               count(*) FILTER (WHERE e.verdict <> 'approved') AS negatives
+        SELECT (array_agg(e.kind ORDER BY e.id))[1] AS first, min(e.decided_at) AS first_at,
+               count(*) FILTER (WHERE e.kind <> 'approved') AS negatives
         FROM review_reviewtask t JOIN review_decision e ON e.task_id = t.id
-        WHERE t.asset_id = a.id AND e.verdict IN ('approved', 'rejected', 'needs_revision') AND NOT EXISTS (
-            SELECT 1 FROM review_decision u WHERE u.voids_id = e.id AND u.verdict = 'undone'
+        WHERE t.asset_id = a.id AND e.kind IN ('approved', 'rejected', 'needs_revision') AND NOT EXISTS (
+            SELECT 1 FROM review_decision u WHERE u.voids_id = e.id AND u.kind = 'undone'
         )
     ) d ON true
     LEFT JOIN LATERAL (
@@ -66,17 +66,17 @@ _BY_WEEK = f"""{_FACTS} SELECT date_trunc('week', first_at)::date, count(*) FILT
     count(*) FILTER (WHERE first_look) FROM facts WHERE first_at IS NOT NULL GROUP BY 1 ORDER BY 1"""  # noqa: S608 - our own text only
 
 _REASONS = f"""
-SELECT coalesce(o.label, ''), count(*), count(*) FILTER (WHERE e.verdict = 'rejected'),
+SELECT coalesce(o.label, ''), count(*), count(*) FILTER (WHERE e.kind = 'rejected'),
        (array_agg(e.version_id ORDER BY e.id DESC))[1:{EXAMPLES}],
        (array_agg(t.asset_id ORDER BY e.id DESC))[1:{EXAMPLES}],
-       (array_agg(n.caution ORDER BY e.id DESC))[1:{EXAMPLES}]
+       (array_agg(n.disclaimer ORDER BY e.id DESC))[1:{EXAMPLES}]
 FROM review_decision e JOIN review_reviewtask t ON t.id = e.task_id JOIN generation_asset a ON a.id = t.asset_id
 JOIN generation_cell c ON c.id = a.cell_id LEFT JOIN review_reason o ON o.id = e.reason_id
 JOIN generation_run r ON r.id = c.run_id JOIN generation_assetversion v ON v.id = e.version_id
 LEFT JOIN generation_job j ON j.id = v.job_id
 JOIN generation_endpoint n ON n.id = coalesce(j.endpoint_id, r.endpoint_id)
-WHERE c.run_id = ANY(%(runs)s) AND e.verdict IN ('rejected', 'needs_revision') AND NOT EXISTS (
-    SELECT 1 FROM review_decision u WHERE u.voids_id = e.id AND u.verdict = 'undone'
+WHERE c.run_id = ANY(%(runs)s) AND e.kind IN ('rejected', 'needs_revision') AND NOT EXISTS (
+    SELECT 1 FROM review_decision u WHERE u.voids_id = e.id AND u.kind = 'undone'
 )
 GROUP BY 1 ORDER BY 2 DESC, 1
 """  # noqa: S608 - our own text only
@@ -100,20 +100,20 @@ SELECT
     (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM e.decided_at - w.created_at))
      FROM review_decision e JOIN generation_assetversion w ON w.id = e.version_id
      JOIN generation_asset a ON a.id = w.asset_id JOIN generation_cell c ON c.id = a.cell_id
-     WHERE c.run_id = ANY(%(runs)s) AND e.verdict IN ('approved', 'rejected', 'needs_revision')),
+     WHERE c.run_id = ANY(%(runs)s) AND e.kind IN ('approved', 'rejected', 'needs_revision')),
     (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM e.decided_at - r.released_at))
      FROM review_decision e JOIN review_reviewtask t ON t.id = e.task_id JOIN generation_asset a ON a.id = t.asset_id
      JOIN generation_cell c ON c.id = a.cell_id JOIN generation_run r ON r.id = c.run_id
-     WHERE c.run_id = ANY(%(runs)s) AND e.verdict = 'approved' AND a.state IN ('approved', 'stale'))
+     WHERE c.run_id = ANY(%(runs)s) AND e.kind = 'approved' AND a.state IN ('approved', 'stale'))
 """
 
 _PEOPLE = """
-SELECT u.id, count(*) FILTER (WHERE e.verdict = 'approved'), count(*) FILTER (WHERE e.verdict = 'rejected'),
-       count(*) FILTER (WHERE e.verdict = 'needs_revision')
+SELECT u.id, count(*) FILTER (WHERE e.kind = 'approved'), count(*) FILTER (WHERE e.kind = 'rejected'),
+       count(*) FILTER (WHERE e.kind = 'needs_revision')
 FROM review_decision e JOIN review_reviewtask t ON t.id = e.task_id JOIN generation_asset a ON a.id = t.asset_id
 JOIN generation_cell c ON c.id = a.cell_id JOIN core_user u ON u.id = e.decided_by_id
-WHERE c.run_id = ANY(%(runs)s) AND e.verdict IN ('approved', 'rejected', 'needs_revision') AND NOT EXISTS (
-    SELECT 1 FROM review_decision x WHERE x.voids_id = e.id AND x.verdict = 'undone'
+WHERE c.run_id = ANY(%(runs)s) AND e.kind IN ('approved', 'rejected', 'needs_revision') AND NOT EXISTS (
+    SELECT 1 FROM review_decision x WHERE x.voids_id = e.id AND x.kind = 'undone'
 )
 GROUP BY u.id ORDER BY count(*) DESC, u.id
 """
@@ -263,15 +263,15 @@ def runs_of(*, user: User, campaign: Campaign) -> list[Run]:
     return list(rows.exclude(stage=Stage.SANDBOX).select_related("requested_by").order_by("-id"))
 
 
-def pictures(runs: Sequence[Run]) -> Iterator[tuple[Any, ...]]:
-    """Yield one row per image for a spreadsheet, in the order of `PICTURE_COLUMNS`, fetched in chunks."""
+def images(runs: Sequence[Run]) -> Iterator[tuple[Any, ...]]:
+    """Yield one row per image for a spreadsheet, in the order of `IMAGE_COLUMNS`, fetched in chunks."""
     with connection.chunked_cursor() as cursor:
         cursor.execute(_ROWS, {"runs": [run.pk for run in runs]})
         while rows := cursor.fetchmany(1000):
             yield from rows
 
 
-PICTURE_COLUMNS = (
+IMAGE_COLUMNS = (
     "sku", "name", "run", "stage", "prompt", "values", "format", "state", "rounds", "approved at first look",
     "times refused", "delivered", "first judged",
 )  # fmt: skip
@@ -301,8 +301,8 @@ def _report(runs: list[Run]) -> Report:
         values=_values(ids),
         runs=sorted(run_parts, key=lambda part: -part.run.pk if part.run else 0),
         refusals=[
-            Refusal(reason, count, rejected, list(zip(shown, assets, cautions, strict=True)))
-            for reason, count, rejected, shown, assets, cautions in _fetch(_REASONS, ids)
+            Refusal(reason, count, rejected, list(zip(shown, assets, disclaimers, strict=True)))
+            for reason, count, rejected, shown, assets, disclaimers in _fetch(_REASONS, ids)
         ],
         times=Times(*_fetch(_TIMES, ids)[0]),
         people=_people(ids),

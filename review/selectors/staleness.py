@@ -10,7 +10,7 @@ from django.db.models import Q
 from generation.choices import AssetState
 from generation.models import Asset, StaleAsset
 from generation.selectors import inputs
-from review.choices import Verdict
+from review.choices import DecisionKind
 from review.models import Decision
 
 #: Decisions that still count: they fill a slot, or their asset is stale and published until the next decision.
@@ -40,15 +40,15 @@ def of(asset: Asset) -> Staleness | None:
     return Staleness(inputs.sentences(causes), row is not None, bool(row and row.is_published))
 
 
-def standing_approvals(asset_id: int) -> Q:
+def valid_approvals(asset_id: int) -> Q:
     """Return the condition for the approvals that make an asset published, also while it is stale."""
-    return Q(task__asset=asset_id, verdict=Verdict.APPROVED, voided_by__isnull=True) & COUNTS
+    return Q(task__asset=asset_id, kind=DecisionKind.APPROVED, voided_by__isnull=True) & COUNTS
 
 
-def standing_approval(asset_id: int, version_id: int | None) -> Decision | None:
+def valid_approval(asset_id: int, version_id: int | None) -> Decision | None:
     """Return the newest valid approval of a version."""
     return (
-        Decision.objects.filter(standing_approvals(asset_id), version_id=version_id)
+        Decision.objects.filter(valid_approvals(asset_id), version_id=version_id)
         .select_related("decided_by", "task")
         .order_by("-id")
         .first()

@@ -134,7 +134,7 @@ def _row(approved: packages.Approved | None, file: DeliveryFile | None, note: st
             "seed": record.get("seed", ""),
             "approved_by": record["approval"]["by"],
             "approved_at": record["approval"]["at"],
-            "caution": record.get("caution", ""),
+            "disclaimer": record.get("disclaimer", ""),
         }
     if file is not None:
         row |= {

@@ -13,7 +13,7 @@ from core.events import publish
 from generation.choices import AssetState
 from generation.models import Asset
 from generation.services.images import assets, masters, rounds, staleness
-from review.choices import Verdict
+from review.choices import DecisionKind
 from review.events import AssetReleased
 from review.models import Decision, Delivery
 from review.services import deliveries, escalations
@@ -33,14 +33,14 @@ def carry_out_due(now: datetime | None = None, limit: int = 200) -> int:
     due = list(
         Decision.objects.filter(consequences_at__isnull=True, effective_at__lte=now)
         .order_by("effective_at", "id")
-        .values_list("pk", "task__asset_id", "verdict")[:limit]
+        .values_list("pk", "task__asset_id", "kind")[:limit]
     )
-    return sum(_carry_out(decision_id, asset_id, verdict, now) for decision_id, asset_id, verdict in due)
+    return sum(_carry_out(decision_id, asset_id, kind, now) for decision_id, asset_id, kind in due)
 
 
 @transaction.atomic
-def _carry_out(decision_id: int, asset_id: int, verdict: str, now: datetime) -> bool:
-    if verdict == Verdict.NEEDS_REVISION:
+def _carry_out(decision_id: int, asset_id: int, kind: str, now: datetime) -> bool:
+    if kind == DecisionKind.NEEDS_REVISION:
         rounds.lock_run_of(asset_id)  # campaign and run are locked before the asset, here as everywhere
     asset = assets.lock(asset_id)
     mine = Decision.objects.filter(pk=decision_id, consequences_at__isnull=True).update(consequences_at=now)
@@ -49,14 +49,14 @@ def _carry_out(decision_id: int, asset_id: int, verdict: str, now: datetime) -> 
     decision = Decision.objects.select_related("version__master", "task", "decided_by").get(pk=decision_id)
     if not _still_stands(decision):
         return True
-    if decision.verdict == Verdict.APPROVED and asset.state == AssetState.APPROVED:
+    if decision.kind == DecisionKind.APPROVED and asset.state == AssetState.APPROVED:
         staleness.end(asset.pk)
         _release(asset, decision)
         return True
     _take_back_stale(asset, decision)
-    if decision.verdict == Verdict.REJECTED and asset.state == AssetState.REJECTED:
+    if decision.kind == DecisionKind.REJECTED and asset.state == AssetState.REJECTED:
         masters.mark_rejected(decision.version.master_id)
-    elif decision.verdict == Verdict.NEEDS_REVISION and asset.state == AssetState.REVISING:
+    elif decision.kind == DecisionKind.NEEDS_REVISION and asset.state == AssetState.REVISING:
         _revise(asset, decision)
     return True
 
@@ -66,18 +66,18 @@ def _still_stands(decision: Decision) -> bool:
 
     Of several approvals, the last one releases the asset.
     """
-    standing = Decision.objects.filter(slot__task__asset_id=decision.task.asset_id)
-    newest = standing.order_by("-id").values_list("pk", flat=True).first()
+    decisions = Decision.objects.filter(slot__task__asset_id=decision.task.asset_id)
+    newest = decisions.order_by("-id").values_list("pk", flat=True).first()
     return newest == decision.pk
 
 
 def _take_back_stale(asset: Asset, decision: Decision) -> None:
     """Withdraw a stale image that was still published and has now been rejected or sent back."""
-    if decision.verdict == Verdict.APPROVED or asset.state not in {AssetState.REJECTED, AssetState.REVISING}:
+    if decision.kind == DecisionKind.APPROVED or asset.state not in {AssetState.REJECTED, AssetState.REVISING}:
         return
     stale = staleness.end(asset.pk)
     if stale is not None and stale.is_published:
-        verb = "rejected" if decision.verdict == Verdict.REJECTED else "sent back"
+        verb = "rejected" if decision.kind == DecisionKind.REJECTED else "sent back"
         deliveries.withdraw_everywhere(asset=asset, by=None, cause=f"{verb} by {decision.decided_by.display_name}")
 
 

@@ -24,7 +24,7 @@ from generation.models import Asset, AssetVersion
 from generation.services import runs
 from generation.services.images import assets, rounds
 from generation.services.planning import inputs
-from review.choices import TaskState, Verdict
+from review.choices import DecisionKind, TaskState
 from review.events import RevisionRequested, VersionApproved, VersionRejected
 from review.models import Decision, DecisionSlot, Reason, ReviewTask
 from review.pins import Pinned, pinned
@@ -61,13 +61,13 @@ def approve(
     Invalid (a required checklist item is open).
     """
     scene = _enter(task_id, version_id, by)
-    if existing := _said_already(scene, Verdict.APPROVED):
+    if existing := _said_already(scene, DecisionKind.APPROVED):
         return existing
     pins = _ensure_decidable(scene, seen)
     _ensure_four_eyes(scene)
     _ensure_same_candidate(scene)
     complete = checklists.ensure_complete(scene.task.checklist_version, answers or {})
-    decision = _write(scene, Verdict.APPROVED, pins, answers=complete, note=note)
+    decision = _write(scene, DecisionKind.APPROVED, pins, answers=complete, note=note)
     scene.asset.current_version = scene.version
     inputs.accept(scene.asset)
     closes_stage = not DecisionSlot.objects.filter(task=scene.task, decision__isnull=True).exists()
@@ -83,11 +83,11 @@ def approve(
 def reject(*, task_id: int, version_id: int, by: User, seen: str, reason: str, note: str = "") -> Decision:
     """Reject the asset for the reason with this code. Raises like `approve`, and NotFound for an unknown reason."""
     scene = _enter(task_id, version_id, by)
-    if existing := _said_already(scene, Verdict.REJECTED):
+    if existing := _said_already(scene, DecisionKind.REJECTED):
         return existing
     pins = _ensure_decidable(scene, seen)
     reason_row = reasons.get(brand_id=scene.asset.brand_id, code=reason)
-    decision = _write(scene, Verdict.REJECTED, pins, reason=reason_row, note=note)
+    decision = _write(scene, DecisionKind.REJECTED, pins, reason=reason_row, note=note)
     queue.move(scene.task, TaskState.DECIDED)
     scene.asset.current_version = scene.version
     assets.move(scene.asset, AssetState.REJECTED, by=by, decision=decision.pk)
@@ -115,7 +115,7 @@ def request_revision(
     give another image: Invalid if the fingerprint equals the parent's. Raises like `approve`.
     """
     scene = _enter(task_id, version_id, by)
-    if existing := _said_already(scene, Verdict.NEEDS_REVISION):
+    if existing := _said_already(scene, DecisionKind.NEEDS_REVISION):
         return existing
     pins = _ensure_decidable(scene, seen)
     reason_row = reasons.get(brand_id=scene.asset.brand_id, code=reason) if reason else None
@@ -126,7 +126,7 @@ def request_revision(
         changes = {RETOUCH: True}
     else:
         rounds.ensure_changed(version=scene.version, controls=changes)
-    decision = _write(scene, Verdict.NEEDS_REVISION, pins, reason=reason_row, note=note, controls=changes)
+    decision = _write(scene, DecisionKind.NEEDS_REVISION, pins, reason=reason_row, note=note, controls=changes)
     queue.move(scene.task, TaskState.AWAITING_VERSION)
     scene.asset.current_version = scene.version
     assets.move(scene.asset, AssetState.REVISING, by=by, decision=decision.pk)
@@ -147,11 +147,9 @@ def _enter(task_id: int, version_id: int, by: User) -> _Scene:
     return _Scene(asset, queue.lock(task_id), version, by, clock.now())
 
 
-def _said_already(scene: _Scene, verdict: str) -> Decision | None:
+def _said_already(scene: _Scene, kind: str) -> Decision | None:
     """Return the same decision by the same person about the same version, if it exists (such as a double click)."""
-    return Decision.objects.filter(
-        slot__task=scene.task, decided_by=scene.by, verdict=verdict, version=scene.version
-    ).first()
+    return Decision.objects.filter(slot__task=scene.task, decided_by=scene.by, kind=kind, version=scene.version).first()
 
 
 def _ensure_decidable(scene: _Scene, seen: str) -> Pinned:
@@ -182,11 +180,11 @@ def _who_did_what(scene: _Scene, last: Decision | None) -> str:
     ago = f"{seconds} s ago" if seconds < 120 else f"at {timezone.localtime(last.decided_at):%H:%M on %d %b}"
     name = "You" if last.decided_by_id == scene.by.pk else last.decided_by.display_name
     phrases = {
-        Verdict.APPROVED: "approved this",
-        Verdict.REJECTED: "rejected this",
-        Verdict.NEEDS_REVISION: "sent this back",
+        DecisionKind.APPROVED: "approved this",
+        DecisionKind.REJECTED: "rejected this",
+        DecisionKind.NEEDS_REVISION: "sent this back",
     }
-    return f"{name} {phrases[Verdict(last.verdict)]} {ago}."
+    return f"{name} {phrases[DecisionKind(last.kind)]} {ago}."
 
 
 def _ensure_four_eyes(scene: _Scene) -> None:
@@ -203,7 +201,7 @@ def _ensure_same_candidate(scene: _Scene) -> None:
     """Raise Conflict if another version is approved already: all approvals of a round are about one version."""
     other = (
         Decision.objects.filter(
-            slot__isnull=False, task__asset=scene.asset, verdict=Verdict.APPROVED, version__round=scene.asset.round
+            slot__isnull=False, task__asset=scene.asset, kind=DecisionKind.APPROVED, version__round=scene.asset.round
         )
         .exclude(version=scene.version)
         .select_related("decided_by", "version")
@@ -219,7 +217,7 @@ def _ensure_same_candidate(scene: _Scene) -> None:
 
 def _write(
     scene: _Scene,
-    verdict: str,
+    kind: str,
     pins: Pinned,
     *,
     answers: Answers | None = None,
@@ -231,7 +229,7 @@ def _write(
     decision = Decision.objects.create(
         task=scene.task,
         version=scene.version,
-        verdict=verdict,
+        kind=kind,
         decided_by=scene.by,
         decided_at=scene.now,
         effective_at=scene.now + timedelta(seconds=settings.PROOFLINE["undo_seconds"]),

@@ -42,9 +42,9 @@ def approved(version_id: int) -> Approved:
         .prefetch_related("findings")
         .get(pk=version_id)
     )
-    approval = staleness.standing_approval(version.asset_id, version.pk)
+    approval = staleness.valid_approval(version.asset_id, version.pk)
     if approval is None:
-        raise DeliveryError("This version has no standing approval; nothing is delivered.", is_final=True)
+        raise DeliveryError("This version has no valid approval; nothing is delivered.", is_final=True)
     return Approved(version.asset, version, approval, tuple(_files(version, approval)))
 
 

@@ -110,14 +110,14 @@ def start(*, brand: Brand, by: User, size: int = 20, stage: str = checklists.FIR
     access.require(by, Action.REVIEW, brand)
     now = clock.now()
     until = now + timedelta(minutes=settings.PROOFLINE["claim_minutes"])
-    room = MOST_HELD - _held(by, now)
+    workspace = MOST_HELD - _held(by, now)
     open_tasks = ReviewTask.objects.filter(brand=brand, stage=stage, state=TaskState.OPEN)
     held = list(
         open_tasks.filter(claimed_by=by, claimed_until__gt=now)
         .select_for_update(skip_locked=True, of=("self",))  # a locked task is being decided or renewed
         .values_list("pk", flat=True)
     )
-    to_claim = max(0, min(size - len(held), room))
+    to_claim = max(0, min(size - len(held), workspace))
     free = (
         open_tasks.filter(Q(claimed_until__isnull=True) | Q(claimed_until__lte=now))
         .exclude(slots__decision__decided_by=by)

@@ -12,7 +12,7 @@ from core.models import User
 from generation.choices import AssetState
 from generation.models import Asset, StaleAsset
 from generation.services.images import assets, masters, staleness
-from review.choices import Desired, TaskState, Verdict
+from review.choices import DecisionKind, Desired, TaskState
 from review.events import ApprovalRevoked, AssetReopened, DecisionUndone
 from review.models import Decision, DecisionSlot, Delivery, ReviewTask
 from review.selectors import staleness as stale_selectors
@@ -42,14 +42,14 @@ def undo(*, decision_id: int, by: User, withdraws: bool = False, note: str = "")
     has_begun = decision.consequences_at is not None
     if has_begun:
         _ensure_can_withdraw(asset, decision, withdraws)
-    was_released = has_begun and decision.verdict == Verdict.APPROVED and asset.state == AssetState.APPROVED
-    voiding = _void(decision, Verdict.UNDONE, by, note)
+    was_released = has_begun and decision.kind == DecisionKind.APPROVED and asset.state == AssetState.APPROVED
+    voiding = _void(decision, DecisionKind.UNDONE, by, note)
     _back_to_review(asset, task, decision, by)
     if was_released:
         deliveries.withdraw_everywhere(asset=asset, by=by, cause="approval undone")
-    if has_begun and decision.verdict == Verdict.REJECTED:
+    if has_begun and decision.kind == DecisionKind.REJECTED:
         masters.mark_rejected(decision.version.master_id, is_rejected=False)
-    payload = {"decision": voiding.pk, "voids": decision.pk, "verdict": decision.verdict, "note": note}
+    payload = {"decision": voiding.pk, "voids": decision.pk, "kind": decision.kind, "note": note}
     publish(DecisionUndone(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by)
     return voiding
 
@@ -63,10 +63,10 @@ def revoke(*, asset_id: int, by: User, note: str) -> Decision:
     asset = _enter(asset_id, by)
     if not note.strip():
         raise Invalid("Say why the approval is revoked.", [Problem("note", "must not be empty")])
-    approval = _standing_approval(asset)
+    approval = _valid_approval(asset)
     if asset.state not in {AssetState.APPROVED, AssetState.STALE} or approval is None:
         raise Conflict(f"Only an approved image can be revoked; this one is {asset.get_state_display().lower()}.")
-    voiding = _void(approval, Verdict.REVOKED, by, note)
+    voiding = _void(approval, DecisionKind.REVOKED, by, note)
     stale_assets.close(asset)
     assets.move(asset, AssetState.REVOKED, by=by, decision=voiding.pk)
     deliveries.withdraw_everywhere(asset=asset, by=by, cause=f"revoked: {note}")
@@ -86,8 +86,8 @@ def reopen(*, asset_id: int, by: User, note: str = "") -> ReviewTask:
         raise Conflict(f"This image is {asset.get_state_display().lower()}; there is nothing to reopen.")
     before = asset.state
     for decision in Decision.objects.filter(slot__task__asset=asset, voided_by__isnull=True):
-        _void(decision, Verdict.UNDONE, by, note)
-        if decision.verdict == Verdict.REJECTED:
+        _void(decision, DecisionKind.UNDONE, by, note)
+        if decision.kind == DecisionKind.REJECTED:
             masters.mark_rejected(decision.version.master_id, is_rejected=False)
     stale = staleness.end(asset.pk)
     if before == AssetState.APPROVED or (stale is not None and stale.is_published):
@@ -107,13 +107,13 @@ def _enter(asset_id: int, by: User) -> Asset:
     return assets.lock(asset_id)
 
 
-def _standing_approval(asset: Asset) -> Decision | None:
-    return Decision.objects.filter(stale_selectors.standing_approvals(asset.pk)).order_by("-id").first()
+def _valid_approval(asset: Asset) -> Decision | None:
+    return Decision.objects.filter(stale_selectors.valid_approvals(asset.pk)).order_by("-id").first()
 
 
 def _ensure_last_word(asset: Asset, task: ReviewTask, decision: Decision) -> None:
     """Raise Conflict unless the decision still counts and is the asset's newest one."""
-    if decision.verdict not in {Verdict.APPROVED, Verdict.REJECTED, Verdict.NEEDS_REVISION}:
+    if decision.kind not in {DecisionKind.APPROVED, DecisionKind.REJECTED, DecisionKind.NEEDS_REVISION}:
         raise Conflict("This was an undo itself; decide anew instead.")
     if asset.state == AssetState.STALE and not DecisionSlot.objects.filter(decision=decision).exists():
         raise Conflict("What this image rests on has changed since; decide about it anew.")
@@ -129,16 +129,16 @@ def _ensure_last_word(asset: Asset, task: ReviewTask, decision: Decision) -> Non
     )
     if later:
         raise Conflict(
-            f"{later.decided_by.display_name} has decided after this ({later.get_verdict_display().lower()}, "
+            f"{later.decided_by.display_name} has decided after this ({later.get_kind_display().lower()}, "
             f"stage {later.task.stage}); that decision must be undone first.",
             decision=later.pk,
         )
 
 
 def _ensure_can_withdraw(asset: Asset, decision: Decision, withdraws: bool) -> None:
-    if decision.verdict == Verdict.NEEDS_REVISION and not decision.controls.get("retouch"):
+    if decision.kind == DecisionKind.NEEDS_REVISION and not decision.controls.get("retouch"):
         raise Conflict("The next round is being made already; judge it when it is here.")
-    if decision.verdict != Verdict.APPROVED or asset.state != AssetState.APPROVED or withdraws:
+    if decision.kind != DecisionKind.APPROVED or asset.state != AssetState.APPROVED or withdraws:
         return
     places = list(
         Delivery.objects.filter(asset=asset, desired=Desired.PRESENT).values_list("destination__name", flat=True)
@@ -153,13 +153,13 @@ def _ensure_can_withdraw(asset: Asset, decision: Decision, withdraws: bool) -> N
     )
 
 
-def _void(decision: Decision, verdict: str, by: User, note: str) -> Decision:
+def _void(decision: Decision, kind: str, by: User, note: str) -> Decision:
     """Insert the voiding decision, free the slot, and mark the voided decision as carried out, so it has no effect."""
     now = clock.now()
     voiding = Decision.objects.create(
         task_id=decision.task_id,
         version_id=decision.version_id,
-        verdict=verdict,
+        kind=kind,
         decided_by=by,
         decided_at=now,
         effective_at=now,
@@ -180,7 +180,7 @@ def _back_to_review(asset: Asset, task: ReviewTask, decision: Decision, by: User
     """
     if task.state != TaskState.OPEN:
         queue.move(task, TaskState.OPEN)
-        if decision.verdict == Verdict.APPROVED:
+        if decision.kind == DecisionKind.APPROVED:
             for later in ReviewTask.objects.filter(asset=asset, state=TaskState.OPEN).exclude(pk=task.pk):
                 queue.move(later, TaskState.AWAITING_VERSION)
     if asset.state not in {AssetState.IN_REVIEW, AssetState.STALE}:

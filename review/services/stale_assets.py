@@ -18,7 +18,7 @@ from core.models import Brand
 from core.services import nudges
 from generation.models import Asset, StaleAsset
 from generation.services.images import staleness
-from review.choices import Desired, Observed, TaskState, Verdict
+from review.choices import DecisionKind, Desired, Observed, TaskState
 from review.events import AssetRecalled, DeliveryWanted, TaskOpened
 from review.models import ChecklistVersion, Decision, DecisionSlot, Delivery, ReviewTask
 from review.services import checklists, queue
@@ -76,7 +76,7 @@ def close(asset: Asset) -> None:
 def _not_in_effect(asset_ids: Sequence[int]) -> list[int]:
     """Return the ids of the assets without an approval in effect. They are not published."""
     in_effect = Decision.objects.filter(
-        task__asset=OuterRef("asset"), verdict=Verdict.APPROVED, voided_by__isnull=True, consequences_at__isnull=False
+        task__asset=OuterRef("asset"), kind=DecisionKind.APPROVED, voided_by__isnull=True, consequences_at__isnull=False
     )
     rows = StaleAsset.objects.filter(~Exists(in_effect), asset__in=asset_ids)
     return list(rows.values_list("asset_id", flat=True))
@@ -135,7 +135,7 @@ def _fill_slots(asset_ids: Sequence[int]) -> None:
     for slot in DecisionSlot.objects.filter(task__asset__in=asset_ids, decision__isnull=True).order_by("task", "-slot"):
         slots.setdefault(slot.task_id, []).append(slot)
     approvals = Decision.objects.filter(
-        task__in=slots, verdict=Verdict.APPROVED, voided_by__isnull=True, version=F("task__asset__current_version")
+        task__in=slots, kind=DecisionKind.APPROVED, voided_by__isnull=True, version=F("task__asset__current_version")
     )
     filled = []
     for decision in approvals.order_by("-id"):

@@ -14,11 +14,11 @@ from review.selectors import cells
 @require_safe
 @brand_page()
 def detail(request: BrandRequest, run_id: int, cell_id: int) -> HttpResponseBase:
-    story = cells.cell_story(user=request.user, run_id=run_id, cell_id=cell_id)
-    if story.asset.brand_id != request.brand.pk:
-        raise NotFound(f"Run {run_id} has no picture {cell_id}.")
+    detail = cells.cell_detail(user=request.user, run_id=run_id, cell_id=cell_id)
+    if detail.asset.brand_id != request.brand.pk:
+        raise NotFound(f"Run {run_id} has no image {cell_id}.")
     is_fragment = request.headers.get("X-Requested-With") == "drawer"
     name = "review/cell_drawer.html" if is_fragment else "review/cell.html"
-    answer = render(request, name, {"story": story, "run": story.asset.cell.run})
+    answer = render(request, name, {"detail": detail, "run": detail.asset.cell.run})
     answer["Vary"] = "X-Requested-With, Cookie"
     return answer

@@ -20,7 +20,7 @@ from core.pages import BrandRequest, brand_page
 from core.selectors import brands as brand_rows
 from generation.choices import AssetState, RunState
 from review.selectors import home as selectors
-from review.selectors import queues, room
+from review.selectors import queues, workspace
 
 THUMBS = 4
 #: Asset states with an open review task.
@@ -88,13 +88,15 @@ def _to_review(request: BrandRequest) -> list[Reminder]:
     verb = _("Continue reviewing") if mine.held else _("Start reviewing")
     shown = _shown(request, state__in=WAITING, is_sandbox=False)
     return [
-        Reminder(sentence, reverse("room", args=[request.brand.slug]), verb, mine.oldest_at, shown, bool(mine.overdue))
+        Reminder(
+            sentence, reverse("workspace", args=[request.brand.slug]), verb, mine.oldest_at, shown, bool(mine.overdue)
+        )
     ]
 
 
 def _with_reviewers(request: BrandRequest) -> list[Reminder]:
     """Return a reminder of the images that wait for other reviewers, for users who may not decide themselves."""
-    tasks = room.waiting(user=request.user, brand_id=request.brand.pk)
+    tasks = workspace.waiting(user=request.user, brand_id=request.brand.pk)
     count = tasks.count()
     if not count:
         return []

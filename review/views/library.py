@@ -17,9 +17,9 @@ from core.pages import BrandRequest, brand_page, number
 from generation.choices import AssetState
 from generation.models import Asset
 from generation.services.images import rounds
-from review.selectors import library, stories
+from review.selectors import asset_details, library
 from review.selectors.library import Filters
-from review.selectors.room import Dial
+from review.selectors.workspace import ControlValue
 from review.services import approved_zip, decisions, escalations, queue
 
 #: The states that the library shows when none is chosen: those in which an image exists.
@@ -64,20 +64,22 @@ def approved(request: BrandRequest) -> HttpResponseBase:
 @require_safe
 @brand_page()
 def asset(request: BrandRequest, asset_id: int) -> HttpResponseBase:
-    story = stories.story(user=request.user, asset_id=asset_id)
-    if story.asset.brand_id != request.brand.pk:
+    detail = asset_details.detail(user=request.user, asset_id=asset_id)
+    if detail.asset.brand_id != request.brand.pk:
         raise NotFound(f"There is no image {asset_id} in {request.brand.name}.")
     version_id = request.GET.get("version", "")
-    shown = next((version for version in story.versions if str(version.pk) == version_id), None)
-    shown = shown or next((version for version in story.versions if version.pk == story.asset.current_version_id), None)
-    shown = shown or (story.versions[0] if story.versions else None)
-    task = story.asset.tasks.order_by("id").last()
+    shown = next((version for version in detail.versions if str(version.pk) == version_id), None)
+    shown = shown or next(
+        (version for version in detail.versions if version.pk == detail.asset.current_version_id), None
+    )
+    shown = shown or (detail.versions[0] if detail.versions else None)
+    task = detail.asset.tasks.order_by("id").last()
     context = {
-        "story": story,
+        "detail": detail,
         "shown": shown,
-        "record": json.dumps(story.record, indent=2, ensure_ascii=False, default=str),
+        "record": json.dumps(detail.record, indent=2, ensure_ascii=False, default=str),
         "task": task,
-        "dials": _dials(story.asset) if task and task.escalated_to_id else [],
+        "control_values": _control_values(detail.asset) if task and task.escalated_to_id else [],
     }
     return render(request, "review/asset.html", context)
 
@@ -89,10 +91,10 @@ def judge_again(request: BrandRequest, asset_id: int, verb: str) -> HttpResponse
     note = request.POST.get("note", "").strip()
     if verb == "revoke":
         decisions.revoke(asset_id=asset_id, by=request.user, note=note)
-        messages.success(request, "The approval is revoked; every destination takes the picture away.")
+        messages.success(request, "The approval is revoked; every destination takes the image away.")
     elif verb == "reopen":
         decisions.reopen(asset_id=asset_id, by=request.user, note=note)
-        messages.success(request, "The picture is back in review.")
+        messages.success(request, "The image is back in review.")
     else:
         raise NotFound(f"An image cannot be told to {verb!r}.")
     return redirect("asset", request.brand.slug, asset_id)
@@ -104,20 +106,22 @@ def settle(request: BrandRequest, task_id: int, verb: str) -> HttpResponseBase:
     """Settle an escalated task, as the campaign manager: open another round, or return it to review."""
     task = queue.get(task_id, request.user)
     if verb == "again":
-        dials = {dial.control.parameter: dial for dial in _dials(task.asset)}
-        given = {name: request.POST.get(f"control:{name}", "") for name in dials}
-        controls = {name: value for name, value in given.items() if value and value != _was(dials[name])}
+        control_values = {
+            control_value.control.parameter: control_value for control_value in _control_values(task.asset)
+        }
+        given = {name: request.POST.get(f"control:{name}", "") for name in control_values}
+        controls = {name: value for name, value in given.items() if value and value != _was(control_values[name])}
         escalations.allow_round(task_id=task_id, by=request.user, controls=controls)
         messages.success(request, "It is made once more with these changes.")
     elif verb == "return":
         escalations.return_to_review(task_id=task_id, by=request.user, note=request.POST.get("note", "").strip())
-        messages.success(request, "The picture is back in review.")
+        messages.success(request, "The image is back in review.")
     else:
-        raise NotFound(f"A picture cannot be settled by {verb!r}.")
+        raise NotFound(f"An image cannot be settled by {verb!r}.")
     return redirect("asset", request.brand.slug, task.asset_id)
 
 
-def _dials(asset: Asset) -> list[Dial]:
+def _control_values(asset: Asset) -> list[ControlValue]:
     """Return the engine's controls with the values of the current version; empty if its engine is gone."""
     if asset.current_version is None:
         return []
@@ -125,11 +129,11 @@ def _dials(asset: Asset) -> list[Dial]:
         controls, values = rounds.controls_of(asset.current_version)
     except (Invalid, Conflict, ValueError):
         return []
-    return [Dial(control, values[control.parameter]) for control in controls]
+    return [ControlValue(control, values[control.parameter]) for control in controls]
 
 
-def _was(dial: Dial) -> str:
-    return dial.hex if dial.control.kind == "colour" else str(dial.value)
+def _was(control_value: ControlValue) -> str:
+    return control_value.hex if control_value.control.kind == "colour" else str(control_value.value)
 
 
 def _filters(request: BrandRequest) -> Filters:

@@ -63,11 +63,11 @@ def _numbered(template: PromptTemplate, versions: list[PromptVersion], text: str
 def _texts(left: PromptVersion, right: PromptVersion) -> list[Difference]:
     differences = [comparing.words("Prompt", left.text, right.text)]
     if left.negative or right.negative:
-        differences.append(comparing.words("Not in the picture", left.negative, right.negative))
+        differences.append(comparing.words("Not in the image", left.negative, right.negative))
     if left.style_text or right.style_text:
         differences.append(comparing.words("Style", left.style_text, right.style_text))
     if left.style_negative or right.style_negative:
-        differences.append(comparing.words("Style, not in the picture", left.style_negative, right.style_negative))
+        differences.append(comparing.words("Style, not in the image", left.style_negative, right.style_negative))
     return differences
 
 
@@ -78,11 +78,11 @@ def _settings(left: PromptVersion, right: PromptVersion) -> list[tuple[str, list
         ("Engine", comparing.settings(left.needs, right.needs)),
         ("Parameters", comparing.settings(left.parameters, right.parameters)),
         ("When a check fails", comparing.settings(left.policy, right.policy)),
-        ("Pictures", comparing.settings(_pictures(left), _pictures(right))),
+        ("Images", comparing.settings(_images(left), _images(right))),
     ]
     return [(name, rows) for name, rows in groups if rows]
 
 
-def _pictures(version: PromptVersion) -> dict[str, Any]:
+def _images(version: PromptVersion) -> dict[str, Any]:
     plain = {"candidates": version.candidates, "seed": version.get_seed_strategy_display().lower()}
     return plain | ({"seed number": version.seed} if version.seed else {})

@@ -113,8 +113,8 @@ def _csv(runs: Sequence[Run], name: str) -> StreamingHttpResponse:
 
 def _lines(runs: Sequence[Run]) -> Iterator[str]:
     writer = csv.writer(_Echo())
-    yield "\ufeff" + writer.writerow(reports.PICTURE_COLUMNS)
-    for row in reports.pictures(runs):
+    yield "\ufeff" + writer.writerow(reports.IMAGE_COLUMNS)
+    for row in reports.images(runs):
         yield writer.writerow([harmless(_cell(value)) for value in row])
 
 

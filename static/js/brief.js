@@ -1,4 +1,4 @@
-// The brief: pictures are sent as soon as they are chosen, and what was typed is not left by accident.
+// The brief: images are sent as soon as they are chosen, and what was typed is not left by accident.
 
 for (const input of document.querySelectorAll(".brief-drop input[type=file]")) {
   const words = input.parentElement.querySelector("[data-file-name]");

@@ -1,4 +1,4 @@
-// A contact sheet by keyboard: j and k walk the rows, digits choose a picture, 0 says that none is better.
+// A contact sheet by keyboard: j and k walk the rows, digits choose an image, 0 says that none is better.
 
 import { named } from "./keys.js";
 

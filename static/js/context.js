@@ -1,6 +1,6 @@
-// In context: the picture where shoppers meet it, on the channel's own background.
+// In context: the image where shoppers meet it, on the channel's own background.
 
-import { cautionOf } from "./strip.js";
+import { disclaimerOf } from "./strip.js";
 
 const PLACES = [
   ["Search result", "search", 56],
@@ -32,7 +32,7 @@ export function draw(host, card, version) {
     canvas.append(image, words);
     const caption = document.createElement("figcaption");
     caption.textContent = kind === "tile" ? `${name}, ${px} px` : name;
-    if (version.caution) caption.append(" ", cautionOf(version.caution));
+    if (version.disclaimer) caption.append(" ", disclaimerOf(version.disclaimer));
     place.append(canvas, caption);
     return place;
   }));

@@ -11,7 +11,7 @@ const bench = document.getElementById("bench");
 const canvas = bench?.querySelector("canvas");
 if (canvas) start();
 
-async function picture(address) {
+async function image(address) {
   const image = new Image();
   image.decoding = "async";
   image.src = address;
@@ -32,8 +32,8 @@ async function start() {
   const wait = bench.querySelector("[data-wait]");
   try {
     const [photo, cutout] = await Promise.all([
-      picture(bench.dataset.photo),
-      bench.dataset.cutout ? picture(bench.dataset.cutout) : null,
+      image(bench.dataset.photo),
+      bench.dataset.cutout ? image(bench.dataset.cutout) : null,
     ]);
     const mask = sheet(width, height);
     const context = mask.getContext("2d", { willReadFrequently: true });

@@ -70,33 +70,33 @@ form?.querySelector(".percent")?.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !isComposing(event)) { event.preventDefault(); form.querySelector("[data-tick]").click(); }
 });
 
-// -- verdicts ------------------------------------------------------------------------------------------------------
+// -- decisions ------------------------------------------------------------------------------------------------------
 
 const TOLD = { accept: ["good", "accepted"], refuse: ["warn", "not accepted"] };
 
-function mark(list, verdict) {
-  const [tone, word] = TOLD[verdict];
+function mark(list, decision) {
+  const [tone, word] = TOLD[decision];
   for (const card of list) {
     const state = document.createElement("span");
     state.className = `state ${tone}`;
     state.textContent = word;
     card.querySelector("[data-state]").replaceChildren(state);
-    card.classList.toggle("wants-look", verdict !== "accept");
+    card.classList.toggle("wants-look", decision !== "accept");
     const box = card.querySelector("input[name=cutout]");
     if (box) box.checked = false;
   }
   count();
 }
 
-async function judge(list, verdict) {
+async function decide(list, decision) {
   const chosen = list.filter((card) => card.dataset.cutout);
   if (!chosen.length) { toast("This photo has no cut-out yet; press e to paint one."); return; }
   const earlier = chosen.map((card) => [card, card.querySelector("[data-state]").innerHTML, card.classList.contains("wants-look")]);
-  mark(chosen, verdict);
+  mark(chosen, decision);
   try {
-    const url = verdict === "accept" ? form.action : form.dataset.refuse;
+    const url = decision === "accept" ? form.action : form.dataset.refuse;
     const answer = await send(url, fields(chosen.map((card) => ["cutout", card.dataset.cutout])));
-    if (answer.done) toast(answer.said, { action: { label: "Undo", key: "z", run: () => undo(earlier) }, key: "verdict", seconds: 10 });
+    if (answer.done) toast(answer.said, { action: { label: "Undo", key: "z", run: () => undo(earlier) }, key: "decision", seconds: 10 });
     last = answer.done ? earlier : last;
   } catch (error) {
     restore(earlier);
@@ -118,7 +118,7 @@ async function undo(earlier = last) {
     if (earlier) restore(earlier);
     else location.reload();
     last = null;
-    toast(answer.said, { key: "verdict" });
+    toast(answer.said, { key: "decision" });
   } catch (error) {
     toast(error.message, { tone: "bad" });
   }
@@ -129,7 +129,7 @@ form?.addEventListener("submit", (event) => {
   form.classList.remove("is-busy");
   const list = cards.filter((card) => card.querySelector("input[name=cutout]:checked"));
   if (!list.length) { toast("Tick the cut-outs first, or press a on the one with the frame."); return; }
-  judge(list, event.submitter?.formAction.includes("/refuse/") ? "refuse" : "accept");
+  decide(list, event.submitter?.formAction.includes("/refuse/") ? "refuse" : "accept");
 });
 
 // -- keys ----------------------------------------------------------------------------------------------------------
@@ -144,8 +144,8 @@ document.addEventListener("keydown", (event) => {
   else if (key === "Space") { event.preventDefault(); card.classList.toggle("shows-photo"); }
   else if (key === "o") card.querySelector("[data-original]")?.click();
   else if (event.repeat || !mayEdit) return;
-  else if (key === "a") { judge([card], "accept"); move(at + 1); }
-  else if (key === "x") { judge([card], "refuse"); move(at + 1); }
+  else if (key === "a") { decide([card], "accept"); move(at + 1); }
+  else if (key === "x") { decide([card], "refuse"); move(at + 1); }
   else if (key === "e" || key === "Enter") card.querySelector("[data-edit]")?.click();
   else if (key === "t") { const box = card.querySelector("input[name=cutout]"); if (box) { box.checked = !box.checked; count(); } }
   else if (key === "z") undo();

@@ -136,7 +136,7 @@ function chips(area) {
   show();
 }
 
-// -- pictures: choosing them sends them -----------------------------------------------------------------------------
+// -- images: choosing them sends them -----------------------------------------------------------------------------
 
 for (const input of document.querySelectorAll(".guide-drop input[type=file]")) {
   input.addEventListener("change", () => { if (input.files.length) input.form.requestSubmit(); });

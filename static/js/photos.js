@@ -16,7 +16,7 @@ const input = form?.querySelector("input[type=file]");
 const says = form?.querySelector("[data-adding]");
 let isBusy = false;
 
-// A pasted picture is always called image.png: two of them are two photos.
+// A pasted image is always called image.png: two of them are two photos.
 function named(file, at) {
   if (!/^image\.\w+$/.test(file.name)) return file;
   const when = new Date().toISOString().replace(/\D/g, "").slice(0, 14);
@@ -24,14 +24,14 @@ function named(file, at) {
 }
 
 async function add(files) {
-  const pictures = [...files].filter((file) => file.type.startsWith("image/"));
-  if (!pictures.length || isBusy) return;
+  const images = [...files].filter((file) => file.type.startsWith("image/"));
+  if (!images.length || isBusy) return;
   isBusy = true;
-  const count = pictures.length === 1 ? "the photo" : `${pictures.length} photos`;
+  const count = images.length === 1 ? "the photo" : `${images.length} photos`;
   says.textContent = `Adding ${count} and cutting out…`;
   const data = new FormData(form);
   data.delete("file");
-  pictures.forEach((file, at) => data.append("file", named(file, at)));
+  images.forEach((file, at) => data.append("file", named(file, at)));
   try {
     const answer = await send(form.action, data);
     location.assign(answer.href);

@@ -3,14 +3,14 @@
 import { isComposing } from "./keys.js";
 
 const known = JSON.parse(document.getElementById("known-names")?.textContent || "[]");
-const desk = document.getElementById("desk");
+const editor = document.getElementById("editor");
 const picker = document.getElementById("subject-picker");
 const BRACES = /\{\{|\}\}|\{[^{}]*\}?|\}/g;
 const sent = new Map();
 
-const axes = () => (desk.elements.axes?.value || "").split("\n").map((line) => line.split(":")[0].trim()).filter(Boolean);
+const axes = () => (editor.elements.axes?.value || "").split("\n").map((line) => line.split(":")[0].trim()).filter(Boolean);
 const names = () => [...known, ...axes().filter((name) => !known.some((one) => one.name === name)).map((name) => ({ name }))];
-const areas = [...desk.querySelectorAll("textarea[data-ink]")];
+const areas = [...editor.querySelectorAll("textarea[data-ink]")];
 const marksOf = (area) => area.parentElement.querySelector(".ink-marks");
 
 // -- marks -------------------------------------------------------------------------------------------------------------
@@ -58,24 +58,24 @@ function paint(area) {
 // The server says where the model stops; that holds for the text it was asked about and no other.
 function unreadFrom() {
   const place = document.getElementById("reading")?.dataset.unread;
-  const area = desk.elements.text;
+  const area = editor.elements.text;
   return place && (!sent.has("text") || sent.get("text") === area.value) ? Number(place) : null;
 }
 
 const paintAll = () => areas.forEach(paint);
 
 document.body.addEventListener("htmx:configRequest", (event) => {
-  if (event.target !== desk) return;
+  if (event.target !== editor) return;
   // htmx takes the address of the button that was pressed last, and looking must never try out.
-  event.detail.path = desk.getAttribute("hx-post");
+  event.detail.path = editor.getAttribute("hx-post");
   areas.forEach((area) => sent.set(area.name, area.value));
 });
-desk.addEventListener("submit", (event) => {
-  if (desk.classList.contains("is-busy")) event.preventDefault();
-  else desk.classList.add("is-busy");
+editor.addEventListener("submit", (event) => {
+  if (editor.classList.contains("is-busy")) event.preventDefault();
+  else editor.classList.add("is-busy");
 });
 document.body.addEventListener("htmx:afterSwap", (event) => { if (event.target.id === "preview") paintAll(); });
-desk.addEventListener("input", (event) => { if (event.target.matches("textarea, input")) paintAll(); });
+editor.addEventListener("input", (event) => { if (event.target.matches("textarea, input")) paintAll(); });
 for (const area of areas) area.addEventListener("scroll", () => { marksOf(area).scrollTop = area.scrollTop; });
 
 // -- names -------------------------------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ for (const area of areas) {
 document.addEventListener("click", (event) => {
   const meant = event.target.closest?.("[data-instead]");
   if (meant) {
-    const area = desk.elements[meant.dataset.in];
+    const area = editor.elements[meant.dataset.in];
     const slot = area.value.slice(Number(meant.dataset.from), Number(meant.dataset.to));
     if (/^\{[^{}]*\}$/.test(slot)) {
       area.setRangeText(`{${meant.dataset.instead}}`, Number(meant.dataset.from), Number(meant.dataset.to), "end");

@@ -3,7 +3,7 @@
 import { isTyping } from "./keys.js";
 import { toast } from "./toast.js";
 
-const desk = document.getElementById("desk");
+const editor = document.getElementById("editor");
 const matrix = document.getElementById("matrix");
 const drawer = document.getElementById("drawer");
 const csrf = () => document.body.dataset.csrf;
@@ -33,7 +33,7 @@ async function look() {
   const marks = [...onScreen].flatMap((row) => [...row.querySelectorAll("[data-mark]")])
     .map((cell) => `${cell.id.slice(5)}-${cell.dataset.mark}`);
   try {
-    const answer = await fetch(desk.dataset.live, {
+    const answer = await fetch(editor.dataset.live, {
       method: "POST",
       headers: { "X-CSRFToken": csrf() },
       body: new URLSearchParams({ cells: marks.join("."), head: head.dataset.mark }),
@@ -67,7 +67,7 @@ function tick() {
   const seconds = Number(document.getElementById("run-head").dataset.poll);
   if (seconds) setTimeout(async () => { await look(); tick(); }, seconds * 1000);
 }
-if (desk) tick();
+if (editor) tick();
 
 // -- further rows come before their place is on the screen --------------------------------------------------------
 
@@ -142,24 +142,24 @@ function open(cell, { isQuiet = false } = {}) {
   cell.classList.add("is-open");
 }
 
-// What is known before the server answers: the product, the variant, and the small picture made big.
+// What is known before the server answers: the product, the variant, and the small image made big.
 function foretaste(cell) {
-  const story = document.createElement("article");
-  story.className = "cell-story";
+  const detail = document.createElement("article");
+  detail.className = "cell-detail";
   const name = document.createElement("h2");
   name.textContent = cell.parentElement.querySelector(".matrix-subject").title;
   const words = document.createElement("p");
   words.className = "soft";
   words.textContent = cell.getAttribute("aria-label");
   const frame = document.createElement("figure");
-  frame.className = "cell-picture booth-box";
-  const picture = cell.querySelector("img")?.cloneNode();
-  if (picture) {
-    picture.className = "is-foretaste";
-    frame.append(picture);
+  frame.className = "cell-image booth-box";
+  const image = cell.querySelector("img")?.cloneNode();
+  if (image) {
+    image.className = "is-foretaste";
+    frame.append(image);
   }
-  story.append(name, words, frame);
-  return story;
+  detail.append(name, words, frame);
+  return detail;
 }
 
 function present(id, isQuiet) {
@@ -167,24 +167,24 @@ function present(id, isQuiet) {
   const isFirst = drawer.hidden;
   if (isFirst) {
     drawer.hidden = false;
-    desk.classList.add("has-drawer");
+    editor.classList.add("has-drawer");
   }
   clearTimeout(waiting);
   // Held arrows run over cells faster than anybody reads them.
-  waiting = setTimeout(() => fetchStory(id, mine, isQuiet), isFirst ? 0 : 90);
+  waiting = setTimeout(() => fetchDetail(id, mine, isQuiet), isFirst ? 0 : 90);
 }
 
-async function fetchStory(id, mine, isQuiet) {
+async function fetchDetail(id, mine, isQuiet) {
   if (!isQuiet) drawer.setAttribute("aria-busy", "true");
   try {
-    const answer = await fetch(desk.dataset.cell.replace("/0/", `/${id}/`), { headers: { "X-Requested-With": "drawer" } });
+    const answer = await fetch(editor.dataset.cell.replace("/0/", `/${id}/`), { headers: { "X-Requested-With": "drawer" } });
     if (mine !== wanted) return;
     if (!answer.ok) throw new Error(String(answer.status));
     const top = isQuiet ? drawer.scrollTop : 0;
     drawer.innerHTML = await answer.text();
     drawer.scrollTop = top;
   } catch {
-    if (mine === wanted) toast("This picture’s details did not come. Try once more; if it stays, load the page again.", { tone: "bad", key: "drawer" });
+    if (mine === wanted) toast("This image’s details did not come. Try once more; if it stays, load the page again.", { tone: "bad", key: "drawer" });
   } finally {
     if (mine === wanted) drawer.removeAttribute("aria-busy");
   }
@@ -194,7 +194,7 @@ function close() {
   wanted += 1;
   drawer.hidden = true;
   drawer.replaceChildren();
-  desk.classList.remove("has-drawer");
+  editor.classList.remove("has-drawer");
   const cell = matrix?.querySelector(".is-open");
   cell?.classList.remove("is-open");
   cell?.focus({ preventScroll: true });

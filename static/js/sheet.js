@@ -1,6 +1,6 @@
-// The sheet: all held pictures at once, selection by Shift, decisions for many.
+// The sheet: all held images at once, selection by Shift, decisions for many.
 
-import { badge, cautionOf } from "./strip.js";
+import { badge, disclaimerOf } from "./strip.js";
 
 export class Sheet {
   constructor(host, { open }) {
@@ -39,7 +39,7 @@ export class Sheet {
     sku.textContent = card.sku;
     const name = document.createElement("span");
     name.textContent = card.name;
-    words.append(sku, " ", ...(version.caution ? [cautionOf(version.caution), " "] : []), name);
+    words.append(sku, " ", ...(version.disclaimer ? [disclaimerOf(version.disclaimer), " "] : []), name);
     cell.append(image, words);
     const problems = version.marks.length;
     if (problems) {
@@ -49,7 +49,7 @@ export class Sheet {
       flag.title = version.marks.map((mark) => mark.message).join("\n");
       cell.append(flag);
     }
-    if (card.verdict) cell.append(badge(card.verdict));
+    if (card.decision) cell.append(badge(card.decision));
     cell.addEventListener("click", (event) => {
       if (event.shiftKey) this.move(index - this.at, true);
       else if (event.ctrlKey || event.metaKey) this.#flip(card.id, index);
@@ -105,7 +105,7 @@ export class Sheet {
   // The cards that a decision is about: the selected ones, else the one under the cursor.
   get targets() {
     const chosen = this.cards.filter((card) => this.selected.has(card.id));
-    return (chosen.length ? chosen : [this.cards[this.at]].filter(Boolean)).filter((card) => !card.verdict);
+    return (chosen.length ? chosen : [this.cards[this.at]].filter(Boolean)).filter((card) => !card.decision);
   }
 
   isPainted(card) {

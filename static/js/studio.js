@@ -1,4 +1,4 @@
-// The studio: Ctrl+Enter generates, sliders and numbers agree, pictures are dropped or pasted, seeds are kept.
+// The studio: Ctrl+Enter generates, sliders and numbers agree, images are dropped or pasted, seeds are kept.
 
 import { send } from "./forms.js";
 import { isComposing, isTyping } from "./keys.js";
@@ -73,35 +73,35 @@ form.addEventListener("input", (event) => {
   if (event.target.name === "seed" && event.target.value) form.elements.is_locked.checked = true;
 });
 
-// -- the reference picture ---------------------------------------------------------------------------------------------
+// -- the reference image ---------------------------------------------------------------------------------------------
 
 function take(photo, product) {
   form.elements.photo.value = photo;
   form.elements.product.value = product;
-  form.elements.endpoint.dispatchEvent(new Event("change", { bubbles: true })); // its part is drawn anew, with the picture
+  form.elements.endpoint.dispatchEvent(new Event("change", { bubbles: true })); // its part is drawn anew, with the image
 }
 
 async function add(file) {
   const place = form.querySelector("[data-reference]");
-  if (!place) { toast("This endpoint takes no reference picture; choose another endpoint.", { seconds: 8 }); return; }
+  if (!place) { toast("This endpoint takes no reference image; choose another endpoint.", { seconds: 8 }); return; }
   if (isBusy || !file?.type.startsWith("image/")) return;
   isBusy = true;
   place.classList.add("is-busy");
   const label = place.querySelector("[data-file-name]");
-  if (label) label.textContent = "Taking the picture in…";
+  if (label) label.textContent = "Taking the image in…";
   const data = new FormData();
   data.append("file", file);
   try {
-    take((await send(form.dataset.pictures, data)).photo, "");
+    take((await send(form.dataset.images, data)).photo, "");
   } catch (error) {
     toast(error.message, { tone: "bad", seconds: 20 });
-    if (label) label.textContent = "Drop a picture, paste one, or choose it";
+    if (label) label.textContent = "Drop an image, paste one, or choose it";
   }
   place.classList.remove("is-busy");
   isBusy = false;
 }
 
-form.addEventListener("change", (event) => { if (event.target.matches("[data-picture]")) add(event.target.files[0]); });
+form.addEventListener("change", (event) => { if (event.target.matches("[data-image]")) add(event.target.files[0]); });
 document.addEventListener("paste", (event) => {
   const file = [...(event.clipboardData?.files || [])].find((one) => one.type.startsWith("image/"));
   if (!file || (isTyping(event) && event.clipboardData.getData("text/plain"))) return;

@@ -1,4 +1,4 @@
-// The picture: one or two panes that share zoom and place. Scales are image pixels to CSS pixels; places are shares 0–1.
+// The image: one or two panes that share zoom and place. Scales are image pixels to CSS pixels; places are shares 0–1.
 
 const PADDING = 12;
 
@@ -16,10 +16,10 @@ class Pane {
     this.marks.className = "marks";
     this.label = document.createElement("span");
     this.label.className = "pane-label";
-    this.caution = document.createElement("span");
-    this.caution.className = "caution pane-caution";
+    this.disclaimer = document.createElement("span");
+    this.disclaimer.className = "disclaimer pane-disclaimer";
     this.frame.append(this.image, this.marks);
-    this.root.append(this.frame, this.label, this.caution);
+    this.root.append(this.frame, this.label, this.disclaimer);
     host.append(this.root);
   }
 
@@ -61,11 +61,11 @@ export class Viewer {
     this.#listen();
   }
 
-  // Shows a picture; resolves when its pixels are on the screen. {src, width, height, alt, marks, under, caution}
-  async show(picture) {
+  // Shows an image; resolves when its pixels are on the screen. {src, width, height, alt, marks, under, disclaimer}
+  async show(image) {
     const turn = ++this.turn;
     this.isPainted = false;
-    this.fill(this.main, picture);
+    this.fill(this.main, image);
     this.zoom = 0;
     this.draw();
     try {
@@ -82,23 +82,23 @@ export class Viewer {
     return true;
   }
 
-  fill(pane, picture) {
-    pane.width = picture.width;
-    pane.height = picture.height;
+  fill(pane, image) {
+    pane.width = image.width;
+    pane.height = image.height;
     pane.root.classList.remove("is-broken");
     pane.root.classList.add("is-loading");
-    pane.frame.style.backgroundImage = picture.under ? `url("${picture.under}")` : "none";
-    if (pane.image.getAttribute("src") !== picture.src) {
+    pane.frame.style.backgroundImage = image.under ? `url("${image.under}")` : "none";
+    if (pane.image.getAttribute("src") !== image.src) {
       pane.image.removeAttribute("src");
-      pane.image.src = picture.src;
+      pane.image.src = image.src;
     }
-    pane.image.alt = picture.alt || "";
-    pane.image.width = picture.width;
-    pane.image.height = picture.height;
-    pane.label.textContent = picture.label || "";
-    pane.caution.textContent = picture.caution || "";
-    pane.caution.hidden = !picture.caution;
-    pane.marks.replaceChildren(...(picture.marks || []).filter((mark) => mark.box).map((mark) => {
+    pane.image.alt = image.alt || "";
+    pane.image.width = image.width;
+    pane.image.height = image.height;
+    pane.label.textContent = image.label || "";
+    pane.disclaimer.textContent = image.disclaimer || "";
+    pane.disclaimer.hidden = !image.disclaimer;
+    pane.marks.replaceChildren(...(image.marks || []).filter((mark) => mark.box).map((mark) => {
       const [left, top, right, bottom] = mark.box;
       const box = document.createElement("div");
       box.className = `mark ${mark.outcome}`;
@@ -109,19 +109,19 @@ export class Viewer {
     }));
   }
 
-  // A second picture on the left (null takes it away), moving with the first.
-  beside(picture) {
-    if (!picture) {
+  // A second image on the left (null takes it away), moving with the first.
+  beside(image) {
+    if (!image) {
       this.other?.root.remove();
       this.other = null;
     } else {
       this.other ??= new Pane(this.host);
       this.host.prepend(this.other.root);
-      this.fill(this.other, picture);
+      this.fill(this.other, image);
       this.other.image.decode().then(() => this.other?.root.classList.remove("is-loading"), () => {});
     }
-    this.host.classList.toggle("is-split", Boolean(picture));
-    this.main.label.hidden = !picture;
+    this.host.classList.toggle("is-split", Boolean(image));
+    this.main.label.hidden = !image;
     this.draw();
   }
 

@@ -16,7 +16,7 @@ from campaigns.models import Subject
 from campaigns.services import guides, imports, sources
 from core import stored_files
 from core.models import Brand
-from generation.models import Attempt, Cell, EndpointStanding, Job, LedgerEntry
+from generation.models import Attempt, Cell, EndpointStatus, Job, LedgerEntry
 from generation.services import comparisons, studio
 from generation.services.comparisons import Side
 from review.models import ReviewTask
@@ -93,7 +93,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "compare/{told}/results/",
     ),
     "workflows": ("endpoints/{new}/workflow/", "endpoints/{marked}/workflow/"),
-    "pictures": (
+    "images": (
         "library/",
         "assets/{asset}/",
         "review/",
@@ -155,10 +155,10 @@ def _troubled(brand: Brand, cell: Cell) -> None:
     """Create an endpoint with a long name and one day of history: images, errors and a pause."""
     endpoint = factories.EndpointFactory(
         brand=brand, name=LONG[:120], slug="overflow", engine="replicate", lane="cloud", config={"model": "a/b"},
-        caution="x" * 40, licence_note=LONG, secret="hush", prices={"image": "0.04"},
+        disclaimer="x" * 40, licence_note=LONG, secret="hush", prices={"image": "0.04"},
     )  # fmt: skip
     now = timezone.now()
-    EndpointStanding.objects.create(
+    EndpointStatus.objects.create(
         endpoint=endpoint, breaker="open", failures=5, open_until=now + timedelta(minutes=5), last_error=LONG
     )
     for number, outcome in enumerate(("succeeded", "failed", "failed"), start=1):
@@ -169,23 +169,30 @@ def _troubled(brand: Brand, cell: Cell) -> None:
         )  # fmt: skip
 
 
-def _doubtful(cell: Cell) -> None:
+def _uncertain(cell: Cell) -> None:
     """Create a submission of the run whose answer was lost, and one that the service refused."""
-    doubt = {"status": "held", "hold_reason": "in_doubt", "error_kind": "doubt", "error": "No answer."}
+    uncertainty = {"status": "held", "hold_reason": "uncertain", "error_kind": "uncertain", "error": "No answer."}
     refused = {"status": "failed", "error_kind": "moderation", "error": LONG}
-    for candidate, fields in enumerate((doubt, refused), start=2):
+    for candidate, fields in enumerate((uncertainty, refused), start=2):
         job = factories.JobFactory(run=cell.run, cell=cell, **fields)
         factories.JobSpecFactory(job=job, candidate=candidate)
         if "hold_reason" in fields:
-            LedgerEntry.objects.create(campaign=cell.run.campaign, run=cell.run, job=job, kind="doubt", amount="0.24")
+            LedgerEntry.objects.create(
+                campaign=cell.run.campaign, run=cell.run, job=job, kind="uncertain", amount="0.24"
+            )
 
 
 def _tries(brand: Brand, by: Any) -> dict[str, Any]:
     """Create a try with two images and a refused one, on an endpoint that is priced per second."""
     painter = factories.EndpointFactory(
-        engine="painter", name=LONG[:120], lane="cpu", caution="x" * 40, licence_note=LONG, prices={"second": "0.001"}
+        engine="painter",
+        name=LONG[:120],
+        lane="cpu",
+        disclaimer="x" * 40,
+        licence_note=LONG,
+        prices={"second": "0.001"},
     )
-    factories.EndpointFactory(engine="ready", name="y" * 120, lane="cpu", caution="y" * 40)
+    factories.EndpointFactory(engine="ready", name="y" * 120, lane="cpu", disclaimer="y" * 40)
     begun = {name: studio.start(brand=brand, wish=wish(text=LONG, count=2), endpoint=painter, by=by) for name in STATES}
     for name, run in begun.items():
         for job in Job.objects.filter(run=run):
@@ -203,7 +210,7 @@ def _sheets(brand: Brand, by: Any) -> dict[str, Any]:
     names = (LONG[:120], "y" * 120)
     endpoints = [
         factories.EndpointFactory(
-            engine="ready", name=long_name, lane="cpu", caution=long_name[:40], config={"n": long_name[0]}
+            engine="ready", name=long_name, lane="cpu", disclaimer=long_name[:40], config={"n": long_name[0]}
         )
         for long_name in names
     ]
@@ -250,7 +257,7 @@ def address(brand: Brand, subject: Subject, task: ReviewTask, person: Callable[.
     reasons.add_defaults(brand=brand, by=lead)
     factories.EndpointFactory(name="Packshot studio", slug="packshots", lane="cpu")
     _troubled(brand, task.asset.cell)
-    _doubtful(task.asset.cell)
+    _uncertain(task.asset.cell)
     factories.StylePresetFactory(brand=brand)
     factories.DestinationFactory(brand=brand)
     cut = factories.CutoutFactory(photo__subject=subject, confidence=0.4, **_keys(_painted("PNG", "olive")))

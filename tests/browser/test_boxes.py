@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.browser.signing_in import sign_in
-from tests.browser.test_review_room import room, tasks  # noqa: F401
+from tests.browser.test_review_workspace import room, tasks  # noqa: F401
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
@@ -52,12 +52,12 @@ CUT = """() => {
 @pytest.mark.parametrize("text", TEXTS)
 def test_messages_stay_in_the_window_and_off_the_filmstrip(room: Any, text: str) -> None:  # noqa: F811
     room.evaluate(SAY, [TEXTS[text], 3])
-    for rail in ("open", "closed"):
-        room.evaluate("(rail) => { document.getElementById('room').dataset.rail = rail; }", rail)
+    for sidebar in ("open", "closed"):
+        room.evaluate("(sidebar) => { document.getElementById('room').dataset.sidebar = sidebar; }", sidebar)
         for width, height in SIZES:
             room.set_viewport_size({"width": width, "height": height})
-            assert room.evaluate(OUTSIDE) == 0, (width, rail)
-            assert room.evaluate(COVERED, ["#films", ".verbs-rail"]) == [], (width, rail)
+            assert room.evaluate(OUTSIDE) == 0, (width, sidebar)
+            assert room.evaluate(COVERED, ["#films", ".verbs-sidebar"]) == [], (width, sidebar)
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)

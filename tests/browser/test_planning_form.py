@@ -55,7 +55,7 @@ def _axes(page: Any) -> list[str]:
     return page.eval_on_selector_all("#axes [name=axis]", "(all) => all.map((one) => one.value).filter(Boolean)")
 
 
-def _pictures(page: Any, count: int) -> None:
+def _images(page: Any, count: int) -> None:
     page.wait_for_function(
         "(count) => document.querySelector('#preview .figures dd')?.textContent.trim() === String(count)", arg=count
     )
@@ -69,17 +69,17 @@ def test_another_prompt_brings_its_axes_and_the_preview_follows(form: Any, promp
             "(pk) => document.querySelector('#axes [name=axes_of]').value === pk", arg=str(prompts[at].pk)
         )
         assert _axes(form) == axes
-        _pictures(form, count)
+        _images(form, count)
 
 
 def test_a_full_run_shows_no_number_and_is_of_all_products(form: Any) -> None:
-    _pictures(form, 20)
+    _images(form, 20)
     form.select_option("#stage", "full")
     assert form.locator("#sample").is_hidden()
-    _pictures(form, 24)
+    _images(form, 24)
     form.select_option("#stage", "pilot")
     assert form.input_value("#sample") == "10"
-    _pictures(form, 20)
+    _images(form, 20)
     form.select_option("#stage", "partial")
     assert form.input_value("#sample") == "0"
-    _pictures(form, 24)
+    _images(form, 24)

@@ -66,7 +66,7 @@ def page(browser_page: Any, live_server: Any, run: Run, person: Callable[..., An
 def _in_drawer(page: Any, name: str, value: str) -> None:
     page.wait_for_function(
         """([name, value]) => {
-            const head = document.querySelector("#drawer .cell-story-head");
+            const head = document.querySelector("#drawer .cell-detail-head");
             return head && head.querySelector("h2").textContent === name && head.textContent.includes(value);
         }""",
         arg=[name, value],
@@ -99,7 +99,7 @@ def test_arrows_walk_the_cells_and_the_drawer_follows(page: Any) -> None:
     assert page.locator(".matrix-cell.is-open").count() == 1
     page.wait_for_function("() => document.querySelector('#drawer .cell-frame img').naturalWidth > 0")
     box = page.locator("#drawer .cell-frame img").bounding_box()
-    assert box["width"] > 300, "the picture is big"
+    assert box["width"] > 300, "the image is big"
 
 
 def test_escape_closes_the_drawer_and_gives_the_cell_back(page: Any) -> None:
@@ -125,7 +125,7 @@ def test_held_arrows_ask_for_the_last_cell_only(page: Any) -> None:
     assert len(requested) <= 2
 
 
-def test_a_picture_appears_in_its_cell_and_in_the_open_drawer(page: Any, run: Run) -> None:
+def test_a_image_appears_in_its_cell_and_in_the_open_drawer(page: Any, run: Run) -> None:
     asset = Asset.objects.get(subject__key="MUG-3", cell__axis_values__backdrop="sage")
     cell = f"#cell-{asset.cell_id}"
     page.locator(cell).click()

@@ -11,7 +11,7 @@ import pytest
 from review.choices import ItemMode
 from review.models import Decision, ReviewTask
 from review.services import checklists
-from tests.browser.test_review_room import _press, room, tasks  # noqa: F401
+from tests.browser.test_review_workspace import _press, room, tasks  # noqa: F401
 from tests.support.processes import wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.slow]
@@ -21,8 +21,8 @@ EVERY_KEY = "axrszjkgfcvpbinm 123+-0"
 SHEET_PAINTED = (
     "() => [...document.querySelectorAll('.cell img')].every((image) => image.complete && image.naturalWidth)"
 )
-STATE = """() => { const { view, rail, surround, task, context } = document.getElementById('room').dataset;
-    return JSON.stringify({ view, rail, surround, task, context }); }"""
+STATE = """() => { const { view, sidebar, surround, task, context } = document.getElementById('room').dataset;
+    return JSON.stringify({ view, sidebar, surround, task, context }); }"""
 
 FIELDS = {
     "a text field": "<input id='typed'>",
@@ -67,7 +67,7 @@ def test_words_typed_as_a_reason_run_no_key(
     assert not Decision.objects.exists()
     _press(room, "Enter")
     decision = Decision.objects.get()
-    assert (decision.verdict, decision.task_id, decision.note) == ("rejected", tasks[0].pk, words)
+    assert (decision.kind, decision.task_id, decision.note) == ("rejected", tasks[0].pk, words)
 
 
 @pytest.mark.parametrize("view", ["focus", "sheet"])
@@ -146,5 +146,5 @@ def test_a_selection_is_approved_with_one_set_of_answers(request: pytest.Fixture
     page.keyboard.press("2")
     _press(page, "Enter")
     wait_until(lambda: Decision.objects.count() >= count, seconds=10, what="all of them are approved")
-    decided = Decision.objects.values_list("task_id", "verdict", "answers__colour", "answers__logo")
+    decided = Decision.objects.values_list("task_id", "decision", "answers__colour", "answers__logo")
     assert set(decided) == {(task.pk, "approved", "yes", "n/a") for task in shown[:count]}

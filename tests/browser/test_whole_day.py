@@ -203,7 +203,7 @@ def _run(day: Day, *, stage: str, sample: int, template: str = "") -> None:
         "count => document.querySelectorAll('.matrix-cell img').length >= count", arg=run.cell_count, timeout=60_000
     )
     processes.wait_until(
-        lambda: not Job.objects.filter(run=run).exclude(status="succeeded").exists(), seconds=60, what="every picture"
+        lambda: not Job.objects.filter(run=run).exclude(status="succeeded").exists(), seconds=60, what="every image"
     )
     mug = JobSpec.objects.filter(job__run=run, job__cell__subject__key="DAY-01").first()
     if mug is not None:

@@ -221,7 +221,7 @@ SETS: dict[str, tuple[str, str, str, str]] = {
         "sku,name,parent_sku\nM,Mug,\nM-1,,M\nM-1,,M\n", "duplicate_variant", "A4", "already stands in row 3"
     ),
     "a variant of nobody": ("sku,name,parent_sku\n1,Mug,\n2-S,,2\n", "parent_unknown", "B3", "is not known in"),
-    "pictures of nobody": ("sku,image\n99,a.jpg\n99,b.jpg\n", "parent_unknown", "A2", "expected its name here"),
+    "images of nobody": ("sku,image\n99,a.jpg\n99,b.jpg\n", "parent_unknown", "A2", "expected its name here"),
     "two titles alike": (
         "title,kind\nSpring,article\nSummer,article\nspring,article\n", "duplicate_key", "A4", "made of the title"
     ),

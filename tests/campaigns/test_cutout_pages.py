@@ -39,14 +39,14 @@ def test_the_sheet_shows_what_wants_a_look_and_all_of_it_on_demand(
     brand: Any, viewer: Any, page_client: Any, django_assert_max_num_queries: Any
 ) -> None:
     sure = factories.CutoutFactory(photo__subject__brand=brand)
-    doubtful = [factories.CutoutFactory(photo__subject__brand=brand, confidence=0.4) for _ in range(8)]
+    uncertain = [factories.CutoutFactory(photo__subject__brand=brand, confidence=0.4) for _ in range(8)]
     bare = factories.ReferencePhotoFactory(subject__brand=brand)
     client = page_client(viewer)
     client.get(f"/brands/{brand.slug}/cutouts/")
     with django_assert_max_num_queries(16):
         text = client.get(f"/brands/{brand.slug}/cutouts/").content.decode()
     assert "9 of 10 cut-outs want a look" in text
-    assert bare.subject.key in text and doubtful[0].photo.subject.key in text and sure.photo.subject.key not in text
+    assert bare.subject.key in text and uncertain[0].photo.subject.key in text and sure.photo.subject.key not in text
     assert sure.photo.subject.key in client.get(f"/brands/{brand.slug}/cutouts/?show=all").content.decode()
 
 

@@ -137,7 +137,7 @@ def test_the_same_photo_gives_the_same_cut_out() -> None:
     assert cutout.to_png(cutout.cut_out(pixels).rgba) == cutout.to_png(cutout.cut_out(pixels).rgba)
 
 
-def test_a_picture_without_a_product_is_refused() -> None:
+def test_a_image_without_a_product_is_refused() -> None:
     with pytest.raises(cutout.NoProduct):
         cutout.cut_out(np.full((300, 300, 3), 240, np.uint8))
     with pytest.raises(cutout.NoProduct):
@@ -163,7 +163,7 @@ def test_a_product_on_a_wooden_table_is_found_and_a_person_is_asked(kind: str, c
     made = scene(kind, colour=colour)
     cut = cutout.cut_out(before_a_wall(made, planks()))
     assert cut.method == "scene" and overlap(cut.rgba[..., 3] / 255, made.alpha) > 0.95
-    assert 0 < cut.confidence < cutout.DOUBTFUL
+    assert 0 < cut.confidence < cutout.LOW_CONFIDENCE
 
 
 def test_a_busy_background_is_tried_and_not_trusted() -> None:
@@ -171,7 +171,7 @@ def test_a_busy_background_is_tried_and_not_trusted() -> None:
     noise = np.random.default_rng(5).integers(0, 255, (32, 32, 3)).astype(np.uint8)
     wall = cv2.resize(noise, (512, 512), interpolation=cv2.INTER_CUBIC).astype(np.float32)
     with contextlib.suppress(cutout.NoProduct):
-        assert cutout.cut_out(before_a_wall(made, wall)).confidence < cutout.DOUBTFUL
+        assert cutout.cut_out(before_a_wall(made, wall)).confidence < cutout.LOW_CONFIDENCE
 
 
 def test_a_softbox_mirrored_in_the_glaze_is_no_hole() -> None:

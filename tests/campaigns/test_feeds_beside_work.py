@@ -67,7 +67,7 @@ def test_people_approve_and_plan_while_a_merge_is_open() -> None:
     done: list[str] = []
 
     def approve() -> None:
-        done.append(decisions.approve(by=reviewer, **seen(task)).verdict)
+        done.append(decisions.approve(by=reviewer, **seen(task)).decision)
 
     def plan() -> None:
         factories.CellFactory(subject=subject, run=task.asset.cell.run, values_key="other")

@@ -132,7 +132,7 @@ def test_columns_are_found_by_their_usual_names_and_the_rest_are_attributes() ->
     assert rows[0].photos == [{"source": "tasse.jpg", "role": "front", "position": 1, "alt": ""}]
 
 
-def test_pictures_come_from_several_columns_and_several_per_cell() -> None:
+def test_images_come_from_several_columns_and_several_per_cell() -> None:
     rows, issues = parsed(
         "id,title,image_link,additional_image_link,photo_inner\n"
         '1,Mug,https://x.test/a.jpg,"https://x.test/b,1.jpg,https://x.test/c.jpg",in/side.jpg\n'
@@ -150,7 +150,7 @@ def test_pictures_come_from_several_columns_and_several_per_cell() -> None:
     "source",
     ["file:///etc/passwd", "../../etc/passwd", "C:\\x.jpg", "javascript:alert(1)", "a/../../b.jpg", "=x.jpg", "/"],
 )
-def test_a_picture_that_leads_elsewhere_is_refused(source: str) -> None:
+def test_a_image_that_leads_elsewhere_is_refused(source: str) -> None:
     issue = only_issue(f"sku,name,photo\n1,Mug,{source}\n")
     assert (issue.cell, issue.cause) == ("C2", "photo_unusable")
 

@@ -252,7 +252,7 @@ def test_a_real_export_with_line_breaks_in_cells_keeps_its_row_numbers() -> None
 
 
 @needs_real_feeds
-def test_a_real_list_of_pictures_belongs_to_products_by_sku() -> None:
+def test_a_real_list_of_images_belongs_to_products_by_sku() -> None:
     rows, issues = parsed((REAL / "magento-bags-images.csv").read_bytes())
     assert not issues
     assert [(row.parent_key, row.photos[0]["position"], row.photos[0]["role"]) for row in rows[1:3]] == [

@@ -60,7 +60,7 @@ def subjects(rows: list[FeedRow]) -> list[FeedRow]:
     return [row for row in rows if not row.parent_key]
 
 
-def test_one_product_over_several_rows_is_one_subject_with_variants_and_pictures() -> None:
+def test_one_product_over_several_rows_is_one_subject_with_variants_and_images() -> None:
     rows, issues = parsed(table(OLD, SHOP))
     assert not issues
     mug, bowl, jar = subjects(rows)
@@ -141,7 +141,7 @@ def test_a_new_template_without_handles_makes_them_of_the_titles() -> None:
     assert [(row.key, row.parent_key) for row in rows] == [("café-mug", ""), ("1", "café-mug"), ("2", "café-mug")]
 
 
-def test_pictures_of_a_product_whose_title_stands_elsewhere_point_at_it() -> None:
+def test_images_of_a_product_whose_title_stands_elsewhere_point_at_it() -> None:
     rows, issues = parsed(table(OLD, [SHOP[3], SHOP[4], {"Handle": "bowl", "Image Src": "https://x.test/late.jpg"}]))
     assert not issues
     assert (rows[-1].key, rows[-1].parent_key, rows[-1].photos[0]["source"]) == ("", "bowl", "https://x.test/late.jpg")

@@ -39,7 +39,7 @@ def table(rows: list[dict[str, str]], delimiter: str = ",") -> str:
     return text.getvalue()
 
 
-def pictures(key: str) -> list[tuple[str, int]]:
+def images(key: str) -> list[tuple[str, int]]:
     photos = ReferencePhoto.objects.filter(subject__key=key).order_by("position")
     return list(photos.values_list("source", "position"))
 
@@ -86,7 +86,7 @@ def test_a_google_feed_makes_a_product_of_each_group(take: Callable[..., FeedImp
              "description": "Thrown by hand"},
         ),
     }  # fmt: skip
-    assert pictures("MUG") == [
+    assert images("MUG") == [
         ("https://x.test/m1.jpg", 1), ("https://x.test/m1b.jpg", 2), ("https://x.test/m1c.jpg", 3),
         ("https://x.test/m2.jpg", 4),
     ]  # fmt: skip
@@ -128,7 +128,7 @@ def test_a_parent_column_makes_variants_of_a_plain_table(take: Callable[..., Fee
         "MUG-S": ({"Size": "S"}, {"price": "11.90"}), "MUG-L": ({"Size": "L"}, {"price": "14.90"})
     }  # fmt: skip
     assert Subject.objects.get(key="MUG").attributes == {"colour": "sage", "price": "12.90"}
-    assert pictures("MUG") == [("mug.jpg", 1), ("large.jpg", 2)]
+    assert images("MUG") == [("mug.jpg", 1), ("large.jpg", 2)]
     bowl = Subject.objects.get(key="BOWL")
     assert (bowl.name, bowl.attributes) == ("Bowl", {"colour": "clay", "price": "20.00"})
 
@@ -192,7 +192,7 @@ def test_a_magento_export_joins_children_to_their_configurable_product(take: Cal
         "MH01-XS": ({"Size": "XS", "Colour": "Black"}, {"size": "XS", "colour": "Black", "price": "52.00"}),
         "MH01-S": ({"Size": "S", "Colour": "Black"}, {"size": "S", "colour": "Black", "price": "54.00"}),
     }
-    assert pictures("MH01") == [("m/h/main.jpg", 1), ("m/h/xs.jpg", 2), ("m/h/xs_back.jpg", 3)]
+    assert images("MH01") == [("m/h/main.jpg", 1), ("m/h/xs.jpg", 2), ("m/h/xs_back.jpg", 3)]
     assert ReferencePhoto.objects.get(source="m/h/main.jpg").alt_text == "From the front"
     # Hidden in the shop, and no configurable product names it: a product all the same.
     assert Subject.objects.get(key="LONE").attributes == {"price": "5.00"}
@@ -217,7 +217,7 @@ def test_packed_attributes_are_unpacked(packed: str, values: dict[str, str]) -> 
 
 
 @needs_real_feeds
-def test_real_bags_and_their_pictures_are_imported_exactly(take: Callable[..., FeedImport]) -> None:
+def test_real_bags_and_their_images_are_imported_exactly(take: Callable[..., FeedImport]) -> None:
     bags = taken(take, (REAL / "magento-bags.csv").read_bytes())
     assert (bags.rows, bags.created, bags.dialect["layout"]) == (14, 14, "magento")
     duffle = Subject.objects.get(key="24-MB01")
@@ -228,10 +228,10 @@ def test_real_bags_and_their_pictures_are_imported_exactly(take: Callable[..., F
     assert duffle.attributes["activity"] == "Gym, Travel, Trail, Overnight"
     assert "<" not in duffle.attributes["description"]
     assert "attribute_set" not in duffle.attributes
-    images = taken(take, (REAL / "magento-bags-images.csv").read_bytes())
-    assert (images.rows, images.created, images.updated) == (18, 0, 14)
+    images_import = taken(take, (REAL / "magento-bags-images.csv").read_bytes())
+    assert (images_import.rows, images_import.created, images_import.updated) == (18, 0, 14)
     assert (Subject.objects.count(), Variant.objects.count(), ReferencePhoto.objects.count()) == (14, 0, 18)
-    assert pictures("24-MB04") == [("m/b/mb04-black-0.jpg", 1), ("m/b/mb04-black-0_alt1.jpg", 2)]
+    assert images("24-MB04") == [("m/b/mb04-black-0.jpg", 1), ("m/b/mb04-black-0_alt1.jpg", 2)]
 
 
 @needs_real_feeds
@@ -281,7 +281,7 @@ def test_a_woocommerce_export_joins_variations_to_their_product(take: Callable[.
         "HOOD-B": ({"Color": "Blue"}, {"price": "45.00", "sale_price": "42.00", "status": "published"}),
         "id:14": ({"Color": "Green"}, {"price": "45.00", "status": "published"}),
     }
-    assert pictures("HOOD") == [
+    assert images("HOOD") == [
         ("https://x.test/a.jpg", 1), ("https://x.test/b,1.jpg", 2), ("https://x.test/blue.jpg", 3)
     ]  # fmt: skip
     assert Subject.objects.get(key="id:15").attributes == {"price": "25.00", "status": "draft", "colour": "Red"}

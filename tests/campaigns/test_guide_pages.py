@@ -14,8 +14,8 @@ from PIL import Image
 
 from campaigns import channels
 from campaigns.choices import ImageFormat
-from campaigns.models import Campaign, GuidePicture, GuideVersion
-from campaigns.services import campaigns, guides, pictures
+from campaigns.models import Campaign, GuideImage, GuideVersion
+from campaigns.services import campaigns, guides, images
 from campaigns.services.campaigns import SpecInput
 from core.choices import Role
 from core.models import Brand, User
@@ -29,7 +29,7 @@ EDITORS = frozenset({"lead", "admin"})
 HTMX = {"HX-Request": "true"}
 
 
-def picture(colour: Any = (181, 101, 29), name: str = "p.png", size: tuple[int, int] = (80, 60)) -> SimpleUploadedFile:
+def image(colour: Any = (181, 101, 29), name: str = "p.png", size: tuple[int, int] = (80, 60)) -> SimpleUploadedFile:
     buffer = io.BytesIO()
     Image.new("RGB", size, colour).save(buffer, "PNG")
     return SimpleUploadedFile(name, buffer.getvalue(), "image/png")
@@ -51,8 +51,8 @@ def current(brand: Brand, lead: User) -> GuideVersion:
         required_wording=["as photographed"],
         banned_wording=["luxury"],
     )
-    given = [("do.png", picture().read())]
-    pictures.add_to_guide(guide_id=draft.pk, use="do", files_given=given, by=lead, caption="Air around")
+    given = [("do.png", image().read())]
+    images.add_to_guide(guide_id=draft.pk, use="do", files_given=given, by=lead, caption="Air around")
     return guides.publish(guide_id=draft.pk, by=lead, note="The beginning")
 
 
@@ -74,12 +74,12 @@ def test_everybody_reads_the_guide_and_leads_and_admins_change_it(
     assert client.post(base + "sentence/", {"sentence": "A mug"}).status_code == 200
     editor = role in EDITORS
     assert client.get(base + "draft/").status_code == (200 if editor else 403)
-    first = draft_of(brand).pictures.get()
+    first = draft_of(brand).images.get()
     changes = {
         "draft/save/setting/": {"light": "left", "fill_ratio": "70", "baseline": "90"},
-        "draft/colours/": {"file": picture()},
+        "draft/colours/": {"file": image()},
         "draft/colours/take/": {},
-        "draft/pictures/logo/": {"file": picture((1, 2, 3))},
+        "draft/pictures/logo/": {"file": image((1, 2, 3))},
         f"draft/picture/{first.pk}/": {"caption": "More air"},
         "draft/publish/": {"note": "x"},
         "draft/begin/": {},
@@ -93,11 +93,11 @@ def test_everybody_reads_the_guide_and_leads_and_admins_change_it(
     assert offered == editor
 
 
-def test_another_brands_guide_and_pictures_do_not_exist(
+def test_another_brands_guide_and_images_do_not_exist(
     base: str, current: GuideVersion, other_brand: Brand, person: Any, page_client: Any
 ) -> None:
     stranger = page_client(person("admin", brand=other_brand))
-    image = current.pictures.get()
+    image = current.images.get()
     assert stranger.get(base).status_code == 404
     assert (
         stranger.post(f"/brands/{other_brand.slug}/guide/draft/picture/{image.pk}/", {"remove": "1"}).status_code == 404
@@ -156,7 +156,7 @@ def test_a_sentence_is_tried_against_the_guide_and_against_what_is_typed(
     assert "Nothing in it speaks against" in client.post(base + "sentence/", typed).content.decode()
 
 
-def test_the_page_costs_no_more_queries_with_more_versions_and_pictures(
+def test_the_page_costs_no_more_queries_with_more_versions_and_images(
     base: str, brand: Brand, current: GuideVersion, lead: User, page_client: Any
 ) -> None:
     client = page_client(lead)
@@ -170,8 +170,8 @@ def test_the_page_costs_no_more_queries_with_more_versions_and_pictures(
     before = cost()
     for number in range(4):
         draft = guides.draft(brand=brand, by=lead)
-        given = [(f"{n}.png", picture((n, number, 9)).read()) for n in range(3)]
-        pictures.add_to_guide(guide_id=draft.pk, use="dont", files_given=given, by=lead)
+        given = [(f"{n}.png", image((n, number, 9)).read()) for n in range(3)]
+        images.add_to_guide(guide_id=draft.pk, use="dont", files_given=given, by=lead)
         guides.publish(guide_id=draft.pk, by=lead)
     assert cost() == before <= 12
 
@@ -240,12 +240,12 @@ def test_a_part_that_somebody_else_changed_meanwhile_is_not_overwritten(
     assert draft_of(brand).light == "right"
 
 
-def test_colours_out_of_a_picture_are_ticked_and_taken_over(
+def test_colours_out_of_a_image_are_ticked_and_taken_over(
     base: str, brand: Brand, current: GuideVersion, lead: User, page_client: Any
 ) -> None:
     client = page_client(lead)
     client.post(base + "draft/begin/")
-    shown = client.post(base + "draft/colours/", {"file": picture("#2b3650")}, headers=HTMX).content.decode()
+    shown = client.post(base + "draft/colours/", {"file": image("#2b3650")}, headers=HTMX).content.decode()
     assert "#2b3650" in shown and "<html" not in shown and 'value="Ink"' in shown
     client.post(
         base + "draft/colours/take/", {"take": ["0"], "name_0": "Night", "hex_0": "#2b3650", "hex_1": "#ffffff"}
@@ -255,16 +255,16 @@ def test_colours_out_of_a_picture_are_ticked_and_taken_over(
     assert "no JPEG, PNG" in client.post(base + "draft/colours/", {"file": letter}).content.decode()
 
 
-def test_pictures_are_added_ordered_captioned_and_removed(
+def test_images_are_added_ordered_captioned_and_removed(
     base: str, brand: Brand, current: GuideVersion, lead: User, page_client: Any
 ) -> None:
     client = page_client(lead)
     client.post(base + "draft/begin/")
-    client.post(base + "draft/pictures/dont/", {"file": [picture((9, 9, 9)), picture((200, 9, 9))]})
-    first, second = GuidePicture.objects.filter(guide=draft_of(brand), use="dont")
+    client.post(base + "draft/pictures/dont/", {"file": [image((9, 9, 9)), image((200, 9, 9))]})
+    first, second = GuideImage.objects.filter(guide=draft_of(brand), use="dont")
     client.post(f"{base}draft/picture/{second.pk}/", {"caption": "Too dark", "move": "earlier"})
     client.post(f"{base}draft/picture/{first.pk}/", {"remove": "1"})
-    assert [image.caption for image in GuidePicture.objects.filter(guide=draft_of(brand), use="dont")] == ["Too dark"]
+    assert [row.caption for row in GuideImage.objects.filter(guide=draft_of(brand), use="dont")] == ["Too dark"]
     refused = client.post(base + "draft/pictures/do/", {"file": SimpleUploadedFile("a.gif", b"GIF89a")})
     assert refused.status_code == 422 and "a.gif" in refused.content.decode()
 
@@ -342,34 +342,34 @@ def _typed(**changed: Any) -> dict[str, Any]:
     return {"name": "Autumn", "purpose": "", "pilot_decisions": "10", "pilot_approval_percent": "80"} | changed
 
 
-def test_pictures_beside_the_brief_change_without_the_page(
+def test_images_beside_the_brief_change_without_the_page(
     brief: str, campaign: Campaign, manager: User, page_client: Any
 ) -> None:
     client = page_client(manager)
-    two = {"file": [picture(name="a.png"), picture((0, 0, 99), name="b.png")]}
+    two = {"file": [image(name="a.png"), image((0, 0, 99), name="b.png")]}
     shown = client.post(brief + "pictures/", two, headers=HTMX).content.decode()
     assert shown.count("<img") == 2 and "<html" not in shown
-    first, second = campaign.pictures.all()
+    first, second = campaign.images.all()
     client.post(f"{brief}pictures/{second.pk}/", {"caption": "The mood", "move": "earlier"}, headers=HTMX)
     client.post(f"{brief}pictures/{first.pk}/", {"remove": "1"}, headers=HTMX)
-    assert [image.caption for image in campaign.pictures.all()] == ["The mood"]
+    assert [row.caption for row in campaign.images.all()] == ["The mood"]
     refused = client.post(brief + "pictures/", {"file": SimpleUploadedFile("x.png", b"no")}, headers=HTMX)
     assert refused.status_code == 200 and "x.png: This is no JPEG" in refused.content.decode()
     assert b"The mood" in client.get(brief + "brief/").content
 
 
-def test_those_who_may_not_write_the_brief_add_no_picture(
+def test_those_who_may_not_write_the_brief_add_no_image(
     brief: str, campaign: Campaign, viewer: User, page_client: Any
 ) -> None:
-    assert page_client(viewer).post(brief + "pictures/", {"file": picture()}).status_code == 403
-    assert not campaign.pictures.exists()
+    assert page_client(viewer).post(brief + "pictures/", {"file": image()}).status_code == 403
+    assert not campaign.images.exists()
 
 
-def test_a_picture_of_another_campaign_cannot_be_changed_here(
+def test_a_image_of_another_campaign_cannot_be_changed_here(
     brief: str, brand: Brand, manager: User, page_client: Any
 ) -> None:
     other = factories.CampaignFactory(brand=brand)
-    theirs = pictures.add_to_brief(campaign_id=other.pk, files_given=[("a.png", picture().read())], by=manager)[0]
+    theirs = images.add_to_brief(campaign_id=other.pk, files_given=[("a.png", image().read())], by=manager)[0]
     assert page_client(manager).post(f"{brief}pictures/{theirs.pk}/", {"remove": "1"}).status_code == 404
 
 

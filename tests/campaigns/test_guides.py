@@ -14,9 +14,9 @@ from PIL import Image
 
 from campaigns import limits
 from campaigns.choices import Light
-from campaigns.models import GuidePicture, GuideVersion
+from campaigns.models import GuideImage, GuideVersion
 from campaigns.selectors import guides as selectors
-from campaigns.services import guides, pictures
+from campaigns.services import guides, images
 from core import stored_files
 from core.errors import Conflict, Invalid, NotAllowed, Stale
 from core.models import Brand, Event, User
@@ -27,7 +27,7 @@ from generation.models import JobSpec, Run
 from generation.services.dispatch.claims import ClaimedJob
 from generation.services.images import sweeper
 from generation.services.planning import plans
-from generation.workers import briefing
+from generation.workers import job_contexts
 from tests.support import factories, queued
 
 
@@ -47,7 +47,7 @@ def published(brand: Brand, lead: User) -> GuideVersion:
         backdrop="white",
         banned_wording=["cheap"],
     )
-    pictures.add_to_guide(guide_id=made.pk, use="do", files_given=[("do.png", png())], by=lead, caption="Air around")
+    images.add_to_guide(guide_id=made.pk, use="do", files_given=[("do.png", png())], by=lead, caption="Air around")
     return guides.publish(guide_id=made.pk, by=lead, note="The first one")
 
 
@@ -62,8 +62,8 @@ def test_a_brand_has_one_open_draft_that_is_changed_in_place(brand: Brand, publi
 
 
 def test_the_next_draft_shows_the_same_files(brand: Brand, published: GuideVersion, lead: User) -> None:
-    copied = guides.draft(brand=brand, by=lead).pictures.get()
-    shown = published.pictures.get()
+    copied = guides.draft(brand=brand, by=lead).images.get()
+    shown = published.images.get()
     assert (copied.sha256, copied.caption, copied.use) == (shown.sha256, "Air around", "do") and copied.pk != shown.pk
 
 
@@ -71,13 +71,13 @@ def test_publishing_says_who_when_and_why(published: GuideVersion, lead: User) -
     assert (published.note, published.published_by) == ("The first one", lead) and published.published_at is not None
 
 
-def test_a_published_guide_and_its_pictures_are_frozen_by_the_database(published: GuideVersion) -> None:
-    picture = published.pictures.get()
+def test_a_published_guide_and_its_images_are_frozen_by_the_database(published: GuideVersion) -> None:
+    image = published.images.get()
     attempts: list[Callable[[], object]] = [
         lambda: GuideVersion.objects.filter(pk=published.pk).update(light="top"),
-        lambda: GuidePicture.objects.filter(pk=picture.pk).update(caption="Other"),
-        lambda: GuidePicture.objects.filter(pk=picture.pk).delete(),
-        lambda: GuidePicture.objects.create(
+        lambda: GuideImage.objects.filter(pk=image.pk).update(caption="Other"),
+        lambda: GuideImage.objects.filter(pk=image.pk).delete(),
+        lambda: GuideImage.objects.create(
             guide=published, use="logo", sha256="0" * 64, storage_key="x", width=1, height=1
         ),
         lambda: GuideVersion.objects.filter(pk=published.pk).delete(),
@@ -87,15 +87,15 @@ def test_a_published_guide_and_its_pictures_are_frozen_by_the_database(published
             attempt()
 
 
-def test_a_picture_cannot_be_moved_into_a_published_guide(brand: Brand, published: GuideVersion, lead: User) -> None:
-    open_one = guides.draft(brand=brand, by=lead).pictures.get()
+def test_a_image_cannot_be_moved_into_a_published_guide(brand: Brand, published: GuideVersion, lead: User) -> None:
+    open_one = guides.draft(brand=brand, by=lead).images.get()
     with pytest.raises(IntegrityError), transaction.atomic():
-        GuidePicture.objects.filter(pk=open_one.pk).update(guide=published)
+        GuideImage.objects.filter(pk=open_one.pk).update(guide=published)
 
 
 def test_a_discarded_draft_leaves_what_counts_and_the_event(brand: Brand, published: GuideVersion, lead: User) -> None:
     guides.discard(guide_id=guides.draft(brand=brand, by=lead, light="top").pk, by=lead)
-    assert brand.guide_versions.get() == published and published.pictures.count() == 1
+    assert brand.guide_versions.get() == published and published.images.count() == 1
     assert Event.objects.filter(type="campaigns.guide.discarded").get().payload["number"] == 2
     with pytest.raises(Conflict, match="frozen"):
         guides.discard(guide_id=published.pk, by=lead)
@@ -115,14 +115,14 @@ def test_only_leads_and_admins_change_the_guide(
 ) -> None:
     by = person(role)
     draft = guides.draft(brand=brand, by=lead)
-    picture = draft.pictures.get()
+    image = draft.images.get()
     for attempt in (
         lambda: guides.draft(brand=brand, by=by, light="top"),
         lambda: guides.publish(guide_id=draft.pk, by=by),
         lambda: guides.discard(guide_id=draft.pk, by=by),
-        lambda: pictures.add_to_guide(guide_id=draft.pk, use="do", files_given=[("a.png", png())], by=by),
-        lambda: pictures.change_in_guide(picture_id=picture.pk, by=by, caption="x"),
-        lambda: pictures.remove_from_guide(picture_id=picture.pk, by=by),
+        lambda: images.add_to_guide(guide_id=draft.pk, use="do", files_given=[("a.png", png())], by=by),
+        lambda: images.change_in_guide(image_id=image.pk, by=by, caption="x"),
+        lambda: images.remove_from_guide(image_id=image.pk, by=by),
     ):
         with pytest.raises(NotAllowed):
             attempt()
@@ -197,49 +197,49 @@ def test_the_lights_are_those_that_the_packshot_engine_obeys() -> None:
     assert set(Light.values) == set(packshot.LIGHTS)
 
 
-# -- pictures ------------------------------------------------------------------------------------------------------
+# -- images ------------------------------------------------------------------------------------------------------
 
 
-def test_pictures_are_ordered_captioned_and_removed_in_a_draft(brand: Brand, lead: User) -> None:
+def test_images_are_ordered_captioned_and_removed_in_a_draft(brand: Brand, lead: User) -> None:
     draft = guides.draft(brand=brand, by=lead)
     given = [(f"{n}.png", png((n, n, 200))) for n in (10, 90, 170)]
-    made = pictures.add_to_guide(guide_id=draft.pk, use="dont", files_given=given, by=lead)
-    pictures.change_in_guide(picture_id=made[2].pk, by=lead, caption="Too cold", move=-2)
-    pictures.remove_from_guide(picture_id=made[0].pk, by=lead)
-    assert [(image.pk, image.caption) for image in draft.pictures.all()] == [(made[2].pk, "Too cold"), (made[1].pk, "")]
+    made = images.add_to_guide(guide_id=draft.pk, use="dont", files_given=given, by=lead)
+    images.change_in_guide(image_id=made[2].pk, by=lead, caption="Too cold", move=-2)
+    images.remove_from_guide(image_id=made[0].pk, by=lead)
+    assert [(image.pk, image.caption) for image in draft.images.all()] == [(made[2].pk, "Too cold"), (made[1].pk, "")]
 
 
-def test_a_picture_that_is_there_already_is_not_doubled(brand: Brand, lead: User) -> None:
+def test_a_image_that_is_there_already_is_not_doubled(brand: Brand, lead: User) -> None:
     draft = guides.draft(brand=brand, by=lead)
     for _ in range(2):
-        pictures.add_to_guide(guide_id=draft.pk, use="logo", files_given=[("a.png", png())], by=lead)
-    assert draft.pictures.count() == 1
+        images.add_to_guide(guide_id=draft.pk, use="logo", files_given=[("a.png", png())], by=lead)
+    assert draft.images.count() == 1
 
 
-def test_one_file_that_is_no_picture_refuses_all_and_is_named(brand: Brand, lead: User) -> None:
+def test_one_file_that_is_no_image_refuses_all_and_is_named(brand: Brand, lead: User) -> None:
     draft = guides.draft(brand=brand, by=lead)
     given = [("good.png", png()), ("letter.txt", b"Dear all"), ("tiny.png", png(size=(4, 4)))]
     with pytest.raises(Invalid) as refusal:
-        pictures.add_to_guide(guide_id=draft.pk, use="do", files_given=given, by=lead)
+        images.add_to_guide(guide_id=draft.pk, use="do", files_given=given, by=lead)
     assert [problem.value for problem in refusal.value.problems] == ["letter.txt", "tiny.png"]
-    assert not draft.pictures.exists()
+    assert not draft.images.exists()
 
 
-def test_where_a_picture_was_taken_does_not_travel(brand: Brand, lead: User) -> None:
+def test_where_a_image_was_taken_does_not_travel(brand: Brand, lead: User) -> None:
     exif = Image.Exif()
     exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0)})
     data = png(format="JPEG", exif=exif)
     draft = guides.draft(brand=brand, by=lead)
-    made = pictures.add_to_guide(guide_id=draft.pk, use="do", files_given=[("a.jpg", data)], by=lead)[0]
+    made = images.add_to_guide(guide_id=draft.pk, use="do", files_given=[("a.jpg", data)], by=lead)[0]
     with Image.open(io.BytesIO(data)) as before, Image.open(io.BytesIO(stored_files.read(made.storage_key))) as after:
         assert dict(before.getexif().get_ifd(0x8825)) and not dict(after.getexif().get_ifd(0x8825))
 
 
 def test_the_sweeper_keeps_the_files_of_guides_and_briefs(brand: Brand, lead: User) -> None:
     draft = guides.draft(brand=brand, by=lead)
-    kept = pictures.add_to_guide(guide_id=draft.pk, use="do", files_given=[("a.png", png())], by=lead)[0]
+    kept = images.add_to_guide(guide_id=draft.pk, use="do", files_given=[("a.png", png())], by=lead)[0]
     campaign = factories.CampaignFactory(brand=brand)
-    beside = pictures.add_to_brief(campaign_id=campaign.pk, files_given=[("b.png", png((1, 2, 3)))], by=lead)[0]
+    beside = images.add_to_brief(campaign_id=campaign.pk, files_given=[("b.png", png((1, 2, 3)))], by=lead)[0]
     stored_files.put(b"nobody's", suffix="png")
     assert sweeper.named(stored_files.list_keys()) == {kept.storage_key, beside.storage_key}
 
@@ -256,7 +256,7 @@ def test_two_versions_are_compared_in_words_and_swatches(brand: Brand, published
         banned_wording=["luxury"],
         thresholds={"photo_size": {"enlarged": 2}},
     )
-    pictures.change_in_guide(picture_id=draft.pictures.get().pk, by=lead, caption="More air")
+    images.change_in_guide(image_id=draft.images.get().pk, by=lead, caption="More air")
     differences = [
         (change.part, change.kind, change.before.get("hex") or change.before.get("text"), change.after.get("text"))
         for change in selectors.compare(published, selectors.get(lead, brand, 2))
@@ -287,12 +287,12 @@ def _outcomes(thresholds: dict[str, Any], pixels: np.ndarray, **facts: Any) -> d
     return {finding.check: finding.outcome for finding in examine(Sample(pixels, {"limits": thresholds, **facts}))}
 
 
-def test_a_lower_limit_changes_what_a_check_says_of_the_same_picture() -> None:
-    picture = np.full((200, 200, 3), 120, np.uint8)
-    picture[60:140, 60:140] = 128  # eight levels apart
+def test_a_lower_limit_changes_what_a_check_says_of_the_same_image() -> None:
+    image = np.full((200, 200, 3), 120, np.uint8)
+    image[60:140, 60:140] = 128  # eight levels apart
     facts = {"photo": [160, 160], "specs": [{"slug": "shop", "width": 200, "height": 200}]}
-    assert _outcomes({}, picture, **facts) | {"blank": "pass", "photo_size": "pass"} == _outcomes({}, picture, **facts)
-    strict = _outcomes({"blank": {"flat": 12}, "photo_size": {"enlarged": 1.2}}, picture, **facts)
+    assert _outcomes({}, image, **facts) | {"blank": "pass", "photo_size": "pass"} == _outcomes({}, image, **facts)
+    strict = _outcomes({"blank": {"flat": 12}, "photo_size": {"enlarged": 1.2}}, image, **facts)
     assert (strict["blank"], strict["photo_size"]) == ("fail", "flag")
 
 
@@ -333,4 +333,4 @@ def _limits_told(run: Run) -> dict[str, Any]:
         id=job.job_id, endpoint_id=run.endpoint_id, campaign_id=run.campaign_id, run_id=run.pk, cell_id=job.cell_id,
         batch_key="", spec=job.spec, round=1, candidate=1, fingerprint=job.fingerprint, brand_id=run.campaign.brand_id,
     )  # fmt: skip
-    return dict(briefing.brief([claimed], engine="ready")[job.job_id].facts["limits"])
+    return dict(job_contexts.load_contexts([claimed], engine="ready")[job.job_id].facts["limits"])

@@ -10,7 +10,7 @@ import pytest
 
 from campaigns.choices import ImportStatus
 from campaigns.feeds import CAUSES, FeedRow, Issue, fixes, mapping, open_feed
-from campaigns.feeds.fixes import Chosen, Mending
+from campaigns.feeds.fixes import Chosen, FixApplier
 from campaigns.models import FeedImport, Subject
 from campaigns.selectors import imports as selectors
 from campaigns.services import feed_reading, imports
@@ -20,13 +20,13 @@ from core.models import Brand, User
 
 def read(text: str | bytes, *chosen: Chosen) -> tuple[list[FeedRow], list[Issue], list[int]]:
     """Return rows, issues, and the number of cells that each fix changed."""
-    mending = Mending(chosen, lambda header: mapping.suggest(header))
+    fix_applier = FixApplier(chosen, lambda header: mapping.suggest(header))
     data = text.encode() if isinstance(text, str) else text
     rows: list[FeedRow] = []
     issues: list[Issue] = []
-    for item in open_feed(io.BytesIO(data), mend=mending).rows():
+    for item in open_feed(io.BytesIO(data), mend=fix_applier).rows():
         (issues if isinstance(item, Issue) else rows).append(item)  # type: ignore[arg-type]
-    return rows, issues, mending.changed
+    return rows, issues, fix_applier.changed
 
 
 def prices(*cells: str, fix: Sequence[Chosen]) -> tuple[list[str], int]:

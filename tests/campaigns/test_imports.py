@@ -232,7 +232,7 @@ def test_variants_that_occur_twice_are_named(take: Callable[..., FeedImport]) ->
     assert [(issue.cell, issue.cause) for issue in done.issues.all()] == [("D3", "duplicate_variant")]
 
 
-def test_pictures_of_unknown_products_are_named_once_each(take: Callable[..., FeedImport]) -> None:
+def test_images_of_unknown_products_are_named_once_each(take: Callable[..., FeedImport]) -> None:
     done = take("sku,image\n007,a.jpg\n007,b.jpg\n")
     assert [(issue.cell, issue.cause, issue.value) for issue in done.issues.all()] == [("A2", "parent_unknown", "007")]
     take(FEED)
@@ -251,11 +251,11 @@ def test_a_real_shop_is_imported_twice_without_duplicates(take: Callable[..., Fe
 
 
 @needs_real_feeds
-def test_real_products_and_their_pictures_come_in_two_files(take: Callable[..., FeedImport]) -> None:
+def test_real_products_and_their_images_come_in_two_files(take: Callable[..., FeedImport]) -> None:
     products = take((REAL / "magento-bags.csv").read_bytes())
-    pictures = take((REAL / "magento-bags-images.csv").read_bytes())
-    assert (products.status, pictures.status) == (ImportStatus.APPLIED, ImportStatus.APPLIED)
-    assert pictures.updated == products.created
+    images = take((REAL / "magento-bags-images.csv").read_bytes())
+    assert (products.status, images.status) == (ImportStatus.APPLIED, ImportStatus.APPLIED)
+    assert images.updated == products.created
     assert ReferencePhoto.objects.filter(subject__key="24-MB02").count() == 2
 
 

@@ -20,7 +20,7 @@ from tests.support.feed_files import xlsx
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
-def test_a_row_is_a_picture_whatever_parts_the_cells(separator: str) -> None:
+def test_a_row_is_a_image_whatever_parts_the_cells(separator: str) -> None:
     lines = [["SKU", "backdrop", "Seed", "Size"], ["M-1", "clay", "7", "1024 × 1280"], ["M-2", "", "", ""]]
     result = listing.read("\n".join(separator.join(line) for line in lines))
     assert result.issues == ()
@@ -57,7 +57,7 @@ def test_each_mistake_names_its_cell_and_its_row_is_left_out() -> None:
 def test_what_is_no_size_in_pixels_fills_a_placeholder_called_size() -> None:
     result = listing.read("sku,size\nT-1,XL\nT-2,M\n")
     assert [row["size"] for row in result.rows] == ["XL", "M"]
-    assert listing.picture_size(result.rows[0]) is None
+    assert listing.image_size(result.rows[0]) is None
     assert listing.placeholders(result.rows[0]) == {"size": "XL"}
 
 
@@ -74,7 +74,7 @@ def test_a_spreadsheets_time_of_day_is_the_aspect_that_was_typed() -> None:
         ("sku,product\nM-1,M-2\n", "keep one"),
         ("sku,\nM-1,white\n", "no heading"),
         ("sku,9 lives\nM-1,white\n", "placeholder"),
-        ("sku,backdrop\nM-1,white\nM-1,white\n", "same picture as row 2"),
+        ("sku,backdrop\nM-1,white\nM-1,white\n", "same image as row 2"),
         ("sku\nM-1,white\n", "beyond the last heading"),
         ("sku,backdrop\n", "no row below"),
         ('{"sku": "M-1"}\n{"sku": }\n', "line 2"),
@@ -141,7 +141,7 @@ def order(brand: Brand, manager: User) -> dict[str, Any]:
 
 
 @pytest.mark.django_db
-def test_a_listed_row_with_an_aspect_or_a_size_is_one_picture_of_that_size(order: dict[str, Any]) -> None:
+def test_a_listed_row_with_an_aspect_or_a_size_is_one_image_of_that_size(order: dict[str, Any]) -> None:
     table = "sku,backdrop,aspect,size\nM-1,clay,4:5,\nM-2,,,600x600\nM-1,sage,,\n"
     run = plans.plan(**order, shape=RunShape.LIST, rows=listing.read(table).rows)
     made = [

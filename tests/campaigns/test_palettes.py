@@ -15,45 +15,45 @@ HEXES = st.integers(0, 0xFFFFFF).map(lambda number: f"#{number:06x}")
 
 def _painted(hexes: list[str], *, width: int = 150, height: int = 120) -> np.ndarray:
     """Return vertical stripes; the first is twice as wide as each of the others."""
-    picture = np.zeros((height, width, 3), np.uint8)
+    image = np.zeros((height, width, 3), np.uint8)
     edges = np.linspace(0, width, len(hexes) + 2).astype(int)[1:]
     edges[0] = 0
     for left, right, colour in zip(edges[:-1], edges[1:], hexes, strict=True):
-        picture[:, left:right] = np.frombuffer(bytes.fromhex(colour[1:]), np.uint8)
-    return picture
+        image[:, left:right] = np.frombuffer(bytes.fromhex(colour[1:]), np.uint8)
+    return image
 
 
-def test_the_colours_of_a_picture_are_found_largest_first_each_with_a_name_of_its_own() -> None:
-    swatches = palettes.of_picture(_painted(PAINTED))
+def test_the_colours_of_a_image_are_found_largest_first_each_with_a_name_of_its_own() -> None:
+    swatches = palettes.of_image(_painted(PAINTED))
     assert colours.apart(swatches[0].hex, PAINTED[0]) < 1 and swatches[0].share == pytest.approx(2 / 6, abs=0.02)
     assert all(min(colours.apart(colour, swatch.hex) for swatch in swatches) < 2 for colour in PAINTED)
     assert len({swatch.name for swatch in swatches}) == len(swatches) == 5
 
 
-def test_the_same_picture_always_gives_the_same_colours() -> None:
+def test_the_same_image_always_gives_the_same_colours() -> None:
     noise = np.random.default_rng(3).integers(0, 255, (90, 120, 3), dtype=np.uint8)
-    first = palettes.of_picture(noise)
-    assert first == palettes.of_picture(noise) and palettes.FEWEST <= len(first) <= palettes.MOST
+    first = palettes.of_image(noise)
+    assert first == palettes.of_image(noise) and palettes.FEWEST <= len(first) <= palettes.MOST
 
 
-def test_a_small_accent_is_not_lost_in_a_large_calm_picture() -> None:
-    picture = np.full((300, 300, 3), 236, np.uint8)
-    picture[:, ::2] -= 8
-    picture[130:150, 130:150] = (208, 49, 45)  # 0.4 % of the area
-    assert any(colours.apart("#d0312d", swatch.hex) < 6 for swatch in palettes.of_picture(picture))
+def test_a_small_accent_is_not_lost_in_a_large_calm_image() -> None:
+    image = np.full((300, 300, 3), 236, np.uint8)
+    image[:, ::2] -= 8
+    image[130:150, 130:150] = (208, 49, 45)  # 0.4 % of the area
+    assert any(colours.apart("#d0312d", swatch.hex) < 6 for swatch in palettes.of_image(image))
 
 
 def test_what_is_transparent_has_no_colour() -> None:
-    picture = np.dstack([_painted(PAINTED[:2]), np.full((120, 150), 255, np.uint8)])
-    picture[:, 75:, 3] = 0
-    picture[:, 75:, :3] = (0, 255, 0)
-    assert all(colours.apart("#00ff00", swatch.hex) > 20 for swatch in palettes.of_picture(picture))
-    picture[..., 3] = 0
-    assert palettes.of_picture(picture) == []
+    image = np.dstack([_painted(PAINTED[:2]), np.full((120, 150), 255, np.uint8)])
+    image[:, 75:, 3] = 0
+    image[:, 75:, :3] = (0, 255, 0)
+    assert all(colours.apart("#00ff00", swatch.hex) > 20 for swatch in palettes.of_image(image))
+    image[..., 3] = 0
+    assert palettes.of_image(image) == []
 
 
 def test_a_single_colour_is_one_swatch() -> None:
-    assert [swatch.hex for swatch in palettes.of_picture(np.full((40, 40, 3), 120, np.uint8))] == ["#787878"]
+    assert [swatch.hex for swatch in palettes.of_image(np.full((40, 40, 3), 120, np.uint8))] == ["#787878"]
 
 
 @given(HEXES)

@@ -20,8 +20,8 @@ from tests.support import factories, icc
 from tests.support.icc import Profile
 from tests.support.lent import Lent
 from tests.support.remote_server import serving
-from tests.support.replicate_orders import engine, find, order, spec
 from tests.support.replicate_server import Replicate
+from tests.support.replicate_submissions import engine, find, spec, submission
 
 PROFILES = {
     "linear": Profile("sRGB", icc.gamma(1.0), icc.SRGB),
@@ -97,7 +97,7 @@ def test_an_order_with_a_converted_image_is_found_again_after_a_restart(server: 
     buffer = io.BytesIO()
     Image.fromarray(noise).save(buffer, "PNG")
     job_spec = spec(images={"init": ImageRef(hashlib.sha256(original).hexdigest(), "photo")})
-    submitted = order(engine(server), job_spec, lent=Lent(photo=buffer.getvalue()))
+    submitted = submission(engine(server), job_spec, lent=Lent(photo=buffer.getvalue()))
     assert find(engine(server), job_spec) == submitted.remote_id
     other = spec(images={"init": ImageRef("1" * 64, "photo")})
     assert find(engine(server), other) is None

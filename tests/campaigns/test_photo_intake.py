@@ -23,7 +23,7 @@ XMP = (
 )
 
 
-def picture(width: int = 96, height: int = 64, mode: str = "RGB") -> Image.Image:
+def sample(width: int = 96, height: int = 64, mode: str = "RGB") -> Image.Image:
     y, x = np.mgrid[0:height, 0:width]
     channels = [x * 255 // width, y * 255 // height, (x + y) % 256, 255 - x * 128 // width]
     values = np.stack(channels[: {"RGB": 3, "RGBA": 4, "CMYK": 4}[mode]], axis=-1).astype(np.uint8)
@@ -40,7 +40,7 @@ def with_position(orientation: int = 1) -> Image.Exif:
 
 def encoded(kind: str, image: Image.Image | None = None, **options: object) -> bytes:
     buffer = io.BytesIO()
-    (image or picture()).save(buffer, kind, **options)
+    (image or sample()).save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -71,7 +71,7 @@ def test_a_gps_position_is_removed_said_and_costs_no_pixel(kind: str) -> None:
     assert np.array_equal(photo.pixels, intake.decode(data))
 
 
-def test_the_compressed_picture_of_a_jpeg_with_gps_stays_the_same() -> None:
+def test_the_compressed_image_of_a_jpeg_with_gps_stays_the_same() -> None:
     data = encoded("JPEG", exif=with_position(), quality=80)
     photo = intake.admit(data)
     assert photo.data != data
@@ -95,7 +95,7 @@ def test_a_position_in_compressed_png_text_is_removed_too() -> None:
     kept.load()
     assert not metadata.has_position(kept)
     assert metadata.source_type(kept) == "trainedAlgorithmicMedia"
-    assert np.array_equal(photo.pixels, np.asarray(picture()))
+    assert np.array_equal(photo.pixels, np.asarray(sample()))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
@@ -106,7 +106,7 @@ def test_a_turned_photo_is_set_upright_and_its_position_goes_too(kind: str) -> N
     kept = Image.open(io.BytesIO(photo.data))
     assert kept.size == (64, 96)
     assert kept.getexif().get(0x0112, 1) == 1 and not metadata.has_position(kept)
-    expected = np.asarray(picture().transpose(Image.Transpose.ROTATE_270)).astype(int)
+    expected = np.asarray(sample().transpose(Image.Transpose.ROTATE_270)).astype(int)
     assert np.abs(photo.pixels.astype(int) - expected).mean() < (0.01 if kind == "PNG" else 12)
 
 
@@ -145,7 +145,7 @@ def test_content_credentials_are_said() -> None:
 
 
 def test_a_cmyk_photo_becomes_srgb() -> None:
-    photo = intake.admit(encoded("JPEG", picture(mode="CMYK")))
+    photo = intake.admit(encoded("JPEG", sample(mode="CMYK")))
     assert Image.open(io.BytesIO(photo.data)).mode == "RGB"
     assert photo.pixels.shape[2] == 3 and any("CMYK" in note for note in photo.notes)
 
@@ -155,20 +155,20 @@ def test_a_colour_profile_is_followed_and_kept() -> None:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     data = encoded("PNG", icc_profile=srgb)
     assert intake.admit(data).data == data
-    assert np.array_equal(intake.admit(data).pixels, np.asarray(picture()))
+    assert np.array_equal(intake.admit(data).pixels, np.asarray(sample()))
     # A profile that does not fit the pixels is ignored; it is not an error.
     assert intake.admit(encoded("PNG", icc_profile=profile.tobytes())).pixels.shape == (64, 96, 3)
 
 
 def test_alpha_and_sixteen_bits_reach_the_pixels() -> None:
-    assert intake.admit(encoded("PNG", picture(mode="RGBA"))).pixels.shape == (64, 96, 4)
+    assert intake.admit(encoded("PNG", sample(mode="RGBA"))).pixels.shape == (64, 96, 4)
     deep = Image.fromarray(np.linspace(0, 65535, 64 * 64, dtype=np.uint16).reshape(64, 64))
     pixels = intake.admit(encoded("PNG", deep)).pixels
     assert pixels.min() == 0 and pixels.max() == 255
 
 
-def test_further_pictures_inside_a_phone_jpeg_are_dropped_with_their_position() -> None:
-    second = picture(48, 32)
+def test_further_images_inside_a_phone_jpeg_are_dropped_with_their_position() -> None:
+    second = sample(48, 32)
     second.encoderinfo = {"exif": with_position()}
     data = encoded("MPO", save_all=True, append_images=[second])
     assert Image.open(io.BytesIO(data)).n_frames == 2
@@ -192,21 +192,21 @@ def test_formats_outside_the_list_are_refused_even_when_pillow_can_read_them() -
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
 def test_a_file_that_ends_early_is_refused(kind: str) -> None:
-    data = encoded(kind, picture(200, 200))
+    data = encoded(kind, sample(200, 200))
     for share in (0.5, 0.9):
         with pytest.raises(intake.Refused):
             intake.admit(data[: int(len(data) * share)])
 
 
 def test_a_png_with_a_damaged_chunk_is_refused() -> None:
-    data = bytearray(encoded("PNG", picture(200, 200)))
+    data = bytearray(encoded("PNG", sample(200, 200)))
     data[len(data) // 2] ^= 0xFF
     with pytest.raises(intake.Truncated):
         intake.admit(bytes(data))
 
 
-def test_an_animated_picture_is_refused() -> None:
-    frames = [picture().rotate(angle) for angle in (90, 180)]
+def test_an_animated_image_is_refused() -> None:
+    frames = [sample().rotate(angle) for angle in (90, 180)]
     for kind in ("PNG", "WEBP", "AVIF"):
         with pytest.raises(intake.Animated):
             intake.admit(encoded(kind, save_all=True, append_images=frames))
@@ -227,7 +227,7 @@ def test_too_many_bytes_and_too_few_pixels_are_refused() -> None:
     with pytest.raises(intake.TooLarge, match="MB"):
         intake.admit(b"\xff\xd8" + bytes(intake.MAX_BYTES))
     with pytest.raises(intake.TooSmall, match="10 × 10"):
-        intake.admit(encoded("PNG", picture(10, 10)))
+        intake.admit(encoded("PNG", sample(10, 10)))
 
 
 def test_damaged_files_never_raise_anything_but_a_refusal() -> None:

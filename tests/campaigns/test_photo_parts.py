@@ -77,7 +77,7 @@ def test_a_photo_with_parts_of_different_sizes_is_not_accepted_by_itself(shapes:
 @pytest.mark.parametrize("shapes", ALIKE.values(), ids=list(ALIKE))
 def test_a_photo_with_parts_of_one_size_is_used_and_shown_to_a_person(shapes: Any, kind: str) -> None:
     cut = cutout.cut_out(intake.admit(files_of(shapes)[kind]).pixels)
-    assert cutout.SURE_ENOUGH <= cut.confidence < cutout.DOUBTFUL
+    assert cutout.SURE_ENOUGH <= cut.confidence < cutout.LOW_CONFIDENCE
     assert f"{len(shapes)} separate parts of about the same size" in cut.note
 
 
@@ -93,17 +93,17 @@ def test_a_photo_of_one_part_is_as_sure_as_before(shapes: Any, kind: str) -> Non
 def test_parts_are_counted_alike_at_every_size(scale: int) -> None:
     alpha = painted(WITH_BADGE["a price label"])[1]
     large = cv2.resize(alpha, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-    doubt = parts.doubt(large)
-    assert doubt is not None and "2 separate parts" in doubt.note
+    low_confidence = parts.low_confidence(large)
+    assert low_confidence is not None and "2 separate parts" in low_confidence.note
     thin = painted(SINGLE["a necklace"])[1]
-    assert parts.doubt(cv2.resize(thin, None, fx=scale, fy=scale)) is None
+    assert parts.low_confidence(cv2.resize(thin, None, fx=scale, fy=scale)) is None
 
 
 def test_dust_is_no_part() -> None:
     alpha = painted(BIG)[1]
     alpha[::40, ::40] = 255
-    assert parts.doubt(alpha) is None
-    assert parts.doubt(np.zeros((20, 20), np.uint8)) is None
+    assert parts.low_confidence(alpha) is None
+    assert parts.low_confidence(np.zeros((20, 20), np.uint8)) is None
 
 
 @pytest.mark.django_db

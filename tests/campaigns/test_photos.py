@@ -75,8 +75,8 @@ def test_a_folder_gives_each_product_its_photo_and_a_cut_out(brand, manager, tmp
         assert (row.status, row.width, row.height) == (PhotoStatus.READY, 256, 256)
         assert stored_files.exists(row.storage_key)
         cut = row.cutouts.get(is_accepted=True)
-        picture = cv2.imdecode(np.frombuffer(stored_files.read(cut.storage_key), np.uint8), cv2.IMREAD_UNCHANGED)
-        assert picture.shape == (256, 256, 4)
+        image = cv2.imdecode(np.frombuffer(stored_files.read(cut.storage_key), np.uint8), cv2.IMREAD_UNCHANGED)
+        assert image.shape == (256, 256, 4)
         left, top, right, bottom = cut.box
         assert 0 < left < right < 256 and 0 < top < bottom < 256
     missing.refresh_from_db()

@@ -54,11 +54,11 @@ def test_a_photo_that_is_awaited_is_told_from_one_that_was_refused(brand: Any) -
     assert by_subject[refused.subject_id].refused[0].source == "mug.gif"
 
 
-def test_a_doubtful_cut_out_wants_a_look_until_a_person_accepts_it(brand: Any, lead: Any) -> None:
-    doubtful = with_cutout(brand, confidence=0.42)
-    assert judged(doubtful).state == "look" and "42%" in judged(doubtful).findings[0]
-    doubtful.photos.get().cutouts.update(accepted_by=lead)
-    assert judged(doubtful).state == "ready"
+def test_a_uncertain_cut_out_wants_a_look_until_a_person_accepts_it(brand: Any, lead: Any) -> None:
+    uncertain = with_cutout(brand, confidence=0.42)
+    assert judged(uncertain).state == "look" and "42%" in judged(uncertain).findings[0]
+    uncertain.photos.get().cutouts.update(accepted_by=lead)
+    assert judged(uncertain).state == "ready"
 
 
 def test_a_cut_out_that_is_not_accepted_or_not_there_wants_a_look(brand: Any) -> None:

@@ -129,7 +129,7 @@ def test_the_list_shows_readiness_and_filters_by_it(
     brand: Any, viewer: Any, page_client: Any, django_assert_max_num_queries: Any
 ) -> None:
     ready = factories.CutoutFactory(photo__subject__brand=brand).photo.subject
-    doubtful = [factories.CutoutFactory(photo__subject__brand=brand, confidence=0.4).photo.subject for _ in range(9)]
+    uncertain = [factories.CutoutFactory(photo__subject__brand=brand, confidence=0.4).photo.subject for _ in range(9)]
     bare = factories.SubjectFactory(brand=brand)
     client = page_client(viewer)
     address = f"/brands/{brand.slug}/products/"
@@ -137,7 +137,7 @@ def test_the_list_shows_readiness_and_filters_by_it(
     with django_assert_max_num_queries(18):
         text = client.get(address).content.decode()
     assert "11 products" in text and "40% sure and nobody has looked" in text and "It has no photo yet" in text
-    for state, there, away in (("ready", ready, bare), ("missing", bare, ready), ("look", doubtful[0], bare)):
+    for state, there, away in (("ready", ready, bare), ("missing", bare, ready), ("look", uncertain[0], bare)):
         page = client.get(f"{address}?ready={state}").content.decode()
         assert there.key in page and away.key not in page
     assert "None of these" in client.get(f"{address}?ready=small").content.decode()

@@ -34,11 +34,11 @@ REGISTERED = sorted(admin.site._registry, key=lambda model: model._meta.label)
 ON_PAGES = "has pages of its own"
 #: Models that are not in the admin, and why.
 ELSEWHERE = {
-    "campaigns.BriefPicture": ON_PAGES,
+    "campaigns.BriefImage": ON_PAGES,
     "campaigns.Campaign": ON_PAGES,
     "campaigns.Cutout": ON_PAGES,
     "campaigns.FeedSource": ON_PAGES,
-    "campaigns.GuidePicture": ON_PAGES,
+    "campaigns.GuideImage": ON_PAGES,
     "campaigns.ImportChange": "what undoing an import needs; told as counts on its page",
     "campaigns.ImportIssue": ON_PAGES,
     "core.Notice": "one person's own, on their page of notices",
@@ -54,7 +54,7 @@ ELSEWHERE = {
     "generation.Asset": ON_PAGES,
     "generation.AssetVersion": ON_PAGES,
     "generation.Cell": ON_PAGES,
-    "generation.EndpointStanding": ON_PAGES,
+    "generation.EndpointStatus": ON_PAGES,
     "generation.Comparison": ON_PAGES,
     "generation.ComparisonColumn": ON_PAGES,
     "generation.ComparisonVote": "blind: on the page of its comparison, as counts",
@@ -67,8 +67,8 @@ ELSEWHERE = {
     "generation.LaneShare": "a counter of the dispatcher",
     "generation.Rendition": ON_PAGES,
     "generation.Run": ON_PAGES,
-    "generation.StandingOrder": ON_PAGES,
-    "generation.StandingSubject": "what a standing order remembers to tell a change by",
+    "generation.ScheduledRun": ON_PAGES,
+    "generation.ScheduledSubject": "what a scheduled run remembers to tell a change by",
     "review.DecisionSlot": "shown as the decision that fills it",
     "review.DeliveryAttempt": "shown with its delivery",
 }
@@ -172,7 +172,7 @@ def operator(db: None) -> User:
 
 
 @pytest.fixture
-def desk(operator: User, page_client: Callable[[User], Client]) -> Client:
+def admin_pages(operator: User, page_client: Callable[[User], Client]) -> Client:
     return page_client(operator)
 
 
@@ -184,14 +184,14 @@ def test_every_model_is_on_the_desk_or_has_its_reason_not_to_be() -> None:
 
 
 @pytest.mark.parametrize("model", REGISTERED, ids=lambda model: model._meta.label)
-def test_its_pages_answer_an_operator_and_tell_no_secret(model: type[Model], desk: Client) -> None:
+def test_its_pages_answer_an_operator_and_tell_no_secret(model: type[Model], admin_pages: Client) -> None:
     row, label = MAKE[model](), model._meta.label
     pages = {
-        "changelist": (desk.get(_address(model, "changelist")), 200),
-        "change": (desk.get(_address(model, "change", row.pk)), 200),
-        "history": (desk.get(_address(model, "history", row.pk)), 200),
-        "add": (desk.get(_address(model, "add")), 200 if label in ADDABLE else 403),
-        "delete": (desk.get(_address(model, "delete", row.pk)), 200 if label in DELETABLE else 403),
+        "changelist": (admin_pages.get(_address(model, "changelist")), 200),
+        "change": (admin_pages.get(_address(model, "change", row.pk)), 200),
+        "history": (admin_pages.get(_address(model, "history", row.pk)), 200),
+        "add": (admin_pages.get(_address(model, "add")), 200 if label in ADDABLE else 403),
+        "delete": (admin_pages.get(_address(model, "delete", row.pk)), 200 if label in DELETABLE else 403),
     }
     assert {name: page.status_code for name, (page, _) in pages.items()} == {n: code for n, (_, code) in pages.items()}
     secrets = [SECRET, *User.objects.values_list("password", flat=True)]
@@ -200,29 +200,29 @@ def test_its_pages_answer_an_operator_and_tell_no_secret(model: type[Model], des
 
 
 @pytest.mark.parametrize("model", REGISTERED, ids=lambda model: model._meta.label)
-def test_an_empty_name_of_a_key_means_the_usual_one(model: type[Model], desk: Client) -> None:
+def test_an_empty_name_of_a_key_means_the_usual_one(model: type[Model], admin_pages: Client) -> None:
     row, label = MAKE[model](), model._meta.label
-    assert desk.get(_address(model, "change", row.pk), {"_to_field": ""}).status_code == 200
-    assert desk.get(_address(model, "history", row.pk), {"_to_field": ""}).status_code == 200
-    deleting = desk.get(_address(model, "delete", row.pk), {"_to_field": ""})
+    assert admin_pages.get(_address(model, "change", row.pk), {"_to_field": ""}).status_code == 200
+    assert admin_pages.get(_address(model, "history", row.pk), {"_to_field": ""}).status_code == 200
+    deleting = admin_pages.get(_address(model, "delete", row.pk), {"_to_field": ""})
     assert deleting.status_code == (200 if label in DELETABLE else 403)
-    assert desk.get(_address(model, "change", row.pk), {"_to_field": "no_such"}).status_code == 400
+    assert admin_pages.get(_address(model, "change", row.pk), {"_to_field": "no_such"}).status_code == 400
 
 
 @pytest.mark.parametrize("model", REGISTERED, ids=lambda model: model._meta.label)
-def test_a_search_and_a_second_row_cost_no_more_queries(model: type[Model], desk: Client) -> None:
+def test_a_search_and_a_second_row_cost_no_more_queries(model: type[Model], admin_pages: Client) -> None:
     MAKE[model]()
     counts = []
     for _ in range(2):
         with CaptureQueriesContext(
             connection,
         ) as queries:
-            assert desk.get(_address(model, "changelist")).status_code == 200
+            assert admin_pages.get(_address(model, "changelist")).status_code == 200
         counts.append(len(queries))
         for _ in range(3):
             MAKE[model]()
     assert counts[1] <= counts[0] and counts[0] <= 8, queries.captured_queries
-    assert desk.get(_address(model, "changelist"), {"q": "4711"}).status_code == 200
+    assert admin_pages.get(_address(model, "changelist"), {"q": "4711"}).status_code == 200
 
 
 @pytest.mark.parametrize("model", REGISTERED, ids=lambda model: model._meta.label)
@@ -242,8 +242,8 @@ def test_a_stranger_signs_in_where_everybody_does(client: Client, db: None) -> N
     assert "next=%2Fadmin%2Fcore%2Fuser%2F" in answer.redirect_chain[-1][0]
 
 
-def test_the_front_of_the_desk_answers(desk: Client) -> None:
-    page = desk.get("/admin/")
+def test_the_front_of_the_desk_answers(admin_pages: Client) -> None:
+    page = admin_pages.get("/admin/")
     assert page.status_code == 200 and "Destinations" in page.content.decode()
 
 
@@ -254,70 +254,74 @@ def _types() -> list[str]:
     return list(Event.objects.order_by("id").values_list("type", flat=True))
 
 
-def test_a_new_brand_is_in_the_trail_with_its_founder(desk: Client, operator: User) -> None:
-    desk.post(_address(Brand, "add"), {"name": "Foxglove", "slug": "foxglove", "currency": "GBP"})
+def test_a_new_brand_is_in_the_trail_with_its_founder(admin_pages: Client, operator: User) -> None:
+    admin_pages.post(_address(Brand, "add"), {"name": "Foxglove", "slug": "foxglove", "currency": "GBP"})
     event = Event.objects.get(type="core.brand.created")
     assert event.actor == operator and event.brand.slug == "foxglove"
 
 
-def test_roles_are_given_and_taken_through_the_service(desk: Client, brand: Brand, lead: User) -> None:
+def test_roles_are_given_and_taken_through_the_service(admin_pages: Client, brand: Brand, lead: User) -> None:
     user = f.UserFactory()
     given = {"brand": brand.pk, "user": user.pk, "role": "viewer"}
-    assert desk.post(_address(core.Membership, "add"), given).status_code == 302
+    assert admin_pages.post(_address(core.Membership, "add"), given).status_code == 302
     membership = user.memberships.get()
-    desk.post(_address(core.Membership, "delete", membership.pk), {"post": "yes"})
+    admin_pages.post(_address(core.Membership, "delete", membership.pk), {"post": "yes"})
     assert not user.memberships.exists()
     assert _types() == ["core.member.added", "core.member.removed"]
 
 
-def test_the_last_who_may_edit_a_brand_stays(desk: Client, lead: User) -> None:
+def test_the_last_who_may_edit_a_brand_stays(admin_pages: Client, lead: User) -> None:
     membership = lead.memberships.get()
-    assert desk.post(_address(core.Membership, "delete", membership.pk), {"post": "yes"}).status_code == 409
+    assert admin_pages.post(_address(core.Membership, "delete", membership.pk), {"post": "yes"}).status_code == 409
     assert lead.memberships.exists()
 
 
-def test_a_guide_is_drafted_and_published_through_the_service(desk: Client, brand: Brand) -> None:
+def test_a_guide_is_drafted_and_published_through_the_service(admin_pages: Client, brand: Brand) -> None:
     empty = {"palette": "[]", "required_wording": "[]", "approved_wording": "[]", "banned_wording": '["cheap"]'}
-    desk.post(_address(campaigns.GuideVersion, "add"), {"brand": brand.pk, "fill_ratio": 0.8, "baseline": 0.9, **empty})
+    admin_pages.post(
+        _address(campaigns.GuideVersion, "add"), {"brand": brand.pk, "fill_ratio": 0.8, "baseline": 0.9, **empty}
+    )
     guide = brand.guide_versions.get()
     assert guide.banned_wording == ["cheap"] and guide.status == "draft"
-    desk.post(_address(campaigns.GuideVersion, "changelist"), {"action": "publish", "_selected_action": [guide.pk]})
+    admin_pages.post(
+        _address(campaigns.GuideVersion, "changelist"), {"action": "publish", "_selected_action": [guide.pk]}
+    )
     guide.refresh_from_db()
     assert guide.status == "published"
     assert _types() == ["campaigns.guide.drafted", "campaigns.guide.published"]
 
 
-def test_the_next_guide_begins_with_what_the_newest_says(desk: Client, brand: Brand) -> None:
+def test_the_next_guide_begins_with_what_the_newest_says(admin_pages: Client, brand: Brand) -> None:
     f.GuideVersionFactory(brand=brand, number=1, status="published", fill_ratio=0.5, banned_wording=["cheap"])
     address = _address(campaigns.GuideVersion, "add") + f"?brand={brand.pk}"
-    form = desk.get(address).context["adminform"].form
+    form = admin_pages.get(address).context["adminform"].form
     assert form["fill_ratio"].value() == 0.5 and "cheap" in str(form["banned_wording"])
     rest = {"palette": "[]", "required_wording": "[]", "approved_wording": "[]", "banned_wording": "[]"}
-    desk.post(address, {"brand": brand.pk, "fill_ratio": 0.82, "baseline": 0.9, **rest})
+    admin_pages.post(address, {"brand": brand.pk, "fill_ratio": 0.82, "baseline": 0.9, **rest})
     newest = brand.guide_versions.get(number=2)
     assert (newest.fill_ratio, newest.banned_wording) == (0.82, [])
 
 
-def test_a_row_has_no_page_outside_the_admin(desk: Client) -> None:
+def test_a_row_has_no_page_outside_the_admin(admin_pages: Client) -> None:
     kinds = ContentType.objects.get_for_models(Dashboard, User).values()
-    assert {desk.get(f"/admin/r/{kind.pk}/1/").status_code for kind in kinds} == {404}
+    assert {admin_pages.get(f"/admin/r/{kind.pk}/1/").status_code for kind in kinds} == {404}
 
 
 @pytest.mark.parametrize("value", ["word", "1.5", "9" * 40, "-1", "9" * 5000, "a" * 2000])
 @pytest.mark.parametrize(
     "model", [core.Membership, campaigns.GuideVersion, campaigns.StylePreset, review.Reason, review.Destination]
 )
-def test_a_brand_that_is_none_is_refused_in_the_form(desk: Client, model: type[Model], value: str) -> None:
+def test_a_brand_that_is_none_is_refused_in_the_form(admin_pages: Client, model: type[Model], value: str) -> None:
     address = _address(model, "add")
-    assert desk.get(address, {"brand": value}).status_code == 200
-    page = desk.post(address, {"brand": value})
+    assert admin_pages.get(address, {"brand": value}).status_code == 200
+    page = admin_pages.post(address, {"brand": value})
     assert page.status_code == 200
     assert "brand" in page.context["adminform"].form.errors
 
 
-def test_what_the_service_refuses_comes_back_in_the_form(desk: Client, brand: Brand) -> None:
+def test_what_the_service_refuses_comes_back_in_the_form(admin_pages: Client, brand: Brand) -> None:
     wrong = {"palette": '[{"name": "Clay", "hex": "brown"}]', "banned_wording": "[]", "required_wording": "[]"}
-    page = desk.post(
+    page = admin_pages.post(
         _address(campaigns.GuideVersion, "add"),
         {"brand": brand.pk, "fill_ratio": 0.8, "baseline": 0.9, "approved_wording": "[]", **wrong},
     )
@@ -325,34 +329,36 @@ def test_what_the_service_refuses_comes_back_in_the_form(desk: Client, brand: Br
     assert not brand.guide_versions.exists() and _types() == []
 
 
-def test_changed_items_are_the_next_version_of_a_checklist(desk: Client) -> None:
+def test_changed_items_are_the_next_version_of_a_checklist(admin_pages: Client) -> None:
     first = f.ChecklistVersionFactory(number=1)
     address = _address(review.Checklist, "change", first.checklist_id)
     items = '[{"code": "crop", "sentence": "Nothing is cut off.", "mode": "ask"}]'
-    assert desk.post(address, {"items": items}).status_code == 302
-    assert desk.post(address, {"items": items}).status_code == 302
+    assert admin_pages.post(address, {"items": items}).status_code == 302
+    assert admin_pages.post(address, {"items": items}).status_code == 302
     assert list(first.checklist.versions.values_list("number", flat=True)) == [2, 1]
     assert _types() == ["review.checklist.published"]
 
 
-def test_a_stage_begins_with_the_first_version_of_its_checklist(desk: Client, brand: Brand) -> None:
+def test_a_stage_begins_with_the_first_version_of_its_checklist(admin_pages: Client, brand: Brand) -> None:
     given = {"brand": brand.pk, "stage": "legal", "name": "Legal", "position": 2, "slots": 1, "due_hours": 24}
-    page = desk.post(_address(review.Checklist, "add"), {**given, "items": '[{"code": "x"}]'})
+    page = admin_pages.post(_address(review.Checklist, "add"), {**given, "items": '[{"code": "x"}]'})
     assert page.status_code == 200 and "needs a sentence" in page.content.decode()
-    desk.post(_address(review.Checklist, "add"), {**given, "items": '[{"code": "x", "sentence": "It may be shown."}]'})
+    admin_pages.post(
+        _address(review.Checklist, "add"), {**given, "items": '[{"code": "x", "sentence": "It may be shown."}]'}
+    )
     assert brand.checklists.get().versions.get().number == 1
 
 
-def test_a_reason_is_saved_through_the_service(desk: Client) -> None:
+def test_a_reason_is_saved_through_the_service(admin_pages: Client) -> None:
     reason = f.ReasonFactory(label="Old")
-    desk.post(_address(review.Reason, "change", reason.pk), {"label": "New", "position": 2})
+    admin_pages.post(_address(review.Reason, "change", reason.pk), {"label": "New", "position": 2})
     reason.refresh_from_db()
     assert (reason.label, reason.position, reason.is_active) == ("New", 2, False)
     assert _types() == ["review.reason.saved"]
 
 
 def test_a_destinations_secret_goes_in_and_stays_when_nothing_is_given(
-    desk: Client, brand: Brand, tmp_path: Any
+    admin_pages: Client, brand: Brand, tmp_path: Any
 ) -> None:
     config = f'{{"path": "{tmp_path / brand.slug}"}}'
     given = {
@@ -363,11 +369,11 @@ def test_a_destinations_secret_goes_in_and_stays_when_nothing_is_given(
         "config": config,
         "new_secret": SECRET,
     }
-    page = desk.post(_address(review.Destination, "add"), given)
+    page = admin_pages.post(_address(review.Destination, "add"), given)
     assert page.status_code == 302, page.context["adminform"].form.errors
     destination = brand.destinations.get()
     assert destination.secret == SECRET
-    desk.post(
+    admin_pages.post(
         _address(review.Destination, "change", destination.pk),
         {"name": "The shop", "config": config, "new_secret": "", "is_enabled": "on"},
     )
@@ -377,38 +383,38 @@ def test_a_destinations_secret_goes_in_and_stays_when_nothing_is_given(
     assert SECRET not in str(list(Event.objects.values())) + str(list(LogEntry.objects.values()))
 
 
-def test_a_rejected_form_does_not_show_the_secret_that_was_typed(desk: Client, brand: Brand) -> None:
+def test_a_rejected_form_does_not_show_the_secret_that_was_typed(admin_pages: Client, brand: Brand) -> None:
     given = {"brand": brand.pk, "slug": "shop", "name": "Shop", "kind": "folder", "config": "{}", "new_secret": SECRET}
-    page = desk.post(_address(review.Destination, "add"), given)
+    page = admin_pages.post(_address(review.Destination, "add"), given)
     assert page.status_code == 200 and SECRET not in page.content.decode()
     assert not brand.destinations.exists()
 
 
-def test_an_endpoint_keeps_what_was_changed_from_what_to_what(desk: Client) -> None:
+def test_an_endpoint_keeps_what_was_changed_from_what_to_what(admin_pages: Client) -> None:
     endpoint = f.EndpointFactory(price_per_image="0.02")
     given = {
         "slug": endpoint.slug, "name": endpoint.name, "engine": "packshot", "config": "{}", "initial-config": "{}",
         "lane": "gpu", "batch_size": 4, "price_per_image": "0.03", "seconds_per_image": 1, "is_enabled": "on",
-        "prices": "{}", "initial-prices": "{}", "in_doubt": "hold",
+        "prices": "{}", "initial-prices": "{}", "when_uncertain": "hold",
     }  # fmt: skip
-    assert desk.post(_address(generation.Endpoint, "change", endpoint.pk), given).status_code == 302
+    assert admin_pages.post(_address(generation.Endpoint, "change", endpoint.pk), given).status_code == 302
     assert LogEntry.objects.get().change_message == "price_per_image: 0.020000 → 0.03"
 
 
-def test_an_endpoints_secret_goes_in_and_what_its_service_refuses_comes_back(desk: Client, brand: Brand) -> None:
+def test_an_endpoints_secret_goes_in_and_what_its_service_refuses_comes_back(admin_pages: Client, brand: Brand) -> None:
     given = {
         "slug": "flux", "name": "Flux", "engine": "replicate", "config": '{"model": "a/b"}', "lane": "gpu",
-        "batch_size": 1, "price_per_image": "0", "seconds_per_image": 1, "prices": "{}", "in_doubt": "hold",
+        "batch_size": 1, "price_per_image": "0", "seconds_per_image": 1, "prices": "{}", "when_uncertain": "hold",
         "new_secret": SECRET,
     }  # fmt: skip
-    page = desk.post(_address(generation.Endpoint, "add"), given)
+    page = admin_pages.post(_address(generation.Endpoint, "add"), given)
     assert page.status_code == 200 and "its lane is cloud" in page.content.decode()
     assert SECRET not in page.content.decode() and not generation.Endpoint.objects.exists()
-    assert desk.post(_address(generation.Endpoint, "add"), given | {"lane": "cloud"}).status_code == 302
+    assert admin_pages.post(_address(generation.Endpoint, "add"), given | {"lane": "cloud"}).status_code == 302
     made = generation.Endpoint.objects.get()
     assert made.secret == SECRET and _types() == ["generation.endpoint.saved"]
     kept = given | {"lane": "cloud", "name": "Flux fast", "new_secret": "", "is_enabled": "on"}
-    assert desk.post(_address(generation.Endpoint, "change", made.pk), kept).status_code == 302
+    assert admin_pages.post(_address(generation.Endpoint, "change", made.pk), kept).status_code == 302
     made.refresh_from_db()
     assert (made.name, made.secret) == ("Flux fast", SECRET)
     assert SECRET not in str(list(Event.objects.values())) + str(list(LogEntry.objects.values()))

@@ -171,7 +171,7 @@ def test_a_photo_whose_pixels_cost_too_much_is_refused_before_it_is_decoded(
     ],
 )  # fmt: skip
 def test_photos_that_cameras_and_shops_make_pass(kind: str, size: tuple[int, int], options: dict[str, Any]) -> None:
-    data = hostile_files.picture(kind, *size, **options)
+    data = hostile_files.image(kind, *size, **options)
     with Image.open(io.BytesIO(data)) as image:
         costs.check(image, data + bytes(50_000))
 

@@ -34,21 +34,21 @@ def tell(user: User, brand: Any, *sentences: str, minutes_ago: float = 3) -> Non
 
 
 def test_a_notice_is_mailed_after_a_while_with_its_link(brand: Any, lead: User, box: Mailbox) -> None:
-    tell(lead, brand, "Pilot 3 is finished: 10 pictures made.", minutes_ago=1)
+    tell(lead, brand, "Pilot 3 is finished: 10 images made.", minutes_ago=1)
     assert notice_mail.mail_due() == 0
     Notice.objects.update(created_at=timezone.now() - timedelta(minutes=3))
     assert notice_mail.mail_due() == 1
     [(recipients, mail)] = box.mails
     notice = Notice.objects.get()
     assert recipients == [lead.email]
-    assert mail["Subject"] == "Pilot 3 is finished: 10 pictures made."
+    assert mail["Subject"] == "Pilot 3 is finished: 10 images made."
     assert mail["Auto-Submitted"] == "auto-generated"
     link = f"https://proofline.example.com/brands/{brand.slug}/notices/{notice.pk}/"
     for kind in ("plain", "html"):
         part = mail.get_body((kind,))
         assert part is not None
         assert link in part.get_content()
-        assert "10 pictures made." in part.get_content()
+        assert "10 images made." in part.get_content()
     assert notice_mail.mail_due() == 0
     assert len(box.mails) == 1
 

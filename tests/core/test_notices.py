@@ -61,7 +61,7 @@ def test_the_end_of_a_run_is_told_to_who_asked_and_who_owns_the_campaign(run: An
     Job.objects.filter(pk=jobs[0].pk).update(status="succeeded")
     Job.objects.filter(pk=jobs[1].pk).update(status="failed")
     assert runs.finish_if_done(run.pk)
-    expected = [f"{run.name} is finished: 1 picture made, 1 could not be made."]
+    expected = [f"{run.name} is finished: 1 image made, 1 could not be made."]
     assert told(owner) == told(manager) == expected
     assert Notice.objects.get(user=owner).href == f"/brands/{run.campaign.brand.slug}/runs/{run.pk}/"
 
@@ -136,7 +136,7 @@ def test_a_failing_feed_is_one_notice_however_often_it_fails(brand: Any, manager
     assert told(manager) == ["The feed Shop could not be read: 4 times no answer."]
 
 
-def test_a_picture_sent_back_three_times_is_put_before_the_owner(brand: Any, owner: User) -> None:
+def test_a_image_sent_back_three_times_is_put_before_the_owner(brand: Any, owner: User) -> None:
     task = image_in_review(brand, campaign=factories.CampaignFactory(brand=brand, owner=owner))
     with transaction.atomic():
         escalations.escalate(asset=task.asset, task=task, cause="3 rounds")

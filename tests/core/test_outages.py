@@ -25,7 +25,7 @@ from generation import causes
 from generation.choices import Breaker, JobState, RunState
 from generation.engines import service
 from generation.engines.base import EngineError, ErrorKind
-from generation.models import Attempt, Endpoint, EndpointStanding, Job, Worker
+from generation.models import Attempt, Endpoint, EndpointStatus, Job, Worker
 from generation.selectors import endpoints as endpoint_selectors
 from generation.selectors import failures, waits
 from generation.services.dispatch import claims, outcomes, retries
@@ -72,12 +72,12 @@ def test_an_outage_fails_no_job_and_work_goes_on_seconds_after_it(clean_redis: A
     run = queued.run(queued.campaign(), endpoint, 12)
     with working():
         processes.wait_until(
-            lambda: EndpointStanding.objects.filter(endpoint=endpoint, breaker=Breaker.OPEN).exists(),
+            lambda: EndpointStatus.objects.filter(endpoint=endpoint, breaker=Breaker.OPEN).exists(),
             seconds=30,
             what="the endpoint to rest",
         )
         # As after a long outage: the next submission is due in ten minutes, and each job has many failures.
-        EndpointStanding.objects.update(trips=9, open_until=timezone.now() + timedelta(minutes=10))
+        EndpointStatus.objects.update(trips=9, open_until=timezone.now() + timedelta(minutes=10))
         Worker.objects.update_or_create(name="here", defaults={"lanes": [Lane.CLOUD], **_alive()})
         assert count(JobState.FAILED) == 0
         assert "rests after" in waits.reasons(run)[0]
@@ -113,7 +113,7 @@ def test_a_try_that_was_never_sent_does_not_count(db: None, failures_before: int
 def test_no_try_counts_while_the_endpoint_fails_for_everybody(db: None, breaker: str) -> None:
     queued.run(queued.campaign(), queued.endpoint(lane=Lane.CLOUD), 1)
     endpoint = Endpoint.objects.get()
-    EndpointStanding.objects.create(endpoint=endpoint, breaker=breaker, failures=5)
+    EndpointStatus.objects.create(endpoint=endpoint, breaker=breaker, failures=5)
     Job.objects.update(tries=outcomes.MAX_TRIES[ErrorKind.TRANSIENT])
     claim = claims.claim(lane=Lane.CLOUD, worker="w", endpoint_id=endpoint.pk)
     outcomes.fail(job=claim.jobs[0], token=claim.token, error=EngineError(ErrorKind.TRANSIENT, "503"), worker="w")
@@ -133,9 +133,9 @@ def test_only_an_endpoint_that_rests_is_woken(db: None) -> None:
     endpoint = queued.endpoint(lane=Lane.CLOUD)
     assert pacing.answers_again(endpoint.pk) is False
     later = timezone.now() + timedelta(minutes=5)
-    EndpointStanding.objects.create(endpoint=endpoint, breaker=Breaker.OPEN, failures=5, open_until=later)
+    EndpointStatus.objects.create(endpoint=endpoint, breaker=Breaker.OPEN, failures=5, open_until=later)
     assert pacing.answers_again(endpoint.pk) is True
-    assert pacing.room(endpoint.pk).orders == 1
+    assert pacing.room(endpoint.pk).submissions == 1
 
 
 # -- pages -----------------------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def operator(db: None) -> User:
 
 
 @pytest.mark.parametrize(
-    ("standing", "changes", "words"),
+    ("status", "changes", "words"),
     [
         ({"breaker": Breaker.OPEN, "failures": 7}, {}, "rests after 7 failures in a row"),
         ({"breaker": Breaker.HALF_OPEN, "failures": 7}, {}, "is only just tried again"),
@@ -162,20 +162,20 @@ def operator(db: None) -> User:
     ],
 )
 def test_the_runs_page_says_what_it_waits_for(
-    brand: Brand, operator: User, client: Any, standing: Any, changes: dict[str, Any], words: str
+    brand: Brand, operator: User, client: Any, status: Any, changes: dict[str, Any], words: str
 ) -> None:
     endpoint = queued.endpoint(lane=Lane.CLOUD)
     run = queued.run(queued.campaign(brand=brand), endpoint, 3)
     Worker.objects.create(name="w", lanes=[Lane.CLOUD], **_alive())
     Endpoint.objects.update(**changes)
-    if standing:
+    if status:
         now = timezone.now()
-        resume_at = standing.pop("resume_at", None)
-        EndpointStanding.objects.create(
+        resume_at = status.pop("resume_at", None)
+        EndpointStatus.objects.create(
             endpoint=endpoint,
-            open_until=now + timedelta(minutes=1) if standing.get("breaker") == Breaker.OPEN else None,
+            open_until=now + timedelta(minutes=1) if status.get("breaker") == Breaker.OPEN else None,
             resume_at=now + resume_at if resume_at else None,
-            **standing,
+            **status,
         )
     client.force_login(operator)
     page = client.get(reverse("run", args=[brand.slug, run.pk])).content.decode()
@@ -211,7 +211,7 @@ def test_the_wait_counts_this_endpoints_queue_only(db: None, others: int) -> Non
 def test_resting_endpoints_are_not_offered(brand: Brand, resting: tuple[str, ...], chosen: str, offered: list) -> None:
     made = {name: factories.EndpointFactory(name=name, slug=f"x-{name}", brand=brand) for name in "abc"}
     for name in resting:
-        EndpointStanding.objects.create(endpoint=made[name], breaker=Breaker.OPEN, failures=5)
+        EndpointStatus.objects.create(endpoint=made[name], breaker=Breaker.OPEN, failures=5)
     before = str(made[chosen].pk) if chosen else ""
     assert [endpoint.name for endpoint in endpoint_selectors.offered(brand, chosen=before)] == offered
 
@@ -383,7 +383,7 @@ def test_what_a_service_says_in_plain_words_is_passed_on() -> None:
 
 def test_a_port_where_nothing_listens_is_said_and_nothing_was_sent() -> None:
     with pytest.raises(EngineError) as raised:
-        service.Service(f"http://127.0.0.1:{closed_port()}").order("POST", "orders", json={})
+        service.Service(f"http://127.0.0.1:{closed_port()}").submit("POST", "submissions", json={})
     assert raised.value.is_unsent
     assert "nothing answers at its port" in raised.value.message
     assert "Errno" not in raised.value.message
@@ -393,5 +393,7 @@ def test_an_order_that_was_cut_off_counts_as_sent() -> None:
     darkroom = Darkroom()
     darkroom.fail_next("POST /orders", CUT_AFTER)
     with serving(darkroom), pytest.raises(EngineError) as raised:
-        service.Service(darkroom.url).order("POST", "orders", json={"marker": "m", "job": 1, "prompt": "x", "seed": 1})
-    assert (raised.value.kind, raised.value.is_unsent) == (ErrorKind.DOUBT, False)
+        service.Service(darkroom.url).submit(
+            "POST", "submissions", json={"marker": "m", "job": 1, "prompt": "x", "seed": 1}
+        )
+    assert (raised.value.kind, raised.value.is_unsent) == (ErrorKind.UNCERTAIN, False)

@@ -162,10 +162,10 @@ def test_somebody_without_a_brand_is_told_whom_to_ask(page_client: Any) -> None:
     assert b"You are in no brand yet" in answer.content
 
 
-# -- pictures ---------------------------------------------------------------------------------------------------------
+# -- images ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_picture_may_be_kept_for_ever_under_its_hash(task: ReviewTask, viewer: Any, page_client: Any) -> None:
+def test_a_image_may_be_kept_for_ever_under_its_hash(task: ReviewTask, viewer: Any, page_client: Any) -> None:
     master = task.asset.versions.get().master
     client = page_client(viewer)
     answer = client.get(f"/files/master/{master.pk}/?v={master.sha256[:12]}")
@@ -178,7 +178,7 @@ def test_a_picture_may_be_kept_for_ever_under_its_hash(task: ReviewTask, viewer:
 
 
 @pytest.mark.parametrize("kind", ["master", "version"])
-def test_a_picture_of_another_brand_does_not_exist(
+def test_a_image_of_another_brand_does_not_exist(
     kind: str, task: ReviewTask, person: Any, other_brand: Any, page_client: Any
 ) -> None:
     version = task.asset.versions.get()
@@ -321,7 +321,7 @@ def test_a_prompt_is_shown_on_real_subjects_while_typed(brand: Any, person: Any,
     answer = client.post(f"{address}preview/", {"text": "A cheap {name} in {colour}, {glaze}", "axes": ""})
     assert b"No value for glaze" in answer.content
     answer = client.post(f"{address}preview/", {"text": "A cheap {name} in {colour}", "axes": "light: left, right"})
-    assert b"2 pictures per product" in answer.content
+    assert b"2 images per product" in answer.content
     assert b'<mark class="banned"' in answer.content
     assert b">sage</mark>" in answer.content
     assert not PromptVersion.objects.filter(template=template).exists()

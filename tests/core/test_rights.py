@@ -91,7 +91,7 @@ def _zip() -> io.BytesIO:
 
 def _decide(client: Any, brand: Any, headers: Any) -> Any:
     task = ReviewTask.objects.filter(brand=brand).first() or image_in_review(brand)
-    decision = {"verdict": "approved", "version": task.asset.versions.get().pk, "seen": seen(task)["seen"]}
+    decision = {"decision": "approved", "version": task.asset.versions.get().pk, "seen": seen(task)["seen"]}
     return client.post(f"{API}/tasks/{task.pk}/decide/", decision, format="json", **headers)
 
 

@@ -239,7 +239,7 @@ def answers_to_what_was_typed(brand: Any, operator: User, api_client: Any, page_
         answers.append(page.post(f"/brands/{brand.slug}/sources/", form))
         endpoint = {
             "slug": f"e{place}", "name": "E", "engine": "openai", "lane": "cloud", "setting_model": "m",
-            "in_doubt": "hold", "batch_size": "1", "seconds_per_image": "4", "price_per_image": "0",
+            "when_uncertain": "hold", "batch_size": "1", "seconds_per_image": "4", "price_per_image": "0",
             "setting_base_url": address, "config": json.dumps({"proxy": address}),
         }  # fmt: skip
         answers.append(page.post(f"/brands/{brand.slug}/endpoints/new/", endpoint))
@@ -282,7 +282,7 @@ def every_address(brand: Any) -> Iterator[str]:
             if kind == "SlugConverter" and (name == "brand" or position == 0):
                 choices.append([brand.slug])
             else:
-                by_kind = {"SlugConverter": slugs, "StringConverter": ["picture", *keys]}
+                by_kind = {"SlugConverter": slugs, "StringConverter": ["image", *keys]}
                 choices.append(by_kind.get(kind, keys))
         for values in itertools.islice(itertools.product(*choices), 12):
             path = text

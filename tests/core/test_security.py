@@ -119,15 +119,19 @@ def test_the_stable_address_gives_a_file_only_while_its_approval_is_in_effect(
 
 
 def test_a_lead_cannot_have_files_written_anywhere_on_the_server(brand, lead, tmp_path, settings):
-    settings.PROOFLINE = settings.PROOFLINE | {"handover_folders": [str(tmp_path / "handover")]}
+    settings.PROOFLINE = settings.PROOFLINE | {"handover_folders": [str(tmp_path / "submissions")]}
     outside = tmp_path / "elsewhere"
-    (tmp_path / "handover").mkdir()
-    (tmp_path / "handover" / "link").symlink_to(tmp_path)
-    for path in (outside, tmp_path / "handover" / ".." / "elsewhere", tmp_path / "handover" / "link" / "elsewhere"):
-        with pytest.raises(Invalid, match="handover"):
+    (tmp_path / "submissions").mkdir()
+    (tmp_path / "submissions" / "link").symlink_to(tmp_path)
+    for path in (
+        outside,
+        tmp_path / "submissions" / ".." / "elsewhere",
+        tmp_path / "submissions" / "link" / "elsewhere",
+    ):
+        with pytest.raises(Invalid, match="submissions"):
             destinations.create(brand=brand, by=lead, slug="out", name="Out", kind="folder", config={"path": str(path)})
     assert not outside.exists()
-    inside = {"path": str(tmp_path / "handover" / brand.slug / "shop")}
+    inside = {"path": str(tmp_path / "submissions" / brand.slug / "shop")}
     assert destinations.create(brand=brand, by=lead, slug="in", name="In", kind="folder", config=inside).pk
 
 
@@ -175,7 +179,7 @@ def test_pages_answer_a_product_called_script_with_text(brand, manager, page_cli
 
 
 @pytest.mark.parametrize("kind", ["master", "rendition", "version"])
-def test_picture_bytes_are_not_there_for_people_outside_the_brand(kind, brand, other_brand, person, page_client):
+def test_image_bytes_are_not_there_for_people_outside_the_brand(kind, brand, other_brand, person, page_client):
     task = image_in_review(brand)
     version = task.asset.versions.first()
     pk = {"master": version.master_id, "rendition": version.renditions.first().pk, "version": version.pk}[kind]

@@ -30,7 +30,7 @@ MEANT: dict[str, Any] = {
     "aspects": ["1:1"],
     "name_pattern": "{sku}-{spec}",
     "release_at": f"{datetime.now(UTC) + timedelta(days=30):%Y-%m-%dT%H:00:00Z}",
-    "verdict": "rejected",
+    "decision": "rejected",
     "reason": "composition",
     "needs": {},
     "parameters": {},

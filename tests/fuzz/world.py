@@ -13,14 +13,14 @@ from django.utils import timezone
 from PIL import Image
 
 from campaigns.models import Cutout, ReferencePhoto, Subject
-from campaigns.services import guides, imports, pictures, prompts, sources
+from campaigns.services import guides, images, imports, prompts, sources
 from core import stored_files
 from core.models import Brand, User
 from core.services import audit
 from generation.models import Attempt, Job, LedgerEntry, Run
 from generation.services import comparisons, studio
 from generation.services.comparisons import Side
-from generation.services.planning import plans, standing
+from generation.services.planning import plans, scheduled_runs
 from review.services import consequences, decisions, destinations, reasons
 from tests.generation import test_contact_sheets, test_studio_pages, test_workflows
 from tests.generation.test_studio import wish
@@ -113,7 +113,7 @@ def _guide(brand: Brand, lead: User) -> None:
     guides.publish(guide_id=guides.draft(brand=brand, by=lead, **fields).pk, by=lead, note="The beginning")
     draft = guides.draft(brand=brand, by=lead, **(fields | {"banned_wording": ["cheap"]}))
     files = [("mood.jpg", image_bytes(colour="navy"))]
-    pictures.add_to_guide(guide_id=draft.pk, use="do", files_given=files, by=lead)
+    images.add_to_guide(guide_id=draft.pk, use="do", files_given=files, by=lead)
 
 
 def _feeds(brand: Brand, lead: User) -> None:
@@ -135,7 +135,7 @@ def _run_in_review(brand: Brand, mug: Subject, people: dict[str, User]) -> None:
     )
     spec = factories.OutputSpecFactory(campaign=campaign, width=512, height=512)
     files = [("mood.jpg", image_bytes(colour="navy"))]
-    pictures.add_to_brief(campaign_id=campaign.pk, files_given=files, by=people["manager"])
+    images.add_to_brief(campaign_id=campaign.pk, files_given=files, by=people["manager"])
     run = factories.RunFactory(campaign=campaign, requested_by=people["manager"], endpoint__slug="packshot")
     tasks = [image_in_review(brand, run=run, specs=[spec], subject=mug, candidates=2) for _ in range(4)]
     for task in tasks:
@@ -150,13 +150,13 @@ def _run_in_review(brand: Brand, mug: Subject, people: dict[str, User]) -> None:
     cell = tasks[3].asset.cell
     failed = factories.JobFactory(run=run, cell=cell, status="failed", error_kind="moderation", error="Refused.")
     factories.JobSpecFactory(job=failed, candidate=7)
-    uncertain = factories.JobFactory(run=run, cell=cell, status="held", hold_reason="in_doubt", error_kind="doubt")
+    uncertain = factories.JobFactory(run=run, cell=cell, status="held", hold_reason="uncertain", error_kind="uncertain")
     factories.JobSpecFactory(job=uncertain, candidate=8)
-    LedgerEntry.objects.create(campaign=campaign, run=run, job=uncertain, kind="doubt", amount="0.24")
+    LedgerEntry.objects.create(campaign=campaign, run=run, job=uncertain, kind="uncertain", amount="0.24")
 
 
 def _planned_run(brand: Brand, mugs: list[Subject], people: dict[str, User]) -> None:
-    """Create a campaign with a planned run, one with a paused run, and a standing order."""
+    """Create a campaign with a planned run, one with a paused run, and a scheduled run."""
     manager = people["manager"]
     campaign = factories.CampaignFactory(brand=brand, subjects=mugs, slug="winter", owner=manager)
     factories.OutputSpecFactory(campaign=campaign, slug="shop", width=128, height=128)
@@ -170,7 +170,7 @@ def _planned_run(brand: Brand, mugs: list[Subject], people: dict[str, User]) -> 
     for _ in range(2):
         run = plans.plan(stage="pilot", **order)
     Run.objects.filter(pk=run.pk).update(state="paused", released_at=timezone.now())
-    standing.create(**order, name="New mugs", daily_budget=Decimal(5))
+    scheduled_runs.create(**order, name="New mugs", daily_budget=Decimal(5))
     cell = run.cells.first()
     job = Job.objects.filter(cell=cell).first()
     assert job is not None

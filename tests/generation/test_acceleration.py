@@ -148,7 +148,7 @@ def test_a_padded_batch_that_does_not_fit_is_filled_up_to_less_from_then_on(fold
     assert sizes[3:] == [2]
 
 
-def test_tiers_that_promise_the_same_picture_make_it(folder: Path):
+def test_tiers_that_promise_the_same_image_make_it(folder: Path):
     shipped = pixels(engine(folder), [task(0)])[0]
     for tier in ("exact", "fast"):
         assert furthest(shipped, pixels(engine(folder, tier=tier), [task(0)])[0]) <= 2
@@ -157,7 +157,7 @@ def test_tiers_that_promise_the_same_picture_make_it(folder: Path):
     assert [facts[tier]["padded_batch"] for tier in facts] == [1, 4, 1]
 
 
-def test_an_extra_that_is_not_to_be_had_is_left_out_and_the_picture_says_so(folder: Path):
+def test_an_extra_that_is_not_to_be_had_is_left_out_and_the_image_says_so(folder: Path):
     facts = arrived(engine(folder, tier="fast", fp8=True), [task(0)])[0].facts
     assert facts["left_out"] == ["no fp8: this card has none"] and "fp8" not in facts["accelerated_by"]
 
@@ -200,7 +200,7 @@ KINDS = ("DDIMScheduler", "EulerDiscreteScheduler", "EulerAncestralDiscreteSched
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_scheduler_that_counts_makes_the_picture_of_one_that_asks_the_card(folder: Path, name: str):
+def test_a_scheduler_that_counts_makes_the_image_of_one_that_asks_the_card(folder: Path, name: str):
     loaded = engine(folder)._load()
     kind = getattr(diffusers, name)
     start = torch.from_numpy(photograph()).permute(2, 0, 1)[None].float() / 255
@@ -306,7 +306,7 @@ def test_the_next_batch_is_denoised_while_the_last_is_decoded_and_the_pixels_are
     beside.unload()
 
 
-def test_a_picture_that_does_not_fit_while_it_is_decoded_fails_in_a_sentence(folder: Path):
+def test_a_image_that_does_not_fit_while_it_is_decoded_fails_in_a_sentence(folder: Path):
     fast = engine(folder, tier="fast", overlap=True)
 
     def full(*args: Any, **named: Any) -> Any:
@@ -434,7 +434,7 @@ def test_warming_up_draws_every_shape_once_and_asks_nobody(folder: Path, monkeyp
 
 
 @pytest.mark.slow
-def test_without_a_working_compiler_pictures_are_made_uncompiled_and_say_so(tiny_model):
+def test_without_a_working_compiler_images_are_made_uncompiled_and_say_so(tiny_model):
     import torch._inductor.config
 
     compiled = engine(tiny_model("sdxl"), tier="fast", compile="regional", batch_size=2)
@@ -448,7 +448,7 @@ def test_without_a_working_compiler_pictures_are_made_uncompiled_and_say_so(tiny
 
 
 @pytest.mark.skipif(" " in torch.__file__, reason="torch's C++ compiler cannot link below a folder with a space")
-def test_a_compiled_pipeline_makes_the_same_picture_and_sizes_that_nobody_named_wait_for_no_compiler(tiny_model):
+def test_a_compiled_pipeline_makes_the_same_image_and_sizes_that_nobody_named_wait_for_no_compiler(tiny_model):
     from torch._dynamo.utils import counters
 
     config = {"tier": "exact", "compile": "regional", "shapes": [[SIZE, SIZE]], "batch_size": 2}

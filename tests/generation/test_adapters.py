@@ -39,7 +39,7 @@ def loras(model: Path, tmp_path: Path) -> dict[str, dict[str, object]]:
     return {name: {"path": str(file)} for name, file in files.items()}
 
 
-def test_loras_change_the_picture_by_their_weights_and_leave_no_trace(model, loras):
+def test_loras_change_the_image_by_their_weights_and_leave_no_trace(model, loras):
     engine = engine_with(model, loras=loras)
     plain = pixels(engine, [task(0)])[0]
     with_a = pixels(engine, [with_loras(0, {"a": 1.0})])[0]

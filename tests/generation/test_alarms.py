@@ -12,7 +12,7 @@ from core.choices import Lane
 from core.models import Brand, Notice, User
 from generation.choices import Breaker, HoldReason, JobState
 from generation.engines.base import EngineError, ErrorKind
-from generation.models import Endpoint, EndpointStanding, Job
+from generation.models import Endpoint, EndpointStatus, Job
 from generation.services.endpoints import alarms
 from generation.services.remote import pacing
 from tests.support import queued
@@ -40,7 +40,7 @@ def fail(endpoint: Endpoint, times: int) -> None:
 
 def opened_again(endpoint: Endpoint) -> None:
     """Let one submission try the endpoint after its rest, and fail."""
-    EndpointStanding.objects.filter(endpoint=endpoint).update(breaker=Breaker.HALF_OPEN)
+    EndpointStatus.objects.filter(endpoint=endpoint).update(breaker=Breaker.HALF_OPEN)
     fail(endpoint, 1)
 
 
@@ -53,7 +53,7 @@ def test_a_first_rest_is_nobodys_alarm_and_a_failed_probe_is(endpoint: Endpoint,
     assert alarms.tell_all() == 0
     opened_again(endpoint)
     assert alarms.tell_all() == 1
-    assert told(admin) == [f"{endpoint.name} fails again and again (no answer). 3 pictures wait for it."]
+    assert told(admin) == [f"{endpoint.name} fails again and again (no answer). 3 images wait for it."]
     assert Notice.objects.get(user=admin).href.endswith(f"/endpoints/{endpoint.slug}/")
 
 

@@ -18,8 +18,8 @@ from tests.support.cog_server import Cog as Server
 from tests.support.engines import ready_pixels
 from tests.support.lent import Lent
 from tests.support.remote_server import CUT_AFTER, CUT_BEFORE, Fault, Response, serving
-from tests.support.replicate_orders import INPUTS, order, png, refused, spec, with_pictures
 from tests.support.replicate_server import Fate
+from tests.support.replicate_submissions import INPUTS, png, refused, spec, submission, with_images
 
 
 @pytest.fixture
@@ -34,9 +34,9 @@ def engine(server: Server, **config: Any) -> Cog:
     return made
 
 
-def test_the_answer_to_the_order_is_the_picture(server):
+def test_the_answer_to_the_order_is_the_image(server):
     server.seconds = 0.1
-    submitted = order(engine(server, model="kilnmoor/mugs", version="3"), spec())
+    submitted = submission(engine(server, model="kilnmoor/mugs", version="3"), spec())
     result = submitted.result
     assert np.array_equal(result.pixels, ready_pixels(7, 64, 80))
     assert (result.task_id, result.model, result.revision, result.seed) == (1, "kilnmoor/mugs", "3", 7)
@@ -51,10 +51,10 @@ def test_the_prediction_has_the_markers_id_as_cog_advises(server):
     assert len(submitted.remote_id) == 26
 
 
-def test_pictures_go_along_however_large(server):
+def test_images_go_along_however_large(server):
     large = png(2, width=400, height=400, grain=60)
-    images, lent = with_pictures(init=large)
-    order(engine(server), spec(images=images), lent=lent)
+    images, lent = with_images(init=large)
+    submission(engine(server), spec(images=images), lent=lent)
     assert len(server.runs[0][1]["image"]) > len(large)
 
 
@@ -68,7 +68,7 @@ def test_the_same_order_twice_at_once_is_worked_once(server):
     with pytest.raises(EngineError) as caught:
         cog.submit(Task(1, spec()), marker, Lent())
     first.join()
-    assert caught.value.kind == ErrorKind.DOUBT
+    assert caught.value.kind == ErrorKind.UNCERTAIN
     assert len(server.runs) == 1
 
 
@@ -107,12 +107,12 @@ def test_a_server_that_still_loads_is_asked_again(server):
 @pytest.mark.parametrize(
     "fault", [CUT_AFTER, Fault(response=Response(200, b'{"status": "succ'), after_effect=True)], ids=["cut", "half"]
 )
-def test_an_answer_that_was_lost_is_gone_and_the_picture_is_made_again(server, fault):
+def test_an_answer_that_was_lost_is_gone_and_the_image_is_made_again(server, fault):
     server.fail_next("PUT /predictions/{id}", fault)
     cog = engine(server)
-    assert refused(cog).kind == ErrorKind.DOUBT
+    assert refused(cog).kind == ErrorKind.UNCERTAIN
     assert cog.find(Task(1, spec()), str(uuid.uuid4()), datetime.now(UTC), ()) is None
-    assert order(cog, spec()).result.pixels is not None
+    assert submission(cog, spec()).result.pixels is not None
 
 
 def test_a_server_that_cannot_be_asked_gives_no_verdict(server):
@@ -122,19 +122,19 @@ def test_a_server_that_cannot_be_asked_gives_no_verdict(server):
     assert caught.value.kind == ErrorKind.TRANSIENT
 
 
-def test_a_slower_answer_than_allowed_is_in_doubt(server):
+def test_a_slower_answer_than_allowed_is_uncertain(server):
     server.seconds = 1.5
-    assert refused(engine(server, answer_seconds=0.3)).kind == ErrorKind.DOUBT
+    assert refused(engine(server, answer_seconds=0.3)).kind == ErrorKind.UNCERTAIN
 
 
-def test_a_picture_that_came_broken_is_asked_for_again(server):
+def test_a_image_that_came_broken_is_asked_for_again(server):
     server.fates["a mug on oak"] = Fate(output="data:image/png;base64,iVBORw0KGgo")
     assert refused(engine(server)).kind == ErrorKind.TRANSIENT
 
 
 def test_there_is_nothing_to_poll_or_cancel_afterwards(server):
     cog = engine(server)
-    remote_id = order(cog, spec()).remote_id
+    remote_id = submission(cog, spec()).remote_id
     assert cog.poll([remote_id])[remote_id].error.kind == ErrorKind.LOST
     cog.cancel(remote_id)
 

@@ -16,8 +16,8 @@ from tests.generation.test_cog_engine import engine
 from tests.support.cog_server import Cog as Server
 from tests.support.lent import Lent
 from tests.support.remote_server import CUT_BEFORE, Fault, plain, serving
-from tests.support.replicate_orders import order, refused, spec
 from tests.support.replicate_server import Fate
+from tests.support.replicate_submissions import refused, spec, submission
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_after_a_crash_every_order_waits_for_the_server_and_none_is_blamed(serve
     assert "not healthy" in error.message and "started again" in error.message
     assert "healthcheck channel closed" in error.message
     server.status, server.crashes_at = "", "nothing"  # the server was restarted
-    assert order(cog, spec(prompt)).result.pixels is not None
+    assert submission(cog, spec(prompt)).result.pixels is not None
 
 
 @pytest.mark.parametrize("status", ["", "READY", "BUSY"])
@@ -132,7 +132,7 @@ def test_a_server_without_a_schema_works_and_says_what_was_not_compared(server: 
     health = engine(server).health()
     assert health.is_ok
     assert "is ready" in health.message and "no schema of its model's inputs" in health.message
-    assert order(engine(server), spec()).result.pixels is not None
+    assert submission(engine(server), spec()).result.pixels is not None
 
 
 # -- cancelling --------------------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from generation.engines import base
 from generation.engines.base import EngineError, ErrorKind, Spec
 from generation.engines.comfyui.engine import ComfyUI
 from tests.support import comfy_workflows as workflows
-from tests.support.comfy_orders import (
+from tests.support.comfy_server import ComfyServer
+from tests.support.comfy_submissions import (
     SPEC,
     Desk,
     ended,
@@ -26,7 +27,6 @@ from tests.support.comfy_orders import (
     submit,
     task,
 )
-from tests.support.comfy_server import ComfyServer
 from tests.support.remote_server import CUT_BEFORE, Fault, Response, plain, serving
 
 
@@ -36,15 +36,15 @@ def server() -> Iterator[ComfyServer]:
         yield running
 
 
-# -- a picture ------------------------------------------------------------------------------------------------------
+# -- an image ------------------------------------------------------------------------------------------------------
 
 
-def test_a_picture_is_made_from_the_marked_inputs(server):
+def test_a_image_is_made_from_the_marked_inputs(server):
     engine = base.build("comfyui", workflows.config(server))
     assert isinstance(engine, ComfyUI)
     result = made(engine)
     assert result.pixels is not None and result.pixels.shape == (48, 64, 3)
-    inputs = {node_id: node["inputs"] for node_id, node in server.orders[0]["prompt"].items()}
+    inputs = {node_id: node["inputs"] for node_id, node in server.submissions[0]["prompt"].items()}
     assert inputs["6"]["text"] == "a sage mug on oak" and inputs["7"]["text"] == "blurred"
     assert (inputs["3"]["seed"], inputs["3"]["steps"], inputs["5"]["width"], inputs["5"]["height"]) == (7, 3, 64, 48)
     assert inputs["3"]["cfg"] == 8
@@ -67,7 +67,7 @@ def test_the_order_goes_under_our_own_id_and_the_answer_says_which_server_and_jo
     engine, own_marker, submitted_task = ComfyUI(workflows.config(server)), marker(), task()
     handed = engine.submit(submitted_task, own_marker, Desk())
     assert handed.remote_id == f"{own_marker}@{server.url.removeprefix('http://')}#{submitted_task.id}"
-    assert server.orders[0]["prompt_id"] == own_marker and len(handed.remote_id) <= 200
+    assert server.submissions[0]["prompt_id"] == own_marker and len(handed.remote_id) <= 200
 
 
 def test_an_equal_order_saves_a_file_of_its_own_because_the_jobs_id_is_in_its_name(server):
@@ -85,28 +85,28 @@ def test_the_server_would_otherwise_answer_with_the_old_file(server):
     engine = ComfyUI(workflows.config(server))
     graph = engine.workflow.filled({"prompt": "x"}, "proofline/same")
     for _ in range(2):
-        engine.fleet.servers[0].order(graph, marker(), "nobody")
-        while len(server.made) < len(server.orders):
+        engine.fleet.servers[0].submit(graph, marker(), "nobody")
+        while len(server.made) < len(server.submissions):
             time.sleep(0.01)
     assert len([key for key in server.files if key.startswith("output/")]) == 1
 
 
-def test_of_a_workflow_that_makes_a_batch_the_first_picture_counts_and_the_rest_is_said(server):
+def test_of_a_workflow_that_makes_a_batch_the_first_image_counts_and_the_rest_is_said(server):
     config = workflows.config(server)
     config["workflow"]["5"]["inputs"]["batch_size"] = 3
     result = made(ComfyUI(config))
     assert result.usage["images"] == 1
-    assert result.facts["left_out"] == "2 further pictures of the workflow's batch"
+    assert result.facts["left_out"] == "2 further images of the workflow's batch"
 
 
-def test_of_several_saving_nodes_the_chosen_ones_picture_counts(server):
+def test_of_several_saving_nodes_the_chosen_ones_image_counts(server):
     config = workflows.config(server)
     config["workflow"]["20"] = {
         "class_type": "ImageScale",
         "inputs": {"image": ["8", 0], "width": 16, "height": 16},
     }
     config["workflow"]["21"] = {"class_type": "SaveImage", "inputs": {"filename_prefix": "x", "images": ["20", 0]}}
-    with pytest.raises(ValueError, match="Several nodes save pictures"):
+    with pytest.raises(ValueError, match="Several nodes save images"):
         ComfyUI(config)
     assert made(ComfyUI({**config, "output_node": "21"})).facts["size"] == [16, 16]
     assert made(ComfyUI({**config, "output_node": "9"})).facts["size"] == [64, 48]
@@ -150,7 +150,7 @@ def test_an_image_is_uploaded_once_per_server_and_loaded_by_the_name_that_came_b
         for _ in range(3):
             made(engine, task(image_spec()), desk)
         assert server.uploads == 1 and desk.loaded == ["mug"]
-        names = {order["prompt"]["10"]["inputs"]["image"] for order in server.orders}
+        names = {submission["prompt"]["10"]["inputs"]["image"] for submission in server.submissions}
         assert names == {f"proofline/{'a' * 32} (1).png"}
 
 
@@ -173,9 +173,9 @@ def test_a_missing_image_is_refused_before_anything_is_sent(server):
 def test_one_parameter_may_fill_several_inputs_and_comes_as_text(server):
     engine = ComfyUI(from_image(server))
     made(engine, task(image_spec(lora_strength="0.35", strength="")), Desk(mug=photo(9)))
-    inputs = server.orders[0]["prompt"]["14"]["inputs"]
+    inputs = server.submissions[0]["prompt"]["14"]["inputs"]
     assert (inputs["strength_model"], inputs["strength_clip"]) == (0.35, 0.35)
-    assert server.orders[0]["prompt"]["3"]["inputs"]["denoise"] == 0.5
+    assert server.submissions[0]["prompt"]["3"]["inputs"]["denoise"] == 0.5
 
 
 # -- refusals -------------------------------------------------------------------------------------------------------
@@ -255,11 +255,11 @@ def test_a_workflow_of_which_the_server_would_run_only_a_part_is_a_failure_and_i
         (Response(401, b"who are you"), ErrorKind.QUOTA, "who are you"),
         (plain({"detail": "slow"}, 429, retry_after="7"), ErrorKind.RATE, "429"),
         (Response(500, b"<html>500</html>"), ErrorKind.TRANSIENT, "500"),
-        (Response(502, b"bad gateway"), ErrorKind.DOUBT, "bad gateway"),
-        (Response(504, b"gateway timeout"), ErrorKind.DOUBT, "gateway timeout"),
-        (Response(200, b"<html>welcome</html>"), ErrorKind.DOUBT, "something else than its id"),
-        (plain({"node_errors": {}}), ErrorKind.DOUBT, "something else than its id"),
-        (plain([]), ErrorKind.DOUBT, "something else than its id"),
+        (Response(502, b"bad gateway"), ErrorKind.UNCERTAIN, "bad gateway"),
+        (Response(504, b"gateway timeout"), ErrorKind.UNCERTAIN, "gateway timeout"),
+        (Response(200, b"<html>welcome</html>"), ErrorKind.UNCERTAIN, "something else than its id"),
+        (plain({"node_errors": {}}), ErrorKind.UNCERTAIN, "something else than its id"),
+        (plain([]), ErrorKind.UNCERTAIN, "something else than its id"),
     ],
 )  # fmt: skip
 def test_every_strange_answer_to_an_order_has_its_kind(server, response, kind, words):
@@ -309,26 +309,24 @@ def test_a_node_that_raises_is_told_with_its_title_and_its_kind(raised, message,
         assert raised in error.log
 
 
-def test_a_picture_that_does_not_fit_on_the_card_is_a_matter_of_memory():
+def test_a_image_that_does_not_fit_on_the_card_is_a_matter_of_memory():
     with serving(ComfyServer(vram_pixels=100)) as server:
         error = failed(ComfyUI(workflows.config(server)))
         assert error.kind is ErrorKind.MEMORY and "“KSampler” (node 3)" in error.message
 
 
-def test_a_workflow_that_ended_without_a_picture_says_at_which_node(server):
+def test_a_workflow_that_ended_without_a_image_says_at_which_node(server):
     engine = ComfyUI(workflows.config(server))
     remote_id = submit(engine).remote_id
     ended(engine, remote_id)
     server.history[remote_id.split("@")[0]]["outputs"] = {}
     error = ended(engine, remote_id).error
     assert (
-        error is not None
-        and error.kind is ErrorKind.INPUT
-        and "“Save Image” (node 9) saved no picture" in error.message
+        error is not None and error.kind is ErrorKind.INPUT and "“Save Image” (node 9) saved no image" in error.message
     )
 
 
-def test_a_file_that_is_gone_means_that_the_picture_is_made_again(server):
+def test_a_file_that_is_gone_means_that_the_image_is_made_again(server):
     engine = ComfyUI(workflows.config(server))
     result = ended(engine, submit(engine).remote_id)
     server.files.clear()
@@ -337,7 +335,7 @@ def test_a_file_that_is_gone_means_that_the_picture_is_made_again(server):
     assert caught.value.kind is ErrorKind.LOST
 
 
-def test_a_picture_that_arrives_cut_off_is_fetched_again(server):
+def test_a_image_that_arrives_cut_off_is_fetched_again(server):
     engine = ComfyUI(workflows.config(server))
     result = ended(engine, submit(engine).remote_id)
     whole = next(data for key, data in server.files.items() if key.startswith("output/"))

@@ -49,10 +49,12 @@ def endpoint(*servers: ComfyServer, **more: Any) -> Endpoint:
     return made
 
 
-def orders(*servers: ComfyServer) -> Counter[int]:
+def submissions(*servers: ComfyServer) -> Counter[int]:
     """Count the submissions of each job, by the job id in the file name."""
     prefixes = [
-        order["prompt"]["9"]["inputs"]["filename_prefix"] for server in servers for order in list(server.orders)
+        submission["prompt"]["9"]["inputs"]["filename_prefix"]
+        for server in servers
+        for submission in list(server.submissions)
     ]
     return Counter(int(prefix.split("/")[1].split("-")[0]) for prefix in prefixes)
 
@@ -65,7 +67,7 @@ def all_done() -> bool:
 def has_new(server: ComfyServer, sent: int) -> bool:
     """Return whether the server has more than `sent` submissions. Release the leases of dead workers first."""
     outcomes.reap()
-    return len(server.orders) > sent
+    return len(server.submissions) > sent
 
 
 def states() -> dict[str, int]:
@@ -85,7 +87,7 @@ def test_a_run_over_two_servers_outlives_the_restart_of_one(clean_redis: Any) ->
             first.restart()
             processes.wait_until(all_done, seconds=120, what="the jobs end after the restart")
         assert AssetVersion.objects.count() == 16
-        repeated = sum(orders(first, second).values()) - 16
+        repeated = sum(submissions(first, second).values()) - 16
         lost = Attempt.objects.filter(error_kind="lost").count()
         assert 1 <= repeated == lost <= AT_ONCE, "what the restart lost was made again, and nothing else"
         assert second.made
@@ -95,12 +97,12 @@ def test_of_what_a_server_had_saved_before_its_restart_only_the_cut_off_file_is_
     with serving(ComfyServer()) as server:
         queued.run(queued.campaign(), endpoint(server, poll_seconds=6), 3)
         with processes.running("worker", "cloud", PROOFLINE_LEASE_SECONDS=LEASE_SECONDS):
-            processes.wait_until(lambda: len(server.made) == 3, seconds=90, what="three pictures")
+            processes.wait_until(lambda: len(server.made) == 3, seconds=90, what="three images")
             name, whole = next((name, data) for name, data in server.files.items() if name.startswith("output/"))
             server.files[name] = whole[: len(whole) // 2]
             server.restart()
             processes.wait_until(all_done, seconds=120, what="the jobs end after the restart")
-        assert sorted(orders(server).values()) == [1, 1, 2]
+        assert sorted(submissions(server).values()) == [1, 1, 2]
         assert Attempt.objects.filter(error_kind="lost").count() == 1 and AssetVersion.objects.count() == 3
 
 
@@ -111,7 +113,7 @@ def test_a_worker_killed_at_a_boundary_orders_nothing_twice(point: str, clean_re
         killed = processes.start_doomed("cloud", point)
         assert killed.wait(60) == -signal.SIGKILL
         finish(f"the jobs end after a kill at {point}", 60)
-        assert set(orders(server).values()) == {1} and len(orders(server)) == 5
+        assert set(submissions(server).values()) == {1} and len(submissions(server)) == 5
         assert AssetVersion.objects.count() == 5
 
 
@@ -125,28 +127,28 @@ def test_a_worker_killed_while_it_looks_up_what_another_one_ordered_orders_nothi
             )
             assert killed.returncode == -signal.SIGKILL
         finish("the jobs end")
-        assert set(orders(server).values()) == {1} and len(orders(server)) == 5
+        assert set(submissions(server).values()) == {1} and len(submissions(server)) == 5
 
 
 def test_fifty_kills_at_random_moments_order_nothing_twice(clean_redis: Any) -> None:
     chance = random.Random(3)
-    in_mid_order = 0
+    in_mid_submission = 0
     with serving(Ponderous(step_seconds=0.03)) as server:
         campaign, where = queued.campaign(), endpoint(server)
         for _ in range(KILLS):
             if Job.objects.filter(status=JobState.QUEUED).count() < MORE // 2:
                 queued.run(campaign, where, MORE)
-            sent = len(server.orders)
+            sent = len(server.submissions)
             worker = processes.start("worker", "cloud", PROOFLINE_LEASE_SECONDS=LEASE_SECONDS)
-            processes.wait_until(lambda sent=sent: has_new(server, sent), seconds=60, what="an order arrives")
+            processes.wait_until(lambda sent=sent: has_new(server, sent), seconds=60, what="a submission arrives")
             Job.objects.update(deaths=0)  # the images do not cause the deaths, so none may be quarantined for them
             with pytest.raises(subprocess.TimeoutExpired):
                 worker.wait(chance.uniform(0, 2 * Ponderous.answer_seconds))
             worker.kill()
             unknown = Attempt.objects.filter(outcome=AttemptOutcome.RUNNING, sent_at__isnull=False, remote_id="")
-            in_mid_order += unknown.filter(job__status=JobState.RUNNING).exists()
+            in_mid_submission += unknown.filter(job__status=JobState.RUNNING).exists()
         finish("every job ends", 300)
-        counted = orders(server)
-        assert in_mid_order >= KILLS // 3, f"only {in_mid_order} of {KILLS} kills hit an order under way"
+        counted = submissions(server)
+        assert in_mid_submission >= KILLS // 3, f"only {in_mid_submission} of {KILLS} kills hit a submission under way"
         assert max(counted.values()) == 1, "not one second submission"
         assert len(counted) == len(server.made) == AssetVersion.objects.count() == Job.objects.count()

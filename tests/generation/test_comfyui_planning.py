@@ -11,14 +11,14 @@ import pytest
 from generation.engines.base import Spec
 from generation.engines.comfyui.engine import ComfyUI
 from tests.support import comfy_workflows as workflows
-from tests.support.comfy_orders import (
+from tests.support.comfy_server import ComfyServer
+from tests.support.comfy_submissions import (
     closed_port,
     from_image,
     image_spec,
     made,
     task,
 )
-from tests.support.comfy_server import ComfyServer
 from tests.support.remote_server import serving
 
 
@@ -69,7 +69,7 @@ def test_the_identity_changes_with_the_graph_and_the_marks_but_not_with_titles_o
         ({"workflow": {"1": {"class_type": "X", "inputs": {}}}, "inputs": {}}, "add a Save Image node"),
         ({"inputs": {"prompt": ["66", "text"]}}, "marked at input 'text' of node 66"),
         ({"inputs": {"prompt": "6"}}, "it is a node and an input"),
-        ({"output_node": "3"}, "saves no picture"),
+        ({"output_node": "3"}, "saves no image"),
         ({"servers": []}, '"servers"'),
         ({"servers": ["gpu-a:8188"]}, "no address of a service"),
     ],
@@ -87,7 +87,7 @@ def test_the_body_that_a_client_posts_is_understood_as_its_graph():
 def test_a_seed_beyond_what_the_node_takes_is_folded_into_its_range(server):
     engine = ComfyUI(workflows.config(server, ranges={"seed": {"type": "INT", "minimum": 0, "maximum": 2**32 - 1}}))
     result = made(engine, task(Spec("x", 64, 48, 2**40 + 5)))
-    assert result.seed == server.orders[0]["prompt"]["3"]["inputs"]["seed"] == (2**40 + 5) % 2**32
+    assert result.seed == server.submissions[0]["prompt"]["3"]["inputs"]["seed"] == (2**40 + 5) % 2**32
 
 
 # -- health ---------------------------------------------------------------------------------------------------------

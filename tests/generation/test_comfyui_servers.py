@@ -13,9 +13,10 @@ import pytest
 
 from generation.engines.base import EngineError, ErrorKind, Pending, Result, Spec, Task
 from generation.engines.comfyui.engine import ComfyUI
-from generation.engines.comfyui.servers import Order
+from generation.engines.comfyui.servers import Submission
 from tests.support import comfy_workflows as workflows
-from tests.support.comfy_orders import (
+from tests.support.comfy_server import ComfyServer
+from tests.support.comfy_submissions import (
     Desk,
     closed_port,
     ended,
@@ -25,7 +26,6 @@ from tests.support.comfy_orders import (
     submit,
     task,
 )
-from tests.support.comfy_server import ComfyServer
 from tests.support.remote_server import CUT_AFTER, CUT_BEFORE, Fault, Request, Response, plain, serving
 
 
@@ -51,7 +51,7 @@ def test_an_order_whose_answer_was_lost_is_found_again(age, is_done):
         server.fail_next("POST /prompt", CUT_AFTER)
         with pytest.raises(EngineError) as caught:
             engine.submit(submitted_task, own_marker, Desk())
-        assert caught.value.kind is ErrorKind.DOUBT
+        assert caught.value.kind is ErrorKind.UNCERTAIN
         if is_done:
             server.resume()
             while len(server.made) < 2:
@@ -71,7 +71,7 @@ def test_an_order_whose_answer_was_lost_is_found_by_its_file_after_a_restart(age
         server.fail_next("POST /prompt", CUT_AFTER)
         with pytest.raises(EngineError):
             engine.submit(submitted_task, own_marker, Desk())
-        wait_for(lambda: server.made, "the picture")
+        wait_for(lambda: server.made, "the image")
         server.restart()
         remote_id = engine.find(submitted_task, own_marker, datetime.now(UTC) - AGO, ())
         assert remote_id is not None and engine.fetch(ended(engine, remote_id), Desk()).pixels is not None
@@ -85,17 +85,17 @@ def test_an_order_that_never_arrived_is_not_found(age):
         server.fail_next("POST /prompt", CUT_BEFORE)
         with pytest.raises(EngineError) as caught:
             engine.submit(submitted_task, own_marker, Desk())
-        assert caught.value.kind is ErrorKind.DOUBT
+        assert caught.value.kind is ErrorKind.UNCERTAIN
         assert engine.find(submitted_task, own_marker, datetime.now(UTC) - AGO, ()) is None
 
 
-def test_an_answer_that_takes_too_long_is_in_doubt_and_then_found(server):
+def test_an_answer_that_takes_too_long_is_uncertain_and_then_found(server):
     engine, submitted_task, own_marker = ComfyUI(workflows.config(server, timeout_seconds=0.3)), task(), marker()
     server.fail_next("POST /prompt", Fault(seconds=0.8, after_effect=True, response=Response(504)))
     with pytest.raises(EngineError) as caught:
         engine.submit(submitted_task, own_marker, Desk())
-    assert caught.value.kind is ErrorKind.DOUBT
-    while not server.orders:
+    assert caught.value.kind is ErrorKind.UNCERTAIN
+    while not server.submissions:
         time.sleep(0.01)
     engine = ComfyUI(workflows.config(server))
     assert engine.find(submitted_task, own_marker, datetime.now(UTC) - AGO, ()) is not None
@@ -114,7 +114,7 @@ def test_a_server_that_cannot_be_reached_may_have_it_until_it_has_been_away_for_
 
 
 @pytest.mark.parametrize("has_jobs", [True, False])
-def test_waiting_pictures_know_their_place_and_unknown_ones_are_lost(has_jobs):
+def test_waiting_images_know_their_place_and_unknown_ones_are_lost(has_jobs):
     with serving(ComfyServer(has_jobs=has_jobs)) as server:
         server.is_paused = True
         engine = ComfyUI(workflows.config(server))
@@ -126,7 +126,7 @@ def test_waiting_pictures_know_their_place_and_unknown_ones_are_lost(has_jobs):
         assert isinstance(lost, Result) and lost.error is not None and lost.error.kind is ErrorKind.LOST
 
 
-def test_hundreds_of_waiting_pictures_are_asked_for_in_one_call(server):
+def test_hundreds_of_waiting_images_are_asked_for_in_one_call(server):
     server.is_paused = True
     engine = ComfyUI(workflows.config(server))
     ids = [submit(engine).remote_id for _ in range(60)]
@@ -152,16 +152,16 @@ def finished(server: ComfyServer, engine: ComfyUI, submitted_task: Task | None =
     """Return the remote id of an image that the server has made and that nobody has asked about."""
     before = len(server.made)
     remote_id = submit(engine, submitted_task).remote_id
-    wait_for(lambda: len(server.made) > before, "the picture")
+    wait_for(lambda: len(server.made) > before, "the image")
     return remote_id
 
 
 def file_of(server: ComfyServer, remote_id: str) -> str:
-    return next(key for key in server.files if Order.of(remote_id).stem in key)
+    return next(key for key in server.files if Submission.of(remote_id).stem in key)
 
 
 @pytest.mark.parametrize("has_jobs", [True, False])
-def test_a_picture_that_was_saved_before_the_server_restarted_is_fetched_by_its_name(has_jobs):
+def test_a_image_that_was_saved_before_the_server_restarted_is_fetched_by_its_name(has_jobs):
     with serving(ComfyServer(has_jobs=has_jobs)) as server:
         engine = ComfyUI(workflows.config(server))
         remote_id = finished(server, engine)
@@ -171,7 +171,7 @@ def test_a_picture_that_was_saved_before_the_server_restarted_is_fetched_by_its_
         assert fetched.pixels is not None and np.array_equal(fetched.pixels, reference.pixels)
         assert (fetched.seed, fetched.model, fetched.revision) == (7, reference.model, reference.revision)
         assert fetched.facts["found_on_disk"] and "seconds" not in fetched.usage
-        assert len(server.orders) == 2
+        assert len(server.submissions) == 2
 
 
 def test_the_file_of_an_earlier_order_of_the_same_job_is_not_taken_for_this_ones(server):
@@ -241,7 +241,7 @@ def two() -> Iterator[tuple[ComfyServer, ComfyServer]]:
         yield first, second
 
 
-def test_the_shorter_queue_gets_the_next_picture(two):
+def test_the_shorter_queue_gets_the_next_image(two):
     first, second = two
     first.is_paused = second.is_paused = True
     for _ in range(6):
@@ -249,14 +249,14 @@ def test_the_shorter_queue_gets_the_next_picture(two):
     engine = ComfyUI(workflows.config(first, second))
     for _ in range(10):
         submit(engine)
-    assert (len(first.orders), len(second.orders)) == (8, 8)
+    assert (len(first.submissions), len(second.submissions)) == (8, 8)
 
 
 def test_a_dead_server_is_passed_over_and_the_others_work_on(server):
     engine = ComfyUI(workflows.config(closed_port(), server, closed_port()))
     for _ in range(4):
         assert made(engine).pixels is not None
-    assert len(server.orders) == 4
+    assert len(server.submissions) == 4
 
 
 def test_what_a_server_had_that_stays_away_is_lost_and_made_elsewhere(two):
@@ -264,7 +264,7 @@ def test_what_a_server_had_that_stays_away_is_lost_and_made_elsewhere(two):
     engine = ComfyUI(workflows.config(first, second, lost_after_seconds=1.0))
     first.is_paused = second.is_paused = True
     ids = [submit(engine).remote_id for _ in range(2)]
-    gone = next(remote_id for remote_id in ids if Order.of(remote_id).server == first.url.removeprefix("http://"))
+    gone = next(remote_id for remote_id in ids if Submission.of(remote_id).server == first.url.removeprefix("http://"))
     first.fail_next("GET /api/jobs", *[CUT_BEFORE] * 3)
     assert set(engine.poll(ids)) == set(ids) - {gone}, "it could not be asked for, and that says nothing yet"
     time.sleep(1.1)
@@ -277,7 +277,7 @@ def test_a_server_that_lacks_the_model_gets_nothing_while_another_has_it(server)
         engine = ComfyUI(workflows.config(bare, server))
         for _ in range(4):
             assert made(engine).pixels is not None
-        assert not bare.orders and bare.counts["POST /prompt"] == 1
+        assert not bare.submissions and bare.counts["POST /prompt"] == 1
         only = ComfyUI(workflows.config(bare, closed_port()))
         error = failed(only)
         assert "no ckpt_name called 'sd15.safetensors'" in error.message
@@ -294,7 +294,7 @@ def test_nobody_there_is_a_passing_trouble_that_names_them(server):
     assert caught.value.kind is ErrorKind.TRANSIENT
 
 
-def test_a_server_that_was_taken_out_of_the_endpoint_has_lost_its_pictures(two):
+def test_a_server_that_was_taken_out_of_the_endpoint_has_lost_its_images(two):
     first, second = two
     remote_id = submit(ComfyUI(workflows.config(first))).remote_id
     state = ComfyUI(workflows.config(second)).poll([remote_id])[remote_id]
@@ -307,7 +307,7 @@ def test_a_server_that_was_taken_out_of_the_endpoint_has_lost_its_pictures(two):
 
 @pytest.mark.parametrize("has_jobs", [True, False])
 @pytest.mark.parametrize("which", [0, 1])
-def test_only_our_own_picture_is_cancelled_running_or_waiting(has_jobs, which):
+def test_only_our_own_image_is_cancelled_running_or_waiting(has_jobs, which):
     with serving(ComfyServer(has_jobs=has_jobs, step_seconds=0.02)) as server:
         engine = ComfyUI(workflows.config(server))
         long = Spec("x", 64, 64, 1, parameters={"steps": 25})
@@ -332,7 +332,7 @@ def test_cancelling_what_has_ended_or_never_was_does_nothing(server):
     assert ended(engine, remote_id).error is None
 
 
-def test_a_picture_that_somebody_stopped_at_the_server_is_made_again():
+def test_a_image_that_somebody_stopped_at_the_server_is_made_again():
     with serving(ComfyServer(step_seconds=0.05)) as server:
         engine = ComfyUI(workflows.config(server))
         remote_id = submit(engine, task(Spec("x", 64, 64, 1, parameters={"steps": 50}))).remote_id
@@ -353,7 +353,7 @@ def wait_for(true: Any, what: str) -> None:
         time.sleep(0.01)
 
 
-def test_the_websocket_says_how_far_a_picture_is():
+def test_the_websocket_says_how_far_a_image_is():
     with serving(ComfyServer(step_seconds=0.05)) as server:
         engine = ComfyUI(workflows.config(server))
         engine.hints.watch(engine.fleet.servers[0].service.base_url)

@@ -53,9 +53,9 @@ def endpoints() -> list[Endpoint]:
     names = (("Zephyrus", ""), ("Quillon", "demo model"), ("Brambleby", ""))
     return [
         factories.EndpointFactory(
-            engine="painter", name=name, slug=name.lower(), caution=caution, lane=Lane.CPU, config={"n": index}
+            engine="painter", name=name, slug=name.lower(), disclaimer=disclaimer, lane=Lane.CPU, config={"n": index}
         )
-        for index, (name, caution) in enumerate(names)
+        for index, (name, disclaimer) in enumerate(names)
     ]
 
 
@@ -207,7 +207,7 @@ def test_before_a_vote_nothing_in_the_page_tells_columns_apart(
     assert body.count("among these") == len(WORDS)  # the disclaimer stands at the row, not beside an image
 
 
-def test_a_pictures_address_and_headers_tell_nothing(sheet: Comparison, reviewer: User, page_client: Any) -> None:
+def test_a_images_address_and_headers_tell_nothing(sheet: Comparison, reviewer: User, page_client: Any) -> None:
     finished(sheet)
     answer = page_client(reviewer).get(address(sheet, "0/A.webp"))
     assert answer.status_code == 200 and answer["Content-Type"] == "image/webp"
@@ -219,7 +219,7 @@ def test_a_pictures_address_and_headers_tell_nothing(sheet: Comparison, reviewer
     assert answer["ETag"].strip('W/"')[:32] not in hashes, "the tag would name the content"
 
 
-def test_letters_show_the_pictures_of_the_columns_that_a_vote_counts_for(
+def test_letters_show_the_images_of_the_columns_that_a_vote_counts_for(
     sheet: Comparison, reviewer: User, page_client: Any
 ) -> None:
     finished(sheet)
@@ -256,7 +256,7 @@ def test_the_order_differs_between_rows_and_people_and_stays(
     assert min(first.values()) > 15  # 96 rows: each column stands first about 32 times
 
 
-def test_a_row_waits_until_all_of_its_pictures_are_there(sheet: Comparison, reviewer: User, page_client: Any) -> None:
+def test_a_row_waits_until_all_of_its_images_are_there(sheet: Comparison, reviewer: User, page_client: Any) -> None:
     finished(sheet, rows=range(1))
     client = page_client(reviewer)
     body = client.get(address(sheet, "1/")).content.decode()
@@ -266,7 +266,7 @@ def test_a_row_waits_until_all_of_its_pictures_are_there(sheet: Comparison, revi
         cast(sheet, 1, 0, reviewer)
 
 
-def test_after_the_reveal_names_times_and_costs_stand_by_their_pictures(
+def test_after_the_reveal_names_times_and_costs_stand_by_their_images(
     sheet: Comparison, reviewer: User, page_client: Any
 ) -> None:
     finished(sheet, failing="Brambleby")
@@ -329,9 +329,9 @@ def test_nothing_is_revealed_before_a_vote(sheet: Comparison, reviewer: User, pa
         comparisons.reveal(comparison_id=sheet.pk, by=reviewer)
 
 
-def test_a_picture_that_is_not_there_takes_no_vote(sheet: Comparison, reviewer: User) -> None:
+def test_a_image_that_is_not_there_takes_no_vote(sheet: Comparison, reviewer: User) -> None:
     finished(sheet, failing="Brambleby")
-    with pytest.raises(Invalid, match="no picture under this letter"):
+    with pytest.raises(Invalid, match="no image under this letter"):
         cast(sheet, 0, 2, reviewer)
     foreign = ComparisonColumn.objects.latest("pk").pk + 1
     for row, column in ((0, foreign), (3, None), (-1, None)):
@@ -388,12 +388,12 @@ def test_results_tell_wins_shares_and_medians_and_say_when_votes_are_few(
     assert (first.seconds, first.cost, first.measured, last.failed) == (2, Decimal("0.01"), 3, 3)
     assert first.share == pytest.approx(5 / 6)
     assert (results.votes, results.undecided, results.voters, results.rows) == (9, 3, 3, 3)
-    assert results.verdict == "6 votes are too few to choose by; 12 is the least that can tell a clear favourite."
+    assert results.check_result == "6 votes are too few to choose by; 12 is the least that can tell a clear favourite."
     page = page_client(people[0]).get(address(sheet, "results/")).content.decode()
     assert "6 votes are too few" in page and "9 votes of 3 people on 3 of 3 rows" in page
 
 
-def test_a_picture_that_was_made_before_is_no_measurement(sheet: Comparison, reviewer: User) -> None:
+def test_a_image_that_was_made_before_is_no_measurement(sheet: Comparison, reviewer: User) -> None:
     finished(sheet)
     for attempt in Attempt.objects.filter(endpoint__name="Quillon")[:2]:
         attempt.details = {"reused_master": "0" * 64}
@@ -403,10 +403,10 @@ def test_a_picture_that_was_made_before_is_no_measurement(sheet: Comparison, rev
 
 
 def test_a_lead_is_called_chance_until_it_is_more() -> None:
-    assert significance.verdict([0, 0], ["A", "B"]) == ("Nobody has named a favourite yet.", False)
-    assert "level" in significance.verdict([6, 6], ["A", "B"])[0]
-    assert significance.verdict([9, 5], ["A", "B"])[1] is False
-    sentence, is_sure = significance.verdict([12, 2], ["A", "B"])
+    assert significance.check_result([0, 0], ["A", "B"]) == ("Nobody has named a favourite yet.", False)
+    assert "level" in significance.check_result([6, 6], ["A", "B"])[0]
+    assert significance.check_result([9, 5], ["A", "B"])[1] is False
+    sentence, is_sure = significance.check_result([12, 2], ["A", "B"])
     assert is_sure and sentence.startswith("A leads B by 12 to 2")
     assert significance.chance(12, 2) == pytest.approx(0.0129, abs=1e-4)
     low, high = significance.interval(8, 10)

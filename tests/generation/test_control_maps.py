@@ -28,15 +28,15 @@ def drawing(number: int, roles: dict[str, str], **parameters):
 
 
 def blocks(left: int, width: int) -> np.ndarray:
-    picture = np.full((SIZE, SIZE, 3), 40, np.uint8)
-    picture[16:48, left : left + width] = 220
-    return picture
+    image = np.full((SIZE, SIZE, 3), 40, np.uint8)
+    image[16:48, left : left + width] = 220
+    return image
 
 
 @pytest.fixture
 def desk() -> Desk:
-    pictures = {"one": blocks(8, 20), "two": blocks(30, 24), "photo": photograph(3)}
-    return Desk({name: encoded(picture) for name, picture in pictures.items()})
+    images = {"one": blocks(8, 20), "two": blocks(30, 24), "photo": photograph(3)}
+    return Desk({name: encoded(image) for name, image in images.items()})
 
 
 @pytest.fixture(params=["sd", "sdxl", "flux"])
@@ -50,7 +50,7 @@ def engine(model: Path, tmp_path: Path):
     return engine_with(model, controlnets={"canny": path, "depth": path})
 
 
-def test_a_picture_follows_the_edges_of_its_photo_and_batches_alike(engine, desk):
+def test_a_image_follows_the_edges_of_its_photo_and_batches_alike(engine, desk):
     plain = pixels(engine, [drawing(0, {})], desk)[0]
     batch = [drawing(0, {"photo": "one"}, control="canny"), drawing(0, {"photo": "two"}, control="canny")]
     batch[1] = base.Task(1, batch[1].spec)
@@ -120,7 +120,7 @@ def test_a_controlnet_of_another_family_is_refused_by_name(tiny_model, tmp_path,
         assert refusal.value.kind == ErrorKind.INPUT
 
 
-# -- a picture to resemble ---------------------------------------------------------------------------------------------
+# -- an image to resemble ---------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(params=["sd", "sdxl"])

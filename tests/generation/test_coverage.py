@@ -55,7 +55,7 @@ def made(run: Run, campaign: Campaign) -> Callable[..., Asset]:
     return make
 
 
-def test_every_spec_of_an_aspect_shares_its_picture_and_the_best_one_counts(
+def test_every_spec_of_an_aspect_shares_its_image_and_the_best_one_counts(
     made: Callable[..., Asset], campaign: Campaign
 ) -> None:
     made("MUG-0", "1:1", AssetState.REJECTED)
@@ -71,7 +71,7 @@ def test_every_spec_of_an_aspect_shares_its_picture_and_the_best_one_counts(
     assert seen.states["missing"] == 5
 
 
-def test_sandbox_pictures_and_retired_subjects_do_not_count(made: Callable[..., Asset], campaign: Campaign) -> None:
+def test_sandbox_images_and_retired_subjects_do_not_count(made: Callable[..., Asset], campaign: Campaign) -> None:
     made("MUG-0", "1:1", AssetState.APPROVED, is_sandbox=True)
     Subject.objects.filter(key="MUG-3").update(is_active=False)
     seen = coverage.summary(campaign)
@@ -79,7 +79,7 @@ def test_sandbox_pictures_and_retired_subjects_do_not_count(made: Callable[..., 
     assert coverage.covered(campaign.pk) == frozenset()
 
 
-def test_an_approved_picture_that_a_destination_has_is_live(
+def test_an_approved_image_that_a_destination_has_is_live(
     made: Callable[..., Asset], campaign: Campaign, manager: User
 ) -> None:
     asset = made("MUG-0", "1:1", AssetState.APPROVED)
@@ -155,7 +155,7 @@ def test_readiness_names_the_attributes_that_the_prompt_asks_for_and_the_photo(c
     assert without_photos[other.pk].photos.is_ready
 
 
-def test_the_ladder_counts_only_pictures_of_the_version(made: Callable[..., Asset], run: Run, manager: User) -> None:
+def test_the_ladder_counts_only_images_of_the_version(made: Callable[..., Asset], run: Run, manager: User) -> None:
     Campaign.objects.filter(pk=run.campaign_id).update(pilot_decisions=2, pilot_approval_percent=50)
     campaign = Campaign.objects.get(pk=run.campaign_id)
     assert rollout.latest_version(manager, campaign) == run.prompt_version
@@ -179,7 +179,7 @@ def test_the_page_says_how_far_the_campaign_is_and_what_to_do(
     made("MUG-0", "1:1", AssetState.APPROVED)
     made("MUG-0", "9:16", AssetState.APPROVED)
     page = page_client(manager).get(f"/brands/{campaign.brand.slug}/campaigns/{campaign.slug}/").content.decode()
-    assert "<b>1 of 4</b> products complete; 6 pictures of 3 products are missing" in page
+    assert "<b>1 of 4</b> products complete; 6 images of 3 products are missing" in page
     assert "Make what is missing" in page
     assert "2 of 10 decisions, 100 % approved; needs 80 %" in page
     assert f"?run={Run.objects.get().pk}&amp;state=approved" in page

@@ -49,7 +49,7 @@ def test_a_batch_of_four_equals_four_singles(engine):
         assert furthest(alone, together[single.id]) <= 2
 
 
-def test_seed_and_prompt_both_decide_the_picture(engine):
+def test_seed_and_prompt_both_decide_the_image(engine):
     first = pixels(engine, [task(0)])[0]
     assert furthest(first, pixels(engine, [task(0, seed=5)])[0]) > 5
     assert furthest(first, pixels(engine, [task(0, prompt="quite another thing")])[0]) > 0
@@ -112,7 +112,7 @@ def test_every_text_is_encoded_once_and_a_negative_one_for_all_prompts(engine, m
     assert sorted(calls) == ["blur", "one", "two"] if engine.family.obeys_negative else ["blur", "one", "two"]
 
 
-def test_a_scheduler_that_one_picture_asks_for_is_not_the_next_ones(engine):
+def test_a_scheduler_that_one_image_asks_for_is_not_the_next_ones(engine):
     first = pixels(engine, [task(0)])[0]
     other = next(iter(engine.family.schedulers)) if engine.family.is_flow else "euler"
     pixels(engine, [task(0, parameters={"steps": 4, "scheduler": other})])
@@ -180,7 +180,7 @@ def test_a_transformer_alone_is_completed_from_a_folder(name, tiny_model, tmp_pa
         list(base.build("diffusers", {"model": str(file), "device": "cpu"}).generate([task(0)], Desk()))
 
 
-def test_a_single_file_makes_the_same_picture_as_its_folder(sd_folder, tmp_path):
+def test_a_single_file_makes_the_same_image_as_its_folder(sd_folder, tmp_path):
     from safetensors.torch import save_file
 
     from tests.support import original_names
@@ -291,7 +291,7 @@ def test_planning_does_not_import_torch(sd_folder):
 # -- small models on a CPU ---------------------------------------------------------------------------------------------
 
 
-def test_a_model_with_a_small_autoencoder_makes_pictures_from_words_and_from_a_start_image(small_folder: Path):
+def test_a_model_with_a_small_autoencoder_makes_images_from_words_and_from_a_start_image(small_folder: Path):
     engine = base.build("diffusers", {"model": str(small_folder), "device": "cpu"})
     start = io.BytesIO()
     Image.new("RGB", (SIZE, SIZE), "teal").save(start, "PNG")

@@ -33,11 +33,11 @@ def mug(red: int, green: int, blue: int, *, size: int = 512, handle: int = 1, gr
     light = (1.15 - 0.6 * np.abs(x - 0.42))[..., None]
     body = (np.abs(x - 0.5) < 0.22) & (y > 0.25) & (y < 0.82)
     ring = np.hypot((x - 0.5 - handle * 0.24) / 0.8, y - 0.5)
-    picture = np.full((size, size, 3), 250.0)
+    image = np.full((size, size, 3), 250.0)
     shown = (body | ((ring > 0.1) & (ring < 0.16)))[..., None]
-    picture = np.where(shown, np.array([red, green, blue]) * light, picture)
-    picture = cv2.GaussianBlur(picture, (0, 0), 1.0) + np.random.default_rng(1).normal(0, grain, picture.shape)
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    image = np.where(shown, np.array([red, green, blue]) * light, image)
+    image = cv2.GaussianBlur(image, (0, 0), 1.0) + np.random.default_rng(1).normal(0, grain, image.shape)
+    return np.clip(image, 0, 255).astype(np.uint8)
 
 
 def hashes(pixels: Pixels) -> dict[str, Any]:
@@ -55,24 +55,24 @@ def keep_hashes(brand: Brand, values: dict[str, Any], **asset: Any) -> AssetVers
     return factories.AssetVersionFactory(asset=factories.AssetFactory(cell=cell, **asset), master=master)
 
 
-def nearest(brand: Brand, pixels: Pixels, subject_id: int = 0) -> duplicates.Twin | None:
+def nearest(brand: Brand, pixels: Pixels, subject_id: int = 0) -> duplicates.Duplicate | None:
     return duplicates.nearest(brand_id=brand.pk, subject_id=subject_id, hashes=hashes(pixels))
 
 
 BLUE, RED = mug(40, 70, 170), mug(170, 50, 40)
 
 
-def test_pictures_of_mugs_have_structure_enough_for_a_hash() -> None:
+def test_images_of_mugs_have_structure_enough_for_a_hash() -> None:
     assert likeness.pdq(BLUE)[1] >= likeness.MIN_QUALITY
 
 
 def test_the_same_photo_of_another_product_is_found_and_named(brand: Brand) -> None:
     version = keep(brand, BLUE, subject=factories.SubjectFactory(brand=brand, key="MUG-7", name="Mug seven"))
-    twin = nearest(brand, BLUE)
-    assert twin is not None
-    assert (twin.version_id, twin.sku, twin.distance) == (version.pk, "MUG-7", 0)
-    assert twin.verdict.outcome == "flag"
-    assert "MUG-7 Mug seven" in twin.verdict.message
+    duplicate = nearest(brand, BLUE)
+    assert duplicate is not None
+    assert (duplicate.version_id, duplicate.sku, duplicate.distance) == (version.pk, "MUG-7", 0)
+    assert duplicate.check_result.outcome == "flag"
+    assert "MUG-7 Mug seven" in duplicate.check_result.message
 
 
 def test_the_same_photo_squeezed_and_scaled_is_still_found(brand: Brand) -> None:
@@ -80,19 +80,19 @@ def test_the_same_photo_squeezed_and_scaled_is_still_found(brand: Brand) -> None
     small = cv2.resize(mug(40, 70, 170, grain=2.0), (400, 400), interpolation=cv2.INTER_AREA)
     _, squeezed = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 70])
     decoded = np.asarray(cv2.imdecode(squeezed, cv2.IMREAD_COLOR), dtype=np.uint8)
-    twin = nearest(brand, decoded)
-    assert twin is not None
-    assert twin.version_id == version.pk
+    duplicate = nearest(brand, decoded)
+    assert duplicate is not None
+    assert duplicate.version_id == version.pk
 
 
-def test_the_same_mug_in_another_colour_is_no_twin(brand: Brand) -> None:
+def test_the_same_mug_in_another_colour_is_no_duplicate(brand: Brand) -> None:
     keep(brand, RED)
     blue, red = hashes(BLUE)["pdq"], hashes(RED)["pdq"]
-    assert (int(blue, 16) ^ int(red, 16)).bit_count() <= duplicates.MAX_BITS, "PDQ alone would call them twins"
+    assert (int(blue, 16) ^ int(red, 16)).bit_count() <= duplicates.MAX_BITS, "PDQ alone would call them duplicates"
     assert nearest(brand, BLUE) is None
 
 
-def test_no_two_photos_of_the_example_catalogue_are_twins(brand: Brand) -> None:
+def test_no_two_photos_of_the_example_catalogue_are_duplicates(brand: Brand) -> None:
     photos = {path.name: hashes(decode(path.read_bytes())) for path in sorted(EXAMPLES.glob("*.jpg"))}
     assert len(photos) >= 20
     near = 0
@@ -104,22 +104,22 @@ def test_no_two_photos_of_the_example_catalogue_are_twins(brand: Brand) -> None:
         keep_hashes(brand, values)
 
 
-def test_another_shape_in_the_same_colour_is_no_twin(brand: Brand) -> None:
+def test_another_shape_in_the_same_colour_is_no_duplicate(brand: Brand) -> None:
     keep(brand, mug(40, 70, 170, handle=-1))
     assert nearest(brand, BLUE) is None
 
 
-def test_pictures_of_the_subject_itself_are_no_finding(brand: Brand) -> None:
+def test_images_of_the_subject_itself_are_no_finding(brand: Brand) -> None:
     version = keep(brand, BLUE)
     assert nearest(brand, BLUE, subject_id=version.asset.subject_id) is None
 
 
-def test_another_brands_pictures_are_never_seen(brand: Brand, other_brand: Brand) -> None:
+def test_another_brands_images_are_never_seen(brand: Brand, other_brand: Brand) -> None:
     keep(other_brand, BLUE)
     assert nearest(brand, BLUE) is None
 
 
-def test_sandbox_pictures_are_no_twins(brand: Brand) -> None:
+def test_sandbox_images_are_no_duplicates(brand: Brand) -> None:
     keep(brand, BLUE, is_sandbox=True)
     assert nearest(brand, BLUE) is None
 
@@ -127,12 +127,12 @@ def test_sandbox_pictures_are_no_twins(brand: Brand) -> None:
 def test_the_nearest_of_several_is_named(brand: Brand) -> None:
     keep(brand, mug(42, 72, 172, grain=3.0))
     exact = keep(brand, BLUE)
-    twin = nearest(brand, BLUE)
-    assert twin is not None
-    assert twin.version_id == exact.pk
+    duplicate = nearest(brand, BLUE)
+    assert duplicate is not None
+    assert duplicate.version_id == exact.pk
 
 
-def test_a_picture_without_structure_has_no_twins(brand: Brand) -> None:
+def test_a_image_without_structure_has_no_duplicates(brand: Brand) -> None:
     flat = np.full((512, 512, 3), 200, np.uint8)
     keep(brand, flat)
     assert hashes(flat)["pdq"] == ""
@@ -144,10 +144,10 @@ def test_the_limit_is_exact_in_bits(brand: Brand, bits: int, is_duplicate: bool)
     version = keep(brand, BLUE)
     query_hashes = hashes(BLUE)
     query_hashes["pdq"] = f"{int(version.master.pdq, 16) ^ ((1 << bits) - 1) << 100:064x}"
-    twin = duplicates.nearest(brand_id=brand.pk, subject_id=0, hashes=query_hashes)
-    assert (twin is not None) is is_duplicate
-    if twin is not None:
-        assert twin.distance == bits
+    duplicate = duplicates.nearest(brand_id=brand.pk, subject_id=0, hashes=query_hashes)
+    assert (duplicate is not None) is is_duplicate
+    if duplicate is not None:
+        assert duplicate.distance == bits
 
 
 @pytest.mark.parametrize("place", [0, 15, 32, 47])
@@ -167,7 +167,7 @@ def test_the_limit_is_exact_in_every_cell(brand: Brand, place: int, levels: int,
     grid=st.binary(min_size=48, max_size=48),
     levels=st.lists(st.integers(-duplicates.MAX_LEVELS, duplicates.MAX_LEVELS), min_size=48, max_size=48),
 )
-def test_any_two_that_could_be_twins_have_a_lock_in_common(grid: bytes, levels: list[int]) -> None:
+def test_any_two_that_could_be_duplicates_have_a_lock_in_common(grid: bytes, levels: list[int]) -> None:
     other = bytes(min(255, max(0, value + level)) for value, level in zip(grid, levels, strict=True))
     assert set(duplicates.shelves(1, grid)) & set(duplicates.shelves(1, other))
     assert not set(duplicates.shelves(1, grid)) & set(duplicates.shelves(2, other))
@@ -175,7 +175,7 @@ def test_any_two_that_could_be_twins_have_a_lock_in_common(grid: bytes, levels: 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("other", "is_held_up"), [(BLUE, True), (RED, False)], ids=["the same", "another colour"])
-def test_of_two_finished_at_once_only_one_that_could_be_the_twin_is_held_up(
+def test_of_two_finished_at_once_only_one_that_could_be_the_duplicate_is_held_up(
     brand: Brand, other: Pixels, is_held_up: bool
 ) -> None:
     done = threading.Event()

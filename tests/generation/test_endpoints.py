@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from core.errors import Conflict, Invalid, NotAllowed, NotFound
 from core.models import Brand, Event, User
-from generation.models import Endpoint, EndpointStanding, Job
+from generation.models import Endpoint, EndpointStatus, Job
 from generation.services.endpoints import editing
 from tests.support import factories
 
@@ -64,12 +64,12 @@ def refused(**fields: Any) -> dict[str, str]:
         ({"max_concurrent": 0}, "max_concurrent", "1 to 10,000"),
         ({"max_per_second": -1.0}, "max_per_second", "empty to find out"),
         ({"max_per_minute": float("inf")}, "max_per_minute", "empty to find out"),
-        ({"batch_size": 0}, "batch_size", "pictures in one go"),
-        ({"seconds_per_image": 0.0}, "seconds_per_image", "seconds for one picture"),
+        ({"batch_size": 0}, "batch_size", "images in one go"),
+        ({"seconds_per_image": 0.0}, "seconds_per_image", "seconds for one image"),
         ({"price_per_image": -1}, "price_per_image", "0 or more"),
         ({"prices": {"hour": 3}}, "prices", "Nothing is charged by 'hour'"),
-        ({"caution": "x" * 41}, "caution", "at most 40"),
-        ({"in_doubt": "guess"}, "in_doubt", "waits for a person"),
+        ({"disclaimer": "x" * 41}, "disclaimer", "at most 40"),
+        ({"when_uncertain": "guess"}, "when_uncertain", "waits for a person"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused_with_the_field_and_a_sentence(
@@ -251,12 +251,12 @@ def test_switching_off_is_told_once(theirs: Endpoint, lead: User) -> None:
 
 def test_a_resting_endpoint_that_is_tried_again_gets_one_order(theirs: Endpoint, lead: User) -> None:
     later = timezone.now() + timedelta(minutes=9)
-    EndpointStanding.objects.create(
+    EndpointStatus.objects.create(
         endpoint=theirs, breaker="open", failures=7, trips=4, open_until=later, resume_at=later
     )
     editing.try_again(endpoint_id=theirs.pk, by=lead)
-    standing = EndpointStanding.objects.get()
-    assert (standing.breaker, standing.open_until, standing.resume_at, standing.trips) == ("half_open", None, None, 0)
+    status = EndpointStatus.objects.get()
+    assert (status.breaker, status.open_until, status.resume_at, status.trips) == ("half_open", None, None, 0)
     assert Event.objects.latest("id").type == "generation.endpoint.tried_again"
 
 
@@ -267,17 +267,17 @@ def test_what_an_empty_account_held_goes_on_but_not_in_paused_runs(theirs: Endpo
     )
     held = {"status": "held", "hold_reason": "quota", "error": "empty", "error_kind": "quota", "tries": 3}
     jobs = {run: factories.JobFactory(run=run, **held) for run in (going, paused, over)}
-    doubtful = factories.JobFactory(run=going, status="held", hold_reason="in_doubt")
+    uncertain = factories.JobFactory(run=going, status="held", hold_reason="uncertain")
     assert editing.try_again(endpoint_id=theirs.pk, by=lead) == 1
     jobs_by_id = {job.pk: job for job in Job.objects.all()}
     requeued = jobs_by_id[jobs[going].pk]
     assert (requeued.status, requeued.hold_reason, requeued.tries, requeued.error) == ("queued", "", 0, "")
     assert (jobs_by_id[jobs[paused].pk].status, jobs_by_id[jobs[paused].pk].hold_reason) == ("held", "paused")
-    assert jobs_by_id[jobs[over].pk].hold_reason == "quota" and jobs_by_id[doubtful.pk].hold_reason == "in_doubt"
+    assert jobs_by_id[jobs[over].pk].hold_reason == "quota" and jobs_by_id[uncertain.pk].hold_reason == "when_uncertain"
     assert Event.objects.latest("id").payload == {"slug": "overflow", "queued": 1}
 
 
-def test_a_lane_is_not_changed_under_pictures_that_are_on_their_way(operator: User) -> None:
+def test_a_lane_is_not_changed_under_images_that_are_on_their_way(operator: User) -> None:
     endpoint = factories.EndpointFactory(lane="cpu")
     job = factories.JobFactory(run__endpoint=endpoint)
     with pytest.raises(Conflict, match="on their way"):

@@ -157,7 +157,7 @@ def test_the_form_asks_what_concerns_the_engine_and_keeps_what_was_set(
     brand: Brand, operator: User, page_client: Callable[[User], Client]
 ) -> None:
     client = page_client(operator)
-    services = {"max_concurrent", "max_per_second", "max_per_minute", "in_doubt", "price_second", "secret"}
+    services = {"max_concurrent", "max_per_second", "max_per_minute", "when_uncertain", "price_second", "secret"}
     for engine in TABLES:
         drawn = set(re.findall(r'name="(\w+)"', page(client, brand, f"new/?engine={engine}")))
         is_local = engine in ("diffusers", "packshot")
@@ -172,7 +172,7 @@ def test_the_form_asks_what_concerns_the_engine_and_keeps_what_was_set(
     }  # fmt: skip
     assert client.post(f"/brands/{brand.slug}/endpoints/own/", posted).status_code == 302
     kept.refresh_from_db()
-    assert (kept.lane, kept.batch_size, kept.max_concurrent, kept.in_doubt) == ("cpu", 2, 3, "hold")
+    assert (kept.lane, kept.batch_size, kept.max_concurrent, kept.when_uncertain) == ("cpu", 2, 3, "hold")
     assert kept.config == {"colours": {"clay": "#b5651d"}}
 
 
@@ -191,7 +191,7 @@ def test_a_lead_changes_a_setting_and_what_the_operator_wrote_stays(
     assert '<option value="hd" selected>' in shown and "https://gpu.example/v1" in shown
     assert re.search(r'<input[^>]*name="setting_base_url"[^>]*disabled', shown)
     posted = {
-        "name": "Own", "lane": "cloud", "in_doubt": "hold", "batch_size": "1", "seconds_per_image": "10",
+        "name": "Own", "lane": "cloud", "when_uncertain": "hold", "batch_size": "1", "seconds_per_image": "10",
         "price_per_image": "0", "setting_model": "house", "setting_base_url": "https://mine.example/v1",
         "setting_quality": "standard", "setting_output_hosts": "gpu.example\r\ncdn.example\r\n",
         "setting_profile": json.dumps(config["profile"]), "setting_timeout_seconds": "90,5",
@@ -297,7 +297,7 @@ def test_settings_without_a_field_stay_as_json(
     client = page_client(operator)
     assert "&quot;anything&quot;" in page(client, brand, "own/")
     posted = {
-        "name": kept.name, "lane": "cpu", "in_doubt": "hold", "batch_size": "1", "seconds_per_image": "10",
+        "name": kept.name, "lane": "cpu", "when_uncertain": "hold", "batch_size": "1", "seconds_per_image": "10",
         "price_per_image": "0",
     }  # fmt: skip
     for text, words in (("{", "This is not JSON"), ("[]", "Write an object")):

@@ -75,7 +75,7 @@ def seen(run: Run) -> list[tuple[str, int, str]]:
         ("failed", "rate", "429", "rate", Mend.AGAIN),
         ("quarantined", "lost", "The worker died or was cut off.", "quarantined", Mend.ONE_AGAIN),
         ("held", "quota", "No credit left.", "quota", Mend.AGAIN),
-        ("cancelled", "rejected_before", "This very picture…", "rejected_before", Mend.PROMPT),
+        ("cancelled", "rejected_before", "This very image…", "rejected_before", Mend.PROMPT),
         ("failed", "something new", "?", "unknown", Mend.AGAIN),
     ],
 )
@@ -119,7 +119,7 @@ def test_equal_failures_are_one_group_whatever_their_numbers(run: Run) -> None:
     assert {example.key for example in group.examples} == {job.cell.subject.key for job in jobs}
 
 
-def test_a_picture_that_a_check_objects_to_is_for_the_reviewers(run: Run) -> None:
+def test_a_image_that_a_check_objects_to_is_for_the_reviewers(run: Run) -> None:
     job = factories.JobSpecFactory(job__run=run, job__status="succeeded").job
     asset = factories.AssetFactory(cell=job.cell, state="in_review")
     version = factories.AssetVersionFactory(asset=asset, job=job, worst_outcome="fail")
@@ -206,23 +206,23 @@ def test_what_waits_for_an_account_goes_on(run: Run, manager: User) -> None:
     }
 
 
-def test_what_counts_as_spent_in_doubt_is_freed_once_the_account_shows_that_it_was_not_charged(
+def test_what_counts_as_spent_uncertain_is_freed_once_the_account_shows_that_it_was_not_charged(
     run: Run, manager: User, reviewer: User, page_of: Any
 ) -> None:
-    job = failed(run, "doubt", "No answer.", status="held", hold_reason="in_doubt")
-    LedgerEntry.objects.create(campaign=run.campaign, run=run, job=job, kind="doubt", amount=Decimal("0.24"))
+    job = failed(run, "uncertain", "No answer.", status="held", hold_reason="uncertain")
+    LedgerEntry.objects.create(campaign=run.campaign, run=run, job=job, kind="uncertain", amount=Decimal("0.24"))
     [group] = failures.groups(run)
-    assert (group.cause.code, group.doubted) == ("doubt", Decimal("0.24"))
+    assert (group.cause.code, group.uncertain) == ("uncertain", Decimal("0.24"))
     address = reverse("run_act", args=[run.campaign.brand.slug, run.pk, "not-charged"])
     assert "It was not charged" not in page_of(reviewer, run)
     assert address in page_of(manager, run)
     with pytest.raises(NotAllowed):
         uncertain.take_back(run_id=run.pk, by=reviewer)
-    spent = budgets.standing(run.campaign).spent
+    spent = budgets.status(run.campaign).spent
     assert uncertain.take_back(run_id=run.pk, by=manager) == Decimal("0.24")
-    assert spent - budgets.standing(run.campaign).spent == Decimal("0.24")
+    assert spent - budgets.status(run.campaign).spent == Decimal("0.24")
     assert "It was not charged" not in page_of(manager, run)
-    assert Event.objects.get(type="generation.run.doubt_taken_back").payload == {"amount": "0.240000"}
+    assert Event.objects.get(type="generation.run.uncertainty_resolved").payload == {"amount": "0.240000"}
     with pytest.raises(Conflict):
         uncertain.take_back(run_id=run.pk, by=manager)
 
@@ -244,7 +244,7 @@ def test_a_group_beyond_the_budget_stays_as_it_is(run: Run, manager: User) -> No
     with pytest.raises(Conflict, match=r"2\.00 EUR"):
         retries.retry_group(run_id=run.pk, by=manager, group=group.key)
     assert Job.objects.get(pk=job.pk).status == "failed"
-    assert budgets.standing(run.campaign).reserved == 0
+    assert budgets.status(run.campaign).reserved == 0
 
 
 def test_a_reviewer_cannot_try_again(run: Run, reviewer: User) -> None:

@@ -422,7 +422,7 @@ def test_the_next_round_of_a_changed_engine_is_its_own_even_with_nothing_else_ch
     release(plan(campaign, endpoint))
     work(worker)
     version = AssetVersion.objects.order_by("pk").first()
-    with pytest.raises(Invalid, match="the same picture again"):
+    with pytest.raises(Invalid, match="the same image again"):
         rounds.ensure_changed(version=version, controls={})
     overwrite(endpoint, b"second")
     changed = rounds.ensure_changed(version=version, controls={})

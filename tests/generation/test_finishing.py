@@ -43,21 +43,21 @@ def studio(width: int = 400, height: int = 400, *, box: tuple[int, int, int, int
 def scene() -> Pixels:
     """Texture from edge to edge, with a bright disc right of the middle and no plain backdrop."""
     random = np.random.default_rng(3)
-    picture = cv2.GaussianBlur(random.uniform(0, 255, (300, 500, 3)).astype(np.float32), (0, 0), 4.0)
-    picture = (picture - picture.mean()) * 6 + 110
+    image = cv2.GaussianBlur(random.uniform(0, 255, (300, 500, 3)).astype(np.float32), (0, 0), 4.0)
+    image = (image - image.mean()) * 6 + 110
     y, x = np.mgrid[0:300, 0:500]
-    picture[np.hypot(x - 380, y - 150) < 40] = (250, 240, 60)
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    image[np.hypot(x - 380, y - 150) < 40] = (250, 240, 60)
+    return np.clip(image, 0, 255).astype(np.uint8)
 
 
 def glass(size: int = 200) -> Pixels:
     """A half-transparent green disc on a transparent background; the invisible pixels are magenta."""
     y, x = np.mgrid[0:size, 0:size]
     inside = np.hypot(x - size / 2, y - size / 2) < size / 4
-    picture = np.zeros((size, size, 4), np.uint8)
-    picture[..., :3] = np.where(inside[..., None], (30, 160, 60), (255, 0, 255))
-    picture[..., 3] = np.where(inside, 128, 0)
-    return picture
+    image = np.zeros((size, size, 4), np.uint8)
+    image[..., :3] = np.where(inside[..., None], (30, 160, 60), (255, 0, 255))
+    image[..., 3] = np.where(inside, 128, 0)
+    return image
 
 
 # -- sizes ----------------------------------------------------------------------------------------------------------
@@ -175,20 +175,20 @@ def test_a_crop_follows_the_subject_to_the_side() -> None:
 
 
 def test_the_backdrop_is_carried_on_where_the_subject_would_not_fit() -> None:
-    picture = studio(400, 400, box=(150, 20, 250, 380))
-    wide = crop.to_size(picture, 800, 400, subject.find(picture).box)
+    image = studio(400, 400, box=(150, 20, 250, 380))
+    wide = crop.to_size(image, 800, 400, subject.find(image).box)
     assert wide.shape == (400, 800, 3)
     red = (wide[..., 0].astype(int) - wide[..., 2]) > 80
     rows = np.flatnonzero(red.any(axis=1))
     assert rows[0] <= 24
     assert rows[-1] >= 376
-    beyond, backdrop = wide[:, :180].astype(float), picture[:, :100].astype(float)
+    beyond, backdrop = wide[:, :180].astype(float), image[:, :100].astype(float)
     assert np.abs(beyond.mean(axis=(1, 2)) - backdrop.mean(axis=(1, 2))).max() < 4, "the gradient goes on"
     assert beyond[100:300].std(axis=1).mean() > 0.5, "the grain goes on"
     assert not (red[:, :180]).any()
 
 
-def test_a_transparent_picture_is_carried_on_transparent() -> None:
+def test_a_transparent_image_is_carried_on_transparent() -> None:
     tall = crop.to_size(glass(), 100, 300, (0.0, 0.25, 1.0, 0.75))
     assert tall.shape == (300, 100, 4)
     assert tall[:50, :, 3].max() == 0
@@ -203,25 +203,25 @@ def test_the_same_aspect_is_only_scaled() -> None:
 # -- encoders -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("picture", [studio(), glass(), scene()], ids=["rgb", "rgba", "texture"])
-def test_a_master_is_exact_to_the_last_bit(picture: Pixels) -> None:
-    file = encode.encode_master(picture)
-    assert (opened(file.data) == picture).all()
+@pytest.mark.parametrize("image", [studio(), glass(), scene()], ids=["rgb", "rgba", "texture"])
+def test_a_master_is_exact_to_the_last_bit(image: Pixels) -> None:
+    file = encode.encode_master(image)
+    assert (opened(file.data) == image).all()
     assert (file.image_format, file.width, file.height, file.quality) == (
         "png",
-        picture.shape[1],
-        picture.shape[0],
+        image.shape[1],
+        image.shape[0],
         None,
     )
     assert file.sha256 == hashlib.sha256(file.data).hexdigest()
 
 
 def test_the_same_pixels_give_the_same_bytes_on_any_thread() -> None:
-    picture, seen = scene(), []
+    image, seen = scene(), []
     targets = [Target("a", 300, 300, "jpeg", 20_000), Target("b", 300, 180, "webp")]
 
     def work() -> None:
-        made = develop(picture, {}, targets)
+        made = develop(image, {}, targets)
         seen.append(
             [made.master.sha256, *(t.sha256 for t in made.thumbnails.values()), *(e.sha256 for _, e in made.renditions)]
         )
@@ -254,11 +254,11 @@ def test_what_cannot_fit_is_too_large_and_says_how_large(image_format: str) -> N
 
 
 def test_a_png_over_its_limit_is_packed_harder_first() -> None:
-    picture = np.tile(np.arange(200, dtype=np.uint8)[:, None, None] % 7 * 30, (1, 300, 3))
-    quick = encode.encode(picture, "png")
-    tight = encode.encode(picture, "png", max_bytes=len(quick.data) - 1)
+    image = np.tile(np.arange(200, dtype=np.uint8)[:, None, None] % 7 * 30, (1, 300, 3))
+    quick = encode.encode(image, "png")
+    tight = encode.encode(image, "png", max_bytes=len(quick.data) - 1)
     assert len(tight.data) < len(quick.data)
-    assert (opened(tight.data) == picture).all()
+    assert (opened(tight.data) == image).all()
 
 
 def test_transparency_is_kept_or_laid_over_the_background() -> None:
@@ -290,7 +290,7 @@ def test_developing_gives_everything_at_once() -> None:
         ("banner", 600, 300),
     ]
     assert [opened(file.data).shape[:2] for _, file in made.renditions] == [(400, 400), (300, 600)]
-    assert {verdict.check: verdict.outcome for verdict in made.verdicts} == {
+    assert {check_result.check: check_result.outcome for check_result in made.check_results} == {
         "pixels": "pass",
         "blank": "pass",
         "dimensions": "pass",
@@ -305,9 +305,9 @@ def test_developing_gives_everything_at_once() -> None:
 def test_a_rendition_that_cannot_fit_is_a_finding_and_the_others_are_made() -> None:
     made = develop(scene(), {}, [Target("tiny", 500, 300, "png", 2_000), Target("shop", 500, 300, "jpeg")])
     assert [target.slug for target, _ in made.renditions] == ["shop"]
-    verdict = made.verdicts[-1]
-    assert (verdict.check, verdict.outcome) == ("renditions", "fail")
-    assert verdict.message.startswith("tiny: PNG of 500 × 300 px needs")
+    check_result = made.check_results[-1]
+    assert (check_result.check, check_result.outcome) == ("renditions", "fail")
+    assert check_result.message.startswith("tiny: PNG of 500 × 300 px needs")
 
 
 def test_renditions_can_be_made_again_to_the_byte() -> None:
@@ -341,7 +341,7 @@ def test_alpha_that_hides_nothing_is_dropped() -> None:
         (None, "NoneType"),
     ],
 )
-def test_what_is_no_picture_is_refused(pixels: Pixels, words: str) -> None:
+def test_what_is_no_image_is_refused(pixels: Pixels, words: str) -> None:
     with pytest.raises(BadPixels, match=words):
         develop(pixels, {}, [])
 
@@ -355,8 +355,8 @@ def test_a_view_of_other_memory_order_is_developed_like_a_copy() -> None:
 
 
 def test_what_was_encoded_decodes_to_the_same_pixels() -> None:
-    for picture in (studio(), glass()):
-        assert (decode(encode.encode_master(picture).data) == picture).all()
+    for image in (studio(), glass()):
+        assert (decode(encode.encode_master(image).data) == image).all()
 
 
 def test_an_upload_is_turned_upright() -> None:

@@ -26,7 +26,7 @@ def taken(taken: int, *, second: int, minute: int, idle: float | None = 0.3) -> 
 
 
 def refused(limits: Limits, usage: Taken, pause: float | None = 0.5, *, at: datetime = NOW) -> Limits:
-    return limits.refused(usage, sent_at=at - timedelta(milliseconds=40), resume_at=at, pause_seconds=pause)
+    return limits.refused(usage, submitted_at=at - timedelta(milliseconds=40), resume_at=at, pause_seconds=pause)
 
 
 def test_open_orders_that_were_sent_long_ago_show_a_limit_of_calls_at_once() -> None:
@@ -37,23 +37,23 @@ def test_open_orders_that_were_sent_long_ago_show_a_limit_of_calls_at_once() -> 
 def test_orders_that_all_went_out_in_the_last_second_show_a_limit_of_the_second() -> None:
     limits = refused(Limits(window=6), taken(2, second=2, minute=2))
     assert limits.window == 6
-    assert limits.rates[SECOND].orders == 2
+    assert limits.rates[SECOND].submissions == 2
 
 
 def test_fewer_open_than_once_went_well_cannot_be_the_reason() -> None:
     limits = refused(Limits(window=9, peak=9), taken(5, second=3, minute=90))
     assert limits.window == 9
-    assert limits.rates[SECOND].orders == 3
+    assert limits.rates[SECOND].submissions == 3
 
 
 def test_much_patience_asked_for_shows_a_limit_of_the_minute() -> None:
     limits = refused(Limits(window=20), taken(18, second=7, minute=100), pause=57.0)
     assert limits.window == 20
-    assert {name: rate.orders for name, rate in limits.rates.items()} == {MINUTE: 100}
+    assert {name: rate.submissions for name, rate in limits.rates.items()} == {MINUTE: 100}
 
 
 def test_nothing_taken_for_a_second_and_nothing_open_shows_a_limit_of_the_minute_without_being_told() -> None:
-    assert refused(Limits(), taken(0, second=0, minute=30, idle=6.0), pause=None).rates[MINUTE].orders == 30
+    assert refused(Limits(), taken(0, second=0, minute=30, idle=6.0), pause=None).rates[MINUTE].submissions == 30
 
 
 def test_an_order_refused_because_it_came_late_shows_no_limit_of_the_minute() -> None:
@@ -69,37 +69,37 @@ def test_an_account_that_somebody_else_uses_up_says_nothing() -> None:
 
 def test_orders_refused_together_are_one_refusal_and_the_last_knows_best() -> None:
     limits = refused(Limits(window=12), taken(11, second=3, minute=60))
-    later = limits.refused(taken(8, second=3, minute=60), sent_at=SENT, resume_at=NOW, pause_seconds=0.5)
+    later = limits.refused(taken(8, second=3, minute=60), submitted_at=SENT, resume_at=NOW, pause_seconds=0.5)
     assert later.window == 8
     rated = refused(Limits(), taken(0, second=4, minute=4))
-    later = rated.refused(taken(0, second=2, minute=2), sent_at=SENT, resume_at=NOW, pause_seconds=0.5)
-    assert later.rates[SECOND].orders == 2
+    later = rated.refused(taken(0, second=2, minute=2), submitted_at=SENT, resume_at=NOW, pause_seconds=0.5)
+    assert later.rates[SECOND].submissions == 2
 
 
 def test_a_rate_that_was_raised_comes_down_a_little_twice_and_then_more() -> None:
     limits = Limits(rates={SECOND: FoundRate(10.0, NOW - timedelta(seconds=25)).grown(NOW - timedelta(seconds=15))})
-    orders = [limits.rates[SECOND].orders]
+    submissions = [limits.rates[SECOND].submissions]
     for moment in range(3):
         limits = refused(limits, taken(0, second=9, minute=200), at=NOW + timedelta(seconds=2 * moment))
-        orders.append(limits.rates[SECOND].orders)
-    assert [later / earlier for earlier, later in pairwise(orders)] == pytest.approx([CUT, CUT, REPEATED_CUT])
+        submissions.append(limits.rates[SECOND].submissions)
+    assert [later / earlier for earlier, later in pairwise(submissions)] == pytest.approx([CUT, CUT, REPEATED_CUT])
 
 
 def test_a_guess_that_is_refused_although_it_was_kept_comes_down_much() -> None:
     limits = Limits(rates={SECOND: FoundRate(10.0, NOW - timedelta(seconds=5))})
-    assert refused(limits, taken(0, second=9, minute=200)).rates[SECOND].orders == 10 * REPEATED_CUT
+    assert refused(limits, taken(0, second=9, minute=200)).rates[SECOND].submissions == 10 * REPEATED_CUT
 
 
 def test_an_undercount_does_not_bring_a_known_rate_down() -> None:
     raised = FoundRate(2.0, NOW, steps=1, is_first_guess=False)
-    assert refused(Limits(rates={SECOND: raised}), taken(0, second=1, minute=50)).rates[SECOND].orders == 2.0
+    assert refused(Limits(rates={SECOND: raised}), taken(0, second=1, minute=50)).rates[SECOND].submissions == 2.0
 
 
 def test_a_rate_grows_slowly_past_the_place_of_its_refusal_and_then_faster() -> None:
     rate, seen = FoundRate(100.0, NOW), []
     for _ in range(14):
         rate = rate.grown(NOW)
-        seen.append(rate.orders)
+        seen.append(rate.submissions)
     assert seen[5] / 100 < 1 / CUT + 0.005
     assert seen[13] / seen[12] == 1.25
 
@@ -115,6 +115,6 @@ def test_limits_never_rise_by_a_refusal_and_never_forbid_everything(
         assert lowered.window is None or lowered.window >= 1
         assert limits.window is None or (lowered.window is not None and lowered.window <= max(1, limits.window))
         for name, rate in limits.rates.items():
-            assert 0 < lowered.rates[name].orders <= max(1, rate.orders)
+            assert 0 < lowered.rates[name].submissions <= max(1, rate.submissions)
         assert {name: FoundRate.of_json(rate.to_json()) for name, rate in lowered.rates.items()} == lowered.rates
         limits = lowered

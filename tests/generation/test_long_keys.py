@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from campaigns.feeds import cells, fixes
-from campaigns.feeds.fixes import Chosen, Mending
+from campaigns.feeds.fixes import Chosen, FixApplier
 from campaigns.feeds.mapping import suggest
 from generation.finishing import names
 from tests.campaigns.test_feeds_markup import SHOPIFY, table
@@ -38,7 +38,7 @@ def test_cutting_keys_to_the_limit_makes_the_file_right_and_keeps_keys_apart(
     feed = table(headings, *rows)
     _, issues = parsed(feed)
     assert {issue.cause for issue in issues} == {"too_long"}
-    mending = Mending([Chosen("too_long", "cut")], suggest)
+    mending = FixApplier([Chosen("too_long", "cut")], suggest)
     parsed_rows, issues = parsed(feed, mend=mending)
     assert not issues
     keys = {row.key for row in parsed_rows if not row.parent_key}
@@ -47,7 +47,7 @@ def test_cutting_keys_to_the_limit_makes_the_file_right_and_keeps_keys_apart(
 
 def test_a_parent_is_cut_as_its_product_is() -> None:
     key = "h" * 300
-    mending = Mending([Chosen("too_long", "cut")], suggest)
+    mending = FixApplier([Chosen("too_long", "cut")], suggest)
     rows, issues = parsed(table(["sku", "name", "parent_sku"], [key, "Mug", ""], ["V", "Mug", key]), mend=mending)
     assert not issues
     assert rows[1].parent_key == rows[0].key

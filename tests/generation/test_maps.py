@@ -108,21 +108,21 @@ def test_another_photo_counts_from_the_next_plan_on_and_changes_the_fingerprint(
 def test_an_axis_a_list_and_an_attribute_name_maps_and_none_is_none(
     brand: Brand, version: PromptVersion, ask: Callable[..., Any]
 ) -> None:
-    sitting, standing = follows(brand), follows(brand, "standing")
+    sitting, status = follows(brand), follows(brand, "status")
     remake(version, parameters={"control": "depth"})
-    run = plans.plan(**ask(axes={"control_map": ["sitting", "standing"]}))
-    assert shas(run) == [sitting.sha256, standing.sha256] * 2
+    run = plans.plan(**ask(axes={"control_map": ["sitting", "status"]}))
+    assert shas(run) == [sitting.sha256, status.sha256] * 2
     bare = rewritten(version, parameters={})
     rows = [
-        {"subject": "MUG-1", "control": "depth", "control_map": "standing"},
+        {"subject": "MUG-1", "control": "depth", "control_map": "status"},
         {"subject": "MUG-2", "control_map": "none"},
     ]
     listed = plans.plan(**ask(prompt_version=bare, shape="list", rows=rows))
-    assert shas(listed) == [standing.sha256, None] and "control_map" not in frozen(listed)[1]["parameters"]
-    brand.subjects.filter(key="MUG-1").update(attributes={"pose": "standing"})
+    assert shas(listed) == [status.sha256, None] and "control_map" not in frozen(listed)[1]["parameters"]
+    brand.subjects.filter(key="MUG-1").update(attributes={"pose": "status"})
     brand.subjects.filter(key="MUG-2").update(attributes={"pose": "sitting"})
     by_attribute = rewritten(bare, parameters={**DEPTH, "control_map": "{pose}"})
-    assert shas(plans.plan(**ask(prompt_version=by_attribute))) == [standing.sha256, sitting.sha256]
+    assert shas(plans.plan(**ask(prompt_version=by_attribute))) == [status.sha256, sitting.sha256]
 
 
 def test_what_follows_nothing_may_name_a_map_and_what_does_not_say_is_asked(
@@ -164,8 +164,8 @@ def test_an_unknown_concept_a_retired_one_and_another_brands_are_no_maps(
     factories.ReferencePhotoFactory(subject=factories.SubjectFactory(brand=brand, key="sitting"))  # a product
     [message] = {problem.message for problem in plans.preview(**ask()).problems}
     assert "There is no map “sitting”" in message and "upload the finished map as its photo" in message
-    follows(brand, "standing")
-    assert "It has standing." in plans.preview(**ask()).problems[0].message
+    follows(brand, "status")
+    assert "It has status." in plans.preview(**ask()).problems[0].message
     retired = follows(brand)
     brand.subjects.filter(pk=retired.subject_id).update(is_active=False)
     assert "is retired: bring it back" in plans.preview(**ask()).problems[0].message
@@ -182,14 +182,14 @@ def test_a_products_own_photo_is_no_map_and_a_concepts_is(
         ("MUG-1", "missing_map"),
         ("MUG-2", "missing_map"),
     ]
-    verdicts = needs.of(
+    check_results = needs.of(
         campaign.subjects.order_by("key"), campaign=campaign, version=version, endpoint=endpoint, specs=[]
     )
-    assert [readiness.is_ready for readiness in verdicts.values()] == [False, False, True]
+    assert [readiness.is_ready for readiness in check_results.values()] == [False, False, True]
     assert shas(plans.plan(**ask(subjects=[own.subject_id]))) == [own.sha256]
-    standing = follows(brand, "standing")
-    run = plans.plan(**ask(axes={"control_map": ["standing"]}))
-    assert shas(run) == [standing.sha256] * 3
+    status = follows(brand, "status")
+    run = plans.plan(**ask(axes={"control_map": ["status"]}))
+    assert shas(run) == [status.sha256] * 3
 
 
 def test_readiness_wants_the_map_and_no_photo_of_the_product(
@@ -198,13 +198,13 @@ def test_readiness_wants_the_map_and_no_photo_of_the_product(
     campaign.subjects.add(factories.SubjectFactory(brand=brand, key="CUP-1"))  # without a photo
     remake(version, needs={"images": ["control"]})
 
-    def verdicts() -> list[needs.Verdict]:
+    def check_results() -> list[needs.CheckResult]:
         arguments = {"campaign": campaign, "version": version, "endpoint": endpoint, "specs": []}
         return list(needs.of(campaign.subjects.all(), **arguments).values())
 
-    assert all("no concept of this key" in readiness.map and not readiness.is_ready for readiness in verdicts())
+    assert all("no concept of this key" in readiness.map and not readiness.is_ready for readiness in check_results())
     follows(brand)
-    assert all(readiness.is_ready for readiness in verdicts())
+    assert all(readiness.is_ready for readiness in check_results())
 
 
 def test_an_endpoint_without_depth_or_pose_says_that_it_takes_no_map(
@@ -255,14 +255,14 @@ def test_the_number_of_queries_does_not_grow_with_products_or_maps(
 def test_a_planned_job_is_drawn_after_the_uploaded_map(
     brand: Brand, manager: User, version: PromptVersion, endpoint: Endpoint, ask: Callable[..., Any]
 ) -> None:
-    for key, left in (("sitting", 4), ("standing", 36)):
+    for key, left in (("sitting", 4), ("status", 36)):
         grey = np.full((SIZE, SIZE, 3), 30, np.uint8)
         grey[12:60, left : left + 24] = 230
         concept = factories.SubjectFactory(brand=brand, kind="concept", key=key)
         photos.attach(subject_id=concept.pk, data=encoded(grey), file_name="depth.png", by=manager)
     arguments = ask(subjects=[brand.subjects.get(key="MUG-1").pk])
     remake(version, parameters={"control": "depth"})
-    followed = frozen(plans.plan(**arguments, axes={"control_map": ["sitting", "standing"]}))
+    followed = frozen(plans.plan(**arguments, axes={"control_map": ["sitting", "status"]}))
     plain = frozen(plans.plan(**{**arguments, "prompt_version": rewritten(version, parameters={})}))
     specs = [Spec.from_json({**fields, "seed": 7, "prompt": "a mug"}) for fields in (*followed, *plain)]
     desk = Desk({ref.key: stored_files.read(ref.key) for spec in specs for ref in spec.images.values()})
@@ -286,10 +286,10 @@ def test_the_lineage_names_the_concept_and_its_very_photo(brand: Brand, ask: Cal
 
 def test_a_revision_may_follow_another_map(brand: Brand, ask: Callable[..., Any]) -> None:
     follows(brand)
-    standing = follows(brand, "standing")
+    status = follows(brand, "status")
     run = plans.plan(**ask())
-    change = revised(brand, run, control_map="standing")
-    assert change.spec["images"] == {"control": {"sha256": standing.sha256, "key": standing.storage_key}}
+    change = revised(brand, run, control_map="status")
+    assert change.spec["images"] == {"control": {"sha256": status.sha256, "key": status.storage_key}}
     version = AssetVersion.objects.get(job__run=run)
     with pytest.raises(Invalid) as refusal:
         rounds.ensure_changed(version=version, controls={"control_map": "none"})
@@ -321,7 +321,7 @@ def editor(page_client: Callable[[User], Client], designer: User, version: Promp
     return ask
 
 
-def test_the_editor_offers_the_brands_maps_as_pictures(brand: Brand, other_brand: Brand, editor: Any) -> None:
+def test_the_editor_offers_the_brands_maps_as_images(brand: Brand, other_brand: Brand, editor: Any) -> None:
     page = editor().content.decode()
     assert "No map yet." in page and "A campaign manager adds a concept, with the finished map as its photo." in page
     shown, waiting = follows(brand), follows(brand, "running", status="pending")
@@ -375,8 +375,8 @@ def test_people_are_offered_the_maps_of_their_brand_only(brand: Brand, manager: 
     first = follows(brand)
     follows(brand, position=2)
     offer = concepts.offered(MAPS, manager, brand)
-    assert [(image.key, image.kind, image.ref) for image in offer.pictures] == [
+    assert [(image.key, image.kind, image.ref) for image in offer.images] == [
         ("sitting", "photo", ImageRef(first.sha256, first.storage_key))
     ]
     stranger = person("designer", brand=other_brand)
-    assert concepts.offered(MAPS, stranger, brand).pictures == [] and concepts.names(MAPS, stranger, brand) == []
+    assert concepts.offered(MAPS, stranger, brand).images == [] and concepts.names(MAPS, stranger, brand) == []

@@ -14,12 +14,12 @@ from django.db import connection
 from core import clock
 from core.errors import Conflict
 from core.models import Brand, User
-from generation.choices import HoldReason, InDoubt, JobState, LedgerKind, RunState
+from generation.choices import HoldReason, JobState, LedgerKind, RunState, WhenUncertain
 from generation.engines.base import Spec
 from generation.models import Attempt, Job, JobSpec, LedgerEntry, Run
 from generation.selectors import budgets
 from generation.services import runs
-from generation.services.planning import estimates, orders
+from generation.services.planning import estimates, plan_requests
 from generation.services.remote import uncertain
 from tests.support import queued
 
@@ -43,14 +43,14 @@ def release(run: Run, owner: User) -> None:
     runs.release(run_id=run.pk, by=owner)
 
 
-def in_doubt(run: Run) -> Job:
+def when_uncertain(run: Run) -> Job:
     """Put the first job of the run into the state that a lost answer leaves."""
     job = run.jobs.first()
     Job.objects.filter(pk=job.pk).update(
-        status=JobState.HELD, hold_reason=HoldReason.IN_DOUBT, error_kind="doubt", error="no answer"
+        status=JobState.HELD, hold_reason=HoldReason.UNCERTAIN, error_kind="uncertain", error="no answer"
     )
     amount = JobSpec.objects.get(job=job).quoted_cost
-    LedgerEntry.objects.create(campaign=run.campaign, run=run, job=job, kind=LedgerKind.DOUBT, amount=amount)
+    LedgerEntry.objects.create(campaign=run.campaign, run=run, job=job, kind=LedgerKind.UNCERTAIN, amount=amount)
     return Job.objects.get(pk=job.pk)
 
 
@@ -113,47 +113,50 @@ def test_a_quote_takes_what_the_service_counted_lately(brand: Brand, owner: User
     assert money == Decimal("0.044")
 
 
-def test_before_the_first_picture_a_quote_takes_what_the_engine_knows(owner: User) -> None:
+def test_before_the_first_image_a_quote_takes_what_the_engine_knows(owner: User) -> None:
     endpoint = queued.endpoint(engine="openai", lane="cloud", base_url="http://127.0.0.1:9/v1", model="gpt-image-1")
     endpoint.prices = {"million_output_tokens": 40}
-    named = orders.open_engine(endpoint).quote(Spec("a mug", 1024, 1024, seed=0, parameters={"quality": "medium"}))
+    engine = plan_requests.open_engine(endpoint)
+    named = engine.quote(Spec("a mug", 1024, 1024, seed=0, parameters={"quality": "medium"}))
     money, _ = estimates.quote(endpoint, named)
     assert money == Decimal("0.042240")  # 1,056 tokens
 
 
-def test_what_is_in_doubt_counts_as_spent_until_a_person_says_that_it_was_not(brand: Brand, owner: User) -> None:
+def test_what_is_uncertain_counts_as_spent_until_a_person_says_that_it_was_not(brand: Brand, owner: User) -> None:
     run = planned(brand, owner, 2, "2")
     release(run, owner)
-    in_doubt(run)
-    standing = budgets.standing(run.campaign)
-    assert (standing.spent, standing.reserved) == (2, 2)
+    when_uncertain(run)
+    status = budgets.status(run.campaign)
+    assert (status.spent, status.reserved) == (2, 2)
     assert uncertain.take_back(run_id=run.pk, by=owner) == 2
-    standing = budgets.standing(run.campaign)
-    assert (standing.spent, standing.reserved) == (0, 4)
+    status = budgets.status(run.campaign)
+    assert (status.spent, status.reserved) == (0, 4)
     with pytest.raises(Conflict):
         uncertain.take_back(run_id=run.pk, by=owner)
 
 
-@pytest.mark.parametrize(("policy", "state"), [(InDoubt.HOLD, JobState.HELD), (InDoubt.RESUBMIT, JobState.QUEUED)])
+@pytest.mark.parametrize(
+    ("policy", "state"), [(WhenUncertain.HOLD, JobState.HELD), (WhenUncertain.RESUBMIT, JobState.QUEUED)]
+)
 def test_the_policy_of_the_endpoint_decides_who_orders_again(
     policy: str, state: str, brand: Brand, owner: User
 ) -> None:
     run = planned(brand, owner, 2, "2")
     release(run, owner)
-    job = in_doubt(run)
-    run.endpoint.in_doubt = policy
+    job = when_uncertain(run)
+    run.endpoint.when_uncertain = policy
     run.endpoint.save()
     uncertain.resubmit_all()
     assert Job.objects.get(pk=job.pk).status == state
-    assert budgets.standing(run.campaign).reserved == (4 if state == JobState.QUEUED else 2)
+    assert budgets.status(run.campaign).reserved == (4 if state == JobState.QUEUED else 2)
 
 
-def test_without_money_for_it_nothing_in_doubt_is_ordered_again(brand: Brand, owner: User) -> None:
+def test_without_money_for_it_nothing_uncertain_is_ordered_again(brand: Brand, owner: User) -> None:
     run = planned(brand, owner, 2, "2")
     type(run.campaign).objects.filter(pk=run.campaign_id).update(budget=4)
     release(run, owner)
-    job = in_doubt(run)
-    run.endpoint.in_doubt = InDoubt.RESUBMIT
+    job = when_uncertain(run)
+    run.endpoint.when_uncertain = WhenUncertain.RESUBMIT
     run.endpoint.save()
     assert uncertain.resubmit_all() == 0
     assert Job.objects.get(pk=job.pk).status == JobState.HELD
@@ -164,6 +167,6 @@ def test_a_stranger_takes_nothing_back(brand: Brand, owner: User, person: Callab
 
     run = planned(brand, owner, 1, "2")
     release(run, owner)
-    in_doubt(run)
+    when_uncertain(run)
     with pytest.raises(NotAllowed):
         uncertain.take_back(run_id=run.pk, by=person("reviewer"))

@@ -17,8 +17,8 @@ from PIL import Image
 from generation.engines.base import ErrorKind, RemoteEngine, build
 from generation.engines.openai.engine import OpenAIImages
 from generation.engines.openai.profiles import FAMILIES, cut_off, of_model
-from tests.support.openai_orders import colour, engine, order, png, refused, spec
-from tests.support.openai_server import EDITS, GENERATIONS, OpenAIServer, picture
+from tests.support.openai_server import EDITS, GENERATIONS, OpenAIServer, image
+from tests.support.openai_submissions import colour, engine, png, refused, spec, submission
 from tests.support.remote_server import CUT_BEFORE, Fault, Response, plain, serving
 
 
@@ -28,7 +28,7 @@ def server() -> Iterator[OpenAIServer]:
         yield service
 
 
-# -- a picture from words ----------------------------------------------------------------------------------------------
+# -- an image from words ----------------------------------------------------------------------------------------------
 
 
 def test_it_is_a_remote_engine_that_cannot_look_up(server: OpenAIServer) -> None:
@@ -37,10 +37,10 @@ def test_it_is_a_remote_engine_that_cannot_look_up(server: OpenAIServer) -> None
     assert made.capabilities().is_remote
 
 
-def test_words_become_a_picture_with_what_it_counted(server: OpenAIServer) -> None:
-    result = order(engine(server), spec("a mug on oak", 1088, 1344))
+def test_words_become_a_image_with_what_it_counted(server: OpenAIServer) -> None:
+    result = submission(engine(server), spec("a mug on oak", 1088, 1344))
     assert result.pixels is not None and result.pixels.shape == (1344, 1088, 3)
-    assert tuple(result.pixels[5, 5]) == colour(picture(10, 1088, 1344))
+    assert tuple(result.pixels[5, 5]) == colour(image(10, 1088, 1344))
     assert result.task_id == 11 and result.model == "gpt-image-2-2026-04-21"
     assert result.usage == {
         "images": 1,
@@ -56,20 +56,20 @@ def test_words_become_a_picture_with_what_it_counted(server: OpenAIServer) -> No
 
 
 def test_what_to_avoid_stands_in_the_prompt(server: OpenAIServer) -> None:
-    order(engine(server), spec("a mug", negative="text, hands"))
+    submission(engine(server), spec("a mug", negative="text, hands"))
     assert server.made[0].prompt == "a mug\n\nAvoid: text, hands"
 
 
 def test_parameters_of_the_spec_come_before_those_of_the_endpoint(server: OpenAIServer) -> None:
     made = engine(server, quality="low", moderation="low")
-    order(made, spec(parameters={"quality": "high"}))
-    order(made, spec(parameters={"quality": ""}))
+    submission(made, spec(parameters={"quality": "high"}))
+    submission(made, spec(parameters={"quality": ""}))
     assert [request.fields["quality"] for request in server.made] == ["high", "low"]
     assert all(request.fields["moderation"] == "low" for request in server.made)
 
 
 def test_organisation_and_project_go_along(server: OpenAIServer) -> None:
-    order(engine(server, organisation="org-kiln", project="proj-moor"))
+    submission(engine(server, organisation="org-kiln", project="proj-moor"))
     headers = server.made[0].headers
     assert headers["openai-organization"] == "org-kiln" and headers["openai-project"] == "proj-moor"
 
@@ -87,7 +87,7 @@ def test_every_family_orders_what_its_model_takes(server: OpenAIServer, model: s
     made = engine(server, model=model)
     job_spec = spec(width=1200, height=800, parameters=parameters)
     assert made.validate(job_spec) == []
-    result = order(made, job_spec)
+    result = submission(made, job_spec)
     assert result.pixels is not None
     assert result.facts["asked_size"] in ([1536, 1024], [1200, 800])
     assert result.facts["wanted_size"] == [1200, 800]
@@ -182,17 +182,17 @@ def test_what_a_model_cannot_do_is_refused_in_words(server: OpenAIServer) -> Non
     assert made.validate(job_spec) == [
         "Unknown parameter 'steps'; gpt-image-2-2026-04-21 takes quality, background, moderation.",
         "quality is 'best'; gpt-image-2-2026-04-21 knows low, medium, high, auto.",
-        "There are no words to make a picture from.",
-        "There is a mask, but no picture to repaint: give it the picture too.",
+        "There are no words to make an image from.",
+        "There is a mask, but no image to repaint: give it the image too.",
     ]
     assert "32,001 characters" in made.validate(spec("x" * 32_001))[0]
     few = engine(server, profile={"max_images": 2, "has_mask": False})
     assert few.validate(spec(roles=["photo", "reference", "reference_2", "mask"])) == [
-        "gpt-image-2-2026-04-21 takes at most 2 pictures, not 3.",
+        "gpt-image-2-2026-04-21 takes at most 2 images, not 3.",
         "gpt-image-2-2026-04-21 takes no mask.",
     ]
     assert engine(server, profile={"max_images": 0}).validate(spec(roles=["photo"])) == [
-        "gpt-image-2-2026-04-21 takes no pictures."
+        "gpt-image-2-2026-04-21 takes no images."
     ]
 
 
@@ -234,14 +234,14 @@ def test_health_tells_a_wrong_key_and_a_closed_door(server: OpenAIServer) -> Non
     assert not engine(server, base_url="http://127.0.0.1:9/v1").health().is_ok
 
 
-# -- pictures and masks ------------------------------------------------------------------------------------------------
+# -- images and masks ------------------------------------------------------------------------------------------------
 
 
-def test_several_pictures_are_sent_in_order_as_they_are_stored(server: OpenAIServer) -> None:
+def test_several_images_are_sent_in_order_as_they_are_stored(server: OpenAIServer) -> None:
     photo, cutout = png((300, 200), (10, 20, 30)), png((50, 60), (1, 2, 3, 0), mode="RGBA")
     webp, tiff = png((40, 40), (200, 100, 0), form="WEBP"), png((64, 32), (9, 8, 7), form="TIFF")
     job_spec = spec(roles=["reference_2", "reference", "cutout", "photo"])
-    result = order(engine(server), job_spec, photo=photo, cutout=cutout, reference=webp, reference_2=tiff)
+    result = submission(engine(server), job_spec, photo=photo, cutout=cutout, reference=webp, reference_2=tiff)
     made = server.made[0]
     assert [part.name for part in made.images] == ["image[]"] * 4
     assert [part.file_name for part in made.images] == [
@@ -264,7 +264,7 @@ def test_the_mask_is_transparent_where_ours_is_white(server: OpenAIServer) -> No
     stream = io.BytesIO()
     white.save(stream, "PNG")
     job_spec = spec(width=1024, height=1024, roles=["photo", "mask"])
-    result = order(engine(server), job_spec, photo=photo, mask=stream.getvalue())
+    result = submission(engine(server), job_spec, photo=photo, mask=stream.getvalue())
     sent = server.made[0]
     assert sent.mask is not None
     first, mask = (Image.open(io.BytesIO(part.data)) for part in (sent.images[0], sent.mask))
@@ -273,7 +273,7 @@ def test_the_mask_is_transparent_where_ours_is_white(server: OpenAIServer) -> No
     assert alpha[:, :500].max() == 0 and alpha[:, 524:].min() == 255
     assert result.pixels is not None
     assert (result.pixels[:, 520:] == [0, 90, 0]).all()  # pixels outside the mask stay exactly as they were
-    assert tuple(result.pixels[500, 100]) == colour(picture(10, 8, 8))
+    assert tuple(result.pixels[500, 100]) == colour(image(10, 8, 8))
     assert result.facts["kept_outside"] is True
 
 
@@ -283,13 +283,13 @@ def test_the_service_may_be_believed_outside_the_mask_too(server: OpenAIServer) 
     stream = io.BytesIO()
     cutout.save(stream, "PNG")
     made = engine(server, keep_outside=False)
-    result = order(made, spec(roles=["init", "mask"]), init=png((600, 600), (0, 0, 200)), mask=stream.getvalue())
+    result = submission(made, spec(roles=["init", "mask"]), init=png((600, 600), (0, 0, 200)), mask=stream.getvalue())
     sent = server.made[0]
     assert sent.mask is not None
     alpha = np.asarray(Image.open(io.BytesIO(sent.mask.data)).getchannel("A"))
     assert alpha[512, 512] == 255 and alpha[10, 10] == 0  # around the product it is made anew
     assert result.pixels is not None
-    assert tuple(result.pixels[512, 512]) == colour(picture(10, 8, 8))
+    assert tuple(result.pixels[512, 512]) == colour(image(10, 8, 8))
 
 
 def test_a_photo_on_its_side_is_sent_upright(server: OpenAIServer) -> None:
@@ -298,22 +298,22 @@ def test_a_photo_on_its_side_is_sent_upright(server: OpenAIServer) -> None:
     exif[0x0112] = 6
     stream = io.BytesIO()
     image.save(stream, "JPEG", exif=exif)
-    order(engine(server), spec(roles=["photo"]), photo=stream.getvalue())
+    submission(engine(server), spec(roles=["photo"]), photo=stream.getvalue())
     assert Image.open(io.BytesIO(server.made[0].images[0].data)).size == (20, 40)
 
 
-def test_pictures_too_large_or_broken_are_refused_before_anything_is_paid(server: OpenAIServer) -> None:
+def test_images_too_large_or_broken_are_refused_before_anything_is_paid(server: OpenAIServer) -> None:
     made = engine(server, profile={"max_image_bytes": 1000})
-    error = refused(made, spec(roles=["photo"]), photo=picture(1, 900, 900))
+    error = refused(made, spec(roles=["photo"]), photo=image(1, 900, 900))
     assert error.kind == ErrorKind.INPUT and "the service takes at most" in error.message
-    error = refused(engine(server), spec(roles=["photo"]), photo=b"no picture")
-    assert error.kind == ErrorKind.INPUT and "photo picture cannot be read" in error.message
+    error = refused(engine(server), spec(roles=["photo"]), photo=b"no image")
+    assert error.kind == ErrorKind.INPUT and "photo image cannot be read" in error.message
     assert not server.counts
 
 
 def test_the_form_uses_the_field_that_a_server_knows(server: OpenAIServer) -> None:
     made = engine(server, model="gpt-image-1.5", profile={"image_field": "image"})
-    order(made, spec(roles=["photo"], parameters={"input_fidelity": "high"}), photo=png((8, 8), (1, 2, 3)))
+    submission(made, spec(roles=["photo"], parameters={"input_fidelity": "high"}), photo=png((8, 8), (1, 2, 3)))
     assert [part.name for part in server.made[0].images] == ["image"]
     assert server.made[0].fields["input_fidelity"] == "high"
 
@@ -332,27 +332,27 @@ def local(server: OpenAIServer, **config: Any) -> OpenAIImages:
 
 
 def test_a_compatible_server_is_asked_for_words_and_size_only(compatible: OpenAIServer) -> None:
-    result = order(local(compatible), spec(width=500, height=500))
+    result = submission(local(compatible), spec(width=500, height=500))
     assert set(compatible.made[0].fields) == {"model", "prompt", "size", "response_format"}
     assert "authorization" not in compatible.made[0].headers
     assert result.pixels is not None and result.pixels.shape == (512, 512, 3)
 
 
-def test_an_address_is_fetched_at_once_and_more_pictures_than_asked_for_are_counted(compatible: OpenAIServer) -> None:
-    result = order(local(compatible))
+def test_an_address_is_fetched_at_once_and_more_images_than_asked_for_are_counted(compatible: OpenAIServer) -> None:
+    result = submission(local(compatible))
     assert result.pixels is not None
-    assert tuple(result.pixels[5, 5]) == colour(picture(10, 8, 8))
+    assert tuple(result.pixels[5, 5]) == colour(image(10, 8, 8))
     assert result.usage == {"images": 3}
     assert result.facts["images_answered"] == 3
     assert compatible.counts == {GENERATIONS: 1, "GET /files": 1}
 
 
-def test_a_picture_that_cannot_be_fetched_is_tried_again_but_not_ordered_again(compatible: OpenAIServer) -> None:
+def test_a_image_that_cannot_be_fetched_is_tried_again_but_not_ordered_again(compatible: OpenAIServer) -> None:
     compatible.fail_next("GET /files", CUT_BEFORE, Fault(response=Response(503)))
-    assert order(local(compatible)).pixels is not None
+    assert submission(local(compatible)).pixels is not None
     compatible.fail_next("GET /files", Fault(response=Response(404)))
     error = refused(local(compatible))
-    assert error.kind == ErrorKind.DOUBT and "was made and could not be taken over" in error.message
+    assert error.kind == ErrorKind.UNCERTAIN and "was made and could not be taken over" in error.message
     assert compatible.counts[GENERATIONS] == 2
 
 
@@ -360,7 +360,7 @@ def test_a_data_address_needs_no_fetching(compatible: OpenAIServer) -> None:
     encoded = base64.b64encode(png((32, 16), (4, 5, 6))).decode()
     for entry in ({"url": f"data:image/png;base64,{encoded}"}, {"b64_json": f"data:image/png;base64,{encoded}"}):
         compatible.fail_next(GENERATIONS, Fault(response=plain({"data": [entry]})))
-        result = order(local(compatible))
+        result = submission(local(compatible))
         assert result.pixels is not None and result.pixels.shape == (16, 32, 3)
 
 
@@ -374,7 +374,7 @@ def test_a_profile_says_what_a_server_knows_beyond_that(compatible: OpenAIServer
         "parameters": {"steps": [], "quality": ["standard", "hd"]},
     }
     made = local(compatible, profile=profile, quality="hd")
-    order(made, spec(width=900, height=600, negative="hands", parameters={"steps": 20}))
+    submission(made, spec(width=900, height=600, negative="hands", parameters={"steps": 20}))
     assert compatible.made[0].fields == {
         "model": "qwen-image",
         "prompt": "a mug on oak",
@@ -395,6 +395,6 @@ def test_one_engine_serves_many_threads() -> None:
     with serving(OpenAIServer(seconds=0.05)) as server:
         made = engine(server)
         with ThreadPoolExecutor(8) as pool:
-            results = list(pool.map(lambda n: order(made, spec(f"mug {n}")), range(24)))
+            results = list(pool.map(lambda n: submission(made, spec(f"mug {n}")), range(24)))
         assert len({result.facts["request_id"] for result in results}) == 24
         assert sorted(request.prompt for request in server.made) == sorted(f"mug {n}" for n in range(24))

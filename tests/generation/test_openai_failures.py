@@ -14,8 +14,8 @@ from generation.engines.base import EngineError, ErrorKind, Result, Task, build
 from generation.engines.openai import answers
 from generation.engines.openai.engine import OpenAIImages
 from tests.support.lent import Lent
-from tests.support.openai_orders import engine, order, refused, spec
 from tests.support.openai_server import GENERATIONS, KEY, OpenAIServer
+from tests.support.openai_submissions import engine, refused, spec, submission
 from tests.support.remote_server import CUT_AFTER, CUT_BEFORE, Fault, Response, Window, plain, serving
 
 
@@ -40,12 +40,12 @@ def test_a_moderation_refusal_is_final_and_gives_the_reason(server: OpenAIServer
 def test_no_credit_is_told_from_too_many_calls() -> None:
     with serving(OpenAIServer(credit=1)) as server:
         made = engine(server)
-        order(made)
+        submission(made)
         empty = refused(made)
         assert empty.kind == ErrorKind.QUOTA and "no credit left" in empty.message
     with serving(OpenAIServer(limits=(Window(2, 60),))) as server:
         made = engine(server)
-        first, second = order(made), order(made)
+        first, second = submission(made), submission(made)
         assert first.facts["limits"]["requests"] == {"limit": 2, "remaining": 1, "reset_seconds": 60}
         assert second.facts["limits"]["requests"]["remaining"] == 0
         many = refused(made)
@@ -132,9 +132,9 @@ UNVERIFIED = plain({"error": {"message": "Your organization must be verified.", 
         (plain({"error": {"message": "Overloaded"}}, 503, retry_after="3"), ErrorKind.TRANSIENT),
         (plain({"error": "a bare string"}, 409), ErrorKind.TRANSIENT),
         (plain({"detail": "no such path"}, 404), ErrorKind.ENDPOINT),
-        (Response(502, b"<html>bad gateway</html>"), ErrorKind.DOUBT),
-        (Response(504, b""), ErrorKind.DOUBT),
-        (Response(524, b"a timeout occurred"), ErrorKind.DOUBT),
+        (Response(502, b"<html>bad gateway</html>"), ErrorKind.UNCERTAIN),
+        (Response(504, b""), ErrorKind.UNCERTAIN),
+        (Response(524, b"a timeout occurred"), ErrorKind.UNCERTAIN),
         (Response(413, b"too large"), ErrorKind.INPUT),
     ],
 )
@@ -169,24 +169,24 @@ def test_spans_as_the_headers_write_them() -> None:
 # -- answers that do not come, or not whole ----------------------------------------------------------------------------
 
 
-def test_a_cut_connection_is_in_doubt_and_its_mark_is_told(server: OpenAIServer) -> None:
+def test_a_cut_connection_is_uncertain_and_its_mark_is_told(server: OpenAIServer) -> None:
     made, marker = engine(server), str(uuid.uuid4())
     server.fail_next(GENERATIONS, CUT_BEFORE, CUT_AFTER)
     for paid in (0, 1):
         with pytest.raises(EngineError) as caught:
             made.submit(Task(1, spec()), marker, Lent())
-        assert caught.value.kind == ErrorKind.DOUBT
+        assert caught.value.kind == ErrorKind.UNCERTAIN
         assert marker in caught.value.message
         assert len(server.made) == paid
     assert server.made[0].client_request_id == marker
     assert server.counts[GENERATIONS] == 2  # the engine never submits twice by itself
 
 
-def test_a_slow_answer_is_waited_for_and_one_too_slow_is_in_doubt(server: OpenAIServer) -> None:
+def test_a_slow_answer_is_waited_for_and_one_too_slow_is_uncertain(server: OpenAIServer) -> None:
     server.fail_next(GENERATIONS, Fault(seconds=0.4))
-    assert order(engine(server)).pixels is not None
+    assert submission(engine(server)).pixels is not None
     server.fail_next(GENERATIONS, Fault(seconds=0.6, after_effect=True, is_cut=True))
-    assert refused(engine(server, timeout_seconds=0.2)).kind == ErrorKind.DOUBT
+    assert refused(engine(server, timeout_seconds=0.2)).kind == ErrorKind.UNCERTAIN
 
 
 def test_a_service_that_is_not_there_was_sent_nothing() -> None:
@@ -208,23 +208,23 @@ def test_a_service_that_is_not_there_was_sent_nothing() -> None:
         b"<html>hello</html>",
     ],
 )
-def test_an_answer_that_cannot_be_read_was_paid_for_and_is_in_doubt(server: OpenAIServer, body: bytes) -> None:
+def test_an_answer_that_cannot_be_read_was_paid_for_and_is_uncertain(server: OpenAIServer, body: bytes) -> None:
     server.fail_next(GENERATIONS, Fault(after_effect=True, response=Response(200, body)))
-    assert refused(engine(server)).kind == ErrorKind.DOUBT
+    assert refused(engine(server)).kind == ErrorKind.UNCERTAIN
 
 
-def test_an_answer_without_a_picture_goes_to_a_person(server: OpenAIServer) -> None:
+def test_an_answer_without_a_image_goes_to_a_person(server: OpenAIServer) -> None:
     server.fail_next(GENERATIONS, Fault(response=plain({"created": 1, "data": []})))
     error = refused(engine(server))
-    assert error.kind == ErrorKind.INPUT and "without a picture" in error.message
+    assert error.kind == ErrorKind.INPUT and "without an image" in error.message
 
 
 def test_nobody_can_be_asked_what_became_of_a_call(server: OpenAIServer) -> None:
     made = engine(server)
     with pytest.raises(EngineError) as caught:
         made.find(Task(1, spec()), "m", datetime.now(UTC), ())
-    assert caught.value.kind == ErrorKind.DOUBT
+    assert caught.value.kind == ErrorKind.UNCERTAIN
     polled = made.poll(["req_1"])["req_1"]
-    assert isinstance(polled, Result) and polled.error is not None and polled.error.kind == ErrorKind.DOUBT
+    assert isinstance(polled, Result) and polled.error is not None and polled.error.kind == ErrorKind.UNCERTAIN
     made.cancel("req_1")
     assert not server.counts

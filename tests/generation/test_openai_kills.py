@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from core.choices import Lane
-from generation.choices import AttemptOutcome, HoldReason, InDoubt, JobState, LedgerKind
+from generation.choices import AttemptOutcome, HoldReason, JobState, LedgerKind, WhenUncertain
 from generation.engines.base import ErrorKind
 from generation.models import Attempt, Endpoint, Job, LedgerEntry
 from generation.services.dispatch import outcomes
@@ -39,12 +39,12 @@ ENDED = (JobState.SUCCEEDED, JobState.HELD, JobState.QUARANTINED)
 
 def endpoint(server: OpenAIServer, policy: str) -> Endpoint:
     made = queued.endpoint(engine="openai", lane=Lane.CLOUD, base_url=f"{server.url}/v1", model="qwen-image")
-    made.secret, made.in_doubt, made.max_concurrent, made.price_per_image = KEY, policy, AT_ONCE, "0.04"
+    made.secret, made.when_uncertain, made.max_concurrent, made.price_per_image = KEY, policy, AT_ONCE, "0.04"
     made.save()
     return made
 
 
-def orders(server: OpenAIServer) -> Counter[str]:
+def submissions(server: OpenAIServer) -> Counter[str]:
     """Count the submissions of each image, whether or not it was made."""
     return Counter(str(request.json["prompt"]) for request in list(server.requests))
 
@@ -55,11 +55,11 @@ def under_way_at(worker: processes.Process) -> set[int]:
     return set(own.filter(outcome=AttemptOutcome.RUNNING, sent_at__isnull=False).values_list("pk", flat=True))
 
 
-def in_doubt() -> dict[int, str]:
+def when_uncertain() -> dict[int, str]:
     """Return the reason of each uncertain submission, by attempt."""
-    lost = Attempt.objects.filter(outcome=AttemptOutcome.LOST, error_kind=ErrorKind.DOUBT)
+    lost = Attempt.objects.filter(outcome=AttemptOutcome.LOST, error_kind=ErrorKind.UNCERTAIN)
     return {
-        attempt.pk: f"{attempt.worker}, sent {attempt.sent_at}, ended {attempt.ended_at}: {attempt.message}"
+        attempt.pk: f"{attempt.worker}, sent {attempt.submitted_at}, ended {attempt.ended_at}: {attempt.message}"
         for attempt in lost
     }
 
@@ -76,7 +76,7 @@ def kill_workers(server: OpenAIServer, chance: random.Random) -> tuple[int, set[
     for _ in range(KILLS):
         sent, others = server.counts[GENERATIONS], processes.connections()
         worker = processes.start("worker", "cloud", **FEW_AT_ONCE)
-        processes.wait_until(lambda: sweep() or server.counts[GENERATIONS] > sent, seconds=60, what="an order")  # noqa: B023
+        processes.wait_until(lambda: sweep() or server.counts[GENERATIONS] > sent, seconds=60, what="a submission")  # noqa: B023
         with pytest.raises(subprocess.TimeoutExpired):
             worker.wait(chance.uniform(0, WORK_SECONDS))
         worker.kill()
@@ -97,21 +97,23 @@ def finish_the_rest() -> None:
         processes.wait_until(all_ended, seconds=180, what="every job ends or is held")
 
 
-def test_fifty_kills_order_nothing_twice_and_hold_what_is_in_doubt(clean_redis: Any) -> None:
+def test_fifty_kills_order_nothing_twice_and_hold_what_is_uncertain(clean_redis: Any) -> None:
     with serving(OpenAIServer(is_compatible=True, seconds=WORK_SECONDS)) as server:
-        queued.run(queued.campaign(), endpoint(server, InDoubt.HOLD), JOBS)
+        queued.run(queued.campaign(), endpoint(server, WhenUncertain.HOLD), JOBS)
         hit, under_way = kill_workers(server, random.Random(1))
         finish_the_rest()
-        ordered, made = orders(server), {request.prompt for request in server.made}
+        submitted, made = submissions(server), {request.prompt for request in server.made}
     assert hit >= KILLS * 0.8
-    assert max(ordered.values()) == 1  # not one second submission
+    assert max(submitted.values()) == 1  # not one second submission
     held = Job.objects.filter(status=JobState.HELD).select_related("frozen")
-    assert set(in_doubt()) == under_way, [in_doubt().get(pk, pk) for pk in set(in_doubt()) ^ under_way]
+    assert set(when_uncertain()) == under_way, [
+        when_uncertain().get(pk, pk) for pk in set(when_uncertain()) ^ under_way
+    ]
     assert held.count() == len(under_way)
-    assert all(job.hold_reason == HoldReason.IN_DOUBT for job in held)
+    assert all(job.hold_reason == HoldReason.UNCERTAIN for job in held)
     assert not Attempt.objects.filter(job__status=JobState.QUARANTINED, sent_at__isnull=False).exists()
-    doubted = LedgerEntry.objects.filter(kind=LedgerKind.DOUBT)
-    assert sorted(doubted.values_list("job_id", flat=True)) == sorted(job.pk for job in held)
+    uncertain = LedgerEntry.objects.filter(kind=LedgerKind.UNCERTAIN)
+    assert sorted(uncertain.values_list("job_id", flat=True)) == sorted(job.pk for job in held)
     succeeded = Job.objects.filter(status=JobState.SUCCEEDED).select_related("frozen")
     paid_for = {job.frozen.spec["prompt"] for job in (*held, *succeeded)}
     assert made <= paid_for  # every image that the service made is here or uncertain
@@ -122,13 +124,15 @@ def test_fifty_kills_order_nothing_twice_and_hold_what_is_in_doubt(clean_redis: 
 
 def test_fifty_kills_with_resubmission_order_again_only_what_was_under_way(clean_redis: Any) -> None:
     with serving(OpenAIServer(is_compatible=True, seconds=WORK_SECONDS)) as server:
-        queued.run(queued.campaign(), endpoint(server, InDoubt.RESUBMIT), JOBS)
+        queued.run(queued.campaign(), endpoint(server, WhenUncertain.RESUBMIT), JOBS)
         hit, under_way = kill_workers(server, random.Random(2))
         finish_the_rest()
-        ordered = orders(server)
+        submitted = submissions(server)
     assert hit >= KILLS * 0.8
     assert not Job.objects.filter(status=JobState.HELD).exists()
-    second = sum(count - 1 for count in ordered.values())
+    second = sum(count - 1 for count in submitted.values())
     assert 0 < second <= len(under_way)
-    assert set(in_doubt()) == under_way, [in_doubt().get(pk, pk) for pk in set(in_doubt()) ^ under_way]
-    assert LedgerEntry.objects.filter(kind=LedgerKind.DOUBT).count() == len(under_way)
+    assert set(when_uncertain()) == under_way, [
+        when_uncertain().get(pk, pk) for pk in set(when_uncertain()) ^ under_way
+    ]
+    assert LedgerEntry.objects.filter(kind=LedgerKind.UNCERTAIN).count() == len(under_way)

@@ -13,8 +13,8 @@ from generation.engines.base import EngineError, ErrorKind, Result, Submitted, T
 from generation.engines.openai import answers
 from generation.engines.openai.engine import OpenAIImages
 from tests.support.lent import Lent
-from tests.support.openai_orders import engine, order, png, refused, spec
 from tests.support.openai_server import EDITS, GENERATIONS, KEY, OpenAIServer, refused_by_litellm
+from tests.support.openai_submissions import engine, png, refused, spec, submission
 from tests.support.remote_server import CUT_BEFORE, Fault, Response, plain, serving
 
 
@@ -76,7 +76,7 @@ def test_a_field_that_a_server_does_not_know_is_left_out_once_and_for_all(
     made = peer(
         server, profile={"base": "compatible", "seed": "seed", "always": {"response_format": "b64_json", "n": 1}}
     )
-    results = [order(made), order(made)]
+    results = [submission(made), submission(made)]
     assert all(result.pixels is not None for result in results)
     assert server.counts[GENERATIONS] == 3 and len(server.made) == 2
     assert [field in request.fields for request in server.made] == [False, False]
@@ -89,17 +89,17 @@ def test_several_unknown_fields_are_left_out_one_after_the_other(server: OpenAIS
     made = peer(
         server, profile={"base": "compatible", "seed": "seed", "always": {"response_format": "b64_json", "n": 1}}
     )
-    assert order(made).pixels is not None
+    assert submission(made).pixels is not None
     assert server.counts[GENERATIONS] == 4 and len(server.made) == 1
-    order(made)
+    submission(made)
     assert server.counts[GENERATIONS] == 5
 
 
 def test_each_endpoint_remembers_for_itself(server: OpenAIServer) -> None:
     server.unknown = {"response_format"}
     first, second = peer(server), peer(server)
-    order(first)
-    order(second)
+    submission(first)
+    submission(second)
     assert server.counts[GENERATIONS] == 4
     assert first.model_identity() == second.model_identity() == peer(server).model_identity()
 
@@ -107,7 +107,7 @@ def test_each_endpoint_remembers_for_itself(server: OpenAIServer) -> None:
 def test_an_edit_without_the_unknown_field_still_has_its_photo_and_its_prompt(server: OpenAIServer) -> None:
     server.unknown = {"response_format"}
     photo = png((64, 64), (200, 10, 10))
-    result = order(peer(server), spec("paint it", roles=["photo"]), photo=photo)
+    result = submission(peer(server), spec("paint it", roles=["photo"]), photo=photo)
     assert result.pixels is not None and server.counts[EDITS] == 2
     assert [part.data for part in server.made[0].images] == [photo] and server.made[0].prompt == "paint it"
 
@@ -289,9 +289,9 @@ def submitted(made: OpenAIImages) -> Submitted:
 
 
 def fetched(made: OpenAIImages, remote_id: str) -> Result:
-    standing = made.poll([remote_id])[remote_id]
-    assert isinstance(standing, Result) and standing.error is None
-    return made.fetch(standing, Lent())
+    status = made.poll([remote_id])[remote_id]
+    assert isinstance(status, Result) and status.error is None
+    return made.fetch(status, Lent())
 
 
 @pytest.fixture
@@ -361,13 +361,15 @@ def test_an_image_that_cannot_be_fetched_now_is_fetched_later(
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 451])
-def test_an_image_that_is_gone_is_paid_for_and_in_doubt(remote: OpenAIServer, store: OpenAIServer, status: int) -> None:
+def test_an_image_that_is_gone_is_paid_for_and_uncertain(
+    remote: OpenAIServer, store: OpenAIServer, status: int
+) -> None:
     paid = submitted(peer(remote))
     made = peer(remote, output_hosts=[store.url.removeprefix("http://")])
     store.fail_next("GET /files", Fault(response=Response(status)))
     with pytest.raises(EngineError) as caught:
         fetched(made, paid.remote_id)
-    assert caught.value.kind == ErrorKind.DOUBT and "was made" in caught.value.message
+    assert caught.value.kind == ErrorKind.UNCERTAIN and "was made" in caught.value.message
 
 
 def test_a_redirect_of_a_private_host_is_not_followed(remote: OpenAIServer, store: OpenAIServer) -> None:

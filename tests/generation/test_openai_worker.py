@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from core.choices import Lane
-from generation.choices import AttemptOutcome, HoldReason, InDoubt, JobState, LedgerKind
-from generation.models import AssetVersion, Attempt, Endpoint, EndpointStanding, Finding, Job, LedgerEntry
+from generation.choices import AttemptOutcome, HoldReason, JobState, LedgerKind, WhenUncertain
+from generation.models import AssetVersion, Attempt, Endpoint, EndpointStatus, Finding, Job, LedgerEntry
 from generation.selectors import explaining
 from generation.services.remote import uncertain
 from tests.support import factories, processes, queued
@@ -50,7 +50,7 @@ def settled() -> Decimal:
     return sum(LedgerEntry.objects.filter(kind=LedgerKind.SETTLE).values_list("amount", flat=True), Decimal(0))
 
 
-def test_pictures_come_home_and_cost_what_was_counted(clean_redis: Any) -> None:
+def test_images_come_home_and_cost_what_was_counted(clean_redis: Any) -> None:
     with serving(OpenAIServer()) as server:
         prices = {"million_text_input_tokens": 5, "million_output_tokens": 30}
         made = endpoint(server, model="gpt-image-2-2026-04-21", prices=prices)
@@ -59,7 +59,7 @@ def test_pictures_come_home_and_cost_what_was_counted(clean_redis: Any) -> None:
         assert [request.size for request in server.made] == [(816, 816)] * 3
     assert AssetVersion.objects.count() == 3
     attempts = list(Attempt.objects.all())
-    assert all(attempt.outcome == AttemptOutcome.SUCCEEDED and attempt.sent_at for attempt in attempts)
+    assert all(attempt.outcome == AttemptOutcome.SUCCEEDED and attempt.submitted_at for attempt in attempts)
     details = attempts[0].details
     assert details["usage"]["output_tokens"] == round(1056 * 816 * 816 / 1024**2)
     assert details["asked_size"] == [816, 816] and details["wanted_size"] == [64, 64]
@@ -69,7 +69,7 @@ def test_pictures_come_home_and_cost_what_was_counted(clean_redis: Any) -> None:
     assert not Finding.objects.filter(check_name="dimensions", outcome="fail").exists()
 
 
-def test_refusals_go_to_people_and_an_answer_that_was_lost_is_in_doubt_and_in_the_ledger(clean_redis: Any) -> None:
+def test_refusals_go_to_people_and_an_answer_that_was_lost_is_uncertain_and_in_the_ledger(clean_redis: Any) -> None:
     with serving(OpenAIServer(key=KEY)) as server:
         made = endpoint(server, model="gpt-image-2-2026-04-21", price_per_image="0.07", max_concurrent=1)
         server.fail_next(GENERATIONS, CUT_AFTER)
@@ -79,9 +79,9 @@ def test_refusals_go_to_people_and_an_answer_that_was_lost_is_in_doubt_and_in_th
     ended = {job.frozen.spec["prompt"]: job for job in Job.objects.select_related("frozen")}
     assert ended["a forbidden mug"].error_kind == "moderation"
     assert "safety system" in ended["a forbidden mug"].error
-    assert ended["a mug"].hold_reason == HoldReason.IN_DOUBT
+    assert ended["a mug"].hold_reason == HoldReason.UNCERTAIN
     assert ended["a bowl"].status == JobState.SUCCEEDED
-    assert LedgerEntry.objects.filter(kind=LedgerKind.DOUBT, job=ended["a mug"]).count() == 1
+    assert LedgerEntry.objects.filter(kind=LedgerKind.UNCERTAIN, job=ended["a mug"]).count() == 1
 
 
 def test_an_empty_account_holds_what_waits_for_it(clean_redis: Any) -> None:
@@ -104,7 +104,7 @@ def test_known_limits_are_kept_without_a_refusal(clean_redis: Any) -> None:
     assert AssetVersion.objects.count() == 25
 
 
-def test_by_policy_an_order_in_doubt_is_sent_again_and_still_in_the_ledger(
+def test_by_policy_an_order_uncertain_is_sent_again_and_still_in_the_ledger(
     server: OpenAIServer, clean_redis: Any
 ) -> None:
     def made_good() -> bool:
@@ -112,14 +112,14 @@ def test_by_policy_an_order_in_doubt_is_sent_again_and_still_in_the_ledger(
         return Job.objects.get().status == JobState.SUCCEEDED
 
     server.fail_next(GENERATIONS, CUT_AFTER, Fault(response=Response(502, b"bad gateway")))
-    queued.run(queued.campaign(), endpoint(server, in_doubt=InDoubt.RESUBMIT), 1)
+    queued.run(queued.campaign(), endpoint(server, when_uncertain=WhenUncertain.RESUBMIT), 1)
     with processes.running("worker", "cloud"):
-        processes.wait_until(made_good, seconds=60, what="the order is sent until it is answered")
+        processes.wait_until(made_good, seconds=60, what="the submission is sent until it is answered")
     assert server.counts[GENERATIONS] == 3
-    assert LedgerEntry.objects.filter(kind=LedgerKind.DOUBT).count() == 2
+    assert LedgerEntry.objects.filter(kind=LedgerKind.UNCERTAIN).count() == 2
 
 
-def test_a_picture_that_cannot_be_stored_is_in_doubt_and_not_ordered_again(
+def test_a_image_that_cannot_be_stored_is_uncertain_and_not_ordered_again(
     server: OpenAIServer, clean_redis: Any, tmp_path: Path
 ) -> None:
     no_folder = tmp_path / "full"
@@ -127,11 +127,11 @@ def test_a_picture_that_cannot_be_stored_is_in_doubt_and_not_ordered_again(
     queued.run(queued.campaign(), endpoint(server), 1)
     with processes.running("worker", "cloud", PROOFLINE_FILES=str(no_folder), PROOFLINE_STORAGE_SECONDS="0"):
         processes.wait_until(
-            lambda: Job.objects.get().status == JobState.HELD, seconds=60, what="the job is held in doubt"
+            lambda: Job.objects.get().status == JobState.HELD, seconds=60, what="the job is held uncertain"
         )
     assert "made and could not be kept" in Job.objects.get().error
     assert server.counts[GENERATIONS] == 1
-    assert LedgerEntry.objects.filter(kind=LedgerKind.DOUBT).count() == 1
+    assert LedgerEntry.objects.filter(kind=LedgerKind.UNCERTAIN).count() == 1
 
 
 def test_images_on_a_host_that_is_not_allowed_wait_and_come_home_when_the_operator_allows_it(
@@ -149,11 +149,11 @@ def test_images_on_a_host_that_is_not_allowed_wait_and_come_home_when_the_operat
             error = Job.objects.all()[0].error
             explained = explaining.explain(job_id=Job.objects.all()[0].pk, user=operator)[-1]
             processes.wait_until(
-                lambda: EndpointStanding.objects.filter(last_error_kind="endpoint").exists(),
+                lambda: EndpointStatus.objects.filter(last_error_kind="endpoint").exists(),
                 seconds=20,
                 what="the endpoint's page says why",
             )
-            time.sleep(12)  # they are tried again, and nothing is ordered again
+            time.sleep(12)  # they are tried again, and nothing is submitted again
             made.config = {**made.config, "output_hosts": [host]}
             made.save(update_fields=["config"])
             processes.wait_until(

@@ -12,11 +12,11 @@ from core.choices import Lane
 from generation import rate_limits
 from generation.choices import Breaker
 from generation.engines.base import EngineError, ErrorKind
-from generation.models import Attempt, Endpoint, EndpointStanding
+from generation.models import Attempt, Endpoint, EndpointStatus
 from generation.rate_limits import FoundRate
 from generation.selectors import endpoint_limits
 from generation.services.dispatch import claims
-from generation.services.remote import handover, pacing, throttle
+from generation.services.remote import pacing, submissions, throttle
 from tests.support import queued
 
 pytestmark = pytest.mark.django_db
@@ -29,20 +29,22 @@ def an_endpoint() -> Endpoint:
 
 
 def found(endpoint: Endpoint) -> FoundRate:
-    return endpoint_limits.found_rates(EndpointStanding.objects.get(endpoint=endpoint))[rate_limits.SECOND]
+    return endpoint_limits.found_rates(EndpointStatus.objects.get(endpoint=endpoint))[rate_limits.SECOND]
 
 
-def sent(endpoint: Endpoint, orders: int) -> list[tuple[int, Any, datetime]]:
+def sent(endpoint: Endpoint, count: int) -> list[tuple[int, Any, datetime]]:
     """Record this many submissions one after the other; return job, lease token and time of each."""
-    queued.run(queued.campaign(), endpoint, orders)
-    claim = claims.claim(lane=Lane.CLOUD, worker="here", limit=orders, endpoint_id=endpoint.pk)
+    queued.run(queued.campaign(), endpoint, count)
+    claim = claims.claim(lane=Lane.CLOUD, worker="here", limit=count, endpoint_id=endpoint.pk)
     for job in claim.jobs:
-        assert handover.intend(job_id=job.id, token=claim.token)
-    moments = Attempt.objects.filter(lease_token=claim.token).order_by("sent_at").values_list("job_id", "sent_at")
+        assert submissions.record_intent(job_id=job.id, token=claim.token)
+    moments = (
+        Attempt.objects.filter(lease_token=claim.token).order_by("submitted_at").values_list("job_id", "submitted_at")
+    )
     return [(job_id, claim.token, moment) for job_id, moment in moments if moment is not None]
 
 
-def ordered(endpoint: Endpoint) -> None:
+def submitted(endpoint: Endpoint) -> None:
     turn = throttle.wait(endpoint)
     assert turn is not None
     turn.come()
@@ -53,74 +55,74 @@ def test_two_of_four_that_went_out_together_are_a_limit_of_two_in_whatever_order
     refused: tuple[int, int], clean_redis: Any
 ) -> None:
     endpoint = an_endpoint()
-    orders = sent(endpoint, 4)
-    for job_id, token, _ in (orders[number] for number in refused):
-        handover.refused(job_id=job_id, token=token)
-    for _, _, moment in (orders[number] for number in refused):
-        pacing.failed(endpoint, ASKS_FOR_PATIENCE, sent_at=moment)
-    assert found(endpoint).orders == 2
+    attempts = sent(endpoint, 4)
+    for job_id, token, _ in (attempts[number] for number in refused):
+        submissions.refused(job_id=job_id, token=token)
+    for _, _, moment in (attempts[number] for number in refused):
+        pacing.failed(endpoint, ASKS_FOR_PATIENCE, submitted_at=moment)
+    assert found(endpoint).submissions == 2
 
 
 @pytest.mark.parametrize("rate", [0.7, 1.0, 1.4, 2.9])
 def test_a_small_rate_that_is_made_use_of_grows(rate: float, clean_redis: Any) -> None:
     endpoint = an_endpoint()
     long_ago = timezone.now() - timedelta(seconds=20)
-    EndpointStanding.objects.create(
+    EndpointStatus.objects.create(
         endpoint=endpoint, rates={rate_limits.SECOND: FoundRate(rate, long_ago, is_first_guess=False).to_json()}
     )
-    endpoint = Endpoint.objects.select_related("standing").get(pk=endpoint.pk)
+    endpoint = Endpoint.objects.select_related("status").get(pk=endpoint.pk)
     for _ in range(int(rate)):
-        ordered(endpoint)
+        submitted(endpoint)
     pacing.succeeded(endpoint, in_use=1)
-    assert found(endpoint).orders > rate
+    assert found(endpoint).submissions > rate
 
 
 def test_a_rate_that_is_not_made_use_of_stays(clean_redis: Any) -> None:
     endpoint = an_endpoint()
     long_ago = timezone.now() - timedelta(seconds=20)
-    EndpointStanding.objects.create(endpoint=endpoint, rates={rate_limits.SECOND: FoundRate(8.0, long_ago).to_json()})
-    endpoint = Endpoint.objects.select_related("standing").get(pk=endpoint.pk)
-    ordered(endpoint)
+    EndpointStatus.objects.create(endpoint=endpoint, rates={rate_limits.SECOND: FoundRate(8.0, long_ago).to_json()})
+    endpoint = Endpoint.objects.select_related("status").get(pk=endpoint.pk)
+    submitted(endpoint)
     pacing.succeeded(endpoint, in_use=1)
-    assert found(endpoint).orders == 8
+    assert found(endpoint).submissions == 8
 
 
-def taken(endpoint: Endpoint, orders: int) -> list[tuple[int, Any, datetime]]:
+def taken(endpoint: Endpoint, count: int) -> list[tuple[int, Any, datetime]]:
     """Record this many submissions that the service accepted two seconds ago."""
-    made = sent(endpoint, orders)
-    Attempt.objects.filter(endpoint=endpoint).update(sent_at=timezone.now() - timedelta(seconds=2))
+    made = sent(endpoint, count)
+    Attempt.objects.filter(endpoint=endpoint).update(submitted_at=timezone.now() - timedelta(seconds=2))
     return made
 
 
-@pytest.mark.parametrize(("orders", "more"), [(4, 1), (5, 1), (7, 1), (8, 0)])
+@pytest.mark.parametrize(("submissions", "more"), [(4, 1), (5, 1), (7, 1), (8, 0)])
 def test_what_was_not_refused_for_a_second_is_followed_by_one_more_up_to_twice_what_was_answered(
-    orders: int, more: int, clean_redis: Any
+    submissions: int, more: int, clean_redis: Any
 ) -> None:
     endpoint = an_endpoint()
-    sent(endpoint, orders)
-    assert pacing.room(endpoint.pk).orders == 0
-    Attempt.objects.filter(endpoint=endpoint).update(sent_at=timezone.now() - timedelta(seconds=2))
-    assert pacing.room(endpoint.pk).orders == more
-    assert [load.orders for load in pacing.loads()] == [more]
+    sent(endpoint, submissions)
+    assert pacing.room(endpoint.pk).submissions == 0
+    Attempt.objects.filter(endpoint=endpoint).update(submitted_at=timezone.now() - timedelta(seconds=2))
+    assert pacing.room(endpoint.pk).submissions == more
+    assert [load.submissions for load in pacing.loads()] == [more]
 
 
 def test_a_service_that_answers_one_is_known_to_take_as_many_as_it_had(clean_redis: Any) -> None:
     endpoint = an_endpoint()
     job_id, token, _ = taken(endpoint, 7)[0]
-    handover.answered(job_id=job_id, token=token)
+    submissions.answered(job_id=job_id, token=token)
     pacing.succeeded(endpoint, in_use=4)
-    assert EndpointStanding.objects.get(endpoint=endpoint).window == 7
-    assert pacing.room(endpoint.pk).orders == 1  # the place that became free
+    assert EndpointStatus.objects.get(endpoint=endpoint).window == 7
+    assert pacing.room(endpoint.pk).submissions == 1  # the place that became free
 
 
 def test_the_first_refusal_of_a_call_too_many_leaves_as_many_as_were_open(clean_redis: Any) -> None:
     endpoint = an_endpoint()
     taken(endpoint, 7)
     [(job_id, token, moment)] = sent(endpoint, 1)
-    handover.refused(job_id=job_id, token=token)
-    pacing.failed(endpoint, ASKS_FOR_PATIENCE, sent_at=moment)
-    standing = EndpointStanding.objects.get(endpoint=endpoint)
-    assert (standing.window, standing.window_peak, standing.rates) == (7, 7, {})
+    submissions.refused(job_id=job_id, token=token)
+    pacing.failed(endpoint, ASKS_FOR_PATIENCE, submitted_at=moment)
+    status = EndpointStatus.objects.get(endpoint=endpoint)
+    assert (status.window, status.window_peak, status.rates) == (7, 7, {})
 
 
 # -- limits that were found while the endpoint was failing -------------------------------------------------------------
@@ -128,13 +130,13 @@ def test_the_first_refusal_of_a_call_too_many_leaves_as_many_as_were_open(clean_
 
 def ill(
     endpoint: Endpoint, breaker: str, *, found_minutes_ago: float, healthy_minutes_ago: float | None
-) -> EndpointStanding:
-    """Create a standing with a window and two rates, found this long ago; the endpoint last worked this long ago."""
+) -> EndpointStatus:
+    """Create a status with a window and two rates, found this long ago; the endpoint last worked this long ago."""
     now = timezone.now()
     found_at = now - timedelta(minutes=found_minutes_ago)
     rates = {name: FoundRate(1.0, found_at).to_json() for name in (rate_limits.SECOND, rate_limits.MINUTE)}
     healthy_at = None if healthy_minutes_ago is None else now - timedelta(minutes=healthy_minutes_ago)
-    return EndpointStanding.objects.create(
+    return EndpointStatus.objects.create(
         endpoint=endpoint,
         breaker=breaker,
         failures=0 if breaker == Breaker.CLOSED else 6,
@@ -168,14 +170,14 @@ def test_limits_found_while_an_endpoint_was_ill_are_forgotten_when_it_works_agai
 ) -> None:
     endpoint = an_endpoint()
     ill(endpoint, breaker, found_minutes_ago=found_minutes_ago, healthy_minutes_ago=healthy_minutes_ago)
-    endpoint = Endpoint.objects.select_related("standing").get(pk=endpoint.pk)
+    endpoint = Endpoint.objects.select_related("status").get(pk=endpoint.pk)
     pacing.succeeded(endpoint, in_use=1)
-    standing = EndpointStanding.objects.get(endpoint=endpoint)
-    assert standing.breaker == Breaker.CLOSED
-    assert sorted(standing.rates) == ([rate_limits.MINUTE, rate_limits.SECOND] if is_kept else [])
-    assert (standing.window_peak is not None) is is_kept
+    status = EndpointStatus.objects.get(endpoint=endpoint)
+    assert status.breaker == Breaker.CLOSED
+    assert sorted(status.rates) == ([rate_limits.MINUTE, rate_limits.SECOND] if is_kept else [])
+    assert (status.window_peak is not None) is is_kept
     if not is_kept:
-        assert endpoint_limits.at_once(endpoint, standing) == int(endpoint_limits.FIRST_WINDOW)
+        assert endpoint_limits.at_once(endpoint, status) == int(endpoint_limits.FIRST_WINDOW)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +199,7 @@ def test_a_cog_server_gets_one_order_at_once_unless_its_operator_says_more(
     endpoint.save()
     assert endpoint_limits.at_once(endpoint, None) == at_once
     pacing.succeeded(endpoint, in_use=1)
-    endpoint = Endpoint.objects.select_related("standing").get(pk=endpoint.pk)
+    endpoint = Endpoint.objects.select_related("status").get(pk=endpoint.pk)
     limit = at_once if engine == "replicate" and (config.get("cog") or max_concurrent) else endpoint_limits.MOST_AT_ONCE
     for taken in (1, 2, 40):
-        assert endpoint_limits.at_once(endpoint, endpoint.standing, taken) <= limit
+        assert endpoint_limits.at_once(endpoint, endpoint.status, taken) <= limit

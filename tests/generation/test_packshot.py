@@ -56,7 +56,7 @@ def spec(width: int = 256, height: int = 256, **parameters: object) -> Spec:
 
 @pytest.fixture
 def files() -> dict[str, bytes]:
-    return {"mug": cutout.to_png(product()), "nothing": b"no picture"}
+    return {"mug": cutout.to_png(product()), "nothing": b"no image"}
 
 
 def test_it_is_a_local_engine_known_by_name() -> None:
@@ -269,7 +269,7 @@ def test_wrong_parameters_are_told_in_sentences_that_list_the_right_ones() -> No
 @pytest.mark.parametrize(
     "name", ["shadow", "reflection", "light", "surface", "fill", "baseline", "offset_x", "backdrop"]
 )
-def test_every_parameter_that_it_says_it_obeys_changes_the_picture(name: str) -> None:
+def test_every_parameter_that_it_says_it_obeys_changes_the_image(name: str) -> None:
     values = {
         "shadow": "strong", "reflection": "mirror", "light": "hard right", "surface": "table",
         "fill": 0.5, "baseline": 0.7, "offset_x": 0.1, "backdrop": "clay",

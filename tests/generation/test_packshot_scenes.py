@@ -17,28 +17,28 @@ def place(width: int = 128, height: int = 128) -> np.ndarray:
     """Return an image of an empty table with a chequered cloth before a wall of three stripes."""
     y, x = np.mgrid[0:height, 0:width]
     is_dark = (x // 8 + y // 8) % 2 == 0
-    picture = np.where(is_dark[..., None], (150, 110, 80), (235, 225, 210))
+    image = np.where(is_dark[..., None], (150, 110, 80), (235, 225, 210))
     wall = np.stack([90 + 40 * (x * 3 // width), np.full_like(x, 130), np.full_like(x, 160)], axis=-1)
-    return np.where((y < height * 0.55)[..., None], wall, picture).astype(np.uint8)
+    return np.where((y < height * 0.55)[..., None], wall, image).astype(np.uint8)
 
 
-def png(picture: np.ndarray) -> bytes:
+def png(image: np.ndarray) -> bytes:
     channels = {2: cv2.COLOR_GRAY2BGR, 3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
-    code = channels[picture.shape[2] if picture.ndim == 3 else 2]
-    return cv2.imencode(".png", cv2.cvtColor(picture, code))[1].tobytes()
+    code = channels[image.shape[2] if image.ndim == 3 else 2]
+    return cv2.imencode(".png", cv2.cvtColor(image, code))[1].tobytes()
 
 
-def seen(picture: np.ndarray, width: int, height: int, blur: float = 0.5) -> np.ndarray:
+def seen(image: np.ndarray, width: int, height: int, blur: float = 0.5) -> np.ndarray:
     """Return the scene scaled to the frame: float32, height × width × 3."""
-    small = scenes.out_of_focus(picture, width=width, height=height, blur=blur, foot=0.9)
+    small = scenes.out_of_focus(image, width=width, height=height, blur=blur, foot=0.9)
     return np.dstack([small.enlarged(channel, width, height) for channel in range(3)])
 
 
-def shot(rgba: np.ndarray, picture: np.ndarray, width: int = 512, height: int = 512, **parameters: object):
+def shot(rgba: np.ndarray, image: np.ndarray, width: int = 512, height: int = 512, **parameters: object):
     """Return (pixels, box) of a packshot before a scene."""
     setting, problems = Packshot().parse({"scene": "cloth", **parameters})
     assert problems == []
-    small = scenes.out_of_focus(picture, width=width, height=height, blur=setting.scene_blur, foot=setting.baseline)
+    small = scenes.out_of_focus(image, width=width, height=height, blur=setting.scene_blur, foot=setting.baseline)
     return compose(rgba, setting, width, height, scene=small)
 
 
@@ -133,10 +133,10 @@ def spec(scene: str = "cloth", key: str = "cloth", size: int = 128, **parameters
 
 @pytest.fixture
 def files() -> dict[str, bytes]:
-    return {"mug": cutout.to_png(product()), "cloth": png(place()), "nothing": b"no picture"}
+    return {"mug": cutout.to_png(product()), "cloth": png(place()), "nothing": b"no image"}
 
 
-def test_a_scene_is_decoded_once_for_all_pictures_before_it(files: dict[str, bytes]) -> None:
+def test_a_scene_is_decoded_once_for_all_images_before_it(files: dict[str, bytes]) -> None:
     bench = Bench(files)
     tasks = [Task(n, spec(light=light)) for n, light in enumerate(("left", "right", "top", "hard left"))]
     results = list(Packshot().generate(tasks, bench))
@@ -156,12 +156,12 @@ def test_equal_specs_are_equal_before_a_scene_whatever_was_made_in_between(files
     assert np.array_equal(alone.pixels, pixels[0])
 
 
-def test_the_picture_counts_not_the_name_of_the_scene(files: dict[str, bytes]) -> None:
+def test_the_image_counts_not_the_name_of_the_scene(files: dict[str, bytes]) -> None:
     first, second = Packshot().generate([Task(1, spec("cloth")), Task(2, spec("another name"))], Bench(files))
     assert np.array_equal(first.pixels, second.pixels)
 
 
-def test_pictures_of_every_kind_make_a_scene(files: dict[str, bytes]) -> None:
+def test_images_of_every_kind_make_a_scene(files: dict[str, bytes]) -> None:
     grey, clear = np.full((40, 60), 90, np.uint8), np.zeros((40, 60, 4), np.uint8)
     bench = Bench(files | {"grey": png(grey), "clear": png(clear), "one": png(np.full((1, 1, 3), 200, np.uint8))})
     tasks = [Task(n, spec(key=key, shadow="none")) for n, key in enumerate(("grey", "clear", "one"))]
@@ -169,15 +169,13 @@ def test_pictures_of_every_kind_make_a_scene(files: dict[str, bytes]) -> None:
     assert [round(float(corner.mean())) for corner in corners] == [90, 255, 200]
 
 
-def test_what_is_wrong_with_a_scene_is_said_and_fails_its_own_picture_only(files: dict[str, bytes]) -> None:
+def test_what_is_wrong_with_a_scene_is_said_and_fails_its_own_image_only(files: dict[str, bytes]) -> None:
     engine = Packshot()
     results = list(engine.generate([Task(1, spec(key="nothing")), Task(2, spec())], Bench(files)))
-    assert results[0].error.kind == ErrorKind.INPUT and "'cloth' is no picture" in results[0].error.message
+    assert results[0].error.kind == ErrorKind.INPUT and "'cloth' is no image" in results[0].error.message
     assert results[1].error is None
     without = Spec("", 128, 128, 0, parameters={"scene": "marble"}, images={"cutout": ImageRef("sha", "mug")})
-    assert engine.validate(without) == [
-        "There is no picture of the scene 'marble'; approve one, or leave the scene out."
-    ]
+    assert engine.validate(without) == ["There is no image of the scene 'marble'; approve one, or leave the scene out."]
     for name in ("", "none", " None "):
         plain = Spec("", 128, 128, 0, parameters={"scene": name}, images={"cutout": ImageRef("sha", "mug")})
         assert engine.validate(plain) == []

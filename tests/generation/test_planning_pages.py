@@ -76,7 +76,7 @@ def filled(version: PromptVersion, endpoint: Endpoint) -> Callable[..., dict[str
 
 
 @pytest.fixture
-def desk(page_client: Callable[[User], Client], manager: User) -> Client:
+def pages(page_client: Callable[[User], Client], manager: User) -> Client:
     return page_client(manager)
 
 
@@ -86,9 +86,9 @@ def base(campaign: Campaign) -> str:
 
 
 def test_the_page_opens_with_a_pilot_and_offers_the_common_jobs(
-    desk: Client, base: str, version: PromptVersion
+    pages: Client, base: str, version: PromptVersion
 ) -> None:
-    page = desk.get(f"{base}new/")
+    page = pages.get(f"{base}new/")
     form = page.context["form"]
     assert (form.stage, form.sample, form.pick) == ("pilot", "10", "all")
     assert "Social set in four aspects" in page.content.decode()
@@ -96,9 +96,9 @@ def test_the_page_opens_with_a_pilot_and_offers_the_common_jobs(
 
 
 def test_a_template_prefills_and_offers_the_outputs_that_are_lacking(
-    desk: Client, base: str, campaign: Campaign, version: PromptVersion
+    pages: Client, base: str, campaign: Campaign, version: PromptVersion
 ) -> None:
-    page = desk.get(f"{base}new/?template=social")
+    page = pages.get(f"{base}new/?template=social")
     assert page.context["form"].aspects == ["1:1", "4:5", "9:16", "16:9"]
     assert [spec.slug for spec in page.context["lacking"]] == [
         "social-square",
@@ -106,17 +106,17 @@ def test_a_template_prefills_and_offers_the_outputs_that_are_lacking(
         "social-story",
         "social-wide",
     ]
-    answer = desk.post(f"{base}new/outputs/", {"template": "social"})
+    answer = pages.post(f"{base}new/outputs/", {"template": "social"})
     assert (answer.status_code, answer.url) == (302, f"{base}new/?template=social")
     assert campaign.output_specs.count() == 6
-    missing = desk.get(f"{base}new/?template=missing&stage=full&prompt={version.pk}").context["form"]
+    missing = pages.get(f"{base}new/?template=missing&stage=full&prompt={version.pk}").context["form"]
     assert (missing.pick, missing.stage, missing.sample) == ("missing", "full", "0")
 
 
 def test_the_preview_counts_prices_and_says_that_there_is_no_history(
-    desk: Client, base: str, filled: Callable[..., dict[str, Any]]
+    pages: Client, base: str, filled: Callable[..., dict[str, Any]]
 ) -> None:
-    page = desk.post(f"{base}preview/", filled()).content.decode()
+    page = pages.post(f"{base}preview/", filled()).content.decode()
     assert "<dd>8</dd>" in page
     assert "0.80 EUR" in page
     assert "no history of this engine yet" in page
@@ -137,23 +137,23 @@ def test_the_preview_counts_prices_and_says_that_there_is_no_history(
     ],
 )
 def test_what_is_picked_is_what_is_planned(
-    desk: Client, base: str, filled: Callable[..., dict[str, Any]], changes: dict[str, Any], count: int
+    pages: Client, base: str, filled: Callable[..., dict[str, Any]], changes: dict[str, Any], count: int
 ) -> None:
-    seen = desk.post(f"{base}preview/", filled(**changes))
+    seen = pages.post(f"{base}preview/", filled(**changes))
     assert seen.context["preview"].jobs == count
-    answer = desk.post(f"{base}new/", filled(**changes))
+    answer = pages.post(f"{base}new/", filled(**changes))
     assert answer.status_code == 302
     assert Run.objects.get().job_count == count
 
 
 def test_only_what_is_missing_is_planned_and_then_nothing_is(
-    desk: Client, base: str, filled: Callable[..., dict[str, Any]], campaign: Campaign
+    pages: Client, base: str, filled: Callable[..., dict[str, Any]], campaign: Campaign
 ) -> None:
     run = factories.RunFactory(campaign=campaign)
     for key, aspect, state in (("MUG-0", "1:1", "approved"), ("MUG-1", "9:16", "making"), ("MUG-2", "1:1", "rejected")):
         cell = factories.CellFactory(run=run, subject=campaign.subjects.get(key=key), aspect=aspect)
         factories.AssetFactory(cell=cell, state=state)
-    desk.post(f"{base}new/", filled(pick="missing"))
+    pages.post(f"{base}new/", filled(pick="missing"))
     made = Run.objects.exclude(pk=run.pk).get()
     assert made.cell_count == 6
     assert made.definition["missing_only"] is True
@@ -161,105 +161,105 @@ def test_only_what_is_missing_is_planned_and_then_nothing_is(
     assert ("MUG-0", "1:1") not in planned
     assert ("MUG-1", "9:16") not in planned
     assert ("MUG-2", "1:1") in planned
-    repeated = desk.post(f"{base}new/", filled(pick="missing"))
+    repeated = pages.post(f"{base}new/", filled(pick="missing"))
     assert repeated.status_code == 422
     assert "Nothing is missing" in repeated.content.decode()
     assert Asset.objects.filter(cell__run=made).count() == 6
 
 
 def test_mistakes_of_a_list_name_their_cell_and_nothing_is_planned(
-    desk: Client, base: str, filled: Callable[..., dict[str, Any]]
+    pages: Client, base: str, filled: Callable[..., dict[str, Any]]
 ) -> None:
     table = "sku,backdrop,seed\nMUG-1,ink,seven\nMUG-9,ink,1\n"
-    page = desk.post(f"{base}preview/", filled(shape="list", table=table)).content.decode()
+    page = pages.post(f"{base}preview/", filled(shape="list", table=table)).content.decode()
     assert "<code>C2</code> A seed is a whole number" in page
-    answer = desk.post(f"{base}new/", filled(shape="list", table=table.replace("seven", "7")))
+    answer = pages.post(f"{base}new/", filled(shape="list", table=table.replace("seven", "7")))
     assert answer.status_code == 422
     assert "there is no active subject" in answer.content.decode()
     assert Run.objects.count() == 0
 
 
 def test_an_uploaded_list_is_read_and_its_first_rows_shown(
-    desk: Client, base: str, filled: Callable[..., dict[str, Any]]
+    pages: Client, base: str, filled: Callable[..., dict[str, Any]]
 ) -> None:
     file = SimpleUploadedFile("list.csv", b"sku;backdrop;aspect\nMUG-1;ink;1:1\n")
-    page = desk.post(f"{base}preview/", filled(shape="list", table="", file=file))
+    page = pages.post(f"{base}preview/", filled(shape="list", table="", file=file))
     assert page.context["form"].list_rows == [(2, ["MUG-1", "ink", "1:1"])]
     assert page.context["preview"].jobs == 1
 
 
-def test_unknown_skus_are_named(desk: Client, base: str, filled: Callable[..., dict[str, Any]]) -> None:
-    page = desk.post(f"{base}preview/", filled(pick="named", skus="MUG-0; NO-1")).content.decode()
+def test_unknown_skus_are_named(pages: Client, base: str, filled: Callable[..., dict[str, Any]]) -> None:
+    page = pages.post(f"{base}preview/", filled(pick="named", skus="MUG-0; NO-1")).content.decode()
     assert "1 of 2 SKUs are not known" in page
     assert "NO-1" in page
 
 
 def test_files_that_would_share_a_name_stop_the_plan_and_name_the_placeholder(
-    desk: Client, base: str, filled: Callable[..., dict[str, Any]], campaign: Campaign
+    pages: Client, base: str, filled: Callable[..., dict[str, Any]], campaign: Campaign
 ) -> None:
     campaign.output_specs.filter(slug="shop").update(name_pattern="{brand}_{sku}_{spec}")
     both = {"axis": ["backdrop"], "values": ["white, ink"]}
-    page = desk.post(f"{base}preview/", filled(**both))
+    page = pages.post(f"{base}preview/", filled(**both))
     assert not page.context["preview"].can_be_planned
     assert "add {variation} to the file name" in page.content.decode()
-    answer = desk.post(f"{base}new/", filled(**both))
+    answer = pages.post(f"{base}new/", filled(**both))
     assert answer.status_code == 422
     assert Run.objects.count() == 0
-    assert desk.post(f"{base}new/", filled(stage="sandbox", **both)).status_code == 302
+    assert pages.post(f"{base}new/", filled(stage="sandbox", **both)).status_code == 302
 
 
 def test_a_run_is_scheduled_in_the_zone_of_the_person(
-    desk: Client, base: str, filled: Callable[..., dict[str, Any]], campaign: Campaign
+    pages: Client, base: str, filled: Callable[..., dict[str, Any]], campaign: Campaign
 ) -> None:
     year = clock.now().year + (1 if clock.now().month > 6 else 0)
     when = {"release": "at", "release_at": f"{year}-06-01T08:00", "zone": "Europe/Berlin"}
-    seen = desk.post(f"{base}preview/", filled(**when)).content.decode()
+    seen = pages.post(f"{base}preview/", filled(**when)).content.decode()
     assert f"Released by itself on 1 Jun {year}, 06:00 UTC" in seen
-    desk.post(f"{base}new/", filled(**when))
+    pages.post(f"{base}new/", filled(**when))
     run = Run.objects.get()
     assert run.release_at == datetime(year, 6, 1, 6, tzinfo=UTC)
-    assert "Released by itself on" in desk.get(f"/brands/{campaign.brand.slug}/campaigns/autumn/").content.decode()
+    assert "Released by itself on" in pages.get(f"/brands/{campaign.brand.slug}/campaigns/autumn/").content.decode()
     page = f"/brands/{campaign.brand.slug}/runs/{run.pk}/schedule/"
-    desk.post(page, {"release_at": ""})
+    pages.post(page, {"release_at": ""})
     run.refresh_from_db()
     assert run.release_at is None
-    desk.post(page, {"release_at": (clock.now() + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M"), "zone": "UTC"})
+    pages.post(page, {"release_at": (clock.now() + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M"), "zone": "UTC"})
     run.refresh_from_db()
     assert run.release_at is not None
-    wrong = desk.post(f"{base}new/", filled(release="at", release_at="tomorrow", zone="Nowhere/Land"))
+    wrong = pages.post(f"{base}new/", filled(release="at", release_at="tomorrow", zone="Nowhere/Land"))
     assert wrong.status_code == 422
     assert Run.objects.count() == 1
 
 
 def test_a_clone_opens_with_what_was_asked_and_remembers_its_origin(
-    desk: Client, base: str, filled: Callable[..., dict[str, Any]]
+    pages: Client, base: str, filled: Callable[..., dict[str, Any]]
 ) -> None:
-    desk.post(f"{base}new/", filled(pick="named", skus="MUG-2\nMUG-0", aspect=["1:1"], name="Two mugs"))
+    pages.post(f"{base}new/", filled(pick="named", skus="MUG-2\nMUG-0", aspect=["1:1"], name="Two mugs"))
     run = Run.objects.get()
-    form = desk.get(f"{base}new/?clone={run.pk}").context["form"]
+    form = pages.get(f"{base}new/?clone={run.pk}").context["form"]
     assert (form.pick, form.skus, form.aspects, form.name) == ("named", "MUG-2\nMUG-0", ["1:1"], "Two mugs")
-    desk.post(f"{base}new/", filled(pick="named", skus=form.skus, clone=form.clone))
+    pages.post(f"{base}new/", filled(pick="named", skus=form.skus, clone=form.clone))
     assert Run.objects.get(name__contains="pilot").cloned_from == run
 
 
 def test_an_ab_plans_two_runs_and_shows_them_side_by_side(
-    desk: Client, base: str, filled: Callable[..., dict[str, Any]], version: PromptVersion
+    pages: Client, base: str, filled: Callable[..., dict[str, Any]], version: PromptVersion
 ) -> None:
     other = factories.PromptVersionFactory(
         template=version.template, number=version.number + 1, text="{name} near {backdrop}", needs={}, parameters={}
     )
     sent = filled(template="ab", other=other.pk, sample="2")
-    assert desk.post(f"{base}preview/", sent).context["other_preview"].jobs == 4
-    answer = desk.post(f"{base}new/", sent, follow=True)
+    assert pages.post(f"{base}preview/", sent).context["other_preview"].jobs == 4
+    answer = pages.post(f"{base}new/", sent, follow=True)
     assert [run.prompt_version for run in Run.objects.order_by("pk")] == [version, other]
     assert len(answer.context["pairs"]) == 4
     assert "not made yet" in answer.content.decode()
 
 
 def test_the_editor_of_axes_follows_the_prompt(
-    desk: Client, base: str, version: PromptVersion, endpoint: Endpoint
+    pages: Client, base: str, version: PromptVersion, endpoint: Endpoint
 ) -> None:
-    answer = desk.get(f"{base}axes/?prompt={version.pk}&endpoint={endpoint.pk}")
+    answer = pages.get(f"{base}axes/?prompt={version.pk}&endpoint={endpoint.pk}")
     assert answer["HX-Trigger-After-Settle"] == "axes"
     assert 'value="white"' in answer.content.decode()
 
@@ -279,22 +279,22 @@ def test_another_brands_campaign_and_prompts_are_not_there(
     page_client: Callable[[User], Client],
     person: Callable[..., User],
     other_brand: Brand,
-    desk: Client,
+    pages: Client,
 ) -> None:
     stranger = page_client(person("lead", brand=other_brand))
     assert stranger.get(f"{base}new/").status_code == 404
     foreign = factories.PromptVersionFactory(template__brand=other_brand)
-    assert "Choose a prompt version" in desk.post(f"{base}preview/", filled(prompt=foreign.pk)).content.decode()
+    assert "Choose a prompt version" in pages.post(f"{base}preview/", filled(prompt=foreign.pk)).content.decode()
     run = factories.RunFactory(campaign__brand=other_brand)
-    assert desk.get(f"{base}new/?clone={run.pk}").status_code == 404
+    assert pages.get(f"{base}new/?clone={run.pk}").status_code == 404
 
 
 def test_more_subjects_cost_the_preview_no_more_queries(
-    desk: Client, base: str, filled: Callable[..., dict[str, Any]], campaign: Campaign
+    pages: Client, base: str, filled: Callable[..., dict[str, Any]], campaign: Campaign
 ) -> None:
     def queries() -> int:
         with CaptureQueriesContext(connection) as captured:
-            assert desk.post(f"{base}preview/", filled()).status_code == 200
+            assert pages.post(f"{base}preview/", filled()).status_code == 200
         return len(captured)
 
     queries()
@@ -307,10 +307,10 @@ def test_more_subjects_cost_the_preview_no_more_queries(
 
 @pytest.mark.parametrize("sample", ["1", "2", "3", "10", "999"])
 def test_a_full_run_is_of_everything_whatever_number_a_pilot_left_behind(
-    desk: Client, base: str, filled: Callable[..., dict[str, Any]], sample: str
+    pages: Client, base: str, filled: Callable[..., dict[str, Any]], sample: str
 ) -> None:
-    assert desk.post(f"{base}preview/", filled(stage="full", sample=sample)).context["preview"].jobs == 8
-    desk.post(f"{base}new/", filled(stage="full", sample=sample))
+    assert pages.post(f"{base}preview/", filled(stage="full", sample=sample)).context["preview"].jobs == 8
+    pages.post(f"{base}new/", filled(stage="full", sample=sample))
     run = Run.objects.get()
     assert (run.job_count, "sample" in run.definition) == (8, False)
 
@@ -323,7 +323,7 @@ def test_a_full_run_is_of_everything_whatever_number_a_pilot_left_behind(
     ],
 )  # fmt: skip
 def test_another_prompt_brings_its_own_axes(
-    desk: Client, base: str, filled: Callable[..., dict[str, Any]], version: PromptVersion, own: dict[str, Any]
+    pages: Client, base: str, filled: Callable[..., dict[str, Any]], version: PromptVersion, own: dict[str, Any]
 ) -> None:
     words = " ".join(f"{{{name}}}" for name in own)
     other = factories.PromptVersionFactory(
@@ -333,8 +333,8 @@ def test_another_prompt_brings_its_own_axes(
     variants = 1
     for values in own.values():
         variants *= len(values)
-    assert desk.post(f"{base}preview/", changed).context["preview"].cells == 8 * variants
-    desk.post(f"{base}new/", changed)
+    assert pages.post(f"{base}preview/", changed).context["preview"].cells == 8 * variants
+    pages.post(f"{base}new/", changed)
     assert Run.objects.get().definition["axes"] == own
     kept = filled(prompt=other.pk, axes_of=other.pk, axis=list(own), values=["dusk"] * len(own))
-    assert desk.post(f"{base}preview/", kept).context["preview"].cells == 8
+    assert pages.post(f"{base}preview/", kept).context["preview"].cells == 8

@@ -21,7 +21,7 @@ usages = st.dictionaries(
 )
 
 
-def test_a_picture_by_the_token_costs_what_its_documentation_says() -> None:
+def test_a_image_by_the_token_costs_what_its_documentation_says() -> None:
     usage = {"images": 1, "text_input_tokens": 50, "image_input_tokens": 1000, "output_tokens": 4160}
     assert prices.cost(TOKENS, usage) == Decimal("0.133050")
 
@@ -135,7 +135,7 @@ def test_any_table_is_either_told_or_counted(table: dict[str, Any]) -> None:
 
 def test_prices_read_as_a_sentence() -> None:
     assert prices.in_words(TOKENS) == (
-        "5 per million tokens of text sent, 8 per million tokens of pictures sent, 30 per million tokens made"
+        "5 per million tokens of text sent, 8 per million tokens of images sent, 30 per million tokens made"
     )
     assert prices.in_words({"image": "0.040", "second": 0}) == "0.04 per image"
     assert prices.in_words({}) == ""

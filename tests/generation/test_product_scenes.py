@@ -13,7 +13,7 @@ from campaigns.photos import cutout
 from generation.engines import base
 from generation.engines.base import ErrorKind, ImageRef
 from generation.engines.diffusers.products import parse, placed
-from generation.engines.packshot.engine import standing
+from generation.engines.packshot.engine import placement
 from tests.support.kept_products import assert_kept
 from tests.support.scenes import scene
 from tests.support.tiny_models import Desk, encoded, furthest, photograph, pixels, task
@@ -66,7 +66,7 @@ def test_the_shadow_lies_on_the_scene_and_the_edge_is_mixed_into_it():
     with_shadow = placed(rgba, parse({"shadow": "contact"})[0], 256, 192)
     without = placed(rgba, parse({"shadow": "none"})[0], 256, 192)
     dark, plain = with_shadow.with_new(scene_made), without.with_new(scene_made)
-    stands = standing(rgba, parse({})[0], 256, 192, has_scene=True)
+    stands = placement(rgba, parse({})[0], 256, 192, has_scene=True)
     below = np.s_[stands.bottom : stands.bottom + 4, int(stands.centre) - 5 : int(stands.centre) + 5]
     assert np.all(plain[below] == 200) and dark[below].mean() < 185
     assert np.all(dark[:10] == 200)
@@ -119,7 +119,7 @@ def extended(number: int, key: str = "photo", **parameters):
     return task(number, images={"init": ImageRef(key, key)}, parameters=settings, width=128, height=64)
 
 
-def test_a_picture_is_continued_around_and_its_own_pixels_stay(engine):
+def test_a_image_is_continued_around_and_its_own_pixels_stay(engine):
     photo = photograph(width=64, height=64)
     desk = Desk({"photo": encoded(photo), "other": encoded(photograph(1, width=64, height=64))})
     made = pixels(engine, [extended(0, extend=True), extended(1, "other", extend=True)], desk)
@@ -140,7 +140,7 @@ def test_the_margins_are_pixels_or_shares_of_the_frame(sd):
     assert np.abs(made[40:, 80:].astype(int) - small).mean() < 12
 
 
-def test_a_picture_that_fills_its_frame_already_is_given_back(sd):
+def test_a_image_that_fills_its_frame_already_is_given_back(sd):
     photo = photograph(width=128, height=64)
     made = pixels(sd, [extended(0, extend=True)], Desk({"photo": encoded(photo)}))[0]
     assert np.array_equal(made, photo)

@@ -17,7 +17,7 @@ from generation.choices import AssetState, RunState, Stage
 from generation.models import Asset, Job, JobSpec, Run
 from generation.selectors import tries
 from generation.services import tryouts
-from review.choices import Verdict
+from review.choices import DecisionKind
 from review.selectors.prompt_results import results
 from tests.support import factories
 from tests.support.in_review import image_in_review
@@ -157,7 +157,7 @@ def test_words_that_the_model_does_not_read_are_grey(
 # -- trying out ----------------------------------------------------------------------------------------------------
 
 
-def test_a_try_saves_what_changed_and_makes_one_sandbox_picture_per_product(
+def test_a_try_saves_what_changed_and_makes_one_sandbox_image_per_product(
     brand: Brand, version: PromptVersion, designer: User, page_client: Any, mugs: list[Any]
 ) -> None:
     client, address = page_client(designer), f"/brands/{brand.slug}/prompts/studio/"
@@ -302,13 +302,13 @@ def test_two_versions_show_their_differences_and_how_they_fare(
     second = prompts.add_version(template_id=version.template_id, by=designer, **{**FIELDS, **changed})
     run = factories.RunFactory(campaign=factories.CampaignFactory(brand=brand), prompt_version=second)
     tasks = [image_in_review(brand, run=run, specs=[]) for _ in range(3)]
-    verdicts = [Verdict.APPROVED, Verdict.APPROVED, Verdict.REJECTED]
-    for task, verdict in zip(tasks, verdicts, strict=True):
-        reason = factories.ReasonFactory(brand=brand, label="Soft") if verdict == Verdict.REJECTED else None
+    kinds = [DecisionKind.APPROVED, DecisionKind.APPROVED, DecisionKind.REJECTED]
+    for task, kind in zip(tasks, kinds, strict=True):
+        reason = factories.ReasonFactory(brand=brand, label="Soft") if kind == DecisionKind.REJECTED else None
         shown = task.asset.versions.get()
-        factories.DecisionFactory(task=task, version=shown, verdict=verdict, reason=reason)
+        factories.DecisionFactory(task=task, version=shown, kind=kind, reason=reason)
         # A second decision about the same image is not a first decision.
-        factories.DecisionFactory(task=task, version=shown, verdict=Verdict.APPROVED)
+        factories.DecisionFactory(task=task, version=shown, kind=DecisionKind.APPROVED)
     by_version = results([version.pk, second.pk])
     assert (by_version[second.pk].passed, by_version[second.pk].judged, by_version[second.pk].percent) == (2, 3, 67)
     assert by_version[second.pk].reasons == (("Soft", 1),)
@@ -323,9 +323,9 @@ def test_a_verdict_that_was_taken_back_is_no_first_look(brand: Brand, version: P
     run = factories.RunFactory(campaign=factories.CampaignFactory(brand=brand), prompt_version=version)
     task = image_in_review(brand, run=run, specs=[])
     shown = task.asset.versions.get()
-    wrong = factories.DecisionFactory(task=task, version=shown, verdict=Verdict.REJECTED)
-    factories.DecisionFactory(task=task, version=shown, verdict=Verdict.UNDONE, voids=wrong)
-    factories.DecisionFactory(task=task, version=shown, verdict=Verdict.APPROVED)
+    wrong = factories.DecisionFactory(task=task, version=shown, kind=DecisionKind.REJECTED)
+    factories.DecisionFactory(task=task, version=shown, kind=DecisionKind.UNDONE, voids=wrong)
+    factories.DecisionFactory(task=task, version=shown, kind=DecisionKind.APPROVED)
     assert results([version.pk])[version.pk].percent == 100
 
 

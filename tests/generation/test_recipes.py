@@ -54,7 +54,7 @@ def levels(tensor) -> np.ndarray:
     return (tensor[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
 
 
-def test_refining_goes_over_the_picture_again(engine, pipeline_calls):
+def test_refining_goes_over_the_image_again(engine, pipeline_calls):
     plain = pixels(engine, [task(0)])[0]
     refined = pixels(engine, [cooked(0, [{"do": "refine", "strength": 0.5}])])[0]
     assert furthest(plain, refined) > 5
@@ -79,7 +79,7 @@ def test_the_refiner_is_another_model_and_batches_alike(engine):
     assert type(engine._load().refiner.image).__name__ == "StableDiffusionXLImg2ImgPipeline"
 
 
-def test_a_small_picture_is_enlarged_and_worked_over(engine, pipeline_calls):
+def test_a_small_image_is_enlarged_and_worked_over(engine, pipeline_calls):
     desk = Desk()
     made = pixels(engine, [cooked(0, HIRES, width=2 * SIZE, height=2 * SIZE)], desk)[0]
     assert made.shape == (2 * SIZE, 2 * SIZE, 3)

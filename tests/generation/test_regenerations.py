@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 
 from core.models import Brand, Event, User
-from generation.checks.base import Verdict
+from generation.checks.base import CheckResult
 from generation.models import Asset, AssetVersion, Job, JobSpec, LedgerEntry, Run
 from generation.services import runs
 from generation.services.dispatch import claims, outcomes
@@ -54,16 +54,16 @@ def begin(brand: Brand, manager: User) -> Callable[..., Run]:
     return make
 
 
-def make_picture(outcome: str = "fail") -> Job:
+def make_image(outcome: str = "fail") -> Job:
     """Claim the next job and deliver an image with this check result, as a worker does; on-commit hooks run."""
     claim = claims.claim(lane="gpu", worker="w", limit=1)
     [claimed] = claim.jobs
-    name = f"picture {claimed.id}"
+    name = f"image {claimed.id}"
     stored = StoredMaster(
         sha256=factories.digest(name), key=f"sha256/{name}.webp", image_format="webp", width=64, height=64,
         has_alpha=False, bytes=9, thumbnails={}, hashes={"pdq": "", "pdq_quality": 0, "colours": bytes(48)},
     )  # fmt: skip
-    made = Made(master=stored, verdicts=(Verdict("sharpness", outcome, "It is blurred."),))
+    made = Made(master=stored, check_results=(CheckResult("sharpness", outcome, "It is blurred."),))
     assert outcomes.finish(job=claimed, token=claim.token, made=made, worker="w")
     return Job.objects.get(pk=claimed.id)
 
@@ -72,7 +72,7 @@ def make_picture(outcome: str = "fail") -> Job:
 def follow(django_capture_on_commit_callbacks: Any) -> Callable[..., Job]:
     def call(outcome: str = "fail") -> Job:
         with django_capture_on_commit_callbacks(execute=True):
-            return make_picture(outcome)
+            return make_image(outcome)
 
     return call
 
@@ -81,7 +81,7 @@ def asset() -> Asset:
     return Asset.objects.get()
 
 
-def test_a_failed_picture_is_made_again_with_another_seed(begin: Any, follow: Any) -> None:
+def test_a_failed_image_is_made_again_with_another_seed(begin: Any, follow: Any) -> None:
     begin()
     follow()
     first, second = JobSpec.objects.order_by("candidate")
@@ -164,7 +164,7 @@ def test_a_paused_run_waits_with_the_further_try_too(begin: Any, manager: User, 
 
 def test_a_cancelled_run_tries_nothing_further(begin: Any, manager: User, follow: Any) -> None:
     run = begin()
-    make_picture()  # the process died before it went on
+    make_image()  # the process died before it went on
     runs.cancel(run_id=run.pk, by=manager)
     assert not regenerations.regenerate(asset().pk)
     assert asset().state == "in_review"
@@ -173,7 +173,7 @@ def test_a_cancelled_run_tries_nothing_further(begin: Any, manager: User, follow
 
 def test_what_a_killed_process_left_behind_goes_on(begin: Any) -> None:
     run = begin()
-    make_picture()
+    make_image()
     runs.finish_if_done(run.pk)
     assert asset().state == "making"
     assert regenerations.regenerate_left_behind() == 1
@@ -202,7 +202,7 @@ def test_of_two_that_go_on_at_once_one_adds_a_candidate(begin: Any) -> None:
     begin()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(regenerations, "regenerate", lambda asset_id: False)
-        make_picture()
+        make_image()
     ready, added = threading.Barrier(3), []
 
     def work() -> None:

@@ -147,7 +147,7 @@ def test_another_workflow_than_was_planned_is_not_asked_for_anything(comfy: Comf
         change(endpoint, **second)
         release(run)
     work()
-    assert comfy.orders == [] and Master.objects.count() == 0 and are_held()
+    assert comfy.submissions == [] and Master.objects.count() == 0 and are_held()
 
 
 def test_red_is_never_kept_or_reused_as_grey(comfy: ComfyServer):
@@ -221,9 +221,9 @@ def test_another_file_under_a_checkpoints_name_on_the_server_is_not_taken_for_th
         server.sizes["sd15.safetensors"] = 10
         release(run)
         work()
-        assert server.orders == [] and are_held() and Master.objects.count() == 0
+        assert server.submissions == [] and are_held() and Master.objects.count() == 0
         assert "another file under the name sd15.safetensors" in Job.objects.get().error
-        assert Attempt.objects.get().sent_at is None, "nothing was submitted"
+        assert Attempt.objects.get().submitted_at is None, "nothing was submitted"
         workflow_checks.look(endpoint=endpoint, by=operator)
         changes.plan_anew(run_id=run.pk, by=run.requested_by)
         work()
@@ -388,7 +388,7 @@ def test_of_replicate_the_version_that_the_service_names_counts_where_the_endpoi
             "model": named[0],
             "version": named[1],
         }
-        result = engine._standing(prediction)
+        result = engine._state_of(prediction)
         assert isinstance(result, Result) and result.model == named[0]
         made = fingerprints.made_by(submitted, submitted, result.model, result.revision)
         assert (made.model, made.revision) == (submitted.model, revision + engine.inputs.suffix())

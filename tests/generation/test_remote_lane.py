@@ -17,7 +17,7 @@ from core.choices import Lane
 from generation import rate_limits
 from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, LedgerKind
 from generation.engines import base as engines
-from generation.models import AssetVersion, Attempt, Endpoint, EndpointStanding, Job, LedgerEntry
+from generation.models import AssetVersion, Attempt, Endpoint, EndpointStatus, Job, LedgerEntry
 from generation.selectors import endpoint_limits
 from generation.services import runs
 from generation.services.dispatch import outcomes
@@ -72,7 +72,7 @@ def states() -> dict[str, int]:
     return dict(Counter(Job.objects.values_list("status", flat=True)))
 
 
-def test_orders_wait_at_the_service_and_their_pictures_come_home(darkroom: Darkroom, clean_redis: Any) -> None:
+def test_orders_wait_at_the_service_and_their_images_come_home(darkroom: Darkroom, clean_redis: Any) -> None:
     queued.run(queued.campaign(), an_endpoint(darkroom), 12)
     with working():
         all_end()
@@ -81,9 +81,9 @@ def test_orders_wait_at_the_service_and_their_pictures_come_home(darkroom: Darkr
     assert AssetVersion.objects.count() == 12
     attempt = Attempt.objects.first()
     assert attempt is not None
-    assert attempt.sent_at is not None
-    assert attempt.remote_id.startswith("order-")
-    assert str(attempt.marker) == darkroom.orders[attempt.remote_id].marker
+    assert attempt.submitted_at is not None
+    assert attempt.remote_id.startswith("submission-")
+    assert str(attempt.marker) == darkroom.submissions[attempt.remote_id].marker
 
 
 def test_a_service_that_answers_at_once_needs_no_asking(darkroom: Darkroom, clean_redis: Any) -> None:
@@ -116,7 +116,7 @@ def test_an_order_that_never_arrived_is_sent_again_under_another_marker(darkroom
     assert first.marker != second.marker
 
 
-def test_where_nobody_can_be_asked_a_lost_answer_is_held_in_doubt_and_counts_as_spent(
+def test_where_nobody_can_be_asked_a_lost_answer_is_held_uncertain_and_counts_as_spent(
     darkroom: Darkroom, clean_redis: Any
 ) -> None:
     run = queued.run(queued.campaign(), an_endpoint(darkroom, at_once=True, looks_up=False), 2)
@@ -125,10 +125,10 @@ def test_where_nobody_can_be_asked_a_lost_answer_is_held_in_doubt_and_counts_as_
     with working():
         all_end()
     held = Job.objects.get(status=JobState.HELD)
-    assert held.hold_reason == HoldReason.IN_DOUBT
+    assert held.hold_reason == HoldReason.UNCERTAIN
     assert len(darkroom.paid) == 2
-    doubt = LedgerEntry.objects.get(kind=LedgerKind.DOUBT)
-    assert (doubt.job_id, doubt.amount) == (held.pk, Decimal("0.04"))
+    uncertainty = LedgerEntry.objects.get(kind=LedgerKind.UNCERTAIN)
+    assert (uncertainty.job_id, uncertainty.amount) == (held.pk, Decimal("0.04"))
 
 
 def test_a_cancelled_run_is_cancelled_at_the_service_too(darkroom: Darkroom, clean_redis: Any) -> None:
@@ -142,7 +142,7 @@ def test_a_cancelled_run_is_cancelled_at_the_service_too(darkroom: Darkroom, cle
         runs.cancel(run_id=run.pk, by=campaign.owner)
         all_end()
     assert states() == {JobState.CANCELLED: 2}
-    assert all(order.is_cancelled for order in darkroom.orders.values())
+    assert all(submission.is_cancelled for submission in darkroom.submissions.values())
 
 
 @pytest.mark.parametrize(
@@ -162,8 +162,8 @@ def test_what_the_service_forgot_is_ordered_again(darkroom: Darkroom, clean_redi
     darkroom.seconds = 1
     queued.run(queued.campaign(), an_endpoint(darkroom), 1)
     with working():
-        processes.wait_until(lambda: bool(darkroom.orders), seconds=30, what="the order")
-        darkroom.orders.clear()
+        processes.wait_until(lambda: bool(darkroom.submissions), seconds=30, what="the submission")
+        darkroom.submissions.clear()
         all_end()
     assert states() == {JobState.SUCCEEDED: 1}
     assert len(darkroom.paid) == 2
@@ -186,7 +186,7 @@ def test_an_endpoint_that_is_switched_off_gets_nothing_more_when_a_place_falls_f
     endpoint = an_endpoint(darkroom, limits={"max_concurrent": 2}, at_once=True, looks_up=False)
     queued.run(queued.campaign(), endpoint, 30)
     with working():
-        processes.wait_until(lambda: len(darkroom.paid) >= 4, seconds=30, what="orders")
+        processes.wait_until(lambda: len(darkroom.paid) >= 4, seconds=30, what="submissions")
         Endpoint.objects.filter(pk=endpoint.pk).update(is_enabled=False)
         processes.wait_until(
             lambda: not Job.objects.filter(status=JobState.RUNNING).exists(), seconds=20, what="what is under way ends"
@@ -226,8 +226,8 @@ def test_a_rate_that_nobody_told_is_found_and_kept(darkroom: Darkroom, clean_red
     with working("one"), working("two"):
         all_end()
     assert len(darkroom.paid) == 24
-    rates = endpoint_limits.found_rates(EndpointStanding.objects.get(endpoint=endpoint))
-    assert 2 <= rates[rate_limits.SECOND].orders < 6
+    rates = endpoint_limits.found_rates(EndpointStatus.objects.get(endpoint=endpoint))
+    assert 2 <= rates[rate_limits.SECOND].submissions < 6
     assert not Attempt.objects.filter(error_kind="rate", sent_at__isnull=False).exists()
 
 
@@ -238,9 +238,9 @@ def test_a_number_of_calls_at_once_that_nobody_told_is_found_and_kept(darkroom: 
     with working("one"), working("two"):
         all_end()
     assert len(darkroom.paid) == 40
-    standing = EndpointStanding.objects.get(endpoint=endpoint)
-    assert standing.window is not None
-    assert 5 <= standing.window < 7
+    status = EndpointStatus.objects.get(endpoint=endpoint)
+    assert status.window is not None
+    assert 5 <= status.window < 7
 
 
 def test_five_failures_in_a_row_open_the_breaker_and_one_success_closes_it(
@@ -252,13 +252,13 @@ def test_five_failures_in_a_row_open_the_breaker_and_one_success_closes_it(
     darkroom.fail_next("POST /orders", *[down] * 6)
     endpoint = an_endpoint(darkroom, limits={"max_concurrent": 1})
     queued.run(queued.campaign(), endpoint, 8)
-    standings = EndpointStanding.objects.filter(endpoint=endpoint)
+    statuses = EndpointStatus.objects.filter(endpoint=endpoint)
     with working():
-        processes.wait_until(lambda: standings.filter(breaker=Breaker.OPEN).exists(), seconds=30, what="it opens")
-        assert standings.get().failures >= 5
+        processes.wait_until(lambda: statuses.filter(breaker=Breaker.OPEN).exists(), seconds=30, what="it opens")
+        assert statuses.get().failures >= 5
         all_end()
     assert states() == {JobState.SUCCEEDED: 8}
-    assert standings.get().breaker == Breaker.CLOSED
+    assert statuses.get().breaker == Breaker.CLOSED
     assert darkroom.counts["POST /orders"] == 14
 
 
@@ -280,7 +280,7 @@ def test_a_worker_killed_at_any_step_pays_for_nothing_twice(point: str, darkroom
 
 
 @pytest.mark.slow
-def test_a_worker_killed_in_the_call_of_a_service_that_cannot_be_asked_leaves_doubt_and_no_second_order(
+def test_a_worker_killed_in_the_call_of_a_service_that_cannot_be_asked_leaves_uncertainty_and_no_second_order(
     darkroom: Darkroom, clean_redis: Any
 ) -> None:
     darkroom.seconds = 3
@@ -294,7 +294,7 @@ def test_a_worker_killed_in_the_call_of_a_service_that_cannot_be_asked_leaves_do
         all_end()
     assert states() == {JobState.SUCCEEDED: 2, JobState.HELD: 2}
     assert max(Counter(darkroom.paid).values()) == 1
-    assert LedgerEntry.objects.filter(kind=LedgerKind.DOUBT).count() == 2
+    assert LedgerEntry.objects.filter(kind=LedgerKind.UNCERTAIN).count() == 2
 
 
 def test_what_was_made_before_is_not_ordered(darkroom: Darkroom, clean_redis: Any) -> None:

@@ -39,11 +39,11 @@ def repaint(number: int, init: str = "init", mask: str = "mask", **parameters) -
 
 
 def test_outside_the_mask_every_pixel_stays_and_inside_it_is_made_anew(engine):
-    picture, mask = photograph(), square()
-    desk = Desk({"init": encoded(picture), "mask": encoded(mask)})
+    image, mask = photograph(), square()
+    desk = Desk({"init": encoded(image), "mask": encoded(mask)})
     made = pixels(engine, [repaint(0)], desk)[0]
-    assert furthest(made[mask == 0], picture[mask == 0]) == 0
-    inside = np.abs(made[32:48, 32:48].astype(int) - picture[32:48, 32:48])
+    assert furthest(made[mask == 0], image[mask == 0]) == 0
+    inside = np.abs(made[32:48, 32:48].astype(int) - image[32:48, 32:48])
     assert inside.mean() > 10
     other = pixels(engine, [repaint(0), repaint(1)], desk)[1]
     assert furthest(made[32:48, 32:48], other[32:48, 32:48]) > 5  # another seed and prompt
@@ -94,15 +94,15 @@ def test_every_cell_that_a_mask_touches_is_given_to_the_model():
 
 
 def test_a_cut_out_as_the_mask_keeps_the_product_and_remakes_what_is_around_it(engine):
-    picture = photograph()
+    image = photograph()
     alpha = square()
-    cutout = np.dstack([picture, alpha])
-    made = pixels(engine, [repaint(0)], Desk({"init": encoded(picture), "mask": encoded(cutout)}))[0]
-    assert furthest(made[alpha == 255], picture[alpha == 255]) == 0
-    assert np.abs(made[:16, :16].astype(int) - picture[:16, :16]).mean() > 10
+    cutout = np.dstack([image, alpha])
+    made = pixels(engine, [repaint(0)], Desk({"init": encoded(image), "mask": encoded(cutout)}))[0]
+    assert furthest(made[alpha == 255], image[alpha == 255]) == 0
+    assert np.abs(made[:16, :16].astype(int) - image[:16, :16]).mean() > 10
 
 
-def test_a_picture_of_other_proportions_is_cropped_not_squeezed(engine):
+def test_a_image_of_other_proportions_is_cropped_not_squeezed(engine):
     wide = photograph(width=2 * SIZE)
     desk = Desk(
         {
@@ -122,21 +122,21 @@ def test_what_cannot_be_repainted_is_said_and_the_others_of_the_batch_are_made(e
         "mask": encoded(square()),
         "black": encoded(np.zeros((SIZE, SIZE), np.uint8)),
         "wide": encoded(np.full((SIZE, 2 * SIZE), 255, np.uint8)),
-        "junk": b"no picture",
+        "junk": b"no image",
     }
     batch = [repaint(0, mask="black"), repaint(1, mask="wide"), repaint(2, init="junk"), repaint(3)]
     results = {result.task_id: result for result in engine.generate(batch, Desk(files))}
     assert sorted(results) == [0, 1, 2, 3] and results[3].error is None
     messages = [results[number].error.message for number in range(3)]
     assert all(results[number].error.kind == ErrorKind.INPUT for number in range(3))
-    assert "marks nothing" in messages[0] and "128 × 64" in messages[1] and "start image is no picture" in messages[2]
+    assert "marks nothing" in messages[0] and "128 × 64" in messages[1] and "start image is no image" in messages[2]
 
 
 def test_a_mask_alone_or_a_change_without_a_step_is_refused_before_anything_is_made(sd_folder):
     engine = base.build("diffusers", {"model": str(sd_folder)})
     assert engine.capabilities().optional_images == {"init", "mask", "cutout"}
     alone = task(0, images={"mask": ImageRef("m", "m")})
-    assert any("no picture to repaint" in problem for problem in engine.validate(alone.spec))
+    assert any("no image to repaint" in problem for problem in engine.validate(alone.spec))
     faint = task(0, images={"init": ImageRef("i", "i")}, parameters={"steps": 4, "strength": 0.2})
     assert engine.validate(faint.spec) == [
         "A change of 0.2 in 4 steps leaves no step to work in; take at least 5 steps."
@@ -158,6 +158,6 @@ def test_a_small_autoencoder_repaints_too(sd_folder, tmp_path):
     pipe = diffusers.StableDiffusionPipeline.from_pretrained(sd_folder, vae=vae, safety_checker=None)
     pipe.save_pretrained(tmp_path / "tiny-vae", safe_serialization=True)
     engine = base.build("diffusers", {"model": str(tmp_path / "tiny-vae"), "device": "cpu", "dtype": "float32"})
-    picture, mask = photograph(), square()
-    made = pixels(engine, [repaint(0)], Desk({"init": encoded(picture), "mask": encoded(mask)}))[0]
-    assert furthest(made[mask == 0], picture[mask == 0]) == 0 and furthest(made, picture) > 10
+    image, mask = photograph(), square()
+    made = pixels(engine, [repaint(0)], Desk({"init": encoded(image), "mask": encoded(mask)}))[0]
+    assert furthest(made[mask == 0], image[mask == 0]) == 0 and furthest(made, image) > 10

@@ -73,7 +73,7 @@ def test_the_background_is_taken_out_of_a_painted_edge() -> None:
     assert over_black[rim][:, 1].max() < 26 and pixels[rim][:, 1].max() > 200
 
 
-def test_a_mask_of_another_shape_an_empty_one_and_no_picture_are_refused(photo: Any, designer: Any) -> None:
+def test_a_mask_of_another_shape_an_empty_one_and_no_image_are_refused(photo: Any, designer: Any) -> None:
     for mask, words in (
         (png(np.full((100, 256), 255, np.uint8)), "256 × 100 px"),
         (png(np.zeros((SIZE, SIZE), np.uint8)), "leaves nothing"),
@@ -110,15 +110,15 @@ def test_a_repair_is_taken_back_and_the_earlier_cut_out_counts_again(photo: Any,
 def test_many_are_accepted_at_once_in_a_few_queries_and_all_taken_back(
     brand: Any, manager: Any, django_assert_max_num_queries: Any
 ) -> None:
-    doubtful = [
+    uncertain = [
         factories.CutoutFactory(photo__subject__brand=brand, confidence=0.45, is_accepted=at % 2 == 0)
         for at in range(40)
     ]
     with django_assert_max_num_queries(20):
-        steps = cutouts.accept_many(cutout_ids=[cutout.pk for cutout in doubtful], by=manager)
+        steps = cutouts.accept_many(cutout_ids=[cutout.pk for cutout in uncertain], by=manager)
     assert len(steps) == 40 and Cutout.objects.filter(is_accepted=True, accepted_by=manager).count() == 40
     assert Event.objects.filter(type="campaigns.cutout.accepted").count() == 40
-    assert cutouts.accept_many(cutout_ids=[doubtful[0].pk], by=manager) == []
+    assert cutouts.accept_many(cutout_ids=[uncertain[0].pk], by=manager) == []
     cutouts.take_back(steps=steps, by=manager)
     assert Cutout.objects.filter(is_accepted=True, accepted_by=None).count() == 20
     assert Cutout.objects.filter(accepted_by=manager).count() == 0
@@ -178,7 +178,7 @@ def specs_of(run: Any) -> list[dict[str, Any]]:
     return [row.spec for row in JobSpec.objects.filter(job__run=run)]
 
 
-def test_a_run_planned_after_a_repair_uses_the_new_cut_out_and_is_another_picture(
+def test_a_run_planned_after_a_repair_uses_the_new_cut_out_and_is_another_image(
     brand: Any, photo: Any, manager: Any, designer: Any
 ) -> None:
     campaign = factories.CampaignFactory(brand=brand, subjects=[photo.subject])

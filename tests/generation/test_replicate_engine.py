@@ -16,9 +16,9 @@ from generation.engines.replicate.shared import credentials
 from tests.support.engines import ready_pixels
 from tests.support.lent import Lent
 from tests.support.remote_server import CUT_AFTER, CUT_BEFORE, serving
-from tests.support.replicate_orders import INPUTS, ended, engine, made, order, png, spec, with_pictures
 from tests.support.replicate_server import DEPLOYMENT, MODEL, VERSION, Fate
 from tests.support.replicate_server import Replicate as Server
+from tests.support.replicate_submissions import INPUTS, ended, engine, made, png, spec, submission, with_images
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def server() -> Iterator[Server]:
         ({"deployment": DEPLOYMENT}, f"/v1/deployments/{DEPLOYMENT}/predictions"),
     ],
 )
-def test_a_picture_comes_from_a_version_an_official_model_and_a_deployment(server, target, path):
+def test_a_image_comes_from_a_version_an_official_model_and_a_deployment(server, target, path):
     result = made(engine(server, **target), spec())
     assert [request.path for request in server.requests if request.method == "POST"] == [path]
     assert np.array_equal(result.pixels, ready_pixels(7, 64, 80))
@@ -48,7 +48,7 @@ def test_a_picture_comes_from_a_version_an_official_model_and_a_deployment(serve
 
 def test_the_spec_becomes_the_models_own_names(server):
     full_spec = spec(negative="text", seed=2**40 + 9, parameters={"guidance": 3.5, "format": "webp", "speed": "exact"})
-    order(engine(server), full_spec)
+    submission(engine(server), full_spec)
     assert server.paid == [
         {
             "num_outputs": 1,
@@ -68,8 +68,8 @@ def test_a_model_that_knows_shapes_only_gets_the_nearest_one_and_the_facts_say_s
     inputs = {"prompt": "prompt", "aspect_ratio": {"input": "aspect_ratio", "choices": ["1:1", "4:5", "16:9", "9:16"]}}
     replicate = engine(server, inputs=inputs)
     assert made(replicate, spec(width=1080, height=1350)).facts["asked_ratio"] == "4:5"
-    order(replicate, spec(width=1000, height=1900))
-    order(replicate, spec(width=1600, height=1000))
+    submission(replicate, spec(width=1000, height=1900))
+    submission(replicate, spec(width=1600, height=1000))
     assert [paid["aspect_ratio"] for paid in server.paid] == ["4:5", "9:16", "16:9"]
 
 
@@ -87,11 +87,11 @@ def test_the_seconds_that_it_took_are_counted(server):
     assert (result.facts["width"], result.facts["height"]) == (64, 80)
 
 
-def test_a_prediction_goes_from_starting_over_processing_with_steps_to_its_picture(server):
+def test_a_prediction_goes_from_starting_over_processing_with_steps_to_its_image(server):
     server.start_seconds, server.seconds = 100, 100
     server.fates["a mug on oak"] = Fate(logs=" 30%|███       | 3/10 [00:01<00:03]\r 70%|███████   | 7/10 [00:02<00:01]")
     replicate = engine(server)
-    remote_id = order(replicate, spec()).remote_id
+    remote_id = submission(replicate, spec()).remote_id
     assert replicate.poll([remote_id])[remote_id] == Pending()
     server.advance(150)
     assert replicate.poll([remote_id])[remote_id] == Pending(step=7, steps=10)
@@ -101,16 +101,16 @@ def test_a_prediction_goes_from_starting_over_processing_with_steps_to_its_pictu
 
 def test_hundreds_are_polled_off_the_list_and_what_is_not_there_one_by_one(server):
     replicate = engine(server)
-    ids = [order(replicate, spec(seed=seed)).remote_id for seed in range(30)]
+    ids = [submission(replicate, spec(seed=seed)).remote_id for seed in range(30)]
     server.page = 10
     server.requests.clear()
-    standing = replicate.poll([*ids[:20], "gone"])
-    assert all(isinstance(standing[remote_id], Result) for remote_id in ids[:20])
-    assert standing["gone"].error.kind == ErrorKind.LOST
+    status = replicate.poll([*ids[:20], "gone"])
+    assert all(isinstance(status[remote_id], Result) for remote_id in ids[:20])
+    assert status["gone"].error.kind == ErrorKind.LOST
     paths = [request.path for request in server.requests]
     assert paths.count("/v1/predictions") <= 2
     assert len(paths) < 20
-    assert sorted(result.seed for remote_id, result in standing.items() if remote_id != "gone") == list(range(20))
+    assert sorted(result.seed for remote_id, result in status.items() if remote_id != "gone") == list(range(20))
 
 
 def test_of_several_outputs_the_first_is_taken_and_all_are_counted(server):
@@ -120,7 +120,7 @@ def test_of_several_outputs_the_first_is_taken_and_all_are_counted(server):
 
 
 @pytest.mark.parametrize("shape", ["text", "list", "mapping", "data"])
-def test_every_shape_of_output_holds_its_picture(server, shape):
+def test_every_shape_of_output_holds_its_image(server, shape):
     import base64
 
     address = f"data:image/png;base64,{base64.b64encode(png(3)).decode()}"
@@ -132,9 +132,9 @@ def test_every_shape_of_output_holds_its_picture(server, shape):
 # -- answers that are awaited ---------------------------------------------------------------------------------------
 
 
-def test_an_answer_that_is_waited_for_brings_the_picture(server):
+def test_an_answer_that_is_waited_for_brings_the_image(server):
     server.seconds = 0.1
-    submitted = order(engine(server, wait_seconds=10), spec())
+    submitted = submission(engine(server, wait_seconds=10), spec())
     assert server.requests[0].headers["prefer"] == "wait=10"
     assert np.array_equal(submitted.result.pixels, ready_pixels(7, 64, 80))
     assert submitted.result.usage["seconds"] == pytest.approx(0.1)
@@ -142,30 +142,30 @@ def test_an_answer_that_is_waited_for_brings_the_picture(server):
 
 
 def test_without_a_wait_the_header_is_left_out(server):
-    assert order(engine(server), spec()).remote_id in server.predictions
+    assert submission(engine(server), spec()).remote_id in server.predictions
     assert "prefer" not in server.requests[0].headers
 
 
-def test_an_answer_that_still_says_processing_brings_the_picture_of_an_official_model(server):
+def test_an_answer_that_still_says_processing_brings_the_image_of_an_official_model(server):
     server.seconds = 30
     server.fates["a mug on oak"] = Fate(is_early=True)
-    official = order(engine(server, wait_seconds=5, model=MODEL), spec())
+    official = submission(engine(server, wait_seconds=5, model=MODEL), spec())
     assert official.result.pixels is not None
-    by_the_second = order(engine(server, wait_seconds=5), spec())
+    by_the_second = submission(engine(server, wait_seconds=5), spec())
     assert by_the_second.result is None, "its seconds are not known yet, and they cost"
 
 
-def test_a_wait_that_ends_before_the_picture_leaves_the_id(server):
+def test_a_wait_that_ends_before_the_image_leaves_the_id(server):
     server.seconds = 2
-    submitted = order(engine(server, wait_seconds=1), spec())
+    submitted = submission(engine(server, wait_seconds=1), spec())
     assert submitted.result is None
     assert ended(engine(server), submitted.remote_id).outputs
 
 
-def test_a_picture_that_cannot_be_fetched_at_once_is_left_to_the_poller(server):
+def test_a_image_that_cannot_be_fetched_at_once_is_left_to_the_poller(server):
     server.fail_next("GET /outputs/{id}", CUT_BEFORE)
     replicate = engine(server, wait_seconds=5)
-    submitted = order(replicate, spec())
+    submitted = submission(replicate, spec())
     assert submitted.result is None
     assert replicate.fetch(ended(replicate, submitted.remote_id), Lent()).pixels is not None
     assert len(server.paid) == 1
@@ -180,13 +180,13 @@ def test_a_wait_that_the_service_refuses_is_refused_in_the_settings(server, wait
 # -- input images ---------------------------------------------------------------------------------------------------
 
 
-def test_a_small_picture_goes_along_and_a_large_one_is_uploaded_once(server):
+def test_a_small_image_goes_along_and_a_large_one_is_uploaded_once(server):
     small, large = png(1), png(2, width=400, height=400, grain=60)
     assert len(large) > 256 * 1024
-    images, lent = with_pictures(init=small, mask=large)
+    images, lent = with_images(init=small, mask=large)
     replicate = engine(server)
-    order(replicate, spec(images=images), lent=lent)
-    order(replicate, spec(images=images, seed=8), lent=lent)
+    submission(replicate, spec(images=images), lent=lent)
+    submission(replicate, spec(images=images, seed=8), lent=lent)
     first = server.paid[0]
     assert first["image"].startswith("data:image/png;base64,")
     assert first["mask"].startswith(f"{server.base_url}/files/")
@@ -196,24 +196,24 @@ def test_a_small_picture_goes_along_and_a_large_one_is_uploaded_once(server):
 
 def test_an_upload_that_ends_soon_is_not_used_again(server, monkeypatch):
     monkeypatch.setattr("generation.engines.replicate.images.KEPT_SECONDS", 0.0)
-    images, lent = with_pictures(mask=png(2, width=400, height=400, grain=60))
+    images, lent = with_images(mask=png(2, width=400, height=400, grain=60))
     replicate = engine(server)
-    order(replicate, spec(images=images), lent=lent)
-    order(replicate, spec(images=images), lent=lent)
+    submission(replicate, spec(images=images), lent=lent)
+    submission(replicate, spec(images=images), lent=lent)
     assert len(server.uploads) == 2
 
 
-def test_a_list_input_takes_the_picture_in_a_list(server):
-    images, lent = with_pictures(reference=png(1))
-    order(engine(server), spec(images=images), lent=lent)
+def test_a_list_input_takes_the_image_in_a_list(server):
+    images, lent = with_images(reference=png(1))
+    submission(engine(server), spec(images=images), lent=lent)
     assert len(server.paid[0]["image_input"]) == 1
 
 
 def test_an_upload_that_fails_has_ordered_nothing(server):
-    images, lent = with_pictures(mask=png(2, width=400, height=400, grain=60))
+    images, lent = with_images(mask=png(2, width=400, height=400, grain=60))
     server.fail_next("POST /files", CUT_AFTER)
     with pytest.raises(EngineError) as caught:
-        order(engine(server), spec(images=images), lent=lent)
+        submission(engine(server), spec(images=images), lent=lent)
     assert caught.value.kind == ErrorKind.TRANSIENT
     assert server.paid == []
 
@@ -240,7 +240,7 @@ def test_the_settings_say_what_is_obeyed_and_what_may_be_changed(server):
         (spec(parameters={"guidance": 11}), "the most is 10"),
         (spec(parameters={"guidance": "much"}), "expected a number"),
         (spec(parameters={"format": "gif"}), "png, webp"),
-        (spec(images={"depth": ImageRef("0", "0")}), "takes no picture as 'depth'"),
+        (spec(images={"depth": ImageRef("0", "0")}), "takes no image as 'depth'"),
         (spec(width=4096), "2048 px"),
     ],
 )
@@ -249,11 +249,11 @@ def test_what_cannot_be_made_is_refused_before_it_is_paid_for(invalid_spec, word
     assert any(words in problem for problem in replicate.validate(invalid_spec)), replicate.validate(invalid_spec)
 
 
-def test_a_needed_picture_is_asked_for():
+def test_a_needed_image_is_asked_for():
     inputs = {"prompt": "prompt", "images": {"init": {"input": "image", "is_needed": True}}}
     replicate = build("replicate", {"version": VERSION, "inputs": inputs})
     assert replicate.capabilities().needs_images == {"init"}
-    assert replicate.validate(spec()) == ["The model needs a picture as 'init'."]
+    assert replicate.validate(spec()) == ["The model needs an image as 'init'."]
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,20 @@ import pytest
 from generation.engines.base import EngineError, ErrorKind, Pending, Task
 from tests.support.lent import Lent
 from tests.support.remote_server import CUT_AFTER, CUT_BEFORE, Fault, Response, Window, plain, serving
-from tests.support.replicate_orders import INPUTS, ended, engine, find, made, order, png, refused, spec, with_pictures
 from tests.support.replicate_server import DEPLOYMENT, MODEL, VERSION, Fate
 from tests.support.replicate_server import Replicate as Server
+from tests.support.replicate_submissions import (
+    INPUTS,
+    ended,
+    engine,
+    find,
+    made,
+    png,
+    refused,
+    spec,
+    submission,
+    with_images,
+)
 
 
 @pytest.fixture
@@ -39,7 +50,7 @@ def test_a_throttled_order_says_how_long_to_wait_in_each_of_its_forms(form, wait
     with serving(Server(limits=(Window(1, wait),))) as server:
         server.throttled = form
         replicate = engine(server)
-        order(replicate, spec())
+        submission(replicate, spec())
         error = refused(replicate)
         assert error.kind == ErrorKind.RATE
         assert error.retry_after_seconds == pytest.approx(wait, abs=2)
@@ -65,7 +76,7 @@ def test_the_wait_is_read_out_of_the_body(server, body, wait):
 def test_an_account_without_credit_and_a_refused_token_hold_the_endpoint(server):
     server.credit = 1
     replicate = engine(server)
-    order(replicate, spec())
+    submission(replicate, spec())
     empty, stranger = refused(replicate), refused(engine(server, secret="r8_wrong"))
     assert (empty.kind, stranger.kind) == (ErrorKind.QUOTA, ErrorKind.QUOTA)
     assert "no credit" in empty.message and "secret" in stranger.message
@@ -103,12 +114,12 @@ def test_a_failed_prediction_fails_as_its_words_say(server, words, kind):
 def test_a_failure_in_the_awaited_answer_comes_by_the_poller_with_its_id(server):
     server.fates["a mug on oak"] = Fate(error="NSFW content detected.")
     replicate = engine(server, wait_seconds=5)
-    submitted = order(replicate, spec())
+    submitted = submission(replicate, spec())
     assert submitted.result is None
     assert ended(replicate, submitted.remote_id).error.kind == ErrorKind.MODERATION
 
 
-def test_a_model_that_answers_with_words_has_made_no_picture(server):
+def test_a_model_that_answers_with_words_has_made_no_image(server):
     server.fates["a mug on oak"] = Fate(output="a lovely mug")
     error = made(engine(server), spec()).error
     assert error.kind == ErrorKind.INPUT and "a lovely mug" in error.message
@@ -117,7 +128,7 @@ def test_a_model_that_answers_with_words_has_made_no_picture(server):
 def test_only_our_own_prediction_is_cancelled_and_cancelling_an_ended_one_changes_nothing(server):
     server.seconds = 60
     replicate = engine(server)
-    first, second = order(replicate, spec()).remote_id, order(replicate, spec(seed=8)).remote_id
+    first, second = submission(replicate, spec()).remote_id, submission(replicate, spec(seed=8)).remote_id
     replicate.cancel(first)
     assert ended(replicate, first).error.kind == ErrorKind.CANCELLED
     assert isinstance(replicate.poll([second])[second], Pending)
@@ -130,9 +141,9 @@ def test_only_our_own_prediction_is_cancelled_and_cancelling_an_ended_one_change
 def test_what_was_not_begun_in_time_is_tried_again_and_what_took_too_long_goes_to_a_person(server):
     replicate = engine(server, cancel_after="10m")
     server.start_seconds, server.seconds = 700, 10
-    never_begun = order(replicate, spec()).remote_id
+    never_begun = submission(replicate, spec()).remote_id
     server.start_seconds, server.seconds = 0, 700
-    too_long = order(replicate, spec(seed=8)).remote_id
+    too_long = submission(replicate, spec(seed=8)).remote_id
     assert server.requests[0].headers["cancel-after"] == "10m"
     server.advance(650)
     aborted, stopped = ended(replicate, never_begun), ended(replicate, too_long)
@@ -146,9 +157,9 @@ def test_a_deadline_that_means_nothing_is_refused_in_the_settings(server, text):
         engine(server, cancel_after=text)
 
 
-def test_pictures_that_the_service_has_deleted_are_lost(server):
+def test_images_that_the_service_has_deleted_are_lost(server):
     replicate = engine(server)
-    remote_id = order(replicate, spec()).remote_id
+    remote_id = submission(replicate, spec()).remote_id
     result = ended(replicate, remote_id)
     server.advance(3700)
     assert ended(replicate, remote_id).error.kind == ErrorKind.LOST
@@ -161,7 +172,7 @@ def test_an_unknown_id_is_lost(server):
     assert engine(server).poll(["nobody"])["nobody"].error.kind == ErrorKind.LOST
 
 
-def test_pictures_come_from_the_services_own_hosts_only(server):
+def test_images_come_from_the_services_own_hosts_only(server):
     server.fates["a mug on oak"] = Fate(output="https://169.254.169.254/latest/meta-data/a.png")
     with pytest.raises(EngineError) as caught:
         made(engine(server), spec())
@@ -192,14 +203,14 @@ def test_an_order_that_never_arrived_may_be_sent_again():
     ids=["cut", "502", "504", "500", "half an answer", "no id", "too slow"],
 )
 @pytest.mark.parametrize("target", ["version", "model", "deployment"])
-def test_an_order_whose_answer_was_lost_is_in_doubt_and_found_again(server, fault, target):
+def test_an_order_whose_answer_was_lost_is_uncertain_and_found_again(server, fault, target):
     server.fail_next("POST /predictions", fault)
     replicate = engine(
         server, timeout_seconds=1, **{target: {"version": VERSION, "model": MODEL}.get(target, DEPLOYMENT)}
     )
-    assert refused(replicate).kind == ErrorKind.DOUBT
+    assert refused(replicate).kind == ErrorKind.UNCERTAIN
     server.seconds = 5
-    order(replicate, spec(seed=8))
+    submission(replicate, spec(seed=8))
     time.sleep(fault.seconds)
     found_id = find(replicate, spec())
     assert server.predictions[found_id].input["seed"] == 7
@@ -208,9 +219,9 @@ def test_an_order_whose_answer_was_lost_is_in_doubt_and_found_again(server, faul
 
 def test_an_order_that_was_cut_before_it_counted_is_not_found(server):
     replicate = engine(server)
-    order(replicate, spec(seed=8))
+    submission(replicate, spec(seed=8))
     server.fail_next("POST /predictions", CUT_BEFORE)
-    assert refused(replicate).kind == ErrorKind.DOUBT
+    assert refused(replicate).kind == ErrorKind.UNCERTAIN
     assert find(replicate, spec()) is None
 
 
@@ -225,7 +236,7 @@ def test_a_busy_gateway_that_took_nothing_is_asked_again(server):
 )
 def test_a_poll_without_an_answer_is_no_verdict(server, fault):
     replicate = engine(server)
-    remote_id = order(replicate, spec()).remote_id
+    remote_id = submission(replicate, spec()).remote_id
     server.fail_next("GET /predictions/{id}", fault)
     with pytest.raises(EngineError) as caught:
         replicate.poll([remote_id])
@@ -235,14 +246,14 @@ def test_a_poll_without_an_answer_is_no_verdict(server, fault):
 
 def test_of_several_the_ones_that_answered_count(server):
     replicate = engine(server)
-    ids = [order(replicate, spec(seed=seed)).remote_id for seed in range(3)]
+    ids = [submission(replicate, spec(seed=seed)).remote_id for seed in range(3)]
     server.fail_next("GET /predictions/{id}", Fault(), CUT_BEFORE)
     assert list(replicate.poll(ids)) == ids[:1]
 
 
-def test_a_picture_that_breaks_off_is_fetched_again(server):
+def test_a_image_that_breaks_off_is_fetched_again(server):
     replicate = engine(server)
-    result = ended(replicate, order(replicate, spec()).remote_id)
+    result = ended(replicate, submission(replicate, spec()).remote_id)
     for fault in (CUT_BEFORE, Fault(response=Response(200, png(1)[:500]))):
         server.fail_next("GET /outputs/{id}", fault)
         with pytest.raises(EngineError) as caught:
@@ -257,9 +268,9 @@ def test_a_picture_that_breaks_off_is_fetched_again(server):
 def test_it_is_found_pages_below_and_not_beyond_its_time(server):
     replicate = engine(server)
     server.page = 4
-    expected_id = order(replicate, spec()).remote_id
+    expected_id = submission(replicate, spec()).remote_id
     for seed in range(100, 119):
-        order(replicate, spec(seed=seed))
+        submission(replicate, spec(seed=seed))
     assert find(replicate, spec()) == expected_id
     assert server.counts["GET /predictions"] == 5
     later = datetime.now(UTC) + timedelta(seconds=120)
@@ -268,7 +279,10 @@ def test_it_is_found_pages_below_and_not_beyond_its_time(server):
 
 def test_two_that_look_the_same_are_given_to_one_task_each(server):
     replicate = engine(server)
-    first, second = order(replicate, spec(), task_id=1).remote_id, order(replicate, spec(), task_id=2).remote_id
+    first, second = (
+        submission(replicate, spec(), task_id=1).remote_id,
+        submission(replicate, spec(), task_id=2).remote_id,
+    )
     first_match = find(replicate, spec())
     second_match = find(replicate, spec(), taken={first_match})
     assert {first_match, second_match} == {first, second}
@@ -287,19 +301,19 @@ def test_the_webhooks_address_tells_two_that_look_the_same_apart(server):
 
 
 @pytest.mark.parametrize("other", [spec("a bowl"), spec(seed=8), spec(width=72), spec(parameters={"guidance": 5})])
-def test_an_order_for_another_picture_is_not_taken_for_ours(server, other):
+def test_an_order_for_another_image_is_not_taken_for_ours(server, other):
     replicate = engine(server)
-    order(replicate, other)
+    submission(replicate, other)
     if other.parameters:  # it contains all inputs of ours: it counts only where no equal one exists
-        equal = order(replicate, spec()).remote_id
-        order(replicate, other)
+        equal = submission(replicate, spec()).remote_id
+        submission(replicate, other)
         assert find(replicate, spec()) == equal
     else:
         assert find(replicate, spec()) is None
 
 
 def test_an_order_of_another_version_or_model_is_not_taken_for_ours(server):
-    order(engine(server, model=MODEL), spec())
+    submission(engine(server, model=MODEL), spec())
     assert find(engine(server), spec()) is None
     assert find(engine(server, model="kilnmoor/other"), spec()) is None
     assert find(engine(server, model=MODEL), spec()) is not None
@@ -309,11 +323,11 @@ def test_an_order_of_another_version_or_model_is_not_taken_for_ours(server):
 def test_the_same_words_with_another_product_photo_are_another_order(server, side):
     replicate = engine(server)
     mug, bowl = (png(seed, width=side, height=side, grain=60) for seed in (1, 2))
-    mugs, with_mug = with_pictures(init=mug)
-    bowls, with_bowl = with_pictures(init=bowl)
-    of_bowl = order(replicate, spec(images=bowls), lent=with_bowl).remote_id
+    mugs, with_mug = with_images(init=mug)
+    bowls, with_bowl = with_images(init=bowl)
+    of_bowl = submission(replicate, spec(images=bowls), lent=with_bowl).remote_id
     assert find(replicate, spec(images=mugs)) is None
-    of_mug = order(replicate, spec(images=mugs), lent=with_mug).remote_id
+    of_mug = submission(replicate, spec(images=mugs), lent=with_mug).remote_id
     assert find(replicate, spec(images=mugs)) == of_mug
     assert find(replicate, spec(images=bowls)) == of_bowl
     assert find(replicate, spec()) is None
@@ -322,7 +336,7 @@ def test_the_same_words_with_another_product_photo_are_another_order(server, sid
 @pytest.mark.parametrize("fault", [CUT_BEFORE, Fault(response=Response(500, b"oops")), Fault(response=plain({}, 429))])
 def test_a_list_that_cannot_be_read_is_no_verdict(server, fault):
     replicate = engine(server)
-    order(replicate, spec())
+    submission(replicate, spec())
     server.fail_next("GET /predictions", fault)
     with pytest.raises(EngineError) as caught:
         find(replicate, spec())

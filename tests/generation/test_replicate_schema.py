@@ -23,9 +23,9 @@ from generation.services.endpoints import editing
 from tests.support import factories
 from tests.support.cog_server import Cog as CogServer
 from tests.support.remote_server import serving
-from tests.support.replicate_orders import engine, order, spec
 from tests.support.replicate_server import MODEL, TOKEN
 from tests.support.replicate_server import Replicate as Server
+from tests.support.replicate_submissions import engine, spec, submission
 
 #: The schema of a Flux-like model: choices in schemas of their own, its own order of inputs, an optional image.
 SHAPES: dict[str, Any] = {
@@ -63,7 +63,7 @@ def described(**properties: Any) -> tuple[Input, ...]:
 def test_a_model_of_shapes_is_read_whole() -> None:
     model_inputs = inputs({"latest_version": {"openapi_schema": {"components": {"schemas": SHAPES}}}})
     assert [model_input.name for model_input in model_inputs][:3] == ["prompt", "aspect_ratio", "image"], (
-        "in the model's own order"
+        "in the model's own submission"
     )
     suggestion = suggested(model_inputs)
     assert suggestion == {
@@ -88,7 +88,7 @@ def test_a_model_of_shapes_is_read_whole() -> None:
     }  # fmt: skip
 
 
-def test_a_model_of_sizes_lists_of_pictures_and_masks_is_read_too() -> None:
+def test_a_model_of_sizes_lists_of_images_and_masks_is_read_too() -> None:
     model_inputs = described(
         prompt={"type": "string"},
         negative_prompt={"type": "string"},
@@ -104,7 +104,7 @@ def test_a_model_of_sizes_lists_of_pictures_and_masks_is_read_too() -> None:
         "prompt": "prompt", "negative": "negative_prompt", "seed": {"input": "seed", "maximum": 2**32 - 1},
         "width": "width", "height": "height",
         "images": {"reference": {"input": "image_input", "is_list": True}, "mask": "mask"},
-    }, "a text called image is no picture, and without a picture to start from there is no strength"  # fmt: skip
+    }, "a text called image is no image, and without an image to start from there is no strength"  # fmt: skip
 
 
 def test_what_cannot_be_read_suggests_nothing() -> None:
@@ -217,7 +217,7 @@ def test_what_is_suggested_is_what_the_service_takes() -> None:
     with serving(Server()) as server:
         health = engine(server, inputs={"prompt": "words"}, model=MODEL).health()
         assert not health.is_ok and health.suggested["inputs"]["parameters"]
-        order(engine(server, model=MODEL, inputs=dict(health.suggested["inputs"])), spec(height=80))
+        submission(engine(server, model=MODEL, inputs=dict(health.suggested["inputs"])), spec(height=80))
         (paid,) = server.paid
         assert (paid["aspect_ratio"], paid["num_outputs"], paid["output_format"]) == ("4:5", 1, "png")
     with serving(CogServer()) as server:
@@ -252,7 +252,7 @@ def test_a_lead_sets_the_endpoint_up_for_the_models_inputs_by_one_click(
     queue = django_rq.get_queue("cloud")
     SimpleWorker([queue], connection=queue.connection, serializer=queue.serializer).work(burst=True)
     page = client.get(address).content.decode()
-    assert "which inputs it has: prompt, negative, seed, aspect ratio, picture “init”" in page
+    assert "which inputs it has: prompt, negative, seed, aspect ratio, image “init”" in page
     assert "Set the endpoint up for them" not in page_client(designer).get(address).content.decode()
     assert page_client(designer).post(f"{address}suggested/").status_code == 403
     assert client.post(f"{address}suggested/").status_code == 302
@@ -267,4 +267,4 @@ def test_a_lead_sets_the_endpoint_up_for_the_models_inputs_by_one_click(
     client.post(f"{address}ask/")
     SimpleWorker([queue], connection=queue.connection, serializer=queue.serializer).work(burst=True)
     page = client.get(address).content.decode()
-    assert "Set the endpoint up for them" not in page and "may order here" in page
+    assert "Set the endpoint up for them" not in page and "can be used here" in page

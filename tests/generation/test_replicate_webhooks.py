@@ -19,12 +19,12 @@ from generation.choices import JobState
 from generation.engines.base import Task, build
 from generation.models import Attempt, Endpoint, Job
 from generation.services.dispatch import claims
-from generation.services.remote import handover
+from generation.services.remote import submissions
 from tests.support import processes, queued
 from tests.support.lent import Lent
 from tests.support.remote_server import serving
-from tests.support.replicate_orders import spec
 from tests.support.replicate_server import SIGNING_SECRET, TOKEN, VERSION, Replicate
+from tests.support.replicate_submissions import spec
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -59,9 +59,9 @@ def waiting(at: Endpoint, *, remote_id: str = "") -> Waiting:
     queued.run(queued.campaign(), at, 1)
     claim = claims.claim(lane=Lane.CLOUD, worker="w", limit=1, endpoint_id=at.pk)
     (job,) = claim.jobs
-    marker = handover.intend(job_id=job.id, token=claim.token)
+    marker = submissions.record_intent(job_id=job.id, token=claim.token)
     assert marker is not None
-    assert handover.entrust(
+    assert submissions.record_submission(
         job_id=job.id, token=claim.token, remote_id=remote_id or f"p-{job.id}", poll_seconds=LATER.total_seconds()
     )
     return Waiting(Job.objects.get(pk=job.id), marker)
@@ -211,7 +211,9 @@ def test_a_service_with_another_key_is_turned_away(live_server: Any, waiting_job
         assert server.tell(f"{live_server.url}{waiting_job.address}", {"status": "succeeded"}) == 401
         server.signing_secret = SIGNING_SECRET
         assert (
-            server.tell(f"{live_server.url}{waiting_job.address}", {"status": "succeeded"}, sent_at=time.time() - 600)
+            server.tell(
+                f"{live_server.url}{waiting_job.address}", {"status": "succeeded"}, submitted_at=time.time() - 600
+            )
             == 401
         )
         assert not waiting_job.is_due()

@@ -65,7 +65,7 @@ def states() -> dict[str, int]:
     return dict(Counter(Job.objects.values_list("status", flat=True)))
 
 
-def every_picture_is_the_one_that_was_asked_for() -> None:
+def every_image_is_the_one_that_was_asked_for() -> None:
     """Check that each image belongs to its job: a wrong match in the list would fetch the image of another job."""
     for version in AssetVersion.objects.select_related("master"):
         spec = JobSpec.objects.get(job=version.job_id).spec
@@ -73,7 +73,7 @@ def every_picture_is_the_one_that_was_asked_for() -> None:
         assert np.array_equal(pixels, ready_pixels(spec["seed"], spec["width"], spec["height"]))
 
 
-def test_a_worker_brings_every_picture_home_through_everything_that_goes_wrong(
+def test_a_worker_brings_every_image_home_through_everything_that_goes_wrong(
     server: Replicate, clean_redis: Any
 ) -> None:
     server.limits = (Window(4, 1.0),)
@@ -87,7 +87,7 @@ def test_a_worker_brings_every_picture_home_through_everything_that_goes_wrong(
         all_end()
     assert states() == {JobState.SUCCEEDED: 12}
     assert (len(server.paid), server.paid_twice()) == (12, 0)
-    every_picture_is_the_one_that_was_asked_for()
+    every_image_is_the_one_that_was_asked_for()
     settled = LedgerEntry.objects.filter(kind=LedgerKind.SETTLE).values_list("amount", flat=True)
     assert [float(amount) for amount in settled] == pytest.approx([0.0003] * 12, rel=0.01)
 
@@ -111,7 +111,7 @@ def test_an_image_that_came_with_the_answer_and_cannot_be_stored_is_fetched_agai
     assert len(server.paid) == 1
 
 
-def test_webhooks_bring_pictures_home_long_before_the_next_look(
+def test_webhooks_bring_images_home_long_before_the_next_look(
     server: Replicate, live_server: Any, clean_redis: Any
 ) -> None:
     server.seconds, server.copies, server.is_reordered = 1.0, 2, True
@@ -128,7 +128,7 @@ def test_webhooks_bring_pictures_home_long_before_the_next_look(
 
 
 @pytest.mark.parametrize(("at_once", "lost"), [(None, 0), (1, 2)], ids=["calls at once", "lost answers"])
-def test_a_cog_server_with_one_slot_makes_all_pictures_one_after_the_other(
+def test_a_cog_server_with_one_slot_makes_all_images_one_after_the_other(
     at_once: int | None, lost: int, clean_redis: Any
 ) -> None:
     with serving(Cog()) as server:
@@ -144,7 +144,7 @@ def test_a_cog_server_with_one_slot_makes_all_pictures_one_after_the_other(
             all_end()
         assert states() == {JobState.SUCCEEDED: 6}
         assert len(server.runs) == 6 + lost  # a lost image is made again: that costs time but no money
-    every_picture_is_the_one_that_was_asked_for()
+    every_image_is_the_one_that_was_asked_for()
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -156,7 +156,7 @@ def test_a_worker_killed_at_any_step_orders_nothing_twice(point: str, server: Re
         all_end()
     assert states() == {JobState.SUCCEEDED: 4}
     assert (len(server.paid), server.paid_twice()) == (4, 0)
-    every_picture_is_the_one_that_was_asked_for()
+    every_image_is_the_one_that_was_asked_for()
 
 
 def kill_workers(server: Replicate, chance: random.Random) -> int:
@@ -191,12 +191,12 @@ def test_fifty_kills_at_random_moments_pay_for_nothing_twice(server: Replicate, 
     jobs = Job.objects.count()
     lost = Attempt.objects.filter(outcome=AttemptOutcome.LOST).count()
     lists = server.counts["GET /predictions"]
-    print(f"{KILLS} kills, {hit} with orders in hand; {before} orders until then, {lost} lost, {lists} lists read")
+    print(f"{KILLS} kills, {hit} with submissions in hand; {before} until then, {lost} lost, {lists} lists read")
     assert hit >= KILLS / 2
-    assert lists > 0, "no kill fell between an order and its answer"
+    assert lists > 0, "no kill fell between a submission and its answer"
     assert (len(server.paid), server.paid_twice()) == (jobs, 0)
     assert states() == {JobState.SUCCEEDED: jobs}
     assert AssetVersion.objects.count() == jobs
     assert LedgerEntry.objects.filter(kind=LedgerKind.SETTLE).count() == jobs
     assert not Attempt.objects.filter(outcome=AttemptOutcome.RUNNING).exists()
-    every_picture_is_the_one_that_was_asked_for()
+    every_image_is_the_one_that_was_asked_for()

@@ -19,7 +19,7 @@ from core.choices import Lane
 from core.errors import Invalid, NotAllowed, NotFound
 from core.models import User
 from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, MoveReason
-from generation.models import AssetVersion, Endpoint, EndpointStanding, Job, JobMove, JobSpec, Run, Worker
+from generation.models import AssetVersion, Endpoint, EndpointStatus, Job, JobMove, JobSpec, Run, Worker
 from generation.selectors import budgets, explaining
 from generation.services.dispatch import routing
 from tests.generation.test_remote_lane import all_end, an_endpoint, states, working
@@ -83,7 +83,7 @@ def test_what_exceeds_the_patience_goes_to_the_cheapest_that_is_done_in_time(cam
     assert {move.reason for move in moves} == {MoveReason.OVERFLOW}
     assert "more than the campaign's patience of 6 s" in moves[0].sentence
     assert JobSpec.objects.filter(job__in=[move.job_id for move in moves], quoted_cost="0.01").count() == 4
-    assert budgets.standing(run.campaign).reserved > 0
+    assert budgets.status(run.campaign).reserved > 0
 
 
 def test_without_the_money_for_it_nothing_overflows(campaign: Campaign) -> None:
@@ -109,7 +109,7 @@ def test_everything_leaves_an_endpoint_that_rests_and_what_it_has_in_hand_stays(
     run = a_run(campaign, local, 5, other)
     held = run.jobs.first()
     Job.objects.filter(pk=held.pk).update(status=JobState.WAITING, remote_id="x", poll_at=timezone.now())
-    EndpointStanding.objects.create(
+    EndpointStatus.objects.create(
         endpoint=local, breaker=Breaker.OPEN, failures=5, open_until=timezone.now() + timedelta(minutes=1)
     )
     assert routing.route_all() == 4
@@ -164,11 +164,11 @@ def test_a_moved_job_is_frozen_anew_for_its_new_engine(campaign: Campaign) -> No
     frozen.refresh_from_db()
     assert frozen.spec["parameters"] == {}  # the other engine does not obey it
     assert frozen.spec["negative"] == ""
-    assert frozen.spec["prompt"] == "picture 0"
+    assert frozen.spec["prompt"] == "image 0"
     assert frozen.fingerprint != before
 
 
-def test_an_endpoint_that_cannot_make_the_pictures_is_no_alternate(campaign: Campaign) -> None:
+def test_an_endpoint_that_cannot_make_the_images_is_no_alternate(campaign: Campaign) -> None:
     run = queued.run(campaign, a_service("local"), 1)
     packshot = queued.endpoint(engine="packshot")
     with pytest.raises(Invalid) as refused:

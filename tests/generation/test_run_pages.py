@@ -144,7 +144,7 @@ def test_a_failed_cell_shows_its_cause_as_shape_and_word(
     assert "<span>cut-out</span>" in cell
 
 
-def test_a_run_costs_the_same_queries_however_many_pictures(
+def test_a_run_costs_the_same_queries_however_many_images(
     run: Run, address: str, viewer: User, page_client: Any
 ) -> None:
     client = page_client(viewer)
@@ -260,7 +260,7 @@ def test_a_group_is_tried_again_from_the_page(run: Run, address: str, manager: U
     client = page_client(manager)
     group = next(shown for shown in client.get(address).context["groups"] if shown.cause.code == "transient")
     answer = client.post(f"{address}retry/", {"group": group.key}, follow=True)
-    assert "1 picture is tried again." in answer.content.decode()
+    assert "1 image is tried again." in answer.content.decode()
     assert list(Job.objects.order_by("pk").values_list("status", flat=True)) == ["queued", "failed"]
 
 
@@ -286,13 +286,13 @@ def test_the_operator_is_told_what_waits_where(
     client.post(f"{address}operator/", {"group": group.key})
     [notice] = Notice.objects.all()
     assert notice.user == operator
-    assert f"asks you to look at {run.endpoint.name}: 1 picture of {run.name}" in notice.sentence
+    assert f"asks you to look at {run.endpoint.name}: 1 image of {run.name}" in notice.sentence
 
 
 # -- the drawer -----------------------------------------------------------------------------------------------------
 
 
-def test_the_drawer_tells_everything_of_one_picture(brand: Any, reviewer: User, manager: User, page_client: Any, lead: User) -> None:  # fmt: skip # noqa: E501
+def test_the_drawer_tells_everything_of_one_image(brand: Any, reviewer: User, manager: User, page_client: Any, lead: User) -> None:  # fmt: skip # noqa: E501
     task = image_in_review(brand)
     asset = task.asset
     run = asset.cell.run
@@ -318,7 +318,7 @@ def test_the_drawer_tells_everything_of_one_picture(brand: Any, reviewer: User, 
     assert "<html" in client.get(address).content.decode(), "without scripts it is a page"
 
 
-def test_the_drawer_of_a_failed_picture_offers_to_try_it_again(
+def test_the_drawer_of_a_failed_image_offers_to_try_it_again(
     run: Run, address: str, manager: User, page_client: Any
 ) -> None:
     [job] = fill(run, 1)

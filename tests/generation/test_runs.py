@@ -164,7 +164,7 @@ def test_only_a_lead_overrides_the_gate_and_only_with_a_reason(
     assert "0 of 4 decisions" in payload["pilot"]
 
 
-def test_pictures_of_other_stages_do_not_open_the_gate(planned: Callable[..., Run], campaign: Campaign) -> None:
+def test_images_of_other_stages_do_not_open_the_gate(planned: Callable[..., Run], campaign: Campaign) -> None:
     run = planned(stage="partial")
     judge(run, *["approved"] * 5)
     assert not gates.pilot(campaign, run.prompt_version).is_open
@@ -263,8 +263,8 @@ def test_cancelling_ends_what_waits_asks_what_runs_and_frees_the_money(
     assert Job.objects.get(status="running").is_cancel_requested
     states = run_selectors.funnel(run).assets
     assert (states["in_review"], states["superseded"], states["making"]) == (1, 3, 1)
-    standing = budgets.standing(campaign)
-    assert (standing.spent, standing.reserved) == (Decimal("1.50"), Decimal("1.50"))
+    status = budgets.status(campaign)
+    assert (status.spent, status.reserved) == (Decimal("1.50"), Decimal("1.50"))
     with pytest.raises(Conflict):
         runs.resume(run_id=run.pk, by=manager)
 
@@ -288,8 +288,8 @@ def test_a_run_finishes_with_its_last_job_and_gives_the_rest_of_its_money_back(
     assert not runs.finish_if_done(run.pk)
     run.refresh_from_db()
     assert run.state == RunState.FINISHED
-    standing = budgets.standing(campaign)
-    assert (standing.spent, standing.reserved) == (Decimal("3.00"), Decimal("0"))
+    status = budgets.status(campaign)
+    assert (status.spent, status.reserved) == (Decimal("3.00"), Decimal("0"))
     [event] = Event.objects.filter(type="generation.run.finished")
     assert event.payload == {"succeeded": 3, "failed": 2, "cancelled": 0}
 
@@ -308,7 +308,7 @@ def test_retrying_the_failed_wakes_a_finished_run_and_reserves_again(
     assert run.state == RunState.RUNNING
     assert statuses(run) == {"queued": 2, "succeeded": 3}
     assert run_selectors.funnel(run).assets["failed"] == 0
-    assert budgets.standing(campaign).reserved == Decimal("3.00")
+    assert budgets.status(campaign).reserved == Decimal("3.00")
     finish_jobs(run)
     with pytest.raises(Conflict, match="no failed job"):
         retries.retry_failed(run_id=run.pk, by=manager)
@@ -395,7 +395,7 @@ def test_funnel_and_matrix_show_what_is_there_in_one_query_each(
     assert [row.subject_key for row in matrix.rows(run, limit=3, after=rows[1].place)] == ["MUG-2", "MUG-3", "MUG-4"]
 
 
-def test_progress_knows_rate_and_end_once_two_pictures_are_made(planned: Callable[..., Run], manager: User) -> None:
+def test_progress_knows_rate_and_end_once_two_images_are_made(planned: Callable[..., Run], manager: User) -> None:
     run = runs.release(run_id=planned().pk, by=manager)
     assert run_selectors.progress(run).eta is None
     for job in finish_jobs(run, limit=2):
@@ -441,8 +441,8 @@ def test_two_releases_at_once_never_exceed_the_budget(
         pair = [planned(), planned()]
         results = together([partial(runs.release, run_id=run.pk, by=manager) for run in pair])
         assert sorted(type(result).__name__ for result in results) == ["Conflict", "Run"]
-        standing = budgets.standing(campaign)
-        assert standing.reserved + standing.spent <= Decimal("10.00")
+        status = budgets.status(campaign)
+        assert status.reserved + status.spent <= Decimal("10.00")
         for run in pair:
             runs.cancel(run_id=run.pk, by=manager)
     connection.close()

@@ -41,7 +41,7 @@ def finished(brand: Brand, designer: User) -> Asset:
     return asset
 
 
-def test_the_picture_is_there_and_its_end_was_told(finished: Asset) -> None:
+def test_the_image_is_there_and_its_end_was_told(finished: Asset) -> None:
     """Check the condition of the tests below: the image was finished like any other."""
     assert (finished.state, finished.is_sandbox) == (AssetState.IN_REVIEW, True)
     assert AssetVersion.objects.filter(asset=finished).count() == 1

@@ -12,7 +12,7 @@ from campaigns.models import Campaign, PromptVersion
 from core.models import Brand, User
 from generation.models import Asset, Endpoint, JobSpec
 from generation.services.planning import plans
-from tests.generation.test_scenes import picture, rewritten, with_mugs
+from tests.generation.test_scenes import image, rewritten, with_mugs
 from tests.support import factories
 
 pytestmark = pytest.mark.django_db
@@ -58,14 +58,14 @@ def newest(version: PromptVersion) -> PromptVersion:
     return PromptVersion.objects.filter(template=version.template).order_by("-number")[0]
 
 
-def test_the_editor_offers_the_brands_scenes_as_pictures(brand: Brand, other_brand: Brand, editor: Any) -> None:
-    marble = picture(brand)
-    picture(other_brand, "their-wall")
-    picture(brand, "beach", state="in_review")
+def test_the_editor_offers_the_brands_scenes_as_images(brand: Brand, other_brand: Brand, editor: Any) -> None:
+    marble = image(brand)
+    image(other_brand, "their-wall")
+    image(brand, "beach", state="in_review")
     page = editor().content.decode()
     assert f"/files/master/{marble.master_id}/" in page and 'name="control_scene" value="marble-table"' in page
     assert "An empty marble table" in page and "their" not in page.split("scene-label")[1][:3000]
-    assert "Without an approved picture yet" in page and "An empty beach" in page
+    assert "Without an approved image yet" in page and "An empty beach" in page
 
 
 def test_without_scenes_the_editor_says_how_to_get_one(
@@ -75,21 +75,21 @@ def test_without_scenes_the_editor_says_how_to_get_one(
     assert "No scene yet." in page and "A campaign manager adds a concept" in page
     address = f"/brands/{brand.slug}/prompts/{version.template.slug}/"
     assert "products/new/?kind=concept" in page_client(lead).get(address).content.decode()
-    picture(brand, state="in_review")
+    image(brand, state="in_review")
     page = editor().content.decode()
-    assert "Make a picture of one and approve it." in page and "An empty marble table" in page
+    assert "Make an image of one and approve it." in page and "An empty marble table" in page
 
 
-def test_many_concepts_without_a_picture_are_three_names_and_a_number(brand: Brand, editor: Any) -> None:
+def test_many_concepts_without_a_image_are_three_names_and_a_number(brand: Brand, editor: Any) -> None:
     for name in ("attic", "beach", "cellar", "dune", "eaves"):
-        picture(brand, name, state="in_review")
+        image(brand, name, state="in_review")
     page = editor().content.decode()
     assert "An empty cellar" in page and "An empty dune" not in page
     assert "and " in page and ">2 more</a>" in page and "products/?kind=concept" in page
 
 
 def test_what_is_chosen_is_saved_and_shown_again(brand: Brand, editor: Any, version: PromptVersion) -> None:
-    picture(brand)
+    image(brand)
     assert editor(control_scene="marble-table").status_code == 302
     made = newest(version)
     assert made.parameters == {"light": "left", "scene": "marble-table"}
@@ -99,7 +99,7 @@ def test_what_is_chosen_is_saved_and_shown_again(brand: Brand, editor: Any, vers
 
 
 def test_a_placeholder_names_the_scene_of_each_product(brand: Brand, editor: Any, version: PromptVersion) -> None:
-    picture(brand)
+    image(brand)
     assert editor(control_scene="marble-table", scene_from="{room}").status_code == 302
     made = newest(version)
     assert made.parameters["scene"] == "{room}"
@@ -110,13 +110,13 @@ def test_a_placeholder_names_the_scene_of_each_product(brand: Brand, editor: Any
 
 
 def test_the_preview_says_what_is_wrong_with_the_scenes_that_are_named(brand: Brand, editor: Any) -> None:
-    waiting = picture(brand, state="in_review")
+    waiting = image(brand, state="in_review")
     page = editor("preview/", control_scene="marble-table").content.decode()
-    assert "no approved picture yet" in page and f"/products/{waiting.asset.subject_id}/" in page
+    assert "no approved image yet" in page and f"/products/{waiting.asset.subject_id}/" in page
     assert "no concept of this key" in editor("preview/", axes="scene: attic").content.decode()
-    picture(brand)
+    image(brand)
     page = editor("preview/", control_scene="marble-table").content.decode()
-    assert "no approved picture" not in page and "not seen before a scene" not in page
+    assert "no approved image" not in page and "not seen before a scene" not in page
     page = editor("preview/", control_scene="marble-table", axes="backdrop: white, clay").content.decode()
     assert "backdrop is not seen before a scene" in page
 
@@ -127,8 +127,8 @@ def test_a_new_run_offers_scenes_for_its_axes_and_leads_to_what_is_missing(
 ) -> None:  # fmt: skip
     client = page_client(manager)
     address = f"/brands/{brand.slug}/campaigns/{campaign.slug}/runs/"
-    assert "approve a picture of a concept" in client.get(f"{address}new/?prompt={version.pk}").content.decode()
-    shown, waiting = picture(brand), picture(brand, "beach", state="in_review")
+    assert "approve an image of a concept" in client.get(f"{address}new/?prompt={version.pk}").content.decode()
+    shown, waiting = image(brand), image(brand, "beach", state="in_review")
     page = client.get(f"{address}new/?prompt={version.pk}").content.decode()
     assert f"/files/master/{shown.master_id}/" in page and 'data-axis="scene" data-value="marble-table"' in page
     form = {
@@ -141,15 +141,15 @@ def test_a_new_run_offers_scenes_for_its_axes_and_leads_to_what_is_missing(
     assert "?kind=concept" in page and "scene: marble-table" in page
     planned = client.post(f"{address}new/", form)
     assert planned.status_code == 302
-    assert "has no approved picture yet" in client.get(planned["Location"]).content.decode()
+    assert "has no approved image yet" in client.get(planned["Location"]).content.decode()
 
 
-def test_the_pages_of_a_picture_name_its_scene_and_offer_others(
+def test_the_pages_of_a_image_name_its_scene_and_offer_others(
     brand: Brand, campaign: Campaign, version: PromptVersion, endpoint: Endpoint, manager: User,
     page_client: Callable[[User], Client],
 ) -> None:  # fmt: skip
-    shown = picture(brand)
-    picture(brand, "oak-table")
+    shown = image(brand)
+    image(brand, "oak-table")
     before = rewritten(version, parameters={"scene": "marble-table"})
     run = plans.plan(campaign=campaign, prompt_version=before, endpoint=endpoint, stage="pilot", by=manager)
     spec = JobSpec.objects.filter(job__run=run).order_by("job").first()

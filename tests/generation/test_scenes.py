@@ -13,19 +13,19 @@ from django.test.utils import CaptureQueriesContext
 from campaigns.models import Campaign, PromptVersion
 from core.errors import Invalid
 from core.models import Brand, User
-from generation.models import Asset, AssetVersion, Endpoint, JobSpec, StandingOrder
+from generation.models import Asset, AssetVersion, Endpoint, JobSpec, ScheduledRun
 from generation.selectors import concepts, needs
 from generation.selectors.concepts import SCENES
 from generation.services import tryouts
 from generation.services.images import rounds
-from generation.services.planning import fingerprints, plans, standing
+from generation.services.planning import fingerprints, plans, scheduled_runs
 from review.selectors.lineage import lineage
 from tests.support import factories
 
 pytestmark = pytest.mark.django_db
 
 
-def picture(brand: Brand, key: str = "marble-table", *, state: str = "approved", **fields: Any) -> AssetVersion:
+def image(brand: Brand, key: str = "marble-table", *, state: str = "approved", **fields: Any) -> AssetVersion:
     """Create an image of the concept `key`; add the concept if it does not exist."""
     subject = brand.subjects.filter(kind="concept", key=key).first() or factories.SubjectFactory(
         brand=brand, kind="concept", key=key, name=f"An empty {key.replace('-', ' ')}", attributes={}
@@ -83,8 +83,8 @@ def frozen(run: Any) -> list[dict[str, Any]]:
     return [frozen_spec.spec for frozen_spec in JobSpec.objects.filter(job__run=run).order_by("job")]
 
 
-def test_the_approved_picture_of_the_concept_is_frozen_into_every_job(brand: Brand, ask: Callable[..., Any]) -> None:
-    shown = picture(brand)
+def test_the_approved_image_of_the_concept_is_frozen_into_every_job(brand: Brand, ask: Callable[..., Any]) -> None:
+    shown = image(brand)
     assert plans.preview(**ask()).can_be_planned
     specs = frozen(plans.plan(**ask()))
     expected = {"sha256": shown.master.sha256, "key": shown.master.storage_key}
@@ -92,15 +92,15 @@ def test_the_approved_picture_of_the_concept_is_frozen_into_every_job(brand: Bra
     assert all(spec["parameters"]["scene"] == "marble-table" and "cutout" in spec["images"] for spec in specs)
 
 
-def test_the_newest_approved_picture_counts_and_what_was_planned_keeps_its_own(
+def test_the_newest_approved_image_counts_and_what_was_planned_keeps_its_own(
     brand: Brand, ask: Callable[..., Any]
 ) -> None:
-    first = picture(brand)
+    first = image(brand)
     before = plans.plan(**ask())
-    second = picture(brand)
-    picture(brand, state="in_review")
-    picture(brand, state="rejected")
-    picture(brand, is_sandbox=True)
+    second = image(brand)
+    image(brand, state="in_review")
+    image(brand, state="rejected")
+    image(brand, is_sandbox=True)
     after = plans.plan(**ask())
     assert {spec["images"]["scene"]["sha256"] for spec in frozen(before)} == {first.master.sha256}
     assert {spec["images"]["scene"]["sha256"] for spec in frozen(after)} == {second.master.sha256}
@@ -112,12 +112,12 @@ def test_the_newest_approved_picture_counts_and_what_was_planned_keeps_its_own(
     assert {spec["images"]["scene"]["sha256"] for spec in frozen(plans.plan(**ask()))} == {first.master.sha256}
 
 
-def test_an_axis_names_a_scene_per_picture_and_none_is_the_plain_packshot(
+def test_an_axis_names_a_scene_per_image_and_none_is_the_plain_packshot(
     brand: Brand, version: PromptVersion, ask: Callable[..., Any]
 ) -> None:
     remake(version, parameters={"backdrop": "oat"})
     plain = plans.plan(**ask(axes={}))
-    marble, pink = picture(brand), picture(brand, "pink-wall")
+    marble, pink = image(brand), image(brand, "pink-wall")
     run = plans.plan(**ask(axes={"scene": ["marble-table", "pink-wall", "none"]}))
     assert [spec["images"].get("scene", {}).get("sha256") for spec in frozen(run)] == 3 * [
         marble.master.sha256,
@@ -131,7 +131,7 @@ def test_an_axis_names_a_scene_per_picture_and_none_is_the_plain_packshot(
 def test_rows_of_a_list_and_attributes_of_products_name_scenes_too(
     brand: Brand, version: PromptVersion, ask: Callable[..., Any]
 ) -> None:
-    marble, pink = picture(brand), picture(brand, "pink-wall")
+    marble, pink = image(brand), image(brand, "pink-wall")
     remake(version, parameters={})
     rows = [{"subject": "MUG-1", "scene": "pink-wall"}, {"subject": "MUG-2"}, {"subject": "MUG-3", "scene": "attic"}]
     seen = plans.preview(**ask(shape="list", rows=rows))
@@ -144,14 +144,14 @@ def test_rows_of_a_list_and_attributes_of_products_name_scenes_too(
 
 
 @pytest.mark.parametrize("state", ["in_review", "rejected", "revoked", "making"])
-def test_without_an_approved_picture_nothing_is_planned_and_it_is_said_which_concept(
+def test_without_an_approved_image_nothing_is_planned_and_it_is_said_which_concept(
     brand: Brand, ask: Callable[..., Any], state: str
 ) -> None:
-    waiting = picture(brand, state=state)
+    waiting = image(brand, state=state)
     seen = plans.preview(**ask())
     assert not seen.can_be_planned and seen.problem_count == 3
     assert {problem.message for problem in seen.problems} == {
-        "The scene “marble-table” (An empty marble table) has no approved picture yet: make one of this concept and "
+        "The scene “marble-table” (An empty marble table) has no approved image yet: make one of this concept and "
         "approve it."
     }
     assert {problem.concept for problem in seen.problems} == {waiting.asset.subject_id}
@@ -161,20 +161,20 @@ def test_without_an_approved_picture_nothing_is_planned_and_it_is_said_which_con
 
 
 def test_an_unknown_concept_and_a_retired_one_are_told_apart(brand: Brand, ask: Callable[..., Any]) -> None:
-    picture(brand, "oak-table"), picture(brand, "pink-wall")
+    image(brand, "oak-table"), image(brand, "pink-wall")
     [message] = {problem.message for problem in plans.preview(**ask()).problems}
     assert "has no concept of this key" in message and "oak-table, pink-wall" in message
-    retired = picture(brand)
+    retired = image(brand)
     brand.subjects.filter(pk=retired.asset.subject_id).update(is_active=False)
     [message] = {problem.message for problem in plans.preview(**ask()).problems}
     assert "is retired" in message
 
 
 def test_a_scene_of_another_brand_is_never_taken(brand: Brand, other_brand: Brand, ask: Callable[..., Any]) -> None:
-    picture(other_brand)
+    image(other_brand)
     assert plans.preview(**ask()).problem_count == 3
-    ours = picture(brand)
-    picture(other_brand)
+    ours = image(brand)
+    image(other_brand)
     assert {spec["images"]["scene"]["sha256"] for spec in frozen(plans.plan(**ask()))} == {ours.master.sha256}
 
 
@@ -195,7 +195,7 @@ def test_the_number_of_queries_does_not_grow_with_products_or_scenes(
     for count, named in ((1, 1), (2, 1), (12, 6)):  # the first call fills the caches of the rows
         keys = [f"scene-{count}-{n}" for n in range(named)]
         for key in keys:
-            picture(brand, key)
+            image(brand, key)
         campaign = factories.CampaignFactory(brand=brand)
         for n in range(count):
             mug = factories.SubjectFactory(brand=brand, key=f"CUP-{count}-{n}", attributes={})
@@ -213,7 +213,7 @@ def test_the_number_of_queries_does_not_grow_with_products_or_scenes(
 
 
 def test_no_backdrop_is_varied_before_a_scene(brand: Brand, ask: Callable[..., Any]) -> None:
-    picture(brand)
+    image(brand)
     with pytest.raises(Invalid) as refusal:
         plans.preview(**ask(axes={"backdrop": ["white", "clay"]}))
     assert "backdrop is not seen before a scene" in refusal.value.problems[0].message
@@ -223,7 +223,7 @@ def test_no_backdrop_is_varied_before_a_scene(brand: Brand, ask: Callable[..., A
 def test_the_guides_backdrop_is_left_out_before_a_scene_and_its_light_stays(
     brand: Brand, version: PromptVersion, ask: Callable[..., Any]
 ) -> None:
-    picture(brand)
+    image(brand)
     factories.GuideVersionFactory(brand=brand, backdrop="clay", light="hard left", status="published")
     [first, *_] = frozen(plans.plan(**ask()))
     assert first["parameters"].get("light") == "hard left" and "backdrop" not in first["parameters"]
@@ -232,26 +232,26 @@ def test_the_guides_backdrop_is_left_out_before_a_scene_and_its_light_stays(
 
 
 def test_a_clone_takes_the_scene_as_it_is_approved_now(brand: Brand, manager: User, ask: Callable[..., Any]) -> None:
-    picture(brand)
+    image(brand)
     run = plans.plan(**ask())
-    newer = picture(brand)
+    newer = image(brand)
     clone = plans.plan_again(run_id=run.pk, by=manager)
     assert {spec["images"]["scene"]["sha256"] for spec in frozen(clone)} == {newer.master.sha256}
 
 
-def test_a_standing_order_waits_for_its_scene_and_says_so(
+def test_a_scheduled_run_waits_for_its_scene_and_says_so(
     brand: Brand, campaign: Campaign, version: PromptVersion, endpoint: Endpoint, manager: User
 ) -> None:
     remake(version, status="approved")
-    order = standing.create(
+    order = scheduled_runs.create(
         campaign=campaign, by=manager, name="Before marble", prompt_version=version, endpoint=endpoint,
         daily_budget=Decimal(5), is_from_now_on=False,
     )  # fmt: skip
-    assert standing.look(order.pk) is None
-    assert "3 products are not ready" in StandingOrder.objects.get(pk=order.pk).message
-    assert all("no concept of this key" in reason for reason in standing.pick(order).unready.values())
-    shown = picture(brand)
-    run = standing.look(order.pk)
+    assert scheduled_runs.look(order.pk) is None
+    assert "3 products are not ready" in ScheduledRun.objects.get(pk=order.pk).message
+    assert all("no concept of this key" in reason for reason in scheduled_runs.pick(order).unready.values())
+    shown = image(brand)
+    run = scheduled_runs.look(order.pk)
     assert {spec["images"]["scene"]["sha256"] for spec in frozen(run)} == {shown.master.sha256}
 
 
@@ -264,7 +264,7 @@ def test_a_try_out_is_refused_without_its_scene(
     }  # fmt: skip
     with pytest.raises(Invalid, match="has no concept of this key"):
         tryouts.start(**arguments)
-    shown = picture(brand)
+    shown = image(brand)
     [spec] = frozen(tryouts.start(**arguments).run)
     assert spec["images"]["scene"]["sha256"] == shown.master.sha256
 
@@ -272,14 +272,16 @@ def test_a_try_out_is_refused_without_its_scene(
 def test_readiness_says_that_a_scene_is_missing(
     brand: Brand, campaign: Campaign, version: PromptVersion, endpoint: Endpoint
 ) -> None:
-    def verdicts() -> list[needs.Verdict]:
+    def check_results() -> list[needs.CheckResult]:
         arguments = {"campaign": campaign, "version": version, "endpoint": endpoint, "specs": []}
         return list(needs.of(campaign.subjects.all(), **arguments).values())
 
-    picture(brand, state="in_review")
-    assert all(not readiness.is_ready and "no approved picture" in readiness.sentences[0] for readiness in verdicts())
-    picture(brand)
-    assert all(not readiness.scene for readiness in verdicts())
+    image(brand, state="in_review")
+    assert all(
+        not readiness.is_ready and "no approved image" in readiness.sentences[0] for readiness in check_results()
+    )
+    image(brand)
+    assert all(not readiness.scene for readiness in check_results())
 
 
 def revised(brand: Brand, run: Any, **controls: Any) -> rounds.Change:
@@ -291,8 +293,8 @@ def revised(brand: Brand, run: Any, **controls: Any) -> rounds.Change:
 
 
 def test_a_revision_may_name_another_scene_or_none(brand: Brand, ask: Callable[..., Any]) -> None:
-    picture(brand)
-    pink = picture(brand, "pink-wall")
+    image(brand)
+    pink = image(brand, "pink-wall")
     run = plans.plan(**ask())
     change = revised(brand, run, scene="pink-wall")
     assert change.spec["images"]["scene"] == {"sha256": pink.master.sha256, "key": pink.master.storage_key}
@@ -303,19 +305,19 @@ def test_a_revision_may_name_another_scene_or_none(brand: Brand, ask: Callable[.
     with pytest.raises(Invalid) as refusal:
         rounds.ensure_changed(version=version, controls={"scene": "attic"})
     assert "no concept of this key" in refusal.value.problems[0].message
-    with pytest.raises(Invalid, match="same picture again"):
+    with pytest.raises(Invalid, match="same image again"):
         rounds.ensure_changed(version=version, controls={"scene": "marble-table"})
     softer = rounds.ensure_changed(version=version, controls={"scene_blur": 0.8})
     assert softer.spec["images"] == JobSpec.objects.get(job=version.job_id).spec["images"]
     assert len({variant.fingerprint for variant in (change, plain, softer)}) == 3
 
 
-def test_the_lineage_names_the_picture_that_stands_behind_the_product(
+def test_the_lineage_names_the_image_that_stands_behind_the_product(
     brand: Brand, other_brand: Brand, ask: Callable[..., Any]
 ) -> None:
-    shown = picture(brand)
+    shown = image(brand)
     run = plans.plan(**ask())
-    newer = picture(brand)
+    newer = image(brand)
     assert newer.pk > shown.pk
     spec = JobSpec.objects.filter(job__run=run).order_by("job").first()
     version = factories.AssetVersionFactory(asset=Asset.objects.get(cell_id=spec.cell_id), job_id=spec.job_id)
@@ -332,16 +334,16 @@ def test_people_are_offered_their_brands_scenes_and_told_what_has_none(
     brand: Brand, other_brand: Brand, manager: User, person: Callable[..., User]
 ) -> None:
     assert concepts.offered(SCENES, manager, brand) == concepts.Offered([], 0, [], 0)
-    marble, _ = picture(brand), picture(other_brand, "their-wall")
-    newer = picture(brand)
-    picture(brand, "oak-table", state="in_review")
+    marble, _ = image(brand), image(other_brand, "their-wall")
+    newer = image(brand)
+    image(brand, "oak-table", state="in_review")
     offered = concepts.offered(SCENES, manager, brand)
-    assert [(scene.key, scene.file.pk) for scene in offered.pictures] == [("marble-table", newer.master_id)]
+    assert [(scene.key, scene.file.pk) for scene in offered.images] == [("marble-table", newer.master_id)]
     assert newer.pk > marble.pk
     assert [concept.key for concept in offered.unmade] == ["oak-table"] and offered.unmade_count == 1
     assert concepts.names(SCENES, manager, brand) == [("marble-table", "An empty marble table")]
     stranger = person("designer", brand=other_brand)
-    assert concepts.offered(SCENES, stranger, brand).pictures == []
+    assert concepts.offered(SCENES, stranger, brand).images == []
     assert concepts.names(SCENES, stranger, brand) == []
 
 

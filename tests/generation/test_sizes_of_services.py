@@ -12,7 +12,7 @@ import pytest
 
 from core.choices import Lane
 from generation.checks import registry
-from generation.checks.base import Sample, Verdict
+from generation.checks.base import CheckResult, Sample
 from generation.choices import JobState, RunState
 from generation.models import Endpoint, Finding, Job, Rendition, Run
 from tests.support import comfy_kinds, comfy_workflows, processes, queued
@@ -21,7 +21,7 @@ from tests.support.openai_server import KEY, OpenAIServer
 from tests.support.remote_server import Request, Response, serving
 
 
-def verdict(width: int, height: int, **facts: Any) -> Verdict:
+def check_result(width: int, height: int, **facts: Any) -> CheckResult:
     return registry.get("dimensions").look(Sample(np.zeros((height, width, 3), np.uint8), facts))
 
 
@@ -37,7 +37,7 @@ def verdict(width: int, height: int, **facts: Any) -> Verdict:
     ],
 )
 def test_an_image_of_a_service_that_is_as_large_as_wanted_or_larger_passes(made, wanted_size):
-    finding = verdict(*made, wanted=wanted_size, is_remote=True)
+    finding = check_result(*made, wanted=wanted_size, is_remote=True)
     assert finding.outcome == "pass" and finding.message.endswith("it is cropped and scaled.")
 
 
@@ -52,18 +52,20 @@ def test_an_image_of_a_service_that_is_as_large_as_wanted_or_larger_passes(made,
     ],
 )
 def test_an_image_of_a_service_that_is_smaller_than_wanted_is_flagged(made, wanted_size, score):
-    finding = verdict(*made, wanted=wanted_size, is_remote=True)
+    finding = check_result(*made, wanted=wanted_size, is_remote=True)
     assert (finding.outcome, finding.score) == ("flag", score)
     assert f"{made[0]} × {made[1]} px, and {wanted_size[0]} × {wanted_size[1]} px are wanted" in finding.message
 
 
 @pytest.mark.parametrize("made", [(512, 512), (128, 128), (256, 320)])
 def test_an_engine_of_our_own_that_makes_another_size_fails(made):
-    assert verdict(*made, wanted=[256, 256]).outcome == "fail"
+    assert check_result(*made, wanted=[256, 256]).outcome == "fail"
 
 
 def test_a_size_that_the_service_was_asked_for_passes_although_another_one_is_wanted():
-    assert verdict(1024, 1024, wanted=[1080, 1080], asked=[1024, 1024], is_remote=True).message.endswith("as asked.")
+    assert check_result(1024, 1024, wanted=[1080, 1080], asked=[1024, 1024], is_remote=True).message.endswith(
+        "as asked."
+    )
 
 
 class OneSize(OpenAIServer):

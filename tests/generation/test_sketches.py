@@ -63,7 +63,7 @@ def test_the_little_model_draws_places_people_choose_and_packshots_stand_before_
     runs = sketches.begin(loaded)
     work(runs)
     chosen = sketches.choose(loaded)
-    assert len(chosen) == Decision.objects.filter(verdict="approved").count() > 1
+    assert len(chosen) == Decision.objects.filter(check_result="approved").count() > 1
     before = sketches.before(loaded, chosen)
     assert before is not None
     work([*runs, before])
@@ -79,8 +79,8 @@ def test_the_little_model_draws_places_people_choose_and_packshots_stand_before_
 def _is_labelled(loaded: sketches.Sketches) -> None:
     """Check that images of the model have a disclaimer, and the packshots before them have none."""
     drawn = AssetVersion.objects.filter(asset__campaign__in=[loaded.places, loaded.ideas])
-    assert {version.caution for version in drawn} == {"demo model"}
-    assert {version.caution for version in AssetVersion.objects.exclude(pk__in=drawn)} == {""}
+    assert {version.disclaimer for version in drawn} == {"demo model"}
+    assert {version.disclaimer for version in AssetVersion.objects.exclude(pk__in=drawn)} == {""}
     assert set(drawn.values_list("master__width", "renditions__width")) == {(64, 64)}  # the size that these draw
 
 
@@ -141,7 +141,7 @@ def test_an_endpoint_follows_weights_that_have_moved(tmp_path: Path, untrained: 
     endpoint = sketches.load(example, untrained).endpoint
     endpoint.refresh_from_db()
     assert endpoint.config["max_side"] == 64
-    assert (endpoint.caution, endpoint.price_per_image) == ("demo model", 0)
+    assert (endpoint.disclaimer, endpoint.price_per_image) == ("demo model", 0)
     Endpoint.objects.filter(pk=endpoint.pk).update(config={**endpoint.config, "model": "/gone", "threads": 2})
     assert sketches.load(example, untrained).endpoint.config["model"] == str(untrained)
 

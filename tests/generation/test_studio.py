@@ -79,7 +79,7 @@ def specs(run: Run) -> list[dict[str, Any]]:
 # -- a try ---------------------------------------------------------------------------------------------------------
 
 
-def test_free_words_become_sandbox_pictures_of_the_asked_size_and_seeds(
+def test_free_words_become_sandbox_images_of_the_asked_size_and_seeds(
     brand: Brand, designer: User, painter: Endpoint
 ) -> None:
     run = studio.start(brand=brand, wish=wish(negative="text", seed=7, count=3), endpoint=painter, by=designer)
@@ -130,7 +130,7 @@ def test_a_style_that_changed_since_is_other_words(brand: Brand, designer: User,
 @pytest.mark.parametrize(
     ("given", "field", "words"),
     [
-        ({"text": " "}, "text", "what the picture shows"),
+        ({"text": " "}, "text", "what the image shows"),
         ({"width": 8}, "width", "16 to 8192"),
         ({"count": 9}, "count", "1 to 8"),
         ({"seed": -1}, "seed", "whole number"),
@@ -167,23 +167,23 @@ def test_who_may_not_run_the_sandbox_may_not_try(brand: Brand, person: Any, pain
     with pytest.raises(NotAllowed):
         studio.start(brand=brand, wish=wish(), endpoint=painter, by=person(role))
     with pytest.raises(NotAllowed):
-        studio.add_picture(brand=brand, data=jpeg(), file_name="a.jpg", by=person(role))
+        studio.add_image(brand=brand, data=jpeg(), file_name="a.jpg", by=person(role))
 
 
-# -- reference pictures --------------------------------------------------------------------------------------------
+# -- reference images --------------------------------------------------------------------------------------------
 
 
-def test_a_dropped_picture_is_what_the_engine_starts_from(brand: Brand, designer: User, painter: Endpoint) -> None:
+def test_a_dropped_image_is_what_the_engine_starts_from(brand: Brand, designer: User, painter: Endpoint) -> None:
     photos = [
-        studio.add_picture(brand=brand, data=jpeg(width), file_name="image.png", by=designer) for width in (900, 880)
+        studio.add_image(brand=brand, data=jpeg(width), file_name="image.png", by=designer) for width in (900, 880)
     ]
     run = studio.start(brand=brand, wish=wish(photo=photos[0]), endpoint=painter, by=designer)
     assert run.prompt_version.needs == {"engine": "painter", "images": ["init"]}
     assert specs(run)[0]["images"] == {"init": {"sha256": photos[0].sha256, "key": photos[0].storage_key}}
 
 
-def test_the_same_file_dropped_twice_is_one_picture(brand: Brand, designer: User) -> None:
-    first, second = (studio.add_picture(brand=brand, data=jpeg(), file_name="a.jpg", by=designer) for _ in range(2))
+def test_the_same_file_dropped_twice_is_one_image(brand: Brand, designer: User) -> None:
+    first, second = (studio.add_image(brand=brand, data=jpeg(), file_name="a.jpg", by=designer) for _ in range(2))
     assert first.pk == second.pk
     assert ReferencePhoto.objects.count() == 1
 
@@ -193,7 +193,7 @@ def test_an_engine_that_needs_a_photo_says_so_and_takes_a_dropped_ones_cutout(
 ) -> None:
     with pytest.raises(Invalid, match="works from a photo"):
         studio.start(brand=brand, wish=wish(text=""), endpoint=packshot, by=designer)
-    photo = studio.add_picture(brand=brand, data=jpeg(), file_name="jar.jpg", by=designer)
+    photo = studio.add_image(brand=brand, data=jpeg(), file_name="jar.jpg", by=designer)
     request = wish(text="", photo=photo, count=4, parameters={"backdrop": "clay"})
     run = studio.start(brand=brand, wish=request, endpoint=packshot, by=designer)
     (made,) = specs(run)  # it ignores the seed: four images would be equal
@@ -201,18 +201,18 @@ def test_an_engine_that_needs_a_photo_says_so_and_takes_a_dropped_ones_cutout(
     assert made["parameters"]["backdrop"] == "clay"
 
 
-def test_a_picture_of_another_brands_studio_is_not_there(
+def test_a_image_of_another_brands_studio_is_not_there(
     brand: Brand, other_brand: Brand, designer: User, person: Any, painter: Endpoint
 ) -> None:
-    photo = studio.add_picture(
+    photo = studio.add_image(
         brand=other_brand, data=jpeg(), file_name="a.jpg", by=person("designer", brand=other_brand)
     )
     with pytest.raises(Invalid, match="not there any more"):
         studio.start(brand=brand, wish=wish(photo=photo), endpoint=painter, by=designer)
 
 
-def test_a_removed_picture_cannot_be_used(brand: Brand, designer: User, painter: Endpoint) -> None:
-    photo = studio.add_picture(brand=brand, data=jpeg(), file_name="a.jpg", by=designer)
+def test_a_removed_image_cannot_be_used(brand: Brand, designer: User, painter: Endpoint) -> None:
+    photo = studio.add_image(brand=brand, data=jpeg(), file_name="a.jpg", by=designer)
     photo.status = PhotoStatus.REMOVED
     photo.save()
     with pytest.raises(Invalid, match="drop it again"):
@@ -226,7 +226,7 @@ def test_another_endpoint_makes_the_same_words_seeds_and_size_with_what_it_obeys
     brand: Brand, designer: User, painter: Endpoint
 ) -> None:
     ready = factories.EndpointFactory(engine="ready", name="Ready", slug="ready", lane=Lane.CPU)
-    photo = studio.add_picture(brand=brand, data=jpeg(), file_name="a.jpg", by=designer)
+    photo = studio.add_image(brand=brand, data=jpeg(), file_name="a.jpg", by=designer)
     request = wish(negative="text", seed=5, count=2, parameters={"steps": 4}, photo=photo)
     first = studio.start(brand=brand, wish=request, endpoint=painter, by=designer)
     second = studio.again(run_id=first.pk, endpoint=ready, by=designer)

@@ -103,7 +103,7 @@ def test_without_javascript_the_page_opens_on_the_new_try(client: Any, address: 
     assert answer.context["filled"].text == "a cobalt mug on marble"
 
 
-def test_an_engine_that_heeds_no_seed_is_asked_for_one_picture_without_a_field(
+def test_an_engine_that_heeds_no_seed_is_asked_for_one_image_without_a_field(
     brand: Brand, client: Any, address: str
 ) -> None:
     packshot = factories.EndpointFactory(name="Packshot studio")
@@ -120,7 +120,7 @@ def test_an_engine_that_heeds_no_seed_is_asked_for_one_picture_without_a_field(
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"text": ""}, "Say what the picture shows."),
+        ({"text": ""}, "Say what the image shows."),
         ({"width": "wide"}, "Give the width in pixels."),
         ({"control_steps": "500"}, "Give a number from 1 to 50"),
         ({"is_locked": "on"}, "There is no seed to keep yet"),
@@ -146,15 +146,15 @@ def test_a_seed_counts_only_while_it_is_kept(client: Any, address: str, painter:
 
 
 def test_a_field_that_the_endpoint_does_not_obey_is_not_offered(client: Any, address: str, painter: Endpoint) -> None:
-    ready = factories.EndpointFactory(engine="ready", name="Ready", caution="demo model")
+    ready = factories.EndpointFactory(engine="ready", name="Ready", disclaimer="demo model")
     with_all = client.post(f"{address}engine/", posted(painter)).content.decode()
-    assert 'name="negative"' in with_all and 'name="control_steps"' in with_all and "data-picture" in with_all
+    assert 'name="negative"' in with_all and 'name="control_steps"' in with_all and "data-image" in with_all
     plain = client.post(f"{address}engine/", posted(ready)).content.decode()
-    assert 'name="negative"' not in plain and "control_" not in plain and "data-picture" not in plain
+    assert 'name="negative"' not in plain and "control_" not in plain and "data-image" not in plain
     assert "demo model" in plain
 
 
-def test_an_endpoint_begins_with_what_its_latest_picture_was_made_with(
+def test_an_endpoint_begins_with_what_its_latest_image_was_made_with(
     brand: Brand, client: Any, address: str, painter: Endpoint
 ) -> None:
     frozen = factories.JobSpecFactory(
@@ -203,7 +203,7 @@ def test_an_endpoint_that_cannot_be_opened_is_named_and_not_offered(client: Any,
     assert "no endpoint to try on" in answer.content.decode()
 
 
-def test_an_example_fills_the_form_with_the_order_of_a_picture(
+def test_an_example_fills_the_form_with_the_order_of_a_image(
     brand: Brand, client: Any, address: str, painter: Endpoint
 ) -> None:
     spec = {
@@ -239,14 +239,14 @@ def test_a_brand_that_made_nothing_yet_is_offered_plain_words(client: Any, addre
     ("priced", "used", "words"),
     [
         ({}, {}, "costs nothing"),
-        ({"price_per_image": "10"}, {}, "10 EUR a picture"),
-        ({"prices": {"image": "0.0625"}}, {}, "0.0625 EUR a picture"),
-        ({"prices": {"second": "0.001217"}, "seconds_per_image": 9}, {}, "about 0.011 EUR a picture"),
-        ({"prices": {"million_output_tokens": 30}}, {"output_tokens": 1056}, "about 0.032 EUR a picture"),
-        ({"prices": {"million_output_tokens": 30}}, {}, "the first picture tells how much"),
+        ({"price_per_image": "10"}, {}, "10 EUR an image"),
+        ({"prices": {"image": "0.0625"}}, {}, "0.0625 EUR an image"),
+        ({"prices": {"second": "0.001217"}, "seconds_per_image": 9}, {}, "about 0.011 EUR an image"),
+        ({"prices": {"million_output_tokens": 30}}, {"output_tokens": 1056}, "about 0.032 EUR an image"),
+        ({"prices": {"million_output_tokens": 30}}, {}, "the first image tells how much"),
     ],
 )
-def test_a_picture_is_priced_before_it_is_made_as_planning_would(
+def test_a_image_is_priced_before_it_is_made_as_planning_would(
     brand: Brand, client: Any, address: str, painter: Endpoint, priced: Any, used: Any, words: str
 ) -> None:
     Endpoint.objects.filter(pk=painter.pk).update(**priced)
@@ -273,10 +273,10 @@ def test_the_money_that_tries_may_still_cost_stands_beside_the_price_and_follows
     assert "◆ nothing</span> left in the sandbox" in client.get(address).content.decode()
 
 
-# -- reference pictures --------------------------------------------------------------------------------------------
+# -- reference images --------------------------------------------------------------------------------------------
 
 
-def test_a_dropped_picture_comes_back_in_the_form_and_goes_into_the_try(
+def test_a_dropped_image_comes_back_in_the_form_and_goes_into_the_try(
     client: Any, address: str, painter: Endpoint
 ) -> None:
     file = SimpleUploadedFile("image.png", jpeg(), "image/png")
@@ -287,14 +287,14 @@ def test_a_dropped_picture_comes_back_in_the_form_and_goes_into_the_try(
     assert JobSpec.objects.get().spec["images"]["init"]["sha256"] == ReferencePhoto.objects.get(pk=photo).sha256
 
 
-def test_a_file_that_is_no_picture_is_refused_in_words(client: Any, address: str) -> None:
+def test_a_file_that_is_no_image_is_refused_in_words(client: Any, address: str) -> None:
     answer = client.post(
         f"{address}pictures/",
-        {"file": SimpleUploadedFile("a.png", b"no picture", "image/png")},
+        {"file": SimpleUploadedFile("a.png", b"no image", "image/png")},
         headers={"Accept": "application/json"},
     )
     assert answer.status_code == 422
-    assert "a.png" in answer.content.decode() or "picture" in answer.content.decode()
+    assert "a.png" in answer.content.decode() or "image" in answer.content.decode()
 
 
 def test_products_with_a_photo_are_offered_and_those_of_others_never(
@@ -321,7 +321,7 @@ def test_progress_tells_steps_rate_and_time_left(client: Any, address: str, run:
     assert "step <b>10</b> of <b>30</b>" in words
     now = answer.context["result"].now
     assert now.rate == pytest.approx(2, rel=0.2)
-    # Twenty steps at two a second, and one more picture at the endpoint's second.
+    # Twenty steps at two a second, and one more image at the endpoint's second.
     assert answer.context["result"].seconds_left == pytest.approx(11, rel=0.2)
     assert answer.context["result"].percent == 17
     assert "HX-Retarget" not in answer
@@ -374,7 +374,7 @@ def test_cancel_gives_up_what_waits_and_keeps_what_is_there(client: Any, address
     assert "being made" not in words, "whatever its worker still does, nobody waits for it"
 
 
-def test_a_kept_try_opens_in_the_editor_with_the_pictures_seed(client: Any, address: str, run: Run) -> None:
+def test_a_kept_try_opens_in_the_editor_with_the_images_seed(client: Any, address: str, run: Run) -> None:
     answer = client.post(f"{address}{run.pk}/keep/", {"name": "Marble", "seed": "8"})
     version = PromptVersion.objects.latest("pk")
     assert answer["Location"].endswith("/prompts/marble/v1/")

@@ -27,7 +27,7 @@ def an_endpoint(**limits: float) -> Endpoint:
     return made
 
 
-def order(endpoint: Endpoint, seconds: float = 0.0) -> float:
+def submission(endpoint: Endpoint, seconds: float = 0.0) -> float:
     """Submit something that takes this long to be sent; return when it was sent."""
     turn = throttle.wait(endpoint)
     assert turn is not None
@@ -40,14 +40,14 @@ def order(endpoint: Endpoint, seconds: float = 0.0) -> float:
 
 def test_an_order_that_leaves_late_keeps_those_behind_it_at_their_distance(clean_redis: Any) -> None:
     endpoint = an_endpoint(max_per_second=4)
-    left = [order(endpoint, seconds=0.4 if number == 0 else 0.0) for number in range(9)]
+    left = [submission(endpoint, seconds=0.4 if number == 0 else 0.0) for number in range(9)]
     assert all(later - earlier >= 1.0 for earlier, later in zip(left, left[4:], strict=False))
 
 
 def test_threads_together_keep_to_the_limit(clean_redis: Any) -> None:
     endpoint = an_endpoint(max_per_second=8)
     left: list[float] = []
-    threads = [threading.Thread(target=lambda: left.append(order(endpoint))) for _ in range(20)]
+    threads = [threading.Thread(target=lambda: left.append(submission(endpoint))) for _ in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -90,22 +90,22 @@ def test_what_has_its_turn_stays_here_too_if_the_service_asks_for_patience(clean
 def test_orders_are_counted_where_no_limit_is_known_too(clean_redis: Any) -> None:
     endpoint = an_endpoint()
     for _ in range(3):
-        order(endpoint)
+        submission(endpoint)
     assert endpoint_limits.used(endpoint) == (3, 3)
-    assert throttle.room(endpoint).orders is None
+    assert throttle.room(endpoint).submissions is None
 
 
 def test_as_many_are_claimed_as_have_their_turn_soon(clean_redis: Any) -> None:
     endpoint = an_endpoint(max_per_second=2)
-    assert throttle.room(endpoint).orders == 4, "now, in half a second, in one second, in one and a half"
-    order(endpoint)
-    assert throttle.room(endpoint).orders == 3
+    assert throttle.room(endpoint).submissions == 4, "now, in half a second, in one second, in one and a half"
+    submission(endpoint)
+    assert throttle.room(endpoint).submissions == 3
     scarce = an_endpoint(max_per_minute=2)
     for left in (2, 1):
-        assert throttle.room(scarce).orders == left
-        order(scarce)
+        assert throttle.room(scarce).submissions == left
+        submission(scarce)
     room = throttle.room(scarce)
-    assert room.orders == 0
+    assert room.submissions == 0
     assert 50 < room.wait_seconds < 60
 
 

@@ -17,14 +17,14 @@ from generation.engines.comfyui.questions import MEANT
 from generation.models import Endpoint
 from generation.selectors import workflows as selectors
 from generation.services.endpoints import workflow_marks, workflows
-from generation.services.planning import orders
+from generation.services.planning import plan_requests
 from tests.generation.test_workflows import address, as_json, marked, names_of, uploaded
 from tests.support import comfy_kinds as kinds
 from tests.support import factories
 from tests.support.comfy_kinds import node
 from tests.support.comfy_nodes import png
-from tests.support.comfy_orders import Desk, made, task
 from tests.support.comfy_server import ComfyServer
+from tests.support.comfy_submissions import Desk, made, task
 from tests.support.comfy_workflows import config as workflows_config
 from tests.support.remote_server import serving
 
@@ -165,7 +165,7 @@ def assert_blocked(endpoint: Endpoint, brand: Any, lead: Any, sentence: str) -> 
     engine = engines.build("comfyui", endpoint.config)
     assert sentence in engine.validate(Spec("x", 64, 64, 1))
     with pytest.raises(Invalid) as caught:
-        orders.load(
+        plan_requests.load(
             campaign=factories.CampaignFactory(brand=brand),
             prompt_version=factories.PromptVersionFactory(template__brand=brand, needs={}),
             endpoint=endpoint,

@@ -143,7 +143,7 @@ def test_an_uploaded_workflow_is_marked_and_can_be_used_at_once(brand, lead):
     assert Event.objects.filter(object_type="endpoint", object_id=comfy_endpoint.pk).exists()
 
 
-def test_a_picture_that_comfyui_saved_brings_its_workflow_along(brand, lead):
+def test_a_image_that_comfyui_saved_brings_its_workflow_along(brand, lead):
     info = PngImagePlugin.PngInfo()
     info.add_text("prompt", json.dumps(comfy_workflows.text_to_image()))
     stream = io.BytesIO()
@@ -165,7 +165,7 @@ def test_a_picture_that_comfyui_saved_brings_its_workflow_along(brand, lead):
         (b'{"1": {"class_type": "X", "inputs": {"a": NaN}}}', "NaN is no number"),
         (as_json({"1": {"class_type": "X", "inputs": {}}}), "add a Save Image node"),
         (as_json({"a": 1}), "no API-format workflow"),
-        (b"\x89PNG broken", "The picture is broken"),
+        (b"\x89PNG broken", "The image is broken"),
         (b" " * (2 << 20), "over 1 MB"),
     ],
 )

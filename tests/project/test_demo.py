@@ -43,7 +43,7 @@ def once(var: Path, *more: str) -> tuple[int, dict[str, Any], str]:
     return done.returncode, json.loads(lines[-1]) if lines else {}, done.stderr
 
 
-def test_every_picture_of_the_example_arrives_in_review_and_a_second_time_adds_none(var: Path) -> None:
+def test_every_image_of_the_example_arrives_in_review_and_a_second_time_adds_none(var: Path) -> None:
     code, first, errors = once(var)
     assert code == 0, errors
     assert first["products"] == 28

@@ -66,13 +66,13 @@ def test_a_mirror_image_is_lit_from_the_other_side() -> None:
 
 @needs_compiler
 def test_rendering_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from examples.model import pictures
+    from examples.model import images
 
-    monkeypatch.setattr(pictures, "SHARD", 4)
+    monkeypatch.setattr(images, "SHARD", 4)
     progress: list[tuple[int, int]] = []
-    first = pictures.gather(tmp_path, count=8, size=32, seed=1, workers=1)
+    first = images.gather(tmp_path, count=8, size=32, seed=1, workers=1)
     (tmp_path / "0000004.npy").unlink()
-    resumed = pictures.gather(
+    resumed = images.gather(
         tmp_path, count=8, size=32, seed=1, workers=1, on_progress=lambda *both: progress.append(both)
     )
     assert progress == [(1, 2), (2, 2)]
@@ -96,7 +96,7 @@ def test_an_empty_scene_has_no_product_in_it() -> None:
 # -- small training ----------------------------------------------------------------------------------------------------
 
 
-def noise_pictures(count: int) -> Any:
+def noise_images(count: int) -> Any:
     return np.random.default_rng(0).integers(0, 256, (count, 64, 64, 3), dtype=np.uint8)
 
 
@@ -113,7 +113,7 @@ def test_a_training_that_was_interrupted_ends_as_one_that_was_not(
     monkeypatch.setattr(networks, "BLOCKS", (16, 16, 16))
     monkeypatch.setattr(autoencoder, "BATCH", 2)
     monkeypatch.setattr(diffusion, "BATCH", 2)
-    pixels, seen = noise_pictures(4), list(shots(4, seed=1))
+    pixels, seen = noise_images(4), list(shots(4, seed=1))
 
     def all_of_it(folder: Path) -> dict[str, Any]:
         folder.mkdir(exist_ok=True)
@@ -199,7 +199,7 @@ def test_its_words_are_those_of_the_captions() -> None:
     assert set(words()) <= set(vocabulary)
 
 
-def test_the_same_prompt_and_seed_make_the_same_picture_alone_and_in_a_batch_of_eight(engine: Any) -> None:
+def test_the_same_prompt_and_seed_make_the_same_image_alone_and_in_a_batch_of_eight(engine: Any) -> None:
     prompts = [caption(shot, np.random.default_rng(1)) for shot in shots(8, seed=21)]
     tasks = [task(number, prompt) for number, prompt in enumerate(prompts)]
     together = made(engine, tasks)
@@ -225,7 +225,7 @@ def test_an_empty_table_is_empty_and_wood_is_not_marble(engine: Any) -> None:
     assert abs(below[1][0] - below[1][2]) < 20
 
 
-def test_another_seed_is_another_picture_of_the_same(engine: Any) -> None:
+def test_another_seed_is_another_image_of_the_same(engine: Any) -> None:
     first, second = made(engine, [task(1, "a red mug on wood"), task(2, "a red mug on wood")]).values()
     assert np.abs(first.astype(int) - second.astype(int)).mean() > 2
 

@@ -138,7 +138,7 @@ def rows_of(model: Any, brand: Brand) -> list[int]:
 
 def test_the_guide_remarks_on_the_first_prompt_and_praises_the_second(loaded: list[loading.Example]) -> None:
     guide = GuideVersion.objects.get(brand=loaded[0].brand)
-    assert sorted(guide.pictures.values_list("use", flat=True)) == ["do", "do", "dont", "dont", "logo", "logo"]
+    assert sorted(guide.images.values_list("use", flat=True)) == ["do", "do", "dont", "dont", "logo", "logo"]
     first, second = PromptVersion.objects.filter(template__brand=loaded[0].brand).order_by("number")
     assert {remark.word for remark in prompts.problems(first.text, guide)} == {"luxury", "as photographed"}
     assert prompts.problems(second.text, guide) == []

@@ -32,7 +32,7 @@ def campaign(tmp_path: Path) -> Campaign:
     return history.make(brand=example.brand, people=people, endpoint=Endpoint.objects.get(slug="packshot"))
 
 
-def test_six_weeks_of_history_are_true_to_their_pictures(campaign: Campaign, tmp_path: Path) -> None:
+def test_six_weeks_of_history_are_true_to_their_images(campaign: Campaign, tmp_path: Path) -> None:
     _first_looks(campaign)
     _reasons(campaign)
     _trail(campaign)
@@ -43,7 +43,7 @@ def test_six_weeks_of_history_are_true_to_their_pictures(campaign: Campaign, tmp
 
 def _first_looks(campaign: Campaign) -> None:
     first = Decision.objects.filter(task__asset__campaign=campaign, version__round=1)
-    pairs = first.values_list("version__job__run__prompt_version__number", "verdict")
+    pairs = first.values_list("version__job__run__prompt_version__number", "check_result")
     assert Counter(pairs) == {
         (1, "approved"): 22,  # 61 %
         (1, "rejected"): 10,

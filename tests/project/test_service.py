@@ -34,7 +34,7 @@ def ask(server: AwkwardServer) -> EngineError:
 
 def order(server: AwkwardServer) -> EngineError:
     with pytest.raises(EngineError) as raised:
-        Service(server.url()).order("POST", "/")
+        Service(server.url()).submit("POST", "/")
     return raised.value
 
 
@@ -43,11 +43,11 @@ def test_an_answer_that_drips_ends_in_a_bounded_time(server: AwkwardServer, monk
     server.pages["/"] = dripping
     began = time.monotonic()
     assert ask(server).kind == ErrorKind.TRANSIENT
-    assert order(server).kind == ErrorKind.DOUBT, "it was sent, and may have been taken"
+    assert order(server).kind == ErrorKind.UNCERTAIN, "it was sent, and may have been taken"
     assert time.monotonic() - began < 5
 
 
-def test_an_answer_larger_than_any_picture_is_not_taken_in(
+def test_an_answer_larger_than_any_image_is_not_taken_in(
     server: AwkwardServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "MOST_BYTES", 1 << 20)
@@ -89,7 +89,7 @@ def test_an_order_has_its_connection_and_leaves_when_its_turn_has_come(server: A
     token = service.departure.set(gate)
     try:
         if is_open:
-            assert Service(server.url()).order("POST", "/").status_code == 200
+            assert Service(server.url()).submit("POST", "/").status_code == 200
         else:
             assert order(server).kind == ErrorKind.RATE
     finally:

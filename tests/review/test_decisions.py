@@ -18,7 +18,7 @@ from core.errors import Conflict, DomainError, Invalid, NotAllowed, NotFound, St
 from core.models import Event
 from generation.choices import AssetState, JobState, RunState
 from generation.models import Asset, Job, Master, Rendition
-from review.choices import Desired, ItemMode, TaskState, Verdict
+from review.choices import DecisionKind, Desired, ItemMode, TaskState
 from review.models import Decision, DecisionSlot, Delivery, ReviewTask
 from review.services import bulk, checklists, consequences, decisions, escalations, queue
 from tests.support import factories
@@ -182,7 +182,7 @@ def test_undo_within_30_seconds_voids_and_nothing_follows(task: ReviewTask, revi
     decision = decisions.approve(**seen(task), by=reviewer)
     assert consequences.carry_out_due() == 0
     voiding = decisions.undo(decision_id=decision.pk, by=reviewer)
-    assert (voiding.verdict, voiding.voids) == (Verdict.UNDONE, decision)
+    assert (voiding.kind, voiding.voids) == (DecisionKind.UNDONE, decision)
     assert decisions.undo(decision_id=decision.pk, by=reviewer) == voiding, "a second press is the same undo"
     assert state_of(task) == (TaskState.OPEN, AssetState.IN_REVIEW)
     after_undo()
@@ -226,7 +226,7 @@ def test_a_revoked_approval_is_recalled_at_once_and_a_lead_can_reopen_it(
     with pytest.raises(Invalid):
         decisions.revoke(asset_id=task.asset_id, by=lead, note=" ")
     revoked = decisions.revoke(asset_id=task.asset_id, by=lead, note="licence ended")
-    assert revoked.verdict == Verdict.REVOKED
+    assert revoked.kind == DecisionKind.REVOKED
     assert state_of(task) == (TaskState.DECIDED, AssetState.REVOKED)
     assert Event.objects.get(type="review.asset.recalled").payload["cause"] == "revoked: licence ended"
     with pytest.raises(Conflict):
@@ -246,9 +246,9 @@ def revisable(brand: Any, lead: Any) -> ReviewTask:
 
 
 def test_a_revision_that_changes_nothing_is_refused(revisable: ReviewTask, reviewer: Any) -> None:
-    with pytest.raises(Invalid, match="same picture"):
+    with pytest.raises(Invalid, match="same image"):
         decisions.request_revision(**seen(revisable), by=reviewer, controls={})
-    with pytest.raises(Invalid, match="same picture"):
+    with pytest.raises(Invalid, match="same image"):
         decisions.request_revision(**seen(revisable), by=reviewer, controls={"fill": 0.8})
     assert state_of(revisable) == (TaskState.OPEN, AssetState.IN_REVIEW)
 
@@ -460,7 +460,7 @@ def test_approve_and_reject_at_once_leave_one_verdict(brand: Any, lead: Any, per
             lambda looked_at=looked_at: decisions.reject(**looked_at, by=second, reason="other"),
         )
         assert sum(isinstance(result, Decision) for result in results) == 1
-        assert state_of(task)[1] == Decision.objects.get(task=task).verdict
+        assert state_of(task)[1] == Decision.objects.get(task=task).kind
 
 
 @pytest.mark.django_db(transaction=True)

@@ -23,7 +23,7 @@ from tests.support import s3_server
 Listing = Callable[[], dict[str, bytes]]
 
 
-def file(name: str = "acme_MUG-1.jpg", content: bytes = b"\xff\xd8 picture", spec: str = "square") -> DeliveryFile:
+def file(name: str = "acme_MUG-1.jpg", content: bytes = b"\xff\xd8 image", spec: str = "square") -> DeliveryFile:
     return DeliveryFile(
         spec=spec,
         name=name,
@@ -85,7 +85,7 @@ def test_files_arrive_with_sidecar_and_manifest(place: tuple[base.Destination, L
     receipt = destination.put(package(file(), file("acme_MUG-1_wide.jpg", b"wide", "wide")))
     assert [entry["name"] for entry in receipt.files] == ["acme_MUG-1.jpg", "acme_MUG-1_wide.jpg"]
     files = list_files()
-    assert files["autumn/acme_MUG-1.jpg"] == b"\xff\xd8 picture"
+    assert files["autumn/acme_MUG-1.jpg"] == b"\xff\xd8 image"
     sidecar = json.loads(files["autumn/acme_MUG-1.jpg.json"])
     assert sidecar["sha256"] == hashlib.sha256(files["autumn/acme_MUG-1.jpg"]).hexdigest()
     assert sidecar["lineage"]["prompt"]["version"] == "studio v3"

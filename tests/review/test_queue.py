@@ -39,7 +39,7 @@ def test_a_complete_round_opens_a_task_in_the_same_transaction() -> None:
     assert task.due_at is not None
 
 
-def test_sandbox_pictures_are_not_reviewed() -> None:
+def test_sandbox_images_are_not_reviewed() -> None:
     asset = factories.AssetFactory(state="in_review")
     ready(asset, is_sandbox=True)
     assert not ReviewTask.objects.exists()

@@ -93,7 +93,7 @@ def test_an_undone_verdict_never_was_one(run: Any, judged: Any, reviewer: Any) -
     assert (sums.first_look, sums.rejected, sums.decided) == (2, 0, 3)
 
 
-def test_a_delivered_picture_is_counted_once_however_many_places_have_it(run: Any, judged: Any) -> None:
+def test_a_delivered_image_is_counted_once_however_many_places_have_it(run: Any, judged: Any) -> None:
     asset = judged["first"].asset
     for _ in range(2):
         factories.DeliveryFactory(asset=asset, version=asset.versions.get(), observed="present")
@@ -101,13 +101,13 @@ def test_a_delivered_picture_is_counted_once_however_many_places_have_it(run: An
     assert reports.of_run(run).total.sums.delivered == 1
 
 
-def test_money_is_per_approved_picture(run: Any, judged: Any) -> None:
+def test_money_is_per_approved_image(run: Any, judged: Any) -> None:
     total = reports.of_run(run).total
     assert (total.money.quoted, total.money.spent, total.money.reserved) == (9, 6, 0)
     assert total.per_approved == Decimal(3)
 
 
-def test_refusals_are_grouped_by_reason_with_pictures(run: Any, judged: Any) -> None:
+def test_refusals_are_grouped_by_reason_with_images(run: Any, judged: Any) -> None:
     by_reason = {refusal.reason: refusal for refusal in reports.of_run(run).refusals}
     assert len(by_reason) == 2
     rejected = next(refusal for refusal in by_reason.values() if refusal.rejected)
@@ -155,7 +155,7 @@ def test_times_are_medians_in_seconds(run: Any, judged: Any) -> None:
     assert 0 <= times.review < 60
 
 
-def test_a_report_costs_the_same_however_many_pictures(run: Any, judged: Any, brand: Any, reviewer: Any) -> None:
+def test_a_report_costs_the_same_however_many_images(run: Any, judged: Any, brand: Any, reviewer: Any) -> None:
     def queries() -> int:
         with CaptureQueriesContext(connection) as caught:
             reports.of_run(run)
@@ -167,7 +167,7 @@ def test_a_report_costs_the_same_however_many_pictures(run: Any, judged: Any, br
     assert queries() == few <= 10
 
 
-def test_a_report_without_pictures_says_what_will_stand_there(campaign: Any, viewer: Any, page_client: Any) -> None:
+def test_a_report_without_images_says_what_will_stand_there(campaign: Any, viewer: Any, page_client: Any) -> None:
     page = page_client(viewer).get(f"/brands/{campaign.brand.slug}/reports/campaigns/{campaign.slug}/")
     assert b"Nothing to report yet" in page.content
 
@@ -188,7 +188,7 @@ def test_people_are_listed_for_those_who_may_read_the_trail(run: Any, judged: An
     assert (person.approved, person.rejected, person.sent_back) == (2, 1, 1)
 
 
-def test_the_table_has_one_row_per_picture(run: Any, judged: Any, viewer: Any, page_client: Any) -> None:
+def test_the_table_has_one_row_per_image(run: Any, judged: Any, viewer: Any, page_client: Any) -> None:
     answer = page_client(viewer).get(f"/brands/{run.campaign.brand.slug}/reports/runs/{run.pk}/?format=csv")
     rows = list(csv.DictReader(answer.getvalue().decode("utf-8-sig").splitlines()))
     assert len(rows) == 5

@@ -435,7 +435,7 @@ def test_who_approved_it_before_may_decide_again(mug: Subject, image: Asset, man
     replace_photo(mug, manager)
     [claimed] = queue.start(brand=image.brand, by=reviewer)
     assert claimed.asset_id == image.pk
-    assert approve(claimed, reviewer).verdict == "approved"
+    assert approve(claimed, reviewer).kind == "approved"
 
 
 # -- guides and checklists -------------------------------------------------------------------------------------------

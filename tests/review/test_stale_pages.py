@@ -47,7 +47,7 @@ def state(image: Asset) -> str:
     return str(Asset.objects.get(pk=image.pk).state)
 
 
-@pytest.mark.parametrize("place", ["asset", "task_rail"])
+@pytest.mark.parametrize("place", ["asset", "task_sidebar"])
 def test_the_reviewer_reads_why_an_image_is_stale(
     place: str, brand: Brand, stale: Asset, reviewer: User, page_client: Pages
 ) -> None:

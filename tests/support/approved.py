@@ -48,7 +48,7 @@ def make(asset: Asset) -> ReviewTask:
     """Make the image of a planned asset as a worker does; return its open task."""
     frozen = JobSpec.objects.select_related("job").get(cell_id=asset.cell_id, candidate=1, round=1)
     type(frozen.job).objects.filter(pk=frozen.job_id).update(status="succeeded")
-    master = factories.MasterFactory(brand=asset.brand, fingerprint=frozen.fingerprint, **_picture(asset.pk))
+    master = factories.MasterFactory(brand=asset.brand, fingerprint=frozen.fingerprint, **_image(asset.pk))
     version = factories.AssetVersionFactory(asset=asset, candidate=1, master=master, job=frozen.job)
     for spec in asset.campaign.output_specs.all():
         stored = stored_files.put(f"{asset.pk} {spec.pk}".encode(), suffix="jpg")
@@ -86,7 +86,7 @@ def take(brand: Brand, by: User, *rows: tuple[str, ...], headings: tuple[str, ..
     return done
 
 
-def _picture(number: int) -> dict[str, str]:
+def _image(number: int) -> dict[str, str]:
     buffer = io.BytesIO()
     Image.new("RGB", (64, 64), (number % 256, 120, 90)).save(buffer, "WEBP")
     stored = stored_files.put(buffer.getvalue(), suffix="webp")

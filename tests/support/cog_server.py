@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from tests.support.remote_server import Remote, Request, Response, plain
-from tests.support.replicate_server import OPENAPI, Fate, picture, schema_faults
+from tests.support.replicate_server import OPENAPI, Fate, image, schema_faults
 
 NOT_SET_UP = "Setup has not finished yet. Wait until it has finished, or GET /health-check for status."
 AT_CAPACITY = "At capacity - all prediction slots busy"
@@ -111,7 +111,7 @@ class Cog(Remote):
 
     def _answer(self, prediction_id: str, inputs: dict[str, Any], began: float) -> dict[str, Any]:
         fate = self.fates.get(str(inputs.get("prompt")), Fate())
-        output = fate.output or f"data:image/png;base64,{base64.b64encode(picture(inputs)).decode()}"
+        output = fate.output or f"data:image/png;base64,{base64.b64encode(image(inputs)).decode()}"
         return {
             "id": prediction_id,
             "status": "failed" if fate.error else "succeeded",

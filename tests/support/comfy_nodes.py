@@ -81,7 +81,7 @@ class Latent:
 def _sample(machine: Machine, node_id: str, values: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
     latent: Latent = values["latent_image"]
     if latent.width * latent.height > machine.vram_pixels:
-        raise OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nTIPS: use a smaller picture")
+        raise OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nTIPS: use a smaller image")
     steps = int(values["steps"])
     for number in range(1, steps + 1):
         machine.step(node_id, number, steps)
@@ -97,13 +97,13 @@ def _sample(machine: Machine, node_id: str, values: dict[str, Any]) -> tuple[tup
 def _decode(machine: Machine, node_id: str, values: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
     latent: Latent = values["samples"]
     assert latent.pixels is not None
-    picture = np.clip(latent.pixels, 0, 255).astype(np.uint8)
-    return ([np.roll(picture, number, axis=1) for number in range(latent.batch)],), None
+    image = np.clip(latent.pixels, 0, 255).astype(np.uint8)
+    return ([np.roll(image, number, axis=1) for number in range(latent.batch)],), None
 
 
 def _encode(machine: Machine, node_id: str, values: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
-    picture = values["pixels"][0]
-    return (Latent(picture.shape[1], picture.shape[0], 1, picture[..., :3].astype(np.float32)),), None
+    image = values["pixels"][0]
+    return (Latent(image.shape[1], image.shape[0], 1, image[..., :3].astype(np.float32)),), None
 
 
 def _load(machine: Machine, node_id: str, values: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
@@ -130,11 +130,11 @@ def _flat(machine: Machine, node_id: str, values: dict[str, Any]) -> tuple[tuple
     return ([np.full(shape, colour, dtype=np.uint8)] * int(values["batch_size"]),), None
 
 
-def png(picture: NDArray[np.uint8], graph: dict[str, Any] | None = None) -> bytes:
+def png(image: NDArray[np.uint8], graph: dict[str, Any] | None = None) -> bytes:
     stream, carried = io.BytesIO(), PngInfo()
     if graph is not None:
         carried.add_text("prompt", json.dumps(graph))
-    Image.fromarray(picture).save(stream, "PNG", pnginfo=carried, compress_level=1)
+    Image.fromarray(image).save(stream, "PNG", pnginfo=carried, compress_level=1)
     return stream.getvalue()
 
 

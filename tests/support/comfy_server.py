@@ -66,7 +66,7 @@ class ComfyServer(Remote):
         self.lists_models = lists_models
         self.sizes: dict[str, int] = {}
         self.files: dict[str, bytes] = {}
-        self.orders: list[dict[str, Any]] = []
+        self.submissions: list[dict[str, Any]] = []
         self.made: list[str] = []
         self.runs_of_nodes: list[str] = []
         self.is_paused = False
@@ -166,7 +166,7 @@ class ComfyServer(Remote):
             number = body.get("number", self._number)
             self.waiting.append([number, prompt_id, body["prompt"], extra, outputs])
             self.waiting.sort(key=lambda entry: entry[0])
-            self.orders.append({"prompt_id": prompt_id, **body})
+            self.submissions.append({"prompt_id": prompt_id, **body})
             self._start()
         return plain({"prompt_id": prompt_id, "number": number, "node_errors": node_errors})
 

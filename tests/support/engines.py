@@ -1,4 +1,4 @@
-"""Engines for tests and benchmarks: real implementations of the Protocol whose pictures cost nothing.
+"""Engines for tests and benchmarks: real implementations of the Protocol whose images cost nothing.
 
 Known to every process that has PROOFLINE_PLUGINS=tests.support.engines in its environment.
 """
@@ -29,7 +29,7 @@ from generation.engines.base import (
 
 
 def ready_pixels(seed: int, width: int, height: int, *, grain: float = 3.0) -> Pixels:
-    """A smooth picture with grain of that standard deviation: what a photograph costs to encode, made from a seed."""
+    """A smooth image with grain of that standard deviation: what a photograph costs to encode, made from a seed."""
     random = np.random.default_rng(seed)
     coarse = random.uniform(40, 215, (8, 8, 3)).astype(np.float32)
     smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -38,7 +38,7 @@ def ready_pixels(seed: int, width: int, height: int, *, grain: float = 3.0) -> P
 
 
 class Ready:
-    """Returns pictures made per seed, or shifted copies of `config["pictures"]` ones made beforehand.
+    """Returns images made per seed, or shifted copies of `config["images"]` ones made beforehand.
 
     config["seconds"]: time that each image takes. config["fails"]: {prompt: error kind} raised for that prompt; "crash"
     is an exception that the engine did not expect and that ends its whole batch.
@@ -85,13 +85,13 @@ class Ready:
             )
 
     def _pixels(self, spec: Spec) -> Pixels:
-        pictures = int(self.config.get("pictures", 0))
-        if not pictures:
+        images = int(self.config.get("images", 0))
+        if not images:
             return ready_pixels(spec.seed, spec.width, spec.height)
-        while len(self._pool) < pictures:
+        while len(self._pool) < images:
             self._pool.append(ready_pixels(len(self._pool), spec.width, spec.height))
         # Shifted sideways by the seed: other pixels, other sha256, the same cost to encode.
-        return np.roll(self._pool[spec.seed % pictures], spec.seed, axis=1)
+        return np.roll(self._pool[spec.seed % images], spec.seed, axis=1)
 
 
 register("ready", lambda: Ready)

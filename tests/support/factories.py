@@ -16,7 +16,7 @@ from core.choices import Lane, Role
 from generation import models as generation
 from generation.choices import JobState, RunState, Stage
 from review import models as review
-from review.choices import ItemMode, Verdict
+from review.choices import DecisionKind, ItemMode
 
 PASSWORD = "a long pass phrase"
 
@@ -364,7 +364,7 @@ class DecisionFactory(DjangoModelFactory[review.Decision]):
 
     task = factory.SubFactory(ReviewTaskFactory)
     version = factory.SubFactory(AssetVersionFactory, asset=factory.SelfAttribute("..task.asset"))
-    verdict = Verdict.APPROVED
+    kind = DecisionKind.APPROVED
     decided_by = factory.SubFactory(UserFactory)
     decided_at = factory.LazyFunction(timezone.now)
     effective_at = factory.LazyFunction(timezone.now)

@@ -28,7 +28,7 @@ def png(width: int, height: int, *, is_bilevel: bool = False) -> bytes:
     )
 
 
-def picture(kind: str, width: int, height: int, mode: str = "RGB", **options: object) -> bytes:
+def image(kind: str, width: int, height: int, mode: str = "RGB", **options: object) -> bytes:
     """Return an image file of one colour."""
     stream = io.BytesIO()
     Image.new(mode, (width, height), "#c0a080" if mode == "RGB" else 128).save(stream, kind, **options)
@@ -99,14 +99,14 @@ def photos() -> dict[str, bytes]:
     """Return photos that are refused before they are decoded."""
     progressive = {"progressive": True}
     return {
-        "WebP of 16383 × 3900": picture("WEBP", 16383, 3900, lossless=True),
-        "WebP of 8000 × 8000": picture("WEBP", 8000, 8000, lossless=True),
-        "AVIF of 7000 × 7000": picture("AVIF", 7000, 7000, speed=10),
-        "progressive JPEG of 8000 × 8000": picture("JPEG", 8000, 8000, **progressive),
-        "progressive JPEG with 800 scans": with_scans(picture("JPEG", 6000, 6000, **progressive), 800),
-        "progressive CMYK": picture("JPEG", 7900, 7900, "CMYK", **progressive),
+        "WebP of 16383 × 3900": image("WEBP", 16383, 3900, lossless=True),
+        "WebP of 8000 × 8000": image("WEBP", 8000, 8000, lossless=True),
+        "AVIF of 7000 × 7000": image("AVIF", 7000, 7000, speed=10),
+        "progressive JPEG of 8000 × 8000": image("JPEG", 8000, 8000, **progressive),
+        "progressive JPEG with 800 scans": with_scans(image("JPEG", 6000, 6000, **progressive), 800),
+        "progressive CMYK": image("JPEG", 7900, 7900, "CMYK", **progressive),
         "PNG of 4,000,000 × 16": png(4_000_000, 16),
-        "PNG of 16 × 4,000,000": picture("PNG", 16, 400_000),
+        "PNG of 16 × 4,000,000": image("PNG", 16, 400_000),
         "bilevel PNG of 8000 × 8000": png(8000, 8000, is_bilevel=True),
         "PNG of 9000 × 9000": png(9000, 9000),
     }

@@ -187,14 +187,14 @@ class OpenAIServer(Remote):
             message = f"Incorrect API key provided: {shown}. You can find your API key at the service's own page."
             raise Refused(401, "invalid_api_key", "invalid_request_error", message)
 
-    def _made(self, request: Request, order: Asked) -> Response:
-        if self.is_compatible and (unknown := sorted(self.unknown & order.fields.keys())):
+    def _made(self, request: Request, submission: Asked) -> Response:
+        if self.is_compatible and (unknown := sorted(self.unknown & submission.fields.keys())):
             return self.says(unknown)
         if self.is_compatible:
-            width, height = (int(side) for side in order.fields.get("size", "512x512").split("x"))
+            width, height = (int(side) for side in submission.fields.get("size", "512x512").split("x"))
         else:
-            width, height = _obeyed(order, is_edit=request.path.endswith("/edits"))
-            self._judge(order)
+            width, height = _obeyed(submission, is_edit=request.path.endswith("/edits"))
+            self._judge(submission)
         time.sleep(self.seconds)
         with self.guard:
             if self.credit is not None and self.credit <= 0:
@@ -205,20 +205,20 @@ class OpenAIServer(Remote):
             self.made.append(
                 Made(
                     number,
-                    str(order.fields["prompt"]),
+                    str(submission.fields["prompt"]),
                     (width, height),
-                    order.fields,
+                    submission.fields,
                     request.headers.get("x-client-request-id", ""),
                     request.headers,
-                    order.images,
-                    order.masks[0] if order.masks else None,
+                    submission.images,
+                    submission.masks[0] if submission.masks else None,
                 )
             )
-        return self._told_of(number, order, width, height)
+        return self._told_of(number, submission, width, height)
 
     @staticmethod
-    def _judge(order: Asked) -> None:
-        prompt = str(order.fields["prompt"])
+    def _judge(submission: Asked) -> None:
+        prompt = str(submission.fields["prompt"])
         if "forbidden" in prompt:
             message = "Your request was rejected by the safety system. safety_violations=[violence]."
             raise Refused(400, "moderation_blocked", "image_generation_user_error", message)
@@ -226,13 +226,13 @@ class OpenAIServer(Remote):
             message = "Your request was rejected as a result of our content policy."
             raise Refused(400, "content_policy_violation", "invalid_request_error", message)
 
-    def _told_of(self, number: int, order: Asked, width: int, height: int) -> Response:
-        entries = [self._entry(f"{number}-{n}", picture(number * 10 + n, width, height)) for n in range(self.images)]
+    def _told_of(self, number: int, submission: Asked, width: int, height: int) -> Response:
+        entries = [self._entry(f"{number}-{n}", image(number * 10 + n, width, height)) for n in range(self.images)]
         if self.is_compatible:
             return plain({"created": int(time.time()), "data": entries})
-        entries[0]["revised_prompt"] = f"{order.fields['prompt']}, in soft light"
-        text = -(-len(str(order.fields["prompt"])) // 4)
-        seen = 300 * len(order.images)
+        entries[0]["revised_prompt"] = f"{submission.fields['prompt']}, in soft light"
+        text = -(-len(str(submission.fields["prompt"])) // 4)
+        seen = 300 * len(submission.images)
         out = round(1056 * width * height / 1024**2)
         usage = {
             "input_tokens": text + seen,
@@ -240,7 +240,7 @@ class OpenAIServer(Remote):
             "output_tokens": out,
             "total_tokens": text + seen + out,
         }
-        settings = {"background": "opaque", "output_format": "png", "quality": order.fields.get("quality", "high")}
+        settings = {"background": "opaque", "output_format": "png", "quality": submission.fields.get("quality", "high")}
         return plain(
             {"created": int(time.time()), "data": entries, "size": f"{width}x{height}", "usage": usage, **settings}
         )
@@ -262,7 +262,7 @@ def refused_by_litellm(names: list[str]) -> Response:
     return plain({"error": {"message": message, "type": "invalid_request_error", "param": None, "code": "400"}}, 400)
 
 
-def picture(number: int, width: int, height: int) -> bytes:
+def image(number: int, width: int, height: int) -> bytes:
     """Return a PNG in the colour of this number; no two are equal."""
     colour = [number * 37 % 256, number * 101 % 256, number * 211 % 256]
     pixels = np.full((height, width, 3), colour, np.uint8)
@@ -270,9 +270,9 @@ def picture(number: int, width: int, height: int) -> bytes:
     return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
-def _obeyed(order: Asked, *, is_edit: bool) -> tuple[int, int]:
+def _obeyed(submission: Asked, *, is_edit: bool) -> tuple[int, int]:
     """Check that a request keeps the rules of its model; return its size."""
-    fields = order.fields
+    fields = submission.fields
     model = str(fields.get("model", ""))
     if model not in MODELS:
         message = f"The model '{model}' does not exist or you do not have access to it."
@@ -288,7 +288,7 @@ def _obeyed(order: Asked, *, is_edit: bool) -> tuple[int, int]:
             raise _invalid(name, value)
     if not str(fields.get("prompt", "")) or len(str(fields["prompt"])) > 32_000:
         raise _invalid("prompt", "…")
-    _check_pictures(order, is_edit=is_edit)
+    _check_images(submission, is_edit=is_edit)
     return _size(str(fields.get("size", "auto")), rules)
 
 
@@ -306,17 +306,17 @@ def _size(text: str, rules: Rules) -> tuple[int, int]:
     return width, height
 
 
-def _check_pictures(order: Asked, *, is_edit: bool) -> None:
-    if is_edit and not 1 <= len(order.images) <= 16:
-        raise _invalid("image", f"{len(order.images)} images")
-    if is_edit and order.image_fields not in ({"image"}, {"image[]"}):
-        raise _invalid("image", sorted(order.image_fields))
-    for part in order.images:
+def _check_images(submission: Asked, *, is_edit: bool) -> None:
+    if is_edit and not 1 <= len(submission.images) <= 16:
+        raise _invalid("image", f"{len(submission.images)} images")
+    if is_edit and submission.image_fields not in ({"image"}, {"image[]"}):
+        raise _invalid("image", sorted(submission.image_fields))
+    for part in submission.images:
         if part.media_type not in {"image/png", "image/jpeg", "image/webp"} or len(part.data) > 50 * 1024**2:
             raise _invalid("image", part.media_type)
-    for mask in order.masks:
+    for mask in submission.masks:
         opened = Image.open(io.BytesIO(mask.data))
-        first = Image.open(io.BytesIO(order.images[0].data))
+        first = Image.open(io.BytesIO(submission.images[0].data))
         if opened.format != "PNG" or "A" not in opened.getbands() or opened.size != first.size:
             raise _invalid("mask", f"{opened.format} {opened.mode} {opened.size} for {first.size}")
 

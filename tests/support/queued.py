@@ -97,7 +97,7 @@ def run(
 
 def _frozen(job: Job, n: int, size: int, number: int, prompts: list[str] | None) -> JobSpec:
     spec = Spec(
-        prompt=prompts[n % len(prompts)] if prompts else f"picture {n}", width=size, height=size, seed=number * 1000 + n
+        prompt=prompts[n % len(prompts)] if prompts else f"image {n}", width=size, height=size, seed=number * 1000 + n
     )
     return JobSpec(
         job=job,

@@ -1,7 +1,7 @@
 """A minimal remote engine for tests of the lane: a real client and a real server.
 
-`Darkroom` is the service: it accepts orders by marker, works for a while, and counts what it was paid for. `Wire` is
-the engine "wire", its client; with "looks_up": false it cannot look up an order afterwards.
+`Darkroom` is the service: it accepts submissions by marker, works for a while, and counts what it was paid for. `Wire`
+is the engine "wire", its client; with "looks_up": false it cannot look up a submission afterwards.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tests.support.remote_server import Remote, Request, Response, plain
 
 @dataclass
 class Order:
-    """An order in the service."""
+    """A submission in the service."""
 
     marker: str
     job: int
@@ -47,15 +47,15 @@ class Order:
 
 
 class Darkroom(Remote):
-    """POST /orders {"marker", "job", "prompt", "seed"}; GET /orders?ids=a,b or ?marker=; GET /pictures/<id>;
-    POST /cancel {"id"}; POST /develop answers with the picture itself."""
+    """POST /submissions {"marker", "job", "prompt", "seed"}; GET /orders?ids=a,b or ?marker=; GET /pictures/<id>;
+    POST /cancel {"id"}; POST /develop answers with the image itself."""
 
     limited = frozenset({"POST /orders", "POST /develop"})
 
     def __init__(self, *, seconds: float = 0.05, **limits: Any) -> None:
         super().__init__(**limits)
         self.seconds = seconds
-        self.orders: dict[str, Order] = {}
+        self.submissions: dict[str, Order] = {}
         self.paid: list[int] = []
 
     def route(self, request: Request) -> str:
@@ -68,38 +68,46 @@ class Darkroom(Remote):
         if route == "GET /health":
             return plain({})
         if route == "POST /cancel":
-            self.orders[request.json["id"]].is_cancelled = True
+            self.submissions[request.json["id"]].is_cancelled = True
             return plain({})
-        if route == "GET /pictures":
-            return Response(200, _png(self.orders[request.path.split("/")[2]].seed), {"Content-Type": "image/png"})
+        if route == "GET /images":
+            return Response(200, _png(self.submissions[request.path.split("/")[2]].seed), {"Content-Type": "image/png"})
         if "marker" in request.query:
             return plain(
-                {"ids": [key for key, order in self.orders.items() if order.marker == request.query["marker"]]}
+                {
+                    "ids": [
+                        key
+                        for key, submission in self.submissions.items()
+                        if submission.marker == request.query["marker"]
+                    ]
+                }
             )
         return plain({key: self._state(key) for key in request.query["ids"].split(",")})
 
     def _take(self, request: Request, *, at_once: bool) -> Response:
-        order = request.json
+        submission = request.json
         with self.guard:
-            self.paid.append(order["job"])
-            key = f"order-{len(self.paid)}"
+            self.paid.append(submission["job"])
+            key = f"submission-{len(self.paid)}"
             ready = time.monotonic() + self.seconds
-            self.orders[key] = Order(order["marker"], order["job"], order["prompt"], order["seed"], ready)
+            self.submissions[key] = Order(
+                submission["marker"], submission["job"], submission["prompt"], submission["seed"], ready
+            )
         if at_once:
             time.sleep(self.seconds)
-            return Response(200, _png(order["seed"]), {"Content-Type": "image/png"})
+            return Response(200, _png(submission["seed"]), {"Content-Type": "image/png"})
         return plain({"id": key}, 201)
 
     def _state(self, key: str) -> dict[str, Any]:
-        order = self.orders.get(key)
-        if order is None:
+        submission = self.submissions.get(key)
+        if submission is None:
             return {"state": "unknown"}
-        if order.is_cancelled:
+        if submission.is_cancelled:
             return {"state": "cancelled"}
-        if time.monotonic() < order.ready_at:
+        if time.monotonic() < submission.ready_at:
             return {"state": "working", "step": 1, "steps": 2}
-        if order.prompt.startswith("fail:"):
-            return {"state": "failed", "kind": order.prompt.partition(":")[2]}
+        if submission.prompt.startswith("fail:"):
+            return {"state": "failed", "kind": submission.prompt.partition(":")[2]}
         return {"state": "done"}
 
 
@@ -146,35 +154,35 @@ class Wire:
             return Health(False, error.message)
 
     def submit(self, task: Task, marker: str, context: Context) -> Submitted:
-        order = {"marker": marker, "job": task.id, "prompt": task.spec.prompt, "seed": task.spec.seed}
-        response = self._service.order("POST", "develop" if self.at_once else "orders", json=order)
+        submission = {"marker": marker, "job": task.id, "prompt": task.spec.prompt, "seed": task.spec.seed}
+        response = self._service.submit("POST", "develop" if self.at_once else "submissions", json=submission)
         if response.status_code >= 300:
-            raise refusal(response, "The darkroom", is_order=True)
+            raise refusal(response, "The darkroom", is_submission=True)
         if self.at_once:
             return Submitted("", self._result(pixels=pixels_of(response.content)))
         return Submitted(json_of(response, "The darkroom")["id"])
 
     def find(self, task: Task, marker: str, since: datetime, taken: Collection[str]) -> str | None:
-        response = self._service.ask("GET", "orders", params={"marker": marker})
+        response = self._service.ask("GET", "submissions", params={"marker": marker})
         if response.status_code != 200:
             raise refusal(response, "The darkroom")
         ids: list[str] = json_of(response, "The darkroom")["ids"]
         return ids[0] if ids else None
 
     def poll(self, remote_ids: Sequence[str]) -> Mapping[str, Pending | Result]:
-        response = self._service.ask("GET", "orders", params={"ids": ",".join(remote_ids)})
+        response = self._service.ask("GET", "submissions", params={"ids": ",".join(remote_ids)})
         if response.status_code != 200:
             raise refusal(response, "The darkroom")
-        return {key: self._standing(key, order) for key, order in json_of(response, "The darkroom").items()}
+        return {key: self._standing(key, submission) for key, submission in json_of(response, "The darkroom").items()}
 
-    def _standing(self, key: str, order: dict[str, Any]) -> Pending | Result:
-        if order["state"] == "working":
-            return Pending(order["step"], order["steps"])
-        if order["state"] == "done":
+    def _standing(self, key: str, submission: dict[str, Any]) -> Pending | Result:
+        if submission["state"] == "working":
+            return Pending(submission["step"], submission["steps"])
+        if submission["state"] == "done":
             return self._result(outputs=(f"pictures/{key}",))
-        kind = {"unknown": ErrorKind.LOST, "cancelled": ErrorKind.CANCELLED}.get(order["state"])
-        kind = kind or self.kinds[order["kind"]]
-        return Result(0, None, error=EngineError(kind, f"The darkroom said {order['state']}."))
+        kind = {"unknown": ErrorKind.LOST, "cancelled": ErrorKind.CANCELLED}.get(submission["state"])
+        kind = kind or self.kinds[submission["kind"]]
+        return Result(0, None, error=EngineError(kind, f"The darkroom said {submission['state']}."))
 
     def _result(self, **fields: Any) -> Result:
         return Result(0, fields.pop("pixels", None), "wire", "1", cost=self.cost, **fields)

@@ -196,7 +196,8 @@ class _Handler(BaseHTTPRequestHandler):
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 512
-    """With the usual five Linux cuts calls that come at once and had been taken: an order among them is in doubt."""
+    """With the usual five Linux cuts calls that come at once and had been taken: a submission among them is in
+    uncertainty."""
 
 
 S = TypeVar("S", bound=Remote)

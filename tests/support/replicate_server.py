@@ -57,7 +57,7 @@ SCHEMA: dict[str, dict[str, Any]] = {
 OPENAPI = {"components": {"schemas": {"Input": {"type": "object", "properties": SCHEMA, "required": ["prompt"]}}}}
 
 
-def picture(inputs: Mapping[str, Any], number: int = 0) -> bytes:
+def image(inputs: Mapping[str, Any], number: int = 0) -> bytes:
     """Return the PNG of an input; another seed gives other pixels."""
     pixels = ready_pixels(
         int(inputs.get("seed", 0)) + number, int(inputs.get("width", 64)), int(inputs.get("height", 64))
@@ -359,7 +359,7 @@ class Replicate(Remote):
         prediction = self.predictions.get(prediction_id)
         if prediction is None or self.now() > prediction.created + self.kept_seconds:
             return Response(404, b"gone")
-        return Response(200, picture(prediction.input, int(number)), {"Content-Type": "image/png"})
+        return Response(200, image(prediction.input, int(number)), {"Content-Type": "image/png"})
 
     # -- files -----------------------------------------------------------------------------------------------------
 
@@ -409,10 +409,10 @@ class Replicate(Remote):
                 for _ in range(self.copies):
                     self.tell(prediction.webhook, body)
 
-    def tell(self, address: str, body: Mapping[str, Any], *, sent_at: float | None = None) -> int:
+    def tell(self, address: str, body: Mapping[str, Any], *, submitted_at: float | None = None) -> int:
         """POST one signed message; return the status of the answer."""
         raw = json.dumps(body).encode()
-        message_id, timestamp = f"msg_{secrets.token_hex(8)}", int(sent_at or time.time())
+        message_id, timestamp = f"msg_{secrets.token_hex(8)}", int(submitted_at or time.time())
         signed = signing.sign(self.signing_secret, message_id, timestamp, raw)
         headers = {
             "Content-Type": "application/json",

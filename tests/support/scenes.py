@@ -138,8 +138,8 @@ def scene(
     return Scene(np.ascontiguousarray(rounded), alpha, _down(hole, size) > 0.99)
 
 
-def sheet(pictures: list[NDArray[np.uint8]], columns: int) -> NDArray[np.uint8]:
+def sheet(images: list[NDArray[np.uint8]], columns: int) -> NDArray[np.uint8]:
     """Return images of equal size side by side, in RGB."""
-    blank = np.full_like(pictures[0], 255)
-    rows = [pictures[at : at + columns] for at in range(0, len(pictures), columns)]
+    blank = np.full_like(images[0], 255)
+    rows = [images[at : at + columns] for at in range(0, len(images), columns)]
     return np.vstack([np.hstack(row + [blank] * (columns - len(row))) for row in rows])

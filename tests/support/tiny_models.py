@@ -412,9 +412,9 @@ def furthest(first: np.ndarray, second: np.ndarray) -> int:
     return int(np.abs(first.astype(int) - second.astype(int)).max())
 
 
-def encoded(picture: np.ndarray | Image.Image) -> bytes:
+def encoded(image: np.ndarray | Image.Image) -> bytes:
     stream = io.BytesIO()
-    (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(stream, "PNG")
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(stream, "PNG")
     return stream.getvalue()
 
 

@@ -19,7 +19,7 @@ from generation.engines.service import refusal
 
 #: Refusals because this server lacks something; another server of the endpoint may have it.
 LACKING: Final = frozenset({"missing_node_type", "value_not_in_list"})
-PICTURE_LOST: Final = frozenset({"custom_validation_failed"})
+IMAGE_LOST: Final = frozenset({"custom_validation_failed"})
 #: Exceptions of nodes that may not happen again: the network of an API node, the driver, the disk.
 PASSING: Final = (
     "connect", "timeout", "timedout", "httperror", "oserror", "ioerror", "brokenpipe", "acceleratorerror",
@@ -52,7 +52,7 @@ class Refused(EngineError):
 
 
 @dataclass(frozen=True)
-class Picture:
+class Image:
     """One image file of a finished job, with the names that /view uses."""
 
     filename: str
@@ -74,7 +74,7 @@ def refused(response: httpx.Response, workflow: Workflow, host: str) -> EngineEr
     except ValueError:
         answer = None
     if response.status_code != 400 or not isinstance(answer, Mapping) or "error" not in answer:
-        return refusal(response, host, is_order=True)
+        return refusal(response, host, is_submission=True)
     return _refused(answer, workflow, host, response.text[:4000])
 
 
@@ -222,7 +222,7 @@ def as_job(prompt_id: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     if status.get("status_str") == "error":
         state = "cancelled" if "execution_interrupted" in events else "failed"
     ended: Mapping[str, Any] = events.get("execution_success") or events.get("execution_error") or {}
-    order = entry.get("prompt")
+    submission = entry.get("prompt")
     return {
         "id": prompt_id,
         "status": state,
@@ -231,11 +231,11 @@ def as_job(prompt_id: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         "execution_error": events.get("execution_error"),
         "outputs": entry.get("outputs") or {},
         "execution_status": status,
-        "workflow": {"prompt": order[2] if isinstance(order, list) and len(order) > 2 else {}},
+        "workflow": {"prompt": submission[2] if isinstance(submission, list) and len(submission) > 2 else {}},
     }
 
 
-def picture(job: Mapping[str, Any], workflow: Workflow) -> tuple[Picture, int] | None:
+def image(job: Mapping[str, Any], workflow: Workflow) -> tuple[Image, int] | None:
     """Return (the requested image, the number of images that the job made); None if there is none.
 
     If there are several, it is the first of the output node: a batch in the workflow makes more than one. The files are
@@ -251,11 +251,11 @@ def picture(job: Mapping[str, Any], workflow: Workflow) -> tuple[Picture, int] |
     return (ours[0], len(ours)) if ours else None
 
 
-def _images(outputs: Any) -> Iterator[Picture]:
+def _images(outputs: Any) -> Iterator[Image]:
     listed = outputs.get("images") if isinstance(outputs, Mapping) else None
     for image in listed if isinstance(listed, list) else ():
         if isinstance(image, Mapping) and image.get("filename"):
-            yield Picture(str(image["filename"]), str(image.get("subfolder") or ""), str(image.get("type") or "output"))
+            yield Image(str(image["filename"]), str(image.get("subfolder") or ""), str(image.get("type") or "output"))
 
 
 def seconds(job: Mapping[str, Any]) -> float:

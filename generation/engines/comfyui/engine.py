@@ -39,7 +39,7 @@ from generation.engines.comfyui.graph import FOLDER, OWN, WORDS, Mark, Workflow
 from generation.engines.comfyui.progress import Hints
 from generation.engines.comfyui.questions import unsettled
 from generation.engines.comfyui.schema import problems_of, ranges_of
-from generation.engines.comfyui.servers import Fleet, Order, Server, credentials
+from generation.engines.comfyui.servers import Fleet, Server, Submission, credentials
 from generation.engines.service import json_of, pixels_of
 
 NO_WORKFLOW: Final = "It has no workflow yet: upload one, exported in API format, on the endpoint's page."
@@ -206,7 +206,8 @@ class ComfyUI:
             models = {}
         return {"is_ok": not problems, "problems": problems, "ranges": ranges, "models": models, **_machine(stats)}
 
-    # -- orders ----------------------------------------------------------------------------------------------------
+    # -- submissions
+    # ----------------------------------------------------------------------------------------------------
 
     def submit(self, task: Task, marker: str, context: Context) -> Submitted:
         """Submit to the least busy server. Servers that cannot be reached or lack a model are skipped."""
@@ -240,14 +241,14 @@ class ComfyUI:
 
     def _submit(self, server: Server, task: Task, marker: str, context: Context) -> Submitted:
         try:
-            return self._order(server, task, marker, context)
+            return self._submit_graph(server, task, marker, context)
         except answers.Refused as error:
             # An input image that we uploaded earlier is gone: the input folder was cleared. Nothing was started.
             roles = {place[0] for mark in self.workflow.images for place in mark.places}
-            if not (error.types & answers.PICTURE_LOST and error.node_ids & roles):
+            if not (error.types & answers.IMAGE_LOST and error.node_ids & roles):
                 raise
             server.forget_inputs()
-            return self._order(server, task, marker, context)
+            return self._submit_graph(server, task, marker, context)
 
     def _ensure_same_models(self, server: Server) -> None:
         """Raise EngineError of kind CHANGED if a model file has changed since the workflow was checked."""
@@ -257,29 +258,29 @@ class ComfyUI:
             message = f"{server.name} has another file under the name {', '.join(changed)} than when this was planned."
             raise EngineError(ErrorKind.CHANGED, f"{message} Check the workflow again, then plan these again.")
 
-    def _order(self, server: Server, task: Task, marker: str, context: Context) -> Submitted:
+    def _submit_graph(self, server: Server, task: Task, marker: str, context: Context) -> Submitted:
         self._ensure_same_models(server)
         values = self._values(task.spec)
         for mark in self.workflow.images:
             values[mark.name] = server.input_name(task.spec.images[mark.name], context.load)
         self.hints.watch(server.service.base_url)
-        order = Order(marker, server.name, str(task.id))
-        graph = self.workflow.filled(values, f"{FOLDER}/{order.stem}")
-        response = server.order(graph, marker, self.hints.client_id)
+        submission = Submission(marker, server.name, str(task.id))
+        graph = self.workflow.filled(values, f"{FOLDER}/{submission.stem}")
+        response = server.submit(graph, marker, self.hints.client_id)
         if response.status_code != 200:
             raise answers.refused(response, self.workflow, server.name)
         try:
             taken = json_of(response, server.name)
             prompt_id = str(taken["prompt_id"])
         except (EngineError, KeyError, TypeError) as error:
-            message = f"{server.name} answered the order with something else than its id."
-            raise EngineError(ErrorKind.DOUBT, message, log=response.text[:4000]) from error
+            message = f"{server.name} answered the submission with something else than its id."
+            raise EngineError(ErrorKind.UNCERTAIN, message, log=response.text[:4000]) from error
         left_out = taken.get("node_errors")
         if left_out and (not self.config.get("allow_partial") or answers.reaches(left_out, self.workflow.saves_at)):
             with contextlib.suppress(EngineError):
                 server.cancel(prompt_id)  # otherwise it runs the rest, which nobody needs
             raise answers.dropped(left_out, self.workflow, server.name)
-        return Submitted(str(replace(order, prompt_id=prompt_id)))
+        return Submitted(str(replace(submission, prompt_id=prompt_id)))
 
     def _values(self, spec: Spec) -> dict[str, Any]:
         own = {
@@ -300,14 +301,14 @@ class ComfyUI:
         """Ask every server. One that is away may have it; after `lost_after_seconds` it counts as not having it."""
         unasked: EngineError | None = None
         for server in self.fleet.servers:
-            order = Order(marker, server.name, str(task.id))
+            submission = Submission(marker, server.name, str(task.id))
             try:
-                prompt_id = server.find(marker) or (marker if server.has(order.picture) else None)
+                prompt_id = server.find(marker) or (marker if server.has(submission.image) else None)
             except EngineError as error:
                 unasked = error
                 continue
             if prompt_id is not None:
-                return str(replace(order, prompt_id=prompt_id))
+                return str(replace(submission, prompt_id=prompt_id))
         passed = (datetime.now(UTC) - since).total_seconds()
         if unasked is not None and passed < self.lost_after_seconds:
             raise unasked
@@ -318,7 +319,7 @@ class ComfyUI:
     def poll(self, remote_ids: Sequence[str]) -> dict[str, Pending | Result]:
         by_server: dict[str, list[str]] = {}
         for remote_id in remote_ids:
-            by_server.setdefault(Order.of(remote_id).server, []).append(remote_id)
+            by_server.setdefault(Submission.of(remote_id).server, []).append(remote_id)
         states: dict[str, Pending | Result] = {}
         unasked: EngineError | None = None
         for name, ids in by_server.items():
@@ -339,51 +340,56 @@ class ComfyUI:
         return states
 
     def _poll(self, server: Server, remote_ids: Sequence[str]) -> dict[str, Pending | Result]:
-        by_prompt = {Order.of(remote_id).prompt_id: remote_id for remote_id in remote_ids}
+        by_prompt = {Submission.of(remote_id).prompt_id: remote_id for remote_id in remote_ids}
         self.hints.watch(server.service.base_url)
         states: dict[str, Pending | Result] = {}
-        for prompt_id, state in server.standing(by_prompt).items():
+        for prompt_id, state in server.states(by_prompt).items():
             if isinstance(state, Pending):
                 step, steps = self.hints.of(prompt_id)
                 states[by_prompt[prompt_id]] = replace(state, step=step, steps=steps)
             elif state is None:
-                states[by_prompt[prompt_id]] = self._forgotten(server, Order.of(by_prompt[prompt_id]))
+                states[by_prompt[prompt_id]] = self._forgotten(server, Submission.of(by_prompt[prompt_id]))
             else:
                 states[by_prompt[prompt_id]] = self._ended(server, prompt_id, state)
         return states
 
-    def _forgotten(self, server: Server, order: Order) -> Result:
+    def _forgotten(self, server: Server, submission: Submission) -> Result:
         """Return the result of a job that a server has forgotten: the image if its file is there, else LOST."""
-        if not server.has(order.picture):
-            message = f"{server.name} does not know this picture any more: it was restarted, or its history cleared."
-            return self._lost(message, order.prompt_id)
-        facts = {"server": server.name, "prompt_id": order.prompt_id, "models": self.workflow.models, ON_DISK: True}
-        return replace(self._result(), usage={"images": 1}, facts=facts, outputs=(server.address(order.picture),))
+        if not server.has(submission.image):
+            message = f"{server.name} does not know this image any more: it was restarted, or its history cleared."
+            return self._lost(message, submission.prompt_id)
+        facts = {
+            "server": server.name,
+            "prompt_id": submission.prompt_id,
+            "models": self.workflow.models,
+            ON_DISK: True,
+        }
+        return replace(self._result(), usage={"images": 1}, facts=facts, outputs=(server.address(submission.image),))
 
     def _ended(self, server: Server, prompt_id: str, job: Mapping[str, Any]) -> Result:
         status = job.get("status")
         if status == "cancelled":
-            return self._lost(f"Somebody stopped this picture on {server.name}.", prompt_id)
+            return self._lost(f"Somebody stopped this image on {server.name}.", prompt_id)
         if status == "failed":
             return self._result(error=answers.failure(job.get("execution_error"), self.workflow.graph, server.name))
-        saved = answers.picture(job, self.workflow)
+        saved = answers.image(job, self.workflow)
         if saved is None:
             where = self.workflow.title(self.workflow.saves_at)
-            message = f"{server.name} ended the workflow, but {where} saved no picture."
+            message = f"{server.name} ended the workflow, but {where} saved no image."
             return self._result(error=EngineError(ErrorKind.INPUT, message, log=str(job.get("outputs"))[:4000]))
-        picture, made = saved
+        image, made = saved
         seconds = answers.seconds(job)
         models = answers.models_in(job, self.workflow)
         facts = {"server": server.name, "prompt_id": prompt_id, "models": models}
         if made > 1:
-            facts["left_out"] = f"{made - 1} further pictures of the workflow's batch"
+            facts["left_out"] = f"{made - 1} further images of the workflow's batch"
         return replace(
             self._result(),
             seed=answers.seed_of(job, self.workflow) or 0,
             seconds=seconds,
             usage={"images": 1, "seconds": seconds},
             facts=facts,
-            outputs=(server.address(picture),),
+            outputs=(server.address(image),),
         )
 
     def _result(self, error: EngineError | None = None) -> Result:
@@ -400,20 +406,20 @@ class ComfyUI:
     def fetch(self, result: Result, context: Context) -> Result:
         """Return the result with the image that the server saved. A missing file is LOST: it has to be made again."""
         if not result.outputs:
-            raise EngineError(ErrorKind.LOST, "There is no address of the picture.")
+            raise EngineError(ErrorKind.LOST, "There is no address of the image.")
         url = result.outputs[0]
         server = next(
             (candidate for candidate in self.fleet.servers if url.startswith(candidate.service.base_url)), None
         )
         if server is None:
-            raise EngineError(ErrorKind.LOST, "The picture lies on a server that is no longer one of this endpoint.")
+            raise EngineError(ErrorKind.LOST, "The image lies on a server that is no longer one of this endpoint.")
         data = server.service.download(url)
         try:
             pixels = pixels_of(data)
         except EngineError as error:
             if ON_DISK not in result.facts:
                 raise
-            message = f"{server.name} stopped while it was writing this picture."  # fetching it again does not help
+            message = f"{server.name} stopped while it was writing this image."  # fetching it again does not help
             raise EngineError(ErrorKind.LOST, message, log=error.message) from error
         if ON_DISK in result.facts:
             result = replace(result, seed=answers.seed_in(data, self.workflow) or 0)
@@ -421,14 +427,14 @@ class ComfyUI:
         return replace(result, pixels=pixels, facts=facts, outputs=())
 
     def cancel(self, remote_id: str) -> None:
-        order = Order.of(remote_id)
+        submission = Submission.of(remote_id)
         with self._guard:
-            self._given_up[order.prompt_id] = None
+            self._given_up[submission.prompt_id] = None
             while len(self._given_up) > GIVEN_UP_KEPT:
                 self._given_up.popitem(last=False)
-        server = self.fleet.named(order.server)
+        server = self.fleet.named(submission.server)
         if server is not None:
-            server.cancel(order.prompt_id)
+            server.cancel(submission.prompt_id)
 
 
 def _machine(stats: Mapping[str, Any]) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def parse(data: bytes) -> Graph:
     if data.startswith(b"\x89PNG"):
         data = _carried(data)
     elif data.startswith((b"\xff\xd8\xff", b"RIFF", b"GIF8")):
-        raise NotAWorkflow(f"This picture is no PNG; only a PNG that ComfyUI saved carries its workflow. {EXPORT}")
+        raise NotAWorkflow(f"This image is no PNG; only a PNG that ComfyUI saved carries its workflow. {EXPORT}")
     try:
         plain = json.loads(data.decode("utf-8-sig"))
     except ValueError as error:
@@ -98,11 +98,11 @@ def _carried(data: bytes) -> bytes:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             carried = dict(image.info)
     except (OSError, ValueError, SyntaxError):
-        raise NotAWorkflow("The picture is broken, so its workflow cannot be read.") from None
+        raise NotAWorkflow("The image is broken, so its workflow cannot be read.") from None
     if not isinstance(carried.get("prompt"), str):
         if isinstance(carried.get("workflow"), str):
-            raise NotAWorkflow(f"This picture carries its workflow only as ComfyUI's editor keeps it. {EXPORT}")
-        raise NotAWorkflow(f"This picture carries no workflow: it was saved by something else, or stripped. {EXPORT}")
+            raise NotAWorkflow(f"This image carries its workflow only as ComfyUI's editor keeps it. {EXPORT}")
+        raise NotAWorkflow(f"This image carries no workflow: it was saved by something else, or stripped. {EXPORT}")
     return str(carried["prompt"]).encode(errors="replace")
 
 
@@ -349,13 +349,13 @@ def _output(graph: Graph, chosen: str) -> str:
     if chosen:
         if chosen not in saving:
             titles = ", ".join(title(graph, node_id) for node_id in saving) or "none"
-            raise NotAWorkflow(f"Node {chosen} saves no picture under a file prefix; those that do: {titles}.")
+            raise NotAWorkflow(f"Node {chosen} saves no image under a file prefix; those that do: {titles}.")
         return chosen
     if not saving:
-        raise NotAWorkflow("No node of this workflow saves a picture: add a Save Image node at its end.")
+        raise NotAWorkflow("No node of this workflow saves an image: add a Save Image node at its end.")
     if len(saving) > 1:
         listed = ", ".join(title(graph, node_id) for node_id in saving)
-        raise NotAWorkflow(f"Several nodes save pictures, {listed}: say which one's is the result.")
+        raise NotAWorkflow(f"Several nodes save images, {listed}: say which one's is the result.")
     return saving[0]
 
 

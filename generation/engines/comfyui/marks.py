@@ -163,14 +163,14 @@ def remarks_on(marks: Mapping[str, Mark]) -> list[str]:
     """Return sentences about the consequences of missing marks."""
     remarks = []
     if "prompt" not in marks:
-        remarks.append("No input is marked as prompt: what a prompt says does not reach the picture.")
+        remarks.append("No input is marked as prompt: what a prompt says does not reach the image.")
     if "seed" not in marks:
         remarks.append(
-            "No input is marked as seed: equal words give the same picture, and one candidate is all there is."
+            "No input is marked as seed: equal words give the same image, and one candidate is all there is."
         )
     if not {"width", "height"} <= marks.keys():
         remarks.append(
-            "Width and height are not both marked: the workflow decides the size, and pictures are cropped and scaled."
+            "Width and height are not both marked: the workflow decides the size, and images are cropped and scaled."
         )
     return remarks
 

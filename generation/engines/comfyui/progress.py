@@ -95,7 +95,7 @@ class Hints:
             except TimeoutError:
                 continue
             if isinstance(message, bytes):
-                continue  # a preview picture
+                continue  # a preview image
             try:
                 self._note(json.loads(message), base_url)
             except ValueError:

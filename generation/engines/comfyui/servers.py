@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import httpx
 
 from generation.engines.base import EngineError, ErrorKind, ImageRef, Pending
-from generation.engines.comfyui.answers import Picture, as_job
+from generation.engines.comfyui.answers import Image, as_job
 from generation.engines.comfyui.graph import FOLDER, Graph
 from generation.engines.service import Service, json_of, refusal
 
@@ -45,7 +45,7 @@ LISTED_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True)
-class Order:
+class Submission:
     """A submission, parsed from its remote id "{prompt id}@{server}#{job}". Older ids do not have the job."""
 
     prompt_id: str
@@ -53,7 +53,7 @@ class Order:
     job: str
 
     @classmethod
-    def of(cls, remote_id: str) -> Order:
+    def of(cls, remote_id: str) -> Submission:
         prompt_id, _, rest = remote_id.partition("@")
         server, _, job = rest.partition("#")
         return cls(prompt_id, server, job)
@@ -68,9 +68,9 @@ class Order:
         return f"{self.job}-{self.prompt_id[:8]}"
 
     @property
-    def picture(self) -> Picture:
+    def image(self) -> Image:
         """The first file that ComfyUI's Save Image node writes for it."""
-        return Picture(f"{self.stem}_00001_.png", FOLDER, "output")
+        return Image(f"{self.stem}_00001_.png", FOLDER, "output")
 
 
 class Server:
@@ -123,10 +123,10 @@ class Server:
             with self.guard:
                 self._depth, self._looked_at, self.lacks = waiting, monotonic(), ""
 
-    def counts(self, orders: int) -> None:
+    def counts(self, submissions: int) -> None:
         """Count submissions that were just sent, until the server's own number is asked for again."""
         with self.guard:
-            self._depth += orders
+            self._depth += submissions
 
     def is_away(self, error: EngineError) -> None:
         with self.guard:
@@ -157,7 +157,8 @@ class Server:
         self.is_back()
         return response
 
-    # -- orders ----------------------------------------------------------------------------------------------------
+    # -- submissions
+    # ----------------------------------------------------------------------------------------------------
 
     def input_name(self, ref: ImageRef, load: Callable[[ImageRef], bytes]) -> str:
         """Return the name by which the server loads this image. The first call uploads it."""
@@ -195,8 +196,8 @@ class Server:
         folder = str(stored.get("subfolder") or "")
         return f"{folder}/{stored['name']}" if folder else str(stored["name"])
 
-    def order(self, graph: Graph, marker: str, client_id: str) -> httpx.Response:
-        """POST the graph under our own id. Raises EngineError (DOUBT) if it may have arrived without an answer."""
+    def submit(self, graph: Graph, marker: str, client_id: str) -> httpx.Response:
+        """POST the graph under our own id. Raises EngineError (UNCERTAIN) if it may have arrived without an answer."""
         body = {
             "prompt": graph,
             "prompt_id": marker,
@@ -205,7 +206,7 @@ class Server:
             "extra_data": {MARKER: marker, "preview_method": "none"},
         }
         try:
-            response = self.service.order("POST", "prompt", json=body)
+            response = self.service.submit("POST", "prompt", json=body)
         except EngineError as error:
             if error.kind != ErrorKind.RATE:  # RATE: it was held back before it was sent
                 self.is_away(error)
@@ -230,7 +231,7 @@ class Server:
         history = self._json(f"history/{quote(marker)}")
         return marker if marker in history else None
 
-    def standing(self, prompt_ids: Collection[str]) -> dict[str, Pending | Mapping[str, Any] | None]:
+    def states(self, prompt_ids: Collection[str]) -> dict[str, Pending | Mapping[str, Any] | None]:
         """Return for each id: Pending, the ended job in the form of /api/jobs, or None if it is unknown there."""
         response = self.ask("GET", "api/jobs", params={"status": "pending,in_progress", "sort_order": "asc"})
         if is_answer(response) and response.status_code == 200:
@@ -282,14 +283,14 @@ class Server:
         if any(str(entry[1]) == prompt_id for entry in running):
             self.ask("POST", "interrupt", json={"prompt_id": prompt_id})
 
-    # -- pictures and facts ----------------------------------------------------------------------------------------
+    # -- images and facts ----------------------------------------------------------------------------------------
 
-    def address(self, picture: Picture) -> str:
-        return self.service.address(f"view?{urlencode(picture.query)}")
+    def address(self, image: Image) -> str:
+        return self.service.address(f"view?{urlencode(image.query)}")
 
-    def has(self, picture: Picture) -> bool:
+    def has(self, image: Image) -> bool:
         """Return whether this file is on the server's disk; files outlast its history."""
-        return self.ask("HEAD", self.address(picture)).status_code == 200
+        return self.ask("HEAD", self.address(image)).status_code == 200
 
     def facts(self) -> Mapping[str, Any]:
         return self._json("system_stats")
@@ -384,8 +385,8 @@ def _positions(listed: Sequence[tuple[str, str]]) -> dict[str, Pending]:
     }
 
 
-def _marker_of(order: Any) -> str | None:
+def _marker_of(submission: Any) -> str | None:
     """Return our marker from a queue entry's extra data."""
-    extra = order[3] if isinstance(order, list) and len(order) > 3 else None
+    extra = submission[3] if isinstance(submission, list) and len(submission) > 3 else None
     marker = extra.get(MARKER) if isinstance(extra, Mapping) else None
     return str(marker) if marker else None

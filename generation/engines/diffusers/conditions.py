@@ -155,15 +155,15 @@ def _control_problems(spec: Spec, family: Family, equipment: Equipment) -> list[
     if name not in equipment.controlnets:
         there = ", ".join(equipment.controlnets) or "none"
         return [f"There is no ControlNet {name!r} at this endpoint; known are {there}."]
-    how = {"text": "from words", "image": "from a start image", "inpaint": "in a part of a picture"}[kind(spec)]
+    how = {"text": "from words", "image": "from a start image", "inpaint": "in a part of an image"}[kind(spec)]
     sentences = []
     if not family.class_of(kind(spec), controlled=True):
         sentences.append(f"{family.title} follows no map when it draws {how}; leave out the control.")
-    has_picture = "photo" in spec.images or kind(spec) != "text"
+    has_image = "photo" in spec.images or kind(spec) != "text"
     if CONTROL not in spec.images and name != COMPUTED:
         how_given = f"name a concept whose photo it is in {CONTROL_MAP}"
         sentences.append(f"{name} needs a finished map: {how_given}; only the edges of {COMPUTED} are found here.")
-    elif CONTROL not in spec.images and not has_picture:
+    elif CONTROL not in spec.images and not has_image:
         sentences.append(f'{name} needs the reference photo, whose edges are found, or a map as the image "control".')
     for parameter, row in FOLLOWING.items():
         sentences += _outside(spec, parameter, row)
@@ -180,11 +180,9 @@ def _reference_problems(spec: Spec, family: Family, equipment: Equipment) -> lis
     if "reference" not in spec.images:
         return []
     if not family.has_adapter:
-        return [
-            f"{family.title} takes no reference picture here; IP-Adapters are run for Stable Diffusion 1.5 and SDXL."
-        ]
+        return [f"{family.title} takes no reference image here; IP-Adapters are run for Stable Diffusion 1.5 and SDXL."]
     if equipment.adapter is None:
-        return ['There is a reference picture, and this endpoint has no "ip_adapter" in its config to read it with.']
+        return ['There is a reference image, and this endpoint has no "ip_adapter" in its config to read it with.']
     return _outside(spec, "reference_strength", REFERENCE)
 
 

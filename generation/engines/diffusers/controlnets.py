@@ -41,9 +41,9 @@ def read(spec: Spec, settings: Mapping[str, Any], start: Canvas | None, context:
     return edges(np.asarray(ImageOps.fit(photo, size, Image.Resampling.LANCZOS), dtype=np.uint8))
 
 
-def edges(picture: Pixels) -> Pixels:
+def edges(image: Pixels) -> Pixels:
     """Return the edges of an sRGB image as white lines on black, height × width × 3."""
-    grey = cv2.GaussianBlur(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (0, 0), 1.0)
+    grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (0, 0), 1.0)
     return np.ascontiguousarray(cv2.merge([cv2.Canny(grey, *EDGES)] * 3), dtype=np.uint8)
 
 

@@ -98,8 +98,8 @@ def _arguments(
     if pass_.kind != "text":
         arguments |= _start(batch, pass_, pipe, images)
     if not pass_.is_refiner:
-        pictures = batch.filled([source.reference for source in batch.sources])
-        arguments |= references.arguments(model, equipment, pictures, settings)
+        reference_images = batch.filled([source.reference for source in batch.sources])
+        arguments |= references.arguments(model, equipment, reference_images, settings)
     if pass_.is_first and settings.get("control"):
         maps = batch.filled([source.control for source in batch.sources])
         arguments |= controlnets.arguments(pipe, pass_, maps, settings)

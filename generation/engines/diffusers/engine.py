@@ -395,7 +395,7 @@ class Unattended:
     """A Context without a job: it has no images, reports no progress and cancels nothing."""
 
     def load(self, ref: ImageRef) -> bytes:
-        raise EngineError(ErrorKind.INPUT, f"{ref.key} was asked for while warming up, where there are no pictures.")
+        raise EngineError(ErrorKind.INPUT, f"{ref.key} was asked for while warming up, where there are no images.")
 
     def progress(self, task_ids: Sequence[int], step: int, steps: int) -> None:
         return

@@ -38,7 +38,7 @@ def margins(given: Any, width: int, height: int) -> dict[str, int]:
     for pair, whole in ((("left", "right"), width), (("top", "bottom"), height)):
         if whole - sum(pixels_by_side[side] for side in pair) < LEAST_LEFT * whole:
             raise ValueError(
-                f"outpaint: {pair[0]} and {pair[1]} leave less than a tenth of {whole} pixels to the picture."
+                f"outpaint: {pair[0]} and {pair[1]} leave less than a tenth of {whole} pixels to the image."
             )
     return pixels_by_side
 
@@ -50,23 +50,23 @@ def read(spec: Spec, extend: Any, context: Context) -> Canvas:
     EngineError of kind INPUT.
     """
     stored = canvas.opened(context.load(spec.images["init"]), "start image")
-    picture = canvas.flattened(stored)
+    image = canvas.flattened(stored)
     if extend is True:
-        scale = min(spec.width / picture.width, spec.height / picture.height)
-        size = min(spec.width, round(picture.width * scale)), min(spec.height, round(picture.height * scale))
+        scale = min(spec.width / image.width, spec.height / image.height)
+        size = min(spec.width, round(image.width * scale)), min(spec.height, round(image.height * scale))
         left, top = (spec.width - size[0]) // 2, (spec.height - size[1]) // 2
     else:
         left, top = extend["left"], extend["top"]
         size = spec.width - left - extend["right"], spec.height - top - extend["bottom"]
-    fitted = picture if picture.size == size else ImageOps.fit(picture, size, Image.Resampling.LANCZOS)
+    fitted = image if image.size == size else ImageOps.fit(image, size, Image.Resampling.LANCZOS)
     return surrounded(np.asarray(fitted, dtype=np.uint8), left, top, spec.width, spec.height)
 
 
-def surrounded(picture: Pixels, left: int, top: int, width: int, height: int) -> Canvas:
+def surrounded(image: Pixels, left: int, top: int, width: int, height: int) -> Canvas:
     """Place the image (h × w × 3) at left, top of a frame whose rest is to be repainted."""
-    high, wide = picture.shape[:2]
+    high, wide = image.shape[:2]
     borders = (top, height - top - high, left, width - left - wide)
-    init = np.asarray(cv2.copyMakeBorder(picture, *borders, borderType=cv2.BORDER_REPLICATE), dtype=np.uint8)
+    init = np.asarray(cv2.copyMakeBorder(image, *borders, borderType=cv2.BORDER_REPLICATE), dtype=np.uint8)
     repaint: Floats = np.ones((height, width), dtype=np.float32)
     repaint[top : top + high, left : left + wide] = 0
     return Canvas(np.ascontiguousarray(init), repaint)

@@ -93,7 +93,7 @@ def problems(spec: Spec, family: Family) -> list[str]:
         if not is_number(value) or not low <= float(value) <= high:
             sentences.append(f"{name} is {value!r}; expected a number from {low} to {high}.")
     if "mask" in spec.images and "init" not in spec.images:
-        sentences.append("There is a mask, but no picture to repaint: give it the start image too.")
+        sentences.append("There is a mask, but no image to repaint: give it the start image too.")
     if not sentences:
         chosen = settings(spec, family)
         if worked_steps(kind(spec), chosen, family) < 1:

@@ -25,23 +25,23 @@ GROUND: Final = 216
 
 @dataclass(frozen=True)
 class Kept(Canvas):
-    """A canvas with a kept product. standing: the product in the frame. kept: the share of light that its shadow
+    """A canvas with a kept product. placement: the product in the frame. kept: the share of light that its shadow
     leaves, height × width; None without a shadow."""
 
-    standing: studio.Standing | None = None
+    placement: studio.Placement | None = None
     kept: Floats | None = None
 
     @property
     def subject_box(self) -> list[float] | None:
-        assert self.standing is not None
-        return packshot.box_of(self.standing, self.init.shape[1], self.init.shape[0])
+        assert self.placement is not None
+        return packshot.box_of(self.placement, self.init.shape[1], self.init.shape[0])
 
     def with_new(self, made: Pixels) -> Pixels:
         """Return the new scene with the product's shadow, and the product over it."""
-        assert self.standing is not None
-        picture = studio.shaded(made, self.kept)
-        studio.lay_over(picture, self.standing.colour, self.standing.alpha, self.standing.left, self.standing.top)
-        return picture
+        assert self.placement is not None
+        image = studio.shaded(made, self.kept)
+        studio.lay_over(image, self.placement.colour, self.placement.alpha, self.placement.left, self.placement.top)
+        return image
 
 
 def parse(parameters: Mapping[str, Any]) -> tuple[packshot.Setting, list[str]]:
@@ -61,12 +61,12 @@ def read(spec: Spec, setting: Mapping[str, Any], context: Context) -> Canvas:
 
 def placed(cutout: Pixels, setting: packshot.Setting, width: int, height: int) -> Kept:
     """Place the product on a canvas. cutout: h × w × 4, sRGB with straight alpha, cropped to the product."""
-    standing = packshot.standing(cutout, setting, width, height, has_scene=True)
-    kept = studio.shadows(standing, width=width, height=height, light=packshot.lamp(setting), kind=setting.shadow)
+    placement = packshot.placement(cutout, setting, width, height, has_scene=True)
+    kept = studio.shadows(placement, width=width, height=height, light=packshot.lamp(setting), kind=setting.shadow)
     init = np.full((height, width, 3), GROUND, dtype=np.uint8)
-    studio.lay_over(init, standing.colour, standing.alpha, standing.left, standing.top)
+    studio.lay_over(init, placement.colour, placement.alpha, placement.left, placement.top)
     solid = np.zeros((height, width, 3), dtype=np.uint8)
-    white = np.asarray(cv2.merge([standing.alpha] * 3), dtype=np.uint8)
-    studio.lay_over(solid, white, standing.alpha, standing.left, standing.top)
+    white = np.asarray(cv2.merge([placement.alpha] * 3), dtype=np.uint8)
+    studio.lay_over(solid, white, placement.alpha, placement.left, placement.top)
     repaint = 1 - solid[..., 0].astype(np.float32) / 255
-    return Kept(init, np.asarray(repaint, dtype=np.float32), standing, kept)
+    return Kept(init, np.asarray(repaint, dtype=np.float32), placement, kept)

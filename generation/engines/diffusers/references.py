@@ -25,22 +25,22 @@ BLANK: Final = np.zeros((8, 8, 3), dtype=np.uint8)
 
 
 def arguments(
-    loaded: Loaded, equipment: Equipment, pictures: Sequence[Pixels | None], settings: Mapping[str, Any]
+    loaded: Loaded, equipment: Equipment, images: Sequence[Pixels | None], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return a pipeline's arguments for the reference images of a batch: all h × w × 3, or all None. Raises EngineError
     of kind INPUT if the adapter does not fit the model."""
     import torch
 
-    there = [picture for picture in pictures if picture is not None]
+    there = [image for image in images if image is not None]
     if there and equipment.adapter is not None and not loaded.has_adapter:
         _lay_on(loaded, equipment.adapter)
     if not loaded.has_adapter:
         return {}
     is_guided = float(settings["guidance"]) > 1
     loaded.text.set_ip_adapter_scale(float(settings["reference_strength"]) if there else 0.0)
-    shown = there or [BLANK for _ in pictures]
+    shown = there or [BLANK for _ in images]
     with torch.inference_mode():
-        rows = [_embedding(loaded, picture, is_guided=is_guided) for picture in shown]
+        rows = [_embedding(loaded, image, is_guided=is_guided) for image in shown]
     halves = [torch.cat([row[half] for row in rows]) for half in range(len(rows[0]))]
     return {"ip_adapter_image_embeds": [torch.cat(halves)]}
 
@@ -59,10 +59,10 @@ def one_each(pipe: Any, arguments: Mapping[str, Any]) -> Iterator[None]:
         del pipe.prepare_ip_adapter_image_embeds
 
 
-def _embedding(loaded: Loaded, picture: Pixels, *, is_guided: bool) -> tuple[torch.Tensor, ...]:
+def _embedding(loaded: Loaded, image: Pixels, *, is_guided: bool) -> tuple[torch.Tensor, ...]:
     """Return the embeddings (of nothing, of the image) if guided, else (of the image,); each 1 × 1 × width."""
     whole = loaded.text.prepare_ip_adapter_image_embeds(
-        ip_adapter_image=Image.fromarray(picture),
+        ip_adapter_image=Image.fromarray(image),
         ip_adapter_image_embeds=None,
         device=loaded.device,
         num_images_per_prompt=1,

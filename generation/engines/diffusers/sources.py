@@ -37,7 +37,7 @@ def read(spec: Spec, settings: Mapping[str, Any], context: Context) -> Source:
     control = controlnets.read(spec, settings, start, context) if settings.get("control") else None
     reference = None
     if "reference" in spec.images:
-        reference = canvas.opaque(context.load(spec.images["reference"]), "reference picture")
+        reference = canvas.opaque(context.load(spec.images["reference"]), "reference image")
     return Source(start, control, reference)
 
 

@@ -1,7 +1,8 @@
 """Read the answers of OpenAI's images API and of compatible servers: refusals, images, usage and rate limits.
 
 From openai-python 3.52 (https://github.com/openai/openai-python) and https://developers.openai.com/api/docs/guides/
-error-codes. A submission that was taken is paid for: if its answer cannot be read, it is DOUBT and never sent again.
+error-codes. A submission that was taken is paid for: if its answer cannot be read, it is UNCERTAIN and never sent
+again.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def refused(
     named = f"{host}: {words} (HTTP {status})"
     is_refusal = status in {400, 403, 422, 451}
     if {code, kind} & MODERATION or (is_refusal and _SAFETY.search(words)):
-        message = f"{host} refuses to make this, by its rules: {words} Change the words or the pictures."
+        message = f"{host} refuses to make this, by its rules: {words} Change the words or the images."
         return EngineError(ErrorKind.MODERATION, message, log=log)
     is_empty = (is_refusal or status in {402, 429}) and _NO_CREDIT.search(words) and not _PER_TIME.search(words)
     if {code, kind} & EMPTY or is_empty:
@@ -118,10 +119,12 @@ def refused(
         message = f"{host} makes no images at this address: {words} (HTTP {status}) Set another in the endpoint."
         return EngineError(ErrorKind.ENDPOINT, message, log=log)
     if status in UNANSWERED:
-        return EngineError(ErrorKind.DOUBT, f"{host} was sent the order and a proxy answered: {named}", log=log)
+        return EngineError(
+            ErrorKind.UNCERTAIN, f"{host} was sent the submission and a proxy answered: {named}", log=log
+        )
     if status < 500 and status not in {408, 409, 425}:
         where = f" (parameter {details['param']})" if details["param"] else ""
-        return EngineError(ErrorKind.INPUT, f"{host} cannot carry this order out{where}: {words}", log=log)
+        return EngineError(ErrorKind.INPUT, f"{host} cannot carry out this job{where}: {words}", log=log)
     wait = service.retry_after(response)
     return EngineError(ErrorKind.TRANSIENT, named, retry_after_seconds=wait, log=log)
 
@@ -267,8 +270,8 @@ def _count(value: Any) -> float:
     return max(value, 0) if is_number else 0
 
 
-def picture(entry: Mapping[str, Any]) -> bytes | str | None:
-    """Return the file's bytes or its address; None if this entry holds neither. Raises EngineError (DOUBT)."""
+def image(entry: Mapping[str, Any]) -> bytes | str | None:
+    """Return the file's bytes or its address; None if this entry holds neither. Raises EngineError (UNCERTAIN)."""
     text = str(entry.get("b64_json") or "")
     url = str(entry.get("url") or "")
     if not text and not url.startswith("data:"):
@@ -277,7 +280,7 @@ def picture(entry: Mapping[str, Any]) -> bytes | str | None:
     try:
         return base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise EngineError(ErrorKind.DOUBT, f"The picture in the answer is cut off or garbled: {error}") from error
+        raise EngineError(ErrorKind.UNCERTAIN, f"The image in the answer is cut off or garbled: {error}") from error
 
 
 def without_secrets(text: str, secret: str) -> str:

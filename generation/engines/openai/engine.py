@@ -59,7 +59,7 @@ class OpenAIImages:
     model: its id, free text (required). base_url: of the API, https://api.openai.com/v1 unless said.
     profile: what the model takes: a family's name, or {"base": name, …what differs}; found by the model's id if absent.
     organisation, project: sent as headers. timeout_seconds: for one call (600). ca: a file of certificates to trust.
-    output_hosts: other hosts that pictures may come from, where a server answers with addresses.
+    output_hosts: other hosts that images may come from, where a server answers with addresses.
     keep_outside: with a mask, put the result back into the image that was sent, so that the rest stays (true).
     output_format: "png", "webp" or "jpeg". seconds_per_image, cost_per_image: for quotes.
     Every parameter of the profile ("quality", "background", "moderation" …) may be set here as the default.
@@ -111,7 +111,7 @@ class OpenAIImages:
         problems += self._wrong(spec.parameters)
         words = len(self._prompt(spec))
         if not spec.prompt.strip():
-            problems.append("There are no words to make a picture from.")
+            problems.append("There are no words to make an image from.")
         elif words > self.profile.max_prompt:
             problems.append(f"The prompt has {words:,} characters; {self.model} takes {self.profile.max_prompt:,}.")
         made = self._asked(spec)
@@ -143,7 +143,7 @@ class OpenAIImages:
             self._asked(spec),
             prompt=self._prompt(spec),
             quality=self._quality(spec),
-            pictures=len(uploads.roles(spec, self.profile)),
+            images=len(uploads.roles(spec, self.profile)),
         )
         return Quote(cost, seconds, usage)
 
@@ -181,27 +181,30 @@ class OpenAIImages:
             raise self._told(error, marker) from None  # the original error may contain the key
         except Exception as error:
             # Only the service is expected to fail. Any other error comes after the request was sent.
-            message = f"{self._service.host} took the order, and its answer broke us: {type(error).__name__}: {error}"
-            raise self._told(EngineError(ErrorKind.DOUBT, message), marker) from None
+            message = (
+                f"{self._service.host} took the submission, and its answer broke us: {type(error).__name__}: {error}"
+            )
+            raise self._told(EngineError(ErrorKind.UNCERTAIN, message), marker) from None
 
     def _told(self, error: EngineError, marker: str) -> EngineError:
         """Return the error without the key and, if uncertain, with the marker by which support can find the call."""
         message = error.message
-        if error.kind == ErrorKind.DOUBT:
+        if error.kind == ErrorKind.UNCERTAIN:
             message += f" Whether it was made and paid for, only their support can say; our mark is {marker}."
         wait, is_unsent = error.retry_after_seconds, error.is_unsent
         log = self._clean(error.log)
         return EngineError(error.kind, self._clean(message), retry_after_seconds=wait, log=log, is_unsent=is_unsent)
 
     def find(self, task: Task, marker: str, since: datetime, taken: Collection[str]) -> str | None:
-        raise EngineError(ErrorKind.DOUBT, f"{self._service.host} keeps no list of calls that could be asked.")
+        raise EngineError(ErrorKind.UNCERTAIN, f"{self._service.host} keeps no list of calls that could be asked.")
 
     def poll(self, remote_ids: Sequence[str]) -> Mapping[str, Pending | Result]:
-        """Return a result to fetch if the id is the image's address, else DOUBT: every call was answered at once."""
+        """Return a result to fetch if the id is the image's address, else UNCERTAIN: every call was answered at
+        once."""
         message = f"{self._service.host} answers once; what it answered was not kept, and it cannot be asked again."
-        error = EngineError(ErrorKind.DOUBT, message)
+        error = EngineError(ErrorKind.UNCERTAIN, message)
         named = Result(0, None, *self.model_identity())
-        return {remote_id: openai_outputs.standing(remote_id, named, error) for remote_id in remote_ids}
+        return {remote_id: openai_outputs.state_of(remote_id, named, error) for remote_id in remote_ids}
 
     def fetch(self, result: Result, context: Context) -> Result:
         """Return the result with its pixels, which usually came with the answer."""
@@ -214,7 +217,7 @@ class OpenAIImages:
         spec = task.spec
         is_laid_in = sent.canvas is not None and bool(self.config.get("keep_outside", True))
         started = time.perf_counter()
-        response = self._order(spec, size, sent, marker)
+        response = self._send(spec, size, sent, marker)
         if response.status_code != 200:
             fields = self._body(spec, size).keys() - NAMED_ALWAYS
             raise answers.refused(response, self._service.host, self.model, fields, self._prompt(spec))
@@ -248,12 +251,12 @@ class OpenAIImages:
         )
         return Submitted(request or marker, result)
 
-    def _order(self, spec: Spec, size: profiles.Size, sent: Uploads, marker: str) -> httpx.Response:
+    def _send(self, spec: Spec, size: profiles.Size, sent: Uploads, marker: str) -> httpx.Response:
         """Send the request. If the server does not know fields that an image can be made without, leave them out from
         now on and send it again: the refused request made nothing."""
         while True:
             body = {name: value for name, value in self._body(spec, size).items() if name not in self._left_out}
-            response = self._send(body, sent, marker)
+            response = self._post(body, sent, marker)
             refused = answers.refused_parameters(response, body.keys() - NAMED_ALWAYS, body["prompt"])
             if not refused or not refused <= self._may_leave_out(spec):
                 return response
@@ -281,30 +284,29 @@ class OpenAIImages:
             body[self.profile.seed] = spec.seed % 2**32
         return body
 
-    def _send(self, body: Mapping[str, Any], sent: Uploads, marker: str) -> httpx.Response:
+    def _post(self, body: Mapping[str, Any], sent: Uploads, marker: str) -> httpx.Response:
         headers = {"X-Client-Request-Id": marker}
-        if not sent.pictures:
-            return self._service.order("POST", "images/generations", json=body, headers=headers)
-        files = [
-            (self.profile.image_field, (picture.name, picture.data, picture.media_type)) for picture in sent.pictures
-        ]
+        if not sent.images:
+            return self._service.submit("POST", "images/generations", json=body, headers=headers)
+        files = [(self.profile.image_field, (image.name, image.data, image.media_type)) for image in sent.images]
         if sent.mask is not None:
             files.append((MASK, (sent.mask.name, sent.mask.data, sent.mask.media_type)))
         form = {name: json.dumps(value) if isinstance(value, bool) else str(value) for name, value in body.items()}
-        return self._service.order("POST", "images/edits", data=form, files=files, headers=headers)
+        return self._service.submit("POST", "images/edits", data=form, files=files, headers=headers)
 
     def _answered(self, response: httpx.Response) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
-        """Return the answer and its entries with an image, at least one. DOUBT if it cannot be read: it is paid for."""
+        """Return the answer and its entries with an image, at least one. UNCERTAIN if it cannot be read: it is paid
+        for."""
         host = self._service.host
         try:
             answer = response.json()
             entries: list[Mapping[str, Any]] = [dict(entry) for entry in answer.get("data") or ()]
         except (ValueError, AttributeError, TypeError) as error:
-            message = f"{host} took the order, and its answer cannot be read."
-            raise EngineError(ErrorKind.DOUBT, message, log=response.text[:4000]) from error
+            message = f"{host} took the submission, and its answer cannot be read."
+            raise EngineError(ErrorKind.UNCERTAIN, message, log=response.text[:4000]) from error
         image_entries = [entry for entry in entries if entry.get("b64_json") or entry.get("url")]
         if not image_entries:
-            message = f"{host} answered without a picture; some servers do so where their filter refused it."
+            message = f"{host} answered without an image; some servers do so where their filter refused it."
             raise EngineError(ErrorKind.INPUT, message, log=response.text[:4000])
         return answer, image_entries
 
@@ -357,15 +359,15 @@ class OpenAIImages:
         profile, given = self.profile, set(spec.images) - {MASK}
         problems = []
         if given and not profile.max_images:
-            problems.append(f"{self.model} takes no pictures.")
+            problems.append(f"{self.model} takes no images.")
         elif unknown := given - set(profile.roles):
             problems.append(f"{self.model} takes no image {', '.join(sorted(unknown))}; it takes {profile.roles[0]} …")
         if len(given) > profile.max_images > 0:
-            problems.append(f"{self.model} takes at most {profile.max_images} pictures, not {len(given)}.")
+            problems.append(f"{self.model} takes at most {profile.max_images} images, not {len(given)}.")
         if MASK in spec.images and not profile.has_mask:
             problems.append(f"{self.model} takes no mask.")
         elif MASK in spec.images and not given:
-            problems.append("There is a mask, but no picture to repaint: give it the picture too.")
+            problems.append("There is a mask, but no image to repaint: give it the image too.")
         return problems
 
     def _controls(self) -> tuple[Control, ...]:
@@ -396,7 +398,7 @@ class OpenAIImages:
             "asked_size": list(size),
             "parameters": self._parameters(spec),
             "left_out": sorted(self._left_out),
-            "pictures": [picture.name for picture in sent.pictures],
+            "images": [image.name for image in sent.images],
             "mask": sent.mask is not None,
             "kept_outside": sent.canvas is not None and bool(self.config.get("keep_outside", True)),
             "is_reproducible": False,

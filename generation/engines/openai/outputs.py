@@ -22,7 +22,7 @@ FETCHED_LATER: Final = frozenset({ErrorKind.ENDPOINT, ErrorKind.TRANSIENT, Error
 
 def pixels(entry: Mapping[str, Any], source: Service) -> Pixels:
     """Return the decoded image. If the answer has its address, it is fetched at once: such addresses expire soon."""
-    image = answers.picture(entry)
+    image = answers.image(entry)
     assert image is not None
     return pixels_of(_fetched(image, source) if isinstance(image, str) else image)
 
@@ -30,16 +30,16 @@ def pixels(entry: Mapping[str, Any], source: Service) -> Pixels:
 def later(entry: Mapping[str, Any], source: Service, error: EngineError) -> Submitted:
     """Return a submission whose id is the address of an image that could not be fetched now, to fetch it later.
 
-    Raises EngineError of kind DOUBT if there is no address or another try would not help.
+    Raises EngineError of kind UNCERTAIN if there is no address or another try would not help.
     """
-    image = answers.picture(entry)
+    image = answers.image(entry)
     address = urljoin(source.base_url, image) if isinstance(image, str) else ""
     if error.kind in FETCHED_LATER and 0 < len(address) <= LONGEST_REMOTE_ID:
         return Submitted(address, problem=error)
     raise not_taken_over(error) from error
 
 
-def standing(remote_id: str, named: Result, error: EngineError) -> Result:
+def state_of(remote_id: str, named: Result, error: EngineError) -> Result:
     """Return the result of an answered submission: an image to fetch if its id is an address, else `error`."""
     if remote_id.startswith(("http://", "https://")):
         return replace(named, usage={"images": 1.0}, facts={"fetched_later": True}, outputs=(remote_id,))
@@ -47,7 +47,7 @@ def standing(remote_id: str, named: Result, error: EngineError) -> Result:
 
 
 def fetched(result: Result, source: Service) -> Result:
-    """Return the result with its pixels. Raises EngineError: of FETCHED_LATER if a retry may help, else DOUBT."""
+    """Return the result with its pixels. Raises EngineError: of FETCHED_LATER if a retry may help, else UNCERTAIN."""
     if result.pixels is not None or not result.outputs:
         return result
     try:
@@ -60,8 +60,8 @@ def fetched(result: Result, source: Service) -> Result:
 
 def not_taken_over(error: EngineError) -> EngineError:
     """Return the error of an image that is made and paid for, and that cannot be fetched or read."""
-    message = f"The picture was made and could not be taken over: {error.message}"
-    return EngineError(ErrorKind.DOUBT, message, log=error.log)
+    message = f"The image was made and could not be taken over: {error.message}"
+    return EngineError(ErrorKind.UNCERTAIN, message, log=error.log)
 
 
 def _fetched(url: str, source: Service) -> bytes:

@@ -17,7 +17,7 @@ Size = tuple[int, int]
 """Width and height in pixels."""
 
 MEGABYTE: Final = 1024 * 1024
-PICTURE_ROLES: Final = ("init", "photo", "cutout", "reference", *(f"reference_{n}" for n in range(2, 17)))
+IMAGE_ROLES: Final = ("init", "photo", "cutout", "reference", *(f"reference_{n}" for n in range(2, 17)))
 """Roles of input images, in the order in which they are sent. A mask belongs to the first."""
 ALIKE: Final = 0.01
 """The difference in aspect ratio that does not matter: finishing crops the rest."""
@@ -50,7 +50,7 @@ class Profile:
     max_image_bytes: int = 50 * MEGABYTE
     has_mask: bool = True
     max_mask_bytes: int = 4 * MEGABYTE
-    roles: tuple[str, ...] = PICTURE_ROLES
+    roles: tuple[str, ...] = IMAGE_ROLES
     max_prompt: int = 32_000
     seconds: float = 30.0
 
@@ -188,8 +188,8 @@ def _value(name: str, value: Any) -> Any:
     """Convert the JSON value of one field of a profile. Raises ValueError."""
     if name == "sizes" and isinstance(value, (list, tuple)):
         return tuple(_size(text) for text in value)
-    if name == "roles" and isinstance(value, (list, tuple)) and all(role in PICTURE_ROLES for role in value):
-        return tuple(role for role in PICTURE_ROLES if role in value)
+    if name == "roles" and isinstance(value, (list, tuple)) and all(role in IMAGE_ROLES for role in value):
+        return tuple(role for role in IMAGE_ROLES if role in value)
     if (
         name == "parameters"
         and isinstance(value, Mapping)
@@ -215,10 +215,10 @@ def _size(text: Any) -> Size:
 
 
 _TOKENS: Final = {"low": 272, "medium": 1056, "high": 4160, "xhigh": 8320, "max": 16640}
-_TOKENS_OF_A_PICTURE: Final = 1000
+_TOKENS_OF_A_IMAGE: Final = 1000
 
 
-def typical_usage(profile: Profile, size: Size, *, prompt: str, quality: str, pictures: int) -> dict[str, float]:
+def typical_usage(profile: Profile, size: Size, *, prompt: str, quality: str, images: int) -> dict[str, float]:
     """Estimate the usage of one image for a quote, in the units of engines.base.Result.usage.
 
     From the documentation's table for 1024 × 1024, scaled by area; four letters per token; 1000 tokens per input image;
@@ -228,6 +228,6 @@ def typical_usage(profile: Profile, size: Size, *, prompt: str, quality: str, pi
     if "quality" in profile.parameters:
         share = size[0] * size[1] / (1024 * 1024)
         usage["text_input_tokens"] = -(-len(prompt) // 4)
-        usage["image_input_tokens"] = pictures * _TOKENS_OF_A_PICTURE
+        usage["image_input_tokens"] = images * _TOKENS_OF_A_IMAGE
         usage["output_tokens"] = round(_TOKENS.get(quality, _TOKENS["high"]) * share)
     return usage

@@ -37,10 +37,10 @@ class Upload:
 
 @dataclass(frozen=True)
 class Uploads:
-    """The files of a request. pictures: in the order in which they are sent, none for a prompt alone. canvas: the
+    """The files of a request. images: in the order in which they are sent, none for a prompt alone. canvas: the
     cropped first image and its mask, if there is a mask."""
 
-    pictures: tuple[Upload, ...] = ()
+    images: tuple[Upload, ...] = ()
     mask: Upload | None = None
     canvas: Canvas | None = None
 
@@ -97,7 +97,7 @@ def _stored(role: str, ref: ImageRef, profile: Profile, context: Context) -> Upl
             return _checked(Upload(name, data, _TYPES[kind]), profile.max_image_bytes)
         png = encode_master(decode(data)).data
     except (Undecodable, UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        message = f"The {role} picture cannot be read: {error}"
+        message = f"The {role} image cannot be read: {error}"
         raise EngineError(ErrorKind.INPUT, message) from error
     return _checked(Upload(f"{role}.png", png, "image/png"), profile.max_image_bytes)
 
@@ -105,8 +105,6 @@ def _stored(role: str, ref: ImageRef, profile: Profile, context: Context) -> Upl
 def _checked(upload: Upload, most: int) -> Upload:
     if len(upload.data) > most:
         size = f"{len(upload.data) / MEGABYTE:.1f} MB"
-        message = (
-            f"{upload.name} has {size}; the service takes at most {most / MEGABYTE:.0f} MB. Use a smaller picture."
-        )
+        message = f"{upload.name} has {size}; the service takes at most {most / MEGABYTE:.0f} MB. Use a smaller image."
         raise EngineError(ErrorKind.INPUT, message)
     return upload

@@ -112,7 +112,7 @@ class Packshot:
     def validate(self, spec: Spec) -> list[str]:
         setting, problems = self.parse(spec.parameters)
         if setting.scene and SCENE not in spec.images:
-            problems.append(f"There is no picture of the scene {setting.scene!r}; approve one, or leave the scene out.")
+            problems.append(f"There is no image of the scene {setting.scene!r}; approve one, or leave the scene out.")
         if "cutout" not in spec.images:
             problems.append("The packshot needs a cut-out of the product; add a photo on a plain background.")
         if not (16 <= spec.width <= 8192 and 16 <= spec.height <= 8192):
@@ -181,7 +181,7 @@ class Packshot:
         if key not in self._scenes:
             decoded = scenes.decode(context.load(ref))
             if decoded is None:
-                raise EngineError(ErrorKind.INPUT, f"The scene {setting.scene!r} is no picture; approve another one.")
+                raise EngineError(ErrorKind.INPUT, f"The scene {setting.scene!r} is no image; approve another one.")
             self._scenes[key] = scenes.out_of_focus(
                 decoded, width=spec.width, height=spec.height, blur=setting.scene_blur, foot=setting.baseline
             )
@@ -259,7 +259,7 @@ def product_of(stored: bytes) -> Pixels:
     coded = np.frombuffer(stored, dtype=np.uint8)
     decoded = cv2.imdecode(coded, cv2.IMREAD_UNCHANGED) if coded.size else None
     if decoded is None or decoded.ndim != 3 or decoded.shape[2] != 4 or decoded.dtype != np.uint8:
-        raise EngineError(ErrorKind.INPUT, "The cut-out is no picture with transparency; make it again.")
+        raise EngineError(ErrorKind.INPUT, "The cut-out is no image with transparency; make it again.")
     seen = decoded[..., 3] >= 8
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
     if not len(rows):
@@ -268,7 +268,7 @@ def product_of(stored: bytes) -> Pixels:
     return np.ascontiguousarray(cv2.cvtColor(product, cv2.COLOR_BGRA2RGBA), dtype=np.uint8)
 
 
-def standing(cutout: Pixels, setting: Setting, width: int, height: int, *, has_scene: bool) -> studio.Standing:
+def placement(cutout: Pixels, setting: Setting, width: int, height: int, *, has_scene: bool) -> studio.Placement:
     """Scale the product (h × w × 4, cropped) and place it in the frame. Before a scene it is lifted less than on a roll
     of paper, or a low product would seem to hang on the wall behind the table."""
     return studio.stand(
@@ -282,7 +282,7 @@ def standing(cutout: Pixels, setting: Setting, width: int, height: int, *, has_s
     )
 
 
-def box_of(placed: studio.Standing, width: int, height: int) -> list[float]:
+def box_of(placed: studio.Placement, width: int, height: int) -> list[float]:
     """Return the product's box as shares of the frame: left, top, right, bottom."""
     box = [placed.left / width, placed.top / height, placed.right / width, placed.bottom / height]
     return [round(min(1.0, max(0.0, share)), 5) for share in box]
@@ -301,7 +301,7 @@ def compose(
     cutout: h × w × 4, cropped to the product. The pixels are height × width × 3, or × 4 with straight alpha when the
     setting has no backdrop. scene: replaces the backdrop.
     """
-    placed = standing(cutout, setting, width, height, has_scene=scene is not None)
+    placed = placement(cutout, setting, width, height, has_scene=scene is not None)
     light = lamp(setting)
     kept = studio.shadows(placed, width=width, height=height, light=light, kind=setting.shadow)
     mirrored = None
@@ -339,12 +339,12 @@ def _behind(
 
 
 def _on_nothing(
-    standing: studio.Standing, kept: studio.Floats | None, mirrored: studio.Mirrored | None, width: int, height: int
+    placement: studio.Placement, kept: studio.Floats | None, mirrored: studio.Mirrored | None, width: int, height: int
 ) -> Pixels:
     """Return the master with alpha, height × width × 4; shadows are black with some alpha."""
     colour = np.zeros((height, width, 3), dtype=np.float32)
     alpha = np.zeros((height, width), dtype=np.float32) if kept is None else (1 - kept) * np.float32(255)
-    layers = [(standing.colour, standing.alpha, standing.left, standing.top)]
+    layers = [(placement.colour, placement.alpha, placement.left, placement.top)]
     if mirrored is not None:
         layers.insert(0, (mirrored.colour, mirrored.alpha, mirrored.left, mirrored.top))  # type: ignore[arg-type]
     for added, cover, left, top in layers:

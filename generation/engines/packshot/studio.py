@@ -30,7 +30,7 @@ LEAST_TILT, GREATEST_TILT = 0.08, 0.42
 
 
 @dataclass(frozen=True)
-class Standing:
+class Placement:
     """The product scaled for the frame. colour: h × w × 3 uint8 sRGB, premultiplied by alpha. alpha: h × w uint8.
 
     left, top: where it stands in the frame. centre, reach, tilt: column, half width and depth ÷ width of the disc that
@@ -65,7 +65,7 @@ class Light:
 
 def stand(
     rgba: Bytes, *, width: int, height: int, fill: float, baseline: float, offset_x: float, lift: float
-) -> Standing:
+) -> Placement:
     """Scale a cut-out (h × w × 4, sRGB with straight alpha, cropped to the product) and put it into the frame.
 
     It is as large as fits into `fill` of the frame's width and height and stands on row `baseline` × height, moved to
@@ -88,7 +88,7 @@ def stand(
     left = round(width * (0.5 + offset_x) - size[0] / 2)
     top = round(bottom) - size[1]
     centre, reach, tilt, foot = _footing(np.asarray(alpha))
-    return Standing(np.asarray(colour), np.asarray(alpha), left, top, left + centre, reach, tilt, top + foot)
+    return Placement(np.asarray(colour), np.asarray(alpha), left, top, left + centre, reach, tilt, top + foot)
 
 
 def _footing(alpha: Bytes) -> tuple[float, float, float, float]:
@@ -164,13 +164,13 @@ def _dithered(planes: Iterable[Floats], *, grain: float = 1) -> Bytes:
     return np.asarray(cv2.merge(channels), dtype=np.uint8)
 
 
-def shaded(picture: Bytes, kept: Floats | None) -> Bytes:
+def shaded(image: Bytes, kept: Floats | None) -> Bytes:
     """Return an image (height × width × 3) darkened to the share `kept` of its light; where the share is 1, pixels do
     not change."""
     if kept is None:
-        return picture.copy()
+        return image.copy()
     share = cv2.merge([kept, kept, kept])
-    return np.asarray(cv2.multiply(picture.astype(np.float32), share, dtype=cv2.CV_8U), dtype=np.uint8)
+    return np.asarray(cv2.multiply(image.astype(np.float32), share, dtype=cv2.CV_8U), dtype=np.uint8)
 
 
 def lay_over(pixels: Bytes, colour: Any, alpha: Any, left: int, top: int) -> None:
@@ -200,7 +200,7 @@ def _grain(height: int, width: int) -> Floats:
 # -- shadows -------------------------------------------------------------------------------------------------------
 
 
-def shadows(standing: Standing, *, width: int, height: int, light: Light, kind: str) -> Floats | None:
+def shadows(placement: Placement, *, width: int, height: int, light: Light, kind: str) -> Floats | None:
     """Return the share of light that the floor keeps, height × width, 0 … 1; None for kind "none".
 
     "contact": only where the product stands. "soft" and "strong" add the shadow that it casts away from the light.
@@ -210,10 +210,10 @@ def shadows(standing: Standing, *, width: int, height: int, light: Light, kind: 
     q = SHADOW_SIDE / max(width, height)
     canvas = (round(width * q), round(height * q))
     # No shadow falls on the wall high above the foot, so those rows are not drawn.
-    skipped = int(np.clip(q * (standing.foot - 0.42 * standing.alpha.shape[0]) - 16, 0, canvas[1] - 2))
-    floor = _Floor(q, canvas[0], canvas[1] - skipped, standing.foot * q - skipped, standing.tilt)
-    slices = _slices(standing, q)
-    extent = q * max(standing.alpha.shape)
+    skipped = int(np.clip(q * (placement.foot - 0.42 * placement.alpha.shape[0]) - 16, 0, canvas[1] - 2))
+    floor = _Floor(q, canvas[0], canvas[1] - skipped, placement.foot * q - skipped, placement.tilt)
+    slices = _slices(placement, q)
+    extent = q * max(placement.alpha.shape)
     near = _stack(slices, floor, lean=(0.0, 0.0), spread=0.5, start=0.012, fade=0.2 * extent)
     touching = [piece for piece in slices if piece.rise < 0.02 * extent]
     contact = _stack(touching, floor, lean=(0.0, 0.0), spread=0.3, start=0.0042, fade=0.02 * extent)
@@ -247,12 +247,12 @@ class _Slice:
     discs: tuple[tuple[float, float, float], ...]
 
 
-def _slices(standing: Standing, q: float) -> list[_Slice]:
+def _slices(placement: Placement, q: float) -> list[_Slice]:
     """Return the slices from the top of the product to its foot."""
-    size = (max(2, round(standing.alpha.shape[1] * q)), max(2, round(standing.alpha.shape[0] * q)))
-    alpha = cv2.resize(standing.alpha, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    size = (max(2, round(placement.alpha.shape[1] * q)), max(2, round(placement.alpha.shape[0] * q)))
+    alpha = cv2.resize(placement.alpha, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     # Rows below the middle of the foot are the near half of its disc, not a slice of their own.
-    usable = max(2, round(size[1] - standing.tilt * standing.reach * q))
+    usable = max(2, round(size[1] - placement.tilt * placement.reach * q))
     # Slices are thin at the foot, where the shadow is sharp, and thick above.
     edges = np.unique((usable * (1 - np.linspace(1, 0, SLICES + 1) ** 1.8)).round().astype(int))
     slices = []
@@ -261,7 +261,7 @@ def _slices(standing: Standing, q: float) -> list[_Slice]:
         covered = np.concatenate([[0], (density > 0.06).astype(np.int8), [0]])
         turns = np.flatnonzero(np.diff(covered))
         discs = tuple(
-            (standing.left * q + (a + b) / 2, (b - a) / 2, float(density[a:b].mean()))
+            (placement.left * q + (a + b) / 2, (b - a) / 2, float(density[a:b].mean()))
             for a, b in zip(turns[::2], turns[1::2], strict=True)
         )
         slices.append(_Slice(float(usable - end), discs))
@@ -319,37 +319,37 @@ class Mirrored:
     top: int
 
 
-def reflection(standing: Standing, *, frame_height: int, strength: float, is_sharp: bool) -> Mirrored | None:
+def reflection(placement: Placement, *, frame_height: int, strength: float, is_sharp: bool) -> Mirrored | None:
     """Return the reflection, which fades and blurs with distance; None if there is no floor below the product.
 
     It is mirrored along the front edge of the foot's disc, so that a round foot touches it along its whole curve.
     """
-    high, wide = standing.alpha.shape
-    columns = np.arange(wide, dtype=np.float32) + standing.left + 0.5
-    inside = np.clip(1 - ((columns - standing.centre) / max(standing.reach, 1)) ** 2, 0, 1)
-    axis = (standing.foot - standing.top) + standing.tilt * standing.reach * np.sqrt(inside)
+    high, wide = placement.alpha.shape
+    columns = np.arange(wide, dtype=np.float32) + placement.left + 0.5
+    inside = np.clip(1 - ((columns - placement.centre) / max(placement.reach, 1)) ** 2, 0, 1)
+    axis = (placement.foot - placement.top) + placement.tilt * placement.reach * np.sqrt(inside)
     begin = int(axis.min())
-    depth = min(frame_height - standing.top - begin, round(0.34 * high) + int(axis.max() - begin) + 1)
+    depth = min(frame_height - placement.top - begin, round(0.34 * high) + int(axis.max() - begin) + 1)
     if depth < 2:
         return None
     rows = np.arange(begin, begin + depth, dtype=np.float32)[:, None] + 0.5
     distance = rows - axis[None, :]
     source = np.where(distance > 0, axis[None, :] - distance - 0.5, -10).astype(np.float32)
     across = np.broadcast_to(np.arange(wide, dtype=np.float32)[None, :], source.shape).copy()
-    bgr = cv2.remap(standing.colour, across, source, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    alpha = cv2.remap(standing.alpha, across, source, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    bgr = cv2.remap(placement.colour, across, source, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    alpha = cv2.remap(placement.alpha, across, source, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     mirrored = np.dstack([bgr, alpha]).astype(np.float32)
     reach = np.clip(distance / (0.3 * high), 0, 1)[..., None].astype(np.float32)
     near, far = (0.0012, 0.006) if is_sharp else (0.004, 0.016)
     sharp = cv2.GaussianBlur(mirrored, (0, 0), max(0.4, near * max(high, wide)))
     soft = _coarse_blur(mirrored, far * max(high, wide))
     mixed = (sharp * (1 - reach) + soft * reach) * (strength * (1 - reach) ** 1.7)
-    return Mirrored(mixed[..., :3], mixed[..., 3], standing.left, standing.top + begin)
+    return Mirrored(mixed[..., :3], mixed[..., 3], placement.left, placement.top + begin)
 
 
-def _coarse_blur(picture: Floats, sigma: float) -> Floats:
+def _coarse_blur(image: Floats, sigma: float) -> Floats:
     """Apply a wide Gaussian blur at a quarter of the size."""
-    high, wide = picture.shape[:2]
-    small = cv2.resize(picture, (max(2, wide // 4), max(2, high // 4)), interpolation=cv2.INTER_AREA)
+    high, wide = image.shape[:2]
+    small = cv2.resize(image, (max(2, wide // 4), max(2, high // 4)), interpolation=cv2.INTER_AREA)
     small = cv2.GaussianBlur(small, (0, 0), max(0.5, sigma / 4))
     return np.asarray(cv2.resize(small, (wide, high), interpolation=cv2.INTER_LINEAR))

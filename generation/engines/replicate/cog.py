@@ -39,7 +39,7 @@ from generation.engines.replicate import inputs as replicate_inputs
 from generation.engines.replicate import predictions
 from generation.engines.replicate import schema as replicate_schema
 from generation.engines.replicate.images import data_url
-from generation.engines.replicate.shared import credentials, fetched, ordered
+from generation.engines.replicate.shared import credentials, fetched, prediction_from
 from generation.engines.service import Service
 
 BUSY_SECONDS: Final = 2.0
@@ -47,7 +47,7 @@ CANCEL_LOOK_SECONDS: Final = 0.5
 """Interval for checking whether a submission that the server works on was cancelled."""
 LONGEST_REASON: Final = 500
 _STATES: Final = {
-    "STARTING": "it is still loading its model and takes orders when that is done",
+    "STARTING": "it is still loading its model and takes submissions when that is done",
     "BUSY": "all its slots are in use",
     "SETUP_FAILED": "its setup failed; its operator has to mend it and start it again",
     "DEFUNCT": "it broke down and has to be started again",
@@ -62,8 +62,8 @@ class Cog:
     """One Cog server. config:
 
     cog: true. base_url: "http://gpu-1:5000" (required). inputs, max_side, size_multiple: as for Replicate.
-    model, version: what the container holds, recorded with each picture. answer_seconds: how long one picture may
-    take (600). output_hosts: where it uploads its pictures, if it was started with --upload-url. ca, settle_seconds
+    model, version: what the container holds, recorded with each image. answer_seconds: how long one image may
+    take (600). output_hosts: where it uploads its images, if it was started with --upload-url. ca, settle_seconds
     (5), seconds_per_image, cost_per_image. secret: a bearer token, where a proxy before it wants one.
     """
 
@@ -125,7 +125,8 @@ class Cog:
             not problem, words, facts, suggested=replicate_schema.offer(model_inputs, self.config, fits=not problem)
         )
 
-    # -- orders ----------------------------------------------------------------------------------------------------
+    # -- submissions
+    # ----------------------------------------------------------------------------------------------------
 
     def submit(self, task: Task, marker: str, context: Context) -> Submitted:
         """Submit the task and wait for its image. If people cancel it meanwhile, it is cancelled at the server.
@@ -133,24 +134,24 @@ class Cog:
         If all slots are in use, the error is RATE: the submission was not taken.
         """
         prediction_id = prediction_id_of(marker)
-        body = {"input": {**self.inputs.plain(task.spec), **self._pictures(task.spec, context)}}
+        body = {"input": {**self.inputs.plain(task.spec), **self._images(task.spec, context)}}
         timeout = httpx.Timeout(self.answer_seconds, connect=10.0)
         with self._cancelled_with(task.id, prediction_id, context):
-            response = self.service.order("PUT", f"predictions/{prediction_id}", json=body, timeout=timeout)
+            response = self.service.submit("PUT", f"predictions/{prediction_id}", json=body, timeout=timeout)
         if not response.is_success:
             raise self._refused(response)
-        prediction = ordered(response, self.service.host, prediction_id)
-        standing = predictions.standing(prediction, seed_input=self.inputs.seed)
-        if isinstance(standing, Pending):
+        prediction = prediction_from(response, self.service.host, prediction_id)
+        state = predictions.state_of(prediction, seed_input=self.inputs.seed)
+        if isinstance(state, Pending):
             # Only a repeated PUT gets this answer: another call waits for the same image and will get it.
-            raise EngineError(ErrorKind.DOUBT, f"{self.service.host} already works on {prediction_id}.")
-        if standing.error is not None:
-            raise standing.error
+            raise EngineError(ErrorKind.UNCERTAIN, f"{self.service.host} already works on {prediction_id}.")
+        if state.error is not None:
+            raise state.error
         model, revision = self.model_identity()
-        revision = standing.revision or revision.partition("+")[0]  # as the container reports it, if it does
-        facts = {**standing.facts, **self.inputs.asked(body["input"])}
+        revision = state.revision or revision.partition("+")[0]  # as the container reports it, if it does
+        facts = {**state.facts, **self.inputs.asked(body["input"])}
         seed = self.inputs.seed_of(task.spec) if self.inputs.seed else 0
-        named = replace(standing, task_id=task.id, model=model, revision=revision, seed=seed, facts=facts)
+        named = replace(state, task_id=task.id, model=model, revision=revision, seed=seed, facts=facts)
         return Submitted(prediction_id, fetched(named, self.service))
 
     def find(self, task: Task, marker: str, since: datetime, taken: Collection[str]) -> str | None:
@@ -207,21 +208,21 @@ class Cog:
             output_hosts=self.output_hosts,
         )
 
-    def _pictures(self, spec: Spec, context: Context) -> dict[str, Any]:
+    def _images(self, spec: Spec, context: Context) -> dict[str, Any]:
         made: dict[str, Any] = {}
         for role, ref in spec.images.items():
-            picture = self.inputs.pictures[role]
+            image = self.inputs.images[role]
             address = data_url(context.load(ref))
-            if picture.is_list:
-                made.setdefault(picture.input, []).append(address)
+            if image.is_list:
+                made.setdefault(image.input, []).append(address)
             else:
-                made[picture.input] = address
+                made[image.input] = address
         return made
 
     def _refused(self, response: httpx.Response) -> EngineError:
         """Return why the server did not take a submission. A broken server answers like a busy one; its health check
         tells them apart."""
-        refusal = predictions.refusal(response, self.service.host, is_order=True)
+        refusal = predictions.refusal(response, self.service.host, is_submission=True)
         if response.status_code not in _NOT_TAKEN:
             return refusal
         try:

@@ -38,9 +38,9 @@ from generation.engines.replicate import inputs as replicate_inputs
 from generation.engines.replicate import predictions
 from generation.engines.replicate import schema as replicate_schema
 from generation.engines.replicate.cog import Cog
-from generation.engines.replicate.images import Pictures
+from generation.engines.replicate.images import Images
 from generation.engines.replicate.search import Search
-from generation.engines.replicate.shared import credentials, fetched, ordered
+from generation.engines.replicate.shared import credentials, fetched, prediction_from
 from generation.engines.service import Service
 
 BASE_URL: Final = "https://api.replicate.com/v1"
@@ -63,7 +63,7 @@ class Replicate:
 
     version: "<hash>" or "owner/name:<hash>"; or model: "owner/name" of an official model; or deployment: "owner/name".
     inputs: what the model calls our names (replicate_inputs.py, docs/engines.md). max_side, size_multiple: what sizes
-    it makes. wait_seconds: 0 … 60, how long the service may hold its answer back until the picture is there (0).
+    it makes. wait_seconds: 0 … 60, how long the service may hold its answer back until the image is there (0).
     cancel_after: "10m", when it gives up. webhook_url: the public https address of our hook for this endpoint.
     base_url, output_hosts, ca: of another service with the same API. settle_seconds (15), poll_seconds (2, with
     a webhook 10), timeout_seconds (30).
@@ -78,7 +78,7 @@ class Replicate:
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.config = dict(config)
         self.inputs = replicate_inputs.read(config)
-        self.path, self.order = _target(config)
+        self.path, self.target = _target(config)
         self.token = credentials(str(config.get("secret", "")))[0]
         self.settle_seconds = float(config.get("settle_seconds", 15.0))
         self.wait_seconds = int(config.get("wait_seconds") or 0)
@@ -102,7 +102,7 @@ class Replicate:
 
     def batch_key(self, spec: Spec) -> str:
         """Return a key of the target; every prediction is a submission of its own."""
-        return hashlib.sha256(json.dumps([self.path, self.order], sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps([self.path, self.target], sort_keys=True).encode()).hexdigest()[:16]
 
     def model_identity(self) -> tuple[str, str]:
         """Return (model or deployment, version and settings). The version of an official model or a deployment is
@@ -128,29 +128,30 @@ class Replicate:
         facts = {"account": account.get("username", ""), "kind": account.get("type", "")}
         model_inputs = replicate_schema.inputs(model)
         problem = replicate_schema.problem(model_inputs, self.inputs.names)
-        words = problem or f"The account {facts['account']} may order here."
+        words = problem or f"The account {facts['account']} can be used here."
         return Health(
             not problem, words, facts, suggested=replicate_schema.offer(model_inputs, self.config, fits=not problem)
         )
 
-    # -- orders ----------------------------------------------------------------------------------------------------
+    # -- submissions
+    # ----------------------------------------------------------------------------------------------------
 
     def submit(self, task: Task, marker: str, context: Context) -> Submitted:
         """Submit the prediction. The result is its id, and the image if the service waited for it and it came."""
         if not self.token:
             raise EngineError(ErrorKind.QUOTA, "The endpoint has no API token; enter it as its secret.")
         spec = task.spec
-        body = {**self.order, "input": {**self.inputs.plain(spec), **self.pictures.inputs(spec, self.inputs, context)}}
+        body = {**self.target, "input": {**self.inputs.plain(spec), **self.images.inputs(spec, self.inputs, context)}}
         if self.webhook_url:
             body |= {"webhook": self._webhook(marker), "webhook_events_filter": ["completed"]}
         headers = {"Prefer": f"wait={self.wait_seconds}"} if self.wait_seconds else {}
         if self.cancel_after:
             headers["Cancel-After"] = self.cancel_after
         timeout = httpx.Timeout(self.wait_seconds + self._timeout_seconds, connect=10.0)
-        response = self.service.order("POST", self.path, json=body, headers=headers, timeout=timeout)
+        response = self.service.submit("POST", self.path, json=body, headers=headers, timeout=timeout)
         if not response.is_success:
             raise self._refused(response)
-        prediction = ordered(response, self.service.host)
+        prediction = prediction_from(response, self.service.host)
         return Submitted(str(prediction["id"]), self._at_once(prediction, task, context), is_kept=True)
 
     def find(self, task: Task, marker: str, since: datetime, taken: Collection[str]) -> str | None:
@@ -163,7 +164,7 @@ class Replicate:
         and `taken` assigns each to one of them. An hour after its start, a prediction loses its input and output and
         cannot be found any more.
         """
-        search = Search(self.service, self.inputs, self.pictures, self.config)
+        search = Search(self.service, self.inputs, self.images, self.config)
         return search.find(task.spec, self._webhook(marker) if self.webhook_url else "", since, taken)
 
     def poll(self, remote_ids: Sequence[str]) -> Mapping[str, Pending | Result]:
@@ -173,7 +174,7 @@ class Replicate:
         try:
             if len(remote_ids) >= LIST_FROM:
                 for prediction in self._listed(set(remote_ids), until):
-                    states[str(prediction["id"])] = self._standing(prediction)
+                    states[str(prediction["id"])] = self._state_of(prediction)
             for remote_id in remote_ids:
                 if remote_id not in states and (not states or monotonic() < until):
                     states[remote_id] = self._look(remote_id)
@@ -204,8 +205,8 @@ class Replicate:
         )
 
     @cached_property
-    def pictures(self) -> Pictures:
-        return Pictures(self.service)
+    def images(self) -> Images:
+        return Images(self.service)
 
     @property
     def _timeout_seconds(self) -> float:
@@ -235,15 +236,15 @@ class Replicate:
     def _refused(self, response: httpx.Response) -> EngineError:
         """Return the error of a refused submission. If the target does not exist, every submission would fail, so the
         error holds the endpoint."""
-        error = predictions.refusal(response, self.service.host, is_order=True)
+        error = predictions.refusal(response, self.service.host, is_submission=True)
         is_unknown = response.status_code == 404 or predictions.names_version(response)
         if error.kind == ErrorKind.INPUT and is_unknown:
             target = next(str(self.config[name]) for name in TARGETS if self.config.get(name))
-            return EngineError(ErrorKind.QUOTA, f"{target} cannot be ordered. {error.message}", log=error.log)
+            return EngineError(ErrorKind.QUOTA, f"{target} cannot be used. {error.message}", log=error.log)
         return error
 
-    def _standing(self, prediction: Mapping[str, Any], *, takes_early: bool = False) -> Pending | Result:
-        state = predictions.standing(
+    def _state_of(self, prediction: Mapping[str, Any], *, takes_early: bool = False) -> Pending | Result:
+        state = predictions.state_of(
             prediction,
             seed_input=self.inputs.seed,
             takes_early=takes_early,
@@ -260,11 +261,11 @@ class Replicate:
         An answer may still say "processing" with the whole output in it. That is enough for official models, which
         charge per image; for others, the next poll has the seconds that are charged.
         """
-        standing = self._standing(prediction, takes_early=bool(self.config.get("model")))
-        if isinstance(standing, Pending) or standing.error is not None:
+        state = self._state_of(prediction, takes_early=bool(self.config.get("model")))
+        if isinstance(state, Pending) or state.error is not None:
             return None
         try:
-            return self.fetch(replace(standing, task_id=task.id), context)
+            return self.fetch(replace(state, task_id=task.id), context)
         except EngineError:
             return None
 
@@ -275,7 +276,7 @@ class Replicate:
         if not response.is_success:
             raise predictions.refusal(response, self.service.host)
         prediction = service.json_of(response, self.service.host)
-        return self._standing(prediction if isinstance(prediction, Mapping) else {})
+        return self._state_of(prediction if isinstance(prediction, Mapping) else {})
 
     def _listed(self, prediction_ids: set[str], until: float) -> Iterator[Mapping[str, Any]]:
         """Yield the predictions of these ids on the first pages of the list; a page has 100."""

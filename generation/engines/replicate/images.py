@@ -26,7 +26,7 @@ KEPT_SECONDS = 45 * 60.0
 """Seconds for which an upload is used. It is deleted after an hour, and must not end while its submission waits."""
 
 
-class Pictures:
+class Images:
     """The uploads of one account, by the sha256 of their content. Used from many threads."""
 
     def __init__(self, source: Service) -> None:
@@ -38,15 +38,15 @@ class Pictures:
         """Return the values of the inputs that take images, by the model's names."""
         made: dict[str, Any] = {}
         for role, ref in spec.images.items():
-            picture = inputs.pictures[role]
+            image = inputs.images[role]
             address = self._address(ref.sha256, context.load(ref))
-            if picture.is_list:
-                made.setdefault(picture.input, []).append(address)
+            if image.is_list:
+                made.setdefault(image.input, []).append(address)
             else:
-                made[picture.input] = address
+                made[image.input] = address
         return made
 
-    def is_picture(self, value: Any, sha256: str) -> bool:
+    def is_image(self, value: Any, sha256: str) -> bool:
         """Return whether an input of a prediction is the image with this sha256: compares the content of a data URL,
         the name or stored checksum of an upload, or the content fetched from any other address."""
         if not isinstance(value, str):
@@ -87,7 +87,7 @@ class Pictures:
         kept = service.json_of(response, self.service.host)
         address = kept.get("urls", {}).get("get") if isinstance(kept, Mapping) else None
         if not address:
-            message = f"{self.service.host} took a picture and did not say where it is."
+            message = f"{self.service.host} took an image and did not say where it is."
             raise EngineError(ErrorKind.TRANSIENT, message, log=response.text[:4000])
         return str(address)
 

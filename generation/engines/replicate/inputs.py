@@ -26,7 +26,7 @@ _LABELS = {"prompt": "Prompt", "negative": "Avoid", "seed": "Seed"}
 
 
 @dataclass(frozen=True)
-class Picture:
+class Image:
     """An input that takes an image. is_list: it takes a list of them. is_needed: the model requires it."""
 
     input: str
@@ -91,7 +91,7 @@ class Inputs:
     greatest_seed: int = GREATEST_SEED
     ratio_input: str = ""
     ratios: Mapping[str, float] = field(default_factory=dict)
-    pictures: Mapping[str, Picture] = field(default_factory=dict)
+    images: Mapping[str, Image] = field(default_factory=dict)
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
     max_side: int = MOST_SIDE
@@ -101,7 +101,7 @@ class Inputs:
     def names(self) -> set[str]:
         """All inputs of the model that may be sent."""
         names = {*self.texts.values(), self.seed, self.ratio_input, *self.fixed} - {""}
-        names |= {picture.input for picture in self.pictures.values()}
+        names |= {image.input for image in self.images.values()}
         return names | {parameter.input for parameter in self.parameters.values()}
 
     @property
@@ -116,10 +116,10 @@ class Inputs:
             name: [parameter.input, parameter.default, dict(parameter.choices)]
             for name, parameter in sorted(self.parameters.items())
         }
-        pictures = {role: [picture.input, picture.is_list] for role, picture in sorted(self.pictures.items())}
+        images = {role: [image.input, image.is_list] for role, image in sorted(self.images.items())}
         others = [self.texts, self.seed, self.greatest_seed, self.ratio_input, self.ratios, self.fixed]
         sizes = [self.max_side, self.multiple]
-        plain = json.dumps([parameters, pictures, *others, *sizes], sort_keys=True, default=str)
+        plain = json.dumps([parameters, images, *others, *sizes], sort_keys=True, default=str)
         return f"+{hashlib.sha256(plain.encode()).hexdigest()[:12]}"
 
     def capabilities(self) -> Capabilities:
@@ -144,8 +144,8 @@ class Inputs:
             is_remote=True,
             obeys=frozenset(obeys),
             controls=tuple(controls),
-            needs_images=frozenset(role for role, picture in self.pictures.items() if picture.is_needed),
-            optional_images=frozenset(role for role, picture in self.pictures.items() if not picture.is_needed),
+            needs_images=frozenset(role for role, image in self.images.items() if image.is_needed),
+            optional_images=frozenset(role for role, image in self.images.items() if not image.is_needed),
             obeys_prompt="prompt" in self.texts,
             max_width=self.max_side,
             max_height=self.max_side,
@@ -166,13 +166,11 @@ class Inputs:
         ]
         if self.texts.get("prompt") and not spec.prompt.strip():
             problems.append("There is no prompt, and the model makes nothing without one.")
+        problems += [f"The model takes no image as {role!r}." for role in sorted(set(spec.images) - set(self.images))]
         problems += [
-            f"The model takes no picture as {role!r}." for role in sorted(set(spec.images) - set(self.pictures))
-        ]
-        problems += [
-            f"The model needs a picture as {role!r}."
-            for role, picture in self.pictures.items()
-            if picture.is_needed and role not in spec.images
+            f"The model needs an image as {role!r}."
+            for role, image in self.images.items()
+            if image.is_needed and role not in spec.images
         ]
         if self.has_size and max(spec.width, spec.height) > self.max_side:
             problems.append(f"{spec.width}×{spec.height}: the longest side that the model makes is {self.max_side} px.")
@@ -242,7 +240,7 @@ def read(config: Mapping[str, Any]) -> Inputs:
         greatest_seed=max(1, int(seed.get("maximum", GREATEST_SEED))),
         ratio_input=ratio["input"],
         ratios=_ratios(ratio),
-        pictures={role: _picture(role, entry) for role, entry in _mapping(given, "images").items()},
+        images={role: _image(role, entry) for role, entry in _mapping(given, "images").items()},
         parameters={name: _parameter(name, entry) for name, entry in _mapping(given, "parameters").items()},
         fixed=dict(_mapping(given, "fixed")),
         max_side=max_side,
@@ -278,9 +276,9 @@ def _ratios(ratio: Mapping[str, Any]) -> dict[str, float]:
     return ratios
 
 
-def _picture(role: str, value: Any) -> Picture:
+def _image(role: str, value: Any) -> Image:
     named = _named(value, f"images.{role}")
-    return Picture(named["input"], bool(named.get("is_list")), bool(named.get("is_needed")))
+    return Image(named["input"], bool(named.get("is_list")), bool(named.get("is_needed")))
 
 
 def _parameter(name: str, value: Any) -> Parameter:

@@ -40,7 +40,7 @@ _RESETS = re.compile(r"resets? in ~?\s*(\d+(?:\.\d+)?)\s*(ms|s|m)?", re.I)
 _STEPS = re.compile(r"\d%\|[^|\n\r]*\|\s*(\d+)/(\d+)")
 
 
-def standing(
+def state_of(
     prediction: Mapping[str, Any],
     *,
     seed_input: str = "",
@@ -59,7 +59,7 @@ def standing(
     error = _error(prediction, deadline_seconds) if status in ENDED else None
     outputs = tuple(outputs_of(prediction.get("output"))) if error is None else ()
     if error is None and not outputs:
-        error = _without_picture(prediction)
+        error = _without_image(prediction)
     metrics = service.mapping_of(prediction.get("metrics"))
     seconds = _number(metrics.get("predict_time"))
     usage = {"seconds": seconds} if seconds is not None else {}
@@ -108,10 +108,10 @@ def data_of(url: str) -> bytes:
             raise ValueError("it has no content")
         return base64.b64decode(body, validate=True) if head.endswith(";base64") else unquote_to_bytes(body)
     except (ValueError, binascii.Error) as error:
-        raise EngineError(ErrorKind.TRANSIENT, f"The picture that came in the answer is broken: {error}") from error
+        raise EngineError(ErrorKind.TRANSIENT, f"The image that came in the answer is broken: {error}") from error
 
 
-def refusal(response: httpx.Response, name: str, *, is_order: bool = False) -> EngineError:
+def refusal(response: httpx.Response, name: str, *, is_submission: bool = False) -> EngineError:
     """Return the error for an answer without success, with the service's message and the seconds that it asks to
     wait."""
     body = _json(response)
@@ -125,11 +125,11 @@ def refusal(response: httpx.Response, name: str, *, is_order: bool = False) -> E
         words = f"the token was refused; enter the endpoint's secret anew ({words or 'unauthenticated'})"
     elif status == 402:
         words = f"the account has no credit ({words or 'payment required'})"
-    if is_order and status == 500:
+    if is_submission and status == 500:
         # The answer does not say whether it was taken; the list of predictions does.
         message = f"{name}: {words or 'internal error'} (HTTP 500)"
-        return EngineError(ErrorKind.DOUBT, message, log=response.text[:LONGEST_LOG])
-    return service.refusal(response, name, words=words, is_order=is_order)
+        return EngineError(ErrorKind.UNCERTAIN, message, log=response.text[:LONGEST_LOG])
+    return service.refusal(response, name, words=words, is_submission=is_submission)
 
 
 def names_version(response: httpx.Response) -> bool:
@@ -166,7 +166,7 @@ def _error(prediction: Mapping[str, Any], deadline_seconds: float | None) -> Eng
     if status == CANCELED:
         return EngineError(ErrorKind.CANCELLED, words or "It was cancelled at the service.", log=log)
     if _UNSAFE.search(words):
-        return EngineError(ErrorKind.MODERATION, f"The service refuses the picture: {words}", log=log)
+        return EngineError(ErrorKind.MODERATION, f"The service refuses the image: {words}", log=log)
     if _CRASHED.search(words):
         return EngineError(ErrorKind.TRANSIENT, f"The server crashed while it made this: {words}"[:500], log=log)
     if _MEMORY.search(words):
@@ -183,12 +183,12 @@ def _ran_out(prediction: Mapping[str, Any], deadline_seconds: float | None) -> b
     return (ended - began).total_seconds() >= deadline_seconds
 
 
-def _without_picture(prediction: Mapping[str, Any]) -> EngineError:
+def _without_image(prediction: Mapping[str, Any]) -> EngineError:
     if prediction.get("data_removed"):
-        return EngineError(ErrorKind.LOST, "The service has deleted the picture, as it does an hour after it was made.")
+        return EngineError(ErrorKind.LOST, "The service has deleted the image, as it does an hour after it was made.")
     output = prediction.get("output")
     shown = f"{output!r}"[:200] if output not in (None, [], {}) else "nothing"
-    return EngineError(ErrorKind.INPUT, f"The model answered with {shown}, which is no picture.")
+    return EngineError(ErrorKind.INPUT, f"The model answered with {shown}, which is no image.")
 
 
 def _pending(prediction: Mapping[str, Any]) -> Pending:

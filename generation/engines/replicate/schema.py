@@ -19,7 +19,7 @@ LONGEST: Final = 100
 GREATEST: Final = 2**63
 #: The usual names by our name; the first that the model has is used.
 _PROMPTS: Final = {"prompt": ("prompt", "text_prompt", "text"), "negative": ("negative_prompt",)}
-_PICTURES: Final = {
+_IMAGES: Final = {
     "image": "init",
     "init_image": "init",
     "mask": "mask",
@@ -59,8 +59,8 @@ class Input:
     is_needed: bool = False
 
     @property
-    def is_picture(self) -> bool:
-        return self.name in _PICTURES and (self.format == "uri" or self.type == "array")
+    def is_image(self) -> bool:
+        return self.name in _IMAGES and (self.format == "uri" or self.type == "array")
 
 
 def inputs(model: Mapping[str, Any]) -> tuple[Input, ...]:
@@ -157,8 +157,8 @@ def suggested(model_inputs: Sequence[Input]) -> dict[str, Any]:
     suggestion |= _size(named)
     images: dict[str, Any] = {}
     for field in model_inputs:
-        if field.is_picture:
-            images.setdefault(_PICTURES[field.name], _picture(field))
+        if field.is_image:
+            images.setdefault(_IMAGES[field.name], _image(field))
     parameters = dict(
         _parameters(field for field in model_inputs if field.name not in (*_LEFT, *_FIXED, suggestion["prompt"]))
     )
@@ -178,7 +178,7 @@ def _size(named: Mapping[str, Input]) -> dict[str, Any]:
     return {"width": "width", "height": "height"} if {"width", "height"} <= named.keys() else {}
 
 
-def _picture(field: Input) -> Any:
+def _image(field: Input) -> Any:
     plain: dict[str, Any] = {"input": field.name}
     plain |= {"is_list": True} if field.type == "array" else {}
     plain |= {"is_needed": True} if field.is_needed else {}

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from generation.engines import service
 from generation.engines.base import EngineError, ErrorKind, Spec
 from generation.engines.replicate import predictions
-from generation.engines.replicate.images import Pictures
+from generation.engines.replicate.images import Images
 from generation.engines.replicate.inputs import Inputs
 from generation.engines.service import Service
 
@@ -22,10 +22,10 @@ CLOCKS: Final = timedelta(seconds=60)
 class Search:
     """Search for the submissions of one endpoint. config: the endpoint's, which names the model."""
 
-    def __init__(self, source: Service, inputs: Inputs, pictures: Pictures, config: Mapping[str, Any]) -> None:
+    def __init__(self, source: Service, inputs: Inputs, images: Images, config: Mapping[str, Any]) -> None:
         self.service = source
         self.inputs = inputs
-        self.pictures = pictures
+        self.images = images
         self.version = str(config.get("version") or "").rpartition(":")[2]
         self.model = str(config.get("model") or "")
 
@@ -61,9 +61,9 @@ class Search:
             if prediction.get("id") in taken or not self._may_be_ours(prediction, webhook):
                 continue
             theirs = prediction["input"]
-            if _holds(theirs, expected) and self._has_pictures(self._pictures(theirs), spec):
+            if _holds(theirs, expected) and self._has_images(self._images(theirs), spec):
                 began = predictions.moment(prediction.get("created_at")) or since
-                is_completed = len(theirs) > len(expected) + len(self._pictures(theirs))
+                is_completed = len(theirs) > len(expected) + len(self._images(theirs))
                 candidates.append((is_completed, began < since, abs(began - since), str(prediction["id"])))
         return min(candidates)[-1] if candidates else None
 
@@ -84,16 +84,16 @@ class Search:
             return False
         return isinstance(prediction.get("input"), Mapping) and bool(prediction["input"])
 
-    def _pictures(self, theirs: Mapping[str, Any]) -> dict[str, Any]:
-        names = {picture.input for picture in self.inputs.pictures.values()}
+    def _images(self, theirs: Mapping[str, Any]) -> dict[str, Any]:
+        names = {image.input for image in self.inputs.images.values()}
         return {name: value for name, value in theirs.items() if name in names}
 
-    def _has_pictures(self, pictures: Mapping[str, Any], spec: Spec) -> bool:
+    def _has_images(self, images: Mapping[str, Any], spec: Spec) -> bool:
         """Return whether the inputs hold every image of the spec in its place, and no other."""
-        left = {name: list(value) if isinstance(value, list) else [value] for name, value in pictures.items()}
+        left = {name: list(value) if isinstance(value, list) else [value] for name, value in images.items()}
         for role, ref in spec.images.items():
-            values = left.get(self.inputs.pictures[role].input, [])
-            if not values or not self.pictures.is_picture(values.pop(0), ref.sha256):
+            values = left.get(self.inputs.images[role].input, [])
+            if not values or not self.images.is_image(values.pop(0), ref.sha256):
                 return False
         return not any(left.values())
 

@@ -21,7 +21,7 @@ class Command(BaseCommand):
         parser.add_argument("run", type=int, help="the run's number, as plan_run printed it")
         parser.add_argument("--override", default="", metavar="REASON", help="release a full run before its pilot")
         parser.add_argument(
-            "--reuse-rejected", action="store_true", help="also bring back pictures that were rejected before"
+            "--reuse-rejected", action="store_true", help="also bring back images that were rejected before"
         )
         acting.add_arguments(parser)
 
@@ -33,7 +33,7 @@ class Command(BaseCommand):
             return
         self.stdout.write(
             f"Run {answer['run']} is {answer['state']}: {answer['queued']} jobs queued, {answer['reused']} of them "
-            f"have their picture already, {answer['left_out']} left out."
+            f"have their image already, {answer['left_out']} left out."
         )
 
     def _release(self, by: User, options: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from core import clock, crash_points
 from core.events import publish
 from core.services import nudges
 from generation import events, prices
-from generation.checks.base import Verdict
+from generation.checks.base import CheckResult
 from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, LedgerKind, RunState, VersionSource
 from generation.engines import base as engines
 from generation.engines.base import EngineError, ErrorKind
@@ -25,7 +25,7 @@ from generation.models import (
     Asset,
     Attempt,
     Endpoint,
-    EndpointStanding,
+    EndpointStatus,
     Job,
     JobSpec,
     LedgerEntry,
@@ -59,7 +59,7 @@ class Made:
     """
 
     master: StoredMaster
-    verdicts: tuple[Verdict, ...] = ()
+    check_results: tuple[CheckResult, ...] = ()
     renditions: tuple[StoredRendition, ...] = ()
     cost: float = 0.0
     usage: Mapping[str, float] = field(default_factory=dict)
@@ -120,7 +120,7 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: Made, worker: str) -> boo
             raise MadeMeanwhile(master)
         if made.maker is not None:
             JobSpec.objects.filter(pk=job.id).update(fingerprint=fingerprint, maker=made.maker.to_json())
-        verdicts, twins = _with_twin(asset, made)
+        check_results, duplicates = _with_duplicate(asset, made)
         version = assets.add_version(
             asset=asset,
             round=job.round,
@@ -128,8 +128,8 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: Made, worker: str) -> boo
             master=master,
             job_id=job.id,
             source=VersionSource.REUSED if made.is_reused else VersionSource.GENERATED,
-            verdicts=verdicts,
-            twins=twins,
+            check_results=check_results,
+            duplicates=duplicates,
             renditions=made.renditions,
         )
         _end(locked, JobState.SUCCEEDED)
@@ -173,13 +173,13 @@ def _cost(job: Job, made: Made) -> Decimal:
     return Decimal(str(made.cost)) or job.endpoint.price_per_image
 
 
-def _with_twin(asset: Asset, made: Made) -> tuple[tuple[Verdict, ...], dict[str, int]]:
-    """Return the verdicts of the checks with that of a near-duplicate added, and the near-duplicate's version by check
-    name."""
-    twin = duplicates.nearest(brand_id=asset.brand_id, subject_id=asset.subject_id, hashes=made.master.hashes)
-    if twin is None:
-        return made.verdicts, {}
-    return (*made.verdicts, twin.verdict), {duplicates.CHECK: twin.version_id}
+def _with_duplicate(asset: Asset, made: Made) -> tuple[tuple[CheckResult, ...], dict[str, int]]:
+    """Return the check_results of the checks with that of a near-duplicate added, and the near-duplicate's version by
+    check name."""
+    duplicate = duplicates.nearest(brand_id=asset.brand_id, subject_id=asset.subject_id, hashes=made.master.hashes)
+    if duplicate is None:
+        return made.check_results, {}
+    return (*made.check_results, duplicate.check_result), {duplicates.CHECK: duplicate.version_id}
 
 
 def fail(*, job: ClaimedJob, token: uuid.UUID, error: EngineError, worker: str) -> bool:
@@ -213,15 +213,15 @@ def fail(*, job: ClaimedJob, token: uuid.UUID, error: EngineError, worker: str) 
             _end(locked, JobState.QUEUED, error_kind=error.kind, error=error.message[:500])
         elif error.kind == ErrorKind.CHANGED:
             _hold_changed(locked, token, error, worker)
-        elif error.kind == ErrorKind.DOUBT:
-            _hold_in_doubt(locked, error, worker)
+        elif error.kind == ErrorKind.UNCERTAIN:
+            _hold_uncertain(locked, error, worker)
         else:
             _give_up(locked, token, JobState.FAILED, error.kind, error.message, worker, log=error.log)
     return True
 
 
 def _is_resting(endpoint_id: int) -> bool:
-    return EndpointStanding.objects.filter(pk=endpoint_id).exclude(breaker=Breaker.CLOSED).exists()
+    return EndpointStatus.objects.filter(pk=endpoint_id).exclude(breaker=Breaker.CLOSED).exists()
 
 
 def _wait_out(job: Job, token: uuid.UUID, error: EngineError) -> None:
@@ -253,18 +253,20 @@ def _hold_changed(job: Job, token: uuid.UUID, error: EngineError, worker: str) -
     publish(events.RunEngineChanged(brand_id=brand_id, object_id=job.run_id, payload=payload), label=worker)
 
 
-def _hold_in_doubt(job: Job, error: EngineError, worker: str) -> None:
+def _hold_uncertain(job: Job, error: EngineError, worker: str) -> None:
     """Hold an uncertain submission and count its cost as spent, because the service may have charged it."""
     frozen = JobSpec.objects.only("brand_id", "quoted_cost").get(pk=job.pk)
     Attempt.objects.filter(job=job, number=job.attempts).update(
-        outcome=AttemptOutcome.LOST, ended_at=clock.now(), error_kind=ErrorKind.DOUBT, message=error.message
+        outcome=AttemptOutcome.LOST, ended_at=clock.now(), error_kind=ErrorKind.UNCERTAIN, message=error.message
     )
-    _end(job, JobState.HELD, hold_reason=HoldReason.IN_DOUBT, error_kind=ErrorKind.DOUBT, error=error.message[:500])
+    _end(
+        job, JobState.HELD, hold_reason=HoldReason.UNCERTAIN, error_kind=ErrorKind.UNCERTAIN, error=error.message[:500]
+    )
     LedgerEntry.objects.create(
-        campaign_id=job.campaign_id, run_id=job.run_id, job=job, kind=LedgerKind.DOUBT, amount=frozen.quoted_cost
+        campaign_id=job.campaign_id, run_id=job.run_id, job=job, kind=LedgerKind.UNCERTAIN, amount=frozen.quoted_cost
     )
     payload = {"run": job.run_id, "attempt": job.attempts, "amount": str(frozen.quoted_cost)}
-    publish(events.JobDoubtful(brand_id=frozen.brand_id, object_id=job.pk, payload=payload), label=worker)
+    publish(events.SubmissionUncertain(brand_id=frozen.brand_id, object_id=job.pk, payload=payload), label=worker)
 
 
 def backoff_seconds(attempt: int) -> float:
@@ -324,10 +326,10 @@ def reap() -> int:
 
 def _was_ordered(job: Job) -> bool:
     """Keep a job waiting that was, or may have been, submitted to a remote service; True if it was such a job."""
-    attempt = Attempt.objects.filter(job=job, number=job.attempts).only("sent_at", "remote_id").first()
-    if attempt is None or attempt.sent_at is None:
+    attempt = Attempt.objects.filter(job=job, number=job.attempts).only("submitted_at", "remote_id").first()
+    if attempt is None or attempt.submitted_at is None:
         return False
-    message = "The worker died or was cut off after the order was sent."
+    message = "The worker died or was cut off after the submission was sent."
     if attempt.remote_id:
         if job.deaths + 1 >= MAX_DEATHS:
             return False
@@ -337,7 +339,7 @@ def _was_ordered(job: Job) -> bool:
         later = timezone.now() + timedelta(seconds=LOOK_UP_SECONDS)
         _end(job, JobState.WAITING, remote_id="", poll_at=later)
     else:
-        _hold_in_doubt(job, EngineError(ErrorKind.DOUBT, message), "reaper")
+        _hold_uncertain(job, EngineError(ErrorKind.UNCERTAIN, message), "reaper")
     return True
 
 

@@ -75,12 +75,12 @@ def tell_operator(*, run_id: int, by: User, group: str) -> int:
     if matching is None:
         raise Conflict(f"{run.name} has no such failure any more; load the page again.", state=run.state)
     operators = [*notices.operators(), *notices.people(campaign.brand, Role.ADMIN)]
-    pictures = "1 picture" if matching.count == 1 else f"{matching.count} pictures"
+    images = "1 image" if matching.count == 1 else f"{matching.count} images"
     notified = notices.tell(
         brand=campaign.brand,
         users=[user for user in operators if user != by],
         kind="operator_asked",
-        sentence=f"{by.display_name} asks you to look at {run.endpoint.name}: {pictures} of {run.name} "
+        sentence=f"{by.display_name} asks you to look at {run.endpoint.name}: {images} of {run.name} "
         f"({matching.cause.word}). {matching.message}",
         href=reverse("run", args=[campaign.brand.slug, run.pk]),
     )
@@ -129,6 +129,6 @@ def _stuck(run: Run, job_ids: list[int] | None) -> Any:
     if job_ids is None:
         return ended
     held_jobs = rows.filter(
-        status=JobState.HELD, hold_reason__in=(HoldReason.QUOTA, HoldReason.IN_DOUBT, HoldReason.CHANGED)
+        status=JobState.HELD, hold_reason__in=(HoldReason.QUOTA, HoldReason.UNCERTAIN, HoldReason.CHANGED)
     )
     return (ended | held_jobs).filter(pk__in=job_ids)

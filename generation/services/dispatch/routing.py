@@ -28,7 +28,7 @@ from generation.selectors import waits
 from generation.selectors.waits import Wait
 from generation.services import budget, runs
 from generation.services.dispatch import claims
-from generation.services.planning import estimates, fingerprints, orders
+from generation.services.planning import estimates, fingerprints, plan_requests
 from generation.services.planning.fingerprints import Maker
 
 MOVED_AT_ONCE = 500
@@ -52,7 +52,7 @@ class Frozen:
 def adapted(plain: dict[str, Any], engine: Engine) -> Frozen:
     """Return the spec for another engine: same prompt, seed and images, parameters that it obeys, a size it makes."""
     capabilities, spec = engine.capabilities(), Spec.from_json(plain)
-    width, height = orders.master_size(spec.width, spec.height, capabilities)
+    width, height = plan_requests.master_size(spec.width, spec.height, capabilities)
     adapted_spec = Spec(
         prompt=spec.prompt,
         negative=spec.negative if "negative" in capabilities.obeys else "",
@@ -91,10 +91,10 @@ def set_alternates(*, run_id: int, endpoints: Sequence[Endpoint], by: User) -> R
         Problem("alternates", f"{endpoint.name}: {problem}", endpoint.slug)
         for endpoint in chosen
         if frozen is not None
-        for problem in adapted(frozen.spec, orders.open_engine(endpoint)).problems
+        for problem in adapted(frozen.spec, plan_requests.open_engine(endpoint)).problems
     ]
     if problems:
-        raise Invalid("Not every one of these can make the pictures of this run.", problems)
+        raise Invalid("Not every one of these can make the images of this run.", problems)
     run.alternates.set(chosen)
     payload = {"alternates": [endpoint.slug for endpoint in chosen]}
     runs.publish(events.RunAlternatesSet, run, campaign, payload, by)
@@ -194,7 +194,7 @@ def _move(run: Run, here: Endpoint, there: Endpoint, count: int, reason: MoveRea
 
 def _moved(run_id: int, here: Endpoint, there: Endpoint, count: int, reason: MoveReason, sentence: str) -> int:
     run, campaign = runs.lock(run_id)
-    engine = orders.open_engine(there)
+    engine = plan_requests.open_engine(there)
     # A job that was moved once because of a queue stays; otherwise two busy endpoints would move it to and fro.
     jobs_to_move = Job.objects.select_for_update(skip_locked=True, of=("self",)).filter(
         _WAITING, run=run, endpoint=here

@@ -11,7 +11,7 @@ from core.choices import Role
 from core.models import Brand
 from core.services import notices
 from generation.choices import Breaker, HoldReason, JobState
-from generation.models import EndpointStanding, Job
+from generation.models import EndpointStatus, Job
 
 _EMPTY = Q(status=JobState.HELD, hold_reason=HoldReason.QUOTA)
 _WAITING = _EMPTY | Q(status=JobState.QUEUED)
@@ -23,22 +23,22 @@ def tell_all() -> int:
     """Notify operators of every endpoint that has stopped working; returns how many endpoints."""
     empty = Job.objects.filter(_EMPTY, endpoint=OuterRef("pk"))
     is_down = Q(trips__gte=TRIPS) & ~Q(breaker=Breaker.CLOSED)
-    still = EndpointStanding.objects.filter(told_at=None).filter(is_down | Exists(empty))
-    return sum(_tell(standing.pk) for standing in still)
+    still = EndpointStatus.objects.filter(notified_at=None).filter(is_down | Exists(empty))
+    return sum(_tell(status.pk) for status in still)
 
 
 @transaction.atomic
 def _tell(endpoint_id: int) -> bool:
-    standing = (
-        EndpointStanding.objects.select_for_update(of=("self",), skip_locked=True)
+    status = (
+        EndpointStatus.objects.select_for_update(of=("self",), skip_locked=True)
         .select_related("endpoint")
-        .filter(pk=endpoint_id, told_at=None)
+        .filter(pk=endpoint_id, notified_at=None)
         .first()
     )
-    if standing is None:
+    if status is None:
         return False
     counts = dict(
-        Job.objects.filter(_WAITING, endpoint=standing.endpoint)
+        Job.objects.filter(_WAITING, endpoint=status.endpoint)
         .values_list("campaign__brand_id")
         .annotate(Count("pk"))
         .order_by()
@@ -48,16 +48,16 @@ def _tell(endpoint_id: int) -> bool:
             brand=brand,
             users=[*notices.operators(), *notices.people(brand, Role.ADMIN)],
             kind="endpoint_stands",
-            sentence=_sentence(standing, counts[brand.pk]),
-            href=reverse("endpoint", args=[brand.slug, standing.endpoint.slug]),
+            sentence=_sentence(status, counts[brand.pk]),
+            href=reverse("endpoint", args=[brand.slug, status.endpoint.slug]),
         )
-    EndpointStanding.objects.filter(pk=endpoint_id).update(told_at=timezone.now())
+    EndpointStatus.objects.filter(pk=endpoint_id).update(notified_at=timezone.now())
     return True
 
 
-def _sentence(standing: EndpointStanding, count: int) -> str:
-    pictures = "1 picture waits" if count == 1 else f"{count} pictures wait"
-    if standing.breaker == Breaker.CLOSED:
-        return f"{standing.endpoint.name}: the account is empty or its credentials were refused. {pictures} for it."
-    error = standing.last_error.rstrip(".")
-    return f"{standing.endpoint.name} fails again and again ({error}). {pictures} for it."
+def _sentence(status: EndpointStatus, count: int) -> str:
+    images = "1 image waits" if count == 1 else f"{count} images wait"
+    if status.breaker == Breaker.CLOSED:
+        return f"{status.endpoint.name}: the account is empty or its credentials were refused. {images} for it."
+    error = status.last_error.rstrip(".")
+    return f"{status.endpoint.name} fails again and again ({error}). {images} for it."

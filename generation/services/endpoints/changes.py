@@ -23,7 +23,7 @@ from generation.engines.base import Engine, ErrorKind, Spec
 from generation.models import Attempt, Endpoint, Job, JobSpec, Run
 from generation.services import budget, runs
 from generation.services.dispatch import claims
-from generation.services.planning import estimates, fingerprints, orders
+from generation.services.planning import estimates, fingerprints, plan_requests
 from generation.services.planning.fingerprints import Maker
 from generation.states import JOB
 
@@ -143,8 +143,8 @@ def _waiting(run_id: int) -> Any:
 
 
 def _look(endpoint: Endpoint) -> _Place:
-    engine = orders.open_engine(endpoint)
-    return _Place(endpoint, engine, orders.maker_of(endpoint, engine))
+    engine = plan_requests.open_engine(endpoint)
+    return _Place(endpoint, engine, plan_requests.maker_of(endpoint, engine))
 
 
 @transaction.atomic
@@ -198,7 +198,7 @@ def _freeze_anew(
 def _sized(plain: dict[str, Any], engine: Engine) -> Spec:
     """Return the spec in a size that the present engine can make."""
     spec = Spec.from_json(plain)
-    width, height = orders.master_size(spec.width, spec.height, engine.capabilities())
+    width, height = plan_requests.master_size(spec.width, spec.height, engine.capabilities())
     return Spec.from_json({**plain, "width": width, "height": height})
 
 

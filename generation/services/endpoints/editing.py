@@ -23,7 +23,7 @@ from core.models import Brand, User
 from core.services import nudges
 from generation import events
 from generation.choices import Breaker, HoldReason, JobState, RunState
-from generation.models import Endpoint, EndpointStanding, Job, Run
+from generation.models import Endpoint, EndpointStatus, Job, Run
 from generation.services.dispatch import claims
 from generation.services.endpoints import rules
 from generation.states import JOB
@@ -39,10 +39,10 @@ CHANGEABLE: Final = (
     "max_concurrent",
     "max_per_second",
     "max_per_minute",
-    "in_doubt",
+    "when_uncertain",
     "seconds_per_image",
     "licence_note",
-    "caution",
+    "disclaimer",
 )
 MOST_SECRET: Final = 10_000
 TOLD_CHARACTERS: Final = 300
@@ -139,9 +139,9 @@ def try_again(*, endpoint_id: int, by: User) -> int:
     """
     endpoint = lock(endpoint_id, by)
     forgiven = {"open_until": None, "resume_at": None, "trips": 0, "last_error_kind": ""}
-    standing = EndpointStanding.objects.filter(pk=endpoint.pk)
-    standing.update(**forgiven)
-    standing.exclude(breaker=Breaker.CLOSED).update(breaker=Breaker.HALF_OPEN)
+    status = EndpointStatus.objects.filter(pk=endpoint.pk)
+    status.update(**forgiven)
+    status.exclude(breaker=Breaker.CLOSED).update(breaker=Breaker.HALF_OPEN)
     queued = _queue_held(endpoint)
     for brand_id in _concerned(endpoint):
         happened = events.EndpointTriedAgain(
@@ -221,7 +221,7 @@ def _ensure_same_receiver(endpoint: Endpoint, before: Mapping[str, Any]) -> None
 def _ensure_idle(endpoint: Endpoint) -> None:
     open_states = (JobState.QUEUED, JobState.RUNNING, JobState.WAITING, JobState.HELD)
     if Job.objects.filter(endpoint=endpoint, status__in=open_states).exists():
-        raise Conflict(f"Pictures are on their way at {endpoint.name}; change its lane when they are through.")
+        raise Conflict(f"Images are on their way at {endpoint.name}; change its lane when they are through.")
 
 
 def _readable(secret: str) -> str:

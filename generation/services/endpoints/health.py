@@ -58,7 +58,7 @@ class Answer:
         """Return the suggested inputs, by the names that prompts and pages use."""
         named = self.suggested.get("inputs", {})
         groups = ("images", "parameters", "fixed")
-        inner = [f"picture “{name}”" for name in named.get("images", {})] + list(named.get("parameters", {}))
+        inner = [f"image “{name}”" for name in named.get("images", {})] + list(named.get("parameters", {}))
         return [*(name.replace("_", " ") for name in named if name not in groups), *inner]
 
 

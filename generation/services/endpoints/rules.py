@@ -19,7 +19,7 @@ from core.choices import Lane
 from core.errors import Problem
 from core.fetching import shown_settings
 from generation import prices
-from generation.choices import InDoubt
+from generation.choices import WhenUncertain
 from generation.engines import base as engines
 from generation.engines.output_hosts import may_be_private
 from generation.engines.settings import operators as operators_settings
@@ -104,21 +104,21 @@ def _named(endpoint: Endpoint) -> Iterator[Problem]:
         yield Problem("slug", "The short name has letters, digits, - and _, at most 50 of them.", endpoint.slug[:50])
     elif endpoint.slug in TAKEN_SLUGS:
         yield Problem("slug", f"“{endpoint.slug}” is the address of a page; take another short name.", endpoint.slug)
-    if len(endpoint.caution) > 40:
-        yield Problem("caution", "Say it in at most 40 characters: it stands on every picture.", endpoint.caution)
+    if len(endpoint.disclaimer) > 40:
+        yield Problem("disclaimer", "Say it in at most 40 characters: it stands on every image.", endpoint.disclaimer)
     if endpoint.lane not in Lane.values:
         yield Problem("lane", f"There is no lane {endpoint.lane!r}; there are gpu, cpu and cloud.")
-    if endpoint.in_doubt not in InDoubt.values:
-        yield Problem("in_doubt", "An order in doubt either waits for a person or is ordered again.")
+    if endpoint.when_uncertain not in WhenUncertain.values:
+        yield Problem("when_uncertain", "An uncertain submission either waits for a person or is ordered again.")
 
 
 def _numbers(endpoint: Endpoint) -> Iterator[Problem]:
     spans: tuple[tuple[str, Any, float, float, str], ...] = (
-        ("batch_size", endpoint.batch_size, 1, MOST_BATCH, "pictures in one go"),
+        ("batch_size", endpoint.batch_size, 1, MOST_BATCH, "images in one go"),
         ("max_concurrent", endpoint.max_concurrent, 1, MOST_AT_ONCE, "orders at once; leave it empty to find out"),
         ("max_per_second", endpoint.max_per_second, 0.001, MOST_PER_MINUTE, "orders a second; empty to find out"),
         ("max_per_minute", endpoint.max_per_minute, 0.01, MOST_PER_MINUTE, "orders a minute; empty to find out"),
-        ("seconds_per_image", endpoint.seconds_per_image, 0.001, 86_400, "seconds for one picture"),
+        ("seconds_per_image", endpoint.seconds_per_image, 0.001, 86_400, "seconds for one image"),
     )
     for field, value, low, high, meaning in spans:
         if value is None and field.startswith("max_"):

@@ -13,7 +13,7 @@ from core.errors import Conflict, NotFound
 from core.events import publish, publish_all
 from core.models import User
 from generation import events
-from generation.checks.base import Verdict
+from generation.checks.base import CheckResult
 from generation.choices import AssetState, JobState, Outcome, VersionSource
 from generation.models import Asset, AssetVersion, Finding, Job, JobSpec, Master, Rendition
 from generation.states import ASSET
@@ -153,14 +153,15 @@ def add_version(
     master: Master,
     job_id: int | None,
     source: str = VersionSource.GENERATED,
-    verdicts: Iterable[Verdict] = (),
-    twins: Mapping[str, int] | None = None,
+    check_results: Iterable[CheckResult] = (),
+    duplicates: Mapping[str, int] | None = None,
     renditions: Iterable[StoredRendition] = (),
     made_by: User | None = None,
 ) -> AssetVersion:
-    """Insert one immutable version with its findings and renditions. twins: check name -> near-duplicate version."""
-    verdicts = list(verdicts)
-    outcomes = {verdict.outcome for verdict in verdicts}
+    """Insert one immutable version with its findings and renditions. duplicates: check name -> near-duplicate
+    version."""
+    check_results = list(check_results)
+    outcomes = {check_result.outcome for check_result in check_results}
     worst = next((level for level in (Outcome.FAIL, Outcome.FLAG) if level in outcomes), Outcome.PASS)
     version = AssetVersion.objects.create(
         asset=asset,
@@ -175,14 +176,14 @@ def add_version(
     Finding.objects.bulk_create(
         Finding(
             version=version,
-            check_name=verdict.check,
-            outcome=verdict.outcome,
-            score=verdict.score,
-            message=verdict.message[:300],
-            box=list(verdict.box) if verdict.box else None,
-            twin_id=(twins or {}).get(verdict.check),
+            check_name=check_result.check,
+            outcome=check_result.outcome,
+            score=check_result.score,
+            message=check_result.message[:300],
+            box=list(check_result.box) if check_result.box else None,
+            duplicate_id=(duplicates or {}).get(check_result.check),
         )
-        for verdict in verdicts
+        for check_result in check_results
     )
     Rendition.objects.bulk_create(
         Rendition(

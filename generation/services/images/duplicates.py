@@ -15,7 +15,7 @@ from typing import Any
 
 from django.db import connection
 
-from generation.checks.base import Verdict
+from generation.checks.base import CheckResult
 from generation.choices import Outcome
 
 CHECK = "near_duplicate"
@@ -58,7 +58,7 @@ SELECT version_id, key, name, distance FROM others
 
 
 @dataclass(frozen=True)
-class Twin:
+class Duplicate:
     """The version that looks the same, its subject, and the number of 256 bits in which the two differ."""
 
     version_id: int
@@ -67,17 +67,17 @@ class Twin:
     distance: int
 
     @property
-    def verdict(self) -> Verdict:
+    def check_result(self) -> CheckResult:
         """Return the finding that a reviewer reads beside the two images."""
-        return Verdict(
+        return CheckResult(
             CHECK,
             Outcome.FLAG,
-            f"Looks the same as the picture of {self.sku} {self.name}; do the two share one photo?",
+            f"Looks the same as the image of {self.sku} {self.name}; do the two share one photo?",
             float(self.distance),
         )
 
 
-def nearest(*, brand_id: int, subject_id: int, hashes: Mapping[str, Any]) -> Twin | None:
+def nearest(*, brand_id: int, subject_id: int, hashes: Mapping[str, Any]) -> Duplicate | None:
     """Return the most similar image of another subject in the brand, or None.
 
     hashes: `Developed.hashes`. Images of the same subject and sandbox images do not count. A hash of too low quality is
@@ -94,7 +94,7 @@ def nearest(*, brand_id: int, subject_id: int, hashes: Mapping[str, Any]) -> Twi
         cursor.execute(_HOLD, [shelves(brand_id, colours)])
         cursor.execute(_NEAREST, values)
         row = cursor.fetchone()
-    return Twin(*row) if row else None
+    return Duplicate(*row) if row else None
 
 
 def shelves(brand_id: int, colours: bytes) -> list[str]:
@@ -104,4 +104,4 @@ def shelves(brand_id: int, colours: bytes) -> list[str]:
     to 64 names, usually 3.
     """
     spans = [sorted({colours[place] // SHELF, (colours[place] + MAX_LEVELS) // SHELF}) for place in INDEXED]
-    return [f"proofline.twins {brand_id} {shelf}" for shelf in itertools.product(*spans)]
+    return [f"proofline.duplicates {brand_id} {shelf}" for shelf in itertools.product(*spans)]

@@ -88,7 +88,7 @@ def ensure_changed(*, version: AssetVersion, controls: Mapping[str, Any]) -> Cha
             problems.append(Problem(f"controls/{name}", str(error), str(value)))
     for use in concepts.taken(capabilities):
         if use.parameter in controls and not problems:
-            problems += _set_picture(use, spec, parent.brand)
+            problems += _set_image(use, spec, parent.brand)
     if not problems:
         problems += [Problem("controls", sentence) for sentence in engine.validate(Spec.from_json(spec))]
     if problems:
@@ -101,7 +101,7 @@ def ensure_changed(*, version: AssetVersion, controls: Mapping[str, Any]) -> Cha
     # Another model makes another image from the same controls.
     if before == after and Maker.of(parent.maker) in (None, maker):
         raise Invalid(
-            "This would give the same picture again.",
+            "This would give the same image again.",
             [
                 Problem(
                     "controls",
@@ -165,17 +165,17 @@ def _set_photo(spec: dict[str, Any], parent: JobSpec) -> list[Problem]:
     return []
 
 
-def _set_picture(use: Use, spec: dict[str, Any], brand: Brand) -> list[Problem]:
+def _set_image(use: Use, spec: dict[str, Any], brand: Brand) -> list[Problem]:
     """Set the current image of the concept that the parameter names, or remove it where it names none."""
     name = str(spec["parameters"].pop(use.parameter, "")).strip()
     spec["images"] = {role: ref for role, ref in spec.get("images", {}).items() if role != use.role}
     if concepts.is_none(name):
         return []
-    picture, problem = concepts.get(use, brand, name)
-    if picture is None:
+    image, problem = concepts.get(use, brand, name)
+    if image is None:
         return [Problem(f"controls/{use.parameter}", problem, name)]
     spec["parameters"][use.parameter] = name
-    spec["images"][use.role] = {"sha256": picture.ref.sha256, "key": picture.ref.key}
+    spec["images"][use.role] = {"sha256": image.ref.sha256, "key": image.ref.key}
     return []
 
 

@@ -23,8 +23,8 @@ WHERE EXISTS (SELECT 1 FROM generation_master m WHERE m.sha256 = f.sha256)
    OR EXISTS (SELECT 1 FROM campaigns_referencephoto p WHERE p.sha256 = f.sha256 AND p.sha256 <> '')
    OR EXISTS (SELECT 1 FROM campaigns_cutout c WHERE c.sha256 = f.sha256)
    OR EXISTS (SELECT 1 FROM campaigns_feedimport i WHERE i.storage_key = f.key AND i.storage_key <> '')
-   OR EXISTS (SELECT 1 FROM campaigns_guidepicture g WHERE g.sha256 = f.sha256)
-   OR EXISTS (SELECT 1 FROM campaigns_briefpicture b WHERE b.sha256 = f.sha256)
+   OR EXISTS (SELECT 1 FROM campaigns_guideimage g WHERE g.sha256 = f.sha256)
+   OR EXISTS (SELECT 1 FROM campaigns_briefimage b WHERE b.sha256 = f.sha256)
 """
 
 

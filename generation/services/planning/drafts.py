@@ -22,9 +22,9 @@ from generation.choices import RunShape
 from generation.engines.base import CONTROL, SCENE, ImageRef, Spec
 from generation.selectors import concepts, scenes, subjects
 from generation.selectors import inputs as input_selectors
-from generation.selectors.subjects import Pictures, SubjectRow
+from generation.selectors.subjects import Images, SubjectRow
 from generation.services.planning import estimates, fingerprints, inputs
-from generation.services.planning.orders import GUIDE_PARAMETERS, AspectGroup, Order, master_size
+from generation.services.planning.plan_requests import GUIDE_PARAMETERS, AspectGroup, PlanRequest, master_size
 
 CHUNK = 2000
 #: Subjects that are loaded at once to check whether they are ready for a sample.
@@ -85,22 +85,22 @@ class Drafter:
     """Make the drafts of one run. `unknown` collects rows and ids without a subject; `passed_over` counts the subjects
     that a sample left out because they are not ready."""
 
-    def __init__(self, order: Order) -> None:
-        self.order = order
+    def __init__(self, request: PlanRequest) -> None:
+        self.request = request
         self.unknown: list[tuple[str, str]] = []
         self.passed_over = 0
-        self._roles = order.image_roles
-        self._names = input_selectors.used_names(order.source, ())
-        self._injected = order.injected
-        self._prefix = fingerprints.prefix(brand_id=order.campaign.brand_id, maker=order.maker)
-        self._indifferent = fingerprints.indifferent(order.capabilities)
-        self._palette = guide_selectors.colours_of(order.guide) if order.guide else {}
+        self._roles = request.image_roles
+        self._names = input_selectors.used_names(request.source, ())
+        self._injected = request.injected
+        self._prefix = fingerprints.prefix(brand_id=request.campaign.brand_id, maker=request.maker)
+        self._indifferent = fingerprints.indifferent(request.capabilities)
+        self._palette = guide_selectors.colours_of(request.guide) if request.guide else {}
         self._quotes: dict[str, tuple[Decimal, float]] = {}
         self._seen: set[tuple[int, str, str]] = set()
 
     def drafts(self) -> Iterator[Draft]:
         """Yield every cell, in the order of subjects (or rows), variants and aspects."""
-        covered = self.order.covered
+        covered = self.request.covered
         for wish in self._wishes():
             sized = {**wish.values, "size": f"{wish.size[0]}x{wish.size[1]}"} if wish.size else wish.values
             values_key = prompts.values_key(sized)
@@ -111,11 +111,11 @@ class Drafter:
     def _groups(self, wish: Wish) -> Sequence[AspectGroup]:
         """Return the aspects that a wish is made for; a size in a list's row sets the size of the master."""
         if not wish.aspect:
-            return self.order.groups
-        groups = [group for group in self.order.groups if group.aspect == wish.aspect]
+            return self.request.groups
+        groups = [group for group in self.request.groups if group.aspect == wish.aspect]
         if not wish.size:
             return groups or [AspectGroup(wish.aspect, 0, 0, ())]
-        width, height = master_size(*wish.size, self.order.capabilities)
+        width, height = master_size(*wish.size, self.request.capabilities)
         return [replace(group, width=width, height=height) for group in groups] or [
             AspectGroup(wish.aspect, width, height, ())
         ]
@@ -123,11 +123,11 @@ class Drafter:
     # -- subjects --------------------------------------------------------------------------------------------------
 
     def _wishes(self) -> Iterator[Wish]:
-        if self.order.shape == RunShape.LIST:
+        if self.request.shape == RunShape.LIST:
             yield from self._listed()
             return
         for subject in self._subjects():
-            for variant in self.order.variants:
+            for variant in self.request.variants:
                 yield Wish(subject, variant)
 
     def _subjects(self) -> Iterator[SubjectRow]:
@@ -143,16 +143,16 @@ class Drafter:
 
     def subject_ids(self) -> Sequence[int]:
         """Return the ids of the subjects in key order; for a sample only the picked ones."""
-        if self.order.subject_ids is not None:
-            ids = [pk for pk in dict.fromkeys(self.order.subject_ids) if self._lacks_any(pk)]
-            if not self.order.sample:
+        if self.request.subject_ids is not None:
+            ids = [pk for pk in dict.fromkeys(self.request.subject_ids) if self._lacks_any(pk)]
+            if not self.request.sample:
                 return ids
             pairs = list(Subject.objects.filter(pk__in=ids).order_by("key").values_list("pk", "key"))
         else:
-            active = self.order.campaign.subjects.filter(is_active=True)
+            active = self.request.campaign.subjects.filter(is_active=True)
             pairs = list(active.order_by("key", "pk").values_list("pk", "key"))
         pairs = [pair for pair in pairs if self._lacks_any(pair[0])]
-        return self._sampled(pairs, self.order.sample) if self.order.sample else [pk for pk, _ in pairs]
+        return self._sampled(pairs, self.request.sample) if self.request.sample else [pk for pk, _ in pairs]
 
     def _sampled(self, pairs: Sequence[tuple[int, str]], size: int) -> list[int]:
         """Pick `size` subjects that are ready, by the hash of their keys, so that they are the same ones every time.
@@ -177,22 +177,22 @@ class Drafter:
 
     def _is_ready(self, subject: SubjectRow) -> bool:
         """Return whether each of the subject's images can be made."""
-        covered = self.order.covered or frozenset()
-        groups = [group for group in self.order.groups if (subject.id, group.aspect) not in covered]
+        covered = self.request.covered or frozenset()
+        groups = [group for group in self.request.groups if (subject.id, group.aspect) not in covered]
         return not any(
             self._draft(Wish(subject, variant), prompts.values_key(variant), group).problems
-            for variant in self.order.variants
+            for variant in self.request.variants
             for group in groups
         )
 
     def _lacks_any(self, subject_id: int) -> bool:
         """Return False if only missing images are requested and the subject has all of them, else True."""
-        covered = self.order.covered
-        return covered is None or any((subject_id, group.aspect) not in covered for group in self.order.groups)
+        covered = self.request.covered
+        return covered is None or any((subject_id, group.aspect) not in covered for group in self.request.groups)
 
     def _listed(self) -> Iterator[Wish]:
         for first, chunk in zip(
-            range(1, len(self.order.rows) + 1, CHUNK), _chunks(self.order.rows, CHUNK), strict=True
+            range(1, len(self.request.rows) + 1, CHUNK), _chunks(self.request.rows, CHUNK), strict=True
         ):
             references = [row["subject"] for row in chunk]
             by_id = self._load({"pk__in": [reference for reference in references if isinstance(reference, int)]})
@@ -210,31 +210,31 @@ class Drafter:
                         (str(named), f"Row {number}: there is no active subject {named!r} in this brand.")
                     )
                     continue
-                aspect, size = listing.picture_aspect(row), listing.picture_size(row)
+                aspect, size = listing.image_aspect(row), listing.image_size(row)
                 yield Wish(subject, listing.placeholders(row), number, aspect, size)
 
     def _load(self, where: Mapping[str, Any]) -> dict[int, SubjectRow]:
         return subjects.load(
             where,
-            brand_id=self.order.campaign.brand_id,
-            is_sandbox=self.order.is_sandbox,
-            with_pictures=bool(self._roles),
+            brand_id=self.request.campaign.brand_id,
+            is_sandbox=self.request.is_sandbox,
+            with_images=bool(self._roles),
         )
 
     # -- one cell --------------------------------------------------------------------------------------------------
 
     def _draft(self, wish: Wish, values_key: str, group: AspectGroup) -> Draft:
-        subject, order = wish.subject, self.order
+        subject, request = wish.subject, self.request
         problems = self._cell_problems(wish, values_key, group)
         images, image_problems = self._images(wish)
         problems += image_problems
         values = self._values(wish)
-        lacking = prompts.missing(order.source, values)
+        lacking = prompts.missing(request.source, values)
         if lacking:
             problems.append(("missing_value", f"No value for {', '.join(lacking)}."))
         if problems:
             return Draft(subject, wish.values, values_key, group, problems=tuple(problems))
-        rendered = prompts.render(order.source, values)
+        rendered = prompts.render(request.source, values)
         if banned := self._banned(rendered):
             return Draft(subject, wish.values, values_key, group, rendered, problems=banned)
         parameters = self._parameters(wish, rendered)
@@ -250,8 +250,8 @@ class Drafter:
             parameters=parameters,
             images=images | named,
         )
-        refusals = tuple(("engine", sentence) for sentence in order.engine.validate(spec))
-        batch_key = fingerprints.short_key(order.engine.batch_key(spec))
+        refusals = tuple(("engine", sentence) for sentence in request.engine.validate(spec))
+        batch_key = fingerprints.short_key(request.engine.batch_key(spec))
         cost, seconds = self._quote(batch_key, spec)
         return Draft(
             subject=subject,
@@ -271,8 +271,8 @@ class Drafter:
 
     def _banned(self, rendered: Rendered) -> tuple[tuple[str, str], ...]:
         """Return the banned words of a prompt as problems, where the brand blocks them."""
-        guide = self.order.guide
-        if guide is None or not self.order.blocks_banned_words:
+        guide = self.request.guide
+        if guide is None or not self.request.blocks_banned_words:
             return ()
         remarks = prompts.problems(rendered.text, guide)
         return tuple(dict.fromkeys(("banned_word", remark.message) for remark in remarks if remark.kind == "banned"))
@@ -284,16 +284,16 @@ class Drafter:
         seed = str(wish.values.get(SEED_AXIS, 0))
         if not seed.isdecimal() or int(seed[:20]) > prompts.MAX_SEED:
             problems.append(("values", f"Its seed is {seed!r}; give a whole number from 0 to {prompts.MAX_SEED}."))
-        if not group.specs and not (wish.size and self.order.is_sandbox):
-            aspects = ", ".join(aspect_group.aspect for aspect_group in self.order.groups)
+        if not group.specs and not (wish.size and self.request.is_sandbox):
+            aspects = ", ".join(aspect_group.aspect for aspect_group in self.request.groups)
             problems.append(("values", f"No output of this campaign is {group.aspect}; it wants {aspects}."))
         elif wish.size and (group.width < wish.size[0] or group.height < wish.size[1]):
-            limits = f"{self.order.capabilities.max_width} × {self.order.capabilities.max_height}"
-            problems.append(("values", f"{self.order.endpoint.name} makes pictures of at most {limits} pixels."))
+            limits = f"{self.request.capabilities.max_width} × {self.request.capabilities.max_height}"
+            problems.append(("values", f"{self.request.endpoint.name} makes images of at most {limits} pixels."))
         identity = (wish.subject.id, values_key, group.aspect)
         if identity in self._seen:
-            problems.append(("duplicate", f"Row {wish.row} asks for the same picture as an earlier row."))
-        if self.order.shape == RunShape.LIST:
+            problems.append(("duplicate", f"Row {wish.row} asks for the same image as an earlier row."))
+        if self.request.shape == RunShape.LIST:
             self._seen.add(identity)
         return problems
 
@@ -301,34 +301,34 @@ class Drafter:
         roles = self._roles
         if not roles:
             return {}, []
-        if CONTROL in roles and self.order.capabilities.takes_maps and wish.subject.kind == SubjectKind.PRODUCT:
+        if CONTROL in roles and self.request.capabilities.takes_maps and wish.subject.kind == SubjectKind.PRODUCT:
             return {}, [(concepts.MAPS.problem, concepts.NO_PRODUCT_MAP)]
         role = str(wish.values.get(PHOTO_AXIS, ""))
         of_role = f" of the role {role}" if role and not role.startswith(PHOTO_MARK) else ""
-        pictures = wish.subject.pictures.get(role)
-        if pictures is None:
+        images = wish.subject.images.get(role)
+        if images is None:
             return {}, [("missing_photo", f"It has no photo{of_role} yet.")]
-        if {"cutout", "mask"} & set(roles) and pictures.cutout is None:
+        if {"cutout", "mask"} & set(roles) and images.cutout is None:
             return {}, [("missing_cutout", f"Its photo{of_role} has no accepted cut-out.")]
-        return {label: self._image(label, pictures) for label in roles}, []
+        return {label: self._image(label, images) for label in roles}, []
 
     def _named(self, parameters: Mapping[str, Any]) -> tuple[dict[str, ImageRef], tuple[tuple[str, str], ...]]:
         """Return, by role, the images of the concepts that a cell names, or the problems with them."""
         requested = [
-            (lookup, parameters[name]) for lookup in self.order.named if (name := lookup.use.parameter) in parameters
+            (lookup, parameters[name]) for lookup in self.request.named if (name := lookup.use.parameter) in parameters
         ]
         problems = tuple((lookup.use.problem, problem) for lookup, key in requested if (problem := lookup.problem(key)))
-        return {} if problems else {lookup.use.role: lookup.pictures[key].ref for lookup, key in requested}, problems
+        return {} if problems else {lookup.use.role: lookup.images[key].ref for lookup, key in requested}, problems
 
     @staticmethod
-    def _image(label: str, pictures: Pictures) -> ImageRef:
+    def _image(label: str, images: Images) -> ImageRef:
         """Return the cut-out for the roles "cutout" and "mask", else the photo itself ("photo", "init", "control")."""
-        if label in ("cutout", "mask") and pictures.cutout is not None:
-            return pictures.cutout
-        return pictures.photo
+        if label in ("cutout", "mask") and images.cutout is not None:
+            return images.cutout
+        return images.photo
 
     def _values(self, wish: Wish) -> dict[str, Any]:
-        campaign = self.order.campaign
+        campaign = self.request.campaign
         return {"brand": campaign.brand.name, "campaign": campaign.name, **wish.subject.values, **wish.values}
 
     def _feed_values(self, wish: Wish) -> dict[str, str]:
@@ -337,26 +337,26 @@ class Drafter:
 
     def _photo(self, wish: Wish) -> tuple[int, str, str]:
         """Return the id and the sha256 of the photo that a cell is made from, and the sha256 of its cut-out if used."""
-        pictures = wish.subject.pictures[str(wish.values.get(PHOTO_AXIS, ""))]
-        cutout = pictures.cutout if {"cutout", "mask"} & set(self._roles) else None
-        return pictures.photo_id, pictures.photo.sha256, cutout.sha256 if cutout else ""
+        images = wish.subject.images[str(wish.values.get(PHOTO_AXIS, ""))]
+        cutout = images.cutout if {"cutout", "mask"} & set(self._roles) else None
+        return images.photo_id, images.photo.sha256, cutout.sha256 if cutout else ""
 
     def _parameters(self, wish: Wish, rendered: Rendered) -> dict[str, Any]:
-        order = self.order
+        request = self.request
         parameters = dict(rendered.parameters)
         for name in self._injected:
             if name in wish.values:
                 parameters[name] = wish.values[name]
-        for name in {lookup.use.parameter for lookup in order.named} & parameters.keys():
+        for name in {lookup.use.parameter for lookup in request.named} & parameters.keys():
             key = str(parameters.pop(name)).strip()
             parameters |= {} if concepts.is_none(key) else {name: key}
-        if order.guide is not None:
+        if request.guide is not None:
             for name, column in GUIDE_PARAMETERS.items():
-                standard = getattr(order.guide, column)
+                standard = getattr(request.guide, column)
                 is_seen = SCENE not in parameters or name not in scenes.HIDDEN
-                if is_seen and name in order.capabilities.obeys - parameters.keys() and standard not in ("", None):
+                if is_seen and name in request.capabilities.obeys - parameters.keys() and standard not in ("", None):
                     parameters[name] = standard
-        for name in order.colour_parameters & parameters.keys():
+        for name in request.colour_parameters & parameters.keys():
             # A colour name means the brand's colour, not the engine's colour of the same name.
             parameters[name] = self._palette.get(str(parameters[name]).casefold(), parameters[name])
         return parameters
@@ -364,7 +364,7 @@ class Drafter:
     def _seed(self, wish: Wish, candidate: int) -> int:
         if SEED_AXIS in wish.values:
             return prompts.seed_for("fixed", base=int(wish.values[SEED_AXIS]), candidate=candidate)
-        version = self.order.version
+        version = self.request.version
         return prompts.seed_for(
             version.seed_strategy,
             base=version.seed,
@@ -376,7 +376,7 @@ class Drafter:
     def _jobs(self, wish: Wish, spec: Spec) -> tuple[DraftJob, ...]:
         plain = spec.to_json()
         jobs = []
-        for candidate in range(1, self.order.candidates + 1):
+        for candidate in range(1, self.request.candidates + 1):
             seed = spec.seed if candidate == 1 else self._seed(wish, candidate)
             plain |= {"seed": seed, "candidate": candidate}
             text = fingerprints.canonical(plain)
@@ -387,7 +387,7 @@ class Drafter:
     def _quote(self, batch_key: str, spec: Spec) -> tuple[Decimal, float]:
         """Return money and lane seconds of one image: those of the endpoint if it has them, else the engine's."""
         if batch_key not in self._quotes:
-            self._quotes[batch_key] = estimates.quote(self.order.endpoint, self.order.engine.quote(spec))
+            self._quotes[batch_key] = estimates.quote(self.request.endpoint, self.request.engine.quote(spec))
         return self._quotes[batch_key]
 
 

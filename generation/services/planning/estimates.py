@@ -13,7 +13,7 @@ from generation.choices import AttemptOutcome
 from generation.engines.base import Quote, Spec
 from generation.models import Attempt, Endpoint
 from generation.selectors import lanes
-from generation.services.planning import orders
+from generation.services.planning import plan_requests
 
 LATEST = 400
 """Number of an endpoint's latest images that an estimate uses."""
@@ -32,26 +32,26 @@ WITH latest AS (
     WHERE a.endpoint_id = %(endpoint)s AND a.outcome = 'succeeded' AND NOT a.details ? 'reused_master'
     ORDER BY a.id DESC LIMIT %(latest)s
 ), batch AS (
-    SELECT worker, batch_key, count(*) AS pictures, min(started_at) AS started_at, max(ended_at) AS ended_at
+    SELECT worker, batch_key, count(*) AS images, min(started_at) AS started_at, max(ended_at) AS ended_at
     FROM latest GROUP BY worker, batch_key, lease_token
 ), paced AS (
-    SELECT batch_key, pictures, extract(epoch FROM ended_at - greatest(
+    SELECT batch_key, images, extract(epoch FROM ended_at - greatest(
         started_at, lag(ended_at) OVER (PARTITION BY worker ORDER BY ended_at)
-    ))::float / pictures AS seconds
+    ))::float / images AS seconds
     FROM batch
 ), paid AS (
     SELECT l.batch_key, (e.amount / nullif(f.quoted_cost, 0))::float AS share
     FROM latest l JOIN generation_jobspec f ON f.job_id = l.job_id
     JOIN generation_ledgerentry e ON e.job_id = l.job_id AND e.kind = 'settle'
 ), pace AS (
-    SELECT batch_key, sum(pictures) AS pictures,
+    SELECT batch_key, sum(images) AS images,
            percentile_cont(ARRAY[0.1, 0.9]) WITHIN GROUP (ORDER BY seconds) AS seconds
     FROM paced GROUP BY GROUPING SETS ((batch_key), ())
 ), price AS (
     SELECT batch_key, percentile_cont(ARRAY[0.1, 0.9]) WITHIN GROUP (ORDER BY share) AS shares
     FROM paid WHERE share IS NOT NULL GROUP BY GROUPING SETS ((batch_key), ())
 )
-SELECT pace.batch_key, pace.pictures, pace.seconds, price.shares
+SELECT pace.batch_key, pace.images, pace.seconds, price.shares
 FROM pace LEFT JOIN price ON price.batch_key IS NOT DISTINCT FROM pace.batch_key
 """
 
@@ -66,7 +66,7 @@ SELECT count(*) FROM (
 class Work:
     """The number of images of one batch key that are to be made, and their quoted cost."""
 
-    pictures: int = 0
+    images: int = 0
     cost: Decimal = Decimal(0)
 
 
@@ -97,7 +97,7 @@ class Price:
 
 @dataclass(frozen=True)
 class _Pace:
-    pictures: int
+    images: int
     seconds: tuple[float, float]
     shares: tuple[float, float] | None
 
@@ -118,15 +118,15 @@ def interval(endpoint: Endpoint, works: Mapping[str, Work]) -> Interval:
     rests_on = 0
     for batch_key, work in works.items():
         own_pace = history.get(batch_key)
-        pace = own_pace if own_pace and own_pace.pictures >= ENOUGH_OF_ONE_SIZE else overall
-        rests_on = max(rests_on, pace.pictures)
-        low += work.pictures * pace.seconds[0]
-        high += work.pictures * pace.seconds[1]
+        pace = own_pace if own_pace and own_pace.images >= ENOUGH_OF_ONE_SIZE else overall
+        rests_on = max(rests_on, pace.images)
+        low += work.images * pace.seconds[0]
+        high += work.images * pace.seconds[1]
         shares = pace.shares or (1.0, 1.0)
         cost_low += work.cost * Decimal(str(min(1.0, shares[0])))
         cost_high += work.cost * Decimal(str(max(1.0, shares[1])))
     high += ahead * overall.seconds[1]
-    return Interval(low / workers, high / workers, cost_low, cost_high, rests_on or overall.pictures, workers, ahead)
+    return Interval(low / workers, high / workers, cost_low, cost_high, rests_on or overall.images, workers, ahead)
 
 
 def quote(endpoint: Endpoint, named: Quote) -> tuple[Decimal, float]:
@@ -145,7 +145,7 @@ def quote(endpoint: Endpoint, named: Quote) -> tuple[Decimal, float]:
 
 def price(endpoint: Endpoint, *, width: int, height: int) -> Price:
     """Return the price of one image of this size. Raises Invalid if the endpoint cannot be used."""
-    money, _ = quote(endpoint, orders.open_engine(endpoint).quote(Spec("", width, height, seed=0)))
+    money, _ = quote(endpoint, plan_requests.open_engine(endpoint).quote(Spec("", width, height, seed=0)))
     return Price(money, bool(set(endpoint.prices) - {"image"}))
 
 
@@ -160,9 +160,9 @@ def _history(endpoint: Endpoint) -> dict[str | None, _Pace]:
         cursor.execute(_HISTORY, {"endpoint": endpoint.pk, "latest": LATEST})
         rows = cursor.fetchall()
     return {
-        key: _Pace(int(pictures), (seconds[0], seconds[1]), (shares[0], shares[1]) if shares else None)
-        for key, pictures, seconds, shares in rows
-        if pictures
+        key: _Pace(int(images), (seconds[0], seconds[1]), (shares[0], shares[1]) if shares else None)
+        for key, images, seconds, shares in rows
+        if images
     }
 
 

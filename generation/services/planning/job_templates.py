@@ -69,19 +69,19 @@ ALL: tuple[JobTemplate, ...] = (
     JobTemplate(
         "social",
         "Social set in four aspects",
-        "Square, portrait, story and wide from one prompt.",
+        "Square, portrait, detail and wide from one prompt.",
         "context",
         specs=(
             _spec("social-square", 1080, 1080, "social"),
             _spec("social-portrait", 1080, 1350, "social"),
-            _spec("social-story", 1080, 1920, "social"),
+            _spec("social-detail", 1080, 1920, "social"),
             _spec("social-wide", 1920, 1080, "social"),
         ),
     ),
     JobTemplate(
         "blog",
         "Blog headers",
-        "One wide picture per article, made from its title.",
+        "One wide image per article, made from its title.",
         "file",
         kind=SubjectKind.ARTICLE,
         specs=(_spec("blog-header", 1200, 630, "blog"),),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from campaigns.models import OutputSpec
 from generation.finishing import names
 from generation.services.planning.drafts import Draft
-from generation.services.planning.orders import Order
+from generation.services.planning.plan_requests import PlanRequest
 
 #: Equal for all files of a run that are delivered on one day, so these do not distinguish files.
 _SAME_FOR_ALL = {"date": "20000101", "status": "approved"}
@@ -48,15 +48,15 @@ class Collisions:
     name.
     """
 
-    def __init__(self, order: Order) -> None:
-        shared_values = {"brand": order.campaign.brand.slug, "campaign": order.campaign.slug, **_SAME_FOR_ALL}
+    def __init__(self, request: PlanRequest) -> None:
+        shared_values = {"brand": request.campaign.brand.slug, "campaign": request.campaign.slug, **_SAME_FOR_ALL}
         self._name: dict[int, Callable[[Mapping[str, object]], str]] = {
             spec.pk: names.namer(
                 spec.name_pattern,
                 image_format=spec.image_format,
                 fixed={**shared_values, "asset_type": spec.asset_type, "spec": spec.slug},
             )
-            for group in order.groups
+            for group in request.groups
             for spec in group.specs
         }
         #: Hash of a name -> (SKU, spec) of the first file with it. Hashes keep this small for 100,000 files.

@@ -19,26 +19,26 @@ from core.events import publish
 from core.models import User
 from generation import events
 from generation.choices import HoldReason, JobState, RunShape, RunState, Stage
-from generation.models import Asset, Cell, Endpoint, Job, JobSpec, PinnedInputs, Run, StandingOrder
+from generation.models import Asset, Cell, Endpoint, Job, JobSpec, PinnedInputs, Run, ScheduledRun
 from generation.services.dispatch import routing
-from generation.services.planning import copying, left_out, names, orders, previews, schedules
+from generation.services.planning import copying, left_out, names, plan_requests, previews, schedules
 from generation.services.planning.drafts import Draft, Drafter
-from generation.services.planning.orders import Asked, Order
+from generation.services.planning.plan_requests import PlanArguments, PlanRequest
 from generation.services.planning.previews import PROBLEMS_SHOWN, Preview
 from generation.states import RUN
 
 JOBS_PER_COPY = 5000
 
 
-def preview(**fields: Unpack[Asked]) -> Preview:
-    """Preview a run without writing anything; Asked describes the arguments.
+def preview(**fields: Unpack[PlanArguments]) -> Preview:
+    """Preview a run without writing anything; PlanArguments describes the arguments.
 
     Raises NotAllowed, and Invalid for problems of the run as a whole (an axis that the engine ignores, a disabled
     endpoint). Problems of single subjects are in the result.
     """
-    order = orders.load(**fields)
-    drafter = Drafter(order)
-    tally = previews.Tally(order)
+    request = plan_requests.load(**fields)
+    drafter = Drafter(request)
+    tally = previews.Tally(request)
     for batch in _batches(drafter.drafts()):
         tally.add(batch)
     tally.add_unknown(drafter.unknown)
@@ -53,10 +53,10 @@ def plan(
     priority: int = 0,
     job_template: str = "",
     cloned_from: Run | None = None,
-    standing_order: StandingOrder | None = None,
+    scheduled_run: ScheduledRun | None = None,
     release_at: datetime | None = None,
     alternates: Sequence[Endpoint] = (),
-    **fields: Unpack[Asked],
+    **fields: Unpack[PlanArguments],
 ) -> Run:
     """Write a run with its cells, jobs, frozen specs and assets; jobs are held until release, or until `release_at`.
 
@@ -70,32 +70,32 @@ def plan(
     if fields.get("missing_only"):
         campaigns.lock(campaign.pk)
     version = fields["prompt_version"] = prompt_services.lock(fields["prompt_version"].pk)
-    order = orders.load(**fields)
+    request = plan_requests.load(**fields)
     if cloned_from is not None and cloned_from.campaign.brand_id != campaign.brand_id:
         raise NotFound(f"There is no run {cloned_from.pk}.")
     run = Run.objects.create(
         campaign=campaign,
         prompt_version=version,
-        endpoint=order.endpoint,
-        guide_version=order.guide,
+        endpoint=request.endpoint,
+        guide_version=request.guide,
         name=name or f"{version.template.name} v{version.number}, {Stage(stage).label.lower()}",
         stage=stage,
-        shape=order.shape,
-        definition=order.definition(),
+        shape=request.shape,
+        definition=request.definition(),
         priority=priority,
         job_template=job_template,
         cloned_from=cloned_from,
-        standing_order=standing_order,
+        scheduled_run=scheduled_run,
         release_at=release_at and schedules.checked(release_at),
         requested_by=by,
     )
-    totals = _write(order, run)
+    totals = _write(request, run)
     _move_to_planned(run, totals)
     prompt_services.mark_used(version=version, by=by)
     payload = {"stage": str(stage), "cells": run.cell_count, "jobs": run.job_count, "cost": str(run.quoted_cost)}
     if totals.left_out.images:
         payload["left_out"] = totals.left_out.images
-    payload |= {"campaign": campaign.pk, "prompt_version": version.pk, "endpoint": order.endpoint.slug}
+    payload |= {"campaign": campaign.pk, "prompt_version": version.pk, "endpoint": request.endpoint.slug}
     if release_at:
         payload["release_at"] = release_at.isoformat()
     publish(events.RunPlanned(brand_id=campaign.brand_id, object_id=run.pk, payload=payload), by=by)
@@ -180,7 +180,7 @@ def plan_again(
     version = prompt_version or prompt_services.lock(copy.prompt_version_id)
     is_own = copy.axes == {name: list(values) for name, values in copy.run.prompt_version.axes.items()}
     axes = None if is_own and version.pk != copy.prompt_version_id else copy.axes
-    fields: Asked = {
+    fields: PlanArguments = {
         "campaign": copy.run.campaign,
         "prompt_version": version,
         "endpoint": endpoint or copy.run.endpoint,
@@ -255,22 +255,22 @@ def _batches(drafts: Iterator[Draft]) -> Iterator[list[Draft]]:
         yield batch
 
 
-def _write(order: Order, run: Run) -> _Totals:
+def _write(request: PlanRequest, run: Run) -> _Totals:
     """Stream the drafts into the tables, without those that lack something.
 
     After the first mistake nothing more is written, and the remaining drafts are read only to count the problems.
     """
-    drafter = Drafter(order)
-    files = names.Collisions(order) if order.stage != Stage.SANDBOX else None
+    drafter = Drafter(request)
+    files = names.Collisions(request) if request.stage != Stage.SANDBOX else None
     totals = _Totals()
     problems = _Problems()
     for batch in _batches(drafter.drafts()):
-        ready = [draft for draft in batch if not _set_aside(order, draft, totals, problems)]
+        ready = [draft for draft in batch if not _set_aside(request, draft, totals, problems)]
         if files:
             for draft in ready:
                 files.add(draft)
         if ready and not problems.is_blocking:
-            _copy(order, run, ready, totals)
+            _copy(request, run, ready, totals)
     for subject, message in drafter.unknown:
         problems.add(subject, "unknown_subject", message)
         problems.is_blocking = True
@@ -285,26 +285,26 @@ def _write(order: Order, run: Run) -> _Totals:
             ],
         )
     if not totals.cells:
-        message = previews.nothing(order)
+        message = previews.nothing(request)
         raise Invalid(message, [Problem("subjects", message)])
     return totals
 
 
-def _set_aside(order: Order, draft: Draft, totals: _Totals, problems: _Problems) -> bool:
+def _set_aside(request: PlanRequest, draft: Draft, totals: _Totals, problems: _Problems) -> bool:
     """Return whether no image of this draft can be made: it is left out, or it prevents the run."""
     for kind, message in draft.problems:
         problems.add(draft.subject.key, kind, message)
     if not draft.problems:
         return False
-    if left_out.may_leave_out(draft) and not order.all_or_nothing:
+    if left_out.may_leave_out(draft) and not request.all_or_nothing:
         totals.left_out.add(draft)
     else:
         problems.is_blocking = True
     return True
 
 
-def _copy(order: Order, run: Run, batch: Sequence[Draft], totals: _Totals) -> None:
-    campaign_id, brand_id = run.campaign_id, order.campaign.brand_id
+def _copy(request: PlanRequest, run: Run, batch: Sequence[Draft], totals: _Totals) -> None:
+    campaign_id, brand_id = run.campaign_id, request.campaign.brand_id
     cell_ids = copying.reserve_ids(Cell, len(batch))
     cells = list(zip(cell_ids, batch, strict=True))
     drawn = [(cell_id, draft, job) for cell_id, draft in cells for job in draft.jobs]
@@ -330,7 +330,7 @@ def _copy(order: Order, run: Run, batch: Sequence[Draft], totals: _Totals) -> No
             "run_id": run.pk,
             "campaign_id": campaign_id,
             "endpoint_id": run.endpoint_id,
-            "lane": order.endpoint.lane,
+            "lane": request.endpoint.lane,
             "priority": run.priority,
             "status": JobState.HELD.value,
             "hold_reason": HoldReason.NOT_RELEASED.value,
@@ -340,7 +340,7 @@ def _copy(order: Order, run: Run, batch: Sequence[Draft], totals: _Totals) -> No
     )
     copying.insert(
         JobSpec,
-        same={"brand_id": brand_id, "round": 1, "maker": order.maker.to_json()},
+        same={"brand_id": brand_id, "round": 1, "maker": request.maker.to_json()},
         fields=["job_id", "cell_id", "candidate", "fingerprint", "quoted_cost", "spec"],
         rows=(
             (job_id, cell_id, job.candidate, job.fingerprint, draft.cost, job.spec)
@@ -356,7 +356,7 @@ def _copy(order: Order, run: Run, batch: Sequence[Draft], totals: _Totals) -> No
     totals.cells += len(cells)
     totals.jobs += len(jobs)
     # Existing images cost nothing: the same sum as in the preview and at the release.
-    existing = previews.known_masters(order, [job.fingerprint for _, _, job in drawn])
+    existing = previews.known_masters(request, [job.fingerprint for _, _, job in drawn])
     totals.cost += sum((draft.cost for _, draft, job in drawn if job.fingerprint not in existing), Decimal(0))
 
 

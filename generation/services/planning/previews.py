@@ -17,7 +17,7 @@ from generation.selectors import budgets, gates
 from generation.services.planning import estimates, left_out, names
 from generation.services.planning.drafts import Draft
 from generation.services.planning.estimates import Work
-from generation.services.planning.orders import Order
+from generation.services.planning.plan_requests import PlanRequest
 
 PROBLEMS_SHOWN = 200
 FIRST_SHOWN = 3
@@ -126,18 +126,18 @@ class Preview:
         return self.fits_budget and self.budget_left is not None and dear > self.budget_left
 
 
-def nothing(order: Order) -> str:
+def nothing(request: PlanRequest) -> str:
     """Return a sentence that says why a run has no image to make."""
-    if order.covered is not None:
-        return "Nothing is missing: every subject has a picture of each aspect, made or on its way."
+    if request.covered is not None:
+        return "Nothing is missing: every subject has an image of each aspect, made or on its way."
     return "There is no active subject in this campaign; add or import some."
 
 
 class Tally:
     """Add up drafts to a Preview."""
 
-    def __init__(self, order: Order) -> None:
-        self.order = order
+    def __init__(self, request: PlanRequest) -> None:
+        self.request = request
         self.subjects: set[int] = set()
         self.cells = self.jobs = self.reused = self.rejected = self.approved = 0
         self.problem_count = self.blocking_count = 0
@@ -150,11 +150,11 @@ class Tally:
         self.problems: list[SubjectProblem] = []
         self.wording: dict[tuple[str, str], WordingFinding] = {}
         # Sandbox images are never delivered, so their file names may be equal.
-        self.names = names.Collisions(order) if order.stage != Stage.SANDBOX else None
-        self.approved_cells = _approved(order)
+        self.names = names.Collisions(request) if request.stage != Stage.SANDBOX else None
+        self.approved_cells = _approved(request)
 
     def add(self, batch: Sequence[Draft]) -> None:
-        verdicts = known_masters(self.order, [job.fingerprint for draft in batch for job in draft.jobs])
+        check_results = known_masters(self.request, [job.fingerprint for draft in batch for job in draft.jobs])
         for draft in batch:
             self._read(draft)
             if draft.problems:
@@ -165,9 +165,9 @@ class Tally:
             self.jobs += len(draft.jobs)
             self.approved += (draft.subject.id, draft.values_key, draft.group.aspect) in self.approved_cells
             for job in draft.jobs:
-                if job.fingerprint not in verdicts:
+                if job.fingerprint not in check_results:
                     self._add_work(draft)
-                elif verdicts[job.fingerprint]:
+                elif check_results[job.fingerprint]:
                     self.rejected += 1
                 else:
                     self.reused += 1
@@ -178,21 +178,21 @@ class Tally:
         """Count a draft of which no image can be made: it is left out, or it prevents the run."""
         for kind, message in draft.problems:
             self._problem(draft.subject.key, kind, message, draft.values, self._concept(draft, kind))
-        if left_out.may_leave_out(draft) and not self.order.all_or_nothing:
+        if left_out.may_leave_out(draft) and not self.request.all_or_nothing:
             self.left_out.add(draft, concept=self._concept(draft, draft.problems[0][0]))
         else:
             self.blocking_count += 1
 
     def _concept(self, draft: Draft, problem: str) -> int | None:
         """Return the id of the concept that a problem is about, None if there is no such concept."""
-        about = (lookup for lookup in self.order.named if lookup.use.problem == problem)
+        about = (lookup for lookup in self.request.named if lookup.use.problem == problem)
         return next((lookup.concept(str(draft.parameters.get(lookup.use.parameter, ""))) for lookup in about), None)
 
     def _add_work(self, draft: Draft) -> None:
         self.cost += draft.cost
         self.seconds += draft.seconds
         work = self.works.get(draft.batch_key, Work())
-        self.works[draft.batch_key] = Work(work.pictures + 1, work.cost + draft.cost)
+        self.works[draft.batch_key] = Work(work.images + 1, work.cost + draft.cost)
 
     def add_passed_over(self, count: int) -> None:
         """Add a note of how many subjects a sample passed over because they are not ready."""
@@ -221,10 +221,10 @@ class Tally:
         if rendered is None:
             return
         if len(self.first) < FIRST_SHOWN and draft.jobs:
-            self.first.append(_first(self.order, draft))
-        if self.order.guide is None or not self.order.capabilities.obeys_prompt:
+            self.first.append(_first(self.request, draft))
+        if self.request.guide is None or not self.request.capabilities.obeys_prompt:
             return
-        remarks = prompts.problems(rendered.text, self.order.guide)
+        remarks = prompts.problems(rendered.text, self.request.guide)
         firsts = {(remark.kind, remark.word): remark for remark in reversed(remarks)}
         for key, remark in firsts.items():
             finding = self.wording.get(key)
@@ -235,10 +235,10 @@ class Tally:
             )
 
     def result(self) -> Preview:
-        order = self.order
+        request = self.request
         if not self.cells and not self.problem_count:
-            self._problem("", "unknown_subject", nothing(order), {})
-        between = estimates.interval(order.endpoint, self.works)
+            self._problem("", "unknown_subject", nothing(request), {})
+        between = estimates.interval(request.endpoint, self.works)
         return Preview(
             subjects=len(self.subjects),
             cells=self.cells,
@@ -249,7 +249,7 @@ class Tally:
             cost=self.cost,
             cost_low=between.cost_low,
             cost_high=between.cost_high,
-            currency=order.campaign.brand.currency,
+            currency=request.campaign.brand.currency,
             seconds=self.seconds / between.workers,
             seconds_low=between.seconds_low,
             seconds_high=between.seconds_high,
@@ -264,13 +264,13 @@ class Tally:
             left_out_count=self.left_out.images,
             wording=tuple(self.wording.values()),
             collisions=self.names.found() if self.names else (),
-            notes=(*order.notes, *self.notes),
-            budget_left=budgets.standing(order.campaign).left,
-            pilot=gates.pilot(order.campaign, order.version),
+            notes=(*request.notes, *self.notes),
+            budget_left=budgets.status(request.campaign).left,
+            pilot=gates.pilot(request.campaign, request.version),
         )
 
 
-def _first(order: Order, draft: Draft) -> FirstPrompt:
+def _first(request: PlanRequest, draft: Draft) -> FirstPrompt:
     rendered = draft.rendered
     assert rendered is not None
     return FirstPrompt(
@@ -284,25 +284,25 @@ def _first(order: Order, draft: Draft) -> FirstPrompt:
         negative=rendered.negative,
         parameters=draft.parameters,
         spans=rendered.spans,
-        seed=None if order.version.seed_strategy == "random" else draft.jobs[0].seed,
+        seed=None if request.version.seed_strategy == "random" else draft.jobs[0].seed,
     )
 
 
-def known_masters(order: Order, fingerprints: list[str]) -> dict[str, bool]:
+def known_masters(request: PlanRequest, fingerprints: list[str]) -> dict[str, bool]:
     """Return, by fingerprint, whether the brand's master was rejected, for those of which it has one."""
-    if order.version.seed_strategy == "random" or not fingerprints:
+    if request.version.seed_strategy == "random" or not fingerprints:
         return {}
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT fingerprint, was_rejected FROM generation_master WHERE brand_id = %s AND fingerprint = ANY(%s)",
-            [order.campaign.brand_id, fingerprints],
+            [request.campaign.brand_id, fingerprints],
         )
         return dict(cursor.fetchall())
 
 
-def _approved(order: Order) -> frozenset[tuple[int, str, str]]:
+def _approved(request: PlanRequest) -> frozenset[tuple[int, str, str]]:
     """Return (subject id, values key, aspect) of the campaign's approved images; none for a sandbox run."""
-    if order.stage == Stage.SANDBOX:
+    if request.stage == Stage.SANDBOX:
         return frozenset()
-    approved = Asset.objects.filter(campaign=order.campaign, state=AssetState.APPROVED, is_sandbox=False)
+    approved = Asset.objects.filter(campaign=request.campaign, state=AssetState.APPROVED, is_sandbox=False)
     return frozenset(approved.values_list("subject_id", "cell__values_key", "cell__aspect"))

@@ -21,7 +21,7 @@ from core.choices import Lane
 from generation import rate_limits
 from generation.choices import Breaker, JobState
 from generation.engines.base import EngineError, ErrorKind
-from generation.models import Attempt, Endpoint, EndpointStanding, Job
+from generation.models import Attempt, Endpoint, EndpointStatus, Job
 from generation.rate_limits import Limits, Taken
 from generation.selectors import endpoint_limits
 from generation.services.remote import throttle
@@ -48,11 +48,11 @@ REFUSED_PAUSE_SECONDS = 1.0
 # call, and by one again when it is at least two above that size. Limits that were learnt while the endpoint failed,
 # since its last success, come from the failure: the success that ends the failures removes them.
 _SUCCEEDED = """
-INSERT INTO generation_endpointstanding AS s
+INSERT INTO generation_endpointstatus AS s
     (endpoint_id, breaker, failures, trips, "window", last_error, last_error_kind, last_success_at)
 VALUES (%(endpoint)s, 'closed', 0, 0, %(first)s, '', '', %(now)s)
 ON CONFLICT (endpoint_id) DO UPDATE SET
-    breaker = 'closed', failures = 0, trips = 0, open_until = NULL, told_at = NULL, last_success_at = %(now)s,
+    breaker = 'closed', failures = 0, trips = 0, open_until = NULL, notified_at = NULL, last_success_at = %(now)s,
     window_peak = CASE
         WHEN s.breaker <> 'closed' AND s.window_cut_at > coalesce(s.last_success_at, '-infinity') THEN NULL
         ELSE s.window_peak
@@ -77,21 +77,21 @@ ON CONFLICT (endpoint_id) DO UPDATE SET
 
 _TAKEN = """
 SELECT count(*) FILTER (
-           WHERE sent_at <= %(sent)s
+           WHERE submitted_at <= %(sent)s
              AND (answered_at IS NULL OR answered_at > %(sent)s) AND (ended_at IS NULL OR ended_at > %(sent)s)
        ),
-       count(*) FILTER (WHERE sent_at > %(sent)s::timestamptz - %(second)s),
-       count(*) FILTER (WHERE sent_at > %(sent)s::timestamptz - %(minute)s),
-       extract(epoch FROM %(sent)s::timestamptz - max(sent_at) FILTER (WHERE sent_at <= %(sent)s))::float
+       count(*) FILTER (WHERE submitted_at > %(sent)s::timestamptz - %(second)s),
+       count(*) FILTER (WHERE submitted_at > %(sent)s::timestamptz - %(minute)s),
+       extract(epoch FROM %(sent)s::timestamptz - max(submitted_at) FILTER (WHERE submitted_at <= %(sent)s))::float
 FROM generation_attempt
-WHERE endpoint_id = %(endpoint)s AND sent_at > %(sent)s::timestamptz - %(longest)s
+WHERE endpoint_id = %(endpoint)s AND submitted_at > %(sent)s::timestamptz - %(longest)s
 """
 
 # One SELECT for each of the two indexes of open jobs: "status IN (...)" uses neither, and there are many ended jobs.
 _UNDER_WAY = """
 SELECT endpoint_id, sum(running)::int, sum(waiting)::int, sum(taken)::int
 FROM (
-    SELECT j.endpoint_id, j.lane, 1 AS running, 0 AS waiting, coalesce(a.sent_at < %(before)s, false)::int AS taken
+    SELECT j.endpoint_id, j.lane, 1 AS running, 0 AS waiting, coalesce(a.submitted_at < %(before)s, false)::int AS taken
     FROM generation_job j LEFT JOIN generation_attempt a ON a.job_id = j.id AND a.number = j.attempts
     WHERE j.status = 'running' AND j.remote_id = ''
     UNION ALL
@@ -102,7 +102,7 @@ GROUP BY endpoint_id
 """
 
 _PAUSED = """
-INSERT INTO generation_endpointstanding AS s
+INSERT INTO generation_endpointstatus AS s
     (endpoint_id, breaker, failures, trips, resume_at, last_error, last_error_kind, last_error_at)
 VALUES (%(endpoint)s, 'closed', 0, 0, %(resume)s, %(error)s, 'rate', %(now)s)
 ON CONFLICT (endpoint_id) DO UPDATE SET
@@ -111,7 +111,7 @@ ON CONFLICT (endpoint_id) DO UPDATE SET
 """
 
 _FAILED = """
-INSERT INTO generation_endpointstanding AS s
+INSERT INTO generation_endpointstatus AS s
     (endpoint_id, breaker, failures, trips, last_error, last_error_kind, last_error_at)
 VALUES (%(endpoint)s, 'closed', 1, 0, %(error)s, %(kind)s, %(now)s)
 ON CONFLICT (endpoint_id) DO UPDATE SET
@@ -126,7 +126,7 @@ RETURNING breaker, open_until, failures
 """.format(opens="(s.breaker = 'half_open' OR (s.breaker = 'closed' AND s.failures + 1 >= %(to_open)s))")
 
 _NOTED = """
-INSERT INTO generation_endpointstanding AS s
+INSERT INTO generation_endpointstatus AS s
     (endpoint_id, breaker, failures, trips, last_error, last_error_kind, last_error_at)
 VALUES (%(endpoint)s, 'closed', 0, 0, %(error)s, %(kind)s, %(now)s)
 ON CONFLICT (endpoint_id) DO UPDATE SET last_error = %(error)s, last_error_kind = %(kind)s, last_error_at = %(now)s
@@ -145,19 +145,19 @@ class UnderWay(NamedTuple):
 @dataclass(frozen=True)
 class Load:
     """One remote endpoint as the lane sees it. running: submissions on their way to it; waiting: jobs that it makes.
-    orders: how many more it may get now; wait_seconds: until it may get more."""
+    submissions: how many more it may get now; wait_seconds: until it may get more."""
 
     endpoint: Endpoint
-    standing: EndpointStanding | None
+    status: EndpointStatus | None
     running: int
     waiting: int
     has_queued: bool
-    orders: int
+    submissions: int
     wait_seconds: float
 
     @property
     def is_resting(self) -> bool:
-        return self.standing is not None and self.standing.breaker == Breaker.OPEN
+        return self.status is not None and self.status.breaker == Breaker.OPEN
 
     @property
     def in_use(self) -> int:
@@ -182,47 +182,47 @@ def _remote() -> QuerySet[Any]:
     claimable = queued.filter(Q(not_before=None) | Q(not_before__lte=timezone.now()))
     return (
         Endpoint.objects.filter(lane=Lane.CLOUD, is_enabled=True)
-        .select_related("standing")
+        .select_related("status")
         .annotate(has_queued=Exists(claimable))
         .order_by("pk")
     )
 
 
 def _load(endpoint: Endpoint, open_jobs: UnderWay) -> Load:
-    standing = getattr(endpoint, "standing", None)
-    orders, wait_seconds = _room(endpoint, standing, open_jobs)
+    status = getattr(endpoint, "status", None)
+    submissions, wait_seconds = _room(endpoint, status, open_jobs)
     has_queued = bool(getattr(endpoint, "has_queued", True))
-    return Load(endpoint, standing, open_jobs.running, open_jobs.waiting, has_queued, orders, wait_seconds)
+    return Load(endpoint, status, open_jobs.running, open_jobs.waiting, has_queued, submissions, wait_seconds)
 
 
-def _room(endpoint: Endpoint, standing: EndpointStanding | None, open_jobs: UnderWay) -> tuple[int, float]:
+def _room(endpoint: Endpoint, status: EndpointStatus | None, open_jobs: UnderWay) -> tuple[int, float]:
     """Return (submissions that may be sent now, seconds until the next check is worthwhile)."""
     now = timezone.now()
-    if standing is not None and (pause := _pause(standing, now)) > 0:
+    if status is not None and (pause := _pause(status, now)) > 0:
         return 0, pause
-    if standing is not None and standing.breaker != Breaker.CLOSED:
+    if status is not None and status.breaker != Breaker.CLOSED:
         return max(0, 1 - open_jobs.running), 0.5
     return max(
-        0, endpoint_limits.at_once(endpoint, standing, open_jobs.taken) - open_jobs.running - open_jobs.waiting
+        0, endpoint_limits.at_once(endpoint, status, open_jobs.taken) - open_jobs.running - open_jobs.waiting
     ), 0.5
 
 
-def _pause(standing: EndpointStanding, now: datetime) -> float:
-    moments = [standing.resume_at]
-    if standing.breaker == Breaker.OPEN:
-        moments.append(standing.open_until)
+def _pause(status: EndpointStatus, now: datetime) -> float:
+    moments = [status.resume_at]
+    if status.breaker == Breaker.OPEN:
+        moments.append(status.open_until)
     return max(((moment - now).total_seconds() for moment in moments if moment), default=0.0)
 
 
 def current(endpoint_id: int) -> Endpoint | None:
-    """Return the current endpoint with its standing; None if it was disabled."""
-    return Endpoint.objects.select_related("standing").filter(pk=endpoint_id, is_enabled=True).first()
+    """Return the current endpoint with its status; None if it was disabled."""
+    return Endpoint.objects.select_related("status").filter(pk=endpoint_id, is_enabled=True).first()
 
 
 def unsent(endpoint_id: int) -> int:
     """Return how many claimed jobs have not been submitted yet."""
     jobs = Job.objects.filter(endpoint_id=endpoint_id, lane=Lane.CLOUD, status=JobState.RUNNING, remote_id="")
-    return Attempt.objects.filter(job__in=jobs, number=F("job__attempts"), sent_at=None).count()
+    return Attempt.objects.filter(job__in=jobs, number=F("job__attempts"), submitted_at=None).count()
 
 
 @transaction.atomic
@@ -232,28 +232,28 @@ def room(endpoint_id: int) -> Load:
     Call it inside the transaction that claims. A circuit breaker whose rest is over becomes half open here.
     """
     _execute("SELECT pg_advisory_xact_lock(hashtextextended('proofline.endpoint', %(id)s))", {"id": endpoint_id})
-    endpoint = Endpoint.objects.select_related("standing").get(pk=endpoint_id)
+    endpoint = Endpoint.objects.select_related("status").get(pk=endpoint_id)
     load = _load(endpoint, _under_way([endpoint_id])[endpoint_id])
-    if load.standing and load.standing.breaker == Breaker.OPEN and load.orders:
-        EndpointStanding.objects.filter(pk=endpoint_id, breaker=Breaker.OPEN).update(breaker=Breaker.HALF_OPEN)
+    if load.status and load.status.breaker == Breaker.OPEN and load.submissions:
+        EndpointStatus.objects.filter(pk=endpoint_id, breaker=Breaker.OPEN).update(breaker=Breaker.HALF_OPEN)
     return load
 
 
 def succeeded(endpoint: Endpoint, *, in_use: int) -> None:
     """Record that the service accepted a submission. in_use: how many it had, including this one."""
     now = timezone.now()
-    standing = getattr(endpoint, "standing", None)
-    taken = _under_way([endpoint.pk])[endpoint.pk].taken + 1 if endpoint_limits.is_untried(endpoint, standing) else 0
+    status = getattr(endpoint, "status", None)
+    taken = _under_way([endpoint.pk])[endpoint.pk].taken + 1 if endpoint_limits.is_untried(endpoint, status) else 0
     first = None if endpoint.most_at_once else max(endpoint_limits.FIRST_WINDOW, taken)
     values = {"endpoint": endpoint.pk, "in_use": in_use, "share": IN_USE, "first": first, "taken": taken, "now": now}
     _execute(_SUCCEEDED, {**values, "most": endpoint.most_at_once or endpoint_limits.MOST_AT_ONCE})
-    rates = endpoint_limits.found_rates(standing)
+    rates = endpoint_limits.found_rates(status)
     if any(rate.may_grow(now) for rate in rates.values()):
         _grow(endpoint, now=now)
 
 
-def failed(endpoint: Endpoint, error: EngineError, *, sent_at: datetime | None = None) -> None:
-    """Record that the service refused a submission sent at `sent_at` or a poll, or did not answer.
+def failed(endpoint: Endpoint, error: EngineError, *, submitted_at: datetime | None = None) -> None:
+    """Record that the service refused a submission sent at `submitted_at` or a poll, or did not answer.
 
     Errors that concern a single image do not count against it.
     """
@@ -264,10 +264,10 @@ def failed(endpoint: Endpoint, error: EngineError, *, sent_at: datetime | None =
         throttle.pause(endpoint, pause)
         resume = now + timedelta(seconds=pause)
         _execute(_PAUSED, {**values, "resume": resume})
-        if sent_at is not None and not _knows_limits(endpoint):
+        if submitted_at is not None and not _knows_limits(endpoint):
             time.sleep(min(pause, SETTLE_SECONDS))
-            _learn(endpoint, sent_at=sent_at, resume_at=resume, pause_seconds=error.retry_after_seconds)
-    elif error.kind in (ErrorKind.TRANSIENT, ErrorKind.DOUBT):
+            _learn(endpoint, submitted_at=submitted_at, resume_at=resume, pause_seconds=error.retry_after_seconds)
+    elif error.kind in (ErrorKind.TRANSIENT, ErrorKind.UNCERTAIN):
         values |= {"to_open": FAILURES_TO_OPEN, "first": FIRST_REST_SECONDS, "longest": LONGEST_REST_SECONDS}
         breaker, until, failures = _execute(_FAILED, values)[0]
         if breaker == Breaker.OPEN and failures >= FAILURES_TO_OPEN:
@@ -278,7 +278,7 @@ def failed(endpoint: Endpoint, error: EngineError, *, sent_at: datetime | None =
 
 def answers_again(endpoint_id: int) -> bool:
     """Record that a resting endpoint answers again, so that its next job is submitted now. True if it was resting."""
-    resting = EndpointStanding.objects.filter(pk=endpoint_id, breaker=Breaker.OPEN)
+    resting = EndpointStatus.objects.filter(pk=endpoint_id, breaker=Breaker.OPEN)
     return bool(resting.update(open_until=timezone.now()))
 
 
@@ -289,29 +289,29 @@ def _knows_limits(endpoint: Endpoint) -> bool:
 
 
 @transaction.atomic
-def _learn(endpoint: Endpoint, *, sent_at: datetime, resume_at: datetime, pause_seconds: float | None) -> None:
-    standing = EndpointStanding.objects.select_for_update().get(pk=endpoint.pk)
+def _learn(endpoint: Endpoint, *, submitted_at: datetime, resume_at: datetime, pause_seconds: float | None) -> None:
+    status = EndpointStatus.objects.select_for_update().get(pk=endpoint.pk)
     spans = {"second": timedelta(milliseconds=throttle.SECOND_MS), "minute": timedelta(milliseconds=throttle.MINUTE_MS)}
-    taken = Taken(*_execute(_TAKEN, {"endpoint": endpoint.pk, "sent": sent_at, "longest": LONGEST_OPEN, **spans})[0])
-    limits = Limits(
-        standing.window, standing.window_peak, standing.window_cut_at, endpoint_limits.found_rates(standing)
+    taken = Taken(
+        *_execute(_TAKEN, {"endpoint": endpoint.pk, "sent": submitted_at, "longest": LONGEST_OPEN, **spans})[0]
     )
-    learned = limits.refused(taken, sent_at=sent_at, resume_at=resume_at, pause_seconds=pause_seconds)
-    standing.window, standing.window_peak, standing.window_cut_at = learned.window, learned.peak, learned.cut_at
-    standing.rates = {name: rate.to_json() for name, rate in learned.rates.items()}
-    standing.save(update_fields=["window", "window_peak", "window_cut_at", "rates"])
-    log.info("endpoint.refused", endpoint=endpoint.slug, taken=taken, window=learned.window, rates=standing.rates)
+    limits = Limits(status.window, status.window_peak, status.window_cut_at, endpoint_limits.found_rates(status))
+    learned = limits.refused(taken, submitted_at=submitted_at, resume_at=resume_at, pause_seconds=pause_seconds)
+    status.window, status.window_peak, status.window_cut_at = learned.window, learned.peak, learned.cut_at
+    status.rates = {name: rate.to_json() for name, rate in learned.rates.items()}
+    status.save(update_fields=["window", "window_peak", "window_cut_at", "rates"])
+    log.info("endpoint.refused", endpoint=endpoint.slug, taken=taken, window=learned.window, rates=status.rates)
 
 
 def _grow(endpoint: Endpoint, *, now: datetime) -> None:
     """Raise the learnt rates that are due for it and are used up to a share of IN_USE."""
     used = dict(zip((rate_limits.SECOND, rate_limits.MINUTE), endpoint_limits.used(endpoint), strict=True))
     with transaction.atomic():
-        standing = EndpointStanding.objects.select_for_update().get(pk=endpoint.pk)
-        for name, rate in endpoint_limits.found_rates(standing).items():
-            if rate.may_grow(now) and used[name] >= math.floor(rate.orders) * IN_USE:
-                standing.rates[name] = rate.grown(now).to_json()
-        standing.save(update_fields=["rates"])
+        status = EndpointStatus.objects.select_for_update().get(pk=endpoint.pk)
+        for name, rate in endpoint_limits.found_rates(status).items():
+            if rate.may_grow(now) and used[name] >= math.floor(rate.submissions) * IN_USE:
+                status.rates[name] = rate.grown(now).to_json()
+        status.save(update_fields=["rates"])
 
 
 def _execute(statement: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:

@@ -56,10 +56,10 @@ _own = _Own()
 
 @dataclass(frozen=True)
 class Room:
-    """The room within the rate limits. orders: how many jobs may be claimed now, None without a limit. wait_seconds:
-    until there may be more."""
+    """The room within the rate limits. submissions: how many jobs may be claimed now, None without a limit.
+    wait_seconds: until there may be more."""
 
-    orders: int | None
+    submissions: int | None
     wait_seconds: float = 0.0
 
 
@@ -72,7 +72,7 @@ def room(endpoint: Endpoint) -> Room:
         end = endpoint_limits.now_ms() + round(AHEAD_SECONDS * 1000)
         return min(
             (_left(endpoint, rate, end) for rate in rates),
-            key=lambda window_room: (window_room.orders, -window_room.wait_seconds),
+            key=lambda window_room: (window_room.submissions, -window_room.wait_seconds),
         )
     except RedisError as error:
         log.warning("throttle.away", endpoint=endpoint.slug, error=str(error))
@@ -219,15 +219,15 @@ def _rates(per_second: float | None, per_minute: float | None) -> list[Rate]:
     """Return the limits as windows, shortest first. A limit of 20 per second also means 5 per quarter of a second."""
     rates: list[Rate] = []
     if per_second:
-        orders = max(1, math.floor(per_second))
-        window = math.ceil(SECOND_MS * orders / per_second)
-        quarter = math.ceil(orders / 4)
-        if quarter < orders:
-            rates.append(Rate(quarter, math.floor(window * quarter / orders * SPREAD)))
-        rates.append(Rate(orders, window))
+        submissions = max(1, math.floor(per_second))
+        window = math.ceil(SECOND_MS * submissions / per_second)
+        quarter = math.ceil(submissions / 4)
+        if quarter < submissions:
+            rates.append(Rate(quarter, math.floor(window * quarter / submissions * SPREAD)))
+        rates.append(Rate(submissions, window))
     if per_minute:
-        orders = max(1, math.floor(per_minute))
-        minute = Rate(orders, math.ceil(MINUTE_MS * orders / per_minute))
+        submissions = max(1, math.floor(per_minute))
+        minute = Rate(submissions, math.ceil(MINUTE_MS * submissions / per_minute))
         # A minute limit with a higher rate than the last window has no effect. With a lower rate, it replaces windows
         # that allow as many submissions.
         if rates and minute.limit / minute.interval >= rates[-1].limit / rates[-1].interval:

@@ -14,7 +14,7 @@ from core.errors import Conflict
 from core.models import User
 from core.services import nudges
 from generation import events
-from generation.choices import HoldReason, InDoubt, JobState, LedgerKind, RunState
+from generation.choices import HoldReason, JobState, LedgerKind, RunState, WhenUncertain
 from generation.models import Job, LedgerEntry
 from generation.selectors import budgets
 from generation.services import budget, runs
@@ -29,7 +29,7 @@ def resubmit_all() -> int:
     They stay held if the budget of their run does not suffice.
     """
     held_jobs = Job.objects.filter(
-        status=JobState.HELD, hold_reason=HoldReason.IN_DOUBT, endpoint__in_doubt=InDoubt.RESUBMIT
+        status=JobState.HELD, hold_reason=HoldReason.UNCERTAIN, endpoint__when_uncertain=WhenUncertain.RESUBMIT
     )
     return sum(_resubmit(run_id) for run_id in list(held_jobs.values_list("run_id", flat=True).distinct()))
 
@@ -43,8 +43,8 @@ def _resubmit(run_id: int) -> int:
             jobs = Job.objects.filter(
                 run=run,
                 status=JobState.HELD,
-                hold_reason=HoldReason.IN_DOUBT,
-                endpoint__in_doubt=InDoubt.RESUBMIT,
+                hold_reason=HoldReason.UNCERTAIN,
+                endpoint__when_uncertain=WhenUncertain.RESUBMIT,
             )
             lanes = list(jobs.values_list("lane", flat=True).distinct())
             queued = Job.objects.filter(pk__in=list(jobs.values_list("pk", flat=True))).update(
@@ -54,7 +54,7 @@ def _resubmit(run_id: int) -> int:
             for lane in lanes:
                 claims.activate(lane=lane, campaign_id=campaign.pk)
                 nudges.wake(lane)
-            payload = {"queued": queued, "reserved": str(reserved), "in_doubt": True}
+            payload = {"queued": queued, "reserved": str(reserved), "uncertain": True}
             runs.publish(events.RunRetried, run, campaign, payload, None, _LABEL)
             return queued
     except Conflict:  # no money left: they wait for a person
@@ -69,9 +69,9 @@ def take_back(*, run_id: int, by: User) -> Decimal:
     """
     run, campaign = runs.lock(run_id)
     runs.require_run(by, run, campaign)
-    amount = budgets.in_doubt(run)
+    amount = budgets.uncertain_cost(run)
     if not amount:
-        raise Conflict(f"Nothing of {run.name} is counted as spent in doubt.", state=run.state)
-    LedgerEntry.objects.create(campaign=campaign, run=run, kind=LedgerKind.DOUBT, amount=-amount)
-    runs.publish(events.DoubtTakenBack, run, campaign, {"amount": str(amount)}, by)
+        raise Conflict(f"Nothing of {run.name} is counted as spent in uncertainty.", state=run.state)
+    LedgerEntry.objects.create(campaign=campaign, run=run, kind=LedgerKind.UNCERTAIN, amount=-amount)
+    runs.publish(events.UncertaintyResolved, run, campaign, {"amount": str(amount)}, by)
     return amount

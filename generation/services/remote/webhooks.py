@@ -1,6 +1,6 @@
 """Webhooks from services that make images: a message only makes a job due to be polled now; its content is not used.
 
-So it does not matter how often a message comes, in which order, or whether it comes at all: only polling counts.
+So it does not matter how often a message comes, in which submission, or whether it comes at all: only polling counts.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def look_now(*, endpoint: Endpoint, marker: uuid.UUID) -> bool:
     A job whose answer was lost keeps its time: looked up too early, it would seem never to have arrived.
     """
     now = timezone.now()
-    orders = Attempt.objects.filter(endpoint=endpoint, marker=marker, number=F("job__attempts"))
+    submissions = Attempt.objects.filter(endpoint=endpoint, marker=marker, number=F("job__attempts"))
     moved = (
-        Job.objects.filter(pk__in=orders.values("job_id"), status=JobState.WAITING, poll_at__gt=now)
+        Job.objects.filter(pk__in=submissions.values("job_id"), status=JobState.WAITING, poll_at__gt=now)
         .exclude(remote_id="")
         .update(poll_at=now)
     )

@@ -176,7 +176,7 @@ class Command(BaseCommand):
             return None, "left as it is"
         people = {role: User.objects.get(username=example.login_of(role)) for role in history.ROLES}
         made = history.make(brand=example.brand, people=people, endpoint=Endpoint.objects.get(slug=ENDPOINT))
-        return None, f"{made.name}: {Asset.objects.filter(campaign=made).count()} pictures, decided and delivered"
+        return None, f"{made.name}: {Asset.objects.filter(campaign=made).count()} images, decided and delivered"
 
     def _release(self, example: loading.Example) -> tuple[Run, str]:
         """Continue the campaign's pilot run, or release a new one."""
@@ -191,7 +191,7 @@ class Command(BaseCommand):
             )
         )
         if is_new:
-            return run, f"{run.job_count} pictures to make, {run.quoted_cost:.2f} {example.brand.currency}"
+            return run, f"{run.job_count} images to make, {run.quoted_cost:.2f} {example.brand.currency}"
         return run, f"{run.name} goes on where it was"
 
     # -- while they work -------------------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ class Command(BaseCommand):
         )
         began, last_done, moved_at, at_start = time.monotonic(), -1, time.monotonic(), None
         with Progress(*columns, console=self.console) as bar:
-            task = bar.add_task("pictures made, checked and in review", total=run.job_count, rate="")
+            task = bar.add_task("images made, checked and in review", total=run.job_count, rate="")
             self.drawn: list[Run] = []
             drawing, is_drawing = self._draw(bar), True
             while True:
@@ -237,7 +237,7 @@ class Command(BaseCommand):
         if self.weights is None or (why := self._cannot_draw(self.weights)):
             self.left_out = self.left_out or why
             self.console.print(
-                f"  [yellow]![/] the little model's pictures are left out: {self.left_out}", soft_wrap=True
+                f"  [yellow]![/] the little model's images are left out: {self.left_out}", soft_wrap=True
             )
             return
         self.sketches = sketches.load(self.examples[0], self.weights)
@@ -306,12 +306,12 @@ class Command(BaseCommand):
         mistakes = main.feed.with_name("products-with-mistakes.csv")
         base = f"{site}/brands/{main.brand.slug}"
         steps = [
-            f"{outcome.in_review} of {outcome.assets} pictures came to review. Three minutes; docs/demo.md has more:",
+            f"{outcome.in_review} of {outcome.assets} images came to review. Three minutes; docs/demo.md has more:",
             f"1. As [bold]{names['reviewer']}[/] open {base}/review/ and start reviewing: [bold]a[/] approves, "
             "[bold]x[/] rejects, [bold]r[/] sends back with what to change, [bold]z[/] takes back.",
-            "2. The checklist asks one thing of every picture: is this the product's colour? Remember it at KM-VAS-01; "
+            "2. The checklist asks one thing of every image: is this the product's colour? Remember it at KM-VAS-01; "
             "no check can see what is wrong there.",
-            "3. KM-BWL-02 and KM-BWL-04 came with one photo: the finding shows the twin.",
+            "3. KM-BWL-02 and KM-BWL-04 came with one photo: the finding shows the duplicate.",
             f"4. As [bold]{names['campaign_manager']}[/] open {base}/import/ and offer {_shown(mistakes)}: "
             "six kinds of mistakes, each with its cell.",
             f"5. As [bold]{names['lead']}[/] open {base}/audit/: all that you just did. `make demo-tamper` in another "

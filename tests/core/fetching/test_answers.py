@@ -19,7 +19,7 @@ from tests.support.awkward_server import AwkwardServer, Talk, forever
 def test_a_sign_in_page_in_place_of_a_photo_is_recognised_by_its_bytes(server: AwkwardServer) -> None:
     page = b"\n<!-- hello --><!DOCTYPE html><html><body>Please sign in</body></html>"
     server.pages["/photo.jpg"] = lambda talk: talk.answer(page, content_type="image/jpeg")
-    with pytest.raises(Refused, match=r"is a web page; expected a picture\."):
+    with pytest.raises(Refused, match=r"is a web page; expected an image\."):
         get(server, "/photo.jpg", accept=["image/"])
 
 

@@ -32,7 +32,7 @@ def address(brand: Brand, page: str = "") -> str:
 def settings_of(endpoint: Endpoint, **fields: str) -> dict[str, str]:
     """Return the form data of an endpoint in which only `fields` are changed."""
     return {
-        "name": endpoint.name, "lane": "cloud", "setting_model": MODEL, "in_doubt": "hold",
+        "name": endpoint.name, "lane": "cloud", "setting_model": MODEL, "when_uncertain": "hold",
         "batch_size": "1", "seconds_per_image": "10", "price_per_image": "0", "price_image": "0.003",
         "licence_note": "Apache 2.0", **fields,
     }  # fmt: skip

@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from core.models import Brand, Event, User
-from generation.models import Endpoint, EndpointStanding
+from generation.models import Endpoint, EndpointStatus
 from tests.generation.endpoints.given import MODEL, SECRET, address, settings_of
 
 pytestmark = pytest.mark.django_db
@@ -23,7 +23,7 @@ def test_a_lead_sets_an_endpoint_up_and_changes_it(
 ) -> None:
     client = page_client(lead)
     given = {"slug": "flux", "name": "Flux", "engine": "replicate", "lane": "cloud", "setting_model": "a/b",
-             "in_doubt": "hold", "batch_size": "1", "seconds_per_image": "4", "price_per_image": "0",
+             "when_uncertain": "hold", "batch_size": "1", "seconds_per_image": "4", "price_per_image": "0",
              "price_second": "0.000725", "secret": SECRET}  # fmt: skip
     answer = client.post(address(brand, "new/"), given)
     assert answer.status_code == 302, answer.content.decode()
@@ -104,14 +104,12 @@ def test_who_may_not_change_an_endpoint_is_refused_whatever_is_posted(
 def test_an_endpoint_is_switched_off_and_tried_again_by_buttons(
     brand: Brand, lead: User, theirs: Endpoint, page_client: Callable[[User], Client]
 ) -> None:
-    EndpointStanding.objects.create(
-        endpoint=theirs, breaker="open", failures=5, open_until=timezone.now() + timedelta(1)
-    )
+    EndpointStatus.objects.create(endpoint=theirs, breaker="open", failures=5, open_until=timezone.now() + timedelta(1))
     client = page_client(lead)
     assert "Try again now" in client.get(address(brand, "overflow/")).content.decode()
     answer = client.post(address(brand, "overflow/again/"))
-    assert "next order now" in str([str(message) for message in get_messages(answer.wsgi_request)])
-    assert EndpointStanding.objects.get().breaker == "half_open"
+    assert "next submission now" in str([str(message) for message in get_messages(answer.wsgi_request)])
+    assert EndpointStatus.objects.get().breaker == "half_open"
     client.post(address(brand, "overflow/off/"))
     assert "switched off" in client.get(address(brand)).content.decode()
     assert client.post(address(brand, "overflow/dance/")).status_code == 404
@@ -140,7 +138,7 @@ def test_the_secret_is_in_no_page_no_api_answer_no_event_and_no_log(
 def test_the_api_tells_limits_and_terms_but_neither_settings_nor_secret(
     theirs: Endpoint, viewer: User, api_client: Callable[[User], Any]
 ) -> None:
-    Endpoint.objects.filter(pk=theirs.pk).update(max_per_minute=600, caution="demo model")
+    Endpoint.objects.filter(pk=theirs.pk).update(max_per_minute=600, disclaimer="demo model")
     (entry,) = api_client(viewer).get("/api/v1/endpoints/").json()["results"]
-    assert (entry["max_per_minute"], entry["max_concurrent"], entry["caution"]) == (600, None, "demo model")
+    assert (entry["max_per_minute"], entry["max_concurrent"], entry["disclaimer"]) == (600, None, "demo model")
     assert not {"config", "secret", "sealed_secret", "prices"} & set(entry)

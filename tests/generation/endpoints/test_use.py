@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from core.models import Brand, Event, User
-from generation.models import Endpoint, EndpointStanding, LedgerEntry, Run, Worker
+from generation.models import Endpoint, EndpointStatus, LedgerEntry, Run, Worker
 from generation.rate_limits import FoundRate
 from generation.selectors import endpoint_cards, endpoint_use
 from generation.services.remote import throttle
@@ -57,14 +57,14 @@ def test_money_stands_against_what_may_be_spent(brand: Brand, run: Run, lead: Us
 
 def test_limits_that_were_found_are_shown_as_such(brand: Brand, theirs: Endpoint, lead: User, clean_redis: Any) -> None:
     rate = FoundRate(4.5, timezone.now()).to_json()
-    EndpointStanding.objects.create(endpoint=theirs, rates={"second": rate}, window=6.4)
+    EndpointStatus.objects.create(endpoint=theirs, rates={"second": rate}, window=6.4)
     (use,) = endpoint_use.now(brand, lead)
     assert [(gauge.limit, gauge.note) for gauge in use.gauges] == [
         (4.5, "limit found by itself"),
         (None, "no limit known"),
         (6, "limit found by itself"),
     ]
-    (card,) = endpoint_cards.cards(brand, [Endpoint.objects.select_related("standing").get(pk=theirs.pk)])
+    (card,) = endpoint_cards.cards(brand, [Endpoint.objects.select_related("status").get(pk=theirs.pk)])
     assert "4.5 a second, limit found by itself" in card.allowed
 
 

@@ -48,7 +48,7 @@ def test_without_history_a_preview_says_so(ask: Callable[..., dict[str, Any]]) -
     assert plans.preview(**ask()).measured == 0
 
 
-def test_time_and_cost_lie_between_what_the_endpoints_pictures_took_lately(
+def test_time_and_cost_lie_between_what_the_endpoints_images_took_lately(
     ask: Callable[..., dict[str, Any]], endpoint: Endpoint
 ) -> None:
     attempts(endpoint, [float(seconds) for seconds in range(1, 12)], paid="0.06")
@@ -96,7 +96,7 @@ def test_a_budget_that_only_the_dearest_would_exceed_is_told(
     assert not plans.preview(**ask()).fits_budget
 
 
-def test_cells_with_an_approved_picture_are_counted(ask: Callable[..., dict[str, Any]]) -> None:
+def test_cells_with_an_approved_image_are_counted(ask: Callable[..., dict[str, Any]]) -> None:
     run = plans.plan(**ask())
     Asset.objects.filter(cell__run=run, subject__key="MUG-1").update(state="approved")
     assert plans.preview(**ask()).approved_before == 2

@@ -87,7 +87,7 @@ def test_random_seeds_differ_and_are_recorded(ask: Callable[..., dict[str, Any]]
     assert len(set(first)) == 6
 
 
-def test_a_list_makes_one_picture_per_row_and_names_the_rows_that_are_wrong(
+def test_a_list_makes_one_image_per_row_and_names_the_rows_that_are_wrong(
     ask: Callable[..., dict[str, Any]], campaign: Campaign, version: PromptVersion
 ) -> None:
     clay = campaign.subjects.get(key="MUG-2")

@@ -66,7 +66,7 @@ def test_missing_values_and_photos_are_told_per_subject_before_any_row_exists(
     assert version.used_at is None
 
 
-def test_an_engines_own_refusals_are_told_per_picture(
+def test_an_engines_own_refusals_are_told_per_image(
     ask: Callable[..., dict[str, Any]], campaign: Campaign, version: PromptVersion
 ) -> None:
     with_cutouts(campaign)
@@ -127,7 +127,7 @@ def test_an_axis_that_the_engine_obeys_by_name_becomes_a_parameter(
     assert filled == [0.7] * 3 + [0.8] * 3
 
 
-def test_words_and_seeds_that_an_engine_ignores_make_no_other_picture(
+def test_words_and_seeds_that_an_engine_ignores_make_no_other_image(
     ask: Callable[..., dict[str, Any]], campaign: Campaign, version: PromptVersion
 ) -> None:
     with_cutouts(campaign)
@@ -224,9 +224,7 @@ def test_names_collide_as_they_are_written_on_a_disk(ask: Callable[..., dict[str
     assert "lost in a file's name" in collision.message
 
 
-def test_two_outputs_of_one_picture_may_not_share_a_name(
-    ask: Callable[..., dict[str, Any]], campaign: Campaign
-) -> None:
+def test_two_outputs_of_one_image_may_not_share_a_name(ask: Callable[..., dict[str, Any]], campaign: Campaign) -> None:
     campaign.output_specs.update(name_pattern="{sku}_{asset_type}_{variation}")
     [collision] = plans.preview(**ask()).collisions
     assert (collision.spec, collision.count, collision.lacking) == ("thumb", 6, "spec")

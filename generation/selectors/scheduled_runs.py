@@ -1,0 +1,209 @@
+"""Read scheduled runs: the subjects that they would make, their work of today and of late, and subjects not ready."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection
+from django.db.models import Count, Q, QuerySet, Sum
+from django.utils import timezone
+
+from campaigns.choices import ImportStatus, PromptStatus, SourceKind
+from campaigns.models import Campaign, FeedSource, ImportChange, PromptVersion, Subject
+from campaigns.selectors import readiness
+from core import clock
+from core.errors import NotFound
+from core.models import Brand, User
+from generation.choices import AssetState
+from generation.models import Asset, Run, ScheduledRun
+from generation.selectors import endpoints
+
+RECENT_DAYS = 7
+NOT_READY_SHOWN = 50
+CONSIDERED = 2000
+"""Most changed subjects that are checked at once, the oldest first."""
+
+# A digest of everything that decides a subject's images. Photos count only where the engine takes images.
+_SIGNED = """
+    SELECT s.id,
+           md5(concat_ws(chr(31), s.name, s.attributes::text, CASE WHEN %(images)s THEN images.shown END)) AS digest
+    FROM campaigns_campaign_subjects m
+    JOIN campaigns_subject s ON s.id = m.subject_id
+    LEFT JOIN LATERAL (
+        SELECT string_agg(concat_ws(':', p.role, p.sha256, c.sha256), ',' ORDER BY p.role, p.sha256) AS shown
+        FROM campaigns_referencephoto p
+        LEFT JOIN campaigns_cutout c ON c.photo_id = p.id AND c.is_accepted
+        WHERE p.subject_id = s.id AND p.status = 'ready'
+    ) AS images ON true
+    WHERE m.campaign_id = %(campaign)s AND s.is_active
+"""
+
+_CHANGED = f"""
+    SELECT signed.id, signed.digest FROM ({_SIGNED}) AS signed
+    WHERE NOT EXISTS (
+        SELECT 1 FROM generation_scheduledsubject t
+        WHERE t.scheduled_run_id = %(scheduled_run)s AND t.subject_id = signed.id AND t.digest = signed.digest
+    )
+    ORDER BY signed.id LIMIT %(limit)s
+"""  # noqa: S608 (our own text only)
+
+
+@dataclass(frozen=True)
+class Today:
+    """The images that a scheduled run has made today, and what is left of its daily limits."""
+
+    images: int
+    cost: Decimal
+    images_left: int
+    budget_left: Decimal
+
+
+@dataclass(frozen=True)
+class NotReady:
+    """A changed subject of which no image can be made yet, and the reason."""
+
+    subject: Subject
+    reason: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A scheduled run as its page shows it. next_look, waiting: changed subjects that are ready, within and beyond
+    today's limits; recent: its runs of the last days; refusal: why it could make nothing at all now, or ""."""
+
+    scheduled_run: ScheduledRun
+    today: Today
+    recent: list[Run]
+    approved: int
+    next_look: int
+    waiting: int
+    not_ready: list[NotReady]
+    not_ready_count: int
+    refusal: str = ""
+
+
+def digests(scheduled_run: ScheduledRun, *, with_images: bool) -> dict[int, str]:
+    """Return the digest of every active subject of the campaign, by subject id."""
+    with connection.cursor() as cursor:
+        cursor.execute(_SIGNED, {"campaign": scheduled_run.campaign_id, "images": with_images})
+        return dict(cursor.fetchall())
+
+
+def changed(scheduled_run: ScheduledRun, *, with_images: bool, limit: int = CONSIDERED) -> dict[int, str]:
+    """Return, by subject id, the digests of subjects that are new or have changed since they were last made. One
+    query."""
+    values = {
+        "campaign": scheduled_run.campaign_id,
+        "scheduled_run": scheduled_run.pk,
+        "images": with_images,
+        "limit": limit,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_CHANGED, values)
+        return dict(cursor.fetchall())
+
+
+def new_from_source(scheduled_run: ScheduledRun) -> list[int]:
+    """Return active subjects that were imported from the source since the scheduled run exists and are not in the
+    campaign. A subject that was taken up before and then removed from the campaign stays out."""
+    if scheduled_run.source_id is None:
+        return []
+    imported = ImportChange.objects.filter(
+        feed_import__source=scheduled_run.source_id, feed_import__status=ImportStatus.APPLIED, was__isnull=True
+    )
+    fresh = Subject.objects.filter(
+        brand_id=scheduled_run.campaign.brand_id, is_active=True, created_at__gte=scheduled_run.created_at
+    )
+    fresh = fresh.filter(pk__in=imported.values("subject_id")).exclude(campaigns=scheduled_run.campaign_id)
+    return list(
+        fresh.exclude(pk__in=scheduled_run.taken.values("subject_id")).order_by("pk").values_list("pk", flat=True)
+    )
+
+
+def today(scheduled_run: ScheduledRun) -> Today:
+    """Return what was made today and what is left. The day begins at the site's local midnight.
+
+    The quoted cost of a run counts, whether its images have been made yet or not.
+    """
+    midnight = timezone.localtime(clock.now()).replace(hour=0, minute=0, second=0, microsecond=0)
+    sums = Run.objects.filter(scheduled_run=scheduled_run, created_at__gte=midnight).aggregate(
+        images=Sum("job_count"), cost=Sum("quoted_cost")
+    )
+    images, cost = sums["images"] or 0, sums["cost"] or Decimal(0)
+    return Today(
+        images, cost, max(0, scheduled_run.daily_images - images), max(Decimal(0), scheduled_run.daily_budget - cost)
+    )
+
+
+def unready(ids: Collection[int], scheduled_run: ScheduledRun, images: Collection[str]) -> dict[int, str]:
+    """Return, by subject id, why the photos do not suffice; ready subjects are left out. Two queries."""
+    brand = scheduled_run.campaign.brand
+    judged = readiness.of(
+        ids,
+        specs=readiness.specs_of(scheduled_run.campaign_id),
+        images_needed=images,
+        fill=readiness.fill_of(brand),
+    )
+    return {
+        pk: judgement.findings[0] if judgement.findings else judgement.word
+        for pk, judgement in judged.items()
+        if not judgement.is_ready
+    }
+
+
+def of_campaign(campaign: Campaign, user: User) -> QuerySet[ScheduledRun]:
+    """Return the campaign's scheduled runs that `user` may see, enabled ones first."""
+    rows: QuerySet[ScheduledRun] = ScheduledRun.objects.visible_to(user).filter(campaign=campaign)
+    rows = rows.select_related("campaign__brand", "source", "prompt_version__template__brand", "endpoint", "created_by")
+    return rows.order_by("-is_enabled", "pk")
+
+
+def get(campaign: Campaign, user: User, scheduled_run_id: int) -> ScheduledRun:
+    """Return a scheduled run of the campaign. Raises NotFound."""
+    scheduled_run = of_campaign(campaign, user).filter(pk=scheduled_run_id).first()
+    if scheduled_run is None:
+        raise NotFound(f"There is no scheduled run {scheduled_run_id} in {campaign.name}.")
+    return scheduled_run
+
+
+def shown(
+    scheduled_run: ScheduledRun,
+    user: User,
+    *,
+    reasons: Mapping[int, str],
+    next_look: int = 0,
+    waiting: int = 0,
+    refusal: str = "",
+) -> Shown:
+    """Return everything about one scheduled run. reasons: subject id -> why no image of it can be made yet."""
+    since: datetime = clock.now() - timedelta(days=RECENT_DAYS)
+    runs = Run.objects.visible_to(user).filter(scheduled_run=scheduled_run, created_at__gte=since).order_by("-pk")
+    is_in_review = Q(cells__asset__state__in=(AssetState.IN_REVIEW, AssetState.STALE))
+    recent = list(
+        runs.annotate(
+            in_review=Count("cells__asset", filter=is_in_review, distinct=True),
+            approved_count=Count("cells__asset", filter=Q(cells__asset__state=AssetState.APPROVED), distinct=True),
+        )[:30]
+    )
+    first = dict(list(reasons.items())[:NOT_READY_SHOWN])
+    subjects = Subject.objects.visible_to(user).in_bulk(list(first))
+    listed = [NotReady(subjects[pk], reason) for pk, reason in first.items() if pk in subjects]
+    approved = Asset.objects.filter(cell__run__scheduled_run=scheduled_run, state=AssetState.APPROVED).count()
+    return Shown(
+        scheduled_run, today(scheduled_run), recent, approved, next_look, waiting, listed, len(reasons), refusal
+    )
+
+
+def choices(user: User, brand: Brand) -> dict[str, QuerySet[Any]]:
+    """Return the choices for a scheduled run: approved prompt versions, endpoints and feed sources."""
+    versions = PromptVersion.objects.visible_to(user).filter(template__brand=brand, status=PromptStatus.APPROVED)
+    sources = FeedSource.objects.visible_to(user).filter(brand=brand).exclude(kind=SourceKind.UPLOAD)
+    return {
+        "prompt_version": versions.select_related("template").order_by("template__name", "-number"),
+        "endpoint": endpoints.usable(brand),
+        "source": sources.order_by("name"),
+    }

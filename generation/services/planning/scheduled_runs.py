@@ -1,0 +1,346 @@
+"""Scheduled runs: make images automatically when products come or change, within a daily budget, always for review.
+
+A look locks the row of the scheduled run from beginning to end, so of two schedulers one looks and the other skips it.
+The digest of a subject is stored in the same transaction as the run that is planned for it. So nothing is made twice,
+and nothing is missed because an import committed late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from campaigns.choices import PromptStatus, SourceKind
+from campaigns.models import Campaign, FeedSource, PromptVersion
+from campaigns.services import campaigns
+from core import clock
+from core.access import Action, require
+from core.errors import Conflict, DomainError, Invalid, NotAllowed, NotFound, Problem
+from core.events import publish
+from core.models import User
+from generation import events
+from generation.choices import Stage
+from generation.models import Endpoint, Run, ScheduledRun, ScheduledSubject
+from generation.selectors import budgets
+from generation.selectors import scheduled_runs as selectors
+from generation.services import runs
+from generation.services.planning import plan_requests, plans
+from generation.services.planning.drafts import Drafter
+from generation.services.planning.plan_requests import PlanRequest
+
+LABEL = "scheduled run"
+MAX_IMAGES = 10_000
+
+
+@transaction.atomic
+def create(
+    *,
+    campaign: Campaign,
+    by: User,
+    name: str,
+    prompt_version: PromptVersion,
+    endpoint: Endpoint,
+    daily_budget: Decimal,
+    daily_images: int = 100,
+    source: FeedSource | None = None,
+    is_from_now_on: bool = True,
+) -> ScheduledRun:
+    """Create a scheduled run. With `is_from_now_on` the present products of the campaign count as known, else as new.
+
+    Raises NotAllowed, and Invalid for a prompt that no lead approved, an engine that does not take it, or bad limits.
+    """
+    scheduled_run = ScheduledRun(
+        campaign=campaign, prompt_version=prompt_version, endpoint=endpoint, created_by=by, last_checked_at=clock.now()
+    )
+    _fill(scheduled_run, by, name=name, source=source, daily_budget=daily_budget, daily_images=daily_images)
+    scheduled_run.save()
+    if is_from_now_on:
+        digests = selectors.digests(scheduled_run, with_images=_uses_images(scheduled_run, by))
+        _remember(scheduled_run, digests)
+    _publish(scheduled_run, by)
+    return scheduled_run
+
+
+@transaction.atomic
+def change(*, scheduled_run_id: int, by: User, **fields: Any) -> ScheduledRun:
+    """Change name, source, prompt_version, endpoint, daily_budget or daily_images.
+
+    Subjects that were taken up stay so: a new prompt is used for subjects that change from now on.
+    """
+    scheduled_run = _lock(scheduled_run_id, by)
+    scheduled_run.prompt_version = fields.pop("prompt_version", scheduled_run.prompt_version)
+    scheduled_run.endpoint = fields.pop("endpoint", scheduled_run.endpoint)
+    current = {name: getattr(scheduled_run, name) for name in ("name", "source", "daily_budget", "daily_images")}
+    _fill(scheduled_run, by, **(current | fields))
+    scheduled_run.message = ""
+    scheduled_run.save()
+    _publish(scheduled_run, by)
+    return scheduled_run
+
+
+@transaction.atomic
+def set_enabled(*, scheduled_run_id: int, by: User, is_enabled: bool) -> ScheduledRun:
+    """Stop or resume a scheduled run. Changes that happened while it was stopped are taken up when it resumes."""
+    scheduled_run = _lock(scheduled_run_id, by)
+    if scheduled_run.is_enabled != is_enabled:
+        scheduled_run.is_enabled, scheduled_run.message = is_enabled, ""
+        scheduled_run.save(update_fields=["is_enabled", "message"])
+        _publish(scheduled_run, by)
+    return scheduled_run
+
+
+# -- looking -----------------------------------------------------------------------------------------------------------
+
+
+def look_at_all() -> int:
+    """Look at every enabled scheduled run, as a periodic task; returns how many runs began."""
+    running = ScheduledRun.objects.filter(is_enabled=True).order_by("last_checked_at").values_list("pk", flat=True)
+    return sum(look(scheduled_run_id) is not None for scheduled_run_id in list(running))
+
+
+@transaction.atomic
+def look(scheduled_run_id: int) -> Run | None:
+    """Take up new or changed subjects that are ready, within today's limits; returns the released run, if any.
+
+    Problems are written to the `message` of the scheduled run. Also returns None while another process looks at it.
+    """
+    rows = ScheduledRun.objects.select_for_update(of=("self",), skip_locked=True).filter(
+        pk=scheduled_run_id, is_enabled=True
+    )
+    scheduled_run = rows.select_related(
+        "campaign__brand", "prompt_version__template__brand", "endpoint", "created_by", "source"
+    ).first()
+    if scheduled_run is None:
+        return None
+    try:
+        with transaction.atomic():
+            run, message = _take_up(scheduled_run)
+    except DomainError as refusal:
+        run, message = None, f"Nothing was made: {refusal.message}"
+    ScheduledRun.objects.filter(pk=scheduled_run.pk).update(last_checked_at=clock.now(), message=message[:500])
+    return run
+
+
+def _take_up(scheduled_run: ScheduledRun) -> tuple[Run | None, str]:
+    by = scheduled_run.created_by
+    if not by.is_active:
+        raise NotAllowed(f"{by.display_name}, whose scheduled_run this is, has no account here any more.")
+    if added := selectors.new_from_source(scheduled_run):
+        campaigns.add_subjects(campaign_id=scheduled_run.campaign_id, by=by, subject_ids=added)
+    picked = pick(scheduled_run)
+    if not picked.chosen:
+        return None, _message(scheduled_run, picked, None)
+    run = _released(scheduled_run, picked)
+    _remember(scheduled_run, {pk: picked.digests[pk] for pk in picked.chosen})
+    return run, _message(scheduled_run, picked, run)
+
+
+def _released(scheduled_run: ScheduledRun, picked: Picked) -> Run:
+    """Plan and release one run of the chosen subjects."""
+    by = scheduled_run.created_by
+    run = plans.plan(
+        campaign=scheduled_run.campaign,
+        prompt_version=scheduled_run.prompt_version,
+        endpoint=scheduled_run.endpoint,
+        stage=Stage.PARTIAL,
+        by=by,
+        subjects=picked.chosen,
+        name=f"{scheduled_run.name}, {timezone.localtime(clock.now()):%d %b %H:%M}"[:160],
+        scheduled_run=scheduled_run,
+    )
+    return runs.release(run_id=run.pk, by=by, label=f"{LABEL} of {by.display_name}")
+
+
+@dataclass
+class Picked:
+    """The result of a look. chosen: subject ids that are made now; waiting: the number of ready subjects beyond today's
+    limits; limit: which limit it was; unready: subject id -> why no image of it can be made; digests: those of all new
+    or changed subjects."""
+
+    digests: dict[int, str]
+    chosen: list[int] = field(default_factory=list)
+    waiting: int = 0
+    limit: str = ""
+    unready: dict[int, str] = field(default_factory=dict)
+    images: int = 0
+    cost: Decimal = Decimal(0)
+
+
+def pick(scheduled_run: ScheduledRun, *, limit: int = selectors.CONSIDERED) -> Picked:
+    """Return the new or changed subjects that are ready and within today's limits. Reads only; raises as planning does.
+
+    limit: the most changed subjects that are checked, the oldest first.
+    """
+    run_request = _asked(scheduled_run, scheduled_run.created_by)
+    changed = selectors.changed(scheduled_run, with_images=bool(run_request.image_roles), limit=limit)
+    picked = Picked(changed)
+    if not changed:
+        return picked
+    picked.unready = selectors.unready(list(changed), scheduled_run, run_request.image_roles)
+    ready = [pk for pk in changed if pk not in picked.unready]
+    if ready:
+        _fit(picked, _weighed(scheduled_run, ready, picked), scheduled_run)
+    return picked
+
+
+@dataclass
+class _Weight:
+    """The number and the cost of one subject's images."""
+
+    images: int = 0
+    cost: Decimal = Decimal(0)
+
+
+def _weighed(scheduled_run: ScheduledRun, ready: Sequence[int], picked: Picked) -> dict[int, _Weight]:
+    """Return the weight by subject id, drafted as planning does; subjects with a problem are added to the unready."""
+    run_request = _asked(scheduled_run, scheduled_run.created_by, ready)
+    weights: dict[int, _Weight] = {}
+    for draft in Drafter(run_request).drafts():
+        if draft.problems:
+            picked.unready.setdefault(draft.subject.id, draft.problems[0][1])
+            continue
+        weight = weights.setdefault(draft.subject.id, _Weight())
+        weight.images += len(draft.jobs)
+        weight.cost += draft.cost * len(draft.jobs)
+    return {pk: weight for pk, weight in weights.items() if pk not in picked.unready}
+
+
+def _fit(picked: Picked, weights: dict[int, _Weight], scheduled_run: ScheduledRun) -> None:
+    """Choose subjects in their order as long as images and money last; the others wait, with the limit noted."""
+    today, currency = selectors.today(scheduled_run), scheduled_run.campaign.brand.currency
+    campaign_left = budgets.status(scheduled_run.campaign).left
+    limits = [
+        (today.budget_left, f"the daily budget of {scheduled_run.daily_budget:.2f} {currency} goes no further"),
+        *([(campaign_left, "the campaign's budget goes no further")] if campaign_left is not None else []),
+    ]
+    for pk, weight in weights.items():
+        if weight.images > scheduled_run.daily_images or weight.cost > scheduled_run.daily_budget:
+            needs = f"It needs {_many(weight.images, 'image')} for {weight.cost:.2f} {currency}"
+            picked.unready[pk] = f"{needs}, more than a day's limit."
+            continue
+        short = next((reason for money, reason in limits if picked.cost + weight.cost > money), "")
+        if picked.images + weight.images > today.images_left:
+            short = f"the scheduled_run makes at most {_many(scheduled_run.daily_images, 'image')} a day"
+        if short:
+            picked.waiting, picked.limit = picked.waiting + 1, picked.limit or short
+            continue
+        picked.chosen.append(pk)
+        picked.images += weight.images
+        picked.cost += weight.cost
+
+
+def _message(scheduled_run: ScheduledRun, picked: Picked, run: Run | None) -> str:
+    """Return what a look did, in one to three sentences; "" if there was nothing to do."""
+    parts = []
+    if run is not None:
+        images = _many(run.job_count, "image")
+        parts.append(f"{images} of {_many(len(picked.chosen), 'product')} began at "
+                     f"{timezone.localtime(clock.now()):%H:%M on %d %b}.")  # fmt: skip
+    if picked.waiting:
+        verb = "waits" if picked.waiting == 1 else "wait"
+        parts.append(f"{_many(picked.waiting, 'product')} {verb} for tomorrow: {picked.limit}.")
+    if picked.unready:
+        are = "is" if len(picked.unready) == 1 else "are"
+        parts.append(f"{_many(len(picked.unready), 'product')} {are} not ready.")
+    return " ".join(parts)
+
+
+def _many(count: int, noun: str) -> str:
+    return f"1 {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+# -- the parts ---------------------------------------------------------------------------------------------------------
+
+
+def _lock(scheduled_run_id: int, by: User) -> ScheduledRun:
+    rows = ScheduledRun.objects.visible_to(by).select_for_update(of=("self",)).filter(pk=scheduled_run_id)
+    scheduled_run: ScheduledRun | None = rows.select_related(
+        "campaign__brand", "prompt_version__template__brand", "endpoint", "source", "created_by"
+    ).first()
+    if scheduled_run is None:
+        raise NotFound(f"There is no scheduled run {scheduled_run_id}.")
+    require(by, Action.RUN, scheduled_run.campaign.brand)
+    return scheduled_run
+
+
+def _fill(
+    scheduled_run: ScheduledRun,
+    by: User,
+    *,
+    name: str,
+    source: FeedSource | None,
+    daily_budget: Decimal,
+    daily_images: int,
+) -> None:
+    """Set the fields of the row, or raise Invalid with every field that is not valid."""
+    brand = scheduled_run.campaign.brand
+    require(by, Action.RUN, brand)
+    problems = []
+    if scheduled_run.campaign.is_sandbox:
+        raise Conflict("The sandbox has no scheduled runs.")
+    if not name.strip() or len(name) > 120:
+        problems.append(Problem("name", "Give the scheduled_run a name of at most 120 characters.", name[:120]))
+    if scheduled_run.prompt_version.status != PromptStatus.APPROVED:
+        message = (
+            f"{scheduled_run.prompt_version} is a draft; only what a lead approved is made without anybody looking on."
+        )
+        problems.append(Problem("prompt_version", message))
+    if source is not None and (source.brand_id != brand.pk or source.kind == SourceKind.UPLOAD):
+        problems.append(Problem("source", "Choose a feed source of this brand."))
+    if not 0 <= daily_budget < 10**9:
+        problems.append(Problem("daily_budget", "Give an amount of money, 0 or more.", str(daily_budget)))
+    if not 1 <= daily_images <= MAX_IMAGES:
+        problems.append(Problem("daily_images", f"Give 1 to {MAX_IMAGES:,} images.", str(daily_images)))
+    if problems:
+        raise Invalid("This scheduled run cannot be set up so.", problems)
+    scheduled_run.name, scheduled_run.source = name.strip(), source
+    scheduled_run.daily_budget, scheduled_run.daily_images = daily_budget, daily_images
+    _uses_images(scheduled_run, by)
+
+
+def _uses_images(scheduled_run: ScheduledRun, by: User) -> bool:
+    """Return whether images are made from photos. Raises Invalid if prompt, engine and campaign do not fit together."""
+    return bool(_asked(scheduled_run, by).image_roles)
+
+
+def _asked(scheduled_run: ScheduledRun, by: User, subjects: Sequence[int] | None = None) -> PlanRequest:
+    return plan_requests.load(
+        campaign=scheduled_run.campaign,
+        prompt_version=scheduled_run.prompt_version,
+        endpoint=scheduled_run.endpoint,
+        stage=Stage.PARTIAL,
+        by=by,
+        subjects=subjects,
+    )
+
+
+def _remember(scheduled_run: ScheduledRun, digests: dict[int, str]) -> None:
+    ScheduledSubject.objects.bulk_create(
+        (ScheduledSubject(scheduled_run=scheduled_run, subject_id=pk, digest=digest) for pk, digest in digests.items()),
+        batch_size=5000,
+        update_conflicts=True,
+        unique_fields=["scheduled_run", "subject"],
+        update_fields=["digest"],
+    )
+
+
+def _publish(scheduled_run: ScheduledRun, by: User) -> None:
+    payload = {
+        "name": scheduled_run.name,
+        "campaign": scheduled_run.campaign_id,
+        "prompt_version": scheduled_run.prompt_version_id,
+        "endpoint": scheduled_run.endpoint.slug,
+        "source": scheduled_run.source.name if scheduled_run.source else "",
+        "daily_budget": str(scheduled_run.daily_budget),
+        "daily_images": scheduled_run.daily_images,
+        "is_enabled": scheduled_run.is_enabled,
+    }
+    publish(
+        events.ScheduledRunSaved(brand_id=scheduled_run.campaign.brand_id, object_id=scheduled_run.pk, payload=payload),
+        by=by,
+    )

@@ -1,0 +1,238 @@
+"""Submissions to remote services: the intent before the call, the remote id after it, and the wait for the image.
+
+    running ─ record_intent ─► (the call) ─ record_submission ─► waiting ─ take_due, poll_again … ─ resume ─► running
+                                     └── no answer, or a crash ── look_up_later or hold ──┘
+
+Each write is guarded by the lease, or by the state and remote id. The call itself is made by workers/remote.py.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from generation.choices import AttemptOutcome, JobState
+from generation.engines.base import EngineError, ErrorKind, Pending
+from generation.models import Attempt, Job, JobSpec
+from generation.services.dispatch import claims
+from generation.services.dispatch.claims import Claim
+from generation.services.planning.fingerprints import Maker
+from generation.states import JOB
+
+POLL_LEASE_SHARE = 0.25
+"""The part of a lease for which a thread has due jobs to itself; then another may poll them."""
+ANSWERED = "answered"
+SUBMITTED = "submitted_to"
+"""The key in an attempt's details for the maker to which it was submitted."""
+SLACK_SECONDS = 600.0
+"""The most by which a service's clock and ours, or two submissions on their way, may differ."""
+
+_TAKE_DUE = """
+UPDATE generation_job j SET poll_at = now() + %(lease)s * interval '1 second'
+FROM generation_attempt a
+WHERE j.id IN (
+    SELECT id FROM generation_job
+    WHERE endpoint_id = %(endpoint)s AND status = 'waiting' AND poll_at <= now()
+    ORDER BY poll_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+) AND a.job_id = j.id AND a.number = j.attempts
+RETURNING j.id, j.remote_id, j.is_cancel_requested, a.marker, a.submitted_at
+"""
+
+_POLL_AGAIN = """
+UPDATE generation_job j SET poll_at = now() + %(seconds)s * interval '1 second', step = p.step, steps = p.steps
+FROM unnest(%(ids)s::bigint[], %(step)s::int[], %(steps)s::int[]) AS p(id, step, steps)
+WHERE j.id = p.id AND j.status = 'waiting'
+"""
+
+_RESUME = """
+WITH resumed AS (
+    UPDATE generation_job SET status = 'running', lease_token = %(token)s,
+        lease_expires_at = now() + %(lease)s * interval '1 second', poll_at = NULL, error = '', error_kind = ''
+    WHERE id = %(job)s AND status = 'waiting' AND remote_id = %(remote)s
+    RETURNING *
+), held AS (
+    UPDATE generation_attempt a SET lease_token = %(token)s, worker = %(worker)s, answered_at = now()
+    FROM resumed WHERE a.job_id = resumed.id AND a.number = resumed.attempts
+)
+SELECT j.id, j.endpoint_id, j.campaign_id, j.run_id, j.cell_id, j.batch_key, f.spec, f.round, f.candidate,
+       f.fingerprint, f.brand_id, f.maker
+FROM resumed j JOIN generation_jobspec f ON f.job_id = j.id
+"""
+
+_RECORD_INTENT = """
+UPDATE generation_attempt a SET submitted_at = %(sent)s, marker = %(marker)s, details = %(details)s
+FROM generation_job j
+WHERE j.id = %(job)s AND j.lease_token = %(token)s AND j.status = 'running' AND NOT j.is_cancel_requested
+  AND a.job_id = j.id AND a.lease_token = %(token)s
+"""
+
+_ANSWERED = """
+WITH ours AS (
+    UPDATE generation_job SET remote_id = %(answered)s
+    WHERE id = %(job)s AND lease_token = %(token)s AND status = 'running'
+    RETURNING id, attempts
+)
+UPDATE generation_attempt a SET answered_at = now() FROM ours WHERE a.job_id = ours.id AND a.number = ours.attempts
+"""
+
+
+@dataclass(frozen=True)
+class Due:
+    """A waiting job that is due to be polled. remote_id: "" if it is unknown whether the service has it; then `marker`
+    and `submitted_at` identify the submission."""
+
+    job_id: int
+    remote_id: str
+    is_cancel_requested: bool
+    marker: uuid.UUID
+    submitted_at: datetime
+
+
+def record_intent(*, job_id: int, token: uuid.UUID, maker: Maker | None = None) -> uuid.UUID | None:
+    """Record the intent to submit a job; returns its marker, None if the job is no longer ours or was cancelled.
+
+    maker: the maker to which it is submitted. The image is made by it, even if the endpoint is changed meanwhile.
+    """
+    marker = uuid.uuid4()
+    details = json.dumps({SUBMITTED: maker.to_json()} if maker else {})
+    values: dict[str, Any] = {"job": job_id, "token": token, "sent": timezone.now(), "marker": marker}
+    with connection.cursor() as cursor:
+        cursor.execute(_RECORD_INTENT, {**values, "details": details})
+        return marker if cursor.rowcount else None
+
+
+def submitted_to(job_id: int) -> Maker | None:
+    """Return the maker to which the job was last submitted; None if that was not recorded."""
+    attempts = Attempt.objects.filter(job_id=job_id, number=F("job__attempts"))
+    details = attempts.values_list("details", flat=True).first() or {}
+    return Maker.of(details.get(SUBMITTED, {}))
+
+
+@transaction.atomic
+def record_submission(
+    *, job_id: int, token: uuid.UUID, remote_id: str, poll_seconds: float, problem: EngineError | None = None
+) -> bool:
+    """Record that the service has the job under `remote_id`: it waits now without a worker. False if it was not ours.
+
+    problem: why its finished image could not be fetched; shown while it waits.
+    """
+    JOB.ensure(JobState.RUNNING, JobState.WAITING)
+    Attempt.objects.filter(job_id=job_id, lease_token=token).update(remote_id=remote_id)
+    moved = Job.objects.filter(pk=job_id, lease_token=token, status=JobState.RUNNING).update(
+        status=JobState.WAITING,
+        remote_id=remote_id,
+        poll_at=timezone.now() + timedelta(seconds=poll_seconds),
+        lease_token=None,
+        lease_expires_at=None,
+        error_kind=problem.kind if problem else "",
+        error=problem.message[:500] if problem else "",
+    )
+    return bool(moved)
+
+
+def answered(*, job_id: int, token: uuid.UUID) -> None:
+    """Record that the service has answered with the image itself, so the submission is no longer open there."""
+    with connection.cursor() as cursor:
+        cursor.execute(_ANSWERED, {"job": job_id, "token": token, "answered": ANSWERED})
+
+
+def refused(*, job_id: int, token: uuid.UUID) -> None:
+    """Remove the intent of a submission that the service has refused, so that it counts as never sent."""
+    Attempt.objects.filter(job_id=job_id, lease_token=token).update(submitted_at=None, marker=None)
+
+
+def look_up_later(*, job_id: int, token: uuid.UUID, seconds: float, error: EngineError) -> bool:
+    """Let a job wait to be looked up, because its submission is uncertain. False if it was not ours."""
+    JOB.ensure(JobState.RUNNING, JobState.WAITING)
+    moved = Job.objects.filter(pk=job_id, lease_token=token, status=JobState.RUNNING).update(
+        status=JobState.WAITING,
+        remote_id="",
+        poll_at=timezone.now() + timedelta(seconds=seconds),
+        lease_token=None,
+        lease_expires_at=None,
+        error_kind=error.kind,
+        error=error.message[:500],
+    )
+    return bool(moved)
+
+
+def take_due(*, endpoint_id: int, limit: int) -> list[Due]:
+    """Return the jobs of the endpoint that are due to be polled; nobody else gets them for a part of a lease."""
+    with connection.cursor() as cursor:
+        lease = settings.PROOFLINE["lease_seconds"] * POLL_LEASE_SHARE
+        cursor.execute(_TAKE_DUE, {"endpoint": endpoint_id, "limit": limit, "lease": lease})
+        return [Due(*row) for row in cursor.fetchall()]
+
+
+def poll_again(pending: Mapping[int, Pending], *, seconds: float) -> None:
+    """Record the progress of jobs that are still being made, and poll them again in `seconds`."""
+    if pending:
+        columns: dict[str, Any] = {
+            "ids": list(pending),
+            "step": [answer.step for answer in pending.values()],
+            "steps": [answer.steps for answer in pending.values()],
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(_POLL_AGAIN, {**columns, "seconds": seconds})
+
+
+def found(*, job_id: int, remote_id: str) -> bool:
+    """Record that a looked-up job exists under `remote_id`; it is polled at once."""
+    with transaction.atomic():
+        moved = Job.objects.filter(pk=job_id, status=JobState.WAITING, remote_id="").update(
+            remote_id=remote_id, poll_at=timezone.now(), error="", error_kind=""
+        )
+        if moved:
+            Attempt.objects.filter(job_id=job_id, number=F("job__attempts")).update(remote_id=remote_id)
+    return bool(moved)
+
+
+def never_arrived(*, job_id: int) -> bool:
+    """Record that a looked-up job does not exist there: it is queued again, to be submitted under a new marker."""
+    with transaction.atomic():
+        job = (
+            Job.objects.select_for_update(of=("self",)).filter(pk=job_id, status=JobState.WAITING, remote_id="").first()
+        )
+        if job is None:
+            return False
+        Attempt.objects.filter(job=job, number=job.attempts).update(
+            outcome=AttemptOutcome.LOST,
+            ended_at=timezone.now(),
+            error_kind=ErrorKind.LOST,
+            message="The submission never arrived at the service.",
+        )
+        JOB.ensure(JobState.WAITING, JobState.RUNNING)
+        JOB.ensure(JobState.RUNNING, JobState.QUEUED)
+        Job.objects.filter(pk=job_id).update(status=JobState.QUEUED, poll_at=None, error="", error_kind="")
+    return True
+
+
+def resume(*, job_id: int, remote_id: str, worker: str) -> Claim:
+    """Claim a waiting job to end it, under a new lease; an empty claim if somebody else has claimed it."""
+    token = uuid.uuid4()
+    values: dict[str, Any] = {"job": job_id, "remote": remote_id, "token": token, "worker": worker}
+    with connection.cursor() as cursor:
+        cursor.execute(_RESUME, {**values, "lease": settings.PROOFLINE["lease_seconds"]})
+        rows = cursor.fetchall()
+    return Claim(token, tuple(claims.job_of(row) for row in rows))
+
+
+def specs(job_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
+    """Return the frozen specs as plain JSON, by job id."""
+    return dict(JobSpec.objects.filter(pk__in=list(job_ids)).values_list("pk", "spec"))
+
+
+def remote_ids_since(endpoint_id: int, since: datetime) -> frozenset[str]:
+    """Return the known remote ids of submissions to this endpoint since shortly before `since` (SLACK_SECONDS)."""
+    earliest = since - timedelta(seconds=SLACK_SECONDS)
+    attempts = Attempt.objects.filter(endpoint_id=endpoint_id, submitted_at__gte=earliest).exclude(remote_id="")
+    return frozenset(attempts.values_list("remote_id", flat=True))

@@ -1,0 +1,321 @@
+"""Data of the review workspace: the claimed tasks with their images, and the sidebar of one task."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db.models import Prefetch
+from django.urls import reverse
+
+from campaigns import prompts
+from campaigns.models import Cutout, ReferencePhoto
+from campaigns.prompts import PromptSource
+from campaigns.prompts.pieces import Piece, cut
+from campaigns.selectors import campaigns as campaign_selectors
+from campaigns.selectors import prompts as prompt_selectors
+from core.models import User
+from core.templatetags.proofline import SWATCHES, image, swatch
+from generation.engines import base as engines
+from generation.models import AssetVersion, Finding, JobSpec, Rendition
+from generation.selectors import inputs
+from review import pins
+from review.choices import TaskState
+from review.models import Decision, Reason, ReviewTask
+from review.selectors import guide_beside, staleness
+from review.selectors.guide_beside import GuideBeside
+from review.selectors.staleness import Staleness
+
+#: Long edge of the image in the filmstrip and in the contact sheet, in device pixels.
+STRIP_PX = 192
+SHEET_PX = 512
+#: Controls that are fields of the spec itself, not engine parameters.
+_TOP = frozenset({"prompt", "negative", "seed"})
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One candidate with the files that would be delivered and the number of passed checks."""
+
+    version: AssetVersion
+    files: Sequence[Rendition]
+    passed: int
+
+
+@dataclass(frozen=True)
+class ControlValue:
+    """One control of the engine with the value that made this image."""
+
+    control: engines.Control
+    value: Any
+
+    @property
+    def hex(self) -> str:
+        """Return a colour control's value as #rrggbb, or white if the engine uses another notation."""
+        text = str(self.value)
+        return text if re.fullmatch(r"#[0-9a-fA-F]{6}", text) else "#ffffff"
+
+
+@dataclass(frozen=True)
+class AssetDetail:
+    """The sidebar of one image: its origin, the findings, and earlier decisions."""
+
+    task: ReviewTask
+    shown: Sequence[Shown]
+    photos: Sequence[ReferencePhoto]
+    facts: Sequence[tuple[str, str]]
+    colour_hex: str
+    prompt: Sequence[Piece]
+    negative: str
+    seed: int | None
+    control_values: Sequence[ControlValue]
+    history: Sequence[Decision]
+    beside: GuideBeside | None = None
+    changed: Staleness | None = None
+    items_asked: list[dict[str, str]] = field(default_factory=list)
+    items_by_exception: list[dict[str, str]] = field(default_factory=list)
+
+
+def _renditions() -> Prefetch[Any]:
+    return Prefetch("renditions", Rendition.objects.select_related("output_spec").order_by("output_spec_id"))
+
+
+def versions_of(tasks: Iterable[ReviewTask]) -> dict[int, list[AssetVersion]]:
+    """Return the candidates of each task's round by asset id, with master, renditions and findings. Four queries."""
+    rounds = {task.asset_id: task.round for task in tasks}
+    candidates = (
+        AssetVersion.objects.filter(asset_id__in=rounds)
+        .select_related("master", "job__endpoint")
+        .prefetch_related(
+            _renditions(), Prefetch("findings", Finding.objects.select_related("duplicate").order_by("id"))
+        )
+        .order_by("candidate")
+    )
+    by_asset: dict[int, list[AssetVersion]] = {}
+    for version in candidates:
+        if version.round == rounds[version.asset_id]:
+            by_asset.setdefault(version.asset_id, []).append(version)
+    return by_asset
+
+
+def cards(tasks: Sequence[ReviewTask]) -> list[dict[str, Any]]:
+    """Return a dictionary per task for the page's script: the images, the `seen` tokens, and the items to answer."""
+    versions = versions_of(tasks)
+    photos = _first_photos(task.asset.subject_id for task in tasks)
+    earlier = _earlier(tasks)
+    moved = inputs.moved(task.asset.cell_id for task in tasks)
+    return [
+        _card(task, versions.get(task.asset_id, []), moved.get(task.asset.cell_id, []))
+        | {"photo": photos.get(task.asset.subject_id), "earlier": earlier.get(task.asset_id, [])}
+        for task in tasks
+    ]
+
+
+def load(tasks: Iterable[ReviewTask]) -> list[ReviewTask]:
+    """Return the same tasks in the same order, with the related objects that a card needs."""
+    order = [task.pk for task in tasks]
+    by_id = ReviewTask.objects.select_related("asset__subject", "brand", "checklist_version").in_bulk(order)
+    return [by_id[pk] for pk in order if pk in by_id]
+
+
+def _first_photos(subject_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
+    """Return the first stored reference photo of each subject."""
+    photos: dict[int, dict[str, Any]] = {}
+    stored = ReferencePhoto.objects.filter(subject_id__in=set(subject_ids), status="ready")
+    for photo in stored.order_by("subject_id", "-position", "-id"):
+        photos[photo.subject_id] = {"src": image("photo", photo), "width": photo.width, "height": photo.height}
+    return photos
+
+
+def _earlier(tasks: Iterable[ReviewTask]) -> dict[int, list[dict[str, Any]]]:
+    """Return the version that was last decided before this round, to compare; empty in a first round."""
+    rounds = {task.asset_id: task.round for task in tasks if task.round > 1}
+    if not rounds:
+        return {}
+    earlier: dict[int, list[dict[str, Any]]] = {}
+    judged = Decision.objects.filter(task__asset_id__in=rounds).order_by("-id")
+    for decision in judged.select_related("version__master", "version__job__endpoint"):
+        version = decision.version
+        if version.round < rounds[version.asset_id] and version.asset_id not in earlier:
+            master = version.master
+            earlier[version.asset_id] = [
+                {
+                    "src": image("master", master),
+                    "width": master.width,
+                    "height": master.height,
+                    "label": f"Round {version.round}",
+                    "disclaimer": version.disclaimer,
+                }
+            ]
+    return earlier
+
+
+def _card(task: ReviewTask, versions: Sequence[AssetVersion], moved: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    subject = task.asset.subject
+    brand = task.brand.slug
+    return {
+        "id": task.pk,
+        "asset": task.asset_id,
+        "sku": subject.key,
+        "name": subject.name,
+        "round": task.round,
+        "state": task.state,
+        "current": task.asset.current_version_id,
+        "ask": [item for item in task.checklist_version.items if item["mode"] == "ask"],
+        "versions": [_version(version, task, moved) for version in versions],
+        "sidebar": reverse("task_sidebar", args=[brand, task.pk]),
+    }
+
+
+def _version(version: AssetVersion, task: ReviewTask, moved: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    renditions = list(version.renditions.all())
+    master = version.master
+    shipped = files_of(version)
+    return {
+        "id": version.pk,
+        "candidate": version.candidate,
+        "seen": pins.pinned(version, task, renditions, moved).token,
+        "outcome": version.worst_outcome,
+        "disclaimer": version.disclaimer,
+        "strip": image("master", master, STRIP_PX),
+        "sheet": image("master", master, SHEET_PX),
+        "width": master.width,
+        "height": master.height,
+        "files": [
+            {
+                "spec": rendition.output_spec.slug,
+                "src": image("rendition", rendition),
+                "width": rendition.width,
+                "height": rendition.height,
+                "bytes": rendition.bytes,
+                "format": rendition.image_format,
+                "background": rendition.output_spec.background,
+            }
+            for rendition in shipped
+        ]
+        or [
+            {
+                "spec": "master",
+                "src": image("master", master),
+                "width": master.width,
+                "height": master.height,
+                "bytes": master.bytes,
+                "format": master.image_format,
+                "background": "",
+            }
+        ],
+        "marks": [
+            {"check": finding.check_name, "outcome": finding.outcome, "message": finding.message, "box": finding.box}
+            for finding in version.findings.all()
+            if finding.outcome != "pass"
+        ],
+    }
+
+
+def files_of(version: AssetVersion) -> list[Rendition]:
+    """Return the files of a version that would be delivered, largest first; its renditions are loaded already."""
+    newest = pins.newest_by_spec(version.renditions.all())
+    return sorted(
+        newest.values(), key=lambda rendition: (-rendition.width * rendition.height, rendition.output_spec.slug)
+    )
+
+
+def detail(*, task: ReviewTask, user: User) -> AssetDetail:
+    """Return the sidebar of one task. The caller checks that `user` may see the task."""
+    asset = task.asset
+    cell = asset.cell
+    run = cell.run
+    versions = [
+        Shown(version, files_of(version), sum(finding.outcome == "pass" for finding in version.findings.all()))
+        for version in versions_of([task]).get(asset.pk, [])
+    ]
+    frozen = JobSpec.objects.filter(cell=cell, round__lte=task.round).order_by("-round", "candidate").first()
+    spec = frozen.spec if frozen else {}
+    source = prompt_selectors.source(run.prompt_version)
+    subject = asset.subject
+    values = campaign_selectors.values_of(
+        key=subject.key, name=subject.name, kind=subject.kind, attributes=subject.attributes
+    )
+    values |= cell.axis_values
+    endpoint = run.endpoint
+    controls = engines.build(endpoint.engine, endpoint.config).capabilities().controls
+    items = task.checklist_version.items
+    return AssetDetail(
+        task=task,
+        shown=versions,
+        photos=_photos(asset.subject_id, user),
+        facts=[(name, value) for name, value in asset.subject.attributes.items() if name not in SWATCHES and value],
+        colour_hex=swatch(asset.subject.attributes),
+        prompt=pieces(source, values, spec.get("prompt", "")),
+        negative=spec.get("negative", ""),
+        seed=spec.get("seed"),
+        control_values=control_values_of(spec, controls),
+        history=list(
+            Decision.objects.visible_to(user)
+            .filter(task__asset=asset)
+            .select_related("decided_by", "reason", "version", "voids")
+            .order_by("-id")[:12]
+        ),
+        beside=guide_beside.beside(
+            run,
+            brand_id=task.brand_id,
+            prompt=spec.get("prompt", ""),
+            backdrop=str(spec.get("parameters", {}).get("backdrop", "")),
+        ),
+        changed=staleness.of(asset),
+        items_asked=[item for item in items if item["mode"] == "ask"],
+        items_by_exception=[item for item in items if item["mode"] != "ask"],
+    )
+
+
+def mine_lately(*, user: User, brand_id: int, count: int = 5) -> list[Decision]:
+    """Return the user's last valid decisions in a brand, newest last, with the data of the filmstrip."""
+    decisions = (
+        Decision.objects.visible_to(user)
+        .filter(decided_by=user, task__brand_id=brand_id, voided_by__isnull=True, voids__isnull=True)
+        .select_related("task__asset__subject", "version__master", "version__job__endpoint")
+        .order_by("-id")[:count]
+    )
+    return list(decisions)[::-1]
+
+
+def reasons(*, brand_id: int) -> list[Reason]:
+    """Return the reasons that can be chosen by digit: at most nine."""
+    return list(Reason.objects.filter(brand_id=brand_id, is_active=True).order_by("position", "id")[:9])
+
+
+def waiting(*, user: User, brand_id: int) -> Any:
+    """Return the open tasks of a brand, claimed or not."""
+    return ReviewTask.objects.visible_to(user).filter(brand_id=brand_id, state=TaskState.OPEN)
+
+
+def pieces(source: PromptSource, values: dict[str, Any], sent: str) -> list[Piece]:
+    """Return the sent prompt in pieces, cut at the values; one plain piece if a later round changed its words."""
+    try:
+        rendered = prompts.render(source, values)
+    except ValueError:
+        return [Piece(sent)]
+    if rendered.text != sent:
+        return [Piece(sent)]
+    return cut(rendered.text, rendered.spans)
+
+
+def _photos(subject_id: int, user: User) -> list[ReferencePhoto]:
+    return list(
+        ReferencePhoto.objects.visible_to(user)
+        .filter(subject_id=subject_id, status="ready")
+        .prefetch_related(Prefetch("cutouts", Cutout.objects.filter(is_accepted=True)))
+        .order_by("position", "id")
+    )
+
+
+def control_values_of(spec: dict[str, Any], controls: Sequence[engines.Control]) -> list[ControlValue]:
+    """Return each control with the frozen spec's value, or its own default."""
+    parameters = spec.get("parameters", {})
+    control_values = []
+    for control in controls:
+        value = spec.get(control.parameter) if control.parameter in _TOP else parameters.get(control.parameter)
+        control_values.append(ControlValue(control, control.default if value is None else value))
+    return control_values
