@@ -175,7 +175,7 @@ REST_FRAMEWORK = {
         "core.api.parsers.MultiPartParser",
     ],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "core.api.schema.RequestNames",
     "EXCEPTION_HANDLER": "core.api.problems.handle",
     "PAGE_SIZE": 50,
 }
@@ -189,13 +189,14 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,  # requests differ from responses: files, secrets, read-only fields
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "core.api.refusals_in_schema.add_refusals",
+        "core.api.schema.add_refusals",
     ],
     "ENUM_NAME_OVERRIDES": {
         "Outcome": "generation.choices.Outcome",
         "RunState": "generation.choices.RunState",
         "AssetState": "generation.choices.AssetState",
         "TaskState": "review.choices.TaskState",
+        "DecisionKind": "review.choices.DecisionKind",
         "SubjectKind": "campaigns.choices.SubjectKind",
         "ImportStatus": "campaigns.choices.ImportStatus",
     },

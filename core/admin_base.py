@@ -11,15 +11,19 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.widgets import AutocompleteSelect
+from django.core.exceptions import SuspiciousOperation
 from django.core.paginator import Paginator
 from django.db import models
+from django.forms.fields import InvalidJSONInput
 from django.http import HttpRequest, HttpResponse
 from django.utils.functional import cached_property
 
 from core.errors import DomainError, Invalid
 from core.models import User
 from core.pages import number
+from core.storable import read_json_field
 
 COUNTED = 10_000
 
@@ -68,11 +72,38 @@ class ServiceForm(forms.ModelForm):
         return cleaned
 
 
+class StoredJSON(forms.JSONField):
+    """A form field for JSON that the database can hold. Django's own raises an error for a number of 5,000 digits."""
+
+    def to_python(self, value: Any) -> Any:
+        if isinstance(value, str) and value.strip():
+            try:
+                read_json_field(value)
+            except ValueError as error:
+                raise forms.ValidationError(str(error)) from None
+        return super().to_python(value)
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        try:
+            return super().bound_data(data, initial)
+        except (ValueError, RecursionError):
+            return InvalidJSONInput(data)
+
+
 class UsualKey(admin.ModelAdmin):
-    """Treats an empty `_to_field` in an address as the primary key; Django's own would raise an error."""
+    """Treats an empty `_to_field` in an address as the primary key, and refuses selected rows whose keys are none;
+    Django's own would raise errors."""
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         return super().get_object(request, object_id, from_field or None)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        for key in request.POST.getlist(ACTION_CHECKBOX_NAME):
+            try:
+                self.model._meta.pk.to_python(key)
+            except forms.ValidationError as error:
+                raise SuspiciousOperation("A selected row has no key of this table.") from error
+        return super().changelist_view(request, extra_context)
 
 
 class BaseAdmin(UsualKey):
@@ -80,7 +111,7 @@ class BaseAdmin(UsualKey):
 
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER  # they count the table once per choice
-    formfield_overrides = {models.JSONField: {"encoder": Lines}}
+    formfield_overrides = {models.JSONField: {"form_class": StoredJSON, "encoder": Lines}}
     paginator = Capped
     list_per_page = 50
     actions: Any = []

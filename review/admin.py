@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.utils.translation import ngettext
 
 from campaigns.forms import SettingsArea
-from core.admin_base import ByService, Lines, ReadOnly, ReadOnlyInline, ServiceForm, operator, pretty
+from core.admin_base import ByService, Lines, ReadOnly, ReadOnlyInline, ServiceForm, StoredJSON, operator, pretty
 from core.fetching import shown_settings
 from core.models import User
 from generation.selectors import inputs
@@ -30,7 +30,7 @@ from review.services import checklists, destinations, reasons
 
 class ChecklistForm(ServiceForm):
     by: ClassVar[User | None] = None
-    items = forms.JSONField(
+    items = StoredJSON(
         encoder=Lines,
         widget=forms.Textarea(attrs={"rows": 16, "cols": 90}),
         help_text='[{"code": "colour", "sentence": "The colour is the product\'s.", "mode": "ask" or "by_exception"}]. '

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,7 +94,7 @@ class Typed:
         """Return fill, baseline and light for the drawing, and the percentages for the fields."""
         shares = {"fill": self.value("fill_ratio"), "baseline": self.value("baseline")}
         percents = {
-            f"{name}_percent": round(share * 100) if isinstance(share, float) else share
+            f"{name}_percent": round(share * 100) if isinstance(share, float) and math.isfinite(share) else share
             for name, share in shares.items()
         }
         return {**shares, **percents, "light": self.value("light")}

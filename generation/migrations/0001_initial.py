@@ -1247,7 +1247,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="attempt",
             index=models.Index(
-                condition=models.Q(("sent_at__isnull", False)),
+                condition=models.Q(("submitted_at__isnull", False)),
                 fields=["endpoint", "-submitted_at"],
                 name="attempt_submitted",
             ),

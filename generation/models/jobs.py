@@ -160,7 +160,7 @@ class Attempt(models.Model):
             # Webhooks find the attempt of a submission. Also the latest submissions to an endpoint, newest first.
             models.Index(fields=["marker"], name="attempt_marker", condition=Q(marker__isnull=False)),
             models.Index(
-                fields=["endpoint", "-submitted_at"], name="attempt_submitted", condition=Q(sent_at__isnull=False)
+                fields=["endpoint", "-submitted_at"], name="attempt_submitted", condition=Q(submitted_at__isnull=False)
             ),
             # An endpoint's last day: rows are stored in the order of their start, so a small BRIN index suffices.
             BrinIndex(fields=["started_at"], name="attempt_started", pages_per_range=32, autosummarize=True),

@@ -113,7 +113,7 @@ class Tally:
 class Results:
     """The results of a contact sheet.
 
-    tallies: the column with the most wins first. votes: all votes; undecided: the votes for none. check_result: the
+    tallies: the column with the most wins first. votes: all votes; undecided: the votes for none. conclusion: the
     conclusion as a sentence; is_sure: True if the lead is more than chance.
     """
 
@@ -122,7 +122,7 @@ class Results:
     undecided: int
     voters: int
     rows: int
-    check_result: str
+    conclusion: str
     is_sure: bool
 
     @property
@@ -227,14 +227,14 @@ def results(comparison: Comparison) -> Results:
     ]
     tallies.sort(key=lambda tally: (-tally.wins, tally.column.position))
     names = [name_of(tally.column) for tally in tallies]
-    check_result, is_sure = significance.check_result([tally.wins for tally in tallies], names)
+    conclusion, is_sure = significance.conclusion([tally.wins for tally in tallies], names)
     return Results(
         tallies=tallies,
         votes=len(votes),
         undecided=len(votes) - len(named),
         voters=len({voter for _, _, voter in votes}),
         rows=len({row for _, row, _ in votes}),
-        check_result=check_result,
+        conclusion=conclusion,
         is_sure=is_sure,
     )
 

@@ -29,7 +29,7 @@ def chance(first: int, second: int) -> float:
     return min(1.0, 2 * tail)
 
 
-def check_result(wins: Sequence[int], names: Sequence[str]) -> tuple[str, bool]:
+def conclusion(wins: Sequence[int], names: Sequence[str]) -> tuple[str, bool]:
     """Return (the conclusion as a sentence, True if the lead is more than chance). wins: the most first."""
     votes = sum(wins)
     if not votes:

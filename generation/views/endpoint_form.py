@@ -126,7 +126,9 @@ class EndpointForm(forms.Form):
             self.fields["secret"] = _secret("Secret, once more", is_required=False)
             self.fields["secret"].help_text = "Only where an address above changes: the kept one is not sent elsewhere."
         for unit in prices.UNITS.values():
-            self.fields[PRICE + unit.name] = forms.DecimalField(label=unit.words.capitalize(), required=False)
+            self.fields[PRICE + unit.name] = forms.DecimalField(
+                label=unit.words.capitalize(), required=False, max_digits=18, decimal_places=12
+            )
         if endpoint is not None:
             del self.fields["slug"], self.fields["is_shared"]
         elif not is_operator:

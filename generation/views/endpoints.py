@@ -124,7 +124,7 @@ def act(request: BrandRequest, slug: str, verb: str) -> HttpResponseBase:
     elif verb == "again":
         queued = services.try_again(endpoint_id=endpoint.pk, by=request.user)
         words = f" {queued:,} image{'' if queued == 1 else 's'} that waited for its account go on." if queued else ""
-        messages.success(request, f"{endpoint.name} gets its next order now.{words}")
+        messages.success(request, f"{endpoint.name} gets its next submission now.{words}")
     elif verb == "retry":
         count = retries.retry_endpoint(brand=request.brand, endpoint=endpoint, by=request.user)
         messages.success(

@@ -17,6 +17,7 @@ DECIDABLE = (DecisionKind.APPROVED, DecisionKind.REJECTED, DecisionKind.NEEDS_RE
 
 
 class DecisionSerializer(serializers.ModelSerializer[Decision]):
+    decision = serializers.ChoiceField(source="kind", choices=DecisionKind.choices, read_only=True)
     decided_by = serializers.CharField(source="decided_by.display_name", read_only=True)
     reason = serializers.CharField(source="reason.code", default=None, read_only=True, allow_null=True)
 
@@ -125,7 +126,7 @@ class TaskDetailSerializer(TaskSerializer):
 class DecisionRequest(serializers.Serializer[Any]):
     """`seen` is the token that the task's candidate carried when you looked at it."""
 
-    kind = serializers.ChoiceField(choices=[(kind.value, kind.label) for kind in DECIDABLE])
+    decision = serializers.ChoiceField(choices=[(kind.value, kind.label) for kind in DECIDABLE])
     version = serializers.IntegerField()
     seen = serializers.CharField()
     reason = serializers.CharField(required=False, default="", allow_blank=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.http import HttpResponse, StreamingHttpResponse
+from django_filters import rest_framework as filters
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import mixins, viewsets
@@ -137,11 +138,19 @@ class ChecklistViewSet(viewsets.ReadOnlyModelViewSet[Checklist]):
         return Response(self.get_serializer(self.get_object()).data, status=201)
 
 
+class DecisionFilter(filters.FilterSet):
+    decision = filters.ChoiceFilter(field_name="kind", choices=DecisionKind.choices)
+
+    class Meta:
+        model = Decision
+        fields = ["task", "task__asset", "decision"]
+
+
 class DecisionViewSet(viewsets.ReadOnlyModelViewSet[Decision]):
     """Decisions: what was decided, by whom, about exactly which bytes."""
 
     serializer_class = serializers.DecisionSerializer
-    filterset_fields = ["task", "task__asset", "decision"]
+    filterset_class = DecisionFilter
     queryset = Decision.objects.all()
 
     def get_queryset(self) -> QuerySet[Decision]:

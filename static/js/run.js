@@ -3,7 +3,7 @@
 import { isTyping } from "./keys.js";
 import { toast } from "./toast.js";
 
-const editor = document.getElementById("editor");
+const page = document.getElementById("run-page");
 const matrix = document.getElementById("matrix");
 const drawer = document.getElementById("drawer");
 const csrf = () => document.body.dataset.csrf;
@@ -33,7 +33,7 @@ async function look() {
   const marks = [...onScreen].flatMap((row) => [...row.querySelectorAll("[data-mark]")])
     .map((cell) => `${cell.id.slice(5)}-${cell.dataset.mark}`);
   try {
-    const answer = await fetch(editor.dataset.live, {
+    const answer = await fetch(page.dataset.live, {
       method: "POST",
       headers: { "X-CSRFToken": csrf() },
       body: new URLSearchParams({ cells: marks.join("."), head: head.dataset.mark }),
@@ -67,7 +67,7 @@ function tick() {
   const seconds = Number(document.getElementById("run-head").dataset.poll);
   if (seconds) setTimeout(async () => { await look(); tick(); }, seconds * 1000);
 }
-if (editor) tick();
+if (page) tick();
 
 // -- further rows come before their place is on the screen --------------------------------------------------------
 
@@ -167,7 +167,7 @@ function present(id, isQuiet) {
   const isFirst = drawer.hidden;
   if (isFirst) {
     drawer.hidden = false;
-    editor.classList.add("has-drawer");
+    page.classList.add("has-drawer");
   }
   clearTimeout(waiting);
   // Held arrows run over cells faster than anybody reads them.
@@ -177,7 +177,7 @@ function present(id, isQuiet) {
 async function fetchDetail(id, mine, isQuiet) {
   if (!isQuiet) drawer.setAttribute("aria-busy", "true");
   try {
-    const answer = await fetch(editor.dataset.cell.replace("/0/", `/${id}/`), { headers: { "X-Requested-With": "drawer" } });
+    const answer = await fetch(page.dataset.cell.replace("/0/", `/${id}/`), { headers: { "X-Requested-With": "drawer" } });
     if (mine !== wanted) return;
     if (!answer.ok) throw new Error(String(answer.status));
     const top = isQuiet ? drawer.scrollTop : 0;
@@ -194,7 +194,7 @@ function close() {
   wanted += 1;
   drawer.hidden = true;
   drawer.replaceChildren();
-  editor.classList.remove("has-drawer");
+  page.classList.remove("has-drawer");
   const cell = matrix?.querySelector(".is-open");
   cell?.classList.remove("is-open");
   cell?.focus({ preventScroll: true });

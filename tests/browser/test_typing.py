@@ -146,5 +146,5 @@ def test_a_selection_is_approved_with_one_set_of_answers(request: pytest.Fixture
     page.keyboard.press("2")
     _press(page, "Enter")
     wait_until(lambda: Decision.objects.count() >= count, seconds=10, what="all of them are approved")
-    decided = Decision.objects.values_list("task_id", "decision", "answers__colour", "answers__logo")
+    decided = Decision.objects.values_list("task_id", "kind", "answers__colour", "answers__logo")
     assert set(decided) == {(task.pk, "approved", "yes", "n/a") for task in shown[:count]}

@@ -216,6 +216,8 @@ def test_each_part_of_the_draft_is_saved_on_its_own(
     [
         ("palette", {"palette_name": ["Rust"], "palette_hex": ["#zz"]}, 'value="#zz"', "six hexadecimal digits"),
         ("setting", {"light": "top", "fill_ratio": "much", "baseline": "90"}, 'value="much"', "Give a number"),
+        ("setting", {"light": "top", "fill_ratio": "70", "baseline": "1e400"}, "", "baseline"),
+        ("setting", {"light": "top", "fill_ratio": "-1e400", "baseline": "90"}, "", "fill"),
         ("wording", {"required_wording": "luxury", "banned_wording": "luxury"}, "luxury", "required and banned"),
         ("limits", {"limit:photo_size:enlarged": "99"}, 'value="99"', "from 1 to 6"),
     ],

@@ -199,6 +199,28 @@ def test_its_pages_answer_an_operator_and_tell_no_secret(model: type[Model], adm
     assert ('name="_save"' in pages["change"][0].content.decode()) is (label in CHANGEABLE)
 
 
+@pytest.mark.parametrize("key", ["\ufffd", "many", "1.5", "", "9" * 5000, "\x00"])
+@pytest.mark.parametrize("model", [campaigns.GuideVersion, core.User], ids=lambda model: model._meta.label)
+def test_a_selected_row_whose_key_is_none_is_refused(model: type[Model], key: str, admin_pages: Client) -> None:
+    MAKE[model]()
+    given = {"action": "publish", "select_across": "0", "_selected_action": key}
+    assert admin_pages.post(_address(model, "changelist"), given).status_code in {302, 400, 422}
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "[" * 5000, "1e400", '"\\u0000"', "NaN"])
+@pytest.mark.parametrize(
+    ("model", "field"),
+    [(generation.Endpoint, "config"), (review.Destination, "config"), (review.Checklist, "items")],
+    ids=lambda value: value if isinstance(value, str) else value._meta.label,
+)
+def test_json_that_cannot_be_stored_is_refused_at_its_field(
+    model: type[Model], field: str, text: str, admin_pages: Client
+) -> None:
+    page = admin_pages.post(_address(model, "add"), {field: text})
+    assert page.status_code == 200
+    assert page.context["adminform"].form.errors[field]
+
+
 @pytest.mark.parametrize("model", REGISTERED, ids=lambda model: model._meta.label)
 def test_an_empty_name_of_a_key_means_the_usual_one(model: type[Model], admin_pages: Client) -> None:
     row, label = MAKE[model](), model._meta.label

@@ -391,7 +391,7 @@ def test_a_port_where_nothing_listens_is_said_and_nothing_was_sent() -> None:
 
 def test_an_order_that_was_cut_off_counts_as_sent() -> None:
     darkroom = Darkroom()
-    darkroom.fail_next("POST /orders", CUT_AFTER)
+    darkroom.fail_next("POST /submissions", CUT_AFTER)
     with serving(darkroom), pytest.raises(EngineError) as raised:
         service.Service(darkroom.url).submit(
             "POST", "submissions", json={"marker": "m", "job": 1, "prompt": "x", "seed": 1}

@@ -215,7 +215,7 @@ def _post(client: Any, task: ReviewTask, verb: str, body: str) -> Any:
 def test_a_posted_approval_is_a_decision(task: ReviewTask, reviewer: Any, page_client: Any) -> None:
     answer = _post(page_client(reviewer), task, "approve", _said(task))
     assert answer.status_code == 200
-    assert Decision.objects.get(pk=answer.json()["decision"]).decided_by == reviewer
+    assert Decision.objects.get(pk=answer.json()["id"]).decided_by == reviewer
 
 
 def test_the_second_to_approve_is_told_who_was_first(
@@ -252,7 +252,7 @@ def test_unreadable_posts_are_refused(task: ReviewTask, reviewer: Any, page_clie
 
 def test_undo_hands_the_card_back(task: ReviewTask, reviewer: Any, page_client: Any) -> None:
     client = page_client(reviewer)
-    made = _post(client, task, "approve", _said(task)).json()["decision"]
+    made = _post(client, task, "approve", _said(task)).json()["id"]
     answer = client.post(
         f"/brands/{task.brand.slug}/review/decisions/{made}/undo/", "{}", content_type="application/json"
     )

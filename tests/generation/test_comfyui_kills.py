@@ -145,7 +145,7 @@ def test_fifty_kills_at_random_moments_order_nothing_twice(clean_redis: Any) -> 
             with pytest.raises(subprocess.TimeoutExpired):
                 worker.wait(chance.uniform(0, 2 * Ponderous.answer_seconds))
             worker.kill()
-            unknown = Attempt.objects.filter(outcome=AttemptOutcome.RUNNING, sent_at__isnull=False, remote_id="")
+            unknown = Attempt.objects.filter(outcome=AttemptOutcome.RUNNING, submitted_at__isnull=False, remote_id="")
             in_mid_submission += unknown.filter(job__status=JobState.RUNNING).exists()
         finish("every job ends", 300)
         counted = submissions(server)

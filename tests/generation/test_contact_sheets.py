@@ -388,7 +388,7 @@ def test_results_tell_wins_shares_and_medians_and_say_when_votes_are_few(
     assert (first.seconds, first.cost, first.measured, last.failed) == (2, Decimal("0.01"), 3, 3)
     assert first.share == pytest.approx(5 / 6)
     assert (results.votes, results.undecided, results.voters, results.rows) == (9, 3, 3, 3)
-    assert results.check_result == "6 votes are too few to choose by; 12 is the least that can tell a clear favourite."
+    assert results.conclusion == "6 votes are too few to choose by; 12 is the least that can tell a clear favourite."
     page = page_client(people[0]).get(address(sheet, "results/")).content.decode()
     assert "6 votes are too few" in page and "9 votes of 3 people on 3 of 3 rows" in page
 
@@ -403,10 +403,10 @@ def test_a_image_that_was_made_before_is_no_measurement(sheet: Comparison, revie
 
 
 def test_a_lead_is_called_chance_until_it_is_more() -> None:
-    assert significance.check_result([0, 0], ["A", "B"]) == ("Nobody has named a favourite yet.", False)
-    assert "level" in significance.check_result([6, 6], ["A", "B"])[0]
-    assert significance.check_result([9, 5], ["A", "B"])[1] is False
-    sentence, is_sure = significance.check_result([12, 2], ["A", "B"])
+    assert significance.conclusion([0, 0], ["A", "B"]) == ("Nobody has named a favourite yet.", False)
+    assert "level" in significance.conclusion([6, 6], ["A", "B"])[0]
+    assert significance.conclusion([9, 5], ["A", "B"])[1] is False
+    sentence, is_sure = significance.conclusion([12, 2], ["A", "B"])
     assert is_sure and sentence.startswith("A leads B by 12 to 2")
     assert significance.chance(12, 2) == pytest.approx(0.0129, abs=1e-4)
     low, high = significance.interval(8, 10)

@@ -52,7 +52,7 @@ def submissions(server: OpenAIServer) -> Counter[str]:
 def under_way_at(worker: processes.Process) -> set[int]:
     """Return the attempts of this worker whose intent is written and whose result is not."""
     own = Attempt.objects.filter(worker__contains=f"-{worker.pid}-")
-    return set(own.filter(outcome=AttemptOutcome.RUNNING, sent_at__isnull=False).values_list("pk", flat=True))
+    return set(own.filter(outcome=AttemptOutcome.RUNNING, submitted_at__isnull=False).values_list("pk", flat=True))
 
 
 def when_uncertain() -> dict[int, str]:
@@ -111,7 +111,7 @@ def test_fifty_kills_order_nothing_twice_and_hold_what_is_uncertain(clean_redis:
     ]
     assert held.count() == len(under_way)
     assert all(job.hold_reason == HoldReason.UNCERTAIN for job in held)
-    assert not Attempt.objects.filter(job__status=JobState.QUARANTINED, sent_at__isnull=False).exists()
+    assert not Attempt.objects.filter(job__status=JobState.QUARANTINED, submitted_at__isnull=False).exists()
     uncertain = LedgerEntry.objects.filter(kind=LedgerKind.UNCERTAIN)
     assert sorted(uncertain.values_list("job_id", flat=True)) == sorted(job.pk for job in held)
     succeeded = Job.objects.filter(status=JobState.SUCCEEDED).select_related("frozen")

@@ -91,12 +91,12 @@ def test_a_service_that_answers_at_once_needs_no_asking(darkroom: Darkroom, clea
     with working():
         all_end()
     assert states() == {JobState.SUCCEEDED: 5}
-    assert darkroom.counts["GET /orders"] == 0
+    assert darkroom.counts["GET /submissions"] == 0
 
 
 def test_an_order_whose_answer_was_lost_is_looked_up_and_not_paid_twice(darkroom: Darkroom, clean_redis: Any) -> None:
     queued.run(queued.campaign(), an_endpoint(darkroom), 3)
-    darkroom.fail_next("POST /orders", CUT_AFTER)
+    darkroom.fail_next("POST /submissions", CUT_AFTER)
     with working():
         all_end()
     assert states() == {JobState.SUCCEEDED: 3}
@@ -106,7 +106,7 @@ def test_an_order_whose_answer_was_lost_is_looked_up_and_not_paid_twice(darkroom
 
 def test_an_order_that_never_arrived_is_sent_again_under_another_marker(darkroom: Darkroom, clean_redis: Any) -> None:
     queued.run(queued.campaign(), an_endpoint(darkroom), 1)
-    darkroom.fail_next("POST /orders", CUT_BEFORE)
+    darkroom.fail_next("POST /submissions", CUT_BEFORE)
     with working():
         all_end()
     assert states() == {JobState.SUCCEEDED: 1}
@@ -228,7 +228,7 @@ def test_a_rate_that_nobody_told_is_found_and_kept(darkroom: Darkroom, clean_red
     assert len(darkroom.paid) == 24
     rates = endpoint_limits.found_rates(EndpointStatus.objects.get(endpoint=endpoint))
     assert 2 <= rates[rate_limits.SECOND].submissions < 6
-    assert not Attempt.objects.filter(error_kind="rate", sent_at__isnull=False).exists()
+    assert not Attempt.objects.filter(error_kind="rate", submitted_at__isnull=False).exists()
 
 
 def test_a_number_of_calls_at_once_that_nobody_told_is_found_and_kept(darkroom: Darkroom, clean_redis: Any) -> None:
@@ -249,7 +249,7 @@ def test_five_failures_in_a_row_open_the_breaker_and_one_success_closes_it(
     monkeypatch.setattr("generation.services.remote.pacing.FIRST_REST_SECONDS", 0.5)
     monkeypatch.setattr("generation.services.dispatch.outcomes.backoff_seconds", lambda tries: 0.1)
     down = Fault(response=plain({"detail": "down"}, 503))
-    darkroom.fail_next("POST /orders", *[down] * 6)
+    darkroom.fail_next("POST /submissions", *[down] * 6)
     endpoint = an_endpoint(darkroom, limits={"max_concurrent": 1})
     queued.run(queued.campaign(), endpoint, 8)
     statuses = EndpointStatus.objects.filter(endpoint=endpoint)
@@ -259,7 +259,7 @@ def test_five_failures_in_a_row_open_the_breaker_and_one_success_closes_it(
         all_end()
     assert states() == {JobState.SUCCEEDED: 8}
     assert statuses.get().breaker == Breaker.CLOSED
-    assert darkroom.counts["POST /orders"] == 14
+    assert darkroom.counts["POST /submissions"] == 14
 
 
 POINTS = ("claimed", "intended", "submitted", "entrusted", "polled", "resumed", "generated", "stored", "finish.written")

@@ -233,7 +233,7 @@ def test_two_local_services_and_a_cloud_share_a_run_and_survive_the_death_of_one
         with working():
             processes.wait_until(lambda: len(first.paid) >= 2, seconds=60, what="the first has made some")
             dead = len(first.paid)
-            first.fail_next("POST /orders", *[CUT_BEFORE] * 10_000)
+            first.fail_next("POST /submissions", *[CUT_BEFORE] * 10_000)
             processes.wait_until(routed, seconds=120, what=f"all are made: {where()} {states()}")
             all_end()
     assert states() == {JobState.SUCCEEDED: 60}

@@ -63,7 +63,7 @@ def test_the_little_model_draws_places_people_choose_and_packshots_stand_before_
     runs = sketches.begin(loaded)
     work(runs)
     chosen = sketches.choose(loaded)
-    assert len(chosen) == Decision.objects.filter(check_result="approved").count() > 1
+    assert len(chosen) == Decision.objects.filter(kind="approved").count() > 1
     before = sketches.before(loaded, chosen)
     assert before is not None
     work([*runs, before])

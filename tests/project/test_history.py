@@ -43,7 +43,7 @@ def test_six_weeks_of_history_are_true_to_their_images(campaign: Campaign, tmp_p
 
 def _first_looks(campaign: Campaign) -> None:
     first = Decision.objects.filter(task__asset__campaign=campaign, version__round=1)
-    pairs = first.values_list("version__job__run__prompt_version__number", "check_result")
+    pairs = first.values_list("version__job__run__prompt_version__number", "kind")
     assert Counter(pairs) == {
         (1, "approved"): 22,  # 61 %
         (1, "rejected"): 10,

@@ -116,7 +116,7 @@ def test_uploads_are_described_as_files(path: str, document: dict[str, Any]) -> 
 def refusals(task: Any) -> list[tuple[str, str, str, int, dict[str, Any]]]:
     """Return (path of the schema, method, address, expected status, arguments of the client)."""
     campaign = task.asset.campaign
-    decide = {"check_result": "approved", "version": task.asset.versions.first().pk, "seen": "another"}
+    decide = {"decision": "approved", "version": task.asset.versions.first().pk, "seen": "another"}
     taken = {"brand": task.brand.slug, "slug": campaign.slug, "name": "Again"}
     detail, campaigns = f"{API}/campaigns/{{id}}/", f"{API}/campaigns/"
     return [

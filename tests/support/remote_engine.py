@@ -47,10 +47,10 @@ class Order:
 
 
 class Darkroom(Remote):
-    """POST /submissions {"marker", "job", "prompt", "seed"}; GET /orders?ids=a,b or ?marker=; GET /pictures/<id>;
+    """POST /submissions {"marker", "job", "prompt", "seed"}; GET /submissions?ids=a,b or ?marker=; GET /images/<id>;
     POST /cancel {"id"}; POST /develop answers with the image itself."""
 
-    limited = frozenset({"POST /orders", "POST /develop"})
+    limited = frozenset({"POST /submissions", "POST /develop"})
 
     def __init__(self, *, seconds: float = 0.05, **limits: Any) -> None:
         super().__init__(**limits)
@@ -179,7 +179,7 @@ class Wire:
         if submission["state"] == "working":
             return Pending(submission["step"], submission["steps"])
         if submission["state"] == "done":
-            return self._result(outputs=(f"pictures/{key}",))
+            return self._result(outputs=(f"images/{key}",))
         kind = {"unknown": ErrorKind.LOST, "cancelled": ErrorKind.CANCELLED}.get(submission["state"])
         kind = kind or self.kinds[submission["kind"]]
         return Result(0, None, error=EngineError(kind, f"The darkroom said {submission['state']}."))

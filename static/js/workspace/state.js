@@ -10,7 +10,7 @@ export const SAID = { approved: "Approved", rejected: "Rejected", needs_revision
 
 export function prepared(card) {
   const chosen = card.versions.some((one) => one.id === card.current) ? card.current : card.versions[0]?.id;
-  return { ...card, chosen, file: 0, answers: {}, decision: "", id_of_decision: null };
+  return { ...card, chosen, file: 0, answers: {}, decision: "" };
 }
 
 export const state = {

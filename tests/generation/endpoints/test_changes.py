@@ -50,6 +50,8 @@ def test_what_is_refused_stands_beside_its_field_and_the_secret_is_not_repeated(
         ({"setting_cancel_after": "soon"}, "does not take this"),
         ({"max_concurrent": "0"}, "empty to find out"),
         ({"price_image": "-1"}, "lies between 0"),
+        ({"price_image": "1e999999"}, "no more than"),
+        ({"price_image": "1e-999999"}, "no more than"),
     ):
         answer = client.post(address(brand, "overflow/"), settings_of(theirs, **fields))
         assert answer.status_code == 422 and words in answer.content.decode(), fields

@@ -1,9 +1,14 @@
-"""Adds the possible refusals of each operation to the OpenAPI schema, as problem details (RFC 9457)."""
+"""What the OpenAPI schema gets beside drf-spectacular's own: names of requests, and the refusals of each operation as
+problem details (RFC 9457)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import Direction
+from rest_framework import serializers
 
 PROBLEM: dict[str, Any] = {
     "type": "object",
@@ -42,6 +47,14 @@ RESPONSES = {
     429: ("TooManyRequests", "Wait as long as Retry-After says."),
     503: ("Unavailable", "The database does not answer. Ask again after Retry-After seconds."),
 }
+
+
+class RequestNames(AutoSchema):
+    """Names the component of a `…Request` serializer once: drf-spectacular adds "Request" itself."""
+
+    def get_serializer_name(self, serializer: serializers.Serializer[Any], direction: Direction) -> str:
+        name = super().get_serializer_name(serializer, direction)
+        return name.removesuffix("Request") if direction == "request" else name
 
 
 def add_refusals(result: dict[str, Any], **_: Any) -> dict[str, Any]:
