@@ -20,7 +20,7 @@ def main() -> None:
             from django.core.management import execute_from_command_line
 
             execute_from_command_line(sys.argv)
-    except servers.CannotStart as error:
+    except servers.StartFailed as error:
         sys.exit(f"The embedded services cannot start: {error}")
 
 

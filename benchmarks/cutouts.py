@@ -28,15 +28,15 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 SIZE = int(os.environ.get("SIZE", "768"))
-KEPT = Path(os.environ.get("PROOFLINE_VAR", ROOT / "var")) / "benchmarks" / "cutouts"
+RENDER_FOLDER = Path(os.environ.get("PROOFLINE_VAR", ROOT / "var")) / "benchmarks" / "cutouts"
 QUALITY = 88
-BAD = 0.95
+MIN_OVERLAP = 0.95
 BACKDROP = "#ecebe8"
 WHITE = "#f3f1ec"
 
 from campaigns.photos import cutout  # noqa: E402
 from examples.render import render  # noqa: E402
-from examples.render.catalogue import SHOTS, products  # noqa: E402
+from examples.render.catalogue import PHOTO_SPECS, products  # noqa: E402
 from examples.render.looks import linear  # noqa: E402
 
 Floats = NDArray[np.float32]
@@ -67,10 +67,10 @@ class Outcome:
 # -- images ------------------------------------------------------------------------------------------------------
 
 
-def rendered(name: str, row: dict[str, str], colour: str) -> Bytes:
+def render_product(name: str, row: dict[str, str], colour: str) -> Bytes:
     """Return the render as SIZE × SIZE × 4; it is read from the disk the second time."""
-    shot = SHOTS[row["photo"]]
-    path = KEPT / f"{name}-{colour.strip('#')}-{SIZE}.png"
+    shot = PHOTO_SPECS[row["photo"]]
+    path = RENDER_FOLDER / f"{name}-{colour.strip('#')}-{SIZE}.png"
     if not path.exists():
         settings = {key: value for key, value in shot.settings.items() if key not in ("background", "vignette")}
         if colour == WHITE:
@@ -91,7 +91,7 @@ def rendered(name: str, row: dict[str, str], colour: str) -> Bytes:
     return np.asarray(Image.open(path))
 
 
-def taken_apart(name: str, rgba: Bytes) -> Product:
+def separate(name: str, rgba: Bytes) -> Product:
     alpha = rgba[..., 3].astype(np.float32) / 255
     light = to_linear(rgba[..., :3])
     floor_mask = (alpha == 0).astype(np.float32)
@@ -116,7 +116,7 @@ def to_linear(rgb: Bytes) -> Floats:
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
-def photographed(product: Product, backdrop: Floats, seed: int) -> Bytes:
+def photograph(product: Product, backdrop: Floats, seed: int) -> Bytes:
     """Return the product before a backdrop (linear reflectance, 3 or h × w × 3) as sRGB bytes with grain and JPEG."""
     alpha = product.alpha[..., None]
     light = alpha * product.colour + (1 - alpha) * product.floor * backdrop
@@ -128,7 +128,7 @@ def photographed(product: Product, backdrop: Floats, seed: int) -> Bytes:
     return np.asarray(Image.open(io.BytesIO(buffer.getvalue())).convert("RGB"))
 
 
-def flat(colour: str) -> Floats:
+def flat_backdrop(colour: str) -> Floats:
     return np.asarray(linear(colour), dtype=np.float32)
 
 
@@ -156,26 +156,33 @@ def wood() -> Floats:
 
 
 BACKGROUNDS = ("plain white", "plain grey", "plain coloured", "gradient", "white on white", "wood")
-PLAIN = BACKGROUNDS[:4]
+PLAIN_BACKGROUNDS = BACKGROUNDS[:4]
 
 
-def images(at: int, row: dict[str, str]) -> list[tuple[str, Bytes, Floats]]:
+def make_photos(at: int, row: dict[str, str]) -> list[tuple[str, Bytes, Floats]]:
     """Return (background, photo, true alpha) of a product of the feed, for every background."""
     name = row["sku"]
-    own = taken_apart(name, rendered(name, row, SHOTS[row["photo"]].colour or row["hex"]))
-    pale = taken_apart(name, rendered(name, row, WHITE))
-    backdrops = (flat("#ffffff"), flat(BACKDROP), flat("#a9bcae"), gradient(), flat("#ffffff"), wood())
+    own = separate(name, render_product(name, row, PHOTO_SPECS[row["photo"]].colour or row["hex"]))
+    pale = separate(name, render_product(name, row, WHITE))
+    backdrops = (
+        flat_backdrop("#ffffff"),
+        flat_backdrop(BACKDROP),
+        flat_backdrop("#a9bcae"),
+        gradient(),
+        flat_backdrop("#ffffff"),
+        wood(),
+    )
     shown = []
     for place, (background, backdrop) in enumerate(zip(BACKGROUNDS, backdrops, strict=True)):
         product = pale if background == "white on white" else own
-        shown.append((background, photographed(product, backdrop, 100 * at + place), product.alpha))
+        shown.append((background, photograph(product, backdrop, 100 * at + place), product.alpha))
     return shown
 
 
 # -- measuring -----------------------------------------------------------------------------------------------------
 
 
-def measured(background: str, pixels: Bytes, truth: Floats) -> Outcome:
+def measure(background: str, pixels: Bytes, truth: Floats) -> Outcome:
     began = time.process_time()
     try:
         cut = cutout.cut_out(pixels)
@@ -186,10 +193,10 @@ def measured(background: str, pixels: Bytes, truth: Floats) -> Outcome:
     passed = 1000 * (time.process_time() - began)
     alpha = cut.rgba[..., 3].astype(np.float32) / 255
     overlap = float(np.minimum(alpha, truth).sum() / np.maximum(alpha, truth).sum())
-    return Outcome(background, cut.method, overlap, apart(alpha, truth), cut.confidence, passed)
+    return Outcome(background, cut.method, overlap, outline_distances(alpha, truth), cut.confidence, passed)
 
 
-def apart(measured_alpha: Floats, truth: Floats) -> Floats:
+def outline_distances(measured_alpha: Floats, truth: Floats) -> Floats:
     """Return the distances in pixels between the two outlines (alpha one half), in both directions."""
     first, second = (edge(values > 0.5) for values in (measured_alpha, truth))
     if not first.any() or not second.any():
@@ -204,10 +211,10 @@ def edge(mask: Any) -> Any:
     return (solid - cv2.erode(solid, np.ones((3, 3), np.uint8))) > 0
 
 
-def line(background: str, method: str, outcomes: list[Outcome]) -> dict[str, Any]:
+def summarise(background: str, method: str, outcomes: list[Outcome]) -> dict[str, Any]:
     overlaps = [outcome.overlap for outcome in outcomes]
     distances = np.concatenate([outcome.distances for outcome in outcomes])
-    bad = [outcome for outcome in outcomes if outcome.overlap < BAD]
+    bad = [outcome for outcome in outcomes if outcome.overlap < MIN_OVERLAP]
     return {
         "background": background,
         "method": method,
@@ -228,16 +235,16 @@ def main() -> None:
     outcomes = []
     show = os.environ.get("SHOW", "")
     for at, row in enumerate(products()):
-        for background, pixels, truth in images(at, row):
-            outcome = measured(background, pixels, truth)
+        for background, pixels, truth in make_photos(at, row):
+            outcome = measure(background, pixels, truth)
             outcomes.append(outcome)
-            if outcome.overlap < BAD:
+            if outcome.overlap < MIN_OVERLAP:
                 print(f"  {row['sku']:12} {background:16} IoU {outcome.overlap:.3f}, sure {outcome.confidence:.0%}")
             if show:
                 Path(show).mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels).save(Path(show) / f"{row['sku']}-{background.replace(' ', '-')}.png")
     table = [
-        line(background, method, matching)
+        summarise(background, method, matching)
         for background in BACKGROUNDS
         for method in ("alpha", "plain", "scene", "none")
         if (
@@ -259,7 +266,7 @@ def main() -> None:
             f"{figures['iou_least']:>8.4f}{figures['boundary_mean_px']:>9.2f}{figures['boundary_p95_px']:>7.2f}", end=""
         )
         print(f"{figures['confidence_mean']:>7.2f}{asked_share:>12}{figures['milliseconds']:>7.0f}")
-    plain = [measurement.overlap for measurement in outcomes if measurement.background in PLAIN]
+    plain = [measurement.overlap for measurement in outcomes if measurement.background in PLAIN_BACKGROUNDS]
     print(
         json.dumps(
             {

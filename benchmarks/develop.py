@@ -28,12 +28,12 @@ SIZE = int(os.environ.get("SIZE", "1024"))
 REPEATS = 9
 
 from generation.checks.base import Sample  # noqa: E402
-from generation.checks.registry import examine  # noqa: E402
+from generation.checks.registry import run_checks  # noqa: E402
 from generation.engines.base import Pixels  # noqa: E402
-from generation.finishing import encode, likeness, subject  # noqa: E402
+from generation.finishing import encode, similarity, subject  # noqa: E402
 from generation.finishing.base import Target  # noqa: E402
 from generation.finishing.develop import develop  # noqa: E402
-from tests.support.engines import ready_pixels  # noqa: E402
+from tests.support.engines import noise_pixels  # noqa: E402
 
 
 def milliseconds(function: Callable[[], object]) -> float:
@@ -104,9 +104,9 @@ def parts(pixels: Pixels) -> dict[str, float]:
         "develop_ms": milliseconds(lambda: develop(pixels, facts, [])),
         "png_default_ms": milliseconds(lambda: FORMATS["PNG, Pillow's default"](pixels)),
         "small_ms": milliseconds(lambda: Sample(pixels).small),
-        "checks_ms": milliseconds(lambda: examine(sample)),
-        "pdq_ms": milliseconds(lambda: likeness.pdq(sample.small)),
-        "subject_ms": milliseconds(lambda: subject.find(sample.small)),
+        "checks_ms": milliseconds(lambda: run_checks(sample)),
+        "pdq_ms": milliseconds(lambda: similarity.pdq(sample.small)),
+        "subject_ms": milliseconds(lambda: subject.find_subject(sample.small)),
         "jpeg_rendition_ms": milliseconds(lambda: encode.encode(pixels, "jpeg")),
         "webp_rendition_ms": milliseconds(lambda: encode.encode(pixels, "webp")),
         "with_two_renditions_ms": milliseconds(
@@ -128,7 +128,7 @@ def threads(pixels: Pixels, count: int) -> float:
 
 def main() -> None:
     cv2.setNumThreads(1)
-    photograph = ready_pixels(7, SIZE, SIZE)
+    photograph = noise_pixels(7, SIZE, SIZE)
     formats({"photograph": photograph, "packshot": packshot()})
     figures = {name: round(value, 2) for name, value in parts(photograph).items()}
     figures["images_per_second_1_thread"] = round(threads(photograph, 1), 1)

@@ -23,7 +23,7 @@ MASTERS = int(os.environ.get("MASTERS", "100000"))
 SHAPES, SUBJECTS, SEARCHES = 30, 1000, 300
 
 
-def catalogue(random: np.random.Generator, count: int) -> tuple[list[str], list[bytes]]:
+def make_hashes(random: np.random.Generator, count: int) -> tuple[list[str], list[bytes]]:
     """Return PDQ hashes and colour grids of `count` packshots."""
     shapes = random.integers(0, 256, (SHAPES, 32), dtype=np.uint8)
     shape = random.integers(0, SHAPES, count)
@@ -45,7 +45,7 @@ def fill(brand_slug: str, random: np.random.Generator) -> tuple[int, list[str], 
     from tests.support import factories
 
     brand = factories.BrandFactory(slug=brand_slug)
-    hashes, grids = catalogue(random, MASTERS)
+    hashes, grids = make_hashes(random, MASTERS)
     run = factories.RunFactory(campaign__brand=brand)
     factories.SubjectFactory.create_batch(SUBJECTS, brand=brand)
     with connection.cursor() as cursor:
@@ -85,14 +85,14 @@ SELECT a.id, 1, 1, m.id, 'generated', 'pass', now()
 """
 
 
-def searches(brand_id: int, queries: list[tuple[str, bytes]]) -> tuple[list[float], int]:
+def measure_searches(brand_id: int, queries: list[tuple[str, bytes]]) -> tuple[list[float], int]:
     """Return the seconds of each search, and how many searches found a duplicate."""
     from generation.services.images import duplicates
 
     seconds, hits = [], 0
     for pdq, colours in queries:
         started = time.perf_counter()
-        duplicate = duplicates.nearest(brand_id=brand_id, subject_id=0, hashes={"pdq": pdq, "colours": colours})
+        duplicate = duplicates.find_nearest(brand_id=brand_id, subject_id=0, hashes={"pdq": pdq, "colours": colours})
         seconds.append(time.perf_counter() - started)
         hits += duplicate is not None
     return seconds, hits
@@ -116,10 +116,10 @@ def trial() -> dict[str, float]:
         index_bytes = cursor.fetchone()[0]
     print(f"2 × {MASTERS:,} masters in {time.perf_counter() - started:.1f} s", flush=True)
     present = [(hashes[place], grids[place]) for place in random.integers(0, MASTERS, SEARCHES)]
-    new = list(zip(*catalogue(random, SEARCHES), strict=True))
-    searches(brand_id, present[:10])
-    duplicates, hits = searches(brand_id, present)
-    others, lookalikes = searches(brand_id, new)
+    new = list(zip(*make_hashes(random, SEARCHES), strict=True))
+    measure_searches(brand_id, present[:10])
+    duplicates, hits = measure_searches(brand_id, present)
+    others, lookalikes = measure_searches(brand_id, new)
     assert hits == SEARCHES, f"{SEARCHES - hits} images that are in the brand were not found"
     both = sorted(duplicates + others)
     return {

@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 SIZES = [int(size) for size in os.environ.get("ROWS", "1000000").split(",")]
 APPROVALS = int(os.environ.get("APPROVALS", "600"))
 """Number of images that are prepared for approval."""
-ALONE = 100
+APPROVALS_ALONE = 100
 """Number of images that are approved before the import begins."""
 PACE_SECONDS = 0.2
 
@@ -72,7 +72,7 @@ def _parent(pid: int) -> int:
 # -- in processes of their own -----------------------------------------------------------------------------------------
 
 
-def one_import(path: str) -> dict[str, Any]:
+def run_import(path: str) -> dict[str, Any]:
     """Import the file and return seconds, peaks and counts."""
     from campaigns.services import imports
     from core.models import Brand, User
@@ -89,7 +89,7 @@ def one_import(path: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def one_undo(import_id: str) -> dict[str, Any]:
+def run_undo(import_id: str) -> dict[str, Any]:
     from django.db import transaction
 
     from campaigns.services import staging
@@ -109,12 +109,12 @@ def _figures(seconds: float, rows: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def approvals(stop: str, count: str) -> dict[str, Any]:
+def measure_approvals(stop: str, count: str) -> dict[str, Any]:
     """Approve up to `count` open images at a human pace until the file `stop` exists; return milliseconds of each."""
     from core.models import User
     from review.models import ReviewTask
     from review.services import decisions
-    from tests.support.in_review import seen
+    from tests.support.images_in_review import decision_arguments
 
     by = User.objects.get(username="benchmark")
     tasks = list(ReviewTask.objects.filter(brand__slug="benchmark", state="open").order_by("pk")[: int(count)])
@@ -123,7 +123,7 @@ def approvals(stop: str, count: str) -> dict[str, Any]:
     for task in tasks:
         if taken and Path(stop).exists():
             break
-        what = seen(task)
+        what = decision_arguments(task)
         started = time.perf_counter()
         decisions.approve(by=by, **what)
         taken.append((time.perf_counter() - started) * 1000)
@@ -133,12 +133,12 @@ def approvals(stop: str, count: str) -> dict[str, Any]:
     return at | {"worst": round(taken[-1], 1), "approvals": len(taken), "load": round(os.getloadavg()[0], 1)}
 
 
-def in_process(*arguments: str) -> subprocess.Popen[str]:
+def start_process(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "benchmarks.feeds", *arguments]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
-def answer(process: subprocess.Popen[str]) -> dict[str, Any]:
+def read_answer(process: subprocess.Popen[str]) -> dict[str, Any]:
     text, _ = process.communicate()
     if process.returncode:
         raise SystemExit(f"{process.args} ended with {process.returncode}")
@@ -159,38 +159,38 @@ def compare(folder: Path, rows: int) -> dict[str, dict[str, Any]]:
     write_feed(changed, rows, "95")
     answers: dict[str, dict[str, Any]] = {}
 
-    def tell(name: str, figures: dict[str, Any]) -> None:
+    def record(name: str, figures: dict[str, Any]) -> None:
         answers[name] = figures
         print(f"{rows:>9,} rows, {name:<16} {figures}", flush=True)
 
     if APPROVALS:
-        make_ready(APPROVALS)
-        tell("approvals_alone", answer(in_process("--approve", str(stop), str(ALONE))))
-    beside = in_process("--approve", str(stop), str(APPROVALS)) if APPROVALS else None
+        create_images(APPROVALS)
+        record("approvals_alone", read_answer(start_process("--approve", str(stop), str(APPROVALS_ALONE))))
+    beside = start_process("--approve", str(stop), str(APPROVALS)) if APPROVALS else None
     if beside and beside.stdout:
         beside.stdout.readline()
-    tell("first", answer(in_process("--one", str(feed))))
+    record("first", read_answer(start_process("--one", str(feed))))
     if beside:
         stop.touch()
-        tell("approvals_beside", answer(beside))
-    tell("again", answer(in_process("--one", str(feed))))
-    tell("changed", answer(in_process("--one", str(changed))))
-    tell("undo", answer(in_process("--undo", str(answers["changed"]["import"]))))
+        record("approvals_beside", read_answer(beside))
+    record("again", read_answer(start_process("--one", str(feed))))
+    record("changed", read_answer(start_process("--one", str(changed))))
+    record("undo", read_answer(start_process("--undo", str(answers["changed"]["import"]))))
     return answers
 
 
-def make_ready(count: int) -> None:
+def create_images(count: int) -> None:
     """Create images in review of the benchmark's brand, all in one campaign."""
     from core.models import Brand
     from tests.support import factories
-    from tests.support.in_review import image_in_review
+    from tests.support.images_in_review import create_image_in_review
 
     brand = Brand.objects.get(slug="benchmark")
     campaign = factories.CampaignFactory(brand=brand)
     run = factories.RunFactory(campaign=campaign)
     specs = [factories.OutputSpecFactory(campaign=campaign)]
     for _ in range(count):
-        image_in_review(brand, campaign=campaign, run=run, specs=specs)
+        create_image_in_review(brand, campaign=campaign, run=run, specs=specs)
 
 
 def main() -> None:
@@ -218,7 +218,7 @@ def main() -> None:
     print(json.dumps(figures))
 
 
-MODES = {"--one": one_import, "--undo": one_undo, "--approve": approvals}
+MODES = {"--one": run_import, "--undo": run_undo, "--approve": measure_approvals}
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")

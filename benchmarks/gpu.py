@@ -34,7 +34,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 PARTS = ("plain", "exact", "fast", "line")
-USUAL = {"sdxl": (30, 5.0, 4), "flux": (28, 3.5, 1), "sdxl-4": (4, 1.0, 8)}
+DEFAULT_SETTINGS = {"sdxl": (30, 5.0, 4), "flux": (28, 3.5, 1), "sdxl-4": (4, 1.0, 8)}
 """Steps, guidance and batch size of each model."""
 
 
@@ -93,9 +93,9 @@ def trial() -> Trial:
 
     device = os.environ.get("DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
     model = os.environ.get("MODEL", "sdxl")
-    if model not in USUAL:
-        raise SystemExit(f"MODEL={model} is not known; take one of {', '.join(USUAL)}.")
-    steps, guidance, batch = USUAL[model]
+    if model not in DEFAULT_SETTINGS:
+        raise SystemExit(f"MODEL={model} is not known; take one of {', '.join(DEFAULT_SETTINGS)}.")
+    steps, guidance, batch = DEFAULT_SETTINGS[model]
     few = 3 if model == "flux" else 1
     return Trial(
         model=model,
@@ -113,7 +113,7 @@ def trial() -> Trial:
     )
 
 
-def part(name: str, settings: Trial, folder: Path) -> dict[str, Any]:
+def run_part(name: str, settings: Trial, folder: Path) -> dict[str, Any]:
     """Run one part in a process of its own, which leaves the card empty, and return the JSON of its last line."""
     started = time.perf_counter()
     command = [sys.executable, "-m", "benchmarks.gpu_parts", name, json.dumps(asdict(settings)), str(folder)]
@@ -134,16 +134,16 @@ def line(settings: Trial, folder: Path) -> dict[str, Any]:
     from core.models import Event
     from generation.models import Attempt, Job, JobSpec, Worker
     from review.models import ReviewTask
-    from tests.support import queued
+    from tests.support import queued_runs
 
     call_command("migrate", verbosity=0)
     config = {name: value for name, value in settings.config(folder, "fast").items() if name != "batch_size"}
-    endpoint = queued.endpoint(engine="diffusers", lane="gpu", batch_size=settings.batch, **config)
-    campaign = queued.campaign()
+    endpoint = queued_runs.create_endpoint(engine="diffusers", lane="gpu", batch_size=settings.batch, **config)
+    campaign = queued_runs.create_campaign()
     campaign.output_specs.all().delete()  # masters and thumbnails only: renditions depend on what a campaign wants
 
     def order(jobs: int) -> Any:
-        run = queued.run(campaign, endpoint, jobs, size=settings.size, prompts=PROMPTS)
+        run = queued_runs.create_run(campaign, endpoint, jobs, size=settings.size, prompts=PROMPTS)
         for row in JobSpec.objects.filter(job__run=run):
             parameters = {"steps": settings.steps, "guidance": settings.guidance}
             JobSpec.objects.filter(pk=row.pk).update(spec={**row.spec, "parameters": parameters})
@@ -247,10 +247,10 @@ def main() -> None:
             "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         }
         settings = trial()
-        figures = {"shapes": part("shapes", settings, folder)}
+        figures = {"shapes": run_part("shapes", settings, folder)}
         for name in names:
             if name != "line":
-                figures[name] = part(name, settings, folder)
+                figures[name] = run_part(name, settings, folder)
         if "line" in names:
             from config import embedded
 

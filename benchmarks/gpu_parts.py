@@ -21,7 +21,7 @@ from benchmarks.shapes import Shapes
 from generation.engines import base
 from generation.engines.base import Result, Spec, Task
 from generation.engines.diffusers import acceleration
-from generation.engines.diffusers.engine import Unattended
+from generation.engines.diffusers.engine import WarmUpContext
 
 
 def _shapes(trial: Trial) -> Shapes:
@@ -41,7 +41,7 @@ def build(trial: Trial, folder: Path) -> dict[str, Any]:
         mark.write_text(made_of)
     return {
         "title": _shapes(trial).title,
-        "card": acceleration.card_of(trial.device),
+        "card": acceleration.device_name(trial.device),
         "torch": torch.__version__,
         "image_tflop": flop["image"],
         "forward_tflop": flop["forward"],
@@ -132,12 +132,12 @@ def _draw(made: Any, trial: Trial, numbers: Sequence[int]) -> dict[int, Result]:
 
     def finish() -> None:
         while (result := waiting.get()) is not None:
-            results[result.task_id] = result.arrived()
+            results[result.task_id] = result.wait_for_pixels()
 
     finisher = threading.Thread(target=finish)
     finisher.start()
     for start in range(0, len(tasks), trial.batch):
-        for result in made.generate(tasks[start : start + trial.batch], Unattended()):
+        for result in made.generate(tasks[start : start + trial.batch], WarmUpContext()):
             waiting.put(result)
     waiting.put(None)
     finisher.join()

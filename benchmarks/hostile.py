@@ -30,7 +30,7 @@ AT_ONCE = 4
 
 
 @dataclass
-class Watch:
+class InstallationMonitor:
     """Measures a running installation: the memory of its processes with all their children, and its sign-in page."""
 
     processes: dict[str, psutil.Process]
@@ -38,20 +38,20 @@ class Watch:
     peaks: dict[str, float] = field(default_factory=dict)
     slowest: float = 0.0
     failures: int = 0
-    is_over: bool = False
+    has_ended: bool = False
 
     def begin(self) -> None:
         self.peaks, self.slowest = dict.fromkeys(self.processes, 0.0), 0.0
 
     def measure(self) -> None:
-        while not self.is_over:
+        while not self.has_ended:
             for name, process in self.processes.items():
-                self.peaks[name] = max(self.peaks.get(name, 0.0), sum(map(megabytes, _family(process))))
+                self.peaks[name] = max(self.peaks.get(name, 0.0), sum(map(megabytes, _process_tree(process))))
             time.sleep(0.02)
 
     def sign_in(self) -> None:
         with httpx.Client(timeout=30) as client:
-            while not self.is_over:
+            while not self.has_ended:
                 began = time.monotonic()
                 try:
                     self.failures += client.get(f"{self.address}/accounts/login/").status_code != 200
@@ -61,7 +61,7 @@ class Watch:
                 time.sleep(0.1)
 
 
-def _family(process: psutil.Process) -> list[psutil.Process]:
+def _process_tree(process: psutil.Process) -> list[psutil.Process]:
     try:
         return [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
@@ -84,33 +84,33 @@ def processor_seconds(process: psutil.Process) -> float:
 
 
 @contextmanager
-def installation() -> Iterator[tuple[str, Watch]]:
-    """Start a whole installation in processes of its own; yields its address and the `Watch` that measures it."""
+def installation() -> Iterator[tuple[str, InstallationMonitor]]:
+    """Start a whole installation in processes of its own; yield its address and the monitor that measures it."""
     from config import embedded, supervisor
 
     with embedded.services(watch=True):
         import django
 
         django.setup()
-        supervisor.prepare()
-        port = supervisor.free_port("127.0.0.1", 18_400)
-        programs = [supervisor.web(host="127.0.0.1", port=port), *supervisor.workers()]
-        with supervisor.crew(programs, write=supervisor.to_files(ROOT / "var" / "hostile" / "log")) as line:
-            supervisor.answers("127.0.0.1", port, seconds=60)
+        supervisor.migrate_and_collect_static()
+        port = supervisor.find_free_port("127.0.0.1", 18_400)
+        programs = [supervisor.web_program(host="127.0.0.1", port=port), *supervisor.worker_programs()]
+        with supervisor.run_programs(programs, write=supervisor.to_files(ROOT / "var" / "hostile" / "log")) as line:
+            supervisor.wait_until_reachable("127.0.0.1", port, seconds=60)
             time.sleep(10)  # the workers need longer to start
             processes = {program.name: psutil.Process(line.pid(program.name)) for program in programs}
-            watch = Watch(processes, f"http://127.0.0.1:{port}")
+            watch = InstallationMonitor(processes, f"http://127.0.0.1:{port}")
             threads = [threading.Thread(target=work, daemon=True) for work in (watch.measure, watch.sign_in)]
             for thread in threads:
                 thread.start()
             yield watch.address, watch
-            watch.is_over = True
+            watch.has_ended = True
             for thread in threads:
                 thread.join()
             assert all(process.is_running() for process in processes.values()), "a process has ended"
 
 
-def person() -> tuple[str, int]:
+def create_person() -> tuple[str, int]:
     """Create a brand with a product, and a user who may import. Returns the brand's slug and the product's id."""
     from campaigns.models import Subject
     from core.models import Brand, Membership, User
@@ -182,7 +182,7 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     rows: list[dict[str, float]] = []
     with installation() as (address, watch):
-        brand, subject = person()
+        brand, subject = create_person()
         client = signed_in(address)
         print("| what | answer | seconds | of CPU | web MB | workers MB | sign-in s |\n|---|---|---|---|---|---|---|")
         for name, send in requests(client, brand, subject).items():

@@ -44,10 +44,10 @@ def _encode_png(pixels) -> bytes:
 
 def _count(name: str, gate, results) -> None:
     """Encode for BASELINE_SECONDS after the gate opens, and put images per second into `results`."""
-    from tests.support.engines import ready_pixels
+    from tests.support.engines import noise_pixels
 
     encode = {"master": _encode_master, "png": _encode_png}[name]
-    images = [ready_pixels(seed, SIZE, SIZE) for seed in range(4)]
+    images = [noise_pixels(seed, SIZE, SIZE) for seed in range(4)]
     encode(images[0])
     gate.wait()
     started, done = time.perf_counter(), 0
@@ -81,14 +81,14 @@ def line() -> dict[str, float]:
     from core.models import Event
     from generation.models import Attempt, Endpoint, Job, Master, Worker
     from review.models import ReviewTask
-    from tests.support import queued
+    from tests.support import queued_runs
 
     call_command("migrate", verbosity=0)
-    endpoint = queued.endpoint(batch_size=4, images=IMAGES)
+    endpoint = queued_runs.create_endpoint(batch_size=4, images=IMAGES)
     Endpoint.objects.update(seconds_per_image=0.2)
-    campaign = queued.campaign()
+    campaign = queued_runs.create_campaign()
     campaign.output_specs.all().delete()  # masters and thumbnails only: renditions depend on what a campaign wants
-    warm = queued.run(campaign, endpoint, 16, size=SIZE)
+    warm = queued_runs.create_run(campaign, endpoint, 16, size=SIZE)
     workers = [
         subprocess.Popen(
             [sys.executable, "manage.py", "worker", "cpu"], cwd=ROOT, env=os.environ, stdout=subprocess.DEVNULL
@@ -98,7 +98,7 @@ def line() -> dict[str, float]:
     try:
         _wait(lambda: not Job.objects.filter(run=warm).exclude(status="succeeded").exists(), workers)
         _wait(lambda: Worker.objects.count() == WORKERS, workers)
-        run = queued.run(campaign, endpoint, JOBS, size=SIZE)
+        run = queued_runs.create_run(campaign, endpoint, JOBS, size=SIZE)
         _wait(lambda: not Job.objects.filter(run=run).exclude(status="succeeded").exists(), workers)
         _wait(lambda: ReviewTask.objects.count() == JOBS + 16, workers)
         time.sleep(3)  # one more heartbeat, for the peak memory

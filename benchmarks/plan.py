@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,26 +121,27 @@ def plan_once(ids: dict[str, int], results: Any) -> None:
     from core.models import User
     from generation.models import Endpoint
     from generation.services.planning import plans as planning
+    from generation.services.planning.plan_requests import PlanArguments
 
-    request = {
-        "campaign": Campaign.objects.select_related("brand").get(pk=ids["campaign"]),
-        "prompt_version": PromptVersion.objects.get(pk=ids["version"]),
-        "endpoint": Endpoint.objects.get(pk=ids["endpoint"]),
-        "by": User.objects.get(pk=ids["by"]),
-        "stage": "partial",
-    }
-    planning.plan(**request, sample=10)  # imports and caches
+    request = PlanArguments(
+        campaign=Campaign.objects.select_related("brand").get(pk=ids["campaign"]),
+        prompt_version=PromptVersion.objects.get(pk=ids["version"]),
+        endpoint=Endpoint.objects.get(pk=ids["endpoint"]),
+        by=User.objects.get(pk=ids["by"]),
+        stage="partial",
+    )
+    planning.plan(replace(request, sample=10))  # imports and caches
     before = _peak_mb()
     times = []
     for _ in range(REPEATS):
         started = time.perf_counter()
-        run = planning.plan(**request)
+        run = planning.plan(request)
         times.append(time.perf_counter() - started)
     grown = _peak_mb() - before
     with CaptureQueriesContext(connection) as captured:
-        planning.plan(**request)
+        planning.plan(request)
     started = time.perf_counter()
-    seen = planning.preview(**request)
+    seen = planning.preview(request)
     results.put(
         {
             "jobs": run.job_count,
@@ -213,7 +215,7 @@ def fill() -> None:
             cursor.execute(f"VACUUM (ANALYZE) {table}")
 
 
-def claim_on_and_on(name: str, gate: Any, results: Any) -> None:
+def claim_repeatedly(name: str, gate: Any, results: Any) -> None:
     """Claim for SECONDS after the gate opens, and put latencies in milliseconds, job ids and their campaigns into
     `results`."""
     _setup()
@@ -234,12 +236,13 @@ def claim_on_and_on(name: str, gate: Any, results: Any) -> None:
     results.put((latencies, ids, owners, empty))
 
 
-def claims(claimers: int) -> dict[str, Any]:
+def measure_claims(claimers: int) -> dict[str, Any]:
     """Return the figures of so many claimers at once."""
     context = multiprocessing.get_context("spawn")
     gate, results = context.Barrier(claimers), context.Queue()
     processes = [
-        context.Process(target=claim_on_and_on, args=(f"claimer-{number}", gate, results)) for number in range(claimers)
+        context.Process(target=claim_repeatedly, args=(f"claimer-{number}", gate, results))
+        for number in range(claimers)
     ]
     for process in processes:
         process.start()
@@ -288,7 +291,7 @@ def measure() -> dict[str, Any]:
     fill()
     print(f"{ROWS:,} queued rows filled in {time.perf_counter() - started:.0f} s", flush=True)
     connection.close()
-    alone, together = claims(1), claims(CLAIMERS)
+    alone, together = measure_claims(1), measure_claims(CLAIMERS)
     for count, figures in ((1, alone), (CLAIMERS, together)):
         print(
             f"{count:>3} claimers: " + ", ".join(f"{name} {value:.2f}" for name, value in figures.items()), flush=True

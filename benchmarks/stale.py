@@ -115,7 +115,7 @@ def trial() -> dict[str, float]:
                 [brand.pk, SHARE],
             )
         started = time.perf_counter()
-        moved = staleness.look_at(subjects=staleness.OF_IMPORT, values={"import": import_id}, by=None)
+        moved = staleness.check_subjects(subjects=staleness.OF_IMPORT, values={"import": import_id}, by=None)
         in_transaction = time.perf_counter() - started
     chunks = []
     while batch := StaleCandidate.objects.values_list("batch", flat=True).first():
@@ -128,7 +128,7 @@ def trial() -> dict[str, float]:
     Subject.objects.filter(pk=subject.pk).update(attributes={"colour": "teal"})
     started = time.perf_counter()
     with transaction.atomic():
-        assert staleness.look_at(subjects=staleness.LISTED, values={"subjects": [subject.pk]}, by=None) == 1
+        assert staleness.check_subjects(subjects=staleness.LISTED, values={"subjects": [subject.pk]}, by=None) == 1
     alone = time.perf_counter() - started
     if os.environ.get("EXPLAIN"):
         _explain(import_id)

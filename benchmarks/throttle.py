@@ -37,7 +37,7 @@ LEAD_SECONDS = 4.0
 
 
 @dataclass(frozen=True)
-class Plan:
+class ServicePlan:
     """One service: its share of the jobs, the time for one job, and its limits, of which one takes effect."""
 
     name: str
@@ -72,9 +72,9 @@ class Plan:
 
 
 PLANS = (
-    Plan("per second", 0.36, 0.3, per_second=2),
-    Plan("per minute", 0.34, 0.3, per_minute=100),
-    Plan("at once", 0.30, 4.7, at_once=8),
+    ServicePlan("per second", 0.36, 0.3, per_second=2),
+    ServicePlan("per minute", 0.34, 0.3, per_minute=100),
+    ServicePlan("at once", 0.30, 4.7, at_once=8),
 )
 
 
@@ -136,13 +136,13 @@ def trial(name: str, campaign: Any) -> dict[str, Any]:
     from core.choices import Lane
     from core.models import Event
     from generation.models import Endpoint, Job
-    from tests.support import queued
+    from tests.support import queued_runs
     from tests.support.openai_server import KEY
 
     with services() as (urls, ended), workers() as alive:
         endpoints = []
         for plan, url in zip(PLANS, urls, strict=True):
-            made = queued.endpoint(
+            made = queued_runs.create_endpoint(
                 engine="openai", lane=Lane.CLOUD, base_url=f"{url}/v1", model="bench", profile="compatible"
             )
             columns = plan.columns if name == "known" else {}
@@ -157,14 +157,14 @@ def trial(name: str, campaign: Any) -> dict[str, Any]:
         )
         Endpoint.objects.filter(pk__in=[endpoint.pk for endpoint in endpoints]).update(is_enabled=False)
         runs = [
-            queued.run(campaign, endpoint, plan.jobs, size=SIZE)
+            queued_runs.create_run(campaign, endpoint, plan.jobs, size=SIZE)
             for plan, endpoint in zip(PLANS, endpoints, strict=True)
         ]
         start = timezone.now() + timedelta(seconds=LEAD_SECONDS)
         Job.objects.filter(run__in=runs).update(not_before=start)
         Endpoint.objects.filter(pk__in=[endpoint.pk for endpoint in endpoints]).update(is_enabled=True)
         longest = max(plan.allowed_seconds for plan in PLANS)
-        _wait(lambda: not _open(runs), alive, seconds=LEAD_SECONDS + 5 * longest + 60)
+        _wait(lambda: not _has_open_jobs(runs), alive, seconds=LEAD_SECONDS + 5 * longest + 60)
         counted = ended()
     rows = []
     for plan, run, server in zip(PLANS, runs, counted, strict=True):
@@ -180,7 +180,7 @@ def trial(name: str, campaign: Any) -> dict[str, Any]:
     return {"wall": wall, "allowed": allowed, "submissions": submissions, "refused": refused, "services": rows}
 
 
-def _open(runs: list[Any]) -> bool:
+def _has_open_jobs(runs: list[Any]) -> bool:
     from generation.models import Job
 
     return Job.objects.filter(run__in=runs).exclude(status__in=("succeeded", "failed", "held", "cancelled")).exists()
@@ -217,10 +217,10 @@ def measure() -> dict[str, dict[str, Any]]:
     django.setup()
     from django.core.management import call_command
 
-    from tests.support import queued
+    from tests.support import queued_runs
 
     call_command("migrate", verbosity=0)
-    campaign = queued.campaign()
+    campaign = queued_runs.create_campaign()
     campaign.output_specs.all().delete()
     return {name: trial(name, campaign) for name in TRIALS}
 

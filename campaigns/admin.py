@@ -13,12 +13,12 @@ from django.utils.html import format_html
 from campaigns.choices import GuideStatus
 from campaigns.models import FeedImport, GuideVersion, StylePreset
 from campaigns.services import guide_fields, guides, styles
-from core.admin_base import ByService, ReadOnly, operator
-from core.pages import number
+from core.admin_base import ReadOnlyAdmin, ServiceAdmin, get_operator
+from core.pages import parse_row_id
 
 
 @admin.register(GuideVersion)
-class GuideVersionAdmin(ByService):
+class GuideVersionAdmin(ServiceAdmin):
     """A change makes a new version. A draft starts with the values of the newest version; publish it from the list."""
 
     list_display = ["brand", "number", "status", "created_at", "next_version"]
@@ -35,10 +35,10 @@ class GuideVersionAdmin(ByService):
         fields = {
             name: form.cleaned_data[name] for name in guide_fields.FIELDS if prefilled or name in form.changed_data
         }
-        return guides.draft(brand=brand, by=operator(request), **fields).pk
+        return guides.edit_draft(brand=brand, by=get_operator(request), **fields).pk
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        chosen = number(request.GET.get("brand", "")) or 0
+        chosen = parse_row_id(request.GET.get("brand", "")) or 0
         newest = GuideVersion.objects.filter(brand_id=chosen).order_by("-number").first()
         if newest is None:
             return super().get_changeform_initial_data(request)
@@ -52,12 +52,12 @@ class GuideVersionAdmin(ByService):
     @admin.action(description="Publish the chosen drafts")
     def publish(self, request: HttpRequest, queryset: QuerySet[GuideVersion]) -> None:
         for guide in queryset.filter(status=GuideStatus.DRAFT).order_by("number"):
-            guides.publish(guide_id=guide.pk, by=operator(request))
+            guides.publish(guide_id=guide.pk, by=get_operator(request))
             self.message_user(request, f"{guide} counts from now on.")
 
 
 @admin.register(StylePreset)
-class StylePresetAdmin(ByService):
+class StylePresetAdmin(ServiceAdmin):
     """Style presets are created and shown here; they are changed and retired on the page of styles."""
 
     list_display = ["name", "slug", "brand"]
@@ -68,11 +68,11 @@ class StylePresetAdmin(ByService):
     shown_fields: ClassVar = add_fields
 
     def create(self, request: HttpRequest, form: Any) -> int:
-        return styles.create(by=operator(request), **form.cleaned_data).pk
+        return styles.create(by=get_operator(request), **form.cleaned_data).pk
 
 
 @admin.register(FeedImport)
-class FeedImportAdmin(ReadOnly):
+class FeedImportAdmin(ReadOnlyAdmin):
     list_display = [
         "file_name",
         "brand",

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 MB: Final = 1_000_000
-GOOGLE_LEAST: Final = 500
+GOOGLE_MIN_SIDE: Final = 500
 """Pixels per side that Google Merchant requires of every product image from 31 January 2027 on."""
-GOOGLE_ADVISED: Final = 1500
+GOOGLE_ADVISED_SIDE: Final = 1500
 _GOOGLE: Final = ("google", "merchant", "shopping")
 
 
@@ -36,7 +36,7 @@ class Preset:
         return self.width > self.height
 
     @property
-    def most(self) -> str:
+    def byte_limit(self) -> str:
         """Return the byte limit as channels write it: "8 MB", "300 KB"."""
         return f"{self.max_bytes / MB:g} MB" if self.max_bytes >= MB else f"{self.max_bytes / 1000:g} KB"
 
@@ -75,7 +75,7 @@ PRESETS: Final = (
 )  # fmt: skip
 
 
-class Sized(Protocol):
+class SizedSpec(Protocol):
     @property
     def slug(self) -> str: ...
     @property
@@ -84,11 +84,11 @@ class Sized(Protocol):
     def height(self) -> int: ...
 
 
-def preset(slug: str) -> Preset | None:
+def find_preset(slug: str) -> Preset | None:
     return next((candidate for candidate in PRESETS if candidate.slug == slug), None)
 
 
-def remarks(specs: Iterable[Sized], *, channel: str = "") -> dict[str, str]:
+def size_remarks(specs: Iterable[SizedSpec], *, channel: str = "") -> dict[str, str]:
     """Return spec slug -> remark about its size, for specs with an unsuitable size for Google.
 
     A spec is for Google if its slug or the campaign's channel says so.
@@ -98,8 +98,8 @@ def remarks(specs: Iterable[Sized], *, channel: str = "") -> dict[str, str]:
     for spec in specs:
         if not is_google and not any(word in spec.slug for word in _GOOGLE):
             continue
-        if min(spec.width, spec.height) < GOOGLE_LEAST:
+        if min(spec.width, spec.height) < GOOGLE_MIN_SIDE:
             by_slug[spec.slug] = "Google Merchant refuses less than 500 × 500 px from 31 January 2027 on."
-        elif min(spec.width, spec.height) < GOOGLE_ADVISED:
+        elif min(spec.width, spec.height) < GOOGLE_ADVISED_SIDE:
             by_slug[spec.slug] = "Google Merchant advises 1500 × 1500 px or more."
     return by_slug

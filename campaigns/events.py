@@ -151,7 +151,7 @@ class PromptVersionApproved(DomainEvent):
 
 
 @declare
-class PromptApprovalAsked(DomainEvent):
+class PromptApprovalRequested(DomainEvent):
     """A person asked the leads to approve a version. object_id is the template's; payload: {"version", "number"}."""
 
     type = "campaigns.prompt.approval_asked"
@@ -204,7 +204,7 @@ class FeedUndone(DomainEvent):
 
 
 @declare
-class MappingRemembered(DomainEvent):
+class MappingSaved(DomainEvent):
     """The mapping of columns to fields was saved for later files of this kind. object_id is the source's.
 
     payload: {"name", "mapping": {heading: field}}.
@@ -336,7 +336,7 @@ class SubjectRetired(DomainEvent):
 
 
 @declare
-class SubjectReturned(DomainEvent):
+class SubjectRestored(DomainEvent):
     """A retired subject was restored. payload: {"key"}."""
 
     type = "campaigns.subject.returned"

@@ -10,7 +10,7 @@ from django.utils.text import slugify
 from campaigns.choices import ImageFormat
 from campaigns.models import Campaign
 from core.errors import Invalid
-from core.fetching import shown_settings
+from core.fetching import redact_settings
 from core.models import Brand, User
 
 
@@ -28,7 +28,7 @@ class HiddenQueries:
 
     def format_value(self, value: Any) -> str | None:
         text = super().format_value(value)  # type: ignore[misc]
-        return "\n".join(shown_settings(line) for line in text.split("\n")) if text else text
+        return "\n".join(redact_settings(line) for line in text.split("\n")) if text else text
 
 
 class AddressInput(HiddenQueries, forms.URLInput):
@@ -126,7 +126,7 @@ class StyleForm(forms.Form):
         label="Words added to the prompt", max_length=2000, widget=forms.Textarea(attrs={"rows": 4}), required=False
     )
     negative = forms.CharField(
-        label="Added to what must not be in the image",
+        label="Added to the negative prompt",
         max_length=2000,
         widget=forms.Textarea(attrs={"rows": 2}),
         required=False,

@@ -9,12 +9,12 @@ from core.periodic import periodic_task
 
 @periodic_task(every_seconds=2)
 def read_waiting_imports() -> int:
-    return background.start_reading()
+    return background.start_import_reader()
 
 
 @periodic_task(every_seconds=2)
 def load_photos() -> int:
-    return photo_loading.work(seconds=1.0)
+    return photo_loading.load_due_photos(seconds=1.0)
 
 
 @periodic_task(every_seconds=5)
@@ -24,4 +24,4 @@ def fetch_sources() -> int:
 
 @periodic_task(every_seconds=3600)
 def forget_feed_files() -> int:
-    return imports.forget_files()
+    return imports.release_old_files()

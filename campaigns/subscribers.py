@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import reverse
 
-from campaigns.events import FeedSourceFailing, PromptApprovalAsked, PromptVersionApproved, PromptVersionSentBack
+from campaigns.events import FeedSourceFailing, PromptApprovalRequested, PromptVersionApproved, PromptVersionSentBack
 from campaigns.models import FeedSource, PromptTemplate
 from campaigns.services import styles
 from core.choices import Role
@@ -21,16 +21,16 @@ def add_style_presets(event: BrandCreated) -> None:
         styles.add_presets(brand=Brand.objects.get(pk=event.brand_id), by=founder)
 
 
-@subscribe(PromptApprovalAsked)
-def tell_the_leads(event: PromptApprovalAsked) -> None:
+@subscribe(PromptApprovalRequested)
+def notify_leads(event: PromptApprovalRequested) -> None:
     """Tell the leads that a version needs approval, except the person who asked."""
     template = PromptTemplate.objects.select_related("brand").get(pk=event.object_id)
     number = event.payload["number"]
     asking = current_actor()
     asker_name = asking.display_name if asking else "The line"
-    notices.tell(
+    notices.notify(
         brand=template.brand,
-        users=[lead for lead in notices.people(template.brand, Role.LEAD) if lead != asking],
+        users=[lead for lead in notices.list_people_with_roles(template.brand, Role.LEAD) if lead != asking],
         kind="prompt_approval_asked",
         sentence=f"{asker_name} asks you to approve {template.name} v{number}.",
         href=reverse("prompt_compare", args=[template.brand.slug, template.slug]) + f"?b={number}",
@@ -39,7 +39,7 @@ def tell_the_leads(event: PromptApprovalAsked) -> None:
 
 @subscribe(PromptVersionApproved)
 @subscribe(PromptVersionSentBack)
-def tell_who_asked(event: PromptVersionApproved | PromptVersionSentBack) -> None:
+def notify_requester(event: PromptVersionApproved | PromptVersionSentBack) -> None:
     """Tell the answer to the person who asked for the approval."""
     asking = User.objects.filter(pk=event.payload.get("asked_by") or 0).first()
     if asking is None or asking == current_actor():
@@ -49,7 +49,7 @@ def tell_who_asked(event: PromptVersionApproved | PromptVersionSentBack) -> None
     lead = current_actor()
     lead_name = lead.display_name if lead else "A lead"
     answer_text = f"sent {template.name} v{number} back: {answer}" if answer else f"approved {template.name} v{number}."
-    notices.tell(
+    notices.notify(
         brand=template.brand,
         users=[asking],
         kind="prompt_answered",
@@ -59,12 +59,12 @@ def tell_who_asked(event: PromptVersionApproved | PromptVersionSentBack) -> None
 
 
 @subscribe(FeedSourceFailing)
-def tell_who_feeds_us(event: FeedSourceFailing) -> None:
+def notify_source_owner(event: FeedSourceFailing) -> None:
     """Tell the person who set up the feed, and the leads, that it could not be read."""
     brand = Brand.objects.get(pk=event.brand_id)
     source = FeedSource.objects.select_related("created_by").get(pk=event.object_id)
-    recipients = {source.created_by, *notices.people(brand, Role.LEAD)}
-    notices.tell(
+    recipients = {source.created_by, *notices.list_people_with_roles(brand, Role.LEAD)}
+    notices.notify(
         brand=brand,
         users=[user for user in recipients if user != current_actor()],
         kind="feed_source_failing",

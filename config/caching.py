@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 
-class PrivateAnswersMiddleware:
+class PrivateResponsesMiddleware:
     """Add a Cache-Control header to responses without one, so that shared caches do not store them.
 
     Pages, refusals and lists are not stored at all: after signing out on a shared computer, "Back" shows nothing. The

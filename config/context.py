@@ -27,7 +27,7 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
     return {
         "brand": brand,
         "brands": Brand.objects.visible_to(user),
-        "unread_notices": SimpleLazyObject(lambda: notices.unread(user=user, brand=brand) if brand else 0),
+        "unread_notices": SimpleLazyObject(lambda: notices.count_unread(user=user, brand=brand) if brand else 0),
         "may": SimpleLazyObject(lambda: _rights(request, brand) if brand else {}),
         "section": getattr(request.resolver_match, "url_name", "") if request.resolver_match else "",
     }

@@ -24,7 +24,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from config import env, servers
-from config.servers import Account, CannotStart, Passwords, Place
+from config.servers import Account, Passwords, Place, StartFailed
 
 #: Longest socket path that every system accepts (macOS: 104 bytes), minus the longest file name in it.
 SOCKET_FOLDER_BYTES = 80
@@ -39,7 +39,7 @@ def _folder() -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except PermissionError as error:
-        raise CannotStart(
+        raise StartFailed(
             f"{error.filename} belongs to another user. Run as that user, give the folder back with chown, "
             "or set PROOFLINE_VAR to a folder of your own."
         ) from error
@@ -80,7 +80,7 @@ def database_url() -> str:
     configured = env.text("DATABASE_URL")
     if configured:
         return configured
-    place = _recorded()
+    place = _load_place()
     sockets = place.sockets if place else _folder() / "not-started"
     password = secret("postgres", lambda: secrets.token_urlsafe(24))
     return f"postgres://{servers.DATABASE}:{quote(password)}@{quote(str(sockets), safe='')}/{servers.DATABASE}"
@@ -91,7 +91,7 @@ def redis_url() -> str:
     configured = env.text("REDIS_URL")
     if configured:
         return configured
-    place = _recorded()
+    place = _load_place()
     path = place.redis_socket if place else _folder() / "not-started"
     return f"unix://{quote(str(path))}?db=0&password={quote(secret('redis', lambda: secrets.token_urlsafe(24)))}"
 
@@ -99,7 +99,7 @@ def redis_url() -> str:
 # -- the place ------------------------------------------------------------------------------------------------------
 
 
-def _recorded() -> Place | None:
+def _load_place() -> Place | None:
     """Return the place from the state file, or None before the first start."""
     try:
         state = json.loads((env.var_dir() / "embedded" / "state.json").read_text())
@@ -110,7 +110,7 @@ def _recorded() -> Place | None:
     return Place(home, sockets, postgres, redis, account)
 
 
-def _record(place: Place) -> None:
+def _save_place(place: Place) -> None:
     path = _folder() / "state.json"
     state = {
         "home": str(place.home),
@@ -135,12 +135,12 @@ def _account() -> Account | None:
     try:
         entry = pwd.getpwnam(name)
     except KeyError:
-        raise CannotStart(
+        raise StartFailed(
             f"PostgreSQL refuses to run as root and there is no user {name!r}. Set PROOFLINE_DB_USER to an "
             "unprivileged user, run as an ordinary user, or set DATABASE_URL to a server of yours."
         ) from None
     if entry.pw_uid == 0:
-        raise CannotStart(f"PROOFLINE_DB_USER={name!r} is root; PostgreSQL refuses to run as root. Name another user.")
+        raise StartFailed(f"PROOFLINE_DB_USER={name!r} is root; PostgreSQL refuses to run as root. Name another user.")
     return Account(entry.pw_uid, entry.pw_gid)
 
 
@@ -153,7 +153,7 @@ def _can_use(path: Path, account: Account | None, test: str) -> bool:
             ["/bin/sh", "-c", f'test {test} "$1"', "sh", str(path)], cwd="/", **servers.as_account(account)
         )
     except PermissionError as error:
-        raise CannotStart(
+        raise StartFailed(
             "PostgreSQL refuses to run as root, and this root may not change to an unprivileged user "
             f"({error}). Run as an ordinary user, or set DATABASE_URL and REDIS_URL."
         ) from error
@@ -172,7 +172,7 @@ def _home(account: Account | None) -> Path:
         parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         home = Path(tempfile.mkdtemp(prefix=f"{var.parent.name}-".replace(" ", "_"), dir=parent))
     except OSError as error:
-        raise CannotStart(
+        raise StartFailed(
             f"the unprivileged user that runs PostgreSQL cannot enter {var}, and no folder can be made in {parent} "
             f"({error}). Set PROOFLINE_VAR to a folder that everybody may enter, or run as an ordinary user."
         ) from error
@@ -205,11 +205,11 @@ def _new_sockets(account: Account | None) -> Path:
     """Return a new private folder with a short name, because socket paths are limited and checkouts can be deep."""
     for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp makes it private
         folder = Path(tempfile.mkdtemp(prefix="proofline-", dir=parent))
-        servers.own(folder, account)
+        servers.make_private(folder, account)
         if len(os.fsencode(folder)) <= SOCKET_FOLDER_BYTES and _can_use(folder, account, "-x"):
             return folder
         folder.rmdir()
-    raise CannotStart("found no place for a socket: TMPDIR and /tmp are too long or closed to the database's user")
+    raise StartFailed("found no place for a socket: TMPDIR and /tmp are too long or closed to the database's user")
 
 
 def _still_private(folder: Path, account: Account | None) -> bool:
@@ -223,7 +223,7 @@ def _still_private(folder: Path, account: Account | None) -> bool:
 
 def _prepare() -> Place:
     """Return the place for a start: the recorded parts that are still valid, and new ones for the others."""
-    old = _recorded()
+    old = _load_place()
     env.var_dir().mkdir(parents=True, exist_ok=True)
     keeps = old is not None and old.home.exists() and (old.account is not None) == (os.geteuid() == 0)
     account = old.account if old and keeps else _account()
@@ -231,13 +231,13 @@ def _prepare() -> Place:
     copied = old is not None and keeps and old.postgres.is_relative_to(home / "programs") and old.postgres.exists()
     postgres, redis = (old.postgres, old.redis) if old and copied else _programs(home, account)
     if account is None and (home / "pg").exists() and (home / "pg").stat().st_uid != os.geteuid():
-        raise CannotStart(
+        raise StartFailed(
             f"{home / 'pg'} was made by root or another user. Run as that user, or set PROOFLINE_VAR to a folder "
             "of your own, or remove the folder to begin with an empty database."
         )
     sockets = old.sockets if old and keeps and _still_private(old.sockets, account) else _new_sockets(account)
     place = Place(home, sockets, postgres, redis, account)
-    _record(place)
+    _save_place(place)
     return place
 
 
@@ -245,21 +245,21 @@ def _prepare() -> Place:
 
 
 @contextlib.contextmanager
-def _gate() -> Iterator[None]:
+def _start_stop_lock() -> Iterator[None]:
     """Hold the lock under which one process at a time starts or stops servers."""
     with (_folder() / "gate.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def wanted() -> tuple[bool, bool]:
+def embedded_servers_needed() -> tuple[bool, bool]:
     """Return whether (PostgreSQL, Redis) must be embedded."""
     return not env.text("DATABASE_URL"), not env.text("REDIS_URL")
 
 
 def _start_missing() -> Place:
-    postgres, redis = wanted()
-    place, passwords = _recorded(), _passwords()
+    postgres, redis = embedded_servers_needed()
+    place, passwords = _load_place(), _passwords()
     up = place is not None and _still_private(place.sockets, place.account)
     lost_postgres = postgres and not (up and place and servers.postgres_responds(place, passwords))
     lost_redis = redis and not (up and place and servers.redis_responds(place, passwords.redis))
@@ -272,24 +272,24 @@ def _start_missing() -> Place:
     return place
 
 
-def ensure() -> None:
+def ensure_running() -> None:
     """Start the needed servers that do not respond. Safe at any time, from any number of processes."""
-    if any(wanted()):
-        with _gate():
+    if any(embedded_servers_needed()):
+        with _start_stop_lock():
             _start_missing()
 
 
 def stop() -> None:
     """Stop both servers, even if they are in use; `services()` calls this for the last user."""
-    place = _recorded()
+    place = _load_place()
     if place is None:
         return
-    postgres, redis = wanted()
+    postgres, redis = embedded_servers_needed()
     if redis:
         servers.stop_redis(place, _passwords().redis)
     if postgres:
         servers.stop_postgres(place)
-    if not (servers.answers(place.redis_socket) or servers.answers(place.postgres_socket)):
+    if not (servers.accepts_connections(place.redis_socket) or servers.accepts_connections(place.postgres_socket)):
         shutil.rmtree(place.sockets, ignore_errors=True)
 
 
@@ -298,14 +298,14 @@ def services(*, watch: bool = False) -> Iterator[None]:
     """Keep PostgreSQL and Redis running during the block; the last process stops them.
 
     With `watch`, a thread restarts a server that died (for the supervisor of `make up`). Does nothing if DATABASE_URL
-    and REDIS_URL are both set. Raises CannotStart, whose message says what to do.
+    and REDIS_URL are both set. Raises StartFailed, whose message says what to do.
     """
-    if not any(wanted()):
+    if not any(embedded_servers_needed()):
         yield
         return
     _end_by_exception()
     with (_folder() / "users.lock").open("a") as users:
-        with _gate():
+        with _start_stop_lock():
             fcntl.flock(users, fcntl.LOCK_SH)
             _start_missing()
         finished = threading.Event()
@@ -318,7 +318,7 @@ def services(*, watch: bool = False) -> Iterator[None]:
             finished.set()
             if watch:
                 watcher.join()
-            with undisturbed(), _gate():
+            with ignore_interrupts(), _start_stop_lock():
                 _stop_if_last(users.fileno())
 
 
@@ -333,8 +333,8 @@ def _stop_if_last(users: int) -> None:
 def _watch(finished: threading.Event) -> None:
     while not finished.wait(WATCH_SECONDS):
         try:
-            ensure()
-        except (CannotStart, OSError) as error:
+            ensure_running()
+        except (StartFailed, OSError) as error:
             print(f"embedded services: {error}", file=sys.stderr, flush=True)
 
 
@@ -348,7 +348,7 @@ def _end_by_exception() -> None:
 
 
 @contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
+def ignore_interrupts() -> Iterator[None]:
     """Ignore Ctrl-C during the block, so that a second one does not leave a database half stopped."""
     if threading.current_thread() is not threading.main_thread():
         yield

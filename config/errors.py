@@ -14,21 +14,21 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
 
-from core.api.problems import MEDIA_TYPE, members
+from core.api.problems import MEDIA_TYPE, problem_members
 from core.errors import BadRequest, DomainError, Invalid, NotAllowed, NotFound, Unavailable
-from core.refusals import translate
+from core.refusals import refusal_for
 
 logger = logging.getLogger(__name__)
 
 
-class Broken(DomainError):
+class InternalError(DomainError):
     """An error in our own code."""
 
     status = 500
     title = "Something went wrong here"
 
 
-class WrongMethod(DomainError):
+class MethodNotAllowed(DomainError):
     """The address exists, but does not accept this request method."""
 
     status = 405
@@ -40,19 +40,19 @@ def is_api(request: HttpRequest) -> bool:
     return request.path_info.startswith("/api/")
 
 
-def answer(request: HttpRequest, error: DomainError) -> HttpResponse:
+def error_response(request: HttpRequest, error: DomainError) -> HttpResponse:
     """Return the response for a refusal, in the format of the caller."""
     response: HttpResponse
     if is_api(request):
-        response = JsonResponse(members(error), status=error.status, content_type=MEDIA_TYPE)
+        response = JsonResponse(problem_members(error), status=error.status, content_type=MEDIA_TYPE)
     else:
-        response = _for_people(request, error)
+        response = _render_page(request, error)
     if isinstance(error, Unavailable):
         response["Retry-After"] = str(error.retry_after_seconds)
     return response
 
 
-def _for_people(request: HttpRequest, error: DomainError) -> HttpResponse:
+def _render_page(request: HttpRequest, error: DomainError) -> HttpResponse:
     context: dict[str, Any] = {
         "error": error,
         "status": error.status,
@@ -72,40 +72,42 @@ def _for_people(request: HttpRequest, error: DomainError) -> HttpResponse:
     return render(request, "error.html" if is_signed_in else "error_alone.html", context, status=error.status)
 
 
-def for_status(request: HttpRequest, status: int) -> HttpResponse | None:
+def status_page(request: HttpRequest, status: int) -> HttpResponse | None:
     """Return the page for the status of an empty response, such as 405 of a view that only accepts POST.
 
     None for a status that only programs see, such as 401 of a webhook.
     """
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         sentence = f"This address does not take {request.method} requests. Go back and use the button on the page."
-        return answer(request, WrongMethod(sentence))
+        return error_response(request, MethodNotAllowed(sentence))
     handler = {400: bad_request, 403: permission_denied, 404: page_not_found, 500: server_error}.get(status)
     return handler(request) if handler else None
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """Django's handler400."""
-    return answer(request, BadRequest("The server cannot read this request. Go back, load the page again, and retry."))
+    return error_response(
+        request, BadRequest("The server cannot read this request. Go back, load the page again, and retry.")
+    )
 
 
 def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """Django's handler403."""
-    return answer(request, NotAllowed("You may not see or do this. Ask a lead of your brand if you should."))
+    return error_response(request, NotAllowed("You may not see or do this. Ask a lead of your brand if you should."))
 
 
 def page_not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """Django's handler404."""
     sentence = "There is nothing at this address. It may have been typed wrongly, or removed."
-    return answer(request, NotFound(sentence))
+    return error_response(request, NotFound(sentence))
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Django's handler500. An outage of the database or of Redis gives 503."""
     error = sys.exc_info()[1]
-    refusal = translate(error) if error is not None else None
+    refusal = refusal_for(error) if error is not None else None
     sentence = "The server could not finish this. It was logged. Try again; if it stays, tell your administrator."
-    return answer(request, refusal or Broken(sentence))
+    return error_response(request, refusal or InternalError(sentence))
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
@@ -115,4 +117,4 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
         "This form could not be checked, because it is too old or cookies are blocked. Nothing was changed. "
         "Go back, load the page again, and send it once more."
     )
-    return answer(request, NotAllowed(sentence))
+    return error_response(request, NotAllowed(sentence))

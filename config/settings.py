@@ -53,7 +53,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.middleware.http.ConditionalGetMiddleware",
-    "config.caching.PrivateAnswersMiddleware",
+    "config.caching.PrivateResponsesMiddleware",
     "config.middleware.StorableInputMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -137,7 +137,7 @@ AUTHENTICATION_BACKENDS = [
 ]
 ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_EMAIL_VERIFICATION = "none"
-ACCOUNT_ADAPTER = "core.accounts.adapter.Accounts"
+ACCOUNT_ADAPTER = "core.accounts.adapter.AccountAdapter"
 ACCOUNT_RATE_LIMITS = {"login": None, "login_failed": None}  # ours are in core/accounts/sign_in_limits.py
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "home"
@@ -167,7 +167,7 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PAGINATION_CLASS": "core.api.pagination.Keyset",
+    "DEFAULT_PAGINATION_CLASS": "core.api.pagination.KeysetPagination",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_PARSER_CLASSES": [
         "core.api.parsers.JSONParser",
@@ -176,7 +176,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "core.api.schema.RequestNames",
-    "EXCEPTION_HANDLER": "core.api.problems.handle",
+    "EXCEPTION_HANDLER": "core.api.problems.handle_exception",
     "PAGE_SIZE": 50,
 }
 REST_KNOX = {"TOKEN_TTL": None, "AUTO_REFRESH": False}
@@ -197,6 +197,7 @@ SPECTACULAR_SETTINGS = {
         "AssetState": "generation.choices.AssetState",
         "TaskState": "review.choices.TaskState",
         "DecisionKind": "review.choices.DecisionKind",
+        "SourceKind": "campaigns.choices.SourceKind",
         "SubjectKind": "campaigns.choices.SubjectKind",
         "ImportStatus": "campaigns.choices.ImportStatus",
     },

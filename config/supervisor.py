@@ -42,15 +42,15 @@ class _Running:
     reader: threading.Thread
     started: float
     deaths: int = 0
-    again_at: float | None = None
+    restart_at: float | None = None
 
 
-def manage(*arguments: str) -> list[str]:
+def management_command(*arguments: str) -> list[str]:
     """Return the command line of a Django management command, with this Python."""
     return [sys.executable, str(env.ROOT / "manage.py"), *arguments]
 
 
-def web(*, host: str, port: int) -> Program:
+def web_program(*, host: str, port: int) -> Program:
     """Return the web server for the pages and the API."""
     return Program(
         "web",
@@ -62,18 +62,18 @@ def web(*, host: str, port: int) -> Program:
     )
 
 
-def workers() -> list[Program]:
+def worker_programs() -> list[Program]:
     """Return two workers, which serve all lanes, and the clock."""
     # Without a GPU the first worker would have no jobs, so it also serves the cpu lane.
     first = ["gpu"] if Path("/dev/nvidia0").exists() else ["gpu", "cpu"]
     return [
-        Program("gpu", manage("worker", *first)),
-        Program("rest", manage("worker", "cloud", "cpu", "delivery", "housekeeping")),
-        Program("clock", manage("clock")),
+        Program("gpu", management_command("worker", *first)),
+        Program("rest", management_command("worker", "cloud", "cpu", "delivery", "housekeeping")),
+        Program("clock", management_command("clock")),
     ]
 
 
-def free_port(host: str, preferred: int) -> int:
+def find_free_port(host: str, preferred: int) -> int:
     """Return `preferred`, or the next port that no process listens on."""
     for port in range(preferred, min(preferred + 100, 65_536)):
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
@@ -86,8 +86,8 @@ def free_port(host: str, preferred: int) -> int:
 
 
 @dataclass
-class Crew:
-    """Processes that are kept running. Call `tend()` regularly; `stop()` ends them and their children."""
+class ProcessGroup:
+    """Processes that are kept running. Call `restart_ended()` regularly; `stop()` ends them and their children."""
 
     programs: list[Program]
     write: Write
@@ -117,19 +117,19 @@ class Crew:
             self.write(name, line.decode(errors="replace").rstrip("\n"))
         pipe.close()
 
-    def tend(self) -> None:
+    def restart_ended(self) -> None:
         """Restart processes that ended, after a pause that grows if they end quickly."""
         now = time.monotonic()
         for index, running in enumerate(self._running):
             code = running.process.poll()
             if code is None:
                 continue
-            if running.again_at is None:
+            if running.restart_at is None:
                 deaths = running.deaths + 1 if now - running.started < LONGEST_PAUSE_SECONDS else 0
                 pause = min(2.0**deaths - 1, LONGEST_PAUSE_SECONDS)
                 self.write(running.program.name, f"ended with {code}; starting it again in {pause:.0f} s")
-                running.deaths, running.again_at = deaths, now + pause
-            elif now >= running.again_at:
+                running.deaths, running.restart_at = deaths, now + pause
+            elif now >= running.restart_at:
                 running.reader.join(1)
                 self._running[index] = self._launch(running.program)
                 self._running[index].deaths = running.deaths
@@ -162,14 +162,14 @@ def _signal(process: subprocess.Popen[bytes], number: int, *, group: bool = Fals
 
 
 @contextlib.contextmanager
-def crew(programs: list[Program], *, write: Write | None = None) -> Iterator[Crew]:
+def run_programs(programs: list[Program], *, write: Write | None = None) -> Iterator[ProcessGroup]:
     """Start the programs, and stop them at the end of the block; a second Ctrl-C does not interrupt the stop."""
-    processes = Crew(programs, write or to_terminal([program.name for program in programs]))
+    processes = ProcessGroup(programs, write or to_terminal([program.name for program in programs]))
     processes.start()
     try:
         yield processes
     finally:
-        with embedded.undisturbed():
+        with embedded.ignore_interrupts():
             processes.stop()
 
 
@@ -200,7 +200,7 @@ def to_files(folder: Path) -> Write:
     return write
 
 
-def answers(host: str, port: int, *, seconds: float) -> bool:
+def wait_until_reachable(host: str, port: int, *, seconds: float) -> bool:
     """Wait until the address accepts connections; return False if it does not in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -210,31 +210,31 @@ def answers(host: str, port: int, *, seconds: float) -> bool:
     return False
 
 
-def prepare() -> None:
+def migrate_and_collect_static() -> None:
     """Run the migrations and collect the static files."""
     for arguments in (("migrate", "--noinput", "--verbosity", "0"), ("collectstatic", "--noinput", "--verbosity", "0")):
-        completed = subprocess.run(manage(*arguments), cwd=env.ROOT, stdin=subprocess.DEVNULL)
+        completed = subprocess.run(management_command(*arguments), cwd=env.ROOT, stdin=subprocess.DEVNULL)
         if completed.returncode:
             raise SystemExit(f"manage.py {arguments[0]} failed; its message is above")
 
 
-def up() -> None:
+def serve() -> None:
     """Serve until Ctrl-C. HOST and PORT choose the address."""
     host = env.text("HOST", "127.0.0.1")
     with embedded.services(watch=True):
-        prepare()
+        migrate_and_collect_static()
         preferred = env.number("PORT", 8000)
-        port = free_port(host, preferred)
+        port = find_free_port(host, preferred)
         shown = f"http://{host if host not in {'0.0.0.0', '::'} else '127.0.0.1'}:{port}"  # noqa: S104
         os.environ.setdefault("SITE_URL", shown)
-        with crew([web(host=host, port=port), *workers()]) as line:
+        with run_programs([web_program(host=host, port=port), *worker_programs()]) as processes:
             if port != preferred:
                 print(f"Port {preferred} is taken.")
-            if answers(host, port, seconds=60):
+            if wait_until_reachable(host, port, seconds=60):
                 print(f"Proofline is at {os.environ['SITE_URL']}. Ctrl-C stops it.", flush=True)
-                subprocess.run(manage("first_account"), cwd=env.ROOT, stdin=subprocess.DEVNULL)
+                subprocess.run(management_command("first_account"), cwd=env.ROOT, stdin=subprocess.DEVNULL)
             while True:
-                line.tend()
+                processes.restart_ended()
                 time.sleep(0.5)
 
 
@@ -242,10 +242,10 @@ def main() -> None:
     if sys.argv[1:] != ["up"]:
         sys.exit("usage: python -m config.supervisor up")
     try:
-        up()
+        serve()
     except KeyboardInterrupt:
         print("Stopped.")
-    except servers.CannotStart as error:
+    except servers.StartFailed as error:
         sys.exit(f"The embedded services cannot start: {error}")
 
 

@@ -6,7 +6,7 @@ from django.http import Http404
 from django.urls import include, path, re_path
 
 from config.errors import page_not_found
-from core.accounts.adapter import ProvedEmailView
+from core.accounts.adapter import VerifiedEmailView
 
 handler400 = "config.errors.bad_request"
 handler403 = "config.errors.permission_denied"
@@ -17,7 +17,7 @@ urlpatterns = [
     # Django's links from the admin to a row's page. No model here has one, and a model without a table would fail.
     re_path(r"^admin/r/", page_not_found, {"exception": Http404()}),
     path("admin/", admin.site.urls),
-    path("accounts/email/", login_required(ProvedEmailView.as_view()), name="account_email"),
+    path("accounts/email/", login_required(VerifiedEmailView.as_view()), name="account_email"),
     path("accounts/", include("allauth.account.urls")),
     path("api/v1/", include("config.api")),
     path("", include("core.urls")),

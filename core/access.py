@@ -83,7 +83,7 @@ _required: ContextVar[list[tuple[str, int]] | None] = ContextVar("required", def
 
 
 @contextmanager
-def recording() -> Iterator[list[tuple[str, int]]]:
+def record_required_rights() -> Iterator[list[tuple[str, int]]]:
     """Collect the (action, brand id) of each call of `require` in this context."""
     collected: list[tuple[str, int]] = []
     token = _required.set(collected)

@@ -13,13 +13,22 @@ from django.http import HttpRequest
 from django_rq.models import Dashboard
 from knox.models import AuthToken
 
-from core.admin_base import BaseAdmin, ByService, ReadOnly, ReadOnlyInline, UsualKey, operator, pretty
+from core.admin_base import (
+    BaseAdmin,
+    PrimaryKeyAdmin,
+    ReadOnlyAdmin,
+    ReadOnlyInline,
+    ServiceAdmin,
+    get_operator,
+    pretty_json,
+)
 from core.events import TYPES
-from core.fetching import plain
+from core.fetching import redact_json
 from core.models import Brand, Event, Membership, SealedEvent, User
 from core.services import brands
 
-# Roles replace groups, addresses belong to the account, and queues only have nudges: jobs are rows (docs/states.md).
+# Roles replace groups, addresses belong to the account, and queues have only wake-up messages: jobs are rows
+# (docs/states.md).
 for unused in (Group, EmailAddress, Dashboard, AuthToken):
     if admin.site.is_registered(unused):
         admin.site.unregister(unused)
@@ -36,7 +45,7 @@ class MembershipInline(ReadOnlyInline):
 
 
 @admin.register(User)
-class PersonAdmin(UsualKey, UserAdmin):
+class PersonAdmin(PrimaryKeyAdmin, UserAdmin):
     """Accounts. They are deactivated, never deleted, because events refer to them."""
 
     list_display = ["username", "first_name", "last_name", "email", "is_active", "is_superuser", "last_login"]
@@ -66,7 +75,7 @@ class PersonAdmin(UsualKey, UserAdmin):
 
 
 @admin.register(Brand)
-class BrandAdmin(ByService):
+class BrandAdmin(ServiceAdmin):
     list_display = ["name", "slug", "currency"]
     search_fields = ["name", "slug"]
     add_fields: ClassVar = ("name", "slug", "currency", "time_zone")
@@ -74,14 +83,14 @@ class BrandAdmin(ByService):
     shown_fields: ClassVar = ("name", "slug", "currency")
 
     def create(self, request: HttpRequest, form: Any) -> int:
-        return brands.create_brand(by=operator(request), **form.cleaned_data).pk
+        return brands.create_brand(by=get_operator(request), **form.cleaned_data).pk
 
     def change(self, request: HttpRequest, obj: Any, form: Any) -> None:
-        brands.set_time_zone(brand_id=obj.pk, time_zone=form.cleaned_data["time_zone"], by=operator(request))
+        brands.set_time_zone(brand_id=obj.pk, time_zone=form.cleaned_data["time_zone"], by=get_operator(request))
 
 
 @admin.register(Membership)
-class MembershipAdmin(ByService):
+class MembershipAdmin(ServiceAdmin):
     """Memberships are added and removed, never changed, so that the trail says who had which role when."""
 
     list_display = ["user", "role", "brand"]
@@ -93,13 +102,13 @@ class MembershipAdmin(ByService):
     shown_fields: ClassVar = ("brand", "user", "role")
 
     def create(self, request: HttpRequest, form: Any) -> int:
-        return brands.add_member(by=operator(request), **form.cleaned_data).pk
+        return brands.add_member(by=get_operator(request), **form.cleaned_data).pk
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return True
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        brands.remove_member(membership_id=obj.pk, by=operator(request))
+        brands.remove_member(membership_id=obj.pk, by=get_operator(request))
 
 
 class EventType(admin.SimpleListFilter):
@@ -116,7 +125,7 @@ class EventType(admin.SimpleListFilter):
 
 
 @admin.register(Event)
-class EventAdmin(ReadOnly):
+class EventAdmin(ReadOnlyAdmin):
     list_display = ["id", "at", "type", "object_type", "object_id", "actor_label", "brand"]
     list_filter = ["brand", EventType]
     list_select_related = ["brand"]
@@ -127,11 +136,11 @@ class EventAdmin(ReadOnly):
 
     @admin.display(description="payload")
     def payload_lines(self, event: Event) -> str:
-        return pretty(plain(event.payload))
+        return pretty_json(redact_json(event.payload))
 
 
 @admin.register(SealedEvent)
-class SealedEventAdmin(ReadOnly):
+class SealedEventAdmin(ReadOnlyAdmin):
     list_display = ["seq", "brand", "event", "short_hash"]
     list_filter = ["brand"]
     list_select_related = ["brand", "event"]

@@ -22,13 +22,13 @@ from django.utils.functional import cached_property
 
 from core.errors import DomainError, Invalid
 from core.models import User
-from core.pages import number
+from core.pages import parse_row_id
 from core.storable import read_json_field
 
 COUNTED = 10_000
 
 
-class Capped(Paginator[Any]):
+class CappedPaginator(Paginator[Any]):
     """Counts to 10,000 and stops: the newest rows are on the first pages, and counting millions is slow."""
 
     @cached_property
@@ -38,7 +38,7 @@ class Capped(Paginator[Any]):
         return self.object_list.order_by()[:COUNTED].count()
 
 
-class Lines(json.JSONEncoder):
+class IndentedJSONEncoder(json.JSONEncoder):
     """JSON in a form, one value per line."""
 
     def __init__(self, **options: Any) -> None:
@@ -49,7 +49,7 @@ class KeySelect(AutocompleteSelect):
     """A search field that shows nothing for a value that is not a key; Django's own would raise an error."""
 
     def optgroups(self, name: str, value: Any, attrs: Any = None) -> Any:
-        return super().optgroups(name, [key for key in value if number(str(key)) is not None], attrs)
+        return super().optgroups(name, [key for key in value if parse_row_id(str(key)) is not None], attrs)
 
 
 class ServiceForm(forms.ModelForm):
@@ -90,7 +90,7 @@ class StoredJSON(forms.JSONField):
             return InvalidJSONInput(data)
 
 
-class UsualKey(admin.ModelAdmin):
+class PrimaryKeyAdmin(admin.ModelAdmin):
     """Treats an empty `_to_field` in an address as the primary key, and refuses selected rows whose keys are none;
     Django's own would raise errors."""
 
@@ -106,13 +106,13 @@ class UsualKey(admin.ModelAdmin):
         return super().changelist_view(request, extra_context)
 
 
-class BaseAdmin(UsualKey):
+class BaseAdmin(PrimaryKeyAdmin):
     """Base of our admin classes: fast lists without full counts, and no bulk actions that bypass services."""
 
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER  # they count the table once per choice
-    formfield_overrides = {models.JSONField: {"form_class": StoredJSON, "encoder": Lines}}
-    paginator = Capped
+    formfield_overrides = {models.JSONField: {"form_class": StoredJSON, "encoder": IndentedJSONEncoder}}
+    paginator = CappedPaginator
     list_per_page = 50
     actions: Any = []
 
@@ -128,7 +128,7 @@ class BaseAdmin(UsualKey):
         return False
 
 
-class ReadOnly(BaseAdmin):
+class ReadOnlyAdmin(BaseAdmin):
     """Rows that only the program writes; shown read-only, newest first."""
 
     ordering: ClassVar[Any] = ["-pk"]
@@ -142,7 +142,7 @@ class ReadOnly(BaseAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Return all columns except raw bytes, also those that no form may contain."""
-        return self.fields or readable(self.model)
+        return self.fields or readable_columns(self.model)
 
 
 class ReadOnlyInline(admin.TabularInline):
@@ -158,7 +158,7 @@ class ReadOnlyInline(admin.TabularInline):
         return False
 
 
-class ByService(BaseAdmin):
+class ServiceAdmin(BaseAdmin):
     """Rows that a service writes. `create` returns the key of the new row; without `change_fields` rows are read-only.
 
     A refusal is shown in the form: the request is handled a second time, with the refusal as the form's error.
@@ -203,17 +203,17 @@ class ByService(BaseAdmin):
         obj.refresh_from_db()
 
 
-def operator(request: HttpRequest) -> User:
+def get_operator(request: HttpRequest) -> User:
     """Return the operator of the request; the admin site admits nobody else."""
     assert isinstance(request.user, User)
     return request.user
 
 
-def readable(model: type[models.Model]) -> list[str]:
+def readable_columns(model: type[models.Model]) -> list[str]:
     """Return the columns of a model that a person can read."""
     return [field.name for field in model._meta.concrete_fields if not isinstance(field, models.BinaryField)]
 
 
-def pretty(value: Any) -> str:
+def pretty_json(value: Any) -> str:
     """Return JSON with line breaks."""
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)

@@ -22,7 +22,7 @@ REDACTED = "core.audit.redacted"
 class Link:
     """One sealed event: its number, the previous hash, its own hash, and the hashed body.
 
-    `body` is None if the event of the seal is gone.
+    `hashed_body` is None if the event of the seal is gone.
     """
 
     seq: int
@@ -57,7 +57,7 @@ class Verification:
         }
 
 
-def body(
+def hashed_body(
     *,
     seq: int,
     event_id: int,
@@ -97,7 +97,7 @@ def link_hash(previous: str, link_body: Mapping[str, Any]) -> str:
     return hashlib.sha256(previous.encode() + canonical(link_body)).hexdigest()
 
 
-def check(links: Iterable[Link], *, anchor: tuple[int, str] | None = None) -> Verification:
+def check_links(links: Iterable[Link], *, anchor: tuple[int, str] | None = None) -> Verification:
     """Check the links in order and stop at the first invalid one.
 
     `anchor` is (number, hash) of a link noted earlier and kept elsewhere: it reveals a trail that was cut off or
@@ -108,11 +108,11 @@ def check(links: Iterable[Link], *, anchor: tuple[int, str] | None = None) -> Ve
     changed: dict[int, tuple[Link, str]] = {}  # number -> link and fault, until a later link explains it
     redacted: list[int] = []
     for link in links:
-        fault = _fault(link, expected, head)
+        fault = _describe_fault(link, expected, head)
         if fault and _is_changed(link, expected, head):
             changed[link.seq], fault = (link, fault), ""
         record = None if fault or link.seq in changed else link
-        while record and (seq := _explained(record, changed)):
+        while record and (seq := _redacted_seq(record, changed)):
             redacted.append(seq)
             record = changed.pop(seq)[
                 0
@@ -122,10 +122,12 @@ def check(links: Iterable[Link], *, anchor: tuple[int, str] | None = None) -> Ve
                 f"Link {link.seq} is not the one that was noted: its hash is {link.hash[:12]}…, not {anchor[1][:12]}…."
             )
         if fault:
-            return _unexplained(changed) or Verification(expected - 1, False, min(expected, link.seq), fault, head)
+            return _first_unexplained_change(changed) or Verification(
+                expected - 1, False, min(expected, link.seq), fault, head
+            )
         head, expected = link.hash, expected + 1
     count = expected - 1
-    if failure := _unexplained(changed):
+    if failure := _first_unexplained_change(changed):
         return failure
     if anchor and anchor[0] > count:
         return Verification(
@@ -156,7 +158,7 @@ def _is_changed(link: Link, expected: int, head: str) -> bool:
     )
 
 
-def _explained(link: Link, changed: Mapping[int, tuple[Link, str]]) -> int | None:
+def _redacted_seq(link: Link, changed: Mapping[int, tuple[Link, str]]) -> int | None:
     """Return the number of the changed link whose redaction this intact link records; None if it records none."""
     if link.body is None or link.body.get("type") != REDACTED:
         return None
@@ -169,7 +171,7 @@ def _explained(link: Link, changed: Mapping[int, tuple[Link, str]]) -> int | Non
     return int(seq) if is_same else None
 
 
-def _unexplained(changed: Mapping[int, tuple[Link, str]]) -> Verification | None:
+def _first_unexplained_change(changed: Mapping[int, tuple[Link, str]]) -> Verification | None:
     """Return the failed check of the first changed link; None if there are no changed links."""
     if not changed:
         return None
@@ -183,7 +185,7 @@ def _numbers(seqs: list[int]) -> str:
     return f"link {shown}" if len(seqs) == 1 else f"{len(seqs)} links ({shown}{', …' if len(seqs) > 20 else ''})"
 
 
-def _fault(link: Link, expected: int, head: str) -> str:
+def _describe_fault(link: Link, expected: int, head: str) -> str:
     """Return a sentence about the fault of `link`, which should be number `expected` after hash `head`; else ""."""
     if link.seq > expected:
         missing = f"Link {expected} is" if link.seq == expected + 1 else f"Links {expected} to {link.seq - 1} are"
@@ -233,6 +235,6 @@ def verify_export(lines: Iterable[str], *, anchor: tuple[int, str] | None = None
                 seen = link.seq
 
     try:
-        return check(links(), anchor=anchor)
+        return check_links(links(), anchor=anchor)
     except ValueError as error:
         return Verification(seen, False, seen + 1, f"The line after link {seen} is {error}.")

@@ -37,7 +37,7 @@ def decrypt(token: str) -> str:
         ) from None
 
 
-def secret(column: str) -> Any:
+def encrypted_property(column: str) -> Any:
     """Return a model property that keeps its text encrypted in `column`. Reading it may raise Unreadable."""
 
     def read(instance: Any) -> str:

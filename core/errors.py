@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from core.fetching import plain, without_secrets
+from core.fetching import redact_json, redact_text
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Problem:
 
     def __post_init__(self) -> None:
         """Remove the logins and queries of addresses, so that no page or response shows them."""
-        object.__setattr__(self, "message", without_secrets(self.message))
-        object.__setattr__(self, "value", without_secrets(self.value))
+        object.__setattr__(self, "message", redact_text(self.message))
+        object.__setattr__(self, "value", redact_text(self.value))
 
 
 class DomainError(Exception):
@@ -29,9 +29,9 @@ class DomainError(Exception):
     title: ClassVar[str] = "Refused"
 
     def __init__(self, message: str, **extra: Any) -> None:
-        self.message = without_secrets(message)
+        self.message = redact_text(message)
         super().__init__(self.message)
-        self.extra = plain(extra)
+        self.extra = redact_json(extra)
 
 
 class Invalid(DomainError):

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TypeVar
 from django.db import transaction
 
 from core import clock
-from core.fetching import plain
+from core.fetching import redact_json
 from core.models import Event, User
 
 
@@ -100,7 +100,7 @@ def publish_all(events: Iterable[DomainEvent], *, by: User | None = None, label:
             type=item.type,
             object_type=item.object_type,
             object_id=item.object_id,
-            payload=plain(item.payload),  # a sealed event cannot be changed
+            payload=redact_json(item.payload),  # a sealed event cannot be changed
             actor=by,
             actor_label=by.display_name if by else (label or "system"),
             at=now,

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-Slice = Callable[[], bool]
+WorkSlice = Callable[[], bool]
 """Does a slice of a lane's work; returns True if some is left."""
 
-_served: dict[str, Slice] = {}
+_handlers: dict[str, WorkSlice] = {}
 
 
-def serve_lane(lane: str) -> Callable[[Slice], Slice]:
+def serve_lane(lane: str) -> Callable[[WorkSlice], WorkSlice]:
     """Decorator: make workers of this process call the function for messages of `lane`."""
 
-    def register(work: Slice) -> Slice:
-        _served[lane] = work
+    def register(work: WorkSlice) -> WorkSlice:
+        _handlers[lane] = work
         return work
 
     return register
@@ -22,6 +22,6 @@ def serve_lane(lane: str) -> Callable[[Slice], Slice]:
 
 def drain(lane: str) -> bool:
     """Do a slice of the lane's work; return True if some is left. Raises RuntimeError if nothing serves the lane."""
-    if lane not in _served:
+    if lane not in _handlers:
         raise RuntimeError("no worker was started in this process; use `manage.py worker`")
-    return _served[lane]()
+    return _handlers[lane]()

@@ -23,7 +23,7 @@ class BrandRequest(HttpRequest):
     brand: Brand
 
 
-def number(text: str) -> int | None:
+def parse_row_id(text: str) -> int | None:
     """Return a row's number from an address or a form; None for a text that is no number or too long for bigint."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
 
@@ -31,7 +31,7 @@ def number(text: str) -> int | None:
 View = Callable[Concatenate[BrandRequest, P], HttpResponseBase]
 
 
-def enter(request: Any, slug: str, action: Action) -> BrandRequest:
+def set_brand(request: Any, slug: str, action: Action) -> BrandRequest:
     """Add the brand to the request, and remember it in the session for the next visit.
 
     Raises NotFound for people outside the brand, and NotAllowed for people without the right.
@@ -55,7 +55,7 @@ def brand_page(action: Action = Action.VIEW) -> Callable[[View[P]], Callable[...
         @login_required
         @wraps(view)
         def page(request: Any, brand: str, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
-            return view(enter(request, brand, action), *args, **kwargs)
+            return view(set_brand(request, brand, action), *args, **kwargs)
 
         return page
 

@@ -25,7 +25,7 @@ CONNECTION_CLASSES = ("08", "25", "53", "57")
 
 
 @contextmanager
-def one_winner() -> Iterator[None]:
+def conflict_on_duplicate() -> Iterator[None]:
     """Raise Conflict if a write in this block violates a unique constraint, because somebody else was faster.
 
     The surrounding transaction stays usable.
@@ -37,7 +37,7 @@ def one_winner() -> Iterator[None]:
         raise _constraint(error) from None
 
 
-def translate(error: BaseException) -> DomainError | None:
+def refusal_for(error: BaseException) -> DomainError | None:
     """Return the refusal for an exception; None for an error in our own code."""
     if isinstance(error, DomainError):
         return error
@@ -52,7 +52,7 @@ def translate(error: BaseException) -> DomainError | None:
     if isinstance(error, ProtectedError | RestrictedError):
         return Conflict("Something else still uses it. Remove what uses it first.")
     if isinstance(error, DataError):
-        return Invalid(f"A value cannot be stored: {_words(error)}. Send a smaller or shorter value.")
+        return Invalid(f"A value cannot be stored: {_first_line(error)}. Send a smaller or shorter value.")
     if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
         return Invalid("A text holds half of a surrogate pair, which cannot be stored. Remove it.")
     if isinstance(error, UnreadablePostError):
@@ -88,7 +88,7 @@ def _sqlstate(error: BaseException) -> str:
     return getattr(error.__cause__, "sqlstate", None) or ""
 
 
-def _words(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     """Return the first line of the database's message; the others show the statement."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else "it is out of range"

@@ -26,11 +26,11 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _Path = tuple[Any, Any] | None
 
 
-class NotJson(BadRequest):
+class InvalidJson(BadRequest):
     """The text cannot be read as JSON at all."""
 
 
-def printable(text: str) -> str:
+def escape_unstorable(text: str) -> str:
     """Return `text` with characters that cannot be stored or sent written as escapes such as \\u0000."""
     return _UNSTORABLE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
@@ -77,11 +77,11 @@ def field_problems(fields: Iterable[tuple[str, Iterable[str]]], prefix: str = ""
     for name, values in fields:
         messages = [f"In the name of the field: {message}" for message in [text_problem(name)] if message]
         messages += [message for message in map(text_problem, values) if message]
-        faults += [Problem(prefix + printable(name)[:100], message) for message in messages[:1]]
+        faults += [Problem(prefix + escape_unstorable(name)[:100], message) for message in messages[:1]]
     return faults[:SHOWN_PROBLEMS]
 
 
-def require(faults: list[Problem]) -> None:
+def ensure_no_problems(faults: list[Problem]) -> None:
     """Raise Invalid with these faults, if there are any."""
     if faults:
         places = ", ".join(fault.pointer or "/" for fault in faults[:3])
@@ -89,16 +89,16 @@ def require(faults: list[Problem]) -> None:
 
 
 def read_json(text: str, *, prefix: str = "") -> Any:
-    """Parse JSON from a client. Raises NotJson, and Invalid for values that cannot be stored."""
+    """Parse JSON from a client. Raises InvalidJson, and Invalid for values that cannot be stored."""
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        raise NotJson(f"This is not JSON: {error.msg} (line {error.lineno}, character {error.colno}).") from None
+        raise InvalidJson(f"This is not JSON: {error.msg} (line {error.lineno}, character {error.colno}).") from None
     except RecursionError:
-        raise NotJson(f"This JSON cannot be read: it is nested more than {MAX_DEPTH} levels deep.") from None
+        raise InvalidJson(f"This JSON cannot be read: it is nested more than {MAX_DEPTH} levels deep.") from None
     except ValueError:
-        raise NotJson("This JSON cannot be read: a number has thousands of digits. Send it as text.") from None
-    require(problems(value, prefix))
+        raise InvalidJson("This JSON cannot be read: a number has thousands of digits. Send it as text.") from None
+    ensure_no_problems(problems(value, prefix))
     return value
 
 
@@ -106,7 +106,7 @@ def read_json_field(text: str) -> Any:
     """Parse JSON from a form field. Raises ValueError with a sentence for the person."""
     try:
         return read_json(text)
-    except NotJson as error:
+    except InvalidJson as error:
         raise ValueError(error.message) from None
     except Invalid as refusal:
         problem = refusal.problems[0]
@@ -129,5 +129,5 @@ def _pointer(path: _Path) -> str:
     keys = []
     while path is not None:
         path, key = path
-        keys.append(printable(str(key)).replace("~", "~0").replace("/", "~1")[:100])
+        keys.append(escape_unstorable(str(key)).replace("~", "~0").replace("/", "~1")[:100])
     return "".join(f"/{key}" for key in reversed(keys))

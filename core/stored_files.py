@@ -60,7 +60,7 @@ class TooLarge(Exception):
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredFile:
     """A stored file: storage key, sha256 in hex, size in bytes."""
 
     key: str
@@ -69,7 +69,7 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedFile:
     """One file in a listing for the sweeper."""
 
     key: str
@@ -87,7 +87,7 @@ def key_for(sha256: str, *, suffix: str) -> str:
     return f"{PREFIX}{sha256[:2]}/{sha256[2:4]}/{sha256}.{suffix.lstrip('.').lower()}"
 
 
-def put(data: bytes, *, suffix: str, durable: bool = True, sha256: str = "") -> Stored:
+def put(data: bytes, *, suffix: str, durable: bool = True, sha256: str = "") -> StoredFile:
     """Store `data` under its sha256; an existing file is not written again.
 
     durable: on disk, fsync before the rename; False for files that can be made again, such as thumbnails. In both cases
@@ -96,21 +96,21 @@ def put(data: bytes, *, suffix: str, durable: bool = True, sha256: str = "") -> 
     """
     digest = sha256 or hashlib.sha256(data).hexdigest()
     key = key_for(digest, suffix=suffix)
-    with _writing():
+    with _translate_write_errors():
         if isinstance(default_storage, FileSystemStorage):
             _put_on_disk(Path(default_storage.path(key)), data, durable=durable)
         elif not _is_fresh(key, len(data)):
             default_storage.save(key, ContentFile(data))
-    return Stored(key, digest, len(data))
+    return StoredFile(key, digest, len(data))
 
 
-def keep(stream: IO[bytes], *, suffix: str, max_bytes: int) -> Stored:
+def put_stream(stream: IO[bytes], *, suffix: str, max_bytes: int) -> StoredFile:
     """Store the rest of a stream, piece by piece.
 
     Raises TooLarge beyond `max_bytes`, and StorageFailed, with the cause, if it cannot be written.
     """
     digest, size = hashlib.sha256(), 0
-    with _writing(), _spool() as spool:
+    with _translate_write_errors(), _spool() as spool:
         while piece := stream.read(_PIECE):
             size += len(piece)
             if size > max_bytes:
@@ -123,11 +123,11 @@ def keep(stream: IO[bytes], *, suffix: str, max_bytes: int) -> Stored:
         elif not _is_fresh(key, size):
             spool.seek(0)
             default_storage.save(key, File(spool))
-    return Stored(key, digest.hexdigest(), size)
+    return StoredFile(key, digest.hexdigest(), size)
 
 
 @contextmanager
-def _writing() -> Iterator[None]:
+def _translate_write_errors() -> Iterator[None]:
     """Turn exceptions of the disk and of the bucket into StorageFailed."""
     try:
         yield
@@ -159,7 +159,7 @@ def _spool() -> Iterator[Any]:
 
 def _move_into_place(spool: Any, path: Path, size: int) -> None:
     spool.flush()
-    if _is_there(path, size):
+    if _refresh_if_complete(path, size):
         return
     os.fsync(spool.fileno())
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -209,13 +209,13 @@ def delete_if_older(key: str, *, than: datetime) -> bool:
     return True
 
 
-def list_keys(prefix: str = PREFIX) -> Iterator[Listed]:
+def list_keys(prefix: str = PREFIX) -> Iterator[ListedFile]:
     """Yield every stored file below `prefix`; `TEMPORARY` lists the remains of interrupted writes."""
     if isinstance(default_storage, FileSystemStorage):
         yield from _walk(Path(default_storage.location), Path(default_storage.path(prefix)))
         return
     for item in _bucket().objects.filter(Prefix=prefix):
-        yield Listed(item.key, item.size, item.last_modified)
+        yield ListedFile(item.key, item.size, item.last_modified)
 
 
 def open_url(key: str, *, seconds: int = 600, download_name: str = "") -> str:
@@ -231,7 +231,7 @@ def open_url(key: str, *, seconds: int = 600, download_name: str = "") -> str:
     return address
 
 
-def opened(token: str) -> tuple[str, str]:
+def parse_open_url(token: str) -> tuple[str, str]:
     """Return (key, download name) of an address made by `open_url`; NotAllowed if it was changed or has expired."""
     try:
         key, expires, download_name = signing.loads(token, salt=_SALT)
@@ -242,7 +242,7 @@ def opened(token: str) -> tuple[str, str]:
     return key, download_name
 
 
-def response(key: str, *, download_name: str = "") -> HttpResponse | FileResponse:
+def file_response(key: str, *, download_name: str = "") -> HttpResponse | FileResponse:
     """Return the file as a response. The caller must have checked the right to see it.
 
     A browser may cache it for ever, because a key names one content.
@@ -265,7 +265,7 @@ def _disposition(name: str) -> str:
 
 
 def _put_on_disk(path: Path, data: bytes, *, durable: bool) -> None:
-    if _is_there(path, len(data)):
+    if _refresh_if_complete(path, len(data)):
         return
     temporary = Path(default_storage.path(f"{TEMPORARY}{uuid.uuid4().hex}"))
     temporary.parent.mkdir(parents=True, exist_ok=True)
@@ -285,7 +285,7 @@ def _put_on_disk(path: Path, data: bytes, *, durable: bool) -> None:
         _fsync_folder(path.parent)
 
 
-def _is_there(path: Path, size: int) -> bool:
+def _refresh_if_complete(path: Path, size: int) -> bool:
     """Return True if the complete file exists, and renew its time. A power cut can leave a shorter file."""
     try:
         if path.stat().st_size != size:
@@ -319,7 +319,7 @@ def _is_fresh(key: str, length: int) -> bool:
         return False
 
 
-def _walk(root: Path, folder: Path) -> Iterator[Listed]:
+def _walk(root: Path, folder: Path) -> Iterator[ListedFile]:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except (FileNotFoundError, NotADirectoryError):
@@ -333,7 +333,9 @@ def _walk(root: Path, folder: Path) -> Iterator[Listed]:
             status = entry.stat()
         except FileNotFoundError:
             continue  # removed in the meantime
-        yield Listed(path.relative_to(root).as_posix(), status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+        yield ListedFile(
+            path.relative_to(root).as_posix(), status.st_size, datetime.fromtimestamp(status.st_mtime, UTC)
+        )
 
 
 def _bucket() -> Any:

@@ -1,4 +1,4 @@
-"""The function that RQ calls for a nudge. It is safe to run twice; the database says what work there is."""
+"""The function that RQ calls for a wake-up message. It is safe to run twice; the database says what work there is."""
 
 from django.db import close_old_connections
 

@@ -28,6 +28,7 @@ from generation.engines.base import Pixels
 from generation.models import AssetVersion, Endpoint, Job, Run
 from generation.services import runs
 from generation.services.planning import plans
+from generation.services.planning.plan_requests import PlanArguments
 from generation.workers import lane as lanes
 from generation.workers import product
 from review import pins
@@ -37,13 +38,13 @@ from review.services import consequences, decisions, deliveries, queue
 WEEKS = 6
 CAMPAIGN = "summer-table"
 #: CIELAB distance between a product and its background below which the product is hard to see.
-STANDS_OUT = 20.0
+MIN_SEPARATION = 20.0
 #: Mistakes that no measurement shows, but that a person who knows the products sees.
-KNOWN_WRONG = {
+KNOWN_ERRORS = {
     "KM-VAS-01": ("wrong-colour", "The feed says sage; the vase is teal."),
     "KM-BWL-04": ("wrong-product", "This is the single noodle bowl; the set has two."),
 }
-SECONDS_PER_LOOK = 9
+SECONDS_PER_DECISION = 9
 #: The roles of the people who take part.
 ROLES = (Role.CAMPAIGN_MANAGER, Role.DESIGNER, Role.REVIEWER, Role.LEAD)
 
@@ -65,14 +66,14 @@ LIGHT_PILOT = "BTL-03 BWL-02 BWL-03 JAR-01 MUG-01 MUG-02 PLT-02 TEA-01 VAS-01 VA
 LIGHT_FULL = "BTL-01 BTL-02 BWL-04 JAR-02 JAR-03 LMP-01 LMP-02 LMP-03 MUG-03 MUG-04 PLT-03 TEA-02 TEA-03 VAS-03 VAS-04"
 
 
-def begins(now: datetime | None = None) -> datetime:
+def campaign_start(now: datetime | None = None) -> datetime:
     """Return the start of the campaign: Monday at nine o'clock, six weeks ago."""
     day = timezone.localdate(now or timezone.now()) - timedelta(weeks=WEEKS)
     monday = day - timedelta(days=day.weekday())
     return timezone.make_aware(datetime.combine(monday, time(9)))
 
 
-def is_made(brand: Brand) -> bool:
+def has_history(brand: Brand) -> bool:
     return Campaign.objects.filter(brand=brand, slug=CAMPAIGN).exists()
 
 
@@ -81,52 +82,52 @@ def make(*, brand: Brand, people: Mapping[Role, User], endpoint: Endpoint) -> Ca
 
     people: a person of the brand for each of ROLES. The audit trail is sealed at the end.
     """
-    story = _Story(brand, people, endpoint, begins())
-    story.worker.start()
+    builder = _HistoryBuilder(brand, people, endpoint, campaign_start())
+    builder.worker.start()
     try:
-        return story.tell()
+        return builder.build()
     finally:
-        story.worker.stop()
+        builder.worker.stop()
         audit.seal(brand.pk, limit=1_000_000)
 
 
-class _Story:
+class _HistoryBuilder:
     def __init__(self, brand: Brand, people: Mapping[Role, User], endpoint: Endpoint, start: datetime) -> None:
         self.brand, self.endpoint, self.start = brand, endpoint, start
         self.manager, self.designer, self.reviewer, self.lead = (people[role] for role in ROLES)
         self.worker = lanes.LaneWorker("studio-at-the-time", [Lane.CPU])
 
-    def on(self, day: int, hour: int, minute: int = 0) -> Any:
+    def clock_at(self, day: int, hour: int, minute: int = 0) -> Any:
         """Set the clock to that hour, `day` days after the start."""
         return clock.at(self.start + timedelta(days=day, hours=hour - 9, minutes=minute))
 
-    def tell(self) -> Campaign:
-        with self.on(1, 10):
+    def build(self) -> Campaign:
+        with self.clock_at(1, 10):
             campaign = self._brief()
-        with self.on(1, 15):
+        with self.clock_at(1, 15):
             template = prompts.create_template(
                 brand=self.brand, slug="summer-packshot", name="Summer packshot", by=self.designer
             )
             dark = prompts.add_version(template_id=template.pk, by=self.designer, **_version(DARK))
-        with self.on(3, 9, 30):
+        with self.clock_at(3, 9, 30):
             pilot = self._run(campaign, dark, Stage.PILOT, "Pilot, dark", DARK_PILOT)
         self._review(day=3, hour=14, revise_up_to=4)
-        with self.on(4, 8):
+        with self.clock_at(4, 8):
             self._work(pilot)  # the images for which changes were requested
         self._review(day=4, hour=11)
-        with self.on(9, 11):
+        with self.clock_at(9, 11):
             light = prompts.add_version(template_id=template.pk, by=self.designer, **_version(LIGHT))
-        with self.on(10, 10):
+        with self.clock_at(10, 10):
             prompts.approve_version(version_id=light.pk, by=self.lead)
-        with self.on(11, 9):
+        with self.clock_at(11, 9):
             self._run(campaign, light, Stage.PILOT, "Pilot, light", LIGHT_PILOT)
         self._review(day=11, hour=15)
-        with self.on(17, 16):
+        with self.clock_at(17, 16):
             campaigns.update_campaign(campaign_id=campaign.pk, by=self.manager, budget=Decimal("6.00"))
-        with self.on(18, 10):
+        with self.clock_at(18, 10):
             self._run(campaign, light, Stage.FULL, "Full range, light", LIGHT_FULL)
         self._review(day=21, hour=13)
-        with self.on(28, 9):
+        with self.clock_at(28, 9):
             for person in (self.manager, self.designer, self.reviewer, self.lead):
                 notices.mark_all_read(brand=self.brand, by=person)
         campaign.refresh_from_db()
@@ -160,12 +161,14 @@ class _Story:
             brand=self.brand, kind=SubjectKind.PRODUCT, key__in=[f"KM-{key}" for key in keys.split()]
         )
         run = plans.plan(
-            campaign=campaign,
-            prompt_version=PromptVersion.objects.select_related("template__brand", "style").get(pk=version.pk),
-            endpoint=self.endpoint,
-            stage=stage,
-            by=self.manager,
-            subjects=list(products.order_by("key")),
+            PlanArguments(
+                campaign=campaign,
+                prompt_version=PromptVersion.objects.select_related("template__brand", "style").get(pk=version.pk),
+                endpoint=self.endpoint,
+                stage=stage,
+                by=self.manager,
+                subjects=list(products.order_by("key")),
+            ),
             name=name,
         )
         runs.release(run_id=run.pk, by=self.manager)
@@ -183,16 +186,16 @@ class _Story:
         revised = 0
         while True:
             with clock.at(moment):
-                tasks = queue.start(brand=self.brand, by=self.reviewer, size=queue.MOST_HELD)
+                tasks = queue.claim_batch(brand=self.brand, by=self.reviewer, size=queue.MAX_CLAIMS)
             if not tasks:
                 break
             for task in tasks:
-                moment += timedelta(seconds=SECONDS_PER_LOOK + task.pk % 5)
+                moment += timedelta(seconds=SECONDS_PER_DECISION + task.pk % 5)
                 with clock.at(moment):
                     revised += self._decide(task, may_revise=revised < revise_up_to)
         with clock.at(moment + timedelta(minutes=1)):
             consequences.carry_out_due(limit=1000)
-            while deliveries.work_due(limit=100):
+            while deliveries.attempt_due(limit=100):
                 pass
 
     def _decide(self, task: ReviewTask, *, may_revise: bool) -> bool:
@@ -202,9 +205,9 @@ class _Story:
             "task_id": task.pk,
             "version_id": version.pk,
             "by": self.reviewer,
-            "seen": pins.pinned(version, task).token,
+            "seen": pins.current_state(version, task).token,
         }
-        reason, note = look(task.asset.subject, version)
+        reason, note = find_objection(task.asset.subject, version)
         if not reason:
             decisions.approve(**decision, answers={"colour": "yes"})
         elif may_revise and reason == "off-brand":
@@ -215,13 +218,13 @@ class _Story:
         return False
 
 
-def look(subject: Subject, version: AssetVersion) -> tuple[str, str]:
+def find_objection(subject: Subject, version: AssetVersion) -> tuple[str, str]:
     """Return a reviewer's objection to this image: a reason's code and a sentence, or two empty strings."""
-    if subject.key in KNOWN_WRONG:
-        return KNOWN_WRONG[subject.key]
+    if subject.key in KNOWN_ERRORS:
+        return KNOWN_ERRORS[subject.key]
     pixels = product.read_pixels(version.master)[..., :3]
-    distance = separation(pixels, _own_colour(subject))
-    if distance < STANDS_OUT:
+    distance = separation(pixels, _product_colour(subject))
+    if distance < MIN_SEPARATION:
         return "off-brand", f"It melts into the backdrop (ΔE {distance:.0f}); put it on a lighter one."
     return "", ""
 
@@ -235,7 +238,7 @@ def separation(pixels: Pixels, colour: Sequence[float]) -> float:
     return float(np.linalg.norm(corner - np.asarray(colour)))
 
 
-def _own_colour(subject: Subject) -> Sequence[float]:
+def _product_colour(subject: Subject) -> Sequence[float]:
     """Return the median colour of the product in its accepted cut-out, CIELAB."""
     cutout = Cutout.objects.get(photo__subject=subject, photo__role="front", is_accepted=True)
     rgba = cv2.imdecode(np.frombuffer(stored_files.read(cutout.storage_key), np.uint8), cv2.IMREAD_UNCHANGED)

@@ -30,8 +30,8 @@ FOLDERS = (EXAMPLES / "brand", EXAMPLES / "neighbour")
 PASSWORD = "clay-and-glaze"  # noqa: S105
 MAIL_DOMAIN = "example.com"
 
-Plain = Mapping[str, Any]
-Thing = TypeVar("Thing")
+JsonObject = Mapping[str, Any]
+ModelType = TypeVar("ModelType")
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,9 @@ def load(folder: Path, *, delivered_to: Path) -> Example:
     return Example(brand, main, people[plain["campaign"]["owner"]], logins, folder / "products.csv", photos_of(folder))
 
 
-def _once(model: type[Any], key: Plain, make: Callable[[], Thing]) -> Thing:
+def _get_or_create(model: type[Any], key: JsonObject, make: Callable[[], ModelType]) -> ModelType:
     """Return the row with this key; `make` creates it if there is none."""
-    row: Thing | None = model.objects.filter(**key).first()
+    row: ModelType | None = model.objects.filter(**key).first()
     return row if row is not None else make()
 
 
@@ -120,11 +120,11 @@ def _operator() -> User:
     return operator
 
 
-def _brand(plain: Plain, operator: User) -> Brand:
-    return _once(Brand, {"slug": plain["slug"]}, lambda: brands.create_brand(by=operator, **plain))
+def _brand(plain: JsonObject, operator: User) -> Brand:
+    return _get_or_create(Brand, {"slug": plain["slug"]}, lambda: brands.create_brand(by=operator, **plain))
 
 
-def _person(brand: Brand, plain: Plain, operator: User) -> User:
+def _person(brand: Brand, plain: JsonObject, operator: User) -> User:
     names = {key: plain[key] for key in ("first_name", "last_name")}
     mail = f"{plain['username']}@{brand.slug}.{MAIL_DOMAIN}"
     person, is_new = User.objects.get_or_create(username=plain["username"], defaults={"email": mail, **names})
@@ -141,20 +141,20 @@ def _person(brand: Brand, plain: Plain, operator: User) -> User:
     return person
 
 
-def _guide(brand: Brand, plain: Plain, lead: User, folder: Path) -> None:
+def _guide(brand: Brand, plain: JsonObject, lead: User, folder: Path) -> None:
     if GuideVersion.objects.filter(brand=brand, status=GuideStatus.PUBLISHED).exists():
         return
     fields = {name: value for name, value in plain.items() if name not in {"images", "note"}}
-    draft = guides.draft(brand=brand, by=lead, **fields)
+    draft = guides.edit_draft(brand=brand, by=lead, **fields)
     for image in plain.get("images", ()):
         given = [(image["file"], (folder / image["file"]).read_bytes())]
         images.add_to_guide(guide_id=draft.pk, use=image["use"], files_given=given, by=lead, caption=image["caption"])
     guides.publish(guide_id=draft.pk, by=lead, note=plain.get("note", ""))
 
 
-def prompt(brand: Brand, plain: Plain, author: User, lead: User) -> PromptTemplate:
+def prompt(brand: Brand, plain: JsonObject, author: User, lead: User) -> PromptTemplate:
     """Return a prompt template with its numbered versions; existing versions are not changed."""
-    template = _once(
+    template = _get_or_create(
         PromptTemplate,
         {"brand": brand, "slug": plain["slug"]},
         lambda: prompts.create_template(brand=brand, slug=plain["slug"], name=plain["name"], by=author),
@@ -168,7 +168,7 @@ def prompt(brand: Brand, plain: Plain, author: User, lead: User) -> PromptTempla
     return template
 
 
-def _review(brand: Brand, plain: Plain, lead: User, delivered_to: Path) -> None:
+def _review(brand: Brand, plain: JsonObject, lead: User, delivered_to: Path) -> None:
     """Create the checklist, the reasons in the order of their digits, and the destinations of approved files."""
     checklist = plain["checklist"]
     if not Checklist.objects.filter(brand=brand, stage=checklist["stage"]).exists():
@@ -183,7 +183,7 @@ def _review(brand: Brand, plain: Plain, lead: User, delivered_to: Path) -> None:
             destinations.create(brand=brand, by=lead, config=config, **named)
 
 
-def campaign(brand: Brand, plain: Plain, people: Mapping[str, User]) -> Campaign:
+def campaign(brand: Brand, plain: JsonObject, people: Mapping[str, User]) -> Campaign:
     """Return the campaign with its brief and output specs; an existing one is not changed. people: by user name."""
 
     def make() -> Campaign:
@@ -199,4 +199,4 @@ def campaign(brand: Brand, plain: Plain, people: Mapping[str, User]) -> Campaign
             **brief,
         )
 
-    return _once(Campaign, {"brand": brand, "slug": plain["slug"]}, make)
+    return _get_or_create(Campaign, {"brand": brand, "slug": plain["slug"]}, make)

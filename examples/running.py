@@ -13,12 +13,13 @@ from generation.models import Endpoint, Run
 from generation.services import runs
 from generation.services.dispatch import retries
 from generation.services.planning import plans
+from generation.services.planning.plan_requests import PlanArguments
 
-OVER = frozenset({RunState.FINISHED, RunState.CANCELLED, RunState.PAUSED})
+ENDED_STATES = frozenset({RunState.FINISHED, RunState.CANCELLED, RunState.PAUSED})
 
 
 @dataclass(frozen=True)
-class Wish:
+class RunSettings:
     """The settings of a run with a prompt's newest version. Empty fields mean the value of the campaign or prompt."""
 
     campaign: Campaign
@@ -32,39 +33,41 @@ class Wish:
     aspects: Sequence[str] | None = None
 
 
-def ensure(wish: Wish) -> tuple[Run, bool]:
+def ensure_run(settings: RunSettings) -> tuple[Run, bool]:
     """Return the released run, and whether it is new. A paused run is resumed, and failed jobs are retried."""
-    run = find(wish.campaign, wish.prompt, wish.stage)
+    run = find_run(settings.campaign, settings.prompt, settings.stage)
     is_new = run is None
     if run is None:
-        versions = wish.prompt.versions.select_related("template__brand", "style")
+        versions = settings.prompt.versions.select_related("template__brand", "style")
         run = plans.plan(
-            campaign=wish.campaign,
-            prompt_version=versions.order_by("-number")[0],
-            endpoint=wish.endpoint,
-            stage=wish.stage,
-            by=wish.by,
-            subjects=wish.subjects,
-            axes=wish.axes,
-            aspects=wish.aspects,
-            name=wish.name,
+            PlanArguments(
+                campaign=settings.campaign,
+                prompt_version=versions.order_by("-number")[0],
+                endpoint=settings.endpoint,
+                stage=settings.stage,
+                by=settings.by,
+                subjects=settings.subjects,
+                axes=settings.axes,
+                aspects=settings.aspects,
+            ),
+            name=settings.name,
         )
     if run.state == RunState.PLANNED:
-        return runs.release(run_id=run.pk, by=wish.by), is_new
+        return runs.release(run_id=run.pk, by=settings.by), is_new
     if run.state == RunState.PAUSED:
-        run = runs.resume(run_id=run.pk, by=wish.by)
+        run = runs.resume(run_id=run.pk, by=settings.by)
     if run.jobs.filter(status=JobState.FAILED).exists():
-        retries.retry_failed(run_id=run.pk, by=wish.by)
+        retries.retry_failed(run_id=run.pk, by=settings.by)
     return run, is_new
 
 
-def find(campaign: Campaign, prompt: PromptTemplate, stage: str) -> Run | None:
+def find_run(campaign: Campaign, prompt: PromptTemplate, stage: str) -> Run | None:
     """Return the newest run of the prompt in the campaign at that stage that was not cancelled."""
     there = Run.objects.filter(campaign=campaign, prompt_version__template=prompt, stage=stage)
     return there.exclude(state=RunState.CANCELLED).order_by("-pk").first()
 
 
-def is_over(run: Run) -> bool:
+def has_ended(run: Run) -> bool:
     """Return whether the run does nothing more by itself."""
     run.refresh_from_db(fields=["state", "pause_reason"])
-    return run.state in OVER
+    return run.state in ENDED_STATES

@@ -20,12 +20,12 @@ from django.db import transaction
 from campaigns.choices import SubjectKind
 from campaigns.models import Campaign, PromptTemplate, Subject
 from campaigns.services import campaigns, subjects
-from campaigns.services.subjects import Entry
+from campaigns.services.subjects import NewSubject
 from core.choices import Role
 from core.models import Brand, User
 from examples import loading
 from examples.loading import Example
-from examples.running import Wish, ensure
+from examples.running import RunSettings, ensure_run
 from generation.choices import AssetState, Stage
 from generation.engines.base import Pixels
 from generation.models import Asset, AssetVersion, Endpoint, Run
@@ -36,11 +36,11 @@ from review.models import ReviewTask
 from review.services import decisions
 
 WEIGHTS = loading.EXAMPLES / "model" / "weights"
-NEEDED = ("torch", "diffusers", "transformers")
+REQUIRED_PACKAGES = ("torch", "diffusers", "transformers")
 #: Number of scenes in a packshot run.
 SCENES = 2
 #: Most variation of lightness (CIELAB) around the shading of a place where a product will stand; more means an object.
-CLUTTER = 14.0
+MAX_CLUTTER = 14.0
 
 
 @dataclass(frozen=True)
@@ -57,23 +57,23 @@ class Sketches:
 
 
 @dataclass(frozen=True)
-class Counts:
-    """Counts of images. places: images of places; chosen: approved places; before: packshots in a chosen place;
+class ImageCounts:
+    """Counts of images. places: images of places; chosen_places: approved places; packshots: those in a chosen place;
     ideas: tiles; waiting: images of all kinds in review; failed: images that could not be made."""
 
     places: int = 0
-    chosen: int = 0
-    before: int = 0
+    chosen_places: int = 0
+    packshots: int = 0
     ideas: int = 0
     waiting: int = 0
     failed: int = 0
 
 
-def missing(weights: Path = WEIGHTS) -> str:
+def unavailable_reason(weights: Path = WEIGHTS) -> str:
     """Return a sentence that says why the small model cannot be used here and what to do; empty if it can."""
     if not has_weights(weights):
         return f"there are no weights in {weights}; `python -m examples.model train` makes them."
-    if names := lacking():
+    if names := missing_packages():
         return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} not installed; `make engines` does that."
     return ""
 
@@ -82,12 +82,12 @@ def has_weights(folder: Path) -> bool:
     return (folder / "model_index.json").is_file()
 
 
-def lacking() -> list[str]:
+def missing_packages() -> list[str]:
     """Return the packages that the model needs and this Python does not have."""
-    return [name for name in NEEDED if find_spec(name) is None]
+    return [name for name in REQUIRED_PACKAGES if find_spec(name) is None]
 
 
-def side(weights: Path) -> int:
+def image_side(weights: Path) -> int:
     """Return the edge in pixels of the model's images, from its own files."""
     shape = json.loads((weights / "unet" / "config.json").read_text(encoding="utf-8"))
     halvings = json.loads((weights / "vae" / "config.json").read_text(encoding="utf-8"))
@@ -107,7 +107,7 @@ def load(example: Example, weights: Path = WEIGHTS) -> Sketches:
     }
     logins = {login.username: User.objects.get(username=login.username) for login in example.logins}
     made = {
-        name: _campaign(brand, plain[name], logins, people[Role.CAMPAIGN_MANAGER], side(weights))
+        name: _campaign(brand, plain[name], logins, people[Role.CAMPAIGN_MANAGER], image_side(weights))
         for name in ("places", "ideas")
     }
     return Sketches(
@@ -120,7 +120,7 @@ def load(example: Example, weights: Path = WEIGHTS) -> Sketches:
     )
 
 
-def begin(sketches: Sketches) -> list[Run]:
+def start_runs(sketches: Sketches) -> list[Run]:
     """Start the runs in which the model makes places and ideas."""
     return [
         _run(sketches, sketches.places, sketches.plain["places"]["run"]),
@@ -128,7 +128,7 @@ def begin(sketches: Sketches) -> list[Run]:
     ]
 
 
-def choose(sketches: Sketches) -> list[str]:
+def choose_places(sketches: Sketches) -> list[str]:
     """Let the example's reviewer pick a candidate of each place, or none; return the keys of all chosen places."""
     reviewer = User.objects.get(username=sketches.example.login_of(Role.REVIEWER))
     waiting = ReviewTask.objects.filter(
@@ -141,14 +141,14 @@ def choose(sketches: Sketches) -> list[str]:
     return [subject["key"] for subject in sketches.plain["places"]["subjects"] if subject["key"] in keys]
 
 
-def before(sketches: Sketches, scenes: Sequence[str]) -> Run | None:
+def start_packshots(sketches: Sketches, scenes: Sequence[str]) -> Run | None:
     """Start a run of packshots of some products in the first of the chosen places; None if no place was chosen."""
     plain = sketches.plain["before"]
     ordered = [key for key in plain["scenes"] if key in scenes] + [key for key in scenes if key not in plain["scenes"]]
     if not ordered:
         return None
     shown = Subject.objects.filter(brand=sketches.example.brand, kind=SubjectKind.PRODUCT, key__in=plain["products"])
-    wish = Wish(
+    settings = RunSettings(
         campaign=sketches.example.campaign,
         prompt=sketches.prompts[plain["prompt"]],
         endpoint=sketches.packshot,
@@ -159,17 +159,17 @@ def before(sketches: Sketches, scenes: Sequence[str]) -> Run | None:
         axes={"scene": ordered[:SCENES]},
         aspects=plain["aspects"],
     )
-    return ensure(wish)[0]
+    return ensure_run(settings)[0]
 
 
-def counts(sketches: Sketches, runs: Sequence[Run]) -> Counts:
+def count_images(sketches: Sketches, runs: Sequence[Run]) -> ImageCounts:
     """Return the counts of images in these runs."""
     made = AssetVersion.objects.filter(asset__cell__run__in=runs)
     assets = Asset.objects.filter(cell__run__in=runs)
-    return Counts(
+    return ImageCounts(
         places=made.filter(asset__campaign=sketches.places).count(),
-        chosen=assets.filter(campaign=sketches.places, state=AssetState.APPROVED).count(),
-        before=made.filter(asset__campaign=sketches.example.campaign).count(),
+        chosen_places=assets.filter(campaign=sketches.places, state=AssetState.APPROVED).count(),
+        packshots=made.filter(asset__campaign=sketches.example.campaign).count(),
         ideas=made.filter(asset__campaign=sketches.ideas).count(),
         waiting=assets.filter(state=AssetState.IN_REVIEW).count(),
         failed=assets.filter(state=AssetState.FAILED).count(),
@@ -198,9 +198,9 @@ def _decide(task: ReviewTask, reviewer: User) -> None:
         "task_id": task.pk,
         "version_id": best.pk,
         "by": reviewer,
-        "seen": pins.pinned(best, task).token,
+        "seen": pins.current_state(best, task).token,
     }
-    if least > CLUTTER:
+    if least > MAX_CLUTTER:
         decisions.reject(**decision, reason="other", note="It is not empty: there is no room for a product.")
         return
     answers = {item["code"]: "n/a" for item in task.checklist_version.items if item["mode"] == "ask"}
@@ -210,7 +210,7 @@ def _decide(task: ReviewTask, reviewer: User) -> None:
 
 
 def _run(sketches: Sketches, campaign: Campaign, plain: Mapping[str, Any]) -> Run:
-    wish = Wish(
+    settings = RunSettings(
         campaign=campaign,
         prompt=sketches.prompts[plain["prompt"]],
         endpoint=sketches.endpoint,
@@ -218,12 +218,12 @@ def _run(sketches: Sketches, campaign: Campaign, plain: Mapping[str, Any]) -> Ru
         name=plain["name"],
         by=sketches.example.owner,
     )
-    return ensure(wish)[0]
+    return ensure_run(settings)[0]
 
 
 def _endpoint(plain: Mapping[str, Any], weights: Path) -> Endpoint:
     """Return the endpoint of the model in that folder, with the new path if the folder has moved."""
-    config = {**plain["config"], "model": str(weights), "max_side": side(weights)}
+    config = {**plain["config"], "model": str(weights), "max_side": image_side(weights)}
     endpoint, _ = Endpoint.objects.get_or_create(slug=plain["slug"], defaults={**plain, "config": config})
     if not Path(str(endpoint.config.get("model", ""))).is_dir():
         endpoint.config = config
@@ -235,7 +235,7 @@ def _campaign(brand: Brand, plain: Mapping[str, Any], people: Mapping[str, User]
     """Return the campaign with its concepts; its outputs are squares of `edge` pixels, as the model makes them."""
     square = [{**spec, "width": edge, "height": edge} for spec in plain["campaign"]["specs"]]
     campaign = loading.campaign(brand, {**plain["campaign"], "specs": square}, people)
-    entries = [Entry(subject["name"], subject["key"], subject["attributes"]) for subject in plain["subjects"]]
+    entries = [NewSubject(subject["name"], subject["key"], subject["attributes"]) for subject in plain["subjects"]]
     subjects.create(brand=brand, kind=SubjectKind.CONCEPT, entries=entries, by=by)
     there = Subject.objects.filter(
         brand=brand, kind=SubjectKind.CONCEPT, is_active=True, key__in=[entry.key for entry in entries]

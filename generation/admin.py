@@ -10,8 +10,8 @@ from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 
 from campaigns.forms import SettingsArea
-from core.admin_base import ByService, ReadOnly, ReadOnlyInline, ServiceForm, operator, pretty
-from core.fetching import shown_settings
+from core.admin_base import ReadOnlyAdmin, ReadOnlyInline, ServiceAdmin, ServiceForm, get_operator, pretty_json
+from core.fetching import redact_settings
 from generation.engines import base as engines
 from generation.models import Attempt, Endpoint, Job, JobSpec, LedgerEntry, LocalModel, Master, Worker
 from generation.services.endpoints import editing, local_models
@@ -34,14 +34,14 @@ class EndpointForm(ServiceForm):
         if "config" in self.fields:
             self.fields["config"].widget = SettingsArea()
             self.fields["config"].show_hidden_initial = False  # it would repeat what is hidden
-            self.initial["config"] = shown_settings(self.instance.config)
+            self.initial["config"] = redact_settings(self.instance.config)
         if "engine" in self.fields:
             choices = [(name, name) for name in engines.names()]
             self.fields["engine"] = forms.ChoiceField(choices=choices, help_text="the plug-in that makes the images")
 
 
 @admin.register(Endpoint)
-class EndpointAdmin(ByService):
+class EndpointAdmin(ServiceAdmin):
     """Administration of endpoints. An endpoint without a brand serves all brands. The history shows old and new
     values, as the audit trail does."""
 
@@ -62,11 +62,11 @@ class EndpointAdmin(ByService):
     def create(self, request: HttpRequest, form: Any) -> int:
         given = {name: value for name, value in form.cleaned_data.items() if name != "new_secret"}
         secret = form.cleaned_data["new_secret"]
-        return editing.create(by=operator(request), secret=secret, **given).pk
+        return editing.create(by=get_operator(request), secret=secret, **given).pk
 
     def change(self, request: HttpRequest, obj: Any, form: Any) -> None:
         given = {name: form.cleaned_data[name] for name in form.changed_data if name in editing.CHANGEABLE}
-        who: dict[str, Any] = {"endpoint_id": obj.pk, "by": operator(request)}
+        who: dict[str, Any] = {"endpoint_id": obj.pk, "by": get_operator(request)}
         if secret := form.cleaned_data["new_secret"]:
             editing.set_secret(**who, secret=secret, config=given.get("config"))
         if given:
@@ -79,14 +79,14 @@ class EndpointAdmin(ByService):
             return super().construct_change_message(request, form, formsets, add)
         changed = [name for name in form.changed_data if name != "new_secret"]
         changes = [
-            f"{name}: {shown_settings(form.initial.get(name))} → {shown_settings(form.cleaned_data[name])}"
+            f"{name}: {redact_settings(form.initial.get(name))} → {redact_settings(form.cleaned_data[name])}"
             for name in changed
         ]
         return "; ".join([*changes, *(["another secret"] if "new_secret" in form.changed_data else [])])
 
 
 @admin.register(LocalModel)
-class LocalModelAdmin(ByService):
+class LocalModelAdmin(ServiceAdmin):
     """Administration of local models. The family is read from the files; a worker computes the sha256 later."""
 
     list_display = ["name", "family_name", "size", "licence", "is_usable", "sha256", "registered_at"]
@@ -105,15 +105,15 @@ class LocalModelAdmin(ByService):
         return filesizeformat(model.size_bytes)
 
     def create(self, request: HttpRequest, form: Any) -> int:
-        return local_models.register(by=operator(request), **form.cleaned_data).pk
+        return local_models.register(by=get_operator(request), **form.cleaned_data).pk
 
     def change(self, request: HttpRequest, obj: Any, form: Any) -> None:
         given = {name: form.cleaned_data[name] for name in form.changed_data}
-        local_models.change(model_id=obj.pk, by=operator(request), **given)
+        local_models.change(model_id=obj.pk, by=get_operator(request), **given)
 
 
 @admin.register(Worker)
-class WorkerAdmin(ReadOnly):
+class WorkerAdmin(ReadOnlyAdmin):
     list_display = ["name", "lanes", "host", "pid", "device", "started_at", "seen_at"]
 
 
@@ -124,7 +124,7 @@ class SpecInline(ReadOnlyInline):
 
     @admin.display(description="spec")
     def spec_lines(self, frozen: JobSpec) -> str:
-        return pretty(frozen.spec)
+        return pretty_json(frozen.spec)
 
 
 class AttemptInline(ReadOnlyInline):
@@ -134,7 +134,7 @@ class AttemptInline(ReadOnlyInline):
 
 
 @admin.register(Job)
-class JobAdmin(ReadOnly):
+class JobAdmin(ReadOnlyAdmin):
     list_display = ["id", "status", "lane", "run", "endpoint", "attempts", "error_kind", "hold_reason"]
     list_filter = ["status", "lane"]
     list_select_related = ["run", "endpoint"]
@@ -144,7 +144,7 @@ class JobAdmin(ReadOnly):
 
 
 @admin.register(Attempt)
-class AttemptAdmin(ReadOnly):
+class AttemptAdmin(ReadOnlyAdmin):
     list_display = ["id", "job", "number", "outcome", "error_kind", "worker", "started_at", "ended_at"]
     list_filter = ["outcome"]
     list_select_related = ["job"]
@@ -153,7 +153,7 @@ class AttemptAdmin(ReadOnly):
 
 
 @admin.register(LedgerEntry)
-class LedgerEntryAdmin(ReadOnly):
+class LedgerEntryAdmin(ReadOnlyAdmin):
     list_display = ["id", "at", "kind", "amount", "campaign", "run", "job"]
     list_filter = ["kind"]
     list_select_related = ["campaign", "run", "job"]
@@ -162,7 +162,7 @@ class LedgerEntryAdmin(ReadOnly):
 
 
 @admin.register(Master)
-class MasterAdmin(ReadOnly):
+class MasterAdmin(ReadOnlyAdmin):
     list_display = [
         "id",
         "short_hash",

@@ -13,7 +13,7 @@ from generation.choices import HoldReason, JobState
 from generation.engines.base import ErrorKind
 
 
-class Mend(StrEnum):
+class Remedy(StrEnum):
     """The remedies that a person can choose. Each is a button on the page of a run."""
 
     PLAN_ANEW = "plan_anew"  # plan these jobs again for the changed engine
@@ -35,7 +35,7 @@ class Cause:
     word: str
     icon: str
     sentence: str
-    mend: Mend
+    remedy: Remedy
 
 
 _ALL = (
@@ -45,7 +45,7 @@ _ALL = (
         "image",
         "The product's cut-out cannot be used. Repair it, then make these images in a new run: this one keeps the "
         "cut-out that it was planned with.",
-        Mend.CUTOUTS,
+        Remedy.CUTOUTS,
     ),
     Cause(
         "moderation",
@@ -53,14 +53,14 @@ _ALL = (
         "lock",
         "The service refuses to make this: its rules object to the words or to the image. Change the wording and "
         "make them again with the new version.",
-        Mend.PROMPT,
+        Remedy.PROMPT,
     ),
     Cause(
         "input",
         "submission",
         "prompt",
         "The engine cannot carry out this job. Its own words say why; most often the prompt's parameters do not fit.",
-        Mend.PROMPT,
+        Remedy.PROMPT,
     ),
     Cause(
         "endpoint",
@@ -68,7 +68,7 @@ _ALL = (
         "warn",
         "The endpoint lacks something or is not set up as it should be; the images are not to blame. When its operator "
         "has mended it, try them again.",
-        Mend.OPERATOR,
+        Remedy.OPERATOR,
     ),
     Cause(
         "memory",
@@ -76,21 +76,21 @@ _ALL = (
         "panel",
         "The image did not fit into the card's memory, even alone. Try again when less runs there; if it stays, ask "
         "for a smaller size.",
-        Mend.AGAIN,
+        Remedy.AGAIN,
     ),
     Cause(
         "rate",
         "slowed down",
         "clock",
         "The service asked to slow down twenty times in a row. It has more room later.",
-        Mend.AGAIN,
+        Remedy.AGAIN,
     ),
     Cause(
         "lost",
         "lost",
         "search",
         "The service or the worker no longer knows of this image. Nothing was paid for it; trying again is safe.",
-        Mend.AGAIN,
+        Remedy.AGAIN,
     ),
     Cause(
         "transient",
@@ -98,7 +98,7 @@ _ALL = (
         "retry",
         "The engine did not answer or broke off, five times in a row. Most often it is a restart, and trying again "
         "helps.",
-        Mend.AGAIN,
+        Remedy.AGAIN,
     ),
     Cause(
         "quarantined",
@@ -106,7 +106,7 @@ _ALL = (
         "stop",
         "Making this image has cost three workers, so it is kept away from them. Try one alone first and see whether "
         "its worker lives.",
-        Mend.ONE_AGAIN,
+        Remedy.ONE_AGAIN,
     ),
     Cause(
         "quota",
@@ -114,7 +114,7 @@ _ALL = (
         "pause",
         "The account at this service is used up, or it refuses our key; its own words are below. These wait, and go "
         "on when the operator has seen to it.",
-        Mend.AGAIN,
+        Remedy.AGAIN,
     ),
     Cause(
         "uncertain",
@@ -122,7 +122,7 @@ _ALL = (
         "search",
         "The submission was sent and its answer was lost, and this service cannot be asked. It may have been paid "
         "for and counts as spent. Look at the service's account: say so if it was not charged, then submit it again.",
-        Mend.AGAIN,
+        Remedy.AGAIN,
     ),
     Cause(
         "storage",
@@ -130,7 +130,7 @@ _ALL = (
         "stop",
         "These were made and could not be stored; the words below say why. Nothing else is lost. When somebody has "
         "made room, try again.",
-        Mend.AGAIN,
+        Remedy.AGAIN,
     ),
     Cause(
         "changed",
@@ -138,23 +138,23 @@ _ALL = (
         "warn",
         "The engine was changed after these images were planned, so it would make other images than the plan says. "
         "Plan them again with what it is now, or put back what it was and try them again. Nothing was paid for them.",
-        Mend.PLAN_ANEW,
+        Remedy.PLAN_ANEW,
     ),
     Cause(
         "rejected_before",
         "seen before",
         "undo",
         "This very image was made before and rejected, so it was left out. Change the prompt, a value or the seed.",
-        Mend.PROMPT,
+        Remedy.PROMPT,
     ),
     Cause(
         "checks",
         "checks",
         "warn",
         "They are made, but a check objects. Look at them: a reviewer may still say yes.",
-        Mend.REVIEW,
+        Remedy.REVIEW,
     ),
-    Cause("unknown", "failed", "fail", "It could not be made; the words below are all there is.", Mend.AGAIN),
+    Cause("unknown", "failed", "fail", "It could not be made; the words below are all there is.", Remedy.AGAIN),
 )
 CAUSES = {cause.code: cause for cause in _ALL}
 
@@ -167,7 +167,7 @@ _ENDPOINT = re.compile(
 _VARYING = ((re.compile(r"“[^“”]*”|\"[^\"]*\"|'[^']*'"), "…"), (re.compile(r"\b[0-9a-f]{12,}\b|\d+([.,]\d+)*"), "#"))
 
 
-def of(*, status: str, error_kind: str, message: str, hold_reason: str = "") -> Cause:
+def find_cause(*, status: str, error_kind: str, message: str, hold_reason: str = "") -> Cause:
     """Return the cause for a job that is held or has failed."""
     if status == JobState.QUARANTINED:
         return CAUSES["quarantined"]
@@ -186,13 +186,13 @@ def of(*, status: str, error_kind: str, message: str, hold_reason: str = "") -> 
     return CAUSES.get(error_kind, CAUSES["unknown"])
 
 
-def same_words(cause: Cause, message: str) -> str:
+def grouping_text(cause: Cause, message: str) -> str:
     """Return the message in a form that is equal for equal problems. For an endpoint all names count, because a missing
     model and a missing node are two problems."""
-    return message if cause.code == "endpoint" else normalised(message)
+    return message if cause.code == "endpoint" else normalise_message(message)
 
 
-def normalised(message: str) -> str:
+def normalise_message(message: str) -> str:
     """Return the message without what differs between images: quoted names become …, numbers become #."""
     for pattern, stand_in in _VARYING:
         message = pattern.sub(stand_in, message)

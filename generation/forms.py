@@ -50,7 +50,7 @@ class PromptForm(forms.Form):
         label="Prompt", widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "true", "data-ink": ""}), required=False
     )
     negative = forms.CharField(
-        label="Not in the image", widget=forms.Textarea(attrs={"rows": 2, "data-ink": ""}), required=False
+        label="Negative prompt", widget=forms.Textarea(attrs={"rows": 2, "data-ink": ""}), required=False
     )
     style = forms.ModelChoiceField(StylePreset.objects.none(), required=False, empty_label="No style preset")
     axes = forms.CharField(
@@ -88,7 +88,7 @@ class PromptForm(forms.Form):
     def __init__(
         self, *args: Any, brand: Brand, engines: Sequence[EngineChoice], base: PromptVersion | None, **kwargs: Any
     ) -> None:
-        kwargs["initial"] = initial_of(base, engines) | kwargs.get("initial", {})
+        kwargs["initial"] = initial_values(base, engines) | kwargs.get("initial", {})
         super().__init__(*args, **kwargs)
         self.base = base
         offered = StylePreset.objects.filter(brand=brand).filter(
@@ -164,7 +164,7 @@ class PromptForm(forms.Form):
             place = written if given.get(written) else name
             if place in given:
                 try:
-                    given[name] = value_of(control, given[place])
+                    given[name] = parse_control_value(control, given[place])
                 except ValueError as error:
                     self.add_error(place, str(error))
         return given
@@ -213,7 +213,7 @@ def controls_of(engine: EngineChoice | None) -> tuple[Control, ...]:
     return tuple(control for control in engine.capabilities.controls if control.parameter not in OWN_FIELDS)
 
 
-def initial_of(version: PromptVersion | None, engines: Sequence[EngineChoice]) -> dict[str, Any]:
+def initial_values(version: PromptVersion | None, engines: Sequence[EngineChoice]) -> dict[str, Any]:
     """Return the initial values of the form for a version."""
     if version is None:
         return {"engine": engines[0].name if engines else "", "on_fail": "flag"}
@@ -245,7 +245,7 @@ def initial_of(version: PromptVersion | None, engines: Sequence[EngineChoice]) -
     }
 
 
-def value_of(control: Control, text: str) -> Any:
+def parse_control_value(control: Control, text: str) -> Any:
     """Return the value of a control's field: a number, a word, or a text with placeholders. Raises ValueError with a
     message for people."""
     text = text.strip()
@@ -255,7 +255,7 @@ def value_of(control: Control, text: str) -> Any:
         try:
             prompts.parse(text)
         except prompts.PromptSyntaxError as error:
-            raise ValueError(f"{error.message} ({prompts.place(text, error.position)}).") from None
+            raise ValueError(f"{error.message} ({prompts.describe_position(text, error.position)}).") from None
         return text
     if control.kind == "choice" and text not in control.choices:
         raise ValueError(

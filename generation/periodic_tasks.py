@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from core.choices import Lane
 from core.periodic import periodic_task
-from core.services import nudges
+from core.services import wake_ups
 from generation.models import Worker
 from generation.services import runs
 from generation.services.dispatch import claims, outcomes, routing
@@ -28,7 +28,7 @@ def renudge_lanes() -> int:
     """Nudge lanes with queued work again: Redis can lose a nudge, and a process can die between commit and enqueue."""
     waiting = [lane for lane in (Lane.GPU, Lane.CLOUD, Lane.CPU) if claims.has_work(lane)]
     for lane in waiting:
-        nudges.send(lane)
+        wake_ups.send(lane)
     return len(waiting)
 
 
@@ -45,9 +45,9 @@ def release_scheduled_runs() -> int:
 
 
 @periodic_task(every_seconds=30)
-def regenerate_left_behind() -> int:
+def regenerate_interrupted() -> int:
     """Make images again whose process died between the failed checks and the next try."""
-    return regenerations.regenerate_left_behind()
+    return regenerations.regenerate_interrupted()
 
 
 @periodic_task(every_seconds=5)
@@ -57,9 +57,9 @@ def route_waiting_jobs() -> int:
 
 
 @periodic_task(every_seconds=15)
-def tell_of_endpoints_that_stand_still() -> int:
+def notify_about_stopped_endpoints() -> int:
     """Tell operators about services that fail or are out of money, before people ask for their images."""
-    return alarms.tell_all()
+    return alarms.notify_all()
 
 
 @periodic_task(every_seconds=10)
@@ -71,13 +71,13 @@ def resubmit_uncertain() -> int:
 @periodic_task(every_seconds=30)
 def plan_scheduled_runs() -> int:
     """Start the scheduled runs for new and changed products."""
-    return scheduled_runs.look_at_all()
+    return scheduled_runs.check_all()
 
 
 @periodic_task(every_seconds=5)
 def make_approvals_stale() -> int:
     """Continue to mark approvals as stale after large changes, and after changes whose process died after commit."""
-    return staleness.go_on()
+    return staleness.process_batches()
 
 
 @periodic_task(every_seconds=600)
@@ -86,6 +86,6 @@ def sweep_files() -> int:
 
 
 @periodic_task(every_seconds=3600)
-def forget_workers() -> int:
+def delete_old_workers() -> int:
     gone, _ = Worker.objects.filter(seen_at__lt=timezone.now() - timedelta(days=1)).delete()
     return gone

@@ -40,7 +40,7 @@ UNITS: Final = {
 }
 
 
-def problems(prices: Any) -> list[str]:
+def find_problems(prices: Any) -> list[str]:
     """Return sentences about the mistakes in a table of prices; empty if there are none."""
     if not isinstance(prices, Mapping):
         return ['Prices are an object such as {"image": 0.04}.']
@@ -65,7 +65,7 @@ def cost(prices: Mapping[str, Any], usage: Mapping[str, float]) -> Decimal:
     return _sum(prices, usage).quantize(PLACES, ROUND_HALF_UP)
 
 
-def uncounted(prices: Mapping[str, Any], usage: Mapping[str, float]) -> tuple[str, ...]:
+def uncounted_units(prices: Mapping[str, Any], usage: Mapping[str, float]) -> tuple[str, ...]:
     """Return the units that have a price but that the service did not count; `cost` is then too low."""
     return tuple(name for name, price in prices.items() if _amount(price) and UNITS[name].usage not in usage)
 
@@ -76,7 +76,7 @@ def estimate(prices: Mapping[str, Any], *, typical: Mapping[str, float] | None =
     return cost(prices, {"images": 1, "seconds": max(seconds, 0), **(typical or {})})
 
 
-def mean(usages: list[Mapping[str, float]]) -> dict[str, float]:
+def mean_usage(usages: list[Mapping[str, float]]) -> dict[str, float]:
     """Return the mean usage of one image: for each unit, over the images for which it was counted."""
     typical: dict[str, float] = {}
     for unit in UNITS.values():
@@ -86,14 +86,14 @@ def mean(usages: list[Mapping[str, float]]) -> dict[str, float]:
     return typical
 
 
-def in_words(prices: Mapping[str, Any]) -> str:
+def describe(prices: Mapping[str, Any]) -> str:
     """Return prices in words: "5 per million tokens of text sent, 30 per million tokens made"; "" if nothing costs."""
     amounts = ((UNITS[name].words, _amount(price)) for name, price in prices.items() if name in UNITS)
     return ", ".join(f"{amount.normalize():f} {words}" for words, amount in amounts if amount)
 
 
 def _sum(prices: Mapping[str, Any], usage: Mapping[str, float]) -> Decimal:
-    if wrong := problems(prices):
+    if wrong := find_problems(prices):
         raise ValueError(" ".join(wrong))
     total = Decimal(0)
     for name, price in prices.items():

@@ -28,7 +28,7 @@ as much with each step: the learned limit may have been chance, or the service m
 
 
 @dataclass(frozen=True)
-class Taken:
+class AcceptedSubmissions:
     """The submissions that a service had accepted when it refused: open ones, and those of the last second and minute.
     idle_seconds: since the latest of them; None if there is none."""
 
@@ -39,7 +39,7 @@ class Taken:
 
 
 @dataclass(frozen=True)
-class FoundRate:
+class LearntRate:
     """A learned rate. submissions: submissions in each second or minute. steps: raises since it was last lowered.
     changed_at: when it was last changed, or when the pause after that ends. chances: the number of coming refusals
     that lower it only a little."""
@@ -50,7 +50,7 @@ class FoundRate:
     chances: int = 0
     is_first_guess: bool = True
 
-    def refused(self, taken: int, submitted_at: datetime, resume_at: datetime) -> Self:
+    def after_refusal(self, taken: int, submitted_at: datetime, resume_at: datetime) -> Self:
         """Return the rate after a refusal although it was kept. Submissions sent before the last change lower only a
         first guess, because submissions that are under way together are refused together."""
         if submitted_at < self.changed_at:
@@ -59,16 +59,16 @@ class FoundRate:
         left = max(0, self.chances - 1)
         return replace(self, submissions=lowered, changed_at=resume_at, steps=0, chances=left, is_first_guess=False)
 
-    def grown(self, now: datetime) -> Self:
+    def raised(self, now: datetime) -> Self:
         raised = self.submissions * (1 + min(MOST_GROWTH, GROWTH * 2 ** max(0, self.steps - QUIET_STEPS)))
         steps = self.steps + 1
         return replace(self, submissions=raised, changed_at=now, steps=steps, chances=CHANCES, is_first_guess=False)
 
-    def may_grow(self, now: datetime) -> bool:
+    def can_grow(self, now: datetime) -> bool:
         return now - self.changed_at >= GROWS_EVERY
 
     @classmethod
-    def of_json(cls, data: Mapping[str, Any]) -> Self:
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
         return cls(**{**data, "changed_at": datetime.fromisoformat(data["changed_at"])})
 
     def to_json(self) -> dict[str, Any]:
@@ -76,23 +76,23 @@ class FoundRate:
 
 
 @dataclass(frozen=True)
-class Limits:
+class LearntLimits:
     """The learned limits. window: open submissions, None while unknown; peak: how many were open at the latest refusal
     for that reason."""
 
     window: float | None = None
     peak: float | None = None
     cut_at: datetime | None = None
-    rates: Mapping[str, FoundRate] = field(default_factory=dict)
+    rates: Mapping[str, LearntRate] = field(default_factory=dict)
 
-    def refused(
-        self, taken: Taken, *, submitted_at: datetime, resume_at: datetime, pause_seconds: float | None
-    ) -> Limits:
+    def after_refusal(
+        self, taken: AcceptedSubmissions, *, submitted_at: datetime, resume_at: datetime, pause_seconds: float | None
+    ) -> LearntLimits:
         """Return the limits after the refusal of a submission sent at `submitted_at`. The service asked for
         `pause_seconds` (None if it named no pause), and nothing is submitted until `resume_at`."""
         for name, rate in self.rates.items():
             if submitted_at < rate.changed_at:
-                return self._with(name, rate.refused(getattr(taken, name), submitted_at, resume_at))
+                return self._with(name, rate.after_refusal(getattr(taken, name), submitted_at, resume_at))
         if self.cut_at is not None and submitted_at < self.cut_at:
             return replace(self, window=min(self.window or taken.open, max(1, taken.open)))
         if _is_of_the_minute(taken, pause_seconds):
@@ -105,18 +105,20 @@ class Limits:
             return replace(self, window=window, peak=window, cut_at=resume_at)
         return self._slower(SECOND, taken, submitted_at, resume_at)
 
-    def _slower(self, name: str, taken: Taken, submitted_at: datetime, resume_at: datetime) -> Limits:
+    def _slower(
+        self, name: str, taken: AcceptedSubmissions, submitted_at: datetime, resume_at: datetime
+    ) -> LearntLimits:
         rate, count = self.rates.get(name), getattr(taken, name)
         if rate is not None:
-            return self._with(name, rate.refused(count, submitted_at, resume_at))
+            return self._with(name, rate.after_refusal(count, submitted_at, resume_at))
         # If nothing was accepted, somebody else has used up the account, so nothing can be learned from the refusal.
-        return self._with(name, FoundRate(float(count), resume_at)) if count else self
+        return self._with(name, LearntRate(float(count), resume_at)) if count else self
 
-    def _with(self, name: str, rate: FoundRate) -> Limits:
+    def _with(self, name: str, rate: LearntRate) -> LearntLimits:
         return replace(self, rates={**self.rates, name: rate})
 
 
-def _is_of_the_minute(taken: Taken, pause_seconds: float | None) -> bool:
+def _is_of_the_minute(taken: AcceptedSubmissions, pause_seconds: float | None) -> bool:
     if pause_seconds is not None:
         return pause_seconds > LONG_PAUSE_SECONDS
     return not taken.open and taken.idle_seconds is not None and taken.idle_seconds > LONG_PAUSE_SECONDS

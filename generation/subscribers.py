@@ -24,7 +24,7 @@ from campaigns.models import Campaign
 from core.choices import Lane, Role
 from core.events import DomainEvent, current_actor, subscribe, subscribe_to_all
 from core.models import User
-from core.services import notices, nudges
+from core.services import notices, wake_ups
 from generation.choices import Stage
 from generation.events import BudgetReached, ChecksFailed, RunFinished, RunPaused, RunReleaseRefused
 from generation.models import Run
@@ -32,11 +32,11 @@ from generation.selectors import inputs
 from generation.services.images import regenerations, staleness
 
 #: No notice about a shorter try-out, because its designer is still looking at it.
-WORTH_TELLING = timedelta(minutes=2)
+MIN_NOTIFIED_DURATION = timedelta(minutes=2)
 
 
 @subscribe(ChecksFailed)
-def try_another_seed(event: ChecksFailed) -> None:
+def regenerate_after_failed_checks(event: ChecksFailed) -> None:
     """Make an image again with another seed, after commit: this locks campaign and run, and the sender of the event
     holds a lock on the asset. A periodic task repeats it if the process is killed."""
     asset_id = event.object_id
@@ -45,110 +45,110 @@ def try_another_seed(event: ChecksFailed) -> None:
 
 @subscribe(FeedImported)
 @subscribe(PhotosRetried)
-def wake_the_photo_loader(_: FeedImported | PhotosRetried) -> None:
+def wake_photo_loader(_: FeedImported | PhotosRetried) -> None:
     """Wake the photo loader at once, because photos to download may be waiting."""
-    nudges.wake(Lane.HOUSEKEEPING)
+    wake_ups.wake(Lane.HOUSEKEEPING)
 
 
 @subscribe(FeedImported)
 @subscribe(FeedUndone)
-def look_at_what_an_import_changed(event: FeedImported | FeedUndone) -> None:
+def mark_stale_after_import(event: FeedImported | FeedUndone) -> None:
     """Make approvals stale that rest on a value that an import, or undoing it, changed."""
-    staleness.look_at(subjects=staleness.OF_IMPORT, values={"import": event.object_id}, by=current_actor())
+    staleness.check_subjects(subjects=staleness.OF_IMPORT, values={"import": event.object_id}, by=current_actor())
 
 
 @subscribe(SubjectChanged)
-def look_at_what_a_person_changed(event: SubjectChanged) -> None:
-    staleness.look_at(subjects=staleness.LISTED, values={"subjects": [event.object_id]}, by=current_actor())
+def mark_stale_after_subject_change(event: SubjectChanged) -> None:
+    staleness.check_subjects(subjects=staleness.LISTED, values={"subjects": [event.object_id]}, by=current_actor())
 
 
 @subscribe(PhotosAttached)
-def look_at_what_rests_on_the_photos(event: PhotosAttached) -> None:
+def mark_stale_after_photo_upload(event: PhotosAttached) -> None:
     subjects = sorted({photo["subject"] for photo in event.payload["photos"]})
-    staleness.look_at(subjects=staleness.LISTED, values={"subjects": subjects}, by=current_actor())
+    staleness.check_subjects(subjects=staleness.LISTED, values={"subjects": subjects}, by=current_actor())
 
 
 @subscribe(PhotoRemoved)
 @subscribe(PhotoRestored)
-def look_at_what_rests_on_the_photo(event: DomainEvent) -> None:
-    staleness.look_at(subjects=staleness.OF_PHOTOS, values={"photos": [event.object_id]}, by=current_actor())
+def mark_stale_after_photo_change(event: DomainEvent) -> None:
+    staleness.check_subjects(subjects=staleness.OF_PHOTOS, values={"photos": [event.object_id]}, by=current_actor())
 
 
 @subscribe_to_all(CutoutAccepted)
 @subscribe_to_all(CutoutRefused)
-def look_at_what_rests_on_the_cutouts(events: list[DomainEvent]) -> None:
+def mark_stale_after_cutout_decisions(events: list[DomainEvent]) -> None:
     """Look once for a whole sheet of cut-outs, which people accept together."""
     photos = [event.object_id for event in events]
-    staleness.look_at(subjects=staleness.OF_PHOTOS, values={"photos": photos}, by=current_actor())
+    staleness.check_subjects(subjects=staleness.OF_PHOTOS, values={"photos": photos}, by=current_actor())
 
 
 @subscribe(GuidePublished)
-def look_again_by_the_new_guide(event: GuidePublished) -> None:
+def mark_stale_after_guide_publication(event: GuidePublished) -> None:
     """Make approvals stale if the guide's author asks for it; otherwise the guide counts for new images only."""
     if event.payload.get("look_again"):
         cause = {"kind": inputs.GUIDE, "number": event.payload["number"], "name": ""}
-        staleness.look_at_all(brand_id=event.brand_id, cause=cause, by=current_actor())
+        staleness.check_brand(brand_id=event.brand_id, cause=cause, by=current_actor())
 
 
 @subscribe(RunFinished)
-def tell_that_a_run_finished(event: RunFinished) -> None:
+def notify_run_finished(event: RunFinished) -> None:
     """Tell the requester and the campaign's owner; for a try-out only the requester, and only if it took long."""
-    run = _run(event)
+    run = _load_run(event)
     made, failed = event.payload["succeeded"], event.payload["failed"]
     sentence = f"{run.name} is finished: {made} {'image' if made == 1 else 'images'} made"
     sentence += f", {failed} could not be made." if failed else "."
     concerned: list[User | None] = [run.requested_by, run.campaign.owner]
     if run.stage == Stage.SANDBOX:
         started, ended = run.released_at, run.finished_at
-        if started is None or ended is None or ended - started < WORTH_TELLING:
+        if started is None or ended is None or ended - started < MIN_NOTIFIED_DURATION:
             return
         concerned = [run.requested_by]
     elif made:
         concerned.append(run.campaign.review_owner)
-    _tell(run, concerned, "run_finished", sentence, "?only=problems" if failed and not made else "")
+    _notify(run, concerned, "run_finished", sentence, "?only=problems" if failed and not made else "")
 
 
 @subscribe(RunPaused)
-def tell_that_a_run_stands_still(event: RunPaused) -> None:
+def notify_run_paused(event: RunPaused) -> None:
     """Tell the requester, the campaign's owner and the owner of its review: images or rejections can pause a run."""
-    run = _run(event)
+    run = _load_run(event)
     why = event.payload.get("reason") or "Nobody said why."
     actor = current_actor()
     who = f"{actor.display_name} paused {run.name}." if actor else f"{run.name} paused itself."
-    _tell(run, [run.requested_by, run.campaign.owner, run.campaign.review_owner], "run_paused", f"{who} {why}")
+    _notify(run, [run.requested_by, run.campaign.owner, run.campaign.review_owner], "run_paused", f"{who} {why}")
 
 
 @subscribe(RunReleaseRefused)
-def tell_that_a_run_did_not_begin(event: RunReleaseRefused) -> None:
-    run = _run(event)
+def notify_release_refused(event: RunReleaseRefused) -> None:
+    run = _load_run(event)
     sentence = f"{run.name} was to begin and could not: {event.payload['message']}"
-    _tell(run, [run.requested_by, run.campaign.owner], "release_refused", sentence)
+    _notify(run, [run.requested_by, run.campaign.owner], "release_refused", sentence)
 
 
 @subscribe(BudgetReached)
-def tell_about_the_budget(event: BudgetReached) -> None:
+def notify_budget_reached(event: BudgetReached) -> None:
     """Tell the campaign's owner and the leads that a budget mark was reached, also the person who released the run."""
     campaign = Campaign.objects.select_related("brand", "owner").get(pk=event.object_id)
     percent, currency = event.payload["percent"], campaign.brand.currency
     committed, budget = (Decimal(event.payload[name]) for name in ("committed", "budget"))
     words = "is used up" if percent == 100 else f"is {percent} % used"
-    notices.tell(
+    notices.notify(
         brand=campaign.brand,
-        users=[campaign.owner, *notices.people(campaign.brand, Role.LEAD)],
+        users=[campaign.owner, *notices.list_people_with_roles(campaign.brand, Role.LEAD)],
         kind=f"budget_{percent}",
         sentence=f"The budget of {campaign.name} {words}: {committed:.2f} of {budget:.2f} {currency} are committed.",
         href=reverse("campaign", args=[campaign.brand.slug, campaign.slug]),
     )
 
 
-def _run(event: DomainEvent) -> Run:
+def _load_run(event: DomainEvent) -> Run:
     return Run.objects.select_related(
         "campaign__brand", "campaign__owner", "campaign__review_owner", "requested_by"
     ).get(pk=event.object_id)
 
 
-def _tell(run: Run, users: list[User | None], kind: str, sentence: str, query: str = "") -> None:
+def _notify(run: Run, users: list[User | None], kind: str, sentence: str, query: str = "") -> None:
     brand = run.campaign.brand
     concerned = [user for user in users if user != current_actor()]
     href = reverse("run", args=[brand.slug, run.pk]) + query
-    notices.tell(brand=brand, users=concerned, kind=kind, sentence=sentence, href=href)
+    notices.notify(brand=brand, users=concerned, kind=kind, sentence=sentence, href=href)

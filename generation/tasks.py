@@ -23,7 +23,7 @@ def ask_endpoint(endpoint_id: int) -> dict[str, Any]:
     close_old_connections()
     try:
         endpoint = Endpoint.objects.filter(pk=endpoint_id).first()
-        return health.look(endpoint) if endpoint else {}
+        return health.run_check(endpoint) if endpoint else {}
     finally:
         close_old_connections()
 
@@ -34,6 +34,6 @@ def check_workflow(endpoint_id: int, user_id: int) -> dict[str, Any]:
     try:
         endpoint = Endpoint.objects.filter(pk=endpoint_id).first()
         by = User.objects.filter(pk=user_id).first()
-        return workflow_checks.look(endpoint=endpoint, by=by) if endpoint and by else {}
+        return workflow_checks.run_check(endpoint=endpoint, by=by) if endpoint and by else {}
     finally:
         close_old_connections()

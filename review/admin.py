@@ -10,8 +10,17 @@ from django.http import HttpRequest
 from django.utils.translation import ngettext
 
 from campaigns.forms import SettingsArea
-from core.admin_base import ByService, Lines, ReadOnly, ReadOnlyInline, ServiceForm, StoredJSON, operator, pretty
-from core.fetching import shown_settings
+from core.admin_base import (
+    IndentedJSONEncoder,
+    ReadOnlyAdmin,
+    ReadOnlyInline,
+    ServiceAdmin,
+    ServiceForm,
+    StoredJSON,
+    get_operator,
+    pretty_json,
+)
+from core.fetching import redact_settings
 from core.models import User
 from generation.selectors import inputs
 from review.delivery import base as delivery
@@ -31,7 +40,7 @@ from review.services import checklists, destinations, reasons
 class ChecklistForm(ServiceForm):
     by: ClassVar[User | None] = None
     items = StoredJSON(
-        encoder=Lines,
+        encoder=IndentedJSONEncoder,
         widget=forms.Textarea(attrs={"rows": 16, "cols": 90}),
         help_text='[{"code": "colour", "sentence": "The colour is the product\'s.", "mode": "ask" or "by_exception"}]. '
         "A change is published as the next version; open tasks keep theirs.",
@@ -42,7 +51,7 @@ class ChecklistForm(ServiceForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.instance.pk and "look_again" in self.fields:
-            count = inputs.approved(self.by, self.instance.brand) if self.by else 0
+            count = inputs.count_approved(self.by, self.instance.brand) if self.by else 0
             yes_label = ngettext(
                 "Also have the %(count)s approved image looked at again",
                 "Also have the %(count)s approved images looked at again",
@@ -64,7 +73,7 @@ class ChecklistForm(ServiceForm):
 
 
 @admin.register(Checklist)
-class ChecklistAdmin(ByService):
+class ChecklistAdmin(ServiceAdmin):
     form = ChecklistForm
     list_display = ["name", "stage", "position", "slots", "due_hours", "brand"]
     list_filter = ["brand"]
@@ -77,24 +86,24 @@ class ChecklistAdmin(ByService):
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change=change, **kwargs)
-        return type(form.__name__, (form,), {"by": operator(request)})
+        return type(form.__name__, (form,), {"by": get_operator(request)})
 
     def create(self, request: HttpRequest, form: Any) -> int:
         given = {name: form.cleaned_data[name] for name in self.add_fields}
-        return checklists.create(by=operator(request), **given).checklist_id
+        return checklists.create(by=get_operator(request), **given).checklist_id
 
     def change(self, request: HttpRequest, obj: Any, form: Any) -> None:
         if "items" in form.changed_data:
-            checklists.new_version(
+            checklists.publish_version(
                 checklist_id=obj.pk,
-                by=operator(request),
+                by=get_operator(request),
                 items=form.cleaned_data["items"],
                 look_again=form.cleaned_data.get("look_again") == "yes",
             )
 
 
 @admin.register(ChecklistVersion)
-class ChecklistVersionAdmin(ReadOnly):
+class ChecklistVersionAdmin(ReadOnlyAdmin):
     list_display = ["checklist", "number", "created_by", "created_at"]
     list_filter = ["checklist__brand"]
     list_select_related = ["checklist", "created_by"]
@@ -103,11 +112,11 @@ class ChecklistVersionAdmin(ReadOnly):
 
     @admin.display(description="items")
     def item_lines(self, version: ChecklistVersion) -> str:
-        return pretty(version.items)
+        return pretty_json(version.items)
 
 
 @admin.register(Reason)
-class ReasonAdmin(ByService):
+class ReasonAdmin(ServiceAdmin):
     list_display = ["label", "code", "position", "is_active", "brand"]
     list_filter = ["brand", "is_active"]
     list_select_related = ["brand"]
@@ -118,10 +127,10 @@ class ReasonAdmin(ByService):
     change_fields: ClassVar = ("label", "position", "is_active")
 
     def create(self, request: HttpRequest, form: Any) -> int:
-        return reasons.save(by=operator(request), **form.cleaned_data).pk
+        return reasons.save(by=get_operator(request), **form.cleaned_data).pk
 
     def change(self, request: HttpRequest, obj: Any, form: Any) -> None:
-        reasons.save(brand=obj.brand, code=obj.code, by=operator(request), **form.cleaned_data)
+        reasons.save(brand=obj.brand, code=obj.code, by=get_operator(request), **form.cleaned_data)
 
 
 class DestinationForm(ServiceForm):
@@ -141,14 +150,14 @@ class DestinationForm(ServiceForm):
         if "config" in self.fields:
             self.fields["config"].widget = SettingsArea()
             self.fields["config"].show_hidden_initial = False  # it would show the hidden values
-            self.initial["config"] = shown_settings(self.instance.config)
+            self.initial["config"] = redact_settings(self.instance.config)
             self.fields["config"].help_text = "“?…” stands for what follows an address. Leave it, and that stays."
         if "kind" in self.fields:
             self.fields["kind"] = forms.ChoiceField(choices=[(kind, kind) for kind in delivery.kinds()])
 
 
 @admin.register(Destination)
-class DestinationAdmin(ByService):
+class DestinationAdmin(ServiceAdmin):
     form = DestinationForm
     list_display = ["name", "slug", "kind", "is_enabled", "disabled_reason", "has_secret", "brand"]
     list_filter = ["kind", "is_enabled", "brand"]
@@ -166,12 +175,12 @@ class DestinationAdmin(ByService):
     def create(self, request: HttpRequest, form: Any) -> int:
         given = {name: value for name, value in form.cleaned_data.items() if name != "new_secret"}
         secret = form.cleaned_data["new_secret"]
-        return destinations.create(by=operator(request), secret=secret, **given).pk
+        return destinations.create(by=get_operator(request), secret=secret, **given).pk
 
     def change(self, request: HttpRequest, obj: Any, form: Any) -> None:
         given = {name: form.cleaned_data[name] for name in form.changed_data if name != "new_secret"}
         secret = form.cleaned_data["new_secret"] or None
-        destinations.change(destination_id=obj.pk, by=operator(request), secret=secret, **given)
+        destinations.change(destination_id=obj.pk, by=get_operator(request), secret=secret, **given)
 
 
 class DeliveryAttemptInline(ReadOnlyInline):
@@ -180,7 +189,7 @@ class DeliveryAttemptInline(ReadOnlyInline):
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(ReadOnly):
+class DeliveryAdmin(ReadOnlyAdmin):
     list_display = ["asset", "destination", "desired", "observed", "attempts", "next_attempt_at", "error"]
     list_filter = ["desired", "observed"]
     list_select_related = ["asset", "destination"]
@@ -190,7 +199,7 @@ class DeliveryAdmin(ReadOnly):
 
 
 @admin.register(ReviewTask)
-class ReviewTaskAdmin(ReadOnly):
+class ReviewTaskAdmin(ReadOnlyAdmin):
     list_display = ["id", "asset", "stage", "state", "round", "claimed_by", "claimed_until", "due_at", "brand"]
     list_filter = ["state", "brand"]
     list_select_related = ["asset", "claimed_by", "brand"]
@@ -199,7 +208,7 @@ class ReviewTaskAdmin(ReadOnly):
 
 
 @admin.register(Decision)
-class DecisionAdmin(ReadOnly):
+class DecisionAdmin(ReadOnlyAdmin):
     list_display = ["id", "kind", "task", "version", "decided_by", "decided_at", "reason"]
     list_filter = ["kind"]
     list_select_related = ["task", "version", "decided_by", "reason"]

@@ -25,12 +25,12 @@ class ItemMode(TextChoices):
     BY_EXCEPTION = "by_exception"
 
 
-class Desired(TextChoices):
+class DesiredState(TextChoices):
     PRESENT = "present"
     ABSENT = "absent"
 
 
-class Observed(TextChoices):
+class ObservedState(TextChoices):
     ABSENT = "absent"
     SENDING = "sending"
     PRESENT = "present"

@@ -135,7 +135,7 @@ class DestinationDisabled(DomainEvent):
 
 
 @declare
-class DeliveryWanted(DomainEvent):
+class DeliveryRequested(DomainEvent):
     """payload: {"delivery", "destination", "desired", "version", "cause"}."""
 
     type = "review.delivery.wanted"
@@ -143,7 +143,7 @@ class DeliveryWanted(DomainEvent):
 
 
 @declare
-class DeliveryDone(DomainEvent):
+class DeliveryCompleted(DomainEvent):
     """The destination now has the asset, or no longer has it.
 
     payload: {"delivery", "destination", "observed", "files"}.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.choices import Lane
 from core.periodic import periodic_task
-from core.services import nudges
+from core.services import wake_ups
 from review.services import consequences, deliveries
 
 
@@ -18,5 +18,5 @@ def renudge_deliveries() -> int:
     """Announce deliveries that are due. The nudge for the first try comes too early for its retries."""
     if not deliveries.has_due():
         return 0
-    nudges.send(Lane.DELIVERY)
+    wake_ups.send(Lane.DELIVERY)
     return 1

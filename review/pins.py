@@ -14,12 +14,12 @@ from review.models import ReviewTask
 
 
 @dataclass(frozen=True)
-class Pinned:
+class ReviewedState:
     """What a reviewer saw of one version.
 
     master: sha256 of the pixels. recipe: version of the recipe, 0 without renditions. renditions: sha256 of each file,
     by output spec. checklist: id of the checklist version. round: the asset's round. inputs: the inputs that changed
-    since the image was made or last approved, as generation.selectors.inputs.moved returns them.
+    since the image was made or last approved, as generation.selectors.inputs.find_changes returns them.
     """
 
     master: str
@@ -46,12 +46,12 @@ class Pinned:
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def pinned(
+def current_state(
     version: AssetVersion,
     task: ReviewTask,
     renditions: Iterable[Rendition] | None = None,
     moved: Sequence[Mapping[str, Any]] | None = None,
-) -> Pinned:
+) -> ReviewedState:
     """Return the current pins of one version under one task.
 
     `renditions` and `moved` (the changed inputs of its asset) each save a query when they are loaded already.
@@ -60,9 +60,9 @@ def pinned(
         renditions = version.renditions.select_related("output_spec")
     if moved is None:
         cell_id = version.asset.cell_id
-        moved = inputs.moved([cell_id]).get(cell_id, [])
+        moved = inputs.find_changes([cell_id]).get(cell_id, [])
     newest = newest_by_spec(renditions)
-    return Pinned(
+    return ReviewedState(
         master=version.master.sha256,
         recipe=max((rendition.recipe_version for rendition in newest.values()), default=0),
         renditions={slug: rendition.sha256 for slug, rendition in sorted(newest.items())},

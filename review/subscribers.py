@@ -24,26 +24,26 @@ def open_review_task(event: VersionReady) -> None:
 
 @subscribe(AssetsBecameStale)
 def review_stale_images_again(event: AssetsBecameStale) -> None:
-    stale_assets.send_back(brand_id=event.brand_id, asset_ids=event.asset_ids)
+    stale_assets.return_to_first_stage(brand_id=event.brand_id, asset_ids=event.asset_ids)
 
 
 @subscribe(InputsMovedInReview)
 def void_approvals_of_earlier_stages(event: InputsMovedInReview) -> None:
-    stale_assets.judge_again(brand_id=event.brand_id, asset_ids=event.asset_ids)
+    stale_assets.reset_approvals(brand_id=event.brand_id, asset_ids=event.asset_ids)
 
 
 @subscribe(InputsReturned)
-def approve_again_what_is_as_it_was(event: InputsReturned) -> None:
-    stale_assets.give_back(asset_ids=event.asset_ids)
+def restore_approvals_of_unchanged_images(event: InputsReturned) -> None:
+    stale_assets.restore_approvals(asset_ids=event.asset_ids)
 
 
 @subscribe(TaskEscalated)
-def tell_who_decides(event: TaskEscalated) -> None:
+def notify_of_escalation(event: TaskEscalated) -> None:
     """Notify the campaign manager about an image that used up its rounds or that no engine can correct."""
     task = ReviewTask.objects.select_related("brand", "escalated_to", "asset__subject").get(pk=event.payload["task"])
     subject, cause = task.asset.subject, event.payload.get("cause", "")
     why = "needs a retouch" if cause == "retouch" else f"was sent back: {cause}"
-    notices.tell(
+    notices.notify(
         brand=task.brand,
         users=[user for user in (task.escalated_to,) if user != current_actor()],
         kind="image_escalated",
@@ -53,11 +53,11 @@ def tell_who_decides(event: TaskEscalated) -> None:
 
 
 @subscribe(DeliveryFailed)
-def tell_that_a_delivery_failed(event: DeliveryFailed) -> None:
+def notify_of_failed_delivery(event: DeliveryFailed) -> None:
     """Notify the campaign's owner. There is one notice for all failures of a brand until it is read."""
     asset = Asset.objects.select_related("brand", "campaign__owner", "subject").get(pk=event.object_id)
     payload = event.payload
-    notices.tell(
+    notices.notify(
         brand=asset.brand,
         users=[asset.campaign.owner],
         kind="delivery_failed",
@@ -68,11 +68,11 @@ def tell_that_a_delivery_failed(event: DeliveryFailed) -> None:
 
 
 @subscribe(DestinationDisabled)
-def tell_that_a_destination_is_off(event: DestinationDisabled) -> None:
+def notify_of_disabled_destination(event: DestinationDisabled) -> None:
     """Notify leads, admins and integrators: nothing is sent there until a lead switches the destination on."""
     destination = Destination.objects.select_related("brand").get(pk=event.object_id)
-    people = notices.people(destination.brand, Role.LEAD, Role.ADMIN, Role.INTEGRATOR)
-    notices.tell(
+    people = notices.list_people_with_roles(destination.brand, Role.LEAD, Role.ADMIN, Role.INTEGRATOR)
+    notices.notify(
         brand=destination.brand,
         users=[user for user in people if user != current_actor()],
         kind="destination_off",

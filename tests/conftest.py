@@ -6,6 +6,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from campaigns.models import Campaign, PromptVersion
     from core.models import Brand, User
     from generation.models import Endpoint
+    from generation.services.planning.plan_requests import PlanArguments
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM_ARGUMENTS = [
@@ -57,7 +59,7 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[N
     from django.db import connection
     from django.test import TransactionTestCase
 
-    from tests.support.emptying import empty_tables
+    from tests.support.table_cleanup import empty_tables
 
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         for table in ("core_event", "core_sealedevent"):
@@ -110,21 +112,20 @@ def person(brand: Brand) -> Callable[..., User]:
 
 
 @pytest.fixture
-def ask(campaign: Campaign, version: PromptVersion, endpoint: Endpoint, manager: User) -> Callable[..., dict[str, Any]]:
+def plan_arguments(
+    campaign: Campaign, version: PromptVersion, endpoint: Endpoint, manager: User
+) -> Callable[..., PlanArguments]:
     """Return a function for the arguments of preview and plan, some of them changed.
 
     The fixtures campaign, version and endpoint are those of the test module.
     """
+    from generation.services.planning.plan_requests import PlanArguments  # needs Django
 
-    def arguments(**changes: Any) -> dict[str, Any]:
-        defaults = {
-            "campaign": campaign,
-            "prompt_version": version,
-            "endpoint": endpoint,
-            "stage": "pilot",
-            "by": manager,
-        }
-        return defaults | changes
+    def arguments(**changes: Any) -> PlanArguments:
+        defaults = PlanArguments(
+            campaign=campaign, prompt_version=version, endpoint=endpoint, stage="pilot", by=manager
+        )
+        return replace(defaults, **changes)
 
     return arguments
 
@@ -223,7 +224,7 @@ def chromium() -> Iterator[Any]:
 def browser_context(chromium: Any) -> Iterator[Any]:
     """Yield a new browser profile, with the cookies and storage of one test."""
     context = chromium.new_context(viewport={"width": 1440, "height": 900})
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(60_000)
     yield context
     context.close()
 

@@ -1,4 +1,4 @@
-"""The brand guide in the API: read the published version and the draft, change the draft, publish it."""
+"""API views of the brand guide: read the published version and the draft, change the draft, publish it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 from campaigns.models import GuideImage, GuideVersion
 from campaigns.selectors import approvals, guides
 from campaigns.services import guides as services
-from core.api.conventions import caller, ensure_match, idempotent, tagged
+from core.api.conventions import ensure_match, get_caller, idempotent, response_with_etag
 from core.errors import Conflict
 from core.models import Brand, User
 from core.selectors import brands
@@ -61,7 +61,7 @@ class GuideVersionSerializer(serializers.ModelSerializer[GuideVersion]):
 
 
 class GuideSerializer(serializers.Serializer[Any]):
-    """`current` counts; `draft` is open. Either may be null."""
+    """`current`: the published version. `draft`: the open draft. Either may be null."""
 
     current = GuideVersionSerializer(allow_null=True)
     draft = GuideVersionSerializer(allow_null=True)
@@ -86,51 +86,51 @@ class GuideView(APIView):
 
     @extend_schema(responses=GuideSerializer)
     def get(self, request: Request, slug: str) -> Response:
-        """The guide that counts, and the open draft if there is one."""
-        return tagged(_shown(caller(request), brands.get(caller(request), slug)))
+        """Return the published guide, and the open draft if there is one."""
+        return response_with_etag(_shown(get_caller(request), brands.get(get_caller(request), slug)))
 
     @extend_schema(request=GuideVersionSerializer, responses=GuideSerializer)
     def patch(self, request: Request, slug: str) -> Response:
-        """Change fields of the draft; where none is open, one is begun as a copy of what counts. Needs If-Match."""
-        brand = brands.get(caller(request), slug)
+        """Change fields of the draft. Without one, the published guide is copied to a new draft. Needs If-Match."""
+        brand = brands.get(get_caller(request), slug)
         serializer = GuideVersionSerializer(data=request.data, partial=True)
         serializer.is_valid(raise_exception=True)
         with transaction.atomic():
             Brand.objects.select_for_update(no_key=True).get(pk=brand.pk)
-            ensure_match(request, _shown(caller(request), brand))
-            services.draft(brand=brand, by=caller(request), **serializer.validated_data)
-        return tagged(_shown(caller(request), brand))
+            ensure_match(request, _shown(get_caller(request), brand))
+            services.edit_draft(brand=brand, by=get_caller(request), **serializer.validated_data)
+        return response_with_etag(_shown(get_caller(request), brand))
 
 
 class PublishGuideView(APIView):
-    """The moment from which a draft counts."""
+    """Publish the draft of the guide."""
 
     @extend_schema(responses=PublishingSerializer)
     def get(self, request: Request, slug: str) -> Response:
-        """The open draft, and how many approved images publishing it could send back to review."""
-        brand = brands.get(caller(request), slug)
-        draft = guides.open_draft(guides.history(caller(request), brand))
-        count = approvals.count(caller(request), brand)
+        """Return the open draft, and how many approved images its publication could send back to review."""
+        brand = brands.get(get_caller(request), slug)
+        draft = guides.open_draft(guides.list_versions(get_caller(request), brand))
+        count = approvals.count_approved_images(get_caller(request), brand)
         return Response({"draft": draft.number if draft else None, "approved_images": count})
 
     @extend_schema(request=PublishSerializer, responses=GuideSerializer)
     @idempotent
     def post(self, request: Request, slug: str) -> Response:
-        """Let the open draft count from now on; it is frozen then. 409 where no draft is open.
+        """Publish the open draft; it can no longer be changed. 409 without an open draft.
 
         Approved images stay approved unless `look_again` is true.
         """
-        brand = brands.get(caller(request), slug)
+        brand = brands.get(get_caller(request), slug)
         serializer = PublishSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        draft = guides.open_draft(guides.history(caller(request), brand))
+        draft = guides.open_draft(guides.list_versions(get_caller(request), brand))
         if draft is None:
             raise Conflict(f"The guide of {brand.name} has no open draft.")
-        services.publish(guide_id=draft.pk, by=caller(request), **serializer.validated_data)
-        return tagged(_shown(caller(request), brand))
+        services.publish(guide_id=draft.pk, by=get_caller(request), **serializer.validated_data)
+        return response_with_etag(_shown(get_caller(request), brand))
 
 
 def _shown(user: User, brand: Brand) -> dict[str, Any]:
-    versions = list(guides.history(user, brand))
+    versions = list(guides.list_versions(user, brand))
     both = {"current": guides.current(versions), "draft": guides.open_draft(versions)}
     return {name: GuideVersionSerializer(version).data if version else None for name, version in both.items()}

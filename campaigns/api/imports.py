@@ -1,4 +1,4 @@
-"""Feed imports in the API: upload, check, fix, apply and undo with the same services as the pages."""
+"""API views of feed imports: upload, check, fix, apply and undo with the same services as the pages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from campaigns.api import serializers
 from campaigns.choices import ImportStatus
 from campaigns.models import FeedImport
 from campaigns.services import imports
-from core.api.conventions import caller, idempotent
+from core.api.conventions import get_caller, idempotent
 from core.selectors import brands as brand_rows
 
 SHOWN_ISSUES = 100
@@ -33,7 +33,7 @@ class ImportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
     queryset = FeedImport.objects.all()
 
     def get_queryset(self) -> QuerySet[FeedImport]:
-        return FeedImport.objects.visible_to(caller(self.request)).select_related("brand", "source")
+        return FeedImport.objects.visible_to(get_caller(self.request)).select_related("brand", "source")
 
     @extend_schema(
         request={"multipart/form-data": serializers.ImportUpload},
@@ -44,12 +44,12 @@ class ImportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
         upload = serializers.ImportUpload(data=request.data)
         upload.is_valid(raise_exception=True)
         given = upload.validated_data
-        brand = brand_rows.get(caller(request), given["brand"])
-        feed_import = imports.offer(
+        brand = brand_rows.get(get_caller(request), given["brand"])
+        feed_import = imports.upload(
             brand=brand,
             file=given["file"],
             file_name=given["file"].name,
-            by=caller(request),
+            by=get_caller(request),
             kind=given["kind"],
             mapping=given.get("mapping"),
             fixes=given.get("fixes", ()),
@@ -63,29 +63,33 @@ class ImportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
     )
     @action(detail=True, methods=["post"])
     def check(self, request: Request, pk: str) -> Response:
-        """Check a file again with another mapping, kind or list of fixes; what is left out stays as it was."""
+        """Check a file again with another mapping, kind or list of fixes. Missing settings stay unchanged."""
         change = serializers.ImportChange(data=request.data)
         change.is_valid(raise_exception=True)
-        feed_import = imports.check_again(import_id=self.get_object().pk, by=caller(request), **change.validated_data)
+        feed_import = imports.check_again(
+            import_id=self.get_object().pk, by=get_caller(request), **change.validated_data
+        )
         return self._answer(feed_import, 200)
 
     @extend_schema(request=None, responses={200: serializers.ImportShown, 202: serializers.ImportShown})
     @action(detail=True, methods=["post"])
     def apply(self, request: Request, pk: str) -> Response:
         """Apply a checked file without mistakes, in full."""
-        return self._answer(imports.apply(import_id=self.get_object().pk, by=caller(request)), 200)
+        return self._answer(imports.apply(import_id=self.get_object().pk, by=get_caller(request)), 200)
 
     @extend_schema(request=None, responses={200: serializers.ImportShown})
     @action(detail=True, methods=["post"])
     def undo(self, request: Request, pk: str) -> Response:
-        """Take an applied import back: what it made goes, what it changed becomes what it was, unless something shows
-        it or changed it since. `undone_counts` says how many of each."""
-        return self._answer(imports.undo(import_id=self.get_object().pk, by=caller(request)), 200)
+        """Undo an applied import: delete the rows that it created and restore those that it changed.
+
+        Rows that an image uses, or that were changed since, stay as they are. `undone_counts` has the numbers.
+        """
+        return self._answer(imports.undo(import_id=self.get_object().pk, by=get_caller(request)), 200)
 
     @extend_schema(responses=serializers.ImportIssueSerializer(many=True))
     @action(detail=True, pagination_class=None)
     def issues(self, request: Request, pk: str) -> Response:
-        """Every mistake by row, column and value; the first 10,000."""
+        """Return the first 10,000 mistakes, each with row, column and value."""
         rows = self.get_object().issues.all()[:10_000]
         return Response(serializers.ImportIssueSerializer(rows, many=True).data)
 

@@ -33,7 +33,7 @@ class VariantSerializer(serializers.ModelSerializer[Variant]):
 
 class PhotoSerializer(serializers.ModelSerializer[ReferencePhoto]):
     source = serializers.CharField(  # type: ignore[assignment]  # `source` is an attribute of every serializer field
-        source="shown_source", read_only=True, help_text="An address ends before its query."
+        source="redacted_source", read_only=True, help_text="A URL is returned without its query."
     )
 
     class Meta:
@@ -102,7 +102,7 @@ class ImportShown(ImportSerializer):
 
 
 class ImportFix(serializers.Serializer[Any]):
-    """One fix for all cells of a cause; without columns, wherever it can occur."""
+    """One fix for all cells with a cause; without columns, it applies to every column in which the cause can occur."""
 
     cause = serializers.CharField(max_length=60)
     fix = serializers.CharField(max_length=60)
@@ -122,7 +122,7 @@ class ImportUpload(serializers.Serializer[Any]):
     encoding = serializers.ChoiceField(
         choices=list(ENCODINGS.items()),
         required=False,
-        help_text="of a text that is not UTF-8; without one, it is guessed",
+        help_text="of a text that is not UTF-8; default: detected",
     )
 
     def validate_mapping(self, value: Any) -> dict[str, str]:
@@ -137,13 +137,13 @@ class ImportUpload(serializers.Serializer[Any]):
 
 
 class ImportChange(serializers.Serializer[Any]):
-    """New settings for reading a file; those that are left out stay as they were."""
+    """New settings for reading a file. Missing settings stay unchanged."""
 
     kind = serializers.ChoiceField(choices=SubjectKind.choices, required=False)
     mapping = serializers.DictField(child=serializers.CharField(max_length=200), required=False)
     fixes = ImportFix(many=True, required=False)
     encoding = serializers.ChoiceField(
-        choices=list(ENCODINGS.items()), required=False, allow_blank=True, help_text="empty: it is guessed"
+        choices=list(ENCODINGS.items()), required=False, allow_blank=True, help_text="empty: detected"
     )
 
 

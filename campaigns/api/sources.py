@@ -1,4 +1,4 @@
-"""Feed sources in the API, and pushing rows to one as JSON or JSON lines, with the same import as a file."""
+"""API views of feed sources. Rows that are pushed as JSON or JSON lines are imported like a file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from campaigns.choices import SourceKind, SubjectKind
 from campaigns.models import FeedSource
 from campaigns.services import pushes, sources
 from core import storable
-from core.api.conventions import caller, idempotent
+from core.api.conventions import get_caller, idempotent
 from core.api.parsers import JSONParser, read_text
 from core.errors import Invalid, Problem
 from core.models import Brand
@@ -40,20 +40,20 @@ class RowLines(BaseParser):
                 continue
             try:
                 rows.append(storable.read_json(line, prefix=f"/{place - 1}"))
-            except storable.NotJson as error:
+            except storable.InvalidJson as error:
                 message = f"Line {place}: {error.message}"
                 raise Invalid(message, [Problem(f"/{place - 1}", message, line[:100])]) from None
         return rows
 
 
 class OtherRowLines(RowLines):
-    """The other name that JSON lines go by."""
+    """JSON lines under their other media type."""
 
     media_type = "application/jsonl"
 
 
 class FeedSourceSerializer(fields.ModelSerializer[FeedSource]):
-    """Without its address, which may hold a key."""
+    """A source without its URL, which may contain a key."""
 
     brand = fields.SlugRelatedField[Brand](slug_field="slug", read_only=True)
 
@@ -77,14 +77,14 @@ class FeedSourceRequest(fields.Serializer[Any]):
 
 
 class FeedSourceViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[FeedSource]):
-    """Sources of feeds: fetched from an address on a schedule, or pushed."""
+    """Feed sources: fetched from a URL on a schedule, or pushed by the client."""
 
     serializer_class = FeedSourceSerializer
     filterset_fields = ["brand__slug", "kind", "slug"]
     queryset = FeedSource.objects.all()
 
     def get_queryset(self) -> QuerySet[FeedSource]:
-        return FeedSource.objects.visible_to(caller(self.request)).select_related("brand")
+        return FeedSource.objects.visible_to(get_caller(self.request)).select_related("brand")
 
     @extend_schema(request=FeedSourceRequest, responses={201: FeedSourceSerializer})
     @idempotent
@@ -92,22 +92,22 @@ class FeedSourceViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewse
         serializer = FeedSourceRequest(data=request.data)
         serializer.is_valid(raise_exception=True)
         given = dict(serializer.validated_data)
-        brand = brand_rows.get(caller(request), given.pop("brand"))
-        made = sources.create(brand=brand, by=caller(request), **given)
+        brand = brand_rows.get(get_caller(request), given.pop("brand"))
+        made = sources.create(brand=brand, by=get_caller(request), **given)
         address = reverse("api:source-detail", args=[made.pk])
         return Response(self.get_serializer(made).data, status=201, headers={"Location": address})
 
     @extend_schema(request=None, responses={202: FeedSourceSerializer})
     @action(detail=True, methods=["post"])
     def fetch(self, request: Request, pk: str) -> Response:
-        """Have it fetched now; 202, the source says how it went."""
-        source = sources.fetch_now(source_id=self.get_object().pk, by=caller(request))
+        """Fetch the source now. 202: the result is at the URL of the source."""
+        source = sources.fetch_now(source_id=self.get_object().pk, by=get_caller(request))
         address = reverse("api:source-detail", args=[source.pk])
         return Response(self.get_serializer(source).data, status=202, headers={"Location": address})
 
 
 class SourceRowsView(APIView):
-    """Send rows to a feed source of the kind “pushed”: all of them are taken over, or none."""
+    """Send rows to a pushed feed source. All of them are imported, or none."""
 
     parser_classes = [JSONParser, RowLines, OtherRowLines]
 
@@ -124,17 +124,20 @@ class SourceRowsView(APIView):
     )
     @idempotent
     def post(self, request: Request, brand: str, source: str) -> Response:
-        """Up to 10,000 rows, objects of column and value. A 422 names row and column of every mistake (the first 200):
-        `/13/price` is the column "price" of the 14th row; `import` is the refused import."""
+        """Import up to 10,000 rows, each an object of columns and values.
+
+        A 422 has row and column of each mistake (the first 200): `/13/price` is the column "price" of the 14th
+        row; `import` is the refused import.
+        """
         given = request.data
         rows = given.get("rows") if isinstance(given, Mapping) else given
         if not isinstance(rows, list):
             raise Invalid("Send a list of rows, or {“rows”: […]}.", [Problem("/", "no list")])
         done = pushes.push(
-            brand=brand_rows.get(caller(request), brand),
+            brand=brand_rows.get(get_caller(request), brand),
             source_slug=source,
             rows=rows,
-            by=caller(request),
+            by=get_caller(request),
             dry_run=request.query_params.get("dry_run", "").lower() in ("1", "true", "yes"),
         )
         address = reverse("api:import-detail", args=[done.pk])

@@ -18,7 +18,7 @@ from campaigns.api import serializers
 from campaigns.models import Campaign, PromptTemplate, PromptVersion, StylePreset, Subject
 from campaigns.selectors import subjects as subject_rows
 from campaigns.services import archives, campaigns, prompts
-from core.api.conventions import caller, ensure_match, idempotent, tagged
+from core.api.conventions import ensure_match, get_caller, idempotent, response_with_etag
 from core.selectors import brands as brand_rows
 
 
@@ -30,20 +30,20 @@ class SubjectViewSet(viewsets.ReadOnlyModelViewSet[Subject]):
     queryset = Subject.objects.all()
 
     def get_queryset(self) -> QuerySet[Subject]:
-        rows = Subject.objects.visible_to(caller(self.request)).filter(studio=None).select_related("brand")
-        return rows.prefetch_related("variants", subject_rows.photos())
+        rows = Subject.objects.visible_to(get_caller(self.request)).filter(studio=None).select_related("brand")
+        return rows.prefetch_related("variants", subject_rows.prefetch_photos())
 
 
 class PhotosView(APIView):
-    """Send a ZIP of photos: each file goes to the product whose feed row named it."""
+    """Upload a ZIP of photos. Each file is added to the product whose feed row names it."""
 
     @extend_schema(request={"multipart/form-data": serializers.PhotosUpload}, responses={201: dict})
     @idempotent
     def post(self, request: Request) -> Response:
         upload = serializers.PhotosUpload(data=request.data)
         upload.is_valid(raise_exception=True)
-        brand = brand_rows.get(caller(request), upload.validated_data["brand"])
-        report = archives.attach_zip(brand=brand, file=upload.validated_data["file"], by=caller(request))
+        brand = brand_rows.get(get_caller(request), upload.validated_data["brand"])
+        report = archives.attach_zip(brand=brand, file=upload.validated_data["file"], by=get_caller(request))
         return Response(report.to_json(), status=201)
 
 
@@ -55,27 +55,29 @@ class CampaignViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets
     queryset = Campaign.objects.all()
 
     def get_queryset(self) -> QuerySet[Campaign]:
-        rows = Campaign.objects.visible_to(caller(self.request)).select_related("brand")
+        rows = Campaign.objects.visible_to(get_caller(self.request)).select_related("brand")
         return rows.prefetch_related("output_specs")
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return tagged(self.get_serializer(self.get_object()).data)
+        return response_with_etag(self.get_serializer(self.get_object()).data)
 
     @idempotent
     def create(self, request: Request) -> Response:
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         fields = dict(serializer.validated_data)
-        brand = brand_rows.get(caller(request), fields.pop("brand").slug)
+        brand = brand_rows.get(get_caller(request), fields.pop("brand").slug)
         specs = [campaigns.SpecInput(**spec) for spec in fields.pop("output_specs", [])]
         keys = fields.pop("subjects", [])
         with transaction.atomic():
-            made = campaigns.create_campaign(brand=brand, by=caller(request), specs=specs, **fields)
+            made = campaigns.create_campaign(brand=brand, by=get_caller(request), specs=specs, **fields)
             if keys:
-                ids = subject_rows.ids_by_key(brand, keys)
-                campaigns.add_subjects(campaign_id=made.pk, by=caller(request), subject_ids=ids)
+                ids = subject_rows.get_ids_by_key(brand, keys)
+                campaigns.add_subjects(campaign_id=made.pk, by=get_caller(request), subject_ids=ids)
         shown = self.get_serializer(self.get_queryset().get(pk=made.pk)).data
-        return tagged(shown, status=201, headers={"Location": reverse("api:campaign-detail", args=[made.pk])})
+        return response_with_etag(
+            shown, status=201, headers={"Location": reverse("api:campaign-detail", args=[made.pk])}
+        )
 
     def partial_update(self, request: Request, pk: str) -> Response:
         """Change fields of the brief; `output_specs` replaces the list, `subjects` adds to it."""
@@ -88,60 +90,60 @@ class CampaignViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets
             locked = campaigns.lock(current.pk)
             ensure_match(request, self.get_serializer(locked).data)
             if fields:
-                campaigns.update_campaign(campaign_id=locked.pk, by=caller(request), **fields)
+                campaigns.update_campaign(campaign_id=locked.pk, by=get_caller(request), **fields)
             if specs is not None:
                 inputs = [campaigns.SpecInput(**spec) for spec in specs]
-                campaigns.set_output_specs(campaign_id=locked.pk, specs=inputs, by=caller(request))
+                campaigns.set_output_specs(campaign_id=locked.pk, specs=inputs, by=get_caller(request))
             if keys is not None:
-                ids = subject_rows.ids_by_key(locked.brand, keys)
-                campaigns.add_subjects(campaign_id=locked.pk, by=caller(request), subject_ids=ids)
-        return tagged(self.get_serializer(self.get_queryset().get(pk=locked.pk)).data)
+                ids = subject_rows.get_ids_by_key(locked.brand, keys)
+                campaigns.add_subjects(campaign_id=locked.pk, by=get_caller(request), subject_ids=ids)
+        return response_with_etag(self.get_serializer(self.get_queryset().get(pk=locked.pk)).data)
 
 
 class StyleViewSet(viewsets.ReadOnlyModelViewSet[StylePreset]):
-    """Reusable wording."""
+    """Style presets: reusable prompt text."""
 
     serializer_class = serializers.StyleSerializer
     filterset_fields = ["brand__slug"]
     queryset = StylePreset.objects.all()
 
     def get_queryset(self) -> QuerySet[StylePreset]:
-        return StylePreset.objects.visible_to(caller(self.request))
+        return StylePreset.objects.visible_to(get_caller(self.request))
 
 
 class PromptTemplateViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[PromptTemplate]):
-    """Prompts by name; what they say is in their versions."""
+    """Prompts by name. Their texts are in the versions."""
 
     serializer_class = serializers.PromptTemplateSerializer
     filterset_fields = ["brand__slug", "slug"]
     queryset = PromptTemplate.objects.all()
 
     def get_queryset(self) -> QuerySet[PromptTemplate]:
-        return PromptTemplate.objects.visible_to(caller(self.request)).filter(studio=None).select_related("brand")
+        return PromptTemplate.objects.visible_to(get_caller(self.request)).filter(studio=None).select_related("brand")
 
     @idempotent
     def create(self, request: Request) -> Response:
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         fields = dict(serializer.validated_data)
-        brand = brand_rows.get(caller(request), fields.pop("brand").slug)
-        made = prompts.create_template(brand=brand, by=caller(request), **fields)
+        brand = brand_rows.get(get_caller(request), fields.pop("brand").slug)
+        made = prompts.create_template(brand=brand, by=get_caller(request), **fields)
         return Response(self.get_serializer(made).data, status=201)
 
 
 class PromptVersionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[PromptVersion]):
-    """Numbered texts. One that a run has used never changes."""
+    """Numbered versions of a prompt. A version that a run has used never changes."""
 
     serializer_class = serializers.PromptVersionSerializer
     filterset_fields = ["template", "status"]
     queryset = PromptVersion.objects.all()
 
     def get_queryset(self) -> QuerySet[PromptVersion]:
-        rows = PromptVersion.objects.visible_to(caller(self.request)).filter(template__studio=None)
+        rows = PromptVersion.objects.visible_to(get_caller(self.request)).filter(template__studio=None)
         return rows.select_related("template__brand")
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return tagged(self.get_serializer(self.get_object()).data)
+        return response_with_etag(self.get_serializer(self.get_object()).data)
 
     @idempotent
     def create(self, request: Request) -> Response:
@@ -149,8 +151,8 @@ class PromptVersionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, vie
         serializer.is_valid(raise_exception=True)
         fields = dict(serializer.validated_data)
         template = fields.pop("template")
-        made = prompts.add_version(template_id=template.pk, by=caller(request), **fields)
-        return tagged(self.get_serializer(made).data, status=201)
+        made = prompts.add_version(template_id=template.pk, by=get_caller(request), **fields)
+        return response_with_etag(self.get_serializer(made).data, status=201)
 
     def partial_update(self, request: Request, pk: str) -> Response:
         """Change a draft that no run has used."""
@@ -159,12 +161,14 @@ class PromptVersionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, vie
         serializer.is_valid(raise_exception=True)
         with transaction.atomic():
             ensure_match(request, self.get_serializer(prompts.lock(current.pk)).data)
-            changed = prompts.change_version(version_id=current.pk, by=caller(request), **serializer.validated_data)
-        return tagged(self.get_serializer(changed).data)
+            changed = prompts.edit_draft_version(
+                version_id=current.pk, by=get_caller(request), **serializer.validated_data
+            )
+        return response_with_etag(self.get_serializer(changed).data)
 
     @extend_schema(request=None)
     @action(detail=True, methods=["post"])
     def approve(self, request: Request, pk: str) -> Response:
-        """A lead's word that production may use it."""
-        approved = prompts.approve_version(version_id=self.get_object().pk, by=caller(request))
-        return tagged(self.get_serializer(approved).data)
+        """Approve the version for production. Leads only."""
+        approved = prompts.approve_version(version_id=self.get_object().pk, by=get_caller(request))
+        return response_with_etag(self.get_serializer(approved).data)

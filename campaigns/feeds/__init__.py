@@ -13,9 +13,9 @@ from campaigns.feeds.base import (
     FeedRow,
     Header,
     Issue,
-    Mend,
     Record,
-    names,
+    RecordFix,
+    layout_names,
 )
 from campaigns.feeds.opening import Feed, open_feed
 
@@ -27,13 +27,13 @@ __all__ = [
     "FeedRow",
     "Header",
     "Issue",
-    "Mend",
     "Record",
+    "RecordFix",
     "generic",
     "images",
+    "layout_names",
     "magento",
     "merchant",
-    "names",
     "open_feed",
     "shopify",
     "woocommerce",

@@ -8,7 +8,7 @@ import re
 IMAGE_ENDS = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".avif", ".tif", ".tiff", ".bmp", ".heic", ".jp2", ".svg"
 )  # fmt: skip
-NOTHING = frozenset(("n/a", "na", "none", "null", "nil", "nan", "-", "–", "no_selection"))
+NO_IMAGE_TEXTS = frozenset(("n/a", "na", "none", "null", "nil", "nan", "-", "–", "no_selection"))
 """Values of cells that name no image."""
 _WEB = re.compile(r"https?://[^\s/?#]+(?:[/?#]|$)", re.IGNORECASE)
 _BETWEEN = re.compile(r"[|\n\r]|[,;][,;\s]{0,9}(?=(?:https?:)?//|www\.)|\s(?=https?://)|[,;]\s{0,9}$", re.IGNORECASE)
@@ -23,12 +23,12 @@ test
 _ENDS = frozenset(_END_NAMES.split())
 
 
-def is_web(name: str) -> bool:
+def is_web_address(name: str) -> bool:
     """Return True for a web address; blanks may stand in its path, as the fetcher encodes them."""
     return _WEB.match(name) is not None and not any(c.isspace() and c != " " for c in name)
 
 
-def with_scheme(name: str) -> str:
+def add_scheme(name: str) -> str:
     """Return the address, with https if it has a host but no scheme: `//host/a.jpg`, `www.host.com/a.jpg`."""
     if name.startswith("//"):
         host = _before_path(name[2:])
@@ -48,7 +48,7 @@ def _before_path(text: str) -> str:
     return name if colon and port.isascii() and port.isdigit() else host
 
 
-def split(cell: str) -> list[str]:
+def split_images(cell: str) -> list[str]:
     """Split a cell that names several images into trimmed parts, without those that mean "no image".
 
     Line breaks and | always separate. Commas, semicolons and blanks separate before an address; commas and semicolons
@@ -61,7 +61,7 @@ def split(cell: str) -> list[str]:
     for piece in _BETWEEN.split(text):
         part = piece.strip(" \t\xa0\"'")
         parts += _file_names(part) if "//" not in part else [part.rstrip(",; ")]
-    return [part for part in parts if part and part.casefold() not in NOTHING]
+    return [part for part in parts if part and part.casefold() not in NO_IMAGE_TEXTS]
 
 
 def _listed(text: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from typing import Any, Protocol
 
-from core.fetching import without_secrets
+from core.fetching import redact_text
 
 MAX_VALUE = 300
 """Characters of a bad value that an issue repeats."""
@@ -61,19 +61,19 @@ CAUSES = {
 """cause -> the name of one such issue, and of several."""
 
 
-class Number(str):
+class NumberText(str):
     """The text of a numeric spreadsheet cell: only digits and at most a point, so never ambiguous."""
 
     __slots__ = ()
 
 
-class Dated(str):
+class DateText(str):
     """The ISO text of a spreadsheet cell that holds a date."""
 
     __slots__ = ()
 
 
-UNPLACED = "\x1f"
+PARENT_IN_OTHER_ROW = "\x1f"
 """The parent of a variant whose product is named by another row of the file. No key can have this value."""
 
 Cells = Sequence[str]
@@ -94,7 +94,7 @@ class Issue:
 
     def __post_init__(self) -> None:
         """Remove logins and queries from the message, which pages show; `value` stays for the returned file."""
-        object.__setattr__(self, "message", without_secrets(self.message))
+        object.__setattr__(self, "message", redact_text(self.message))
 
 
 class FeedRefused(Exception):
@@ -105,7 +105,7 @@ class FeedRefused(Exception):
         self.issues = issues
 
 
-def refused(
+def file_refusal(
     cause: str, message: str, *, row: int = 0, value: str = "", column: str = "", cell: str = ""
 ) -> FeedRefused:
     """Return the refusal of a whole file; row 0 means that no single row is wrong."""
@@ -131,7 +131,7 @@ class FeedRow:
     photos: Sequence[Mapping[str, Any]] = ()
 
 
-def letter(index: int) -> str:
+def column_letter(index: int) -> str:
     """Return the letters of a column: 0 -> A, 25 -> Z, 26 -> AA."""
     name = ""
     index += 1
@@ -144,7 +144,7 @@ def letter(index: int) -> str:
 _NOT_WORD = re.compile(r"\W+")
 
 
-def normalised(heading: str) -> str:
+def normalise_heading(heading: str) -> str:
     """Return a heading for comparison: `Variant SKU`, `variant_sku` and ` VARIANT-SKU*` are equal."""
     return _NOT_WORD.sub("_", heading.strip().lower()).strip("_")
 
@@ -166,7 +166,7 @@ class Header:
     images: frozenset[int] = frozenset()
 
     @classmethod
-    def of(cls, record: Record) -> Header:
+    def from_record(cls, record: Record) -> Header:
         """Return the header made from a record, without empty headings at the end.
 
         Raises FeedRefused for repeated or far too many headings.
@@ -175,16 +175,16 @@ class Header:
         while cells and not cells[-1]:
             cells.pop()
         if len(cells) > 1000:
-            raise refused(
+            raise file_refusal(
                 "column_missing", f"Row {row} has {len(cells)} columns; expected headings, at most 1,000.", row=row
             )
-        names = tuple(normalised(cell) for cell in cells)
+        names = tuple(normalise_heading(cell) for cell in cells)
         for index, name in enumerate(names):
             if name and (first := names.index(name)) < index:
-                place = f"{letter(index)}{row}"
-                raise refused(
+                place = f"{column_letter(index)}{row}"
+                raise file_refusal(
                     "column_twice",
-                    f"{place}: the heading “{cells[index][:80]}” already stands in {letter(first)}{row}; "
+                    f"{place}: the heading “{cells[index][:80]}” already stands in {column_letter(first)}{row}; "
                     "expected each heading once. Rename or remove one.",
                     row=row,
                     value=cells[index],
@@ -203,7 +203,7 @@ class Header:
                 return self.names.index(alias)
         return None
 
-    def without(self, ignored: Collection[int]) -> Header:
+    def with_ignored(self, ignored: Collection[int]) -> Header:
         """Return the header with these columns ignored."""
         if not ignored:
             return self
@@ -213,7 +213,7 @@ class Header:
     def cell(self, row: int, index: int) -> str:
         """Return the name by which people find the cell: `A14` in a sheet, `products[12].price` in JSON."""
         if not self.place:
-            return f"{letter(index)}{row}"
+            return f"{column_letter(index)}{row}"
         heading = self.cells[index] if index < len(self.cells) else ""
         return self.place.format(row=row, item=row - 1, heading=heading)[:MAX_PLACE]
 
@@ -222,10 +222,10 @@ class Header:
         place = self.cell(row, index)
         heading = self.cells[index] if index < len(self.cells) else ""
         message = f"{place}: {sentence}"
-        return Issue(row, place, (heading or letter(index))[:200], value[:MAX_VALUE], cause, message[:500])
+        return Issue(row, place, (heading or column_letter(index))[:200], value[:MAX_VALUE], cause, message[:500])
 
 
-Mend = Callable[[Header, Record], Record]
+RecordFix = Callable[[Header, Record], Record]
 """Changes a record before its layout reads it: a fix that a person applied to all rows."""
 
 
@@ -267,22 +267,22 @@ class Layout(Protocol):
 _layouts: dict[str, Layout] = {}
 
 
-def register(layout: Layout) -> None:
+def register_layout(layout: Layout) -> None:
     """Register a layout. Earlier ones are tried first, `generic` last."""
     _layouts[layout.name] = layout
 
 
-def names() -> list[str]:
-    return [layout.name for layout in _known()]
+def layout_names() -> list[str]:
+    return [layout.name for layout in _all_layouts()]
 
 
-def _known() -> list[Layout]:
+def _all_layouts() -> list[Layout]:
     for entry in entry_points(group="proofline.feeds"):
         if entry.name not in _layouts:
-            register(entry.load())
+            register_layout(entry.load())
     return sorted(_layouts.values(), key=lambda layout: layout.name == "generic")
 
 
-def choose(header: Header) -> Layout:
+def choose_layout(header: Header) -> Layout:
     """Return the first layout that recognises the header; `generic` recognises every header."""
-    return next(layout for layout in _known() if layout.matches(header))
+    return next(layout for layout in _all_layouts() if layout.matches(header))

@@ -10,8 +10,8 @@ from hashlib import sha256
 from typing import TypeVar
 
 from campaigns.feeds import addresses, markup
-from campaigns.feeds.base import Cells, Dated, FeedRefused, Header, Issue, Number, Record
-from core.fetching import shown
+from campaigns.feeds.base import Cells, DateText, FeedRefused, Header, Issue, NumberText, Record
+from core.fetching import redact_address
 
 MAX_CELL = 32_767
 """Characters; what a spreadsheet cell can hold."""
@@ -61,7 +61,7 @@ Read = TypeVar("Read")
 
 
 class Row:
-    """One row while it is read. `take` reads a cell; mistakes are collected in `issues`."""
+    """One row while it is read. `read` reads a cell; mistakes are collected in `issues`."""
 
     def __init__(self, header: Header, record: Record) -> None:
         self.header = header
@@ -71,25 +71,31 @@ class Row:
     def has(self, index: int | None) -> bool:
         return index is not None and bool(self.cells[index].strip())
 
-    def take(self, index: int, reader: Callable[[str], Read], default: Read) -> Read:
+    def read(self, index: int, reader: Callable[[str], Read], default: Read) -> Read:
         """Return the cell as `reader` reads it; if it is unreadable, add an issue and return `default`."""
         try:
             return reader(self.cells[index])
         except Unreadable as error:
-            self.blame(index, error.cause, error.message)
+            self.add_issue(index, error.cause, error.message)
             return default
 
-    def blame(self, index: int, cause: str, sentence: str) -> None:
+    def add_issue(self, index: int, cause: str, sentence: str) -> None:
         self.issues.append(self.header.issue(self.number, index, self.cells[index], cause, sentence))
 
 
-def headings(record: Record) -> Header:
+def read_header(record: Record) -> Header:
     """Return the header made from a row; raises FeedRefused for unusable or repeated headings."""
-    header = Header.of(record)
+    header = Header.from_record(record)
     for index, heading in enumerate(header.cells):
         if match := _UNPRINTABLE.search(heading):
             raise FeedRefused(
-                header.issue(header.row, index, visible(heading), "control_character", _what(match.group()))
+                header.issue(
+                    header.row,
+                    index,
+                    mark_unprintable(heading),
+                    "control_character",
+                    _describe_character(match.group()),
+                )
             )
         if len(heading) > MAX_HEADING:
             sentence = f"the heading has {len(heading):,} characters; expected at most {MAX_HEADING}. Is this a table?"
@@ -97,7 +103,7 @@ def headings(record: Record) -> Header:
     return header
 
 
-def sound(header: Header, records: Iterable[Record | Issue]) -> Iterator[Record | Issue]:
+def iter_valid_records(header: Header, records: Iterable[Record | Issue]) -> Iterator[Record | Issue]:
     """Yield sound records and issues. Empty rows are dropped; a row of wrong length or with bad cells gives issues."""
     width = len(header)
     unnamed = [index for index, name in enumerate(header.names) if not name and index not in header.ignored]
@@ -110,37 +116,38 @@ def sound(header: Header, records: Iterable[Record | Issue]) -> Iterator[Record 
         if not any(map(str.strip, cells)):
             continue
         if length != width:
-            if length < width:
-                yield header.issue(
-                    row,
-                    length,
-                    "",
-                    "ragged",
-                    f"the row ends here, after {length} of {width} cells; expected a cell "
-                    "for each heading. An unquoted line break or a missing delimiter looks like this.",
-                )
-                continue
-            if extra := next((index for index in range(width, length) if cells[index].strip()), None):
-                yield header.issue(
-                    row,
-                    extra,
-                    cells[extra],
-                    "ragged",
-                    f"a cell beyond the {width} headings; expected none. A delimiter inside "
-                    "a value needs quotes around the value.",
-                )
+            if wrong_length := _wrong_length(header, row, cells):
+                yield wrong_length
                 continue
             cells = cells[:width]
         has_issue = False
-        cells = without_errors(cells)
-        for issue in _unsound(header, unnamed, row, cells):
+        cells = blank_spreadsheet_errors(cells)
+        for issue in _find_fault(header, unnamed, row, cells):
             has_issue = True
             yield issue
         if not has_issue:
             yield row, cells
 
 
-def _unsound(header: Header, unnamed: Sequence[int], row: int, cells: Cells) -> Iterator[Issue]:
+def _wrong_length(header: Header, row: int, cells: Cells) -> Issue | None:
+    """Return the issue of a row that has fewer cells than headings, or more; None if the additional ones are empty."""
+    width, length = len(header), len(cells)
+    if length < width:
+        sentence = (
+            f"the row ends here, after {length} of {width} cells; expected a cell for each heading. "
+            "An unquoted line break or a missing delimiter looks like this."
+        )
+        return header.issue(row, length, "", "ragged", sentence)
+    extra = next((index for index in range(width, length) if cells[index].strip()), None)
+    if extra is None:
+        return None
+    sentence = (
+        f"a cell beyond the {width} headings; expected none. A delimiter inside a value needs quotes around the value."
+    )
+    return header.issue(row, extra, cells[extra], "ragged", sentence)
+
+
+def _find_fault(header: Header, unnamed: Sequence[int], row: int, cells: Cells) -> Iterator[Issue]:
     if max(map(len, cells), default=0) > MAX_CELL:
         for index, cell in enumerate(cells):
             if len(cell) > MAX_CELL:
@@ -154,7 +161,9 @@ def _unsound(header: Header, unnamed: Sequence[int], row: int, cells: Cells) -> 
     if _UNPRINTABLE.search("\n".join(cells)):
         for index, cell in enumerate(cells):
             if match := _UNPRINTABLE.search(cell):
-                yield header.issue(row, index, visible(cell), "control_character", _what(match.group()))
+                yield header.issue(
+                    row, index, mark_unprintable(cell), "control_character", _describe_character(match.group())
+                )
     for index in unnamed:
         if cells[index].strip():
             yield header.issue(
@@ -166,12 +175,12 @@ def _unsound(header: Header, unnamed: Sequence[int], row: int, cells: Cells) -> 
             )
 
 
-def visible(cell: str) -> str:
+def mark_unprintable(cell: str) -> str:
     """Return the text with a replacement character for each unprintable character."""
     return _UNPRINTABLE.sub("\ufffd", cell)
 
 
-def _what(character: str) -> str:
+def _describe_character(character: str) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:
         return (
@@ -188,14 +197,14 @@ def is_formula(text: str) -> bool:
     return text[:1] in "=+-@" and bool(text) and _FORMULA.match(text) is not None
 
 
-def without_errors(cells: Cells) -> Cells:
+def blank_spreadsheet_errors(cells: Cells) -> Cells:
     """Return the cells, with spreadsheet errors made empty as the XLSX reader does."""
     if not any("#" in cell and cell.strip().upper() in ERRORS for cell in cells):
         return cells
     return ["" if cell.strip().upper() in ERRORS else cell for cell in cells]
 
 
-def without_apostrophe(value: str) -> str:
+def strip_apostrophe(value: str) -> str:
     """Remove the apostrophe by which spreadsheets and shops mark a number or a leading dash as text."""
     rest = value[1:]
     if value[:1] != "'" or not rest:
@@ -209,7 +218,7 @@ def text(cell: str, limit: int = MAX_CELL) -> str:
 
     Raises Unreadable for formulas and for more than `limit` characters.
     """
-    value = without_apostrophe(cell.strip())
+    value = strip_apostrophe(cell.strip())
     is_marked = value != cell.strip()
     value = markup.readable(value)
     if value[:1] in ("=", "+", "-", "@") and is_formula(value) and not is_marked:
@@ -219,7 +228,7 @@ def text(cell: str, limit: int = MAX_CELL) -> str:
     return value
 
 
-def described(cell: str) -> str:
+def description(cell: str) -> str:
     """Return a description with its HTML as text; raises Unreadable as `text` does."""
     return markup.plain(text(cell))
 
@@ -237,13 +246,13 @@ def key(cell: str, limit: int = MAX_KEY) -> str:
             f"“{value[:40]}” is a number in scientific notation, whose digits are lost; expected the SKU as text. "
             "Format the column as Text in the spreadsheet and enter or export it again.",
         )
-    if isinstance(cell, Dated):
+    if isinstance(cell, DateText):
         raise Unreadable(
             "key_date",
             f"a spreadsheet has made the date {value} of this; expected the SKU as text. "
             "Format the column as Text and enter it again.",
         )
-    if isinstance(cell, Number) and "." in value:
+    if isinstance(cell, NumberText) and "." in value:
         raise Unreadable("key_unreadable", f"the SKU is the number {value}; expected text or a whole number.")
     if value[0] in "=+-@":
         raise Unreadable(
@@ -256,7 +265,7 @@ def key(cell: str, limit: int = MAX_KEY) -> str:
     return value
 
 
-def shortened(key: str, limit: int = MAX_KEY) -> str:
+def shorten_key(key: str, limit: int = MAX_KEY) -> str:
     """Return the key, cut to `limit` characters if it is longer; digits of its hash keep it unique."""
     if len(key) <= limit:
         return key
@@ -268,7 +277,7 @@ def price(cell: str) -> tuple[str, str]:
 
     `12,90 €`, `1.234,56`, `1'234.50 CHF`, `EUR 12.9` are read; `1,234` alone has two meanings and is refused.
     """
-    return _price(without_apostrophe(cell.strip()), isinstance(cell, Number))
+    return _price(strip_apostrophe(cell.strip()), isinstance(cell, NumberText))
 
 
 # Prices repeat in a feed, and reading one costs as much as the rest of the row.
@@ -336,11 +345,11 @@ def photo(value: str) -> str:
 
     An address may contain blanks and lack its scheme: `//host/mug.jpg` and `www.host.com/mug.jpg` are read as https.
     """
-    name = markup.without_entities(without_apostrophe(value.strip())).strip()
+    name = markup.without_entities(strip_apostrophe(value.strip())).strip()
     if len(name) > MAX_SOURCE:
         raise Unreadable("too_long", f"{len(name):,} characters; expected an address of at most {MAX_SOURCE:,}.")
-    name = addresses.with_scheme(name)
-    if addresses.is_web(name):
+    name = addresses.add_scheme(name)
+    if addresses.is_web_address(name):
         return name
     name = name.replace("\\", "/").lstrip("/")
     if (
@@ -352,7 +361,8 @@ def photo(value: str) -> str:
     ):
         raise Unreadable(
             "photo_unusable",
-            f"“{shown(value.strip())[:80]}” names no image; expected https://… or a file name such as mug-sage.jpg.",
+            f"“{redact_address(value.strip())[:80]}” names no image; "
+            "expected https://… or a file name such as mug-sage.jpg.",
         )
     return name
 
@@ -361,8 +371,8 @@ NO_PHOTOS: tuple[str, ...] = ()
 
 
 def photos(cell: str) -> tuple[str, ...]:
-    """Return the images that a cell names; see addresses.split."""
-    return tuple(photo(part) for part in addresses.split(cell))
+    """Return the images that a cell names; see addresses.split_images."""
+    return tuple(photo(part) for part in addresses.split_images(cell))
 
 
 def alts(text: str, count: int) -> list[str]:

@@ -16,7 +16,9 @@ Read = Callable[[int, Cells], FeedRow | None]
 
 # Anything that some reader refuses or changes: control characters, lone surrogates, tags, entities, and a line that
 # begins as a formula, with an apostrophe or as a spreadsheet's error.
-_ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]|<[/!?A-Za-z]|&[#A-Za-z]|(?:^\\s*|\n[^\\S\n]*)[=+\\-@'#]")
+_UNUSUAL_CHARACTERS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]|<[/!?A-Za-z]|&[#A-Za-z]|(?:^\\s*|\n[^\\S\n]*)[=+\\-@'#]"
+)
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,119}")
 _FILE = re.compile(r"[\w-](?:[\w -]|\.(?!\.)|/(?![./]))*(?<! )")
 _ADDRESS = re.compile(r"https?://[^\s/?#|,;\"'][^\s|,;\"']*")
@@ -30,7 +32,7 @@ def _is_file(source: str) -> bool:
     return _FILE.fullmatch(source) is not None and "." in source and not is_odd
 
 
-def reader(
+def fast_reader(
     *, kind: str, width: int, key: int, name: int, alt: int | None, attributes: Mapping[int, str],
     photos: Sequence[tuple[int, str]],
 ) -> Read:  # fmt: skip
@@ -59,7 +61,7 @@ def reader(
         ):
             return None
         whole = "\n".join(row)
-        if len(whole) > cells.MAX_CELL or _ODD.search(whole):
+        if len(whole) > cells.MAX_CELL or _UNUSUAL_CHARACTERS.search(whole):
             return None
         values = {name: value for index, name in texts if (value := row[index].strip())}
         for index, name_of_price in prices:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from campaigns.feeds import vocabulary
-from campaigns.feeds.base import Header, normalised, refused
+from campaigns.feeds.base import Header, file_refusal, normalise_heading
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ OPTION, ATTRIBUTE, PHOTO_OF = "option:", "attribute:", "photo:"
 FIELDS: tuple[Field, ...] = (
     Field(KEY, "SKU or key", "What names the product in every file. Once per file."),
     Field(NAME, "Name or title", "What people call it; of an article or concept, its title."),
-    Field(PHOTO, "Front photo", "Web address or file name of the picture that shows it from the front."),
-    Field(PHOTOS_MORE, "More photos", "One or several pictures, separated by | or line breaks (addresses: by commas)."),
+    Field(PHOTO, "Front photo", "Web address or file name of the photo that shows it from the front."),
+    Field(PHOTOS_MORE, "More photos", "One or several photos, separated by | or line breaks (addresses: by commas)."),
     Field(ALT, "Alt text", "What the front photo shows, in words."),
     Field(ATTRIBUTE, "Attribute", "What prompts can name: colour, material, price …"),
     Field(HEX, "Hex colour", "The product's colour as #7a8f6a."),
@@ -39,7 +39,7 @@ FIELDS: tuple[Field, ...] = (
 )
 # Prefixes that nested data gives to the columns of a table.
 _INNER = re.compile(r"^(?:options|attributes)_")
-_IMAGE = re.compile(r"(?:images?|photos?|images?|media)(?:_(?:image|photo|image))?_(?:urls?|src|links?|href|file)")
+_IMAGE = re.compile(r"(?:images?|photos?|pictures?|media)(?:_(?:image|photo|picture))?_(?:urls?|src|links?|href|file)")
 _ONCE = {KEY, NAME, KIND, PARENT, ALT, HEX}
 _PLAIN = {field.name for field in FIELDS if not field.name.endswith(":")}
 PHOTO_ROLES = {PHOTO: "front", PHOTOS_MORE: "angle", "photo:inner": "inner", "photo:detail": "detail"}
@@ -51,11 +51,11 @@ def is_field(name: str) -> bool:
     if not colon:
         return name in _PLAIN
     if prefix == "attribute":
-        return bool(normalised(text))
+        return bool(normalise_heading(text))
     return name in PHOTO_ROLES or (prefix == "option" and bool(text.strip()))
 
 
-def suggest(header: Header) -> dict[int, str]:
+def suggest_fields(header: Header) -> dict[int, str]:
     """Return the field of each column by its heading; an unknown heading is an attribute of that name."""
     fields: dict[int, str] = {}
     for field, aliases in (
@@ -105,13 +105,13 @@ def _detail(name: str, taken: set[str], *, has_variants: bool) -> str:
     return attribute
 
 
-def chosen(header: Header, suggested: Mapping[int, str], mapping: Mapping[str, str]) -> dict[int, str]:
+def apply_chosen_mapping(header: Header, suggested: Mapping[int, str], mapping: Mapping[str, str]) -> dict[int, str]:
     """Return the suggested fields, changed by the mapping that a person chose (heading as written -> field).
 
     Headings are compared normalised; headings that the file lacks are ignored. Raises FeedRefused for an unknown field,
     and for two columns with a field that allows only one.
     """
-    requested = {normalised(heading): field for heading, field in mapping.items()}
+    requested = {normalise_heading(heading): field for heading, field in mapping.items()}
     fields = dict(suggested)
     for index, name in enumerate(header.names):
         field = requested.get(name, LAYOUT) if name else LAYOUT
@@ -121,7 +121,7 @@ def chosen(header: Header, suggested: Mapping[int, str], mapping: Mapping[str, s
             names = ", ".join(each.name + ("…" if each.name.endswith(":") else "") for each in FIELDS)
             raise _unusable(header, index, f"“{field[:40]}” is no field; expected one of {names}.")
         for other in [other for other, same in fields.items() if same == field and other != index]:
-            if normalised(header.cells[other]) not in requested:
+            if normalise_heading(header.cells[other]) not in requested:
                 fields[other] = ATTRIBUTE + header.names[other]
             elif field in _ONCE:
                 sentence = f"also “{header.cells[other][:60]}” is mapped to {field}; expected one column for it."
@@ -132,4 +132,4 @@ def chosen(header: Header, suggested: Mapping[int, str], mapping: Mapping[str, s
 
 def _unusable(header: Header, index: int, sentence: str) -> Exception:
     place, heading = header.cell(header.row, index), header.cells[index]
-    return refused("mapping", f"{place}: {sentence}", row=header.row, value=heading, column=heading, cell=place)
+    return file_refusal("mapping", f"{place}: {sentence}", row=header.row, value=heading, column=heading, cell=place)

@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from campaigns.feeds import addresses, columns
 from campaigns.feeds.base import Header, Record
 
-ROWS = 200
+MAX_SAMPLE_ROWS = 200
 """Rows that are examined; fewer if they are long."""
-CHARACTERS = 1 << 20
+MAX_SAMPLE_CHARACTERS = 1 << 20
 _IMAGE_WORDS = (
     "image", "img", "photo", "foto", "picture", "pic_", "bild", "imag", "immag", "afbeeld", "zdj", "obraz", "obráz",
     "media", "изобр", "фото", "картин", "billede", "kuva", "画像", "图片", "圖片", "이미지",
@@ -44,14 +44,16 @@ def _parts(rows: Sequence[Record], index: int) -> list[str]:
     for _, cells in rows:
         if index >= len(cells) or not (cell := cells[index].strip()):
             continue
-        parts = [addresses.with_scheme(part) for part in addresses.split(cell)] if "/" in cell else [cell]
-        if not all(map(addresses.is_web, parts)):
+        parts = [addresses.add_scheme(part) for part in addresses.split_images(cell)] if "/" in cell else [cell]
+        if not all(map(addresses.is_web_address, parts)):
             return []
         web_addresses += parts
     return web_addresses
 
 
-def remarks(header: Header, fields: Mapping[int, str], rows: Sequence[Record], chosen: Collection[str]) -> list[str]:
+def address_column_remarks(
+    header: Header, fields: Mapping[int, str], rows: Sequence[Record], chosen: Collection[str]
+) -> list[str]:
     """Return sentences about columns of addresses that become attributes.
 
     chosen: headings for which people chose the field; they get no remark. Addresses of web pages get one only if the

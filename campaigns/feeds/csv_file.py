@@ -12,7 +12,7 @@ from itertools import chain, dropwhile
 from typing import IO, Any
 
 from campaigns.feeds import sniffing
-from campaigns.feeds.base import Record, refused
+from campaigns.feeds.base import Record, file_refusal
 
 MAX_LINE = 1 << 20
 """Characters of one line. A file with longer lines is not a table and must not fill the memory."""
@@ -20,11 +20,11 @@ _HEAD_LINES = 50
 
 
 def read(stream: IO[bytes], encoding: str = "") -> tuple[dict[str, Any], Iterator[Record]]:
-    """Return what was detected, and the records; `encoding`: what people chose, see sniffing.text.
+    """Return what was detected, and the records; `encoding`: what people chose, see sniffing.detect_encoding.
 
     The iterator raises FeedRefused where the text cannot be read further.
     """
-    how = sniffing.text(stream, encoding)
+    how = sniffing.detect_encoding(stream, encoding)
     every = lines(stream, how, MAX_LINE)
     head: list[str] = []
     for line in every:
@@ -38,19 +38,19 @@ def read(stream: IO[bytes], encoding: str = "") -> tuple[dict[str, Any], Iterato
     elif named == "sep=":
         delimiter, head = "\t", head[1:]
     else:
-        delimiter = sniffing.delimiter(list(dropwhile(str.isspace, head)))
+        delimiter = sniffing.detect_delimiter(list(dropwhile(str.isspace, head)))
     dialect = {"format": "csv", "delimiter": delimiter, "byte_order_mark": how.skip > 0, **how.dialect}
     return dialect, _records(chain(head, every), delimiter)
 
 
-def decoded(stream: IO[bytes], how: sniffing.Text) -> io.TextIOWrapper:
+def open_text(stream: IO[bytes], how: sniffing.TextEncoding) -> io.TextIOWrapper:
     """Return the stream as text from its beginning, with unchanged line ends."""
     stream.seek(how.skip)
-    buffered = io.BufferedReader(_Borrowed(stream), 1 << 16)
+    buffered = io.BufferedReader(_UncloseableStream(stream), 1 << 16)
     return io.TextIOWrapper(buffered, encoding=how.encoding, errors=how.errors, newline="")
 
 
-class _Borrowed(io.RawIOBase):
+class _UncloseableStream(io.RawIOBase):
     """Wraps a stream for a TextIOWrapper, which would otherwise close the stream when it is garbage-collected."""
 
     def __init__(self, stream: IO[bytes]) -> None:
@@ -65,16 +65,16 @@ class _Borrowed(io.RawIOBase):
         return len(piece)
 
 
-def lines(stream: IO[bytes], how: sniffing.Text, limit: int) -> Iterator[str]:
+def lines(stream: IO[bytes], how: sniffing.TextEncoding, limit: int) -> Iterator[str]:
     """Yield the lines with their ends; raises FeedRefused for a line of more than `limit` characters."""
-    text = decoded(stream, how)
+    text = open_text(stream, how)
     number = 0
     while True:
         number += 1
         try:
             line = text.readline(limit)
         except UnicodeDecodeError as error:
-            raise refused(
+            raise file_refusal(
                 "unreadable",
                 f"Line {number} cannot be read as {how.encoding.upper()}: {error.reason}. The file is damaged or cut "
                 "off; expected it to be whole. Export it again.",
@@ -83,7 +83,7 @@ def lines(stream: IO[bytes], how: sniffing.Text, limit: int) -> Iterator[str]:
         if not line:
             return
         if len(line) >= limit:
-            raise refused(
+            raise file_refusal(
                 "cell_too_large",
                 f"Line {number} is longer than {limit:,} characters; expected one line per row. "
                 "Is this a table, and are its line ends intact?",
@@ -104,26 +104,26 @@ def _records(lines: Iterator[str], delimiter: str) -> Iterator[Record]:
         except StopIteration:
             return
         except csv.Error as error:
-            raise _broken(error, row, started) from None
+            raise _refusal_for(error, row, started) from None
         yield row, cells
 
 
-def _broken(error: csv.Error, row: int, line: int) -> Exception:
+def _refusal_for(error: csv.Error, row: int, line: int) -> Exception:
     reason = str(error)
     if "field limit" in reason:
-        return refused(
+        return file_refusal(
             "cell_too_large",
             f"Row {row} has a cell of more than {csv.field_size_limit():,} characters; expected less. A quote that is "
             "never closed looks like this too.",
             row=row,
         )
     if "unexpected end" in reason:
-        return refused(
+        return file_refusal(
             "quote",
             f'Row {row} begins a quoted cell that is never closed; expected a closing " before the end.',
             row=row,
         )
-    return refused(
+    return file_refusal(
         "quote",
         f'Row {row} (line {line}) has a quote inside a quoted cell; expected it doubled ("") or the cell without '
         "quotes.",

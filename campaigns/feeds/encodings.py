@@ -38,8 +38,8 @@ LABELS = {
 }
 """Encodings that a file may have besides UTF-8 and UTF-16, the likeliest first."""
 SAMPLE_BYTES = 16_384
-EXAMPLES = 4
-MOST_ODD = 0.15
+MAX_EXAMPLES = 4
+MAX_ODD_SHARE = 0.15
 """Above this share of odd characters, no encoding fits."""
 _LIBRARY_BYTES = 4096
 _LANGUAGES = (
@@ -74,26 +74,26 @@ class Guess:
     is_sure: bool
 
 
-def guess(sample: bytes) -> Guess:
+def guess_encoding(sample: bytes) -> Guess:
     """Choose an encoding by lines with bytes beyond ASCII; at most SAMPLE_BYTES of them are read."""
     sample = sample[:SAMPLE_BYTES]
-    chaos = _chaos(sample[:_LIBRARY_BYTES])
+    chaos = _mess_by_encoding(sample[:_LIBRARY_BYTES])
     scores = []
     for place, encoding in enumerate(LABELS):
-        oddity = _oddity(sample.decode(encoding, "surrogateescape"))
+        oddity = _odd_share(sample.decode(encoding, "surrogateescape"))
         scores.append((oddity + chaos.get(encoding, 0.3) / 4 + place / 1000, encoding, oddity))
     _, encoding, oddity = min(scores)
-    return Guess(encoding, oddity <= MOST_ODD)
+    return Guess(encoding, oddity <= MAX_ODD_SHARE)
 
 
 def examples(sample: bytes, encoding: str) -> list[str]:
     """Return a few cells with letters beyond ASCII, as they read in this encoding."""
     text = sample[:SAMPLE_BYTES].decode(encoding, "replace")
     cells = (cell.strip()[:60] for line in text.splitlines() for cell in _CELLS.split(line))
-    return list(dict.fromkeys(cell for cell in cells if cell and not cell.isascii()))[:EXAMPLES]
+    return list(dict.fromkeys(cell for cell in cells if cell and not cell.isascii()))[:MAX_EXAMPLES]
 
 
-def _chaos(sample: bytes) -> dict[str, float]:
+def _mess_by_encoding(sample: bytes) -> dict[str, float]:
     """Return encoding -> charset-normalizer's measure of mess in the text, without those that it rules out."""
     measures: dict[str, float] = {}
     for match in charset_normalizer.from_bytes(sample, cp_isolation=list(LABELS)):
@@ -102,7 +102,7 @@ def _chaos(sample: bytes) -> dict[str, float]:
     return measures
 
 
-def _oddity(text: str) -> float:
+def _odd_share(text: str) -> float:
     """Return the share of odd characters among those beyond ASCII, and a little more for rarer languages."""
     beyond = [character for character in text if character > "\x7f"]
     if not beyond:

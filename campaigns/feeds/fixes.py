@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from campaigns.feeds import addresses, cells, vocabulary
-from campaigns.feeds.base import CAUSES, Header, Number, Record
+from campaigns.feeds.base import CAUSES, Header, NumberText, Record
 
-NO_CELLS: tuple[str, ...] = ()
+NO_COLUMNS: tuple[str, ...] = ()
 _LIMITS = {"key": cells.MAX_KEY, "parent": cells.MAX_KEY, "name": cells.MAX_NAME, "alt": 600, "photo": cells.MAX_SOURCE}
 _KINDS = ("product", "article", "concept")
 _AMOUNT = re.compile(r"(?<![\w.,'’])\d+(?:[ .,'’]\d+)*(?![\w'’]|[.,]\w)")
@@ -23,7 +23,7 @@ _LOST_BYTES = re.compile("[\udc80-\udcff]+")
 
 
 @dataclass(frozen=True)
-class Where:
+class FeedColumns:
     """The columns of one feed, for fixes. fields: index -> field name."""
 
     header: Header
@@ -35,24 +35,24 @@ class Where:
 
 Change = Callable[[str, str], str]
 """(a wrong cell, its column's field) -> the cell as it is read instead."""
-RowChange = Callable[[Where, list[str]], "list[str] | None"]
+RowChange = Callable[[FeedColumns, list[str]], "list[str] | None"]
 """A whole row -> the row as it is read instead; an empty list leaves the row out; None means nothing to do."""
 
 
 @dataclass(frozen=True)
 class Fix:
-    """One fix. label: the text of its button. says: what it does, in one sentence.
+    """One fix. label: the text of its button. explanation: what it does, in one sentence.
 
     Either `cell` or `row` does the work; a staged fix has neither.
     """
 
     id: str
     label: str
-    says: str
+    explanation: str
     cell: Change | None = None
     row: RowChange | None = None
     is_staged: bool = False
-    leaves_out: bool = False
+    drops_rows: bool = False
 
     def example(self, value: str, field_name: str = "") -> str:
         """Return `12,90 € → 12.90` for a cell's text, or "" if the fix does not change it."""
@@ -61,17 +61,17 @@ class Fix:
         changed = self.cell(value, field_name)
         if changed == value:
             return ""
-        shown = _shown(changed) or "empty"
-        return f"{_shown(value)} → {shown}"
+        shown = _display_text(changed) or "empty"
+        return f"{_display_text(value)} → {shown}"
 
 
-def _shown(value: str) -> str:
-    plain = cells.visible(value).strip()
+def _display_text(value: str) -> str:
+    plain = cells.mark_unprintable(value).strip()
     return plain if len(plain) <= 40 else f"{plain[:39]}…"
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenFix:
     """A fix that a person applied to cells with this cause, in these columns (headings; empty means all columns)."""
 
     cause: str
@@ -86,7 +86,7 @@ class UnknownFix(ValueError):
 # -- what is wrong with a cell -----------------------------------------------------------------------------------------
 
 
-def _fails(reader: Callable[[str], object], cause: str) -> Callable[[str, str], bool]:
+def _fails_with(reader: Callable[[str], object], cause: str) -> Callable[[str, str], bool]:
     def is_wrong(cell: str, _: str) -> bool:
         if not cell.strip():
             return False
@@ -100,29 +100,29 @@ def _fails(reader: Callable[[str], object], cause: str) -> Callable[[str, str], 
 
 
 def _is_formula(cell: str, column: str) -> bool:
-    return _fails(cells.key if column == "key" else cells.text, "formula")(cell, column)
+    return _fails_with(cells.key if column == "key" else cells.text, "formula")(cell, column)
 
 
-def _limit(column: str) -> int:
+def _max_length(column: str) -> int:
     return _LIMITS.get("photo" if column.startswith("photo") else column, cells.MAX_CELL)
 
 
 def _is_long(cell: str, column: str) -> bool:
     if column.startswith("photo"):
-        return any(len(part.strip()) > cells.MAX_SOURCE for part in addresses.split(cell))
-    return len(cell.strip()) > _limit(column)
+        return any(len(part.strip()) > cells.MAX_SOURCE for part in addresses.split_images(cell))
+    return len(cell.strip()) > _max_length(column)
 
 
-WRONG: dict[str, Callable[[str, str], bool]] = {
-    "price_unreadable": _fails(cells.price, "price_unreadable"),
-    "price_ambiguous": _fails(cells.price, "price_ambiguous"),
-    "price_negative": _fails(cells.price, "price_negative"),
-    "key_scientific": _fails(cells.key, "key_scientific"),
-    "key_date": _fails(cells.key, "key_date"),
-    "key_unreadable": _fails(cells.key, "key_unreadable"),
-    "hex_unreadable": _fails(cells.hex_colour, "hex_unreadable"),
-    "number_unreadable": _fails(cells.position, "number_unreadable"),
-    "photo_unusable": _fails(cells.photos, "photo_unusable"),
+IS_WRONG: dict[str, Callable[[str, str], bool]] = {
+    "price_unreadable": _fails_with(cells.price, "price_unreadable"),
+    "price_ambiguous": _fails_with(cells.price, "price_ambiguous"),
+    "price_negative": _fails_with(cells.price, "price_negative"),
+    "key_scientific": _fails_with(cells.key, "key_scientific"),
+    "key_date": _fails_with(cells.key, "key_date"),
+    "key_unreadable": _fails_with(cells.key, "key_unreadable"),
+    "hex_unreadable": _fails_with(cells.hex_colour, "hex_unreadable"),
+    "number_unreadable": _fails_with(cells.position, "number_unreadable"),
+    "photo_unusable": _fails_with(cells.photos, "photo_unusable"),
     "kind_unknown": lambda cell, _: bool(cell.strip()) and cell.strip().lower() not in _KINDS,
     "formula": _is_formula,
     "too_long": _is_long,
@@ -161,18 +161,18 @@ def _decimal(point: str) -> Change:
         if match is None:
             return cell
         digits = match.group().replace("." if point == "," else ",", "").replace(",", ".")
-        return Number(cell[: match.start()] + digits + cell[match.end() :]) if digits.count(".") <= 1 else cell
+        return NumberText(cell[: match.start()] + digits + cell[match.end() :]) if digits.count(".") <= 1 else cell
 
     return read
 
 
-def _without_sign(cell: str, _: str) -> str:
+def _strip_sign(cell: str, _: str) -> str:
     return cell.replace("-", "").replace("−", "")
 
 
 def _usable_photos(cell: str, _: str) -> str:
     kept = []
-    for part in addresses.split(cell):
+    for part in addresses.split_images(cell):
         try:
             kept += [cells.photo(part)] if part.strip() else []
         except cells.Unreadable:
@@ -180,12 +180,12 @@ def _usable_photos(cell: str, _: str) -> str:
     return "|".join(kept)
 
 
-def _cut(cell: str, column: str) -> str:
+def _shorten(cell: str, column: str) -> str:
     if column in ("key", "parent"):
-        return cells.shortened(cell.strip())
+        return cells.shorten_key(cell.strip())
     if column.startswith("photo"):
-        return "|".join(part for part in addresses.split(cell) if len(part.strip()) <= cells.MAX_SOURCE)
-    return cell.strip()[: _limit(column)].rstrip()
+        return "|".join(part for part in addresses.split_images(cell) if len(part.strip()) <= cells.MAX_SOURCE)
+    return cell.strip()[: _max_length(column)].rstrip()
 
 
 def _windows_1252(cell: str, _: str) -> str:
@@ -199,54 +199,54 @@ def _printable(cell: str, _: str) -> str:
     return _NOT_TEXT.sub("", cell)
 
 
-def _constant(value: str) -> Change:
+def _replace_by(value: str) -> Change:
     return lambda _, __: value
 
 
-def _filled(where: Where, row: list[str]) -> list[str] | None:
+def _pad_row(where: FeedColumns, row: list[str]) -> list[str] | None:
     missing = len(where.header) - len(row)
     return row + [""] * missing if missing > 0 else None
 
 
-def _trimmed(where: Where, row: list[str]) -> list[str] | None:
+def _trim_row(where: FeedColumns, row: list[str]) -> list[str] | None:
     return row[: len(where.header)] if len(row) > len(where.header) else None
 
 
-def _is_ragged(where: Where, row: Sequence[str]) -> bool:
+def _is_ragged(where: FeedColumns, row: Sequence[str]) -> bool:
     return len(row) < len(where.header) or any(cell.strip() for cell in row[len(where.header) :])
 
 
-def _without_ragged(where: Where, row: list[str]) -> list[str] | None:
+def _drop_ragged(where: FeedColumns, row: list[str]) -> list[str] | None:
     return [] if _is_ragged(where, row) else None
 
 
-def _only_named(where: Where, row: list[str]) -> list[str] | None:
+def _clear_unnamed_columns(where: FeedColumns, row: list[str]) -> list[str] | None:
     names = where.header.names
     kept = [cell if index < len(names) and names[index] else "" for index, cell in enumerate(row)]
     return kept if kept != row else None
 
 
-def _lacks(where: Where, row: Sequence[str], name: str) -> bool:
+def _is_product_without(where: FeedColumns, row: Sequence[str], name: str) -> bool:
     index, parent = where.find(name), where.find("parent")
     if index is None or index >= len(row) or row[index].strip():
         return False
     return parent is None or parent >= len(row) or not row[parent].strip()
 
 
-def _named_by_key(where: Where, row: list[str]) -> list[str] | None:
+def _use_key_as_name(where: FeedColumns, row: list[str]) -> list[str] | None:
     key, name = where.find("key"), where.find("name")
-    if key is None or name is None or not _lacks(where, row, "name") or not row[key].strip():
+    if key is None or name is None or not _is_product_without(where, row, "name") or not row[key].strip():
         return None
     return [row[key].strip() if index == name else cell for index, cell in enumerate(row)]
 
 
-def _without(name: str) -> RowChange:
-    return lambda where, row: [] if _lacks(where, row, name) else None
+def _drop_products_without(name: str) -> RowChange:
+    return lambda where, row: [] if _is_product_without(where, row, name) else None
 
 
 _LEAVE_EMPTY = Fix("leave_empty", "Leave them empty", "Reads each of these cells as empty.", _empty)
 _LEAVE_OUT = Fix(
-    "leave_out", "Leave these rows out", "Reads the file as if these rows were not there.", leaves_out=True
+    "leave_out", "Leave these rows out", "Reads the file as if these rows were not there.", drops_rows=True
 )
 _NO_PRICE = Fix(
     "leave_empty", "Leave them empty", "Reads each of these prices as empty: the products have none then.", _empty
@@ -266,7 +266,7 @@ FIXES: dict[str, tuple[Fix, ...]] = {
         _NO_PRICE,
     ),
     "price_negative": (
-        Fix("drop_sign", "Without the minus", "Reads each of these prices without its sign.", _without_sign),
+        Fix("drop_sign", "Without the minus", "Reads each of these prices without its sign.", _strip_sign),
         _NO_PRICE, _LEAVE_OUT,
     ),
     "key_scientific": (_LEAVE_OUT,),
@@ -275,25 +275,26 @@ FIXES: dict[str, tuple[Fix, ...]] = {
     "key_missing": (
         Fix(
             "leave_out", "Leave these rows out", "Reads the file as if these rows were not there.",
-            row=_without("key"), leaves_out=True,
+            row=_drop_products_without("key"), drops_rows=True,
         ),
     ),
     "name_missing": (
-        Fix("key_as_name", "Use the SKU as name", "Gives each nameless row its SKU as name.", row=_named_by_key),
+        Fix("key_as_name", "Use the SKU as name", "Gives each nameless row its SKU as name.", row=_use_key_as_name),
         Fix(
             "leave_out", "Leave these rows out", "Reads the file as if these rows were not there.",
-            row=_without("name"), leaves_out=True,
+            row=_drop_products_without("name"), drops_rows=True,
         ),
     ),
     "too_long": (
         Fix(
             "cut", "Cut them to the limit",
-            "Keeps the beginning of each text, as much as is allowed; a SKU ends in digits that keep it unique.", _cut,
+            "Keeps the beginning of each text, as much as is allowed; a SKU ends in digits that keep it unique.",
+            _shorten,
         ),
         _LEAVE_EMPTY, _LEAVE_OUT,
     ),
     "cell_too_large": (
-        Fix("cut", "Cut them to the limit", "Keeps the beginning of each text, as much as is allowed.", _cut),
+        Fix("cut", "Cut them to the limit", "Keeps the beginning of each text, as much as is allowed.", _shorten),
         _LEAVE_EMPTY, _LEAVE_OUT,
     ),
     "hex_unreadable": (_LEAVE_EMPTY,),
@@ -302,7 +303,7 @@ FIXES: dict[str, tuple[Fix, ...]] = {
         Fix("leave_empty", "Leave these photos out", "Keeps the usable photos of each cell.", _usable_photos),
     ),
     "kind_unknown": tuple(
-        Fix(f"as_{kind}", f"Treat them as {kind}s", f"Reads each of these rows as {article} {kind}.", _constant(kind))
+        Fix(f"as_{kind}", f"Treat them as {kind}s", f"Reads each of these rows as {article} {kind}.", _replace_by(kind))
         for kind, article in (("product", "a"), ("article", "an"), ("concept", "a"))
     ),
     "control_character": (
@@ -315,15 +316,18 @@ FIXES: dict[str, tuple[Fix, ...]] = {
     ),
     "formula": (_LEAVE_EMPTY, _LEAVE_OUT),
     "ragged": (
-        Fix("fill", "Fill up short rows", "Reads the cells missing at the end of a short row as empty.", row=_filled),
-        Fix("trim", "Cut off long rows", "Drops cells beyond the last heading.", row=_trimmed),
+        Fix("fill", "Fill up short rows", "Reads the cells missing at the end of a short row as empty.", row=_pad_row),
+        Fix("trim", "Cut off long rows", "Drops cells beyond the last heading.", row=_trim_row),
         Fix(
             "leave_out", "Leave these rows out", "Reads the file as if these rows were not there.",
-            row=_without_ragged, leaves_out=True,
+            row=_drop_ragged, drops_rows=True,
         ),
     ),
     "column_unnamed": (
-        Fix("ignore", "Ignore what has no heading", "Reads cells without a heading as empty.", row=_only_named),
+        Fix(
+            "ignore", "Ignore what has no heading", "Reads cells without a heading as empty.",
+            row=_clear_unnamed_columns,
+        ),
     ),
     "duplicate_key": (
         Fix("keep_first", "Keep the first of each", "Leaves out the later rows of a key.", is_staged=True),
@@ -340,7 +344,7 @@ FIXES: dict[str, tuple[Fix, ...]] = {
 """cause -> the fixes that people may choose, the most likely first. Other causes must be corrected in the file."""
 
 
-def find(cause: str, fix: str) -> Fix:
+def find_fix(cause: str, fix: str) -> Fix:
     """Return the fix with this id for this cause. Raises UnknownFix, which lists the possible ones."""
     candidates = FIXES.get(cause, ())
     for candidate in candidates:
@@ -353,7 +357,7 @@ def find(cause: str, fix: str) -> Fix:
     )
 
 
-def label(cause: str, count: int) -> str:
+def cause_label(cause: str, count: int) -> str:
     """Return the name of the cause: `prices that cannot be read`, or `price that cannot be read` if count is 1."""
     plain = cause.replace("_", " ")
     singular, plural = CAUSES.get(cause, (plain, plain))
@@ -370,10 +374,10 @@ class FixApplier:
     fields_of: returns {heading: field} for a header. Call the object with each record before the layout reads it.
     """
 
-    chosen: Sequence[Chosen]
+    chosen: Sequence[ChosenFix]
     fields_of: Callable[[Header], Mapping[str, str]]
     changed: list[int] = field(init=False)
-    _where: Where | None = field(init=False, default=None)
+    _where: FeedColumns | None = field(init=False, default=None)
     _steps: list[tuple[int, Fix, str, tuple[int, ...]]] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
@@ -385,7 +389,7 @@ class FixApplier:
         assert self._where is not None
         number, row = record
         for index, fix, cause, columns in self._steps:
-            row, changed = _step(fix, cause, columns, self._where, row)
+            row, changed = _apply_fix(fix, cause, columns, self._where, row)
             self.changed[index] += changed
             if not row:
                 # Every reader skips a row whose cells are all empty.
@@ -394,15 +398,15 @@ class FixApplier:
 
     def _bind(self, header: Header) -> None:
         fields = self.fields_of(header)
-        self._where = Where(header, {at: fields.get(cell, "") for at, cell in enumerate(header.cells)})
+        self._where = FeedColumns(header, {at: fields.get(cell, "") for at, cell in enumerate(header.cells)})
         self._steps = []
         for index, chosen in enumerate(self.chosen):
-            fix = find(chosen.cause, chosen.fix)
+            fix = find_fix(chosen.cause, chosen.fix)
             if not fix.is_staged:
                 self._steps.append((index, fix, chosen.cause, self._columns(chosen, self._where)))
 
     @staticmethod
-    def _columns(chosen: Chosen, where: Where) -> tuple[int, ...]:
+    def _columns(chosen: ChosenFix, where: FeedColumns) -> tuple[int, ...]:
         everything = range(len(where.header))
         if chosen.columns:
             return tuple(index for index in everything if where.header.cells[index] in chosen.columns)
@@ -410,17 +414,19 @@ class FixApplier:
         return tuple(index for index in everything if may is None or may(where.fields[index]))
 
 
-def _step(fix: Fix, cause: str, columns: Iterable[int], where: Where, row: Sequence[str]) -> tuple[Sequence[str], int]:
+def _apply_fix(
+    fix: Fix, cause: str, columns: Iterable[int], where: FeedColumns, row: Sequence[str]
+) -> tuple[Sequence[str], int]:
     """Return the row after one fix, and how many cells (or rows, for a fix of rows) changed."""
     if fix.row is not None:
         mended = fix.row(where, list(row)) if any(map(str.strip, row)) else None
-        return (row, 0) if mended is None else (mended or NO_CELLS, 1)
-    is_wrong = WRONG[cause]
+        return (row, 0) if mended is None else (mended or NO_COLUMNS, 1)
+    is_wrong = IS_WRONG[cause]
     wrong = [index for index in columns if index < len(row) and is_wrong(row[index], where.fields[index])]
     if not wrong:
         return row, 0
     if fix.cell is None:
-        return NO_CELLS, 1
+        return NO_COLUMNS, 1
     mended = list(row)
     for index in wrong:
         mended[index] = fix.cell(row[index], where.fields[index])

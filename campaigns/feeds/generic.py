@@ -11,7 +11,16 @@ from functools import partial
 from typing import Any
 
 from campaigns.feeds import cells, clean, columns, vocabulary
-from campaigns.feeds.base import FeedRefused, FeedRow, Header, Issue, Record, normalised, refused, register
+from campaigns.feeds.base import (
+    FeedRefused,
+    FeedRow,
+    Header,
+    Issue,
+    Record,
+    file_refusal,
+    normalise_heading,
+    register_layout,
+)
 from campaigns.feeds.cells import Row
 
 _LABELS = tuple(name.replace("_", " ") for name in vocabulary.OPTIONS)
@@ -25,29 +34,29 @@ _alt = partial(cells.text, limit=cells.MAX_ALT)
 def slug(title: str) -> str:
     """Return a key made from a title: letters and digits of any script, with hyphens, at most MAX_SLUG characters."""
     plain = unicodedata.normalize("NFKC", title)
-    return normalised(plain).replace("_", "-")[:MAX_SLUG].strip("-")
+    return normalise_heading(plain).replace("_", "-")[:MAX_SLUG].strip("-")
 
 
 def attribute(option: str) -> str:
     """Return the attribute that stands for an option on a product: `colour` for `Colour`."""
-    return vocabulary.ATTRIBUTES.get(normalised(option), normalised(option))
+    return vocabulary.ATTRIBUTES.get(normalise_heading(option), normalise_heading(option))
 
 
-def without_options(name: str, options: Mapping[str, str]) -> str:
+def strip_options(name: str, options: Mapping[str, str]) -> str:
     """Return the product's name for a variant's name: `Mug` for `Mug, sage / M` or `Mug - Colour: Sage - Size M`."""
-    while shorter := _without_last(name, options):
+    while shorter := _strip_last_option(name, options):
         name = shorter
     return name
 
 
-def _without_last(name: str, options: Mapping[str, str]) -> str:
+def _strip_last_option(name: str, options: Mapping[str, str]) -> str:
     """Return the name without the option at its end and that option's label; "" if it ends in no option."""
     bare = name.rstrip(" )")
     for option, value in options.items():
-        before = _before(bare, value)
+        before = _text_before(bare, value)
         if before is None:
             continue
-        labels = (_before(before.rstrip(" :="), label) for label in (option, *_LABELS))
+        labels = (_text_before(before.rstrip(" :="), label) for label in (option, *_LABELS))
         before = next((shorter for shorter in labels if shorter is not None), before)
         shorter = before.rstrip(" \t\xa0-–—/|,;:(")
         if shorter and any(part.isspace() or part in ",;:/|(" for part in before[len(shorter) :]):
@@ -55,7 +64,7 @@ def _without_last(name: str, options: Mapping[str, str]) -> str:
     return ""
 
 
-def _before(text: str, end: str) -> str | None:
+def _text_before(text: str, end: str) -> str | None:
     """Return what stands before `end`, whatever its case; None if the text does not end with it as a word."""
     at = len(text) - len(end)
     if not end or at < 0 or text[at:].casefold() != end.casefold() or text[:at][-1:].isalnum():
@@ -63,11 +72,11 @@ def _before(text: str, end: str) -> str | None:
     return text[:at]
 
 
-def missing_column(header: Header, column: str, aliases: Iterable[str], hint: str = "") -> FeedRefused:
+def missing_column_refusal(header: Header, column: str, aliases: Iterable[str], hint: str = "") -> FeedRefused:
     """Return the refusal of a header that lacks a required column, with the accepted and the existing headings."""
     accepted = ", ".join(list(aliases)[:6])
     existing = ", ".join(name for name in header.cells if name)
-    return refused(
+    return file_refusal(
         "column_missing",
         f"There is no column for the {column}; expected one of the headings {accepted}.{hint} "
         f"{f'Row {header.row} has' if header.row else 'There are'}: {existing[:200]}.",
@@ -98,7 +107,7 @@ class Columns:
         return {index: f.removeprefix(prefix) for index, f in sorted(fields.items()) if f.startswith(prefix)}
 
 
-class Plain:
+class PlainTable:
     """A table with one row per product or variant. Subclasses override how an export of this shape is read.
 
     Raises FeedRefused when the key or the name has no column and the kind needs one.
@@ -111,9 +120,9 @@ class Plain:
         missing: list[Issue] = []
         if indices.key is None and kind == "product" and indices.kind is None:
             hint = " (A list of articles or concepts needs none, but says so in a column kind.)"
-            missing += missing_column(header, "SKU", vocabulary.KEY, hint).issues
+            missing += missing_column_refusal(header, "SKU", vocabulary.KEY, hint).issues
         if indices.name is None:
-            missing += missing_column(header, "name", vocabulary.NAME).issues
+            missing += missing_column_refusal(header, "name", vocabulary.NAME).issues
         if indices.name is None or missing:
             raise FeedRefused(*missing)
         self.header, self.kind, self.indices, self.name = header, kind, indices, indices.name
@@ -134,7 +143,7 @@ class Plain:
             if quick and not isinstance(record, Issue) and (subject := quick(*record)):
                 yield subject
                 continue
-            for sound in cells.sound(self.header, (record,)):
+            for sound in cells.iter_valid_records(self.header, (record,)):
                 if isinstance(sound, Issue):
                     yield sound
                     continue
@@ -146,11 +155,11 @@ class Plain:
     def _quick(self) -> clean.Read | None:
         """Return the fast reader if the rows of this table need nothing beyond this class, else None."""
         indices = self.indices
-        if type(self) is not Plain or indices.key is None or indices.hex is not None:
+        if type(self) is not PlainTable or indices.key is None or indices.hex is not None:
             return None
         if indices.parent is not None or indices.kind is not None or not all(self.header.names):
             return None
-        return clean.reader(
+        return clean.fast_reader(
             kind=self.kind, width=len(self.header), key=indices.key, name=self.name, alt=indices.alt,
             attributes=self.as_attributes, photos=indices.photos,
         )  # fmt: skip
@@ -159,9 +168,9 @@ class Plain:
         """Yield the subject or variant that the row describes."""
         kind = self._kind(row)
         parent = self.parent_of(row)
-        name = row.take(self.name, _name, "")
+        name = row.read(self.name, _name, "")
         if not name and not row.issues and not parent:
-            row.blame(self.name, "name_missing", "the name is empty; expected one, such as “Mug, sage”.")
+            row.add_issue(self.name, "name_missing", "the name is empty; expected one, such as “Mug, sage”.")
         key = self.key_of(row, kind, name)
         if parent and (parent != key or self.groups):
             feed_row = self.variant(row, kind, parent, key, name)
@@ -176,15 +185,15 @@ class Plain:
 
     def variant(self, row: Row, kind: str, parent: str, key: str, name: str) -> FeedRow:
         attributes, options = self.attributes(row, self.indices.attributes), self.options(row)
-        name = without_options(name, options)
+        name = strip_options(name, options)
         return FeedRow(row.number, key, kind, name, parent, attributes, options, self.photos(row))
 
     def parent_of(self, row: Row) -> str:
         index = self.indices.parent
-        return row.take(index, cells.key, "") if index is not None and row.has(index) else ""
+        return row.read(index, cells.key, "") if index is not None and row.has(index) else ""
 
     def options(self, row: Row) -> dict[str, str]:
-        taken = ((name, row.take(index, cells.text, "")) for index, name in self.indices.options.items())
+        taken = ((name, row.read(index, cells.text, "")) for index, name in self.indices.options.items())
         return {name: value for name, value in taken if value}
 
     def _kind(self, row: Row) -> str:
@@ -193,20 +202,20 @@ class Plain:
             return self.kind
         kind = row.cells[index].strip().lower()
         if kind not in KINDS:
-            row.blame(index, "kind_unknown", f"“{kind[:40]}” is no kind; expected product, article or concept.")
+            row.add_issue(index, "kind_unknown", f"“{kind[:40]}” is no kind; expected product, article or concept.")
             return self.kind
         return kind
 
     def key_of(self, row: Row, kind: str, name: str) -> str:
         index = self.indices.key
         if index is not None and row.has(index):
-            return row.take(index, cells.key, "")
+            return row.read(index, cells.key, "")
         if kind != "product":
             return slug(name)
         if index is not None:
-            row.blame(index, "key_missing", "the SKU is empty; expected one for every product.")
+            row.add_issue(index, "key_missing", "the SKU is empty; expected one for every product.")
         elif self.indices.kind is not None:
-            row.blame(
+            row.add_issue(
                 self.indices.kind,
                 "key_missing",
                 "a product needs a SKU, and there is no such column; expected one of the headings "
@@ -221,12 +230,12 @@ class Plain:
             if not row.cells[index]:
                 continue
             if name in vocabulary.PRICES:
-                _money(row, index, name, attributes)
-            elif value := row.take(index, self.reader(name), ""):
+                _add_price(row, index, name, attributes)
+            elif value := row.read(index, self.reader(name), ""):
                 attributes[name] = value
         index_of_hex = self.indices.hex
         if index_of_hex is not None and row.has(index_of_hex):
-            attributes |= {"hex": value} if (value := row.take(index_of_hex, cells.hex_colour, "")) else {}
+            attributes |= {"hex": value} if (value := row.read(index_of_hex, cells.hex_colour, "")) else {}
         return attributes
 
     def reader(self, name: str) -> Callable[[str], str]:
@@ -238,10 +247,10 @@ class Plain:
         return cells.photos(cell)
 
     def photos(self, row: Row) -> list[dict[str, Any]]:
-        alt = row.take(self.indices.alt, _alt, "") if self.indices.alt is not None else ""
+        alt = row.read(self.indices.alt, _alt, "") if self.indices.alt is not None else ""
         sources: dict[str, str] = {}
         for index, role in self.indices.photos:
-            for source in row.take(index, self.sources, cells.NO_PHOTOS):
+            for source in row.read(index, self.sources, cells.NO_PHOTOS):
                 sources.setdefault(source, role)
         photos: list[dict[str, Any]] = []
         for (source, role), text in zip(sources.items(), cells.alts(alt, len(sources)), strict=False):
@@ -250,11 +259,11 @@ class Plain:
         return photos
 
 
-def _money(row: Row, index: int, name: str, into: dict[str, str]) -> None:
+def _add_price(row: Row, index: int, name: str, into: dict[str, str]) -> None:
     """Add the amount as an attribute, and the currency if the cell names one and no column does."""
     if not row.has(index):
         return
-    amount, currency = row.take(index, cells.price, ("", ""))
+    amount, currency = row.read(index, cells.price, ("", ""))
     if amount:
         into[name] = amount
     if currency:
@@ -270,10 +279,10 @@ class GenericLayout:
         return True
 
     def suggest(self, header: Header) -> dict[int, str]:
-        return columns.suggest(header)
+        return columns.suggest_fields(header)
 
-    def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> Plain:
-        return Plain(header, kind, fields)
+    def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> PlainTable:
+        return PlainTable(header, kind, fields)
 
 
-register(GenericLayout())
+register_layout(GenericLayout())

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from campaigns.feeds import cells, columns, vocabulary
-from campaigns.feeds.base import FeedRow, Header, Issue, Record, register
+from campaigns.feeds.base import FeedRow, Header, Issue, Record, register_layout
 from campaigns.feeds.cells import Row
-from campaigns.feeds.generic import Columns, Plain
+from campaigns.feeds.generic import Columns, PlainTable
 
 ROLES = ("front", "angle", "inner", "detail")
 
@@ -31,14 +31,14 @@ class ImageRows:
 
     def read(self, records: Iterable[Record | Issue]) -> Iterator[FeedRow | Issue]:
         previous, count = "", 0
-        for record in cells.sound(self.header, records):
+        for record in cells.iter_valid_records(self.header, records):
             if isinstance(record, Issue):
                 yield record
                 continue
             row = Row(self.header, record)
-            key = row.take(self.key, cells.key, "")
+            key = row.read(self.key, cells.key, "")
             if not key and not row.issues:
-                row.blame(self.key, "key_missing", "the SKU is empty; expected that of a product.")
+                row.add_issue(self.key, "key_missing", "the SKU is empty; expected that of a product.")
             count = count if key == previous else 0
             photos = self._photos(row, count)
             previous, count = key, count + len(photos)
@@ -48,14 +48,14 @@ class ImageRows:
 
     def _photos(self, row: Row, before: int) -> list[dict[str, Any]]:
         photos: list[dict[str, Any]] = []
-        alt = row.take(self.indices.alt, cells.text, "")[:600] if self.indices.alt is not None else ""
+        alt = row.read(self.indices.alt, cells.text, "")[:600] if self.indices.alt is not None else ""
         for index, role in self.indices.photos:
-            for source in row.take(index, cells.photos, cells.NO_PHOTOS):
+            for source in row.read(index, cells.photos, cells.NO_PHOTOS):
                 place = before + len(photos) + 1
                 chosen = role if place == 1 or role != "front" else "angle"
                 photos.append({"source": source, "role": chosen, "position": place, "alt": alt})
         if self.position is not None and row.has(self.position) and photos:
-            photos[0]["position"] = row.take(self.position, cells.position, 1)
+            photos[0]["position"] = row.read(self.position, cells.position, 1)
         if self.role is not None and row.cells[self.role].strip().lower() in ROLES:
             photos = [photo | {"role": row.cells[self.role].strip().lower()} for photo in photos]
         return photos
@@ -70,19 +70,19 @@ def is_images(indices: Columns) -> bool:
 class ImageLayout:
     """A key, images, and no other description of a product."""
 
-    name = "pictures"
+    name = "images"
 
     def matches(self, header: Header) -> bool:
-        return is_images(Columns(columns.suggest(header)))
+        return is_images(Columns(columns.suggest_fields(header)))
 
     def suggest(self, header: Header) -> dict[int, str]:
-        fields = columns.suggest(header)
+        fields = columns.suggest_fields(header)
         extra = {index: columns.LAYOUT for index, field in fields.items() if field.startswith(columns.ATTRIBUTE)}
         return fields | extra
 
-    def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> ImageRows | Plain:
+    def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> ImageRows | PlainTable:
         """Return a plain table instead if people mapped other columns."""
-        return ImageRows(header, kind, fields) if is_images(Columns(fields)) else Plain(header, kind, fields)
+        return ImageRows(header, kind, fields) if is_images(Columns(fields)) else PlainTable(header, kind, fields)
 
 
-register(ImageLayout())
+register_layout(ImageLayout())

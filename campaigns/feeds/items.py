@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from campaigns.feeds import cells, shop_items, vocabulary
-from campaigns.feeds.base import FeedRefused, Header, Issue, Number, Record, normalised, refused
+from campaigns.feeds.base import FeedRefused, Header, Issue, NumberText, Record, file_refusal, normalise_heading
 
 Item = tuple[int, dict[str, str]]
 Texts = dict[str, list[str]]
@@ -28,7 +28,7 @@ PARENT = "parent_sku"
 _SEPARATOR = "\n"
 
 
-class TooMuch(ValueError):
+class ItemTooLarge(ValueError):
     """An item is nested deeper, or holds more values, than is accepted; the message says which."""
 
 
@@ -44,17 +44,19 @@ def table(items: Items, *, place: str, what: str, limit: int | None = None) -> t
             continue
         for heading in item[1]:
             if heading not in seen:
-                seen[heading] = normalised(heading)
+                seen[heading] = normalise_heading(heading)
         if len(seen) > MAX_HEADINGS:
-            raise refused("unreadable", f"The {what} has more than {MAX_HEADINGS:,} names in its items; expected less.")
+            raise file_refusal(
+                "unreadable", f"The {what} has more than {MAX_HEADINGS:,} names in its items; expected less."
+            )
     if not seen:
-        raise _nothing(items, what)
+        raise _no_items_refusal(items, what)
     spelled: dict[str, int] = {}
     for name in seen.values():
         spelled.setdefault(name, len(spelled))
     columns = {heading: spelled[name] for heading, name in seen.items()}
     headings = [next(heading for heading, name in seen.items() if name == unique) for unique in spelled]
-    header = cells.headings((0, headings))
+    header = cells.read_header((0, headings))
     return Header(0, header.cells, header.names, place), _records(items, columns, len(headings))
 
 
@@ -71,39 +73,39 @@ def _records(items: Items, columns: Mapping[str, int], width: int) -> Iterator[R
         yield item[0], row
 
 
-def _nothing(items: Items, what: str) -> FeedRefused:
+def _no_items_refusal(items: Items, what: str) -> FeedRefused:
     """Return the refusal with the issues of the first items, or one that says that there are no items."""
     wrong = [item for item in islice(items(), 100) if isinstance(item, Issue)]
     if wrong:
         return FeedRefused(*wrong)
-    return refused("no_rows", f"There are no items in this {what}; expected one per product.")
+    return file_refusal("no_rows", f"There are no items in this {what}; expected one per product.")
 
 
-def expanded(number: int, value: Mapping[str, Any]) -> Iterator[Item]:
+def expand_variants(number: int, value: Mapping[str, Any]) -> Iterator[Item]:
     """Yield the item, and one more item for each of its variants."""
     value = shop_items.with_key(value, VARIANTS)
     name = next((name for name in VARIANTS if _is_list_of_objects(value.get(name))), "")
-    texts = flat({key: part for key, part in value.items() if key != name})
+    texts = flatten({key: part for key, part in value.items() if key != name})
     yield number, texts
     if name:
-        by_name = {normalised(heading): text for heading, text in texts.items()}
+        by_name = {normalise_heading(heading): text for heading, text in texts.items()}
         parent = next((by_name[key] for key in vocabulary.KEY if by_name.get(key)), "")
         for variant in value[name]:
-            yield number, flat(variant) | {PARENT: parent}
+            yield number, flatten(variant) | {PARENT: parent}
 
 
 def _is_list_of_objects(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(element, dict) for element in value)
 
 
-def flat(value: Mapping[str, Any]) -> dict[str, str]:
-    """Return heading -> text of one object. Raises TooMuch if it is nested too deep or holds too many values."""
+def flatten(value: Mapping[str, Any]) -> dict[str, str]:
+    """Return heading -> text of one object. Raises ItemTooLarge if it is nested too deep or holds too many values."""
     texts: Texts = {}
-    _Walk().put_object(texts, "", value, 0)
-    return joined(texts)
+    _Flattener().put_object(texts, "", value, 0)
+    return join_texts(texts)
 
 
-class _Walk:
+class _Flattener:
     """Puts the values of one object under their headings, and counts them."""
 
     def __init__(self) -> None:
@@ -116,22 +118,22 @@ class _Walk:
     def put(self, into: Texts, heading: str, value: Any, depth: int) -> None:
         self.count += 1
         if depth > MAX_DEPTH:
-            raise TooMuch(f"objects within objects more than {MAX_DEPTH} deep; expected fewer levels")
+            raise ItemTooLarge(f"objects within objects more than {MAX_DEPTH} deep; expected fewer levels")
         if self.count > MAX_VALUES:
-            raise TooMuch(f"more than {MAX_VALUES:,} values in one item; expected those of one product")
+            raise ItemTooLarge(f"more than {MAX_VALUES:,} values in one item; expected those of one product")
         if isinstance(value, dict):
             self.put_object(into, f"{heading}.", value, depth + 1)
         elif isinstance(value, list):
             for part in value:
                 inner: Texts = {}
                 self.put(inner, heading, part, depth + 1)
-                for name, text in joined(inner).items():
-                    add(into, name, text)
+                for name, text in join_texts(inner).items():
+                    add_text(into, name, text)
         else:
             into[heading] = [_text(value)]
 
 
-def add(into: Texts, heading: str, text: str) -> None:
+def add_text(into: Texts, heading: str, text: str) -> None:
     """Add a text under its heading, after the existing ones."""
     texts = into.setdefault(heading, [])
     if texts == [""]:
@@ -139,7 +141,7 @@ def add(into: Texts, heading: str, text: str) -> None:
     texts.append(text)
 
 
-def joined(texts: Texts) -> dict[str, str]:
+def join_texts(texts: Texts) -> dict[str, str]:
     """Return heading -> text of the cell, with one line per text."""
     return {heading: lines[0] if len(lines) == 1 else _SEPARATOR.join(lines) for heading, lines in texts.items()}
 
@@ -149,4 +151,4 @@ def _text(value: Any) -> str:
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
-    return "" if value is None else Number(value)
+    return "" if value is None else NumberText(value)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from campaigns.feeds import csv_file, items, shop_items, sniffing
-from campaigns.feeds.base import FeedRefused, Header, Issue, Number, Record, refused
+from campaigns.feeds.base import FeedRefused, Header, Issue, NumberText, Record, file_refusal
 from campaigns.feeds.items import Item
 
 MAX_ITEM = 1 << 20
@@ -20,12 +20,12 @@ MAX_ITEM = 1 << 20
 MAX_VALUES = 100_000
 """Values within one item with its variants. Counted before decoding, because values take more memory than text."""
 _CHUNK = 1 << 16
-_NEAR = 12
+_END_MARGIN = 12
 """An error within this many characters of the end of the buffer may only mean that more must be read."""
 _SPACES = " \t\r\n"
 _TEXT = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _TOO_MANY = f"one value that holds more than {MAX_VALUES:,} others"
-_DECODER = json.JSONDecoder(parse_float=Number, parse_int=Number, parse_constant=str)
+_DECODER = json.JSONDecoder(parse_float=NumberText, parse_int=NumberText, parse_constant=str)
 _EXPECTED = 'expected an array of objects, such as [{"sku": "007", "name": "Mug"}], or {"products": […]}'
 
 
@@ -33,19 +33,19 @@ def read(
     stream: IO[bytes], *, is_lines: bool, limit: int | None = None, encoding: str = ""
 ) -> tuple[dict[str, Any], Header, Iterator[Record | Issue]]:
     """Return what was detected, the header, and the records. `limit`: how many items to look at for headings."""
-    how = sniffing.text(stream, encoding)
-    shapes = shop_items.Shapes()
+    how = sniffing.detect_encoding(stream, encoding)
+    converter = shop_items.ShopItemConverter()
 
     def begin() -> Iterator[Item | Issue]:
         if is_lines:
-            return _lines(stream, how, shapes)
-        return _Array(stream, how, of_texts=of_texts).items(shapes)
+            return _lines(stream, how, converter)
+        return _ArrayReader(stream, how, of_texts=of_texts).items(converter)
 
     of_texts = False
     if is_lines:
         path, place, what = "", "line {row}, {heading}", "JSON-lines file"
     else:
-        path, of_texts = _found(stream, how)
+        path, of_texts = _find_array(stream, how)
         place = path.replace("{", "{{").replace("}", "}}")[-60:] + "[{item}].{heading}"
         what = "JSON file"
     header, records = items.table(begin, place=place, what=what, limit=limit)
@@ -53,16 +53,16 @@ def read(
     return dialect, header, records
 
 
-def _found(stream: IO[bytes], how: sniffing.Text) -> tuple[str, bool]:
+def _find_array(stream: IO[bytes], how: sniffing.TextEncoding) -> tuple[str, bool]:
     """Return the path of the first array of objects, or else of texts, and whether it is an array of texts."""
     for of_texts in (False, True):
-        path = _Array(stream, how, of_texts=of_texts).find()
+        path = _ArrayReader(stream, how, of_texts=of_texts).find()
         if path is not None:
             return path, of_texts
-    raise refused("unreadable", f"There is no list of items in this JSON; {_EXPECTED}.")
+    raise file_refusal("unreadable", f"There is no list of items in this JSON; {_EXPECTED}.")
 
 
-def _item(number: int, value: Any, cell: str, shapes: shop_items.Shapes) -> Iterator[Item | Issue]:
+def _item(number: int, value: Any, cell: str, converter: shop_items.ShopItemConverter) -> Iterator[Item | Issue]:
     if type(value) is str and value.strip():
         value = {"title": value}
     if not isinstance(value, dict):
@@ -70,20 +70,22 @@ def _item(number: int, value: Any, cell: str, shapes: shop_items.Shapes) -> Iter
         yield Issue(number, cell, "", str(value)[:60], "item_unusable", message)
         return
     try:
-        yield from items.expanded(number, shapes.plain(value))
-    except items.TooMuch as error:
+        yield from items.expand_variants(number, converter.convert(value))
+    except items.ItemTooLarge as error:
         yield Issue(number, cell, "", "", "item_unusable", f"{cell}: {error}.")
 
 
 def _kind(value: Any) -> str:
-    names = {dict: "an object", list: "a list", Number: "a number", bool: "true or false", type(None): "null"}
+    names = {dict: "an object", list: "a list", NumberText: "a number", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a text")
 
 
 # -- lines -------------------------------------------------------------------------------------------------------------
 
 
-def _lines(stream: IO[bytes], how: sniffing.Text, shapes: shop_items.Shapes) -> Iterator[Item | Issue]:
+def _lines(
+    stream: IO[bytes], how: sniffing.TextEncoding, converter: shop_items.ShopItemConverter
+) -> Iterator[Item | Issue]:
     for number, line in enumerate(csv_file.lines(stream, how, MAX_ITEM), start=1):
         if not line.strip():
             continue
@@ -97,7 +99,7 @@ def _lines(stream: IO[bytes], how: sniffing.Text, shapes: shop_items.Shapes) -> 
             message = f"{cell}: {_reason(error)}; expected one JSON object per line."
             yield Issue(number, cell, "", line.strip()[:60], "json_broken", message)
         else:
-            yield from _item(number, value, f"line {number}", shapes)
+            yield from _item(number, value, f"line {number}", converter)
 
 
 def _reason(error: Exception) -> str:
@@ -112,12 +114,12 @@ def _has_too_many_values(text: str) -> bool:
 # -- one array ---------------------------------------------------------------------------------------------------------
 
 
-class _Array:
+class _ArrayReader:
     """Searches a text for the first array of objects, then decodes one element after the other."""
 
-    def __init__(self, stream: IO[bytes], how: sniffing.Text, *, of_texts: bool = False) -> None:
+    def __init__(self, stream: IO[bytes], how: sniffing.TextEncoding, *, of_texts: bool = False) -> None:
         self._elements = ("{", '"') if of_texts else ("{",)
-        self._text = csv_file.decoded(stream, how)
+        self._text = csv_file.open_text(stream, how)
         self._buffer, self._at, self._is_end = "", 0, False
         self._line, self._column = 1, 1
 
@@ -125,13 +127,13 @@ class _Array:
         """Return the path of the array, such as `products` or `data.items`, and stop at its first element."""
         return self._descend("", 0)
 
-    def items(self, shapes: shop_items.Shapes) -> Iterator[Item | Issue]:
+    def items(self, converter: shop_items.ShopItemConverter) -> Iterator[Item | Issue]:
         path = self.find() or ""
         number = 0
         while self._peek() != "]":
             number += 1
-            yield from _item(number, self._value(), f"{path[-60:]}[{number - 1}]", shapes)
-            self._drop()
+            yield from _item(number, self._value(), f"{path[-60:]}[{number - 1}]", converter)
+            self._drop_read_text()
             if self._peek() == ",":
                 self._at += 1
                 if self._peek() != "]":
@@ -160,7 +162,7 @@ class _Array:
                     return inner_path
             else:
                 self._value()
-            self._drop()
+            self._drop_read_text()
             if self._peek() == ",":
                 self._at += 1
             elif self._peek() != "}":
@@ -182,10 +184,10 @@ class _Array:
                 self._at += 1
             if self._at < len(self._buffer):
                 return self._buffer[self._at]
-            if not self._more():
+            if not self._read_chunk():
                 raise self._broken("the file ends here, before its end; it is cut off")
 
-    def _more(self, size: int = _CHUNK) -> bool:
+    def _read_chunk(self, size: int = _CHUNK) -> bool:
         try:
             piece = self._text.read(size)
         except UnicodeDecodeError as error:
@@ -194,7 +196,7 @@ class _Array:
         self._buffer += piece
         return bool(piece)
 
-    def _drop(self) -> None:
+    def _drop_read_text(self) -> None:
         """Drop the text that was read and count its lines; only if it is long, because the rest is copied."""
         if self._at < _CHUNK:
             return
@@ -214,8 +216,8 @@ class _Array:
             try:
                 value, end = _DECODER.raw_decode(self._buffer, self._at)
             except json.JSONDecodeError as error:
-                is_cut = error.msg.startswith("Unterminated") or error.pos + _NEAR >= len(self._buffer)
-                if is_cut and self._reads_on(size):
+                is_cut = error.msg.startswith("Unterminated") or error.pos + _END_MARGIN >= len(self._buffer)
+                if is_cut and self._read_rest_of_value(size):
                     self._ensure_few_values()
                     size *= 4
                     continue
@@ -226,7 +228,7 @@ class _Array:
             except RecursionError:
                 raise self._broken("nested too deep") from None
             # A number at the end of the buffer may continue.
-            if end == len(self._buffer) and self._reads_on(size):
+            if end == len(self._buffer) and self._read_rest_of_value(size):
                 size *= 4
                 continue
             self._at = end
@@ -237,16 +239,16 @@ class _Array:
         if _has_too_many_values(self._buffer[self._at :]):
             raise self._broken(_TOO_MANY)
 
-    def _reads_on(self, size: int) -> bool:
+    def _read_rest_of_value(self, size: int) -> bool:
         """Read more of a value that may be cut off; False at the end of the text, or if it is too long for an item."""
-        return len(self._buffer) - self._at < MAX_ITEM and self._more(size)
+        return len(self._buffer) - self._at < MAX_ITEM and self._read_chunk(size)
 
     def _broken(self, reason: str) -> FeedRefused:
         before = self._buffer[: self._at]
         line = self._line + before.count("\n")
         column = self._at - before.rfind("\n") if "\n" in before else self._column + self._at
         cell = f"line {line}, column {column}"
-        return refused(
+        return file_refusal(
             "json_broken",
             f"{cell}: the JSON is broken here ({reason[:1].lower()}{reason[1:]}), and nothing after it can be read; "
             "expected valid JSON. Export it again.",

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from campaigns.feeds import cells, columns, vocabulary
-from campaigns.feeds.base import UNPLACED, FeedRow, Header, register
+from campaigns.feeds.base import PARENT_IN_OTHER_ROW, FeedRow, Header, register_layout
 from campaigns.feeds.cells import Row
-from campaigns.feeds.generic import Plain, attribute
+from campaigns.feeds.generic import PlainTable, attribute
 
 MARKERS = {
     "additional_attributes",
@@ -75,25 +75,25 @@ _BETWEEN_IMAGES = re.compile(r"[,|\n\r]+")
 _OF_PRODUCTS = {"description", "short_description"}
 
 
-def unpacked(packed: str) -> dict[str, str]:
+def unpack_attributes(packed: str) -> dict[str, str]:
     """Return `color=Blue,size=S|M` as name -> text. Values may contain commas; several values become a list."""
     matches = list(_PACKED.finditer(packed))
     ends = [*(match.start() for match in matches[1:]), len(packed)][: len(matches)]
     values = ((match[1], packed[match.end() : end]) for match, end in zip(matches, ends, strict=True))
-    return {name.lower(): listed(value.strip().strip('"').replace("|", "\n")) for name, value in values}
+    return {name.lower(): join_lines(value.strip().strip('"').replace("|", "\n")) for name, value in values}
 
 
-def listed(cell: str) -> str:
+def join_lines(cell: str) -> str:
     """Return the lines of a cell, joined by commas."""
     lines = [line.strip() for line in cells.text(cell).splitlines()]
     return ", ".join(line for line in lines if line)
 
 
 def _category(cell: str) -> str:
-    return listed(cell).replace("Default Category/", "")
+    return join_lines(cell).replace("Default Category/", "")
 
 
-class Rows(Plain):
+class MagentoTable(PlainTable):
     """The layout for one header."""
 
     def __init__(self, header: Header, kind: str, fields: Mapping[int, str]) -> None:
@@ -112,19 +112,19 @@ class Rows(Plain):
             yield feed_row
             if not feed_row.parent_key and (index := self.at["configurable_variations"]) is not None:
                 nothing: tuple[FeedRow, ...] = ()
-                yield from row.take(index, partial(self._variations, row, feed_row), nothing)
+                yield from row.read(index, partial(self._variations, row, feed_row), nothing)
 
     def parent_of(self, row: Row) -> str:
         if parent := super().parent_of(row):
             return parent
         is_child = self._cell(row, "visibility").casefold() == "not visible individually"
-        return UNPLACED if is_child else ""
+        return PARENT_IN_OTHER_ROW if is_child else ""
 
     def _variations(self, row: Row, product: FeedRow, cell: str) -> tuple[FeedRow, ...]:
-        labels = unpacked(self._cell(row, "configurable_variation_labels"))
+        labels = unpack_attributes(self._cell(row, "configurable_variation_labels"))
         variants: list[FeedRow] = []
         for packed in cell.split("|"):
-            options = unpacked(packed)
+            options = unpack_attributes(packed)
             sku = cells.key(options.pop("sku", ""))
             options = {
                 labels.get(name) or vocabulary.OPTIONS.get(name, name.replace("_", " ").capitalize()): value
@@ -140,15 +140,17 @@ class Rows(Plain):
         index = self.at["additional_attributes"]
         if index is not None and row.has(index):
             nothing: dict[str, str] = {}
-            packed = {attribute(name): value for name, value in row.take(index, unpacked, nothing).items() if value}
+            packed = {
+                attribute(name): value for name, value in row.read(index, unpack_attributes, nothing).items() if value
+            }
             self.names |= packed.keys()
             attributes = packed | attributes
         return attributes
 
     def reader(self, name: str) -> Callable[[str], str]:
         if name in _OF_PRODUCTS:
-            return cells.described
-        return _category if name == "category" else listed
+            return cells.description
+        return _category if name == "category" else join_lines
 
     def sources(self, cell: str) -> tuple[str, ...]:
         return cells.photos(cell if "//" in cell else _BETWEEN_IMAGES.sub("\n", cell))
@@ -164,7 +166,7 @@ class MagentoLayout:
         return {"sku", "name"} <= names and bool(MARKERS & names)
 
     def suggest(self, header: Header) -> dict[int, str]:
-        fields = columns.suggest(header)
+        fields = columns.suggest_fields(header)
         for index, name in enumerate(header.names):
             if name in STRUCTURE:
                 fields[index] = columns.LAYOUT
@@ -176,8 +178,8 @@ class MagentoLayout:
                 fields[index] = columns.ATTRIBUTE + "category"
         return fields
 
-    def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> Rows:
-        return Rows(header, kind, fields)
+    def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> MagentoTable:
+        return MagentoTable(header, kind, fields)
 
 
-register(MagentoLayout())
+register_layout(MagentoLayout())

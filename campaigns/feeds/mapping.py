@@ -9,17 +9,17 @@ from itertools import islice
 from typing import IO, Any
 
 from campaigns.feeds import columns, opening
-from campaigns.feeds.base import FeedRefused, Header, Issue, Record, choose
+from campaigns.feeds.base import FeedRefused, Header, Issue, Record, choose_layout
 from campaigns.feeds.columns import FIELDS, Field, is_field
 
-__all__ = ["FIELDS", "Field", "Peek", "header_sha256", "is_field", "peek", "suggest"]
+__all__ = ["FIELDS", "Field", "FileHead", "header_sha256", "is_field", "read_head", "suggest_mapping"]
 
 HEADINGS_FROM_ITEMS = 200
 """How many items of JSON or XML a peek reads for headings."""
 
 
 @dataclass(frozen=True)
-class Peek:
+class FileHead:
     """The beginning of a file. suggestion: heading as written -> field.
 
     needs_mapping: the file cannot be imported with the detected fields and the given mapping; `problem` says why.
@@ -34,9 +34,9 @@ class Peek:
     problem: str
 
 
-def suggest(header: Header, kind: str = "product") -> dict[str, str]:
+def suggest_mapping(header: Header, kind: str = "product") -> dict[str, str]:
     """Return heading as written -> detected field; empty headings are left out."""
-    fields = choose(header).suggest(header)
+    fields = choose_layout(header).suggest(header)
     return {heading: fields[index] for index, heading in enumerate(header.cells) if index in fields}
 
 
@@ -45,23 +45,23 @@ def header_sha256(header: Header) -> str:
     return hashlib.sha256("\n".join(header.names).encode("utf-8", "replace")).hexdigest()
 
 
-def peek(
+def read_head(
     stream: IO[bytes],
     *,
     kind: str = "product",
     rows: int = 5,
     mapping: Mapping[str, str] | None = None,
     encoding: str = "",
-) -> Peek:
+) -> FileHead:
     """Read the headings and the first `rows` rows that are not empty. Raises FeedRefused if the file is no table."""
-    source = opening.find(stream, kind=kind, limit=HEADINGS_FROM_ITEMS, encoding=encoding)
+    source = opening.detect_file(stream, kind=kind, limit=HEADINGS_FROM_ITEMS, encoding=encoding)
     problem = ""
     try:
-        fields = columns.chosen(source.header, source.layout.suggest(source.header), mapping or {})
+        fields = columns.apply_chosen_mapping(source.header, source.layout.suggest(source.header), mapping or {})
         source.layout.bind(source.header, kind, fields)
     except FeedRefused as refusal:
         problem = str(refusal)
     full = (record for record in source.records if not isinstance(record, Issue) and any(map(str.strip, record[1])))
     sample = list(islice(full, rows))
-    suggestion = suggest(source.header, kind)
-    return Peek(source.header, source.dialect, source.layout.name, sample, suggestion, bool(problem), problem)
+    suggestion = suggest_mapping(source.header, kind)
+    return FileHead(source.header, source.dialect, source.layout.name, sample, suggestion, bool(problem), problem)

@@ -35,17 +35,17 @@ _LAYERS = 2
 
 def plain(text: str) -> str:
     """Return the text of a description in one line, without its HTML."""
-    return _SPACES.sub(" ", _shown(text)).strip()
+    return _SPACES.sub(" ", _without_markup(text)).strip()
 
 
 def readable(text: str) -> str:
     """Return a name or value as a browser would show it. Text without tags keeps its lines."""
     if "<" not in text and "&" not in text:
         return text
-    return _shown(text).strip() if without_tags(text) == text else plain(text)
+    return _without_markup(text).strip() if without_tags(text) == text else plain(text)
 
 
-def _shown(text: str) -> str:
+def _without_markup(text: str) -> str:
     for _ in range(_LAYERS):
         text = without_entities(without_tags(text))
     return text
@@ -66,10 +66,10 @@ def without_tags(text: str) -> str:
     """Remove tags, comments, and the content of scripts and styles; other angle brackets are text: “<5 cl”."""
     if "<" not in text:
         return text
-    return "".join(_Tags(text).pieces())
+    return "".join(_TagRemover(text).pieces())
 
 
-class _Tags:
+class _TagRemover:
     """One pass over a text. `missing`: ends that do not occur any more, so that each is searched for only once."""
 
     def __init__(self, text: str) -> None:

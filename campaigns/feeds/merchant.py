@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from campaigns.feeds import cells, columns
-from campaigns.feeds.base import Header, register
-from campaigns.feeds.generic import Plain
+from campaigns.feeds.base import Header, register_layout
+from campaigns.feeds.generic import PlainTable
 
 MARKERS = {
     "image_link",
@@ -50,13 +50,13 @@ LEFT_OUT = (
 )
 
 
-class Items(Plain):
+class MerchantTable(PlainTable):
     """The layout for one header."""
 
     groups = True
 
     def reader(self, name: str) -> Callable[[str], str]:
-        return cells.described if name == "description" else cells.text
+        return cells.description if name == "description" else cells.text
 
 
 class MerchantLayout:
@@ -69,7 +69,7 @@ class MerchantLayout:
         return {"id", "title"} <= names and len(MARKERS & names) >= 2 and bool({"image_link", "availability"} & names)
 
     def suggest(self, header: Header) -> dict[int, str]:
-        fields = columns.suggest(header)
+        fields = columns.suggest_fields(header)
         for index, name in enumerate(header.names):
             if name.startswith(LEFT_OUT):
                 fields[index] = columns.IGNORE
@@ -77,8 +77,8 @@ class MerchantLayout:
                 fields[index] = columns.PHOTOS_MORE
         return fields
 
-    def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> Items:
-        return Items(header, kind, fields)
+    def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> MerchantTable:
+        return MerchantTable(header, kind, fields)
 
 
-register(MerchantLayout())
+register_layout(MerchantLayout())

@@ -26,16 +26,16 @@ from campaigns.feeds.base import (
     Header,
     Issue,
     Layout,
-    Mend,
     Record,
-    choose,
-    normalised,
-    refused,
+    RecordFix,
+    choose_layout,
+    file_refusal,
+    normalise_heading,
 )
 
 
 @dataclass(frozen=True)
-class Source:
+class DetectedFile:
     """A file whose format is known, before its columns are mapped.
 
     records: the records below the header. sample: the first of them.
@@ -56,7 +56,7 @@ class Feed:
     binding: Binding
     dialect: dict[str, Any]
     records: Iterator[Record | Issue]
-    mend: Mend | None = None
+    record_fix: RecordFix | None = None
     count: int = 0
     """Rows read so far that are not empty."""
 
@@ -64,7 +64,7 @@ class Feed:
         """Yield subjects, variants, images and issues in file order; raises FeedRefused if reading cannot continue."""
         yield from self.binding.read(self._counted())
         if not self.count:
-            raise refused(
+            raise file_refusal(
                 "no_rows",
                 f"There is nothing below the headings in row {self.header.row}; expected one row per product."
                 if self.header.row
@@ -78,8 +78,8 @@ class Feed:
                 self.count += 1
             elif (record[1] and record[1][0].strip()) or any(map(str.strip, record[1])):
                 self.count += 1
-                if self.mend:
-                    record = self.mend(self.header, (record[0], cells.without_errors(record[1])))
+                if self.record_fix:
+                    record = self.record_fix(self.header, (record[0], cells.blank_spreadsheet_errors(record[1])))
             yield record
 
 
@@ -88,34 +88,36 @@ def open_feed(
     *,
     kind: str = "product",
     mapping: Mapping[str, str] | None = None,
-    mend: Mend | None = None,
+    record_fix: RecordFix | None = None,
     encoding: str = "",
 ) -> Feed:
     """Detect format, encoding, delimiter and layout. `stream` must be seekable and stay open while rows are read.
 
     `kind` is that of rows without a kind of their own. `mapping`: heading as written -> field, for the headings that
-    people mapped; the other columns are detected. `mend` changes each record before the layout reads it.
+    people mapped; the other columns are detected. `record_fix` changes each record before the layout reads it.
     `encoding`: what people chose for a text that is not UTF-8; empty for the best match.
     Raises FeedRefused for a file that is no table, lacks a required column, or has an impossible mapping.
     """
-    source = find(stream, kind=kind, encoding=encoding)
+    source = detect_file(stream, kind=kind, encoding=encoding)
     header, layout = source.header, source.layout
-    fields = columns.chosen(header, layout.suggest(header), mapping or {})
+    fields = columns.apply_chosen_mapping(header, layout.suggest(header), mapping or {})
     ignored = {index for index, field in fields.items() if field == columns.IGNORE}
-    binding = layout.bind(header.without(ignored), kind, fields)
+    binding = layout.bind(header.with_ignored(ignored), kind, fields)
     dialect = source.dialect
-    if remarks := content.remarks(header, fields, source.sample, mapping or {}):
+    if remarks := content.address_column_remarks(header, fields, source.sample, mapping or {}):
         dialect = dialect | {"remarks": remarks}
-    return Feed(header, binding, dialect, source.records, mend)
+    return Feed(header, binding, dialect, source.records, record_fix)
 
 
-def find(stream: IO[bytes], *, kind: str = "product", limit: int | None = None, encoding: str = "") -> Source:
+def detect_file(
+    stream: IO[bytes], *, kind: str = "product", limit: int | None = None, encoding: str = ""
+) -> DetectedFile:
     """Detect the format of a file, and its headings; raises FeedRefused for a file that is no table.
 
     A list of titles is recognised only if subjects of this `kind` need nothing but a title.
     `limit`: how many items of JSON or XML are read for headings; all if it is None.
     """
-    form = sniffing.form(stream)
+    form = sniffing.detect_format(stream)
     if form in ("json", "jsonl"):
         dialect, header, records = json_file.read(stream, is_lines=form == "jsonl", limit=limit, encoding=encoding)
     elif form == "xml":
@@ -123,65 +125,65 @@ def find(stream: IO[bytes], *, kind: str = "product", limit: int | None = None, 
     elif form == "csv" and kind in titles.KINDS and (listing := titles.read(stream, encoding)):
         dialect, header, records = listing
     else:
-        dialect, header, records = _sheet(
+        dialect, header, records = _take_header(
             *(xlsx_file.read(stream) if form == "xlsx" else csv_file.read(stream, encoding))
         )
-    sample, records = _looked_at(records)
+    sample, records = _sample_records(records)
     header = replace(header, images=content.image_columns(header, sample))
-    layout = choose(header)
+    layout = choose_layout(header)
     dialect |= {"layout": layout.name, "header_row": header.row, "columns": list(header.cells)}
     if header.images:
         dialect["image_columns"] = [header.cells[index] for index in sorted(header.images)]
-    return Source(header, layout, dialect, records, sample)
+    return DetectedFile(header, layout, dialect, records, sample)
 
 
-def _looked_at(records: Iterator[Record | Issue]) -> tuple[list[Record], Iterator[Record | Issue]]:
+def _sample_records(records: Iterator[Record | Issue]) -> tuple[list[Record], Iterator[Record | Issue]]:
     """Return the first rows, and an iterator over all rows that raises a refusal at the same place again."""
     first: list[Record | Issue] = []
-    remaining = content.CHARACTERS
+    remaining = content.MAX_SAMPLE_CHARACTERS
     try:
-        for record in islice(records, content.ROWS):
+        for record in islice(records, content.MAX_SAMPLE_ROWS):
             first.append(record)
             remaining -= 0 if isinstance(record, Issue) else sum(map(len, record[1]))
             if remaining < 0:
                 break
     except FeedRefused as refusal:
-        records = _refusing(refusal)
+        records = _raise_later(refusal)
     sample = [record for record in first if not isinstance(record, Issue)]
     return sample, chain(first, records)
 
 
-def _refusing(refusal: FeedRefused) -> Iterator[Record | Issue]:
+def _raise_later(refusal: FeedRefused) -> Iterator[Record | Issue]:
     raise refusal
     yield  # a generator, so that it is raised when it is read
 
 
-def _sheet(dialect: dict[str, Any], records: Iterator[Record]) -> tuple[dict[str, Any], Header, Iterator[Record]]:
+def _take_header(dialect: dict[str, Any], records: Iterator[Record]) -> tuple[dict[str, Any], Header, Iterator[Record]]:
     """Take the first row that is neither empty nor a comment as the header. Raises FeedRefused if it is a title."""
     full = (record for record in records if any(map(str.strip, record[1])))
     first = next(full, None)
     if first is None:
-        raise refused("unreadable", f"The file is empty; {sniffing.EXPECTED}.")
-    below = list(islice(full, sniffing.HEADER_WITHIN - 1)) if _known(first[1]) == 0 else []
+        raise file_refusal("unreadable", f"The file is empty; {sniffing.EXPECTED}.")
+    below = list(islice(full, sniffing.HEADER_WITHIN - 1)) if _count_known_headings(first[1]) == 0 else []
     for place, (row, values) in enumerate(below):
-        if _known(values) >= 2:
+        if _count_known_headings(values) >= 2:
             if all(_is_comment(above) for above in [first, *below[:place]]):
-                return dialect, cells.headings((row, values)), chain(below[place + 1 :], records)
+                return dialect, cells.read_header((row, values)), chain(below[place + 1 :], records)
             title = next(value.strip() for value in first[1] if value.strip())
-            raise refused(
+            raise file_refusal(
                 "header_below",
                 f"A{first[0]}: row {first[0]} is no row of headings (“{title[:60]}”); they stand in row {row}: "
                 f"{', '.join(value.strip() for value in values if value.strip())[:120]}. Delete the rows above it.",
                 row=first[0], value=title, cell=f"A{first[0]}",
             )  # fmt: skip
-    return dialect, cells.headings(first), chain(below, records)
+    return dialect, cells.read_header(first), chain(below, records)
 
 
 def _is_comment(record: Record) -> bool:
     """Return True for a row without known headings that begins with # or //, as in Meta's template."""
     first = next(value.strip() for value in record[1] if value.strip())
-    return first.startswith(("#", "//")) and _known(record[1]) == 0
+    return first.startswith(("#", "//")) and _count_known_headings(record[1]) == 0
 
 
-def _known(values: Sequence[str]) -> int:
-    return sum(normalised(value) in vocabulary.KNOWN for value in values)
+def _count_known_headings(values: Sequence[str]) -> int:
+    return sum(normalise_heading(value) in vocabulary.KNOWN_HEADINGS for value in values)

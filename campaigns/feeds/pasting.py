@@ -6,10 +6,10 @@ import csv
 import io
 
 from campaigns.feeds import vocabulary
-from campaigns.feeds.base import normalised
+from campaigns.feeds.base import normalise_heading
 
 
-def as_file(text: str, *, kind: str) -> tuple[str, bytes]:
+def paste_as_file(text: str, *, kind: str) -> tuple[str, bytes]:
     """Return (file name, UTF-8 content) of pasted text.
 
     Articles and concepts may be pasted as one title per line. Everything else, and text with tabs (copied from a
@@ -24,7 +24,7 @@ def as_file(text: str, *, kind: str) -> tuple[str, bytes]:
 
 def _is_header(line: str) -> bool:
     """Return True for a line of headings: one of them is a heading for names."""
-    return any(normalised(part) in vocabulary.NAME for part in line.replace(";", ",").split(","))
+    return any(normalise_heading(part) in vocabulary.NAME for part in line.replace(";", ",").split(","))
 
 
 def _titles(lines: list[str]) -> bytes:

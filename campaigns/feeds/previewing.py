@@ -13,10 +13,10 @@ MAX_ROWS = 400
 
 
 @dataclass
-class Shown:
+class PreviewedSubject:
     """One subject with its photos' sources and its variants as `S / sage`.
 
-    is_known: the file has only images or variants for a product of another file.
+    is_existing: the file has only images or variants for a product of another file.
     """
 
     key: str
@@ -25,7 +25,7 @@ class Shown:
     attributes: dict[str, str] = field(default_factory=dict)
     photos: list[Mapping[str, object]] = field(default_factory=list)
     variants: list[str] = field(default_factory=list)
-    is_known: bool = True
+    is_existing: bool = True
 
 
 @dataclass
@@ -35,27 +35,27 @@ class Preview:
     problem: why nothing can be read at all. missing: the required columns that are not mapped yet ("SKU", "name").
     """
 
-    subjects: list[Shown] = field(default_factory=list)
+    subjects: list[PreviewedSubject] = field(default_factory=list)
     issues: list[Issue] = field(default_factory=list)
     problem: str = ""
     missing: list[str] = field(default_factory=list)
 
 
-def refused(refusal: FeedRefused) -> Preview:
+def refused_preview(refusal: FeedRefused) -> Preview:
     """Return the preview of a file that cannot be read with these settings."""
     missing = [issue.column for issue in refusal.issues if issue.cause == "column_missing"]
     return Preview(problem=str(refusal), missing=missing)
 
 
-def first(feed: Feed, *, subjects: int) -> Preview:
+def preview_subjects(feed: Feed, *, subjects: int) -> Preview:
     """Read as many rows as the first subjects need, and no more than MAX_ROWS."""
     preview = Preview()
-    by_key: dict[tuple[str, str], Shown] = {}
+    by_key: dict[tuple[str, str], PreviewedSubject] = {}
     try:
         for item in feed.rows():
             if isinstance(item, Issue):
                 preview.issues.append(item)
-            elif not _add(item, by_key, limit=subjects):
+            elif not _add_row(item, by_key, limit=subjects):
                 break
             if feed.count > MAX_ROWS:
                 break
@@ -65,15 +65,15 @@ def first(feed: Feed, *, subjects: int) -> Preview:
     return preview
 
 
-def _add(row: FeedRow, by_key: dict[tuple[str, str], Shown], *, limit: int) -> bool:
+def _add_row(row: FeedRow, by_key: dict[tuple[str, str], PreviewedSubject], *, limit: int) -> bool:
     """Add the row to its subject; return False if that subject is beyond the first `limit`."""
     key = (row.kind, row.parent_key or row.key)
     if key not in by_key and len(by_key) == limit:
         return False
-    subject = by_key.setdefault(key, Shown(key[1], row.kind))
+    subject = by_key.setdefault(key, PreviewedSubject(key[1], row.kind))
     subject.photos += list(row.photos)
     if not row.parent_key:
-        subject.name, subject.attributes, subject.is_known = row.name, dict(row.attributes), False
+        subject.name, subject.attributes, subject.is_existing = row.name, dict(row.attributes), False
     elif row.key:
         subject.variants.append(" / ".join(row.options.values()) or row.key)
         subject.name = subject.name or row.name

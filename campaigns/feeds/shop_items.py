@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from campaigns.feeds import vocabulary
-from campaigns.feeds.base import Number, normalised
-from campaigns.feeds.cells import shortened
+from campaigns.feeds.base import NumberText, normalise_heading
+from campaigns.feeds.cells import shorten_key
 
 Value = Mapping[str, Any]
 _DEFAULT = "Default Title"
@@ -31,14 +31,14 @@ _MAGENTO_HIDDEN = "1"
 """`visibility` of a product that shows only as part of another."""
 
 
-class Shapes:
+class ShopItemConverter:
     """Rewrites the items of one file. Remembers by the shop's ids which variants belong to which product."""
 
     def __init__(self) -> None:
         self._sku_of: dict[str, str] = {}
         self._parent_of: dict[str, str] = {}
 
-    def plain(self, item: Value) -> Value:
+    def convert(self, item: Value) -> Value:
         """Return the item as a plain item. An item of an unknown shop stays as it is."""
         if _is_shopify(item):
             return _shopify(item)
@@ -139,7 +139,7 @@ def _shopify(item: Value) -> Value:
         # A variant without a SKU of its own is named by its options, as in the shop's CSV export.
         is_own = sku and skus.count(sku) == 1
         if options or (sku and sku != key):
-            variant_key = sku if is_own and sku != key else shortened("/".join([key, *options.values()]))
+            variant_key = sku if is_own and sku != key else shorten_key("/".join([key, *options.values()]))
             product["variants"].append(
                 {"sku": variant_key, "options": options} | {name: variant.get(name) for name in _SHOPIFY_VARIANT}
             )
@@ -183,7 +183,7 @@ def _number(value: Any) -> int:
 
 
 def _text(value: Any) -> str:
-    return str(value).strip() if isinstance(value, (str, Number)) else ""
+    return str(value).strip() if isinstance(value, (str, NumberText)) else ""
 
 
 def with_key(item: Value, variants: Iterable[str]) -> Value:
@@ -191,14 +191,14 @@ def with_key(item: Value, variants: Iterable[str]) -> Value:
 
     Other items stay as they are.
     """
-    names = {normalised(name) for name in item}
+    names = {normalise_heading(name) for name in item}
     sku_headings = ("sku", "variant_sku")
     name = next((name for name in variants if _objects(item.get(name))), "")
-    if not name or any(_text(value) for heading, value in item.items() if normalised(heading) in sku_headings):
+    if not name or any(_text(value) for heading, value in item.items() if normalise_heading(heading) in sku_headings):
         return item
-    if not any(normalised(heading) in sku_headings for variant in _objects(item[name]) for heading in variant):
+    if not any(normalise_heading(heading) in sku_headings for variant in _objects(item[name]) for heading in variant):
         return item
     order = ("handle", "url_handle", "slug", *vocabulary.KEY)
-    texts = {normalised(heading): _text(value) for heading, value in item.items()}
+    texts = {normalise_heading(heading): _text(value) for heading, value in item.items()}
     key = next((texts[heading] for heading in order if heading in names and texts.get(heading)), "")
-    return {heading: value for heading, value in item.items() if normalised(heading) != "sku"} | {"sku": key}
+    return {heading: value for heading, value in item.items() if normalise_heading(heading) != "sku"} | {"sku": key}

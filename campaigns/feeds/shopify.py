@@ -16,9 +16,9 @@ from itertools import groupby
 from typing import Any
 
 from campaigns.feeds import cells, columns
-from campaigns.feeds.base import FeedRow, Header, Issue, Record, normalised, refused, register
+from campaigns.feeds.base import FeedRow, Header, Issue, Record, file_refusal, normalise_heading, register_layout
 from campaigns.feeds.cells import Row
-from campaigns.feeds.generic import missing_column, slug
+from campaigns.feeds.generic import missing_column_refusal, slug
 
 MAX_PRODUCT_ROWS = 5000
 """Rows of one product. Shopify allows 2,048 variants and 250 images."""
@@ -87,7 +87,7 @@ class Product:
     photos: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-class Products:
+class ShopifyTable:
     """The layout for one header. Raises FeedRefused when neither handle nor title has a column.
 
     extra: index of a column -> the attribute that people chose for it.
@@ -99,7 +99,7 @@ class Products:
         self.header, self.kind = header, kind
         self.at = {role: header.find(aliases) for role, aliases in ALIASES.items()}
         if self.at["handle"] is None and self.at["title"] is None:
-            raise missing_column(header, "URL handle", ("URL handle", "Handle", "Title"))
+            raise missing_column_refusal(header, "URL handle", ("URL handle", "Handle", "Title"))
         self.key = _first(self.at["handle"], self.at["title"])
         self.title = _first(self.at["title"], self.at["handle"])
         self.options = [
@@ -136,7 +136,9 @@ class Products:
                     product = product or Product(row.number, handle)
                     self._add(product, row)
                 elif count == MAX_PRODUCT_ROWS and handle:
-                    row.blame(self.key, "ragged", f"more than {MAX_PRODUCT_ROWS:,} rows of one product; expected less.")
+                    row.add_issue(
+                        self.key, "ragged", f"more than {MAX_PRODUCT_ROWS:,} rows of one product; expected less."
+                    )
                 yield from row.issues
             if product:
                 yield from self._rows_of(product)
@@ -144,7 +146,7 @@ class Products:
     def _rows(self, records: Iterable[Record | Issue]) -> Iterator[tuple[Row, str]]:
         """Yield each row with its product's handle: its own, one made from the title, or else that of the row above."""
         above = ""
-        for record in cells.sound(self.header, records):
+        for record in cells.iter_valid_records(self.header, records):
             if isinstance(record, Issue):
                 row = Row(self.header, (record.row, [""] * len(self.header)))
                 row.issues.append(record)
@@ -158,19 +160,19 @@ class Products:
     def _handle(self, row: Row, above: str) -> str:
         index = self.at["handle"]
         if index is not None and row.has(index):
-            return row.take(index, cells.key, "")
+            return row.read(index, cells.key, "")
         if self.at["title"] is not None and row.has(self.title):
-            return slug(row.take(self.title, _title, ""))
+            return slug(row.read(self.title, _title, ""))
         if not above:
-            row.blame(self.key, "key_missing", "the handle is empty; expected that of the product.")
+            row.add_issue(self.key, "key_missing", "the handle is empty; expected that of the product.")
         return above
 
     def _add(self, product: Product, row: Row) -> None:
         if self.at["title"] is not None and row.has(self.title) and not product.name:
-            product.name = row.take(self.title, _title, "")
+            product.name = row.read(self.title, _title, "")
         for index, name in self.of_product.items():
-            reader = cells.described if name == "description" else cells.text
-            if name not in product.attributes and (value := row.take(index, reader, "")):
+            reader = cells.description if name == "description" else cells.text
+            if name not in product.attributes and (value := row.read(index, reader, "")):
                 product.attributes[name] = value
         self._add_photos(product, row)
         self._add_variant(product, row)
@@ -180,14 +182,14 @@ class Products:
             index = self.at[role]
             if index is None or not row.has(index):
                 continue
-            sources = row.take(index, cells.photos, cells.NO_PHOTOS)
+            sources = row.read(index, cells.photos, cells.NO_PHOTOS)
             texts = [""] * len(sources)
             place = len(product.photos) + 1
             if role == "image":
                 position, text = self.at["image_position"], self.at["image_alt"]
                 if position is not None and row.has(position):
-                    place = row.take(position, cells.position, place)
-                texts = cells.alts(row.take(text, cells.text, "") if text is not None else "", len(sources))
+                    place = row.read(position, cells.position, place)
+                texts = cells.alts(row.read(text, cells.text, "") if text is not None else "", len(sources))
             for source, alt in zip(sources, texts, strict=True):
                 if source in product.photos:
                     continue
@@ -199,10 +201,10 @@ class Products:
         options: dict[str, str] = {}
         for number, (name, value) in enumerate(self.options):
             if name is not None and row.has(name):
-                product.option_names[number] = row.take(name, cells.text, "")
+                product.option_names[number] = row.read(name, cells.text, "")
             if value is not None and row.has(value):
-                options[product.option_names[number]] = row.take(value, cells.text, "")
-        sku = row.take(self.at["sku"], cells.key, "") if self.at["sku"] is not None else ""
+                options[product.option_names[number]] = row.read(value, cells.text, "")
+        sku = row.read(self.at["sku"], cells.key, "") if self.at["sku"] is not None else ""
         if list(options.values()) == [_NOTHING]:
             options = {}
         attributes = self._variant_attributes(row)
@@ -219,7 +221,7 @@ class Products:
         for index, name in self.of_variant.items():
             if not row.has(index):
                 continue
-            attributes[name] = row.take(index, _amount if name in _MONEY else cells.text, "")
+            attributes[name] = row.read(index, _amount if name in _MONEY else cells.text, "")
         return {name: value for name, value in attributes.items() if value}
 
     def _rows_of(self, product: Product) -> Iterator[FeedRow]:
@@ -244,7 +246,7 @@ class Products:
             yield FeedRow(product.row, "", self.kind, parent_key=product.handle, photos=photos)
         for variant in product.variants:
             is_own = variant.key and skus.count(variant.key) == 1
-            key = variant.key if is_own else cells.shortened("/".join([product.handle, *variant.options.values()]))
+            key = variant.key if is_own else cells.shorten_key("/".join([product.handle, *variant.options.values()]))
             yield FeedRow(
                 variant.row,
                 key,
@@ -273,7 +275,7 @@ class ShopifyLayout:
         return has_key and len(MARKERS & set(header.names)) >= 2
 
     def suggest(self, header: Header) -> dict[int, str]:
-        products = Products(header, "product")
+        products = ShopifyTable(header, "product")
         fields = {index: columns.IGNORE for index, name in enumerate(header.names) if name}
         attributes = {**products.of_product, **products.of_variant}
         fields |= {index: columns.ATTRIBUTE + name for index, name in attributes.items()}
@@ -282,8 +284,8 @@ class ShopifyLayout:
         fields |= {index: columns.LAYOUT for index in products.at.values() if index is not None}
         return fields | {products.title: columns.NAME, products.key: columns.KEY}
 
-    def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> Products:
-        suggested = self.suggest(replace(header, names=tuple(map(normalised, header.cells))))
+    def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> ShopifyTable:
+        suggested = self.suggest(replace(header, names=tuple(map(normalise_heading, header.cells))))
         extra: dict[int, str] = {}
         for index, target in fields.items():
             if target in (suggested.get(index), columns.IGNORE):
@@ -294,9 +296,9 @@ class ShopifyLayout:
                     f"{place}: “{heading[:60]}” cannot be mapped to {target[:40]}: a Shopify export is read by its own "
                     "headings; expected its columns to be left out or made attributes only."
                 )
-                raise refused("mapping", message, row=header.row, value=heading, column=heading, cell=place)
+                raise file_refusal("mapping", message, row=header.row, value=heading, column=heading, cell=place)
             extra[index] = target.removeprefix(columns.ATTRIBUTE)
-        return Products(header, kind, extra)
+        return ShopifyTable(header, kind, extra)
 
 
-register(ShopifyLayout())
+register_layout(ShopifyLayout())

@@ -12,8 +12,8 @@ from itertools import islice
 from typing import IO, Any
 
 from campaigns.feeds import encodings
-from campaigns.feeds.base import normalised, refused
-from campaigns.feeds.vocabulary import KEY, KNOWN, NAME
+from campaigns.feeds.base import file_refusal, normalise_heading
+from campaigns.feeds.vocabulary import KEY, KNOWN_HEADINGS, NAME
 
 EXPECTED = "expected a table (CSV, TSV, XLSX) with a first row of headings, or a feed in JSON or XML"
 DELIMITERS = ",;\t|"
@@ -49,7 +49,7 @@ _MULTIBYTE = re.compile("[^\x00-\x7f\ufffd]")
 
 
 @dataclass(frozen=True)
-class Text:
+class TextEncoding:
     """The encoding of a text. skip: bytes of the byte-order mark. errors: how undecodable bytes are handled.
 
     examples: cells read in an older encoding, so that people can check whether it is right; empty for Unicode.
@@ -67,13 +67,13 @@ class Text:
         return dialect | {"encoding_examples": list(self.examples)} if self.examples else dialect
 
 
-def form(stream: IO[bytes]) -> str:
+def detect_format(stream: IO[bytes]) -> str:
     """Return "xlsx" (any ZIP container), "xml", "json", "jsonl" or "csv"; raises FeedRefused for any other file."""
     stream.seek(0)
     head = stream.read(_HEAD_BYTES)
     stream.seek(0)
     if not head.strip(b" \t\r\n\x00\xef\xbb\xbf\xff\xfe"):
-        raise refused("unreadable", f"The file is empty; {EXPECTED}.")
+        raise file_refusal("unreadable", f"The file is empty; {EXPECTED}.")
     if head.startswith(b"PK\x03\x04"):
         return "xlsx"
     if head.startswith(b"\xd0\xcf\x11\xe0"):
@@ -82,26 +82,26 @@ def form(stream: IO[bytes]) -> str:
             if _is_locked(stream)
             else ("an old Excel workbook (.xls); save it as .xlsx")
         )
-        raise refused("unreadable", f"This is {what}; {EXPECTED}.")
+        raise file_refusal("unreadable", f"This is {what}; {EXPECTED}.")
     for magic, what in _MAGIC.items():
         if head.startswith(magic):
-            raise refused("unreadable", f"This is {what}, not a table; {EXPECTED}.", value=_printable(head))
+            raise file_refusal("unreadable", f"This is {what}, not a table; {EXPECTED}.", value=_printable(head))
     beginning = _beginning(head)
     if _WEB_PAGE.match(beginning):
-        raise refused(
+        raise file_refusal(
             "unreadable",
             "This is a web page, not a table: a log-in or error page that was saved in the file's place looks like "
             f"this; {EXPECTED}. Open the address in a browser and see what it shows.",
             value=_printable(beginning.encode("ascii", "replace")),
         )
     if _is_drawing(beginning):
-        raise refused("unreadable", f"This is an SVG drawing, not a table; {EXPECTED}.", value="<svg")
+        raise file_refusal("unreadable", f"This is an SVG drawing, not a table; {EXPECTED}.", value="<svg")
     if _ELEMENT.match(beginning):
         return "xml"
     if beginning[:1] in ("{", "[") and (json_form := _json(beginning)):
         return json_form
     if _is_binary(head):
-        raise refused("unreadable", f"This is not text; {EXPECTED}.", value=_printable(head))
+        raise file_refusal("unreadable", f"This is not text; {EXPECTED}.", value=_printable(head))
     return "csv"
 
 
@@ -157,7 +157,7 @@ def _json(beginning: str) -> str:
     if rest.strip():
         return "jsonl"
     holds_items = any(isinstance(whole.get(name), (list, dict)) for name in _CONTAINERS)
-    is_item = any(normalised(name) in (*KEY, *NAME) for name in whole)
+    is_item = any(normalise_heading(name) in (*KEY, *NAME) for name in whole)
     return "json" if holds_items or not is_item else "jsonl"
 
 
@@ -186,7 +186,7 @@ def _utf16_without_mark(head: bytes) -> str:
     return ""
 
 
-def text(stream: IO[bytes], chosen: str = "") -> Text:
+def detect_encoding(stream: IO[bytes], chosen: str = "") -> TextEncoding:
     """Find the encoding: by byte-order mark, else UTF-8 if the file is valid, else `chosen` or the best match.
 
     Reads the whole file once, in pieces. Raises FeedRefused if no encoding fits and none was chosen. Undecodable bytes
@@ -196,31 +196,33 @@ def text(stream: IO[bytes], chosen: str = "") -> Text:
     stream.seek(0)
     head = stream.read(8192)
     if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-        raise refused("unreadable", "The file is in UTF-32; expected UTF-8, UTF-16 or Windows-1252. Save it as UTF-8.")
+        raise file_refusal(
+            "unreadable", "The file is in UTF-32; expected UTF-8, UTF-16 or Windows-1252. Save it as UTF-8."
+        )
     if head.startswith(codecs.BOM_UTF16_LE):
-        return Text("utf-16-le", "surrogatepass", 2)
+        return TextEncoding("utf-16-le", "surrogatepass", 2)
     if head.startswith(codecs.BOM_UTF16_BE):
-        return Text("utf-16-be", "surrogatepass", 2)
+        return TextEncoding("utf-16-be", "surrogatepass", 2)
     if head.startswith(codecs.BOM_UTF8):
-        return Text("utf-8", "surrogateescape", 3)
+        return TextEncoding("utf-8", "surrogateescape", 3)
     if guess := _utf16_without_mark(head):
-        return Text(guess, "surrogatepass", 0)
+        return TextEncoding(guess, "surrogatepass", 0)
     good, bad, sample = _as_utf8(stream)
     if not bad or (good >= bad and not chosen):
-        return Text("utf-8", "surrogateescape", 0)
-    best = encodings.Guess(chosen, is_sure=True) if chosen else encodings.guess(sample)
+        return TextEncoding("utf-8", "surrogateescape", 0)
+    best = encodings.Guess(chosen, is_sure=True) if chosen else encodings.guess_encoding(sample)
     examples = encodings.examples(sample, best.encoding)
     if not best.is_sure:
         shown = f" Read as {encodings.LABELS[best.encoding]} it would say “{examples[0]}”." if examples else ""
-        raise refused(
+        raise file_refusal(
             "encoding",
             f"The file is not in UTF-8, and its older encoding cannot be recognised.{shown} Choose the encoding, or "
             "save the file as UTF-8.",
         )
-    return Text(best.encoding, "surrogateescape", 0, tuple(examples))
+    return TextEncoding(best.encoding, "surrogateescape", 0, tuple(examples))
 
 
-def sample(stream: IO[bytes]) -> bytes:
+def sample_lines(stream: IO[bytes]) -> bytes:
     """Return some lines with bytes beyond ASCII, from the beginning of the file."""
     stream.seek(0)
     lines = b""
@@ -256,7 +258,7 @@ def _as_utf8(stream: IO[bytes]) -> tuple[int, int, bytes]:
     return good, bad, sample
 
 
-def delimiter(first_lines: Sequence[str]) -> str:
+def detect_delimiter(first_lines: Sequence[str]) -> str:
     """Return the delimiter that gives the most known headings, or else the most columns.
 
     The header may be a few rows below comments or a title.
@@ -266,7 +268,7 @@ def delimiter(first_lines: Sequence[str]) -> str:
         rows = _rows(first_lines, candidate)
         if not rows:
             continue
-        score = (max(sum(normalised(cell) in KNOWN for cell in row) for row in rows), len(rows[0]))
+        score = (max(sum(normalise_heading(cell) in KNOWN_HEADINGS for cell in row) for row in rows), len(rows[0]))
         if score > best_score:
             best, best_score = candidate, score
     return best

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import IO, Any
 
 from campaigns.feeds import csv_file, sniffing
-from campaigns.feeds.base import Header, Record, normalised
+from campaigns.feeds.base import Header, Record, normalise_heading
 
 KINDS = ("article", "concept")
 _LOOK_LINES = 30
@@ -16,14 +16,14 @@ _LOOK_LINES = 30
 
 def read(stream: IO[bytes], encoding: str = "") -> tuple[dict[str, Any], Header, Iterator[Record]] | None:
     """Return what was detected, the header (row 0 if there is none) and the records; None for a table of columns."""
-    how = sniffing.text(stream, encoding)
+    how = sniffing.detect_encoding(stream, encoding)
     lines = list(islice(csv_file.lines(stream, how, csv_file.MAX_LINE), _LOOK_LINES))
     full = [line.strip("\r\n") for line in lines if line.strip()]
     if not full or full[0].lower().startswith("sep="):
         return None
-    heading = normalised(full[0].strip().strip('"').lstrip("\ufeff"))
+    heading = normalise_heading(full[0].strip().strip('"').lstrip("\ufeff"))
     first = next(index for index, line in enumerate(lines, start=1) if line.strip())
-    if heading in sniffing.KNOWN:
+    if heading in sniffing.KNOWN_HEADINGS:
         header = Header(first, (full[0].strip().strip('"'),), (heading,))
     elif _is_table(full):
         return None
@@ -35,12 +35,12 @@ def read(stream: IO[bytes], encoding: str = "") -> tuple[dict[str, Any], Header,
 
 def _is_table(full: Sequence[str]) -> bool:
     """Return True if one of several headings is known, or all rows have the same number of cells."""
-    delimiter = sniffing.delimiter(full)
+    delimiter = sniffing.detect_delimiter(full)
     try:
         rows = list(csv.reader(full, delimiter=delimiter, strict=True))
     except csv.Error:
         return False
-    if len(rows[0]) > 1 and any(normalised(cell) in sniffing.KNOWN for cell in rows[0]):
+    if len(rows[0]) > 1 and any(normalise_heading(cell) in sniffing.KNOWN_HEADINGS for cell in rows[0]):
         return True
     widths = {len(row) for row in rows}
     # “Spring, at last” has a space where a table has none.

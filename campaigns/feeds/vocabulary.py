@@ -53,7 +53,7 @@ PHOTO = (
     "photo_url",
     "image_url",
     "image_src",
-    "image",
+    "picture",
     "photo_file",
     "image_file",
     "main_image",
@@ -62,11 +62,11 @@ PHOTO = (
     "foto",
     "photos",
     "images",
-    "images",
+    "pictures",
     "image_urls",
     "image_links",
     "photo_urls",
-    "image_url",
+    "picture_url",
     "main_image_url",
     "main_image_link",
     "primary_image",
@@ -160,7 +160,7 @@ PRICES = {
 }
 """Attribute names whose values are amounts of money."""
 
-KNOWN = (
+KNOWN_HEADINGS = (
     set(KEY)
     | set(NAME)
     | set(KIND)

@@ -11,10 +11,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 
 from campaigns.feeds import cells, columns
-from campaigns.feeds.base import FeedRow, Header, register
+from campaigns.feeds.base import FeedRow, Header, register_layout
 from campaigns.feeds.cells import Row
-from campaigns.feeds.generic import Plain, attribute
-from campaigns.feeds.woocommerce_headings import in_english
+from campaigns.feeds.generic import PlainTable, attribute
+from campaigns.feeds.woocommerce_headings import translate_headings
 
 MARKERS = {"regular_price", "attribute_1_name", "is_featured", "visibility_in_catalog", "in_stock", "tax_status"}
 ATTRIBUTES = {
@@ -33,7 +33,7 @@ _VALUES = re.compile(r"(?<!\\),\s*")
 _FIELD = re.compile(r"attribute_(\d+)_(name|value_s)")
 
 
-class Rows(Plain):
+class WooCommerceTable(PlainTable):
     """The layout for one header."""
 
     def __init__(self, header: Header, kind: str, fields: Mapping[int, str]) -> None:
@@ -53,7 +53,7 @@ class Rows(Plain):
         number = row.cells[self.id].strip() if self.id is not None else ""
         index = self.indices.key
         if index is not None and row.has(index):
-            key = row.take(index, cells.key, "")
+            key = row.read(index, cells.key, "")
         elif number:
             key = f"id:{number[:20]}"
         else:
@@ -76,7 +76,7 @@ class Rows(Plain):
         index = self.indices.parent
         if index is not None and self._type(row) == "variation" and not row.has(index):
             sentence = "a variation has no parent; expected the SKU of its product, or id: and its number."
-            row.blame(index, "parent_missing", sentence)
+            row.add_issue(index, "parent_missing", sentence)
             return
         yield from super().rows_of(row)
 
@@ -85,7 +85,7 @@ class Rows(Plain):
         return super().variant(row, kind, parent, key, "")
 
     def options(self, row: Row) -> dict[str, str]:
-        taken = ((row.take(n, cells.text, ""), row.take(v, cells.text, "")) for n, v in self.pairs)
+        taken = ((row.read(n, cells.text, ""), row.read(v, cells.text, "")) for n, v in self.pairs)
         return super().options(row) | {name: value for name, value in taken if name and value}
 
     def attributes(self, row: Row, names: Mapping[int, str]) -> dict[str, str]:
@@ -96,7 +96,7 @@ class Rows(Plain):
         if names is not self.as_attributes:
             return attributes
         for index, values in self.pairs:
-            name, value = row.take(index, cells.text, ""), row.take(values, cells.text, "")
+            name, value = row.read(index, cells.text, ""), row.read(values, cells.text, "")
             several = [part.replace("\\,", ",") for part in _VALUES.split(value) if part]
             # An attribute in which the variations differ is not an attribute of the variable product.
             if name and several and (len(several) == 1 or self._type(row) != "variable"):
@@ -105,14 +105,14 @@ class Rows(Plain):
         return attributes
 
     def reader(self, name: str) -> Callable[[str], str]:
-        return _described if name in ("description", "short_description") else cells.text
+        return _description if name in ("description", "short_description") else cells.text
 
     def sources(self, cell: str) -> tuple[str, ...]:
         return cells.photos(_IMAGES.sub("\n", cell) if "//" not in cell else cell)
 
 
-def _described(cell: str) -> str:
-    return cells.described(cell.replace("\\n", "\n"))
+def _description(cell: str) -> str:
+    return cells.description(cell.replace("\\n", "\n"))
 
 
 class WooCommerceLayout:
@@ -121,14 +121,14 @@ class WooCommerceLayout:
     name = "woocommerce"
 
     def matches(self, header: Header) -> bool:
-        names = set(in_english(header).names)
+        names = set(translate_headings(header).names)
         return {"type", "name"} <= names and bool({"sku", "id"} & names) and len(MARKERS & names) >= 2
 
     def suggest(self, header: Header) -> dict[int, str]:
         fields: dict[int, str] = {}
         simple = {"sku": columns.KEY, "name": columns.NAME, "parent": columns.PARENT, "images": columns.PHOTO}
         structure = {"id", "type", "published"}
-        header = in_english(header)
+        header = translate_headings(header)
         for index, name in enumerate(header.names):
             if name in simple:
                 fields[index] = simple[name]
@@ -142,8 +142,8 @@ class WooCommerceLayout:
             fields[number] = columns.KEY
         return fields
 
-    def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> Rows:
-        return Rows(in_english(header), kind, fields)
+    def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> WooCommerceTable:
+        return WooCommerceTable(translate_headings(header), kind, fields)
 
 
-register(WooCommerceLayout())
+register_layout(WooCommerceLayout())

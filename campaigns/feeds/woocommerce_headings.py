@@ -10,7 +10,7 @@ import re
 import unicodedata
 from dataclasses import replace
 
-from campaigns.feeds.base import Header, normalised
+from campaigns.feeds.base import Header, normalise_heading
 
 # German, French, Spanish, Italian, Dutch, Polish, Portuguese, Russian.
 _WORDS = {
@@ -61,14 +61,14 @@ _WORDS = {
 
 
 def _composed(heading: str) -> str:
-    return normalised(unicodedata.normalize("NFC", heading))
+    return normalise_heading(unicodedata.normalize("NFC", heading))
 
 
 _ENGLISH = {_composed(word): name for name, words in _WORDS.items() for word in words.split(",")}
 _DIGITS = re.compile(r"\d+")
 
 
-def in_english(header: Header) -> Header:
+def translate_headings(header: Header) -> Header:
     """Return the header with English names. Each is given once, to the first heading that means it."""
     names: list[str] = []
     for name in header.names:

@@ -20,18 +20,18 @@ from typing import Any
 
 import python_calamine
 
-from campaigns.feeds.base import FeedRefused, refused
+from campaigns.feeds.base import FeedRefused, file_refusal
 from core.parsing.messages import Message
 
 ROWS_AT_ONCE = 200
 # Every repetition is bounded, because a hostile sheet may consist of partial matches. A row's place has no letters.
 _PLACE = re.compile(rb"""\br\s{0,9}=\s{0,9}["']([A-Za-z]{0,4})([0-9]{1,19})["']""")
 _CHUNK = 1 << 20
-_BOMB = "expected a workbook as a spreadsheet saves it. Save it again, or as CSV."
+_TOO_LARGE = "expected a workbook as a spreadsheet saves it. Save it again, or as CSV."
 
 
 @dataclass(frozen=True)
-class Measures:
+class WorkbookLimits:
     """Limits of a workbook.
 
     ratio: bytes of a part as a multiple of its packed bytes, for parts above `ratio_counts_from_bytes`. members: parts
@@ -52,7 +52,7 @@ def read(arguments: dict[str, Any], parts: list[bytes]) -> Iterator[Message]:
     """
     data = parts.pop()
     try:
-        guard(data, Measures(**arguments))
+        check_archive(data, WorkbookLimits(**arguments))
         sheet = first_sheet(data)
     except FeedRefused as refusal:
         yield Message({"refused": str(refusal)})
@@ -67,7 +67,7 @@ def read(arguments: dict[str, Any], parts: list[bytes]) -> Iterator[Message]:
     offset: list[str | list[str]] = [""] * (sheet.start[1] if sheet.start else 0)
     rows: list[list[str | list[str]]] = []
     for cells in sheet.iter_rows():
-        rows.append(offset + [plain(cell) for cell in cells])
+        rows.append(offset + [cell_text(cell) for cell in cells])
         if len(rows) == ROWS_AT_ONCE:
             yield Message(rows)
             rows = []
@@ -78,7 +78,7 @@ def _unreadable(reason: str) -> str:
     return f"The workbook cannot be read: {reason}. Save it again, or as CSV."
 
 
-def guard(data: bytes, most: Measures) -> None:
+def check_archive(data: bytes, most: WorkbookLimits) -> None:
     """Refuse archives that are not a workbook, unpack to too much, or have a cell far out."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -87,13 +87,15 @@ def guard(data: bytes, most: Measures) -> None:
             if "xl/workbook.xml" not in names:
                 raise _not_a_workbook(names)
             if len(members) > most.members:
-                raise refused("unreadable", f"The workbook has {len(members):,} parts; {_BOMB}")
+                raise file_refusal("unreadable", f"The workbook has {len(members):,} parts; {_TOO_LARGE}")
             _refuse_declared(members, most)
             _refuse_actual(archive, members, most)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, OSError, EOFError) as error:
-        raise refused("unreadable", f"The file is a damaged or protected workbook ({error}); {_BOMB}") from None
+        raise file_refusal(
+            "unreadable", f"The file is a damaged or protected workbook ({error}); {_TOO_LARGE}"
+        ) from None
     except zlib.error as error:
-        raise refused("unreadable", f"The file is a damaged workbook ({error}); {_BOMB}") from None
+        raise file_refusal("unreadable", f"The file is a damaged workbook ({error}); {_TOO_LARGE}") from None
 
 
 def _not_a_workbook(names: set[str]) -> FeedRefused:
@@ -105,35 +107,35 @@ def _not_a_workbook(names: set[str]) -> FeedRefused:
         what = "a Word document"
     else:
         what = "a ZIP archive"
-    return refused("unreadable", f"This is {what}, not an XLSX workbook; save the table as XLSX or CSV.")
+    return file_refusal("unreadable", f"This is {what}, not an XLSX workbook; save the table as XLSX or CSV.")
 
 
-def _refuse_declared(members: list[zipfile.ZipInfo], most: Measures) -> None:
+def _refuse_declared(members: list[zipfile.ZipInfo], most: WorkbookLimits) -> None:
     total = sum(member.file_size for member in members)
     if total > most.unpacked_bytes:
-        raise _bomb(total, most)
+        raise _too_large(total, most)
     for member in members:
         _refuse_ratio(member, member.file_size, most)
 
 
-def _bomb(total: int, most: Measures) -> FeedRefused:
-    return refused(
+def _too_large(total: int, most: WorkbookLimits) -> FeedRefused:
+    return file_refusal(
         "unreadable",
         f"The workbook unpacks to {total / 1e6:,.0f} MB or more; expected at most {most.unpacked_bytes / 1e6:,.0f} MB. "
         "Save large feeds as CSV.",
     )
 
 
-def _refuse_ratio(member: zipfile.ZipInfo, size: int, most: Measures) -> None:
+def _refuse_ratio(member: zipfile.ZipInfo, size: int, most: WorkbookLimits) -> None:
     if size > most.ratio_counts_from_bytes and size > most.ratio * max(1, member.compress_size):
-        raise refused(
+        raise file_refusal(
             "unreadable",
             f"The workbook's part {member.filename[:80]} unpacks to {size // max(1, member.compress_size):,} times "
-            f"its size, as only a zip bomb does; {_BOMB}",
+            f"its size, as only a zip bomb does; {_TOO_LARGE}",
         )
 
 
-def _refuse_actual(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], most: Measures) -> None:
+def _refuse_actual(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], most: WorkbookLimits) -> None:
     """Unpack every part once and count its bytes, because a declared size may be wrong."""
     total = 0
     for member in members:
@@ -142,20 +144,20 @@ def _refuse_actual(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], mos
         # zipfile stops at the declared size; the XLSX reader might not.
         honest = copy.copy(member)
         honest.file_size = most.unpacked_bytes + 2 * _CHUNK
-        farthest = _Farthest(most.cells) if member.filename.startswith("xl/worksheets/") else None
+        farthest = _OutermostCell(most.cells) if member.filename.startswith("xl/worksheets/") else None
         size = 0
         with archive.open(honest) as part:
             while chunk := part.read(_CHUNK):
                 size += len(chunk)
                 if total + size > most.unpacked_bytes:
-                    raise _bomb(total + size, most)
+                    raise _too_large(total + size, most)
                 _refuse_ratio(member, size, most)
                 if farthest:
                     farthest.look(chunk)
         total += size
 
 
-class _Farthest:
+class _OutermostCell:
     """Tracks the outermost row and column that a sheet's XML names, across chunks."""
 
     def __init__(self, most_cells: int) -> None:
@@ -175,7 +177,7 @@ class _Farthest:
         # Rows usually come in order, but a hostile file may order them differently.
         self.row = max(self.row, max((int(number) for _, number in places), default=0))
         if self.row * self.column > self.most_cells:
-            raise refused(
+            raise file_refusal(
                 "unreadable",
                 f"The sheet reaches to row {self.row:,} and column {self.column:,}, which are more than "
                 f"{self.most_cells:,} cells; expected no cells far out. Delete what is beyond the table, or save it as "
@@ -193,7 +195,7 @@ def first_sheet(data: bytes) -> python_calamine.CalamineSheet:
     raise LookupError("it has no visible sheet")
 
 
-def plain(value: Any) -> str | list[str]:
+def cell_text(value: Any) -> str | list[str]:
     """Return one cell. Whole numbers below 10¹⁵ have no point; larger ones have an exponent, as they were rounded."""
     if isinstance(value, str):
         return value

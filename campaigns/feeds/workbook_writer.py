@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from typing import IO
 from xml.sax.saxutils import escape
 
-from campaigns.feeds.base import Number, letter
+from campaigns.feeds.base import NumberText, column_letter
 
 _MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 _OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
@@ -68,7 +68,9 @@ class Workbook:
         """
         self._row = max(self._row + 1, number)
         style = [_BOLD if is_heading else _WRONG if index in wrong else _PLAIN for index in range(len(row))]
-        cells = "".join(_cell(text, f"{letter(at)}{self._row}", style[at]) for at, text in enumerate(row) if text)
+        cells = "".join(
+            _cell(text, f"{column_letter(at)}{self._row}", style[at]) for at, text in enumerate(row) if text
+        )
         self._sheet.write(f'<row r="{self._row}">{cells}</row>'.encode("utf-8", "replace"))
 
     def close(self) -> None:
@@ -78,7 +80,7 @@ class Workbook:
 
 
 def _cell(text: str, place: str, style: int) -> str:
-    if isinstance(text, Number) and _NUMBER.fullmatch(text):
+    if isinstance(text, NumberText) and _NUMBER.fullmatch(text):
         return f'<c r="{place}" s="{style}"><v>{text}</v></c>'
     plain = escape(_FORBIDDEN.sub("\ufffd", text)).replace("\r", "&#13;")
     return f'<c r="{place}" s="{style}" t="inlineStr"><is><t xml:space="preserve">{plain}</t></is></c>'

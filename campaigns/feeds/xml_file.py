@@ -12,7 +12,7 @@ from typing import IO, Any
 from xml.parsers import expat
 
 from campaigns.feeds import items
-from campaigns.feeds.base import Header, Issue, Record, refused
+from campaigns.feeds.base import Header, Issue, Record, file_refusal
 from campaigns.feeds.items import Item
 
 MAX_ITEM = 1 << 22
@@ -27,7 +27,7 @@ _NAMED = ("rss/channel/item", "feed/entry", "RDF/item")
 
 def read(stream: IO[bytes], *, limit: int | None = None) -> tuple[dict[str, Any], Header, Iterator[Record | Issue]]:
     """Return what was detected, the header, and the records. `limit`: how many items to look at for headings."""
-    path = _repeated(stream)
+    path = _item_path(stream)
 
     def begin() -> Iterator[Item | Issue]:
         return _Items(path).read(stream)
@@ -55,7 +55,7 @@ class _Parser:
 
     def _refuse(self, *_: Any) -> None:
         cell = f"line {self.expat.CurrentLineNumber}"
-        raise refused(
+        raise file_refusal(
             "unreadable",
             f"{cell}: the XML declares a document type (DTD), which can hide entities that grow without end or fetch "
             "other files; expected XML without <!DOCTYPE …>. Remove it or export without it.",
@@ -64,12 +64,12 @@ class _Parser:
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         if len(self.path) >= MAX_DEPTH:
-            raise refused(
+            raise file_refusal(
                 "unreadable", f"The XML has elements more than {MAX_DEPTH} deep; expected a list of products.",
                 row=self.expat.CurrentLineNumber,
             )  # fmt: skip
         if len(name) > MAX_NAME:
-            raise refused(
+            raise file_refusal(
                 "unreadable", f"The XML has an element whose name is longer than {MAX_NAME} characters; expected less.",
                 row=self.expat.CurrentLineNumber, value=name[:60],
             )  # fmt: skip
@@ -84,7 +84,7 @@ class _Parser:
         except expat.ExpatError as error:
             cell = f"line {error.lineno}, column {error.offset + 1}"
             reason = expat.ErrorString(error.code) or "not well-formed"
-            raise refused(
+            raise file_refusal(
                 "xml_broken",
                 f"{cell}: the XML is broken here ({reason}), and nothing after it can be read; expected well-formed "
                 "XML. Export it again.",
@@ -92,7 +92,7 @@ class _Parser:
             ) from None  # fmt: skip
 
 
-class _Look(_Parser):
+class _PathCounter(_Parser):
     """Counts the paths, and collects those that contain elements or attributes."""
 
     def __init__(self) -> None:
@@ -109,9 +109,9 @@ class _Look(_Parser):
             self.holders.add(path)
 
 
-def _repeated(stream: IO[bytes]) -> str:
+def _item_path(stream: IO[bytes]) -> str:
     """Return the path of the element for one item: a well-known one, or else the outermost repeated one."""
-    look = _Look()
+    look = _PathCounter()
     stream.seek(0)
     read_bytes = 0
     while (piece := stream.read(_CHUNK)) and read_bytes < _LOOK_BYTES:
@@ -127,7 +127,7 @@ def _repeated(stream: IO[bytes]) -> str:
     candidates = several or [path for path in inner if path.count("/") == 1]
     if not candidates:
         root = next(iter(look.counts), "")
-        raise refused(
+        raise file_refusal(
             "unreadable",
             f"There is no list of products in this XML (its outermost element is <{root[:40]}>); expected one element "
             "per product, such as <item> in a Google Merchant feed.",
@@ -172,7 +172,7 @@ class _Items(_Parser):
             self._number += 1
         self._count += 1 + len(attributes)
         if self._count > items.MAX_VALUES:
-            raise refused(
+            raise file_refusal(
                 "unreadable",
                 f"Item {self._number} has more than {items.MAX_VALUES:,} elements and attributes; expected one product "
                 f"per <{self._wanted[-1]}>.",
@@ -188,7 +188,7 @@ class _Items(_Parser):
         if self._texts:
             self._size += len(data)
             if self._size > MAX_ITEM:
-                raise refused(
+                raise file_refusal(
                     "cell_too_large",
                     f"Item {self._number} has more than {MAX_ITEM:,} characters; expected one product per "
                     f"<{self._wanted[-1]}>.",
@@ -204,10 +204,10 @@ class _Items(_Parser):
                 self._put(heading, text, is_prefixed=":" in name)
             if not heading:
                 # <title> beside <g:title>: the one of the product feed's own namespace counts.
-                self._done.append((self._number, items.joined(self._plain | self._item) or {"": ""}))
+                self._done.append((self._number, items.join_texts(self._plain | self._item) or {"": ""}))
                 self._item = None
         super()._end(name)
 
     def _put(self, heading: str, text: str, *, is_prefixed: bool) -> None:
         assert self._item is not None
-        items.add(self._item if is_prefixed else self._plain, heading, text)
+        items.add_text(self._item if is_prefixed else self._plain, heading, text)

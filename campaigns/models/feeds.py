@@ -11,7 +11,7 @@ from campaigns.choices import ImportStatus, SourceKind, SubjectKind
 from campaigns.models.subjects import Subject
 from core.access import BrandOwned
 from core.clock import MomentField
-from core.fetching import shown
+from core.fetching import redact_address
 from core.models.brands import Brand, User
 
 FETCH_LEASE = timedelta(minutes=45)
@@ -64,9 +64,9 @@ class FeedSource(models.Model):
         return self.name
 
     @property
-    def shown_url(self) -> str:
+    def redacted_url(self) -> str:
         """Return the address as people may see it, because its query may contain a key."""
-        return shown(self.url)
+        return redact_address(self.url)
 
 
 class FeedImport(models.Model):

@@ -7,7 +7,7 @@ from django.db import models
 from campaigns.choices import CutoutMethod, PhotoRole, PhotoStatus, SubjectKind
 from core.access import BrandOwned
 from core.clock import MomentField
-from core.fetching import shown
+from core.fetching import redact_address
 from core.models.brands import Brand, User
 
 
@@ -117,9 +117,9 @@ class ReferencePhoto(models.Model):
         return f"{self.role} photo of {self.subject_id}"
 
     @property
-    def shown_source(self) -> str:
+    def redacted_source(self) -> str:
         """Return the file name or address as people may see it, because a query may contain a key."""
-        return shown(self.source)
+        return redact_address(self.source)
 
 
 class Cutout(models.Model):

@@ -45,7 +45,7 @@ def to_lab(rgb: NDArray[np.uint8]) -> Floats:
     return np.asarray(cv2.cvtColor(rgb.astype(np.float32) / np.float32(255), cv2.COLOR_RGB2LAB), dtype=np.float32)
 
 
-def border_of(shape: tuple[int, ...]) -> Mask:
+def border_mask(shape: tuple[int, ...]) -> Mask:
     """Return a mask that is True on the frame of pixels along the image's edge."""
     width = max(3, round(BORDER_SHARE * min(shape[:2])))
     border = np.ones(shape[:2], dtype=bool)
@@ -53,7 +53,7 @@ def border_of(shape: tuple[int, ...]) -> Mask:
     return border
 
 
-def fit(lab: Floats, where: Mask, degree: int = 2, rounds: int = 6) -> Background:
+def fit_background(lab: Floats, where: Mask, degree: int = 2, rounds: int = 6) -> Background:
     """Fit a polynomial in x and y to `lab` on `where`.
 
     Outliers (a touching product, a shadow) get a low weight: Tukey's biweight, estimated `rounds` times.
@@ -78,7 +78,7 @@ def fit(lab: Floats, where: Mask, degree: int = 2, rounds: int = 6) -> Backgroun
     return Background(_surface(lab.shape, coefficients, degree), spread, plainness)
 
 
-def depart(lab: Floats, background: Background) -> Departure:
+def departure_from(lab: Floats, background: Background) -> Departure:
     """Compare an image with its background; shadows darken without changing the hue."""
     channels, background_channels = cv2.split(lab), cv2.split(background.lab)
     light = cv2.subtract(channels[0], background_channels[0])

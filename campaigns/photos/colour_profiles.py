@@ -21,17 +21,17 @@ from PIL.ImageCms import Flags, ImageCmsProfile, ImageCmsTransform, Intent
 
 from campaigns.photos import colour_spaces
 
-Bytes = NDArray[np.uint8]
-Words = NDArray[np.uint16]
+Pixels8 = NDArray[np.uint8]
+Pixels16 = NDArray[np.uint16]
 
 #: Levels by which probes may differ from sRGB without a conversion, or from an exact conversion.
-ALIKE: Final = 1
+MAX_SRGB_DIFFERENCE: Final = 1
 #: Least difference, in levels, between black and white with a usable profile.
-LEAST_CONTRAST: Final = 64
+MIN_CONTRAST: Final = 64
 #: Number of cached conversions: building one takes as long as converting a million pixels.
-KEPT: Final = 16
+MAX_CACHED_CONVERSIONS: Final = 16
 #: Rows of a 16-bit image that are converted at a time.
-ROWS: Final = 256
+ROWS_AT_A_TIME: Final = 256
 _ERRORS: Final = (ImageCms.PyCMSError, OSError, ValueError, TypeError)
 _KINDS: Final = {"GRAY": "grey images", "RGB": "images in RGB", "CMYK": "images in CMYK", "Lab": "images in Lab"}
 _FILES: Final = {"GRAY": "a grey image", "RGB": "an image in RGB", "CMYK": "an image in CMYK", "Lab": "an image in Lab"}
@@ -40,7 +40,7 @@ _DAMAGED: Final = f"The colour profile in the file is damaged and was ignored. {
 
 
 @dataclass(frozen=True)
-class Converted:
+class ConvertedImage:
     """A converted image. image: RGB, or RGBA with straight alpha; sRGB, 8 bits.
 
     note: a sentence about a profile that could not be applied, or empty.
@@ -63,20 +63,20 @@ class _Source:
     note: str = ""
 
 
-def to_srgb(image: Image.Image, data: bytes = b"") -> Converted:
+def to_srgb(image: Image.Image, data: bytes = b"") -> ConvertedImage:
     """Convert a loaded image to sRGB. A bad profile is ignored, and the note says so.
 
     data: the file that it was opened from. It has parts that Pillow does not read: all 16 bits of colours, and chunks.
     """
     source = _source(image, data)
     if image.mode in ("CMYK", "LAB"):
-        return Converted(_from_print(image, source), source.note)
+        return ConvertedImage(_convert_print(image, source), source.note)
     deep = _sixteen_bits(image, data, source)
     if deep is not None:
-        return Converted(_from_words(deep, source), source.note)
+        return ConvertedImage(_convert_sixteen_bits(deep, source), source.note)
     plain = image.convert("RGBA" if image.has_transparency_data else "RGB")
     if not source.space:
-        return Converted(plain, source.note)
+        return ConvertedImage(plain, source.note)
     if source.space == "GRAY":
         table = _grey_table(source, 256)
         converted = Image.fromarray(table[np.asarray(plain.getchannel("R"))])
@@ -85,7 +85,7 @@ def to_srgb(image: Image.Image, data: bytes = b"") -> Converted:
     converted.info.pop("icc_profile", None)
     if plain.mode == "RGBA":
         converted.putalpha(plain.getchannel("A"))
-    return Converted(converted, source.note)
+    return ConvertedImage(converted, source.note)
 
 
 def file_in_srgb(data: bytes) -> bytes:
@@ -124,21 +124,21 @@ def _source(image: Image.Image, data: bytes) -> _Source:
     """
     note = ""
     try:
-        space = colour_spaces.of_code_points(image, data)
-    except colour_spaces.Unknown as error:
+        space = colour_spaces.space_of_code_points(image, data)
+    except colour_spaces.UnsupportedColourSpace as error:
         space, note = None, str(error)
     has_icc = "icc_profile" in image.info
     if has_icc and (space is None or image.format == "AVIF"):
-        return _of_icc(image.info["icc_profile"] or b"", _space_of(image, data))
+        return _source_of_icc(image.info["icc_profile"] or b"", _icc_space(image, data))
     if space is None and not note:
-        space = colour_spaces.of_chunks(image) or colour_spaces.of_camera(image)
+        space = colour_spaces.space_of_png_chunks(image) or colour_spaces.space_of_camera(image)
     if space is None or space.is_srgb or image.mode in ("CMYK", "LAB"):
         return _Source(note=note)
-    return _of_icc(colour_spaces.profile(space), _space_of(image, data))
+    return _source_of_icc(colour_spaces.make_icc_profile(space), _icc_space(image, data))
 
 
-@lru_cache(maxsize=KEPT)
-def _of_icc(icc: bytes, space: str) -> _Source:
+@lru_cache(maxsize=MAX_CACHED_CONVERSIONS)
+def _source_of_icc(icc: bytes, space: str) -> _Source:
     """Return the source that an ICC profile describes for an image in `space`."""
     try:
         profile_space = ImageCmsProfile(io.BytesIO(icc)).profile.xcolor_space.strip()
@@ -152,7 +152,7 @@ def _of_icc(icc: bytes, space: str) -> _Source:
         return _Source(note=_DAMAGED)
 
 
-def _space_of(image: Image.Image, data: bytes) -> str:
+def _icc_space(image: Image.Image, data: bytes) -> str:
     """Return the colour space of an image's values, by its name in ICC."""
     if image.mode in ("CMYK", "LAB"):
         return {"CMYK": "CMYK", "LAB": "Lab"}[image.mode]
@@ -177,12 +177,12 @@ def _is_srgb(source: _Source) -> bool:
         before = _probes()
         after = np.asarray(_transform(source, "RGB").apply(Image.fromarray(before[None])))[0]
     black, white = after[0].astype(int), after[255].astype(int)
-    if (white - black).min() < LEAST_CONTRAST:
+    if (white - black).min() < MIN_CONTRAST:
         raise ValueError("the profile shows white hardly brighter than black")
-    return bool(np.abs(after.astype(int) - before).max() <= ALIKE)
+    return bool(np.abs(after.astype(int) - before).max() <= MAX_SRGB_DIFFERENCE)
 
 
-def _probes() -> Bytes:
+def _probes() -> Pixels8:
     """Return 256 greys from black to white, then colours on a grid; n × 3."""
     greys = np.repeat(np.arange(256)[:, None], 3, axis=1)
     levels = np.array([0, 16, 64, 128, 192, 255])
@@ -190,7 +190,7 @@ def _probes() -> Bytes:
     return np.concatenate([greys, grid]).astype(np.uint8)
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=MAX_CACHED_CONVERSIONS)
 def _transform(source: _Source, mode: str) -> ImageCmsTransform:
     """Return the conversion of images in `mode` to sRGB. Raises the exceptions in _ERRORS.
 
@@ -198,18 +198,18 @@ def _transform(source: _Source, mode: str) -> ImageCmsTransform:
     conversion is used only if its results equal those of the exact one.
     """
     if mode != "RGB":
-        return _built(source, mode, Flags.HIGHRESPRECALC)
+        return _build_transform(source, mode, Flags.HIGHRESPRECALC)
     probes = Image.fromarray(_probes()[None])
-    exact = _built(source, mode, Flags.NOOPTIMIZE)
+    exact = _build_transform(source, mode, Flags.NOOPTIMIZE)
     expected = np.asarray(exact.apply(probes)).astype(int)
     for flags in (Flags.NONE, Flags.HIGHRESPRECALC):
-        fast = _built(source, mode, flags)
-        if np.abs(np.asarray(fast.apply(probes)).astype(int) - expected).max() <= ALIKE:
+        fast = _build_transform(source, mode, flags)
+        if np.abs(np.asarray(fast.apply(probes)).astype(int) - expected).max() <= MAX_SRGB_DIFFERENCE:
             return fast
     return exact
 
 
-def _built(source: _Source, mode: str, flags: Flags) -> ImageCmsTransform:
+def _build_transform(source: _Source, mode: str, flags: Flags) -> ImageCmsTransform:
     return ImageCmsTransform(
         ImageCmsProfile(io.BytesIO(source.icc)),
         ImageCmsProfile(ImageCms.createProfile("sRGB")),
@@ -220,23 +220,23 @@ def _built(source: _Source, mode: str, flags: Flags) -> ImageCmsTransform:
     )
 
 
-@lru_cache(maxsize=KEPT)
-def _grey_table(source: _Source, levels: int) -> Bytes:
+@lru_cache(maxsize=MAX_CACHED_CONVERSIONS)
+def _grey_table(source: _Source, levels: int) -> Pixels8:
     """Return the sRGB colour of every grey from black to white, levels × 3; 256 or 65536 levels."""
     ramp = np.arange(levels).reshape(-1, 256)
     if source.space == "RGB":
         colours = np.repeat(ramp[..., None], 3, axis=-1)
         if levels > 256:
             return _words_to_srgb(colours.astype(np.uint16), source).reshape(-1, 3)
-        exact = _built(source, "RGB", Flags.NOOPTIMIZE).apply(Image.fromarray(colours.astype(np.uint8)))
+        exact = _build_transform(source, "RGB", Flags.NOOPTIMIZE).apply(Image.fromarray(colours.astype(np.uint8)))
     elif levels > 256:
-        exact = _built(source, "I;16", Flags.NOOPTIMIZE).apply(Image.fromarray(ramp.astype(np.uint16)))
+        exact = _build_transform(source, "I;16", Flags.NOOPTIMIZE).apply(Image.fromarray(ramp.astype(np.uint16)))
     else:
-        exact = _built(source, "L", Flags.NOOPTIMIZE).apply(Image.fromarray(ramp.astype(np.uint8)))
+        exact = _build_transform(source, "L", Flags.NOOPTIMIZE).apply(Image.fromarray(ramp.astype(np.uint8)))
     return np.asarray(exact, dtype=np.uint8).reshape(-1, 3)
 
 
-def _from_print(image: Image.Image, source: _Source) -> Image.Image:
+def _convert_print(image: Image.Image, source: _Source) -> Image.Image:
     """Convert an image in CMYK or Lab. CMYK without a profile has unknown inks, so Pillow's formula is used."""
     if not source.space and image.mode == "LAB":
         source = _Source(ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes(), "Lab")
@@ -247,7 +247,7 @@ def _from_print(image: Image.Image, source: _Source) -> Image.Image:
     return converted
 
 
-def _sixteen_bits(image: Image.Image, data: bytes, source: _Source) -> Words | None:
+def _sixteen_bits(image: Image.Image, data: bytes, source: _Source) -> Pixels16 | None:
     """Return the image's values with 16 bits: height × width for greys, else height × width × 3, or × 4 with alpha.
 
     None if the image has only 8 bits, or needs only 8.
@@ -271,7 +271,7 @@ def _sixteen_bits(image: Image.Image, data: bytes, source: _Source) -> Words | N
     return np.asarray(cv2.cvtColor(decoded, code), dtype=np.uint16)
 
 
-def _from_words(words: Words, source: _Source) -> Image.Image:
+def _convert_sixteen_bits(words: Pixels16, source: _Source) -> Image.Image:
     """Convert the values of `_sixteen_bits` to an sRGB image of 8 bits."""
     colours = words[..., :3] if words.ndim == 3 else words
     if not source.space:
@@ -286,11 +286,11 @@ def _from_words(words: Words, source: _Source) -> Image.Image:
     return image
 
 
-def _eight_bits(words: Words) -> Bytes:
+def _eight_bits(words: Pixels16) -> Pixels8:
     return ((words.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def _words_to_srgb(words: Words, source: _Source) -> Bytes:
+def _words_to_srgb(words: Pixels16, source: _Source) -> Pixels8:
     """Convert colours of 16 bits, height × width × 3.
 
     Pillow gives LittleCMS only 8 bits. So each colour's surrounding cell of 8-bit colours is converted at its corners,
@@ -298,8 +298,8 @@ def _words_to_srgb(words: Words, source: _Source) -> Bytes:
     """
     transform = _transform(source, "RGB")
     result = np.empty(words.shape, dtype=np.uint8)
-    for top in range(0, len(words), ROWS):
-        strip = words[top : top + ROWS]
+    for top in range(0, len(words), ROWS_AT_A_TIME):
+        strip = words[top : top + ROWS_AT_A_TIME]
         low = strip // 257
         share = (strip % 257).astype(np.float32) / 257
         rank = np.argsort(np.argsort(-share, axis=-1, kind="stable"), axis=-1)
@@ -309,5 +309,5 @@ def _words_to_srgb(words: Words, source: _Source) -> Bytes:
         for raised, weight in enumerate([*bounds, ordered[..., 2]]):
             corner = np.minimum(low + (rank < raised), 255).astype(np.uint8)
             total += np.asarray(transform.apply(Image.fromarray(corner)), dtype=np.float32) * weight[..., None]
-        result[top : top + ROWS] = np.clip(total + 0.5, 0, 255)
+        result[top : top + ROWS_AT_A_TIME] = np.clip(total + 0.5, 0, 255)
     return result

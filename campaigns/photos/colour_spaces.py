@@ -36,7 +36,7 @@ _D50: Final = np.array([0.9642, 1.0, 0.8249])
 _BRADFORD: Final = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
 
-class Unknown(ValueError):
+class UnsupportedColourSpace(ValueError):
     """The file names a colour space that is not supported; the message is a sentence for people."""
 
 
@@ -53,7 +53,7 @@ class Space:
         return is_near and (self.gamma == 0 or abs(self.gamma - 2.2) < _NEAR_GAMMA)
 
 
-def of_code_points(image: Image.Image, data: bytes) -> Space | None:
+def space_of_code_points(image: Image.Image, data: bytes) -> Space | None:
     """Return the space that PNG's cICP chunk or AVIF's colr box names, or None without one. Raises Unknown."""
     if image.format == "PNG" and len(content := _png_chunk(data, b"cICP")) == 4:
         primaries, transfer = content[:2]
@@ -62,18 +62,18 @@ def of_code_points(image: Image.Image, data: bytes) -> Space | None:
     else:
         return None
     if transfer in (16, 18):
-        raise Unknown(
+        raise UnsupportedColourSpace(
             "The file is an HDR image (PQ or HLG). Its colours were taken as sRGB and look wrong; export it in sRGB."
         )
     if primaries not in _PRIMARIES or transfer not in _GAMMAS:
-        raise Unknown(
+        raise UnsupportedColourSpace(
             f"The file names a colour space that is not known here (code {primaries}/{transfer}). Its colours were "
             "taken as sRGB; if they look wrong, export the image again in sRGB."
         )
     return Space(_PRIMARIES[primaries], _GAMMAS[transfer])
 
 
-def of_chunks(image: Image.Image) -> Space | None:
+def space_of_png_chunks(image: Image.Image) -> Space | None:
     """Return the space that PNG's gAMA and cHRM chunks name.
 
     None if they are missing or have impossible values, or if there is an sRGB chunk.
@@ -86,7 +86,7 @@ def of_chunks(image: Image.Image) -> Space | None:
     return None if space == Space() or not _is_possible(space.primaries) else space
 
 
-def of_camera(image: Image.Image) -> Space | None:
+def space_of_camera(image: Image.Image) -> Space | None:
     """Return Adobe RGB if the EXIF of a file without a profile says so, else None."""
     try:
         index: Any = image.getexif().get_ifd(_INTEROPERABILITY).get(1, "")
@@ -96,9 +96,9 @@ def of_camera(image: Image.Image) -> Space | None:
     return Space(ADOBE_RGB, 563 / 256) if text.strip("\0 ") == "R03" else None
 
 
-def profile(space: Space) -> bytes:
+def make_icc_profile(space: Space) -> bytes:
     """Return an ICC profile, version 4, of three primaries and one curve (ICC.1:2010, 8.3.3)."""
-    columns = _adapted(space.primaries)
+    columns = _adapt_to_d50(space.primaries)
     curve = _curve(space.gamma)
     name = "Proofline".encode("utf-16-be")
     text = b"mluc" + bytes(4) + struct.pack(">II2s2sII", 1, 12, b"en", b"US", len(name), 28) + name
@@ -155,7 +155,7 @@ def _white(primaries: Primaries) -> NDArray[np.float64]:
     return np.array([x / y, 1.0, (1 - x - y) / y])
 
 
-def _adapted(primaries: Primaries) -> NDArray[np.float64]:
+def _adapt_to_d50(primaries: Primaries) -> NDArray[np.float64]:
     """Return XYZ of red, green and blue as columns, adapted from their white to D50 by Bradford's matrix."""
     white = _white(primaries)
     columns = _columns(primaries)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 JUST_NOTICEABLE: Final = 2.0
-TWO_COLOURS: Final = 5.0
+DISTINCT_COLOURS: Final = 5.0
 HEX: Final = re.compile(r"#[0-9a-f]{6}")
-_LOOSE: Final = re.compile(r"#?(?:[0-9a-fA-F]{3}|[0-9a-fA-F]{6})")
+_TYPED_HEX: Final = re.compile(r"#?(?:[0-9a-fA-F]{3}|[0-9a-fA-F]{6})")
 
 #: Words that a shop, a designer and a printer all understand, each with one typical colour.
 NAMES: Final = {
@@ -49,27 +49,27 @@ _TO_LAB = np.array([
     [1.9779984951, -2.4285922050, 0.4505937099],
     [0.0259040371, 0.7827717662, -0.8086757660],
 ])  # fmt: skip
-_AS_SPOKEN: Final = np.array([0.8, 2.0, 2.0])
+_NAMING_WEIGHTS: Final = np.array([0.8, 2.0, 2.0])
 _FROM_LMS, _FROM_LAB = np.linalg.inv(_TO_LMS), np.linalg.inv(_TO_LAB)
 
 
-def normal(text: str) -> str:
+def normalise_hex(text: str) -> str:
     """Return "B5651D", "#b5651d" or "#B51" as "#rrggbb" in lower case. Raises ValueError with advice."""
     stripped = text.strip()
-    if not _LOOSE.fullmatch(stripped):
+    if not _TYPED_HEX.fullmatch(stripped):
         raise ValueError("Write a colour as # and six hexadecimal digits, such as #b5651d.")
     digits = stripped.lstrip("#").lower()
     return "#" + (digits if len(digits) == 6 else "".join(digit * 2 for digit in digits))
 
 
-def oklab(rgb: NDArray[np.uint8]) -> Floats:
+def to_oklab(rgb: NDArray[np.uint8]) -> Floats:
     """Return sRGB (… × 3, uint8) as OKLab: L 0–1, a and b about −0.4 to 0.4."""
     share = rgb.astype(np.float64) / 255
     linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
     return np.asarray(np.cbrt(linear @ _TO_LMS.T) @ _TO_LAB.T)
 
 
-def srgb(lab: Floats) -> NDArray[np.uint8]:
+def to_srgb(lab: Floats) -> NDArray[np.uint8]:
     """Return OKLab (… × 3) as sRGB, uint8; colours outside of sRGB are clipped."""
     linear = np.clip((lab @ _FROM_LAB.T) ** 3 @ _FROM_LMS.T, 0, 1)
     share = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
@@ -78,28 +78,28 @@ def srgb(lab: Floats) -> NDArray[np.uint8]:
 
 def lab_of(colour: str) -> Floats:
     """Return "#rrggbb" as OKLab (3)."""
-    return oklab(np.frombuffer(bytes.fromhex(colour.lstrip("#")), np.uint8))
+    return to_oklab(np.frombuffer(bytes.fromhex(colour.lstrip("#")), np.uint8))
 
 
 def hex_of(lab: Floats) -> str:
     """Return OKLab (3) as "#rrggbb"."""
-    return "#" + bytes(srgb(lab)).hex()
+    return "#" + bytes(to_srgb(lab)).hex()
 
 
-def apart(first: str, second: str) -> float:
+def colour_difference(first: str, second: str) -> float:
     """Return ΔE between two "#rrggbb" colours."""
     return float(100 * np.linalg.norm(lab_of(first) - lab_of(second)))
 
 
-def contrast(first: str, second: str) -> float:
+def contrast_ratio(first: str, second: str) -> float:
     """Return the WCAG 2 contrast ratio of two "#rrggbb" colours, 1 to 21."""
     lighter, darker = sorted((_luminance(first), _luminance(second)), reverse=True)
     return (lighter + 0.05) / (darker + 0.05)
 
 
-def ink_on(colour: str) -> str:
+def readable_ink(colour: str) -> str:
     """Return black or white, whichever is easier to read on the colour."""
-    return max(("#000000", "#ffffff"), key=lambda ink: contrast(ink, colour))
+    return max(("#000000", "#ffffff"), key=lambda ink: contrast_ratio(ink, colour))
 
 
 def name_of(colour: str) -> str:
@@ -124,7 +124,7 @@ def names_of(colours: list[str]) -> list[str]:
 
 def _nearest(lab: Floats) -> str:
     """Return the name with the nearest colour; hue and chroma count more than lightness, as in speech."""
-    return _ORDER[int(np.argmin(np.linalg.norm((_LABS - lab) * _AS_SPOKEN, axis=1)))]
+    return _ORDER[int(np.argmin(np.linalg.norm((_LABS - lab) * _NAMING_WEIGHTS, axis=1)))]
 
 
 def _luminance(colour: str) -> float:

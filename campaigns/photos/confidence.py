@@ -9,7 +9,7 @@ from campaigns.photos.backgrounds import Background, Floats, Mask
 
 #: The stretch of an edge, as a share of its length, over which contrast is averaged; and the least contrast, in L*a*b*
 #: units, of the faintest stretch of a reliable edge. Below it, that part of the outline is a guess.
-STRETCH, FAINT = 0.04, 3.0
+OUTLINE_STRETCH, FAINT_CONTRAST = 0.04, 3.0
 
 
 def confidence(mask: Mask, smooth: Floats, background: Background, border: Mask) -> float:
@@ -24,7 +24,7 @@ def confidence(mask: Mask, smooth: Floats, background: Background, border: Mask)
     touching = float(mask[border].mean())
     whole = float(np.clip(1.1 - 3 * touching, 0.3, 1))
     # One guessed stretch is enough for a mistake: a missing part of a rim, or an included shadow.
-    followed = float(np.clip(0.45 + 0.55 * _faintest(mask, _contrast(mask, smooth)) / FAINT, 0, 1))
+    followed = float(np.clip(0.45 + 0.55 * _faintest(mask, _contrast(mask, smooth)) / FAINT_CONTRAST, 0, 1))
     return round(float(np.clip(clear * plain * whole * followed, 0, 1)), 3)
 
 
@@ -42,7 +42,7 @@ def _faintest(mask: Mask, contrast: Floats) -> float:
         if len(outline) < 0.1 * longest:
             continue
         along = contrast[outline[:, 0, 1], outline[:, 0, 0]]
-        size = max(5, round(STRETCH * longest))
+        size = max(5, round(OUTLINE_STRETCH * longest))
         around = np.concatenate([along, along[:size]])
         least = min(least, float(np.convolve(around, np.full(size, 1 / size), "valid").min()))
     return least if np.isfinite(least) else 0.0

@@ -18,17 +18,17 @@ MAX_PROPORTION: Final = 50
 MAX_PIXELS_PER_BYTE: Final = 4000
 """A plain white PNG of photo size has about 1,000. Checked only above FREE_PIXELS."""
 FREE_PIXELS: Final = 4_000_000
-FEWEST_SCANS: Final = 40
+ALWAYS_ALLOWED_SCANS: Final = 40
 MAX_SCANNED_PIXELS: Final = 1_000_000_000
-"""Each scan of a progressive JPEG processes all its pixels; FEWEST_SCANS are always allowed."""
+"""Each scan of a progressive JPEG processes all its pixels; ALWAYS_ALLOWED_SCANS are always allowed."""
 #: Bytes per pixel of the image in memory, by Pillow's mode; others take four.
-_PER_PIXEL: Final = {"1": 1, "L": 1, "P": 1, "I;16": 2, "LA": 4, "I": 4, "F": 4}
+_BYTES_PER_PIXEL: Final = {"1": 1, "L": 1, "P": 1, "I;16": 2, "LA": 4, "I": 4, "F": 4}
 #: Measured bytes per pixel that a decoder needs in addition to the image.
-_BESIDE: Final = {"WEBP": 12, "AVIF": 8}
+_DECODER_BYTES_PER_PIXEL: Final = {"WEBP": 12, "AVIF": 8}
 _COEFFICIENT_BYTES: Final = 2
 
 
-def check(image: Image.Image, data: bytes) -> None:
+def check_cost(image: Image.Image, data: bytes) -> None:
     """Raise TooCostly for an opened, not yet decoded image that would take too much memory or time."""
     width, height = image.size
     pixels = width * height
@@ -50,13 +50,13 @@ def check(image: Image.Image, data: bytes) -> None:
             "Export it again, or smaller."
         )
     scans = data.count(b"\xff\xda") if _is_progressive(image) else 1
-    if scans > FEWEST_SCANS and scans * pixels > MAX_SCANNED_PIXELS:
+    if scans > ALWAYS_ALLOWED_SCANS and scans * pixels > MAX_SCANNED_PIXELS:
         raise TooCostly(f"The image is a progressive JPEG with {scans:,} scans. Save it again, as a plain JPEG.")
 
 
 def decoded_bytes(image: Image.Image) -> int:
     """Return about how many bytes of memory decoding takes."""
-    per_pixel = _PER_PIXEL.get(image.mode, 4) + _BESIDE.get(image.format or "", 0)
+    per_pixel = _BYTES_PER_PIXEL.get(image.mode, 4) + _DECODER_BYTES_PER_PIXEL.get(image.format or "", 0)
     if _is_progressive(image):
         per_pixel += _COEFFICIENT_BYTES * len(image.getbands())
     return image.width * image.height * per_pixel

@@ -17,9 +17,9 @@ ALGORITHM = 4
 """Increased whenever the same photo would give other pixels or another confidence."""
 WORKING_SIDE = 1024
 """The outline is searched at this size; its edge is then refined at the photo's own size."""
-SEEN = 8
+VISIBLE_ALPHA = 8
 """Alpha from which a pixel counts as product for its bounding box."""
-SURE_ENOUGH = 0.25
+AUTO_ACCEPT_CONFIDENCE = 0.25
 """Confidence from which a cut-out is accepted automatically; below it, a person must accept it first."""
 LOW_CONFIDENCE = 0.6
 """Confidence below which a person should look at a cut-out, accepted or not."""
@@ -49,24 +49,24 @@ def cut_out(pixels: NDArray[np.uint8]) -> CutOut:
     """Cut the product out of height × width × 3 (sRGB) or × 4 (with alpha) pixels. Raises NoProduct."""
     if pixels.shape[2] == 4:
         if _has_cut_out(pixels[..., 3]):
-            return _looked_over(np.ascontiguousarray(pixels), "alpha", 1.0)
+            return _with_review_note(np.ascontiguousarray(pixels), "alpha", 1.0)
         pixels = np.ascontiguousarray(pixels[..., :3])
     scale = min(1.0, WORKING_SIDE / max(pixels.shape[:2]))
     small = pixels if scale == 1 else cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    silhouette = silhouettes.find(small)
+    silhouette = silhouettes.find_silhouette(small)
     if silhouette.confidence == 0:
         raise NoProduct("No product could be told from the background; use a photo on a plain background or a cut-out.")
-    rgba = _with_soft_edge(pixels, _at_full_size(silhouette.mask, pixels.shape), reach=max(3.0, 2.5 / scale))
-    return _looked_over(rgba, silhouette.method, silhouette.confidence)
+    rgba = _with_soft_edge(pixels, _scale_to_full_size(silhouette.mask, pixels.shape), reach=max(3.0, 2.5 / scale))
+    return _with_review_note(rgba, silhouette.method, silhouette.confidence)
 
 
-def _looked_over(rgba: NDArray[np.uint8], method: str, confidence: float) -> CutOut:
+def _with_review_note(rgba: NDArray[np.uint8], method: str, confidence: float) -> CutOut:
     """Return the cut-out, with a note and perhaps a lower confidence if a person has to look at it."""
     alpha = rgba[..., 3]
     box = box_of(alpha)
     confidence_cap = parts.confidence_cap(alpha)
-    if confidence_cap is not None and confidence_cap.most < confidence:
-        return CutOut(rgba, method, confidence_cap.most, box, confidence_cap.note)
+    if confidence_cap is not None and confidence_cap.maximum < confidence:
+        return CutOut(rgba, method, confidence_cap.maximum, box, confidence_cap.note)
     note = ""
     if confidence < LOW_CONFIDENCE:
         note = f"The cut-out is uncertain ({confidence:.0%}): product and background are much alike. Look at it."
@@ -82,20 +82,23 @@ def to_png(rgba: NDArray[np.uint8]) -> bytes:
 
 def _has_cut_out(alpha: NDArray[np.uint8]) -> bool:
     """Return True if the alpha separates the product: part of the image is transparent, and part is not."""
-    if alpha.max() < SEEN:
+    if alpha.max() < VISIBLE_ALPHA:
         raise NoProduct("The photo is fully transparent.")
     return bool((alpha < 250).mean() > 0.002)
 
 
 def box_of(alpha: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     """Return left, top, right, bottom of the visible product, in pixels. Raises NoProduct if nothing is visible."""
-    rows, columns = np.flatnonzero(alpha.max(axis=1) >= SEEN), np.flatnonzero(alpha.max(axis=0) >= SEEN)
+    rows, columns = (
+        np.flatnonzero(alpha.max(axis=1) >= VISIBLE_ALPHA),
+        np.flatnonzero(alpha.max(axis=0) >= VISIBLE_ALPHA),
+    )
     if not len(rows):
         raise NoProduct("Nothing is left of the photo without its background.")
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _at_full_size(mask: Mask, shape: tuple[int, ...]) -> Mask:
+def _scale_to_full_size(mask: Mask, shape: tuple[int, ...]) -> Mask:
     if mask.shape == shape[:2]:
         return mask
     soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.7)
@@ -111,11 +114,11 @@ def _with_soft_edge(rgb: NDArray[np.uint8], mask: Mask, reach: float) -> NDArray
         slice(max(0, rows[0] - margin), rows[-1] + margin + 1),
         slice(max(0, columns[0] - margin), columns[-1] + margin + 1),
     )
-    result[part] = _refined(np.ascontiguousarray(rgb[part]), np.ascontiguousarray(mask[part]), reach)
+    result[part] = _refine_edge(np.ascontiguousarray(rgb[part]), np.ascontiguousarray(mask[part]), reach)
     return result
 
 
-def _refined(rgb: NDArray[np.uint8], mask: Mask, reach: float) -> NDArray[np.uint8]:
+def _refine_edge(rgb: NDArray[np.uint8], mask: Mask, reach: float) -> NDArray[np.uint8]:
     """Return RGBA with a soft edge along the mask's border.
 
     Within `reach` pixels of the border, alpha is the pixel's position between the product's colour just inside and the
@@ -131,8 +134,8 @@ def _refined(rgb: NDArray[np.uint8], mask: Mask, reach: float) -> NDArray[np.uin
     if not len(rows):
         return result
     photo = rgb.astype(np.float32)
-    front = _spread(photo, inner, reach, rows, columns)
-    back = _spread(photo, outer, reach, rows, columns)
+    front = _nearest_colours(photo, inner, reach, rows, columns)
+    back = _nearest_colours(photo, outer, reach, rows, columns)
     observed = photo[rows, columns]
     line = front - back
     length = np.einsum("ij,ij->i", line, line)
@@ -144,14 +147,14 @@ def _refined(rgb: NDArray[np.uint8], mask: Mask, reach: float) -> NDArray[np.uin
     signed = inward[rows, columns] - outward[rows, columns]
     # A soft edge causes neither a dent deep inside nor a bump far outside.
     alpha = np.clip(alpha, np.clip((signed - 1) / reach, 0, 1), np.clip(1 + (signed + 1) / reach, 0, 1))
-    clean = _own_colour(observed, back, front, alpha)
+    clean = _product_colour(observed, back, front, alpha)
     result[rows, columns, :3] = np.clip(clean + 0.5, 0, 255).astype(np.uint8)
     result[rows, columns, 3] = np.clip(alpha * 255 + 0.5, 0, 255).astype(np.uint8)
     result[outer] = 0
     return result
 
 
-def without_background(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], reach: float) -> NDArray[np.uint8]:
+def apply_alpha(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], reach: float) -> NDArray[np.uint8]:
     """Return the photo with a given alpha (height × width), as RGBA.
 
     Mixed pixels get the product's own colour, transparent ones none. The colours of product and background are taken
@@ -163,17 +166,17 @@ def without_background(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], reach: 
         photo = rgb.astype(np.float32)
         share: Floats = (alpha[rows, columns] / np.float32(255)).astype(np.float32)
         observed = photo[rows, columns]
-        front = _spread(photo, alpha >= 254, reach, rows, columns)
-        back = _spread(photo, alpha == 0, reach, rows, columns)
+        front = _nearest_colours(photo, alpha >= 254, reach, rows, columns)
+        back = _nearest_colours(photo, alpha == 0, reach, rows, columns)
         # If a wide soft brush leaves no pure colour nearby, the photo's own colour is used.
         is_pure = np.asarray(front.any(axis=1) & back.any(axis=1), dtype=bool)[:, None]
-        clean = np.where(is_pure, _own_colour(observed, back, front, share), observed)
+        clean = np.where(is_pure, _product_colour(observed, back, front, share), observed)
         result[rows, columns, :3] = np.clip(clean + 0.5, 0, 255).astype(np.uint8)
     result[alpha == 0] = 0
     return result
 
 
-def _own_colour(observed: Floats, back: Floats, front: Floats, alpha: Floats) -> Floats:
+def _product_colour(observed: Floats, back: Floats, front: Floats, alpha: Floats) -> Floats:
     """Return the product's colour in mixed pixels: solved if the pixel is mostly product, else the inner colour."""
     share = alpha[:, None]
     solved = (observed - (1 - share) * back) / np.maximum(share, 0.2)
@@ -182,7 +185,9 @@ def _own_colour(observed: Floats, back: Floats, front: Floats, alpha: Floats) ->
     return np.asarray(np.where(share >= 0.998, observed, mixed), dtype=np.float32)
 
 
-def _spread(photo: Floats, usable: Mask, reach: float, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Floats:
+def _nearest_colours(
+    photo: Floats, usable: Mask, reach: float, rows: NDArray[np.intp], columns: NDArray[np.intp]
+) -> Floats:
     """Return the colour of the nearest usable pixels at (rows, columns), n × 3: averages over three growing squares."""
     result = np.zeros((len(rows), 3), dtype=np.float32)
     missing = np.ones(len(rows), dtype=bool)

@@ -89,22 +89,22 @@ class Photo:
 def admit(data: bytes) -> Photo:
     """Check one file and make it upright and private. Raises a subclass of Refused."""
     if len(data) > MAX_BYTES:
-        raise TooLarge(too_many_bytes(len(data)))
-    image = _opened(data)
+        raise TooLarge(too_large_refusal(len(data)))
+    image = _open_image(data)
     _check_header(image)
-    costs.check(image, data)
+    costs.check_cost(image, data)
     _verify(data)
     notes: list[str] = []
     source_type, credentials = metadata.source_type(image), metadata.has_credentials(data)
     if image.format == "MPO":
         data = metadata.first_image(data)
-        image = _opened(data)
+        image = _open_image(data)
         notes.append("The file held further images after the first; only the first is kept.")
-    data, image, is_reencoded = _made_private(data, image, notes)
+    data, image, is_reencoded = _make_private(data, image, notes)
     suffix = SUFFIXES[image.format or ""]
     _load(image)
-    if metadata.is_turned(image) or image.mode == "CMYK":
-        data, image = _made_upright(data, image, notes)
+    if metadata.has_turned_orientation(image) or image.mode == "CMYK":
+        data, image = _make_upright(data, image, notes)
         is_reencoded = True
     _note_origin(notes, source_type, credentials, was_changed=bool(notes))
     if owner := _owner(image):
@@ -123,19 +123,19 @@ def admit(data: bytes) -> Photo:
     )
 
 
-def too_many_bytes(size: int) -> str:
+def too_large_refusal(size: int) -> str:
     return f"The file has {size / 2**20:.0f} MB; at most {MAX_BYTES // 2**20} MB are accepted."
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
     """Return the sRGB pixels of a file that `admit` made: height × width × 3 or × 4, uint8."""
-    image = _opened(data)
+    image = _open_image(data)
     _check_header(image)
     _load(image)
     return np.ascontiguousarray(np.asarray(colour_profiles.to_srgb(image, data).image, dtype=np.uint8))
 
 
-def _opened(data: bytes) -> Image.Image:
+def _open_image(data: bytes) -> Image.Image:
     if not data:
         raise NotAnImage("The file is empty.")
     with warnings.catch_warnings():
@@ -170,7 +170,7 @@ def _check_header(image: Image.Image) -> None:
 def _verify(data: bytes) -> None:
     """Check the container (PNG checksums) with a separate Image, because Pillow's check makes the object unusable."""
     try:
-        _opened(data).verify()
+        _open_image(data).verify()
     except Refused:
         raise
     except _DECODER_ERRORS as error:
@@ -186,28 +186,28 @@ def _load(image: Image.Image) -> None:
         raise Truncated(f"The image ends early or is damaged ({error}); upload it again.") from error
 
 
-def _made_private(data: bytes, image: Image.Image, notes: list[str]) -> tuple[bytes, Image.Image, bool]:
+def _make_private(data: bytes, image: Image.Image, notes: list[str]) -> tuple[bytes, Image.Image, bool]:
     """Return (file, opened file, whether it was encoded again) without a GPS position."""
     if not metadata.has_position(image):
         return data, image, False
     notes.append("A GPS position was in the file; it was removed.")
     cleaned = metadata.without_position(data, image)
-    reopened = _opened(cleaned)
+    reopened = _open_image(cleaned)
     if not metadata.has_position(reopened):
         return cleaned, reopened, False
     _load(image)
-    encoded, upright = _made_upright(data, image, notes)
+    encoded, upright = _make_upright(data, image, notes)
     return encoded, upright, True
 
 
-def _made_upright(data: bytes, image: Image.Image, notes: list[str]) -> tuple[bytes, Image.Image]:
+def _make_upright(data: bytes, image: Image.Image, notes: list[str]) -> tuple[bytes, Image.Image]:
     upright, kept = image, image.format or "PNG"
     profile, note = colour_profiles.profile_to_keep(image, data)
     if image.mode == "CMYK" or (profile and colour_profiles.has_sixteen_bits(image, data)):
         # The file is written with 8 bits, which would lose the dark colours of a linear profile.
         upright, profile = colour_profiles.to_srgb(image, data).image, b""
         upright.info |= {name: value for name, value in image.info.items() if name != "transparency"}
-    if metadata.is_turned(image):
+    if metadata.has_turned_orientation(image):
         notes.append("The photo was stored turned; it was set upright.")
         upright = ImageOps.exif_transpose(upright)
     if image.mode == "CMYK":
@@ -217,7 +217,7 @@ def _made_upright(data: bytes, image: Image.Image, notes: list[str]) -> tuple[by
     upright.info["icc_profile"] = profile
     upright.info.setdefault("xmp", metadata.xmp_block(image))
     encoded = metadata.with_iptc(_encode(upright, kept), metadata.iptc_block(image))
-    return encoded, _opened(encoded)
+    return encoded, _open_image(encoded)
 
 
 def _encode(image: Image.Image, kind: str) -> bytes:

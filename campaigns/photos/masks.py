@@ -15,7 +15,7 @@ EDGE = 4.0
 """Distance from a painted edge, in pixels, within which the colours of product and background are taken."""
 
 
-def read(data: bytes, *, width: int, height: int) -> NDArray[np.uint8]:
+def read_mask(data: bytes, *, width: int, height: int) -> NDArray[np.uint8]:
     """Return the alpha of a mask image, height × width uint8: its transparency, or its brightness (white is product).
 
     Raises intake.Refused if the file is no image, or its aspect ratio is not the photo's.
@@ -36,7 +36,7 @@ def read(data: bytes, *, width: int, height: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(alpha, dtype=np.uint8)
 
 
-def apply(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> CutOut:
+def cut_out_with_mask(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> CutOut:
     """Apply the alpha to the photo (height × width × 3 or 4, sRGB); the background is removed from mixed pixels.
 
     The alpha stays exactly as given. Raises NoProduct if nothing in it is opaque.
@@ -47,8 +47,8 @@ def apply(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> CutOut:
     margin = round(4 * EDGE) + 2
     part = np.s_[max(0, top - margin) : bottom + margin, max(0, left - margin) : right + margin]
     rgba = np.zeros((*alpha.shape, 4), dtype=np.uint8)
-    rgba[part] = cutout.without_background(np.ascontiguousarray(rgb[part]), np.ascontiguousarray(alpha[part]), EDGE)
+    rgba[part] = cutout.apply_alpha(np.ascontiguousarray(rgb[part]), np.ascontiguousarray(alpha[part]), EDGE)
     return CutOut(rgba, "manual", 1.0, box)
 
 
-__all__ = ["NoProduct", "apply", "read"]
+__all__ = ["NoProduct", "cut_out_with_mask", "read_mask"]

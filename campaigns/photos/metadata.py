@@ -48,7 +48,7 @@ def has_position(image: Image.Image) -> bool:
     return in_exif or bool(_XMP_GPS.search(xmp_block(image)))
 
 
-def is_turned(image: Image.Image) -> bool:
+def has_turned_orientation(image: Image.Image) -> bool:
     """Return True if EXIF or XMP give an orientation from 2 to 8 (turned or mirrored). Other values mean nothing."""
     try:
         return image.getexif().get(ORIENTATION, 1) in range(2, 9)

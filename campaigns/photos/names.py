@@ -28,7 +28,7 @@ _NOISE = re.compile(r"(?:img|image|photo|image|pic|view|shot|v|p|copy|final|web|
 
 
 @dataclass(frozen=True)
-class Reading:
+class FileNameMeaning:
     """The meaning of a file name.
 
     subject: the product. role and number: the photo's place among the product's photos. remark: a sentence for people,
@@ -51,7 +51,7 @@ def candidates(name: str) -> list[str]:
     return list(dict.fromkeys([*_beginnings(path.stem), *path.parts[:-1]]))
 
 
-def read(name: str, subjects_of: Callable[[str], frozenset[int]]) -> Reading:
+def read_file_name(name: str, subjects_of: Callable[[str], frozenset[int]]) -> FileNameMeaning:
     """Return the meaning of the path; `subjects_of` returns the subjects with a case-folded SKU."""
     path = PurePosixPath(name.casefold())
     by_name = [(key, subjects_of(key)) for key in _beginnings(path.stem) if subjects_of(key)]
@@ -64,18 +64,18 @@ def read(name: str, subjects_of: Callable[[str], frozenset[int]]) -> Reading:
         agreeing = [(key, subjects & folder) for key, subjects in by_name if subjects & folder]
         if len(agreeing) != 1:
             meant = " or ".join(repr(key.upper()) for key, _ in by_name)
-            return Reading(None, remark=f"It could be of {meant}. Put it into a folder named by the SKU.")
+            return FileNameMeaning(None, remark=f"It could be of {meant}. Put it into a folder named by the SKU.")
         by_name = agreeing
     elif by_name and by_folder and not (by_name[0][1] & by_folder[0][1]):
         meant = f"{by_name[0][0].upper()!r}, and its folder means {by_folder[0][0].upper()!r}"
-        return Reading(None, remark=f"Its name means {meant}. Rename one of them.")
+        return FileNameMeaning(None, remark=f"Its name means {meant}. Rename one of them.")
     if not by_name and not by_folder:
-        return Reading(None, remark="No SKU of yours is in its name or its folder's.")
+        return FileNameMeaning(None, remark="No SKU of yours is in its name or its folder's.")
     key, subjects = by_name[0] if by_name else by_folder[0]
     if len(subjects) > 1:
-        return Reading(None, remark=f"Several subjects have the SKU {key.upper()!r}. Drop it on the right one.")
+        return FileNameMeaning(None, remark=f"Several subjects have the SKU {key.upper()!r}. Drop it on the right one.")
     rest = path.stem[len(key) :] if by_name else path.stem
-    return _shown(next(iter(subjects)), rest)
+    return _parse_role_and_number(next(iter(subjects)), rest)
 
 
 def _beginnings(stem: str) -> Iterator[str]:
@@ -86,7 +86,7 @@ def _beginnings(stem: str) -> Iterator[str]:
             yield stem[: match.start()]
 
 
-def _shown(subject: int, rest: str) -> Reading:
+def _parse_role_and_number(subject: int, rest: str) -> FileNameMeaning:
     """Read role and number from the rest of the name: "_2", "-angle", "front"."""
     words = [word for word in _BREAKS.split(rest) if word and not _NOISE.fullmatch(word)]
     numbers = [int(word) for word in words if word.isdecimal() and len(word) < 4]
@@ -95,10 +95,10 @@ def _shown(subject: int, rest: str) -> Reading:
     number = numbers[0] if numbers else 1
     if len(set(roles)) > 1:
         remark = f"It names several roles ({', '.join(dict.fromkeys(roles))}); it was taken as {roles[0]}."
-        return Reading(subject, roles[0], number, remark)
+        return FileNameMeaning(subject, roles[0], number, remark)
     if roles:
-        return Reading(subject, roles[0], number)
+        return FileNameMeaning(subject, roles[0], number)
     if strange:
         remark = f"“{strange[0]}” is no role that is known; it was taken as another angle. Change it on the product."
-        return Reading(subject, "angle", max(number, 2), remark)
-    return Reading(subject, "front" if number <= 1 else "angle", number)
+        return FileNameMeaning(subject, "angle", max(number, 2), remark)
+    return FileNameMeaning(subject, "front" if number <= 1 else "angle", number)

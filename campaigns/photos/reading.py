@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Admitted:
+class AdmittedPhoto:
     """A usable photo: `intake.Photo` without its pixels.
 
     data: the file to store, upright, without a GPS position.
@@ -52,18 +52,18 @@ class CutOutFile:
     note: str
 
 
-def admit(data: bytes, *, is_patient: bool = False) -> Admitted:
+def admit(data: bytes, *, is_patient: bool = False) -> AdmittedPhoto:
     """Check one file and prepare it for storage. Raises a subclass of intake.Refused, and Busy unless `is_patient`."""
-    answer = _asked("admit", {}, [data], is_patient=is_patient)
+    answer = _run_task("admit", {}, [data], is_patient=is_patient)
     fields = dict(answer.value)
     fields["notes"] = tuple(fields["notes"])
-    return Admitted(data=answer.parts[0] if answer.parts else data, **fields)
+    return AdmittedPhoto(data=answer.parts[0] if answer.parts else data, **fields)
 
 
 def cut_out(data: bytes, *, is_patient: bool = False) -> CutOutFile:
     """Cut the product out of an admitted photo. Raises NoProduct if that cannot be done, whatever the reason."""
     try:
-        return _cut_out(_asked("cut_out", {}, [data], is_patient=is_patient))
+        return _cut_out(_run_task("cut_out", {}, [data], is_patient=is_patient))
     except TooLarge:
         reason = "The photo is too large for its product to be cut out; use a smaller one, or your own cut-out."
     except Refused:
@@ -71,19 +71,19 @@ def cut_out(data: bytes, *, is_patient: bool = False) -> CutOutFile:
     raise NoProduct(reason)
 
 
-def painted(photo: bytes, mask: bytes, *, width: int, height: int) -> CutOutFile:
+def apply_mask(photo: bytes, mask: bytes, *, width: int, height: int) -> CutOutFile:
     """Give an admitted photo of this size the alpha of a mask file. Raises intake.Refused and NoProduct."""
-    return _cut_out(_asked("painted", {"width": width, "height": height}, [photo, mask]))
+    return _cut_out(_run_task("apply_mask", {"width": width, "height": height}, [photo, mask]))
 
 
 def palette(data: bytes) -> list[Swatch]:
     """Return the main colours of one file. Raises intake.Refused."""
-    return [Swatch(**swatch) for swatch in _asked("palette", {}, [data]).value]
+    return [Swatch(**swatch) for swatch in _run_task("palette", {}, [data]).value]
 
 
 def small_copy(data: bytes, edge: int) -> bytes:
     """Return a WebP whose long edge is at most `edge` pixels; b"" for an image no larger. Raises intake.Refused."""
-    parts = _asked("small_copy", {"edge": edge}, [data]).parts
+    parts = _run_task("small_copy", {"edge": edge}, [data]).parts
     return parts[0] if parts else b""
 
 
@@ -92,12 +92,14 @@ def _cut_out(answer: parsing.Message) -> CutOutFile:
     return CutOutFile(answer.parts[0], value["method"], value["confidence"], tuple(value["box"]), value["note"])
 
 
-def _asked(task: str, arguments: dict[str, Any], parts: list[bytes], *, is_patient: bool = False) -> parsing.Message:
+def _run_task(task: str, arguments: dict[str, Any], parts: list[bytes], *, is_patient: bool = False) -> parsing.Message:
     """Return the answer of a task. Raises the refusal that it names."""
     if (largest := max(map(len, parts))) > intake.MAX_BYTES:  # the child would refuse it too
-        raise TooLarge(intake.too_many_bytes(largest))
+        raise TooLarge(intake.too_large_refusal(largest))
     try:
-        answer = parsing.ask(f"campaigns.photos.tasks:{task}", arguments, parts, limits=LIMITS, is_patient=is_patient)
+        answer = parsing.run_task(
+            f"campaigns.photos.tasks:{task}", arguments, parts, limits=LIMITS, is_patient=is_patient
+        )
     except parsing.Exceeded:
         raise TooCostly(TOO_MUCH) from None
     except parsing.Broken as error:

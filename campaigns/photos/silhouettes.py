@@ -14,25 +14,25 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from campaigns.photos import backgrounds, confidence, surroundings
+from campaigns.photos import backgrounds, confidence, scenes
 from campaigns.photos.backgrounds import Departure, Floats, Mask
 
 #: A change of colour is a step, not the ramp of a shadow, if it is this much steeper at the fine scale than the coarse.
 STEP_RATIO = 1.25
 FINE, COARSE = 1.0, 2.0
 #: Difference to the background, in L*a*b* units, from which a product is easy to separate.
-CONSPICUOUS = 12.0
+CLEAR_DIFFERENCE = 12.0
 #: Radii of the balls that roll in from the border, as shares of the longer side.
-BALLS = (0.06, 0.03, 0.015, 0.008, 0.004)
+BALL_RADII = (0.06, 0.03, 0.015, 0.008, 0.004)
 #: Noise of the border, in L*a*b* units, above which it is not camera grain but a texture: wood, cloth, a wall.
-GRAIN = 2.0
+MAX_CAMERA_NOISE = 2.0
 #: NOTCH: radius of the ball that finds notches in the outline, as a share of the longer side. DARK: L* below the
 #: background from which a notch above any shadow is the inside of a cup.
-NOTCH, DARK = 0.5, 8.0
+NOTCH_RADIUS, CUP_DARKNESS = 0.5, 8.0
 #: L*a*b* units of colour that few shadows have after their darkening is subtracted.
-TINTED = 5.0
+MAX_SHADOW_COLOUR = 5.0
 #: L*a*b* units, not explained by a shadow, from which a pixel is certainly product.
-SURE_COLOUR = 9.0
+CERTAIN_PRODUCT_DIFFERENCE = 9.0
 
 
 @dataclass(frozen=True)
@@ -47,29 +47,29 @@ class Silhouette:
     method: str = "plain"
 
 
-def find(rgb: NDArray[np.uint8]) -> Silhouette:
+def find_silhouette(rgb: NDArray[np.uint8]) -> Silhouette:
     """Find the product in height × width × 3 sRGB pixels on a plain background."""
     lab = backgrounds.to_lab(rgb)
     smooth = cv2.GaussianBlur(lab, (0, 0), 0.8)
-    border = backgrounds.border_of(lab.shape)
-    background = backgrounds.fit(smooth, border)
-    if background.plainness < 0.6 or background.noise > GRAIN:
-        mask, sureness = surroundings.find(rgb)
+    border = backgrounds.border_mask(lab.shape)
+    background = backgrounds.fit_background(smooth, border)
+    if background.plainness < 0.6 or background.noise > MAX_CAMERA_NOISE:
+        mask, sureness = scenes.find_product(rgb)
         return Silhouette(mask, sureness, "scene")
     steep = _steepness(lab, FINE)
     outline = _outline(lab, steep, background.noise)
-    departure = backgrounds.depart(smooth, background)
-    first = _connected(~outline & (departure.colour < SURE_COLOUR), border)
+    departure = backgrounds.departure_from(smooth, background)
+    first = _connected_to(~outline & (departure.colour < CERTAIN_PRODUCT_DIFFERENCE), border)
     flat = first & (np.abs(departure.light) < 4)
     if flat.mean() > 0.15:  # now that more of it is known, follow the light more closely
-        background = backgrounds.fit(smooth, flat | (border & first), degree=4)
-    departure = backgrounds.depart(smooth, background)
-    sure = departure.colour > max(SURE_COLOUR, 5 * background.noise)
+        background = backgrounds.fit_background(smooth, flat | (border & first), degree=4)
+    departure = backgrounds.departure_from(smooth, background)
+    sure = departure.colour > max(CERTAIN_PRODUCT_DIFFERENCE, 5 * background.noise)
     tight = 1.2 + background.noise
     barrier = outline | sure
-    outside = _outside(barrier, steep, departure, tight)
+    outside = _reachable_from_border(barrier, steep, departure, tight)
     outside |= _windows(barrier, outside, departure, tight)
-    mask = _without_crumbs(_settled(smooth, outside, sure), departure, tight)
+    mask = _without_crumbs(_refine_border(smooth, outside, sure), departure, tight)
     return Silhouette(mask, confidence.confidence(mask, smooth, background, border))
 
 
@@ -89,7 +89,7 @@ def _steepness(lab: Floats, sigma: float) -> Floats:
 def _outline(lab: Floats, fine: Floats, noise: float) -> Mask:
     """Return the pixels on strong steps in colour and on weaker steps that continue them. fine: steepness at FINE."""
     coarse = _steepness(lab, COARSE)
-    border = backgrounds.border_of(lab.shape)
+    border = backgrounds.border_mask(lab.shape)
     floor = float(np.percentile(fine[border], 90))
     strong = max(0.42, 2.4 * floor, 0.5 * noise)
     # JPEG causes ringing up to a block away from a strong edge, so faint steps near a strong one are ignored.
@@ -106,29 +106,29 @@ def _outline(lab: Floats, fine: Floats, noise: float) -> Mask:
     return np.asarray(keep[labels] | (fine > 6), dtype=bool)
 
 
-def _outside(barrier: Mask, steep: Floats, departure: Departure, tight: float) -> Mask:
+def _reachable_from_border(barrier: Mask, steep: Floats, departure: Departure, tight: float) -> Mask:
     """Return the area that balls reach from the border without touching the barrier: a large ball, then smaller ones.
 
     An area that only a smaller ball reaches is included if it is as narrow as the ball, or looks like the background. A
     wide room behind a narrow neck is product behind a gap in its faint outline, and stays closed. Pixels are added to
     `barrier` where the result of the large ball shows that a ramp cannot be a shadow.
     """
-    border = backgrounds.border_of(barrier.shape)
+    border = backgrounds.border_mask(barrier.shape)
     room = cv2.distanceTransform((~barrier).astype(np.uint8), cv2.DIST_L2, 5)
     side = max(barrier.shape)
     outside = np.zeros_like(barrier)
     closed = np.zeros_like(barrier)
     before, rough = 0.0, None
-    for share in BALLS:
+    for share in BALL_RADII:
         radius = max(1.5, share * side)
         core = ((room > radius) | outside | (border & ~barrier)) & ~closed
-        reached = _connected(core, border)
+        reached = _connected_to(core, border)
         # Only the ball's centres are dilated: from a pixel beside the barrier, dilation would go through it.
         gap = cv2.distanceTransform((~(reached & (room > radius))).astype(np.uint8), cv2.DIST_L2, 5)
         reached = (((gap <= radius + 0.5) | reached) & ~barrier & ~closed) | outside
         if rough is None:
-            rough = _rough(~reached, departure, tight)
-            bites = _bites(reached, departure.light, rough.ceiling, tight)
+            rough = _find_rough_shape(~reached, departure, tight)
+            bites = _cup_insides(reached, departure.light, rough.ceiling, tight)
             barrier |= bites
             reached &= ~bites
             # Above the ceiling, a steep dark ramp is no shadow but the inside of a cup whose rim has no visible edge.
@@ -144,7 +144,7 @@ def _outside(barrier: Mask, steep: Floats, departure: Departure, tight: float) -
     return outside
 
 
-def _bites(reached: Mask, light: Floats, ceiling: int, tight: float) -> Mask:
+def _cup_insides(reached: Mask, light: Floats, ceiling: int, tight: float) -> Mask:
     """Return the parts of `reached` above the row `ceiling` that are the dark inside of a cup, with their strip of rim.
 
     They were reached where the rim has no visible edge against the wall. They are notches in the product's outline, far
@@ -152,7 +152,7 @@ def _bites(reached: Mask, light: Floats, ceiling: int, tight: float) -> Mask:
     """
     bites = np.zeros_like(reached)
     side = max(reached.shape)
-    notches = _closed(~reached, NOTCH * side) & reached
+    notches = _close_notches(~reached, NOTCH_RADIUS * side) & reached
     dark = notches & (light < -tight)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(dark.astype(np.uint8), connectivity=4)
     for index in range(1, count):
@@ -163,17 +163,17 @@ def _bites(reached: Mask, light: Floats, ceiling: int, tight: float) -> Mask:
             continue
         part = np.s_[top : top + height, left : left + width]
         inside = labels[part] == index
-        if np.median(light[part][inside]) < -DARK:
+        if np.median(light[part][inside]) < -CUP_DARKNESS:
             bites[part] |= inside
     if not bites.any():
         return bites
     beside = cv2.distanceTransform((~bites).astype(np.uint8), cv2.DIST_L2, 5) < 0.03 * side
-    strip = _closed(~reached | bites, 2 * NOTCH * side) & reached & beside
+    strip = _close_notches(~reached | bites, 2 * NOTCH_RADIUS * side) & reached & beside
     strip[ceiling:] = False
     return bites | strip
 
 
-def _closed(mask: Mask, radius: float) -> Mask:
+def _close_notches(mask: Mask, radius: float) -> Mask:
     """Return `mask` with all notches filled that a ball of `radius` pixels cannot enter; computed at quarter size."""
     quarter = mask[::4, ::4].astype(np.uint8)
     margin = int(radius / 4) + 2
@@ -186,7 +186,7 @@ def _closed(mask: Mask, radius: float) -> Mask:
 
 
 @dataclass(frozen=True)
-class _Rough:
+class _RoughShape:
     """The result of the large ball. No shadow falls above the row `ceiling`; shadows lie below the row `floor`.
 
     typical: lower quartile of the product's difference to its background; coloured: median difference that no shadow
@@ -200,7 +200,7 @@ class _Rough:
     body: Mask
 
 
-def _rough(inside: Mask, departure: Departure, tight: float) -> _Rough:
+def _find_rough_shape(inside: Mask, departure: Departure, tight: float) -> _RoughShape:
     light, colour = departure.light[inside], departure.colour[inside]
     total = np.hypot(light, colour)
     departs = total > tight
@@ -211,11 +211,11 @@ def _rough(inside: Mask, departure: Departure, tight: float) -> _Rough:
     depth = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5)
     radius = 0.85 * float(depth.max())
     body = cv2.distanceTransform((depth <= radius).astype(np.uint8), cv2.DIST_L2, 5) <= radius
-    return _Rough(top + round(0.4 * height), top + round(0.65 * height), typical, coloured, body)
+    return _RoughShape(top + round(0.4 * height), top + round(0.65 * height), typical, coloured, body)
 
 
 def _rooms_behind_necks(
-    fresh: Mask, room: Floats, wide: float, departure: Departure, tight: float, rough: _Rough
+    fresh: Mask, room: Floats, wide: float, departure: Departure, tight: float, rough: _RoughShape
 ) -> Mask:
     """Return the parts of `fresh` that are wider than `wide`, and are neither background nor a shadow on the floor."""
     rooms = np.zeros_like(fresh)
@@ -230,23 +230,23 @@ def _rooms_behind_necks(
             continue
         is_beside = rough.body[part][inside].mean() < 0.5
         is_shadow = top + height / 2 > rough.floor and _is_shadow(inside, departure, part, rough)
-        is_shadow |= top + height > rough.floor and _fades(inside, departure, part, rough)
+        is_shadow |= top + height > rough.floor and _is_fading_shadow(inside, departure, part, rough)
         if not is_shadow and not (is_beside and _is_background(inside, departure, part, tight)):
             rooms[part] |= inside
     return rooms
 
 
-def _is_shadow(inside: Mask, departure: Departure, part: tuple[slice, slice], rough: _Rough) -> bool:
+def _is_shadow(inside: Mask, departure: Departure, part: tuple[slice, slice], rough: _RoughShape) -> bool:
     """Return True if a room differs far less from the background than the product, or has none of its colour."""
     light, colour = departure.light[part][inside], departure.colour[part][inside]
     if np.percentile(np.hypot(light, colour), 85) < 0.6 * rough.typical:
         return True
     # In the body, an area with little of the glaze's colour, but more than a shadow has, is an unglazed foot.
-    most = SURE_COLOUR if rough.body[part][inside].mean() < 0.5 else TINTED
+    most = CERTAIN_PRODUCT_DIFFERENCE if rough.body[part][inside].mean() < 0.5 else MAX_SHADOW_COLOUR
     return rough.coloured > 8 and float(np.percentile(colour, 85)) < min(0.4 * rough.coloured, most)
 
 
-def _fades(inside: Mask, departure: Departure, part: tuple[slice, slice], rough: _Rough) -> bool:
+def _is_fading_shadow(inside: Mask, departure: Departure, part: tuple[slice, slice], rough: _RoughShape) -> bool:
     """Return True for a shadow of a product with the wall's hue: beside the body, colourless, darker at its foot."""
     low, high = np.percentile(departure.light[part][inside], (8, 92))
     is_beside = rough.body[part][inside].mean() < 0.5
@@ -260,14 +260,14 @@ def _is_background(inside: Mask, departure: Departure, part: tuple[slice, slice]
     return bool(abs(middle) < tight and np.median(colour) < tight and high - low < 2 * tight)
 
 
-def _is_shaded(inside: Mask, departure: Departure, part: tuple[slice, slice], tight: float, rough: _Rough) -> bool:
+def _is_shaded(inside: Mask, departure: Departure, part: tuple[slice, slice], tight: float, rough: _RoughShape) -> bool:
     """Return True if a room beside the body is background with some shadow: partly darker, without colour."""
     light, colour = departure.light[part][inside], departure.colour[part][inside]
     is_colourless = np.percentile(colour, 85) < 0.4 * tight
     return bool(is_colourless and np.median(light) > -2 * tight and rough.body[part][inside].mean() < 0.3)
 
 
-def _connected(allowed: Mask, seed: Mask) -> Mask:
+def _connected_to(allowed: Mask, seed: Mask) -> Mask:
     count, labels = cv2.connectedComponents(allowed.astype(np.uint8), connectivity=4)
     touched = np.zeros(count, dtype=bool)
     touched[np.unique(labels[seed & allowed])] = True
@@ -282,7 +282,7 @@ def _windows(barrier: Mask, outside: Mask, departure: Departure, tight: float) -
     and of the same colour; otherwise it is the inside of a white cup, or a highlight.
     """
     closed = ~barrier & ~outside
-    rough = _rough(~outside, departure, tight)
+    rough = _find_rough_shape(~outside, departure, tight)
     total = np.hypot(departure.light, departure.colour)
     alike = (departure.light > -2 * tight) & (departure.colour < 2 * tight)
     alike |= (total < 0.6 * rough.typical) | (~rough.body & (departure.light > -12) & (departure.colour < 0.4 * tight))
@@ -291,7 +291,7 @@ def _windows(barrier: Mask, outside: Mask, departure: Departure, tight: float) -
     count, labels, stats, centres = cv2.connectedComponentsWithStats(alike, connectivity=4)
     seen = np.zeros_like(barrier)
     size, columns = int((~outside).sum()), np.flatnonzero((~outside).any(axis=0))
-    is_conspicuous = rough.typical > CONSPICUOUS
+    is_conspicuous = rough.typical > CLEAR_DIFFERENCE
     near, middle = (9, 0.15) if is_conspicuous else (5, 0.2)
     edge = cv2.dilate(barrier.astype(np.uint8), np.ones((near, near), np.uint8)) > 0
     beyond = cv2.dilate(outside.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
@@ -320,7 +320,7 @@ def _windows(barrier: Mask, outside: Mask, departure: Departure, tight: float) -
     return seen
 
 
-def _is_lit(inside: Mask, departure: Departure, part: tuple[slice, slice], tight: float, rough: _Rough) -> bool:
+def _is_lit(inside: Mask, departure: Departure, part: tuple[slice, slice], tight: float, rough: _RoughShape) -> bool:
     """Return True if part of a room is as bright as the background, and hardly coloured.
 
     This is true for a hole, however dark the shadow in it is, and false for a highlight reflected in the glaze.
@@ -330,7 +330,7 @@ def _is_lit(inside: Mask, departure: Departure, part: tuple[slice, slice], tight
     return is_bright and bool(np.median(departure.colour[part][inside]) < 2 * tight)
 
 
-def _settled(smooth: Floats, outside: Mask, sure: Mask) -> Mask:
+def _refine_border(smooth: Floats, outside: Mask, sure: Mask) -> Mask:
     """Return the mask with its border on the steepest line between certain outside and certain product (watershed)."""
     depth = cv2.distanceTransform((~outside).astype(np.uint8), cv2.DIST_L2, 5)
     ridge = (depth >= cv2.dilate(depth, np.ones((5, 5), np.uint8)) - 0.01) & (depth >= 1.9)
@@ -345,7 +345,7 @@ def _settled(smooth: Floats, outside: Mask, sure: Mask) -> Mask:
     product = markers != 1
     product[[0, -1], :] = ~outside[[0, -1], :]  # watershed leaves the outermost pixels undecided
     product[:, [0, -1]] = ~outside[:, [0, -1]]
-    return _tidy(product)
+    return _remove_small_parts(product)
 
 
 def _without_crumbs(product: Mask, departure: Departure, tight: float) -> Mask:
@@ -371,7 +371,7 @@ def _without_crumbs(product: Mask, departure: Departure, tight: float) -> Mask:
                 result[part] |= inside & (light < -3)
             elif light < tight and colour < (8 if top > floor else 2 * tight):
                 result[part] &= ~inside
-    return _tidy(_with_smooth_foot(result))
+    return _remove_small_parts(_with_smooth_foot(result))
 
 
 def _with_smooth_foot(product: Mask) -> Mask:
@@ -409,7 +409,7 @@ def _stretches(flags: Mask) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in zip(turns[::2], turns[1::2], strict=True) if b - a >= 8]
 
 
-def _tidy(product: Mask) -> Mask:
+def _remove_small_parts(product: Mask) -> Mask:
     """Remove parts smaller than a hundredth of the largest part, and holes of a few pixels."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(product.astype(np.uint8), connectivity=8)
     if count < 2:

@@ -51,10 +51,10 @@ def cut_out(arguments: dict[str, Any], parts: list[bytes]) -> Message:
 
 
 @_task
-def painted(arguments: dict[str, Any], parts: list[bytes]) -> Message:
+def apply_mask(arguments: dict[str, Any], parts: list[bytes]) -> Message:
     photo, mask = parts
-    alpha = masks.read(mask, **arguments)
-    return _file(masks.apply(intake.decode(photo), alpha))
+    alpha = masks.read_mask(mask, **arguments)
+    return _file(masks.cut_out_with_mask(intake.decode(photo), alpha))
 
 
 def _file(cut: cutout.CutOut) -> Message:
@@ -64,7 +64,7 @@ def _file(cut: cutout.CutOut) -> Message:
 
 @_task
 def palette(arguments: dict[str, Any], parts: list[bytes]) -> Message:
-    swatches = palettes.of_image(intake.admit(parts[0]).pixels)
+    swatches = palettes.extract_palette(intake.admit(parts[0]).pixels)
     return Message([asdict(swatch) | {"share": float(swatch.share)} for swatch in swatches])
 
 

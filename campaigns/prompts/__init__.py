@@ -4,14 +4,14 @@ from campaigns.prompts.axes import AxisError, expand_axes, values_key
 from campaigns.prompts.rendering import (
     MissingValues,
     PromptSource,
-    Rendered,
+    RenderedPrompt,
     Span,
-    missing,
+    find_missing_names,
     placeholders,
     render,
 )
 from campaigns.prompts.seeds import MAX_SEED, seed_for
-from campaigns.prompts.syntax import PromptSyntaxError, Slot, is_name, parse, place
+from campaigns.prompts.syntax import PromptSyntaxError, Slot, describe_position, is_name, parse
 from campaigns.prompts.wording import Guide, Lint, lint, problems
 
 __all__ = [
@@ -22,15 +22,15 @@ __all__ = [
     "MissingValues",
     "PromptSource",
     "PromptSyntaxError",
-    "Rendered",
+    "RenderedPrompt",
     "Slot",
     "Span",
+    "describe_position",
     "expand_axes",
+    "find_missing_names",
     "is_name",
     "lint",
-    "missing",
     "parse",
-    "place",
     "placeholders",
     "problems",
     "render",

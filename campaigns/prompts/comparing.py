@@ -13,11 +13,11 @@ _WORDS = re.compile(r"\{[^{}]*\}|\w+|\s+|[^\w\s]")
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """A part of a text; `is_other`: the other text does not have it here."""
+class TextPart:
+    """A part of a text; `is_different`: the other text does not have it here."""
 
     text: str
-    is_other: bool
+    is_different: bool
 
 
 @dataclass(frozen=True)
@@ -25,20 +25,20 @@ class Difference:
     """A named value in both versions, with its parts on either side."""
 
     name: str
-    left: tuple[Stretch, ...]
-    right: tuple[Stretch, ...]
+    left: tuple[TextPart, ...]
+    right: tuple[TextPart, ...]
 
     @property
     def is_same(self) -> bool:
-        return not any(stretch.is_other for stretch in (*self.left, *self.right))
+        return not any(stretch.is_different for stretch in (*self.left, *self.right))
 
 
-def words(name: str, left: str, right: str) -> Difference:
+def compare_words(name: str, left: str, right: str) -> Difference:
     """Compare two texts word by word; a placeholder is one word."""
     before, after = _WORDS.findall(left), _WORDS.findall(right)
     matcher = SequenceMatcher(None, before, after, autojunk=False)
-    removed: list[Stretch] = []
-    added: list[Stretch] = []
+    removed: list[TextPart] = []
+    added: list[TextPart] = []
     steps = matcher.get_opcodes()
     for number, (kind, a, b, c, d) in enumerate(steps):
         # A space between two changed words belongs to the change.
@@ -49,27 +49,27 @@ def words(name: str, left: str, right: str) -> Difference:
     return Difference(name, tuple(removed), tuple(added))
 
 
-def _add(stretches: list[Stretch], text: str, is_other: bool) -> None:
-    if stretches and stretches[-1].is_other == is_other:
+def _add(stretches: list[TextPart], text: str, is_different: bool) -> None:
+    if stretches and stretches[-1].is_different == is_different:
         text = stretches.pop().text + text
-    stretches.append(Stretch(text, is_other))
+    stretches.append(TextPart(text, is_different))
 
 
-def settings(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[Difference]:
+def compare_settings(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[Difference]:
     """Compare two sets of named values, each as a whole; names in the order of the left, then new ones."""
     differences = []
     for name in dict.fromkeys([*left, *right]):
-        sides = [plain(side[name]) if name in side else "" for side in (left, right)]
-        is_other = sides[0] != sides[1]
-        removed, added = ((Stretch(side, is_other),) if side else () for side in sides)
+        sides = [display_value(side[name]) if name in side else "" for side in (left, right)]
+        is_different = sides[0] != sides[1]
+        removed, added = ((TextPart(side, is_different),) if side else () for side in sides)
         differences.append(Difference(name, removed, added))
     return differences
 
 
-def plain(value: Any) -> str:
+def display_value(value: Any) -> str:
     """Return a value as people read it: lists with commas, other values as JSON, text without quotes."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
-        return ", ".join(plain(part) for part in value)
+        return ", ".join(display_value(part) for part in value)
     return json.dumps(value, ensure_ascii=False)

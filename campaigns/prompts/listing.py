@@ -16,7 +16,7 @@ from math import gcd
 from typing import Any
 
 from campaigns.feeds import csv_file, sniffing, xlsx_file
-from campaigns.feeds.base import FeedRefused, letter
+from campaigns.feeds.base import FeedRefused, column_letter
 from campaigns.prompts.seeds import MAX_SEED
 from campaigns.prompts.syntax import is_name
 from core import storable
@@ -67,7 +67,7 @@ class Listing:
     issue_count: int = 0
 
     @property
-    def is_sound(self) -> bool:
+    def is_valid(self) -> bool:
         return bool(self.rows) and not self.issue_count
 
 
@@ -84,7 +84,7 @@ class _Wrong(ValueError):
     """One cell cannot be used."""
 
 
-def read(given: str | bytes) -> Listing:
+def read_listing(given: str | bytes) -> Listing:
     """Read a pasted text or an uploaded file. Mistakes are listed in `issues`; it raises nothing for them."""
     try:
         table = _open(given.encode() if isinstance(given, str) else given)
@@ -103,9 +103,9 @@ def image_size(row: Mapping[str, Any]) -> tuple[int, int] | None:
 def image_aspect(row: Mapping[str, Any]) -> str:
     """Return the requested aspect of a row in lowest terms, from its aspect or its size; empty if it has none."""
     if size := image_size(row):
-        return lowest(*size)
+        return lowest_terms(*size)
     aspect = str(row.get("aspect", ""))
-    return lowest(*map(int, aspect.split(":"))) if _CANONICAL_ASPECT.fullmatch(aspect) else ""
+    return lowest_terms(*map(int, aspect.split(":"))) if _CANONICAL_ASPECT.fullmatch(aspect) else ""
 
 
 def placeholders(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def placeholders(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in sizing}
 
 
-def lowest(width: int, height: int) -> str:
+def lowest_terms(width: int, height: int) -> str:
     """Return the aspect in lowest terms, such as "4:5"; empty if a side is 0."""
     if not width or not height:
         return ""
@@ -133,7 +133,7 @@ def _open(data: bytes) -> _Table | Issue:
     if start in (b"{", b"["):
         return _open_json(data)
     stream = io.BytesIO(data)
-    _, records = (xlsx_file if sniffing.form(stream) == "xlsx" else csv_file).read(stream)
+    _, records = (xlsx_file if sniffing.detect_format(stream) == "xlsx" else csv_file).read(stream)
     filled = ((row, cells) for row, cells in records if any(map(str.strip, cells)))
     row, headings = next(filled, (1, []))
     return _Table([str(heading).strip().lstrip("\ufeff") for heading in headings], row, filled)
@@ -267,8 +267,8 @@ class _Reader:
             index = next(at for at, role in self.roles.items() if role == "subject")
             self._wrong(number, index, "", "This row names no product; write its SKU.")
         size = image_size(row)
-        if size and image_aspect({"aspect": row.get("aspect", "")}) not in ("", lowest(*size)):
-            message = f"Its size {row['size']} is {lowest(*size)}, not {row['aspect']}; give one of the two."
+        if size and image_aspect({"aspect": row.get("aspect", "")}) not in ("", lowest_terms(*size)):
+            message = f"Its size {row['size']} is {lowest_terms(*size)}, not {row['aspect']}; give one of the two."
             self._wrong(number, None, "", message)
         return None if self.issue_count > before else row
 
@@ -277,7 +277,7 @@ class _Reader:
         if len(self.issues) >= MAX_ISSUES:
             return
         heading = self.table.headings[index] if index is not None and index < len(self.table.headings) else ""
-        cell = f"{letter(index)}{row}" if index is not None and self.table.row else ""
+        cell = f"{column_letter(index)}{row}" if index is not None and self.table.row else ""
         self.issues.append(Issue(row, heading, cell, value[:80], message))
 
 
@@ -303,7 +303,7 @@ def _values(role: str, value: Any) -> Row:
         return {"size": f"{_edge(match[1])}x{_edge(match[2] or match[1])}"}
     if role == "=aspect":
         match = _ASPECT.fullmatch(text)
-        aspect = lowest(int(match[1]), int(match[2])) if match else ""
+        aspect = lowest_terms(int(match[1]), int(match[2])) if match else ""
         if not aspect:
             raise _Wrong("An aspect is width : height, such as 4:5.")
         return {"aspect": aspect}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from campaigns.prompts.rendering import Rendered, Span
+from campaigns.prompts.rendering import RenderedPrompt, Span
 from campaigns.prompts.syntax import Slot, parse
 from campaigns.prompts.wording import Lint
 
@@ -15,7 +15,7 @@ from campaigns.prompts.wording import Lint
 class Piece:
     """A part of a prompt: plain words, the value of a placeholder (`name` is set), or words with a remark of the guide.
 
-    kind and title: the remark. is_style: words of the style preset. is_unread: words after the place where the model
+    kind and title: the remark. is_style: words of the style preset. is_cut_off: words after the place where the model
     stops reading.
     """
 
@@ -24,10 +24,10 @@ class Piece:
     kind: str = ""
     title: str = ""
     is_style: bool = False
-    is_unread: bool = False
+    is_cut_off: bool = False
 
 
-def cut(text: str, spans: Sequence[Span]) -> list[Piece]:
+def split_text(text: str, spans: Sequence[Span]) -> list[Piece]:
     """Return the pieces of `text` in order. Spans must be in order and not overlap."""
     pieces: list[Piece] = []
     place = 0
@@ -37,7 +37,7 @@ def cut(text: str, spans: Sequence[Span]) -> list[Piece]:
     return [piece for piece in [*pieces, Piece(text[place:])] if piece.text]
 
 
-def mark(rendered: Rendered, remarks: Sequence[Lint] = (), unread_from: int | None = None) -> list[Piece]:
+def mark_remarks(rendered: RenderedPrompt, remarks: Sequence[Lint] = (), unread_from: int | None = None) -> list[Piece]:
     """Return the whole text in pieces, and a piece for each missing required word. A remark inside a value wins."""
     text, spans = rendered.text, rendered.spans
     end = len(text) if unread_from is None else unread_from
@@ -54,7 +54,7 @@ def mark(rendered: Rendered, remarks: Sequence[Lint] = (), unread_from: int | No
     return pieces + absent
 
 
-def source_place(text: str, rendered: Rendered, place: int) -> int:
+def source_place(text: str, rendered: RenderedPrompt, place: int) -> int:
     """Return the character of the prompt's source text for a place in the rendered text; its end for style words."""
     if place >= rendered.style_start:
         return len(text)

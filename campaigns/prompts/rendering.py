@@ -25,7 +25,7 @@ class PromptSource:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
-    def needed(self) -> tuple[str, ...]:
+    def required_names(self) -> tuple[str, ...]:
         """Return the names of placeholders without default, each once, in reading order.
 
         Cached, because a run needs it for each image.
@@ -45,7 +45,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Rendered:
+class RenderedPrompt:
     """The text that will be sent, with the places of the values in `text`, and parameters without placeholders.
 
     style_start: the start of the style's words in `text`; the length of `text` without a style.
@@ -71,24 +71,24 @@ def placeholders(source: PromptSource | str) -> list[Slot]:
     return [node for text in _texts(source) for node in parse(text) if isinstance(node, Slot)]
 
 
-def missing(source: PromptSource | str, values: Mapping[str, Any]) -> list[str]:
+def find_missing_names(source: PromptSource | str, values: Mapping[str, Any]) -> list[str]:
     """Return the names without default that have no value in `values`; each once, in reading order."""
-    needed = (PromptSource(source) if isinstance(source, str) else source).needed
+    needed = (PromptSource(source) if isinstance(source, str) else source).required_names
     return [name for name in needed if _is_empty(values.get(name))]
 
 
-def render(source: PromptSource, values: Mapping[str, Any]) -> Rendered:
+def render(source: PromptSource, values: Mapping[str, Any]) -> RenderedPrompt:
     """Fill `source`; braces inside values are text. Raises MissingValues and PromptSyntaxError.
 
     A parameter that is only one placeholder keeps its value's type: {"fill": "{fill}"} gives 0.8.
     """
-    missing_names = missing(source, values)
+    missing_names = find_missing_names(source, values)
     if missing_names:
         raise MissingValues(missing_names)
-    text, spans = _fill(parse(source.text), values)
-    negative, _ = _fill(parse(source.negative), values)
+    text, spans = _fill_text(parse(source.text), values)
+    negative, _ = _fill_text(parse(source.negative), values)
     whole = _append(text, source.style)
-    return Rendered(
+    return RenderedPrompt(
         text=whole,
         negative=_append(negative, source.style_negative),
         spans=tuple(spans),
@@ -116,7 +116,7 @@ def _value(slot: Slot, values: Mapping[str, Any]) -> tuple[Any, bool]:
     return (slot.default, True) if _is_empty(value) else (value, False)
 
 
-def _fill(nodes: tuple[Node, ...], values: Mapping[str, Any]) -> tuple[str, list[Span]]:
+def _fill_text(nodes: tuple[Node, ...], values: Mapping[str, Any]) -> tuple[str, list[Span]]:
     parts: list[str] = []
     spans: list[Span] = []
     length = 0
@@ -147,4 +147,4 @@ def _parameter(text: str, values: Mapping[str, Any]) -> Any:
     if len(nodes) == 1 and isinstance(nodes[0], Slot):
         value, _ = _value(nodes[0], values)
         return value.strip() if isinstance(value, str) else value
-    return _fill(nodes, values)[0]
+    return _fill_text(nodes, values)[0]

@@ -6,24 +6,24 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from campaigns.prompts.syntax import PromptSyntaxError, Slot, parse, place
+from campaigns.prompts.syntax import PromptSyntaxError, Slot, describe_position, parse
 
 
 @dataclass(frozen=True)
 class Remark:
     """A remark about a part of a prompt text, end excluded. kind: "syntax", "unknown" or "alternatives".
 
-    instead: the most similar existing name, or empty.
+    replacement: the most similar existing name, or empty.
     """
 
     kind: str
     start: int
     end: int
     message: str
-    instead: str = ""
+    replacement: str = ""
 
 
-def check(text: str, existing: Iterable[str]) -> list[Remark]:
+def check_spelling(text: str, existing: Iterable[str]) -> list[Remark]:
     """Return the first syntax error; if there is none, the suspicious placeholders, in order.
 
     These are placeholders without default whose name does not exist, and those that look like a choice of words.
@@ -31,7 +31,7 @@ def check(text: str, existing: Iterable[str]) -> list[Remark]:
     try:
         nodes = parse(text)
     except PromptSyntaxError as error:
-        where = place(text, error.position)
+        where = describe_position(text, error.position)
         return [Remark("syntax", error.position, min(len(text), error.position + 1), f"{error.message} ({where}).")]
     names = list(dict.fromkeys(existing))
     remarks = []
@@ -45,10 +45,10 @@ def check(text: str, existing: Iterable[str]) -> list[Remark]:
 
 def alternatives(text: str, existing: Iterable[str] = ()) -> list[Remark]:
     """Return the placeholders that look like a choice of words: {red|blue|green}; none if the text is broken."""
-    return [remark for remark in check(text, existing) if remark.kind == "alternatives"]
+    return [remark for remark in check_spelling(text, existing) if remark.kind == "alternatives"]
 
 
-def nearest(name: str, existing: Iterable[str]) -> str:
+def nearest_name(name: str, existing: Iterable[str]) -> str:
     """Return the existing name that is most similar; empty if none is similar enough."""
     by_folded = {each.casefold(): each for each in existing}
     matches = difflib.get_close_matches(name.casefold(), list(by_folded), n=1, cutoff=0.6)
@@ -66,7 +66,9 @@ def _alternatives(slot: Slot, names: list[str]) -> Remark:
 
 
 def _unknown(slot: Slot, names: list[str]) -> Remark:
-    instead = nearest(slot.name, names)
+    replacement = nearest_name(slot.name, names)
     message = f"No product has “{slot.name}”."
-    message += f" Did you mean “{instead}”?" if instead else f" Give it a default, {{{slot.name}|…}}, or an axis."
-    return Remark("unknown", slot.start, slot.end, message, instead)
+    message += (
+        f" Did you mean “{replacement}”?" if replacement else f" Give it a default, {{{slot.name}|…}}, or an axis."
+    )
+    return Remark("unknown", slot.start, slot.end, message, replacement)

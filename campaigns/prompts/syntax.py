@@ -38,7 +38,7 @@ def is_name(text: str) -> bool:
     return bool(_NAME.fullmatch(text))
 
 
-def place(text: str, position: int) -> str:
+def describe_position(text: str, position: int) -> str:
     """Return the position for people: "character 15", or "line 2, character 3" if the text has several lines."""
     line = text.count("\n", 0, position)
     character = position - (text.rfind("\n", 0, position) + 1) + 1

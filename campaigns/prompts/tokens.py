@@ -39,13 +39,13 @@ class Encoder:
 
     name: str
     limit: int
-    marks: int
+    special_tokens: int
     count: Counter
     is_exact: bool = False
 
 
 @dataclass(frozen=True)
-class Reading:
+class TokenCount:
     """A text as an encoder reads it. tokens and limit: without special tokens.
 
     cut: the first character that the model does not read (a partly read word counts as not read); None if it reads all.
@@ -63,18 +63,18 @@ class Reading:
         return f"{'' if self.is_exact else 'about '}{self.tokens} of {self.limit} tokens"
 
 
-def read(text: str, encoder: Encoder) -> Reading:
+def count_tokens(text: str, encoder: Encoder) -> TokenCount:
     """Count the tokens word by word, in linear time."""
-    limit = encoder.limit - encoder.marks
+    limit = encoder.limit - encoder.special_tokens
     used, cut = 0, None
     for word in _WORD.finditer(text):
         used += encoder.count(word.group())
         if used > limit and cut is None:
             cut = word.start()
-    return Reading(used, limit, cut, encoder.is_exact, encoder.name)
+    return TokenCount(used, limit, cut, encoder.is_exact, encoder.name)
 
 
-def estimate(family: str = "clip", *, limit: int | None = None) -> Encoder:
+def estimating_encoder(family: str = "clip", *, limit: int | None = None) -> Encoder:
     """Return an estimating encoder for a family; ValueError lists the known families."""
     if family not in LIMITS:
         raise ValueError(f"There is no encoder family {family!r}; known are {', '.join(LIMITS)}.")
@@ -87,7 +87,7 @@ def estimate(family: str = "clip", *, limit: int | None = None) -> Encoder:
     return Encoder(family, limit or most, marks, count)
 
 
-def from_folder(folder: Path) -> Encoder | None:
+def load_encoder(folder: Path) -> Encoder | None:
     """Return the exact encoder of a tokenizer folder as transformers saves it; None if its files have another format.
 
     Reads vocab.json with merges.txt, or tokenizer.json; the limit from tokenizer_config.json.

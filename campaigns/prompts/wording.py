@@ -83,7 +83,7 @@ def _places(text: str, word: str) -> Iterable[tuple[int, int]]:
 
 @lru_cache(maxsize=4096)
 def _pattern(word: str) -> re.Pattern[str]:
-    parts = (r"\s+" if char.isspace() else _either(char) for char in " ".join(_composed(word).split()))
+    parts = (r"\s+" if char.isspace() else _either_form(char) for char in " ".join(_composed(word).split()))
     return re.compile(f"(?<!{_WORD}){''.join(parts)}(?!{_WORD})", re.IGNORECASE)
 
 
@@ -91,7 +91,7 @@ def _composed(word: str) -> str:
     return unicodedata.normalize("NFC", word)
 
 
-def _either(char: str) -> str:
+def _either_form(char: str) -> str:
     """Return a pattern for a character in composed or decomposed form; text pasted on a Mac is often decomposed."""
     decomposed = unicodedata.normalize("NFD", char)
     return re.escape(char) if decomposed == char else f"(?:{re.escape(char)}|{re.escape(decomposed)})"

@@ -6,17 +6,17 @@ from collections.abc import Callable
 
 from core.models import Brand, User
 
-Count = Callable[[User, Brand], int]
+Counter = Callable[[User, Brand], int]
 
-_counts: list[Count] = []
+_counts: list[Counter] = []
 
 
-def provide(count: Count) -> Count:
+def register_counter(count: Counter) -> Counter:
     """Register a function that counts the approved images of a brand; used as a decorator."""
     _counts.append(count)
     return count
 
 
-def count(user: User, brand: Brand) -> int:
+def count_approved_images(user: User, brand: Brand) -> int:
     """Return how many approved images a new guide could send back to review."""
     return sum(counted(user, brand) for counted in _counts)

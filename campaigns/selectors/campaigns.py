@@ -28,7 +28,7 @@ def get(user: User, campaign_id: int) -> Campaign:
     return campaign
 
 
-def by_slug(user: User, brand_slug: str, slug: str) -> Campaign:
+def get_by_slug(user: User, brand_slug: str, slug: str) -> Campaign:
     """Return a campaign by its slug. Raises NotFound, also if the user may not see it."""
     rows = Campaign.objects.visible_to(user).select_related("brand")
     campaign: Campaign | None = rows.filter(brand__slug=brand_slug, slug=slug).first()
@@ -37,13 +37,13 @@ def by_slug(user: User, brand_slug: str, slug: str) -> Campaign:
     return campaign
 
 
-def subjects(user: User, campaign: Campaign) -> QuerySet[Any]:
+def list_subjects(user: User, campaign: Campaign) -> QuerySet[Any]:
     """Return the campaign's subjects by key, with photos and cut-outs prefetched."""
     rows = Subject.objects.visible_to(user).filter(campaigns=campaign)
     return rows.prefetch_related("photos__cutouts").order_by("key")
 
 
-def values_of(*, key: str, name: str, kind: str, attributes: dict[str, Any]) -> dict[str, Any]:
+def placeholder_values(*, key: str, name: str, kind: str, attributes: dict[str, Any]) -> dict[str, Any]:
     """Return a subject's values for placeholders: its attributes, and name, kind, key and sku."""
     given = {label: value for label, value in attributes.items() if value not in (None, "")}
     return {"name": name, "kind": kind, **given, "key": key, "sku": key}

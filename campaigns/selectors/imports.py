@@ -13,48 +13,48 @@ from django.utils import timezone
 from campaigns import feeds
 from campaigns.feeds import Feed, FeedRefused, Header, fixes
 from campaigns.feeds import mapping as columns_of
-from campaigns.feeds.base import normalised
-from campaigns.feeds.fixes import Chosen, FixApplier
+from campaigns.feeds.base import normalise_heading
+from campaigns.feeds.fixes import ChosenFix, FixApplier
 from campaigns.models import FeedImport, ImportChange, ImportIssue, Subject
 from core.errors import NotFound
 from core.models import User
 
-SAMPLES = 25
+SAMPLES_PER_CAUSE = 25
 """The number of issues of a cause that are searched for an example of each fix."""
 
 
 @dataclass(frozen=True)
-class Offer:
+class FixOffer:
     """A fix that a person may choose; `example` is like “12,90 € → 12.90”, or empty."""
 
     id: str
     label: str
-    says: str
+    explanation: str
     example: str
 
 
 @dataclass(frozen=True)
-class Applied:
+class AppliedFix:
     """An applied fix: the mistakes that it was for, and how many cells or rows it changed."""
 
     cause: str
     fix: str
     label: str
-    says: str
-    what: str
+    explanation: str
+    mistakes: str
     changed: int
-    is_of_rows: bool
+    counts_rows: bool
 
 
 @dataclass(frozen=True)
-class Group:
+class IssueGroup:
     """The mistakes of one cause in an import: their count, the first as an example, and possible fixes."""
 
     cause: str
     label: str
     count: int
     example: ImportIssue
-    offers: tuple[Offer, ...] = ()
+    offers: tuple[FixOffer, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -80,34 +80,36 @@ def get(user: User, import_id: int, *, brand_id: int | None = None) -> FeedImpor
     return feed_import
 
 
-def issues(user: User, feed_import: FeedImport, *, cause: str = "") -> QuerySet[Any]:
+def list_issues(user: User, feed_import: FeedImport, *, cause: str = "") -> QuerySet[Any]:
     """Return the stored issues in file order; at most 1,000 of a cause are stored."""
     rows = ImportIssue.objects.visible_to(user).filter(feed_import=feed_import)
     return (rows.filter(cause=cause) if cause else rows).order_by("row", "id")
 
 
-def groups(user: User, feed_import: FeedImport) -> list[Group]:
+def group_issues(user: User, feed_import: FeedImport) -> list[IssueGroup]:
     """Return the mistakes by cause, the most frequent first, each with the fixes that are not applied yet."""
     place = Window(RowNumber(), partition_by="cause", order_by=["row", "id"])
     samples: dict[str, list[ImportIssue]] = {}
-    for issue in issues(user, feed_import).annotate(place=place).filter(place__lte=SAMPLES):
+    for issue in list_issues(user, feed_import).annotate(place=place).filter(place__lte=SAMPLES_PER_CAUSE):
         samples.setdefault(issue.cause, []).append(issue)
     fields = _fields(feed_import)
     cause_groups = []
     for cause, few in samples.items():
         count = feed_import.issue_counts.get(cause, len(few))
-        cause_groups.append(Group(cause, fixes.label(cause, count), count, few[0], _offers(feed_import, few, fields)))
+        cause_groups.append(
+            IssueGroup(cause, fixes.cause_label(cause, count), count, few[0], _offers(feed_import, few, fields))
+        )
     return sorted(cause_groups, key=lambda group: (-group.count, group.example.row))
 
 
-def _offers(feed_import: FeedImport, few: list[ImportIssue], fields: dict[str, str]) -> tuple[Offer, ...]:
+def _offers(feed_import: FeedImport, few: list[ImportIssue], fields: dict[str, str]) -> tuple[FixOffer, ...]:
     """Return the fixes for one cause, each with the first cell in `few` that it would change as its example."""
     applied = {(stored["cause"], stored["fix"]) for stored in feed_import.fixes}
     return tuple(
-        Offer(
+        FixOffer(
             fix.id,
             fix.label,
-            fix.says,
+            fix.explanation,
             next((text for issue in few if (text := fix.example(issue.value, fields.get(issue.column, "")))), ""),
         )
         for fix in fixes.FIXES.get(few[0].cause, ())
@@ -121,33 +123,43 @@ def _fields(feed_import: FeedImport) -> dict[str, str]:
     if not headings:
         return {}
     try:
-        header = Header.of((int(feed_import.dialect.get("header_row") or 0), headings))
+        header = Header.from_record((int(feed_import.dialect.get("header_row") or 0), headings))
     except FeedRefused:
         return {}
     images = feed_import.dialect.get("image_columns", ())
     header = replace(header, images=frozenset(at for at, cell in enumerate(header.cells) if cell in images))
-    return columns_of.suggest(header, feed_import.subject_kind) | feed_import.mapping
+    return columns_of.suggest_mapping(header, feed_import.subject_kind) | feed_import.mapping
 
 
 def columns_with(user: User, feed_import: FeedImport, cause: str) -> list[str]:
     """Return the headings of the columns in which this mistake occurs."""
-    return list(issues(user, feed_import, cause=cause).order_by("column").values_list("column", flat=True).distinct())
+    return list(
+        list_issues(user, feed_import, cause=cause).order_by("column").values_list("column", flat=True).distinct()
+    )
 
 
-def applied_fixes(feed_import: FeedImport) -> list[Applied]:
+def applied_fixes(feed_import: FeedImport) -> list[AppliedFix]:
     """Return the fixes of an import in the order in which they are applied."""
     applied = []
     for stored in feed_import.fixes:
-        fix = fixes.find(stored["cause"], stored["fix"])
-        is_of_rows = fix.leaves_out or fix.is_staged or fix.row is not None
-        what = fixes.label(stored["cause"], 2)
+        fix = fixes.find_fix(stored["cause"], stored["fix"])
+        counts_rows = fix.drops_rows or fix.is_staged or fix.row is not None
+        mistakes = fixes.cause_label(stored["cause"], 2)
         applied.append(
-            Applied(stored["cause"], fix.id, fix.label, fix.says, what, int(stored.get("changed", 0)), is_of_rows)
+            AppliedFix(
+                stored["cause"],
+                fix.id,
+                fix.label,
+                fix.explanation,
+                mistakes,
+                int(stored.get("changed", 0)),
+                counts_rows,
+            )
         )
     return applied
 
 
-def changes(user: User, feed_import: FeedImport) -> QuerySet[Any]:
+def list_changes(user: User, feed_import: FeedImport) -> QuerySet[Any]:
     """Return the changes of an applied import with their subjects; `was` is None for a new subject."""
     return (
         ImportChange.objects.visible_to(user).filter(feed_import=feed_import).select_related("subject").order_by("id")
@@ -162,7 +174,7 @@ class UndoPlan:
     restores: int
 
 
-def undo_plan(user: User, feed_import: FeedImport) -> UndoPlan:
+def get_undo_plan(user: User, feed_import: FeedImport) -> UndoPlan:
     counted = (
         ImportChange.objects.visible_to(user)
         .filter(feed_import=feed_import)
@@ -185,7 +197,7 @@ class Progress:
     is_begun: bool
 
 
-def progress(feed_import: FeedImport) -> Progress:
+def get_progress(feed_import: FeedImport) -> Progress:
     since, now = feed_import.reading_since, timezone.now()
     seconds = (now - since).total_seconds() if since else 0.0
     share = feed_import.bytes_read / feed_import.file_bytes if feed_import.file_bytes else 0.0
@@ -198,34 +210,37 @@ def progress(feed_import: FeedImport) -> Progress:
 
 
 @dataclass(frozen=True)
-class Choice:
+class FieldChoice:
     """One entry in the list of fields for a column."""
 
     name: str
     label: str
 
 
-def field_choices(brand_attributes: list[str], heading: str, current: str) -> list[tuple[str, list[Choice]]]:
+def field_choices(brand_attributes: list[str], heading: str, current: str) -> list[tuple[str, list[FieldChoice]]]:
     """Return the fields for a column, in named groups; its own heading is offered as attribute and as option."""
     plain = {field.name: field.label for field in columns_of.FIELDS}
-    own = normalised(heading)
+    own = normalise_heading(heading)
     options = list(dict.fromkeys(["Size", "Colour", heading.strip()]))
     attributes = list(dict.fromkeys([own, *brand_attributes])) if own else brand_attributes
     groups = [
-        ("What it is", [Choice(name, plain[name]) for name in ("key", "name", "parent", "kind")]),
-        ("Photos", [Choice(name, plain[name]) for name in ("photo", "photos_more", "alt")]),
+        ("What it is", [FieldChoice(name, plain[name]) for name in ("key", "name", "parent", "kind")]),
+        ("Photos", [FieldChoice(name, plain[name]) for name in ("photo", "photos_more", "alt")]),
         (
             "What prompts can name",
-            [Choice("hex", plain["hex"]), *(Choice(f"attribute:{name}", f"Attribute: {name}") for name in attributes)],
+            [
+                FieldChoice("hex", plain["hex"]),
+                *(FieldChoice(f"attribute:{name}", f"Attribute: {name}") for name in attributes),
+            ],
         ),
-        ("Tells variants apart", [Choice(f"option:{name}", f"Option: {name}") for name in options]),
-        ("Nothing", [Choice("ignore", plain["ignore"])]),
+        ("Tells variants apart", [FieldChoice(f"option:{name}", f"Option: {name}") for name in options]),
+        ("Nothing", [FieldChoice("ignore", plain["ignore"])]),
     ]
     if current == "layout":
-        groups[-1][1].append(Choice("layout", plain["layout"]))
+        groups[-1][1].append(FieldChoice("layout", plain["layout"]))
     names = {choice.name for _, choices in groups for choice in choices}
     if current and current not in names:
-        groups.insert(0, ("As it is", [Choice(current, current.partition(":")[2] or current)]))
+        groups.insert(0, ("As it is", [FieldChoice(current, current.partition(":")[2] or current)]))
     return groups
 
 
@@ -238,24 +253,28 @@ def attribute_names(user: User, brand_id: int, *, newest: int = 200) -> list[str
     return sorted({*names, "colour", "material", "price", "currency", "description"} - {"hex"})
 
 
-def chosen_of(stored: Iterable[Mapping[str, Any]]) -> list[Chosen]:
+def stored_fixes(stored: Iterable[Mapping[str, Any]]) -> list[ChosenFix]:
     """Return the fixes that a FeedImport stores, as Chosen."""
-    return [Chosen(fix["cause"], fix["fix"], tuple(fix.get("columns") or ())) for fix in stored]
+    return [ChosenFix(fix["cause"], fix["fix"], tuple(fix.get("columns") or ())) for fix in stored]
 
 
-def fix_applier_of(offered: FeedImport) -> FixApplier:
+def make_fix_applier(offered: FeedImport) -> FixApplier:
     """Return the fixes of this import, with its column mapping or else the detected one."""
     chosen: dict[str, str] = offered.mapping
     kind = offered.subject_kind
 
     def fields(header: Header) -> Mapping[str, str]:
-        return chosen or columns_of.suggest(header, kind)
+        return chosen or columns_of.suggest_mapping(header, kind)
 
-    return FixApplier(chosen_of(offered.fixes), fields)
+    return FixApplier(stored_fixes(offered.fixes), fields)
 
 
-def open_offered(stream: IO[bytes], offered: FeedImport, mend: feeds.Mend | None) -> Feed:
+def open_import_feed(stream: IO[bytes], offered: FeedImport, record_fix: feeds.RecordFix | None) -> Feed:
     """Open the feed with the settings of this import. Raises FeedRefused."""
     return feeds.open_feed(
-        stream, kind=offered.subject_kind, mapping=offered.mapping or None, mend=mend, encoding=offered.encoding
+        stream,
+        kind=offered.subject_kind,
+        mapping=offered.mapping or None,
+        record_fix=record_fix,
+        encoding=offered.encoding,
     )

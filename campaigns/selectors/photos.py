@@ -18,7 +18,7 @@ from core.models import Brand, User
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PhotoWithoutFile:
     """A photo that has no file yet (or whose file was refused), with the file name that is expected."""
 
     photo_id: int
@@ -39,14 +39,14 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Fetching:
+class FetchProgress:
     """The progress of fetching a brand's photos by address.
 
-    put_off: the pending photos that failed before and wait for a retry. next_at: the time of the first retry.
+    postponed: the pending photos that failed before and wait for a retry. next_at: the time of the first retry.
     """
 
     pending: int
-    put_off: int
+    postponed: int
     fetched: int
     refused: int
     next_at: datetime | None
@@ -58,7 +58,7 @@ class Fetching:
     @property
     def is_busy(self) -> bool:
         """True if some pending photos are not only waiting for a retry."""
-        return self.pending > self.put_off
+        return self.pending > self.postponed
 
     @property
     def sentence(self) -> str:
@@ -66,26 +66,26 @@ class Fetching:
         if not self.pending and not self.refused:
             return ""
         coming = "1 photo is being fetched" if self.pending == 1 else f"{self.pending:,} photos are being fetched"
-        if self.put_off:
-            coming += f" ({self.put_off:,} put off after a failure)"
+        if self.postponed:
+            coming += f" ({self.postponed:,} put off after a failure)"
         parts = [coming] if self.pending else []
         parts += [f"{self.fetched:,} {'is' if self.fetched == 1 else 'are'} here"] if self.fetched else []
         parts += [f"{self.refused:,} could not be fetched"] if self.refused else []
         return ", ".join(parts) + "."
 
 
-def fetching(brand: Brand, user: User) -> Fetching:
+def get_fetch_progress(brand: Brand, user: User) -> FetchProgress:
     """Return the progress of the photos that the brand's feeds name by address. One query."""
     rows = ReferencePhoto.objects.visible_to(user).filter(subject__brand=brand, source__istartswith="http")
     pending = Q(status=PhotoStatus.PENDING)
     counts = rows.aggregate(
         pending=Count("pk", filter=pending),
-        put_off=Count("pk", filter=pending & Q(fetch_attempts__gt=0) & ~Q(notes=[])),
+        postponed=Count("pk", filter=pending & Q(fetch_attempts__gt=0) & ~Q(notes=[])),
         fetched=Count("pk", filter=Q(status=PhotoStatus.READY)),
         refused=Count("pk", filter=Q(status=PhotoStatus.REFUSED)),
         next_at=Min("next_fetch_at", filter=pending & ~Q(notes=[])),
     )
-    return Fetching(**counts)
+    return FetchProgress(**counts)
 
 
 def get(*, photo_id: int, user: User, brand: Brand | None = None) -> ReferencePhoto:
@@ -100,16 +100,16 @@ def get(*, photo_id: int, user: User, brand: Brand | None = None) -> ReferencePh
     return photo
 
 
-def wanted(*, brand: Brand, user: User) -> list[Wanted]:
+def list_photos_without_file(*, brand: Brand, user: User) -> list[PhotoWithoutFile]:
     """Return the brand's photos that still wait for their file, oldest first."""
     rows = ReferencePhoto.objects.visible_to(user).filter(
         subject__brand=brand, status__in=[PhotoStatus.PENDING, PhotoStatus.REFUSED]
     )
     columns = rows.order_by("id").values_list("id", "subject__key", "source")
-    return [Wanted(*row) for row in columns.iterator(chunk_size=5000)]
+    return [PhotoWithoutFile(*row) for row in columns.iterator(chunk_size=5000)]
 
 
-def cutout_of_same_file(*, brand: Brand, sha256: str) -> Cutout | None:
+def find_cutout_of_same_file(*, brand: Brand, sha256: str) -> Cutout | None:
     """Return a cut-out that the current algorithm made in this brand from a photo with the same content."""
     rows: QuerySet[Cutout] = Cutout.objects.filter(
         photo__subject__brand=brand, photo__sha256=sha256, algorithm=cutout.ALGORITHM
@@ -130,7 +130,9 @@ def subjects_by_sku(brand: Brand, keys: Iterable[str]) -> dict[str, frozenset[in
     return {sku: frozenset(ids) for sku, ids in ids_by_sku.items()}
 
 
-def elsewhere(user: User, subject: Subject, photos: Iterable[ReferencePhoto]) -> QuerySet[ReferencePhoto]:
+def find_photos_with_same_files(
+    user: User, subject: Subject, photos: Iterable[ReferencePhoto]
+) -> QuerySet[ReferencePhoto]:
     """Return the photos of other subjects of the brand that have the same file as one of these."""
     hashes = [photo.sha256 for photo in photos if photo.sha256]
     rows: QuerySet[ReferencePhoto] = ReferencePhoto.objects.visible_to(user).filter(
@@ -139,7 +141,7 @@ def elsewhere(user: User, subject: Subject, photos: Iterable[ReferencePhoto]) ->
     return rows.exclude(subject=subject).exclude(status=PhotoStatus.REMOVED).select_related("subject")
 
 
-def removed(user: User, subject: Subject) -> QuerySet[ReferencePhoto]:
+def list_removed(user: User, subject: Subject) -> QuerySet[ReferencePhoto]:
     """Return the photos that were removed and whose files are kept, newest first."""
     rows: QuerySet[ReferencePhoto] = ReferencePhoto.objects.visible_to(user).filter(
         subject=subject, status=PhotoStatus.REMOVED
@@ -147,7 +149,7 @@ def removed(user: User, subject: Subject) -> QuerySet[ReferencePhoto]:
     return rows.exclude(storage_key="").order_by("-id")
 
 
-def find(user: User, brand: Brand, pk: int) -> ReferencePhoto | None:
+def find_photo(user: User, brand: Brand, pk: int) -> ReferencePhoto | None:
     """Return a photo of the brand, or None."""
     photo: ReferencePhoto | None = ReferencePhoto.objects.visible_to(user).filter(subject__brand=brand, pk=pk).first()
     return photo

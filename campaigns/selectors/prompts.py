@@ -17,9 +17,9 @@ from campaigns.selectors import subjects
 from core.errors import NotFound
 from core.models import Brand, User
 
-LOOKED_AT = 5000
+MAX_SUBJECTS_SEARCHED = 5000
 """The number of a brand's newest subjects that are searched for attribute names."""
-CHOSEN = 3
+EXAMPLE_SUBJECTS = 3
 _NAMES = """
 SELECT entry.key, count(*) FROM (
     SELECT attributes FROM campaigns_subject WHERE brand_id = %s AND is_active ORDER BY id DESC LIMIT %s
@@ -29,41 +29,43 @@ WHERE entry.value <> '' GROUP BY entry.key ORDER BY count(*) DESC, entry.key LIM
 
 
 @dataclass(frozen=True)
-class Name:
-    """A placeholder that a prompt may use; `count` of the `of` searched subjects have a value for it."""
+class PlaceholderUse:
+    """A placeholder that a prompt may use; `count` of the `searched` subjects have a value for it."""
 
     name: str
     count: int
-    of: int
+    searched: int
 
 
-def names(brand_id: int) -> list[Name]:
+def list_placeholders(brand_id: int) -> list[PlaceholderUse]:
     """Return the names of placeholders: those of every subject, then attributes, the most frequent first."""
-    looked_at = Subject.objects.filter(brand_id=brand_id, is_active=True)[:LOOKED_AT].count()
+    looked_at = Subject.objects.filter(brand_id=brand_id, is_active=True)[:MAX_SUBJECTS_SEARCHED].count()
     with connection.cursor() as cursor:
-        cursor.execute(_NAMES, [brand_id, LOOKED_AT])
-        attributes = [Name(name, count, looked_at) for name, count in cursor.fetchall()]
-    always = [Name(name, looked_at, looked_at) for name in ("name", "sku", "key", "kind", "brand", "campaign")]
+        cursor.execute(_NAMES, [brand_id, MAX_SUBJECTS_SEARCHED])
+        attributes = [PlaceholderUse(name, count, looked_at) for name, count in cursor.fetchall()]
+    always = [
+        PlaceholderUse(name, looked_at, looked_at) for name in ("name", "sku", "key", "kind", "brand", "campaign")
+    ]
     taken = {placeholder.name for placeholder in always}
     return [*always, *(placeholder for placeholder in attributes if placeholder.name not in taken)]
 
 
-def chosen_subjects(user: User, brand_id: int, subject_ids: Sequence[int]) -> list[Subject]:
+def example_subjects(user: User, brand_id: int, subject_ids: Sequence[int]) -> list[Subject]:
     """Return CHOSEN example subjects for a prompt, with their photos.
 
     The given ids come first, in their order; others are spread over the brand.
     """
     rows = Subject.objects.visible_to(user).filter(brand_id=brand_id, is_active=True)
     keys = list(rows.order_by("key", "pk").values_list("pk", flat=True)[:60])
-    spread = keys[:: max(1, len(keys) // CHOSEN)] + keys
-    mine = list(rows.filter(pk__in=subject_ids[:CHOSEN]).values_list("pk", flat=True))
-    first = [pk for pk in subject_ids[:CHOSEN] if pk in mine]
-    picked = list(dict.fromkeys([*first, *spread]))[:CHOSEN]
-    by_id = {subject.pk: subject for subject in rows.filter(pk__in=picked).prefetch_related(subjects.photos())}
+    spread = keys[:: max(1, len(keys) // EXAMPLE_SUBJECTS)] + keys
+    mine = list(rows.filter(pk__in=subject_ids[:EXAMPLE_SUBJECTS]).values_list("pk", flat=True))
+    first = [pk for pk in subject_ids[:EXAMPLE_SUBJECTS] if pk in mine]
+    picked = list(dict.fromkeys([*first, *spread]))[:EXAMPLE_SUBJECTS]
+    by_id = {subject.pk: subject for subject in rows.filter(pk__in=picked).prefetch_related(subjects.prefetch_photos())}
     return [by_id[pk] for pk in picked]
 
 
-def matching_subjects(user: User, brand_id: int, words: str, *, limit: int = 12) -> QuerySet[Any]:
+def find_subjects(user: User, brand_id: int, words: str, *, limit: int = 12) -> QuerySet[Any]:
     """Return the active subjects whose key or name contains the words, by key."""
     rows = Subject.objects.visible_to(user).filter(brand_id=brand_id, is_active=True)
     if words:
@@ -71,13 +73,13 @@ def matching_subjects(user: User, brand_id: int, words: str, *, limit: int = 12)
     return rows.order_by("key", "pk")[:limit]
 
 
-def asked_for(user: User, brand_id: int) -> QuerySet[Any]:
+def list_awaiting_approval(user: User, brand_id: int) -> QuerySet[Any]:
     """Return the versions that wait for approval, the longest waiting first, with template and requester."""
     rows = PromptVersion.objects.visible_to(user).filter(template__brand_id=brand_id, status=PromptStatus.REQUESTED)
     return rows.select_related("template", "asked_by").order_by("asked_at", "pk")
 
 
-def templates(user: User, *, brand_id: int | None = None) -> QuerySet[Any]:
+def list_templates(user: User, *, brand_id: int | None = None) -> QuerySet[Any]:
     """Return the templates by slug, without those of studios.
 
     With brand, `version_count`, `last_number`, `approved_number` (the newest approved) and `asked_count` (requested).
@@ -91,7 +93,7 @@ def templates(user: User, *, brand_id: int | None = None) -> QuerySet[Any]:
     return rows.annotate(**counts, approved_number=approved, asked_count=requested).order_by("brand", "slug")
 
 
-def versions(user: User, template: PromptTemplate) -> QuerySet[Any]:
+def list_versions(user: User, template: PromptTemplate) -> QuerySet[Any]:
     """Return the versions of a template, newest first, with style and author."""
     rows = PromptVersion.objects.visible_to(user).filter(template=template)
     return rows.select_related("style", "created_by").order_by("-number")
@@ -106,7 +108,7 @@ def get_version(user: User, version_id: int) -> PromptVersion:
     return version
 
 
-def styles(user: User, *, brand_id: int) -> QuerySet[Any]:
+def list_styles(user: User, *, brand_id: int) -> QuerySet[Any]:
     """Return the style presets of a brand by name, retired ones last, with `version_count`."""
     rows = StylePreset.objects.visible_to(user).filter(brand_id=brand_id)
     using = PromptVersion.objects.filter(style=OuterRef("pk")).order_by().values("style")
@@ -114,7 +116,7 @@ def styles(user: User, *, brand_id: int) -> QuerySet[Any]:
     return rows.annotate(version_count=count).order_by("-is_active", "name", "slug")
 
 
-def source(version: PromptVersion) -> PromptSource:
+def prompt_source(version: PromptVersion) -> PromptSource:
     """Return the version as plain values, with its style's words from the time when it was written."""
     return PromptSource(
         text=version.text,
@@ -125,7 +127,7 @@ def source(version: PromptVersion) -> PromptSource:
     )
 
 
-def template(user: User, brand: Brand, slug: str) -> PromptTemplate:
+def get_template(user: User, brand: Brand, slug: str) -> PromptTemplate:
     """Return a brand's template. Raises NotFound."""
     prompt: PromptTemplate | None = PromptTemplate.objects.visible_to(user).filter(brand=brand, slug=slug).first()
     if prompt is None:
@@ -133,21 +135,23 @@ def template(user: User, brand: Brand, slug: str) -> PromptTemplate:
     return prompt
 
 
-def of_brand(user: User, brand: Brand) -> QuerySet[Any]:
+def list_versions_of_brand(user: User, brand: Brand) -> QuerySet[Any]:
     """Return the versions of all templates of a brand, with template, brand and style."""
     rows = PromptVersion.objects.visible_to(user).filter(template__brand=brand)
     return rows.select_related("template__brand", "style")
 
 
-def numbered(user: User, brand: Brand, slug: str, number: int) -> PromptVersion:
+def get_version_by_number(user: User, brand: Brand, slug: str, number: int) -> PromptVersion:
     """Return one version of a template. Raises NotFound."""
-    version: PromptVersion | None = of_brand(user, brand).filter(template__slug=slug, number=number).first()
+    version: PromptVersion | None = (
+        list_versions_of_brand(user, brand).filter(template__slug=slug, number=number).first()
+    )
     if version is None:
         raise NotFound(f"There is no version {number} of a prompt {slug!r} in {brand.name}.")
     return version
 
 
-def style(user: User, brand: Brand, slug: str) -> StylePreset:
+def get_style(user: User, brand: Brand, slug: str) -> StylePreset:
     """Return a style preset of a brand. Raises NotFound."""
     preset: StylePreset | None = StylePreset.objects.visible_to(user).filter(brand=brand, slug=slug).first()
     if preset is None:
@@ -155,6 +159,6 @@ def style(user: User, brand: Brand, slug: str) -> StylePreset:
     return preset
 
 
-def active_styles(user: User, brand: Brand) -> QuerySet[Any]:
+def list_active_styles(user: User, brand: Brand) -> QuerySet[Any]:
     """Return the presets that new versions may use, by name."""
     return StylePreset.objects.visible_to(user).filter(brand=brand, is_active=True).order_by("name")

@@ -1,7 +1,7 @@
 """Readiness of subjects: whether their photos are good enough for the output specs, and what they lack.
 
-`of` checks given subjects with two queries for any number. `ids` and `counts` do the same for a whole brand in SQL, for
-lists that filter by readiness; a test compares both.
+`assess` checks given subjects with two queries for any number. `ids_sql` and `count_by_state` do the same for a whole
+brand in SQL, for lists that filter by readiness; a test compares both.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ STATES: Final = (READY, LOOK, MISSING, SMALL)
 WORDS: Final = {READY: "ready", LOOK: "needs a look", MISSING: "no photo", SMALL: "too small"}
 #: The tone of the state's shape; see the tag `state`.
 TONES: Final = {READY: "ready", LOOK: "flag", MISSING: "failed", SMALL: "flag"}
-FILL = 0.82
+DEFAULT_FILL = 0.82
 """The default share of the frame that a product fills, if no brand guide sets another."""
-ENLARGED = 1.5
+SOFT_ENLARGEMENT = 1.5
 """The enlargement from which a product looks soft; also the threshold in the check of finished images."""
 
 
-class Wanted(Protocol):
+class RequestedSize(Protocol):
     """The image size of a channel: an OutputSpec, or anything with its slug and its size in pixels."""
 
     slug: str
@@ -47,15 +47,15 @@ class Shortfall:
     requested: tuple[int, int]
     product: tuple[int, int]
     drawn: tuple[int, int]
-    times: float
+    enlargement: float
 
     @property
     def sentence(self) -> str:
         return (
             f"Too small for {self.spec} ({self.requested[0]} × {self.requested[1]} px): the product is "
             f"{self.product[0]} × {self.product[1]} px in its photo and is drawn {self.drawn[0]} × {self.drawn[1]} px, "
-            f"enlarged {self.times:.1f} times. Ask for a photo on which it is {round(self.drawn[0] / ENLARGED)} px "
-            "wide or more."
+            f"enlarged {self.enlargement:.1f} times. Ask for a photo on which it is "
+            f"{round(self.drawn[0] / SOFT_ENLARGEMENT)} px wide or more."
         )
 
 
@@ -104,12 +104,12 @@ class Readiness:
         return role in self.roles
 
 
-def of(
+def assess(
     subjects: Iterable[Any],
     *,
-    specs: Sequence[Wanted] | Mapping[int, Sequence[Wanted]] = (),
+    specs: Sequence[RequestedSize] | Mapping[int, Sequence[RequestedSize]] = (),
     images_needed: Collection[str] = ("cutout",),
-    fill: float = FILL,
+    fill: float = DEFAULT_FILL,
 ) -> dict[int, Readiness]:
     """Return the readiness by subject id, for Subjects or their ids. Two queries. The caller checks rights.
 
@@ -128,11 +128,12 @@ def of(
     needs_cutout = bool({"cutout", "mask"} & set(images_needed))
     by_subject = specs if isinstance(specs, Mapping) else dict.fromkeys(ids, specs)
     return {
-        pk: _judged(pk, rows, by_subject.get(pk, ()), fill, needs_cutout=needs_cutout) for pk, rows in photos.items()
+        pk: _assess_subject(pk, rows, by_subject.get(pk, ()), fill, needs_cutout=needs_cutout)
+        for pk, rows in photos.items()
     }
 
 
-def used(photos: Sequence[ReferencePhoto]) -> ReferencePhoto | None:
+def get_used_photo(photos: Sequence[ReferencePhoto]) -> ReferencePhoto | None:
     """Return the photo that runs use by default. `photos` are in order, with cut-outs prefetched."""
     there = [photo for photo in photos if photo.status == PhotoStatus.READY]
     with_cutout = [photo for photo in there if _accepted(photo)]
@@ -140,20 +141,20 @@ def used(photos: Sequence[ReferencePhoto]) -> ReferencePhoto | None:
     return next(iter(fronts or with_cutout or there), None)
 
 
-def needs_look(cutout: Cutout | None) -> bool:
+def needs_review(cutout: Cutout | None) -> bool:
     """True if the cut-out is missing, not accepted, or accepted only automatically with low confidence."""
     if cutout is None or not cutout.is_accepted:
         return True
     return cutout.confidence < LOW_CONFIDENCE and cutout.accepted_by_id is None
 
 
-def fill_of(brand: Brand) -> float:
+def get_fill(brand: Brand) -> float:
     """Return the share of the frame that a product fills in the brand's published guide, or FILL."""
-    guide = guides.published(brand.pk)
-    return guide.fill_ratio if guide else FILL
+    guide = guides.get_published(brand.pk)
+    return guide.fill_ratio if guide else DEFAULT_FILL
 
 
-def specs_of(campaign_id: int) -> list[OutputSpec]:
+def list_specs(campaign_id: int) -> list[OutputSpec]:
     """Return the output specs of one campaign."""
     return list(OutputSpec.objects.filter(campaign_id=campaign_id).order_by("id"))
 
@@ -174,7 +175,9 @@ def specs_by_subject(subject_ids: Collection[int]) -> dict[int, list[OutputSpec]
     return {pk: list(by_aspect.values()) for pk, by_aspect in specs.items()}
 
 
-def ids(brand: Brand, kind: str, state: str, *, campaign_id: int | None = None, fill: float = FILL) -> RawSQL:
+def ids_sql(
+    brand: Brand, kind: str, state: str, *, campaign_id: int | None = None, fill: float = DEFAULT_FILL
+) -> RawSQL:
     """Return SQL for the active subjects of one kind in this state, for `filter(pk__in=…)`; cut-outs are required.
 
     campaign_id: only its subjects, checked by its output specs. None: all subjects, each checked by the specs of its
@@ -186,8 +189,10 @@ def ids(brand: Brand, kind: str, state: str, *, campaign_id: int | None = None, 
     )
 
 
-def counts(brand: Brand, kind: str, *, campaign_id: int | None = None, fill: float = FILL) -> dict[str, int]:
-    """Count the active subjects of one kind in each state; `campaign_id` as in `ids`."""
+def count_by_state(
+    brand: Brand, kind: str, *, campaign_id: int | None = None, fill: float = DEFAULT_FILL
+) -> dict[str, int]:
+    """Count the active subjects of one kind in each state; `campaign_id` as in `ids_sql`."""
     text = f"SELECT state, count(*) FROM ({_STATES}) AS judged GROUP BY state"  # noqa: S608 (our own text only)
     with connection.cursor() as cursor:
         cursor.execute(text, _parameters(brand, kind, campaign_id, fill))
@@ -197,17 +202,17 @@ def counts(brand: Brand, kind: str, *, campaign_id: int | None = None, fill: flo
 # -- one subject ---------------------------------------------------------------------------------------------------
 
 
-def _judged(
-    pk: int, photos: Sequence[ReferencePhoto], specs: Sequence[Wanted], fill: float, *, needs_cutout: bool
+def _assess_subject(
+    pk: int, photos: Sequence[ReferencePhoto], specs: Sequence[RequestedSize], fill: float, *, needs_cutout: bool
 ) -> Readiness:
     ready = [photo for photo in photos if photo.status == PhotoStatus.READY]
     refused = tuple(
-        RefusedPhoto(photo.pk, photo.shown_source, " ".join(photo.notes) or "It was refused.")
+        RefusedPhoto(photo.pk, photo.redacted_source, " ".join(photo.notes) or "It was refused.")
         for photo in photos
         if photo.status == PhotoStatus.REFUSED
     )
     waiting = sum(photo.status == PhotoStatus.PENDING for photo in photos)
-    chosen = used(photos)
+    chosen = get_used_photo(photos)
     if chosen is None:
         return Readiness(pk, MISSING, refused=refused, waiting=waiting, findings=(_missing(refused, waiting),))
     cutout = next(iter(chosen.cutouts.all()), None)
@@ -244,13 +249,13 @@ def _low_confidence(cutout: Cutout | None) -> str:
         return "Its photo has no cut-out: nothing stood out from the background. Paint one, or send your own."
     if not cutout.is_accepted:
         return f"Its cut-out is not accepted ({cutout.confidence:.0%} sure): accept or repair it."
-    if needs_look(cutout):
+    if needs_review(cutout):
         return f"Its cut-out is only {cutout.confidence:.0%} sure and nobody has looked at it yet."
     return ""
 
 
 def _shortfalls(
-    photo: ReferencePhoto, cutout: Cutout | None, specs: Sequence[Wanted], fill: float, *, needs_cutout: bool
+    photo: ReferencePhoto, cutout: Cutout | None, specs: Sequence[RequestedSize], fill: float, *, needs_cutout: bool
 ) -> tuple[Shortfall, ...]:
     """Return the specs for which the product is too small, the worst first."""
     if needs_cutout and cutout is not None:
@@ -263,10 +268,10 @@ def _shortfalls(
     shortfalls = []
     for spec in specs:
         times = min(share * spec.width / size[0], share * spec.height / size[1])
-        if times >= ENLARGED:
+        if times >= SOFT_ENLARGEMENT:
             drawn = round(size[0] * times), round(size[1] * times)
             shortfalls.append(Shortfall(spec.slug, (spec.width, spec.height), size, drawn, times))
-    return tuple(sorted(shortfalls, key=lambda shortfall: -shortfall.times))
+    return tuple(sorted(shortfalls, key=lambda shortfall: -shortfall.enlargement))
 
 
 def _accepted(photo: ReferencePhoto) -> bool:
@@ -307,5 +312,5 @@ FROM (
 
 def _parameters(brand: Brand, kind: str, campaign_id: int | None, fill: float) -> list[Any]:
     return [
-        LOW_CONFIDENCE, campaign_id, campaign_id, fill, fill, ENLARGED, brand.pk, kind, campaign_id, campaign_id
+        LOW_CONFIDENCE, campaign_id, campaign_id, fill, fill, SOFT_ENLARGEMENT, brand.pk, kind, campaign_id, campaign_id
     ]  # fmt: skip

@@ -58,13 +58,13 @@ class SourceStatus:
         return words[self.state]
 
 
-def all_of(brand: Brand, user: User) -> list[SourceStatus]:
+def list_sources(brand: Brand, user: User) -> list[SourceStatus]:
     """Return the brand's sources that are fetched or pushed to, by name. Two queries."""
     rows = _visible(user).filter(brand=brand).exclude(kind=SourceKind.UPLOAD).order_by("name")
     return _statuses(list(rows), user)
 
 
-def remembered(brand: Brand, user: User) -> QuerySet[FeedSource]:
+def list_saved_mappings(brand: Brand, user: User) -> QuerySet[FeedSource]:
     """Return the saved mappings for uploaded files, each with its number of imports (`used`)."""
     rows = FeedSource.objects.visible_to(user).filter(brand=brand, kind=SourceKind.UPLOAD)
     return rows.annotate(used=Count("imports")).order_by("name")
@@ -78,7 +78,7 @@ def get(brand: Brand, user: User, slug: str) -> SourceStatus:
     return _statuses([source], user)[0]
 
 
-def with_columns(brand: Brand, user: User) -> QuerySet[FeedImport]:
+def list_imports_with_mapping(brand: Brand, user: User) -> QuerySet[FeedImport]:
     """Return the brand's imports with a mapping that people made, the newest first."""
     return FeedImport.objects.visible_to(user).filter(brand=brand).exclude(mapping={}).order_by("-pk")[:20]
 
@@ -95,7 +95,7 @@ def _statuses(rows: list[FeedSource], user: User) -> list[SourceStatus]:
     return [SourceStatus(row, last.get(import_id)) for row, import_id in zip(rows, ids, strict=True)]
 
 
-def imports(user: User, source: FeedSource) -> QuerySet[FeedImport]:
+def list_imports(user: User, source: FeedSource) -> QuerySet[FeedImport]:
     """Return the imports that came from a source, newest first."""
     rows: QuerySet[FeedImport] = FeedImport.objects.visible_to(user).filter(source=source).order_by("-pk")
     return rows

@@ -13,8 +13,8 @@ from campaigns.models import Cutout, ReferencePhoto, Subject
 from core.errors import Invalid, NotFound, Problem
 from core.models import Brand, User
 
-PAGE = 60
-COUNTED = 10_000
+PAGE_SIZE = 60
+MAX_COUNTED = 10_000
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ def visible(user: User, brand: Brand, *, kind: str = "", is_active: bool = True,
     return rows
 
 
-def page(rows: QuerySet[Any], *, after: str = "", before: str = "", limit: int = PAGE) -> Page:
+def page(rows: QuerySet[Any], *, after: str = "", before: str = "", limit: int = PAGE_SIZE) -> Page:
     """Return the subjects of `rows` (all of one kind) after or before a key, with their photos.
 
     The unique index on brand, kind and key makes every page equally fast.
     """
-    rows = rows.prefetch_related(photos())
+    rows = rows.prefetch_related(prefetch_photos())
     if before:
         chunk = list(rows.filter(key__lt=before).order_by("-key")[: limit + 1])
         has_more, chunk = len(chunk) > limit, chunk[:limit][::-1]
@@ -53,7 +53,7 @@ def page(rows: QuerySet[Any], *, after: str = "", before: str = "", limit: int =
     return Page(shown, shown[-1].key if len(chunk) > limit else "", shown[0].key if shown and after else "")
 
 
-def photos() -> Prefetch[str]:
+def prefetch_photos() -> Prefetch[str]:
     """Prefetch a subject's photos in order, without removed ones; the accepted cut-out of each comes first."""
     cutouts = Prefetch("cutouts", Cutout.objects.order_by("-is_accepted", "-id"))
     rows = ReferencePhoto.objects.exclude(status=PhotoStatus.REMOVED)
@@ -63,18 +63,18 @@ def photos() -> Prefetch[str]:
 def get(user: User, brand: Brand, pk: int) -> Subject:
     """Return one subject with photos, variants and campaigns. Raises NotFound."""
     rows = Subject.objects.visible_to(user).filter(brand=brand, pk=pk)
-    subject: Subject | None = rows.prefetch_related(photos(), "variants", "campaigns").first()
+    subject: Subject | None = rows.prefetch_related(prefetch_photos(), "variants", "campaigns").first()
     if subject is None:
         raise NotFound(f"There is no subject {pk} in {brand.name}.")
     return subject
 
 
-def capped(rows: QuerySet[Any]) -> int:
+def count_capped(rows: QuerySet[Any]) -> int:
     """Count the rows, up to COUNTED."""
-    return int(rows.order_by()[:COUNTED].count())
+    return int(rows.order_by()[:MAX_COUNTED].count())
 
 
-def ids_by_key(brand: Brand, keys: Iterable[str]) -> list[int] | None:
+def get_ids_by_key(brand: Brand, keys: Iterable[str]) -> list[int] | None:
     """Return ids of the brand's active subjects with these SKUs; None for ["*"], meaning all. Raises Invalid."""
     requested_keys = list(dict.fromkeys(keys))
     if requested_keys == ["*"]:
@@ -87,14 +87,14 @@ def ids_by_key(brand: Brand, keys: Iterable[str]) -> list[int] | None:
     return list(ids.values())
 
 
-def find(user: User, brand: Brand, pk: int) -> Subject | None:
+def find_subject(user: User, brand: Brand, pk: int) -> Subject | None:
     """Return a subject of the brand with its photos, or None; never the subject of a studio."""
     rows = Subject.objects.visible_to(user).filter(brand=brand, pk=pk, studio=None)
-    subject: Subject | None = rows.prefetch_related(photos()).first()
+    subject: Subject | None = rows.prefetch_related(prefetch_photos()).first()
     return subject
 
 
-def ensure(user: User, brand: Brand, pk: int) -> None:
+def ensure_exists(user: User, brand: Brand, pk: int) -> None:
     """Raise NotFound unless the brand has this subject."""
     if not Subject.objects.visible_to(user).filter(brand=brand, pk=pk).exists():
         raise NotFound(f"There is no subject {pk} in {brand.name}.")

@@ -23,16 +23,16 @@ from campaigns.choices import PhotoStatus
 from campaigns.models import ReferencePhoto, Subject
 from campaigns.photos import intake, names, reading
 from campaigns.selectors import photos as selectors
-from campaigns.selectors.photos import Wanted
+from campaigns.selectors.photos import PhotoWithoutFile
 from campaigns.services import photo_files
-from campaigns.services.photo_files import Refusal, Taken
+from campaigns.services.photo_files import Refusal, StoredPhoto
 from core.access import Action, require
 from core.errors import Busy, Invalid
 from core.models import Brand, User
 
 log = structlog.get_logger(__name__)
 
-BATCH = 100
+BATCH_SIZE = 100
 """Photos written in one transaction, with one event."""
 WORKERS = min(4, os.cpu_count() or 1)
 MAX_ZIP_FILES = 10_000
@@ -42,7 +42,7 @@ MAX_ZIP_RATIO = 200
 
 
 @dataclass
-class Report:
+class AttachReport:
     """The counts of a batch.
 
     ready, refused: photos. by_sku: those of them that were matched by the SKU in the file name. unchanged: files that
@@ -73,7 +73,7 @@ class _File:
     read: Any  # () -> bytes
 
 
-def attach_folder(*, brand: Brand, folder: Path, by: User) -> Report:
+def attach_folder(*, brand: Brand, folder: Path, by: User) -> AttachReport:
     """Attach the files in `folder` and below to the brand's photos.
 
     A file is matched by the name that the feed gave, else by the SKU in its own name or its folder's. If a file cannot
@@ -88,12 +88,12 @@ def attach_folder(*, brand: Brand, folder: Path, by: User) -> Report:
     return _attach_many(brand, offered, by)
 
 
-def attach_zip(*, brand: Brand, file: IO[bytes], by: User) -> Report:
+def attach_zip(*, brand: Brand, file: IO[bytes], by: User) -> AttachReport:
     """Attach the files of a ZIP archive as `attach_folder` does. Raises Invalid for no ZIP, encryption, a zip bomb."""
     require(by, Action.IMPORT_FEED, brand)
     try:
         with zipfile.ZipFile(file) as archive:
-            return _attach_many(brand, _members(archive), by)
+            return _attach_many(brand, _iter_members(archive), by)
     except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
         raise Invalid(f"This is no ZIP archive that can be read ({error}); pack the photos again.") from error
 
@@ -102,7 +102,7 @@ def attach_zip(*, brand: Brand, file: IO[bytes], by: User) -> Report:
 
 
 @dataclass(frozen=True)
-class _Named:
+class _SkuMatch:
     """A photo to create or update for a file that was matched to a subject by SKU."""
 
     subject_id: int
@@ -111,17 +111,17 @@ class _Named:
     number: int
 
 
-def _attach_many(brand: Brand, offered: Iterable[_File], by: User) -> Report:
+def _attach_many(brand: Brand, offered: Iterable[_File], by: User) -> AttachReport:
     """Match files by the names that the feed gave, the rest by the SKU in their own name or their folder's."""
-    waiting = selectors.wanted(brand=brand, user=by)
-    by_path: dict[str, list[Wanted]] = defaultdict(list)
-    by_name: dict[str, list[Wanted]] = defaultdict(list)
+    waiting = selectors.list_photos_without_file(brand=brand, user=by)
+    by_path: dict[str, list[PhotoWithoutFile]] = defaultdict(list)
+    by_name: dict[str, list[PhotoWithoutFile]] = defaultdict(list)
     for photo in waiting:
         by_path[photo.path].append(photo)
         by_name[photo.file_name].append(photo)
-    report = Report()
+    report = AttachReport()
     matched: set[int] = set()
-    pairs: list[tuple[_File, list[Wanted] | _Named]] = []
+    pairs: list[tuple[_File, list[PhotoWithoutFile] | _SkuMatch]] = []
     left = []
     for file in offered:
         name = file.name.casefold()
@@ -132,15 +132,15 @@ def _attach_many(brand: Brand, offered: Iterable[_File], by: User) -> Report:
             pairs.append((file, fresh))
         elif not matches:
             left.append(file)
-    pairs += _by_sku(brand, left, report)
+    pairs += _match_by_sku(brand, left, report)
     remaining = iter(pairs)
-    while batch := list(islice(remaining, BATCH)):
+    while batch := list(islice(remaining, BATCH_SIZE)):
         _attach_batch(brand, batch, by, report)
     report.missing = len(waiting) - len(matched)
     return report
 
 
-def _by_sku(brand: Brand, offered: Sequence[_File], report: Report) -> list[tuple[_File, _Named]]:
+def _match_by_sku(brand: Brand, offered: Sequence[_File], report: AttachReport) -> list[tuple[_File, _SkuMatch]]:
     """Match files by the SKU in their name; files with no SKU, or with several, go into the report."""
     images = [file for file in offered if names.is_image(file.name)]
     report.unmatched += [file.name for file in offered if not names.is_image(file.name)]
@@ -148,7 +148,7 @@ def _by_sku(brand: Brand, offered: Sequence[_File], report: Report) -> list[tupl
     pairs = []
     given: set[tuple[int, str]] = set()
     for file in images:
-        reading = names.read(file.name, lambda key: by_sku.get(key, frozenset()))
+        reading = names.read_file_name(file.name, lambda key: by_sku.get(key, frozenset()))
         if reading.subject is None:
             ambiguous = any(key in by_sku for key in names.candidates(file.name))
             report.ambiguous += [Refusal(file.name, reading.remark)] if ambiguous else []
@@ -156,49 +156,51 @@ def _by_sku(brand: Brand, offered: Sequence[_File], report: Report) -> list[tupl
             continue
         if reading.remark:
             report.remarks.append(Refusal(file.name, reading.remark))
-        source = photo_files.name_of(file.name)
+        source = photo_files.file_name_of(file.name)
         if not source.casefold().startswith(tuple(key for key, ids in by_sku.items() if reading.subject in ids)):
             source = file.name[-2000:]  # the SKU is in the folder's name: many products have a "front.jpg"
         if (reading.subject, source) in given:  # the same file name in two folders means two photos
             source = file.name[-2000:]
         given.add((reading.subject, source))
-        pairs.append((file, _Named(reading.subject, source, reading.role, reading.number)))
+        pairs.append((file, _SkuMatch(reading.subject, source, reading.role, reading.number)))
     return sorted(pairs, key=lambda pair: (pair[1].subject_id, pair[1].number, pair[1].source))
 
 
-def _attach_batch(brand: Brand, batch: Sequence[tuple[_File, list[Wanted] | _Named]], by: User, report: Report) -> None:
+def _attach_batch(
+    brand: Brand, batch: Sequence[tuple[_File, list[PhotoWithoutFile] | _SkuMatch]], by: User, report: AttachReport
+) -> None:
     """Read, check, store and cut out without a transaction, then write the batch in one transaction."""
-    outcomes = list(_taken(brand, [file for file, _ in batch]))
-    awaited: dict[int, Taken | Refusal] = {}
-    named: list[tuple[_Named, Taken]] = []
+    outcomes = list(_store_files(brand, [file for file, _ in batch]))
+    awaited: dict[int, StoredPhoto | Refusal] = {}
+    named: list[tuple[_SkuMatch, StoredPhoto]] = []
     for (_, target), outcome in zip(batch, outcomes, strict=True):
-        if isinstance(target, _Named):
-            named += [(target, outcome)] if isinstance(outcome, Taken) else []
+        if isinstance(target, _SkuMatch):
+            named += [(target, outcome)] if isinstance(outcome, StoredPhoto) else []
         else:
             awaited |= {photo.photo_id: outcome for photo in target}
     with transaction.atomic():
-        ready, refused = _awaited(awaited)
-        ready += _named(named, report)
-        photo_files.refuse(refused)
-        written = photo_files.write(ready)
+        ready, refused = _split_waiting(awaited)
+        ready += _photos_for_sku_matches(named, report)
+        photo_files.refuse_photos(refused)
+        written = photo_files.write_photos(ready)
         report.cutouts += written.cutouts
         if ready or refused:
             rows, refusals = [row for row, _ in ready], [refusal for _, refusal in refused]
-            photo_files.publish(brand, rows, refusals, replaced=written.replaced, by=by)
+            photo_files.publish_attached(brand, rows, refusals, replaced=written.replaced, by=by)
     report.ready += len(ready)
     report.refused += len(refused)
     report.by_sku += sum(1 for row, _ in ready if row.pk not in awaited)
     report.refusals += [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
 
 
-def _awaited(
-    outcomes: Mapping[int, Taken | Refusal],
-) -> tuple[list[tuple[ReferencePhoto, Taken]], list[tuple[ReferencePhoto, Refusal]]]:
+def _split_waiting(
+    outcomes: Mapping[int, StoredPhoto | Refusal],
+) -> tuple[list[tuple[ReferencePhoto, StoredPhoto]], list[tuple[ReferencePhoto, Refusal]]]:
     """Return (ready, refused) for the photos that still wait: others may have attached a file meanwhile."""
     rows = ReferencePhoto.objects.select_for_update(of=("self",)).filter(
         pk__in=outcomes, status__in=[PhotoStatus.PENDING, PhotoStatus.REFUSED]
     )
-    ready: list[tuple[ReferencePhoto, Taken]] = []
+    ready: list[tuple[ReferencePhoto, StoredPhoto]] = []
     refused: list[tuple[ReferencePhoto, Refusal]] = []
     for row in rows.order_by("pk"):
         outcome = outcomes[row.pk]
@@ -209,7 +211,9 @@ def _awaited(
     return ready, refused
 
 
-def _named(named: Sequence[tuple[_Named, Taken]], report: Report) -> list[tuple[ReferencePhoto, Taken]]:
+def _photos_for_sku_matches(
+    named: Sequence[tuple[_SkuMatch, StoredPhoto]], report: AttachReport
+) -> list[tuple[ReferencePhoto, StoredPhoto]]:
     """Get or create the photos of files matched by SKU; a file that its subject has already is only counted."""
     ids = sorted({target.subject_id for target, _ in named})
     list(Subject.objects.select_for_update().filter(pk__in=ids).order_by("pk"))
@@ -236,22 +240,22 @@ def _named(named: Sequence[tuple[_Named, Taken]], report: Report) -> list[tuple[
     return pairs
 
 
-def _taken(brand: Brand, offered: Sequence[_File]) -> Iterator[Taken | Refusal]:
+def _store_files(brand: Brand, offered: Sequence[_File]) -> Iterator[StoredPhoto | Refusal]:
     """Yield the result of each file, in order. They are read on threads: at most WORKERS files are in memory."""
-    jobs: dict[str, Future[Taken]] = {}  # equal files are cut out once
+    jobs: dict[str, Future[StoredPhoto]] = {}  # equal files are cut out once
     with ThreadPoolExecutor(WORKERS) as pool:
         for start in range(0, len(offered), WORKERS):
             group = offered[start : start + WORKERS]
-            photos = list(pool.map(_admitted, group))
+            photos = list(pool.map(_admit_file, group))
             for photo in photos:
-                if isinstance(photo, reading.Admitted) and (digest := photo_files.sha256_of(photo)) not in jobs:
-                    known_cut = photo_files.known_cut(brand, photo)
-                    jobs[digest] = pool.submit(photo_files.take, photo, known_cut, is_patient=True)
+                if isinstance(photo, reading.AdmittedPhoto) and (digest := photo_files.sha256_of(photo)) not in jobs:
+                    known_cut = photo_files.find_existing_cutout(brand, photo)
+                    jobs[digest] = pool.submit(photo_files.store_photo, photo, known_cut, is_patient=True)
             for photo in photos:
                 yield photo if isinstance(photo, Refusal) else jobs[photo_files.sha256_of(photo)].result()
 
 
-def _admitted(file: _File) -> reading.Admitted | Refusal:
+def _admit_file(file: _File) -> reading.AdmittedPhoto | Refusal:
     try:
         return reading.admit(file.read(), is_patient=True)
     except (intake.Refused, Busy, OSError, zipfile.BadZipFile, RuntimeError) as error:
@@ -261,7 +265,7 @@ def _admitted(file: _File) -> reading.Admitted | Refusal:
         return Refusal(file.name, "The image is damaged and cannot be read; export it again.")
 
 
-def _members(archive: zipfile.ZipFile) -> Iterator[_File]:
+def _iter_members(archive: zipfile.ZipFile) -> Iterator[_File]:
     """Yield the files of the archive that may be photos, after a check of its whole directory.
 
     Names are only compared, never used as paths.

@@ -78,7 +78,7 @@ def create_campaign(
 
 
 @transaction.atomic
-def sandbox(*, brand: Brand, by: User) -> Campaign:
+def get_or_create_sandbox(*, brand: Brand, by: User) -> Campaign:
     """Return the brand's sandbox campaign for trying prompts: one square output, no brief. Created at first need."""
     require(by, Action.RUN_SANDBOX, brand)
     Brand.objects.select_for_update().get(pk=brand.pk)  # two people may come at the same time

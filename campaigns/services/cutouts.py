@@ -19,12 +19,12 @@ from core.errors import Conflict, Invalid, NotFound, Problem
 from core.events import DomainEvent, publish_all
 from core.models import Brand, User
 
-AT_ONCE = 2000
+MAX_AT_ONCE = 2000
 """The most cut-outs that are accepted or taken back in one call."""
 
 
 @dataclass(frozen=True)
-class Step:
+class CutoutChange:
     """The change of one photo's cut-out, kept so that it can be undone.
 
     before, after: ids of the accepted cut-outs, None for no accepted cut-out. looked: the id of the user who had
@@ -44,55 +44,61 @@ def accept(*, cutout_id: int, by: User) -> Cutout:
 
 
 @transaction.atomic
-def accept_many(*, cutout_ids: Sequence[int], by: User) -> list[Step]:
-    """Use these cut-outs from now on, at most one per photo; return the steps that `take_back` undoes.
+def accept_many(*, cutout_ids: Sequence[int], by: User) -> list[CutoutChange]:
+    """Use these cut-outs from now on, at most one per photo; return the steps that `undo_changes` undoes.
 
     All must belong to one brand. Raises NotFound, NotAllowed, and Invalid for more than AT_ONCE or two of one photo.
     """
-    cutouts, brand = _loaded(cutout_ids, by)
+    cutouts, brand = _lock_cutouts(cutout_ids, by)
     if len({cutout.photo_id for cutout in cutouts}) < len(cutouts):
         raise Invalid("Two of these cut-outs are of one photo; accept one of them.")
     before = _accepted(cutout.photo_id for cutout in cutouts)
     fresh = [cutout for cutout in cutouts if before.get(cutout.photo_id) != cutout or cutout.accepted_by_id is None]
     steps = [
-        Step(cutout.photo_id, _pk(before.get(cutout.photo_id)), cutout.pk, before[cutout.photo_id].accepted_by_id)
+        CutoutChange(
+            cutout.photo_id, _pk(before.get(cutout.photo_id)), cutout.pk, before[cutout.photo_id].accepted_by_id
+        )
         if before.get(cutout.photo_id) == cutout
-        else Step(cutout.photo_id, _pk(before.get(cutout.photo_id)), cutout.pk, cutout.accepted_by_id)
+        else CutoutChange(cutout.photo_id, _pk(before.get(cutout.photo_id)), cutout.pk, cutout.accepted_by_id)
         for cutout in fresh
     ]
-    _switch(steps)
+    _switch_cutouts(steps)
     Cutout.objects.filter(pk__in=[cutout.pk for cutout in fresh]).update(accepted_by=by)
     _publish(brand, steps, by)
     return steps
 
 
 @transaction.atomic
-def refuse_many(*, cutout_ids: Sequence[int], by: User) -> list[Step]:
+def refuse_many(*, cutout_ids: Sequence[int], by: User) -> list[CutoutChange]:
     """Take these cut-outs out of use; their photos have none until another is accepted. Raises as `accept_many`."""
-    cutouts, brand = _loaded(cutout_ids, by)
-    steps = [Step(cutout.photo_id, cutout.pk, None, cutout.accepted_by_id) for cutout in cutouts if cutout.is_accepted]
-    _switch(steps)
+    cutouts, brand = _lock_cutouts(cutout_ids, by)
+    steps = [
+        CutoutChange(cutout.photo_id, cutout.pk, None, cutout.accepted_by_id)
+        for cutout in cutouts
+        if cutout.is_accepted
+    ]
+    _switch_cutouts(steps)
     _publish(brand, steps, by)
     return steps
 
 
 @transaction.atomic
-def take_back(*, steps: Sequence[Step], by: User) -> int:
+def undo_changes(*, steps: Sequence[CutoutChange], by: User) -> int:
     """Undo the given steps where nobody has changed the photo's cut-out since; return the number of undone steps."""
     ids = [pk for step in steps for pk in (step.before, step.after) if pk is not None]
     if not ids:
         return 0
-    cutouts, brand = _loaded(ids, by)
+    cutouts, brand = _lock_cutouts(ids, by)
     known_ids = {cutout.pk for cutout in cutouts}
     now = _accepted(step.photo for step in steps)
     backwards = [
-        Step(step.photo, step.after, step.before, step.looked)
+        CutoutChange(step.photo, step.after, step.before, step.looked)
         for step in steps
         if _pk(now.get(step.photo)) == step.after and {step.before, step.after} - {None} <= known_ids
     ]
     if not backwards:
         raise Conflict("Somebody has chosen other cut-outs meanwhile; nothing was taken back.")
-    _switch(backwards)
+    _switch_cutouts(backwards)
     for step in backwards:
         if step.before is not None:
             Cutout.objects.filter(pk=step.before).update(accepted_by=step.looked)
@@ -100,7 +106,7 @@ def take_back(*, steps: Sequence[Step], by: User) -> int:
     return len(backwards)
 
 
-def repair(*, photo_id: int, mask: bytes, by: User, seen: int | None = None) -> tuple[Cutout, Step]:
+def repair_with_mask(*, photo_id: int, mask: bytes, by: User, seen: int | None = None) -> tuple[Cutout, CutoutChange]:
     """Make a cut-out of the photo from a mask and use it from now on.
 
     The mask is a PNG. Its transparency marks the product, or its brightness if it has no transparency. seen: the
@@ -112,7 +118,7 @@ def repair(*, photo_id: int, mask: bytes, by: User, seen: int | None = None) -> 
     require(by, Action.EDIT_PHOTO, brand)
     if not photo.storage_key:
         raise Invalid("This photo has no file yet; add it first.")
-    made = _masked(photo, mask)
+    made = _apply_mask(photo, mask)
     stored = stored_files.put(made.png, suffix="png")
     with transaction.atomic():
         ReferencePhoto.objects.select_for_update().get(pk=photo_id)
@@ -131,16 +137,16 @@ def repair(*, photo_id: int, mask: bytes, by: User, seen: int | None = None) -> 
             made_by=by,
             accepted_by=by,
         )
-        step = Step(photo_id, _pk(before), row.pk, before.accepted_by_id if before else None)
-        _switch([step])
+        step = CutoutChange(photo_id, _pk(before), row.pk, before.accepted_by_id if before else None)
+        _switch_cutouts([step])
         _publish(brand, [step], by)
     row.refresh_from_db()
     return row, step
 
 
-def _masked(photo: ReferencePhoto, mask: bytes) -> reading.CutOutFile:
+def _apply_mask(photo: ReferencePhoto, mask: bytes) -> reading.CutOutFile:
     try:
-        return reading.painted(stored_files.read(photo.storage_key), mask, width=photo.width, height=photo.height)
+        return reading.apply_mask(stored_files.read(photo.storage_key), mask, width=photo.width, height=photo.height)
     except intake.Refused as error:
         raise Invalid(str(error), [Problem("mask", str(error))]) from error
     except NoProduct as error:
@@ -148,11 +154,11 @@ def _masked(photo: ReferencePhoto, mask: bytes) -> reading.CutOutFile:
         raise Invalid(message, [Problem("mask", message)]) from error
 
 
-def _loaded(ids: Sequence[int], by: User) -> tuple[list[Cutout], Brand]:
+def _lock_cutouts(ids: Sequence[int], by: User) -> tuple[list[Cutout], Brand]:
     """Check the user's right, lock the photos of these cut-outs, and return the cut-outs and their brand."""
     cutout_ids = sorted(set(ids))
-    if len(cutout_ids) > AT_ONCE * 2:
-        raise Invalid(f"{len(cutout_ids):,} cut-outs at once are too many; take at most {AT_ONCE:,}.")
+    if len(cutout_ids) > MAX_AT_ONCE * 2:
+        raise Invalid(f"{len(cutout_ids):,} cut-outs at once are too many; take at most {MAX_AT_ONCE:,}.")
     rows = Cutout.objects.visible_to(by).select_related("photo__subject__brand").filter(pk__in=cutout_ids)
     brands = {cutout.photo.subject.brand for cutout in rows}
     missing = set(cutout_ids) - {cutout.pk for cutout in rows}
@@ -171,12 +177,12 @@ def _accepted(photo_ids: Iterable[int]) -> dict[int, Cutout]:
     return {cutout.photo_id: cutout for cutout in Cutout.objects.filter(photo_id__in=list(photo_ids), is_accepted=True)}
 
 
-def _switch(steps: Sequence[Step]) -> None:
+def _switch_cutouts(steps: Sequence[CutoutChange]) -> None:
     Cutout.objects.filter(photo_id__in=[step.photo for step in steps], is_accepted=True).update(is_accepted=False)
     Cutout.objects.filter(pk__in=[step.after for step in steps if step.after]).update(is_accepted=True)
 
 
-def _publish(brand: Brand, steps: Sequence[Step], by: User) -> None:
+def _publish(brand: Brand, steps: Sequence[CutoutChange], by: User) -> None:
     """Publish one event per photo, with the replaced cut-out, in one INSERT."""
     ids = [pk for step in steps for pk in (step.before, step.after) if pk is not None]
     sums = dict(Cutout.objects.filter(pk__in=ids).values_list("pk", "sha256"))

@@ -21,7 +21,7 @@ from campaigns.feeds.fixes import FixApplier
 from campaigns.models import FeedImport, ImportIssue
 from campaigns.selectors import imports as import_rows
 from campaigns.services import staged_fixes, staging
-from campaigns.services.staging import Merged, Mistake
+from campaigns.services.staging import MergeCounts, Mistake
 from core import fetching
 from core.errors import Conflict
 from core.events import publish
@@ -30,11 +30,11 @@ MAX_STORED_ISSUES = 10_000
 MAX_STORED_PER_CAUSE = 1000
 """Limited, so that a frequent mistake leaves room for the others; all are counted."""
 PROGRESS_SECONDS = 0.5
-_EMPTY = Merged(0, 0, 0, 0, 0)
+_EMPTY = MergeCounts(0, 0, 0, 0, 0)
 
 
 @dataclass
-class Report:
+class IssueReport:
     """The mistakes of a file: all are counted by cause, the first of each cause are kept."""
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -55,15 +55,15 @@ class Report:
 
 
 @dataclass
-class Parsed:
+class ParsedFile:
     """A file that was read to its end, or as far as it is readable."""
 
     fix_applier: FixApplier
     feed: Feed | None = None
-    report: Report = field(default_factory=Report)
+    report: IssueReport = field(default_factory=IssueReport)
 
 
-def read(stream: IO[bytes], offered: FeedImport) -> FeedImport:
+def read_feed(stream: IO[bytes], offered: FeedImport) -> FeedImport:
     """Read the file and check or apply it, as `offered` (saved and waiting, or new and unsaved) requests.
 
     Not to be called inside a transaction: parsing may take minutes.
@@ -72,36 +72,36 @@ def read(stream: IO[bytes], offered: FeedImport) -> FeedImport:
     try:
         parsed = _parse(stream, offered, batch=batch)
         if parsed.feed:
-            left_out = staged_fixes.apply(batch, parsed.fix_applier.chosen, brand_id=offered.brand_id)
+            left_out = staged_fixes.apply_staged_fixes(batch, parsed.fix_applier.chosen, brand_id=offered.brand_id)
             for index, count in left_out.items():
                 parsed.fix_applier.changed[index] += count
-            _look_at_sets(parsed.feed, parsed.report, batch=batch, offered=offered)
-        return conclude(parsed, offered, batch=batch)
+            _check_sets(parsed.feed, parsed.report, batch=batch, offered=offered)
+        return conclude_reading(parsed, offered, batch=batch)
     finally:
         staging.clear(batch)
 
 
 def refuse(offered: FeedImport, message: str) -> FeedImport:
     """Store that the file cannot be read at all, and why."""
-    parsed = Parsed(FixApplier([], lambda header: {}))
+    parsed = ParsedFile(FixApplier([], lambda header: {}))
     parsed.report.add(Issue(0, "", "", "", "unreadable", message))
-    return conclude(parsed, offered, batch=uuid.uuid4())
+    return conclude_reading(parsed, offered, batch=uuid.uuid4())
 
 
-def _parse(stream: IO[bytes], offered: FeedImport, *, batch: uuid.UUID) -> Parsed:
-    parsed = Parsed(import_rows.fix_applier_of(offered))
-    mend = parsed.fix_applier if parsed.fix_applier.chosen else None
+def _parse(stream: IO[bytes], offered: FeedImport, *, batch: uuid.UUID) -> ParsedFile:
+    parsed = ParsedFile(import_rows.make_fix_applier(offered))
+    record_fix = parsed.fix_applier if parsed.fix_applier.chosen else None
     try:
-        parsed.feed = import_rows.open_offered(stream, offered, mend)
+        parsed.feed = import_rows.open_import_feed(stream, offered, record_fix)
     except FeedRefused as refusal:
         parsed.report.add_all(refusal)
         return parsed
     rows = _rows(parsed.feed, parsed.report)
-    staging.prepare(staging.stage(batch, _followed(rows, stream, parsed.feed, offered) if offered.pk else rows))
+    staging.prepare(staging.stage(batch, _with_progress(rows, stream, parsed.feed, offered) if offered.pk else rows))
     return parsed
 
 
-def _rows(feed: Feed, report: Report) -> Iterator[FeedRow]:
+def _rows(feed: Feed, report: IssueReport) -> Iterator[FeedRow]:
     """Yield the feed's rows; put its issues, and an error that ends it early, into the report."""
     try:
         for item in feed.rows():
@@ -113,7 +113,7 @@ def _rows(feed: Feed, report: Report) -> Iterator[FeedRow]:
         report.add_all(refusal)
 
 
-def _followed(rows: Iterator[FeedRow], stream: IO[bytes], feed: Feed, offered: FeedImport) -> Iterator[FeedRow]:
+def _with_progress(rows: Iterator[FeedRow], stream: IO[bytes], feed: Feed, offered: FeedImport) -> Iterator[FeedRow]:
     """Yield the rows, and store the progress in the import's row for the people who wait."""
     updated_at = time.monotonic()
     for row in rows:
@@ -124,7 +124,7 @@ def _followed(rows: Iterator[FeedRow], stream: IO[bytes], feed: Feed, offered: F
         yield row
 
 
-def _look_at_sets(feed: Feed, report: Report, *, batch: uuid.UUID, offered: FeedImport) -> None:
+def _check_sets(feed: Feed, report: IssueReport, *, batch: uuid.UUID, offered: FeedImport) -> None:
     """Report mistakes that no single row shows. Orphans only if the file has no others: bad rows cause orphans."""
     columns = feed.binding.columns
     key, name, variant = columns["key"], columns["name"], columns.get("variant", columns["key"])
@@ -137,13 +137,13 @@ def _look_at_sets(feed: Feed, report: Report, *, batch: uuid.UUID, offered: Feed
 
     limit = MAX_STORED_PER_CAUSE
     keys = staging.duplicates(batch, of_subjects=True, limit=limit)
-    _blame(feed, report, keys, column=key, cause="duplicate_key", sentence=duplicate("key"))
+    _report_mistakes(feed, report, keys, column=key, cause="duplicate_key", sentence=duplicate("key"))
     variants = staging.duplicates(batch, of_subjects=False, limit=limit)
-    _blame(feed, report, variants, column=variant, cause="duplicate_variant", sentence=duplicate("variant"))
+    _report_mistakes(feed, report, variants, column=variant, cause="duplicate_variant", sentence=duplicate("variant"))
     if not report.total:
         brand = offered.brand
         orphans = staging.orphans(batch, brand_id=brand.pk, limit=limit)
-        _blame(
+        _report_mistakes(
             feed, report, orphans, column=name, cause="parent_unknown",
             sentence=lambda mistake: (
                 f"“{mistake.key[:80]}” has no row with a name in this file and is not known in {brand.name}; "
@@ -152,8 +152,8 @@ def _look_at_sets(feed: Feed, report: Report, *, batch: uuid.UUID, offered: Feed
         )  # fmt: skip
 
 
-def _blame(
-    feed: Feed, report: Report, mistakes: Iterable[Mistake], *, column: int, cause: str,
+def _report_mistakes(
+    feed: Feed, report: IssueReport, mistakes: Iterable[Mistake], *, column: int, cause: str,
     sentence: Callable[[Mistake], str],
 ) -> None:  # fmt: skip
     """Report mistakes of one cause, each at its cell; mistakes beyond the query's limit are only counted."""
@@ -165,7 +165,7 @@ def _blame(
         report.counts[cause] = total
 
 
-def conclude(parsed: Parsed, offered: FeedImport, *, batch: uuid.UUID) -> FeedImport:
+def conclude_reading(parsed: ParsedFile, offered: FeedImport, *, batch: uuid.UUID) -> FeedImport:
     """Merge if there are no mistakes, and store the result. The merge of a check is rolled back."""
     spoken = parsed.feed.binding.attribute_names if parsed.feed else ()
     groups = parsed.feed is not None and parsed.feed.binding.groups
@@ -181,7 +181,7 @@ def conclude(parsed: Parsed, offered: FeedImport, *, batch: uuid.UUID) -> FeedIm
             merged = staging.merge(batch, brand_id=offered.brand_id, spoken=spoken, import_id=offered.pk, groups=groups)
         _record(parsed, merged, offered)
         if offered.status == ImportStatus.APPLIED:
-            publish(_event(offered, merged), by=offered.requested_by)
+            publish(_imported_event(offered, merged), by=offered.requested_by)
     return offered
 
 
@@ -196,7 +196,7 @@ def _claim(offered: FeedImport) -> None:
         raise Conflict("Somebody else has concluded this import meanwhile.")
 
 
-def _record(parsed: Parsed, merged: Merged, offered: FeedImport) -> None:
+def _record(parsed: ParsedFile, merged: MergeCounts, offered: FeedImport) -> None:
     report = parsed.report
     offered.status = (
         ImportStatus.CHECKED
@@ -229,9 +229,9 @@ def _store(issues: Sequence[Issue], offered: FeedImport) -> None:
                 row=issue.row,
                 column=storable(issue.column),
                 cell=issue.cell,
-                value=fetching.shown_settings(storable(issue.value)),
+                value=fetching.redact_settings(storable(issue.value)),
                 cause=issue.cause,
-                message=fetching.without_secrets(storable(issue.message)),
+                message=fetching.redact_text(storable(issue.message)),
             )
             for issue in issues
         ),
@@ -244,7 +244,7 @@ def storable(text: str) -> str:
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
 
 
-def _event(done: FeedImport, merged: Merged) -> events.FeedImported:
+def _imported_event(done: FeedImport, merged: MergeCounts) -> events.FeedImported:
     payload: dict[str, Any] = {
         "import": done.pk,
         "file_name": done.file_name,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from campaigns import limits
+from campaigns import thresholds
 from campaigns.choices import Light
 from campaigns.photos import colours
 from core.errors import Invalid, Problem
@@ -16,16 +16,16 @@ WORDING: Final = ("required_wording", "approved_wording", "banned_wording")
 #: Shares of the image's height with which each of our engines works.
 RANGES: Final = {"fill_ratio": (0.1, 1.0), "baseline": (0.2, 1.0)}
 FIELDS: Final = frozenset({*COLOURS, *WORDING, *RANGES, "backdrop", "light", "thresholds"})
-MOST_COLOURS: Final = 40
-MOST_WORDS: Final = 300
-LONGEST_WORD: Final = 120
-LONGEST_NAME: Final = 40
+MAX_COLOURS: Final = 40
+MAX_PHRASES: Final = 300
+MAX_PHRASE_LENGTH: Final = 120
+MAX_NAME_LENGTH: Final = 40
 #: The value of a form field that was emptied.
 _EMPTY: Final[dict[str, Any]] = {**{name: [] for name in (*COLOURS, *WORDING)}, "thresholds": {}}
 _LABELS: Final = {"fill_ratio": "fill", "baseline": "baseline"}
 
 
-def clean(fields: Mapping[str, Any], *, beside: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def clean_fields(fields: Mapping[str, Any], *, beside: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the fields as they are stored: colours in lower-case hex, wording without repeats, numbers in range.
 
     beside: the guide's other fields, for rules about two fields. Raises Invalid with every problem. A problem's pointer
@@ -46,15 +46,15 @@ def clean(fields: Mapping[str, Any], *, beside: Mapping[str, Any] | None = None)
         else:
             cleaned[name] = _word(name, given, problems)
     if not problems:
-        problems += _together({**(beside or {}), **cleaned}, cleaned)
+        problems += _check_combinations({**(beside or {}), **cleaned}, cleaned)
     if problems:
         raise Invalid("The guide has mistakes.", problems)
     return cleaned
 
 
 def _colours(name: str, given: Any, problems: list[Problem]) -> list[dict[str, str]]:
-    if not isinstance(given, list) or len(given) > MOST_COLOURS:
-        problems.append(Problem(name, f"Give a list of at most {MOST_COLOURS} colours.", str(given)[:100]))
+    if not isinstance(given, list) or len(given) > MAX_COLOURS:
+        problems.append(Problem(name, f"Give a list of at most {MAX_COLOURS} colours.", str(given)[:100]))
         return []
     cleaned: list[dict[str, str]] = []
     for index, colour in enumerate(given):
@@ -67,15 +67,15 @@ def _colours(name: str, given: Any, problems: list[Problem]) -> list[dict[str, s
         if problem:
             problems.append(Problem(f"{name}/{index}/name", problem, label[:100]))
         try:
-            cleaned.append({"name": label, "hex": colours.normal(str(colour.get("hex", "")))})
+            cleaned.append({"name": label, "hex": colours.normalise_hex(str(colour.get("hex", "")))})
         except ValueError as error:
             problems.append(Problem(f"{name}/{index}/hex", str(error), str(colour.get("hex", ""))[:100]))
     return cleaned
 
 
 def _name_problem(label: str, before: list[dict[str, str]]) -> str:
-    if not label or len(label) > LONGEST_NAME:
-        return f"A colour needs a name of at most {LONGEST_NAME} letters that people can say, such as Clay."
+    if not label or len(label) > MAX_NAME_LENGTH:
+        return f"A colour needs a name of at most {MAX_NAME_LENGTH} letters that people can say, such as Clay."
     if not re.search(r"[^\W\d_]", label) or any(not char.isprintable() for char in label):
         return f"“{label}” is no name that people can say; write a word, such as Clay."
     if any(colour["name"].casefold() == label.casefold() for colour in before):
@@ -90,12 +90,12 @@ def _wording(name: str, given: Any, problems: list[Problem]) -> list[str]:
     phrases: dict[str, str] = {}
     for word in given:
         plain = " ".join(word.split())
-        if len(plain) > LONGEST_WORD:
-            message = f"A phrase has at most {LONGEST_WORD} characters; this one has {len(plain)}."
+        if len(plain) > MAX_PHRASE_LENGTH:
+            message = f"A phrase has at most {MAX_PHRASE_LENGTH} characters; this one has {len(plain)}."
             problems.append(Problem(name, message, plain[:100]))
         phrases.setdefault(plain.casefold(), plain)
-    if len(phrases) > MOST_WORDS:
-        problems.append(Problem(name, f"Give at most {MOST_WORDS} phrases."))
+    if len(phrases) > MAX_PHRASES:
+        problems.append(Problem(name, f"Give at most {MAX_PHRASES} phrases."))
     return list(phrases.values())
 
 
@@ -112,7 +112,7 @@ def _thresholds(given: Any, problems: list[Problem]) -> dict[str, dict[str, floa
     if not isinstance(given, Mapping):
         problems.append(Problem("thresholds", 'Give {"check": {"limit": number}}.', str(given)[:100]))
         return {}
-    known_limits = limits.known()
+    known_limits = thresholds.thresholds_by_check()
     changed: dict[str, dict[str, float]] = {}
     for check, numbers in given.items():
         there = {limit.name: limit for limit in known_limits.get(check, ())}
@@ -142,7 +142,7 @@ def _word(name: str, given: Any, problems: list[Problem]) -> str:
     return text
 
 
-def _together(whole: Mapping[str, Any], changed: Mapping[str, Any]) -> list[Problem]:
+def _check_combinations(whole: Mapping[str, Any], changed: Mapping[str, Any]) -> list[Problem]:
     """Check the rules about two fields; each problem points at the field that was changed."""
     problems = []
     backdrops, default = whole.get("backdrops") or [], whole.get("backdrop") or ""

@@ -22,17 +22,17 @@ from core.models import Brand, User
 NOTE_LENGTH = 2000
 
 
-def token(guide: GuideVersion, names: Iterable[str] = guide_fields.FIELDS) -> str:
+def draft_token(guide: GuideVersion, names: Iterable[str] = guide_fields.FIELDS) -> str:
     """Return a short hash of these fields: a form carries it, so that nobody overwrites what they have not seen."""
     content = json.dumps({name: getattr(guide, name) for name in sorted(names)}, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 @transaction.atomic
-def draft(*, brand: Brand, by: User, seen: str = "", **fields: Any) -> GuideVersion:
+def edit_draft(*, brand: Brand, by: User, seen: str = "", **fields: Any) -> GuideVersion:
     """Change fields of the brand's open draft, creating it as a copy of the newest version if there is none.
 
-    seen: `token` of the same fields as the editor saw them; Stale when somebody changed one meanwhile.
+    seen: `draft_token` of the same fields as the editor saw them; Stale when somebody changed one meanwhile.
     Raises NotAllowed, and Invalid with every mistake.
     """
     require(by, Action.EDIT_BRAND, brand)
@@ -44,17 +44,17 @@ def draft(*, brand: Brand, by: User, seen: str = "", **fields: Any) -> GuideVers
     guide = drafts.order_by("-number").first()
     is_new = guide is None
     if guide is None:
-        guide = _begin(brand, by)
-    elif seen and seen != token(guide, fields):
+        guide = _create_draft(brand, by)
+    elif seen and seen != draft_token(guide, fields):
         raise Stale("Somebody changed this part of the draft after you opened it; look at it again.")
-    cleaned = guide_fields.clean(fields, beside={name: getattr(guide, name) for name in guide_fields.FIELDS})
+    cleaned = guide_fields.clean_fields(fields, beside={name: getattr(guide, name) for name in guide_fields.FIELDS})
     moved = sorted(name for name, value in cleaned.items() if getattr(guide, name) != value)
     for name in moved:
         setattr(guide, name, cleaned[name])
     if moved:
         guide.save(update_fields=moved)
     if moved or is_new:
-        _tell(guide, events.GuideDrafted, by, fields=moved)
+        _publish_event(guide, events.GuideDrafted, by, fields=moved)
     return guide
 
 
@@ -76,7 +76,7 @@ def publish(*, guide_id: int, by: User, note: str = "", look_again: bool = False
     if not moved:
         raise Conflict(f"{guide} is published already.", guide_status=guide.status)
     guide.refresh_from_db()
-    _tell(guide, events.GuidePublished, by, look_again=look_again)
+    _publish_event(guide, events.GuidePublished, by, look_again=look_again)
     return guide
 
 
@@ -84,7 +84,7 @@ def publish(*, guide_id: int, by: User, note: str = "", look_again: bool = False
 def discard(*, guide_id: int, by: User) -> None:
     """Delete a draft with its images; the published version stays. Conflict for a published one."""
     guide = _open(guide_id, by)
-    _tell(guide, events.GuideDiscarded, by)
+    _publish_event(guide, events.GuideDiscarded, by)
     guide.delete()
 
 
@@ -93,7 +93,7 @@ def lock_draft(guide_id: int, by: User) -> GuideVersion:
     return _open(guide_id, by)
 
 
-def _begin(brand: Brand, by: User) -> GuideVersion:
+def _create_draft(brand: Brand, by: User) -> GuideVersion:
     """Create the next numbered draft as a copy of the newest version; its images are the same files."""
     newest = GuideVersion.objects.filter(brand=brand).order_by("-number").first()
     kept = {name: getattr(newest, name) for name in guide_fields.FIELDS} if newest else {}
@@ -123,6 +123,6 @@ def _open(guide_id: int, by: User) -> GuideVersion:
     return guide
 
 
-def _tell(guide: GuideVersion, kind: type[core_events.DomainEvent], by: User, **more: Any) -> None:
+def _publish_event(guide: GuideVersion, kind: type[core_events.DomainEvent], by: User, **more: Any) -> None:
     payload = {"guide": guide.pk, "number": guide.number, **more}
     core_events.publish(kind(brand_id=guide.brand_id, object_id=guide.brand_id, payload=payload), by=by)

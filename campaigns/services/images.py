@@ -19,7 +19,7 @@ from core.errors import Invalid, NotFound, Problem
 from core.events import publish
 from core.models import User
 
-MOST = 24
+MAX_IMAGES = 24
 """The most images beside one brief, or of one use in a guide. Nobody looks at more."""
 CAPTION_LENGTH = 300
 
@@ -41,15 +41,15 @@ def add_to_guide(
     _check_caption(caption)
     with transaction.atomic():
         guides.lock_draft(guide_id, by)  # checks the rights before files are decoded
-    taken = _taken(files_given)
+    taken = _store_images(files_given)
     with transaction.atomic():
         guide = guides.lock_draft(guide_id, by)
         rows = GuideImage.objects.filter(guide=guide, use=use)
         made = [
             GuideImage.objects.create(guide=guide, use=use, caption=caption.strip(), **columns)
-            for columns in _new(rows, taken)
+            for columns in _new_rows(rows, taken)
         ]
-        _tell_guide(guide, by)
+        _publish_guide_change(guide, by)
     return made
 
 
@@ -59,7 +59,7 @@ def change_in_guide(*, image_id: int, by: User, caption: str | None = None, move
     image = _guide_image(image_id)
     guide = guides.lock_draft(image.guide_id, by)
     _change(image, GuideImage.objects.filter(guide=guide, use=image.use), caption, move)
-    _tell_guide(guide, by)
+    _publish_guide_change(guide, by)
     return image
 
 
@@ -69,7 +69,7 @@ def remove_from_guide(*, image_id: int, by: User) -> None:
     image = _guide_image(image_id)
     guide = guides.lock_draft(image.guide_id, by)
     image.delete()
-    _tell_guide(guide, by)
+    _publish_guide_change(guide, by)
 
 
 def add_to_brief(*, campaign_id: int, files_given: Sequence[File], by: User, caption: str = "") -> list[BriefImage]:
@@ -77,15 +77,15 @@ def add_to_brief(*, campaign_id: int, files_given: Sequence[File], by: User, cap
     _check_caption(caption)
     with transaction.atomic():
         require(by, Action.EDIT_CAMPAIGN, campaigns.lock(campaign_id).brand)
-    taken = _taken(files_given)
+    taken = _store_images(files_given)
     with transaction.atomic():
         campaign = campaigns.lock(campaign_id)
         rows = BriefImage.objects.filter(campaign=campaign)
         made = [
             BriefImage.objects.create(campaign=campaign, caption=caption.strip(), **columns)
-            for columns in _new(rows, taken)
+            for columns in _new_rows(rows, taken)
         ]
-        _tell_brief(campaign, by, added=[image.pk for image in made])
+        _publish_brief_change(campaign, by, added=[image.pk for image in made])
     return made
 
 
@@ -94,7 +94,7 @@ def change_in_brief(*, image_id: int, by: User, caption: str | None = None, move
     """Change an image's caption, or move it `move` places up (negative) or down."""
     image, campaign = _brief_image(image_id, by)
     _change(image, BriefImage.objects.filter(campaign=campaign), caption, move)
-    _tell_brief(campaign, by, changed=[image.pk])
+    _publish_brief_change(campaign, by, changed=[image.pk])
     return image
 
 
@@ -102,15 +102,15 @@ def change_in_brief(*, image_id: int, by: User, caption: str | None = None, move
 def remove_from_brief(*, image_id: int, by: User) -> None:
     image, campaign = _brief_image(image_id, by)
     image.delete()
-    _tell_brief(campaign, by, removed=[image_id])
+    _publish_brief_change(campaign, by, removed=[image_id])
 
 
-def _taken(given: Sequence[File]) -> list[dict[str, Any]]:
+def _store_images(given: Sequence[File]) -> list[dict[str, Any]]:
     """Store each file upright and without metadata; return the columns of its row. Call outside of a transaction."""
     if not given:
         raise Invalid("No image was given.", [Problem("file", "Choose at least one image.")])
-    if len(given) > MOST:
-        raise Invalid("Too many images.", [Problem("file", f"Give at most {MOST} at once.", str(len(given)))])
+    if len(given) > MAX_IMAGES:
+        raise Invalid("Too many images.", [Problem("file", f"Give at most {MAX_IMAGES} at once.", str(len(given)))])
     admitted, problems = [], []
     for name, data in given:
         try:
@@ -127,7 +127,7 @@ def _taken(given: Sequence[File]) -> list[dict[str, Any]]:
     return columns
 
 
-def _new(rows: Any, taken: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def _new_rows(rows: Any, taken: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the columns of images that `rows` do not contain yet, each with its position after them."""
     there = set(rows.values_list("sha256", flat=True))
     place = rows.aggregate(last=Max("position"))["last"] or 0
@@ -137,8 +137,8 @@ def _new(rows: Any, taken: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
             place += 1
             there.add(columns["sha256"])
             added.append({**columns, "position": place})
-    if len(there) > MOST:
-        message = f"There is room for {MOST} images here; remove some first."
+    if len(there) > MAX_IMAGES:
+        message = f"There is room for {MAX_IMAGES} images here; remove some first."
         raise Invalid("Too many images.", [Problem("file", message, str(len(there)))])
     return added
 
@@ -183,12 +183,12 @@ def _brief_image(image_id: int, by: User) -> tuple[BriefImage, Any]:
     return image, campaign
 
 
-def _tell_guide(guide: GuideVersion, by: User) -> None:
+def _publish_guide_change(guide: GuideVersion, by: User) -> None:
     payload = {"guide": guide.pk, "number": guide.number, "fields": ["images"]}
     publish(events.GuideDrafted(brand_id=guide.brand_id, object_id=guide.brand_id, payload=payload), by=by)
 
 
-def _tell_brief(campaign: Any, by: User, **what: list[int]) -> None:
+def _publish_brief_change(campaign: Any, by: User, **what: list[int]) -> None:
     payload = {"images": {name: ids for name, ids in what.items() if ids}}
     event = events.BriefImagesChanged(brand_id=campaign.brand_id, object_id=campaign.pk, payload=payload)
     publish(event, by=by)

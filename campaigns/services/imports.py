@@ -19,7 +19,7 @@ from campaigns import events
 from campaigns.choices import ImportStatus, SubjectKind
 from campaigns.feeds import FeedRefused, encodings, fixes
 from campaigns.feeds import mapping as columns_of
-from campaigns.feeds.mapping import Peek
+from campaigns.feeds.mapping import FileHead
 from campaigns.models import FeedImport, FeedSource, ImportChange
 from campaigns.services import feed_reading, mappings, staging
 from core import access, clock, stored_files
@@ -29,15 +29,15 @@ from core.events import publish
 from core.models import Brand, User
 
 MAX_FILE_BYTES = 1 << 30
-AT_ONCE_BYTES = 5_000_000
+MAX_IMMEDIATE_BYTES = 5_000_000
 """Larger files are read by a worker in the background, because people and proxies do not wait so long for a page."""
-UNDONE_AT_ONCE = 20_000
+MAX_IMMEDIATE_UNDO = 20_000
 """Subjects; undoing more takes longer than people wait for a page."""
 MAX_ATTEMPTS = 3
 KEPT_FOR = timedelta(days=30)
 _OPEN = (ImportStatus.CHECKED, ImportStatus.REFUSED)
 _GONE = "The file is no longer kept. Drop it again."
-_SET_ASIDE = (
+_FAILED_REPEATEDLY = (
     f"Reading the file failed {MAX_ATTEMPTS} times, so it is set aside: it stopped the worker that read it, or was not "
     "read to its end. Save it again, as CSV in UTF-8, and import that."
 )
@@ -63,7 +63,7 @@ def import_feed(
     one saved for these headings. `fixes` are {"cause", "fix", "columns"?}. Raises NotAllowed, and Invalid for an
     unknown kind, field or fix. Not to be called inside a transaction: parsing may take minutes.
     """
-    offered = _offered(
+    offered = _store_file(
         brand=brand,
         file=file,
         file_name=file_name,
@@ -79,18 +79,18 @@ def import_feed(
         return feed_reading.refuse(offered, _too_large(offered.file_bytes))
     if dry_run:
         with stored_files.open(offered.storage_key) as stream:
-            return feed_reading.read(stream, offered)
+            return feed_reading.read_feed(stream, offered)
     with ExitStack() as held:
         # The row is saved and locked first: if reading ends this process, the next one counts the attempt.
         with transaction.atomic(durable=True):
             offered.status = ImportStatus.WAITING
             offered.save()
-            held.enter_context(_reading(offered.pk))
+            held.enter_context(_import_lock(offered.pk))
         _read_waiting(offered.pk)
     return FeedImport.objects.select_related("brand", "requested_by", "source").get(pk=offered.pk)
 
 
-def offer(
+def upload(
     *,
     brand: Brand,
     file: IO[bytes] | Path,
@@ -107,7 +107,7 @@ def offer(
 
     Raises NotAllowed, and Invalid as import_feed does, and for a file that is too large.
     """
-    offered = _offered(
+    offered = _store_file(
         brand=brand,
         file=file,
         file_name=file_name,
@@ -150,7 +150,7 @@ def check_again(
         changes["fixes"] = _ensure_fixes(fixes)
     if encoding is not None:
         changes["encoding"] = _ensure_encoding(encoding)
-    _begin(feed_import, by, among=_OPEN, **changes)
+    _mark_waiting(feed_import, by, among=_OPEN, **changes)
     return _read_if_small(import_id)
 
 
@@ -184,7 +184,7 @@ def apply(*, import_id: int, by: User) -> FeedImport:
     feed_import = _load(import_id, by)
     if feed_import.error_count:
         raise Conflict(f"{feed_import.error_count:,} mistakes are in the way; fix them first.")
-    _begin(feed_import, by, among=(ImportStatus.CHECKED,), is_to_apply=True, requested_by=by)
+    _mark_waiting(feed_import, by, among=(ImportStatus.CHECKED,), is_to_apply=True, requested_by=by)
     return _read_if_small(import_id)
 
 
@@ -195,22 +195,22 @@ def undo(*, import_id: int, by: User) -> FeedImport:
     Raises NotAllowed, and Conflict when it is not applied or somebody else was faster.
     """
     feed_import = _load(import_id, by)
-    if ImportChange.objects.filter(feed_import=feed_import)[: UNDONE_AT_ONCE + 1].count() <= UNDONE_AT_ONCE:
-        _take_back(feed_import, by, among=ImportStatus.APPLIED)
+    if ImportChange.objects.filter(feed_import=feed_import)[: MAX_IMMEDIATE_UNDO + 1].count() <= MAX_IMMEDIATE_UNDO:
+        _undo_now(feed_import, by, among=ImportStatus.APPLIED)
     else:
         applied = FeedImport.objects.filter(pk=import_id, status=ImportStatus.APPLIED)
         if not applied.update(status=ImportStatus.WAITING, undone_by=by, attempts=0, reading_since=None):
-            raise Conflict(_why_not(import_id, "undone"))
+            raise Conflict(_conflict_reason(import_id, "undone"))
     return _load(import_id, by)
 
 
 @transaction.atomic
-def _take_back(feed_import: FeedImport, by: User, *, among: ImportStatus) -> None:
+def _undo_now(feed_import: FeedImport, by: User, *, among: ImportStatus) -> None:
     won = FeedImport.objects.filter(pk=feed_import.pk, status=among).update(
         status=ImportStatus.UNDONE, undone_at=clock.now(), undone_by=by, attempts=0
     )
     if not won:
-        raise Conflict(_why_not(feed_import.pk, "undone"))
+        raise Conflict(_conflict_reason(feed_import.pk, "undone"))
     undone = staging.undo(feed_import.pk)
     counts = {
         "removed": undone.removed, "restored": undone.restored, "kept": undone.kept, "retired": undone.retired
@@ -228,13 +228,13 @@ def waiting_ids() -> list[int]:
     return list(FeedImport.objects.filter(status=ImportStatus.WAITING).order_by("id").values_list("id", flat=True)[:50])
 
 
-def take(import_id: int) -> bool:
+def process_waiting(import_id: int) -> bool:
     """Read (or undo) a waiting import unless another process is doing so; return True if it was done.
 
     The lock ends with its process, so the next worker restarts the import of a killed one from the beginning: nothing
     of it was written. An import that killed several workers is set aside: it is refused with the reason.
     """
-    with _reading(import_id) as is_mine:
+    with _import_lock(import_id) as is_mine:
         return is_mine and _read_waiting(import_id)
 
 
@@ -248,13 +248,13 @@ def _read_waiting(import_id: int) -> bool:
     if offered.undone_by is not None:
         _undo_or_give_up(offered, offered.undone_by)
     elif offered.attempts > MAX_ATTEMPTS:
-        feed_reading.refuse(offered, _SET_ASIDE)
-    elif not is_kept(offered):
+        feed_reading.refuse(offered, _FAILED_REPEATEDLY)
+    elif not is_file_kept(offered):
         feed_reading.refuse(offered, _GONE)
     else:
         try:
             with stored_files.open(offered.storage_key) as stream:
-                feed_reading.read(stream, offered)
+                feed_reading.read_feed(stream, offered)
         except Busy:
             waiting.update(attempts=F("attempts") - 1)  # do not count this attempt: the file did not cause it
             raise
@@ -265,22 +265,22 @@ def _undo_or_give_up(offered: FeedImport, by: User) -> None:
     if offered.attempts > MAX_ATTEMPTS:
         FeedImport.objects.filter(pk=offered.pk).update(status=ImportStatus.APPLIED, undone_by=None, attempts=0)
     else:
-        _take_back(offered, by, among=ImportStatus.WAITING)
+        _undo_now(offered, by, among=ImportStatus.WAITING)
 
 
-def forget_files() -> int:
+def release_old_files() -> int:
     """Release the files of imports older than KEPT_FOR, for the sweeper to delete; return how many."""
     over = FeedImport.objects.exclude(storage_key="").exclude(status=ImportStatus.WAITING)
     return over.filter(created_at__lt=clock.now() - KEPT_FOR).update(storage_key="")
 
 
-def is_kept(feed_import: FeedImport) -> bool:
+def is_file_kept(feed_import: FeedImport) -> bool:
     """True if the file itself is still stored."""
     return bool(feed_import.storage_key) and stored_files.exists(feed_import.storage_key)
 
 
 @contextmanager
-def _reading(import_id: int) -> Iterator[bool]:
+def _import_lock(import_id: int) -> Iterator[bool]:
     """Lock the import for reading; yield True if the lock was free, False at once if not."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(hashtextextended('import', %s))", [import_id])
@@ -296,15 +296,15 @@ def _reading(import_id: int) -> Iterator[bool]:
 
 def _read_if_small(import_id: int) -> FeedImport:
     offered = FeedImport.objects.select_related("brand").get(pk=import_id)
-    if offered.file_bytes <= AT_ONCE_BYTES or _problem(offered):
-        take(import_id)
+    if offered.file_bytes <= MAX_IMMEDIATE_BYTES or _problem(offered):
+        process_waiting(import_id)
     return FeedImport.objects.select_related("brand", "requested_by", "source").get(pk=import_id)
 
 
 # -- what is offered ---------------------------------------------------------------------------------------------------
 
 
-def _offered(
+def _store_file(
     *,
     brand: Brand,
     file: IO[bytes] | Path,
@@ -330,13 +330,13 @@ def _offered(
         requested_by=by,
     )
     try:
-        stored = _keep(file)
+        stored = _store_stream(file)
     except stored_files.TooLarge:
         offered.file_bytes = MAX_FILE_BYTES + 1
         return offered
     offered.storage_key, offered.file_sha256, offered.file_bytes = stored.key, stored.sha256, stored.bytes
     if mapping is None:
-        _recall(offered)
+        _use_saved_mapping(offered)
     return offered
 
 
@@ -347,30 +347,30 @@ def _last_encoding(source: FeedSource | None) -> str:
     return FeedImport.objects.filter(source=source).order_by("-id").values_list("encoding", flat=True).first() or ""
 
 
-def _keep(file: IO[bytes] | Path) -> stored_files.Stored:
+def _store_stream(file: IO[bytes] | Path) -> stored_files.StoredFile:
     """Store the file in pieces; raise TooLarge without reading it if its size is known to be too large."""
     if isinstance(file, Path):
         if file.stat().st_size > MAX_FILE_BYTES:
             raise stored_files.TooLarge
         with file.open("rb") as stream:
-            return stored_files.keep(stream, suffix="feed", max_bytes=MAX_FILE_BYTES)
+            return stored_files.put_stream(stream, suffix="feed", max_bytes=MAX_FILE_BYTES)
     if (getattr(file, "size", 0) or 0) > MAX_FILE_BYTES:
         raise stored_files.TooLarge
     if file.seekable():
         file.seek(0)
-    return stored_files.keep(file, suffix="feed", max_bytes=MAX_FILE_BYTES)
+    return stored_files.put_stream(file, suffix="feed", max_bytes=MAX_FILE_BYTES)
 
 
 def _too_large(size: int) -> str:
     return f"The file has {size:,} bytes or more; expected at most {MAX_FILE_BYTES:,}. Split it."
 
 
-def _recall(offered: FeedImport) -> None:
+def _use_saved_mapping(offered: FeedImport) -> None:
     """Set the mapping that is saved for its source or for its headings."""
     source = offered.source
-    if source is None and mappings.has_any(offered.brand):
-        look = peek(offered, rows=0)
-        source = mappings.remembered(offered.brand, look.header) if isinstance(look, Peek) else None
+    if source is None and mappings.has_saved_mappings(offered.brand):
+        look = read_head(offered, rows=0)
+        source = mappings.find_saved_mapping(offered.brand, look.header) if isinstance(look, FileHead) else None
     if source is None:
         return
     offered.source, offered.mapping = source, source.mapping
@@ -378,17 +378,19 @@ def _recall(offered: FeedImport) -> None:
         offered.subject_kind = source.subject_kind
 
 
-def peek(offered: FeedImport, *, rows: int = 5, mapping: Mapping[str, str] | None = None) -> Peek | FeedRefused:
+def read_head(
+    offered: FeedImport, *, rows: int = 5, mapping: Mapping[str, str] | None = None
+) -> FileHead | FeedRefused:
     """Return the first rows of a stored file with its mapping (or another), or why it is no table.
 
     Raises Conflict if the file is no longer stored.
     """
-    if not is_kept(offered):
+    if not is_file_kept(offered):
         raise Conflict(_GONE)
     chosen = offered.mapping if mapping is None else mapping
     with stored_files.open(offered.storage_key) as stream:
         try:
-            return columns_of.peek(
+            return columns_of.read_head(
                 stream, kind=offered.subject_kind, rows=rows, mapping=chosen, encoding=offered.encoding
             )
         except FeedRefused as refusal:
@@ -398,7 +400,7 @@ def peek(offered: FeedImport, *, rows: int = 5, mapping: Mapping[str, str] | Non
 def _problem(offered: FeedImport) -> bool:
     """True if the first rows show already that the file cannot be read; then nobody has to wait for it."""
     try:
-        look = peek(offered, rows=1)
+        look = read_head(offered, rows=1)
     except Conflict:
         return True
     return isinstance(look, FeedRefused) or look.needs_mapping
@@ -422,7 +424,7 @@ def _ensure_fixes(chosen: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for place, given in enumerate(chosen):
         cause, fix, columns = str(given.get("cause", "")), str(given.get("fix", "")), given.get("columns") or []
         try:
-            fixes.find(cause, fix)
+            fixes.find_fix(cause, fix)
         except fixes.UnknownFix as error:
             raise Invalid(str(error), [Problem(f"/fixes/{place}", str(error), fix)]) from None
         cleaned.append({"cause": cause, "fix": fix, "columns": [str(column)[:200] for column in columns], "changed": 0})
@@ -439,18 +441,18 @@ def _load(import_id: int, by: User) -> FeedImport:
     return feed_import
 
 
-def _begin(feed_import: FeedImport, by: User, *, among: Sequence[str], **changes: Any) -> None:
+def _mark_waiting(feed_import: FeedImport, by: User, *, among: Sequence[str], **changes: Any) -> None:
     """Compare-and-set to waiting, if the status is in `among` and fixes and mapping are unchanged."""
-    if not is_kept(feed_import):
+    if not is_file_kept(feed_import):
         raise Conflict(_GONE)
     seen = FeedImport.objects.filter(
         pk=feed_import.pk, status__in=among, fixes=feed_import.fixes, mapping=feed_import.mapping
     )
     if not seen.update(status=ImportStatus.WAITING, attempts=0, rows=0, bytes_read=0, reading_since=None, **changes):
-        raise Conflict(_why_not(feed_import.pk, "changed"))
+        raise Conflict(_conflict_reason(feed_import.pk, "changed"))
 
 
-def _why_not(import_id: int, what: str) -> str:
+def _conflict_reason(import_id: int, what: str) -> str:
     now = FeedImport.objects.select_related("undone_by").get(pk=import_id)
     reasons = {
         ImportStatus.WAITING: "it is being read or taken back just now",

@@ -21,12 +21,12 @@ from core.models import Brand, User
 MAX_NAME = 120
 
 
-def has_any(brand: Brand) -> bool:
+def has_saved_mappings(brand: Brand) -> bool:
     """True if the brand has any saved mapping; without one there is no need to open a file to look for a match."""
     return FeedSource.objects.filter(brand=brand, kind=SourceKind.UPLOAD, is_enabled=True).exclude(mapping={}).exists()
 
 
-def remembered(brand: Brand, header: Header) -> FeedSource | None:
+def find_saved_mapping(brand: Brand, header: Header) -> FeedSource | None:
     """Return the upload source with these headings, if somebody saved a mapping for them."""
     sources = FeedSource.objects.filter(
         brand=brand, kind=SourceKind.UPLOAD, is_enabled=True, header_sha256=columns_of.header_sha256(header)
@@ -50,7 +50,7 @@ def ensure_fields(mapping: Mapping[str, str]) -> dict[str, str]:
 
 
 @transaction.atomic
-def remember(*, import_id: int, name: str, by: User) -> FeedSource:
+def save_mapping(*, import_id: int, name: str, by: User) -> FeedSource:
     """Keep an import's mapping for the next file with the same headings; a second one for them replaces the first.
 
     Raises NotAllowed, Invalid for a name that is empty or taken, Conflict when the file is no longer kept.
@@ -61,7 +61,7 @@ def remember(*, import_id: int, name: str, by: User) -> FeedSource:
     if not slugify(name):
         raise Invalid("Give the mapping a name, such as “Supplier list”.", [Problem("/name", "is empty", name)])
     header = _header(done)
-    existing = remembered(done.brand, header)
+    existing = find_saved_mapping(done.brand, header)
     taken: FeedSource | None = FeedSource.objects.filter(brand=done.brand, slug=slugify(name)[:50]).first()
     if taken is not None and taken != existing:
         raise Invalid(f"There is already a source called “{name}”; choose another name.", [Problem("/name", "", name)])
@@ -72,7 +72,7 @@ def remember(*, import_id: int, name: str, by: User) -> FeedSource:
     source.save()
     FeedImport.objects.filter(pk=done.pk).update(source=source)
     publish(
-        events.MappingRemembered(
+        events.MappingSaved(
             brand_id=done.brand_id, object_id=source.pk, payload={"name": name, "mapping": source.mapping}
         ),
         by=by,
@@ -85,6 +85,6 @@ def _header(done: FeedImport) -> Header:
         raise Conflict("The file is no longer kept. Drop it again.")
     try:
         with stored_files.open(done.storage_key) as stream:
-            return columns_of.peek(stream, kind=done.subject_kind, rows=0, encoding=done.encoding).header
+            return columns_of.read_head(stream, kind=done.subject_kind, rows=0, encoding=done.encoding).header
     except FeedRefused as refusal:
         raise Conflict(str(refusal)) from None

@@ -226,7 +226,7 @@ def _sql(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergeCounts:
     """The counts of a merge. created, updated, unchanged: subjects, each counted once; the others: rows."""
 
     created: int
@@ -251,7 +251,7 @@ def plan_for_size(cursor: Any, batch: UUID) -> None:
 
 def merge(
     batch: UUID, *, brand_id: int, spoken: Iterable[str], import_id: int | None = None, groups: bool = False
-) -> Merged:
+) -> MergeCounts:
     """Insert or update subjects, variants and photos from the batch. Must run inside a transaction.
 
     `spoken` are the attributes that the feed has columns for. With `import_id`, the earlier values are stored as that
@@ -263,7 +263,7 @@ def merge(
         "groups": groups,
     }  # fmt: skip
     with connection.cursor() as cursor:
-        alone(cursor, brand_id)
+        lock_imports_of_brand(cursor, brand_id)
         plan_for_size(cursor, batch)
         cursor.execute(f"SET LOCAL work_mem = '{WORK_MEMORY}'")
         for table in ("touched (id bigint, is_new boolean)", "was (subject_id bigint, what text, part jsonb)"):
@@ -289,10 +289,10 @@ def merge(
         created, touched = cursor.fetchone()
         cursor.execute(_TOTAL, values)
         total = cursor.fetchone()[0]
-    return Merged(created, touched - created, total - touched, variants, photos)
+    return MergeCounts(created, touched - created, total - touched, variants, photos)
 
 
-def alone(cursor: Any, brand_id: int) -> None:
+def lock_imports_of_brand(cursor: Any, brand_id: int) -> None:
     """Wait until other imports into the brand, and undoings, have ended; later ones wait for this transaction."""
     cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('feed import', %s))", [brand_id])
 

@@ -1,6 +1,7 @@
 """Check a photo's file, store it once by content, cut the product out of it, and write the rows.
 
-`take` is slow and is called outside transactions; `write` and `publish` are called inside the caller's.
+`store_photo` is slow and is called outside transactions; `write_photos` and `publish_attached` are called inside the
+caller's.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Cut:
+class StoredCutout:
     """A stored cut-out."""
 
     key: str
@@ -43,21 +44,23 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class Taken:
-    """A checked and stored file. cut: None if no product was recognised."""
+class StoredPhoto:
+    """A checked and stored file. cutout: None if no product was recognised."""
 
-    stored: stored_files.Stored
+    stored: stored_files.StoredFile
     width: int
     height: int
     notes: tuple[str, ...]
-    cut: Cut | None
+    cutout: StoredCutout | None
 
 
-def take(photo: reading.Admitted, existing_cut: Cut | None = None, *, is_patient: bool = False) -> Taken:
-    """Store an admitted photo and its cut-out; skip cutting out if `existing_cut` is given."""
+def store_photo(
+    photo: reading.AdmittedPhoto, existing_cutout: StoredCutout | None = None, *, is_patient: bool = False
+) -> StoredPhoto:
+    """Store an admitted photo and its cut-out; skip cutting out if `existing_cutout` is given."""
     stored = stored_files.put(photo.data, suffix=photo.suffix)
     notes = list(photo.notes)
-    cut = existing_cut
+    cut = existing_cutout
     if cut is None:
         try:
             made = reading.cut_out(photo.data, is_patient=is_patient)
@@ -65,31 +68,31 @@ def take(photo: reading.Admitted, existing_cut: Cut | None = None, *, is_patient
             notes.append(str(error))
         else:
             png = stored_files.put(made.png, suffix="png")
-            cut = Cut(png.key, png.sha256, made.method, made.confidence, list(made.box), made.note)
+            cut = StoredCutout(png.key, png.sha256, made.method, made.confidence, list(made.box), made.note)
     if cut is not None and cut.note:
         notes.append(cut.note)
-    return Taken(stored, photo.width, photo.height, tuple(notes), cut)
+    return StoredPhoto(stored, photo.width, photo.height, tuple(notes), cut)
 
 
-def known_cut(brand: Brand, photo: reading.Admitted) -> Cut | None:
+def find_existing_cutout(brand: Brand, photo: reading.AdmittedPhoto) -> StoredCutout | None:
     """Return the cut-out that this brand already has of the same file."""
-    row = selectors.cutout_of_same_file(brand=brand, sha256=sha256_of(photo))
-    return Cut(row.storage_key, row.sha256, row.method, row.confidence, row.box, row.note) if row else None
+    row = selectors.find_cutout_of_same_file(brand=brand, sha256=sha256_of(photo))
+    return StoredCutout(row.storage_key, row.sha256, row.method, row.confidence, row.box, row.note) if row else None
 
 
-def sha256_of(photo: reading.Admitted) -> str:
+def sha256_of(photo: reading.AdmittedPhoto) -> str:
     return hashlib.sha256(photo.data).hexdigest()
 
 
 @dataclass(frozen=True)
-class Written:
-    """The result of `write`: how many cut-outs were made; sha256 of the photos and accepted cut-outs replaced."""
+class WriteResult:
+    """The result of `write_photos`: the number of new cut-outs, and the sha256 of replaced photos and cut-outs."""
 
     cutouts: int
     replaced: tuple[str, ...]
 
 
-def write(taken: Sequence[tuple[ReferencePhoto, Taken]]) -> Written:
+def write_photos(taken: Sequence[tuple[ReferencePhoto, StoredPhoto]]) -> WriteResult:
     """Write the files into photos (locked by the caller) and create their cut-outs.
 
     If a photo had another file before, that file is kept as a removed photo: runs that were planned with it still find
@@ -98,7 +101,7 @@ def write(taken: Sequence[tuple[ReferencePhoto, Taken]]) -> Written:
     replaced = [row for row, file in taken if row.storage_key and row.sha256 != file.stored.sha256]
     accepted = Cutout.objects.filter(photo__in=replaced, is_accepted=True).values_list("sha256", flat=True)
     gone = (*(row.sha256 for row in replaced), *accepted)
-    _keep_earlier(replaced)
+    _keep_replaced_photos(replaced)
     for row, file in taken:
         row.status, row.notes = PhotoStatus.READY, list(file.notes)
         row.sha256, row.storage_key = file.stored.sha256, file.stored.key
@@ -110,30 +113,30 @@ def write(taken: Sequence[tuple[ReferencePhoto, Taken]]) -> Written:
     made = [
         Cutout(
             photo=row,
-            method=file.cut.method,
-            is_accepted=file.cut.confidence >= cutout.SURE_ENOUGH,
-            confidence=file.cut.confidence,
-            sha256=file.cut.sha256,
-            storage_key=file.cut.key,
-            box=file.cut.box,
-            note=file.cut.note,
+            method=file.cutout.method,
+            is_accepted=file.cutout.confidence >= cutout.AUTO_ACCEPT_CONFIDENCE,
+            confidence=file.cutout.confidence,
+            sha256=file.cutout.sha256,
+            storage_key=file.cutout.key,
+            box=file.cutout.box,
+            note=file.cutout.note,
             algorithm=cutout.ALGORITHM,
         )
         for row, file in taken
-        if file.cut
+        if file.cutout
     ]
     Cutout.objects.bulk_create(made)
-    return Written(len(made), gone)
+    return WriteResult(len(made), gone)
 
 
-def refuse(refused: Sequence[tuple[ReferencePhoto, Refusal]]) -> None:
+def refuse_photos(refused: Sequence[tuple[ReferencePhoto, Refusal]]) -> None:
     """Mark photos (locked by the caller) as refused, with the reason in their notes."""
     for row, refusal in refused:
         row.status, row.notes = PhotoStatus.REFUSED, [refusal.message]
     ReferencePhoto.objects.bulk_update([row for row, _ in refused], ["status", "notes"])
 
 
-def publish(
+def publish_attached(
     brand: Brand,
     ready: Sequence[ReferencePhoto],
     refusals: Sequence[Refusal],
@@ -153,7 +156,7 @@ def publish(
     )
 
 
-def name_of(file_name: str) -> str:
+def file_name_of(file_name: str) -> str:
     """Return the last part of a client's file name, as stored in `source`."""
     return PurePosixPath(file_name.replace("\\", "/")).name[:2000] or "photo"
 
@@ -163,7 +166,7 @@ def next_position(subject_id: int) -> int:
     return int(last or 0) + 1
 
 
-def _keep_earlier(replaced: Sequence[ReferencePhoto]) -> None:
+def _keep_replaced_photos(replaced: Sequence[ReferencePhoto]) -> None:
     for row in replaced:
         earlier, _ = ReferencePhoto.objects.update_or_create(
             subject_id=row.subject_id,

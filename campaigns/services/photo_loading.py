@@ -25,17 +25,17 @@ from campaigns.photos import intake
 from campaigns.services import photo_files, photos
 from core import fetching
 from core.access import Action, require
-from core.crews import Crew
 from core.errors import Busy, Conflict, StorageFailed
 from core.events import publish
 from core.models import Brand, User
-from core.services import outside
+from core.services import outgoing_requests
+from core.thread_pools import ThreadPool
 
 LABEL = "photo loader"
 MAX_ATTEMPTS = 5
 MAX_DEATHS = 3
 """Fetches of one photo that may end without a result: their process died, or they took longer than LEASE."""
-WAITS_SECONDS = (60, 600, 3600, 6 * 3600)
+BACKOFF_SECONDS = (60, 600, 3600, 6 * 3600)
 """The waits before the second, third … attempt, varied by ±20%, unless the server names a time."""
 TIMEOUT_SECONDS = 45.0
 LEASE = timedelta(minutes=5)
@@ -49,7 +49,7 @@ STORAGE_WAIT_SECONDS = 300.0
 log = structlog.get_logger(__name__)
 
 _ADDRESS = re.compile(r"https?://([^/?#:]*)", re.IGNORECASE)
-_crew = Crew("photos", THREADS)
+_pool = ThreadPool("photos", THREADS)
 
 # The first two conditions are those of the index photo_to_fetch.
 _CLAIM = """
@@ -67,7 +67,7 @@ RETURNING id, source, fetch_attempts, fetch_deaths - 1
 
 
 @dataclass(frozen=True)
-class Claimed:
+class ClaimedPhoto:
     """A photo that this process has claimed. attempt: its number, from 1. deaths: earlier attempts without a result."""
 
     photo_id: int
@@ -86,55 +86,55 @@ def host_of(source: str) -> str:
     return match[1].lower() if match else ""
 
 
-def work(*, seconds: float) -> int:
+def load_due_photos(*, seconds: float) -> int:
     """Keep the threads busy for `seconds`; return how many photos were handled. Running fetches continue."""
     end = time.monotonic() + seconds
-    dealt = _crew.wait(0)
+    dealt = _pool.wait(0)
     exhausted: set[tuple[str, ...]] = set()
     while True:
-        started = _start_some(exhausted)
+        started = _fill_pool(exhausted)
         left = end - time.monotonic()
-        if left <= 0 or not (started or _crew.busy()):
+        if left <= 0 or not (started or _pool.count_by_tag()):
             return dealt
-        dealt += _crew.wait(left)
+        dealt += _pool.wait(left)
 
 
 def finish(*, seconds: float) -> int:
     """Wait for running fetches without starting more; for commands and tests."""
-    return _crew.finish(seconds)
+    return _pool.finish(seconds)
 
 
-def _start_some(exhausted: set[tuple[str, ...]]) -> int:
+def _fill_pool(exhausted: set[tuple[str, ...]]) -> int:
     """Start fetches until the thread pool is full; return how many were started.
 
     exhausted: sets of busy hosts for which a moment ago no photo of another host was due. Looking for other hosts is
     slow, because it reads past everything that waits for the busy ones.
     """
     started = 0
-    while _crew.has_room():
-        busy = sorted(host for host, count in _crew.busy().items() if count >= PER_HOST)
+    while _pool.has_free_thread():
+        busy = sorted(host for host, count in _pool.count_by_tag().items() if count >= PER_HOST)
         claimed = None if tuple(busy) in exhausted else claim(busy=busy)
         if claimed is None:
             exhausted.add(tuple(busy))
             break
-        _crew.start(partial(load, claimed), tag=claimed.host)
+        _pool.start(partial(load, claimed), tag=claimed.host)
         started += 1
     return started
 
 
-def claim(*, busy: list[str] | None = None) -> Claimed | None:
+def claim(*, busy: list[str] | None = None) -> ClaimedPhoto | None:
     """Claim the next photo that is due, from no host in `busy`. Only one of several callers gets it."""
     now = timezone.now()
     with connection.cursor() as cursor:
         cursor.execute(_CLAIM, {"now": now, "until": now + LEASE, "busy": busy or []})
         row = cursor.fetchone()
-    return Claimed(*row) if row else None
+    return ClaimedPhoto(*row) if row else None
 
 
-def load(claimed: Claimed) -> None:
+def load(claimed: ClaimedPhoto) -> None:
     """Fetch one photo and attach it; on failure postpone or refuse it. Not to be called in a transaction."""
     if claimed.deaths >= MAX_DEATHS:
-        _set_aside(claimed)
+        _refuse_deadly_photo(claimed)
         return
     try:
         with fetching.fetch(
@@ -142,25 +142,25 @@ def load(claimed: Claimed) -> None:
             max_bytes=intake.MAX_BYTES,
             timeout_seconds=TIMEOUT_SECONDS,
             accept=["image/"],
-            policy=outside.policy(),
-            agent=outside.agent(),
+            policy=outgoing_requests.fetch_policy(),
+            agent=outgoing_requests.user_agent(),
         ) as fetched:
             data = fetched.data
     except fetching.Refused as refusal:
-        _put_off(claimed, refusal)
+        _retry_later(claimed, refusal)
         return
     try:
         photos.attach_fetched(photo_id=claimed.photo_id, data=data, label=LABEL)
     except (StorageFailed, Busy) as error:
-        _wait(claimed, error)
+        _postpone(claimed, error)
     except DatabaseError:
         raise  # not the photo's fault: it is due again when its claim expires
     except Exception:
         log.exception("photo.failed", photo=claimed.photo_id)
-        _put_off(claimed, fetching.Refused("The photo could not be read or cut out.", is_final=False))
+        _retry_later(claimed, fetching.Refused("The photo could not be read or cut out.", is_final=False))
 
 
-def _wait(claimed: Claimed, error: StorageFailed | Busy) -> None:
+def _postpone(claimed: ClaimedPhoto, error: StorageFailed | Busy) -> None:
     """Postpone the photo without counting this attempt: the disk is full, or the machine is too busy to open it."""
     ReferencePhoto.objects.filter(
         pk=claimed.photo_id, status=PhotoStatus.PENDING, fetch_attempts=claimed.attempt
@@ -173,46 +173,46 @@ def _wait(claimed: Claimed, error: StorageFailed | Busy) -> None:
 
 
 @transaction.atomic
-def _set_aside(claimed: Claimed) -> None:
+def _refuse_deadly_photo(claimed: ClaimedPhoto) -> None:
     """Refuse a photo that seems to kill the processes that open it; a person can retry it."""
-    row = _still_claimed(claimed)
+    row = _lock_claimed(claimed)
     if row is not None:
         message = (
             f"Opening this photo stopped its process, or took too long, {claimed.deaths} times, so it is set aside. "
             "Replace the file at its address and have it fetched again, or upload another."
         )
-        _give_up(row, photo_files.Refusal(fetching.shown(claimed.source)[:300], message))
+        _give_up(row, photo_files.Refusal(fetching.redact_address(claimed.source)[:300], message))
 
 
-def _still_claimed(claimed: Claimed) -> ReferencePhoto | None:
+def _lock_claimed(claimed: ClaimedPhoto) -> ReferencePhoto | None:
     """Return the photo's row, locked; None if it got a file meanwhile, or somebody restarted its fetching."""
     row = ReferencePhoto.objects.select_for_update().select_related("subject__brand").get(pk=claimed.photo_id)
     return row if row.status == PhotoStatus.PENDING and row.fetch_attempts == claimed.attempt else None
 
 
 def _give_up(row: ReferencePhoto, refusal: photo_files.Refusal) -> None:
-    photo_files.refuse([(row, refusal)])
-    photo_files.publish(row.subject.brand, [], [refusal], label=LABEL)
+    photo_files.refuse_photos([(row, refusal)])
+    photo_files.publish_attached(row.subject.brand, [], [refusal], label=LABEL)
 
 
 @transaction.atomic
-def _put_off(claimed: Claimed, refusal: fetching.Refused) -> None:
+def _retry_later(claimed: ClaimedPhoto, refusal: fetching.Refused) -> None:
     """Schedule another attempt, or refuse the photo with the reason in its notes."""
-    row = _still_claimed(claimed)
+    row = _lock_claimed(claimed)
     if row is None:
         return
     if refusal.is_final or claimed.attempt >= MAX_ATTEMPTS:
         tried = "" if refusal.is_final else f" Tried {claimed.attempt} times."
-        _give_up(row, photo_files.Refusal(fetching.shown(claimed.source)[:300], refusal.message + tried))
+        _give_up(row, photo_files.Refusal(fetching.redact_address(claimed.source)[:300], refusal.message + tried))
         return
-    wait = WAITS_SECONDS[min(claimed.attempt, len(WAITS_SECONDS)) - 1] * random.uniform(0.8, 1.2)
+    wait = BACKOFF_SECONDS[min(claimed.attempt, len(BACKOFF_SECONDS)) - 1] * random.uniform(0.8, 1.2)
     row.next_fetch_at = timezone.now() + timedelta(seconds=max(wait, refusal.retry_after_seconds or 0.0))
     row.notes, row.fetch_deaths = [refusal.message], claimed.deaths
     row.save(update_fields=["next_fetch_at", "notes", "fetch_deaths"])
 
 
 @transaction.atomic
-def try_again(*, brand: Brand, by: User, photo_id: int | None = None) -> int:
+def retry_photos(*, brand: Brand, by: User, photo_id: int | None = None) -> int:
     """Fetch the brand's refused or postponed photos again, or only `photo_id`; return how many.
 
     Raises NotAllowed, and Conflict when there is none.

@@ -45,14 +45,14 @@ def attach(
         photo = reading.admit(data)
     except intake.Refused as error:
         raise Invalid(str(error), [Problem("file", str(error), file_name[:300])]) from error
-    taken = photo_files.take(photo, photo_files.known_cut(subject.brand, photo))
+    taken = photo_files.store_photo(photo, photo_files.find_existing_cutout(subject.brand, photo))
     with transaction.atomic():
         if photo_id is None:
             row = _photo_of(subject, file_name, role)
         else:
             row = ReferencePhoto.objects.select_for_update().get(pk=photo_id)
-        written = photo_files.write([(row, taken)])
-        photo_files.publish(subject.brand, [row], [], replaced=written.replaced, by=by)
+        written = photo_files.write_photos([(row, taken)])
+        photo_files.publish_attached(subject.brand, [row], [], replaced=written.replaced, by=by)
     return row
 
 
@@ -71,26 +71,26 @@ def attach_fetched(*, photo_id: int, data: bytes, label: str) -> ReferencePhoto:
     try:
         photo = reading.admit(data, is_patient=True)
     except intake.Refused as error:
-        outcome: photo_files.Taken | Refusal = Refusal(target.shown_source[:300], str(error))
+        outcome: photo_files.StoredPhoto | Refusal = Refusal(target.redacted_source[:300], str(error))
     else:
-        outcome = photo_files.take(photo, photo_files.known_cut(brand, photo), is_patient=True)
+        outcome = photo_files.store_photo(photo, photo_files.find_existing_cutout(brand, photo), is_patient=True)
     with transaction.atomic():
         row = ReferencePhoto.objects.select_for_update().get(pk=photo_id)
         if row.status not in WAITING:
             return row
         if isinstance(outcome, Refusal):
-            photo_files.refuse([(row, outcome)])
-            photo_files.publish(brand, [], [outcome], label=label)
+            photo_files.refuse_photos([(row, outcome)])
+            photo_files.publish_attached(brand, [], [outcome], label=label)
         else:
-            photo_files.write([(row, outcome)])
-            photo_files.publish(brand, [row], [], label=label)
+            photo_files.write_photos([(row, outcome)])
+            photo_files.publish_attached(brand, [row], [], label=label)
     return row
 
 
 @transaction.atomic
 def change(*, photo_id: int, by: User, role: str | None = None, alt_text: str | None = None) -> ReferencePhoto:
     """Change the role or alt text of a photo. Raises NotFound, NotAllowed, Invalid."""
-    photo = _locked(photo_id, by)
+    photo = _lock_photo(photo_id, by)
     new_values = {"role": role, "alt_text": None if alt_text is None else alt_text.strip()}
     if role is not None:
         _check_role(role)
@@ -105,7 +105,7 @@ def change(*, photo_id: int, by: User, role: str | None = None, alt_text: str | 
         for name, (_, value) in changes.items():
             setattr(photo, name, value)
         photo.save(update_fields=list(changes))
-        _tell(events.PhotoChanged, photo, by, changes=changes)
+        _publish_event(events.PhotoChanged, photo, by, changes=changes)
     return photo
 
 
@@ -138,26 +138,26 @@ def remove(*, photo_id: int, by: User) -> ReferencePhoto:
 
     `restore` brings it back; a feed that names it again does not. Raises NotFound, NotAllowed.
     """
-    photo = _locked(photo_id, by)
+    photo = _lock_photo(photo_id, by)
     if photo.status != PhotoStatus.REMOVED:
         photo.status = PhotoStatus.REMOVED
         photo.save(update_fields=["status"])
-        _tell(events.PhotoRemoved, photo, by, sha256=photo.sha256)
+        _publish_event(events.PhotoRemoved, photo, by, sha256=photo.sha256)
     return photo
 
 
 @transaction.atomic
 def restore(*, photo_id: int, by: User) -> ReferencePhoto:
     """Restore a removed photo to its former status: ready, or waiting for its file. Raises NotFound, NotAllowed."""
-    photo = _locked(photo_id, by)
+    photo = _lock_photo(photo_id, by)
     if photo.status == PhotoStatus.REMOVED:
         photo.status = PhotoStatus.READY if photo.storage_key else PhotoStatus.PENDING
         photo.save(update_fields=["status"])
-        _tell(events.PhotoRestored, photo, by, sha256=photo.sha256)
+        _publish_event(events.PhotoRestored, photo, by, sha256=photo.sha256)
     return photo
 
 
-def _locked(photo_id: int, by: User) -> ReferencePhoto:
+def _lock_photo(photo_id: int, by: User) -> ReferencePhoto:
     brand = selectors.get(photo_id=photo_id, user=by).subject.brand
     require(by, Action.EDIT_PHOTO, brand)
     rows = ReferencePhoto.objects.select_for_update(of=("self",)).select_related("subject")
@@ -165,7 +165,7 @@ def _locked(photo_id: int, by: User) -> ReferencePhoto:
     return photo
 
 
-def _tell(kind: type[DomainEvent], photo: ReferencePhoto, by: User, **payload: Any) -> None:
+def _publish_event(kind: type[DomainEvent], photo: ReferencePhoto, by: User, **payload: Any) -> None:
     payload["subject"] = photo.subject_id
     publish(kind(brand_id=photo.subject.brand_id, object_id=photo.pk, payload=payload), by=by)
 
@@ -192,7 +192,7 @@ def _photo_of(subject: Subject, file_name: str, role: str) -> ReferencePhoto:
     Subject.objects.select_for_update().get(pk=subject.pk)
     row, _ = ReferencePhoto.objects.select_for_update().get_or_create(
         subject=subject,
-        source=photo_files.name_of(file_name),
+        source=photo_files.file_name_of(file_name),
         defaults={"role": role, "position": photo_files.next_position(subject.pk)},
     )
     return row

@@ -11,7 +11,7 @@ from core.errors import Invalid
 EDGES = (96, 192, 384, 768)
 
 
-def small(key: str, edge: int) -> str:
+def get_small_copy(key: str, edge: int) -> str:
     """Return the storage key of a copy whose long edge is the smallest of EDGES that is at least `edge` pixels.
 
     If the original is no larger, its own key is returned. Pixels keep their aspect ratio and alpha and become sRGB;

@@ -33,7 +33,7 @@ VERSION_FIELDS = frozenset(
         "note",
     }
 )
-LONGEST_NOTE = 300
+MAX_NOTE_LENGTH = 300
 FAILURE_POLICIES = ("flag", "regenerate", "reject")
 MAX_REGENERATIONS = 5
 
@@ -73,7 +73,7 @@ def add_version(*, template_id: int, by: User, **fields: Any) -> PromptVersion:
 
 
 @transaction.atomic
-def change_version(*, version_id: int, by: User, **fields: Any) -> PromptVersion:
+def edit_draft_version(*, version_id: int, by: User, **fields: Any) -> PromptVersion:
     """Change a draft that no run has used. Raises Conflict for any other: add a new version instead."""
     version = lock(version_id)
     require(by, Action.EDIT_PROMPT, version.template.brand)
@@ -95,12 +95,12 @@ def change_version(*, version_id: int, by: User, **fields: Any) -> PromptVersion
 
 
 @transaction.atomic
-def ask_approval(*, version_id: int, by: User) -> PromptVersion:
+def request_approval(*, version_id: int, by: User) -> PromptVersion:
     """Request approval of a draft from the brand's leads, who are notified. Raises Conflict unless it is a draft."""
     version = lock(version_id)
     require(by, Action.EDIT_PROMPT, version.template.brand)
-    _move(version, PromptStatus.REQUESTED, asked_by=by, asked_at=clock.now(), answer="")
-    _publish(events.PromptApprovalAsked, version, {"version": version.pk, "number": version.number}, by)
+    _change_status(version, PromptStatus.REQUESTED, asked_by=by, asked_at=clock.now(), answer="")
+    _publish(events.PromptApprovalRequested, version, {"version": version.pk, "number": version.number}, by)
     return version
 
 
@@ -109,11 +109,11 @@ def send_back(*, version_id: int, by: User, answer: str) -> PromptVersion:
     """Turn a version back into a draft with a lead's answer; the requester is notified. Raises Invalid, Conflict."""
     version = lock(version_id)
     require(by, Action.APPROVE_PROMPT, version.template.brand)
-    if not answer.strip() or len(answer) > LONGEST_NOTE:
-        message = f"Say in at most {LONGEST_NOTE} characters what is missing."
+    if not answer.strip() or len(answer) > MAX_NOTE_LENGTH:
+        message = f"Say in at most {MAX_NOTE_LENGTH} characters what is missing."
         raise Invalid("A version is not sent back without a word.", [Problem("answer", message)])
     asked_by = version.asked_by_id
-    _move(version, PromptStatus.DRAFT, answer=answer.strip())
+    _change_status(version, PromptStatus.DRAFT, answer=answer.strip())
     payload = {"version": version.pk, "number": version.number, "answer": answer.strip(), "asked_by": asked_by}
     _publish(events.PromptVersionSentBack, version, payload, by)
     return version
@@ -126,7 +126,7 @@ def approve_version(*, version_id: int, by: User) -> PromptVersion:
     require(by, Action.APPROVE_PROMPT, version.template.brand)
     if version.status == PromptStatus.APPROVED:
         raise Conflict(f"{version} is approved already.", version=version.pk)
-    _move(version, PromptStatus.APPROVED)
+    _change_status(version, PromptStatus.APPROVED)
     payload = {"version": version.pk, "number": version.number, "asked_by": version.asked_by_id}
     _publish(events.PromptVersionApproved, version, payload, by)
     return version
@@ -139,7 +139,7 @@ def mark_used(*, version: PromptVersion, by: User) -> None:
         _publish(events.PromptVersionUsed, version, {"version": version.pk}, by)
 
 
-def _move(version: PromptVersion, to: str, **fields: Any) -> None:
+def _change_status(version: PromptVersion, to: str, **fields: Any) -> None:
     """Compare-and-set the status, with other columns. Raises Conflict."""
     old = version.status
     PROMPT.ensure(old, to)
@@ -182,8 +182,8 @@ def ensure_fields(fields: dict[str, Any], brand: Brand) -> None:
     style = fields.get("style")
     if style is not None and style.brand_id != brand.pk:
         problems.append(Problem("style", "This style belongs to another brand."))
-    if len(str(fields.get("note", ""))) > LONGEST_NOTE:
-        problems.append(Problem("note", f"Say it in at most {LONGEST_NOTE} characters."))
+    if len(str(fields.get("note", ""))) > MAX_NOTE_LENGTH:
+        problems.append(Problem("note", f"Say it in at most {MAX_NOTE_LENGTH} characters."))
     return _refuse(problems + _number_problems(fields) + _policy_problems(fields.get("policy", {})))
 
 
@@ -202,7 +202,7 @@ def _syntax_problems(pointer: str, value: Any) -> list[Problem]:
     try:
         prompts.parse(value)
     except prompts.PromptSyntaxError as error:
-        place = prompts.place(value, error.position)
+        place = prompts.describe_position(value, error.position)
         return [Problem(pointer, f"{error.message} ({place}).", value[error.position : error.position + 40])]
     return []
 

@@ -45,9 +45,9 @@ def push(*, brand: Brand, source_slug: str, rows: Sequence[Any], by: User, dry_r
         mapping=source.mapping or None,
         source=source,
     )
-    FeedSource.objects.filter(pk=source.pk).update(fetched_at=clock.now(), error=_mistakes(done)[:500])
+    FeedSource.objects.filter(pk=source.pk).update(fetched_at=clock.now(), error=_mistakes_message(done)[:500])
     if done.error_count:
-        raise Invalid(_mistakes(done), _problems(done), error_count=done.error_count, **{"import": done.pk})
+        raise Invalid(_mistakes_message(done), _problems(done), error_count=done.error_count, **{"import": done.pk})
     return done
 
 
@@ -68,7 +68,7 @@ def _ensure_rows(rows: Sequence[Any]) -> None:
         raise Invalid(f"{len(wrong):,} of the rows are no objects.", wrong[:SHOWN_PROBLEMS])
 
 
-def _mistakes(done: FeedImport) -> str:
+def _mistakes_message(done: FeedImport) -> str:
     if not done.error_count:
         return ""
     count = "1 mistake" if done.error_count == 1 else f"{done.error_count:,} mistakes"

@@ -27,24 +27,24 @@ from campaigns.models.feeds import FETCH_LEASE
 from campaigns.services import imports
 from core import access, clock, fetching
 from core.access import Action
-from core.crews import Crew
 from core.errors import Conflict, DomainError, Invalid, NotFound, Problem
 from core.events import publish
 from core.models import Brand, User
-from core.refusals import one_winner
-from core.services import outside
+from core.refusals import conflict_on_duplicate
+from core.services import outgoing_requests
+from core.thread_pools import ThreadPool
 
 LABEL = "feed fetcher"
 MAX_FEED_BYTES = 512 * 1024 * 1024
 TIMEOUT_SECONDS = 300.0
 MIN_MINUTES, MAX_MINUTES = 15, 60 * 24 * 31
-FIRST_WAIT = timedelta(minutes=5)
-TELL_AFTER = 3
+FIRST_BACKOFF = timedelta(minutes=5)
+NOTIFY_AFTER_FAILURES = 3
 """Failures in a row after which people are notified; the page shows the first one already."""
 ACCEPTED = ("text/plain", "application/json", "application/xml", "application/zip")
 """Tables as text, JSON, XML, and XLSX, which is a ZIP archive."""
 
-_crew = Crew("feeds", 2)
+_pool = ThreadPool("feeds", 2)
 
 
 @transaction.atomic
@@ -65,10 +65,12 @@ def create(
     access.require(by, Action.IMPORT_FEED, brand)
     source = FeedSource(brand=brand, kind=kind, created_by=by, subject_kind=subject_kind)
     source.slug = slugify(name)[:50]
-    _fill(source, name=name, url=_entered(url.strip()), every_minutes=every_minutes, subject_kind=subject_kind)
+    _set_fields(
+        source, name=name, url=_entered_url(url.strip()), every_minutes=every_minutes, subject_kind=subject_kind
+    )
     if kind == SourceKind.URL:
         source.next_fetch_at = timezone.now()
-    with one_winner():
+    with conflict_on_duplicate():
         source.save()
     _publish(source, by)
     return source
@@ -89,9 +91,9 @@ def change(
     Pages show an address with “?…” in place of its query; such an address means the stored one.
     """
     source = lock(source_id, by)
-    address = source.url if url is None else _entered(url.strip(), source.url)
+    address = source.url if url is None else _entered_url(url.strip(), source.url)
     is_elsewhere = address != source.url
-    _fill(
+    _set_fields(
         source,
         name=source.name if name is None else name,
         url=address,
@@ -99,7 +101,7 @@ def change(
         subject_kind=source.subject_kind if subject_kind is None else subject_kind,
     )
     if is_elsewhere:
-        _begin_anew(source)
+        _reset_fetch_state(source)
     elif every_minutes is not None and source.kind == SourceKind.URL and source.fetched_at and not source.failures:
         source.next_fetch_at = source.fetched_at + timedelta(minutes=source.every_minutes)
     source.save()
@@ -122,7 +124,7 @@ def set_enabled(*, source_id: int, by: User, is_enabled: bool) -> FeedSource:
 
 
 @transaction.atomic
-def take_columns(*, source_id: int, import_id: int, by: User) -> FeedSource:
+def use_mapping_of_import(*, source_id: int, import_id: int, by: User) -> FeedSource:
     """Use the column mapping of one import of the brand for this source from now on."""
     source = lock(source_id, by)
     feed_import = FeedImport.objects.filter(pk=import_id, brand=source.brand_id).first()
@@ -134,7 +136,7 @@ def take_columns(*, source_id: int, import_id: int, by: User) -> FeedSource:
         source.next_fetch_at = timezone.now()
     source.save()
     publish(
-        events.MappingRemembered(
+        events.MappingSaved(
             brand_id=source.brand_id, object_id=source.pk, payload={"name": source.name, "mapping": source.mapping}
         ),
         by=by,
@@ -162,15 +164,15 @@ def fetch_now(*, source_id: int, by: User) -> FeedSource:
 def fetch_due() -> int:
     """Start the fetches that are due without waiting for them; return how many were started."""
     began = 0
-    while _crew.has_room() and (source_id := claim()) is not None:
-        _crew.start(partial(fetch, source_id), tag=str(source_id))
+    while _pool.has_free_thread() and (source_id := claim()) is not None:
+        _pool.start(partial(fetch, source_id), tag=str(source_id))
         began += 1
     return began
 
 
 def finish(*, seconds: float) -> int:
     """Wait for running fetches; for commands and tests."""
-    return _crew.finish(seconds)
+    return _pool.finish(seconds)
 
 
 def claim() -> int | None:
@@ -186,20 +188,20 @@ def claim() -> int | None:
 
 
 @dataclass(frozen=True)
-class _Came:
-    """The result of a fetch. done: the import of the current file; is_new: it was imported just now."""
+class _FetchResult:
+    """The result of a fetch. feed_import: the import of the current file; is_new: it was imported just now."""
 
     etag: str
     last_modified: str
-    done: FeedImport | None
+    feed_import: FeedImport | None
     is_new: bool
 
     @property
     def mistakes(self) -> str:
         """Return a sentence about the file's mistakes; "" if it was, or could be, applied."""
-        if self.done is None or self.done.status != ImportStatus.REFUSED:
+        if self.feed_import is None or self.feed_import.status != ImportStatus.REFUSED:
             return ""
-        count = self.done.error_count
+        count = self.feed_import.error_count
         words = "1 mistake" if count == 1 else f"{count:,} mistakes"
         return f"The file has {words}, so nothing of it was taken over."
 
@@ -208,22 +210,22 @@ def fetch(source_id: int) -> None:
     """Fetch one claimed source and import what is new. Not to be called in a transaction."""
     source = FeedSource.objects.select_related("brand", "created_by").get(pk=source_id)
     try:
-        result = _fetched(source)
+        result = _fetch_and_import(source)
     except fetching.Refused as refusal:
-        _failed(source, refusal.message, wait_seconds=refusal.retry_after_seconds or 0.0)
+        _record_failure(source, refusal.message, wait_seconds=refusal.retry_after_seconds or 0.0)
         return
     except DomainError as refusal:
-        _failed(source, refusal.message)
+        _record_failure(source, refusal.message)
         return
     if result.mistakes and result.is_new:
-        _failed(source, result.mistakes, result=result)
+        _record_failure(source, result.mistakes, result=result)
         return
     failures = 1 if result.mistakes else 0  # the same wrong file is still there
     tags = {"etag": result.etag, "last_modified": result.last_modified}
-    _conclude(source, timedelta(minutes=source.every_minutes), failures=failures, error=result.mistakes, **tags)
+    _store_fetch_end(source, timedelta(minutes=source.every_minutes), failures=failures, error=result.mistakes, **tags)
 
 
-def _fetched(source: FeedSource) -> _Came:
+def _fetch_and_import(source: FeedSource) -> _FetchResult:
     with fetching.fetch(
         source.url,
         max_bytes=MAX_FEED_BYTES,
@@ -231,13 +233,13 @@ def _fetched(source: FeedSource) -> _Came:
         accept=ACCEPTED,
         etag=source.etag,
         last_modified=source.last_modified,
-        policy=outside.policy(),
-        agent=outside.agent(),
+        policy=outgoing_requests.fetch_policy(),
+        agent=outgoing_requests.user_agent(),
     ) as response:
         tags = (response.etag if len(response.etag) <= 300 else "", response.last_modified[:100])
         last = FeedImport.objects.filter(source=source).order_by("-pk").first()
         if response.not_modified or response.file is None or _is_same(last, response.sha256, source):
-            return _Came(*tags, last, is_new=False)
+            return _FetchResult(*tags, last, is_new=False)
         done = imports.import_feed(
             brand=source.brand,
             file=response.file,
@@ -248,7 +250,7 @@ def _fetched(source: FeedSource) -> _Came:
             fixes=_fixes(source),
             source=source,
         )
-        return _Came(*tags, done, is_new=True)
+        return _FetchResult(*tags, done, is_new=True)
 
 
 def _is_same(last: FeedImport | None, sha256: str, source: FeedSource) -> bool:
@@ -271,7 +273,9 @@ def _file_name(source: FeedSource, address: str) -> str:
     return name if re.search(r"\w", name) else f"{source.slug}.feed"
 
 
-def _failed(source: FeedSource, message: str, *, wait_seconds: float = 0.0, result: _Came | None = None) -> None:
+def _record_failure(
+    source: FeedSource, message: str, *, wait_seconds: float = 0.0, result: _FetchResult | None = None
+) -> None:
     """Count a failure and schedule the next try with growing waits; notify people at the third failure.
 
     With `result`, the file came but has mistakes: people are notified at once, because only they can fix it.
@@ -279,19 +283,21 @@ def _failed(source: FeedSource, message: str, *, wait_seconds: float = 0.0, resu
     count = source.failures + 1
     regular = timedelta(minutes=source.every_minutes)
     wait = (
-        regular if result else max(min(FIRST_WAIT * 2 ** min(count - 1, 12), regular), timedelta(seconds=wait_seconds))
+        regular
+        if result
+        else max(min(FIRST_BACKOFF * 2 ** min(count - 1, 12), regular), timedelta(seconds=wait_seconds))
     )
     tags = {"etag": result.etag, "last_modified": result.last_modified} if result else {}
     with transaction.atomic():
-        _conclude(source, wait, failures=count, error=message[:500], **tags)
-        if count == TELL_AFTER or (result and count == 1):
+        _store_fetch_end(source, wait, failures=count, error=message[:500], **tags)
+        if count == NOTIFY_AFTER_FAILURES or (result and count == 1):
             payload = {"name": source.name, "slug": source.slug, "failures": count, "message": message[:300]}
             publish(
                 events.FeedSourceFailing(brand_id=source.brand_id, object_id=source.pk, payload=payload), label=LABEL
             )
 
 
-def _conclude(source: FeedSource, wait: timedelta, **fields: Any) -> None:
+def _store_fetch_end(source: FeedSource, wait: timedelta, **fields: Any) -> None:
     """Store the end of a fetch, unless somebody changed the source's address or mapping meanwhile."""
     now = timezone.now()
     FeedSource.objects.filter(pk=source.pk, url=source.url, mapping=source.mapping).update(
@@ -312,13 +318,13 @@ def lock(source_id: int, by: User) -> FeedSource:
     return source
 
 
-def _begin_anew(source: FeedSource) -> None:
+def _reset_fetch_state(source: FeedSource) -> None:
     source.etag = source.last_modified = source.error = ""
     source.failures = 0
     source.next_fetch_at = timezone.now()
 
 
-def _fill(source: FeedSource, *, name: str, url: str, every_minutes: int, subject_kind: str) -> None:
+def _set_fields(source: FeedSource, *, name: str, url: str, every_minutes: int, subject_kind: str) -> None:
     """Set the fields of the row, or raise Invalid naming every wrong field."""
     problems = []
     name, url = name.strip(), url.strip()
@@ -342,19 +348,19 @@ def _fill(source: FeedSource, *, name: str, url: str, every_minutes: int, subjec
     source.every_minutes, source.subject_kind = every_minutes, subject_kind
 
 
-def _entered(url: str, kept: str = "") -> str:
+def _entered_url(url: str, kept: str = "") -> str:
     """Return the entered address; the shortened form of `kept`, as forms show it, means `kept`. Raises Invalid."""
     try:
-        return str(fetching.entered(url, kept))
+        return str(fetching.restore_redacted_addresses(url, kept))
     except ValueError as error:
         raise Invalid("This source cannot be set up so.", [Problem("url", str(error), url[:300])]) from None
 
 
 def _address_problems(url: str) -> list[Problem]:
     try:
-        fetching.parse(url, outside.policy())
+        fetching.parse(url, outgoing_requests.fetch_policy())
     except fetching.Refused as refusal:
-        return [Problem("url", refusal.message, fetching.shown(url)[:300])]
+        return [Problem("url", refusal.message, fetching.redact_address(url)[:300])]
     return []
 
 

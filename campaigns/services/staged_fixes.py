@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db import connection
 
 from campaigns.feeds import fixes
-from campaigns.feeds.fixes import Chosen
+from campaigns.feeds.fixes import ChosenFix
 
 _DUPLICATES = """
     DELETE FROM campaigns_stagedrow WHERE id IN (
@@ -48,10 +48,10 @@ ORDER = ("duplicate_key", "duplicate_variant", "parent_unknown")
 """Duplicates first: removing one may leave orphans behind, never the other way."""
 
 
-def apply(batch: UUID, chosen: Sequence[Chosen], *, brand_id: int) -> dict[int, int]:
+def apply_staged_fixes(batch: UUID, chosen: Sequence[ChosenFix], *, brand_id: int) -> dict[int, int]:
     """Apply the chosen fixes that are staged; return {index in `chosen`: number of rows it removed}."""
     done: dict[int, int] = {}
-    waiting = [(index, fix) for index, fix in enumerate(chosen) if fixes.find(fix.cause, fix.fix).is_staged]
+    waiting = [(index, fix) for index, fix in enumerate(chosen) if fixes.find_fix(fix.cause, fix.fix).is_staged]
     with connection.cursor() as cursor:
         for index, fix in sorted(waiting, key=lambda pair: ORDER.index(pair[1].cause)):
             values: dict[str, Any] = {

@@ -14,12 +14,12 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from campaigns.feeds.base import UNPLACED, FeedRow
-from campaigns.services.merging import Merged, merge, plan_for_size
-from campaigns.services.undoing import Undone, undo
+from campaigns.feeds.base import PARENT_IN_OTHER_ROW, FeedRow
+from campaigns.services.merging import MergeCounts, merge, plan_for_size
+from campaigns.services.undoing import UndoCounts, undo
 
 __all__ = [
-    "Merged", "Mistake", "Undone", "clear", "duplicates", "merge", "orphans", "prepare", "stage", "undo",
+    "MergeCounts", "Mistake", "UndoCounts", "clear", "duplicates", "merge", "orphans", "prepare", "stage", "undo",
 ]  # fmt: skip
 
 # A product's row may name a child that also has a row of its own: that row's attributes and photos go to the variant.
@@ -106,7 +106,7 @@ def stage(batch: UUID, rows: Iterable[FeedRow]) -> int:
     while chunk := [prefix + _line(row) for row in islice(rows, CHUNK_ROWS)]:
         count += len(chunk)
         text = "".join(chunk)
-        has_unplaced = has_unplaced or f"\t{UNPLACED}\t" in text
+        has_unplaced = has_unplaced or f"\t{PARENT_IN_OTHER_ROW}\t" in text
         # In turn with the parsing, not in a thread beside it: the two would wait for the GIL.
         with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
             copy.write(text)
@@ -135,7 +135,7 @@ def _place(batch: UUID) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         plan_for_size(cursor, batch)
         for statement in _PLACE:
-            cursor.execute(statement, {"batch": batch, "unplaced": UNPLACED})
+            cursor.execute(statement, {"batch": batch, "unplaced": PARENT_IN_OTHER_ROW})
 
 
 def prepare(count: int) -> None:

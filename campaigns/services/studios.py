@@ -17,11 +17,11 @@ from core.models import Brand, User
 NAME = "Free words"
 SLUG = "free-words"
 #: Two versions of the studio that agree in these fields count as the same words.
-SAME = ("text", "negative", "parameters", "needs")
+WORDING_FIELDS = ("text", "negative", "parameters", "needs")
 
 
 @transaction.atomic
-def ensure(*, brand: Brand, by: User) -> Studio:
+def ensure_studio(*, brand: Brand, by: User) -> Studio:
     """Return the brand's studio, created if there is none yet. Raises NotAllowed."""
     require(by, Action.RUN_SANDBOX, brand)
     Brand.objects.select_for_update().get(pk=brand.pk)  # two people may come at the same time
@@ -30,8 +30,10 @@ def ensure(*, brand: Brand, by: User) -> Studio:
         return existing
     keys = set(Subject.objects.filter(brand=brand, kind=SubjectKind.CONCEPT).values_list("key", flat=True))
     slugs = set(PromptTemplate.objects.filter(brand=brand).values_list("slug", flat=True))
-    subject = Subject.objects.create(brand=brand, kind=SubjectKind.CONCEPT, key=_free(keys), name=NAME, is_active=False)
-    template = PromptTemplate.objects.create(brand=brand, slug=_free(slugs), name=NAME)
+    subject = Subject.objects.create(
+        brand=brand, kind=SubjectKind.CONCEPT, key=_free_slug(keys), name=NAME, is_active=False
+    )
+    template = PromptTemplate.objects.create(brand=brand, slug=_free_slug(slugs), name=NAME)
     made = Studio.objects.create(brand=brand, subject=subject, template=template)
     payload = {"subject": subject.pk, "template": template.pk}
     publish(events.StudioOpened(brand_id=brand.pk, object_id=made.pk, payload=payload), by=by)
@@ -39,12 +41,12 @@ def ensure(*, brand: Brand, by: User) -> Studio:
 
 
 @transaction.atomic
-def words(*, studio: Studio, by: User, **fields: Any) -> PromptVersion:
+def find_or_add_version(*, studio: Studio, by: User, **fields: Any) -> PromptVersion:
     """Return the version with exactly these words, an existing one if possible. `fields` are those of
     `prompts.add_version`. Raises NotAllowed and Invalid."""
     require(by, Action.RUN_SANDBOX, studio.brand)
     style = fields.get("style")
-    given = {name: fields.get(name, {} if name in ("parameters", "needs") else "") for name in SAME}
+    given = {name: fields.get(name, {} if name in ("parameters", "needs") else "") for name in WORDING_FIELDS}
     style_words = {"style_text": style.text if style else "", "style_negative": style.negative if style else ""}
     same = PromptVersion.objects.filter(template=studio.template, style=style, axes={}, **given, **style_words)
     existing: PromptVersion | None = same.order_by("number").first()
@@ -55,5 +57,5 @@ def _rows() -> Any:
     return Studio.objects.select_related("brand", "subject", "template")
 
 
-def _free(taken: set[str]) -> str:
+def _free_slug(taken: set[str]) -> str:
     return next(name for name in (SLUG, *(f"{SLUG}-{n}" for n in range(2, len(taken) + 3))) if name not in taken)

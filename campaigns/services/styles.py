@@ -17,7 +17,7 @@ from core.events import publish
 from core.models import Brand, User
 
 FIELDS = frozenset({"name", "text", "negative"})
-LONGEST = 2000
+MAX_TEXT_LENGTH = 2000
 
 
 @transaction.atomic
@@ -97,8 +97,8 @@ def _ensure_words(fields: dict[str, str]) -> None:
     if not fields["text"].strip():
         problems.append(Problem("text", "Write the words that the style adds to a prompt."))
     for name, words in fields.items():
-        if len(words) > LONGEST:
-            problems.append(Problem(name, f"This is longer than {LONGEST} characters."))
+        if len(words) > MAX_TEXT_LENGTH:
+            problems.append(Problem(name, f"This is longer than {MAX_TEXT_LENGTH} characters."))
         if set(words) & set("{}"):
             message = "A style is added as it stands: placeholders in braces belong into the prompt."
             problems.append(Problem(name, message, words[words.find("{") :][:40]))

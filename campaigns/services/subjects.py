@@ -22,17 +22,17 @@ from core.errors import Invalid, NotFound, Problem, Stale
 from core.events import publish
 from core.models import Brand, User
 
-MOST_AT_ONCE = 2000
+MAX_AT_ONCE = 2000
 KEY_LENGTH, NAME_LENGTH, VALUE_LENGTH = 255, 300, 2000
 MADE_KEY_LENGTH = 120
 """The most characters of a key that is made from a title."""
-MOST_ATTRIBUTES = 100
+MAX_ATTRIBUTES = 100
 _EVENT_KEYS = 100
 _NAME = re.compile(r"[^\W\d][\w ]{0,59}")
 
 
 @dataclass(frozen=True)
-class Entry:
+class NewSubject:
     """A subject to create. key: empty to make a key from the name."""
 
     name: str
@@ -41,28 +41,28 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Created:
+class CreateResult:
     """The result of `create`: the new subjects, and the names of entries whose subject existed already."""
 
     subjects: list[Subject]
     existing: list[str]
 
 
-def read_titles(text: str) -> list[Entry]:
+def read_titles(text: str) -> list[NewSubject]:
     """Read one subject per line: a title, or `key | title`. Skips empty lines, list marks and repeated lines."""
-    entries: dict[str, Entry] = {}
+    entries: dict[str, NewSubject] = {}
     for line in text.splitlines():
         plain = re.sub(r"^\s*(?:[-*•]|\d{1,3}[.)])\s+", "", line).strip()
         if not plain:
             continue
         key, bar, name = plain.partition("|")
-        entry = Entry(name.strip(), key.strip()) if bar and name.strip() else Entry(plain.strip("| "))
+        entry = NewSubject(name.strip(), key.strip()) if bar and name.strip() else NewSubject(plain.strip("| "))
         entries.setdefault(f"{entry.key} {entry.name}".casefold(), entry)
     return list(entries.values())
 
 
 @transaction.atomic
-def create(*, brand: Brand, kind: str, entries: Sequence[Entry], by: User) -> Created:
+def create(*, brand: Brand, kind: str, entries: Sequence[NewSubject], by: User) -> CreateResult:
     """Create subjects of one kind. A subject with the same key or title stays as it is and is reported.
 
     Raises NotAllowed, and Invalid with the line of each mistake; nothing is written then.
@@ -73,21 +73,21 @@ def create(*, brand: Brand, kind: str, entries: Sequence[Entry], by: User) -> Cr
     rows = Subject.objects.filter(brand=brand, kind=kind)
     entry_keys = [(entry, entry.key or _key(entry.name)) for entry in entries]
     names = set(rows.filter(name__in=[entry.name for entry in entries]).values_list("name", flat=True))
-    taken = {key.casefold() for key in rows.filter(key__in=_likely(entry_keys)).values_list("key", flat=True)}
+    taken = {key.casefold() for key in rows.filter(key__in=_possible_keys(entry_keys)).values_list("key", flat=True)}
     made: list[Subject] = []
     existing: list[str] = []
     for entry, key in entry_keys:
         if entry.name in names or (entry.key and entry.key.casefold() in taken):
             existing.append(entry.name)
             continue
-        key = key if entry.key else _free(key, taken)
+        key = key if entry.key else _free_key(key, taken)
         taken.add(key.casefold())
         made.append(Subject(brand=brand, kind=kind, key=key, name=entry.name, attributes=dict(entry.attributes)))
     Subject.objects.bulk_create(made)
     if made:
         payload = {"kind": kind, "count": len(made), "keys": [subject.key for subject in made[:_EVENT_KEYS]]}
         publish(events.SubjectsCreated(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
-    return Created(made, existing)
+    return CreateResult(made, existing)
 
 
 @transaction.atomic
@@ -96,11 +96,11 @@ def edit(
 ) -> Subject:
     """Change a subject by hand. `attributes` replaces all attributes: missing or empty ones are removed.
 
-    seen: `version` as the editor had it; Stale if somebody, or a feed, has changed the subject since. A later feed may
-    change the same fields again. Raises NotFound, NotAllowed, Invalid.
+    seen: `form_version` as the editor had it; Stale if somebody, or a feed, has changed the subject since. A later feed
+    may change the same fields again. Raises NotFound, NotAllowed, Invalid.
     """
-    subject = _locked(subject_id, by)
-    if seen and seen != version(subject):
+    subject = _lock_subject(subject_id, by)
+    if seen and seen != form_version(subject):
         raise Stale(f"{subject.key} was changed since you opened it. Load the page again, then change it.")
     changes: dict[str, list[Any]] = {}
     if name is not None and name.strip() != subject.name:
@@ -123,32 +123,32 @@ def edit(
 @transaction.atomic
 def retire(*, subject_id: int, by: User) -> Subject:
     """Exclude a subject from new runs; images made of it stay. Raises NotFound, NotAllowed."""
-    return _switch(subject_id, by, is_active=False)
+    return _set_active(subject_id, by, is_active=False)
 
 
 @transaction.atomic
-def bring_back(*, subject_id: int, by: User) -> Subject:
+def restore(*, subject_id: int, by: User) -> Subject:
     """Include a retired subject in new runs again. Raises NotFound, NotAllowed."""
-    return _switch(subject_id, by, is_active=True)
+    return _set_active(subject_id, by, is_active=True)
 
 
-def version(subject: Subject) -> str:
+def form_version(subject: Subject) -> str:
     """Return the value that a form sends back as `seen`."""
     return subject.updated_at.isoformat()
 
 
-def _switch(subject_id: int, by: User, *, is_active: bool) -> Subject:
-    subject = _locked(subject_id, by)
+def _set_active(subject_id: int, by: User, *, is_active: bool) -> Subject:
+    subject = _lock_subject(subject_id, by)
     if subject.is_active != is_active:
         subject.is_active = is_active
         Subject.objects.filter(pk=subject.pk).update(is_active=is_active, updated_at=clock.now())
-        kind = events.SubjectReturned if is_active else events.SubjectRetired
+        kind = events.SubjectRestored if is_active else events.SubjectRetired
         payload = {"key": subject.key}
         publish(kind(brand_id=subject.brand_id, object_id=subject.pk, payload=payload), by=by)
     return subject
 
 
-def _locked(subject_id: int, by: User) -> Subject:
+def _lock_subject(subject_id: int, by: User) -> Subject:
     visible = Subject.objects.visible_to(by).select_related("brand").filter(pk=subject_id).first()
     if visible is None:
         raise NotFound(f"There is no subject {subject_id}.", subject=subject_id)
@@ -157,13 +157,13 @@ def _locked(subject_id: int, by: User) -> Subject:
     return subject
 
 
-def _check(kind: str, entries: Sequence[Entry]) -> None:
+def _check(kind: str, entries: Sequence[NewSubject]) -> None:
     if kind not in SubjectKind.values:
         raise Invalid(f"There is no kind {kind!r}; known are {', '.join(SubjectKind.values)}.")
     if not entries:
         raise Invalid("Write at least one title, each on a line of its own.", [Problem("titles", "There is no title.")])
-    if len(entries) > MOST_AT_ONCE:
-        raise Invalid(f"{len(entries):,} titles at once are too many; take {MOST_AT_ONCE:,}, or import a file.")
+    if len(entries) > MAX_AT_ONCE:
+        raise Invalid(f"{len(entries):,} titles at once are too many; take {MAX_AT_ONCE:,}, or import a file.")
     problems = []
     for line, entry in enumerate(entries, start=1):
         if not entry.name.strip() or len(entry.name) > NAME_LENGTH:
@@ -197,8 +197,8 @@ def _checked_attributes(given: Mapping[str, str]) -> dict[str, str]:
             message = f"{label} has {len(value):,} characters; at most {VALUE_LENGTH:,} are accepted."
             problems.append(Problem("attributes", message, value[:80]))
         kept[label] = value
-    if len(kept) > MOST_ATTRIBUTES:
-        problems.append(Problem("attributes", f"{len(kept)} attributes are too many; at most {MOST_ATTRIBUTES}."))
+    if len(kept) > MAX_ATTRIBUTES:
+        problems.append(Problem("attributes", f"{len(kept)} attributes are too many; at most {MAX_ATTRIBUTES}."))
     if problems:
         raise Invalid(problems[0].message, problems)
     return kept
@@ -208,12 +208,12 @@ def _key(name: str) -> str:
     return slugify(name, allow_unicode=True)[: MADE_KEY_LENGTH - 5].strip("-") or "untitled"
 
 
-def _likely(entry_keys: Sequence[tuple[Entry, str]]) -> list[str]:
+def _possible_keys(entry_keys: Sequence[tuple[NewSubject, str]]) -> list[str]:
     """Return keys that may be taken: the requested ones, and the numbered ones made from them."""
     return [key if number == 1 else f"{key}-{number}" for _, key in entry_keys for number in range(1, 21)]
 
 
-def _free(key: str, taken: set[str]) -> str:
+def _free_key(key: str, taken: set[str]) -> str:
     if key.casefold() not in taken:
         return key
     number = next(number for number in range(2, len(taken) + 3) if f"{key}-{number}".casefold() not in taken)

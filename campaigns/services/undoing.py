@@ -99,7 +99,7 @@ _RESTORE = [
 
 
 @dataclass(frozen=True)
-class Undone:
+class UndoCounts:
     """The counts of undoing an import. removed: deleted, or (`retired` of them) retired because they are in use.
 
     restored: set back to the earlier values. kept: not touched, because they were changed later.
@@ -111,7 +111,7 @@ class Undone:
     retired: int = 0
 
 
-def undo(import_id: int) -> Undone:
+def undo(import_id: int) -> UndoCounts:
     """Undo an applied import. Must run inside a transaction.
 
     Subjects that it created are deleted, or retired if a cell, an asset, a campaign or people's work on their photos
@@ -120,7 +120,7 @@ def undo(import_id: int) -> Undone:
     values: dict[str, Any] = {"import": import_id, "now": clock.now()}
     with connection.cursor() as cursor:
         cursor.execute("SELECT brand_id FROM campaigns_feedimport WHERE id = %(import)s", values)
-        merging.alone(cursor, cursor.fetchone()[0])
+        merging.lock_imports_of_brand(cursor, cursor.fetchone()[0])
         for table in ("plan", "parts", "photos"):
             cursor.execute(f"DROP TABLE IF EXISTS undo_{table}")
         cursor.execute(Template(_PLAN).substitute(is_used=_is_used()), values)
@@ -129,7 +129,7 @@ def undo(import_id: int) -> Undone:
         for statement in (_RETIRE, _PARTS, *_RESTORE, *_REMOVE):
             cursor.execute(Template(statement).substitute(removed=_REMOVED), values)
     retired = counts.get("retired", 0)
-    return Undone(
+    return UndoCounts(
         removed=counts.get("removed", 0) + retired, restored=counts.get("restored", 0), kept=counts.get("kept", 0),
         retired=retired,
     )  # fmt: skip

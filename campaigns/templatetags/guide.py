@@ -18,5 +18,5 @@ def guide_offer(brand: Brand, axis: str = "") -> dict[str, Any]:
 
     All choices are shown, or those of one axis; nothing if the guide has none.
     """
-    offered = guides.choices(guides.published(brand.pk))
+    offered = guides.choices_by_axis(guides.get_published(brand.pk))
     return {"offered": {name: given for name, given in offered.items() if not axis or name == axis}}

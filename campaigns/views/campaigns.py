@@ -22,7 +22,7 @@ from campaigns.services import images
 from campaigns.services.campaigns import SpecInput
 from core.access import Action
 from core.errors import Conflict, Invalid, NotFound, Stale
-from core.pages import BrandRequest, brand_page, number
+from core.pages import BrandRequest, brand_page, parse_row_id
 
 
 @require_safe
@@ -53,7 +53,7 @@ def new(request: BrandRequest) -> HttpResponseBase:
 @brand_page(Action.EDIT_CAMPAIGN)
 def edit(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Edit the brief. If it is refused, or somebody else changed it meanwhile, the typed values stay on the page."""
-    campaign = selectors.by_slug(request.user, request.brand.slug, slug)
+    campaign = selectors.get_by_slug(request.user, request.brand.slug, slug)
     form = BriefForm(request.POST or None, brand=request.brand, instance=selectors.get(request.user, campaign.pk))
     seen = request.POST.get("seen_at", "") or campaign.updated_at.isoformat()
     if request.method == "POST" and form.is_valid():
@@ -64,7 +64,7 @@ def edit(request: BrandRequest, slug: str) -> HttpResponseBase:
         except Invalid as refusal:
             add_problems(form, refusal)
         except Stale:
-            form.add_error(None, _overtaken(campaign, form))
+            form.add_error(None, _stale_message(campaign, form))
             seen = campaign.updated_at.isoformat()  # the user has been warned, so the next save may overwrite
         else:
             messages.success(request, "The brief is saved.")
@@ -80,7 +80,7 @@ def _moment(text: str) -> datetime | None:
         return None
 
 
-def _overtaken(campaign: Campaign, form: BriefForm) -> str:
+def _stale_message(campaign: Campaign, form: BriefForm) -> str:
     """Return a message with the fields in which the stored brief differs from the typed one."""
     differ = [str(form.fields[name].label or name) for name in form.fields if _differs(campaign, form, name)]
     return (
@@ -97,12 +97,12 @@ def _differs(campaign: Campaign, form: BriefForm, name: str) -> bool:
 @brand_page(Action.EDIT_CAMPAIGN)
 def specs(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Show the output specs, with a form to add one, buttons to remove one, and presets of channels."""
-    campaign = selectors.by_slug(request.user, request.brand.slug, slug)
+    campaign = selectors.get_by_slug(request.user, request.brand.slug, slug)
     there = [_as_input(spec) for spec in campaign.output_specs.all()]
     form = SpecForm(request.POST if "slug" in request.POST else None)
     refused = ""
     if request.method == "POST":
-        new_specs = _wanted_specs(request, there, form)
+        new_specs = _requested_specs(request, there, form)
         try:
             if new_specs is not None:
                 services.set_output_specs(campaign_id=campaign.pk, specs=new_specs, by=request.user)
@@ -118,16 +118,16 @@ def specs(request: BrandRequest, slug: str) -> HttpResponseBase:
         "specs": there,
         "refused": refused,
         "presets": [(preset, preset.slug in slugs) for preset in channels.PRESETS],
-        "remarks": channels.remarks(there, channel=campaign.channel),
+        "remarks": channels.size_remarks(there, channel=campaign.channel),
     }
     return render(request, "campaigns/specs.html", context)
 
 
-def _wanted_specs(request: BrandRequest, there: list[SpecInput], form: SpecForm) -> list[SpecInput] | None:
+def _requested_specs(request: BrandRequest, there: list[SpecInput], form: SpecForm) -> list[SpecInput] | None:
     """Return the specs after this POST; None if the typed spec has mistakes."""
     if gone := request.POST.get("remove", ""):
         return [spec for spec in there if spec.slug != gone]
-    if chosen := channels.preset(request.POST.get("preset", "")):
+    if chosen := channels.find_preset(request.POST.get("preset", "")):
         given = {name: getattr(chosen, name) for name in SpecInput.__dataclass_fields__ if hasattr(chosen, name)}
         return there if chosen.slug in {spec.slug for spec in there} else [*there, SpecInput(**given)]
     if not form.is_valid():
@@ -147,7 +147,7 @@ def _add_spec_problems(form: SpecForm, refusal: Invalid, last: int) -> None:
 @brand_page(Action.EDIT_CAMPAIGN)
 def add_images(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Add images to the brief. For htmx only their part of the page is returned, so nothing typed is lost."""
-    campaign = selectors.by_slug(request.user, request.brand.slug, slug)
+    campaign = selectors.get_by_slug(request.user, request.brand.slug, slug)
     given = [(file.name or "image", file.read()) for file in request.FILES.getlist("file")]
     try:
         images.add_to_brief(campaign_id=campaign.pk, files_given=given, by=request.user)
@@ -160,7 +160,7 @@ def add_images(request: BrandRequest, slug: str) -> HttpResponseBase:
 @brand_page(Action.EDIT_CAMPAIGN)
 def change_image(request: BrandRequest, slug: str, pk: int) -> HttpResponseBase:
     """Save the caption and the position (`move`) of an image, or remove it (`remove`)."""
-    campaign = selectors.by_slug(request.user, request.brand.slug, slug)
+    campaign = selectors.get_by_slug(request.user, request.brand.slug, slug)
     if not campaign.images.filter(pk=pk).exists():
         raise NotFound(f"The brief of {campaign.name} has no image {pk}.")
     if "remove" in request.POST:
@@ -185,8 +185,8 @@ def _images(request: BrandRequest, campaign: Campaign, refusal: Invalid | None =
 @brand_page(Action.EDIT_CAMPAIGN)
 def add_subjects(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Add subjects to the campaign: the ticked ones, or all active ones of the brand."""
-    campaign = selectors.by_slug(request.user, request.brand.slug, slug)
-    chosen = [pk for text in request.POST.getlist("subject") if (pk := number(text))]
+    campaign = selectors.get_by_slug(request.user, request.brand.slug, slug)
+    chosen = [pk for text in request.POST.getlist("subject") if (pk := parse_row_id(text))]
     if not chosen and "all" not in request.POST:
         raise Invalid("Tick at least one product, or add all of them.")
     added = services.add_subjects(campaign_id=campaign.pk, by=request.user, subject_ids=chosen or None)

@@ -16,14 +16,14 @@ from campaigns.selectors import cutouts as selectors
 from campaigns.selectors import guides
 from campaigns.selectors import photos as photo_selectors
 from campaigns.services import cutouts as services
-from campaigns.services.cutouts import Step
-from campaigns.views.uploads import received
+from campaigns.services.cutouts import CutoutChange
+from campaigns.views.uploads import get_uploaded_file
 from core.access import Action, can
 from core.errors import Invalid
 from core.models import Brand
-from core.pages import BrandRequest, brand_page, number
+from core.pages import BrandRequest, brand_page, parse_row_id
 
-REMEMBERED = "cutouts_undo"
+UNDO_SESSION_KEY = "cutouts_undo"
 MAX_MASK_BYTES = 24 * 1024 * 1024
 
 
@@ -32,18 +32,18 @@ MAX_MASK_BYTES = 24 * 1024 * 1024
 def sheet(request: BrandRequest) -> HttpResponseBase:
     """Show large cut-outs for review: all of them (`?show=all`), those of given products (`?ids=1,2`), or by default
     those that need a look. `?after=` is the id of the first photo of the page."""
-    ids = [pk for pk in map(number, request.GET.get("ids", "").split(",")) if pk is not None]
+    ids = [pk for pk in map(parse_row_id, request.GET.get("ids", "").split(",")) if pk is not None]
     is_all = request.GET.get("show") == "all" or bool(ids)
-    after = number(request.GET.get("after", "")) or 0
+    after = parse_row_id(request.GET.get("after", "")) or 0
     page = selectors.sheet(request.user, request.brand, is_all=is_all, after=after, subject_ids=ids)
     context = {
         "sheet": page,
         "is_all": is_all,
         "chosen": len(ids),
-        "to_look_at": selectors.capped(selectors.to_be_looked_at(request.user, request.brand)),
-        "total": selectors.capped(selectors.photos(request.user, request.brand)),
+        "to_look_at": selectors.count_capped(selectors.photos_to_review(request.user, request.brand)),
+        "total": selectors.count_capped(selectors.usable_photos(request.user, request.brand)),
         "backdrop": _backdrop(request.brand),
-        "undo": len(request.session.get(REMEMBERED, {}).get(request.brand.slug, [])),
+        "undo": len(request.session.get(UNDO_SESSION_KEY, {}).get(request.brand.slug, [])),
     }
     return render(request, "campaigns/cutouts.html", context)
 
@@ -52,37 +52,37 @@ def sheet(request: BrandRequest) -> HttpResponseBase:
 @brand_page(Action.EDIT_PHOTO)
 def decide(request: BrandRequest, decision: str) -> HttpResponseBase:
     """Accept the chosen cut-outs (`cutout`, several) or take them out of use; the last action can be undone."""
-    ids = [pk for pk in map(number, request.POST.getlist("cutout")) if pk is not None]
+    ids = [pk for pk in map(parse_row_id, request.POST.getlist("cutout")) if pk is not None]
     act = services.accept_many if decision == "accept" else services.refuse_many
     steps = act(cutout_ids=ids, by=request.user)
     _remember(request, steps)
     done = f"{len(steps)} {'cut-out' if len(steps) == 1 else 'cut-outs'}"
     message = f"{done} accepted." if decision == "accept" else f"{done} taken out of use."
-    return _answered(request, message, done=len(steps))
+    return _respond(request, message, done=len(steps))
 
 
 @require_POST
 @brand_page(Action.EDIT_PHOTO)
 def undo(request: BrandRequest) -> HttpResponseBase:
     """Undo the user's last action on the sheet or the repair page."""
-    kept = request.session.get(REMEMBERED, {})
-    steps = [Step(**fields) for fields in kept.pop(request.brand.slug, [])]
-    request.session[REMEMBERED] = kept
+    kept = request.session.get(UNDO_SESSION_KEY, {})
+    steps = [CutoutChange(**fields) for fields in kept.pop(request.brand.slug, [])]
+    request.session[UNDO_SESSION_KEY] = kept
     if not steps:
         raise Invalid("There is nothing left to undo.")
-    count = services.take_back(steps=steps, by=request.user)
+    count = services.undo_changes(steps=steps, by=request.user)
     photos = sorted(step.photo for step in steps)
-    return _answered(request, f"Taken back: {count} {'cut-out' if count == 1 else 'cut-outs'}.", photos=photos)
+    return _respond(request, f"Taken back: {count} {'cut-out' if count == 1 else 'cut-outs'}.", photos=photos)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @brand_page()
-def bench(request: BrandRequest, photo_id: int) -> HttpResponseBase:
+def repair(request: BrandRequest, photo_id: int) -> HttpResponseBase:
     """Show a photo's cut-out with the earlier ones, to choose another or to paint a new one (POST `mask`, a PNG)."""
     photo = photo_selectors.get(photo_id=photo_id, user=request.user, brand=request.brand)
     if request.method == "POST":
         return _repaired(request, photo_id)
-    rows = list(selectors.earlier(photo))
+    rows = list(selectors.list_cutouts(photo))
     current = next((row for row in rows if row.is_accepted), next(iter(rows), None))
     context = {
         "photo": photo,
@@ -97,14 +97,14 @@ def bench(request: BrandRequest, photo_id: int) -> HttpResponseBase:
 
 
 def _repaired(request: BrandRequest, photo_id: int) -> HttpResponseBase:
-    mask = received(request, "mask", most=MAX_MASK_BYTES, what="a mask")
-    seen = number(request.POST.get("seen", ""))
-    _, step = services.repair(photo_id=photo_id, mask=mask.read(), by=request.user, seen=seen)
+    mask = get_uploaded_file(request, "mask", most=MAX_MASK_BYTES, what="a mask")
+    seen = parse_row_id(request.POST.get("seen", ""))
+    _, step = services.repair_with_mask(photo_id=photo_id, mask=mask.read(), by=request.user, seen=seen)
     _remember(request, [step])
-    return _answered(request, "The new cut-out is saved and used from now on.")
+    return _respond(request, "The new cut-out is saved and used from now on.")
 
 
-def _answered(request: BrandRequest, message: str, **facts: Any) -> HttpResponseBase:
+def _respond(request: BrandRequest, message: str, **facts: Any) -> HttpResponseBase:
     """Answer the page's script with JSON; answer a plain form with a message and a redirect."""
     address = _next(request) or reverse("cutouts", args=[request.brand.slug])
     if "json" in request.headers.get("Accept", ""):
@@ -115,10 +115,10 @@ def _answered(request: BrandRequest, message: str, **facts: Any) -> HttpResponse
     return redirect(address)
 
 
-def _remember(request: BrandRequest, steps: list[Step]) -> None:
+def _remember(request: BrandRequest, steps: list[CutoutChange]) -> None:
     if steps:
-        kept = request.session.get(REMEMBERED, {})
-        request.session[REMEMBERED] = kept | {request.brand.slug: [asdict(step) for step in steps]}
+        kept = request.session.get(UNDO_SESSION_KEY, {})
+        request.session[UNDO_SESSION_KEY] = kept | {request.brand.slug: [asdict(step) for step in steps]}
 
 
 def _next(request: HttpRequest) -> str:
@@ -129,7 +129,7 @@ def _next(request: HttpRequest) -> str:
 
 def _backdrop(brand: Brand) -> dict[str, str]:
     """Return the brand's default backdrop as {"name", "hex"}, else its first; white is left out as always offered."""
-    guide = guides.published(brand.pk)
+    guide = guides.get_published(brand.pk)
     coloured = [
         backdrop
         for backdrop in (guide.backdrops if guide else [])

@@ -19,7 +19,7 @@ from campaigns.models import GuideVersion
 from campaigns.photos import colours, intake, palettes, reading
 from campaigns.selectors import approvals
 from campaigns.selectors import guides as selectors
-from campaigns.selectors.guides import ShownLimit
+from campaigns.selectors.guides import GuideThreshold
 from campaigns.services import guide_fields, guides, images
 from campaigns.views.guides import FRAMES, backdrop_hex, lines
 from core.access import Action
@@ -43,7 +43,7 @@ USES = {
 
 
 @dataclass(frozen=True)
-class Row:
+class ColourRow:
     """One colour in the form."""
 
     name: str
@@ -53,16 +53,16 @@ class Row:
     is_default: bool = False
 
     @property
-    def painted(self) -> str:
+    def input_value(self) -> str:
         """Return the colour as "#rrggbb" for the browser's colour field, which accepts nothing else."""
         try:
-            return colours.normal(self.hex)
+            return colours.normalise_hex(self.hex)
         except ValueError:
             return "#ffffff"
 
 
 @dataclass
-class Typed:
+class DraftForm:
     """The values in the form of a part: the draft's own, or the typed ones if they were refused."""
 
     guide: GuideVersion
@@ -73,22 +73,22 @@ class Typed:
     def value(self, name: str) -> Any:
         return self.values.get(name, getattr(self.guide, name))
 
-    def said(self, name: str) -> str:
+    def problem_at(self, name: str) -> str:
         """Return the problem at exactly this pointer, or ""."""
         return next((problem.message for problem in self.problems if problem.pointer == name), "")
 
-    def rows(self, name: str, *, spare: int = 0) -> list[Row]:
+    def rows(self, name: str, *, spare: int = 0) -> list[ColourRow]:
         """Return the colours of a list, then `spare` empty rows."""
         given = self.value(name)
         default = str(self.value("backdrop")).casefold()
         shown = [
-            Row(
+            ColourRow(
                 colour["name"], colour["hex"], place, self._at(f"{name}/{place}"),
                 is_default=name == "backdrops" and " ".join(colour["name"].split()).casefold() == default,
             )
             for place, colour in enumerate(given)
         ]  # fmt: skip
-        return shown + [Row("", "", len(given) + place) for place in range(spare)]
+        return shown + [ColourRow("", "", len(given) + place) for place in range(spare)]
 
     def setting(self) -> dict[str, Any]:
         """Return fill, baseline and light for the drawing, and the percentages for the fields."""
@@ -102,7 +102,7 @@ class Typed:
     def words(self) -> list[dict[str, Any]]:
         labels = {"required_wording": "Must be said", "approved_wording": "Our words", "banned_wording": "Never"}
         return [
-            {"name": name, "label": label, "words": self.value(name), "problem": self.said(name)}
+            {"name": name, "label": label, "words": self.value(name), "problem": self.problem_at(name)}
             for name, label in labels.items()
         ]
 
@@ -112,14 +112,14 @@ class Typed:
         return [
             {
                 "shown": threshold,
-                "value": _plain(given.get(threshold.check, {}).get(threshold.limit.name, threshold.value)),
+                "value": _plain(given.get(threshold.check, {}).get(threshold.threshold.name, threshold.value)),
                 "problem": self._limit(threshold),
             }
-            for threshold in selectors.shown_limits(self.guide)
+            for threshold in selectors.list_thresholds(self.guide)
         ]
 
-    def _limit(self, threshold: ShownLimit) -> str:
-        return self.said(f"thresholds/{threshold.check}/{threshold.limit.name}")
+    def _limit(self, threshold: GuideThreshold) -> str:
+        return self.problem_at(f"thresholds/{threshold.check}/{threshold.threshold.name}")
 
     def _at(self, prefix: str) -> str:
         return " ".join(problem.message for problem in self.problems if problem.pointer.startswith(f"{prefix}/"))
@@ -129,7 +129,7 @@ class Typed:
 @brand_page(Action.EDIT_BRAND)
 def begin(request: BrandRequest) -> HttpResponseBase:
     """Open the draft; if there is none, create it as a copy of the published version."""
-    guides.draft(brand=request.brand, by=request.user)
+    guides.edit_draft(brand=request.brand, by=request.user)
     return redirect("guide_edit", request.brand.slug)
 
 
@@ -139,7 +139,7 @@ def edit(request: BrandRequest) -> HttpResponseBase:
     draft = _draft(request)
     if draft is None:
         return redirect("guide", request.brand.slug)
-    return _page(request, Typed(draft))
+    return _page(request, DraftForm(draft))
 
 
 @require_POST
@@ -153,19 +153,19 @@ def save(request: BrandRequest, part: str) -> HttpResponseBase:
     try:
         if problems:
             raise Invalid("The guide has mistakes.", problems)
-        draft = guides.draft(brand=request.brand, by=request.user, seen=request.POST.get("seen", ""), **given)
+        draft = guides.edit_draft(brand=request.brand, by=request.user, seen=request.POST.get("seen", ""), **given)
     except Invalid as refusal:
         draft = _draft(request) or GuideVersion(brand=request.brand, number=1)
-        return _page(request, Typed(draft, given, refusal.problems, part), status=422)
+        return _page(request, DraftForm(draft, given, refusal.problems, part), status=422)
     messages.success(request, f"Saved in the draft v{draft.number}.")
-    return _to(request, part)
+    return _redirect_to_part(request, part)
 
 
 @require_POST
 @brand_page(Action.EDIT_BRAND)
 def publish(request: BrandRequest) -> HttpResponseBase:
     look_again = request.POST.get("look_again", "") == "yes"
-    count = approvals.count(request.user, request.brand) if look_again else 0
+    count = approvals.count_approved_images(request.user, request.brand) if look_again else 0
     made = guides.publish(
         guide_id=_existing(request).pk, by=request.user, note=request.POST.get("note", ""), look_again=look_again
     )
@@ -196,21 +196,21 @@ def add_images(request: BrandRequest, use: str) -> HttpResponseBase:
     try:
         images.add_to_guide(guide_id=draft.pk, use=use, files_given=given, by=request.user)
     except Invalid as refusal:
-        return _page(request, Typed(draft, {}, refusal.problems, f"images-{use}"), status=422)
-    return _to(request, f"images-{use}")
+        return _page(request, DraftForm(draft, {}, refusal.problems, f"images-{use}"), status=422)
+    return _redirect_to_part(request, f"images-{use}")
 
 
 @require_POST
 @brand_page(Action.EDIT_BRAND)
 def change_image(request: BrandRequest, pk: int) -> HttpResponseBase:
     """Save the caption and the position (`move`) of an image, or remove it (`remove`)."""
-    image = selectors.image(request.user, request.brand, pk)
+    image = selectors.get_image(request.user, request.brand, pk)
     if "remove" in request.POST:
         images.remove_from_guide(image_id=pk, by=request.user)
     else:
         move = {"earlier": -1, "later": 1}.get(request.POST.get("move", ""), 0)
         images.change_in_guide(image_id=pk, by=request.user, caption=request.POST.get("caption"), move=move)
-    return _to(request, f"images-{image.use}")
+    return _redirect_to_part(request, f"images-{image.use}")
 
 
 @require_POST
@@ -230,7 +230,7 @@ def find_colours(request: BrandRequest) -> HttpResponseBase:
         context = {"found": main_colours, "found_name": file.name if file else ""}
     if getattr(request, "htmx", False):
         return render(request, "campaigns/guide_found.html", context)
-    return _page(request, Typed(draft), status=200, **context)
+    return _page(request, DraftForm(draft), status=200, **context)
 
 
 @require_POST
@@ -244,38 +244,38 @@ def take_colours(request: BrandRequest) -> HttpResponseBase:
     ]
     given = {"palette": [*draft.palette, *ticked]}
     try:
-        guides.draft(brand=request.brand, by=request.user, palette=given["palette"])
+        guides.edit_draft(brand=request.brand, by=request.user, palette=given["palette"])
     except Invalid as refusal:
-        return _page(request, Typed(draft, given, refusal.problems, "palette"), status=422)
+        return _page(request, DraftForm(draft, given, refusal.problems, "palette"), status=422)
     messages.success(request, f"{len(ticked)} {'colour' if len(ticked) == 1 else 'colours'} taken over.")
-    return _to(request, "palette")
+    return _redirect_to_part(request, "palette")
 
 
 def _draft(request: BrandRequest) -> GuideVersion | None:
-    return selectors.open_draft(selectors.history(request.user, request.brand))
+    return selectors.open_draft(selectors.list_versions(request.user, request.brand))
 
 
 def _existing(request: BrandRequest) -> GuideVersion:
-    return _draft(request) or guides.draft(brand=request.brand, by=request.user)
+    return _draft(request) or guides.edit_draft(brand=request.brand, by=request.user)
 
 
-def _to(request: BrandRequest, part: str) -> HttpResponseBase:
+def _redirect_to_part(request: BrandRequest, part: str) -> HttpResponseBase:
     return redirect(f"{reverse('guide_edit', args=[request.brand.slug])}#part-{part}")
 
 
-def _page(request: BrandRequest, typed: Typed, status: int = 200, **more: Any) -> HttpResponseBase:
+def _page(request: BrandRequest, typed: DraftForm, status: int = 200, **more: Any) -> HttpResponseBase:
     draft = typed.guide
-    versions = list(selectors.history(request.user, request.brand))
+    versions = list(selectors.list_versions(request.user, request.brand))
     current = selectors.current(versions)
     context = {
         "guide": draft,
         "current": current,
         "changes": selectors.compare(current, draft) if current and draft.pk else [],
-        "approved_images": approvals.count(request.user, request.brand),
+        "approved_images": approvals.count_approved_images(request.user, request.brand),
         "typed": typed,
         "failed": typed.part,
         "problems": [problem for problem in typed.problems if "/" not in problem.pointer],
-        "seen": {part: guides.token(draft, names) for part, names in PARTS.items()},
+        "seen": {part: guides.draft_token(draft, names) for part, names in PARTS.items()},
         "lights": Light.choices,
         "frames": FRAMES,
         "palette_rows": typed.rows("palette", spare=2),
@@ -287,11 +287,14 @@ def _page(request: BrandRequest, typed: Typed, status: int = 200, **more: Any) -
                 "use": use.value,
                 "label": label,
                 "hint": hint,
-                "images": selectors.images(draft, use) if draft.pk else [],
+                "images": selectors.images_of_use(draft, use) if draft.pk else [],
             }
             for use, (label, hint) in USES.items()
         ],
-        "remarks": [*palettes.look_alikes(draft.palette), *palettes.faint_on(draft.palette, draft.backdrops)],
+        "remarks": [
+            *palettes.similar_colour_remarks(draft.palette),
+            *palettes.low_contrast_remarks(draft.palette, draft.backdrops),
+        ],
     }
     return render(request, "campaigns/guide_edit.html", context | more, status=status)
 
@@ -331,11 +334,11 @@ def _wording(request: BrandRequest, problems: list[Problem]) -> dict[str, Any]:
 
 def _limits(request: BrandRequest, problems: list[Problem]) -> dict[str, Any]:
     thresholds: dict[str, dict[str, Any]] = {}
-    for threshold in selectors.shown_limits(None):
-        pointer = f"thresholds/{threshold.check}/{threshold.limit.name}"
+    for threshold in selectors.list_thresholds(None):
+        pointer = f"thresholds/{threshold.check}/{threshold.threshold.name}"
         text = request.POST.get(threshold.field, "")
         if text.strip():
-            thresholds.setdefault(threshold.check, {})[threshold.limit.name] = _number(text, pointer, problems)
+            thresholds.setdefault(threshold.check, {})[threshold.threshold.name] = _number(text, pointer, problems)
     return {"thresholds": thresholds}
 
 

@@ -20,7 +20,7 @@ from campaigns.selectors import guides as selectors
 from core.access import Action, can
 from core.choices import BannedWords
 from core.errors import NotFound
-from core.pages import BrandRequest, brand_page, number
+from core.pages import BrandRequest, brand_page, parse_row_id
 from core.services import brands
 
 SENTENCE_LENGTH = 2000
@@ -41,7 +41,7 @@ class Wording:
 @brand_page()
 def page(request: BrandRequest, version: int | None = None) -> HttpResponseBase:
     """Show one version of the guide; without a number the published one, or else the draft."""
-    versions = list(selectors.history(request.user, request.brand))
+    versions = list(selectors.list_versions(request.user, request.brand))
     shown = _shown(versions, version, request)
     if shown is None:
         return render(request, "campaigns/guide_none.html", {"versions": versions})
@@ -62,9 +62,9 @@ def banned_words(request: BrandRequest) -> HttpResponseBase:
 @brand_page()
 def compare(request: BrandRequest, version: int) -> HttpResponseBase:
     """Show the differences between a version and another: `?with=`, or else the one before it."""
-    versions = list(selectors.history(request.user, request.brand))
+    versions = list(selectors.list_versions(request.user, request.brand))
     newer = next((guide for guide in versions if guide.number == version), None)
-    other_number = number(request.GET.get("with", ""))
+    other_number = parse_row_id(request.GET.get("with", ""))
     earlier = [guide for guide in versions if guide.number == other_number] or [
         guide for guide in versions if guide.number < version
     ]
@@ -84,15 +84,15 @@ def compare(request: BrandRequest, version: int) -> HttpResponseBase:
 def sentence(request: BrandRequest) -> HttpResponseBase:
     """Check a sentence against the guide's wording, or against the wording in the form if it is sent."""
     text = request.POST.get("sentence", "")[:SENTENCE_LENGTH]
-    versions = list(selectors.history(request.user, request.brand))
-    guide = _shown(versions, number(request.POST.get("version", "")), request)
+    versions = list(selectors.list_versions(request.user, request.brand))
+    guide = _shown(versions, parse_row_id(request.POST.get("version", "")), request)
     wording: Any = guide or Wording([], [], [])
     if "banned_wording" in request.POST:
         wording = Wording(
             *(lines(request.POST.get(f"{kind}_wording", "")) for kind in ("required", "approved", "banned"))
         )
     remarks = prompts.lint(text, wording) if text.strip() else []
-    context = {"pieces": marked(text, remarks), "remarks": remarks, "sentence": text}
+    context = {"pieces": split_at_remarks(text, remarks), "remarks": remarks, "sentence": text}
     return render(
         request,
         "campaigns/guide_sentence.html",
@@ -105,7 +105,7 @@ def lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def marked(text: str, remarks: list[prompts.Lint]) -> list[Piece]:
+def split_at_remarks(text: str, remarks: list[prompts.Lint]) -> list[Piece]:
     """Split the text at the guide's remarks; `kind` is "banned" or "approved"."""
     placed = [remark for remark in remarks if remark.end > remark.start]
     edges = sorted({0, len(text), *(edge for remark in placed for edge in (remark.start, remark.end))})
@@ -118,14 +118,14 @@ def marked(text: str, remarks: list[prompts.Lint]) -> list[Piece]:
     return pieces
 
 
-def painted(listed: list[dict[str, str]]) -> list[dict[str, str]]:
+def with_ink(listed: list[dict[str, str]]) -> list[dict[str, str]]:
     """Add a readable text colour ("ink") to each colour, for a template."""
-    return [{**colour, "ink": colours.ink_on(colour["hex"])} for colour in listed]
+    return [{**colour, "ink": colours.readable_ink(colour["hex"])} for colour in listed]
 
 
 def backdrop_hex(guide: GuideVersion) -> str:
     """Return the default backdrop as "#rrggbb"; white if the guide does not define it."""
-    return selectors.colours_of(guide).get(guide.backdrop.casefold(), "#ffffff")
+    return selectors.colours_by_name(guide).get(guide.backdrop.casefold(), "#ffffff")
 
 
 def _shown(versions: list[GuideVersion], requested: int | None, request: BrandRequest) -> GuideVersion | None:
@@ -148,14 +148,17 @@ def _context(request: BrandRequest, versions: list[GuideVersion], shown: GuideVe
         "draft_changes": len(selectors.compare(current, draft)) if current and draft else 0,
         "may_edit": can(request.user, Action.EDIT_BRAND, request.brand),
         "banned_choices": BannedWords.choices,
-        "palette": painted(shown.palette),
-        "backdrops": painted(shown.backdrops),
+        "palette": with_ink(shown.palette),
+        "backdrops": with_ink(shown.backdrops),
         "backdrop_hex": backdrop_hex(shown),
-        "remarks": [*palettes.look_alikes(shown.palette), *palettes.faint_on(shown.palette, shown.backdrops)],
-        "logos": selectors.images(shown, ImageUse.LOGO),
-        "dos": selectors.images(shown, ImageUse.DO),
-        "donts": selectors.images(shown, ImageUse.DONT),
-        "references": selectors.images(shown, ImageUse.REFERENCE),
-        "limits": selectors.shown_limits(shown),
+        "remarks": [
+            *palettes.similar_colour_remarks(shown.palette),
+            *palettes.low_contrast_remarks(shown.palette, shown.backdrops),
+        ],
+        "logos": selectors.images_of_use(shown, ImageUse.LOGO),
+        "dos": selectors.images_of_use(shown, ImageUse.DO),
+        "donts": selectors.images_of_use(shown, ImageUse.DONT),
+        "references": selectors.images_of_use(shown, ImageUse.REFERENCE),
+        "limits": selectors.list_thresholds(shown),
         "frames": FRAMES,
     }

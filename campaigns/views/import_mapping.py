@@ -12,18 +12,18 @@ from django.views.decorators.http import require_POST
 
 from campaigns.choices import SubjectKind
 from campaigns.feeds import FeedRefused
-from campaigns.feeds.base import letter
-from campaigns.feeds.mapping import Peek
+from campaigns.feeds.base import column_letter
+from campaigns.feeds.mapping import FileHead
 from campaigns.models import FeedImport
+from campaigns.selectors import annotated_files
 from campaigns.selectors import imports as selectors
-from campaigns.selectors import returned_files
-from campaigns.selectors.imports import Choice
+from campaigns.selectors.imports import FieldChoice
 from campaigns.services import imports as services
 from campaigns.services import mappings
 from campaigns.views.imports import KINDS
 from core.access import Action
 from core.errors import Conflict
-from core.fetching import shown_settings
+from core.fetching import redact_settings
 from core.pages import BrandRequest, brand_page
 
 SAMPLE_ROWS = 4
@@ -39,14 +39,14 @@ class Column:
     samples: tuple[str, ...]
     field: str
     is_guessed: bool
-    choices: list[tuple[str, list[Choice]]]
+    choices: list[tuple[str, list[FieldChoice]]]
 
 
 @brand_page(Action.IMPORT_FEED)
 def mapping(request: BrandRequest, import_id: int) -> HttpResponseBase:
     """Show every column with samples and its field; POST checks the file again with the chosen mapping."""
     feed_import = selectors.get(request.user, import_id, brand_id=request.brand.pk)
-    look = services.peek(feed_import, rows=SAMPLE_ROWS)
+    look = services.read_head(feed_import, rows=SAMPLE_ROWS)
     if isinstance(look, FeedRefused):
         raise Conflict(f"The columns cannot be shown: {look}")
     if request.method == "POST":
@@ -60,7 +60,9 @@ def mapping(request: BrandRequest, import_id: int) -> HttpResponseBase:
             "columns": _columns(request, feed_import, look, chosen),
             "kinds": KINDS,
             "kind": feed_import.subject_kind,
-            "preview": returned_files.preview(feed_import, mapping=feed_import.mapping, kind=feed_import.subject_kind),
+            "preview": annotated_files.preview_import(
+                feed_import, mapping=feed_import.mapping, kind=feed_import.subject_kind
+            ),
             "problem": look.problem,
             "source": feed_import.source if feed_import.source and feed_import.source.kind == "upload" else None,
         },
@@ -72,25 +74,27 @@ def mapping(request: BrandRequest, import_id: int) -> HttpResponseBase:
 def preview(request: BrandRequest, import_id: int) -> HttpResponseBase:
     """Preview the first subjects with the fields chosen in the form, for htmx."""
     feed_import = selectors.get(request.user, import_id, brand_id=request.brand.pk)
-    look = services.peek(feed_import, rows=0, mapping={})
+    look = services.read_head(feed_import, rows=0, mapping={})
     if isinstance(look, FeedRefused):
         raise Conflict(f"The columns cannot be shown: {look}")
-    shown = returned_files.preview(feed_import, mapping=_chosen(request, look), kind=_kind(request, feed_import))
+    shown = annotated_files.preview_import(
+        feed_import, mapping=_chosen(request, look), kind=_kind(request, feed_import)
+    )
     return render(request, "campaigns/import_preview.html", {"preview": shown, "feed_import": feed_import})
 
 
-def _columns(request: BrandRequest, feed_import: FeedImport, look: Peek, chosen: dict[str, str]) -> list[Column]:
+def _columns(request: BrandRequest, feed_import: FeedImport, look: FileHead, chosen: dict[str, str]) -> list[Column]:
     names = selectors.attribute_names(request.user, request.brand.pk)
     columns = []
     for index, heading in enumerate(look.header.cells):
         if not heading:
             continue
-        samples = tuple(shown_settings(cells[index])[:80] if index < len(cells) else "" for _, cells in look.sample)
+        samples = tuple(redact_settings(cells[index])[:80] if index < len(cells) else "" for _, cells in look.sample)
         field = chosen.get(heading, "ignore")
         columns.append(
             Column(
                 index,
-                "" if look.header.place else letter(index),
+                "" if look.header.place else column_letter(index),
                 heading,
                 samples,
                 field,
@@ -101,7 +105,7 @@ def _columns(request: BrandRequest, feed_import: FeedImport, look: Peek, chosen:
     return columns
 
 
-def _chosen(request: BrandRequest, look: Peek) -> dict[str, str]:
+def _chosen(request: BrandRequest, look: FileHead) -> dict[str, str]:
     """Return heading -> field from the form, whose fields are numbered because headings may be any text."""
     return {
         heading: field
@@ -115,13 +119,13 @@ def _kind(request: BrandRequest, feed_import: FeedImport) -> str:
     return kind if kind in SubjectKind.values else feed_import.subject_kind
 
 
-def _save(request: BrandRequest, feed_import: FeedImport, look: Peek) -> HttpResponseBase:
+def _save(request: BrandRequest, feed_import: FeedImport, look: FileHead) -> HttpResponseBase:
     done = services.check_again(
         import_id=feed_import.pk, by=request.user, mapping=_chosen(request, look), kind=_kind(request, feed_import)
     )
     if "column_missing" in done.issue_counts or "mapping" in done.issue_counts:
         return redirect("import_mapping", request.brand.slug, done.pk)
     if request.POST.get("remember"):
-        source: Any = mappings.remember(import_id=done.pk, name=request.POST.get("name", ""), by=request.user)
+        source: Any = mappings.save_mapping(import_id=done.pk, name=request.POST.get("name", ""), by=request.user)
         messages.success(request, f"Remembered as “{source.name}”: the next file with these headings is read so too.")
     return redirect("import_detail", request.brand.slug, done.pk)

@@ -18,10 +18,10 @@ from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import HttpResponseClientRefresh
 
 from campaigns.choices import ImportStatus, SubjectKind
-from campaigns.feeds import pasting, returning
+from campaigns.feeds import annotating, pasting
 from campaigns.models import FeedImport
+from campaigns.selectors import annotated_files
 from campaigns.selectors import imports as selectors
-from campaigns.selectors import returned_files
 from campaigns.services import imports as services
 from core.access import Action
 from core.errors import Invalid
@@ -34,12 +34,12 @@ KINDS = [("product", "Products"), ("article", "Articles"), ("concept", "Concepts
 
 
 @brand_page(Action.IMPORT_FEED)
-def offer(request: BrandRequest) -> HttpResponseBase:
+def new(request: BrandRequest) -> HttpResponseBase:
     """Show the form to upload or paste a feed; POST checks it. Nothing is written until it is applied."""
     if request.method == "POST":
         kind = request.POST.get("kind") or SubjectKind.PRODUCT
-        name, file = _offered(request, kind)
-        feed_import = services.offer(brand=request.brand, file=file, file_name=name, by=request.user, kind=kind)
+        name, file = _uploaded_file(request, kind)
+        feed_import = services.upload(brand=request.brand, file=file, file_name=name, by=request.user, kind=kind)
         if "column_missing" in feed_import.issue_counts:
             return redirect("import_mapping", request.brand.slug, feed_import.pk)
         return redirect("import_detail", request.brand.slug, feed_import.pk)
@@ -49,7 +49,7 @@ def offer(request: BrandRequest) -> HttpResponseBase:
     return render(request, "campaigns/import.html", context)
 
 
-def _offered(request: BrandRequest, kind: str) -> tuple[str, Any]:
+def _uploaded_file(request: BrandRequest, kind: str) -> tuple[str, Any]:
     """Return name and stream of the uploaded file, or of a file made from the pasted text."""
     file = request.FILES.get("file")
     if isinstance(file, UploadedFile):
@@ -60,7 +60,7 @@ def _offered(request: BrandRequest, kind: str) -> tuple[str, Any]:
         raise Invalid("Choose a file first, or paste rows or titles.")
     if len(text) > MAX_PASTED:
         raise Invalid(f"The pasted text has {len(text):,} characters; expected at most {MAX_PASTED:,}. Save it as CSV.")
-    name, data = pasting.as_file(text, kind=kind)
+    name, data = pasting.paste_as_file(text, kind=kind)
     return name, io.BytesIO(data)
 
 
@@ -85,29 +85,29 @@ def detail(request: BrandRequest, import_id: int) -> HttpResponseBase:
 def _shown(request: BrandRequest, feed_import: FeedImport) -> dict[str, Any]:
     cause = request.GET.get("cause", "")
     is_open = feed_import.status in (ImportStatus.CHECKED, ImportStatus.REFUSED)
-    is_kept = services.is_kept(feed_import)
+    is_kept = services.is_file_kept(feed_import)
     shown: dict[str, Any] = {
         "feed_import": feed_import,
         "cause": cause,
         "is_open": is_open,
         "is_kept": is_kept,
-        "is_spreadsheet": returned_files.is_spreadsheet(feed_import),
+        "is_spreadsheet": annotated_files.is_spreadsheet(feed_import),
         "can_apply": feed_import.status == ImportStatus.CHECKED and not feed_import.error_count and is_kept,
-        "can_return": bool(feed_import.error_count) and returned_files.can_return(feed_import),
+        "can_return": bool(feed_import.error_count) and annotated_files.can_annotate(feed_import),
         "applied_fixes": selectors.applied_fixes(feed_import),
-        "progress": selectors.progress(feed_import),
-        "encodings": returned_files.encodings_of(feed_import) if is_open and is_kept else [],
+        "progress": selectors.get_progress(feed_import),
+        "encodings": annotated_files.list_encodings(feed_import) if is_open and is_kept else [],
     }
     if is_open and feed_import.error_count:
-        rows = selectors.issues(request.user, feed_import, cause=cause)
-        shown["groups"] = selectors.groups(request.user, feed_import)
+        rows = selectors.list_issues(request.user, feed_import, cause=cause)
+        shown["groups"] = selectors.group_issues(request.user, feed_import)
         shown["page"] = Paginator(rows, SHOWN_ROWS).get_page(request.GET.get("page"))
     elif feed_import.status in (ImportStatus.APPLIED, ImportStatus.UNDONE):
-        rows = selectors.changes(request.user, feed_import)
+        rows = selectors.list_changes(request.user, feed_import)
         shown["page"] = Paginator(rows, SHOWN_ROWS).get_page(request.GET.get("page"))
-        shown["undo_plan"] = selectors.undo_plan(request.user, feed_import)
+        shown["undo_plan"] = selectors.get_undo_plan(request.user, feed_import)
     elif shown["can_apply"]:
-        shown["preview"] = returned_files.preview(
+        shown["preview"] = annotated_files.preview_import(
             feed_import, mapping=feed_import.mapping, kind=feed_import.subject_kind
         )
     return shown
@@ -120,7 +120,7 @@ def progress(request: BrandRequest, import_id: int) -> HttpResponseBase:
     feed_import = selectors.get(request.user, import_id, brand_id=request.brand.pk)
     if feed_import.status != ImportStatus.WAITING:
         return HttpResponseClientRefresh()
-    context = {"feed_import": feed_import, "progress": selectors.progress(feed_import)}
+    context = {"feed_import": feed_import, "progress": selectors.get_progress(feed_import)}
     return render(request, "campaigns/import_progress.html", context)
 
 
@@ -136,7 +136,7 @@ def fix(request: BrandRequest, import_id: int) -> HttpResponseBase:
         columns = selectors.columns_with(request.user, feed_import, cause)
         chosen = request.POST.get("fix", "")
         done = services.add_fix(import_id=feed_import.pk, by=request.user, cause=cause, fix=chosen, columns=columns)
-        _tell(request, done)
+        _show_fix_result(request, done)
     return redirect("import_detail", request.brand.slug, done.pk)
 
 
@@ -149,11 +149,11 @@ def encoding(request: BrandRequest, import_id: int) -> HttpResponseBase:
     return redirect("import_detail", request.brand.slug, done.pk)
 
 
-def _tell(request: BrandRequest, done: FeedImport) -> None:
+def _show_fix_result(request: BrandRequest, done: FeedImport) -> None:
     last = selectors.applied_fixes(done)[-1:]
     if done.status == ImportStatus.WAITING or not last:
         return
-    unit = "row" if last[0].is_of_rows else "cell"
+    unit = "row" if last[0].counts_rows else "cell"
     count = f"{last[0].changed:,} {unit}{'' if last[0].changed == 1 else 's'}"
     if last[0].changed:
         messages.success(request, f"{last[0].label}: {count} changed.")
@@ -171,7 +171,7 @@ def undo(request: BrandRequest, import_id: int) -> HttpResponseBase:
 
 @require_safe
 @brand_page(Action.IMPORT_FEED)
-def own_file(request: BrandRequest, import_id: int) -> HttpResponseBase:
+def annotated_file(request: BrandRequest, import_id: int) -> HttpResponseBase:
     """Download the user's file with a column of mistakes: a workbook for a workbook, else delimited text.
 
     `?only=wrong` leaves correct rows out.
@@ -179,10 +179,10 @@ def own_file(request: BrandRequest, import_id: int) -> HttpResponseBase:
     feed_import = selectors.get(request.user, import_id, brand_id=request.brand.pk)
     only_wrong = request.GET.get("only") == "wrong"
     stem = PurePath(feed_import.file_name).stem + (" mistakes" if only_wrong else " with mistakes")
-    if returned_files.is_spreadsheet(feed_import):
-        book = returned_files.as_workbook(request.user, feed_import, only_wrong=only_wrong)
+    if annotated_files.is_spreadsheet(feed_import):
+        book = annotated_files.as_workbook(request.user, feed_import, only_wrong=only_wrong)
         return FileResponse(book, as_attachment=True, filename=f"{stem}.xlsx")
-    pieces = returned_files.as_text(request.user, feed_import, only_wrong=only_wrong)
+    pieces = annotated_files.as_text(request.user, feed_import, only_wrong=only_wrong)
     suffix = "tsv" if feed_import.dialect.get("delimiter") == "\t" else "csv"
     return _attachment(pieces, f"{stem}.{suffix}")
 
@@ -210,6 +210,6 @@ class _Echo:
 def _csv(request: BrandRequest, feed_import: FeedImport) -> Iterator[str]:
     writer = csv.writer(_Echo())
     yield "\ufeff" + writer.writerow(["row", "column", "cell", "value", "mistake"])
-    for issue in selectors.issues(request.user, feed_import).iterator():
+    for issue in selectors.list_issues(request.user, feed_import).iterator():
         cells = [issue.row, issue.column, issue.cell, issue.value, issue.message]
-        yield writer.writerow([returning.safe(str(cell)) for cell in cells])
+        yield writer.writerow([annotating.escape_formula(str(cell)) for cell in cells])

@@ -39,7 +39,7 @@ def search(request: BrandRequest) -> HttpResponseBase:
         if words.lower() in name.lower()
     ]
     if words:
-        matches = selectors.find(request.user, request.brand, words)
+        matches = selectors.find_matches(request.user, request.brand, words)
         results += [
             *(
                 {"name": row.name, "kind": "campaign", "href": reverse("campaign", args=[brand, row.slug])}

@@ -15,10 +15,10 @@ from campaigns.selectors import photos as selectors
 from campaigns.selectors import subjects as subject_selectors
 from campaigns.services import archives
 from campaigns.services import photos as services
-from campaigns.views.uploads import received, several
+from campaigns.views.uploads import get_uploaded_file, get_uploaded_files
 from core.access import Action
 from core.errors import Invalid
-from core.pages import BrandRequest, brand_page, number
+from core.pages import BrandRequest, brand_page, parse_row_id
 
 SHOWN = 8
 MAX_ARCHIVE_BYTES = archives.MAX_ZIP_BYTES
@@ -28,7 +28,7 @@ MAX_ARCHIVE_BYTES = archives.MAX_ZIP_BYTES
 @brand_page(Action.IMPORT_FEED)
 def archive(request: BrandRequest) -> HttpResponseBase:
     """Upload a ZIP of photos, each matched to a subject by the feed's file names or the SKU in its own name."""
-    file = received(request, "photos", most=MAX_ARCHIVE_BYTES, what="a ZIP archive of photos")
+    file = get_uploaded_file(request, "photos", most=MAX_ARCHIVE_BYTES, what="a ZIP archive of photos")
     report = archives.attach_zip(brand=request.brand, file=file, by=request.user)
     messages.success(request, _summary(report))
     for refusal in [*report.ambiguous[:SHOWN], *report.refusals[:SHOWN]]:
@@ -48,8 +48,8 @@ def archive(request: BrandRequest) -> HttpResponseBase:
 def add(request: BrandRequest, pk: int) -> HttpResponseBase:
     """Add photos to a subject (`file`, several; `role`), or replace the file of one of its photos (`photo`)."""
     subject = subject_selectors.get(request.user, request.brand, pk)
-    offered = several(request, "file", most=intake.MAX_BYTES, what="a photo")
-    photo_id = number(request.POST.get("photo", ""))
+    offered = get_uploaded_files(request, "file", most=intake.MAX_BYTES, what="a photo")
+    photo_id = parse_row_id(request.POST.get("photo", ""))
     if photo_id is not None:
         photo_id = selectors.get(photo_id=photo_id, user=request.user, brand=request.brand).pk
     role = request.POST.get("role") or PhotoRole.FRONT
@@ -124,7 +124,7 @@ def _back(request: BrandRequest, subject_id: int, **facts: object) -> HttpRespon
     return redirect(address)
 
 
-def _summary(report: archives.Report) -> str:
+def _summary(report: archives.AttachReport) -> str:
     """Return `12 photos are in (9 by the SKU in their name), 12 cut-outs made; 1 refused; 3 still missing.`"""
     ready = f"{report.ready} {'photo is' if report.ready == 1 else 'photos are'} in"
     parts = [f"{ready} ({report.by_sku} by the SKU in their name), {report.cutouts} cut-outs made"]

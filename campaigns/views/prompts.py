@@ -22,8 +22,8 @@ def index(request: BrandRequest) -> HttpResponseBase:
         made = services.create_template(brand=request.brand, slug=slugify(name)[:50], name=name, by=request.user)
         return redirect("prompt", request.brand.slug, made.slug)
     context = {
-        "templates": selectors.templates(request.user, brand_id=request.brand.pk),
-        "asked": selectors.asked_for(request.user, request.brand.pk)[:12],
+        "templates": selectors.list_templates(request.user, brand_id=request.brand.pk),
+        "asked": selectors.list_awaiting_approval(request.user, request.brand.pk)[:12],
     }
     return render(request, "campaigns/prompts.html", context)
 
@@ -32,7 +32,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
 @brand_page(Action.EDIT_PROMPT)
 def ask(request: BrandRequest, slug: str, number: int) -> HttpResponseBase:
     """Request approval of a draft from the leads."""
-    version = services.ask_approval(version_id=_id(request, slug, number), by=request.user)
+    version = services.request_approval(version_id=_id(request, slug, number), by=request.user)
     messages.success(request, f"The leads are asked to approve {version}.")
     return redirect("prompt_version", request.brand.slug, slug, number)
 
@@ -56,4 +56,4 @@ def send_back(request: BrandRequest, slug: str, number: int) -> HttpResponseBase
 
 
 def _id(request: BrandRequest, slug: str, number: int) -> int:
-    return selectors.numbered(request.user, request.brand, slug, number).pk
+    return selectors.get_version_by_number(request.user, request.brand, slug, number).pk

@@ -20,8 +20,8 @@ from campaigns.services import photo_loading
 from campaigns.services import sources as services
 from core.access import Action
 from core.errors import Invalid, NotFound
-from core.fetching.showing import KEPT
-from core.pages import BrandRequest, brand_page, number
+from core.fetching.redaction import QUERY_PLACEHOLDER
+from core.pages import BrandRequest, brand_page, parse_row_id
 
 INTERVALS = [
     (15, "every 15 minutes"),
@@ -49,7 +49,7 @@ class SourceForm(forms.Form):
             del self.fields["url"], self.fields["every_minutes"]
         else:
             self.fields["url"].help_text = "CSV, TSV, XLSX, JSON or XML; also packed with gzip."
-            if KEPT in self.initial.get("url", ""):
+            if QUERY_PLACEHOLDER in self.initial.get("url", ""):
                 self.fields["url"].help_text = "“?…” is what follows the address; it may hold a key and is not shown. "
                 self.fields["url"].help_text += "Leave it, and it stays; or enter the whole address."
             every = self.initial.get("every_minutes")
@@ -73,8 +73,8 @@ def index(request: BrandRequest) -> HttpResponseBase:
             return redirect("source", request.brand.slug, made.slug)
     form = {kind: posted if posted and posted_kind == kind else SourceForm(kind=kind) for kind in ("url", "push")}
     context = {
-        "source_statuses": selectors.all_of(request.brand, request.user),
-        "remembered": selectors.remembered(request.brand, request.user),
+        "source_statuses": selectors.list_sources(request.brand, request.user),
+        "remembered": selectors.list_saved_mappings(request.brand, request.user),
         "url_form": form["url"],
         "push_form": form["push"],
     }
@@ -87,7 +87,7 @@ def detail(request: BrandRequest, slug: str) -> HttpResponseBase:
     source_status = selectors.get(request.brand, request.user, slug)
     source = source_status.source
     initial = {name: getattr(source, name) for name in ("name", "every_minutes", "subject_kind")}
-    initial["url"] = source.shown_url
+    initial["url"] = source.redacted_url
     form = SourceForm(request.POST or None, kind=source.kind, initial=initial)
     if request.method == "POST" and form.is_valid():
         try:
@@ -97,12 +97,12 @@ def detail(request: BrandRequest, slug: str) -> HttpResponseBase:
         else:
             messages.success(request, f"{source.name} is changed.")
             return redirect("source", request.brand.slug, source.slug)
-    imports = selectors.imports(request.user, source)[:SHOWN_IMPORTS]
+    imports = selectors.list_imports(request.user, source)[:SHOWN_IMPORTS]
     context = {
         "one": source_status,
         "form": form,
         "imports": imports,
-        "with_columns": selectors.with_columns(request.brand, request.user),
+        "with_columns": selectors.list_imports_with_mapping(request.brand, request.user),
         "push_address": settings.SITE_URL + reverse("api:source-rows", args=[request.brand.slug, source.slug]),
     }
     return render(request, "campaigns/source.html", context, status=422 if form.errors else 200)
@@ -120,15 +120,15 @@ def state(request: BrandRequest, slug: str) -> HttpResponseBase:
 @brand_page()
 def photos(request: BrandRequest) -> HttpResponseBase:
     """Return the progress of fetching photos, polled while some are pending."""
-    progress = photo_selectors.fetching(request.brand, request.user)
+    progress = photo_selectors.get_fetch_progress(request.brand, request.user)
     return render(request, "campaigns/photos_fetching.html", {"fetching": progress})
 
 
 @require_POST
 @brand_page(Action.IMPORT_FEED)
-def photos_again(request: BrandRequest) -> HttpResponseBase:
+def retry_photos(request: BrandRequest) -> HttpResponseBase:
     """Retry the photos that could not be fetched."""
-    count = photo_loading.try_again(brand=request.brand, by=request.user)
+    count = photo_loading.retry_photos(brand=request.brand, by=request.user)
     messages.success(request, f"{count:,} photo{'' if count == 1 else 's'} will be fetched again.")
     return redirect("products", request.brand.slug)
 
@@ -145,10 +145,10 @@ def act(request: BrandRequest, slug: str, verb: str) -> HttpResponseBase:
         services.set_enabled(source_id=source.pk, by=request.user, is_enabled=verb == "resume")
         messages.success(request, f"{source.name} is {'resumed' if verb == 'resume' else 'stopped'}.")
     elif verb == "columns":
-        chosen = number(request.POST.get("import", ""))
+        chosen = parse_row_id(request.POST.get("import", ""))
         if chosen is None:
             raise Invalid("Choose the import whose columns count from now on.")
-        services.take_columns(source_id=source.pk, import_id=chosen, by=request.user)
+        services.use_mapping_of_import(source_id=source.pk, import_id=chosen, by=request.user)
         messages.success(request, f"{source.name} is read with these columns from now on.")
     else:
         raise NotFound(f"There is nothing called {verb!r} to do with a source.")

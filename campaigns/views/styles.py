@@ -57,7 +57,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
 @brand_page()
 def detail(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Show one preset in the form; POST changes its words for later prompt versions."""
-    style = selectors.style(request.user, request.brand, slug)
+    style = selectors.get_style(request.user, request.brand, slug)
     form = StyleForm(request.POST or None, initial={"name": style.name, "text": style.text, "negative": style.negative})
     if request.method == "POST" and form.is_valid():
         try:
@@ -92,7 +92,7 @@ def add_presets(request: BrandRequest) -> HttpResponseBase:
 @brand_page(Action.EDIT_PROMPT)
 def act(request: BrandRequest, slug: str, verb: str) -> HttpResponseBase:
     """Retire a preset, restore it, or copy it under a new name."""
-    style = selectors.style(request.user, request.brand, slug)
+    style = selectors.get_style(request.user, request.brand, slug)
     if verb in ("retire", "restore"):
         services.set_active(style_id=style.pk, by=request.user, is_active=verb == "restore")
         return redirect("styles", request.brand.slug)
@@ -103,7 +103,7 @@ def act(request: BrandRequest, slug: str, verb: str) -> HttpResponseBase:
 
 
 def _page(request: BrandRequest, form: StyleForm, style: StylePreset | None = None) -> HttpResponseBase:
-    listed = list(selectors.styles(request.user, brand_id=request.brand.pk))
+    listed = list(selectors.list_styles(request.user, brand_id=request.brand.pk))
     there = {preset.slug for preset in listed}
     words = form["text"].value() or (style.text if style else "")
     context: dict[str, Any] = {
@@ -119,11 +119,11 @@ def _page(request: BrandRequest, form: StyleForm, style: StylePreset | None = No
 
 def _example(request: BrandRequest, words: str, negative: str) -> Example:
     """Render the style's words with the brand's newest prompt and one of its products."""
-    version = selectors.of_brand(request.user, request.brand).order_by("-pk").first()
-    subject = next(iter(selectors.chosen_subjects(request.user, request.brand.pk, [])), None)
+    version = selectors.list_versions_of_brand(request.user, request.brand).order_by("-pk").first()
+    subject = next(iter(selectors.example_subjects(request.user, request.brand.pk, [])), None)
     values: dict[str, Any] = {"name": "mug", "brand": request.brand.name, "campaign": "Autumn"}
     if subject:
-        values |= campaigns.values_of(
+        values |= campaigns.placeholder_values(
             key=subject.key, name=subject.name, kind=subject.kind, attributes=subject.attributes
         )
     if version:
@@ -138,4 +138,4 @@ def _example(request: BrandRequest, words: str, negative: str) -> Example:
         return Example(
             title, [], "", f"{subject.key if subject else 'It'} has no value for {', '.join(missing.names)}."
         )
-    return Example(title, pieces.mark(rendered), rendered.negative)
+    return Example(title, pieces.mark_remarks(rendered), rendered.negative)

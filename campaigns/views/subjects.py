@@ -36,10 +36,10 @@ def index(request: BrandRequest) -> HttpResponseBase:
     """
     if request.GET.get("view") == "cutouts":
         return redirect("cutouts", request.brand.slug)
-    filters = _asked(request)
+    filters = _read_filters(request)
     campaign = _campaign(request)
     campaign_id = campaign.pk if campaign else None
-    fill = readiness.fill_of(request.brand)
+    fill = readiness.get_fill(request.brand)
     rows = selectors.visible(
         request.user, request.brand, kind=filters["kind"], is_active=not filters["retired"], words=filters["q"]
     )
@@ -48,26 +48,29 @@ def index(request: BrandRequest) -> HttpResponseBase:
     is_product = filters["kind"] == SubjectKind.PRODUCT
     counts = {}
     if is_product and not filters["retired"]:
-        counts = readiness.counts(request.brand, filters["kind"], campaign_id=campaign_id, fill=fill)
+        counts = readiness.count_by_state(request.brand, filters["kind"], campaign_id=campaign_id, fill=fill)
         if filters["ready"]:
-            ids = readiness.ids(request.brand, filters["kind"], filters["ready"], campaign_id=campaign_id, fill=fill)
+            ids = readiness.ids_sql(
+                request.brand, filters["kind"], filters["ready"], campaign_id=campaign_id, fill=fill
+            )
             rows = rows.filter(pk__in=ids)
     page = selectors.page(rows, after=request.GET.get("after", ""), before=request.GET.get("before", ""))
     needed = ("cutout",) if is_product else ()
     shown = [subject.pk for subject in page.subjects]
-    specs = readiness.specs_of(campaign_id) if campaign_id else readiness.specs_by_subject(shown)
-    ready = readiness.of(page.subjects, specs=specs, images_needed=needed, fill=fill)
+    specs = readiness.list_specs(campaign_id) if campaign_id else readiness.specs_by_subject(shown)
+    ready = readiness.assess(page.subjects, specs=specs, images_needed=needed, fill=fill)
     context = {
         **filters,
         "page": page,
         "lines": [
-            (subject, ready[subject.pk], readiness.used(list(subject.photos.all()))) for subject in page.subjects
+            (subject, ready[subject.pk], readiness.get_used_photo(list(subject.photos.all())))
+            for subject in page.subjects
         ],
-        "count": selectors.capped(rows),
-        "most": selectors.COUNTED,
+        "count": selectors.count_capped(rows),
+        "most": selectors.MAX_COUNTED,
         "kinds": KINDS,
         "is_product": is_product,
-        "fetching": photo_rows.fetching(request.brand, request.user) if is_product else None,
+        "fetching": photo_rows.get_fetch_progress(request.brand, request.user) if is_product else None,
         "states": [(state, readiness.WORDS[state], readiness.TONES[state], counts.get(state, 0)) for state in counts],
         "campaign": campaign,
         "campaigns": campaign_selectors.visible(request.user, brand_id=request.brand.pk),
@@ -80,20 +83,20 @@ def index(request: BrandRequest) -> HttpResponseBase:
 def detail(request: BrandRequest, pk: int) -> HttpResponseBase:
     subject = selectors.get(request.user, request.brand, pk)
     shown = list(subject.photos.all())
-    specs = [spec for campaign in subject.campaigns.all() for spec in readiness.specs_of(campaign.pk)]
+    specs = [spec for campaign in subject.campaigns.all() for spec in readiness.list_specs(campaign.pk)]
     needed = ("cutout",) if subject.kind == SubjectKind.PRODUCT or shown else ()
-    fill = readiness.fill_of(request.brand)
-    ready = readiness.of([subject], specs=specs, images_needed=needed, fill=fill)[subject.pk]
+    fill = readiness.get_fill(request.brand)
+    ready = readiness.assess([subject], specs=specs, images_needed=needed, fill=fill)[subject.pk]
     pairs = [(photo, next(iter(photo.cutouts.all()), None)) for photo in shown]
     context = {
         "subject": subject,
-        "photos": [(photo, cutout, readiness.needs_look(cutout)) for photo, cutout in pairs],
-        "removed": photo_rows.removed(request.user, subject)[:12],
+        "photos": [(photo, cutout, readiness.needs_review(cutout)) for photo, cutout in pairs],
+        "removed": photo_rows.list_removed(request.user, subject)[:12],
         "ready": ready,
-        "duplicates": photo_rows.elsewhere(request.user, subject, shown),
+        "duplicates": photo_rows.find_photos_with_same_files(request.user, subject, shown),
         "roles": PhotoRole.choices,
-        "seen": services.version(subject),
-        "history": histories.of_subject(request.user, subject),
+        "seen": services.form_version(subject),
+        "history": histories.list_subject_history(request.user, subject),
     }
     return render(request, "campaigns/product.html", context)
 
@@ -122,7 +125,7 @@ def new(request: BrandRequest) -> HttpResponseBase:
 @brand_page(Action.EDIT_CAMPAIGN)
 def edit(request: BrandRequest, pk: int) -> HttpResponseBase:
     """Save name and attributes of a subject: parallel lists `label` and `value`; empty values are dropped."""
-    selectors.ensure(request.user, request.brand, pk)
+    selectors.ensure_exists(request.user, request.brand, pk)
     labels, values = request.POST.getlist("label"), request.POST.getlist("value")
     attributes = {label: value for label, value in zip(labels, values, strict=False) if label.strip()}
     services.edit(
@@ -140,15 +143,15 @@ def edit(request: BrandRequest, pk: int) -> HttpResponseBase:
 @brand_page(Action.EDIT_CAMPAIGN)
 def switch(request: BrandRequest, pk: int, verb: str) -> HttpResponseBase:
     """Retire a subject, or restore it."""
-    selectors.ensure(request.user, request.brand, pk)
-    act = services.retire if verb == "retire" else services.bring_back
+    selectors.ensure_exists(request.user, request.brand, pk)
+    act = services.retire if verb == "retire" else services.restore
     subject = act(subject_id=pk, by=request.user)
     outcome = "takes no part in new runs" if verb == "retire" else "takes part in new runs again"
     messages.success(request, f"{subject.key} {outcome}.")
     return redirect("product", request.brand.slug, pk)
 
 
-def _asked(request: BrandRequest) -> dict[str, Any]:
+def _read_filters(request: BrandRequest) -> dict[str, Any]:
     kind = request.GET.get("kind", "")
     state = request.GET.get("ready", "")
     return {
@@ -161,7 +164,7 @@ def _asked(request: BrandRequest) -> dict[str, Any]:
 
 def _campaign(request: BrandRequest) -> Campaign | None:
     slug = request.GET.get("campaign", "")
-    return campaign_selectors.by_slug(request.user, request.brand.slug, slug) if slug else None
+    return campaign_selectors.get_by_slug(request.user, request.brand.slug, slug) if slug else None
 
 
 def _created(request: BrandRequest, kind: str) -> HttpResponseBase:
@@ -169,7 +172,7 @@ def _created(request: BrandRequest, kind: str) -> HttpResponseBase:
     made = services.create(brand=request.brand, kind=kind, entries=entries, by=request.user)
     slug = request.POST.get("campaign", "")
     if slug and made.subjects:
-        campaign = campaign_selectors.by_slug(request.user, request.brand.slug, slug)
+        campaign = campaign_selectors.get_by_slug(request.user, request.brand.slug, slug)
         ids = [subject.pk for subject in made.subjects]
         campaign_services.add_subjects(campaign_id=campaign.pk, subject_ids=ids, by=request.user)
     noun = SubjectKind(kind).label.lower()

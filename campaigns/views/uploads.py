@@ -8,14 +8,16 @@ from django.http import HttpRequest
 from core.errors import Invalid, Problem
 
 
-def received(request: HttpRequest, name: str, *, most: int, what: str) -> UploadedFile:
+def get_uploaded_file(request: HttpRequest, name: str, *, most: int, what: str) -> UploadedFile:
     """Return the file of a form field. Raises Invalid if it is missing, empty, or has more than `most` bytes."""
-    files = several(request, name, most=most, what=what)
+    files = get_uploaded_files(request, name, most=most, what=what)
     return files[0]
 
 
-def several(request: HttpRequest, name: str, *, most: int, what: str, at_once: int = 50) -> list[UploadedFile]:
-    """Return all files of a form field, each checked as in `received`."""
+def get_uploaded_files(
+    request: HttpRequest, name: str, *, most: int, what: str, at_once: int = 50
+) -> list[UploadedFile]:
+    """Return all files of a form field, each checked as in `get_uploaded_file`."""
     files = [file for file in request.FILES.getlist(name) if isinstance(file, UploadedFile)]
     if not files:
         raise Invalid(f"Choose {what} first.")

@@ -23,7 +23,7 @@ BROWSER_COOKIE = "proofline_browser"
 BROWSER_SECONDS = 365 * 24 * 3600
 
 
-class Accounts(DefaultAccountAdapter):
+class AccountAdapter(DefaultAccountAdapter):
     """Closed sign-up, our own limits on wrong passwords, and the client's address behind trusted proxies."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
@@ -45,19 +45,19 @@ class Accounts(DefaultAccountAdapter):
         Raises ValidationError with `wait_seconds` if no attempt is left.
         """
         login = str(credentials.get("username") or credentials.get("email") or "").strip()
-        user = _meant(login)
+        user = _find_account(login)
         account = f"user {user.pk}" if user else f"name {login[:200].lower()}"
-        browser = _browser(request, user) if user else ""
+        browser = _browser_token(request, user) if user else ""
         try:
-            attempt = sign_in_limits.begin(account=account, address=client_address(request), browser=browser)
-        except sign_in_limits.TooMany as refusal:
+            attempt = sign_in_limits.count_attempt(account=account, address=client_address(request), browser=browser)
+        except sign_in_limits.TooManyAttempts as refusal:
             error: ValidationError = self.validation_error("too_many_login_attempts")
             error.wait_seconds = refusal.wait_seconds  # type: ignore[attr-defined]
             raise error from None
         authenticated = super().authenticate(request, **credentials)
-        if authenticated is None or not _is_called(authenticated, login):
+        if authenticated is None or not _is_login_of(authenticated, login):
             return None
-        attempt.forget()
+        attempt.uncount()
         return authenticated
 
     def post_login(self, request: HttpRequest, user: Any, **options: Any) -> HttpResponse:
@@ -65,7 +65,7 @@ class Accounts(DefaultAccountAdapter):
         response: HttpResponse = super().post_login(request, user, **options)
         response.set_signed_cookie(
             BROWSER_COOKIE,
-            f"{user.pk}:{_proof(user)}:{secrets.token_urlsafe(16)}",
+            f"{user.pk}:{_password_fingerprint(user)}:{secrets.token_urlsafe(16)}",
             max_age=BROWSER_SECONDS,
             httponly=True,
             samesite="Lax",
@@ -74,7 +74,7 @@ class Accounts(DefaultAccountAdapter):
         return response
 
 
-class ProvedEmailView(EmailView):
+class VerifiedEmailView(EmailView):
     """allauth's page of a person's e-mail addresses; an address is not used before it is verified."""
 
     def form_valid(self, form: Any) -> HttpResponse:
@@ -126,7 +126,7 @@ def _is_within(text: str, networks: list[Any]) -> bool:
     return address is not None and any(address in network for network in networks)
 
 
-def _meant(login: str) -> User | None:
+def _find_account(login: str) -> User | None:
     """Return the account of a user name or e-mail address.
 
     An address counts if it is verified, or if the operator entered it in the account.
@@ -141,14 +141,14 @@ def _meant(login: str) -> User | None:
     return user
 
 
-def _is_called(user: Any, login: str) -> bool:
+def _is_login_of(user: Any, login: str) -> bool:
     """Return True if the login is the user name, the account's address, or a verified address of the user."""
     if login.lower() in {user.username.lower(), user.email.lower()}:
         return True
     return EmailAddress.objects.filter(user=user, email__iexact=login, verified=True).exists()
 
 
-def _browser(request: HttpRequest, user: User) -> str:
+def _browser_token(request: HttpRequest, user: User) -> str:
     """Return the name of the browser if the account has signed in there with its current password, else ""."""
     try:
         value = str(request.get_signed_cookie(BROWSER_COOKIE, default="", max_age=BROWSER_SECONDS))
@@ -156,9 +156,9 @@ def _browser(request: HttpRequest, user: User) -> str:
         return ""
     pk, _, rest = value.partition(":")
     proof, _, name = rest.partition(":")
-    return name if pk == str(user.pk) and constant_time_compare(proof, _proof(user)) else ""
+    return name if pk == str(user.pk) and constant_time_compare(proof, _password_fingerprint(user)) else ""
 
 
-def _proof(user: User) -> str:
+def _password_fingerprint(user: User) -> str:
     """Return a value that changes with the password."""
     return str(user.get_session_auth_hash())[:20]

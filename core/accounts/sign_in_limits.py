@@ -19,16 +19,16 @@ from django.core.cache import cache
 
 log = structlog.get_logger(__name__)
 
-PAIR = (5, 300)
+PAIR_LIMIT = (5, 300)
 """(attempts, seconds) of one account from one address; also of one remembered browser."""
 SLOWED_TRIES = 1
-ACCOUNT = (50, 3600)
-ADDRESS = (20, 60)
+ACCOUNT_LIMIT = (50, 3600)
+ADDRESS_LIMIT = (20, 60)
 _PREFIX = "proofline:sign-in:"
 _connections: dict[str, redis.Redis] = {}
 
 
-class TooMany(Exception):
+class TooManyAttempts(Exception):
     """No attempt is left; the next one is allowed in `wait_seconds`."""
 
     def __init__(self, wait_seconds: int) -> None:
@@ -38,37 +38,37 @@ class TooMany(Exception):
 
 @dataclass(frozen=True)
 class Attempt:
-    """One counted attempt; `forget` removes it from the count when the password was right."""
+    """One counted attempt; `uncount` removes it from the count when the password was right."""
 
     keys: tuple[str, ...]
 
-    def forget(self) -> None:
+    def uncount(self) -> None:
         for key in self.keys:
-            _take_back(key)
+            _uncount(key)
 
 
-def begin(*, account: str, address: str, browser: str = "") -> Attempt:
-    """Count one attempt and return it. Raises TooMany when none is left.
+def count_attempt(*, account: str, address: str, browser: str = "") -> Attempt:
+    """Count one attempt and return it. Raises TooManyAttempts when none is left.
 
     account: the account's key, the same for user name and e-mail address. browser: the name of a browser in which the
     account signed in before, "" for others.
     """
     if browser:
-        return _counted(_key("browser", account, browser), PAIR[0])
+        return _count_all(_key("browser", account, browser), PAIR_LIMIT[0])
     wider = (_key("account", account), _key("address", address))
-    counts = (_count(wider[0], ACCOUNT[1]), _count(wider[1], ADDRESS[1]))
-    is_slowed = counts[0] > ACCOUNT[0] or counts[1] > ADDRESS[0]
+    counts = (_count(wider[0], ACCOUNT_LIMIT[1]), _count(wider[1], ADDRESS_LIMIT[1]))
+    is_slowed = counts[0] > ACCOUNT_LIMIT[0] or counts[1] > ADDRESS_LIMIT[0]
     try:
-        attempt = _counted(_key("pair", account, address), SLOWED_TRIES if is_slowed else PAIR[0])
-    except TooMany:
-        Attempt(wider).forget()  # an attempt that was not made must not count
+        attempt = _count_all(_key("pair", account, address), SLOWED_TRIES if is_slowed else PAIR_LIMIT[0])
+    except TooManyAttempts:
+        Attempt(wider).uncount()  # an attempt that was not made must not count
         raise
     return Attempt((*attempt.keys, *wider))
 
 
-def _counted(key: str, most: int) -> Attempt:
-    if _count(key, PAIR[1]) > most:
-        raise TooMany(_left(key))
+def _count_all(key: str, most: int) -> Attempt:
+    if _count(key, PAIR_LIMIT[1]) > most:
+        raise TooManyAttempts(_remaining(key))
     return Attempt((key,))
 
 
@@ -104,7 +104,7 @@ def _count(key: str, seconds: int) -> int:
         return 1
 
 
-def _take_back(key: str) -> None:
+def _uncount(key: str) -> None:
     try:
         if _connection().exists(key):
             _connection().decr(key)
@@ -112,8 +112,8 @@ def _take_back(key: str) -> None:
         cache.delete(key)
 
 
-def _left(key: str) -> int:
+def _remaining(key: str) -> int:
     try:
         return max(1, int(_connection().ttl(key)))
     except redis.RedisError:
-        return PAIR[1]
+        return PAIR_LIMIT[1]

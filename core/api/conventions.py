@@ -18,10 +18,10 @@ from rest_framework.utils.encoders import JSONEncoder
 from core import access
 from core.errors import Conflict, DomainError, Invalid, NotFound, Problem, Stale
 from core.models import Brand, StoredResponse, User
-from core.pages import number
+from core.pages import parse_row_id
 
 KEY_HEADER = "Idempotency-Key"
-KEPT_FOR = timedelta(hours=24)
+KEY_LIFETIME = timedelta(hours=24)
 ABANDONED_AFTER = timedelta(minutes=10)
 
 View = Callable[..., Response]
@@ -34,7 +34,7 @@ class PreconditionRequired(DomainError):
     title = "Say what you saw"
 
 
-def caller(request: Request) -> User:
+def get_caller(request: Request) -> User:
     """Return the signed-in person or integration; the roles are read once in each request."""
     assert isinstance(request.user, User)
     if not hasattr(request, "has_roles"):
@@ -57,14 +57,14 @@ def idempotent(view: View) -> View:
             return view(self, request, *args, **kwargs)
         if len(key) > 255:
             raise Invalid(f"{KEY_HEADER} is longer than 255 characters.")
-        stored = _begin(caller(request), key, _digest(request))
+        stored = _claim_key(get_caller(request), key, _digest(request))
         if stored.status_code is not None:
-            _ensure_still_allowed(caller(request), stored)
+            _ensure_still_allowed(get_caller(request), stored)
             return Response(
                 stored.body, status=stored.status_code, headers={**stored.headers, "Idempotency-Replayed": "true"}
             )
         try:
-            with access.recording() as rights:
+            with access.record_required_rights() as rights:
                 response = view(self, request, *args, **kwargs)
         except BaseException:
             stored.delete()
@@ -90,9 +90,9 @@ def _ensure_still_allowed(user: User, stored: StoredResponse) -> None:
         access.require(user, access.Action(action), brands[brand_id])
 
 
-def _begin(user: User, key: str, digest: str) -> StoredResponse:
+def _claim_key(user: User, key: str, digest: str) -> StoredResponse:
     with transaction.atomic():
-        StoredResponse.objects.filter(user=user, key=key, created_at__lt=timezone.now() - KEPT_FOR).delete()
+        StoredResponse.objects.filter(user=user, key=key, created_at__lt=timezone.now() - KEY_LIFETIME).delete()
         StoredResponse.objects.filter(
             user=user, key=key, status_code=None, created_at__lt=timezone.now() - ABANDONED_AFTER
         ).delete()
@@ -124,7 +124,7 @@ def etag(representation: Any) -> str:
     return f'"{hashlib.sha256(plain.encode()).hexdigest()[:32]}"'
 
 
-def tagged(representation: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def response_with_etag(representation: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Return a Response with the representation's ETag."""
     return Response(representation, status=status, headers={"ETag": etag(representation), **(headers or {})})
 
@@ -139,9 +139,9 @@ def ensure_match(request: Request, representation: Any) -> None:
         raise Stale("It was changed since you read it; read it again.", etag=current)
 
 
-def whole_number(request: Request, name: str, default: int, *, most: int) -> int:
+def read_whole_number(request: Request, name: str, default: int, *, most: int) -> int:
     """Return a number of the query string, or `default` without one. Raises Invalid above `most`."""
     raw = request.query_params.get(name, str(default))
-    if number(raw) is None or int(raw) > most:
+    if parse_row_id(raw) is None or int(raw) > most:
         raise Invalid(f"{name} must be a whole number up to {most}.", [Problem(f"?{name}", "not such a number", raw)])
     return int(raw)

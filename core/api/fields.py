@@ -16,7 +16,7 @@ def _caller(field: serializers.Field[Any, Any, Any, Any]) -> User | None:
     return user if isinstance(user, User) else None
 
 
-class _Own(serializers.RelatedField[Any, Any, Any]):
+class _RowOfBrandField(serializers.RelatedField[Any, Any, Any]):
     """Base: a row of another brand is refused with the same message as a row that does not exist."""
 
     def fail(self, key: str, **details: Any) -> NoReturn:
@@ -25,7 +25,7 @@ class _Own(serializers.RelatedField[Any, Any, Any]):
         super().fail(key, **details)
 
 
-class OwnKey(_Own, serializers.PrimaryKeyRelatedField[Any]):
+class OwnKey(_RowOfBrandField, serializers.PrimaryKeyRelatedField[Any]):
     """A primary key."""
 
     def get_queryset(self) -> QuerySet[Any]:
@@ -35,7 +35,7 @@ class OwnKey(_Own, serializers.PrimaryKeyRelatedField[Any]):
         return queryset
 
 
-class OwnSlug(_Own, serializers.SlugRelatedField[Any]):
+class OwnSlug(_RowOfBrandField, serializers.SlugRelatedField[Any]):
     """A slug. `or_shared`: rows that belong to no brand may be named too."""
 
     def __init__(self, *, or_shared: bool = False, **options: Any) -> None:

@@ -6,10 +6,10 @@ from rest_framework.exceptions import NotFound
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 
-from core.pages import number
+from core.pages import parse_row_id
 
 
-class Keyset(CursorPagination):
+class KeysetPagination(CursorPagination):
     """Pages by primary key, newest first; `?limit=` up to 200, `?cursor=` from `next` and `previous`."""
 
     ordering = "-pk"
@@ -19,6 +19,6 @@ class Keyset(CursorPagination):
     def decode_cursor(self, request: Request) -> Cursor | None:
         """Read the cursor. Raises NotFound for a position that is no primary key; DRF would put it in the query."""
         cursor = super().decode_cursor(request)
-        if cursor is not None and cursor.position is not None and number(str(cursor.position)) is None:
+        if cursor is not None and cursor.position is not None and parse_row_id(str(cursor.position)) is None:
             raise NotFound(self.invalid_cursor_message)
         return cursor

@@ -36,7 +36,7 @@ class FormParser(parsers.FormParser):
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
         fields = super().parse(stream, media_type, parser_context)
-        storable.require(storable.field_problems(fields.lists(), "/"))
+        storable.ensure_no_problems(storable.field_problems(fields.lists(), "/"))
         return fields
 
 
@@ -46,5 +46,5 @@ class MultiPartParser(parsers.MultiPartParser):
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
         parsed = super().parse(stream, media_type, parser_context)
         files = [(name, [file.name or "" for file in group]) for name, group in parsed.files.lists()]
-        storable.require(storable.field_problems([*parsed.data.lists(), *files], "/"))
+        storable.ensure_no_problems(storable.field_problems([*parsed.data.lists(), *files], "/"))
         return parsed

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler, set_rollback
 
 from core.errors import DomainError, Invalid, Unavailable
-from core.refusals import translate
+from core.refusals import refusal_for
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -46,7 +46,7 @@ def _pointers(detail: Any, path: str = "") -> list[dict[str, str]]:
     return [{"pointer": path or "/", "detail": str(detail)}]
 
 
-def members(error: DomainError) -> dict[str, Any]:
+def problem_members(error: DomainError) -> dict[str, Any]:
     """Return the members of a refusal's problem details."""
     more: dict[str, Any] = dict(error.extra)
     if isinstance(error, Invalid):
@@ -57,21 +57,21 @@ def members(error: DomainError) -> dict[str, Any]:
     return more | _body(error.status, error.title, error.message)  # an extra member must not replace a standard one
 
 
-def from_domain(error: DomainError) -> Response:
-    response = ProblemResponse(members(error), status=error.status, content_type=MEDIA_TYPE)
+def problem_response(error: DomainError) -> Response:
+    response = ProblemResponse(problem_members(error), status=error.status, content_type=MEDIA_TYPE)
     if isinstance(error, Unavailable):
         response["Retry-After"] = str(error.retry_after_seconds)
     return response
 
 
-def handle(error: Exception, context: dict[str, Any]) -> Response | None:
+def handle_exception(error: Exception, context: dict[str, Any]) -> Response | None:
     """Return the response for an exception; None makes Django respond with 500 (config/errors.py)."""
     if isinstance(error, exceptions.ValidationError):
         set_rollback()
         return _answer(422, Invalid.title, "Some fields cannot be accepted.", errors=_pointers(error.detail))
-    if refusal := translate(error):
+    if refusal := refusal_for(error):
         set_rollback()
-        return from_domain(refusal)
+        return problem_response(refusal)
     response = exception_handler(error, context)
     if response is None:
         return None

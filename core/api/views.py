@@ -1,4 +1,4 @@
-"""Tokens, brands and the audit trail over the API."""
+"""API views of tokens, brands and the audit trail."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from rest_framework.views import APIView
 from core import access, storable
 from core.access import Action
 from core.api import serializers
-from core.api.conventions import caller, ensure_match, tagged, whole_number
+from core.api.conventions import ensure_match, get_caller, read_whole_number, response_with_etag
 from core.models import Brand, User
 from core.selectors import brands as brand_rows
 from core.services import audit, brands, tokens
 
 BRAND = OpenApiParameter("brand", str, required=True, description="The brand's slug.")
-SINCE = OpenApiParameter("since", int, description="The `next` of your last answer; 0 for everything.")
+SINCE = OpenApiParameter("since", int, description="The `next` of the previous response; 0 for the whole trail.")
 
 
 class Password(BasicAuthentication):
-    """User name and password, with the limits on wrong guesses of the sign-in page."""
+    """Basic authentication by user name and password, with the rate limits of the sign-in page."""
 
     def authenticate_credentials(self, userid: str, password: str, request: Any = None) -> tuple[User, None]:
         if storable.text_problem(userid) or storable.text_problem(password):
@@ -61,7 +61,7 @@ class TokenView(APIView):
 
     @extend_schema(request=None, responses={201: {"type": "object", "properties": {"token": {"type": "string"}}}})
     def post(self, request: Request) -> Response:
-        token = tokens.create(user=caller(request))
+        token = tokens.create(user=get_caller(request))
         return Response({"token": token, "use": "Authorization: Token <token>"}, status=201)
 
 
@@ -73,14 +73,14 @@ class BrandViewSet(viewsets.ReadOnlyModelViewSet[Brand]):
     queryset = Brand.objects.all()
 
     def get_queryset(self) -> QuerySet[Brand]:
-        return brand_rows.visible(caller(self.request))
+        return brand_rows.visible(get_caller(self.request))
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return tagged(self.get_serializer(self.get_object()).data)
+        return response_with_etag(self.get_serializer(self.get_object()).data)
 
     def partial_update(self, request: Request, slug: str) -> Response:
-        """Choose what happens to published images that go stale ("keep" or "withdraw"), and when a word is
-        used that the brand guide bans ("warn" or "block"). Needs If-Match."""
+        """Set what happens to published images that go stale ("keep" or "withdraw"), and what banned words in a
+        prompt cause ("warn" or "block"). Needs If-Match."""
         current = self.get_object()
         serializer = self.get_serializer(current, data=request.data, partial=True)
         serializer.is_valid(raise_exception=True)
@@ -89,17 +89,17 @@ class BrandViewSet(viewsets.ReadOnlyModelViewSet[Brand]):
             ensure_match(request, self.get_serializer(locked).data)
             stale_use = serializer.validated_data.get("stale_use", locked.stale_use)
             banned_words = serializer.validated_data.get("banned_words", locked.banned_words)
-            locked = brands.set_stale_use(brand_id=locked.pk, stale_use=stale_use, by=caller(request))
-            locked = brands.set_banned_words(brand_id=locked.pk, banned_words=banned_words, by=caller(request))
-        return tagged(self.get_serializer(locked).data)
+            locked = brands.set_stale_use(brand_id=locked.pk, stale_use=stale_use, by=get_caller(request))
+            locked = brands.set_banned_words(brand_id=locked.pk, banned_words=banned_words, by=get_caller(request))
+        return response_with_etag(self.get_serializer(locked).data)
 
 
 class AuditView(APIView):
-    """The brand's sealed trail as JSON lines, each with the hash that links it to the one before."""
+    """The brand's sealed audit trail as JSON lines. Each line has the hash that links it to the previous one."""
 
     @extend_schema(parameters=[BRAND, SINCE], responses={(200, "application/jsonl"): OpenApiTypes.STR})
     def get(self, request: Request) -> StreamingHttpResponse:
-        brand = brand_rows.get(caller(request), request.query_params.get("brand", ""))
-        access.require(caller(request), Action.READ_AUDIT, brand)
-        lines: Iterator[str] = audit.export(brand, since=whole_number(request, "since", 0, most=10**18))
+        brand = brand_rows.get(get_caller(request), request.query_params.get("brand", ""))
+        access.require(get_caller(request), Action.READ_AUDIT, brand)
+        lines: Iterator[str] = audit.export(brand, since=read_whole_number(request, "since", 0, most=10**18))
         return StreamingHttpResponse((f"{line}\n" for line in lines), content_type="application/jsonl")

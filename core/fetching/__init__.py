@@ -8,8 +8,14 @@ from core.fetching.addresses import ANYWHERE, is_public
 from core.fetching.fetcher import Fetched, fetch
 from core.fetching.policy import PUBLIC, Policy, Refused, Resolver
 from core.fetching.posting import Answer, post
+from core.fetching.redaction import (
+    redact_address,
+    redact_json,
+    redact_settings,
+    redact_text,
+    restore_redacted_addresses,
+)
 from core.fetching.resolving import check
-from core.fetching.showing import entered, plain, shown, shown_settings, without_secrets
 from core.fetching.urls import Target, parse
 
 __all__ = [
@@ -22,13 +28,13 @@ __all__ = [
     "Resolver",
     "Target",
     "check",
-    "entered",
     "fetch",
     "is_public",
     "parse",
-    "plain",
     "post",
-    "shown",
-    "shown_settings",
-    "without_secrets",
+    "redact_address",
+    "redact_json",
+    "redact_settings",
+    "redact_text",
+    "restore_redacted_addresses",
 ]

@@ -60,7 +60,7 @@ def _text_kind(head: bytes) -> str:
     return "application/octet-stream" if b"\x00" in head else "text/plain"
 
 
-def unpacked(pieces: Iterable[bytes], encoding: str, *, max_bytes: int, where: str) -> Iterator[bytes]:
+def decode_content(pieces: Iterable[bytes], encoding: str, *, max_bytes: int, where: str) -> Iterator[bytes]:
     """Yield the pieces without their Content-Encoding, at most `max_bytes` in all.
 
     Raises Refused for more bytes, for an unrequested encoding, and for content that is broken or ends early.
@@ -69,10 +69,10 @@ def unpacked(pieces: Iterable[bytes], encoding: str, *, max_bytes: int, where: s
     if encoding in ("", "identity"):
         plain: Iterable[bytes] = pieces
     elif encoding in _WBITS:
-        plain = _inflated(pieces, _WBITS[encoding], where)
+        plain = _inflate(pieces, _WBITS[encoding], where)
     else:
         raise Refused(f"{where} answered in the encoding {encoding[:40]!r}; expected gzip or none.")
-    return _limited(plain, max_bytes, where)
+    return _limit_size(plain, max_bytes, where)
 
 
 def without_gzip(pieces: Iterable[bytes], *, max_bytes: int, where: str) -> Iterator[bytes]:
@@ -83,7 +83,7 @@ def without_gzip(pieces: Iterable[bytes], *, max_bytes: int, where: str) -> Iter
         head += piece
     joined = _chained(head, source)
     if head.startswith(_GZIP):
-        return _limited(_inflated(joined, _WBITS["gzip"], where), max_bytes, where)
+        return _limit_size(_inflate(joined, _WBITS["gzip"], where), max_bytes, where)
     return joined
 
 
@@ -93,7 +93,7 @@ def _chained(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     yield from rest
 
 
-def _limited(pieces: Iterable[bytes], max_bytes: int, where: str) -> Iterator[bytes]:
+def _limit_size(pieces: Iterable[bytes], max_bytes: int, where: str) -> Iterator[bytes]:
     total = 0
     for piece in pieces:
         total += len(piece)
@@ -102,7 +102,7 @@ def _limited(pieces: Iterable[bytes], max_bytes: int, where: str) -> Iterator[by
         yield piece
 
 
-def _inflated(pieces: Iterable[bytes], wbits: int, where: str) -> Iterator[bytes]:
+def _inflate(pieces: Iterable[bytes], wbits: int, where: str) -> Iterator[bytes]:
     """Unpack the pieces with at most one piece in memory; a file may have several gzip members."""
     engine = zlib.decompressobj(wbits)
     try:

@@ -17,9 +17,9 @@ from typing import Any
 import httpcore
 import httpx
 
+from core.fetching.error_descriptions import describe_error
 from core.fetching.policy import Policy, Refused
 from core.fetching.urls import Target
-from core.fetching.words import words_of
 
 MAX_ADDRESSES_TRIED = 3
 HEADER_BYTES = 256 * 1024
@@ -33,7 +33,7 @@ class Deadline:
         self.seconds = seconds
         self._end = time.monotonic() + seconds
 
-    def left(self, at_most: float | None = None) -> float:
+    def remaining(self, at_most: float | None = None) -> float:
         """Return the seconds that are left, never negative, at most `at_most`."""
         remaining = max(0.0, self._end - time.monotonic())
         return remaining if at_most is None else min(remaining, at_most)
@@ -43,11 +43,11 @@ class Deadline:
         return time.monotonic() >= self._end
 
 
-class _TooMuch(httpcore.NetworkError):
+class _ResponseTooLarge(httpcore.NetworkError):
     """More bytes arrived than the response may have."""
 
 
-class _Watched(httpcore.NetworkStream):
+class _LimitedStream(httpcore.NetworkStream):
     """A connection whose waits end at the deadline and whose bytes are counted."""
 
     def __init__(self, inner: httpcore.NetworkStream, deadline: Deadline, max_bytes: int, idle_seconds: float) -> None:
@@ -56,13 +56,13 @@ class _Watched(httpcore.NetworkStream):
     def _wait(self) -> float:
         if self.deadline.is_over:
             raise httpcore.ReadTimeout("the time is over")
-        return self.deadline.left(self.idle_seconds)
+        return self.deadline.remaining(self.idle_seconds)
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         data = self.inner.read(max_bytes, self._wait())
         self.left -= len(data)
         if self.left < 0:
-            raise _TooMuch("too many bytes")
+            raise _ResponseTooLarge("too many bytes")
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -75,13 +75,13 @@ class _Watched(httpcore.NetworkStream):
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
         secured = self.inner.start_tls(ssl_context, server_hostname, self._wait())
-        return _Watched(secured, self.deadline, self.left, self.idle_seconds)
+        return _LimitedStream(secured, self.deadline, self.left, self.idle_seconds)
 
     def get_extra_info(self, info: str) -> Any:
         return self.inner.get_extra_info(info)
 
 
-class _Pinned(httpcore.NetworkBackend):
+class _PinnedBackend(httpcore.NetworkBackend):
     """Connects only to the given addresses, whatever the requested name is."""
 
     def __init__(self, addresses: Sequence[str], deadline: Deadline, max_bytes: int, policy: Policy) -> None:
@@ -101,11 +101,11 @@ class _Pinned(httpcore.NetworkBackend):
             if self.deadline.is_over:
                 raise httpcore.ConnectTimeout("the time is over")
             try:
-                stream = self.sockets.connect_tcp(address, port, self.deadline.left(self.policy.connect_seconds))
+                stream = self.sockets.connect_tcp(address, port, self.deadline.remaining(self.policy.connect_seconds))
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 last = error
                 continue
-            return _Watched(stream, self.deadline, self.max_bytes, self.policy.idle_seconds)
+            return _LimitedStream(stream, self.deadline, self.max_bytes, self.policy.idle_seconds)
         raise last
 
     def connect_unix_socket(
@@ -131,9 +131,9 @@ def exchange(
     max_bytes: of the body as it is sent. Redirects are not followed; proxies and cookies are not used.
     """
     sent = {"Host": target.netloc, "Connection": "close", **headers}
-    backend = _Pinned(addresses, deadline, max_bytes + HEADER_BYTES, policy)
+    backend = _PinnedBackend(addresses, deadline, max_bytes + HEADER_BYTES, policy)
     pool = httpcore.ConnectionPool(
-        ssl_context=_trusted(os.environ.get("SSL_CERT_FILE", ""), os.environ.get("SSL_CERT_DIR", "")),
+        ssl_context=_ssl_context(os.environ.get("SSL_CERT_FILE", ""), os.environ.get("SSL_CERT_DIR", "")),
         max_connections=1,
         max_keepalive_connections=0,
         network_backend=backend,
@@ -144,23 +144,23 @@ def exchange(
     try:
         with pool, pool.stream(method, url, headers=list(sent.items()), content=body) as answer:
             yield answer
-    except _TooMuch:
-        raise Refused(f"{target.shown} sent more than {max_bytes:,} bytes; that is the limit.") from None
+    except _ResponseTooLarge:
+        raise Refused(f"{target.redacted} sent more than {max_bytes:,} bytes; that is the limit.") from None
     except httpcore.ConnectTimeout:
         raise Refused(f"{target.host} cannot be connected to within the time allowed.", is_final=False) from None
     except httpcore.TimeoutException:
         waited = f"{deadline.seconds:g} s" if deadline.is_over else f"{policy.idle_seconds:g} s after its last byte"
-        raise Refused(f"No answer within {waited} from {target.shown}.", is_final=False) from None
+        raise Refused(f"No answer within {waited} from {target.redacted}.", is_final=False) from None
     except httpcore.ConnectError as error:
-        raise Refused(f"{target.host} cannot be connected to: {words_of(error)}.", is_final=False) from None
+        raise Refused(f"{target.host} cannot be connected to: {describe_error(error)}.", is_final=False) from None
     except httpcore.ProtocolError as error:
-        message = f"{target.shown} ended early or does not speak proper HTTP: {words_of(error)}."
+        message = f"{target.redacted} ended early or does not speak proper HTTP: {describe_error(error)}."
         raise Refused(message, is_final=False) from None
     except httpcore.NetworkError as error:
-        raise Refused(f"{target.shown} broke off: {words_of(error)}.", is_final=False) from None
+        raise Refused(f"{target.redacted} broke off: {describe_error(error)}.", is_final=False) from None
 
 
 @lru_cache(maxsize=4)
-def _trusted(certificate_file: str, certificate_folder: str) -> ssl.SSLContext:
+def _ssl_context(certificate_file: str, certificate_folder: str) -> ssl.SSLContext:
     """Return the trusted certificate authorities: certifi's, or those of the environment. Loading them is slow."""
     return httpx.create_ssl_context()

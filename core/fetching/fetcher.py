@@ -13,11 +13,11 @@ from urllib.parse import urljoin
 
 import httpcore
 
-from core.fetching.bodies import SNIFFED_BYTES, sniff, unpacked, without_gzip
+from core.fetching.bodies import SNIFFED_BYTES, decode_content, sniff, without_gzip
 from core.fetching.exchange import Deadline, exchange
 from core.fetching.policy import PUBLIC, Policy, Refused
-from core.fetching.resolving import addresses
-from core.fetching.showing import shown
+from core.fetching.redaction import redact_address
+from core.fetching.resolving import resolve
 from core.fetching.urls import Target, parse
 
 MAX_REDIRECTS = 5
@@ -101,40 +101,42 @@ def fetch(
     target = parse(url.strip(" "), policy)
     seen = {target.url}
     for _ in range(MAX_REDIRECTS + 1):
-        ip_addresses = addresses(target, policy, seconds=deadline.left())
+        ip_addresses = resolve(target, policy, seconds=deadline.remaining())
         with exchange(
             "GET", target, ip_addresses, policy=policy, deadline=deadline, max_bytes=max_bytes, headers=request_headers
         ) as answer:
             headers = _headers(answer)
             if answer.status not in _REDIRECTS:
-                return _taken(answer, headers, target, request_headers, accept, max_bytes, deadline)
-        target = _next(target, headers.get("location", ""), answer.status, policy)
+                return _read_response(answer, headers, target, request_headers, accept, max_bytes, deadline)
+        target = _redirect_target(target, headers.get("location", ""), answer.status, policy)
         if target.url in seen:
-            raise Refused(f"{shown(url)} leads in a circle: {target.shown} is redirected to again.")
+            raise Refused(f"{redact_address(url)} leads in a circle: {target.redacted} is redirected to again.")
         seen.add(target.url)
-    raise Refused(f"{shown(url)} is redirected more than {MAX_REDIRECTS} times.")
+    raise Refused(f"{redact_address(url)} is redirected more than {MAX_REDIRECTS} times.")
 
 
-def _next(target: Target, location: str, status: int, policy: Policy) -> Target:
+def _redirect_target(target: Target, location: str, status: int, policy: Policy) -> Target:
     """Return the target of a redirect, checked as strictly as the first address."""
     if not location:
-        raise Refused(f"{target.shown} answered {status} without saying where to go.")
+        raise Refused(f"{target.redacted} answered {status} without saying where to go.")
     if any(ord(character) < 0x20 or character == "\\" for character in location):
-        raise Refused(f"{target.shown} redirects to {shown(location)[:200]!r}, which is no proper address.")
+        raise Refused(f"{target.redacted} redirects to {redact_address(location)[:200]!r}, which is no proper address.")
     try:
         joined = urljoin(target.url, location)
     except ValueError:
-        raise Refused(f"{target.shown} redirects to {shown(location)[:200]!r}, which is no proper address.") from None
+        raise Refused(
+            f"{target.redacted} redirects to {redact_address(location)[:200]!r}, which is no proper address."
+        ) from None
     try:
         following = parse(joined, policy)
     except Refused as refusal:
-        raise Refused(f"{target.shown} redirects to an address that is not fetched. {refusal.message}") from None
+        raise Refused(f"{target.redacted} redirects to an address that is not fetched. {refusal.message}") from None
     if target.scheme == "https" and following.scheme == "http":
-        raise Refused(f"{target.shown} redirects to {following.shown}, from https to unprotected http.")
+        raise Refused(f"{target.redacted} redirects to {following.redacted}, from https to unprotected http.")
     return following
 
 
-def _taken(
+def _read_response(
     answer: httpcore.Response,
     headers: Mapping[str, str],
     target: Target,
@@ -156,14 +158,14 @@ def _taken(
         _refuse_status(answer.status, headers, target)
     length = headers.get("content-length", "")
     if length.isdecimal() and (announced := int(length[:18])) > max_bytes:
-        raise Refused(f"{target.shown} announces {announced:,} bytes; the limit is {max_bytes:,}.")
-    pieces = unpacked(
-        answer.iter_stream(), headers.get("content-encoding", ""), max_bytes=max_bytes, where=target.shown
+        raise Refused(f"{target.redacted} announces {announced:,} bytes; the limit is {max_bytes:,}.")
+    pieces = decode_content(
+        answer.iter_stream(), headers.get("content-encoding", ""), max_bytes=max_bytes, where=target.redacted
     )
     if "application/gzip" not in accept:
-        pieces = without_gzip(pieces, max_bytes=max_bytes, where=target.shown)
+        pieces = without_gzip(pieces, max_bytes=max_bytes, where=target.redacted)
     fetched = Fetched(target.url, "", headers.get("content-type", "").partition(";")[0].strip().lower(), *tags)
-    _spool(fetched, _until(pieces, deadline, target), accept)
+    _spool(fetched, _pieces_until_deadline(pieces, deadline, target), accept)
     return fetched
 
 
@@ -193,19 +195,19 @@ def _spool(fetched: Fetched, pieces: Iterator[bytes], accept: Collection[str]) -
 
 def _ensure_accepted(fetched: Fetched, head: bytes, accept: Collection[str]) -> None:
     if not head:
-        raise Refused(f"{shown(fetched.final_url)} is empty.", is_final=False)
+        raise Refused(f"{redact_address(fetched.final_url)} is empty.", is_final=False)
     fetched.content_type = sniff(head[:SNIFFED_BYTES])
-    if accept and not any(_fits(fetched.content_type, accepted_type) for accepted_type in accept):
+    if accept and not any(_matches_media_type(fetched.content_type, accepted_type) for accepted_type in accept):
         kind = _KINDS.get(fetched.content_type, fetched.content_type)
         expected = (
             "an image"
             if all(accepted_type.startswith("image/") for accepted_type in accept)
             else " or ".join(_accepted(accept))
         )
-        raise Refused(f"{shown(fetched.final_url)} is {kind}; expected {expected}.")
+        raise Refused(f"{redact_address(fetched.final_url)} is {kind}; expected {expected}.")
 
 
-def _fits(kind: str, accepted: str) -> bool:
+def _matches_media_type(kind: str, accepted: str) -> bool:
     return kind.startswith(accepted) if accepted.endswith("/") else kind == accepted
 
 
@@ -213,18 +215,18 @@ def _accepted(accept: Collection[str]) -> list[str]:
     return [f"{kind}*" if kind.endswith("/") else kind for kind in accept]
 
 
-def _until(pieces: Iterator[bytes], deadline: Deadline, target: Target) -> Iterator[bytes]:
+def _pieces_until_deadline(pieces: Iterator[bytes], deadline: Deadline, target: Target) -> Iterator[bytes]:
     """Yield the pieces; raises Refused after the deadline, because unpacking takes time too."""
     for piece in pieces:
         if deadline.is_over:
-            raise Refused(f"{target.shown} did not end within {deadline.seconds:g} s.", is_final=False)
+            raise Refused(f"{target.redacted} did not end within {deadline.seconds:g} s.", is_final=False)
         yield piece
 
 
 def _refuse_status(status: int, headers: Mapping[str, str], target: Target) -> NoReturn:
     explanation = f": {_WORDS[status]}" if status in _WORDS else ""
     raise Refused(
-        f"{target.shown} answered {status}{explanation}.",
+        f"{target.redacted} answered {status}{explanation}.",
         is_final=400 <= status < 500 and status not in _PASSING,
         status_code=status,
         retry_after_seconds=retry_after(headers.get("retry-after", "")),

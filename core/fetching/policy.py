@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from core.fetching.addresses import Network
-from core.fetching.showing import without_secrets
+from core.fetching.redaction import redact_text
 
 
 class Refused(Exception):
@@ -26,7 +26,7 @@ class Refused(Exception):
         status_code: int | None = None,
         retry_after_seconds: float | None = None,
     ) -> None:
-        self.message = without_secrets(message)
+        self.message = redact_text(message)
         super().__init__(self.message)
         self.is_final = is_final
         self.status_code = status_code
@@ -39,7 +39,7 @@ class Resolver(Protocol):
     def __call__(self, host: str, port: int) -> Sequence[str]: ...
 
 
-def system(host: str, port: int) -> Sequence[str]:
+def resolve_by_system(host: str, port: int) -> Sequence[str]:
     """Resolve a name as this machine does."""
     entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in entries))
@@ -58,7 +58,7 @@ class Policy:
     private: tuple[Network, ...] = ()
     connect_seconds: float = 10.0
     idle_seconds: float = 15.0
-    resolve: Resolver = field(default=system)
+    resolve: Resolver = field(default=resolve_by_system)
 
 
 PUBLIC = Policy()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from core.fetching.exchange import Deadline, exchange
 from core.fetching.policy import PUBLIC, Policy
-from core.fetching.resolving import addresses
+from core.fetching.resolving import resolve
 from core.fetching.urls import parse
 
 MAX_ANSWER_BYTES = 64 * 1024
@@ -30,7 +30,7 @@ def post(
     """
     deadline = Deadline(timeout_seconds)
     target = parse(url, policy)
-    ip_addresses = addresses(target, policy, seconds=deadline.left())
+    ip_addresses = resolve(target, policy, seconds=deadline.remaining())
     sent = {**headers, "Content-Length": str(len(body))}
     with exchange(
         "POST",

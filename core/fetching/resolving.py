@@ -16,16 +16,16 @@ LOOKUP_SECONDS = 10.0
 def check(url: str, policy: Policy = PUBLIC) -> Target:
     """Check an address without fetching it. Raises Refused if it would not be fetched now."""
     target = parse(url, policy)
-    addresses(target, policy, seconds=LOOKUP_SECONDS)
+    resolve(target, policy, seconds=LOOKUP_SECONDS)
     return target
 
 
-def addresses(target: Target, policy: Policy, *, seconds: float) -> Sequence[str]:
+def resolve(target: Target, policy: Policy, *, seconds: float) -> Sequence[str]:
     """Look a target up once and return its IP addresses, all allowed. Connect only to these.
 
     Raises Refused if any of them is not public: a name with public and private addresses is suspicious.
     """
-    ip_addresses = [target.literal] if target.literal else _looked_up(target, policy, seconds)
+    ip_addresses = [target.literal] if target.literal else _resolve_with_timeout(target, policy, seconds)
     for address in ip_addresses:
         if is_within(address, policy.private):
             continue
@@ -35,11 +35,11 @@ def addresses(target: Target, policy: Policy, *, seconds: float) -> Sequence[str
             )
         if policy.ports is not None and target.port not in policy.ports:
             allowed = ", ".join(str(port) for port in sorted(policy.ports))
-            raise Refused(f"{target.shown} names port {target.port}; only {allowed} are allowed.")
+            raise Refused(f"{target.redacted} names port {target.port}; only {allowed} are allowed.")
     return ip_addresses
 
 
-def _looked_up(target: Target, policy: Policy, seconds: float) -> list[str]:
+def _resolve_with_timeout(target: Target, policy: Policy, seconds: float) -> list[str]:
     """Look a name up in a separate thread, because the system's resolver has no time limit."""
     outcome: list[list[str] | Exception] = []
 

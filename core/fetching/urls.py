@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import idna
 
-from core.fetching import showing
+from core.fetching import redaction
 from core.fetching.addresses import is_public, is_within
 from core.fetching.policy import PUBLIC, Policy, Refused
 
@@ -52,23 +52,23 @@ class Target:
         return f"{self.scheme}://{self.netloc}{self.path}"
 
     @property
-    def shown(self) -> str:
+    def redacted(self) -> str:
         """Return the address as people may see it, without its query."""
-        return showing.shown(self.url)
+        return redaction.redact_address(self.url)
 
 
 def parse(url: str, policy: Policy = PUBLIC) -> Target:
     """Parse an address. Raises Refused.
 
-    A private IP address is refused here; a name with a private address is refused by `resolving.addresses`.
+    A private IP address is refused here; a name with a private address is refused by `resolving.resolve`.
     """
-    shown = showing.shown(url)
+    shown = redaction.redact_address(url)
     shown = shown if len(shown) <= 200 else shown[:200] + "…"
     if len(url) > MAX_CHARACTERS:
         raise Refused(f"The address has {len(url)} characters; expected at most {MAX_CHARACTERS}.")
     odd = next((each for each in url if _is_odd(each)), None)
     if odd is not None:
-        raise Refused(f"The address {shown!r} holds the character {_named(odd)}, which no address may hold.")
+        raise Refused(f"The address {shown!r} holds the character {_character_name(odd)}, which no address may hold.")
     parts = _PARTS.fullmatch(url)
     if parts is None:
         raise Refused(f"{shown!r} is no address; expected one that begins with https://.")
@@ -92,7 +92,7 @@ def _is_odd(character: str) -> bool:
     return character == "\\" or (character != " " and unicodedata.category(character)[0] in "CZ")
 
 
-def _named(character: str) -> str:
+def _character_name(character: str) -> str:
     return f"{unicodedata.name(character, 'control character').lower()} (U+{ord(character):04X})"
 
 

@@ -20,7 +20,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def person(username: str | None) -> User:
+def acting_user(username: str | None) -> User:
     """Return the active user of that name, or the first active superuser. Raises CommandError."""
     people = User.objects.filter(is_active=True)
     people = people.filter(username=username) if username else people.filter(is_superuser=True)
@@ -31,7 +31,9 @@ def person(username: str | None) -> User:
     return user
 
 
-def told(call: Callable[[], dict[str, Any]], *, as_json: bool, stdout: OutputWrapper) -> dict[str, Any]:
+def run_or_report_refusal(
+    call: Callable[[], dict[str, Any]], *, as_json: bool, stdout: OutputWrapper
+) -> dict[str, Any]:
     """Return the call's result. A refusal is printed, with one line per problem or as JSON, and exits 1."""
     try:
         return call()

@@ -8,6 +8,6 @@ child processes, `child.py` is the program that they run, `messages.py` has thei
 from __future__ import annotations
 
 from core.parsing.messages import Message
-from core.parsing.processes import Broken, Exceeded, Limits, ask, stream
+from core.parsing.processes import Broken, Exceeded, Limits, run_task, stream_task
 
-__all__ = ["Broken", "Exceeded", "Limits", "Message", "ask", "stream"]
+__all__ = ["Broken", "Exceeded", "Limits", "Message", "run_task", "stream_task"]

@@ -57,7 +57,7 @@ def serve(request: Message, answers: IO[bytes]) -> None:
         messages.write(answers, {"started": False, "reason": f"{type(error).__name__}: {error}"[:500]})
         return
     messages.write(answers, STARTED)
-    limit(call["memory_bytes"], call["cpu_seconds"])
+    set_limits(call["memory_bytes"], call["cpu_seconds"])
     try:
         for message in task(call["arguments"], list(request.parts)):
             messages.write(answers, message.value, message.parts)
@@ -73,7 +73,7 @@ def serve(request: Message, answers: IO[bytes]) -> None:
     lift_limits()
 
 
-def limit(memory_bytes: int, cpu_seconds: int) -> None:
+def set_limits(memory_bytes: int, cpu_seconds: int) -> None:
     """Limit the additional memory and processor time of this process."""
     used = int(time.process_time()) + cpu_seconds + 1
     _set(resource.RLIMIT_CPU, used)

@@ -24,16 +24,16 @@ from core.errors import Busy
 from core.parsing import messages
 from core.parsing.messages import Message
 
-AT_ONCE = max(2, min(4, os.cpu_count() or 1))
+MAX_CHILDREN = max(2, min(4, os.cpu_count() or 1))
 """Children that work at the same time for one process, and so images that are decoded at once."""
-MOST_WAITING = 2 * AT_ONCE
+MOST_WAITING = 2 * MAX_CHILDREN
 """Callers that may wait for a free child; others get Busy, so that the threads of a web server stay free."""
 WAIT_SECONDS = 20.0
 KEPT_SECONDS = 20.0
 """An idle child is ended after this time."""
 START_SECONDS = 120.0
 """Limit for starting a child and sending the request; long enough for a busy machine."""
-MOST_REQUESTS = 200
+MAX_REQUESTS = 200
 """Requests after which a child is replaced, so that memory leaks do not add up."""
 log = structlog.get_logger(__name__)
 _ROOT = Path(__file__).resolve().parents[2]
@@ -59,7 +59,7 @@ class Broken(Exception):
     """The task raised an unexpected exception; the message is for the log."""
 
 
-def ask(
+def run_task(
     task: str, arguments: Mapping[str, Any], parts: Sequence[bytes | IO[bytes]] = (), *, limits: Limits,
     is_patient: bool = False,
 ) -> Message:  # fmt: skip
@@ -68,21 +68,21 @@ def ask(
     Busy means that too many callers wait already, or that no child can be started. is_patient: wait for a free place
     without limit, as a worker may.
     """
-    with contextlib.closing(_asked.answers(task, arguments, parts, limits, is_patient=is_patient)) as answers:
+    with contextlib.closing(_answer_pool.answers(task, arguments, parts, limits, is_patient=is_patient)) as answers:
         received = list(answers)  # up to the end, so that the child can be used again
     if len(received) != 1:
         raise Broken(f"{task} gave {len(received)} answers")
     return received[0]
 
 
-def stream(
+def stream_task(
     task: str, arguments: Mapping[str, Any], parts: Sequence[bytes | IO[bytes]] = (), *, limits: Limits
 ) -> Iterator[Message]:
     """Yield the answers of a task. Its child is in use until all are read, or the iterator is closed.
 
-    Raises Exceeded, Broken, and Busy if other streams take too long. Streams use other places than `ask`.
+    Raises Exceeded, Broken, and Busy if other streams take too long. Streams use other places than `run_task`.
     """
-    return _streamed.answers(task, arguments, parts, limits)
+    return _stream_pool.answers(task, arguments, parts, limits)
 
 
 class _Child:
@@ -105,7 +105,7 @@ class _Child:
     @property
     def is_fresh(self) -> bool:
         is_young = time.monotonic() - self.used_at < KEPT_SECONDS
-        return is_young and self.requests < MOST_REQUESTS and self._process.poll() is None
+        return is_young and self.requests < MAX_REQUESTS and self._process.poll() is None
 
     def answers(
         self, task: str, arguments: Mapping[str, Any], parts: Sequence[bytes | IO[bytes]], limits: Limits
@@ -164,7 +164,7 @@ class _Pool:
     """The idle children of this process, and the places for working children."""
 
     def __init__(self) -> None:
-        self._places = threading.BoundedSemaphore(AT_ONCE)
+        self._places = threading.BoundedSemaphore(MAX_CHILDREN)
         self._lock = threading.Lock()
         self._idle: list[_Child] = []
         self._waiting = 0
@@ -174,20 +174,20 @@ class _Pool:
         is_patient: bool = False,
     ) -> Generator[Message, None, None]:  # fmt: skip
         """Yield the answers of a free child. It is killed if it fails, or is not read to the end."""
-        with self._place(is_patient=is_patient):
-            child = self._take()
+        with self._reserve_place(is_patient=is_patient):
+            child = self._take_child()
             is_done = False
             try:
                 yield from child.answers(task, arguments, parts, limits)
                 is_done = True
             finally:
                 if is_done:
-                    self._give_back(child)
+                    self._return_child(child)
                 else:
                     child.end()
 
     @contextlib.contextmanager
-    def _place(self, *, is_patient: bool) -> Iterator[None]:
+    def _reserve_place(self, *, is_patient: bool) -> Iterator[None]:
         """Hold one of the places. Raises Busy if too many wait for one, or this wait takes too long."""
         if not self._places.acquire(blocking=False):
             self._wait(is_patient=is_patient)
@@ -211,7 +211,7 @@ class _Pool:
             with self._lock:
                 self._waiting -= 1
 
-    def _take(self) -> _Child:
+    def _take_child(self) -> _Child:
         with self._lock:
             idle, self._idle = self._idle, []
             fresh = [child for child in idle if child.is_fresh]
@@ -222,7 +222,7 @@ class _Pool:
             expired.end()
         return child or _Child()
 
-    def _give_back(self, child: _Child) -> None:
+    def _return_child(self, child: _Child) -> None:
         with self._lock:
             self._idle.append(child)
 
@@ -233,19 +233,19 @@ class _Pool:
             child.end()
 
 
-_asked, _streamed = _Pool(), _Pool()
+_answer_pool, _stream_pool = _Pool(), _Pool()
 
 
-def _start_anew() -> None:
+def _reset_after_fork() -> None:
     """Forget the children in a forked process; the parent process continues to use them."""
-    global _asked, _streamed
-    _asked, _streamed = _Pool(), _Pool()
+    global _answer_pool, _stream_pool
+    _answer_pool, _stream_pool = _Pool(), _Pool()
 
 
 def _end_idle() -> None:
-    _asked.end_idle()
-    _streamed.end_idle()
+    _answer_pool.end_idle()
+    _stream_pool.end_idle()
 
 
-os.register_at_fork(after_in_child=_start_anew)
+os.register_at_fork(after_in_child=_reset_after_fork)
 atexit.register(_end_idle)

@@ -23,11 +23,11 @@ def get(user: User, slug: str) -> Brand:
     return brand
 
 
-def members(user: User, brand: Brand) -> QuerySet[Any]:
+def list_members(user: User, brand: Brand) -> QuerySet[Any]:
     """Return the memberships of a brand, with their users."""
     return Membership.objects.visible_to(user).filter(brand=brand).select_related("user").order_by("user", "role")
 
 
-def row(model: Any, user: User, brand: Brand, pk: int, *, path: str = "brand") -> Any:
+def get_row_of_brand(model: Any, user: User, brand: Brand, pk: int, *, path: str = "brand") -> Any:
     """Return a row of any model by its key if it belongs to the brand (by the lookup `path`), else None."""
     return model.objects.visible_to(user).filter(pk=pk, **{path: brand}).first()

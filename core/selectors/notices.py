@@ -8,16 +8,16 @@ from django.db.models import Case, IntegerField, QuerySet, Value, When
 
 from core.models import Brand, Notice, User
 
-MOST_COUNTED = 99
+MAX_COUNTED = 99
 
 
-def mine(*, user: User, brand: Brand) -> QuerySet[Any]:
+def list_notices(*, user: User, brand: Brand) -> QuerySet[Any]:
     """Return the person's notices in the brand: unread first, then newest first."""
     is_read = Case(When(read_at=None, then=Value(0)), default=Value(1), output_field=IntegerField())
     return Notice.objects.visible_to(user).filter(user=user, brand=brand).order_by(is_read, "-created_at", "-id")
 
 
-def unread(*, user: User, brand: Brand) -> int:
+def count_unread(*, user: User, brand: Brand) -> int:
     """Return the number of the person's unread notices, counted to 99. Uses one index."""
     rows = Notice.objects.filter(user=user, brand=brand, read_at=None).order_by()
-    return rows[:MOST_COUNTED].count()
+    return rows[:MAX_COUNTED].count()

@@ -39,7 +39,7 @@ _CHAIN = f"""
 """  # noqa: S608 - the columns are named above
 
 # Whoever removes the seal of an old event makes it unsealed again; the sealer never goes back for it.
-_LEFT_BEHIND = """
+_UNSEALED_BEFORE_HEAD = """
     SELECT e.id, e.type
     FROM core_event e
     WHERE e.brand_id = %(brand)s
@@ -103,11 +103,11 @@ def verify(brand: Brand, *, anchor: tuple[int, str] | None = None) -> Verificati
 
     `anchor` is (number, hash) noted earlier outside this database. The memory use does not depend on the length.
     """
-    verification = audit_chain.check(_links(brand, 0), anchor=anchor)
+    verification = audit_chain.check_links(_links(brand, 0), anchor=anchor)
     if not verification.is_intact:
         return verification
     with connection.cursor() as cursor:
-        cursor.execute(_LEFT_BEHIND, {"brand": brand.pk})
+        cursor.execute(_UNSEALED_BEFORE_HEAD, {"brand": brand.pk})
         row = cursor.fetchone()
     if row:
         message = (
@@ -143,7 +143,7 @@ def _links(brand: Brand, since: int) -> Iterator[Link]:
 def _body(seq: int, row: Any) -> dict[str, Any]:
     """Return the hashed body of one row in the order of _COLUMNS."""
     event_id, brand_id, type_, object_type, object_id, payload, actor_id, actor_label, at, xid = row
-    return audit_chain.body(
+    return audit_chain.hashed_body(
         seq=seq,
         event_id=event_id,
         brand_id=brand_id,

@@ -26,7 +26,7 @@ from core.events import (
 )
 from core.models import Brand, Membership, User
 
-MOST_BUDGET = 10**10
+MAX_BUDGET = 10**10
 
 
 @transaction.atomic
@@ -64,12 +64,12 @@ def set_monthly_budget(*, brand_id: int, amount: Decimal | None, by: User) -> Br
 
     Amounts that are already reserved stay reserved. Raises NotAllowed and Invalid.
     """
-    brand = _locked(brand_id, by)
-    if amount is not None and not 0 <= amount < MOST_BUDGET:
+    brand = _lock_brand(brand_id, by)
+    if amount is not None and not 0 <= amount < MAX_BUDGET:
         raise Invalid(
             "This is no budget.", [Problem("monthly_budget", "Give an amount of 0 or more, or none.", str(amount))]
         )
-    return _set(brand, "monthly_budget", amount, BrandBudgetSet, by)
+    return _save_setting(brand, "monthly_budget", amount, BrandBudgetSet, by)
 
 
 @transaction.atomic
@@ -78,10 +78,10 @@ def set_time_zone(*, brand_id: int, time_zone: str, by: User) -> Brand:
 
     Delivered files keep their names until they are delivered again. Raises NotAllowed and Invalid.
     """
-    brand = _locked(brand_id, by)
+    brand = _lock_brand(brand_id, by)
     if problems := _time_zone_problems(time_zone):
         raise Invalid("This time zone is not known.", problems)
-    return _set(brand, "time_zone", time_zone, BrandTimeZoneSet, by)
+    return _save_setting(brand, "time_zone", time_zone, BrandTimeZoneSet, by)
 
 
 @transaction.atomic
@@ -90,11 +90,11 @@ def set_stale_use(*, brand_id: int, stale_use: str, by: User) -> Brand:
 
     Raises NotAllowed and Invalid.
     """
-    brand = _locked(brand_id, by)
+    brand = _lock_brand(brand_id, by)
     if stale_use not in StaleUse.values:
         problem = Problem("stale_use", f"Use one of {', '.join(StaleUse.values)}.", stale_use)
         raise Invalid(f"{stale_use[:40]!r} is not a choice for stale images.", [problem])
-    return _set(brand, "stale_use", stale_use, BrandStaleUseSet, by)
+    return _save_setting(brand, "stale_use", stale_use, BrandStaleUseSet, by)
 
 
 @transaction.atomic
@@ -103,21 +103,21 @@ def set_banned_words(*, brand_id: int, banned_words: str, by: User) -> Brand:
 
     Raises NotAllowed and Invalid.
     """
-    brand = _locked(brand_id, by)
+    brand = _lock_brand(brand_id, by)
     if banned_words not in BannedWords.values:
         problem = Problem("banned_words", f"Use one of {', '.join(BannedWords.values)}.", banned_words)
         raise Invalid(f"{banned_words[:40]!r} is not a choice for banned words.", [problem])
-    return _set(brand, "banned_words", banned_words, BrandBannedWordsSet, by)
+    return _save_setting(brand, "banned_words", banned_words, BrandBannedWordsSet, by)
 
 
-def _locked(brand_id: int, by: User) -> Brand:
+def _lock_brand(brand_id: int, by: User) -> Brand:
     """Return the brand, locked, if this person may edit it. Raises NotAllowed."""
     brand = Brand.objects.select_for_update().get(pk=brand_id)
     require(by, Action.EDIT_BRAND, brand)
     return brand
 
 
-def _set(brand: Brand, field: str, value: Any, event: type[DomainEvent], by: User) -> Brand:
+def _save_setting(brand: Brand, field: str, value: Any, event: type[DomainEvent], by: User) -> Brand:
     """Save one setting of a locked brand and publish its event, if it changes."""
     before = getattr(brand, field)
     setattr(brand, field, value)

@@ -30,7 +30,7 @@ DELAY = timedelta(minutes=2)
 #: Older notices are not mailed: after an outage of the server they are no news, and the demo creates old ones.
 TOO_OLD = timedelta(days=1)
 PEOPLE_PER_PASS = 20
-MOST_IN_MAIL = 30
+MAX_IN_MAIL = 30
 
 
 def mail_due(now: datetime | None = None) -> int:
@@ -38,7 +38,7 @@ def mail_due(now: datetime | None = None) -> int:
     if not settings.PROOFLINE["mails_notices"]:
         return 0
     now = now or clock.now()
-    due = _due(now).filter(created_at__lte=now - DELAY).order_by("user_id").values_list("user_id", flat=True)
+    due = _due_notices(now).filter(created_at__lte=now - DELAY).order_by("user_id").values_list("user_id", flat=True)
     people = list(due.distinct()[:PEOPLE_PER_PASS])
     if not people:
         return 0
@@ -51,7 +51,7 @@ def mail_due(now: datetime | None = None) -> int:
     sent = 0
     try:
         for user_id in people:
-            sent += _mail(user_id, connection, now)
+            sent += _send_mail(user_id, connection, now)
     except (OSError, smtplib.SMTPException) as error:
         log.warning(
             "mail.interrupted", error=str(error), sent=sent
@@ -61,7 +61,7 @@ def mail_due(now: datetime | None = None) -> int:
     return sent
 
 
-def _due(now: datetime) -> Any:
+def _due_notices(now: datetime) -> Any:
     """Return the notices to mail: unread, of the last day, to people with an address who want mail."""
     rows = Notice.objects.filter(mailed_at=None, read_at=None, created_at__gte=now - TOO_OLD)
     return rows.filter(user__is_active=True, user__notices_by_email=True).exclude(user__email="")
@@ -75,13 +75,13 @@ def _claim(user_id: int, now: datetime) -> list[Notice]:
     """
     if not User.objects.select_for_update(skip_locked=True, no_key=True).filter(pk=user_id).first():
         return []
-    rows = _due(now).filter(user_id=user_id).select_related("brand")
-    claimed = list(rows.order_by("brand_id", "-id")[:MOST_IN_MAIL])
+    rows = _due_notices(now).filter(user_id=user_id).select_related("brand")
+    claimed = list(rows.order_by("brand_id", "-id")[:MAX_IN_MAIL])
     Notice.objects.filter(pk__in=[notice.pk for notice in claimed], mailed_at=None).update(mailed_at=now)
     return claimed
 
 
-def _mail(user_id: int, connection: Any, now: datetime) -> int:
+def _send_mail(user_id: int, connection: Any, now: datetime) -> int:
     """Send one mail to one person; return how many notices it has.
 
     If the server refuses the mail, the notices are released and its exception is raised. If it refuses the address for
@@ -97,15 +97,15 @@ def _mail(user_id: int, connection: Any, now: datetime) -> int:
         if all(code >= 500 for code, _ in error.recipients.values()):
             log.warning("mail.address_refused", user=user_id, answer=str(error.recipients))
             return 0
-        _give_back(claimed, now)
+        _release(claimed, now)
         raise
     except BaseException:
-        _give_back(claimed, now)
+        _release(claimed, now)
         raise
     return len(claimed)
 
 
-def _give_back(claimed: Sequence[Notice], now: datetime) -> None:
+def _release(claimed: Sequence[Notice], now: datetime) -> None:
     Notice.objects.filter(pk__in=[notice.pk for notice in claimed], mailed_at=now).update(mailed_at=None)
 
 

@@ -1,7 +1,7 @@
 """Notices: one sentence to one person, with the page where they can act on it. notice_mail.py mails them.
 
-Subscribers call `tell` in the transaction of the event, so that there is no notice of a change that was rolled back. A
-notice publishes no event.
+Subscribers call `notify` in the transaction of the event, so that there is no notice of a change that was rolled back.
+A notice publishes no event.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from django.db.models import Q
 from core import clock
 from core.choices import Role
 from core.errors import NotFound
-from core.fetching import without_secrets
+from core.fetching import redact_text
 from core.models import Brand, Notice, User
 
 
-def tell(
+def notify(
     *, brand: Brand, users: Iterable[User | None], kind: str, sentence: str, href: str, is_repetitive: bool = False
 ) -> int:
     """Create the notice for each of these people who is active and belongs to the brand; return their number.
@@ -27,7 +27,7 @@ def tell(
     """
     if not href.startswith("/") or href.startswith("//"):
         raise ValueError(f"{href!r} is not a path of this site")
-    sentence = without_secrets(sentence)
+    sentence = redact_text(sentence)
     ids = {user.pk for user in users if user is not None}
     is_member = Q(is_superuser=True) | Q(memberships__brand=brand)
     people = list(User.objects.filter(is_member, pk__in=ids, is_active=True).distinct())
@@ -44,12 +44,12 @@ def tell(
     return len(people)
 
 
-def people(brand: Brand, *roles: Role) -> list[User]:
+def list_people_with_roles(brand: Brand, *roles: Role) -> list[User]:
     """Return the active people who have one of these roles in the brand."""
     return list(User.objects.filter(memberships__brand=brand, memberships__role__in=roles, is_active=True).distinct())
 
 
-def operators() -> list[User]:
+def list_operators() -> list[User]:
     """Return the active superusers."""
     return list(User.objects.filter(is_superuser=True, is_active=True))
 

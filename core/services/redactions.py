@@ -29,13 +29,13 @@ _CONTAINING = """
 """
 
 
-def count(*, brand: Brand, secret: str) -> int:
+def count_events(*, brand: Brand, secret: str) -> int:
     """Return how many events of the brand contain the text."""
     return len(_containing(brand, secret))
 
 
 @transaction.atomic(durable=True)
-def remove(*, brand: Brand, by: User, secret: str, reason: str) -> int:
+def remove_text(*, brand: Brand, by: User, secret: str, reason: str) -> int:
     """Replace the text in every event of the brand by "[removed]" and record each removal; return how many.
 
     Raises NotAllowed for anybody but an operator, Invalid for a short text or no reason, and Conflict if the trail is

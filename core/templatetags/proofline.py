@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from core.fetching import shown, shown_settings
+from core.fetching import redact_address, redact_settings
 
 register = template.Library()
 
@@ -21,7 +21,7 @@ register = template.Library()
 @register.filter
 def shown_address(text: Any) -> str:
     """Show an address, or a text with addresses, without logins and queries, which may hold keys."""
-    return str(shown_settings(str(text))) if "://" in str(text) else shown(str(text))
+    return str(redact_settings(str(text))) if "://" in str(text) else redact_address(str(text))
 
 
 #: Attributes that may contain a product's colour as hex; the first with a colour is used.

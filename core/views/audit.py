@@ -8,9 +8,9 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from core.access import Action
-from core.fetching import plain
+from core.fetching import redact_json
 from core.pages import BrandRequest, brand_page
-from core.pages import number as row_number
+from core.pages import parse_row_id as row_number
 from core.selectors import events
 from core.services import audit
 
@@ -25,7 +25,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
     trail = events.trail(user=request.user, brand=request.brand, beginning=kind, before=row_number(before))
     rows = list(trail[: PAGE + 1])
     for row in rows:  # events of earlier versions may hold logins and queries of addresses
-        row.payload = plain(row.payload)
+        row.payload = redact_json(row.payload)
     number, head = audit.head(request.brand)
     return render(
         request,

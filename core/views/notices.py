@@ -9,7 +9,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
 from core.errors import NotFound
-from core.pages import BrandRequest, brand_page, number
+from core.pages import BrandRequest, brand_page, parse_row_id
 from core.selectors import notices as selectors
 from core.services import notices as services
 
@@ -20,8 +20,8 @@ PAGE = 50
 @brand_page()
 def index(request: BrandRequest) -> HttpResponseBase:
     """List the notices, unread first, then newest first; `?skip=` shows older ones."""
-    skip = number(request.GET.get("skip", "")) or 0
-    rows = list(selectors.mine(user=request.user, brand=request.brand)[skip : skip + PAGE + 1])
+    skip = parse_row_id(request.GET.get("skip", "")) or 0
+    rows = list(selectors.list_notices(user=request.user, brand=request.brand)[skip : skip + PAGE + 1])
     context = {
         "notices": rows[:PAGE],
         "unread": sum(notice.read_at is None for notice in rows[:PAGE]),
@@ -35,7 +35,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
 @brand_page()
 def unread(request: BrandRequest) -> HttpResponseBase:
     """Return the number of unread notices, for the bell of an open page."""
-    answer = JsonResponse({"unread": selectors.unread(user=request.user, brand=request.brand)})
+    answer = JsonResponse({"unread": selectors.count_unread(user=request.user, brand=request.brand)})
     answer["Cache-Control"] = "no-store"
     return answer
 

@@ -17,9 +17,9 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from config.env import var_dir
-from examples.model import autoencoder, diffusion, judging, networks
+from examples.model import autoencoder, classifier, diffusion, networks
 from examples.model.captions import caption, shots
-from examples.model.images import Images, gather
+from examples.model.images import Images, render_images
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 SEEDS = {"training": 1, "judge": 11, "test": 12}
@@ -52,16 +52,16 @@ def _options() -> argparse.Namespace:
 
 
 def _images(options: argparse.Namespace, use: str, count: int, pairs: str = "trained") -> Images:
-    def told(done: int, every: int) -> None:
+    def print_progress(done: int, every: int) -> None:
         print(f"{use} images: {done} of {every} files", flush=True)
 
-    return gather(
+    return render_images(
         options.folder / f"{use}-{options.size}",
         count=count,
         size=options.size,
         seed=SEEDS[use],
         pairs=pairs,
-        on_progress=told,
+        on_progress=print_progress,
     )
 
 
@@ -70,7 +70,7 @@ def train(options: argparse.Namespace) -> None:
     seen = _images(options, "training", options.images)
     vae = autoencoder.train(seen.pixels, options.folder, steps=options.autoencoder_steps, device=options.device)
     latents = autoencoder.latents_of(vae, seen.pixels, options.device)
-    text = diffusion.train_words(options.folder, device=options.device)
+    text = diffusion.train_text_encoder(options.folder, device=options.device)
     workers = 1
     if options.device == "cpu":
         workers = torch.get_num_threads()
@@ -104,13 +104,13 @@ def _pipeline(options: argparse.Namespace) -> Any:
 def evaluate(options: argparse.Namespace) -> None:
     """Print the classifier's accuracy on renders that it never saw, and on generated images."""
     held_out = _images(options, "judge", 1500, "held out")
-    judge = judging.train(
+    judge = classifier.train(
         options.folder, [_images(options, "training", options.images), held_out], device=options.device
     )
     unseen = _images(options, "test", 500, "held out")
-    how = judging.Sampling(options.steps, options.guidance)
-    figures_by_set = {"renders": judging.accuracy(judge, unseen.pixels, unseen.shots, options.device)}
-    figures_by_set |= judging.table(
+    how = classifier.Sampling(options.steps, options.guidance)
+    figures_by_set = {"renders": classifier.accuracy(judge, unseen.pixels, unseen.shots, options.device)}
+    figures_by_set |= classifier.table(
         _pipeline(options), judge, size=options.size, count=options.count, how=how, device=options.device
     )
     for name, figures in figures_by_set.items():
@@ -123,10 +123,10 @@ def sheet(options: argparse.Namespace) -> None:
     chance = np.random.default_rng(7)
     shown = list(shots(48, seed=8, empty=0.17, pairs="all"))
     texts = [caption(shot, chance, is_whole=True) for shot in shown]
-    how = judging.Sampling(options.steps, options.guidance)
-    made = judging.generate(_pipeline(options), texts, size=options.size, how=how, seed=48)
+    how = classifier.Sampling(options.steps, options.guidance)
+    made = classifier.generate(_pipeline(options), texts, size=options.size, how=how, seed=48)
     path = options.folder / "sheet.png"
-    judging.sheet(list(made), 8).save(path)
+    classifier.sheet(list(made), 8).save(path)
     path.with_suffix(".txt").write_text("\n".join(f"{at + 1}. {text}" for at, text in enumerate(texts)) + "\n")
     print(path)
 

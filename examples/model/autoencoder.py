@@ -11,7 +11,7 @@ from torch import Tensor
 
 from examples.model import networks
 from examples.model.images import Pixels
-from examples.model.progress import Average, Checkpoint, Teller, rate_at, set_rate
+from examples.model.progress import Average, Checkpoint, ProgressPrinter, rate_at, set_rate
 
 CROP = 64
 BATCH = 16
@@ -28,7 +28,7 @@ def train(pixels: Pixels, folder: Path, *, steps: int, device: str) -> Any:
     optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-4)
     kept = Checkpoint(folder / "autoencoder.pt", net=net, average=average.module, optimizer=optimizer)
     first = kept.load()
-    tell = Teller("autoencoder", steps, first)
+    tell = ProgressPrinter("autoencoder", steps, first)
     for step in range(first, steps):
         set_rate(optimizer, rate_at(step / steps, highest=RATE))
         real = _crops(pixels, np.random.default_rng([1, step])).to(device, memory_format=torch.channels_last)
@@ -39,7 +39,7 @@ def train(pixels: Pixels, folder: Path, *, steps: int, device: str) -> Any:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
-        average.follow(net, step)
+        average.update(net, step)
         # Values are in -1 … 1, so the peak is 2.
         tell(step + 1, loss=float(loss.detach()), decibels=float(10 * torch.log10(4 / error)))
         kept.save(step + 1, is_last=step + 1 == steps)

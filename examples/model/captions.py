@@ -1,7 +1,7 @@
 """The training set of the model: descriptions of images, and captions for them.
 
-A `Shot` describes what an image shows; `caption` puts it into one of many wordings. Everything is drawn from a
-generator that the caller seeds, so the same seed makes the same set.
+An `ImageDescription` says what an image shows; `caption` puts it into one of many wordings. Everything is drawn from
+a generator that the caller seeds, so the same seed makes the same set.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ NOTHING = "nothing"
 
 
 @dataclass(frozen=True)
-class Shot:
+class ImageDescription:
     """The content of an image. kind and colour are NOTHING for an empty scene; seed: for what the words leave open."""
 
     kind: str
@@ -55,25 +55,25 @@ class Shot:
     seed: int
 
     @property
-    def mirrored(self) -> Shot:
+    def mirrored(self) -> ImageDescription:
         """The description of the mirror image."""
         softness, side = self.light.split()
         return replace(self, light=f"{softness} {'right' if side == 'left' else 'left'}")
 
 
-def held_out() -> frozenset[tuple[str, str]]:
+def held_out_pairs() -> frozenset[tuple[str, str]]:
     """Return the pairs of kind and colour that no training image shows: each kind once, and each colour once."""
     names = tuple(COLOURS)
     return frozenset((kind, names[(5 * at + 3) % len(names)]) for at, kind in enumerate(KINDS))
 
 
-def shots(count: int, *, seed: int, empty: float = 0.1, pairs: str = "trained") -> Iterator[Shot]:
+def shots(count: int, *, seed: int, empty: float = 0.1, pairs: str = "trained") -> Iterator[ImageDescription]:
     """Yield `count` shots, evenly over kinds, colours and scenes. empty: the share without a product.
 
     pairs: "trained", "held out" or "all" pairs of kind and colour.
     """
     chance = np.random.default_rng(seed)
-    apart = held_out()
+    apart = held_out_pairs()
     chosen_pairs = [
         (kind, colour) for kind in KINDS for colour in COLOURS
         if pairs == "all" or ((kind, colour) in apart) == (pairs == "held out")
@@ -88,14 +88,14 @@ def shots(count: int, *, seed: int, empty: float = 0.1, pairs: str = "trained") 
             "seed": int(chance.integers(1 << 31)),
         }
         if chance.random() < empty:
-            yield Shot(NOTHING, NOTHING, str(chance.choice(list(SCENES))), **rest)  # type: ignore[arg-type]
+            yield ImageDescription(NOTHING, NOTHING, str(chance.choice(list(SCENES))), **rest)  # type: ignore[arg-type]
             continue
         if not deck:
             deck = [every[at] for at in chance.permutation(len(every))]
-        yield Shot(*deck.pop(), **rest)  # type: ignore[arg-type]
+        yield ImageDescription(*deck.pop(), **rest)  # type: ignore[arg-type]
 
 
-def caption(shot: Shot, chance: np.random.Generator, *, is_whole: bool = False) -> str:
+def caption(shot: ImageDescription, chance: np.random.Generator, *, is_whole: bool = False) -> str:
     """Return one of the shot's wordings. It always names kind, colour and scene; it often names light and view (always
     with `is_whole`), and sometimes the finish."""
     softness, side = shot.light.split()
@@ -121,7 +121,7 @@ def caption(shot: Shot, chance: np.random.Generator, *, is_whole: bool = False) 
     return ", ".join([text, *more])
 
 
-def words() -> list[str]:
+def caption_words() -> list[str]:
     """Return all words of all wordings, sorted."""
     chance = np.random.default_rng(0)
     vocabulary = {word for shot in shots(4000, seed=0, pairs="all") for word in _split(caption(shot, chance))}

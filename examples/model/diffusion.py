@@ -14,11 +14,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from examples.model import networks
-from examples.model.captions import COLOURS, FINISHES, KINDS, LIGHTS, NOTHING, SCENES, VIEWS, Shot, caption, shots
-from examples.model.progress import Average, Checkpoint, Teller, rate_at, set_rate
+from examples.model.captions import (
+    COLOURS,
+    FINISHES,
+    KINDS,
+    LIGHTS,
+    NOTHING,
+    SCENES,
+    VIEWS,
+    ImageDescription,
+    caption,
+    shots,
+)
+from examples.model.progress import Average, Checkpoint, ProgressPrinter, rate_at, set_rate
 
-WORD_STEPS = 500
-WORD_BATCH = 64
+TEXT_STEPS = 500
+TEXT_BATCH = 64
 BATCH = 32
 RATE = 1.2e-3
 TEXT_SHARE = 0.2
@@ -32,7 +43,7 @@ _VALUES = {
 }  # fmt: skip
 
 
-class Words(nn.Module):
+class CaptionClassifier(nn.Module):
     """The text encoder with a head for each property that a caption names."""
 
     def __init__(self) -> None:
@@ -47,11 +58,11 @@ class Words(nn.Module):
         return {name: head(mean) for name, head in self.heads.items()}
 
 
-def train_words(folder: Path, *, device: str) -> Any:
+def train_text_encoder(folder: Path, *, device: str) -> Any:
     """Train the text encoder to tell the properties from a caption. This takes seconds; without it the U-Net learns few
     words."""
     torch.manual_seed(2)
-    net, reader = Words().to(device), networks.tokenizer()
+    net, reader = CaptionClassifier().to(device), networks.tokenizer()
     path = folder / "words.pt"
     if path.exists():
         net.load_state_dict(torch.load(path, map_location=device, weights_only=True))
@@ -59,10 +70,10 @@ def train_words(folder: Path, *, device: str) -> Any:
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=1e-4)
     chance = np.random.default_rng(2)
     every = list(shots(20_000, seed=2, pairs="all"))
-    tell = Teller("words", WORD_STEPS)
-    for step in range(WORD_STEPS):
-        set_rate(optimizer, rate_at(step / WORD_STEPS, highest=2e-3))
-        part = [every[at] for at in chance.integers(len(every), size=WORD_BATCH)]
+    tell = ProgressPrinter("words", TEXT_STEPS)
+    for step in range(TEXT_STEPS):
+        set_rate(optimizer, rate_at(step / TEXT_STEPS, highest=2e-3))
+        part = [every[at] for at in chance.integers(len(every), size=TEXT_BATCH)]
         guesses = net(networks.tokens(reader, [caption(shot, chance) for shot in part]).to(device))
         loss, right = torch.zeros((), device=device), []
         for name, guess in guesses.items():
@@ -78,7 +89,7 @@ def train_words(folder: Path, *, device: str) -> Any:
     return net.encoder
 
 
-class Both(nn.Module):
+class TextAndUNet(nn.Module):
     """Text encoder and U-Net, trained together."""
 
     def __init__(self, text: Any, size: int) -> None:
@@ -90,7 +101,7 @@ class Both(nn.Module):
         return velocity
 
 
-class Learning:
+class GradientComputation:
     """The computation of a batch's gradients, several parts at the same time."""
 
     def __init__(self, net: nn.Module, workers: int) -> None:
@@ -120,7 +131,7 @@ class Learning:
 def train(
     text: Any,
     latents: Tensor,
-    seen: Sequence[Shot],
+    seen: Sequence[ImageDescription],
     folder: Path,
     *,
     size: int,
@@ -135,15 +146,15 @@ def train(
     """
     torch.manual_seed(3)
     steps = samples // BATCH
-    net = Both(text, size).to(device)
+    net = TextAndUNet(text, size).to(device)
     net.unet.to(memory_format=torch.channels_last)
     average = Average(net, 0.999)
     groups = [{"params": list(net.unet.parameters())}, {"params": list(net.text.parameters())}]
     optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
     kept = Checkpoint(folder / "diffusion.pt", net=net, average=average.module, optimizer=optimizer)
     first = kept.load()
-    tell = Teller("diffusion", steps, first)
-    reader, plan, learn = networks.tokenizer(), networks.scheduler(), Learning(net, workers)
+    tell = ProgressPrinter("diffusion", steps, first)
+    reader, plan, learn = networks.tokenizer(), networks.scheduler(), GradientComputation(net, workers)
     shown = [list(seen), [shot.mirrored for shot in seen]]
     for step in range(first, steps):
         set_rate(optimizer, rate_at(step / steps, highest=RATE), {1: TEXT_SHARE})
@@ -160,7 +171,7 @@ def train(
         loss = learn(*(whole.to(device) for whole in (*inputs, plan.get_velocity(real, noise, times))))
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
-        average.follow(net, step)
+        average.update(net, step)
         tell(step + 1, loss=loss, samples=float(BATCH * (step + 1)))
         kept.save(step + 1, is_last=step + 1 == steps)
     return average.module.text.eval(), average.module.unet.eval()

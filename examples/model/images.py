@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from examples.model.captions import COLOURS, NOTHING, Shot, shots
+from examples.model.captions import COLOURS, NOTHING, ImageDescription, shots
 from examples.render import QUICK, render
 from examples.render.looks import SURROUNDINGS
 
@@ -34,16 +34,16 @@ class Images:
     """pixels: count × size × size × 3, sRGB. shots: what each shows."""
 
     pixels: Pixels
-    shots: Sequence[Shot]
+    shots: Sequence[ImageDescription]
 
 
-def image(shot: Shot, size: int) -> Pixels:
+def image(shot: ImageDescription, size: int) -> Pixels:
     """Render one image, size × size × 3."""
     chance = np.random.default_rng(shot.seed)
     around = replace(
         SURROUNDINGS[shot.scene],
-        backdrop=_varied(SURROUNDINGS[shot.scene].backdrop, chance, 0.03),
-        wall=_varied(SURROUNDINGS[shot.scene].wall, chance, 0.03),
+        backdrop=_vary_colour(SURROUNDINGS[shot.scene].backdrop, chance, 0.03),
+        wall=_vary_colour(SURROUNDINGS[shot.scene].wall, chance, 0.03),
         wall_at=float(chance.uniform(1.1, 1.9)),
         grain=float(chance.uniform(0, 50)),
     )
@@ -51,7 +51,7 @@ def image(shot: Shot, size: int) -> Pixels:
     kind = str(chance.choice(list(VARIANTS))) if is_empty else shot.kind
     return render(
         kind,
-        _varied(COLOURS.get(shot.colour, "#ffffff"), chance, 0.04),
+        _vary_colour(COLOURS.get(shot.colour, "#ffffff"), chance, 0.04),
         size=size,
         material=shot.finish,
         variant=int(chance.integers(VARIANTS[kind])),
@@ -65,7 +65,7 @@ def image(shot: Shot, size: int) -> Pixels:
     )
 
 
-def _varied(colour: str, chance: np.random.Generator, by: float) -> str:
+def _vary_colour(colour: str, chance: np.random.Generator, by: float) -> str:
     """Return a slightly different colour that still has the same name."""
     red, green, blue = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
     hue, light, strength = colorsys.rgb_to_hls(red, green, blue)
@@ -76,7 +76,7 @@ def _varied(colour: str, chance: np.random.Generator, by: float) -> str:
     return "#" + "".join(f"{round(255 * part):02x}" for part in mixed)
 
 
-def gather(
+def render_images(
     folder: Path, *, count: int, size: int, seed: int, empty: float = 0.1, pairs: str = "trained", workers: int = 0,
     on_progress: Callable[[int, int], None] = lambda done, all: None,
 ) -> Images:  # fmt: skip
@@ -101,7 +101,7 @@ def _file(folder: Path, at: int) -> Path:
     return folder / f"{at:07}.npy"
 
 
-def _render_shard(folder: Path, at: int, part: Sequence[Shot], size: int) -> None:
+def _render_shard(folder: Path, at: int, part: Sequence[ImageDescription], size: int) -> None:
     made = np.stack([image(shot, size) for shot in part])
     unfinished = folder / f"{at:07}.part.npy"
     np.save(unfinished, made)

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
-from examples.model.captions import words
+from examples.model.captions import caption_words
 
 SHRINKS = 8
 """Pixels per latent along each side of an image."""
@@ -72,7 +72,7 @@ def _start_as_blur(made: AutoencoderTiny) -> None:
 def tokenizer() -> PreTrainedTokenizerFast:
     """Return a tokenizer with one token per word; words that no caption has are [UNK]."""
     special = [BEGIN, END, UNKNOWN]
-    vocabulary = {word: at for at, word in enumerate([*special, *words()])}
+    vocabulary = {word: at for at, word in enumerate([*special, *caption_words()])}
     whole = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     whole.normalizer = normalizers.Lowercase()
     whole.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -89,7 +89,7 @@ def text_encoder() -> CLIPTextModel:
     """Return the text encoder, from a caption's tokens to TOKENS × TEXT_WIDTH."""
     return CLIPTextModel(
         CLIPTextConfig(
-            vocab_size=len(words()) + 3,
+            vocab_size=len(caption_words()) + 3,
             hidden_size=TEXT_WIDTH,
             intermediate_size=4 * TEXT_WIDTH,
             num_hidden_layers=2,

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 SAVE_SECONDS = 120.0
-SAY_SECONDS = 15.0
+PRINT_SECONDS = 15.0
 
 
 class Average:
@@ -25,7 +25,7 @@ class Average:
         self.decay = decay
 
     @torch.no_grad()
-    def follow(self, module: nn.Module, step: int) -> None:
+    def update(self, module: nn.Module, step: int) -> None:
         share = 1 - min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.module.parameters()), list(module.parameters()), share)
 
@@ -57,22 +57,22 @@ class Checkpoint:
         os.replace(unfinished, self.path)
 
 
-class Teller:
-    """Prints a line every SAY_SECONDS: step, speed, remaining time, and running means of the figures."""
+class ProgressPrinter:
+    """Prints a line every PRINT_SECONDS: step, speed, remaining time, and running means of the figures."""
 
     def __init__(self, what: str, steps: int, done: int = 0) -> None:
         self.what, self.steps = what, steps
         self._begun, self._first = time.monotonic(), done
-        self._said = self._begun
+        self._printed_at = self._begun
         self._means: dict[str, float] = {}
 
     def __call__(self, step: int, **figures: float) -> None:
         for name, value in figures.items():
             self._means[name] = 0.98 * self._means.get(name, value) + 0.02 * value
         now = time.monotonic()
-        if now - self._said < SAY_SECONDS and step < self.steps:
+        if now - self._printed_at < PRINT_SECONDS and step < self.steps:
             return
-        self._said = now
+        self._printed_at = now
         rate = (step - self._first) / max(now - self._begun, 1e-6)
         left = (self.steps - step) / rate if rate else math.inf
         shown = "  ".join(f"{name} {value:.4f}" for name, value in self._means.items())

@@ -42,7 +42,7 @@ def render(
     is_empty: bool = False,
     turned: tuple[float, float] = (0.0, 0.0),
     threads: int = 0,
-    effort: Effort | None = None,
+    effort: RenderQuality | None = None,
     **glaze_changes: Any,
 ) -> NDArray[np.uint8]:
     """Return one photo, size × size × 3, sRGB uint8; with_alpha gives × 4: straight colour and the product's coverage.
@@ -52,16 +52,16 @@ def render(
     surroundings replace background and vignette. is_empty: framed for the product, but without it.
     turned: degrees added to the camera's height and turn. threads: 0 is one per core. effort: FINE by default.
     """
-    form, hull = _formed(kind, variant)
+    form, hull = _build_form(kind, variant)
     body = glaze(material, colour, **glaze_changes)
     looks = {**PARTS, "body": body, "inside": glaze(material, inside or colour, **{**glaze_changes, "dip": 0.0})}
-    pitch, turn = _known("view", view, VIEWS)
+    pitch, turn = _look_up_option("view", view, VIEWS)
     pitch, turn = form.pitch + pitch + turned[0], form.turn + turn + turned[1]
     camera = aim(hull, pitch=max(2.0, min(pitch, 84)), turn=turn, fill=fill)
     around = surroundings or Surroundings(background, vignette=vignette)
     if is_empty:
         form, hull = Form([]), np.zeros((1, 3))
-    scene = _Scene(form, hull, looks, camera, size, around, _known("light", light, LIGHTS), effort or FINE)
+    scene = _Scene(form, hull, looks, camera, size, around, _look_up_option("light", light, LIGHTS), effort or FINE)
     pixels = _trace(scene, size, threads)
     colours = _develop(pixels[..., :3])
     if not with_alpha:
@@ -69,7 +69,7 @@ def render(
     return np.dstack([colours, np.round(pixels[..., 3] * 255).astype(np.uint8)])
 
 
-def _known(what: str, name: str, table: Mapping[str, Any]) -> Any:
+def _look_up_option(what: str, name: str, table: Mapping[str, Any]) -> Any:
     if name not in table:
         raise ValueError(f"There is no {what} {name!r}; known are {', '.join(table)}.")
     return table[name]
@@ -87,7 +87,7 @@ def _develop(light: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 @dataclass(frozen=True)
-class Effort:
+class RenderQuality:
     """The quality of a rendering, as upper limits: directions of soft light, spots of the main light, samples for a
     pixel on an edge, and the contrast from which two neighbours are an edge."""
 
@@ -97,15 +97,15 @@ class Effort:
     contrast: float = 0.05
 
 
-FINE = Effort()
+FINE = RenderQuality()
 #: For many small images of at most 256 pixels.
-QUICK = Effort(cones=10, spots=2, samples=3, contrast=0.2)
+QUICK = RenderQuality(cones=10, spots=2, samples=3, contrast=0.2)
 
 
 @lru_cache(maxsize=64)
-def _formed(kind: str, variant: int) -> tuple[Form, NDArray[np.float64]]:
+def _build_form(kind: str, variant: int) -> tuple[Form, NDArray[np.float64]]:
     """Return the form, and points on the hull of all its parts, n × 3, for framing."""
-    form: Form = _known("kind", kind, KINDS)(variant)
+    form: Form = _look_up_option("kind", kind, KINDS)(variant)
     return form, np.concatenate([_hull(part) for part in form.parts])
 
 
@@ -124,7 +124,7 @@ def _hull(part: Lathe | Tube) -> NDArray[np.float64]:
     return np.concatenate(moved_points)
 
 
-def _ball(points: NDArray[np.float64]) -> list[float]:
+def _bounding_ball(points: NDArray[np.float64]) -> list[float]:
     """Return the centre and radius of a ball around the points."""
     centre = (points.min(0) + points.max(0)) / 2
     return [*map(float, centre), float(np.linalg.norm(points - centre, axis=1).max())]
@@ -141,7 +141,7 @@ class _Scene:
     size: int
     around: Surroundings
     light: Any
-    effort: Effort
+    effort: RenderQuality
     kept: list[Any] = field(default_factory=list)
     pointer: Any = None
 
@@ -160,7 +160,7 @@ class _Scene:
         scene.tangent = self.camera.tangent
         scene.shift_x, scene.shift_y = self.camera.shift
         scene.box = [*map(float, self.hull.min(0)), *map(float, self.hull.max(0))]
-        scene.ball = _ball(self.hull)
+        scene.ball = _bounding_ball(self.hull)
         scene.backdrop, scene.vignette = list(linear(self.around.backdrop)), self.around.vignette
         scene.table, scene.wall, scene.panes = self.around.table, list(linear(self.around.wall)), self.around.panes
         ahead = np.array([self.camera.forward[0], 0.0, self.camera.forward[2]])
@@ -184,7 +184,7 @@ class _Scene:
         made.type, made.nx, made.ny = int(isinstance(part, Tube)), nx, ny
         made.x0, made.y0, made.inv = low[0], low[1], 1 / GRID_STEP
         made.dist, made.aux, made.along = views
-        made.ball = _ball(_hull(part))
+        made.ball = _bounding_ball(_hull(part))
         made.material, made.blend = names.index(part.material), part.blend
         if isinstance(part, Lathe):
             made.solid = int(part.solid)

@@ -26,7 +26,7 @@ GPS_LATITUDE, GPS_LONGITUDE = ((54.0, 2.0, 24.0), "N"), ((2.0, 55.0, 48.0), "W")
 
 
 @dataclass(frozen=True)
-class Shot:
+class PhotoSpec:
     """One photo. `colour` replaces the feed's hex if the feed is wrong on purpose; `settings` go to `render`."""
 
     kind: str
@@ -37,48 +37,48 @@ class Shot:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-SHOTS: dict[str, Shot] = {
-    "mug-moss.jpg": Shot("mug", 0),
-    "mug-ochre.jpg": Shot("mug", 1),
-    "mug-ink.jpg": Shot("mug", 2, settings={"inside": "#f1efe9"}),
-    "mug-blush.jpg": Shot("mug", 0, settings={"over": 0.52, "over_colour": "#f0e9df"}),
-    "bowl-oat.jpg": Shot("bowl", 0),
-    "bowl-celadon.jpg": Shot("bowl", 1),
-    "bowl-terracotta.jpg": Shot("bowl", 2, settings={"inside": "#efe3d0"}),
-    "plate-chalk.jpg": Shot(
+PHOTO_SPECS: dict[str, PhotoSpec] = {
+    "mug-moss.jpg": PhotoSpec("mug", 0),
+    "mug-ochre.jpg": PhotoSpec("mug", 1),
+    "mug-ink.jpg": PhotoSpec("mug", 2, settings={"inside": "#f1efe9"}),
+    "mug-blush.jpg": PhotoSpec("mug", 0, settings={"over": 0.52, "over_colour": "#f0e9df"}),
+    "bowl-oat.jpg": PhotoSpec("bowl", 0),
+    "bowl-celadon.jpg": PhotoSpec("bowl", 1),
+    "bowl-terracotta.jpg": PhotoSpec("bowl", 2, settings={"inside": "#efe3d0"}),
+    "plate-chalk.jpg": PhotoSpec(
         "plate", 1, settings={"background": "#ffffff", "vignette": 0.0, "fill": 0.8, "light": "window left"}
     ),
-    "plate-cobalt.jpg": Shot("plate", 0, settings={"fill": 0.8}),
-    "plate-moss.jpg": Shot("plate", 0, settings={"fill": 0.8}),
-    "plate-blush.jpg": Shot("plate", 1, settings={"fill": 0.8}),
-    "vase-sage.jpg": Shot("vase", 1, colour="#2f7f83", settings={"rim": 0.1}),
-    "vase-ochre.jpg": Shot("vase", 2),
-    "vase-plum.jpg": Shot("vase", 3),
-    "vase-charcoal.jpg": Shot("vase", 0),
-    "lamp-terracotta.jpg": Shot("lamp", 0),
-    "lamp-fog-blue.jpg": Shot("lamp", 1),
-    "lamp-celadon.jpg": Shot("lamp", 2),
-    "teapot-ink.jpg": Shot("teapot", 0),
-    "teapot-moss.jpg": Shot("teapot", 1),
-    "teapot-oat.jpg": Shot("teapot", 0, settings={"over": 0.40, "over_colour": "#b9603c"}),
-    "jar-oat.jpg": Shot("jar", 0),
-    "jar-cobalt.jpg": Shot("jar", 1, size=420),
-    "jar-charcoal.jpg": Shot("jar", 2),
-    "bottle-celadon.jpg": Shot("bottle", 1),
-    "bottle-plum.jpg": Shot("bottle", 0),
-    "bottle-ochre.jpg": Shot("bottle", 0, has_gps=True, settings={"over": 0.62, "over_colour": "#efe6d4"}),
+    "plate-cobalt.jpg": PhotoSpec("plate", 0, settings={"fill": 0.8}),
+    "plate-moss.jpg": PhotoSpec("plate", 0, settings={"fill": 0.8}),
+    "plate-blush.jpg": PhotoSpec("plate", 1, settings={"fill": 0.8}),
+    "vase-sage.jpg": PhotoSpec("vase", 1, colour="#2f7f83", settings={"rim": 0.1}),
+    "vase-ochre.jpg": PhotoSpec("vase", 2),
+    "vase-plum.jpg": PhotoSpec("vase", 3),
+    "vase-charcoal.jpg": PhotoSpec("vase", 0),
+    "lamp-terracotta.jpg": PhotoSpec("lamp", 0),
+    "lamp-fog-blue.jpg": PhotoSpec("lamp", 1),
+    "lamp-celadon.jpg": PhotoSpec("lamp", 2),
+    "teapot-ink.jpg": PhotoSpec("teapot", 0),
+    "teapot-moss.jpg": PhotoSpec("teapot", 1),
+    "teapot-oat.jpg": PhotoSpec("teapot", 0, settings={"over": 0.40, "over_colour": "#b9603c"}),
+    "jar-oat.jpg": PhotoSpec("jar", 0),
+    "jar-cobalt.jpg": PhotoSpec("jar", 1, size=420),
+    "jar-charcoal.jpg": PhotoSpec("jar", 2),
+    "bottle-celadon.jpg": PhotoSpec("bottle", 1),
+    "bottle-plum.jpg": PhotoSpec("bottle", 0),
+    "bottle-ochre.jpg": PhotoSpec("bottle", 0, has_gps=True, settings={"over": 0.62, "over_colour": "#efe6d4"}),
 }
 
-NEIGHBOUR_SHOTS: dict[str, Shot] = {
-    "lamp-rose.jpg": Shot("lamp", 1, settings={"light": "soft right", "background": "#efe9e2"}),
-    "lamp-olive.jpg": Shot("lamp", 0, settings={"light": "soft right", "background": "#efe9e2"}),
-    "lamp-slate.jpg": Shot("lamp", 2, settings={"light": "soft right", "background": "#efe9e2"}),
+NEIGHBOUR_PHOTO_SPECS: dict[str, PhotoSpec] = {
+    "lamp-rose.jpg": PhotoSpec("lamp", 1, settings={"light": "soft right", "background": "#efe9e2"}),
+    "lamp-olive.jpg": PhotoSpec("lamp", 0, settings={"light": "soft right", "background": "#efe9e2"}),
+    "lamp-slate.jpg": PhotoSpec("lamp", 2, settings={"light": "soft right", "background": "#efe9e2"}),
 }
 
 #: Feed, folder and shots of each example brand.
 SETS = (
-    (EXAMPLES / "brand" / "products.csv", PHOTOS, SHOTS),
-    (EXAMPLES / "neighbour" / "products.csv", NEIGHBOUR_PHOTOS, NEIGHBOUR_SHOTS),
+    (EXAMPLES / "brand" / "products.csv", PHOTOS, PHOTO_SPECS),
+    (EXAMPLES / "neighbour" / "products.csv", NEIGHBOUR_PHOTOS, NEIGHBOUR_PHOTO_SPECS),
 )
 
 
@@ -88,7 +88,7 @@ def products(feed: Path = EXAMPLES / "brand" / "products.csv") -> list[dict[str,
         return list(csv.DictReader(file))
 
 
-def photograph(shot: Shot, colour: str, material: str) -> bytes:
+def photograph(shot: PhotoSpec, colour: str, material: str) -> bytes:
     """Return the JPEG of one shot in the feed's colour and material."""
     pixels = render(
         shot.kind, shot.colour or colour, size=shot.size, variant=shot.variant, material=material, **shot.settings
@@ -105,7 +105,7 @@ def _grain(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.clip(np.round(pixels + noise), 0, 255).astype(np.uint8)
 
 
-def _exif(shot: Shot) -> Image.Exif:
+def _exif(shot: PhotoSpec) -> Image.Exif:
     exif = Image.Exif()
     if shot.has_gps:
         (latitude, north), (longitude, west) = GPS_LATITUDE, GPS_LONGITUDE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from examples.render.curves import Form, Lathe, Tube, box_outline, closed, foot, smooth, solid_of, straight
-from examples.render.wares import candle, goblet, pitcher, planter
+from examples.render.more_shapes import candle, goblet, pitcher, planter
 
 
 def mug(variant: int = 0) -> Form:

@@ -43,25 +43,27 @@ class RunRequest(serializers.Serializer[Any]):
     stage = serializers.ChoiceField(choices=Stage.choices)
     shape = serializers.ChoiceField(choices=RunShape.choices, default=RunShape.MATRIX)
     subjects = serializers.ListField(
-        child=serializers.CharField(), required=False, help_text="SKUs; all of the campaign when absent"
+        child=serializers.CharField(), required=False, help_text="SKUs; default: all of the campaign"
     )
     axes = serializers.DictField(child=serializers.ListField(), required=False)
     rows = serializers.ListField(child=serializers.DictField(), required=False)
-    sample = serializers.IntegerField(min_value=1, required=False, help_text="only so many subjects, spread over all")
+    sample = serializers.IntegerField(
+        min_value=1, required=False, help_text="number of subjects to sample, spread over all"
+    )
     aspects = serializers.ListField(
-        child=serializers.CharField(), required=False, help_text='only these of the campaign\'s, such as ["4:5"]'
+        child=serializers.CharField(), required=False, help_text='only these aspects of the campaign, such as ["4:5"]'
     )
     missing_only = serializers.BooleanField(
-        default=False, help_text="only subjects × aspects of which no image is there or on its way"
+        default=False, help_text="only subjects × aspects without an image that exists or is being made"
     )
 
 
 class RunPlanRequest(RunRequest):
     name = serializers.CharField(max_length=160, required=False)
     priority = serializers.IntegerField(min_value=-100, max_value=100, default=0)
-    job_template = serializers.ChoiceField(choices=list(BY_SLUG), required=False, help_text="the common job it is")
+    job_template = serializers.ChoiceField(choices=list(BY_SLUG), required=False, help_text="the job template")
     release_at = serializers.DateTimeField(
-        required=False, help_text="the clock releases it then, gate and budget allowing"
+        required=False, help_text="when the clock releases the run, if the pilot gate and the budget allow it"
     )
     alternates = OwnSlug(
         slug_field="slug",
@@ -84,7 +86,7 @@ class RunAgain(serializers.Serializer[Any]):
 
 
 class ScheduleRequest(serializers.Serializer[Any]):
-    release_at = serializers.DateTimeField(allow_null=True, help_text="null: not by itself any more")
+    release_at = serializers.DateTimeField(allow_null=True, help_text="null: no scheduled release")
 
 
 class RunSerializer(serializers.ModelSerializer[Run]):
@@ -122,7 +124,7 @@ class RunSerializer(serializers.ModelSerializer[Run]):
 
 class ProgressSerializer(serializers.Serializer[Any]):
     funnel = serializers.DictField(
-        child=serializers.DictField(child=serializers.IntegerField()), help_text="how many images are in which state"
+        child=serializers.DictField(child=serializers.IntegerField()), help_text="number of images by state"
     )
     rate = serializers.FloatField(allow_null=True, help_text="images per second, null while unknown")
     eta = serializers.DateTimeField(allow_null=True, help_text="likely end, null while unknown")
@@ -194,7 +196,9 @@ class RenditionSerializer(serializers.ModelSerializer[Rendition]):
 
 class VersionSerializer(serializers.ModelSerializer[AssetVersion]):
     sha256 = serializers.CharField(source="master.sha256", read_only=True)
-    disclaimer = serializers.CharField(read_only=True, help_text="what must stand beside the image; mostly empty")
+    disclaimer = serializers.CharField(
+        read_only=True, help_text="text that must be shown beside the image; usually empty"
+    )
     findings = FindingSerializer(many=True, read_only=True)
     renditions = RenditionSerializer(many=True, read_only=True)
 

@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from campaigns import limits
-from campaigns.limits import Limit
+from campaigns import thresholds
+from campaigns.thresholds import Threshold
 from generation.engines.base import Pixels
 
-__all__ = ["CHECKS", "Box", "Check", "CheckResult", "Limit", "Sample", "register"]
+__all__ = ["CHECKS", "Box", "Check", "CheckResult", "Sample", "Threshold", "register"]
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom as shares 0–1 of width and height."""
@@ -39,7 +39,7 @@ class Sample:
 
     def limit(self, check: str, name: str) -> float:
         """Return the limit of a check from the guide, or its default. KeyError if the check declared no such limit."""
-        return limits.value(self.facts.get("limits") or {}, check, name)
+        return thresholds.threshold_value(self.facts.get("limits") or {}, check, name)
 
     @cached_property
     def rgb(self) -> Pixels:
@@ -78,11 +78,11 @@ class CheckResult:
 
 
 class Check(Protocol):
-    """A check of images. It may also have `limits`, a tuple of `Limit`: numbers that a brand guide may change."""
+    """A check of images. It may also have `limits`, a tuple of `Threshold`: numbers that a brand guide may change."""
 
     name: str
 
-    def look(self, sample: Sample) -> CheckResult: ...
+    def inspect(self, sample: Sample) -> CheckResult: ...
 
 
 CHECKS: dict[str, Check] = {}
@@ -94,5 +94,5 @@ def register(check: type[Check]) -> type[Check]:
     if check.name in CHECKS:
         raise ValueError(f"There are two checks called {check.name!r}.")
     CHECKS[check.name] = check()
-    limits.declare(check.name, getattr(check, "limits", ()))
+    thresholds.declare_thresholds(check.name, getattr(check, "limits", ()))
     return check

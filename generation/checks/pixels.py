@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from generation.checks.base import CheckResult, Limit, Sample, register
+from generation.checks.base import CheckResult, Sample, Threshold, register
 
 _TILE = 64  # averaging down to this edge removes grain, so that only real differences remain
 
@@ -16,7 +16,7 @@ class PixelsCheck:
 
     name = "pixels"
 
-    def look(self, sample: Sample) -> CheckResult:
+    def inspect(self, sample: Sample) -> CheckResult:
         pixels = sample.pixels
         height, width, channels = pixels.shape
         if channels == 4 and int(pixels[..., 3].max()) == 0:
@@ -35,20 +35,20 @@ class BlankCheck:
 
     name = "blank"
     limits = (
-        Limit(
+        Threshold(
             "flat", "One flat colour up to",
             "An image whose tiles differ by no more is called empty and fails. Raise it where backdrops are so soft "
             "that empty images pass; lower it for white products on white.",
             default=3, minimum=0, maximum=40, step=1, unit="levels of 255",
         ),
-        Limit(
+        Threshold(
             "black", "Black up to",
             "An image whose brightest tile is no brighter is called black and fails. Lower it for night scenes.",
             default=12, minimum=0, maximum=60, step=1, unit="levels of 255",
         ),
     )  # fmt: skip
 
-    def look(self, sample: Sample) -> CheckResult:
+    def inspect(self, sample: Sample) -> CheckResult:
         tiles = cv2.resize(sample.small, (_TILE, _TILE), interpolation=cv2.INTER_AREA).reshape(-1, 3).astype(np.int16)
         spread = int((tiles.max(axis=0) - tiles.min(axis=0)).max())
         if int(tiles.max()) <= sample.limit(self.name, "black"):

@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from generation.checks import pixels, sizes  # noqa: F401 - registers our own
 from generation.checks.base import CHECKS, Check, CheckResult, Sample, register
 
-__all__ = ["examine", "get", "names", "register"]
+__all__ = ["get", "names", "register", "run_checks"]
 
 ENTRY_POINTS = "proofline.checks"
 _log = logging.getLogger(__name__)
@@ -29,15 +29,15 @@ def get(name: str) -> Check:
     return CHECKS[name]
 
 
-def examine(sample: Sample) -> list[CheckResult]:
+def run_checks(sample: Sample) -> list[CheckResult]:
     """Return the check_results of all checks on the sample. A check that raises becomes a flag, so no image is lost."""
     _load()
-    return [_look(check, sample) for check in CHECKS.values()]
+    return [_inspect(check, sample) for check in CHECKS.values()]
 
 
-def _look(check: Check, sample: Sample) -> CheckResult:
+def _inspect(check: Check, sample: Sample) -> CheckResult:
     try:
-        return check.look(sample)
+        return check.inspect(sample)
     except Exception as error:
         _log.exception("check %s broke", check.name)
         return CheckResult(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from generation.checks.base import CheckResult, Limit, Sample, register
+from generation.checks.base import CheckResult, Sample, Threshold, register
 
 SLIGHT: Final = 1.05
 """An image that is enlarged by no more than this factor looks the same: services round sizes to their multiples."""
@@ -21,7 +21,7 @@ class DimensionsCheck:
 
     name = "dimensions"
 
-    def look(self, sample: Sample) -> CheckResult:
+    def inspect(self, sample: Sample) -> CheckResult:
         height, width = sample.pixels.shape[:2]
         job_size, requested_size = sample.facts.get("wanted"), sample.facts.get("asked")
         if not job_size:
@@ -55,7 +55,7 @@ class PhotoSizeCheck:
 
     name = "photo_size"
     limits = (
-        Limit(
+        Threshold(
             "enlarged", "A photo may be enlarged",
             "From this on the product is flagged as likely to look soft. Lower it for close-ups that people zoom into; "
             "raise it for thumbnails and social posts.",
@@ -63,7 +63,7 @@ class PhotoSizeCheck:
         ),
     )  # fmt: skip
 
-    def look(self, sample: Sample) -> CheckResult:
+    def inspect(self, sample: Sample) -> CheckResult:
         photo = sample.facts.get("photo")
         if not photo or not min(photo):
             return CheckResult(self.name, "pass", "Made without a photo.")

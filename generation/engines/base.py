@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from core.fetching import without_secrets
+from core.fetching import redact_text
 
 Pixels = NDArray[np.uint8]
 """height × width × 3 (sRGB) or × 4 (sRGB with straight alpha), uint8, C-contiguous."""
@@ -33,7 +33,7 @@ MAP: Final = "map"
 """The kind of the control that selects a control map."""
 
 
-LONGEST_REMOTE_ID: Final = 2000
+MAX_REMOTE_ID_LENGTH: Final = 2000
 """In characters. If a service keeps no list, the id is the address of the finished image, with its signature."""
 
 
@@ -69,11 +69,11 @@ class EngineError(Exception):
         log: str = "",
         is_unsent: bool = False,
     ) -> None:
-        self.message = without_secrets(message)
+        self.message = redact_text(message)
         super().__init__(self.message)
         self.kind = kind
         self.retry_after_seconds = retry_after_seconds
-        self.log = without_secrets(log)
+        self.log = redact_text(log)
         self.is_unsent = is_unsent
 
 
@@ -138,8 +138,8 @@ class Result:
     time of this image's share of the batch. facts: whatever is needed to make it again, such as device, batch size,
     steps and scheduler. usage: the units that a remote service counted for this image ("images", "seconds",
     "text_input_tokens", "image_input_tokens", "output_tokens"); the endpoint's prices turn them into money. outputs:
-    the addresses of a remote result's pixels, for `fetch`. arriving: set if a local result was yielded before its
-    pixels had left the GPU; `arrived` waits for them.
+    the addresses of a remote result's pixels, for `fetch`. load_pixels: set if a local result was yielded before its
+    pixels had left the GPU; `wait_for_pixels` waits for them.
     """
 
     task_id: int
@@ -154,11 +154,11 @@ class Result:
     error: EngineError | None = None
     usage: Mapping[str, float] = field(default_factory=dict)
     outputs: tuple[str, ...] = ()
-    arriving: Callable[[], Pixels] | None = None
+    load_pixels: Callable[[], Pixels] | None = None
 
-    def arrived(self) -> Result:
+    def wait_for_pixels(self) -> Result:
         """Return this result with its pixels, after waiting for them. Works on any thread. Raises EngineError."""
-        return self if self.arriving is None else replace(self, pixels=self.arriving(), arriving=None)
+        return self if self.load_pixels is None else replace(self, pixels=self.load_pixels(), load_pixels=None)
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ class Pending:
 
 @dataclass(frozen=True)
 class Submitted:
-    """A task that the service has accepted as `remote_id` (at most LONGEST_REMOTE_ID characters, all that `poll`
+    """A task that the service has accepted as `remote_id` (at most MAX_REMOTE_ID_LENGTH characters, all that `poll`
     needs).
 
     result: the finished image, if the service answered with it at once. is_kept: `poll` would find that image again.
@@ -210,8 +210,8 @@ class Control:
 @dataclass(frozen=True)
 class Capabilities:
     """The capabilities of an engine. `obeys` are the axis and placeholder names that change its pixels: planning
-    refuses axes outside it. `needs_images` are the roles without which it cannot work. `unsettled` are sentences about
-    what a person has to settle in its settings before anything is planned."""
+    refuses axes outside it. `needs_images` are the roles without which it cannot work. `open_questions` are sentences
+    about what a person has to settle in its settings before anything is planned."""
 
     is_remote: bool
     obeys: frozenset[str]
@@ -222,7 +222,7 @@ class Capabilities:
     max_width: int = 4096
     max_height: int = 4096
     size_multiple: int = 1
-    unsettled: tuple[str, ...] = ()
+    open_questions: tuple[str, ...] = ()
 
     def subject_images(self, requested: Iterable[str] = ()) -> frozenset[str]:
         """Return the roles of images of the subject: the needed ones and the supported ones of `requested`."""
@@ -301,7 +301,7 @@ class LocalEngine(Engine, Protocol):
     def generate(self, batch: Sequence[Task], context: Context) -> Iterator[Result]:
         """Yield one Result per task as they finish, in any order. Raises EngineError only when the whole batch failed.
 
-        If the pixels of a result are still `arriving`, the caller waits for them and may start the next batch first.
+        If a result has `load_pixels`, the caller waits for its pixels and may start the next batch first.
         """
 
 
@@ -309,7 +309,7 @@ class RemoteEngine(Engine, Protocol):
     """An engine on somebody else's machine. Many threads call its methods at once, and each call ends within a time
     that the engine sets. Failures are EngineErrors: UNCERTAIN only if the service may have taken the task."""
 
-    looks_up: bool
+    can_find_submissions: bool
     """True if `find` can tell, after a crash or a lost answer, whether the service has a task."""
     settle_seconds: float
     """Seconds after a lost submission in which `find` may still miss it."""

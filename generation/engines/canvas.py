@@ -20,11 +20,11 @@ from generation.engines.base import Context, EngineError, ErrorKind, Pixels, Spe
 Floats = NDArray[np.float32]
 
 #: Width of the seam in which old and new are mixed, as a share of the long side.
-SEAM: Final = 1 / 80
+SEAM_WIDTH: Final = 1 / 80
 #: The share of white from which the model repaints a pixel; the edge of a soft brush is mixed afterwards.
-MARKED: Final = 0.02
+MASK_THRESHOLD: Final = 0.02
 #: How much the proportions of a mask may differ from its image's: rounding makes a pixel more or less.
-ALIKE: Final = 0.02
+ASPECT_TOLERANCE: Final = 0.02
 
 
 @dataclass(frozen=True)
@@ -40,18 +40,18 @@ class Canvas:
         """The subject's place in the frame as shares: left, top, right, bottom; None if it is unknown."""
         return None
 
-    def marked(self, cell: int) -> Floats:
+    def cell_mask(self, cell: int) -> Floats:
         """Return the mask for the model, 0 or 1: every latent cell of `cell` × `cell` pixels that it touches is 1."""
         assert self.repaint is not None
         high, wide = self.repaint.shape
-        touched = self.repaint.reshape(high // cell, cell, wide // cell, cell).max(axis=(1, 3)) >= MARKED
+        touched = self.repaint.reshape(high // cell, cell, wide // cell, cell).max(axis=(1, 3)) >= MASK_THRESHOLD
         return np.kron(touched, np.ones((cell, cell))).astype(np.float32)
 
-    def with_new(self, made: Pixels) -> Pixels:
+    def with_repainted(self, made: Pixels) -> Pixels:
         """Return the image with the masked part replaced by `made`; all of `made` if there is no mask."""
         if self.repaint is None:
             return made
-        share = _seamed(self.repaint)[..., None]
+        share = _blend_weights(self.repaint)[..., None]
         mixed = self.init + (made.astype(np.float32) - self.init) * share
         return np.ascontiguousarray(np.rint(mixed).clip(0, 255).astype(np.uint8))
 
@@ -61,15 +61,15 @@ def read(spec: Spec, context: Context) -> Canvas | None:
     if "init" not in spec.images:
         return None
     size = (spec.width, spec.height)
-    image = opened(context.load(spec.images["init"]), "start image")
-    init = np.asarray(ImageOps.fit(flattened(image), size, Image.Resampling.LANCZOS), dtype=np.uint8)
+    image = open_image(context.load(spec.images["init"]), "start image")
+    init = np.asarray(ImageOps.fit(flatten(image), size, Image.Resampling.LANCZOS), dtype=np.uint8)
     if "mask" not in spec.images:
         return Canvas(init)
-    mask = opened(context.load(spec.images["mask"]), "mask")
-    if abs(mask.width * image.height / (mask.height * image.width) - 1) > ALIKE:
+    mask = open_image(context.load(spec.images["mask"]), "mask")
+    if abs(mask.width * image.height / (mask.height * image.width) - 1) > ASPECT_TOLERANCE:
         sizes = f"{mask.width} × {mask.height} and the image {image.width} × {image.height}"
         raise EngineError(ErrorKind.INPUT, f"The mask is {sizes}: draw it on the image, in the same proportions.")
-    fitted = ImageOps.fit(_whiteness(mask), size, Image.Resampling.BILINEAR)
+    fitted = ImageOps.fit(_repaint_mask(mask), size, Image.Resampling.BILINEAR)
     repaint = np.asarray(fitted, dtype=np.float32) / np.float32(255)
     if repaint.max() < 0.5:
         message = "The mask marks nothing: what is white, or cut out of it, is repainted."
@@ -77,12 +77,12 @@ def read(spec: Spec, context: Context) -> Canvas | None:
     return Canvas(init, repaint)
 
 
-def opaque(stored: bytes, what: str) -> Pixels:
+def read_opaque(stored: bytes, what: str) -> Pixels:
     """Return a stored image, height × width × 3. Raises EngineError of kind INPUT that names it as `what`."""
-    return np.asarray(flattened(opened(stored, what)), dtype=np.uint8)
+    return np.asarray(flatten(open_image(stored, what)), dtype=np.uint8)
 
 
-def opened(stored: bytes, what: str) -> Image.Image:
+def open_image(stored: bytes, what: str) -> Image.Image:
     """Open a stored image. Raises EngineError of kind INPUT that names it as `what`."""
     try:
         with Image.open(io.BytesIO(stored)) as image:
@@ -92,7 +92,7 @@ def opened(stored: bytes, what: str) -> Image.Image:
         raise EngineError(ErrorKind.INPUT, f"The {what} is no image that can be read.", log=str(error)) from error
 
 
-def flattened(image: Image.Image) -> Image.Image:
+def flatten(image: Image.Image) -> Image.Image:
     """Return the image in RGB, laid over white where it is transparent."""
     if not image.has_transparency_data:
         return image.convert("RGB")
@@ -100,7 +100,7 @@ def flattened(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 
-def _whiteness(image: Image.Image) -> Image.Image:
+def _repaint_mask(image: Image.Image) -> Image.Image:
     """Return a grey mask, white where to repaint. In an image with holes, such as a cut-out, the holes are white."""
     if image.has_transparency_data:
         alpha = image.convert("RGBA").getchannel("A")
@@ -109,9 +109,9 @@ def _whiteness(image: Image.Image) -> Image.Image:
     return image.convert("L")
 
 
-def _seamed(repaint: Floats) -> Floats:
+def _blend_weights(repaint: Floats) -> Floats:
     """Return the share of the new image per pixel: 0 outside the mask, rising from its edge inwards."""
-    width = max(1.0, SEAM * max(repaint.shape))
-    depth = np.asarray(cv2.distanceTransform((repaint >= MARKED).astype(np.uint8), cv2.DIST_L2, 5))
+    width = max(1.0, SEAM_WIDTH * max(repaint.shape))
+    depth = np.asarray(cv2.distanceTransform((repaint >= MASK_THRESHOLD).astype(np.uint8), cv2.DIST_L2, 5))
     ramp = np.clip(depth / width, 0, 1)
     return np.asarray(np.minimum(repaint, ramp * ramp * (3 - 2 * ramp)), dtype=np.float32)

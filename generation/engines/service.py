@@ -18,41 +18,41 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from core import fetching
-from core.fetching.words import words_of
+from core.fetching.error_descriptions import describe_error
 from generation.engines.base import EngineError, ErrorKind, Pixels
 from generation.engines.output_hosts import OutputHosts, with_port
 from generation.finishing.decode import Undecodable, decode
 
 USER_AGENT = "Proofline/1"
-MOST_BYTES = 100 * 1024 * 1024
-DOWNLOAD_SECONDS = 120.0
-LONGEST_WAIT_SECONDS = 3600.0
-KEPT_CONNECTION_SECONDS = 4.0
+MAX_BYTES = 100 * 1024 * 1024
+MAX_RESPONSE_SECONDS = 120.0
+MAX_RETRY_AFTER_SECONDS = 3600.0
+KEEPALIVE_SECONDS = 4.0
 """Servers close connections that are idle for five seconds or more; a submission at that moment would be uncertain."""
-_OF_THE_WIRE = frozenset({"content-encoding", "content-length", "transfer-encoding"})
-_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+_TRANSPORT_HEADERS = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+_UNSENT_ERRORS = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
-class Departure(Protocol):
+class SendHook(Protocol):
     """A hook that delays a submission until it may be sent, and learns that it was sent."""
 
-    def come(self) -> None:
+    def wait_until_allowed(self) -> None:
         """Wait until it may be sent. Raises EngineError if it may no longer be sent."""
 
-    def left(self) -> None: ...
+    def record_sent(self) -> None: ...
 
 
-departure: ContextVar[Departure | None] = ContextVar("departure", default=None)
+send_hook: ContextVar[SendHook | None] = ContextVar("send_hook", default=None)
 """The hook for this thread's next submission. It is called once there is a connection, because making one may take
 longer than everything else."""
 
 
 def _trace(event: str, info: Mapping[str, Any]) -> None:
-    if (current := departure.get()) is not None:
+    if (current := send_hook.get()) is not None:
         if event.endswith("send_request_headers.started"):
-            current.come()
+            current.wait_until_allowed()
         elif event.endswith("send_request_body.complete"):
-            current.left()
+            current.record_sent()
 
 
 class Service:
@@ -75,7 +75,7 @@ class Service:
         parts = urlsplit(base_url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError(
-                f"{fetching.shown(base_url)!r} is no address of a service; expected something like https://host:8188."
+                f"{fetching.redact_address(base_url)!r} is no address of a service; expected something like https://host:8188."
             )
         self.base_url = base_url.rstrip("/") + "/"
         self.host = parts.netloc.rpartition("@")[2]
@@ -85,38 +85,38 @@ class Service:
             "verify": _trust(ca) if ca else _system_trust(),
             "follow_redirects": False,
             "limits": httpx.Limits(
-                max_connections=200, max_keepalive_connections=50, keepalive_expiry=KEPT_CONNECTION_SECONDS
+                max_connections=200, max_keepalive_connections=50, keepalive_expiry=KEEPALIVE_SECONDS
             ),
         }
         self._client = httpx.Client(headers={"User-Agent": USER_AGENT, **(headers or {})}, **options)
         # Other hosts must not get the credentials.
-        self._without_headers = httpx.Client(headers={"User-Agent": USER_AGENT}, **options)
+        self._client_without_credentials = httpx.Client(headers={"User-Agent": USER_AGENT}, **options)
 
     def address(self, path: str) -> str:
         return urljoin(self.base_url, path.lstrip("/"))
 
-    def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Make a call that may be repeated. Returns any status; raises EngineError (TRANSIENT) without an answer."""
         try:
-            return self._whole(method, self.address(path), **options)
+            return self._read_response(method, self.address(path), **options)
         except httpx.HTTPError as error:
-            message = f"{self.host} did not answer: {words_of(error)}."
-            is_unsent = isinstance(error, _UNSENT)
+            message = f"{self.host} did not answer: {describe_error(error)}."
+            is_unsent = isinstance(error, _UNSENT_ERRORS)
             raise EngineError(ErrorKind.TRANSIENT, message, log=repr(error), is_unsent=is_unsent) from error
 
     def submit(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Make a call that starts work at the service, when this thread's `departure` allows it. Returns any status.
+        """Make a call that starts work at the service, when this thread's `send_hook` allows it. Returns any status.
 
         Without an answer it raises EngineError: TRANSIENT if the call cannot have arrived, UNCERTAIN if it may have.
         """
-        extensions = {"trace": _trace} if departure.get() else {}
+        extensions = {"trace": _trace} if send_hook.get() else {}
         try:
-            return self._whole(method, self.address(path), extensions=extensions, **options)
-        except _UNSENT as error:
-            message = f"{self.host} cannot be reached: {words_of(error)}."
+            return self._read_response(method, self.address(path), extensions=extensions, **options)
+        except _UNSENT_ERRORS as error:
+            message = f"{self.host} cannot be reached: {describe_error(error)}."
             raise EngineError(ErrorKind.TRANSIENT, message, log=repr(error), is_unsent=True) from error
         except httpx.HTTPError as error:
-            message = f"{self.host} was sent the submission and did not answer: {words_of(error)}."
+            message = f"{self.host} was sent the submission and did not answer: {describe_error(error)}."
             raise EngineError(ErrorKind.UNCERTAIN, message) from error
 
     def download(self, url: str) -> bytes:
@@ -124,24 +124,24 @@ class Service:
 
         A relative address is the service's own.
         """
-        url, client = self._way_to(url)
+        url, client = self._resolve_address(url)
         if client is not None:
-            return self._directly(url, client)
+            return self._download_from(url, client)
         try:
             with fetching.fetch(
-                url, accept=("image/",), max_bytes=MOST_BYTES, timeout_seconds=DOWNLOAD_SECONDS
+                url, accept=("image/",), max_bytes=MAX_BYTES, timeout_seconds=MAX_RESPONSE_SECONDS
             ) as fetched:
                 return fetched.data
         except fetching.Refused as error:
             kind = ErrorKind.INPUT if error.is_final else ErrorKind.TRANSIENT
             kind = ErrorKind.LOST if error.status_code in {404, 410} else kind
             message = f"The image could not be fetched: {error.message}"
-            if kind == ErrorKind.INPUT and _is_kept_out(url):
+            if kind == ErrorKind.INPUT and _is_refused_address(url):
                 kind = ErrorKind.ENDPOINT
                 message += ' A host in a private network is named with its port in "output_hosts": "minio:9000".'
             raise EngineError(kind, message) from error
 
-    def _way_to(self, url: str) -> tuple[str, httpx.Client | None]:
+    def _resolve_address(self, url: str) -> tuple[str, httpx.Client | None]:
         """Return the whole address and the client to fetch it with; None if core.fetching fetches it. Raises
         EngineError of kind ENDPOINT for a host that the endpoint does not name, INPUT for an invalid address."""
         try:
@@ -154,7 +154,7 @@ class Service:
         if parts.netloc.rpartition("@")[2] == self.host and parts.scheme == urlsplit(self.base_url).scheme:
             return url, self._client
         if self._output_hosts.is_private(parts.scheme, host, port):
-            return url, self._without_headers
+            return url, self._client_without_credentials
         if self._output_hosts.is_public(host):
             return url, None
         named = with_port(host, port)
@@ -164,22 +164,22 @@ class Service:
         )
         raise EngineError(ErrorKind.ENDPOINT, message)
 
-    def _whole(self, method: str, url: str, **options: Any) -> httpx.Response:
+    def _read_response(self, method: str, url: str, **options: Any) -> httpx.Response:
         """Return the answer with all of its body. Raises httpx.ReadError if it exceeds a total time or size, because
         the client's timeout only limits the wait for each piece."""
         with self._client.stream(method, url, **options) as response:
-            until, data = monotonic() + DOWNLOAD_SECONDS, bytearray()
+            until, data = monotonic() + MAX_RESPONSE_SECONDS, bytearray()
             for piece in response.iter_bytes():
                 data += piece
-                if len(data) > MOST_BYTES:
-                    raise httpx.ReadError(f"its answer is over {MOST_BYTES >> 20} MB")
+                if len(data) > MAX_BYTES:
+                    raise httpx.ReadError(f"its answer is over {MAX_BYTES >> 20} MB")
                 if monotonic() > until:
-                    raise httpx.ReadError(f"its answer had no end after {DOWNLOAD_SECONDS:g} s")
-        headers = [(name, value) for name, value in response.headers.items() if name not in _OF_THE_WIRE]
+                    raise httpx.ReadError(f"its answer had no end after {MAX_RESPONSE_SECONDS:g} s")
+        headers = [(name, value) for name, value in response.headers.items() if name not in _TRANSPORT_HEADERS]
         return httpx.Response(response.status_code, headers=headers, content=bytes(data), request=response.request)
 
-    def _directly(self, url: str, client: httpx.Client) -> bytes:
-        until, host = monotonic() + DOWNLOAD_SECONDS, urlsplit(url).netloc.rpartition("@")[2]
+    def _download_from(self, url: str, client: httpx.Client) -> bytes:
+        until, host = monotonic() + MAX_RESPONSE_SECONDS, urlsplit(url).netloc.rpartition("@")[2]
         try:
             with client.stream("GET", url) as response:
                 if response.status_code in {404, 410}:
@@ -191,14 +191,14 @@ class Service:
                 data = bytearray()
                 for piece in response.iter_bytes():
                     data += piece
-                    if len(data) > MOST_BYTES:
-                        raise EngineError(ErrorKind.INPUT, f"The image is over {MOST_BYTES >> 20} MB; not taken.")
+                    if len(data) > MAX_BYTES:
+                        raise EngineError(ErrorKind.INPUT, f"The image is over {MAX_BYTES >> 20} MB; not taken.")
                     if monotonic() > until:
-                        message = f"{host} sent its image for over {DOWNLOAD_SECONDS:g} s without coming to an end."
+                        message = f"{host} sent its image for over {MAX_RESPONSE_SECONDS:g} s without coming to an end."
                         raise EngineError(ErrorKind.TRANSIENT, message)
                 return bytes(data)
         except httpx.HTTPError as error:
-            raise EngineError(ErrorKind.TRANSIENT, f"{host} broke off: {words_of(error)}.") from error
+            raise EngineError(ErrorKind.TRANSIENT, f"{host} broke off: {describe_error(error)}.") from error
 
 
 def refusal(response: httpx.Response, name: str, *, words: str = "", is_submission: bool = False) -> EngineError:
@@ -231,17 +231,19 @@ def retry_after(response: httpx.Response) -> float | None:
     """Return the seconds that `retry-after-ms` or `Retry-After` (seconds or a date) ask for; None without them."""
     milliseconds = response.headers.get("retry-after-ms", "")
     if milliseconds.replace(".", "", 1).isdecimal():
-        return min(float(milliseconds) / 1000, LONGEST_WAIT_SECONDS)
+        return min(float(milliseconds) / 1000, MAX_RETRY_AFTER_SECONDS)
     text = response.headers.get("retry-after", "")
     if text.replace(".", "", 1).isdecimal():
-        return min(float(text), LONGEST_WAIT_SECONDS)
+        return min(float(text), MAX_RETRY_AFTER_SECONDS)
     try:
-        return min(max(parsedate_to_datetime(text).timestamp() - time(), 0.0), LONGEST_WAIT_SECONDS) if text else None
+        return (
+            min(max(parsedate_to_datetime(text).timestamp() - time(), 0.0), MAX_RETRY_AFTER_SECONDS) if text else None
+        )
     except ValueError:
         return None
 
 
-def json_of(response: httpx.Response, name: str) -> Any:
+def parse_json(response: httpx.Response, name: str) -> Any:
     """Return the answer's JSON. Raises EngineError (TRANSIENT) for anything else: a proxy's page, a cut-off answer."""
     try:
         return response.json()
@@ -250,7 +252,7 @@ def json_of(response: httpx.Response, name: str) -> Any:
         raise EngineError(ErrorKind.TRANSIENT, message, log=response.text[:4000]) from error
 
 
-def mapping_of(value: Any) -> Mapping[str, Any]:
+def as_mapping(value: Any) -> Mapping[str, Any]:
     """Return parsed JSON if it is an object, else {}."""
     return value if isinstance(value, Mapping) else {}
 
@@ -263,7 +265,7 @@ def pixels_of(data: bytes) -> Pixels:
         raise EngineError(ErrorKind.TRANSIENT, f"What came back is no usable image: {error}") from error
 
 
-def _is_kept_out(url: str) -> bool:
+def _is_refused_address(url: str) -> bool:
     """Return whether core.fetching refuses the address itself, and not the content."""
     try:
         fetching.check(url)

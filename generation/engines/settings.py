@@ -28,21 +28,24 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting. usual: a description of the default. minimum, maximum: of numbers, both included. is_seldom: most
-    endpoints never need it. is_operators: only the operator may set it, as it reaches the server's files or network."""
+    """One setting. default_text: a description of the default. minimum, maximum: of numbers, both included.
+
+    is_advanced: most endpoints never need it. is_operator_only: only the operator may set it, because it reaches the
+    server's files or network.
+    """
 
     name: str
     label: str
     kind: Kind = Kind.TEXT
     hint: str = ""
     _: KW_ONLY
-    usual: str = ""
+    default_text: str = ""
     example: str = ""
     minimum: float = 0
     maximum: float = 86_400
     choices: tuple[str, ...] = ()
-    is_seldom: bool = False
-    is_operators: bool = False
+    is_advanced: bool = False
+    is_operator_only: bool = False
 
     def problem(self, value: Any) -> str:
         """Return a sentence about what is wrong with a JSON value; "" if nothing is."""
@@ -61,7 +64,7 @@ class Setting:
                 is_list = isinstance(value, list) and all(isinstance(line, str) for line in value)
                 return "" if is_list else 'Write a list of texts, such as ["one", "two"].'
             case Kind.JSON:
-                return "" if isinstance(value, dict | list) else f"Write JSON{self._such_as()}."
+                return "" if isinstance(value, dict | list) else f"Write JSON{self._example_text()}."
         return ""
 
     def _number(self, value: Any) -> str:
@@ -75,7 +78,7 @@ class Setting:
         noun = "whole number" if self.kind == Kind.WHOLE else "number"
         return f"Give a {noun} from {self.minimum:.15g} to {self.maximum:.15g}."
 
-    def _such_as(self) -> str:
+    def _example_text(self) -> str:
         return f", such as {self.example}" if self.example else ""
 
 
@@ -84,45 +87,67 @@ _MAX_SIDE: Final = Setting(
     "Longest side, px",
     Kind.WHOLE,
     "Larger images are enlarged.",
-    usual="2048",
+    default_text="2048",
     minimum=16,
     maximum=16_384,
 )
 _SIZE_MULTIPLE: Final = Setting(
-    "size_multiple", "Sides are multiples of, px", Kind.WHOLE, usual="8", minimum=1, maximum=256, is_seldom=True
+    "size_multiple",
+    "Sides are multiples of, px",
+    Kind.WHOLE,
+    default_text="8",
+    minimum=1,
+    maximum=256,
+    is_advanced=True,
 )
-_TIMEOUT: Final = Setting("timeout_seconds", "A call may take, s", Kind.NUMBER, usual="30", minimum=0.1, is_seldom=True)
-_POLL: Final = Setting("poll_seconds", "Between two looks, s", Kind.NUMBER, usual="2", minimum=0.1, is_seldom=True)
+_TIMEOUT: Final = Setting(
+    "timeout_seconds", "A call may take, s", Kind.NUMBER, default_text="30", minimum=0.1, is_advanced=True
+)
+_POLL: Final = Setting(
+    "poll_seconds", "Between two looks, s", Kind.NUMBER, default_text="2", minimum=0.1, is_advanced=True
+)
 _SETTLE: Final = Setting(
-    "settle_seconds", "A lost submission may show up after, s", Kind.NUMBER, usual="5", is_seldom=True
+    "settle_seconds", "A lost submission may show up after, s", Kind.NUMBER, default_text="5", is_advanced=True
 )
 _HOSTS: Final = Setting(
-    "output_hosts", "Images may come from", Kind.LINES, "Other hosts, one a line, such as minio:9000.", is_seldom=True
+    "output_hosts", "Images may come from", Kind.LINES, "Other hosts, one a line, such as minio:9000.", is_advanced=True
 )  # fmt: skip
 _CA: Final = Setting(
-    "ca", "Certificates to trust", hint="A file of the server.", is_seldom=True, is_operators=True
+    "ca", "Certificates to trust", hint="A file of the server.", is_advanced=True, is_operator_only=True
 )  # fmt: skip
 
-TABLES: Final[Mapping[str, tuple[Setting, ...]]] = {
+SETTINGS_BY_ENGINE: Final[Mapping[str, tuple[Setting, ...]]] = {
     "comfyui": (
         Setting(
-            "servers", "Servers", Kind.LINES, "Addresses, one a line.", example="http://gpu-a:8188", is_operators=True
+            "servers",
+            "Servers",
+            Kind.LINES,
+            "Addresses, one a line.",
+            example="http://gpu-a:8188",
+            is_operator_only=True,
         ),
         _MAX_SIDE,
         _SIZE_MULTIPLE,
-        Setting("allow_partial", "Take it although others are left out", Kind.SWITCH, usual="no", is_seldom=True),
         Setting(
-            "headers", "Sent with every call", Kind.JSON, example='{"X-Team": "art"}', is_seldom=True, is_operators=True
+            "allow_partial", "Take it although others are left out", Kind.SWITCH, default_text="no", is_advanced=True
         ),
-        Setting("lost_after_seconds", "Given up when away for, s", Kind.NUMBER, usual="120", is_seldom=True),
+        Setting(
+            "headers",
+            "Sent with every call",
+            Kind.JSON,
+            example='{"X-Team": "art"}',
+            is_advanced=True,
+            is_operator_only=True,
+        ),
+        Setting("lost_after_seconds", "Given up when away for, s", Kind.NUMBER, default_text="120", is_advanced=True),
         _SETTLE,
         _POLL,
         _TIMEOUT,
         _CA,
     ),
     "diffusers": (
-        Setting("model", "Model", hint="A diffusers folder, or one .safetensors file.", is_operators=True),
-        Setting("tier", "Quality tier", Kind.CHOICE, usual="final", choices=acceleration.TIERS),
+        Setting("model", "Model", hint="A diffusers folder, or one .safetensors file.", is_operator_only=True),
+        Setting("tier", "Quality tier", Kind.CHOICE, default_text="final", choices=acceleration.TIERS),
         _MAX_SIDE,
         Setting(
             "loras",
@@ -130,7 +155,7 @@ TABLES: Final[Mapping[str, tuple[Setting, ...]]] = {
             Kind.JSON,
             "Those with a weight are always on.",
             example='{"glaze": {"path": "/models/glaze.safetensors", "weight": 0.8}}',
-            is_operators=True,
+            is_operator_only=True,
         ),
         Setting(
             "controlnets",
@@ -138,61 +163,91 @@ TABLES: Final[Mapping[str, tuple[Setting, ...]]] = {
             Kind.JSON,
             "Folders, of canny, depth and pose.",
             example='{"canny": "/models/canny"}',
-            is_operators=True,
+            is_operator_only=True,
         ),
         Setting(
             "ip_adapter",
             "IP-Adapter",
             Kind.JSON,
             example='{"folder": "/models/ip", "file": "ip.safetensors", "encoder": "/models/encoder"}',
-            is_seldom=True,
-            is_operators=True,
+            is_advanced=True,
+            is_operator_only=True,
         ),
-        Setting("refiner", "Refiner", hint="A folder for image to image.", is_seldom=True, is_operators=True),
+        Setting("refiner", "Refiner", hint="A folder for image to image.", is_advanced=True, is_operator_only=True),
         Setting(
             "model_config",
             "Configuration of a single file",
             hint="A folder of the same family.",
-            is_seldom=True,
-            is_operators=True,
+            is_advanced=True,
+            is_operator_only=True,
         ),
-        Setting("device", "Device", usual="a GPU if there is one", is_seldom=True),
+        Setting("device", "Device", default_text="a GPU if there is one", is_advanced=True),
         Setting(
             "dtype",
             "Numbers",
             Kind.CHOICE,
-            usual="by the device",
+            default_text="by the device",
             choices=("bfloat16", "float16", "float32"),
-            is_seldom=True,
+            is_advanced=True,
         ),
-        Setting("compile", "Compile", Kind.CHOICE, usual="by the tier", choices=acceleration.COMPILES, is_seldom=True),
         Setting(
-            "compile_mode", "Compile how", Kind.CHOICE, usual="default", choices=acceleration.MODES, is_seldom=True
+            "compile",
+            "Compile",
+            Kind.CHOICE,
+            default_text="by the tier",
+            choices=acceleration.COMPILES,
+            is_advanced=True,
         ),
-        Setting("shapes", "Sizes that are compiled", Kind.JSON, example="[[1024, 1024]]", is_seldom=True),
-        Setting("warm_up", "Draw once when a worker starts", Kind.SWITCH, usual="no", is_seldom=True),
-        Setting("fuse_qkv", "Fused attention", Kind.SWITCH, "Without LoRAs only.", usual="no", is_seldom=True),
-        Setting("fp8", "8-bit multiplication", Kind.SWITCH, "In fast and draft.", usual="no", is_seldom=True),
+        Setting(
+            "compile_mode",
+            "Compile how",
+            Kind.CHOICE,
+            default_text="default",
+            choices=acceleration.MODES,
+            is_advanced=True,
+        ),
+        Setting("shapes", "Sizes that are compiled", Kind.JSON, example="[[1024, 1024]]", is_advanced=True),
+        Setting("warm_up", "Draw once when a worker starts", Kind.SWITCH, default_text="no", is_advanced=True),
+        Setting("fuse_qkv", "Fused attention", Kind.SWITCH, "Without LoRAs only.", default_text="no", is_advanced=True),
+        Setting("fp8", "8-bit multiplication", Kind.SWITCH, "In fast and draft.", default_text="no", is_advanced=True),
         Setting(
             "draft",
             "What makes drafts cheap",
             Kind.JSON,
             example='{"threshold": 0.1}',
-            is_seldom=True,
-            is_operators=True,
+            is_advanced=True,
+            is_operator_only=True,
         ),
-        Setting("overlap", "Decode beside the next", Kind.SWITCH, usual="on a GPU", is_seldom=True),
+        Setting("overlap", "Decode beside the next", Kind.SWITCH, default_text="on a GPU", is_advanced=True),
         Setting(
-            "threads", "Threads of the CPU", Kind.WHOLE, usual="torch’s choice", minimum=1, maximum=1024, is_seldom=True
+            "threads",
+            "Threads of the CPU",
+            Kind.WHOLE,
+            default_text="torch’s choice",
+            minimum=1,
+            maximum=1024,
+            is_advanced=True,
         ),
-        Setting("idle_unload_minutes", "Unloaded when idle for, min", Kind.NUMBER, usual="never", is_seldom=True),
         Setting(
-            "reserve_bytes", "Working memory, bytes", Kind.WHOLE, usual="8 GiB on a GPU", maximum=2**43, is_seldom=True
+            "idle_unload_minutes", "Unloaded when idle for, min", Kind.NUMBER, default_text="never", is_advanced=True
         ),
         Setting(
-            "memory_limit_bytes", "All models, bytes", Kind.WHOLE, usual="what is free", maximum=2**43, is_seldom=True
+            "reserve_bytes",
+            "Working memory, bytes",
+            Kind.WHOLE,
+            default_text="8 GiB on a GPU",
+            maximum=2**43,
+            is_advanced=True,
         ),
-        Setting("safety_checker", "The model’s safety checker", Kind.SWITCH, usual="no", is_seldom=True),
+        Setting(
+            "memory_limit_bytes",
+            "All models, bytes",
+            Kind.WHOLE,
+            default_text="what is free",
+            maximum=2**43,
+            is_advanced=True,
+        ),
+        Setting("safety_checker", "The model’s safety checker", Kind.SWITCH, default_text="no", is_advanced=True),
     ),
     "openai": (
         Setting("model", "Model", hint="Its id, as the service calls it.", example="gpt-image-2"),
@@ -200,23 +255,30 @@ TABLES: Final[Mapping[str, tuple[Setting, ...]]] = {
             "base_url",
             "Address",
             hint="Of another server that speaks the same.",
-            usual="https://api.openai.com/v1",
-            is_operators=True,
+            default_text="https://api.openai.com/v1",
+            is_operator_only=True,
         ),
         Setting(
             "profile",
             "What the model takes",
             Kind.ANY,
             "A family’s name, or JSON with what differs.",
-            usual="found by the model’s id",
+            default_text="found by the model’s id",
         ),
-        Setting("organisation", "Organisation", is_seldom=True),
-        Setting("project", "Project", is_seldom=True),
+        Setting("organisation", "Organisation", is_advanced=True),
+        Setting("project", "Project", is_advanced=True),
         Setting(
-            "output_format", "File format", Kind.CHOICE, usual="png", choices=("png", "webp", "jpeg"), is_seldom=True
+            "output_format",
+            "File format",
+            Kind.CHOICE,
+            default_text="png",
+            choices=("png", "webp", "jpeg"),
+            is_advanced=True,
         ),
-        Setting("keep_outside", "Outside a mask, keep what was sent", Kind.SWITCH, usual="yes", is_seldom=True),
-        replace(_TIMEOUT, usual="600"),
+        Setting(
+            "keep_outside", "Outside a mask, keep what was sent", Kind.SWITCH, default_text="yes", is_advanced=True
+        ),
+        replace(_TIMEOUT, default_text="600"),
         _HOSTS,
         _CA,
     ),
@@ -234,24 +296,35 @@ TABLES: Final[Mapping[str, tuple[Setting, ...]]] = {
         ),
         _MAX_SIDE,
         _SIZE_MULTIPLE,
-        Setting("cancel_after", "Given up after", usual="never", example="10m"),
-        Setting("webhook_url", "Webhook", hint="This site’s own address for it.", is_seldom=True),
-        Setting("wait_seconds", "Answer held back for, s", Kind.WHOLE, usual="0", maximum=60, is_seldom=True),
-        replace(_POLL, usual="2, with a webhook 10"),
-        replace(_SETTLE, usual="15"),
+        Setting("cancel_after", "Given up after", default_text="never", example="10m"),
+        Setting("webhook_url", "Webhook", hint="This site’s own address for it.", is_advanced=True),
+        Setting("wait_seconds", "Answer held back for, s", Kind.WHOLE, default_text="0", maximum=60, is_advanced=True),
+        replace(_POLL, default_text="2, with a webhook 10"),
+        replace(_SETTLE, default_text="15"),
         _TIMEOUT,
-        Setting("cog", "A Cog server of our own", Kind.SWITCH, usual="no", is_seldom=True),
+        Setting("cog", "A Cog server of our own", Kind.SWITCH, default_text="no", is_advanced=True),
         Setting(
-            "base_url", "Address", hint="Of the Cog server, or of another service.", is_seldom=True, is_operators=True
+            "base_url",
+            "Address",
+            hint="Of the Cog server, or of another service.",
+            is_advanced=True,
+            is_operator_only=True,
         ),
-        Setting("answer_seconds", "A Cog server’s image takes, s", Kind.NUMBER, usual="600", minimum=1, is_seldom=True),
-        replace(_HOSTS, usual="replicate.delivery"),
+        Setting(
+            "answer_seconds",
+            "A Cog server’s image takes, s",
+            Kind.NUMBER,
+            default_text="600",
+            minimum=1,
+            is_advanced=True,
+        ),
+        replace(_HOSTS, default_text="replicate.delivery"),
         _CA,
     ),
 }
 """The settings by engine, in the order of the form."""
 
-ELSEWHERE: Final[Mapping[str, frozenset[str]]] = {
+EDITED_ELSEWHERE: Final[Mapping[str, frozenset[str]]] = {
     "comfyui": frozenset(
         {"workflow", "workflow_name", "inputs", "output_node", "ranges", "meant_as_is", "model_files"}
     ),
@@ -262,29 +335,29 @@ _QUOTES: Final = (
     Setting("seconds_per_image", "Seconds for one image", Kind.NUMBER),
 )
 """Settings for quotes, used if the endpoint has no price and time of its own. They have no form fields."""
-LOCAL: Final = frozenset({"diffusers", "packshot"})
+LOCAL_ENGINES: Final = frozenset({"diffusers", "packshot"})
 """Engines that run on our own machines: they need no rate limits and no secrets, and lose no answers."""
-OPERATORS: Final = LOCAL | {"comfyui"}
+OPERATOR_ENGINES: Final = LOCAL_ENGINES | {"comfyui"}
 """Engines that only the operator may set up: their settings reach into the server's files or network."""
 
 
-def of(engine: str, config: Mapping[str, Any]) -> Sequence[Setting]:
+def list_settings(engine: str, config: Mapping[str, Any]) -> Sequence[Setting]:
     """Return the settings of an endpoint; empty if its engine has no table. The parameters of an OpenAI model, beside
     prompt and size, are settings too: the defaults of submissions that do not give them."""
-    table = TABLES.get(engine, ())
+    table = SETTINGS_BY_ENGINE.get(engine, ())
     return (*table, *_of_profile(config)) if engine == "openai" else table
 
 
 def problems(engine: str, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield (setting, sentence) for every setting that the engine does not know or whose value is invalid."""
-    if engine not in TABLES:
+    if engine not in SETTINGS_BY_ENGINE:
         return
-    settings = {setting.name: setting for setting in (*of(engine, config), *_QUOTES)}
+    settings = {setting.name: setting for setting in (*list_settings(engine, config), *_QUOTES)}
     for name, value in config.items():
         if name in settings:
             if sentence := settings[name].problem(value):
                 yield name, sentence
-        elif name not in ELSEWHERE.get(engine, ()):
+        elif name not in EDITED_ELSEWHERE.get(engine, ()):
             near = get_close_matches(name, settings, n=1)
             hint = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(sorted(settings))}."
             yield name, f"The engine {engine} has no setting {name!r}. {hint}"
@@ -295,9 +368,13 @@ def calls_at_once(engine: str, config: Mapping[str, Any]) -> int | None:
     return 1 if engine == "replicate" and config.get("cog") else None
 
 
-def operators(engine: str) -> frozenset[str]:
+def operator_settings(engine: str) -> frozenset[str]:
     """Return the settings of a service that only the operator may set or remove; for a local engine all are."""
-    return frozenset(setting.name for setting in TABLES.get(engine, ()) if setting.is_operators and engine not in LOCAL)
+    return frozenset(
+        setting.name
+        for setting in SETTINGS_BY_ENGINE.get(engine, ())
+        if setting.is_operator_only and engine not in LOCAL_ENGINES
+    )
 
 
 def _of_profile(config: Mapping[str, Any]) -> Iterator[Setting]:
@@ -305,10 +382,10 @@ def _of_profile(config: Mapping[str, Any]) -> Iterator[Setting]:
         profile = openai_profiles.read(config.get("profile"), str(config.get("model") or ""))
     except ValueError:  # the engine reports it
         return
-    own = {setting.name for setting in TABLES["openai"]}
+    own = {setting.name for setting in SETTINGS_BY_ENGINE["openai"]}
     for name, choices in profile.parameters.items():
         if name in own:
             continue
         label = name.replace("_", " ").capitalize()
         kind = Kind.CHOICE if choices else Kind.ANY
-        yield Setting(name, label, kind, usual="the service’s choice", choices=choices)
+        yield Setting(name, label, kind, default_text="the service’s choice", choices=choices)

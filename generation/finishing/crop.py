@@ -50,7 +50,7 @@ def window(width: int, height: int, aspect: float, subject: Box | None) -> Windo
     )
 
 
-def cut(pixels: Pixels, part: Window) -> Pixels:
+def crop_to_window(pixels: Pixels, part: Window) -> Pixels:
     """Return that part of `pixels`; beyond the edges the backdrop is extended (transparent for images with alpha)."""
     height, width = pixels.shape[:2]
     left, top = max(0, -part.left), max(0, -part.top)
@@ -65,16 +65,16 @@ def cut(pixels: Pixels, part: Window) -> Pixels:
     return _extend(inner, top, bottom, left, right)
 
 
-def to_size(pixels: Pixels, width: int, height: int, subject: Box | None) -> Pixels:
+def fit_to_size(pixels: Pixels, width: int, height: int, subject: Box | None) -> Pixels:
     """Return `pixels` as width × height; if the aspects differ, first crop or extend around the subject."""
     old_height, old_width = pixels.shape[:2]
     if not same_aspect((old_width, old_height), (width, height)):
-        pixels = cut(pixels, window(old_width, old_height, width / height, subject))
+        pixels = crop_to_window(pixels, window(old_width, old_height, width / height, subject))
     return resize(pixels, width, height)
 
 
-def enlargement(size: tuple[int, int], target: tuple[int, int], subject: Box | None) -> float:
-    """Return the factor by which `to_size` scales `size` (width, height) to `target`; below 1 it shrinks."""
+def enlargement_factor(size: tuple[int, int], target: tuple[int, int], subject: Box | None) -> float:
+    """Return the factor by which `fit_to_size` scales `size` (width, height) to `target`; below 1 it shrinks."""
     if same_aspect(size, target):
         return target[0] / size[0]
     return target[0] / window(*size, target[0] / target[1], subject).width

@@ -12,26 +12,26 @@ from typing import Any
 
 import numpy as np
 
-from campaigns import limits
-from generation.checks.base import Box, CheckResult, Limit, Sample
-from generation.checks.registry import examine
+from campaigns import thresholds
+from generation.checks.base import Box, CheckResult, Sample, Threshold
+from generation.checks.registry import run_checks
 from generation.engines.base import Pixels
-from generation.finishing import crop, encode, likeness, subject
+from generation.finishing import crop, encode, similarity, subject
 from generation.finishing.base import Encoded, Target, TooLarge
-from generation.finishing.resample import within
+from generation.finishing.resample import shrink_to_fit
 
 THUMBNAILS = (1024, 512, 256)
 """Long edges in pixels: the viewer, a tile, a strip. All are always made; a thumbnail is never larger than the
 master."""
 LIMITS = (
-    Limit(
+    Threshold(
         "enlarged", "A file may be larger than its image",
         "From this on a file that had to be enlarged from the image made is flagged. Lower it where sharpness "
         "matters most; raise it for channels that show small.",
         default=1.25, minimum=1, maximum=4, step=0.05, unit="times",
     ),
 )  # fmt: skip
-limits.declare("renditions", LIMITS)
+thresholds.declare_thresholds("renditions", LIMITS)
 
 
 class BadPixels(ValueError):
@@ -40,7 +40,7 @@ class BadPixels(ValueError):
 
 @dataclass(frozen=True)
 class Developed:
-    """One developed image. hashes: the columns of Master that near-duplicates are found by (see likeness.py).
+    """One developed image. hashes: the columns of Master that near-duplicates are found by (see similarity.py).
 
     subject_box is None if no subject was detected, or if no target needed it.
     """
@@ -63,10 +63,10 @@ class Developed:
 def develop(pixels: Pixels, facts: Mapping[str, Any], targets: Sequence[Target]) -> Developed:
     """Develop `pixels` (height × width × 3|4 uint8 sRGB). facts: see `Sample`, and "subject_box" if the engine knows
     it. Raises BadPixels; every other problem of the image becomes a check_result."""
-    pixels = _sound(pixels)
+    pixels = _normalise_pixels(pixels)
     sample = Sample(pixels, facts)
-    check_results = examine(sample)
-    pdq, quality = likeness.pdq(sample.small)
+    check_results = run_checks(sample)
+    pdq, quality = similarity.pdq(sample.small)
     box = _subject_box(sample, targets)
     renditions, problems = _renditions(pixels, targets, box)
     if targets:
@@ -80,22 +80,24 @@ def develop(pixels: Pixels, facts: Mapping[str, Any], targets: Sequence[Target])
         renditions=renditions,
         pdq=pdq,
         pdq_quality=quality,
-        colours=likeness.colours(sample.small),
+        colours=similarity.colours(sample.small),
         has_alpha=pixels.shape[2] == 4,
         subject_box=box,
     )
 
 
-def renditions_of(pixels: Pixels, facts: Mapping[str, Any], targets: Sequence[Target]) -> list[tuple[Target, Encoded]]:
+def make_renditions(
+    pixels: Pixels, facts: Mapping[str, Any], targets: Sequence[Target]
+) -> list[tuple[Target, Encoded]]:
     """Make the same renditions again from a master's pixels and facts. Raises TooLarge."""
-    pixels = _sound(pixels)
+    pixels = _normalise_pixels(pixels)
     renditions, problems = _renditions(pixels, targets, _subject_box(Sample(pixels, facts), targets))
     if problems:
         raise TooLarge("; ".join(problems))
     return renditions
 
 
-def _sound(pixels: Pixels) -> Pixels:
+def _normalise_pixels(pixels: Pixels) -> Pixels:
     """Return `pixels` as all later steps expect them; an alpha channel that is opaque everywhere is dropped."""
     if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or pixels.shape[2] not in (3, 4) or not pixels.size:
         shape = getattr(pixels, "shape", type(pixels).__name__)
@@ -111,7 +113,7 @@ def _thumbnails(pixels: Pixels) -> dict[int, Encoded]:
     """Return the thumbnails, each made from the next larger one."""
     thumbnails = {}
     for long_edge in THUMBNAILS:
-        pixels = within(pixels, long_edge)
+        pixels = shrink_to_fit(pixels, long_edge)
         thumbnails[long_edge] = encode.encode_thumbnail(pixels)
     return thumbnails
 
@@ -125,7 +127,7 @@ def _subject_box(sample: Sample, targets: Sequence[Target]) -> Box | None:
     size = (width, height)
     if all(crop.same_aspect(size, (target.width, target.height)) for target in targets):
         return None
-    return subject.find(sample.small if channels == 3 else sample.pixels).box
+    return subject.find_subject(sample.small if channels == 3 else sample.pixels).box
 
 
 def _renditions(
@@ -138,7 +140,7 @@ def _renditions(
     for target in targets:
         size = (target.width, target.height)
         if size not in sized:
-            sized[size] = crop.to_size(pixels, *size, box)
+            sized[size] = crop.fit_to_size(pixels, *size, box)
         try:
             file = encode.encode(
                 sized[size], target.image_format, max_bytes=target.max_bytes, background=target.background
@@ -163,7 +165,7 @@ def _rendition_check_result(
     if problems:
         return CheckResult("renditions", "fail", " ".join(problems))
     scale, target = max(
-        ((crop.enlargement(size, (target.width, target.height), box), target) for target, _ in renditions),
+        ((crop.enlargement_factor(size, (target.width, target.height), box), target) for target, _ in renditions),
         key=lambda pair: pair[0],
     )
     if scale >= enlarged:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from generation.engines.base import Pixels
 from generation.finishing.base import Encoded, TooLarge
-from generation.finishing.resample import over
+from generation.finishing.resample import composite_over
 
 MASTER_FORMAT = "png"
 _MASTER = [
@@ -53,7 +53,7 @@ def encode(pixels: Pixels, image_format: str, *, max_bytes: int | None = None, b
     if image_format not in ("png", "jpeg", "webp"):
         raise ValueError(f"There is no image format {image_format!r}; known are jpeg, png, webp.")
     if pixels.shape[2] == 4 and (image_format == "jpeg" or background):
-        pixels = over(pixels, background)
+        pixels = composite_over(pixels, background)
     if image_format == "png":
         return _png(pixels, max_bytes)
     return _lossy(pixels, image_format, max_bytes)

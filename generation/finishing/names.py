@@ -39,10 +39,10 @@ def name_for(pattern: str, values: Mapping[str, object], *, image_format: str = 
     Slashes of the pattern make folders; in values they become hyphens, like all characters that some system refuses.
     A placeholder without a value leaves no doubled separators behind. Raises ValueError with `lint`'s sentences.
     """
-    return namer(pattern, image_format=image_format)(values)
+    return make_namer(pattern, image_format=image_format)(values)
 
 
-def namer(
+def make_namer(
     pattern: str, *, image_format: str = "", fixed: Mapping[str, object] | None = None
 ) -> Callable[[Mapping[str, object]], str]:
     """Return a function like `name_for` for many names of one pattern, which takes the values that are not `fixed`.

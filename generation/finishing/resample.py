@@ -29,7 +29,7 @@ def resize(pixels: Pixels, width: int, height: int) -> Pixels:
     return np.ascontiguousarray(np.dstack([colour, opacity]).astype(np.uint8))
 
 
-def within(pixels: Pixels, long_edge: int) -> Pixels:
+def shrink_to_fit(pixels: Pixels, long_edge: int) -> Pixels:
     """Return `pixels` scaled down so that the longer edge is at most `long_edge`; never enlarged."""
     height, width = pixels.shape[:2]
     longest = max(height, width)
@@ -38,16 +38,16 @@ def within(pixels: Pixels, long_edge: int) -> Pixels:
     return resize(pixels, max(1, round(width * long_edge / longest)), max(1, round(height * long_edge / longest)))
 
 
-def over(pixels: Pixels, background: str) -> Pixels:
+def composite_over(pixels: Pixels, background: str) -> Pixels:
     """Return `pixels` without alpha, laid over `background` ("#rrggbb", "" is white): height × width × 3."""
     if pixels.shape[2] == 3:
         return pixels
     alpha = pixels[..., 3:].astype(np.uint16)
-    under = np.asarray(colour(background), dtype=np.uint16) * (255 - alpha)
+    under = np.asarray(parse_colour(background), dtype=np.uint16) * (255 - alpha)
     return ((pixels[..., :3] * alpha + under + 127) // 255).astype(np.uint8)
 
 
-def colour(text: str) -> tuple[int, int, int]:
+def parse_colour(text: str) -> tuple[int, int, int]:
     """Return (181, 101, 29) for "#b5651d"; "#fff" works too, "" is white. ValueError for anything else."""
     digits = text.strip().removeprefix("#") or "ffffff"
     if len(digits) == 3:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from generation.checks.base import Box
 from generation.engines.base import Pixels
-from generation.finishing.resample import over, within
+from generation.finishing.resample import composite_over, shrink_to_fit
 
 Floats = NDArray[np.float32]
 
@@ -27,23 +27,23 @@ _SPECK = 0.02  # components smaller than this share of the largest are dirt
 
 
 @dataclass(frozen=True)
-class Found:
+class DetectedSubject:
     """box: shares of width and height; is_plain: the backdrop is smooth and may be extended."""
 
     box: Box | None
     is_plain: bool
 
 
-def find(pixels: Pixels) -> Found:
+def find_subject(pixels: Pixels) -> DetectedSubject:
     """Return the subject's box in `pixels` (height × width × 3|4 uint8 sRGB); its box is None if nothing stands out."""
-    small = within(pixels, _WORK)
+    small = shrink_to_fit(pixels, _WORK)
     if small.shape[2] == 4 and int(small[..., 3].min()) < _ALPHA:
-        return Found(_box(small[..., 3] >= _ALPHA), is_plain=True)
-    lab = cv2.cvtColor(over(small, "").astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+        return DetectedSubject(_box(small[..., 3] >= _ALPHA), is_plain=True)
+    lab = cv2.cvtColor(composite_over(small, "").astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     backdrop, is_plain, noise = _backdrop(lab)
     if not is_plain:
-        return Found(_salient(lab[..., 0]), is_plain=False)
-    return Found(_solid(lab, backdrop, noise), is_plain=True)
+        return DetectedSubject(_salient(lab[..., 0]), is_plain=False)
+    return DetectedSubject(_solid(lab, backdrop, noise), is_plain=True)
 
 
 def _solid(lab: Floats, backdrop: Floats, noise: float) -> Box | None:

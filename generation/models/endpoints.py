@@ -53,7 +53,7 @@ class Endpoint(models.Model):
     )
     is_enabled = models.BooleanField(default=True)
 
-    secret = encryption.secret("sealed_secret")
+    secret = encryption.encrypted_property("sealed_secret")
 
     objects = BrandOwned.as_manager()
 
@@ -73,7 +73,7 @@ class EndpointStatus(models.Model):
     """The state of an endpoint: its circuit breaker, a pause that the service asked for, and learned limits.
 
     One row per endpoint that was ever called, written by services/remote/pacing.py only, read by every lane. rates:
-    FoundRate (rate_limits.py) under "second" and "minute".
+    LearntRate (rate_limits.py) under "second" and "minute".
     """
 
     endpoint = models.OneToOneField(Endpoint, on_delete=models.CASCADE, primary_key=True, related_name="status")

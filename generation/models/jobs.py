@@ -12,7 +12,7 @@ from core.choices import Lane
 from core.clock import MomentField
 from core.models import Brand
 from generation.choices import AttemptOutcome, HoldReason, JobState, LedgerKind, MoveReason
-from generation.engines.base import LONGEST_REMOTE_ID
+from generation.engines.base import MAX_REMOTE_ID_LENGTH
 from generation.models.endpoints import Endpoint
 from generation.models.runs import Cell, Run
 
@@ -36,7 +36,7 @@ class Job(models.Model):
     hold_reason = models.CharField(max_length=40, blank=True, choices=HoldReason.choices)
     not_before = models.DateTimeField(null=True, blank=True)
     poll_at = models.DateTimeField(null=True, blank=True)
-    remote_id = models.CharField(max_length=LONGEST_REMOTE_ID, blank=True)
+    remote_id = models.CharField(max_length=MAX_REMOTE_ID_LENGTH, blank=True)
     lease_token = models.UUIDField(null=True, blank=True)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
     is_cancel_requested = models.BooleanField(default=False)
@@ -144,7 +144,7 @@ class Attempt(models.Model):
     submitted_at = models.DateTimeField(null=True, blank=True)
     answered_at = models.DateTimeField(null=True, blank=True)
     marker = models.UUIDField(null=True, blank=True)
-    remote_id = models.CharField(max_length=LONGEST_REMOTE_ID, blank=True, db_default="")
+    remote_id = models.CharField(max_length=MAX_REMOTE_ID_LENGTH, blank=True, db_default="")
     details = models.JSONField(default=dict, help_text="model, revision, device, batch size, timings, engine log")
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)

@@ -62,13 +62,13 @@ class BudgetStatus:
 def status(campaign: Campaign) -> BudgetStatus:
     """Return the campaign's budget and the money that is spent, reserved and left. One query."""
     spent = reserved = Decimal(0)
-    for _, promised, settled in by_run(campaign.pk):
+    for _, promised, settled in spending_by_run(campaign.pk):
         spent += settled
         reserved += max(promised - settled, Decimal(0))
     return BudgetStatus(campaign.budget, spent, reserved)
 
 
-def month(brand: Brand) -> BudgetStatus:
+def month_status(brand: Brand) -> BudgetStatus:
     """Return the money that the brand spent in this calendar month (local time zone), and the reserved money. One
     query."""
     since = timezone.localtime(clock.now()).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
@@ -78,7 +78,7 @@ def month(brand: Brand) -> BudgetStatus:
     return BudgetStatus(brand.monthly_budget, spent, reserved)
 
 
-def needed(run: Run) -> Decimal:
+def release_cost(run: Run) -> Decimal:
     """Return the money that a release of this run would reserve: the cost of its images that do not exist yet."""
     with connection.cursor() as cursor:
         cursor.execute(_TO_RELEASE, [run.pk])
@@ -91,7 +91,7 @@ def uncertain_cost(run: Run) -> Decimal:
     return uncertain.aggregate(amount=Sum("amount"))["amount"] or Decimal(0)
 
 
-def by_run(campaign_id: int) -> list[tuple[int, Decimal, Decimal]]:
+def spending_by_run(campaign_id: int) -> list[tuple[int, Decimal, Decimal]]:
     """Return (run id, reserved money, settled money) of each run of the campaign. One query."""
     with connection.cursor() as cursor:
         cursor.execute(_BY_RUN, [campaign_id])

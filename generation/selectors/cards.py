@@ -28,7 +28,7 @@ class Card:
     funnel: runs.Funnel
 
 
-def of_campaign(user: User, campaign: Campaign, *, limit: int, offset: int = 0) -> list[Card]:
+def list_cards(user: User, campaign: Campaign, *, limit: int, offset: int = 0) -> list[Card]:
     """Return the campaign's runs as cards, newest first. Two queries for any number of runs."""
     listed: Sequence[Run] = list(runs.visible(user, campaign_id=campaign.pk)[offset : offset + limit])
     counted = funnels([run.pk for run in listed])

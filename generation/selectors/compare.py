@@ -20,7 +20,7 @@ _SHOWN = ("cell", "current_version__master", "current_version__job__endpoint")
 
 
 @dataclass(frozen=True)
-class Side:
+class ComparedRun:
     """One of the two runs in numbers. percent: approved images among the decided ones, None before any decision."""
 
     run: Run
@@ -41,7 +41,7 @@ class Pair:
     two: Asset | None
 
 
-def sides(first: Run, second: Run, *, page: int) -> dict[str, Any]:
+def compare_runs(first: Run, second: Run, *, page: int) -> dict[str, Any]:
     """Return both runs in numbers ("sides") and ROWS cells of the first with their partners ("page" and "pairs").
 
     Five queries.
@@ -53,12 +53,16 @@ def sides(first: Run, second: Run, *, page: int) -> dict[str, Any]:
     partners = Asset.objects.filter(cell__run=second, subject_id__in=[asset.subject_id for asset in firsts])
     by_cell = {_cell(asset): asset for asset in partners.select_related(*_SHOWN)}
     pairs = [Pair(asset.subject, _words(asset), asset, by_cell.get(_cell(asset))) for asset in firsts]
-    return {"sides": [Side(first, funnels[first.pk]), Side(second, funnels[second.pk])], "page": shown, "pairs": pairs}
+    return {
+        "sides": [ComparedRun(first, funnels[first.pk]), ComparedRun(second, funnels[second.pk])],
+        "page": shown,
+        "pairs": pairs,
+    }
 
 
 def placeholders(version: PromptVersion) -> list[str]:
     """Return the names of the placeholders in the version's text and negative prompt."""
-    source = prompt_selectors.source(version)
+    source = prompt_selectors.prompt_source(version)
     return [slot.name for text in (source.text, source.negative) for slot in prompts.placeholders(text)]
 
 

@@ -37,7 +37,7 @@ MISSING: Final = (AssetState.FAILED, AssetState.SUPERSEDED)
 
 
 @dataclass(frozen=True)
-class Told:
+class RevealedCell:
     """The facts of a revealed cell. seconds, cost: of this image, None if it was made earlier or was not measured."""
 
     column: ComparisonColumn
@@ -49,14 +49,14 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Square:
-    """One image of a row under its letter. told: None until the row is revealed to the person."""
+class BlindImage:
+    """One image of a row under its letter. revealed: None until the row is revealed to the person."""
 
     letter: str
     is_made: bool
     is_missing: bool
-    is_mine: bool
-    told: Told | None = None
+    is_own_vote: bool
+    revealed: RevealedCell | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Row:
     number: int
     subject: Any
     words: str
-    squares: Sequence[Square]
+    squares: Sequence[BlindImage]
     made: int
     is_settled: bool
     is_voted: bool
@@ -150,7 +150,7 @@ def get(user: User, brand: Brand, pk: int) -> Comparison:
     return comparison
 
 
-def shuffled(comparison: Comparison, row: int, user: User) -> list[ComparisonColumn]:
+def shuffled_columns(comparison: Comparison, row: int, user: User) -> list[ComparisonColumn]:
     """Return the columns in the order of their letters.
 
     The order differs for each row and each person, never changes, and only this server can compute it.
@@ -163,9 +163,9 @@ def shuffled(comparison: Comparison, row: int, user: User) -> list[ComparisonCol
     return sorted(comparison.columns.all(), key=place)
 
 
-def column_of(comparison: Comparison, row: int, letter: str, user: User) -> ComparisonColumn:
+def find_column(comparison: Comparison, row: int, letter: str, user: User) -> ComparisonColumn:
     """Return the column behind a letter. Raises NotFound for a letter or a row that the sheet does not have."""
-    columns = shuffled(comparison, row, user)
+    columns = shuffled_columns(comparison, row, user)
     place = LETTERS.find(letter) if len(letter) == 1 else -1
     if not 0 <= place < len(columns) or not 0 <= row < comparison.row_count:
         raise NotFound(f"{comparison.name} has no image {letter[:10]!r} in row {row + 1}.")
@@ -194,11 +194,11 @@ def rows(comparison: Comparison, user: User, numbers: Sequence[int]) -> list[Row
     opened = [row for row, vote in own_votes.items() if vote.revealed_at]
     revealed_cells = [asset.cell_id for (_, row), asset in assets.items() if row in opened]
     first = Job.objects.filter(cell__in=revealed_cells, frozen__round=1, frozen__candidate=1)
-    facts_by_cell = {facts.cell_id: facts for facts in _made(first)} if revealed_cells else {}
+    facts_by_cell = {facts.cell_id: facts for facts in _job_costs(first)} if revealed_cells else {}
     return [_row(comparison, user, number, assets, votes, own_votes.get(number), facts_by_cell) for number in numbers]
 
 
-def open_rows(comparison: Comparison, user: User) -> dict[str, int]:
+def count_open_rows(comparison: Comparison, user: User) -> dict[str, int]:
     """Return how many rows the person "voted" on, how many of those are "closed" (not revealed yet), and how many are
     "left". One query."""
     own_votes = ComparisonVote.objects.filter(comparison=comparison, voter=user)
@@ -221,12 +221,12 @@ def results(comparison: Comparison) -> Results:
     columns = list(comparison.columns.all())
     votes = list(ComparisonVote.objects.filter(comparison=comparison).values_list("column_id", "row", "voter_id"))
     named = [column for column, _, _ in votes if column is not None]
-    all_facts = _made(Job.objects.filter(run__in=[column.run_id for column in columns]))
+    all_facts = _job_costs(Job.objects.filter(run__in=[column.run_id for column in columns]))
     tallies = [
         _tally(column, named, [facts for facts in all_facts if facts.run_id == column.run_id]) for column in columns
     ]
     tallies.sort(key=lambda tally: (-tally.wins, tally.column.position))
-    names = [name_of(tally.column) for tally in tallies]
+    names = [column_name(tally.column) for tally in tallies]
     conclusion, is_sure = significance.conclusion([tally.wins for tally in tallies], names)
     return Results(
         tallies=tallies,
@@ -239,7 +239,7 @@ def results(comparison: Comparison) -> Results:
     )
 
 
-def name_of(column: ComparisonColumn) -> str:
+def column_name(column: ComparisonColumn) -> str:
     """Return a name for people that tells the column apart from the others of its sheet."""
     version = column.run.prompt_version
     return column.run.endpoint.name if is_free(version) else f"{column.run.endpoint.name}, {version}"
@@ -260,9 +260,9 @@ def _row(
     assets: Mapping[tuple[int, int], Asset],
     votes: Sequence[ComparisonVote],
     own_vote: ComparisonVote | None,
-    made: Mapping[int, Made],
+    made: Mapping[int, JobCost],
 ) -> Row:
-    order = shuffled(comparison, number, user)
+    order = shuffled_columns(comparison, number, user)
     row_assets = [assets.get((column.run_id, number)) for column in order]
     is_settled = all(row_asset is not None and row_asset.state != AssetState.MAKING for row_asset in row_assets)
     is_revealed = own_vote is not None and own_vote.revealed_at is not None
@@ -272,9 +272,9 @@ def _row(
         facts = None
         if is_revealed:
             wins = sum(vote.row == number and vote.column_id == column.pk for vote in votes)
-            facts = _told(column, asset, made.get(asset.cell_id) if asset else None, wins)
-        is_mine = own_vote is not None and own_vote.column_id == column.pk
-        squares.append(Square(letter, is_settled and not is_missing, is_settled and is_missing, is_mine, facts))
+            facts = _revealed_cell(column, asset, made.get(asset.cell_id) if asset else None, wins)
+        is_own_vote = own_vote is not None and own_vote.column_id == column.pk
+        squares.append(BlindImage(letter, is_settled and not is_missing, is_settled and is_missing, is_own_vote, facts))
     first = next(row_asset for row_asset in row_assets if row_asset is not None)
     values = first.cell.axis_values
     return Row(
@@ -291,8 +291,8 @@ def _row(
     )
 
 
-def _told(column: ComparisonColumn, asset: Asset | None, made: Made | None, votes: int) -> Told:
-    return Told(
+def _revealed_cell(column: ComparisonColumn, asset: Asset | None, made: JobCost | None, votes: int) -> RevealedCell:
+    return RevealedCell(
         column=column,
         seconds=made.seconds if made else None,
         cost=made.cost if made else None,
@@ -303,7 +303,7 @@ def _told(column: ComparisonColumn, asset: Asset | None, made: Made | None, vote
 
 
 @dataclass(frozen=True)
-class Made:
+class JobCost:
     """The cost of one job. is_fresh: the image was made for this sheet and not taken from the brand's existing ones."""
 
     run_id: int
@@ -315,7 +315,7 @@ class Made:
     problem: str
 
 
-def _made(jobs: QuerySet[Any]) -> list[Made]:
+def _job_costs(jobs: QuerySet[Any]) -> list[JobCost]:
     """Return the costs of the jobs. Three queries."""
     succeeded = Attempt.objects.filter(outcome=AttemptOutcome.SUCCEEDED).order_by("-number")
     listed = list(jobs.prefetch_related(Prefetch("attempt_rows", succeeded, to_attr="shown")))
@@ -327,11 +327,11 @@ def _made(jobs: QuerySet[Any]) -> list[Made]:
         is_fresh = bool(job.shown) and "reused_master" not in details
         seconds, cost = (details.get("seconds"), paid.get(job.pk)) if is_fresh else (None, None)
         is_failed = job.status in (JobState.FAILED, JobState.QUARANTINED)
-        costs.append(Made(job.run_id, job.cell_id, is_fresh, is_failed, seconds, cost, job.error))
+        costs.append(JobCost(job.run_id, job.cell_id, is_fresh, is_failed, seconds, cost, job.error))
     return costs
 
 
-def _tally(column: ComparisonColumn, named: Sequence[int], made: Sequence[Made]) -> Tally:
+def _tally(column: ComparisonColumn, named: Sequence[int], made: Sequence[JobCost]) -> Tally:
     wins = sum(column_id == column.pk for column_id in named)
     seconds = [facts.seconds for facts in made if facts.seconds is not None]
     costs = [facts.cost for facts in made if facts.cost is not None]

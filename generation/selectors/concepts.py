@@ -27,7 +27,7 @@ from generation.selectors import disclaimers
 #: Values that mean "no concept".
 NONE: Final = frozenset({"", "none"})
 NAMED: Final = 8
-OFFERED: Final = 24
+MAX_OFFERED: Final = 24
 NO_PRODUCT_MAP: Final = f"A product’s photo is no map: name a concept that has the map as its photo in {CONTROL_MAP}."
 
 
@@ -48,7 +48,7 @@ class Image:
         return ImageRef(self.file.sha256, self.file.storage_key)
 
 
-class Use(ABC):
+class ConceptUse(ABC):
     """A use of concepts.
 
     parameter: the parameter that holds the key; role: the role of the image in the spec; noun: its name for people and
@@ -67,20 +67,20 @@ class Use(ABC):
         return f"missing_{self.noun}"
 
     @abstractmethod
-    def living(self, brand_id: int) -> QuerySet[Any]:
+    def active_rows(self, brand_id: int) -> QuerySet[Any]:
         """Return the rows with such images of a brand's active concepts, each with its `subject`."""
 
     @abstractmethod
-    def images(self, living: QuerySet[Any]) -> list[Image]:
+    def images(self, rows_of_concepts: QuerySet[Any]) -> list[Image]:
         """Return one image of each concept; one query."""
 
 
-class Scenes(Use):
+class Scenes(ConceptUse):
     parameter = role = noun = SCENE
     add = "Add it as a concept and make its image."
     lacking = "has no approved image yet: make one of this concept and approve it."
 
-    def living(self, brand_id: int) -> QuerySet[Any]:
+    def active_rows(self, brand_id: int) -> QuerySet[Any]:
         return Asset.objects.filter(
             brand_id=brand_id,
             state=AssetState.APPROVED,
@@ -90,8 +90,8 @@ class Scenes(Use):
             subject__is_active=True,
         )
 
-    def images(self, living: QuerySet[Any]) -> list[Image]:
-        rows = living.select_related("subject", "current_version__master").annotate(
+    def images(self, rows_of_concepts: QuerySet[Any]) -> list[Image]:
+        rows = rows_of_concepts.select_related("subject", "current_version__master").annotate(
             image_disclaimer=disclaimers.OF_ASSET
         )
         newest = rows.order_by("subject_id", "-current_version_id").distinct("subject_id")
@@ -99,12 +99,12 @@ class Scenes(Use):
         return [Image(of.key, of.name, of.pk, "master", master, disclaimer) for of, master, disclaimer in images]
 
 
-class Maps(Use):
+class Maps(ConceptUse):
     parameter, role, noun = CONTROL_MAP, CONTROL, MAP
     add = "Add it as a concept and upload the finished map as its photo."
     lacking = "has no photo yet: upload the finished map as a photo of this concept."
 
-    def living(self, brand_id: int) -> QuerySet[Any]:
+    def active_rows(self, brand_id: int) -> QuerySet[Any]:
         return ReferencePhoto.objects.filter(
             status=PhotoStatus.READY,
             subject__brand_id=brand_id,
@@ -112,36 +112,38 @@ class Maps(Use):
             subject__is_active=True,
         )
 
-    def images(self, living: QuerySet[Any]) -> list[Image]:
-        rows = living.select_related("subject").order_by("subject_id", "position", "id").distinct("subject_id")
+    def images(self, rows_of_concepts: QuerySet[Any]) -> list[Image]:
+        rows = (
+            rows_of_concepts.select_related("subject").order_by("subject_id", "position", "id").distinct("subject_id")
+        )
         return [Image(photo.subject.key, photo.subject.name, photo.subject_id, "photo", photo) for photo in rows]
 
 
 SCENES: Final = Scenes()
 MAPS: Final = Maps()
-USES: Final[Mapping[str, Use]] = {use.noun: use for use in (SCENES, MAPS)}
+USES: Final[Mapping[str, ConceptUse]] = {use.noun: use for use in (SCENES, MAPS)}
 
 
 @dataclass(frozen=True)
-class Offered:
-    """The concepts that pages offer. images: by name, at most OFFERED; more: how many are left out; unmade: the first
-    few concepts without such an image; unmade_count: how many there are."""
+class ConceptChoices:
+    """The concepts that pages offer. images: by name, at most MAX_OFFERED; more: how many are left out;
+    without_image: the first few concepts without such an image; without_image_count: how many there are."""
 
     images: Sequence[Image]
     more: int
-    unmade: Sequence[Subject]
-    unmade_count: int
+    without_image: Sequence[Subject]
+    without_image_count: int
 
 
 @dataclass(frozen=True)
-class Known:
+class ConceptImages:
     """The concepts that a run may name for one use.
 
     concepts: key -> (subject id, name, is active) of every requested concept, and of all concepts where each product
     names its own. others: the first keys of active concepts, for messages.
     """
 
-    use: Use
+    use: ConceptUse
     brand: str
     images: Mapping[str, Image] = field(default_factory=dict)
     concepts: Mapping[str, tuple[int, str, bool]] = field(default_factory=dict)
@@ -166,14 +168,14 @@ class Known:
         return self.concepts[key][0] if key in self.concepts else None
 
 
-def taken(capabilities: Capabilities) -> tuple[Use, ...]:
+def supported_uses(capabilities: Capabilities) -> tuple[ConceptUse, ...]:
     """Return the uses of concepts that an engine supports."""
     is_taken = {SCENE: capabilities.takes_scenes, MAP: capabilities.takes_maps}
     return tuple(use for noun, use in USES.items() if is_taken[noun])
 
 
-def named(
-    use: Use, source: PromptSource, axes: Mapping[str, Sequence[Any]], rows: Iterable[Mapping[str, Any]] = ()
+def list_named_keys(
+    use: ConceptUse, source: PromptSource, axes: Mapping[str, Sequence[Any]], rows: Iterable[Mapping[str, Any]] = ()
 ) -> frozenset[str] | None:
     """Return the keys that a prompt, its axes or the rows of a list name; None where a placeholder names one per
     product."""
@@ -202,7 +204,7 @@ def subject_images(
     )
 
 
-def roles(parameters: Mapping[str, Any]) -> frozenset[str]:
+def concept_roles(parameters: Mapping[str, Any]) -> frozenset[str]:
     """Return the roles of a spec's images that belong to concepts which it names, not to its subject."""
     return frozenset(use.role for use in USES.values() if use.parameter in parameters)
 
@@ -211,51 +213,53 @@ def is_none(name: str) -> bool:
     return name.strip().lower() in NONE
 
 
-def known(use: Use, brand: Brand, keys: Collection[str] | None) -> Known:
+def load_images(use: ConceptUse, brand: Brand, keys: Collection[str] | None) -> ConceptImages:
     """Return the concepts with these keys and their images; None for all of the brand. Three queries, none without
     keys."""
     if keys is not None and not keys:
-        return Known(use, brand.name)
+        return ConceptImages(use, brand.name)
     concepts = Subject.objects.filter(brand=brand, kind=SubjectKind.CONCEPT)
     requested = concepts if keys is None else concepts.filter(key__in=keys)
-    living = use.living(brand.pk) if keys is None else use.living(brand.pk).filter(subject__key__in=keys)
-    images = {image.key: image for image in use.images(living)}
+    rows_of_concepts = (
+        use.active_rows(brand.pk) if keys is None else use.active_rows(brand.pk).filter(subject__key__in=keys)
+    )
+    images = {image.key: image for image in use.images(rows_of_concepts)}
     by_key = {
         key: (pk, name, is_active)
         for pk, key, name, is_active in requested.values_list("pk", "key", "name", "is_active")
     }
     is_unknown = keys is None or any(key not in by_key for key in keys)
     others = concepts.filter(is_active=True).order_by("key").values_list("key", flat=True)[: NAMED + 1]
-    return Known(use, brand.name, images, by_key, list(others) if is_unknown else ())
+    return ConceptImages(use, brand.name, images, by_key, list(others) if is_unknown else ())
 
 
-def get(use: Use, brand: Brand, key: str) -> tuple[Image | None, str]:
+def find_image(use: ConceptUse, brand: Brand, key: str) -> tuple[Image | None, str]:
     """Return (the image of this key, "") or (None, the reason why there is none)."""
-    lookup = known(use, brand, {key})
+    lookup = load_images(use, brand, {key})
     return lookup.images.get(key), lookup.problem(key)
 
 
-def offered(use: Use, user: User, brand: Brand) -> Offered:
+def list_choices(use: ConceptUse, user: User, brand: Brand) -> ConceptChoices:
     """Return the brand's concepts with their images that a person may choose; four queries at most."""
     concepts = Subject.objects.visible_to(user).filter(brand=brand, kind=SubjectKind.CONCEPT, is_active=True)
-    with_image = use.living(brand.pk).values("subject_id")
+    with_image = use.active_rows(brand.pk).values("subject_id")
     first = concepts.filter(pk__in=with_image).order_by("name", "pk")
-    shown = list(first.values_list("pk", flat=True)[:OFFERED])
-    images = use.images(use.living(brand.pk).filter(subject__in=shown))
-    unmade = concepts.exclude(pk__in=with_image).order_by("key")
-    return Offered(
+    shown = list(first.values_list("pk", flat=True)[:MAX_OFFERED])
+    images = use.images(use.active_rows(brand.pk).filter(subject__in=shown))
+    without_image = concepts.exclude(pk__in=with_image).order_by("key")
+    return ConceptChoices(
         sorted(images, key=lambda image: shown.index(image.subject_id)),
         first.count() - len(shown),
-        list(unmade[:NAMED]),
-        unmade.count(),
+        list(without_image[:NAMED]),
+        without_image.count(),
     )
 
 
-def names(use: Use, user: User, brand: Brand) -> list[tuple[str, str]]:
-    """Return (key, name) of the concepts that may be chosen, by name; at most OFFERED, one query."""
-    with_image = use.living(brand.pk).values("subject_id")
+def list_names(use: ConceptUse, user: User, brand: Brand) -> list[tuple[str, str]]:
+    """Return (key, name) of the concepts that may be chosen, by name; at most MAX_OFFERED, one query."""
+    with_image = use.active_rows(brand.pk).values("subject_id")
     concepts = Subject.objects.visible_to(user).filter(brand=brand, pk__in=with_image)
-    return list(concepts.order_by("name", "pk").values_list("key", "name")[:OFFERED])
+    return list(concepts.order_by("name", "pk").values_list("key", "name")[:MAX_OFFERED])
 
 
 def _listed(keys: Sequence[str]) -> str:

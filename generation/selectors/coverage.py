@@ -104,7 +104,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class CoverageFilters:
     """The filters of a list of subjects. state: one of ORDER, "incomplete" or "lacking"; spec_id: only this output."""
 
     state: str = ""
@@ -147,7 +147,13 @@ def summary(campaign: Campaign) -> Summary:
 
 
 def page(
-    *, user: User, campaign: Campaign, specs: Sequence[OutputSpec], filters: Wanted, limit: int, offset: int = 0
+    *,
+    user: User,
+    campaign: Campaign,
+    specs: Sequence[OutputSpec],
+    filters: CoverageFilters,
+    limit: int,
+    offset: int = 0,
 ) -> Page:
     """Return `limit` subjects from `offset` on, in at most five queries.
 
@@ -181,7 +187,7 @@ def page(
     return Page(rows, total)
 
 
-def covered(campaign_id: int) -> frozenset[tuple[int, str]]:
+def list_existing_images(campaign_id: int) -> frozenset[tuple[int, str]]:
     """Return (subject id, aspect) of every image that exists or is being made; all others are missing. One query."""
     assets = Asset.objects.filter(campaign_id=campaign_id, is_sandbox=False)
     good = assets.exclude(state__in=[AssetState.SUPERSEDED, *(state for state in GONE if state != MISSING)])
@@ -212,11 +218,11 @@ def _grid(campaign_id: int, aspects: Sequence[str]) -> tuple[str, list[Any]]:
     return _GRID.format(ranked=ranked, columns=columns, ranks=ranks), [*values, *aspects, campaign_id]
 
 
-def _in_state(campaign: Campaign, specs: Sequence[OutputSpec], filters: Wanted) -> list[int]:
+def _in_state(campaign: Campaign, specs: Sequence[OutputSpec], filters: CoverageFilters) -> list[int]:
     """Return the ids, in key order, of the subjects that have the state in some output or in the one of the filters."""
     aspects = _aspects(specs)
     chosen = next((aspects.index(spec.aspect) + 1 for spec in specs if spec.pk == filters.spec_id), None)
-    ranks = [rank for rank, state in enumerate(ORDER) if state in _meant(filters.state)]
+    ranks = [rank for rank, state in enumerate(ORDER) if state in _states_of_filter(filters.state)]
     head, values = _grid(campaign.pk, aspects)
     clauses = ["ranks[%s] = ANY(%s)" if chosen else "ranks && %s::int[]"]
     values += [chosen, ranks] if chosen else [ranks]
@@ -237,7 +243,7 @@ def _escaped(words: str) -> str:
     return re.sub(r"([\\%_])", r"\\\1", words)
 
 
-def _meant(state: str) -> frozenset[str]:
+def _states_of_filter(state: str) -> frozenset[str]:
     if state == "incomplete":
         return frozenset(ORDER) - DONE
     return GONE if state == "lacking" else frozenset({state})

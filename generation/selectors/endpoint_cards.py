@@ -26,9 +26,9 @@ from generation.engines.base import ErrorKind
 from generation.models import Endpoint, EndpointStatus
 from generation.selectors import endpoint_limits, lanes
 
-COUNTED: Final = 10_000
+MAX_COUNTED: Final = 10_000
 #: Fewer attempts than this say nothing about an endpoint.
-TELLING: Final = 3
+MIN_ATTEMPTS: Final = 3
 
 ENGINES: Final = {
     "comfyui": "ComfyUI",
@@ -118,8 +118,8 @@ class Health:
 class Figures:
     """One endpoint in numbers.
 
-    running, waiting: open submissions of all brands. queued (at most COUNTED + 1), held, uncertain: jobs of this brand.
-    made, failed, by_kind: attempts of the last 24 hours. seconds: mean duration of the successful ones.
+    running, waiting: open submissions of all brands. queued (at most MAX_COUNTED + 1), held, uncertain: jobs of this
+    brand. made, failed, by_kind: attempts of the last 24 hours. seconds: mean duration of the successful ones.
     """
 
     running: int = 0
@@ -163,7 +163,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Card:
-    """One endpoint with everything that its card shows. workers: live workers of its lane. allowed: its limits, a short
+    """One endpoint with everything that its card shows. workers: live workers of its lane. limits: its limits, a short
     sentence each."""
 
     endpoint: Endpoint
@@ -171,7 +171,7 @@ class Card:
     figures: Figures
     health: Health
     workers: int
-    allowed: Sequence[str]
+    limits: Sequence[str]
 
     @property
     def engine_words(self) -> str:
@@ -189,7 +189,7 @@ class Card:
 
     @property
     def price_words(self) -> str:
-        price_text = prices.in_words(self.endpoint.prices) if not prices.problems(self.endpoint.prices) else ""
+        price_text = prices.describe(self.endpoint.prices) if not prices.find_problems(self.endpoint.prices) else ""
         fixed = self.endpoint.price_per_image
         return price_text or (f"{fixed.normalize():f} per image" if fixed else "")
 
@@ -217,8 +217,8 @@ def cards(brand: Brand, endpoints: Sequence[Endpoint]) -> list[Card]:
 
 def _card(endpoint: Endpoint, numbers: Figures, workers: int) -> Card:
     status = getattr(endpoint, "status", None)
-    health = health_of(endpoint, status, numbers, workers=workers)
-    return Card(endpoint, status, numbers, health, workers, allowed(endpoint, status, numbers, workers=workers))
+    health = assess_health(endpoint, status, numbers, workers=workers)
+    return Card(endpoint, status, numbers, health, workers, describe_limits(endpoint, status, numbers, workers=workers))
 
 
 def figures(brand: Brand, endpoints: Sequence[Endpoint], *, with_day: bool = True) -> dict[int, Figures]:
@@ -234,7 +234,7 @@ def figures(brand: Brand, endpoints: Sequence[Endpoint], *, with_day: bool = Tru
         "today": today,
         "month": today.replace(day=1),
         "since": now - timedelta(hours=24),
-        "most": COUNTED + 1,
+        "most": MAX_COUNTED + 1,
     }
     by_endpoint = {endpoint.pk: Figures() for endpoint in endpoints}
     if with_day:
@@ -268,7 +268,7 @@ def _add_day(by_endpoint: Mapping[int, Figures], values: Mapping[str, Any]) -> N
             by_endpoint[pk].money_today, by_endpoint[pk].money_month = spent_today, spent_month
 
 
-def health_of(endpoint: Endpoint, status: EndpointStatus | None, numbers: Figures, *, workers: int) -> Health:
+def assess_health(endpoint: Endpoint, status: EndpointStatus | None, numbers: Figures, *, workers: int) -> Health:
     """Return the health of an endpoint: tone, word and reason."""
     if not endpoint.is_enabled:
         return Health("", "switched off", "It is offered to nobody. What waits for it stays where it is.")
@@ -279,7 +279,7 @@ def health_of(endpoint: Endpoint, status: EndpointStatus | None, numbers: Figure
         return trouble
     if numbers.held:
         return _empty()
-    if numbers.failed >= TELLING and not numbers.made:
+    if numbers.failed >= MIN_ATTEMPTS and not numbers.made:
         sentence = f"None of its last {numbers.failed} attempts succeeded; the newest reasons stand below."
         return Health("bad", "failing", sentence, True)
     if not numbers.was_ever_used and (status is None or status.last_success_at is None):
@@ -323,23 +323,25 @@ def _empty() -> Health:
     )
 
 
-def allowed(endpoint: Endpoint, status: EndpointStatus | None, numbers: Figures, *, workers: int = 0) -> list[str]:
+def describe_limits(
+    endpoint: Endpoint, status: EndpointStatus | None, numbers: Figures, *, workers: int = 0
+) -> list[str]:
     """Return the endpoint's limits, a short sentence each."""
     if endpoint.lane != Lane.CLOUD:
         go = "1 image" if endpoint.batch_size == 1 else f"{endpoint.batch_size} images"
         return [f"{go} in one go", f"{workers} worker{'' if workers == 1 else 's'}"]
-    at_once = endpoint_limits.at_once(endpoint, status, numbers.in_use)
-    allowed = [f"{numbers.in_use} of {at_once} at once{_comma(found_note(at_once, endpoint.most_at_once))}"]
+    at_once = endpoint_limits.concurrency_limit(endpoint, status, numbers.in_use)
+    limits = [f"{numbers.in_use} of {at_once} at once{_comma(learnt_limit_note(at_once, endpoint.most_at_once))}"]
     for limit, operator_limit, unit in (
         (endpoint_limits.per_second(endpoint), endpoint.max_per_second, "second"),
         (endpoint_limits.per_minute(endpoint), endpoint.max_per_minute, "minute"),
     ):
         if limit:
-            allowed.append(f"{limit:.3g} a {unit}{_comma(found_note(limit, operator_limit))}")
-    return allowed
+            limits.append(f"{limit:.3g} a {unit}{_comma(learnt_limit_note(limit, operator_limit))}")
+    return limits
 
 
-def found_note(limit: float, operator_limit: float | None) -> str:
+def learnt_limit_note(limit: float, operator_limit: float | None) -> str:
     """Return the note for a limit that was found automatically; "" for one that an operator has set."""
     return "" if limit == operator_limit else "limit found by itself"
 

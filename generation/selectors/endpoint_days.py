@@ -20,7 +20,7 @@ from generation.models import Endpoint, Job
 
 HOURS: Final = 24
 SHOWN: Final = 8
-LOOKED_AT: Final = 2000
+MAX_FAILURES_READ: Final = 2000
 #: Sizes of the drawing, in its own units.
 BAR_WIDTH: Final = 16
 BAR_STEP: Final = 20
@@ -99,7 +99,7 @@ class Day:
 
 @dataclass
 class Trouble:
-    """Equal failures of the last day, counted among the LOOKED_AT newest. message: the words of the newest one;
+    """Equal failures of the last day, counted among the MAX_FAILURES_READ newest. message: the words of the newest one;
     follows: what dispatch does after it."""
 
     cause: Cause
@@ -133,11 +133,11 @@ def _hour(number: int, at: datetime, made: int, failed: int, scale: float) -> Ho
 def troubles(brand: Brand, endpoint: Endpoint) -> list[Trouble]:
     """Return why attempts of the brand failed at the endpoint in the last day, newest first; one query."""
     since = clock.now() - timedelta(hours=HOURS)
-    values = {"brand": brand.pk, "endpoint": endpoint.pk, "since": since, "most": LOOKED_AT}
+    values = {"brand": brand.pk, "endpoint": endpoint.pk, "since": since, "most": MAX_FAILURES_READ}
     by_cause: dict[tuple[str, str], Trouble] = {}
     for kind, message, ended_at, run_id, run_name in _rows(_ERRORS, values):
-        cause = causes.of(status="failed", error_kind=kind, message=message)
-        key = (cause.code, causes.same_words(cause, message))
+        cause = causes.find_cause(status="failed", error_kind=kind, message=message)
+        key = (cause.code, causes.grouping_text(cause, message))
         if key in by_cause:
             by_cause[key].count += 1
         else:
@@ -145,7 +145,7 @@ def troubles(brand: Brand, endpoint: Endpoint) -> list[Trouble]:
     return list(by_cause.values())[:SHOWN]
 
 
-def failed_by_it(brand: Brand, endpoint: Endpoint) -> int:
+def count_setup_failures(brand: Brand, endpoint: Endpoint) -> int:
     """Return how many of the brand's images failed because the endpoint is set up wrongly."""
     failed = Job.objects.filter(endpoint=endpoint, status=JobState.FAILED, campaign__brand=brand)
     return failed.filter(error_kind=ErrorKind.ENDPOINT).count()

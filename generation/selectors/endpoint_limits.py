@@ -12,16 +12,16 @@ from redis.exceptions import RedisError
 from core.choices import Lane
 from generation import rate_limits
 from generation.models import Endpoint, EndpointStatus
-from generation.rate_limits import FoundRate
+from generation.rate_limits import LearntRate
 
 FIRST_WINDOW = 4.0
-MOST_AT_ONCE = 256
+MAX_CONCURRENT = 256
 MORE_THAN_TAKEN, MORE_THAN_ANSWERED = 1.125, 2.0
 """Growth of the concurrent calls while none was refused: an eighth more than the service has accepted, at most twice as
 many as it has answered. The second limit is needed because a service that hangs accepts everything."""
 
 
-class _Own(threading.local):
+class _ThreadConnection(threading.local):
     """One connection per thread, because threads that share a connection pool wait for its lock."""
 
     @cached_property
@@ -30,7 +30,7 @@ class _Own(threading.local):
         return redis
 
 
-_own = _Own()
+_own = _ThreadConnection()
 
 
 def connection() -> Redis:
@@ -49,9 +49,9 @@ def now_ms() -> int:
     return int(seconds) * 1000 + int(microseconds) // 1000
 
 
-def found_rates(status: EndpointStatus | None) -> dict[str, FoundRate]:
+def learnt_rates(status: EndpointStatus | None) -> dict[str, LearntRate]:
     """Return the limits learnt from the service's refusals, under rate_limits.SECOND and rate_limits.MINUTE."""
-    return {name: FoundRate.of_json(rate) for name, rate in status.rates.items()} if status is not None else {}
+    return {name: LearntRate.from_json(rate) for name, rate in status.rates.items()} if status is not None else {}
 
 
 def per_second(endpoint: Endpoint) -> float | None:
@@ -68,13 +68,13 @@ def per_minute(endpoint: Endpoint) -> float | None:
 
 
 def _lower(operator_limit: float | None, endpoint: Endpoint, name: str) -> float | None:
-    found_rate = found_rates(getattr(endpoint, "status", None)).get(name)
+    found_rate = learnt_rates(getattr(endpoint, "status", None)).get(name)
     return min(
         (limit for limit in (operator_limit, found_rate.submissions if found_rate else None) if limit), default=None
     )
 
 
-def used(endpoint: Endpoint) -> tuple[int, int]:
+def count_recent_submissions(endpoint: Endpoint) -> tuple[int, int]:
     """Return the number of submissions in the last second and in the last minute."""
     try:
         now = now_ms()
@@ -84,17 +84,17 @@ def used(endpoint: Endpoint) -> tuple[int, int]:
     return counts[0], counts[1]
 
 
-def at_once(endpoint: Endpoint, status: EndpointStatus | None, taken: int = 0) -> int:
+def concurrency_limit(endpoint: Endpoint, status: EndpointStatus | None, taken: int = 0) -> int:
     """Return how many submissions the endpoint may have at the same time. taken: those that it has accepted."""
     window = status.window if status is not None else None
     limit = endpoint.most_at_once
     if window is None:
         window = float(limit or FIRST_WINDOW)
-    if taken and is_untried(endpoint, status):
+    if taken and is_concurrency_unknown(endpoint, status):
         window = max(window, min(max(taken + 1, taken * MORE_THAN_TAKEN), window * MORE_THAN_ANSWERED))
-    return max(1, min(int(window), limit or MOST_AT_ONCE))
+    return max(1, min(int(window), limit or MAX_CONCURRENT))
 
 
-def is_untried(endpoint: Endpoint, status: EndpointStatus | None) -> bool:
+def is_concurrency_unknown(endpoint: Endpoint, status: EndpointStatus | None) -> bool:
     """Return whether the number of concurrent calls is unknown: no operator has set it and no call was refused yet."""
     return not endpoint.most_at_once and (status is None or status.window_peak is None)

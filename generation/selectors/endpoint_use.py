@@ -41,7 +41,7 @@ class Gauge:
 
 
 @dataclass(frozen=True)
-class Use:
+class EndpointUse:
     """One endpoint now. gauges of a service: this second, this minute, open calls; of own machines: being made."""
 
     endpoint: Endpoint
@@ -51,7 +51,7 @@ class Use:
 
 
 @dataclass(frozen=True)
-class Purse:
+class BudgetUse:
     """The money of a campaign, or of the brand in this month (campaign None). left: None without a limit."""
 
     campaign: Campaign | None
@@ -76,7 +76,7 @@ class Purse:
         return min(100 - self.spent_percent, float(100 * self.reserved / self.limit)) if self.limit else 0.0
 
 
-def now(brand: Brand, user: User) -> list[Use]:
+def list_endpoint_uses(brand: Brand, user: User) -> list[EndpointUse]:
     """Return every enabled endpoint with its gauges."""
     endpoints = list(endpoint_cards.visible(brand, user).filter(is_enabled=True))
     figures = endpoint_cards.figures(brand, endpoints, with_day=False)
@@ -86,16 +86,16 @@ def now(brand: Brand, user: User) -> list[Use]:
     for endpoint in endpoints:
         status = getattr(endpoint, "status", None)
         numbers = figures[endpoint.pk]
-        health = endpoint_cards.health_of(endpoint, status, numbers, workers=alive[endpoint.lane])
+        health = endpoint_cards.assess_health(endpoint, status, numbers, workers=alive[endpoint.lane])
         if endpoint.lane == Lane.CLOUD:
-            gauges = _of_service(endpoint, status, numbers)
+            gauges = _remote_gauges(endpoint, status, numbers)
         else:
-            gauges = _of_our_own(endpoint, numbers, alive[endpoint.lane], made_by_endpoint.get(endpoint.pk, 0))
-        uses.append(Use(endpoint, health, numbers, gauges))
+            gauges = _local_gauges(endpoint, numbers, alive[endpoint.lane], made_by_endpoint.get(endpoint.pk, 0))
+        uses.append(EndpointUse(endpoint, health, numbers, gauges))
     return uses
 
 
-def purses(brand: Brand, user: User) -> list[Purse]:
+def list_budget_uses(brand: Brand, user: User) -> list[BudgetUse]:
     """Return the brand's money of this month, and that of each campaign with a running or paused run; a query each."""
     running = Q(runs__state__in=(RunState.RUNNING, RunState.PAUSED))
     busy = Campaign.objects.visible_to(user).filter(running, brand=brand, is_sandbox=False).distinct()
@@ -103,9 +103,9 @@ def purses(brand: Brand, user: User) -> list[Purse]:
     return [_of_month(brand), *of_campaigns]
 
 
-def _of_service(endpoint: Endpoint, status: EndpointStatus | None, numbers: Figures) -> list[Gauge]:
-    second, minute = endpoint_limits.used(endpoint)
-    at_once = endpoint_limits.at_once(endpoint, status, numbers.in_use)
+def _remote_gauges(endpoint: Endpoint, status: EndpointStatus | None, numbers: Figures) -> list[Gauge]:
+    second, minute = endpoint_limits.count_recent_submissions(endpoint)
+    at_once = endpoint_limits.concurrency_limit(endpoint, status, numbers.in_use)
     return [
         _gauge("this second", second, endpoint_limits.per_second(endpoint), endpoint.max_per_second),
         _gauge("this minute", minute, endpoint_limits.per_minute(endpoint), endpoint.max_per_minute),
@@ -117,10 +117,10 @@ def _gauge(label: str, used: int, limit: float | None, operator_limit: float | N
     """Return a gauge. limit: the limit that applies now; operator_limit: the one that an operator has set."""
     if limit is None:
         return Gauge(label, used, None, NO_LIMIT)
-    return Gauge(label, used, limit, endpoint_cards.found_note(limit, operator_limit))
+    return Gauge(label, used, limit, endpoint_cards.learnt_limit_note(limit, operator_limit))
 
 
-def _of_our_own(endpoint: Endpoint, numbers: Figures, workers: int, made: int) -> list[Gauge]:
+def _local_gauges(endpoint: Endpoint, numbers: Figures, workers: int, made: int) -> list[Gauge]:
     at_once = endpoint.batch_size * workers
     ahead = max(0, numbers.running - at_once) if at_once else 0  # workers take the next batch before this one is done
     return [
@@ -140,11 +140,11 @@ def _made_last_minute(endpoints: Sequence[Endpoint]) -> dict[int, int]:
     return dict(rows)
 
 
-def _of_campaign(campaign: Campaign) -> Purse:
+def _of_campaign(campaign: Campaign) -> BudgetUse:
     status = budgets.status(campaign)
-    return Purse(campaign, status.spent, status.reserved, status.budget)
+    return BudgetUse(campaign, status.spent, status.reserved, status.budget)
 
 
-def _of_month(brand: Brand) -> Purse:
-    month = budgets.month(brand)
-    return Purse(None, month.spent, month.reserved, month.budget)
+def _of_month(brand: Brand) -> BudgetUse:
+    month = budgets.month_status(brand)
+    return BudgetUse(None, month.spent, month.reserved, month.budget)

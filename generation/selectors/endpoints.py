@@ -28,33 +28,33 @@ class Offer:
     problem: str = ""
 
 
-def usable(brand: Brand) -> QuerySet[Any]:
+def list_usable(brand: Brand) -> QuerySet[Any]:
     """Return the enabled endpoints that serve this brand, by name."""
     return Endpoint.objects.filter(Q(brand=None) | Q(brand=brand), is_enabled=True).order_by("name")
 
 
-def offered(brand: Brand, *, chosen: str = "") -> list[Endpoint]:
+def list_offered(brand: Brand, *, chosen: str = "") -> list[Endpoint]:
     """Return the usable endpoints without those whose circuit breaker is open after failures.
 
     `chosen`, the id of an endpoint that was chosen before, stays in the list. Where all breakers are open, all are
     offered.
     """
-    listed = list(usable(brand).select_related("status"))
-    awake = [endpoint for endpoint in listed if not _rests(endpoint) or str(endpoint.pk) == chosen]
-    return awake if any(not _rests(endpoint) for endpoint in awake) else listed
+    listed = list(list_usable(brand).select_related("status"))
+    awake = [endpoint for endpoint in listed if not _is_resting(endpoint) or str(endpoint.pk) == chosen]
+    return awake if any(not _is_resting(endpoint) for endpoint in awake) else listed
 
 
-def _rests(endpoint: Endpoint) -> bool:
+def _is_resting(endpoint: Endpoint) -> bool:
     status = getattr(endpoint, "status", None)
     return status is not None and status.breaker != Breaker.CLOSED
 
 
-def offers(brand: Brand) -> list[Offer]:
+def list_offers(brand: Brand) -> list[Offer]:
     """Return every offered endpoint as its engine describes it; one query."""
-    return [offer(endpoint) for endpoint in offered(brand)]
+    return [build_offer(endpoint) for endpoint in list_offered(brand)]
 
 
-def offer(endpoint: Endpoint) -> Offer:
+def build_offer(endpoint: Endpoint) -> Offer:
     try:
         engine = engines.build(endpoint.engine, endpoint.config)
         return Offer(endpoint, engine.capabilities(), encoder_of(engine))
@@ -62,7 +62,7 @@ def offer(endpoint: Endpoint) -> Offer:
         return Offer(endpoint, None, None, f"{endpoint.name} cannot be used: {error}")
 
 
-def others(brand: Brand, run: Run) -> QuerySet[Any]:
+def list_alternates(brand: Brand, run: Run) -> QuerySet[Any]:
     """Return the endpoints that a run could use besides its own, each with `is_alternate`."""
     named = Run.alternates.through.objects.filter(run=run, endpoint=OuterRef("pk"))
-    return usable(brand).exclude(pk=run.endpoint_id).annotate(is_alternate=Exists(named))
+    return list_usable(brand).exclude(pk=run.endpoint_id).annotate(is_alternate=Exists(named))

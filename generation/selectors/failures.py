@@ -12,7 +12,7 @@ from django.db import connection
 
 from campaigns.models import ReferencePhoto
 from generation import causes
-from generation.causes import CAUSES, Cause, Mend
+from generation.causes import CAUSES, Cause, Remedy
 from generation.choices import HoldReason, JobState
 from generation.models import Run
 from generation.selectors import budgets
@@ -84,14 +84,14 @@ class Group:
     examples: list[Example] = field(default_factory=list)
 
     @property
-    def mend(self) -> Mend:
+    def remedy(self) -> Remedy:
         """Return the action to offer: to raise the budget, where a retry would lack the money."""
-        can_try = self.cause.mend in (Mend.AGAIN, Mend.ONE_AGAIN)
-        return Mend.BUDGET if can_try and self.short_of else self.cause.mend
+        can_try = self.cause.remedy in (Remedy.AGAIN, Remedy.ONE_AGAIN)
+        return Remedy.BUDGET if can_try and self.short_of else self.cause.remedy
 
 
 @dataclass
-class _Found:
+class _PlacedGroup:
     group: Group
     places: list[tuple[int, int, int | None]] = field(default_factory=list)
 
@@ -100,37 +100,37 @@ def groups(run: Run) -> list[Group]:
     """Return the failures, the largest group first. Six queries at most, two if there are none."""
     by_key = _failed(run)
     listed = [placed.group for placed in by_key.values()]
-    if any(group.cause.mend in (Mend.AGAIN, Mend.ONE_AGAIN) for group in listed):
+    if any(group.cause.remedy in (Remedy.AGAIN, Remedy.ONE_AGAIN) for group in listed):
         budget_left = budgets.status(run.campaign).left
         for group in listed:
             group.short_of = Decimal(0) if budget_left is None else max(group.cost - budget_left, Decimal(0))
             if group.cause.code == "uncertain":
                 group.uncertain = budgets.uncertain_cost(run)
     checked = _checked(run)
-    _show([*by_key.values(), *checked])
+    _add_examples([*by_key.values(), *checked])
     listed += [placed.group for placed in checked]
-    return sorted(listed, key=lambda group: (group.cause.mend == Mend.REVIEW, -group.count))
+    return sorted(listed, key=lambda group: (group.cause.remedy == Remedy.REVIEW, -group.count))
 
 
-def jobs_of(run: Run, key: str) -> list[int]:
+def list_group_job_ids(run: Run, key: str) -> list[int]:
     """Return the ids of the jobs that are in one group now; empty if there are none any more."""
     placed = _failed(run, jobs=_ALL_JOBS).get(key)
     return placed.group.job_ids if placed else []
 
 
-def key_of(cause: Cause, message: str) -> str:
-    text = f"{cause.code}/{causes.same_words(cause, message)}"
+def group_key(cause: Cause, message: str) -> str:
+    text = f"{cause.code}/{causes.grouping_text(cause, message)}"
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _failed(run: Run, *, jobs: int = _MOST_SUBJECTS) -> dict[str, _Found]:
-    by_key: dict[str, _Found] = {}
+def _failed(run: Run, *, jobs: int = _MOST_SUBJECTS) -> dict[str, _PlacedGroup]:
+    by_key: dict[str, _PlacedGroup] = {}
     for status, hold_reason, kind, error, count, job_ids, cells, subjects, cost in _rows(_JOBS, run, jobs):
-        cause = causes.of(status=status, error_kind=kind, message=error, hold_reason=hold_reason)
+        cause = causes.find_cause(status=status, error_kind=kind, message=error, hold_reason=hold_reason)
         # Jobs that wait for one empty account are one group, whatever error each had last.
         text = "" if status == JobState.HELD and hold_reason != HoldReason.CHANGED else error
-        key = key_of(cause, text)
-        placed = by_key.setdefault(key, _Found(Group(key, cause, text or error)))
+        key = group_key(cause, text)
+        placed = by_key.setdefault(key, _PlacedGroup(Group(key, cause, text or error)))
         placed.group.count += count
         placed.group.cost += cost
         placed.group.job_ids += job_ids
@@ -139,15 +139,15 @@ def _failed(run: Run, *, jobs: int = _MOST_SUBJECTS) -> dict[str, _Found]:
     return by_key
 
 
-def _checked(run: Run) -> list[_Found]:
+def _checked(run: Run) -> list[_PlacedGroup]:
     checked = []
     for check, count, cells, subjects, versions, message in _rows(_CHECKS, run, 0):
         group = Group(f"check-{check}", CAUSES["checks"], message, count, subject_ids=list(dict.fromkeys(subjects)))
-        checked.append(_Found(group, list(zip(cells, subjects, versions, strict=True))))
+        checked.append(_PlacedGroup(group, list(zip(cells, subjects, versions, strict=True))))
     return checked
 
 
-def _show(placed_groups: Sequence[_Found]) -> None:
+def _add_examples(placed_groups: Sequence[_PlacedGroup]) -> None:
     """Give each group its first examples, with names and photos, in two queries for all."""
     subject_ids = {subject for placed in placed_groups for _, subject, _ in placed.places[:SHOWN]}
     if not subject_ids:

@@ -25,7 +25,8 @@ SHOWN_LENGTH = 200
 """Characters of a feed value that a cause keeps."""
 _NO_FEED_VALUE: Final = frozenset({"campaign"})
 
-#: The value that placeholder `e.key` reads from subject `s` now; equal to campaigns.selectors.campaigns.values_of.
+#: The value that placeholder `e.key` reads from subject `s` now; equal to
+#: campaigns.selectors.campaigns.placeholder_values.
 CURRENT: Final = """CASE WHEN e.key IN ('key', 'sku') THEN s.key ELSE coalesce(nullif(s.attributes ->> e.key, ''),
     CASE e.key WHEN 'name' THEN s.name WHEN 'kind' THEN s.kind ELSE '' END) END"""
 #: The photo and the cut-out that count now, for pinned inputs `p`.
@@ -68,7 +69,7 @@ def used_names(source: PromptSource, axes: Collection[str]) -> frozenset[str]:
     return frozenset(names - set(axes) - _NO_FEED_VALUE)
 
 
-def moved(cell_ids: Iterable[int]) -> dict[int, list[dict[str, Any]]]:
+def find_changes(cell_ids: Iterable[int]) -> dict[int, list[dict[str, Any]]]:
     """Return, by cell id, what has changed since the image was made or last approved, in the form of
     `StaleAsset.causes` but without "at". Cells without a change are left out. One query for any number of cells."""
     ids = list(cell_ids)
@@ -83,8 +84,8 @@ def moved(cell_ids: Iterable[int]) -> dict[int, list[dict[str, Any]]]:
     return by_cell
 
 
-@approvals.provide
-def approved(user: User, brand: Brand) -> int:
+@approvals.register_counter
+def count_approved(user: User, brand: Brand) -> int:
     """Return how many approved images of the brand a new guide or checklist could send back to review."""
     rows = Asset.objects.visible_to(user).filter(brand=brand, state=AssetState.APPROVED, is_sandbox=False)
     return int(rows.count())

@@ -10,19 +10,19 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-Teller = Callable[[int], QuerySet[Any]]
+AssetQuery = Callable[[int], QuerySet[Any]]
 """A function that returns, for a campaign id, the ids of its assets whose approved version is at some destination, as a
 subquery."""
 
-_tellers: list[Teller] = []
+_asset_queries: list[AssetQuery] = []
 
 
-def provide(teller: Teller) -> Teller:
+def register_query(teller: AssetQuery) -> AssetQuery:
     """Register a function that finds live assets (a decorator)."""
-    _tellers.append(teller)
+    _asset_queries.append(teller)
     return teller
 
 
 def asset_ids(campaign_id: int) -> list[QuerySet[Any]]:
     """Return the subqueries of live assets, one per registered function."""
-    return [teller(campaign_id) for teller in _tellers]
+    return [teller(campaign_id) for teller in _asset_queries]

@@ -157,7 +157,7 @@ def _cell(record: tuple[Any, ...]) -> MatrixCell:
     cell_id, _, _, _, values, values_key, aspect, asset_id, state, round_, _ = record[:11]
     version_id, outcome, running, percent, stuck, disclaimer = record[11:]
     status, kind, error, hold_reason = _json(stuck) if stuck else ("", "", "", "")
-    cause = causes.of(status=status, error_kind=kind, message=error, hold_reason=hold_reason) if stuck else None
+    cause = causes.find_cause(status=status, error_kind=kind, message=error, hold_reason=hold_reason) if stuck else None
     return MatrixCell(
         cell_id=cell_id,
         asset_id=asset_id,

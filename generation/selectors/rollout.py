@@ -70,14 +70,14 @@ class Rollout:
         return [self.steps[stage] for stage in Stage.values]
 
 
-def of(campaign: Campaign, version: PromptVersion) -> Rollout:
+def load_rollout(campaign: Campaign, version: PromptVersion) -> Rollout:
     """Return the rollout of a version in a campaign. Two queries."""
     pilot = gates.pilot(campaign, version)
     with connection.cursor() as cursor:
         cursor.execute(_BY_STAGE, [version.pk, campaign.pk])
         by_stage = {row[0]: Step(*row) for row in cursor.fetchall()}
-    steps = {stage: _judged(by_stage.get(stage, Step(stage)), pilot) for stage in Stage.values}
-    return Rollout(version, steps, pilot, _now(steps, pilot))
+    steps = {stage: _with_state(by_stage.get(stage, Step(stage)), pilot) for stage in Stage.values}
+    return Rollout(version, steps, pilot, _current_step(steps, pilot))
 
 
 def latest_version(user: User, campaign: Campaign) -> PromptVersion | None:
@@ -95,7 +95,7 @@ def latest_version(user: User, campaign: Campaign) -> PromptVersion | None:
     return version
 
 
-def _judged(step: Step, pilot: gates.Pilot) -> Step:
+def _with_state(step: Step, pilot: gates.Pilot) -> Step:
     """Return the step with its state."""
     if step.stage == Stage.PILOT and pilot.is_open:
         state = DONE
@@ -112,7 +112,7 @@ def _judged(step: Step, pilot: gates.Pilot) -> Step:
     return replace(step, state=state)
 
 
-def _now(steps: Mapping[str, Step], pilot: gates.Pilot) -> Step:
+def _current_step(steps: Mapping[str, Step], pilot: gates.Pilot) -> Step:
     """Return the pilot until it is passed; then the full or partial run that is under way, else the full run."""
     if not pilot.is_open:
         return steps[Stage.PILOT]

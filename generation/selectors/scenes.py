@@ -18,18 +18,18 @@ HIDDEN: Final = ("backdrop", "surface")
 LOOKED_AT: Final = 8
 
 
-def hidden(source: PromptSource, axes: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+def find_hidden_axes(source: PromptSource, axes: Mapping[str, Sequence[Any]]) -> dict[str, str]:
     """Return the axes that change nothing in the images of this run, each with a sentence that says so.
 
     The rows of a list have no axes; each row may name its own.
     """
-    if not axes or not concepts.named(concepts.SCENES, source, axes):
+    if not axes or not concepts.list_named_keys(concepts.SCENES, source, axes):
         return {}
     sentence = "The {} is not seen before a scene, so these images would be equal: leave out this axis or the scene."
     return {name: sentence.format(name) for name in HIDDEN if name in axes}
 
 
-def made_before(version: AssetVersion, sha256: str, key: str) -> AssetVersion | None:
+def find_shown_scene(version: AssetVersion, sha256: str, key: str) -> AssetVersion | None:
     """Return the scene that an image shows: the version of the concept `key` whose pixels have this hash."""
     rows = AssetVersion.objects.filter(asset__brand_id=version.asset.brand_id, master__sha256=sha256)
     rows = rows.filter(asset__subject__kind=SubjectKind.CONCEPT).select_related(

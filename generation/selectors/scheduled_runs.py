@@ -71,15 +71,15 @@ class NotReady:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A scheduled run as its page shows it. next_look, waiting: changed subjects that are ready, within and beyond
+class ScheduledRunDetails:
+    """A scheduled run as its page shows it. next_run_count, waiting: changed subjects that are ready, within and beyond
     today's limits; recent: its runs of the last days; refusal: why it could make nothing at all now, or ""."""
 
     scheduled_run: ScheduledRun
     today: Today
     recent: list[Run]
     approved: int
-    next_look: int
+    next_run_count: int
     waiting: int
     not_ready: list[NotReady]
     not_ready_count: int
@@ -93,7 +93,7 @@ def digests(scheduled_run: ScheduledRun, *, with_images: bool) -> dict[int, str]
         return dict(cursor.fetchall())
 
 
-def changed(scheduled_run: ScheduledRun, *, with_images: bool, limit: int = CONSIDERED) -> dict[int, str]:
+def find_changed_subjects(scheduled_run: ScheduledRun, *, with_images: bool, limit: int = CONSIDERED) -> dict[int, str]:
     """Return, by subject id, the digests of subjects that are new or have changed since they were last made. One
     query."""
     values = {
@@ -124,7 +124,7 @@ def new_from_source(scheduled_run: ScheduledRun) -> list[int]:
     )
 
 
-def today(scheduled_run: ScheduledRun) -> Today:
+def load_today(scheduled_run: ScheduledRun) -> Today:
     """Return what was made today and what is left. The day begins at the site's local midnight.
 
     The quoted cost of a run counts, whether its images have been made yet or not.
@@ -139,14 +139,14 @@ def today(scheduled_run: ScheduledRun) -> Today:
     )
 
 
-def unready(ids: Collection[int], scheduled_run: ScheduledRun, images: Collection[str]) -> dict[int, str]:
+def find_unready_subjects(ids: Collection[int], scheduled_run: ScheduledRun, images: Collection[str]) -> dict[int, str]:
     """Return, by subject id, why the photos do not suffice; ready subjects are left out. Two queries."""
     brand = scheduled_run.campaign.brand
-    judged = readiness.of(
+    judged = readiness.assess(
         ids,
-        specs=readiness.specs_of(scheduled_run.campaign_id),
+        specs=readiness.list_specs(scheduled_run.campaign_id),
         images_needed=images,
-        fill=readiness.fill_of(brand),
+        fill=readiness.get_fill(brand),
     )
     return {
         pk: judgement.findings[0] if judgement.findings else judgement.word
@@ -155,7 +155,7 @@ def unready(ids: Collection[int], scheduled_run: ScheduledRun, images: Collectio
     }
 
 
-def of_campaign(campaign: Campaign, user: User) -> QuerySet[ScheduledRun]:
+def list_scheduled_runs(campaign: Campaign, user: User) -> QuerySet[ScheduledRun]:
     """Return the campaign's scheduled runs that `user` may see, enabled ones first."""
     rows: QuerySet[ScheduledRun] = ScheduledRun.objects.visible_to(user).filter(campaign=campaign)
     rows = rows.select_related("campaign__brand", "source", "prompt_version__template__brand", "endpoint", "created_by")
@@ -164,21 +164,21 @@ def of_campaign(campaign: Campaign, user: User) -> QuerySet[ScheduledRun]:
 
 def get(campaign: Campaign, user: User, scheduled_run_id: int) -> ScheduledRun:
     """Return a scheduled run of the campaign. Raises NotFound."""
-    scheduled_run = of_campaign(campaign, user).filter(pk=scheduled_run_id).first()
+    scheduled_run = list_scheduled_runs(campaign, user).filter(pk=scheduled_run_id).first()
     if scheduled_run is None:
         raise NotFound(f"There is no scheduled run {scheduled_run_id} in {campaign.name}.")
     return scheduled_run
 
 
-def shown(
+def load_details(
     scheduled_run: ScheduledRun,
     user: User,
     *,
     reasons: Mapping[int, str],
-    next_look: int = 0,
+    next_run_count: int = 0,
     waiting: int = 0,
     refusal: str = "",
-) -> Shown:
+) -> ScheduledRunDetails:
     """Return everything about one scheduled run. reasons: subject id -> why no image of it can be made yet."""
     since: datetime = clock.now() - timedelta(days=RECENT_DAYS)
     runs = Run.objects.visible_to(user).filter(scheduled_run=scheduled_run, created_at__gte=since).order_by("-pk")
@@ -193,8 +193,16 @@ def shown(
     subjects = Subject.objects.visible_to(user).in_bulk(list(first))
     listed = [NotReady(subjects[pk], reason) for pk, reason in first.items() if pk in subjects]
     approved = Asset.objects.filter(cell__run__scheduled_run=scheduled_run, state=AssetState.APPROVED).count()
-    return Shown(
-        scheduled_run, today(scheduled_run), recent, approved, next_look, waiting, listed, len(reasons), refusal
+    return ScheduledRunDetails(
+        scheduled_run,
+        load_today(scheduled_run),
+        recent,
+        approved,
+        next_run_count,
+        waiting,
+        listed,
+        len(reasons),
+        refusal,
     )
 
 
@@ -204,6 +212,6 @@ def choices(user: User, brand: Brand) -> dict[str, QuerySet[Any]]:
     sources = FeedSource.objects.visible_to(user).filter(brand=brand).exclude(kind=SourceKind.UPLOAD)
     return {
         "prompt_version": versions.select_related("template").order_by("template__name", "-number"),
-        "endpoint": endpoints.usable(brand),
+        "endpoint": endpoints.list_usable(brand),
         "source": sources.order_by("name"),
     }

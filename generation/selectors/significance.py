@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from math import comb, sqrt
 from typing import Final
 
-FEW: Final = 12
+MIN_VOTES: Final = 12
 """The number of votes below which they are too few for a choice."""
-CHANCE: Final = 0.05
+SIGNIFICANCE_LEVEL: Final = 0.05
 _Z95: Final = 1.959964
 
 
@@ -22,7 +22,7 @@ def interval(wins: int, votes: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def chance(first: int, second: int) -> float:
+def probability_of_lead(first: int, second: int) -> float:
     """Return how likely a lead at least this large is between two that are equally good (two-sided sign test), 0–1."""
     votes, most = first + second, max(first, second)
     tail = sum(comb(votes, count) for count in range(most, votes + 1)) / 2**votes
@@ -34,15 +34,15 @@ def conclusion(wins: Sequence[int], names: Sequence[str]) -> tuple[str, bool]:
     votes = sum(wins)
     if not votes:
         return "Nobody has named a favourite yet.", False
-    if votes < FEW:
+    if votes < MIN_VOTES:
         noun = "vote is" if votes == 1 else "votes are"
-        return f"{votes} {noun} too few to choose by; {FEW} is the least that can tell a clear favourite.", False
+        return f"{votes} {noun} too few to choose by; {MIN_VOTES} is the least that can tell a clear favourite.", False
     first, second = wins[0], wins[1]
     if first == second:
         return f"After {votes} votes {names[0]} and {names[1]} are level.", False
-    odds = chance(first, second)
+    odds = probability_of_lead(first, second)
     lead = f"{names[0]} leads {names[1]} by {first} to {second}"
-    if odds >= CHANCE:
+    if odds >= SIGNIFICANCE_LEVEL:
         return f"{lead}, which may well be chance ({odds:.0%} between equals): collect more votes.", False
     return f"{lead}; between equals this would happen in {_percent(odds)} of such votes.", True
 

@@ -27,7 +27,7 @@ EXAMPLES = 6
 #: Images of one endpoint that are considered as examples, and how many of them are shown.
 LOOKED_AT, OF_ONE = 24, 4
 #: Example prompts for a brand that has not made anything yet.
-FIRST_WORDS = (
+EXAMPLE_PROMPTS = (
     "a stoneware mug on an oak table, soft window light",
     "an empty marble table, soft light from the left, seen from the front",
     "a tall glass vase on a plain grey backdrop, one hard light from the right",
@@ -113,7 +113,7 @@ class Result:
         return next((image for image in self.images if image.problem and not image.is_underway), None)
 
     @property
-    def heeds_seed(self) -> bool:
+    def obeys_seed(self) -> bool:
         return SEED_AXIS in self.run.definition["rows"][0]
 
     @property
@@ -122,7 +122,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Earlier:
+class HistoryEntry:
     """One try-out of the history: its images as asset version ids. size: such as "512 × 640"."""
 
     run: Run
@@ -141,14 +141,14 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Left:
+class MoneyLeft:
     """The money that try-outs may still cost. is_of_month: from the brand's month, else from the sandbox's budget."""
 
     amount: Decimal
     is_of_month: bool
 
 
-def result(run: Run) -> Result:
+def load_result(run: Run) -> Result:
     """Return the state of a try-out. The caller has checked that the person may see it. Four queries at most."""
     started = Attempt.objects.filter(job=OuterRef("pk"), outcome=AttemptOutcome.RUNNING).order_by("-number")
     rows = (
@@ -167,9 +167,9 @@ def result(run: Run) -> Result:
     return Result(run, images, ahead, has_worker, left, ended.total_seconds() if ended else None)
 
 
-def earlier(user: User, brand: Brand, *, before: int | None = None) -> list[Earlier]:
+def load_history(user: User, brand: Brand, *, before: int | None = None) -> list[HistoryEntry]:
     """Return the person's own try-outs in the studio, newest first, older than run `before`. Two queries."""
-    rows = tries(user, brand).filter(requested_by=user).order_by("-id")
+    rows = list_runs(user, brand).filter(requested_by=user).order_by("-id")
     if before is not None:
         rows = rows.filter(pk__lt=before)
     listed = list(rows[:SHOWN])
@@ -177,26 +177,26 @@ def earlier(user: User, brand: Brand, *, before: int | None = None) -> list[Earl
     versions = AssetVersion.objects.filter(asset__cell__run__in=listed).order_by("asset__cell__position", "pk")
     for run_id, version_id in versions.values_list("asset__cell__run_id", "pk"):
         images.setdefault(run_id, []).append(version_id)
-    return [Earlier(run, tuple(images.get(run.pk, ())), _size(run)) for run in listed]
+    return [HistoryEntry(run, tuple(images.get(run.pk, ())), _size(run)) for run in listed]
 
 
-def money_left(brand: Brand) -> Left | None:
+def money_left(brand: Brand) -> MoneyLeft | None:
     """Return the money that is left for try-outs, the smaller of two budgets; None without a budget."""
     budget_statuses = []
     if brand.monthly_budget is not None:
-        budget_statuses.append((budgets.month(brand), True))
+        budget_statuses.append((budgets.month_status(brand), True))
     sandbox = Campaign.objects.filter(brand=brand, is_sandbox=True, budget__isnull=False).first()
     if sandbox is not None:
         budget_statuses.append((budgets.status(sandbox), False))
     limits = [
-        Left(max(status.left, Decimal(0)), is_of_month)
+        MoneyLeft(max(status.left, Decimal(0)), is_of_month)
         for status, is_of_month in budget_statuses
         if status.left is not None
     ]
     return min(limits, key=lambda limit: limit.amount, default=None)
 
 
-def tries(user: User, brand: Brand) -> QuerySet[Any]:
+def list_runs(user: User, brand: Brand) -> QuerySet[Any]:
     """Return everybody's runs of free prompts, with prompt, style and endpoint.
 
     Runs of contact sheets are left out, because these are revealed only after the vote.
@@ -211,7 +211,10 @@ def tries(user: User, brand: Brand) -> QuerySet[Any]:
 
 
 def examples(user: User, brand: Brand, offers: Sequence[Offer]) -> list[Example]:
-    """Return example prompts: those of images that the brand has made, else FIRST_WORDS. Two queries per endpoint."""
+    """Return example prompts: those of images that the brand has made, else EXAMPLE_PROMPTS.
+
+    Two queries per endpoint.
+    """
     made_examples: list[Example] = []
     for offer in offers:
         if offer.capabilities is None or len(made_examples) >= EXAMPLES:
@@ -226,18 +229,18 @@ def examples(user: User, brand: Brand, offers: Sequence[Offer]) -> list[Example]
             seen_words.add(words)
             made_examples.append(Example(words, version.pk, offer.endpoint.disclaimer, offer.endpoint.name))
     if not made_examples and any(offer.capabilities and offer.capabilities.obeys_prompt for offer in offers):
-        return [Example(words) for words in FIRST_WORDS]
+        return [Example(words) for words in EXAMPLE_PROMPTS]
     return made_examples[:EXAMPLES]
 
 
-def usual(user: User, brand: Brand, offer: Offer) -> Mapping[str, Any]:
+def load_last_settings(user: User, brand: Brand, offer: Offer) -> Mapping[str, Any]:
     """Return the settings of the endpoint's latest image of this brand, to begin with. Two queries."""
     latest = _made_by(user, brand, offer)[:1]
     parameters: Mapping[str, Any] = latest[0].job.frozen.spec.get("parameters", {}) if latest else {}
     return parameters
 
 
-def example(user: User, brand: Brand, version_id: int) -> AssetVersion | None:
+def find_example(user: User, brand: Brand, version_id: int) -> AssetVersion | None:
     """Return a generated image with everything that was frozen for it, None if there is none."""
     rows = AssetVersion.objects.visible_to(user).filter(pk=version_id, asset__brand=brand, job__isnull=False)
     version: AssetVersion | None = rows.select_related("job__frozen", "job__endpoint", "asset__subject").first()
@@ -247,10 +250,14 @@ def example(user: User, brand: Brand, version_id: int) -> AssetVersion | None:
 def products(user: User, brand: Brand, words: str, *, limit: int = 12) -> QuerySet[Any]:
     """Return active subjects with a ready photo whose key or name contains every word, by key, with their photos."""
     ready = ReferencePhoto.objects.filter(status=PhotoStatus.READY, subject__brand=brand).values("subject_id")
-    return subjects.visible(user, brand, words=words).filter(pk__in=ready).prefetch_related(subjects.photos())[:limit]
+    return (
+        subjects.visible(user, brand, words=words)
+        .filter(pk__in=ready)
+        .prefetch_related(subjects.prefetch_photos())[:limit]
+    )
 
 
-def photo_of(subject: Subject) -> ReferencePhoto | None:
+def default_photo(subject: Subject) -> ReferencePhoto | None:
     """Return the photo that planning uses where none is named: the first with a cut-out, else the first."""
     ready = [photo for photo in subject.photos.all() if photo.status == PhotoStatus.READY]
     cut = [photo for photo in ready if any(cutout.is_accepted for cutout in photo.cutouts.all())]
@@ -285,7 +292,7 @@ def _image(job: Any, now: datetime) -> Image:
         steps=job.steps,
         elapsed=elapsed,
         problem=job.error if ended or job.error else "",
-        cause=causes.of(status=job.status, error_kind=job.error_kind, message=job.error) if ended else None,
+        cause=causes.find_cause(status=job.status, error_kind=job.error_kind, message=job.error) if ended else None,
     )
 
 

@@ -38,7 +38,9 @@ class SubjectRow:
     @property
     def values(self) -> dict[str, Any]:
         """Return the values of the subject that placeholders read."""
-        return campaigns.values_of(key=self.key, name=self.name, kind=self.kind, attributes=dict(self.attributes))
+        return campaigns.placeholder_values(
+            key=self.key, name=self.name, kind=self.kind, attributes=dict(self.attributes)
+        )
 
 
 def load(where: Mapping[str, Any], *, brand_id: int, is_sandbox: bool, with_images: bool) -> dict[int, SubjectRow]:

@@ -21,13 +21,13 @@ NOTICED_SECONDS = 5.0
 @dataclass(frozen=True)
 class Wait:
     """The wait at one endpoint. queued: jobs that wait for it. per_second: about how many it finishes. down: why it
-    makes nothing now, "" while it works. way_out: what will happen or has to be done."""
+    makes nothing now, "" while it works. next_step: what will happen or has to be done."""
 
     endpoint: Endpoint
     queued: int
     per_second: float
     down: str = ""
-    way_out: str = ""
+    next_step: str = ""
 
     @property
     def seconds(self) -> float:
@@ -39,45 +39,45 @@ class Wait:
         return int(seconds * self.per_second)
 
 
-def waits(endpoint_ids: Iterable[int]) -> dict[int, Wait]:
+def load_waits(endpoint_ids: Iterable[int]) -> dict[int, Wait]:
     """Return the waits by endpoint id. Four queries for any number of endpoints, and one per local lane."""
     endpoints = Endpoint.objects.select_related("status").filter(pk__in=set(endpoint_ids))
     jobs = Job.objects.filter(endpoint__in=[endpoint.pk for endpoint in endpoints])
-    queued = _counted(jobs.filter(status=JobState.QUEUED))
-    unpaid = _counted(jobs.filter(status=JobState.HELD, hold_reason=HoldReason.QUOTA))
+    queued = _count_jobs(jobs.filter(status=JobState.QUEUED))
+    unpaid = _count_jobs(jobs.filter(status=JobState.HELD, hold_reason=HoldReason.QUOTA))
     alive = {lane: lanes.live_workers(lane) for lane in {endpoint.lane for endpoint in endpoints}}
     return {
         endpoint.pk: Wait(
             endpoint,
             queued.get(endpoint.pk, 0),
             _per_second(endpoint, alive[endpoint.lane]),
-            *_down(endpoint, alive, unpaid),
+            *_down_reason(endpoint, alive, unpaid),
         )
         for endpoint in endpoints
     }
 
 
-def reasons(run: Run) -> list[str]:
+def list_reasons(run: Run) -> list[str]:
     """Return why queued jobs of a run are not being made, a sentence for each endpoint that makes nothing now.
 
     Two queries and one per lane; one if nothing is queued.
     """
-    queued = _counted(Job.objects.filter(run=run, status=JobState.QUEUED))
+    queued = _count_jobs(Job.objects.filter(run=run, status=JobState.QUEUED))
     if not queued:
         return []
     endpoints = list(Endpoint.objects.select_related("status").filter(pk__in=queued).order_by("name"))
     alive = {lane: lanes.live_workers(lane) for lane in {endpoint.lane for endpoint in endpoints}}
     sentences = []
     for endpoint in endpoints:
-        reason, way_out = _down(endpoint, alive, {})  # what waits for an empty account is held, not queued
-        if reason := reason or _pause(endpoint):
+        reason, next_step = _down_reason(endpoint, alive, {})  # what waits for an empty account is held, not queued
+        if reason := reason or _pause_reason(endpoint):
             waiting = queued[endpoint.pk]
             count = ngettext("%(count)d image waits", "%(count)d images wait", waiting) % {"count": waiting}
-            sentences.append(f"{count} for {endpoint.name}, which {reason}. {way_out}".strip())
+            sentences.append(f"{count} for {endpoint.name}, which {reason}. {next_step}".strip())
     return sentences
 
 
-def _counted(jobs: QuerySet[Any]) -> dict[int, int]:
+def _count_jobs(jobs: QuerySet[Any]) -> dict[int, int]:
     return dict(jobs.values_list("endpoint_id").annotate(Count("pk")).order_by())
 
 
@@ -85,13 +85,13 @@ def _per_second(endpoint: Endpoint, workers: int) -> float:
     seconds = max(endpoint.seconds_per_image, 0.001)
     if endpoint.lane != Lane.CLOUD:
         return max(workers, 1) / seconds
-    rates = [endpoint_limits.at_once(endpoint, getattr(endpoint, "status", None)) / seconds]
+    rates = [endpoint_limits.concurrency_limit(endpoint, getattr(endpoint, "status", None)) / seconds]
     rates += [submissions for submissions in (endpoint_limits.per_second(endpoint),) if submissions]
     rates += [submissions / 60 for submissions in (endpoint_limits.per_minute(endpoint),) if submissions]
     return max(min(rates), 1e-6)
 
 
-def _down(endpoint: Endpoint, alive: dict[str, int], unpaid: dict[int, int]) -> tuple[str, str]:
+def _down_reason(endpoint: Endpoint, alive: dict[str, int], unpaid: dict[int, int]) -> tuple[str, str]:
     """Return (why the endpoint makes nothing now, what will happen or has to be done); two empty texts while it
     works."""
     status = getattr(endpoint, "status", None)
@@ -110,7 +110,7 @@ def _down(endpoint: Endpoint, alive: dict[str, int], unpaid: dict[int, int]) -> 
     return "", ""
 
 
-def _pause(endpoint: Endpoint) -> str:
+def _pause_reason(endpoint: Endpoint) -> str:
     """Return that the service asked to slow down, if for longer than NOTICED_SECONDS; "" otherwise."""
     resume_at = getattr(getattr(endpoint, "status", None), "resume_at", None)
     if resume_at is None or (resume_at - timezone.now()).total_seconds() < NOTICED_SECONDS:

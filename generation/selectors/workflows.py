@@ -11,16 +11,16 @@ from core.errors import NotFound
 from core.models import Brand, User
 from generation.engines.comfyui import marks as comfyui_marks
 from generation.engines.comfyui import questions as comfyui_questions
-from generation.engines.comfyui.graph import NotAWorkflow, Workflow, saving_nodes, title
+from generation.engines.comfyui.graph import InvalidWorkflow, Workflow, saving_nodes, title
 from generation.engines.comfyui.marks import Input, Node
-from generation.engines.comfyui.questions import Question
+from generation.engines.comfyui.questions import InputQuestion
 from generation.models import Endpoint
 
 ENGINE = "comfyui"
 
 
 @dataclass(frozen=True)
-class Filled:
+class MarkedInput:
     """One mark in words: the value that a job fills in, its places, and the workflow's own value there."""
 
     name: str
@@ -30,7 +30,7 @@ class Filled:
 
 
 @dataclass(frozen=True)
-class Shown:
+class WorkflowDetails:
     """A workflow as its page shows it.
 
     workflow: None if there is none that can be read; problem: then the reason, "" if none was uploaded yet. outputs:
@@ -42,14 +42,14 @@ class Shown:
     workflow: Workflow | None
     problem: str = ""
     nodes: tuple[Node, ...] = ()
-    filled: tuple[Filled, ...] = ()
+    filled: tuple[MarkedInput, ...] = ()
     outputs: tuple[tuple[str, str], ...] = ()
-    questions: tuple[Question, ...] = ()
+    questions: tuple[InputQuestion, ...] = ()
     remarks: tuple[str, ...] = ()
 
     @property
-    def open_questions(self) -> list[Question]:
-        return [question for question in self.questions if not question.is_meant]
+    def open_questions(self) -> list[InputQuestion]:
+        return [question for question in self.questions if not question.is_confirmed]
 
     @property
     def other_remarks(self) -> list[str]:
@@ -63,11 +63,11 @@ class Shown:
     @property
     def marked(self) -> list[Node]:
         """Return the nodes that a job fills, or that somebody has to decide about."""
-        return [node for node in self.nodes if node.is_marked or node.is_asked_about]
+        return [node for node in self.nodes if node.is_marked or node.has_question]
 
     @property
     def others(self) -> list[Node]:
-        return [node for node in self.nodes if not (node.is_marked or node.is_asked_about)]
+        return [node for node in self.nodes if not (node.is_marked or node.has_question)]
 
 
 def get(brand: Brand, user: User, slug: str) -> Endpoint:
@@ -79,61 +79,61 @@ def get(brand: Brand, user: User, slug: str) -> Endpoint:
     return endpoint
 
 
-def shown(endpoint: Endpoint) -> Shown:
+def load_details(endpoint: Endpoint) -> WorkflowDetails:
     try:
-        workflow = Workflow.of(endpoint.config)
-    except NotAWorkflow as error:
-        return Shown(endpoint, None, str(error))
+        workflow = Workflow.from_config(endpoint.config)
+    except InvalidWorkflow as error:
+        return WorkflowDetails(endpoint, None, str(error))
     if not workflow.graph:
-        return Shown(endpoint, None)
+        return WorkflowDetails(endpoint, None)
     questions = comfyui_questions.questions(workflow, endpoint.config)
-    unsettled = [question.sentence for question in questions if not question.is_meant]
-    return Shown(
+    unsettled = [question.sentence for question in questions if not question.is_confirmed]
+    return WorkflowDetails(
         endpoint,
         workflow,
-        nodes=tuple(_asked(comfyui_marks.nodes_of(workflow.graph, workflow.marks), questions)),
-        filled=tuple(_filled(workflow)),
+        nodes=tuple(_nodes_with_questions(comfyui_marks.nodes_of(workflow.graph, workflow.marks), questions)),
+        filled=tuple(_marked_inputs(workflow)),
         outputs=tuple((node_id, title(workflow.graph, node_id)) for node_id in saving_nodes(workflow.graph)),
         questions=tuple(questions),
-        remarks=(*unsettled, *comfyui_marks.remarks_on(workflow.marks)),
+        remarks=(*unsettled, *comfyui_marks.missing_mark_notes(workflow.marks)),
     )
 
 
-def _asked(nodes: Sequence[Node], questions: Sequence[Question]) -> list[Node]:
+def _nodes_with_questions(nodes: Sequence[Node], questions: Sequence[InputQuestion]) -> list[Node]:
     """Return the nodes with the questions about their inputs; those with open questions first."""
     by_place = {question.place: question for question in questions}
-    with_questions = [replace(node, inputs=_asked_inputs(node, by_place)) for node in nodes]
+    with_questions = [replace(node, inputs=_inputs_with_questions(node, by_place)) for node in nodes]
     return sorted(
         with_questions,
-        key=lambda node: not any(node_input.question and not node_input.is_meant for node_input in node.inputs),
+        key=lambda node: not any(node_input.question and not node_input.is_confirmed for node_input in node.inputs),
     )
 
 
-def _asked_inputs(node: Node, by_place: Mapping[tuple[str, str], Question]) -> tuple[Input, ...]:
+def _inputs_with_questions(node: Node, by_place: Mapping[tuple[str, str], InputQuestion]) -> tuple[Input, ...]:
     inputs = [
-        replace(node_input, question=question.sentence, is_meant=question.is_meant)
+        replace(node_input, question=question.sentence, is_confirmed=question.is_confirmed)
         if (question := by_place.get((node.node_id, node_input.name)))
         else node_input
         for node_input in node.inputs
     ]
     # A connection that brings text from another node is not listed as an input, but can be marked and have questions.
-    joined = [name for name, _ in node.joined if (node.node_id, name) in by_place]
+    joined = [name for name, _ in node.connections if (node.node_id, name) in by_place]
     inputs += [
-        Input(node.node_id, name, "", "", question=question.sentence, is_meant=question.is_meant)
+        Input(node.node_id, name, "", "", question=question.sentence, is_confirmed=question.is_confirmed)
         for name in joined
         if (question := by_place.get((node.node_id, name)))
     ]
     return tuple(inputs)
 
 
-def _filled(workflow: Workflow) -> list[Filled]:
+def _marked_inputs(workflow: Workflow) -> list[MarkedInput]:
     """Return the marks in the order of comfyui_marks.NAMES, because a JSON column keeps no order."""
     order = {name: place for place, name in enumerate(comfyui_marks.NAMES)}
     return [
-        Filled(
+        MarkedInput(
             mark.name,
             tuple(f"{field} of {workflow.title(node_id)}" for node_id, field in mark.places),
-            "" if (standard := workflow.standard(mark.name)) is None else str(standard),
+            "" if (standard := workflow.own_value(mark.name)) is None else str(standard),
             mark.is_image,
         )
         for mark in sorted(workflow.marks.values(), key=lambda mark: (order.get(mark.name, len(order)), mark.name))

@@ -31,7 +31,7 @@ UNDECIDED = ["queued", "running", "waiting", "held"]
 WARN_AT_PERCENT = (80, 100)
 
 
-def cover(*, run: Run, campaign: Campaign) -> Decimal:
+def reserve_for_run(*, run: Run, campaign: Campaign) -> Decimal:
     """Reserve the cost of the run's undecided jobs, minus its outstanding money; returns the amount.
 
     Jobs whose master exists cost nothing. Raises Conflict if the campaign's budget, or the brand's for this month, does
@@ -50,19 +50,19 @@ def cover(*, run: Run, campaign: Campaign) -> Decimal:
             budget="campaign",
         )
     if needed:
-        _ask_brand(campaign, needed)
+        _require_brand_budget(campaign, needed)
         LedgerEntry.objects.create(campaign=campaign, run=run, kind=LedgerKind.RESERVE, amount=needed)
-        _warn(run, campaign, before, needed)
+        _publish_passed_marks(run, campaign, before, needed)
     return needed
 
 
-def _ask_brand(campaign: Campaign, amount: Decimal) -> None:
+def _require_brand_budget(campaign: Campaign, amount: Decimal) -> None:
     """Raise Conflict if the rest of the brand's budget for this month does not cover `amount`."""
     brand = Brand.objects.get(pk=campaign.brand_id)
     if brand.monthly_budget is None:
         return
     brand = Brand.objects.select_for_update(of=("self",)).get(pk=brand.pk)
-    left = budgets.month(brand).left
+    left = budgets.month_status(brand).left
     if left is not None and amount > left:
         raise Conflict(
             f"This run needs {amount:.2f} {brand.currency}; {max(left, Decimal(0)):.2f} {brand.currency} of the "
@@ -73,7 +73,7 @@ def _ask_brand(campaign: Campaign, amount: Decimal) -> None:
         )
 
 
-def _warn(run: Run, campaign: Campaign, before: budgets.BudgetStatus, amount: Decimal) -> None:
+def _publish_passed_marks(run: Run, campaign: Campaign, before: budgets.BudgetStatus, amount: Decimal) -> None:
     """Publish an event if this reservation takes the campaign past a percentage of WARN_AT_PERCENT of its budget."""
     if not before.budget:
         return
@@ -86,7 +86,7 @@ def _warn(run: Run, campaign: Campaign, before: budgets.BudgetStatus, amount: De
         )
 
 
-def free(*, run: Run, campaign: Campaign) -> Decimal:
+def release_unneeded(*, run: Run, campaign: Campaign) -> Decimal:
     """Release the outstanding money that the run's undecided jobs do not need; returns the amount."""
     spare = _outstanding(run) - _to_cover(run.pk)
     if spare <= 0:
@@ -96,7 +96,7 @@ def free(*, run: Run, campaign: Campaign) -> Decimal:
 
 
 def _outstanding(run: Run) -> Decimal:
-    totals = {run_id: promised - settled for run_id, promised, settled in budgets.by_run(run.campaign_id)}
+    totals = {run_id: promised - settled for run_id, promised, settled in budgets.spending_by_run(run.campaign_id)}
     return max(totals.get(run.pk, Decimal(0)), Decimal(0))
 
 

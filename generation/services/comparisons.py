@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Unpack
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from django.db import transaction
 
@@ -33,48 +33,47 @@ from generation.services.planning.plan_requests import PlanArguments
 
 TEMPLATE = "ab"
 STAGES = (Stage.SANDBOX, Stage.PILOT)
-LEAST_SIDES: Final = 2
-MOST_SIDES: Final = 6
-MOST_ROWS: Final = 24
+MIN_SIDES: Final = 2
+MAX_SIDES: Final = 6
+MAX_ROWS: Final = 24
 #: A free prompt is a value of a row, and the values of a row have at most 500 characters together with the seed.
-LONGEST_WORDS: Final = 400
+MAX_PROMPT_LENGTH: Final = 400
 
 
 @transaction.atomic
-def plan_pair(*, other: PromptVersion, name: str = "", **fields: Unpack[PlanArguments]) -> tuple[Run, Run]:
+def plan_pair(arguments: PlanArguments, *, other: PromptVersion, name: str = "") -> tuple[Run, Run]:
     """Plan a run of the given version and an equal run of `other`, both or neither; the second is a clone of the first.
 
     Equal seeds make the prompt the only difference. Raises what planning raises, and Invalid for two equal versions, a
     list, or a stage whose images are delivered.
     """
-    first = fields["prompt_version"]
+    first = arguments.prompt_version
     if first.pk == other.pk:
         raise Invalid("Choose two versions.", [Problem("prompt_version_b", f"{other} cannot be compared with itself.")])
-    if fields["stage"] not in STAGES:
-        raise Invalid(
-            "An A/B is a sandbox or a pilot.", [Problem("stage", "Choose sandbox or pilot.", fields["stage"])]
-        )
-    if fields.get("shape", RunShape.MATRIX) != RunShape.MATRIX:
+    if arguments.stage not in STAGES:
+        problem = Problem("stage", "Choose sandbox or pilot.", arguments.stage)
+        raise Invalid("An A/B is a sandbox or a pilot.", [problem])
+    if arguments.shape != RunShape.MATRIX:
         raise Invalid("An A/B takes products, not a list.", [Problem("shape", "Choose products.")])
-    first_run = plans.plan(name=_name(name, first), job_template=TEMPLATE, **asked_of(first, other, fields))
+    first_run = plans.plan(side_of_pair(first, other, arguments), name=_name(name, first), job_template=TEMPLATE)
     second_run = plans.plan(
-        name=_name(name, other), job_template=TEMPLATE, cloned_from=first_run, **asked_of(other, first, fields)
+        side_of_pair(other, first, arguments), name=_name(name, other), job_template=TEMPLATE, cloned_from=first_run
     )
     return first_run, second_run
 
 
-def asked_of(version: PromptVersion, other: PromptVersion, fields: PlanArguments) -> PlanArguments:
+def side_of_pair(version: PromptVersion, other: PromptVersion, arguments: PlanArguments) -> PlanArguments:
     """Return the request for one of the two runs: with the pair's axes, and one common seed if theirs would differ."""
-    axes: Mapping[str, Sequence[Any]] | None = fields.get("axes")
-    used = dict(fields["prompt_version"].axes if axes is None else axes)
-    heeds_seeds = SEED_AXIS in plan_requests.open_engine(fields["endpoint"]).capabilities().obeys
-    if heeds_seeds and SEED_AXIS not in used and not _seeds_are_equal(version, other):
-        used[SEED_AXIS] = [min(version.seed, other.seed) % (prompts.MAX_SEED + 1)]
-    of_one: PlanArguments = {**fields, "prompt_version": version, "axes": used, "all_or_nothing": True}
-    if fields.get("sample"):
+    axes = dict(arguments.prompt_version.axes if arguments.axes is None else arguments.axes)
+    heeds_seeds = SEED_AXIS in plan_requests.open_engine(arguments.endpoint).capabilities().obeys
+    if heeds_seeds and SEED_AXIS not in axes and not _seeds_are_equal(version, other):
+        axes[SEED_AXIS] = [min(version.seed, other.seed) % (prompts.MAX_SEED + 1)]
+    side = replace(arguments, prompt_version=version, axes=axes, all_or_nothing=True)
+    if arguments.sample:
         # One sample for both: which products are ready may differ between the two versions.
-        of_one["subjects"], of_one["sample"] = Drafter(plan_requests.load(**fields)).subject_ids(), None
-    return of_one
+        subject_ids = Drafter(plan_requests.load(arguments)).subject_ids()
+        return replace(side, subjects=subject_ids, sample=None)
+    return side
 
 
 def _seeds_are_equal(version: PromptVersion, other: PromptVersion) -> bool:
@@ -126,18 +125,24 @@ def start(
     """
     require(by, Action.RUN_SANDBOX, brand)
     _check(name, sides, subjects, words)
-    base = secrets.randbelow(prompts.MAX_SEED - MOST_ROWS) if seed is None else seed
+    base = secrets.randbelow(prompts.MAX_SEED - MAX_ROWS) if seed is None else seed
     count = len(subjects or words)
     comparison: Comparison = Comparison.objects.create(brand=brand, name=name.strip(), row_count=count, created_by=by)
-    sandbox = campaigns.sandbox(brand=brand, by=by)
+    sandbox = campaigns.get_or_create_sandbox(brand=brand, by=by)
     planned = []
     for position, side in enumerate(sides):
         version, rows = _free(brand, side, words, by) if words else _of_products(side, subjects)
-        capabilities = plan_requests.open_engine(side.endpoint).capabilities()
-        size = "x".join(map(str, plan_requests.master_size(width, height, capabilities)))
-        seeds = [{SEED_AXIS: base + at} if SEED_AXIS in capabilities.obeys else {} for at in range(count)]
-        rows = [{**row, "size": size, **seed_value} for row, seed_value in zip(rows, seeds, strict=True)]
-        run = _planned(side, name, campaign=sandbox, prompt_version=version, endpoint=side.endpoint, rows=rows, by=by)
+        arguments = PlanArguments(
+            campaign=sandbox,
+            prompt_version=version,
+            endpoint=side.endpoint,
+            stage=Stage.SANDBOX,
+            by=by,
+            shape=RunShape.LIST,
+            rows=_with_size_and_seeds(rows, side.endpoint, width, height, base),
+            all_or_nothing=True,
+        )
+        run = _plan_column(side, name, arguments)
         ComparisonColumn.objects.create(comparison=comparison, position=position, run=run)
         planned.append(run)
     for run in planned:
@@ -154,7 +159,7 @@ def vote(*, comparison_id: int, row: int, column_id: int | None, by: User) -> Co
     Raises NotFound; Conflict while an image of the row is still being made, and after the row was revealed to the
     person; Invalid for a column without an image in this row.
     """
-    comparison = _locked(comparison_id, by)
+    comparison = _lock_comparison(comparison_id, by)
     if not 0 <= row < comparison.row_count:
         raise NotFound(f"{comparison.name} has no row {row + 1}.")
     columns = list(comparison.columns.values_list("pk", "run_id"))
@@ -179,7 +184,7 @@ def vote(*, comparison_id: int, row: int, column_id: int | None, by: User) -> Co
         comparison=comparison, row=row, voter=by, defaults={"column_id": column_id}
     )
     payload = {"row": row, "column": column_id, "instead_of": earlier_vote.column_id if earlier_vote else None}
-    _tell(events.ComparisonVoted, comparison, payload, by)
+    _publish(events.ComparisonVoted, comparison, payload, by)
     return cast
 
 
@@ -189,13 +194,13 @@ def reveal(*, comparison_id: int, by: User) -> int:
 
     Returns how many rows were newly revealed. Raises NotFound, and Conflict without a vote.
     """
-    comparison = _locked(comparison_id, by)
+    comparison = _lock_comparison(comparison_id, by)
     own_votes = ComparisonVote.objects.filter(comparison=comparison, voter=by)
     opened = own_votes.filter(revealed_at=None).update(revealed_at=clock.now())
     if not opened and not own_votes.exists():
         raise Conflict("Vote on a row first; then you are told which endpoint made which of its images.")
     if opened:
-        _tell(events.ComparisonRevealed, comparison, {"rows": opened}, by)
+        _publish(events.ComparisonRevealed, comparison, {"rows": opened}, by)
     return opened
 
 
@@ -203,30 +208,32 @@ def _check(name: str, sides: Sequence[Side], subjects: Sequence[int], words: Seq
     problems = []
     if not 0 < len(name.strip()) <= 160:
         problems.append(Problem("name", "Give it a name of at most 160 characters."))
-    if not LEAST_SIDES <= len(sides) <= MOST_SIDES:
+    if not MIN_SIDES <= len(sides) <= MAX_SIDES:
         given = f"{len(sides)} {'was' if len(sides) == 1 else 'were'} given"
-        problems.append(Problem("sides", f"Compare {LEAST_SIDES} to {MOST_SIDES} columns; {given}."))
+        problems.append(Problem("sides", f"Compare {MIN_SIDES} to {MAX_SIDES} columns; {given}."))
     if len({(side.endpoint.pk, side.version.pk if side.version else None) for side in sides}) < len(sides):
         problems.append(Problem("sides", "The same endpoint and version stand there twice."))
     if bool(subjects) == bool(words) or any(bool(side.version) != bool(subjects) for side in sides):
         problems.append(Problem("rows", "Give products with prompt versions, or free prompts without."))
     field = "subjects" if subjects else "words"
-    if len(subjects or words) > MOST_ROWS:
-        problems.append(Problem(field, f"A sheet has at most {MOST_ROWS} rows."))
+    if len(subjects or words) > MAX_ROWS:
+        problems.append(Problem(field, f"A sheet has at most {MAX_ROWS} rows."))
     if len({prompt.strip() for prompt in words}) < len(words) or len(set(subjects)) < len(subjects):
         problems.append(Problem(field, "A row stands there twice."))
-    if any(not 0 < len(prompt.strip()) <= LONGEST_WORDS for prompt in words):
-        problems.append(Problem(field, f"A prompt of a sheet has 1 to {LONGEST_WORDS} characters."))
+    if any(not 0 < len(prompt.strip()) <= MAX_PROMPT_LENGTH for prompt in words):
+        problems.append(Problem(field, f"A prompt of a sheet has 1 to {MAX_PROMPT_LENGTH} characters."))
     if problems:
         raise Invalid(problems[0].message, problems)
 
 
 def _free(brand: Brand, side: Side, words: Sequence[str], by: User) -> tuple[PromptVersion, list[dict[str, Any]]]:
     """Return one version for all rows, and the rows with their free prompts."""
-    studio = studios.ensure(brand=brand, by=by)
+    studio = studios.ensure_studio(brand=brand, by=by)
     needs = {"engine": side.endpoint.engine}
     parameters = dict(side.parameters)
-    version = studios.words(studio=studio, by=by, text=f"{{{WORDS_AXIS}}}", parameters=parameters, needs=needs)
+    version = studios.find_or_add_version(
+        studio=studio, by=by, text=f"{{{WORDS_AXIS}}}", parameters=parameters, needs=needs
+    )
     return version, [{"subject": studio.subject_id, WORDS_AXIS: prompt.strip()} for prompt in words]
 
 
@@ -237,18 +244,28 @@ def _of_products(side: Side, subjects: Sequence[int]) -> tuple[PromptVersion, li
     return side.version, [{"subject": pk, **variants[at % len(variants)]} for at, pk in enumerate(subjects)]
 
 
-def _planned(side: Side, name: str, **fields: Any) -> Run:
+def _with_size_and_seeds(
+    rows: Sequence[Mapping[str, Any]], endpoint: Endpoint, width: int, height: int, first_seed: int
+) -> list[dict[str, Any]]:
+    """Return the rows with the size that the engine makes, and with increasing seeds if it obeys a seed."""
+    capabilities = plan_requests.open_engine(endpoint).capabilities()
+    size = "x".join(map(str, plan_requests.master_size(width, height, capabilities)))
+    obeys_seed = SEED_AXIS in capabilities.obeys
+    return [
+        {**row, "size": size, **({SEED_AXIS: first_seed + at} if obeys_seed else {})} for at, row in enumerate(rows)
+    ]
+
+
+def _plan_column(side: Side, name: str, arguments: PlanArguments) -> Run:
     try:
-        return plans.plan(
-            stage=Stage.SANDBOX, shape=RunShape.LIST, name=f"Compare: {name}"[:160], all_or_nothing=True, **fields
-        )
+        return plans.plan(arguments, name=f"Compare: {name}"[:160])
     except Invalid as refusal:
         sentences = list(dict.fromkeys(problem.message for problem in refusal.problems))[:3]
         message = f"{side} cannot make it: {' '.join(sentences) or refusal.message}"
         raise Invalid(message, [Problem("sides", message)]) from refusal
 
 
-def _locked(comparison_id: int, by: User) -> Comparison:
+def _lock_comparison(comparison_id: int, by: User) -> Comparison:
     comparison = Comparison.objects.visible_to(by).select_related("brand").filter(pk=comparison_id).first()
     if comparison is None:
         raise NotFound(f"There is no comparison {comparison_id}.")
@@ -257,5 +274,5 @@ def _locked(comparison_id: int, by: User) -> Comparison:
     return locked
 
 
-def _tell(kind: type[DomainEvent], comparison: Comparison, payload: dict[str, Any], by: User) -> None:
+def _publish(kind: type[DomainEvent], comparison: Comparison, payload: dict[str, Any], by: User) -> None:
     publish(kind(brand_id=comparison.brand_id, object_id=comparison.pk, payload=payload), by=by)

@@ -19,7 +19,7 @@ from core import events as core_events
 from core.access import Action, require
 from core.errors import Conflict, Invalid, NotFound, Problem
 from core.models import User
-from core.services import nudges
+from core.services import wake_ups
 from generation import events
 from generation.choices import AssetState, HoldReason, JobState, RunState, Stage
 from generation.models import Asset, Job, Run
@@ -71,12 +71,12 @@ def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected:
     if run.state != RunState.PLANNED:
         raise Conflict(f"{run.name} is {run.state}; only a planned run can be released.", state=run.state)
     gate = _pass_gate(run, campaign, by, override_reason)
-    left_out = 0 if reuse_rejected else _execute(_LEAVE_OUT, {"run": run.pk, "kind": REJECTED_BEFORE})
+    left_out = 0 if reuse_rejected else _execute_sql(_LEAVE_OUT, {"run": run.pk, "kind": REJECTED_BEFORE})
     claims.activate(lane=run.endpoint.lane, campaign_id=campaign.pk)
     queued = _jobs(run, JobState.HELD, hold_reason=HoldReason.NOT_RELEASED).update(
         status=JobState.QUEUED, hold_reason=""
     )
-    reserved = budget.cover(run=run, campaign=campaign)
+    reserved = budget.reserve_for_run(run=run, campaign=campaign)
     reused = _count(_COUNT_REUSED, run.pk)
     now = clock.now()
     fields = {"reused_count": reused, "override_reason": override_reason.strip(), "pause_reason": ""}
@@ -87,7 +87,7 @@ def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected:
     if override_reason.strip():
         payload |= {"override_reason": override_reason.strip(), "pilot": gate.message}
     publish(events.RunReleased, run, campaign, payload, by, label)
-    nudges.wake(run.endpoint.lane)
+    wake_ups.wake(run.endpoint.lane)
     _finish_if_done(run, campaign)
     return run
 
@@ -111,7 +111,7 @@ def resume(*, run_id: int, by: User) -> Run:
     queued = _jobs(run, JobState.HELD, hold_reason=HoldReason.PAUSED).update(status=JobState.QUEUED, hold_reason="")
     move(run, RunState.RUNNING, pause_reason="", watched_from=clock.now())
     publish(events.RunResumed, run, campaign, {"queued": queued}, by)
-    nudges.wake(run.endpoint.lane)
+    wake_ups.wake(run.endpoint.lane)
     _finish_if_done(run, campaign)
     return run
 
@@ -133,7 +133,7 @@ def cancel(*, run_id: int, by: User) -> Run:
     superseded = _settle_fruitless(run, AssetState.SUPERSEDED)
     _settle_partly_made(run, by)
     move(run, RunState.CANCELLED, finished_at=clock.now())
-    freed = budget.free(run=run, campaign=campaign)
+    freed = budget.release_unneeded(run=run, campaign=campaign)
     payload = {"cancelled": cancelled, "asked_to_stop": stopping, "superseded": superseded, "freed": str(freed)}
     publish(events.RunCancelled, run, campaign, payload, by)
     return run
@@ -277,7 +277,7 @@ def _finish_if_done(run: Run, campaign: Campaign) -> bool:
     if run.state != RunState.RUNNING or _has_work(run.pk):
         return False
     move(run, RunState.FINISHED, finished_at=clock.now())
-    budget.free(run=run, campaign=campaign)
+    budget.release_unneeded(run=run, campaign=campaign)
     ends = Job.objects.filter(run=run).aggregate(
         succeeded=Count("pk", filter=Q(status=JobState.SUCCEEDED)),
         failed=Count("pk", filter=Q(status__in=(JobState.FAILED, JobState.QUARANTINED))),
@@ -289,8 +289,8 @@ def _finish_if_done(run: Run, campaign: Campaign) -> bool:
 
 def _settle_fruitless(run: Run, to: str) -> int:
     """Move assets that will get no image: from making to `to`, in a later round to failed. Returns how many."""
-    count = _execute(_FRUITLESS, {"run": run.pk, "old": AssetState.MAKING.value, "to": str(to), "now": clock.now()})
-    return count + _execute(
+    count = _execute_sql(_FRUITLESS, {"run": run.pk, "old": AssetState.MAKING.value, "to": str(to), "now": clock.now()})
+    return count + _execute_sql(
         _FRUITLESS, {"run": run.pk, "old": AssetState.REVISING.value, "to": AssetState.FAILED.value, "now": clock.now()}
     )
 
@@ -306,7 +306,7 @@ def _settle_partly_made(run: Run, by: User) -> None:
         assets.settle_round(assets.lock(asset_id), label=by.display_name)
 
 
-def _execute(statement: str, values: dict[str, Any]) -> int:
+def _execute_sql(statement: str, values: dict[str, Any]) -> int:
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
         return int(cursor.rowcount)

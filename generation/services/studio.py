@@ -30,20 +30,21 @@ from generation.engines.base import SCENE, Capabilities
 from generation.models import Endpoint, Run
 from generation.services import runs
 from generation.services.planning import plan_requests, plans
+from generation.services.planning.plan_requests import PlanArguments
 
-MOST: Final = 8
+MAX_IMAGES: Final = 8
 """Most images of one try-out."""
-LONGEST_TEXT: Final = 8000
+MAX_TEXT_LENGTH: Final = 8000
 NAME_LENGTH: Final = 120
 BRACES: Final = "Words in braces come from a product: take the photo of one that has them, or write {{ for a brace."
 #: Leaves room for the seeds of all images of one try-out.
-LARGEST_SEED: Final = prompts.MAX_SEED - MOST
+MAX_SEED: Final = prompts.MAX_SEED - MAX_IMAGES
 #: Of several images that an engine takes but does not need, the studio supplies the first.
 ROLES: Final = ("reference", "init", "photo", "cutout")
 
 
 @dataclass(frozen=True)
-class Wish:
+class TryOutRequest:
     """The request for one try-out.
 
     width, height: pixels; the engine comes as near as it can. seed: that of the first image, each further image has the
@@ -81,7 +82,7 @@ def reference(capabilities: Capabilities) -> Reference | None:
     return next((Reference(role, False) for role in ROLES if role in optional), None)
 
 
-def fits(wish: Wish, capabilities: Capabilities) -> bool:
+def has_needed_input(wish: TryOutRequest, capabilities: Capabilities) -> bool:
     """Return whether the request has the input that the engine needs: a prompt, or an image of a product."""
     role = reference(capabilities)
     has_image = bool(wish.photo or wish.subject)
@@ -90,18 +91,18 @@ def fits(wish: Wish, capabilities: Capabilities) -> bool:
 
 
 @transaction.atomic
-def start(*, brand: Brand, wish: Wish, endpoint: Endpoint, by: User) -> Run:
+def start(*, brand: Brand, wish: TryOutRequest, endpoint: Endpoint, by: User) -> Run:
     """Start to make the images of a request. Equal prompts share one version of the studio's prompt template.
 
     If it raises NotAllowed, or Invalid with the field, neither a version nor a run is left.
     """
-    studio = studios.ensure(brand=brand, by=by)
+    studio = studios.ensure_studio(brand=brand, by=by)
     capabilities = plan_requests.open_engine(endpoint).capabilities()
     _check(wish, studio, endpoint, capabilities)
     role = reference(capabilities)
     has_image = role is not None and bool(wish.photo or wish.subject)
     images = [role.role] if role and has_image and not role.is_needed else []
-    version = studios.words(
+    version = studios.find_or_add_version(
         studio=studio,
         by=by,
         text=wish.text.strip(),
@@ -112,15 +113,17 @@ def start(*, brand: Brand, wish: Wish, endpoint: Endpoint, by: User) -> Run:
     )
     try:
         run = plans.plan(
-            campaign=campaigns.sandbox(brand=brand, by=by),
-            prompt_version=version,
-            endpoint=endpoint,
-            stage=Stage.SANDBOX,
-            shape=RunShape.LIST,
-            rows=_rows(wish, studio, capabilities),
+            PlanArguments(
+                campaign=campaigns.get_or_create_sandbox(brand=brand, by=by),
+                prompt_version=version,
+                endpoint=endpoint,
+                stage=Stage.SANDBOX,
+                shape=RunShape.LIST,
+                rows=_rows(wish, studio, capabilities),
+                by=by,
+                all_or_nothing=True,
+            ),
             name=_name(wish.text),
-            by=by,
-            all_or_nothing=True,
         )
     except Invalid as refusal:
         sentences = dict.fromkeys(problem.message for problem in refusal.problems)
@@ -131,20 +134,20 @@ def start(*, brand: Brand, wish: Wish, endpoint: Endpoint, by: User) -> Run:
 
 
 @transaction.atomic
-def again(*, run_id: int, endpoint: Endpoint, by: User) -> Run:
+def repeat_on_endpoint(*, run_id: int, endpoint: Endpoint, by: User) -> Run:
     """Repeat a try-out with the same prompt, seeds and size on another endpoint, as far as it obeys them.
 
     Raises what `start` does.
     """
     run = get(run_id, by)
     capabilities = plan_requests.open_engine(endpoint).capabilities()
-    wish = wish_of(run)
+    wish = request_of_run(run)
     obeyed = {name: value for name, value in wish.parameters.items() if name in capabilities.obeys}
     return start(brand=run.campaign.brand, wish=replace(wish, parameters=obeyed), endpoint=endpoint, by=by)
 
 
 @transaction.atomic
-def keep(
+def save_prompt(
     *, run_id: int, by: User, template: PromptTemplate | None = None, name: str = "", seed: int | None = None
 ) -> PromptVersion:
     """Save the prompt of a try-out as the next version of `template`, or of a new template with this name.
@@ -162,7 +165,7 @@ def keep(
         template = prompt_services.create_template(brand=brand, slug=_slug(brand, name), name=name, by=by)
     elif template.brand_id != brand.pk or Studio.objects.filter(template=template).exists():
         raise NotFound(f"There is no prompt {template.slug!r} in {brand.name}.")
-    version, wish = run.prompt_version, wish_of(run)
+    version, wish = run.prompt_version, request_of_run(run)
     fixed = seed if seed is not None else wish.seed
     return prompt_services.add_version(
         template_id=template.pk,
@@ -182,7 +185,7 @@ def add_image(*, brand: Brand, data: bytes, file_name: str, by: User) -> Referen
 
     Raises NotAllowed, and Invalid with the reason if it cannot be used.
     """
-    studio = studios.ensure(brand=brand, by=by)
+    studio = studios.ensure_studio(brand=brand, by=by)
     stem = file_name.replace("\\", "/").rsplit("/", 1)[-1][:200] or "image"
     return photos.attach(data=data, file_name=f"{_digest(data)} {stem}", by=by, subject_id=studio.subject_id)
 
@@ -199,7 +202,7 @@ def get(run_id: int, by: User) -> Run:
     return run
 
 
-def wish_of(run: Run) -> Wish:
+def request_of_run(run: Run) -> TryOutRequest:
     """Return the request of a try-out, so that it can be repeated. The size is the one that was made."""
     rows: Sequence[Mapping[str, Any]] = run.definition["rows"]
     first, version = rows[0], run.prompt_version
@@ -208,7 +211,7 @@ def wish_of(run: Run) -> Wish:
     photo = ReferencePhoto.objects.filter(pk=int(mark.removeprefix(PHOTO_MARK))).first() if mark else None
     brand = run.campaign.brand
     subject = Subject.objects.filter(pk=first["subject"], brand=brand, studio=None, is_active=True).first()
-    return Wish(
+    return TryOutRequest(
         text=version.text,
         negative=version.negative,
         style=version.style,
@@ -222,20 +225,20 @@ def wish_of(run: Run) -> Wish:
     )
 
 
-def _check(wish: Wish, studio: Studio, endpoint: Endpoint, capabilities: Capabilities) -> None:
+def _check(wish: TryOutRequest, studio: Studio, endpoint: Endpoint, capabilities: Capabilities) -> None:
     problems = []
     if not wish.text.strip() and capabilities.obeys_prompt:
         problems.append(Problem("text", "Say what the image shows."))
-    if len(wish.text) > LONGEST_TEXT or len(wish.negative) > LONGEST_TEXT:
-        problems.append(Problem("text", f"Words have at most {LONGEST_TEXT:,} characters."))
+    if len(wish.text) > MAX_TEXT_LENGTH or len(wish.negative) > MAX_TEXT_LENGTH:
+        problems.append(Problem("text", f"Words have at most {MAX_TEXT_LENGTH:,} characters."))
     for name, value in (("width", wish.width), ("height", wish.height)):
         if not listing.SHORTEST <= value <= listing.LONGEST:
             limits = f"{listing.SHORTEST} to {listing.LONGEST} pixels"
             problems.append(Problem(name, f"Give a {name} of {limits}.", str(value)))
-    if not 1 <= wish.count <= MOST:
-        problems.append(Problem("count", f"Make 1 to {MOST} images at once.", str(wish.count)))
-    if wish.seed is not None and not 0 <= wish.seed <= LARGEST_SEED:
-        problems.append(Problem("seed", f"Give a whole number from 0 to {LARGEST_SEED}.", str(wish.seed)))
+    if not 1 <= wish.count <= MAX_IMAGES:
+        problems.append(Problem("count", f"Make 1 to {MAX_IMAGES} images at once.", str(wish.count)))
+    if wish.seed is not None and not 0 <= wish.seed <= MAX_SEED:
+        problems.append(Problem("seed", f"Give a whole number from 0 to {MAX_SEED}.", str(wish.seed)))
     role = reference(capabilities)
     if role and role.is_needed and not (wish.photo or wish.subject):
         message = f"{endpoint.name} works from a photo: choose a product, or drop an image of one."
@@ -248,7 +251,7 @@ def _check(wish: Wish, studio: Studio, endpoint: Endpoint, capabilities: Capabil
         raise Invalid(problems[0].message, problems)
 
 
-def _rows(wish: Wish, studio: Studio, capabilities: Capabilities) -> list[dict[str, Any]]:
+def _rows(wish: TryOutRequest, studio: Studio, capabilities: Capabilities) -> list[dict[str, Any]]:
     width, height = plan_requests.master_size(wish.width, wish.height, capabilities)
     row: dict[str, Any] = {"subject": studio.subject_id, "size": f"{width}x{height}"}
     if wish.subject is not None:
@@ -257,7 +260,7 @@ def _rows(wish: Wish, studio: Studio, capabilities: Capabilities) -> list[dict[s
         row[PHOTO_AXIS] = f"{PHOTO_MARK}{wish.photo.pk}"
     if SEED_AXIS not in capabilities.obeys:
         return [row]  # all its images would be equal
-    seed = secrets.randbelow(LARGEST_SEED + 1) if wish.seed is None else wish.seed
+    seed = secrets.randbelow(MAX_SEED + 1) if wish.seed is None else wish.seed
     return [{**row, SEED_AXIS: seed + number} for number in range(wish.count)]
 
 

@@ -19,8 +19,9 @@ from generation.choices import RunShape, Stage
 from generation.models import Endpoint, Run
 from generation.services import runs
 from generation.services.planning import plans
+from generation.services.planning.plan_requests import PlanArguments
 
-MOST_SUBJECTS = 12
+MAX_SUBJECTS = 12
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ def start(
     require(by, Action.RUN_SANDBOX, template.brand)
     if not subjects:
         raise Invalid("Nothing to try.", [Problem("subjects", "Tick at least one product to try it on.")])
-    if len(subjects) > MOST_SUBJECTS:
-        raise Invalid("Too many to try.", [Problem("subjects", f"Try at most {MOST_SUBJECTS} products at once.")])
+    if len(subjects) > MAX_SUBJECTS:
+        raise Invalid("Too many to try.", [Problem("subjects", f"Try at most {MAX_SUBJECTS} products at once.")])
     version, is_new = _version(template, fields, based_on, by)
     variants = prompts.expand_axes(version.axes)
     rows = [
@@ -59,15 +60,17 @@ def start(
         for place, subject in enumerate(subjects)
     ]
     run = plans.plan(
-        campaign=campaigns.sandbox(brand=template.brand, by=by),
-        prompt_version=version,
-        endpoint=endpoint,
-        stage=Stage.SANDBOX,
-        shape=RunShape.LIST,
-        rows=rows,
+        PlanArguments(
+            campaign=campaigns.get_or_create_sandbox(brand=template.brand, by=by),
+            prompt_version=version,
+            endpoint=endpoint,
+            stage=Stage.SANDBOX,
+            shape=RunShape.LIST,
+            rows=rows,
+            by=by,
+            all_or_nothing=True,
+        ),
         name=f"Try of {version}",
-        by=by,
-        all_or_nothing=True,
     )
     return TryOut(runs.release(run_id=run.pk, by=by, reuse_rejected=True), version, is_new)
 

@@ -22,17 +22,17 @@ def names_concept(kind: str) -> bool:
 @register.simple_tag(takes_context=True)
 def concept_names(context: Mapping[str, Any], brand: Brand, kind: str, used: str) -> Sequence[tuple[str, str]]:
     """Return (key, name) of the scenes or maps that the person may choose, and of the one in use; one query."""
-    there = concepts.names(concepts.USES[kind], context["request"].user, brand)
+    there = concepts.list_names(concepts.USES[kind], context["request"].user, brand)
     is_listed = concepts.is_none(used) or any(key == used for key, _ in there)
     return there if is_listed else [(used, f"{used}, as it is"), *there]
 
 
 @register.filter
-def has_concept(offered: concepts.Offered, key: str) -> bool:
+def has_concept(offered: concepts.ConceptChoices, key: str) -> bool:
     return any(image.key == key for image in offered.images)
 
 
 @register.simple_tag(takes_context=True)
-def concepts_of(context: Mapping[str, Any], brand: Brand, kind: str) -> concepts.Offered:
+def concepts_of(context: Mapping[str, Any], brand: Brand, kind: str) -> concepts.ConceptChoices:
     """Return the scenes or maps with their images, and the concepts that have none yet; four queries."""
-    return concepts.offered(concepts.USES[kind], context["request"].user, brand)
+    return concepts.list_choices(concepts.USES[kind], context["request"].user, brand)

@@ -15,5 +15,5 @@ register = template.Library()
 @register.inclusion_tag("generation/model_terms.html")
 def model_terms(endpoint: Endpoint | None) -> dict[str, Any]:
     """Show the registered model of an endpoint with its licence and terms; nothing if none is registered."""
-    model = local_models.of_endpoint(endpoint) if endpoint is not None else None
+    model = local_models.find_for_endpoint(endpoint) if endpoint is not None else None
     return {"model": model, "family": local_models.family_title(model.family) if model else ""}

@@ -25,7 +25,7 @@ from campaigns.services import previews
 from core import stored_files
 from core.access import Action
 from core.errors import DomainError, Invalid, Problem
-from core.pages import BrandRequest, brand_page, number
+from core.pages import BrandRequest, brand_page, parse_row_id
 from generation.models import Comparison
 from generation.selectors import comparisons as selectors
 from generation.selectors import endpoints
@@ -45,7 +45,7 @@ EDGES = (384, 768, 1024)
 
 
 @dataclass(frozen=True)
-class Filled:
+class ComparisonForm:
     """The fields of the form of a new comparison. kind: "words" or "subjects"."""
 
     name: str = ""
@@ -70,8 +70,8 @@ def index(request: BrandRequest) -> HttpResponseBase:
 def new(request: BrandRequest) -> HttpResponseBase:
     """Show the form of a new comparison; POST starts the comparison."""
     if request.method != "POST":
-        return _form(request, _begun(request))
-    filled = _posted(request)
+        return _form(request, _initial_form(request))
+    filled = _submitted_form(request)
     try:
         made = _start(request, filled)
     except DomainError as refusal:
@@ -107,11 +107,11 @@ def row(request: BrandRequest, pk: int, row_number: int) -> HttpResponseBase:
 def image(request: BrandRequest, pk: int, row_number: int, letter: str) -> HttpResponseBase:
     """Return an image by its letter. Its address, name and headers do not tell which engine made it."""
     comparison = selectors.get(request.user, request.brand, pk)
-    column = selectors.column_of(comparison, row_number, letter, request.user)
+    column = selectors.find_column(comparison, row_number, letter, request.user)
     master = selectors.image(column, row_number).master
-    edge = number(request.GET.get("px", "")) or EDGES[0]
+    edge = parse_row_id(request.GET.get("px", "")) or EDGES[0]
     made = {int(px): key for px, key in master.thumbnails.items() if int(px) >= edge}
-    key = made[min(made)] if made else previews.small(master.storage_key, edge)
+    key = made[min(made)] if made else previews.get_small_copy(master.storage_key, edge)
     # stored_files.response would name the file by its content hash, which the image's own page shows too.
     answer = HttpResponse(stored_files.read(key), content_type=stored_files.media_type(key))
     # The ETag must not be the content hash either, for the same reason.
@@ -126,7 +126,7 @@ def vote(request: BrandRequest, pk: int, row_number: int) -> HttpResponseBase:
     """Save this person's vote for a letter of a row; "none" votes for no image."""
     comparison = selectors.get(request.user, request.brand, pk)
     letter = request.POST.get("letter", "")
-    column = None if letter == "none" else selectors.column_of(comparison, row_number, letter, request.user)
+    column = None if letter == "none" else selectors.find_column(comparison, row_number, letter, request.user)
     services.vote(comparison_id=comparison.pk, row=row_number, column_id=column.pk if column else None, by=request.user)
     if request.headers.get("HX-Request"):
         return _row(request, comparison, row_number, is_voting=True)
@@ -178,7 +178,7 @@ def _row(
     request: BrandRequest, comparison: Comparison, row_number: int, *, is_voting: bool = False
 ) -> HttpResponseBase:
     if not 0 <= row_number < comparison.row_count:
-        selectors.column_of(comparison, row_number, "A", request.user)  # says which row is not there
+        selectors.find_column(comparison, row_number, "A", request.user)  # says which row is not there
     (shown,) = selectors.rows(comparison, request.user, [row_number])
     context = {
         "row": shown,
@@ -193,7 +193,7 @@ def _status_context(request: BrandRequest, comparison: Comparison) -> dict[str, 
     return {
         "comparison": comparison,
         "progress": selectors.progress(comparison),
-        "mine": selectors.open_rows(comparison, request.user),
+        "mine": selectors.count_open_rows(comparison, request.user),
         "poll": POLL_SECONDS,
     }
 
@@ -201,9 +201,9 @@ def _status_context(request: BrandRequest, comparison: Comparison) -> dict[str, 
 def _lines(sheet_row: Row) -> Iterator[Sequence[Any]]:
     about = sheet_row.words or f"{sheet_row.subject.key} {sheet_row.subject.name}"
     for square in sheet_row.squares:
-        if square.told is None:
+        if square.revealed is None:
             continue
-        revealed, run = square.told, square.told.column.run
+        revealed, run = square.revealed, square.revealed.column.run
         seconds, cost = ("" if taken is None else taken for taken in (revealed.seconds, revealed.cost))
         names = [_plain(text) for text in (about, run.endpoint.name, str(run.prompt_version), revealed.problem)]
         yield [
@@ -224,28 +224,30 @@ def _plain(text: str) -> str:
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
-def _begun(request: BrandRequest) -> Filled:
+def _initial_form(request: BrandRequest) -> ComparisonForm:
     """Return the initial values of the form: a version from the address, or free prompts that were used here."""
-    version = number(request.GET.get("version", ""))
-    offers = [offer for offer in endpoints.offers(request.brand) if not offer.problem]
+    version = parse_row_id(request.GET.get("version", ""))
+    offers = [offer for offer in endpoints.list_offers(request.brand) if not offer.problem]
     skus = "\n".join(subject.key for subject in studio_selectors.products(request.user, request.brand, "", limit=6))
-    return Filled(
-        kind="subjects" if version or len(_readers(offers)) < services.LEAST_SIDES else "words",
+    return ComparisonForm(
+        kind="subjects" if version or len(_list_prompt_readers(offers)) < services.MIN_SIDES else "words",
         skus=skus,
         endpoints=tuple(str(offer.endpoint.pk) for offer in offers),
         versions=(str(version),) if version else (),
     )
 
 
-def _posted(request: BrandRequest) -> Filled:
+def _submitted_form(request: BrandRequest) -> ComparisonForm:
     given = request.POST
     plain = {name: given.get(name, "").replace("\r\n", "\n").strip() for name in ("name", "kind", "words", "skus")}
     size = {name: given.get(name, "").strip() for name in ("width", "height")}
-    return Filled(**plain, **size, endpoints=tuple(given.getlist("endpoint")), versions=tuple(given.getlist("version")))
+    return ComparisonForm(
+        **plain, **size, endpoints=tuple(given.getlist("endpoint")), versions=tuple(given.getlist("version"))
+    )
 
 
-def _start(request: BrandRequest, filled: Filled) -> Comparison:
-    width, height = number(filled.width), number(filled.height)
+def _start(request: BrandRequest, filled: ComparisonForm) -> Comparison:
+    width, height = parse_row_id(filled.width), parse_row_id(filled.height)
     if not width or not height or max(width, height) > 4096:
         message = "Give width and height in pixels, at most 4096."
         raise Invalid(message, [Problem("width", message)])
@@ -268,13 +270,15 @@ def _start(request: BrandRequest, filled: Filled) -> Comparison:
     )
 
 
-def _sides(request: BrandRequest, filled: Filled, is_words: bool) -> list[Side]:
+def _sides(request: BrandRequest, filled: ComparisonForm, is_words: bool) -> list[Side]:
     """Return a side for every endpoint and version, without versions that were written for another engine."""
-    offers = [offer for offer in endpoints.offers(request.brand) if str(offer.endpoint.pk) in filled.endpoints]
+    offers = [offer for offer in endpoints.list_offers(request.brand) if str(offer.endpoint.pk) in filled.endpoints]
     if is_words:
-        return [Side(offer.endpoint, None, _usual(request, offer)) for offer in _readers(offers)]
-    version_ids = [pk for text in filled.versions if (pk := number(text))]
-    rows = prompt_rows.of_brand(request.user, request.brand).filter(pk__in=version_ids)
+        return [
+            Side(offer.endpoint, None, _load_usual_settings(request, offer)) for offer in _list_prompt_readers(offers)
+        ]
+    version_ids = [pk for text in filled.versions if (pk := parse_row_id(text))]
+    rows = prompt_rows.list_versions_of_brand(request.user, request.brand).filter(pk__in=version_ids)
     versions = rows.order_by("template__slug", "number")
     return [
         Side(offer.endpoint, version)
@@ -284,16 +288,16 @@ def _sides(request: BrandRequest, filled: Filled, is_words: bool) -> list[Side]:
     ]
 
 
-def _readers(offers: Sequence[Offer]) -> list[Offer]:
+def _list_prompt_readers(offers: Sequence[Offer]) -> list[Offer]:
     """Return the offers whose engine reads a prompt."""
     return [offer for offer in offers if offer.capabilities and offer.capabilities.obeys_prompt]
 
 
-def _usual(request: BrandRequest, offer: Offer) -> dict[str, Any]:
+def _load_usual_settings(request: BrandRequest, offer: Offer) -> dict[str, Any]:
     """Return the usual settings of this endpoint in this brand. Only numbers: they say how an image is made, not what
     it shows."""
     assert offer.capabilities is not None
-    usual = studio_selectors.usual(request.user, request.brand, offer)
+    usual = studio_selectors.load_last_settings(request.user, request.brand, offer)
     return {
         control.parameter: usual[control.parameter]
         for control in offer.capabilities.controls
@@ -303,10 +307,10 @@ def _usual(request: BrandRequest, offer: Offer) -> dict[str, Any]:
 
 def _subjects(request: BrandRequest, skus: str) -> list[int]:
     keys = [line.strip() for line in skus.replace(",", "\n").splitlines() if line.strip()]
-    return subject_selectors.ids_by_key(request.brand, keys) or [] if keys != ["*"] else []
+    return subject_selectors.get_ids_by_key(request.brand, keys) or [] if keys != ["*"] else []
 
 
-def _name(filled: Filled, lines: Sequence[str], sides: Sequence[Side]) -> str:
+def _name(filled: ComparisonForm, lines: Sequence[str], sides: Sequence[Side]) -> str:
     """Return a default name of the comparison that does not mention endpoints."""
     if lines and filled.kind == "words":
         rest = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
@@ -314,25 +318,27 @@ def _name(filled: Filled, lines: Sequence[str], sides: Sequence[Side]) -> str:
     return ", ".join(dict.fromkeys(side.version.template.name for side in sides if side.version))[:160] or "Comparison"
 
 
-def _form(request: BrandRequest, filled: Filled, refusal: DomainError | None = None) -> HttpResponseBase:
-    offers = endpoints.offers(request.brand)
-    templates = prompt_selectors.templates(request.user, brand_id=request.brand.pk).prefetch_related("versions")
+def _form(request: BrandRequest, filled: ComparisonForm, refusal: DomainError | None = None) -> HttpResponseBase:
+    offers = endpoints.list_offers(request.brand)
+    templates = prompt_selectors.list_templates(request.user, brand_id=request.brand.pk).prefetch_related("versions")
     examples = studio_selectors.examples(request.user, request.brand, offers)
     context = {
         "filled": filled,
         "refusal": refusal,
         "offers": [
-            (offer, estimates.price(offer.endpoint, width=SIDE, height=SIDE)) for offer in offers if not offer.problem
+            (offer, estimates.estimate_price(offer.endpoint, width=SIDE, height=SIDE))
+            for offer in offers
+            if not offer.problem
         ],
         "left": studio_selectors.money_left(request.brand),
-        "readers": _readers(offers),
+        "readers": _list_prompt_readers(offers),
         "templates": [
             (template, list(template.versions.all())[:VERSIONS]) for template in templates if template.version_count
         ],
         "presets": channels.PRESETS,
         "words_begun": "\n".join(dict.fromkeys(example.words for example in examples if example.words))[:2000],
-        "most_sides": services.MOST_SIDES,
-        "most_rows": services.MOST_ROWS,
+        "most_sides": services.MAX_SIDES,
+        "most_rows": services.MAX_ROWS,
         "has_products": subject_rows.visible(request.user, request.brand).exists(),
     }
     return render(request, "generation/comparison_new.html", context, status=refusal.status if refusal else 200)

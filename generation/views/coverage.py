@@ -13,8 +13,8 @@ from campaigns.choices import SubjectKind
 from campaigns.models import Campaign
 from campaigns.selectors import campaigns as campaign_selectors
 from campaigns.selectors import prompts as prompt_rows
-from core.pages import BrandRequest, brand_page, number
-from generation.selectors import budgets, cards, coverage, needs, rollout, runs
+from core.pages import BrandRequest, brand_page, parse_row_id
+from generation.selectors import budgets, cards, coverage, rollout, runs, subject_readiness
 
 ROWS = 50
 CARDS = 10
@@ -25,10 +25,10 @@ LAST_PAGE = 1_000_000
 @require_safe
 @brand_page()
 def campaign(request: BrandRequest, slug: str) -> HttpResponseBase:
-    campaign_row = campaign_selectors.by_slug(request.user, request.brand.slug, slug)
+    campaign_row = campaign_selectors.get_by_slug(request.user, request.brand.slug, slug)
     summary = coverage.summary(campaign_row)
-    filters = _wanted(request)
-    at = min(max(1, number(request.GET.get("page", "")) or 1), LAST_PAGE)
+    filters = _parse_filters(request)
+    at = min(max(1, parse_row_id(request.GET.get("page", "")) or 1), LAST_PAGE)
     shown = coverage.page(
         user=request.user,
         campaign=campaign_row,
@@ -44,12 +44,12 @@ def campaign(request: BrandRequest, slug: str) -> HttpResponseBase:
         "campaign": campaign_row,
         "summary": summary,
         "wanted": filters,
-        "is_filtered": filters != coverage.Wanted(),
+        "is_filtered": filters != coverage.CoverageFilters(),
         "rows": shown.rows,
         "total": shown.total,
         "page": Paginator(range(shown.total), ROWS).get_page(at),
         "kinds": SubjectKind.choices,
-        "cards": cards.of_campaign(request.user, campaign_row, limit=CARDS, offset=max(0, run_page.start_index() - 1)),
+        "cards": cards.list_cards(request.user, campaign_row, limit=CARDS, offset=max(0, run_page.start_index() - 1)),
         "run_page": run_page,
         "budget": budgets.status(campaign_row),
         **_version(request, campaign_row, shown, summary),
@@ -57,11 +57,11 @@ def campaign(request: BrandRequest, slug: str) -> HttpResponseBase:
     return render(request, "generation/campaign.html", context)
 
 
-def _wanted(request: BrandRequest) -> coverage.Wanted:
+def _parse_filters(request: BrandRequest) -> coverage.CoverageFilters:
     given = request.GET
-    return coverage.Wanted(
+    return coverage.CoverageFilters(
         state=given.get("state", ""),
-        spec_id=number(given.get("spec", "")),
+        spec_id=parse_row_id(given.get("spec", "")),
         words=given.get("q", "").strip()[:100],
         kind=given.get("kind", "") if given.get("kind") in SubjectKind.values else "",
     )
@@ -71,17 +71,19 @@ def _version(
     request: BrandRequest, campaign_row: Campaign, shown: coverage.Page, summary: coverage.Summary
 ) -> dict[str, Any]:
     """Return the prompt version of the page, its rollout, and what the shown subjects lack for it."""
-    chosen = number(request.GET.get("prompt", ""))
-    version = prompt_rows.of_brand(request.user, request.brand).filter(pk=chosen).first() if chosen else None
+    chosen = parse_row_id(request.GET.get("prompt", ""))
+    version = (
+        prompt_rows.list_versions_of_brand(request.user, request.brand).filter(pk=chosen).first() if chosen else None
+    )
     version = version or rollout.latest_version(request.user, campaign_row)
     if version is None:
         return {}
-    endpoint = needs.likely_endpoint(campaign_row, version)
+    endpoint = subject_readiness.likely_endpoint(campaign_row, version)
     return {
         "version": version,
         "endpoint": endpoint,
-        "rollout": rollout.of(campaign_row, version),
-        "check_results": needs.of(
+        "rollout": rollout.load_rollout(campaign_row, version),
+        "readiness_by_id": subject_readiness.load_readiness(
             [row.subject for row in shown.rows],
             campaign=campaign_row,
             version=version,

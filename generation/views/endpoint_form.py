@@ -12,7 +12,7 @@ from django import forms
 
 from campaigns.forms import SettingsArea
 from core.choices import Lane
-from core.fetching import shown_settings
+from core.fetching import redact_settings
 from core.models import Brand
 from generation import prices
 from generation.choices import WhenUncertain
@@ -46,9 +46,9 @@ class Group:
         return any(field.errors or field.value() for field in self.seldom)
 
 
-def offered_engines(*, is_operator: bool) -> dict[str, str]:
+def list_engines(*, is_operator: bool) -> dict[str, str]:
     """Return the engines for which this person may set up an endpoint, as name -> label."""
-    names = [name for name in engines.names() if is_operator or name not in settings.OPERATORS]
+    names = [name for name in engines.names() if is_operator or name not in settings.OPERATOR_ENGINES]
     return {name: ENGINES.get(name, name) for name in names}
 
 
@@ -106,8 +106,8 @@ class EndpointForm(forms.Form):
         self, data: Any = None, *, endpoint: Endpoint | None = None, engine: str = "", is_operator: bool = False
     ) -> None:
         self.engine = endpoint.engine if endpoint else engine
-        config, own = shown_settings(endpoint.config) if endpoint else {}, _own(endpoint)
-        self.settings = {SETTING + setting.name: setting for setting in settings.of(self.engine, config)}
+        config, own = redact_settings(endpoint.config) if endpoint else {}, _settings_of_other_pages(endpoint)
+        self.settings = {SETTING + setting.name: setting for setting in settings.list_settings(self.engine, config)}
         others = {key: config[key] for key in config if SETTING + key not in self.settings and key not in own}
         initial = _initial(endpoint) if endpoint else {}
         initial["config"] = json.dumps(others, indent=2, ensure_ascii=False) if others else ""
@@ -118,8 +118,10 @@ class EndpointForm(forms.Form):
         self.endpoint = endpoint
         for name, setting in self.settings.items():
             self.fields[name] = setting_fields.field(setting, initial[name])
-            self.fields[name].disabled = not is_operator and (setting.is_operators or self.engine in settings.LOCAL)
-        self.fields["config"].disabled = not is_operator and self.engine in settings.LOCAL
+            self.fields[name].disabled = not is_operator and (
+                setting.is_operator_only or self.engine in settings.LOCAL_ENGINES
+            )
+        self.fields["config"].disabled = not is_operator and self.engine in settings.LOCAL_ENGINES
         if self.settings and not others:
             del self.fields["config"]
         if endpoint is not None and endpoint.sealed_secret and is_operator:
@@ -137,13 +139,13 @@ class EndpointForm(forms.Form):
 
     def _leave_out(self) -> None:
         """Drop what does not concern this engine; limits and prices only while nobody has set them."""
-        if self.engine in settings.LOCAL:
+        if self.engine in settings.LOCAL_ENGINES:
             self.fields["lane"].choices = LOCAL_LANES  # type: ignore[attr-defined]
             self.fields["lane"].initial = Lane.GPU if self.engine == "diffusers" else Lane.CPU
             measures = ("max_concurrent", "max_per_second", "max_per_minute", *(PRICE + unit for unit in prices.UNITS))
             idle = ["when_uncertain", *(name for name in measures if self.initial.get(name) is None)]
         else:
-            idle = ["lane", "batch_size"] if self.engine in settings.TABLES else []
+            idle = ["lane", "batch_size"] if self.engine in settings.SETTINGS_BY_ENGINE else []
         for name in idle:
             del self.fields[name]
 
@@ -151,7 +153,7 @@ class EndpointForm(forms.Form):
         """Return the groups in page submission, JSON fields last, without empty fields that this person cannot set."""
         shown = [name for name in self.settings if not self.fields[name].disabled or self[name].value()]
         shown.sort(key=lambda name: self.settings[name].kind == settings.Kind.JSON)
-        seldom = [name for name in shown if self.settings[name].is_seldom]
+        seldom = [name for name in shown if self.settings[name].is_advanced]
         named = {
             "": ("name", "slug", "lane", "is_shared"),
             "What it may be given": (
@@ -187,7 +189,7 @@ class EndpointForm(forms.Form):
         of an unchanged field keeps its value and its type."""
         given = super().clean() or {}
         kept = self.endpoint.config if self.endpoint else {}
-        config = {**_own(self.endpoint), **given.get("config", {})}
+        config = {**_settings_of_other_pages(self.endpoint), **given.get("config", {})}
         for name, setting in self.settings.items():
             text = given.pop(name, "")
             if (
@@ -251,11 +253,11 @@ def _secret(label: str, *, is_required: bool) -> forms.CharField:
     )  # fmt: skip
 
 
-def _own(endpoint: Endpoint | None) -> Mapping[str, Any]:
+def _settings_of_other_pages(endpoint: Endpoint | None) -> Mapping[str, Any]:
     """Return the settings that have a page of their own: an uploaded workflow and its marks."""
     if endpoint is None:
         return {}
-    names = settings.ELSEWHERE.get(endpoint.engine, frozenset())
+    names = settings.EDITED_ELSEWHERE.get(endpoint.engine, frozenset())
     return {name: value for name, value in endpoint.config.items() if name in names}
 
 

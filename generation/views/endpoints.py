@@ -19,7 +19,7 @@ from core.errors import Conflict, DomainError, Invalid, NotFound
 from core.models import Brand
 from core.pages import BrandRequest, brand_page
 from core.services import brands
-from generation.engines.settings import LOCAL
+from generation.engines.settings import LOCAL_ENGINES
 from generation.models import Endpoint
 from generation.selectors import endpoint_cards as selectors
 from generation.selectors import endpoint_days, endpoint_use
@@ -32,7 +32,7 @@ from generation.views.endpoint_form import (
     BudgetForm,
     EndpointForm,
     SecretForm,
-    offered_engines,
+    list_engines,
 )
 
 #: Seconds between two polls of the current use, and of an answer that has not come yet.
@@ -45,14 +45,14 @@ ANSWER_SECONDS = 1
 def index(request: BrandRequest) -> HttpResponseBase:
     """Show a card for every endpoint that serves the brand."""
     cards = selectors.cards(request.brand, list(selectors.visible(request.brand, request.user)))
-    return render(request, "generation/endpoints.html", {"cards": cards, "may_add": _may_add(request)})
+    return render(request, "generation/endpoints.html", {"cards": cards, "may_add": _can_add(request)})
 
 
 @brand_page(Action.EDIT_BRAND)
 def new(request: BrandRequest) -> HttpResponseBase:
     """Set up an endpoint of the engine `?engine=`: for this brand, or as an operator for all brands."""
     is_operator = access.can(request.user, Action.EDIT_SHARED_ENDPOINT)
-    offered = offered_engines(is_operator=is_operator)
+    offered = list_engines(is_operator=is_operator)
     engine = (request.POST if request.method == "POST" else request.GET).get("engine", USUAL_ENGINE)
     if engine not in offered:
         raise NotFound(f"There is no engine {engine!r} that you could set up.")
@@ -66,12 +66,12 @@ def new(request: BrandRequest) -> HttpResponseBase:
                 brand=brand, by=request.user, engine=engine, secret=secret.cleaned_data["secret"], **values
             )
         except (Invalid, Conflict) as refusal:
-            _refuse(posted, secret, refusal)
+            _add_refusal(posted, secret, refusal)
         else:
             messages.success(request, f"{made.name} is set up. Ask it now, to see whether it answers.")
             return redirect("endpoint", request.brand.slug, made.slug)
     form = posted or EndpointForm(engine=engine, is_operator=is_operator)
-    context = {"form": form, "secret_form": secret, "engines": offered, "takes_secret": engine not in LOCAL}
+    context = {"form": form, "secret_form": secret, "engines": offered, "takes_secret": engine not in LOCAL_ENGINES}
     return render(request, "generation/endpoint_new.html", context, status=422 if posted else 200)
 
 
@@ -79,12 +79,12 @@ def new(request: BrandRequest) -> HttpResponseBase:
 def detail(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Show an endpoint with its last day, errors and settings. POST changes the settings."""
     endpoint = selectors.get(request.brand, request.user, slug)
-    may_edit = services.may_edit(request.user, endpoint)
+    may_edit = services.can_edit(request.user, endpoint)
     is_operator = access.can(request.user, Action.EDIT_SHARED_ENDPOINT)
     form = EndpointForm(endpoint=endpoint, is_operator=is_operator) if may_edit else None
     if request.method == "POST":
         form = EndpointForm(request.POST, endpoint=endpoint, is_operator=is_operator)
-        if form.is_valid() and _changed(request, endpoint, form):
+        if form.is_valid() and _save_changes(request, endpoint, form):
             return redirect("endpoint", request.brand.slug, slug)
     return _page(request, slug, form)
 
@@ -138,9 +138,9 @@ def act(request: BrandRequest, slug: str, verb: str) -> HttpResponseBase:
 
 @require_POST
 @brand_page(Action.RUN)
-def ask(request: BrandRequest, slug: str) -> HttpResponseBase:
+def request_check(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Let a worker check the endpoint; the page shows the answer when it comes."""
-    endpoint = health.ask(brand=request.brand, slug=slug, by=request.user)
+    endpoint = health.request_check(brand=request.brand, slug=slug, by=request.user)
     if not getattr(request, "htmx", False):
         return redirect("endpoint", request.brand.slug, slug)
     return _answer(request, endpoint)
@@ -148,27 +148,27 @@ def ask(request: BrandRequest, slug: str) -> HttpResponseBase:
 
 @require_safe
 @brand_page()
-def answer(request: BrandRequest, slug: str) -> HttpResponseBase:
+def check_result(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Show the endpoint's answer, or that it has not come yet; the page polls until there is an answer."""
     return _answer(request, selectors.get(request.brand, request.user, slug))
 
 
 @require_POST
 @brand_page()
-def suggested(request: BrandRequest, slug: str) -> HttpResponseBase:
+def apply_suggested(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Save the settings that the service's description of its model suggests."""
-    endpoint = health.take_suggested(brand=request.brand, slug=slug, by=request.user)
+    endpoint = health.apply_suggested(brand=request.brand, slug=slug, by=request.user)
     messages.success(request, f"{endpoint.name} knows its model’s inputs now; they stand among its settings.")
     return redirect("endpoint", request.brand.slug, slug)
 
 
 @require_safe
 @brand_page()
-def now(request: BrandRequest) -> HttpResponseBase:
+def current_use(request: BrandRequest) -> HttpResponseBase:
     """Show the current use of all endpoints; the page polls the changing part every two seconds."""
     if getattr(request, "htmx", False):
         return render(request, "generation/endpoints_use.html", _in_use(request))
-    form = BudgetForm(request.brand) if _may_add(request) else None
+    form = BudgetForm(request.brand) if _can_add(request) else None
     return render(request, "generation/endpoints_now.html", _in_use(request) | {"budget_form": form})
 
 
@@ -192,15 +192,20 @@ def _words(brand: Brand, amount: Decimal | None) -> str:
 
 def _in_use(request: BrandRequest) -> dict[str, Any]:
     return {
-        "uses": endpoint_use.now(request.brand, request.user),
-        "purses": endpoint_use.purses(request.brand, request.user),
+        "uses": endpoint_use.list_endpoint_uses(request.brand, request.user),
+        "budget_uses": endpoint_use.list_budget_uses(request.brand, request.user),
         "poll": USE_SECONDS,
     }
 
 
 def _answer(request: BrandRequest, endpoint: Endpoint) -> HttpResponseBase:
-    may_edit = services.may_edit(request.user, endpoint)
-    context = {"endpoint": endpoint, "answer": health.answer(endpoint), "poll": ANSWER_SECONDS, "may_edit": may_edit}
+    may_edit = services.can_edit(request.user, endpoint)
+    context = {
+        "endpoint": endpoint,
+        "answer": health.get_latest_check(endpoint),
+        "poll": ANSWER_SECONDS,
+        "may_edit": may_edit,
+    }
     return render(request, "generation/endpoint_answer.html", context)
 
 
@@ -208,26 +213,26 @@ def _page(
     request: BrandRequest, slug: str, form: EndpointForm | None, *, secret_form: SecretForm | None = None
 ) -> HttpResponseBase:
     endpoint = selectors.get(request.brand, request.user, slug)
-    may_edit = services.may_edit(request.user, endpoint)
+    may_edit = services.can_edit(request.user, endpoint)
     context: dict[str, Any] = {
         "card": selectors.cards(request.brand, [endpoint])[0],
         "endpoint": endpoint,
         "day": endpoint_days.day(request.brand, endpoint),
         "troubles": endpoint_days.troubles(request.brand, endpoint),
-        "failed_by_it": endpoint_days.failed_by_it(request.brand, endpoint),
+        "failed_by_it": endpoint_days.count_setup_failures(request.brand, endpoint),
         "may_edit": may_edit,
         "form": form if may_edit else None,
         "secret_form": secret_form or SecretForm(),
         "has_secret": bool(endpoint.sealed_secret),
-        "takes_secret": endpoint.engine not in LOCAL,
-        "answer": health.answer(endpoint),
+        "takes_secret": endpoint.engine not in LOCAL_ENGINES,
+        "answer": health.get_latest_check(endpoint),
         "poll": ANSWER_SECONDS,
     }
     is_refused = bool(form and form.errors) or secret_form is not None
     return render(request, "generation/endpoint.html", context, status=422 if is_refused else 200)
 
 
-def _changed(request: BrandRequest, endpoint: Endpoint, form: EndpointForm) -> bool:
+def _save_changes(request: BrandRequest, endpoint: Endpoint, form: EndpointForm) -> bool:
     values, secret = form.values(), form.cleaned_data.get("secret", "")
     try:
         with transaction.atomic():
@@ -236,13 +241,13 @@ def _changed(request: BrandRequest, endpoint: Endpoint, form: EndpointForm) -> b
                 services.set_secret(endpoint_id=endpoint.pk, by=request.user, secret=secret, config=config)
             services.update(endpoint_id=endpoint.pk, by=request.user, **values)
     except (Invalid, Conflict) as refusal:
-        _refuse(form, None, refusal)
+        _add_refusal(form, None, refusal)
         return False
     messages.success(request, f"{form.cleaned_data['name']} is changed.")
     return True
 
 
-def _refuse(form: EndpointForm, secret: SecretForm | None, refusal: DomainError) -> None:
+def _add_refusal(form: EndpointForm, secret: SecretForm | None, refusal: DomainError) -> None:
     """Show an error at its field; an error without a field, or with several as for prices, is shown on top."""
     if not isinstance(refusal, Invalid):
         form.add_error(None, refusal.message)
@@ -257,5 +262,5 @@ def _refuse(form: EndpointForm, secret: SecretForm | None, refusal: DomainError)
             form.add_error(field if field in form.fields else None, problem.message)
 
 
-def _may_add(request: BrandRequest) -> bool:
+def _can_add(request: BrandRequest) -> bool:
     return access.can(request.user, Action.EDIT_BRAND, request.brand)

@@ -33,16 +33,16 @@ def image(request: Any, kind: str, pk: int) -> HttpResponseBase:
     if request.headers.get("If-None-Match") == tag:
         answer: HttpResponseBase = HttpResponseNotModified(headers={"ETag": tag})
     else:
-        answer = stored_files.response(key, download_name=request.GET.get("download", ""))
+        answer = stored_files.file_response(key, download_name=request.GET.get("download", ""))
     answer["Cache-Control"] = "private, max-age=31536000, immutable" if is_pinned else "private, no-cache"
     answer["X-Content-Type-Options"] = "nosniff"
     return answer
 
 
-def opened(request: HttpRequest, token: str) -> HttpResponse | HttpResponseBase:
+def signed_file(request: HttpRequest, token: str) -> HttpResponse | HttpResponseBase:
     """Return a file by its expiring signed address, which a person with the right to the file was given."""
-    key, name = stored_files.opened(token)
-    return stored_files.response(key, download_name=name)
+    key, name = stored_files.parse_open_url(token)
+    return stored_files.file_response(key, download_name=name)
 
 
 def _key(stored: Any, px: str) -> str:
@@ -53,4 +53,4 @@ def _key(stored: Any, px: str) -> str:
     fitting = [edge for edge in made if edge >= int(px)]
     if fitting:
         return str(made[min(fitting)])
-    return previews.small(stored.storage_key, int(px))
+    return previews.get_small_copy(stored.storage_key, int(px))

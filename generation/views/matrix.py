@@ -15,13 +15,13 @@ from generation.selectors import failures, matrix
 from generation.selectors.matrix import MatrixCell, MatrixRow
 
 #: The most cells and the most subjects on a page of the matrix.
-CELLS, MOST_ROWS = 600, 60
+CELLS, MAX_ROWS = 600, 60
 SMALL_ABOVE = 300
 _PROBLEMS = {"failed", "rejected", "revoked", "stale"}
 
 
 @dataclass(frozen=True)
-class Square:
+class MatrixSquare:
     """One cell. mark: changes whenever the cell would be drawn differently."""
 
     cell_id: int
@@ -43,7 +43,7 @@ class Square:
         return hashlib.sha256(text.encode()).hexdigest()[:5]
 
     @property
-    def look(self) -> str:
+    def drawn_state(self) -> str:
         """Return the shape to draw: "running" while the image is being made, "stuck" if it failed, else the state."""
         if self.version_id is None and self.is_running:
             return "running"
@@ -60,7 +60,7 @@ class Line:
     key: str
     name: str
     photo: ReferencePhoto | None
-    squares: Sequence[Square | None]
+    squares: Sequence[MatrixSquare | None]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Sheet:
     is_list: bool
 
     @property
-    def cells(self) -> list[Square]:
+    def cells(self) -> list[MatrixSquare]:
         return [square for line in self.lines for square in line.squares if square]
 
 
@@ -85,14 +85,14 @@ def load_sheet(run: Run, *, after: int = -1, only_problems: bool = False) -> She
     is_list = run.shape == RunShape.LIST
     columns = [] if is_list else matrix.columns(run)
     width = matrix.size(run)[1] if is_list else len(columns)
-    limit = max(4, min(MOST_ROWS, CELLS // max(1, width)))
+    limit = max(4, min(MAX_ROWS, CELLS // max(1, width)))
     rows = matrix.rows(run, limit=limit + 1, after=after, only_problems=only_problems)
     more, rows = rows[limit:], rows[:limit]
     shown = failures.photos(row.subject_id for row in rows)
     places = {(column.values_key, column.aspect): place for place, column in enumerate(columns)}
     lines = []
     for row in rows:
-        squares = _listed(row, width) if is_list else _placed(row, places)
+        squares = _listed(row, width) if is_list else _place_squares(row, places)
         lines.append(Line(row.subject_id, row.subject_key, row.subject_name, shown.get(row.subject_id), squares))
     has_aspects = len({column.aspect for column in columns}) > 1
     return Sheet(
@@ -106,21 +106,21 @@ def load_sheet(run: Run, *, after: int = -1, only_problems: bool = False) -> She
     )
 
 
-def load_squares(run: Run, page_marks: Mapping[int, str]) -> list[Square]:
+def load_squares(run: Run, page_marks: Mapping[int, str]) -> list[MatrixSquare]:
     """Return the cells that would be drawn differently now. page_marks: cell id -> mark on the page. One query."""
     squares = [_square(cell) for cell in matrix.cells(run, list(page_marks))]
     return [square for square in squares if page_marks[square.cell_id] != square.mark]
 
 
-def _placed(row: MatrixRow, places: Mapping[tuple[str, str], int]) -> list[Square | None]:
-    squares: list[Square | None] = [None] * len(places)
+def _place_squares(row: MatrixRow, places: Mapping[tuple[str, str], int]) -> list[MatrixSquare | None]:
+    squares: list[MatrixSquare | None] = [None] * len(places)
     for cell in row.cells:
         squares[places[cell.values_key, cell.aspect]] = _square(cell)
     return squares
 
 
-def _listed(row: MatrixRow, width: int) -> list[Square | None]:
-    squares: list[Square | None] = [_square(cell) for cell in row.cells]
+def _listed(row: MatrixRow, width: int) -> list[MatrixSquare | None]:
+    squares: list[MatrixSquare | None] = [_square(cell) for cell in row.cells]
     return squares + [None] * (width - len(squares))
 
 
@@ -128,8 +128,8 @@ def _words(values: Mapping[str, Any], aspect: str) -> list[str]:
     return [word for word in (*(str(value) for value in values.values()), aspect) if word]
 
 
-def _square(cell: MatrixCell) -> Square:
-    return Square(
+def _square(cell: MatrixCell) -> MatrixSquare:
+    return MatrixSquare(
         cell_id=cell.cell_id,
         asset_id=cell.asset_id,
         state=cell.state,

@@ -13,40 +13,41 @@ from django.views.decorators.http import require_POST, require_safe
 
 from campaigns.choices import SubjectKind
 from campaigns.models import Campaign, OutputSpec, PromptVersion
-from campaigns.prompts.pieces import cut
+from campaigns.prompts.pieces import split_text
 from campaigns.selectors import campaigns as campaign_selectors
 from campaigns.selectors import prompts as prompt_rows
 from core.access import Action
 from core.errors import DomainError, Invalid, NotFound
-from core.pages import BrandRequest, brand_page, number
+from core.pages import BrandRequest, brand_page, parse_row_id
 from generation.choices import Stage
 from generation.models import Endpoint, Run
 from generation.selectors import compare as comparing
-from generation.selectors import endpoints, needs, picking, rollout
+from generation.selectors import endpoints, rollout, subject_readiness, subject_search
 from generation.selectors import runs as run_rows
 from generation.selectors import runs as run_selectors
 from generation.services import comparisons
 from generation.services.planning import job_templates, plans, schedules
+from generation.services.planning.plan_requests import PlanArguments
 from generation.services.planning.previews import SubjectProblem
 from generation.views import run_form
-from generation.views.run_form import Form
+from generation.views.run_form import RunForm
 
 
 @brand_page()
 def new(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Show the form of a new run with its preview. POST plans the run; no image is made yet."""
-    campaign = campaign_selectors.by_slug(request.user, request.brand.slug, slug)
-    form, refusal = Form(), None
+    campaign = campaign_selectors.get_by_slug(request.user, request.brand.slug, slug)
+    form, refusal = RunForm(), None
     if request.method == "POST":
         try:
-            form = run_form.sent(request.POST)
-            form = run_form.sent(request.POST, request.FILES)
-            return _planned(request, campaign, form)
+            form = run_form.submitted_form(request.POST)
+            form = run_form.submitted_form(request.POST, request.FILES)
+            return _plan(request, campaign, form)
         except DomainError as error:
             refusal = error
     else:
-        clone = number(request.GET.get("clone", ""))
-        form = run_form.begun(request.GET, plans.clone(run_id=clone, by=request.user) if clone else None)
+        clone = parse_row_id(request.GET.get("clone", ""))
+        form = run_form.initial_form(request.GET, plans.copy_run(run_id=clone, by=request.user) if clone else None)
     # The preview shows the problems of single subjects, grouped by cause.
     problems = [problem for problem in getattr(refusal, "problems", ()) if not problem.pointer.startswith("subjects/")]
     context = _page(request, campaign, form) | {"refusal": refusal, "refusal_problems": problems}
@@ -57,22 +58,22 @@ def new(request: BrandRequest, slug: str) -> HttpResponseBase:
 @brand_page()
 def preview(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Render count, cost, time and the first prompts of the run as a fragment, or the error that prevents it."""
-    campaign = campaign_selectors.by_slug(request.user, request.brand.slug, slug)
+    campaign = campaign_selectors.get_by_slug(request.user, request.brand.slug, slug)
     context: dict[str, Any] = {"campaign": campaign}
     try:
-        form = run_form.sent(request.POST, request.FILES)
+        form = run_form.submitted_form(request.POST, request.FILES)
         context |= {"form": form, "release_at": run_form.release_at(form)}
-        arguments = _asked(request, campaign, form)
+        arguments = _arguments(request, campaign, form)
         other = _version(request, form.other) if form.is_pair else None
         if other is not None:
-            first = arguments["prompt_version"]
+            first = arguments.prompt_version
             context["other"] = other
-            context["other_preview"] = plans.preview(**comparisons.asked_of(other, first, arguments))
-            arguments = comparisons.asked_of(first, other, arguments)
-        seen = plans.preview(**arguments)
+            context["other_preview"] = plans.preview(comparisons.side_of_pair(other, first, arguments))
+            arguments = comparisons.side_of_pair(first, other, arguments)
+        seen = plans.preview(arguments)
         context |= {
             "preview": seen,
-            "first": [(first_prompt, cut(first_prompt.text, first_prompt.spans)) for first_prompt in seen.first],
+            "first": [(first_prompt, split_text(first_prompt.text, first_prompt.spans)) for first_prompt in seen.first],
             "causes": _causes(seen.problems),
             "is_full": form.stage == Stage.FULL,
         }
@@ -85,15 +86,15 @@ def preview(request: BrandRequest, slug: str) -> HttpResponseBase:
 @brand_page()
 def axes(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Render the axis editor for another prompt version or engine, as a fragment."""
-    campaign_selectors.by_slug(request.user, request.brand.slug, slug)
+    campaign_selectors.get_by_slug(request.user, request.brand.slug, slug)
     version = _version(request, request.GET.get("prompt", ""))
     offer = _offer(request, request.GET.get("endpoint", ""))
     response = render(
         request,
         "generation/run_axes.html",
         {
-            "axis_rows": run_form.axis_rows(Form(), version),
-            "obeyed": _obeyed(version, offer),
+            "axis_rows": run_form.axis_rows(RunForm(), version),
+            "obeyed": _list_axis_names(version, offer),
             "prompt": str(version.pk) if version else "",
         },
     )
@@ -105,7 +106,7 @@ def axes(request: BrandRequest, slug: str) -> HttpResponseBase:
 @brand_page(Action.EDIT_CAMPAIGN)
 def outputs(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Add the output specs that a job template needs, after the person agreed."""
-    campaign = campaign_selectors.by_slug(request.user, request.brand.slug, slug)
+    campaign = campaign_selectors.get_by_slug(request.user, request.brand.slug, slug)
     template = request.POST.get("template", "")
     job_templates.add_outputs(campaign_id=campaign.pk, slug=template, by=request.user)
     return redirect(f"{request.path.removesuffix('outputs/')}?template={template}")
@@ -118,7 +119,7 @@ def schedule(request: BrandRequest, run_id: int) -> HttpResponseBase:
     run = _run(request, run_id)
     text = request.POST.get("release_at", "").strip()
     if text:
-        at = run_form.moment(text, request.POST.get("zone", ""))
+        at = run_form.parse_local_time(text, request.POST.get("zone", ""))
         schedules.schedule(run_id=run.pk, by=request.user, at=at)
         messages.success(request, f"{run.name} is released by itself on {at:%d %b %Y, %H:%M} UTC.")
     else:
@@ -132,11 +133,11 @@ def schedule(request: BrandRequest, run_id: int) -> HttpResponseBase:
 def compare(request: BrandRequest, run_id: int, other_id: int) -> HttpResponseBase:
     """Show two runs side by side: the images of the same subjects and values, with their decisions."""
     first_run, second_run = _run(request, run_id), _run(request, other_id)
-    page = min(max(1, number(request.GET.get("page", "")) or 1), 1_000_000)
+    page = min(max(1, parse_row_id(request.GET.get("page", "")) or 1), 1_000_000)
     return render(
         request,
         "generation/compare.html",
-        {"one": first_run, "two": second_run, **comparing.sides(first_run, second_run, page=page)},
+        {"one": first_run, "two": second_run, **comparing.compare_runs(first_run, second_run, page=page)},
     )
 
 
@@ -144,47 +145,49 @@ def compare(request: BrandRequest, run_id: int, other_id: int) -> HttpResponseBa
 
 
 @transaction.atomic
-def _planned(request: BrandRequest, campaign: Campaign, form: Form) -> HttpResponseBase:
-    arguments = _asked(request, campaign, form)
+def _plan(request: BrandRequest, campaign: Campaign, form: RunForm) -> HttpResponseBase:
+    arguments = _arguments(request, campaign, form)
     if form.is_pair:
         other = _version(request, form.other)
         if other is None:
             raise Invalid("Choose the second version.")
-        first_run, second_run = comparisons.plan_pair(other=other, name=form.name, **arguments)
+        first_run, second_run = comparisons.plan_pair(arguments, other=other, name=form.name)
         return redirect("run_compare", request.brand.slug, first_run.pk, second_run.pk)
-    clone = number(form.clone)
+    clone = parse_row_id(form.clone)
     run = plans.plan(
+        arguments,
         name=form.name,
         job_template=form.template if form.template in job_templates.BY_SLUG else "",
         cloned_from=run_selectors.get(request.user, clone) if clone else None,
         release_at=run_form.release_at(form),
-        alternates=list(endpoints.usable(request.brand).filter(pk__in=[number(pk) for pk in form.alternates])),
-        **arguments,
+        alternates=list(
+            endpoints.list_usable(request.brand).filter(pk__in=[parse_row_id(pk) for pk in form.alternates])
+        ),
     )
     return redirect("run", request.brand.slug, run.pk)
 
 
-def _asked(request: BrandRequest, campaign: Campaign, form: Form) -> Any:
-    """Return the form's values as keyword arguments of the planning services."""
+def _arguments(request: BrandRequest, campaign: Campaign, form: RunForm) -> PlanArguments:
+    """Return the form's values as arguments of the planning services."""
     version = _version(request, form.prompt)
-    endpoint = endpoints.usable(request.brand).filter(pk=number(form.endpoint)).first()
+    endpoint = endpoints.list_usable(request.brand).filter(pk=parse_row_id(form.endpoint)).first()
     if version is None or endpoint is None:
         raise Invalid("Choose a prompt version and an engine.")
-    return {
-        "campaign": campaign,
-        "prompt_version": version,
-        "endpoint": endpoint,
-        "by": request.user,
-        **run_form.asked(form, campaign, version),
-    }
+    return PlanArguments(
+        campaign=campaign,
+        prompt_version=version,
+        endpoint=endpoint,
+        by=request.user,
+        **run_form.plan_arguments(form, campaign, version),
+    )
 
 
-def _page(request: BrandRequest, campaign: Campaign, form: Form) -> dict[str, Any]:
+def _page(request: BrandRequest, campaign: Campaign, form: RunForm) -> dict[str, Any]:
     versions = list(_versions(request).order_by("template__name", "-number"))
     chosen = _version(request, form.prompt) or rollout.latest_version(request.user, campaign)
-    likely = needs.likely_endpoint(campaign, chosen) if chosen else None
+    likely = subject_readiness.likely_endpoint(campaign, chosen) if chosen else None
     endpoint = form.endpoint or str(likely.pk if likely else "")
-    usable = endpoints.offered(request.brand, chosen=endpoint)
+    usable = endpoints.list_offered(request.brand, chosen=endpoint)
     specs = list(campaign.output_specs.order_by("id"))
     template = job_templates.BY_SLUG.get(form.template)
     return {
@@ -192,7 +195,7 @@ def _page(request: BrandRequest, campaign: Campaign, form: Form) -> dict[str, An
         "form": form,
         "template": template,
         "templates": job_templates.ALL,
-        "lacking": job_templates.lacking(template, specs) if template else [],
+        "lacking": job_templates.find_missing_outputs(template, specs) if template else [],
         "versions": versions,
         "prompt": str(chosen.pk) if chosen else "",
         "endpoints": usable,
@@ -200,16 +203,16 @@ def _page(request: BrandRequest, campaign: Campaign, form: Form) -> dict[str, An
         "stages": Stage.choices,
         "picks": run_form.PICKS,
         "kinds": SubjectKind.choices,
-        "attributes": picking.attributes(campaign),
+        "attributes": subject_search.attributes(campaign),
         "groups": _groups(specs, form),
         "axis_rows": run_form.axis_rows(form, chosen),
-        "obeyed": _obeyed(chosen, _offer(request, endpoint)),
+        "obeyed": _list_axis_names(chosen, _offer(request, endpoint)),
         "subject_count": campaign.subjects.filter(is_active=True).count(),
-        "copied": run_rows.find(request.user, number(form.clone)) if form.clone else None,
+        "copied": run_rows.find(request.user, parse_row_id(form.clone)) if form.clone else None,
     }
 
 
-def _groups(specs: Iterable[OutputSpec], form: Form) -> list[tuple[str, str, bool]]:
+def _groups(specs: Iterable[OutputSpec], form: RunForm) -> list[tuple[str, str, bool]]:
     """Return (aspect, names of its output specs, whether it is ticked) for every aspect of the campaign."""
     named: dict[str, list[str]] = {}
     for spec in specs:
@@ -220,20 +223,20 @@ def _groups(specs: Iterable[OutputSpec], form: Form) -> list[tuple[str, str, boo
 
 
 def _versions(request: BrandRequest) -> Any:
-    return prompt_rows.of_brand(request.user, request.brand).filter(template__studio=None)
+    return prompt_rows.list_versions_of_brand(request.user, request.brand).filter(template__studio=None)
 
 
 def _version(request: BrandRequest, text: str) -> PromptVersion | None:
-    version: PromptVersion | None = _versions(request).filter(pk=number(text)).first()
+    version: PromptVersion | None = _versions(request).filter(pk=parse_row_id(text)).first()
     return version
 
 
 def _offer(request: BrandRequest, text: str) -> endpoints.Offer | None:
-    endpoint: Endpoint | None = endpoints.usable(request.brand).filter(pk=number(text)).first()
-    return endpoints.offer(endpoint) if endpoint else None
+    endpoint: Endpoint | None = endpoints.list_usable(request.brand).filter(pk=parse_row_id(text)).first()
+    return endpoints.build_offer(endpoint) if endpoint else None
 
 
-def _obeyed(version: PromptVersion | None, offer: endpoints.Offer | None) -> list[str]:
+def _list_axis_names(version: PromptVersion | None, offer: endpoints.Offer | None) -> list[str]:
     """Return the names that an axis may have: the prompt's placeholders, and the engine's controls."""
     if offer is None or offer.capabilities is None:
         return []

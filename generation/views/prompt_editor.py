@@ -20,11 +20,11 @@ from campaigns.selectors import prompts as selectors
 from campaigns.services import prompts as services
 from core.access import Action
 from core.errors import DomainError, Invalid, NotFound
-from core.pages import BrandRequest, brand_page, number
+from core.pages import BrandRequest, brand_page, parse_row_id
 from generation.forms import EngineChoice, PromptForm
-from generation.selectors import concepts, endpoints, scenes, tries
+from generation.selectors import concepts, endpoints, prompt_tryouts, scenes
 from generation.selectors.endpoints import Offer
-from generation.selectors.tries import LastImage
+from generation.selectors.prompt_tryouts import LastImage
 from generation.services import tryouts
 
 POLL_SECONDS = 2
@@ -32,7 +32,7 @@ PINNED = "prompt_subjects"
 
 
 @dataclass(frozen=True)
-class Shown:
+class PreviewedSubject:
     """One subject in the live preview: its rendered prompt or the problem with it, and its last image.
 
     reading: how much of the prompt the model reads; None if unknown. unread_from: the place in the prompt's source
@@ -45,8 +45,8 @@ class Shown:
     problem: str = ""
     pieces: Sequence[pieces.Piece] = ()
     negative: str = ""
-    reading: tokens.Reading | None = None
-    unread: tokens.Reading | None = None
+    reading: tokens.TokenCount | None = None
+    unread: tokens.TokenCount | None = None
     unread_from: int | None = None
 
 
@@ -80,7 +80,7 @@ def editor(request: BrandRequest, slug: str, number: int | None = None) -> HttpR
     if request.method == "POST":
         return _save(request, _editor(request, slug, request.POST.get("base", "")))
     if "subject" in request.GET:
-        _pin(request, [pk for text in request.GET.getlist("subject") if (pk := _pk(text))])
+        _store_pinned(request, [pk for text in request.GET.getlist("subject") if (pk := _pk(text))])
     return _page(request, editor, editor.form(request, is_bound=False))
 
 
@@ -90,9 +90,9 @@ def preview(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Render the typed prompt for three subjects without saving it. `place` and `subject` replace one of the three."""
     editor = _editor(request, slug, request.POST.get("base", ""))
     place, subject = _pk(request.POST.get("place", "")), _pk(request.POST.get("subject", ""))
-    if place is not None and subject and place < selectors.CHOSEN:
+    if place is not None and subject and place < selectors.EXAMPLE_SUBJECTS:
         there = [shown_subject.pk for shown_subject in _subjects(request)]
-        _pin(request, [*there[:place], subject, *there[place + 1 :]])
+        _store_pinned(request, [*there[:place], subject, *there[place + 1 :]])
     form = editor.form(request, is_bound=True)
     form.is_valid()
     return render(request, "generation/prompt_preview.html", _preview(request, editor, form))
@@ -146,7 +146,7 @@ def images(request: BrandRequest, slug: str, number: int) -> HttpResponseBase:
     editor = _editor(request, slug, str(number))
     assert editor.version is not None
     subjects = _subjects(request)
-    last = tries.last_images(editor.version, [shown_subject.pk for shown_subject in subjects])
+    last = prompt_tryouts.last_images(editor.version, [shown_subject.pk for shown_subject in subjects])
     context = {
         "template": editor.template,
         "version": editor.version,
@@ -160,9 +160,9 @@ def images(request: BrandRequest, slug: str, number: int) -> HttpResponseBase:
 @brand_page()
 def subjects(request: BrandRequest, slug: str) -> HttpResponse:
     """List the products that match a SKU or name, as buttons that put one at a place of the preview."""
-    matches = selectors.matching_subjects(request.user, request.brand.pk, request.GET.get("q", "").strip())
+    matches = selectors.find_subjects(request.user, request.brand.pk, request.GET.get("q", "").strip())
     place = _pk(request.GET.get("place", "")) or 0
-    context = {"found": matches, "place": place, "template": selectors.template(request.user, request.brand, slug)}
+    context = {"found": matches, "place": place, "template": selectors.get_template(request.user, request.brand, slug)}
     return render(request, "generation/prompt_subjects.html", context)
 
 
@@ -178,7 +178,7 @@ def _save(request: BrandRequest, editor: Editor) -> HttpResponseBase:
             add_problems(form, refusal)
         else:
             messages.success(request, f"{made} is saved as a draft.")
-            for remark in _choices_of_words(request, made):
+            for remark in _find_word_choices(request, made):
                 messages.warning(request, remark.message)
             return redirect("prompt_version", request.brand.slug, editor.template.slug, made.number)
     return _page(request, editor, form, status=422)
@@ -189,15 +189,15 @@ def _page(
 ) -> HttpResponseBase:
     if isinstance(refusal, Invalid):
         add_problems(form, Invalid("", [problem for problem in refusal.problems if problem.pointer in form.fields]))
-    versions = list(selectors.versions(request.user, editor.template))
+    versions = list(selectors.list_versions(request.user, editor.template))
     context = {
         "versions": versions,
         "before": next(
             (version for version in versions if editor.version and version.number < editor.version.number), None
         ),
         "known": [
-            {"name": placeholder.name, "count": placeholder.count, "of": placeholder.of}
-            for placeholder in selectors.names(request.brand.pk)
+            {"name": placeholder.name, "count": placeholder.count, "of": placeholder.searched}
+            for placeholder in selectors.list_placeholders(request.brand.pk)
         ],
         "refusal": refusal,
         **_engine_context(request, editor, form),
@@ -220,19 +220,23 @@ def _engine_context(request: BrandRequest, editor: Editor, form: PromptForm) -> 
 
 
 def _history(request: BrandRequest, editor: Editor) -> dict[str, Any]:
-    is_trying = editor.version is not None and tries.is_trying(editor.version)
-    return {"tries": tries.tries(request.user, editor.template), "is_trying": is_trying, "poll": POLL_SECONDS}
+    is_trying = editor.version is not None and prompt_tryouts.has_running_tryout(editor.version)
+    return {
+        "tries": prompt_tryouts.list_tryouts(request.user, editor.template),
+        "is_trying": is_trying,
+        "poll": POLL_SECONDS,
+    }
 
 
 def _preview(request: BrandRequest, editor: Editor, form: PromptForm) -> dict[str, Any]:
     """Return the prompt of the form rendered for the three subjects, its mistakes, and the variants of its axes."""
-    source, axes = _typed(form, editor)
+    source, axes = _parse_prompt(form, editor)
     chosen = _subjects(request)
     offer = editor.chosen(request, str(form["engine"].value() or ""))
     encoder = offer.encoder if offer else None
-    last = tries.last_images(editor.version, [picked.pk for picked in chosen]) if editor.version else {}
+    last = prompt_tryouts.last_images(editor.version, [picked.pk for picked in chosen]) if editor.version else {}
     ticked = request.POST.getlist("try_subject") if "ticks" in request.POST else [str(picked.pk) for picked in chosen]
-    placeholders = [placeholder.name for placeholder in selectors.names(request.brand.pk)]
+    placeholders = [placeholder.name for placeholder in selectors.list_placeholders(request.brand.pk)]
     context: dict[str, Any] = {
         "template": editor.template,
         "version": editor.version,
@@ -247,7 +251,7 @@ def _preview(request: BrandRequest, editor: Editor, form: PromptForm) -> dict[st
         variants = prompts.expand_axes(axes)
     except prompts.AxisError as error:
         return context | {"shown": [], "variants": 0, "axis_problem": str(error)}
-    guide = guides.published(request.brand.pk)
+    guide = guides.get_published(request.brand.pk)
     campaign = campaigns.visible(request.user, brand_id=request.brand.pk).values_list("name", flat=True).first()
     general = {"brand": request.brand.name, "campaign": campaign or "Autumn"}
     shown = []
@@ -255,17 +259,17 @@ def _preview(request: BrandRequest, editor: Editor, form: PromptForm) -> dict[st
         variant = variants[place % len(variants)]
         values = general | _values(subject) | variant
         about = (subject, variant, last.get(subject.pk), str(subject.pk) in ticked)
-        shown.append(_shown(about, source, values, guide, encoder))
+        shown.append(_previewed_subject(about, source, values, guide, encoder))
     places = [previewed.unread_from for previewed in shown if previewed.unread_from is not None]
     context["unread_from"] = min(places) if places else None
     return context | {"shown": shown, "variants": len(variants), "axis_problem": ""}
 
 
-def _typed(form: PromptForm, editor: Editor) -> tuple[prompts.PromptSource, dict[str, Any]]:
+def _parse_prompt(form: PromptForm, editor: Editor) -> tuple[prompts.PromptSource, dict[str, Any]]:
     """Return the prompt and axes of the form, as far as they are valid; of an unbound form, those of the version."""
     if not form.is_bound:
         version = editor.version
-        return (selectors.source(version), version.axes) if version else (prompts.PromptSource(""), {})
+        return (selectors.prompt_source(version), version.axes) if version else (prompts.PromptSource(""), {})
     given, style = form.cleaned_data, form.cleaned_data.get("style")
     source = prompts.PromptSource(
         text=given.get("text", ""),
@@ -278,7 +282,9 @@ def _typed(form: PromptForm, editor: Editor) -> tuple[prompts.PromptSource, dict
 
 
 def _values(subject: Subject) -> dict[str, Any]:
-    return campaigns.values_of(key=subject.key, name=subject.name, kind=subject.kind, attributes=subject.attributes)
+    return campaigns.placeholder_values(
+        key=subject.key, name=subject.name, kind=subject.kind, attributes=subject.attributes
+    )
 
 
 def _concept_problems(
@@ -288,69 +294,69 @@ def _concept_problems(
     if offer is None or offer.capabilities is None:
         return []
     problems: list[tuple[str, int | None]] = []
-    for use in concepts.taken(offer.capabilities):
-        named = concepts.named(use, source, axes) or frozenset()
-        lookup = concepts.known(use, request.brand, named)
+    for use in concepts.supported_uses(offer.capabilities):
+        named = concepts.list_named_keys(use, source, axes) or frozenset()
+        lookup = concepts.load_images(use, request.brand, named)
         problems += [(problem, lookup.concept(key)) for key in sorted(named) if (problem := lookup.problem(key))]
-    hidden = scenes.hidden(source, axes) if offer.capabilities.takes_scenes else {}
+    hidden = scenes.find_hidden_axes(source, axes) if offer.capabilities.takes_scenes else {}
     return [*problems, *((sentence, None) for sentence in hidden.values())]
 
 
 def _remarks(source: prompts.PromptSource, placeholders: Sequence[str]) -> dict[str, list[spelling.Remark]]:
     """Return by field the syntax mistakes and the unknown placeholders."""
     fields = {"text": source.text, "negative": source.negative}
-    return {name: spelling.check(text, placeholders) for name, text in fields.items()}
+    return {name: spelling.check_spelling(text, placeholders) for name, text in fields.items()}
 
 
-def _choices_of_words(request: BrandRequest, version: PromptVersion) -> list[spelling.Remark]:
+def _find_word_choices(request: BrandRequest, version: PromptVersion) -> list[spelling.Remark]:
     """Return remarks on placeholders of a saved version such as {red|blue|green}, which do not vary the words."""
-    placeholders = [*(placeholder.name for placeholder in selectors.names(request.brand.pk)), *version.axes]
+    placeholders = [*(placeholder.name for placeholder in selectors.list_placeholders(request.brand.pk)), *version.axes]
     texts = (version.text, version.negative)
     return [remark for text in texts for remark in spelling.alternatives(text, placeholders)]
 
 
-def _shown(
+def _previewed_subject(
     about: tuple[Subject, dict[str, Any], LastImage | None, bool],
     source: prompts.PromptSource,
     values: dict[str, Any],
     guide: Any,
     encoder: tokens.Encoder | None,
-) -> Shown:
+) -> PreviewedSubject:
     try:
         rendered = prompts.render(source, values)
     except prompts.MissingValues as lacking:
-        return Shown(*about, f"No value for {', '.join(lacking.names)}.")
+        return PreviewedSubject(*about, f"No value for {', '.join(lacking.names)}.")
     except prompts.PromptSyntaxError as error:
-        return Shown(*about, f"{error.message} ({prompts.place(source.text, error.position)}).")
-    reading = tokens.read(rendered.text, encoder) if encoder else None
-    unread = tokens.read(rendered.negative, encoder) if encoder else None
+        return PreviewedSubject(*about, f"{error.message} ({prompts.describe_position(source.text, error.position)}).")
+    reading = tokens.count_tokens(rendered.text, encoder) if encoder else None
+    unread = tokens.count_tokens(rendered.negative, encoder) if encoder else None
     remarks = prompts.lint(rendered.text, guide) if guide else []
-    marked = pieces.mark(rendered, remarks, reading.cut if reading else None)
+    marked = pieces.mark_remarks(rendered, remarks, reading.cut if reading else None)
     too_long = unread if unread and unread.cut is not None else None
     stops = reading.cut if reading else None
     place = pieces.source_place(source.text, rendered, stops) if stops is not None else None
-    return Shown(*about, "", marked, rendered.negative, reading, too_long, place)
+    return PreviewedSubject(*about, "", marked, rendered.negative, reading, too_long, place)
 
 
 def _subjects(request: BrandRequest) -> list[Subject]:
     """Return the three subjects of the preview. They stay until the person changes them, and are kept per brand."""
     pinned = request.session.get(PINNED, {}).get(str(request.brand.pk), [])
-    return selectors.chosen_subjects(request.user, request.brand.pk, pinned)
+    return selectors.example_subjects(request.user, request.brand.pk, pinned)
 
 
-def _pin(request: BrandRequest, subject_ids: Sequence[int]) -> None:
+def _store_pinned(request: BrandRequest, subject_ids: Sequence[int]) -> None:
     pinned = dict(request.session.get(PINNED, {}))
-    pinned[str(request.brand.pk)] = list(dict.fromkeys(subject_ids))[: selectors.CHOSEN]
+    pinned[str(request.brand.pk)] = list(dict.fromkeys(subject_ids))[: selectors.EXAMPLE_SUBJECTS]
     request.session[PINNED] = pinned
 
 
 def _editor(request: BrandRequest, slug: str, version_number: str) -> Editor:
-    template = selectors.template(request.user, request.brand, slug)
-    rows = selectors.versions(request.user, template).select_related("template")
+    template = selectors.get_template(request.user, request.brand, slug)
+    rows = selectors.list_versions(request.user, template).select_related("template")
     version = rows.filter(number=_pk(version_number) or 0).first() if version_number else rows.first()
     if version_number and version is None:
         raise NotFound(f"{template.name} has no version {version_number}.")
-    offers = endpoints.offers(request.brand)
+    offers = endpoints.list_offers(request.brand)
     return Editor(template, version, offers, _engines(offers, version))
 
 
@@ -368,4 +374,4 @@ def _engines(offers: Sequence[Offer], version: PromptVersion | None) -> list[Eng
 
 
 def _pk(text: str) -> int | None:
-    return number(text)
+    return parse_row_id(text)

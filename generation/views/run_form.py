@@ -17,12 +17,12 @@ from campaigns.choices import SubjectKind
 from campaigns.models import Campaign, PromptVersion
 from campaigns.prompts import listing
 from core.errors import Invalid, Problem
-from core.pages import number
+from core.pages import parse_row_id
 from generation.choices import RunShape, Stage
-from generation.selectors import picking
+from generation.selectors import subject_search
 from generation.services.planning import job_templates
 from generation.services.planning.job_templates import JobTemplate
-from generation.services.planning.plans import Copy
+from generation.services.planning.plans import RunCopy
 
 ALL, MISSING, SOME, NAMED = "all", "missing", "some", "named"
 PICKS = (
@@ -32,14 +32,14 @@ PICKS = (
     (NAMED, "A list of SKUs"),
 )
 LIST_ROWS_SHOWN = 5
-MOST_FILE_BYTES = 10 * 1024 * 1024
+MAX_FILE_BYTES = 10 * 1024 * 1024
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
-LONGEST_NUMBER = 18
+MAX_NUMBER_LENGTH = 18
 """In characters. A longer number is an article number, not a quantity."""
 
 
 @dataclass(frozen=True)
-class Form:
+class RunForm:
     """The values of the form. axes: rows of (name, values as text), None to take the prompt's axes; axes_of: the
     prompt version for which these axes were shown, if the page sent it; aspects: the ticked ones, None for all;
     alternates: keys of the ticked endpoints; release: "hand" or "at"."""
@@ -87,12 +87,12 @@ class Form:
         return [(at, [row.get(name, "") for name in self.list_columns]) for at, row in pairs]
 
 
-def begun(given: QueryDict, copy: Copy | None) -> Form:
+def initial_form(given: QueryDict, copy: RunCopy | None) -> RunForm:
     """Return the initial form: from an earlier run, else from a template, else from the address."""
     if copy is not None:
-        return _of_copy(copy)
+        return _form_of_copy(copy)
     template = job_templates.BY_SLUG.get(given.get("template", ""))
-    form = _of_template(template) if template else Form()
+    form = _form_of_template(template) if template else RunForm()
     stage = given.get("stage", "")
     if stage in Stage.values:
         sample = form.sample if stage in (Stage.SANDBOX, Stage.PILOT) else "0"
@@ -103,7 +103,7 @@ def begun(given: QueryDict, copy: Copy | None) -> Form:
     return replace(form, prompt=given.get("prompt", ""), other=given.get("other", ""))
 
 
-def sent(given: QueryDict, files: Any = None) -> Form:
+def submitted_form(given: QueryDict, files: Any = None) -> RunForm:
     """Return the submitted form."""
     axes = None
     if "axes_shown" in given:
@@ -123,37 +123,37 @@ def sent(given: QueryDict, files: Any = None) -> Form:
     axes_of = given.get("axes_of", "")
     if axes_of and axes_of != texts["prompt"]:
         axes = None  # the prompt was changed after the axes were shown, so the new prompt's axes apply
-    form = Form(axes=axes, axes_of=axes_of, aspects=aspects, alternates=given.getlist("alternate"), **texts)
+    form = RunForm(axes=axes, axes_of=axes_of, aspects=aspects, alternates=given.getlist("alternate"), **texts)
     file = files.get("file") if files else None
     if form.shape != RunShape.LIST:
         return form
     if file is not None:
-        if file.size > MOST_FILE_BYTES:
-            message = f"{file.name} is larger than {MOST_FILE_BYTES // 2**20} MB; make two lists."
+        if file.size > MAX_FILE_BYTES:
+            message = f"{file.name} is larger than {MAX_FILE_BYTES // 2**20} MB; make two lists."
             raise Invalid("This list is too large.", [Problem("file", message)])
-        read = listing.read(file.read())
-        return replace(form, listing=read, table=_as_table(read.rows) if read.is_sound else form.table)
-    return replace(form, listing=listing.read(form.table))
+        read = listing.read_listing(file.read())
+        return replace(form, listing=read, table=_as_table(read.rows) if read.is_valid else form.table)
+    return replace(form, listing=listing.read_listing(form.table))
 
 
-def asked(form: Form, campaign: Campaign, version: PromptVersion) -> dict[str, Any]:
+def plan_arguments(form: RunForm, campaign: Campaign, version: PromptVersion) -> dict[str, Any]:
     """Return the arguments of planning, without campaign, prompt, endpoint and person. Raises Invalid."""
     plain: dict[str, Any] = {"stage": form.stage, "aspects": None if form.aspects is None else list(form.aspects)}
     if form.shape == RunShape.LIST:
-        read = form.listing or listing.read(form.table)
-        if not read.is_sound:
-            raise _bad_list(read)
+        read = form.listing or listing.read_listing(form.table)
+        if not read.is_valid:
+            raise _list_error(read)
         return plain | {"shape": RunShape.LIST, "rows": read.rows}
     # A full run takes all chosen subjects, not a sample.
-    plain["sample"] = None if form.stage == Stage.FULL else number(form.sample) or None
+    plain["sample"] = None if form.stage == Stage.FULL else parse_row_id(form.sample) or None
     if form.axes is not None:
-        plain["axes"] = parsed_axes(form.axes, version.axes)
+        plain["axes"] = parse_axes(form.axes, version.axes)
     if form.pick == MISSING:
         plain["missing_only"] = True
     elif form.pick == NAMED:
-        plain["subjects"] = picking.named(campaign, form.skus)
+        plain["subjects"] = subject_search.find_listed_ids(campaign, form.skus)
     elif form.pick == SOME:
-        matches = picking.matching(
+        matches = subject_search.search_subjects(
             campaign, words=form.words, kind=form.kind, attribute=form.attribute, value=form.value
         )
         plain["subjects"] = list(matches.values_list("pk", flat=True))
@@ -162,14 +162,14 @@ def asked(form: Form, campaign: Campaign, version: PromptVersion) -> dict[str, A
     return plain
 
 
-def release_at(form: Form) -> datetime | None:
+def release_at(form: RunForm) -> datetime | None:
     """Return the time of the release, from the person's time zone; None for a release by hand. Raises Invalid."""
     if form.release != "at":
         return None
-    return moment(form.release_at, form.zone)
+    return parse_local_time(form.release_at, form.zone)
 
 
-def moment(text: str, zone: str) -> datetime:
+def parse_local_time(text: str, zone: str) -> datetime:
     """Return a browser's time ("2026-11-24T08:00") of a zone ("Europe/Berlin") in UTC. Raises Invalid."""
     try:
         return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone or "UTC")).astimezone(UTC)
@@ -178,21 +178,21 @@ def moment(text: str, zone: str) -> datetime:
         raise Invalid("The run cannot be scheduled like this.", [Problem("release_at", message, text)]) from None
 
 
-def axis_rows(form: Form, version: PromptVersion | None) -> list[tuple[str, str]]:
+def axis_rows(form: RunForm, version: PromptVersion | None) -> list[tuple[str, str]]:
     """Return the rows of the axis editor, with an empty row for a new axis."""
     shown = list(form.axes) if form.axes is not None else []
     if form.axes is None and version is not None:
-        shown = [(name, as_text(values)) for name, values in version.axes.items()]
+        shown = [(name, format_axis_values(values)) for name, values in version.axes.items()]
     return [*shown, ("", "")]
 
 
-def as_text(values: Sequence[Any]) -> str:
+def format_axis_values(values: Sequence[Any]) -> str:
     """Return axis values as one line: "white, clay"; with semicolons if a value contains a comma."""
     texts = [_text(value) for value in values]
     return ("; " if any("," in text for text in texts) else ", ").join(texts)
 
 
-def parsed_axes(rows: Sequence[tuple[str, str]], own: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+def parse_axes(rows: Sequence[tuple[str, str]], own: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
     """Return axis name -> values. A value that the prompt's axis has too keeps its type. Raises Invalid."""
     axes: dict[str, list[Any]] = {}
     problems = []
@@ -205,14 +205,14 @@ def parsed_axes(rows: Sequence[tuple[str, str]], own: Mapping[str, Sequence[Any]
         else:
             typed_values = {_text(value): value for value in own.get(name, ())}
             are_texts = bool(typed_values) and all(isinstance(value, str) for value in typed_values.values())
-            axes[name] = [typed_values.get(part, part if are_texts else _typed(part)) for part in values]
+            axes[name] = [typed_values.get(part, part if are_texts else _parse_value(part)) for part in values]
     if problems:
         raise Invalid("The axes cannot be read.", problems)
     return axes
 
 
-def _typed(text: str) -> Any:
-    if not _NUMBER.fullmatch(text) or len(text) > LONGEST_NUMBER:
+def _parse_value(text: str) -> Any:
+    if not _NUMBER.fullmatch(text) or len(text) > MAX_NUMBER_LENGTH:
         return text
     return float(text) if "." in text else int(text)
 
@@ -221,21 +221,21 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _of_template(template: JobTemplate) -> Form:
-    return Form(
+def _form_of_template(template: JobTemplate) -> RunForm:
+    return RunForm(
         template=template.slug,
         stage=template.stage,
         pick=MISSING if template.missing_only else ALL if template.kind == SubjectKind.PRODUCT else SOME,
         kind="" if template.kind == SubjectKind.PRODUCT else template.kind,
         sample=str(template.sample or 0),
-        axes=[(name, as_text(values)) for name, values in template.axes.items()] or None,
+        axes=[(name, format_axis_values(values)) for name, values in template.axes.items()] or None,
         aspects=job_templates.aspects(template) or None,
         name="" if template.missing_only or template.is_pair else template.name,
     )
 
 
-def _of_copy(copy: Copy) -> Form:
-    return Form(
+def _form_of_copy(copy: RunCopy) -> RunForm:
+    return RunForm(
         template=copy.job_template if copy.job_template in job_templates.BY_SLUG else "",
         clone=str(copy.run.pk),
         stage=copy.stage,
@@ -246,7 +246,7 @@ def _of_copy(copy: Copy) -> Form:
         pick=MISSING if copy.missing_only else NAMED if copy.subjects is not None else ALL,
         skus="\n".join(copy.subjects or ()),
         sample=str(copy.sample or 0),
-        axes=None if copy.axes is None else [(name, as_text(values)) for name, values in copy.axes.items()],
+        axes=None if copy.axes is None else [(name, format_axis_values(values)) for name, values in copy.axes.items()],
         aspects=copy.aspects,
         table=_as_table(copy.rows) if copy.rows else "",
         name=copy.name,
@@ -263,7 +263,7 @@ def _as_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return lines.getvalue()
 
 
-def _bad_list(read: listing.Listing) -> Invalid:
+def _list_error(read: listing.Listing) -> Invalid:
     problems = [
         Problem(issue.cell or (f"row {issue.row}" if issue.row else ""), issue.message, issue.value)
         for issue in read.issues

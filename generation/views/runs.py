@@ -13,10 +13,10 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
 from core.errors import Conflict, DomainError, Invalid, NotFound
-from core.pages import BrandRequest, brand_page, number
+from core.pages import BrandRequest, brand_page, parse_row_id
 from generation.choices import JobState, RunState, Stage
 from generation.models import Run
-from generation.selectors import budgets, endpoints, explaining, failures, gates, waits
+from generation.selectors import budgets, endpoints, failures, gates, job_explanations, waits
 from generation.selectors import runs as selectors
 from generation.services import runs as services
 from generation.services.dispatch import retries, routing
@@ -29,7 +29,7 @@ from generation.views.matrix import Sheet, load_sheet, load_squares
 POLL_SECONDS = {RunState.RUNNING: 2, RunState.PAUSED: 10, RunState.PLANNED: 30}
 PRIORITIES = [(10, "Before others"), (0, "In its turn"), (-10, "Behind others")]
 #: The most cells of one poll: as many as fit on a very large screen, and a limit for the queries.
-MOST_CELLS = 1500
+MAX_CELLS = 1500
 
 
 @require_safe
@@ -45,7 +45,7 @@ def _page(request: BrandRequest, run: Run, refusal: DomainError | None = None) -
     if refusal is not None and "budget" in refusal.extra:
         context["short_of"] = Decimal(refusal.extra["needed"]) - Decimal(refusal.extra["left"])
     if run.state not in (RunState.FINISHED, RunState.CANCELLED):
-        others = endpoints.others(request.brand, run)
+        others = endpoints.list_alternates(request.brand, run)
         context |= {"elsewhere": others, "alternates": [endpoint for endpoint in others if endpoint.is_alternate]}
     status = refusal.status if refusal else 200
     return render(request, "generation/run.html", context | {"groups": failures.groups(run)}, status=status)
@@ -69,8 +69,8 @@ def live(request: BrandRequest, run_id: int) -> HttpResponseBase:
     """
     run = _run(request, run_id)
     context = _status_context(request, run)
-    pairs = [pair.split("-", 1) for pair in request.POST.get("cells", "").split(".") if "-" in pair][:MOST_CELLS]
-    page_marks = {pk: mark for pk, mark in ((number(pk), mark) for pk, mark in pairs) if pk is not None}
+    pairs = [pair.split("-", 1) for pair in request.POST.get("cells", "").split(".") if "-" in pair][:MAX_CELLS]
+    page_marks = {pk: mark for pk, mark in ((parse_row_id(pk), mark) for pk, mark in pairs) if pk is not None}
     changed = load_squares(run, page_marks)
     has_head = request.POST.get("head") != context["head_mark"]
     if not changed and not has_head:
@@ -101,18 +101,18 @@ def act(request: BrandRequest, run_id: int, verb: str) -> HttpResponseBase:
         count = _retry(request, run)
         messages.success(request, f"{count} {'image is' if count == 1 else 'images are'} tried again.")
     elif verb == "plan-anew":
-        messages.success(request, _told(changes.plan_anew(run_id=run.pk, by=request.user)))
+        messages.success(request, _replan_message(changes.replan_held_jobs(run_id=run.pk, by=request.user)))
     elif verb == "not-charged":
-        amount = uncertain.take_back(run_id=run.pk, by=request.user)
+        amount = uncertain.mark_not_charged(run_id=run.pk, by=request.user)
         messages.success(request, f"{amount:.2f} {request.brand.currency} count as free again.")
     elif verb == "operator":
-        operator_count = retries.tell_operator(run_id=run.pk, by=request.user, group=request.POST.get("group", ""))
+        operator_count = retries.notify_operators(run_id=run.pk, by=request.user, group=request.POST.get("group", ""))
         messages.success(
             request, f"{operator_count} {'operator knows' if operator_count == 1 else 'operators know'} of it now."
         )
     elif verb == "alternates":
-        chosen = [number(pk) for pk in request.POST.getlist("alternate")]
-        places = list(endpoints.usable(request.brand).filter(pk__in=chosen))
+        chosen = [parse_row_id(pk) for pk in request.POST.getlist("alternate")]
+        places = list(endpoints.list_usable(request.brand).filter(pk__in=chosen))
         routing.set_alternates(run_id=run.pk, endpoints=places, by=request.user)
     elif verb == "priority":
         services.set_priority(run_id=run.pk, by=request.user, priority=_number(request.POST.get("priority", "")))
@@ -121,7 +121,7 @@ def act(request: BrandRequest, run_id: int, verb: str) -> HttpResponseBase:
     return redirect("run", request.brand.slug, run.pk)
 
 
-def _told(anew: changes.Anew) -> str:
+def _replan_message(anew: changes.ReplanResult) -> str:
     planned = ngettext("%(n)d image is planned again.", "%(n)d images are planned again.", anew.jobs) % {"n": anew.jobs}
     left = ngettext("%(n)d still waits.", "%(n)d still wait.", anew.left) % {"n": anew.left} if anew.left else ""
     return f"{planned} {left}".strip()
@@ -134,7 +134,7 @@ def _retry(request: BrandRequest, run: Run) -> int:
         at_most = 1 if given.get("first") else None
         return retries.retry_group(run_id=run.pk, by=request.user, group=group, at_most=at_most)
     if jobs := given.getlist("job"):
-        ids = [pk for pk in map(number, jobs) if pk]
+        ids = [pk for pk in map(parse_row_id, jobs) if pk]
         return retries.retry_jobs(run_id=run.pk, by=request.user, job_ids=ids)
     return retries.retry_failed(run_id=run.pk, by=request.user)
 
@@ -147,7 +147,7 @@ def _run(request: BrandRequest, run_id: int) -> Run:
 
 
 def _sheet(request: BrandRequest, run: Run) -> Sheet:
-    after = number(request.GET.get("after", ""))
+    after = parse_row_id(request.GET.get("after", ""))
     return load_sheet(run, after=-1 if after is None else after, only_problems=request.GET.get("only") == "problems")
 
 
@@ -156,7 +156,7 @@ def _status_context(request: BrandRequest, run: Run) -> dict[str, Any]:
     progress = selectors.progress(run)
     is_planned = run.state == RunState.PLANNED
     gate = gates.full_run(run.campaign, run.prompt_version) if is_planned and run.stage == Stage.FULL else None
-    cost = budgets.needed(run) if is_planned else run.quoted_cost
+    cost = budgets.release_cost(run) if is_planned else run.quoted_cost
     funnel = progress.funnel
     head_facts = (
         run.state,
@@ -167,8 +167,8 @@ def _status_context(request: BrandRequest, run: Run) -> dict[str, Any]:
         gate,
         cost,
     )
-    moved = explaining.moves(run)
-    waiting_for = waits.reasons(run) if run.state == RunState.RUNNING else []
+    moved = job_explanations.list_moves(run)
+    waiting_for = waits.list_reasons(run) if run.state == RunState.RUNNING else []
     text = repr((head_facts, sorted(funnel.assets.items()), moved, waiting_for))
     in_flight = funnel.jobs[JobState.RUNNING] + funnel.jobs[JobState.WAITING]
     poll = POLL_SECONDS.get(RunState(run.state), 0)

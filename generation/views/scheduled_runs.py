@@ -67,12 +67,12 @@ class ScheduledRunForm(forms.Form):
 @brand_page()
 def index(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Show all scheduled runs of the campaign with what they made; POST adds one."""
-    campaign = campaign_selectors.by_slug(request.user, request.brand.slug, slug)
+    campaign = campaign_selectors.get_by_slug(request.user, request.brand.slug, slug)
     form = None
     if request.method == "POST":
         access.require(request.user, Action.RUN, request.brand)
         form = ScheduledRunForm(request.POST, campaign=campaign, user=request.user)
-        if form.is_valid() and _made(request, campaign, form):
+        if form.is_valid() and _create(request, campaign, form):
             return redirect("scheduled_runs", request.brand.slug, slug)
     return _page(request, campaign, form)
 
@@ -80,7 +80,7 @@ def index(request: BrandRequest, slug: str) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.RUN)
 def edit(request: BrandRequest, slug: str, pk: int) -> HttpResponseBase:
-    campaign = campaign_selectors.by_slug(request.user, request.brand.slug, slug)
+    campaign = campaign_selectors.get_by_slug(request.user, request.brand.slug, slug)
     scheduled_run = selectors.get(campaign, request.user, pk)
     form = ScheduledRunForm(request.POST, campaign=campaign, user=request.user, scheduled_run=scheduled_run)
     if form.is_valid():
@@ -98,20 +98,20 @@ def edit(request: BrandRequest, slug: str, pk: int) -> HttpResponseBase:
 @brand_page(Action.RUN)
 def act(request: BrandRequest, slug: str, pk: int, verb: str) -> HttpResponseBase:
     """Carry out an action: stop, resume, or look (look for changes now, instead of within half a minute)."""
-    campaign = campaign_selectors.by_slug(request.user, request.brand.slug, slug)
+    campaign = campaign_selectors.get_by_slug(request.user, request.brand.slug, slug)
     scheduled_run = selectors.get(campaign, request.user, pk)
     if verb in ("stop", "resume"):
         services.set_enabled(scheduled_run_id=scheduled_run.pk, by=request.user, is_enabled=verb == "resume")
         messages.success(request, f"{scheduled_run.name} is {'resumed' if verb == 'resume' else 'stopped'}.")
     elif verb == "look":
-        run = services.look(scheduled_run.pk)
+        run = services.check_now(scheduled_run.pk)
         messages.success(request, f"{run.name} began." if run else "There was nothing to make.")
     else:
         raise NotFound(f"There is nothing called {verb!r} to do with a scheduled run.")
     return redirect("scheduled_runs", request.brand.slug, slug)
 
 
-def _made(request: BrandRequest, campaign: Campaign, form: ScheduledRunForm) -> bool:
+def _create(request: BrandRequest, campaign: Campaign, form: ScheduledRunForm) -> bool:
     is_from_now_on = form.cleaned_data.get("begins") != "all"
     try:
         made = services.create(campaign=campaign, by=request.user, is_from_now_on=is_from_now_on, **form.values())
@@ -130,7 +130,7 @@ def _page(
 ) -> HttpResponseBase:
     edited = edited or {}
     user = request.user
-    scheduled_runs = list(selectors.of_campaign(campaign, user))
+    scheduled_runs = list(selectors.list_scheduled_runs(campaign, user))
     parts = [
         (
             _shown(scheduled_run, user),
@@ -149,11 +149,11 @@ def _page(
     return render(request, "generation/scheduled_runs.html", context, status=status)
 
 
-def _shown(scheduled_run: ScheduledRun, user: Any) -> selectors.Shown:
+def _shown(scheduled_run: ScheduledRun, user: Any) -> selectors.ScheduledRunDetails:
     try:
-        picked = services.pick(scheduled_run, limit=LOOKED_AT)
+        picked = services.select_subjects(scheduled_run, limit=LOOKED_AT)
     except DomainError as refusal:
-        return selectors.shown(scheduled_run, user, reasons={}, refusal=refusal.message)
-    return selectors.shown(
-        scheduled_run, user, reasons=picked.unready, next_look=len(picked.chosen), waiting=picked.waiting
+        return selectors.load_details(scheduled_run, user, reasons={}, refusal=refusal.message)
+    return selectors.load_details(
+        scheduled_run, user, reasons=picked.unready, next_run_count=len(picked.chosen), waiting=picked.waiting
     )

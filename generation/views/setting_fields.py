@@ -22,8 +22,8 @@ _GROUPED = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
 def field(setting: Setting, shown: str = "") -> forms.Field:
     """Return an optional field with room for `shown`; an empty field leaves the setting out, so its default applies."""
     common: dict[str, Any] = {"label": setting.label, "required": False, "help_text": setting.hint}
-    usual = f"As usual: {setting.usual}" if setting.usual else "As usual"
-    hints = {"placeholder": setting.usual or setting.example, "autocomplete": "off"}
+    usual = f"As usual: {setting.default_text}" if setting.default_text else "As usual"
+    hints = {"placeholder": setting.default_text or setting.example, "autocomplete": "off"}
     match setting.kind:
         case Kind.SWITCH | Kind.CHOICE:
             labels = {

@@ -16,7 +16,7 @@ from campaigns.selectors import photos, subjects
 from campaigns.selectors import prompts as prompt_selectors
 from core.access import Action
 from core.errors import DomainError, Invalid, NotFound, Problem
-from core.pages import BrandRequest, brand_page, number
+from core.pages import BrandRequest, brand_page, parse_row_id
 from generation.models import Endpoint
 from generation.selectors import endpoints
 from generation.selectors import studio as selectors
@@ -25,7 +25,7 @@ from generation.services import runs
 from generation.services import studio as services
 from generation.services.planning import estimates
 from generation.views import studio_form
-from generation.views.studio_form import Filled
+from generation.views.studio_form import StudioForm
 
 POLL_SECONDS = 1
 #: The htmx event of a try that began or ended; the page then reloads the history.
@@ -51,49 +51,49 @@ class Editor:
 @brand_page(Action.RUN_SANDBOX)
 def page(request: BrandRequest) -> HttpResponseBase:
     """Show the studio; `?try=` loads an earlier try, `?example=` the settings of an image made here."""
-    filled, result = Filled(), None
-    if (run_id := number(request.GET.get("try", ""))) is not None:
+    filled, result = StudioForm(), None
+    if (run_id := parse_row_id(request.GET.get("try", ""))) is not None:
         run = _run(request, run_id)
-        filled, result = studio_form.of_run(run), selectors.result(run)
-    elif (version_id := number(request.GET.get("example", ""))) is not None:
-        version = selectors.example(request.user, request.brand, version_id)
+        filled, result = studio_form.form_of_run(run), selectors.load_result(run)
+    elif (version_id := parse_row_id(request.GET.get("example", ""))) is not None:
+        version = selectors.find_example(request.user, request.brand, version_id)
         if version is None:
             raise NotFound("This image is not there, or nobody knows how it was made.")
-        filled = studio_form.of_example(version)
+        filled = studio_form.form_of_example(version)
     elif "words" in request.GET:
-        filled = Filled(text=request.GET["words"][: services.LONGEST_TEXT])
+        filled = StudioForm(text=request.GET["words"][: services.MAX_TEXT_LENGTH])
     return render(request, "generation/studio.html", _context(request, filled, result))
 
 
 @require_POST
 @brand_page(Action.RUN_SANDBOX)
-def make(request: BrandRequest) -> HttpResponseBase:
+def start(request: BrandRequest) -> HttpResponseBase:
     """Start a try; an error is shown in the place of the result."""
-    filled = studio_form.posted(request.POST)
+    filled = studio_form.submitted_form(request.POST)
     editor = _editor(request, filled)
     try:
         if editor.chosen is None:
             message = "There is no endpoint to try on. An operator adds one."
             raise Invalid(message, [Problem("endpoint", message)])
-        wish = studio_form.wish(request, filled, editor.chosen)
+        wish = studio_form.parse_request(request, filled, editor.chosen)
         run = services.start(brand=request.brand, wish=wish, endpoint=editor.chosen.endpoint, by=request.user)
     except DomainError as refusal:
-        return _refused(request, filled, editor, refusal)
-    return _begun(request, run.pk)
+        return _render_refusal(request, filled, editor, refusal)
+    return _initial_form(request, run.pk)
 
 
 @require_POST
 @brand_page(Action.RUN_SANDBOX)
 def engine_part(request: BrandRequest) -> HttpResponseBase:
     """Render the fields of the endpoint just chosen, with what was typed so far."""
-    return render(request, "generation/studio_engine.html", _context(request, studio_form.posted(request.POST)))
+    return render(request, "generation/studio_engine.html", _context(request, studio_form.submitted_form(request.POST)))
 
 
 @require_safe
 @brand_page(Action.RUN_SANDBOX)
-def look(request: BrandRequest, run_id: int) -> HttpResponseBase:
+def progress(request: BrandRequest, run_id: int) -> HttpResponseBase:
     """Render the progress of a try; once it has ended, replace the whole result."""
-    result = selectors.result(_run(request, run_id))
+    result = selectors.load_result(_run(request, run_id))
     context = _result_context(request, result)
     if result.is_underway:
         return render(request, "generation/studio_live.html", context)
@@ -106,7 +106,7 @@ def look(request: BrandRequest, run_id: int) -> HttpResponseBase:
 @brand_page(Action.RUN_SANDBOX)
 def history(request: BrandRequest) -> HttpResponseBase:
     """Render the person's earlier tries; `?before=` gives older ones."""
-    context = _history(request, number(request.GET.get("before", "")))
+    context = _history(request, parse_row_id(request.GET.get("before", "")))
     return render(request, "generation/studio_history.html", context | {"with_left": context["is_first"]})
 
 
@@ -115,40 +115,40 @@ def history(request: BrandRequest) -> HttpResponseBase:
 def cancel(request: BrandRequest, run_id: int) -> HttpResponseBase:
     """Cancel a try; images that are made already stay."""
     runs.cancel(run_id=_run(request, run_id).pk, by=request.user)
-    return _begun(request, run_id)
+    return _initial_form(request, run_id)
 
 
 @require_POST
 @brand_page(Action.RUN_SANDBOX)
-def again(request: BrandRequest, run_id: int) -> HttpResponseBase:
+def repeat(request: BrandRequest, run_id: int) -> HttpResponseBase:
     """Start the same try on another endpoint."""
     run = _run(request, run_id)
-    pk = number(request.POST.get("endpoint", ""))
-    endpoint: Endpoint | None = endpoints.usable(request.brand).filter(pk=pk).first()
+    pk = parse_row_id(request.POST.get("endpoint", ""))
+    endpoint: Endpoint | None = endpoints.list_usable(request.brand).filter(pk=pk).first()
     if endpoint is None:
         raise NotFound("This endpoint is not there any more; load the page again.")
     try:
-        new_run = services.again(run_id=run.pk, endpoint=endpoint, by=request.user)
+        new_run = services.repeat_on_endpoint(run_id=run.pk, endpoint=endpoint, by=request.user)
     except DomainError as refusal:
-        filled = replace(studio_form.of_run(run), endpoint=str(endpoint.pk))
-        return _refused(request, filled, _editor(request, filled), refusal)
-    return _begun(request, new_run.pk)
+        filled = replace(studio_form.form_of_run(run), endpoint=str(endpoint.pk))
+        return _render_refusal(request, filled, _editor(request, filled), refusal)
+    return _initial_form(request, new_run.pk)
 
 
 @require_POST
 @brand_page(Action.RUN_SANDBOX)
-def keep(request: BrandRequest, run_id: int) -> HttpResponseBase:
+def save_prompt(request: BrandRequest, run_id: int) -> HttpResponseBase:
     """Save the prompt of a try as a prompt version and redirect to it."""
     chosen = request.POST.get("template", "")
     template = None
     if chosen:
-        template = prompt_selectors.template(request.user, request.brand, chosen)
-    made = services.keep(
+        template = prompt_selectors.get_template(request.user, request.brand, chosen)
+    made = services.save_prompt(
         run_id=_run(request, run_id).pk,
         by=request.user,
         template=template,
         name=request.POST.get("name", ""),
-        seed=number(request.POST.get("seed", "")),
+        seed=parse_row_id(request.POST.get("seed", "")),
     )
     messages.success(request, f"{made} is saved as a draft, with the seed of the image.")
     return redirect("prompt_version", request.brand.slug, made.template.slug, made.number)
@@ -171,7 +171,7 @@ def products(request: BrandRequest) -> HttpResponse:
     """List the products with a photo that match a SKU or name, as buttons."""
     words = request.GET.get("q", "").strip()[:100]
     matches = [
-        {"subject": product, "photo": selectors.photo_of(product)}
+        {"subject": product, "photo": selectors.default_photo(product)}
         for product in selectors.products(request.user, request.brand, words)
     ]
     return render(request, "generation/studio_products.html", {"found": matches, "words": words})
@@ -187,17 +187,19 @@ def _run(request: BrandRequest, run_id: int) -> Any:
     return run
 
 
-def _begun(request: BrandRequest, run_id: int) -> HttpResponseBase:
+def _initial_form(request: BrandRequest, run_id: int) -> HttpResponseBase:
     address = f"{reverse('studio', args=[request.brand.slug])}?try={run_id}"
     if not request.headers.get("HX-Request"):
         return redirect(address)
-    result = selectors.result(_run(request, run_id))
+    result = selectors.load_result(_run(request, run_id))
     answer = render(request, "generation/studio_result.html", _result_context(request, result))
     answer["HX-Replace-Url"], answer["HX-Trigger"] = address, CHANGED
     return answer
 
 
-def _refused(request: BrandRequest, filled: Filled, editor: Editor, refusal: DomainError) -> HttpResponseBase:
+def _render_refusal(
+    request: BrandRequest, filled: StudioForm, editor: Editor, refusal: DomainError
+) -> HttpResponseBase:
     """Render the page with the error, or for htmx the error alone, in the place of the result."""
     problems = refusal.problems if isinstance(refusal, Invalid) else []
     errors = {problem.pointer: problem.message for problem in problems if "/" not in problem.pointer}
@@ -208,8 +210,8 @@ def _refused(request: BrandRequest, filled: Filled, editor: Editor, refusal: Dom
     return render(request, f"generation/{name}.html", context, status=refusal.status)
 
 
-def _editor(request: BrandRequest, filled: Filled) -> Editor:
-    offers = endpoints.offers(request.brand)
+def _editor(request: BrandRequest, filled: StudioForm) -> Editor:
+    offers = endpoints.list_offers(request.brand)
     able = [offer for offer in offers if not offer.problem]
     # Engines that read a prompt come first, because most people come here with one.
     able.sort(key=lambda offer: not (offer.capabilities and offer.capabilities.obeys_prompt))
@@ -217,7 +219,7 @@ def _editor(request: BrandRequest, filled: Filled) -> Editor:
     return Editor(able, chosen, [offer.problem for offer in offers if offer.problem])
 
 
-def _context(request: BrandRequest, filled: Filled, result: selectors.Result | None = None) -> dict[str, Any]:
+def _context(request: BrandRequest, filled: StudioForm, result: selectors.Result | None = None) -> dict[str, Any]:
     editor = _editor(request, filled)
     offer = editor.chosen
     capabilities = offer.capabilities if offer else None
@@ -226,9 +228,11 @@ def _context(request: BrandRequest, filled: Filled, result: selectors.Result | N
             (earlier_offer for earlier_offer in editor.offers if str(earlier_offer.endpoint.pk) == filled.settings_of),
             None,
         )
-        filled = studio_form.resized(filled, before)
-        filled = studio_form.begun(filled, offer, selectors.usual(request.user, request.brand, offer))
-    styles = prompt_selectors.active_styles(request.user, request.brand)
+        filled = studio_form.without_default_size(filled, before)
+        filled = studio_form.with_last_settings(
+            filled, offer, selectors.load_last_settings(request.user, request.brand, offer)
+        )
+    styles = prompt_selectors.list_active_styles(request.user, request.brand)
     context: dict[str, Any] = {
         "editor": editor,
         "filled": filled,
@@ -236,18 +240,18 @@ def _context(request: BrandRequest, filled: Filled, result: selectors.Result | N
         "capabilities": capabilities,
         "settings": studio_form.settings(filled, offer),
         "takes": studio_form.reference(offer),
-        "heeds_seed": bool(capabilities and "seed" in capabilities.obeys),
+        "obeys_seed": bool(capabilities and "seed" in capabilities.obeys),
         "heeds_negative": bool(capabilities and "negative" in capabilities.obeys),
-        "most": services.MOST,
+        "most": services.MAX_IMAGES,
         **_reference(request, filled),
         **_history(request, None),
     }
     if offer and capabilities:
-        width, height = context["size"] = studio_form.sized(filled, capabilities)
-        context["price"] = estimates.price(offer.endpoint, width=width, height=height)
+        width, height = context["size"] = studio_form.fitted_size(filled, capabilities)
+        context["price"] = estimates.estimate_price(offer.endpoint, width=width, height=height)
         context["sizes"] = studio_form.sizes(capabilities)
-        context["limits"] = studio_form.limits(capabilities)
-        context["pace"] = estimates.interval(offer.endpoint, {"": estimates.Work(1)})
+        context["limits"] = studio_form.size_limits(capabilities)
+        context["pace"] = estimates.estimate_interval(offer.endpoint, {"": estimates.Work(1)})
     context["examples"] = selectors.examples(request.user, request.brand, editor.offers)
     return context | (_result_context(request, result) if result else {})
 
@@ -255,30 +259,30 @@ def _context(request: BrandRequest, filled: Filled, result: selectors.Result | N
 def _result_context(request: BrandRequest, result: selectors.Result) -> dict[str, Any]:
     context: dict[str, Any] = {"result": result, "poll": POLL_SECONDS}
     if not result.is_underway:
-        wish = services.wish_of(result.run)
+        wish = services.request_of_run(result.run)
         able = [
             offer
-            for offer in endpoints.offers(request.brand)
-            if offer.capabilities and services.fits(wish, offer.capabilities)
+            for offer in endpoints.list_offers(request.brand)
+            if offer.capabilities and services.has_needed_input(wish, offer.capabilities)
         ]
         context["others"] = [offer for offer in able if offer.endpoint.pk != result.run.endpoint_id]
-        context["templates"] = prompt_selectors.templates(request.user, brand_id=request.brand.pk)
+        context["templates"] = prompt_selectors.list_templates(request.user, brand_id=request.brand.pk)
     return context
 
 
-def _reference(request: BrandRequest, filled: Filled) -> dict[str, Any]:
+def _reference(request: BrandRequest, filled: StudioForm) -> dict[str, Any]:
     """Return the chosen reference: an uploaded photo, or a product with its photo."""
-    if (pk := number(filled.product)) is not None:
-        product = subjects.find(request.user, request.brand, pk)
+    if (pk := parse_row_id(filled.product)) is not None:
+        product = subjects.find_subject(request.user, request.brand, pk)
         if product is not None:
-            return {"product": product, "reference_photo": selectors.photo_of(product)}
-    if (pk := number(filled.photo)) is not None:
-        return {"reference_photo": photos.find(request.user, request.brand, pk)}
+            return {"product": product, "reference_photo": selectors.default_photo(product)}
+    if (pk := parse_row_id(filled.photo)) is not None:
+        return {"reference_photo": photos.find_photo(request.user, request.brand, pk)}
     return {}
 
 
 def _history(request: BrandRequest, before: int | None) -> dict[str, Any]:
-    earlier = selectors.earlier(request.user, request.brand, before=before)
+    earlier = selectors.load_history(request.user, request.brand, before=before)
     return {
         "earlier": earlier,
         "more_before": earlier[-1].run.pk if len(earlier) == selectors.SHOWN else None,

@@ -11,21 +11,21 @@ from django.http import QueryDict
 from campaigns import channels
 from campaigns.models import ReferencePhoto, StylePreset, Subject
 from core.errors import Invalid, Problem
-from core.pages import BrandRequest, number
+from core.pages import BrandRequest, parse_row_id
 from core.selectors import brands
 from generation.engines.base import MAP, SCENE, Capabilities, Control
-from generation.forms import CONTROL, OWN_FIELDS, value_of
+from generation.forms import CONTROL, OWN_FIELDS, parse_control_value
 from generation.models import AssetVersion, Run
 from generation.selectors import concepts
 from generation.selectors.endpoints import Offer
 from generation.services import studio
 from generation.services.planning import plan_requests
-from generation.services.studio import Reference, Wish
+from generation.services.studio import Reference, TryOutRequest
 
 FIRST_SIDE: Final = 1024
-LEAST_SIDE: Final = 64
+MIN_SIDE: Final = 64
 #: Larger images belong to the last step of production, not to a try.
-LONGEST_SIDE: Final = 2048
+MAX_SIDE: Final = 2048
 #: Controls that say what an image shows, not how it is made: the form never starts with those of another image.
 OWN_LOOK: Final = ("colour", "choice", SCENE, MAP, "text")
 FIELDS: Final = (
@@ -44,7 +44,7 @@ FIELDS: Final = (
 
 
 @dataclass(frozen=True)
-class Filled:
+class StudioForm:
     """The values of the form, all as text. settings: the engine's controls by parameter, as entered for the
     endpoint `settings_of`. errors: by field."""
 
@@ -92,7 +92,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Limits:
+class SizeLimits:
     """The limits of the size sliders of one endpoint, in pixels."""
 
     least: int
@@ -101,19 +101,19 @@ class Limits:
     step: int
 
 
-def posted(given: QueryDict) -> Filled:
+def submitted_form(given: QueryDict) -> StudioForm:
     """Return the form as the browser sent it."""
     named = {name: given.get(name, "").strip() for name in FIELDS}
     named["count"] = named["count"] or "1"  # an engine without a seed makes one image, so the form has no such field
     named["text"] = named["text"].replace("\r\n", "\n")
     settings = {name.removeprefix(CONTROL): given.get(name, "").strip() for name in given if name.startswith(CONTROL)}
-    return Filled(**named, is_locked="is_locked" in given, settings=settings)  # type: ignore[arg-type]
+    return StudioForm(**named, is_locked="is_locked" in given, settings=settings)  # type: ignore[arg-type]
 
 
-def of_run(run: Run) -> Filled:
+def form_of_run(run: Run) -> StudioForm:
     """Return the form that would repeat an earlier try, with a new seed."""
-    wish = studio.wish_of(run)
-    return Filled(
+    wish = studio.request_of_run(run)
+    return StudioForm(
         text=wish.text,
         negative=wish.negative,
         style=str(wish.style.pk) if wish.style else "",
@@ -129,14 +129,14 @@ def of_run(run: Run) -> Filled:
     )
 
 
-def of_example(version: AssetVersion) -> Filled:
+def form_of_example(version: AssetVersion) -> StudioForm:
     """Return the form that would make an existing image again. Its prompt is the rendered text, so braces in it are
     escaped."""
     assert version.job is not None
     spec: Mapping[str, Any] = version.job.frozen.spec
     words, negative = (str(spec.get(name, "")) for name in ("prompt", "negative"))
-    has_photo = bool(set(spec.get("images", {})) - concepts.roles(spec.get("parameters", {})))
-    return Filled(
+    has_photo = bool(set(spec.get("images", {})) - concepts.concept_roles(spec.get("parameters", {})))
+    return StudioForm(
         text=words.replace("{", "{{").replace("}", "}}"),
         negative=negative.replace("{", "{{").replace("}", "}}"),
         endpoint=str(version.job.endpoint_id),
@@ -148,7 +148,7 @@ def of_example(version: AssetVersion) -> Filled:
     )
 
 
-def begun(filled: Filled, offer: Offer, usual: Mapping[str, Any]) -> Filled:
+def with_last_settings(filled: StudioForm, offer: Offer, usual: Mapping[str, Any]) -> StudioForm:
     """Return the form with the endpoint's usual settings, because nobody entered any for this endpoint."""
     assert offer.capabilities is not None
     how = [control.parameter for control in offer.capabilities.controls if control.kind not in OWN_LOOK]
@@ -156,17 +156,17 @@ def begun(filled: Filled, offer: Offer, usual: Mapping[str, Any]) -> Filled:
     return replace(filled, settings=taken, settings_of=str(offer.endpoint.pk))
 
 
-def resized(filled: Filled, before: Offer | None) -> Filled:
+def without_default_size(filled: StudioForm, before: Offer | None) -> StudioForm:
     """Return the form without its size, if that is only the default size of the previous endpoint."""
     if before is None or before.capabilities is None:
         return filled
-    own = sized(Filled(), before.capabilities)
+    own = fitted_size(StudioForm(), before.capabilities)
     return replace(filled, width="", height="") if (filled.width, filled.height) == tuple(map(str, own)) else filled
 
 
-def sized(filled: Filled, capabilities: Capabilities) -> tuple[int, int]:
+def fitted_size(filled: StudioForm, capabilities: Capabilities) -> tuple[int, int]:
     """Return width and height that the endpoint makes for the entered size, or its default size for none."""
-    width, height = (number(text) or 0 for text in (filled.width, filled.height))
+    width, height = (parse_row_id(text) or 0 for text in (filled.width, filled.height))
     size = (width, height) if width and height else (FIRST_SIDE, FIRST_SIDE)
     return plan_requests.master_size(*size, capabilities)
 
@@ -180,21 +180,19 @@ def sizes(capabilities: Capabilities) -> list[Size]:
             preset.label,
             f"{preset.channel}, {preset.width} × {preset.height} px",
             requested,
-            _fit(requested, capabilities),
+            _fit_size(requested, capabilities),
         )
         by_size.setdefault(size.made, size)
     return list(by_size.values())
 
 
-def limits(capabilities: Capabilities) -> Limits:
+def size_limits(capabilities: Capabilities) -> SizeLimits:
     step = capabilities.size_multiple if capabilities.size_multiple > 1 else 8
-    widest, highest = (
-        min(most, LONGEST_SIDE) // step * step for most in (capabilities.max_width, capabilities.max_height)
-    )
-    return Limits(min(LEAST_SIDE, widest, highest), widest, highest, step)
+    widest, highest = (min(most, MAX_SIDE) // step * step for most in (capabilities.max_width, capabilities.max_height))
+    return SizeLimits(min(MIN_SIDE, widest, highest), widest, highest, step)
 
 
-def settings(filled: Filled, offer: Offer | None) -> list[Setting]:
+def settings(filled: StudioForm, offer: Offer | None) -> list[Setting]:
     """Return the controls of the endpoint's engine, without prompt, negative prompt and seed."""
     if offer is None or offer.capabilities is None:
         return []
@@ -209,61 +207,61 @@ def reference(offer: Offer | None) -> Reference | None:
     return studio.reference(offer.capabilities) if offer and offer.capabilities else None
 
 
-def wish(request: BrandRequest, filled: Filled, offer: Offer) -> Wish:
+def parse_request(request: BrandRequest, filled: StudioForm, offer: Offer) -> TryOutRequest:
     """Return the wish of the form. Raises Invalid with the field of each mistake; the service checks what a try may
     ask for."""
     assert offer.capabilities is not None
     problems: list[Problem] = []
-    whole = {name: _whole(name, getattr(filled, name), problems) for name in ("width", "height", "count")}
-    seed = _whole("seed", filled.seed, problems) if filled.is_locked and filled.seed else None
+    whole = {name: _parse_integer(name, getattr(filled, name), problems) for name in ("width", "height", "count")}
+    seed = _parse_integer("seed", filled.seed, problems) if filled.is_locked and filled.seed else None
     parameters = _parameters(filled, offer.capabilities.controls, problems)
     if filled.is_locked and not filled.seed:
         problems.append(Problem("seed", "There is no seed to keep yet: write a number, or take one from an image."))
     if problems:
         raise Invalid(problems[0].message, problems)
     takes = reference(offer) is not None
-    return Wish(
+    return TryOutRequest(
         text=filled.text,
         negative=filled.negative,
-        style=_one(StylePreset, request, filled.style),
+        style=_find_row(StylePreset, request, filled.style),
         parameters=parameters,
         width=whole["width"],
         height=whole["height"],
         seed=seed,
         count=whole["count"],
-        photo=_one(ReferencePhoto, request, filled.photo, "subject__brand") if takes else None,
-        subject=_one(Subject, request, filled.product) if takes else None,
+        photo=_find_row(ReferencePhoto, request, filled.photo, "subject__brand") if takes else None,
+        subject=_find_row(Subject, request, filled.product) if takes else None,
     )
 
 
-def _parameters(filled: Filled, controls: Sequence[Control], problems: list[Problem]) -> dict[str, Any]:
+def _parameters(filled: StudioForm, controls: Sequence[Control], problems: list[Problem]) -> dict[str, Any]:
     parameters: dict[str, Any] = {}
     for control in controls:
         text = filled.settings.get(control.parameter, "")
         if control.parameter in OWN_FIELDS or not text:
             continue
         try:
-            parameters[control.parameter] = value_of(control, text)
+            parameters[control.parameter] = parse_control_value(control, text)
         except ValueError as error:
             problems.append(Problem(CONTROL + control.parameter, f"{control.label}: {error}", text[:100]))
     return parameters
 
 
-def _whole(name: str, text: str, problems: list[Problem]) -> int:
-    whole = number(text)
+def _parse_integer(name: str, text: str, problems: list[Problem]) -> int:
+    whole = parse_row_id(text)
     if whole is None:
         words = {"seed": "A seed is a whole number.", "count": "Say how many images as a number."}
         problems.append(Problem(name, words.get(name, f"Give the {name} in pixels."), text[:100]))
     return whole or 0
 
 
-def _one(model: Any, request: BrandRequest, text: str, path: str = "brand") -> Any:
+def _find_row(model: Any, request: BrandRequest, text: str, path: str = "brand") -> Any:
     """Return the brand's row with that id, None without an id or a row. The service refuses a row that is gone."""
-    pk = number(text)
-    return brands.row(model, request.user, request.brand, pk, path=path) if pk else None
+    pk = parse_row_id(text)
+    return brands.get_row_of_brand(model, request.user, request.brand, pk, path=path) if pk else None
 
 
-def _fit(requested: tuple[int, int], capabilities: Capabilities) -> tuple[int, int]:
+def _fit_size(requested: tuple[int, int], capabilities: Capabilities) -> tuple[int, int]:
     """Return the size that the endpoint makes. A size beyond the sliders is scaled down in proportion."""
-    scale = min(1.0, LONGEST_SIDE / max(requested))
+    scale = min(1.0, MAX_SIDE / max(requested))
     return plan_requests.master_size(round(requested[0] * scale), round(requested[1] * scale), capabilities)

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_POST
 
 from generation.services.remote import webhooks
 
-MOST_BYTES = 4 * 1024 * 1024
+MAX_BYTES = 4 * 1024 * 1024
 """Room for a prediction's input with data URLs, the addresses of its output and its log."""
 
 
@@ -19,7 +19,7 @@ MOST_BYTES = 4 * 1024 * 1024
 def replicate(request: HttpRequest, endpoint: str, marker: uuid.UUID) -> HttpResponse:
     """Receive a webhook of Replicate: 204 with a valid signature, else 401, whether or not the prediction is known."""
     length = request.headers.get("Content-Length", "")
-    if length.isascii() and length.isdecimal() and (len(length) > 9 or int(length) > MOST_BYTES):
+    if length.isascii() and length.isdecimal() and (len(length) > 9 or int(length) > MAX_BYTES):
         return HttpResponse(status=413)
     headers = {name.lower(): value for name, value in request.headers.items()}
     is_ours = webhooks.receive(slug=endpoint, marker=marker, headers=headers, body=request.body)

@@ -29,7 +29,7 @@ def page(request: BrandRequest, slug: str) -> HttpResponseBase:
         return _page(request, endpoint)
     verb = request.POST.get("do", "")
     if verb == "check":
-        workflow_checks.ask(endpoint_id=endpoint.pk, by=request.user)
+        workflow_checks.request_check(endpoint_id=endpoint.pk, by=request.user)
         return redirect("workflow", request.brand.slug, slug)
     try:
         if verb == "upload":
@@ -47,7 +47,7 @@ def _upload(request: BrandRequest, endpoint: Endpoint) -> None:
     file = request.FILES.get("file")
     if file is None:
         raise Invalid("Choose the file that ComfyUI exported.")
-    data = file.read(services.MOST_BYTES + 1)
+    data = file.read(services.MAX_BYTES + 1)
     services.upload(endpoint_id=endpoint.pk, by=request.user, data=data, file_name=str(file.name))
     messages.success(request, "The workflow is there. Look at what was marked, then check it against the server.")
 
@@ -60,7 +60,7 @@ def _mark(request: BrandRequest, endpoint: Endpoint) -> None:
         names=_names(request.POST),
         output_node=request.POST.get("output_node", ""),
         name=request.POST.get("name", ""),
-        meant=_meant(request.POST),
+        meant=_list_confirmed_inputs(request.POST),
     )
     messages.success(request, "The marks are saved. Images planned from now on are made with them.")
 
@@ -71,7 +71,7 @@ def _names(posted: Mapping[str, Any]) -> dict[tuple[str, str], str]:
     return {(part[1], part[2]): str(value) for part, value in parts if len(part) == 3}
 
 
-def _meant(posted: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _list_confirmed_inputs(posted: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return (node id, input) of ticked form fields such as "meant|6|text"."""
     parts = (key.split("|", 2) for key in posted if key.startswith("meant|"))
     return [(part[1], part[2]) for part in parts if len(part) == 3]
@@ -86,18 +86,18 @@ def _page(
     kept = ("mark|", "meant|")
     typed = {key: value for key, value in request.POST.items() if key.startswith(kept)} if refusal else {}
     wrong = {problem.pointer: problem.message for problem in refusal.problems} if refusal else {}
-    shown = selectors.shown(endpoint)
+    shown = selectors.load_details(endpoint)
     elsewhere = [message for pointer, message in wrong.items() if not pointer.startswith("mark|")]
     context = {
         "endpoint": endpoint,
         "shown": shown,
-        "checked": workflow_checks.answer(endpoint),
+        "checked": workflow_checks.get_latest_check(endpoint),
         "poll": ANSWER_SECONDS,
         "refusal": refusal,
         "sentences": elsewhere or ([refusal.message] if refusal and not wrong else []),
         "typed": typed,
         "wrong": wrong,
         "names": NAMES,
-        "may_edit": editing.may_edit(request.user, endpoint),
+        "may_edit": editing.can_edit(request.user, endpoint),
     }
     return render(request, "generation/workflow.html", context, status=422 if refusal else 200)

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from django.db import close_old_connections, connection
@@ -19,7 +19,7 @@ from core.choices import Lane
 from core.errors import NotFound
 from generation.engines import base as engines
 from generation.engines.base import EngineError, ErrorKind
-from generation.engines.diffusers.residents import Resident
+from generation.engines.diffusers.model_memory import Unloadable
 from generation.models import Endpoint
 from generation.workers.leases import Leases
 
@@ -86,7 +86,7 @@ class Engines:
         self._idle_at: dict[int, float] = {}
         self._guard = threading.Lock()
 
-    def of(self, endpoint: Endpoint) -> engines.Engine:
+    def get(self, endpoint: Endpoint) -> engines.Engine:
         """Return the endpoint's engine with its secret. Raises EngineError of kind ENDPOINT if it cannot be built."""
         settings = (endpoint.engine, endpoint.config, endpoint.sealed_secret, endpoint.batch_size)
         with self._guard:
@@ -101,6 +101,14 @@ class Engines:
                 self._idle_at[endpoint.pk] = time.monotonic() + 60 * float(minutes)
             return cached[1]
 
+    def remote(self, endpoint: Endpoint) -> engines.RemoteEngine:
+        """Return the endpoint's engine like `of`. Raises EngineError of kind INPUT if it does not call a service."""
+        engine = self.get(endpoint)
+        if not engine.capabilities().is_remote:
+            message = f"Endpoint {endpoint.slug} cannot be used: {endpoint.engine} works here, on the lane gpu or cpu."
+            raise EngineError(ErrorKind.INPUT, message)
+        return cast(engines.RemoteEngine, engine)
+
     def unload_idle(self) -> None:
         """Unload models that were not used within their endpoint's "idle_unload_minutes".
 
@@ -114,7 +122,7 @@ class Engines:
 
 
 def _unload(engine: engines.Engine) -> None:
-    if isinstance(engine, Resident):
+    if isinstance(engine, Unloadable):
         engine.unload()
         log.info("model.unloaded", engine=engine.name)
 
@@ -130,7 +138,7 @@ def _build(endpoint: Endpoint) -> engines.Engine:
 
 
 @contextmanager
-def reported(failure: str) -> Iterator[None]:
+def task_errors_logged(failure: str) -> Iterator[None]:
     """Run work on a thread of a pool: check its database connection before, and log what it raises."""
     try:
         close_old_connections()
@@ -140,7 +148,7 @@ def reported(failure: str) -> Iterator[None]:
         connection.close()
 
 
-def disconnect(pool: ThreadPoolExecutor, threads: int) -> None:
+def close_connections(pool: ThreadPoolExecutor, threads: int) -> None:
     """Have every thread of the pool close its own database connection, which no other thread can close."""
     if not threads:
         return

@@ -17,28 +17,28 @@ OUT_OF_MEMORY: Final = frozenset({"MemoryError", "OutOfMemoryError", "_ArrayMemo
 """Names of classes: torch, which has one of them, is not imported here."""
 DEVICE: Final = frozenset({"AcceleratorError"})
 """Names of the classes that torch raises when the card itself reports an error."""
-SHOWN_CHARACTERS: Final = 200
+MAX_SHOWN_CHARACTERS: Final = 200
 
 
 class EngineCrash(EngineError):
     """An unexpected exception of an engine; its traceback is in `log`."""
 
 
-def results(engine: LocalEngine, batch: Sequence[Task], context: Context) -> Iterator[Result]:
+def generate_results(engine: LocalEngine, batch: Sequence[Task], context: Context) -> Iterator[Result]:
     """Yield the engine's results of the batch. Raises EngineError, or DatabaseError from the context."""
     try:
         yield from engine.generate(batch, context)
     except (EngineError, DatabaseError):
         raise
     except Exception as error:
-        raise explained(error) from error
+        raise to_engine_crash(error) from error
 
 
-def explained(error: Exception) -> EngineCrash:
+def to_engine_crash(error: Exception) -> EngineCrash:
     """Return the exception as an EngineError: TRANSIENT only if a retry can help."""
     log = "".join(traceback.format_exception(error))
     names = {kind.__name__ for kind in type(error).__mro__}
-    own_words = " ".join(str(error).split())[:SHOWN_CHARACTERS] or type(error).__name__
+    own_words = " ".join(str(error).split())[:MAX_SHOWN_CHARACTERS] or type(error).__name__
     if names & OUT_OF_MEMORY:
         return EngineCrash(ErrorKind.MEMORY, "The memory did not suffice for this image.", log=log)
     if names & DEVICE:

@@ -8,29 +8,29 @@ from concurrent.futures import ThreadPoolExecutor
 from time import monotonic, sleep
 
 from generation.engines.base import Result
-from generation.workers.context import disconnect, reported
+from generation.workers.context import close_connections, task_errors_logged
 
-AT_ONCE = 4
+THREADS = 4
 """More threads are not faster, and a submission that is due would wait for all of them for the interpreter lock."""
 GRACE_SECONDS = 0.1
 """The least time that an image waits: the service has free places for more jobs, and these are filled first."""
-MOST_BYTES = 256 * 1024 * 1024
+MAX_QUEUED_BYTES = 256 * 1024 * 1024
 """Bytes of pixels that may wait here before submission stops: about 85 images of 1024 by 1024."""
 
 
-class Finishing:
+class FinishingQueue:
     """A queue of images to store; a waiting image holds no thread and no connection, only its pixels."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(AT_ONCE, "finish")
+        self._pool = ThreadPoolExecutor(THREADS, "finish")
         self._guard = threading.Lock()
         self._bytes = 0
 
     @property
     def is_full(self) -> bool:
-        return self._bytes >= MOST_BYTES
+        return self._bytes >= MAX_QUEUED_BYTES
 
-    def take(self, image: Result, work: Callable[[], None]) -> None:
+    def submit(self, image: Result, work: Callable[[], None]) -> None:
         """Queue `work`, which stores `image` and handles its own errors."""
         size = 0 if image.pixels is None else image.pixels.nbytes
         self._add(size)
@@ -39,7 +39,7 @@ class Finishing:
         def run() -> None:
             try:
                 sleep(max(0.0, due_at - monotonic()))
-                with reported("remote.finish_failed"):
+                with task_errors_logged("remote.finish_failed"):
                     work()
             finally:
                 self._add(-size)
@@ -48,7 +48,7 @@ class Finishing:
 
     def stop(self) -> None:
         """Finish all queued work and stop."""
-        disconnect(self._pool, AT_ONCE)
+        close_connections(self._pool, THREADS)
         self._pool.shutdown(wait=True)
 
     def _add(self, size: int) -> None:

@@ -49,7 +49,7 @@ def load_contexts(jobs: Sequence[ClaimedJob], *, engine: str, is_remote: bool = 
             brand_id__in={job.brand_id for job in jobs}, fingerprint__in={job.fingerprint for job in jobs}
         )
     }
-    facts = facts_of_masters([master.pk for master in masters.values()])
+    facts = load_master_facts([master.pk for master in masters.values()])
     contexts_by_job = {}
     for job in jobs:
         master = masters.get((job.brand_id, job.fingerprint))
@@ -68,12 +68,12 @@ def load_contexts(jobs: Sequence[ClaimedJob], *, engine: str, is_remote: bool = 
             },
             targets=tuple((spec.pk, _target(spec)) for spec in cell_specs),
             master=master,
-            master_facts=_planned(job) | facts.get(master.pk, {}) if master else {},
+            master_facts=_planned_maker(job) | facts.get(master.pk, {}) if master else {},
         )
     return contexts_by_job
 
 
-def facts_of_masters(master_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+def load_master_facts(master_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
     """Return, by master id, the details of the attempt that made it, without those of only that attempt. One query."""
     if not master_ids:
         return {}
@@ -88,7 +88,7 @@ def facts_of_masters(master_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
     }
 
 
-def _planned(job: ClaimedJob) -> dict[str, Any]:
+def _planned_maker(job: ClaimedJob) -> dict[str, Any]:
     """Return the maker of an image with the job's fingerprint, because equal fingerprints have equal makers."""
     return {name: job.maker[name] for name in ("model", "revision") if name in job.maker}
 

@@ -14,7 +14,7 @@ from django.db import Error as DatabaseError
 from django.db import connection
 
 from core import crash_points
-from core.services import nudges
+from core.services import wake_ups
 from generation.engines.base import EngineError, ErrorKind, LocalEngine, Spec, Task
 from generation.models import Endpoint
 from generation.services.dispatch import claims
@@ -22,7 +22,7 @@ from generation.services.dispatch.claims import Claim, ClaimedJob
 from generation.services.endpoints import changes
 from generation.services.planning import fingerprints
 from generation.workers import crashes, warm_up
-from generation.workers.context import Engines, WorkContext, disconnect
+from generation.workers.context import Engines, WorkContext, close_connections
 from generation.workers.job_contexts import JobContext, load_contexts
 from generation.workers.leases import Leases
 from generation.workers.result_writer import ResultWriter
@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 FINISHERS = 2
 """Threads that develop and store; they mostly run native code, which releases the interpreter lock."""
 NO_RESULT = "The engine ended without a word about this image."
-PLACES = 16
+MAX_PENDING_RESULTS = 16
 """Most images between engine and storage: two batches of eight, so that one is made while the other is decoded."""
 
 
@@ -49,10 +49,10 @@ class LaneWorker:
         self._engines = Engines()
         self._finishers = ThreadPoolExecutor(FINISHERS, "finish", initializer=None)
         self._claimer = ThreadPoolExecutor(1, "claim")
-        self._places = threading.BoundedSemaphore(PLACES)
+        self._places = threading.BoundedSemaphore(MAX_PENDING_RESULTS)
 
     def start(self) -> None:
-        warm_up.keep_kernels()
+        warm_up.set_torch_environment()
         self.leases.start()
         warm_up.warm_up(self._engines, self.lanes)
 
@@ -60,7 +60,7 @@ class LaneWorker:
         """Finish the current work and stop the threads."""
         self.is_stopping.set()
         for pool, threads in ((self._finishers, FINISHERS), (self._claimer, 1)):
-            disconnect(pool, threads)
+            close_connections(pool, threads)
             pool.shutdown(wait=True)
         self.leases.stop()
 
@@ -72,7 +72,7 @@ class LaneWorker:
 
     def drain(self, lane: str) -> bool:
         """Work on `lane` for a time slice; True if work was left when it ended."""
-        nudges.taken(lane)
+        wake_ups.clear_pending(lane)
         until = time.monotonic() + self.slice_seconds
         pending: list[Future[None]] = []
         ahead: Future[Claim] | None = None
@@ -93,7 +93,7 @@ class LaneWorker:
             wait(pending)
         if self.is_stopping.is_set() or not claims.has_work(lane):
             return False
-        nudges.send(lane)
+        wake_ups.send(lane)
         return True
 
     def _give_back(self, ahead: Future[Claim] | None) -> None:
@@ -139,7 +139,7 @@ class LaneWorker:
             missing = EngineError(ErrorKind.TRANSIENT, "The database was away.")
         except Exception as error:
             log.exception("batch.failed")
-            missing = crashes.explained(error)
+            missing = crashes.to_engine_crash(error)
         for job in todo.values():
             self.result_writer.fail(job, claim, missing)
 
@@ -198,21 +198,21 @@ class LaneWorker:
         pending: list[Future[None]],
     ) -> None:
         """Have the engine make `todo`, and remove each job from it when its result is passed on."""
-        engine = self._engines.of(endpoint)
+        engine = self._engines.get(endpoint)
         if engine.capabilities().is_remote:
             message = (
                 f"Endpoint {endpoint.slug} cannot be used: it is a remote service, which belongs on the lane cloud."
             )
             raise EngineError(ErrorKind.INPUT, message)
-        now = fingerprints.maker(endpoint, engine)
+        now = fingerprints.get_maker(endpoint, engine)
         if stale := [job for job in todo.values() if changes.is_changed(job, now)]:
             self.result_writer.hold([todo.pop(job.id) for job in stale], claim, endpoint, now)
         batch = [Task(job.id, Spec.from_json(job.spec)) for job in todo.values()]
-        for result in crashes.results(cast(LocalEngine, engine), batch, self._context) if batch else ():
+        for result in crashes.generate_results(cast(LocalEngine, engine), batch, self._context) if batch else ():
             job = todo.pop(result.task_id)
             is_told = result.model or result.revision
-            then = now if is_told or result.error else fingerprints.maker(endpoint, engine)
-            maker = fingerprints.reported(then, result.model, result.revision)
+            then = now if is_told or result.error else fingerprints.get_maker(endpoint, engine)
+            maker = fingerprints.maker_from_report(then, result.model, result.revision)
             if result.error is not None:
                 self.result_writer.fail(job, claim, result.error)
             elif changes.is_changed(job, maker):  # while the batch was made

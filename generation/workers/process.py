@@ -23,7 +23,7 @@ _remote: RemoteLane | None = None
 
 
 @serve_lane(Lane.HOUSEKEEPING)
-def _housekeep() -> bool:
+def _run_periodic_tasks() -> bool:
     periodic.run_due()
     return False
 
@@ -35,7 +35,7 @@ def _wake_remote() -> bool:
     return False
 
 
-def by_urgency(lanes: Iterable[str]) -> list[str]:
+def sort_by_urgency(lanes: Iterable[str]) -> list[str]:
     """Return the lanes, each once, most urgent first."""
     return sorted(set(lanes), key=lambda lane: URGENCY.index(Lane(lane)))
 

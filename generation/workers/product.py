@@ -15,15 +15,15 @@ from generation.engines.base import EngineError, ErrorKind, Pixels, Result
 from generation.finishing.base import RECIPE_VERSION, Encoded
 from generation.finishing.develop import BadPixels, Developed, develop
 from generation.models import Master
-from generation.services.dispatch.outcomes import Made
+from generation.services.dispatch.outcomes import StoredResult
 from generation.services.images.assets import StoredMaster, StoredRendition
 from generation.workers.job_contexts import JobContext
 
-Put = Callable[..., stored_files.Stored]
+Put = Callable[..., stored_files.StoredFile]
 """`stored_files.put`, or a function that calls it and waits while the disk is full."""
 
 
-def develop_result(job_context: JobContext, result: Result, *, put: Put = stored_files.put) -> Made:
+def develop_result(job_context: JobContext, result: Result, *, put: Put = stored_files.put) -> StoredResult:
     """Develop and store an engine's image. Files are written before any row names them."""
     assert result.pixels is not None
     result_facts = {"subject_box": result.facts["subject_box"]} if "subject_box" in result.facts else {}
@@ -35,7 +35,7 @@ def develop_result(job_context: JobContext, result: Result, *, put: Put = stored
     except BadPixels as error:
         raise EngineError(ErrorKind.INPUT, f"The engine's image cannot be used: {error}") from error
     crash_points.point("developed")
-    return Made(
+    return StoredResult(
         master=_stored(developed, put),
         check_results=tuple(developed.check_results),
         renditions=_renditions(job_context, developed, put),
@@ -53,7 +53,7 @@ def develop_result(job_context: JobContext, result: Result, *, put: Put = stored
     )
 
 
-def develop_master(job_context: JobContext, *, put: Put = stored_files.put) -> Made:
+def develop_master(job_context: JobContext, *, put: Put = stored_files.put) -> StoredResult:
     """Make renditions and findings again for an existing master; nothing is generated.
 
     The master's file is not written again, because encoding the same pixels again may give other bytes.
@@ -65,7 +65,7 @@ def develop_master(job_context: JobContext, *, put: Put = stored_files.put) -> M
     if master.was_rejected:
         earlier = CheckResult("rejected_before", Outcome.FLAG, "This very image was made before and rejected.")
         check_results = (*check_results, earlier)
-    return Made(
+    return StoredResult(
         master=StoredMaster(
             sha256=master.sha256,
             key=master.storage_key,

@@ -52,14 +52,14 @@ class ResultWriter:
         self, job: ClaimedJob, claim: Claim, job_context: JobContext, result: Result, engine: Engine, maker: Maker
     ) -> None:
         """Store the image that `engine` made. maker: its maker at that moment."""
-        named = replace(result.arrived(), model=result.model or maker.model, revision=maker.revision)
-        made = _under_its_own_name(
+        named = replace(result.wait_for_pixels(), model=result.model or maker.model, revision=maker.revision)
+        made = _with_actual_fingerprint(
             product.develop_result(job_context, named, put=self._put_for(job)), job, engine, maker
         )
         crash_points.point("stored")
         try:
             self._end(job, claim, made)
-        except outcomes.MadeMeanwhile as error:
+        except outcomes.MasterAlreadyStored as error:
             existing = product.develop_master(replace(job_context, master=error.master), put=self._put_for(job))
             version_check_results = tuple(
                 check_result for check_result in made.check_results if check_result.check == MADE_BY_ANOTHER
@@ -83,7 +83,7 @@ class ResultWriter:
         worker's places, so it makes no more than it can store.
         """
 
-        def put(data: bytes, **options: Any) -> stored_files.Stored:
+        def put(data: bytes, **options: Any) -> stored_files.StoredFile:
             give_up_at = time.monotonic() + settings.PROOFLINE["storage_seconds"]
             while True:
                 try:
@@ -97,7 +97,7 @@ class ResultWriter:
 
         return put
 
-    def _end(self, job: ClaimedJob, claim: Claim, made: outcomes.Made) -> None:
+    def _end(self, job: ClaimedJob, claim: Claim, made: outcomes.StoredResult) -> None:
         self.persist(lambda: outcomes.finish(job=job, token=claim.token, made=made, worker=self.name))
         crash_points.point("finished")
         self.drop(claim, [job])
@@ -159,16 +159,18 @@ class ResultWriter:
             self._leases.drop(claim.token, job.id)
 
 
-def _under_its_own_name(made: outcomes.Made, job: ClaimedJob, engine: Engine, maker: Maker) -> outcomes.Made:
+def _with_actual_fingerprint(
+    made: outcomes.StoredResult, job: ClaimedJob, engine: Engine, maker: Maker
+) -> outcomes.StoredResult:
     """Return `made` under the fingerprint of its real maker, if a service used another version than was planned.
 
     It is paid for, so it is stored; reviewers get a finding if the plan named a version. An image that was planned
     before makers were recorded gets its own fingerprint, too.
     """
-    planned = Maker.of(job.maker)
+    planned = Maker.from_json(job.maker)
     if planned == maker:
         return made
-    fingerprint = fingerprints.of_spec(brand_id=job.brand_id, maker=maker, engine=engine, spec=job.spec)
+    fingerprint = fingerprints.fingerprint_spec(brand_id=job.brand_id, maker=maker, engine=engine, spec=job.spec)
     if planned is None:
         return made if fingerprint == job.fingerprint else replace(made, fingerprint=fingerprint, maker=maker)
     before, after = (compared.revision.partition("+")[0] for compared in (planned, maker))

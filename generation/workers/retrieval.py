@@ -21,18 +21,18 @@ from generation.services.dispatch.claims import Claim, ClaimedJob
 from generation.services.planning.fingerprints import Maker
 from generation.services.remote import submissions
 from generation.workers.context import WorkContext
-from generation.workers.finishing import Finishing
+from generation.workers.finishing import FinishingQueue
 from generation.workers.job_contexts import JobContext
 from generation.workers.result_writer import ResultWriter
 
 log = structlog.get_logger(__name__)
 
-MOST_ATTEMPTS, FIRST_PAUSE_SECONDS = 8, 2.0
+MAX_ATTEMPTS, FIRST_PAUSE_SECONDS = 8, 2.0
 """Attempts to fetch a finished image before it is given up, and half the pause after the first failure; each further
 pause is twice as long."""
-MENDING_SECONDS = 10.0
+ENDPOINT_PAUSE_SECONDS = 10.0
 """Interval for fetching an image again if the endpoint does not allow its host yet."""
-ORDERED_ANEW = frozenset({ErrorKind.TRANSIENT, ErrorKind.RATE, ErrorKind.LOST})
+RESUBMITTED_KINDS = frozenset({ErrorKind.TRANSIENT, ErrorKind.RATE, ErrorKind.LOST})
 """Failures after which a job is submitted again; never after it is paid for at a service that cannot look it up."""
 
 
@@ -42,7 +42,7 @@ class Retrieval:
     def __init__(self, result_writer: ResultWriter, context: WorkContext) -> None:
         self._endings = result_writer
         self._context = context
-        self._finishing = Finishing()
+        self._finishing = FinishingQueue()
         self._failures: Counter[int] = Counter()
 
     @property
@@ -66,8 +66,8 @@ class Retrieval:
     ) -> None:
         """Fetch the image and have it stored. maker: its maker.
 
-        attempt: a context manager around the fetching and the storing that handles errors: `repeated` or
-        `kept_or_uncertain`.
+        attempt: a context manager around the fetching and the storing that handles errors: `retried_on_failure` or
+        `uncertain_if_not_stored`.
         """
         arrived: Result | None = None
         with attempt():
@@ -82,10 +82,10 @@ class Retrieval:
                 self._endings.complete(job, claim, job_context, fetched, engine, maker)
                 self._failures.pop(job.id, None)
 
-        self._finishing.take(fetched, finish)
+        self._finishing.submit(fetched, finish)
 
     @contextlib.contextmanager
-    def repeated(self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, remote_id: str) -> Iterator[None]:
+    def retried_on_failure(self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, remote_id: str) -> Iterator[None]:
         """Repeat a failed attempt later: the service keeps the image, and a new submission would be paid again."""
         try:
             yield
@@ -95,7 +95,7 @@ class Retrieval:
                 if not isinstance(error, EngineError):
                     raise
                 error.is_unsent = False  # it was sent, and made
-                if engine.looks_up or error.kind not in ORDERED_ANEW:
+                if engine.can_find_submissions or error.kind not in RESUBMITTED_KINDS:
                     raise
                 raise EngineError(
                     ErrorKind.UNCERTAIN, f"{error.message} The image is paid for.", log=error.log
@@ -104,7 +104,7 @@ class Retrieval:
             problem = error if isinstance(error, EngineError) else None
             pause = FIRST_PAUSE_SECONDS * 2 ** self._failures[job.id]
             if problem is not None and problem.kind == ErrorKind.ENDPOINT:
-                pause = MENDING_SECONDS
+                pause = ENDPOINT_PAUSE_SECONDS
             self.record_submission(job, claim, remote_id, pause=pause, problem=problem)
 
     def record_submission(
@@ -124,14 +124,14 @@ class Retrieval:
             return True  # the service keeps it longer than a disk stays full, or an operator needs to allow its host
         self._failures[job.id] += 1
         may_help = not isinstance(error, EngineError) or error.kind in {ErrorKind.TRANSIENT, ErrorKind.RATE}
-        if may_help and self._failures[job.id] < MOST_ATTEMPTS:
+        if may_help and self._failures[job.id] < MAX_ATTEMPTS:
             return True
         del self._failures[job.id]
         return False
 
 
 @contextlib.contextmanager
-def kept_or_uncertain(engine: RemoteEngine) -> Iterator[None]:
+def uncertain_if_not_stored(engine: RemoteEngine) -> Iterator[None]:
     """Hold the job as an uncertain submission if an image that came with the answer cannot be stored.
 
     It is paid for, and the service cannot be asked for it again.
@@ -140,7 +140,7 @@ def kept_or_uncertain(engine: RemoteEngine) -> Iterator[None]:
         yield
     except Exception as error:
         unpaid = isinstance(error, EngineError) and error.kind not in {ErrorKind.TRANSIENT, ErrorKind.STORAGE}
-        if engine.looks_up or unpaid:
+        if engine.can_find_submissions or unpaid:
             raise
         log.exception("remote.not_kept")
         message = f"The image was made and could not be kept ({type(error).__name__}: {error}). It is paid for."

@@ -21,12 +21,12 @@ log = structlog.get_logger(__name__)
 IDLE_LOOK_SECONDS = 2
 
 
-class NudgedWorker(SimpleWorker):
+class PollingWorker(SimpleWorker):
     """A SimpleWorker (CUDA cannot be initialised in a forked child) that also works if no message arrives."""
 
     lane_worker: LaneWorker
     _stop_requested: bool
-    is_looking = False
+    is_polling = False
 
     def dequeue_job_and_maintain_ttl(
         self, timeout: int | None, max_idle_time: int | None = None
@@ -36,19 +36,19 @@ class NudgedWorker(SimpleWorker):
             if message is not None:
                 return message
             if not self._stop_requested:
-                self.look()
+                self.poll_lanes()
         return None
 
-    def look(self) -> None:
+    def poll_lanes(self) -> None:
         """Serve every lane as if a message had come. Errors are logged; the next look follows anyway."""
-        self.is_looking = True
+        self.is_polling = True
         try:
             for lane in self.lane_worker.lanes:
-                self._look_at(lane)
+                self._poll_lane(lane)
         finally:
-            self.is_looking = False
+            self.is_polling = False
 
-    def _look_at(self, lane: str) -> None:
+    def _poll_lane(self, lane: str) -> None:
         try:
             tasks.drain(lane)
         except DatabaseError as error:
@@ -61,7 +61,7 @@ class NudgedWorker(SimpleWorker):
     def request_stop(self, signum: int, frame: FrameType | None) -> Any:
         """Let a looking worker finish its work; RQ would take it for an idle one and interrupt it."""
         self.lane_worker.is_stopping.set()
-        if self.is_looking and not self._stop_requested:
+        if self.is_polling and not self._stop_requested:
             self._stop_requested = True
             return None
         return super().request_stop(signum, frame)

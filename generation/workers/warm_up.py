@@ -19,13 +19,13 @@ log = structlog.get_logger(__name__)
 
 
 @runtime_checkable
-class Warming(Protocol):
+class WarmableEngine(Protocol):
     """An engine that can be warmed up before its first job."""
 
     def warm_up(self) -> None: ...
 
 
-def keep_kernels() -> None:
+def set_torch_environment() -> None:
     """Set up torch before it is imported; variables that are already in the environment are not changed.
 
     Compiled kernels are stored below var/. cuBLAS gets its own memory for each stream, because otherwise two streams
@@ -43,8 +43,8 @@ def warm_up(engines: Engines, lanes: Iterable[str]) -> None:
     for endpoint in Endpoint.objects.filter(lane__in=lanes, is_enabled=True, config__warm_up=True):
         started = time.monotonic()
         try:
-            engine = engines.of(endpoint)
-            if isinstance(engine, Warming):
+            engine = engines.get(endpoint)
+            if isinstance(engine, WarmableEngine):
                 engine.warm_up()
                 log.info("endpoint.warm", endpoint=endpoint.slug, seconds=round(time.monotonic() - started, 1))
         except EngineError as error:

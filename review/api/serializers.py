@@ -8,7 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from core.api.fields import OwnSlug
-from core.fetching import shown_settings
+from core.fetching import redact_settings
 from core.models import Brand
 from review.choices import DecisionKind
 from review.models import Checklist, ChecklistVersion, Decision, Delivery, Destination, ReviewTask
@@ -86,7 +86,7 @@ class ChecklistSerializer(serializers.ModelSerializer[Checklist]):
         return newest
 
 
-class NewChecklistVersion(serializers.Serializer[Any]):
+class ChecklistVersionRequest(serializers.Serializer[Any]):
     """`items`: [{"code", "sentence", "mode": "ask" or "by_exception"}]."""
 
     items = serializers.ListField(child=serializers.DictField(child=serializers.CharField()), allow_empty=True)
@@ -95,7 +95,7 @@ class NewChecklistVersion(serializers.Serializer[Any]):
     )
 
 
-class PublishingChecklist(serializers.Serializer[Any]):
+class ChecklistVersionPreview(serializers.Serializer[Any]):
     """The effect that a new version would have."""
 
     number = serializers.IntegerField(help_text="the number that the next version gets")
@@ -105,7 +105,7 @@ class PublishingChecklist(serializers.Serializer[Any]):
 class CandidateSerializer(serializers.Serializer[Any]):
     version = serializers.IntegerField()
     candidate = serializers.IntegerField()
-    seen = serializers.CharField(help_text="send it back with a decision about this version")
+    seen = serializers.CharField(help_text="token to send with a decision about this version")
 
 
 class TaskDetailSerializer(TaskSerializer):
@@ -116,7 +116,7 @@ class TaskDetailSerializer(TaskSerializer):
     changed = serializers.ListField(
         child=serializers.CharField(),
         read_only=True,
-        help_text="what the image was made from that has changed since, a sentence each",
+        help_text="the inputs of the image that have changed since it was made, a sentence each",
     )
 
     class Meta(TaskSerializer.Meta):
@@ -124,7 +124,7 @@ class TaskDetailSerializer(TaskSerializer):
 
 
 class DecisionRequest(serializers.Serializer[Any]):
-    """`seen` is the token that the task's candidate carried when you looked at it."""
+    """`seen`: the token of the candidate that you decided about, as the task returned it."""
 
     decision = serializers.ChoiceField(choices=[(kind.value, kind.label) for kind in DECIDABLE])
     version = serializers.IntegerField()
@@ -135,16 +135,16 @@ class DecisionRequest(serializers.Serializer[Any]):
     controls = serializers.DictField(required=False)
 
 
-class ShownSettings(serializers.DictField):
-    """Settings whose addresses are answered without their queries."""
+class SettingsWithoutQueries(serializers.DictField):
+    """Settings in which the URLs are returned without their queries."""
 
     def to_representation(self, value: Any) -> Any:
-        return super().to_representation(shown_settings(value))
+        return super().to_representation(redact_settings(value))
 
 
 class DestinationSerializer(serializers.ModelSerializer[Destination]):
     brand = OwnSlug(slug_field="slug", queryset=Brand.objects.all())
-    config = ShownSettings(required=False, help_text="Addresses are answered with “?…” in place of their query.")
+    config = SettingsWithoutQueries(required=False, help_text="URLs are returned with “?…” in place of their query.")
     secret = serializers.CharField(write_only=True, required=False)
 
     class Meta:

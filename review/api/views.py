@@ -1,4 +1,4 @@
-"""Judging and taking away, over the API: tasks, decisions, deliveries, and the pull side for integrators."""
+"""API views of reviews: tasks, checklists, decisions, destinations and deliveries, and the pull API of integrators."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rest_framework.views import APIView
 from campaigns.selectors import campaigns as campaign_rows
 from core import access
 from core.access import Action
-from core.api.conventions import caller, idempotent, whole_number
+from core.api.conventions import get_caller, idempotent, read_whole_number
 from core.selectors import brands as brand_rows
 from generation.api.serializers import AssetSerializer
 from generation.choices import AssetState
@@ -32,10 +32,10 @@ from review.models import Checklist, Decision, Delivery, Destination, ReviewTask
 from review.selectors import changes, file_links, staleness, workspace
 from review.services import approved_zip, checklists, decisions, deliveries, destinations, queue
 
-WITHDRAWS = OpenApiParameter("withdraws", bool, description="Undo although consequences have begun.")
-LIMIT = OpenApiParameter("limit", int, description="How many at most, up to 1000.")
-SINCE = OpenApiParameter("since", int, description="The `next` of your last answer; 0 for everything.")
-BRAND = OpenApiParameter("brand", str, required=True, description="The brand's slug.")
+WITHDRAWS_PARAMETER = OpenApiParameter("withdraws", bool, description="Undo although consequences have begun.")
+LIMIT_PARAMETER = OpenApiParameter("limit", int, description="The maximum number of changes, up to 1000.")
+SINCE_PARAMETER = OpenApiParameter("since", int, description="The `next` of the previous response; 0 for all changes.")
+BRAND_PARAMETER = OpenApiParameter("brand", str, required=True, description="The brand's slug.")
 
 
 class TaskViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[ReviewTask]):
@@ -46,25 +46,25 @@ class TaskViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
     queryset = ReviewTask.objects.all()
 
     def get_queryset(self) -> QuerySet[ReviewTask]:
-        rows = ReviewTask.objects.visible_to(caller(self.request))
+        rows = ReviewTask.objects.visible_to(get_caller(self.request))
         return rows.select_related("asset__subject", "claimed_by", "checklist_version")
 
     @extend_schema(responses=serializers.TaskDetailSerializer)
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """The task with its checklist, and each candidate with the `seen` token that a decision must send back.
+        """Return the task with its checklist, and each candidate with the `seen` token that a decision must send back.
 
-        `changed`: in sentences, what the image was made from that has changed since.
+        `changed`: the inputs of the image that have changed since it was made, a sentence each.
         """
         task = self.get_object()
-        changed = staleness.of(task.asset)
-        moved = inputs.moved([task.asset.cell_id]).get(task.asset.cell_id, [])
+        changed = staleness.get_staleness(task.asset)
+        moved = inputs.find_changes([task.asset.cell_id]).get(task.asset.cell_id, [])
         candidates = [
             {
                 "version": version.pk,
                 "candidate": version.candidate,
-                "seen": pins.pinned(version, task, version.renditions.all(), moved).token,
+                "seen": pins.current_state(version, task, version.renditions.all(), moved).token,
             }
-            for version in workspace.versions_of([task]).get(task.asset_id, [])
+            for version in workspace.candidates_by_asset([task]).get(task.asset_id, [])
         ]
         return Response(
             {
@@ -75,18 +75,21 @@ class TaskViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
             }
         )
 
-    @extend_schema(parameters=[BRAND], request=None, responses=serializers.TaskSerializer(many=True))
+    @extend_schema(parameters=[BRAND_PARAMETER], request=None, responses=serializers.TaskSerializer(many=True))
     @action(detail=False, methods=["post"], pagination_class=None, filter_backends=[])
     def start(self, request: Request) -> Response:
-        """Claim the next twenty for ten minutes."""
-        brand = brand_rows.get(caller(request), request.query_params.get("brand", ""))
-        return Response(self.get_serializer(queue.start(brand=brand, by=caller(request)), many=True).data)
+        """Claim the next twenty open tasks for ten minutes."""
+        brand = brand_rows.get(get_caller(request), request.query_params.get("brand", ""))
+        return Response(self.get_serializer(queue.claim_batch(brand=brand, by=get_caller(request)), many=True).data)
 
     @extend_schema(request=serializers.DecisionRequest, responses={201: serializers.DecisionSerializer})
     @action(detail=True, methods=["post"])
     @idempotent
     def decide(self, request: Request, pk: str) -> Response:
-        """Approve, reject or send back one version. 409: somebody was first. 412: what you saw has changed."""
+        """Approve, reject or request changes to one version.
+
+        409: another person decided first. 412: the image, its files, inputs or checklist changed since you saw it.
+        """
         serializer = serializers.DecisionRequest(data=request.data)
         serializer.is_valid(raise_exception=True)
         decision = _decide(self.get_object().pk, dict(serializer.validated_data), request)
@@ -97,7 +100,7 @@ def _decide(task_id: int, data: dict[str, Any], request: Request) -> Decision:
     common: dict[str, Any] = {
         "task_id": task_id,
         "version_id": data["version"],
-        "by": caller(request),
+        "by": get_caller(request),
         "seen": data["seen"],
         "note": data["note"],
     }
@@ -116,25 +119,27 @@ class ChecklistViewSet(viewsets.ReadOnlyModelViewSet[Checklist]):
     queryset = Checklist.objects.all()
 
     def get_queryset(self) -> QuerySet[Checklist]:
-        rows = Checklist.objects.visible_to(caller(self.request)).select_related("brand")
+        rows = Checklist.objects.visible_to(get_caller(self.request)).select_related("brand")
         return rows.prefetch_related("versions")
 
-    @extend_schema(responses=serializers.PublishingChecklist)
+    @extend_schema(responses=serializers.ChecklistVersionPreview)
     @action(detail=True, methods=["get"])
     def publish(self, request: Request, pk: str) -> Response:
-        """The next version's number, and how many approved images could be looked at again by it."""
+        """Return the number of the next version, and how many approved images it could send back to review."""
         checklist = self.get_object()
-        count = inputs.approved(caller(request), checklist.brand)
+        count = inputs.count_approved(get_caller(request), checklist.brand)
         return Response({"number": checklist.versions.all()[0].number + 1, "approved_images": count})
 
-    @extend_schema(request=serializers.NewChecklistVersion, responses={201: serializers.ChecklistSerializer})
+    @extend_schema(request=serializers.ChecklistVersionRequest, responses={201: serializers.ChecklistSerializer})
     @publish.mapping.post
     @idempotent
     def publish_version(self, request: Request, pk: str) -> Response:
         """Publish the next version. Approved images stay approved unless `look_again` is true."""
-        serializer = serializers.NewChecklistVersion(data=request.data)
+        serializer = serializers.ChecklistVersionRequest(data=request.data)
         serializer.is_valid(raise_exception=True)
-        checklists.new_version(checklist_id=self.get_object().pk, by=caller(request), **serializer.validated_data)
+        checklists.publish_version(
+            checklist_id=self.get_object().pk, by=get_caller(request), **serializer.validated_data
+        )
         return Response(self.get_serializer(self.get_object()).data, status=201)
 
 
@@ -147,21 +152,21 @@ class DecisionFilter(filters.FilterSet):
 
 
 class DecisionViewSet(viewsets.ReadOnlyModelViewSet[Decision]):
-    """Decisions: what was decided, by whom, about exactly which bytes."""
+    """Decisions, each with the person who decided and the hashes of the files that were decided about."""
 
     serializer_class = serializers.DecisionSerializer
     filterset_class = DecisionFilter
     queryset = Decision.objects.all()
 
     def get_queryset(self) -> QuerySet[Decision]:
-        return Decision.objects.visible_to(caller(self.request)).select_related("decided_by", "reason")
+        return Decision.objects.visible_to(get_caller(self.request)).select_related("decided_by", "reason")
 
-    @extend_schema(parameters=[WITHDRAWS], request=None, responses={201: serializers.DecisionSerializer})
+    @extend_schema(parameters=[WITHDRAWS_PARAMETER], request=None, responses={201: serializers.DecisionSerializer})
     @action(detail=True, methods=["post"])
     def undo(self, request: Request, pk: str) -> Response:
-        """Take it back by a new decision. After its consequences began, `?withdraws=true` says that you mean it."""
+        """Undo the decision by a new one. Once its consequences have begun, `?withdraws=true` must confirm that."""
         withdraws = request.query_params.get("withdraws", "") == "true"
-        undone = decisions.undo(decision_id=self.get_object().pk, by=caller(request), withdraws=withdraws)
+        undone = decisions.undo(decision_id=self.get_object().pk, by=get_caller(request), withdraws=withdraws)
         return Response(serializers.DecisionSerializer(undone).data, status=201)
 
 
@@ -173,46 +178,45 @@ class DestinationViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, views
     queryset = Destination.objects.all()
 
     def get_queryset(self) -> QuerySet[Destination]:
-        return Destination.objects.visible_to(caller(self.request)).select_related("brand")
+        return Destination.objects.visible_to(get_caller(self.request)).select_related("brand")
 
     @idempotent
     def create(self, request: Request) -> Response:
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         fields = dict(serializer.validated_data)
-        brand = brand_rows.get(caller(request), fields.pop("brand").slug)
-        made = destinations.create(brand=brand, by=caller(request), **fields)
+        brand = brand_rows.get(get_caller(request), fields.pop("brand").slug)
+        made = destinations.create(brand=brand, by=get_caller(request), **fields)
         return Response(self.get_serializer(made).data, status=201)
 
 
 class DeliveryViewSet(viewsets.ReadOnlyModelViewSet[Delivery]):
-    """Deliveries: what is wanted and what is known to be at each destination."""
+    """Deliveries: the desired and the observed state of each asset at each destination."""
 
     serializer_class = serializers.DeliverySerializer
     filterset_fields = ["destination__slug", "observed", "desired", "asset"]
     queryset = Delivery.objects.all()
 
     def get_queryset(self) -> QuerySet[Delivery]:
-        return Delivery.objects.visible_to(caller(self.request)).select_related("destination", "asset__subject")
+        return Delivery.objects.visible_to(get_caller(self.request)).select_related("destination", "asset__subject")
 
     @extend_schema(request=None)
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, pk: str) -> Response:
         return Response(
-            self.get_serializer(deliveries.retry(delivery_id=self.get_object().pk, by=caller(request))).data
+            self.get_serializer(deliveries.retry(delivery_id=self.get_object().pk, by=get_caller(request))).data
         )
 
 
 class ChangesView(APIView):
-    """Changes of usable assets, in the order of the sealed audit trail: nothing skipped, nothing
-    twice."""
+    """Changes of usable assets, in the order of the sealed audit trail. No change is skipped or returned twice."""
 
-    @extend_schema(parameters=[BRAND, SINCE, LIMIT], responses={200: OpenApiTypes.OBJECT})
+    @extend_schema(parameters=[BRAND_PARAMETER, SINCE_PARAMETER, LIMIT_PARAMETER], responses={200: OpenApiTypes.OBJECT})
     def get(self, request: Request) -> Response:
-        brand = brand_rows.get(caller(request), request.query_params.get("brand", ""))
-        since = whole_number(request, "since", 0, most=10**18)
-        limit = max(1, whole_number(request, "limit", 100, most=1000))
-        entries, following = changes.changes(user=caller(request), brand=brand, since=since, limit=limit)
+        brand = brand_rows.get(get_caller(request), request.query_params.get("brand", ""))
+        since = read_whole_number(request, "since", 0, most=10**18)
+        limit = max(1, read_whole_number(request, "limit", 100, most=1000))
+        entries, following = changes.changes(user=get_caller(request), brand=brand, since=since, limit=limit)
         return Response({"changes": [dataclasses.asdict(change) for change in entries], "next": following})
 
 
@@ -220,17 +224,17 @@ class ProductAssetsView(APIView):
     """The approved images of one product, with stable addresses of their files."""
 
     @extend_schema(
-        parameters=[BRAND, OpenApiParameter("spec", str, description="only the files of this output spec")],
+        parameters=[BRAND_PARAMETER, OpenApiParameter("spec", str, description="only the files of this output spec")],
         responses={200: OpenApiTypes.OBJECT},
     )
     def get(self, request: Request, sku: str) -> Response:
-        brand = brand_rows.get(caller(request), request.query_params.get("brand", ""))
+        brand = brand_rows.get(get_caller(request), request.query_params.get("brand", ""))
         spec = request.query_params.get("spec", "")
-        assets = changes.usable(user=caller(request), brand=brand, sku=sku, spec=spec)
-        return Response({"sku": sku, "assets": [_usable(asset) for asset in assets]})
+        assets = changes.usable_assets(user=get_caller(request), brand=brand, sku=sku, spec=spec)
+        return Response({"sku": sku, "assets": [_usable_asset_json(asset) for asset in assets]})
 
 
-def _usable(asset: Asset) -> dict[str, Any]:
+def _usable_asset_json(asset: Asset) -> dict[str, Any]:
     assert asset.current_version is not None
     files = [
         {
@@ -242,18 +246,18 @@ def _usable(asset: Asset) -> dict[str, Any]:
             "bytes": rendition.bytes,
             "image_format": rendition.image_format,
         }
-        for rendition in asset.current_version.usable  # type: ignore[attr-defined]
+        for rendition in asset.current_version.usable_renditions  # type: ignore[attr-defined]
     ]
     version = asset.current_version
     return {"asset": asset.pk, "version": version.pk, "disclaimer": version.disclaimer, "files": files}
 
 
 class FileView(APIView):
-    """A file's stable address: redirects those who may have it to one that expires in ten minutes."""
+    """The stable URL of a file. It redirects users who may pull the file to a URL that expires in ten minutes."""
 
     @extend_schema(responses={302: None})
     def get(self, request: Request, pk: int) -> HttpResponse:
-        target = file_links.expiring_url(user=caller(request), rendition_id=pk)
+        target = file_links.expiring_url(user=get_caller(request), rendition_id=pk)
         return HttpResponse(status=302, headers={"Location": target})
 
 
@@ -268,12 +272,12 @@ class ApprovedView(APIView):
         },
     )
     def get(self, request: Request, pk: int) -> Any:
-        campaign = campaign_rows.get(caller(request), pk)
-        access.require(caller(request), Action.PULL, campaign.brand)
+        campaign = campaign_rows.get(get_caller(request), pk)
+        access.require(get_caller(request), Action.PULL, campaign.brand)
         assets = Asset.objects.filter(campaign=campaign, state=AssetState.APPROVED, is_sandbox=False).order_by("pk")
         if request.query_params.get("as") == "zip":
             ids = assets.values_list("pk", flat=True)
-            body = approved_zip.stream(user=caller(request), brand=campaign.brand, asset_ids=ids)
+            body = approved_zip.stream(user=get_caller(request), brand=campaign.brand, asset_ids=ids)
             name = f'attachment; filename="{campaign.slug}-approved.zip"'
             return StreamingHttpResponse(body, content_type="application/zip", headers={"Content-Disposition": name})
         rows = assets.select_related("subject", "cell", "current_version__master").prefetch_related(

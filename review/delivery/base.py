@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from core.fetching import without_secrets
+from core.fetching import redact_text
 
 
 class DeliveryError(Exception):
@@ -25,7 +25,7 @@ class DeliveryError(Exception):
         retry_after_seconds: float | None = None,
         disables: bool = False,
     ) -> None:
-        self.message = without_secrets(message)
+        self.message = redact_text(message)
         super().__init__(self.message)
         self.is_final = is_final
         self.status_code = status_code

@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from review.delivery.base import DeliveryError, DeliveryFile, Package, Receipt, register
-from review.delivery.places import Bucket, Directory, Place, safe_path
+from review.delivery.places import BucketStorage, DirectoryStorage, Storage, safe_path
 
-MANIFEST = "manifest.csv"
-COLUMNS = (
+MANIFEST_NAME = "manifest.csv"
+MANIFEST_COLUMNS = (
     "asset",
     "sku",
     "spec",
@@ -40,12 +40,12 @@ COLUMNS = (
 class HotFolder:
     """The destination class of both kinds."""
 
-    def __init__(self, kind: str, place: Place) -> None:
+    def __init__(self, kind: str, storage: Storage) -> None:
         self.kind = kind
-        self.place = place
+        self.storage = storage
 
     def validate(self) -> list[str]:
-        return self.place.validate()
+        return self.storage.validate()
 
     def put(self, package: Package) -> Receipt:
         folder = safe_path(package.campaign)
@@ -55,26 +55,26 @@ class HotFolder:
         if len({path for _, path in safe}) < len(safe):
             raise DeliveryError("Two output specs give the same file name; add {width} or the spec.", is_final=True)
         for file, path in safe:
-            self._ensure_ours(path, package, file)
+            self._ensure_not_owned_by_another(path, package, file)
         for file, path in safe:
             content = file.read()
             if hashlib.sha256(content).hexdigest() != file.sha256:
                 raise DeliveryError(
                     f"{file.name} is not the file that was approved: its sha256 differs.", is_final=True
                 )
-            self.place.write(path, content)
-            self.place.write(_sidecar(path), _lineage_json(package, file))
+            self.storage.write(path, content)
+            self.storage.write(_sidecar(path), _lineage_json(package, file))
         names = {file.name for file in package.files}
         gone = [name for name in package.previous_names if name not in names]
-        rows = [_row(package, file) for file in package.files]
-        self.place.change(f"{folder}/{MANIFEST}", lambda old: _edit(old, package.asset_id, rows))
+        rows = [_manifest_row(package, file) for file in package.files]
+        self.storage.change(f"{folder}/{MANIFEST_NAME}", lambda old: _replace_rows(old, package.asset_id, rows))
         self._delete(package, gone)
         return Receipt(files=[{"spec": f.spec, "name": f.name, "sha256": f.sha256} for f in package.files])
 
     def remove(self, package: Package) -> Receipt:
         folder = safe_path(package.campaign)
         names = {*package.previous_names, *(file.name for file in package.files)}
-        self.place.change(f"{folder}/{MANIFEST}", lambda old: _edit(old, package.asset_id, []))
+        self.storage.change(f"{folder}/{MANIFEST_NAME}", lambda old: _replace_rows(old, package.asset_id, []))
         self._delete(package, sorted(names))
         return Receipt(message=f"{len(names)} files removed")
 
@@ -83,12 +83,12 @@ class HotFolder:
         for name in names:
             path = safe_path(package.campaign, *name.split("/"))
             if self._owner(path) in {None, package.asset_id}:
-                self.place.delete(path)
-                self.place.delete(_sidecar(path))
+                self.storage.delete(path)
+                self.storage.delete(_sidecar(path))
 
     def _owner(self, path: str) -> int | None:
         """Return the id of the asset in the sidecar of `path`, or None."""
-        sidecar = self.place.read(_sidecar(path))
+        sidecar = self.storage.read(_sidecar(path))
         if sidecar is None:
             return None
         try:
@@ -96,7 +96,7 @@ class HotFolder:
         except (ValueError, KeyError, TypeError):
             return None
 
-    def _ensure_ours(self, path: str, package: Package, file: DeliveryFile) -> None:
+    def _ensure_not_owned_by_another(self, path: str, package: Package, file: DeliveryFile) -> None:
         owner = self._owner(path)
         if owner is not None and owner != package.asset_id:
             raise DeliveryError(
@@ -128,7 +128,7 @@ def _lineage_json(package: Package, file: DeliveryFile) -> bytes:
     return json.dumps(content, indent=2, ensure_ascii=False, default=str).encode()
 
 
-def _row(package: Package, file: DeliveryFile) -> dict[str, str]:
+def _manifest_row(package: Package, file: DeliveryFile) -> dict[str, str]:
     lineage = package.lineage
     values = {
         "asset": package.asset_id,
@@ -147,34 +147,36 @@ def _row(package: Package, file: DeliveryFile) -> dict[str, str]:
         "approved_at": lineage.get("approval", {}).get("at", ""),
         "disclaimer": lineage.get("disclaimer", ""),
     }
-    return {key: harmless(str(value)) for key, value in values.items()}
+    return {key: escape_formula(str(value)) for key, value in values.items()}
 
 
-def harmless(cell: str) -> str:
+def escape_formula(cell: str) -> str:
     """Return the cell in a form that a spreadsheet does not run as a formula."""
     return f"'{cell}" if cell[:1] in {"=", "+", "-", "@", "\t", "\r"} else cell
 
 
-def _edit(old: bytes | None, asset_id: int, rows: list[dict[str, str]]) -> bytes | None:
+def _replace_rows(old: bytes | None, asset_id: int, rows: list[dict[str, str]]) -> bytes | None:
     """Return the manifest with this asset's rows replaced, or None when no rows are left."""
-    kept: list[Mapping[str, Any]] = []
+    other_rows: list[Mapping[str, Any]] = []
     if old is not None:
-        kept = [row for row in csv.DictReader(io.StringIO(old.decode("utf-8-sig"))) if row["asset"] != str(asset_id)]
-    everything = [*kept, *rows]
-    if not everything:
+        other_rows = [
+            row for row in csv.DictReader(io.StringIO(old.decode("utf-8-sig"))) if row["asset"] != str(asset_id)
+        ]
+    all_rows = [*other_rows, *rows]
+    if not all_rows:
         return None
     out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, extrasaction="ignore", lineterminator="\r\n")
+    writer = csv.DictWriter(out, MANIFEST_COLUMNS, extrasaction="ignore", lineterminator="\r\n")
     writer.writeheader()
-    writer.writerows(everything)
+    writer.writerows(all_rows)
     return out.getvalue().encode("utf-8-sig")
 
 
 @register("folder")
-def folder(config: Mapping[str, Any], secret: str) -> HotFolder:
-    return HotFolder("folder", Directory(config))
+def build_folder(config: Mapping[str, Any], secret: str) -> HotFolder:
+    return HotFolder("folder", DirectoryStorage(config))
 
 
 @register("s3")
-def s3(config: Mapping[str, Any], secret: str) -> HotFolder:
-    return HotFolder("s3", Bucket(config, secret))
+def build_bucket(config: Mapping[str, Any], secret: str) -> HotFolder:
+    return HotFolder("s3", BucketStorage(config, secret))

@@ -37,7 +37,7 @@ def safe_path(*parts: str) -> str:
     return "/".join(parts)
 
 
-class Place(Protocol):
+class Storage(Protocol):
     def validate(self) -> list[str]: ...
 
     def read(self, path: str) -> bytes | None:
@@ -52,7 +52,7 @@ class Place(Protocol):
         """Replace a file's content by `edit(content)`; None means "no file". No concurrent change is lost."""
 
 
-class Directory:
+class DirectoryStorage:
     """A directory; no file leaves it. `within`: the folder that the directory itself must be in, links resolved."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -70,7 +70,7 @@ class Directory:
             return [f"path: {self.base} cannot be written to."]
         return []
 
-    def _inside(self, path: str) -> Path:
+    def _resolve(self, path: str) -> Path:
         base = self.base.resolve()
         full = (base / path).resolve()
         if self.within is not None and not base.is_relative_to(self.within):
@@ -81,12 +81,12 @@ class Directory:
 
     def read(self, path: str) -> bytes | None:
         try:
-            return self._inside(path).read_bytes()
+            return self._resolve(path).read_bytes()
         except FileNotFoundError:
             return None
 
     def write(self, path: str, content: bytes) -> None:
-        full = self._inside(path)
+        full = self._resolve(path)
         try:
             full.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(dir=full.parent, prefix=".arriving-")
@@ -105,12 +105,12 @@ class Directory:
             raise DeliveryError(f"{full} cannot be written: {error.strerror}.") from error
 
     def delete(self, path: str) -> None:
-        self._inside(path).unlink(missing_ok=True)
+        self._resolve(path).unlink(missing_ok=True)
 
     def change(self, path: str, edit: Callable[[bytes | None], bytes | None]) -> None:
-        full = self._inside(path)
+        full = self._resolve(path)
         full.parent.mkdir(parents=True, exist_ok=True)
-        with open(self._inside(f"{PurePosixPath(path).parent}/.proofline.lock"), "a+b") as lock:
+        with open(self._resolve(f"{PurePosixPath(path).parent}/.proofline.lock"), "a+b") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             content = edit(self.read(path))
             if content is None:
@@ -119,10 +119,10 @@ class Directory:
                 self.write(path, content)
 
 
-class Bucket:
+class BucketStorage:
     """A bucket and a prefix. The secret is "access key id:secret access key", or empty for the machine's own role."""
 
-    TRIES = 8
+    MAX_TRIES = 8
 
     def __init__(self, config: Mapping[str, Any], secret: str) -> None:
         self.config = config
@@ -168,7 +168,7 @@ class Bucket:
         except ClientError as error:
             if error.response["Error"]["Code"] in {"NoSuchKey", "404"}:
                 return None, ""
-            raise _refused(path, error) from error
+            raise _storage_error(path, error) from error
         except BotoCoreError as error:
             raise DeliveryError(f"The bucket cannot be reached: {error}") from error
 
@@ -187,7 +187,7 @@ class Bucket:
         except ClientError as error:
             if error.response["Error"]["Code"] in {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}:
                 return False
-            raise _refused(path, error) from error
+            raise _storage_error(path, error) from error
         except BotoCoreError as error:
             raise DeliveryError(f"The bucket cannot be reached: {error}") from error
         return True
@@ -202,7 +202,7 @@ class Bucket:
 
     def change(self, path: str, edit: Callable[[bytes | None], bytes | None]) -> None:
         """Change the file by conditional writes: if two writers read the same state, S3 refuses the second one."""
-        for _ in range(self.TRIES):
+        for _ in range(self.MAX_TRIES):
             content, tag = self._read(path)
             updated = edit(content)
             if updated is None:
@@ -214,7 +214,7 @@ class Bucket:
         raise DeliveryError(f"{path} is changed by others all the time; trying again later.")
 
 
-def _refused(path: str, error: Any) -> DeliveryError:
+def _storage_error(path: str, error: Any) -> DeliveryError:
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) or None
     return DeliveryError(
         f"The bucket refused {path}: {error.response['Error'].get('Message', error)}", status_code=status

@@ -20,7 +20,7 @@ TIMEOUT_SECONDS = 15.0
 MAX_TIMEOUT_SECONDS = 60.0  # well below a delivery's lease, so that no receiver can block a worker
 
 
-def _seconds(value: Any) -> float:
+def _timeout_seconds(value: Any) -> float:
     """Return the time limit, at most MAX_TIMEOUT_SECONDS. Raises ValueError if `value` is not a positive number."""
     try:
         seconds = float(value)
@@ -40,7 +40,7 @@ class Webhook:
     def __init__(self, config: Mapping[str, Any], secret: str) -> None:
         self.url = str(config.get("url", ""))
         self.allow_private = bool(config.get("allow_private"))
-        self.timeout_seconds = _seconds(config.get("timeout_seconds", TIMEOUT_SECONDS))
+        self.timeout_seconds = _timeout_seconds(config.get("timeout_seconds", TIMEOUT_SECONDS))
         self.secret = secret
 
     def validate(self) -> list[str]:
@@ -73,13 +73,13 @@ class Webhook:
             }
             for file in package.files
         ]
-        data = _identity(package) | {"files": files, "lineage": dict(package.lineage)}
+        data = _asset_fields(package) | {"files": files, "lineage": dict(package.lineage)}
         status = self._send(package.event_id, "asset.approved", data)
         kept = [{"spec": file.spec, "name": file.name, "sha256": file.sha256} for file in package.files]
         return Receipt(files=kept, status_code=status, message=f"answered {status}")
 
     def remove(self, package: Package) -> Receipt:
-        status = self._send(package.event_id, "asset.recalled", _identity(package))
+        status = self._send(package.event_id, "asset.recalled", _asset_fields(package))
         return Receipt(status_code=status, message=f"answered {status}")
 
     def _send(self, message_id: str, type_: str, data: Mapping[str, Any]) -> int:
@@ -103,7 +103,7 @@ class Webhook:
             )
         except fetching.Refused as refusal:
             raise DeliveryError(refusal.message, is_final=refusal.is_final) from None
-        return _judge(fetching.shown(self.url), answer.status, answer.headers)
+        return _check_answer(fetching.redact_address(self.url), answer.status, answer.headers)
 
     def _signature(self, message_id: str, timestamp: int, body: bytes) -> str:
         try:
@@ -117,7 +117,7 @@ class Webhook:
         return fetching.Policy(schemes=frozenset({"https"}), ports=None)
 
 
-def _identity(package: Package) -> dict[str, Any]:
+def _asset_fields(package: Package) -> dict[str, Any]:
     return {
         "asset": package.asset_id,
         "sku": package.sku,
@@ -126,7 +126,7 @@ def _identity(package: Package) -> dict[str, Any]:
     }
 
 
-def _judge(url: str, status: int, headers: Mapping[str, str]) -> int:
+def _check_answer(url: str, status: int, headers: Mapping[str, str]) -> int:
     if 200 <= status < 300:
         return status
     if status == 410:
@@ -134,7 +134,7 @@ def _judge(url: str, status: int, headers: Mapping[str, str]) -> int:
             f"{url} answered 410 Gone: it wants no more messages.", is_final=True, status_code=status, disables=True
         )
     if 300 <= status < 400:
-        elsewhere = fetching.shown(headers.get("location", "nowhere"))
+        elsewhere = fetching.redact_address(headers.get("location", "nowhere"))
         raise DeliveryError(
             f"{url} answered {status} (to {elsewhere}); redirects are not followed: enter the final address.",
             status_code=status,

@@ -10,7 +10,7 @@ from core.access import BrandOwned
 from core.clock import MomentField
 from core.models import Brand
 from generation.models import Asset, AssetVersion
-from review.choices import Desired, Observed
+from review.choices import DesiredState, ObservedState
 
 
 class Destination(models.Model):
@@ -25,7 +25,7 @@ class Destination(models.Model):
     is_enabled = models.BooleanField(default=True)
     disabled_reason = models.CharField(max_length=200, blank=True)
 
-    secret = encryption.secret("sealed_secret")
+    secret = encryption.encrypted_property("sealed_secret")
     objects = BrandOwned.as_manager()
 
     class Meta:
@@ -43,8 +43,8 @@ class Delivery(models.Model):
     asset = models.ForeignKey(Asset, on_delete=models.PROTECT, related_name="deliveries", db_index=False)
     destination = models.ForeignKey(Destination, on_delete=models.PROTECT, related_name="deliveries")
     version = models.ForeignKey(AssetVersion, on_delete=models.PROTECT, related_name="+")
-    desired = models.CharField(max_length=8, choices=Desired.choices, default=Desired.PRESENT)
-    observed = models.CharField(max_length=8, choices=Observed.choices, default=Observed.ABSENT)
+    desired = models.CharField(max_length=8, choices=DesiredState.choices, default=DesiredState.PRESENT)
+    observed = models.CharField(max_length=8, choices=ObservedState.choices, default=ObservedState.ABSENT)
     wish = models.PositiveIntegerField(
         default=1, help_text="raised whenever desired or version changes; names the message"
     )

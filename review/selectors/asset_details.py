@@ -14,7 +14,7 @@ from core.models import Event, User
 from core.selectors.events import timeline
 from generation.choices import AssetState
 from generation.models import Asset, AssetVersion, Finding, Rendition
-from review.choices import DecisionKind, Desired, Observed
+from review.choices import DecisionKind, DesiredState, ObservedState
 from review.models import Decision, Delivery
 from review.selectors import staleness
 from review.selectors.lineage import lineage
@@ -25,21 +25,21 @@ from review.selectors.staleness import Staleness
 class AssetDetail:
     """Everything that the asset detail page shows.
 
-    kind: one sentence. versions: newest round first, with master, findings and renditions. deliveries: with
+    status: one sentence. versions: newest round first, with master, findings and renditions. deliveries: with
     destination and attempts. record: the technical record as plain JSON.
     """
 
     asset: Asset
-    kind: str
+    status: str
     versions: Sequence[AssetVersion]
     decisions: Sequence[Decision]
     deliveries: Sequence[Delivery]
     events: Sequence[Event]
     record: dict[str, Any]
-    changed: Staleness | None = None
+    staleness: Staleness | None = None
 
 
-def detail(*, user: User, asset_id: int) -> AssetDetail:
+def asset_detail(*, user: User, asset_id: int) -> AssetDetail:
     """Return everything about one image. Raises NotFound outside the user's brands."""
     asset = (
         Asset.objects.visible_to(user)
@@ -73,13 +73,13 @@ def detail(*, user: User, asset_id: int) -> AssetDetail:
     approval = staleness.valid_approval(asset.pk, version.pk) if version else None
     return AssetDetail(
         asset=asset,
-        kind=sentence(asset, decisions, deliveries),
+        status=status_sentence(asset, decisions, deliveries),
         versions=_versions(asset),
         decisions=decisions,
         deliveries=deliveries,
         events=list(timeline(user=user, object_type="asset", object_id=asset.pk)),
         record=lineage(version, approval) if version else {},
-        changed=staleness.of(asset),
+        staleness=staleness.get_staleness(asset),
     )
 
 
@@ -95,13 +95,13 @@ def _versions(asset: Asset) -> list[AssetVersion]:
     )
 
 
-def sentence(asset: Asset, decisions: Sequence[Decision], deliveries: Sequence[Delivery]) -> str:
+def status_sentence(asset: Asset, decisions: Sequence[Decision], deliveries: Sequence[Delivery]) -> str:
     """Return the summary, such as "Approved by Ana Lopes on 14 Nov, live on Shopify since 15 Nov."."""
     valid = [decision for decision in decisions if decision.kind not in {DecisionKind.UNDONE}]
     last = valid[-1] if valid else None
     state = AssetState(asset.state)
     if state == AssetState.APPROVED and last:
-        return f"Approved by {last.decided_by.display_name} on {_day(last.decided_at)}{_where(deliveries)}."
+        return f"Approved by {last.decided_by.display_name} on {_day(last.decided_at)}{_live_text(deliveries)}."
     if state == AssetState.REJECTED and last:
         why = f" ({last.reason.label})" if last.reason else ""
         return f"Rejected by {last.decided_by.display_name} on {_day(last.decided_at)}{why}."
@@ -113,26 +113,26 @@ def sentence(asset: Asset, decisions: Sequence[Decision], deliveries: Sequence[D
         AssetState.MAKING: "Being made.",
         AssetState.FAILED: "Could not be made; the run says why.",
         AssetState.IN_REVIEW: f"Waits for review, round {asset.round}.",
-        AssetState.STALE: f"Was approved; waits for another look because something changed{_where(deliveries)}.",
+        AssetState.STALE: f"Was approved; waits for another look because something changed{_live_text(deliveries)}.",
         AssetState.SUPERSEDED: "Replaced by another image.",
     }
     return plain.get(state, f"{state.label}.")
 
 
-def _where(deliveries: Sequence[Delivery]) -> str:
+def _live_text(deliveries: Sequence[Delivery]) -> str:
     live = [
         delivery
         for delivery in deliveries
-        if delivery.desired == Desired.PRESENT and delivery.observed == Observed.PRESENT
+        if delivery.desired == DesiredState.PRESENT and delivery.observed == ObservedState.PRESENT
     ]
     if live:
         return ", live on " + " and ".join(
             f"{delivery.destination.name} since {_day(delivery.changed_at)}" for delivery in live
         )
-    failed = [delivery for delivery in deliveries if delivery.observed == Observed.FAILED]
+    failed = [delivery for delivery in deliveries if delivery.observed == ObservedState.FAILED]
     if failed:
         return f"; delivery to {failed[0].destination.name} failed: {failed[0].error}"
-    return ", on its way" if any(delivery.desired == Desired.PRESENT for delivery in deliveries) else ""
+    return ", on its way" if any(delivery.desired == DesiredState.PRESENT for delivery in deliveries) else ""
 
 
 def _day(at: datetime) -> str:

@@ -19,9 +19,9 @@ from generation.models import Asset, AssetVersion, Attempt, Finding, Job
 from generation.selectors import failures
 from review.choices import DecisionKind, TaskState
 from review.models import Decision, ReviewTask
-from review.selectors.workspace import pieces
+from review.selectors.workspace import prompt_pieces
 
-_STUCK = (JobState.FAILED, JobState.QUARANTINED)
+_RETRYABLE_STATES = (JobState.FAILED, JobState.QUARANTINED)
 
 
 @dataclass(frozen=True)
@@ -29,21 +29,21 @@ class CellDetail:
     """The details of one cell.
 
     version: the one in review, else the newest, else None. jobs: those of the newest round, with frozen spec and
-    attempts. stuck: the jobs that a person may retry. findings: those of the version, the worst first.
+    attempts. retryable_jobs: the jobs that a person may retry. findings: those of the version, the worst first.
     """
 
     asset: Asset
     photo: ReferencePhoto | None
     version: AssetVersion | None
     jobs: Sequence[Job]
-    stuck: Sequence[Job]
+    retryable_jobs: Sequence[Job]
     attempts: Sequence[Attempt]
     cause: Cause | None
     error: str
     prompt: Sequence[Piece]
     spec: dict[str, Any]
     findings: Sequence[Finding]
-    passed: int
+    passed_checks: int
     decisions: Sequence[Decision]
     task: ReviewTask | None
 
@@ -82,8 +82,10 @@ def cell_detail(*, user: User, run_id: int, cell_id: int) -> CellDetail:
         .order_by("-round", "candidate")
         .first()
     )
-    stuck = [job for job in jobs if job.status in _STUCK or job.hold_reason == HoldReason.QUOTA]
-    broken = next((job for job in jobs if job in stuck or (job.error and job.status == JobState.CANCELLED)), None)
+    retryable_jobs = [job for job in jobs if job.status in _RETRYABLE_STATES or job.hold_reason == HoldReason.QUOTA]
+    broken = next(
+        (job for job in jobs if job in retryable_jobs or (job.error and job.status == JobState.CANCELLED)), None
+    )
     made = next((job for job in jobs if version and job.pk == version.job_id), None)
     shown = made or broken or (jobs[0] if jobs else None)
     spec = shown.frozen.spec if shown else {}
@@ -97,14 +99,14 @@ def cell_detail(*, user: User, run_id: int, cell_id: int) -> CellDetail:
         photo=failures.photos([asset.subject_id]).get(asset.subject_id),
         version=version,
         jobs=jobs,
-        stuck=stuck,
+        retryable_jobs=retryable_jobs,
         attempts=_attempts(jobs),
         cause=_cause(broken),
         error=broken.error if broken else "",
         prompt=_prompt(asset, spec),
         spec=spec,
         findings=problems,
-        passed=len(findings) - len(problems),
+        passed_checks=len(findings) - len(problems),
         decisions=_decisions(asset),
         task=ReviewTask.objects.filter(asset=asset, state=TaskState.OPEN).first(),
     )
@@ -118,16 +120,18 @@ def _attempts(jobs: Sequence[Job]) -> list[Attempt]:
 def _cause(job: Job | None) -> Cause | None:
     if job is None:
         return None
-    return causes.of(status=job.status, error_kind=job.error_kind, message=job.error, hold_reason=job.hold_reason)
+    return causes.find_cause(
+        status=job.status, error_kind=job.error_kind, message=job.error, hold_reason=job.hold_reason
+    )
 
 
 def _prompt(asset: Asset, spec: dict[str, Any]) -> list[Piece]:
     subject = asset.subject
-    values = campaign_selectors.values_of(
+    values = campaign_selectors.placeholder_values(
         key=subject.key, name=subject.name, kind=subject.kind, attributes=subject.attributes
     )
-    source = prompt_selectors.source(asset.cell.run.prompt_version)
-    return pieces(source, values | asset.cell.axis_values, spec.get("prompt", ""))
+    source = prompt_selectors.prompt_source(asset.cell.run.prompt_version)
+    return prompt_pieces(source, values | asset.cell.axis_values, spec.get("prompt", ""))
 
 
 def _decisions(asset: Asset) -> list[Decision]:

@@ -21,12 +21,12 @@ from review.models import Decision
 from review.selectors import file_links, staleness
 
 #: Event types that integrations receive, and the kind of their entry.
-KINDS = {
+ENTRY_KINDS = {
     "review.asset.released": "approved",
     "review.asset.recalled": "recalled",
     "generation.asset.moved": "stale",
 }
-HEARD = Q(event__type__in=["review.asset.released", "review.asset.recalled"]) | Q(
+REPORTED_EVENTS = Q(event__type__in=["review.asset.released", "review.asset.recalled"]) | Q(
     event__type="generation.asset.moved", event__payload__to=AssetState.STALE
 )
 
@@ -57,7 +57,7 @@ def changes(*, user: User, brand: Brand, since: int = 0, limit: int = 100) -> tu
     access.require(user, Action.PULL, brand)
     newest = SealedEvent.objects.filter(brand=brand).order_by("-seq").values_list("seq", flat=True).first() or 0
     seals = list(
-        SealedEvent.objects.filter(HEARD, brand=brand, seq__gt=since, seq__lte=newest)
+        SealedEvent.objects.filter(REPORTED_EVENTS, brand=brand, seq__gt=since, seq__lte=newest)
         .select_related("event")
         .order_by("seq")[:limit]
     )
@@ -81,7 +81,7 @@ def _change(seal: SealedEvent, assets: dict[int, Asset], renditions: dict[tuple[
     event = seal.event
     payload = event.payload
     asset = assets[event.object_id]
-    kind = KINDS[event.type]
+    kind = ENTRY_KINDS[event.type]
     files: list[dict[str, Any]] = []
     if kind == "approved":
         kind = "replaced" if payload.get("replaces") else "approved"
@@ -93,16 +93,16 @@ def _change(seal: SealedEvent, assets: dict[int, Asset], renditions: dict[tuple[
     return Change(seal.seq, kind, asset.pk, asset.subject.key, payload.get("version"), event.at, files, because)
 
 
-def usable(*, user: User, brand: Brand, sku: str = "", spec: str = "") -> QuerySet[Any]:
+def usable_assets(*, user: User, brand: Brand, sku: str = "", spec: str = "") -> QuerySet[Any]:
     """Return approved images whose approval is in effect, with subject, version and renditions.
 
     Includes stale images that stay published until the next decision.
 
-    `asset.current_version.usable` lists the renditions, of one output spec when `spec` names it.
+    `asset.current_version.usable_renditions` lists the renditions, of one output spec when `spec` names it.
     """
     access.require(user, Action.PULL, brand)
     in_effect = Decision.objects.filter(
-        staleness.COUNTS,
+        staleness.VALID_DECISIONS,
         task__asset=OuterRef("pk"),
         version=OuterRef("current_version"),
         kind=DecisionKind.APPROVED,
@@ -114,9 +114,9 @@ def usable(*, user: User, brand: Brand, sku: str = "", spec: str = "") -> QueryS
         renditions = renditions.filter(output_spec__slug=spec)
     assets = (
         Asset.objects.visible_to(user)
-        .filter(staleness.PUBLISHED, Exists(in_effect), brand=brand)
+        .filter(staleness.PUBLISHED_ASSETS, Exists(in_effect), brand=brand)
         .select_related("subject", "campaign", "current_version__master", "current_version__job__endpoint")
-        .prefetch_related(Prefetch("current_version__renditions", renditions, to_attr="usable"))
+        .prefetch_related(Prefetch("current_version__renditions", renditions, to_attr="usable_renditions"))
     )
     if sku:
         # A shop's SKU may be that of a variant: it uses the images of the product.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from django.db.models import Count, QuerySet
 
 from core.models import Brand, User
-from review.choices import Observed
+from review.choices import ObservedState
 from review.models import Delivery, Destination
 
-_WORDS = {
+_STATE_LABELS = {
     "failed": "failed",
     "sending": "being sent",
     "present": "live",
@@ -17,13 +17,13 @@ _WORDS = {
 }
 
 
-def matching(user: User, brand: Brand, *, state: str = "", destination: str = "") -> QuerySet[Delivery]:
+def matching_deliveries(user: User, brand: Brand, *, state: str = "", destination: str = "") -> QuerySet[Delivery]:
     """Return deliveries, newest first, of one observed state and to one destination where these are given."""
     rows: QuerySet[Delivery] = Delivery.objects.visible_to(user).filter(destination__brand=brand).order_by("-pk")
     rows = rows.select_related(
         "asset__subject", "asset__campaign", "destination", "version__master", "version__job__endpoint"
     )
-    if state in Observed.values:
+    if state in ObservedState.values:
         rows = rows.filter(observed=state)
     return rows.filter(destination__slug=destination) if destination else rows
 
@@ -34,8 +34,8 @@ def destinations(user: User, brand: Brand) -> QuerySet[Destination]:
     return rows
 
 
-def counts(user: User, brand: Brand) -> list[tuple[str, str, int]]:
+def count_by_state(user: User, brand: Brand) -> list[tuple[str, str, int]]:
     """Return (observed state, its label, count); failed ones come first. One query."""
     rows = Delivery.objects.visible_to(user).filter(destination__brand=brand).order_by()
     totals = dict(rows.values_list("observed").annotate(count=Count("pk")))
-    return [(state, words, totals[state]) for state, words in _WORDS.items() if state in totals]
+    return [(state, words, totals[state]) for state, words in _STATE_LABELS.items() if state in totals]

@@ -12,7 +12,7 @@ from core.models import Brand, User
 from generation.choices import AssetState, JobState, RunState
 from generation.models import Asset, Run
 from generation.selectors import disclaimers
-from review.choices import Observed
+from review.choices import ObservedState
 from review.models import Delivery
 
 
@@ -50,7 +50,7 @@ def failed_assets(user: User, brand: Brand) -> QuerySet[Any]:
 
 def failed_deliveries(user: User, brand: Brand) -> QuerySet[Any]:
     """Return deliveries that failed, the latest change first."""
-    rows = Delivery.objects.visible_to(user).filter(destination__brand=brand, observed=Observed.FAILED)
+    rows = Delivery.objects.visible_to(user).filter(destination__brand=brand, observed=ObservedState.FAILED)
     return rows.order_by("-changed_at")
 
 

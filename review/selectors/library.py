@@ -11,12 +11,12 @@ from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet
 from core.models import Brand, User
 from generation.choices import AssetState
 from generation.models import Asset, Finding, Rendition
-from review.choices import Observed
+from review.choices import ObservedState
 from review.models import Delivery
 
-PAGE = 60
+PAGE_SIZE = 60
 #: States that the library never shows.
-HIDDEN = (AssetState.SUPERSEDED,)
+HIDDEN_STATES = (AssetState.SUPERSEDED,)
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ class Facet:
 
 
 def page(
-    *, user: User, brand: Brand, filters: Filters | None = None, after: int | None = None, size: int = PAGE
+    *, user: User, brand: Brand, filters: Filters | None = None, after: int | None = None, size: int = PAGE_SIZE
 ) -> Page:
     """Return the next images below id `after`, newest first. Four queries."""
-    matches = matching(user=user, brand=brand, filters=filters or Filters())
+    matches = matching_assets(user=user, brand=brand, filters=filters or Filters())
     if after is not None:
         matches = matches.filter(pk__lt=after)
     assets = list(
@@ -69,9 +69,9 @@ def page(
     return Page(assets[:size], assets[size - 1].pk if len(assets) > size else None)
 
 
-def matching(*, user: User, brand: Brand, filters: Filters) -> QuerySet[Any]:
+def matching_assets(*, user: User, brand: Brand, filters: Filters) -> QuerySet[Any]:
     """Return all images that match the filters, unordered; for counts, selections and the ZIP."""
-    assets = Asset.objects.visible_to(user).filter(brand=brand).exclude(state__in=HIDDEN)
+    assets = Asset.objects.visible_to(user).filter(brand=brand).exclude(state__in=HIDDEN_STATES)
     if not filters.with_sandbox:
         assets = assets.filter(is_sandbox=False)
     if filters.states:
@@ -93,7 +93,7 @@ def matching(*, user: User, brand: Brand, filters: Filters) -> QuerySet[Any]:
         assets = assets.filter(Exists(findings))
     if filters.live:
         present = Delivery.objects.filter(
-            asset=OuterRef("pk"), destination__slug=filters.live, observed=Observed.PRESENT
+            asset=OuterRef("pk"), destination__slug=filters.live, observed=ObservedState.PRESENT
         )
         assets = assets.filter(Exists(present))
     return assets
@@ -104,18 +104,18 @@ def facets(*, user: User, brand: Brand, filters: Filters | None = None) -> dict[
     queries."""
     filters = filters or Filters()
     by_state = (
-        matching(user=user, brand=brand, filters=replace(filters, states=()))
+        matching_assets(user=user, brand=brand, filters=replace(filters, states=()))
         .values("state")
         .annotate(count=Count("pk"))
         .order_by("state")
     )
     by_campaign = (
-        matching(user=user, brand=brand, filters=replace(filters, campaign_id=None))
+        matching_assets(user=user, brand=brand, filters=replace(filters, campaign_id=None))
         .values("campaign_id", "campaign__name")
         .annotate(count=Count("pk"))
         .order_by("campaign__name")
     )
-    current = matching(user=user, brand=brand, filters=replace(filters, problem="")).values("current_version")
+    current = matching_assets(user=user, brand=brand, filters=replace(filters, problem="")).values("current_version")
     by_problem = (
         Finding.objects.filter(version__in=current)
         .exclude(outcome="pass")

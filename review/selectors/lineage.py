@@ -88,7 +88,7 @@ def _scene(version: AssetVersion, spec: JobSpec) -> dict[str, Any]:
         return {}
     key = str(spec.spec.get("parameters", {}).get(SCENE, ""))
     plain = {"concept": key, "sha256": ref["sha256"]}
-    scene_version = scenes.made_before(version, ref["sha256"], key)
+    scene_version = scenes.find_shown_scene(version, ref["sha256"], key)
     if scene_version is None:
         return {SCENE: plain}
     plain |= {"concept": scene_version.asset.subject.key, "name": scene_version.asset.subject.name}

@@ -7,14 +7,14 @@ from typing import Any
 from django.db.models import F, QuerySet
 
 from generation.selectors import live
-from review.choices import Desired, Observed
+from review.choices import DesiredState, ObservedState
 from review.models import Delivery
 
 
-@live.provide
-def delivered(campaign_id: int) -> QuerySet[Any]:
+@live.register_query
+def delivered_asset_ids(campaign_id: int) -> QuerySet[Any]:
     """Return the ids of the campaign's assets whose current version is desired and present at a destination."""
     present = Delivery.objects.filter(
-        asset__campaign_id=campaign_id, desired=Desired.PRESENT, observed=Observed.PRESENT
+        asset__campaign_id=campaign_id, desired=DesiredState.PRESENT, observed=ObservedState.PRESENT
     )
     return present.filter(version=F("asset__current_version")).values("asset_id")

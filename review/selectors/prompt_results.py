@@ -8,10 +8,10 @@ from decimal import Decimal
 
 from django.db import connection
 
-IMAGES = 12
+MAX_IMAGES = 12
 
 # The first decision about each image's first round. Decisions that were undone do not count.
-_FIRST_LOOK = """
+_FIRST_DECISIONS_SQL = """
 SELECT run.prompt_version_id, first.kind, coalesce(reason.label, ''), count(*)
 FROM generation_run run
 JOIN generation_cell c ON c.run_id = run.id JOIN generation_asset a ON a.cell_id = c.id AND NOT a.is_sandbox
@@ -25,19 +25,19 @@ JOIN LATERAL (
 LEFT JOIN review_reason reason ON reason.id = first.reason_id
 WHERE run.prompt_version_id = ANY(%s) GROUP BY 1, 2, 3
 """
-_MADE = """
+_IMAGE_COUNTS_SQL = """
 SELECT run.prompt_version_id, count(*) FILTER (WHERE NOT a.is_sandbox), count(*) FILTER (WHERE a.is_sandbox)
 FROM generation_run run
 JOIN generation_cell c ON c.run_id = run.id JOIN generation_asset a ON a.cell_id = c.id
 JOIN generation_assetversion v ON v.asset_id = a.id
 WHERE run.prompt_version_id = ANY(%s) GROUP BY 1
 """
-_COST = """
+_COST_SQL = """
 SELECT run.prompt_version_id, sum(entry.amount) FROM generation_run run
 JOIN generation_ledgerentry entry ON entry.run_id = run.id AND entry.kind = 'settle'
 WHERE run.prompt_version_id = ANY(%s) GROUP BY 1
 """
-_SHOWN = """
+_NEWEST_IMAGES_SQL = """
 SELECT v.id, a.id, a.state, e.disclaimer FROM generation_run run
 JOIN generation_cell c ON c.run_id = run.id JOIN generation_asset a ON a.cell_id = c.id
 JOIN generation_assetversion v ON v.id = a.current_version_id LEFT JOIN generation_job j ON j.id = v.job_id
@@ -58,22 +58,22 @@ class Image:
 class Results:
     """The results of one prompt version.
 
-    judged, passed: images decided, and of these approved at first look, without the sandbox. reasons: the most frequent
-    first. made, tried: images outside and inside the sandbox. cost: in the brand's currency.
+    decided, approved_at_first_look: images decided, and of these approved at first look, without the sandbox. reasons:
+    the most frequent first. made, sandbox_images: images outside and inside the sandbox. cost: in the brand's currency.
     """
 
-    judged: int = 0
-    passed: int = 0
+    decided: int = 0
+    approved_at_first_look: int = 0
     reasons: tuple[tuple[str, int], ...] = ()
     made: int = 0
-    tried: int = 0
+    sandbox_images: int = 0
     cost: Decimal = Decimal(0)
     images: tuple[Image, ...] = ()
 
     @property
-    def percent(self) -> int | None:
+    def approval_percent(self) -> int | None:
         """Return the share of approved images, or None before the first decision."""
-        return round(100 * self.passed / self.judged) if self.judged else None
+        return round(100 * self.approved_at_first_look / self.decided) if self.decided else None
 
 
 def results(version_ids: Sequence[int]) -> dict[int, Results]:
@@ -81,28 +81,30 @@ def results(version_ids: Sequence[int]) -> dict[int, Results]:
     ids = list(version_ids)
     kinds: dict[int, list[tuple[str, str, int]]] = {}
     with connection.cursor() as cursor:
-        cursor.execute(_FIRST_LOOK, [ids])
+        cursor.execute(_FIRST_DECISIONS_SQL, [ids])
         for version_id, kind, reason, count in cursor.fetchall():
             kinds.setdefault(version_id, []).append((kind, reason, count))
-        cursor.execute(_MADE, [ids])
+        cursor.execute(_IMAGE_COUNTS_SQL, [ids])
         made = {row[0]: row[1:] for row in cursor.fetchall()}
-        cursor.execute(_COST, [ids])
+        cursor.execute(_COST_SQL, [ids])
         costs = dict(cursor.fetchall())
         images = {}
         for version_id in ids:
-            cursor.execute(_SHOWN, [version_id, IMAGES])
+            cursor.execute(_NEWEST_IMAGES_SQL, [version_id, MAX_IMAGES])
             images[version_id] = tuple(Image(*row) for row in cursor.fetchall())
     by_version = {}
     for version_id in ids:
-        mine = kinds.get(version_id, [])
-        reasons = sorted(((label, count) for _, label, count in mine if label), key=lambda pair: (-pair[1], pair[0]))
+        kind_counts = kinds.get(version_id, [])
+        reasons = sorted(
+            ((label, count) for _, label, count in kind_counts if label), key=lambda pair: (-pair[1], pair[0])
+        )
         counts = made.get(version_id, (0, 0))
         by_version[version_id] = Results(
-            judged=sum(count for _, _, count in mine),
-            passed=sum(count for kind, _, count in mine if kind == "approved"),
+            decided=sum(count for _, _, count in kind_counts),
+            approved_at_first_look=sum(count for kind, _, count in kind_counts if kind == "approved"),
             reasons=tuple(reasons[:4]),
             made=counts[0],
-            tried=counts[1],
+            sandbox_images=counts[1],
             cost=costs.get(version_id, Decimal(0)),
             images=images[version_id],
         )

@@ -15,43 +15,44 @@ from review.models import ReviewTask
 
 
 @dataclass(frozen=True)
-class Waiting:
+class BrandQueue:
     """One brand's review queue as one user sees it.
 
-    waiting: open tasks that the user may claim now or holds. held: tasks that the user holds. by_others: tasks that
-    other people hold. overdue: tasks of `waiting` past their due time. oldest_at: when the oldest task was opened.
+    waiting_count: open tasks that the user may claim now or has claimed. overdue_count: those of them that are past
+    their due time. claimed_count: tasks that the user has claimed. claimed_by_others: tasks that other people have
+    claimed. oldest_at: when the oldest task was opened.
     """
 
     brand_id: int
     brand_slug: str
     brand_name: str
-    waiting: int
-    overdue: int
-    held: int
-    by_others: int
+    waiting_count: int
+    overdue_count: int
+    claimed_count: int
+    claimed_by_others: int
     oldest_at: datetime | None
 
 
-def waiting(*, user: User) -> list[Waiting]:
+def brand_queues(*, user: User) -> list[BrandQueue]:
     """Return one row per brand with open tasks that the user may review, longest queue first. One query."""
     now = timezone.now()
-    held_by_other = Q(claimed_until__gt=now) & ~Q(claimed_by=user)
-    mine = ~held_by_other | Q(claimed_until__isnull=True)
+    claimed_by_other = Q(claimed_until__gt=now) & ~Q(claimed_by=user)
+    available = ~claimed_by_other | Q(claimed_until__isnull=True)
     tasks = ReviewTask.objects.allowed_to(user, Action.REVIEW).filter(state=TaskState.OPEN)
     rows = (
         tasks.exclude(slots__decision__decided_by=user)
         .values("brand_id", "brand__slug", "brand__name")
         .annotate(
-            waiting=Count("pk", filter=mine),
-            overdue=Count("pk", filter=mine & Q(due_at__lt=now)),
+            waiting=Count("pk", filter=available),
+            overdue=Count("pk", filter=available & Q(due_at__lt=now)),
             held=Count("pk", filter=Q(claimed_by=user, claimed_until__gt=now)),
-            by_others=Count("pk", filter=held_by_other),
-            oldest_at=Min("opened_at", filter=mine),
+            by_others=Count("pk", filter=claimed_by_other),
+            oldest_at=Min("opened_at", filter=available),
         )
         .order_by("-waiting", "brand__slug")
     )
     return [
-        Waiting(
+        BrandQueue(
             row["brand_id"],
             row["brand__slug"],
             row["brand__name"],
@@ -65,7 +66,7 @@ def waiting(*, user: User) -> list[Waiting]:
     ]
 
 
-def escalated(*, user: User) -> list[ReviewTask]:
+def escalated_tasks(*, user: User) -> list[ReviewTask]:
     """Return the escalated tasks that wait for this user."""
     return list(
         ReviewTask.objects.visible_to(user)

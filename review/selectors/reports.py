@@ -17,11 +17,11 @@ from core.models import User
 from generation.choices import Stage
 from generation.models import Run
 
-EXAMPLES = 6
+MAX_EXAMPLES = 6
 
 # One row per image. Decisions that were undone do not count; an approval that was revoked counts.
 # first_look: approved at every stage without a negative decision. decided: it is clear whether that is so.
-_FACTS = """
+_FACTS_SQL = """
 WITH facts AS (
     SELECT c.id AS cell_id, c.run_id, r.prompt_version_id, c.axis_values, c.aspect, a.id AS asset_id, a.state,
            a.subject_id, a.round, v.made > 0 AS is_made, coalesce(v.clean, false) AS is_clean, d.first_at,
@@ -50,26 +50,26 @@ WITH facts AS (
     WHERE r.id = ANY(%(runs)s)
 )
 """
-_SUMS = """
+_COUNT_COLUMNS = """
     count(*), count(*) FILTER (WHERE is_made), count(*) FILTER (WHERE is_clean), count(*) FILTER (WHERE decided),
     count(*) FILTER (WHERE first_look), count(*) FILTER (WHERE after_revision), count(*) FILTER (WHERE is_delivered),
     count(*) FILTER (WHERE state = 'rejected'), count(*) FILTER (WHERE state IN ('making', 'in_review', 'revising')),
     count(*) FILTER (WHERE state = 'failed')
 """
-_BY_VERSION_AND_RUN = f"""{_FACTS} SELECT prompt_version_id, run_id, {_SUMS} FROM facts
+_BY_VERSION_AND_RUN_SQL = f"""{_FACTS_SQL} SELECT prompt_version_id, run_id, {_COUNT_COLUMNS} FROM facts
 GROUP BY GROUPING SETS ((), (prompt_version_id), (run_id)) ORDER BY prompt_version_id, run_id"""  # noqa: S608 - our own text only
-_BY_VALUE = f"""{_FACTS} SELECT axis.name, axis.value, {_SUMS} FROM facts
+_BY_AXIS_VALUE_SQL = f"""{_FACTS_SQL} SELECT axis.name, axis.value, {_COUNT_COLUMNS} FROM facts
 CROSS JOIN LATERAL (
     SELECT key AS name, value FROM jsonb_each_text(axis_values) UNION ALL SELECT 'format', aspect
 ) axis GROUP BY axis.name, axis.value ORDER BY axis.name = 'format', axis.name, count(*) DESC, axis.value LIMIT 60"""  # noqa: S608 - our own text only
-_BY_WEEK = f"""{_FACTS} SELECT date_trunc('week', first_at)::date, count(*) FILTER (WHERE decided),
+_BY_WEEK_SQL = f"""{_FACTS_SQL} SELECT date_trunc('week', first_at)::date, count(*) FILTER (WHERE decided),
     count(*) FILTER (WHERE first_look) FROM facts WHERE first_at IS NOT NULL GROUP BY 1 ORDER BY 1"""  # noqa: S608 - our own text only
 
-_REASONS = f"""
+_REASONS_SQL = f"""
 SELECT coalesce(o.label, ''), count(*), count(*) FILTER (WHERE e.kind = 'rejected'),
-       (array_agg(e.version_id ORDER BY e.id DESC))[1:{EXAMPLES}],
-       (array_agg(t.asset_id ORDER BY e.id DESC))[1:{EXAMPLES}],
-       (array_agg(n.disclaimer ORDER BY e.id DESC))[1:{EXAMPLES}]
+       (array_agg(e.version_id ORDER BY e.id DESC))[1:{MAX_EXAMPLES}],
+       (array_agg(t.asset_id ORDER BY e.id DESC))[1:{MAX_EXAMPLES}],
+       (array_agg(n.disclaimer ORDER BY e.id DESC))[1:{MAX_EXAMPLES}]
 FROM review_decision e JOIN review_reviewtask t ON t.id = e.task_id JOIN generation_asset a ON a.id = t.asset_id
 JOIN generation_cell c ON c.id = a.cell_id LEFT JOIN review_reason o ON o.id = e.reason_id
 JOIN generation_run r ON r.id = c.run_id JOIN generation_assetversion v ON v.id = e.version_id
@@ -81,13 +81,13 @@ WHERE c.run_id = ANY(%(runs)s) AND e.kind IN ('rejected', 'needs_revision') AND 
 GROUP BY 1 ORDER BY 2 DESC, 1
 """  # noqa: S608 - our own text only
 
-_MONEY = """
+_MONEY_SQL = """
 SELECT run_id, coalesce(sum(amount) FILTER (WHERE kind = 'settle'), 0),
        coalesce(sum(CASE kind WHEN 'reserve' THEN amount WHEN 'release' THEN -amount ELSE 0 END), 0)
 FROM generation_ledgerentry WHERE run_id = ANY(%(runs)s) GROUP BY run_id
 """
 
-_TIMES = """
+_TIMES_SQL = """
 SELECT
     (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM t.started_at - r.released_at))
      FROM generation_job j JOIN generation_run r ON r.id = j.run_id
@@ -107,7 +107,7 @@ SELECT
      WHERE c.run_id = ANY(%(runs)s) AND e.kind = 'approved' AND a.state IN ('approved', 'stale'))
 """
 
-_PEOPLE = """
+_PEOPLE_SQL = """
 SELECT u.id, count(*) FILTER (WHERE e.kind = 'approved'), count(*) FILTER (WHERE e.kind = 'rejected'),
        count(*) FILTER (WHERE e.kind = 'needs_revision')
 FROM review_decision e JOIN review_reviewtask t ON t.id = e.task_id JOIN generation_asset a ON a.id = t.asset_id
@@ -118,7 +118,7 @@ WHERE c.run_id = ANY(%(runs)s) AND e.kind IN ('approved', 'rejected', 'needs_rev
 GROUP BY u.id ORDER BY count(*) DESC, u.id
 """
 
-_ROWS = f"""{_FACTS}
+_IMAGE_ROWS_SQL = f"""{_FACTS_SQL}
 SELECT s.key, s.name, r.name, r.stage, q.slug || ' v' || o.number, f.axis_values, f.aspect, f.state, f.round,
        f.first_look, f.negatives, f.is_delivered, f.first_at
 FROM facts f JOIN generation_run r ON r.id = f.run_id JOIN campaigns_subject s ON s.id = f.subject_id
@@ -128,19 +128,19 @@ ORDER BY f.run_id, f.cell_id
 
 
 @dataclass(frozen=True)
-class Sums:
-    """Counts of images by progress. asked (requested) ≥ made ≥ clean (a version failed no check).
+class ImageCounts:
+    """Counts of images by progress. requested ≥ made ≥ passed_checks (a version failed no check).
 
-    decided: it is clear whether they passed at first look. waiting: being made, revised or in review. failed: could not
-    be made.
+    decided: it is clear whether they were approved at first look. waiting: being made, revised or in review. failed:
+    could not be made.
     """
 
-    asked: int = 0
+    requested: int = 0
     made: int = 0
-    clean: int = 0
+    passed_checks: int = 0
     decided: int = 0
-    first_look: int = 0
-    after_revision: int = 0
+    approved_at_first_look: int = 0
+    approved_after_revision: int = 0
     delivered: int = 0
     rejected: int = 0
     waiting: int = 0
@@ -148,12 +148,12 @@ class Sums:
 
     @property
     def approved(self) -> int:
-        return self.first_look + self.after_revision
+        return self.approved_at_first_look + self.approved_after_revision
 
     @property
     def first_look_percent(self) -> float | None:
-        """Return the share of decided images that passed at first look, or None while none is decided."""
-        return 100.0 * self.first_look / self.decided if self.decided else None
+        """Return the share of decided images that were approved at first look, or None while none is decided."""
+        return 100.0 * self.approved_at_first_look / self.decided if self.decided else None
 
 
 @dataclass(frozen=True)
@@ -169,22 +169,22 @@ class Money:
 
 
 @dataclass(frozen=True)
-class Part:
-    """The numbers of one prompt version, axis value or run. per_approved: None without an approved image."""
+class ReportRow:
+    """The numbers of one prompt version, axis value or run. cost_per_approved: None without an approved image."""
 
     name: str
-    sums: Sums
+    counts: ImageCounts
     money: Money = Money()
     version: PromptVersion | None = None
     run: Run | None = None
 
     @property
-    def per_approved(self) -> Decimal | None:
-        return self.money.spent / self.sums.approved if self.sums.approved else None
+    def cost_per_approved(self) -> Decimal | None:
+        return self.money.spent / self.counts.approved if self.counts.approved else None
 
 
 @dataclass(frozen=True)
-class Refusal:
+class RefusalReason:
     """One reason and how often it was given. examples: (version id, asset id, disclaimer), newest first."""
 
     reason: str
@@ -198,17 +198,17 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Times:
+class MedianTimes:
     """Medians in seconds, or None without measurements.
 
-    queue: release to first attempt. making: time to make an image. review: wait of a version for its decision. whole:
+    queue: release to first attempt. making: time to make an image. review: wait of a version for its decision. total:
     release to approval.
     """
 
     queue: float | None = None
     making: float | None = None
     review: float | None = None
-    whole: float | None = None
+    total: float | None = None
 
 
 @dataclass(frozen=True)
@@ -229,44 +229,44 @@ class Week:
 
     monday: date
     decided: int
-    first_look: int
+    approved_at_first_look: int
 
     @property
     def percent(self) -> float:
-        return 100.0 * self.first_look / self.decided if self.decided else 0.0
+        return 100.0 * self.approved_at_first_look / self.decided if self.decided else 0.0
 
 
 @dataclass(frozen=True)
 class Report:
-    total: Part
-    versions: Sequence[Part]
-    values: Mapping[str, Sequence[Part]]
-    runs: Sequence[Part]
-    refusals: Sequence[Refusal]
-    times: Times
+    total: ReportRow
+    versions: Sequence[ReportRow]
+    values: Mapping[str, Sequence[ReportRow]]
+    runs: Sequence[ReportRow]
+    refusal_reasons: Sequence[RefusalReason]
+    times: MedianTimes
     people: Sequence[Person]
     weeks: Sequence[Week] = field(default_factory=tuple)
 
 
-def of_run(run: Run) -> Report:
+def run_report(run: Run) -> Report:
     """Return the report of one run. The caller checks permissions. Eight queries."""
     return _report([run])
 
 
-def of_campaign(*, user: User, campaign: Campaign) -> Report:
+def campaign_report(*, user: User, campaign: Campaign) -> Report:
     """Return the report of a campaign: its released runs except sandbox runs. Nine queries."""
-    return _report(runs_of(user=user, campaign=campaign))
+    return _report(reported_runs(user=user, campaign=campaign))
 
 
-def runs_of(*, user: User, campaign: Campaign) -> list[Run]:
+def reported_runs(*, user: User, campaign: Campaign) -> list[Run]:
     rows = Run.objects.visible_to(user).filter(campaign=campaign, released_at__isnull=False)
     return list(rows.exclude(stage=Stage.SANDBOX).select_related("requested_by").order_by("-id"))
 
 
-def images(runs: Sequence[Run]) -> Iterator[tuple[Any, ...]]:
+def image_rows(runs: Sequence[Run]) -> Iterator[tuple[Any, ...]]:
     """Yield one row per image for a spreadsheet, in the order of `IMAGE_COLUMNS`, fetched in chunks."""
     with connection.chunked_cursor() as cursor:
-        cursor.execute(_ROWS, {"runs": [run.pk for run in runs]})
+        cursor.execute(_IMAGE_ROWS_SQL, {"runs": [run.pk for run in runs]})
         while rows := cursor.fetchmany(1000):
             yield from rows
 
@@ -280,38 +280,38 @@ IMAGE_COLUMNS = (
 def _report(runs: list[Run]) -> Report:
     ids = [run.pk for run in runs]
     by_run = {run.pk: run for run in runs}
-    money = _money(ids, by_run)
+    money = _money_by_run(ids, by_run)
     by_version: dict[int, Money] = {}
     for run in runs:
         by_version[run.prompt_version_id] = by_version.get(run.prompt_version_id, Money()) + money[run.pk]
     versions = PromptVersion.objects.filter(pk__in=by_version).select_related("template").in_bulk()
-    total, parts, run_parts = Sums(), [], []
-    for version_id, run_id, *counts in _fetch(_BY_VERSION_AND_RUN, ids):
-        sums = Sums(*counts)
+    total, version_rows, run_rows = ImageCounts(), [], []
+    for version_id, run_id, *numbers in _fetch(_BY_VERSION_AND_RUN_SQL, ids):
+        counts = ImageCounts(*numbers)
         if version_id is not None:
             version = versions[version_id]
-            parts.append(Part(str(version), sums, by_version[version_id], version=version))
+            version_rows.append(ReportRow(str(version), counts, by_version[version_id], version=version))
         elif run_id is not None:
-            run_parts.append(Part(by_run[run_id].name, sums, money[run_id], run=by_run[run_id]))
+            run_rows.append(ReportRow(by_run[run_id].name, counts, money[run_id], run=by_run[run_id]))
         else:
-            total = sums
+            total = counts
     return Report(
-        total=Part("", total, sum(money.values(), Money())),
-        versions=sorted(parts, key=lambda part: (part.name, -part.sums.asked)),
-        values=_values(ids),
-        runs=sorted(run_parts, key=lambda part: -part.run.pk if part.run else 0),
-        refusals=[
-            Refusal(reason, count, rejected, list(zip(shown, assets, disclaimers, strict=True)))
-            for reason, count, rejected, shown, assets, disclaimers in _fetch(_REASONS, ids)
+        total=ReportRow("", total, sum(money.values(), Money())),
+        versions=sorted(version_rows, key=lambda row: (row.name, -row.counts.requested)),
+        values=_axis_rows(ids),
+        runs=sorted(run_rows, key=lambda row: -row.run.pk if row.run else 0),
+        refusal_reasons=[
+            RefusalReason(reason, count, rejected, list(zip(versions, assets, disclaimers, strict=True)))
+            for reason, count, rejected, versions, assets, disclaimers in _fetch(_REASONS_SQL, ids)
         ],
-        times=Times(*_fetch(_TIMES, ids)[0]),
-        people=_people(ids),
-        weeks=[Week(*row) for row in _fetch(_BY_WEEK, ids)],
+        times=MedianTimes(*_fetch(_TIMES_SQL, ids)[0]),
+        people=_people_counts(ids),
+        weeks=[Week(*row) for row in _fetch(_BY_WEEK_SQL, ids)],
     )
 
 
-def _money(ids: list[int], by_run: Mapping[int, Run]) -> dict[int, Money]:
-    ledger = {run_id: (spent, promised) for run_id, spent, promised in _fetch(_MONEY, ids)}
+def _money_by_run(ids: list[int], by_run: Mapping[int, Run]) -> dict[int, Money]:
+    ledger = {run_id: (spent, promised) for run_id, spent, promised in _fetch(_MONEY_SQL, ids)}
     money = {}
     for pk, run in by_run.items():
         spent, promised = ledger.get(pk, (Decimal(0), Decimal(0)))
@@ -319,16 +319,16 @@ def _money(ids: list[int], by_run: Mapping[int, Run]) -> dict[int, Money]:
     return money
 
 
-def _values(ids: list[int]) -> dict[str, list[Part]]:
-    """Return the parts of each axis. An axis with a single value compares nothing and is left out."""
-    by_axis: dict[str, list[Part]] = {}
-    for name, value, *counts in _fetch(_BY_VALUE, ids):
-        by_axis.setdefault(name, []).append(Part(value, Sums(*counts)))
-    return {name: parts for name, parts in by_axis.items() if len(parts) > 1}
+def _axis_rows(ids: list[int]) -> dict[str, list[ReportRow]]:
+    """Return the rows of each axis. An axis with a single value compares nothing and is left out."""
+    by_axis: dict[str, list[ReportRow]] = {}
+    for name, value, *numbers in _fetch(_BY_AXIS_VALUE_SQL, ids):
+        by_axis.setdefault(name, []).append(ReportRow(value, ImageCounts(*numbers)))
+    return {name: rows for name, rows in by_axis.items() if len(rows) > 1}
 
 
-def _people(ids: list[int]) -> list[Person]:
-    rows = _fetch(_PEOPLE, ids)
+def _people_counts(ids: list[int]) -> list[Person]:
+    rows = _fetch(_PEOPLE_SQL, ids)
     users = User.objects.in_bulk([row[0] for row in rows])
     return [Person(users[pk], *counts) for pk, *counts in rows]
 

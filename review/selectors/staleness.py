@@ -14,9 +14,11 @@ from review.choices import DecisionKind
 from review.models import Decision
 
 #: Decisions that still count: they fill a slot, or their asset is stale and published until the next decision.
-COUNTS = Q(slot__isnull=False) | Q(task__asset__state=AssetState.STALE, task__asset__staleness__is_published=True)
+VALID_DECISIONS = Q(slot__isnull=False) | Q(
+    task__asset__state=AssetState.STALE, task__asset__staleness__is_published=True
+)
 #: An asset whose approved files may be used.
-PUBLISHED = Q(state=AssetState.APPROVED) | Q(state=AssetState.STALE, staleness__is_published=True)
+PUBLISHED_ASSETS = Q(state=AssetState.APPROVED) | Q(state=AssetState.STALE, staleness__is_published=True)
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,10 @@ class Staleness:
     is_published: bool
 
 
-def of(asset: Asset) -> Staleness | None:
+def get_staleness(asset: Asset) -> Staleness | None:
     """Return why the image is stale, or what changed while it waits for its decision; None without a change."""
     row = StaleAsset.objects.filter(asset=asset).first() if asset.state == AssetState.STALE else None
-    causes = row.causes if row else inputs.moved([asset.cell_id]).get(asset.cell_id, [])
+    causes = row.causes if row else inputs.find_changes([asset.cell_id]).get(asset.cell_id, [])
     if asset.state not in {AssetState.IN_REVIEW, AssetState.STALE} or not causes:
         return None
     return Staleness(inputs.sentences(causes), row is not None, bool(row and row.is_published))
@@ -42,7 +44,7 @@ def of(asset: Asset) -> Staleness | None:
 
 def valid_approvals(asset_id: int) -> Q:
     """Return the condition for the approvals that make an asset published, also while it is stale."""
-    return Q(task__asset=asset_id, kind=DecisionKind.APPROVED, voided_by__isnull=True) & COUNTS
+    return Q(task__asset=asset_id, kind=DecisionKind.APPROVED, voided_by__isnull=True) & VALID_DECISIONS
 
 
 def valid_approval(asset_id: int, version_id: int | None) -> Decision | None:

@@ -13,7 +13,7 @@ from django.urls import reverse
 from campaigns import prompts
 from campaigns.models import Cutout, ReferencePhoto
 from campaigns.prompts import PromptSource
-from campaigns.prompts.pieces import Piece, cut
+from campaigns.prompts.pieces import Piece, split_text
 from campaigns.selectors import campaigns as campaign_selectors
 from campaigns.selectors import prompts as prompt_selectors
 from core.models import User
@@ -24,24 +24,24 @@ from generation.selectors import inputs
 from review import pins
 from review.choices import TaskState
 from review.models import Decision, Reason, ReviewTask
-from review.selectors import guide_beside, staleness
-from review.selectors.guide_beside import GuideBeside
+from review.selectors import guide_excerpts, staleness
+from review.selectors.guide_excerpts import GuideExcerpt
 from review.selectors.staleness import Staleness
 
 #: Long edge of the image in the filmstrip and in the contact sheet, in device pixels.
 STRIP_PX = 192
 SHEET_PX = 512
 #: Controls that are fields of the spec itself, not engine parameters.
-_TOP = frozenset({"prompt", "negative", "seed"})
+_SPEC_FIELDS = frozenset({"prompt", "negative", "seed"})
 
 
 @dataclass(frozen=True)
-class Shown:
+class CandidateDetail:
     """One candidate with the files that would be delivered and the number of passed checks."""
 
     version: AssetVersion
     files: Sequence[Rendition]
-    passed: int
+    passed_checks: int
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,11 @@ class ControlValue:
 
 
 @dataclass(frozen=True)
-class AssetDetail:
+class TaskDetail:
     """The sidebar of one image: its origin, the findings, and earlier decisions."""
 
     task: ReviewTask
-    shown: Sequence[Shown]
+    candidates: Sequence[CandidateDetail]
     photos: Sequence[ReferencePhoto]
     facts: Sequence[tuple[str, str]]
     colour_hex: str
@@ -72,9 +72,9 @@ class AssetDetail:
     seed: int | None
     control_values: Sequence[ControlValue]
     history: Sequence[Decision]
-    beside: GuideBeside | None = None
-    changed: Staleness | None = None
-    items_asked: list[dict[str, str]] = field(default_factory=list)
+    guide_excerpt: GuideExcerpt | None = None
+    staleness: Staleness | None = None
+    items_to_answer: list[dict[str, str]] = field(default_factory=list)
     items_by_exception: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -82,7 +82,7 @@ def _renditions() -> Prefetch[Any]:
     return Prefetch("renditions", Rendition.objects.select_related("output_spec").order_by("output_spec_id"))
 
 
-def versions_of(tasks: Iterable[ReviewTask]) -> dict[int, list[AssetVersion]]:
+def candidates_by_asset(tasks: Iterable[ReviewTask]) -> dict[int, list[AssetVersion]]:
     """Return the candidates of each task's round by asset id, with master, renditions and findings. Four queries."""
     rounds = {task.asset_id: task.round for task in tasks}
     candidates = (
@@ -100,20 +100,20 @@ def versions_of(tasks: Iterable[ReviewTask]) -> dict[int, list[AssetVersion]]:
     return by_asset
 
 
-def cards(tasks: Sequence[ReviewTask]) -> list[dict[str, Any]]:
+def task_cards(tasks: Sequence[ReviewTask]) -> list[dict[str, Any]]:
     """Return a dictionary per task for the page's script: the images, the `seen` tokens, and the items to answer."""
-    versions = versions_of(tasks)
+    versions = candidates_by_asset(tasks)
     photos = _first_photos(task.asset.subject_id for task in tasks)
-    earlier = _earlier(tasks)
-    moved = inputs.moved(task.asset.cell_id for task in tasks)
+    earlier = _previous_versions(tasks)
+    moved = inputs.find_changes(task.asset.cell_id for task in tasks)
     return [
-        _card(task, versions.get(task.asset_id, []), moved.get(task.asset.cell_id, []))
+        _task_card(task, versions.get(task.asset_id, []), moved.get(task.asset.cell_id, []))
         | {"photo": photos.get(task.asset.subject_id), "earlier": earlier.get(task.asset_id, [])}
         for task in tasks
     ]
 
 
-def load(tasks: Iterable[ReviewTask]) -> list[ReviewTask]:
+def load_tasks(tasks: Iterable[ReviewTask]) -> list[ReviewTask]:
     """Return the same tasks in the same order, with the related objects that a card needs."""
     order = [task.pk for task in tasks]
     by_id = ReviewTask.objects.select_related("asset__subject", "brand", "checklist_version").in_bulk(order)
@@ -129,7 +129,7 @@ def _first_photos(subject_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
     return photos
 
 
-def _earlier(tasks: Iterable[ReviewTask]) -> dict[int, list[dict[str, Any]]]:
+def _previous_versions(tasks: Iterable[ReviewTask]) -> dict[int, list[dict[str, Any]]]:
     """Return the version that was last decided before this round, to compare; empty in a first round."""
     rounds = {task.asset_id: task.round for task in tasks if task.round > 1}
     if not rounds:
@@ -152,7 +152,9 @@ def _earlier(tasks: Iterable[ReviewTask]) -> dict[int, list[dict[str, Any]]]:
     return earlier
 
 
-def _card(task: ReviewTask, versions: Sequence[AssetVersion], moved: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _task_card(
+    task: ReviewTask, versions: Sequence[AssetVersion], moved: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     subject = task.asset.subject
     brand = task.brand.slug
     return {
@@ -164,19 +166,19 @@ def _card(task: ReviewTask, versions: Sequence[AssetVersion], moved: Sequence[Ma
         "state": task.state,
         "current": task.asset.current_version_id,
         "ask": [item for item in task.checklist_version.items if item["mode"] == "ask"],
-        "versions": [_version(version, task, moved) for version in versions],
+        "versions": [_version_card(version, task, moved) for version in versions],
         "sidebar": reverse("task_sidebar", args=[brand, task.pk]),
     }
 
 
-def _version(version: AssetVersion, task: ReviewTask, moved: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _version_card(version: AssetVersion, task: ReviewTask, moved: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     renditions = list(version.renditions.all())
     master = version.master
-    shipped = files_of(version)
+    shipped = files_to_deliver(version)
     return {
         "id": version.pk,
         "candidate": version.candidate,
-        "seen": pins.pinned(version, task, renditions, moved).token,
+        "seen": pins.current_state(version, task, renditions, moved).token,
         "outcome": version.worst_outcome,
         "disclaimer": version.disclaimer,
         "strip": image("master", master, STRIP_PX),
@@ -214,7 +216,7 @@ def _version(version: AssetVersion, task: ReviewTask, moved: Sequence[Mapping[st
     }
 
 
-def files_of(version: AssetVersion) -> list[Rendition]:
+def files_to_deliver(version: AssetVersion) -> list[Rendition]:
     """Return the files of a version that would be delivered, largest first; its renditions are loaded already."""
     newest = pins.newest_by_spec(version.renditions.all())
     return sorted(
@@ -222,55 +224,57 @@ def files_of(version: AssetVersion) -> list[Rendition]:
     )
 
 
-def detail(*, task: ReviewTask, user: User) -> AssetDetail:
+def task_detail(*, task: ReviewTask, user: User) -> TaskDetail:
     """Return the sidebar of one task. The caller checks that `user` may see the task."""
     asset = task.asset
     cell = asset.cell
     run = cell.run
-    versions = [
-        Shown(version, files_of(version), sum(finding.outcome == "pass" for finding in version.findings.all()))
-        for version in versions_of([task]).get(asset.pk, [])
+    candidates = [
+        CandidateDetail(
+            version, files_to_deliver(version), sum(finding.outcome == "pass" for finding in version.findings.all())
+        )
+        for version in candidates_by_asset([task]).get(asset.pk, [])
     ]
     frozen = JobSpec.objects.filter(cell=cell, round__lte=task.round).order_by("-round", "candidate").first()
     spec = frozen.spec if frozen else {}
-    source = prompt_selectors.source(run.prompt_version)
+    source = prompt_selectors.prompt_source(run.prompt_version)
     subject = asset.subject
-    values = campaign_selectors.values_of(
+    values = campaign_selectors.placeholder_values(
         key=subject.key, name=subject.name, kind=subject.kind, attributes=subject.attributes
     )
     values |= cell.axis_values
     endpoint = run.endpoint
     controls = engines.build(endpoint.engine, endpoint.config).capabilities().controls
     items = task.checklist_version.items
-    return AssetDetail(
+    return TaskDetail(
         task=task,
-        shown=versions,
+        candidates=candidates,
         photos=_photos(asset.subject_id, user),
         facts=[(name, value) for name, value in asset.subject.attributes.items() if name not in SWATCHES and value],
         colour_hex=swatch(asset.subject.attributes),
-        prompt=pieces(source, values, spec.get("prompt", "")),
+        prompt=prompt_pieces(source, values, spec.get("prompt", "")),
         negative=spec.get("negative", ""),
         seed=spec.get("seed"),
-        control_values=control_values_of(spec, controls),
+        control_values=list_control_values(spec, controls),
         history=list(
             Decision.objects.visible_to(user)
             .filter(task__asset=asset)
             .select_related("decided_by", "reason", "version", "voids")
             .order_by("-id")[:12]
         ),
-        beside=guide_beside.beside(
+        guide_excerpt=guide_excerpts.guide_excerpt(
             run,
             brand_id=task.brand_id,
             prompt=spec.get("prompt", ""),
             backdrop=str(spec.get("parameters", {}).get("backdrop", "")),
         ),
-        changed=staleness.of(asset),
-        items_asked=[item for item in items if item["mode"] == "ask"],
+        staleness=staleness.get_staleness(asset),
+        items_to_answer=[item for item in items if item["mode"] == "ask"],
         items_by_exception=[item for item in items if item["mode"] != "ask"],
     )
 
 
-def mine_lately(*, user: User, brand_id: int, count: int = 5) -> list[Decision]:
+def recent_decisions(*, user: User, brand_id: int, count: int = 5) -> list[Decision]:
     """Return the user's last valid decisions in a brand, newest last, with the data of the filmstrip."""
     decisions = (
         Decision.objects.visible_to(user)
@@ -286,12 +290,12 @@ def reasons(*, brand_id: int) -> list[Reason]:
     return list(Reason.objects.filter(brand_id=brand_id, is_active=True).order_by("position", "id")[:9])
 
 
-def waiting(*, user: User, brand_id: int) -> Any:
+def open_tasks(*, user: User, brand_id: int) -> Any:
     """Return the open tasks of a brand, claimed or not."""
     return ReviewTask.objects.visible_to(user).filter(brand_id=brand_id, state=TaskState.OPEN)
 
 
-def pieces(source: PromptSource, values: dict[str, Any], sent: str) -> list[Piece]:
+def prompt_pieces(source: PromptSource, values: dict[str, Any], sent: str) -> list[Piece]:
     """Return the sent prompt in pieces, cut at the values; one plain piece if a later round changed its words."""
     try:
         rendered = prompts.render(source, values)
@@ -299,7 +303,7 @@ def pieces(source: PromptSource, values: dict[str, Any], sent: str) -> list[Piec
         return [Piece(sent)]
     if rendered.text != sent:
         return [Piece(sent)]
-    return cut(rendered.text, rendered.spans)
+    return split_text(rendered.text, rendered.spans)
 
 
 def _photos(subject_id: int, user: User) -> list[ReferencePhoto]:
@@ -311,11 +315,11 @@ def _photos(subject_id: int, user: User) -> list[ReferencePhoto]:
     )
 
 
-def control_values_of(spec: dict[str, Any], controls: Sequence[engines.Control]) -> list[ControlValue]:
+def list_control_values(spec: dict[str, Any], controls: Sequence[engines.Control]) -> list[ControlValue]:
     """Return each control with the frozen spec's value, or its own default."""
     parameters = spec.get("parameters", {})
     control_values = []
     for control in controls:
-        value = spec.get(control.parameter) if control.parameter in _TOP else parameters.get(control.parameter)
+        value = spec.get(control.parameter) if control.parameter in _SPEC_FIELDS else parameters.get(control.parameter)
         control_values.append(ControlValue(control, control.default if value is None else value))
     return control_values

@@ -14,12 +14,12 @@ from core.models import Brand, User
 from generation.choices import AssetState
 from generation.models import Asset
 from review.delivery.base import DeliveryError, DeliveryFile
-from review.delivery.folder import COLUMNS, harmless
+from review.delivery.folder import MANIFEST_COLUMNS, escape_formula
 from review.selectors.lineage import lineage
 from review.services import packages
 
 MAX_ASSETS = 20_000
-EXTRA = ("folder", "note")
+EXTRA_COLUMNS = ("folder", "note")
 
 
 class _Pipe(io.RawIOBase):
@@ -69,23 +69,23 @@ def _stream(asset_ids: list[int]) -> Iterator[bytes]:
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for asset_id in asset_ids:
             for approved, file, note in _files(asset_id):
-                row = _row(approved, file, note, asset_id)
+                row = _manifest_row(approved, file, note, asset_id)
                 if file is not None and not note:
                     row["name"] = _free_name(row["folder"], file.name, asset_id, taken)
                     _add(archive, f"{row['folder']}/{row['name']}", file)
                 rows.append(row)
                 if chunk := pipe.take():
                     yield chunk
-        archive.writestr(_entry("manifest.csv"), _manifest(rows))
+        archive.writestr(_zip_entry("manifest.csv"), _manifest(rows))
     yield pipe.take()
 
 
-def _files(asset_id: int) -> Iterator[tuple[packages.Approved | None, DeliveryFile | None, str]]:
+def _files(asset_id: int) -> Iterator[tuple[packages.ApprovedAsset | None, DeliveryFile | None, str]]:
     version_id = Asset.objects.values_list("current_version_id", flat=True).get(pk=asset_id)
     try:
         if version_id is None:
             raise DeliveryError("It has no version.")
-        approved = packages.approved(version_id)
+        approved = packages.load_approved_asset(version_id)
     except DeliveryError as error:
         yield None, None, error.message
         return
@@ -96,10 +96,10 @@ def _files(asset_id: int) -> Iterator[tuple[packages.Approved | None, DeliveryFi
 
 
 def _add(archive: zipfile.ZipFile, path: str, file: DeliveryFile) -> None:
-    archive.writestr(_entry(path), file.read())
+    archive.writestr(_zip_entry(path), file.read())
 
 
-def _entry(path: str) -> zipfile.ZipInfo:
+def _zip_entry(path: str) -> zipfile.ZipInfo:
     """Return a ZIP entry without compression, because images are compressed already.
 
     The date is fixed, so equal content gives equal bytes.
@@ -122,7 +122,9 @@ def _free_name(folder: str, name: str, asset_id: int, taken: set[str]) -> str:
     return name
 
 
-def _row(approved: packages.Approved | None, file: DeliveryFile | None, note: str, asset_id: int) -> dict[str, str]:
+def _manifest_row(
+    approved: packages.ApprovedAsset | None, file: DeliveryFile | None, note: str, asset_id: int
+) -> dict[str, str]:
     row: dict[str, object] = {"asset": asset_id, "note": note}
     if approved is not None:
         record = lineage(approved.version, approved.approval)
@@ -146,12 +148,12 @@ def _row(approved: packages.Approved | None, file: DeliveryFile | None, note: st
             "bytes": file.bytes,
             "sha256": file.sha256,
         }
-    return {key: harmless(str(value)) for key, value in row.items()}
+    return {key: escape_formula(str(value)) for key, value in row.items()}
 
 
 def _manifest(rows: list[dict[str, str]]) -> bytes:
     out = io.StringIO()
-    writer = csv.DictWriter(out, (*COLUMNS, *EXTRA), restval="", lineterminator="\r\n")
+    writer = csv.DictWriter(out, (*MANIFEST_COLUMNS, *EXTRA_COLUMNS), restval="", lineterminator="\r\n")
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue().encode("utf-8-sig")

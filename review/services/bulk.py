@@ -23,7 +23,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TaskResult:
     """The result for one task: the decision, or the HTTP status and message of the error."""
 
     task_id: int
@@ -38,14 +38,14 @@ class Outcome:
 
 def approve(
     *, items: Sequence[Item], by: User, note: str = "", answers: Mapping[str, str] | None = None
-) -> list[Outcome]:
+) -> list[TaskResult]:
     """Approve each image. One conflict does not stop the others.
 
     `answers` are given once for the whole selection: each image takes those that its own checklist asks for. An image
     whose checklist asks for more is refused.
     """
-    codes_by_task = _asked_items([item.task_id for item in items]) if answers else {}
-    return _each(
+    codes_by_task = _required_items([item.task_id for item in items]) if answers else {}
+    return _decide_each(
         items,
         lambda item: decisions.approve(
             task_id=item.task_id,
@@ -60,9 +60,9 @@ def approve(
     )
 
 
-def reject(*, items: Sequence[Item], by: User, reason: str, note: str = "") -> list[Outcome]:
+def reject(*, items: Sequence[Item], by: User, reason: str, note: str = "") -> list[TaskResult]:
     """Reject each image for the same reason."""
-    return _each(
+    return _decide_each(
         items,
         lambda item: decisions.reject(
             task_id=item.task_id, version_id=item.version_id, by=by, seen=item.seen, reason=reason, note=note
@@ -70,21 +70,21 @@ def reject(*, items: Sequence[Item], by: User, reason: str, note: str = "") -> l
     )
 
 
-def _asked_items(task_ids: Sequence[int]) -> dict[int, set[str]]:
+def _required_items(task_ids: Sequence[int]) -> dict[int, set[str]]:
     """Return the codes of each task's checklist items. One query."""
     rows = ReviewTask.objects.filter(pk__in=task_ids).values_list("pk", "checklist_version__items")
     return {pk: {item["code"] for item in items} for pk, items in rows}
 
 
-def _each(items: Sequence[Item], decide: Callable[[Item], Decision]) -> list[Outcome]:
+def _decide_each(items: Sequence[Item], decide: Callable[[Item], Decision]) -> list[TaskResult]:
     if len(items) > MAX_ITEMS:
         raise Invalid(f"At most {MAX_ITEMS} images at once; these are {len(items)}.")
     outcomes = []
     for item in items:
         try:
-            outcomes.append(Outcome(item.task_id, decide(item).pk, 200))
+            outcomes.append(TaskResult(item.task_id, decide(item).pk, 200))
         except DomainError as error:
             problems = "; ".join(problem.message for problem in getattr(error, "problems", []))
             sentence = f"{error.message} {problems}".strip()
-            outcomes.append(Outcome(item.task_id, None, error.status, sentence))
+            outcomes.append(TaskResult(item.task_id, None, error.status, sentence))
     return outcomes

@@ -20,9 +20,9 @@ from review.events import ChecklistPublished
 from review.models import Checklist, ChecklistVersion
 
 ANSWERS = ("yes", "no", "n/a")
-CONFIRMED = "confirmed on approve"
+CONFIRMED_ON_APPROVE = "confirmed on approve"
 FIRST_STAGE = "brand"
-MAX_ASKED = 2
+MAX_QUESTIONS = 2
 
 Answers = Mapping[str, str]
 
@@ -57,7 +57,7 @@ def create(
 
 
 @transaction.atomic
-def new_version(
+def publish_version(
     *, checklist_id: int, by: User, items: Sequence[Mapping[str, str]], look_again: bool = False
 ) -> ChecklistVersion:
     """Publish the next numbered version. Tasks that are open already keep their version.
@@ -72,11 +72,11 @@ def new_version(
     version = _add_version(checklist, items, by)
     if look_again:
         cause = {"kind": inputs.CHECKLIST, "number": version.number, "name": checklist.name}
-        staleness.look_at_all(brand_id=checklist.brand_id, cause=cause, by=by)
+        staleness.check_brand(brand_id=checklist.brand_id, cause=cause, by=by)
     return version
 
 
-def current(*, brand_id: int, stage: str | None = None) -> ChecklistVersion:
+def current_version(*, brand_id: int, stage: str | None = None) -> ChecklistVersion:
     """Return the newest version of a stage's checklist; without `stage`, that of the brand's first stage.
 
     A brand without a checklist gets an empty one for its first stage.
@@ -98,10 +98,10 @@ def current(*, brand_id: int, stage: str | None = None) -> ChecklistVersion:
 def stages(*, brand_id: int) -> list[Checklist]:
     """Return the brand's stages in the order in which an asset passes them; at least one."""
     checklists = list(Checklist.objects.filter(brand_id=brand_id).order_by("position", "id"))
-    return checklists or [current(brand_id=brand_id).checklist]
+    return checklists or [current_version(brand_id=brand_id).checklist]
 
 
-def stage_after(*, brand_id: int, stage: str) -> str | None:
+def next_stage(*, brand_id: int, stage: str) -> str | None:
     """Return the next stage, or None when `stage` is the last."""
     names = [checklist.stage for checklist in stages(brand_id=brand_id)]
     place = names.index(stage) if stage in names else len(names) - 1
@@ -123,14 +123,14 @@ def ensure_complete(version: ChecklistVersion, answers: Answers) -> dict[str, st
     for code, item in items.items():
         answer = answers.get(code, "")
         if not answer and item["mode"] == ItemMode.BY_EXCEPTION:
-            answer = CONFIRMED
+            answer = CONFIRMED_ON_APPROVE
         if not answer:
             problems.append(Problem(f"answers/{code}", f"still open: {item['sentence']}"))
         elif answer == "no":
             problems.append(
                 Problem(f"answers/{code}", f"answered no, so this cannot be approved: {item['sentence']}", "no")
             )
-        elif answer not in ANSWERS and (answer != CONFIRMED or item["mode"] == ItemMode.ASK):
+        elif answer not in ANSWERS and (answer != CONFIRMED_ON_APPROVE or item["mode"] == ItemMode.ASK):
             problems.append(Problem(f"answers/{code}", f"expected one of {', '.join(ANSWERS)}", answer))
         complete[code] = answer
     if problems:
@@ -170,10 +170,12 @@ def _ensure_items(items: Sequence[Mapping[str, Any]]) -> None:
             )
         codes.add(code)
     count = sum(1 for item in items if item.get("mode") == ItemMode.ASK)
-    if count > MAX_ASKED:
+    if count > MAX_QUESTIONS:
         problems.append(
             Problem(
-                "items", f"at most {MAX_ASKED} items may be asked per image; make the others by exception", str(count)
+                "items",
+                f"at most {MAX_QUESTIONS} items may be asked per image; make the others by exception",
+                str(count),
             )
         )
     if problems:

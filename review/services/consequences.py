@@ -47,21 +47,21 @@ def _carry_out(decision_id: int, asset_id: int, kind: str, now: datetime) -> boo
     if not mine:
         return False
     decision = Decision.objects.select_related("version__master", "task", "decided_by").get(pk=decision_id)
-    if not _still_stands(decision):
+    if not _is_in_force(decision):
         return True
     if decision.kind == DecisionKind.APPROVED and asset.state == AssetState.APPROVED:
         staleness.end(asset.pk)
         _release(asset, decision)
         return True
-    _take_back_stale(asset, decision)
+    _withdraw_stale(asset, decision)
     if decision.kind == DecisionKind.REJECTED and asset.state == AssetState.REJECTED:
         masters.mark_rejected(decision.version.master_id)
     elif decision.kind == DecisionKind.NEEDS_REVISION and asset.state == AssetState.REVISING:
-        _revise(asset, decision)
+        _open_next_round(asset, decision)
     return True
 
 
-def _still_stands(decision: Decision) -> bool:
+def _is_in_force(decision: Decision) -> bool:
     """Return whether the decision fills a slot and is the asset's newest one.
 
     Of several approvals, the last one releases the asset.
@@ -71,7 +71,7 @@ def _still_stands(decision: Decision) -> bool:
     return newest == decision.pk
 
 
-def _take_back_stale(asset: Asset, decision: Decision) -> None:
+def _withdraw_stale(asset: Asset, decision: Decision) -> None:
     """Withdraw a stale image that was still published and has now been rejected or sent back."""
     if decision.kind == DecisionKind.APPROVED or asset.state not in {AssetState.REJECTED, AssetState.REVISING}:
         return
@@ -96,12 +96,12 @@ def _release(asset: Asset, decision: Decision) -> None:
         "renditions": decision.pinned.get("renditions", {}),
     }
     publish(AssetReleased(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label="review")
-    deliveries.want_everywhere(
+    deliveries.deliver_everywhere(
         asset=asset, version=decision.version, cause=f"approved by {decision.decided_by.display_name}"
     )
 
 
-def _revise(asset: Asset, decision: Decision) -> None:
+def _open_next_round(asset: Asset, decision: Decision) -> None:
     """Open the next round. Escalate instead if the image needs a retouch, used up its rounds, or cannot be made."""
     if decision.controls.get("retouch"):
         escalations.escalate(asset=asset, task=decision.task, cause="retouch")

@@ -20,11 +20,11 @@ from core.choices import Lane
 from core.errors import Conflict, NotFound
 from core.events import publish
 from core.models import User
-from core.services import nudges
+from core.services import wake_ups
 from generation.models import Asset, AssetVersion
-from review.choices import Desired, Observed
+from review.choices import DesiredState, ObservedState
 from review.delivery.base import DeliveryError, Package, Receipt
-from review.events import AssetRecalled, DeliveryDone, DeliveryFailed, DeliveryWanted
+from review.events import AssetRecalled, DeliveryCompleted, DeliveryFailed, DeliveryRequested
 from review.models import Delivery, DeliveryAttempt, Destination
 from review.services import destinations, packages
 from review.states import DELIVERY
@@ -33,25 +33,25 @@ log = structlog.get_logger(__name__)
 
 LEASE = timedelta(minutes=5)
 #: Seconds before each retry, as Standard Webhooks suggests: about three days in all.
-SCHEDULE = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
+BACKOFF_SECONDS = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
 
 
-def want_everywhere(*, asset: Asset, version: AssetVersion, cause: str) -> int:
+def deliver_everywhere(*, asset: Asset, version: AssetVersion, cause: str) -> int:
     """Set the version as desired at every enabled destination of its brand. The caller holds the asset's lock."""
     destinations = list(Destination.objects.filter(brand_id=asset.brand_id, is_enabled=True))
     for destination in destinations:
         delivery, is_new = Delivery.objects.get_or_create(
             asset=asset,
             destination=destination,
-            defaults={"version": version, "desired": Desired.PRESENT, "next_attempt_at": clock.now()},
+            defaults={"version": version, "desired": DesiredState.PRESENT, "next_attempt_at": clock.now()},
         )
         if not is_new:
-            if delivery.desired == Desired.PRESENT and delivery.version_id == version.pk:
+            if delivery.desired == DesiredState.PRESENT and delivery.version_id == version.pk:
                 continue
-            _wish(delivery, Desired.PRESENT, version)
-        _announce(delivery, Desired.PRESENT, version, cause, None)
+            _set_desired(delivery, DesiredState.PRESENT, version)
+        _publish_desired(delivery, DesiredState.PRESENT, version, cause, None)
     if destinations:
-        nudges.wake(Lane.DELIVERY)
+        wake_ups.wake(Lane.DELIVERY)
     return len(destinations)
 
 
@@ -60,35 +60,35 @@ def withdraw_everywhere(*, asset: Asset, by: User | None, cause: str) -> int:
 
     The caller holds the asset's lock.
     """
-    deliveries = list(Delivery.objects.filter(asset=asset, desired=Desired.PRESENT).select_related("destination"))
+    deliveries = list(Delivery.objects.filter(asset=asset, desired=DesiredState.PRESENT).select_related("destination"))
     for delivery in deliveries:
-        _wish(delivery, Desired.ABSENT, delivery.version)
-        _announce(delivery, Desired.ABSENT, delivery.version, cause, by)
+        _set_desired(delivery, DesiredState.ABSENT, delivery.version)
+        _publish_desired(delivery, DesiredState.ABSENT, delivery.version, cause, by)
     payload = {"version": asset.current_version_id, "sku": asset.subject.key, "cause": cause}
     publish(
         AssetRecalled(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by, label="" if by else "review"
     )
     if deliveries:
-        nudges.wake(Lane.DELIVERY)
+        wake_ups.wake(Lane.DELIVERY)
     return len(deliveries)
 
 
 @transaction.atomic
 def withdraw(*, delivery_id: int, by: User, cause: str = "") -> Delivery:
     """Withdraw one asset from one destination. The approval stays."""
-    delivery = _get(delivery_id, by)
-    if delivery.desired == Desired.ABSENT:
+    delivery = _get_locked(delivery_id, by)
+    if delivery.desired == DesiredState.ABSENT:
         raise Conflict(f"It is not wanted at {delivery.destination.name} already.")
-    _wish(delivery, Desired.ABSENT, delivery.version)
-    _announce(delivery, Desired.ABSENT, delivery.version, cause or "withdrawn by hand", by)
-    nudges.wake(Lane.DELIVERY)
+    _set_desired(delivery, DesiredState.ABSENT, delivery.version)
+    _publish_desired(delivery, DesiredState.ABSENT, delivery.version, cause or "withdrawn by hand", by)
+    wake_ups.wake(Lane.DELIVERY)
     return delivery
 
 
 @transaction.atomic
 def retry(*, delivery_id: int, by: User) -> Delivery:
     """Retry now and restart the backoff schedule. Raises Conflict if nothing is to do or an attempt is running."""
-    delivery = _get(delivery_id, by)
+    delivery = _get_locked(delivery_id, by)
     if not delivery.destination.is_enabled:
         raise Conflict(
             f"{delivery.destination.name} is switched off: {delivery.destination.disabled_reason or 'by hand'}."
@@ -98,7 +98,7 @@ def retry(*, delivery_id: int, by: User) -> Delivery:
     free = Delivery.objects.filter(pk=delivery.pk, lease_token__isnull=True)
     if not free.update(attempts=0, next_attempt_at=clock.now(), error=""):
         raise Conflict("A try is under way at this moment.")
-    nudges.wake(Lane.DELIVERY)
+    wake_ups.wake(Lane.DELIVERY)
     return Delivery.objects.get(pk=delivery.pk)
 
 
@@ -111,7 +111,7 @@ def has_due(now: datetime | None = None) -> bool:
     return _due(now or clock.now()).exists()
 
 
-def work_due(limit: int = 50) -> int:
+def attempt_due(limit: int = 50) -> int:
     """Try up to `limit` deliveries that are due, one after the other; return how many were tried.
 
     Several workers may call this at once: each delivery is claimed by one worker. No transaction is open during a
@@ -119,7 +119,7 @@ def work_due(limit: int = 50) -> int:
     """
     done = 0
     while done < limit and (claimed := _claim()):
-        _try(claimed)
+        _attempt(claimed)
         done += 1
     return done
 
@@ -144,9 +144,9 @@ def _claim() -> Delivery | None:
     )
     if delivery is None:
         return None
-    active = Observed.SENDING if delivery.desired == Desired.PRESENT else Observed.REMOVING
-    was_cut_off = delivery.observed in {Observed.SENDING, Observed.REMOVING}
-    DELIVERY.ensure(Observed.FAILED if was_cut_off else delivery.observed, active)
+    active = ObservedState.SENDING if delivery.desired == DesiredState.PRESENT else ObservedState.REMOVING
+    was_cut_off = delivery.observed in {ObservedState.SENDING, ObservedState.REMOVING}
+    DELIVERY.ensure(ObservedState.FAILED if was_cut_off else delivery.observed, active)
     delivery.observed = active
     delivery.lease_token, delivery.lease_expires_at = uuid.uuid4(), now + LEASE
     delivery.next_attempt_at = delivery.lease_expires_at
@@ -162,16 +162,16 @@ def _claim() -> Delivery | None:
     return delivery
 
 
-def _try(delivery: Delivery) -> None:
+def _attempt(delivery: Delivery) -> None:
     """Make one attempt outside any transaction, then store its result in a transaction."""
     receipt, error = None, None
     try:
-        if why := destinations.forbidden(delivery.destination):
+        if why := destinations.list_prohibitions(delivery.destination):
             raise DeliveryError(" ".join(why), is_final=True)
-        plugin = destinations.plugin(delivery.destination)
-        package = packages.for_delivery(delivery)
-        if delivery.desired == Desired.PRESENT:
-            _note_names(delivery, package)
+        plugin = destinations.build_plugin(delivery.destination)
+        package = packages.build_package(delivery)
+        if delivery.desired == DesiredState.PRESENT:
+            _record_file_names(delivery, package)
             receipt = plugin.put(package)
         else:
             receipt = plugin.remove(package)
@@ -180,10 +180,10 @@ def _try(delivery: Delivery) -> None:
     except Exception as unforeseen:
         log.exception("delivery.failed", delivery=delivery.pk)
         error = DeliveryError(f"{type(unforeseen).__name__}: {unforeseen}")  # removes secrets from addresses
-    _finish(delivery, receipt, error)
+    _record_result(delivery, receipt, error)
 
 
-def _note_names(delivery: Delivery, package: Package) -> None:
+def _record_file_names(delivery: Delivery, package: Package) -> None:
     """Store the names of the files before they are written, so that an interrupted attempt can be cleaned up."""
     existing_names = {entry["name"] for entry in delivery.files}
     coming = [
@@ -195,7 +195,7 @@ def _note_names(delivery: Delivery, package: Package) -> None:
 
 
 @transaction.atomic(durable=True)
-def _finish(claimed: Delivery, receipt: Receipt | None, error: DeliveryError | None) -> None:
+def _record_result(claimed: Delivery, receipt: Receipt | None, error: DeliveryError | None) -> None:
     """Store the result of an attempt, unless its lease was lost.
 
     If the desired state changed during the attempt, the delivery is due again at once.
@@ -211,12 +211,12 @@ def _finish(claimed: Delivery, receipt: Receipt | None, error: DeliveryError | N
         return
     delivery.lease_token = delivery.lease_expires_at = None
     if receipt is not None:
-        _succeed(delivery, claimed, receipt)
+        _record_success(delivery, claimed, receipt)
     else:
         assert error is not None
-        _fail(delivery, error, now)
+        _record_failure(delivery, error, now)
     if delivery.wish != claimed.wish:
-        delivery.attempts, delivery.next_attempt_at = 0, None if _nothing_to_do(delivery) else now
+        delivery.attempts, delivery.next_attempt_at = 0, None if _is_absent_as_desired(delivery) else now
     delivery.save()
     DeliveryAttempt.objects.filter(delivery=delivery, ended_at__isnull=True).update(
         ended_at=now,
@@ -226,11 +226,11 @@ def _finish(claimed: Delivery, receipt: Receipt | None, error: DeliveryError | N
     )
 
 
-def _succeed(delivery: Delivery, claimed: Delivery, receipt: Receipt) -> None:
-    reached = Observed.PRESENT if claimed.observed == Observed.SENDING else Observed.ABSENT
+def _record_success(delivery: Delivery, claimed: Delivery, receipt: Receipt) -> None:
+    reached = ObservedState.PRESENT if claimed.observed == ObservedState.SENDING else ObservedState.ABSENT
     DELIVERY.ensure(delivery.observed, reached)
     delivery.observed = reached
-    delivery.files = [dict(entry) for entry in receipt.files] if reached == Observed.PRESENT else []
+    delivery.files = [dict(entry) for entry in receipt.files] if reached == ObservedState.PRESENT else []
     delivery.attempts, delivery.next_attempt_at, delivery.error = 0, None, ""
     payload = {
         "delivery": delivery.pk,
@@ -239,14 +239,14 @@ def _succeed(delivery: Delivery, claimed: Delivery, receipt: Receipt) -> None:
         "version": claimed.version_id,
         "files": delivery.files,
     }
-    happened = DeliveryDone(brand_id=delivery.asset.brand_id, object_id=delivery.asset_id, payload=payload)
+    happened = DeliveryCompleted(brand_id=delivery.asset.brand_id, object_id=delivery.asset_id, payload=payload)
     publish(happened, label="delivery")
 
 
-def _fail(delivery: Delivery, error: DeliveryError, now: datetime) -> None:
-    delivery.observed, delivery.error = Observed.FAILED, error.message[:500]
-    is_over = error.is_final or delivery.attempts > len(SCHEDULE)
-    delivery.next_attempt_at = None if is_over else now + timedelta(seconds=wait_seconds(delivery.attempts, error))
+def _record_failure(delivery: Delivery, error: DeliveryError, now: datetime) -> None:
+    delivery.observed, delivery.error = ObservedState.FAILED, error.message[:500]
+    is_over = error.is_final or delivery.attempts > len(BACKOFF_SECONDS)
+    delivery.next_attempt_at = None if is_over else now + timedelta(seconds=backoff_seconds(delivery.attempts, error))
     if is_over:
         payload = {
             "delivery": delivery.pk,
@@ -260,30 +260,30 @@ def _fail(delivery: Delivery, error: DeliveryError, now: datetime) -> None:
         destinations.disable(delivery.destination, reason=error.message)
 
 
-def wait_seconds(attempt: int, error: DeliveryError) -> float:
+def backoff_seconds(attempt: int, error: DeliveryError) -> float:
     """Return the seconds to wait after attempt number `attempt`: Retry-After, or the schedule with jitter."""
     if error.retry_after_seconds is not None:
         return max(1.0, error.retry_after_seconds)
-    return SCHEDULE[min(attempt, len(SCHEDULE)) - 1] * random.uniform(0.9, 1.2)
+    return BACKOFF_SECONDS[min(attempt, len(BACKOFF_SECONDS)) - 1] * random.uniform(0.9, 1.2)
 
 
-def _wish(delivery: Delivery, desired: str, version: AssetVersion) -> None:
+def _set_desired(delivery: Delivery, desired: str, version: AssetVersion) -> None:
     """Change the desired state. An attempt that is running notices it when it ends."""
     Delivery.objects.filter(pk=delivery.pk).update(
         desired=desired, version=version, wish=F("wish") + 1, error="", changed_at=clock.now()
     )
     delivery.refresh_from_db()
     if delivery.lease_token is None or (delivery.lease_expires_at and delivery.lease_expires_at < clock.now()):
-        due = None if _nothing_to_do(delivery) else clock.now()
+        due = None if _is_absent_as_desired(delivery) else clock.now()
         Delivery.objects.filter(pk=delivery.pk).update(attempts=0, next_attempt_at=due)
         delivery.refresh_from_db()
 
 
-def _nothing_to_do(delivery: Delivery) -> bool:
-    return delivery.desired == Desired.ABSENT and delivery.observed == Observed.ABSENT
+def _is_absent_as_desired(delivery: Delivery) -> bool:
+    return delivery.desired == DesiredState.ABSENT and delivery.observed == ObservedState.ABSENT
 
 
-def _announce(delivery: Delivery, desired: str, version: AssetVersion, cause: str, by: User | None) -> None:
+def _publish_desired(delivery: Delivery, desired: str, version: AssetVersion, cause: str, by: User | None) -> None:
     payload = {
         "delivery": delivery.pk,
         "destination": delivery.destination.slug,
@@ -291,11 +291,11 @@ def _announce(delivery: Delivery, desired: str, version: AssetVersion, cause: st
         "version": version.pk,
         "cause": cause,
     }
-    event = DeliveryWanted(brand_id=delivery.destination.brand_id, object_id=delivery.asset_id, payload=payload)
+    event = DeliveryRequested(brand_id=delivery.destination.brand_id, object_id=delivery.asset_id, payload=payload)
     publish(event, by=by, label="" if by else "review")
 
 
-def _get(delivery_id: int, by: User) -> Delivery:
+def _get_locked(delivery_id: int, by: User) -> Delivery:
     delivery = (
         Delivery.objects.visible_to(by)
         .select_for_update(of=("self",))

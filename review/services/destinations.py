@@ -14,8 +14,8 @@ from core.access import Action
 from core.errors import Conflict, Invalid, NotFound, Problem
 from core.events import publish
 from core.models import Brand, User
-from core.refusals import one_winner
-from review.choices import Desired, Observed
+from core.refusals import conflict_on_duplicate
+from review.choices import DesiredState, ObservedState
 from review.delivery import base
 from review.events import DestinationDisabled, DestinationSaved
 from review.models import Delivery, Destination
@@ -40,11 +40,11 @@ def create(
     access.require(by, Action.EDIT_BRAND, brand)
     if Destination.objects.filter(brand=brand, slug=slug).exists():
         raise Conflict(f"{brand.name} has a destination {slug!r} already.")
-    config = _entered(_object(config or {}), {})
+    config = _restore_hidden_queries(_require_object(config or {}), {})
     destination = Destination(brand=brand, slug=slug, name=name, kind=kind, config=config)
     destination.secret = secret
     _ensure_valid(destination)
-    with one_winner():
+    with conflict_on_duplicate():
         destination.save()
     _publish_saved(destination, by, secret_changed=bool(secret))
     return destination
@@ -72,7 +72,7 @@ def change(
     if name is not None:
         destination.name = name
     if config is not None:
-        config = _entered(_object(config), destination.config)
+        config = _restore_hidden_queries(_require_object(config), destination.config)
         _ensure_keys_entered(destination, config, secret)
         destination.config = config
     if secret is not None:
@@ -87,15 +87,17 @@ def change(
         undone = Delivery.objects.filter(destination=destination, lease_token__isnull=True).exclude(
             desired=F("observed")
         )
-        undone.exclude(desired=Desired.ABSENT, observed=Observed.ABSENT).update(attempts=0, next_attempt_at=clock.now())
+        undone.exclude(desired=DesiredState.ABSENT, observed=ObservedState.ABSENT).update(
+            attempts=0, next_attempt_at=clock.now()
+        )
     _publish_saved(destination, by, secret_changed=secret is not None)
     return destination
 
 
-def _entered(config: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
+def _restore_hidden_queries(config: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config with the hidden queries of addresses restored from `kept`. Raises Invalid."""
     try:
-        return dict(fetching.entered(config, kept))
+        return dict(fetching.restore_redacted_addresses(config, kept))
     except ValueError as error:
         raise Invalid(str(error), [Problem("config/url", str(error))]) from None
 
@@ -118,7 +120,7 @@ def disable(destination: Destination, *, reason: str) -> None:
         publish(happened, label="delivery")
 
 
-def forbidden(destination: Destination) -> list[str]:
+def list_prohibitions(destination: Destination) -> list[str]:
     """Return why a brand may not use this destination: the server's folders, network and buckets are protected."""
     config = destination.config
     if destination.kind == "folder":
@@ -131,7 +133,7 @@ def forbidden(destination: Destination) -> list[str]:
         if not _has_own_keys(destination):
             return ["secret: expected “access key id:secret access key”; the server lends nobody its own rights."]
         if address := str(config.get("endpoint_url") or ""):
-            return [f"endpoint_url: {sentence}" for sentence in _not_public(address)]
+            return [f"endpoint_url: {sentence}" for sentence in _address_problems(address)]
     return []
 
 
@@ -140,7 +142,7 @@ def _has_own_keys(destination: Destination) -> bool:
     return bool(key and value)
 
 
-def _not_public(address: str) -> list[str]:
+def _address_problems(address: str) -> list[str]:
     try:
         fetching.check(address, fetching.Policy(schemes=frozenset({"https"}), ports=None))
     except fetching.Refused as refusal:
@@ -148,7 +150,7 @@ def _not_public(address: str) -> list[str]:
     return []
 
 
-def plugin(destination: Destination) -> base.Destination:
+def build_plugin(destination: Destination) -> base.Destination:
     """Return the plug-in of this destination. Private addresses need its config and the operator's setting."""
     config = dict(destination.config)
     if destination.kind == "folder":
@@ -157,7 +159,7 @@ def plugin(destination: Destination) -> base.Destination:
     return base.build(destination.kind, config, destination.secret)
 
 
-def _object(config: Any) -> dict[str, Any]:
+def _require_object(config: Any) -> dict[str, Any]:
     if not isinstance(config, Mapping):
         message = 'Give an object of settings, such as {"url": "https://example.com/images"}.'
         raise Invalid("The destination has mistakes.", [Problem("config", message, str(config)[:100])])
@@ -165,9 +167,9 @@ def _object(config: Any) -> dict[str, Any]:
 
 
 def _ensure_valid(destination: Destination) -> None:
-    sentences = forbidden(destination)
+    sentences = list_prohibitions(destination)
     try:
-        sentences = sentences or plugin(destination).validate()
+        sentences = sentences or build_plugin(destination).validate()
     except ValueError as error:
         raise Invalid(str(error), [Problem("kind", str(error), destination.kind)]) from None
     problems = [Problem(f"config/{part.partition(':')[0]}", part) for part in sentences]
@@ -182,7 +184,7 @@ def _publish_saved(destination: Destination, by: User, *, secret_changed: bool) 
     payload = {
         "slug": destination.slug,
         "kind": destination.kind,
-        "config": fetching.shown_settings(destination.config),
+        "config": fetching.redact_settings(destination.config),
         "is_enabled": destination.is_enabled,
         "secret_changed": secret_changed,
     }

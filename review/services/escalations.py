@@ -32,7 +32,7 @@ def escalate(*, asset: Asset, task: ReviewTask, cause: str) -> None:
 @transaction.atomic
 def allow_round(*, task_id: int, by: User, controls: Mapping[str, Any]) -> ReviewTask:
     """Open another round with these control values. Raises Invalid if they would give the same image."""
-    asset, task = _enter(task_id, by)
+    asset, task = _load_and_lock(task_id, by)
     if asset.current_version_id is None:
         raise Conflict("This image has no version to start from.")
     rounds.open_next_round(asset_id=asset.pk, version_id=asset.current_version_id, controls=controls, by=by)
@@ -43,7 +43,7 @@ def allow_round(*, task_id: int, by: User, controls: Mapping[str, Any]) -> Revie
 @transaction.atomic
 def return_to_review(*, task_id: int, by: User, note: str) -> ReviewTask:
     """Return the image to the reviewers as it is, with a note."""
-    asset, task = _enter(task_id, by)
+    asset, task = _load_and_lock(task_id, by)
     assets.move(asset, AssetState.IN_REVIEW, by=by)
     reopened = queue.open_task(asset=asset, stage=task.stage, by=by)
     payload = {"task": task.pk, "note": note}
@@ -51,7 +51,7 @@ def return_to_review(*, task_id: int, by: User, note: str) -> ReviewTask:
     return reopened
 
 
-def _enter(task_id: int, by: User) -> tuple[Asset, ReviewTask]:
+def _load_and_lock(task_id: int, by: User) -> tuple[Asset, ReviewTask]:
     task = queue.get(task_id, by)
     access.require(by, Action.RUN, task.brand)
     asset = assets.lock(task.asset_id)

@@ -18,7 +18,7 @@ MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 
 @dataclass(frozen=True)
-class Approved:
+class ApprovedAsset:
     """An approved asset that may be delivered: its version, the decision that pins it, and the pinned files."""
 
     asset: Asset
@@ -27,7 +27,7 @@ class Approved:
     files: tuple[DeliveryFile, ...]
 
 
-def approved(version_id: int) -> Approved:
+def load_approved_asset(version_id: int) -> ApprovedAsset:
     """Return the version with its pinned files. Raises DeliveryError if it is not approved or a file is missing."""
     version = (
         AssetVersion.objects.select_related(
@@ -45,10 +45,10 @@ def approved(version_id: int) -> Approved:
     approval = staleness.valid_approval(version.asset_id, version.pk)
     if approval is None:
         raise DeliveryError("This version has no valid approval; nothing is delivered.", is_final=True)
-    return Approved(version.asset, version, approval, tuple(_files(version, approval)))
+    return ApprovedAsset(version.asset, version, approval, tuple(_files(version, approval)))
 
 
-def for_delivery(delivery: Delivery) -> Package:
+def build_package(delivery: Delivery) -> Package:
     """Return the package of one delivery. A removal needs only the delivered files and no approval."""
     asset = delivery.asset
     common: dict[str, Any] = {
@@ -61,7 +61,7 @@ def for_delivery(delivery: Delivery) -> Package:
     }
     if delivery.desired == "absent":
         return Package(files=(), lineage={}, **common)
-    approved_asset = approved(delivery.version_id)
+    approved_asset = load_approved_asset(delivery.version_id)
     return Package(
         files=approved_asset.files, lineage=lineage(approved_asset.version, approved_asset.approval), **common
     )

@@ -22,7 +22,7 @@ from review.services import checklists
 from review.states import TASK
 
 #: Timed claims that one person holds at most, over all brands and stages.
-MOST_HELD = 40
+MAX_CLAIMS = 40
 
 
 def get(task_id: int, by: User) -> ReviewTask:
@@ -53,7 +53,7 @@ def open_task(*, asset: Asset, stage: str | None = None, by: User | None = None)
     Runs in the transaction that completes the candidates of the round. Later stages wait until this one is decided.
     The task gets the current checklist version, and its slots are emptied for the new images.
     """
-    version = checklists.current(brand_id=asset.brand_id, stage=stage)
+    version = checklists.current_version(brand_id=asset.brand_id, stage=stage)
     stage = version.checklist.stage
     due_at = clock.now() + timedelta(hours=version.checklist.due_hours)
     fresh = {"checklist_version": version, "round": asset.round, "due_at": due_at}
@@ -61,7 +61,7 @@ def open_task(*, asset: Asset, stage: str | None = None, by: User | None = None)
         asset=asset, stage=stage, defaults={"brand_id": asset.brand_id, "state": TaskState.OPEN, **fresh}
     )
     if not is_new:
-        _wake(task, fresh, slots=version.checklist.slots)
+        _reopen(task, fresh, slots=version.checklist.slots)
     slots = [DecisionSlot(task=task, slot=number) for number in range(1, version.checklist.slots + 1)]
     DecisionSlot.objects.bulk_create(slots, ignore_conflicts=True)
     publish(
@@ -76,7 +76,7 @@ def open_task(*, asset: Asset, stage: str | None = None, by: User | None = None)
     return task
 
 
-def _wake(task: ReviewTask, fresh: dict[str, object], *, slots: int) -> None:
+def _reopen(task: ReviewTask, fresh: dict[str, object], *, slots: int) -> None:
     if task.state != TaskState.OPEN:
         TASK.ensure(task.state, TaskState.OPEN)
     ReviewTask.objects.filter(pk=task.pk, state=task.state).update(
@@ -100,17 +100,17 @@ def move(task: ReviewTask, to: str) -> None:
 
 
 @transaction.atomic
-def start(*, brand: Brand, by: User, size: int = 20, stage: str = checklists.FIRST_STAGE) -> list[ReviewTask]:
+def claim_batch(*, brand: Brand, by: User, size: int = 20, stage: str = checklists.FIRST_STAGE) -> list[ReviewTask]:
     """Claim the next open tasks of a stage for `by` for ten minutes, in the order in which they will be shown.
 
-    Tasks that `by` holds already are kept, renewed and counted; nobody holds more than MOST_HELD. Tasks that another
+    Tasks that `by` holds already are kept, renewed and counted; nobody holds more than MAX_CLAIMS. Tasks that another
     person holds, and tasks that `by` has decided already, are left out. The order: not skipped before skipped, then by
     due time, run and subject.
     """
     access.require(by, Action.REVIEW, brand)
     now = clock.now()
     until = now + timedelta(minutes=settings.PROOFLINE["claim_minutes"])
-    workspace = MOST_HELD - _held(by, now)
+    workspace = MAX_CLAIMS - _lock_and_count_claims(by, now)
     open_tasks = ReviewTask.objects.filter(brand=brand, stage=stage, state=TaskState.OPEN)
     held = list(
         open_tasks.filter(claimed_by=by, claimed_until__gt=now)
@@ -121,17 +121,17 @@ def start(*, brand: Brand, by: User, size: int = 20, stage: str = checklists.FIR
     free = (
         open_tasks.filter(Q(claimed_until__isnull=True) | Q(claimed_until__lte=now))
         .exclude(slots__decision__decided_by=by)
-        .order_by(*ORDER)
+        .order_by(*TASK_ORDER)
         .select_for_update(skip_locked=True, of=("self",))
         .values_list("pk", flat=True)[:to_claim]
     )
     task_ids = held + (list(free) if to_claim else [])
     ReviewTask.objects.filter(pk__in=task_ids).update(claimed_by=by, claimed_until=until)
-    return list(ReviewTask.objects.filter(pk__in=task_ids).select_related("asset__subject").order_by(*ORDER))
+    return list(ReviewTask.objects.filter(pk__in=task_ids).select_related("asset__subject").order_by(*TASK_ORDER))
 
 
 #: The order in which tasks are shown and claimed.
-ORDER = (
+TASK_ORDER = (
     F("skipped_at").asc(nulls_first=True),
     F("due_at").asc(nulls_last=True),
     "asset__cell__run_id",
@@ -140,7 +140,7 @@ ORDER = (
 )
 
 
-def _held(by: User, now: datetime) -> int:
+def _lock_and_count_claims(by: User, now: datetime) -> int:
     """Return how many claims `by` holds, over all brands, and lock the user's row until the transaction ends.
 
     The lock prevents that two transactions each count free places for the same person.
@@ -149,9 +149,9 @@ def _held(by: User, now: datetime) -> int:
     return ReviewTask.objects.filter(claimed_by=by, claimed_until__gt=now, state=TaskState.OPEN).count()
 
 
-def hold(task: ReviewTask, by: User) -> None:
-    """Claim one open task for `by` for ten minutes; do nothing if `by` holds MOST_HELD. The caller locks the task."""
-    if _held(by, clock.now()) >= MOST_HELD:
+def claim_task(task: ReviewTask, by: User) -> None:
+    """Claim one open task for `by` for ten minutes; do nothing if `by` holds MAX_CLAIMS. The caller locks the task."""
+    if _lock_and_count_claims(by, clock.now()) >= MAX_CLAIMS:
         return
     task.claimed_by = by
     task.claimed_until = clock.now() + timedelta(minutes=settings.PROOFLINE["claim_minutes"])
@@ -159,7 +159,7 @@ def hold(task: ReviewTask, by: User) -> None:
 
 
 @transaction.atomic
-def renew(*, brand: Brand, by: User) -> int:
+def renew_claims(*, brand: Brand, by: User) -> int:
     """Renew the claims of `by` for another ten minutes and return how many. The page calls this during work."""
     access.require(by, Action.REVIEW, brand)
     now = clock.now()
@@ -169,7 +169,7 @@ def renew(*, brand: Brand, by: User) -> int:
 
 
 @transaction.atomic
-def release(*, brand: Brand, by: User) -> int:
+def release_claims(*, brand: Brand, by: User) -> int:
     """Release every claim of `by` in this brand and return how many."""
     access.require(by, Action.REVIEW, brand)
     mine = ReviewTask.objects.filter(brand=brand, claimed_by=by)
@@ -181,7 +181,7 @@ def skip(*, task_id: int, by: User) -> ReviewTask:
     """Move a task to the end of the queue and release its claim. Raises Conflict when it is not open."""
     task = get(task_id, by)
     access.require(by, Action.REVIEW, task.brand)
-    ensure_free(task, by)
+    ensure_not_claimed_by_another(task, by)
     now = clock.now()
     skipped = ReviewTask.objects.filter(pk=task.pk, state=TaskState.OPEN).update(
         skipped_at=now, claimed_by=None, claimed_until=None
@@ -194,7 +194,7 @@ def skip(*, task_id: int, by: User) -> ReviewTask:
     return task
 
 
-def ensure_free(task: ReviewTask, by: User) -> None:
+def ensure_not_claimed_by_another(task: ReviewTask, by: User) -> None:
     """Raise Conflict while another person holds the task, unless `by` is a lead."""
     holder, until = task.claimed_by, task.claimed_until
     if holder is None or holder == by or until is None or until <= clock.now():

@@ -52,7 +52,7 @@ def add_defaults(*, brand: Brand, by: User) -> list[Reason]:
     ]
 
 
-def get(*, brand_id: int, code: str) -> Reason:
+def get_active_reason(*, brand_id: int, code: str) -> Reason:
     """Return the active reason with this code. Raises NotFound, which lists the active codes."""
     reason = Reason.objects.filter(brand_id=brand_id, code=code, is_active=True).first()
     if reason is None:

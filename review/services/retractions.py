@@ -12,7 +12,7 @@ from core.models import User
 from generation.choices import AssetState
 from generation.models import Asset, StaleAsset
 from generation.services.images import assets, masters, staleness
-from review.choices import DecisionKind, Desired, TaskState
+from review.choices import DecisionKind, DesiredState, TaskState
 from review.events import ApprovalRevoked, AssetReopened, DecisionUndone
 from review.models import Decision, DecisionSlot, Delivery, ReviewTask
 from review.selectors import staleness as stale_selectors
@@ -38,13 +38,13 @@ def undo(*, decision_id: int, by: User, withdraws: bool = False, note: str = "")
     decision = Decision.objects.select_related("decided_by", "reason").get(pk=decision_id)
     if earlier_undo := Decision.objects.filter(voids=decision).first():
         return earlier_undo
-    _ensure_last_word(asset, task, decision)
+    _ensure_newest_decision(asset, task, decision)
     has_begun = decision.consequences_at is not None
     if has_begun:
         _ensure_can_withdraw(asset, decision, withdraws)
     was_released = has_begun and decision.kind == DecisionKind.APPROVED and asset.state == AssetState.APPROVED
     voiding = _void(decision, DecisionKind.UNDONE, by, note)
-    _back_to_review(asset, task, decision, by)
+    _return_to_review(asset, task, decision, by)
     if was_released:
         deliveries.withdraw_everywhere(asset=asset, by=by, cause="approval undone")
     if has_begun and decision.kind == DecisionKind.REJECTED:
@@ -60,14 +60,14 @@ def revoke(*, asset_id: int, by: User, note: str) -> Decision:
 
     Needs the right to revoke and a note with the cause. Raises Conflict unless the asset is approved.
     """
-    asset = _enter(asset_id, by)
+    asset = _load_and_lock(asset_id, by)
     if not note.strip():
         raise Invalid("Say why the approval is revoked.", [Problem("note", "must not be empty")])
     approval = _valid_approval(asset)
     if asset.state not in {AssetState.APPROVED, AssetState.STALE} or approval is None:
         raise Conflict(f"Only an approved image can be revoked; this one is {asset.get_state_display().lower()}.")
     voiding = _void(approval, DecisionKind.REVOKED, by, note)
-    stale_assets.close(asset)
+    stale_assets.close_review(asset)
     assets.move(asset, AssetState.REVOKED, by=by, decision=voiding.pk)
     deliveries.withdraw_everywhere(asset=asset, by=by, cause=f"revoked: {note}")
     payload = {"decision": voiding.pk, "voids": approval.pk, "version": approval.version_id, "note": note}
@@ -81,7 +81,7 @@ def reopen(*, asset_id: int, by: User, note: str = "") -> ReviewTask:
 
     A stale image is in review already.
     """
-    asset = _enter(asset_id, by)
+    asset = _load_and_lock(asset_id, by)
     if asset.state not in {AssetState.APPROVED, AssetState.REJECTED, AssetState.REVOKED}:
         raise Conflict(f"This image is {asset.get_state_display().lower()}; there is nothing to reopen.")
     before = asset.state
@@ -99,7 +99,7 @@ def reopen(*, asset_id: int, by: User, note: str = "") -> ReviewTask:
     return task
 
 
-def _enter(asset_id: int, by: User) -> Asset:
+def _load_and_lock(asset_id: int, by: User) -> Asset:
     asset = Asset.objects.visible_to(by).select_related("brand").filter(pk=asset_id).first()
     if asset is None:
         raise NotFound(f"There is no asset {asset_id}.")
@@ -111,7 +111,7 @@ def _valid_approval(asset: Asset) -> Decision | None:
     return Decision.objects.filter(stale_selectors.valid_approvals(asset.pk)).order_by("-id").first()
 
 
-def _ensure_last_word(asset: Asset, task: ReviewTask, decision: Decision) -> None:
+def _ensure_newest_decision(asset: Asset, task: ReviewTask, decision: Decision) -> None:
     """Raise Conflict unless the decision still counts and is the asset's newest one."""
     if decision.kind not in {DecisionKind.APPROVED, DecisionKind.REJECTED, DecisionKind.NEEDS_REVISION}:
         raise Conflict("This was an undo itself; decide anew instead.")
@@ -141,7 +141,7 @@ def _ensure_can_withdraw(asset: Asset, decision: Decision, withdraws: bool) -> N
     if decision.kind != DecisionKind.APPROVED or asset.state != AssetState.APPROVED or withdraws:
         return
     places = list(
-        Delivery.objects.filter(asset=asset, desired=Desired.PRESENT).values_list("destination__name", flat=True)
+        Delivery.objects.filter(asset=asset, desired=DesiredState.PRESENT).values_list("destination__name", flat=True)
     )
     names = ", ".join(places)
     raise Conflict(
@@ -173,7 +173,7 @@ def _void(decision: Decision, kind: str, by: User, note: str) -> Decision:
     return voiding
 
 
-def _back_to_review(asset: Asset, task: ReviewTask, decision: Decision, by: User) -> None:
+def _return_to_review(asset: Asset, task: ReviewTask, decision: Decision, by: User) -> None:
     """Restore task and asset as they were before the decision, and claim the task for `by`.
 
     A later stage that the decision had opened waits again.
@@ -186,4 +186,4 @@ def _back_to_review(asset: Asset, task: ReviewTask, decision: Decision, by: User
     if asset.state not in {AssetState.IN_REVIEW, AssetState.STALE}:
         was_stale = StaleAsset.objects.filter(asset=asset).exists()
         assets.move(asset, AssetState.STALE if was_stale else AssetState.IN_REVIEW, by=by)
-    queue.hold(task, by)
+    queue.claim_task(task, by)

@@ -15,11 +15,11 @@ from core import clock
 from core.choices import Lane, StaleUse
 from core.events import DomainEvent, publish_all
 from core.models import Brand
-from core.services import nudges
+from core.services import wake_ups
 from generation.models import Asset, StaleAsset
 from generation.services.images import staleness
-from review.choices import DecisionKind, Desired, Observed, TaskState
-from review.events import AssetRecalled, DeliveryWanted, TaskOpened
+from review.choices import DecisionKind, DesiredState, ObservedState, TaskState
+from review.events import AssetRecalled, DeliveryRequested, TaskOpened
 from review.models import ChecklistVersion, Decision, DecisionSlot, Delivery, ReviewTask
 from review.services import checklists, queue
 from review.states import TASK
@@ -28,28 +28,28 @@ LABEL = "review"
 _CAUSE = "went stale"
 
 
-def send_back(*, brand_id: int, asset_ids: Sequence[int]) -> None:
+def return_to_first_stage(*, brand_id: int, asset_ids: Sequence[int]) -> None:
     """Send stale images back to the first stage.
 
     Their approvals fill no slot any more, but the images stay published until the next decision.
     """
-    unpublished = _not_in_effect(asset_ids)
+    unpublished = _without_approval_in_effect(asset_ids)
     if unpublished:
         staleness.withdraw(unpublished)
-    _reopen(brand_id, asset_ids)
+    _reopen_tasks(brand_id, asset_ids)
     if Brand.objects.get(pk=brand_id).stale_use == StaleUse.WITHDRAW:
-        _take_back(brand_id, asset_ids)
+        _withdraw_published(brand_id, asset_ids)
 
 
-def judge_again(*, brand_id: int, asset_ids: Sequence[int]) -> None:
+def reset_approvals(*, brand_id: int, asset_ids: Sequence[int]) -> None:
     """Reset the images in review that have approvals already, because an input changed since."""
     begun = DecisionSlot.objects.filter(task__asset__in=asset_ids, decision__isnull=False)
     ids = list(begun.values_list("task__asset_id", flat=True).distinct())
     if ids:
-        _reopen(brand_id, ids)
+        _reopen_tasks(brand_id, ids)
 
 
-def give_back(*, asset_ids: Sequence[int]) -> list[int]:
+def restore_approvals(*, asset_ids: Sequence[int]) -> list[int]:
     """Restore approvals of stale images whose inputs are as they were; return their asset ids.
 
     Only images that stayed published and that nobody has decided about since. The others wait for a decision.
@@ -66,14 +66,14 @@ def give_back(*, asset_ids: Sequence[int]) -> list[int]:
     return restored
 
 
-def close(asset: Asset) -> None:
+def close_review(asset: Asset) -> None:
     """End the review of a stale image without a decision, because its approval is revoked."""
     if staleness.end(asset.pk) is not None:
         for task in ReviewTask.objects.select_for_update().filter(asset=asset, state=TaskState.OPEN):
             queue.move(task, TaskState.DECIDED)
 
 
-def _not_in_effect(asset_ids: Sequence[int]) -> list[int]:
+def _without_approval_in_effect(asset_ids: Sequence[int]) -> list[int]:
     """Return the ids of the assets without an approval in effect. They are not published."""
     in_effect = Decision.objects.filter(
         task__asset=OuterRef("asset"), kind=DecisionKind.APPROVED, voided_by__isnull=True, consequences_at__isnull=False
@@ -88,8 +88,8 @@ def _decided_since(asset_ids: Sequence[int]) -> list[int]:
     return list(decided.values_list("asset_id", flat=True).distinct())
 
 
-def _reopen(brand_id: int, asset_ids: Sequence[int]) -> None:
-    version = checklists.current(brand_id=brand_id)
+def _reopen_tasks(brand_id: int, asset_ids: Sequence[int]) -> None:
+    version = checklists.current_version(brand_id=brand_id)
     stage, slots = version.checklist.stage, version.checklist.slots
     DecisionSlot.objects.filter(task__asset__in=asset_ids).update(decision=None)
     tasks = ReviewTask.objects.filter(asset__in=asset_ids)
@@ -98,7 +98,7 @@ def _reopen(brand_id: int, asset_ids: Sequence[int]) -> None:
     tasks.filter(state=TaskState.OPEN).exclude(stage=stage).update(state=TaskState.AWAITING_VERSION, **free)
     fresh = {"checklist_version": version, "due_at": clock.now() + timedelta(hours=version.checklist.due_hours)}
     tasks.filter(stage=stage).update(state=TaskState.OPEN, skipped_at=None, escalated_to=None, **free, **fresh)
-    _add_missing(brand_id, asset_ids, version)
+    _add_missing_tasks(brand_id, asset_ids, version)
     opened = dict(tasks.filter(stage=stage).values_list("pk", "asset_id"))
     DecisionSlot.objects.filter(task__in=opened, slot__gt=slots).delete()
     new_slots = [DecisionSlot(task_id=pk, slot=number) for pk in opened for number in range(1, slots + 1)]
@@ -115,7 +115,7 @@ def _reopen(brand_id: int, asset_ids: Sequence[int]) -> None:
     publish_all(events, label=LABEL)
 
 
-def _add_missing(brand_id: int, asset_ids: Sequence[int], version: ChecklistVersion) -> None:
+def _add_missing_tasks(brand_id: int, asset_ids: Sequence[int], version: ChecklistVersion) -> None:
     """Add missing first-stage tasks: the brand had other stages when these assets were made."""
     stage = version.checklist.stage
     lacking = Asset.objects.filter(pk__in=asset_ids).exclude(tasks__stage=stage)
@@ -146,20 +146,20 @@ def _fill_slots(asset_ids: Sequence[int]) -> None:
     DecisionSlot.objects.bulk_update(filled, ["decision"], batch_size=500)
 
 
-def _take_back(brand_id: int, asset_ids: Sequence[int]) -> None:
+def _withdraw_published(brand_id: int, asset_ids: Sequence[int]) -> None:
     """Withdraw published stale images everywhere, as `deliveries.withdraw_everywhere` does for one image."""
     rows = StaleAsset.objects.filter(asset__in=asset_ids, is_published=True)
     published = dict(rows.values_list("asset_id", "asset__subject__key"))
     versions = dict(Asset.objects.filter(pk__in=published).values_list("pk", "current_version_id"))
-    deliveries = Delivery.objects.filter(asset__in=published, desired=Desired.PRESENT)
+    deliveries = Delivery.objects.filter(asset__in=published, desired=DesiredState.PRESENT)
     listed = list(deliveries.values_list("pk", "asset_id", "version_id", "destination__slug"))
     now, is_free = clock.now(), Q(lease_token__isnull=True) | Q(lease_expires_at__lt=clock.now())
     listed_deliveries = Delivery.objects.filter(pk__in=[row[0] for row in listed])
-    listed_deliveries.update(desired=Desired.ABSENT, wish=F("wish") + 1, error="", changed_at=now)
-    listed_deliveries.filter(is_free).exclude(observed=Observed.ABSENT).update(attempts=0, next_attempt_at=now)
-    listed_deliveries.filter(is_free, observed=Observed.ABSENT).update(attempts=0, next_attempt_at=None)
+    listed_deliveries.update(desired=DesiredState.ABSENT, wish=F("wish") + 1, error="", changed_at=now)
+    listed_deliveries.filter(is_free).exclude(observed=ObservedState.ABSENT).update(attempts=0, next_attempt_at=now)
+    listed_deliveries.filter(is_free, observed=ObservedState.ABSENT).update(attempts=0, next_attempt_at=None)
     events: list[DomainEvent] = [
-        DeliveryWanted(
+        DeliveryRequested(
             brand_id=brand_id,
             object_id=asset_id,
             payload={"delivery": pk, "destination": slug, "desired": "absent", "version": version, "cause": _CAUSE},
@@ -173,4 +173,4 @@ def _take_back(brand_id: int, asset_ids: Sequence[int]) -> None:
     staleness.withdraw(list(published))
     publish_all(events, label=LABEL)
     if listed:
-        nudges.wake(Lane.DELIVERY)
+        wake_ups.wake(Lane.DELIVERY)

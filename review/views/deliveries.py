@@ -14,13 +14,13 @@ from django.views.decorators.http import require_POST, require_safe
 
 from core.access import Action, can
 from core.choices import StaleUse
-from core.pages import BrandRequest, brand_page, number
+from core.pages import BrandRequest, brand_page, parse_row_id
 from core.services import brands
-from review.choices import Desired
-from review.delivery.folder import harmless
+from review.choices import DesiredState
+from review.delivery.folder import escape_formula
 from review.selectors import deliveries as selectors
 
-PAGE = 100
+PAGE_SIZE = 100
 
 
 @require_safe
@@ -28,19 +28,19 @@ PAGE = 100
 def index(request: BrandRequest) -> HttpResponseBase:
     """List deliveries, newest first, by keyset. `?state=` and `?destination=` filter; `?format=csv` sends CSV."""
     state, chosen = request.GET.get("state", ""), request.GET.get("destination", "")
-    deliveries = selectors.matching(request.user, request.brand, state=state, destination=chosen)
+    deliveries = selectors.matching_deliveries(request.user, request.brand, state=state, destination=chosen)
     if request.GET.get("format") == "csv":
-        answer = StreamingHttpResponse(_csv(deliveries), content_type="text/csv; charset=utf-8")
+        answer = StreamingHttpResponse(_csv_lines(deliveries), content_type="text/csv; charset=utf-8")
         answer["Content-Disposition"] = f'attachment; filename="{request.brand.slug}-deliveries.csv"'
         return answer
-    if before := number(request.GET.get("before", "")):
+    if before := parse_row_id(request.GET.get("before", "")):
         deliveries = deliveries.filter(pk__lt=before)
-    rows = list(deliveries[: PAGE + 1])
+    rows = list(deliveries[: PAGE_SIZE + 1])
     context = {
-        "deliveries": rows[:PAGE],
-        "next_before": rows[PAGE - 1].pk if len(rows) > PAGE else None,
+        "deliveries": rows[:PAGE_SIZE],
+        "next_before": rows[PAGE_SIZE - 1].pk if len(rows) > PAGE_SIZE else None,
         "destinations": selectors.destinations(request.user, request.brand),
-        "counts": selectors.counts(request.user, request.brand),
+        "counts": selectors.count_by_state(request.user, request.brand),
         "state": state,
         "chosen": chosen,
         "stale_uses": StaleUse.choices if can(request.user, Action.EDIT_BRAND, request.brand) else [],
@@ -58,18 +58,18 @@ def stale_use(request: BrandRequest) -> HttpResponseBase:
     return redirect("deliveries", request.brand.slug)
 
 
-class _Echo:
+class _LineWriter:
     def write(self, value: str) -> str:
         return value
 
 
-def _csv(deliveries: Any) -> Iterator[str]:
-    writer = csv.writer(_Echo())
+def _csv_lines(deliveries: Any) -> Iterator[str]:
+    writer = csv.writer(_LineWriter())
     yield "\ufeff" + writer.writerow(
         ["sku", "campaign", "destination", "wanted", "state", "attempts", "changed", "cause"]
     )
     for delivery in deliveries.iterator(chunk_size=500):
-        desired = "there" if delivery.desired == Desired.PRESENT else "not there"
+        desired = "there" if delivery.desired == DesiredState.PRESENT else "not there"
         cells = [
             delivery.asset.subject.key,
             delivery.asset.campaign.name,
@@ -80,4 +80,4 @@ def _csv(deliveries: Any) -> Iterator[str]:
             delivery.changed_at.isoformat(),
             delivery.error,
         ]
-        yield writer.writerow([harmless(str(cell)) for cell in cells])
+        yield writer.writerow([escape_formula(str(cell)) for cell in cells])

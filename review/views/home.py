@@ -22,10 +22,10 @@ from generation.choices import AssetState, RunState
 from review.selectors import home as selectors
 from review.selectors import queues, workspace
 
-THUMBS = 4
+MAX_THUMBNAILS = 4
 #: Asset states with an open review task.
-WAITING = (AssetState.IN_REVIEW, AssetState.STALE)
-MOST = 5
+STATES_IN_REVIEW = (AssetState.IN_REVIEW, AssetState.STALE)
+MAX_REMINDERS = 5
 
 
 @dataclass(frozen=True)
@@ -58,63 +58,73 @@ def entry(request: Any) -> HttpResponseBase:
 @brand_page()
 def home(request: BrandRequest) -> HttpResponseBase:
     reminders = [
-        *_to_review(request),
-        *_runs(request),
-        *_failed(request),
-        *_escalated(request),
-        *_undelivered(request),
-        *_lacking_photos(request),
+        *_review_reminders(request),
+        *_run_reminders(request),
+        *_failed_image_reminders(request),
+        *_escalation_reminders(request),
+        *_delivery_reminders(request),
+        *_photo_reminders(request),
     ]
     context = {
-        "reminders": reminders[:MOST],
+        "reminders": reminders[:MAX_REMINDERS],
         "campaigns": selectors.campaigns(request.user, request.brand)[:6],
         "has_products": selectors.has_products(request.brand),
     }
     return render(request, "home.html", context)
 
 
-def _shown(request: BrandRequest, **lookups: Any) -> list[tuple[int, str]]:
+def _newest_images(request: BrandRequest, **lookups: Any) -> list[tuple[int, str]]:
     """Return (version id, disclaimer) of the newest images."""
-    return selectors.newest_versions(request.user, request.brand, limit=THUMBS, **lookups)
+    return selectors.newest_versions(request.user, request.brand, limit=MAX_THUMBNAILS, **lookups)
 
 
-def _to_review(request: BrandRequest) -> list[Reminder]:
-    mine = next((queue for queue in queues.waiting(user=request.user) if queue.brand_id == request.brand.pk), None)
-    if mine is None or not mine.waiting:
-        return _with_reviewers(request)
-    sentence = _count(ngettext("%(count)s image to review", "%(count)s images to review", mine.waiting), mine.waiting)
-    if mine.overdue:
-        sentence += ", " + _count(ngettext("%(count)s overdue", "%(count)s overdue", mine.overdue), mine.overdue)
-    verb = _("Continue reviewing") if mine.held else _("Start reviewing")
-    shown = _shown(request, state__in=WAITING, is_sandbox=False)
+def _review_reminders(request: BrandRequest) -> list[Reminder]:
+    brand_queues = queues.brand_queues(user=request.user)
+    queue = next((queue for queue in brand_queues if queue.brand_id == request.brand.pk), None)
+    if queue is None or not queue.waiting_count:
+        return _other_reviewers_reminders(request)
+    sentence = _format_count(
+        ngettext("%(count)s image to review", "%(count)s images to review", queue.waiting_count), queue.waiting_count
+    )
+    if queue.overdue_count:
+        sentence += ", " + _format_count(
+            ngettext("%(count)s overdue", "%(count)s overdue", queue.overdue_count), queue.overdue_count
+        )
+    verb = _("Continue reviewing") if queue.claimed_count else _("Start reviewing")
+    shown = _newest_images(request, state__in=STATES_IN_REVIEW, is_sandbox=False)
     return [
         Reminder(
-            sentence, reverse("workspace", args=[request.brand.slug]), verb, mine.oldest_at, shown, bool(mine.overdue)
+            sentence,
+            reverse("workspace", args=[request.brand.slug]),
+            verb,
+            queue.oldest_at,
+            shown,
+            bool(queue.overdue_count),
         )
     ]
 
 
-def _with_reviewers(request: BrandRequest) -> list[Reminder]:
+def _other_reviewers_reminders(request: BrandRequest) -> list[Reminder]:
     """Return a reminder of the images that wait for other reviewers, for users who may not decide themselves."""
-    tasks = workspace.waiting(user=request.user, brand_id=request.brand.pk)
+    tasks = workspace.open_tasks(user=request.user, brand_id=request.brand.pk)
     count = tasks.count()
     if not count:
         return []
     words = ngettext("%(count)s image waits for other reviewers.", "%(count)s images wait for other reviewers.", count)
     oldest = tasks.order_by("opened_at").values_list("opened_at", flat=True).first()
-    shown = _shown(request, state__in=WAITING, is_sandbox=False)
+    shown = _newest_images(request, state__in=STATES_IN_REVIEW, is_sandbox=False)
     href = reverse("review", args=[request.brand.slug])
-    return [Reminder(_count(words, count), href, _("See them"), oldest, shown)]
+    return [Reminder(_format_count(words, count), href, _("See them"), oldest, shown)]
 
 
-def _runs(request: BrandRequest) -> list[Reminder]:
+def _run_reminders(request: BrandRequest) -> list[Reminder]:
     """Return runs that wait for somebody, then those that are running."""
     if not can(request.user, Action.RUN, request.brand):
         return []
     reminders = []
     for run in selectors.open_runs(request.user, request.brand)[:3]:
         href, name = reverse("run", args=[request.brand.slug, run.pk]), f"{run.name} ({run.campaign.name})"
-        shown = _shown(request, cell__run=run)
+        shown = _newest_images(request, cell__run=run)
         if run.state == RunState.PLANNED:
             words = ngettext(
                 "%(count)s image of %(run)s is planned and waits for release.",
@@ -122,7 +132,7 @@ def _runs(request: BrandRequest) -> list[Reminder]:
                 run.job_count,
             )
             reminders.append(
-                Reminder(_count(words, run.job_count, run=name), href, _("Release"), run.created_at, shown)
+                Reminder(_format_count(words, run.job_count, run=name), href, _("Release"), run.created_at, shown)
             )
         elif run.state == RunState.PAUSED:
             sentence = _("%(run)s is paused.") % {"run": name} + f" {run.pause_reason}".rstrip()
@@ -133,12 +143,12 @@ def _runs(request: BrandRequest) -> list[Reminder]:
                 "%(done)s of %(count)s images of %(run)s made.",
                 run.job_count,
             )
-            sentence = _count(words, run.job_count, run=name, done=f"{run.done:,}")
+            sentence = _format_count(words, run.job_count, run=name, done=f"{run.done:,}")
             reminders.append(Reminder(sentence, href, _("Watch"), run.released_at, shown))
     return reminders
 
 
-def _failed(request: BrandRequest) -> list[Reminder]:
+def _failed_image_reminders(request: BrandRequest) -> list[Reminder]:
     if not can(request.user, Action.RUN, request.brand):
         return []
     failed = selectors.failed_assets(request.user, request.brand)
@@ -148,11 +158,11 @@ def _failed(request: BrandRequest) -> list[Reminder]:
     count = failed.count()
     words = ngettext("%(count)s image could not be made.", "%(count)s images could not be made.", count)
     href = reverse("run", args=[request.brand.slug, first.cell.run_id]) + "?only=problems"
-    return [Reminder(_count(words, count), href, _("See the causes"), first.changed_at, [], True)]
+    return [Reminder(_format_count(words, count), href, _("See the causes"), first.changed_at, [], True)]
 
 
-def _escalated(request: BrandRequest) -> list[Reminder]:
-    tasks = [task for task in queues.escalated(user=request.user) if task.brand_id == request.brand.pk]
+def _escalation_reminders(request: BrandRequest) -> list[Reminder]:
+    tasks = [task for task in queues.escalated_tasks(user=request.user) if task.brand_id == request.brand.pk]
     if not tasks:
         return []
     words = ngettext(
@@ -160,12 +170,12 @@ def _escalated(request: BrandRequest) -> list[Reminder]:
         "%(count)s images were sent back three times; you decide how to go on.",
         len(tasks),
     )
-    shown = _shown(request, pk__in=[task.asset_id for task in tasks])
+    shown = _newest_images(request, pk__in=[task.asset_id for task in tasks])
     href = reverse("asset", args=[request.brand.slug, tasks[0].asset_id])
-    return [Reminder(_count(words, len(tasks)), href, _("Decide"), tasks[0].opened_at, shown, True)]
+    return [Reminder(_format_count(words, len(tasks)), href, _("Decide"), tasks[0].opened_at, shown, True)]
 
 
-def _undelivered(request: BrandRequest) -> list[Reminder]:
+def _delivery_reminders(request: BrandRequest) -> list[Reminder]:
     failed = selectors.failed_deliveries(request.user, request.brand)
     count = failed.count()
     if not count or not can(request.user, Action.DELIVER, request.brand):
@@ -176,10 +186,10 @@ def _undelivered(request: BrandRequest) -> list[Reminder]:
     first = failed.first()
     href = reverse("deliveries", args=[request.brand.slug]) + "?state=failed"
     at = first.changed_at if first else timezone.now()
-    return [Reminder(_count(words, count), href, _("See the causes"), at, [], True)]
+    return [Reminder(_format_count(words, count), href, _("See the causes"), at, [], True)]
 
 
-def _lacking_photos(request: BrandRequest) -> list[Reminder]:
+def _photo_reminders(request: BrandRequest) -> list[Reminder]:
     if not can(request.user, Action.IMPORT_FEED, request.brand):
         return []
     lacking = selectors.products_without_photo(request.user, request.brand)
@@ -187,9 +197,9 @@ def _lacking_photos(request: BrandRequest) -> list[Reminder]:
         return []
     words = ngettext("%(count)s product has no photo yet.", "%(count)s products have no photo yet.", lacking)
     href = reverse("products", args=[request.brand.slug]) + "?ready=missing"
-    return [Reminder(_count(words, lacking), href, _("See the products"))]
+    return [Reminder(_format_count(words, lacking), href, _("See the products"))]
 
 
-def _count(words: str, count: int, **values: str) -> str:
+def _format_count(words: str, count: int, **values: str) -> str:
     """Fill a sentence with a number, thousands separated, and other values."""
     return words % {"count": f"{count:,}", **values}

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from core.access import Action
 from core.errors import Conflict, Invalid, NotFound
-from core.pages import BrandRequest, brand_page, number
+from core.pages import BrandRequest, brand_page, parse_row_id
 from generation.choices import AssetState
 from generation.models import Asset
 from generation.services.images import rounds
@@ -23,7 +23,7 @@ from review.selectors.workspace import ControlValue
 from review.services import approved_zip, decisions, escalations, queue
 
 #: The states that the library shows when none is chosen: those in which an image exists.
-SHOWN = tuple(state for state in AssetState.values if state not in {AssetState.MAKING, AssetState.SUPERSEDED})
+DEFAULT_STATES = tuple(state for state in AssetState.values if state not in {AssetState.MAKING, AssetState.SUPERSEDED})
 
 
 @require_safe
@@ -32,7 +32,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
     """Show the library with its filters. htmx requests the next rows with `?after=`."""
     filters = _filters(request)
     after = request.GET.get("after", "")
-    page = library.page(user=request.user, brand=request.brand, filters=filters, after=number(after))
+    page = library.page(user=request.user, brand=request.brand, filters=filters, after=parse_row_id(after))
     query = request.GET.copy()
     query.pop("after", None)
     context = {"page": page, "filters": filters, "query": query.urlencode(), "chosen": request.GET.getlist("state")}
@@ -40,7 +40,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
         return render(request, "review/library_rows.html", context)
     context |= {
         "facets": library.facets(user=request.user, brand=request.brand, filters=filters),
-        "approved": library.matching(user=request.user, brand=request.brand, filters=filters)
+        "approved": library.matching_assets(user=request.user, brand=request.brand, filters=filters)
         .filter(state=AssetState.APPROVED)
         .count(),
     }
@@ -49,9 +49,9 @@ def index(request: BrandRequest) -> HttpResponseBase:
 
 @require_safe
 @brand_page(Action.PULL)
-def approved(request: BrandRequest) -> HttpResponseBase:
+def download_approved(request: BrandRequest) -> HttpResponseBase:
     """Stream the approved images of the current filter as a ZIP."""
-    assets = library.matching(user=request.user, brand=request.brand, filters=_filters(request))
+    assets = library.matching_assets(user=request.user, brand=request.brand, filters=_filters(request))
     ids = list(assets.filter(state=AssetState.APPROVED).values_list("pk", flat=True))
     chunks = approved_zip.stream(user=request.user, brand=request.brand, asset_ids=ids)
     answer = StreamingHttpResponse(chunks, content_type="application/zip")
@@ -64,7 +64,7 @@ def approved(request: BrandRequest) -> HttpResponseBase:
 @require_safe
 @brand_page()
 def asset(request: BrandRequest, asset_id: int) -> HttpResponseBase:
-    detail = asset_details.detail(user=request.user, asset_id=asset_id)
+    detail = asset_details.asset_detail(user=request.user, asset_id=asset_id)
     if detail.asset.brand_id != request.brand.pk:
         raise NotFound(f"There is no image {asset_id} in {request.brand.name}.")
     version_id = request.GET.get("version", "")
@@ -86,7 +86,7 @@ def asset(request: BrandRequest, asset_id: int) -> HttpResponseBase:
 
 @require_POST
 @brand_page(Action.REVOKE)
-def judge_again(request: BrandRequest, asset_id: int, verb: str) -> HttpResponseBase:
+def revoke_or_reopen(request: BrandRequest, asset_id: int, verb: str) -> HttpResponseBase:
     """Revoke an approval, or put the asset back into review. For leads."""
     note = request.POST.get("note", "").strip()
     if verb == "revoke":
@@ -102,7 +102,7 @@ def judge_again(request: BrandRequest, asset_id: int, verb: str) -> HttpResponse
 
 @require_POST
 @brand_page(Action.RUN)
-def settle(request: BrandRequest, task_id: int, verb: str) -> HttpResponseBase:
+def settle_escalation(request: BrandRequest, task_id: int, verb: str) -> HttpResponseBase:
     """Settle an escalated task, as the campaign manager: open another round, or return it to review."""
     task = queue.get(task_id, request.user)
     if verb == "again":
@@ -110,7 +110,9 @@ def settle(request: BrandRequest, task_id: int, verb: str) -> HttpResponseBase:
             control_value.control.parameter: control_value for control_value in _control_values(task.asset)
         }
         given = {name: request.POST.get(f"control:{name}", "") for name in control_values}
-        controls = {name: value for name, value in given.items() if value and value != _was(control_values[name])}
+        controls = {
+            name: value for name, value in given.items() if value and value != _form_value(control_values[name])
+        }
         escalations.allow_round(task_id=task_id, by=request.user, controls=controls)
         messages.success(request, "It is made once more with these changes.")
     elif verb == "return":
@@ -132,7 +134,7 @@ def _control_values(asset: Asset) -> list[ControlValue]:
     return [ControlValue(control, values[control.parameter]) for control in controls]
 
 
-def _was(control_value: ControlValue) -> str:
+def _form_value(control_value: ControlValue) -> str:
     return control_value.hex if control_value.control.kind == "colour" else str(control_value.value)
 
 
@@ -141,9 +143,9 @@ def _filters(request: BrandRequest) -> Filters:
     states = [state for state in given.getlist("state") if state in AssetState.values]
     return Filters(
         text=given.get("q", "").strip()[:200],
-        states=states or SHOWN,
-        campaign_id=number(given.get("campaign", "")),
-        run_id=number(given.get("run", "")),
+        states=states or DEFAULT_STATES,
+        campaign_id=parse_row_id(given.get("campaign", "")),
+        run_id=parse_row_id(given.get("run", "")),
         problem=given.get("problem", "")[:40],
         live=given.get("live", "")[:50],
     )

@@ -15,26 +15,26 @@ from django.views.decorators.http import require_POST, require_safe
 from core import storable
 from core.access import Action, can
 from core.errors import DomainError, Invalid, Problem
-from core.pages import BrandRequest, brand_page, enter, number
+from core.pages import BrandRequest, brand_page, parse_row_id, set_brand
 from core.templatetags.proofline import image
 from review.models import Decision
 from review.selectors import workspace
 from review.services import checklists, decisions, queue
 
-HAND = 20  # tasks claimed at a time
+CLAIM_SIZE = 20  # tasks claimed at a time
 
 
 @require_safe
 @brand_page()
 def queue_page(request: BrandRequest) -> HttpResponse:
     """Show the review queue page: how many images wait, for whom and since when."""
-    every = workspace.waiting(user=request.user, brand_id=request.brand.pk)
+    every = workspace.open_tasks(user=request.user, brand_id=request.brand.pk)
     waiting = every.exclude(slots__decision__decided_by=request.user)
     now = timezone.now()
     mine = waiting.filter(claimed_by=request.user, claimed_until__gt=now)
     others = waiting.filter(claimed_until__gt=now).exclude(claimed_by=request.user)
-    first = waiting.select_related("asset__current_version__master", "asset__subject").order_by(*queue.ORDER)[:8]
-    versions = workspace.versions_of(list(first))
+    first = waiting.select_related("asset__current_version__master", "asset__subject").order_by(*queue.TASK_ORDER)[:8]
+    versions = workspace.candidates_by_asset(list(first))
     return render(
         request,
         "review/queue.html",
@@ -45,7 +45,7 @@ def queue_page(request: BrandRequest) -> HttpResponse:
             "left_to_others": every.count() - waiting.count(),
             "overdue": waiting.filter(due_at__lt=now).count(),
             "first": [(task, versions.get(task.asset_id, [])) for task in first],
-            "lately": workspace.mine_lately(user=request.user, brand_id=request.brand.pk, count=12)[::-1],
+            "lately": workspace.recent_decisions(user=request.user, brand_id=request.brand.pk, count=12)[::-1],
             "may_review": can(request.user, Action.REVIEW, request.brand),
         },
     )
@@ -54,20 +54,20 @@ def queue_page(request: BrandRequest) -> HttpResponse:
 @brand_page(Action.REVIEW)
 def page(request: BrandRequest) -> HttpResponse:
     """Show the review workspace and claim the user's next twenty tasks. `?task=` puts one of them first."""
-    tasks = _hand(request)
-    first_id = number(request.GET.get("task", ""))
+    tasks = _claim_tasks(request)
+    first_id = parse_row_id(request.GET.get("task", ""))
     if first_id and all(task.pk != first_id for task in tasks):
-        tasks = [*workspace.load([queue.get(first_id, request.user)]), *tasks]
-    lately = workspace.mine_lately(user=request.user, brand_id=request.brand.pk)
+        tasks = [*workspace.load_tasks([queue.get(first_id, request.user)]), *tasks]
+    lately = workspace.recent_decisions(user=request.user, brand_id=request.brand.pk)
     state = {
-        "cards": workspace.cards(tasks),
+        "cards": workspace.task_cards(tasks),
         "first": first_id,
-        "lately": [_past(decision) for decision in lately],
+        "lately": [_past_decision_json(decision) for decision in lately],
         "reasons": [
             {"code": reason.code, "label": reason.label} for reason in workspace.reasons(brand_id=request.brand.pk)
         ],
-        "waiting": workspace.waiting(user=request.user, brand_id=request.brand.pk).count(),
-        "urls": _addresses(request.brand.slug),
+        "waiting": workspace.open_tasks(user=request.user, brand_id=request.brand.pk).count(),
+        "urls": _script_urls(request.brand.slug),
     }
     return render(request, "review/workspace.html", {"state": state, "is_empty": not tasks})
 
@@ -77,11 +77,11 @@ def page(request: BrandRequest) -> HttpResponse:
 def sidebar(request: BrandRequest, task_id: int) -> HttpResponse:
     """Render the sidebar of one task as a fragment. The script loads it ahead for the next tasks."""
     task = queue.get(task_id, request.user)
-    detail = workspace.detail(task=task, user=request.user)
+    detail = workspace.task_detail(task=task, user=request.user)
     return render(request, "review/sidebar.html", {"detail": detail, "task": task, "now": timezone.now()})
 
 
-def posted(view: Callable[..., dict[str, Any]]) -> Callable[..., HttpResponseBase]:
+def json_action(view: Callable[..., dict[str, Any]]) -> Callable[..., HttpResponseBase]:
     """Decorate a view that answers JSON to the workspace's script. Errors keep their status, message and details."""
 
     @require_POST
@@ -90,7 +90,7 @@ def posted(view: Callable[..., dict[str, Any]]) -> Callable[..., HttpResponseBas
         if not request.user.is_authenticated:
             return JsonResponse({"title": "Signed out", "detail": "Your session has ended; sign in again."}, status=401)
         try:
-            return JsonResponse(view(enter(request, brand, Action.REVIEW), *args, **kwargs))
+            return JsonResponse(view(set_brand(request, brand, Action.REVIEW), *args, **kwargs))
         except DomainError as error:
             problems = [problem.message for problem in getattr(error, "problems", [])]
             body = {"title": error.title, "detail": error.message, "errors": problems, **error.extra}
@@ -99,72 +99,72 @@ def posted(view: Callable[..., dict[str, Any]]) -> Callable[..., HttpResponseBas
     return answer
 
 
-@posted
+@json_action
 def approve(request: BrandRequest, task_id: int) -> dict[str, Any]:
     body = _body(request)
     decision = decisions.approve(
         task_id=task_id,
         by=request.user,
-        **_seen(body),
-        answers=_members(body, "answers"),
-        note=_text(body, "note"),
+        **_seen_version(body),
+        answers=_object_member(body, "answers"),
+        note=_text_member(body, "note"),
     )
-    return _decided(decision)
+    return _decision_json(decision)
 
 
-@posted
+@json_action
 def reject(request: BrandRequest, task_id: int) -> dict[str, Any]:
     body = _body(request)
     decision = decisions.reject(
         task_id=task_id,
         by=request.user,
-        **_seen(body),
-        reason=_text(body, "reason"),
-        note=_text(body, "note"),
+        **_seen_version(body),
+        reason=_text_member(body, "reason"),
+        note=_text_member(body, "note"),
     )
-    return _decided(decision)
+    return _decision_json(decision)
 
 
-@posted
+@json_action
 def revise(request: BrandRequest, task_id: int) -> dict[str, Any]:
     body = _body(request)
     decision = decisions.request_revision(
         task_id=task_id,
         by=request.user,
-        **_seen(body),
-        reason=_text(body, "reason"),
-        controls=_members(body, "controls"),
-        note=_text(body, "note"),
+        **_seen_version(body),
+        reason=_text_member(body, "reason"),
+        controls=_object_member(body, "controls"),
+        note=_text_member(body, "note"),
         needs_retouch=bool(body.get("retouch")),
     )
-    return _decided(decision)
+    return _decision_json(decision)
 
 
-@posted
+@json_action
 def skip(request: BrandRequest, task_id: int) -> dict[str, Any]:
     queue.skip(task_id=task_id, by=request.user)
     return {"task": task_id}
 
 
-@posted
+@json_action
 def undo(request: BrandRequest, decision_id: int) -> dict[str, Any]:
     """Undo a decision and return its task, claimed again, so that the workspace can show it."""
     withdraws = bool(_body(request).get("withdraws"))
     voiding = decisions.undo(decision_id=decision_id, by=request.user, withdraws=withdraws)
     task = queue.get(voiding.task_id, request.user)
-    return {"decision": voiding.pk, "card": workspace.cards(workspace.load([task]))[0]}
+    return {"decision": voiding.pk, "card": workspace.task_cards(workspace.load_tasks([task]))[0]}
 
 
-@posted
+@json_action
 def more(request: BrandRequest) -> dict[str, Any]:
     """Renew the user's claims, claim up to twenty tasks, and return those that the page does not have yet."""
     ids = _body(request).get("known")
     shown = {pk for pk in ids if isinstance(pk, int)} if isinstance(ids, list) else set()
-    queue.renew(brand=request.brand, by=request.user)
-    fresh = [task for task in _hand(request) if task.pk not in shown]
+    queue.renew_claims(brand=request.brand, by=request.user)
+    fresh = [task for task in _claim_tasks(request) if task.pk not in shown]
     return {
-        "cards": workspace.cards(fresh),
-        "waiting": workspace.waiting(user=request.user, brand_id=request.brand.pk).count(),
+        "cards": workspace.task_cards(fresh),
+        "waiting": workspace.open_tasks(user=request.user, brand_id=request.brand.pk).count(),
     }
 
 
@@ -172,30 +172,32 @@ def more(request: BrandRequest) -> dict[str, Any]:
 @brand_page(Action.REVIEW)
 def leave(request: BrandRequest) -> HttpResponseBase:
     """Release the user's claims and go to the review queue page."""
-    queue.release(brand=request.brand, by=request.user)
+    queue.release_claims(brand=request.brand, by=request.user)
     return redirect("review", request.brand.slug)
 
 
-def _hand(request: BrandRequest) -> list[Any]:
+def _claim_tasks(request: BrandRequest) -> list[Any]:
     """Claim and return the user's tasks of all stages, first stage first, at most twenty."""
     tasks: list[Any] = []
     for stage in checklists.stages(brand_id=request.brand.pk):
-        if len(tasks) < HAND:
-            tasks += queue.start(brand=request.brand, by=request.user, size=HAND - len(tasks), stage=stage.stage)
-    return workspace.load(tasks)
+        if len(tasks) < CLAIM_SIZE:
+            tasks += queue.claim_batch(
+                brand=request.brand, by=request.user, size=CLAIM_SIZE - len(tasks), stage=stage.stage
+            )
+    return workspace.load_tasks(tasks)
 
 
 def _body(request: BrandRequest) -> dict[str, Any]:
     try:
         body = storable.read_json((request.body or b"{}").decode())
-    except (ValueError, storable.NotJson):
+    except (ValueError, storable.InvalidJson):
         raise Invalid("The page sent something unreadable; load it again.") from None
     if not isinstance(body, dict):
         raise Invalid("The page sent something unreadable; load it again.", [Problem("/", "expected an object")])
     return body
 
 
-def _seen(body: dict[str, Any]) -> dict[str, Any]:
+def _seen_version(body: dict[str, Any]) -> dict[str, Any]:
     """Return the version's id and the token of what was on the screen."""
     version, seen = body.get("version"), body.get("seen")
     if type(version) is not int or not isinstance(seen, str):
@@ -204,7 +206,7 @@ def _seen(body: dict[str, Any]) -> dict[str, Any]:
     return {"version_id": version, "seen": seen}
 
 
-def _text(body: dict[str, Any], name: str) -> str:
+def _text_member(body: dict[str, Any], name: str) -> str:
     """Return a text member, or "" if it is missing."""
     value = body.get(name) or ""
     if not isinstance(value, str):
@@ -212,7 +214,7 @@ def _text(body: dict[str, Any], name: str) -> str:
     return value
 
 
-def _members(body: dict[str, Any], name: str) -> dict[str, Any]:
+def _object_member(body: dict[str, Any], name: str) -> dict[str, Any]:
     """Return an object member, empty if it is missing."""
     value = body.get(name) or {}
     if not isinstance(value, dict):
@@ -220,11 +222,11 @@ def _members(body: dict[str, Any], name: str) -> dict[str, Any]:
     return value
 
 
-def _decided(decision: Decision) -> dict[str, Any]:
+def _decision_json(decision: Decision) -> dict[str, Any]:
     return {"id": decision.pk, "task": decision.task_id, "decision": decision.kind}
 
 
-def _past(decision: Decision) -> dict[str, Any]:
+def _past_decision_json(decision: Decision) -> dict[str, Any]:
     return {
         "id": decision.pk,
         "task": decision.task_id,
@@ -235,7 +237,7 @@ def _past(decision: Decision) -> dict[str, Any]:
     }
 
 
-def _addresses(brand: str) -> dict[str, str]:
+def _script_urls(brand: str) -> dict[str, str]:
     """Return the URLs for the script, with 0 in place of ids."""
     task = {name: reverse(f"task_{name}", args=[brand, 0]) for name in ("approve", "reject", "revise", "skip")}
     return {

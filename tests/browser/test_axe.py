@@ -24,7 +24,7 @@ from review.services import reasons
 from tests.generation import test_contact_sheets, test_studio_pages, test_workflows
 from tests.generation.test_studio import wish
 from tests.support import comfy_workflows, factories
-from tests.support.in_review import image_in_review
+from tests.support.images_in_review import create_image_in_review
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
@@ -141,7 +141,7 @@ def subject(brand: Brand) -> Subject:
 def task(brand: Brand, subject: Subject) -> ReviewTask:
     """Return the task of an image in review, of the product with the long name, with real pixels."""
     campaign = factories.CampaignFactory(brand=brand, subjects=[subject], name="A campaign of many words " * 5)
-    made = image_in_review(brand, campaign=campaign)
+    made = create_image_in_review(brand, campaign=campaign)
     cell = made.asset.cell
     type(cell).objects.filter(pk=cell.pk).update(subject=subject)
     stored = _painted("WEBP", "teal")
@@ -197,11 +197,11 @@ def _tries(brand: Brand, by: Any) -> dict[str, Any]:
     for name, run in begun.items():
         for job in Job.objects.filter(run=run):
             if name == "made":
-                version = test_studio_pages.made(job)
+                version = test_studio_pages.finish_job(job)
                 type(version.master).objects.filter(pk=version.master.pk).update(**_keys(_painted("WEBP", "peru")))
             else:
-                test_studio_pages.failed(job, LONG)
-        test_studio_pages.ended(run)
+                test_studio_pages.fail_job(job, LONG)
+        test_studio_pages.finish_run(run)
     return {name: run.pk for name, run in begun.items()}
 
 
@@ -223,7 +223,7 @@ def _sheets(brand: Brand, by: Any) -> dict[str, Any]:
             by=by,
             words=(LONG, f"a {name} jar"),
         )
-        test_contact_sheets.finished(sheet, failing=failing)
+        test_contact_sheets.finish_images(sheet, failing=failing)
         sheets[name] = sheet
     for row in range(2):
         comparisons.vote(comparison_id=sheets["told"].pk, row=row, column_id=None, by=by)
@@ -237,7 +237,7 @@ def _workflows(brand: Brand, by: Any) -> dict[str, Any]:
     graph = comfy_workflows.image_to_image()
     for node in graph.values():
         node["_meta"] = {"title": LONG}
-    marked = test_workflows.marked(test_workflows.uploaded(brand, by, graph=graph), by, **{"10.image": ""})
+    marked = test_workflows.save_marks(test_workflows.upload_workflow(brand, by, graph=graph), by, **{"10.image": ""})
     return {"new": new.slug, "marked": marked.slug}
 
 
@@ -264,8 +264,8 @@ def address(brand: Brand, subject: Subject, task: ReviewTask, person: Callable[.
     photo = cut.photo
     type(photo).objects.filter(pk=photo.pk).update(**_keys(_painted("JPEG", "tan")))
     guide: dict[str, Any] = {"palette": [{"name": "Clay", "hex": "#b5651d"}], "banned_wording": ["luxury"]}
-    guides.publish(guide_id=guides.draft(brand=brand, by=lead, **guide).pk, by=lead, note="The beginning")
-    guides.draft(brand=brand, by=lead, **(guide | {"banned_wording": ["cheap"]}))
+    guides.publish(guide_id=guides.edit_draft(brand=brand, by=lead, **guide).pk, by=lead, note="The beginning")
+    guides.edit_draft(brand=brand, by=lead, **(guide | {"banned_wording": ["cheap"]}))
     cell = task.asset.cell
     names = {
         "campaign": task.asset.campaign.slug,
@@ -289,7 +289,7 @@ def address(brand: Brand, subject: Subject, task: ReviewTask, person: Callable[.
 def tab(chromium: Any) -> Iterator[Any]:
     """Yield a tab where axe can be loaded although the pages forbid foreign scripts."""
     context = chromium.new_context(bypass_csp=True, reduced_motion="reduce")
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()
 
@@ -306,25 +306,25 @@ def test_pages_are_clean_under_axe_and_no_wider_than_their_window(
     for page in GROUPS[group]:
         answer = tab.goto(live_server.url + address(page, **more))
         assert answer.status == 200, page
-        wrong += [f"/{page} {what}" for what in _wrong_with(tab)]
+        wrong += [f"/{page} {what}" for what in _violations(tab)]
         if page in PRESSED:
             press, appears = PRESSED[page]
             tab.click(press)
             tab.wait_for_selector(appears)
-            wrong += [f"/{page} after {press} {what}" for what in _wrong_with(tab)]
+            wrong += [f"/{page} after {press} {what}" for what in _violations(tab)]
     tab.goto("about:blank")
     assert not wrong, "\n".join(wrong)
 
 
 def test_signing_in_is_clean_under_axe_and_no_wider_than_its_window(tab: Any, live_server: Any) -> None:
     tab.goto(f"{live_server.url}/accounts/login/")
-    assert not _wrong_with(tab)
+    assert not _violations(tab)
     tab.evaluate("document.querySelector('h1').outerHTML = '<img src=\"/icon.svg\" width=3000>'")
-    problems = "\n".join(_wrong_with(tab))
+    problems = "\n".join(_violations(tab))
     assert "image-alt (critical) at" in problems and "px too wide" in problems, "what is wrong is found"
 
 
-def _wrong_with(tab: Any) -> list[str]:
+def _violations(tab: Any) -> list[str]:
     tab.evaluate(AXE)
     tab.evaluate("document.querySelectorAll('main details').forEach(one => { one.open = true; })")
     wrong = []

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.browser.signing_in import sign_in
-from tests.browser.test_review_workspace import room, tasks  # noqa: F401
+from tests.browser.test_review_workspace import tasks, workspace  # noqa: F401
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
@@ -50,14 +50,14 @@ CUT = """() => {
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_messages_stay_in_the_window_and_off_the_filmstrip(room: Any, text: str) -> None:  # noqa: F811
-    room.evaluate(SAY, [TEXTS[text], 3])
+def test_messages_stay_in_the_window_and_off_the_filmstrip(workspace: Any, text: str) -> None:  # noqa: F811
+    workspace.evaluate(SAY, [TEXTS[text], 3])
     for sidebar in ("open", "closed"):
-        room.evaluate("(sidebar) => { document.getElementById('room').dataset.sidebar = sidebar; }", sidebar)
+        workspace.evaluate("(sidebar) => { document.getElementById('workspace').dataset.sidebar = sidebar; }", sidebar)
         for width, height in SIZES:
-            room.set_viewport_size({"width": width, "height": height})
-            assert room.evaluate(OUTSIDE) == 0, (width, sidebar)
-            assert room.evaluate(COVERED, ["#films", ".verbs-sidebar"]) == [], (width, sidebar)
+            workspace.set_viewport_size({"width": width, "height": height})
+            assert workspace.evaluate(OUTSIDE) == 0, (width, sidebar)
+            assert workspace.evaluate(COVERED, ["#films", ".verbs-sidebar"]) == [], (width, sidebar)
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)

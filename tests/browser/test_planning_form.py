@@ -14,7 +14,7 @@ from tests.support import engines, factories
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
-assert engines.Ready.name == "ready"  # importing it registers the engine
+assert engines.ReadyEngine.name == "ready"  # importing it registers the engine
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from core import stored_files
 from generation.models import Asset, Job, Run
 from tests.browser.signing_in import sign_in
 from tests.support import factories
-from tests.support.in_review import packshot_spec
+from tests.support.images_in_review import packshot_spec
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
@@ -134,8 +134,8 @@ def test_a_image_appears_in_its_cell_and_in_the_open_drawer(page: Any, run: Run)
     assert page.locator("#drawer .cell-frame").count() == 0
     before = page.inner_text(".progress-line")
     _paint(asset, Job.objects.get(cell_id=asset.cell_id), shade=200)
-    page.wait_for_selector(f"{cell}.is-open img", timeout=8000)
-    page.wait_for_selector("#drawer .cell-frame img", timeout=8000)
+    page.wait_for_selector(f"{cell}.is-open img", timeout=60_000)
+    page.wait_for_selector("#drawer .cell-frame img", timeout=60_000)
     assert page.evaluate("document.activeElement.id") == cell[1:], "the hand stays where it was"
     assert page.inner_text(".progress-line") != before
 

@@ -12,7 +12,7 @@ from generation.models import Comparison, ComparisonVote, Endpoint, JobSpec, Run
 from generation.services import comparisons
 from generation.services.comparisons import Side
 from tests.browser.signing_in import sign_in
-from tests.generation.test_contact_sheets import finished
+from tests.generation.test_contact_sheets import finish_images
 from tests.support import factories, processes
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.slow]
@@ -73,7 +73,7 @@ def test_a_contact_sheet_is_voted_on_by_keyboard_and_then_says_who_made_what(
         by=designer,
         words=("a jar", "a vase"),
     )
-    finished(sheet)
+    finish_images(sheet)
     page.goto(f"{live_server.url}/brands/{brand.slug}/compare/{sheet.pk}/")
     assert "Careful" not in page.content() and "Easy" not in page.content()
     page.keyboard.press("j")

@@ -14,11 +14,11 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
-from config.supervisor import free_port
+from config.supervisor import find_free_port
 from generation.models import Asset
 from review.models import Decision, ReviewTask
 from tests.support import factories, processes
-from tests.support.in_review import image_in_review, seen
+from tests.support.images_in_review import create_image_in_review, decision_arguments
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
@@ -43,7 +43,7 @@ APPROVE_ALL = """([tasks, begin, gap, brand]) => {
 @pytest.fixture
 def site(chromium: Any) -> Iterator[str]:
     """Yield the address of Granian on the test database, run as by `make up`."""
-    port = free_port("127.0.0.1", 8700)
+    port = find_free_port("127.0.0.1", 8700)
     command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)]
     command += [
         "--blocking-threads",
@@ -57,13 +57,13 @@ def site(chromium: Any) -> Iterator[str]:
     ]
     server = subprocess.Popen(command, cwd=processes.ROOT, env=processes.environment())
     try:
-        processes.wait_until(lambda: _listens(port), seconds=60, what="the web server")
+        processes.wait_until(lambda: _is_listening(port), seconds=60, what="the web server")
         yield f"http://127.0.0.1:{port}"
     finally:
         processes.stop(server)
 
 
-def _listens(port: int) -> bool:
+def _is_listening(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
@@ -82,7 +82,10 @@ def _signed_in(chromium: Any, site: str, user: Any, brand: Any) -> Any:
 def test_of_two_approvals_at_once_one_counts_and_the_other_person_is_told(chromium, site, brand, person):
     campaign = factories.CampaignFactory(brand=brand)
     run, specs = factories.RunFactory(campaign=campaign), [factories.OutputSpecFactory(campaign=campaign)]
-    tasks = [seen(image_in_review(brand, campaign=campaign, run=run, specs=specs)) for _ in range(ROUNDS)]
+    tasks = [
+        decision_arguments(create_image_in_review(brand, campaign=campaign, run=run, specs=specs))
+        for _ in range(ROUNDS)
+    ]
     people = [person("reviewer", first_name="Eva"), person("reviewer", first_name="Ole")]
     pages = [_signed_in(chromium, site, reviewer, brand) for reviewer in people]
     begin = time.time() * 1000 + 2000

@@ -11,7 +11,7 @@ import pytest
 from review.choices import ItemMode
 from review.models import Decision, ReviewTask
 from review.services import checklists
-from tests.browser.test_review_workspace import _press, room, tasks  # noqa: F401
+from tests.browser.test_review_workspace import _press, tasks, workspace  # noqa: F401
 from tests.support.processes import wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.slow]
@@ -21,7 +21,7 @@ EVERY_KEY = "axrszjkgfcvpbinm 123+-0"
 SHEET_PAINTED = (
     "() => [...document.querySelectorAll('.cell img')].every((image) => image.complete && image.naturalWidth)"
 )
-STATE = """() => { const { view, sidebar, surround, task, context } = document.getElementById('room').dataset;
+STATE = """() => { const { view, sidebar, surround, task, context } = document.getElementById('workspace').dataset;
     return JSON.stringify({ view, sidebar, surround, task, context }); }"""
 
 FIELDS = {
@@ -41,85 +41,87 @@ def _sheet(page: Any) -> None:
 
 
 @pytest.mark.parametrize("view", ["focus", "sheet"])
-def test_reject_shows_its_reasons_in_every_view(room: Any, view: str) -> None:  # noqa: F811
+def test_reject_shows_its_reasons_in_every_view(workspace: Any, view: str) -> None:  # noqa: F811
     if view == "sheet":
-        _sheet(room)
-    room.keyboard.press("x")
-    assert room.locator("#reasons").is_visible()
-    assert room.locator("#reasons [name=words]").is_visible()
+        _sheet(workspace)
+    workspace.keyboard.press("x")
+    assert workspace.locator("#reasons").is_visible()
+    assert workspace.locator("#reasons [name=words]").is_visible()
 
 
 @pytest.mark.parametrize("view", ["focus", "sheet"])
 def test_words_typed_as_a_reason_run_no_key(
-    room: Any,  # noqa: F811
+    workspace: Any,  # noqa: F811
     tasks: list[ReviewTask],  # noqa: F811
     view: str,
 ) -> None:
     if view == "sheet":
-        _sheet(room)
-    before = room.evaluate(STATE)
-    room.keyboard.press("x")
+        _sheet(workspace)
+    before = workspace.evaluate(STATE)
+    workspace.keyboard.press("x")
     for words in ("blurry edge", "grease mark", "zipper missing", "a scratch", "not our cup", "jagged"):
-        room.fill("#reasons [name=words]", "")
-        room.keyboard.type(words)
-        assert room.input_value("#reasons [name=words]") == words
-        assert room.evaluate(STATE) == before
+        workspace.fill("#reasons [name=words]", "")
+        workspace.keyboard.type(words)
+        assert workspace.input_value("#reasons [name=words]") == words
+        assert workspace.evaluate(STATE) == before
     assert not Decision.objects.exists()
-    _press(room, "Enter")
+    _press(workspace, "Enter")
     decision = Decision.objects.get()
     assert (decision.kind, decision.task_id, decision.note) == ("rejected", tasks[0].pk, words)
 
 
 @pytest.mark.parametrize("view", ["focus", "sheet"])
-def test_no_key_of_the_review_page_acts_in_a_field(room: Any, view: str) -> None:  # noqa: F811
+def test_no_key_of_the_review_page_acts_in_a_field(workspace: Any, view: str) -> None:  # noqa: F811
     if view == "sheet":
-        _sheet(room)
+        _sheet(workspace)
     for field, html in FIELDS.items():
-        room.evaluate(
+        workspace.evaluate(
             "(html) => { document.getElementById('typed')?.remove();"
-            " document.getElementById('room').insertAdjacentHTML('beforeend', html); }",
+            " document.getElementById('workspace').insertAdjacentHTML('beforeend', html); }",
             html,
         )
-        room.focus("#typed")
-        before = room.evaluate(STATE)
-        room.keyboard.type(EVERY_KEY)
-        assert room.evaluate(STATE) == before, field
-        room.evaluate("document.getElementById('typed').blur()")
+        workspace.focus("#typed")
+        before = workspace.evaluate(STATE)
+        workspace.keyboard.type(EVERY_KEY)
+        assert workspace.evaluate(STATE) == before, field
+        workspace.evaluate("document.getElementById('typed').blur()")
     assert not Decision.objects.exists()
 
 
-def test_a_key_of_a_composition_runs_nothing(room: Any) -> None:  # noqa: F811
-    before = room.evaluate(STATE)
+def test_a_key_of_a_composition_runs_nothing(workspace: Any) -> None:  # noqa: F811
+    before = workspace.evaluate(STATE)
     for composing, key in product(
         ("{ isComposing: true }", "{ keyCode: 229 }"), ("a", "x", "b", "Enter", "Escape", "g")
     ):
-        room.evaluate(
+        workspace.evaluate(
             f"(key) => document.body.dispatchEvent(new KeyboardEvent('keydown', "
             f"{{ key, bubbles: true, cancelable: true, ...{composing} }}))",
             key,
         )
-    assert room.evaluate(STATE) == before
-    assert room.locator("#reasons").is_hidden()
+    assert workspace.evaluate(STATE) == before
+    assert workspace.locator("#reasons").is_hidden()
 
 
-def test_escape_goes_back_one_level_at_a_time(room: Any) -> None:  # noqa: F811
-    _sheet(room)
-    room.keyboard.press("Shift+ArrowRight")
-    room.keyboard.press("x")
-    room.keyboard.type("blurry")
+def test_escape_goes_back_one_level_at_a_time(workspace: Any) -> None:  # noqa: F811
+    _sheet(workspace)
+    workspace.keyboard.press("Shift+ArrowRight")
+    workspace.keyboard.press("x")
+    workspace.keyboard.type("blurry")
     levels = []
     for _ in range(3):
-        room.keyboard.press("Escape")
+        workspace.keyboard.press("Escape")
         levels.append(
-            room.evaluate("() => [document.activeElement.name === 'words', !document.getElementById('reasons').hidden,"
-                          " document.querySelectorAll('.cell.is-selected').length]")
-        )  # fmt: skip
+            workspace.evaluate(
+                "() => [document.activeElement.name === 'words', !document.getElementById('reasons').hidden,"
+                " document.querySelectorAll('.cell.is-selected').length]"
+            )
+        )
     assert levels == [[False, True, 2], [False, False, 2], [False, False, 0]]
-    assert room.get_attribute("#room", "data-view") == "sheet"
+    assert workspace.get_attribute("#workspace", "data-view") == "sheet"
 
 
 @pytest.fixture
-def asking(brand: Any, person: Callable[..., Any], db: None) -> None:
+def questions(brand: Any, person: Callable[..., Any], db: None) -> None:
     """Give the brand a checklist with two questions for each image."""
     items = [
         {"code": "colour", "sentence": "The colour is right.", "mode": ItemMode.ASK},
@@ -128,10 +130,10 @@ def asking(brand: Any, person: Callable[..., Any], db: None) -> None:
     checklists.create(brand=brand, by=person("lead"), stage="brand", name="Brand review", items=items)
 
 
-@pytest.mark.usefixtures("asking")
+@pytest.mark.usefixtures("questions")
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_selection_is_approved_with_one_set_of_answers(request: pytest.FixtureRequest, count: int) -> None:
-    page, shown = request.getfixturevalue("room"), request.getfixturevalue("tasks")
+    page, shown = request.getfixturevalue("workspace"), request.getfixturevalue("tasks")
     _sheet(page)
     for _ in range(count - 1):
         page.keyboard.press("Shift+ArrowRight")
@@ -145,6 +147,6 @@ def test_a_selection_is_approved_with_one_set_of_answers(request: pytest.Fixture
     assert not Decision.objects.exists()
     page.keyboard.press("2")
     _press(page, "Enter")
-    wait_until(lambda: Decision.objects.count() >= count, seconds=10, what="all of them are approved")
+    wait_until(lambda: Decision.objects.count() >= count, seconds=60, what="all of them are approved")
     decided = Decision.objects.values_list("task_id", "kind", "answers__colour", "answers__logo")
     assert set(decided) == {(task.pk, "approved", "yes", "n/a") for task in shown[:count]}

@@ -27,7 +27,7 @@ from tests.support import factories
 pytestmark = pytest.mark.django_db
 
 
-def recorded(kind: str) -> list[dict[str, Any]]:
+def event_payloads(kind: str) -> list[dict[str, Any]]:
     return list(Event.objects.filter(type=kind).order_by("id").values_list("payload", flat=True))
 
 
@@ -50,9 +50,9 @@ def test_a_superuser_founds_a_brand_and_becomes_its_admin(lead: User) -> None:
 def test_members_are_added_once_and_the_last_editor_stays(brand: Brand, lead: User, viewer: User) -> None:
     for _ in range(2):
         membership = brands.add_member(brand=brand, user=viewer, role=Role.REVIEWER, by=lead)
-    assert len(recorded("core.member.added")) == 1
+    assert len(event_payloads("core.member.added")) == 1
     brands.remove_member(membership_id=membership.pk, by=lead)
-    assert recorded("core.member.removed")[0]["role"] == "reviewer"
+    assert event_payloads("core.member.removed")[0]["role"] == "reviewer"
     with pytest.raises(Conflict, match="last"):
         brands.remove_member(membership_id=brand.memberships.get(user=lead).pk, by=lead)
     with pytest.raises(NotAllowed):
@@ -62,14 +62,14 @@ def test_members_are_added_once_and_the_last_editor_stays(brand: Brand, lead: Us
 
 
 def test_the_highest_published_guide_counts_and_is_frozen(brand: Brand, lead: User) -> None:
-    first = guides.draft(brand=brand, by=lead, banned_wording=["cheap"], fill_ratio=0.7)
-    assert guide_selectors.published(brand.pk) is None
+    first = guides.edit_draft(brand=brand, by=lead, banned_wording=["cheap"], fill_ratio=0.7)
+    assert guide_selectors.get_published(brand.pk) is None
     guides.publish(guide_id=first.pk, by=lead)
-    second = guides.draft(brand=brand, by=lead, required_wording=["stoneware"])
+    second = guides.edit_draft(brand=brand, by=lead, required_wording=["stoneware"])
     assert (second.number, second.banned_wording, second.fill_ratio) == (2, ["cheap"], 0.7)
-    assert guide_selectors.published(brand.pk) == first
+    assert guide_selectors.get_published(brand.pk) == first
     guides.publish(guide_id=second.pk, by=lead)
-    assert guide_selectors.published(brand.pk) == second
+    assert guide_selectors.get_published(brand.pk) == second
     with pytest.raises(Conflict):
         guides.publish(guide_id=second.pk, by=lead)
     with pytest.raises(IntegrityError), transaction.atomic():
@@ -78,7 +78,9 @@ def test_the_highest_published_guide_counts_and_is_frozen(brand: Brand, lead: Us
 
 def test_a_guide_with_mistakes_names_each(brand: Brand, lead: User) -> None:
     with pytest.raises(Invalid) as refusal:
-        guides.draft(brand=brand, by=lead, palette=[{"name": "Clay", "hex": "red"}], banned_wording=[""], baseline=2)
+        guides.edit_draft(
+            brand=brand, by=lead, palette=[{"name": "Clay", "hex": "red"}], banned_wording=[""], baseline=2
+        )
     assert {problem.pointer for problem in refusal.value.problems} == {"palette/0/hex", "banned_wording", "baseline"}
 
 
@@ -110,7 +112,7 @@ def test_a_change_of_the_brief_is_recorded_and_a_late_one_is_stale(campaign: Cam
         campaign_id=campaign.pk, by=manager, seen_at=seen_at, budget=Decimal("500.00"), name="Autumn"
     )
     assert changed.budget == Decimal("500.00")
-    assert recorded("campaigns.campaign.changed") == [{"changes": {"budget": [None, "500.00"]}}]
+    assert event_payloads("campaigns.campaign.changed") == [{"changes": {"budget": [None, "500.00"]}}]
     with pytest.raises(Stale):
         campaigns.update_campaign(campaign_id=campaign.pk, by=manager, seen_at=seen_at, name="Winter")
     with pytest.raises(NotFound):
@@ -137,7 +139,7 @@ def test_output_specs_become_exactly_what_is_asked(campaign: Campaign, manager: 
     saved = campaigns.set_output_specs(campaign_id=campaign.pk, specs=specs, by=manager)
     assert {(spec.slug, spec.width, spec.height) for spec in saved} == {("shop", 1600, 1600), ("story", 1080, 1920)}
     campaigns.set_output_specs(campaign_id=campaign.pk, specs=specs, by=manager)
-    assert recorded("campaigns.campaign.output_specs_set")[1:] == [
+    assert event_payloads("campaigns.campaign.output_specs_set")[1:] == [
         {"added": ["story"], "changed": ["shop"], "removed": []}
     ]
     with pytest.raises(Invalid):
@@ -166,7 +168,7 @@ def test_subjects_join_and_leave_a_campaign(campaign: Campaign, manager: User, o
     with pytest.raises(Invalid):
         campaigns.add_subjects(campaign_id=campaign.pk, by=manager, subject_ids=[stranger.pk])
     assert campaigns.remove_subjects(campaign_id=campaign.pk, by=manager, subject_ids=[mugs[0].pk, stranger.pk]) == 1
-    assert campaign_selectors.subjects(manager, campaign).count() == 2
+    assert campaign_selectors.list_subjects(manager, campaign).count() == 2
 
 
 def test_people_of_another_brand_see_nothing(
@@ -176,7 +178,7 @@ def test_people_of_another_brand_see_nothing(
     assert not campaign_selectors.visible(stranger).exists()
     for look in (
         lambda: campaign_selectors.get(stranger, campaign.pk),
-        lambda: campaign_selectors.by_slug(stranger, campaign.brand.slug, "autumn"),
+        lambda: campaign_selectors.get_by_slug(stranger, campaign.brand.slug, "autumn"),
         lambda: brand_selectors.get(stranger, campaign.brand.slug),
     ):
         with pytest.raises(NotFound):
@@ -196,9 +198,9 @@ def version(brand: Brand, designer: User) -> PromptVersion:
 def test_versions_are_numbered_and_rendered_with_their_style(version: PromptVersion, designer: User) -> None:
     second = prompts.add_version(template_id=version.template_id, by=designer, text="{name}")
     assert (version.number, second.number) == (1, 2)
-    source = prompt_selectors.source(prompt_selectors.get_version(designer, version.pk))
-    assert (source.style, source.needed) == ("soft light", ("name",))
-    [template] = prompt_selectors.templates(designer, brand_id=version.template.brand_id)
+    source = prompt_selectors.prompt_source(prompt_selectors.get_version(designer, version.pk))
+    assert (source.style, source.required_names) == ("soft light", ("name",))
+    [template] = prompt_selectors.list_templates(designer, brand_id=version.template.brand_id)
     assert (template.version_count, template.last_number) == (2, 2)
 
 
@@ -227,20 +229,20 @@ def test_a_prompt_with_mistakes_names_the_place_of_each(version: PromptVersion, 
 
 
 def test_only_a_draft_that_was_never_used_changes(version: PromptVersion, designer: User, lead: User) -> None:
-    changed = prompts.change_version(version_id=version.pk, by=designer, text="{name}", candidates=1)
+    changed = prompts.edit_draft_version(version_id=version.pk, by=designer, text="{name}", candidates=1)
     assert changed.text == "{name}"
-    assert recorded("campaigns.prompt.version_changed")[0]["fields"] == ["text"]
+    assert event_payloads("campaigns.prompt.version_changed")[0]["fields"] == ["text"]
     prompts.approve_version(version_id=version.pk, by=lead)
     with pytest.raises(Conflict, match="approved"):
-        prompts.change_version(version_id=version.pk, by=designer, text="{key}")
+        prompts.edit_draft_version(version_id=version.pk, by=designer, text="{key}")
 
 
 def test_a_used_version_is_frozen_by_the_database_too(version: PromptVersion, designer: User, lead: User) -> None:
     for _ in range(2):
         prompts.mark_used(version=version, by=designer)
-    assert len(recorded("campaigns.prompt.version_used")) == 1
+    assert len(event_payloads("campaigns.prompt.version_used")) == 1
     with pytest.raises(Conflict, match="used"):
-        prompts.change_version(version_id=version.pk, by=designer, text="{key}")
+        prompts.edit_draft_version(version_id=version.pk, by=designer, text="{key}")
     with pytest.raises(IntegrityError), transaction.atomic():
         PromptVersion.objects.filter(pk=version.pk).update(text="{key}")
     assert prompts.approve_version(version_id=version.pk, by=lead).status == PromptStatus.APPROVED

@@ -23,7 +23,7 @@ def overlap(alpha: np.ndarray, truth: np.ndarray) -> float:
     return float(np.minimum(alpha, truth).sum() / np.maximum(alpha, truth).sum())
 
 
-def measured(made: Scene) -> tuple[float, cutout.CutOut, np.ndarray]:
+def cut_and_score(made: Scene) -> tuple[float, cutout.CutOut, np.ndarray]:
     cut = cutout.cut_out(made.pixels)
     alpha = cut.rgba[..., 3] / 255
     return overlap(alpha, made.alpha), cut, alpha
@@ -31,44 +31,44 @@ def measured(made: Scene) -> tuple[float, cutout.CutOut, np.ndarray]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_product_on_a_plain_background_is_cut_out_without_its_shadow(kind: str) -> None:
-    score, cut, _ = measured(scene(kind))
+    score, cut, _ = cut_and_score(scene(kind))
     assert score >= 0.99
     assert cut.method == "plain" and cut.confidence > 0.9
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_dark_product_on_a_steep_gradient_with_noise_is_cut_out(kind: str) -> None:
-    score, _, _ = measured(scene(kind, colour=(45, 45, 50), wall=(200, 205, 210), gradient=0.35, noise=2.0))
+    score, _, _ = cut_and_score(scene(kind, colour=(45, 45, 50), wall=(200, 205, 210), gradient=0.35, noise=2.0))
     assert score >= 0.99
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_pale_product_on_a_coloured_wall_is_cut_out(kind: str) -> None:
-    score, _, _ = measured(scene(kind, colour=(240, 240, 235), wall=(190, 120, 90), gradient=0.2))
+    score, _, _ = cut_and_score(scene(kind, colour=(240, 240, 235), wall=(190, 120, 90), gradient=0.2))
     assert score >= 0.975
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_product_almost_of_its_backgrounds_colour_is_cut_out(kind: str) -> None:
-    score, _, _ = measured(scene(kind, colour=(150, 175, 150), wall=(176, 190, 176)))
+    score, _, _ = cut_and_score(scene(kind, colour=(150, 175, 150), wall=(176, 190, 176)))
     assert score >= 0.975
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_white_product_on_white_is_cut_out_by_its_faint_outline(kind: str) -> None:
-    score, _, _ = measured(scene(kind, **WHITE))
+    score, _, _ = cut_and_score(scene(kind, **WHITE))
     assert score >= (0.96 if kind == "bowl" else 0.97)
 
 
 def test_white_on_white_is_less_sure_of_itself_than_colour_on_white() -> None:
-    faint, clear = measured(scene("plate", **WHITE))[1], measured(scene("plate"))[1]
+    faint, clear = cut_and_score(scene("plate", **WHITE))[1], cut_and_score(scene("plate"))[1]
     assert faint.confidence < 0.7 < 0.95 < clear.confidence
 
 
 @pytest.mark.parametrize("options", [{}, WHITE, {"colour": (45, 45, 50)}, {"colour": (150, 175, 150)}])
 def test_the_hole_of_a_thin_handle_is_transparent_and_the_handle_is_there(options: dict[str, object]) -> None:
     made = scene("mug", **options)
-    _, _, alpha = measured(made)
+    _, _, alpha = cut_and_score(made)
     assert made.hole.sum() > 1000
     assert alpha[made.hole].mean() < 0.01
     handle = (made.alpha > 0.99) & (np.arange(512)[None, :] > 375)
@@ -77,7 +77,7 @@ def test_the_hole_of_a_thin_handle_is_transparent_and_the_handle_is_there(option
 
 def test_a_thin_stem_is_kept_whole() -> None:
     made = scene("lamp")
-    _, _, alpha = measured(made)
+    _, _, alpha = cut_and_score(made)
     stem = alpha[300:400, 240:272].sum(axis=1)
     assert np.all(np.abs(stem - made.alpha[300:400, 240:272].sum(axis=1)) < 1.5)
 
@@ -127,7 +127,7 @@ def test_the_box_holds_the_product_and_no_shadow() -> None:
 
 def test_large_photos_are_cut_out_at_their_own_size() -> None:
     made = scene("mug", size=1800)
-    score, cut, alpha = measured(made)
+    score, cut, alpha = cut_and_score(made)
     assert cut.rgba.shape == (1800, 1800, 4)
     assert score >= 0.99 and alpha[made.hole].mean() < 0.01
 

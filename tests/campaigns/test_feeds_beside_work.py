@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import Callable
 
@@ -16,12 +15,13 @@ from core.models import Brand, User
 from generation.models import Cell
 from review.services import decisions
 from tests.support import factories
-from tests.support.in_review import image_in_review, seen
+from tests.support.images_in_review import create_image_in_review, decision_arguments
+from tests.support.racing import race
 
 KEYS = 200
 
 
-def staged(name: str) -> uuid.UUID:
+def stage_batch(name: str) -> uuid.UUID:
     batch = uuid.uuid4()
     rows = (
         FeedRow(number + 2, f"{number:04}", "product", name, photos=[{
@@ -33,33 +33,25 @@ def staged(name: str) -> uuid.UUID:
     return batch
 
 
-def beside(work: Callable[[], None]) -> BaseException | None:
+def run_beside(work: Callable[[], None]) -> BaseException | None:
     """Call it in another thread, with another connection that waits at most two seconds for a lock."""
-    wrong: list[BaseException] = []
 
     def run() -> None:
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute("SET lock_timeout = '2s'")
-            work()
-        except BaseException as error:
-            wrong.append(error)
-        finally:
-            connection.close()
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '2s'")
+        work()
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join(30)
-    return wrong[0] if wrong else None
+    [error] = race(run)
+    return error
 
 
 @pytest.mark.django_db(transaction=True)
 def test_people_approve_and_plan_while_a_merge_is_open() -> None:
     brand = factories.BrandFactory()
     with transaction.atomic():
-        staging.merge(staged("Mug"), brand_id=brand.pk, spoken=())
+        staging.merge(stage_batch("Mug"), brand_id=brand.pk, spoken=())
     reviewer: User = factories.MembershipFactory(brand=brand, role="reviewer").user
-    task = image_in_review(brand)
+    task = create_image_in_review(brand)
     subject = Subject.objects.get(brand=brand, key="0007")
     Cell.objects.filter(asset=task.asset).update(subject=subject)
     task.asset.subject = subject
@@ -67,7 +59,7 @@ def test_people_approve_and_plan_while_a_merge_is_open() -> None:
     done: list[str] = []
 
     def approve() -> None:
-        done.append(decisions.approve(by=reviewer, **seen(task)).decision)
+        done.append(decisions.approve(by=reviewer, **decision_arguments(task)).kind)
 
     def plan() -> None:
         factories.CellFactory(subject=subject, run=task.asset.cell.run, values_key="other")
@@ -78,13 +70,13 @@ def test_people_approve_and_plan_while_a_merge_is_open() -> None:
         done.append("made")
 
     with transaction.atomic():
-        merged = staging.merge(staged("Cup"), brand_id=brand.pk, spoken=())
+        merged = staging.merge(stage_batch("Cup"), brand_id=brand.pk, spoken=())
         assert merged.updated == KEYS
         for work in (approve, plan, edit_another):
-            assert beside(work) is None
-        assert isinstance(beside(lambda: _merge_too(brand)), OperationalError)
+            assert run_beside(work) is None
+        assert isinstance(run_beside(lambda: _merge_too(brand)), OperationalError)
     assert done == ["approved", "planned", "made"]
-    assert beside(lambda: _merge_too(brand)) is None
+    assert run_beside(lambda: _merge_too(brand)) is None
     StagedRow.objects.all().delete()
 
 

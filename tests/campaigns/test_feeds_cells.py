@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from campaigns.feeds import cells
-from campaigns.feeds.base import CAUSES, Dated, Number
+from campaigns.feeds.base import CAUSES, DateText, NumberText
 from campaigns.feeds.cells import Unreadable
 from tests.support.feed_files import only_issue, parsed
 
@@ -52,7 +52,7 @@ def test_every_amount_survives_both_notations(amount: Decimal) -> None:
 
 
 def test_a_numeric_cell_is_never_ambiguous() -> None:
-    assert cells.price(Number("1.234")) == ("1.234", "")
+    assert cells.price(NumberText("1.234")) == ("1.234", "")
 
 
 @pytest.mark.parametrize("sku", ["4.0E+12", "4E+12", "4,01E+12", "4.0E12", "1e-5", "-4.5E+3"])
@@ -75,9 +75,9 @@ def test_a_sku_that_only_resembles_a_number_is_kept_as_written(sku: str) -> None
         ("+49", "formula"),
         ("-1", "formula"),
         ("@x", "formula"),
-        (Dated("2026-11-01"), "key_date"),
-        (Number("1.5"), "key_unreadable"),
-        (Number("1E+15"), "key_scientific"),
+        (DateText("2026-11-01"), "key_date"),
+        (NumberText("1.5"), "key_unreadable"),
+        (NumberText("1E+15"), "key_scientific"),
         ("a\nb", "key_unreadable"),
         ("x" * 256, "too_long"),
     ],

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from campaigns.feeds import clean, generic
-from campaigns.feeds.base import Issue, Number
+from campaigns.feeds.base import Issue, NumberText
 from tests.support.feed_files import parsed
 
 HEADINGS = ["sku", "name", "colour", "price", "sale_price", "photo", "more_photos", "alt", "currency"]
@@ -20,7 +20,7 @@ _cell = st.one_of(
         "https://x.test/a,b.jpg", "a.jpg|b.jpg", "a..jpg", "/m/b.jpg", "4E+12", "12E5", "=1+1", "x" * 301, "x" * 601,
         "two\nlines", "two\n=lines", "C:\\x", "a.jpg ", ".jpg", "-x.jpg", "",
     ]),
-    st.sampled_from([Number("12.5"), Number("1.234"), Number("7"), Number("4E+12")]),
+    st.sampled_from([NumberText("12.5"), NumberText("1.234"), NumberText("7"), NumberText("4E+12")]),
 )  # fmt: skip
 _part = st.sampled_from([
     "mug.jpg", "https://a.example/x.jpg", "http", "https", "HTTPS:", "http:", "/", "//", "\\", ".", "..", "a", "Größe",
@@ -50,8 +50,8 @@ def test_a_sound_row_with_a_few_odd_cells_is_read_alike_both_ways(odd: dict[int,
 
 
 def _is_read_alike(row: list[str]) -> None:
-    header = generic.Header.of((1, HEADINGS))
-    plain = generic.Plain(header, "product", generic.columns.suggest(header))
+    header = generic.Header.from_record((1, HEADINGS))
+    plain = generic.PlainTable(header, "product", generic.columns.suggest_fields(header))
     quick = plain._quick()
     assert quick is not None
     short = quick(2, row)
@@ -65,7 +65,7 @@ def _is_read_alike(row: list[str]) -> None:
 
 def test_most_rows_of_a_plain_feed_go_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
     answers: list[bool] = []
-    original = clean.reader
+    original = clean.fast_reader
 
     def counted(**options: object) -> clean.Read:
         read = original(**options)  # type: ignore[arg-type]
@@ -76,7 +76,7 @@ def test_most_rows_of_a_plain_feed_go_the_short_way(monkeypatch: pytest.MonkeyPa
 
         return told  # type: ignore[return-value]
 
-    monkeypatch.setattr(clean, "reader", counted)
+    monkeypatch.setattr(clean, "fast_reader", counted)
     text = io.StringIO()
     text.write("sku;name;colour;price;photo\n")
     for number in range(1000):

@@ -102,17 +102,17 @@ def test_json_lines_and_lists_of_titles_are_recognised_too() -> None:
 def test_guessing_takes_no_longer_for_a_long_text() -> None:
     started = time.process_time()
     for sample in (GERMAN.encode("cp1252") * 20_000, bytes(range(128, 256)) * 20_000, b"\x81" * 1_000_000):
-        encodings.guess(sample)
+        encodings.guess_encoding(sample)
         encodings.examples(sample, "cp1252")
     assert time.process_time() - started < 3
 
 
-def offered(brand: Brand, manager: User, data: bytes) -> FeedImport:
-    return imports.offer(brand=brand, file=io.BytesIO(data), file_name="mac.csv", by=manager)
+def upload_feed(brand: Brand, manager: User, data: bytes) -> FeedImport:
+    return imports.upload(brand=brand, file=io.BytesIO(data), file_name="mac.csv", by=manager)
 
 
 def test_another_encoding_can_be_chosen_on_the_page(client: Client, brand: Brand, manager: User) -> None:
-    feed_import = offered(brand, manager, GERMAN.encode("mac_roman"))
+    feed_import = upload_feed(brand, manager, GERMAN.encode("mac_roman"))
     client.force_login(manager)
     page = client.get(reverse("import_detail", args=[brand.slug, feed_import.pk])).content.decode()
     assert "The file is not in UTF-8" in page
@@ -129,7 +129,7 @@ def test_another_encoding_can_be_chosen_on_the_page(client: Client, brand: Brand
 def test_a_file_that_was_refused_for_its_encoding_is_read_as_chosen(
     brand: Brand, manager: User, client: Client
 ) -> None:
-    feed_import = offered(brand, manager, NONSENSE.replace(b"\x05", b""))
+    feed_import = upload_feed(brand, manager, NONSENSE.replace(b"\x05", b""))
     assert feed_import.issue_counts == {"encoding": 1}
     client.force_login(manager)
     page = client.get(reverse("import_detail", args=[brand.slug, feed_import.pk])).content.decode()
@@ -138,6 +138,6 @@ def test_a_file_that_was_refused_for_its_encoding_is_read_as_chosen(
 
 
 def test_an_unknown_encoding_is_refused(brand: Brand, manager: User) -> None:
-    feed_import = offered(brand, manager, GERMAN.encode("mac_roman"))
+    feed_import = upload_feed(brand, manager, GERMAN.encode("mac_roman"))
     with pytest.raises(Invalid, match="known are cp1252, mac_roman"):
         imports.check_again(import_id=feed_import.pk, by=manager, encoding="rot13")

@@ -6,7 +6,7 @@ import pytest
 
 from campaigns.feeds import woocommerce_headings
 from campaigns.feeds.base import Header
-from campaigns.feeds.generic import without_options
+from campaigns.feeds.generic import strip_options
 from tests.campaigns.test_feeds_markup import table
 from tests.support.feed_files import only_issue, opened, parsed, xlsx
 
@@ -72,8 +72,10 @@ def test_a_woocommerce_export_is_read_in_every_language(language: str, write: ty
 
 
 def test_an_english_export_keeps_its_headings() -> None:
-    header = Header.of((1, ["ID", "Type", "SKU", "Name", "Regular price", "Attribute 12 name", "Images", "Parent"]))
-    assert woocommerce_headings.in_english(header).names == header.names
+    header = Header.from_record(
+        (1, ["ID", "Type", "SKU", "Name", "Regular price", "Attribute 12 name", "Images", "Parent"])
+    )
+    assert woocommerce_headings.translate_headings(header).names == header.names
 
 
 def test_columns_of_a_localised_export_can_be_left_out_and_mistakes_name_its_headings() -> None:
@@ -145,7 +147,7 @@ def test_a_heading_that_begins_with_a_number_sign_is_a_heading() -> None:
     ],
 )
 def test_a_group_is_named_without_options_and_their_labels(name: str, options: dict[str, str], short: str) -> None:
-    assert without_options(name, options) == short
+    assert strip_options(name, options) == short
 
 
 def test_a_google_group_has_the_name_without_labelled_options() -> None:

@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from campaigns.feeds import FeedRefused, Header, Record, names
-from campaigns.feeds.mapping import FIELDS, header_sha256, is_field, peek, suggest
+from campaigns.feeds import FeedRefused, Header, Record, layout_names
+from campaigns.feeds.mapping import FIELDS, header_sha256, is_field, read_head, suggest_mapping
 from config.env import ROOT
 from tests.campaigns.test_feeds_shopify import OLD, SHOP, table
 from tests.support.feed_files import only_issue, opened, parsed
@@ -17,7 +17,7 @@ CHOSEN = {"Ref": "key", "What it is": "name", "Look": "attribute:colour", "Shot"
 
 
 def header_of(data: str) -> Header:
-    return peek(io.BytesIO(data.encode())).header
+    return read_head(io.BytesIO(data.encode())).header
 
 
 def test_columns_with_headings_of_their_own_are_read_as_mapped() -> None:
@@ -69,7 +69,7 @@ def test_a_mapping_that_cannot_be_is_refused_with_its_heading(mapping: dict[str,
 def test_a_shop_export_keeps_its_own_rules_and_gives_up_columns() -> None:
     data = table(OLD, SHOP)
     as_is = parsed(data)[0]
-    assert parsed(data, mapping=peek(io.BytesIO(data.encode())).suggestion) == (as_is, [])
+    assert parsed(data, mapping=read_head(io.BytesIO(data.encode())).suggestion) == (as_is, [])
     rows, issues = parsed(data, mapping={"Vendor": "ignore", "Type": "attribute:family"})
     assert not issues
     assert "vendor" in as_is[0].attributes and "vendor" not in rows[0].attributes
@@ -79,7 +79,7 @@ def test_a_shop_export_keeps_its_own_rules_and_gives_up_columns() -> None:
 
 def test_what_is_suggested_is_what_would_be_read() -> None:
     header = header_of("Artikelnummer;Bezeichnung;Farbe;Preis;Bild;photo_inner;Care\n1;2;3;4;5;6;7\n")
-    assert suggest(header, "product") == {
+    assert suggest_mapping(header, "product") == {
         "Artikelnummer": "key",
         "Bezeichnung": "name",
         "Farbe": "attribute:colour",
@@ -88,7 +88,7 @@ def test_what_is_suggested_is_what_would_be_read() -> None:
         "photo_inner": "photo:inner",
         "Care": "attribute:care",
     }
-    assert all(is_field(field) for field in suggest(header, "product").values())
+    assert all(is_field(field) for field in suggest_mapping(header, "product").values())
 
 
 def test_every_field_has_words_for_people() -> None:
@@ -102,17 +102,17 @@ def test_the_same_headings_have_the_same_digest_however_they_are_written() -> No
 
 
 def test_a_peek_shows_the_first_rows_and_says_what_is_missing() -> None:
-    seen = peek(io.BytesIO(ODD.encode()), rows=1)
+    seen = read_head(io.BytesIO(ODD.encode()), rows=1)
     assert (seen.sample, seen.layout, seen.needs_mapping) == ([(2, ["007", "Mug", "sage", "mug.jpg"])], "generic", True)
     assert "column for the SKU" in seen.problem
     assert seen.suggestion["Look"] == "attribute:look"
-    mapped = peek(io.BytesIO(ODD.encode()), mapping=CHOSEN)
+    mapped = read_head(io.BytesIO(ODD.encode()), mapping=CHOSEN)
     assert (len(mapped.sample), mapped.needs_mapping, mapped.problem) == (2, False, "")
 
 
 def test_a_peek_at_what_is_no_table_is_refused() -> None:
     with pytest.raises(FeedRefused, match="PDF"):
-        peek(io.BytesIO(b"%PDF-1.7"))
+        read_head(io.BytesIO(b"%PDF-1.7"))
 
 
 def test_a_mend_changes_each_record_before_it_is_read() -> None:
@@ -120,15 +120,15 @@ def test_a_mend_changes_each_record_before_it_is_read() -> None:
         row, cells = record
         return row, [cell.upper() if header.names[i] == "sku" else cell for i, cell in enumerate(cells)]
 
-    rows, issues = parsed("sku,name\na1,Mug\n\nb2,Cup\n", mend=upper)
+    rows, issues = parsed("sku,name\na1,Mug\n\nb2,Cup\n", record_fix=upper)
     assert not issues
     assert [(row.row, row.key, row.name) for row in rows] == [(2, "A1", "Mug"), (4, "B2", "Cup")]
-    feed = opened("sku,name\na1,Mug\n\nb2,Cup\n", mend=upper)
+    feed = opened("sku,name\na1,Mug\n\nb2,Cup\n", record_fix=upper)
     list(feed.rows())
     assert feed.count == 2
 
 
 def test_every_layout_and_every_field_is_described_in_the_docs() -> None:
     text = (ROOT / "docs" / "feeds.md").read_text()
-    assert [name for name in names() if f"`{name}`" not in text] == []
+    assert [name for name in layout_names() if f"`{name}`" not in text] == []
     assert [field.name for field in FIELDS if f"`{field.name}" not in text] == []

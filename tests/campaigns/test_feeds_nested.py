@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from campaigns.feeds import items, json_file
-from campaigns.feeds.mapping import peek
+from campaigns.feeds.mapping import read_head
 from tests.support.feed_files import only_issue, opened, parsed
 
 ITEMS = [
@@ -246,7 +246,7 @@ def test_no_markup_raises_anything_but_a_refusal(text: str) -> None:
 def test_a_peek_at_nested_data_shows_rows_and_reads_only_the_beginning() -> None:
     many = [{"sku": str(number), "name": "x"} for number in range(50_000)]
     stream = io.BytesIO(json.dumps({"products": many}).encode())
-    seen = peek(stream, rows=2)
+    seen = read_head(stream, rows=2)
     assert seen.sample == [(1, ["0", "x"]), (2, ["1", "x"])]
     assert (seen.suggestion, seen.needs_mapping) == ({"sku": "key", "name": "name"}, False)
 

@@ -19,6 +19,13 @@ def sources(cell: str, heading: str = "image") -> list[str]:
 
 
 @pytest.mark.parametrize(
+    "heading", ["picture", "Pictures", "picture_url", "Picture image link", "main_image", "Bild", "photo_front"]
+)
+def test_a_column_of_photos_is_known_by_its_heading(heading: str) -> None:
+    assert sources("mug-side.jpg", heading) == ["mug-side.jpg"]
+
+
+@pytest.mark.parametrize(
     "address",
     [
         "https://shop.example/img/blue mug (front).jpg",

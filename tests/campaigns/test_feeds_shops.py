@@ -25,7 +25,7 @@ def take(brand: Brand, manager: User) -> Callable[..., FeedImport]:
     return make
 
 
-def taken(take: Callable[..., FeedImport], data: str | bytes, **options: Any) -> FeedImport:
+def import_applied(take: Callable[..., FeedImport], data: str | bytes, **options: Any) -> FeedImport:
     done = take(data, **options)
     assert done.status == "applied", list(done.issues.values_list("message", flat=True))
     return done
@@ -67,7 +67,7 @@ GOOGLE = [
 
 
 def test_a_google_feed_makes_a_product_of_each_group(take: Callable[..., FeedImport]) -> None:
-    done = taken(take, table(GOOGLE, "\t"))
+    done = import_applied(take, table(GOOGLE, "\t"))
     assert (done.dialect["layout"], done.dialect["delimiter"], done.created) == ("google-merchant", "\t", 2)
     mug = Subject.objects.get(key="MUG")
     assert mug.name == "Stoneware mug"
@@ -96,11 +96,11 @@ def test_a_google_feed_makes_a_product_of_each_group(take: Callable[..., FeedImp
 def test_the_same_google_feed_again_changes_nothing_and_a_new_title_renames_the_group(
     take: Callable[..., FeedImport],
 ) -> None:
-    taken(take, table(GOOGLE))
-    again = taken(take, table(GOOGLE))
+    import_applied(take, table(GOOGLE))
+    again = import_applied(take, table(GOOGLE))
     assert (again.created, again.updated, again.unchanged) == (0, 0, 2)
     renamed = [row | {"title": row["title"].replace("mug", "cup")} for row in GOOGLE]
-    assert taken(take, table(renamed)).updated == 1
+    assert import_applied(take, table(renamed)).updated == 1
     assert Subject.objects.get(key="MUG").name == "Stoneware cup"
 
 
@@ -123,7 +123,7 @@ PLAIN = (
 
 
 def test_a_parent_column_makes_variants_of_a_plain_table(take: Callable[..., FeedImport]) -> None:
-    assert taken(take, PLAIN).created == 2
+    assert import_applied(take, PLAIN).created == 2
     assert variants("MUG") == {
         "MUG-S": ({"Size": "S"}, {"price": "11.90"}), "MUG-L": ({"Size": "L"}, {"price": "14.90"})
     }  # fmt: skip
@@ -134,8 +134,8 @@ def test_a_parent_column_makes_variants_of_a_plain_table(take: Callable[..., Fee
 
 
 def test_variants_alone_do_not_rename_a_product_that_is_known(take: Callable[..., FeedImport]) -> None:
-    taken(take, PLAIN)
-    taken(take, 'sku,name,parent_sku,size,price\nMUG-XL,"Mug, XL",MUG,XL,15\n')
+    import_applied(take, PLAIN)
+    import_applied(take, 'sku,name,parent_sku,size,price\nMUG-XL,"Mug, XL",MUG,XL,15\n')
     assert Subject.objects.get(key="MUG").name == "Mug"
     assert set(variants("MUG")) == {"MUG-S", "MUG-L", "MUG-XL"}
 
@@ -150,7 +150,7 @@ def test_leaving_out_variants_of_nobody_keeps_those_that_stand_for_their_product
 ) -> None:
     text = 'sku,name,parent_sku\nA,Mug,\nX-1,,X\nY-1,"Jar, S",Y\n'
     fixes = [{"cause": "parent_unknown", "fix": "leave_out"}]
-    assert taken(take, text, fixes=fixes).created == 2
+    assert import_applied(take, text, fixes=fixes).created == 2
     assert set(Subject.objects.values_list("key", flat=True)) == {"A", "Y"}
 
 
@@ -180,7 +180,7 @@ MAGENTO = [
 
 
 def test_a_magento_export_joins_children_to_their_configurable_product(take: Callable[..., FeedImport]) -> None:
-    done = taken(take, table(MAGENTO))
+    done = import_applied(take, table(MAGENTO))
     assert (done.dialect["layout"], done.created) == ("magento", 2)
     hoodie = Subject.objects.get(key="MH01")
     assert hoodie.name == "Chaz Hoodie"
@@ -196,7 +196,7 @@ def test_a_magento_export_joins_children_to_their_configurable_product(take: Cal
     assert ReferencePhoto.objects.get(source="m/h/main.jpg").alt_text == "From the front"
     # Hidden in the shop, and no configurable product names it: a product all the same.
     assert Subject.objects.get(key="LONE").attributes == {"price": "5.00"}
-    again = taken(take, table(MAGENTO))
+    again = import_applied(take, table(MAGENTO))
     assert (again.created, again.updated) == (0, 0)
 
 
@@ -213,12 +213,12 @@ def test_a_magento_export_joins_children_to_their_configurable_product(take: Cal
     ],
 )
 def test_packed_attributes_are_unpacked(packed: str, values: dict[str, str]) -> None:
-    assert magento.unpacked(packed) == values
+    assert magento.unpack_attributes(packed) == values
 
 
 @needs_real_feeds
 def test_real_bags_and_their_images_are_imported_exactly(take: Callable[..., FeedImport]) -> None:
-    bags = taken(take, (REAL / "magento-bags.csv").read_bytes())
+    bags = import_applied(take, (REAL / "magento-bags.csv").read_bytes())
     assert (bags.rows, bags.created, bags.dialect["layout"]) == (14, 14, "magento")
     duffle = Subject.objects.get(key="24-MB01")
     assert duffle.name == "Joust Duffle Bag"
@@ -228,7 +228,7 @@ def test_real_bags_and_their_images_are_imported_exactly(take: Callable[..., Fee
     assert duffle.attributes["activity"] == "Gym, Travel, Trail, Overnight"
     assert "<" not in duffle.attributes["description"]
     assert "attribute_set" not in duffle.attributes
-    images_import = taken(take, (REAL / "magento-bags-images.csv").read_bytes())
+    images_import = import_applied(take, (REAL / "magento-bags-images.csv").read_bytes())
     assert (images_import.rows, images_import.created, images_import.updated) == (18, 0, 14)
     assert (Subject.objects.count(), Variant.objects.count(), ReferencePhoto.objects.count()) == (14, 0, 18)
     assert images("24-MB04") == [("m/b/mb04-black-0.jpg", 1), ("m/b/mb04-black-0_alt1.jpg", 2)]
@@ -236,7 +236,7 @@ def test_real_bags_and_their_images_are_imported_exactly(take: Callable[..., Fee
 
 @needs_real_feeds
 def test_a_real_shopify_shop_is_imported_exactly(take: Callable[..., FeedImport]) -> None:
-    shop = taken(take, (REAL / "shopify-apparel.csv").read_bytes())
+    shop = import_applied(take, (REAL / "shopify-apparel.csv").read_bytes())
     assert (shop.rows, shop.created, shop.dialect["layout"]) == (22, 20, "shopify")
     assert (Subject.objects.count(), Variant.objects.count(), ReferencePhoto.objects.count()) == (20, 3, 20)
     assert set(variants("classic-varsity-top")) == {
@@ -271,7 +271,7 @@ WOO = [
 
 
 def test_a_woocommerce_export_joins_variations_to_their_product(take: Callable[..., FeedImport]) -> None:
-    done = taken(take, table(WOO))
+    done = import_applied(take, table(WOO))
     assert (done.dialect["layout"], done.created) == ("woocommerce", 2)
     hoodie = Subject.objects.get(key="HOOD")
     assert hoodie.attributes == {

@@ -11,7 +11,7 @@ from django.db import transaction
 
 from campaigns.models import FeedImport, ImportChange, ReferencePhoto, Subject, Variant
 from campaigns.services import imports, staging
-from campaigns.services.staging import Undone
+from campaigns.services.staging import UndoCounts
 from core.models import Brand, User
 from tests.support import factories
 
@@ -33,14 +33,14 @@ def take(brand: Brand, manager: User) -> Callable[[str], FeedImport]:
     return make
 
 
-def undo(done: FeedImport) -> Undone:
+def undo(done: FeedImport) -> UndoCounts:
     with transaction.atomic():
         answer = staging.undo(done.pk)
         FeedImport.objects.filter(pk=done.pk).update(undone_at=done.created_at)
     return answer
 
 
-def state() -> dict[str, State]:
+def feed_state() -> dict[str, State]:
     """Return everything that a feed writes, as a user sees it."""
     return {
         "subjects": list(Subject.objects.order_by("key").values_list("key", "name", "attributes", "is_active")),
@@ -75,21 +75,21 @@ def test_an_import_writes_down_what_was_there_before(take: Callable[[str], FeedI
 
 def test_undoing_an_import_leaves_everything_as_before(take: Callable[[str], FeedImport]) -> None:
     take(FIRST)
-    before = state()
+    before = feed_state()
     done = take(SECOND)
-    assert state() != before
-    assert undo(done) == Undone(removed=1, restored=1, kept=0)
-    assert state() == before
+    assert feed_state() != before
+    assert undo(done) == UndoCounts(removed=1, restored=1, kept=0)
+    assert feed_state() == before
 
 
 def test_variants_are_taken_back_too(take: Callable[[str], FeedImport]) -> None:
     head = "sku,name,parent_sku,size,price,photo\n"
     take(head + "M,Mug,,,1.00,m.jpg\nM-S,,M,S,1.00,\nM-L,,M,L,2.00,\n")
-    before = state()
+    before = feed_state()
     done = take(head + "M,Mug,,,1.00,m.jpg\nM-L,,M,Large,2.50,m.jpg|l.jpg\nM-XL,,M,XL,3.00,\n")
     assert Variant.objects.get(key="M-L").position == 1
-    assert undo(done) == Undone(removed=0, restored=1, kept=0)
-    assert state() == before
+    assert undo(done) == UndoCounts(removed=0, restored=1, kept=0)
+    assert feed_state() == before
 
 
 def test_what_somebody_changed_since_is_kept(take: Callable[[str], FeedImport]) -> None:
@@ -99,17 +99,17 @@ def test_what_somebody_changed_since_is_kept(take: Callable[[str], FeedImport]) 
         subject = Subject.objects.get(key=key)
         subject.name = "By hand"
         subject.save()
-    before = state()
-    assert undo(done) == Undone(removed=0, restored=0, kept=2)
-    assert state() == before
+    before = feed_state()
+    assert undo(done) == UndoCounts(removed=0, restored=0, kept=2)
+    assert feed_state() == before
 
 
 def test_what_a_later_import_changed_is_kept(take: Callable[[str], FeedImport]) -> None:
     first = take(FIRST)
     take(SECOND)
-    before = state()
-    assert undo(first) == Undone(removed=1, restored=0, kept=1)
-    assert state()["subjects"] == [row for row in before["subjects"] if row[0] != "008"]
+    before = feed_state()
+    assert undo(first) == UndoCounts(removed=1, restored=0, kept=1)
+    assert feed_state()["subjects"] == [row for row in before["subjects"] if row[0] != "008"]
 
 
 @pytest.mark.parametrize("use", ["cell", "campaign", "own photo", "cut-out"])
@@ -126,7 +126,7 @@ def test_a_product_in_use_is_retired_instead_and_the_next_import_brings_it_back(
         factories.ReferencePhotoFactory(subject=mug, source="dropped.jpg")
     else:
         factories.CutoutFactory(photo=mug.photos.get(), made_by=manager)
-    assert undo(done) == Undone(removed=2, restored=0, kept=0, retired=1)
+    assert undo(done) == UndoCounts(removed=2, restored=0, kept=0, retired=1)
     mug.refresh_from_db()
     assert not mug.is_active
     assert not Subject.objects.filter(key="008").exists()

@@ -21,7 +21,7 @@ from core.choices import Role
 from core.models import Brand, User
 from generation.models import Run
 from tests.support import factories
-from tests.support.in_review import image_in_review
+from tests.support.images_in_review import create_image_in_review
 
 pytestmark = pytest.mark.django_db
 
@@ -42,7 +42,7 @@ def base(brand: Brand) -> str:
 
 @pytest.fixture
 def current(brand: Brand, lead: User) -> GuideVersion:
-    draft = guides.draft(
+    draft = guides.edit_draft(
         brand=brand,
         by=lead,
         palette=[{"name": "Clay", "hex": "#b5651d"}],
@@ -67,7 +67,7 @@ def draft_of(brand: Brand) -> GuideVersion:
 def test_everybody_reads_the_guide_and_leads_and_admins_change_it(
     role: str, base: str, current: GuideVersion, lead: User, brand: Brand, person: Any, page_client: Any
 ) -> None:
-    guides.draft(brand=brand, by=lead, light="top")
+    guides.edit_draft(brand=brand, by=lead, light="top")
     client = page_client(person(role))
     for page in ("", "v1/", "v2/", "v2/changes/"):
         assert client.get(base + page).status_code == 200
@@ -120,7 +120,7 @@ def test_a_brand_without_a_guide_is_told_what_it_is_for(base: str, viewer: User,
 def test_the_draft_says_that_another_version_counts(
     base: str, brand: Brand, current: GuideVersion, lead: User, page_client: Any
 ) -> None:
-    guides.draft(brand=brand, by=lead, light="right")
+    guides.edit_draft(brand=brand, by=lead, light="right")
     client = page_client(lead)
     assert "You see the draft v2; v1 counts." in client.get(base + "v2/").content.decode()
     guides.publish(guide_id=draft_of(brand).pk, by=lead)
@@ -131,7 +131,7 @@ def test_the_draft_says_that_another_version_counts(
 def test_versions_are_compared_on_a_page(
     base: str, brand: Brand, current: GuideVersion, lead: User, page_client: Any
 ) -> None:
-    guides.draft(brand=brand, by=lead, palette=[{"name": "Clay", "hex": "#a0522d"}], banned_wording=["cheap"])
+    guides.edit_draft(brand=brand, by=lead, palette=[{"name": "Clay", "hex": "#a0522d"}], banned_wording=["cheap"])
     shown = page_client(lead).get(base + "v2/changes/").content.decode()
     assert "#b5651d" in shown and "#a0522d" in shown and "cheap" in shown and "3 differences" in shown
     assert page_client(lead).get(base + "v1/changes/").status_code == 404
@@ -169,7 +169,7 @@ def test_the_page_costs_no_more_queries_with_more_versions_and_images(
 
     before = cost()
     for number in range(4):
-        draft = guides.draft(brand=brand, by=lead)
+        draft = guides.edit_draft(brand=brand, by=lead)
         given = [(f"{n}.png", image((n, number, 9)).read()) for n in range(3)]
         images.add_to_guide(guide_id=draft.pk, use="dont", files_given=given, by=lead)
         guides.publish(guide_id=draft.pk, by=lead)
@@ -235,8 +235,8 @@ def test_a_refused_part_comes_back_with_what_was_typed(
 def test_a_part_that_somebody_else_changed_meanwhile_is_not_overwritten(
     base: str, brand: Brand, current: GuideVersion, lead: User, page_client: Any
 ) -> None:
-    seen = guides.token(guides.draft(brand=brand, by=lead), ("light", "fill_ratio", "baseline"))
-    guides.draft(brand=brand, by=lead, light="right")
+    seen = guides.draft_token(guides.edit_draft(brand=brand, by=lead), ("light", "fill_ratio", "baseline"))
+    guides.edit_draft(brand=brand, by=lead, light="right")
     data = {"light": "top", "fill_ratio": "70", "baseline": "90", "seen": seen}
     assert page_client(lead).post(f"{base}draft/save/setting/", data).status_code == 412
     assert draft_of(brand).light == "right"
@@ -287,9 +287,9 @@ def test_publishing_with_a_note_makes_it_count(
 def test_the_rail_shows_the_guide_that_the_run_was_planned_with(
     brand: Brand, current: GuideVersion, lead: User, reviewer: User, page_client: Any
 ) -> None:
-    task = image_in_review(brand)
+    task = create_image_in_review(brand)
     Run.objects.filter(pk=task.asset.cell.run_id).update(guide_version=current)
-    newer = guides.draft(brand=brand, by=lead, banned_wording=["artisanal"])
+    newer = guides.edit_draft(brand=brand, by=lead, banned_wording=["artisanal"])
     guides.publish(guide_id=newer.pk, by=lead)
     shown = page_client(reviewer).get(f"/brands/{brand.slug}/review/tasks/{task.pk}/rail/").content.decode()
     assert "Brand guide v1" in shown and "v2 counts now" in shown and "Never: luxury" in shown
@@ -441,13 +441,13 @@ def test_what_google_will_refuse_is_said_where_the_size_is_set(
     shown = page_client(manager).get(brief + "specs/").content.decode()
     assert shown.count("refuses less than 500 × 500 px from 31 January 2027 on") == 1
     assert shown.count("advises 1500 × 1500 px or more") == 1
-    assert set(channels.remarks(given, channel="Google Merchant")) == {"google-small", "google-feed", "tile"}
+    assert set(channels.size_remarks(given, channel="Google Merchant")) == {"google-small", "google-feed", "tile"}
 
 
 def test_a_spec_that_has_files_stays_and_the_page_says_why(
     brand: Brand, manager: User, page_client: Callable[..., Any]
 ) -> None:
-    task = image_in_review(brand)
+    task = create_image_in_review(brand)
     spec = task.asset.campaign.output_specs.first()
     address = f"/brands/{brand.slug}/campaigns/{task.asset.campaign.slug}/specs/"
     answer = page_client(manager).post(address, {"remove": spec.slug})

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import io
-import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from PIL import Image
 
-from campaigns import limits
+from campaigns import thresholds
 from campaigns.choices import Light
 from campaigns.models import GuideImage, GuideVersion
 from campaigns.selectors import guides as selectors
@@ -21,14 +21,16 @@ from core import stored_files
 from core.errors import Conflict, Invalid, NotAllowed, Stale
 from core.models import Brand, Event, User
 from generation.checks.base import Sample
-from generation.checks.registry import examine
+from generation.checks.registry import run_checks
 from generation.engines.packshot import engine as packshot
 from generation.models import JobSpec, Run
 from generation.services.dispatch.claims import ClaimedJob
 from generation.services.images import sweeper
 from generation.services.planning import plans
+from generation.services.planning.plan_requests import PlanArguments
 from generation.workers import job_contexts
-from tests.support import factories, queued
+from tests.support import factories, queued_runs
+from tests.support.racing import race_without_errors
 
 
 def png(colour: tuple[int, int, int] = (200, 80, 40), size: tuple[int, int] = (64, 48), **options: Any) -> bytes:
@@ -39,7 +41,7 @@ def png(colour: tuple[int, int, int] = (200, 80, 40), size: tuple[int, int] = (6
 
 @pytest.fixture
 def published(brand: Brand, lead: User) -> GuideVersion:
-    made = guides.draft(
+    made = guides.edit_draft(
         brand=brand,
         by=lead,
         palette=[{"name": "Clay", "hex": "#b5651d"}],
@@ -55,14 +57,14 @@ def published(brand: Brand, lead: User) -> GuideVersion:
 
 
 def test_a_brand_has_one_open_draft_that_is_changed_in_place(brand: Brand, published: GuideVersion, lead: User) -> None:
-    first = guides.draft(brand=brand, by=lead, light="right")
-    second = guides.draft(brand=brand, by=lead, fill_ratio=0.7)
+    first = guides.edit_draft(brand=brand, by=lead, light="right")
+    second = guides.edit_draft(brand=brand, by=lead, fill_ratio=0.7)
     assert (first.pk, second.number, second.light, second.fill_ratio) == (second.pk, 2, "right", 0.7)
-    assert second.created_by == lead and selectors.published(brand.pk) == published
+    assert second.created_by == lead and selectors.get_published(brand.pk) == published
 
 
 def test_the_next_draft_shows_the_same_files(brand: Brand, published: GuideVersion, lead: User) -> None:
-    copied = guides.draft(brand=brand, by=lead).images.get()
+    copied = guides.edit_draft(brand=brand, by=lead).images.get()
     shown = published.images.get()
     assert (copied.sha256, copied.caption, copied.use) == (shown.sha256, "Air around", "do") and copied.pk != shown.pk
 
@@ -88,13 +90,13 @@ def test_a_published_guide_and_its_images_are_frozen_by_the_database(published: 
 
 
 def test_a_image_cannot_be_moved_into_a_published_guide(brand: Brand, published: GuideVersion, lead: User) -> None:
-    open_one = guides.draft(brand=brand, by=lead).images.get()
+    open_one = guides.edit_draft(brand=brand, by=lead).images.get()
     with pytest.raises(IntegrityError), transaction.atomic():
         GuideImage.objects.filter(pk=open_one.pk).update(guide=published)
 
 
 def test_a_discarded_draft_leaves_what_counts_and_the_event(brand: Brand, published: GuideVersion, lead: User) -> None:
-    guides.discard(guide_id=guides.draft(brand=brand, by=lead, light="top").pk, by=lead)
+    guides.discard(guide_id=guides.edit_draft(brand=brand, by=lead, light="top").pk, by=lead)
     assert brand.guide_versions.get() == published and published.images.count() == 1
     assert Event.objects.filter(type="campaigns.guide.discarded").get().payload["number"] == 2
     with pytest.raises(Conflict, match="frozen"):
@@ -102,11 +104,11 @@ def test_a_discarded_draft_leaves_what_counts_and_the_event(brand: Brand, publis
 
 
 def test_nobody_overwrites_what_they_have_not_seen(brand: Brand, lead: User) -> None:
-    seen = guides.token(guides.draft(brand=brand, by=lead, light="left"), ["light"])
-    guides.draft(brand=brand, by=lead, light="right", seen=seen)
-    guides.draft(brand=brand, by=lead, fill_ratio=0.6)  # a change of another part keeps the first change
+    seen = guides.draft_token(guides.edit_draft(brand=brand, by=lead, light="left"), ["light"])
+    guides.edit_draft(brand=brand, by=lead, light="right", seen=seen)
+    guides.edit_draft(brand=brand, by=lead, fill_ratio=0.6)  # a change of another part keeps the first change
     with pytest.raises(Stale):
-        guides.draft(brand=brand, by=lead, light="top", seen=seen)
+        guides.edit_draft(brand=brand, by=lead, light="top", seen=seen)
 
 
 @pytest.mark.parametrize("role", ["viewer", "designer", "campaign_manager", "reviewer", "integrator"])
@@ -114,10 +116,10 @@ def test_only_leads_and_admins_change_the_guide(
     brand: Brand, published: GuideVersion, person: Callable[..., User], lead: User, role: str
 ) -> None:
     by = person(role)
-    draft = guides.draft(brand=brand, by=lead)
+    draft = guides.edit_draft(brand=brand, by=lead)
     image = draft.images.get()
     for attempt in (
-        lambda: guides.draft(brand=brand, by=by, light="top"),
+        lambda: guides.edit_draft(brand=brand, by=by, light="top"),
         lambda: guides.publish(guide_id=draft.pk, by=by),
         lambda: guides.discard(guide_id=draft.pk, by=by),
         lambda: images.add_to_guide(guide_id=draft.pk, use="do", files_given=[("a.png", png())], by=by),
@@ -130,18 +132,7 @@ def test_only_leads_and_admins_change_the_guide(
 
 @pytest.mark.django_db(transaction=True)
 def test_two_who_begin_a_draft_at_once_share_one(lead: User, brand: Brand) -> None:
-    barrier = threading.Barrier(2)
-
-    def begin(light: str) -> None:
-        barrier.wait()
-        guides.draft(brand=brand, by=lead, light=light)
-        connection.close()
-
-    threads = [threading.Thread(target=begin, args=[light]) for light in ("left", "right")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    race_without_errors(*(partial(guides.edit_draft, brand=brand, by=lead, light=light) for light in ("left", "right")))
     assert GuideVersion.objects.filter(brand=brand).count() == 1
 
 
@@ -169,19 +160,19 @@ def test_two_who_begin_a_draft_at_once_share_one(lead: User, brand: Brand) -> No
 )
 def test_a_mistake_is_named_at_its_field(brand: Brand, lead: User, fields: dict[str, Any], pointer: str) -> None:
     with pytest.raises(Invalid) as refusal:
-        guides.draft(brand=brand, by=lead, **fields)
+        guides.edit_draft(brand=brand, by=lead, **fields)
     assert [problem.pointer for problem in refusal.value.problems] == [pointer]
     assert not GuideVersion.objects.exists()
 
 
 def test_a_backdrop_that_is_the_default_cannot_vanish(brand: Brand, published: GuideVersion, lead: User) -> None:
     with pytest.raises(Invalid) as refusal:
-        guides.draft(brand=brand, by=lead, backdrops=[{"name": "Sand", "hex": "#e0d0b4"}])
+        guides.edit_draft(brand=brand, by=lead, backdrops=[{"name": "Sand", "hex": "#e0d0b4"}])
     assert refusal.value.problems[0].pointer == "backdrops"
 
 
 def test_colours_and_words_are_kept_in_one_spelling(brand: Brand, lead: User) -> None:
-    made = guides.draft(
+    made = guides.edit_draft(
         brand=brand,
         by=lead,
         palette=[{"name": " Burnt  clay ", "hex": "B51"}],
@@ -201,7 +192,7 @@ def test_the_lights_are_those_that_the_packshot_engine_obeys() -> None:
 
 
 def test_images_are_ordered_captioned_and_removed_in_a_draft(brand: Brand, lead: User) -> None:
-    draft = guides.draft(brand=brand, by=lead)
+    draft = guides.edit_draft(brand=brand, by=lead)
     given = [(f"{n}.png", png((n, n, 200))) for n in (10, 90, 170)]
     made = images.add_to_guide(guide_id=draft.pk, use="dont", files_given=given, by=lead)
     images.change_in_guide(image_id=made[2].pk, by=lead, caption="Too cold", move=-2)
@@ -210,14 +201,14 @@ def test_images_are_ordered_captioned_and_removed_in_a_draft(brand: Brand, lead:
 
 
 def test_a_image_that_is_there_already_is_not_doubled(brand: Brand, lead: User) -> None:
-    draft = guides.draft(brand=brand, by=lead)
+    draft = guides.edit_draft(brand=brand, by=lead)
     for _ in range(2):
         images.add_to_guide(guide_id=draft.pk, use="logo", files_given=[("a.png", png())], by=lead)
     assert draft.images.count() == 1
 
 
 def test_one_file_that_is_no_image_refuses_all_and_is_named(brand: Brand, lead: User) -> None:
-    draft = guides.draft(brand=brand, by=lead)
+    draft = guides.edit_draft(brand=brand, by=lead)
     given = [("good.png", png()), ("letter.txt", b"Dear all"), ("tiny.png", png(size=(4, 4)))]
     with pytest.raises(Invalid) as refusal:
         images.add_to_guide(guide_id=draft.pk, use="do", files_given=given, by=lead)
@@ -229,26 +220,26 @@ def test_where_a_image_was_taken_does_not_travel(brand: Brand, lead: User) -> No
     exif = Image.Exif()
     exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0)})
     data = png(format="JPEG", exif=exif)
-    draft = guides.draft(brand=brand, by=lead)
+    draft = guides.edit_draft(brand=brand, by=lead)
     made = images.add_to_guide(guide_id=draft.pk, use="do", files_given=[("a.jpg", data)], by=lead)[0]
     with Image.open(io.BytesIO(data)) as before, Image.open(io.BytesIO(stored_files.read(made.storage_key))) as after:
         assert dict(before.getexif().get_ifd(0x8825)) and not dict(after.getexif().get_ifd(0x8825))
 
 
 def test_the_sweeper_keeps_the_files_of_guides_and_briefs(brand: Brand, lead: User) -> None:
-    draft = guides.draft(brand=brand, by=lead)
+    draft = guides.edit_draft(brand=brand, by=lead)
     kept = images.add_to_guide(guide_id=draft.pk, use="do", files_given=[("a.png", png())], by=lead)[0]
     campaign = factories.CampaignFactory(brand=brand)
     beside = images.add_to_brief(campaign_id=campaign.pk, files_given=[("b.png", png((1, 2, 3)))], by=lead)[0]
     stored_files.put(b"nobody's", suffix="png")
-    assert sweeper.named(stored_files.list_keys()) == {kept.storage_key, beside.storage_key}
+    assert sweeper.list_referenced_keys(stored_files.list_keys()) == {kept.storage_key, beside.storage_key}
 
 
 # -- differences ---------------------------------------------------------------------------------------------------
 
 
 def test_two_versions_are_compared_in_words_and_swatches(brand: Brand, published: GuideVersion, lead: User) -> None:
-    draft = guides.draft(
+    draft = guides.edit_draft(
         brand=brand,
         by=lead,
         palette=[{"name": "Clay", "hex": "#a0522d"}, {"name": "Ink", "hex": "#2b3650"}],
@@ -275,16 +266,16 @@ def test_two_versions_are_compared_in_words_and_swatches(brand: Brand, published
 
 def test_the_guides_colours_are_offered_with_the_default_first(published: GuideVersion) -> None:
     published.backdrop = "sand"
-    assert [colour["name"] for colour in selectors.choices(published)["backdrop"]] == ["Sand", "White"]
-    assert selectors.choices(None) == {}
-    assert selectors.colours_of(published) == {"clay": "#b5651d", "white": "#ffffff", "sand": "#e0d0b4"}
+    assert [colour["name"] for colour in selectors.choices_by_axis(published)["backdrop"]] == ["Sand", "White"]
+    assert selectors.choices_by_axis(None) == {}
+    assert selectors.colours_by_name(published) == {"clay": "#b5651d", "white": "#ffffff", "sand": "#e0d0b4"}
 
 
 # -- limits --------------------------------------------------------------------------------------------------------
 
 
 def _outcomes(thresholds: dict[str, Any], pixels: np.ndarray, **facts: Any) -> dict[str, str]:
-    return {finding.check: finding.outcome for finding in examine(Sample(pixels, {"limits": thresholds, **facts}))}
+    return {finding.check: finding.outcome for finding in run_checks(Sample(pixels, {"limits": thresholds, **facts}))}
 
 
 def test_a_lower_limit_changes_what_a_check_says_of_the_same_image() -> None:
@@ -297,8 +288,8 @@ def test_a_lower_limit_changes_what_a_check_says_of_the_same_image() -> None:
 
 
 def test_every_limit_is_explained_and_its_default_is_within_its_range() -> None:
-    declared = [limit for limits_of in limits.known().values() for limit in limits_of]
-    assert {"blank", "photo_size", "renditions"} <= set(limits.known()) and len(declared) >= 4
+    declared = [limit for limits_of in thresholds.thresholds_by_check().values() for limit in limits_of]
+    assert {"blank", "photo_size", "renditions"} <= set(thresholds.thresholds_by_check()) and len(declared) >= 4
     for limit in declared:
         assert limit.minimum <= limit.default <= limit.maximum and limit.meaning.endswith(".") and limit.label
 
@@ -311,22 +302,22 @@ def test_a_run_is_judged_by_the_guide_that_counted_when_it_was_planned(
     version = factories.PromptVersionFactory(
         template__brand=brand, text="{name}", axes={}, parameters={}, needs={}, created_by=lead
     )
-    arguments = {"prompt_version": version, "endpoint": queued.endpoint(engine="ready"), "by": lead}
+    arguments = {"prompt_version": version, "endpoint": queued_runs.create_endpoint(engine="ready"), "by": lead}
 
     def planned(name: str) -> Run:
-        return plans.plan(campaign=campaign, stage="partial", name=name, **arguments)
+        return plans.plan(PlanArguments(campaign=campaign, stage="partial", **arguments), name=name)
 
     before = planned("before")
-    stricter = guides.draft(brand=brand, by=lead, thresholds={"blank": {"flat": 20}})
+    stricter = guides.edit_draft(brand=brand, by=lead, thresholds={"blank": {"flat": 20}})
     assert planned("draft open").guide_version == published, "a draft does not count"
     guides.publish(guide_id=stricter.pk, by=lead)
     after = planned("after")
     assert (before.guide_version, after.guide_version) == (published, stricter)
-    limits_by_run = {run.name: _limits_told(run) for run in (before, after)}
+    limits_by_run = {run.name: _frozen_thresholds(run) for run in (before, after)}
     assert limits_by_run == {"before": {}, "after": {"blank": {"flat": 20.0}}}
 
 
-def _limits_told(run: Run) -> dict[str, Any]:
+def _frozen_thresholds(run: Run) -> dict[str, Any]:
     """Return the check thresholds that a worker gets for a run."""
     job = JobSpec.objects.select_related("job").get(job__run=run)
     claimed = ClaimedJob(

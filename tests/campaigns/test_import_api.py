@@ -88,12 +88,12 @@ def test_what_cannot_be_is_refused_with_what_can(fields, words, brand, manager, 
 
 
 def test_a_large_file_answers_202_with_where_to_look(brand, manager, api_client, monkeypatch):
-    monkeypatch.setattr(imports, "AT_ONCE_BYTES", 10)
+    monkeypatch.setattr(imports, "MAX_IMMEDIATE_BYTES", 10)
     client = api_client(manager)
     answer = upload(client, brand, "sku,name\n1,Mug\n")
     assert (answer.status_code, answer.json()["status"]) == (202, "waiting")
     assert not Subject.objects.exists()
-    assert imports.take(answer.json()["id"])
+    assert imports.process_waiting(answer.json()["id"])
     assert client.get(answer["Location"]).json()["status"] == "applied"
     assert Subject.objects.get().name == "Mug"
 

@@ -10,7 +10,7 @@ import pytest
 
 from campaigns.choices import ImportStatus
 from campaigns.feeds import CAUSES, FeedRow, Issue, fixes, mapping, open_feed
-from campaigns.feeds.fixes import Chosen, FixApplier
+from campaigns.feeds.fixes import ChosenFix, FixApplier
 from campaigns.models import FeedImport, Subject
 from campaigns.selectors import imports as selectors
 from campaigns.services import feed_reading, imports
@@ -18,18 +18,18 @@ from core.errors import Conflict, Invalid, NotFound
 from core.models import Brand, User
 
 
-def read(text: str | bytes, *chosen: Chosen) -> tuple[list[FeedRow], list[Issue], list[int]]:
+def read(text: str | bytes, *chosen: ChosenFix) -> tuple[list[FeedRow], list[Issue], list[int]]:
     """Return rows, issues, and the number of cells that each fix changed."""
-    fix_applier = FixApplier(chosen, lambda header: mapping.suggest(header))
+    fix_applier = FixApplier(chosen, lambda header: mapping.suggest_mapping(header))
     data = text.encode() if isinstance(text, str) else text
     rows: list[FeedRow] = []
     issues: list[Issue] = []
-    for item in open_feed(io.BytesIO(data), mend=fix_applier).rows():
+    for item in open_feed(io.BytesIO(data), record_fix=fix_applier).rows():
         (issues if isinstance(item, Issue) else rows).append(item)  # type: ignore[arg-type]
     return rows, issues, fix_applier.changed
 
 
-def prices(*cells: str, fix: Sequence[Chosen]) -> tuple[list[str], int]:
+def prices(*cells: str, fix: Sequence[ChosenFix]) -> tuple[list[str], int]:
     """Return the prices that are read, and how many are still wrong."""
     body = "".join(f'{number},Mug,"{cell}"\n' for number, cell in enumerate(cells))
     rows, issues, _ = read(f"sku,name,price\n{body}", *fix)
@@ -45,12 +45,12 @@ def prices(*cells: str, fix: Sequence[Chosen]) -> tuple[list[str], int]:
     ],
 )  # fmt: skip
 def test_the_one_number_of_a_text_is_its_price_and_several_are_none(cell: str, read_as: str | None) -> None:
-    values, wrong = prices(cell, fix=[Chosen("price_unreadable", "number_in_text")])
+    values, wrong = prices(cell, fix=[ChosenFix("price_unreadable", "number_in_text")])
     assert (values, wrong) == (([read_as], 0) if read_as else ([""], 1))
 
 
 def test_what_one_fix_leaves_the_next_one_takes() -> None:
-    chosen = [Chosen("price_unreadable", "number_in_text"), Chosen("price_unreadable", "leave_empty")]
+    chosen = [ChosenFix("price_unreadable", "number_in_text"), ChosenFix("price_unreadable", "leave_empty")]
     rows, issues, changed = read("sku,name,price\n1,a,from 5 €\n2,b,cheap\n3,c,7\n", *chosen)
     assert [row.attributes.get("price") for row in rows] == ["5.00", None, "7.00"]
     assert (issues, changed) == ([], [1, 1])
@@ -60,17 +60,17 @@ def test_what_one_fix_leaves_the_next_one_takes() -> None:
     ("fix", "read_as"), [("comma_decimal", ["1.234", "1234.00"]), ("point_decimal", ["1234.00", "1.234"])]
 )
 def test_a_price_with_two_readings_is_read_as_people_say(fix: str, read_as: list[str]) -> None:
-    values, wrong = prices("1,234", "1.234 €", "12.50", "3,50", fix=[Chosen("price_ambiguous", fix)])
+    values, wrong = prices("1,234", "1.234 €", "12.50", "3,50", fix=[ChosenFix("price_ambiguous", fix)])
     assert (values, wrong) == ([*read_as, "12.50", "3.50"], 0)
 
 
 def test_the_currency_beside_an_ambiguous_price_is_kept() -> None:
-    rows, _, _ = read('sku,name,price\n1,a,"1,234 €"\n', Chosen("price_ambiguous", "point_decimal"))
+    rows, _, _ = read('sku,name,price\n1,a,"1,234 €"\n', ChosenFix("price_ambiguous", "point_decimal"))
     assert rows[0].attributes == {"price": "1234.00", "currency": "EUR"}
 
 
 def test_a_negative_price_loses_its_sign() -> None:
-    assert prices("-5,00", "6", fix=[Chosen("price_negative", "drop_sign")]) == (["5.00", "6.00"], 0)
+    assert prices("-5,00", "6", fix=[ChosenFix("price_negative", "drop_sign")]) == (["5.00", "6.00"], 0)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_negative_price_loses_its_sign() -> None:
 def test_a_row_is_left_out_and_the_others_stay(cause: str, fix: str, line: str) -> None:
     feed = f"sku,name,price,colour\n1,Cup,3,sage\n{line}\n3,Jar,4,clay\n"
     _, before, _ = read(feed)
-    rows, issues, changed = read(feed, Chosen(cause, fix))
+    rows, issues, changed = read(feed, ChosenFix(cause, fix))
     assert [issue.cause for issue in before] == [cause]
     assert ([row.key for row in rows], issues, changed) == (["1", "3"], [], [1])
 
@@ -105,42 +105,42 @@ def test_a_cell_is_mended_and_the_row_stays(
 ) -> None:
     feed = f"sku,name,{heading}\n1,Cup,{cell}\n"
     assert [issue.cause for issue in read(feed)[1]] == [cause]
-    rows, issues, changed = read(feed, Chosen(cause, fix))
+    rows, issues, changed = read(feed, ChosenFix(cause, fix))
     assert (dict(rows[0].attributes), issues, changed) == (read_as, [], [1])
 
 
 def test_a_nameless_row_is_called_by_its_sku() -> None:
-    rows, issues, changed = read("sku,name\n1,\n2,Jar\n", Chosen("name_missing", "key_as_name"))
+    rows, issues, changed = read("sku,name\n1,\n2,Jar\n", ChosenFix("name_missing", "key_as_name"))
     assert ([row.name for row in rows], issues, changed) == (["1", "Jar"], [], [1])
 
 
 def test_a_long_name_is_cut_to_what_is_allowed() -> None:
-    rows, issues, _ = read(f"sku,name\n1,{'word ' * 90}\n", Chosen("too_long", "cut"))
+    rows, issues, _ = read(f"sku,name\n1,{'word ' * 90}\n", ChosenFix("too_long", "cut"))
     assert (len(rows[0].name) <= 300, rows[0].name[:9], issues) == (True, "word word", [])
 
 
 def test_only_the_unusable_photos_of_a_cell_go() -> None:
     feed = "sku,name,photo\n1,Cup,cup.jpg|mailto:me|side.jpg\n"
     assert [issue.cause for issue in read(feed)[1]] == ["photo_unusable"]
-    rows, issues, _ = read(feed, Chosen("photo_unusable", "leave_empty"))
+    rows, issues, _ = read(feed, ChosenFix("photo_unusable", "leave_empty"))
     assert ([photo["source"] for photo in rows[0].photos], issues) == (["cup.jpg", "side.jpg"], [])
 
 
 def test_an_unknown_kind_becomes_the_one_that_people_say() -> None:
-    rows, issues, _ = read("sku,name,kind\n1,Cup,tableware\n2,Why,Article\n", Chosen("kind_unknown", "as_product"))
+    rows, issues, _ = read("sku,name,kind\n1,Cup,tableware\n2,Why,Article\n", ChosenFix("kind_unknown", "as_product"))
     assert ([row.kind for row in rows], issues) == (["product", "article"], [])
 
 
 def test_bytes_of_an_older_encoding_become_the_letters_that_they_were() -> None:
     feed = "sku,name\n1,café\n3,éclair à la crème\n".encode() + b"2,caf\xe9 \x8024\n"
     assert [issue.cause for issue in read(feed)[1]] == ["control_character"]
-    rows, issues, changed = read(feed, Chosen("control_character", "windows_1252"))
+    rows, issues, changed = read(feed, ChosenFix("control_character", "windows_1252"))
     assert ([row.name for row in rows], issues, changed) == (["café", "éclair à la crème", "café €24"], [], [1])
 
 
 def test_short_rows_are_filled_up_and_long_ones_cut_off() -> None:
     feed = "sku,name,colour\n1,Cup\n2,Jar,sage,more\n3,Mug,clay\n"
-    rows, issues, changed = read(feed, Chosen("ragged", "fill"), Chosen("ragged", "trim"))
+    rows, issues, changed = read(feed, ChosenFix("ragged", "fill"), ChosenFix("ragged", "trim"))
     assert ([row.attributes.get("colour") for row in rows], issues) == ([None, "sage", "clay"], [])
     assert changed == [1, 1]
 
@@ -148,19 +148,22 @@ def test_short_rows_are_filled_up_and_long_ones_cut_off() -> None:
 def test_values_without_a_heading_are_ignored() -> None:
     feed = "sku,,name\n1,x,Cup\n2,,Jar\n"
     assert [issue.cause for issue in read(feed)[1]] == ["column_unnamed"]
-    rows, issues, changed = read(feed, Chosen("column_unnamed", "ignore"))
+    rows, issues, changed = read(feed, ChosenFix("column_unnamed", "ignore"))
     assert (len(rows), issues, changed) == (2, [], [1])
 
 
 def test_a_fix_keeps_to_its_columns() -> None:
     feed = "sku,name,price,cost\n1,Cup,cheap,dear\n"
-    _, issues, _ = read(feed, Chosen("price_unreadable", "leave_empty", ("price",)))
+    _, issues, _ = read(feed, ChosenFix("price_unreadable", "leave_empty", ("price",)))
     assert [issue.column for issue in issues] == ["cost"]
 
 
 def test_sound_cells_stay_as_they_are() -> None:
     everything = [
-        Chosen(cause, fix.id) for cause, cause_fixes in fixes.FIXES.items() for fix in cause_fixes if not fix.is_staged
+        ChosenFix(cause, fix.id)
+        for cause, cause_fixes in fixes.FIXES.items()
+        for fix in cause_fixes
+        if not fix.is_staged
     ]
     feed = 'sku,name,price,colour,photo,hex\n007,"Mug, sage","12,90 €",sage,a.jpg|b.jpg,#7a8f6a\n'
     assert read(feed, *everything)[:2] == read(feed)[:2]
@@ -172,27 +175,27 @@ def test_every_fix_is_for_a_cause_that_exists_and_says_what_it_does() -> None:
     for cause, cause_fixes in fixes.FIXES.items():
         assert len({fix.id for fix in cause_fixes}) == len(cause_fixes)
         for fix in cause_fixes:
-            assert fix.label and fix.says.endswith("."), (cause, fix.id)
-            assert fix.is_staged or fix.row or cause in fixes.WRONG, (cause, fix.id)
+            assert fix.label and fix.explanation.endswith("."), (cause, fix.id)
+            assert fix.is_staged or fix.row or cause in fixes.IS_WRONG, (cause, fix.id)
 
 
 def test_an_unknown_fix_lists_the_known_ones() -> None:
     with pytest.raises(fixes.UnknownFix, match="known are fill, trim, leave_out"):
-        fixes.find("ragged", "pray")
+        fixes.find_fix("ragged", "pray")
     with pytest.raises(fixes.UnknownFix, match="no fix for 'quote'"):
-        fixes.find("quote", "leave_out")
+        fixes.find_fix("quote", "leave_out")
 
 
 # -- applied to an import ----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def drop(brand: Brand, manager: User) -> Callable[..., FeedImport]:
-    """Return a function: `drop(text)` uploads the text as the campaign manager does on the page."""
+def upload_feed(brand: Brand, manager: User) -> Callable[..., FeedImport]:
+    """Return a function: `upload_feed(text)` uploads the text as the campaign manager does on the page."""
 
     def make(text: str, **options: Any) -> FeedImport:
         values: dict[str, Any] = {"brand": brand, "file_name": "feed.csv", "by": manager} | options
-        return imports.offer(file=io.BytesIO(text.encode()), **values)
+        return imports.upload(file=io.BytesIO(text.encode()), **values)
 
     return make
 
@@ -201,9 +204,9 @@ WRONG = "sku,name,price\n1,Cup,cheap\n2,Jar,5\n2,Jar again,6\n3,Mug,dear\n"
 
 
 def test_fixes_are_applied_one_after_the_other_until_nothing_is_wrong(
-    drop: Callable[..., FeedImport], manager: User
+    upload_feed: Callable[..., FeedImport], manager: User
 ) -> None:
-    feed_import = drop(WRONG)
+    feed_import = upload_feed(WRONG)
     assert feed_import.issue_counts == {"price_unreadable": 2, "duplicate_key": 1}
     feed_import = imports.add_fix(import_id=feed_import.pk, by=manager, cause="price_unreadable", fix="leave_empty")
     assert feed_import.issue_counts == {"duplicate_key": 1}
@@ -216,29 +219,29 @@ def test_fixes_are_applied_one_after_the_other_until_nothing_is_wrong(
     assert dict(Subject.objects.values_list("key", "name")) == {"1": "Cup", "2": "Jar again", "3": "Mug"}
 
 
-def test_the_first_of_two_rows_may_be_kept(drop: Callable[..., FeedImport], manager: User) -> None:
-    feed_import = drop("sku,name\n2,Jar\n2,Jar again\n", fixes=[{"cause": "duplicate_key", "fix": "keep_first"}])
+def test_the_first_of_two_rows_may_be_kept(upload_feed: Callable[..., FeedImport], manager: User) -> None:
+    feed_import = upload_feed("sku,name\n2,Jar\n2,Jar again\n", fixes=[{"cause": "duplicate_key", "fix": "keep_first"}])
     imports.apply(import_id=feed_import.pk, by=manager)
     assert Subject.objects.get().name == "Jar"
 
 
-def test_one_of_two_equal_variants_may_be_kept(drop: Callable[..., FeedImport], manager: User) -> None:
+def test_one_of_two_equal_variants_may_be_kept(upload_feed: Callable[..., FeedImport], manager: User) -> None:
     feed = "Handle,Title,Option1 Name,Option1 Value,Variant SKU\nmug,Mug,Size,S,\nmug,,,S,\n"
-    feed_import = drop(feed, fixes=[{"cause": "duplicate_variant", "fix": "keep_first"}])
+    feed_import = upload_feed(feed, fixes=[{"cause": "duplicate_variant", "fix": "keep_first"}])
     imports.apply(import_id=feed_import.pk, by=manager)
     assert Subject.objects.get().variants.count() == 1
 
 
-def test_photos_of_unknown_products_may_be_left_out(drop: Callable[..., FeedImport], manager: User) -> None:
-    imports.apply(import_id=drop("sku,name\n1,Cup\n").pk, by=manager)
-    feed_import = drop("sku,image\n1,a.jpg\n9,b.jpg\n")
+def test_photos_of_unknown_products_may_be_left_out(upload_feed: Callable[..., FeedImport], manager: User) -> None:
+    imports.apply(import_id=upload_feed("sku,name\n1,Cup\n").pk, by=manager)
+    feed_import = upload_feed("sku,image\n1,a.jpg\n9,b.jpg\n")
     assert feed_import.issue_counts == {"parent_unknown": 1}
     feed_import = imports.add_fix(import_id=feed_import.pk, by=manager, cause="parent_unknown", fix="leave_out")
     assert (feed_import.error_count, feed_import.updated, feed_import.fixes[0]["changed"]) == (0, 1, 1)
 
 
-def test_a_fix_may_be_taken_back(drop: Callable[..., FeedImport], manager: User) -> None:
-    feed_import = drop(WRONG)
+def test_a_fix_may_be_taken_back(upload_feed: Callable[..., FeedImport], manager: User) -> None:
+    feed_import = upload_feed(WRONG)
     imports.add_fix(import_id=feed_import.pk, by=manager, cause="price_unreadable", fix="leave_empty")
     feed_import = imports.take_back_fix(
         import_id=feed_import.pk, by=manager, cause="price_unreadable", fix="leave_empty"
@@ -248,17 +251,17 @@ def test_a_fix_may_be_taken_back(drop: Callable[..., FeedImport], manager: User)
         imports.take_back_fix(import_id=feed_import.pk, by=manager, cause="price_unreadable", fix="leave_empty")
 
 
-def test_unknown_fixes_are_refused(drop: Callable[..., FeedImport], manager: User) -> None:
+def test_unknown_fixes_are_refused(upload_feed: Callable[..., FeedImport], manager: User) -> None:
     with pytest.raises(Invalid, match="known are"):
-        imports.add_fix(import_id=drop(WRONG).pk, by=manager, cause="price_unreadable", fix="guess")
+        imports.add_fix(import_id=upload_feed(WRONG).pk, by=manager, cause="price_unreadable", fix="guess")
     with pytest.raises(Invalid):
-        drop(WRONG, fixes=[{"cause": "typo", "fix": "x"}])
+        upload_feed(WRONG, fixes=[{"cause": "typo", "fix": "x"}])
 
 
 def test_two_people_who_fix_at_once_do_not_lose_each_others_fix(
-    drop: Callable[..., FeedImport], manager: User, monkeypatch: pytest.MonkeyPatch
+    upload_feed: Callable[..., FeedImport], manager: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    feed_import = drop(WRONG)
+    feed_import = upload_feed(WRONG)
     seen = imports._load(feed_import.pk, manager)
     imports.add_fix(import_id=feed_import.pk, by=manager, cause="price_unreadable", fix="leave_empty")
     monkeypatch.setattr(imports, "_load", lambda *_: seen)  # the state that the slower user had on screen
@@ -266,11 +269,11 @@ def test_two_people_who_fix_at_once_do_not_lose_each_others_fix(
         imports.add_fix(import_id=feed_import.pk, by=manager, cause="duplicate_key", fix="keep_first")
 
 
-def test_fixes_are_offered_with_an_example_from_the_file(drop: Callable[..., FeedImport], manager: User) -> None:
-    feed_import = drop('sku,name,price\n1,Cup,cheap\n2,Jar,from 5 €\n3,Mug,"1,234"\n')
+def test_fixes_are_offered_with_an_example_from_the_file(upload_feed: Callable[..., FeedImport], manager: User) -> None:
+    feed_import = upload_feed('sku,name,price\n1,Cup,cheap\n2,Jar,from 5 €\n3,Mug,"1,234"\n')
     offers = {
         (group.cause, offer.id): offer.example
-        for group in selectors.groups(manager, feed_import)
+        for group in selectors.group_issues(manager, feed_import)
         for offer in group.offers
     }
     assert offers["price_unreadable", "number_in_text"] == "from 5 € → 5"
@@ -280,10 +283,10 @@ def test_fixes_are_offered_with_an_example_from_the_file(drop: Callable[..., Fee
 
 
 def test_a_mistake_beyond_those_that_are_stored_is_fixed_too(
-    drop: Callable[..., FeedImport], manager: User, monkeypatch: pytest.MonkeyPatch
+    upload_feed: Callable[..., FeedImport], manager: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed_reading, "MAX_STORED_PER_CAUSE", 3)
-    feed_import = drop("sku,name,price\n" + "".join(f"{number},Cup,cheap\n" for number in range(20)))
+    feed_import = upload_feed("sku,name,price\n" + "".join(f"{number},Cup,cheap\n" for number in range(20)))
     assert (feed_import.error_count, feed_import.issues.count()) == (20, 3)
     columns = selectors.columns_with(manager, feed_import, "price_unreadable")
     assert columns == ["price"]

@@ -309,7 +309,7 @@ def test_a_file_that_is_no_table_offers_no_own_file(pages: ImportPages) -> None:
 def test_a_large_file_waits_for_a_worker_and_its_page_follows(
     pages: ImportPages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(imports, "AT_ONCE_BYTES", 20)
+    monkeypatch.setattr(imports, "MAX_IMMEDIATE_BYTES", 20)
     address = pages.drop(GOOD)
     page = pages.see(address)
     assert "It is being checked" in page and f'hx-get="{address}progress/"' in page
@@ -317,13 +317,13 @@ def test_a_large_file_waits_for_a_worker_and_its_page_follows(
     FeedImport.objects.update(rows=1000, bytes_read=10, reading_since="2026-01-01T00:00:00Z")
     assert "<b>1000</b> rows read" in pages.see(f"{address}progress/")
     assert pages.client.post(address).status_code == 409
-    assert imports.take(FeedImport.objects.get().pk)
+    assert imports.process_waiting(FeedImport.objects.get().pk)
     assert pages.client.get(f"{address}progress/")["HX-Refresh"] == "true"
     assert "2 rows are right" in pages.see(address)
 
 
 def test_a_large_file_that_cannot_be_read_is_said_at_once(pages: ImportPages, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(imports, "AT_ONCE_BYTES", 20)
+    monkeypatch.setattr(imports, "MAX_IMMEDIATE_BYTES", 20)
     assert pages.drop(ODD).endswith("/columns/")
     assert "This is a PDF document" in pages.see(pages.drop(b"%PDF-1.4 something more", name="list.pdf"))
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
 
 from campaigns import background
 from campaigns.choices import ImportStatus
@@ -23,6 +21,7 @@ from core.models import Brand, Event, SealedEvent, User
 from generation.services.images import sweeper
 from tests.campaigns.test_imports import FEED, Peak, big_feed
 from tests.support import factories, processes
+from tests.support.racing import race, race_without_errors
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -34,40 +33,19 @@ def offer(brand: Brand, manager: User) -> Callable[..., FeedImport]:
     def make(data: str | Path, *, waits: bool = False, **options: Any) -> FeedImport:
         values: dict[str, Any] = {"brand": brand, "file_name": "feed.csv", "by": manager} | options
         file = data if isinstance(data, Path) else io.BytesIO(data.encode())
-        before = imports.AT_ONCE_BYTES
-        imports.AT_ONCE_BYTES = 0 if waits else before
+        before = imports.MAX_IMMEDIATE_BYTES
+        imports.MAX_IMMEDIATE_BYTES = 0 if waits else before
         try:
-            return imports.offer(file=file, **values)
+            return imports.upload(file=file, **values)
         finally:
-            imports.AT_ONCE_BYTES = before
+            imports.MAX_IMMEDIATE_BYTES = before
 
     return make
 
 
-def at_once(*jobs: Callable[[], Any]) -> list[Any]:
-    """Start all jobs at the same time, each with its own connection; return their results or exceptions."""
-    start, results = threading.Barrier(len(jobs)), []
-
-    def work(job: Callable[[], Any]) -> None:
-        try:
-            start.wait()
-            results.append(job())
-        except Exception as error:
-            results.append(error)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=work, args=[job]) for job in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
-
-
 def test_of_two_people_who_undo_at_once_one_wins(offer: Callable[..., FeedImport], manager: User, lead: User) -> None:
     feed_import = imports.apply(import_id=offer(FEED).pk, by=manager)
-    results = at_once(
+    results = race(
         *(lambda who=who: imports.undo(import_id=feed_import.pk, by=who) for who in (manager, lead, manager))
     )
     won = [result for result in results if isinstance(result, FeedImport)]
@@ -82,11 +60,11 @@ def test_a_large_import_is_taken_back_by_a_worker(
     offer: Callable[..., FeedImport], manager: User, lead: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     feed_import = imports.apply(import_id=offer(FEED).pk, by=manager)
-    monkeypatch.setattr(imports, "UNDONE_AT_ONCE", 2)
-    results = at_once(*(lambda who=who: imports.undo(import_id=feed_import.pk, by=who) for who in (lead, manager)))
+    monkeypatch.setattr(imports, "MAX_IMMEDIATE_UNDO", 2)
+    results = race(*(lambda who=who: imports.undo(import_id=feed_import.pk, by=who) for who in (lead, manager)))
     assert sorted(type(result).__name__ for result in results) == ["Conflict", "FeedImport"]
     assert Subject.objects.count() == 3
-    assert sorted(at_once(*[lambda: imports.take(feed_import.pk)] * 3)) == [False, False, True]
+    assert sorted(race_without_errors(*[lambda: imports.process_waiting(feed_import.pk)] * 3)) == [False, False, True]
     feed_import.refresh_from_db()
     assert (feed_import.status, feed_import.rows, feed_import.undone_counts["removed"]) == (ImportStatus.UNDONE, 3, 3)
     assert Event.objects.get(type="campaigns.feed.undone").actor == feed_import.undone_by
@@ -97,7 +75,7 @@ def test_a_taking_back_that_fails_every_time_leaves_the_import_applied(
     offer: Callable[..., FeedImport], manager: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     feed_import = imports.apply(import_id=offer(FEED).pk, by=manager)
-    monkeypatch.setattr(imports, "UNDONE_AT_ONCE", 2)
+    monkeypatch.setattr(imports, "MAX_IMMEDIATE_UNDO", 2)
     imports.undo(import_id=feed_import.pk, by=manager)
 
     def undo(import_id: int) -> Any:
@@ -105,14 +83,14 @@ def test_a_taking_back_that_fails_every_time_leaves_the_import_applied(
 
     monkeypatch.setattr(imports.staging, "undo", undo)
     for _ in range(imports.MAX_ATTEMPTS + 1):
-        background.read_waiting()
+        background.read_waiting_imports()
     feed_import.refresh_from_db()
     assert (feed_import.status, feed_import.undone_by, Subject.objects.count()) == (ImportStatus.APPLIED, None, 3)
 
 
 def test_of_two_people_who_apply_at_once_one_wins(offer: Callable[..., FeedImport], manager: User, lead: User) -> None:
     feed_import = offer(FEED)
-    results = at_once(*(lambda who=who: imports.apply(import_id=feed_import.pk, by=who) for who in (manager, lead)))
+    results = race(*(lambda who=who: imports.apply(import_id=feed_import.pk, by=who) for who in (manager, lead)))
     assert sorted(type(result).__name__ for result in results) == ["Conflict", "FeedImport"]
     assert Event.objects.filter(type="campaigns.feed.imported").count() == 1
     assert Subject.objects.count() == 3
@@ -121,7 +99,8 @@ def test_of_two_people_who_apply_at_once_one_wins(offer: Callable[..., FeedImpor
 def test_of_several_workers_one_reads_a_waiting_import(offer: Callable[..., FeedImport]) -> None:
     feed_import = offer(FEED, waits=True, is_to_apply=True)
     assert feed_import.status == ImportStatus.WAITING
-    assert sorted(at_once(*[lambda: imports.take(feed_import.pk)] * 4)) == [False, False, False, True]
+    results = race_without_errors(*[lambda: imports.process_waiting(feed_import.pk)] * 4)
+    assert sorted(results) == [False, False, False, True]
     feed_import.refresh_from_db()
     assert (feed_import.status, feed_import.created, feed_import.attempts) == (ImportStatus.APPLIED, 3, 0)
 
@@ -130,15 +109,15 @@ def test_what_waits_is_read_in_its_order_and_a_broken_one_does_not_stop_the_othe
     offer: Callable[..., FeedImport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken, sound = offer(FEED, waits=True), offer(FEED + "010;Jar;blue;5;jar.jpg\n", waits=True)
-    original = feed_reading.read
+    original = feed_reading.read_feed
 
     def read(stream: Any, offered: FeedImport) -> FeedImport:
         if offered.pk == broken.pk:
             raise RuntimeError("a mistake of ours")
         return original(stream, offered)
 
-    monkeypatch.setattr(feed_reading, "read", read)
-    assert background.read_waiting() == 1
+    monkeypatch.setattr(feed_reading, "read_feed", read)
+    assert background.read_waiting_imports() == 1
     sound.refresh_from_db()
     assert (sound.status, sound.rows) == (ImportStatus.CHECKED, 4)
     assert imports.waiting_ids() == [broken.pk]
@@ -153,10 +132,10 @@ def test_an_import_that_ends_every_reader_is_refused(
         raise RuntimeError("a mistake of ours")
 
     with monkeypatch.context() as patched:
-        patched.setattr(feed_reading, "read", read)
+        patched.setattr(feed_reading, "read_feed", read)
         for _ in range(imports.MAX_ATTEMPTS):
-            assert background.read_waiting() == 0
-    assert background.read_waiting() == 1
+            assert background.read_waiting_imports() == 0
+    assert background.read_waiting_imports() == 1
     feed_import.refresh_from_db()
     assert (feed_import.status, feed_import.issues.get().cause) == (ImportStatus.CHECKED, "unreadable")
     assert "failed 3 times" in feed_import.issues.get().message
@@ -169,7 +148,7 @@ def test_progress_is_told_while_it_is_read(
     monkeypatch.setattr(feed_reading, "PROGRESS_SECONDS", 0)
     feed_import = offer(big_feed(tmp_path / "feed.csv", 3000), waits=True)
     seen: list[tuple[int, int]] = []
-    original = feed_reading._followed
+    original = feed_reading._with_progress
 
     def followed(*arguments: Any) -> Iterator[Any]:
         for row in original(*arguments):
@@ -177,8 +156,8 @@ def test_progress_is_told_while_it_is_read(
                 seen.append(FeedImport.objects.values_list("rows", "bytes_read").get(pk=feed_import.pk))
             yield row
 
-    monkeypatch.setattr(feed_reading, "_followed", followed)
-    assert imports.take(feed_import.pk)
+    monkeypatch.setattr(feed_reading, "_with_progress", followed)
+    assert imports.process_waiting(feed_import.pk)
     rows = [row for row, _ in seen]
     assert rows == sorted(rows) and 0 < rows[1000] <= rows[-1] <= 3000
     assert 0 < seen[1000][1] <= feed_import.file_bytes
@@ -206,7 +185,7 @@ def test_the_import_of_a_killed_worker_is_taken_up_by_the_next(
             processes.wait_until(
                 lambda: not imports.waiting_ids(), seconds=120, what="another worker that takes the import up"
             )
-            processes.wait_until(SealedEvent.objects.exists, seconds=30, what="a sealed event")
+            processes.wait_until(SealedEvent.objects.exists, seconds=60, what="a sealed event")
     feed_import.refresh_from_db()
     assert (feed_import.status, feed_import.created, Subject.objects.count()) == (ImportStatus.APPLIED, 60_000, 60_000)
     assert Event.objects.filter(type="campaigns.feed.imported").count() == 1
@@ -219,9 +198,9 @@ def test_the_sweeper_leaves_the_file_of_an_import_until_it_is_let_go(offer: Call
     feed_import = offer(FEED)
     later = clock.now() + timedelta(days=2)
     assert sweeper.sweep(now=later) == 0
-    assert imports.is_kept(feed_import)
+    assert imports.is_file_kept(feed_import)
     FeedImport.objects.update(created_at=clock.now() - imports.KEPT_FOR - timedelta(hours=1))
-    assert imports.forget_files() == 1
+    assert imports.release_old_files() == 1
     assert sweeper.sweep(now=later) == 1
     assert not stored_files.exists(feed_import.storage_key)
 
@@ -229,7 +208,7 @@ def test_the_sweeper_leaves_the_file_of_an_import_until_it_is_let_go(offer: Call
 def test_a_waiting_imports_file_is_never_let_go(offer: Callable[..., FeedImport]) -> None:
     offer(FEED, waits=True)
     FeedImport.objects.update(created_at=clock.now() - 2 * imports.KEPT_FOR)
-    assert imports.forget_files() == 0
+    assert imports.release_old_files() == 0
 
 
 @pytest.mark.slow
@@ -239,11 +218,11 @@ def test_a_large_file_is_kept_and_read_without_filling_the_memory(brand: Brand, 
         for _ in range(150):
             file.write(b"x" * (1 << 20))
     peak = Peak()
-    stored = imports._keep(path)
+    stored = imports._store_stream(path)
     assert (stored.bytes, stored_files.size(stored.key)) == (150 << 20, 150 << 20)
     assert peak.megabytes() < 12
     with path.open("rb") as stream:
-        assert stored_files.keep(stream, suffix="feed", max_bytes=1 << 30) == stored
+        assert stored_files.put_stream(stream, suffix="feed", max_bytes=1 << 30) == stored
 
 
 def test_a_file_that_is_too_large_is_refused_without_being_stored(
@@ -267,7 +246,7 @@ def test_a_remembered_mapping_is_used_on_every_way_in(
     offer: Callable[..., FeedImport], brand: Brand, manager: User
 ) -> None:
     first = imports.check_again(import_id=offer(ODD).pk, by=manager, mapping=FIELDS)
-    source = mappings.remember(import_id=first.pk, name="Supplier", by=manager)
+    source = mappings.save_mapping(import_id=first.pk, name="Supplier", by=manager)
     done = imports.import_feed(brand=brand, file=io.BytesIO(ODD.encode()), file_name="again.csv", by=manager)
     assert (done.status, done.created, done.source) == (ImportStatus.APPLIED, 1, source)
     event = Event.objects.get(type="campaigns.mapping.remembered")
@@ -278,7 +257,7 @@ def test_a_mapping_that_is_given_comes_before_the_remembered_one(
     offer: Callable[..., FeedImport], brand: Brand, manager: User
 ) -> None:
     first = imports.check_again(import_id=offer(ODD).pk, by=manager, mapping=FIELDS)
-    mappings.remember(import_id=first.pk, name="Supplier", by=manager)
+    mappings.save_mapping(import_id=first.pk, name="Supplier", by=manager)
     done = offer(ODD, mapping={"Art.": "name", "Was": "key"}, is_to_apply=True)
     assert (done.source, Subject.objects.get().key) == (None, "Becher")
 
@@ -303,7 +282,7 @@ def test_only_people_who_may_import_fix_apply_and_undo(offer: Callable[..., Feed
         lambda: imports.undo(import_id=feed_import.pk, by=viewer),
         lambda: imports.check_again(import_id=feed_import.pk, by=viewer, mapping={}),
         lambda: imports.add_fix(import_id=feed_import.pk, by=viewer, cause="ragged", fix="fill"),
-        lambda: mappings.remember(import_id=feed_import.pk, name="x", by=viewer),
+        lambda: mappings.save_mapping(import_id=feed_import.pk, name="x", by=viewer),
     ):
         with pytest.raises(NotAllowed):
             attempt()

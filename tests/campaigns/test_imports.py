@@ -7,7 +7,6 @@ import json
 import resource
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from campaigns.services import feed_reading, imports, staging
 from core.errors import NotAllowed, NotFound
 from core.models import Brand, Event, User
 from tests.support.feed_files import REAL, needs_real_feeds, xlsx
+from tests.support.racing import race_without_errors
 
 FEED = (
     "sku;name;colour;price;photo\n"
@@ -204,7 +204,7 @@ def test_stored_issues_are_bounded_and_all_are_counted(
 
 def test_mistakes_are_grouped_by_cause_with_an_example(take: Callable[..., FeedImport], manager: User) -> None:
     done = take("sku,name,price\n1,Mug,cheap\n2,,dear\n3,Jar,12.00\n")
-    assert [group.sentence for group in selectors.groups(manager, done)] == [
+    assert [group.sentence for group in selectors.group_issues(manager, done)] == [
         "2 prices that cannot be read, like “cheap”, first in C2",
         "1 row without a name, first in B3",
     ]
@@ -318,23 +318,11 @@ def test_a_stream_that_cannot_seek_is_imported(brand: Brand, manager: User) -> N
 @pytest.mark.django_db(transaction=True)
 def test_two_imports_of_one_feed_at_once_make_no_duplicates(brand: Brand, manager: User) -> None:
     feed = "sku,name,photo\n" + "".join(f"{number},Mug {number},p{number}.jpg\n" for number in range(500))
-    results: list[FeedImport] = []
-    start = threading.Barrier(4)
 
-    def work() -> None:
-        try:
-            start.wait()
-            results.append(
-                imports.import_feed(brand=brand, file=io.BytesIO(feed.encode()), file_name="f.csv", by=manager)
-            )
-        finally:
-            connection.close()
+    def import_it() -> FeedImport:
+        return imports.import_feed(brand=brand, file=io.BytesIO(feed.encode()), file_name="f.csv", by=manager)
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    results = race_without_errors(*[import_it] * 4)
     assert sorted(counts(done) for done in results) == [(0, 0, 500, 0)] * 3 + [(500, 0, 0, 0)]
     assert (Subject.objects.count(), ReferencePhoto.objects.count()) == (500, 500)
 

@@ -14,7 +14,7 @@ from core.services import brands
 from generation.models import Rendition
 from review.models import Decision
 from review.services import decisions, packages
-from tests.support.in_review import image_in_review, seen
+from tests.support.images_in_review import create_image_in_review, decision_arguments
 
 LATE, EARLY = datetime(2026, 11, 29, 23, 30, tzinfo=UTC), datetime(2026, 11, 29, 2, 0, tzinfo=UTC)
 NEW_YEAR = datetime(2026, 12, 31, 23, 59, tzinfo=UTC)
@@ -28,8 +28,8 @@ def operator(db: None) -> User:
 
 @pytest.mark.django_db
 def test_a_file_is_named_by_the_date_of_its_brand(brand: Any, lead: Any) -> None:
-    task = image_in_review(brand)
-    decisions.approve(**seen(task), by=lead)
+    task = create_image_in_review(brand)
+    decisions.approve(**decision_arguments(task), by=lead)
     approval = Decision.objects.get()
     rendition = Rendition.objects.filter(version=approval.version).first()
     assert rendition is not None

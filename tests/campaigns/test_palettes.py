@@ -24,48 +24,54 @@ def _painted(hexes: list[str], *, width: int = 150, height: int = 120) -> np.nda
 
 
 def test_the_colours_of_a_image_are_found_largest_first_each_with_a_name_of_its_own() -> None:
-    swatches = palettes.of_image(_painted(PAINTED))
-    assert colours.apart(swatches[0].hex, PAINTED[0]) < 1 and swatches[0].share == pytest.approx(2 / 6, abs=0.02)
-    assert all(min(colours.apart(colour, swatch.hex) for swatch in swatches) < 2 for colour in PAINTED)
+    swatches = palettes.extract_palette(_painted(PAINTED))
+    assert colours.colour_difference(swatches[0].hex, PAINTED[0]) < 1 and swatches[0].share == pytest.approx(
+        2 / 6, abs=0.02
+    )
+    assert all(min(colours.colour_difference(colour, swatch.hex) for swatch in swatches) < 2 for colour in PAINTED)
     assert len({swatch.name for swatch in swatches}) == len(swatches) == 5
 
 
 def test_the_same_image_always_gives_the_same_colours() -> None:
     noise = np.random.default_rng(3).integers(0, 255, (90, 120, 3), dtype=np.uint8)
-    first = palettes.of_image(noise)
-    assert first == palettes.of_image(noise) and palettes.FEWEST <= len(first) <= palettes.MOST
+    first = palettes.extract_palette(noise)
+    assert first == palettes.extract_palette(noise) and palettes.MIN_COLOURS <= len(first) <= palettes.MAX_COLOURS
 
 
 def test_a_small_accent_is_not_lost_in_a_large_calm_image() -> None:
     image = np.full((300, 300, 3), 236, np.uint8)
     image[:, ::2] -= 8
     image[130:150, 130:150] = (208, 49, 45)  # 0.4 % of the area
-    assert any(colours.apart("#d0312d", swatch.hex) < 6 for swatch in palettes.of_image(image))
+    assert any(colours.colour_difference("#d0312d", swatch.hex) < 6 for swatch in palettes.extract_palette(image))
 
 
 def test_what_is_transparent_has_no_colour() -> None:
     image = np.dstack([_painted(PAINTED[:2]), np.full((120, 150), 255, np.uint8)])
     image[:, 75:, 3] = 0
     image[:, 75:, :3] = (0, 255, 0)
-    assert all(colours.apart("#00ff00", swatch.hex) > 20 for swatch in palettes.of_image(image))
+    assert all(colours.colour_difference("#00ff00", swatch.hex) > 20 for swatch in palettes.extract_palette(image))
     image[..., 3] = 0
-    assert palettes.of_image(image) == []
+    assert palettes.extract_palette(image) == []
 
 
 def test_a_single_colour_is_one_swatch() -> None:
-    assert [swatch.hex for swatch in palettes.of_image(np.full((40, 40, 3), 120, np.uint8))] == ["#787878"]
+    assert [swatch.hex for swatch in palettes.extract_palette(np.full((40, 40, 3), 120, np.uint8))] == ["#787878"]
 
 
 @given(HEXES)
 def test_a_colour_survives_oklab_and_back(colour: str) -> None:
     assert colours.hex_of(colours.lab_of(colour)) == colour
-    assert colours.contrast(colour, colours.ink_on(colour)) >= 4.5
+    assert colours.contrast_ratio(colour, colours.readable_ink(colour)) >= 4.5
 
 
 def test_distances_are_those_that_eyes_see() -> None:
-    assert colours.apart("#b9603c", "#b9603c") == 0
-    assert colours.apart("#ffffff", "#000000") == pytest.approx(100, abs=0.1)
-    assert colours.apart("#f4f2ec", "#f5f3ed") < colours.JUST_NOTICEABLE < colours.apart("#f4f2ec", "#d8c7a6")
+    assert colours.colour_difference("#b9603c", "#b9603c") == 0
+    assert colours.colour_difference("#ffffff", "#000000") == pytest.approx(100, abs=0.1)
+    assert (
+        colours.colour_difference("#f4f2ec", "#f5f3ed")
+        < colours.JUST_NOTICEABLE
+        < colours.colour_difference("#f4f2ec", "#d8c7a6")
+    )
 
 
 @pytest.mark.parametrize(
@@ -83,23 +89,23 @@ def test_equal_names_are_told_apart_by_lightness_and_number() -> None:
 
 @pytest.mark.parametrize(("text", "colour"), [("B5651D", "#b5651d"), (" #b5651d ", "#b5651d"), ("#ABC", "#aabbcc")])
 def test_a_colour_is_read_as_people_write_it(text: str, colour: str) -> None:
-    assert colours.normal(text) == colour
+    assert colours.normalise_hex(text) == colour
 
 
 @pytest.mark.parametrize("text", ["red", "#12345", "", "#1234567", "rgb(1,2,3)", "#ggg"])
 def test_what_is_no_colour_says_how_to_write_one(text: str) -> None:
     with pytest.raises(ValueError, match="six hexadecimal digits"):
-        colours.normal(text)
+        colours.normalise_hex(text)
 
 
 def test_look_alikes_and_products_that_vanish_are_said() -> None:
     chalk, oat, white = ({"name": n, "hex": h} for n, h in [("Chalk", "#f4f2ec"), ("Oat", "#d8c7a6"), ("W", "#ffffff")])
     milk = {"name": "Milk", "hex": "#f3f1ea"}
-    alike = palettes.look_alikes([chalk, oat, milk])
+    alike = palettes.similar_colour_remarks([chalk, oat, milk])
     assert [(remark.first, remark.second) for remark in alike] == [
         ("Chalk", "Milk")
     ] and "cannot be told apart" in alike[0].message
     oat_like = {"name": "Linen", "hex": "#d6c5a5"}
-    faint = palettes.faint_on([chalk, oat], [white, milk, oat_like])
+    faint = palettes.low_contrast_remarks([chalk, oat], [white, milk, oat_like])
     assert [(remark.first, remark.second) for remark in faint] == [("Chalk", "W and Milk"), ("Oat", "Linen")]
     assert "A product in Chalk hardly shows on W and Milk" in faint[0].message

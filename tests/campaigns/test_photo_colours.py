@@ -164,7 +164,7 @@ SRGB_PROFILES = {
     "version 2 by another name": Profile("Camera", icc.srgb_to_linear, icc.SRGB).icc(),
     "version 4 without a name": Profile("", icc.srgb_to_linear, icc.SRGB, version=4).icc(),
     "named Adobe RGB": Profile("Adobe RGB (1998)", icc.srgb_to_linear, icc.SRGB).icc(),
-    "with a curve by formula": colour_spaces.profile(colour_spaces.Space()),
+    "with a curve by formula": colour_spaces.make_icc_profile(colour_spaces.Space()),
 }
 
 

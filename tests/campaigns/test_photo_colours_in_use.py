@@ -17,11 +17,11 @@ from core import stored_files
 from generation.engines.base import ImageRef
 from generation.workers.context import INPUT_CACHE_BYTES, InputCache
 from tests.support import factories, icc
+from tests.support.engine_context import MemoryContext
 from tests.support.icc import Profile
-from tests.support.lent import Lent
 from tests.support.remote_server import serving
 from tests.support.replicate_server import Replicate
-from tests.support.replicate_submissions import engine, find, spec, submission
+from tests.support.replicate_submissions import engine, find, spec, submit
 
 PROFILES = {
     "linear": Profile("sRGB", icc.gamma(1.0), icc.SRGB),
@@ -69,7 +69,7 @@ def test_cut_outs_and_small_copies_have_the_colours_of_the_profile(
     expected = glaze_of(shape, profile)
     assert np.abs(middle_of(stored_files.read(cut.storage_key)) - expected).max() <= 2
     assert (
-        np.abs(middle_of(stored_files.read(previews.small(photo.storage_key, 96))) - expected).max() <= 6
+        np.abs(middle_of(stored_files.read(previews.get_small_copy(photo.storage_key, 96))) - expected).max() <= 6
     )  # lossy WebP
     assert stored_files.read(photo.storage_key) == data
 
@@ -97,7 +97,7 @@ def test_an_order_with_a_converted_image_is_found_again_after_a_restart(server: 
     buffer = io.BytesIO()
     Image.fromarray(noise).save(buffer, "PNG")
     job_spec = spec(images={"init": ImageRef(hashlib.sha256(original).hexdigest(), "photo")})
-    submitted = submission(engine(server), job_spec, lent=Lent(photo=buffer.getvalue()))
+    submitted = submit(engine(server), job_spec, context=MemoryContext(photo=buffer.getvalue()))
     assert find(engine(server), job_spec) == submitted.remote_id
     other = spec(images={"init": ImageRef("1" * 64, "photo")})
     assert find(engine(server), other) is None

@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 from PIL import Image
@@ -23,6 +22,7 @@ from core.errors import Conflict, NotAllowed
 from core.models import Event
 from tests.support import factories, scenes
 from tests.support.awkward_server import AwkwardServer, Talk, serving
+from tests.support.racing import race_without_errors
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -61,7 +61,7 @@ def pending(brand: Any, source: str, **fields: Any) -> ReferencePhoto:
 
 
 def load_all(seconds: float = 10.0) -> int:
-    done = photo_loading.work(seconds=seconds)
+    done = photo_loading.load_due_photos(seconds=seconds)
     return done + photo_loading.finish(seconds=seconds)
 
 
@@ -163,7 +163,7 @@ def test_no_host_is_asked_for_more_than_two_photos_at_once_and_a_slow_one_does_n
         other.pages["/quick.jpg"] = photo
         quick = [pending(brand, other.url(f"/quick.jpg?{number}")) for number in range(3)]
         started = time.monotonic()
-        photo_loading.work(seconds=4)
+        photo_loading.load_due_photos(seconds=4)
         assert time.monotonic() - started < 9, "the pass waited for the slow host"
         ready = ReferencePhoto.objects.filter(pk__in=[row.pk for row in quick], status=PhotoStatus.READY)
         assert ready.count() == 3
@@ -175,19 +175,7 @@ def test_no_host_is_asked_for_more_than_two_photos_at_once_and_a_slow_one_does_n
 
 def test_what_a_killed_process_was_fetching_is_due_again_later_and_claimed_by_one(brand: Any) -> None:
     row = pending(brand, "https://shop.example.com/mug.jpg")
-    claimed: list[Any] = []
-    barrier = threading.Barrier(6)
-
-    def claim() -> None:
-        barrier.wait()
-        claimed.append(photo_loading.claim())
-        connection.close()
-
-    threads = [threading.Thread(target=claim) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    claimed = race_without_errors(*[photo_loading.claim] * 6)
     assert sorted(claimed_photo is not None for claimed_photo in claimed) == [False] * 5 + [True]
     row.refresh_from_db()
     assert row.next_fetch_at is not None and row.next_fetch_at > timezone.now()
@@ -209,13 +197,13 @@ def test_progress_is_told_in_numbers_and_words(
         ReferencePhoto.objects.filter(pk=row.pk).update(status=status)
     viewer.brand_ids()
     with django_assert_num_queries(1):
-        progress = selectors.fetching(brand, viewer)
-    assert (progress.pending, progress.put_off, progress.fetched, progress.refused, progress.total) == (4, 1, 2, 1, 7)
+        progress = selectors.get_fetch_progress(brand, viewer)
+    assert (progress.pending, progress.postponed, progress.fetched, progress.refused, progress.total) == (4, 1, 2, 1, 7)
     assert progress.sentence == (
         "4 photos are being fetched (1 put off after a failure), 2 are here, 1 could not be fetched."
     )
     assert progress.next_at is not None
-    assert selectors.fetching(other_brand, viewer).total == 0, "another brand's photos are not told"
+    assert selectors.get_fetch_progress(other_brand, viewer).total == 0, "another brand's photos are not told"
 
 
 def test_refused_photos_are_tried_again_when_somebody_asks(
@@ -227,16 +215,16 @@ def test_refused_photos_are_tried_again_when_somebody_asks(
     ReferencePhoto.objects.filter(pk=theirs.pk).update(status=PhotoStatus.REFUSED)
     load_all()
     with pytest.raises(NotAllowed):
-        photo_loading.try_again(brand=brand, by=viewer)
+        photo_loading.retry_photos(brand=brand, by=viewer)
     shop.pages["/mug.jpg"] = photo
-    assert photo_loading.try_again(brand=brand, by=manager) == 1
+    assert photo_loading.retry_photos(brand=brand, by=manager) == 1
     assert Event.objects.get(type="campaigns.photos.retried").payload == {"count": 1, "photos": [row.pk]}
     load_all()
     row.refresh_from_db()
     theirs.refresh_from_db()
     assert (row.status, row.fetch_attempts, theirs.status) == (PhotoStatus.READY, 1, PhotoStatus.REFUSED)
     with pytest.raises(Conflict, match="No photo"):
-        photo_loading.try_again(brand=brand, by=manager)
+        photo_loading.retry_photos(brand=brand, by=manager)
 
 
 def test_the_products_page_tells_how_far_they_are_and_tries_again(

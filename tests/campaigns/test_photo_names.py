@@ -18,8 +18,8 @@ KNOWN = {"24-mb01": {1}, "24-mb02": {2}, "24-mb01-2": {3}, "wide mug": {4}, "twi
 CLEAR = {key: ids for key, ids in KNOWN.items() if key not in ("24-mb01-2", "24")}
 
 
-def reading(name: str, skus: dict[str, set[int]] = CLEAR) -> names.Reading:
-    return names.read(name, lambda key: frozenset(skus.get(key, ())))
+def read_name(name: str, skus: dict[str, set[int]] = CLEAR) -> names.FileNameMeaning:
+    return names.read_file_name(name, lambda key: frozenset(skus.get(key, ())))
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def reading(name: str, skus: dict[str, set[int]] = CLEAR) -> names.Reading:
     ],
 )
 def test_a_name_says_product_role_and_place(name: str, subject: int, role: str, number: int) -> None:
-    name_reading = reading(name)
+    name_reading = read_name(name)
     assert (name_reading.subject, name_reading.role, name_reading.number, name_reading.remark) == (
         subject,
         role,
@@ -59,20 +59,20 @@ def test_a_name_says_product_role_and_place(name: str, subject: int, role: str, 
     ],
 )
 def test_what_could_mean_two_or_none_is_told_and_not_guessed(name: str, remark: str) -> None:
-    assert reading(name).subject is None and remark in reading(name).remark
+    assert read_name(name).subject is None and remark in read_name(name).remark
 
 
 def test_a_sku_inside_another_is_ambiguous_unless_the_folder_says() -> None:
-    assert "'24-MB01-2' or '24-MB01' or '24'" in reading("24-MB01-2.jpg", KNOWN).remark
-    name_reading = reading("24-MB01/24-MB01-2.jpg", KNOWN)
+    assert "'24-MB01-2' or '24-MB01' or '24'" in read_name("24-MB01-2.jpg", KNOWN).remark
+    name_reading = read_name("24-MB01/24-MB01-2.jpg", KNOWN)
     assert (name_reading.subject, name_reading.number, name_reading.role) == (1, 2, "angle")
-    assert reading("24-MB01-2/24-MB01-2.jpg", KNOWN).subject == 3
+    assert read_name("24-MB01-2/24-MB01-2.jpg", KNOWN).subject == 3
 
 
 def test_a_word_that_is_no_role_is_told() -> None:
-    name_reading = reading("24-MB01-lifestyle.jpg")
+    name_reading = read_name("24-MB01-lifestyle.jpg")
     assert (name_reading.subject, name_reading.role) == (1, "angle") and "“lifestyle” is no role" in name_reading.remark
-    assert "several roles (front, back)" in reading("24-MB01-front-back.jpg").remark
+    assert "several roles (front, back)" in read_name("24-MB01-front-back.jpg").remark
 
 
 # -- from archive to products ----------------------------------------------------------------------------------------

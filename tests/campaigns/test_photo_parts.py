@@ -69,7 +69,7 @@ def files_of(shapes: Any) -> dict[str, bytes]:
 @pytest.mark.parametrize("shapes", WITH_BADGE.values(), ids=list(WITH_BADGE))
 def test_a_photo_with_parts_of_different_sizes_is_not_accepted_by_itself(shapes: Any, kind: str) -> None:
     cut = cutout.cut_out(intake.admit(files_of(shapes)[kind]).pixels)
-    assert cut.confidence < cutout.SURE_ENOUGH
+    assert cut.confidence < cutout.AUTO_ACCEPT_CONFIDENCE
     assert f"{len(shapes)} separate parts" in cut.note and "badge" in cut.note
 
 
@@ -77,7 +77,7 @@ def test_a_photo_with_parts_of_different_sizes_is_not_accepted_by_itself(shapes:
 @pytest.mark.parametrize("shapes", ALIKE.values(), ids=list(ALIKE))
 def test_a_photo_with_parts_of_one_size_is_used_and_shown_to_a_person(shapes: Any, kind: str) -> None:
     cut = cutout.cut_out(intake.admit(files_of(shapes)[kind]).pixels)
-    assert cutout.SURE_ENOUGH <= cut.confidence < cutout.LOW_CONFIDENCE
+    assert cutout.AUTO_ACCEPT_CONFIDENCE <= cut.confidence < cutout.LOW_CONFIDENCE
     assert f"{len(shapes)} separate parts of about the same size" in cut.note
 
 
@@ -93,17 +93,17 @@ def test_a_photo_of_one_part_is_as_sure_as_before(shapes: Any, kind: str) -> Non
 def test_parts_are_counted_alike_at_every_size(scale: int) -> None:
     alpha = painted(WITH_BADGE["a price label"])[1]
     large = cv2.resize(alpha, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-    low_confidence = parts.low_confidence(large)
-    assert low_confidence is not None and "2 separate parts" in low_confidence.note
+    confidence_cap = parts.confidence_cap(large)
+    assert confidence_cap is not None and "2 separate parts" in confidence_cap.note
     thin = painted(SINGLE["a necklace"])[1]
-    assert parts.low_confidence(cv2.resize(thin, None, fx=scale, fy=scale)) is None
+    assert parts.confidence_cap(cv2.resize(thin, None, fx=scale, fy=scale)) is None
 
 
 def test_dust_is_no_part() -> None:
     alpha = painted(BIG)[1]
     alpha[::40, ::40] = 255
-    assert parts.low_confidence(alpha) is None
-    assert parts.low_confidence(np.zeros((20, 20), np.uint8)) is None
+    assert parts.confidence_cap(alpha) is None
+    assert parts.confidence_cap(np.zeros((20, 20), np.uint8)) is None
 
 
 @pytest.mark.django_db

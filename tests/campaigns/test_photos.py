@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import threading
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from django.db import connection
 from PIL import Image
 
 from campaigns.choices import PhotoStatus
@@ -23,6 +22,7 @@ from core.errors import Invalid, NotAllowed, NotFound
 from core.models import Event
 from generation.services.images import sweeper
 from tests.support import factories, scenes
+from tests.support.racing import race_without_errors
 
 pytestmark = pytest.mark.django_db
 
@@ -256,19 +256,8 @@ def test_two_people_attach_the_same_folder_at_once_and_each_photo_is_written_onc
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         pending(brand, name)
         (tmp_path / name).write_bytes(jpeg())
-    reports = []
-
-    def work() -> None:
-        try:
-            reports.append(archives.attach_folder(brand=brand, folder=tmp_path, by=manager))
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    attach = partial(archives.attach_folder, brand=brand, folder=tmp_path, by=manager)
+    reports = race_without_errors(attach, attach)
     assert sum(report.ready for report in reports) == 3
     assert Cutout.objects.count() == 3
 
@@ -311,7 +300,7 @@ def test_a_removed_photo_keeps_its_file_and_comes_back(brand, manager) -> None:
     row.refresh_from_db()
     assert row.status == PhotoStatus.REMOVED and stored_files.exists(row.storage_key)
     listed = [stored for stored in stored_files.list_keys() if stored.key == row.storage_key]
-    assert sweeper.named(listed) == {row.storage_key}, "the sweeper leaves it"
+    assert sweeper.list_referenced_keys(listed) == {row.storage_key}, "the sweeper leaves it"
     photos.restore(photo_id=row.pk, by=manager)
     row.refresh_from_db()
     assert row.status == PhotoStatus.READY

@@ -70,24 +70,24 @@ def theirs(folder: Path) -> Any:
     ],
 )
 def test_our_count_is_transformers_count(text: str, folder: Path, theirs: Any) -> None:
-    ours = tokens.from_folder(folder)
+    ours = tokens.load_encoder(folder)
     assert ours is not None and ours.is_exact
-    assert tokens.read(text, ours).tokens == len(theirs(text)["input_ids"]) - 2
+    assert tokens.count_tokens(text, ours).tokens == len(theirs(text)["input_ids"]) - 2
 
 
 @settings(max_examples=150, deadline=None)
 @given(text=st.text(st.sampled_from("abcdefgmnostuw äß 0159 ,.;:'!-(){}\n"), max_size=60))
 def test_our_count_is_transformers_count_for_any_prose(text: str, folder: Path, theirs: Any) -> None:
-    ours = tokens.from_folder(folder)
+    ours = tokens.load_encoder(folder)
     assert ours is not None
-    assert tokens.read(text, ours).tokens == len(theirs(text)["input_ids"]) - 2
+    assert tokens.count_tokens(text, ours).tokens == len(theirs(text)["input_ids"]) - 2
 
 
 def test_the_model_stops_reading_where_transformers_cuts_off(folder: Path, theirs: Any) -> None:
-    ours = tokens.from_folder(folder)
+    ours = tokens.load_encoder(folder)
     assert ours is not None
     text = " ".join([CORPUS] * 4)
-    reading = tokens.read(text, ours)
+    reading = tokens.count_tokens(text, ours)
     assert reading.cut is not None
     read = theirs.decode(theirs(text, truncation=True)["input_ids"], skip_special_tokens=True)
     kept = text[: reading.cut].replace(" ", "").lower()
@@ -99,9 +99,9 @@ def test_a_whole_tokenizer_file_is_read_too(folder: Path, theirs: Any, tmp_path:
     theirs.save_pretrained(tmp_path)
     for name in ("vocab.json", "merges.txt"):
         (tmp_path / name).unlink(missing_ok=True)
-    ours = tokens.from_folder(tmp_path)
-    assert ours is not None and (ours.limit, ours.marks, ours.is_exact) == (77, 2, True)
-    assert tokens.read(CORPUS, ours).tokens == len(theirs(CORPUS)["input_ids"]) - 2
+    ours = tokens.load_encoder(tmp_path)
+    assert ours is not None and (ours.limit, ours.special_tokens, ours.is_exact) == (77, 2, True)
+    assert tokens.count_tokens(CORPUS, ours).tokens == len(theirs(CORPUS)["input_ids"]) - 2
 
 
 def test_a_word_level_tokenizer_counts_words(tmp_path: Path) -> None:
@@ -112,28 +112,28 @@ def test_a_word_level_tokenizer_counts_words(tmp_path: Path) -> None:
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     made.save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "tokenizer_config.json").write_text('{"model_max_length": 3}')
-    ours = tokens.from_folder(tmp_path)
+    ours = tokens.load_encoder(tmp_path)
     assert ours is not None
     for text in ("sage mug, on oak", "mug"):
-        assert tokens.read(text, ours).tokens == len(made.encode(text).ids)
-    assert tokens.read("sage mug on oak", ours).cut == len("sage mug on ")
+        assert tokens.count_tokens(text, ours).tokens == len(made.encode(text).ids)
+    assert tokens.count_tokens("sage mug on oak", ours).cut == len("sage mug on ")
 
 
 def test_without_files_the_count_says_that_it_is_an_estimate() -> None:
-    reading = tokens.read("a sage mug", tokens.estimate("clip"))
+    reading = tokens.count_tokens("a sage mug", tokens.estimating_encoder("clip"))
     assert (reading.words, reading.cut) == ("about 3 of 75 tokens", None)
-    assert tokens.read("mug " * 80, tokens.estimate("clip")).cut == 4 * 75
-    assert tokens.read("mug " * 80, tokens.estimate("t5")).cut is None
+    assert tokens.count_tokens("mug " * 80, tokens.estimating_encoder("clip")).cut == 4 * 75
+    assert tokens.count_tokens("mug " * 80, tokens.estimating_encoder("t5")).cut is None
     with pytest.raises(ValueError, match="known are"):
-        tokens.estimate("bert")
+        tokens.estimating_encoder("bert")
 
 
 @pytest.mark.parametrize("damage", ["vocab.json", "merges.txt", "tokenizer_config.json"])
 def test_damaged_files_give_no_exact_count(damage: str, tmp_path: Path) -> None:
     broken = clip_folder(tmp_path / "tokenizer")
     (broken / damage).write_bytes(b"\xff{")
-    assert tokens.from_folder(broken) is None
-    assert tokens.from_folder(tmp_path / "nowhere") is None
+    assert tokens.load_encoder(broken) is None
+    assert tokens.load_encoder(tmp_path / "nowhere") is None
 
 
 # -- names ---------------------------------------------------------------------------------------------------------
@@ -141,8 +141,8 @@ def test_damaged_files_give_no_exact_count(damage: str, tmp_path: Path) -> None:
 
 def test_an_unknown_placeholder_is_told_with_the_nearest_name() -> None:
     text = "A {color} {name} in {zzz} {glaze|matte}"
-    mistakes = spelling.check(text, ["colour", "name", "material"])
-    assert [(text[mistake.start : mistake.end], mistake.instead) for mistake in mistakes] == [
+    mistakes = spelling.check_spelling(text, ["colour", "name", "material"])
+    assert [(text[mistake.start : mistake.end], mistake.replacement) for mistake in mistakes] == [
         ("{color}", "colour"),
         ("{zzz}", ""),
     ]
@@ -172,7 +172,7 @@ def test_a_choice_of_words_in_braces_is_explained(text: str, words: str) -> None
 
 @pytest.mark.parametrize("text", ["{2::red|blue}", "{2$$a|b|c}", "{|red|blue}", '{"red"|"blue"}', "{0.5|x}"])
 def test_a_choice_of_words_that_is_no_placeholder_is_refused_with_the_way_to_do_it(text: str) -> None:
-    (mistake,) = spelling.check(text, ["colour"])
+    (mistake,) = spelling.check_spelling(text, ["colour"])
     assert mistake.kind == "syntax"
     assert "Words do not vary by {red|blue}: write {colour} and give it an axis (character" in mistake.message
 
@@ -183,7 +183,7 @@ def test_defaults_and_bars_outside_braces_are_no_choice_of_words(text: str) -> N
 
 
 def test_a_mistake_of_syntax_names_line_and_character() -> None:
-    (mistake,) = spelling.check("A {name}\non {backdrop", ["name"])
+    (mistake,) = spelling.check_spelling("A {name}\non {backdrop", ["name"])
     assert mistake.kind == "syntax"
     assert mistake.message.endswith("(line 2, character 4).")
 
@@ -192,21 +192,21 @@ def test_a_mistake_of_syntax_names_line_and_character() -> None:
 
 
 def test_changed_words_are_marked_and_a_placeholder_is_one_word() -> None:
-    difference = comparing.words("Prompt", "A luxury mug in {colour}.", "A mug in {glaze colour}.")
-    assert [piece.text for piece in difference.left if piece.is_other] == [" luxury", "{colour}"]
-    assert [piece.text for piece in difference.right if piece.is_other] == ["{glaze colour}"]
-    assert not difference.is_same and comparing.words("Prompt", "same", "same").is_same
+    difference = comparing.compare_words("Prompt", "A luxury mug in {colour}.", "A mug in {glaze colour}.")
+    assert [piece.text for piece in difference.left if piece.is_different] == [" luxury", "{colour}"]
+    assert [piece.text for piece in difference.right if piece.is_different] == ["{glaze colour}"]
+    assert not difference.is_same and comparing.compare_words("Prompt", "same", "same").is_same
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_each_side_of_a_comparison_is_its_text_again(left: str, right: str) -> None:
-    difference = comparing.words("text", left, right)
+    difference = comparing.compare_words("text", left, right)
     assert "".join(piece.text for piece in difference.left) == left
     assert "".join(piece.text for piece in difference.right) == right
 
 
 def test_settings_are_compared_by_name() -> None:
-    differences = comparing.settings(
+    differences = comparing.compare_settings(
         {"backdrop": "white", "fill": 0.8}, {"backdrop": ["white", "clay"], "light": "left"}
     )
     assert [(difference.name, difference.is_same) for difference in differences] == [
@@ -225,7 +225,7 @@ def test_the_five_presets_fit_beside_a_prompt_of_forty_tokens() -> None:
         "product-photography", "social-media", "concept-art", "photorealistic", "minimalist",
     ]  # fmt: skip
     for preset in PRESETS:
-        assert tokens.read(preset.text, tokens.estimate("clip")).tokens <= 45, preset.name
+        assert tokens.count_tokens(preset.text, tokens.estimating_encoder("clip")).tokens <= 45, preset.name
         assert preset.negative and not set(preset.text + preset.negative) & set("{}")
 
 
@@ -242,8 +242,8 @@ def test_a_prompt_is_cut_at_values_remarks_style_and_where_reading_stops() -> No
     source = prompts.PromptSource("A cheap {name} on oak", style="soft light")
     rendered = prompts.render(source, {"name": "mug"})
     remarks = prompts.lint(rendered.text, Guide(["stoneware"], [], ["cheap"]))
-    marked = pieces.mark(rendered, remarks, rendered.text.index("oak"))
-    shown = [(piece.text, piece.name, piece.kind, piece.is_style, piece.is_unread) for piece in marked]
+    marked = pieces.mark_remarks(rendered, remarks, rendered.text.index("oak"))
+    shown = [(piece.text, piece.name, piece.kind, piece.is_style, piece.is_cut_off) for piece in marked]
     assert shown == [
         ("A ", "", "", False, False),
         ("cheap", "", "banned", False, False),

@@ -71,7 +71,7 @@ def test_a_parameter_that_is_one_placeholder_keeps_the_type_of_its_value() -> No
 
 def test_missing_names_are_listed_once_and_defaults_are_not_missing() -> None:
     source = PromptSource(text="{a} {b|x} {a}", negative="{c}", parameters={"p": "{d}"})
-    assert prompts.missing(source, {"c": "  "}) == ["a", "c", "d"]
+    assert prompts.find_missing_names(source, {"c": "  "}) == ["a", "c", "d"]
     with pytest.raises(MissingValues) as refusal:
         prompts.render(source, {})
     assert refusal.value.names == ["a", "c", "d"]

@@ -22,8 +22,8 @@ def square(brand: Any) -> Any:
     return factories.OutputSpecFactory(campaign__brand=brand, slug="amazon-main", width=2000, height=2000)
 
 
-def judged(subject: Subject, **options: Any) -> readiness.Readiness:
-    return readiness.of([subject], **options)[subject.pk]
+def readiness_of(subject: Subject, **options: Any) -> readiness.Readiness:
+    return readiness.assess([subject], **options)[subject.pk]
 
 
 def with_cutout(brand: Any, box: tuple[int, int, int, int] = (12, 12, 1012, 1012), **options: Any) -> Subject:
@@ -33,13 +33,13 @@ def with_cutout(brand: Any, box: tuple[int, int, int, int] = (12, 12, 1012, 1012
 
 
 def test_a_sharp_photo_with_a_sure_cut_out_is_ready(brand: Any, square: Any) -> None:
-    status = judged(with_cutout(brand, (0, 0, 1200, 1200)), specs=[square])
+    status = readiness_of(with_cutout(brand, (0, 0, 1200, 1200)), specs=[square])
     assert (status.state, status.word, status.findings, status.roles) == ("ready", "ready", (), ("front",))
     assert status.is_ready and status.cutout_id and status.confidence == 1.0
 
 
 def test_a_subject_without_photo_says_what_to_do(brand: Any) -> None:
-    status = judged(factories.SubjectFactory(brand=brand))
+    status = readiness_of(factories.SubjectFactory(brand=brand))
     assert status.state == "missing" and "drop one" in status.findings[0]
 
 
@@ -48,7 +48,7 @@ def test_a_photo_that_is_awaited_is_told_from_one_that_was_refused(brand: Any) -
     refused = factories.ReferencePhotoFactory(
         subject__brand=brand, status=PhotoStatus.REFUSED, source="mug.gif", notes=["This is no JPEG."]
     )
-    by_subject = readiness.of([awaited.subject, refused.subject])
+    by_subject = readiness.assess([awaited.subject, refused.subject])
     assert by_subject[awaited.subject_id].waiting == 1 and "not here yet" in by_subject[awaited.subject_id].findings[0]
     assert "mug.gif was refused: This is no JPEG." in by_subject[refused.subject_id].findings[0]
     assert by_subject[refused.subject_id].refused[0].source == "mug.gif"
@@ -56,15 +56,15 @@ def test_a_photo_that_is_awaited_is_told_from_one_that_was_refused(brand: Any) -
 
 def test_a_uncertain_cut_out_wants_a_look_until_a_person_accepts_it(brand: Any, lead: Any) -> None:
     uncertain = with_cutout(brand, confidence=0.42)
-    assert judged(uncertain).state == "look" and "42%" in judged(uncertain).findings[0]
+    assert readiness_of(uncertain).state == "look" and "42%" in readiness_of(uncertain).findings[0]
     uncertain.photos.get().cutouts.update(accepted_by=lead)
-    assert judged(uncertain).state == "ready"
+    assert readiness_of(uncertain).state == "ready"
 
 
 def test_a_cut_out_that_is_not_accepted_or_not_there_wants_a_look(brand: Any) -> None:
     rejected = with_cutout(brand, is_accepted=False, confidence=0.2)
     bare = factories.ReferencePhotoFactory(subject__brand=brand).subject
-    by_subject = readiness.of([rejected.pk, bare.pk])
+    by_subject = readiness.assess([rejected.pk, bare.pk])
     assert [by_subject[pk].state for pk in (rejected.pk, bare.pk)] == ["look", "look"]
     assert (
         "not accepted (20% sure)" in by_subject[rejected.pk].findings[0]
@@ -75,42 +75,42 @@ def test_a_cut_out_that_is_not_accepted_or_not_there_wants_a_look(brand: Any) ->
 
 def test_too_small_is_said_with_the_spec_and_the_numbers(brand: Any, square: Any) -> None:
     subject = with_cutout(brand, (100, 100, 500, 500))
-    status = judged(subject, specs=[square])
-    assert status.state == "small" and status.small[0].times == pytest.approx(0.82 * 2000 / 400)
+    status = readiness_of(subject, specs=[square])
+    assert status.state == "small" and status.small[0].enlargement == pytest.approx(0.82 * 2000 / 400)
     sentence = status.findings[0]
     for part in ("amazon-main (2000 × 2000 px)", "400 × 400 px", "1640 × 1640 px", "4.1 times", "1093 px"):
         assert part in sentence
-    assert judged(subject, specs=[square], fill=0.2).state == "ready"
+    assert readiness_of(subject, specs=[square], fill=0.2).state == "ready"
 
 
 def test_an_engine_that_needs_no_photo_makes_every_subject_ready(brand: Any, django_assert_num_queries: Any) -> None:
     article = factories.SubjectFactory(brand=brand, kind="article")
     with django_assert_num_queries(0):
-        assert judged(article, images_needed=()).state == "ready"
+        assert readiness_of(article, images_needed=()).state == "ready"
 
 
 def test_an_engine_that_needs_the_photo_alone_asks_for_no_cut_out(brand: Any, square: Any) -> None:
     photo = factories.ReferencePhotoFactory(subject__brand=brand, width=1500, height=1500)
-    assert judged(photo.subject, specs=[square], images_needed=("photo",)).state == "ready"
-    assert judged(photo.subject, specs=[square]).state == "look"
+    assert readiness_of(photo.subject, specs=[square], images_needed=("photo",)).state == "ready"
+    assert readiness_of(photo.subject, specs=[square]).state == "look"
 
 
 def test_removed_photos_count_for_nothing(brand: Any) -> None:
     subject = with_cutout(brand)
     subject.photos.update(status=PhotoStatus.REMOVED)
-    assert judged(subject).state == "missing"
+    assert readiness_of(subject).state == "missing"
 
 
 def test_two_queries_for_any_number_of_subjects(brand: Any, square: Any) -> None:
     for _ in range(3):
         with_cutout(brand)
     with CaptureQueriesContext(connection) as few:
-        readiness.of(list(Subject.objects.all()[:1]), specs=[square])
+        readiness.assess(list(Subject.objects.all()[:1]), specs=[square])
     for _ in range(20):
         with_cutout(brand)
     subjects = list(Subject.objects.all())
     with CaptureQueriesContext(connection) as many:
-        readiness.of(subjects, specs=[square])
+        readiness.assess(subjects, specs=[square])
     assert len(many) == 2 and len(few) <= 3
 
 
@@ -141,15 +141,15 @@ def test_the_set_based_answer_is_the_same_as_the_single_one(brand: Any, lead: An
                 )
     subjects = list(Subject.objects.filter(brand=brand))
     specs = readiness.specs_by_subject([subject.pk for subject in subjects])
-    single = {pk: status.state for pk, status in readiness.of(subjects, specs=specs).items()}
+    single = {pk: status.state for pk, status in readiness.assess(subjects, specs=specs).items()}
     listed = {}
     for state in readiness.STATES:
-        rows = Subject.objects.filter(pk__in=readiness.ids(brand, "product", state))
+        rows = Subject.objects.filter(pk__in=readiness.ids_sql(brand, "product", state))
         listed |= dict.fromkeys(rows.values_list("pk", flat=True), state)
     assert listed == single and len(set(single.values())) == 4
-    counts = readiness.counts(brand, "product")
+    counts = readiness.count_by_state(brand, "product")
     assert counts == {state: list(single.values()).count(state) for state in readiness.STATES}
     inside = list(campaigns[0].subjects.all())
-    of_one = readiness.of(inside, specs=readiness.specs_of(campaigns[0].pk))
-    counts = readiness.counts(brand, "product", campaign_id=campaigns[0].pk)
+    of_one = readiness.assess(inside, specs=readiness.list_specs(campaigns[0].pk))
+    counts = readiness.count_by_state(brand, "product", campaign_id=campaigns[0].pk)
     assert counts == {state: [status.state for status in of_one.values()].count(state) for state in readiness.STATES}

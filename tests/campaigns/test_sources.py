@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import django_rq
 import pytest
-from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 
@@ -22,6 +20,7 @@ from campaigns.services import imports, pushes, sources
 from core.errors import Conflict, Invalid, NotAllowed, NotFound
 from core.models import Event, Notice
 from tests.support.awkward_server import AwkwardServer, Talk, serving
+from tests.support.racing import race_without_errors
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -57,7 +56,7 @@ def make_due(source: FeedSource) -> None:
     FeedSource.objects.filter(pk=source.pk).update(next_fetch_at=timezone.now())
 
 
-def again(source: FeedSource) -> FeedSource:
+def fetch_again(source: FeedSource) -> FeedSource:
     make_due(source)
     assert fetch_all() == 1
     source.refresh_from_db()
@@ -90,27 +89,27 @@ def test_a_feed_that_was_not_modified_is_not_sent_and_not_read_again(source: Fee
 
     shop.pages["/feed.csv"] = page
     fetch_all()
-    again(source)
+    fetch_again(source)
     assert (len(shop.talks), FeedImport.objects.count(), source.etag) == (2, 1, '"v1"')
 
 
 def test_the_same_content_is_not_read_again_whatever_the_server_says(source: FeedSource, shop: AwkwardServer) -> None:
     fetch_all()
-    again(source)
+    fetch_again(source)
     assert (len(shop.talks), FeedImport.objects.count()) == (2, 1)
 
 
 def test_what_somebody_undid_does_not_come_back_with_the_same_file(source: FeedSource, manager: Any) -> None:
     fetch_all()
     imports.undo(import_id=FeedImport.objects.get().pk, by=manager)
-    again(source)
+    fetch_again(source)
     assert FeedImport.objects.get().status == ImportStatus.UNDONE
 
 
 def test_a_changed_feed_changes_the_products(source: FeedSource, shop: AwkwardServer) -> None:
     fetch_all()
     shop.pages["/feed.csv"] = lambda talk: talk.answer(FEED.replace(b"clay\n", b"rust\n"))
-    again(source)
+    fetch_again(source)
     assert Subject.objects.get(key="MUG-2").attributes["colour"] == "rust"
     assert [feed_import.updated for feed_import in FeedImport.objects.order_by("pk")] == [0, 1]
 
@@ -121,7 +120,7 @@ def test_failures_are_counted_told_at_the_third_and_tried_less_and_less_often(
     shop.pages["/feed.csv"] = lambda talk: talk.answer(b"", "503 Busy")
     waits = []
     for count in range(1, 5):
-        again(source)
+        fetch_again(source)
         assert (source.failures, "answered 503" in source.error) == (count, True)
         assert source.next_fetch_at is not None
         waits.append((source.next_fetch_at - timezone.now()).total_seconds())
@@ -130,7 +129,7 @@ def test_failures_are_counted_told_at_the_third_and_tried_less_and_less_often(
     assert waits == sorted(waits) and waits[0] < 310 and waits[-1] > 2000
     assert Notice.objects.filter(user=lead, kind="feed_source_failing").count() == 1
     shop.pages["/feed.csv"] = lambda talk: talk.answer(FEED)
-    again(source)
+    fetch_again(source)
     assert (source.failures, source.error) == (0, "")
 
 
@@ -138,27 +137,27 @@ def test_a_file_with_mistakes_is_refused_told_at_once_and_not_asked_for_every_fi
     source: FeedSource, shop: AwkwardServer
 ) -> None:
     shop.pages["/feed.csv"] = lambda talk: talk.answer(FEED + b",No key,red\n", etag='"bad"')
-    again(source)
+    fetch_again(source)
     assert source.error == "The file has 1 mistake, so nothing of it was taken over."
     assert Subject.objects.count() == 0
     assert Event.objects.filter(type="campaigns.feed_source.failing").count() == 1
     assert source.next_fetch_at is not None and source.next_fetch_at > timezone.now() + timedelta(hours=23)
-    again(source)
+    fetch_again(source)
     assert source.error and FeedImport.objects.count() == 1, "the same wrong file is still wrong, and not read again"
     shop.pages["/feed.csv"] = lambda talk: talk.answer(FEED)
-    again(source)
+    fetch_again(source)
     assert (source.error, source.failures, Subject.objects.count()) == ("", 0, 2)
 
 
 def test_a_sign_in_page_instead_of_a_feed_is_told_in_words(source: FeedSource, shop: AwkwardServer) -> None:
     shop.pages["/feed.csv"] = lambda talk: talk.answer(b"<!doctype html><p>Sign in", content_type="text/csv")
-    again(source)
+    fetch_again(source)
     assert "is a web page" in source.error
 
 
 def test_a_person_who_lost_the_right_no_longer_imports_by_a_source(source: FeedSource, manager: Any) -> None:
     manager.memberships.all().delete()
-    again(source)
+    fetch_again(source)
     assert "You may not import feed" in source.error
     assert Subject.objects.count() == 0
 
@@ -186,19 +185,7 @@ def test_odd_sources_are_refused(source: FeedSource, manager: Any, fields: dict[
 
 
 def test_a_due_source_is_fetched_by_one_of_many(source: FeedSource) -> None:
-    claimed: list[Any] = []
-    barrier = threading.Barrier(6)
-
-    def claim() -> None:
-        barrier.wait()
-        claimed.append(sources.claim())
-        connection.close()
-
-    threads = [threading.Thread(target=claim) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    claimed = race_without_errors(*[sources.claim] * 6)
     assert [pk for pk in claimed if pk is not None] == [source.pk]
 
 
@@ -228,14 +215,14 @@ def test_columns_assigned_in_one_import_count_for_the_source(
 ) -> None:
     odd = b"Nummer,Was,Ton\nMUG-1,Mug sage,sage\n"
     shop.pages["/feed.csv"] = lambda talk: talk.answer(odd)
-    again(source)
+    fetch_again(source)
     assert source.error
     mapping = {"Nummer": "key", "Was": "name", "Ton": "attribute:colour"}
     mapped = imports.import_feed(
         brand=brand, file=io.BytesIO(odd), file_name="odd.csv", by=manager, mapping=mapping, dry_run=True
     )
-    sources.take_columns(source_id=source.pk, import_id=mapped.pk, by=manager)
-    again(source)
+    sources.use_mapping_of_import(source_id=source.pk, import_id=mapped.pk, by=manager)
+    fetch_again(source)
     assert source.error == ""
     assert Subject.objects.get(key="MUG-1").attributes == {"colour": "sage"}
 
@@ -246,7 +233,7 @@ def test_sources_are_the_brands_own(source: FeedSource, viewer: Any, person: Any
         sources.fetch_now(source_id=source.pk, by=viewer)
     with pytest.raises(NotFound):
         sources.fetch_now(source_id=source.pk, by=stranger)
-    assert selectors.all_of(source.brand, stranger) == []
+    assert selectors.list_sources(source.brand, stranger) == []
 
 
 # -- pushed -----------------------------------------------------------------------------------------------------------
@@ -402,4 +389,4 @@ def test_the_list_asks_as_many_questions_for_ten_sources_as_for_one(
         made = sources.create(brand=brand, by=manager, name=f"PIM {number}", kind=SourceKind.PUSH)
         pushes.push(brand=brand, source_slug=made.slug, rows=[{"sku": f"A-{number}", "title": "Mug"}], by=manager)
     with django_assert_max_num_queries(2):
-        assert len([row.last.pk for row in selectors.all_of(brand, manager) if row.last]) == 10
+        assert len([row.last.pk for row in selectors.list_sources(brand, manager) if row.last]) == 10

@@ -49,7 +49,10 @@ def test_a_changed_style_leaves_versions_as_they_were(
     prompts.mark_used(version=version, by=designer)
     styles.change(style_id=style.pk, by=designer, text="hard light")
     version.refresh_from_db()
-    assert (selectors.source(version).style, selectors.source(version).style_negative) == ("soft light", "flash")
+    assert (selectors.prompt_source(version).style, selectors.prompt_source(version).style_negative) == (
+        "soft light",
+        "flash",
+    )
     later = prompts.add_version(template_id=version.template_id, by=designer, text="{name}", style=style)
     assert later.style_text == "soft light"  # the version was loaded before the change
     later = prompts.add_version(
@@ -65,8 +68,8 @@ def test_another_style_brings_its_words_into_a_draft(
     brand: Brand, style: StylePreset, version: PromptVersion, designer: User
 ) -> None:
     other = styles.create(brand=brand, slug="hard", name="Hard", text="hard light", by=designer)
-    assert prompts.change_version(version_id=version.pk, by=designer, style=other).style_text == "hard light"
-    assert prompts.change_version(version_id=version.pk, by=designer, style=None).style_text == ""
+    assert prompts.edit_draft_version(version_id=version.pk, by=designer, style=other).style_text == "hard light"
+    assert prompts.edit_draft_version(version_id=version.pk, by=designer, style=None).style_text == ""
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from PIL import Image
 from campaigns.models import Subject
 from campaigns.selectors import subjects as selectors
 from campaigns.services import subjects
-from campaigns.services.subjects import Entry
+from campaigns.services.subjects import NewSubject
 from core.errors import Invalid, NotAllowed, NotFound, Stale
 from core.models import Event
 from tests.support import factories, scenes
@@ -42,9 +42,9 @@ def test_a_hundred_titles_become_a_hundred_articles_with_keys_of_their_own(brand
 
 def test_a_list_pasted_twice_adds_nothing_and_says_what_was_there(brand: Any, manager: Any) -> None:
     entries = subjects.read_titles("Spring table\ncare | Caring for bowls\n\n- Spring table\n")
-    assert entries == [Entry("Spring table"), Entry("Caring for bowls", "care")]
+    assert entries == [NewSubject("Spring table"), NewSubject("Caring for bowls", "care")]
     subjects.create(brand=brand, kind="article", entries=entries, by=manager)
-    again = subjects.create(brand=brand, kind="article", entries=[*entries, Entry("Kilns")], by=manager)
+    again = subjects.create(brand=brand, kind="article", entries=[*entries, NewSubject("Kilns")], by=manager)
     assert [subject.name for subject in again.subjects] == ["Kilns"] and again.existing == [
         "Spring table",
         "Caring for bowls",
@@ -55,24 +55,24 @@ def test_two_titles_that_would_share_a_key_get_two(brand: Any, manager: Any) -> 
     made = subjects.create(
         brand=brand,
         kind="concept",
-        entries=[Entry("A rainy Sunday"), Entry("A rainy Sunday!"), Entry("¿?")],
+        entries=[NewSubject("A rainy Sunday"), NewSubject("A rainy Sunday!"), NewSubject("¿?")],
         by=manager,
     )
     assert [subject.key for subject in made.subjects] == ["a-rainy-sunday", "a-rainy-sunday-2", "untitled"]
 
 
 def test_titles_that_cannot_be_subjects_are_told_with_their_line(brand: Any, manager: Any) -> None:
-    for entries, message in (([], "at least one title"), ([Entry("x" * 400)], "Title 1 has 400 characters")):
+    for entries, message in (([], "at least one title"), ([NewSubject("x" * 400)], "Title 1 has 400 characters")):
         with pytest.raises(Invalid, match=message):
             subjects.create(brand=brand, kind="article", entries=entries, by=manager)
     with pytest.raises(Invalid, match="no kind"):
-        subjects.create(brand=brand, kind="song", entries=[Entry("x")], by=manager)
+        subjects.create(brand=brand, kind="song", entries=[NewSubject("x")], by=manager)
     assert not Subject.objects.exists()
 
 
 def test_attributes_are_changed_by_hand_with_what_they_were_on_record(brand: Any, manager: Any) -> None:
     subject = factories.SubjectFactory(brand=brand)
-    seen = subjects.version(subject)
+    seen = subjects.form_version(subject)
     subjects.edit(
         subject_id=subject.pk, by=manager, attributes={"colour": "moss", "finish": "matt", "material": " "}, seen=seen
     )
@@ -94,7 +94,7 @@ def test_a_retired_subject_leaves_the_list_and_comes_back(brand: Any, manager: A
     subject = factories.SubjectFactory(brand=brand)
     subjects.retire(subject_id=subject.pk, by=manager)
     assert not selectors.visible(manager, brand).exists()
-    subjects.bring_back(subject_id=subject.pk, by=manager)
+    subjects.restore(subject_id=subject.pk, by=manager)
     assert selectors.visible(manager, brand).get() == subject
     assert Event.objects.filter(object_type="subject").count() == 2
 
@@ -102,7 +102,7 @@ def test_a_retired_subject_leaves_the_list_and_comes_back(brand: Any, manager: A
 def test_only_those_who_may_edit_write_subjects(brand: Any, designer: Any, person: Any, other_brand: Any) -> None:
     subject = factories.SubjectFactory(brand=brand)
     with pytest.raises(NotAllowed):
-        subjects.create(brand=brand, kind="article", entries=[Entry("x")], by=designer)
+        subjects.create(brand=brand, kind="article", entries=[NewSubject("x")], by=designer)
     with pytest.raises(NotAllowed):
         subjects.retire(subject_id=subject.pk, by=designer)
     with pytest.raises(NotFound):
@@ -154,7 +154,7 @@ def test_ten_thousand_products_are_listed_from_an_index(brand: Any, viewer: Any)
     rows = selectors.visible(viewer, brand, kind="product").filter(key__gt="SKU-009000").order_by("key")[:61]
     plan = rows.explain()
     assert "subject_key_once" in plan and "Sort" not in plan, plan
-    assert selectors.capped(selectors.visible(viewer, brand)) == 10_000
+    assert selectors.count_capped(selectors.visible(viewer, brand)) == 10_000
 
 
 def test_articles_are_pasted_on_a_page_and_go_into_a_campaign(brand: Any, manager: Any, page_client: Any) -> None:

@@ -21,7 +21,7 @@ from knox.models import AuthToken
 
 from campaigns import models as campaigns
 from core import models as core
-from core.admin_base import Capped
+from core.admin_base import CappedPaginator
 from core.models import Brand, Event, User
 from generation import models as generation
 from review import models as review
@@ -446,4 +446,4 @@ def test_an_endpoints_secret_goes_in_and_what_its_service_refuses_comes_back(adm
 def test_counting_stops_before_it_costs(monkeypatch: pytest.MonkeyPatch) -> None:
     f.EventFactory.create_batch(4)
     monkeypatch.setattr("core.admin_base.COUNTED", 3)
-    assert Capped(Event.objects.all(), 2).count == 3
+    assert CappedPaginator(Event.objects.all(), 2).count == 3

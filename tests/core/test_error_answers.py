@@ -18,7 +18,7 @@ from rest_framework.views import APIView
 
 from config import errors
 from core.errors import Conflict, Invalid
-from core.refusals import translate
+from core.refusals import refusal_for
 from tests.support import factories
 
 API = "/api/v1"
@@ -164,7 +164,9 @@ def test_a_version_asked_of_the_schema_changes_nothing(version, client):
 
 
 def test_no_extra_member_of_a_problem_replaces_a_standard_one():
-    answer = errors.answer(RequestFactory().get("/api/v1/x/"), Conflict("Taken.", status="open", title="x", row=3))
+    answer = errors.error_response(
+        RequestFactory().get("/api/v1/x/"), Conflict("Taken.", status="open", title="x", row=3)
+    )
     assert problem(answer, 409) == {
         "type": "about:blank", "title": "Conflict", "status": 409, "detail": "Taken.", "row": 3,
     }  # fmt: skip
@@ -308,7 +310,7 @@ def test_a_unique_constraint_that_decides_a_race_is_a_conflict_that_names_the_fi
     factories.CampaignFactory(brand=brand, slug="autumn")
     with pytest.raises(Exception) as raised_error:  # noqa: PT011
         factories.CampaignFactory(brand=brand, slug="autumn")
-    refusal = translate(raised_error.value)
+    refusal = refusal_for(raised_error.value)
     assert isinstance(refusal, Conflict)
     assert "campaign" in refusal.message and "slug" in refusal.message and "brand" not in refusal.message
 
@@ -326,9 +328,9 @@ def test_a_unique_constraint_that_decides_a_race_is_a_conflict_that_names_the_fi
 def test_a_value_that_no_column_holds_is_a_mistake_of_the_input(fields, brand):
     with pytest.raises(Exception) as raised_error:  # noqa: PT011
         factories.CampaignFactory(brand=brand, **fields)
-    assert isinstance(translate(raised_error.value), Invalid)
+    assert isinstance(refusal_for(raised_error.value), Invalid)
 
 
 def test_what_is_no_refusal_is_not_translated():
     for error in (ZeroDivisionError(), KeyError("x"), ValueError("x"), AttributeError("x"), RuntimeError("x")):
-        assert translate(error) is None
+        assert refusal_for(error) is None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -16,6 +15,7 @@ from pytest_django import Settings
 from core import stored_files
 from core.errors import NotAllowed, NotFound, StorageFailed
 from tests.support import s3_server
+from tests.support.racing import race_without_errors
 
 DATA = b"forty-two mugs" * 1000
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -58,7 +58,7 @@ def storage(request: pytest.FixtureRequest) -> object:
 
 def test_a_file_is_named_by_its_content_and_read_back(storage: object) -> None:
     stored = stored_files.put(DATA, suffix="webp")
-    assert stored == stored_files.Stored(f"sha256/{SHA[:2]}/{SHA[2:4]}/{SHA}.webp", SHA, len(DATA))
+    assert stored == stored_files.StoredFile(f"sha256/{SHA[:2]}/{SHA[2:4]}/{SHA}.webp", SHA, len(DATA))
     assert stored_files.read(stored.key) == DATA
     assert stored_files.size(stored.key) == len(DATA)
     assert stored_files.exists(stored.key)
@@ -112,19 +112,10 @@ def test_a_failed_write_leaves_neither_file_nor_rubbish(folder: Path, monkeypatc
 
 
 def test_sixteen_writers_of_one_content_leave_one_whole_file(folder: Path) -> None:
-    barrier = threading.Barrier(16)
-    seen: list[bytes] = []
+    def write() -> bytes:
+        return stored_files.read(stored_files.put(DATA, suffix="webp").key)
 
-    def write() -> None:
-        barrier.wait()
-        seen.append(stored_files.read(stored_files.put(DATA, suffix="webp").key))
-
-    threads = [threading.Thread(target=write) for _ in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert seen == [DATA] * 16
+    assert race_without_errors(*[write] * 16) == [DATA] * 16
     assert len(list(stored_files.list_keys())) == 1
     assert list(stored_files.list_keys(stored_files.TEMPORARY)) == []
 
@@ -139,11 +130,11 @@ def test_a_key_cannot_leave_the_folder(folder: Path) -> None:
 def test_an_address_on_disk_opens_one_file_until_it_expires(folder: Path) -> None:
     key = stored_files.put(DATA, suffix="webp").key
     token = stored_files.open_url(key, download_name="mug.webp").rsplit("/", 1)[-1]
-    assert stored_files.opened(token) == (key, "mug.webp")
+    assert stored_files.parse_open_url(token) == (key, "mug.webp")
     with pytest.raises(NotAllowed, match="not one of ours"):
-        stored_files.opened(token[:-1] + ("A" if token[-1] != "A" else "B"))
+        stored_files.parse_open_url(token[:-1] + ("A" if token[-1] != "A" else "B"))
     with pytest.raises(NotAllowed, match="expired"):
-        stored_files.opened(stored_files.open_url(key, seconds=-1).rsplit("/", 1)[-1])
+        stored_files.parse_open_url(stored_files.open_url(key, seconds=-1).rsplit("/", 1)[-1])
 
 
 def test_a_presigned_address_of_a_bucket_serves_the_bytes(bucket: str) -> None:
@@ -156,7 +147,7 @@ def test_a_presigned_address_of_a_bucket_serves_the_bytes(bucket: str) -> None:
 
 
 def test_an_answer_may_be_kept_and_carries_its_type(folder: Path) -> None:
-    answer = stored_files.response(stored_files.put(DATA, suffix="png").key)
+    answer = stored_files.file_response(stored_files.put(DATA, suffix="png").key)
     assert answer["Content-Type"] == "image/png"
     assert "immutable" in answer["Cache-Control"]
     assert b"".join(answer.streaming_content) == DATA  # type: ignore[union-attr]

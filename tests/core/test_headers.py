@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from core.models import Brand
 from review.services import consequences, decisions
-from tests.support.in_review import image_in_review, seen
+from tests.support.images_in_review import create_image_in_review, decision_arguments
 
 pytestmark = pytest.mark.django_db
 
@@ -49,7 +49,7 @@ def test_a_page_for_people_who_are_not_signed_in_is_never_stored(brand: Brand, c
 
 @pytest.mark.parametrize("kind", ["campaign", "asset", "prompt-version", "guide"])
 def test_what_has_a_tag_is_revalidated(kind: str, brand: Brand, lead: Any, api_client: Callable[..., Any]) -> None:
-    task = image_in_review(brand)
+    task = create_image_in_review(brand)
     run = task.asset.cell.run
     address = {
         "campaign": f"campaigns/{run.campaign_id}/",
@@ -68,8 +68,8 @@ def test_what_has_a_tag_is_revalidated(kind: str, brand: Brand, lead: Any, api_c
 def test_a_redirect_to_a_file_is_not_kept_beyond_its_approval(
     brand: Brand, integrator: Any, reviewer: Any, api_client: Callable[..., Any]
 ) -> None:
-    task = image_in_review(brand)
-    decisions.approve(**seen(task), by=reviewer)
+    task = create_image_in_review(brand)
+    decisions.approve(**decision_arguments(task), by=reviewer)
     consequences.carry_out_due(now=timezone.now() + timedelta(seconds=31))
     rendition = task.asset.versions.get().renditions.get()
     answer = api_client(integrator).get(f"/api/v1/files/{rendition.pk}/")
@@ -80,7 +80,7 @@ def test_a_redirect_to_a_file_is_not_kept_beyond_its_approval(
 def test_a_stored_image_is_private_and_kept_for_ever_only_where_its_address_names_its_content(
     query: str, kept: str, brand: Brand, lead: Any, page_client: Callable[..., Any]
 ) -> None:
-    rendition = image_in_review(brand).asset.versions.get().renditions.get()
+    rendition = create_image_in_review(brand).asset.versions.get().renditions.get()
     address = f"/files/rendition/{rendition.pk}/{query.format(hash=rendition.sha256[:12])}"
     answer = page_client(lead).get(address)
     assert answer["Cache-Control"].startswith("private") and kept in answer["Cache-Control"]

@@ -17,7 +17,7 @@ from django.utils import timezone
 from PIL import Image
 
 from campaigns.choices import ImportStatus, PhotoStatus
-from campaigns.feeds import markup, returning
+from campaigns.feeds import annotating, markup
 from campaigns.models import FeedImport, ReferencePhoto
 from campaigns.photos import costs, intake, reading
 from campaigns.services import archives, imports, photo_loading
@@ -26,13 +26,13 @@ from core.parsing import Limits, messages, processes
 from tests.support import factories, hostile_files
 from tests.support.feed_files import only_issue, parsed
 
-COSTLY = "tests.support.costly:costly"
+COSTLY = "tests.support.hostile_tasks:misbehave"
 SECONDS = 20.0
 """Of processor time in this process, generously: what is not linear takes minutes. benchmarks/hostile.py measures."""
 SMALL = Limits(memory_bytes=256 << 20, cpu_seconds=2, seconds=60)
 
 
-def spent(work: Callable[[], Any]) -> float:
+def cpu_seconds(work: Callable[[], Any]) -> float:
     began = time.process_time()
     work()
     return time.process_time() - began
@@ -44,7 +44,7 @@ def spent(work: Callable[[], Any]) -> float:
 @pytest.mark.parametrize("name", hostile_files.FEEDS)
 def test_a_feed_that_is_meant_to_cost_a_lot_is_refused_fast_and_in_words(name: str) -> None:
     results: list[Any] = []
-    seconds = spent(lambda: results.extend(parsed(hostile_files.FEEDS[name])))
+    seconds = cpu_seconds(lambda: results.extend(parsed(hostile_files.FEEDS[name])))
     assert seconds < SECONDS
     assert not results[0] and results[1] and all(len(issue.message) > 20 for issue in results[1])
 
@@ -52,8 +52,8 @@ def test_a_feed_that_is_meant_to_cost_a_lot_is_refused_fast_and_in_words(name: s
 @pytest.mark.parametrize("name", hostile_files.TEXTS)
 def test_a_text_that_is_meant_to_cost_a_lot_is_read_fast(name: str) -> None:
     text = hostile_files.TEXTS[name]
-    assert spent(lambda: markup.plain(text)) < SECONDS
-    assert spent(lambda: parsed(hostile_files.table(*[text.replace('"', "")] * 10))) < SECONDS
+    assert cpu_seconds(lambda: markup.plain(text)) < SECONDS
+    assert cpu_seconds(lambda: parsed(hostile_files.table(*[text.replace('"', "")] * 10))) < SECONDS
 
 
 LISTS = b",".join([b"[]"] * 400_000)
@@ -94,7 +94,7 @@ def test_an_xml_item_with_too_many_elements_is_refused_for_their_number(inside: 
 
 @pytest.mark.parametrize("text", ["<a" * 16_000, "<" * 32_000, "</p" * 9_000, "<5 cl " * 5_000, "<a href='" * 3_500])
 def test_angle_brackets_that_begin_no_tag_are_passed_over_at_once(text: str) -> None:
-    assert list(markup._Tags(text).pieces()) == [text]
+    assert list(markup._TagRemover(text).pieces()) == [text]
 
 
 @pytest.mark.parametrize(
@@ -109,13 +109,13 @@ def test_angle_brackets_that_begin_no_tag_are_passed_over_at_once(text: str) -> 
 )
 def test_a_long_cell_goes_back_fast_into_the_file_with_mistakes(cell: str) -> None:
     cells: list[str] = []
-    assert spent(lambda: cells.append(returning.safe(cell))) < SECONDS
+    assert cpu_seconds(lambda: cells.append(annotating.escape_formula(cell))) < SECONDS
     assert cells[0] == f"'{cell}"
 
 
 @pytest.mark.parametrize("cell", ["+49 30 123", "-12,90", "+1", "- 5", "-1.234,50"])
 def test_amounts_go_back_into_the_file_with_mistakes_as_they_are(cell: str) -> None:
-    assert returning.safe(cell) == cell
+    assert annotating.escape_formula(cell) == cell
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_photo_whose_pixels_cost_too_much_is_refused_before_it_is_decoded(
 def test_photos_that_cameras_and_shops_make_pass(kind: str, size: tuple[int, int], options: dict[str, Any]) -> None:
     data = hostile_files.image(kind, *size, **options)
     with Image.open(io.BytesIO(data)) as image:
-        costs.check(image, data + bytes(50_000))
+        costs.check_cost(image, data + bytes(50_000))
 
 
 def test_a_strip_in_an_archive_leaves_the_good_photo_beside_it_alone(db: None, brand: Any, manager: Any) -> None:
@@ -217,17 +217,18 @@ def _mug() -> bytes:
 )
 def test_a_file_that_exceeds_its_limits_ends_its_process_and_not_this_one(what: dict[str, Any]) -> None:
     with pytest.raises(parsing.Exceeded):
-        parsing.ask(COSTLY, what, limits=SMALL)
-    assert parsing.ask(COSTLY, {"what": ""}, [b"abc"], limits=SMALL).parts == [b"abc"]
+        parsing.run_task(COSTLY, what, limits=SMALL)
+    assert parsing.run_task(COSTLY, {"what": ""}, [b"abc"], limits=SMALL).parts == [b"abc"]
 
 
 @pytest.mark.parametrize(
-    "task", ["tests.nothing:here", "tests.support.costly:nothing", "tests.support.factories:x", "tests:x", "os:no"]
+    "task",
+    ["tests.nothing:here", "tests.support.hostile_tasks:nothing", "tests.support.factories:x", "tests:x", "os:no"],
 )
 def test_a_task_that_cannot_be_started_is_not_blamed_on_the_file(task: str) -> None:
     with pytest.raises(errors.Busy, match="could not be opened just now"):
-        parsing.ask(task, {}, [b"abc"], limits=SMALL)
-    assert parsing.ask(COSTLY, {"what": ""}, [b"abc"], limits=SMALL).parts == [b"abc"]
+        parsing.run_task(task, {}, [b"abc"], limits=SMALL)
+    assert parsing.run_task(COSTLY, {"what": ""}, [b"abc"], limits=SMALL).parts == [b"abc"]
 
 
 @pytest.mark.parametrize(
@@ -241,53 +242,53 @@ def test_an_answer_that_is_none_of_ours_counts_as_the_end_of_the_child(line: byt
 
 
 def test_starting_the_process_counts_against_no_limit() -> None:
-    processes._asked.end_idle()
+    processes._answer_pool.end_idle()
     limits = Limits(memory_bytes=256 << 20, cpu_seconds=2, seconds=0.5)
-    assert parsing.ask("tests.support.slow_to_import:task", {}, limits=limits).value == "done"
+    assert parsing.run_task("tests.support.slow_to_import:task", {}, limits=limits).value == "done"
 
 
 def test_a_process_that_does_not_start_in_time_is_ended_and_not_blamed_on_the_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(processes, "START_SECONDS", 0.01)
-    processes._asked.end_idle()
+    processes._answer_pool.end_idle()
     with pytest.raises(errors.Busy, match="Try again"):
-        parsing.ask(COSTLY, {"what": ""}, limits=SMALL)
+        parsing.run_task(COSTLY, {"what": ""}, limits=SMALL)
 
 
 def test_one_that_waits_for_ever_is_killed_by_the_clock() -> None:
     limits = Limits(memory_bytes=256 << 20, cpu_seconds=5, seconds=1.5)
     began = time.monotonic()
     with pytest.raises(parsing.Exceeded):
-        parsing.ask(COSTLY, {"what": "sleep", "seconds": 60}, limits=limits)
+        parsing.run_task(COSTLY, {"what": "sleep", "seconds": 60}, limits=limits)
     assert time.monotonic() - began < 30
 
 
 def test_an_unforeseen_error_is_told_and_the_process_goes_on() -> None:
     with pytest.raises(parsing.Broken, match="KeyError"):
-        parsing.ask(COSTLY, {"what": "error"}, limits=SMALL)
+        parsing.run_task(COSTLY, {"what": "error"}, limits=SMALL)
 
 
 def test_what_a_task_prints_does_not_come_between_the_messages() -> None:
-    assert parsing.ask(COSTLY, {"what": "print"}, limits=SMALL).value
+    assert parsing.run_task(COSTLY, {"what": "print"}, limits=SMALL).value
 
 
 def test_the_other_process_knows_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgres://secret@host/db")
-    processes._asked.end_idle()
-    environment = parsing.ask(COSTLY, {"what": ""}, limits=SMALL).value["environment"]
+    processes._answer_pool.end_idle()
+    environment = parsing.run_task(COSTLY, {"what": ""}, limits=SMALL).value["environment"]
     assert "PATH" in environment and not [
         name for name in environment if "SECRET" in name or "URL" in name or "DJANGO" in name
     ]
 
 
 def test_no_more_files_are_opened_at_once_than_there_are_places_and_the_rest_is_sent_away() -> None:
-    calls = processes.AT_ONCE + processes.MOST_WAITING + 3
+    calls = processes.MAX_CHILDREN + processes.MOST_WAITING + 3
     outcomes: list[Any] = []
 
     def call() -> None:
         try:
-            parsing.ask(COSTLY, {"what": "sleep", "seconds": 2}, limits=SMALL)
+            parsing.run_task(COSTLY, {"what": "sleep", "seconds": 2}, limits=SMALL)
             outcomes.append("done")
         except errors.Busy as busy:
             outcomes.append(busy)
@@ -299,7 +300,7 @@ def test_no_more_files_are_opened_at_once_than_there_are_places_and_the_rest_is_
     children = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, text=True).stdout
     for thread in threads:
         thread.join()
-    assert children.count("core.parsing.child") <= 2 * processes.AT_ONCE
+    assert children.count("core.parsing.child") <= 2 * processes.MAX_CHILDREN
     assert [outcome for outcome in outcomes if isinstance(outcome, errors.Busy)] and "done" in outcomes
     assert errors.Busy.status == 503
 
@@ -339,7 +340,7 @@ def test_fetches_that_fail_in_words_are_no_deaths(db: None, brand: Any, manager:
         ReferencePhoto.objects.update(next_fetch_at=timezone.now())
     row.refresh_from_db()
     assert row.status == PhotoStatus.REFUSED and "set aside" not in row.notes[0]
-    photo_loading.try_again(brand=brand, by=manager, photo_id=row.pk)
+    photo_loading.retry_photos(brand=brand, by=manager, photo_id=row.pk)
     row.refresh_from_db()
     assert (row.fetch_deaths, row.fetch_attempts) == (0, 0)
 
@@ -351,7 +352,7 @@ from django.conf import settings
 from campaigns.models import FeedSource
 from core.models import Brand, User
 from campaigns.services import feed_reading, imports
-feed_reading.read = lambda *_: os._exit(9)
+feed_reading.read_feed = lambda *_: os._exit(9)
 import io
 brand = Brand.objects.get(pk={brand})
 try_first = {first}
@@ -359,7 +360,7 @@ if try_first:
     imports.import_feed(brand=brand, file=io.BytesIO(b"sku,name\\n1,Mug\\n"), file_name="f.csv",
                         by=User.objects.get(pk={user}))
 else:
-    imports.take({import_id})
+    imports.process_waiting({import_id})
 """
 
 
@@ -381,7 +382,7 @@ def test_an_import_that_killed_three_processes_is_set_aside_also_when_it_began_b
         started.wait_until(lambda: run(import_id=row.pk) == 9, seconds=60, what="the lock of the killed reader")
         row.refresh_from_db()
         assert row.attempts == attempt
-    started.wait_until(lambda: imports.take(row.pk), seconds=20, what="the lock of the killed reader")
+    started.wait_until(lambda: imports.process_waiting(row.pk), seconds=60, what="the lock of the killed reader")
     row.refresh_from_db()
     assert row.status == ImportStatus.REFUSED and "set aside" in row.issues.get().message
     connection.close()

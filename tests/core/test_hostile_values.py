@@ -22,9 +22,9 @@ from generation.views import run_form, setting_fields
 from review.delivery.webhook import Webhook
 from review.models import Destination
 from review.services import destinations
-from tests.review.test_decisions import race
 from tests.support import factories
-from tests.support.in_review import image_in_review, seen
+from tests.support.images_in_review import create_image_in_review, decision_arguments
+from tests.support.racing import race, race_without_errors
 
 API = "/api/v1"
 
@@ -54,8 +54,8 @@ API = "/api/v1"
 )
 @pytest.mark.parametrize("verb", ["approve", "reject", "revise"])
 def test_a_decision_of_odd_types_is_refused(change, verb, brand, reviewer, page_client):
-    task = image_in_review(brand)
-    pair = seen(task)
+    task = create_image_in_review(brand)
+    pair = decision_arguments(task)
     body = {"version": pair["version_id"], "seen": pair["seen"], **change}
     answer = page_client(reviewer).post(
         f"/brands/{brand.slug}/review/tasks/{task.pk}/{verb}/", json.dumps(body), content_type="application/json"
@@ -68,7 +68,7 @@ def test_a_decision_of_odd_types_is_refused(change, verb, brand, reviewer, page_
 @pytest.mark.django_db
 @pytest.mark.parametrize("known_tasks", [None, 5, "x", {"a": 1}, [[]], [{}], [None, "x", 1.5], [2**62]])
 def test_odd_lists_of_known_tasks_are_no_server_error(known_tasks, brand, reviewer, page_client):
-    image_in_review(brand)
+    create_image_in_review(brand)
     body = json.dumps({"known": known_tasks})
     answer = page_client(reviewer).post(f"/brands/{brand.slug}/review/more/", body, content_type="application/json")
     assert answer.status_code == 200
@@ -79,7 +79,7 @@ def test_odd_lists_of_known_tasks_are_no_server_error(known_tasks, brand, review
 )
 @pytest.mark.django_db
 def test_odd_bodies_of_the_review_page_are_refused(body, brand, reviewer, page_client):
-    task = image_in_review(brand)
+    task = create_image_in_review(brand)
     address = f"/brands/{brand.slug}/review/tasks/{task.pk}/approve/"
     assert page_client(reviewer).post(address, body, content_type="application/json").status_code == 422
 
@@ -98,12 +98,12 @@ def test_odd_bodies_of_the_review_page_are_refused(body, brand, reviewer, page_c
 )
 def test_a_time_that_no_clock_shows_is_refused(text, zone):
     with pytest.raises(Invalid):
-        run_form.moment(text, zone)
+        run_form.parse_local_time(text, zone)
 
 
 @pytest.mark.parametrize("text", ["9" * 5000, "9" * 400 + ".5", "-" + "1" * 30, "1e400", "NaN", "٣", "²"])
 def test_an_axis_value_that_is_no_number_of_ours_stays_text(text):
-    assert run_form.parsed_axes([("size", text)], {}) == {"size": [text]}
+    assert run_form.parse_axes([("size", text)], {}) == {"size": [text]}
 
 
 @pytest.mark.parametrize("text", ["1e400", "-1e999", "NaN", "inf", "Infinity"])
@@ -117,9 +117,9 @@ def test_no_setting_of_an_engine_is_infinite(text):
 def test_headers_of_a_service_that_are_no_numbers_do_no_harm(text):
     headers = [("x-ratelimit-limit-requests", text), ("retry-after-ms", text), ("retry-after", text)]
     response = httpx.Response(429, headers=[(name, value.encode("utf-8")) for name, value in headers])
-    limit = openai_answers.limits(response).get("requests", {}).get("limit", 0.0)
+    limit = openai_answers.rate_limits(response).get("requests", {}).get("limit", 0.0)
     assert 0 <= limit < 10**15
-    assert (service.retry_after(response) or 0.0) <= service.LONGEST_WAIT_SECONDS
+    assert (service.retry_after(response) or 0.0) <= service.MAX_RETRY_AFTER_SECONDS
 
 
 HOSTILE_JSON = ["NaN", "1e400", '"\\u0000"', '"\\ud800"', "[" * 60 + "]" * 60, "9" * 30, "9" * 5000, "{", "[" * 100_000]
@@ -138,14 +138,14 @@ def test_a_backslash_before_u0000_is_text_like_any_other():
 
 @pytest.mark.parametrize("text", HOSTILE_JSON)
 def test_a_list_of_images_as_json_is_refused_in_words(text):
-    read = listing.read(f'[{{"sku": "M-1", "backdrop": {text}}}]')
-    assert not read.is_sound
+    read = listing.read_listing(f'[{{"sku": "M-1", "backdrop": {text}}}]')
+    assert not read.is_valid
     assert read.issues[0].message
 
 
 @pytest.mark.parametrize("cell", ["\x00", "a\x00b", "\x00" * 10, "clay\x00", "\x00clay"])
 def test_a_list_of_images_as_csv_holds_no_nul(cell):
-    read = listing.read(f"sku,backdrop,light\nM-1,{cell},soft\nM-2,clay,soft\n")
+    read = listing.read_listing(f"sku,backdrop,light\nM-1,{cell},soft\nM-2,clay,soft\n")
     assert all("\x00" not in str(row) for row in read.rows)
 
 
@@ -207,7 +207,7 @@ def test_no_row_has_a_number_beyond_64_bits(path, number, brand, lead, page_clie
 # -- races ------------------------------------------------------------------------------------------------------------
 
 
-def one_won(results: list[Any]) -> None:
+def assert_one_won(results: list[Any]) -> None:
     refused = [result for result in results if isinstance(result, DomainError)]
     assert len(refused) == len(results) - 1, results
     assert all(isinstance(refusal, Conflict | Invalid) for refusal in refused), results
@@ -218,7 +218,7 @@ def test_of_eight_who_name_a_source_alike_one_wins(brand, manager):
     def create() -> Any:
         return sources.create(brand=brand, by=manager, name="Shop feed", kind="push")
 
-    one_won(race(*[create] * 8))
+    assert_one_won(race(*[create] * 8))
     assert FeedSource.objects.count() == 1
 
 
@@ -228,30 +228,30 @@ def test_of_eight_who_name_a_destination_alike_one_wins(brand, lead, tmp_path):
         config = {"path": str(tmp_path / brand.slug / "out")}
         return destinations.create(brand=brand, by=lead, slug="shop", name="Shop", kind="folder", config=config)
 
-    one_won(race(*[create] * 8))
+    assert_one_won(race(*[create] * 8))
     assert Destination.objects.count() == 1
 
 
 @pytest.mark.django_db(transaction=True)
 def test_of_eight_who_publish_a_guide_over_the_api_one_wins(brand, lead, api_client):
-    guides.draft(brand=brand, by=lead, light="left")
+    guides.edit_draft(brand=brand, by=lead, light="left")
 
     def publish() -> Any:
         client = api_client(lead)
         client.raise_request_exception = False
         return client.post(f"{API}/brands/{brand.slug}/guide/publish/", {}, format="json").status_code
 
-    answers = race(*[publish] * 8)
+    answers = race_without_errors(*[publish] * 8)
     assert sorted(answers) == [200] + [409] * 7
 
 
 @pytest.mark.django_db(transaction=True)
 def test_drafting_and_publishing_a_guide_at_once_never_wait_for_each_other(brand, lead):
     for turn in range(5):
-        draft = guides.draft(brand=brand, by=lead, light="left" if turn % 2 else "right")
+        draft = guides.edit_draft(brand=brand, by=lead, light="left" if turn % 2 else "right")
         results = race(
             lambda draft=draft: guides.publish(guide_id=draft.pk, by=lead),
-            lambda turn=turn: guides.draft(brand=brand, by=lead, fill_ratio=0.5 + turn / 100),
+            lambda turn=turn: guides.edit_draft(brand=brand, by=lead, fill_ratio=0.5 + turn / 100),
         )
         assert all(isinstance(result, GuideVersion) for result in results), results
 
@@ -270,7 +270,7 @@ def test_of_four_who_take_a_name_over_the_api_one_wins(address, brand, lead, api
         client.raise_request_exception = False
         return client.post(f"{API}/{address}/", fields, format="json").status_code
 
-    answers = race(*[create] * 4)
+    answers = race_without_errors(*[create] * 4)
     assert answers.count(201) == 1
     assert set(answers) <= {201, 409, 422}
     assert connection.is_usable()

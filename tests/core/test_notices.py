@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from campaigns.events import FeedSourceFailing, PromptApprovalAsked
+from campaigns.events import FeedSourceFailing, PromptApprovalRequested
 from campaigns.models import FeedSource
 from core import events as core_events
 from core.errors import NotFound
@@ -20,7 +20,7 @@ from generation.services import budget, runs
 from review.events import DeliveryFailed
 from review.services import escalations
 from tests.support import factories
-from tests.support.in_review import image_in_review
+from tests.support.images_in_review import create_image_in_review
 
 pytestmark = pytest.mark.django_db
 
@@ -40,11 +40,11 @@ def run(brand: Any, owner: User, manager: User) -> Any:
     return made
 
 
-def told(user: User) -> list[str]:
+def notice_sentences(user: User) -> list[str]:
     return list(Notice.objects.filter(user=user).order_by("id").values_list("sentence", flat=True))
 
 
-def kinds(user: User) -> list[str]:
+def notice_kinds(user: User) -> list[str]:
     return list(Notice.objects.filter(user=user).order_by("id").values_list("kind", flat=True))
 
 
@@ -62,15 +62,15 @@ def test_the_end_of_a_run_is_told_to_who_asked_and_who_owns_the_campaign(run: An
     Job.objects.filter(pk=jobs[1].pk).update(status="failed")
     assert runs.finish_if_done(run.pk)
     expected = [f"{run.name} is finished: 1 image made, 1 could not be made."]
-    assert told(owner) == told(manager) == expected
+    assert notice_sentences(owner) == notice_sentences(manager) == expected
     assert Notice.objects.get(user=owner).href == f"/brands/{run.campaign.brand.slug}/runs/{run.pk}/"
 
 
 def test_who_paused_a_run_is_not_told_that_they_did(run: Any, owner: User, manager: User) -> None:
     runs.pause(run_id=run.pk, by=owner, reason="The mugs look grey.")
     owner.first_name = "Jonas"
-    assert told(owner) == []
-    assert told(manager) == [f"Jonas paused {run.name}. The mugs look grey."]
+    assert notice_sentences(owner) == []
+    assert notice_sentences(manager) == [f"Jonas paused {run.name}. The mugs look grey."]
 
 
 def test_the_review_owner_hears_that_a_run_paused_itself(run: Any, person: Any, brand: Any) -> None:
@@ -82,7 +82,7 @@ def test_the_review_owner_hears_that_a_run_paused_itself(run: Any, person: Any, 
         asset = factories.AssetFactory(cell=job.cell)
         factories.AssetVersionFactory(asset=asset, job=job, worst_outcome="fail")
     assert runs.pause_if_unhealthy(run.pk)
-    [sentence] = told(judge)
+    [sentence] = notice_sentences(judge)
     assert sentence.startswith(f"{run.name} paused itself. 7 of the last")
 
 
@@ -91,38 +91,42 @@ def test_a_tryout_that_was_quick_tells_nobody(run: Any, owner: User, manager: Us
     run.save()
     Job.objects.filter(run=run).update(status="succeeded")
     assert runs.finish_if_done(run.pk)
-    assert told(owner) == told(manager) == []
+    assert notice_sentences(owner) == notice_sentences(manager) == []
 
 
 def test_the_marks_of_a_budget_are_told_once_each(run: Any, owner: User, lead: User) -> None:
     jobs = list(Job.objects.filter(run=run))
     with transaction.atomic():
-        budget.cover(run=run, campaign=run.campaign)
-        budget.cover(run=run, campaign=run.campaign)
-    assert kinds(owner) == kinds(lead) == ["budget_80"]
-    assert told(owner) == [f"The budget of {run.campaign.name} is 80 % used: 82.00 of 100.00 EUR are committed."]
+        budget.reserve_for_run(run=run, campaign=run.campaign)
+        budget.reserve_for_run(run=run, campaign=run.campaign)
+    assert notice_kinds(owner) == notice_kinds(lead) == ["budget_80"]
+    assert notice_sentences(owner) == [
+        f"The budget of {run.campaign.name} is 80 % used: 82.00 of 100.00 EUR are committed."
+    ]
     factories.JobSpecFactory(job__run=run, quoted_cost=Decimal(18))
     with transaction.atomic():
-        budget.cover(run=run, campaign=run.campaign)
-    assert kinds(owner) == ["budget_80", "budget_100"]
+        budget.reserve_for_run(run=run, campaign=run.campaign)
+    assert notice_kinds(owner) == ["budget_80", "budget_100"]
     assert len(jobs) == 2
 
 
 def test_a_scheduled_run_that_could_not_begin_says_why(run: Any, owner: User, manager: User) -> None:
     message = "This run needs 90.00 EUR; 10.00 EUR of the campaign's budget of 100.00 EUR is left."
     publish(RunReleaseRefused(brand_id=run.campaign.brand_id, object_id=run.pk, payload={"message": message}))
-    assert told(manager) == told(owner) == [f"{run.name} was to begin and could not: {message}"]
+    assert notice_sentences(manager) == notice_sentences(owner) == [f"{run.name} was to begin and could not: {message}"]
 
 
 def test_leads_are_asked_for_an_approval_but_not_by_themselves(brand: Any, lead: User, person: Any) -> None:
     version = factories.PromptVersionFactory(template__brand=brand)
     other = person("lead")
-    event = PromptApprovalAsked(
+    event = PromptApprovalRequested(
         brand_id=brand.pk, object_id=version.template_id, payload={"version": version.pk, "number": version.number}
     )
     publish(event, by=lead)
-    assert told(lead) == []
-    assert told(other) == [f"{lead.display_name} asks you to approve {version.template.name} v{version.number}."]
+    assert notice_sentences(lead) == []
+    assert notice_sentences(other) == [
+        f"{lead.display_name} asks you to approve {version.template.name} v{version.number}."
+    ]
 
 
 def test_a_failing_feed_is_one_notice_however_often_it_fails(brand: Any, manager: User) -> None:
@@ -133,28 +137,28 @@ def test_a_failing_feed_is_one_notice_however_often_it_fails(brand: Any, manager
         payload = {"name": "Shop", "slug": "shop", "failures": failures, "message": f"{failures} times no answer."}
         publish(FeedSourceFailing(brand_id=brand.pk, object_id=source.pk, payload=payload))
         Notice.objects.update(mailed_at="2026-11-01T00:00Z")
-    assert told(manager) == ["The feed Shop could not be read: 4 times no answer."]
+    assert notice_sentences(manager) == ["The feed Shop could not be read: 4 times no answer."]
 
 
 def test_a_image_sent_back_three_times_is_put_before_the_owner(brand: Any, owner: User) -> None:
-    task = image_in_review(brand, campaign=factories.CampaignFactory(brand=brand, owner=owner))
+    task = create_image_in_review(brand, campaign=factories.CampaignFactory(brand=brand, owner=owner))
     with transaction.atomic():
         escalations.escalate(asset=task.asset, task=task, cause="3 rounds")
-    [sentence] = told(owner)
+    [sentence] = notice_sentences(owner)
     assert "was sent back: 3 rounds. You decide how to go on." in sentence
 
 
 def test_nothing_is_told_of_what_did_not_happen(run: Any, owner: User, manager: User) -> None:
     with transaction.atomic():
         runs.pause(run_id=run.pk, by=owner)
-        assert told(manager)
+        assert notice_sentences(manager)
         transaction.set_rollback(True)  # as if the request had failed
-    assert told(manager) == []
+    assert notice_sentences(manager) == []
 
 
 def test_people_outside_the_brand_are_told_nothing(brand: Any, person: Any, other_brand: Any) -> None:
     stranger, gone = person("lead", brand=other_brand), person("lead", is_active=False)
-    count = notices.tell(brand=brand, users=[stranger, gone, None], kind="x", sentence="A secret.", href="/brands/")
+    count = notices.notify(brand=brand, users=[stranger, gone, None], kind="x", sentence="A secret.", href="/brands/")
     assert count == 0
     assert not Notice.objects.exists()
 
@@ -162,23 +166,23 @@ def test_people_outside_the_brand_are_told_nothing(brand: Any, person: Any, othe
 def test_a_notice_leads_to_this_site_only(brand: Any, lead: User) -> None:
     for href in ("https://evil.example/", "//evil.example/", "brands/"):
         with pytest.raises(ValueError, match="not a path"):
-            notices.tell(brand=brand, users=[lead], kind="x", sentence="Look.", href=href)
+            notices.notify(brand=brand, users=[lead], kind="x", sentence="Look.", href=href)
 
 
 def test_an_unread_notice_is_brought_up_to_date_until_it_was_mailed(brand: Any, lead: User) -> None:
     def tell(sentence: str) -> None:
-        notices.tell(brand=brand, users=[lead], kind="run_finished", sentence=sentence, href="/runs/1/")
+        notices.notify(brand=brand, users=[lead], kind="run_finished", sentence=sentence, href="/runs/1/")
 
     tell("1 made.")
     tell("2 made.")
-    assert told(lead) == ["2 made."]
+    assert notice_sentences(lead) == ["2 made."]
     Notice.objects.update(mailed_at="2026-11-01T00:00Z")
     tell("3 made.")
-    assert told(lead) == ["2 made.", "3 made."]
+    assert notice_sentences(lead) == ["2 made.", "3 made."]
 
 
 def test_a_notice_is_read_by_its_person_only(brand: Any, lead: User, manager: User) -> None:
-    notices.tell(brand=brand, users=[lead], kind="x", sentence="Look.", href="/brands/")
+    notices.notify(brand=brand, users=[lead], kind="x", sentence="Look.", href="/brands/")
     notice = Notice.objects.get()
     with pytest.raises(NotFound):
         notices.mark_read(notice_id=notice.pk, by=manager)
@@ -194,7 +198,7 @@ def test_three_hundred_failed_deliveries_are_one_notice(brand: Any, owner: User)
         asset = factories.AssetFactory(cell__run__campaign=campaign)
         payload = {"delivery": 1, "destination": "shop", "message": f"No room {number}.", "attempt": 9}
         publish(DeliveryFailed(brand_id=brand.pk, object_id=asset.pk, payload=payload))
-    [sentence] = told(owner)
+    [sentence] = notice_sentences(owner)
     assert sentence.endswith("could not be delivered to shop: No room 2.")
 
 
@@ -206,8 +210,8 @@ def test_a_destination_that_switched_itself_off_is_told_to_those_who_can_mend_it
     destination = factories.DestinationFactory(brand=brand, name="The shop")
     with transaction.atomic():
         destinations.disable(destination, reason="410 Gone")
-    assert told(lead) == told(integrator) == ["The shop was switched off: 410 Gone"]
-    assert told(viewer) == []
+    assert notice_sentences(lead) == notice_sentences(integrator) == ["The shop was switched off: 410 Gone"]
+    assert notice_sentences(viewer) == []
 
 
 # -- the page and the bell ------------------------------------------------------------------------------------------
@@ -217,8 +221,8 @@ def test_the_list_shows_unread_ones_first_and_only_mine(
     brand: Any, lead: User, manager: User, page_client: Any
 ) -> None:
     for number in range(3):
-        notices.tell(brand=brand, users=[lead], kind=f"k{number}", sentence=f"Notice {number}.", href="/brands/")
-    notices.tell(brand=brand, users=[manager], kind="x", sentence="Not yours.", href="/brands/")
+        notices.notify(brand=brand, users=[lead], kind=f"k{number}", sentence=f"Notice {number}.", href="/brands/")
+    notices.notify(brand=brand, users=[manager], kind="x", sentence="Not yours.", href="/brands/")
     notices.mark_read(notice_id=Notice.objects.get(sentence="Notice 2.").pk, by=lead)
     page = page_client(lead).get(f"/brands/{brand.slug}/notices/")
     assert [notice.sentence for notice in page.context["notices"]] == ["Notice 1.", "Notice 0.", "Notice 2."]
@@ -229,7 +233,7 @@ def test_the_list_shows_unread_ones_first_and_only_mine(
 def test_one_click_reads_a_notice_and_leads_to_its_page(
     brand: Any, lead: User, manager: User, page_client: Any
 ) -> None:
-    notices.tell(brand=brand, users=[lead], kind="x", sentence="Look.", href=f"/brands/{brand.slug}/library/")
+    notices.notify(brand=brand, users=[lead], kind="x", sentence="Look.", href=f"/brands/{brand.slug}/library/")
     notice = Notice.objects.get()
     address = f"/brands/{brand.slug}/notices/{notice.pk}/"
     assert page_client(manager).get(address).status_code == 404
@@ -243,7 +247,7 @@ def test_the_bell_asks_in_few_queries(
     brand: Any, lead: User, page_client: Any, django_assert_max_num_queries: Any
 ) -> None:
     for number in range(120):
-        notices.tell(brand=brand, users=[lead], kind=f"k{number}", sentence="Look.", href="/brands/")
+        notices.notify(brand=brand, users=[lead], kind=f"k{number}", sentence="Look.", href="/brands/")
     client = page_client(lead)
     client.get(f"/brands/{brand.slug}/notices/unread/")
     with django_assert_max_num_queries(6):
@@ -253,7 +257,7 @@ def test_the_bell_asks_in_few_queries(
 
 def test_all_are_read_at_once_and_mail_is_switched_off(brand: Any, lead: User, page_client: Any) -> None:
     for number in range(3):
-        notices.tell(brand=brand, users=[lead], kind=f"k{number}", sentence="Look.", href="/brands/")
+        notices.notify(brand=brand, users=[lead], kind=f"k{number}", sentence="Look.", href="/brands/")
     client = page_client(lead)
     client.post(f"/brands/{brand.slug}/notices/read/")
     assert not Notice.objects.filter(read_at=None).exists()

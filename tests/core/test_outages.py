@@ -19,7 +19,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from core.choices import Lane
-from core.fetching.words import words_of
+from core.fetching.error_descriptions import describe_error
 from core.models import Brand, User
 from generation import causes
 from generation.choices import Breaker, JobState, RunState
@@ -33,8 +33,8 @@ from generation.services.planning import estimates
 from generation.services.remote import pacing
 from generation.workers.leases import Leases
 from generation.workers.remote import RemoteLane
-from tests.support import factories, processes, queued
-from tests.support.remote_engine import Darkroom
+from tests.support import factories, processes, queued_runs
+from tests.support.remote_engine import ImageService
 from tests.support.remote_server import CUT_AFTER, Remote, Response, plain, serving
 
 
@@ -57,7 +57,7 @@ def closed_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def count(status: str) -> int:
+def count_jobs(status: str) -> int:
     return Job.objects.filter(status=status).count()
 
 
@@ -68,26 +68,26 @@ def count(status: str) -> int:
 @pytest.mark.django_db(transaction=True)
 def test_an_outage_fails_no_job_and_work_goes_on_seconds_after_it(clean_redis: Any) -> None:
     port = closed_port()
-    endpoint = queued.endpoint(engine="wire", lane=Lane.CLOUD, url=f"http://127.0.0.1:{port}")
-    run = queued.run(queued.campaign(), endpoint, 12)
+    endpoint = queued_runs.create_endpoint(engine="wire", lane=Lane.CLOUD, url=f"http://127.0.0.1:{port}")
+    run = queued_runs.create_run(queued_runs.create_campaign(), endpoint, 12)
     with working():
         processes.wait_until(
             lambda: EndpointStatus.objects.filter(endpoint=endpoint, breaker=Breaker.OPEN).exists(),
-            seconds=30,
+            seconds=60,
             what="the endpoint to rest",
         )
         # As after a long outage: the next submission is due in ten minutes, and each job has many failures.
         EndpointStatus.objects.update(trips=9, open_until=timezone.now() + timedelta(minutes=10))
         Worker.objects.update_or_create(name="here", defaults={"lanes": [Lane.CLOUD], **_alive()})
-        assert count(JobState.FAILED) == 0
-        assert "rests after" in waits.reasons(run)[0]
+        assert count_jobs(JobState.FAILED) == 0
+        assert "rests after" in waits.list_reasons(run)[0]
         time.sleep(4)  # the outage has been noticed
-        with serving(Darkroom(), port):
+        with serving(ImageService(), port):
             back_at = time.monotonic()
-            processes.wait_until(lambda: count(JobState.SUCCEEDED) > 0, seconds=30, what="the first image")
-            assert time.monotonic() - back_at < 15
-            processes.wait_until(lambda: count(JobState.SUCCEEDED) == 12, seconds=60, what="all images")
-    assert waits.reasons(run) == []
+            processes.wait_until(lambda: count_jobs(JobState.SUCCEEDED) > 0, seconds=60, what="the first image")
+            assert time.monotonic() - back_at < 30
+            processes.wait_until(lambda: count_jobs(JobState.SUCCEEDED) == 12, seconds=60, what="all images")
+    assert waits.list_reasons(run) == []
     assert set(Attempt.objects.exclude(outcome="succeeded").values_list("error_kind", flat=True)) == {"transient"}
 
 
@@ -98,7 +98,7 @@ def _alive() -> dict[str, Any]:
 
 @pytest.mark.parametrize("failures_before", [0, 4, 20, 100])
 def test_a_try_that_was_never_sent_does_not_count(db: None, failures_before: int) -> None:
-    queued.run(queued.campaign(), queued.endpoint(lane=Lane.CLOUD), 1)
+    queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(lane=Lane.CLOUD), 1)
     Job.objects.update(tries=failures_before)
     for _ in range(6):
         claim = claims.claim(lane=Lane.CLOUD, worker="w", endpoint_id=Endpoint.objects.get().pk)
@@ -111,7 +111,7 @@ def test_a_try_that_was_never_sent_does_not_count(db: None, failures_before: int
 
 @pytest.mark.parametrize("breaker", [Breaker.OPEN, Breaker.HALF_OPEN])
 def test_no_try_counts_while_the_endpoint_fails_for_everybody(db: None, breaker: str) -> None:
-    queued.run(queued.campaign(), queued.endpoint(lane=Lane.CLOUD), 1)
+    queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(lane=Lane.CLOUD), 1)
     endpoint = Endpoint.objects.get()
     EndpointStatus.objects.create(endpoint=endpoint, breaker=breaker, failures=5)
     Job.objects.update(tries=outcomes.MAX_TRIES[ErrorKind.TRANSIENT])
@@ -121,7 +121,7 @@ def test_no_try_counts_while_the_endpoint_fails_for_everybody(db: None, breaker:
 
 
 def test_a_service_that_breaks_on_one_job_alone_fails_it_after_five_tries(db: None) -> None:
-    queued.run(queued.campaign(), queued.endpoint(lane=Lane.CLOUD), 1)
+    queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(lane=Lane.CLOUD), 1)
     for _ in range(outcomes.MAX_TRIES[ErrorKind.TRANSIENT]):
         claim = claims.claim(lane=Lane.CLOUD, worker="w", endpoint_id=Endpoint.objects.get().pk)
         outcomes.fail(job=claim.jobs[0], token=claim.token, error=EngineError(ErrorKind.TRANSIENT, "500"), worker="w")
@@ -130,12 +130,12 @@ def test_a_service_that_breaks_on_one_job_alone_fails_it_after_five_tries(db: No
 
 
 def test_only_an_endpoint_that_rests_is_woken(db: None) -> None:
-    endpoint = queued.endpoint(lane=Lane.CLOUD)
-    assert pacing.answers_again(endpoint.pk) is False
+    endpoint = queued_runs.create_endpoint(lane=Lane.CLOUD)
+    assert pacing.record_recovery(endpoint.pk) is False
     later = timezone.now() + timedelta(minutes=5)
     EndpointStatus.objects.create(endpoint=endpoint, breaker=Breaker.OPEN, failures=5, open_until=later)
-    assert pacing.answers_again(endpoint.pk) is True
-    assert pacing.room(endpoint.pk).submissions == 1
+    assert pacing.record_recovery(endpoint.pk) is True
+    assert pacing.lock_load(endpoint.pk).submissions == 1
 
 
 # -- pages -----------------------------------------------------------------------------------------------------------
@@ -164,8 +164,8 @@ def operator(db: None) -> User:
 def test_the_runs_page_says_what_it_waits_for(
     brand: Brand, operator: User, client: Any, status: Any, changes: dict[str, Any], words: str
 ) -> None:
-    endpoint = queued.endpoint(lane=Lane.CLOUD)
-    run = queued.run(queued.campaign(brand=brand), endpoint, 3)
+    endpoint = queued_runs.create_endpoint(lane=Lane.CLOUD)
+    run = queued_runs.create_run(queued_runs.create_campaign(brand=brand), endpoint, 3)
     Worker.objects.create(name="w", lanes=[Lane.CLOUD], **_alive())
     Endpoint.objects.update(**changes)
     if status:
@@ -184,18 +184,20 @@ def test_the_runs_page_says_what_it_waits_for(
 
 
 def test_a_run_whose_endpoint_works_waits_for_nothing(brand: Brand) -> None:
-    run = queued.run(queued.campaign(brand=brand), queued.endpoint(lane=Lane.CLOUD), 3)
+    run = queued_runs.create_run(
+        queued_runs.create_campaign(brand=brand), queued_runs.create_endpoint(lane=Lane.CLOUD), 3
+    )
     Worker.objects.create(name="w", lanes=[Lane.CLOUD], **_alive())
-    assert waits.reasons(run) == []
+    assert waits.list_reasons(run) == []
 
 
 @pytest.mark.parametrize("others", [0, 1, 7, 40, 300])
 def test_the_wait_counts_this_endpoints_queue_only(db: None, others: int) -> None:
-    mine, other = queued.endpoint(lane=Lane.CLOUD), queued.endpoint(lane=Lane.CLOUD)
-    queued.run(queued.campaign(), mine, 5)
+    mine, other = queued_runs.create_endpoint(lane=Lane.CLOUD), queued_runs.create_endpoint(lane=Lane.CLOUD)
+    queued_runs.create_run(queued_runs.create_campaign(), mine, 5)
     if others:
-        queued.run(queued.campaign(), other, others)
-    assert estimates.interval(mine, {}).ahead == 5
+        queued_runs.create_run(queued_runs.create_campaign(), other, others)
+    assert estimates.estimate_interval(mine, {}).ahead == 5
 
 
 @pytest.mark.parametrize(
@@ -213,7 +215,7 @@ def test_resting_endpoints_are_not_offered(brand: Brand, resting: tuple[str, ...
     for name in resting:
         EndpointStatus.objects.create(endpoint=made[name], breaker=Breaker.OPEN, failures=5)
     before = str(made[chosen].pk) if chosen else ""
-    assert [endpoint.name for endpoint in endpoint_selectors.offered(brand, chosen=before)] == offered
+    assert [endpoint.name for endpoint in endpoint_selectors.list_offered(brand, chosen=before)] == offered
 
 
 # -- the endpoint's own faults ---------------------------------------------------------------------------------------
@@ -232,18 +234,20 @@ def test_each_thing_that_an_endpoint_lacks_is_a_group_of_its_own(brand: Brand) -
         "“KSampler” (node 3): gpu1:8188 has no sampler_name called 'dpm9'.",
         "gpu1:8188 has no node of the type Upscale4x, which “Upscale” (node 12) is: install its custom node there.",
     ]
-    run = queued.run(queued.campaign(brand=brand), queued.endpoint(lane=Lane.CLOUD), 5)
+    run = queued_runs.create_run(
+        queued_runs.create_campaign(brand=brand), queued_runs.create_endpoint(lane=Lane.CLOUD), 5
+    )
     failed_at(run, messages)
     groups = failures.groups(run)
     assert [(group.count, group.cause.code) for group in groups] == [(2, "endpoint")] + [(1, "endpoint")] * 3
-    assert {group.mend for group in groups} == {causes.Mend.OPERATOR}
+    assert {group.remedy for group in groups} == {causes.Remedy.OPERATOR}
 
 
 def test_what_an_endpoint_lacked_is_tried_again_with_one_button_after_mending(
     brand: Brand, operator: User, client: Any
 ) -> None:
-    endpoint = queued.endpoint(lane=Lane.CLOUD)
-    first, second = (queued.run(queued.campaign(brand=brand), endpoint, 3) for _ in range(2))
+    endpoint = queued_runs.create_endpoint(lane=Lane.CLOUD)
+    first, second = (queued_runs.create_run(queued_runs.create_campaign(brand=brand), endpoint, 3) for _ in range(2))
     failed_at(first, ["It has no node X."] * 3)
     failed_at(second, ["It has no node X.", "It has no model Y.", "x"])
     Job.objects.filter(error="x").update(error_kind=ErrorKind.INPUT)
@@ -257,7 +261,7 @@ def test_what_an_endpoint_lacked_is_tried_again_with_one_button_after_mending(
     assert "Tell the operator" in run_page
     assert "It is mended: try these 3 again" in run_page
     client.post(reverse("endpoint_act", args=[brand.slug, endpoint.slug, "retry"]))
-    assert (count(JobState.QUEUED), count(JobState.FAILED)) == (5, 1)
+    assert (count_jobs(JobState.QUEUED), count_jobs(JobState.FAILED)) == (5, 1)
     again = client.post(reverse("endpoint_act", args=[brand.slug, endpoint.slug, "retry"]))
     assert again.status_code == 409
 
@@ -278,16 +282,18 @@ def record_attempt(job: Job, endpoint: Endpoint) -> None:
 
 
 def test_another_brands_failures_are_not_tried_again(brand: Brand, other_brand: Brand, operator: User) -> None:
-    endpoint = queued.endpoint(lane=Lane.CLOUD)
-    failed_at(queued.run(queued.campaign(brand=other_brand), endpoint, 1), ["It has no node X."])
+    endpoint = queued_runs.create_endpoint(lane=Lane.CLOUD)
+    failed_at(
+        queued_runs.create_run(queued_runs.create_campaign(brand=other_brand), endpoint, 1), ["It has no node X."]
+    )
     with pytest.raises(Exception, match="No image failed because of"):
         retries.retry_endpoint(brand=brand, endpoint=endpoint, by=operator)
-    assert count(JobState.FAILED) == 1
+    assert count_jobs(JobState.FAILED) == 1
 
 
 def test_a_run_that_ended_goes_on_when_its_endpoint_was_mended(brand: Brand, operator: User) -> None:
-    endpoint = queued.endpoint(lane=Lane.CLOUD)
-    run = queued.run(queued.campaign(brand=brand), endpoint, 1)
+    endpoint = queued_runs.create_endpoint(lane=Lane.CLOUD)
+    run = queued_runs.create_run(queued_runs.create_campaign(brand=brand), endpoint, 1)
     failed_at(run, ["It has no node X."])
     type(run).objects.update(state=RunState.FINISHED)
     assert retries.retry_endpoint(brand=brand, endpoint=endpoint, by=operator) == 1
@@ -298,7 +304,7 @@ def test_a_run_that_ended_goes_on_when_its_endpoint_was_mended(brand: Brand, ope
 # -- words -----------------------------------------------------------------------------------------------------------
 
 
-def caused(outer: BaseException, inner: BaseException) -> BaseException:
+def with_cause(outer: BaseException, inner: BaseException) -> BaseException:
     outer.__cause__ = inner
     return outer
 
@@ -314,26 +320,32 @@ def certificate_error(code: int) -> ssl.SSLCertVerificationError:
     [
         (httpx.ConnectError("[Errno 111] Connection refused"), "the connection failed"),
         (
-            caused(httpx.ConnectError("[Errno 111]"), ConnectionRefusedError(errno.ECONNREFUSED, "refused")),
+            with_cause(httpx.ConnectError("[Errno 111]"), ConnectionRefusedError(errno.ECONNREFUSED, "refused")),
             "nothing answers at its port",
         ),
-        (caused(httpx.ConnectError("x"), socket.gaierror(-2, "Name or service not known")), "its name is not known"),
-        (caused(httpx.ConnectError("x"), certificate_error(10)), "its certificate has expired"),
-        (caused(httpx.ConnectError("x"), certificate_error(18)), "its certificate is signed by itself"),
-        (caused(httpx.ConnectError("x"), certificate_error(62)), "its certificate is for another name"),
         (
-            caused(httpcore.ConnectError("x"), ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")),
+            with_cause(httpx.ConnectError("x"), socket.gaierror(-2, "Name or service not known")),
+            "its name is not known",
+        ),
+        (with_cause(httpx.ConnectError("x"), certificate_error(10)), "its certificate has expired"),
+        (with_cause(httpx.ConnectError("x"), certificate_error(18)), "its certificate is signed by itself"),
+        (with_cause(httpx.ConnectError("x"), certificate_error(62)), "its certificate is for another name"),
+        (
+            with_cause(httpcore.ConnectError("x"), ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")),
             "no encrypted connection could be made",
         ),
         (httpx.ReadTimeout("timed out"), "it did not answer in time"),
-        (caused(httpx.ReadError(""), ConnectionResetError(errno.ECONNRESET, "reset")), "it broke the connection off"),
+        (
+            with_cause(httpx.ReadError(""), ConnectionResetError(errno.ECONNRESET, "reset")),
+            "it broke the connection off",
+        ),
         (httpx.RemoteProtocolError("Server disconnected without sending a response."), "it broke the connection off"),
-        (caused(httpx.ConnectError("x"), OSError(errno.EHOSTUNREACH, "No route to host")), "there is no way to it"),
+        (with_cause(httpx.ConnectError("x"), OSError(errno.EHOSTUNREACH, "No route to host")), "there is no way to it"),
         (httpx.ReadError("its answer is over 100 MB"), "its answer is over 100 MB"),
     ],
 )
 def test_why_a_service_is_not_reached_is_said_without_numbers_and_libraries(error: BaseException, words: str) -> None:
-    sentence = words_of(error)
+    sentence = describe_error(error)
     assert sentence.startswith(words)
     for raw in ("Errno", "SSL", "_ssl", "[", "httpcore"):
         assert raw not in sentence
@@ -368,7 +380,7 @@ def test_a_page_of_a_proxy_is_not_shown_as_the_services_words(
     body: bytes, headers: dict[str, str], status: int
 ) -> None:
     with serving(Page(Response(status, body, headers))) as page:
-        answer = service.Service(page.url).ask("GET", "x")
+        answer = service.Service(page.url).request("GET", "x")
         error = service.refusal(answer, "The service")
     assert "<" not in error.message
     assert str(status) in error.message
@@ -377,7 +389,7 @@ def test_a_page_of_a_proxy_is_not_shown_as_the_services_words(
 
 def test_what_a_service_says_in_plain_words_is_passed_on() -> None:
     with serving(Page(plain({"detail": "model is loading"}, 503))) as page:
-        error = service.refusal(service.Service(page.url).ask("GET", "x"), "The service")
+        error = service.refusal(service.Service(page.url).request("GET", "x"), "The service")
     assert "model is loading" in error.message
 
 
@@ -390,10 +402,10 @@ def test_a_port_where_nothing_listens_is_said_and_nothing_was_sent() -> None:
 
 
 def test_an_order_that_was_cut_off_counts_as_sent() -> None:
-    darkroom = Darkroom()
-    darkroom.fail_next("POST /submissions", CUT_AFTER)
-    with serving(darkroom), pytest.raises(EngineError) as raised:
-        service.Service(darkroom.url).submit(
+    image_service = ImageService()
+    image_service.fail_next("POST /submissions", CUT_AFTER)
+    with serving(image_service), pytest.raises(EngineError) as raised:
+        service.Service(image_service.url).submit(
             "POST", "submissions", json={"marker": "m", "job": 1, "prompt": "x", "seed": 1}
         )
     assert (raised.value.kind, raised.value.is_unsent) == (ErrorKind.UNCERTAIN, False)

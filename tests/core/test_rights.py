@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import re
-import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -16,7 +16,7 @@ from allauth.account.models import EmailAddress
 from django.contrib.auth import hashers
 from django.core.cache import cache
 from django.core.management import call_command
-from django.db import connection, transaction
+from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 from knox.models import AuthToken
@@ -31,8 +31,9 @@ from generation.models import Rendition
 from review.models import Decision, ReviewTask
 from review.services import decisions, queue
 from tests.support import factories
-from tests.support.in_review import image_in_review, seen
+from tests.support.images_in_review import create_image_in_review, decision_arguments
 from tests.support.mail_server import Mailbox, mail_server, use
+from tests.support.racing import race, race_without_errors
 
 API = "/api/v1"
 pytestmark = pytest.mark.django_db
@@ -46,7 +47,7 @@ pytestmark = pytest.mark.django_db
 def test_the_file_of_an_unreleased_rendition_needs_the_right_to_pull(
     role: str, query: str, brand: Any, person: Callable[..., User], page_client: Callable[[User], Client]
 ) -> None:
-    rendition = Rendition.objects.filter(version__asset=image_in_review(brand).asset).get()
+    rendition = Rendition.objects.filter(version__asset=create_image_in_review(brand).asset).get()
     answer = page_client(person(role)).get(f"/files/rendition/{rendition.pk}/{query}")
     may_pull = Role(role) in PERMISSIONS[Action.PULL]
     if "px=" in query and may_pull:
@@ -58,7 +59,7 @@ def test_the_file_of_an_unreleased_rendition_needs_the_right_to_pull(
 def test_who_left_the_brand_and_who_never_was_there_find_no_rendition(
     brand: Any, other_brand: Any, person: Callable[..., User], page_client: Callable[[User], Client]
 ) -> None:
-    rendition = Rendition.objects.filter(version__asset=image_in_review(brand).asset).get()
+    rendition = Rendition.objects.filter(version__asset=create_image_in_review(brand).asset).get()
     reviewer = person("reviewer")
     client = page_client(reviewer)
     assert client.get(f"/files/rendition/{rendition.pk}/").status_code == 200
@@ -70,7 +71,7 @@ def test_who_left_the_brand_and_who_never_was_there_find_no_rendition(
 def test_a_viewer_is_offered_no_file_that_would_be_refused(
     brand: Any, person: Callable[..., User], page_client: Callable[[User], Client]
 ) -> None:
-    asset = image_in_review(brand).asset
+    asset = create_image_in_review(brand).asset
     for role, is_offered in (("viewer", False), ("reviewer", True)):
         page = page_client(person(role)).get(f"/brands/{brand.slug}/assets/{asset.pk}/")
         assert page.status_code == 200
@@ -90,8 +91,12 @@ def _zip() -> io.BytesIO:
 
 
 def _decide(client: Any, brand: Any, headers: Any) -> Any:
-    task = ReviewTask.objects.filter(brand=brand).first() or image_in_review(brand)
-    decision = {"decision": "approved", "version": task.asset.versions.get().pk, "seen": seen(task)["seen"]}
+    task = ReviewTask.objects.filter(brand=brand).first() or create_image_in_review(brand)
+    decision = {
+        "decision": "approved",
+        "version": task.asset.versions.get().pk,
+        "seen": decision_arguments(task)["seen"],
+    }
     return client.post(f"{API}/tasks/{task.pk}/decide/", decision, format="json", **headers)
 
 
@@ -306,29 +311,11 @@ def test_a_token_that_is_made_while_the_password_changes_does_not_outlive_it(
 ) -> None:
     user = person("lead")
     signed_in = User.objects.get(pk=user.pk)
-    barrier, outcomes = threading.Barrier(2), []
-
-    def change() -> None:
-        fresh = User.objects.get(pk=user.pk)
-        fresh.set_password("battery staple")
-        barrier.wait(10)
-        fresh.save()
-        connection.close()
-
-    def make() -> None:
-        barrier.wait(10)
-        try:
-            outcomes.append(tokens.create(user=signed_in))
-        except NotAllowed:
-            outcomes.append("")
-        connection.close()
-
-    threads = [threading.Thread(target=target) for target in (change, make)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert len(outcomes) == 1
+    changed = User.objects.get(pk=user.pk)
+    changed.set_password("battery staple")
+    saved, made = race(changed.save, partial(tokens.create, user=signed_in))
+    assert saved is None
+    assert isinstance(made, str | NotAllowed)
     assert not AuthToken.objects.filter(user=user).exists()
 
 
@@ -345,7 +332,7 @@ def test_a_token_cannot_be_made_with_what_was_proved_before_the_change(person: C
 # -- claims -----------------------------------------------------------------------------------------------------------
 
 
-def held_by(user: User) -> int:
+def count_claims(user: User) -> int:
     return ReviewTask.objects.filter(claimed_by=user, claimed_until__gt=timezone.now(), state="open").count()
 
 
@@ -367,8 +354,8 @@ def test_one_person_holds_at_most_forty_images_of_a_stage(
 ) -> None:
     many_in_review(brand, 55)
     for size in sizes:
-        queue.start(brand=brand, by=reviewer, size=size)
-    assert held_by(reviewer) == expected
+        queue.claim_batch(brand=brand, by=reviewer, size=size)
+    assert count_claims(reviewer) == expected
 
 
 def test_forty_count_over_stages_and_brands(
@@ -378,44 +365,33 @@ def test_forty_count_over_stages_and_brands(
     many_in_review(brand, 60, ("brand", "legal"))
     many_in_review(other_brand, 30)
     for task_brand, stage in ((brand, "brand"), (brand, "legal"), (other_brand, "brand")):
-        queue.start(brand=task_brand, by=reviewer, size=25, stage=stage)
-    assert held_by(reviewer) == 40
+        queue.claim_batch(brand=task_brand, by=reviewer, size=25, stage=stage)
+    assert count_claims(reviewer) == 40
     somebody = person("reviewer")
-    assert len(queue.start(brand=brand, by=somebody, size=20)) > 0, "the limit is each person's own"
-    queue.release(brand=brand, by=reviewer)
-    assert len(queue.start(brand=other_brand, by=reviewer, size=40)) > 0
+    assert len(queue.claim_batch(brand=brand, by=somebody, size=20)) > 0, "the limit is each person's own"
+    queue.release_claims(brand=brand, by=reviewer)
+    assert len(queue.claim_batch(brand=other_brand, by=reviewer, size=40)) > 0
 
 
 @pytest.mark.django_db(transaction=True)
 def test_forty_hold_when_one_person_starts_in_many_windows_at_once(brand: Any, reviewer: User) -> None:
     many_in_review(brand, 120, ("brand", "legal", "shop"))
-    barrier, errors = threading.Barrier(9), []
 
     def begin(stage: str) -> None:
-        barrier.wait(10)
-        try:
-            for _ in range(2):
-                queue.start(brand=brand, by=reviewer, size=25, stage=stage)
-        except Exception as error:
-            errors.append(error)
-        connection.close()
+        for _ in range(2):
+            queue.claim_batch(brand=brand, by=reviewer, size=25, stage=stage)
 
-    threads = [threading.Thread(target=begin, args=(stage,)) for stage in ("brand", "legal", "shop") * 3]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert errors == []
-    assert held_by(reviewer) == 40
+    race_without_errors(*(partial(begin, stage) for stage in ("brand", "legal", "shop") * 3))
+    assert count_claims(reviewer) == 40
 
 
 def test_an_undone_decision_of_somebody_with_full_hands_leaves_the_image_free(brand: Any, reviewer: User) -> None:
-    task = image_in_review(brand)
-    decisions.approve(**seen(task), by=reviewer)
+    task = create_image_in_review(brand)
+    decisions.approve(**decision_arguments(task), by=reviewer)
     many_in_review(brand, 45)
-    queue.start(brand=brand, by=reviewer, size=40)
+    queue.claim_batch(brand=brand, by=reviewer, size=40)
     with transaction.atomic():
         decisions.undo(decision_id=Decision.objects.get().pk, by=reviewer)
     task.refresh_from_db()
     assert (task.state, task.claimed_by) == ("open", None)
-    assert held_by(reviewer) == 40
+    assert count_claims(reviewer) == 40

@@ -16,7 +16,7 @@ from generation.models import Rendition
 from review.delivery.webhook import Webhook
 from review.services import consequences, decisions, destinations
 from tests.support import factories
-from tests.support.in_review import image_in_review, seen
+from tests.support.images_in_review import create_image_in_review, decision_arguments
 
 pytestmark = pytest.mark.django_db
 API = "/api/v1"
@@ -101,7 +101,7 @@ def test_a_token_of_somebody_who_left_opens_nothing(manager, client):
 def test_the_stable_address_gives_a_file_only_while_its_approval_is_in_effect(
     brand, integrator, lead, reviewer, api_client, django_capture_on_commit_callbacks
 ):
-    task = image_in_review(brand)
+    task = create_image_in_review(brand)
     rendition = Rendition.objects.filter(version__asset=task.asset).first()
     assert rendition is not None
     client = api_client(integrator)
@@ -110,7 +110,7 @@ def test_the_stable_address_gives_a_file_only_while_its_approval_is_in_effect(
         return int(client.get(f"{API}/files/{rendition.pk}/").status_code)
 
     assert status() == 404
-    decisions.approve(**seen(task), by=reviewer)
+    decisions.approve(**decision_arguments(task), by=reviewer)
     assert status() == 404
     consequences.carry_out_due(now=timezone.now() + timedelta(seconds=31))
     assert status() == 302
@@ -180,7 +180,7 @@ def test_pages_answer_a_product_called_script_with_text(brand, manager, page_cli
 
 @pytest.mark.parametrize("kind", ["master", "rendition", "version"])
 def test_image_bytes_are_not_there_for_people_outside_the_brand(kind, brand, other_brand, person, page_client):
-    task = image_in_review(brand)
+    task = create_image_in_review(brand)
     version = task.asset.versions.first()
     pk = {"master": version.master_id, "rendition": version.renditions.first().pk, "version": version.pk}[kind]
     outsider = page_client(person("admin", brand=other_brand))
@@ -216,5 +216,5 @@ def test_what_must_be_asked_cannot_be_confirmed_by_approving(brand, lead):
         brand=brand, by=lead, stage="brand", name="Brand", items=[{"code": "c", "sentence": "Colour?", "mode": "ask"}]
     )
     with pytest.raises(Invalid):
-        checklists.ensure_complete(version, {"c": checklists.CONFIRMED})
+        checklists.ensure_complete(version, {"c": checklists.CONFIRMED_ON_APPROVE})
     assert checklists.ensure_complete(version, {"c": "yes"}) == {"c": "yes"}

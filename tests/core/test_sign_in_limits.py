@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from django.test import Client, RequestFactory
 
 from core.accounts import adapter, sign_in_limits
 from core.models import User
+from tests.support.racing import race
 
 pytestmark = pytest.mark.django_db
 RIGHT, WRONG = "correct horse", "wrong"
@@ -156,13 +156,13 @@ def test_unknown_names_are_answered_like_known_ones(account: User) -> None:
 
 def test_another_process_counts_on_where_this_one_stopped(account: User) -> None:
     for _ in range(3):
-        sign_in_limits.begin(account=f"user {account.pk}", address=STRANGER)
+        sign_in_limits.count_attempt(account=f"user {account.pk}", address=STRANGER)
     code = (
         "import django; django.setup(); from core.accounts import sign_in_limits as limits\n"
         f"limits._PREFIX = {sign_in_limits._PREFIX!r}\n"
         "for _ in range(9):\n"
-        f"    try: limits.begin(account='user {account.pk}', address='{STRANGER}'); print('try')\n"
-        "    except limits.TooMany: print('none')\n"
+        f"    try: limits.count_attempt(account='user {account.pk}', address='{STRANGER}'); print('try')\n"
+        "    except limits.TooManyAttempts: print('none')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout.split() == ["try"] * 2 + ["none"] * 7, done.stderr[-500:]
@@ -170,19 +170,11 @@ def test_another_process_counts_on_where_this_one_stopped(account: User) -> None
 
 @pytest.mark.parametrize("threads", [2, 8, 16, 24, 32])
 def test_tries_at_the_same_moment_are_not_more_than_five(threads: int) -> None:
-    barrier, made = threading.Barrier(threads), []
-
-    def attempt() -> None:
-        barrier.wait(10)
-        with contextlib.suppress(sign_in_limits.TooMany):
-            made.append(sign_in_limits.begin(account="user 1", address=STRANGER))
-
-    started = [threading.Thread(target=attempt) for _ in range(threads)]
-    for thread in started:
-        thread.start()
-    for thread in started:
-        thread.join(30)
-    assert len(made) == min(threads, 5)
+    attempt = partial(sign_in_limits.count_attempt, account="user 1", address=STRANGER)
+    results = race(*[attempt] * threads)
+    made = sum(isinstance(result, sign_in_limits.Attempt) for result in results)
+    refused = sum(isinstance(result, sign_in_limits.TooManyAttempts) for result in results)
+    assert (made, refused) == (min(threads, 5), max(threads - 5, 0))
 
 
 def test_without_redis_people_sign_in_and_guesses_are_still_limited(account: User, settings: Any) -> None:

@@ -22,7 +22,7 @@ COLUMNS = [
     (generation_states.JOB, generation_choices.JobState),
     (generation_states.ASSET, generation_choices.AssetState),
     (review_states.TASK, review_choices.TaskState),
-    (review_states.DELIVERY, review_choices.Observed),
+    (review_states.DELIVERY, review_choices.ObservedState),
 ]
 MACHINES = [table for table, _ in COLUMNS]
 # A second, independent copy of the design's tables: a mistake in one of the two fails here.

@@ -42,7 +42,7 @@ def test_json_that_cannot_be_stored_is_refused_with_its_place(text: str) -> None
 
 @pytest.mark.parametrize("text", ["", "{", "[1,]", "'a'", "[" * 100_000, "1" * 5000, "\ufeff{}", "nul"])
 def test_text_that_is_no_json_is_told_apart(text: str) -> None:
-    with pytest.raises(storable.NotJson):
+    with pytest.raises(storable.InvalidJson):
         storable.read_json(text)
 
 
@@ -152,7 +152,7 @@ def test_no_form_brings_in_a_nul(field, brand, manager, page_client):
     answer = page_client(manager).post(f"/brands/{brand.slug}/campaigns/new/", fields)
     assert answer.status_code == 422
     assert "cannot be stored" in answer.content.decode()
-    assert storable.printable(field) in answer.content.decode()
+    assert storable.escape_unstorable(field) in answer.content.decode()
     assert not Campaign.objects.exists()
 
 

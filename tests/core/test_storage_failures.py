@@ -10,7 +10,6 @@ import errno
 import io
 import subprocess
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +36,7 @@ from generation.models import Attempt, Job, Master, Run
 from generation.services import runs
 from generation.services.dispatch import claims, outcomes
 from generation.workers.lane import LaneWorker
-from tests.support import factories, processes, queued, scenes
+from tests.support import factories, processes, queued_runs, scenes
 
 KILOBYTE = 1024
 
@@ -97,7 +96,7 @@ def test_a_stream_that_does_not_fit_is_named_and_leaves_nothing(disk: Path, tmp_
     large = tmp_path / "large"
     large.write_bytes(bytes(range(256)) * 8 * KILOBYTE)
     with large.open("rb") as stream, pytest.raises(StorageFailed, match="full"):
-        stored_files.keep(stream, suffix="csv", max_bytes=2**30)
+        stored_files.put_stream(stream, suffix="csv", max_bytes=2**30)
     assert leftovers(disk) == []
     assert stored_files.put(b"fits", suffix="bin").bytes == 4
 
@@ -128,7 +127,7 @@ def test_a_read_only_disk_is_named_and_what_is_there_counts_as_stored(disk: Path
     ],
 )
 def test_each_reason_not_to_store_a_file_has_words_without_paths(raised: Exception, words: str) -> None:
-    with pytest.raises(StorageFailed, match=words) as refusal, stored_files._writing():
+    with pytest.raises(StorageFailed, match=words) as refusal, stored_files._translate_write_errors():
         raise raised
     assert "/" not in refusal.value.message
 
@@ -138,7 +137,7 @@ def test_each_reason_not_to_store_a_file_has_words_without_paths(raised: Excepti
 
 @pytest.fixture
 def patience(settings: Any) -> None:
-    settings.PROOFLINE = settings.PROOFLINE | {"storage_seconds": 60}
+    settings.PROOFLINE = settings.PROOFLINE | {"storage_seconds": 600}
 
 
 @pytest.fixture
@@ -154,7 +153,7 @@ def worker(transactional_db: None, clean_redis: Any) -> Iterator[LaneWorker]:
     worker.stop()
 
 
-def drained(worker: LaneWorker) -> threading.Thread:
+def start_draining(worker: LaneWorker) -> threading.Thread:
     def drain() -> None:
         try:
             worker.drain(Lane.CPU)
@@ -176,15 +175,15 @@ def resume(run: Run) -> None:
 def test_a_run_pauses_with_the_cause_and_what_was_made_is_stored_when_there_is_room(
     disk: Path, worker: LaneWorker, patience: None, fault: str
 ) -> None:
-    run = queued.run(queued.campaign(), queued.endpoint(batch_size=2), 4)
+    run = queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(batch_size=2), 4)
     factories.MembershipFactory(brand=run.campaign.brand, user=run.requested_by, role=Role.CAMPAIGN_MANAGER)
     ballast = fill(disk) if fault == "full" else None
     if ballast is None:
         make_read_only(disk)
-    thread = drained(worker)
+    thread = start_draining(worker)
     try:
         processes.wait_until(
-            lambda: Run.objects.get(pk=run.pk).state == RunState.PAUSED, seconds=30, what="the run to pause"
+            lambda: Run.objects.get(pk=run.pk).state == RunState.PAUSED, seconds=60, what="the run to pause"
         )
         assert fault in Run.objects.get(pk=run.pk).pause_reason
         assert Event.objects.filter(type="generation.run.paused", object_id=run.pk).count() == 1
@@ -210,7 +209,7 @@ def test_a_run_pauses_with_the_cause_and_what_was_made_is_stored_when_there_is_r
 def test_what_cannot_be_stored_for_long_waits_for_the_run_to_be_resumed(
     disk: Path, worker: LaneWorker, impatience: None
 ) -> None:
-    run = queued.run(queued.campaign(), queued.endpoint(batch_size=2), 2)
+    run = queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(batch_size=2), 2)
     fill(disk)
     worker.drain(Lane.CPU)
     for job in Job.objects.filter(run=run):
@@ -220,39 +219,37 @@ def test_what_cannot_be_stored_for_long_waits_for_the_run_to_be_resumed(
 
 
 def test_a_worker_that_stops_does_not_wait_for_room(disk: Path, worker: LaneWorker, patience: None) -> None:
-    run = queued.run(queued.campaign(), queued.endpoint(batch_size=1), 1)
+    run = queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(batch_size=1), 1)
     fill(disk)
-    thread = drained(worker)
-    processes.wait_until(lambda: Run.objects.get(pk=run.pk).state == RunState.PAUSED, seconds=30, what="a paused run")
-    started = time.monotonic()
+    thread = start_draining(worker)
+    processes.wait_until(lambda: Run.objects.get(pk=run.pk).state == RunState.PAUSED, seconds=60, what="a paused run")
     worker.is_stopping.set()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
-    assert time.monotonic() - started < 20
     assert Job.objects.get(run=run).status == JobState.HELD
 
 
 def test_who_tries_something_out_is_told_at_once(disk: Path, worker: LaneWorker, impatience: None) -> None:
-    run = queued.run(queued.campaign(), queued.endpoint(batch_size=1), 1)
+    run = queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(batch_size=1), 1)
     Run.objects.filter(pk=run.pk).update(stage=Stage.SANDBOX)
     fill(disk)
     worker.drain(Lane.CPU)
     job = Job.objects.get(run=run)
     assert (job.status, job.error_kind) == (JobState.FAILED, ErrorKind.STORAGE)
-    cause = causes.of(status=job.status, error_kind=job.error_kind, message=job.error)
-    assert (cause.code, cause.mend) == ("storage", causes.Mend.AGAIN)
+    cause = causes.find_cause(status=job.status, error_kind=job.error_kind, message=job.error)
+    assert (cause.code, cause.remedy) == ("storage", causes.Remedy.AGAIN)
 
 
 @pytest.mark.parametrize("state", [RunState.PAUSED, RunState.FINISHED, RunState.CANCELLED, RunState.PLANNED])
 def test_only_a_running_run_is_paused_for_storage(db: None, state: str) -> None:
-    run = queued.run(queued.campaign(), queued.endpoint(), 1)
+    run = queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(), 1)
     Run.objects.filter(pk=run.pk).update(state=state)
     assert runs.pause_for_storage(run.pk, "The disk is full.") is False
     assert Run.objects.get(pk=run.pk).state == state
 
 
 def test_tries_that_failed_for_want_of_room_are_never_used_up(db: None) -> None:
-    run = queued.run(queued.campaign(), queued.endpoint(batch_size=1), 1)
+    run = queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(batch_size=1), 1)
     for _ in range(8):
         claim = claims.claim(lane=Lane.CPU, worker="w")
         assert claim, "the job can be claimed again after each resume"
@@ -267,7 +264,7 @@ def test_tries_that_failed_for_want_of_room_are_never_used_up(db: None) -> None:
 
 
 def test_a_full_disk_says_when_to_ask_again() -> None:
-    answer = problems.from_domain(StorageFailed("The disk that keeps the files is full."))
+    answer = problems.problem_response(StorageFailed("The disk that keeps the files is full."))
     assert (answer.status_code, answer["Retry-After"]) == (503, "60")
 
 
@@ -292,7 +289,7 @@ def test_a_fetched_photo_waits_for_room_and_the_attempt_does_not_count(disk: Pat
     )
     claimed = photo_loading.claim()
     assert claimed is not None
-    photo_loading._wait(claimed, StorageFailed("The disk that keeps the files is full."))
+    photo_loading._postpone(claimed, StorageFailed("The disk that keeps the files is full."))
     photo.refresh_from_db()
     assert (photo.status, photo.fetch_attempts) == (PhotoStatus.PENDING, 4)
     assert photo.notes == ["The disk that keeps the files is full."]
@@ -305,8 +302,8 @@ def test_a_fetched_photo_waits_for_room_and_the_attempt_does_not_count(disk: Pat
 @pytest.mark.parametrize("place", range(5))
 def test_an_input_that_crashes_the_engine_spoils_no_other_job_of_its_batch(worker: LaneWorker, place: int) -> None:
     prompts = [f"image {n}" for n in range(5)]
-    endpoint = queued.endpoint(batch_size=5, fails={f"image {place}": "crash"})
-    run = queued.run(queued.campaign(), endpoint, 5, prompts=prompts)
+    endpoint = queued_runs.create_endpoint(batch_size=5, fails={f"image {place}": "crash"})
+    run = queued_runs.create_run(queued_runs.create_campaign(), endpoint, 5, prompts=prompts)
     worker.drain(Lane.CPU)
     made = Job.objects.filter(run=run, status=JobState.SUCCEEDED)
     assert made.count() == 4

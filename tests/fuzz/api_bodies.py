@@ -48,16 +48,16 @@ def schema() -> dict[str, Any]:
     return made
 
 
-def named(shown: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+def named_values(shown: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """Yield every value in an answer with its name, including objects and lists."""
     if name and shown not in (None, "", [], {}):
         yield name, shown
     if isinstance(shown, dict):
         for key, value in shown.items():
-            yield from named(value, key)
+            yield from named_values(value, key)
     elif isinstance(shown, list):
         for value in shown:
-            yield from named(value, name)
+            yield from named_values(value, name)
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Bodies:
     seen_values: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
 
     def learn(self, shown: Any) -> None:
-        for name, value in named(shown):
+        for name, value in named_values(shown):
             if value not in self.seen_values[name] and len(self.seen_values[name]) < 20:
                 self.seen_values[name].append(value)
 

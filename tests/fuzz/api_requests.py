@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.fuzz.api_bodies import Bodies, named, schema
+from tests.fuzz.api_bodies import Bodies, named_values, schema
 from tests.fuzz.sending import Answer, Browser, Request, in_path
 from tests.support import factories
 
@@ -140,6 +140,6 @@ class Maker:
         if answer.status != 200:
             return body
         own: dict[str, Any] = {}
-        for name, value in named(json.loads(answer.content)):
+        for name, value in named_values(json.loads(answer.content)):
             own.setdefault(name, value)
         return {"json": json.dumps({name: own.get(name, value) for name, value in content.items()})}

@@ -45,7 +45,7 @@ def routes(patterns: Iterable[Any] | None = None, prefix: str = "") -> Iterator[
             yield here
 
 
-def ours() -> Iterator[str]:
+def project_routes() -> Iterator[str]:
     """Yield the pages of this project, without Django's admin, allauth and the API, which has a schema."""
     return (route for route in routes() if not route.lstrip("^").startswith(("admin/", "accounts/", "api/")))
 
@@ -146,7 +146,7 @@ def _own_values(attributes: dict[str, str]) -> dict[str, Any]:
 
 
 @dataclass
-class Found:
+class CrawlResult:
     """The results of a crawl: valid requests by route, and the fields that the views read."""
 
     requests: dict[str, list[Request]] = field(default_factory=lambda: defaultdict(list))
@@ -169,7 +169,7 @@ class Found:
         for requests in self.requests.values():
             for request in requests:
                 values |= {name: str(value) for name, value in resolve(request.path).kwargs.items()}
-        for route in set(ours()) - self.reached:
+        for route in set(project_routes()) - self.reached:
             path = "/" + re.sub(r"<(?:\w+:)?(\w+)>", lambda match: in_path(values.get(match[1], "1")), route)
             yield Request("GET", route, path)
             yield Request("POST", route, path, form={})
@@ -186,13 +186,13 @@ class Crawler:
         """`most_per_route`: how many addresses of a route to visit; rows in other states have other forms."""
         self.browser = browser
         self.most_per_route = most_per_route
-        self.crawled = Found()
+        self.crawled = CrawlResult()
         self._seen: set[tuple[str, str, str]] = set()
         self._per_kind: dict[tuple[str, str, str], int] = defaultdict(int)
         self._shapes: set[tuple[Any, ...]] = set()
         self._forms: list[Request] = []
 
-    def crawl(self, roles: Iterable[str], more: Iterable[Request]) -> Found:
+    def crawl(self, roles: Iterable[str], more: Iterable[Request]) -> CrawlResult:
         """Follow links from the first pages of each role, then send all forms and the `more` requests."""
         for role in roles:
             waiting = list(STARTS[role])

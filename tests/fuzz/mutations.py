@@ -13,7 +13,7 @@ from tests.fuzz.sending import Request, in_path
 MARK = "the place that is replaced"
 
 
-def of_json(request: Request) -> Iterator[Request]:
+def mutate_json(request: Request) -> Iterator[Request]:
     """Mutate every leaf, list and object of the body and the whole body, and add an unknown key."""
     assert request.json is not None
     body = json.loads(request.json)
@@ -41,7 +41,7 @@ def _places(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
                 yield name, [*value[:index], marked, *value[index + 1 :]]
 
 
-def of_query(request: Request, names: Iterable[str]) -> Iterator[Request]:
+def mutate_query(request: Request, names: Iterable[str]) -> Iterator[Request]:
     """Mutate every query parameter that the request has or the view reads."""
     for name in sorted({*names, *request.query}):
         for change, text in TEXTS.items():
@@ -49,7 +49,7 @@ def of_query(request: Request, names: Iterable[str]) -> Iterator[Request]:
         yield request.but(f"?{name}: twice", query={**request.query, name: ["1", "\x00"]})
 
 
-def of_path(request: Request) -> Iterator[Request]:
+def mutate_path(request: Request) -> Iterator[Request]:
     """Mutate every value in the path that is a parameter of the route."""
     parts = request.path.split("/")
     for index, name in enumerate(f"/{request.route}".split("/")):
@@ -60,7 +60,7 @@ def of_path(request: Request) -> Iterator[Request]:
                     yield request.but(f"{name} in the path: {change}", path="/".join(changed))
 
 
-def of_form(request: Request, names: Iterable[str]) -> Iterator[Request]:
+def mutate_form(request: Request, names: Iterable[str]) -> Iterator[Request]:
     """Mutate every field that the form has or the view reads; send files as text and text as files."""
     form = dict(request.form or {})
     for name in sorted({*names, *form}):

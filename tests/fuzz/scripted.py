@@ -21,7 +21,7 @@ def requests() -> Iterator[Request]:
     assert task is not None
     version = task.asset.versions.order_by("candidate").first()
     assert version is not None
-    seen = {"version": version.pk, "seen": pins.pinned(version, task).token, "note": "So"}
+    seen = {"version": version.pk, "seen": pins.current_state(version, task).token, "note": "So"}
     for verb, more in (
         ("approve", {"answers": {}}),
         ("reject", {"reason": "composition"}),

@@ -222,7 +222,7 @@ def in_path(value: str) -> str:
 TALLY: dict[str, list[int]] = {}
 
 
-def faults_of(browser: Browser, run: str, cases: Iterable[Request]) -> list[str]:
+def find_faults(browser: Browser, run: str, cases: Iterable[Request]) -> list[str]:
     """Send all cases; return a line for each 500 and for each refusal of the API that is not problem+json.
 
     Failures at the same line of the same view count once: the first request is shown.

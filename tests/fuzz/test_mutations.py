@@ -11,7 +11,7 @@ import pytest
 
 from tests.fuzz import api_requests, crawling, mutations, scripted
 from tests.fuzz.conftest import IS_WHOLE
-from tests.fuzz.sending import Browser, Request, faults_of
+from tests.fuzz.sending import Browser, Request, find_faults
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
@@ -82,7 +82,7 @@ def api(browser: Browser) -> api_requests.Maker:
 
 
 @pytest.fixture(scope="module")
-def pages(browser: Browser) -> crawling.Found:
+def pages(browser: Browser) -> crawling.CrawlResult:
     """Return what a crawl finds; Django's admin pages are included only when every case is sent."""
     roles = [role for role in crawling.STARTS if IS_WHOLE or role != "operator"]
     return crawling.Crawler(browser, most_per_route=3 if IS_WHOLE else 1).crawl(roles, scripted.requests())
@@ -90,7 +90,7 @@ def pages(browser: Browser) -> crawling.Found:
 
 def send_all(browser: Browser, run: str, requests: Iterable[Iterable[Request]], most: int | None) -> None:
     cases = [case for group in requests for case in mutations.sample(group, most)]
-    faults = faults_of(browser, run, cases)
+    faults = find_faults(browser, run, cases)
     assert not faults, f"{len(faults)} of {len(cases)} cases:\n" + "\n".join(faults)
 
 
@@ -103,44 +103,44 @@ def test_every_operation_of_the_api_can_be_reached(api: api_requests.Maker) -> N
     assert not missing, "\n".join(missing)
 
 
-def test_every_page_can_be_reached(pages: crawling.Found) -> None:
-    missing = set(crawling.ours()) - pages.reached - NOT_REACHED
+def test_every_page_can_be_reached(pages: crawling.CrawlResult) -> None:
+    missing = set(crawling.project_routes()) - pages.reached - NOT_REACHED
     assert not missing, "\n".join(sorted(missing))
 
 
 def test_no_leaf_of_a_json_body_brings_the_api_down(api: api_requests.Maker, browser: Browser) -> None:
-    bodies = (mutations.of_json(request) for request in api.valid.values() if request.json is not None)
+    bodies = (mutations.mutate_json(request) for request in api.valid.values() if request.json is not None)
     send_all(browser, "JSON leaves", bodies, SAMPLE_OF_API)
 
 
 def test_no_query_or_path_value_brings_the_api_down(api: api_requests.Maker, browser: Browser) -> None:
     cases = (
-        [*mutations.of_query(request, api.read[name]), *mutations.of_path(request)]
+        [*mutations.mutate_query(request, api.read[name]), *mutations.mutate_path(request)]
         for name, request in api.valid.items()
     )
     send_all(browser, "query and path values of the API", cases, SAMPLE_OF_API)
 
 
-def test_no_query_or_path_value_brings_a_page_down(pages: crawling.Found, browser: Browser) -> None:
+def test_no_query_or_path_value_brings_a_page_down(pages: crawling.CrawlResult, browser: Browser) -> None:
     requests = [*pages.valid(), *pages.guesses()]
     cases = (
-        [*mutations.of_query(request, pages.read_of(request, "query")), *mutations.of_path(request)]
+        [*mutations.mutate_query(request, pages.read_of(request, "query")), *mutations.mutate_path(request)]
         for request in requests
     )
     send_all(browser, "query and path values of pages", cases, SAMPLE_OF_PAGES)
 
 
-def test_no_form_field_brings_a_page_down(pages: crawling.Found, browser: Browser) -> None:
+def test_no_form_field_brings_a_page_down(pages: crawling.CrawlResult, browser: Browser) -> None:
     forms = [request for request in [*pages.valid(), *pages.guesses()] if request.form is not None]
-    cases = (mutations.of_form(request, pages.read_of(request, "form")) for request in forms)
+    cases = (mutations.mutate_form(request, pages.read_of(request, "form")) for request in forms)
     send_all(browser, "form fields of pages", cases, SAMPLE_OF_PAGES)
 
 
-def test_no_json_of_a_script_brings_a_page_down(pages: crawling.Found, browser: Browser) -> None:
-    bodies = (mutations.of_json(request) for request in pages.valid() if request.json is not None)
+def test_no_json_of_a_script_brings_a_page_down(pages: crawling.CrawlResult, browser: Browser) -> None:
+    bodies = (mutations.mutate_json(request) for request in pages.valid() if request.json is not None)
     send_all(browser, "JSON leaves of pages", bodies, SAMPLE_OF_API)
 
 
 def test_no_form_field_brings_the_api_down(api: api_requests.Maker, browser: Browser) -> None:
-    cases = (mutations.of_form(request, ()) for request in api.valid.values() if request.form is not None)
+    cases = (mutations.mutate_form(request, ()) for request in api.valid.values() if request.form is not None)
     send_all(browser, "form fields of the API", cases, SAMPLE_OF_API)

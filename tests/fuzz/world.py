@@ -21,11 +21,12 @@ from generation.models import Attempt, Job, LedgerEntry, Run
 from generation.services import comparisons, studio
 from generation.services.comparisons import Side
 from generation.services.planning import plans, scheduled_runs
+from generation.services.planning.plan_requests import PlanArguments
 from review.services import consequences, decisions, destinations, reasons
 from tests.generation import test_contact_sheets, test_studio_pages, test_workflows
 from tests.generation.test_studio import wish
 from tests.support import factories
-from tests.support.in_review import image_in_review, seen
+from tests.support.images_in_review import create_image_in_review, decision_arguments
 
 #: Every role of the product, an operator (superuser), somebody of another brand, and somebody who is not signed in.
 ROLES: dict[str, tuple[str, ...]] = {
@@ -110,8 +111,8 @@ def _product(brand: Brand, number: int) -> Subject:
 
 def _guide(brand: Brand, lead: User) -> None:
     fields: dict[str, Any] = {"palette": [{"name": "Clay", "hex": "#b5651d"}], "banned_wording": ["luxury"]}
-    guides.publish(guide_id=guides.draft(brand=brand, by=lead, **fields).pk, by=lead, note="The beginning")
-    draft = guides.draft(brand=brand, by=lead, **(fields | {"banned_wording": ["cheap"]}))
+    guides.publish(guide_id=guides.edit_draft(brand=brand, by=lead, **fields).pk, by=lead, note="The beginning")
+    draft = guides.edit_draft(brand=brand, by=lead, **(fields | {"banned_wording": ["cheap"]}))
     files = [("mood.jpg", image_bytes(colour="navy"))]
     images.add_to_guide(guide_id=draft.pk, use="do", files_given=files, by=lead)
 
@@ -137,16 +138,16 @@ def _run_in_review(brand: Brand, mug: Subject, people: dict[str, User]) -> None:
     files = [("mood.jpg", image_bytes(colour="navy"))]
     images.add_to_brief(campaign_id=campaign.pk, files_given=files, by=people["manager"])
     run = factories.RunFactory(campaign=campaign, requested_by=people["manager"], endpoint__slug="packshot")
-    tasks = [image_in_review(brand, run=run, specs=[spec], subject=mug, candidates=2) for _ in range(4)]
+    tasks = [create_image_in_review(brand, run=run, specs=[spec], subject=mug, candidates=2) for _ in range(4)]
     for task in tasks:
         for version in task.asset.versions.all():
             stored = _stored("WEBP", "peru")
             type(version.master).objects.filter(pk=version.master_id).update(**stored)
             version.renditions.update(**stored)
-    decisions.approve(**seen(tasks[0]), by=people["reviewer"])
+    decisions.approve(**decision_arguments(tasks[0]), by=people["reviewer"])
     consequences.carry_out_due(now=timezone.now() + timedelta(seconds=31))
-    decisions.approve(**seen(tasks[1]), by=people["reviewer"])
-    decisions.reject(**seen(tasks[2]), by=people["reviewer"], reason="composition")
+    decisions.approve(**decision_arguments(tasks[1]), by=people["reviewer"])
+    decisions.reject(**decision_arguments(tasks[2]), by=people["reviewer"], reason="composition")
     cell = tasks[3].asset.cell
     failed = factories.JobFactory(run=run, cell=cell, status="failed", error_kind="moderation", error="Refused.")
     factories.JobSpecFactory(job=failed, candidate=7)
@@ -168,7 +169,7 @@ def _planned_run(brand: Brand, mugs: list[Subject], people: dict[str, User]) -> 
     prompts.add_version(template_id=version.template_id, by=manager, text="{name} on oak")
     order = {"campaign": campaign, "prompt_version": version, "endpoint": endpoint, "by": manager}
     for _ in range(2):
-        run = plans.plan(stage="pilot", **order)
+        run = plans.plan(PlanArguments(stage="pilot", **order))
     Run.objects.filter(pk=run.pk).update(state="paused", released_at=timezone.now())
     scheduled_runs.create(**order, name="New mugs", daily_budget=Decimal(5))
     cell = run.cells.first()
@@ -187,18 +188,18 @@ def _tries_and_sheets(brand: Brand, manager: User) -> None:
     for is_made in (True, False):
         run = studio.start(brand=brand, wish=wish(count=2), endpoint=painter, by=manager)
         for job in Job.objects.filter(run=run) if is_made else []:
-            version = test_studio_pages.made(job)
+            version = test_studio_pages.finish_job(job)
             type(version.master).objects.filter(pk=version.master.pk).update(**_stored("WEBP", "teal"))
-            test_studio_pages.ended(run)
+            test_studio_pages.finish_run(run)
     ready = factories.EndpointFactory(engine="ready", slug="ready-too", lane="cpu", config={"n": 2})
     sides = [Side(painter), Side(ready)]
     sheet = comparisons.start(brand=brand, name="Jars", sides=sides, by=manager, words=("a jar", "a mug"))
-    test_contact_sheets.finished(sheet)
+    test_contact_sheets.finish_images(sheet)
 
 
 def _endpoints(brand: Brand, lead: User) -> None:
     """Create endpoints of the brand: one for each kind of engine that has its own page."""
-    test_workflows.uploaded(brand, lead)
+    test_workflows.upload_workflow(brand, lead)
     factories.EndpointFactory(
         brand=brand, slug="overflow", engine="replicate", lane="cloud", config={"model": "a/b"}, secret="hush"
     )

@@ -15,12 +15,12 @@ import pytest
 from generation.engines import base
 from generation.engines.base import EngineError, ErrorKind, ImageRef
 from tests.support import tiny_models
-from tests.support.tiny_models import SIZE, Desk, encoded, furthest, photograph, pixels, task
+from tests.support.tiny_models import SIZE, RecordingContext, encode_png, largest_difference, photograph, pixels, task
 
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
 
-from generation.engines.diffusers import acceleration, decoding, residents, schedules  # noqa: E402
+from generation.engines.diffusers import acceleration, decoding, model_memory, schedules  # noqa: E402
 from generation.engines.diffusers.embedding_cache import EmbeddingCache  # noqa: E402
 
 
@@ -33,8 +33,12 @@ def engine(folder: Path, **config: Any) -> Any:
     return base.build("diffusers", {"model": str(folder), "device": "cpu", "dtype": "float32", **config})
 
 
-def arrived(engine: Any, batch: list[base.Task], desk: Desk | None = None) -> dict[int, base.Result]:
-    return {result.task_id: result.arrived() for result in engine.generate(batch, desk or Desk())}
+def results_by_task(
+    engine: Any, batch: list[base.Task], context: RecordingContext | None = None
+) -> dict[int, base.Result]:
+    return {
+        result.task_id: result.wait_for_pixels() for result in engine.generate(batch, context or RecordingContext())
+    }
 
 
 # -- what an endpoint may ask for --------------------------------------------------------------------------------------
@@ -65,13 +69,13 @@ def test_a_draft_of_a_model_that_cannot_skip_steps_needs_a_lora_and_says_so(fold
 def test_a_draft_by_a_few_step_lora_is_drawn_in_the_steps_it_was_made_for(folder: Path, tmp_path: Path):
     pytest.importorskip("peft")
     few = {"lora": str(tiny_models.lora(folder, tmp_path / "few.safetensors", 5)), "steps": 2, "guidance": 1.0}
-    desk = Desk()
-    result = arrived(engine(folder, tier="draft", draft=few), [task(0)], desk)[0]
-    assert [(step, steps) for _, step, steps in desk.steps] == [(1, 2), (2, 2)]
+    context = RecordingContext()
+    result = results_by_task(engine(folder, tier="draft", draft=few), [task(0)], context)[0]
+    assert [(step, steps) for _, step, steps in context.steps] == [(1, 2), (2, 2)]
     assert (result.facts["steps"], result.facts["guidance"], result.facts["scheduler"]) == (2, 1.0, "euler")
     assert result.facts["accelerated_by"][0] == "lora:few.safetensors"
-    light = arrived(engine(folder, tier="draft", draft={**few, "weight": 0.0}), [task(0)])[0]
-    assert furthest(result.pixels, light.pixels) > 2
+    light = results_by_task(engine(folder, tier="draft", draft={**few, "weight": 0.0}), [task(0)])[0]
+    assert largest_difference(result.pixels, light.pixels) > 2
 
 
 def test_a_draft_without_a_lora_skips_what_hardly_changes_where_the_model_can(tiny_model: Callable[[str], Path]):
@@ -82,7 +86,7 @@ def test_a_draft_without_a_lora_skips_what_hardly_changes_where_the_model_can(ti
         last = draft._load().text.transformer.single_transformer_blocks[-1]
         worked.clear()
         last.attn.register_forward_hook(lambda module, given, made: worked.append(threshold))
-        facts = arrived(draft, [task(0)])[0].facts
+        facts = results_by_task(draft, [task(0)])[0].facts
         assert facts["accelerated_by"][0] == f"first_block_cache:{threshold:g}"
         return len(worked)
 
@@ -108,21 +112,21 @@ def test_exact_makes_the_same_bits_alone_and_among_any_others_at_any_place(folde
     restarted = rounds_by_shape(engine(folder, tier="exact", batch_size=4))
     assert np.array_equal(alone, pixels(restarted, [task(5), task(0)])[0])
     final = rounds_by_shape(engine(folder))
-    assert furthest(pixels(final, [task(0)])[0], pixels(final, [task(0), task(1)])[0]) > 2
+    assert largest_difference(pixels(final, [task(0)])[0], pixels(final, [task(0), task(1)])[0]) > 2
 
 
 def test_a_padded_batch_says_so_and_what_fills_it_up_is_nobodys(folder: Path):
-    desk = Desk()
-    results = arrived(engine(folder, tier="exact", batch_size=4), [task(0), task(1), task(2)], desk)
+    context = RecordingContext()
+    results = results_by_task(engine(folder, tier="exact", batch_size=4), [task(0), task(1), task(2)], context)
     assert sorted(results) == [0, 1, 2]
     facts = results[0].facts
     assert (facts["tier"], facts["batch"], facts["padded_batch"]) == ("exact", 3, 4)
     assert facts["card"].startswith("CPU ")
-    assert {ids for ids, _, _ in desk.steps} == {(0, 1, 2)}
+    assert {ids for ids, _, _ in context.steps} == {(0, 1, 2)}
 
 
 def test_more_tasks_than_the_batch_size_are_drawn_in_batches_of_it(folder: Path):
-    results = arrived(engine(folder, tier="exact", batch_size=2), [task(number) for number in range(5)])
+    results = results_by_task(engine(folder, tier="exact", batch_size=2), [task(number) for number in range(5)])
     assert sorted(results) == [0, 1, 2, 3, 4]
     assert [results[number].facts["batch"] for number in range(5)] == [2, 2, 2, 2, 1]
     assert {result.facts["padded_batch"] for result in results.values()} == {2}
@@ -141,7 +145,7 @@ def test_a_padded_batch_that_does_not_fit_is_filled_up_to_less_from_then_on(fold
         return real(self, **arguments)
 
     monkeypatch.setattr(kind, "__call__", card_of_two)
-    results = arrived(exact, [task(0), task(1), task(2)])
+    results = results_by_task(exact, [task(0), task(1), task(2)])
     assert sizes == [4, 2, 2] and sorted(results) == [0, 1, 2]
     assert {result.facts["padded_batch"] for result in results.values()} == {2}
     pixels(exact, [task(3)])
@@ -151,14 +155,16 @@ def test_a_padded_batch_that_does_not_fit_is_filled_up_to_less_from_then_on(fold
 def test_tiers_that_promise_the_same_image_make_it(folder: Path):
     shipped = pixels(engine(folder), [task(0)])[0]
     for tier in ("exact", "fast"):
-        assert furthest(shipped, pixels(engine(folder, tier=tier), [task(0)])[0]) <= 2
-    facts = {tier: arrived(engine(folder, tier=tier), [task(0)])[0].facts for tier in ("final", "exact", "fast")}
+        assert largest_difference(shipped, pixels(engine(folder, tier=tier), [task(0)])[0]) <= 2
+    facts = {
+        tier: results_by_task(engine(folder, tier=tier), [task(0)])[0].facts for tier in ("final", "exact", "fast")
+    }
     assert [facts[tier]["accelerated_by"] for tier in facts] == [[], ["channels_last"], ["channels_last"]]
     assert [facts[tier]["padded_batch"] for tier in facts] == [1, 4, 1]
 
 
 def test_an_extra_that_is_not_to_be_had_is_left_out_and_the_image_says_so(folder: Path):
-    facts = arrived(engine(folder, tier="fast", fp8=True), [task(0)])[0].facts
+    facts = results_by_task(engine(folder, tier="fast", fp8=True), [task(0)])[0].facts
     assert facts["left_out"] == ["no fp8: this card has none"] and "fp8" not in facts["accelerated_by"]
 
 
@@ -174,21 +180,21 @@ def test_torchs_switches_are_put_back_and_endpoints_that_need_others_wait(folder
     entered, leave, log = threading.Event(), threading.Event(), []
 
     def draw_fast() -> None:
-        entered.wait(10)
-        with prepared["fast"].at_work(SIZE, SIZE):
+        entered.wait(60)
+        with prepared["fast"].configure_torch(SIZE, SIZE):
             log.append(("fast", torch.backends.cudnn.deterministic, torch.get_float32_matmul_precision()))
 
     thread = threading.Thread(target=draw_fast)
     thread.start()
-    with prepared["exact"].at_work(SIZE, SIZE):
-        decoding_still = prepared["exact"].switched(SIZE, SIZE)
+    with prepared["exact"].configure_torch(SIZE, SIZE):
+        decoding_still = prepared["exact"].configure_process(SIZE, SIZE)
         decoding_still.__enter__()
     entered.set()
     thread.join(0.2)
     log.append(("exact", torch.backends.cudnn.deterministic, torch.get_float32_matmul_precision()))
     leave.set()
     decoding_still.__exit__(None, None, None)
-    thread.join(10)
+    thread.join(60)
     assert log == [("exact", True, before[1]), ("fast", False, "high")]
     assert (torch.backends.cudnn.deterministic, torch.get_float32_matmul_precision()) == before
 
@@ -205,8 +211,11 @@ def test_a_scheduler_that_counts_makes_the_image_of_one_that_asks_the_card(folde
     kind = getattr(diffusers, name)
     start = torch.from_numpy(photograph()).permute(2, 0, 1)[None].float() / 255
     for job, more in (("text", {"width": SIZE, "height": SIZE}), ("image", {"image": start, "strength": 0.5})):
-        pipe, made = loaded.fitting(job), []
-        for scheduler in (kind.from_config(loaded.text.scheduler.config), schedules.fresh(kind, pipe.scheduler.config)):
+        pipe, made = loaded.pipeline_for(job), []
+        for scheduler in (
+            kind.from_config(loaded.text.scheduler.config),
+            schedules.new_scheduler(kind, pipe.scheduler.config),
+        ):
             pipe.scheduler = scheduler
             made.append(
                 pipe(prompt="a mug", num_inference_steps=6, generator=torch.manual_seed(3), output_type="pt", **more)
@@ -235,7 +244,7 @@ def test_the_loop_reads_no_value_off_the_device(tiny_model: Callable[[str], Path
         "output_type": "latent",
         **embeddings,
     }
-    pipe.scheduler = schedules.fresh(getattr(diffusers, name), pipe.scheduler.config)
+    pipe.scheduler = schedules.new_scheduler(getattr(diffusers, name), pipe.scheduler.config)
     latents = pipe(**arguments).images
     assert latents.device.type == "meta" and latents.shape == (2, 4, SIZE // 2, SIZE // 2)
 
@@ -243,7 +252,7 @@ def test_the_loop_reads_no_value_off_the_device(tiny_model: Callable[[str], Path
 def test_the_loop_of_flux_reads_no_value_off_the_device_either(tiny_model: Callable[[str], Path]):
     loaded = engine(tiny_model("flux"))._load()
     pipe = loaded.text.to("meta")
-    pipe.scheduler = loaded.fresh_scheduler("")
+    pipe.scheduler = loaded.new_scheduler("")
     latents = pipe(
         prompt_embeds=torch.zeros(1, 77, 32, device="meta"),
         pooled_prompt_embeds=torch.zeros(1, 32, device="meta"),
@@ -277,7 +286,7 @@ class SlowDecoder(torch.nn.Module):
         self.real, self.log, self.may_begin = real, log, threading.Event()
 
     def forward(self, *args: Any, **named: Any) -> Any:
-        assert self.may_begin.wait(30), "nothing else went on meanwhile"
+        assert self.may_begin.wait(60), "nothing else went on meanwhile"
         made = self.real(*args, **named)
         self.log.append("decoded")
         return made
@@ -289,17 +298,17 @@ def test_the_next_batch_is_denoised_while_the_last_is_decoded_and_the_pixels_are
     vae = beside._load().text.vae
     vae.decoder = slow = SlowDecoder(vae.decoder, log)
 
-    class Watching(Desk):
+    class Watching(RecordingContext):
         def progress(self, task_ids, step, steps):
             log.append(f"step {step} of {task_ids[0]}")
             if task_ids[0] == 1:
                 slow.may_begin.set()
 
-    desk = Watching()
-    first = next(iter(beside.generate([task(0)], desk)))
+    context = Watching()
+    first = next(iter(beside.generate([task(0)], context)))
     assert first.pixels is None and log == [f"step {step} of 0" for step in range(1, 5)]
-    second = next(iter(beside.generate([task(1)], desk)))
-    made = [first.arrived().pixels, second.arrived().pixels]
+    second = next(iter(beside.generate([task(1)], context)))
+    made = [first.wait_for_pixels().pixels, second.wait_for_pixels().pixels]
     assert log.index("step 1 of 1") < log.index("decoded")
     assert np.array_equal(made[0], pixels(apart, [task(0)])[0])
     assert np.array_equal(made[1], pixels(apart, [task(1)])[1])
@@ -313,22 +322,25 @@ def test_a_image_that_does_not_fit_while_it_is_decoded_fails_in_a_sentence(folde
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     fast._load().text.vae.decoder.forward = full
-    (result,) = fast.generate([task(0)], Desk())
+    (result,) = fast.generate([task(0)], RecordingContext())
     with pytest.raises(EngineError, match="give the endpoint a smaller batch") as refusal:
-        result.arrived()
+        result.wait_for_pixels()
     assert refusal.value.kind == ErrorKind.MEMORY
-    with acceleration._switches.held("another", lambda stack: None):
+    with acceleration._switches.hold("another", lambda stack: None):
         pass  # the failed decoding has released the switches
 
 
 def test_repainting_beside_the_next_batch_keeps_what_the_mask_leaves(folder: Path):
     mask = np.zeros((SIZE, SIZE), np.uint8)
     mask[24:56, 24:56] = 255
-    desk = Desk({"init": encoded(photograph()), "mask": encoded(mask)})
+    context = RecordingContext({"init": encode_png(photograph()), "mask": encode_png(mask)})
     images = {role: ImageRef(role, role) for role in ("init", "mask")}
-    (result,) = engine(folder, tier="exact", overlap=True).generate([task(0, images=images)], desk)
-    made = result.arrived().pixels
-    assert furthest(made[mask == 0], photograph()[mask == 0]) == 0 and furthest(made, photograph()) > 10
+    (result,) = engine(folder, tier="exact", overlap=True).generate([task(0, images=images)], context)
+    made = result.wait_for_pixels().pixels
+    assert (
+        largest_difference(made[mask == 0], photograph()[mask == 0]) == 0
+        and largest_difference(made, photograph()) > 10
+    )
 
 
 # -- encoded texts -----------------------------------------------------------------------------------------------------
@@ -354,7 +366,7 @@ def test_encoded_texts_stay_within_bounds_and_the_latest_used_stay_near():
     assert cache.sizes() == (80, 80) and list(cache._near) == ["d", "e"]
     get("c")
     assert encoded_texts[-1] == "c"  # it had been dropped
-    cache.leave_card()
+    cache.move_to_host()
     assert cache.sizes() == (0, 80)
 
 
@@ -379,8 +391,8 @@ def test_the_weights_of_a_folder_are_counted_without_loading_them(folder: Path):
     loaded = engine(folder)._load()
     parts = {id(part): part for part in loaded.text.components.values() if isinstance(part, torch.nn.Module)}
     real = sum(tensor.numel() for part in parts.values() for tensor in part.state_dict().values())
-    counted = residents.weights_bytes(folder, 1)
-    assert abs(counted - real) <= 1000 and residents.weights_bytes(folder, 2) == 2 * counted
+    counted = model_memory.weights_bytes(folder, 1)
+    assert abs(counted - real) <= 1000 and model_memory.weights_bytes(folder, 2) == 2 * counted
 
 
 def test_a_model_that_does_not_fit_is_refused_with_the_figures(folder: Path):
@@ -393,8 +405,8 @@ def test_a_model_that_does_not_fit_is_refused_with_the_figures(folder: Path):
 
 
 def test_two_models_stay_where_they_fit_and_otherwise_the_least_recently_used_one_goes(tiny_model):
-    sd_bytes = residents.weights_bytes(tiny_model("sd"), 4)
-    sdxl_bytes = residents.weights_bytes(tiny_model("sdxl"), 4)
+    sd_bytes = model_memory.weights_bytes(tiny_model("sd"), 4)
+    sdxl_bytes = model_memory.weights_bytes(tiny_model("sdxl"), 4)
 
     def both(limit: int) -> tuple[Any, Any]:
         pair = [
@@ -440,9 +452,9 @@ def test_without_a_working_compiler_images_are_made_uncompiled_and_say_so(tiny_m
     compiled = engine(tiny_model("sdxl"), tier="fast", compile="regional", batch_size=2)
     broken = torch._inductor.config.patch({"cpp.cxx": ("/nowhere/g++",), "force_disable_caches": True})
     with torch.compiler.set_stance("default"), broken:
-        made = arrived(compiled, [task(0), task(1)])
-    plain = arrived(engine(tiny_model("sdxl"), tier="fast"), [task(0), task(1)])
-    assert furthest(made[0].pixels, plain[0].pixels) <= 2
+        made = results_by_task(compiled, [task(0), task(1)])
+    plain = results_by_task(engine(tiny_model("sdxl"), tier="fast"), [task(0), task(1)])
+    assert largest_difference(made[0].pixels, plain[0].pixels) <= 2
     assert made[0].facts["accelerated_by"] == ["channels_last"]
     assert made[0].facts["left_out"][0].startswith("no compile: ")
 
@@ -459,8 +471,11 @@ def test_a_compiled_pipeline_makes_the_same_image_and_sizes_that_nobody_named_wa
         made = counters["stats"]["unique_graphs"]
         first = pixels(compiled, [task(0)])[0]
     assert made > 0
-    assert furthest(first, pixels(engine(tiny_model("sdxl"), tier="exact", batch_size=2), [task(0)])[0]) <= 2
+    assert largest_difference(first, pixels(engine(tiny_model("sdxl"), tier="exact", batch_size=2), [task(0)])[0]) <= 2
     assert np.array_equal(first, pixels(compiled, [task(1), task(0)])[0])
     pixels(compiled, [task(0, width=32, height=96)])
     assert counters["stats"]["unique_graphs"] == made
-    assert arrived(compiled, [task(0)])[0].facts["accelerated_by"] == ["channels_last", "compile:regional:default"]
+    assert results_by_task(compiled, [task(0)])[0].facts["accelerated_by"] == [
+        "channels_last",
+        "compile:regional:default",
+    ]

@@ -13,7 +13,7 @@ from generation.engines import base
 from generation.engines.base import EngineError, ErrorKind
 from generation.engines.diffusers.weights import digest
 from tests.support import tiny_models
-from tests.support.tiny_models import Desk, furthest, pixels, task
+from tests.support.tiny_models import RecordingContext, largest_difference, pixels, task
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
@@ -43,15 +43,15 @@ def test_loras_change_the_image_by_their_weights_and_leave_no_trace(model, loras
     engine = engine_with(model, loras=loras)
     plain = pixels(engine, [task(0)])[0]
     with_a = pixels(engine, [with_loras(0, {"a": 1.0})])[0]
-    assert furthest(plain, with_a) > 5
-    assert furthest(with_a, pixels(engine, [with_loras(0, {"a": 0.4})])[0]) > 2
+    assert largest_difference(plain, with_a) > 5
+    assert largest_difference(with_a, pixels(engine, [with_loras(0, {"a": 0.4})])[0]) > 2
     both = pixels(engine, [with_loras(0, {"a": 1.0, "b": 0.7})])[0]
-    assert furthest(both, with_a) > 2
+    assert largest_difference(both, with_a) > 2
     assert np.array_equal(plain, pixels(engine, [task(0)])[0])
     assert np.array_equal(both, pixels(engine, [with_loras(0, {"b": 0.7, "a": 1.0})])[0])
     assert np.array_equal(both, pixels(engine_with(model, loras=loras), [with_loras(0, "b:0.7 + a")])[0])
     together = pixels(engine, [with_loras(n, {"a": 1.0, "b": 0.7}) for n in range(2)])
-    assert furthest(both, together[0]) <= 2
+    assert largest_difference(both, together[0]) <= 2
 
 
 def test_a_lora_for_another_model_is_refused_by_its_name_and_the_endpoint_works_on(tiny_model, tmp_path):
@@ -60,7 +60,7 @@ def test_a_lora_for_another_model_is_refused_by_its_name_and_the_endpoint_works_
         engine = engine_with(tiny_model(own), loras={"brand-look": {"path": str(file)}})
         plain = pixels(engine, [task(0)])[0]
         with pytest.raises(EngineError, match="The LoRA 'brand-look' does not fit this model") as refusal:
-            list(engine.generate([with_loras(0, ["brand-look"])], Desk()))
+            list(engine.generate([with_loras(0, ["brand-look"])], RecordingContext()))
         assert refusal.value.kind == ErrorKind.INPUT
         assert np.array_equal(plain, pixels(engine, [task(0)])[0])
 
@@ -74,7 +74,7 @@ def test_a_lora_with_a_weight_of_its_own_is_on_until_a_spec_takes_it_off(tiny_mo
     assert np.array_equal(pixels(engine, [with_loras(0, "none")])[0], pixels(engine_with(model), [task(0)])[0])
     assert engine.batch_key(task(0).spec) == engine.batch_key(with_loras(0, {"house": 0.8}).spec)
     assert engine.batch_key(task(0).spec) != engine.batch_key(with_loras(0, "none").spec)
-    result = next(iter(engine.generate([task(0)], Desk())))
+    result = next(iter(engine.generate([task(0)], RecordingContext())))
     assert result.facts["loras"] == {"house": 0.8}
 
 

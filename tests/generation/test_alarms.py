@@ -15,7 +15,7 @@ from generation.engines.base import EngineError, ErrorKind
 from generation.models import Endpoint, EndpointStatus, Job
 from generation.services.endpoints import alarms
 from generation.services.remote import pacing
-from tests.support import queued
+from tests.support import queued_runs
 
 pytestmark = pytest.mark.django_db
 
@@ -28,58 +28,58 @@ def admin(person: Callable[..., User]) -> User:
 @pytest.fixture
 def endpoint(brand: Brand) -> Endpoint:
     """A service endpoint with three waiting images of the brand."""
-    made = queued.endpoint(engine="wire", lane=Lane.CLOUD, url="http://127.0.0.1:9")
-    queued.run(queued.campaign(brand=brand), made, 3)
+    made = queued_runs.create_endpoint(engine="wire", lane=Lane.CLOUD, url="http://127.0.0.1:9")
+    queued_runs.create_run(queued_runs.create_campaign(brand=brand), made, 3)
     return made
 
 
 def fail(endpoint: Endpoint, times: int) -> None:
     for _ in range(times):
-        pacing.failed(endpoint, EngineError(ErrorKind.TRANSIENT, "no answer."))
+        pacing.record_failure(endpoint, EngineError(ErrorKind.TRANSIENT, "no answer."))
 
 
-def opened_again(endpoint: Endpoint) -> None:
+def fail_after_rest(endpoint: Endpoint) -> None:
     """Let one submission try the endpoint after its rest, and fail."""
     EndpointStatus.objects.filter(endpoint=endpoint).update(breaker=Breaker.HALF_OPEN)
     fail(endpoint, 1)
 
 
-def told(user: User) -> list[str]:
+def notice_sentences(user: User) -> list[str]:
     return list(Notice.objects.filter(user=user).order_by("pk").values_list("sentence", flat=True))
 
 
 def test_a_first_rest_is_nobodys_alarm_and_a_failed_probe_is(endpoint: Endpoint, admin: User) -> None:
     fail(endpoint, 5)
-    assert alarms.tell_all() == 0
-    opened_again(endpoint)
-    assert alarms.tell_all() == 1
-    assert told(admin) == [f"{endpoint.name} fails again and again (no answer). 3 images wait for it."]
+    assert alarms.notify_all() == 0
+    fail_after_rest(endpoint)
+    assert alarms.notify_all() == 1
+    assert notice_sentences(admin) == [f"{endpoint.name} fails again and again (no answer). 3 images wait for it."]
     assert Notice.objects.get(user=admin).href.endswith(f"/endpoints/{endpoint.slug}/")
 
 
 def test_it_is_told_once_and_again_only_after_a_success(endpoint: Endpoint, admin: User) -> None:
     fail(endpoint, 5)
-    opened_again(endpoint)
-    assert [alarms.tell_all(), alarms.tell_all()] == [1, 0]
-    pacing.succeeded(endpoint, in_use=1)
+    fail_after_rest(endpoint)
+    assert [alarms.notify_all(), alarms.notify_all()] == [1, 0]
+    pacing.record_success(endpoint, in_use=1)
     fail(endpoint, 5)
-    opened_again(endpoint)
+    fail_after_rest(endpoint)
     Notice.objects.update(read_at=timezone.now())
-    assert alarms.tell_all() == 1
-    assert len(told(admin)) == 2
+    assert alarms.notify_all() == 1
+    assert len(notice_sentences(admin)) == 2
 
 
 def test_an_empty_account_is_told_of_at_once(endpoint: Endpoint, admin: User, viewer: User) -> None:
     Job.objects.update(status=JobState.HELD, hold_reason=HoldReason.QUOTA)
-    pacing.failed(endpoint, EngineError(ErrorKind.QUOTA, "no credit"))
-    assert alarms.tell_all() == 1
-    assert "the account is empty" in told(admin)[0]
-    assert told(viewer) == []
+    pacing.record_failure(endpoint, EngineError(ErrorKind.QUOTA, "no credit"))
+    assert alarms.notify_all() == 1
+    assert "the account is empty" in notice_sentences(admin)[0]
+    assert notice_sentences(viewer) == []
 
 
 def test_people_of_other_brands_hear_nothing(endpoint: Endpoint, other_brand: Any, person: Any) -> None:
     stranger = person("admin", brand=other_brand)
     fail(endpoint, 5)
-    opened_again(endpoint)
-    alarms.tell_all()
-    assert told(stranger) == []
+    fail_after_rest(endpoint)
+    alarms.notify_all()
+    assert notice_sentences(stranger) == []

@@ -21,8 +21,8 @@ from generation.models import Attempt, Job, JobSpec, Master
 from generation.services.endpoints import changes
 from generation.workers import product
 from generation.workers.lane import LaneWorker
-from tests.support import original_names, painted, queued, tiny_models
-from tests.support.tiny_models import Desk, pixels, task
+from tests.support import original_names, painted_engine, queued_runs, tiny_models
+from tests.support.tiny_models import RecordingContext, pixels, task
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
@@ -36,7 +36,7 @@ def folder(tiny_model: Callable[[str], Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_model("small"), tmp_path / "model"))
 
 
-def an_engine(path: Path, **config: Any) -> Diffusers:
+def build_engine(path: Path, **config: Any) -> Diffusers:
     made = base.build("diffusers", {"model": str(path), "device": "cpu", **config})
     assert isinstance(made, Diffusers)
     return made
@@ -50,7 +50,7 @@ def trained(file: Path, factor: float = 1.5) -> bytes:
     return bytes(save({name: tensor * factor for name, tensor in load(data).items()}, {"format": "pt"}))
 
 
-def rewritten(folder: Path) -> None:
+def rewrite_weights(folder: Path) -> None:
     data = trained(folder / UNET)
     (folder / UNET).write_bytes(data)
 
@@ -84,42 +84,49 @@ def another_text_encoder(folder: Path) -> None:
     file.write_bytes(trained(file, 3.0))
 
 
-WRITES = [rewritten, put_in_its_place, with_its_old_date, written_in_part, another_scheduler, another_text_encoder]
+WRITES = [
+    rewrite_weights,
+    put_in_its_place,
+    with_its_old_date,
+    written_in_part,
+    another_scheduler,
+    another_text_encoder,
+]
 every_write = pytest.mark.parametrize("write", WRITES, ids=lambda write: write.__name__)
 
 
 @every_write
 def test_a_warm_engine_draws_with_the_files_that_lie_there_and_names_them(write: Callable[[Path], None], folder: Path):
-    warm = an_engine(folder)
+    warm = build_engine(folder)
     before, identity = pixels(warm, [task(1)])[1], warm.model_identity()
     write(folder)
     assert warm.model_identity() != identity, "it says so before it draws"
-    (result,) = [pending.arrived() for pending in warm.generate([task(1)], Desk())]
-    fresh = an_engine(folder)
+    (result,) = [pending.wait_for_pixels() for pending in warm.generate([task(1)], RecordingContext())]
+    fresh = build_engine(folder)
     assert np.array_equal(result.pixels, pixels(fresh, [task(1)])[1])
     assert not np.array_equal(result.pixels, before)
     assert (result.model, result.revision) == fresh.model_identity() != identity
 
 
 def test_what_is_put_back_is_drawn_with_again(folder: Path):
-    warm, kept = an_engine(folder), (folder / UNET).read_bytes()
+    warm, kept = build_engine(folder), (folder / UNET).read_bytes()
     before, identity = pixels(warm, [task(1)])[1], warm.model_identity()
-    rewritten(folder)
+    rewrite_weights(folder)
     pixels(warm, [task(1)])
     (folder / UNET).write_bytes(kept)
     assert np.array_equal(pixels(warm, [task(1)])[1], before) and warm.model_identity() == identity
 
 
 def test_texts_are_read_anew_by_a_model_that_was_unloaded_when_its_files_were_written(folder: Path):
-    warm = an_engine(folder)
+    warm = build_engine(folder)
     pixels(warm, [task(1)])
     warm.unload()
     another_text_encoder(folder)
-    assert np.array_equal(pixels(warm, [task(1)])[1], pixels(an_engine(folder), [task(1)])[1])
+    assert np.array_equal(pixels(warm, [task(1)])[1], pixels(build_engine(folder), [task(1)])[1])
 
 
 def test_files_that_only_people_read_load_nothing_again(folder: Path):
-    warm = an_engine(folder)
+    warm = build_engine(folder)
     pixels(warm, [task(1)])
     loaded, identity = warm._loaded, warm.model_identity()
     (folder / "README.md").write_text("A card.")
@@ -128,12 +135,12 @@ def test_files_that_only_people_read_load_nothing_again(folder: Path):
 
 
 def test_what_is_written_while_an_image_is_drawn_is_not_kept(folder: Path):
-    class Writing(Desk):
+    class Writing(RecordingContext):
         def progress(self, task_ids: Any, step: int, steps: int) -> None:
             if step == 1:
-                rewritten(folder)
+                rewrite_weights(folder)
 
-    warm = an_engine(folder)
+    warm = build_engine(folder)
     pixels(warm, [task(1)])
     with pytest.raises(EngineError, match="was changed on disk") as caught:
         list(warm.generate([task(1)], Writing()))
@@ -142,12 +149,12 @@ def test_what_is_written_while_an_image_is_drawn_is_not_kept(folder: Path):
 
 def test_a_lora_under_the_same_name_is_laid_on_anew(folder: Path, tmp_path: Path):
     file = tiny_models.lora(folder, tmp_path / "look.safetensors", 1)
-    warm = an_engine(folder, loras={"look": {"path": str(file), "weight": 1.0}})
+    warm = build_engine(folder, loras={"look": {"path": str(file), "weight": 1.0}})
     before, identity = pixels(warm, [task(1)])[1], warm.model_identity()
     file.write_bytes(tiny_models.lora(folder, tmp_path / "new.safetensors", 2).read_bytes())
     after = pixels(warm, [task(1)])[1]
     assert warm.model_identity() != identity and not np.array_equal(before, after)
-    fresh = an_engine(folder, loras={"look": {"path": str(file), "weight": 1.0}})
+    fresh = build_engine(folder, loras={"look": {"path": str(file), "weight": 1.0}})
     assert np.array_equal(after, pixels(fresh, [task(1)])[1])
 
 
@@ -158,30 +165,30 @@ def single_file(tiny_model: Callable[[str], Path], tmp_path: Path) -> tuple[Path
 
     source = tiny_model("sd")
     file = tmp_path / "tiny.safetensors"
-    save_file(original_names.of(an_engine(source, dtype="float32")._load().text), file)
+    save_file(original_names.original_tensors(build_engine(source, dtype="float32")._load().text), file)
     return file, Path(shutil.copytree(source, tmp_path / "configurations"))
 
 
 def test_another_folder_of_configurations_is_another_model(single_file: tuple[Path, Path]):
     file, folder = single_file
-    warm = an_engine(file, model_config=str(folder))
+    warm = build_engine(file, model_config=str(folder))
     before, identity = pixels(warm, [task(1)])[1], warm.model_identity()
     another_scheduler(folder)
     after = pixels(warm, [task(1)])[1]
     assert warm.model_identity() != identity and not np.array_equal(before, after)
-    assert np.array_equal(after, pixels(an_engine(file, model_config=str(folder)), [task(1)])[1])
+    assert np.array_equal(after, pixels(build_engine(file, model_config=str(folder)), [task(1)])[1])
 
 
 @pytest.mark.parametrize(
     "changed", [{"dtype": "float16"}, {"dtype": "bfloat16"}, {"safety_checker": True}, {"fp8": True, "tier": "fast"}]
 )
 def test_settings_that_decide_pixels_are_part_of_the_revision(changed: dict[str, Any], folder: Path):
-    assert an_engine(folder).model_identity()[1] != an_engine(folder, **changed).model_identity()[1]
+    assert build_engine(folder).model_identity()[1] != build_engine(folder, **changed).model_identity()[1]
 
 
 @pytest.mark.parametrize("changed", [{"threads": 2}, {"batch_size": 2}, {"warm_up": True}, {"max_side": 512}])
 def test_settings_that_decide_none_leave_the_revision_as_it_was(changed: dict[str, Any], folder: Path):
-    assert an_engine(folder).model_identity() == an_engine(folder, **changed).model_identity()
+    assert build_engine(folder).model_identity() == build_engine(folder, **changed).model_identity()
 
 
 # -- in a worker -------------------------------------------------------------------------------------------------------
@@ -202,22 +209,23 @@ def work(worker: LaneWorker) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_warm_worker_keeps_no_image_of_overwritten_weights_under_the_plan(folder: Path, worker: LaneWorker):
-    endpoint = queued.endpoint(engine="diffusers", lane=Lane.GPU, model=str(folder), device="cpu")
-    painted.release(painted.plan(painted.a_campaign(1), endpoint))
+    endpoint = queued_runs.create_endpoint(engine="diffusers", lane=Lane.GPU, model=str(folder), device="cpu")
+    painted_engine.release_run(painted_engine.plan_run(painted_engine.create_campaign(1), endpoint))
     work(worker)
     for made, write in enumerate(WRITES, start=1):
-        run = painted.plan(painted.a_campaign(1), endpoint)
+        run = painted_engine.plan_run(painted_engine.create_campaign(1), endpoint)
         write(folder)
-        painted.release(run)
+        painted_engine.release_run(run)
         work(worker)
         assert Master.objects.count() == made, write
         assert Job.objects.get(run=run).hold_reason == HoldReason.CHANGED, write
-        changes.plan_anew(run_id=run.pk, by=run.requested_by)
+        changes.replan_held_jobs(run_id=run.pk, by=run.requested_by)
         work(worker)
-        fresh, spec = an_engine(folder), JobSpec.objects.get(job__run=run)
+        fresh, spec = build_engine(folder), JobSpec.objects.get(job__run=run)
         attempt = Attempt.objects.get(job__run=run, outcome="succeeded")
         assert spec.maker["revision"] == attempt.details["revision"] == fresh.model_identity()[1], write
         (drawn,) = [
-            pending.arrived() for pending in fresh.generate([base.Task(1, base.Spec.from_json(spec.spec))], Desk())
+            pending.wait_for_pixels()
+            for pending in fresh.generate([base.Task(1, base.Spec.from_json(spec.spec))], RecordingContext())
         ]
         assert np.array_equal(product.read_pixels(spec.job.version.master), drawn.pixels), write

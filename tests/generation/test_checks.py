@@ -18,8 +18,8 @@ def image(width: int = 64, height: int = 48) -> Pixels:
     return ramp.astype(np.uint8)
 
 
-def say(name: str, pixels: Pixels, **facts: Any) -> CheckResult:
-    return registry.get(name).look(Sample(pixels, facts))
+def run_check(name: str, pixels: Pixels, **facts: Any) -> CheckResult:
+    return registry.get(name).inspect(Sample(pixels, facts))
 
 
 def grainy(level: float, size: int = 1024) -> Pixels:
@@ -28,7 +28,7 @@ def grainy(level: float, size: int = 1024) -> Pixels:
 
 
 def test_every_check_says_something_of_every_image() -> None:
-    check_results = registry.examine(Sample(image(), {}))
+    check_results = registry.run_checks(Sample(image(), {}))
     assert [check_result.check for check_result in check_results] == registry.names()
     assert {check_result.outcome for check_result in check_results} == {"pass"}
     assert all(
@@ -42,18 +42,18 @@ def test_an_unknown_check_lists_the_known_ones() -> None:
 
 
 def test_a_black_image_fails() -> None:
-    check_result = say("blank", np.zeros((512, 512, 3), np.uint8))
+    check_result = run_check("blank", np.zeros((512, 512, 3), np.uint8))
     assert check_result.outcome == "fail"
     assert "black" in check_result.message
 
 
 @pytest.mark.parametrize("level", [0.0, 128.0, 250.0])
 def test_grain_alone_is_not_a_image(level: float) -> None:
-    assert say("blank", grainy(level)).outcome == "fail"
+    assert run_check("blank", grainy(level)).outcome == "fail"
 
 
 def test_a_flat_colour_fails_and_is_named() -> None:
-    check_result = say("blank", np.full((600, 600, 3), (181, 101, 29), np.uint8))
+    check_result = run_check("blank", np.full((600, 600, 3), (181, 101, 29), np.uint8))
     assert check_result.outcome == "fail"
     assert "#b5651d" in check_result.message
 
@@ -61,29 +61,29 @@ def test_a_flat_colour_fails_and_is_named() -> None:
 def test_a_white_plate_on_white_is_a_image() -> None:
     y, x = np.mgrid[0:512, 0:512]
     plate = np.where(np.hypot(x - 256, y - 256) < 150, 246, 250)
-    assert say("blank", np.repeat(plate[..., None], 3, axis=2).astype(np.uint8)).outcome == "pass"
+    assert run_check("blank", np.repeat(plate[..., None], 3, axis=2).astype(np.uint8)).outcome == "pass"
 
 
 def test_a_small_subject_on_a_flat_backdrop_is_a_image() -> None:
     pixels = np.full((1024, 1024, 3), 255, np.uint8)
     pixels[500:540, 500:540] = (40, 60, 90)
-    assert say("blank", pixels).outcome == "pass"
+    assert run_check("blank", pixels).outcome == "pass"
 
 
 def test_a_dark_image_with_something_in_it_passes() -> None:
     pixels = np.zeros((512, 512, 3), np.uint8)
     pixels[200:300, 200:300] = 40
-    assert say("blank", pixels).outcome == "pass"
+    assert run_check("blank", pixels).outcome == "pass"
 
 
 def test_a_wholly_transparent_image_fails() -> None:
     pixels = np.dstack([image(), np.zeros((48, 64), np.uint8)])
-    assert say("pixels", pixels).outcome == "fail"
+    assert run_check("pixels", pixels).outcome == "fail"
 
 
 def test_a_image_of_another_size_than_asked_fails_and_names_both() -> None:
-    assert say("dimensions", image(), wanted=[64, 48]).outcome == "pass"
-    check_result = say("dimensions", image(), wanted=[64, 64])
+    assert run_check("dimensions", image(), wanted=[64, 48]).outcome == "pass"
+    check_result = run_check("dimensions", image(), wanted=[64, 64])
     assert check_result.outcome == "fail"
     assert "64 × 48" in check_result.message
     assert "64 × 64" in check_result.message
@@ -93,7 +93,7 @@ SPECS = [{"slug": "thumb", "width": 200, "height": 200}, {"slug": "shop", "width
 
 
 def test_a_small_photo_is_flagged_for_the_largest_spec() -> None:
-    check_result = say("photo_size", image(), photo=[420, 420], specs=SPECS)
+    check_result = run_check("photo_size", image(), photo=[420, 420], specs=SPECS)
     assert check_result.outcome == "flag"
     assert check_result.score == 2.86
     assert "420 × 420 px; shop wants 1200 × 1200 px" in check_result.message
@@ -101,7 +101,7 @@ def test_a_small_photo_is_flagged_for_the_largest_spec() -> None:
 
 @pytest.mark.parametrize("photo", [[1024, 1024], [800, 3000], None])
 def test_a_large_enough_photo_or_none_passes(photo: list[int] | None) -> None:
-    assert say("photo_size", image(), photo=photo, specs=SPECS).outcome == "pass"
+    assert run_check("photo_size", image(), photo=photo, specs=SPECS).outcome == "pass"
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def broken() -> Iterator[str]:
     class Broken:
         name = "broken"
 
-        def look(self, sample: Sample) -> CheckResult:
+        def inspect(self, sample: Sample) -> CheckResult:
             raise ZeroDivisionError("nothing to divide by")
 
     registry.register(Broken)
@@ -118,7 +118,7 @@ def broken() -> Iterator[str]:
 
 
 def test_a_check_that_breaks_is_a_flag_and_loses_no_image(broken: str) -> None:
-    check_result = registry.examine(Sample(image(), {}))[-1]
+    check_result = registry.run_checks(Sample(image(), {}))[-1]
     assert (check_result.check, check_result.outcome) == (broken, "flag")
     assert "ZeroDivisionError" in check_result.message
 
@@ -127,7 +127,7 @@ def test_two_checks_of_one_name_are_refused(broken: str) -> None:
     class Again:
         name = broken
 
-        def look(self, sample: Sample) -> CheckResult:
+        def inspect(self, sample: Sample) -> CheckResult:
             return CheckResult(broken, "pass", "Fine.")
 
     with pytest.raises(ValueError, match="two checks called 'broken'"):

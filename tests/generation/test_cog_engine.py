@@ -15,11 +15,11 @@ import pytest
 from generation.engines.base import EngineError, ErrorKind, Task, build
 from generation.engines.replicate.cog import Cog, prediction_id_of
 from tests.support.cog_server import Cog as Server
-from tests.support.engines import ready_pixels
-from tests.support.lent import Lent
+from tests.support.engine_context import MemoryContext
+from tests.support.engines import noise_pixels
 from tests.support.remote_server import CUT_AFTER, CUT_BEFORE, Fault, Response, serving
-from tests.support.replicate_server import Fate
-from tests.support.replicate_submissions import INPUTS, png, refused, spec, submission, with_images
+from tests.support.replicate_server import PredictionOutcome
+from tests.support.replicate_submissions import INPUTS, images_and_context, png, spec, submit, submit_refused
 
 
 @pytest.fixture
@@ -36,9 +36,9 @@ def engine(server: Server, **config: Any) -> Cog:
 
 def test_the_answer_to_the_order_is_the_image(server):
     server.seconds = 0.1
-    submitted = submission(engine(server, model="kilnmoor/mugs", version="3"), spec())
+    submitted = submit(engine(server, model="kilnmoor/mugs", version="3"), spec())
     result = submitted.result
-    assert np.array_equal(result.pixels, ready_pixels(7, 64, 80))
+    assert np.array_equal(result.pixels, noise_pixels(7, 64, 80))
     assert (result.task_id, result.model, result.revision, result.seed) == (1, "kilnmoor/mugs", "3", 7)
     assert result.usage["seconds"] == pytest.approx(0.1, abs=0.3)
     assert result.usage["images"] == 1
@@ -46,27 +46,27 @@ def test_the_answer_to_the_order_is_the_image(server):
 
 def test_the_prediction_has_the_markers_id_as_cog_advises(server):
     marker = str(uuid.uuid4())
-    submitted = engine(server).submit(Task(1, spec()), marker, Lent())
+    submitted = engine(server).submit(Task(1, spec()), marker, MemoryContext())
     assert server.runs[0][0] == submitted.remote_id == prediction_id_of(marker)
     assert len(submitted.remote_id) == 26
 
 
 def test_images_go_along_however_large(server):
     large = png(2, width=400, height=400, grain=60)
-    images, lent = with_images(init=large)
-    submission(engine(server), spec(images=images), lent=lent)
+    images, context = images_and_context(init=large)
+    submit(engine(server), spec(images=images), context=context)
     assert len(server.runs[0][1]["image"]) > len(large)
 
 
 def test_the_same_order_twice_at_once_is_worked_once(server):
     server.seconds, server.slots = 1.0, 2
     cog, marker = engine(server), str(uuid.uuid4())
-    first = threading.Thread(target=cog.submit, args=(Task(1, spec()), marker, Lent()))
+    first = threading.Thread(target=cog.submit, args=(Task(1, spec()), marker, MemoryContext()))
     first.start()
     while not server.runs:
         time.sleep(0.01)
     with pytest.raises(EngineError) as caught:
-        cog.submit(Task(1, spec()), marker, Lent())
+        cog.submit(Task(1, spec()), marker, MemoryContext())
     first.join()
     assert caught.value.kind == ErrorKind.UNCERTAIN
     assert len(server.runs) == 1
@@ -74,7 +74,7 @@ def test_the_same_order_twice_at_once_is_worked_once(server):
 
 def test_taken_slots_mean_waiting(server):
     server.slots = 0
-    error = refused(engine(server))
+    error = submit_refused(engine(server))
     assert (error.kind, error.retry_after_seconds) == (ErrorKind.RATE, 2.0)
     assert server.runs == []
 
@@ -88,20 +88,20 @@ def test_taken_slots_mean_waiting(server):
     ],
 )
 def test_a_failed_prediction_fails_as_its_words_say(server, words, kind):
-    server.fates["a mug on oak"] = Fate(error=words)
-    error = refused(engine(server))
+    server.fates["a mug on oak"] = PredictionOutcome(error=words)
+    error = submit_refused(engine(server))
     assert error.kind == kind and words in error.message
 
 
 def test_what_the_model_does_not_take_is_said_with_the_field(server):
-    error = refused(engine(server, inputs={**INPUTS, "fixed": {"num_outputs": 9}}))
+    error = submit_refused(engine(server, inputs={**INPUTS, "fixed": {"num_outputs": 9}}))
     assert error.kind == ErrorKind.INPUT
     assert "num_outputs: Must be less than or equal to 4" in error.message
 
 
 def test_a_server_that_still_loads_is_asked_again(server):
     server.status = "STARTING"
-    assert refused(engine(server)).kind == ErrorKind.TRANSIENT
+    assert submit_refused(engine(server)).kind == ErrorKind.TRANSIENT
 
 
 @pytest.mark.parametrize(
@@ -110,9 +110,9 @@ def test_a_server_that_still_loads_is_asked_again(server):
 def test_an_answer_that_was_lost_is_gone_and_the_image_is_made_again(server, fault):
     server.fail_next("PUT /predictions/{id}", fault)
     cog = engine(server)
-    assert refused(cog).kind == ErrorKind.UNCERTAIN
+    assert submit_refused(cog).kind == ErrorKind.UNCERTAIN
     assert cog.find(Task(1, spec()), str(uuid.uuid4()), datetime.now(UTC), ()) is None
-    assert submission(cog, spec()).result.pixels is not None
+    assert submit(cog, spec()).result.pixels is not None
 
 
 def test_a_server_that_cannot_be_asked_gives_no_verdict(server):
@@ -124,17 +124,17 @@ def test_a_server_that_cannot_be_asked_gives_no_verdict(server):
 
 def test_a_slower_answer_than_allowed_is_uncertain(server):
     server.seconds = 1.5
-    assert refused(engine(server, answer_seconds=0.3)).kind == ErrorKind.UNCERTAIN
+    assert submit_refused(engine(server, answer_seconds=0.3)).kind == ErrorKind.UNCERTAIN
 
 
 def test_a_image_that_came_broken_is_asked_for_again(server):
-    server.fates["a mug on oak"] = Fate(output="data:image/png;base64,iVBORw0KGgo")
-    assert refused(engine(server)).kind == ErrorKind.TRANSIENT
+    server.fates["a mug on oak"] = PredictionOutcome(output="data:image/png;base64,iVBORw0KGgo")
+    assert submit_refused(engine(server)).kind == ErrorKind.TRANSIENT
 
 
 def test_there_is_nothing_to_poll_or_cancel_afterwards(server):
     cog = engine(server)
-    remote_id = submission(cog, spec()).remote_id
+    remote_id = submit(cog, spec()).remote_id
     assert cog.poll([remote_id])[remote_id].error.kind == ErrorKind.LOST
     cog.cancel(remote_id)
 

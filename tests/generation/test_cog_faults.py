@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,10 +15,11 @@ from generation.engines.base import EngineError, ErrorKind, Task
 from generation.engines.replicate.cog import Cog, prediction_id_of
 from tests.generation.test_cog_engine import engine
 from tests.support.cog_server import Cog as Server
-from tests.support.lent import Lent
+from tests.support.engine_context import MemoryContext
+from tests.support.racing import race_without_errors
 from tests.support.remote_server import CUT_BEFORE, Fault, plain, serving
-from tests.support.replicate_server import Fate
-from tests.support.replicate_submissions import refused, spec, submission
+from tests.support.replicate_server import PredictionOutcome
+from tests.support.replicate_submissions import spec, submit, submit_refused
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ def server() -> Iterator[Server]:
         yield service
 
 
-class Cancelled(Lent):
+class Cancelled(MemoryContext):
     """A context whose task 1 is cancelled once `is_set`."""
 
     def __init__(self) -> None:
@@ -52,8 +54,8 @@ class Cancelled(Lent):
     ],
 )
 def test_a_worker_that_crashes_is_the_servers_fault_and_not_the_prompts(server: Server, words: str) -> None:
-    server.fates["a mug on oak"] = Fate(error=words)
-    error = refused(engine(server))
+    server.fates["a mug on oak"] = PredictionOutcome(error=words)
+    error = submit_refused(engine(server))
     assert error.kind == ErrorKind.TRANSIENT
     assert "server crashed" in error.message and words in error.message
 
@@ -61,28 +63,28 @@ def test_a_worker_that_crashes_is_the_servers_fault_and_not_the_prompts(server: 
 @pytest.mark.parametrize("prompt", ["a mug", "a jug", "a bowl", "a plate", "a DIE-cast spoon"])
 def test_after_a_crash_every_order_waits_for_the_server_and_none_is_blamed(server: Server, prompt: str) -> None:
     cog = engine(server)
-    assert refused(cog, spec("DIE")).kind == ErrorKind.TRANSIENT
-    error = refused(cog, spec(prompt))
+    assert submit_refused(cog, spec("DIE")).kind == ErrorKind.TRANSIENT
+    error = submit_refused(cog, spec(prompt))
     assert (error.kind, error.is_unsent) == (ErrorKind.TRANSIENT, True)
     assert "not healthy" in error.message and "started again" in error.message
     assert "healthcheck channel closed" in error.message
     server.status, server.crashes_at = "", "nothing"  # the server was restarted
-    assert submission(cog, spec(prompt)).result.pixels is not None
+    assert submit(cog, spec(prompt)).result.pixels is not None
 
 
 @pytest.mark.parametrize("status", ["", "READY", "BUSY"])
 def test_a_busy_server_is_asked_to_wait_for(server: Server, status: str) -> None:
     server.status, server.slots = status, 0
-    error = refused(engine(server))
+    error = submit_refused(engine(server))
     assert (error.kind, error.retry_after_seconds, error.is_unsent) == (ErrorKind.RATE, 2.0, False)
 
 
 def test_a_busy_server_without_a_health_check_is_only_busy(server: Server) -> None:
     server.slots = 0
     server.fail_next("GET /health-check", Fault(response=plain({"detail": "Not Found"}, 404)))
-    assert refused(engine(server)).kind == ErrorKind.RATE
+    assert submit_refused(engine(server)).kind == ErrorKind.RATE
     server.fail_next("GET /health-check", CUT_BEFORE)
-    assert refused(engine(server)).kind == ErrorKind.RATE
+    assert submit_refused(engine(server)).kind == ErrorKind.RATE
 
 
 # -- servers that do not work ------------------------------------------------------------------------------------------
@@ -108,7 +110,7 @@ def test_an_order_and_the_health_check_say_why_a_server_does_not_work(
     server: Server, status: str, logs: str, kind: ErrorKind, words: str
 ) -> None:
     server.status, server.setup_logs = status, logs
-    error, health = refused(engine(server)), engine(server).health()
+    error, health = submit_refused(engine(server)), engine(server).health()
     assert error.kind == kind and error.is_unsent == (kind == ErrorKind.TRANSIENT)
     assert not health.is_ok
     for text in (error.message, health.message):
@@ -132,7 +134,7 @@ def test_a_server_without_a_schema_works_and_says_what_was_not_compared(server: 
     health = engine(server).health()
     assert health.is_ok
     assert "is ready" in health.message and "no schema of its model's inputs" in health.message
-    assert submission(engine(server), spec()).result.pixels is not None
+    assert submit(engine(server), spec()).result.pixels is not None
 
 
 # -- cancelling --------------------------------------------------------------------------------------------------------
@@ -140,35 +142,30 @@ def test_a_server_without_a_schema_works_and_says_what_was_not_compared(server: 
 
 @pytest.mark.parametrize("after_seconds", [0.0, 0.1, 0.3, 0.6, 1.1])
 def test_cancelling_an_order_that_is_worked_on_stops_it_at_the_server(server: Server, after_seconds: float) -> None:
-    server.seconds = 20.0
+    server.seconds = 120.0
     marker, context, began = str(uuid.uuid4()), Cancelled(), time.monotonic()
     threading.Timer(after_seconds, context.is_set.set).start()
     with pytest.raises(EngineError) as caught:
         engine(server).submit(Task(1, spec()), marker, context)
     assert caught.value.kind == ErrorKind.CANCELLED
     assert server.cancelled == [prediction_id_of(marker)]
-    assert server.running == {} and time.monotonic() - began < 10
+    assert server.running == {} and time.monotonic() - began < 60
 
 
 def test_cancelling_one_order_leaves_the_others_alone(server: Server) -> None:
     server.seconds, server.slots = 1.5, 3
     cog, context = engine(server), Cancelled()
     context.is_set.set()
-    kinds: dict[int, str] = {}
 
-    def make(number: int) -> None:
+    def make(number: int) -> str:
         try:
             cog.submit(Task(number, spec(seed=number)), str(uuid.uuid4()), context)
-            kinds[number] = "made"
+            return "made"
         except EngineError as error:
-            kinds[number] = error.kind
+            return error.kind
 
-    threads = [threading.Thread(target=make, args=(number,)) for number in (1, 2, 3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert kinds == {1: ErrorKind.CANCELLED, 2: "made", 3: "made"}
+    kinds = race_without_errors(*(partial(make, number) for number in (1, 2, 3)))
+    assert kinds == [ErrorKind.CANCELLED, "made", "made"]
 
 
 def test_a_cancellation_that_got_lost_is_sent_again(server: Server) -> None:
@@ -188,7 +185,7 @@ def test_another_thread_cancels_a_running_order_by_its_id(server: Server) -> Non
 
     def make() -> None:
         with pytest.raises(EngineError) as caught:
-            cog.submit(Task(1, spec()), marker, Lent())
+            cog.submit(Task(1, spec()), marker, MemoryContext())
         errors.append(caught.value)
 
     thread = threading.Thread(target=make)

@@ -18,7 +18,7 @@ from core.choices import Lane
 from generation.choices import AttemptOutcome, JobState
 from generation.models import AssetVersion, Attempt, Endpoint, Job
 from generation.services.dispatch import outcomes
-from tests.support import comfy_workflows, processes, queued
+from tests.support import comfy_workflows, processes, queued_runs
 from tests.support.comfy_server import ComfyServer
 from tests.support.remote_server import Request, Response, serving
 
@@ -30,7 +30,7 @@ AT_ONCE = 6
 LEASE_SECONDS = "3"
 
 
-class Ponderous(ComfyServer):
+class SlowlyAnsweringServer(ComfyServer):
     """A server that takes a submission at once and answers late: a worker killed meanwhile does not know of it."""
 
     answer_seconds = 0.15
@@ -43,7 +43,7 @@ class Ponderous(ComfyServer):
 
 
 def endpoint(*servers: ComfyServer, **more: Any) -> Endpoint:
-    made = queued.endpoint(engine="comfyui", lane=Lane.CLOUD, **comfy_workflows.config(*servers, **more))
+    made = queued_runs.create_endpoint(engine="comfyui", lane=Lane.CLOUD, **comfy_workflows.config(*servers, **more))
     made.max_concurrent = AT_ONCE
     made.save()
     return made
@@ -70,18 +70,18 @@ def has_new(server: ComfyServer, sent: int) -> bool:
     return len(server.submissions) > sent
 
 
-def states() -> dict[str, int]:
+def job_states() -> dict[str, int]:
     return dict(Counter(Job.objects.values_list("status", flat=True)))
 
 
 def finish(what: str, seconds: float = 180) -> None:
     with processes.running("worker", "cloud", PROOFLINE_LEASE_SECONDS=LEASE_SECONDS):
-        processes.wait_until(all_done, seconds=seconds, what=f"{what}: {states()}")
+        processes.wait_until(all_done, seconds=seconds, what=f"{what}: {job_states()}")
 
 
 def test_a_run_over_two_servers_outlives_the_restart_of_one(clean_redis: Any) -> None:
     with serving(ComfyServer(step_seconds=0.1)) as first, serving(ComfyServer(step_seconds=0.1)) as second:
-        queued.run(queued.campaign(), endpoint(first, second), 16)
+        queued_runs.create_run(queued_runs.create_campaign(), endpoint(first, second), 16)
         with processes.running("worker", "cloud", PROOFLINE_LEASE_SECONDS=LEASE_SECONDS):
             processes.wait_until(lambda: len(first.made) > 1 and first.running, seconds=90, what="work at the first")
             first.restart()
@@ -95,7 +95,7 @@ def test_a_run_over_two_servers_outlives_the_restart_of_one(clean_redis: Any) ->
 
 def test_of_what_a_server_had_saved_before_its_restart_only_the_cut_off_file_is_made_again(clean_redis: Any) -> None:
     with serving(ComfyServer()) as server:
-        queued.run(queued.campaign(), endpoint(server, poll_seconds=6), 3)
+        queued_runs.create_run(queued_runs.create_campaign(), endpoint(server, poll_seconds=6), 3)
         with processes.running("worker", "cloud", PROOFLINE_LEASE_SECONDS=LEASE_SECONDS):
             processes.wait_until(lambda: len(server.made) == 3, seconds=90, what="three images")
             name, whole = next((name, data) for name, data in server.files.items() if name.startswith("output/"))
@@ -109,7 +109,7 @@ def test_of_what_a_server_had_saved_before_its_restart_only_the_cut_off_file_is_
 @pytest.mark.parametrize("point", ["intended", "submitted", "entrusted", "polled", "resumed", "generated", "stored"])
 def test_a_worker_killed_at_a_boundary_orders_nothing_twice(point: str, clean_redis: Any) -> None:
     with serving(ComfyServer()) as server:
-        queued.run(queued.campaign(), endpoint(server), 5)
+        queued_runs.create_run(queued_runs.create_campaign(), endpoint(server), 5)
         killed = processes.start_doomed("cloud", point)
         assert killed.wait(60) == -signal.SIGKILL
         finish(f"the jobs end after a kill at {point}", 60)
@@ -119,7 +119,7 @@ def test_a_worker_killed_at_a_boundary_orders_nothing_twice(point: str, clean_re
 
 def test_a_worker_killed_while_it_looks_up_what_another_one_ordered_orders_nothing_twice(clean_redis: Any) -> None:
     with serving(ComfyServer()) as server:
-        queued.run(queued.campaign(), endpoint(server), 5)
+        queued_runs.create_run(queued_runs.create_campaign(), endpoint(server), 5)
         for point in ("submitted", "looked_up"):
             killed = processes.start("worker", "cloud", PROOFLINE_KILL_AT=point, PROOFLINE_LEASE_SECONDS=LEASE_SECONDS)
             processes.wait_until(
@@ -133,17 +133,17 @@ def test_a_worker_killed_while_it_looks_up_what_another_one_ordered_orders_nothi
 def test_fifty_kills_at_random_moments_order_nothing_twice(clean_redis: Any) -> None:
     chance = random.Random(3)
     in_mid_submission = 0
-    with serving(Ponderous(step_seconds=0.03)) as server:
-        campaign, where = queued.campaign(), endpoint(server)
+    with serving(SlowlyAnsweringServer(step_seconds=0.03)) as server:
+        campaign, where = queued_runs.create_campaign(), endpoint(server)
         for _ in range(KILLS):
             if Job.objects.filter(status=JobState.QUEUED).count() < MORE // 2:
-                queued.run(campaign, where, MORE)
+                queued_runs.create_run(campaign, where, MORE)
             sent = len(server.submissions)
             worker = processes.start("worker", "cloud", PROOFLINE_LEASE_SECONDS=LEASE_SECONDS)
             processes.wait_until(lambda sent=sent: has_new(server, sent), seconds=60, what="a submission arrives")
             Job.objects.update(deaths=0)  # the images do not cause the deaths, so none may be quarantined for them
             with pytest.raises(subprocess.TimeoutExpired):
-                worker.wait(chance.uniform(0, 2 * Ponderous.answer_seconds))
+                worker.wait(chance.uniform(0, 2 * SlowlyAnsweringServer.answer_seconds))
             worker.kill()
             unknown = Attempt.objects.filter(outcome=AttemptOutcome.RUNNING, submitted_at__isnull=False, remote_id="")
             in_mid_submission += unknown.filter(job__status=JobState.RUNNING).exists()

@@ -14,9 +14,9 @@ from tests.support import comfy_workflows as workflows
 from tests.support.comfy_server import ComfyServer
 from tests.support.comfy_submissions import (
     closed_port,
-    from_image,
     image_spec,
-    made,
+    image_to_image_config,
+    submit_and_fetch,
     task,
 )
 from tests.support.remote_server import serving
@@ -32,7 +32,9 @@ def server() -> Iterator[ComfyServer]:
 
 
 def test_what_it_obeys_are_the_marks_and_nothing_is_asked_for_it():
-    engine = ComfyUI(from_image(closed_port(), ranges={"strength": {"type": "FLOAT", "minimum": 0, "maximum": 1}}))
+    engine = ComfyUI(
+        image_to_image_config(closed_port(), ranges={"strength": {"type": "FLOAT", "minimum": 0, "maximum": 1}})
+    )
     capabilities = engine.capabilities()
     assert capabilities.is_remote and capabilities.obeys_prompt
     assert capabilities.obeys == {"prompt", "negative", "seed", "strength", "lora_strength"}
@@ -81,12 +83,12 @@ def test_what_cannot_be_used_is_explained(change, words):
 
 def test_the_body_that_a_client_posts_is_understood_as_its_graph():
     wrapped = {"prompt": workflows.text_to_image(), "client_id": "x"}
-    assert ComfyUI({**workflows.config("http://a:1"), "workflow": wrapped}).workflow.saves_at == "9"
+    assert ComfyUI({**workflows.config("http://a:1"), "workflow": wrapped}).workflow.output_node == "9"
 
 
 def test_a_seed_beyond_what_the_node_takes_is_folded_into_its_range(server):
     engine = ComfyUI(workflows.config(server, ranges={"seed": {"type": "INT", "minimum": 0, "maximum": 2**32 - 1}}))
-    result = made(engine, task(Spec("x", 64, 48, 2**40 + 5)))
+    result = submit_and_fetch(engine, task(Spec("x", 64, 48, 2**40 + 5)))
     assert result.seed == server.submissions[0]["prompt"]["3"]["inputs"]["seed"] == (2**40 + 5) % 2**32
 
 
@@ -110,7 +112,7 @@ def test_health_looks_at_every_server_and_says_what_is_missing_there(server):
 
 def test_a_missing_lora_is_found_before_anything_is_made():
     with serving(ComfyServer(loras=())) as server:
-        health = ComfyUI(from_image(server)).health()
+        health = ComfyUI(image_to_image_config(server)).health()
         assert "“House style” (node 14): there is no lora_name called 'glaze.safetensors'; there: none at all." in (
             health.message
         )

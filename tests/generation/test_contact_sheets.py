@@ -66,7 +66,7 @@ def sheet(brand: Brand, designer: User, endpoints: list[Endpoint]) -> Comparison
     )
 
 
-def finished(sheet: Comparison, *, failing: str = "", rows: range | None = None) -> None:
+def finish_images(sheet: Comparison, *, failing: str = "", rows: range | None = None) -> None:
     """Finish every image as workers do: column n took n+1 seconds and n cents, and has its own colour."""
     for column in sheet.columns.all():
         for job in Job.objects.filter(run=column.run_id).select_related("cell", "endpoint"):
@@ -101,7 +101,7 @@ def address(sheet: Comparison, part: str = "") -> str:
     return f"/brands/{sheet.brand.slug}/compare/{sheet.pk}/{part}"
 
 
-def cast(sheet: Comparison, row: int, column: int | None, by: User) -> ComparisonVote:
+def cast_vote(sheet: Comparison, row: int, column: int | None, by: User) -> ComparisonVote:
     chosen = sheet.columns.get(position=column).pk if column is not None else None
     return comparisons.vote(comparison_id=sheet.pk, row=row, column_id=chosen, by=by)
 
@@ -177,14 +177,14 @@ def test_one_column_that_cannot_make_it_is_named_and_nothing_is_made(
 
 
 def test_the_studio_tells_nothing_of_a_sheet(sheet: Comparison, designer: User, page_client: Any) -> None:
-    finished(sheet)
+    finish_images(sheet)
     studio, run = f"/brands/{sheet.brand.slug}/studio/", sheet.columns.get(position=0).run_id
     client = page_client(designer)
     assert "?try=" not in client.get(f"{studio}history/").content.decode()
     assert client.get(f"{studio}?try={run}").status_code == 404
 
 
-def told(sheet: Comparison) -> list[str]:
+def identifying_texts(sheet: Comparison) -> list[str]:
     """Return every text that would tell columns apart: names, versions, money, times, image ids and file names."""
     secret = ["Zephyrus", "Quillon", "Brambleby", "EUR", "painter", "3.0 s", "refused"]
     for asset in Asset.objects.filter(cell__run__comparison_column__comparison=sheet):
@@ -197,22 +197,22 @@ def told(sheet: Comparison) -> list[str]:
 def test_before_a_vote_nothing_in_the_page_tells_columns_apart(
     sheet: Comparison, reviewer: User, page_client: Any
 ) -> None:
-    finished(sheet, failing="Brambleby")
+    finish_images(sheet, failing="Brambleby")
     client = page_client(reviewer)
     for part in ("", "0/", "?page=1"):
         body = client.get(address(sheet, part)).content.decode()
-        assert [text for text in told(sheet) if text in body] == []
+        assert [text for text in identifying_texts(sheet) if text in body] == []
         assert "could not be made" in body
     body = client.get(address(sheet)).content.decode()
     assert body.count("among these") == len(WORDS)  # the disclaimer stands at the row, not beside an image
 
 
 def test_a_images_address_and_headers_tell_nothing(sheet: Comparison, reviewer: User, page_client: Any) -> None:
-    finished(sheet)
+    finish_images(sheet)
     answer = page_client(reviewer).get(address(sheet, "0/A.webp"))
     assert answer.status_code == 200 and answer["Content-Type"] == "image/webp"
     headers = json.dumps(dict(answer.headers))
-    assert [text for text in told(sheet) if text in headers] == []
+    assert [text for text in identifying_texts(sheet) if text in headers] == []
     assert not {"Content-Disposition", "Last-Modified"} & set(answer.headers)
     content = answer.getvalue()
     hashes = {hashlib.new(name, content).hexdigest()[:32] for name in ("md5", "sha1", "sha256")}
@@ -222,9 +222,9 @@ def test_a_images_address_and_headers_tell_nothing(sheet: Comparison, reviewer: 
 def test_letters_show_the_images_of_the_columns_that_a_vote_counts_for(
     sheet: Comparison, reviewer: User, page_client: Any
 ) -> None:
-    finished(sheet)
+    finish_images(sheet)
     client = page_client(reviewer)
-    order = selectors.shuffled(selectors.get(reviewer, sheet.brand, sheet.pk), 1, reviewer)
+    order = selectors.shuffled_columns(selectors.get(reviewer, sheet.brand, sheet.pk), 1, reviewer)
     for letter, column in zip("ABC", order, strict=True):
         image = Image.open(io.BytesIO(client.get(address(sheet, f"1/{letter}.webp")).content))
         assert image.getpixel((9, 9))[0] == 20 + 60 * column.position + 1
@@ -242,12 +242,12 @@ def test_the_order_differs_between_rows_and_people_and_stays(
     people = [person("reviewer") for _ in range(4)]
     comparison = selectors.get(designer, brand, sheet.pk)
     orders = [
-        tuple(column.position for column in selectors.shuffled(comparison, row, user))
+        tuple(column.position for column in selectors.shuffled_columns(comparison, row, user))
         for user in people
         for row in range(24)
     ]
     assert orders == [
-        tuple(column.position for column in selectors.shuffled(comparison, row, user))
+        tuple(column.position for column in selectors.shuffled_columns(comparison, row, user))
         for user in people
         for row in range(24)
     ]
@@ -257,22 +257,22 @@ def test_the_order_differs_between_rows_and_people_and_stays(
 
 
 def test_a_row_waits_until_all_of_its_images_are_there(sheet: Comparison, reviewer: User, page_client: Any) -> None:
-    finished(sheet, rows=range(1))
+    finish_images(sheet, rows=range(1))
     client = page_client(reviewer)
     body = client.get(address(sheet, "1/")).content.decode()
     assert 'hx-trigger="every 3s"' in body and "0 of 3 there" in body and "webp" not in body
     assert 'hx-trigger="every 3s"' not in client.get(address(sheet, "0/")).content.decode()
     with pytest.raises(Conflict, match="still being made"):
-        cast(sheet, 1, 0, reviewer)
+        cast_vote(sheet, 1, 0, reviewer)
 
 
 def test_after_the_reveal_names_times_and_costs_stand_by_their_images(
     sheet: Comparison, reviewer: User, page_client: Any
 ) -> None:
-    finished(sheet, failing="Brambleby")
+    finish_images(sheet, failing="Brambleby")
     client = page_client(reviewer)
     voted = client.post(address(sheet, "0/vote/"), {"letter": "none"}, headers=HTMX).content.decode()
-    assert [text for text in told(sheet) if text in voted] == []
+    assert [text for text in identifying_texts(sheet) if text in voted] == []
     assert "Tell me which is which in 1 row" in voted
     assert client.post(address(sheet, "reveal/")).status_code == 302
     body = client.get(address(sheet, "0/")).content.decode()
@@ -280,26 +280,26 @@ def test_after_the_reveal_names_times_and_costs_stand_by_their_images(
         assert shown in body
     assert "among these" not in body
     other = client.get(address(sheet, "1/")).content.decode()
-    assert [text for text in told(sheet) if text in other] == []
+    assert [text for text in identifying_texts(sheet) if text in other] == []
 
 
 def test_what_one_person_saw_stays_hidden_from_another(
     sheet: Comparison, reviewer: User, person: Any, page_client: Any
 ) -> None:
-    finished(sheet)
-    cast(sheet, 0, 1, reviewer)
+    finish_images(sheet)
+    cast_vote(sheet, 0, 1, reviewer)
     comparisons.reveal(comparison_id=sheet.pk, by=reviewer)
     body = page_client(person("reviewer")).get(address(sheet)).content.decode()
-    assert [text for text in told(sheet) if text in body] == []
+    assert [text for text in identifying_texts(sheet) if text in body] == []
 
 
 def test_the_table_holds_only_rows_that_were_revealed_to_the_person(
     sheet: Comparison, reviewer: User, page_client: Any
 ) -> None:
-    finished(sheet)
+    finish_images(sheet)
     client = page_client(reviewer)
     assert len(client.get(address(sheet, "rows.csv")).content.decode().splitlines()) == 1
-    cast(sheet, 2, 1, reviewer)
+    cast_vote(sheet, 2, 1, reviewer)
     comparisons.reveal(comparison_id=sheet.pk, by=reviewer)
     lines = client.get(address(sheet, "rows.csv")).content.decode().splitlines()
     assert len(lines) == 4 and all(line.startswith("3,a mug in window light,") for line in lines[1:])
@@ -310,29 +310,29 @@ def test_the_table_holds_only_rows_that_were_revealed_to_the_person(
 
 
 def test_a_vote_may_change_until_it_is_revealed_and_then_stands(sheet: Comparison, reviewer: User) -> None:
-    finished(sheet)
-    cast(sheet, 0, 1, reviewer)
-    cast(sheet, 0, 2, reviewer)
+    finish_images(sheet)
+    cast_vote(sheet, 0, 1, reviewer)
+    cast_vote(sheet, 0, 2, reviewer)
     assert ComparisonVote.objects.get().column == sheet.columns.get(position=2)
     assert comparisons.reveal(comparison_id=sheet.pk, by=reviewer) == 1
     with pytest.raises(Conflict, match="your vote stands"):
-        cast(sheet, 0, 1, reviewer)
-    cast(sheet, 1, 1, reviewer)
+        cast_vote(sheet, 0, 1, reviewer)
+    cast_vote(sheet, 1, 1, reviewer)
     events = Event.objects.filter(type="generation.comparison.voted").order_by("pk")
     assert [event.payload["row"] for event in events] == [0, 0, 1]
     assert events[1].payload["instead_of"] == sheet.columns.get(position=1).pk
 
 
 def test_nothing_is_revealed_before_a_vote(sheet: Comparison, reviewer: User, page_client: Any) -> None:
-    finished(sheet)
+    finish_images(sheet)
     with pytest.raises(Conflict, match="Vote on a row first"):
         comparisons.reveal(comparison_id=sheet.pk, by=reviewer)
 
 
 def test_a_image_that_is_not_there_takes_no_vote(sheet: Comparison, reviewer: User) -> None:
-    finished(sheet, failing="Brambleby")
+    finish_images(sheet, failing="Brambleby")
     with pytest.raises(Invalid, match="no image under this letter"):
-        cast(sheet, 0, 2, reviewer)
+        cast_vote(sheet, 0, 2, reviewer)
     foreign = ComparisonColumn.objects.latest("pk").pk + 1
     for row, column in ((0, foreign), (3, None), (-1, None)):
         with pytest.raises(NotFound):
@@ -343,7 +343,7 @@ def test_a_image_that_is_not_there_takes_no_vote(sheet: Comparison, reviewer: Us
 def test_who_may_look_may_vote_but_not_begin_a_sheet(
     sheet: Comparison, endpoints: list[Endpoint], person: Any, page_client: Any, role: str
 ) -> None:
-    finished(sheet)
+    finish_images(sheet)
     user = person(role)
     client = page_client(user)
     assert client.get(f"/brands/{sheet.brand.slug}/compare/").status_code == 200
@@ -358,7 +358,7 @@ def test_who_may_look_may_vote_but_not_begin_a_sheet(
 def test_a_sheet_of_another_brand_is_not_there(
     sheet: Comparison, other_brand: Brand, person: Any, page_client: Any
 ) -> None:
-    finished(sheet)
+    finish_images(sheet)
     both = person("designer", brand=other_brand)
     client = page_client(both)
     for part in ("", "0/", "0/A.webp", "results/", "rows.csv"):
@@ -374,12 +374,12 @@ def test_a_sheet_of_another_brand_is_not_there(
 def test_results_tell_wins_shares_and_medians_and_say_when_votes_are_few(
     sheet: Comparison, person: Any, page_client: Any
 ) -> None:
-    finished(sheet, failing="Brambleby")
+    finish_images(sheet, failing="Brambleby")
     people = [person("reviewer") for _ in range(3)]
     for user in people:
-        cast(sheet, 0, 1, user)
-        cast(sheet, 1, 0 if user == people[0] else 1, user)
-        cast(sheet, 2, None, user)
+        cast_vote(sheet, 0, 1, user)
+        cast_vote(sheet, 1, 0 if user == people[0] else 1, user)
+        cast_vote(sheet, 2, None, user)
     results = selectors.results(selectors.get(people[0], sheet.brand, sheet.pk))
     assert [(tally.column.run.endpoint.name, tally.wins) for tally in results.tallies] == [
         ("Quillon", 5), ("Zephyrus", 1), ("Brambleby", 0),
@@ -394,7 +394,7 @@ def test_results_tell_wins_shares_and_medians_and_say_when_votes_are_few(
 
 
 def test_a_image_that_was_made_before_is_no_measurement(sheet: Comparison, reviewer: User) -> None:
-    finished(sheet)
+    finish_images(sheet)
     for attempt in Attempt.objects.filter(endpoint__name="Quillon")[:2]:
         attempt.details = {"reused_master": "0" * 64}
         attempt.save()
@@ -408,7 +408,7 @@ def test_a_lead_is_called_chance_until_it_is_more() -> None:
     assert significance.conclusion([9, 5], ["A", "B"])[1] is False
     sentence, is_sure = significance.conclusion([12, 2], ["A", "B"])
     assert is_sure and sentence.startswith("A leads B by 12 to 2")
-    assert significance.chance(12, 2) == pytest.approx(0.0129, abs=1e-4)
+    assert significance.probability_of_lead(12, 2) == pytest.approx(0.0129, abs=1e-4)
     low, high = significance.interval(8, 10)
     assert (low, high) == (pytest.approx(0.490, abs=1e-3), pytest.approx(0.943, abs=1e-3))
     assert significance.interval(0, 0) == (0.0, 1.0)
@@ -474,10 +474,10 @@ def test_more_rows_and_votes_cost_no_more_queries(
             brand=brand, name="Jars", sides=[Side(endpoint) for endpoint in endpoints], by=designer,
             words=[f"jar {n} of {rows}" for n in range(rows)],
         )  # fmt: skip
-        finished(sheet)
+        finish_images(sheet)
         for user in (designer, *(person("reviewer") for _ in range(rows))):
             for row in range(rows):
-                cast(sheet, row, row % 3, user)
+                cast_vote(sheet, row, row % 3, user)
         comparisons.reveal(comparison_id=sheet.pk, by=designer)
         client = page_client(designer)
         client.get(address(sheet))

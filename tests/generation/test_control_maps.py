@@ -12,7 +12,7 @@ from generation.engines import base
 from generation.engines.base import EngineError, ErrorKind, ImageRef
 from generation.engines.diffusers.controlnets import edges
 from tests.support import tiny_models
-from tests.support.tiny_models import SIZE, Desk, encoded, furthest, photograph, pixels, task
+from tests.support.tiny_models import SIZE, RecordingContext, encode_png, largest_difference, photograph, pixels, task
 
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
@@ -22,7 +22,7 @@ def engine_with(model: Path, **config):
     return base.build("diffusers", {"model": str(model), "device": "cpu", "dtype": "float32", **config})
 
 
-def drawing(number: int, roles: dict[str, str], **parameters):
+def control_task(number: int, roles: dict[str, str], **parameters):
     all_parameters = {"steps": 3, "guidance": 5.0, **parameters}
     return task(number, images={role: ImageRef(key, key) for role, key in roles.items()}, parameters=all_parameters)
 
@@ -34,9 +34,9 @@ def blocks(left: int, width: int) -> np.ndarray:
 
 
 @pytest.fixture
-def desk() -> Desk:
+def context() -> RecordingContext:
     images = {"one": blocks(8, 20), "two": blocks(30, 24), "photo": photograph(3)}
-    return Desk({name: encoded(image) for name, image in images.items()})
+    return RecordingContext({name: encode_png(image) for name, image in images.items()})
 
 
 @pytest.fixture(params=["sd", "sdxl", "flux"])
@@ -50,73 +50,75 @@ def engine(model: Path, tmp_path: Path):
     return engine_with(model, controlnets={"canny": path, "depth": path})
 
 
-def test_a_image_follows_the_edges_of_its_photo_and_batches_alike(engine, desk):
-    plain = pixels(engine, [drawing(0, {})], desk)[0]
-    batch = [drawing(0, {"photo": "one"}, control="canny"), drawing(0, {"photo": "two"}, control="canny")]
+def test_a_image_follows_the_edges_of_its_photo_and_batches_alike(engine, context):
+    plain = pixels(engine, [control_task(0, {})], context)[0]
+    batch = [control_task(0, {"photo": "one"}, control="canny"), control_task(0, {"photo": "two"}, control="canny")]
     batch[1] = base.Task(1, batch[1].spec)
-    together = pixels(engine, batch, desk)
-    assert furthest(together[0], plain) > 5 and furthest(together[0], together[1]) > 5
+    together = pixels(engine, batch, context)
+    assert largest_difference(together[0], plain) > 5 and largest_difference(together[0], together[1]) > 5
     for single in batch:
-        assert furthest(pixels(engine, [single], desk)[single.id], together[single.id]) <= 2
-    assert np.array_equal(plain, pixels(engine, [drawing(0, {})], desk)[0])
+        assert largest_difference(pixels(engine, [single], context)[single.id], together[single.id]) <= 2
+    assert np.array_equal(plain, pixels(engine, [control_task(0, {})], context)[0])
 
 
-def test_a_given_map_takes_the_place_of_the_edges(engine, desk):
-    desk.files["edges"] = encoded(edges(blocks(8, 20)))
-    from_photo = pixels(engine, [drawing(0, {"photo": "one"}, control="canny")], desk)[0]
-    given = pixels(engine, [drawing(0, {"photo": "two", "control": "edges"}, control="canny")], desk)[0]
-    assert furthest(from_photo, given) <= 1
-    as_depth = pixels(engine, [drawing(0, {"control": "two"}, control="depth")], desk)[0]
-    assert furthest(as_depth, from_photo) > 5
+def test_a_given_map_takes_the_place_of_the_edges(engine, context):
+    context.files["edges"] = encode_png(edges(blocks(8, 20)))
+    from_photo = pixels(engine, [control_task(0, {"photo": "one"}, control="canny")], context)[0]
+    given = pixels(engine, [control_task(0, {"photo": "two", "control": "edges"}, control="canny")], context)[0]
+    assert largest_difference(from_photo, given) <= 1
+    as_depth = pixels(engine, [control_task(0, {"control": "two"}, control="depth")], context)[0]
+    assert largest_difference(as_depth, from_photo) > 5
 
 
-def test_strength_and_span_of_the_control_count(engine, desk):
-    full = pixels(engine, [drawing(0, {"photo": "one"}, control="canny")], desk)[0]
-    weak = pixels(engine, [drawing(0, {"photo": "one"}, control="canny", control_strength=0.2)], desk)[0]
-    late = pixels(engine, [drawing(0, {"photo": "one"}, control="canny", control_start=0.6)], desk)[0]
-    none = pixels(engine, [drawing(0, {"photo": "one"}, control="canny", control_strength=0)], desk)[0]
+def test_strength_and_span_of_the_control_count(engine, context):
+    full = pixels(engine, [control_task(0, {"photo": "one"}, control="canny")], context)[0]
+    weak = pixels(engine, [control_task(0, {"photo": "one"}, control="canny", control_strength=0.2)], context)[0]
+    late = pixels(engine, [control_task(0, {"photo": "one"}, control="canny", control_start=0.6)], context)[0]
+    none = pixels(engine, [control_task(0, {"photo": "one"}, control="canny", control_strength=0)], context)[0]
     assert len({full.tobytes(), weak.tobytes(), late.tobytes(), none.tobytes()}) == 4
-    other = pixels(engine, [drawing(0, {"photo": "two"}, control="canny", control_strength=0)], desk)[0]
+    other = pixels(engine, [control_task(0, {"photo": "two"}, control="canny", control_strength=0)], context)[0]
     assert np.array_equal(none, other)
 
 
-def test_a_start_image_and_a_mask_go_with_a_map(engine, desk):
-    desk.files["mask"] = encoded(np.pad(np.full((32, 32), 255, np.uint8), 16))
-    changed = pixels(engine, [drawing(0, {"init": "photo"}, control="canny", strength=0.7)], desk)[0]
-    assert furthest(changed, pixels(engine, [drawing(0, {"init": "photo"}, strength=0.7)], desk)[0]) > 2
-    part = pixels(engine, [drawing(0, {"init": "photo", "mask": "mask"}, control="canny")], desk)[0]
-    assert np.array_equal(part[:16], photograph(3)[:16]) and furthest(part, photograph(3)) > 10
+def test_a_start_image_and_a_mask_go_with_a_map(engine, context):
+    context.files["mask"] = encode_png(np.pad(np.full((32, 32), 255, np.uint8), 16))
+    changed = pixels(engine, [control_task(0, {"init": "photo"}, control="canny", strength=0.7)], context)[0]
+    assert (
+        largest_difference(changed, pixels(engine, [control_task(0, {"init": "photo"}, strength=0.7)], context)[0]) > 2
+    )
+    part = pixels(engine, [control_task(0, {"init": "photo", "mask": "mask"}, control="canny")], context)[0]
+    assert np.array_equal(part[:16], photograph(3)[:16]) and largest_difference(part, photograph(3)) > 10
 
 
-def test_a_map_that_cannot_be_followed_is_explained(tiny_model, tmp_path, desk):
+def test_a_map_that_cannot_be_followed_is_explained(tiny_model, tmp_path, context):
     path = str(tiny_models.controlnet(tiny_model("sd"), tmp_path / "net"))
     engine = engine_with(tiny_model("sd"), controlnets={"canny": path, "depth": path})
 
-    def said(roles, **parameters):
-        return " ".join(engine.validate(drawing(0, roles, **parameters).spec))
+    def problems(roles, **parameters):
+        return " ".join(engine.validate(control_task(0, roles, **parameters).spec))
 
-    assert "depth needs a finished map" in said({"photo": "one"}, control="depth")
-    assert "needs the reference photo" in said({}, control="canny")
-    assert "no ControlNet 'pose'" in said({"control": "one"}, control="pose")
-    assert "control_strength is 9" in said({"control": "one"}, control="depth", control_strength=9)
-    assert "not before control_end" in said({"photo": "one"}, control="canny", control_start=0.5, control_end=0.5)
-    assert said({"photo": "one"}, control="none") == said({"photo": "one"}, control="canny") == ""
+    assert "depth needs a finished map" in problems({"photo": "one"}, control="depth")
+    assert "needs the reference photo" in problems({}, control="canny")
+    assert "no ControlNet 'pose'" in problems({"control": "one"}, control="pose")
+    assert "control_strength is 9" in problems({"control": "one"}, control="depth", control_strength=9)
+    assert "not before control_end" in problems({"photo": "one"}, control="canny", control_start=0.5, control_end=0.5)
+    assert problems({"photo": "one"}, control="none") == problems({"photo": "one"}, control="canny") == ""
     assert {"control", "photo"} <= engine.capabilities().optional_images
     assert "control" not in engine_with(tiny_model("sd")).capabilities().obeys
     sd3 = engine_with(tiny_model("sd3"), controlnets={"canny": path})
     assert any(
-        "follows no map" in problem for problem in sd3.validate(drawing(0, {"init": "one"}, control="canny").spec)
+        "follows no map" in problem for problem in sd3.validate(control_task(0, {"init": "one"}, control="canny").spec)
     )
     with pytest.raises(ValueError, match="names scribble"):
         engine_with(tiny_model("sd"), controlnets={"scribble": path})
 
 
-def test_a_controlnet_of_another_family_is_refused_by_name(tiny_model, tmp_path, desk):
+def test_a_controlnet_of_another_family_is_refused_by_name(tiny_model, tmp_path, context):
     for own, other in (("sdxl", "sd"), ("flux", "sd")):
         path = str(tiny_models.controlnet(tiny_model(other), tmp_path / own))
         engine = engine_with(tiny_model(own), controlnets={"canny": path})
         with pytest.raises(EngineError, match="ControlNet 'canny' does not fit this model") as refusal:
-            list(engine.generate([drawing(0, {"photo": "one"}, control="canny")], desk))
+            list(engine.generate([control_task(0, {"photo": "one"}, control="canny")], context))
         assert refusal.value.kind == ErrorKind.INPUT
 
 
@@ -124,37 +126,46 @@ def test_a_controlnet_of_another_family_is_refused_by_name(tiny_model, tmp_path,
 
 
 @pytest.fixture(params=["sd", "sdxl"])
-def resembling(request: pytest.FixtureRequest, tiny_model: Callable[[str], Path], tmp_path: Path):
+def engine_with_reference(request: pytest.FixtureRequest, tiny_model: Callable[[str], Path], tmp_path: Path):
     model = tiny_model(request.param)
     return engine_with(model, ip_adapter=tiny_models.ip_adapter(model, tmp_path / "adapter"))
 
 
-def test_the_reference_counts_by_its_strength_and_leaves_no_trace(resembling, desk):
-    plain = pixels(resembling, [drawing(0, {})], desk)[0]
-    batch = [drawing(0, {"reference": "one"}), base.Task(1, drawing(0, {"reference": "photo"}).spec)]
-    together = pixels(resembling, batch, desk)
-    assert furthest(together[0], plain) > 2 and furthest(together[0], together[1]) > 2
+def test_the_reference_counts_by_its_strength_and_leaves_no_trace(engine_with_reference, context):
+    plain = pixels(engine_with_reference, [control_task(0, {})], context)[0]
+    batch = [control_task(0, {"reference": "one"}), base.Task(1, control_task(0, {"reference": "photo"}).spec)]
+    together = pixels(engine_with_reference, batch, context)
+    assert largest_difference(together[0], plain) > 2 and largest_difference(together[0], together[1]) > 2
     for single in batch:
-        assert furthest(pixels(resembling, [single], desk)[single.id], together[single.id]) <= 2
-    faint = pixels(resembling, [drawing(0, {"reference": "one"}, reference_strength=0.1)], desk)[0]
-    assert furthest(faint, plain) < furthest(together[0], plain)
-    assert furthest(plain, pixels(resembling, [drawing(0, {})], desk)[0]) <= 1
-    unguided = pixels(resembling, [drawing(0, {"reference": "one"}, guidance=0)], desk)[0]
-    assert furthest(unguided, pixels(resembling, [drawing(0, {}, guidance=0)], desk)[0]) > 2
-    changed = pixels(resembling, [drawing(0, {"init": "two", "reference": "one"}, strength=0.7)], desk)[0]
-    assert furthest(changed, pixels(resembling, [drawing(0, {"init": "two"}, strength=0.7)], desk)[0]) > 2
+        assert largest_difference(pixels(engine_with_reference, [single], context)[single.id], together[single.id]) <= 2
+    faint = pixels(engine_with_reference, [control_task(0, {"reference": "one"}, reference_strength=0.1)], context)[0]
+    assert largest_difference(faint, plain) < largest_difference(together[0], plain)
+    assert largest_difference(plain, pixels(engine_with_reference, [control_task(0, {})], context)[0]) <= 1
+    unguided = pixels(engine_with_reference, [control_task(0, {"reference": "one"}, guidance=0)], context)[0]
+    assert (
+        largest_difference(unguided, pixels(engine_with_reference, [control_task(0, {}, guidance=0)], context)[0]) > 2
+    )
+    changed = pixels(
+        engine_with_reference, [control_task(0, {"init": "two", "reference": "one"}, strength=0.7)], context
+    )[0]
+    assert (
+        largest_difference(
+            changed, pixels(engine_with_reference, [control_task(0, {"init": "two"}, strength=0.7)], context)[0]
+        )
+        > 2
+    )
 
 
-def test_a_reference_that_nobody_can_read_is_refused(tiny_model, tmp_path, desk):
+def test_a_reference_that_nobody_can_read_is_refused(tiny_model, tmp_path, context):
     engine = engine_with(tiny_model("sd"))
-    assert any('no "ip_adapter"' in problem for problem in engine.validate(drawing(0, {"reference": "one"}).spec))
+    assert any('no "ip_adapter"' in problem for problem in engine.validate(control_task(0, {"reference": "one"}).spec))
     flux = engine_with(tiny_model("flux"))
-    assert any("takes no reference" in problem for problem in flux.validate(drawing(0, {"reference": "one"}).spec))
+    assert any("takes no reference" in problem for problem in flux.validate(control_task(0, {"reference": "one"}).spec))
     other = tiny_models.ip_adapter(tiny_model("sdxl"), tmp_path / "adapter")
     wrong = engine_with(tiny_model("sd"), ip_adapter=other)
-    plain = pixels(wrong, [drawing(0, {})], desk)[0]
+    plain = pixels(wrong, [control_task(0, {})], context)[0]
     with pytest.raises(EngineError, match=r"adapter\.safetensors does not fit this model"):
-        list(wrong.generate([drawing(0, {"reference": "one"})], desk))
-    assert np.array_equal(plain, pixels(wrong, [drawing(0, {})], desk)[0])
+        list(wrong.generate([control_task(0, {"reference": "one"})], context))
+    assert np.array_equal(plain, pixels(wrong, [control_task(0, {})], context)[0])
     with pytest.raises(ValueError, match="needs"):
         engine_with(tiny_model("sd"), ip_adapter={"folder": "x"})

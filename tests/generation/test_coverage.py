@@ -14,14 +14,14 @@ from campaigns.models import Campaign, Subject
 from core.models import Brand, User
 from generation.choices import AssetState
 from generation.models import Asset, Cell, Run
-from generation.selectors import cards, coverage, needs, rollout
-from generation.selectors.coverage import Wanted
+from generation.selectors import cards, coverage, rollout, subject_readiness
+from generation.selectors.coverage import CoverageFilters
 from review.models import Delivery
 from tests.support import engines, factories
 
 pytestmark = pytest.mark.django_db
 
-assert engines.Ready.name == "ready"  # importing it registers the engine
+assert engines.ReadyEngine.name == "ready"  # importing it registers the engine
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_sandbox_images_and_retired_subjects_do_not_count(made: Callable[..., As
     Subject.objects.filter(key="MUG-3").update(is_active=False)
     seen = coverage.summary(campaign)
     assert (seen.subjects, seen.missing) == (3, 6)
-    assert coverage.covered(campaign.pk) == frozenset()
+    assert coverage.list_existing_images(campaign.pk) == frozenset()
 
 
 def test_an_approved_image_that_a_destination_has_is_live(
@@ -91,7 +91,7 @@ def test_an_approved_image_that_a_destination_has_is_live(
     Delivery.objects.filter(pk=delivery.pk).update(observed="present")
     assert coverage.summary(campaign).counts["shop"] == {"live": 1, "missing": 3}
     specs = list(campaign.output_specs.order_by("id"))
-    shown = coverage.page(user=manager, campaign=campaign, specs=specs, filters=Wanted(), limit=10)
+    shown = coverage.page(user=manager, campaign=campaign, specs=specs, filters=CoverageFilters(), limit=10)
     assert shown.rows[0].states == {specs[0].pk: "live", specs[1].pk: "live", specs[2].pk: "missing"}
     assert shown.rows[0].version_id == version.pk
 
@@ -100,7 +100,7 @@ def test_covered_is_what_is_there_or_on_its_way(made: Callable[..., Asset], camp
     for key, state in (("MUG-0", "approved"), ("MUG-1", "making"), ("MUG-2", "rejected"), ("MUG-3", "stale")):
         made(key, "1:1", state)
     ids = dict(campaign.subjects.values_list("key", "pk"))
-    assert coverage.covered(campaign.pk) == {(ids[f"MUG-{n}"], "1:1") for n in (0, 1, 3)}
+    assert coverage.list_existing_images(campaign.pk) == {(ids[f"MUG-{n}"], "1:1") for n in (0, 1, 3)}
 
 
 def test_subjects_are_found_by_state_output_and_words(
@@ -112,7 +112,9 @@ def test_subjects_are_found_by_state_output_and_words(
     specs = list(campaign.output_specs.order_by("id"))
 
     def keys(**filters: Any) -> list[str]:
-        shown = coverage.page(user=manager, campaign=campaign, specs=specs, filters=Wanted(**filters), limit=10)
+        shown = coverage.page(
+            user=manager, campaign=campaign, specs=specs, filters=CoverageFilters(**filters), limit=10
+        )
         assert shown.total == len(shown.rows)
         return [row.subject.key for row in shown.rows]
 
@@ -128,7 +130,7 @@ def test_subjects_are_found_by_state_output_and_words(
 def test_another_brands_people_see_no_row(campaign: Campaign, other_brand: Brand, person: Callable[..., User]) -> None:
     stranger = person("lead", brand=other_brand)
     specs = list(campaign.output_specs.all())
-    assert coverage.page(user=stranger, campaign=campaign, specs=specs, filters=Wanted(), limit=10).total == 0
+    assert coverage.page(user=stranger, campaign=campaign, specs=specs, filters=CoverageFilters(), limit=10).total == 0
 
 
 # -- readiness and rollout -----------------------------------------------------------------------------------------
@@ -142,14 +144,14 @@ def test_readiness_names_the_attributes_that_the_prompt_asks_for_and_the_photo(c
     mug, other = campaign.subjects.order_by("key")[:2]
     Subject.objects.filter(pk=mug.pk).update(attributes={"colour": "sage", "glaze": "matt"})
     factories.CutoutFactory(photo=factories.ReferencePhotoFactory(subject=mug), box=[0, 0, 1000, 1000])
-    readiness = needs.of(
+    readiness = subject_readiness.load_readiness(
         campaign.subjects.order_by("key"), campaign=campaign, version=version, endpoint=endpoint, specs=[]
     )
     assert readiness[mug.pk].is_ready
     assert readiness[other.pk].attributes == ("glaze",)
     assert readiness[other.pk].photos.state == "missing"
     assert len(readiness[other.pk].sentences) == 2
-    without_photos = needs.of(
+    without_photos = subject_readiness.load_readiness(
         [other], campaign=campaign, version=version, endpoint=factories.EndpointFactory(engine="ready"), specs=[]
     )
     assert without_photos[other.pk].photos.is_ready
@@ -162,10 +164,10 @@ def test_the_ladder_counts_only_images_of_the_version(made: Callable[..., Asset]
     other = factories.RunFactory(campaign=campaign)
     made("MUG-0", "1:1", AssetState.APPROVED)
     made("MUG-1", "1:1", AssetState.APPROVED, run=other)
-    seen = rollout.of(campaign, run.prompt_version)
+    seen = rollout.load_rollout(campaign, run.prompt_version)
     assert (seen.steps["pilot"].approved, seen.pilot.decided, seen.now.stage) == (1, 1, "pilot")
     made("MUG-2", "1:1", AssetState.REJECTED)
-    seen = rollout.of(campaign, run.prompt_version)
+    seen = rollout.load_rollout(campaign, run.prompt_version)
     assert seen.pilot.is_open
     assert (seen.now.stage, seen.steps["pilot"].state) == ("full", "done")
 
@@ -205,4 +207,4 @@ def test_ten_times_as_many_subjects_and_runs_cost_no_more_queries(
     for _ in range(9):
         factories.AssetFactory(cell__run=factories.RunFactory(campaign=campaign))
     assert queries() == few
-    assert len(cards.of_campaign(manager, campaign, limit=5)) == 5
+    assert len(cards.list_cards(manager, campaign, limit=5)) == 5

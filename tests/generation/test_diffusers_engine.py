@@ -13,7 +13,7 @@ from PIL import Image
 from generation.engines import base
 from generation.engines.base import EngineError, ErrorKind, ImageRef
 from generation.engines.diffusers.weights import family_of
-from tests.support.tiny_models import SIZE, Desk, encoded, furthest, photograph, pixels, task
+from tests.support.tiny_models import SIZE, RecordingContext, encode_png, largest_difference, photograph, pixels, task
 
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
@@ -46,13 +46,13 @@ def test_a_batch_of_four_equals_four_singles(engine):
     for single in batch:
         alone = pixels(engine, [single])[single.id]
         assert alone.shape == (SIZE, SIZE, 3)
-        assert furthest(alone, together[single.id]) <= 2
+        assert largest_difference(alone, together[single.id]) <= 2
 
 
 def test_seed_and_prompt_both_decide_the_image(engine):
     first = pixels(engine, [task(0)])[0]
-    assert furthest(first, pixels(engine, [task(0, seed=5)])[0]) > 5
-    assert furthest(first, pixels(engine, [task(0, prompt="quite another thing")])[0]) > 0
+    assert largest_difference(first, pixels(engine, [task(0, seed=5)])[0]) > 5
+    assert largest_difference(first, pixels(engine, [task(0, prompt="quite another thing")])[0]) > 0
 
 
 def test_image_to_image_starts_from_the_init_image_and_batches_alike(engine):
@@ -61,22 +61,22 @@ def test_image_to_image_starts_from_the_init_image_and_batches_alike(engine):
         Image.new("RGB", (100, 80), (shade, 40, 200 - shade)).save(stream, "PNG")
         return stream.getvalue()
 
-    desk = Desk({"one": png(30), "two": png(180)})
+    context = RecordingContext({"one": png(30), "two": png(180)})
     batch = [
         task(n, images={"init": ImageRef(key, key)}, parameters={"steps": 4, "strength": 0.5})
         for n, key in enumerate(["one", "two"])
     ]
-    together = pixels(engine, batch, desk)
-    assert furthest(together[0], together[1]) > 5
-    assert furthest(pixels(engine, batch[1:], desk)[1], together[1]) <= 2
+    together = pixels(engine, batch, context)
+    assert largest_difference(together[0], together[1]) > 5
+    assert largest_difference(pixels(engine, batch[1:], context)[1], together[1]) <= 2
 
 
 def test_progress_is_told_for_every_step_and_cancel_stops_between_steps(engine):
-    desk = Desk()
-    desk.cancel_all_after = 2
-    results = list(engine.generate([task(0), task(1)], desk))
-    assert [step for _, step, _ in desk.steps][:2] == [1, 2]
-    assert len(desk.steps) < 4
+    context = RecordingContext()
+    context.cancel_all_after = 2
+    results = list(engine.generate([task(0), task(1)], context))
+    assert [step for _, step, _ in context.steps][:2] == [1, 2]
+    assert len(context.steps) < 4
     assert {result.error.kind for result in results} == {ErrorKind.CANCELLED}
     assert len(results) == 2
 
@@ -175,9 +175,9 @@ def test_a_transformer_alone_is_completed_from_a_folder(name, tiny_model, tmp_pa
     whole = base.build("diffusers", {"model": str(folder), "device": "cpu"})
     alone = base.build("diffusers", {"model": str(file), "model_config": str(folder), "device": "cpu"})
     assert alone.family.name == name
-    assert furthest(pixels(alone, [task(1)])[1], pixels(whole, [task(1)])[1]) <= 1
+    assert largest_difference(pixels(alone, [task(1)])[1], pixels(whole, [task(1)])[1]) <= 1
     with pytest.raises(EngineError, match='Give the endpoint "model_config"'):
-        list(base.build("diffusers", {"model": str(file), "device": "cpu"}).generate([task(0)], Desk()))
+        list(base.build("diffusers", {"model": str(file), "device": "cpu"}).generate([task(0)], RecordingContext()))
 
 
 def test_a_single_file_makes_the_same_image_as_its_folder(sd_folder, tmp_path):
@@ -187,12 +187,12 @@ def test_a_single_file_makes_the_same_image_as_its_folder(sd_folder, tmp_path):
 
     folder_engine = base.build("diffusers", {"model": str(sd_folder), "device": "cpu", "dtype": "float32"})
     file = tmp_path / "tiny.safetensors"
-    save_file(original_names.of(folder_engine._load().text), file)
+    save_file(original_names.original_tensors(folder_engine._load().text), file)
     file_engine = base.build(
         "diffusers",
         {"model": str(file), "model_config": str(sd_folder), "device": "cpu", "dtype": "float32"},
     )
-    assert furthest(pixels(file_engine, [task(1)])[1], pixels(folder_engine, [task(1)])[1]) <= 1
+    assert largest_difference(pixels(file_engine, [task(1)])[1], pixels(folder_engine, [task(1)])[1]) <= 1
 
 
 def test_a_single_file_without_its_configurations_says_what_is_missing(tmp_path, monkeypatch):
@@ -202,7 +202,7 @@ def test_a_single_file_without_its_configurations_says_what_is_missing(tmp_path,
     save_file({"cond_stage_model.transformer.x": torch.zeros(2)}, tmp_path / "odd.safetensors")
     engine = base.build("diffusers", {"model": str(tmp_path / "odd.safetensors"), "device": "cpu"})
     with pytest.raises(EngineError, match="could not be loaded"):
-        list(engine.generate([task(0)], Desk()))
+        list(engine.generate([task(0)], RecordingContext()))
 
 
 def test_another_models_files_have_another_revision(sd_folder, sdxl_folder):
@@ -238,7 +238,7 @@ def test_what_a_family_does_not_read_it_does_not_claim_to_obey(tiny_model):
     assert [of(name).text_encoder().limit for name in ("sd", "sd3", "flux", "flux-schnell")] == [77, 256, 512, 256]
     plain = pixels(flux, [task(0)])[0]
     assert np.array_equal(plain, pixels(flux, [task(0, negative="quite something else")])[0])
-    assert furthest(plain, pixels(flux, [task(0, parameters={"steps": 4, "guidance": 1.5})])[0]) > 0
+    assert largest_difference(plain, pixels(flux, [task(0, parameters={"steps": 4, "guidance": 1.5})])[0]) > 0
     same = [pixels(schnell, [task(0, parameters={"steps": 4, "guidance": g})])[0] for g in (1.5, 5)]
     assert np.array_equal(*same)
     keys = {schnell.batch_key(task(0, parameters={"steps": 4, "guidance": g}).spec) for g in (1.5, 5)}
@@ -247,11 +247,11 @@ def test_what_a_family_does_not_read_it_does_not_claim_to_obey(tiny_model):
 
 def test_the_steps_that_are_told_are_the_steps_that_are_worked(engine):
     """A start image needs only the last steps. Flow matching rounds their number up, the other schedulers down."""
-    desk = Desk({"start": encoded(photograph())})
+    context = RecordingContext({"start": encode_png(photograph())})
     start = {"init": ImageRef("0" * 64, "start")}
-    list(engine.generate([task(0, images=start, parameters={"steps": 5, "strength": 0.5})], desk))
+    list(engine.generate([task(0, images=start, parameters={"steps": 5, "strength": 0.5})], context))
     worked = 3 if engine.family.is_flow else 2
-    assert [(step, steps) for _, step, steps in desk.steps] == [(n, worked) for n in range(1, worked + 1)]
+    assert [(step, steps) for _, step, steps in context.steps] == [(n, worked) for n in range(1, worked + 1)]
 
 
 def test_without_a_negative_text_sdxl_is_guided_away_from_nothing_as_its_pipeline_is(tiny_model):
@@ -263,7 +263,7 @@ def test_without_a_negative_text_sdxl_is_guided_away_from_nothing_as_its_pipelin
         "a mug a", width=SIZE, height=SIZE, num_inference_steps=4, guidance_scale=5.0, output_type="np",
         generator=torch.Generator("cpu").manual_seed(1000),
     ).images[0]  # fmt: skip
-    assert furthest(from_engine, (plain * 255).round().astype(np.uint8)) <= 1
+    assert largest_difference(from_engine, (plain * 255).round().astype(np.uint8)) <= 1
 
 
 def test_all_pipelines_of_a_model_stay_in_the_bits_that_were_asked_for(tiny_model):
@@ -295,11 +295,11 @@ def test_a_model_with_a_small_autoencoder_makes_images_from_words_and_from_a_sta
     engine = base.build("diffusers", {"model": str(small_folder), "device": "cpu"})
     start = io.BytesIO()
     Image.new("RGB", (SIZE, SIZE), "teal").save(start, "PNG")
-    desk = Desk({"start": start.getvalue()})
+    context = RecordingContext({"start": start.getvalue()})
     from_words = pixels(engine, [task(0)])[0]
-    changed = pixels(engine, [task(0, images={"init": ImageRef("0" * 64, "start")})], desk)[0]
+    changed = pixels(engine, [task(0, images={"init": ImageRef("0" * 64, "start")})], context)[0]
     assert from_words.shape == changed.shape == (SIZE, SIZE, 3)
-    assert furthest(from_words, changed) > 2
+    assert largest_difference(from_words, changed) > 2
 
 
 def test_an_endpoint_says_how_large_its_model_can_draw(small_folder: Path):

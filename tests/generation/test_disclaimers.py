@@ -21,7 +21,7 @@ from review.models import ReviewTask
 from review.selectors import lineage, workspace
 from review.services import approved_zip, decisions, packages
 from tests.support import factories
-from tests.support.in_review import give_reasons, image_in_review, seen
+from tests.support.images_in_review import add_default_reasons, create_image_in_review, decision_arguments
 
 pytestmark = pytest.mark.django_db
 
@@ -60,7 +60,7 @@ def run(brand: Any, endpoint: Endpoint) -> Run:
 
 @pytest.fixture
 def task(brand: Any, run: Run) -> ReviewTask:
-    made = image_in_review(brand, run=run)
+    made = create_image_in_review(brand, run=run)
     run.campaign.subjects.add(made.asset.subject)
     return made
 
@@ -104,7 +104,7 @@ def test_a_packshot_says_nothing(
 def test_beside_a_packshot_only_the_generated_image_has_it(
     brand: Any, lead: Any, page_client: Any, task: ReviewTask
 ) -> None:
-    image_in_review(brand, run=factories.RunFactory(campaign=task.asset.campaign))
+    create_image_in_review(brand, run=factories.RunFactory(campaign=task.asset.campaign))
     answer = page_client(lead).get(f"/brands/{brand.slug}/library/").content.decode()
     assert answer.count('class="tile"') == 2
     assert len(BADGE.findall(answer)) == 1
@@ -114,7 +114,7 @@ def test_every_showing_has_its_own(
     brand: Any, lead: Any, page_client: Any, address: Callable[[str], str], run: Run
 ) -> None:
     for _ in range(4):
-        image_in_review(brand, run=run)
+        create_image_in_review(brand, run=run)
     client = page_client(lead)
     assert badges(client, address("library/")) == 5
     assert badges(client, address("runs/{run}/rows/")) == 5
@@ -122,17 +122,17 @@ def test_every_showing_has_its_own(
 
 
 def test_the_room_paints_it_with_each_candidate(brand: Any, lead: Any, page_client: Any, run: Run) -> None:
-    waiting = image_in_review(brand, run=run, candidates=2)
+    waiting = create_image_in_review(brand, run=run, candidates=2)
     state = _room_state(page_client(lead), brand)
     assert [version["disclaimer"] for version in state["cards"][0]["versions"]] == [DISCLAIMER, DISCLAIMER]
     assert badges(page_client(lead), f"/brands/{brand.slug}/review/tasks/{waiting.pk}/rail/") == 3
-    decisions.approve(by=lead, **seen(waiting))
+    decisions.approve(by=lead, **decision_arguments(waiting))
     assert _room_state(page_client(lead), brand)["lately"][0]["disclaimer"] == DISCLAIMER
     assert badges(page_client(lead), f"/brands/{brand.slug}/review/") == 1  # in the list of the last decisions
 
 
 def _room_state(client: Any, brand: Any) -> dict[str, Any]:
-    page = client.get(f"/brands/{brand.slug}/review/workspace/").content.decode()
+    page = client.get(f"/brands/{brand.slug}/review/room/").content.decode()
     match = re.search(r'id="workspace-state"[^>]*>(.*?)</script>', page, re.DOTALL)
     assert match
     state: dict[str, Any] = json.loads(match[1])
@@ -140,17 +140,19 @@ def _room_state(client: Any, brand: Any) -> dict[str, Any]:
 
 
 def test_an_earlier_round_has_it_too(brand: Any, lead: Any, task: ReviewTask) -> None:
-    give_reasons(brand, lead)
-    decisions.request_revision(by=lead, reason="wrong-colour", controls={"fill": 0.6}, note="", **seen(task))
+    add_default_reasons(brand, lead)
+    decisions.request_revision(
+        by=lead, reason="wrong-colour", controls={"fill": 0.6}, note="", **decision_arguments(task)
+    )
     ReviewTask.objects.filter(pk=task.pk).update(round=2, state="open")
-    assert workspace.cards(workspace.load([task]))[0]["earlier"][0]["disclaimer"] == DISCLAIMER
+    assert workspace.task_cards(workspace.load_tasks([task]))[0]["earlier"][0]["disclaimer"] == DISCLAIMER
 
 
 def test_refused_images_in_a_report_have_it(
     brand: Any, lead: Any, page_client: Any, task: ReviewTask, address: Callable[[str], str]
 ) -> None:
-    give_reasons(brand, lead)
-    decisions.reject(by=lead, reason="artefact", **seen(task))
+    add_default_reasons(brand, lead)
+    decisions.reject(by=lead, reason="artefact", **decision_arguments(task))
     client = page_client(lead)
     assert badges(client, address("reports/runs/{run}/")) == 2
     assert badges(client, address("reports/campaigns/{campaign}/")) == 1
@@ -160,7 +162,7 @@ def test_try_outs_and_the_last_image_of_a_prompt_have_it(
     brand: Any, designer: Any, page_client: Any, endpoint: Endpoint, run: Run
 ) -> None:
     Run.objects.update(stage="sandbox")
-    made = image_in_review(brand, run=run, is_sandbox=True)
+    made = create_image_in_review(brand, run=run, is_sandbox=True)
     version = run.prompt_version
     path = f"/brands/{brand.slug}/prompts/{version.template.slug}/v{version.number}/"
     page = page_client(designer).get(f"{path}?subject={made.asset.subject_id}").content.decode()
@@ -182,7 +184,9 @@ def test_a_retouched_image_keeps_what_its_run_has_to_be_said(run: Run) -> None:
     run.campaign.subjects.add(asset.subject)
     assert version.disclaimer == DISCLAIMER
     assert matrix.rows(run)[0].cells[0].disclaimer == DISCLAIMER
-    page = coverage.page(user=_viewer(run), campaign=run.campaign, specs=[], filters=coverage.Wanted(), limit=5)
+    page = coverage.page(
+        user=_viewer(run), campaign=run.campaign, specs=[], filters=coverage.CoverageFilters(), limit=5
+    )
     assert [row.disclaimer for row in page.rows] == [DISCLAIMER]
 
 
@@ -191,13 +195,13 @@ def _viewer(run: Run) -> Any:
 
 
 def test_it_leaves_with_the_files(brand: Any, lead: Any, task: ReviewTask) -> None:
-    decisions.approve(by=lead, **seen(task))
-    package = packages.approved(task.asset.versions.get().pk)
+    decisions.approve(by=lead, **decision_arguments(task))
+    package = packages.load_approved_asset(task.asset.versions.get().pk)
     assert lineage.lineage(package.version, package.approval)["disclaimer"] == DISCLAIMER
     chunks = b"".join(approved_zip.stream(user=lead, brand=brand, asset_ids=[task.asset_id]))
     assert _manifest(chunks)[0]["disclaimer"] == DISCLAIMER
     Endpoint.objects.update(disclaimer="")
-    package = packages.approved(task.asset.versions.get().pk)
+    package = packages.load_approved_asset(task.asset.versions.get().pk)
     assert "disclaimer" not in lineage.lineage(package.version, package.approval)
 
 
@@ -225,6 +229,6 @@ def test_it_costs_no_query_of_its_own(
             client.get(address(page))
         counts.append(len(queries))
         for _ in range(5):
-            made = image_in_review(brand, run=run, specs=[])
+            made = create_image_in_review(brand, run=run, specs=[])
             run.campaign.subjects.add(made.asset.subject)
     assert counts[0] == counts[1]

@@ -6,9 +6,10 @@ import threading
 import uuid
 from collections import Counter
 from datetime import timedelta
+from functools import partial
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from core.choices import Lane
@@ -18,14 +19,15 @@ from generation.engines.base import EngineError, ErrorKind
 from generation.models import Asset, Attempt, Endpoint, Job, LaneShare, Run
 from generation.services.dispatch import claims as dispatch
 from generation.services.dispatch import outcomes, retries
-from tests.support import factories, queued
+from tests.support import factories, queued_runs
+from tests.support.racing import race_without_errors
 
 pytestmark = pytest.mark.django_db
 
 
 def test_a_claim_takes_one_batch_of_one_key_and_leases_it():
-    endpoint = queued.endpoint(batch_size=4)
-    queued.run(queued.campaign(), endpoint, 10, batch_keys=2)
+    endpoint = queued_runs.create_endpoint(batch_size=4)
+    queued_runs.create_run(queued_runs.create_campaign(), endpoint, 10, batch_keys=2)
     claim = dispatch.claim(lane="cpu", worker="w1")
     assert len(claim.jobs) == 4
     assert {job.batch_key for job in claim.jobs} == {"k0"}
@@ -36,38 +38,38 @@ def test_a_claim_takes_one_batch_of_one_key_and_leases_it():
 
 
 def test_a_claim_is_one_query(django_assert_num_queries):
-    queued.run(queued.campaign(), queued.endpoint(), 5)
+    queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(), 5)
     with django_assert_num_queries(1):
         dispatch.claim(lane="cpu", worker="w")
 
 
 def test_higher_priority_goes_first():
-    campaign, endpoint = queued.campaign(), queued.endpoint()
-    queued.run(campaign, endpoint, 3)
-    urgent = queued.run(campaign, endpoint, 3, priority=5)
+    campaign, endpoint = queued_runs.create_campaign(), queued_runs.create_endpoint()
+    queued_runs.create_run(campaign, endpoint, 3)
+    urgent = queued_runs.create_run(campaign, endpoint, 3, priority=5)
     assert {job.run_id for job in dispatch.claim(lane="cpu", worker="w").jobs} == {urgent.pk}
 
 
 def test_the_campaign_that_lags_most_goes_next_and_a_sleeper_earns_no_credit():
-    endpoint = queued.endpoint(batch_size=2)
+    endpoint = queued_runs.create_endpoint(batch_size=2)
     Endpoint.objects.update(seconds_per_image=5)
-    busy, late = queued.campaign(), queued.campaign()
-    queued.run(busy, endpoint, 40)
+    busy, late = queued_runs.create_campaign(), queued_runs.create_campaign()
+    queued_runs.create_run(busy, endpoint, 40)
     for _ in range(5):
         dispatch.claim(lane="cpu", worker="w")
-    assert queued.share("cpu", busy) == pytest.approx(50)
-    queued.run(late, endpoint, 40)
-    assert queued.share("cpu", late) == pytest.approx(50)
+    assert queued_runs.virtual_time("cpu", busy) == pytest.approx(50)
+    queued_runs.create_run(late, endpoint, 40)
+    assert queued_runs.virtual_time("cpu", late) == pytest.approx(50)
     turns = Counter(dispatch.claim(lane="cpu", worker="w").jobs[0].campaign_id for _ in range(10))
     assert turns == {busy.pk: 5, late.pk: 5}
 
 
 def test_a_loaded_model_is_kept_while_nobody_lags_too_far():
-    endpoint = queued.endpoint(batch_size=1)
+    endpoint = queued_runs.create_endpoint(batch_size=1)
     Endpoint.objects.update(seconds_per_image=10)
-    campaign, other_campaign = queued.campaign(), queued.campaign()
-    queued.run(campaign, endpoint, 20)
-    queued.run(other_campaign, endpoint, 20)
+    campaign, other_campaign = queued_runs.create_campaign(), queued_runs.create_campaign()
+    queued_runs.create_run(campaign, endpoint, 20)
+    queued_runs.create_run(other_campaign, endpoint, 20)
     first = dispatch.claim(lane="cpu", worker="w").jobs[0].campaign_id
     turns = [dispatch.claim(lane="cpu", worker="w", sticky_campaign=first).jobs[0].campaign_id for _ in range(6)]
     assert turns[:2] == [first, first]
@@ -75,7 +77,7 @@ def test_a_loaded_model_is_kept_while_nobody_lags_too_far():
 
 
 def test_jobs_that_must_wait_are_not_claimed():
-    run = queued.run(queued.campaign(), queued.endpoint(), 3)
+    run = queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(), 3)
     Job.objects.filter(run=run).update(not_before=timezone.now() + timedelta(minutes=1))
     assert not dispatch.claim(lane="cpu", worker="w")
     assert not dispatch.has_work("cpu")
@@ -83,10 +85,10 @@ def test_jobs_that_must_wait_are_not_claimed():
 
 @pytest.mark.django_db(transaction=True)
 def test_jobs_of_a_local_endpoint_that_is_switched_off_wait_and_hold_up_nobody():
-    campaign = queued.campaign()
-    off, on = queued.endpoint(), queued.endpoint()
-    queued.run(campaign, off, 2, priority=5)
-    queued.run(campaign, on, 2)
+    campaign = queued_runs.create_campaign()
+    off, on = queued_runs.create_endpoint(), queued_runs.create_endpoint()
+    queued_runs.create_run(campaign, off, 2, priority=5)
+    queued_runs.create_run(campaign, on, 2)
     Endpoint.objects.filter(pk=off.pk).update(is_enabled=False)
     assert {job.endpoint_id for job in dispatch.claim(lane=Lane.CPU, worker="w").jobs} == {on.pk}
     assert not dispatch.claim(lane=Lane.CPU, worker="w")
@@ -95,23 +97,16 @@ def test_jobs_of_a_local_endpoint_that_is_switched_off_wait_and_hold_up_nobody()
 
 
 def test_sixteen_claimers_never_take_the_same_job():
-    endpoint = queued.endpoint(batch_size=3)
+    endpoint = queued_runs.create_endpoint(batch_size=3)
     for _ in range(3):
-        queued.run(queued.campaign(), endpoint, 60)
+        queued_runs.create_run(queued_runs.create_campaign(), endpoint, 60)
     taken: list[int] = []
 
     def work(name: str) -> None:
-        try:
-            while claim := dispatch.claim(lane="cpu", worker=name):
-                taken.extend(job.id for job in claim.jobs)
-        finally:
-            connections.close_all()
+        while claim := dispatch.claim(lane="cpu", worker=name):
+            taken.extend(job.id for job in claim.jobs)
 
-    threads = [threading.Thread(target=work, args=(f"w{n}",)) for n in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    race_without_errors(*(partial(work, f"w{number}") for number in range(16)))
     assert len(taken) == len(set(taken))
     # A claimer that finds only locked heads stops; the next claim takes the rest.
     while claim := dispatch.claim(lane="cpu", worker="last"):
@@ -120,7 +115,7 @@ def test_sixteen_claimers_never_take_the_same_job():
 
 
 def test_a_lease_is_renewed_only_by_its_holder():
-    queued.run(queued.campaign(), queued.endpoint(), 2)
+    queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(), 2)
     claim = dispatch.claim(lane="cpu", worker="w")
     ids = [job.id for job in claim.jobs]
     assert dispatch.renew({claim.token: ids}) == set(ids)
@@ -131,7 +126,7 @@ def test_a_lease_is_renewed_only_by_its_holder():
 
 @pytest.mark.django_db(transaction=True)
 def test_leases_of_several_claims_are_renewed_at_once_and_no_row_is_waited_for():
-    queued.run(queued.campaign(), queued.endpoint(batch_size=2), 6)
+    queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(batch_size=2), 6)
     claims = [dispatch.claim(lane="cpu", worker="w") for _ in range(3)]
     held = {claim.token: [job.id for job in claim.jobs] for claim in claims}
     busy = claims[0].jobs[0].id
@@ -146,14 +141,14 @@ def test_leases_of_several_claims_are_renewed_at_once_and_no_row_is_waited_for()
         Job.objects.select_for_update().get(pk=busy)
         thread = threading.Thread(target=renew)
         thread.start()
-        thread.join(10)
+        thread.join(60)
         assert kept == [{job.id for claim in claims for job in claim.jobs}]
     renewed = Job.objects.filter(lease_expires_at__gt=timezone.now() + timedelta(seconds=2))
     assert set(renewed.values_list("pk", flat=True)) == kept[0] - {busy}
 
 
 def test_a_lost_lease_goes_back_to_the_queue_and_its_attempt_is_lost():
-    queued.run(queued.campaign(), queued.endpoint(), 1)
+    queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(), 1)
     claim = dispatch.claim(lane="cpu", worker="w")
     Job.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
     assert outcomes.reap() == 1
@@ -166,7 +161,7 @@ def test_a_lost_lease_goes_back_to_the_queue_and_its_attempt_is_lost():
 
 
 def test_a_job_that_cost_three_workers_is_quarantined_with_the_evidence():
-    queued.run(queued.campaign(), queued.endpoint(), 1)
+    queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(), 1)
     for _ in range(3):
         assert dispatch.claim(lane="cpu", worker="w")
         Job.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
@@ -192,7 +187,7 @@ def test_a_job_that_cost_three_workers_is_quarantined_with_the_evidence():
     ],
 )
 def test_each_kind_of_error_has_its_consequence(kind, status):
-    queued.run(queued.campaign(), queued.endpoint(), 1)
+    queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(), 1)
     claim = dispatch.claim(lane="cpu", worker="w")
     assert outcomes.fail(job=claim.jobs[0], token=claim.token, error=EngineError(kind, "It went wrong."), worker="w")
     job = Job.objects.get()
@@ -202,7 +197,7 @@ def test_each_kind_of_error_has_its_consequence(kind, status):
 
 
 def test_quota_holds_the_jobs_of_the_endpoint_for_the_operator():
-    queued.run(queued.campaign(), queued.endpoint(batch_size=1), 3)
+    queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(batch_size=1), 3)
     claim = dispatch.claim(lane="cpu", worker="w")
     outcomes.fail(
         job=claim.jobs[0], token=claim.token, error=EngineError(ErrorKind.QUOTA, "Credit is used up."), worker="w"
@@ -212,7 +207,7 @@ def test_quota_holds_the_jobs_of_the_endpoint_for_the_operator():
 
 
 def test_retry_after_is_honoured():
-    queued.run(queued.campaign(), queued.endpoint(), 1)
+    queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(), 1)
     claim = dispatch.claim(lane="cpu", worker="w")
     error = EngineError(ErrorKind.RATE, "Slow down.", retry_after_seconds=90)
     outcomes.fail(job=claim.jobs[0], token=claim.token, error=error, worker="w")
@@ -221,7 +216,7 @@ def test_retry_after_is_honoured():
 
 
 def test_retries_end_and_the_asset_fails_with_the_engines_words():
-    queued.run(queued.campaign(), queued.endpoint(), 1)
+    queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(), 1)
     for _ in range(outcomes.MAX_TRIES[ErrorKind.TRANSIENT]):
         claim = dispatch.claim(lane="cpu", worker="w")
         outcomes.fail(
@@ -234,7 +229,7 @@ def test_retries_end_and_the_asset_fails_with_the_engines_words():
 
 
 def test_what_was_not_started_is_given_back_without_counting_as_an_attempt():
-    queued.run(queued.campaign(), queued.endpoint(), 4)
+    queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(), 4)
     claim = dispatch.claim(lane="cpu", worker="w")
     assert dispatch.give_back(claim.token, [job.id for job in claim.jobs]) == 4
     assert set(Job.objects.values_list("status", "attempts")) == {(JobState.QUEUED, 0)}
@@ -242,7 +237,7 @@ def test_what_was_not_started_is_given_back_without_counting_as_an_attempt():
 
 
 def test_the_claim_uses_its_index():
-    queued.run(queued.campaign(), queued.endpoint(), 200)
+    queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(), 200)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE generation_job; SET LOCAL enable_seqscan = off")
         cursor.execute(
@@ -256,7 +251,7 @@ def test_the_claim_uses_its_index():
 
 
 def test_a_retry_of_a_paused_run_waits_with_the_others():
-    run = queued.run(queued.campaign(), queued.endpoint(batch_size=2), 2)
+    run = queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(batch_size=2), 2)
     claim = dispatch.claim(lane="cpu", worker="w")
     Run.objects.filter(pk=run.pk).update(state="paused")
     outcomes.fail(job=claim.jobs[0], token=claim.token, error=EngineError(ErrorKind.TRANSIENT, "x"), worker="w")
@@ -266,8 +261,8 @@ def test_a_retry_of_a_paused_run_waits_with_the_others():
 
 
 def test_a_job_that_a_person_queued_again_has_all_its_tries_before_it():
-    campaign = queued.campaign()
-    run = queued.run(campaign, queued.endpoint(), 1)
+    campaign = queued_runs.create_campaign()
+    run = queued_runs.create_run(campaign, queued_runs.create_endpoint(), 1)
     error = EngineError(ErrorKind.TRANSIENT, "No route.")
     for _ in range(outcomes.MAX_TRIES[ErrorKind.TRANSIENT]):
         claim = dispatch.claim(lane="cpu", worker="w")

@@ -30,7 +30,7 @@ def operator(db: None) -> User:
 
 
 @pytest.fixture
-def theirs(brand: Brand, operator: User) -> Endpoint:
+def brand_endpoint(brand: Brand, operator: User) -> Endpoint:
     """The brand's own endpoint at a service, with a secret."""
     return editing.create(
         brand=brand, by=operator, slug="overflow", name="Overflow", engine="replicate", lane="cloud",
@@ -38,7 +38,7 @@ def theirs(brand: Brand, operator: User) -> Endpoint:
     )  # fmt: skip
 
 
-def refused(**fields: Any) -> dict[str, str]:
+def creation_errors(**fields: Any) -> dict[str, str]:
     """Return field -> error message of an endpoint that an operator tries to create with these fields."""
     by = factories.UserFactory(is_superuser=True)
     given = {"slug": "one", "name": "One", "engine": "packshot", "lane": "cpu", **fields}
@@ -75,7 +75,7 @@ def refused(**fields: Any) -> dict[str, str]:
 def test_what_cannot_be_used_is_refused_with_the_field_and_a_sentence(
     fields: dict[str, Any], pointer: str, words: str
 ) -> None:
-    messages = refused(**fields)
+    messages = creation_errors(**fields)
     assert list(messages) == [pointer] and words in messages[pointer]
 
 
@@ -90,7 +90,7 @@ def test_what_cannot_be_used_is_refused_with_the_field_and_a_sentence(
     ],
 )
 def test_a_secret_is_not_taken_among_the_settings_that_people_can_read(config: dict[str, Any], place: str) -> None:
-    messages = refused(config=config)
+    messages = creation_errors(config=config)
     assert list(messages) == [f"config/{place}"] and SECRET not in str(messages)
 
 
@@ -101,9 +101,9 @@ def test_words_that_only_look_like_secrets_are_settings(operator: User) -> None:
     assert made.config == config
 
 
-def test_a_short_name_is_given_once(operator: User, theirs: Endpoint) -> None:
+def test_a_short_name_is_given_once(operator: User, brand_endpoint: Endpoint) -> None:
     with pytest.raises(Conflict, match="take another short name"):
-        editing.create(brand=None, by=operator, slug=theirs.slug, name="B", engine="packshot", lane="cpu")
+        editing.create(brand=None, by=operator, slug=brand_endpoint.slug, name="B", engine="packshot", lane="cpu")
 
 
 # -- by whom -----------------------------------------------------------------------------------------------------------
@@ -111,18 +111,18 @@ def test_a_short_name_is_given_once(operator: User, theirs: Endpoint) -> None:
 
 @pytest.mark.parametrize("role", ["viewer", "designer", "campaign_manager", "reviewer", "integrator"])
 def test_only_leads_and_admins_change_a_brands_own_endpoint(
-    role: str, theirs: Endpoint, person: Callable[..., User]
+    role: str, brand_endpoint: Endpoint, person: Callable[..., User]
 ) -> None:
     for change in (
-        lambda by: editing.update(endpoint_id=theirs.pk, by=by, name="Mine"),
-        lambda by: editing.set_secret(endpoint_id=theirs.pk, by=by, secret="x"),
-        lambda by: editing.set_enabled(endpoint_id=theirs.pk, by=by, is_enabled=False),
-        lambda by: editing.try_again(endpoint_id=theirs.pk, by=by),
+        lambda by: editing.update(endpoint_id=brand_endpoint.pk, by=by, name="Mine"),
+        lambda by: editing.set_secret(endpoint_id=brand_endpoint.pk, by=by, secret="x"),
+        lambda by: editing.set_enabled(endpoint_id=brand_endpoint.pk, by=by, is_enabled=False),
+        lambda by: editing.try_again(endpoint_id=brand_endpoint.pk, by=by),
     ):
         with pytest.raises(NotAllowed):
             change(person(role))
-    assert editing.update(endpoint_id=theirs.pk, by=person("lead"), name="Theirs").name == "Theirs"
-    assert editing.update(endpoint_id=theirs.pk, by=person("admin"), name="Ours").name == "Ours"
+    assert editing.update(endpoint_id=brand_endpoint.pk, by=person("lead"), name="Theirs").name == "Theirs"
+    assert editing.update(endpoint_id=brand_endpoint.pk, by=person("admin"), name="Ours").name == "Ours"
 
 
 def test_a_shared_endpoint_is_the_operators_to_change(lead: User, operator: User) -> None:
@@ -133,13 +133,15 @@ def test_a_shared_endpoint_is_the_operators_to_change(lead: User, operator: User
 
 
 def test_another_brands_endpoint_is_not_there(
-    theirs: Endpoint, other_brand: Brand, person: Callable[..., User]
+    brand_endpoint: Endpoint, other_brand: Brand, person: Callable[..., User]
 ) -> None:
     with pytest.raises(NotFound):
-        editing.update(endpoint_id=theirs.pk, by=person("lead", brand=other_brand), name="Mine")
+        editing.update(endpoint_id=brand_endpoint.pk, by=person("lead", brand=other_brand), name="Mine")
 
 
-def test_addresses_folders_and_local_models_are_the_operators(brand: Brand, lead: User, theirs: Endpoint) -> None:
+def test_addresses_folders_and_local_models_are_the_operators(
+    brand: Brand, lead: User, brand_endpoint: Endpoint
+) -> None:
     made = editing.create(
         brand=brand, by=lead, slug="ours", name="Ours", engine="replicate", lane="cloud", config=REPLICATE
     )
@@ -156,23 +158,25 @@ def test_addresses_folders_and_local_models_are_the_operators(brand: Brand, lead
             brand=brand, by=lead, slug="m", name="M", engine="diffusers", lane="gpu", config={"model": "models/sdxl"}
         )
     assert "set up by the operator" in refusal.value.problems[0].message
-    kept = editing.update(endpoint_id=theirs.pk, by=lead, config={**theirs.config, "cancel_after": "10m"})
+    kept = editing.update(
+        endpoint_id=brand_endpoint.pk, by=lead, config={**brand_endpoint.config, "cancel_after": "10m"}
+    )
     assert kept.config["base_url"] == "https://models.example.com/v1", "what the operator wrote stays as it is"
 
 
 # -- the secret --------------------------------------------------------------------------------------------------------
 
 
-def test_a_secret_is_kept_encrypted_and_stands_in_no_event(theirs: Endpoint, lead: User) -> None:
-    theirs.refresh_from_db()
-    assert theirs.secret == SECRET
+def test_a_secret_is_kept_encrypted_and_stands_in_no_event(brand_endpoint: Endpoint, lead: User) -> None:
+    brand_endpoint.refresh_from_db()
+    assert brand_endpoint.secret == SECRET
     with connection.cursor() as cursor:
         cursor.execute("SELECT row_to_json(e)::text FROM generation_endpoint e")
         assert SECRET not in cursor.fetchone()[0]
-    editing.set_secret(endpoint_id=theirs.pk, by=lead, secret=f" {SECRET}2 ")
-    editing.set_secret(endpoint_id=theirs.pk, by=lead, secret="")
-    theirs.refresh_from_db()
-    assert theirs.secret == "" and theirs.sealed_secret == ""
+    editing.set_secret(endpoint_id=brand_endpoint.pk, by=lead, secret=f" {SECRET}2 ")
+    editing.set_secret(endpoint_id=brand_endpoint.pk, by=lead, secret="")
+    brand_endpoint.refresh_from_db()
+    assert brand_endpoint.secret == "" and brand_endpoint.sealed_secret == ""
     payloads = list(
         Event.objects.filter(type="generation.endpoint.saved").order_by("id").values_list("payload", flat=True)
     )
@@ -184,40 +188,45 @@ def test_a_secret_is_kept_encrypted_and_stands_in_no_event(theirs: Endpoint, lea
     "host", ["minio:9000", "10.0.0.5", "10.0.0.5:9000", "localhost", "[fd00::5]:9000", "cdn.example:81"]
 )
 def test_hosts_in_a_private_network_are_the_operators_to_allow(
-    lead: User, operator: User, theirs: Endpoint, host: str
+    lead: User, operator: User, brand_endpoint: Endpoint, host: str
 ) -> None:
-    public, private = ({**theirs.config, "output_hosts": [name]} for name in ("cdn.example", host))
-    assert editing.update(endpoint_id=theirs.pk, by=lead, config=public).config == public
+    public, private = ({**brand_endpoint.config, "output_hosts": [name]} for name in ("cdn.example", host))
+    assert editing.update(endpoint_id=brand_endpoint.pk, by=lead, config=public).config == public
     with pytest.raises(Invalid) as refusal:
-        editing.update(endpoint_id=theirs.pk, by=lead, config=private)
+        editing.update(endpoint_id=brand_endpoint.pk, by=lead, config=private)
     assert "output_hosts" in refusal.value.problems[0].message and "operator" in refusal.value.problems[0].message
-    assert editing.update(endpoint_id=theirs.pk, by=operator, config=private).config == private
+    assert editing.update(endpoint_id=brand_endpoint.pk, by=operator, config=private).config == private
 
 
-def test_a_kept_secret_is_not_sent_to_another_address(theirs: Endpoint, operator: User) -> None:
-    moved = {**theirs.config, "base_url": "https://elsewhere.example.com/v1"}
+def test_a_kept_secret_is_not_sent_to_another_address(brand_endpoint: Endpoint, operator: User) -> None:
+    moved = {**brand_endpoint.config, "base_url": "https://elsewhere.example.com/v1"}
     with pytest.raises(Invalid) as refusal:
-        editing.update(endpoint_id=theirs.pk, by=operator, config=moved)
+        editing.update(endpoint_id=brand_endpoint.pk, by=operator, config=moved)
     assert refusal.value.problems[0].pointer == "secret" and "elsewhere" in refusal.value.problems[0].message
-    editing.set_secret(endpoint_id=theirs.pk, by=operator, secret="other", config=moved)
-    theirs.refresh_from_db()
-    assert theirs.config == moved and theirs.secret == "other"
+    editing.set_secret(endpoint_id=brand_endpoint.pk, by=operator, secret="other", config=moved)
+    brand_endpoint.refresh_from_db()
+    assert brand_endpoint.config == moved and brand_endpoint.secret == "other"
 
 
 @pytest.mark.parametrize("secret", ["two\nlines", "x" * 10_001])
-def test_what_is_no_key_is_not_kept(secret: str, theirs: Endpoint, lead: User) -> None:
+def test_what_is_no_key_is_not_kept(secret: str, brand_endpoint: Endpoint, lead: User) -> None:
     with pytest.raises(Invalid) as refusal:
-        editing.set_secret(endpoint_id=theirs.pk, by=lead, secret=secret)
+        editing.set_secret(endpoint_id=brand_endpoint.pk, by=lead, secret=secret)
     assert secret[:20] not in str(refusal.value.problems)
 
 
 # -- the trail ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_trail_says_what_was_changed_from_what_to_what(theirs: Endpoint, lead: User) -> None:
+def test_the_trail_says_what_was_changed_from_what_to_what(brand_endpoint: Endpoint, lead: User) -> None:
     before = Event.objects.count()
-    editing.update(endpoint_id=theirs.pk, by=lead, max_per_minute=30.0, config={**theirs.config, "cancel_after": "5m"})
-    editing.update(endpoint_id=theirs.pk, by=lead, max_per_minute=30.0)
+    editing.update(
+        endpoint_id=brand_endpoint.pk,
+        by=lead,
+        max_per_minute=30.0,
+        config={**brand_endpoint.config, "cancel_after": "5m"},
+    )
+    editing.update(endpoint_id=brand_endpoint.pk, by=lead, max_per_minute=30.0)
     assert Event.objects.count() == before + 1, "what changes nothing is no event"
     event = Event.objects.latest("id")
     assert event.actor == lead
@@ -238,42 +247,44 @@ def test_a_shared_endpoints_change_is_in_every_brands_trail_without_its_settings
     assert "internal" not in json.dumps([event.payload for event in events])
 
 
-def test_switching_off_is_told_once(theirs: Endpoint, lead: User) -> None:
+def test_switching_off_is_told_once(brand_endpoint: Endpoint, lead: User) -> None:
     before = Event.objects.count()
-    editing.set_enabled(endpoint_id=theirs.pk, by=lead, is_enabled=False)
-    editing.set_enabled(endpoint_id=theirs.pk, by=lead, is_enabled=False)
-    theirs.refresh_from_db()
-    assert not theirs.is_enabled and Event.objects.count() == before + 1
+    editing.set_enabled(endpoint_id=brand_endpoint.pk, by=lead, is_enabled=False)
+    editing.set_enabled(endpoint_id=brand_endpoint.pk, by=lead, is_enabled=False)
+    brand_endpoint.refresh_from_db()
+    assert not brand_endpoint.is_enabled and Event.objects.count() == before + 1
 
 
 # -- after trouble -----------------------------------------------------------------------------------------------------
 
 
-def test_a_resting_endpoint_that_is_tried_again_gets_one_order(theirs: Endpoint, lead: User) -> None:
+def test_a_resting_endpoint_that_is_tried_again_gets_one_order(brand_endpoint: Endpoint, lead: User) -> None:
     later = timezone.now() + timedelta(minutes=9)
     EndpointStatus.objects.create(
-        endpoint=theirs, breaker="open", failures=7, trips=4, open_until=later, resume_at=later
+        endpoint=brand_endpoint, breaker="open", failures=7, trips=4, open_until=later, resume_at=later
     )
-    editing.try_again(endpoint_id=theirs.pk, by=lead)
+    editing.try_again(endpoint_id=brand_endpoint.pk, by=lead)
     status = EndpointStatus.objects.get()
     assert (status.breaker, status.open_until, status.resume_at, status.trips) == ("half_open", None, None, 0)
     assert Event.objects.latest("id").type == "generation.endpoint.tried_again"
 
 
-def test_what_an_empty_account_held_goes_on_but_not_in_paused_runs(theirs: Endpoint, lead: User, brand: Brand) -> None:
+def test_what_an_empty_account_held_goes_on_but_not_in_paused_runs(
+    brand_endpoint: Endpoint, lead: User, brand: Brand
+) -> None:
     going, paused, over = (
-        factories.RunFactory(campaign__brand=brand, endpoint=theirs, state=state)
+        factories.RunFactory(campaign__brand=brand, endpoint=brand_endpoint, state=state)
         for state in ("running", "paused", "cancelled")
     )
     held = {"status": "held", "hold_reason": "quota", "error": "empty", "error_kind": "quota", "tries": 3}
     jobs = {run: factories.JobFactory(run=run, **held) for run in (going, paused, over)}
     uncertain = factories.JobFactory(run=going, status="held", hold_reason="uncertain")
-    assert editing.try_again(endpoint_id=theirs.pk, by=lead) == 1
+    assert editing.try_again(endpoint_id=brand_endpoint.pk, by=lead) == 1
     jobs_by_id = {job.pk: job for job in Job.objects.all()}
     requeued = jobs_by_id[jobs[going].pk]
     assert (requeued.status, requeued.hold_reason, requeued.tries, requeued.error) == ("queued", "", 0, "")
     assert (jobs_by_id[jobs[paused].pk].status, jobs_by_id[jobs[paused].pk].hold_reason) == ("held", "paused")
-    assert jobs_by_id[jobs[over].pk].hold_reason == "quota" and jobs_by_id[uncertain.pk].hold_reason == "when_uncertain"
+    assert jobs_by_id[jobs[over].pk].hold_reason == "quota" and jobs_by_id[uncertain.pk].hold_reason == "uncertain"
     assert Event.objects.latest("id").payload == {"slug": "overflow", "queued": 1}
 
 

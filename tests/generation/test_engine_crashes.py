@@ -19,8 +19,8 @@ from generation.engines.base import EngineError, ErrorKind
 from generation.models import Attempt, Job
 from generation.workers import crashes
 from generation.workers.lane import LaneWorker
-from tests.support import queued
-from tests.support.tiny_models import Desk, task
+from tests.support import queued_runs
+from tests.support.tiny_models import RecordingContext, task
 
 
 class OutOfMemoryError(RuntimeError):
@@ -53,7 +53,7 @@ def test_only_what_can_pass_by_itself_is_tried_again(error: Exception, kind: Err
     try:
         raise error
     except Exception as caught:
-        explained = crashes.explained(caught)
+        explained = crashes.to_engine_crash(caught)
     assert explained.kind == kind
     assert type(error).__name__ in explained.log and "Traceback" in explained.log
     assert "Traceback" not in explained.message and explained.message[0].isupper()
@@ -72,8 +72,10 @@ def worker(clean_redis: Any) -> Iterator[LaneWorker]:
 def test_a_value_error_in_the_engine_fails_its_job_at_once_with_words_and_a_log(
     worker: LaneWorker, jobs: int, place: int
 ) -> None:
-    endpoint = queued.endpoint(batch_size=4, fails={f"image {place}": "crash"})
-    run = queued.run(queued.campaign(), endpoint, jobs, prompts=[f"image {number}" for number in range(jobs)])
+    endpoint = queued_runs.create_endpoint(batch_size=4, fails={f"image {place}": "crash"})
+    run = queued_runs.create_run(
+        queued_runs.create_campaign(), endpoint, jobs, prompts=[f"image {number}" for number in range(jobs)]
+    )
     worker.drain(Lane.CPU)
     assert Job.objects.filter(run=run, status=JobState.SUCCEEDED).count() == jobs - 1
     bad = Job.objects.exclude(status=JobState.SUCCEEDED).get(run=run)
@@ -122,5 +124,5 @@ def test_a_model_that_the_libraries_cannot_load_is_the_endpoints_fault(
         damage(model)
     engine = base.build("diffusers", {"model": str(model), "device": "cpu", **config})
     with pytest.raises(EngineError, match="model could not be loaded") as refusal:
-        list(engine.generate([task(0)], Desk()))
+        list(engine.generate([task(0)], RecordingContext()))
     assert refusal.value.kind == ErrorKind.ENDPOINT and "Traceback" in refusal.value.log

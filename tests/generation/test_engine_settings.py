@@ -14,13 +14,17 @@ from django.test import Client
 from core.errors import Invalid
 from core.models import Brand, User
 from generation import engines
-from generation.engines.settings import TABLES, Kind, Setting, of, problems
+from generation.engines.settings import SETTINGS_BY_ENGINE, Kind, Setting, list_settings, problems
 from generation.models import Endpoint
 from generation.services.endpoints import editing
 from generation.views import setting_fields
 from tests.support import factories
 
-EVERY = [pytest.param(setting, id=f"{engine}-{setting.name}") for engine, table in TABLES.items() for setting in table]
+EVERY = [
+    pytest.param(setting, id=f"{engine}-{setting.name}")
+    for engine, table in SETTINGS_BY_ENGINE.items()
+    for setting in table
+]
 VALUES: dict[Kind, Any] = {
     Kind.TEXT: "cuda:1",
     Kind.SWITCH: False,
@@ -30,7 +34,7 @@ VALUES: dict[Kind, Any] = {
 }
 
 
-def a_value(setting: Setting) -> Any:
+def sample_value(setting: Setting) -> Any:
     if setting.kind == Kind.CHOICE:
         return setting.choices[-1]
     if setting.kind in (Kind.NUMBER, Kind.WHOLE):
@@ -40,7 +44,7 @@ def a_value(setting: Setting) -> Any:
 
 @pytest.mark.parametrize("setting", EVERY)
 def test_what_a_field_shows_is_read_back_as_it_was(setting: Setting) -> None:
-    value = a_value(setting)
+    value = sample_value(setting)
     shown = setting_fields.text(setting, value)
     assert setting.problem(value) == "" and setting_fields.value(setting, shown) == value
     assert setting_fields.value(setting, " ") is None, "empty leaves it to what is usual"
@@ -59,10 +63,10 @@ def test_a_value_of_another_kind_is_told_in_a_sentence(setting: Setting) -> None
         assert setting.problem(wrong[setting.kind]).endswith(".")
 
 
-@pytest.mark.parametrize("engine", TABLES)
+@pytest.mark.parametrize("engine", SETTINGS_BY_ENGINE)
 def test_every_setting_that_an_engine_reads_is_in_its_table(engine: str) -> None:
     """A setting that the form does not know would be refused."""
-    names = {setting.name for setting in TABLES[engine]}
+    names = {setting.name for setting in SETTINGS_BY_ENGINE[engine]}
     names |= {"cost_per_image", "seconds_per_image", "batch_size", "secret"}  # of the endpoint itself
     if engine == "comfyui":
         names |= {
@@ -89,17 +93,17 @@ def test_a_setting_that_nobody_knows_is_refused_with_the_one_that_was_meant() ->
 
 
 def test_what_an_openai_model_takes_is_a_setting_too() -> None:
-    (quality,) = (setting for setting in of("openai", {"model": "gpt-image-2"}) if setting.name == "quality")
+    (quality,) = (setting for setting in list_settings("openai", {"model": "gpt-image-2"}) if setting.name == "quality")
     assert quality.choices == ("low", "medium", "high", "auto")
-    assert "quality" not in {setting.name for setting in of("openai", {"model": "qwen-image"})}
+    assert "quality" not in {setting.name for setting in list_settings("openai", {"model": "qwen-image"})}
     assert [name for name, _ in problems("openai", {"model": "qwen-image", "quality": "hd"})] == ["quality"]
     assert "found" not in str(list(problems("openai", {"model": "m", "profile": {"no": 1}}))), "the engine says this"
 
 
 def test_a_profile_cannot_take_the_place_of_a_setting_and_an_odd_one_is_told_in_a_sentence() -> None:
     config = {"model": "m", "profile": {"base": "compatible", "parameters": {"base_url": [], "ca": []}}}
-    (address,) = (setting for setting in of("openai", config) if setting.name == "base_url")
-    assert address.is_operators
+    (address,) = (setting for setting in list_settings("openai", config) if setting.name == "base_url")
+    assert address.is_operator_only
     for profile in ({"parameters": {"user": 5}}, {"roles": [{}]}):
         assert not list(problems("openai", {"model": "m", "profile": profile}))
         with pytest.raises(ValueError, match="cannot be"):
@@ -108,13 +112,13 @@ def test_a_profile_cannot_take_the_place_of_a_setting_and_an_odd_one_is_told_in_
 
 @pytest.mark.parametrize(("given", "value"), [("1200", 1200), ("0,5", 0.5), ("1200.5", 1200.5), ("12,25", 12.25)])
 def test_a_number_is_read_as_people_write_it(given: str, value: float) -> None:
-    (setting,) = (candidate for candidate in TABLES["replicate"] if candidate.name == "answer_seconds")
+    (setting,) = (candidate for candidate in SETTINGS_BY_ENGINE["replicate"] if candidate.name == "answer_seconds")
     assert setting_fields.value(setting, given) == value
 
 
 @pytest.mark.parametrize("given", ["1,200", "86,400", "1,200.5", "twelve", "1.2.3"])
 def test_a_number_that_can_be_read_in_two_ways_is_refused(given: str) -> None:
-    (setting,) = (candidate for candidate in TABLES["replicate"] if candidate.name == "answer_seconds")
+    (setting,) = (candidate for candidate in SETTINGS_BY_ENGINE["replicate"] if candidate.name == "answer_seconds")
     with pytest.raises(ValueError, match=r"comma|number from 1 to 86400"):
         setting_fields.value(setting, given)
 
@@ -142,14 +146,14 @@ def page(client: Client, brand: Brand, path: str) -> str:
 def test_each_engine_has_a_form_of_its_own_and_a_lead_is_offered_what_a_lead_can_set(
     brand: Brand, operator: User, lead: User, page_client: Callable[[User], Client]
 ) -> None:
-    for engine, table in TABLES.items():
+    for engine, table in SETTINGS_BY_ENGINE.items():
         whole = page(page_client(operator), brand, f"new/?engine={engine}")
         drawn = set(re.findall(r'name="setting_(\w+)"', whole))
         assert drawn == {setting.name for setting in table}, engine
     lead_page = page(page_client(lead), brand, "new/")
     drawn = set(re.findall(r'name="setting_(\w+)"', lead_page))
     assert "?engine=openai" in lead_page and "?engine=diffusers" not in lead_page
-    assert drawn == {setting.name for setting in TABLES["replicate"] if not setting.is_operators}
+    assert drawn == {setting.name for setting in SETTINGS_BY_ENGINE["replicate"] if not setting.is_operator_only}
     assert page_client(lead).get(f"/brands/{brand.slug}/endpoints/new/?engine=diffusers").status_code == 404
 
 
@@ -158,7 +162,7 @@ def test_the_form_asks_what_concerns_the_engine_and_keeps_what_was_set(
 ) -> None:
     client = page_client(operator)
     services = {"max_concurrent", "max_per_second", "max_per_minute", "when_uncertain", "price_second", "secret"}
-    for engine in TABLES:
+    for engine in SETTINGS_BY_ENGINE:
         drawn = set(re.findall(r'name="(\w+)"', page(client, brand, f"new/?engine={engine}")))
         is_local = engine in ("diffusers", "packshot")
         assert drawn & services == (set() if is_local else services), engine

@@ -23,7 +23,7 @@ from core.models import Event
 from generation.choices import AssetState, HoldReason, JobState, RunState
 from generation.finishing import encode
 from generation.models import Asset, AssetVersion, Attempt, Endpoint, Job, JobSpec, LedgerEntry, Master, Run, Worker
-from generation.selectors import explaining, failures
+from generation.selectors import failures, job_explanations
 from generation.services import runs
 from generation.services.dispatch import claims, outcomes, retries
 from generation.services.endpoints import changes
@@ -31,8 +31,16 @@ from generation.services.images import rounds
 from generation.services.planning import fingerprints
 from generation.services.planning.fingerprints import Maker
 from generation.workers.lane import LaneWorker
-from tests.support import factories, painted
-from tests.support.painted import Painted, change, lies, overwrite, plan, release, work
+from tests.support import factories, painted_engine
+from tests.support.painted_engine import (
+    PaintedEngine,
+    change_config,
+    find_mismatches,
+    overwrite_weights,
+    plan_run,
+    release_run,
+    work_until_idle,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -40,7 +48,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def nothing_happens_meanwhile() -> Iterator[None]:
     yield
-    Painted.meanwhile.clear()
+    PaintedEngine.meanwhile.clear()
 
 
 @pytest.fixture
@@ -54,18 +62,18 @@ def worker(clean_redis: Any) -> Iterator[LaneWorker]:
 
 @pytest.fixture
 def endpoint(db: None, tmp_path: Path) -> Endpoint:
-    return painted.an_endpoint(tmp_path)
+    return painted_engine.create_endpoint(tmp_path)
 
 
 @pytest.fixture
 def campaign(db: None) -> Campaign:
-    return painted.a_campaign(budget=Decimal(100))
+    return painted_engine.create_campaign(budget=Decimal(100))
 
 
 def other_file(endpoint: Endpoint) -> None:
     path = Path(endpoint.config["file"]).with_name("other")
     path.write_bytes(b"other")
-    change(endpoint, file=str(path))
+    change_config(endpoint, file=str(path))
 
 
 def replaced_file(endpoint: Endpoint) -> None:
@@ -76,16 +84,16 @@ def replaced_file(endpoint: Endpoint) -> None:
 
 
 CHANGES: dict[str, Callable[[Endpoint], None]] = {
-    "another setting": lambda endpoint: change(endpoint, ink="red"),
-    "other weights under the same name": lambda endpoint: overwrite(endpoint, b"second"),
+    "another setting": lambda endpoint: change_config(endpoint, ink="red"),
+    "other weights under the same name": lambda endpoint: overwrite_weights(endpoint, b"second"),
     "a file put in its place": replaced_file,
     "another file": other_file,
-    "another quality tier": lambda endpoint: change(endpoint, tier="draft"),
-    "the prompt is not obeyed any more": lambda endpoint: change(endpoint, blind=True),
+    "another quality tier": lambda endpoint: change_config(endpoint, tier="draft"),
+    "the prompt is not obeyed any more": lambda endpoint: change_config(endpoint, blind=True),
 }
 
 
-def held(run: Run | None = None) -> list[tuple[str, str]]:
+def job_states(run: Run | None = None) -> list[tuple[str, str]]:
     jobs = Job.objects.filter(run=run) if run else Job.objects.all()
     return list(jobs.order_by("pk").values_list("status", "hold_reason"))
 
@@ -97,15 +105,15 @@ def test_what_was_changed_after_the_plan_makes_nothing_under_the_plans_fingerpri
     planned: dict[tuple[str, str], Run] = {}
     for engine in ("painted", "painted-silently"):
         for name, alter in CHANGES.items():
-            endpoint = painted.an_endpoint(tmp_path, engine=engine)
-            planned[engine, name] = plan(painted.a_campaign(3), endpoint)
+            endpoint = painted_engine.create_endpoint(tmp_path, engine=engine)
+            planned[engine, name] = plan_run(painted_engine.create_campaign(3), endpoint)
             alter(endpoint)
-            release(planned[engine, name])
-    work(worker)
+            release_run(planned[engine, name])
+    work_until_idle(worker)
     assert Master.objects.count() == AssetVersion.objects.count() == 0
     assert set(Asset.objects.values_list("state", flat=True)) == {AssetState.MAKING}
     for case, run in planned.items():
-        assert held(run) == [(JobState.HELD, HoldReason.CHANGED)] * 3, case
+        assert job_states(run) == [(JobState.HELD, HoldReason.CHANGED)] * 3, case
         assert Run.objects.get(pk=run.pk).state == RunState.RUNNING, case
         events = Event.objects.filter(type="generation.run.engine_changed", object_id=run.pk)
         assert sum(event.payload["jobs"] for event in events) == 3, case
@@ -113,63 +121,63 @@ def test_what_was_changed_after_the_plan_makes_nothing_under_the_plans_fingerpri
 
 def test_what_is_changed_while_a_batch_is_made_is_kept_only_up_to_the_change(worker: LaneWorker, tmp_path: Path):
     for name, alter in CHANGES.items():
-        endpoint = painted.an_endpoint(tmp_path)
-        Painted.meanwhile.extend([lambda: None, lambda alter=alter, endpoint=endpoint: alter(endpoint)])
-        run = release(plan(painted.a_campaign(3), endpoint))
-        work(worker)
+        endpoint = painted_engine.create_endpoint(tmp_path)
+        PaintedEngine.meanwhile.extend([lambda: None, lambda alter=alter, endpoint=endpoint: alter(endpoint)])
+        run = release_run(plan_run(painted_engine.create_campaign(3), endpoint))
+        work_until_idle(worker)
         # Settings are read when a batch of two begins; files are read for each image.
         kept = 1 if name in ("other weights under the same name", "a file put in its place") else 2
-        assert [status for status, _ in held(run)].count(JobState.SUCCEEDED) == kept, name
-        assert [reason for _, reason in held(run)].count(HoldReason.CHANGED) == 3 - kept, name
-    assert lies() == []
+        assert [status for status, _ in job_states(run)].count(JobState.SUCCEEDED) == kept, name
+        assert [reason for _, reason in job_states(run)].count(HoldReason.CHANGED) == 3 - kept, name
+    assert find_mismatches() == []
 
 
 def test_what_an_engine_does_not_say_of_itself_is_asked_after_each_image(
     worker: LaneWorker, campaign: Campaign, tmp_path: Path
 ):
-    endpoint = painted.an_endpoint(tmp_path, engine="painted-silently")
-    Painted.meanwhile.append(lambda: overwrite(endpoint, b"second"))
-    release(plan(campaign, endpoint))
-    work(worker)
-    assert Master.objects.count() == 0 and {reason for _, reason in held()} == {HoldReason.CHANGED}
+    endpoint = painted_engine.create_endpoint(tmp_path, engine="painted-silently")
+    PaintedEngine.meanwhile.append(lambda: overwrite_weights(endpoint, b"second"))
+    release_run(plan_run(campaign, endpoint))
+    work_until_idle(worker)
+    assert Master.objects.count() == 0 and {reason for _, reason in job_states()} == {HoldReason.CHANGED}
 
 
 def test_what_is_put_back_is_made_as_it_was_planned(worker: LaneWorker, campaign: Campaign, endpoint: Endpoint):
-    run = release(plan(campaign, endpoint))
-    overwrite(endpoint, b"second")
-    work(worker)
-    overwrite(endpoint, b"first")
+    run = release_run(plan_run(campaign, endpoint))
+    overwrite_weights(endpoint, b"second")
+    work_until_idle(worker)
+    overwrite_weights(endpoint, b"first")
     group = failures.groups(Run.objects.get(pk=run.pk))[0]
     assert retries.retry_group(run_id=run.pk, by=run.requested_by, group=group.key) == 3
-    work(worker)
-    assert Master.objects.count() == 3 and lies() == []
+    work_until_idle(worker)
+    assert Master.objects.count() == 3 and find_mismatches() == []
     assert set(JobSpec.objects.values_list("maker__revision", flat=True)) == {
-        Painted(endpoint.config).model_identity()[1]
+        PaintedEngine(endpoint.config).model_identity()[1]
     }
 
 
 def test_trying_again_without_putting_it_back_holds_them_again(
     worker: LaneWorker, campaign: Campaign, endpoint: Endpoint
 ):
-    run = release(plan(campaign, endpoint))
-    overwrite(endpoint, b"second")
-    work(worker)
+    run = release_run(plan_run(campaign, endpoint))
+    overwrite_weights(endpoint, b"second")
+    work_until_idle(worker)
     group = failures.groups(Run.objects.get(pk=run.pk))[0]
     retries.retry_group(run_id=run.pk, by=run.requested_by, group=group.key)
-    work(worker)
-    assert Master.objects.count() == 0 and {reason for _, reason in held()} == {HoldReason.CHANGED}
+    work_until_idle(worker)
+    assert Master.objects.count() == 0 and {reason for _, reason in job_states()} == {HoldReason.CHANGED}
 
 
 def test_what_was_made_before_the_change_is_reused_and_names_what_made_it(
     worker: LaneWorker, campaign: Campaign, endpoint: Endpoint
 ):
-    release(plan(campaign, endpoint))
-    work(worker)
-    first = Painted(endpoint.config).model_identity()
-    second_run = plan(campaign, endpoint)
-    overwrite(endpoint, b"second")
-    release(second_run)
-    work(worker)
+    release_run(plan_run(campaign, endpoint))
+    work_until_idle(worker)
+    first = PaintedEngine(endpoint.config).model_identity()
+    second_run = plan_run(campaign, endpoint)
+    overwrite_weights(endpoint, b"second")
+    release_run(second_run)
+    work_until_idle(worker)
     reused = Attempt.objects.filter(job__run=second_run)
     assert {(attempt.outcome, attempt.details["model"], attempt.details["revision"]) for attempt in reused} == {
         ("succeeded", *first)
@@ -177,19 +185,22 @@ def test_what_was_made_before_the_change_is_reused_and_names_what_made_it(
     assert {attempt.details["made_by_job"] for attempt in reused} == set(
         Job.objects.exclude(run=second_run).values_list("pk", flat=True)
     )
-    assert Master.objects.count() == 3 and lies() == []
-    third = release(plan(campaign, endpoint))
-    work(worker)
+    assert Master.objects.count() == 3 and find_mismatches() == []
+    third = release_run(plan_run(campaign, endpoint))
+    work_until_idle(worker)
     assert Master.objects.count() == 6, "the changed engine makes its own"
-    assert not Attempt.objects.filter(job__run=third, details__has_key="reused_master").exists() and lies() == []
+    assert (
+        not Attempt.objects.filter(job__run=third, details__has_key="reused_master").exists()
+        and find_mismatches() == []
+    )
 
 
 def test_an_image_is_reused_although_the_encoder_writes_other_bytes_by_now(
     worker: LaneWorker, campaign: Campaign, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ):
     """Another version of the library that compresses PNG files has this effect."""
-    release(plan(campaign, endpoint))
-    work(worker)
+    release_run(plan_run(campaign, endpoint))
+    work_until_idle(worker)
     masters = list(Master.objects.order_by("pk").values())
     real = encode.encode_master
 
@@ -199,8 +210,8 @@ def test_an_image_is_reused_although_the_encoder_writes_other_bytes_by_now(
         return replace(encoded, data=data, sha256=hashlib.sha256(data).hexdigest())
 
     monkeypatch.setattr(encode, "encode_master", encode_otherwise)
-    second_run = release(plan(campaign, endpoint))
-    work(worker)
+    second_run = release_run(plan_run(campaign, endpoint))
+    work_until_idle(worker)
     assert set(Job.objects.filter(run=second_run).values_list("status", flat=True)) == {JobState.SUCCEEDED}
     assert list(Master.objects.order_by("pk").values()) == masters
 
@@ -210,33 +221,33 @@ def test_a_technical_record_of_a_reused_image_names_its_model(
 ):
     from review.selectors import lineage
 
-    release(plan(campaign, endpoint))
-    work(worker)
-    second_run = release(plan(campaign, endpoint))
-    work(worker)
+    release_run(plan_run(campaign, endpoint))
+    work_until_idle(worker)
+    second_run = release_run(plan_run(campaign, endpoint))
+    work_until_idle(worker)
     version = AssetVersion.objects.filter(job__run=second_run).order_by("pk").first()
     made = lineage._making(version)["model"]
-    assert (made["name"], made["revision"]) == Painted(endpoint.config).model_identity()
+    assert (made["name"], made["revision"]) == PaintedEngine(endpoint.config).model_identity()
 
 
 def test_all_that_is_queued_for_the_endpoint_is_held_at_once_and_nothing_else(
     campaign: Campaign, endpoint: Endpoint, tmp_path: Path, worker: LaneWorker
 ):
-    others = painted.a_campaign(4)
-    elsewhere = painted.an_endpoint(tmp_path)
-    for run in (plan(campaign, endpoint), plan(others, endpoint), plan(others, elsewhere)):
-        release(run)
-    overwrite(endpoint, b"second")
-    late = release(plan(others, endpoint))
+    others = painted_engine.create_campaign(4)
+    elsewhere = painted_engine.create_endpoint(tmp_path)
+    for run in (plan_run(campaign, endpoint), plan_run(others, endpoint), plan_run(others, elsewhere)):
+        release_run(run)
+    overwrite_weights(endpoint, b"second")
+    late = release_run(plan_run(others, endpoint))
     claim = claims.claim(lane=Lane.CPU, worker="w", endpoint_id=None)
     while (
         claim.jobs[0].endpoint_id != endpoint.pk
-        or Maker(**claim.jobs[0].maker).revision == Painted(endpoint.config).model_identity()[1]
+        or Maker(**claim.jobs[0].maker).revision == PaintedEngine(endpoint.config).model_identity()[1]
     ):
         claims.give_back(claim.token, [job.id for job in claim.jobs])
         Job.objects.filter(pk__in=[job.id for job in claim.jobs]).update(not_before=timezone.now() + timedelta(hours=1))
         claim = claims.claim(lane=Lane.CPU, worker="w")
-    now = fingerprints.maker(endpoint, Painted(endpoint.config))
+    now = fingerprints.get_maker(endpoint, PaintedEngine(endpoint.config))
     changes.hold(jobs=claim.jobs, token=claim.token, endpoint=endpoint, now=now, worker="w")
     stale = Job.objects.filter(endpoint=endpoint).exclude(run=late)
     assert set(stale.values_list("status", "hold_reason")) == {(JobState.HELD, HoldReason.CHANGED)}
@@ -249,53 +260,53 @@ def test_all_that_is_queued_for_the_endpoint_is_held_at_once_and_nothing_else(
 def test_a_job_that_was_given_up_meanwhile_is_cancelled_and_not_held(
     worker: LaneWorker, campaign: Campaign, endpoint: Endpoint
 ):
-    release(plan(campaign, endpoint))
-    overwrite(endpoint, b"second")
+    release_run(plan_run(campaign, endpoint))
+    overwrite_weights(endpoint, b"second")
     Job.objects.update(is_cancel_requested=True)
-    work(worker)
-    assert {status for status, _ in held()} == {JobState.CANCELLED}
+    work_until_idle(worker)
+    assert {status for status, _ in job_states()} == {JobState.CANCELLED}
 
 
 # -- the run's page ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def stuck(worker: LaneWorker, campaign: Campaign, endpoint: Endpoint) -> Run:
+def held_run(worker: LaneWorker, campaign: Campaign, endpoint: Endpoint) -> Run:
     """A run whose three images wait because the file of the same name now holds other weights."""
-    run = release(plan(campaign, endpoint))
-    overwrite(endpoint, b"second")
-    work(worker)
+    run = release_run(plan_run(campaign, endpoint))
+    overwrite_weights(endpoint, b"second")
+    work_until_idle(worker)
     return Run.objects.get(pk=run.pk)
 
 
-def test_the_runs_page_says_what_was_planned_and_what_is_there_and_offers_one_button(stuck: Run, client: Any):
-    (group,) = failures.groups(stuck)
-    assert (group.cause.code, str(group.mend), group.count) == ("changed", "plan_anew", 3)
+def test_the_runs_page_says_what_was_planned_and_what_is_there_and_offers_one_button(held_run: Run, client: Any):
+    (group,) = failures.groups(held_run)
+    assert (group.cause.code, str(group.remedy), group.count) == ("changed", "plan_anew", 3)
     planned = JobSpec.objects.first().maker["revision"]
-    now = Painted(stuck.endpoint.config).model_identity()[1]
+    now = PaintedEngine(held_run.endpoint.config).model_identity()[1]
     assert f"revision {planned[:8]}" in group.message and f"revision {now[:8]}" in group.message
-    client.force_login(stuck.requested_by)
-    page = client.get(reverse("run", args=[stuck.campaign.brand.slug, stuck.pk])).content.decode()
+    client.force_login(held_run.requested_by)
+    page = client.get(reverse("run", args=[held_run.campaign.brand.slug, held_run.pk])).content.decode()
     assert "Plan these 3 again with the current model" in page and "engine changed" in page
-    answer = client.post(reverse("run_act", args=[stuck.campaign.brand.slug, stuck.pk, "plan-anew"]), follow=True)
+    answer = client.post(reverse("run_act", args=[held_run.campaign.brand.slug, held_run.pk, "plan-anew"]), follow=True)
     assert "3 images are planned again." in answer.content.decode()
-    assert {status for status, _ in held()} == {JobState.QUEUED}
+    assert {status for status, _ in job_states()} == {JobState.QUEUED}
     now = timezone.now()
     alive = {"lanes": ["cpu"], "host": "h", "pid": 1, "started_at": now, "seen_at": now}
     Worker.objects.update_or_create(name="alive", defaults=alive)
-    sentences = explaining.explain(job_id=Job.objects.first().pk, user=stuck.requested_by)
+    sentences = job_explanations.explain(job_id=Job.objects.first().pk, user=held_run.requested_by)
     assert "turn" in sentences[-1]
 
 
-def test_a_held_job_explains_what_it_waits_for(stuck: Run):
-    sentences = explaining.explain(job_id=Job.objects.first().pk, user=stuck.requested_by)
+def test_a_held_job_explains_what_it_waits_for(held_run: Run):
+    sentences = job_explanations.explain(job_id=Job.objects.first().pk, user=held_run.requested_by)
     assert sentences[-1] == "Its engine was changed after it was planned; somebody has to plan it anew."
 
 
-def test_the_api_plans_them_anew_too(stuck: Run, api_client: Any):
-    answer = api_client(stuck.requested_by).post(reverse("api:run-plan-anew", args=[stuck.pk]))
-    assert answer.status_code == 200 and {status for status, _ in held()} == {JobState.QUEUED}
-    assert api_client(stuck.requested_by).post(reverse("api:run-plan-anew", args=[stuck.pk])).status_code == 409
+def test_the_api_plans_them_anew_too(held_run: Run, api_client: Any):
+    answer = api_client(held_run.requested_by).post(reverse("api:run-plan-anew", args=[held_run.pk]))
+    assert answer.status_code == 200 and {status for status, _ in job_states()} == {JobState.QUEUED}
+    assert api_client(held_run.requested_by).post(reverse("api:run-plan-anew", args=[held_run.pk])).status_code == 409
 
 
 # -- planned anew ------------------------------------------------------------------------------------------------------
@@ -307,18 +318,18 @@ def test_what_is_planned_anew_is_made_by_what_is_there_now(worker: LaneWorker, t
         return list(rows.values_list("cell_id", "round", "candidate", "spec", "fingerprint"))
 
     for name, alter in CHANGES.items():
-        endpoint = painted.an_endpoint(tmp_path)
-        run = plan(painted.a_campaign(3), endpoint)
+        endpoint = painted_engine.create_endpoint(tmp_path)
+        run = plan_run(painted_engine.create_campaign(3), endpoint)
         before = frozen(run)
         alter(endpoint)
-        release(run)
-        work(worker)
-        expected = changes.Anew(jobs=3, left=0)
-        assert changes.plan_anew(run_id=run.pk, by=run.requested_by) == expected, name
+        release_run(run)
+        work_until_idle(worker)
+        expected = changes.ReplanResult(jobs=3, left=0)
+        assert changes.replan_held_jobs(run_id=run.pk, by=run.requested_by) == expected, name
         after = frozen(run)
         assert [row[:4] for row in after] == [row[:4] for row in before], name
         assert not {row[4] for row in after} & {row[4] for row in before}, name
-        work(worker)
+        work_until_idle(worker)
         run = Run.objects.get(pk=run.pk)
         assert run.state == RunState.FINISHED and failures.groups(run) == [], name
         assert set(run.cells.values_list("asset__state", flat=True)) == {AssetState.IN_REVIEW}, name
@@ -332,26 +343,26 @@ def test_money_is_reserved_at_the_price_of_now_and_spent_once(
 ):
     Endpoint.objects.filter(pk=endpoint.pk).update(price_per_image=Decimal("0.5"))
     endpoint.refresh_from_db()
-    run = release(plan(campaign, endpoint))
+    run = release_run(plan_run(campaign, endpoint))
     Endpoint.objects.filter(pk=endpoint.pk).update(price_per_image=Decimal(2))
-    overwrite(endpoint, b"second")
-    work(worker)
+    overwrite_weights(endpoint, b"second")
+    work_until_idle(worker)
     assert LedgerEntry.objects.filter(kind="settle").count() == 0
-    changes.plan_anew(run_id=run.pk, by=run.requested_by)
+    changes.replan_held_jobs(run_id=run.pk, by=run.requested_by)
     assert sum(LedgerEntry.objects.filter(kind="reserve").values_list("amount", flat=True)) == 6
-    work(worker)
+    work_until_idle(worker)
     assert sum(LedgerEntry.objects.filter(kind="settle").values_list("amount", flat=True)) == 6
     assert LedgerEntry.objects.filter(kind="settle").count() == 3
 
 
-def test_a_budget_that_cannot_bear_it_refuses_and_changes_nothing(stuck: Run):
-    Campaign.objects.filter(pk=stuck.campaign_id).update(budget=Decimal(1))
+def test_a_budget_that_cannot_bear_it_refuses_and_changes_nothing(held_run: Run):
+    Campaign.objects.filter(pk=held_run.campaign_id).update(budget=Decimal(1))
     Endpoint.objects.update(price_per_image=Decimal(2))
     before = list(JobSpec.objects.order_by("pk").values_list("fingerprint", "quoted_cost"))
     with pytest.raises(Conflict, match="is left"):
-        changes.plan_anew(run_id=stuck.pk, by=stuck.requested_by)
+        changes.replan_held_jobs(run_id=held_run.pk, by=held_run.requested_by)
     assert list(JobSpec.objects.order_by("pk").values_list("fingerprint", "quoted_cost")) == before
-    assert {reason for _, reason in held()} == {HoldReason.CHANGED}
+    assert {reason for _, reason in job_states()} == {HoldReason.CHANGED}
 
 
 def test_images_that_would_be_equal_now_are_planned_once_and_the_others_say_why(
@@ -360,57 +371,57 @@ def test_images_that_would_be_equal_now_are_planned_once_and_the_others_say_why(
     from campaigns.models import PromptVersion
 
     PromptVersion.objects.update(seed_strategy="fixed")
-    run = release(plan(campaign, endpoint))
-    change(endpoint, blind=True)
-    work(worker)
-    assert changes.plan_anew(run_id=run.pk, by=run.requested_by) == changes.Anew(jobs=1, left=2)
-    assert sorted(held()) == [(JobState.HELD, HoldReason.CHANGED)] * 2 + [(JobState.QUEUED, "")]
+    run = release_run(plan_run(campaign, endpoint))
+    change_config(endpoint, blind=True)
+    work_until_idle(worker)
+    assert changes.replan_held_jobs(run_id=run.pk, by=run.requested_by) == changes.ReplanResult(jobs=1, left=2)
+    assert sorted(job_states()) == [(JobState.HELD, HoldReason.CHANGED)] * 2 + [(JobState.QUEUED, "")]
     (group,) = failures.groups(Run.objects.get(pk=run.pk))
     assert group.count == 2 and "the same image for it as for another one" in group.message
 
 
-def test_what_the_changed_engine_cannot_make_stays_held_and_says_why(stuck: Run):
+def test_what_the_changed_engine_cannot_make_stays_held_and_says_why(held_run: Run):
     Endpoint.objects.update(engine="packshot")
     with pytest.raises(Invalid, match="It needs an image “cutout”"):
-        changes.plan_anew(run_id=stuck.pk, by=stuck.requested_by)
-    assert {reason for _, reason in held()} == {HoldReason.CHANGED}
+        changes.replan_held_jobs(run_id=held_run.pk, by=held_run.requested_by)
+    assert {reason for _, reason in job_states()} == {HoldReason.CHANGED}
 
 
-def test_an_endpoint_that_cannot_be_used_refuses_with_its_reason(stuck: Run):
-    Path(stuck.endpoint.config["file"]).unlink()
+def test_an_endpoint_that_cannot_be_used_refuses_with_its_reason(held_run: Run):
+    Path(held_run.endpoint.config["file"]).unlink()
     with pytest.raises(Invalid, match="cannot say which model it has"):
-        changes.plan_anew(run_id=stuck.pk, by=stuck.requested_by)
+        changes.replan_held_jobs(run_id=held_run.pk, by=held_run.requested_by)
 
 
-def test_in_a_paused_run_they_wait_for_it_to_go_on(stuck: Run, worker: LaneWorker):
-    runs.pause(run_id=stuck.pk, by=stuck.requested_by)
-    changes.plan_anew(run_id=stuck.pk, by=stuck.requested_by)
-    assert held() == [(JobState.HELD, HoldReason.PAUSED)] * 3
-    runs.resume(run_id=stuck.pk, by=stuck.requested_by)
-    work(worker)
-    assert Master.objects.count() == 3 and lies() == []
+def test_in_a_paused_run_they_wait_for_it_to_go_on(held_run: Run, worker: LaneWorker):
+    runs.pause(run_id=held_run.pk, by=held_run.requested_by)
+    changes.replan_held_jobs(run_id=held_run.pk, by=held_run.requested_by)
+    assert job_states() == [(JobState.HELD, HoldReason.PAUSED)] * 3
+    runs.resume(run_id=held_run.pk, by=held_run.requested_by)
+    work_until_idle(worker)
+    assert Master.objects.count() == 3 and find_mismatches() == []
 
 
-def test_a_run_that_is_cancelled_meanwhile_leaves_nothing_to_plan(stuck: Run):
-    runs.cancel(run_id=stuck.pk, by=stuck.requested_by)
+def test_a_run_that_is_cancelled_meanwhile_leaves_nothing_to_plan(held_run: Run):
+    runs.cancel(run_id=held_run.pk, by=held_run.requested_by)
     with pytest.raises(Conflict, match="no image that waits"):
-        changes.plan_anew(run_id=stuck.pk, by=stuck.requested_by)
-    assert {status for status, _ in held()} == {JobState.CANCELLED}
+        changes.replan_held_jobs(run_id=held_run.pk, by=held_run.requested_by)
+    assert {status for status, _ in job_states()} == {JobState.CANCELLED}
 
 
-def test_only_who_may_run_may_plan_anew_and_a_stranger_learns_of_nothing(stuck: Run):
-    viewer = factories.MembershipFactory(brand=stuck.campaign.brand, role="viewer").user
+def test_only_who_may_run_may_plan_anew_and_a_stranger_learns_of_nothing(held_run: Run):
+    viewer = factories.MembershipFactory(brand=held_run.campaign.brand, role="viewer").user
     with pytest.raises(NotAllowed):
-        changes.plan_anew(run_id=stuck.pk, by=viewer)
+        changes.replan_held_jobs(run_id=held_run.pk, by=viewer)
     with pytest.raises(NotFound):
-        changes.plan_anew(run_id=stuck.pk, by=factories.MembershipFactory(role="campaign_manager").user)
+        changes.replan_held_jobs(run_id=held_run.pk, by=factories.MembershipFactory(role="campaign_manager").user)
 
 
-def test_what_is_changed_again_before_it_is_made_is_held_again(stuck: Run, worker: LaneWorker):
-    changes.plan_anew(run_id=stuck.pk, by=stuck.requested_by)
-    overwrite(stuck.endpoint, b"third")
-    work(worker)
-    assert Master.objects.count() == 0 and {reason for _, reason in held()} == {HoldReason.CHANGED}
+def test_what_is_changed_again_before_it_is_made_is_held_again(held_run: Run, worker: LaneWorker):
+    changes.replan_held_jobs(run_id=held_run.pk, by=held_run.requested_by)
+    overwrite_weights(held_run.endpoint, b"third")
+    work_until_idle(worker)
+    assert Master.objects.count() == 0 and {reason for _, reason in job_states()} == {HoldReason.CHANGED}
 
 
 # -- rounds, other makers, equal fingerprints --------------------------------------------------------------------------
@@ -419,14 +430,14 @@ def test_what_is_changed_again_before_it_is_made_is_held_again(stuck: Run, worke
 def test_the_next_round_of_a_changed_engine_is_its_own_even_with_nothing_else_changed(
     worker: LaneWorker, campaign: Campaign, endpoint: Endpoint
 ):
-    release(plan(campaign, endpoint))
-    work(worker)
+    release_run(plan_run(campaign, endpoint))
+    work_until_idle(worker)
     version = AssetVersion.objects.order_by("pk").first()
     with pytest.raises(Invalid, match="the same image again"):
-        rounds.ensure_changed(version=version, controls={})
-    overwrite(endpoint, b"second")
-    changed = rounds.ensure_changed(version=version, controls={})
-    assert changed.maker == fingerprints.maker(endpoint, Painted(endpoint.config))
+        rounds.apply_controls(version=version, controls={})
+    overwrite_weights(endpoint, b"second")
+    changed = rounds.apply_controls(version=version, controls={})
+    assert changed.maker == fingerprints.get_maker(endpoint, PaintedEngine(endpoint.config))
     assert changed.fingerprint != version.job.frozen.fingerprint
 
 
@@ -434,10 +445,10 @@ def test_files_of_a_version_are_of_the_master_that_is_kept_where_another_worker_
     worker: LaneWorker, campaign: Campaign, endpoint: Endpoint, tmp_path: Path
 ):
     """Services without a seed answer equal requests differently, so a master must never get the files of another."""
-    release(plan(campaign, painted.an_endpoint(tmp_path, ink="red")))
-    work(worker)
+    release_run(plan_run(campaign, painted_engine.create_endpoint(tmp_path, ink="red")))
+    work_until_idle(worker)
     source = Master.objects.first()
-    run = release(plan(campaign, endpoint))
+    run = release_run(plan_run(campaign, endpoint))
     spec = JobSpec.objects.filter(job__run=run).order_by("pk").first()
     copied = ("brand_id", "sha256", "storage_key", "image_format", "width", "height", "bytes", "thumbnails")
 
@@ -445,8 +456,8 @@ def test_files_of_a_version_are_of_the_master_that_is_kept_where_another_worker_
         values = {name: getattr(source, name) for name in copied}
         Master.objects.create(**values, fingerprint=spec.fingerprint)
 
-    Painted.meanwhile.append(another_finishes_first)
-    work(worker)
+    PaintedEngine.meanwhile.append(another_finishes_first)
+    work_until_idle(worker)
     version = AssetVersion.objects.get(job=spec.job)
     assert (version.master.fingerprint, version.master.sha256) == (spec.fingerprint, source.sha256)
     made = AssetVersion.objects.filter(master=source).first().renditions.get()
@@ -458,13 +469,13 @@ def test_files_of_a_version_are_of_the_master_that_is_kept_where_another_worker_
 def test_what_was_planned_before_makers_were_recorded_is_kept_under_what_made_it(
     worker: LaneWorker, campaign: Campaign, endpoint: Endpoint
 ):
-    run = plan(campaign, endpoint)
+    run = plan_run(campaign, endpoint)
     planned = set(JobSpec.objects.values_list("fingerprint", flat=True))
     JobSpec.objects.update(maker={})
-    overwrite(endpoint, b"second")
-    release(run)
-    work(worker)
-    assert Master.objects.count() == 3 and lies() == []
+    overwrite_weights(endpoint, b"second")
+    release_run(run)
+    work_until_idle(worker)
+    assert Master.objects.count() == 3 and find_mismatches() == []
     assert not planned & set(Master.objects.values_list("fingerprint", flat=True))
 
 
@@ -485,7 +496,7 @@ def test_what_was_planned_before_makers_were_recorded_is_kept_under_what_made_it
 def test_a_result_is_of_what_it_was_submitted_to_unless_the_service_says_otherwise(
     now: Maker, reported: tuple[str, str], made: Maker
 ):
-    assert fingerprints.made_by(Maker("e", "m", "1+s"), now, *reported) == made
+    assert fingerprints.maker_of_result(Maker("e", "m", "1+s"), now, *reported) == made
 
 
 # -- whatever is changed -----------------------------------------------------------------------------------------------
@@ -506,14 +517,14 @@ def test_whatever_is_changed_between_plan_and_making_no_master_stands_under_a_fi
     @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
     @given(steps=st.lists(STEPS, min_size=3, max_size=9))
     def holds(steps: list[tuple[str, Any]]) -> None:
-        Painted.meanwhile.clear()
-        endpoint, campaign = painted.an_endpoint(tmp_path), painted.a_campaign(2)
-        planned = [release(plan(campaign, endpoint))]
+        PaintedEngine.meanwhile.clear()
+        endpoint, campaign = painted_engine.create_endpoint(tmp_path), painted_engine.create_campaign(2)
+        planned = [release_run(plan_run(campaign, endpoint))]
         for step, value in steps:
             _take(step, value, endpoint, campaign, planned, worker)
-        Painted.meanwhile.clear()
-        work(worker)
-        assert lies() == []
+        PaintedEngine.meanwhile.clear()
+        work_until_idle(worker)
+        assert find_mismatches() == []
         own_jobs = Job.objects.filter(endpoint=endpoint)
         assert not own_jobs.filter(status__in=(JobState.RUNNING, JobState.FAILED)).exists()
         waiting = own_jobs.filter(status=JobState.HELD, hold_reason=HoldReason.CHANGED).count()
@@ -532,16 +543,16 @@ def _take(
 ) -> None:
     run = planned[-1]
     if step in ("ink", "tier"):
-        change(endpoint, **{step: value})
+        change_config(endpoint, **{step: value})
     elif step == "file":
-        overwrite(endpoint, value)
+        overwrite_weights(endpoint, value)
     elif step == "meanwhile":
-        Painted.meanwhile.append(lambda: overwrite(endpoint, value))
+        PaintedEngine.meanwhile.append(lambda: overwrite_weights(endpoint, value))
     elif step == "put back":
-        overwrite(endpoint, b"first")
-        change(endpoint, ink=None, tier=None)
+        overwrite_weights(endpoint, b"first")
+        change_config(endpoint, ink=None, tier=None)
     elif step == "plan":
-        planned.append(release(plan(campaign, Endpoint.objects.get(pk=endpoint.pk))))
+        planned.append(release_run(plan_run(campaign, Endpoint.objects.get(pk=endpoint.pk))))
     elif step == "work":
         worker.drain(Lane.CPU)
     elif step == "lose":
@@ -555,11 +566,11 @@ def _take(
         runs.resume(run_id=run.pk, by=run.requested_by)
     elif step in ("anew", "again"):
         for planned_run in planned:
-            stuck = failures.groups(Run.objects.get(pk=planned_run.pk))
-            if not any(group.cause.code == "changed" for group in stuck):
+            groups = failures.groups(Run.objects.get(pk=planned_run.pk))
+            if not any(group.cause.code == "changed" for group in groups):
                 continue
             if step == "anew":
-                changes.plan_anew(run_id=planned_run.pk, by=planned_run.requested_by)
+                changes.replan_held_jobs(run_id=planned_run.pk, by=planned_run.requested_by)
             else:
-                keys = [group.key for group in stuck if group.cause.code == "changed"]
+                keys = [group.key for group in groups if group.cause.code == "changed"]
                 retries.retry_group(run_id=planned_run.pk, by=planned_run.requested_by, group=keys[0])

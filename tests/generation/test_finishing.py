@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import threading
 from pathlib import Path
 
 import cv2
@@ -20,8 +19,9 @@ from generation.engines.base import Pixels
 from generation.finishing import crop, encode, names, subject
 from generation.finishing.base import Target, TooLarge
 from generation.finishing.decode import Undecodable, decode
-from generation.finishing.develop import BadPixels, develop, renditions_of
-from generation.finishing.resample import over, resize, within
+from generation.finishing.develop import BadPixels, develop, make_renditions
+from generation.finishing.resample import composite_over, resize, shrink_to_fit
+from tests.support.racing import race_without_errors
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "photos"
 
@@ -73,13 +73,13 @@ def test_the_colour_of_invisible_pixels_does_not_bleed_into_the_edge() -> None:
 
 
 def test_within_keeps_the_aspect_and_never_enlarges() -> None:
-    assert within(studio(800, 400), 200).shape == (100, 200, 3)
+    assert shrink_to_fit(studio(800, 400), 200).shape == (100, 200, 3)
     same = studio(100, 50)
-    assert within(same, 200) is same
+    assert shrink_to_fit(same, 200) is same
 
 
 def test_alpha_is_laid_over_the_background() -> None:
-    flat = over(glass(), "#ffffff")
+    flat = composite_over(glass(), "#ffffff")
     assert tuple(flat[0, 0]) == (255, 255, 255)
     assert np.abs(flat[100, 100].astype(int) - (142, 207, 157)).max() <= 1
 
@@ -88,7 +88,7 @@ def test_alpha_is_laid_over_the_background() -> None:
 
 
 def test_the_subject_is_found_on_a_backdrop_with_a_gradient_and_grain() -> None:
-    region = subject.find(studio())
+    region = subject.find_subject(studio())
     assert region.is_plain
     assert region.box is not None
     assert np.abs(np.subtract(region.box, (0.375, 0.25, 0.625, 0.75))).max() < 0.03
@@ -98,19 +98,19 @@ def test_a_white_plate_on_white_is_found_by_its_shading() -> None:
     y, x = np.mgrid[0:400, 0:400]
     distance = np.hypot(x - 200, (y - 230) * 1.6)
     plate = np.where(distance < 120, 238 - 22 * np.cos(distance / 120 * np.pi), 250.0)
-    region = subject.find(np.repeat(plate[..., None], 3, axis=2).astype(np.uint8))
+    region = subject.find_subject(np.repeat(plate[..., None], 3, axis=2).astype(np.uint8))
     assert region.box is not None
     assert np.abs(np.subtract(region.box, (0.2, 0.387, 0.8, 0.7625))).max() < 0.05
 
 
 def test_the_subject_is_found_in_its_alpha() -> None:
-    region = subject.find(glass())
+    region = subject.find_subject(glass())
     assert region.box is not None
     assert np.abs(np.subtract(region.box, (0.25, 0.25, 0.75, 0.75))).max() < 0.02
 
 
 def test_in_a_scene_the_salient_part_is_the_subject() -> None:
-    region = subject.find(scene())
+    region = subject.find_subject(scene())
     assert not region.is_plain
     assert region.box is not None
     left, top, right, bottom = region.box
@@ -125,7 +125,7 @@ def test_the_subject_of_an_example_photo_is_where_its_cut_out_is(photo: str) -> 
     pixels = decode((EXAMPLES / f"{photo}.jpg").read_bytes())
     height, width = pixels.shape[:2]
     expected_box = np.divide(cut_out(pixels).box, (width, height, width, height))
-    box = subject.find(pixels).box
+    box = subject.find_subject(pixels).box
     assert box is not None
     assert np.abs(np.subtract(box, expected_box)).max() < 0.07
     assert (np.subtract(box, expected_box)[:2] < 0.02).all(), "nothing of it is left out"
@@ -133,7 +133,7 @@ def test_the_subject_of_an_example_photo_is_where_its_cut_out_is(photo: str) -> 
 
 
 def test_nothing_is_found_where_nothing_is() -> None:
-    assert subject.find(np.full((100, 100, 3), 200, np.uint8)).box is None
+    assert subject.find_subject(np.full((100, 100, 3), 200, np.uint8)).box is None
 
 
 # -- crops ----------------------------------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ def test_a_crop_follows_the_subject_to_the_side() -> None:
 
 def test_the_backdrop_is_carried_on_where_the_subject_would_not_fit() -> None:
     image = studio(400, 400, box=(150, 20, 250, 380))
-    wide = crop.to_size(image, 800, 400, subject.find(image).box)
+    wide = crop.fit_to_size(image, 800, 400, subject.find_subject(image).box)
     assert wide.shape == (400, 800, 3)
     red = (wide[..., 0].astype(int) - wide[..., 2]) > 80
     rows = np.flatnonzero(red.any(axis=1))
@@ -189,7 +189,7 @@ def test_the_backdrop_is_carried_on_where_the_subject_would_not_fit() -> None:
 
 
 def test_a_transparent_image_is_carried_on_transparent() -> None:
-    tall = crop.to_size(glass(), 100, 300, (0.0, 0.25, 1.0, 0.75))
+    tall = crop.fit_to_size(glass(), 100, 300, (0.0, 0.25, 1.0, 0.75))
     assert tall.shape == (300, 100, 4)
     assert tall[:50, :, 3].max() == 0
 
@@ -217,21 +217,16 @@ def test_a_master_is_exact_to_the_last_bit(image: Pixels) -> None:
 
 
 def test_the_same_pixels_give_the_same_bytes_on_any_thread() -> None:
-    image, seen = scene(), []
+    image = scene()
     targets = [Target("a", 300, 300, "jpeg", 20_000), Target("b", 300, 180, "webp")]
 
-    def work() -> None:
+    def work() -> list[str]:
         made = develop(image, {}, targets)
-        seen.append(
-            [made.master.sha256, *(t.sha256 for t in made.thumbnails.values()), *(e.sha256 for _, e in made.renditions)]
-        )
+        return [
+            made.master.sha256, *(t.sha256 for t in made.thumbnails.values()), *(e.sha256 for _, e in made.renditions),
+        ]  # fmt: skip
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(seen) == 4
+    seen = race_without_errors(*[work] * 4)
     assert all(hashes == seen[0] for hashes in seen)
 
 
@@ -313,7 +308,7 @@ def test_a_rendition_that_cannot_fit_is_a_finding_and_the_others_are_made() -> N
 def test_renditions_can_be_made_again_to_the_byte() -> None:
     targets = [Target("tall", 300, 600, "webp", 20_000), Target("shop", 400, 400, "jpeg")]
     first = develop(studio(), FACTS, targets)
-    repeated = renditions_of(opened(first.master.data), FACTS, targets)
+    repeated = make_renditions(opened(first.master.data), FACTS, targets)
     assert [file.sha256 for _, file in repeated] == [file.sha256 for _, file in first.renditions]
 
 

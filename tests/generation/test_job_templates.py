@@ -15,11 +15,12 @@ from generation.models import Cell, Endpoint, JobSpec, Run
 from generation.selectors import compare
 from generation.services import comparisons
 from generation.services.planning import job_templates, plans
+from generation.services.planning.plan_requests import PlanArguments
 from tests.support import engines, factories
 
 pytestmark = pytest.mark.django_db
 
-assert engines.Ready.name == "ready"  # importing it registers the engine
+assert engines.ReadyEngine.name == "ready"  # importing it registers the engine
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_outputs_are_added_beside_those_that_are_there(campaign: Campaign, manag
     factories.OutputSpecFactory(campaign=campaign, slug="story", width=1440, height=2560)
     factories.OutputSpecFactory(campaign=campaign, slug="social-square", width=100, height=100)
     template = job_templates.get("social")
-    lacking = job_templates.lacking(template, campaign.output_specs.all())
+    lacking = job_templates.find_missing_outputs(template, campaign.output_specs.all())
     assert [spec.slug for spec in lacking] == ["social-square", "social-portrait", "social-wide"]
     before = set(campaign.output_specs.values_list("pk", "slug"))
     job_templates.add_outputs(campaign_id=campaign.pk, slug="social", by=manager)
@@ -94,7 +95,7 @@ def test_two_versions_get_the_same_subjects_values_and_seeds(
     other = factories.PromptVersionFactory(
         template=version.template, number=2, text="{name}, softly lit, on {backdrop}", axes={}, needs={}, parameters={}
     )
-    first, second = comparisons.plan_pair(other=other, sample=2, **plan_arguments)
+    first, second = comparisons.plan_pair(PlanArguments(sample=2, **plan_arguments), other=other)
     assert (first.prompt_version, second.prompt_version, second.cloned_from) == (version, other, first)
     assert seeds(first) == seeds(second)
     cells = [
@@ -102,7 +103,7 @@ def test_two_versions_get_the_same_subjects_values_and_seeds(
     ]
     assert cells[0] == cells[1]
     assert len(cells[0]) == 2
-    sides = compare.sides(first, second, page=1)
+    sides = compare.compare_runs(first, second, page=1)
     assert [(pair.one.cell.run_id, pair.two.cell.run_id) for pair in sides["pairs"]] == [(first.pk, second.pk)] * 2
 
 
@@ -112,7 +113,7 @@ def test_versions_with_seeds_of_their_own_get_one_seed_for_both(
     other = factories.PromptVersionFactory(
         template__brand=brand, text="{name} on {backdrop}", seed_strategy="random", seed=7, needs={}, parameters={}
     )
-    first, second = comparisons.plan_pair(other=other, **plan_arguments)
+    first, second = comparisons.plan_pair(PlanArguments(**plan_arguments), other=other)
     assert seeds(first) == seeds(second)
     assert len(set(seeds(first))) == 1
 
@@ -121,12 +122,12 @@ def test_a_pair_is_planned_whole_or_not_at_all(
     plan_arguments: dict[str, Any], version: PromptVersion, brand: Brand
 ) -> None:
     with pytest.raises(Invalid, match="two versions"):
-        comparisons.plan_pair(other=version, **plan_arguments)
+        comparisons.plan_pair(PlanArguments(**plan_arguments), other=version)
     other = factories.PromptVersionFactory(template__brand=brand, text="{name} on {backdrop} in {glaze}", needs={})
     with pytest.raises(Invalid):
-        comparisons.plan_pair(other=other, **plan_arguments)
+        comparisons.plan_pair(PlanArguments(**plan_arguments), other=other)
     with pytest.raises(Invalid, match="sandbox or a pilot"):
-        comparisons.plan_pair(other=other, **plan_arguments | {"stage": "full"})
+        comparisons.plan_pair(PlanArguments(**plan_arguments | {"stage": "full"}), other=other)
     assert Run.objects.count() == 0
 
 
@@ -138,28 +139,29 @@ def test_a_clone_says_what_was_asked_with_keys_for_ids(
 ) -> None:
     ids = list(campaign.subjects.order_by("key").values_list("pk", flat=True)[:2])
     run = plans.plan(
-        **plan_arguments, subjects=ids, axes={"backdrop": ["white", "clay"]}, aspects=["1:1"], name="First"
+        PlanArguments(**plan_arguments, subjects=ids, axes={"backdrop": ["white", "clay"]}, aspects=["1:1"]),
+        name="First",
     )
-    copy = plans.clone(run_id=run.pk, by=manager)
+    copy = plans.copy_run(run_id=run.pk, by=manager)
     assert (copy.subjects, copy.axes, copy.aspects) == (["MUG-0", "MUG-1"], {"backdrop": ["white", "clay"]}, ["1:1"])
     assert (copy.name, copy.prompt_version_id, copy.stage) == ("First", plan_arguments["prompt_version"].pk, "pilot")
-    everything = plans.clone(run_id=plans.plan(**plan_arguments, sample=2).pk, by=manager)
+    everything = plans.copy_run(run_id=plans.plan(PlanArguments(**plan_arguments, sample=2)).pk, by=manager)
     assert (everything.subjects, everything.sample, everything.missing_only) == (None, 2, False)
 
 
 def test_a_list_is_cloned_row_by_row(plan_arguments: dict[str, Any], campaign: Campaign, manager: User) -> None:
     first = campaign.subjects.get(key="MUG-0")
     rows = [{"subject": first.pk, "backdrop": "ink"}, {"subject": "MUG-1", "backdrop": "sand", "seed": 4}]
-    copy = plans.clone(run_id=plans.plan(**plan_arguments, shape="list", rows=rows).pk, by=manager)
+    copy = plans.copy_run(run_id=plans.plan(PlanArguments(**plan_arguments, shape="list", rows=rows)).pk, by=manager)
     assert copy.rows == [{"subject": "MUG-0", "backdrop": "ink"}, rows[1]]
 
 
 def test_strangers_clone_nothing(
     plan_arguments: dict[str, Any], person: Callable[..., User], other_brand: Brand, manager: User
 ) -> None:
-    run = plans.plan(**plan_arguments)
+    run = plans.plan(PlanArguments(**plan_arguments))
     with pytest.raises(NotFound):
-        plans.clone(run_id=run.pk, by=person("lead", brand=other_brand))
+        plans.copy_run(run_id=run.pk, by=person("lead", brand=other_brand))
     theirs = factories.RunFactory(campaign__brand=other_brand)
     with pytest.raises(NotFound):
-        plans.plan(**plan_arguments, cloned_from=theirs)
+        plans.plan(PlanArguments(**plan_arguments), cloned_from=theirs)

@@ -18,7 +18,7 @@ from generation.models import Asset, AssetVersion, Attempt, Job, LedgerEntry, Ma
 from generation.services.dispatch import outcomes
 from generation.services.images import sweeper
 from review.models import ReviewTask
-from tests.support import doomed, processes, queued
+from tests.support import processes, queued_runs, separate_services
 
 POINTS = ("claimed", "generated", "developed", "stored", "finish.locked", "finish.written", "finished")
 """The crash points that every job passes, in this order."""
@@ -44,7 +44,7 @@ def every_job_ended_once() -> None:
 def no_file_without_a_row_after_the_sweep() -> None:
     sweeper.sweep(now=timezone.now() + timedelta(hours=2))
     listed = list(stored_files.list_keys())
-    assert {file.key for file in listed} == sweeper.named(listed)
+    assert {file.key for file in listed} == sweeper.list_referenced_keys(listed)
     assert listed
     assert not list(stored_files.list_keys(stored_files.TEMPORARY))
     for master in Master.objects.all():
@@ -58,7 +58,7 @@ def all_done() -> bool:
 
 @pytest.mark.parametrize("point", POINTS)
 def test_a_worker_killed_at_any_point_is_made_good(point: str, clean_redis: Any) -> None:
-    queued.run(queued.campaign(), queued.endpoint(batch_size=2), JOBS)
+    queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(batch_size=2), JOBS)
     victim = processes.start_doomed("cpu", point)
     assert victim.wait(60) == -signal.SIGKILL
     assert Job.objects.exclude(status=JobState.SUCCEEDED).exists()
@@ -69,7 +69,7 @@ def test_a_worker_killed_at_any_point_is_made_good(point: str, clean_redis: Any)
 
 
 def test_redis_flushed_in_mid_run_loses_nothing(clean_redis: Any) -> None:
-    queued.run(queued.campaign(), queued.endpoint(batch_size=1, seconds=0.3), JOBS)
+    queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(batch_size=1, seconds=0.3), JOBS)
     with processes.running("worker", "cpu"):
         processes.wait_until(lambda: AssetVersion.objects.exists(), seconds=60, what="the first image")
         for _ in range(3):
@@ -80,7 +80,7 @@ def test_redis_flushed_in_mid_run_loses_nothing(clean_redis: Any) -> None:
 
 
 def test_connections_cut_by_the_database_in_mid_run_lose_nothing(clean_redis: Any) -> None:
-    queued.run(queued.campaign(), queued.endpoint(batch_size=1, seconds=0.3), JOBS)
+    queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(batch_size=1, seconds=0.3), JOBS)
     with processes.running("worker", "cpu", PROOFLINE_LEASE_SECONDS="10"):
         processes.wait_until(lambda: AssetVersion.objects.exists(), seconds=60, what="the first image")
         with connection.cursor() as cursor:
@@ -95,7 +95,7 @@ def test_connections_cut_by_the_database_in_mid_run_lose_nothing(clean_redis: An
 
 
 def test_a_worker_told_to_stop_ends_what_it_has_in_hand(clean_redis: Any) -> None:
-    queued.run(queued.campaign(), queued.endpoint(batch_size=1, seconds=0.2), JOBS)
+    queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(batch_size=1, seconds=0.2), JOBS)
     worker = processes.start("worker", "cpu")
     processes.wait_until(lambda: AssetVersion.objects.exists(), seconds=60, what="the first image")
     assert processes.stop(worker) == 0
@@ -106,13 +106,14 @@ def test_a_worker_told_to_stop_ends_what_it_has_in_hand(clean_redis: Any) -> Non
 
 def test_the_postgresql_server_killed_in_mid_run_loses_no_committed_image(tmp_path, clean_redis: Any) -> None:
     """Kill a separate PostgreSQL server with SIGKILL and restart it while one worker keeps running."""
-    with doomed.database(tmp_path) as server:
+    with separate_services.run_services(tmp_path) as server:
         server.manage("migrate", "-v0")
         server.manage(
             "shell",
             "-v0",
             "-c",
-            f"from tests.support import queued as q;q.run(q.campaign(), q.endpoint(batch_size=1, seconds=0.3), {JOBS})",
+            "from tests.support import queued_runs as q; endpoint = q.create_endpoint(batch_size=1, seconds=0.3); "
+            f"q.create_run(q.create_campaign(), endpoint, {JOBS})",
         )
         worker = server.start("worker", "cpu", "housekeeping")
         try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from campaigns.feeds import cells, fixes
-from campaigns.feeds.fixes import Chosen, FixApplier
-from campaigns.feeds.mapping import suggest
+from campaigns.feeds.fixes import ChosenFix, FixApplier
+from campaigns.feeds.mapping import suggest_mapping
 from generation.finishing import names
 from tests.campaigns.test_feeds_markup import SHOPIFY, table
 from tests.support.feed_files import only_issue, parsed
@@ -38,8 +38,8 @@ def test_cutting_keys_to_the_limit_makes_the_file_right_and_keeps_keys_apart(
     feed = table(headings, *rows)
     _, issues = parsed(feed)
     assert {issue.cause for issue in issues} == {"too_long"}
-    mending = FixApplier([Chosen("too_long", "cut")], suggest)
-    parsed_rows, issues = parsed(feed, mend=mending)
+    mending = FixApplier([ChosenFix("too_long", "cut")], suggest_mapping)
+    parsed_rows, issues = parsed(feed, record_fix=mending)
     assert not issues
     keys = {row.key for row in parsed_rows if not row.parent_key}
     assert (len(keys), {len(key) for key in keys}, mending.changed) == (2, {255}, [2])
@@ -47,15 +47,15 @@ def test_cutting_keys_to_the_limit_makes_the_file_right_and_keeps_keys_apart(
 
 def test_a_parent_is_cut_as_its_product_is() -> None:
     key = "h" * 300
-    mending = FixApplier([Chosen("too_long", "cut")], suggest)
-    rows, issues = parsed(table(["sku", "name", "parent_sku"], [key, "Mug", ""], ["V", "Mug", key]), mend=mending)
+    mending = FixApplier([ChosenFix("too_long", "cut")], suggest_mapping)
+    rows, issues = parsed(table(["sku", "name", "parent_sku"], [key, "Mug", ""], ["V", "Mug", key]), record_fix=mending)
     assert not issues
     assert rows[1].parent_key == rows[0].key
 
 
 def test_the_offered_fix_shows_what_it_does() -> None:
     issue = only_issue(table(["sku", "name"], ["h" * 256, "Mug"]))
-    assert fixes.find("too_long", "cut").example(issue.value, "key")
+    assert fixes.find_fix("too_long", "cut").example(issue.value, "key")
 
 
 def test_keys_made_of_titles_stay_as_they_were() -> None:
@@ -98,7 +98,7 @@ def test_names_that_differ_late_stay_different_when_shortened(pattern: str, valu
 
 def test_the_name_that_is_planned_is_the_name_that_is_delivered() -> None:
     varying = {"sku": "k" * 150, "variation": "left"}
-    planned = names.namer(DEFAULT, image_format="webp", fixed=VALUES)(varying)
+    planned = names.make_namer(DEFAULT, image_format="webp", fixed=VALUES)(varying)
     assert planned == names.name_for(DEFAULT, VALUES | varying, image_format="webp")
 
 
@@ -108,4 +108,4 @@ def test_short_names_are_as_they_were() -> None:
 
 
 def test_a_shortened_key_is_the_same_each_time() -> None:
-    assert cells.shortened("a" * 300) == cells.shortened("a" * 300) != cells.shortened("a" * 301)
+    assert cells.shorten_key("a" * 300) == cells.shorten_key("a" * 300) != cells.shorten_key("a" * 301)

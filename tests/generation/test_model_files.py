@@ -166,7 +166,7 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def removed(name: str) -> Callable[[Path], Any]:
+def remove_file(name: str) -> Callable[[Path], Any]:
     def remove(folder: Path) -> None:
         place = folder / name
         shutil.rmtree(place) if place.is_dir() else place.unlink()
@@ -174,7 +174,7 @@ def removed(name: str) -> Callable[[Path], Any]:
     return remove
 
 
-def written(name: str, content: bytes) -> Callable[[Path], Any]:
+def write_file(name: str, content: bytes) -> Callable[[Path], Any]:
     return lambda folder: (folder / name).write_bytes(content)
 
 
@@ -188,23 +188,23 @@ def only_a_variant(folder: Path) -> None:
 
 
 HALF: list[tuple[Callable[[Path], Any], str]] = [
-    (removed("unet"), "The folder model/unet is missing"),
-    (removed("text_encoder"), "The folder model/text_encoder is missing"),
-    (removed("unet/part-2.safetensors"), "unet lacks 1 of 2 files that .*index.json names: part-2.safetensors"),
-    (written("unet/part-2.safetensors", POINTER), "model/unet: part-2.safetensors is a Git LFS pointer"),
-    (written("unet/part-1.safetensors", WHOLE[:-7]), "model/unet: part-1.safetensors is truncated"),
-    (written("unet/diffusion_pytorch_model.safetensors.index.json", b"{}"), "names no files of weights"),
-    (removed("text_encoder/model.safetensors"), "text_encoder lacks its weights"),
+    (remove_file("unet"), "The folder model/unet is missing"),
+    (remove_file("text_encoder"), "The folder model/text_encoder is missing"),
+    (remove_file("unet/part-2.safetensors"), "unet lacks 1 of 2 files that .*index.json names: part-2.safetensors"),
+    (write_file("unet/part-2.safetensors", POINTER), "model/unet: part-2.safetensors is a Git LFS pointer"),
+    (write_file("unet/part-1.safetensors", WHOLE[:-7]), "model/unet: part-1.safetensors is truncated"),
+    (write_file("unet/diffusion_pytorch_model.safetensors.index.json", b"{}"), "names no files of weights"),
+    (remove_file("text_encoder/model.safetensors"), "text_encoder lacks its weights"),
     (only_a_pickle, r"text_encoder has its weights only as a pickle \(pytorch_model.bin\)"),
     (only_a_variant, "lacks model.safetensors; it has model.fp16.safetensors"),
-    (written("text_encoder/model.safetensors", b""), "model/text_encoder: model.safetensors is empty"),
-    (removed("text_encoder/config.json"), "text_encoder/config.json is missing"),
-    (written("unet/config.json", PAGE), "config.json is a web page"),
-    (written("unet/config.json", b'{"sample_size": 6'), "unet/config.json is not whole"),
-    (written("scheduler/scheduler_config.json", b""), "scheduler_config.json is empty"),
-    (removed("scheduler/scheduler_config.json"), "scheduler/scheduler_config.json is missing"),
-    (removed("tokenizer/vocab.json"), "tokenizer/tokenizer.json is missing"),
-    (written("model_index.json", POINTER), "model_index.json"),
+    (write_file("text_encoder/model.safetensors", b""), "model/text_encoder: model.safetensors is empty"),
+    (remove_file("text_encoder/config.json"), "text_encoder/config.json is missing"),
+    (write_file("unet/config.json", PAGE), "config.json is a web page"),
+    (write_file("unet/config.json", b'{"sample_size": 6'), "unet/config.json is not whole"),
+    (write_file("scheduler/scheduler_config.json", b""), "scheduler_config.json is empty"),
+    (remove_file("scheduler/scheduler_config.json"), "scheduler/scheduler_config.json is missing"),
+    (remove_file("tokenizer/vocab.json"), "tokenizer/tokenizer.json is missing"),
+    (write_file("model_index.json", POINTER), "model_index.json"),
 ]
 
 
@@ -265,7 +265,7 @@ DAMAGED_LORAS: list[tuple[bytes | None, str]] = [
 def test_a_damaged_lora_is_named_as_what_it_is_and_not_blamed_on_the_model(
     content: bytes | None, words: str, tiny: Path, tmp_path: Path
 ) -> None:
-    from tests.support.tiny_models import Desk, task
+    from tests.support.tiny_models import RecordingContext, task
 
     file = tmp_path / "look.safetensors"
     if content is not None:
@@ -278,7 +278,7 @@ def test_a_damaged_lora_is_named_as_what_it_is_and_not_blamed_on_the_model(
     drawn = task(0, parameters={"steps": 2, "loras": {"brand-look": 1.0}})
     assert any(re.search(expected, problem) for problem in engine.validate(drawn.spec))
     with pytest.raises(EngineError, match=f"The LoRA 'brand-look' cannot be used: .*{words}") as refusal:
-        list(engine.generate([drawn], Desk()))
+        list(engine.generate([drawn], RecordingContext()))
     assert refusal.value.kind == ErrorKind.ENDPOINT and "does not fit" not in refusal.value.message
 
 
@@ -295,7 +295,7 @@ def test_a_damaged_lora_is_named_as_what_it_is_and_not_blamed_on_the_model(
 def test_a_model_that_was_damaged_since_it_was_set_up_fails_its_jobs_as_the_endpoints_fault(
     name: str, content: bytes | None, words: str, tiny: Path, tmp_path: Path
 ) -> None:
-    from tests.support.tiny_models import Desk, task
+    from tests.support.tiny_models import RecordingContext, task
 
     model = Path(shutil.copytree(tiny, tmp_path / "model"))
     (model / name).unlink()
@@ -304,5 +304,5 @@ def test_a_model_that_was_damaged_since_it_was_set_up_fails_its_jobs_as_the_endp
     engine = base.build("diffusers", {"model": str(model), "device": "cpu"})
     assert not engine.health().is_ok and words in engine.health().message
     with pytest.raises(EngineError, match=words) as refusal:
-        list(engine.generate([task(0)], Desk()))
+        list(engine.generate([task(0)], RecordingContext()))
     assert refusal.value.kind == ErrorKind.ENDPOINT

@@ -18,6 +18,7 @@ from generation.engines.diffusers.weights import digest
 from generation.models import LocalModel
 from generation.services.endpoints import local_models
 from generation.services.planning import plans
+from generation.services.planning.plan_requests import PlanArguments
 from tests.support import factories as f
 
 pytestmark = pytest.mark.django_db
@@ -88,45 +89,48 @@ def test_only_operators_register_and_what_is_wrong_is_said(folder: Path, operato
 
 def test_an_attempt_names_the_registered_model_and_its_sha256(model: LocalModel, folder: Path) -> None:
     revision = digest(folder)
-    assert local_models.recorded({"revision": revision}) == {"revision": revision}
+    assert local_models.add_registered_model({"revision": revision}) == {"revision": revision}
     sha256 = local_models.hash_content(model_id=model.pk)
     made = {"registered_model": "House model", "model_sha256": sha256, "model_licence": "OpenRAIL-M"}
-    assert local_models.recorded({"revision": f"{revision}+0a1b2c"}) == {"revision": f"{revision}+0a1b2c", **made}
-    assert local_models.recorded({"revision": "elsewhere"}) == {"revision": "elsewhere"}
-    assert local_models.recorded({}) == {}
+    assert local_models.add_registered_model({"revision": f"{revision}+0a1b2c"}) == {
+        "revision": f"{revision}+0a1b2c",
+        **made,
+    }
+    assert local_models.add_registered_model({"revision": "elsewhere"}) == {"revision": "elsewhere"}
+    assert local_models.add_registered_model({}) == {}
 
 
 def test_the_terms_stand_where_a_model_is_picked(model: LocalModel, folder: Path, operator: Any) -> None:
     endpoint = f.EndpointFactory(engine="diffusers", config={"model": str(folder)})
     page = render_to_string(
-        "generation/model_terms.html", {"model": local_models.of_endpoint(endpoint), "family": "SD"}
+        "generation/model_terms.html", {"model": local_models.find_for_endpoint(endpoint), "family": "SD"}
     )
     assert "House model" in page and "OpenRAIL-M" in page and "Ask." in page and "may not" not in page
     local_models.change(model_id=model.pk, by=operator, is_usable=False)
     page = render_to_string(
-        "generation/model_terms.html", {"model": local_models.of_endpoint(endpoint), "family": "SD"}
+        "generation/model_terms.html", {"model": local_models.find_for_endpoint(endpoint), "family": "SD"}
     )
     assert "may not be used any more" in page
-    assert local_models.of_endpoint(f.EndpointFactory(engine="packshot", config={})) is None
+    assert local_models.find_for_endpoint(f.EndpointFactory(engine="packshot", config={})) is None
 
 
 def test_the_command_registers_lists_and_hashes(folder: Path) -> None:
-    def said(*words: str) -> str:
+    def run_models(*words: str) -> str:
         out = StringIO()
         call_command("models", *words, stdout=out)
         return out.getvalue()
 
-    assert "No model is registered" in said("list")
-    added = said("add", str(folder), "--name", "House model", "--licence", "OpenRAIL-M", "--terms", "Ask.")
+    assert "No model is registered" in run_models("list")
+    added = run_models("add", str(folder), "--name", "House model", "--licence", "OpenRAIL-M", "--terms", "Ask.")
     model = LocalModel.objects.get()
     assert "Stable Diffusion 1.5" in added and model.sha256 in added and model.usage_terms == "Ask."
-    assert "House model" in said("list") and json.loads(said("list", "--json"))[0]["sha256"] == model.sha256
-    assert model.sha256 in said("hash", "House model")
+    assert "House model" in run_models("list") and json.loads(run_models("list", "--json"))[0]["sha256"] == model.sha256
+    assert model.sha256 in run_models("hash", "House model")
     (folder / "unet" / "weights.safetensors").write_bytes(b"other")
     with pytest.raises(CommandError, match="not what was registered"):
-        said("hash", "House model")
+        run_models("hash", "House model")
     with pytest.raises(CommandError, match="not a diffusers folder"):
-        said("add", str(folder / "unet"), "--name", "y", "--licence", "z")
+        run_models("add", str(folder / "unet"), "--name", "y", "--licence", "z")
 
 
 def test_a_model_that_may_not_be_used_any_more_is_planned_with_no_more(
@@ -139,8 +143,8 @@ def test_a_model_that_may_not_be_used_any_more_is_planned_with_no_more(
     endpoint = f.EndpointFactory(engine="diffusers", config={"model": str(folder)})
     plan_arguments = {"campaign": campaign, "prompt_version": version, "endpoint": endpoint, "stage": "pilot"}
     by = person("campaign_manager", brand=brand)
-    assert plans.preview(**plan_arguments, by=by).can_be_planned
+    assert plans.preview(PlanArguments(**plan_arguments, by=by)).can_be_planned
     local_models.change(model_id=model.pk, by=operator, is_usable=False)
     with pytest.raises(Invalid) as refusal:
-        plans.preview(**plan_arguments, by=by)
+        plans.preview(PlanArguments(**plan_arguments, by=by))
     assert "House model, which may not be used any more" in refusal.value.problems[0].message

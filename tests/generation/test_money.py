@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connection
 
 from core import clock
 from core.errors import Conflict
@@ -21,7 +20,8 @@ from generation.selectors import budgets
 from generation.services import runs
 from generation.services.planning import estimates, plan_requests
 from generation.services.remote import uncertain
-from tests.support import queued
+from tests.support import queued_runs
+from tests.support.racing import race
 
 
 @pytest.fixture
@@ -29,10 +29,10 @@ def owner(db: None) -> User:
     return User.objects.create_superuser("owner", password="x")
 
 
-def planned(brand: Brand, owner: User, jobs: int, cost: str) -> Run:
+def create_planned_run(brand: Brand, owner: User, jobs: int, cost: str) -> Run:
     """Create a planned run of a new campaign, with each image at `cost`."""
-    campaign = queued.campaign(brand=brand, owner=owner)
-    run = queued.run(campaign, queued.endpoint(), jobs)
+    campaign = queued_runs.create_campaign(brand=brand, owner=owner)
+    run = queued_runs.create_run(campaign, queued_runs.create_endpoint(), jobs)
     Job.objects.filter(run=run).update(status=JobState.HELD, hold_reason=HoldReason.NOT_RELEASED)
     JobSpec.objects.filter(job__run=run).update(quoted_cost=cost)
     Run.objects.filter(pk=run.pk).update(state=RunState.PLANNED, released_at=None)
@@ -43,7 +43,7 @@ def release(run: Run, owner: User) -> None:
     runs.release(run_id=run.pk, by=owner)
 
 
-def when_uncertain(run: Run) -> Job:
+def make_uncertain(run: Run) -> Job:
     """Put the first job of the run into the state that a lost answer leaves."""
     job = run.jobs.first()
     Job.objects.filter(pk=job.pk).update(
@@ -56,7 +56,7 @@ def when_uncertain(run: Run) -> Job:
 
 def test_campaigns_of_a_brand_share_what_it_may_spend_this_month(brand: Brand, owner: User) -> None:
     Brand.objects.filter(pk=brand.pk).update(monthly_budget=Decimal("10"))
-    first, second = planned(brand, owner, 3, "2"), planned(brand, owner, 3, "2")
+    first, second = create_planned_run(brand, owner, 3, "2"), create_planned_run(brand, owner, 3, "2")
     release(first, owner)
     with pytest.raises(Conflict, match=r"4\.00 EUR of the 10\.00 EUR"):
         release(second, owner)
@@ -68,42 +68,26 @@ def test_campaigns_of_a_brand_share_what_it_may_spend_this_month(brand: Brand, o
 def test_of_many_releases_at_once_only_those_go_that_the_month_can_bear() -> None:
     owner = User.objects.create_superuser("owner", password="x")
     brand = Brand.objects.create(slug="b", name="B", monthly_budget=Decimal("10"))
-    waiting = [planned(brand, owner, 2, "2") for _ in range(6)]
-    refused: list[int] = []
-    together = threading.Barrier(len(waiting))
-
-    def go(run: Run) -> None:
-        together.wait()
-        try:
-            release(run, owner)
-        except Conflict:
-            refused.append(run.pk)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=go, args=(run,)) for run in waiting]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(refused) == 4
-    assert budgets.month(brand).reserved == Decimal("8")
+    waiting = [create_planned_run(brand, owner, 2, "2") for _ in range(6)]
+    results = race(*(partial(release, run, owner) for run in waiting))
+    assert sum(isinstance(result, Conflict) for result in results) == 4
+    assert budgets.month_status(brand).reserved == Decimal("8")
 
 
 def test_what_was_spent_in_an_earlier_month_does_not_count(brand: Brand, owner: User) -> None:
-    run = planned(brand, owner, 1, "2")
+    run = create_planned_run(brand, owner, 1, "2")
     for moment in (datetime(2020, 1, 31, 12, tzinfo=UTC), clock.now()):
         with clock.at(moment):
             LedgerEntry.objects.create(campaign=run.campaign, run=run, kind=LedgerKind.SETTLE, amount=7)
-    assert budgets.month(brand).spent == 7
+    assert budgets.month_status(brand).spent == 7
 
 
 def test_a_quote_takes_what_the_service_counted_lately(brand: Brand, owner: User) -> None:
-    endpoint = queued.endpoint()
+    endpoint = queued_runs.create_endpoint()
     endpoint.prices = {"second": "0.001", "million_output_tokens": "40"}
     endpoint.save()
-    campaign = queued.campaign(brand=brand, owner=owner)
-    for job in queued.run(campaign, endpoint, 2).jobs.all():
+    campaign = queued_runs.create_campaign(brand=brand, owner=owner)
+    for job in queued_runs.create_run(campaign, endpoint, 2).jobs.all():
         Attempt.objects.create(
             job=job, number=1, lease_token="00000000-0000-0000-0000-000000000001", endpoint=endpoint, worker="w",
             outcome="succeeded", started_at="2026-01-01T00:00:00Z",
@@ -114,7 +98,9 @@ def test_a_quote_takes_what_the_service_counted_lately(brand: Brand, owner: User
 
 
 def test_before_the_first_image_a_quote_takes_what_the_engine_knows(owner: User) -> None:
-    endpoint = queued.endpoint(engine="openai", lane="cloud", base_url="http://127.0.0.1:9/v1", model="gpt-image-1")
+    endpoint = queued_runs.create_endpoint(
+        engine="openai", lane="cloud", base_url="http://127.0.0.1:9/v1", model="gpt-image-1"
+    )
     endpoint.prices = {"million_output_tokens": 40}
     engine = plan_requests.open_engine(endpoint)
     named = engine.quote(Spec("a mug", 1024, 1024, seed=0, parameters={"quality": "medium"}))
@@ -123,16 +109,16 @@ def test_before_the_first_image_a_quote_takes_what_the_engine_knows(owner: User)
 
 
 def test_what_is_uncertain_counts_as_spent_until_a_person_says_that_it_was_not(brand: Brand, owner: User) -> None:
-    run = planned(brand, owner, 2, "2")
+    run = create_planned_run(brand, owner, 2, "2")
     release(run, owner)
-    when_uncertain(run)
+    make_uncertain(run)
     status = budgets.status(run.campaign)
     assert (status.spent, status.reserved) == (2, 2)
-    assert uncertain.take_back(run_id=run.pk, by=owner) == 2
+    assert uncertain.mark_not_charged(run_id=run.pk, by=owner) == 2
     status = budgets.status(run.campaign)
     assert (status.spent, status.reserved) == (0, 4)
     with pytest.raises(Conflict):
-        uncertain.take_back(run_id=run.pk, by=owner)
+        uncertain.mark_not_charged(run_id=run.pk, by=owner)
 
 
 @pytest.mark.parametrize(
@@ -141,9 +127,9 @@ def test_what_is_uncertain_counts_as_spent_until_a_person_says_that_it_was_not(b
 def test_the_policy_of_the_endpoint_decides_who_orders_again(
     policy: str, state: str, brand: Brand, owner: User
 ) -> None:
-    run = planned(brand, owner, 2, "2")
+    run = create_planned_run(brand, owner, 2, "2")
     release(run, owner)
-    job = when_uncertain(run)
+    job = make_uncertain(run)
     run.endpoint.when_uncertain = policy
     run.endpoint.save()
     uncertain.resubmit_all()
@@ -152,10 +138,10 @@ def test_the_policy_of_the_endpoint_decides_who_orders_again(
 
 
 def test_without_money_for_it_nothing_uncertain_is_ordered_again(brand: Brand, owner: User) -> None:
-    run = planned(brand, owner, 2, "2")
+    run = create_planned_run(brand, owner, 2, "2")
     type(run.campaign).objects.filter(pk=run.campaign_id).update(budget=4)
     release(run, owner)
-    job = when_uncertain(run)
+    job = make_uncertain(run)
     run.endpoint.when_uncertain = WhenUncertain.RESUBMIT
     run.endpoint.save()
     assert uncertain.resubmit_all() == 0
@@ -165,8 +151,8 @@ def test_without_money_for_it_nothing_uncertain_is_ordered_again(brand: Brand, o
 def test_a_stranger_takes_nothing_back(brand: Brand, owner: User, person: Callable[..., Any]) -> None:
     from core.errors import NotAllowed
 
-    run = planned(brand, owner, 1, "2")
+    run = create_planned_run(brand, owner, 1, "2")
     release(run, owner)
-    when_uncertain(run)
+    make_uncertain(run)
     with pytest.raises(NotAllowed):
-        uncertain.take_back(run_id=run.pk, by=person("reviewer"))
+        uncertain.mark_not_charged(run_id=run.pk, by=person("reviewer"))

@@ -16,9 +16,9 @@ from PIL import Image
 
 from generation.engines.base import ErrorKind, RemoteEngine, build
 from generation.engines.openai.engine import OpenAIImages
-from generation.engines.openai.profiles import FAMILIES, cut_off, of_model
+from generation.engines.openai.profiles import FAMILIES, cut_off, profile_of_model
 from tests.support.openai_server import EDITS, GENERATIONS, OpenAIServer, image
-from tests.support.openai_submissions import colour, engine, png, refused, spec, submission
+from tests.support.openai_submissions import colour, engine, png, spec, submit, submit_refused
 from tests.support.remote_server import CUT_BEFORE, Fault, Response, plain, serving
 
 
@@ -33,12 +33,12 @@ def server() -> Iterator[OpenAIServer]:
 
 def test_it_is_a_remote_engine_that_cannot_look_up(server: OpenAIServer) -> None:
     made: RemoteEngine = engine(server)
-    assert made.looks_up is False
+    assert made.can_find_submissions is False
     assert made.capabilities().is_remote
 
 
 def test_words_become_a_image_with_what_it_counted(server: OpenAIServer) -> None:
-    result = submission(engine(server), spec("a mug on oak", 1088, 1344))
+    result = submit(engine(server), spec("a mug on oak", 1088, 1344))
     assert result.pixels is not None and result.pixels.shape == (1344, 1088, 3)
     assert tuple(result.pixels[5, 5]) == colour(image(10, 1088, 1344))
     assert result.task_id == 11 and result.model == "gpt-image-2-2026-04-21"
@@ -56,20 +56,20 @@ def test_words_become_a_image_with_what_it_counted(server: OpenAIServer) -> None
 
 
 def test_what_to_avoid_stands_in_the_prompt(server: OpenAIServer) -> None:
-    submission(engine(server), spec("a mug", negative="text, hands"))
+    submit(engine(server), spec("a mug", negative="text, hands"))
     assert server.made[0].prompt == "a mug\n\nAvoid: text, hands"
 
 
 def test_parameters_of_the_spec_come_before_those_of_the_endpoint(server: OpenAIServer) -> None:
     made = engine(server, quality="low", moderation="low")
-    submission(made, spec(parameters={"quality": "high"}))
-    submission(made, spec(parameters={"quality": ""}))
+    submit(made, spec(parameters={"quality": "high"}))
+    submit(made, spec(parameters={"quality": ""}))
     assert [request.fields["quality"] for request in server.made] == ["high", "low"]
     assert all(request.fields["moderation"] == "low" for request in server.made)
 
 
 def test_organisation_and_project_go_along(server: OpenAIServer) -> None:
-    submission(engine(server, organisation="org-kiln", project="proj-moor"))
+    submit(engine(server, organisation="org-kiln", project="proj-moor"))
     headers = server.made[0].headers
     assert headers["openai-organization"] == "org-kiln" and headers["openai-project"] == "proj-moor"
 
@@ -87,7 +87,7 @@ def test_every_family_orders_what_its_model_takes(server: OpenAIServer, model: s
     made = engine(server, model=model)
     job_spec = spec(width=1200, height=800, parameters=parameters)
     assert made.validate(job_spec) == []
-    result = submission(made, job_spec)
+    result = submit(made, job_spec)
     assert result.pixels is not None
     assert result.facts["asked_size"] in ([1536, 1024], [1200, 800])
     assert result.facts["wanted_size"] == [1200, 800]
@@ -100,7 +100,7 @@ def test_every_family_orders_what_its_model_takes(server: OpenAIServer, model: s
 @given(st.sampled_from(sorted(FAMILIES)), st.integers(16, 6000), st.integers(16, 6000))
 def test_the_size_asked_for_is_always_one_that_the_model_makes(name: str, width: int, height: int) -> None:
     profile = FAMILIES[name]
-    size = profile.nearest(width, height)
+    size = profile.nearest_size(width, height)
     assert profile.allows(*size)
     assert 0 <= cut_off(size, width, height) < 1
     if profile.allows(width, height):
@@ -111,11 +111,11 @@ def test_the_size_asked_for_is_always_one_that_the_model_makes(name: str, width:
 
 def test_the_nearest_size_is_of_the_same_shape_and_rather_larger() -> None:
     free, fixed = FAMILIES["gpt-image-2"], FAMILIES["gpt-image"]
-    assert free.nearest(1000, 1000) == (1008, 1008)
-    assert free.nearest(512, 512) == (816, 816)  # the smallest image that it makes: 655,360 pixels
-    assert free.nearest(5000, 5000) == (2880, 2880)
-    assert fixed.nearest(1920, 1080) == (1536, 1024)
-    assert fixed.nearest(300, 320) == (1024, 1024)
+    assert free.nearest_size(1000, 1000) == (1008, 1008)
+    assert free.nearest_size(512, 512) == (816, 816)  # the smallest image that it makes: 655,360 pixels
+    assert free.nearest_size(5000, 5000) == (2880, 2880)
+    assert fixed.nearest_size(1920, 1080) == (1536, 1024)
+    assert fixed.nearest_size(300, 320) == (1024, 1024)
 
 
 def test_a_shape_of_which_most_would_be_cut_off_is_refused(server: OpenAIServer) -> None:
@@ -125,7 +125,7 @@ def test_a_shape_of_which_most_would_be_cut_off_is_refused(server: OpenAIServer)
 
 def test_families_are_found_by_the_longest_prefix() -> None:
     families = {
-        model: of_model(model).name
+        model: profile_of_model(model).name
         for model in (
             "gpt-image-1-mini",
             "gpt-image-1.5",
@@ -241,7 +241,7 @@ def test_several_images_are_sent_in_order_as_they_are_stored(server: OpenAIServe
     photo, cutout = png((300, 200), (10, 20, 30)), png((50, 60), (1, 2, 3, 0), mode="RGBA")
     webp, tiff = png((40, 40), (200, 100, 0), form="WEBP"), png((64, 32), (9, 8, 7), form="TIFF")
     job_spec = spec(roles=["reference_2", "reference", "cutout", "photo"])
-    result = submission(engine(server), job_spec, photo=photo, cutout=cutout, reference=webp, reference_2=tiff)
+    result = submit(engine(server), job_spec, photo=photo, cutout=cutout, reference=webp, reference_2=tiff)
     made = server.made[0]
     assert [part.name for part in made.images] == ["image[]"] * 4
     assert [part.file_name for part in made.images] == [
@@ -264,7 +264,7 @@ def test_the_mask_is_transparent_where_ours_is_white(server: OpenAIServer) -> No
     stream = io.BytesIO()
     white.save(stream, "PNG")
     job_spec = spec(width=1024, height=1024, roles=["photo", "mask"])
-    result = submission(engine(server), job_spec, photo=photo, mask=stream.getvalue())
+    result = submit(engine(server), job_spec, photo=photo, mask=stream.getvalue())
     sent = server.made[0]
     assert sent.mask is not None
     first, mask = (Image.open(io.BytesIO(part.data)) for part in (sent.images[0], sent.mask))
@@ -283,7 +283,7 @@ def test_the_service_may_be_believed_outside_the_mask_too(server: OpenAIServer) 
     stream = io.BytesIO()
     cutout.save(stream, "PNG")
     made = engine(server, keep_outside=False)
-    result = submission(made, spec(roles=["init", "mask"]), init=png((600, 600), (0, 0, 200)), mask=stream.getvalue())
+    result = submit(made, spec(roles=["init", "mask"]), init=png((600, 600), (0, 0, 200)), mask=stream.getvalue())
     sent = server.made[0]
     assert sent.mask is not None
     alpha = np.asarray(Image.open(io.BytesIO(sent.mask.data)).getchannel("A"))
@@ -298,22 +298,22 @@ def test_a_photo_on_its_side_is_sent_upright(server: OpenAIServer) -> None:
     exif[0x0112] = 6
     stream = io.BytesIO()
     image.save(stream, "JPEG", exif=exif)
-    submission(engine(server), spec(roles=["photo"]), photo=stream.getvalue())
+    submit(engine(server), spec(roles=["photo"]), photo=stream.getvalue())
     assert Image.open(io.BytesIO(server.made[0].images[0].data)).size == (20, 40)
 
 
 def test_images_too_large_or_broken_are_refused_before_anything_is_paid(server: OpenAIServer) -> None:
     made = engine(server, profile={"max_image_bytes": 1000})
-    error = refused(made, spec(roles=["photo"]), photo=image(1, 900, 900))
+    error = submit_refused(made, spec(roles=["photo"]), photo=image(1, 900, 900))
     assert error.kind == ErrorKind.INPUT and "the service takes at most" in error.message
-    error = refused(engine(server), spec(roles=["photo"]), photo=b"no image")
+    error = submit_refused(engine(server), spec(roles=["photo"]), photo=b"no image")
     assert error.kind == ErrorKind.INPUT and "photo image cannot be read" in error.message
     assert not server.counts
 
 
 def test_the_form_uses_the_field_that_a_server_knows(server: OpenAIServer) -> None:
     made = engine(server, model="gpt-image-1.5", profile={"image_field": "image"})
-    submission(made, spec(roles=["photo"], parameters={"input_fidelity": "high"}), photo=png((8, 8), (1, 2, 3)))
+    submit(made, spec(roles=["photo"], parameters={"input_fidelity": "high"}), photo=png((8, 8), (1, 2, 3)))
     assert [part.name for part in server.made[0].images] == ["image"]
     assert server.made[0].fields["input_fidelity"] == "high"
 
@@ -332,14 +332,14 @@ def local(server: OpenAIServer, **config: Any) -> OpenAIImages:
 
 
 def test_a_compatible_server_is_asked_for_words_and_size_only(compatible: OpenAIServer) -> None:
-    result = submission(local(compatible), spec(width=500, height=500))
+    result = submit(local(compatible), spec(width=500, height=500))
     assert set(compatible.made[0].fields) == {"model", "prompt", "size", "response_format"}
     assert "authorization" not in compatible.made[0].headers
     assert result.pixels is not None and result.pixels.shape == (512, 512, 3)
 
 
 def test_an_address_is_fetched_at_once_and_more_images_than_asked_for_are_counted(compatible: OpenAIServer) -> None:
-    result = submission(local(compatible))
+    result = submit(local(compatible))
     assert result.pixels is not None
     assert tuple(result.pixels[5, 5]) == colour(image(10, 8, 8))
     assert result.usage == {"images": 3}
@@ -349,9 +349,9 @@ def test_an_address_is_fetched_at_once_and_more_images_than_asked_for_are_counte
 
 def test_a_image_that_cannot_be_fetched_is_tried_again_but_not_ordered_again(compatible: OpenAIServer) -> None:
     compatible.fail_next("GET /files", CUT_BEFORE, Fault(response=Response(503)))
-    assert submission(local(compatible)).pixels is not None
+    assert submit(local(compatible)).pixels is not None
     compatible.fail_next("GET /files", Fault(response=Response(404)))
-    error = refused(local(compatible))
+    error = submit_refused(local(compatible))
     assert error.kind == ErrorKind.UNCERTAIN and "was made and could not be taken over" in error.message
     assert compatible.counts[GENERATIONS] == 2
 
@@ -360,7 +360,7 @@ def test_a_data_address_needs_no_fetching(compatible: OpenAIServer) -> None:
     encoded = base64.b64encode(png((32, 16), (4, 5, 6))).decode()
     for entry in ({"url": f"data:image/png;base64,{encoded}"}, {"b64_json": f"data:image/png;base64,{encoded}"}):
         compatible.fail_next(GENERATIONS, Fault(response=plain({"data": [entry]})))
-        result = submission(local(compatible))
+        result = submit(local(compatible))
         assert result.pixels is not None and result.pixels.shape == (16, 32, 3)
 
 
@@ -374,7 +374,7 @@ def test_a_profile_says_what_a_server_knows_beyond_that(compatible: OpenAIServer
         "parameters": {"steps": [], "quality": ["standard", "hd"]},
     }
     made = local(compatible, profile=profile, quality="hd")
-    submission(made, spec(width=900, height=600, negative="hands", parameters={"steps": 20}))
+    submit(made, spec(width=900, height=600, negative="hands", parameters={"steps": 20}))
     assert compatible.made[0].fields == {
         "model": "qwen-image",
         "prompt": "a mug on oak",
@@ -395,6 +395,6 @@ def test_one_engine_serves_many_threads() -> None:
     with serving(OpenAIServer(seconds=0.05)) as server:
         made = engine(server)
         with ThreadPoolExecutor(8) as pool:
-            results = list(pool.map(lambda n: submission(made, spec(f"mug {n}")), range(24)))
+            results = list(pool.map(lambda n: submit(made, spec(f"mug {n}")), range(24)))
         assert len({result.facts["request_id"] for result in results}) == 24
         assert sorted(request.prompt for request in server.made) == sorted(f"mug {n}" for n in range(24))

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from generation.engines.base import EngineError, ErrorKind, Result, Task, build
 from generation.engines.openai import answers
 from generation.engines.openai.engine import OpenAIImages
-from tests.support.lent import Lent
+from tests.support.engine_context import MemoryContext
 from tests.support.openai_server import GENERATIONS, KEY, OpenAIServer
-from tests.support.openai_submissions import engine, refused, spec, submission
+from tests.support.openai_submissions import engine, spec, submit, submit_refused
 from tests.support.remote_server import CUT_AFTER, CUT_BEFORE, Fault, Response, Window, plain, serving
 
 
@@ -30,7 +30,7 @@ def server() -> Iterator[OpenAIServer]:
 
 @pytest.mark.parametrize("prompt", ["a forbidden scene", "a celebrity with a mug"])
 def test_a_moderation_refusal_is_final_and_gives_the_reason(server: OpenAIServer, prompt: str) -> None:
-    error = refused(engine(server), spec(prompt))
+    error = submit_refused(engine(server), spec(prompt))
     assert error.kind == ErrorKind.MODERATION
     assert "was rejected" in error.message and "Change the words" in error.message
     assert "x-request-id: req_" in error.log
@@ -40,15 +40,15 @@ def test_a_moderation_refusal_is_final_and_gives_the_reason(server: OpenAIServer
 def test_no_credit_is_told_from_too_many_calls() -> None:
     with serving(OpenAIServer(credit=1)) as server:
         made = engine(server)
-        submission(made)
-        empty = refused(made)
+        submit(made)
+        empty = submit_refused(made)
         assert empty.kind == ErrorKind.QUOTA and "no credit left" in empty.message
     with serving(OpenAIServer(limits=(Window(2, 60),))) as server:
         made = engine(server)
-        first, second = submission(made), submission(made)
+        first, second = submit(made), submit(made)
         assert first.facts["limits"]["requests"] == {"limit": 2, "remaining": 1, "reset_seconds": 60}
         assert second.facts["limits"]["requests"]["remaining"] == 0
-        many = refused(made)
+        many = submit_refused(made)
         assert many.kind == ErrorKind.RATE
         assert many.retry_after_seconds is not None and 50 < many.retry_after_seconds <= 60
 
@@ -56,9 +56,9 @@ def test_no_credit_is_told_from_too_many_calls() -> None:
 def test_failed_calls_count_against_the_limit() -> None:
     with serving(OpenAIServer(limits=(Window(2, 60),))) as server:
         made = engine(server)
-        refused(made, spec("forbidden"))
-        refused(made, spec("forbidden"))
-        assert refused(made).kind == ErrorKind.RATE
+        submit_refused(made, spec("forbidden"))
+        submit_refused(made, spec("forbidden"))
+        assert submit_refused(made).kind == ErrorKind.RATE
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_how_long_to_wait_is_read_wherever_it_is_said(
 ) -> None:
     body = {"error": {"message": message, "type": "requests", "param": None, "code": "rate_limit_exceeded"}}
     server.fail_next(GENERATIONS, Fault(response=plain(body, 429, **headers)))
-    error = refused(engine(server))
+    error = submit_refused(engine(server))
     assert error.kind == ErrorKind.RATE
     assert error.retry_after_seconds == seconds
 
@@ -95,24 +95,24 @@ def test_how_long_to_wait_is_read_wherever_it_is_said(
 def test_a_wrong_key_holds_the_endpoint_and_is_never_repeated(server: OpenAIServer) -> None:
     secret = "sk-proj-somebodyelses0000"
     stranger = OpenAIImages({"base_url": f"{server.url}/v1", "model": "gpt-image-2", "secret": secret})
-    error = refused(stranger)
+    error = submit_refused(stranger)
     assert error.kind == ErrorKind.QUOTA and "does not accept the endpoint's key" in error.message
     echo = plain({"error": {"message": f"No such key: {secret}", "code": "invalid_api_key"}}, 401)
     server.fail_next(GENERATIONS, Fault(response=echo))
-    second_error = refused(stranger)
+    second_error = submit_refused(stranger)
     for text in (error.message, error.log, second_error.message, second_error.log, str(second_error.__cause__)):
         assert secret not in text and "sk-proj-" not in text
 
 
 def test_a_model_that_is_gone_is_the_endpoints_fault(server: OpenAIServer) -> None:
-    error = refused(engine(server, model="gpt-image-1"))
+    error = submit_refused(engine(server, model="gpt-image-1"))
     assert error.kind == ErrorKind.ENDPOINT
     assert "has no model gpt-image-1 for this account" in error.message and "Set another" in error.message
 
 
 def test_an_order_that_cannot_be_carried_out_names_the_parameter(server: OpenAIServer) -> None:
     made = engine(server, profile={"parameters": {"style": []}})
-    error = refused(made, spec(parameters={"style": "vivid"}))
+    error = submit_refused(made, spec(parameters={"style": "vivid"}))
     assert error.kind == ErrorKind.ENDPOINT
     assert "does not take style: Unknown parameter: 'style'." in error.message
 
@@ -140,7 +140,7 @@ UNVERIFIED = plain({"error": {"message": "Your organization must be verified.", 
 )
 def test_every_other_refusal_is_of_the_kind_that_fits(server: OpenAIServer, answer: Response, kind: ErrorKind) -> None:
     server.fail_next(GENERATIONS, Fault(response=answer))
-    error = refused(engine(server))
+    error = submit_refused(engine(server))
     assert error.kind == kind
     if answer.headers.get("retry-after"):
         assert error.retry_after_seconds == 3
@@ -148,12 +148,14 @@ def test_every_other_refusal_is_of_the_kind_that_fits(server: OpenAIServer, answ
 
 @given(st.text(max_size=60))
 def test_a_span_of_time_is_read_or_is_none(text: str) -> None:
-    seconds = answers.span(text)
+    seconds = answers.parse_duration(text)
     assert seconds is None or seconds >= 0
 
 
 def test_spans_as_the_headers_write_them() -> None:
-    assert [answers.span(text) for text in ("1s", "6m0s", "350ms", "1h2m3.5s", "1d", "", "soon", "5", "1..2s")] == [
+    assert [
+        answers.parse_duration(text) for text in ("1s", "6m0s", "350ms", "1h2m3.5s", "1d", "", "soon", "5", "1..2s")
+    ] == [
         1,
         360,
         0.35,
@@ -174,7 +176,7 @@ def test_a_cut_connection_is_uncertain_and_its_mark_is_told(server: OpenAIServer
     server.fail_next(GENERATIONS, CUT_BEFORE, CUT_AFTER)
     for paid in (0, 1):
         with pytest.raises(EngineError) as caught:
-            made.submit(Task(1, spec()), marker, Lent())
+            made.submit(Task(1, spec()), marker, MemoryContext())
         assert caught.value.kind == ErrorKind.UNCERTAIN
         assert marker in caught.value.message
         assert len(server.made) == paid
@@ -184,15 +186,15 @@ def test_a_cut_connection_is_uncertain_and_its_mark_is_told(server: OpenAIServer
 
 def test_a_slow_answer_is_waited_for_and_one_too_slow_is_uncertain(server: OpenAIServer) -> None:
     server.fail_next(GENERATIONS, Fault(seconds=0.4))
-    assert submission(engine(server)).pixels is not None
+    assert submit(engine(server)).pixels is not None
     server.fail_next(GENERATIONS, Fault(seconds=0.6, after_effect=True, is_cut=True))
-    assert refused(engine(server, timeout_seconds=0.2)).kind == ErrorKind.UNCERTAIN
+    assert submit_refused(engine(server, timeout_seconds=0.2)).kind == ErrorKind.UNCERTAIN
 
 
 def test_a_service_that_is_not_there_was_sent_nothing() -> None:
     made = build("openai", {"model": "gpt-image-2", "base_url": "http://127.0.0.1:9/v1"}, secret=KEY)
     assert isinstance(made, OpenAIImages)
-    error = refused(made)
+    error = submit_refused(made)
     assert error.kind == ErrorKind.TRANSIENT and error.is_unsent
 
 
@@ -210,12 +212,12 @@ def test_a_service_that_is_not_there_was_sent_nothing() -> None:
 )
 def test_an_answer_that_cannot_be_read_was_paid_for_and_is_uncertain(server: OpenAIServer, body: bytes) -> None:
     server.fail_next(GENERATIONS, Fault(after_effect=True, response=Response(200, body)))
-    assert refused(engine(server)).kind == ErrorKind.UNCERTAIN
+    assert submit_refused(engine(server)).kind == ErrorKind.UNCERTAIN
 
 
 def test_an_answer_without_a_image_goes_to_a_person(server: OpenAIServer) -> None:
     server.fail_next(GENERATIONS, Fault(response=plain({"created": 1, "data": []})))
-    error = refused(engine(server))
+    error = submit_refused(engine(server))
     assert error.kind == ErrorKind.INPUT and "without an image" in error.message
 
 

@@ -18,7 +18,7 @@ from generation.engines.base import ErrorKind
 from generation.models import Attempt, Endpoint, Job, LedgerEntry
 from generation.services.dispatch import outcomes
 from generation.services.remote import uncertain
-from tests.support import processes, queued
+from tests.support import processes, queued_runs
 from tests.support.openai_server import GENERATIONS, KEY, OpenAIServer
 from tests.support.remote_server import serving
 
@@ -38,7 +38,9 @@ ENDED = (JobState.SUCCEEDED, JobState.HELD, JobState.QUARANTINED)
 
 
 def endpoint(server: OpenAIServer, policy: str) -> Endpoint:
-    made = queued.endpoint(engine="openai", lane=Lane.CLOUD, base_url=f"{server.url}/v1", model="qwen-image")
+    made = queued_runs.create_endpoint(
+        engine="openai", lane=Lane.CLOUD, base_url=f"{server.url}/v1", model="qwen-image"
+    )
     made.secret, made.when_uncertain, made.max_concurrent, made.price_per_image = KEY, policy, AT_ONCE, "0.04"
     made.save()
     return made
@@ -49,13 +51,13 @@ def submissions(server: OpenAIServer) -> Counter[str]:
     return Counter(str(request.json["prompt"]) for request in list(server.requests))
 
 
-def under_way_at(worker: processes.Process) -> set[int]:
+def open_attempts_of(worker: processes.Process) -> set[int]:
     """Return the attempts of this worker whose intent is written and whose result is not."""
     own = Attempt.objects.filter(worker__contains=f"-{worker.pid}-")
     return set(own.filter(outcome=AttemptOutcome.RUNNING, submitted_at__isnull=False).values_list("pk", flat=True))
 
 
-def when_uncertain() -> dict[int, str]:
+def uncertainty_reasons() -> dict[int, str]:
     """Return the reason of each uncertain submission, by attempt."""
     lost = Attempt.objects.filter(outcome=AttemptOutcome.LOST, error_kind=ErrorKind.UNCERTAIN)
     return {
@@ -80,8 +82,8 @@ def kill_workers(server: OpenAIServer, chance: random.Random) -> tuple[int, set[
         with pytest.raises(subprocess.TimeoutExpired):
             worker.wait(chance.uniform(0, WORK_SECONDS))
         worker.kill()
-        processes.wait_until(lambda: processes.connections() <= others, seconds=20, what="its last statement ends")  # noqa: B023
-        left = under_way_at(worker)
+        processes.wait_until(lambda: processes.connections() <= others, seconds=60, what="its last statement ends")  # noqa: B023
+        left = open_attempts_of(worker)
         hit += bool(left)
         under_way |= left
     return hit, under_way
@@ -99,15 +101,15 @@ def finish_the_rest() -> None:
 
 def test_fifty_kills_order_nothing_twice_and_hold_what_is_uncertain(clean_redis: Any) -> None:
     with serving(OpenAIServer(is_compatible=True, seconds=WORK_SECONDS)) as server:
-        queued.run(queued.campaign(), endpoint(server, WhenUncertain.HOLD), JOBS)
+        queued_runs.create_run(queued_runs.create_campaign(), endpoint(server, WhenUncertain.HOLD), JOBS)
         hit, under_way = kill_workers(server, random.Random(1))
         finish_the_rest()
         submitted, made = submissions(server), {request.prompt for request in server.made}
     assert hit >= KILLS * 0.8
     assert max(submitted.values()) == 1  # not one second submission
     held = Job.objects.filter(status=JobState.HELD).select_related("frozen")
-    assert set(when_uncertain()) == under_way, [
-        when_uncertain().get(pk, pk) for pk in set(when_uncertain()) ^ under_way
+    assert set(uncertainty_reasons()) == under_way, [
+        uncertainty_reasons().get(pk, pk) for pk in set(uncertainty_reasons()) ^ under_way
     ]
     assert held.count() == len(under_way)
     assert all(job.hold_reason == HoldReason.UNCERTAIN for job in held)
@@ -124,7 +126,7 @@ def test_fifty_kills_order_nothing_twice_and_hold_what_is_uncertain(clean_redis:
 
 def test_fifty_kills_with_resubmission_order_again_only_what_was_under_way(clean_redis: Any) -> None:
     with serving(OpenAIServer(is_compatible=True, seconds=WORK_SECONDS)) as server:
-        queued.run(queued.campaign(), endpoint(server, WhenUncertain.RESUBMIT), JOBS)
+        queued_runs.create_run(queued_runs.create_campaign(), endpoint(server, WhenUncertain.RESUBMIT), JOBS)
         hit, under_way = kill_workers(server, random.Random(2))
         finish_the_rest()
         submitted = submissions(server)
@@ -132,7 +134,7 @@ def test_fifty_kills_with_resubmission_order_again_only_what_was_under_way(clean
     assert not Job.objects.filter(status=JobState.HELD).exists()
     second = sum(count - 1 for count in submitted.values())
     assert 0 < second <= len(under_way)
-    assert set(when_uncertain()) == under_way, [
-        when_uncertain().get(pk, pk) for pk in set(when_uncertain()) ^ under_way
+    assert set(uncertainty_reasons()) == under_way, [
+        uncertainty_reasons().get(pk, pk) for pk in set(uncertainty_reasons()) ^ under_way
     ]
     assert LedgerEntry.objects.filter(kind=LedgerKind.UNCERTAIN).count() == len(under_way)

@@ -12,9 +12,9 @@ from generation.engines import output_hosts
 from generation.engines.base import EngineError, ErrorKind, Result, Submitted, Task, build
 from generation.engines.openai import answers
 from generation.engines.openai.engine import OpenAIImages
-from tests.support.lent import Lent
+from tests.support.engine_context import MemoryContext
 from tests.support.openai_server import EDITS, GENERATIONS, KEY, OpenAIServer, refused_by_litellm
-from tests.support.openai_submissions import engine, png, refused, spec, submission
+from tests.support.openai_submissions import engine, png, spec, submit, submit_refused
 from tests.support.remote_server import CUT_BEFORE, Fault, Response, plain, serving
 
 
@@ -28,7 +28,7 @@ def peer(server: OpenAIServer, **config: Any) -> OpenAIImages:
     return engine(server, model="qwen-image", **config)
 
 
-def says(message: str, status: int = 400, **fields: Any) -> Callable[[list[str]], Response]:
+def refusal_response(message: str, status: int = 400, **fields: Any) -> Callable[[list[str]], Response]:
     """Return how a server refuses fields; "{name}", "{names}" and "{quoted}" in `message` stand for them."""
 
     def refuse(names: list[str]) -> Response:
@@ -39,7 +39,7 @@ def says(message: str, status: int = 400, **fields: Any) -> Callable[[list[str]]
     return refuse
 
 
-def pydantic(names: list[str]) -> Response:
+def pydantic_refusal(names: list[str]) -> Response:
     detail = [
         {"type": "extra_forbidden", "loc": ["body", name], "msg": "Extra inputs are not permitted"} for name in names
     ]
@@ -51,19 +51,21 @@ def pydantic(names: list[str]) -> Response:
 PROFILE = {"base": "compatible", "seed": "seed", "always": {"response_format": "b64_json", "n": 1}}
 WAYS = {
     "litellm": refused_by_litellm,
-    "litellm before": says(
+    "litellm before": refusal_response(
         "litellm.UnsupportedParamsError: openai does not support parameters: {quoted}, for model=good."
     ),
-    "openai": says("Unknown parameter: '{name}'.", code="unknown_parameter", param=True),
-    "old openai": says("Unrecognized request argument supplied: {name}"),
-    "old openai, several": says("Unrecognized request arguments supplied: {names}"),
-    "azure": says("Unsupported parameter: '{name}' is not supported with this model.", code="unsupported_parameter"),
-    "json schema": says("Additional properties are not allowed ('{name}' was unexpected) - 'request'"),
-    "go": says('json: unknown field "{name}"'),
-    "python": says("generate() got an unexpected keyword argument '{name}'"),
-    "joi": says('"{name}" is not allowed', 422),
-    "pydantic": pydantic,
-    "xai": says("Argument not supported: {name}"),
+    "openai": refusal_response("Unknown parameter: '{name}'.", code="unknown_parameter", param=True),
+    "old openai": refusal_response("Unrecognized request argument supplied: {name}"),
+    "old openai, several": refusal_response("Unrecognized request arguments supplied: {names}"),
+    "azure": refusal_response(
+        "Unsupported parameter: '{name}' is not supported with this model.", code="unsupported_parameter"
+    ),
+    "json schema": refusal_response("Additional properties are not allowed ('{name}' was unexpected) - 'request'"),
+    "go": refusal_response('json: unknown field "{name}"'),
+    "python": refusal_response("generate() got an unexpected keyword argument '{name}'"),
+    "joi": refusal_response('"{name}" is not allowed', 422),
+    "pydantic": pydantic_refusal,
+    "xai": refusal_response("Argument not supported: {name}"),
 }
 
 
@@ -76,7 +78,7 @@ def test_a_field_that_a_server_does_not_know_is_left_out_once_and_for_all(
     made = peer(
         server, profile={"base": "compatible", "seed": "seed", "always": {"response_format": "b64_json", "n": 1}}
     )
-    results = [submission(made), submission(made)]
+    results = [submit(made), submit(made)]
     assert all(result.pixels is not None for result in results)
     assert server.counts[GENERATIONS] == 3 and len(server.made) == 2
     assert [field in request.fields for request in server.made] == [False, False]
@@ -89,17 +91,17 @@ def test_several_unknown_fields_are_left_out_one_after_the_other(server: OpenAIS
     made = peer(
         server, profile={"base": "compatible", "seed": "seed", "always": {"response_format": "b64_json", "n": 1}}
     )
-    assert submission(made).pixels is not None
+    assert submit(made).pixels is not None
     assert server.counts[GENERATIONS] == 4 and len(server.made) == 1
-    submission(made)
+    submit(made)
     assert server.counts[GENERATIONS] == 5
 
 
 def test_each_endpoint_remembers_for_itself(server: OpenAIServer) -> None:
     server.unknown = {"response_format"}
     first, second = peer(server), peer(server)
-    submission(first)
-    submission(second)
+    submit(first)
+    submit(second)
     assert server.counts[GENERATIONS] == 4
     assert first.model_identity() == second.model_identity() == peer(server).model_identity()
 
@@ -107,7 +109,7 @@ def test_each_endpoint_remembers_for_itself(server: OpenAIServer) -> None:
 def test_an_edit_without_the_unknown_field_still_has_its_photo_and_its_prompt(server: OpenAIServer) -> None:
     server.unknown = {"response_format"}
     photo = png((64, 64), (200, 10, 10))
-    result = submission(peer(server), spec("paint it", roles=["photo"]), photo=photo)
+    result = submit(peer(server), spec("paint it", roles=["photo"]), photo=photo)
     assert result.pixels is not None and server.counts[EDITS] == 2
     assert [part.data for part in server.made[0].images] == [photo] and server.made[0].prompt == "paint it"
 
@@ -124,7 +126,7 @@ def test_an_edit_without_the_unknown_field_still_has_its_photo_and_its_prompt(se
     ],
 )
 def test_what_people_set_is_never_left_out_behind_their_backs(server: OpenAIServer, field: str, message: str) -> None:
-    server.unknown, server.says = {field}, says(message)
+    server.unknown, server.says = {field}, refusal_response(message)
     profile = {
         "base": "compatible",
         "negative": "negative_prompt",
@@ -132,7 +134,7 @@ def test_what_people_set_is_never_left_out_behind_their_backs(server: OpenAIServ
     }
     made = peer(server, profile=profile, quality="hd")
     job_spec = spec(negative="hands", parameters={"steps": 20, "style": "vivid"})
-    error = refused(made, job_spec)
+    error = submit_refused(made, job_spec)
     assert server.counts[GENERATIONS] == 1 and server.made == []
     if field not in ("prompt", "model"):
         assert error.kind == ErrorKind.ENDPOINT and f"does not take {field}" in error.message
@@ -149,23 +151,23 @@ def test_what_people_set_is_never_left_out_behind_their_backs(server: OpenAIServ
     ],
 )
 def test_a_refused_value_is_no_unknown_field(server: OpenAIServer, message: str, code: str | None) -> None:
-    server.unknown, server.says = {"size"}, says(message, code=code)
-    error = refused(peer(server))
+    server.unknown, server.says = {"size"}, refusal_response(message, code=code)
+    error = submit_refused(peer(server))
     assert error.kind == ErrorKind.INPUT and message in error.message
     assert server.counts[GENERATIONS] == 1
 
 
 def test_words_of_the_prompt_name_no_field(server: OpenAIServer) -> None:
     prompt = "a poster with the words 'size' and response_format"
-    server.unknown, server.says = {"size"}, says(f"Unsupported request: {prompt}")
-    assert refused(peer(server), spec(prompt)).kind == ErrorKind.INPUT
+    server.unknown, server.says = {"size"}, refusal_response(f"Unsupported request: {prompt}")
+    assert submit_refused(peer(server), spec(prompt)).kind == ErrorKind.INPUT
     assert server.counts[GENERATIONS] == 1
 
 
 @pytest.mark.parametrize("status", [200, 401, 429, 500, 502, 503])
 def test_only_an_order_that_was_refused_before_it_was_made_is_sent_again(server: OpenAIServer, status: int) -> None:
-    server.unknown, server.says = {"response_format"}, says("Unknown parameter: 'response_format'.", status)
-    refused(peer(server))
+    server.unknown, server.says = {"response_format"}, refusal_response("Unknown parameter: 'response_format'.", status)
+    submit_refused(peer(server))
     assert server.counts[GENERATIONS] == 1
 
 
@@ -192,7 +194,7 @@ def test_an_empty_account_is_told_by_type_and_words(
 ) -> None:
     answer = plain({"error": {"message": message, "type": kind, "param": None, "code": str(status)}}, status)
     server.fail_next(GENERATIONS, Fault(response=answer))
-    error = refused(peer(server))
+    error = submit_refused(peer(server))
     assert error.kind == ErrorKind.QUOTA and "no credit left" in error.message
 
 
@@ -208,7 +210,7 @@ def test_an_empty_account_is_told_by_type_and_words(
 )
 def test_too_many_calls_are_no_empty_account(server: OpenAIServer, message: str) -> None:
     server.fail_next(GENERATIONS, Fault(response=plain({"error": {"message": message, "code": "429"}}, 429)))
-    assert refused(peer(server)).kind == ErrorKind.RATE
+    assert submit_refused(peer(server)).kind == ErrorKind.RATE
 
 
 @pytest.mark.parametrize(
@@ -226,7 +228,7 @@ def test_too_many_calls_are_no_empty_account(server: OpenAIServer, message: str)
 def test_a_refusal_by_rules_is_told_by_its_words(server: OpenAIServer, status: int, message: str) -> None:
     answer = plain({"error": {"message": message, "type": "None", "param": "None", "code": str(status)}}, status)
     server.fail_next(GENERATIONS, Fault(response=answer))
-    error = refused(peer(server))
+    error = submit_refused(peer(server))
     assert error.kind == ErrorKind.MODERATION and "Change the words" in error.message
 
 
@@ -249,7 +251,7 @@ def test_a_wrong_model_is_the_endpoints_fault_and_told_by_its_words(
 ) -> None:
     answer = plain({"error": {"message": message, "type": "None", "param": "None", "code": str(status)}}, status)
     server.fail_next(GENERATIONS, Fault(response=answer))
-    error = refused(peer(server))
+    error = submit_refused(peer(server))
     assert error.kind == ErrorKind.ENDPOINT
     assert "has no model qwen-image" in error.message and "parameter None" not in error.message
 
@@ -268,7 +270,7 @@ def test_a_refused_key_is_told_by_type_and_words(
     server: OpenAIServer, status: int, kind: str | None, message: str
 ) -> None:
     server.fail_next(GENERATIONS, Fault(response=plain({"error": {"message": message, "type": kind}}, status)))
-    error = refused(peer(server))
+    error = submit_refused(peer(server))
     assert error.kind == ErrorKind.QUOTA and "does not accept the endpoint's key" in error.message
 
 
@@ -277,7 +279,7 @@ def test_hostile_words_are_read_in_no_time(letters: str) -> None:
     """The text comes from another server: 200 KB of any of these are read in less than a second."""
     answer = plain({"error": {"message": letters * (200_000 // len(letters)), "code": "x" * 1000}}, 400)
     response = answers.httpx.Response(answer.status, content=answer.body)
-    error = answers.refused(response, "host", "m", ("size", "n", "seed", "response_format"), "a mug")
+    error = answers.refusal_error(response, "host", "m", ("size", "n", "seed", "response_format"), "a mug")
     assert isinstance(error, EngineError)
 
 
@@ -285,13 +287,13 @@ def test_hostile_words_are_read_in_no_time(letters: str) -> None:
 
 
 def submitted(made: OpenAIImages) -> Submitted:
-    return made.submit(Task(11, spec(width=64, height=64)), str(uuid.uuid4()), Lent())
+    return made.submit(Task(11, spec(width=64, height=64)), str(uuid.uuid4()), MemoryContext())
 
 
 def fetched(made: OpenAIImages, remote_id: str) -> Result:
     status = made.poll([remote_id])[remote_id]
     assert isinstance(status, Result) and status.error is None
-    return made.fetch(status, Lent())
+    return made.fetch(status, MemoryContext())
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from generation.engines import base
 from generation.engines.diffusers import original_configs
 from tests.support import original_names
-from tests.support.tiny_models import furthest, pixels, task
+from tests.support.tiny_models import largest_difference, pixels, task
 
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
@@ -163,7 +163,7 @@ def single_file(var: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t
         requires_safety_checker=False,
     )
     pipe.save_pretrained(tmp_path / "folder")
-    save_file(original_names.of(pipe), tmp_path / "model.safetensors")
+    save_file(original_names.original_tensors(pipe), tmp_path / "model.safetensors")
     return tmp_path / "model.safetensors", tmp_path / "folder"
 
 
@@ -173,7 +173,7 @@ def test_a_single_file_without_model_config_draws_offline_as_its_folder_does(sin
     assert alone.family.name == "sd"
     whole = base.build("diffusers", {"model": str(folder), "device": "cpu"})
     drawn = [task(1, prompt="a teal pitcher on a marble table")]
-    assert furthest(pixels(alone, drawn)[1], pixels(whole, drawn)[1]) <= 1
+    assert largest_difference(pixels(alone, drawn)[1], pixels(whole, drawn)[1]) <= 1
     assert re.fullmatch(r"[0-9a-f]{32}\+[0-9a-f]{12}", alone.model_identity()[1])
 
 

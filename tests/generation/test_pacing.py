@@ -13,28 +13,28 @@ from generation import rate_limits
 from generation.choices import Breaker
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Attempt, Endpoint, EndpointStatus
-from generation.rate_limits import FoundRate
+from generation.rate_limits import LearntRate
 from generation.selectors import endpoint_limits
 from generation.services.dispatch import claims
 from generation.services.remote import pacing, submissions, throttle
-from tests.support import queued
+from tests.support import queued_runs
 
 pytestmark = pytest.mark.django_db
 
 ASKS_FOR_PATIENCE = EngineError(ErrorKind.RATE, "Slow down.", retry_after_seconds=1.0)
 
 
-def an_endpoint() -> Endpoint:
-    return queued.endpoint(engine="wire", lane=Lane.CLOUD, url="http://127.0.0.1:9")
+def create_endpoint() -> Endpoint:
+    return queued_runs.create_endpoint(engine="wire", lane=Lane.CLOUD, url="http://127.0.0.1:9")
 
 
-def found(endpoint: Endpoint) -> FoundRate:
-    return endpoint_limits.found_rates(EndpointStatus.objects.get(endpoint=endpoint))[rate_limits.SECOND]
+def found_rate(endpoint: Endpoint) -> LearntRate:
+    return endpoint_limits.learnt_rates(EndpointStatus.objects.get(endpoint=endpoint))[rate_limits.SECOND]
 
 
-def sent(endpoint: Endpoint, count: int) -> list[tuple[int, Any, datetime]]:
+def record_submissions(endpoint: Endpoint, count: int) -> list[tuple[int, Any, datetime]]:
     """Record this many submissions one after the other; return job, lease token and time of each."""
-    queued.run(queued.campaign(), endpoint, count)
+    queued_runs.create_run(queued_runs.create_campaign(), endpoint, count)
     claim = claims.claim(lane=Lane.CLOUD, worker="here", limit=count, endpoint_id=endpoint.pk)
     for job in claim.jobs:
         assert submissions.record_intent(job_id=job.id, token=claim.token)
@@ -44,52 +44,52 @@ def sent(endpoint: Endpoint, count: int) -> list[tuple[int, Any, datetime]]:
     return [(job_id, claim.token, moment) for job_id, moment in moments if moment is not None]
 
 
-def submitted(endpoint: Endpoint) -> None:
-    turn = throttle.wait(endpoint)
+def submit_next(endpoint: Endpoint) -> None:
+    turn = throttle.wait_for_turn(endpoint)
     assert turn is not None
-    turn.come()
+    turn.wait_until_allowed()
 
 
 @pytest.mark.parametrize("refused", [(1, 3), (0, 1), (2, 3), (3, 1)])
 def test_two_of_four_that_went_out_together_are_a_limit_of_two_in_whatever_order_they_arrived(
     refused: tuple[int, int], clean_redis: Any
 ) -> None:
-    endpoint = an_endpoint()
-    attempts = sent(endpoint, 4)
+    endpoint = create_endpoint()
+    attempts = record_submissions(endpoint, 4)
     for job_id, token, _ in (attempts[number] for number in refused):
-        submissions.refused(job_id=job_id, token=token)
+        submissions.record_refusal(job_id=job_id, token=token)
     for _, _, moment in (attempts[number] for number in refused):
-        pacing.failed(endpoint, ASKS_FOR_PATIENCE, submitted_at=moment)
-    assert found(endpoint).submissions == 2
+        pacing.record_failure(endpoint, ASKS_FOR_PATIENCE, submitted_at=moment)
+    assert found_rate(endpoint).submissions == 2
 
 
 @pytest.mark.parametrize("rate", [0.7, 1.0, 1.4, 2.9])
 def test_a_small_rate_that_is_made_use_of_grows(rate: float, clean_redis: Any) -> None:
-    endpoint = an_endpoint()
+    endpoint = create_endpoint()
     long_ago = timezone.now() - timedelta(seconds=20)
     EndpointStatus.objects.create(
-        endpoint=endpoint, rates={rate_limits.SECOND: FoundRate(rate, long_ago, is_first_guess=False).to_json()}
+        endpoint=endpoint, rates={rate_limits.SECOND: LearntRate(rate, long_ago, is_first_guess=False).to_json()}
     )
     endpoint = Endpoint.objects.select_related("status").get(pk=endpoint.pk)
     for _ in range(int(rate)):
-        submitted(endpoint)
-    pacing.succeeded(endpoint, in_use=1)
-    assert found(endpoint).submissions > rate
+        submit_next(endpoint)
+    pacing.record_success(endpoint, in_use=1)
+    assert found_rate(endpoint).submissions > rate
 
 
 def test_a_rate_that_is_not_made_use_of_stays(clean_redis: Any) -> None:
-    endpoint = an_endpoint()
+    endpoint = create_endpoint()
     long_ago = timezone.now() - timedelta(seconds=20)
-    EndpointStatus.objects.create(endpoint=endpoint, rates={rate_limits.SECOND: FoundRate(8.0, long_ago).to_json()})
+    EndpointStatus.objects.create(endpoint=endpoint, rates={rate_limits.SECOND: LearntRate(8.0, long_ago).to_json()})
     endpoint = Endpoint.objects.select_related("status").get(pk=endpoint.pk)
-    submitted(endpoint)
-    pacing.succeeded(endpoint, in_use=1)
-    assert found(endpoint).submissions == 8
+    submit_next(endpoint)
+    pacing.record_success(endpoint, in_use=1)
+    assert found_rate(endpoint).submissions == 8
 
 
-def taken(endpoint: Endpoint, count: int) -> list[tuple[int, Any, datetime]]:
+def record_accepted_submissions(endpoint: Endpoint, count: int) -> list[tuple[int, Any, datetime]]:
     """Record this many submissions that the service accepted two seconds ago."""
-    made = sent(endpoint, count)
+    made = record_submissions(endpoint, count)
     Attempt.objects.filter(endpoint=endpoint).update(submitted_at=timezone.now() - timedelta(seconds=2))
     return made
 
@@ -98,29 +98,29 @@ def taken(endpoint: Endpoint, count: int) -> list[tuple[int, Any, datetime]]:
 def test_what_was_not_refused_for_a_second_is_followed_by_one_more_up_to_twice_what_was_answered(
     submissions: int, more: int, clean_redis: Any
 ) -> None:
-    endpoint = an_endpoint()
-    sent(endpoint, submissions)
-    assert pacing.room(endpoint.pk).submissions == 0
+    endpoint = create_endpoint()
+    record_submissions(endpoint, submissions)
+    assert pacing.lock_load(endpoint.pk).submissions == 0
     Attempt.objects.filter(endpoint=endpoint).update(submitted_at=timezone.now() - timedelta(seconds=2))
-    assert pacing.room(endpoint.pk).submissions == more
-    assert [load.submissions for load in pacing.loads()] == [more]
+    assert pacing.lock_load(endpoint.pk).submissions == more
+    assert [load.submissions for load in pacing.list_loads()] == [more]
 
 
 def test_a_service_that_answers_one_is_known_to_take_as_many_as_it_had(clean_redis: Any) -> None:
-    endpoint = an_endpoint()
-    job_id, token, _ = taken(endpoint, 7)[0]
-    submissions.answered(job_id=job_id, token=token)
-    pacing.succeeded(endpoint, in_use=4)
+    endpoint = create_endpoint()
+    job_id, token, _ = record_accepted_submissions(endpoint, 7)[0]
+    submissions.record_answer(job_id=job_id, token=token)
+    pacing.record_success(endpoint, in_use=4)
     assert EndpointStatus.objects.get(endpoint=endpoint).window == 7
-    assert pacing.room(endpoint.pk).submissions == 1  # the place that became free
+    assert pacing.lock_load(endpoint.pk).submissions == 1  # the place that became free
 
 
 def test_the_first_refusal_of_a_call_too_many_leaves_as_many_as_were_open(clean_redis: Any) -> None:
-    endpoint = an_endpoint()
-    taken(endpoint, 7)
-    [(job_id, token, moment)] = sent(endpoint, 1)
-    submissions.refused(job_id=job_id, token=token)
-    pacing.failed(endpoint, ASKS_FOR_PATIENCE, submitted_at=moment)
+    endpoint = create_endpoint()
+    record_accepted_submissions(endpoint, 7)
+    [(job_id, token, moment)] = record_submissions(endpoint, 1)
+    submissions.record_refusal(job_id=job_id, token=token)
+    pacing.record_failure(endpoint, ASKS_FOR_PATIENCE, submitted_at=moment)
     status = EndpointStatus.objects.get(endpoint=endpoint)
     assert (status.window, status.window_peak, status.rates) == (7, 7, {})
 
@@ -128,13 +128,13 @@ def test_the_first_refusal_of_a_call_too_many_leaves_as_many_as_were_open(clean_
 # -- limits that were found while the endpoint was failing -------------------------------------------------------------
 
 
-def ill(
+def create_failing_status(
     endpoint: Endpoint, breaker: str, *, found_minutes_ago: float, healthy_minutes_ago: float | None
 ) -> EndpointStatus:
     """Create a status with a window and two rates, found this long ago; the endpoint last worked this long ago."""
     now = timezone.now()
     found_at = now - timedelta(minutes=found_minutes_ago)
-    rates = {name: FoundRate(1.0, found_at).to_json() for name in (rate_limits.SECOND, rate_limits.MINUTE)}
+    rates = {name: LearntRate(1.0, found_at).to_json() for name in (rate_limits.SECOND, rate_limits.MINUTE)}
     healthy_at = None if healthy_minutes_ago is None else now - timedelta(minutes=healthy_minutes_ago)
     return EndpointStatus.objects.create(
         endpoint=endpoint,
@@ -168,16 +168,18 @@ def test_limits_found_while_an_endpoint_was_ill_are_forgotten_when_it_works_agai
     is_kept: bool,
     clean_redis: Any,
 ) -> None:
-    endpoint = an_endpoint()
-    ill(endpoint, breaker, found_minutes_ago=found_minutes_ago, healthy_minutes_ago=healthy_minutes_ago)
+    endpoint = create_endpoint()
+    create_failing_status(
+        endpoint, breaker, found_minutes_ago=found_minutes_ago, healthy_minutes_ago=healthy_minutes_ago
+    )
     endpoint = Endpoint.objects.select_related("status").get(pk=endpoint.pk)
-    pacing.succeeded(endpoint, in_use=1)
+    pacing.record_success(endpoint, in_use=1)
     status = EndpointStatus.objects.get(endpoint=endpoint)
     assert status.breaker == Breaker.CLOSED
     assert sorted(status.rates) == ([rate_limits.MINUTE, rate_limits.SECOND] if is_kept else [])
     assert (status.window_peak is not None) is is_kept
     if not is_kept:
-        assert endpoint_limits.at_once(endpoint, status) == int(endpoint_limits.FIRST_WINDOW)
+        assert endpoint_limits.concurrency_limit(endpoint, status) == int(endpoint_limits.FIRST_WINDOW)
 
 
 @pytest.mark.parametrize(
@@ -194,12 +196,14 @@ def test_limits_found_while_an_endpoint_was_ill_are_forgotten_when_it_works_agai
 def test_a_cog_server_gets_one_order_at_once_unless_its_operator_says_more(
     engine: str, config: dict[str, Any], max_concurrent: int | None, at_once: int
 ) -> None:
-    endpoint = queued.endpoint(engine="wire", lane=Lane.CLOUD, url="http://127.0.0.1:9")
+    endpoint = queued_runs.create_endpoint(engine="wire", lane=Lane.CLOUD, url="http://127.0.0.1:9")
     endpoint.engine, endpoint.config, endpoint.max_concurrent = engine, config, max_concurrent
     endpoint.save()
-    assert endpoint_limits.at_once(endpoint, None) == at_once
-    pacing.succeeded(endpoint, in_use=1)
+    assert endpoint_limits.concurrency_limit(endpoint, None) == at_once
+    pacing.record_success(endpoint, in_use=1)
     endpoint = Endpoint.objects.select_related("status").get(pk=endpoint.pk)
-    limit = at_once if engine == "replicate" and (config.get("cog") or max_concurrent) else endpoint_limits.MOST_AT_ONCE
+    limit = (
+        at_once if engine == "replicate" and (config.get("cog") or max_concurrent) else endpoint_limits.MAX_CONCURRENT
+    )
     for taken in (1, 2, 40):
-        assert endpoint_limits.at_once(endpoint, endpoint.status, taken) <= limit
+        assert endpoint_limits.concurrency_limit(endpoint, endpoint.status, taken) <= limit

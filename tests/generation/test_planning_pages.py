@@ -18,12 +18,12 @@ from core import clock
 from core.models import Brand, User
 from generation.models import Asset, Cell, Endpoint, Run
 from generation.views import run_form
-from generation.views.run_form import Form
+from generation.views.run_form import RunForm
 from tests.support import engines, factories
 
 pytestmark = pytest.mark.django_db
 
-assert engines.Ready.name == "ready"  # importing it registers the engine
+assert engines.ReadyEngine.name == "ready"  # importing it registers the engine
 
 
 @pytest.fixture
@@ -266,11 +266,11 @@ def test_the_editor_of_axes_follows_the_prompt(
 
 def test_axis_values_keep_the_type_that_the_prompt_gave_them() -> None:
     own = {"fill": [0.7, 1], "size": ["10", "XL"], "shadow": [True, False]}
-    rows = [(name, run_form.as_text(values)) for name, values in own.items()]
-    assert run_form.parsed_axes(rows, own) == own
-    assert run_form.parsed_axes([("fill", "0.5, 2")], own) == {"fill": [0.5, 2]}
-    assert run_form.parsed_axes([("size", "12")], own) == {"size": ["12"]}
-    assert run_form.axis_rows(Form(axes=[("a", "b")]), None) == [("a", "b"), ("", "")]
+    rows = [(name, run_form.format_axis_values(values)) for name, values in own.items()]
+    assert run_form.parse_axes(rows, own) == own
+    assert run_form.parse_axes([("fill", "0.5, 2")], own) == {"fill": [0.5, 2]}
+    assert run_form.parse_axes([("size", "12")], own) == {"size": ["12"]}
+    assert run_form.axis_rows(RunForm(axes=[("a", "b")]), None) == [("a", "b"), ("", "")]
 
 
 def test_another_brands_campaign_and_prompts_are_not_there(

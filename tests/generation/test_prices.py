@@ -35,11 +35,11 @@ def test_a_second_and_an_image_have_their_price() -> None:
 def test_what_has_no_price_or_was_not_counted_costs_nothing_and_is_told() -> None:
     assert prices.cost({}, {"images": 1}) == 0
     assert prices.cost(TOKENS, {"images": 1}) == 0
-    assert prices.uncounted(TOKENS, {"images": 1, "output_tokens": 5}) == (
+    assert prices.uncounted_units(TOKENS, {"images": 1, "output_tokens": 5}) == (
         "million_text_input_tokens",
         "million_image_input_tokens",
     )
-    assert prices.uncounted({"image": 0, "second": 1}, {"seconds": 1}) == ()
+    assert prices.uncounted_units({"image": 0, "second": 1}, {"seconds": 1}) == ()
 
 
 @given(tables, usages)
@@ -70,7 +70,7 @@ def test_more_usage_never_costs_less(
 @given(tables, usages)
 def test_a_table_means_the_same_as_numbers_and_as_text(table: dict[str, Decimal], usage: dict[str, float]) -> None:
     written = {name: str(price) for name, price in table.items()}
-    assert prices.problems(written) == []
+    assert prices.find_problems(written) == []
     assert prices.cost(written, usage) == prices.cost(table, usage)
 
 
@@ -82,7 +82,7 @@ def test_an_estimate_from_measured_usage_lies_between_the_cheapest_and_the_deare
     if not whole:
         return
     costs = [prices.cost(table, usage) for usage in whole]
-    estimated = prices.estimate(table, typical=prices.mean(whole))
+    estimated = prices.estimate(table, typical=prices.mean_usage(whole))
     assert min(costs) - prices.PLACES <= estimated <= max(costs) + prices.PLACES
 
 
@@ -93,11 +93,11 @@ def test_an_estimate_knows_an_image_and_its_seconds_without_being_told() -> None
 
 
 def test_the_mean_of_a_unit_is_over_those_that_counted_it() -> None:
-    assert prices.mean([{"images": 1, "seconds": 4}, {"images": 1}, {"images": 1, "seconds": 8}]) == {
+    assert prices.mean_usage([{"images": 1, "seconds": 4}, {"images": 1}, {"images": 1, "seconds": 8}]) == {
         "images": 1,
         "seconds": 6,
     }
-    assert prices.mean([]) == {}
+    assert prices.mean_usage([]) == {}
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_the_mean_of_a_unit_is_over_those_that_counted_it() -> None:
     ],
 )
 def test_a_wrong_table_is_told_in_sentences(table: Any, sentences: list[str]) -> None:
-    assert prices.problems(table) == sentences
+    assert prices.find_problems(table) == sentences
     if sentences:
         with pytest.raises(ValueError, match=r"."):
             prices.cost(table, {"images": 1})
@@ -129,13 +129,13 @@ def test_a_wrong_table_is_told_in_sentences(table: Any, sentences: list[str]) ->
     )
 )
 def test_any_table_is_either_told_or_counted(table: dict[str, Any]) -> None:
-    if not prices.problems(table):
+    if not prices.find_problems(table):
         assert prices.cost(table, {"images": 2, "seconds": 3}) >= 0
 
 
 def test_prices_read_as_a_sentence() -> None:
-    assert prices.in_words(TOKENS) == (
+    assert prices.describe(TOKENS) == (
         "5 per million tokens of text sent, 8 per million tokens of images sent, 30 per million tokens made"
     )
-    assert prices.in_words({"image": "0.040", "second": 0}) == "0.04 per image"
-    assert prices.in_words({}) == ""
+    assert prices.describe({"image": "0.040", "second": 0}) == "0.04 per image"
+    assert prices.describe({}) == ""

@@ -15,12 +15,12 @@ from core.errors import Conflict, Invalid, NotAllowed
 from core.models import Brand, Event, Notice, User
 from generation.choices import AssetState, RunState, Stage
 from generation.models import Asset, Job, JobSpec, Run
-from generation.selectors import tries
+from generation.selectors import prompt_tryouts
 from generation.services import tryouts
 from review.choices import DecisionKind
 from review.selectors.prompt_results import results
 from tests.support import factories
-from tests.support.in_review import image_in_review
+from tests.support.images_in_review import create_image_in_review
 
 pytestmark = pytest.mark.django_db
 
@@ -51,7 +51,7 @@ def version(template: PromptTemplate, designer: User) -> PromptVersion:
     return prompts.add_version(template_id=template.pk, by=designer, **FIELDS)
 
 
-def posted(**changes: Any) -> dict[str, Any]:
+def form_fields(**changes: Any) -> dict[str, Any]:
     """Return the form fields as a browser sends them."""
     return {
         "text": "{name} in {colour}", "axes": "backdrop: white, sand", "engine": "packshot", "candidates": 1,
@@ -66,7 +66,7 @@ def posted(**changes: Any) -> dict[str, Any]:
 def test_the_engines_controls_are_fields_and_the_rest_is_json(
     brand: Brand, version: PromptVersion, designer: User, page_client: Any, mugs: list[Any]
 ) -> None:
-    prompts.change_version(version_id=version.pk, by=designer, parameters={"backdrop": "{backdrop}", "odd": 1})
+    prompts.edit_draft_version(version_id=version.pk, by=designer, parameters={"backdrop": "{backdrop}", "odd": 1})
     page = page_client(designer).get(f"/brands/{brand.slug}/prompts/studio/")
     form = page.context["form"]
     assert form.initial["control_backdrop"] == "{backdrop}"
@@ -79,13 +79,13 @@ def test_saving_keeps_what_has_no_field_and_says_where_a_mistake_is(
     brand: Brand, version: PromptVersion, designer: User, page_client: Any
 ) -> None:
     client, address = page_client(designer), f"/brands/{brand.slug}/prompts/studio/"
-    wrong = client.post(address, posted(text="A {name}\non {backdrop", control_fill="7", parameters='{"a": }'))
+    wrong = client.post(address, form_fields(text="A {name}\non {backdrop", control_fill="7", parameters='{"a": }'))
     assert wrong.status_code == 422
     assert b"from 0.1 to 1" in wrong.content
     assert b"line 1, character 7" in wrong.content
-    wrong = client.post(address, posted(text="A {name}\non {backdrop"))
+    wrong = client.post(address, form_fields(text="A {name}\non {backdrop"))
     assert b"line 2, character 4" in wrong.content
-    assert client.post(address, posted(control_fill="0,7", note="smaller")).status_code == 302
+    assert client.post(address, form_fields(control_fill="0,7", note="smaller")).status_code == 302
     made = PromptVersion.objects.get(number=2)
     assert made.parameters == {"backdrop": "{backdrop}", "fill": 0.7}
     assert (made.policy, made.needs, made.note) == ({}, {"engine": "packshot"}, "smaller")
@@ -94,7 +94,9 @@ def test_saving_keeps_what_has_no_field_and_says_where_a_mistake_is(
 def test_an_unknown_placeholder_is_told_with_the_name_that_was_meant(
     brand: Brand, version: PromptVersion, designer: User, page_client: Any, mugs: list[Any]
 ) -> None:
-    answer = page_client(designer).post(f"/brands/{brand.slug}/prompts/studio/preview/", posted(text="{color} {name}"))
+    answer = page_client(designer).post(
+        f"/brands/{brand.slug}/prompts/studio/preview/", form_fields(text="{color} {name}")
+    )
     assert "Did you mean “colour”?".encode() in answer.content
     assert b'data-instead="colour"' in answer.content
 
@@ -103,7 +105,7 @@ def test_the_same_three_products_stay_while_versions_change(
     brand: Brand, version: PromptVersion, designer: User, page_client: Any, mugs: list[Any]
 ) -> None:
     client, address = page_client(designer), f"/brands/{brand.slug}/prompts/studio/"
-    client.post(f"{address}preview/", posted(place="0", subject=str(mugs[3].pk)))
+    client.post(f"{address}preview/", form_fields(place="0", subject=str(mugs[3].pk)))
     prompts.add_version(template_id=version.template_id, by=designer, **{**FIELDS, "text": "{name}"})
     for page in (address, f"{address}v1/"):
         shown = [preview.subject.key for preview in client.get(page).context["shown"]]
@@ -117,14 +119,17 @@ def test_a_product_of_another_brand_cannot_be_pinned(
 ) -> None:
     foreign = factories.SubjectFactory(brand=other_brand, name="Secret mug")
     client, address = page_client(designer), f"/brands/{brand.slug}/prompts/studio/"
-    answer = client.post(f"{address}preview/", posted(place="0", subject=str(foreign.pk)))
+    answer = client.post(f"{address}preview/", form_fields(place="0", subject=str(foreign.pk)))
     assert b"Secret mug" not in answer.content
     assert b"Secret mug" not in client.get(f"{address}subjects/?q=Secret").content
 
 
 def test_placeholders_are_offered_with_how_many_products_have_them(brand: Brand, mugs: list[Any]) -> None:
     factories.SubjectFactory(brand=brand, attributes={"glaze": "matte", "colour": ""})
-    counts = {placeholder.name: (placeholder.count, placeholder.of) for placeholder in selectors.names(brand.pk)}
+    counts = {
+        placeholder.name: (placeholder.count, placeholder.searched)
+        for placeholder in selectors.list_placeholders(brand.pk)
+    }
     assert (counts["name"], counts["colour"], counts["glaze"]) == ((5, 5), (4, 5), (1, 5))
 
 
@@ -133,7 +138,7 @@ def test_a_choice_of_words_in_braces_is_explained_when_it_is_previewed_and_saved
     brand: Brand, version: PromptVersion, designer: User, page_client: Any, field: str
 ) -> None:
     client, address = page_client(designer), f"/brands/{brand.slug}/prompts/studio/"
-    fields = posted(**{"text": "{name}", field: "{name} on a {red|blue|green} table"})
+    fields = form_fields(**{"text": "{name}", field: "{name} on a {red|blue|green} table"})
     words = "“red” is no placeholder here: of {red|blue|green} the words “blue|green” are sent as they stand."
     assert words in client.post(f"{address}preview/", fields).content.decode()
     saved = client.post(address, fields, follow=True)
@@ -148,7 +153,7 @@ def test_words_that_the_model_does_not_read_are_grey(
     template = factories.PromptTemplateFactory(brand=brand, slug="scene")
     long = "{name} " + "mug " * 90
     address = f"/brands/{brand.slug}/prompts/{template.slug}/preview/"
-    answer = page_client(designer).post(address, posted(text=long, engine="diffusers", base="", axes=""))
+    answer = page_client(designer).post(address, form_fields(text=long, engine="diffusers", base="", axes=""))
     assert b"about 92 of 75 tokens" in answer.content
     assert b"unread" in answer.content
     assert answer.context["unread_from"] == len("{name} ") + 73 * len("mug ")
@@ -162,7 +167,7 @@ def test_a_try_saves_what_changed_and_makes_one_sandbox_image_per_product(
 ) -> None:
     client, address = page_client(designer), f"/brands/{brand.slug}/prompts/studio/"
     ticked = [str(preview.subject.pk) for preview in client.get(address).context["shown"]]
-    answer = client.post(f"{address}try/", posted(text="A {name}", try_subject=ticked))
+    answer = client.post(f"{address}try/", form_fields(text="A {name}", try_subject=ticked))
     assert answer["Location"] == f"{address}v2/"
     run = Run.objects.get()
     assert (run.stage, run.state, run.prompt_version.number, run.cell_count) == (Stage.SANDBOX, RunState.RUNNING, 2, 3)
@@ -182,7 +187,7 @@ def test_a_try_of_an_unchanged_version_adds_none_and_uses_the_same_sandbox(
 ) -> None:
     client, address = page_client(designer), f"/brands/{brand.slug}/prompts/studio/"
     for _ in range(2):
-        client.post(f"{address}try/", posted(try_subject=str(mugs[0].pk)))
+        client.post(f"{address}try/", form_fields(try_subject=str(mugs[0].pk)))
     assert PromptVersion.objects.count() == 1
     assert Run.objects.count() == 2
     assert Campaign.objects.filter(is_sandbox=True).count() == 1
@@ -193,7 +198,7 @@ def test_a_look_sent_to_the_address_of_the_try_button_tries_nothing(
     brand: Brand, version: PromptVersion, designer: User, page_client: Any, mugs: list[Any]
 ) -> None:
     client, address = page_client(designer), f"/brands/{brand.slug}/prompts/studio/"
-    form = posted(text="A {name}", try_subject=str(mugs[0].pk))
+    form = form_fields(text="A {name}", try_subject=str(mugs[0].pk))
     answer = client.post(f"{address}try/", form, headers={"HX-Request": "true"})
     assert answer.status_code == 200
     assert not Run.objects.exists() and PromptVersion.objects.count() == 1
@@ -204,12 +209,12 @@ def test_a_try_that_cannot_be_made_leaves_nothing_and_says_why(
 ) -> None:
     bare = factories.SubjectFactory(brand=brand, key="BARE-1")
     client, address = page_client(designer), f"/brands/{brand.slug}/prompts/studio/"
-    answer = client.post(f"{address}try/", posted(text="Another {name}", try_subject=str(bare.pk)))
+    answer = client.post(f"{address}try/", form_fields(text="Another {name}", try_subject=str(bare.pk)))
     assert answer.status_code == 422
     assert b"no photo" in answer.content
     assert PromptVersion.objects.count() == 1
     assert not Run.objects.exists() and not Campaign.objects.filter(is_sandbox=True).exists()
-    answer = client.post(f"{address}try/", posted())
+    answer = client.post(f"{address}try/", form_fields())
     assert b"Tick at least one product" in answer.content
 
 
@@ -217,9 +222,9 @@ def test_a_viewer_cannot_try(
     brand: Brand, version: PromptVersion, viewer: User, page_client: Any, mugs: list[Any]
 ) -> None:
     address = f"/brands/{brand.slug}/prompts/studio/try/"
-    assert page_client(viewer).post(address, posted(try_subject=str(mugs[0].pk))).status_code == 403
+    assert page_client(viewer).post(address, form_fields(try_subject=str(mugs[0].pk))).status_code == 403
     with pytest.raises(NotAllowed):
-        campaigns.sandbox(brand=brand, by=viewer)
+        campaigns.get_or_create_sandbox(brand=brand, by=viewer)
     assert not Run.objects.exists()
 
 
@@ -235,12 +240,12 @@ def test_the_last_image_is_the_newest_of_this_version_and_a_failure_is_told(
     ]
     failed = factories.AssetFactory(cell__run=run, cell__subject=mugs[1], state=AssetState.FAILED)
     factories.JobFactory(run=run, cell=failed.cell, status="failed", error="Out of memory.")
-    images = tries.last_images(version, [mug.pk for mug in mugs])
+    images = prompt_tryouts.last_images(version, [mug.pk for mug in mugs])
     assert images[mugs[0].pk].version_id == made[1].pk
     assert images[mugs[1].pk].problem == "Out of memory."
     assert images[mugs[2].pk].version_id is None
     other = prompts.add_version(template_id=version.template_id, by=designer, **{**FIELDS, "text": "{name}"})
-    assert tries.last_images(other, [mugs[0].pk])[mugs[0].pk].version_id is None
+    assert prompt_tryouts.last_images(other, [mugs[0].pk])[mugs[0].pk].version_id is None
 
 
 def test_a_version_of_another_prompt_is_no_base_of_a_try(
@@ -271,7 +276,7 @@ def test_a_lead_is_asked_answers_with_a_word_and_approves_later(
     page_client(lead).post(f"{address}/back/", {"answer": "Name the glaze."})
     assert "Name the glaze." in Notice.objects.get(user=designer).sentence
     assert b"Name the glaze." in page_client(designer).get(f"{address}/").content
-    prompts.ask_approval(version_id=version.pk, by=designer)
+    prompts.request_approval(version_id=version.pk, by=designer)
     page_client(lead).post(f"{address}/approve/")
     version.refresh_from_db()
     assert (version.status, version.answer) == ("approved", "")
@@ -283,9 +288,9 @@ def test_a_lead_is_asked_answers_with_a_word_and_approves_later(
 
 def test_a_used_version_can_still_be_asked_for_and_answered(version: PromptVersion, designer: User, lead: User) -> None:
     prompts.mark_used(version=version, by=designer)
-    prompts.ask_approval(version_id=version.pk, by=designer)
+    prompts.request_approval(version_id=version.pk, by=designer)
     with pytest.raises(Conflict):
-        prompts.ask_approval(version_id=version.pk, by=designer)
+        prompts.request_approval(version_id=version.pk, by=designer)
     with pytest.raises(Invalid):
         prompts.send_back(version_id=version.pk, by=lead, answer="")
     prompts.send_back(version_id=version.pk, by=lead, answer="Not yet.")
@@ -301,7 +306,7 @@ def test_two_versions_show_their_differences_and_how_they_fare(
     changed = {"text": "{name} on oak", "parameters": {"backdrop": "{backdrop}", "light": "left"}}
     second = prompts.add_version(template_id=version.template_id, by=designer, **{**FIELDS, **changed})
     run = factories.RunFactory(campaign=factories.CampaignFactory(brand=brand), prompt_version=second)
-    tasks = [image_in_review(brand, run=run, specs=[]) for _ in range(3)]
+    tasks = [create_image_in_review(brand, run=run, specs=[]) for _ in range(3)]
     kinds = [DecisionKind.APPROVED, DecisionKind.APPROVED, DecisionKind.REJECTED]
     for task, kind in zip(tasks, kinds, strict=True):
         reason = factories.ReasonFactory(brand=brand, label="Soft") if kind == DecisionKind.REJECTED else None
@@ -310,9 +315,13 @@ def test_two_versions_show_their_differences_and_how_they_fare(
         # A second decision about the same image is not a first decision.
         factories.DecisionFactory(task=task, version=shown, kind=DecisionKind.APPROVED)
     by_version = results([version.pk, second.pk])
-    assert (by_version[second.pk].passed, by_version[second.pk].judged, by_version[second.pk].percent) == (2, 3, 67)
+    assert (
+        by_version[second.pk].approved_at_first_look,
+        by_version[second.pk].decided,
+        by_version[second.pk].approval_percent,
+    ) == (2, 3, 67)
     assert by_version[second.pk].reasons == (("Soft", 1),)
-    assert by_version[version.pk].percent is None
+    assert by_version[version.pk].approval_percent is None
     page = page_client(designer).get(f"/brands/{brand.slug}/prompts/studio/compare/?a=1&b=2")
     assert b"<ins>on oak</ins>" in page.content
     assert b"67 %" in page.content
@@ -321,12 +330,12 @@ def test_two_versions_show_their_differences_and_how_they_fare(
 
 def test_a_verdict_that_was_taken_back_is_no_first_look(brand: Brand, version: PromptVersion) -> None:
     run = factories.RunFactory(campaign=factories.CampaignFactory(brand=brand), prompt_version=version)
-    task = image_in_review(brand, run=run, specs=[])
+    task = create_image_in_review(brand, run=run, specs=[])
     shown = task.asset.versions.get()
     wrong = factories.DecisionFactory(task=task, version=shown, kind=DecisionKind.REJECTED)
     factories.DecisionFactory(task=task, version=shown, kind=DecisionKind.UNDONE, voids=wrong)
     factories.DecisionFactory(task=task, version=shown, kind=DecisionKind.APPROVED)
-    assert results([version.pk])[version.pk].percent == 100
+    assert results([version.pk])[version.pk].approval_percent == 100
 
 
 # -- a real browser ------------------------------------------------------------------------------------------------

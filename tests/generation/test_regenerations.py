@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connection
 
 from core.models import Brand, Event, User
 from generation.checks.base import CheckResult
 from generation.models import Asset, AssetVersion, Job, JobSpec, LedgerEntry, Run
 from generation.services import runs
 from generation.services.dispatch import claims, outcomes
-from generation.services.dispatch.outcomes import Made
+from generation.services.dispatch.outcomes import StoredResult
 from generation.services.images import regenerations
 from generation.services.images.assets import StoredMaster
 from generation.services.planning import plans
+from generation.services.planning.plan_requests import PlanArguments
 from review.models import ReviewTask
 from review.services import decisions
 from tests.support import engines, factories
-from tests.support.in_review import seen
+from tests.support.images_in_review import decision_arguments
+from tests.support.racing import race_without_errors
 
 pytestmark = pytest.mark.django_db
 
-assert engines.Ready.name == "ready"  # importing it registers the engine
+assert engines.ReadyEngine.name == "ready"  # importing it registers the engine
 POLICY = {"on_fail": "regenerate", "max_regenerations": 2}
 
 
 @pytest.fixture
-def begin(brand: Brand, manager: User) -> Callable[..., Run]:
+def release_run(brand: Brand, manager: User) -> Callable[..., Run]:
     """Return a function that releases a run of one image at 1.50, under a given policy and budget."""
 
     def make(
@@ -46,9 +47,14 @@ def begin(brand: Brand, manager: User) -> Callable[..., Run]:
         )  # fmt: skip
         endpoint = factories.EndpointFactory(engine=engine, price_per_image=Decimal("1.50"))
         run = plans.plan(
-            campaign=campaign, prompt_version=version, endpoint=endpoint, by=manager,
-            stage=changes.get("stage", "pilot"),
-        )  # fmt: skip
+            PlanArguments(
+                campaign=campaign,
+                prompt_version=version,
+                endpoint=endpoint,
+                by=manager,
+                stage=changes.get("stage", "pilot"),
+            )
+        )
         return runs.release(run_id=run.pk, by=manager)
 
     return make
@@ -63,7 +69,7 @@ def make_image(outcome: str = "fail") -> Job:
         sha256=factories.digest(name), key=f"sha256/{name}.webp", image_format="webp", width=64, height=64,
         has_alpha=False, bytes=9, thumbnails={}, hashes={"pdq": "", "pdq_quality": 0, "colours": bytes(48)},
     )  # fmt: skip
-    made = Made(master=stored, check_results=(CheckResult("sharpness", outcome, "It is blurred."),))
+    made = StoredResult(master=stored, check_results=(CheckResult("sharpness", outcome, "It is blurred."),))
     assert outcomes.finish(job=claimed, token=claim.token, made=made, worker="w")
     return Job.objects.get(pk=claimed.id)
 
@@ -81,8 +87,8 @@ def asset() -> Asset:
     return Asset.objects.get()
 
 
-def test_a_failed_image_is_made_again_with_another_seed(begin: Any, follow: Any) -> None:
-    begin()
+def test_a_failed_image_is_made_again_with_another_seed(release_run: Any, follow: Any) -> None:
+    release_run()
     follow()
     first, second = JobSpec.objects.order_by("candidate")
     assert asset().state == "making"
@@ -99,8 +105,8 @@ def test_a_failed_image_is_made_again_with_another_seed(begin: Any, follow: Any)
     assert AssetVersion.objects.count() == 2, "the failed one stays beside it"
 
 
-def test_it_is_tried_as_often_as_the_policy_says_and_then_people_look(begin: Any, follow: Any) -> None:
-    begin()
+def test_it_is_tried_as_often_as_the_policy_says_and_then_people_look(release_run: Any, follow: Any) -> None:
+    release_run()
     for _ in range(3):
         assert asset().state == "making"
         follow()
@@ -110,8 +116,8 @@ def test_it_is_tried_as_often_as_the_policy_says_and_then_people_look(begin: Any
     assert len(set(JobSpec.objects.values_list("spec__seed", flat=True))) == 3
 
 
-def test_every_try_is_paid_for_and_in_the_trail(begin: Any, follow: Any) -> None:
-    run = begin()
+def test_every_try_is_paid_for_and_in_the_trail(release_run: Any, follow: Any) -> None:
+    run = release_run()
     for outcome in ("fail", "fail", "pass"):
         follow(outcome)
     runs.finish_if_done(run.pk)
@@ -125,29 +131,29 @@ def test_every_try_is_paid_for_and_in_the_trail(begin: Any, follow: Any) -> None
 
 
 @pytest.mark.parametrize("policy", [{}, {"on_fail": "flag"}, {"on_fail": "regenerate", "max_regenerations": 0}])
-def test_without_the_policy_people_look_at_once(policy: dict[str, Any], begin: Any, follow: Any) -> None:
-    begin(policy)
+def test_without_the_policy_people_look_at_once(policy: dict[str, Any], release_run: Any, follow: Any) -> None:
+    release_run(policy)
     follow()
     assert asset().state == "in_review"
     assert Job.objects.count() == 1
 
 
-def test_a_flag_is_no_failure(begin: Any, follow: Any) -> None:
-    begin()
+def test_a_flag_is_no_failure(release_run: Any, follow: Any) -> None:
+    release_run()
     follow("flag")
     assert asset().state == "in_review"
 
 
-def test_without_money_people_look_at_what_there_is(begin: Any, follow: Any) -> None:
-    run = begin(budget=Decimal("2.00"))
+def test_without_money_people_look_at_what_there_is(release_run: Any, follow: Any) -> None:
+    run = release_run(budget=Decimal("2.00"))
     follow()
     assert asset().state == "in_review"
     assert Job.objects.count() == 1
     assert sum(entry.amount for entry in LedgerEntry.objects.filter(run=run, kind="reserve")) == Decimal("1.50")
 
 
-def test_a_paused_run_waits_with_the_further_try_too(begin: Any, manager: User, follow: Any) -> None:
-    run = begin()
+def test_a_paused_run_waits_with_the_further_try_too(release_run: Any, manager: User, follow: Any) -> None:
+    run = release_run()
     claim = claims.claim(lane="gpu", worker="w")
     runs.pause(run_id=run.pk, by=manager)
     Job.objects.filter(pk=claim.jobs[0].id).update(status="succeeded", lease_token=None)
@@ -162,8 +168,8 @@ def test_a_paused_run_waits_with_the_further_try_too(begin: Any, manager: User, 
     assert Job.objects.order_by("pk").last().status == "queued"  # type: ignore[union-attr]
 
 
-def test_a_cancelled_run_tries_nothing_further(begin: Any, manager: User, follow: Any) -> None:
-    run = begin()
+def test_a_cancelled_run_tries_nothing_further(release_run: Any, manager: User, follow: Any) -> None:
+    run = release_run()
     make_image()  # the process died before it went on
     runs.cancel(run_id=run.pk, by=manager)
     assert not regenerations.regenerate(asset().pk)
@@ -171,22 +177,22 @@ def test_a_cancelled_run_tries_nothing_further(begin: Any, manager: User, follow
     assert Job.objects.count() == 1
 
 
-def test_what_a_killed_process_left_behind_goes_on(begin: Any) -> None:
-    run = begin()
+def test_what_a_killed_process_left_behind_goes_on(release_run: Any) -> None:
+    run = release_run()
     make_image()
     runs.finish_if_done(run.pk)
     assert asset().state == "making"
-    assert regenerations.regenerate_left_behind() == 1
+    assert regenerations.regenerate_interrupted() == 1
     run.refresh_from_db()
     assert run.state == "running", "a run that had finished too early works again"
     assert Job.objects.filter(status="queued").count() == 1
-    assert regenerations.regenerate_left_behind() == 0
+    assert regenerations.regenerate_interrupted() == 0
 
 
-def test_an_engine_that_heeds_no_seed_is_not_asked_again(begin: Any, follow: Any, monkeypatch: Any) -> None:
-    begin()
-    deaf = engines.Ready({}).capabilities()
-    monkeypatch.setattr(engines.Ready, "capabilities", lambda self: type(deaf)(False, frozenset({"prompt"}), ()))
+def test_an_engine_that_heeds_no_seed_is_not_asked_again(release_run: Any, follow: Any, monkeypatch: Any) -> None:
+    release_run()
+    deaf = engines.ReadyEngine({}).capabilities()
+    monkeypatch.setattr(engines.ReadyEngine, "capabilities", lambda self: type(deaf)(False, frozenset({"prompt"}), ()))
     follow()
     assert asset().state == "in_review"
     assert Job.objects.count() == 1
@@ -198,23 +204,12 @@ def test_seeds_of_further_tries_can_be_made_again() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_that_go_on_at_once_one_adds_a_candidate(begin: Any) -> None:
-    begin()
+def test_of_two_that_go_on_at_once_one_adds_a_candidate(release_run: Any) -> None:
+    release_run()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(regenerations, "regenerate", lambda asset_id: False)
         make_image()
-    ready, added = threading.Barrier(3), []
-
-    def work() -> None:
-        ready.wait()
-        added.append(regenerations.regenerate(Asset.objects.get().pk))
-        connection.close()
-
-    threads = [threading.Thread(target=work) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    added = race_without_errors(*[partial(regenerations.regenerate, Asset.objects.get().pk)] * 3)
     assert sorted(added) == [False, False, True]
     assert JobSpec.objects.count() == 2
 
@@ -235,9 +230,9 @@ def test_of_two_that_go_on_at_once_one_adds_a_candidate(begin: Any) -> None:
     ],
 )
 def test_an_image_whose_candidates_all_failed_is_rejected_where_its_prompt_says_so(
-    begin: Any, follow: Any, policy: dict[str, Any], candidates: int, outcomes: list[str], state: str
+    release_run: Any, follow: Any, policy: dict[str, Any], candidates: int, outcomes: list[str], state: str
 ) -> None:
-    begin(policy, candidates=candidates)
+    release_run(policy, candidates=candidates)
     for outcome in outcomes:
         follow(outcome)
     assert asset().state == state
@@ -248,17 +243,17 @@ def test_an_image_whose_candidates_all_failed_is_rejected_where_its_prompt_says_
     )
 
 
-def test_a_lead_takes_a_rejection_by_the_checks_back(begin: Any, follow: Any, lead: User) -> None:
-    begin({"on_fail": "reject"})
+def test_a_lead_takes_a_rejection_by_the_checks_back(release_run: Any, follow: Any, lead: User) -> None:
+    release_run({"on_fail": "reject"})
     follow()
     task = decisions.reopen(asset_id=asset().pk, by=lead, note="The blur is wanted.")
     assert (asset().state, task.state) == ("in_review", "open")
-    decisions.approve(by=lead, **seen(task))
+    decisions.approve(by=lead, **decision_arguments(task))
     assert asset().state == "approved"
 
 
-def test_a_try_out_is_shown_although_it_failed(begin: Any, follow: Any) -> None:
-    begin({"on_fail": "reject"}, stage="sandbox")
+def test_a_try_out_is_shown_although_it_failed(release_run: Any, follow: Any) -> None:
+    release_run({"on_fail": "reject"}, stage="sandbox")
     follow()
     assert asset().state == "in_review"
     assert not Event.objects.filter(type="generation.asset.rejected_by_checks").exists()

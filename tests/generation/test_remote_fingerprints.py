@@ -14,7 +14,7 @@ import pytest
 from core.choices import Lane
 from generation.choices import HoldReason, JobState
 from generation.engines.base import Result, build, register
-from generation.engines.replicate.engine import HIDDEN, Replicate
+from generation.engines.replicate.engine import HIDDEN_VERSION, Replicate
 from generation.models import AssetVersion, Attempt, Endpoint, Finding, Job, JobSpec, LedgerEntry, Master, Run
 from generation.services.dispatch import outcomes
 from generation.services.endpoints import changes, workflow_checks
@@ -23,11 +23,11 @@ from generation.services.planning.fingerprints import Maker
 from generation.workers import product
 from generation.workers.leases import Leases
 from generation.workers.remote import RemoteLane
-from tests.support import comfy_workflows, factories, painted, processes, queued
+from tests.support import comfy_workflows, factories, painted_engine, processes, queued_runs
 from tests.support.comfy_server import ComfyServer
 from tests.support.openai_server import KEY, OpenAIServer
-from tests.support.painted import change, plan, release
-from tests.support.remote_engine import Darkroom, Wire
+from tests.support.painted_engine import change_config, plan_run, release_run
+from tests.support.remote_engine import ImageService, WireEngine
 from tests.support.remote_server import serving
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -36,7 +36,7 @@ GREY, RED = 0x808080, 0xFF0000
 
 
 @contextlib.contextmanager
-def working() -> Iterator[RemoteLane]:
+def run_worker() -> Iterator[RemoteLane]:
     leases = Leases("here", [Lane.CLOUD])
     lane = RemoteLane("here", leases)
     leases.start()
@@ -48,9 +48,9 @@ def working() -> Iterator[RemoteLane]:
         leases.stop()
 
 
-def work() -> None:
+def work_until_idle() -> None:
     """Run the lane until no job is queued, running or waiting."""
-    with working():
+    with run_worker():
         try:
             processes.wait_until(is_done, seconds=60, what="the jobs end")
         except AssertionError as error:
@@ -66,7 +66,7 @@ def is_done() -> bool:
     return not Job.objects.filter(status__in=("queued", "running", "waiting")).exists()
 
 
-def made_by(run: Run) -> set[str]:
+def recorded_revisions(run: Run) -> set[str]:
     """Return the revisions that the attempts of a run recorded."""
     return set(Attempt.objects.filter(job__run=run, outcome="succeeded").values_list("details__revision", flat=True))
 
@@ -126,7 +126,7 @@ def two_savers(saves_at: str) -> dict[str, Any]:
 
 def comfy_endpoint(server: ComfyServer, **config: Any) -> Endpoint:
     settings = {"servers": [server.url], "poll_seconds": 0.1, "settle_seconds": 0.5}
-    return queued.endpoint(engine="comfyui", lane=Lane.CLOUD, **settings, **config)
+    return queued_runs.create_endpoint(engine="comfyui", lane=Lane.CLOUD, **settings, **config)
 
 
 WORKFLOWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -143,28 +143,28 @@ WORKFLOWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def test_another_workflow_than_was_planned_is_not_asked_for_anything(comfy: ComfyServer):
     for first, second in WORKFLOWS.values():
         endpoint = comfy_endpoint(comfy, **first)
-        run = plan(painted.a_campaign(1), endpoint)
-        change(endpoint, **second)
-        release(run)
-    work()
+        run = plan_run(painted_engine.create_campaign(1), endpoint)
+        change_config(endpoint, **second)
+        release_run(run)
+    work_until_idle()
     assert comfy.submissions == [] and Master.objects.count() == 0 and are_held()
 
 
 def test_red_is_never_kept_or_reused_as_grey(comfy: ComfyServer):
-    endpoint, campaign = comfy_endpoint(comfy, **flat(GREY)), painted.a_campaign(1)
-    run = plan(campaign, endpoint)
-    change(endpoint, **flat(RED))
-    release(run)
-    work()
+    endpoint, campaign = comfy_endpoint(comfy, **flat(GREY)), painted_engine.create_campaign(1)
+    run = plan_run(campaign, endpoint)
+    change_config(endpoint, **flat(RED))
+    release_run(run)
+    work_until_idle()
     assert "flat 808080" in Job.objects.get().error and "flat ff0000" in Job.objects.get().error
-    changes.plan_anew(run_id=run.pk, by=run.requested_by)
-    work()
+    changes.replan_held_jobs(run_id=run.pk, by=run.requested_by)
+    work_until_idle()
     assert colours(run) == {(255, 0, 0)}
-    change(endpoint, **flat(GREY))
-    grey_run = release(plan(campaign, Endpoint.objects.get(pk=endpoint.pk)))
-    work()
+    change_config(endpoint, **flat(GREY))
+    grey_run = release_run(plan_run(campaign, Endpoint.objects.get(pk=endpoint.pk)))
+    work_until_idle()
     assert colours(grey_run) == {(128, 128, 128)} and len(comfy.made) == 2
-    assert made_by(run) != made_by(grey_run)
+    assert recorded_revisions(run) != recorded_revisions(grey_run)
 
 
 SUBMITTED = {
@@ -182,26 +182,26 @@ def test_what_was_submitted_before_the_change_is_kept_as_what_was_submitted(comf
     runs: dict[str, tuple[Run, Maker]] = {}
     for name, (first, _) in SUBMITTED.items():
         endpoint = comfy_endpoint(comfy, **first)
-        maker = fingerprints.maker(endpoint, build("comfyui", endpoint.config))
-        runs[name] = (release(plan(painted.a_campaign(1), endpoint)), maker)
-    with working():
+        maker = fingerprints.get_maker(endpoint, build("comfyui", endpoint.config))
+        runs[name] = (release_run(plan_run(painted_engine.create_campaign(1), endpoint)), maker)
+    with run_worker():
         processes.wait_until(lambda: waiting() == len(runs), seconds=60, what="all are submitted")
     for name, (_, second) in SUBMITTED.items():
-        change(runs[name][0].endpoint, **second)
+        change_config(runs[name][0].endpoint, **second)
     comfy.resume()
-    work()
+    work_until_idle()
     for name, (run, maker) in runs.items():
         version = AssetVersion.objects.get(job__run=run)
         spec, attempt = version.job.frozen, Attempt.objects.get(job__run=run)
-        assert made_by(run) == {maker.revision} and Maker(**spec.maker) == maker, name
+        assert recorded_revisions(run) == {maker.revision} and Maker(**spec.maker) == maker, name
         assert version.master.fingerprint == spec.fingerprint, name
         assert attempt.details["seed"] == spec.spec["seed"], name
         assert "other.safetensors" not in str(attempt.details["models"]), name
         assert colours(run) != {(255, 0, 0)}, f"{name}: the image of the node that counted when it was submitted"
-    later = [release(plan(run.campaign, Endpoint.objects.get(pk=run.endpoint_id))) for run, _ in runs.values()]
-    work()
+    later = [release_run(plan_run(run.campaign, Endpoint.objects.get(pk=run.endpoint_id))) for run, _ in runs.values()]
+    work_until_idle()
     for run, (earlier, _) in zip(later, runs.values(), strict=True):
-        assert made_by(run) and not made_by(run) & made_by(earlier)
+        assert recorded_revisions(run) and not recorded_revisions(run) & recorded_revisions(earlier)
     assert len(comfy.made) == Master.objects.count() == 2 * len(runs)
 
 
@@ -214,35 +214,35 @@ def test_another_file_under_a_checkpoints_name_on_the_server_is_not_taken_for_th
 ):
     with serving(ComfyServer(lists_models=True)) as server:
         endpoint, operator = comfy_endpoint(server, **text_to_image()), factories.UserFactory(is_superuser=True)
-        workflow_checks.look(endpoint=endpoint, by=operator)
+        workflow_checks.run_check(endpoint=endpoint, by=operator)
         endpoint.refresh_from_db()
         assert list(endpoint.config["model_files"].values()) == [{"sd15.safetensors": "9 bytes, 1.5"}]
-        run = plan(painted.a_campaign(1), endpoint)
+        run = plan_run(painted_engine.create_campaign(1), endpoint)
         server.sizes["sd15.safetensors"] = 10
-        release(run)
-        work()
+        release_run(run)
+        work_until_idle()
         assert server.submissions == [] and are_held() and Master.objects.count() == 0
         assert "another file under the name sd15.safetensors" in Job.objects.get().error
         assert Attempt.objects.get().submitted_at is None, "nothing was submitted"
-        workflow_checks.look(endpoint=endpoint, by=operator)
-        changes.plan_anew(run_id=run.pk, by=run.requested_by)
-        work()
-        assert len(server.made) == 1 and made_by(run) == {JobSpec.objects.get().maker["revision"]}
+        workflow_checks.run_check(endpoint=endpoint, by=operator)
+        changes.replan_held_jobs(run_id=run.pk, by=run.requested_by)
+        work_until_idle()
+        assert len(server.made) == 1 and recorded_revisions(run) == {JobSpec.objects.get().maker["revision"]}
         server.lists_models = False
-        assert plan(run.campaign, Endpoint.objects.get(pk=endpoint.pk)), "planning asks no server"
+        assert plan_run(run.campaign, Endpoint.objects.get(pk=endpoint.pk)), "planning asks no server"
 
 
 def test_what_a_server_lost_after_the_change_is_not_made_by_another_workflow(comfy: ComfyServer):
     endpoint = comfy_endpoint(comfy, **flat(GREY))
     comfy.is_paused = True
-    release(plan(painted.a_campaign(1), endpoint))
-    with working():
+    release_run(plan_run(painted_engine.create_campaign(1), endpoint))
+    with run_worker():
         processes.wait_until(waiting, seconds=60, what="it is submitted")
-    change(endpoint, **flat(RED))
+    change_config(endpoint, **flat(RED))
     comfy.restart()
     comfy.resume()
     Job.objects.update(not_before=None)
-    with working():
+    with run_worker():
         processes.wait_until(lambda: bool(Job.objects.update(not_before=None)) and are_held(), seconds=60, what="held")
     assert Master.objects.count() == 0 and len(comfy.made) == 0
 
@@ -270,22 +270,22 @@ def test_another_model_or_setting_than_was_planned_is_not_ordered_from(openai: O
     planned: list[Run] = []
     for changed in SETTINGS:
         settings = {"base_url": f"{openai.url}/v1", "model": "qwen-image", "profile": "compatible"}
-        endpoint = queued.endpoint(engine="openai", lane=Lane.CLOUD, **settings)
+        endpoint = queued_runs.create_endpoint(engine="openai", lane=Lane.CLOUD, **settings)
         endpoint.secret = KEY
         endpoint.save()
-        planned.append(plan(painted.a_campaign(1), endpoint))
-        change(endpoint, **changed)
-        release(planned[-1])
-    work()
+        planned.append(plan_run(painted_engine.create_campaign(1), endpoint))
+        change_config(endpoint, **changed)
+        release_run(planned[-1])
+    work_until_idle()
     assert are_held(), states()
     assert openai.made == [] and Master.objects.count() == 0
     for run in planned:
-        changes.plan_anew(run_id=run.pk, by=run.requested_by)
-    work()
+        changes.replan_held_jobs(run_id=run.pk, by=run.requested_by)
+    work_until_idle()
     assert len(openai.made) == len(planned)
     for run in planned:
         now = Endpoint.objects.get(pk=run.endpoint_id)
-        maker = fingerprints.maker(now, build("openai", now.config))
+        maker = fingerprints.get_maker(now, build("openai", now.config))
         details = Attempt.objects.get(job__run=run, outcome="succeeded").details
         assert Maker(**JobSpec.objects.get(job__run=run).maker) == maker, now.config
         assert (details["model"], details["revision"]) == (maker.model, maker.revision), now.config
@@ -294,7 +294,7 @@ def test_another_model_or_setting_than_was_planned_is_not_ordered_from(openai: O
 # -- a service that reports its model version --------------------------------------------------------------------------
 
 
-class Versioned(Wire):
+class Versioned(WireEngine):
     """An engine whose config["version"] is the requested version; "" leaves it to the service, which reports it."""
 
     name = "versioned"
@@ -318,8 +318,8 @@ register("versioned", lambda: Versioned)
 
 @pytest.fixture
 def versioned(clean_redis: Any) -> Iterator[Callable[..., Endpoint]]:
-    with serving(Darkroom(seconds=0)) as service:
-        yield lambda **config: queued.endpoint(
+    with serving(ImageService(seconds=0)) as service:
+        yield lambda **config: queued_runs.create_endpoint(
             engine="versioned", lane=Lane.CLOUD, url=service.url, cost=0.25, **config
         )
     Versioned.takes = ""
@@ -327,15 +327,15 @@ def versioned(clean_redis: Any) -> Iterator[Callable[..., Endpoint]]:
 
 @pytest.mark.parametrize("at_once", [False, True])
 def test_an_open_version_is_kept_under_the_one_that_the_service_took(at_once: bool, versioned: Callable[..., Endpoint]):
-    endpoint, campaign = versioned(at_once=at_once, look="warm"), painted.a_campaign(2)
+    endpoint, campaign = versioned(at_once=at_once, look="warm"), painted_engine.create_campaign(2)
     Versioned.takes = "v1"
-    first = release(plan(campaign, endpoint))
+    first = release_run(plan_run(campaign, endpoint))
     planned = set(JobSpec.objects.values_list("fingerprint", flat=True))
-    work()
+    work_until_idle()
     Versioned.takes = "v2"
-    second = release(plan(campaign, endpoint))
-    work()
-    assert (made_by(first), made_by(second)) == ({"v1+warm"}, {"v2+warm"})
+    second = release_run(plan_run(campaign, endpoint))
+    work_until_idle()
+    assert (recorded_revisions(first), recorded_revisions(second)) == ({"v1+warm"}, {"v2+warm"})
     assert Master.objects.count() == 4 and not planned & set(Master.objects.values_list("fingerprint", flat=True))
     for spec in JobSpec.objects.select_related("job__version__master"):
         assert spec.fingerprint == spec.job.version.master.fingerprint
@@ -346,21 +346,21 @@ def test_an_open_version_is_kept_under_the_one_that_the_service_took(at_once: bo
 
 def test_a_pinned_version_that_the_service_did_not_take_is_told_to_reviewers(versioned: Callable[..., Endpoint]):
     Versioned.takes = "v2"
-    run = release(plan(painted.a_campaign(1), versioned(version="v1")))
+    run = release_run(plan_run(painted_engine.create_campaign(1), versioned(version="v1")))
     planned = JobSpec.objects.get().fingerprint
-    work()
+    work_until_idle()
     (finding,) = Finding.objects.filter(check_name="made_by_another")
     assert "revision v1" in finding.message and "revision v2" in finding.message
-    assert Master.objects.get().fingerprint != planned and made_by(run) == {"v2"}
+    assert Master.objects.get().fingerprint != planned and recorded_revisions(run) == {"v2"}
 
 
 def test_a_pinned_version_that_the_service_took_is_reused(versioned: Callable[..., Endpoint]):
     Versioned.takes = "v1"
-    endpoint, campaign = versioned(version="v1"), painted.a_campaign(2)
+    endpoint, campaign = versioned(version="v1"), painted_engine.create_campaign(2)
     for _ in range(2):
-        run = release(plan(campaign, endpoint))
-        work()
-    assert Master.objects.count() == 2 and made_by(run) == {"v1"}
+        run = release_run(plan_run(campaign, endpoint))
+        work_until_idle()
+    assert Master.objects.count() == 2 and recorded_revisions(run) == {"v1"}
     assert Attempt.objects.filter(job__run=run, details__has_key="reused_master").count() == 2
 
 
@@ -370,7 +370,7 @@ def test_a_pinned_version_that_the_service_took_is_reused(versioned: Callable[..
         ({"version": "studio/mugs:" + "a" * 64}, ("studio/mugs", "a" * 64), "a" * 64),
         ({"version": "a" * 16}, ("studio/mugs", "a" * 64), "a" * 16),
         ({"version": "a" * 64}, ("studio/mugs", "b" * 64), "b" * 64),
-        ({"model": "studio/mugs"}, ("studio/mugs", HIDDEN), ""),
+        ({"model": "studio/mugs"}, ("studio/mugs", HIDDEN_VERSION), ""),
         ({"model": "studio/mugs"}, ("studio/mugs", "c" * 64), "c" * 64),
         ({"deployment": "studio/house"}, ("studio/mugs", "d" * 64), "d" * 64),
         ({"deployment": "studio/house"}, ("", ""), ""),
@@ -390,8 +390,8 @@ def test_of_replicate_the_version_that_the_service_names_counts_where_the_endpoi
         }
         result = engine._state_of(prediction)
         assert isinstance(result, Result) and result.model == named[0]
-        made = fingerprints.made_by(submitted, submitted, result.model, result.revision)
-        assert (made.model, made.revision) == (submitted.model, revision + engine.inputs.suffix())
+        made = fingerprints.maker_of_result(submitted, submitted, result.model, result.revision)
+        assert (made.model, made.revision) == (submitted.model, revision + engine.inputs.revision_suffix())
 
 
 # -- settings that decide pixels ---------------------------------------------------------------------------------------

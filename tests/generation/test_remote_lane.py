@@ -24,16 +24,16 @@ from generation.services.dispatch import outcomes
 from generation.services.planning import fingerprints
 from generation.workers.leases import Leases
 from generation.workers.remote import RemoteLane
-from tests.support import processes, queued
-from tests.support.remote_engine import Darkroom
+from tests.support import processes, queued_runs
+from tests.support.remote_engine import ImageService
 from tests.support.remote_server import CUT_AFTER, CUT_BEFORE, Fault, Window, plain, serving
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def darkroom() -> Iterator[Darkroom]:
-    with serving(Darkroom()) as service:
+def image_service() -> Iterator[ImageService]:
+    with serving(ImageService()) as service:
         yield service
 
 
@@ -51,215 +51,229 @@ def working(name: str = "here") -> Iterator[RemoteLane]:
         leases.stop()
 
 
-def an_endpoint(service: Darkroom, *, limits: dict[str, Any] | None = None, **config: Any) -> Endpoint:
-    endpoint = queued.endpoint(engine="wire", lane=Lane.CLOUD, url=service.url, **config)
+def create_wire_endpoint(service: ImageService, *, limits: dict[str, Any] | None = None, **config: Any) -> Endpoint:
+    endpoint = queued_runs.create_endpoint(engine="wire", lane=Lane.CLOUD, url=service.url, **config)
     for name, value in (limits or {}).items():
         setattr(endpoint, name, value)
     endpoint.save()
     return endpoint
 
 
-def ended() -> bool:
+def all_jobs_ended() -> bool:
     outcomes.reap()
     return not Job.objects.filter(status__in=("queued", "running", "waiting")).exists()
 
 
-def all_end(seconds: float = 60) -> None:
-    processes.wait_until(ended, seconds=seconds, what=f"the jobs end: {states()}")
+def wait_until_all_ended(seconds: float = 60) -> None:
+    processes.wait_until(all_jobs_ended, seconds=seconds, what=f"the jobs end: {states()}")
 
 
 def states() -> dict[str, int]:
     return dict(Counter(Job.objects.values_list("status", flat=True)))
 
 
-def test_orders_wait_at_the_service_and_their_images_come_home(darkroom: Darkroom, clean_redis: Any) -> None:
-    queued.run(queued.campaign(), an_endpoint(darkroom), 12)
+def test_orders_wait_at_the_service_and_their_images_come_home(image_service: ImageService, clean_redis: Any) -> None:
+    queued_runs.create_run(queued_runs.create_campaign(), create_wire_endpoint(image_service), 12)
     with working():
-        all_end()
+        wait_until_all_ended()
     assert states() == {JobState.SUCCEEDED: 12}
-    assert sorted(darkroom.paid) == sorted(Job.objects.values_list("pk", flat=True))
+    assert sorted(image_service.paid) == sorted(Job.objects.values_list("pk", flat=True))
     assert AssetVersion.objects.count() == 12
     attempt = Attempt.objects.first()
     assert attempt is not None
     assert attempt.submitted_at is not None
     assert attempt.remote_id.startswith("submission-")
-    assert str(attempt.marker) == darkroom.submissions[attempt.remote_id].marker
+    assert str(attempt.marker) == image_service.submissions[attempt.remote_id].marker
 
 
-def test_a_service_that_answers_at_once_needs_no_asking(darkroom: Darkroom, clean_redis: Any) -> None:
-    queued.run(queued.campaign(), an_endpoint(darkroom, at_once=True, looks_up=False), 5)
+def test_a_service_that_answers_at_once_needs_no_asking(image_service: ImageService, clean_redis: Any) -> None:
+    queued_runs.create_run(
+        queued_runs.create_campaign(), create_wire_endpoint(image_service, at_once=True, looks_up=False), 5
+    )
     with working():
-        all_end()
+        wait_until_all_ended()
     assert states() == {JobState.SUCCEEDED: 5}
-    assert darkroom.counts["GET /submissions"] == 0
+    assert image_service.counts["GET /submissions"] == 0
 
 
-def test_an_order_whose_answer_was_lost_is_looked_up_and_not_paid_twice(darkroom: Darkroom, clean_redis: Any) -> None:
-    queued.run(queued.campaign(), an_endpoint(darkroom), 3)
-    darkroom.fail_next("POST /submissions", CUT_AFTER)
+def test_an_order_whose_answer_was_lost_is_looked_up_and_not_paid_twice(
+    image_service: ImageService, clean_redis: Any
+) -> None:
+    queued_runs.create_run(queued_runs.create_campaign(), create_wire_endpoint(image_service), 3)
+    image_service.fail_next("POST /submissions", CUT_AFTER)
     with working():
-        all_end()
+        wait_until_all_ended()
     assert states() == {JobState.SUCCEEDED: 3}
-    assert len(darkroom.paid) == 3
+    assert len(image_service.paid) == 3
     assert not Attempt.objects.exclude(outcome=AttemptOutcome.SUCCEEDED).exists()
 
 
-def test_an_order_that_never_arrived_is_sent_again_under_another_marker(darkroom: Darkroom, clean_redis: Any) -> None:
-    queued.run(queued.campaign(), an_endpoint(darkroom), 1)
-    darkroom.fail_next("POST /submissions", CUT_BEFORE)
+def test_an_order_that_never_arrived_is_sent_again_under_another_marker(
+    image_service: ImageService, clean_redis: Any
+) -> None:
+    queued_runs.create_run(queued_runs.create_campaign(), create_wire_endpoint(image_service), 1)
+    image_service.fail_next("POST /submissions", CUT_BEFORE)
     with working():
-        all_end()
+        wait_until_all_ended()
     assert states() == {JobState.SUCCEEDED: 1}
-    assert len(darkroom.paid) == 1
+    assert len(image_service.paid) == 1
     first, second = Attempt.objects.order_by("number")
     assert first.outcome == AttemptOutcome.LOST
     assert first.marker != second.marker
 
 
 def test_where_nobody_can_be_asked_a_lost_answer_is_held_uncertain_and_counts_as_spent(
-    darkroom: Darkroom, clean_redis: Any
+    image_service: ImageService, clean_redis: Any
 ) -> None:
-    run = queued.run(queued.campaign(), an_endpoint(darkroom, at_once=True, looks_up=False), 2)
+    run = queued_runs.create_run(
+        queued_runs.create_campaign(), create_wire_endpoint(image_service, at_once=True, looks_up=False), 2
+    )
     run.jobs.first().frozen.__class__.objects.update(quoted_cost="0.04")
-    darkroom.fail_next("POST /develop", CUT_AFTER)
+    image_service.fail_next("POST /develop", CUT_AFTER)
     with working():
-        all_end()
+        wait_until_all_ended()
     held = Job.objects.get(status=JobState.HELD)
     assert held.hold_reason == HoldReason.UNCERTAIN
-    assert len(darkroom.paid) == 2
+    assert len(image_service.paid) == 2
     uncertainty = LedgerEntry.objects.get(kind=LedgerKind.UNCERTAIN)
     assert (uncertainty.job_id, uncertainty.amount) == (held.pk, Decimal("0.04"))
 
 
-def test_a_cancelled_run_is_cancelled_at_the_service_too(darkroom: Darkroom, clean_redis: Any) -> None:
-    darkroom.seconds = 30
-    campaign = queued.campaign()
+def test_a_cancelled_run_is_cancelled_at_the_service_too(image_service: ImageService, clean_redis: Any) -> None:
+    image_service.seconds = 120
+    campaign = queued_runs.create_campaign()
     campaign.owner.is_superuser = True
     campaign.owner.save()
-    run = queued.run(campaign, an_endpoint(darkroom), 2)
+    run = queued_runs.create_run(campaign, create_wire_endpoint(image_service), 2)
     with working():
-        processes.wait_until(lambda: states() == {"waiting": 2}, seconds=30, what="both are under way")
+        processes.wait_until(lambda: states() == {"waiting": 2}, seconds=60, what="both are under way")
         runs.cancel(run_id=run.pk, by=campaign.owner)
-        all_end()
+        wait_until_all_ended()
     assert states() == {JobState.CANCELLED: 2}
-    assert all(submission.is_cancelled for submission in darkroom.submissions.values())
+    assert all(submission.is_cancelled for submission in image_service.submissions.values())
 
 
 @pytest.mark.parametrize(
     ("kind", "state"), [("input", JobState.FAILED), ("moderation", JobState.FAILED), ("quota", JobState.HELD)]
 )
 def test_what_the_service_refuses_for_good_is_not_ordered_again(
-    kind: str, state: str, darkroom: Darkroom, clean_redis: Any
+    kind: str, state: str, image_service: ImageService, clean_redis: Any
 ) -> None:
-    queued.run(queued.campaign(), an_endpoint(darkroom), 1, prompts=[f"fail:{kind}"])
+    queued_runs.create_run(
+        queued_runs.create_campaign(), create_wire_endpoint(image_service), 1, prompts=[f"fail:{kind}"]
+    )
     with working():
-        all_end()
+        wait_until_all_ended()
     assert states() == {state: 1}
-    assert len(darkroom.paid) == 1
+    assert len(image_service.paid) == 1
 
 
-def test_what_the_service_forgot_is_ordered_again(darkroom: Darkroom, clean_redis: Any) -> None:
-    darkroom.seconds = 1
-    queued.run(queued.campaign(), an_endpoint(darkroom), 1)
+def test_what_the_service_forgot_is_ordered_again(image_service: ImageService, clean_redis: Any) -> None:
+    image_service.seconds = 1
+    queued_runs.create_run(queued_runs.create_campaign(), create_wire_endpoint(image_service), 1)
     with working():
-        processes.wait_until(lambda: bool(darkroom.submissions), seconds=30, what="the submission")
-        darkroom.submissions.clear()
-        all_end()
+        processes.wait_until(lambda: bool(image_service.submissions), seconds=60, what="the submission")
+        image_service.submissions.clear()
+        wait_until_all_ended()
     assert states() == {JobState.SUCCEEDED: 1}
-    assert len(darkroom.paid) == 2
+    assert len(image_service.paid) == 2
 
 
-def test_no_more_orders_are_under_way_than_the_endpoint_takes(darkroom: Darkroom, clean_redis: Any) -> None:
-    darkroom.most_at_once, darkroom.seconds = 3, 0.05
-    endpoint = an_endpoint(darkroom, limits={"max_concurrent": 3}, at_once=True, looks_up=False)
-    queued.run(queued.campaign(), endpoint, 15)
+def test_no_more_orders_are_under_way_than_the_endpoint_takes(image_service: ImageService, clean_redis: Any) -> None:
+    image_service.most_at_once, image_service.seconds = 3, 0.05
+    endpoint = create_wire_endpoint(image_service, limits={"max_concurrent": 3}, at_once=True, looks_up=False)
+    queued_runs.create_run(queued_runs.create_campaign(), endpoint, 15)
     with working("one"), working("two"):
-        all_end()
+        wait_until_all_ended()
     assert states() == {JobState.SUCCEEDED: 15}
-    assert not darkroom.refused
+    assert not image_service.refused
 
 
 def test_an_endpoint_that_is_switched_off_gets_nothing_more_when_a_place_falls_free(
-    darkroom: Darkroom, clean_redis: Any
+    image_service: ImageService, clean_redis: Any
 ) -> None:
-    darkroom.seconds = 0.4
-    endpoint = an_endpoint(darkroom, limits={"max_concurrent": 2}, at_once=True, looks_up=False)
-    queued.run(queued.campaign(), endpoint, 30)
+    image_service.seconds = 0.4
+    endpoint = create_wire_endpoint(image_service, limits={"max_concurrent": 2}, at_once=True, looks_up=False)
+    queued_runs.create_run(queued_runs.create_campaign(), endpoint, 30)
     with working():
-        processes.wait_until(lambda: len(darkroom.paid) >= 4, seconds=30, what="submissions")
+        processes.wait_until(lambda: len(image_service.paid) >= 4, seconds=60, what="submissions")
         Endpoint.objects.filter(pk=endpoint.pk).update(is_enabled=False)
         processes.wait_until(
-            lambda: not Job.objects.filter(status=JobState.RUNNING).exists(), seconds=20, what="what is under way ends"
+            lambda: not Job.objects.filter(status=JobState.RUNNING).exists(), seconds=60, what="what is under way ends"
         )
         left = Job.objects.filter(status=JobState.QUEUED).count()
         assert left > 10
-        assert len(darkroom.paid) == 30 - left
+        assert len(image_service.paid) == 30 - left
     assert Job.objects.filter(status=JobState.QUEUED).count() == left
 
 
-def test_known_limits_are_kept_by_all_workers_together(darkroom: Darkroom, clean_redis: Any) -> None:
-    darkroom.limits = (Window(8, 0.9),)  # a stalled machine sends some late; two separate counts allow ten
-    endpoint = an_endpoint(darkroom, limits={"max_per_second": 5, "max_per_minute": 290, "max_concurrent": 50})
-    queued.run(queued.campaign(), endpoint, 14)
+def test_known_limits_are_kept_by_all_workers_together(image_service: ImageService, clean_redis: Any) -> None:
+    image_service.limits = (Window(8, 0.9),)  # a stalled machine sends some late; two separate counts allow ten
+    endpoint = create_wire_endpoint(
+        image_service, limits={"max_per_second": 5, "max_per_minute": 290, "max_concurrent": 50}
+    )
+    queued_runs.create_run(queued_runs.create_campaign(), endpoint, 14)
     with working("one"), working("two"):
-        all_end()
+        wait_until_all_ended()
     assert states() == {JobState.SUCCEEDED: 14}
-    assert not darkroom.refused
+    assert not image_service.refused
 
 
 def test_a_service_that_asks_to_slow_down_is_left_alone_and_then_asked_again(
-    darkroom: Darkroom, clean_redis: Any
+    image_service: ImageService, clean_redis: Any
 ) -> None:
-    darkroom.limits = (Window(2, 1.0),)
-    endpoint = an_endpoint(darkroom)
-    queued.run(queued.campaign(), endpoint, 6)
+    image_service.limits = (Window(2, 1.0),)
+    endpoint = create_wire_endpoint(image_service)
+    queued_runs.create_run(queued_runs.create_campaign(), endpoint, 6)
     with working():
-        all_end()
+        wait_until_all_ended()
     assert states() == {JobState.SUCCEEDED: 6}
-    assert len(darkroom.paid) == 6
+    assert len(image_service.paid) == 6
 
 
-def test_a_rate_that_nobody_told_is_found_and_kept(darkroom: Darkroom, clean_redis: Any) -> None:
-    darkroom.limits = (Window(4, 1.0),)
-    endpoint = an_endpoint(darkroom)
-    queued.run(queued.campaign(), endpoint, 24)
+def test_a_rate_that_nobody_told_is_found_and_kept(image_service: ImageService, clean_redis: Any) -> None:
+    image_service.limits = (Window(4, 1.0),)
+    endpoint = create_wire_endpoint(image_service)
+    queued_runs.create_run(queued_runs.create_campaign(), endpoint, 24)
     with working("one"), working("two"):
-        all_end()
-    assert len(darkroom.paid) == 24
-    rates = endpoint_limits.found_rates(EndpointStatus.objects.get(endpoint=endpoint))
+        wait_until_all_ended()
+    assert len(image_service.paid) == 24
+    rates = endpoint_limits.learnt_rates(EndpointStatus.objects.get(endpoint=endpoint))
     assert 2 <= rates[rate_limits.SECOND].submissions < 6
     assert not Attempt.objects.filter(error_kind="rate", submitted_at__isnull=False).exists()
 
 
-def test_a_number_of_calls_at_once_that_nobody_told_is_found_and_kept(darkroom: Darkroom, clean_redis: Any) -> None:
-    darkroom.most_at_once, darkroom.seconds = 6, 1.5
-    endpoint = an_endpoint(darkroom, at_once=True, looks_up=False)
-    queued.run(queued.campaign(), endpoint, 40)
+def test_a_number_of_calls_at_once_that_nobody_told_is_found_and_kept(
+    image_service: ImageService, clean_redis: Any
+) -> None:
+    image_service.most_at_once, image_service.seconds = 6, 1.5
+    endpoint = create_wire_endpoint(image_service, at_once=True, looks_up=False)
+    queued_runs.create_run(queued_runs.create_campaign(), endpoint, 40)
     with working("one"), working("two"):
-        all_end()
-    assert len(darkroom.paid) == 40
+        wait_until_all_ended()
+    assert len(image_service.paid) == 40
     status = EndpointStatus.objects.get(endpoint=endpoint)
     assert status.window is not None
     assert 5 <= status.window < 7
 
 
 def test_five_failures_in_a_row_open_the_breaker_and_one_success_closes_it(
-    darkroom: Darkroom, clean_redis: Any, monkeypatch: pytest.MonkeyPatch
+    image_service: ImageService, clean_redis: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("generation.services.remote.pacing.FIRST_REST_SECONDS", 0.5)
     monkeypatch.setattr("generation.services.dispatch.outcomes.backoff_seconds", lambda tries: 0.1)
     down = Fault(response=plain({"detail": "down"}, 503))
-    darkroom.fail_next("POST /submissions", *[down] * 6)
-    endpoint = an_endpoint(darkroom, limits={"max_concurrent": 1})
-    queued.run(queued.campaign(), endpoint, 8)
+    image_service.fail_next("POST /submissions", *[down] * 6)
+    endpoint = create_wire_endpoint(image_service, limits={"max_concurrent": 1})
+    queued_runs.create_run(queued_runs.create_campaign(), endpoint, 8)
     statuses = EndpointStatus.objects.filter(endpoint=endpoint)
     with working():
-        processes.wait_until(lambda: statuses.filter(breaker=Breaker.OPEN).exists(), seconds=30, what="it opens")
+        processes.wait_until(lambda: statuses.filter(breaker=Breaker.OPEN).exists(), seconds=60, what="it opens")
         assert statuses.get().failures >= 5
-        all_end()
+        wait_until_all_ended()
     assert states() == {JobState.SUCCEEDED: 8}
     assert statuses.get().breaker == Breaker.CLOSED
-    assert darkroom.counts["POST /submissions"] == 14
+    assert image_service.counts["POST /submissions"] == 14
 
 
 POINTS = ("claimed", "intended", "submitted", "entrusted", "polled", "resumed", "generated", "stored", "finish.written")
@@ -267,54 +281,62 @@ POINTS = ("claimed", "intended", "submitted", "entrusted", "polled", "resumed", 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("point", POINTS)
-def test_a_worker_killed_at_any_step_pays_for_nothing_twice(point: str, darkroom: Darkroom, clean_redis: Any) -> None:
-    queued.run(queued.campaign(), an_endpoint(darkroom, limits={"max_concurrent": 2}), 4)
+def test_a_worker_killed_at_any_step_pays_for_nothing_twice(
+    point: str, image_service: ImageService, clean_redis: Any
+) -> None:
+    queued_runs.create_run(
+        queued_runs.create_campaign(), create_wire_endpoint(image_service, limits={"max_concurrent": 2}), 4
+    )
     victim = processes.start_doomed("cloud", point)
     assert victim.wait(60) == -signal.SIGKILL
     with processes.running("worker", "cloud"):
-        all_end()
+        wait_until_all_ended()
     assert states() == {JobState.SUCCEEDED: 4}
-    assert Counter(darkroom.paid) == dict.fromkeys(Job.objects.values_list("pk", flat=True), 1)
+    assert Counter(image_service.paid) == dict.fromkeys(Job.objects.values_list("pk", flat=True), 1)
     assert AssetVersion.objects.count() == 4
     assert LedgerEntry.objects.filter(kind=LedgerKind.SETTLE).count() == 4
 
 
 @pytest.mark.slow
 def test_a_worker_killed_in_the_call_of_a_service_that_cannot_be_asked_leaves_uncertainty_and_no_second_order(
-    darkroom: Darkroom, clean_redis: Any
+    image_service: ImageService, clean_redis: Any
 ) -> None:
-    darkroom.seconds = 3
-    endpoint = an_endpoint(darkroom, limits={"max_concurrent": 2}, at_once=True, looks_up=False, timeout_seconds=20)
-    queued.run(queued.campaign(), endpoint, 4)
+    image_service.seconds = 3
+    endpoint = create_wire_endpoint(
+        image_service, limits={"max_concurrent": 2}, at_once=True, looks_up=False, timeout_seconds=20
+    )
+    queued_runs.create_run(queued_runs.create_campaign(), endpoint, 4)
     victim = processes.start("worker", "cloud")
-    processes.wait_until(lambda: len(darkroom.paid) == 2, seconds=60, what="two calls under way")
+    processes.wait_until(lambda: len(image_service.paid) == 2, seconds=60, what="two calls under way")
     victim.kill()
-    darkroom.seconds = 0.05
+    image_service.seconds = 0.05
     with processes.running("worker", "cloud"):
-        all_end()
+        wait_until_all_ended()
     assert states() == {JobState.SUCCEEDED: 2, JobState.HELD: 2}
-    assert max(Counter(darkroom.paid).values()) == 1
+    assert max(Counter(image_service.paid).values()) == 1
     assert LedgerEntry.objects.filter(kind=LedgerKind.UNCERTAIN).count() == 2
 
 
-def test_what_was_made_before_is_not_ordered(darkroom: Darkroom, clean_redis: Any) -> None:
-    campaign, endpoint = queued.campaign(), an_endpoint(darkroom)
-    first, second = queued.run(campaign, endpoint, 1), queued.run(campaign, endpoint, 1)
+def test_what_was_made_before_is_not_ordered(image_service: ImageService, clean_redis: Any) -> None:
+    campaign, endpoint = queued_runs.create_campaign(), create_wire_endpoint(image_service)
+    first, second = queued_runs.create_run(campaign, endpoint, 1), queued_runs.create_run(campaign, endpoint, 1)
     frozen = first.jobs.get().frozen
     type(frozen).objects.filter(job__run=second).update(fingerprint=frozen.fingerprint)
-    planned_for = fingerprints.maker(endpoint, engines.build(endpoint.engine, endpoint.config))
+    planned_for = fingerprints.get_maker(endpoint, engines.build(endpoint.engine, endpoint.config))
     type(frozen).objects.update(maker=planned_for.to_json())
     Job.objects.filter(run=second).update(not_before=timezone.now() + timedelta(hours=1))
     with working():
         processes.wait_until(lambda: states().get(JobState.SUCCEEDED) == 1, seconds=60, what="the first is made")
         Job.objects.filter(run=second).update(not_before=None)
-        all_end()
+        wait_until_all_ended()
     assert states() == {JobState.SUCCEEDED: 2}
-    assert len(darkroom.paid) == 1
+    assert len(image_service.paid) == 1
 
 
 def test_a_local_engine_on_the_lane_of_services_is_refused_in_words(clean_redis: Any) -> None:
-    queued.run(queued.campaign(), queued.endpoint(engine="ready", lane=Lane.CLOUD), 1)
+    queued_runs.create_run(
+        queued_runs.create_campaign(), queued_runs.create_endpoint(engine="ready", lane=Lane.CLOUD), 1
+    )
     with working():
-        all_end()
+        wait_until_all_ended()
     assert "on the lane gpu or cpu" in Job.objects.get().error

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import io
-import threading
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
-from django.db import connection
 from PIL import Image
 
 from campaigns.choices import CutoutMethod
@@ -20,7 +19,9 @@ from core.errors import Conflict, Invalid, NotAllowed, NotFound
 from core.models import Event
 from generation.models import JobSpec
 from generation.services.planning import plans
+from generation.services.planning.plan_requests import PlanArguments
 from tests.support import factories, scenes
+from tests.support.racing import race_without_errors
 
 pytestmark = pytest.mark.django_db
 SIZE = 256
@@ -43,7 +44,7 @@ def png(alpha: np.ndarray, mode: str = "LA") -> bytes:
     return buffer.getvalue()
 
 
-def disc(size: int = SIZE, radius: float = 80) -> np.ndarray:
+def disc_mask(size: int = SIZE, radius: float = 80) -> np.ndarray:
     y, x = np.mgrid[0:size, 0:size] + 0.5
     return np.clip((radius - np.hypot(x - size / 2, y - size / 2)) * 255, 0, 255).astype(np.uint8)
 
@@ -54,8 +55,8 @@ def alpha_of(cut: Cutout) -> np.ndarray:
 
 @pytest.mark.parametrize("mode", ["LA", "L"])
 def test_a_painted_mask_becomes_the_cut_out_with_exactly_its_alpha(photo: Any, designer: Any, mode: str) -> None:
-    mask = disc()
-    made, _ = cutouts.repair(photo_id=photo.pk, mask=png(mask, mode), by=designer)
+    mask = disc_mask()
+    made, _ = cutouts.repair_with_mask(photo_id=photo.pk, mask=png(mask, mode), by=designer)
     assert np.array_equal(alpha_of(made), mask)
     assert (made.method, made.is_accepted, made.made_by, made.confidence) == (CutoutMethod.MANUAL, True, designer, 1.0)
     assert made.box == [48, 48, 208, 208]
@@ -67,7 +68,7 @@ def test_the_background_is_taken_out_of_a_painted_edge() -> None:
     y, x = np.mgrid[0:200, 0:200] + 0.5
     alpha = np.clip((60 - np.hypot(x - 100, y - 100)) / 3 + 0.5, 0, 1)[..., None]
     pixels = np.round(alpha * (150, 20, 20) + (1 - alpha) * 255).astype(np.uint8)
-    cut = masks.apply(pixels, np.round(alpha[..., 0] * 255).astype(np.uint8))
+    cut = masks.cut_out_with_mask(pixels, np.round(alpha[..., 0] * 255).astype(np.uint8))
     over_black = cut.rgba[..., :3] * (cut.rgba[..., 3:] / 255)
     rim = (alpha[..., 0] > 0.05) & (alpha[..., 0] < 0.95)
     assert over_black[rim][:, 1].max() < 26 and pixels[rim][:, 1].max() > 200
@@ -80,29 +81,29 @@ def test_a_mask_of_another_shape_an_empty_one_and_no_image_are_refused(photo: An
         (b"GIF89a", "JPEG, PNG"),
     ):
         with pytest.raises(Invalid, match=words):
-            cutouts.repair(photo_id=photo.pk, mask=mask, by=designer)
+            cutouts.repair_with_mask(photo_id=photo.pk, mask=mask, by=designer)
     assert photo.cutouts.count() == 1
 
 
 def test_a_larger_mask_of_the_same_shape_is_fitted(photo: Any, designer: Any) -> None:
-    made, _ = cutouts.repair(photo_id=photo.pk, mask=png(disc(2 * SIZE, 160)), by=designer)
-    assert np.abs(alpha_of(made).astype(int) - disc()).mean() < 1
+    made, _ = cutouts.repair_with_mask(photo_id=photo.pk, mask=png(disc_mask(2 * SIZE, 160)), by=designer)
+    assert np.abs(alpha_of(made).astype(int) - disc_mask()).mean() < 1
 
 
 def test_two_who_repair_at_once_do_not_overwrite_each_other(photo: Any, designer: Any, manager: Any) -> None:
     seen = photo.cutouts.get().pk
-    cutouts.repair(photo_id=photo.pk, mask=png(disc()), by=designer, seen=seen)
+    cutouts.repair_with_mask(photo_id=photo.pk, mask=png(disc_mask()), by=designer, seen=seen)
     with pytest.raises(Conflict, match="since you opened it"):
-        cutouts.repair(photo_id=photo.pk, mask=png(disc(radius=40)), by=manager, seen=seen)
+        cutouts.repair_with_mask(photo_id=photo.pk, mask=png(disc_mask(radius=40)), by=manager, seen=seen)
 
 
 def test_a_repair_is_taken_back_and_the_earlier_cut_out_counts_again(photo: Any, designer: Any) -> None:
     first = photo.cutouts.get()
-    made, step = cutouts.repair(photo_id=photo.pk, mask=png(disc()), by=designer)
-    assert cutouts.take_back(steps=[step], by=designer) == 1
+    made, step = cutouts.repair_with_mask(photo_id=photo.pk, mask=png(disc_mask()), by=designer)
+    assert cutouts.undo_changes(steps=[step], by=designer) == 1
     assert photo.cutouts.get(is_accepted=True) == first and Cutout.objects.filter(pk=made.pk).exists()
     with pytest.raises(Conflict):
-        cutouts.take_back(steps=[step], by=designer)
+        cutouts.undo_changes(steps=[step], by=designer)
     events = Event.objects.filter(object_type="photo", object_id=photo.pk).order_by("id")
     assert [event.payload["replaced"] for event in events] == [[first.sha256], [made.sha256]]
 
@@ -119,7 +120,7 @@ def test_many_are_accepted_at_once_in_a_few_queries_and_all_taken_back(
     assert len(steps) == 40 and Cutout.objects.filter(is_accepted=True, accepted_by=manager).count() == 40
     assert Event.objects.filter(type="campaigns.cutout.accepted").count() == 40
     assert cutouts.accept_many(cutout_ids=[uncertain[0].pk], by=manager) == []
-    cutouts.take_back(steps=steps, by=manager)
+    cutouts.undo_changes(steps=steps, by=manager)
     assert Cutout.objects.filter(is_accepted=True, accepted_by=None).count() == 20
     assert Cutout.objects.filter(accepted_by=manager).count() == 0
 
@@ -129,7 +130,7 @@ def test_a_cut_out_taken_out_of_use_leaves_its_photo_without_one(photo: Any, des
     steps = cutouts.refuse_many(cutout_ids=[cut.pk], by=designer)
     assert not photo.cutouts.filter(is_accepted=True).exists()
     assert Event.objects.get(type="campaigns.cutout.refused").payload["replaced"] == [cut.sha256]
-    cutouts.take_back(steps=steps, by=designer)
+    cutouts.undo_changes(steps=steps, by=designer)
     assert photo.cutouts.get(is_accepted=True) == cut
 
 
@@ -143,9 +144,9 @@ def test_only_those_who_may_edit_photos_judge_cut_outs(
             with pytest.raises(refusal):
                 act(cutout_ids=[cut.pk], by=who)
         with pytest.raises(refusal):
-            cutouts.repair(photo_id=photo.pk, mask=png(disc()), by=who)
+            cutouts.repair_with_mask(photo_id=photo.pk, mask=png(disc_mask()), by=who)
         with pytest.raises(refusal):
-            cutouts.take_back(steps=[cutouts.Step(photo.pk, None, cut.pk)], by=who)
+            cutouts.undo_changes(steps=[cutouts.CutoutChange(photo.pk, None, cut.pk)], by=who)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -153,20 +154,9 @@ def test_two_people_accept_different_cut_outs_of_one_photo_and_one_is_left(brand
     photo = factories.ReferencePhotoFactory(subject__brand=brand)
     both = [factories.CutoutFactory(photo=photo, is_accepted=False) for _ in range(2)]
     people = [person("lead"), person("designer")]
-    gate = threading.Barrier(2)
-
-    def work(at: int) -> None:
-        try:
-            gate.wait()
-            cutouts.accept(cutout_id=both[at].pk, by=people[at])
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=work, args=[at]) for at in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    race_without_errors(
+        *(partial(cutouts.accept, cutout_id=cut.pk, by=user) for cut, user in zip(both, people, strict=True))
+    )
     assert photo.cutouts.filter(is_accepted=True).count() == 1
     assert Event.objects.filter(type="campaigns.cutout.accepted").count() == 2
 
@@ -191,11 +181,11 @@ def test_a_run_planned_after_a_repair_uses_the_new_cut_out_and_is_another_image(
         "stage": "pilot",
         "by": manager,
     }
-    before = plans.plan(**arguments)
-    made, step = cutouts.repair(photo_id=photo.pk, mask=png(disc()), by=designer)
-    after = plans.plan(**arguments)
-    cutouts.take_back(steps=[step], by=designer)
-    last = plans.plan(**arguments)
+    before = plans.plan(PlanArguments(**arguments))
+    made, step = cutouts.repair_with_mask(photo_id=photo.pk, mask=png(disc_mask()), by=designer)
+    after = plans.plan(PlanArguments(**arguments))
+    cutouts.undo_changes(steps=[step], by=designer)
+    last = plans.plan(PlanArguments(**arguments))
     pinned = [specs_of(run)[0]["images"]["cutout"]["sha256"] for run in (before, after, last)]
     first = photo.cutouts.order_by("id")[0]
     assert pinned == [first.sha256, made.sha256, first.sha256]
@@ -212,9 +202,11 @@ def test_without_an_accepted_cut_out_nothing_is_planned_and_it_is_said(
     cutouts.refuse_many(cutout_ids=[photo.cutouts.get().pk], by=designer)
     with pytest.raises(Invalid, match="no accepted cut-out"):
         plans.plan(
-            campaign=campaign,
-            prompt_version=version,
-            endpoint=factories.EndpointFactory(engine="packshot"),
-            stage="pilot",
-            by=manager,
+            PlanArguments(
+                campaign=campaign,
+                prompt_version=version,
+                endpoint=factories.EndpointFactory(engine="packshot"),
+                stage="pilot",
+                by=manager,
+            )
         )

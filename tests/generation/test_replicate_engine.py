@@ -13,12 +13,21 @@ import pytest
 
 from generation.engines.base import EngineError, ErrorKind, ImageRef, Pending, Result, build
 from generation.engines.replicate.shared import credentials
-from tests.support.engines import ready_pixels
-from tests.support.lent import Lent
+from tests.support.engine_context import MemoryContext
+from tests.support.engines import noise_pixels
 from tests.support.remote_server import CUT_AFTER, CUT_BEFORE, serving
-from tests.support.replicate_server import DEPLOYMENT, MODEL, VERSION, Fate
+from tests.support.replicate_server import DEPLOYMENT, MODEL, VERSION, PredictionOutcome
 from tests.support.replicate_server import Replicate as Server
-from tests.support.replicate_submissions import INPUTS, ended, engine, made, png, spec, submission, with_images
+from tests.support.replicate_submissions import (
+    INPUTS,
+    engine,
+    images_and_context,
+    png,
+    spec,
+    submit,
+    submit_and_fetch,
+    wait_for_result,
+)
 
 
 @pytest.fixture
@@ -40,15 +49,15 @@ def server() -> Iterator[Server]:
     ],
 )
 def test_a_image_comes_from_a_version_an_official_model_and_a_deployment(server, target, path):
-    result = made(engine(server, **target), spec())
+    result = submit_and_fetch(engine(server, **target), spec())
     assert [request.path for request in server.requests if request.method == "POST"] == [path]
-    assert np.array_equal(result.pixels, ready_pixels(7, 64, 80))
+    assert np.array_equal(result.pixels, noise_pixels(7, 64, 80))
     assert (result.seed, result.usage["images"], result.model) == (7, 1.0, MODEL)
 
 
 def test_the_spec_becomes_the_models_own_names(server):
     full_spec = spec(negative="text", seed=2**40 + 9, parameters={"guidance": 3.5, "format": "webp", "speed": "exact"})
-    submission(engine(server), full_spec)
+    submit(engine(server), full_spec)
     assert server.paid == [
         {
             "num_outputs": 1,
@@ -67,21 +76,21 @@ def test_the_spec_becomes_the_models_own_names(server):
 def test_a_model_that_knows_shapes_only_gets_the_nearest_one_and_the_facts_say_so(server):
     inputs = {"prompt": "prompt", "aspect_ratio": {"input": "aspect_ratio", "choices": ["1:1", "4:5", "16:9", "9:16"]}}
     replicate = engine(server, inputs=inputs)
-    assert made(replicate, spec(width=1080, height=1350)).facts["asked_ratio"] == "4:5"
-    submission(replicate, spec(width=1000, height=1900))
-    submission(replicate, spec(width=1600, height=1000))
+    assert submit_and_fetch(replicate, spec(width=1080, height=1350)).facts["asked_ratio"] == "4:5"
+    submit(replicate, spec(width=1000, height=1900))
+    submit(replicate, spec(width=1600, height=1000))
     assert [paid["aspect_ratio"] for paid in server.paid] == ["4:5", "9:16", "16:9"]
 
 
 def test_a_size_between_the_multiples_is_rounded(server):
-    facts = made(engine(server, size_multiple=16), spec(width=100, height=70)).facts
+    facts = submit_and_fetch(engine(server, size_multiple=16), spec(width=100, height=70)).facts
     assert (server.paid[0]["width"], server.paid[0]["height"]) == (96, 64)
     assert (facts["asked_width"], facts["asked_height"], facts["width"], facts["height"]) == (96, 64, 96, 64)
 
 
 def test_the_seconds_that_it_took_are_counted(server):
     server.start_seconds, server.seconds = 0.1, 0.2
-    result = made(engine(server), spec())
+    result = submit_and_fetch(engine(server), spec())
     assert result.usage["seconds"] == pytest.approx(0.2)
     assert result.facts["total_time"] == pytest.approx(0.3)
     assert (result.facts["width"], result.facts["height"]) == (64, 80)
@@ -89,19 +98,21 @@ def test_the_seconds_that_it_took_are_counted(server):
 
 def test_a_prediction_goes_from_starting_over_processing_with_steps_to_its_image(server):
     server.start_seconds, server.seconds = 100, 100
-    server.fates["a mug on oak"] = Fate(logs=" 30%|███       | 3/10 [00:01<00:03]\r 70%|███████   | 7/10 [00:02<00:01]")
+    server.fates["a mug on oak"] = PredictionOutcome(
+        logs=" 30%|███       | 3/10 [00:01<00:03]\r 70%|███████   | 7/10 [00:02<00:01]"
+    )
     replicate = engine(server)
-    remote_id = submission(replicate, spec()).remote_id
+    remote_id = submit(replicate, spec()).remote_id
     assert replicate.poll([remote_id])[remote_id] == Pending()
     server.advance(150)
     assert replicate.poll([remote_id])[remote_id] == Pending(step=7, steps=10)
     server.advance(100)
-    assert replicate.fetch(ended(replicate, remote_id), Lent()).pixels is not None
+    assert replicate.fetch(wait_for_result(replicate, remote_id), MemoryContext()).pixels is not None
 
 
 def test_hundreds_are_polled_off_the_list_and_what_is_not_there_one_by_one(server):
     replicate = engine(server)
-    ids = [submission(replicate, spec(seed=seed)).remote_id for seed in range(30)]
+    ids = [submit(replicate, spec(seed=seed)).remote_id for seed in range(30)]
     server.page = 10
     server.requests.clear()
     status = replicate.poll([*ids[:20], "gone"])
@@ -114,9 +125,9 @@ def test_hundreds_are_polled_off_the_list_and_what_is_not_there_one_by_one(serve
 
 
 def test_of_several_outputs_the_first_is_taken_and_all_are_counted(server):
-    result = made(engine(server, inputs={**INPUTS, "fixed": {"num_outputs": 3}}), spec())
+    result = submit_and_fetch(engine(server, inputs={**INPUTS, "fixed": {"num_outputs": 3}}), spec())
     assert (result.usage["images"], result.facts["outputs"]) == (3.0, 3)
-    assert np.array_equal(result.pixels, ready_pixels(7, 64, 80))
+    assert np.array_equal(result.pixels, noise_pixels(7, 64, 80))
 
 
 @pytest.mark.parametrize("shape", ["text", "list", "mapping", "data"])
@@ -125,8 +136,8 @@ def test_every_shape_of_output_holds_its_image(server, shape):
 
     address = f"data:image/png;base64,{base64.b64encode(png(3)).decode()}"
     output = {"text": address, "list": [address], "mapping": {"seed": 3, "image": address}, "data": [[address]]}[shape]
-    server.fates["a mug on oak"] = Fate(output=output)
-    assert np.array_equal(made(engine(server), spec()).pixels, ready_pixels(3, 48, 48))
+    server.fates["a mug on oak"] = PredictionOutcome(output=output)
+    assert np.array_equal(submit_and_fetch(engine(server), spec()).pixels, noise_pixels(3, 48, 48))
 
 
 # -- answers that are awaited ---------------------------------------------------------------------------------------
@@ -134,40 +145,40 @@ def test_every_shape_of_output_holds_its_image(server, shape):
 
 def test_an_answer_that_is_waited_for_brings_the_image(server):
     server.seconds = 0.1
-    submitted = submission(engine(server, wait_seconds=10), spec())
+    submitted = submit(engine(server, wait_seconds=10), spec())
     assert server.requests[0].headers["prefer"] == "wait=10"
-    assert np.array_equal(submitted.result.pixels, ready_pixels(7, 64, 80))
+    assert np.array_equal(submitted.result.pixels, noise_pixels(7, 64, 80))
     assert submitted.result.usage["seconds"] == pytest.approx(0.1)
     assert submitted.result.task_id == 1
 
 
 def test_without_a_wait_the_header_is_left_out(server):
-    assert submission(engine(server), spec()).remote_id in server.predictions
+    assert submit(engine(server), spec()).remote_id in server.predictions
     assert "prefer" not in server.requests[0].headers
 
 
 def test_an_answer_that_still_says_processing_brings_the_image_of_an_official_model(server):
     server.seconds = 30
-    server.fates["a mug on oak"] = Fate(is_early=True)
-    official = submission(engine(server, wait_seconds=5, model=MODEL), spec())
+    server.fates["a mug on oak"] = PredictionOutcome(is_early=True)
+    official = submit(engine(server, wait_seconds=5, model=MODEL), spec())
     assert official.result.pixels is not None
-    by_the_second = submission(engine(server, wait_seconds=5), spec())
+    by_the_second = submit(engine(server, wait_seconds=5), spec())
     assert by_the_second.result is None, "its seconds are not known yet, and they cost"
 
 
 def test_a_wait_that_ends_before_the_image_leaves_the_id(server):
     server.seconds = 2
-    submitted = submission(engine(server, wait_seconds=1), spec())
+    submitted = submit(engine(server, wait_seconds=1), spec())
     assert submitted.result is None
-    assert ended(engine(server), submitted.remote_id).outputs
+    assert wait_for_result(engine(server), submitted.remote_id).outputs
 
 
 def test_a_image_that_cannot_be_fetched_at_once_is_left_to_the_poller(server):
     server.fail_next("GET /outputs/{id}", CUT_BEFORE)
     replicate = engine(server, wait_seconds=5)
-    submitted = submission(replicate, spec())
+    submitted = submit(replicate, spec())
     assert submitted.result is None
-    assert replicate.fetch(ended(replicate, submitted.remote_id), Lent()).pixels is not None
+    assert replicate.fetch(wait_for_result(replicate, submitted.remote_id), MemoryContext()).pixels is not None
     assert len(server.paid) == 1
 
 
@@ -183,10 +194,10 @@ def test_a_wait_that_the_service_refuses_is_refused_in_the_settings(server, wait
 def test_a_small_image_goes_along_and_a_large_one_is_uploaded_once(server):
     small, large = png(1), png(2, width=400, height=400, grain=60)
     assert len(large) > 256 * 1024
-    images, lent = with_images(init=small, mask=large)
+    images, context = images_and_context(init=small, mask=large)
     replicate = engine(server)
-    submission(replicate, spec(images=images), lent=lent)
-    submission(replicate, spec(images=images, seed=8), lent=lent)
+    submit(replicate, spec(images=images), context=context)
+    submit(replicate, spec(images=images, seed=8), context=context)
     first = server.paid[0]
     assert first["image"].startswith("data:image/png;base64,")
     assert first["mask"].startswith(f"{server.base_url}/files/")
@@ -195,25 +206,25 @@ def test_a_small_image_goes_along_and_a_large_one_is_uploaded_once(server):
 
 
 def test_an_upload_that_ends_soon_is_not_used_again(server, monkeypatch):
-    monkeypatch.setattr("generation.engines.replicate.images.KEPT_SECONDS", 0.0)
-    images, lent = with_images(mask=png(2, width=400, height=400, grain=60))
+    monkeypatch.setattr("generation.engines.replicate.images.UPLOAD_REUSE_SECONDS", 0.0)
+    images, context = images_and_context(mask=png(2, width=400, height=400, grain=60))
     replicate = engine(server)
-    submission(replicate, spec(images=images), lent=lent)
-    submission(replicate, spec(images=images), lent=lent)
+    submit(replicate, spec(images=images), context=context)
+    submit(replicate, spec(images=images), context=context)
     assert len(server.uploads) == 2
 
 
 def test_a_list_input_takes_the_image_in_a_list(server):
-    images, lent = with_images(reference=png(1))
-    submission(engine(server), spec(images=images), lent=lent)
+    images, context = images_and_context(reference=png(1))
+    submit(engine(server), spec(images=images), context=context)
     assert len(server.paid[0]["image_input"]) == 1
 
 
 def test_an_upload_that_fails_has_ordered_nothing(server):
-    images, lent = with_images(mask=png(2, width=400, height=400, grain=60))
+    images, context = images_and_context(mask=png(2, width=400, height=400, grain=60))
     server.fail_next("POST /files", CUT_AFTER)
     with pytest.raises(EngineError) as caught:
-        submission(engine(server), spec(images=images), lent=lent)
+        submit(engine(server), spec(images=images), context=context)
     assert caught.value.kind == ErrorKind.TRANSIENT
     assert server.paid == []
 
@@ -264,7 +275,7 @@ def test_a_needed_image_is_asked_for():
         ({"version": "latest"}, "hash"),
         ({"model": "flux"}, "owner/name"),
         ({"model": f"../{MODEL}/.."}, "owner/name"),
-        ({"model": MODEL, "webhook_url": "http://desk.example"}, "https"),
+        ({"model": MODEL, "webhook_url": "http://context.example"}, "https"),
         ({"model": MODEL, "inputs": {"promt": "prompt"}}, "promt"),
         ({"model": MODEL, "inputs": {"width": "width"}}, "only one of width and height"),
         ({"model": MODEL, "inputs": {"aspect_ratio": "aspect_ratio"}}, "choices"),

@@ -10,21 +10,21 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from generation.engines.base import EngineError, ErrorKind, Pending, Task
-from tests.support.lent import Lent
+from tests.support.engine_context import MemoryContext
 from tests.support.remote_server import CUT_AFTER, CUT_BEFORE, Fault, Response, Window, plain, serving
-from tests.support.replicate_server import DEPLOYMENT, MODEL, VERSION, Fate
+from tests.support.replicate_server import DEPLOYMENT, MODEL, VERSION, PredictionOutcome
 from tests.support.replicate_server import Replicate as Server
 from tests.support.replicate_submissions import (
     INPUTS,
-    ended,
     engine,
     find,
-    made,
+    images_and_context,
     png,
-    refused,
     spec,
-    submission,
-    with_images,
+    submit,
+    submit_and_fetch,
+    submit_refused,
+    wait_for_result,
 )
 
 
@@ -39,7 +39,7 @@ def server() -> Iterator[Server]:
 
 def test_what_the_model_does_not_take_is_said_with_the_field(server):
     replicate = engine(server, inputs={**INPUTS, "seed": {"input": "seed", "maximum": 2**40}})
-    error = refused(replicate, spec(seed=2**33))
+    error = submit_refused(replicate, spec(seed=2**33))
     assert error.kind == ErrorKind.INPUT
     assert "seed: Must be less than or equal to 4294967295" in error.message
     assert server.paid == []
@@ -50,8 +50,8 @@ def test_a_throttled_order_says_how_long_to_wait_in_each_of_its_forms(form, wait
     with serving(Server(limits=(Window(1, wait),))) as server:
         server.throttled = form
         replicate = engine(server)
-        submission(replicate, spec())
-        error = refused(replicate)
+        submit(replicate, spec())
+        error = submit_refused(replicate)
         assert error.kind == ErrorKind.RATE
         assert error.retry_after_seconds == pytest.approx(wait, abs=2)
         assert len(server.paid) == 1
@@ -70,24 +70,24 @@ def test_a_throttled_order_says_how_long_to_wait_in_each_of_its_forms(form, wait
 )
 def test_the_wait_is_read_out_of_the_body(server, body, wait):
     server.fail_next("POST /predictions", Fault(response=plain(body, 429)))
-    assert refused(engine(server)).retry_after_seconds == wait
+    assert submit_refused(engine(server)).retry_after_seconds == wait
 
 
 def test_an_account_without_credit_and_a_refused_token_hold_the_endpoint(server):
     server.credit = 1
     replicate = engine(server)
-    submission(replicate, spec())
-    empty, stranger = refused(replicate), refused(engine(server, secret="r8_wrong"))
+    submit(replicate, spec())
+    empty, stranger = submit_refused(replicate), submit_refused(engine(server, secret="r8_wrong"))
     assert (empty.kind, stranger.kind) == (ErrorKind.QUOTA, ErrorKind.QUOTA)
     assert "no credit" in empty.message and "secret" in stranger.message
     assert "r8_wrong" not in f"{stranger.message} {stranger.log}"
-    nobody = refused(engine(server, secret=""))
+    nobody = submit_refused(engine(server, secret=""))
     assert (nobody.kind, server.counts["POST /predictions"]) == (ErrorKind.QUOTA, 3)
 
 
 def test_a_version_or_model_that_is_not_there_holds_the_endpoint(server):
     for target in ({"version": "0" * 64}, {"model": "nobody/nothing"}, {"deployment": "nobody/nothing"}):
-        error = refused(engine(server, **target))
+        error = submit_refused(engine(server, **target))
         assert error.kind == ErrorKind.QUOTA
         assert next(iter(target.values())) in error.message
 
@@ -104,49 +104,49 @@ def test_a_version_or_model_that_is_not_there_holds_the_endpoint(server):
     ],
 )
 def test_a_failed_prediction_fails_as_its_words_say(server, words, kind):
-    server.fates["a mug on oak"] = Fate(error=words, logs="what the model wrote")
-    result = made(engine(server), spec())
+    server.fates["a mug on oak"] = PredictionOutcome(error=words, logs="what the model wrote")
+    result = submit_and_fetch(engine(server), spec())
     assert (result.error.kind, result.pixels) == (kind, None)
     assert words in result.error.message
     assert result.error.log == "what the model wrote"
 
 
 def test_a_failure_in_the_awaited_answer_comes_by_the_poller_with_its_id(server):
-    server.fates["a mug on oak"] = Fate(error="NSFW content detected.")
+    server.fates["a mug on oak"] = PredictionOutcome(error="NSFW content detected.")
     replicate = engine(server, wait_seconds=5)
-    submitted = submission(replicate, spec())
+    submitted = submit(replicate, spec())
     assert submitted.result is None
-    assert ended(replicate, submitted.remote_id).error.kind == ErrorKind.MODERATION
+    assert wait_for_result(replicate, submitted.remote_id).error.kind == ErrorKind.MODERATION
 
 
 def test_a_model_that_answers_with_words_has_made_no_image(server):
-    server.fates["a mug on oak"] = Fate(output="a lovely mug")
-    error = made(engine(server), spec()).error
+    server.fates["a mug on oak"] = PredictionOutcome(output="a lovely mug")
+    error = submit_and_fetch(engine(server), spec()).error
     assert error.kind == ErrorKind.INPUT and "a lovely mug" in error.message
 
 
 def test_only_our_own_prediction_is_cancelled_and_cancelling_an_ended_one_changes_nothing(server):
     server.seconds = 60
     replicate = engine(server)
-    first, second = submission(replicate, spec()).remote_id, submission(replicate, spec(seed=8)).remote_id
+    first, second = submit(replicate, spec()).remote_id, submit(replicate, spec(seed=8)).remote_id
     replicate.cancel(first)
-    assert ended(replicate, first).error.kind == ErrorKind.CANCELLED
+    assert wait_for_result(replicate, first).error.kind == ErrorKind.CANCELLED
     assert isinstance(replicate.poll([second])[second], Pending)
     server.advance(100)
     replicate.cancel(second)
     replicate.cancel("nobody-knows-this")
-    assert ended(replicate, second).error is None
+    assert wait_for_result(replicate, second).error is None
 
 
 def test_what_was_not_begun_in_time_is_tried_again_and_what_took_too_long_goes_to_a_person(server):
     replicate = engine(server, cancel_after="10m")
     server.start_seconds, server.seconds = 700, 10
-    never_begun = submission(replicate, spec()).remote_id
+    never_begun = submit(replicate, spec()).remote_id
     server.start_seconds, server.seconds = 0, 700
-    too_long = submission(replicate, spec(seed=8)).remote_id
+    too_long = submit(replicate, spec(seed=8)).remote_id
     assert server.requests[0].headers["cancel-after"] == "10m"
     server.advance(650)
-    aborted, stopped = ended(replicate, never_begun), ended(replicate, too_long)
+    aborted, stopped = wait_for_result(replicate, never_begun), wait_for_result(replicate, too_long)
     assert (aborted.error.kind, stopped.error.kind) == (ErrorKind.TRANSIENT, ErrorKind.INPUT)
     assert "not charged" in aborted.error.message and "600 s" in stopped.error.message
 
@@ -159,12 +159,12 @@ def test_a_deadline_that_means_nothing_is_refused_in_the_settings(server, text):
 
 def test_images_that_the_service_has_deleted_are_lost(server):
     replicate = engine(server)
-    remote_id = submission(replicate, spec()).remote_id
-    result = ended(replicate, remote_id)
+    remote_id = submit(replicate, spec()).remote_id
+    result = wait_for_result(replicate, remote_id)
     server.advance(3700)
-    assert ended(replicate, remote_id).error.kind == ErrorKind.LOST
+    assert wait_for_result(replicate, remote_id).error.kind == ErrorKind.LOST
     with pytest.raises(EngineError) as caught:
-        replicate.fetch(result, Lent())
+        replicate.fetch(result, MemoryContext())
     assert caught.value.kind == ErrorKind.LOST
 
 
@@ -173,9 +173,9 @@ def test_an_unknown_id_is_lost(server):
 
 
 def test_images_come_from_the_services_own_hosts_only(server):
-    server.fates["a mug on oak"] = Fate(output="https://169.254.169.254/latest/meta-data/a.png")
+    server.fates["a mug on oak"] = PredictionOutcome(output="https://169.254.169.254/latest/meta-data/a.png")
     with pytest.raises(EngineError) as caught:
-        made(engine(server), spec())
+        submit_and_fetch(engine(server), spec())
     assert caught.value.kind == ErrorKind.ENDPOINT
     assert "may not fetch from there" in caught.value.message
 
@@ -186,7 +186,7 @@ def test_images_come_from_the_services_own_hosts_only(server):
 def test_an_order_that_never_arrived_may_be_sent_again():
     with serving(Server()) as server:
         replicate = engine(server)
-    assert refused(replicate).kind == ErrorKind.TRANSIENT
+    assert submit_refused(replicate).kind == ErrorKind.TRANSIENT
 
 
 @pytest.mark.parametrize(
@@ -208,26 +208,26 @@ def test_an_order_whose_answer_was_lost_is_uncertain_and_found_again(server, fau
     replicate = engine(
         server, timeout_seconds=1, **{target: {"version": VERSION, "model": MODEL}.get(target, DEPLOYMENT)}
     )
-    assert refused(replicate).kind == ErrorKind.UNCERTAIN
+    assert submit_refused(replicate).kind == ErrorKind.UNCERTAIN
     server.seconds = 5
-    submission(replicate, spec(seed=8))
+    submit(replicate, spec(seed=8))
     time.sleep(fault.seconds)
     found_id = find(replicate, spec())
     assert server.predictions[found_id].input["seed"] == 7
-    assert replicate.fetch(ended(replicate, found_id), Lent()).pixels is not None
+    assert replicate.fetch(wait_for_result(replicate, found_id), MemoryContext()).pixels is not None
 
 
 def test_an_order_that_was_cut_before_it_counted_is_not_found(server):
     replicate = engine(server)
-    submission(replicate, spec(seed=8))
+    submit(replicate, spec(seed=8))
     server.fail_next("POST /predictions", CUT_BEFORE)
-    assert refused(replicate).kind == ErrorKind.UNCERTAIN
+    assert submit_refused(replicate).kind == ErrorKind.UNCERTAIN
     assert find(replicate, spec()) is None
 
 
 def test_a_busy_gateway_that_took_nothing_is_asked_again(server):
     server.fail_next("POST /predictions", Fault(response=Response(503, b"overloaded", {"Retry-After": "4"})))
-    error = refused(engine(server))
+    error = submit_refused(engine(server))
     assert (error.kind, error.retry_after_seconds) == (ErrorKind.TRANSIENT, 4)
 
 
@@ -236,30 +236,30 @@ def test_a_busy_gateway_that_took_nothing_is_asked_again(server):
 )
 def test_a_poll_without_an_answer_is_no_verdict(server, fault):
     replicate = engine(server)
-    remote_id = submission(replicate, spec()).remote_id
+    remote_id = submit(replicate, spec()).remote_id
     server.fail_next("GET /predictions/{id}", fault)
     with pytest.raises(EngineError) as caught:
         replicate.poll([remote_id])
     assert caught.value.kind == ErrorKind.TRANSIENT
-    assert ended(replicate, remote_id).error is None
+    assert wait_for_result(replicate, remote_id).error is None
 
 
 def test_of_several_the_ones_that_answered_count(server):
     replicate = engine(server)
-    ids = [submission(replicate, spec(seed=seed)).remote_id for seed in range(3)]
+    ids = [submit(replicate, spec(seed=seed)).remote_id for seed in range(3)]
     server.fail_next("GET /predictions/{id}", Fault(), CUT_BEFORE)
     assert list(replicate.poll(ids)) == ids[:1]
 
 
 def test_a_image_that_breaks_off_is_fetched_again(server):
     replicate = engine(server)
-    result = ended(replicate, submission(replicate, spec()).remote_id)
+    result = wait_for_result(replicate, submit(replicate, spec()).remote_id)
     for fault in (CUT_BEFORE, Fault(response=Response(200, png(1)[:500]))):
         server.fail_next("GET /outputs/{id}", fault)
         with pytest.raises(EngineError) as caught:
-            replicate.fetch(result, Lent())
+            replicate.fetch(result, MemoryContext())
         assert caught.value.kind == ErrorKind.TRANSIENT
-    assert replicate.fetch(result, Lent()).pixels is not None
+    assert replicate.fetch(result, MemoryContext()).pixels is not None
 
 
 # -- finding lost submissions ---------------------------------------------------------------------------------------
@@ -268,9 +268,9 @@ def test_a_image_that_breaks_off_is_fetched_again(server):
 def test_it_is_found_pages_below_and_not_beyond_its_time(server):
     replicate = engine(server)
     server.page = 4
-    expected_id = submission(replicate, spec()).remote_id
+    expected_id = submit(replicate, spec()).remote_id
     for seed in range(100, 119):
-        submission(replicate, spec(seed=seed))
+        submit(replicate, spec(seed=seed))
     assert find(replicate, spec()) == expected_id
     assert server.counts["GET /predictions"] == 5
     later = datetime.now(UTC) + timedelta(seconds=120)
@@ -280,8 +280,8 @@ def test_it_is_found_pages_below_and_not_beyond_its_time(server):
 def test_two_that_look_the_same_are_given_to_one_task_each(server):
     replicate = engine(server)
     first, second = (
-        submission(replicate, spec(), task_id=1).remote_id,
-        submission(replicate, spec(), task_id=2).remote_id,
+        submit(replicate, spec(), task_id=1).remote_id,
+        submit(replicate, spec(), task_id=2).remote_id,
     )
     first_match = find(replicate, spec())
     second_match = find(replicate, spec(), taken={first_match})
@@ -291,11 +291,12 @@ def test_two_that_look_the_same_are_given_to_one_task_each(server):
 
 def test_the_webhooks_address_tells_two_that_look_the_same_apart(server):
     server.shows_webhooks = True
-    replicate = engine(server, webhook_url="https://desk.example/hooks/replicate/cloud")
+    replicate = engine(server, webhook_url="https://context.example/hooks/replicate/cloud")
     markers = [str(uuid.uuid4()) for _ in range(3)]
     server.reroute = lambda address: f"{server.url}/nowhere"
     ids = [
-        replicate.submit(Task(number, spec()), marker, Lent()).remote_id for number, marker in enumerate(markers[:2])
+        replicate.submit(Task(number, spec()), marker, MemoryContext()).remote_id
+        for number, marker in enumerate(markers[:2])
     ]
     assert [find(replicate, spec(), marker) for marker in markers] == [*ids, None]
 
@@ -303,17 +304,17 @@ def test_the_webhooks_address_tells_two_that_look_the_same_apart(server):
 @pytest.mark.parametrize("other", [spec("a bowl"), spec(seed=8), spec(width=72), spec(parameters={"guidance": 5})])
 def test_an_order_for_another_image_is_not_taken_for_ours(server, other):
     replicate = engine(server)
-    submission(replicate, other)
+    submit(replicate, other)
     if other.parameters:  # it contains all inputs of ours: it counts only where no equal one exists
-        equal = submission(replicate, spec()).remote_id
-        submission(replicate, other)
+        equal = submit(replicate, spec()).remote_id
+        submit(replicate, other)
         assert find(replicate, spec()) == equal
     else:
         assert find(replicate, spec()) is None
 
 
 def test_an_order_of_another_version_or_model_is_not_taken_for_ours(server):
-    submission(engine(server, model=MODEL), spec())
+    submit(engine(server, model=MODEL), spec())
     assert find(engine(server), spec()) is None
     assert find(engine(server, model="kilnmoor/other"), spec()) is None
     assert find(engine(server, model=MODEL), spec()) is not None
@@ -323,11 +324,11 @@ def test_an_order_of_another_version_or_model_is_not_taken_for_ours(server):
 def test_the_same_words_with_another_product_photo_are_another_order(server, side):
     replicate = engine(server)
     mug, bowl = (png(seed, width=side, height=side, grain=60) for seed in (1, 2))
-    mugs, with_mug = with_images(init=mug)
-    bowls, with_bowl = with_images(init=bowl)
-    of_bowl = submission(replicate, spec(images=bowls), lent=with_bowl).remote_id
+    mugs, with_mug = images_and_context(init=mug)
+    bowls, with_bowl = images_and_context(init=bowl)
+    of_bowl = submit(replicate, spec(images=bowls), context=with_bowl).remote_id
     assert find(replicate, spec(images=mugs)) is None
-    of_mug = submission(replicate, spec(images=mugs), lent=with_mug).remote_id
+    of_mug = submit(replicate, spec(images=mugs), context=with_mug).remote_id
     assert find(replicate, spec(images=mugs)) == of_mug
     assert find(replicate, spec(images=bowls)) == of_bowl
     assert find(replicate, spec()) is None
@@ -336,7 +337,7 @@ def test_the_same_words_with_another_product_photo_are_another_order(server, sid
 @pytest.mark.parametrize("fault", [CUT_BEFORE, Fault(response=Response(500, b"oops")), Fault(response=plain({}, 429))])
 def test_a_list_that_cannot_be_read_is_no_verdict(server, fault):
     replicate = engine(server)
-    submission(replicate, spec())
+    submit(replicate, spec())
     server.fail_next("GET /predictions", fault)
     with pytest.raises(EngineError) as caught:
         find(replicate, spec())

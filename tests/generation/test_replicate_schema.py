@@ -17,7 +17,7 @@ from core.models import Brand, Event, User
 from generation.engines.base import Spec
 from generation.engines.replicate import inputs as replicate_inputs
 from generation.engines.replicate.cog import Cog
-from generation.engines.replicate.schema import Input, inputs, offer, problem, suggested
+from generation.engines.replicate.schema import Input, inputs, problem, suggest_inputs, suggest_settings
 from generation.models import Endpoint, Worker
 from generation.services.endpoints import editing
 from tests.support import factories
@@ -25,7 +25,7 @@ from tests.support.cog_server import Cog as CogServer
 from tests.support.remote_server import serving
 from tests.support.replicate_server import MODEL, TOKEN
 from tests.support.replicate_server import Replicate as Server
-from tests.support.replicate_submissions import engine, spec, submission
+from tests.support.replicate_submissions import engine, spec, submit
 
 #: The schema of a Flux-like model: choices in schemas of their own, its own order of inputs, an optional image.
 SHAPES: dict[str, Any] = {
@@ -65,7 +65,7 @@ def test_a_model_of_shapes_is_read_whole() -> None:
     assert [model_input.name for model_input in model_inputs][:3] == ["prompt", "aspect_ratio", "image"], (
         "in the model's own submission"
     )
-    suggestion = suggested(model_inputs)
+    suggestion = suggest_inputs(model_inputs)
     assert suggestion == {
         "prompt": "prompt",
         "seed": "seed",
@@ -79,7 +79,7 @@ def test_a_model_of_shapes_is_read_whole() -> None:
         },
         "fixed": {"num_outputs": 1, "output_format": "png"},
     }
-    sent = replicate_inputs.read({"inputs": suggestion}).plain(
+    sent = replicate_inputs.read({"inputs": suggestion}).model_input(
         Spec("a mug", 1080, 1350, 7, parameters={"go_fast": "no", "steps": 4})
     )
     assert sent == {
@@ -100,7 +100,7 @@ def test_a_model_of_sizes_lists_of_images_and_masks_is_read_too() -> None:
         image={"type": "string"},
         prompt_strength={"type": "number", "minimum": 0, "maximum": 1},
     )
-    assert suggested(model_inputs) == {
+    assert suggest_inputs(model_inputs) == {
         "prompt": "prompt", "negative": "negative_prompt", "seed": {"input": "seed", "maximum": 2**32 - 1},
         "width": "width", "height": "height",
         "images": {"reference": {"input": "image_input", "is_list": True}, "mask": "mask"},
@@ -109,8 +109,8 @@ def test_a_model_of_sizes_lists_of_images_and_masks_is_read_too() -> None:
 
 def test_what_cannot_be_read_suggests_nothing() -> None:
     for odd in ({}, {"openapi_schema": "none"}, {"components": {"schemas": {"Input": {"properties": [1]}}}}):
-        assert inputs(odd) == () and suggested(inputs(odd)) == {}
-    assert suggested(described(text_file={"type": "string"})) == {}, "nothing that the words could go by"
+        assert inputs(odd) == () and suggest_inputs(inputs(odd)) == {}
+    assert suggest_inputs(described(text_file={"type": "string"})) == {}, "nothing that the words could go by"
     assert problem((), {"prompt"}) == ""
 
 
@@ -135,7 +135,7 @@ def test_whatever_a_service_says_of_itself_is_read_and_what_is_suggested_can_be_
     properties: dict[str, Any], required: Any
 ) -> None:
     model_inputs = inputs({"components": {"schemas": {"Input": {"properties": properties, "required": required}}}})
-    suggestion = suggested(model_inputs)
+    suggestion = suggest_inputs(model_inputs)
     assert {model_input.name for model_input in model_inputs} == set(properties) and (
         "prompt" in suggestion or not suggestion
     )
@@ -159,7 +159,7 @@ def test_bounds_that_no_order_could_keep_are_left_out() -> None:
         style={"type": "string", "enum": ["a" * 200, "ink", {"not": "plain"}]},
         **{"n" * 300: {"type": "boolean"}},
     )
-    assert suggested(model_inputs)["parameters"] == {
+    assert suggest_inputs(model_inputs)["parameters"] == {
         "steps": {"input": "steps", "minimum": 1, "maximum": 50, "step": 1},
         "grain": {"input": "grain", "minimum": 0, "maximum": 1, "step": 0.1},
         "style": {"input": "style", "choices": ["ink"]},
@@ -189,7 +189,7 @@ def test_what_somebody_wrote_is_mended_and_not_replaced() -> None:
         "fixed": {"num_outputs": 1, "megapixels": "1"},
         "images": {"mask": "mask"},
     }
-    assert offer(model_inputs, {"inputs": ours}, fits=False) == {
+    assert suggest_settings(model_inputs, {"inputs": ours}, fits=False) == {
         "inputs": {
             "prompt": "prompt",
             "width": "width",
@@ -207,17 +207,19 @@ def test_what_somebody_wrote_is_mended_and_not_replaced() -> None:
 
 def test_only_an_endpoint_that_does_not_fit_or_says_nothing_gets_a_suggestion() -> None:
     model_inputs = described(prompt={"type": "string"}, seed={"type": "integer"})
-    assert offer(model_inputs, {}, fits=True) == {"inputs": {"prompt": "prompt", "seed": "seed"}}
-    assert offer(model_inputs, {"inputs": {"prompt": "prompt"}}, fits=True) == {}, "somebody's own choice"
-    assert offer(model_inputs, {"inputs": {"prompt": "words"}}, fits=False) != {}
-    assert offer(model_inputs, {"inputs": {"prompt": "prompt", "seed": "seed"}}, fits=False) == {}, "nothing new"
+    assert suggest_settings(model_inputs, {}, fits=True) == {"inputs": {"prompt": "prompt", "seed": "seed"}}
+    assert suggest_settings(model_inputs, {"inputs": {"prompt": "prompt"}}, fits=True) == {}, "somebody's own choice"
+    assert suggest_settings(model_inputs, {"inputs": {"prompt": "words"}}, fits=False) != {}
+    assert suggest_settings(model_inputs, {"inputs": {"prompt": "prompt", "seed": "seed"}}, fits=False) == {}, (
+        "nothing new"
+    )
 
 
 def test_what_is_suggested_is_what_the_service_takes() -> None:
     with serving(Server()) as server:
         health = engine(server, inputs={"prompt": "words"}, model=MODEL).health()
         assert not health.is_ok and health.suggested["inputs"]["parameters"]
-        submission(engine(server, model=MODEL, inputs=dict(health.suggested["inputs"])), spec(height=80))
+        submit(engine(server, model=MODEL, inputs=dict(health.suggested["inputs"])), spec(height=80))
         (paid,) = server.paid
         assert (paid["aspect_ratio"], paid["num_outputs"], paid["output_format"]) == ("4:5", 1, "png")
     with serving(CogServer()) as server:

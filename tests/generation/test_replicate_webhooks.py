@@ -20,8 +20,8 @@ from generation.engines.base import Task, build
 from generation.models import Attempt, Endpoint, Job
 from generation.services.dispatch import claims
 from generation.services.remote import submissions
-from tests.support import processes, queued
-from tests.support.lent import Lent
+from tests.support import processes, queued_runs
+from tests.support.engine_context import MemoryContext
 from tests.support.remote_server import serving
 from tests.support.replicate_server import SIGNING_SECRET, TOKEN, VERSION, Replicate
 from tests.support.replicate_submissions import spec
@@ -48,7 +48,7 @@ class Waiting:
 
 
 def endpoint(**config: Any) -> Endpoint:
-    made = queued.endpoint(engine="replicate", lane=Lane.CLOUD, version=VERSION, **config)
+    made = queued_runs.create_endpoint(engine="replicate", lane=Lane.CLOUD, version=VERSION, **config)
     made.secret = f"{TOKEN} {SIGNING_SECRET}"
     made.save()
     return made
@@ -56,7 +56,7 @@ def endpoint(**config: Any) -> Endpoint:
 
 def waiting(at: Endpoint, *, remote_id: str = "") -> Waiting:
     """Return a job that was claimed and submitted by the services that workers use; it is due in an hour."""
-    queued.run(queued.campaign(), at, 1)
+    queued_runs.create_run(queued_runs.create_campaign(), at, 1)
     claim = claims.claim(lane=Lane.CLOUD, worker="w", limit=1, endpoint_id=at.pk)
     (job,) = claim.jobs
     marker = submissions.record_intent(job_id=job.id, token=claim.token)
@@ -193,14 +193,14 @@ def test_what_the_service_sends_repeatedly_and_reordered_makes_exactly_its_job_d
 ) -> None:
     with serving(Replicate()) as server:
         server.copies, server.is_reordered = 3, is_reordered
-        server.reroute = lambda address: address.replace("https://desk.example", live_server.url)
+        server.reroute = lambda address: address.replace("https://context.example", live_server.url)
         at = endpoint(base_url=server.base_url)
         waits = [waiting(at), waiting(at)]
-        hook = f"https://desk.example/hooks/replicate/{at.slug}"
+        hook = f"https://context.example/hooks/replicate/{at.slug}"
         engine = build("replicate", {**at.config, "webhook_url": hook}, at.secret)
-        engine.submit(Task(waits[0].job.pk, spec()), str(waits[0].marker), Lent())  # type: ignore[attr-defined]
+        engine.submit(Task(waits[0].job.pk, spec()), str(waits[0].marker), MemoryContext())  # type: ignore[attr-defined]
         expected = 6 if is_reordered else 3
-        processes.wait_until(lambda: len(server.answers) == expected, seconds=20, what="the webhooks arrive")
+        processes.wait_until(lambda: len(server.answers) == expected, seconds=60, what="the webhooks arrive")
         assert set(server.answers) == {204}
         assert [wait.is_due() for wait in waits] == [True, False]
 

@@ -19,9 +19,9 @@ from generation.choices import AttemptOutcome, JobState, LedgerKind
 from generation.finishing.decode import decode
 from generation.models import AssetVersion, Attempt, Endpoint, Job, JobSpec, LedgerEntry
 from generation.services.dispatch import outcomes
-from tests.support import processes, queued
+from tests.support import processes, queued_runs
 from tests.support.cog_server import Cog
-from tests.support.engines import ready_pixels
+from tests.support.engines import noise_pixels
 from tests.support.remote_server import CUT_AFTER, CUT_BEFORE, Fault, Response, Window, serving
 from tests.support.replicate_server import SIGNING_SECRET, TOKEN, VERSION, Replicate
 
@@ -46,22 +46,22 @@ def server() -> Iterator[Replicate]:
 
 def endpoint(server: Replicate, *, at_once: int = AT_ONCE, **config: Any) -> Endpoint:
     settings = {"version": VERSION, "poll_seconds": 0.3, "settle_seconds": 1.0, **config}
-    made = queued.endpoint(engine="replicate", lane=Lane.CLOUD, base_url=server.base_url, **settings)
+    made = queued_runs.create_endpoint(engine="replicate", lane=Lane.CLOUD, base_url=server.base_url, **settings)
     made.secret, made.max_concurrent, made.prices = f"{TOKEN} {SIGNING_SECRET}", at_once, {"second": 0.001}
     made.save()
     return made
 
 
-def all_ended() -> bool:
+def all_jobs_ended() -> bool:
     outcomes.reap()
     return not Job.objects.exclude(status__in=ENDED).exists()
 
 
-def all_end(seconds: float = 120) -> None:
-    processes.wait_until(all_ended, seconds=seconds, what="the jobs end")
+def wait_until_all_ended(seconds: float = 120) -> None:
+    processes.wait_until(all_jobs_ended, seconds=seconds, what="the jobs end")
 
 
-def states() -> dict[str, int]:
+def job_states() -> dict[str, int]:
     return dict(Counter(Job.objects.values_list("status", flat=True)))
 
 
@@ -70,7 +70,7 @@ def every_image_is_the_one_that_was_asked_for() -> None:
     for version in AssetVersion.objects.select_related("master"):
         spec = JobSpec.objects.get(job=version.job_id).spec
         pixels = decode(stored_files.read(version.master.storage_key))
-        assert np.array_equal(pixels, ready_pixels(spec["seed"], spec["width"], spec["height"]))
+        assert np.array_equal(pixels, noise_pixels(spec["seed"], spec["width"], spec["height"]))
 
 
 def test_a_worker_brings_every_image_home_through_everything_that_goes_wrong(
@@ -82,10 +82,10 @@ def test_a_worker_brings_every_image_home_through_everything_that_goes_wrong(
     server.fail_next("POST /predictions", *lost)
     server.fail_next("GET /predictions/{id}", CUT_BEFORE, Fault(response=Response(500, b"")))
     server.fail_next("GET /outputs/{id}", CUT_BEFORE)
-    queued.run(queued.campaign(), endpoint(server), 12)
+    queued_runs.create_run(queued_runs.create_campaign(), endpoint(server), 12)
     with processes.running("worker", "cloud"):
-        all_end()
-    assert states() == {JobState.SUCCEEDED: 12}
+        wait_until_all_ended()
+    assert job_states() == {JobState.SUCCEEDED: 12}
     assert (len(server.paid), server.paid_twice()) == (12, 0)
     every_image_is_the_one_that_was_asked_for()
     settled = LedgerEntry.objects.filter(kind=LedgerKind.SETTLE).values_list("amount", flat=True)
@@ -97,7 +97,7 @@ def test_an_image_that_came_with_the_answer_and_cannot_be_stored_is_fetched_agai
 ) -> None:
     folder = tmp_path / "full"
     folder.write_text("a file where a folder should be")
-    queued.run(queued.campaign(), endpoint(server, wait_seconds=30), 1)
+    queued_runs.create_run(queued_runs.create_campaign(), endpoint(server, wait_seconds=30), 1)
     with processes.running("worker", "cloud", PROOFLINE_FILES=str(folder), PROOFLINE_STORAGE_SECONDS="0"):
         processes.wait_until(
             lambda: Job.objects.filter(status=JobState.WAITING).exclude(remote_id="").exists(),
@@ -106,8 +106,8 @@ def test_an_image_that_came_with_the_answer_and_cannot_be_stored_is_fetched_agai
         )
         folder.unlink()
         folder.mkdir()
-        all_end()
-    assert states() == {JobState.SUCCEEDED: 1}
+        wait_until_all_ended()
+    assert job_states() == {JobState.SUCCEEDED: 1}
     assert len(server.paid) == 1
 
 
@@ -115,14 +115,14 @@ def test_webhooks_bring_images_home_long_before_the_next_look(
     server: Replicate, live_server: Any, clean_redis: Any
 ) -> None:
     server.seconds, server.copies, server.is_reordered = 1.0, 2, True
-    server.reroute = lambda address: address.replace("https://desk.example", live_server.url)
+    server.reroute = lambda address: address.replace("https://context.example", live_server.url)
     at = endpoint(server, poll_seconds=600)
-    at.config |= {"webhook_url": f"https://desk.example/hooks/replicate/{at.slug}"}
+    at.config |= {"webhook_url": f"https://context.example/hooks/replicate/{at.slug}"}
     at.save()
-    queued.run(queued.campaign(), at, 6)
+    queued_runs.create_run(queued_runs.create_campaign(), at, 6)
     with processes.running("worker", "cloud"):
-        all_end(seconds=60)
-    assert states() == {JobState.SUCCEEDED: 6}
+        wait_until_all_ended(seconds=60)
+    assert job_states() == {JobState.SUCCEEDED: 6}
     assert len(server.paid) == 6
     assert set(server.answers) == {204}
 
@@ -134,15 +134,15 @@ def test_a_cog_server_with_one_slot_makes_all_images_one_after_the_other(
     with serving(Cog()) as server:
         server.seconds = 0.2
         server.fail_next("PUT /predictions/{id}", *[CUT_AFTER] * lost)
-        at = queued.endpoint(
+        at = queued_runs.create_endpoint(
             engine="replicate", lane=Lane.CLOUD, cog=True, base_url=server.url, settle_seconds=0.5, max_side=1024
         )
         at.max_concurrent = at_once
         at.save()
-        queued.run(queued.campaign(), at, 6)
+        queued_runs.create_run(queued_runs.create_campaign(), at, 6)
         with processes.running("worker", "cloud"):
-            all_end()
-        assert states() == {JobState.SUCCEEDED: 6}
+            wait_until_all_ended()
+        assert job_states() == {JobState.SUCCEEDED: 6}
         assert len(server.runs) == 6 + lost  # a lost image is made again: that costs time but no money
     every_image_is_the_one_that_was_asked_for()
 
@@ -150,18 +150,18 @@ def test_a_cog_server_with_one_slot_makes_all_images_one_after_the_other(
 @pytest.mark.parametrize("point", POINTS)
 def test_a_worker_killed_at_any_step_orders_nothing_twice(point: str, server: Replicate, clean_redis: Any) -> None:
     server.seconds = 0.5
-    queued.run(queued.campaign(), endpoint(server), 4)
+    queued_runs.create_run(queued_runs.create_campaign(), endpoint(server), 4)
     assert processes.start_doomed("cloud", point).wait(90) == -signal.SIGKILL
     with processes.running("worker", "cloud"):
-        all_end()
-    assert states() == {JobState.SUCCEEDED: 4}
+        wait_until_all_ended()
+    assert job_states() == {JobState.SUCCEEDED: 4}
     assert (len(server.paid), server.paid_twice()) == (4, 0)
     every_image_is_the_one_that_was_asked_for()
 
 
 def kill_workers(server: Replicate, chance: random.Random) -> int:
     """Kill KILLS busy workers, each some moments after its first call; return how many had running jobs."""
-    campaign, where = queued.campaign(), endpoint(server, at_once=MANY_AT_ONCE)
+    campaign, where = queued_runs.create_campaign(), endpoint(server, at_once=MANY_AT_ONCE)
 
     def has_called(before: int) -> bool:
         outcomes.reap()
@@ -170,11 +170,13 @@ def kill_workers(server: Replicate, chance: random.Random) -> int:
     hit = 0
     for _ in range(KILLS):
         if Job.objects.filter(status=JobState.QUEUED).count() < MORE // 2:
-            queued.run(campaign, where, MORE)
+            queued_runs.create_run(campaign, where, MORE)
         Job.objects.update(deaths=0)  # the images do not cause the deaths: no job may be quarantined
         called = sum(server.counts.values())
         worker = processes.start("worker", "cloud", PROOFLINE_LEASE_SECONDS=LEASE_SECONDS, **FEW_THREADS)
-        processes.wait_until(lambda called=called: has_called(called), seconds=60, what=f"a worker calls: {states()}")
+        processes.wait_until(
+            lambda called=called: has_called(called), seconds=60, what=f"a worker calls: {job_states()}"
+        )
         with pytest.raises(subprocess.TimeoutExpired):
             worker.wait(chance.uniform(0, 2.5 * WORK_SECONDS))
         worker.kill()
@@ -187,7 +189,7 @@ def test_fifty_kills_at_random_moments_pay_for_nothing_twice(server: Replicate, 
     hit = kill_workers(server, random.Random(5))
     before = len(server.paid)
     with processes.running("worker", "cloud", PROOFLINE_LEASE_SECONDS=LEASE_SECONDS):
-        all_end(seconds=240)
+        wait_until_all_ended(seconds=240)
     jobs = Job.objects.count()
     lost = Attempt.objects.filter(outcome=AttemptOutcome.LOST).count()
     lists = server.counts["GET /predictions"]
@@ -195,7 +197,7 @@ def test_fifty_kills_at_random_moments_pay_for_nothing_twice(server: Replicate, 
     assert hit >= KILLS / 2
     assert lists > 0, "no kill fell between a submission and its answer"
     assert (len(server.paid), server.paid_twice()) == (jobs, 0)
-    assert states() == {JobState.SUCCEEDED: jobs}
+    assert job_states() == {JobState.SUCCEEDED: jobs}
     assert AssetVersion.objects.count() == jobs
     assert LedgerEntry.objects.filter(kind=LedgerKind.SETTLE).count() == jobs
     assert not Attempt.objects.filter(outcome=AttemptOutcome.RUNNING).exists()

@@ -11,9 +11,9 @@ import pytest
 
 from generation.engines import base
 from generation.engines.base import EngineError, ImageRef
-from generation.engines.diffusers import residents
+from generation.engines.diffusers import model_memory
 from tests.support import tiny_models
-from tests.support.tiny_models import Desk, encoded, photograph, pixels, task
+from tests.support.tiny_models import RecordingContext, encode_png, photograph, pixels, task
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
@@ -29,13 +29,13 @@ class Admitted:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.weights_bytes = 0
-        real = residents.residents.admit
+        real = model_memory.loaded_models.make_room
 
         def noted(owner: Any, **facts: Any) -> None:
             self.weights_bytes = facts["weights_bytes"]
             real(owner, **facts)
 
-        monkeypatch.setattr(residents.residents, "admit", noted)
+        monkeypatch.setattr(model_memory.loaded_models, "make_room", noted)
 
 
 def test_an_engine_that_loads_everything_at_once_need_only_know_how_to_unload(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,12 +43,12 @@ def test_an_engine_that_loads_everything_at_once_need_only_know_how_to_unload(mo
         def unload(self) -> None:
             raise AssertionError("there is room")
 
-    free = residents.Residents()
-    monkeypatch.setattr(residents, "free_bytes", lambda device: 100)
+    free = model_memory.LoadedModels()
+    monkeypatch.setattr(model_memory, "free_bytes", lambda device: 100)
     first, second = Whole(), Whole()
-    assert isinstance(first, residents.Resident)
+    assert isinstance(first, model_memory.Unloadable)
     for resident in (first, second):
-        free.admit(resident, name="whole", device="cpu", weights_bytes=40, reserve_bytes=20)
+        free.make_room(resident, name="whole", device="cpu", weights_bytes=40, reserve_bytes=20)
 
 
 def held_bytes(loaded: Any) -> int:
@@ -71,13 +71,13 @@ def test_all_that_an_endpoint_lays_beside_its_model_is_counted_before_it_is_load
     )
     admitted = Admitted(monkeypatch)
     alone = held_bytes(full._load())
-    assert full.later_bytes() == pytest.approx(admitted.weights_bytes - alone, rel=0.01)
+    assert full.pending_bytes() == pytest.approx(admitted.weights_bytes - alone, rel=0.01)
     recipe = [{"do": "text"}, {"do": "refine", "strength": 0.5, "model": "refiner"}]
     parameters = {"steps": 2, "guidance": 5.0, "control": "canny", "loras": {"look": 1.0}, "recipe": recipe}
     roles = {role: ImageRef(role, role) for role in ("photo", "reference")}
-    desk = Desk({role: encoded(photograph(3)) for role in roles})
-    pixels(full, [task(0, images=roles, parameters=parameters)], desk)
-    assert full.later_bytes() == 0
+    context = RecordingContext({role: encode_png(photograph(3)) for role in roles})
+    pixels(full, [task(0, images=roles, parameters=parameters)], context)
+    assert full.pending_bytes() == 0
     assert held_bytes(full._load()) == pytest.approx(admitted.weights_bytes, rel=0.01)
     assert admitted.weights_bytes > 2 * alone, "the equipment is more than the tolerance"
 
@@ -94,7 +94,7 @@ def test_what_completes_a_transformer_that_is_a_file_of_its_own_is_counted(name,
 def test_a_model_whose_refiner_is_not_loaded_yet_keeps_the_place_for_it(tiny_model: Callable[[str], Path]):
     refiner = tiny_model("sdxl-refiner")
     sd_bytes, sdxl_bytes, refiner_bytes = (
-        residents.weights_bytes(path, 4) for path in (tiny_model("sd"), tiny_model("sdxl"), refiner)
+        model_memory.weights_bytes(path, 4) for path in (tiny_model("sd"), tiny_model("sdxl"), refiner)
     )
 
     def both(limit: int) -> tuple[bool, bool]:
@@ -116,12 +116,12 @@ def test_a_model_whose_refiner_is_not_loaded_yet_keeps_the_place_for_it(tiny_mod
 class Model:
     """A resident of a card that has room for 100 bytes."""
 
-    def __init__(self, there: residents.Residents, card: dict[str, int], *, now: int, later: int = 0) -> None:
+    def __init__(self, there: model_memory.LoadedModels, card: dict[str, int], *, now: int, later: int = 0) -> None:
         self.there, self.card, self.now, self.later = there, card, now, later
         self.is_loaded = False
 
     def load(self) -> None:
-        self.there.admit(self, name="m", device="cuda", weights_bytes=self.now + self.later, reserve_bytes=0)
+        self.there.make_room(self, name="m", device="cuda", weights_bytes=self.now + self.later, reserve_bytes=0)
         self.card["free"] -= self.now
         self.is_loaded = True
 
@@ -129,13 +129,13 @@ class Model:
         self.card["free"] -= self.later
         self.now, self.later = self.now + self.later, 0
 
-    def later_bytes(self) -> int:
+    def pending_bytes(self) -> int:
         return self.later
 
     def unload(self) -> None:
         self.card["free"] += self.now
         self.is_loaded = False
-        self.there.gone(self)
+        self.there.forget(self)
 
 
 @pytest.mark.parametrize("is_whole", [False, True])
@@ -144,8 +144,8 @@ def test_what_a_model_will_still_load_is_not_free_and_what_it_has_loaded_counts_
     needs, both_stay, is_whole, monkeypatch
 ):
     card = {"free": 100}
-    monkeypatch.setattr(residents, "free_bytes", lambda device: card["free"])
-    there = residents.Residents()
+    monkeypatch.setattr(model_memory, "free_bytes", lambda device: card["free"])
+    there = model_memory.LoadedModels()
     first, second = Model(there, card, now=30, later=30), Model(there, card, now=needs)
     first.load()
     if is_whole:

@@ -20,11 +20,11 @@ from core.errors import Invalid, NotAllowed, NotFound
 from core.models import User
 from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, MoveReason
 from generation.models import AssetVersion, Endpoint, EndpointStatus, Job, JobMove, JobSpec, Run, Worker
-from generation.selectors import budgets, explaining
+from generation.selectors import budgets, job_explanations
 from generation.services.dispatch import routing
-from tests.generation.test_remote_lane import all_end, an_endpoint, states, working
-from tests.support import factories, processes, queued
-from tests.support.remote_engine import Darkroom
+from tests.generation.test_remote_lane import create_wire_endpoint, states, wait_until_all_ended, working
+from tests.support import factories, processes, queued_runs
+from tests.support.remote_engine import ImageService
 from tests.support.remote_server import CUT_BEFORE, serving
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -37,48 +37,48 @@ def owner(db: None) -> User:
 
 @pytest.fixture
 def campaign(owner: User) -> Campaign:
-    return queued.campaign(owner=owner)
+    return queued_runs.create_campaign(owner=owner)
 
 
-def alive(lane: str = Lane.CLOUD) -> None:
+def record_live_worker(lane: str = Lane.CLOUD) -> None:
     """Record a live worker on the lane."""
     now = timezone.now()
     Worker.objects.create(name=f"worker of {lane}", lanes=[lane], host="here", pid=1, started_at=now, seen_at=now)
 
 
-def a_service(name: str, service: Darkroom | None = None, **fields: Any) -> Endpoint:
+def create_endpoint(name: str, service: ImageService | None = None, **fields: Any) -> Endpoint:
     url = service.url if service else "http://127.0.0.1:9"
-    endpoint = queued.endpoint(engine="wire", lane=Lane.CLOUD, url=url)
+    endpoint = queued_runs.create_endpoint(engine="wire", lane=Lane.CLOUD, url=url)
     for key, value in {"name": name, "seconds_per_image": 1.0, "max_concurrent": 1, **fields}.items():
         setattr(endpoint, key, value)
     endpoint.save()
     return endpoint
 
 
-def where() -> dict[str, int]:
+def jobs_by_endpoint() -> dict[str, int]:
     return dict(Counter(Job.objects.values_list("endpoint__name", flat=True)))
 
 
-def a_run(campaign: Campaign, first: Endpoint, jobs: int, *others: Endpoint) -> Run:
-    run = queued.run(campaign, first, jobs)
+def create_run(campaign: Campaign, first: Endpoint, jobs: int, *others: Endpoint) -> Run:
+    run = queued_runs.create_run(campaign, first, jobs)
     run.alternates.set(others)
     return run
 
 
 def test_what_would_be_done_in_time_stays_where_it_is(campaign: Campaign) -> None:
-    alive()
-    a_run(campaign, a_service("local"), 5, a_service("cloud", price_per_image="0.04"))
+    record_live_worker()
+    create_run(campaign, create_endpoint("local"), 5, create_endpoint("cloud", price_per_image="0.04"))
     assert routing.route_all() == 0
-    assert where() == {"local": 5}
+    assert jobs_by_endpoint() == {"local": 5}
 
 
 def test_what_exceeds_the_patience_goes_to_the_cheapest_that_is_done_in_time(campaign: Campaign) -> None:
-    alive()
+    record_live_worker()
     Campaign.objects.filter(pk=campaign.pk).update(patience_seconds=6)
-    cheap, dear = a_service("cheap", price_per_image="0.01"), a_service("dear", price_per_image="0.09")
-    run = a_run(campaign, a_service("local"), 10, dear, cheap)
+    cheap, dear = create_endpoint("cheap", price_per_image="0.01"), create_endpoint("dear", price_per_image="0.09")
+    run = create_run(campaign, create_endpoint("local"), 10, dear, cheap)
     assert routing.route_all() == 4
-    assert where() == {"local": 6, "cheap": 4}
+    assert jobs_by_endpoint() == {"local": 6, "cheap": 4}
     moves = JobMove.objects.all()
     assert {move.reason for move in moves} == {MoveReason.OVERFLOW}
     assert "more than the campaign's patience of 6 s" in moves[0].sentence
@@ -87,46 +87,46 @@ def test_what_exceeds_the_patience_goes_to_the_cheapest_that_is_done_in_time(cam
 
 
 def test_without_the_money_for_it_nothing_overflows(campaign: Campaign) -> None:
-    alive()
+    record_live_worker()
     Campaign.objects.filter(pk=campaign.pk).update(patience_seconds=6, budget="0.05")
-    a_run(campaign, a_service("local"), 10, a_service("dear", price_per_image="0.09"))
+    create_run(campaign, create_endpoint("local"), 10, create_endpoint("dear", price_per_image="0.09"))
     assert routing.route_all() == 0
-    assert where() == {"local": 10}
+    assert jobs_by_endpoint() == {"local": 10}
     assert not JobMove.objects.exists()
 
 
 def test_endpoints_of_one_price_share_the_work_evenly(campaign: Campaign) -> None:
-    alive()
-    a_run(campaign, a_service("one"), 40, a_service("two"))
+    record_live_worker()
+    create_run(campaign, create_endpoint("one"), 40, create_endpoint("two"))
     assert routing.route_all() == 20
     assert routing.route_all() == 0
-    assert where() == {"one": 20, "two": 20}
+    assert jobs_by_endpoint() == {"one": 20, "two": 20}
 
 
 def test_everything_leaves_an_endpoint_that_rests_and_what_it_has_in_hand_stays(campaign: Campaign) -> None:
-    alive()
-    local, other = a_service("local"), a_service("other", price_per_image="0.04")
-    run = a_run(campaign, local, 5, other)
+    record_live_worker()
+    local, other = create_endpoint("local"), create_endpoint("other", price_per_image="0.04")
+    run = create_run(campaign, local, 5, other)
     held = run.jobs.first()
     Job.objects.filter(pk=held.pk).update(status=JobState.WAITING, remote_id="x", poll_at=timezone.now())
     EndpointStatus.objects.create(
         endpoint=local, breaker=Breaker.OPEN, failures=5, open_until=timezone.now() + timedelta(minutes=1)
     )
     assert routing.route_all() == 4
-    assert where() == {"local": 1, "other": 4}
-    sentences = explaining.explain(job_id=run.jobs.last().pk, user=campaign.owner)
+    assert jobs_by_endpoint() == {"local": 1, "other": 4}
+    sentences = job_explanations.explain(job_id=run.jobs.last().pk, user=campaign.owner)
     assert "local rests after 5 failures in a row; other works." in sentences[1]
     assert sentences[2].startswith("It waits for its turn: 4 jobs")
 
 
 def test_what_does_not_fit_on_one_card_goes_to_another_and_the_rest_stays(campaign: Campaign) -> None:
-    alive()
-    first, second, third = a_service("small"), a_service("large"), a_service("larger")
-    a_run(campaign, first, 4, second, third)
+    record_live_worker()
+    first, second, third = create_endpoint("small"), create_endpoint("large"), create_endpoint("larger")
+    create_run(campaign, first, 4, second, third)
     too_large = Job.objects.order_by("id")[1]
     Job.objects.filter(pk=too_large.pk).update(error_kind="memory", not_before=timezone.now() + timedelta(seconds=12))
     assert routing.route_all() == 1
-    assert where() == {"small": 3, "large": 1}
+    assert jobs_by_endpoint() == {"small": 3, "large": 1}
     too_large.refresh_from_db()
     assert (too_large.endpoint, too_large.not_before, too_large.error_kind) == (second, None, "")
     assert JobMove.objects.get().reason == MoveReason.MEMORY
@@ -137,25 +137,25 @@ def test_what_does_not_fit_on_one_card_goes_to_another_and_the_rest_stays(campai
 
 
 def test_a_lane_without_a_worker_is_down(campaign: Campaign) -> None:
-    alive(Lane.CLOUD)
-    a_run(campaign, queued.endpoint(lane=Lane.GPU), 3, a_service("cloud"))
+    record_live_worker(Lane.CLOUD)
+    create_run(campaign, queued_runs.create_endpoint(lane=Lane.GPU), 3, create_endpoint("cloud"))
     assert routing.route_all() == 3
     assert JobMove.objects.first().sentence.endswith("has no worker on its lane gpu; cloud works.")
     assert set(Job.objects.values_list("lane", flat=True)) == {Lane.CLOUD}
 
 
 def test_what_is_held_because_an_account_is_empty_goes_where_there_is_money(campaign: Campaign) -> None:
-    alive()
-    run = a_run(campaign, a_service("empty"), 3, a_service("other"))
+    record_live_worker()
+    run = create_run(campaign, create_endpoint("empty"), 3, create_endpoint("other"))
     Job.objects.filter(run=run).update(status=JobState.HELD, hold_reason=HoldReason.QUOTA)
     assert routing.route_all() == 3
     assert states() == {JobState.QUEUED: 3}
-    assert where() == {"other": 3}
+    assert jobs_by_endpoint() == {"other": 3}
 
 
 def test_a_moved_job_is_frozen_anew_for_its_new_engine(campaign: Campaign) -> None:
-    alive(Lane.CLOUD)
-    run = a_run(campaign, queued.endpoint(lane=Lane.GPU), 1, a_service("cloud"))
+    record_live_worker(Lane.CLOUD)
+    run = create_run(campaign, queued_runs.create_endpoint(lane=Lane.GPU), 1, create_endpoint("cloud"))
     frozen = JobSpec.objects.get(job__run=run)
     frozen.spec = {**frozen.spec, "parameters": {"steps": 20}, "negative": "hands"}
     frozen.save()
@@ -169,8 +169,8 @@ def test_a_moved_job_is_frozen_anew_for_its_new_engine(campaign: Campaign) -> No
 
 
 def test_an_endpoint_that_cannot_make_the_images_is_no_alternate(campaign: Campaign) -> None:
-    run = queued.run(campaign, a_service("local"), 1)
-    packshot = queued.endpoint(engine="packshot")
+    run = queued_runs.create_run(campaign, create_endpoint("local"), 1)
+    packshot = queued_runs.create_endpoint(engine="packshot")
     with pytest.raises(Invalid) as refused:
         routing.set_alternates(run_id=run.pk, endpoints=[packshot], by=campaign.owner)
     assert "needs an image “cutout”" in refused.value.problems[0].message
@@ -179,7 +179,7 @@ def test_an_endpoint_that_cannot_make_the_images_is_no_alternate(campaign: Campa
 def test_only_who_may_run_says_where_jobs_may_go_and_only_to_own_endpoints(
     campaign: Campaign, other_brand: Any
 ) -> None:
-    run, cloud = queued.run(campaign, a_service("local"), 1), a_service("cloud")
+    run, cloud = queued_runs.create_run(campaign, create_endpoint("local"), 1), create_endpoint("cloud")
     viewer = factories.UserFactory()
     factories.MembershipFactory(brand=campaign.brand, user=viewer, role="viewer")
     with pytest.raises(NotAllowed):
@@ -191,7 +191,7 @@ def test_only_who_may_run_says_where_jobs_may_go_and_only_to_own_endpoints(
 
 
 def test_the_api_says_where_and_why(campaign: Campaign, api_client: Callable[[User], Any]) -> None:
-    run, cloud = queued.run(campaign, a_service("local"), 1), a_service("cloud")
+    run, cloud = queued_runs.create_run(campaign, create_endpoint("local"), 1), create_endpoint("cloud")
     client = api_client(campaign.owner)
     factories.MembershipFactory(brand=campaign.brand, user=campaign.owner, role="admin")
     answer = client.put(f"/api/v1/runs/{run.pk}/alternates/", {"alternates": [cloud.slug]}, format="json")
@@ -202,8 +202,8 @@ def test_the_api_says_where_and_why(campaign: Campaign, api_client: Callable[[Us
 
 
 @contextlib.contextmanager
-def three() -> Iterator[tuple[Darkroom, Darkroom, Darkroom]]:
-    first, second, cloud = Darkroom(seconds=0.4), Darkroom(seconds=0.4), Darkroom(seconds=0.1)
+def three_services() -> Iterator[tuple[ImageService, ImageService, ImageService]]:
+    first, second, cloud = ImageService(seconds=0.4), ImageService(seconds=0.4), ImageService(seconds=0.1)
     with serving(first), serving(second), serving(cloud):
         yield first, second, cloud
 
@@ -214,28 +214,33 @@ def test_two_local_services_and_a_cloud_share_a_run_and_survive_the_death_of_one
 ) -> None:
     monkeypatch.setattr("generation.services.dispatch.routing.WORTH_MOVING_SECONDS", 1.0)
     monkeypatch.setattr("generation.services.dispatch.outcomes.backoff_seconds", lambda tries: 0.1)
-    alive()
+    record_live_worker()
     Campaign.objects.filter(pk=campaign.pk).update(patience_seconds=8)
-    with three() as (first, second, third):
+    with three_services() as (first, second, third):
         fields = {"seconds_per_image": 0.5, "max_concurrent": 1}
-        first_endpoint, second_endpoint = a_service("one", first, **fields), a_service("two", second, **fields)
-        cloud_endpoint = a_service("cloud", third, price_per_image="0.01", max_concurrent=8, seconds_per_image=0.2)
-        a_run(campaign, first_endpoint, 60, second_endpoint, cloud_endpoint)
+        first_endpoint, second_endpoint = (
+            create_endpoint("one", first, **fields),
+            create_endpoint("two", second, **fields),
+        )
+        cloud_endpoint = create_endpoint(
+            "cloud", third, price_per_image="0.01", max_concurrent=8, seconds_per_image=0.2
+        )
+        create_run(campaign, first_endpoint, 60, second_endpoint, cloud_endpoint)
 
         def routed() -> bool:
             routing.route_all()
             return not Job.objects.filter(status__in=("queued", "running", "waiting")).exists()
 
         routing.route_all()
-        assert where() == {"one": 30, "two": 30}  # local first: the cloud costs money
+        assert jobs_by_endpoint() == {"one": 30, "two": 30}  # local first: the cloud costs money
         routing.route_all()
-        assert where()["cloud"] > 0  # and the jobs whose wait exceeds the patience
+        assert jobs_by_endpoint()["cloud"] > 0  # and the jobs whose wait exceeds the patience
         with working():
             processes.wait_until(lambda: len(first.paid) >= 2, seconds=60, what="the first has made some")
             dead = len(first.paid)
             first.fail_next("POST /submissions", *[CUT_BEFORE] * 10_000)
-            processes.wait_until(routed, seconds=120, what=f"all are made: {where()} {states()}")
-            all_end()
+            processes.wait_until(routed, seconds=120, what=f"all are made: {jobs_by_endpoint()} {states()}")
+            wait_until_all_ended()
     assert states() == {JobState.SUCCEEDED: 60}
     assert len(first.paid) <= dead + 1
     assert JobMove.objects.filter(reason=MoveReason.DOWN, from_endpoint=first_endpoint).exists()
@@ -246,7 +251,7 @@ def test_two_local_services_and_a_cloud_share_a_run_and_survive_the_death_of_one
 
 
 def test_a_service_of_its_own_is_used_without_being_asked_to_move(campaign: Campaign, clean_redis: Any) -> None:
-    with serving(Darkroom()) as service, working():
-        queued.run(campaign, an_endpoint(service), 3)
-        all_end()
+    with serving(ImageService()) as service, working():
+        queued_runs.create_run(campaign, create_wire_endpoint(service), 3)
+        wait_until_all_ended()
     assert not JobMove.objects.exists()

@@ -18,7 +18,7 @@ from tests.support import engines, factories
 
 pytestmark = pytest.mark.django_db
 
-assert engines.Ready.name == "ready"  # importing it registers the engine
+assert engines.ReadyEngine.name == "ready"  # importing it registers the engine
 
 
 @pytest.fixture

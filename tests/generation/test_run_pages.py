@@ -19,7 +19,7 @@ from generation.selectors import matrix
 from generation.views.matrix import CELLS, load_sheet
 from review.services import decisions
 from tests.support import factories
-from tests.support.in_review import image_in_review, packshot_spec, seen
+from tests.support.images_in_review import create_image_in_review, decision_arguments, packshot_spec
 
 pytestmark = pytest.mark.django_db
 
@@ -293,7 +293,7 @@ def test_the_operator_is_told_what_waits_where(
 
 
 def test_the_drawer_tells_everything_of_one_image(brand: Any, reviewer: User, manager: User, page_client: Any, lead: User) -> None:  # fmt: skip # noqa: E501
-    task = image_in_review(brand)
+    task = create_image_in_review(brand)
     asset = task.asset
     run = asset.cell.run
     version = asset.versions.get()
@@ -313,7 +313,7 @@ def test_the_drawer_tells_everything_of_one_image(brand: Any, reviewer: User, ma
         assert expected in words
     assert "left:25.00%;top:50.00%;right:25.00%;bottom:0.00%" in words
     assert "Nobody has decided about it yet." in words
-    decisions.approve(by=reviewer, **seen(task))
+    decisions.approve(by=reviewer, **decision_arguments(task))
     assert f"by {reviewer.display_name}" in client.get(address).content.decode()
     assert "<html" in client.get(address).content.decode(), "without scripts it is a page"
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connection, connections
+from django.db import connection
 from django.utils import timezone
 
 from campaigns.models import Campaign, PromptVersion
-from core.errors import Conflict, DomainError, Invalid, NotAllowed
+from core.errors import Conflict, Invalid, NotAllowed
 from core.models import Brand, Event, User
 from generation.choices import AssetState, JobState, LedgerKind, RunState
 from generation.models import Asset, AssetVersion, Endpoint, Job, JobSpec, LedgerEntry, Run
@@ -22,11 +21,13 @@ from generation.selectors import runs as run_selectors
 from generation.services import runs
 from generation.services.dispatch import retries
 from generation.services.planning import plans
+from generation.services.planning.plan_requests import PlanArguments
 from tests.support import engines, factories
+from tests.support.racing import race, race_without_errors
 
 pytestmark = pytest.mark.django_db
 
-assert engines.Ready.name == "ready"  # importing it registers the engine
+assert engines.ReadyEngine.name == "ready"  # importing it registers the engine
 
 
 @pytest.fixture
@@ -60,12 +61,12 @@ def planned(campaign: Campaign, version: PromptVersion, endpoint: Endpoint, mana
             "stage": "pilot",
             "by": manager,
         }
-        return plans.plan(**arguments | changes)
+        return plans.plan(PlanArguments(**arguments | changes))
 
     return plan
 
 
-def judge(run: Run, *states: str) -> None:
+def set_asset_states(run: Run, *states: str) -> None:
     """Give the run's first assets these states, as decisions would."""
     for asset, state in zip(Asset.objects.filter(cell__run=run).order_by("pk"), states, strict=False):
         Asset.objects.filter(pk=asset.pk).update(state=state)
@@ -95,7 +96,7 @@ def statuses(run: Run) -> dict[str, int]:
     return {state: count for state, count in run_selectors.funnel(run).jobs.items() if count}
 
 
-def settle(run: Run, amount: str) -> None:
+def record_costs(run: Run, amount: str) -> None:
     for job in Job.objects.filter(run=run, status=JobState.SUCCEEDED):
         LedgerEntry.objects.create(
             campaign=run.campaign, run=run, job=job, kind=LedgerKind.SETTLE, amount=Decimal(amount)
@@ -137,14 +138,14 @@ def test_roles_that_may_not_run_cannot_release(
 
 def test_a_full_run_is_locked_until_the_pilot_has_its_decisions(planned: Callable[..., Run], manager: User) -> None:
     pilot, full = planned(), planned(stage="full")
-    judge(pilot, "approved", "approved", "approved")
+    set_asset_states(pilot, "approved", "approved", "approved")
     with pytest.raises(Conflict, match="3 of 4 decisions") as refusal:
         runs.release(run_id=full.pk, by=manager)
     assert refusal.value.extra["decisions_needed"] == 4
-    judge(pilot, "approved", "approved", "rejected", "rejected")
+    set_asset_states(pilot, "approved", "approved", "rejected", "rejected")
     with pytest.raises(Conflict, match="50 % approved"):
         runs.release(run_id=full.pk, by=manager)
-    judge(pilot, "approved", "approved", "approved", "rejected")
+    set_asset_states(pilot, "approved", "approved", "approved", "rejected")
     assert runs.release(run_id=full.pk, by=manager).state == RunState.RUNNING
 
 
@@ -166,14 +167,14 @@ def test_only_a_lead_overrides_the_gate_and_only_with_a_reason(
 
 def test_images_of_other_stages_do_not_open_the_gate(planned: Callable[..., Run], campaign: Campaign) -> None:
     run = planned(stage="partial")
-    judge(run, *["approved"] * 5)
+    set_asset_states(run, *["approved"] * 5)
     assert not gates.pilot(campaign, run.prompt_version).is_open
 
 
 def test_a_pilot_of_another_version_does_not_open_the_gate(
     planned: Callable[..., Run], campaign: Campaign, version: PromptVersion, manager: User
 ) -> None:
-    judge(planned(), *["approved"] * 5)
+    set_asset_states(planned(), *["approved"] * 5)
     better = factories.PromptVersionFactory(
         template=version.template, number=version.number + 1, text="{name} on clay", axes={}, parameters={}, needs={}
     )
@@ -253,7 +254,7 @@ def test_cancelling_ends_what_waits_asks_what_runs_and_frees_the_money(
     run = runs.release(run_id=planned().pk, by=manager)
     [done] = finish_jobs(run, limit=1)
     output(done, state="in_review")
-    settle(run, "1.50")
+    record_costs(run, "1.50")
     running = Job.objects.filter(run=run, status="queued").first()
     Job.objects.filter(pk=running.pk).update(
         status="running", lease_token="00000000-0000-4000-8000-000000000001", lease_expires_at=timezone.now()
@@ -281,7 +282,7 @@ def test_a_run_finishes_with_its_last_job_and_gives_the_rest_of_its_money_back(
 ) -> None:
     run = runs.release(run_id=planned().pk, by=manager)
     finish_jobs(run, limit=3)
-    settle(run, "1.00")
+    record_costs(run, "1.00")
     assert not runs.finish_if_done(run.pk)
     finish_jobs(run, JobState.FAILED)
     assert runs.finish_if_done(run.pk)
@@ -299,7 +300,7 @@ def test_retrying_the_failed_wakes_a_finished_run_and_reserves_again(
 ) -> None:
     run = runs.release(run_id=planned().pk, by=manager)
     finish_jobs(run, limit=3)
-    settle(run, "1.50")
+    record_costs(run, "1.50")
     for job in finish_jobs(run, JobState.FAILED):
         Asset.objects.filter(cell=job.cell_id).update(state="failed")
     runs.finish_if_done(run.pk)
@@ -317,7 +318,7 @@ def test_retrying_the_failed_wakes_a_finished_run_and_reserves_again(
 def test_retrying_beyond_the_budget_is_refused(planned: Callable[..., Run], campaign: Campaign, manager: User) -> None:
     run = runs.release(run_id=planned().pk, by=manager)
     finish_jobs(run, limit=3)
-    settle(run, "1.50")
+    record_costs(run, "1.50")
     finish_jobs(run, JobState.FAILED)
     runs.finish_if_done(run.pk)
     Campaign.objects.filter(pk=campaign.pk).update(budget=Decimal("5.00"))
@@ -409,28 +410,6 @@ def test_progress_knows_rate_and_end_once_two_images_are_made(planned: Callable[
 # -- races ---------------------------------------------------------------------------------------------------------
 
 
-def together(calls: list[Callable[[], Any]]) -> list[Any]:
-    """Run the calls at once, each in a thread with its own connection; return their results or refusals."""
-    barrier = threading.Barrier(len(calls))
-    results: list[Any] = [None] * len(calls)
-
-    def work(number: int) -> None:
-        barrier.wait()
-        try:
-            results[number] = calls[number]()
-        except DomainError as refusal:
-            results[number] = refusal
-        finally:
-            connections.close_all()
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(calls))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
-
-
 @pytest.mark.django_db(transaction=True)
 def test_two_releases_at_once_never_exceed_the_budget(
     planned: Callable[..., Run], campaign: Campaign, manager: User
@@ -439,7 +418,7 @@ def test_two_releases_at_once_never_exceed_the_budget(
     campaign.refresh_from_db()
     for _ in range(5):
         pair = [planned(), planned()]
-        results = together([partial(runs.release, run_id=run.pk, by=manager) for run in pair])
+        results = race(*(partial(runs.release, run_id=run.pk, by=manager) for run in pair))
         assert sorted(type(result).__name__ for result in results) == ["Conflict", "Run"]
         status = budgets.status(campaign)
         assert status.reserved + status.spent <= Decimal("10.00")
@@ -454,7 +433,7 @@ def test_of_two_people_releasing_one_run_exactly_one_does(
 ) -> None:
     for _ in range(5):
         run = planned()
-        results = together([partial(runs.release, run_id=run.pk, by=by) for by in (manager, lead)])
+        results = race(*(partial(runs.release, run_id=run.pk, by=by) for by in (manager, lead)))
         assert sorted(type(result).__name__ for result in results) == ["Conflict", "Run"]
         assert LedgerEntry.objects.filter(run=run).count() == 1
     connection.close()
@@ -467,6 +446,6 @@ def test_of_two_workers_ending_the_last_two_jobs_one_finishes_the_run(
     for _ in range(5):
         run = runs.release(run_id=planned().pk, by=manager)
         finish_jobs(run)
-        results = together([partial(runs.finish_if_done, run.pk)] * 4)
+        results = race_without_errors(*[partial(runs.finish_if_done, run.pk)] * 4)
         assert sorted(results) == [False, False, False, True]
     connection.close()

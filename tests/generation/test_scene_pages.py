@@ -12,7 +12,8 @@ from campaigns.models import Campaign, PromptVersion
 from core.models import Brand, User
 from generation.models import Asset, Endpoint, JobSpec
 from generation.services.planning import plans
-from tests.generation.test_scenes import image, rewritten, with_mugs
+from generation.services.planning.plan_requests import PlanArguments
+from tests.generation.test_scenes import create_next_version, image, with_mugs
 from tests.support import factories
 
 pytestmark = pytest.mark.django_db
@@ -150,8 +151,10 @@ def test_the_pages_of_a_image_name_its_scene_and_offer_others(
 ) -> None:  # fmt: skip
     shown = image(brand)
     image(brand, "oak-table")
-    before = rewritten(version, parameters={"scene": "marble-table"})
-    run = plans.plan(campaign=campaign, prompt_version=before, endpoint=endpoint, stage="pilot", by=manager)
+    before = create_next_version(version, parameters={"scene": "marble-table"})
+    run = plans.plan(
+        PlanArguments(campaign=campaign, prompt_version=before, endpoint=endpoint, stage="pilot", by=manager)
+    )
     spec = JobSpec.objects.filter(job__run=run).order_by("job").first()
     made = factories.AssetVersionFactory(asset=Asset.objects.get(cell_id=spec.cell_id), job_id=spec.job_id)
     Asset.objects.filter(pk=made.asset_id).update(current_version=made, state="in_review")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import io
-import threading
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 
@@ -23,6 +21,7 @@ from generation.choices import AssetState, JobState, RunState, Stage
 from generation.models import Asset, Job, Run, ScheduledRun
 from generation.services.planning import scheduled_runs
 from tests.support import factories
+from tests.support.racing import race_without_errors
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -71,19 +70,19 @@ def new_mug(campaign: Campaign, number: int, **photo: Any) -> Subject:
     return mug
 
 
-def look(scheduled_run: ScheduledRun) -> Run | None:
-    run = scheduled_runs.look(scheduled_run.pk)
+def look_for_products(scheduled_run: ScheduledRun) -> Run | None:
+    run = scheduled_runs.check_now(scheduled_run.pk)
     scheduled_run.refresh_from_db()
     return run
 
 
-def keys(run: Run | None) -> list[str]:
+def product_keys(run: Run | None) -> list[str]:
     assert run is not None
     return sorted(run.cells.values_list("subject__key", flat=True).distinct())
 
 
 def test_from_now_on_means_that_what_is_there_is_left_alone(scheduled_run: ScheduledRun) -> None:
-    assert look(scheduled_run) is None
+    assert look_for_products(scheduled_run) is None
     assert Run.objects.count() == 0 and scheduled_run.message == ""
 
 
@@ -91,8 +90,8 @@ def test_a_new_product_is_planned_released_and_goes_the_way_of_all_images(
     scheduled_run: ScheduledRun, campaign: Campaign, manager: Any
 ) -> None:
     new_mug(campaign, 1)
-    run = look(scheduled_run)
-    assert keys(run) == ["NEW-01"]
+    run = look_for_products(scheduled_run)
+    assert product_keys(run) == ["NEW-01"]
     assert run is not None
     run.refresh_from_db()
     assert (run.stage, run.state, run.scheduled_run, run.requested_by) == (
@@ -102,12 +101,15 @@ def test_a_new_product_is_planned_released_and_goes_the_way_of_all_images(
     assert Job.objects.get(run=run).status == JobState.QUEUED
     assert Asset.objects.get(cell__run=run).state == AssetState.MAKING, "nothing is decided before a person looks"
     assert scheduled_run.message.startswith("1 image of 1 product began at ")
-    assert look(scheduled_run) is None, "it is taken up once"
+    assert look_for_products(scheduled_run) is None, "it is taken up once"
     assert Run.objects.count() == 1
 
 
 def test_everything_counts_as_new_where_people_want_that(run_fields: dict[str, Any]) -> None:
-    assert keys(look(scheduled_runs.create(**run_fields, is_from_now_on=False))) == ["MUG-1", "MUG-2"]
+    assert product_keys(look_for_products(scheduled_runs.create(**run_fields, is_from_now_on=False))) == [
+        "MUG-1",
+        "MUG-2",
+    ]
 
 
 @pytest.mark.parametrize("what", ["attributes", "name", "cutout"])
@@ -124,7 +126,7 @@ def test_a_change_that_shows_in_the_image_is_taken_up(
         cutout.sha256 = factories.digest("repaired")
         cutout.save()
     mug.save()
-    assert keys(look(scheduled_run)) == ["MUG-1"]
+    assert product_keys(look_for_products(scheduled_run)) == ["MUG-1"]
 
 
 def test_a_change_that_does_not_show_is_none(scheduled_run: ScheduledRun, campaign: Campaign) -> None:
@@ -133,32 +135,32 @@ def test_a_change_that_does_not_show_is_none(scheduled_run: ScheduledRun, campai
     factories.ReferencePhotoFactory(subject=mug, status="pending", sha256="", storage_key="")
     mug.attributes = dict(reversed(list(mug.attributes.items())))
     mug.save()  # touches updated_at
-    assert look(scheduled_run) is None
+    assert look_for_products(scheduled_run) is None
 
 
 def test_what_is_not_ready_waits_and_is_said(scheduled_run: ScheduledRun, campaign: Campaign) -> None:
     campaign.subjects.add(factories.SubjectFactory(brand=campaign.brand, key="BARE"))
     new_mug(campaign, 1, confidence=0.4)
     new_mug(campaign, 2)
-    run = look(scheduled_run)
-    assert keys(run) == ["NEW-02"]
+    run = look_for_products(scheduled_run)
+    assert product_keys(run) == ["NEW-02"]
     assert scheduled_run.message.endswith("2 products are not ready.")
-    picked = scheduled_runs.pick(scheduled_run)
+    picked = scheduled_runs.select_subjects(scheduled_run)
     assert (
         sorted(reason.split(" ")[0] for reason in picked.unready.values()) == ["Its", "It"] or len(picked.unready) == 2
     )
     bare = Subject.objects.get(key="BARE")
     assert "no photo" in picked.unready[bare.pk]
     with_photo(bare)
-    assert keys(look(scheduled_run)) == ["BARE"]
+    assert product_keys(look_for_products(scheduled_run)) == ["BARE"]
 
 
 def test_a_missing_value_makes_a_product_not_ready(scheduled_run: ScheduledRun, campaign: Campaign) -> None:
     mug = new_mug(campaign, 1)
     Subject.objects.filter(pk=mug.pk).update(attributes={})
-    assert look(scheduled_run) is None
+    assert look_for_products(scheduled_run) is None
     assert scheduled_run.message == "1 product is not ready."
-    assert "colour" in scheduled_runs.pick(scheduled_run).unready[mug.pk]
+    assert "colour" in scheduled_runs.select_subjects(scheduled_run).unready[mug.pk]
 
 
 def test_the_daily_budget_ends_the_day_and_the_rest_goes_on_tomorrow(
@@ -167,13 +169,13 @@ def test_the_daily_budget_ends_the_day_and_the_rest_goes_on_tomorrow(
     scheduled_run = scheduled_runs.create(**(run_fields | {"daily_budget": Decimal("1.20")}))
     for number in range(5):
         new_mug(campaign, number)
-    assert keys(look(scheduled_run)) == ["NEW-00", "NEW-01"]
+    assert product_keys(look_for_products(scheduled_run)) == ["NEW-00", "NEW-01"]
     assert "3 products wait for tomorrow: the daily budget of 1.20 EUR goes no further." in scheduled_run.message
-    assert look(scheduled_run) is None
+    assert look_for_products(scheduled_run) is None
     with clock.at(timezone.now() + timedelta(days=1)):
-        assert keys(look(scheduled_run)) == ["NEW-02", "NEW-03"]
+        assert product_keys(look_for_products(scheduled_run)) == ["NEW-02", "NEW-03"]
     with clock.at(timezone.now() + timedelta(days=2)):
-        assert keys(look(scheduled_run)) == ["NEW-04"]
+        assert product_keys(look_for_products(scheduled_run)) == ["NEW-04"]
         assert "tomorrow" not in scheduled_run.message
 
 
@@ -182,11 +184,11 @@ def test_the_number_of_images_a_day_counts_over_all_runs_of_the_day(
 ) -> None:
     scheduled_run = scheduled_runs.create(**run_fields, daily_images=3)
     new_mug(campaign, 1)
-    assert keys(look(scheduled_run)) == ["NEW-01"]
+    assert product_keys(look_for_products(scheduled_run)) == ["NEW-01"]
     for number in (2, 3, 4):
         new_mug(campaign, number)
-    assert keys(look(scheduled_run)) == ["NEW-02", "NEW-03"]
-    assert "1 product waits for tomorrow: the scheduled_run makes at most 3 images a day." in scheduled_run.message
+    assert product_keys(look_for_products(scheduled_run)) == ["NEW-02", "NEW-03"]
+    assert "1 product waits for tomorrow: the scheduled run makes at most 3 images a day." in scheduled_run.message
 
 
 def test_the_campaigns_own_budget_holds_too(run_fields: dict[str, Any], campaign: Campaign) -> None:
@@ -194,62 +196,46 @@ def test_the_campaigns_own_budget_holds_too(run_fields: dict[str, Any], campaign
     scheduled_run = scheduled_runs.create(**run_fields)
     for number in (1, 2):
         new_mug(campaign, number)
-    assert keys(look(scheduled_run)) == ["NEW-01"]
+    assert product_keys(look_for_products(scheduled_run)) == ["NEW-01"]
     assert "the campaign's budget goes no further" in scheduled_run.message
 
 
 def test_a_product_that_no_day_can_bear_is_said_to_be_too_much(run_fields: dict[str, Any], campaign: Campaign) -> None:
     scheduled_run = scheduled_runs.create(**(run_fields | {"daily_budget": Decimal("0.40")}))
     mug = new_mug(campaign, 1)
-    assert look(scheduled_run) is None
+    assert look_for_products(scheduled_run) is None
     assert (
-        scheduled_runs.pick(scheduled_run).unready[mug.pk] == "It needs 1 image for 0.50 EUR, more than a day's limit."
+        scheduled_runs.select_subjects(scheduled_run).unready[mug.pk]
+        == "It needs 1 image for 0.50 EUR, more than a day's limit."
     )
 
 
 def test_what_was_in_the_way_is_forgotten_when_it_is_gone(scheduled_run: ScheduledRun, campaign: Campaign) -> None:
     mug = factories.SubjectFactory(brand=campaign.brand, key="BARE")
     campaign.subjects.add(mug)
-    look(scheduled_run)
+    look_for_products(scheduled_run)
     assert scheduled_run.message == "1 product is not ready."
     campaign.subjects.remove(mug)
-    look(scheduled_run)
+    look_for_products(scheduled_run)
     assert scheduled_run.message == ""
 
 
 def test_two_clocks_at_once_make_one_run(scheduled_run: ScheduledRun, campaign: Campaign) -> None:
     for number in range(3):
         new_mug(campaign, number)
-    barrier = threading.Barrier(6)
-    errors: list[BaseException] = []
-
-    def tick() -> None:
-        try:
-            barrier.wait()
-            scheduled_runs.look_at_all()
-        except BaseException as error:
-            errors.append(error)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=tick) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
+    race_without_errors(*[scheduled_runs.check_all] * 6)
     assert Run.objects.count() == 1
     assert sorted(Run.objects.get().cells.values_list("subject__key", flat=True)) == ["NEW-00", "NEW-01", "NEW-02"]
 
 
 def test_an_import_that_commits_late_is_not_missed(scheduled_run: ScheduledRun, campaign: Campaign) -> None:
     """A long import commits a change that is dated before the last check."""
-    look(scheduled_run)
+    look_for_products(scheduled_run)
     mug = campaign.subjects.get(key="MUG-1")
     Subject.objects.filter(pk=mug.pk).update(
         attributes={**mug.attributes, "colour": "rust"}, updated_at=timezone.now() - timedelta(minutes=10)
     )
-    assert keys(look(scheduled_run)) == ["MUG-1"]
+    assert product_keys(look_for_products(scheduled_run)) == ["MUG-1"]
 
 
 def test_new_products_of_the_source_join_the_campaign(
@@ -269,10 +255,10 @@ def test_new_products_of_the_source_join_the_campaign(
     came(pim, "FRESH")
     came(other, "ELSEWHERE")
     with_photo(Subject.objects.get(key="FRESH"))
-    assert keys(look(scheduled_run)) == ["FRESH"]
+    assert product_keys(look_for_products(scheduled_run)) == ["FRESH"]
     assert set(campaign.subjects.values_list("key", flat=True)) == {"MUG-1", "MUG-2", "FRESH"}
     campaign.subjects.remove(Subject.objects.get(key="FRESH"))
-    look(scheduled_run)
+    look_for_products(scheduled_run)
     assert "FRESH" not in campaign.subjects.values_list("key", flat=True), "who took it out meant it"
 
 
@@ -281,9 +267,9 @@ def test_a_stopped_order_makes_nothing_and_takes_up_what_changed_when_it_is_resu
 ) -> None:
     scheduled_runs.set_enabled(scheduled_run_id=scheduled_run.pk, by=manager, is_enabled=False)
     new_mug(campaign, 1)
-    assert scheduled_runs.look_at_all() == 0
+    assert scheduled_runs.check_all() == 0
     scheduled_runs.set_enabled(scheduled_run_id=scheduled_run.pk, by=manager, is_enabled=True)
-    assert scheduled_runs.look_at_all() == 1
+    assert scheduled_runs.check_all() == 1
 
 
 def test_who_lost_the_right_makes_nothing_any_more_and_the_order_says_so(
@@ -291,7 +277,7 @@ def test_who_lost_the_right_makes_nothing_any_more_and_the_order_says_so(
 ) -> None:
     new_mug(campaign, 1)
     manager.memberships.all().delete()
-    assert look(scheduled_run) is None
+    assert look_for_products(scheduled_run) is None
     assert scheduled_run.message.startswith("Nothing was made: You may not run")
     assert Run.objects.count() == 0
 
@@ -302,7 +288,7 @@ def test_an_endpoint_that_is_switched_off_is_said(
     new_mug(campaign, 1)
     endpoint.is_enabled = False
     endpoint.save()
-    assert look(scheduled_run) is None
+    assert look_for_products(scheduled_run) is None
     assert scheduled_run.message.startswith("Nothing was made:")
 
 
@@ -362,7 +348,7 @@ def test_the_page_sets_orders_up_and_tells_what_they_did(
     scheduled_run = ScheduledRun.objects.get()
     new_mug(campaign, 1)
     campaign.subjects.add(factories.SubjectFactory(brand=brand, key="BARE"))
-    look(scheduled_run)
+    look_for_products(scheduled_run)
     shown = client.get(page).content.decode()
     assert "<b>1</b> of 10 images" in shown and "BARE" in shown and "It has no photo yet" in shown
     wrong = client.post(page, form | {"daily_images": "0"})

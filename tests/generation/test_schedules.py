@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connections
 
 from campaigns.models import Campaign, PromptVersion
 from core import clock
@@ -20,11 +19,13 @@ from generation.choices import RunState
 from generation.models import LedgerEntry, Run
 from generation.services import runs
 from generation.services.planning import plans, schedules
+from generation.services.planning.plan_requests import PlanArguments
 from tests.support import engines, factories
+from tests.support.racing import race_without_errors
 
 pytestmark = pytest.mark.django_db
 
-assert engines.Ready.name == "ready"  # importing it registers the engine
+assert engines.ReadyEngine.name == "ready"  # importing it registers the engine
 
 
 @pytest.fixture
@@ -45,17 +46,18 @@ def planned(campaign: Campaign, manager: User) -> Callable[..., Run]:
 
     def plan(stage: str = "pilot") -> Run:
         return plans.plan(
-            campaign=campaign, prompt_version=version, endpoint=endpoint, stage=stage, by=manager, name="Autumn"
+            PlanArguments(campaign=campaign, prompt_version=version, endpoint=endpoint, stage=stage, by=manager),
+            name="Autumn",
         )
 
     return plan
 
 
-def soon(minutes: float = 30) -> datetime:
+def in_minutes(minutes: float = 30) -> datetime:
     return clock.now() + timedelta(minutes=minutes)
 
 
-def due(run: Run) -> None:
+def make_due(run: Run) -> None:
     """Set the release time of the run to the past."""
     Run.objects.filter(pk=run.pk).update(release_at=clock.now() - timedelta(seconds=1))
 
@@ -63,9 +65,9 @@ def due(run: Run) -> None:
 def test_a_planned_run_is_released_when_its_time_has_come_and_not_before(
     planned: Callable[..., Run], manager: User
 ) -> None:
-    run = schedules.schedule(run_id=planned().pk, by=manager, at=soon())
+    run = schedules.schedule(run_id=planned().pk, by=manager, at=in_minutes())
     assert periodic_tasks.release_scheduled_runs() == 0
-    due(run)
+    make_due(run)
     assert periodic_tasks.release_scheduled_runs() == 1
     run.refresh_from_db()
     assert run.state == RunState.RUNNING
@@ -76,18 +78,18 @@ def test_a_planned_run_is_released_when_its_time_has_come_and_not_before(
 
 def test_planning_can_set_the_time_at_once(planned: Callable[..., Run], campaign: Campaign, manager: User) -> None:
     run = planned()
-    at = soon()
+    at = in_minutes()
     arguments = {"campaign": campaign, "prompt_version": run.prompt_version, "endpoint": run.endpoint, "by": manager}
-    scheduled = plans.plan(**arguments, stage="pilot", release_at=at)
+    scheduled = plans.plan(PlanArguments(**arguments, stage="pilot"), release_at=at)
     assert scheduled.release_at == at
     with pytest.raises(Invalid):
-        plans.plan(**arguments, stage="pilot", release_at=soon(-5))
+        plans.plan(PlanArguments(**arguments, stage="pilot"), release_at=in_minutes(-5))
     assert Run.objects.count() == 2
 
 
 def test_a_time_is_changed_and_taken_away_with_a_record(planned: Callable[..., Run], manager: User) -> None:
     run = planned()
-    first, second = soon(10), soon(20)
+    first, second = in_minutes(10), in_minutes(20)
     schedules.schedule(run_id=run.pk, by=manager, at=first)
     schedules.schedule(run_id=run.pk, by=manager, at=second)
     schedules.schedule(run_id=run.pk, by=manager, at=second)
@@ -104,21 +106,21 @@ def test_only_a_sensible_time_of_a_planned_run_is_taken(
     planned: Callable[..., Run], manager: User, designer: User
 ) -> None:
     run = planned()
-    for wrong in (soon(-1), soon(60 * 24 * 400), datetime(2040, 1, 1)):
+    for wrong in (in_minutes(-1), in_minutes(60 * 24 * 400), datetime(2040, 1, 1)):
         with pytest.raises(Invalid):
             schedules.schedule(run_id=run.pk, by=manager, at=wrong)
     with pytest.raises(NotAllowed):
-        schedules.schedule(run_id=run.pk, by=designer, at=soon())
+        schedules.schedule(run_id=run.pk, by=designer, at=in_minutes())
     runs.release(run_id=run.pk, by=manager)
     with pytest.raises(Conflict):
-        schedules.schedule(run_id=run.pk, by=manager, at=soon())
+        schedules.schedule(run_id=run.pk, by=manager, at=in_minutes())
 
 
 def test_a_closed_gate_is_written_to_the_run_told_and_not_tried_again(
     planned: Callable[..., Run], manager: User
 ) -> None:
-    run = schedules.schedule(run_id=planned("full").pk, by=manager, at=soon())
-    due(run)
+    run = schedules.schedule(run_id=planned("full").pk, by=manager, at=in_minutes())
+    make_due(run)
     assert schedules.release_due() == 0
     run.refresh_from_db()
     assert (run.state, run.release_at) == (RunState.PLANNED, None)
@@ -127,7 +129,7 @@ def test_a_closed_gate_is_written_to_the_run_told_and_not_tried_again(
     assert Notice.objects.filter(user=manager, kind="release_refused").count() == 1
     schedules.release_due()
     assert Event.objects.filter(type="generation.run.release_refused").count() == 1
-    schedules.schedule(run_id=run.pk, by=manager, at=soon())
+    schedules.schedule(run_id=run.pk, by=manager, at=in_minutes())
     run.refresh_from_db()
     assert run.pause_reason == ""
 
@@ -136,8 +138,8 @@ def test_a_budget_that_is_used_up_refuses_on_schedule_and_nothing_is_reserved(
     planned: Callable[..., Run], campaign: Campaign, manager: User
 ) -> None:
     Campaign.objects.filter(pk=campaign.pk).update(budget=Decimal("2.50"))
-    run = schedules.schedule(run_id=planned().pk, by=manager, at=soon())
-    due(run)
+    run = schedules.schedule(run_id=planned().pk, by=manager, at=in_minutes())
+    make_due(run)
     assert schedules.release_due() == 0
     run.refresh_from_db()
     assert "needs 3.00 EUR" in run.pause_reason
@@ -148,7 +150,7 @@ def test_a_budget_that_is_used_up_refuses_on_schedule_and_nothing_is_reserved(
 def test_rights_count_at_the_time_of_release(planned: Callable[..., Run], manager: User) -> None:
     lost, gone = planned(), planned()
     for run in (lost, gone):
-        due(schedules.schedule(run_id=run.pk, by=manager, at=soon()))
+        make_due(schedules.schedule(run_id=run.pk, by=manager, at=in_minutes()))
     Membership.objects.filter(user=manager).update(role="viewer")
     assert schedules.release_if_due(lost.pk) is False
     User.objects.filter(pk=manager.pk).update(is_active=False)
@@ -161,21 +163,9 @@ def test_rights_count_at_the_time_of_release(planned: Callable[..., Run], manage
 
 @pytest.mark.django_db(transaction=True)
 def test_two_clocks_release_a_run_once(planned: Callable[..., Run], manager: User) -> None:
-    run = schedules.schedule(run_id=planned().pk, by=manager, at=soon())
-    due(run)
-    start = threading.Barrier(4)
-    released: list[bool] = []
-
-    def tick() -> None:
-        start.wait()
-        released.append(schedules.release_if_due(run.pk))
-        connections.close_all()
-
-    clocks = [threading.Thread(target=tick) for _ in range(4)]
-    for thread in clocks:
-        thread.start()
-    for thread in clocks:
-        thread.join()
+    run = schedules.schedule(run_id=planned().pk, by=manager, at=in_minutes())
+    make_due(run)
+    released = race_without_errors(*[partial(schedules.release_if_due, run.pk)] * 4)
     assert sorted(released) == [False, False, False, True]
     assert Event.objects.filter(type="generation.run.released").count() == 1
     assert not Event.objects.filter(type="generation.run.release_refused").exists()
@@ -183,7 +173,7 @@ def test_two_clocks_release_a_run_once(planned: Callable[..., Run], manager: Use
 
 
 def test_the_zone_of_a_time_does_not_matter(planned: Callable[..., Run], manager: User) -> None:
-    at = soon().astimezone(UTC)
+    at = in_minutes().astimezone(UTC)
     run = schedules.schedule(run_id=planned().pk, by=manager, at=at)
     run.refresh_from_db()
     assert run.release_at == at
@@ -198,7 +188,7 @@ def test_a_run_is_planned_for_a_time_cloned_and_rescheduled_over_the_api(
     earlier, client = planned(), api_client(manager)
     order = {
         "campaign": earlier.campaign_id, "prompt_version": earlier.prompt_version_id, "stage": "pilot",
-        "endpoint": earlier.endpoint.slug, "release_at": soon().isoformat(), "job_template": "packshots",
+        "endpoint": earlier.endpoint.slug, "release_at": in_minutes().isoformat(), "job_template": "packshots",
         "aspects": ["1:1"],
     }  # fmt: skip
     made = client.post("/api/v1/runs/", order, format="json").json()
@@ -206,7 +196,7 @@ def test_a_run_is_planned_for_a_time_cloned_and_rescheduled_over_the_api(
     assert made["release_at"] is not None
     address = f"/api/v1/runs/{made['id']}/"
     assert client.post(f"{address}schedule/", {"release_at": None}, format="json").json()["release_at"] is None
-    late = client.post(f"{address}schedule/", {"release_at": soon(-9).isoformat()}, format="json")
+    late = client.post(f"{address}schedule/", {"release_at": in_minutes(-9).isoformat()}, format="json")
     assert late.status_code == 422
     copy = client.post(f"{address}clone/", {"name": "Again"}, format="json")
     assert (copy.status_code, copy.json()["cloned_from"], copy.json()["name"]) == (201, made["id"], "Again")

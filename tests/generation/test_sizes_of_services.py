@@ -15,14 +15,14 @@ from generation.checks import registry
 from generation.checks.base import CheckResult, Sample
 from generation.choices import JobState, RunState
 from generation.models import Endpoint, Finding, Job, Rendition, Run
-from tests.support import comfy_kinds, comfy_workflows, processes, queued
+from tests.support import comfy_kinds, comfy_workflows, processes, queued_runs
 from tests.support.comfy_server import ComfyServer
 from tests.support.openai_server import KEY, OpenAIServer
 from tests.support.remote_server import Request, Response, serving
 
 
 def check_result(width: int, height: int, **facts: Any) -> CheckResult:
-    return registry.get("dimensions").look(Sample(np.zeros((height, width, 3), np.uint8), facts))
+    return registry.get("dimensions").inspect(Sample(np.zeros((height, width, 3), np.uint8), facts))
 
 
 @pytest.mark.parametrize(
@@ -105,12 +105,16 @@ def test_images_of_another_size_are_cropped_and_scaled_and_pause_no_run(clean_re
         openai = stack.enter_context(serving(OneSize(is_compatible=True)))
         runs: dict[int, set[str]] = {}
         for config, outcomes in SERVICES.values():
-            made = queued.endpoint(engine="comfyui", lane=Lane.CLOUD, **comfy_workflows.config(comfy, **config))
-            runs[queued.run(queued.campaign(), made, 2).pk] = outcomes
-        made = queued.endpoint(engine="openai", lane=Lane.CLOUD, base_url=f"{openai.url}/v1", model="local-model")
+            made = queued_runs.create_endpoint(
+                engine="comfyui", lane=Lane.CLOUD, **comfy_workflows.config(comfy, **config)
+            )
+            runs[queued_runs.create_run(queued_runs.create_campaign(), made, 2).pk] = outcomes
+        made = queued_runs.create_endpoint(
+            engine="openai", lane=Lane.CLOUD, base_url=f"{openai.url}/v1", model="local-model"
+        )
         made.secret = KEY
         made.save()
-        runs[queued.run(queued.campaign(), made, 2).pk] = {"pass"}
+        runs[queued_runs.create_run(queued_runs.create_campaign(), made, 2).pk] = {"pass"}
         with processes.running("worker", "cloud"):
             processes.wait_until(
                 lambda: not Job.objects.exclude(status__in=(JobState.SUCCEEDED, JobState.FAILED)).exists(),

@@ -13,7 +13,7 @@ import pytest
 from campaigns.choices import SubjectKind
 from campaigns.models import Campaign, PromptVersion, Subject
 from campaigns.services import archives, imports
-from config import beside
+from config import background_command
 from core.choices import Lane
 from core.models import Event
 from examples import loading, sketches
@@ -22,13 +22,13 @@ from generation.models import Asset, AssetVersion, Endpoint, Job, JobSpec, Run
 from generation.workers import lane as lanes
 from review.management.commands import demo
 from review.models import Decision, ReviewTask
-from tests.support import little_model
+from tests.support import untrained_model
 
 
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the little model before its training: all files exist, but its images show nothing."""
-    return little_model.untrained(tmp_path_factory.mktemp("little") / "weights", 64)
+    return untrained_model.save_untrained_model(tmp_path_factory.mktemp("little") / "weights", 64)
 
 
 @pytest.fixture
@@ -60,16 +60,16 @@ def test_the_little_model_draws_places_people_choose_and_packshots_stand_before_
     example: loading.Example, untrained: Path, work: Callable[[list[Run]], None]
 ) -> None:
     loaded = sketches.load(example, untrained)
-    runs = sketches.begin(loaded)
+    runs = sketches.start_runs(loaded)
     work(runs)
-    chosen = sketches.choose(loaded)
+    chosen = sketches.choose_places(loaded)
     assert len(chosen) == Decision.objects.filter(kind="approved").count() > 1
-    before = sketches.before(loaded, chosen)
+    before = sketches.start_packshots(loaded, chosen)
     assert before is not None
     work([*runs, before])
-    counts = sketches.counts(loaded, [*runs, before])
-    assert (counts.places, counts.before, counts.ideas, counts.failed) == (12, 12, 8, 0)
-    assert counts.chosen == len(chosen)
+    counts = sketches.count_images(loaded, [*runs, before])
+    assert (counts.places, counts.packshots, counts.ideas, counts.failed) == (12, 12, 8, 0)
+    assert counts.chosen_places == len(chosen)
     assert counts.waiting == 20 == ReviewTask.objects.filter(state="open").count()
     _is_labelled(loaded)
     _stands_before_what_was_chosen(before)
@@ -101,8 +101,8 @@ def _adds_nothing_the_second_time(example: loading.Example, untrained: Path) -> 
 
     counts = rows()
     reloaded = sketches.load(example, untrained)
-    runs = sketches.begin(reloaded)
-    sketches.before(reloaded, sketches.choose(reloaded))
+    runs = sketches.start_runs(reloaded)
+    sketches.start_packshots(reloaded, sketches.choose_places(reloaded))
     assert rows() == counts
     assert [run.state for run in runs] == ["finished", "finished"]
 
@@ -127,7 +127,7 @@ def test_the_models_words_are_those_of_its_captions(tmp_path: Path) -> None:
     from examples.model import captions
 
     plain = loading.read(loading.FOLDERS[0])["little_model"]
-    vocabulary = set(captions.words())
+    vocabulary = set(captions.caption_words())
     for part, prompt in (("places", 0), ("ideas", 1)):
         text = plain["prompts"][prompt]["versions"][0]["text"]
         for subject in plain[part]["subjects"]:
@@ -149,25 +149,27 @@ def test_an_endpoint_follows_weights_that_have_moved(tmp_path: Path, untrained: 
 def test_without_weights_or_torch_it_is_said_what_to_do(
     tmp_path: Path, untrained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert sketches.missing(untrained) == ""
-    assert "examples.model" in sketches.missing(tmp_path)
-    monkeypatch.setattr(sketches, "NEEDED", ("torch", "no_such_package"))
-    assert sketches.missing(untrained) == "no_such_package is not installed; `make engines` does that."
+    assert sketches.unavailable_reason(untrained) == ""
+    assert "examples.model" in sketches.unavailable_reason(tmp_path)
+    monkeypatch.setattr(sketches, "REQUIRED_PACKAGES", ("torch", "no_such_package"))
+    assert sketches.unavailable_reason(untrained) == "no_such_package is not installed; `make engines` does that."
 
 
 def test_an_installation_that_failed_is_said_with_its_log(
     tmp_path: Path, untrained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = demo.Command()
-    with beside.running([sys.executable, "-c", "raise SystemExit(1)"], log=tmp_path / "engines.log") as failed:
+    with background_command.run_in_background(
+        [sys.executable, "-c", "raise SystemExit(1)"], log=tmp_path / "engines.log"
+    ) as failed:
         assert failed.process is not None
-        failed.process.wait(30)
+        failed.process.wait(60)
         command.installing = failed
-        assert command._cannot_draw(untrained) == ""  # torch is installed
-        monkeypatch.setattr(sketches, "NEEDED", ("torch", "no_such_package"))
-        assert "engines.log says why" in command._cannot_draw(untrained)
-        command.installing = beside.Beside(tmp_path / "engines.log")
-        assert command._cannot_draw(untrained) == sketches.missing(untrained)
+        assert command._find_obstacle(untrained) == ""  # torch is installed
+        monkeypatch.setattr(sketches, "REQUIRED_PACKAGES", ("torch", "no_such_package"))
+        assert "engines.log says why" in command._find_obstacle(untrained)
+        command.installing = background_command.BackgroundCommand(tmp_path / "engines.log")
+        assert command._find_obstacle(untrained) == sketches.unavailable_reason(untrained)
 
 
 def test_a_thing_on_the_table_is_more_clutter_than_its_shading() -> None:
@@ -176,7 +178,7 @@ def test_a_thing_on_the_table_is_more_clutter_than_its_shading() -> None:
     thing = table.copy()
     thing[60:110, 50:78] = (30, 90, 100)
     assert sketches.clutter(table) < 2
-    assert sketches.clutter(thing) > sketches.CLUTTER
+    assert sketches.clutter(thing) > sketches.MAX_CLUTTER
 
 
 # -- processes beside the demo ---------------------------------------------------------------------------------------
@@ -184,22 +186,26 @@ def test_a_thing_on_the_table_is_more_clutter_than_its_shading() -> None:
 
 def test_what_runs_beside_writes_into_its_file_and_says_how_it_ended(tmp_path: Path) -> None:
     code = "print('fetching'); raise SystemExit(3)"
-    with beside.running([sys.executable, "-c", code], log=tmp_path / "log" / "it.log") as background:
+    with background_command.run_in_background(
+        [sys.executable, "-c", code], log=tmp_path / "log" / "it.log"
+    ) as background:
         assert background.process is not None
-        background.process.wait(30)
+        background.process.wait(60)
         assert background.is_over
         assert background.has_failed
     assert (tmp_path / "log" / "it.log").read_text() == "fetching\n"
 
 
 def test_what_runs_beside_ends_with_its_starter(tmp_path: Path) -> None:
-    with beside.running([sys.executable, "-c", "import time; time.sleep(600)"], log=tmp_path / "it.log") as background:
+    with background_command.run_in_background(
+        [sys.executable, "-c", "import time; time.sleep(600)"], log=tmp_path / "it.log"
+    ) as background:
         assert not background.is_over
         assert not background.has_failed
     assert background.is_over
 
 
 def test_nothing_beside_is_over_at_once(tmp_path: Path) -> None:
-    with beside.running([], log=tmp_path / "it.log") as background:
+    with background_command.run_in_background([], log=tmp_path / "it.log") as background:
         assert background.is_over
         assert not background.has_failed

@@ -22,14 +22,15 @@ from generation.models import Asset, Endpoint, Job, JobSpec, Run
 from generation.selectors import rollout
 from generation.services import studio
 from generation.services.planning import plans
-from generation.services.studio import Wish
+from generation.services.planning.plan_requests import PlanArguments
+from generation.services.studio import TryOutRequest
 from tests.support import factories
-from tests.support.engines import Ready
+from tests.support.engines import ReadyEngine
 
 pytestmark = pytest.mark.django_db
 
 
-class Painter(Ready):
+class Painter(ReadyEngine):
     """An engine with a prompt, a negative prompt, steps and a start image, as the studio uses."""
 
     name = "painter"
@@ -59,8 +60,8 @@ def packshot() -> Endpoint:
     return factories.EndpointFactory(name="Packshot studio", slug="packshot", lane=Lane.CPU)
 
 
-def wish(**changes: Any) -> Wish:
-    return Wish(**{"text": "a cobalt mug on marble", "width": 512, "height": 640, **changes})
+def wish(**changes: Any) -> TryOutRequest:
+    return TryOutRequest(**{"text": "a cobalt mug on marble", "width": 512, "height": 640, **changes})
 
 
 def jpeg(width: int = 900, height: int = 900) -> bytes:
@@ -105,7 +106,7 @@ def test_without_a_seed_each_try_gets_a_new_one_and_says_which(brand: Brand, des
     runs = [studio.start(brand=brand, wish=wish(), endpoint=painter, by=designer) for _ in range(2)]
     seeds = [specs(run)[0]["seed"] for run in runs]
     assert seeds[0] != seeds[1]
-    assert [studio.wish_of(studio.get(run.pk, designer)).seed for run in runs] == seeds
+    assert [studio.request_of_run(studio.get(run.pk, designer)).seed for run in runs] == seeds
 
 
 def test_equal_words_are_one_version_and_other_words_the_next(brand: Brand, designer: User, painter: Endpoint) -> None:
@@ -229,7 +230,7 @@ def test_another_endpoint_makes_the_same_words_seeds_and_size_with_what_it_obeys
     photo = studio.add_image(brand=brand, data=jpeg(), file_name="a.jpg", by=designer)
     request = wish(negative="text", seed=5, count=2, parameters={"steps": 4}, photo=photo)
     first = studio.start(brand=brand, wish=request, endpoint=painter, by=designer)
-    second = studio.again(run_id=first.pk, endpoint=ready, by=designer)
+    second = studio.repeat_on_endpoint(run_id=first.pk, endpoint=ready, by=designer)
     assert second.endpoint == ready
     assert [(spec["seed"], spec["width"], spec["height"]) for spec in specs(second)] == [(5, 512, 640), (6, 512, 640)]
     made = specs(second)[0]
@@ -242,9 +243,9 @@ def test_a_try_of_another_brand_cannot_be_made_again(
     run = studio.start(brand=brand, wish=wish(), endpoint=painter, by=designer)
     stranger = person("designer", brand=other_brand)
     with pytest.raises(NotFound):
-        studio.again(run_id=run.pk, endpoint=painter, by=stranger)
+        studio.repeat_on_endpoint(run_id=run.pk, endpoint=painter, by=stranger)
     with pytest.raises(NotFound):
-        studio.keep(run_id=run.pk, by=stranger, name="Mine")
+        studio.save_prompt(run_id=run.pk, by=stranger, name="Mine")
 
 
 # -- a prompt of it ------------------------------------------------------------------------------------------------
@@ -256,7 +257,7 @@ def test_a_try_becomes_the_first_version_of_a_new_prompt_with_its_seed(
     style = factories.StylePresetFactory(brand=brand)
     request = wish(negative="text", style=style, parameters={"steps": 4}, seed=11, count=2)
     run = studio.start(brand=brand, wish=request, endpoint=painter, by=designer)
-    made = studio.keep(run_id=run.pk, by=designer, name="Marble mugs", seed=12)
+    made = studio.save_prompt(run_id=run.pk, by=designer, name="Marble mugs", seed=12)
     assert (made.template.name, made.template.slug, made.number) == ("Marble mugs", "marble-mugs", 1)
     assert (made.text, made.negative, made.style, made.parameters) == (
         "a cobalt mug on marble", "text", style, {"steps": 4},
@@ -270,12 +271,12 @@ def test_a_try_becomes_the_next_version_of_a_prompt_that_is_there(
     template = factories.PromptTemplateFactory(brand=brand)
     prompt_services.add_version(template_id=template.pk, by=designer, text="a mug")
     run = studio.start(brand=brand, wish=wish(), endpoint=painter, by=designer)
-    assert studio.keep(run_id=run.pk, by=designer, template=template).number == 2
+    assert studio.save_prompt(run_id=run.pk, by=designer, template=template).number == 2
 
 
 def test_two_new_prompts_of_one_name_do_not_collide(brand: Brand, designer: User, painter: Endpoint) -> None:
     run = studio.start(brand=brand, wish=wish(), endpoint=painter, by=designer)
-    made = [studio.keep(run_id=run.pk, by=designer, name="Marble mugs") for _ in range(2)]
+    made = [studio.save_prompt(run_id=run.pk, by=designer, name="Marble mugs") for _ in range(2)]
     assert [version.template.slug for version in made] == ["marble-mugs", "marble-mugs-2"]
 
 
@@ -284,10 +285,10 @@ def test_a_new_prompt_needs_a_name_and_cannot_be_the_studios_own(
 ) -> None:
     run = studio.start(brand=brand, wish=wish(), endpoint=painter, by=designer)
     with pytest.raises(Invalid, match="name"):
-        studio.keep(run_id=run.pk, by=designer, name=" ")
+        studio.save_prompt(run_id=run.pk, by=designer, name=" ")
     for template in (Studio.objects.get().template, factories.PromptTemplateFactory(brand=other_brand)):
         with pytest.raises(NotFound):
-            studio.keep(run_id=run.pk, by=designer, template=template)
+            studio.save_prompt(run_id=run.pk, by=designer, template=template)
 
 
 # -- hidden from all lists -----------------------------------------------------------------------------------------
@@ -302,10 +303,10 @@ def test_its_subject_and_its_prompt_stand_in_no_list(
     brand: Brand, designer: User, tried: Run, page_client: Any, api_client: Any
 ) -> None:
     place = Studio.objects.get()
-    assert place.template not in prompt_selectors.templates(designer, brand_id=brand.pk)
+    assert place.template not in prompt_selectors.list_templates(designer, brand_id=brand.pk)
     for is_active in (True, False):
         assert place.subject not in subject_selectors.visible(designer, brand, is_active=is_active)
-    assert place.subject not in prompt_selectors.matching_subjects(designer, brand.pk, "")
+    assert place.subject not in prompt_selectors.find_subjects(designer, brand.pk, "")
     results = page_client(designer).get(f"/brands/{brand.slug}/palette/?q=free").json()["results"]
     assert results == []
     api = api_client(designer)
@@ -321,9 +322,16 @@ def test_a_campaign_never_takes_the_studios_words_for_its_own_prompt(brand: Bran
 def test_the_sandbox_makes_nothing_but_tries(brand: Brand, manager: User, tried: Run, painter: Endpoint) -> None:
     with pytest.raises(Invalid) as refused:
         plans.plan(
-            campaign=tried.campaign, prompt_version=tried.prompt_version, endpoint=painter, stage=Stage.FULL,
-            shape="list", rows=tried.definition["rows"], by=manager,
-        )  # fmt: skip
+            PlanArguments(
+                campaign=tried.campaign,
+                prompt_version=tried.prompt_version,
+                endpoint=painter,
+                stage=Stage.FULL,
+                shape="list",
+                rows=tried.definition["rows"],
+                by=manager,
+            )
+        )
     assert "only try-outs" in refused.value.problems[0].message
 
 
@@ -339,9 +347,16 @@ def test_a_campaign_can_neither_use_the_studios_subject_nor_a_size_of_its_own(
     ):
         with pytest.raises(Invalid, match=words):
             plans.plan(
-                campaign=campaign, prompt_version=tried.prompt_version, endpoint=painter, stage=Stage.SANDBOX,
-                shape="list", rows=[row], by=manager,
-            )  # fmt: skip
+                PlanArguments(
+                    campaign=campaign,
+                    prompt_version=tried.prompt_version,
+                    endpoint=painter,
+                    stage=Stage.SANDBOX,
+                    shape="list",
+                    rows=[row],
+                    by=manager,
+                )
+            )
 
 
 def test_opening_a_studio_is_told_once(brand: Brand, designer: User, painter: Endpoint) -> None:

@@ -31,7 +31,7 @@ def painter() -> Endpoint:
     return factories.EndpointFactory(engine="painter", name="Painter", slug="painter", lane=Lane.CPU)
 
 
-def posted(endpoint: Endpoint, **changes: Any) -> dict[str, Any]:
+def form_fields(endpoint: Endpoint, **changes: Any) -> dict[str, Any]:
     """Return the form fields as a browser sends them."""
     return {
         "text": "a cobalt mug on marble", "negative": "", "style": "", "endpoint": endpoint.pk, "width": 512,
@@ -54,12 +54,12 @@ def run(brand: Brand, designer: User, painter: Endpoint) -> Run:
     return studio.start(brand=brand, wish=wish(seed=7, count=2), endpoint=painter, by=designer)
 
 
-def alive(lane: str = Lane.CPU) -> None:
+def record_live_worker(lane: str = Lane.CPU) -> None:
     now = timezone.now()
     Worker.objects.create(name="w", lanes=[lane], host="h", pid=1, started_at=now, seen_at=now)
 
 
-def claimed(job: Job, *, step: int, steps: int, seconds_ago: float) -> None:
+def claim_job(job: Job, *, step: int, steps: int, seconds_ago: float) -> None:
     """Mark the job as claimed by a worker."""
     began = timezone.now() - timedelta(seconds=seconds_ago)
     token = "0" * 32
@@ -67,7 +67,7 @@ def claimed(job: Job, *, step: int, steps: int, seconds_ago: float) -> None:
     Attempt.objects.create(job=job, number=1, lease_token=token, endpoint=job.endpoint, worker="w", started_at=began)
 
 
-def made(job: Job) -> AssetVersion:
+def finish_job(job: Job) -> AssetVersion:
     """Finish the job as a worker does, and return the asset version."""
     asset = Asset.objects.get(cell=job.cell)
     version: AssetVersion = factories.AssetVersionFactory(asset=asset, job=job, candidate=1)
@@ -76,11 +76,11 @@ def made(job: Job) -> AssetVersion:
     return version
 
 
-def failed(job: Job, message: str, kind: str = "moderation") -> None:
+def fail_job(job: Job, message: str, kind: str = "moderation") -> None:
     Job.objects.filter(pk=job.pk).update(status=JobState.FAILED, error=message, error_kind=kind)
 
 
-def ended(run: Run) -> None:
+def finish_run(run: Run) -> None:
     Run.objects.filter(pk=run.pk).update(state=RunState.FINISHED, finished_at=timezone.now())
 
 
@@ -88,7 +88,7 @@ def ended(run: Run) -> None:
 
 
 def test_generate_begins_a_try_and_shows_it_in_the_page(client: Any, address: str, painter: Endpoint) -> None:
-    answer = client.post(f"{address}make/", posted(painter, count=2), headers=HTMX)
+    answer = client.post(f"{address}make/", form_fields(painter, count=2), headers=HTMX)
     run = Run.objects.get()
     assert answer.status_code == 200
     assert answer["HX-Replace-Url"] == f"{address}?try={run.pk}"
@@ -98,7 +98,7 @@ def test_generate_begins_a_try_and_shows_it_in_the_page(client: Any, address: st
 
 
 def test_without_javascript_the_page_opens_on_the_new_try(client: Any, address: str, painter: Endpoint) -> None:
-    answer = client.post(f"{address}make/", posted(painter), follow=True)
+    answer = client.post(f"{address}make/", form_fields(painter), follow=True)
     assert answer.redirect_chain == [(f"{address}?try={Run.objects.get().pk}", 302)]
     assert answer.context["filled"].text == "a cobalt mug on marble"
 
@@ -109,7 +109,7 @@ def test_an_engine_that_heeds_no_seed_is_asked_for_one_image_without_a_field(
     packshot = factories.EndpointFactory(name="Packshot studio")
     product = factories.SubjectFactory(brand=brand)
     factories.CutoutFactory(photo__subject=product)
-    form = posted(packshot, text="", product=product.pk)
+    form = form_fields(packshot, text="", product=product.pk)
     part = client.post(f"{address}engine/", form).content.decode()
     assert 'name="count"' not in part
     del form["count"]
@@ -131,7 +131,7 @@ def test_what_stands_in_the_way_is_told_where_the_result_would_be(
     client: Any, address: str, painter: Endpoint, given: dict[str, Any], words: str
 ) -> None:
     for headers in (HTMX, {}):
-        answer = client.post(f"{address}make/", posted(painter, **given), headers=headers)
+        answer = client.post(f"{address}make/", form_fields(painter, **given), headers=headers)
         assert answer.status_code == 422
         assert words in answer.content.decode()
         assert 'role="alert"' in answer.content.decode()
@@ -140,16 +140,16 @@ def test_what_stands_in_the_way_is_told_where_the_result_would_be(
 
 def test_a_seed_counts_only_while_it_is_kept(client: Any, address: str, painter: Endpoint) -> None:
     for extra in ({"is_locked": "on"}, {}):
-        client.post(f"{address}make/", posted(painter, seed="1234567890", **extra), headers=HTMX)
+        client.post(f"{address}make/", form_fields(painter, seed="1234567890", **extra), headers=HTMX)
     kept, new = JobSpec.objects.order_by("pk").values_list("spec__seed", flat=True)
     assert kept == 1234567890 and new != kept
 
 
 def test_a_field_that_the_endpoint_does_not_obey_is_not_offered(client: Any, address: str, painter: Endpoint) -> None:
     ready = factories.EndpointFactory(engine="ready", name="Ready", disclaimer="demo model")
-    with_all = client.post(f"{address}engine/", posted(painter)).content.decode()
+    with_all = client.post(f"{address}engine/", form_fields(painter)).content.decode()
     assert 'name="negative"' in with_all and 'name="control_steps"' in with_all and "data-image" in with_all
-    plain = client.post(f"{address}engine/", posted(ready)).content.decode()
+    plain = client.post(f"{address}engine/", form_fields(ready)).content.decode()
     assert 'name="negative"' not in plain and "control_" not in plain and "data-image" not in plain
     assert "demo model" in plain
 
@@ -166,7 +166,7 @@ def test_an_endpoint_begins_with_what_its_latest_image_was_made_with(
         started_at=timezone.now(), ended_at=timezone.now(),
     )  # fmt: skip
     assert client.get(address).context["settings"][0].value == "9"
-    form = posted(painter, settings_of=painter.pk, control_steps="")
+    form = form_fields(painter, settings_of=painter.pk, control_steps="")
     assert client.post(f"{address}engine/", form).context["settings"][0].value == ""
 
 
@@ -174,17 +174,17 @@ def test_another_endpoint_brings_its_own_size_unless_one_was_chosen(
     client: Any, address: str, painter: Endpoint
 ) -> None:
     ready = factories.EndpointFactory(engine="ready", name="Ready")
-    own = posted(ready, settings_of=painter.pk, width=768, height=768)  # what the painter makes by itself
+    own = form_fields(ready, settings_of=painter.pk, width=768, height=768)  # what the painter makes by itself
     assert client.post(f"{address}engine/", own).context["size"] == (1024, 1024)
-    chosen = posted(ready, settings_of=painter.pk, width=512, height=640)
+    chosen = form_fields(ready, settings_of=painter.pk, width=512, height=640)
     assert client.post(f"{address}engine/", chosen).context["size"] == (512, 640)
 
 
 def test_another_endpoint_is_offered_only_where_it_would_help(client: Any, address: str, painter: Endpoint) -> None:
     packshot = factories.EndpointFactory(name="Packshot studio")
-    words = client.post(f"{address}make/", posted(painter, text="a mug in {glaze}"), headers=HTMX).content.decode()
+    words = client.post(f"{address}make/", form_fields(painter, text="a mug in {glaze}"), headers=HTMX).content.decode()
     assert "data-endpoint" not in words
-    words = client.post(f"{address}make/", posted(packshot), headers=HTMX).content.decode()
+    words = client.post(f"{address}make/", form_fields(packshot), headers=HTMX).content.decode()
     assert "works from a photo" in words and f'data-endpoint="{painter.pk}"' in words
 
 
@@ -197,7 +197,7 @@ def test_channel_presets_are_the_nearest_that_the_endpoint_makes(client: Any, ad
 def test_an_endpoint_that_cannot_be_opened_is_named_and_not_offered(client: Any, address: str) -> None:
     factories.EndpointFactory(engine="no-such-engine", name="Broken")
     page = client.get(address)
-    assert page.context["desk"].offers == []
+    assert page.context["editor"].offers == []
     assert "Broken cannot be used" in page.content.decode()
     answer = client.post(f"{address}make/", {"text": "a mug"}, headers=HTMX)
     assert "no endpoint to try on" in answer.content.decode()
@@ -225,7 +225,7 @@ def test_an_example_fills_the_form_with_the_order_of_a_image(
         "256",
         {"steps": "9"},
     )
-    assert client.post(f"{address}make/", posted(painter, text=filled.text), headers=HTMX).status_code == 200
+    assert client.post(f"{address}make/", form_fields(painter, text=filled.text), headers=HTMX).status_code == 200
     assert JobSpec.objects.latest("pk").spec["prompt"] == "a jar {raw}"
 
 
@@ -266,7 +266,7 @@ def test_the_money_that_tries_may_still_cost_stands_beside_the_price_and_follows
     assert " left " not in client.get(address).content.decode()
     Brand.objects.filter(pk=brand.pk).update(monthly_budget=4)
     assert "4.00 EUR left this month" in client.get(address).content.decode()
-    client.post(f"{address}make/", posted(painter, count=2), headers=HTMX)
+    client.post(f"{address}make/", form_fields(painter, count=2), headers=HTMX)
     later = client.get(f"{address}history/").content.decode()
     assert 'id="studio-left" hx-swap-oob="true"' in later and "3.00 EUR left this month" in later
     Campaign.objects.filter(brand=brand, is_sandbox=True).update(budget=1)
@@ -281,9 +281,9 @@ def test_a_dropped_image_comes_back_in_the_form_and_goes_into_the_try(
 ) -> None:
     file = SimpleUploadedFile("image.png", jpeg(), "image/png")
     photo = client.post(f"{address}pictures/", {"file": file}).json()["photo"]
-    part = client.post(f"{address}engine/", posted(painter, photo=photo)).content.decode()
+    part = client.post(f"{address}engine/", form_fields(painter, photo=photo)).content.decode()
     assert f'name="photo" value="{photo}"' in part and f"/files/photo/{photo}/" in part
-    client.post(f"{address}make/", posted(painter, photo=photo), headers=HTMX)
+    client.post(f"{address}make/", form_fields(painter, photo=photo), headers=HTMX)
     assert JobSpec.objects.get().spec["images"]["init"]["sha256"] == ReferencePhoto.objects.get(pk=photo).sha256
 
 
@@ -305,7 +305,7 @@ def test_products_with_a_photo_are_offered_and_those_of_others_never(
     factories.SubjectFactory(brand=brand, name="Harbour without a photo")
     answer = client.get(f"{address}products/?q=harbour")
     assert [product["subject"] for product in answer.context["found"]] == [own_product]
-    part = client.post(f"{address}engine/", posted(painter, product=foreign.pk)).content.decode()
+    part = client.post(f"{address}engine/", form_fields(painter, product=foreign.pk)).content.decode()
     assert "Harbour secret" not in part
 
 
@@ -313,9 +313,9 @@ def test_products_with_a_photo_are_offered_and_those_of_others_never(
 
 
 def test_progress_tells_steps_rate_and_time_left(client: Any, address: str, run: Run) -> None:
-    alive()
+    record_live_worker()
     first, _ = Job.objects.filter(run=run).order_by("pk")
-    claimed(first, step=10, steps=30, seconds_ago=5)
+    claim_job(first, step=10, steps=30, seconds_ago=5)
     answer = client.get(f"{address}{run.pk}/", headers=HTMX)
     words = answer.content.decode()
     assert "step <b>10</b> of <b>30</b>" in words
@@ -329,13 +329,13 @@ def test_progress_tells_steps_rate_and_time_left(client: Any, address: str, run:
 
 def test_a_try_that_nobody_works_on_says_so(client: Any, address: str, run: Run) -> None:
     assert "No worker of the lane cpu is running" in client.get(f"{address}{run.pk}/").content.decode()
-    alive()
+    record_live_worker()
     assert "waits for its turn" in client.get(f"{address}{run.pk}/").content.decode()
 
 
 def test_when_it_ends_the_whole_result_takes_the_place_of_what_was_watched(client: Any, address: str, run: Run) -> None:
-    versions = [made(job) for job in Job.objects.filter(run=run).order_by("pk")]
-    ended(run)
+    versions = [finish_job(job) for job in Job.objects.filter(run=run).order_by("pk")]
+    finish_run(run)
     answer = client.get(f"{address}{run.pk}/", headers=HTMX)
     assert answer["HX-Retarget"] == "#studio-result"
     assert answer["HX-Trigger"] == "studio-changed"
@@ -351,8 +351,8 @@ def test_a_failed_try_says_why_and_offers_every_other_endpoint(client: Any, addr
     factories.EndpointFactory(name="Needs a photo")
     factories.EndpointFactory(name="Reads nothing", engine="comfyui", config={"servers": ["http://gpu:8188"]})
     for job in Job.objects.filter(run=run):
-        failed(job, "Your request was refused by our safety system.")
-    ended(run)
+        fail_job(job, "Your request was refused by our safety system.")
+    finish_run(run)
     words = client.get(f"{address}{run.pk}/").content.decode()
     assert "Painter said: Your request was refused by our safety system." in words
     assert f'name="endpoint" value="{other.pk}"' in words and "Switched off" not in words
@@ -365,8 +365,8 @@ def test_a_failed_try_says_why_and_offers_every_other_endpoint(client: Any, addr
 
 
 def test_cancel_gives_up_what_waits_and_keeps_what_is_there(client: Any, address: str, run: Run) -> None:
-    version = made(Job.objects.filter(run=run).order_by("pk")[0])
-    claimed(Job.objects.filter(run=run).order_by("pk")[1], step=0, steps=0, seconds_ago=1)
+    version = finish_job(Job.objects.filter(run=run).order_by("pk")[0])
+    claim_job(Job.objects.filter(run=run).order_by("pk")[1], step=0, steps=0, seconds_ago=1)
     words = client.post(f"{address}{run.pk}/cancel/", headers=HTMX).content.decode()
     run.refresh_from_db()
     assert run.state == RunState.CANCELLED
@@ -413,7 +413,7 @@ def test_the_studio_is_there_only_for_who_may_run_the_sandbox(
     for part in ("", "history/", "products/", f"{run.pk}/"):
         assert client.get(f"{address}{part}").status_code == 403
     for part in ("make/", "engine/", "pictures/", f"{run.pk}/cancel/", f"{run.pk}/again/", f"{run.pk}/keep/"):
-        assert client.post(f"{address}{part}", posted(painter)).status_code == 403
+        assert client.post(f"{address}{part}", form_fields(painter)).status_code == 403
     assert Run.objects.count() == 1
 
 
@@ -435,11 +435,11 @@ def test_more_tries_and_examples_cost_no_more_queries(
             assert client.get(address).status_code == 200
         return len(queries)
 
-    made(Job.objects.get(run=studio.start(brand=brand, wish=wish(), endpoint=painter, by=designer)))
+    finish_job(Job.objects.get(run=studio.start(brand=brand, wish=wish(), endpoint=painter, by=designer)))
     client.get(address)
     before = count()
     for number in range(5):
         run = studio.start(brand=brand, wish=wish(text=f"mug {number}", count=3), endpoint=painter, by=designer)
         for job in Job.objects.filter(run=run):
-            made(job)
+            finish_job(job)
     assert count() == before

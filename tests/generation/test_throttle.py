@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,14 +14,15 @@ from generation.engines.base import EngineError
 from generation.models import Endpoint
 from generation.selectors import endpoint_limits
 from generation.services.remote import throttle
-from generation.workers.one_at_a_time import OneAtATime
-from tests.support import queued
+from generation.workers.single_runner import SingleRunner
+from tests.support import queued_runs
+from tests.support.racing import race_without_errors
 
 pytestmark = pytest.mark.django_db
 
 
-def an_endpoint(**limits: float) -> Endpoint:
-    made = queued.endpoint(engine="wire", lane=Lane.CLOUD, url="http://127.0.0.1:9")
+def create_endpoint(**limits: float) -> Endpoint:
+    made = queued_runs.create_endpoint(engine="wire", lane=Lane.CLOUD, url="http://127.0.0.1:9")
     for name, value in limits.items():
         setattr(made, name, value)
     made.save()
@@ -29,38 +31,31 @@ def an_endpoint(**limits: float) -> Endpoint:
 
 def submission(endpoint: Endpoint, seconds: float = 0.0) -> float:
     """Submit something that takes this long to be sent; return when it was sent."""
-    turn = throttle.wait(endpoint)
+    turn = throttle.wait_for_turn(endpoint)
     assert turn is not None
-    turn.come()
+    turn.wait_until_allowed()
     time.sleep(seconds)
     left = time.monotonic()
-    turn.left()
+    turn.record_sent()
     return left
 
 
 def test_an_order_that_leaves_late_keeps_those_behind_it_at_their_distance(clean_redis: Any) -> None:
-    endpoint = an_endpoint(max_per_second=4)
+    endpoint = create_endpoint(max_per_second=4)
     left = [submission(endpoint, seconds=0.4 if number == 0 else 0.0) for number in range(9)]
     assert all(later - earlier >= 1.0 for earlier, later in zip(left, left[4:], strict=False))
 
 
 def test_threads_together_keep_to_the_limit(clean_redis: Any) -> None:
-    endpoint = an_endpoint(max_per_second=8)
-    left: list[float] = []
-    threads = [threading.Thread(target=lambda: left.append(submission(endpoint))) for _ in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
-    left.sort()
-    assert len(left) == 20
+    endpoint = create_endpoint(max_per_second=8)
+    left = sorted(race_without_errors(*[partial(submission, endpoint)] * 20))
     # Each thread notes its time at most one thread switch after Redis counted it.
     assert all(later - earlier >= 0.95 for earlier, later in zip(left, left[8:], strict=False))
 
 
 def test_a_free_turn_is_had_at_once_and_the_next_one_when_it_is_free(clean_redis: Any) -> None:
-    endpoint = an_endpoint(max_per_second=1)
-    first, second = throttle.wait(endpoint), throttle.wait(endpoint)
+    endpoint = create_endpoint(max_per_second=1)
+    first, second = throttle.wait_for_turn(endpoint), throttle.wait_for_turn(endpoint)
     assert first is not None
     assert second is not None
     assert first.at <= time.monotonic()
@@ -68,54 +63,54 @@ def test_a_free_turn_is_had_at_once_and_the_next_one_when_it_is_free(clean_redis
 
 
 def test_nothing_more_leaves_while_the_service_asks_for_patience(clean_redis: Any) -> None:
-    endpoint = an_endpoint(max_per_second=4)
+    endpoint = create_endpoint(max_per_second=4)
     throttle.pause(endpoint, 30)
-    assert throttle.wait(endpoint) is None
-    assert endpoint_limits.used(endpoint) == (0, 0)
+    assert throttle.wait_for_turn(endpoint) is None
+    assert endpoint_limits.count_recent_submissions(endpoint) == (0, 0)
     throttle.pause(endpoint, 0.01)  # a shorter one does not shorten it
-    assert throttle.wait(endpoint) is None
+    assert throttle.wait_for_turn(endpoint) is None
 
 
 def test_what_has_its_turn_stays_here_too_if_the_service_asks_for_patience(clean_redis: Any) -> None:
-    endpoint = an_endpoint(max_per_second=4)
-    turn = throttle.wait(endpoint)
+    endpoint = create_endpoint(max_per_second=4)
+    turn = throttle.wait_for_turn(endpoint)
     assert turn is not None
     throttle.pause(endpoint, 30)
     with pytest.raises(EngineError, match="patience"):
-        turn.come()
+        turn.wait_until_allowed()
     assert turn.is_called_back
-    assert endpoint_limits.used(endpoint) == (0, 0)
+    assert endpoint_limits.count_recent_submissions(endpoint) == (0, 0)
 
 
 def test_orders_are_counted_where_no_limit_is_known_too(clean_redis: Any) -> None:
-    endpoint = an_endpoint()
+    endpoint = create_endpoint()
     for _ in range(3):
         submission(endpoint)
-    assert endpoint_limits.used(endpoint) == (3, 3)
-    assert throttle.room(endpoint).submissions is None
+    assert endpoint_limits.count_recent_submissions(endpoint) == (3, 3)
+    assert throttle.get_allowance(endpoint).submissions is None
 
 
 def test_as_many_are_claimed_as_have_their_turn_soon(clean_redis: Any) -> None:
-    endpoint = an_endpoint(max_per_second=2)
-    assert throttle.room(endpoint).submissions == 4, "now, in half a second, in one second, in one and a half"
+    endpoint = create_endpoint(max_per_second=2)
+    assert throttle.get_allowance(endpoint).submissions == 4, "now, in half a second, in one second, in one and a half"
     submission(endpoint)
-    assert throttle.room(endpoint).submissions == 3
-    scarce = an_endpoint(max_per_minute=2)
+    assert throttle.get_allowance(endpoint).submissions == 3
+    scarce = create_endpoint(max_per_minute=2)
     for left in (2, 1):
-        assert throttle.room(scarce).submissions == left
+        assert throttle.get_allowance(scarce).submissions == left
         submission(scarce)
-    room = throttle.room(scarce)
+    room = throttle.get_allowance(scarce)
     assert room.submissions == 0
     assert 50 < room.wait_seconds < 60
 
 
 def test_work_that_many_ask_for_is_done_once_more_for_all_of_them() -> None:
-    one_at_a_time, begun, go_on = OneAtATime(), threading.Semaphore(0), threading.Event()
+    one_at_a_time, begun, go_on = SingleRunner(), threading.Semaphore(0), threading.Event()
     done: list[int] = []
 
     def work() -> None:
         begun.release()
-        go_on.wait(5)
+        go_on.wait(60)
         done.append(1)
 
     first = threading.Thread(target=lambda: one_at_a_time.run(1, work))
@@ -124,7 +119,7 @@ def test_work_that_many_ask_for_is_done_once_more_for_all_of_them() -> None:
     for _ in range(7):
         one_at_a_time.run(1, work)  # each returns at once
     go_on.set()
-    first.join(5)
+    first.join(60)
     assert len(done) == 2
     with pytest.raises(ZeroDivisionError):
         one_at_a_time.run(1, lambda: 1 / 0)

@@ -22,37 +22,37 @@ from generation.models import Endpoint, Job
 from generation.workers import warm_up
 from generation.workers.context import Engines
 from generation.workers.lane import LaneWorker
-from tests.support import queued
-from tests.support.engines import Ready
+from tests.support import queued_runs
+from tests.support.engines import ReadyEngine
 
 
 @pytest.fixture
 def warm(db: None, tiny_model: Callable[[str], Path]) -> Endpoint:
     pytest.importorskip("torch")
     config = {"model": str(tiny_model("sd")), "device": "cpu", "warm_up": True, "tier": "exact", "shapes": [[64, 64]]}
-    return queued.endpoint(engine="diffusers", lane=Lane.GPU, batch_size=2, **config)
+    return queued_runs.create_endpoint(engine="diffusers", lane=Lane.GPU, batch_size=2, **config)
 
 
 def test_endpoints_that_ask_for_it_are_loaded_before_the_first_batch(warm: Endpoint):
-    cold = queued.endpoint(engine="diffusers", lane=Lane.GPU, model=warm.config["model"])
-    elsewhere = queued.endpoint(engine="diffusers", lane=Lane.CPU, model=warm.config["model"], warm_up=True)
+    cold = queued_runs.create_endpoint(engine="diffusers", lane=Lane.GPU, model=warm.config["model"])
+    elsewhere = queued_runs.create_endpoint(engine="diffusers", lane=Lane.CPU, model=warm.config["model"], warm_up=True)
     engines = Engines()
     warm_up.warm_up(engines, [Lane.GPU])
-    assert engines.of(warm).health().facts["is_loaded"]
-    assert not any(engines.of(other).health().facts["is_loaded"] for other in (cold, elsewhere))
+    assert engines.get(warm).health().facts["is_loaded"]
+    assert not any(engines.get(other).health().facts["is_loaded"] for other in (cold, elsewhere))
 
 
 def test_an_endpoint_that_cannot_be_warmed_up_does_not_keep_the_worker_from_starting(warm: Endpoint):
-    queued.endpoint(engine="diffusers", lane=Lane.GPU, model="/models/gone", warm_up=True)
-    queued.endpoint(engine="diffusers", lane=Lane.GPU, model="/models/gone", warm_up=True, tier="best")
-    queued.endpoint(lane=Lane.GPU, warm_up=True)  # an engine with nothing to warm up
+    queued_runs.create_endpoint(engine="diffusers", lane=Lane.GPU, model="/models/gone", warm_up=True)
+    queued_runs.create_endpoint(engine="diffusers", lane=Lane.GPU, model="/models/gone", warm_up=True, tier="best")
+    queued_runs.create_endpoint(lane=Lane.GPU, warm_up=True)  # an engine with nothing to warm up
     engines = Engines()
     warm_up.warm_up(engines, [Lane.GPU])
-    assert engines.of(warm).health().facts["is_loaded"]
+    assert engines.get(warm).health().facts["is_loaded"]
 
 
 def test_a_batch_is_filled_up_to_the_size_of_its_endpoint(warm: Endpoint):
-    engine: Any = Engines().of(warm)
+    engine: Any = Engines().get(warm)
     assert engine.acceleration.batch_size == 2
     assert base.build("diffusers", warm.config).model_identity() == engine.model_identity()
 
@@ -63,12 +63,12 @@ def test_a_model_that_nobody_asked_for_in_time_is_unloaded_and_loaded_again_when
     warm.config["idle_unload_minutes"] = 10
     engines, now = Engines(), [1000.0]
     monkeypatch.setattr("generation.workers.context.time.monotonic", lambda: now[0])
-    engine: Any = engines.of(warm)
+    engine: Any = engines.get(warm)
     engine.warm_up()
     now[0] += 599
     engines.unload_idle()
     assert engine.health().facts["is_loaded"]
-    engines.of(warm)
+    engines.get(warm)
     now[0] += 599
     engines.unload_idle()
     assert engine.health().facts["is_loaded"]
@@ -76,19 +76,19 @@ def test_a_model_that_nobody_asked_for_in_time_is_unloaded_and_loaded_again_when
     engines.unload_idle()
     assert not engine.health().facts["is_loaded"]
     engine.warm_up()
-    assert engines.of(warm) is engine and engine.health().facts["is_loaded"]
+    assert engines.get(warm) is engine and engine.health().facts["is_loaded"]
 
 
 def test_other_settings_mean_another_engine_and_the_old_one_leaves_the_memory(warm: Endpoint):
     engines = Engines()
-    before: Any = engines.of(warm)
+    before: Any = engines.get(warm)
     before.warm_up()
     warm.config = {**warm.config, "tier": "fast"}
-    after = engines.of(warm)
+    after = engines.get(warm)
     assert after is not before and not before.health().facts["is_loaded"]
 
 
-class Late(Ready):
+class Late(ReadyEngine):
     """Yields its images before their pixels are there.
 
     The pixels of a batch arrive when the next batch has begun, those of the last batch at once.
@@ -110,10 +110,10 @@ class Late(Ready):
         Late.log.append(f"begun {number}")
         Late.begun[number].set()
         for result in super().generate(batch, context):
-            yield replace(result, pixels=None, arriving=lambda made=result.pixels: self._arrive(number, made))
+            yield replace(result, pixels=None, load_pixels=lambda made=result.pixels: self._arrive(number, made))
 
     def _arrive(self, number: int, pixels: Any) -> Any:
-        if not Late.begun[number + 1].wait(20):
+        if not Late.begun[number + 1].wait(60):
             raise RuntimeError("the next batch was not begun")
         Late.log.append(f"arrived {number}")
         return pixels
@@ -124,7 +124,9 @@ base.register("late", lambda: Late)
 
 @pytest.mark.django_db(transaction=True)
 def test_the_lane_begins_the_next_batch_before_the_pixels_of_the_last_have_arrived(clean_redis: Any):
-    run = queued.run(queued.campaign(), queued.endpoint(engine="late", batch_size=8, lane=Lane.GPU), 24)
+    run = queued_runs.create_run(
+        queued_runs.create_campaign(), queued_runs.create_endpoint(engine="late", batch_size=8, lane=Lane.GPU), 24
+    )
     worker = LaneWorker("late", [Lane.GPU])
     worker.start()
     try:

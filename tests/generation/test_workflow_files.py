@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image, PngImagePlugin
 
-from generation.engines.comfyui.graph import NotAWorkflow, parse
+from generation.engines.comfyui.graph import InvalidWorkflow, parse
 from tests.support import comfy_kinds
 
 GRAPH = comfy_kinds.text_to_image()
@@ -43,8 +43,8 @@ def png(**texts: str) -> bytes:
     return stream.getvalue()
 
 
-def refused(data: bytes) -> str:
-    with pytest.raises(NotAWorkflow) as caught:
+def refusal_message(data: bytes) -> str:
+    with pytest.raises(InvalidWorkflow) as caught:
         parse(data)
     return str(caught.value)
 
@@ -76,9 +76,9 @@ def test_what_is_no_number_beside_the_inputs_of_a_node_does_no_harm(number, is_p
 )
 def test_a_value_of_a_node_that_cannot_be_kept_is_named(value, words):
     text = json.dumps(GRAPH).replace('"cfg": 8', f'"cfg": {value}')
-    assert words in refused(text.encode())
+    assert words in refusal_message(text.encode())
     if '"' not in value:
-        assert words in refused(png(prompt=text))
+        assert words in refusal_message(png(prompt=text))
 
 
 @pytest.mark.parametrize(
@@ -97,4 +97,4 @@ def test_a_value_of_a_node_that_cannot_be_kept_is_named(value, words):
     ],
 )
 def test_a_file_without_a_graph_is_refused_with_the_real_cause(data, words):
-    assert words in refused(data)
+    assert words in refusal_message(data)

@@ -46,24 +46,24 @@ def address(brand: Any, comfy_endpoint: Endpoint) -> str:
     return f"/brands/{brand.slug}/endpoints/{comfy_endpoint.slug}/workflow/"
 
 
-def uploaded(brand: Any, lead: Any, *servers: str, graph: Any = None) -> Endpoint:
+def upload_workflow(brand: Any, lead: Any, *servers: str, graph: Any = None) -> Endpoint:
     made = endpoint(brand, *servers)
     data = as_json(graph or comfy_workflows.text_to_image())
     return workflows.upload(endpoint_id=made.pk, by=lead, data=data, file_name="bottles v3.json")
 
 
 def names_of(comfy_endpoint: Endpoint) -> dict[tuple[str, str], str]:
-    shown = selectors.shown(comfy_endpoint)
+    shown = selectors.load_details(comfy_endpoint)
     return {
         (node_input.node_id, node_input.name): node_input.mark for node in shown.nodes for node_input in node.inputs
     }
 
 
-def marked(comfy_endpoint: Endpoint, by: Any, **changes: str) -> Endpoint:
+def save_marks(comfy_endpoint: Endpoint, by: Any, **changes: str) -> Endpoint:
     """Save the marks of the page with some changes, e.g. marked(endpoint, lead, **{"3.cfg": "guidance"})."""
     names = names_of(comfy_endpoint) | {(key.split(".")[0], key.split(".")[1]): name for key, name in changes.items()}
     return workflows.mark(
-        endpoint_id=comfy_endpoint.pk, by=by, seen=selectors.shown(comfy_endpoint).digest, names=names
+        endpoint_id=comfy_endpoint.pk, by=by, seen=selectors.load_details(comfy_endpoint).digest, names=names
     )
 
 
@@ -71,14 +71,14 @@ def marked(comfy_endpoint: Endpoint, by: Any, **changes: str) -> Endpoint:
 
 
 def test_the_inputs_of_comfyuis_first_workflow_are_recognised():
-    assert comfyui_marks.guess(comfy_workflows.text_to_image()) == {
+    assert comfyui_marks.guess_marks(comfy_workflows.text_to_image()) == {
         **comfy_workflows.TEXT_MARKS,
         "guidance": ["3", "cfg"],
     }
 
 
 def test_a_start_image_and_a_lora_are_recognised():
-    guessed = comfyui_marks.guess(comfy_workflows.image_to_image())
+    guessed = comfyui_marks.guess_marks(comfy_workflows.image_to_image())
     assert guessed["init"] == ["10", "image"] and guessed["strength"] == ["3", "denoise"]
     assert guessed["lora"] == ["14", "lora_name"]
     assert guessed["lora_strength"] == [["14", "strength_model"], ["14", "strength_clip"]]
@@ -103,7 +103,7 @@ def test_words_are_found_through_control_and_guidance_and_size_through_a_primiti
         "5": {"class_type": "EmptySD3LatentImage", "inputs": {"width": ["34", 0], "height": 1024}},
         "34": {"class_type": "PrimitiveInt", "inputs": {"value": 768}},
     }
-    guessed = comfyui_marks.guess(graph)
+    guessed = comfyui_marks.guess_marks(graph)
     assert guessed["prompt"] == ["40", "value"]
     assert guessed["negative"] == ["7", "text"]
     assert guessed["seed"] == ["3", "noise_seed"]
@@ -119,7 +119,7 @@ def test_a_zeroed_negative_is_not_taken_for_words_and_a_square_size_is_marked_on
         "5": {"class_type": "EmptyLatentImage", "inputs": {"width": ["34", 0], "height": ["34", 0]}},
         "34": {"class_type": "PrimitiveInt", "inputs": {"value": 768}},
     }
-    guessed = comfyui_marks.guess(graph)
+    guessed = comfyui_marks.guess_marks(graph)
     assert guessed["prompt"] == ["6", "text"] and "negative" not in guessed
     assert guessed["width"] == ["34", "value"] and "height" not in guessed
 
@@ -129,14 +129,14 @@ def test_nodes_that_lead_round_in_a_circle_end_the_search():
         "1": {"class_type": "A", "inputs": {"positive": ["2", 0]}},
         "2": {"class_type": "B", "inputs": {"positive": ["1", 0], "width": ["1", 0], "height": ["2", 0]}},
     }
-    assert comfyui_marks.guess(graph) == {}
+    assert comfyui_marks.guess_marks(graph) == {}
 
 
 # -- uploading ------------------------------------------------------------------------------------------------------
 
 
 def test_an_uploaded_workflow_is_marked_and_can_be_used_at_once(brand, lead):
-    comfy_endpoint = uploaded(brand, lead)
+    comfy_endpoint = upload_workflow(brand, lead)
     assert comfy_endpoint.config["workflow_name"] == "bottles v3"
     engine = engines.build("comfyui", comfy_endpoint.config)
     assert {"prompt", "negative", "seed", "steps", "guidance"} == engine.capabilities().obeys
@@ -179,7 +179,7 @@ def test_a_file_that_is_no_workflow_is_explained(brand, lead, data, words):
 
 
 def test_a_new_version_keeps_the_marks_of_nodes_that_stay(brand, lead):
-    comfy_endpoint = marked(uploaded(brand, lead), lead, **{"3.cfg": "strictness", "3.steps": ""})
+    comfy_endpoint = save_marks(upload_workflow(brand, lead), lead, **{"3.cfg": "strictness", "3.steps": ""})
     graph = comfy_workflows.text_to_image(cfg=3)
     graph["60"] = graph.pop("6")
     graph["3"]["inputs"]["positive"] = ["60", 0]
@@ -194,9 +194,9 @@ def test_a_new_version_keeps_the_marks_of_nodes_that_stay(brand, lead):
 def test_of_several_saving_nodes_the_last_one_is_taken_until_somebody_says_otherwise(brand, lead):
     graph = comfy_workflows.text_to_image()
     graph["21"] = {"class_type": "SaveImage", "inputs": {"filename_prefix": "raw", "images": ["8", 0]}}
-    comfy_endpoint = uploaded(brand, lead, graph=graph)
+    comfy_endpoint = upload_workflow(brand, lead, graph=graph)
     assert comfy_endpoint.config["output_node"] == "21"
-    shown = selectors.shown(comfy_endpoint)
+    shown = selectors.load_details(comfy_endpoint)
     changed = workflows.mark(
         endpoint_id=comfy_endpoint.pk, by=lead, seen=shown.digest, names=names_of(comfy_endpoint), output_node="9"
     )
@@ -205,7 +205,7 @@ def test_of_several_saving_nodes_the_last_one_is_taken_until_somebody_says_other
         workflows.mark(
             endpoint_id=comfy_endpoint.pk,
             by=lead,
-            seen=selectors.shown(changed).digest,
+            seen=selectors.load_details(changed).digest,
             names=names_of(comfy_endpoint),
             output_node="3",
         )
@@ -215,8 +215,8 @@ def test_of_several_saving_nodes_the_last_one_is_taken_until_somebody_says_other
 
 
 def test_marks_decide_what_prompts_may_set(brand, lead):
-    comfy_endpoint = marked(
-        uploaded(brand, lead), lead, **{"3.cfg": "Strictness", "7.text": "", "3.denoise": "strictness"}
+    comfy_endpoint = save_marks(
+        upload_workflow(brand, lead), lead, **{"3.cfg": "Strictness", "7.text": "", "3.denoise": "strictness"}
     )
     assert comfy_endpoint.config["inputs"]["strictness"] == [["3", "cfg"], ["3", "denoise"]]
     assert "negative" not in comfy_endpoint.config["inputs"]
@@ -234,16 +234,16 @@ def test_marks_decide_what_prompts_may_set(brand, lead):
     ],
 )
 def test_a_mark_that_does_not_fit_is_refused_where_it_stands(brand, lead, place, name, words):
-    comfy_endpoint = uploaded(brand, lead)
+    comfy_endpoint = upload_workflow(brand, lead)
     with pytest.raises(Invalid) as caught:
-        marked(comfy_endpoint, lead, **{place: name})
+        save_marks(comfy_endpoint, lead, **{place: name})
     assert caught.value.problems[0].pointer == f"mark|{place.replace('.', '|')}"
     assert words in caught.value.problems[0].message
 
 
 def test_marks_on_a_workflow_that_changed_meanwhile_are_refused(brand, lead):
-    comfy_endpoint = uploaded(brand, lead)
-    seen = selectors.shown(comfy_endpoint).digest
+    comfy_endpoint = upload_workflow(brand, lead)
+    seen = selectors.load_details(comfy_endpoint).digest
     workflows.upload(
         endpoint_id=comfy_endpoint.pk,
         by=lead,
@@ -257,15 +257,15 @@ def test_marks_on_a_workflow_that_changed_meanwhile_are_refused(brand, lead):
 # -- checking -------------------------------------------------------------------------------------------------------
 
 
-def checked(comfy_endpoint: Endpoint, by: Any) -> workflow_checks.Checked:
+def run_check(comfy_endpoint: Endpoint, by: Any) -> workflow_checks.WorkflowCheck:
     """Request a check, let a worker of the lane run it, and return its answer as the page reads it."""
-    workflow_checks.ask(endpoint_id=comfy_endpoint.pk, by=by)
-    waiting = workflow_checks.answer(comfy_endpoint)
+    workflow_checks.request_check(endpoint_id=comfy_endpoint.pk, by=by)
+    waiting = workflow_checks.get_latest_check(comfy_endpoint)
     assert waiting is not None and waiting.is_open
     queue = django_rq.get_queue(comfy_endpoint.lane)
     SimpleWorker([queue], connection=queue.connection, serializer=queue.serializer).work(burst=True)
     comfy_endpoint.refresh_from_db()
-    check = workflow_checks.answer(comfy_endpoint)
+    check = workflow_checks.get_latest_check(comfy_endpoint)
     assert check is not None and not check.is_open
     return check
 
@@ -273,8 +273,8 @@ def checked(comfy_endpoint: Endpoint, by: Any) -> workflow_checks.Checked:
 @pytest.mark.django_db(transaction=True)
 def test_the_check_says_what_is_missing_and_keeps_what_the_servers_allow(brand, lead, clean_redis):
     with serving(ComfyServer()) as good, serving(ComfyServer(checkpoints=())) as bare:
-        comfy_endpoint = uploaded(brand, lead, good.url, bare.url)
-        check = checked(comfy_endpoint, lead)
+        comfy_endpoint = upload_workflow(brand, lead, good.url, bare.url)
+        check = run_check(comfy_endpoint, lead)
         assert check.is_ok
         assert [server.is_ok for server in check.servers] == [True, False]
         assert check.servers[0].version == "0.38.1"
@@ -282,7 +282,7 @@ def test_the_check_says_what_is_missing_and_keeps_what_the_servers_allow(brand, 
         assert comfy_endpoint.config["ranges"]["steps"] == {"type": "INT", "minimum": 1, "maximum": 10000, "step": 1}
         controls = engines.build("comfyui", comfy_endpoint.config).capabilities().controls
         assert {control.parameter: control.maximum for control in controls}["guidance"] == 100
-        assert not [order for server in (good, bare) for order in server.orders]
+        assert not [submission for server in (good, bare) for submission in server.submissions]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -290,29 +290,29 @@ def test_the_check_of_an_unmarked_image_says_no_until_somebody_says_that_it_is_m
     brand, lead, clean_redis, page_client
 ):
     with serving(ComfyServer()) as good:
-        comfy_endpoint = marked(
-            uploaded(brand, lead, good.url, graph=comfy_workflows.image_to_image()), lead, **{"10.image": ""}
+        comfy_endpoint = save_marks(
+            upload_workflow(brand, lead, good.url, graph=comfy_workflows.image_to_image()), lead, **{"10.image": ""}
         )
-        check = checked(comfy_endpoint, lead)
+        check = run_check(comfy_endpoint, lead)
         assert not check.is_ok and "loads example.png from the server, the same for every product" in check.message
         assert [server.is_ok for server in check.servers] == [True]
         page = page_client(lead).get(address(brand, comfy_endpoint)).content.decode()
         assert "It cannot be made as it is" in page and "1 input below has to be marked" in page
-        seen = selectors.shown(comfy_endpoint).digest
+        seen = selectors.load_details(comfy_endpoint).digest
         workflows.mark(
             endpoint_id=comfy_endpoint.pk, by=lead, seen=seen, names=names_of(comfy_endpoint), meant=[("10", "image")]
         )
         comfy_endpoint.refresh_from_db()
-        assert workflow_checks.answer(comfy_endpoint) is None, "it is asked anew"
-        assert checked(comfy_endpoint, lead).is_ok
+        assert workflow_checks.get_latest_check(comfy_endpoint) is None, "it is asked anew"
+        assert run_check(comfy_endpoint, lead).is_ok
 
 
 @pytest.mark.django_db(transaction=True)
 def test_the_check_answers_although_a_setting_from_before_is_known_no_more(brand, lead, clean_redis):
     with serving(ComfyServer()) as good:
-        comfy_endpoint = uploaded(brand, lead, good.url)
+        comfy_endpoint = upload_workflow(brand, lead, good.url)
         Endpoint.objects.filter(pk=comfy_endpoint.pk).update(config={**comfy_endpoint.config, "max_sides": 512})
-        check = checked(comfy_endpoint, lead)
+        check = run_check(comfy_endpoint, lead)
     assert check.is_ok and "cannot be kept" in check.message and "Did you mean 'max_side'?" in check.message
     assert "ranges" not in comfy_endpoint.config
 
@@ -320,18 +320,18 @@ def test_the_check_answers_although_a_setting_from_before_is_known_no_more(brand
 @pytest.mark.django_db(transaction=True)
 def test_the_check_reaches_a_server_that_wants_the_secret(brand, lead, clean_redis):
     with serving(ComfyServer(token="Bearer s3cret")) as server:
-        comfy_endpoint = uploaded(brand, lead, server.url)
-        assert not checked(comfy_endpoint, lead).is_ok
+        comfy_endpoint = upload_workflow(brand, lead, server.url)
+        assert not run_check(comfy_endpoint, lead).is_ok
         comfy_endpoint.secret = "s3cret"
         comfy_endpoint.save()
-        check = checked(comfy_endpoint, lead)
+        check = run_check(comfy_endpoint, lead)
         assert check.is_ok
         assert "s3cret" not in repr(check)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_check_of_servers_that_are_not_there_says_so(brand, lead, clean_redis):
-    check = checked(uploaded(brand, lead, "http://127.0.0.1:9"), lead)
+    check = run_check(upload_workflow(brand, lead, "http://127.0.0.1:9"), lead)
     assert not check.is_ok
     assert "127.0.0.1:9 did not answer" in check.servers[0].problems[0]
 
@@ -339,18 +339,18 @@ def test_a_check_of_servers_that_are_not_there_says_so(brand, lead, clean_redis)
 @pytest.mark.django_db(transaction=True)
 def test_a_check_counts_for_the_workflow_that_was_checked_only(brand, lead, clean_redis):
     with serving(ComfyServer()) as server:
-        comfy_endpoint = uploaded(brand, lead, server.url)
-        assert checked(comfy_endpoint, lead).is_ok
-        changed = marked(comfy_endpoint, lead, **{"3.denoise": "strength"})
-        assert workflow_checks.answer(changed) is None
+        comfy_endpoint = upload_workflow(brand, lead, server.url)
+        assert run_check(comfy_endpoint, lead).is_ok
+        changed = save_marks(comfy_endpoint, lead, **{"3.denoise": "strength"})
+        assert workflow_checks.get_latest_check(changed) is None
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_check_that_no_worker_takes_up_ends_in_words(brand, lead, clean_redis, monkeypatch):
-    comfy_endpoint = uploaded(brand, lead)
-    workflow_checks.ask(endpoint_id=comfy_endpoint.pk, by=lead)
+    comfy_endpoint = upload_workflow(brand, lead)
+    workflow_checks.request_check(endpoint_id=comfy_endpoint.pk, by=lead)
     monkeypatch.setattr(health, "PATIENCE_SECONDS", 0)
-    check = workflow_checks.answer(comfy_endpoint)
+    check = workflow_checks.get_latest_check(comfy_endpoint)
     assert check is not None and not check.is_open
     assert "No worker of the lane cloud took the check" in check.message
 
@@ -369,7 +369,7 @@ def test_only_leads_and_operators_change_a_workflow(brand, other_brand, person, 
         with pytest.raises(refusal):
             workflows.upload(endpoint_id=comfy_endpoint.pk, by=by, data=data, file_name="x.json")
         with pytest.raises(refusal):
-            workflow_checks.ask(endpoint_id=comfy_endpoint.pk, by=by)
+            workflow_checks.request_check(endpoint_id=comfy_endpoint.pk, by=by)
         with pytest.raises(refusal):
             workflows.mark(endpoint_id=comfy_endpoint.pk, by=by, seen="", names={})
     operator = person(is_superuser=True)
@@ -388,7 +388,7 @@ def test_the_page_takes_a_file_shows_its_inputs_and_saves_marks(brand, lead, pag
     fields = {f"mark|{node}|{name}": mark for (node, name), mark in names_of(comfy_endpoint).items()}
     fields |= {
         "do": "mark",
-        "seen": selectors.shown(comfy_endpoint).digest,
+        "seen": selectors.load_details(comfy_endpoint).digest,
         "name": "Bottles",
         "mark|3|cfg": "strictness",
     }
@@ -401,11 +401,11 @@ def test_the_page_takes_a_file_shows_its_inputs_and_saves_marks(brand, lead, pag
 
 
 def test_the_page_keeps_what_was_typed_and_says_what_is_wrong_with_it(brand, lead, page_client):
-    comfy_endpoint = uploaded(brand, lead)
+    comfy_endpoint = upload_workflow(brand, lead)
     fields = {f"mark|{node}|{name}": mark for (node, name), mark in names_of(comfy_endpoint).items()}
     fields |= {
         "do": "mark",
-        "seen": selectors.shown(comfy_endpoint).digest,
+        "seen": selectors.load_details(comfy_endpoint).digest,
         "mark|4|ckpt_name": "init",
         "mark|3|cfg": "strictness",
     }
@@ -420,16 +420,16 @@ def test_the_page_keeps_what_was_typed_and_says_what_is_wrong_with_it(brand, lea
 def test_the_page_shows_the_check_in_words(brand, lead, page_client, clean_redis):
     client = page_client(lead)
     with serving(ComfyServer(without=frozenset({"VAEDecode"}))) as server:
-        comfy_endpoint = uploaded(brand, lead, server.url)
+        comfy_endpoint = upload_workflow(brand, lead, server.url)
         waiting = client.post(address(brand, comfy_endpoint), {"do": "check"}, follow=True).content.decode()
         assert "A worker asks the servers" in waiting
-        checked(comfy_endpoint, lead)
+        run_check(comfy_endpoint, lead)
     words = client.get(address(brand, comfy_endpoint)).content.decode()
     assert "“VAE Decode” (node 8) is of the type VAEDecode, which is not installed." in words
 
 
 def test_others_of_the_brand_read_the_page_and_change_nothing(brand, designer, lead, other_brand, page_client):
-    comfy_endpoint = uploaded(brand, lead)
+    comfy_endpoint = upload_workflow(brand, lead)
     client = page_client(designer)
     words = client.get(address(brand, comfy_endpoint)).content.decode()
     assert "What to show" in words and "Save the marks" not in words

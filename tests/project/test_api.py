@@ -17,7 +17,7 @@ from campaigns.models import Campaign, Subject
 from core.models import StoredResponse
 from generation.models import Asset, Endpoint
 from review.models import Decision
-from tests.support import factories, processes, queued
+from tests.support import factories, processes, queued_runs
 
 ROOT = Path(__file__).resolve().parents[2]
 API = "/api/v1"
@@ -35,7 +35,7 @@ def test_the_documented_path_works_with_curl_alone(live_server, brand, person, t
     for user in (manager, reviewer):
         user.set_password("correct horse")
         user.save()
-    endpoint = queued.endpoint(engine="ready")
+    endpoint = queued_runs.create_endpoint(engine="ready")
     Endpoint.objects.filter(pk=endpoint.pk).update(slug="anything")
     blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs/api.md").read_text(), re.S)
     assert len(blocks) >= 7

@@ -19,8 +19,8 @@ from generation.selectors import coverage, runs
 from review.models import Delivery, ReviewTask
 from review.services import queue
 from tests.support import factories
-from tests.support.approved import approved, product
-from tests.support.in_review import image_in_review
+from tests.support.approved_images import create_approved_image, create_product
+from tests.support.images_in_review import create_image_in_review
 
 pytestmark = pytest.mark.django_db
 
@@ -38,7 +38,7 @@ DELIVERED = {
 def test_approved_images_can_be_downloaded_whether_they_are_live_or_not(
     case: str, brand: Brand, manager: User, reviewer: User, integrator: User, page_client: Pages
 ) -> None:
-    image = approved(brand, product(brand), manager, reviewer)
+    image = create_approved_image(brand, create_product(brand), manager, reviewer)
     destination = factories.DestinationFactory(brand=brand)
     Delivery.objects.filter(asset=image).delete()
     desired, observed = DELIVERED[case]
@@ -54,7 +54,7 @@ def test_approved_images_can_be_downloaded_whether_they_are_live_or_not(
 def test_nothing_is_offered_for_download_where_nothing_is_approved(
     asset_state: str, brand: Brand, manager: User, reviewer: User
 ) -> None:
-    image = approved(brand, product(brand), manager, reviewer)
+    image = create_approved_image(brand, create_product(brand), manager, reviewer)
     Asset.objects.filter(pk=image.pk).update(state=asset_state)
     assert coverage.summary(image.campaign).approved == 0
 
@@ -62,7 +62,7 @@ def test_nothing_is_offered_for_download_where_nothing_is_approved(
 def test_the_funnel_counts_stale_images_as_waiting_and_as_approved_before(
     brand: Brand, manager: User, reviewer: User
 ) -> None:
-    image = approved(brand, product(brand), manager, reviewer)
+    image = create_approved_image(brand, create_product(brand), manager, reviewer)
     for asset_state, approved_count, to_review, decided in (
         ("approved", 1, 0, 1), ("stale", 1, 1, 1), ("in_review", 0, 1, 0), ("revoked", 0, 0, 1), ("rejected", 0, 0, 1),
         ("revising", 0, 0, 1),
@@ -107,10 +107,10 @@ def test_a_product_is_judged_by_the_campaigns_that_it_is_in(
     memberships, expected = MEMBERS[case]
     for side, is_member, is_sandbox in memberships:
         campaign(brand, side, *([mug] if is_member else []), is_sandbox=is_sandbox)
-    result = readiness.of([mug], specs=readiness.specs_by_subject([mug.pk]))[mug.pk]
+    result = readiness.assess([mug], specs=readiness.specs_by_subject([mug.pk]))[mug.pk]
     assert result.state == expected
-    assert readiness.counts(brand, "product")[expected] == 1
-    assert list(Subject.objects.filter(pk__in=readiness.ids(brand, "product", expected))) == [mug]
+    assert readiness.count_by_state(brand, "product")[expected] == 1
+    assert list(Subject.objects.filter(pk__in=readiness.ids_sql(brand, "product", expected))) == [mug]
     page = page_client(manager).get(reverse("products", args=[brand.slug]), {"ready": expected}).content.decode()
     assert mug.key in page
 
@@ -119,8 +119,13 @@ def test_the_counts_of_a_campaigns_products_leave_out_the_others(brand: Brand) -
     inside, outside = small_mug(brand), small_mug(brand)
     small = campaign(brand, 400, inside)
     campaign(brand, 3000, outside)
-    assert readiness.counts(brand, "product", campaign_id=small.pk) == {"ready": 1, "look": 0, "missing": 0, "small": 0}
-    assert readiness.counts(brand, "product") == {"ready": 1, "look": 0, "missing": 0, "small": 1}
+    assert readiness.count_by_state(brand, "product", campaign_id=small.pk) == {
+        "ready": 1,
+        "look": 0,
+        "missing": 0,
+        "small": 0,
+    }
+    assert readiness.count_by_state(brand, "product") == {"ready": 1, "look": 0, "missing": 0, "small": 1}
 
 
 # -- what waits ------------------------------------------------------------------------------------------------------
@@ -129,7 +134,7 @@ def test_the_counts_of_a_campaigns_products_leave_out_the_others(brand: Brand) -
 @pytest.fixture
 def waiting(brand: Brand) -> list[ReviewTask]:
     owner = factories.CampaignFactory(brand=brand)
-    return [image_in_review(brand, campaign=owner) for _ in range(3)]
+    return [create_image_in_review(brand, campaign=owner) for _ in range(3)]
 
 
 @pytest.mark.parametrize("role", ["viewer", "designer", "campaign_manager", "integrator"])
@@ -144,7 +149,7 @@ def test_home_says_that_images_wait_also_to_those_who_may_not_decide(
 def test_the_review_page_says_that_others_hold_what_waits(
     brand: Brand, waiting: list[ReviewTask], person: Callable[..., User], page_client: Pages
 ) -> None:
-    queue.start(brand=brand, by=person("reviewer"))
+    queue.claim_batch(brand=brand, by=person("reviewer"))
     page = page_client(person("reviewer")).get(reverse("review", args=[brand.slug])).content.decode()
     assert "Nothing waits" not in page
     assert "3 images wait for other reviewers." in page
@@ -166,7 +171,7 @@ def test_the_review_page_says_that_a_second_decision_is_wanted(
 def test_a_claim_that_ran_out_holds_nothing(
     brand: Brand, waiting: list[ReviewTask], reviewer: User, person: Callable[..., User], page_client: Pages
 ) -> None:
-    queue.start(brand=brand, by=person("reviewer"))
+    queue.claim_batch(brand=brand, by=person("reviewer"))
     ReviewTask.objects.update(claimed_until=timezone.now() - timedelta(seconds=1))
     page = page_client(reviewer).get(reverse("review", args=[brand.slug])).content.decode()
     assert "Start reviewing" in page

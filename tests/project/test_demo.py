@@ -29,7 +29,7 @@ def var() -> Iterator[Path]:
     shutil.rmtree(root, ignore_errors=True)
 
 
-def once(var: Path, *more: str) -> tuple[int, dict[str, Any], str]:
+def run_once(var: Path, *more: str) -> tuple[int, dict[str, Any], str]:
     kept = {key: value for key, value in os.environ.items() if key not in {"DATABASE_URL", "REDIS_URL"}}
     done = subprocess.run(
         [sys.executable, "manage.py", "demo", "--once", *more],
@@ -44,7 +44,7 @@ def once(var: Path, *more: str) -> tuple[int, dict[str, Any], str]:
 
 
 def test_every_image_of_the_example_arrives_in_review_and_a_second_time_adds_none(var: Path) -> None:
-    code, first, errors = once(var)
+    code, first, errors = run_once(var)
     assert code == 0, errors
     assert first["products"] == 28
     assert first["assets"] == first["in_review"] == first["jobs"] > 28
@@ -53,11 +53,11 @@ def test_every_image_of_the_example_arrives_in_review_and_a_second_time_adds_non
     drawn = first["little_model"]
     assert first["left_out"] == ""
     assert (drawn["places"], drawn["ideas"], drawn["failed"]) == (12, 8, 0)
-    assert drawn["before"] == 12
-    assert drawn["chosen"] >= 2
+    assert drawn["packshots"] == 12
+    assert drawn["chosen_places"] >= 2
     assert drawn["waiting"] == 20
 
-    code, second, errors = once(var)
+    code, second, errors = run_once(var)
     assert code == 0, errors
     counted = ("products", "jobs", "assets", "in_review", "failed", "little_model")
     assert {name: second[name] for name in counted} == {name: first[name] for name in counted}
@@ -65,7 +65,7 @@ def test_every_image_of_the_example_arrives_in_review_and_a_second_time_adds_non
 
 
 def test_without_its_weights_the_demo_goes_on_and_says_so(var: Path) -> None:
-    code, summary, errors = once(var, "--weights", str(var / "nowhere"))
+    code, summary, errors = run_once(var, "--weights", str(var / "nowhere"))
     assert code == 0, errors
     assert "there are no weights in" in summary["left_out"]
     assert "left out" in errors
@@ -73,7 +73,7 @@ def test_without_its_weights_the_demo_goes_on_and_says_so(var: Path) -> None:
 
 
 def test_nothing_is_left_running_behind_it(var: Path) -> None:
-    code, summary, _ = once(var, "--no-model")
+    code, summary, _ = run_once(var, "--no-model")
     assert (code, summary["left_out"]) == (0, "--no-model was asked for.")
     shown = subprocess.run(["ps", "-eww", "-o", "args="], capture_output=True, text=True, check=True).stdout
     assert str(var) not in shown

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from campaigns.prompts import tokens
-from examples.model.captions import COLOURS, KINDS, NOTHING, SCENES, caption, held_out, shots, words
+from examples.model.captions import COLOURS, KINDS, NOTHING, SCENES, caption, caption_words, held_out_pairs, shots
 from examples.render import native
 from generation.engines import base
 from generation.engines.base import ImageRef, Spec, Task
@@ -30,16 +30,16 @@ def test_there_are_twelve_kinds_twelve_colours_and_eight_scenes() -> None:
 
 
 def test_each_kind_and_each_colour_is_held_out_once() -> None:
-    kinds, colours = zip(*held_out(), strict=True)
+    kinds, colours = zip(*held_out_pairs(), strict=True)
     assert sorted(kinds) == sorted(KINDS)
     assert sorted(colours) == sorted(COLOURS)
 
 
 def test_training_never_shows_a_pair_that_is_held_out() -> None:
     trained = {(shot.kind, shot.colour) for shot in shots(4000, seed=1)}
-    assert not trained & held_out()
+    assert not trained & held_out_pairs()
     assert len(trained - {(NOTHING, NOTHING)}) == 144 - 12
-    assert {(shot.kind, shot.colour) for shot in shots(300, seed=1, empty=0, pairs="held out")} == held_out()
+    assert {(shot.kind, shot.colour) for shot in shots(300, seed=1, empty=0, pairs="held out")} == held_out_pairs()
 
 
 def test_a_longer_set_begins_like_a_shorter_one() -> None:
@@ -48,7 +48,7 @@ def test_a_longer_set_begins_like_a_shorter_one() -> None:
 
 def test_every_caption_names_kind_colour_and_scene_and_is_read_whole() -> None:
     chance = np.random.default_rng(5)
-    vocabulary = set(words())
+    vocabulary = set(caption_words())
     for shot in shots(500, seed=6, pairs="all"):
         text = caption(shot, chance)
         assert set(text.replace(",", " , ").split()) <= vocabulary
@@ -70,9 +70,9 @@ def test_rendering_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(images, "SHARD", 4)
     progress: list[tuple[int, int]] = []
-    first = images.gather(tmp_path, count=8, size=32, seed=1, workers=1)
+    first = images.render_images(tmp_path, count=8, size=32, seed=1, workers=1)
     (tmp_path / "0000004.npy").unlink()
-    resumed = images.gather(
+    resumed = images.render_images(
         tmp_path, count=8, size=32, seed=1, workers=1, on_progress=lambda *both: progress.append(both)
     )
     assert progress == [(1, 2), (2, 2)]
@@ -149,7 +149,7 @@ def test_a_training_that_was_interrupted_ends_as_one_that_was_not(
 # -- the committed weights ---------------------------------------------------------------------------------------------
 
 
-class Desk:
+class RecordingContext:
     """The engine context of a worker."""
 
     def __init__(self, files: dict[str, bytes] | None = None) -> None:
@@ -178,9 +178,9 @@ def task(number: int, prompt: str, **changes: Any) -> Task:
     return Task(number, Spec(prompt=prompt, width=size(), height=size(), **fields))
 
 
-def made(engine: Any, tasks: list[Task], desk: Desk | None = None) -> dict[int, Any]:
+def generate_images(engine: Any, tasks: list[Task], context: RecordingContext | None = None) -> dict[int, Any]:
     images = {}
-    for result in engine.generate(tasks, desk or Desk()):
+    for result in engine.generate(tasks, context or RecordingContext()):
         assert result.error is None, result.error
         images[result.task_id] = result.pixels
     return images
@@ -193,24 +193,24 @@ def test_the_folder_is_small_and_says_how_it_was_made() -> None:
 
 
 def test_its_words_are_those_of_the_captions() -> None:
-    reader = tokens.from_folder(WEIGHTS / "tokenizer")
+    reader = tokens.load_encoder(WEIGHTS / "tokenizer")
     assert reader is not None and reader.is_exact
     vocabulary = json.loads((WEIGHTS / "tokenizer" / "tokenizer.json").read_text())["model"]["vocab"]
-    assert set(words()) <= set(vocabulary)
+    assert set(caption_words()) <= set(vocabulary)
 
 
 def test_the_same_prompt_and_seed_make_the_same_image_alone_and_in_a_batch_of_eight(engine: Any) -> None:
     prompts = [caption(shot, np.random.default_rng(1)) for shot in shots(8, seed=21)]
     tasks = [task(number, prompt) for number, prompt in enumerate(prompts)]
-    together = made(engine, tasks)
+    together = generate_images(engine, tasks)
     for single in (tasks[0], tasks[5]):
-        apart = np.abs(made(engine, [single])[single.id].astype(int) - together[single.id].astype(int))
+        apart = np.abs(generate_images(engine, [single])[single.id].astype(int) - together[single.id].astype(int))
         assert apart.max() <= 2
 
 
 def test_the_colour_that_is_asked_for_is_the_colour_of_the_product(engine: Any) -> None:
     colours = ["red", "green", "blue"]
-    images = made(
+    images = generate_images(
         engine, [task(at, f"a {colour} vase on a white backdrop, front view") for at, colour in enumerate(colours)]
     )
     for at in range(3):
@@ -219,27 +219,29 @@ def test_the_colour_that_is_asked_for_is_the_colour_of_the_product(engine: Any) 
 
 
 def test_an_empty_table_is_empty_and_wood_is_not_marble(engine: Any) -> None:
-    wood, marble = made(engine, [task(0, "an empty wooden table"), task(1, "an empty marble table")]).values()
+    wood, marble = generate_images(
+        engine, [task(0, "an empty wooden table"), task(1, "an empty marble table")]
+    ).values()
     below = [image[3 * size() // 4 :].reshape(-1, 3).mean(0) for image in (wood, marble)]
     assert below[0][0] - below[0][2] > 40
     assert abs(below[1][0] - below[1][2]) < 20
 
 
 def test_another_seed_is_another_image_of_the_same(engine: Any) -> None:
-    first, second = made(engine, [task(1, "a red mug on wood"), task(2, "a red mug on wood")]).values()
+    first, second = generate_images(engine, [task(1, "a red mug on wood"), task(2, "a red mug on wood")]).values()
     assert np.abs(first.astype(int) - second.astype(int)).mean() > 2
 
 
 def test_image_to_image_keeps_the_place_and_takes_the_new_colour(engine: Any) -> None:
     import cv2
 
-    first = made(engine, [task(4, "a red vase on a white backdrop, front view")])[4]
-    desk = Desk({"first": cv2.imencode(".png", first[..., ::-1])[1].tobytes()})
+    first = generate_images(engine, [task(4, "a red vase on a white backdrop, front view")])[4]
+    context = RecordingContext({"first": cv2.imencode(".png", first[..., ::-1])[1].tobytes()})
     settings = {"steps": 16, "guidance": 4.0, "strength": 0.75}
     changed_task = task(
         4, "a blue vase on a white backdrop, front view", parameters=settings, images={"init": ImageRef("", "first")}
     )
-    changed = made(engine, [changed_task], desk)[4]
+    changed = generate_images(engine, [changed_task], context)[4]
     middle = np.s_[size() // 2 - 8 : size() // 2 + 8, size() // 2 - 8 : size() // 2 + 8]
     assert first[middle].reshape(-1, 3).mean(0).argmax() == 0
     assert changed[middle].reshape(-1, 3).mean(0).argmax() == 2
@@ -272,7 +274,7 @@ def test_stock_diffusers_loads_it_without_a_word_about_precision(
 def test_a_newly_saved_model_loads_in_one_precision(tmp_path: Path) -> None:
     import diffusers
 
-    from tests.support import little_model
+    from tests.support import untrained_model
 
-    pipe = diffusers.DiffusionPipeline.from_pretrained(little_model.untrained(tmp_path / "new", 64))
+    pipe = diffusers.DiffusionPipeline.from_pretrained(untrained_model.save_untrained_model(tmp_path / "new", 64))
     assert {module.dtype for module in (pipe.unet, pipe.vae, pipe.text_encoder)} == {torch.float32}

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 @pytest.fixture
 def campaign(tmp_path: Path) -> Campaign:
-    with clock.at(history.begins()):
+    with clock.at(history.campaign_start()):
         example = loading.load_all(delivered_to=tmp_path)[0]
         imports.import_feed(brand=example.brand, file=example.feed, file_name="products.csv", by=example.owner)
         archives.attach_folder(brand=example.brand, folder=example.photos, by=example.owner)
@@ -57,7 +57,7 @@ def _reasons(campaign: Campaign) -> None:
     """Check that each decision has the reason that its image really shows, and an approval has none."""
     for decision in Decision.objects.filter(task__asset__campaign=campaign).select_related("version__master", "reason"):
         subject = Subject.objects.get(assets=decision.task.asset_id)
-        reason, _ = history.look(subject, decision.version)
+        reason, _ = history.find_objection(subject, decision.version)
         assert (decision.reason.code if decision.reason else "") == reason
     objections = Decision.objects.filter(task__asset__campaign=campaign).exclude(reason=None)
     assert set(objections.values_list("reason__code", flat=True)) == {"off-brand", "wrong-colour", "wrong-product"}

@@ -39,7 +39,7 @@ MOST_GROWTH = 9.0
 
 
 @dataclass(frozen=True)
-class Used:
+class UsedPattern:
     """A pattern and the methods by which the project uses it."""
 
     pattern: re.Pattern[Any]
@@ -63,16 +63,16 @@ def modules() -> Iterator[ModuleType]:
                 yield importlib.import_module(info.name)
 
 
-def within(value: Any, depth: int = 3) -> Iterator[re.Pattern[Any]]:
+def patterns_within(value: Any, depth: int = 3) -> Iterator[re.Pattern[Any]]:
     """Yield the patterns in a value: the value itself, or those that it contains."""
     if isinstance(value, re.Pattern):
         yield value
     elif depth and isinstance(value, dict):
-        yield from (pattern for part in value.values() for pattern in within(part, depth - 1))
+        yield from (pattern for part in value.values() for pattern in patterns_within(part, depth - 1))
     elif depth and isinstance(value, (list, tuple, set, frozenset)):
-        yield from (pattern for part in value for pattern in within(part, depth - 1))
+        yield from (pattern for part in value for pattern in patterns_within(part, depth - 1))
     elif depth and isinstance(value, type) and value.__module__.split(".")[0] in PACKAGES:
-        yield from (pattern for part in vars(value).values() for pattern in within(part, depth - 1))
+        yield from (pattern for part in vars(value).values() for pattern in patterns_within(part, depth - 1))
 
 
 def in_source(path: Path) -> Iterator[tuple[re.Pattern[Any], str, str]]:
@@ -99,7 +99,7 @@ def sources() -> list[Path]:
 
 
 @cache
-def calls() -> dict[tuple[str, str], set[str]]:
+def pattern_calls() -> dict[tuple[str, str], set[str]]:
     """Return (file, variable) -> the pattern methods called on it there; file "" is for other modules."""
     methods: dict[tuple[str, str], set[str]] = {}
     for path in sources():
@@ -114,24 +114,24 @@ def calls() -> dict[tuple[str, str], set[str]]:
 
 
 def methods_of(module: ModuleType, name: str) -> frozenset[str]:
-    return frozenset(calls().get((str(module.__file__), name), set()) | calls().get(("", name), set()))
+    return frozenset(pattern_calls().get((str(module.__file__), name), set()) | pattern_calls().get(("", name), set()))
 
 
 @cache
-def patterns() -> tuple[Used, ...]:
+def patterns() -> tuple[UsedPattern, ...]:
     """Return every pattern of the project once. A pattern without a visible use counts as used by search."""
-    used: dict[tuple[Any, int], Used] = {}
+    used: dict[tuple[Any, int], UsedPattern] = {}
 
     def add(pattern: re.Pattern[Any], place: str, methods: frozenset[str]) -> None:
         key = (pattern.pattern, pattern.flags)
         before = used.get(key)
         earlier = before.methods if before else methods
         together = earlier | methods if earlier and methods else frozenset()
-        used[key] = Used(pattern, before.place if before else place, together)
+        used[key] = UsedPattern(pattern, before.place if before else place, together)
 
     for module in modules():
         for name, value in vars(module).items():
-            for pattern in within(value):
+            for pattern in patterns_within(value):
                 add(pattern, f"{module.__name__}.{name}", methods_of(module, name))
     for path in sources():
         for pattern, method, place in in_source(path):
@@ -274,7 +274,7 @@ def _pumped(before: str, pump: str, end: str, size: int) -> str:
 # -- measuring ---------------------------------------------------------------------------------------------------------
 
 
-def seconds(used: Used, text: str) -> float:
+def seconds(used: UsedPattern, text: str) -> float:
     subject: Any = text.encode("latin-1", "replace") if isinstance(used.pattern.pattern, bytes) else text
     pattern, began = used.pattern, time.thread_time()
     if "fullmatch" in used.methods:
@@ -287,26 +287,26 @@ def seconds(used: Used, text: str) -> float:
     return time.thread_time() - began
 
 
-def best(used: Used, text: str) -> float:
+def best_seconds(used: UsedPattern, text: str) -> float:
     return min(seconds(used, text) for _ in range(3))
 
 
-def growth(used: Used, make: Callable[[int], str]) -> float:
+def growth(used: UsedPattern, make: Callable[[int], str]) -> float:
     """Return the time for SIZE characters divided by that for a quarter; infinite if 100 characters already explode."""
     size, before = 12, 0.0
     while size < 200:
         taken = seconds(used, make(size))
-        if taken > 0.002 and taken > 4 * before and best(used, make(size)) > 0.002:
+        if taken > 0.002 and taken > 4 * before and best_seconds(used, make(size)) > 0.002:
             return float("inf")
         size, before = max(size + 2, int(size * 1.25)), taken
     if seconds(used, make(SIZE // 4)) < SUSPICIOUS_SECONDS and seconds(used, make(SIZE)) < SUSPICIOUS_SECONDS:
         return 0.0
-    if best(used, make(SIZE)) < SUSPICIOUS_SECONDS:
+    if best_seconds(used, make(SIZE)) < SUSPICIOUS_SECONDS:
         return 0.0
-    return best(used, make(SIZE)) / max(best(used, make(SIZE // 4)), 1e-6)
+    return best_seconds(used, make(SIZE)) / max(best_seconds(used, make(SIZE // 4)), 1e-6)
 
 
-def worst(used: Used) -> tuple[float, str]:
+def worst_growth(used: UsedPattern) -> tuple[float, str]:
     """Return the greatest growth among the hostile texts, and the beginning of that text."""
     greatest = (0.0, "")
     for make in hostile(used.pattern):
@@ -324,7 +324,7 @@ def test_the_patterns_of_all_four_packages_are_found() -> None:
 
 
 def test_no_pattern_needs_more_than_linear_time_on_hostile_text() -> None:
-    slow = {used.place: worst(used) for used in patterns()}
+    slow = {used.place: worst_growth(used) for used in patterns()}
     assert not {place: (grown, text) for place, (grown, text) in slow.items() if grown > MOST_GROWTH}
 
 
@@ -346,5 +346,5 @@ def test_no_pattern_needs_more_than_linear_time_on_hostile_text() -> None:
 )
 def test_patterns_that_backtrack_are_recognised_as_slow(written: str, method: str) -> None:
     """Check former patterns of the project and textbook examples, to prove that this test can fail."""
-    used = Used(re.compile(written, re.IGNORECASE | re.DOTALL), "here", frozenset({method}))
-    assert worst(used)[0] > MOST_GROWTH
+    used = UsedPattern(re.compile(written, re.IGNORECASE | re.DOTALL), "here", frozenset({method}))
+    assert worst_growth(used)[0] > MOST_GROWTH

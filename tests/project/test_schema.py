@@ -15,7 +15,7 @@ from drf_spectacular.generators import SchemaGenerator
 from campaigns.services import imports
 from review.models import Decision
 from review.services import decisions
-from tests.support.in_review import image_in_review, seen
+from tests.support.images_in_review import create_image_in_review, decision_arguments
 
 pytestmark = pytest.mark.django_db
 API = "/api/v1"
@@ -49,13 +49,13 @@ def assert_described(schema: Any, path: str, method: str, answer: Any) -> None:
 
 @pytest.fixture
 def task(brand: Any) -> Any:
-    return image_in_review(brand, candidates=2)
+    return create_image_in_review(brand, candidates=2)
 
 
 def test_what_may_be_null_is_described_so(
     schema: Any, task: Any, brand: Any, lead: Any, reviewer: Any, api_client: Callable[..., Any]
 ) -> None:
-    decisions.approve(**seen(task), by=reviewer)
+    decisions.approve(**decision_arguments(task), by=reviewer)
     feed_import = imports.import_feed(brand=brand, by=lead, file=io.BytesIO(b"sku,name\nA,Mug\n"), file_name="a.csv")
     client, run = api_client(lead), task.asset.cell.run
     for path, pk in (
@@ -99,7 +99,7 @@ def test_files_are_described_by_their_content_type(
     reviewer: Any,
     api_client: Callable[..., Any],
 ) -> None:
-    decisions.approve(**seen(task), by=reviewer)
+    decisions.approve(**decision_arguments(task), by=reviewer)
     assert kind in document["paths"][path]["get"]["responses"][status]["content"]
     address = path.replace("{id}", str(task.asset.campaign_id))
     answer = api_client(lead).get(f"{address}?as=zip&brand={task.brand.slug}")

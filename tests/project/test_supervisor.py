@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from config import supervisor
-from config.supervisor import Crew, Program
+from config.supervisor import ProcessGroup, Program
 
 PATIENT = "import time; print('here', flush=True); time.sleep(600)"
 STUBBORN = (
@@ -40,16 +40,16 @@ class Lines:
         return self.seen.count((name, line))
 
 
-def until(condition: Callable[[], bool], crew: Crew | None = None) -> None:
-    deadline = time.monotonic() + 30
+def wait_until(condition: Callable[[], bool], processes: ProcessGroup | None = None) -> None:
+    deadline = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < deadline, "waited 30 s in vain"
-        if crew:
-            crew.tend()
+        assert time.monotonic() < deadline, "waited 60 s in vain"
+        if processes:
+            processes.restart_ended()
         time.sleep(0.02)
 
 
-def runs(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
@@ -59,26 +59,26 @@ def runs(pid: int) -> bool:
 
 def test_each_line_carries_the_name_of_its_process() -> None:
     lines = Lines()
-    with supervisor.crew([python("one", PATIENT), python("two", PATIENT)], write=lines):
-        until(lambda: lines.count("one", "here") == lines.count("two", "here") == 1)
+    with supervisor.run_programs([python("one", PATIENT), python("two", PATIENT)], write=lines):
+        wait_until(lambda: lines.count("one", "here") == lines.count("two", "here") == 1)
 
 
 def test_a_killed_process_is_started_again_and_the_others_stay() -> None:
     lines = Lines()
-    with supervisor.crew([python("one", PATIENT), python("two", PATIENT)], write=lines) as crew:
-        until(lambda: len(lines.seen) == 2)
-        killed, kept = crew.pid("one"), crew.pid("two")
+    with supervisor.run_programs([python("one", PATIENT), python("two", PATIENT)], write=lines) as processes:
+        wait_until(lambda: len(lines.seen) == 2)
+        killed, kept = processes.pid("one"), processes.pid("two")
         os.kill(killed, signal.SIGKILL)
-        until(lambda: lines.count("one", "here") == 2, crew)
-        assert crew.pid("one") != killed
-        assert crew.pid("two") == kept
+        wait_until(lambda: lines.count("one", "here") == 2, processes)
+        assert processes.pid("one") != killed
+        assert processes.pid("two") == kept
         assert any("ended with -9" in line for _, line in lines.seen)
 
 
 def test_what_dies_again_and_again_is_started_less_and_less_often() -> None:
     lines = Lines()
-    with supervisor.crew([python("hasty", "raise SystemExit(3)")], write=lines) as crew:
-        until(lambda: len(lines.seen) == 2, crew)
+    with supervisor.run_programs([python("hasty", "raise SystemExit(3)")], write=lines) as processes:
+        wait_until(lambda: len(lines.seen) == 2, processes)
     assert [line for _, line in lines.seen] == [
         "ended with 3; starting it again in 1 s",
         "ended with 3; starting it again in 3 s",
@@ -89,27 +89,27 @@ def test_what_dies_again_and_again_is_started_less_and_less_often() -> None:
 def test_stopping_leaves_neither_a_stubborn_process_nor_its_children(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "STOP_SECONDS", 1)
     lines = Lines()
-    with supervisor.crew([python("stubborn", STUBBORN), python("patient", PATIENT)], write=lines) as crew:
-        until(lambda: len(lines.seen) == 2)
+    with supervisor.run_programs([python("stubborn", STUBBORN), python("patient", PATIENT)], write=lines) as processes:
+        wait_until(lambda: len(lines.seen) == 2)
         child = next(int(line) for name, line in lines.seen if name == "stubborn")
-        pids = [crew.pid("stubborn"), crew.pid("patient"), child]
-        assert all(map(runs, pids))
-    until(lambda: not any(map(runs, pids)))
+        pids = [processes.pid("stubborn"), processes.pid("patient"), child]
+        assert all(map(is_running, pids))
+    wait_until(lambda: not any(map(is_running, pids)))
 
 
 def test_an_error_in_the_block_stops_the_processes_too() -> None:
     lines = Lines()
-    with pytest.raises(RuntimeError), supervisor.crew([python("one", PATIENT)], write=lines) as crew:  # noqa: PT012
-        until(lambda: len(lines.seen) == 1)
-        pid = crew.pid("one")
+    with pytest.raises(RuntimeError), supervisor.run_programs([python("one", PATIENT)], write=lines) as processes:  # noqa: PT012
+        wait_until(lambda: len(lines.seen) == 1)
+        pid = processes.pid("one")
         raise RuntimeError("the driver failed")
-    assert not runs(pid)
+    assert not is_running(pid)
 
 
 def test_a_taken_port_is_passed_over() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert supervisor.free_port("127.0.0.1", port) > port
+        assert supervisor.find_free_port("127.0.0.1", port) > port
 
 
 def test_lines_can_go_to_one_file_per_process(tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from django.utils import timezone
 from core.errors import Invalid
 from core.models import Brand
 from review.delivery.base import DeliveryError
-from review.delivery.places import Directory
+from review.delivery.places import DirectoryStorage
 from review.models import Delivery, Destination
 from review.services import brand_folders, consequences, decisions, deliveries, destinations
 from tests.support import factories
-from tests.support.in_review import image_in_review, seen
+from tests.support.images_in_review import create_image_in_review, decision_arguments
 
 pytestmark = pytest.mark.django_db
 
@@ -114,10 +114,10 @@ def test_an_old_destination_in_a_folder_that_is_not_the_brands_receives_nothing(
     if kind == "a NUL character":
         config = {"path": f"{root}/shop/"}
     factories.DestinationFactory(brand=acme, config=config)
-    task = image_in_review(acme)
-    decisions.approve(**seen(task), by=person("reviewer", brand=acme))
+    task = create_image_in_review(acme)
+    decisions.approve(**decision_arguments(task), by=person("reviewer", brand=acme))
     consequences.carry_out_due(now=timezone.now() + timedelta(seconds=31))
-    assert deliveries.work_due() == 1
+    assert deliveries.attempt_due() == 1
     delivery = Delivery.objects.get()
     assert (delivery.observed, delivery.next_attempt_at) == ("failed", None)
     assert f"{root}/acme" in delivery.error
@@ -183,7 +183,7 @@ def test_a_slug_that_another_brand_has_in_other_letters_or_that_is_no_name_has_n
 
 def test_a_folder_that_becomes_a_link_between_check_and_writing_is_not_followed(root: Path, shop: Brand) -> None:
     own = root / "acme"
-    place = Directory({"path": str(own / "out"), "within": own})
+    place = DirectoryStorage({"path": str(own / "out"), "within": own})
     own.mkdir()
     place.write("autumn/a.jpg", b"1")
     (own / "out").rename(own / "was")
@@ -209,7 +209,7 @@ def test_the_servers_own_bucket_rights_reach_the_brands_prefix_only(
         destinations.create(**given, config={"bucket": "handover", "prefix": prefix})
     assert refused.value.problems[0].pointer == "config/prefix"
     old = Destination(brand=acme, kind="s3", config={"bucket": "handover", "prefix": prefix})
-    assert destinations.forbidden(old) != []
+    assert destinations.list_prohibitions(old) != []
     assert destinations.create(**given, config={"bucket": "handover", "prefix": "acme/images"}).pk
 
 

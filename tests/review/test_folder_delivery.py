@@ -7,8 +7,8 @@ import hashlib
 import io
 import json
 import os
-import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from review.delivery import base
 from review.delivery.base import DeliveryError, DeliveryFile, Package
 from review.delivery.places import safe_path
 from tests.support import s3_server
+from tests.support.racing import race_without_errors
 
 Listing = Callable[[], dict[str, bytes]]
 
@@ -174,7 +175,6 @@ def test_a_cell_is_never_a_formula(place: tuple[base.Destination, Listing]) -> N
 
 def test_eight_writers_at_once_lose_no_manifest_row(place: tuple[base.Destination, Listing]) -> None:
     destination, list_files = place
-    failures: list[BaseException] = []
 
     def put(asset: int) -> None:
         for _ in range(20):
@@ -183,16 +183,10 @@ def test_eight_writers_at_once_lose_no_manifest_row(place: tuple[base.Destinatio
                 return
             except DeliveryError as error:
                 if error.is_final:
-                    failures.append(error)
-                    return
-        failures.append(AssertionError(f"asset {asset} never got through"))
+                    raise
+        raise AssertionError(f"asset {asset} never got through")
 
-    threads = [threading.Thread(target=put, args=(asset,)) for asset in range(1, 9)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert failures == []
+    race_without_errors(*(partial(put, asset) for asset in range(1, 9)))
     assert sorted(row["asset"] for row in rows(list_files())) == [str(asset) for asset in range(1, 9)]
 
 

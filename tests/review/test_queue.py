@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from core.errors import Conflict, Invalid
@@ -19,7 +19,8 @@ from review.models import ReviewTask
 from review.selectors import queues
 from review.services import checklists, decisions, queue, reasons
 from tests.support import factories
-from tests.support.in_review import give_reasons, image_in_review, seen
+from tests.support.images_in_review import add_default_reasons, create_image_in_review, decision_arguments
+from tests.support.racing import race_without_errors
 
 pytestmark = pytest.mark.django_db
 
@@ -48,10 +49,10 @@ def test_sandbox_images_are_not_reviewed() -> None:
 def test_a_next_round_wakes_the_task_with_empty_slots_and_the_checklist_of_now(
     brand: Any, lead: Any, reviewer: Any
 ) -> None:
-    task = image_in_review(brand)
-    decisions.request_revision(**seen(task), by=reviewer, needs_retouch=True, note="scratch")
+    task = create_image_in_review(brand)
+    decisions.request_revision(**decision_arguments(task), by=reviewer, needs_retouch=True, note="scratch")
     checklist = task.checklist_version.checklist
-    newer = checklists.new_version(
+    newer = checklists.publish_version(
         checklist_id=checklist.pk, by=lead, items=[{"code": "edge", "sentence": "The edge is clean."}]
     )
     asset = task.asset
@@ -64,22 +65,22 @@ def test_a_next_round_wakes_the_task_with_empty_slots_and_the_checklist_of_now(
 
 
 def test_start_hands_out_due_ones_first_and_skipped_ones_last(brand: Any, reviewer: Any) -> None:
-    later, sooner, skipped = (image_in_review(brand) for _ in range(3))
+    later, sooner, skipped = (create_image_in_review(brand) for _ in range(3))
     now = timezone.now()
     ReviewTask.objects.filter(pk=later.pk).update(due_at=now + timedelta(hours=9))
     ReviewTask.objects.filter(pk=sooner.pk).update(due_at=now - timedelta(hours=1))
     queue.skip(task_id=skipped.pk, by=reviewer)
-    assert [task.pk for task in queue.start(brand=brand, by=reviewer)] == [sooner.pk, later.pk, skipped.pk]
+    assert [task.pk for task in queue.claim_batch(brand=brand, by=reviewer)] == [sooner.pk, later.pk, skipped.pk]
 
 
 def test_start_keeps_what_i_hold_and_tops_up(brand: Any, reviewer: Any, person: Callable[..., Any]) -> None:
     for _ in range(5):
-        image_in_review(brand)
-    mine = {task.pk for task in queue.start(brand=brand, by=reviewer, size=2)}
-    theirs = {task.pk for task in queue.start(brand=brand, by=person("reviewer"), size=2)}
+        create_image_in_review(brand)
+    mine = {task.pk for task in queue.claim_batch(brand=brand, by=reviewer, size=2)}
+    theirs = {task.pk for task in queue.claim_batch(brand=brand, by=person("reviewer"), size=2)}
     assert len(mine) == len(theirs) == 2
     assert not mine & theirs
-    again = {task.pk for task in queue.start(brand=brand, by=reviewer, size=3)}
+    again = {task.pk for task in queue.claim_batch(brand=brand, by=reviewer, size=3)}
     assert mine < again
     assert not again & theirs
 
@@ -87,81 +88,69 @@ def test_start_keeps_what_i_hold_and_tops_up(brand: Any, reviewer: Any, person: 
 def test_a_claim_runs_out_after_ten_minutes_unless_renewed(
     brand: Any, reviewer: Any, person: Callable[..., Any]
 ) -> None:
-    task = image_in_review(brand)
+    task = create_image_in_review(brand)
     other = person("reviewer")
-    queue.start(brand=brand, by=reviewer)
-    assert queue.start(brand=brand, by=other) == []
+    queue.claim_batch(brand=brand, by=reviewer)
+    assert queue.claim_batch(brand=brand, by=other) == []
     ReviewTask.objects.update(claimed_until=timezone.now() + timedelta(seconds=5))
-    assert queue.renew(brand=brand, by=reviewer) == 1
+    assert queue.renew_claims(brand=brand, by=reviewer) == 1
     assert ReviewTask.objects.get().claimed_until > timezone.now() + timedelta(minutes=9)
     ReviewTask.objects.update(claimed_until=timezone.now() - timedelta(seconds=1))
-    assert queue.renew(brand=brand, by=reviewer) == 0
-    assert [claimed_task.pk for claimed_task in queue.start(brand=brand, by=other)] == [task.pk]
+    assert queue.renew_claims(brand=brand, by=reviewer) == 0
+    assert [claimed_task.pk for claimed_task in queue.claim_batch(brand=brand, by=other)] == [task.pk]
 
 
 def test_release_gives_everything_back(brand: Any, reviewer: Any, person: Callable[..., Any]) -> None:
-    image_in_review(brand)
-    queue.start(brand=brand, by=reviewer)
-    assert queue.release(brand=brand, by=reviewer) == 1
-    assert len(queue.start(brand=brand, by=person("reviewer"))) == 1
+    create_image_in_review(brand)
+    queue.claim_batch(brand=brand, by=reviewer)
+    assert queue.release_claims(brand=brand, by=reviewer) == 1
+    assert len(queue.claim_batch(brand=brand, by=person("reviewer"))) == 1
 
 
 def test_who_holds_an_image_is_not_overtaken_but_a_lead_may_step_in(
     brand: Any, reviewer: Any, person: Callable[..., Any], lead: Any
 ) -> None:
-    task = image_in_review(brand)
-    queue.start(brand=brand, by=reviewer)
+    task = create_image_in_review(brand)
+    queue.claim_batch(brand=brand, by=reviewer)
     with pytest.raises(Conflict, match=f"{reviewer.display_name} is looking at this"):
-        decisions.approve(**seen(task), by=person("reviewer"))
-    decisions.approve(**seen(task), by=lead)
+        decisions.approve(**decision_arguments(task), by=person("reviewer"))
+    decisions.approve(**decision_arguments(task), by=lead)
 
 
 def test_a_second_opinion_is_asked_of_somebody_else(brand: Any, reviewer: Any, person: Callable[..., Any]) -> None:
     factories.ChecklistVersionFactory(checklist__brand=brand, checklist__slots=2, items=[])
-    task = image_in_review(brand)
-    decisions.approve(**seen(task), by=reviewer)
-    assert queue.start(brand=brand, by=reviewer) == []
-    assert [claimed_task.pk for claimed_task in queue.start(brand=brand, by=person("reviewer"))] == [task.pk]
+    task = create_image_in_review(brand)
+    decisions.approve(**decision_arguments(task), by=reviewer)
+    assert queue.claim_batch(brand=brand, by=reviewer) == []
+    assert [claimed_task.pk for claimed_task in queue.claim_batch(brand=brand, by=person("reviewer"))] == [task.pk]
 
 
 @pytest.mark.django_db(transaction=True)
 def test_six_people_who_start_at_once_never_meet_on_an_image(brand: Any, person: Callable[..., Any]) -> None:
     for _ in range(20):
-        image_in_review(brand)
+        create_image_in_review(brand)
     people = [person("reviewer") for _ in range(6)]
-    barrier = threading.Barrier(len(people))
-    hands: list[list[int]] = []
-
-    def begin(by: Any) -> None:
-        barrier.wait(10)
-        hands.append([task.pk for task in queue.start(brand=brand, by=by, size=5)])
-        connection.close()
-
-    threads = [threading.Thread(target=begin, args=(by,)) for by in people]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    handed = [pk for hand in hands for pk in hand]
-    assert len(handed) == len(set(handed)) == 20
+    batches = race_without_errors(*(partial(queue.claim_batch, brand=brand, by=by, size=5) for by in people))
+    claimed = [task.pk for batch in batches for task in batch]
+    assert len(claimed) == len(set(claimed)) == 20
 
 
 def test_the_counts_say_what_waits_for_this_person(
     brand: Any, other_brand: Any, reviewer: Any, viewer: Any, person: Callable[..., Any], django_assert_num_queries: Any
 ) -> None:
-    tasks = [image_in_review(brand) for _ in range(4)]
-    image_in_review(other_brand)
+    tasks = [create_image_in_review(brand) for _ in range(4)]
+    create_image_in_review(other_brand)
     ReviewTask.objects.filter(pk=tasks[0].pk).update(due_at=timezone.now() - timedelta(hours=1))
     ReviewTask.objects.filter(pk=tasks[3].pk).update(
         claimed_by=person("reviewer"), claimed_until=timezone.now() + timedelta(minutes=5)
     )
-    queue.start(brand=brand, by=reviewer, size=1)
+    queue.claim_batch(brand=brand, by=reviewer, size=1)
     with django_assert_num_queries(1):
-        rows = queues.waiting(user=reviewer)
-    assert [(row.brand_id, row.waiting, row.overdue, row.held, row.by_others) for row in rows] == [
-        (brand.pk, 3, 1, 1, 1)
-    ]
-    assert queues.waiting(user=viewer) == []
+        rows = queues.brand_queues(user=reviewer)
+    assert [
+        (row.brand_id, row.waiting_count, row.overdue_count, row.claimed_count, row.claimed_by_others) for row in rows
+    ] == [(brand.pk, 3, 1, 1, 1)]
+    assert queues.brand_queues(user=viewer) == []
 
 
 # -- checklists and reasons ------------------------------------------------------------------------------------------
@@ -169,11 +158,11 @@ def test_the_counts_say_what_waits_for_this_person(
 
 def test_versions_of_a_checklist_are_numbered_and_kept(brand: Any, lead: Any) -> None:
     first = checklists.create(brand=brand, by=lead, stage="brand", name="Brand", items=[])
-    second = checklists.new_version(
+    second = checklists.publish_version(
         checklist_id=first.checklist_id, by=lead, items=[{"code": "a", "sentence": "A.", "mode": "ask"}]
     )
     assert (first.number, second.number) == (1, 2)
-    assert checklists.current(brand_id=brand.pk, stage="brand") == second
+    assert checklists.current_version(brand_id=brand.pk, stage="brand") == second
     with pytest.raises(Conflict):
         checklists.create(brand=brand, by=lead, stage="brand", name="Brand", items=[])
 
@@ -195,9 +184,9 @@ def test_a_checklist_that_cannot_be_answered_is_refused(brand: Any, lead: Any, i
 
 
 def test_reasons_are_added_once_and_retired_ones_cannot_be_chosen(brand: Any, lead: Any, reviewer: Any) -> None:
-    give_reasons(brand, lead)
+    add_default_reasons(brand, lead)
     assert reasons.add_defaults(brand=brand, by=lead) == []
     reasons.save(brand=brand, by=lead, code="light", label="Light", is_active=False)
-    task = image_in_review(brand)
+    task = create_image_in_review(brand)
     with pytest.raises(Exception, match="no reason 'light'"):
-        decisions.reject(**seen(task), by=reviewer, reason="light")
+        decisions.reject(**decision_arguments(task), by=reviewer, reason="light")

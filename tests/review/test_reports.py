@@ -16,16 +16,16 @@ from generation.choices import LedgerKind
 from generation.models import Asset, LedgerEntry
 from review.selectors import reports
 from review.services import decisions
-from review.views.reports import funnel
+from review.views.reports import funnel_steps
 from tests.support import factories
-from tests.support.in_review import give_reasons, image_in_review, seen
+from tests.support.images_in_review import add_default_reasons, create_image_in_review, decision_arguments
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
 def campaign(brand: Any, manager: Any, lead: Any) -> Any:
-    give_reasons(brand, lead)
+    add_default_reasons(brand, lead)
     return factories.CampaignFactory(brand=brand, owner=manager)
 
 
@@ -39,15 +39,15 @@ def run(campaign: Any, manager: Any) -> Any:
 @pytest.fixture
 def judged(brand: Any, run: Any, reviewer: Any) -> dict[str, Any]:
     """Make five images of one run: approved at first look, approved after revision, rejected, undecided, not made."""
-    first, second, bad, waiting = (image_in_review(brand, run=run) for _ in range(4))
-    decisions.approve(by=reviewer, **seen(first))
+    first, second, bad, waiting = (create_image_in_review(brand, run=run) for _ in range(4))
+    decisions.approve(by=reviewer, **decision_arguments(first))
     sent_back = decisions.request_revision(
-        by=reviewer, reason="wrong-colour", controls={"fill": 0.6}, note="smaller", **seen(second)
+        by=reviewer, reason="wrong-colour", controls={"fill": 0.6}, note="smaller", **decision_arguments(second)
     )
-    decisions.reject(by=reviewer, reason="artefact", **seen(bad))
+    decisions.reject(by=reviewer, reason="artefact", **decision_arguments(bad))
     _next_round(second)
     second.refresh_from_db()
-    decisions.approve(by=reviewer, **seen(second, second.asset.versions.get(round=2)))
+    decisions.approve(by=reviewer, **decision_arguments(second, second.asset.versions.get(round=2)))
     cell = factories.CellFactory(run=run)
     factories.AssetFactory(cell=cell, state="failed")
     for job in list(run.jobs.filter(status="succeeded"))[:4]:
@@ -78,19 +78,24 @@ def _next_round(task: Any) -> None:
 
 
 def test_the_funnel_tells_first_looks_from_revisions(run: Any, judged: Any) -> None:
-    sums = reports.of_run(run).total.sums
-    assert (sums.asked, sums.made, sums.clean, sums.decided) == (5, 4, 4, 3)
-    assert (sums.first_look, sums.after_revision, sums.approved, sums.rejected) == (1, 1, 2, 1)
-    assert (sums.waiting, sums.failed, sums.delivered) == (1, 1, 0)
-    assert sums.first_look_percent == pytest.approx(33.33, abs=0.01)
+    counts = reports.run_report(run).total.counts
+    assert (counts.requested, counts.made, counts.passed_checks, counts.decided) == (5, 4, 4, 3)
+    assert (counts.approved_at_first_look, counts.approved_after_revision, counts.approved, counts.rejected) == (
+        1,
+        1,
+        2,
+        1,
+    )
+    assert (counts.waiting, counts.failed, counts.delivered) == (1, 1, 0)
+    assert counts.first_look_percent == pytest.approx(33.33, abs=0.01)
 
 
 def test_an_undone_verdict_never_was_one(run: Any, judged: Any, reviewer: Any) -> None:
     decision = judged["bad"].decisions.get()
     decisions.undo(decision_id=decision.pk, by=reviewer)
-    decisions.approve(by=reviewer, **seen(judged["bad"]))
-    sums = reports.of_run(run).total.sums
-    assert (sums.first_look, sums.rejected, sums.decided) == (2, 0, 3)
+    decisions.approve(by=reviewer, **decision_arguments(judged["bad"]))
+    counts = reports.run_report(run).total.counts
+    assert (counts.approved_at_first_look, counts.rejected, counts.decided) == (2, 0, 3)
 
 
 def test_a_delivered_image_is_counted_once_however_many_places_have_it(run: Any, judged: Any) -> None:
@@ -98,17 +103,17 @@ def test_a_delivered_image_is_counted_once_however_many_places_have_it(run: Any,
     for _ in range(2):
         factories.DeliveryFactory(asset=asset, version=asset.versions.get(), observed="present")
     factories.DeliveryFactory(asset=judged["second"].asset, observed="failed")
-    assert reports.of_run(run).total.sums.delivered == 1
+    assert reports.run_report(run).total.counts.delivered == 1
 
 
 def test_money_is_per_approved_image(run: Any, judged: Any) -> None:
-    total = reports.of_run(run).total
+    total = reports.run_report(run).total
     assert (total.money.quoted, total.money.spent, total.money.reserved) == (9, 6, 0)
-    assert total.per_approved == Decimal(3)
+    assert total.cost_per_approved == Decimal(3)
 
 
 def test_refusals_are_grouped_by_reason_with_images(run: Any, judged: Any) -> None:
-    by_reason = {refusal.reason: refusal for refusal in reports.of_run(run).refusals}
+    by_reason = {refusal.reason: refusal for refusal in reports.run_report(run).refusal_reasons}
     assert len(by_reason) == 2
     rejected = next(refusal for refusal in by_reason.values() if refusal.rejected)
     assert (rejected.count, rejected.sent_back) == (1, 0)
@@ -118,28 +123,28 @@ def test_refusals_are_grouped_by_reason_with_images(run: Any, judged: Any) -> No
 def test_prompt_versions_of_a_campaign_are_compared(campaign: Any, run: Any, judged: Any, brand: Any, reviewer: Any, manager: Any) -> None:  # fmt: skip # noqa: E501
     better = factories.PromptVersionFactory(template=run.prompt_version.template)
     second = factories.RunFactory(campaign=campaign, prompt_version=better, released_at=timezone.now())
-    task = image_in_review(brand, run=second)
-    decisions.approve(by=reviewer, **seen(task))
+    task = create_image_in_review(brand, run=second)
+    decisions.approve(by=reviewer, **decision_arguments(task))
     factories.RunFactory(campaign=campaign, stage="sandbox", released_at=timezone.now())
-    report = reports.of_campaign(user=manager, campaign=campaign)
-    assert {part.version.number: part.sums.first_look_percent for part in report.versions} == {
+    report = reports.campaign_report(user=manager, campaign=campaign)
+    assert {part.version.number: part.counts.first_look_percent for part in report.versions} == {
         run.prompt_version.number: pytest.approx(100 / 3),
         better.number: 100.0,
     }
     assert [part.run for part in report.runs] == [second, run]
-    assert report.total.sums.asked == 6
+    assert report.total.counts.requested == 6
     assert sum(week.decided for week in report.weeks) == 4
 
 
 def test_axis_values_are_compared_when_there_are_several(run: Any, judged: Any, brand: Any, reviewer: Any) -> None:
-    assert reports.of_run(run).values == {}
-    task = image_in_review(brand, run=run)
+    assert reports.run_report(run).values == {}
+    task = create_image_in_review(brand, run=run)
     type(task.asset.cell).objects.filter(pk=task.asset.cell_id).update(
         axis_values={"backdrop": "sage"}, values_key='{"backdrop":"sage"}'
     )
-    decisions.approve(by=reviewer, **seen(task))
-    [parts] = reports.of_run(run).values.values()
-    assert {part.name: part.sums.first_look_percent for part in parts}["sage"] == 100.0
+    decisions.approve(by=reviewer, **decision_arguments(task))
+    [parts] = reports.run_report(run).values.values()
+    assert {part.name: part.counts.first_look_percent for part in parts}["sage"] == 100.0
 
 
 def test_times_are_medians_in_seconds(run: Any, judged: Any) -> None:
@@ -149,7 +154,7 @@ def test_times_are_medians_in_seconds(run: Any, judged: Any) -> None:
         job=job, number=1, lease_token="00000000-0000-0000-0000-000000000001", endpoint=run.endpoint, worker="w",
         outcome="succeeded", started_at=start, ended_at=start + timedelta(seconds=4),
     )  # fmt: skip
-    times = reports.of_run(run).times
+    times = reports.run_report(run).times
     assert (times.queue, times.making) == (30.0, 4.0)
     assert times.review is not None
     assert 0 <= times.review < 60
@@ -158,12 +163,12 @@ def test_times_are_medians_in_seconds(run: Any, judged: Any) -> None:
 def test_a_report_costs_the_same_however_many_images(run: Any, judged: Any, brand: Any, reviewer: Any) -> None:
     def queries() -> int:
         with CaptureQueriesContext(connection) as caught:
-            reports.of_run(run)
+            reports.run_report(run)
         return len(caught)
 
     few = queries()
     for _ in range(4):
-        decisions.reject(by=reviewer, reason="artefact", **seen(image_in_review(brand, run=run)))
+        decisions.reject(by=reviewer, reason="artefact", **decision_arguments(create_image_in_review(brand, run=run)))
     assert queries() == few <= 10
 
 
@@ -204,8 +209,17 @@ def test_a_report_of_another_brand_does_not_exist(run: Any, other_brand: Any, pe
 
 
 def test_bars_of_the_funnel_are_shares_of_what_was_asked_for() -> None:
-    steps = funnel(reports.Sums(asked=200, made=150, clean=100, first_look=50, after_revision=30, delivered=20))
+    steps = funnel_steps(
+        reports.ImageCounts(
+            requested=200,
+            made=150,
+            passed_checks=100,
+            approved_at_first_look=50,
+            approved_after_revision=30,
+            delivered=20,
+        )
+    )
     assert [round(step.height) for step in steps] == [100, 75, 50, 40, 10]
     assert [step.count for step in steps] == [200, 150, 100, 80, 20]
     assert steps[3].inner == 25
-    assert funnel(reports.Sums())[0].height == 0
+    assert funnel_steps(reports.ImageCounts())[0].height == 0

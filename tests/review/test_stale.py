@@ -24,8 +24,15 @@ from review.selectors import changes
 from review.selectors import staleness as because
 from review.services import checklists, consequences, decisions, queue
 from tests.support import factories, scenes
-from tests.support.approved import approve, approved, make, plan, product, take
-from tests.support.in_review import give_reasons, seen
+from tests.support.approved_images import (
+    approve_task,
+    create_approved_image,
+    create_product,
+    import_products,
+    make_image,
+    plan_run,
+)
+from tests.support.images_in_review import add_default_reasons, decision_arguments
 
 pytestmark = pytest.mark.django_db
 
@@ -34,13 +41,13 @@ Change = Callable[[Subject, User], Any]
 
 @pytest.fixture
 def mug(brand: Brand) -> Subject:
-    return product(brand)
+    return create_product(brand)
 
 
 @pytest.fixture
 def image(brand: Brand, mug: Subject, manager: User, reviewer: User) -> Asset:
     """An approved image of the mug, made with "{name} in {colour}" from its cut-out."""
-    return approved(brand, mug, manager, reviewer)
+    return create_approved_image(brand, mug, manager, reviewer)
 
 
 def state(asset: Asset) -> str:
@@ -49,7 +56,7 @@ def state(asset: Asset) -> str:
 
 def reasons_of(asset: Asset) -> list[str]:
     """Return the causes of staleness, as people read them."""
-    changed = because.of(Asset.objects.get(pk=asset.pk))
+    changed = because.get_staleness(Asset.objects.get(pk=asset.pk))
     return list(changed.sentences) if changed else []
 
 
@@ -86,7 +93,7 @@ def test_a_feed_value_that_the_prompt_used_and_that_changed_makes_the_approval_s
     case: str, brand: Brand, manager: User, image: Asset
 ) -> None:
     row, reason = VALUES[case]
-    take(brand, manager, row)
+    import_products(brand, manager, row)
     assert state(image) == "stale"
     assert reasons_of(image) == [reason]
     assert task_of(image).state == "open"
@@ -108,7 +115,7 @@ UNUSED = {
 def test_what_the_prompt_did_not_use_leaves_the_approval_alone(
     case: str, brand: Brand, manager: User, image: Asset
 ) -> None:
-    take(brand, manager, UNUSED[case])
+    import_products(brand, manager, UNUSED[case])
     assert (state(image), reasons_of(image), task_of(image).state) == ("approved", [], "decided")
     assert not StaleCandidate.objects.exists()
 
@@ -128,25 +135,25 @@ PROMPTS: dict[str, dict[str, Any]] = {
 def test_wherever_the_prompt_read_the_value_the_approval_rests_on_it(
     case: str, brand: Brand, manager: User, reviewer: User
 ) -> None:
-    mug = product(brand, colour="white")
-    assets = list(Asset.objects.filter(cell__run=plan(brand, [mug], manager, **PROMPTS[case])))
+    mug = create_product(brand, colour="white")
+    assets = list(Asset.objects.filter(cell__run=plan_run(brand, [mug], manager, **PROMPTS[case])))
     for asset in assets:
-        approve(make(asset), reviewer)
-    take(brand, manager, ("MUG-1", "Mug", "teal", "stoneware", "12.90"))
+        approve_task(make_image(asset), reviewer)
+    import_products(brand, manager, ("MUG-1", "Mug", "teal", "stoneware", "12.90"))
     assert {state(asset) for asset in assets} == {"stale"}
 
 
 def test_a_value_of_an_axis_comes_from_no_feed(brand: Brand, manager: User, reviewer: User) -> None:
-    mug = product(brand, backdrop="clay")
-    image = approved(brand, mug, manager, reviewer, axes={"backdrop": ["white"]}, parameters=GROUND)
+    mug = create_product(brand, backdrop="clay")
+    image = create_approved_image(brand, mug, manager, reviewer, axes={"backdrop": ["white"]}, parameters=GROUND)
     subjects.edit(subject_id=mug.pk, by=manager, attributes=dict(mug.attributes) | {"backdrop": "snow"})
     assert state(image) == "approved"
 
 
 def test_a_value_that_was_missing_and_came_is_a_change(brand: Brand, manager: User, reviewer: User) -> None:
-    mug = product(brand, colour="")
-    image = approved(brand, mug, manager, reviewer, text="A mug in {colour|grey}")
-    take(brand, manager, ("MUG-1", "Mug", "teal", "stoneware", "12.90"))
+    mug = create_product(brand, colour="")
+    image = create_approved_image(brand, mug, manager, reviewer, text="A mug in {colour|grey}")
+    import_products(brand, manager, ("MUG-1", "Mug", "teal", "stoneware", "12.90"))
     assert reasons_of(image) == ["colour is now teal; it was empty."]
 
 
@@ -158,20 +165,20 @@ def test_a_subject_changed_by_hand_makes_its_approvals_stale(mug: Subject, manag
 def test_a_change_that_is_taken_back_before_anybody_decides_restores_the_approval(
     brand: Brand, manager: User, image: Asset, integrator: User
 ) -> None:
-    done = take(brand, manager, ("MUG-1", "Mug", "teal", "stoneware", "12.90"))
+    done = import_products(brand, manager, ("MUG-1", "Mug", "teal", "stoneware", "12.90"))
     assert state(image) == "stale"
     imports.undo(import_id=done.pk, by=manager)
     assert (state(image), task_of(image).state) == ("approved", "decided")
     assert not StaleAsset.objects.exists()
-    assert [asset.pk for asset in changes.usable(user=integrator, brand=brand)] == [image.pk]
+    assert [asset.pk for asset in changes.usable_assets(user=integrator, brand=brand)] == [image.pk]
     assert decisions.undo(decision_id=Decision.objects.get().pk, by=Decision.objects.get().decided_by, withdraws=True)
 
 
 def test_an_undone_import_leaves_what_was_decided_since(
     brand: Brand, manager: User, reviewer: User, image: Asset
 ) -> None:
-    done = take(brand, manager, ("MUG-1", "Mug", "teal", "stoneware", "12.90"))
-    approve(task_of(image), reviewer)
+    done = import_products(brand, manager, ("MUG-1", "Mug", "teal", "stoneware", "12.90"))
+    approve_task(task_of(image), reviewer)
     assert (state(image), reasons_of(image)) == ("approved", [])
     imports.undo(import_id=done.pk, by=manager)
     assert reasons_of(image) == ["colour changed from teal to sage."]
@@ -230,7 +237,7 @@ def test_the_next_round_is_made_from_the_photo_as_it_is_now(
 ) -> None:
     change(mug, manager)
     task = task_of(image)
-    decisions.request_revision(by=reviewer, controls={"fill": 0.7}, **seen(task))
+    decisions.request_revision(by=reviewer, controls={"fill": 0.7}, **decision_arguments(task))
     in_effect()
     first, second = JobSpec.objects.filter(cell_id=image.cell_id).order_by("round")
     cutout = Cutout.objects.get(photo__subject=mug, photo__status="ready", is_accepted=True)
@@ -247,7 +254,7 @@ def test_no_next_round_is_asked_for_without_the_photo_that_it_needs(
 ) -> None:
     change(mug, manager)
     with pytest.raises(Invalid) as refused:
-        decisions.request_revision(by=reviewer, controls={"fill": 0.7}, **seen(task_of(image)))
+        decisions.request_revision(by=reviewer, controls={"fill": 0.7}, **decision_arguments(task_of(image)))
     assert sentence in refused.value.problems[0].message
     assert state(image) == "stale"
 
@@ -271,29 +278,29 @@ def test_a_photo_that_is_brought_back_restores_the_approval(mug: Subject, manage
 def test_an_approval_of_what_was_on_screen_before_the_change_is_refused(
     brand: Brand, mug: Subject, manager: User, reviewer: User
 ) -> None:
-    [asset] = Asset.objects.filter(cell__run=plan(brand, [mug], manager))
-    task = make(asset)
-    before = seen(task)
-    take(brand, manager, ("MUG-1", "Mug", "teal", "stoneware", "12.90"))
+    [asset] = Asset.objects.filter(cell__run=plan_run(brand, [mug], manager))
+    task = make_image(asset)
+    before = decision_arguments(task)
+    import_products(brand, manager, ("MUG-1", "Mug", "teal", "stoneware", "12.90"))
     with pytest.raises(Stale, match="inputs"):
         decisions.approve(by=reviewer, **before)
     assert (state(asset), reasons_of(asset)) == ("in_review", ["colour changed from sage to teal."])
-    decision = decisions.approve(by=reviewer, **seen(task))
+    decision = decisions.approve(by=reviewer, **decision_arguments(task))
     assert decision.pinned["inputs"] == [{"kind": "value", "name": "colour", "from": "sage", "to": "teal"}]
     assert (state(asset), reasons_of(asset)) == ("approved", [])
-    take(brand, manager, ("MUG-1", "Mug", "teal", "glass", "12.90"))
+    import_products(brand, manager, ("MUG-1", "Mug", "teal", "glass", "12.90"))
     assert state(asset) == "approved"
-    take(brand, manager, ("MUG-1", "Mug", "sage", "glass", "12.90"))
+    import_products(brand, manager, ("MUG-1", "Mug", "sage", "glass", "12.90"))
     assert state(asset) == "stale"
 
 
 def test_an_image_that_was_planned_before_pins_existed_is_pinned_when_it_is_approved(
     brand: Brand, mug: Subject, manager: User, reviewer: User
 ) -> None:
-    [asset] = Asset.objects.filter(cell__run=plan(brand, [mug], manager))
-    task, planned = make(asset), PinnedInputs.objects.values().get()
+    [asset] = Asset.objects.filter(cell__run=plan_run(brand, [mug], manager))
+    task, planned = make_image(asset), PinnedInputs.objects.values().get()
     PinnedInputs.objects.all().delete()
-    approve(task, reviewer)
+    approve_task(task, reviewer)
     assert PinnedInputs.objects.values().get() == planned
     replace_photo(mug, manager)
     assert state(asset) == "stale"
@@ -304,16 +311,16 @@ def test_an_approval_of_one_stage_counts_no_more_when_an_input_moves_before_the_
 ) -> None:
     for place, stage in enumerate(("brand", "legal"), start=1):
         checklists.create(brand=brand, by=lead, stage=stage, name=stage.title(), items=[], position=place)
-    [asset] = Asset.objects.filter(cell__run=plan(brand, [mug], manager))
-    approve(make(asset), reviewer)
+    [asset] = Asset.objects.filter(cell__run=plan_run(brand, [mug], manager))
+    approve_task(make_image(asset), reviewer)
     legal = ReviewTask.objects.get(asset=asset, stage="legal")
     assert legal.state == "open"
     replace_photo(mug, manager)
     assert dict(ReviewTask.objects.values_list("stage", "state")) == {"brand": "open", "legal": "awaiting_version"}
     first = ReviewTask.objects.get(stage="brand")
-    approve(first, reviewer)
+    approve_task(first, reviewer)
     legal.refresh_from_db()
-    approve(legal, person("reviewer"))
+    approve_task(legal, person("reviewer"))
     assert state(asset) == "approved"
 
 
@@ -332,7 +339,7 @@ def test_a_stale_image_stays_published_until_it_is_decided(
     replace_photo(mug, manager)
     delivery.refresh_from_db()
     assert delivery.desired == "present"
-    assert [asset.pk for asset in changes.usable(user=integrator, brand=brand)] == [image.pk]
+    assert [asset.pk for asset in changes.usable_assets(user=integrator, brand=brand)] == [image.pk]
     assert StaleAsset.objects.get().is_published
 
 
@@ -343,7 +350,7 @@ def test_a_brand_may_have_stale_images_taken_back_at_once(
     replace_photo(mug, manager)
     delivery = Delivery.objects.get(asset=image)
     assert (state(image), delivery.desired, delivery.next_attempt_at) == ("stale", "absent", None)
-    assert not changes.usable(user=integrator, brand=brand).exists()
+    assert not changes.usable_assets(user=integrator, brand=brand).exists()
     [recall] = Event.objects.filter(type="review.asset.recalled")
     assert (recall.object_id, recall.payload["sku"]) == (image.pk, "MUG-1")
     with pytest.raises(Invalid):
@@ -351,15 +358,15 @@ def test_a_brand_may_have_stale_images_taken_back_at_once(
 
 
 def _approve(task: ReviewTask, by: User) -> None:
-    decisions.approve(by=by, **seen(task))
+    decisions.approve(by=by, **decision_arguments(task))
 
 
 def _reject(task: ReviewTask, by: User) -> None:
-    decisions.reject(by=by, reason="wrong-colour", **seen(task))
+    decisions.reject(by=by, reason="wrong-colour", **decision_arguments(task))
 
 
 def _send_back(task: ReviewTask, by: User) -> None:
-    decisions.request_revision(by=by, note="retouch the handle", needs_retouch=True, **seen(task))
+    decisions.request_revision(by=by, note="retouch the handle", needs_retouch=True, **decision_arguments(task))
 
 
 @pytest.mark.parametrize(
@@ -371,14 +378,14 @@ def test_the_decision_about_a_stale_image_keeps_or_takes_back_what_is_published(
     decide: Any, is_used: bool, ends: str, brand: Brand, shop: Any, mug: Subject, image: Asset, manager: User,
     lead: User, integrator: User,
 ) -> None:  # fmt: skip
-    give_reasons(brand, lead)
+    add_default_reasons(brand, lead)
     replace_photo(mug, manager)
     decide(task_of(image), lead)
     assert state(image) == ends
     assert Delivery.objects.get(asset=image).desired == "present", "nothing follows while it can be undone for free"
     in_effect()
     assert Delivery.objects.get(asset=image).desired == ("present" if is_used else "absent")
-    assert changes.usable(user=integrator, brand=brand).exists() is is_used
+    assert changes.usable_assets(user=integrator, brand=brand).exists() is is_used
     assert not StaleAsset.objects.exists()
 
 
@@ -386,25 +393,25 @@ def test_the_decision_about_a_stale_image_keeps_or_takes_back_what_is_published(
 def test_undoing_that_decision_in_time_leaves_the_image_stale_and_published(
     decide: Any, brand: Brand, shop: Any, mug: Subject, image: Asset, manager: User, lead: User, integrator: User
 ) -> None:
-    give_reasons(brand, lead)
+    add_default_reasons(brand, lead)
     replace_photo(mug, manager)
     decide(task_of(image), lead)
     decisions.undo(decision_id=Decision.objects.order_by("-id")[0].pk, by=lead)
     assert (state(image), task_of(image).state, Delivery.objects.get().desired) == ("stale", "open", "present")
-    assert changes.usable(user=integrator, brand=brand).exists()
+    assert changes.usable_assets(user=integrator, brand=brand).exists()
     assert len(reasons_of(image)) == 1
 
 
 def test_an_approval_that_had_not_taken_effect_publishes_nothing_when_it_goes_stale(
     brand: Brand, shop: Any, mug: Subject, manager: User, reviewer: User, integrator: User
 ) -> None:
-    [asset] = Asset.objects.filter(cell__run=plan(brand, [mug], manager))
-    approve(make(asset), reviewer, in_effect=False)
+    [asset] = Asset.objects.filter(cell__run=plan_run(brand, [mug], manager))
+    approve_task(make_image(asset), reviewer, in_effect=False)
     replace_photo(mug, manager)
     in_effect()
     assert (state(asset), Delivery.objects.count()) == ("stale", 0)
-    assert not changes.usable(user=integrator, brand=brand).exists()
-    approve(task_of(asset), reviewer)
+    assert not changes.usable_assets(user=integrator, brand=brand).exists()
+    approve_task(task_of(asset), reviewer)
     assert (state(asset), Delivery.objects.count()) == ("approved", 1)
 
 
@@ -422,8 +429,8 @@ def test_a_stale_image_can_be_revoked_and_reopened(mug: Subject, image: Asset, m
 def test_integrators_hear_of_it_with_the_reason(
     brand: Brand, mug: Subject, image: Asset, manager: User, integrator: User, reviewer: User
 ) -> None:
-    take(brand, manager, ("MUG-1", "Mug", "teal", "stoneware", "12.90"))
-    approve(task_of(image), reviewer)
+    import_products(brand, manager, ("MUG-1", "Mug", "teal", "stoneware", "12.90"))
+    approve_task(task_of(image), reviewer)
     audit.seal()
     entries, _ = changes.changes(user=integrator, brand=brand)
     assert [(change.kind, list(change.because)) for change in entries] == [
@@ -433,9 +440,9 @@ def test_integrators_hear_of_it_with_the_reason(
 
 def test_who_approved_it_before_may_decide_again(mug: Subject, image: Asset, manager: User, reviewer: User) -> None:
     replace_photo(mug, manager)
-    [claimed] = queue.start(brand=image.brand, by=reviewer)
+    [claimed] = queue.claim_batch(brand=image.brand, by=reviewer)
     assert claimed.asset_id == image.pk
-    assert approve(claimed, reviewer).kind == "approved"
+    assert approve_task(claimed, reviewer).kind == "approved"
 
 
 # -- guides and checklists -------------------------------------------------------------------------------------------
@@ -445,7 +452,7 @@ def test_who_approved_it_before_may_decide_again(mug: Subject, image: Asset, man
 def test_a_new_guide_has_approved_images_looked_at_again_only_where_its_author_asks(
     look_again: bool, brand: Brand, image: Asset, lead: User
 ) -> None:
-    draft = guides.draft(brand=brand, by=lead, light="left")
+    draft = guides.edit_draft(brand=brand, by=lead, light="left")
     guides.publish(guide_id=draft.pk, by=lead, look_again=look_again)
     now = timezone.localtime()
     if look_again:
@@ -457,9 +464,9 @@ def test_a_new_guide_has_approved_images_looked_at_again_only_where_its_author_a
 def test_a_new_checklist_has_approved_images_looked_at_again_only_where_its_author_asks(
     look_again: bool, brand: Brand, image: Asset, lead: User
 ) -> None:
-    current = checklists.current(brand_id=brand.pk)
+    current = checklists.current_version(brand_id=brand.pk)
     items = [{"code": "handle", "sentence": "The handle is on the right."}]
-    made = checklists.new_version(checklist_id=current.checklist_id, by=lead, items=items, look_again=look_again)
+    made = checklists.publish_version(checklist_id=current.checklist_id, by=lead, items=items, look_again=look_again)
     assert state(image) == ("stale" if look_again else "approved")
     pinned = ChecklistVersion.objects.get(pk=task_of(image).checklist_version_id)
     assert (pinned == made) is look_again
@@ -470,8 +477,8 @@ def test_a_new_checklist_has_approved_images_looked_at_again_only_where_its_auth
 def test_an_image_that_is_stale_for_two_reasons_is_not_restored_when_one_of_them_is_gone(
     brand: Brand, mug: Subject, image: Asset, lead: User, manager: User
 ) -> None:
-    guides.publish(guide_id=guides.draft(brand=brand, by=lead, light="left").pk, by=lead, look_again=True)
-    done = take(brand, manager, ("MUG-1", "Mug", "teal", "stoneware", "12.90"))
+    guides.publish(guide_id=guides.edit_draft(brand=brand, by=lead, light="left").pk, by=lead, look_again=True)
+    done = import_products(brand, manager, ("MUG-1", "Mug", "teal", "stoneware", "12.90"))
     assert len(reasons_of(image)) == 2
     imports.undo(import_id=done.pk, by=manager)
     assert state(image) == "stale"
@@ -484,19 +491,21 @@ def test_an_image_that_is_stale_for_two_reasons_is_not_restored_when_one_of_them
 def test_a_large_change_goes_on_after_its_commit_and_survives_the_death_of_its_process(
     brand: Brand, manager: User, reviewer: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    products = [product(brand, key=f"MUG-{number}") for number in range(7)]
-    assets = list(Asset.objects.filter(cell__run=plan(brand, products, manager)).order_by("pk"))
+    products = [create_product(brand, key=f"MUG-{number}") for number in range(7)]
+    assets = list(Asset.objects.filter(cell__run=plan_run(brand, products, manager)).order_by("pk"))
     for asset in assets:
-        approve(make(asset), reviewer)
+        approve_task(make_image(asset), reviewer)
     real = staleness.settle
     rows = [(subject.key, "Mug", "teal", "stoneware", "12.90") for subject in products]
     with monkeypatch.context() as patch:
         patch.setattr(staleness, "CHUNK", 3)
         patch.setattr(staleness, "settle", lambda batch: real(batch, limit=3))
-        take(brand, manager, *rows)  # the test's transaction never commits, as if the process had died after its commit
+        import_products(
+            brand, manager, *rows
+        )  # the test's transaction never commits, as if the process had died after its commit
     assert sorted(map(state, assets)) == ["approved"] * 4 + ["stale"] * 3
     assert StaleCandidate.objects.count() == 4
-    assert staleness.go_on() == 4
+    assert staleness.process_batches() == 4
     assert set(map(state, assets)) == {"stale"}
     assert not StaleCandidate.objects.exists()
 
@@ -505,10 +514,10 @@ def test_a_large_change_goes_on_after_its_commit_and_survives_the_death_of_its_p
 def test_a_failure_after_the_commit_does_not_reach_who_made_the_change_and_housekeeping_does_the_rest(
     brand: Brand, manager: User, reviewer: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    products = [product(brand, key=f"MUG-{number}") for number in range(3)]
-    assets = list(Asset.objects.filter(cell__run=plan(brand, products, manager)).order_by("pk"))
+    products = [create_product(brand, key=f"MUG-{number}") for number in range(3)]
+    assets = list(Asset.objects.filter(cell__run=plan_run(brand, products, manager)).order_by("pk"))
     for asset in assets:
-        approve(make(asset), reviewer)
+        approve_task(make_image(asset), reviewer)
     real, batches = staleness.settle, []
 
     def settle(batch: Any) -> int:
@@ -520,28 +529,28 @@ def test_a_failure_after_the_commit_does_not_reach_who_made_the_change_and_house
     with monkeypatch.context() as patch:
         patch.setattr(staleness, "CHUNK", 1)
         patch.setattr(staleness, "settle", settle)
-        take(brand, manager, *[(subject.key, "Mug", "teal", "stoneware", "12.90") for subject in products])
+        import_products(brand, manager, *[(subject.key, "Mug", "teal", "stoneware", "12.90") for subject in products])
     assert len(batches) == 2
     assert StaleCandidate.objects.count() == 2
-    assert staleness.go_on() == 2
+    assert staleness.process_batches() == 2
     assert set(map(state, assets)) == {"stale"}
 
 
 def test_the_number_of_statements_does_not_grow_with_the_images(
     brand: Brand, manager: User, reviewer: User, django_assert_max_num_queries: Any
 ) -> None:
-    products = [product(brand, key=f"MUG-{number}") for number in range(12)]
-    for asset in Asset.objects.filter(cell__run=plan(brand, products, manager)):
-        approve(make(asset), reviewer)
+    products = [create_product(brand, key=f"MUG-{number}") for number in range(12)]
+    for asset in Asset.objects.filter(cell__run=plan_run(brand, products, manager)):
+        approve_task(make_image(asset), reviewer)
     Subject.objects.filter(brand=brand).update(attributes={"colour": "teal"})
     ids = [subject.pk for subject in products]
     with transaction.atomic(), django_assert_max_num_queries(45):
-        assert staleness.look_at(subjects=staleness.LISTED, values={"subjects": ids}, by=manager) == 12
+        assert staleness.check_subjects(subjects=staleness.LISTED, values={"subjects": ids}, by=manager) == 12
     assert set(Asset.objects.values_list("state", flat=True)) == {"stale"}
 
 
 def test_another_brand_is_never_touched(brand: Brand, other_brand: Brand, image: Asset, person: Any) -> None:
     admin = person("lead", brand=other_brand)
     assert GuideVersion.objects.count() == 0
-    guides.publish(guide_id=guides.draft(brand=other_brand, by=admin, light="left").pk, by=admin, look_again=True)
+    guides.publish(guide_id=guides.edit_draft(brand=other_brand, by=admin, light="left").pk, by=admin, look_again=True)
     assert state(image) == "approved"

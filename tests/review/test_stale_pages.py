@@ -17,8 +17,8 @@ from generation.models import Asset
 from review.api.serializers import TaskDetailSerializer
 from review.models import ReviewTask
 from review.services import checklists
-from tests.support.approved import approved, product, take
-from tests.support.in_review import seen
+from tests.support.approved_images import create_approved_image, create_product, import_products
+from tests.support.images_in_review import decision_arguments
 
 pytestmark = pytest.mark.django_db
 
@@ -28,17 +28,17 @@ Api = Callable[[User], APIClient]
 
 @pytest.fixture
 def mug(brand: Brand) -> Subject:
-    return product(brand)
+    return create_product(brand)
 
 
 @pytest.fixture
 def image(brand: Brand, mug: Subject, manager: User, reviewer: User) -> Asset:
-    return approved(brand, mug, manager, reviewer)
+    return create_approved_image(brand, mug, manager, reviewer)
 
 
 @pytest.fixture
 def stale(brand: Brand, image: Asset, mug: Subject, manager: User) -> Asset:
-    take(brand, manager, ("MUG-1", "Mug", "<teal>", "stoneware", "12.90"))
+    import_products(brand, manager, ("MUG-1", "Mug", "<teal>", "stoneware", "12.90"))
     photos.remove(photo_id=mug.photos.get().pk, by=manager)
     return image
 
@@ -65,7 +65,7 @@ def test_the_api_of_a_task_says_what_changed_and_its_schema_names_all_that_it_an
     answer = api_client(reviewer).get(reverse("api:task-detail", args=[task.pk])).json()
     assert answer["changed"][-1] == "colour changed from sage to <teal>."
     assert set(answer) == set(TaskDetailSerializer.Meta.fields)
-    assert [candidate["seen"] for candidate in answer["candidates"]] == [seen(task)["seen"]]
+    assert [candidate["seen"] for candidate in answer["candidates"]] == [decision_arguments(task)["seen"]]
 
 
 def test_an_image_without_a_change_says_nothing_of_it(
@@ -79,7 +79,7 @@ def test_an_image_without_a_change_says_nothing_of_it(
 def test_the_guide_page_asks_its_author_with_the_number(
     choice: dict[str, str], brand: Brand, image: Asset, lead: User, page_client: Pages
 ) -> None:
-    guides.draft(brand=brand, by=lead, light="left")
+    guides.edit_draft(brand=brand, by=lead, light="left")
     client = page_client(lead)
     page = client.get(reverse("guide_edit", args=[brand.slug])).content.decode()
     assert "Also have the 1 approved image looked at again" in page
@@ -93,7 +93,7 @@ def test_the_guide_page_asks_its_author_with_the_number(
 def test_the_api_of_the_guide_says_the_number_and_takes_the_choice(
     body: dict[str, Any], brand: Brand, image: Asset, lead: User, api_client: Api
 ) -> None:
-    guides.draft(brand=brand, by=lead, light="left")
+    guides.edit_draft(brand=brand, by=lead, light="left")
     address = reverse("api:guide-publish", args=[brand.slug])
     client = api_client(lead)
     assert client.get(address).json() == {"draft": 1, "approved_images": 1}
@@ -105,7 +105,7 @@ def test_the_api_of_the_guide_says_the_number_and_takes_the_choice(
 def test_the_api_of_a_checklist_says_the_number_and_takes_the_choice(
     body: dict[str, Any], brand: Brand, image: Asset, lead: User, api_client: Api
 ) -> None:
-    checklist = checklists.current(brand_id=brand.pk).checklist
+    checklist = checklists.current_version(brand_id=brand.pk).checklist
     client, address = api_client(lead), reverse("api:checklist-publish", args=[checklist.pk])
     assert client.get(address).json() == {"number": 2, "approved_images": 1}
     items = [{"code": "handle", "sentence": "The handle is on the right."}]
@@ -118,7 +118,7 @@ def test_the_api_of_a_checklist_says_the_number_and_takes_the_choice(
 def test_only_who_may_edit_checklists_publishes_one(
     role: str, brand: Brand, image: Asset, person: Callable[..., User], api_client: Api
 ) -> None:
-    checklist = checklists.current(brand_id=brand.pk).checklist
+    checklist = checklists.current_version(brand_id=brand.pk).checklist
     answer = api_client(person(role)).post(
         reverse("api:checklist-publish", args=[checklist.pk]), {"items": [], "look_again": True}, format="json"
     )
@@ -130,7 +130,7 @@ def test_the_admin_page_of_a_checklist_asks_with_the_number(
     choice: str, brand: Brand, image: Asset, page_client: Pages, person: Callable[..., User]
 ) -> None:
     operator = person("lead", is_staff=True, is_superuser=True)
-    checklist = checklists.current(brand_id=brand.pk).checklist
+    checklist = checklists.current_version(brand_id=brand.pk).checklist
     address = reverse("admin:review_checklist_change", args=[checklist.pk])
     client = page_client(operator)
     assert "Also have the 1 approved image looked at again" in client.get(address).content.decode()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -22,12 +23,13 @@ from generation.selectors import inputs
 from review.models import ReviewTask
 from review.services import decisions
 from tests.support import factories, scenes
-from tests.support.approved import make, plan, product, take
-from tests.support.in_review import seen
+from tests.support.approved_images import create_product, import_products, make_image, plan_run
+from tests.support.images_in_review import decision_arguments
+from tests.support.racing import race_without_errors
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-WAIT = 20
+WAIT = 60
 
 
 @pytest.fixture
@@ -39,11 +41,11 @@ def people(brand: Brand) -> tuple[User, User]:
 
 @pytest.fixture
 def task(brand: Brand, people: tuple[User, User]) -> ReviewTask:
-    [asset] = Asset.objects.filter(cell__run=plan(brand, [product(brand)], people[0]))
-    return make(asset)
+    [asset] = Asset.objects.filter(cell__run=plan_run(brand, [create_product(brand)], people[0]))
+    return make_image(asset)
 
 
-class Other:
+class BackgroundCall:
     """A function that runs in another thread with its own connection. Its exception is in `error`."""
 
     def __init__(self, work: Callable[[], Any]) -> None:
@@ -76,7 +78,7 @@ def edit(subject: Subject, by: User) -> None:
 
 
 def import_feed(subject: Subject, by: User) -> None:
-    take(subject.brand, by, (subject.key, "Mug", "teal", "stoneware", "12.90"))
+    import_products(subject.brand, by, (subject.key, "Mug", "teal", "stoneware", "12.90"))
 
 
 def replace_photo(subject: Subject, by: User) -> None:
@@ -104,7 +106,7 @@ def state(task: ReviewTask) -> str:
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_change_after_an_approval_makes_it_stale(change: Any, task: ReviewTask, people: tuple[User, User]) -> None:
-    decisions.approve(by=people[1], **seen(task))
+    decisions.approve(by=people[1], **decision_arguments(task))
     change(task.asset.subject, people[0])
     assert state(task) == "stale"
 
@@ -114,8 +116,8 @@ def test_an_approval_that_is_being_given_while_an_input_moves_goes_stale(
     change: Any, task: ReviewTask, people: tuple[User, User]
 ) -> None:
     with transaction.atomic():
-        decisions.approve(by=people[1], **seen(task))
-        other = Other(lambda: change(task.asset.subject, people[0]))
+        decisions.approve(by=people[1], **decision_arguments(task))
+        other = BackgroundCall(lambda: change(task.asset.subject, people[0]))
         assert other.waits()
     assert other.end() is None
     assert state(task) == "stale"
@@ -125,10 +127,10 @@ def test_an_approval_that_is_being_given_while_an_input_moves_goes_stale(
 def test_an_approval_given_while_a_change_is_not_committed_waits_and_is_refused(
     change: Any, task: ReviewTask, people: tuple[User, User]
 ) -> None:
-    before = seen(task)
+    before = decision_arguments(task)
     with transaction.atomic():
         change(task.asset.subject, people[0])
-        other = Other(lambda: decisions.approve(by=people[1], **before))
+        other = BackgroundCall(lambda: decisions.approve(by=people[1], **before))
         assert other.waits()
     assert isinstance(other.end(), Stale)
     assert state(task) == "in_review"
@@ -146,7 +148,7 @@ def test_an_approval_before_an_open_change_has_looked_is_seen_by_it(
     with transaction.atomic():
         colour, material = sold
         Subject.objects.filter(pk=subject.pk).update(attributes={"colour": colour, "material": material})
-        assert Other(lambda: decisions.approve(by=people[1], **seen(task))).end() is None
+        assert BackgroundCall(lambda: decisions.approve(by=people[1], **decision_arguments(task))).end() is None
         happened = events.SubjectChanged(brand_id=subject.brand_id, object_id=subject.pk, payload={"changes": {}})
         publish(happened, by=people[0])
     assert state(task) == ("stale" if colour == "teal" else "approved")
@@ -157,33 +159,29 @@ def test_no_approval_stands_on_an_input_that_moved_however_they_meet(
     seed: int, brand: Brand, people: tuple[User, User]
 ) -> None:
     manager, reviewer = people
-    products = [product(brand, key=f"MUG-{number:02}") for number in range(12)]
-    tasks = [make(asset) for asset in Asset.objects.filter(cell__run=plan(brand, products, manager))]
+    products = [create_product(brand, key=f"MUG-{number:02}") for number in range(12)]
+    tasks = [make_image(asset) for asset in Asset.objects.filter(cell__run=plan_run(brand, products, manager))]
     dice = random.Random(seed)
     dice.shuffle(tasks)
     feed = [(subject.key, "Mug", "teal", "stoneware", "12.90") for subject in products[::2]]
-    begin = threading.Barrier(4)
 
-    def approve_all(mine: Iterator[ReviewTask]) -> None:
-        begin.wait(WAIT)
+    def approve_all(mine: list[ReviewTask]) -> None:
         for review_task in mine:
             try:
-                decisions.approve(by=reviewer, **seen(review_task))
+                decisions.approve(by=reviewer, **decision_arguments(review_task))
             except Stale:
-                decisions.approve(by=reviewer, **seen(review_task))
+                decisions.approve(by=reviewer, **decision_arguments(review_task))
 
     def change_photos() -> None:
-        begin.wait(WAIT)
         for subject in products[1::4]:
             remove_photo(subject, manager)
 
     def change_feed() -> None:
-        begin.wait(WAIT)
-        take(brand, manager, *feed)
+        import_products(brand, manager, *feed)
 
-    running = [Other(lambda part=part: approve_all(iter(tasks[part::2]))) for part in (0, 1)]  # type: ignore[misc]
-    running += [Other(change_photos), Other(change_feed)]
-    assert [thread.end() for thread in running] == [None] * 4
+    race_without_errors(
+        partial(approve_all, tasks[0::2]), partial(approve_all, tasks[1::2]), change_photos, change_feed
+    )
     approved = Asset.objects.filter(brand=brand, state="approved")
-    assert inputs.moved(approved.values_list("cell_id", flat=True)) == {}
+    assert inputs.find_changes(approved.values_list("cell_id", flat=True)) == {}
     assert set(Asset.objects.filter(brand=brand).values_list("state", flat=True)) <= {"approved", "stale"}

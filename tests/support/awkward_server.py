@@ -83,7 +83,7 @@ def serving(host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None =
             connection.settimeout(20)
             secured = tls.wrap_socket(connection, server_side=True) if tls else connection
             with secured:
-                _converse(server, secured)
+                _serve_connection(server, secured)
 
     thread = threading.Thread(target=accept, daemon=True)
     thread.start()
@@ -96,7 +96,7 @@ def serving(host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None =
             worker.join(5)
 
 
-def _converse(server: AwkwardServer, connection: socket.socket) -> None:
+def _serve_connection(server: AwkwardServer, connection: socket.socket) -> None:
     head = b""
     while b"\r\n\r\n" not in head:
         piece = connection.recv(65536)
@@ -116,8 +116,8 @@ def _converse(server: AwkwardServer, connection: socket.socket) -> None:
         page(talk)
 
 
-def forever(talk: Talk, piece: bytes) -> None:
-    """Send the same piece repeatedly until the client hangs up, at most for 20 s."""
-    end = time.monotonic() + 20
+def send_forever(talk: Talk, piece: bytes) -> None:
+    """Send the same piece repeatedly until the client hangs up, at most for 120 s."""
+    end = time.monotonic() + 120
     while time.monotonic() < end and not talk.server.is_closing.is_set():
         talk.send(piece)

@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from tests.support.remote_server import Remote, Request, Response, plain
-from tests.support.replicate_server import OPENAPI, Fate, image, schema_faults
+from tests.support.replicate_server import OPENAPI, PredictionOutcome, image, schema_faults
 
 NOT_SET_UP = "Setup has not finished yet. Wait until it has finished, or GET /health-check for status."
 AT_CAPACITY = "At capacity - all prediction slots busy"
@@ -36,7 +36,7 @@ class Cog(Remote):
         self.slots = 1
         self.status = ""
         self.healthcheck_error = ""
-        self.fates: dict[str, Fate] = {}
+        self.fates: dict[str, PredictionOutcome] = {}
         self.runs: list[tuple[str, dict[str, Any]]] = []
         self.running: dict[str, threading.Event] = {}
         self.cancelled: list[str] = []
@@ -110,7 +110,7 @@ class Cog(Remote):
                 self.running.pop(prediction_id, None)
 
     def _answer(self, prediction_id: str, inputs: dict[str, Any], began: float) -> dict[str, Any]:
-        fate = self.fates.get(str(inputs.get("prompt")), Fate())
+        fate = self.fates.get(str(inputs.get("prompt")), PredictionOutcome())
         output = fate.output or f"data:image/png;base64,{base64.b64encode(image(inputs)).decode()}"
         return {
             "id": prediction_id,

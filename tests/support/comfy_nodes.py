@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from tests.support.engines import ready_pixels
+from tests.support.engines import noise_pixels
 
 MOST_SEED = 2**64 - 1
 SAMPLERS = ["euler", "euler_ancestral", "dpmpp_2m"]
@@ -87,7 +87,7 @@ def _sample(machine: Machine, node_id: str, values: dict[str, Any]) -> tuple[tup
         machine.step(node_id, number, steps)
     words = hashlib.sha256(repr((values["positive"], values["negative"], values["model"])).encode()).digest()
     tint = np.frombuffer(words[:3], dtype=np.uint8).astype(np.float32) - 128
-    drawn = ready_pixels(int(values["seed"]) % 2**32, latent.width, latent.height).astype(np.float32) + tint / 4
+    drawn = noise_pixels(int(values["seed"]) % 2**32, latent.width, latent.height).astype(np.float32) + tint / 4
     if latent.pixels is not None:
         share = float(values["denoise"])
         drawn = drawn * share + latent.pixels * (1 - share)

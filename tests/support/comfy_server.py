@@ -204,10 +204,10 @@ class ComfyServer(Remote):
             jobs = [_queued(entry, status) for entry, status in at_work]
             if rest:
                 if rest[0] in self.history:
-                    return plain(_ended(rest[0], self.history[rest[0]], is_whole=True))
+                    return plain(_history_entry(rest[0], self.history[rest[0]], is_whole=True))
                 matching = [job for job in jobs if job["id"] == rest[0]]
                 return plain(matching[0]) if matching else plain({"error": "Job not found"}, 404)
-            jobs += [_ended(prompt_id, entry) for prompt_id, entry in self.history.items()]
+            jobs += [_history_entry(prompt_id, entry) for prompt_id, entry in self.history.items()]
         statuses = request.query.get("status", "")
         jobs = [job for job in jobs if not statuses or job["status"] in statuses.split(",")]
         pages = {"offset": 0, "limit": None, "total": len(jobs), "has_more": False}
@@ -416,7 +416,7 @@ def _queued(entry: list[Any], status: str) -> dict[str, Any]:
     return {"id": entry[1], "status": status, "priority": entry[0], "create_time": created, "outputs_count": 0}
 
 
-def _ended(prompt_id: str, entry: dict[str, Any], *, is_whole: bool = False) -> dict[str, Any]:
+def _history_entry(prompt_id: str, entry: dict[str, Any], *, is_whole: bool = False) -> dict[str, Any]:
     events = dict(entry["status"]["messages"])
     status = "completed" if entry["status"]["completed"] else "failed"
     job: dict[str, Any] = {

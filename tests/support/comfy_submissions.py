@@ -15,42 +15,25 @@ from generation.engines.base import EngineError, ImageRef, Result, Spec, Submitt
 from generation.engines.comfyui.engine import ComfyUI
 from tests.support import comfy_workflows as workflows
 from tests.support.comfy_nodes import png
+from tests.support.engine_context import MemoryContext
 
 SPEC = Spec("a sage mug on oak", 64, 48, 7, negative="blurred", parameters={"steps": 3})
 _ids = itertools.count(100)
-
-
-class Desk:
-    """engines.base.Context with files in memory."""
-
-    def __init__(self, **files: bytes) -> None:
-        self.files = files
-        self.loaded: list[str] = []
-
-    def load(self, ref: ImageRef) -> bytes:
-        self.loaded.append(ref.key)
-        return self.files[ref.key]
-
-    def progress(self, task_ids: Any, step: int, steps: int) -> None:
-        return
-
-    def cancelled(self) -> frozenset[int]:
-        return frozenset()
 
 
 def task(spec: Spec = SPEC) -> Task:
     return Task(next(_ids), spec)
 
 
-def marker() -> str:
+def new_marker() -> str:
     return str(uuid.uuid4())
 
 
-def submit(engine: ComfyUI, remote_task: Task | None = None, desk: Desk | None = None) -> Submitted:
-    return engine.submit(remote_task or task(), marker(), desk or Desk())
+def submit(engine: ComfyUI, remote_task: Task | None = None, context: MemoryContext | None = None) -> Submitted:
+    return engine.submit(remote_task or task(), new_marker(), context or MemoryContext())
 
 
-def ended(engine: ComfyUI, remote_id: str, seconds: float = 10) -> Result:
+def wait_for_result(engine: ComfyUI, remote_id: str, seconds: float = 60) -> Result:
     """Poll until the service has finished it; return the result."""
     until = time.monotonic() + seconds
     while True:
@@ -61,18 +44,20 @@ def ended(engine: ComfyUI, remote_id: str, seconds: float = 10) -> Result:
         time.sleep(0.02)
 
 
-def made(engine: ComfyUI, remote_task: Task | None = None, desk: Desk | None = None) -> Result:
+def submit_and_fetch(engine: ComfyUI, remote_task: Task | None = None, context: MemoryContext | None = None) -> Result:
     """Submit a task, wait for it and fetch its result."""
-    desk = desk or Desk()
-    result = ended(engine, submit(engine, remote_task, desk).remote_id)
+    context = context or MemoryContext()
+    result = wait_for_result(engine, submit(engine, remote_task, context).remote_id)
     if result.error is not None:
         raise result.error
-    return engine.fetch(result, desk)
+    return engine.fetch(result, context)
 
 
-def failed(engine: ComfyUI, remote_task: Task | None = None, desk: Desk | None = None) -> EngineError:
+def submit_and_fail(
+    engine: ComfyUI, remote_task: Task | None = None, context: MemoryContext | None = None
+) -> EngineError:
     with pytest.raises(EngineError) as caught:
-        made(engine, remote_task, desk)
+        submit_and_fetch(engine, remote_task, context)
     return caught.value
 
 
@@ -86,7 +71,7 @@ def photo(value: int, size: int = 40) -> bytes:
     return png(np.full((size, size, 3), value, np.uint8))
 
 
-def from_image(*servers: Any, **more: Any) -> dict[str, Any]:
+def image_to_image_config(*servers: Any, **more: Any) -> dict[str, Any]:
     return workflows.config(*servers, workflow=workflows.image_to_image(), inputs=workflows.IMAGE_MARKS, **more)
 
 

@@ -28,7 +28,7 @@ from generation.engines.base import (
 )
 
 
-def ready_pixels(seed: int, width: int, height: int, *, grain: float = 3.0) -> Pixels:
+def noise_pixels(seed: int, width: int, height: int, *, grain: float = 3.0) -> Pixels:
     """A smooth image with grain of that standard deviation: what a photograph costs to encode, made from a seed."""
     random = np.random.default_rng(seed)
     coarse = random.uniform(40, 215, (8, 8, 3)).astype(np.float32)
@@ -37,7 +37,7 @@ def ready_pixels(seed: int, width: int, height: int, *, grain: float = 3.0) -> P
     return np.clip(smooth + noise, 0, 255).astype(np.uint8)
 
 
-class Ready:
+class ReadyEngine:
     """Returns images made per seed, or shifted copies of `config["images"]` ones made beforehand.
 
     config["seconds"]: time that each image takes. config["fails"]: {prompt: error kind} raised for that prompt; "crash"
@@ -87,11 +87,11 @@ class Ready:
     def _pixels(self, spec: Spec) -> Pixels:
         images = int(self.config.get("images", 0))
         if not images:
-            return ready_pixels(spec.seed, spec.width, spec.height)
+            return noise_pixels(spec.seed, spec.width, spec.height)
         while len(self._pool) < images:
-            self._pool.append(ready_pixels(len(self._pool), spec.width, spec.height))
+            self._pool.append(noise_pixels(len(self._pool), spec.width, spec.height))
         # Shifted sideways by the seed: other pixels, other sha256, the same cost to encode.
         return np.roll(self._pool[spec.seed % images], spec.seed, axis=1)
 
 
-register("ready", lambda: Ready)
+register("ready", lambda: ReadyEngine)

@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 import pytest
 
 from campaigns.feeds import Feed, FeedRefused, FeedRow, Issue, open_feed
-from campaigns.feeds.base import letter
+from campaigns.feeds.base import column_letter
 from config.env import ROOT
 
 REAL = ROOT.parent / "shared" / "data" / "feeds"
@@ -63,7 +63,7 @@ def xlsx(
 
 
 def _cell(value: str | float | None, row: int, index: int) -> str:
-    place = f"{letter(index)}{row}"
+    place = f"{column_letter(index)}{row}"
     if value is None:
         return ""
     if isinstance(value, str):

@@ -25,7 +25,17 @@ from tests.support.remote_server import Remote, Request, Response, Window, plain
 KEY = "sk-proj-0123456789abcdefABCDEF"
 GENERATIONS = "POST /v1/images/generations"
 EDITS = "POST /v1/images/edits"
-COMMON = {"model", "prompt", "n", "size", "output_format", "output_compression", "background", "moderation", "user"}
+COMMON_PARAMETERS = {
+    "model",
+    "prompt",
+    "n",
+    "size",
+    "output_format",
+    "output_compression",
+    "background",
+    "moderation",
+    "user",
+}
 QUALITIES = {"low", "medium", "high", "auto"}
 
 
@@ -39,15 +49,19 @@ class Rules:
     fidelities: frozenset[str] = frozenset()
 
 
-FIXED = frozenset({"auto", "1024x1024", "1536x1024", "1024x1536"})
+FIXED_SIZES = frozenset({"auto", "1024x1024", "1536x1024", "1024x1536"})
 MODELS = {
-    "gpt-image-1-mini": Rules(FIXED, frozenset({*COMMON, "quality", "input_fidelity"}), fidelities=frozenset({"low"})),
-    "gpt-image-1.5": Rules(
-        FIXED, frozenset({*COMMON, "quality", "input_fidelity"}), fidelities=frozenset({"low", "high"})
+    "gpt-image-1-mini": Rules(
+        FIXED_SIZES, frozenset({*COMMON_PARAMETERS, "quality", "input_fidelity"}), fidelities=frozenset({"low"})
     ),
-    "gpt-image-2-2026-04-21": Rules(None, frozenset({*COMMON, "quality"})),
+    "gpt-image-1.5": Rules(
+        FIXED_SIZES, frozenset({*COMMON_PARAMETERS, "quality", "input_fidelity"}), fidelities=frozenset({"low", "high"})
+    ),
+    "gpt-image-2-2026-04-21": Rules(None, frozenset({*COMMON_PARAMETERS, "quality"})),
     "gpt-image-2.5-flare": Rules(
-        None, frozenset({*COMMON, "quality", "complexity"}), qualities=frozenset({*QUALITIES, "xhigh", "max"})
+        None,
+        frozenset({*COMMON_PARAMETERS, "quality", "complexity"}),
+        qualities=frozenset({*QUALITIES, "xhigh", "max"}),
     ),
 }
 
@@ -63,7 +77,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Made:
+class PaidRequest:
     """One request that was carried out and paid for."""
 
     number: int
@@ -77,7 +91,7 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ImageRequest:
     """One request as it arrived, of either route."""
 
     fields: dict[str, Any]
@@ -86,7 +100,7 @@ class Asked:
     image_fields: frozenset[str] = field(default_factory=frozenset)
 
 
-class Refused(Exception):
+class RefusedRequest(Exception):
     def __init__(self, status: int, code: str | None, kind: str, message: str, param: str | None = None) -> None:
         super().__init__(message)
         error = {"message": message, "type": kind, "param": param, "code": code}
@@ -123,7 +137,7 @@ class OpenAIServer(Remote):
         self.answers = answers
         self.is_compatible = is_compatible
         self.images = images
-        self.made: list[Made] = []
+        self.made: list[PaidRequest] = []
         self.files: dict[str, bytes] = {}
         self.public_url = ""
         self.unknown: set[str] = set()
@@ -139,7 +153,7 @@ class OpenAIServer(Remote):
     def respond(self, request: Request) -> Response:
         try:
             answer = self._answer(request)
-        except Refused as refused:
+        except RefusedRequest as refused:
             answer = refused.response
         call = f"req_{next(self._calls):08d}"
         return Response(answer.status, answer.body, {**answer.headers, "x-request-id": call, **self._told()})
@@ -175,35 +189,35 @@ class OpenAIServer(Remote):
             listed = [{"id": name, "object": "model", "owned_by": "system"} for name in sorted(MODELS)]
             return plain({"object": "list", "data": listed})
         if route == GENERATIONS:
-            return self._made(request, Asked(json.loads(request.body)))
+            return self._made(request, ImageRequest(json.loads(request.body)))
         if route == EDITS:
             return self._made(request, _form(request))
-        raise Refused(404, None, "invalid_request_error", f"Invalid URL ({request.method} {request.path})")
+        raise RefusedRequest(404, None, "invalid_request_error", f"Invalid URL ({request.method} {request.path})")
 
     def _admit(self, request: Request) -> None:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         if self.key and token != self.key:
             shown = f"{token[:8]}****{token[-4:]}"
             message = f"Incorrect API key provided: {shown}. You can find your API key at the service's own page."
-            raise Refused(401, "invalid_api_key", "invalid_request_error", message)
+            raise RefusedRequest(401, "invalid_api_key", "invalid_request_error", message)
 
-    def _made(self, request: Request, submission: Asked) -> Response:
+    def _made(self, request: Request, submission: ImageRequest) -> Response:
         if self.is_compatible and (unknown := sorted(self.unknown & submission.fields.keys())):
             return self.says(unknown)
         if self.is_compatible:
             width, height = (int(side) for side in submission.fields.get("size", "512x512").split("x"))
         else:
-            width, height = _obeyed(submission, is_edit=request.path.endswith("/edits"))
+            width, height = _check_rules(submission, is_edit=request.path.endswith("/edits"))
             self._judge(submission)
         time.sleep(self.seconds)
         with self.guard:
             if self.credit is not None and self.credit <= 0:
                 message = "You exceeded your current quota, please check your plan and billing details."
-                raise Refused(429, "insufficient_quota", "insufficient_quota", message)
+                raise RefusedRequest(429, "insufficient_quota", "insufficient_quota", message)
             self.credit = None if self.credit is None else self.credit - 1
             number = next(self._numbers)
             self.made.append(
-                Made(
+                PaidRequest(
                     number,
                     str(submission.fields["prompt"]),
                     (width, height),
@@ -217,16 +231,16 @@ class OpenAIServer(Remote):
         return self._told_of(number, submission, width, height)
 
     @staticmethod
-    def _judge(submission: Asked) -> None:
+    def _judge(submission: ImageRequest) -> None:
         prompt = str(submission.fields["prompt"])
         if "forbidden" in prompt:
             message = "Your request was rejected by the safety system. safety_violations=[violence]."
-            raise Refused(400, "moderation_blocked", "image_generation_user_error", message)
+            raise RefusedRequest(400, "moderation_blocked", "image_generation_user_error", message)
         if "celebrity" in prompt:
             message = "Your request was rejected as a result of our content policy."
-            raise Refused(400, "content_policy_violation", "invalid_request_error", message)
+            raise RefusedRequest(400, "content_policy_violation", "invalid_request_error", message)
 
-    def _told_of(self, number: int, submission: Asked, width: int, height: int) -> Response:
+    def _told_of(self, number: int, submission: ImageRequest, width: int, height: int) -> Response:
         entries = [self._entry(f"{number}-{n}", image(number * 10 + n, width, height)) for n in range(self.images)]
         if self.is_compatible:
             return plain({"created": int(time.time()), "data": entries})
@@ -270,17 +284,17 @@ def image(number: int, width: int, height: int) -> bytes:
     return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
-def _obeyed(submission: Asked, *, is_edit: bool) -> tuple[int, int]:
+def _check_rules(submission: ImageRequest, *, is_edit: bool) -> tuple[int, int]:
     """Check that a request keeps the rules of its model; return its size."""
     fields = submission.fields
     model = str(fields.get("model", ""))
     if model not in MODELS:
         message = f"The model '{model}' does not exist or you do not have access to it."
-        raise Refused(404, "model_not_found", "invalid_request_error", message)
+        raise RefusedRequest(404, "model_not_found", "invalid_request_error", message)
     rules = MODELS[model]
     for name, value in fields.items():
         if name not in rules.parameters or (name == "input_fidelity" and not is_edit):
-            raise Refused(
+            raise RefusedRequest(
                 400, "unknown_parameter", "invalid_request_error", f"Unknown parameter: '{name}'.", param=name
             )
         allowed = {"quality": rules.qualities, "input_fidelity": rules.fidelities}.get(name)
@@ -306,7 +320,7 @@ def _size(text: str, rules: Rules) -> tuple[int, int]:
     return width, height
 
 
-def _check_images(submission: Asked, *, is_edit: bool) -> None:
+def _check_images(submission: ImageRequest, *, is_edit: bool) -> None:
     if is_edit and not 1 <= len(submission.images) <= 16:
         raise _invalid("image", f"{len(submission.images)} images")
     if is_edit and submission.image_fields not in ({"image"}, {"image[]"}):
@@ -321,11 +335,11 @@ def _check_images(submission: Asked, *, is_edit: bool) -> None:
             raise _invalid("mask", f"{opened.format} {opened.mode} {opened.size} for {first.size}")
 
 
-def _invalid(name: str, value: object) -> Refused:
-    return Refused(400, "invalid_value", "invalid_request_error", f"Invalid value: '{value}'.", param=name)
+def _invalid(name: str, value: object) -> RefusedRequest:
+    return RefusedRequest(400, "invalid_value", "invalid_request_error", f"Invalid value: '{value}'.", param=name)
 
 
-def _form(request: Request) -> Asked:
+def _form(request: Request) -> ImageRequest:
     """Parse a multipart body: files by field, everything else as text, n as a number."""
     boundary = request.headers["content-type"].partition("boundary=")[2].strip('"').encode()
     parts = [_part(piece) for piece in request.body.split(b"--" + boundary)[1:-1]]
@@ -334,7 +348,7 @@ def _form(request: Request) -> Asked:
         fields["n"] = int(fields["n"])
     images = tuple(part for part in parts if part.file_name and part.name in {"image", "image[]"})
     masks = tuple(part for part in parts if part.file_name and part.name == "mask")
-    return Asked(fields, images, masks, frozenset(part.name for part in images))
+    return ImageRequest(fields, images, masks, frozenset(part.name for part in images))
 
 
 def _part(piece: bytes) -> Part:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from generation.engines.base import EngineError, ImageRef, Result, Spec, Task, build
 from generation.engines.openai.engine import OpenAIImages
-from tests.support.lent import Lent
+from tests.support.engine_context import MemoryContext
 from tests.support.openai_server import KEY, OpenAIServer
 
 
@@ -27,15 +27,15 @@ def spec(prompt: str = "a mug on oak", width: int = 1024, height: int = 1024, **
     return Spec(prompt, width, height, 7, images={role: ImageRef(role, role) for role in roles}, **others)
 
 
-def submission(engine: OpenAIImages, requested: Spec | None = None, **files: bytes) -> Result:
-    submitted = engine.submit(Task(11, requested or spec()), str(uuid.uuid4()), Lent(**files))
+def submit(engine: OpenAIImages, requested: Spec | None = None, **files: bytes) -> Result:
+    submitted = engine.submit(Task(11, requested or spec()), str(uuid.uuid4()), MemoryContext(**files))
     assert submitted.result is not None and 0 < len(submitted.remote_id) <= 200
     return submitted.result
 
 
-def refused(engine: OpenAIImages, requested: Spec | None = None, **files: bytes) -> EngineError:
+def submit_refused(engine: OpenAIImages, requested: Spec | None = None, **files: bytes) -> EngineError:
     with pytest.raises(EngineError) as caught:
-        submission(engine, requested, **files)
+        submit(engine, requested, **files)
     assert KEY not in caught.value.message + caught.value.log
     return caught.value
 

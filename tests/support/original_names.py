@@ -29,7 +29,7 @@ _ATTENTION = {
 }
 
 
-def of(pipe: Any) -> dict[str, Any]:
+def original_tensors(pipe: Any) -> dict[str, Any]:
     """Return every tensor of an SD 1.5 pipeline under its original name."""
     depth = pipe.unet.config.layers_per_block
     tensors = {f"model.diffusion_model.{_unet(name, depth)}": value for name, value in pipe.unet.state_dict().items()}

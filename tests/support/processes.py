@@ -45,7 +45,7 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 class Process:
-    """`manage.py …` in its own process, with the methods of `subprocess.Popen`; starts fast (prepared.py)."""
+    """`manage.py …` in its own process, with the methods of `subprocess.Popen`; starts fast (preloaded_process.py)."""
 
     def __init__(self, arguments: tuple[str, ...], environment: dict[str, str]) -> None:
         # `_manage` imports `prepared` only in the fork, because this process runs Django with the tests' settings.
@@ -76,20 +76,20 @@ class Process:
     def kill(self) -> None:
         """Send SIGKILL, and wait until the process is gone."""
         self.send_signal(signal.SIGKILL)
-        self.wait(20)
+        self.wait(60)
 
 
 def _manage(arguments: tuple[str, ...], environment: dict[str, str]) -> None:
-    from tests.support import prepared
+    from tests.support import preloaded_process
 
-    prepared.manage(arguments, environment)
+    preloaded_process.manage(arguments, environment)
 
 
 @cache
 def _family() -> ForkServerContext:
     """Return the parent of all such processes, which ends with the tests."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.support.prepared"])
+    context.set_forkserver_preload(["tests.support.preloaded_process"])
     with mock.patch.dict(os.environ, environment(), clear=True):
         forkserver.ensure_running()
     return context
@@ -113,7 +113,7 @@ def stop(process: Process | subprocess.Popen[Any], number: int = signal.SIGTERM)
     if process.poll() is None:
         process.send_signal(number)
         try:
-            process.wait(20)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

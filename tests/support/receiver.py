@@ -18,7 +18,7 @@ class Answer:
 
 
 @dataclass
-class Got:
+class ReceivedRequest:
     path: str
     headers: dict[str, str]
     body: bytes
@@ -30,21 +30,21 @@ class Receiver:
 
     url: str = ""
     answers: list[Answer] = field(default_factory=lambda: [Answer()])
-    got: list[Got] = field(default_factory=list)
+    requests: list[ReceivedRequest] = field(default_factory=list)
 
 
 @contextmanager
-def receiving(on_request: Callable[[Got], None] | None = None) -> Iterator[Receiver]:
+def receiving(on_request: Callable[[ReceivedRequest], None] | None = None) -> Iterator[Receiver]:
     receiver = Receiver()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             length = int(self.headers.get("Content-Length", 0))
             body = self.rfile.read(length)
-            got = Got(self.path, {key.lower(): value for key, value in self.headers.items()}, body)
-            receiver.got.append(got)
+            request = ReceivedRequest(self.path, {key.lower(): value for key, value in self.headers.items()}, body)
+            receiver.requests.append(request)
             if on_request:
-                on_request(got)
+                on_request(request)
             answer = receiver.answers.pop(0) if len(receiver.answers) > 1 else receiver.answers[0]
             time.sleep(answer.wait_seconds)
             try:

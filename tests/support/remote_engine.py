@@ -1,7 +1,7 @@
 """A minimal remote engine for tests of the lane: a real client and a real server.
 
-`Darkroom` is the service: it accepts submissions by marker, works for a while, and counts what it was paid for. `Wire`
-is the engine "wire", its client; with "looks_up": false it cannot look up a submission afterwards.
+`ImageService` is the service: it accepts submissions by marker, works for a while, and counts what it was paid for.
+`WireEngine` is the engine "wire", its client; with "looks_up": false it cannot look up a submission afterwards.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from generation.engines.base import (
     Task,
     register,
 )
-from generation.engines.service import Service, json_of, pixels_of, refusal
+from generation.engines.service import Service, parse_json, pixels_of, refusal
 from tests.support.remote_server import Remote, Request, Response, plain
 
 
 @dataclass
-class Order:
+class ServiceSubmission:
     """A submission in the service."""
 
     marker: str
@@ -46,7 +46,7 @@ class Order:
     is_cancelled: bool = False
 
 
-class Darkroom(Remote):
+class ImageService(Remote):
     """POST /submissions {"marker", "job", "prompt", "seed"}; GET /submissions?ids=a,b or ?marker=; GET /images/<id>;
     POST /cancel {"id"}; POST /develop answers with the image itself."""
 
@@ -55,7 +55,7 @@ class Darkroom(Remote):
     def __init__(self, *, seconds: float = 0.05, **limits: Any) -> None:
         super().__init__(**limits)
         self.seconds = seconds
-        self.submissions: dict[str, Order] = {}
+        self.submissions: dict[str, ServiceSubmission] = {}
         self.paid: list[int] = []
 
     def route(self, request: Request) -> str:
@@ -90,7 +90,7 @@ class Darkroom(Remote):
             self.paid.append(submission["job"])
             key = f"submission-{len(self.paid)}"
             ready = time.monotonic() + self.seconds
-            self.submissions[key] = Order(
+            self.submissions[key] = ServiceSubmission(
                 submission["marker"], submission["job"], submission["prompt"], submission["seed"], ready
             )
         if at_once:
@@ -118,14 +118,14 @@ def _png(seed: int) -> bytes:
     return file.getvalue()
 
 
-class Wire:
+class WireEngine:
     """config: "url", "looks_up" (true), "poll_seconds" (0.05), "settle_seconds" (0.2), "at_once" (false)."""
 
     name = "wire"
     kinds: ClassVar[dict[str, ErrorKind]] = {kind.value: kind for kind in ErrorKind}
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self.looks_up = bool(config.get("looks_up", True))
+        self.can_find_submissions = bool(config.get("looks_up", True))
         self.settle_seconds = float(config.get("settle_seconds", 0.2))
         self.poll_seconds = float(config.get("poll_seconds", 0.05))
         self.at_once = bool(config.get("at_once", False))
@@ -149,7 +149,7 @@ class Wire:
 
     def health(self) -> Health:
         try:
-            return Health(self._service.ask("GET", "health").status_code == 200, "wire")
+            return Health(self._service.request("GET", "health").status_code == 200, "wire")
         except EngineError as error:
             return Health(False, error.message)
 
@@ -157,32 +157,35 @@ class Wire:
         submission = {"marker": marker, "job": task.id, "prompt": task.spec.prompt, "seed": task.spec.seed}
         response = self._service.submit("POST", "develop" if self.at_once else "submissions", json=submission)
         if response.status_code >= 300:
-            raise refusal(response, "The darkroom", is_submission=True)
+            raise refusal(response, "The image service", is_submission=True)
         if self.at_once:
             return Submitted("", self._result(pixels=pixels_of(response.content)))
-        return Submitted(json_of(response, "The darkroom")["id"])
+        return Submitted(parse_json(response, "The image service")["id"])
 
     def find(self, task: Task, marker: str, since: datetime, taken: Collection[str]) -> str | None:
-        response = self._service.ask("GET", "submissions", params={"marker": marker})
+        response = self._service.request("GET", "submissions", params={"marker": marker})
         if response.status_code != 200:
-            raise refusal(response, "The darkroom")
-        ids: list[str] = json_of(response, "The darkroom")["ids"]
+            raise refusal(response, "The image service")
+        ids: list[str] = parse_json(response, "The image service")["ids"]
         return ids[0] if ids else None
 
     def poll(self, remote_ids: Sequence[str]) -> Mapping[str, Pending | Result]:
-        response = self._service.ask("GET", "submissions", params={"ids": ",".join(remote_ids)})
+        response = self._service.request("GET", "submissions", params={"ids": ",".join(remote_ids)})
         if response.status_code != 200:
-            raise refusal(response, "The darkroom")
-        return {key: self._standing(key, submission) for key, submission in json_of(response, "The darkroom").items()}
+            raise refusal(response, "The image service")
+        return {
+            key: self._read_state(key, submission)
+            for key, submission in parse_json(response, "The image service").items()
+        }
 
-    def _standing(self, key: str, submission: dict[str, Any]) -> Pending | Result:
+    def _read_state(self, key: str, submission: dict[str, Any]) -> Pending | Result:
         if submission["state"] == "working":
             return Pending(submission["step"], submission["steps"])
         if submission["state"] == "done":
             return self._result(outputs=(f"images/{key}",))
         kind = {"unknown": ErrorKind.LOST, "cancelled": ErrorKind.CANCELLED}.get(submission["state"])
         kind = kind or self.kinds[submission["kind"]]
-        return Result(0, None, error=EngineError(kind, f"The darkroom said {submission['state']}."))
+        return Result(0, None, error=EngineError(kind, f"The image service said {submission['state']}."))
 
     def _result(self, **fields: Any) -> Result:
         return Result(0, fields.pop("pixels", None), "wire", "1", cost=self.cost, **fields)
@@ -191,7 +194,7 @@ class Wire:
         return self._result(pixels=pixels_of(self._service.download(result.outputs[0])))
 
     def cancel(self, remote_id: str) -> None:
-        self._service.ask("POST", "cancel", json={"id": remote_id})
+        self._service.request("POST", "cancel", json={"id": remote_id})
 
 
-register("wire", lambda: Wire)
+register("wire", lambda: WireEngine)

@@ -196,8 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 512
-    """With the usual five Linux cuts calls that come at once and had been taken: a submission among them is in
-    uncertainty."""
+    # With the usual five, Linux cuts calls that arrive together and were accepted: their submissions become uncertain.
 
 
 S = TypeVar("S", bound=Remote)

@@ -29,7 +29,7 @@ from typing import Any, ClassVar
 from PIL import Image
 
 from core import signing
-from tests.support.engines import ready_pixels
+from tests.support.engines import noise_pixels
 from tests.support.remote_server import Remote, Request, Response, plain
 
 TOKEN = "r8_0123456789abcdef0123456789abcdef01234"
@@ -59,7 +59,7 @@ OPENAPI = {"components": {"schemas": {"Input": {"type": "object", "properties": 
 
 def image(inputs: Mapping[str, Any], number: int = 0) -> bytes:
     """Return the PNG of an input; another seed gives other pixels."""
-    pixels = ready_pixels(
+    pixels = noise_pixels(
         int(inputs.get("seed", 0)) + number, int(inputs.get("width", 64)), int(inputs.get("height", 64))
     )
     stream = io.BytesIO()
@@ -87,7 +87,7 @@ def schema_faults(inputs: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 @dataclass
-class Fate:
+class PredictionOutcome:
     """The outcome of predictions with a certain prompt.
 
     error: it fails with this message. output: the answer instead of images. logs: written while it works.
@@ -110,7 +110,7 @@ class Prediction:
     created: float
     starts: float
     ends: float
-    fate: Fate
+    fate: PredictionOutcome
     webhook: str = ""
     events: tuple[str, ...] = ()
     deadline: float | None = None
@@ -157,7 +157,7 @@ class Replicate(Remote):
         self.copies = 1
         self.is_reordered = False
         self.reroute = lambda address: address
-        self.fates: dict[str, Fate] = {}
+        self.fates: dict[str, PredictionOutcome] = {}
         self.predictions: dict[str, Prediction] = {}
         self.uploads: dict[str, tuple[str, str, bytes]] = {}
         self.answers: list[int] = []
@@ -274,7 +274,7 @@ class Replicate(Remote):
             created=now,
             starts=now + self.start_seconds,
             ends=now + self.start_seconds + self.seconds,
-            fate=self.fates.get(str(inputs.get("prompt")), Fate()),
+            fate=self.fates.get(str(inputs.get("prompt")), PredictionOutcome()),
             webhook=str(body.get("webhook") or ""),
             events=tuple(body.get("webhook_events_filter") or ("start", "output", "logs", "completed")),
         )
@@ -422,7 +422,7 @@ class Replicate(Remote):
         }
         call = urllib.request.Request(self.reroute(address), data=raw, headers=headers, method="POST")
         try:
-            with urllib.request.urlopen(call, timeout=10) as answer:
+            with urllib.request.urlopen(call, timeout=60) as answer:
                 status = int(answer.status)
         except urllib.error.HTTPError as error:
             status = error.code

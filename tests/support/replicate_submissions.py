@@ -25,8 +25,8 @@ from generation.engines.base import (
     build,
 )
 from generation.engines.replicate.engine import Replicate
-from tests.support.engines import ready_pixels
-from tests.support.lent import Lent
+from tests.support.engine_context import MemoryContext
+from tests.support.engines import noise_pixels
 from tests.support.replicate_server import TOKEN, VERSION
 from tests.support.replicate_server import Replicate as Server
 
@@ -60,35 +60,39 @@ def spec(prompt: str = "a mug on oak", *, seed: int = 7, width: int = 64, height
 
 def png(seed: int, *, width: int = 48, height: int = 48, grain: float = 3.0) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(ready_pixels(seed, width, height, grain=grain)).save(stream, "PNG")
+    Image.fromarray(noise_pixels(seed, width, height, grain=grain)).save(stream, "PNG")
     return stream.getvalue()
 
 
-def with_images(**files: bytes) -> tuple[dict[str, ImageRef], Lent]:
+def images_and_context(**files: bytes) -> tuple[dict[str, ImageRef], MemoryContext]:
     refs = {role: ImageRef(hashlib.sha256(data).hexdigest(), role) for role, data in files.items()}
-    return refs, Lent(**files)
+    return refs, MemoryContext(**files)
 
 
-def submission(remote: RemoteEngine, requested: Spec, *, task_id: int = 1, lent: Lent | None = None) -> Submitted:
-    return remote.submit(Task(task_id, requested), str(uuid.uuid4()), lent or Lent())
+def submit(
+    remote: RemoteEngine, requested: Spec, *, task_id: int = 1, context: MemoryContext | None = None
+) -> Submitted:
+    return remote.submit(Task(task_id, requested), str(uuid.uuid4()), context or MemoryContext())
 
 
-def ended(remote: RemoteEngine, remote_id: str) -> Result:
+def wait_for_result(remote: RemoteEngine, remote_id: str) -> Result:
     """Poll until the prediction is no longer pending; return the result."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while isinstance(standing := remote.poll([remote_id])[remote_id], Pending):
         assert time.monotonic() < until, "still pending"
         time.sleep(0.02)
     return standing
 
 
-def made(remote: RemoteEngine, requested: Spec, lent: Lent | None = None) -> Result:
-    return remote.fetch(ended(remote, submission(remote, requested, lent=lent).remote_id), lent or Lent())
+def submit_and_fetch(remote: RemoteEngine, requested: Spec, context: MemoryContext | None = None) -> Result:
+    return remote.fetch(
+        wait_for_result(remote, submit(remote, requested, context=context).remote_id), context or MemoryContext()
+    )
 
 
-def refused(remote: RemoteEngine, requested: Spec | None = None) -> EngineError:
+def submit_refused(remote: RemoteEngine, requested: Spec | None = None) -> EngineError:
     with pytest.raises(EngineError) as caught:
-        submission(remote, requested or spec())
+        submit(remote, requested or spec())
     return caught.value
 
 

@@ -19,7 +19,7 @@ from generation.engines.base import ImageRef, Spec, Task
 SIZE = 64
 
 
-class Desk:
+class RecordingContext:
     """An engine context that records what it receives."""
 
     def __init__(self, files: dict[str, bytes] | None = None) -> None:
@@ -402,17 +402,17 @@ def task(number: int, **changes: Any) -> Task:
     return Task(number, Spec(**{**values, **changes}))
 
 
-def pixels(engine: Any, batch: list[Task], desk: Desk | None = None) -> dict[int, np.ndarray]:
-    results = {result.task_id: result for result in engine.generate(batch, desk or Desk())}
+def pixels(engine: Any, batch: list[Task], context: RecordingContext | None = None) -> dict[int, np.ndarray]:
+    results = {result.task_id: result for result in engine.generate(batch, context or RecordingContext())}
     assert all(result.error is None for result in results.values())
     return {number: result.pixels for number, result in results.items()}
 
 
-def furthest(first: np.ndarray, second: np.ndarray) -> int:
+def largest_difference(first: np.ndarray, second: np.ndarray) -> int:
     return int(np.abs(first.astype(int) - second.astype(int)).max())
 
 
-def encoded(image: np.ndarray | Image.Image) -> bytes:
+def encode_png(image: np.ndarray | Image.Image) -> bytes:
     stream = io.BytesIO()
     (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(stream, "PNG")
     return stream.getvalue()

@@ -42,7 +42,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        by = acting.person(options["username"])
+        by = acting.acting_user(options["username"])
         brand = _brand(options["brand"])
         try:
             work = self._import if options["undo"] is None else self._undo
@@ -87,9 +87,9 @@ class Command(BaseCommand):
         self.stdout.write(
             f"{feed_import.file_name}: {feed_import.rows:,} rows, {feed_import.get_status_display().lower()}: {counts}"
         )
-        for group in selectors.groups(by, feed_import):
+        for group in selectors.group_issues(by, feed_import):
             self.stdout.write(f"  {group.sentence}")
-        for issue in selectors.issues(by, feed_import)[:20]:
+        for issue in selectors.list_issues(by, feed_import)[:20]:
             self.stdout.write(f"    {issue.message}")
         if feed_import.error_count > 20:
             self.stdout.write(f"    … {feed_import.error_count - 20:,} more; --json lists the stored ones")
@@ -131,5 +131,7 @@ def _plain(by: User, feed_import: FeedImport) -> dict[str, Any]:
         "unchanged": feed_import.unchanged,
         "error_count": feed_import.error_count,
         "undone": feed_import.undone_counts,
-        "errors": list(selectors.issues(by, feed_import).values("row", "column", "cell", "value", "cause", "message")),
+        "errors": list(
+            selectors.list_issues(by, feed_import).values("row", "column", "cell", "value", "cause", "message")
+        ),
     }

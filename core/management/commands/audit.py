@@ -84,18 +84,20 @@ class Command(BaseCommand):
 
     def _redact(self, options: dict[str, Any]) -> None:
         secret = (getpass.getpass("Secret to remove: ") if sys.stdin.isatty() else sys.stdin.readline()).rstrip("\r\n")
-        by = acting.person(options["username"])
+        by = acting.acting_user(options["username"])
 
         def remove() -> dict[str, Any]:
             counts = {}
             for brand in self._brands(options):
                 if options["dry_run"]:
-                    counts[brand.slug] = redactions.count(brand=brand, secret=secret) if secret else 0
+                    counts[brand.slug] = redactions.count_events(brand=brand, secret=secret) if secret else 0
                 else:
-                    counts[brand.slug] = redactions.remove(brand=brand, by=by, secret=secret, reason=options["reason"])
+                    counts[brand.slug] = redactions.remove_text(
+                        brand=brand, by=by, secret=secret, reason=options["reason"]
+                    )
             return {"is_dry_run": options["dry_run"], "events": counts}
 
-        done = acting.told(remove, as_json=options["json"], stdout=self.stdout)
+        done = acting.run_or_report_refusal(remove, as_json=options["json"], stdout=self.stdout)
         if options["json"]:
             self.stdout.write(json.dumps(done))
             return

@@ -12,7 +12,7 @@ from django.db import Error as DatabaseError
 from django.db import connection
 
 from core.choices import Lane
-from core.services import nudges
+from core.services import wake_ups
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +29,7 @@ class Command(BaseCommand):
         while not stopping.wait(TICK_SECONDS):
             try:
                 if is_ours():
-                    nudges.send(Lane.HOUSEKEEPING)
+                    wake_ups.send(Lane.HOUSEKEEPING)
             except DatabaseError as error:
                 log.warning("clock.database_away", error=str(error))
                 connection.close()

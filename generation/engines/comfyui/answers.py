@@ -14,30 +14,30 @@ from typing import Any, Final
 import httpx
 
 from generation.engines.base import EngineError, ErrorKind
-from generation.engines.comfyui.graph import FOLDER, Graph, NotAWorkflow, Workflow, is_link, models_of, parse, title
+from generation.engines.comfyui.graph import FOLDER, Graph, InvalidWorkflow, Workflow, is_link, models_of, parse, title
 from generation.engines.service import refusal
 
 #: Refusals because this server lacks something; another server of the endpoint may have it.
-LACKING: Final = frozenset({"missing_node_type", "value_not_in_list"})
-IMAGE_LOST: Final = frozenset({"custom_validation_failed"})
+MISSING_ON_SERVER: Final = frozenset({"missing_node_type", "value_not_in_list"})
+INPUT_IMAGE_MISSING: Final = frozenset({"custom_validation_failed"})
 #: Exceptions of nodes that may not happen again: the network of an API node, the driver, the disk.
-PASSING: Final = (
+TRANSIENT_EXCEPTIONS: Final = (
     "connect", "timeout", "timedout", "httperror", "oserror", "ioerror", "brokenpipe", "acceleratorerror",
     "cudaerror", "deferredcudacallerror", "clientoserror", "serverdisconnected", "temporarily",
 )  # fmt: skip
 _RESULT: Final = re.compile(r"\d+-[0-9a-f]{8}_\d")
 """The beginning of the file names of the output node: the submission's stem, then a number. In the names of other
 nodes' files, the node's id follows the stem (graph.Workflow.filled)."""
-PASSING_WORDS: Final = ("cuda error", "cudnn error", "cublas", "device-side assert", "hip error", "no space left")
+TRANSIENT_MESSAGES: Final = ("cuda error", "cudnn error", "cublas", "device-side assert", "hip error", "no space left")
 #: Messages of nodes about a model file that is damaged, of another family, or incomplete.
-MODEL_WORDS: Final = (
+MODEL_FILE_MESSAGES: Final = (
     "checkpoint", "safetensors", "state_dict", "could not detect model type", "clip input is invalid",
     "vae is invalid", "invalid vae", "model file",
 )  # fmt: skip
-FINAL_WORDS: Final = ("filenotfounderror", "isadirectoryerror", "permissionerror")
+PERMANENT_EXCEPTIONS: Final = ("filenotfounderror", "isadirectoryerror", "permissionerror")
 
 
-class Refused(EngineError):
+class WorkflowRefused(EngineError):
     """The server refused the submission. types: ComfyUI's names of the reasons; node_ids: the nodes they are about."""
 
     def __init__(self, kind: ErrorKind, message: str, *, types: frozenset[str], node_ids: frozenset[str], log: str):
@@ -46,9 +46,9 @@ class Refused(EngineError):
         self.node_ids = node_ids
 
     @property
-    def is_the_servers(self) -> bool:
+    def is_only_this_server(self) -> bool:
         """Whether the only problem is that this server lacks something."""
-        return bool(self.types) and self.types <= LACKING
+        return bool(self.types) and self.types <= MISSING_ON_SERVER
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Image:
         return {"filename": self.filename, "subfolder": self.subfolder, "type": self.folder}
 
 
-def refused(response: httpx.Response, workflow: Workflow, host: str) -> EngineError:
+def refusal_error(response: httpx.Response, workflow: Workflow, host: str) -> EngineError:
     """Return the error for an answer to POST /prompt other than 200, in a sentence with the titles of nodes."""
     if response.status_code == 413:
         message = f"{host} takes no order of this size (HTTP 413); raise its --max-upload-size."
@@ -75,23 +75,23 @@ def refused(response: httpx.Response, workflow: Workflow, host: str) -> EngineEr
         answer = None
     if response.status_code != 400 or not isinstance(answer, Mapping) or "error" not in answer:
         return refusal(response, host, is_submission=True)
-    return _refused(answer, workflow, host, response.text[:4000])
+    return _refusal_from_json(answer, workflow, host, response.text[:4000])
 
 
-def dropped(node_errors: Mapping[str, Any], workflow: Workflow, host: str) -> Refused:
+def partial_run_error(node_errors: Mapping[str, Any], workflow: Workflow, host: str) -> WorkflowRefused:
     """Return the error for a 200 with node errors: the server would run only a part of the workflow."""
     sentences = list(_node_sentences(node_errors, workflow.graph, host))
     message = f"{host} would run only a part of the workflow. {' '.join(sentences)}"
-    return Refused(
-        _kind(node_errors, workflow),
+    return WorkflowRefused(
+        _error_kind(node_errors, workflow),
         message,
-        types=_types(node_errors),
+        types=_error_types(node_errors),
         node_ids=frozenset(node_errors),
         log=str(dict(node_errors))[:4000],
     )
 
 
-def reaches(node_errors: Mapping[str, Any], node_id: str) -> bool:
+def is_output_dropped(node_errors: Mapping[str, Any], node_id: str) -> bool:
     """Return whether one of the errors also drops this output node."""
     return node_id in node_errors or any(
         node_id in (node_error.get("dependent_outputs") or ())
@@ -100,12 +100,12 @@ def reaches(node_errors: Mapping[str, Any], node_id: str) -> bool:
     )
 
 
-def _refused(answer: Mapping[str, Any], workflow: Workflow, host: str, log: str) -> Refused:
+def _refusal_from_json(answer: Mapping[str, Any], workflow: Workflow, host: str, log: str) -> WorkflowRefused:
     graph = workflow.graph
     error, raw_node_errors = answer["error"], answer.get("node_errors")
     node_errors: Mapping[str, Any] = raw_node_errors if isinstance(raw_node_errors, Mapping) else {}
     kind = str(error.get("type", "")) if isinstance(error, Mapping) else ""
-    types, node_ids, fault = _types(node_errors), frozenset(node_errors), _kind(node_errors, workflow)
+    types, node_ids, fault = _error_types(node_errors), frozenset(node_errors), _error_kind(node_errors, workflow)
     if kind == "missing_node_type":
         extra = error.get("extra_info") or {}
         node_id = str(extra.get("node_id", ""))
@@ -121,10 +121,10 @@ def _refused(answer: Mapping[str, Any], workflow: Workflow, host: str, log: str)
         details = str(error.get("details") or "") if isinstance(error, Mapping) else ""
         message = f"{host} refused the workflow: {reason}{f' ({details})' if details else ''}."
         types = frozenset({kind})
-    return Refused(fault, message, types=types, node_ids=node_ids, log=log)
+    return WorkflowRefused(fault, message, types=types, node_ids=node_ids, log=log)
 
 
-def _kind(node_errors: Mapping[str, Any], workflow: Workflow) -> ErrorKind:
+def _error_kind(node_errors: Mapping[str, Any], workflow: Workflow) -> ErrorKind:
     """Return INPUT if a value that the job fills in was refused, else ENDPOINT."""
     filled_in = {tuple(place) for mark in workflow.marks.values() for place in mark.places}
     for node_id, error in _errors(node_errors):
@@ -135,7 +135,7 @@ def _kind(node_errors: Mapping[str, Any], workflow: Workflow) -> ErrorKind:
     return ErrorKind.ENDPOINT if any(_errors(node_errors)) else ErrorKind.INPUT
 
 
-def _types(node_errors: Mapping[str, Any]) -> frozenset[str]:
+def _error_types(node_errors: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(str(error.get("type", "")) for _, error in _errors(node_errors))
 
 
@@ -185,7 +185,7 @@ def _limits(config: Any) -> Mapping[str, Any]:
     return {}
 
 
-def failure(error: Any, graph: Graph, host: str) -> EngineError:
+def execution_failure(error: Any, graph: Graph, host: str) -> EngineError:
     """Return the error for a node that raised. error: the data of an `execution_error` message."""
     if not isinstance(error, Mapping):
         return EngineError(ErrorKind.TRANSIENT, f"{host} failed without saying why.", log=str(error)[:4000])
@@ -201,16 +201,20 @@ def failure(error: Any, graph: Graph, host: str) -> EngineError:
             ErrorKind.MEMORY, f"{host} ran out of memory at {where}.", log=log or exception_message[:4000]
         )
     plain, words = raised.lower(), exception_message.lower()
-    passes = any(fragment in plain for fragment in PASSING) or any(fragment in words for fragment in PASSING_WORDS)
-    passes = passes and not any(fragment in plain for fragment in FINAL_WORDS)
+    passes = any(fragment in plain for fragment in TRANSIENT_EXCEPTIONS) or any(
+        fragment in words for fragment in TRANSIENT_MESSAGES
+    )
+    passes = passes and not any(fragment in plain for fragment in PERMANENT_EXCEPTIONS)
     kind = ErrorKind.TRANSIENT if passes else ErrorKind.INPUT
     node_type = str(graph.get(node_id, {}).get("class_type") or error.get("node_type") or "")
-    if kind == ErrorKind.INPUT and ("Loader" in node_type or any(fragment in words for fragment in MODEL_WORDS)):
+    if kind == ErrorKind.INPUT and (
+        "Loader" in node_type or any(fragment in words for fragment in MODEL_FILE_MESSAGES)
+    ):
         kind = ErrorKind.ENDPOINT
     return EngineError(kind, f"{where} failed on {host}: {first}", log=log or exception_message[:4000])
 
 
-def as_job(prompt_id: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+def job_from_history(prompt_id: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     """Convert an entry of /history to the form of /api/jobs/{id}, for servers without that address."""
     raw_status = entry.get("status")
     status: Mapping[str, Any] = raw_status if isinstance(raw_status, Mapping) else {}
@@ -235,7 +239,7 @@ def as_job(prompt_id: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def image(job: Mapping[str, Any], workflow: Workflow) -> tuple[Image, int] | None:
+def find_image(job: Mapping[str, Any], workflow: Workflow) -> tuple[Image, int] | None:
     """Return (the requested image, the number of images that the job made); None if there is none.
 
     If there are several, it is the first of the output node: a batch in the workflow makes more than one. The files are
@@ -245,7 +249,7 @@ def image(job: Mapping[str, Any], workflow: Workflow) -> tuple[Image, int] | Non
     outputs: Mapping[str, Any] = raw_outputs if isinstance(raw_outputs, Mapping) else {}
     there = [(str(node_id), image) for node_id, node in outputs.items() for image in _images(node)]
     ours = [image for _, image in there if image.subfolder.split("/")[0] == FOLDER and _RESULT.match(image.filename)]
-    ours = ours or [image for node_id, image in there if node_id == workflow.saves_at]
+    ours = ours or [image for node_id, image in there if node_id == workflow.output_node]
     # Nodes inside subgraphs save under other ids, but below our folder.
     ours = ours or [image for _, image in there if image.folder == "output" and image.subfolder.split("/")[0] == FOLDER]
     return (ours[0], len(ours)) if ours else None
@@ -258,7 +262,7 @@ def _images(outputs: Any) -> Iterator[Image]:
             yield Image(str(image["filename"]), str(image.get("subfolder") or ""), str(image.get("type") or "output"))
 
 
-def seconds(job: Mapping[str, Any]) -> float:
+def work_seconds(job: Mapping[str, Any]) -> float:
     """Return the seconds that the server worked on a job; 0.0 if it does not say."""
     start, end = job.get("execution_start_time"), job.get("execution_end_time")
     if isinstance(start, int | float) and isinstance(end, int | float) and end >= start:
@@ -273,7 +277,7 @@ def graph_of(job: Mapping[str, Any]) -> Graph:
     return dict(graph) if isinstance(graph, Mapping) else {}
 
 
-def models_in(job: Mapping[str, Any], workflow: Workflow) -> dict[str, str]:
+def models_of_job(job: Mapping[str, Any], workflow: Workflow) -> dict[str, str]:
     """Return the model files of the graph that was run; those of the workflow if the server does not say."""
     try:
         return models_of(graph_of(job)) or workflow.models
@@ -286,11 +290,11 @@ def seed_of(job: Mapping[str, Any], workflow: Workflow) -> int | None:
     return _seed(graph_of(job), workflow)
 
 
-def seed_in(data: bytes, workflow: Workflow) -> int | None:
+def seed_in_file(data: bytes, workflow: Workflow) -> int | None:
     """Return the seed from the image file, which contains its graph unless the server was told to leave it out."""
     try:
         return _seed(parse(data), workflow)
-    except (NotAWorkflow, RecursionError):
+    except (InvalidWorkflow, RecursionError):
         return None
 
 

@@ -35,18 +35,18 @@ from generation.engines.base import (
     Task,
 )
 from generation.engines.comfyui import answers
-from generation.engines.comfyui.graph import FOLDER, OWN, WORDS, Mark, Workflow
-from generation.engines.comfyui.progress import Hints
-from generation.engines.comfyui.questions import unsettled
+from generation.engines.comfyui.graph import FOLDER, JOB_MARKS, PROMPT_MARKS, Mark, Workflow
+from generation.engines.comfyui.progress import ProgressListener
+from generation.engines.comfyui.questions import open_questions
 from generation.engines.comfyui.schema import problems_of, ranges_of
-from generation.engines.comfyui.servers import Fleet, Server, Submission, credentials
-from generation.engines.service import json_of, pixels_of
+from generation.engines.comfyui.servers import Server, ServerPool, Submission, credentials
+from generation.engines.service import parse_json, pixels_of
 
 NO_WORKFLOW: Final = "It has no workflow yet: upload one, exported in API format, on the endpoint's page."
 LABELS: Final = {"prompt": "Prompt", "negative": "Avoid", "seed": "Seed"}
 ON_DISK: Final = "found_on_disk"
 """The fact of an image whose job the server had forgotten; it was found by its file name."""
-GIVEN_UP_KEPT: Final = 4096
+MAX_CANCELLED_KEPT: Final = 4096
 
 
 class ComfyUI:
@@ -69,7 +69,7 @@ class ComfyUI:
     """
 
     name = "comfyui"
-    looks_up = True
+    can_find_submissions = True
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         addresses = config.get("servers") or []
@@ -78,8 +78,8 @@ class ComfyUI:
         if too_long := [address for address in addresses if len(str(address)) > 150]:
             raise ValueError(f"The address {too_long[0]!r} is longer than 150 characters.")
         self.config = dict(config)
-        self.workflow = Workflow.of(config)
-        self.unsettled = tuple(unsettled(self.workflow, config))
+        self.workflow = Workflow.from_config(config)
+        self.open_questions = tuple(open_questions(self.workflow, config))
         self.settle_seconds = float(config.get("settle_seconds", 5.0))
         self.poll_seconds = float(config.get("poll_seconds", 2.0))
         self.lost_after_seconds = float(config.get("lost_after_seconds", 120.0))
@@ -87,12 +87,12 @@ class ComfyUI:
         headers |= credentials(str(config.get("secret") or ""))
         ca = str(config.get("ca") or "")
         timeout = float(config.get("timeout_seconds") or 30.0)
-        self.fleet = Fleet(
+        self.server_pool = ServerPool(
             [Server(str(address), headers=headers, timeout_seconds=timeout, ca=ca) for address in addresses]
         )
-        self.hints = Hints(str(uuid.uuid4()), headers=headers, ca=ca)
+        self.progress_listener = ProgressListener(str(uuid.uuid4()), headers=headers, ca=ca)
         self._guard = Lock()
-        self._given_up: OrderedDict[str, None] = OrderedDict()
+        self._cancelled_ids: OrderedDict[str, None] = OrderedDict()
 
     # -- what planning asks ----------------------------------------------------------------------------------------
 
@@ -110,11 +110,11 @@ class ComfyUI:
             max_width=side,
             max_height=side,
             size_multiple=int(self.config.get("size_multiple") or 8),
-            unsettled=self.unsettled,
+            open_questions=self.open_questions,
         )
 
     def validate(self, spec: Spec) -> list[str]:
-        return [*self.unsettled, *self._problems(spec)]
+        return [*self.open_questions, *self._problems(spec)]
 
     def _problems(self, spec: Spec) -> list[str]:
         """Return one spec's problems, without unsettled questions: jobs planned before them are still made."""
@@ -160,9 +160,9 @@ class ComfyUI:
             return Control(SCENE, label, SCENE)
         if mark.name == "seed":
             return Control("seed", label, "seed")
-        if mark.name in WORDS:
+        if mark.name in PROMPT_MARKS:
             return Control(mark.name, label, "text")
-        limits, standard = self.workflow.ranges.get(mark.name), self.workflow.standard(mark.name)
+        limits, standard = self.workflow.ranges.get(mark.name), self.workflow.own_value(mark.name)
         if limits and limits.choices:
             return Control(mark.name, label, "choice", standard, choices=limits.choices)
         if isinstance(standard, bool):
@@ -176,9 +176,9 @@ class ComfyUI:
         """Check that every server is up and has each node, model and value that the workflow names."""
         if not self.workflow.graph:
             return Health(False, NO_WORKFLOW)
-        with ThreadPoolExecutor(len(self.fleet.servers)) as threads:
-            reports = list(threads.map(self._look_at, self.fleet.servers))
-        by_server = dict(zip((server.name for server in self.fleet.servers), reports, strict=True))
+        with ThreadPoolExecutor(len(self.server_pool.servers)) as threads:
+            reports = list(threads.map(self._inspect, self.server_pool.servers))
+        by_server = dict(zip((server.name for server in self.server_pool.servers), reports, strict=True))
         lacking = [
             sentence if sentence.startswith(name) else f"{name}: {sentence}"
             for name, report in by_server.items()
@@ -186,15 +186,15 @@ class ComfyUI:
         ]
         ready = sum(report["is_ok"] for report in reports)
         counted = f"{ready} of {len(by_server)} server{'s' if len(by_server) != 1 else ''} can run this workflow."
-        message = " ".join([counted, *lacking, *self.unsettled])
+        message = " ".join([counted, *lacking, *self.open_questions])
         facts = {"servers": by_server, "workflow": self.workflow.digest()}
-        return Health(ready > 0 and not self.unsettled, message, facts)
+        return Health(ready > 0 and not self.open_questions, message, facts)
 
-    def _look_at(self, server: Server) -> dict[str, Any]:
+    def _inspect(self, server: Server) -> dict[str, Any]:
         """Return the state of one server and the values that it allows for the marked inputs."""
         classes = sorted({node["class_type"] for node in self.workflow.graph.values()})
         try:
-            stats = server.facts()
+            stats = server.system_stats()
             schema = server.schema(classes)
         except EngineError as error:
             return {"is_ok": False, "problems": [error.message], "ranges": {}}
@@ -204,7 +204,7 @@ class ComfyUI:
             models = server.model_states(set(self.workflow.models.values()))
         except EngineError:
             models = {}
-        return {"is_ok": not problems, "problems": problems, "ranges": ranges, "models": models, **_machine(stats)}
+        return {"is_ok": not problems, "problems": problems, "ranges": ranges, "models": models, **_server_facts(stats)}
 
     # -- submissions
     # ----------------------------------------------------------------------------------------------------
@@ -214,23 +214,23 @@ class ComfyUI:
         if problems := self._problems(task.spec):
             raise EngineError(ErrorKind.INPUT, " ".join(problems))
         last: EngineError | None = None
-        for server in self.fleet.in_order():
+        for server in self.server_pool.list_by_load():
             try:
                 return self._submit(server, task, marker, context)
-            except answers.Refused as error:
-                if not error.is_the_servers or len(self.fleet.servers) == 1:
+            except answers.WorkflowRefused as error:
+                if not error.is_only_this_server or len(self.server_pool.servers) == 1:
                     raise
-                server.is_lacking(error.message)
+                server.mark_lacking(error.message)
                 last = error
             except EngineError as error:
                 if error.kind is not ErrorKind.TRANSIENT:
                     raise
                 last = error
-        raise last or self._nobody()
+        raise last or self._no_server_error()
 
-    def _nobody(self) -> EngineError:
-        lacking = [server.lacks for server in self.fleet.servers if server.lacks]
-        away = [server.why_away for server in self.fleet.servers if server.why_away is not None]
+    def _no_server_error(self) -> EngineError:
+        lacking = [server.lacking_reason for server in self.server_pool.servers if server.lacking_reason]
+        away = [server.away_error for server in self.server_pool.servers if server.away_error is not None]
         reason = " ".join([*lacking, *(error.message for error in away)])
         if away:
             kinds = {error.kind for error in away}
@@ -242,10 +242,10 @@ class ComfyUI:
     def _submit(self, server: Server, task: Task, marker: str, context: Context) -> Submitted:
         try:
             return self._submit_graph(server, task, marker, context)
-        except answers.Refused as error:
+        except answers.WorkflowRefused as error:
             # An input image that we uploaded earlier is gone: the input folder was cleared. Nothing was started.
             roles = {place[0] for mark in self.workflow.images for place in mark.places}
-            if not (error.types & answers.IMAGE_LOST and error.node_ids & roles):
+            if not (error.types & answers.INPUT_IMAGE_MISSING and error.node_ids & roles):
                 raise
             server.forget_inputs()
             return self._submit_graph(server, task, marker, context)
@@ -263,34 +263,36 @@ class ComfyUI:
         values = self._values(task.spec)
         for mark in self.workflow.images:
             values[mark.name] = server.input_name(task.spec.images[mark.name], context.load)
-        self.hints.watch(server.service.base_url)
+        self.progress_listener.watch(server.service.base_url)
         submission = Submission(marker, server.name, str(task.id))
-        graph = self.workflow.filled(values, f"{FOLDER}/{submission.stem}")
-        response = server.submit(graph, marker, self.hints.client_id)
+        graph = self.workflow.fill(values, f"{FOLDER}/{submission.file_stem}")
+        response = server.submit(graph, marker, self.progress_listener.client_id)
         if response.status_code != 200:
-            raise answers.refused(response, self.workflow, server.name)
+            raise answers.refusal_error(response, self.workflow, server.name)
         try:
-            taken = json_of(response, server.name)
+            taken = parse_json(response, server.name)
             prompt_id = str(taken["prompt_id"])
         except (EngineError, KeyError, TypeError) as error:
             message = f"{server.name} answered the submission with something else than its id."
             raise EngineError(ErrorKind.UNCERTAIN, message, log=response.text[:4000]) from error
         left_out = taken.get("node_errors")
-        if left_out and (not self.config.get("allow_partial") or answers.reaches(left_out, self.workflow.saves_at)):
+        if left_out and (
+            not self.config.get("allow_partial") or answers.is_output_dropped(left_out, self.workflow.output_node)
+        ):
             with contextlib.suppress(EngineError):
                 server.cancel(prompt_id)  # otherwise it runs the rest, which nobody needs
-            raise answers.dropped(left_out, self.workflow, server.name)
+            raise answers.partial_run_error(left_out, self.workflow, server.name)
         return Submitted(str(replace(submission, prompt_id=prompt_id)))
 
     def _values(self, spec: Spec) -> dict[str, Any]:
         own = {
             "prompt": spec.prompt,
             "negative": spec.negative,
-            "seed": self.workflow.seed(spec.seed),
+            "seed": self.workflow.fold_seed(spec.seed),
             "width": spec.width,
             "height": spec.height,
         }
-        values = {name: own[name] for name in OWN if name in self.workflow.marks}
+        values = {name: own[name] for name in JOB_MARKS if name in self.workflow.marks}
         for mark in self.workflow.parameters:
             given = spec.parameters.get(mark.name)
             if given not in ("", None):
@@ -300,10 +302,10 @@ class ComfyUI:
     def find(self, task: Task, marker: str, since: datetime, taken: Collection[str]) -> str | None:
         """Ask every server. One that is away may have it; after `lost_after_seconds` it counts as not having it."""
         unasked: EngineError | None = None
-        for server in self.fleet.servers:
+        for server in self.server_pool.servers:
             submission = Submission(marker, server.name, str(task.id))
             try:
-                prompt_id = server.find(marker) or (marker if server.has(submission.image) else None)
+                prompt_id = server.find(marker) or (marker if server.has_file(submission.image) else None)
             except EngineError as error:
                 unasked = error
                 continue
@@ -319,13 +321,15 @@ class ComfyUI:
     def poll(self, remote_ids: Sequence[str]) -> dict[str, Pending | Result]:
         by_server: dict[str, list[str]] = {}
         for remote_id in remote_ids:
-            by_server.setdefault(Submission.of(remote_id).server, []).append(remote_id)
+            by_server.setdefault(Submission.parse(remote_id).server, []).append(remote_id)
         states: dict[str, Pending | Result] = {}
         unasked: EngineError | None = None
         for name, ids in by_server.items():
-            server = self.fleet.named(name)
+            server = self.server_pool.find_server(name)
             if server is None:
-                states |= {lost_id: self._lost(f"{name} is no longer a server of this endpoint.") for lost_id in ids}
+                states |= {
+                    lost_id: self._lost_result(f"{name} is no longer a server of this endpoint.") for lost_id in ids
+                }
                 continue
             try:
                 states |= self._poll(server, ids)
@@ -333,53 +337,56 @@ class ComfyUI:
                 unasked = error
                 if server.away_seconds() >= self.lost_after_seconds:
                     states |= {
-                        lost_id: self._lost(f"{name} has been away for too long: {error.message}") for lost_id in ids
+                        lost_id: self._lost_result(f"{name} has been away for too long: {error.message}")
+                        for lost_id in ids
                     }
         if unasked is not None and not states:
             raise unasked
         return states
 
     def _poll(self, server: Server, remote_ids: Sequence[str]) -> dict[str, Pending | Result]:
-        by_prompt = {Submission.of(remote_id).prompt_id: remote_id for remote_id in remote_ids}
-        self.hints.watch(server.service.base_url)
+        by_prompt = {Submission.parse(remote_id).prompt_id: remote_id for remote_id in remote_ids}
+        self.progress_listener.watch(server.service.base_url)
         states: dict[str, Pending | Result] = {}
-        for prompt_id, state in server.states(by_prompt).items():
+        for prompt_id, state in server.job_states(by_prompt).items():
             if isinstance(state, Pending):
-                step, steps = self.hints.of(prompt_id)
+                step, steps = self.progress_listener.get_progress(prompt_id)
                 states[by_prompt[prompt_id]] = replace(state, step=step, steps=steps)
             elif state is None:
-                states[by_prompt[prompt_id]] = self._forgotten(server, Submission.of(by_prompt[prompt_id]))
+                states[by_prompt[prompt_id]] = self._result_from_disk(server, Submission.parse(by_prompt[prompt_id]))
             else:
-                states[by_prompt[prompt_id]] = self._ended(server, prompt_id, state)
+                states[by_prompt[prompt_id]] = self._result_of_job(server, prompt_id, state)
         return states
 
-    def _forgotten(self, server: Server, submission: Submission) -> Result:
+    def _result_from_disk(self, server: Server, submission: Submission) -> Result:
         """Return the result of a job that a server has forgotten: the image if its file is there, else LOST."""
-        if not server.has(submission.image):
+        if not server.has_file(submission.image):
             message = f"{server.name} does not know this image any more: it was restarted, or its history cleared."
-            return self._lost(message, submission.prompt_id)
+            return self._lost_result(message, submission.prompt_id)
         facts = {
             "server": server.name,
             "prompt_id": submission.prompt_id,
             "models": self.workflow.models,
             ON_DISK: True,
         }
-        return replace(self._result(), usage={"images": 1}, facts=facts, outputs=(server.address(submission.image),))
+        return replace(self._result(), usage={"images": 1}, facts=facts, outputs=(server.image_url(submission.image),))
 
-    def _ended(self, server: Server, prompt_id: str, job: Mapping[str, Any]) -> Result:
+    def _result_of_job(self, server: Server, prompt_id: str, job: Mapping[str, Any]) -> Result:
         status = job.get("status")
         if status == "cancelled":
-            return self._lost(f"Somebody stopped this image on {server.name}.", prompt_id)
+            return self._lost_result(f"Somebody stopped this image on {server.name}.", prompt_id)
         if status == "failed":
-            return self._result(error=answers.failure(job.get("execution_error"), self.workflow.graph, server.name))
-        saved = answers.image(job, self.workflow)
+            return self._result(
+                error=answers.execution_failure(job.get("execution_error"), self.workflow.graph, server.name)
+            )
+        saved = answers.find_image(job, self.workflow)
         if saved is None:
-            where = self.workflow.title(self.workflow.saves_at)
+            where = self.workflow.title(self.workflow.output_node)
             message = f"{server.name} ended the workflow, but {where} saved no image."
             return self._result(error=EngineError(ErrorKind.INPUT, message, log=str(job.get("outputs"))[:4000]))
         image, made = saved
-        seconds = answers.seconds(job)
-        models = answers.models_in(job, self.workflow)
+        seconds = answers.work_seconds(job)
+        models = answers.models_of_job(job, self.workflow)
         facts = {"server": server.name, "prompt_id": prompt_id, "models": models}
         if made > 1:
             facts["left_out"] = f"{made - 1} further images of the workflow's batch"
@@ -389,16 +396,16 @@ class ComfyUI:
             seconds=seconds,
             usage={"images": 1, "seconds": seconds},
             facts=facts,
-            outputs=(server.address(image),),
+            outputs=(server.image_url(image),),
         )
 
     def _result(self, error: EngineError | None = None) -> Result:
         model, revision = self.model_identity()
         return Result(0, None, model, revision, error=error)
 
-    def _lost(self, message: str, prompt_id: str = "") -> Result:
+    def _lost_result(self, message: str, prompt_id: str = "") -> Result:
         with self._guard:
-            ours = prompt_id in self._given_up
+            ours = prompt_id in self._cancelled_ids
         if ours:
             return self._result(error=EngineError(ErrorKind.CANCELLED, "Given up before it was finished."))
         return self._result(error=EngineError(ErrorKind.LOST, message))
@@ -409,7 +416,7 @@ class ComfyUI:
             raise EngineError(ErrorKind.LOST, "There is no address of the image.")
         url = result.outputs[0]
         server = next(
-            (candidate for candidate in self.fleet.servers if url.startswith(candidate.service.base_url)), None
+            (candidate for candidate in self.server_pool.servers if url.startswith(candidate.service.base_url)), None
         )
         if server is None:
             raise EngineError(ErrorKind.LOST, "The image lies on a server that is no longer one of this endpoint.")
@@ -422,22 +429,22 @@ class ComfyUI:
             message = f"{server.name} stopped while it was writing this image."  # fetching it again does not help
             raise EngineError(ErrorKind.LOST, message, log=error.message) from error
         if ON_DISK in result.facts:
-            result = replace(result, seed=answers.seed_in(data, self.workflow) or 0)
+            result = replace(result, seed=answers.seed_in_file(data, self.workflow) or 0)
         facts = {**result.facts, "size": [pixels.shape[1], pixels.shape[0]]}
         return replace(result, pixels=pixels, facts=facts, outputs=())
 
     def cancel(self, remote_id: str) -> None:
-        submission = Submission.of(remote_id)
+        submission = Submission.parse(remote_id)
         with self._guard:
-            self._given_up[submission.prompt_id] = None
-            while len(self._given_up) > GIVEN_UP_KEPT:
-                self._given_up.popitem(last=False)
-        server = self.fleet.named(submission.server)
+            self._cancelled_ids[submission.prompt_id] = None
+            while len(self._cancelled_ids) > MAX_CANCELLED_KEPT:
+                self._cancelled_ids.popitem(last=False)
+        server = self.server_pool.find_server(submission.server)
         if server is not None:
             server.cancel(submission.prompt_id)
 
 
-def _machine(stats: Mapping[str, Any]) -> dict[str, Any]:
+def _server_facts(stats: Mapping[str, Any]) -> dict[str, Any]:
     """Return the version and memory of a server, from /system_stats."""
     raw_system = stats.get("system")
     system: Mapping[str, Any] = raw_system if isinstance(raw_system, Mapping) else {}

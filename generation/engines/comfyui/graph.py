@@ -20,30 +20,30 @@ from generation.engines.comfyui import wrappers as comfyui_wrappers
 
 Graph = dict[str, dict[str, Any]]
 
-PREFIX: Final = "filename_prefix"
+PREFIX_INPUT: Final = "filename_prefix"
 FOLDER: Final = "proofline"
 """The folder below the server's output and input folders in which our files lie."""
 IMAGE_ROLES: Final = ("photo", "cutout", "init", "mask", "reference", "scene")
-WORDS: Final = ("prompt", "negative")
-SIZES: Final = ("width", "height")
-OWN: Final = (*WORDS, "seed", *SIZES)
+PROMPT_MARKS: Final = ("prompt", "negative")
+SIZE_MARKS: Final = ("width", "height")
+JOB_MARKS: Final = (*PROMPT_MARKS, "seed", *SIZE_MARKS)
 IMAGE_FILES: Final = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
-LOADED_FROM: Final = (
+IMAGE_INPUT_NAMES: Final = (
     "image", "image_path", "image_file", "image_name", "image_url", "images", "url", "path", "file", "filename",
     "file_name", "file_path", "directory", "folder", "base64", "image_base64", "data",
 )  # fmt: skip
 """Inputs that name the image in nodes that load images, the most usual first."""
-FOLDERS: Final = (" [input]", " [output]", " [temp]")
+FOLDER_SUFFIXES: Final = (" [input]", " [output]", " [temp]")
 MAX_SEED: Final = 2**63 - 1
 MODEL_FILES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".sft", ".onnx")
 
-EXPORT: Final = (
+EXPORT_ADVICE: Final = (
     "In ComfyUI choose Workflow → Export (API); in older versions switch on the dev mode in the settings, then "
     "Save (API Format)."
 )
 
 
-class NotAWorkflow(ValueError):
+class InvalidWorkflow(ValueError):
     """The given text is no workflow that can run; the message says what it is and what to do."""
 
 
@@ -67,7 +67,7 @@ class Range:
     choices: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> Range:
+    def from_json(cls, plain: Mapping[str, Any]) -> Range:
         limits = {name: plain[name] for name in ("type", "minimum", "maximum", "step") if plain.get(name) is not None}
         return cls(**limits, choices=tuple(str(choice) for choice in plain.get("choices", ())))
 
@@ -79,77 +79,82 @@ class Range:
 
 
 def parse(data: bytes) -> Graph:
-    """Read a file as a graph: JSON, or a PNG that ComfyUI saved with its workflow inside. Raises NotAWorkflow."""
+    """Read a file as a graph: JSON, or a PNG that ComfyUI saved with its workflow inside. Raises InvalidWorkflow."""
     if data.startswith(b"\x89PNG"):
-        data = _carried(data)
+        data = _embedded_workflow(data)
     elif data.startswith((b"\xff\xd8\xff", b"RIFF", b"GIF8")):
-        raise NotAWorkflow(f"This image is no PNG; only a PNG that ComfyUI saved carries its workflow. {EXPORT}")
+        raise InvalidWorkflow(
+            f"This image is no PNG; only a PNG that ComfyUI saved carries its workflow. {EXPORT_ADVICE}"
+        )
     try:
         plain = json.loads(data.decode("utf-8-sig"))
     except ValueError as error:
-        raise NotAWorkflow(f"The file is no JSON ({error}). {EXPORT}") from None
+        raise InvalidWorkflow(f"The file is no JSON ({error}). {EXPORT_ADVICE}") from None
     except RecursionError:
-        raise NotAWorkflow(f"The file is nested too deeply for a workflow. {EXPORT}") from None
+        raise InvalidWorkflow(f"The file is nested too deeply for a workflow. {EXPORT_ADVICE}") from None
     return read(plain)
 
 
-def _carried(data: bytes) -> bytes:
+def _embedded_workflow(data: bytes) -> bytes:
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             carried = dict(image.info)
     except (OSError, ValueError, SyntaxError):
-        raise NotAWorkflow("The image is broken, so its workflow cannot be read.") from None
+        raise InvalidWorkflow("The image is broken, so its workflow cannot be read.") from None
     if not isinstance(carried.get("prompt"), str):
         if isinstance(carried.get("workflow"), str):
-            raise NotAWorkflow(f"This image carries its workflow only as ComfyUI's editor keeps it. {EXPORT}")
-        raise NotAWorkflow(f"This image carries no workflow: it was saved by something else, or stripped. {EXPORT}")
+            raise InvalidWorkflow(f"This image carries its workflow only as ComfyUI's editor keeps it. {EXPORT_ADVICE}")
+        raise InvalidWorkflow(
+            f"This image carries no workflow: it was saved by something else, or stripped. {EXPORT_ADVICE}"
+        )
     return str(carried["prompt"]).encode(errors="replace")
 
 
 def read(plain: Any) -> Graph:
     """Return parsed JSON as a graph, also if it is wrapped in other objects (wrappers.py).
 
-    What ComfyUI adds to nodes while it runs them, such as `is_changed`, is left out. Raises NotAWorkflow, which
+    What ComfyUI adds to nodes while it runs them, such as `is_changed`, is left out. Raises InvalidWorkflow, which
     says how to get the right file if that is known.
     """
     nodes = _nodes(plain)
     graph: Graph = {}
     for node_id, node in nodes.items():
         if not isinstance(node, Mapping) or not isinstance(node.get("inputs"), Mapping):
-            raise NotAWorkflow(
-                f"Node {node_id!r} of this file has no inputs, so it is no API-format workflow. {EXPORT}"
+            raise InvalidWorkflow(
+                f"Node {node_id!r} of this file has no inputs, so it is no API-format workflow. {EXPORT_ADVICE}"
             )
         if not isinstance(node.get("class_type"), str) or not node["class_type"]:
-            raise NotAWorkflow(
+            raise InvalidWorkflow(
                 f"Node {node_id!r} has no type: the editor that saved this workflow lacked a custom node. Install it "
                 "there and export again."
             )
         graph[str(node_id)] = _node(str(node_id), node)
     for node_id, name, link in links(graph):
         if link not in graph:
-            raise NotAWorkflow(f"{title(graph, node_id)} takes its {name} from node {link}, which the file lacks.")
+            raise InvalidWorkflow(f"{title(graph, node_id)} takes its {name} from node {link}, which the file lacks.")
     return graph
 
 
 def _nodes(plain: Any) -> Mapping[str, Any]:
-    """Return the object of nodes in a file. Raises NotAWorkflow if there is none, or more than one."""
+    """Return the object of nodes in a file. Raises InvalidWorkflow if there is none, or more than one."""
     graphs = comfyui_wrappers.graphs_in(plain)
     if len(graphs) > 1:
-        raise NotAWorkflow(f"This file holds {len(graphs)} workflows. Upload one of them in a file of its own.")
+        raise InvalidWorkflow(f"This file holds {len(graphs)} workflows. Upload one of them in a file of its own.")
     if graphs:
         return graphs[0]
-    if comfyui_wrappers.is_of_editor(plain):
-        raise NotAWorkflow(
+    if comfyui_wrappers.is_editor_workflow(plain):
+        raise InvalidWorkflow(
             "This is the workflow as ComfyUI's editor keeps it, with places and colours; a server cannot run it. "
-            f"{EXPORT}"
+            f"{EXPORT_ADVICE}"
         )
     if not isinstance(plain, Mapping) or not plain:
-        raise NotAWorkflow(f"This is no ComfyUI workflow: an object of nodes was expected. {EXPORT}")
+        raise InvalidWorkflow(f"This is no ComfyUI workflow: an object of nodes was expected. {EXPORT_ADVICE}")
     if any(isinstance(node, Mapping) and "inputs" in node for node in plain.values()):
         return plain
     listed = ", ".join(str(name)[:40] for name in list(plain)[:8])
-    raise NotAWorkflow(
-        f"This is no API-format workflow: the file has {listed}, and none of them is a node with its inputs. {EXPORT}"
+    raise InvalidWorkflow(
+        f"This is no API-format workflow: the file has {listed}, and none of them is a node with its inputs. "
+        f"{EXPORT_ADVICE}"
     )
 
 
@@ -160,11 +165,11 @@ def _node(node_id: str, node: Mapping[str, Any]) -> dict[str, Any]:
     kept: dict[str, Any] = {"class_type": node["class_type"], "inputs": node["inputs"]}
     kept |= {"_meta": {"title": named}} if isinstance(named, str) else {}
     where = title({node_id: kept}, node_id)
-    if problem := comfyui_wrappers.unstorable([node_id, node["class_type"], named]):
-        raise NotAWorkflow(f"The title or type of a node {problem}. Correct it in ComfyUI and export again.")
+    if problem := comfyui_wrappers.storage_problem([node_id, node["class_type"], named]):
+        raise InvalidWorkflow(f"The title or type of a node {problem}. Correct it in ComfyUI and export again.")
     for name, value in node["inputs"].items():
-        if problem := comfyui_wrappers.unstorable([name, value]):
-            raise NotAWorkflow(f"{where}: its {name!r} {problem}. Correct it in ComfyUI and export again.")
+        if problem := comfyui_wrappers.storage_problem([name, value]):
+            raise InvalidWorkflow(f"{where}: its {name!r} {problem}. Correct it in ComfyUI and export again.")
     return copy.deepcopy(kept)
 
 
@@ -199,10 +204,10 @@ def image_inputs(node: Mapping[str, Any]) -> list[str]:
     The node is recognised by its class (LoadImage, LoadImageMask, "Image Load" …), or by a value that is an image's
     file name.
     """
-    texts = {name: value for name, value in node["inputs"].items() if isinstance(value, str) and name != PREFIX}
+    texts = {name: value for name, value in node["inputs"].items() if isinstance(value, str) and name != PREFIX_INPUT}
     kind = plain_class(node)
     if "loadimage" in kind or "imageload" in kind:
-        usual = next((name for name in LOADED_FROM if name in texts), "")
+        usual = next((name for name in IMAGE_INPUT_NAMES if name in texts), "")
         if usual:
             return [usual]
     return [name for name, value in texts.items() if _is_image_file(value)]
@@ -210,7 +215,7 @@ def image_inputs(node: Mapping[str, Any]) -> list[str]:
 
 def _is_image_file(value: str) -> bool:
     text = value.strip()
-    for folder in FOLDERS:
+    for folder in FOLDER_SUFFIXES:
         text = text.removesuffix(folder)
     return "\n" not in text and text.partition("?")[0].lower().endswith(IMAGE_FILES)
 
@@ -227,13 +232,13 @@ def models_of(graph: Mapping[str, Any]) -> dict[str, str]:
 
 def saving_nodes(graph: Graph) -> list[str]:
     """Return nodes that write files under a prefix; only their files can be told from those of earlier equal jobs."""
-    return [node_id for node_id, node in graph.items() if PREFIX in node["inputs"]]
+    return [node_id for node_id, node in graph.items() if PREFIX_INPUT in node["inputs"]]
 
 
 def marks_of(graph: Graph, inputs: Mapping[str, Any]) -> dict[str, Mark]:
     """Return the marked inputs by name. inputs: {"prompt": ["6", "text"], "seed": [["3", "seed"], ["11", "seed"]]}.
 
-    Raises NotAWorkflow for a place that the graph does not have.
+    Raises InvalidWorkflow for a place that the graph does not have.
     """
     marks = {}
     for name, given in inputs.items():
@@ -241,10 +246,14 @@ def marks_of(graph: Graph, inputs: Mapping[str, Any]) -> dict[str, Mark]:
         places = []
         for pair in pairs:
             if not isinstance(pair, list | tuple) or len(pair) != 2:
-                raise NotAWorkflow(f'The mark {name!r} is {pair!r}; it is a node and an input, such as ["6", "text"].')
+                raise InvalidWorkflow(
+                    f'The mark {name!r} is {pair!r}; it is a node and an input, such as ["6", "text"].'
+                )
             node_id, field_name = str(pair[0]), str(pair[1])
             if field_name not in graph.get(node_id, {}).get("inputs", {}):
-                raise NotAWorkflow(f"{name!r} is marked at input {field_name!r} of node {node_id}, which is not there.")
+                raise InvalidWorkflow(
+                    f"{name!r} is marked at input {field_name!r} of node {node_id}, which is not there."
+                )
             places.append((node_id, field_name))
         loads = all(field_name in image_inputs(graph[node_id]) for node_id, field_name in places)
         marks[str(name)] = Mark(str(name), tuple(places), is_image=name in IMAGE_ROLES or loads)
@@ -253,25 +262,25 @@ def marks_of(graph: Graph, inputs: Mapping[str, Any]) -> dict[str, Mark]:
 
 @dataclass(frozen=True)
 class Workflow:
-    """A graph with its marks. saves_at: the node whose images are the result. ranges: by mark, as far as known."""
+    """A graph with its marks. output_node: the node whose images are the result. ranges: by mark, as far as known."""
 
     graph: Graph
     marks: Mapping[str, Mark]
-    saves_at: str
+    output_node: str
     name: str = ""
     ranges: Mapping[str, Range] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Workflow:
-        """Read the workflow in an endpoint's config; empty if there is none yet. Raises NotAWorkflow."""
+    def from_config(cls, config: Mapping[str, Any]) -> Workflow:
+        """Read the workflow in an endpoint's config; empty if there is none yet. Raises InvalidWorkflow."""
         if config.get("workflow") is None:
             return cls({}, {}, "")
         graph = read(config["workflow"])
-        ranges = {str(name): Range.of(plain) for name, plain in dict(config.get("ranges") or {}).items()}
+        ranges = {str(name): Range.from_json(plain) for name, plain in dict(config.get("ranges") or {}).items()}
         marks = marks_of(graph, config.get("inputs") or {})
         chosen = str(config.get("output_node") or "")
         name = str(config.get("workflow_name") or "")
-        return cls(graph, marks, _output(graph, chosen), name, ranges)
+        return cls(graph, marks, _choose_output_node(graph, chosen), name, ranges)
 
     @property
     def images(self) -> list[Mark]:
@@ -280,7 +289,7 @@ class Workflow:
     @property
     def parameters(self) -> list[Mark]:
         """The marks that are parameters: everything but images and the job's own values."""
-        return [mark for mark in self.marks.values() if not mark.is_image and mark.name not in OWN]
+        return [mark for mark in self.marks.values() if not mark.is_image and mark.name not in JOB_MARKS]
 
     @property
     def models(self) -> dict[str, str]:
@@ -298,12 +307,12 @@ class Workflow:
             for node_id, node in self.graph.items()
         }
         marks = {mark.name: [list(place) for place in mark.places] for mark in self.marks.values()}
-        plain = json.dumps([nodes, marks, self.saves_at], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        plain = json.dumps([nodes, marks, self.output_node], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         most = self.ranges.get("seed", Range()).maximum
         folded = f"+{int(most)}" if most is not None and most < MAX_SEED else ""
         return hashlib.sha256(plain.encode()).hexdigest() + folded
 
-    def standard(self, name: str) -> Any:
+    def own_value(self, name: str) -> Any:
         """Return the workflow's own value at a mark; None if it is connected to another node."""
         node_id, field_name = self.marks[name].places[0]
         value = self.graph[node_id]["inputs"][field_name]
@@ -314,7 +323,7 @@ class Workflow:
 
         Raises ValueError with a sentence.
         """
-        value = _cast(name, given, self.standard(name), self.ranges.get(name, Range()))
+        value = _cast(name, given, self.own_value(name), self.ranges.get(name, Range()))
         limits = self.ranges.get(name, Range())
         if limits.choices and str(value) not in limits.choices:
             raise ValueError(f"{name} is {given!r}; it is one of {', '.join(limits.choices[:12])}.")
@@ -327,12 +336,12 @@ class Workflow:
                 )
         return value
 
-    def seed(self, seed: int) -> int:
+    def fold_seed(self, seed: int) -> int:
         """Return a seed that the marked node takes: folded into its range if that is known to be smaller."""
         most = self.ranges.get("seed", Range()).maximum
         return seed if most is None or seed <= most else seed % (int(most) + 1)
 
-    def filled(self, values: Mapping[str, Any], prefix: str) -> Graph:
+    def fill(self, values: Mapping[str, Any], prefix: str) -> Graph:
         """Return the graph of one image. values: by mark; absent ones stay as in the workflow. prefix: of its files,
         new for every submission, since ComfyUI does not run an equal graph again."""
         graph = copy.deepcopy(self.graph)
@@ -340,22 +349,22 @@ class Workflow:
             for node_id, field_name in self.marks[name].places:
                 graph[node_id]["inputs"][field_name] = value
         for node_id in saving_nodes(graph):
-            graph[node_id]["inputs"][PREFIX] = prefix if node_id == self.saves_at else f"{prefix}-{node_id}"
+            graph[node_id]["inputs"][PREFIX_INPUT] = prefix if node_id == self.output_node else f"{prefix}-{node_id}"
         return graph
 
 
-def _output(graph: Graph, chosen: str) -> str:
+def _choose_output_node(graph: Graph, chosen: str) -> str:
     saving = saving_nodes(graph)
     if chosen:
         if chosen not in saving:
             titles = ", ".join(title(graph, node_id) for node_id in saving) or "none"
-            raise NotAWorkflow(f"Node {chosen} saves no image under a file prefix; those that do: {titles}.")
+            raise InvalidWorkflow(f"Node {chosen} saves no image under a file prefix; those that do: {titles}.")
         return chosen
     if not saving:
-        raise NotAWorkflow("No node of this workflow saves an image: add a Save Image node at its end.")
+        raise InvalidWorkflow("No node of this workflow saves an image: add a Save Image node at its end.")
     if len(saving) > 1:
         listed = ", ".join(title(graph, node_id) for node_id in saving)
-        raise NotAWorkflow(f"Several nodes save images, {listed}: say which one's is the result.")
+        raise InvalidWorkflow(f"Several nodes save images, {listed}: say which one's is the result.")
     return saving[0]
 
 

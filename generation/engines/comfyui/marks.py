@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from generation.engines.comfyui.graph import (
     IMAGE_ROLES,
-    OWN,
-    PREFIX,
-    SIZES,
-    WORDS,
+    JOB_MARKS,
+    PREFIX_INPUT,
+    PROMPT_MARKS,
+    SIZE_MARKS,
     Graph,
     Mark,
     image_inputs,
@@ -25,12 +25,12 @@ from generation.engines.comfyui.graph import (
     plain_class,
     title,
 )
-from generation.engines.comfyui.words import Place, prompts
+from generation.engines.comfyui.prompt_texts import Place, find_prompts
 
 VALUES: Final = ("value", "string", "text", "int", "float", "number")
 SEEDS: Final = ("seed", "noise_seed")
 SAMPLER_INPUTS: Final = (("steps", "steps"), ("cfg", "guidance"), ("guidance", "guidance"), ("denoise", "strength"))
-WITH_ALPHA: Final = ("cutout", "mask")
+ALPHA_ROLES: Final = ("cutout", "mask")
 """Roles whose image is the accepted cut-out, which has transparency."""
 OTHER_SOURCES: Final = ("base64", "url", "path", "folder", "directory", "batch")
 """Parts of the class names of nodes that load images from other places than the server's input folder."""
@@ -47,7 +47,7 @@ NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 class Input:
     """One input of a node that holds a value, with the name of its mark, or "".
 
-    question: the question that a person has to answer, "" for none; is_meant: a person confirmed it as it is.
+    question: the question that a person has to answer, "" for none; is_confirmed: a person confirmed it as it is.
     """
 
     node_id: str
@@ -55,7 +55,7 @@ class Input:
     value: Any
     mark: str
     question: str = ""
-    is_meant: bool = False
+    is_confirmed: bool = False
 
     @property
     def key(self) -> str:
@@ -63,27 +63,27 @@ class Input:
         return f"mark|{self.node_id}|{self.name}"
 
     @property
-    def meant_key(self) -> str:
+    def confirmation_key(self) -> str:
         """The name of the form field by which a person confirms the input as it is."""
         return f"meant|{self.node_id}|{self.name}"
 
 
 @dataclass(frozen=True)
 class Node:
-    """One node. joined: its connections in words, ("model", "“Load Checkpoint” (node 4)")."""
+    """One node. connections: its connections in words, ("model", "“Load Checkpoint” (node 4)")."""
 
     node_id: str
     title: str
     class_type: str
     inputs: tuple[Input, ...]
-    joined: tuple[tuple[str, str], ...]
+    connections: tuple[tuple[str, str], ...]
 
     @property
     def is_marked(self) -> bool:
         return any(node_input.mark for node_input in self.inputs)
 
     @property
-    def is_asked_about(self) -> bool:
+    def has_question(self) -> bool:
         return any(node_input.question for node_input in self.inputs)
 
 
@@ -92,36 +92,38 @@ def nodes_of(graph: Graph, marks: Mapping[str, Mark]) -> list[Node]:
     named = {place: mark.name for mark in marks.values() for place in mark.places}
     nodes = []
     for node_id, node in graph.items():
-        values = {name: value for name, value in node["inputs"].items() if not is_link(value) and name != PREFIX}
+        values = {name: value for name, value in node["inputs"].items() if not is_link(value) and name != PREFIX_INPUT}
         inputs = [Input(node_id, name, value, named.get((node_id, name), "")) for name, value in values.items()]
         # The value of a mark replaces a connection, so a marked connection is shown as an input.
         over = [(name, value) for name, value in node["inputs"].items() if is_link(value)]
         inputs += [Input(node_id, name, "", named[node_id, name]) for name, _ in over if (node_id, name) in named]
-        joined = tuple((name, title(graph, value[0])) for name, value in over if (node_id, name) not in named)
+        connections = tuple((name, title(graph, value[0])) for name, value in over if (node_id, name) not in named)
         meta = node.get("_meta") or {}
         nodes.append(
-            Node(node_id, str(meta.get("title") or node["class_type"]), node["class_type"], tuple(inputs), joined)
+            Node(node_id, str(meta.get("title") or node["class_type"]), node["class_type"], tuple(inputs), connections)
         )
     return sorted(nodes, key=lambda node: not node.is_marked)
 
 
-def guess(graph: Graph) -> dict[str, list[Any]]:
+def guess_marks(graph: Graph) -> dict[str, list[Any]]:
     """Guess the marks, in the form of an endpoint's config: {"prompt": ["6", "text"], …}."""
     places_by_mark: dict[str, list[Place]] = {}
-    positive, negative = prompts(graph)
+    positive, negative = find_prompts(graph)
     places_by_mark["prompt"], places_by_mark["negative"] = (
         positive,
         [place for place in negative if place not in positive],
     )
-    places_by_mark["seed"] = _unique(_literal(graph, node_id, name) for node_id, name in _having(graph, SEEDS))
+    places_by_mark["seed"] = _unique(
+        _value_place(graph, node_id, name) for node_id, name in _places_named(graph, SEEDS)
+    )
     for side in ("width", "height"):
-        places_by_mark[side] = _unique(_literal(graph, node_id, side) for node_id in _sizes(graph))
+        places_by_mark[side] = _unique(_value_place(graph, node_id, side) for node_id in _size_nodes(graph))
     images = _images(graph)
     places_by_mark |= images
     places_by_mark |= _loras(graph)
     for name, mark in SAMPLER_INPUTS:
-        places = _unique(_literal(graph, node_id, field) for node_id, field in _having(graph, (name,)))
-        is_wanted = name != "denoise" or _is_encoded(graph, images)
+        places = _unique(_value_place(graph, node_id, field) for node_id, field in _places_named(graph, (name,)))
+        is_wanted = name != "denoise" or _starts_from_image(graph, images)
         if len(places) == 1 and mark not in places_by_mark and is_wanted:
             places_by_mark[mark] = places
     return as_config(places_by_mark)
@@ -147,19 +149,19 @@ def problem_of(graph: Graph, name: str, place: Place) -> str:
     loads = field in image_inputs(graph[node_id])
     if not NAME.fullmatch(name):
         return f"“{name}” at {where}: a name is of small letters, digits and _, and begins with a letter."
-    if name in OWN and loads:
+    if name in JOB_MARKS and loads:
         return f"“{name}” cannot be an image: {where} loads one. Call it photo, init, mask or reference."
     if name in IMAGE_ROLES and not loads:
         return f"“{name}” is an image, but {field} of {where} takes none; mark a Load Image node."
-    if name in WORDS and not isinstance(value, str | list):
+    if name in PROMPT_MARKS and not isinstance(value, str | list):
         return f"“{name}” is text, but {field} of {where} is {value!r}."
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if name in ("seed", *SIZES) and not is_number and not is_link(value):
+    if name in ("seed", *SIZE_MARKS) and not is_number and not is_link(value):
         return f"“{name}” is a number, but {field} of {where} is {value!r}."
     return ""
 
 
-def remarks_on(marks: Mapping[str, Mark]) -> list[str]:
+def missing_mark_notes(marks: Mapping[str, Mark]) -> list[str]:
     """Return sentences about the consequences of missing marks."""
     remarks = []
     if "prompt" not in marks:
@@ -175,7 +177,7 @@ def remarks_on(marks: Mapping[str, Mark]) -> list[str]:
     return remarks
 
 
-def _literal(graph: Graph, node_id: str, name: str) -> Place | None:
+def _value_place(graph: Graph, node_id: str, name: str) -> Place | None:
     """Return the place that holds the value of an input: itself, or the single-value node that it is connected to."""
     for _ in range(4):
         value = graph[node_id]["inputs"].get(name)
@@ -189,14 +191,14 @@ def _literal(graph: Graph, node_id: str, name: str) -> Place | None:
     return None
 
 
-def _having(graph: Graph, names: Sequence[str]) -> Iterator[Place]:
+def _places_named(graph: Graph, names: Sequence[str]) -> Iterator[Place]:
     for node_id, node in graph.items():
         for name in names:
             if name in node["inputs"]:
                 yield node_id, name
 
 
-def _sizes(graph: Graph) -> list[str]:
+def _size_nodes(graph: Graph) -> list[str]:
     """Return the nodes that decide the size of the image: the empty latent and the nodes that must agree with it, else
     the node that scales the input image."""
     sized = {
@@ -226,7 +228,7 @@ def _images(graph: Graph) -> dict[str, list[Place]]:
             continue
         role = _role(graph, node_id)
         name, number = role, 2
-        while name in images and role not in WITH_ALPHA:
+        while name in images and role not in ALPHA_ROLES:
             name, number = f"{role}_{number}", number + 1
         images.setdefault(name, []).append((node_id, "image"))
     return images
@@ -243,7 +245,7 @@ def _role(graph: Graph, node_id: str) -> str:
     if "mask" in plain_class(graph[node_id]):
         return "mask"
     if takes_alpha(graph, node_id):
-        return "cutout" if _slots(graph, node_id, 0) else "mask"
+        return "cutout" if _connected_inputs(graph, node_id, 0) else "mask"
     kinds = [plain_class(graph[follower]) for follower in _downstream(graph, node_id)]
     for kind in kinds:
         if any(word in kind for word in REFERENCES):
@@ -257,7 +259,7 @@ def takes_alpha(graph: Graph, node_id: str) -> bool:
     """Return whether the graph uses the mask that a Load Image node makes from transparency (1 - alpha)."""
     if "mask" in plain_class(graph[node_id]):
         return False
-    used = _slots(graph, node_id, 1)
+    used = _connected_inputs(graph, node_id, 1)
     return (
         bool(used)
         if plain_class(graph[node_id]).startswith("loadimage")
@@ -265,7 +267,7 @@ def takes_alpha(graph: Graph, node_id: str) -> bool:
     )
 
 
-def _slots(graph: Graph, node_id: str, slot: int) -> list[str]:
+def _connected_inputs(graph: Graph, node_id: str, slot: int) -> list[str]:
     """Return the names of the inputs that one output of a node is connected to."""
     return [
         name
@@ -275,7 +277,7 @@ def _slots(graph: Graph, node_id: str, slot: int) -> list[str]:
     ]
 
 
-def _is_encoded(graph: Graph, images: Mapping[str, Sequence[Place]]) -> bool:
+def _starts_from_image(graph: Graph, images: Mapping[str, Sequence[Place]]) -> bool:
     """Return whether a sampler starts from a loaded image, so that the denoising strength matters."""
     starts = [node_id for role in ("init", "cutout") for node_id, _ in images.get(role, ())]
     return any(

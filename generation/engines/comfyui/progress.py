@@ -18,16 +18,16 @@ from urllib.parse import urlsplit
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-KEPT: Final = 2000
+MAX_ENTRIES: Final = 2000
 IDLE_SECONDS: Final = 60.0
 """Seconds without a submission or an event after which a socket is closed."""
-AGAIN_SECONDS: Final = 20.0
+RECONNECT_SECONDS: Final = 20.0
 RECEIVE_SECONDS: Final = 2.0
-MOST_BYTES: Final = 16 * 1024 * 1024
-MOST_STEPS: Final = 1_000_000
+MAX_BYTES: Final = 16 * 1024 * 1024
+MAX_STEPS: Final = 1_000_000
 
 
-class Hints:
+class ProgressListener:
     """The newest (step, steps) per prompt id, of one client at several servers."""
 
     def __init__(self, client_id: str, *, headers: Mapping[str, str], ca: str) -> None:
@@ -35,7 +35,7 @@ class Hints:
         self._headers = dict(headers)
         self._ca = ca
         self._guard = threading.Lock()
-        self._heard: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        self._progress_by_id: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._wanted_until: dict[str, float] = {}
         self._not_before: dict[str, float] = {}
         self._listening: set[str] = set()
@@ -50,10 +50,10 @@ class Hints:
             self._listening.add(base_url)
         threading.Thread(target=self._listen, args=(base_url,), name="comfyui-hints", daemon=True).start()
 
-    def of(self, prompt_id: str) -> tuple[int, int]:
+    def get_progress(self, prompt_id: str) -> tuple[int, int]:
         """Return the last (step, steps) received; (0, 0) if there was none."""
         with self._guard:
-            return self._heard.get(prompt_id, (0, 0))
+            return self._progress_by_id.get(prompt_id, (0, 0))
 
     def is_listening(self, base_url: str) -> bool:
         with self._guard:
@@ -62,13 +62,13 @@ class Hints:
     def _listen(self, base_url: str) -> None:
         try:
             with self._connect(base_url) as socket:
-                self._hear(socket, base_url)
+                self._receive(socket, base_url)
         except (OSError, WebSocketException, ValueError):
             pass  # without a socket there are no hints, everything else works
         finally:
             with self._guard:
                 self._listening.discard(base_url)
-                self._not_before[base_url] = monotonic() + AGAIN_SECONDS
+                self._not_before[base_url] = monotonic() + RECONNECT_SECONDS
 
     def _connect(self, base_url: str) -> ClientConnection:
         parts = urlsplit(base_url)
@@ -84,11 +84,11 @@ class Hints:
             additional_headers=self._headers,
             ssl=trust,
             open_timeout=10,
-            max_size=MOST_BYTES,
+            max_size=MAX_BYTES,
             user_agent_header="Proofline/1",
         )
 
-    def _hear(self, socket: ClientConnection, base_url: str) -> None:
+    def _receive(self, socket: ClientConnection, base_url: str) -> None:
         while monotonic() < self._wanted_until[base_url]:
             try:
                 message = socket.recv(timeout=RECEIVE_SECONDS)
@@ -97,11 +97,11 @@ class Hints:
             if isinstance(message, bytes):
                 continue  # a preview image
             try:
-                self._note(json.loads(message), base_url)
+                self._record_progress(json.loads(message), base_url)
             except ValueError:
                 continue
 
-    def _note(self, event: Any, base_url: str) -> None:
+    def _record_progress(self, event: Any, base_url: str) -> None:
         """Record the progress in one event. Other events are ignored."""
         data = event.get("data") if isinstance(event, Mapping) else None
         if not isinstance(data, Mapping) or not isinstance(data.get("prompt_id"), str):
@@ -117,17 +117,17 @@ class Hints:
         if progress[1] < 2:
             return  # most nodes count 1 of 1; only those that count steps are useful
         with self._guard:
-            self._heard[data["prompt_id"]] = progress
-            self._heard.move_to_end(data["prompt_id"])
+            self._progress_by_id[data["prompt_id"]] = progress
+            self._progress_by_id.move_to_end(data["prompt_id"])
             self._wanted_until[base_url] = monotonic() + IDLE_SECONDS
-            while len(self._heard) > KEPT:
-                self._heard.popitem(last=False)
+            while len(self._progress_by_id) > MAX_ENTRIES:
+                self._progress_by_id.popitem(last=False)
 
 
 def _steps(plain: Mapping[str, Any]) -> tuple[int, int]:
     value, most = plain.get("value"), plain.get("max")
     if not isinstance(value, int | float) or not isinstance(most, int | float):
         return (0, 0)
-    if not 0 <= value <= most <= MOST_STEPS:  # false for nan too
+    if not 0 <= value <= most <= MAX_STEPS:  # false for nan too
         return (0, 0)
     return (int(value), int(most))

@@ -13,19 +13,19 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from generation.engines.comfyui.graph import Graph, Mark, Workflow, image_inputs, is_link, plain_class, title
-from generation.engines.comfyui.marks import WITH_ALPHA, takes_alpha
-from generation.engines.comfyui.words import Place, word_inputs
+from generation.engines.comfyui.marks import ALPHA_ROLES, takes_alpha
+from generation.engines.comfyui.prompt_texts import Place, list_text_inputs
 
-MEANT: Final = "meant_as_is"
+CONFIRMED_SETTING: Final = "meant_as_is"
 """The setting with the inputs that people confirmed as they are: [[node, input, mark, digest of the value], …]."""
 SHOWN_CHARACTERS: Final = 60
 
-Meant = tuple[str, str, str, str]
+QuestionKey = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True)
-class Question:
-    """One input that would not do what people expect. is_meant: a person confirmed it as it is.
+class InputQuestion:
+    """One input that would not do what people expect. is_confirmed: a person confirmed it as it is.
 
     mark: the name of its mark, "" if it has none. A different mark or value makes a different question.
     """
@@ -34,40 +34,42 @@ class Question:
     mark: str
     value: Any
     sentence: str
-    is_meant: bool = False
+    is_confirmed: bool = False
 
     @property
-    def key(self) -> Meant:
+    def key(self) -> QuestionKey:
         """The form in which the endpoint's settings store the question."""
         text = json.dumps(self.value, sort_keys=True, ensure_ascii=False)
         return (*self.place, self.mark, hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
-def questions(workflow: Workflow, config: Mapping[str, Any]) -> list[Question]:
+def questions(workflow: Workflow, config: Mapping[str, Any]) -> list[InputQuestion]:
     """Return all questions about a workflow with its marks, including settled ones."""
-    return of_graph(workflow.graph, workflow.marks, meant_in(config))
+    return questions_of_graph(workflow.graph, workflow.marks, confirmed_keys(config))
 
 
-def unsettled(workflow: Workflow, config: Mapping[str, Any]) -> list[str]:
+def open_questions(workflow: Workflow, config: Mapping[str, Any]) -> list[str]:
     """Return a sentence for each question that is not settled yet."""
-    return [question.sentence for question in questions(workflow, config) if not question.is_meant]
+    return [question.sentence for question in questions(workflow, config) if not question.is_confirmed]
 
 
-def meant_in(config: Mapping[str, Any]) -> set[Meant]:
+def confirmed_keys(config: Mapping[str, Any]) -> set[QuestionKey]:
     """Return the inputs that an endpoint's settings confirm as they are; entries of another shape are ignored."""
-    kept = config.get(MEANT)
+    kept = config.get(CONFIRMED_SETTING)
     entries = kept if isinstance(kept, list) else []
     whole = (entry for entry in entries if isinstance(entry, list | tuple) and len(entry) == 4)
     return {(str(entry[0]), str(entry[1]), str(entry[2]), str(entry[3])) for entry in whole}
 
 
-def of_graph(graph: Graph, marks: Mapping[str, Mark], meant: Iterable[Meant] = ()) -> list[Question]:
+def questions_of_graph(
+    graph: Graph, marks: Mapping[str, Mark], meant: Iterable[QuestionKey] = ()
+) -> list[InputQuestion]:
     """Return the questions about a graph, in the order of its nodes."""
     named = {place: mark.name for mark in marks.values() for place in mark.places}
     settled = set(meant)
-    all_questions = [*_about_images(graph, named), *_about_words(graph, named)]
+    all_questions = [*_image_questions(graph, named), *_prompt_questions(graph, named)]
     all_questions = [
-        Question(question.place, question.mark, question.value, question.sentence, is_meant=True)
+        InputQuestion(question.place, question.mark, question.value, question.sentence, is_confirmed=True)
         if question.key in settled
         else question
         for question in all_questions
@@ -76,14 +78,14 @@ def of_graph(graph: Graph, marks: Mapping[str, Mark], meant: Iterable[Meant] = (
     return sorted(all_questions, key=lambda question: order[question.place[0]])
 
 
-def _about_images(graph: Graph, named: Mapping[Place, str]) -> list[Question]:
+def _image_questions(graph: Graph, named: Mapping[Place, str]) -> list[InputQuestion]:
     image_questions = []
     for node_id, node in graph.items():
         for name in image_inputs(node):
             place, value = (node_id, name), node["inputs"][name]
             mark = named.get(place, "")
             if sentence := _image_sentence(graph, node_id, mark, value):
-                image_questions.append(Question(place, mark, value, sentence))
+                image_questions.append(InputQuestion(place, mark, value, sentence))
     return image_questions
 
 
@@ -94,13 +96,13 @@ def _image_sentence(graph: Graph, node_id: str, mark: str, value: str) -> str:
             f"{where} loads {_short(value) or 'an image'} from the server, the same for every product. Mark it as an "
             "image, such as photo or cutout, or say that it is meant as it is."
         )
-    if mark not in WITH_ALPHA and takes_alpha(graph, node_id):
+    if mark not in ALPHA_ROLES and takes_alpha(graph, node_id):
         return (
             f"{where} makes its mask from transparency, and the image “{mark}” has none, so nothing would be "
             "repainted. Mark it as cutout, or say that it is meant as it is."
         )
     channel = str(graph[node_id]["inputs"].get("channel") or "alpha")
-    if mark in WITH_ALPHA and "mask" in plain_class(graph[node_id]) and channel != "alpha":
+    if mark in ALPHA_ROLES and "mask" in plain_class(graph[node_id]) and channel != "alpha":
         return (
             f"{where} reads its mask from the channel {channel}, and the mask of a cut-out is its alpha channel. "
             "Choose alpha in ComfyUI and upload the workflow again, or say that it is meant as it is."
@@ -108,21 +110,21 @@ def _image_sentence(graph: Graph, node_id: str, mark: str, value: str) -> str:
     return ""
 
 
-def _about_words(graph: Graph, named: Mapping[Place, str]) -> list[Question]:
+def _prompt_questions(graph: Graph, named: Mapping[Place, str]) -> list[InputQuestion]:
     has_prompt = "prompt" in named.values()
-    questions_by_place: dict[Place, Question] = {}
-    for place, held in word_inputs(graph).items():
+    questions_by_place: dict[Place, InputQuestion] = {}
+    for place, held in list_text_inputs(graph).items():
         if place in named or any(source in named for source in held):
             continue
         at = held[0]
         value = graph[at[0]]["inputs"][at[1]]
         words = "" if is_link(value) else str(value).strip()
         if words or not has_prompt:
-            questions_by_place.setdefault(at, Question(at, "", value, _words_sentence(graph, at, words)))
+            questions_by_place.setdefault(at, InputQuestion(at, "", value, _prompt_sentence(graph, at, words)))
     return list(questions_by_place.values())
 
 
-def _words_sentence(graph: Graph, place: Place, words: str) -> str:
+def _prompt_sentence(graph: Graph, place: Place, words: str) -> str:
     where = f"The input {place[1]} of {title(graph, place[0])}"
     settle = "Mark it as prompt or negative, or say that it is meant as it is."
     if not words:

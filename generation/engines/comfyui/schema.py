@@ -12,7 +12,7 @@ from typing import Any, Final
 from generation.engines.comfyui.graph import Range, Workflow, is_link
 
 #: A list with more values than this is a list of files on one server, not a choice for people.
-MOST_CHOICES: Final = 60
+MAX_CHOICES: Final = 60
 NUMBERS: Final = frozenset({"INT", "FLOAT"})
 
 
@@ -25,10 +25,10 @@ def problems_of(workflow: Workflow, schema: Mapping[str, Mapping[str, Any]]) -> 
         if class_schema is None:
             problems.append(f"{workflow.title(node_id)} is of the type {node['class_type']}, which is not installed.")
             continue
-        problems += _lacking(workflow, node_id, class_schema)
+        problems += _missing_inputs(workflow, node_id, class_schema)
         for name, value in node["inputs"].items():
             if not is_link(value) and not _is_filled_by_image(workflow, node_id, name):
-                problems += _wrong(workflow, node_id, name, value, class_schema)
+                problems += _value_problems(workflow, node_id, name, value, class_schema)
     return problems
 
 
@@ -46,7 +46,7 @@ def ranges_of(workflow: Workflow, schema: Mapping[str, Mapping[str, Any]]) -> di
             ranges[mark.name] = Range(kind, _number(options, "min"), _number(options, "max"), _number(options, "step"))
         elif kind == "BOOLEAN":
             ranges[mark.name] = Range(kind)
-        elif choices is not None and len(choices) <= MOST_CHOICES:
+        elif choices is not None and len(choices) <= MAX_CHOICES:
             ranges[mark.name] = Range(choices=tuple(str(choice) for choice in choices))
     return ranges
 
@@ -55,14 +55,16 @@ def _is_filled_by_image(workflow: Workflow, node_id: str, name: str) -> bool:
     return any((node_id, name) in mark.places for mark in workflow.images)
 
 
-def _lacking(workflow: Workflow, node_id: str, class_schema: Mapping[str, Any]) -> Iterator[str]:
-    required = _part(class_schema, "required")
+def _missing_inputs(workflow: Workflow, node_id: str, class_schema: Mapping[str, Any]) -> Iterator[str]:
+    required = _input_group(class_schema, "required")
     for name in required:
         if name not in workflow.graph[node_id]["inputs"]:
             yield f"{workflow.title(node_id)} lacks its {name}."
 
 
-def _wrong(workflow: Workflow, node_id: str, name: str, value: Any, class_schema: Mapping[str, Any]) -> Iterator[str]:
+def _value_problems(
+    workflow: Workflow, node_id: str, name: str, value: Any, class_schema: Mapping[str, Any]
+) -> Iterator[str]:
     kind, options = _input(class_schema, name)
     choices = _choices(kind, options)
     where = workflow.title(node_id)
@@ -78,7 +80,7 @@ def _wrong(workflow: Workflow, node_id: str, name: str, value: Any, class_schema
             yield f"{where}: {name} is {value:g}; at most {high:g} is possible."
 
 
-def _part(class_schema: Mapping[str, Any], part: str) -> Mapping[str, Any]:
+def _input_group(class_schema: Mapping[str, Any], part: str) -> Mapping[str, Any]:
     inputs = class_schema.get("input")
     part_inputs = inputs.get(part) if isinstance(inputs, Mapping) else None
     return part_inputs if isinstance(part_inputs, Mapping) else {}
@@ -87,7 +89,7 @@ def _part(class_schema: Mapping[str, Any], part: str) -> Mapping[str, Any]:
 def _input(class_schema: Mapping[str, Any], name: str) -> tuple[str, Mapping[str, Any]]:
     """Return (type, options) of one input; ("", {}) if the schema does not name it. A list of values is converted to
     the newer form, "COMBO" with options."""
-    given = _part(class_schema, "required").get(name, _part(class_schema, "optional").get(name))
+    given = _input_group(class_schema, "required").get(name, _input_group(class_schema, "optional").get(name))
     if not isinstance(given, list | tuple) or not given:
         return "", {}
     options = given[1] if len(given) > 1 and isinstance(given[1], Mapping) else {}

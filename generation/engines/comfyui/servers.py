@@ -18,11 +18,11 @@ from urllib.parse import quote, urlencode, urlsplit
 import httpx
 
 from generation.engines.base import EngineError, ErrorKind, ImageRef, Pending
-from generation.engines.comfyui.answers import Image, as_job
+from generation.engines.comfyui.answers import Image, job_from_history
 from generation.engines.comfyui.graph import FOLDER, Graph
-from generation.engines.service import Service, json_of, refusal
+from generation.engines.service import Service, parse_json, refusal
 
-DEPTH_SECONDS: Final = 1.0
+QUEUE_CHECK_SECONDS: Final = 1.0
 """Seconds for which a server's queue depth is used before it is asked for again."""
 AWAY_SECONDS: Final = 15.0
 """Seconds for which a server that did not answer is not asked again."""
@@ -30,7 +30,7 @@ LACKING_SECONDS: Final = 60.0
 """Seconds for which a server that lacks a model or a node gets no further submission."""
 STATES: Final = frozenset({"pending", "in_progress", "completed", "failed", "cancelled"})
 MARKER: Final = "proofline"
-HISTORY_LOOKED_AT: Final = 200
+HISTORY_SEARCHED: Final = 200
 EXTENSIONS: Final = (
     (b"\x89PNG", "png"),
     (b"\xff\xd8", "jpg"),
@@ -40,7 +40,7 @@ EXTENSIONS: Final = (
 )
 INPUTS_KEPT: Final = 4096
 
-LISTED_SECONDS: Final = 30.0
+MODEL_LIST_SECONDS: Final = 30.0
 """Seconds for which a server's list of its model files is used before it is asked for again."""
 
 
@@ -53,7 +53,7 @@ class Submission:
     job: str
 
     @classmethod
-    def of(cls, remote_id: str) -> Submission:
+    def parse(cls, remote_id: str) -> Submission:
         prompt_id, _, rest = remote_id.partition("@")
         server, _, job = rest.partition("#")
         return cls(prompt_id, server, job)
@@ -62,7 +62,7 @@ class Submission:
         return f"{self.prompt_id}@{self.server}#{self.job}"
 
     @property
-    def stem(self) -> str:
+    def file_stem(self) -> str:
         """The beginning of its file names. It is new for every submission, because the prompt id is: our marker, or an
         id of the server."""
         return f"{self.job}-{self.prompt_id[:8]}"
@@ -70,7 +70,7 @@ class Submission:
     @property
     def image(self) -> Image:
         """The first file that ComfyUI's Save Image node writes for it."""
-        return Image(f"{self.stem}_00001_.png", FOLDER, "output")
+        return Image(f"{self.file_stem}_00001_.png", FOLDER, "output")
 
 
 class Server:
@@ -82,79 +82,79 @@ class Server:
         self.name = (parts.netloc.rsplit("@", 1)[-1] + parts.path).rstrip("/")
         self.guard = threading.Lock()
         self.away_since: float | None = None
-        self.why_away: EngineError | None = None
-        self._depth = 0.0
-        self._looked_at = -DEPTH_SECONDS
-        self._looking = threading.Lock()
-        self._leave_until = 0.0
-        self.lacks = ""
+        self.away_error: EngineError | None = None
+        self._queue_length = 0.0
+        self._queue_checked_at = -QUEUE_CHECK_SECONDS
+        self._queue_lock = threading.Lock()
+        self._skip_until = 0.0
+        self.lacking_reason = ""
         self._inputs: OrderedDict[str, str] = OrderedDict()
         self._listed: dict[str, str] = {}
-        self._listed_at = -LISTED_SECONDS
+        self._listed_at = -MODEL_LIST_SECONDS
 
     # -- how it is -------------------------------------------------------------------------------------------------
 
-    def depth(self) -> float | None:
+    def queue_length(self) -> float | None:
         """Return the known length of the queue; None if the server is away or lacks something that the workflow needs.
 
         One thread asks at a time and the others use the last answer, so that a dead server delays one submission only.
         """
         now = monotonic()
-        if now < self._leave_until:
+        if now < self._skip_until:
             return None
-        if now - self._looked_at >= DEPTH_SECONDS and self._looking.acquire(blocking=False):
+        if now - self._queue_checked_at >= QUEUE_CHECK_SECONDS and self._queue_lock.acquire(blocking=False):
             try:
-                self._look()
+                self._update_queue_length()
             finally:
-                self._looking.release()
-        return None if self.away_since is not None else self._depth
+                self._queue_lock.release()
+        return None if self.away_since is not None else self._queue_length
 
-    def _look(self) -> None:
+    def _update_queue_length(self) -> None:
         try:
-            response = self.ask("GET", "prompt")
+            response = self.request("GET", "prompt")
             if response.status_code != 200:
                 raise refusal(response, self.name)
-            waiting = float(json_of(response, self.name)["exec_info"]["queue_remaining"])
+            waiting = float(parse_json(response, self.name)["exec_info"]["queue_remaining"])
         except EngineError as error:
-            self.is_away(error)
+            self.mark_away(error)
         except (KeyError, TypeError, ValueError):
-            self.is_away(EngineError(ErrorKind.TRANSIENT, f"{self.name} does not answer as a ComfyUI does."))
+            self.mark_away(EngineError(ErrorKind.TRANSIENT, f"{self.name} does not answer as a ComfyUI does."))
         else:
             with self.guard:
-                self._depth, self._looked_at, self.lacks = waiting, monotonic(), ""
+                self._queue_length, self._queue_checked_at, self.lacking_reason = waiting, monotonic(), ""
 
-    def counts(self, submissions: int) -> None:
+    def add_submissions(self, submissions: int) -> None:
         """Count submissions that were just sent, until the server's own number is asked for again."""
         with self.guard:
-            self._depth += submissions
+            self._queue_length += submissions
 
-    def is_away(self, error: EngineError) -> None:
+    def mark_away(self, error: EngineError) -> None:
         with self.guard:
-            self.why_away = error
+            self.away_error = error
             self.away_since = self.away_since if self.away_since is not None else monotonic()
-            self._leave_until = monotonic() + AWAY_SECONDS
+            self._skip_until = monotonic() + AWAY_SECONDS
 
-    def is_back(self) -> None:
-        self.away_since = self.why_away = None
+    def mark_available(self) -> None:
+        self.away_since = self.away_error = None
 
-    def is_lacking(self, words: str) -> None:
+    def mark_lacking(self, words: str) -> None:
         with self.guard:
-            self.lacks = words
-            self._leave_until = monotonic() + LACKING_SECONDS
+            self.lacking_reason = words
+            self._skip_until = monotonic() + LACKING_SECONDS
 
     def away_seconds(self) -> float:
         return 0.0 if self.away_since is None else monotonic() - self.away_since
 
-    def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Call Service.ask and record whether the server is up. A gateway's 502, 503 or 504 is not its answer."""
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Call Service.request and record whether the server is up. A gateway's 502, 503 or 504 is not its answer."""
         try:
-            response = self.service.ask(method, path, **options)
+            response = self.service.request(method, path, **options)
             if response.status_code in {502, 503, 504}:
                 raise refusal(response, self.name)
         except EngineError as error:
-            self.is_away(error)
+            self.mark_away(error)
             raise
-        self.is_back()
+        self.mark_available()
         return response
 
     # -- submissions
@@ -182,7 +182,7 @@ class Server:
 
     def upload(self, name: str, data: bytes) -> str:
         """Upload an input image. Return the name to load it by; the server may change it. Raises EngineError."""
-        response = self.ask(
+        response = self.request(
             "POST",
             "upload/image",
             files={"image": (name, data, "application/octet-stream")},
@@ -190,7 +190,7 @@ class Server:
         )
         if response.status_code != 200:
             raise refusal(response, self.name, words="it did not take the input image")
-        stored = json_of(response, self.name)
+        stored = parse_json(response, self.name)
         if not isinstance(stored, Mapping) or not stored.get("name"):
             raise EngineError(ErrorKind.TRANSIENT, f"{self.name} did not say under which name it keeps the image.")
         folder = str(stored.get("subfolder") or "")
@@ -209,55 +209,55 @@ class Server:
             response = self.service.submit("POST", "prompt", json=body)
         except EngineError as error:
             if error.kind != ErrorKind.RATE:  # RATE: it was held back before it was sent
-                self.is_away(error)
+                self.mark_away(error)
             raise
         if response.status_code == 200:
-            self.counts(1)
+            self.add_submissions(1)
         return response
 
     def find(self, marker: str) -> str | None:
         """Return the id of the submission with this marker; None without one. Raises EngineError if it cannot ask."""
-        response = self.ask("GET", f"api/jobs/{quote(marker)}")
-        if is_answer(response):
+        response = self.request("GET", f"api/jobs/{quote(marker)}")
+        if has_jobs_api(response):
             return marker if response.status_code == 200 else None
         running, waiting = self._queue()
         for entry in [*running, *waiting]:
             if marker in (entry[1], _marker_of(entry)):
                 return str(entry[1])
-        recent_history = self._json("history", params={"max_items": HISTORY_LOOKED_AT})
+        recent_history = self._json("history", params={"max_items": HISTORY_SEARCHED})
         for prompt_id, entry in recent_history.items():
             if marker in (prompt_id, _marker_of(entry.get("prompt"))):
                 return str(prompt_id)
         history = self._json(f"history/{quote(marker)}")
         return marker if marker in history else None
 
-    def states(self, prompt_ids: Collection[str]) -> dict[str, Pending | Mapping[str, Any] | None]:
+    def job_states(self, prompt_ids: Collection[str]) -> dict[str, Pending | Mapping[str, Any] | None]:
         """Return for each id: Pending, the ended job in the form of /api/jobs, or None if it is unknown there."""
-        response = self.ask("GET", "api/jobs", params={"status": "pending,in_progress", "sort_order": "asc"})
-        if is_answer(response) and response.status_code == 200:
-            at_work = _positions(_jobs(json_of(response, self.name)))
+        response = self.request("GET", "api/jobs", params={"status": "pending,in_progress", "sort_order": "asc"})
+        if has_jobs_api(response) and response.status_code == 200:
+            at_work = _pending_by_id(_jobs(parse_json(response, self.name)))
             return {prompt_id: at_work.get(prompt_id) or self._job(prompt_id) for prompt_id in prompt_ids}
         running, waiting = self._queue()
         ids = [(str(entry[1]), "in_progress") for entry in running]
         ids += [(str(entry[1]), "pending") for entry in sorted(waiting, key=lambda entry: entry[0])]
-        at_work = _positions(ids)
-        return {prompt_id: at_work.get(prompt_id) or self._remembered(prompt_id) for prompt_id in prompt_ids}
+        at_work = _pending_by_id(ids)
+        return {prompt_id: at_work.get(prompt_id) or self._job_from_history(prompt_id) for prompt_id in prompt_ids}
 
     def _job(self, prompt_id: str) -> Pending | Mapping[str, Any] | None:
-        response = self.ask("GET", f"api/jobs/{quote(prompt_id)}")
-        if response.status_code == 404 and is_answer(response):
+        response = self.request("GET", f"api/jobs/{quote(prompt_id)}")
+        if response.status_code == 404 and has_jobs_api(response):
             return None
         if response.status_code != 200:
             raise refusal(response, self.name)
-        job = json_of(response, self.name)
+        job = parse_json(response, self.name)
         if not isinstance(job, Mapping) or job.get("status") not in STATES:
             raise EngineError(ErrorKind.TRANSIENT, f"{self.name} answered something else than a job.")
         return Pending() if job.get("status") in {"pending", "in_progress"} else job
 
-    def _remembered(self, prompt_id: str) -> Mapping[str, Any] | None:
+    def _job_from_history(self, prompt_id: str) -> Mapping[str, Any] | None:
         kept = self._json(f"history/{quote(prompt_id)}")
         entry = kept.get(prompt_id)
-        return as_job(prompt_id, entry) if isinstance(entry, Mapping) else None
+        return job_from_history(prompt_id, entry) if isinstance(entry, Mapping) else None
 
     def _queue(self) -> tuple[list[Any], list[Any]]:
         """Return (running, waiting), each a list of [number, id, graph, extra data, outputs]."""
@@ -265,43 +265,43 @@ class Server:
         return list(queue.get("queue_running") or ()), list(queue.get("queue_pending") or ())
 
     def _json(self, path: str, **options: Any) -> Mapping[str, Any]:
-        response = self.ask("GET", path, **options)
+        response = self.request("GET", path, **options)
         if response.status_code != 200:
             raise refusal(response, self.name)
-        answer = json_of(response, self.name)
+        answer = parse_json(response, self.name)
         if not isinstance(answer, Mapping):
             raise EngineError(ErrorKind.TRANSIENT, f"{self.name} answered {path} with something else than an object.")
         return answer
 
     def cancel(self, prompt_id: str) -> None:
         """Cancel this submission. A bare /interrupt, which stops any running job, is never sent."""
-        response = self.ask("POST", f"api/jobs/{quote(prompt_id)}/cancel")
+        response = self.request("POST", f"api/jobs/{quote(prompt_id)}/cancel")
         if response.status_code == 200:
             return
-        self.ask("POST", "queue", json={"delete": [prompt_id]})
+        self.request("POST", "queue", json={"delete": [prompt_id]})
         running, _ = self._queue()
         if any(str(entry[1]) == prompt_id for entry in running):
-            self.ask("POST", "interrupt", json={"prompt_id": prompt_id})
+            self.request("POST", "interrupt", json={"prompt_id": prompt_id})
 
     # -- images and facts ----------------------------------------------------------------------------------------
 
-    def address(self, image: Image) -> str:
+    def image_url(self, image: Image) -> str:
         return self.service.address(f"view?{urlencode(image.query)}")
 
-    def has(self, image: Image) -> bool:
+    def has_file(self, image: Image) -> bool:
         """Return whether this file is on the server's disk; files outlast its history."""
-        return self.ask("HEAD", self.address(image)).status_code == 200
+        return self.request("HEAD", self.image_url(image)).status_code == 200
 
-    def facts(self) -> Mapping[str, Any]:
+    def system_stats(self) -> Mapping[str, Any]:
         return self._json("system_stats")
 
     def model_states(self, names: Collection[str]) -> dict[str, str]:
         """Return the size and time of change of these model files by name; {} if the server does not say.
 
-        ComfyUI lists its model folders below /experiment/models since 0.3.40. It is asked once per LISTED_SECONDS.
+        ComfyUI lists its model folders below /experiment/models since 0.3.40. It is asked once per MODEL_LIST_SECONDS.
         """
         now = monotonic()
-        if now - self._listed_at >= LISTED_SECONDS:
+        if now - self._listed_at >= MODEL_LIST_SECONDS:
             listed = self._list_models(set(names))
             with self.guard:
                 self._listed, self._listed_at = listed, now
@@ -318,8 +318,8 @@ class Server:
         return states
 
     def _entries_at(self, path: str) -> list[Mapping[str, Any]]:
-        response = self.ask("GET", path)
-        answer = json_of(response, self.name) if response.status_code == 200 else None
+        response = self.request("GET", path)
+        answer = parse_json(response, self.name) if response.status_code == 200 else None
         return [entry for entry in answer if isinstance(entry, Mapping)] if isinstance(answer, list) else []
 
     def schema(self, classes: Sequence[str]) -> dict[str, Mapping[str, Any]]:
@@ -332,22 +332,22 @@ class Server:
         return schemas
 
 
-class Fleet:
+class ServerPool:
     """The servers of one endpoint."""
 
     def __init__(self, servers: Sequence[Server]) -> None:
         self.servers = list(servers)
         self._turn = 0
 
-    def named(self, name: str) -> Server | None:
+    def find_server(self, name: str) -> Server | None:
         return next((server for server in self.servers if server.name == name), None)
 
-    def in_order(self) -> list[Server]:
+    def list_by_load(self) -> list[Server]:
         """Return the servers that can take a submission, the least busy first; equally busy ones take turns."""
         self._turn += 1
         count = len(self.servers)
         turned = [self.servers[(self._turn + place) % count] for place in range(count)]
-        depths = [(depth, server) for server in turned if (depth := server.depth()) is not None]
+        depths = [(depth, server) for server in turned if (depth := server.queue_length()) is not None]
         return [server for _, server in sorted(depths, key=lambda pair: pair[0])]
 
 
@@ -360,7 +360,7 @@ def credentials(secret: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {secret}"}
 
 
-def is_answer(response: httpx.Response) -> bool:
+def has_jobs_api(response: httpx.Response) -> bool:
     """Return whether /api/jobs exists on the server: an older one answers 404 or 405 too, but not in JSON."""
     if response.status_code == 200:
         return "json" in response.headers.get("content-type", "")
@@ -378,7 +378,7 @@ def _jobs(answer: Any) -> list[tuple[str, str]]:
     return [(str(job.get("id")), str(job.get("status"))) for job in jobs]
 
 
-def _positions(listed: Sequence[tuple[str, str]]) -> dict[str, Pending]:
+def _pending_by_id(listed: Sequence[tuple[str, str]]) -> dict[str, Pending]:
     return {
         prompt_id: Pending(ahead=0 if status == "in_progress" else place)
         for place, (prompt_id, status) in enumerate(listed)

@@ -11,17 +11,17 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-DEEPEST: Final = 6
+MAX_DEPTH: Final = 6
 """Levels of nesting in which a graph is looked for."""
-MOST_PARTS: Final = 10_000
-MOST_NESTED: Final = 100
+MAX_PARTS: Final = 10_000
+MAX_NESTING: Final = 100
 """Inputs of nodes are nested a few levels at most."""
 
 
 def graphs_in(plain: Any) -> list[Mapping[str, Any]]:
     """Return the graphs in parsed JSON, from the highest level that has any; equal ones once."""
     level, seen = [plain], 0
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         graphs: list[Mapping[str, Any]] = []
         for value in level:
             if _is_graph(value) and value not in graphs:
@@ -30,12 +30,12 @@ def graphs_in(plain: Any) -> list[Mapping[str, Any]]:
             return graphs
         level = [part for value in level for part in _parts(value)]
         seen += len(level)
-        if not level or seen > MOST_PARTS:
+        if not level or seen > MAX_PARTS:
             break
     return []
 
 
-def is_of_editor(plain: Any) -> bool:
+def is_editor_workflow(plain: Any) -> bool:
     """Return whether this is, or holds, a workflow in the format of ComfyUI's editor, with positions and colours."""
     return any(
         isinstance(value, Mapping)
@@ -45,12 +45,12 @@ def is_of_editor(plain: Any) -> bool:
     )
 
 
-def unstorable(value: Any) -> str:
+def storage_problem(value: Any) -> str:
     """Return why a node's value cannot be stored; "" if it can. Nodes that failed may leave values such as NaN."""
     waiting: list[tuple[Any, int]] = [(value, 0)]
     while waiting:
         current, depth = waiting.pop()
-        if depth > MOST_NESTED:
+        if depth > MAX_NESTING:
             return "is nested too deeply"
         if isinstance(current, float) and not math.isfinite(current):
             name = "NaN" if math.isnan(current) else "Infinity"
@@ -73,12 +73,12 @@ def _is_graph(plain: Any) -> bool:
 
 def _parts(plain: Any) -> Iterator[Any]:
     if isinstance(plain, Mapping):
-        yield from (part for value in plain.values() for part in _opened(value))
+        yield from (part for value in plain.values() for part in _nested_values(value))
     elif isinstance(plain, list):
-        yield from (part for value in plain for part in _opened(value))
+        yield from (part for value in plain for part in _nested_values(value))
 
 
-def _opened(value: Any) -> Iterator[Any]:
+def _nested_values(value: Any) -> Iterator[Any]:
     """Yield a part that can hold others; JSON in a text is parsed first. Other parts are left out."""
     if isinstance(value, Mapping | list):
         yield value

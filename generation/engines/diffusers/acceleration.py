@@ -36,9 +36,9 @@ log = structlog.get_logger(__name__)
 TIERS: Final = ("final", "exact", "fast", "draft")
 COMPILES: Final = ("off", "regional", "full")
 MODES: Final = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
-SHAPES_COMPILED = 32
+MAX_COMPILED_SHAPES = 32
 """Kernels are compiled for fixed shapes. After this many (size, batch) of one module, torch runs it uncompiled."""
-FLOAT8_CARD = (8, 9)
+FLOAT8_CAPABILITY = (8, 9)
 """The first CUDA compute capability that multiplies in float8."""
 
 
@@ -77,18 +77,18 @@ class Acceleration:
     def is_repeatable(self) -> bool:
         return self.tier == "exact"
 
-    def compiles(self, device: str) -> str:
+    def compile_scope(self, device: str) -> str:
         """Return "off", "regional" or "full" for this device. A CPU compiles only if configured."""
         if self.tier == "final":
             return self.compile or "off"
         return self.compile or ("regional" if device.startswith("cuda") else "off")
 
-    def pads(self, device: str) -> bool:
+    def has_fixed_batch_size(self, device: str) -> bool:
         """Return whether every batch is filled up to the endpoint's batch size. Another size has other kernels, which
         round differently (exact) and would have to be compiled first."""
-        return self.is_repeatable or self.compiles(device) != "off"
+        return self.is_repeatable or self.compile_scope(device) != "off"
 
-    def effective(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def effective_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return a spec's settings in this tier; a few-step LoRA sets steps, guidance and scheduler."""
         if self.tier != "draft" or not self.draft.lora:
             return dict(settings)
@@ -145,7 +145,7 @@ def _shapes(given: Sequence[Any]) -> tuple[tuple[int, int], ...]:
 
 
 @dataclass(frozen=True)
-class Accelerated:
+class AcceleratedPipeline:
     """A prepared pipeline, and what was done to it: `facts` go into every attempt."""
 
     settings: Acceleration
@@ -161,9 +161,9 @@ class Accelerated:
 
     @property
     def is_padding(self) -> bool:
-        return self.settings.pads(self.device)
+        return self.settings.has_fixed_batch_size(self.device)
 
-    def without_compiler(self, pipe: Any, error: Exception) -> Accelerated:
+    def without_compiler(self, pipe: Any, error: Exception) -> AcceleratedPipeline:
         """Return the state without compilation, for when kernels could not be compiled: no compiler, or it failed."""
         for module in (*denoiser_of(pipe).modules(), pipe.vae.decoder):
             module._compiled_call_impl = None
@@ -177,32 +177,32 @@ class Accelerated:
         )
 
     @contextmanager
-    def at_work(self, width: int, height: int) -> Iterator[None]:
+    def configure_torch(self, width: int, height: int) -> Iterator[None]:
         """Set torch's switches for this endpoint while it draws. Sizes that are not among its shapes run uncompiled."""
-        with self.switched(width, height), self.on_thread():
+        with self.configure_process(width, height), self.configure_thread():
             yield
 
-    def switched(self, width: int, height: int) -> AbstractContextManager[None]:
+    def configure_process(self, width: int, height: int) -> AbstractContextManager[None]:
         """Set the switches of the whole process. The context may be left on another thread than it was entered on."""
         skips_compiled = bool(self.settings.shapes) and (width, height) not in self.settings.shapes
         key = (self.settings.tier, self.device, skips_compiled)
-        return _switches.held(key, partial(self._switch, skips_compiled))
+        return _switches.hold(key, partial(self._apply_switches, skips_compiled))
 
     @contextmanager
-    def on_thread(self) -> Iterator[None]:
+    def configure_thread(self) -> Iterator[None]:
         """Set the switches that each thread has for itself."""
         import torch
 
         with torch.inference_mode():
-            if self.settings.compiles(self.device) == "off":
+            if self.settings.compile_scope(self.device) == "off":
                 yield
                 return
             import torch._dynamo
 
-            with torch._dynamo.config.patch(recompile_limit=SHAPES_COMPILED):
+            with torch._dynamo.config.patch(recompile_limit=MAX_COMPILED_SHAPES):
                 yield
 
-    def _switch(self, skips_compiled: bool, stack: ExitStack) -> None:
+    def _apply_switches(self, skips_compiled: bool, stack: ExitStack) -> None:
         import torch
 
         tier = self.settings.tier
@@ -221,7 +221,7 @@ class Accelerated:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
 
 
-class _Switches:
+class _TorchSwitches:
     """A lock for torch's switches, which belong to the process while endpoints need different ones. Users of the same
     switches may work at the same time; others wait. The previous values are restored."""
 
@@ -232,7 +232,7 @@ class _Switches:
         self._stack = ExitStack()
 
     @contextmanager
-    def held(self, key: Hashable, switch: Callable[[ExitStack], None]) -> Iterator[None]:
+    def hold(self, key: Hashable, switch: Callable[[ExitStack], None]) -> Iterator[None]:
         with self._changed:
             self._changed.wait_for(lambda: not self._users or self._key == key)
             if not self._users:
@@ -249,10 +249,10 @@ class _Switches:
                 self._changed.notify_all()
 
 
-_switches = _Switches()
+_switches = _TorchSwitches()
 
 
-def prepare(pipe: Any, settings: Acceleration, device: str) -> Accelerated:
+def prepare(pipe: Any, settings: Acceleration, device: str) -> AcceleratedPipeline:
     """Accelerate a loaded text-to-image pipeline in place, by its tier. The other pipelines share its parts.
 
     Raises EngineError of kind INPUT if the tier is not possible with this model.
@@ -261,22 +261,22 @@ def prepare(pipe: Any, settings: Acceleration, device: str) -> Accelerated:
     applied: list[str] = []
     left_out: list[str] = []
     if settings.tier == "draft":
-        applied.append(_cheapen(pipe, denoiser, settings.draft))
+        applied.append(_apply_draft(pipe, denoiser, settings.draft))
     if settings.tier != "final":
-        applied += _lay_out(pipe, denoiser, device)
+        applied += _set_memory_layout(pipe, denoiser, device)
     if settings.fuse_qkv and settings.tier in ("fast", "draft"):
         denoiser.fuse_qkv_projections()
         applied.append("fused_qkv")
     if settings.fp8:
         reason = _quantise(denoiser, settings.tier, device)
         (left_out if reason else applied).append(reason or "fp8")
-    compiling = settings.compiles(device)
+    compiling = settings.compile_scope(device)
     if compiling != "off":
         applied.append(_compile(pipe, denoiser, settings, compiling))
-    return Accelerated(settings, device, card_of(device), tuple(applied), tuple(left_out))
+    return AcceleratedPipeline(settings, device, device_name(device), tuple(applied), tuple(left_out))
 
 
-def is_of_compiler(error: Exception) -> bool:
+def is_compiler_error(error: Exception) -> bool:
     """Return whether compiling kernels failed, not drawing with them."""
     errors = sys.modules.get("torch._dynamo.exc")
     return errors is not None and isinstance(error, errors.BackendCompilerFailed)
@@ -287,7 +287,7 @@ def denoiser_of(pipe: Any) -> Any:
     return getattr(pipe, "transformer", None) or pipe.unet
 
 
-def card_of(device: str) -> str:
+def device_name(device: str) -> str:
     """Return the GPU's name, or the processor's instruction set, which decides the kernels on a CPU."""
     import torch
 
@@ -297,7 +297,7 @@ def card_of(device: str) -> str:
     return f"CPU {torch.backends.cpu.get_cpu_capability()}" if device == "cpu" else device
 
 
-def _lay_out(pipe: Any, denoiser: Any, device: str) -> list[str]:
+def _set_memory_layout(pipe: Any, denoiser: Any, device: str) -> list[str]:
     """Use channels last, the order for convolutions on tensor cores, and an autoencoder that decodes in 16 bits."""
     import torch
 
@@ -312,7 +312,7 @@ def _lay_out(pipe: Any, denoiser: Any, device: str) -> list[str]:
     return done
 
 
-def _cheapen(pipe: Any, denoiser: Any, draft: Draft) -> str:
+def _apply_draft(pipe: Any, denoiser: Any, draft: Draft) -> str:
     if draft.lora:
         try:
             pipe.load_lora_weights(draft.lora, adapter_name="draft", local_files_only=True)
@@ -340,7 +340,7 @@ def _quantise(denoiser: Any, tier: str, device: str) -> str:
 
     if tier not in ("fast", "draft"):
         return f"no fp8: not in the tier {tier}"
-    if not device.startswith("cuda") or torch.cuda.get_device_capability(device) < FLOAT8_CARD:
+    if not device.startswith("cuda") or torch.cuda.get_device_capability(device) < FLOAT8_CAPABILITY:
         return "no fp8: this card has none"
     if find_spec("torchao") is None:
         return "no fp8: torchao is not installed"

@@ -14,14 +14,14 @@ from generation.engines.diffusers.equipment import Equipment, Lora
 from generation.engines.diffusers.weight_files import problem_of_lora
 
 if TYPE_CHECKING:
-    from generation.engines.diffusers.pipelines import Loaded
+    from generation.engines.diffusers.pipelines import LoadedPipeline
 
 
-def set_loras(loaded: Loaded, equipment: Equipment, weights: Mapping[str, float]) -> None:
+def set_loras(loaded: LoadedPipeline, equipment: Equipment, weights: Mapping[str, float]) -> None:
     """Activate these LoRAs and no others. Raises EngineError that names one that cannot be used."""
     for name in weights:
         if name not in loaded.loras:
-            _lay_on(loaded, name, equipment.loras[name])
+            _load_lora(loaded, name, equipment.loras[name])
     if not loaded.loras or weights == loaded.weights:
         return
     if weights:
@@ -32,7 +32,7 @@ def set_loras(loaded: Loaded, equipment: Equipment, weights: Mapping[str, float]
     loaded.weights = dict(weights)
 
 
-def _lay_on(loaded: Loaded, name: str, lora: Lora) -> None:
+def _load_lora(loaded: LoadedPipeline, name: str, lora: Lora) -> None:
     """Load a LoRA under a numbered name, since PEFT allows no dots in names. Raises EngineError: ENDPOINT for a file
     that is missing or no LoRA file, INPUT for a LoRA of another model."""
     if problem := problem_of_lora(lora.path):
@@ -43,9 +43,9 @@ def _lay_on(loaded: Loaded, name: str, lora: Lora) -> None:
         pipe.load_lora_weights(str(folder), weight_name=file, adapter_name=adapter, local_files_only=True)
     except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
         _remove(pipe, adapter)
-        raise _unfit(name, loaded, str(error)) from error
+        raise _misfit_error(name, loaded, str(error)) from error
     if not any(adapter in names for names in pipe.get_list_adapters().values()):
-        raise _unfit(name, loaded, "none of its tensors belongs to a layer of the model")
+        raise _misfit_error(name, loaded, "none of its tensors belongs to a layer of the model")
     loaded.loras[name] = adapter
     loaded.weights = None
 
@@ -56,6 +56,6 @@ def _remove(pipe: Any, adapter: str) -> None:
         pipe.delete_adapters(adapter)
 
 
-def _unfit(name: str, loaded: Loaded, log: str) -> EngineError:
+def _misfit_error(name: str, loaded: LoadedPipeline, log: str) -> EngineError:
     text = f"The LoRA {name!r} does not fit this model, which is {loaded.family.title}; take one made for it."
     return EngineError(ErrorKind.INPUT, text, log=log[:2000])

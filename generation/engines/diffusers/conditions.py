@@ -13,36 +13,36 @@ from generation.engines.diffusers.equipment import COMPUTED, Equipment
 from generation.engines.diffusers.families import Family
 from generation.engines.diffusers.parameters import is_number, is_on, kind
 
-FOLLOWING: Final[Mapping[str, tuple[float, float, float]]] = {
+CONTROL_RANGES: Final[Mapping[str, tuple[float, float, float]]] = {
     "control_strength": (1.0, 0.0, 2.0),
     "control_start": (0.0, 0.0, 1.0),
     "control_end": (1.0, 0.0, 1.0),
 }
 """By parameter: (default, least, most)."""
-REFERENCE: Final = (0.6, 0.0, 1.5)
-FRAMING: Final = ("extend", "outpaint", "keep_product", *products.PARAMETERS, "recipe")
+REFERENCE_RANGE: Final = (0.6, 0.0, 1.5)
+FRAMING_PARAMETERS: Final = ("extend", "outpaint", "keep_product", *products.PARAMETERS, "recipe")
 NO_CONTROL: Final = "none"
 
 
-def known(equipment: Equipment) -> tuple[str, ...]:
+def parameter_names(equipment: Equipment) -> tuple[str, ...]:
     """Return the parameters of an endpoint: the common ones and those of its equipment."""
     return (
         *parameters.PARAMETERS,
-        *FRAMING,
+        *FRAMING_PARAMETERS,
         *(("loras",) if equipment.loras else ()),
-        *(("control", *FOLLOWING) if equipment.controlnets else ()),
+        *(("control", *CONTROL_RANGES) if equipment.controlnets else ()),
         *((CONTROL_MAP,) if equipment.takes_maps else ()),
         *(("reference_strength",) if equipment.adapter else ()),
     )
 
 
-def obeyed(family: Family, equipment: Equipment) -> frozenset[str]:
+def obeyed_names(family: Family, equipment: Equipment) -> frozenset[str]:
     unread = set() if family.obeys_guidance else {"guidance"}
     words = {"prompt", "negative"} if family.obeys_negative else {"prompt"}
-    return frozenset({*words, "seed", *known(equipment)} - unread)
+    return frozenset({*words, "seed", *parameter_names(equipment)} - unread)
 
 
-def images(equipment: Equipment) -> frozenset[str]:
+def image_roles(equipment: Equipment) -> frozenset[str]:
     """Return the roles of images that an endpoint takes."""
     return frozenset({
         "init", "mask", "cutout",
@@ -64,7 +64,7 @@ def controls(family: Family, equipment: Equipment) -> tuple[Control, ...]:
         offered.append(Control("control_strength", "How closely", "number", 1.0, 0.0, 2.0, 0.05))
     if equipment.adapter:
         offered.append(
-            Control("reference_strength", "Likeness to the reference", "number", REFERENCE[0], 0.0, 1.5, 0.05)
+            Control("reference_strength", "Likeness to the reference", "number", REFERENCE_RANGE[0], 0.0, 1.5, 0.05)
         )
     return tuple(offered)
 
@@ -75,11 +75,11 @@ def settings(spec: Spec, family: Family, equipment: Equipment) -> dict[str, Any]
     shared = parameters.settings(spec, family)
     if loras := lora_weights(spec, equipment):
         shared["loras"] = loras
-    if control := _control(spec):
+    if control := _control_name(spec):
         shared["control"] = control
-        shared |= {name: float(spec.parameters.get(name, row[0])) for name, row in FOLLOWING.items()}
+        shared |= {name: float(spec.parameters.get(name, row[0])) for name, row in CONTROL_RANGES.items()}
     if "reference" in spec.images:
-        shared["reference_strength"] = float(spec.parameters.get("reference_strength", REFERENCE[0]))
+        shared["reference_strength"] = float(spec.parameters.get("reference_strength", REFERENCE_RANGE[0]))
     if is_on(spec, "keep_product"):
         shared["product"] = {name: spec.parameters[name] for name in products.PARAMETERS if name in spec.parameters}
         shared["product"] = {"shadow": "contact", **shared["product"]}
@@ -94,11 +94,11 @@ def settings(spec: Spec, family: Family, equipment: Equipment) -> dict[str, Any]
 
 def problems(spec: Spec, family: Family, equipment: Equipment) -> list[str]:
     """Return sentences about what this endpoint cannot do in a spec."""
-    taken = known(equipment)
+    taken = parameter_names(equipment)
     strange = sorted(set(spec.parameters) - set(taken))
     sentences = [f"Unknown parameter {name!r}; known are {', '.join(taken)}." for name in strange]
     sentences += parameters.problems(spec, family)
-    sentences += _said_by(lambda: lora_weights(spec, equipment))
+    sentences += _problems_of_check(lambda: lora_weights(spec, equipment))
     sentences += _control_problems(spec, family, equipment)
     sentences += _reference_problems(spec, family, equipment)
     sentences += _framing_problems(spec)
@@ -116,7 +116,7 @@ def lora_weights(spec: Spec, equipment: Equipment) -> dict[str, float]:
     given = spec.parameters.get("loras")
     if isinstance(given, str) and given.strip() == "none":
         return {}
-    for name, weight in _named(given).items():
+    for name, weight in _parse_lora_weights(given).items():
         if name not in equipment.loras:
             there = ", ".join(equipment.loras) or "none"
             raise ValueError(f"There is no LoRA {name!r} at this endpoint; known are {there}.")
@@ -126,7 +126,7 @@ def lora_weights(spec: Spec, equipment: Equipment) -> dict[str, float]:
     return {name: weight for name, weight in sorted(own.items()) if weight}
 
 
-def _named(given: Any) -> dict[str, Any]:
+def _parse_lora_weights(given: Any) -> dict[str, Any]:
     """Return the LoRA weights of a parameter by name; None for a weight that is not given."""
     if given is None:
         return {}
@@ -140,14 +140,14 @@ def _named(given: Any) -> dict[str, Any]:
     raise ValueError(f'loras is {given!r}; write it as {{"name": 0.8}}.')
 
 
-def _control(spec: Spec) -> str:
+def _control_name(spec: Spec) -> str:
     """Return "canny", "depth", "pose", or "" for none."""
     named = str(spec.parameters.get("control") or "").strip()
     return "" if named == NO_CONTROL else named
 
 
 def _control_problems(spec: Spec, family: Family, equipment: Equipment) -> list[str]:
-    name = _control(spec)
+    name = _control_name(spec)
     if not name:
         if CONTROL_MAP in spec.parameters and not spec.parameters.get("control"):
             return [f"{CONTROL_MAP} names a map, and control does not say what it shows, such as depth or pose."]
@@ -157,7 +157,7 @@ def _control_problems(spec: Spec, family: Family, equipment: Equipment) -> list[
         return [f"There is no ControlNet {name!r} at this endpoint; known are {there}."]
     how = {"text": "from words", "image": "from a start image", "inpaint": "in a part of an image"}[kind(spec)]
     sentences = []
-    if not family.class_of(kind(spec), controlled=True):
+    if not family.pipeline_class_of(kind(spec), controlled=True):
         sentences.append(f"{family.title} follows no map when it draws {how}; leave out the control.")
     has_image = "photo" in spec.images or kind(spec) != "text"
     if CONTROL not in spec.images and name != COMPUTED:
@@ -165,15 +165,15 @@ def _control_problems(spec: Spec, family: Family, equipment: Equipment) -> list[
         sentences.append(f"{name} needs a finished map: {how_given}; only the edges of {COMPUTED} are found here.")
     elif CONTROL not in spec.images and not has_image:
         sentences.append(f'{name} needs the reference photo, whose edges are found, or a map as the image "control".')
-    for parameter, row in FOLLOWING.items():
-        sentences += _outside(spec, parameter, row)
+    for parameter, row in CONTROL_RANGES.items():
+        sentences += _range_problems(spec, parameter, row)
     if not sentences and _number(spec, "control_start") >= _number(spec, "control_end"):
         sentences.append("control_start is not before control_end: the map would never be followed.")
     return sentences
 
 
 def _number(spec: Spec, parameter: str) -> float:
-    return float(spec.parameters.get(parameter, FOLLOWING[parameter][0]))
+    return float(spec.parameters.get(parameter, CONTROL_RANGES[parameter][0]))
 
 
 def _reference_problems(spec: Spec, family: Family, equipment: Equipment) -> list[str]:
@@ -183,7 +183,7 @@ def _reference_problems(spec: Spec, family: Family, equipment: Equipment) -> lis
         return [f"{family.title} takes no reference image here; IP-Adapters are run for Stable Diffusion 1.5 and SDXL."]
     if equipment.adapter is None:
         return ['There is a reference image, and this endpoint has no "ip_adapter" in its config to read it with.']
-    return _outside(spec, "reference_strength", REFERENCE)
+    return _range_problems(spec, "reference_strength", REFERENCE_RANGE)
 
 
 def _framing_problems(spec: Spec) -> list[str]:
@@ -200,12 +200,14 @@ def _framing_problems(spec: Spec) -> list[str]:
         sentences = [] if "init" in spec.images else [f"{modes[0]} needs a start image, around which is drawn."]
         sentences += [f"{modes[0]} marks by itself what is drawn; leave out the mask."] if "mask" in spec.images else []
         if "outpaint" in modes:
-            sentences += _said_by(lambda: extending.margins(spec.parameters["outpaint"], spec.width, spec.height))
+            sentences += _problems_of_check(
+                lambda: extending.margins(spec.parameters["outpaint"], spec.width, spec.height)
+            )
         return sentences
     return []
 
 
-def _outside(spec: Spec, parameter: str, row: tuple[float, float, float]) -> list[str]:
+def _range_problems(spec: Spec, parameter: str, row: tuple[float, float, float]) -> list[str]:
     standard, low, high = row
     value = spec.parameters.get(parameter, standard)
     if is_number(value) and low <= float(value) <= high:
@@ -213,7 +215,7 @@ def _outside(spec: Spec, parameter: str, row: tuple[float, float, float]) -> lis
     return [f"{parameter} is {value!r}; expected a number from {low:g} to {high:g}."]
 
 
-def _said_by(check: Callable[[], object]) -> list[str]:
+def _problems_of_check(check: Callable[[], object]) -> list[str]:
     try:
         check()
     except ValueError as error:

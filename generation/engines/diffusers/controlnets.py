@@ -22,7 +22,7 @@ from generation.engines.canvas import Canvas
 from generation.engines.diffusers.equipment import Equipment
 
 if TYPE_CHECKING:
-    from generation.engines.diffusers.pipelines import Loaded
+    from generation.engines.diffusers.pipelines import LoadedPipeline
     from generation.engines.diffusers.recipes import Pass
 
 #: Canny's thresholds, of gradients 0 … 255: the lower continues an edge, the upper starts one.
@@ -33,11 +33,11 @@ def read(spec: Spec, settings: Mapping[str, Any], start: Canvas | None, context:
     """Return the control map of one job, height × width × 3. Raises EngineError of kind INPUT."""
     size = (spec.width, spec.height)
     if CONTROL in spec.images:
-        given = canvas.flattened(canvas.opened(context.load(spec.images[CONTROL]), "control map"))
+        given = canvas.flatten(canvas.open_image(context.load(spec.images[CONTROL]), "control map"))
         return np.asarray(ImageOps.fit(given, size, Image.Resampling.BILINEAR), dtype=np.uint8)
     if start is not None:
         return edges(start.init)
-    photo = canvas.flattened(canvas.opened(context.load(spec.images["photo"]), "reference photo"))
+    photo = canvas.flatten(canvas.open_image(context.load(spec.images["photo"]), "reference photo"))
     return edges(np.asarray(ImageOps.fit(photo, size, Image.Resampling.LANCZOS), dtype=np.uint8))
 
 
@@ -47,7 +47,7 @@ def edges(image: Pixels) -> Pixels:
     return np.ascontiguousarray(cv2.merge([cv2.Canny(grey, *EDGES)] * 3), dtype=np.uint8)
 
 
-def pipe(loaded: Loaded, kind: str, name: str, equipment: Equipment) -> Any:
+def pipe(loaded: LoadedPipeline, kind: str, name: str, equipment: Equipment) -> Any:
     """Return the pipeline of a kind of job with the ControlNet `name`; loads it once. Raises EngineError (INPUT)."""
     import diffusers
 
@@ -56,9 +56,9 @@ def pipe(loaded: Loaded, kind: str, name: str, equipment: Equipment) -> Any:
     if (kind, name) not in loaded.controlled:
         if name not in loaded.controlnets:
             loaded.controlnets[name] = _load(loaded, name, equipment.controlnets[name])
-        pipeline_class = getattr(diffusers, loaded.family.class_of(kind, controlled=True))
+        pipeline_class = getattr(diffusers, loaded.family.pipeline_class_of(kind, controlled=True))
         network = loaded.controlnets[name]
-        loaded.controlled[kind, name] = pipelines.sharing(loaded.text, pipeline_class, controlnet=network)
+        loaded.controlled[kind, name] = pipelines.build_from_components(loaded.text, pipeline_class, controlnet=network)
     return loaded.controlled[kind, name]
 
 
@@ -80,7 +80,7 @@ def arguments(pipe: Any, pass_: Pass, maps: Sequence[Pixels], settings: Mapping[
     }
 
 
-def _load(loaded: Loaded, name: str, path: Path) -> Any:
+def _load(loaded: LoadedPipeline, name: str, path: Path) -> Any:
     import diffusers
     import torch
 
@@ -91,13 +91,13 @@ def _load(loaded: Loaded, name: str, path: Path) -> Any:
             raise ValueError(f"it is a {class_name or 'model without a class'}, and needs to be a {family.controlnet}")
         network = getattr(diffusers, class_name).from_pretrained(path, dtype=getattr(torch, loaded.dtype))
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise _unfit(name, loaded, str(error)) from error
+        raise _misfit_error(name, loaded, str(error)) from error
     width = getattr(network.config, "cross_attention_dim", None)
     if width is not None and width != loaded.text.unet.config.cross_attention_dim:
-        raise _unfit(name, loaded, f"it reads texts of width {width}")
+        raise _misfit_error(name, loaded, f"it reads texts of width {width}")
     return network.to(loaded.device)
 
 
-def _unfit(name: str, loaded: Loaded, log: str) -> EngineError:
+def _misfit_error(name: str, loaded: LoadedPipeline, log: str) -> EngineError:
     text = f"The ControlNet {name!r} does not fit this model, which is {loaded.family.title}: {log}"
     return EngineError(ErrorKind.INPUT, text[:500], log=log[:2000])

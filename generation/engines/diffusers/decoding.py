@@ -1,7 +1,7 @@
 """Decode latents to pixels while the next batch runs: the autoencoder has its own thread and CUDA stream.
 
 A batch's last step leaves a few hundred kilobytes of latents. Decoding them and copying megabytes of pixels from the
-GPU does not delay the next batch: `Decoder.later` returns at once, and the code that finishes an image waits.
+GPU does not delay the next batch: `Decoder.submit` returns at once, and the code that finishes an image waits.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Decoder:
         self._thread = ThreadPoolExecutor(1, "decode")
         self._stream: Any = None
 
-    def later(
+    def submit(
         self, work: Callable[[], Any], regime: Callable[[], AbstractContextManager[None]] = nullcontext
     ) -> Future[Pixels]:
         """Run `work()`, which returns a uint8 tensor on the GPU, after all GPU work of the calling thread is done.
@@ -83,7 +83,7 @@ class Decoder:
 
         try:
             if ready is not None:
-                return self._beside(work, ready)
+                return self._decode_on_own_stream(work, ready)
             pixels: Pixels = work().numpy()
             return pixels
         except torch.OutOfMemoryError as error:
@@ -92,7 +92,7 @@ class Decoder:
         finally:
             held.__exit__(None, None, None)
 
-    def _beside(self, work: Callable[[], Any], ready: Any) -> Pixels:
+    def _decode_on_own_stream(self, work: Callable[[], Any], ready: Any) -> Pixels:
         """Decode on the second stream into page-locked memory; only this thread waits for the copy."""
         import torch
 

@@ -18,20 +18,21 @@ from generation.engines.base import Context, Pixels, Spec, Task
 from generation.engines.diffusers import adapters, controlnets, embeddings, recipes, references
 from generation.engines.diffusers.embeddings import Cache
 from generation.engines.diffusers.equipment import Equipment
-from generation.engines.diffusers.pipelines import Loaded
+from generation.engines.diffusers.pipelines import LoadedPipeline
 from generation.engines.diffusers.recipes import Pass
 from generation.engines.diffusers.sources import Source
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Tasks that are drawn together. drawn: the size to which the batch is filled up by repeating the last task; images
-    of the repeats are dropped. settings: those that all tasks share (parameters.settings, adjusted by the tier)."""
+    """Tasks that are drawn together. padded_size: the size to which the batch is filled up by repeating the last task;
+    images of the repeats are dropped. settings: those that all tasks share (parameters.settings, adjusted by the tier).
+    """
 
     tasks: Sequence[Task]
     sources: Sequence[Source]
     settings: Mapping[str, Any]
-    drawn: int
+    padded_size: int
 
     @property
     def ids(self) -> list[int]:
@@ -42,12 +43,12 @@ class Batch:
         """The first spec, for what all have in common: size and kind."""
         return self.tasks[0].spec
 
-    def filled(self, of_each: Sequence[Any]) -> list[Any]:
-        return [*of_each, *[of_each[-1]] * (self.drawn - len(self.tasks))]
+    def pad(self, of_each: Sequence[Any]) -> list[Any]:
+        return [*of_each, *[of_each[-1]] * (self.padded_size - len(self.tasks))]
 
 
 def draw(
-    loaded: Loaded, batch: Batch, equipment: Equipment, cache: Cache, context: Context
+    loaded: LoadedPipeline, batch: Batch, equipment: Equipment, cache: Cache, context: Context
 ) -> tuple[Pixels | Future[Pixels], dict[str, Any]]:
     """Return (pixels, facts). pixels: batch × height × width × 3, or a future if they are decoded in the background.
     facts: needed to make them again. Raises EngineError of kind INPUT if the equipment does not fit the model."""
@@ -55,39 +56,42 @@ def draw(
 
     passes = recipes.passes(batch.spec, batch.settings, loaded.family)
     adapters.set_loras(loaded, equipment, batch.settings.get("loras", {}))
-    generators = [torch.Generator("cpu").manual_seed(task.spec.seed) for task in batch.filled(batch.tasks)]
-    watch = _Watch(batch.ids, sum(pass_.worked for pass_ in passes), context)
+    generators = [torch.Generator("cpu").manual_seed(task.spec.seed) for task in batch.pad(batch.tasks)]
+    watch = _ProgressReporter(batch.ids, sum(pass_.worked for pass_ in passes), context)
     images: Any = None
     for pass_ in passes:
         model = loaded.refiner_of(equipment.refiner) if pass_.is_refiner else loaded
         is_last = pass_ is passes[-1]
         arguments = _arguments(model, pass_, batch, equipment, cache, images)
         pipe = _pipe(model, pass_, batch, equipment)
-        pipe.scheduler = model.fresh_scheduler("" if pass_.is_refiner else str(batch.settings["scheduler"]))
+        pipe.scheduler = model.new_scheduler("" if pass_.is_refiner else str(batch.settings["scheduler"]))
         arguments |= {
             "generator": generators,
-            "output_type": "latent" if is_last and loaded.decodes_apart else "pt",
-            "callback_on_step_end": watch.of(pass_.worked),
+            "output_type": "latent" if is_last and loaded.decodes_latents else "pt",
+            "callback_on_step_end": watch.callback(pass_.worked),
             "callback_on_step_end_tensor_inputs": [],
         }
-        with loaded.accelerated.at_work(pass_.width, pass_.height), references.one_each(pipe, arguments):
+        with (
+            loaded.accelerated.configure_torch(pass_.width, pass_.height),
+            references.own_reference_per_image(pipe, arguments),
+        ):
             images = pipe(**arguments).images
             if is_last:
-                pixels = loaded.pixels(pipe, images, pass_.width, pass_.height)
+                pixels = loaded.decode_pixels(pipe, images, pass_.width, pass_.height)
     return pixels, _facts(loaded, batch, type(pipe.scheduler).__name__)
 
 
-def _pipe(model: Loaded, pass_: Pass, batch: Batch, equipment: Equipment) -> Any:
+def _pipe(model: LoadedPipeline, pass_: Pass, batch: Batch, equipment: Equipment) -> Any:
     control = batch.settings.get("control") if pass_.is_first else None
-    return controlnets.pipe(model, pass_.kind, control, equipment) if control else model.fitting(pass_.kind)
+    return controlnets.pipe(model, pass_.kind, control, equipment) if control else model.pipeline_for(pass_.kind)
 
 
 def _arguments(
-    model: Loaded, pass_: Pass, batch: Batch, equipment: Equipment, cache: Cache, images: Any
+    model: LoadedPipeline, pass_: Pass, batch: Batch, equipment: Equipment, cache: Cache, images: Any
 ) -> dict[str, Any]:
     """Return the arguments of one pass, without those of every call. images: of the pass before."""
     settings = batch.settings
-    specs = [task.spec for task in batch.filled(batch.tasks)]
+    specs = [task.spec for task in batch.pad(batch.tasks)]
     key = ("refiner",) if pass_.is_refiner else tuple(settings.get("loras", {}).items())
     pipe = _pipe(model, pass_, batch, equipment)
     arguments: dict[str, Any] = {
@@ -96,12 +100,12 @@ def _arguments(
         "guidance_scale": float(settings["guidance"]),
     }
     if pass_.kind != "text":
-        arguments |= _start(batch, pass_, pipe, images)
+        arguments |= _start_arguments(batch, pass_, pipe, images)
     if not pass_.is_refiner:
-        reference_images = batch.filled([source.reference for source in batch.sources])
+        reference_images = batch.pad([source.reference for source in batch.sources])
         arguments |= references.arguments(model, equipment, reference_images, settings)
     if pass_.is_first and settings.get("control"):
-        maps = batch.filled([source.control for source in batch.sources])
+        maps = batch.pad([source.control for source in batch.sources])
         arguments |= controlnets.arguments(pipe, pass_, maps, settings)
     takes = signature(pipe.__call__).parameters
     return arguments | {
@@ -109,17 +113,17 @@ def _arguments(
     }
 
 
-def _start(batch: Batch, pass_: Pass, pipe: Any, images: Any) -> dict[str, Any]:
+def _start_arguments(batch: Batch, pass_: Pass, pipe: Any, images: Any) -> dict[str, Any]:
     """Return the arguments for the start of a pass: float tensors, batch × channels × height × width, 0–1."""
     import torch
 
     arguments: dict[str, Any] = {"strength": pass_.strength}
     if images is not None:
         return arguments | {"image": _resized(images.float().clamp(0, 1), pass_)}
-    canvases = [source.canvas for source in batch.filled(batch.sources) if source.canvas is not None]
+    canvases = [source.canvas for source in batch.pad(batch.sources) if source.canvas is not None]
     start = torch.from_numpy(np.stack([canvas.init for canvas in canvases])).permute(0, 3, 1, 2).float() / 255
     if pass_.kind == "inpaint":
-        marked = np.stack([canvas.marked(pipe.vae_scale_factor) for canvas in canvases])[:, None]
+        marked = np.stack([canvas.cell_mask(pipe.vae_scale_factor) for canvas in canvases])[:, None]
         arguments["mask_image"] = torch.from_numpy(marked)
     return arguments | {"image": start}
 
@@ -134,7 +138,7 @@ def _resized(images: Any, pass_: Pass) -> Any:
     return larger.clamp(0, 1)
 
 
-def _facts(loaded: Loaded, batch: Batch, scheduler: str) -> dict[str, Any]:
+def _facts(loaded: LoadedPipeline, batch: Batch, scheduler: str) -> dict[str, Any]:
     import torch
 
     unread = (
@@ -144,7 +148,7 @@ def _facts(loaded: Loaded, batch: Batch, scheduler: str) -> dict[str, Any]:
         "device": loaded.device,
         "dtype": loaded.dtype,
         "batch": len(batch.tasks),
-        "padded_batch": batch.drawn,
+        "padded_batch": batch.padded_size,
         "family": loaded.family.name,
         "scheduler": scheduler,
         "torch": torch.__version__,
@@ -154,7 +158,7 @@ def _facts(loaded: Loaded, batch: Batch, scheduler: str) -> dict[str, Any]:
     }
 
 
-class _Watch:
+class _ProgressReporter:
     """Report a batch's progress after every step, over all passes, and stop it when all its tasks are cancelled.
 
     It reads nothing from the GPU.
@@ -164,7 +168,7 @@ class _Watch:
         self.ids, self.steps, self.context = ids, steps, context
         self.done = 0
 
-    def of(self, worked: int) -> Any:
+    def callback(self, worked: int) -> Any:
         """Return the callback of the next pass, which works so many steps."""
         before, self.done = self.done, self.done + worked
 

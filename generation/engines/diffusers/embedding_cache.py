@@ -37,20 +37,20 @@ class EmbeddingCache:
         if encoded is None:
             encoded = encode()
         self._near[key] = encoded
-        self._bound()
+        self._evict()
         return encoded
 
-    def leave_card(self) -> None:
+    def move_to_host(self) -> None:
         """Move everything to main memory, because the GPU is needed for something else."""
         while self._near:
             self._move_oldest()
-        self._bound()
+        self._evict()
 
     def sizes(self) -> tuple[int, int]:
         """Return (bytes on the GPU, bytes in main memory)."""
         return _bytes(self._near), _bytes(self._far)
 
-    def _bound(self) -> None:
+    def _evict(self) -> None:
         """Evict down to the limits. The last requested text stays on the GPU: it is about to be used."""
         while len(self._near) > 1 and _bytes(self._near) > self.device_bytes:
             self._move_oldest()

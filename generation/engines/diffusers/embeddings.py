@@ -11,7 +11,7 @@ from generation.engines.diffusers.families import Family
 if TYPE_CHECKING:
     import torch
 
-    from generation.engines.diffusers.pipelines import Loaded
+    from generation.engines.diffusers.pipelines import LoadedPipeline
 
     Encoded = tuple[torch.Tensor | None, ...]
 
@@ -22,7 +22,7 @@ class Cache(Protocol):
     def get(self, key: Hashable, device: str, encode: Callable[[], Encoded]) -> Encoded: ...
 
 
-def arguments(loaded: Loaded, specs: Sequence[Spec], cache: Cache, key: Hashable = ()) -> dict[str, Any]:
+def arguments(loaded: LoadedPipeline, specs: Sequence[Spec], cache: Cache, key: Hashable = ()) -> dict[str, Any]:
     """Return a pipeline's embedding arguments for a batch. key: what else decides an embedding, such as LoRAs."""
     import torch
 

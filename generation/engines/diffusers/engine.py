@@ -51,15 +51,15 @@ from generation.engines.diffusers.drawing import Batch
 from generation.engines.diffusers.embedding_cache import EmbeddingCache
 from generation.engines.diffusers.equipment import Equipment
 from generation.engines.diffusers.families import FAMILIES, Family
-from generation.engines.diffusers.pipelines import Loaded
-from generation.engines.diffusers.residents import reserve_bytes, residents, weights_bytes
+from generation.engines.diffusers.model_memory import loaded_models, reserve_bytes, weights_bytes
+from generation.engines.diffusers.pipelines import LoadedPipeline
 from generation.engines.diffusers.sources import Source
 from generation.engines.diffusers.weight_files import problem_of_model
 from generation.engines.diffusers.weights import Signature, digest, family_of, signature
 
-MOST_SIDE = 2048
+MAX_SIDE = 2048
 WARM_UP_STEPS = 2
-DECISIVE = ("dtype", "safety_checker", "fp8")
+PIXEL_SETTINGS = ("dtype", "safety_checker", "fp8")
 """Settings of the endpoint that decide pixels, besides its files and its tier."""
 CHANGED_MEANWHILE = "was changed on disk while an image was made of it. It is tried again with what is there then."
 
@@ -89,15 +89,15 @@ class Diffusers:
             raise ValueError('The endpoint needs "model": the path of a diffusers folder or a .safetensors file.')
         self.path = Path(str(config["model"]))
         self.config = dict(config)
-        self.max_side = int(config.get("max_side") or MOST_SIDE)
+        self.max_side = int(config.get("max_side") or MAX_SIDE)
         self.acceleration = acceleration.read(config)
         self.equipment = equipment.read(config)
-        self._fits = self.acceleration.batch_size
-        self._loaded: Loaded | None = None
+        self._batch_limit = self.acceleration.batch_size
+        self._loaded: LoadedPipeline | None = None
         self._embeddings = EmbeddingCache()
         self._family: Family | None = None
-        self._seen: Signature = ()
-        self._loaded_from: Signature = ()
+        self._signature: Signature = ()
+        self._loaded_signature: Signature = ()
         self._identity: tuple[str, str] | None = None
 
     # -- what planning asks ----------------------------------------------------------------------------------------
@@ -113,9 +113,9 @@ class Diffusers:
         family = self._likely_family()
         return Capabilities(
             is_remote=False,
-            obeys=conditions.obeyed(family, self.equipment),
+            obeys=conditions.obeyed_names(family, self.equipment),
             controls=conditions.controls(family, self.equipment),
-            optional_images=conditions.images(self.equipment),
+            optional_images=conditions.image_roles(self.equipment),
             max_width=self.max_side,
             max_height=self.max_side,
             size_multiple=family.size_multiple,
@@ -144,35 +144,35 @@ class Diffusers:
 
     def model_identity(self) -> tuple[str, str]:
         """Return (file or folder name, digest of the model, its equipment and settings), updated when files change."""
-        self._look()
+        self._check_files()
         if self._identity is None:
             beside = self.equipment.digest() + self.acceleration.digest() + self._settings_digest()
             self._identity = (self.path.name, f"{digest(self.path)}{'+' if beside else ''}{beside}")
         return self._identity
 
-    def _look(self) -> Signature:
+    def _check_files(self) -> Signature:
         """Return the state of the model's files, and drop what was read from them if it changed. This stats each file,
         so it is called for every batch and not for every spec."""
         paths = [self.path, *self.equipment.paths().values()]
         if self.acceleration.draft.lora:
             paths.append(Path(self.acceleration.draft.lora))
-        if self._completion is not None:
-            paths.append(self._completion)
+        if self._config_folder is not None:
+            paths.append(self._config_folder)
         seen = signature(paths)
-        if seen != self._seen:
-            self._seen, self._family, self._identity = seen, None, None
+        if seen != self._signature:
+            self._signature, self._family, self._identity = seen, None, None
         return seen
 
     @property
-    def _completion(self) -> Path | None:
+    def _config_folder(self) -> Path | None:
         """The folder with the configurations and tokenizers that a single file lacks."""
         folder = str(self.config.get("model_config") or "")
         return Path(folder) if folder and not self.path.is_dir() else None
 
     def _settings_digest(self) -> str:
         """Return a hex digest of the other settings that decide pixels; "" if the endpoint sets none."""
-        chosen = {name: self.config[name] for name in DECISIVE if self.config.get(name)}
-        folder = self._completion
+        chosen = {name: self.config[name] for name in PIXEL_SETTINGS if self.config.get(name)}
+        folder = self._config_folder
         if folder is not None:
             completed = digest(folder) if folder.exists() else ""
         else:
@@ -212,7 +212,7 @@ class Diffusers:
         """
         family = self._likely_family()
         folder = self.path if self.path.is_dir() else Path(str(self.config.get("model_config") or self.path))
-        encoder = tokens.from_folder(folder / family.tokenizer) or tokens.estimate(family.reads)
+        encoder = tokens.load_encoder(folder / family.tokenizer) or tokens.estimating_encoder(family.reads)
         return replace(encoder, limit=family.tokens) if family.tokens else encoder
 
     # -- making images ---------------------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ class Diffusers:
         sources_by_task, refusals = _read_sources(batch, settings, context)
         yield from refusals
         sound = [task for task in batch if task.id in sources_by_task]
-        waiting = self._parts(loaded, sound)
+        waiting = self._split_batch(loaded, sound)
         while waiting:
             part = waiting.pop(0)
             part = [task for task in part if task.id not in context.cancelled()] or part[:1]
@@ -234,58 +234,60 @@ class Diffusers:
                 yield from self._generate_part(loaded, part, sources_by_task, context)
             except torch.OutOfMemoryError as error:
                 pipelines.free_memory(loaded.device)
-                smaller = self._smaller(loaded, part)
+                smaller = self._split_smaller(loaded, part)
                 if not smaller:
                     text = f"{part[0].spec.width}×{part[0].spec.height} does not fit into {loaded.device}'s memory."
                     yield Result(part[0].id, None, error=EngineError(ErrorKind.MEMORY, text, log=str(error)))
                 waiting[:0] = smaller
             except RuntimeError as error:
-                if not acceleration.is_of_compiler(error):
+                if not acceleration.is_compiler_error(error):
                     raise
                 loaded.accelerated = loaded.accelerated.without_compiler(loaded.text, error)
-                waiting[:0] = self._parts(loaded, part)
+                waiting[:0] = self._split_batch(loaded, part)
         done = {task.id for task in sound} & context.cancelled()
         for task_id in done:
             yield Result(task_id, None, error=EngineError(ErrorKind.CANCELLED, "Cancelled."))
 
-    def _parts(self, loaded: Loaded, tasks: Sequence[Task]) -> list[Sequence[Task]]:
+    def _split_batch(self, loaded: LoadedPipeline, tasks: Sequence[Task]) -> list[Sequence[Task]]:
         """Split tasks into batches: one, or batches of the fixed size if every batch is filled up."""
-        size = self._fits if loaded.accelerated.is_padding else max(1, len(tasks))
+        size = self._batch_limit if loaded.accelerated.is_padding else max(1, len(tasks))
         return [tasks[start : start + size] for start in range(0, len(tasks), size)]
 
-    def _smaller(self, loaded: Loaded, part: Sequence[Task]) -> list[Sequence[Task]]:
+    def _split_smaller(self, loaded: LoadedPipeline, part: Sequence[Task]) -> list[Sequence[Task]]:
         """Split a batch that did not fit into smaller ones; [] if it was one image. Batches that are filled up use the
         smaller size from now on, so that they stay alike."""
         if loaded.accelerated.is_padding:
-            if self._fits == 1:
+            if self._batch_limit == 1:
                 return []
-            self._fits //= 2
-            return self._parts(loaded, part)
+            self._batch_limit //= 2
+            return self._split_batch(loaded, part)
         middle = len(part) // 2
         return [part[:middle], part[middle:]] if middle else []
 
     def _generate_part(
-        self, loaded: Loaded, part: Sequence[Task], sources_by_task: Mapping[int, Source], context: Context
+        self, loaded: LoadedPipeline, part: Sequence[Task], sources_by_task: Mapping[int, Source], context: Context
     ) -> Iterator[Result]:
         started = time.perf_counter()
-        settings = self.acceleration.effective(conditions.settings(part[0].spec, loaded.family, self.equipment))
-        drawn = max(self._fits, len(part)) if loaded.accelerated.is_padding else len(part)
+        settings = self.acceleration.effective_settings(
+            conditions.settings(part[0].spec, loaded.family, self.equipment)
+        )
+        drawn = max(self._batch_limit, len(part)) if loaded.accelerated.is_padding else len(part)
         batch = Batch(part, [sources_by_task[task.id] for task in part], settings, drawn)
         made, facts = drawing.draw(loaded, batch, self.equipment, self._embeddings, context)
         seconds = (time.perf_counter() - started) / len(part)
         cancelled = context.cancelled()
         model, revision = self.model_identity()
-        if self._seen != self._loaded_from:
+        if self._signature != self._loaded_signature:
             raise EngineError(ErrorKind.TRANSIENT, f"{self.path.name} or what lies beside it {CHANGED_MEANWHILE}")
         cost = float(self.config.get("cost_per_image", 0.0))
         for place, task in enumerate(part):
             if task.id not in cancelled:
                 task_facts = {**facts, **sources_by_task[task.id].facts}
-                arriving = partial(_finished, made, place, sources_by_task[task.id])
+                load_pixels = partial(_finish_image, made, place, sources_by_task[task.id])
                 result = Result(
-                    task.id, None, model, revision, task.spec.seed, seconds, cost, task_facts, arriving=arriving
+                    task.id, None, model, revision, task.spec.seed, seconds, cost, task_facts, load_pixels=load_pixels
                 )
-                yield result if isinstance(made, Future) else result.arrived()
+                yield result if isinstance(made, Future) else result.wait_for_pixels()
 
     def unload(self) -> None:
         """Free the model's memory; the next `generate` loads it again."""
@@ -294,31 +296,31 @@ class Diffusers:
             loaded.close()
             device = loaded.device
             del loaded
-            self._embeddings.leave_card()
-            residents.gone(self)
+            self._embeddings.move_to_host()
+            loaded_models.forget(self)
             pipelines.free_memory(device)
 
-    def _load(self) -> Loaded:
+    def _load(self) -> LoadedPipeline:
         """Return the pipeline, loaded on first use and when its files changed. Raises EngineError: ENDPOINT if the
         files are not a model that can be loaded, MEMORY, and TRANSIENT if the files are being written."""
-        seen = self._look()
-        if seen != self._loaded_from:
+        seen = self._check_files()
+        if seen != self._loaded_signature:
             self.unload()
             self._embeddings = EmbeddingCache()  # another text encoder encodes the same words differently
         if self._loaded is None:
-            self._loaded = self._loaded_anew()
-            self._loaded_from = seen
-            if self._look() != seen:
+            self._loaded = self._load_pipeline()
+            self._loaded_signature = seen
+            if self._check_files() != seen:
                 self.unload()
                 raise EngineError(ErrorKind.TRANSIENT, f"{self.path.name} or what lies beside it {CHANGED_MEANWHILE}")
-        residents.used(self)
+        loaded_models.mark_used(self)
         return self._loaded
 
-    def _loaded_anew(self) -> Loaded:
+    def _load_pipeline(self) -> LoadedPipeline:
         """Make room for the model and load it. Errors of the libraries are reported as the endpoint's fault."""
         try:
-            device, dtype = pipelines.place(self.config)
-            residents.admit(
+            device, dtype = pipelines.device_and_dtype(self.config)
+            loaded_models.make_room(
                 self,
                 name=self.path.name,
                 device=device,
@@ -328,20 +330,20 @@ class Diffusers:
             )
             return pipelines.load(self.path, self.config)
         except BaseException as error:
-            residents.gone(self)
-            if not isinstance(error, Exception) or isinstance(error, EngineError) or pipelines.is_of_device(error):
+            loaded_models.forget(self)
+            if not isinstance(error, Exception) or isinstance(error, EngineError) or pipelines.is_device_error(error):
                 raise
-            raise pipelines.not_loaded(self.path, error) from error
+            raise pipelines.load_error(self.path, error) from error
 
     def _weights_bytes(self, dtype: str) -> int:
         """Return the bytes of the weights of the model, of the folder that completes it, and of its equipment."""
         total = weights_bytes(self.path, _element_bytes(dtype)) + _equipment_bytes(self.equipment, dtype)
         folder = str(self.config.get("model_config") or "")
-        if folder and pipelines.is_completed(self.path, self.family):
+        if folder and pipelines.needs_config_folder(self.path, self.family):
             total += weights_bytes(Path(folder), _element_bytes(dtype), besides="transformer")
         return total
 
-    def later_bytes(self) -> int:
+    def pending_bytes(self) -> int:
         """Return the bytes of equipment that no batch has needed yet."""
         loaded, equipment = self._loaded, self.equipment
         if loaded is None:
@@ -360,8 +362,8 @@ class Diffusers:
         self._load()
         for width, height in self.acceleration.shapes:
             spec = Spec(prompt="", width=width, height=height, seed=0, parameters={"steps": WARM_UP_STEPS})
-            for result in self.generate([Task(0, spec)], Unattended()):
-                result.arrived()
+            for result in self.generate([Task(0, spec)], WarmUpContext()):
+                result.wait_for_pixels()
 
 
 def _equipment_bytes(equipment: Equipment, dtype: str) -> int:
@@ -372,9 +374,9 @@ def _element_bytes(dtype: str) -> int:
     return 4 if dtype == "float32" else 2
 
 
-def _finished(made: Pixels | Future[Pixels], place: int, source: Source) -> Pixels:
+def _finish_image(made: Pixels | Future[Pixels], place: int, source: Source) -> Pixels:
     """Return one image of a batch, with the kept parts of its start image."""
-    return source.finished((made.result() if isinstance(made, Future) else made)[place])
+    return source.finish_image((made.result() if isinstance(made, Future) else made)[place])
 
 
 def _read_sources(
@@ -391,7 +393,7 @@ def _read_sources(
     return sources_by_task, refused
 
 
-class Unattended:
+class WarmUpContext:
     """A Context without a job: it has no images, reports no progress and cancels nothing."""
 
     def load(self, ref: ImageRef) -> bytes:

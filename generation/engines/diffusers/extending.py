@@ -18,7 +18,7 @@ from generation.engines.canvas import Canvas, Floats
 from generation.engines.diffusers.parameters import is_number
 
 SIDES: Final = ("left", "top", "right", "bottom")
-LEAST_LEFT: Final = 0.1
+MIN_IMAGE_SHARE: Final = 0.1
 """The least share of the frame's side for the image itself."""
 
 
@@ -36,7 +36,7 @@ def margins(given: Any, width: int, height: int) -> dict[str, int]:
     if not any(pixels_by_side.values()):
         raise ValueError("outpaint adds nothing on any side.")
     for pair, whole in ((("left", "right"), width), (("top", "bottom"), height)):
-        if whole - sum(pixels_by_side[side] for side in pair) < LEAST_LEFT * whole:
+        if whole - sum(pixels_by_side[side] for side in pair) < MIN_IMAGE_SHARE * whole:
             raise ValueError(
                 f"outpaint: {pair[0]} and {pair[1]} leave less than a tenth of {whole} pixels to the image."
             )
@@ -49,8 +49,8 @@ def read(spec: Spec, extend: Any, context: Context) -> Canvas:
     The image is cropped to the space inside the margins, or with True fitted into the frame as a whole. Raises
     EngineError of kind INPUT.
     """
-    stored = canvas.opened(context.load(spec.images["init"]), "start image")
-    image = canvas.flattened(stored)
+    stored = canvas.open_image(context.load(spec.images["init"]), "start image")
+    image = canvas.flatten(stored)
     if extend is True:
         scale = min(spec.width / image.width, spec.height / image.height)
         size = min(spec.width, round(image.width * scale)), min(spec.height, round(image.height * scale))
@@ -59,10 +59,10 @@ def read(spec: Spec, extend: Any, context: Context) -> Canvas:
         left, top = extend["left"], extend["top"]
         size = spec.width - left - extend["right"], spec.height - top - extend["bottom"]
     fitted = image if image.size == size else ImageOps.fit(image, size, Image.Resampling.LANCZOS)
-    return surrounded(np.asarray(fitted, dtype=np.uint8), left, top, spec.width, spec.height)
+    return surround(np.asarray(fitted, dtype=np.uint8), left, top, spec.width, spec.height)
 
 
-def surrounded(image: Pixels, left: int, top: int, width: int, height: int) -> Canvas:
+def surround(image: Pixels, left: int, top: int, width: int, height: int) -> Canvas:
     """Place the image (h × w × 3) at left, top of a frame whose rest is to be repainted."""
     high, wide = image.shape[:2]
     borders = (top, height - top - high, left, width - left - wide)

@@ -58,7 +58,7 @@ class Family:
     def is_flow(self) -> bool:
         return self.schedulers is FLOW_SCHEDULERS
 
-    def class_of(self, kind: str, *, controlled: bool = False) -> str:
+    def pipeline_class_of(self, kind: str, *, controlled: bool = False) -> str:
         """Return the pipeline class of a kind of job ("text", "image", "inpaint"); "" if the family has none."""
         if controlled:
             return self.control[("text", "image", "inpaint").index(kind)]
@@ -159,5 +159,5 @@ FAMILIES: Final[Mapping[str, Family]] = {family.name: family for family in (_SD,
 BY_CLASS: Final[Mapping[str, Family]] = {family.text: family for family in (_SD, _SDXL, _SD3, _FLUX)}
 #: In the order in which a single file is checked: some FLUX tensors have the names of other families'.
 BY_TENSOR: Final = (_FLUX, _SD3, _SDXL, _SD)
-GUIDED: Final = ("guidance_in.", "time_text_embed.guidance_embedder.")
+GUIDANCE_TENSORS: Final = ("guidance_in.", "time_text_embed.guidance_embedder.")
 """Tensors that only FLUX models with adjustable guidance have."""

@@ -17,14 +17,14 @@ from typing import Any
 
 from generation.engines.base import EngineError, ErrorKind, Pixels
 from generation.engines.diffusers import acceleration, decoding, original_configs, schedules
-from generation.engines.diffusers.acceleration import Accelerated
+from generation.engines.diffusers.acceleration import AcceleratedPipeline
 from generation.engines.diffusers.decoding import Decoder
 from generation.engines.diffusers.families import FAMILIES, Family
-from generation.engines.diffusers.weights import family_of, require_whole, tensor_names
+from generation.engines.diffusers.weights import ensure_complete, family_of, tensor_names
 
 
 @dataclass
-class Loaded:
+class LoadedPipeline:
     """A pipeline in memory, with its state. scheduler: the model's own, which no batch uses directly. loras: the loaded
     ones, PEFT's name by the endpoint's; weights: the LoRA weights of the last batch, None if unknown. controlnets: the
     loaded ones; controlled: pipelines with a ControlNet, by kind of job and name.
@@ -36,7 +36,7 @@ class Loaded:
     family: Family
     device: str
     dtype: str
-    accelerated: Accelerated
+    accelerated: AcceleratedPipeline
     scheduler: Any
     decoder: Decoder | None = None
     loras: dict[str, str] = field(default_factory=dict)
@@ -44,17 +44,20 @@ class Loaded:
     controlnets: dict[str, Any] = field(default_factory=dict)
     controlled: dict[tuple[str, str], Any] = field(default_factory=dict)
     has_adapter: bool = False
-    refiner: Loaded | None = None
+    refiner: LoadedPipeline | None = None
 
     @property
-    def decodes_apart(self) -> bool:
+    def decodes_latents(self) -> bool:
         """Whether we decode the latents, and not the pipeline: if the tier is not "final" (the pipeline as shipped) and
         no safety checker has to see the pixels."""
         return self.accelerated.settings.tier != "final" and getattr(self.text, "safety_checker", None) is None
 
-    def pixels(self, pipe: Any, made: Any, width: int, height: int) -> Pixels | Future[Pixels]:
-        """Convert latents or float images of `pipe` to bytes: batch × height × width × 3. Call it within `at_work`."""
-        if not self.decodes_apart:
+    def decode_pixels(self, pipe: Any, made: Any, width: int, height: int) -> Pixels | Future[Pixels]:
+        """Convert latents or float images of `pipe` to bytes: batch × height × width × 3.
+
+        Call it within `configure_torch`.
+        """
+        if not self.decodes_latents:
             whole: Pixels = decoding.as_bytes(made).cpu().numpy()
             return whole
         if self.decoder is None:
@@ -62,36 +65,36 @@ class Loaded:
             return whole
 
         def work() -> Any:
-            with self.accelerated.on_thread():
+            with self.accelerated.configure_thread():
                 return decoding.decode(pipe, made, width, height)
 
-        return self.decoder.later(work, partial(self.accelerated.switched, width, height))
+        return self.decoder.submit(work, partial(self.accelerated.configure_process, width, height))
 
     def close(self) -> None:
         if self.decoder is not None:
             self.decoder.close()
 
-    def fitting(self, kind: str) -> Any:
+    def pipeline_for(self, kind: str) -> Any:
         """Return the pipeline of a kind of job. All share their components, so the weights are in memory once."""
         return {"text": self.text, "image": self.image, "inpaint": self.inpaint}[kind]
 
-    def refiner_of(self, path: Path | None) -> Loaded:
+    def refiner_of(self, path: Path | None) -> LoadedPipeline:
         """Return the refiner of this model, loaded on first use onto the same device."""
         if self.refiner is None:
             assert path is not None
             self.refiner = load_refiner(path, self)
         return self.refiner
 
-    def fresh_scheduler(self, name: str) -> Any:
+    def new_scheduler(self, name: str) -> Any:
         """Return a new scheduler `name` ("" for the model's own kind), configured like the model's own. Schedulers keep
         state, so every batch has its own."""
         import diffusers
 
         kind = getattr(diffusers, self.family.schedulers[name]) if name else type(self.scheduler)
-        return schedules.fresh(kind, self.scheduler.config)
+        return schedules.new_scheduler(kind, self.scheduler.config)
 
 
-def place(config: Mapping[str, Any]) -> tuple[str, str]:
+def device_and_dtype(config: Mapping[str, Any]) -> tuple[str, str]:
     """Return (device, dtype) from an endpoint's config, with the defaults of this machine."""
     import torch
 
@@ -99,30 +102,32 @@ def place(config: Mapping[str, Any]) -> tuple[str, str]:
     return device, str(config.get("dtype") or ("bfloat16" if device.startswith("cuda") else "float32"))
 
 
-def load(path: Path, config: Mapping[str, Any]) -> Loaded:
+def load(path: Path, config: Mapping[str, Any]) -> LoadedPipeline:
     """Load the model at `path` onto the device of `config` (as of engine.Diffusers). Raises EngineError of kind
     ENDPOINT if the files are not a whole model of a known family."""
     family = family_of(path)
-    require_whole(path)
+    ensure_complete(path)
     import diffusers
     import torch
 
-    device, dtype = place(config)
+    device, dtype = device_and_dtype(config)
     if device == "cpu":
-        settle_on_cpu(int(config.get("threads") or 0))
+        configure_cpu(int(config.get("threads") or 0))
     pipe = _read(path, family, config, getattr(torch, dtype))
     pipe.set_progress_bar_config(disable=True)
     pipe = pipe.to(device)
     if hasattr(pipe, "watermark"):
         pipe.watermark = None
-    image, inpaint = (sharing(pipe, getattr(diffusers, class_name)) for class_name in (family.image, family.inpaint))
+    image, inpaint = (
+        build_from_components(pipe, getattr(diffusers, class_name)) for class_name in (family.image, family.inpaint)
+    )
     accelerated = acceleration.prepare(pipe, acceleration.read(config), device)
     overlaps = config.get("overlap", device.startswith("cuda"))
     decoder = Decoder(device) if overlaps else None
-    return Loaded(pipe, image, inpaint, family, device, dtype, accelerated, pipe.scheduler, decoder)
+    return LoadedPipeline(pipe, image, inpaint, family, device, dtype, accelerated, pipe.scheduler, decoder)
 
 
-def load_refiner(path: Path, base: Loaded) -> Loaded:
+def load_refiner(path: Path, base: LoadedPipeline) -> LoadedPipeline:
     """Load a model for image to image: SDXL's refiner, or another of a known family. Raises EngineError (INPUT)."""
     import diffusers
     import torch
@@ -142,10 +147,10 @@ def load_refiner(path: Path, base: Loaded) -> Loaded:
         raise EngineError(ErrorKind.INPUT, f"The refiner {path.name} could not be loaded: {error}"[:500]) from error
     pipe.set_progress_bar_config(disable=True)
     pipe = pipe.to(base.device)
-    image = pipe if class_name == family.image else sharing(pipe, getattr(diffusers, family.image))
+    image = pipe if class_name == family.image else build_from_components(pipe, getattr(diffusers, family.image))
     if hasattr(image, "watermark"):
         image.watermark = None
-    return Loaded(pipe, image, None, family, base.device, base.dtype, base.accelerated, pipe.scheduler)
+    return LoadedPipeline(pipe, image, None, family, base.device, base.dtype, base.accelerated, pipe.scheduler)
 
 
 def _read(path: Path, family: Family, config: Mapping[str, Any], dtype: Any) -> Any:
@@ -160,32 +165,32 @@ def _read(path: Path, family: Family, config: Mapping[str, Any], dtype: Any) -> 
         if path.is_dir():
             return text_class.from_pretrained(path, use_safetensors=True, **options)
         folder = str(config.get("model_config") or "")
-        if is_completed(path, family):
-            return _completed(path, folder, text_class, options)
+        if needs_config_folder(path, family):
+            return _load_with_config_folder(path, folder, text_class, options)
         if folder or family.name in original_configs.CONFIGS:
             options["config"] = folder or str(original_configs.folder_of(family.name))
         return text_class.from_single_file(str(path), **options)
     except (OSError, ValueError, KeyError) as error:
-        raise not_loaded(path, error) from error
+        raise load_error(path, error) from error
 
 
-def is_of_device(error: Exception) -> bool:
+def is_device_error(error: Exception) -> bool:
     """Return whether memory was too small or the GPU failed: neither is a fault of the model's files."""
     return isinstance(error, MemoryError) or type(error).__name__ in {"OutOfMemoryError", "AcceleratorError"}
 
 
-def not_loaded(path: Path, error: Exception) -> EngineError:
+def load_error(path: Path, error: Exception) -> EngineError:
     """Return the error of a model that the libraries could not load: the endpoint's, with the traceback in its log."""
     log = "".join(traceback.format_exception(error))
     return EngineError(ErrorKind.ENDPOINT, f"{path.name} could not be loaded: {error}"[:500], log=log)
 
 
-def is_completed(path: Path, family: Family) -> bool:
+def needs_config_folder(path: Path, family: Family) -> bool:
     """Return whether a file holds only a transformer, so that the rest comes from the folder `model_config`."""
     return family.is_flow and path.is_file() and not any(name.startswith("text_encoder") for name in tensor_names(path))
 
 
-def _completed(path: Path, folder: str, text_class: Any, options: Mapping[str, Any]) -> Any:
+def _load_with_config_folder(path: Path, folder: str, text_class: Any, options: Mapping[str, Any]) -> Any:
     """Load a pipeline with the transformer from a file, as SD3.5 and FLUX are published, and the rest from a folder."""
     import diffusers
 
@@ -198,7 +203,7 @@ def _completed(path: Path, folder: str, text_class: Any, options: Mapping[str, A
     return text_class.from_pretrained(folder, transformer=transformer, use_safetensors=True, **options)
 
 
-def sharing(pipe: Any, kind: Any, **more: Any) -> Any:
+def build_from_components(pipe: Any, kind: Any, **more: Any) -> Any:
     """Build another pipeline from the same components and `more`. from_pipe is not used, because it drops small
     autoencoders (AutoencoderTiny) and converts everything to 32 bits."""
     takes = signature(kind.__init__).parameters
@@ -211,7 +216,7 @@ def sharing(pipe: Any, kind: Any, **more: Any) -> Any:
     return other
 
 
-def settle_on_cpu(threads: int) -> None:
+def configure_cpu(threads: int) -> None:
     """Set torch up for the CPU, before anything runs in parallel: its threads inherit the floating-point mode.
 
     Denormal numbers, of which small models have many, cost a CPU many times as much as others.

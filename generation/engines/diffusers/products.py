@@ -19,12 +19,12 @@ from generation.engines.packshot import engine as packshot
 from generation.engines.packshot import studio
 
 PARAMETERS: Final = ("fill", "baseline", "offset_x", "position", "light", "shadow")
-GROUND: Final = 216
+BACKGROUND_GREY: Final = 216
 """The grey around the product before the model has drawn anything."""
 
 
 @dataclass(frozen=True)
-class Kept(Canvas):
+class ProductCanvas(Canvas):
     """A canvas with a kept product. placement: the product in the frame. kept: the share of light that its shadow
     leaves, height × width; None without a shadow."""
 
@@ -36,10 +36,10 @@ class Kept(Canvas):
         assert self.placement is not None
         return packshot.box_of(self.placement, self.init.shape[1], self.init.shape[0])
 
-    def with_new(self, made: Pixels) -> Pixels:
+    def with_repainted(self, made: Pixels) -> Pixels:
         """Return the new scene with the product's shadow, and the product over it."""
         assert self.placement is not None
-        image = studio.shaded(made, self.kept)
+        image = studio.darken(made, self.kept)
         studio.lay_over(image, self.placement.colour, self.placement.alpha, self.placement.left, self.placement.top)
         return image
 
@@ -52,21 +52,21 @@ def parse(parameters: Mapping[str, Any]) -> tuple[packshot.Setting, list[str]]:
 
 def read(spec: Spec, setting: Mapping[str, Any], context: Context) -> Canvas:
     """Return the canvas of one job. Raises EngineError of kind INPUT if the cut-out cannot be used."""
-    cutout = packshot.product_of(context.load(spec.images["cutout"]))
+    cutout = packshot.decode_cutout(context.load(spec.images["cutout"]))
     chosen, problems = parse(setting)
     if problems:
         raise EngineError(ErrorKind.INPUT, " ".join(problems))
-    return placed(cutout, chosen, spec.width, spec.height)
+    return place_product(cutout, chosen, spec.width, spec.height)
 
 
-def placed(cutout: Pixels, setting: packshot.Setting, width: int, height: int) -> Kept:
+def place_product(cutout: Pixels, setting: packshot.Setting, width: int, height: int) -> ProductCanvas:
     """Place the product on a canvas. cutout: h × w × 4, sRGB with straight alpha, cropped to the product."""
     placement = packshot.placement(cutout, setting, width, height, has_scene=True)
-    kept = studio.shadows(placement, width=width, height=height, light=packshot.lamp(setting), kind=setting.shadow)
-    init = np.full((height, width, 3), GROUND, dtype=np.uint8)
+    kept = studio.shadows(placement, width=width, height=height, light=packshot.light_of(setting), kind=setting.shadow)
+    init = np.full((height, width, 3), BACKGROUND_GREY, dtype=np.uint8)
     studio.lay_over(init, placement.colour, placement.alpha, placement.left, placement.top)
     solid = np.zeros((height, width, 3), dtype=np.uint8)
     white = np.asarray(cv2.merge([placement.alpha] * 3), dtype=np.uint8)
     studio.lay_over(solid, white, placement.alpha, placement.left, placement.top)
     repaint = 1 - solid[..., 0].astype(np.float32) / 255
-    return Kept(init, np.asarray(repaint, dtype=np.float32), placement, kept)
+    return ProductCanvas(init, np.asarray(repaint, dtype=np.float32), placement, kept)

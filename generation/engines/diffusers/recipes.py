@@ -26,8 +26,8 @@ STEPS: Final[Mapping[str, Mapping[str, Any]]] = {
     "enlarge": {"scale": 1.5, "strength": 0.4},
 }
 RANGES: Final = {"strength": (0.01, 1.0), "scale": (1.05, 4.0)}
-MOST_STEPS: Final = 6
-LEAST_SIDE: Final = 64
+MAX_STEPS: Final = 6
+MIN_SIDE: Final = 64
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ def read(given: Any) -> list[dict[str, Any]]:
     """Return the steps with their defaults, without "text". Raises ValueError with a sentence if invalid."""
     if not isinstance(given, Sequence) or isinstance(given, str) or not given:
         raise ValueError(f'recipe is {given!r}; it is a list of steps such as [{{"do": "refine", "strength": 0.3}}].')
-    if len(given) > MOST_STEPS:
-        raise ValueError(f"The recipe has {len(given)} steps; it takes at most {MOST_STEPS}.")
+    if len(given) > MAX_STEPS:
+        raise ValueError(f"The recipe has {len(given)} steps; it takes at most {MAX_STEPS}.")
     steps = [_step(number, step) for number, step in enumerate(given, 1)]
     if late := [number for number, step in enumerate(steps, 1) if step["do"] == "text" and number > 1]:
         raise ValueError(f'Step {late[0]} of the recipe is "text", which comes first or not at all.')
@@ -88,9 +88,9 @@ def problems(spec: Spec, family: Family, equipment: Equipment) -> list[str]:
     scale = prod(step.get("scale", 1.0) for step in steps)
     if scale > 1 and kind(spec) != "text":
         sentences.append("A recipe enlarges only what is made from words; leave out the start image, or the enlarging.")
-    if min(spec.width, spec.height) / scale < LEAST_SIDE:
+    if min(spec.width, spec.height) / scale < MIN_SIDE:
         sentences.append(
-            f"Before it is enlarged {scale:g} times, {spec.width}×{spec.height} would be under {LEAST_SIDE} pixels."
+            f"Before it is enlarged {scale:g} times, {spec.width}×{spec.height} would be under {MIN_SIDE} pixels."
         )
     return sentences
 
@@ -100,18 +100,18 @@ def passes(spec: Spec, settings: Mapping[str, Any], family: Family) -> list[Pass
     steps = settings.get("recipe", ())
     scales = [step.get("scale", 1.0) for step in steps]
     how, divided = kind(spec), int(settings["steps"])
-    width, height = _before(spec, prod(scales), family)
+    width, height = _size_before(spec, prod(scales), family)
     worked = worked_steps(how, settings, family)
     planned = [Pass(how, width, height, divided, worked, float(settings["strength"]), is_first=True)]
     for number, step in enumerate(steps):
-        width, height = _before(spec, prod(scales[number + 1 :]), family)
+        width, height = _size_before(spec, prod(scales[number + 1 :]), family)
         worked = max(1, worked_steps("image", {**settings, "strength": step["strength"]}, family))
         strength = max(float(step["strength"]), 1 / divided)
         planned.append(Pass("image", width, height, divided, worked, strength, is_refiner=bool(step.get("model"))))
     return planned
 
 
-def _before(spec: Spec, scale: float, family: Family) -> tuple[int, int]:
+def _size_before(spec: Spec, scale: float, family: Family) -> tuple[int, int]:
     """Return the size before enlarging `scale` times to the spec's size, in the family's multiples."""
     if scale == 1:
         return spec.width, spec.height

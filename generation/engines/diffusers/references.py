@@ -19,13 +19,13 @@ from generation.engines.diffusers.equipment import Adapter, Equipment
 if TYPE_CHECKING:
     import torch
 
-    from generation.engines.diffusers.pipelines import Loaded
+    from generation.engines.diffusers.pipelines import LoadedPipeline
 
 BLANK: Final = np.zeros((8, 8, 3), dtype=np.uint8)
 
 
 def arguments(
-    loaded: Loaded, equipment: Equipment, images: Sequence[Pixels | None], settings: Mapping[str, Any]
+    loaded: LoadedPipeline, equipment: Equipment, images: Sequence[Pixels | None], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return a pipeline's arguments for the reference images of a batch: all h × w × 3, or all None. Raises EngineError
     of kind INPUT if the adapter does not fit the model."""
@@ -33,7 +33,7 @@ def arguments(
 
     there = [image for image in images if image is not None]
     if there and equipment.adapter is not None and not loaded.has_adapter:
-        _lay_on(loaded, equipment.adapter)
+        _load_adapter(loaded, equipment.adapter)
     if not loaded.has_adapter:
         return {}
     is_guided = float(settings["guidance"]) > 1
@@ -46,7 +46,7 @@ def arguments(
 
 
 @contextmanager
-def one_each(pipe: Any, arguments: Mapping[str, Any]) -> Iterator[None]:
+def own_reference_per_image(pipe: Any, arguments: Mapping[str, Any]) -> Iterator[None]:
     """Give every image of a batch its own reference while the context lasts. The pipelines would use all references for
     each image, because they repeat them for every prompt, as if there were only one."""
     if "ip_adapter_image_embeds" not in arguments:
@@ -59,7 +59,7 @@ def one_each(pipe: Any, arguments: Mapping[str, Any]) -> Iterator[None]:
         del pipe.prepare_ip_adapter_image_embeds
 
 
-def _embedding(loaded: Loaded, image: Pixels, *, is_guided: bool) -> tuple[torch.Tensor, ...]:
+def _embedding(loaded: LoadedPipeline, image: Pixels, *, is_guided: bool) -> tuple[torch.Tensor, ...]:
     """Return the embeddings (of nothing, of the image) if guided, else (of the image,); each 1 × 1 × width."""
     whole = loaded.text.prepare_ip_adapter_image_embeds(
         ip_adapter_image=Image.fromarray(image),
@@ -71,7 +71,7 @@ def _embedding(loaded: Loaded, image: Pixels, *, is_guided: bool) -> tuple[torch
     return tuple(whole.chunk(2)) if is_guided else (whole,)
 
 
-def _lay_on(loaded: Loaded, adapter: Adapter) -> None:
+def _load_adapter(loaded: LoadedPipeline, adapter: Adapter) -> None:
     from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
     pipe = loaded.text

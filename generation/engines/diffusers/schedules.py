@@ -11,7 +11,7 @@ from functools import cache, wraps
 from typing import Any
 
 
-def fresh(kind: type, config: Any) -> Any:
+def new_scheduler(kind: type, config: Any) -> Any:
     """Return a new counting scheduler of diffusers' class `kind` with this config. It keeps state: one per batch."""
     return _counting(kind).from_config(config)  # type: ignore[attr-defined]
 

@@ -26,9 +26,9 @@ class Source:
         box = self.canvas.subject_box if self.canvas is not None else None
         return {"subject_box": box} if box else {}
 
-    def finished(self, made: Pixels) -> Pixels:
+    def finish_image(self, made: Pixels) -> Pixels:
         """Return the image with the kept parts of its start image."""
-        return self.canvas.with_new(made) if self.canvas is not None else made
+        return self.canvas.with_repainted(made) if self.canvas is not None else made
 
 
 def read(spec: Spec, settings: Mapping[str, Any], context: Context) -> Source:
@@ -37,7 +37,7 @@ def read(spec: Spec, settings: Mapping[str, Any], context: Context) -> Source:
     control = controlnets.read(spec, settings, start, context) if settings.get("control") else None
     reference = None
     if "reference" in spec.images:
-        reference = canvas.opaque(context.load(spec.images["reference"]), "reference image")
+        reference = canvas.read_opaque(context.load(spec.images["reference"]), "reference image")
     return Source(start, control, reference)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 HEAD_BYTES: Final = 4096
-MOST_HEADER_BYTES: Final = 100_000_000
+MAX_HEADER_BYTES: Final = 100_000_000
 """The limit of the safetensors library."""
 ADVICE: Final = "Download it again."
 SAFETENSORS_ONLY: Final = (
@@ -160,7 +160,7 @@ def _header_problem(path: Path, size: int) -> str:
         return f"{path.name} is not a safetensors file: it has only {size} bytes. {ADVICE}"
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
-        if length > MOST_HEADER_BYTES:
+        if length > MAX_HEADER_BYTES:
             return f"{path.name} is not a safetensors file: its first bytes are no length of a header. {ADVICE}"
         raw = file.read(length)
     if len(raw) < length:

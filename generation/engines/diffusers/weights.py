@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from generation.engines.base import EngineError, ErrorKind
-from generation.engines.diffusers.families import BY_CLASS, BY_TENSOR, FAMILIES, GUIDED, Family
+from generation.engines.diffusers.families import BY_CLASS, BY_TENSOR, FAMILIES, GUIDANCE_TENSORS, Family
 from generation.engines.diffusers.weight_files import problem_of_file, problem_of_model
 
 SAMPLE_BYTES = 1 << 20
-PROSE = frozenset({".md", ".markdown", ".rst", ".pdf", ".png", ".jpg", ".jpeg", ".webp", ".gif"})
+IGNORED_SUFFIXES = frozenset({".md", ".markdown", ".rst", ".pdf", ".png", ".jpg", ".jpeg", ".webp", ".gif"})
 """Without .txt, because a tokenizer's merges are in such a file."""
 
 
@@ -36,7 +36,7 @@ def family_of(path: Path) -> Family:
     names = tensor_names(path)
     for family in BY_TENSOR:
         if any(mark in name for mark in family.single_file for name in names):
-            is_schnell = family.name == "flux" and not any(mark in name for mark in GUIDED for name in names)
+            is_schnell = family.name == "flux" and not any(mark in name for mark in GUIDANCE_TENSORS for name in names)
             return FAMILIES["flux-schnell"] if is_schnell else family
     supported = ", ".join(family.title for family in FAMILIES.values())
     raise EngineError(ErrorKind.ENDPOINT, f"{path.name} holds the weights of none of these: {supported}.")
@@ -57,7 +57,7 @@ def tensor_names(path: Path) -> set[str]:
     return set(json.loads(safetensors_header(path)))
 
 
-def require_whole(path: Path) -> None:
+def ensure_complete(path: Path) -> None:
     """Raise EngineError of kind ENDPOINT where files of a model are missing, damaged or something else."""
     if problem := problem_of_model(path):
         raise EngineError(ErrorKind.ENDPOINT, problem)
@@ -108,11 +108,11 @@ def signature(paths: Iterable[Path]) -> Signature:
 
 def files_of(path: Path) -> list[Path]:
     """Return the files that decide what a model draws, in order: those below a folder, or the one file."""
-    return sorted(file for file in path.rglob("*") if _decides(file, path)) if path.is_dir() else [path]
+    return sorted(file for file in path.rglob("*") if _is_model_file(file, path)) if path.is_dir() else [path]
 
 
-def _decides(file: Path, folder: Path) -> bool:
+def _is_model_file(file: Path, folder: Path) -> bool:
     """Return whether the file can change what the model draws: no model card, licence, image or hidden file."""
     inside = file.relative_to(folder)
-    is_read = file.suffix.lower() in PROSE or file.stem.upper() in {"README", "LICENSE", "NOTICE"}
+    is_read = file.suffix.lower() in IGNORED_SUFFIXES or file.stem.upper() in {"README", "LICENSE", "NOTICE"}
     return file.is_file() and not is_read and not any(part.startswith(".") for part in inside.parts)

@@ -18,8 +18,8 @@ import httpx
 from generation.engines import service
 from generation.engines.base import EngineError, ErrorKind
 
-MODERATION: Final = frozenset({"moderation_blocked", "content_policy_violation", "content_filter"})
-EMPTY: Final = frozenset(
+MODERATION_CODES: Final = frozenset({"moderation_blocked", "content_policy_violation", "content_filter"})
+NO_CREDIT_CODES: Final = frozenset(
     {
         "insufficient_quota",
         "insufficient_credits",
@@ -28,16 +28,16 @@ EMPTY: Final = frozenset(
         "budget_exceeded",
     }
 )
-KEYS: Final = frozenset({"invalid_api_key", "auth_error", "authentication_error", "no_db_connection"})
+KEY_CODES: Final = frozenset({"invalid_api_key", "auth_error", "authentication_error", "no_db_connection"})
 """Types and codes of a refused key; "no_db_connection" is of a LiteLLM proxy that only knows its master key."""
-WRONG_MODEL: Final = frozenset({"model_not_found", "model_not_supported", "invalid_model", "unsupported_model"})
-UNKNOWN_PARAMETER: Final = frozenset(
+WRONG_MODEL_CODES: Final = frozenset({"model_not_found", "model_not_supported", "invalid_model", "unsupported_model"})
+UNKNOWN_PARAMETER_CODES: Final = frozenset(
     {"unknown_parameter", "unsupported_parameter", "unrecognized_parameter", "extra_forbidden", "value_error.extra"}
 )
-TRANSPORT: Final = frozenset({"n", "response_format", "output_format"})
+TRANSPORT_FIELDS: Final = frozenset({"n", "response_format", "output_format"})
 """Fields about how the image is returned. Images are made without them too, so any refusal leaves them out."""
 #: Cloudflare's "no answer from behind" (https://developers.cloudflare.com/support/troubleshooting/http-status-codes/).
-UNANSWERED: Final = frozenset({502, 504, 520, 524})
+UNCERTAIN_STATUSES: Final = frozenset({502, 504, 520, 524})
 _KEY = re.compile(r"\b(?:sk|sess|pk)-[\w*.…-]{6,}|(?<=[Bb]earer )\S+")
 # Messages of services that give no code, or of proxies that lose it (LiteLLM).
 _SAFETY = re.compile(
@@ -78,32 +78,32 @@ _PARAMETERS = re.compile(
     re.I,
 )
 """Names after a word such as "arguments", as in "Unrecognized request arguments supplied: n, seed"."""
-LONGEST_WORDS: Final = 2000
+MAX_TEXT_LENGTH: Final = 2000
 _TRY_AGAIN = re.compile(r"try again in ((?:[\d.]+(?:ms|h|m|s))+)", re.IGNORECASE)
 _SPAN = re.compile(r"(?<![\d.])([\d.]+)(ms|d|h|m|s)")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def refused(
+def refusal_error(
     response: httpx.Response, host: str, model: str, sent: Collection[str] = (), prompt: str = ""
 ) -> EngineError:
     """Return the error for an answer without success. sent: the fields of the request, without model and prompt."""
-    details = _said(response)
+    details = _error_fields(response)
     code, kind, words = details["code"], details["type"], details["message"]
     log = f"x-request-id: {request_id(response)}\n{response.text[:4000]}"
     status = response.status_code
     named = f"{host}: {words} (HTTP {status})"
     is_refusal = status in {400, 403, 422, 451}
-    if {code, kind} & MODERATION or (is_refusal and _SAFETY.search(words)):
+    if {code, kind} & MODERATION_CODES or (is_refusal and _SAFETY.search(words)):
         message = f"{host} refuses to make this, by its rules: {words} Change the words or the images."
         return EngineError(ErrorKind.MODERATION, message, log=log)
     is_empty = (is_refusal or status in {402, 429}) and _NO_CREDIT.search(words) and not _PER_TIME.search(words)
-    if {code, kind} & EMPTY or is_empty:
+    if {code, kind} & NO_CREDIT_CODES or is_empty:
         message = f"The account at {host} has no credit left: {words} Fill it or raise its limit, then go on."
         return EngineError(ErrorKind.QUOTA, message, log=log)
     if status == 429:
         return EngineError(ErrorKind.RATE, named, retry_after_seconds=wait_seconds(response, words), log=log)
-    if status == 401 or (is_refusal and ({code, kind} & KEYS or _WRONG_KEY.search(words))):
+    if status == 401 or (is_refusal and ({code, kind} & KEY_CODES or _WRONG_KEY.search(words))):
         return EngineError(ErrorKind.QUOTA, f"{host} does not accept the endpoint's key: {words}", log=log)
     if is_wrong_model(status, details):
         message = f"{host} has no model {model} for this account: {words} Set another in the endpoint."
@@ -118,7 +118,7 @@ def refused(
     if status in {404, 405}:
         message = f"{host} makes no images at this address: {words} (HTTP {status}) Set another in the endpoint."
         return EngineError(ErrorKind.ENDPOINT, message, log=log)
-    if status in UNANSWERED:
+    if status in UNCERTAIN_STATUSES:
         return EngineError(
             ErrorKind.UNCERTAIN, f"{host} was sent the submission and a proxy answered: {named}", log=log
         )
@@ -131,7 +131,7 @@ def refused(
 
 def is_wrong_model(status: int, details: Mapping[str, str]) -> bool:
     """Return whether a refusal says that the service does not have the model."""
-    if {details["code"], details["type"]} & WRONG_MODEL or (status == 404 and details["param"] == "model"):
+    if {details["code"], details["type"]} & WRONG_MODEL_CODES or (status == 404 and details["param"] == "model"):
         return True
     return status in {400, 403, 404, 422} and _WRONG_MODEL.search(details["message"]) is not None
 
@@ -140,18 +140,18 @@ def refused_parameters(response: httpx.Response, sent: Collection[str], prompt: 
     """Return those of the fields `sent` that the service refuses because it does not know or support them.
 
     Only answers that come before anything is made count (400 or 422). A field whose value is refused is not unknown,
-    unless it is one of TRANSPORT. prompt: removed from the message, as its words are no field names.
+    unless it is one of TRANSPORT_FIELDS. prompt: removed from the message, as its words are no field names.
     """
     if response.status_code not in {400, 422}:
         return frozenset()
-    details = _said(response)
+    details = _error_fields(response)
     words = details["message"].replace(prompt, "") if prompt.strip() else details["message"]
-    is_unknown = bool({details["code"], details["type"]} & UNKNOWN_PARAMETER or _UNKNOWN.search(words))
+    is_unknown = bool({details["code"], details["type"]} & UNKNOWN_PARAMETER_CODES or _UNKNOWN.search(words))
     is_of_value = _OF_VALUE.search(words) is not None
     if not is_unknown and not is_of_value:
         return frozenset()
     named = frozenset(name for name in sent if name == details["param"] or _is_named(name, words))
-    return named if is_unknown and not is_of_value else named & TRANSPORT
+    return named if is_unknown and not is_of_value else named & TRANSPORT_FIELDS
 
 
 def _is_named(name: str, words: str) -> bool:
@@ -166,7 +166,7 @@ def _is_named(name: str, words: str) -> bool:
     return any(name in re.findall(r"\w+", match[1]) for match in _PARAMETERS.finditer(words))
 
 
-def _said(response: httpx.Response) -> dict[str, str]:
+def _error_fields(response: httpx.Response) -> dict[str, str]:
     """Return code, type, param and message of an error in OpenAI's form; "" for missing ones."""
     error: Any = None
     try:
@@ -182,7 +182,7 @@ def _said(response: httpx.Response) -> dict[str, str]:
 
 def _text(value: Any) -> str:
     """Return a text of an answer; "" for nothing, which LiteLLM writes as "None"."""
-    return "" if value in (None, "None", "null") else str(value)[:LONGEST_WORDS]
+    return "" if value in (None, "None", "null") else str(value)[:MAX_TEXT_LENGTH]
 
 
 def _detail(detail: Any) -> str:
@@ -204,17 +204,17 @@ def wait_seconds(response: httpx.Response, words: str) -> float | None:
     if requested is not None:
         return requested
     resets = [
-        span(response.headers.get(f"x-ratelimit-reset-{what}", ""))
+        parse_duration(response.headers.get(f"x-ratelimit-reset-{what}", ""))
         for what in ("requests", "tokens")
         if response.headers.get(f"x-ratelimit-remaining-{what}", "0") == "0"
     ]
     waits = [seconds for seconds in resets if seconds is not None]
     match = _TRY_AGAIN.search(words)
-    wait = max(waits) if waits else span(match[1]) if match else None
-    return None if wait is None else min(wait, service.LONGEST_WAIT_SECONDS)
+    wait = max(waits) if waits else parse_duration(match[1]) if match else None
+    return None if wait is None else min(wait, service.MAX_RETRY_AFTER_SECONDS)
 
 
-def span(text: str) -> float | None:
+def parse_duration(text: str) -> float | None:
     """Parse "6m0s", "1s", "350ms" or "1h2m" to seconds; None for other texts."""
     parts = _SPAN.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
@@ -230,7 +230,7 @@ def request_id(response: httpx.Response) -> str:
     return response.headers.get("x-request-id", "")[:120]
 
 
-def limits(response: httpx.Response) -> dict[str, dict[str, float]]:
+def rate_limits(response: httpx.Response) -> dict[str, dict[str, float]]:
     """Return the rate limits: {"requests": {"limit": 50, "remaining": 49, "reset_seconds": 1.2}, "tokens": …}."""
     limits_by_kind: dict[str, dict[str, float]] = {}
     for what in ("requests", "tokens"):
@@ -239,7 +239,7 @@ def limits(response: httpx.Response) -> dict[str, dict[str, float]]:
             value = response.headers.get(f"x-ratelimit-{name}-{what}", "")
             if value.isdecimal():
                 counts[name] = int(value[:15])
-        reset = span(response.headers.get(f"x-ratelimit-reset-{what}", ""))
+        reset = parse_duration(response.headers.get(f"x-ratelimit-reset-{what}", ""))
         if reset is not None:
             counts["reset_seconds"] = reset
         if counts:

@@ -47,9 +47,9 @@ REVISION: Final = "1"
 """Part of every fingerprint. It is increased whenever equal specs would become different requests."""
 TIMEOUT_SECONDS: Final = 600.0
 HEALTH_SECONDS: Final = 10.0
-NAMED_ALWAYS: Final = frozenset({"model", "prompt"})
+REQUIRED_FIELDS: Final = frozenset({"model", "prompt"})
 """Fields that every request needs."""
-MOST_CUT_OFF: Final = 0.5
+MAX_CUT_OFF: Final = 0.5
 """The largest share of an image that may be cut off; beyond it the image is not worth its price."""
 
 
@@ -66,7 +66,7 @@ class OpenAIImages:
     """
 
     name = "openai"
-    looks_up = False
+    can_find_submissions = False
     settle_seconds = 0.0
     poll_seconds = 60.0
 
@@ -84,7 +84,7 @@ class OpenAIImages:
         self._sizes: dict[profiles.Size, profiles.Size] = {}
         self._left_out: frozenset[str] = frozenset()
         """Fields that the server does not know; requests are sent without them."""
-        problems = self._wrong(self.defaults)
+        problems = self._parameter_problems(self.defaults)
         if problems:
             raise ValueError(" ".join(problems))
 
@@ -108,20 +108,20 @@ class OpenAIImages:
             f"Unknown parameter {name!r}; {self.model} takes {', '.join(self.profile.parameters) or 'none'}."
             for name in sorted(set(spec.parameters) - set(self.profile.parameters))
         ]
-        problems += self._wrong(spec.parameters)
+        problems += self._parameter_problems(spec.parameters)
         words = len(self._prompt(spec))
         if not spec.prompt.strip():
             problems.append("There are no words to make an image from.")
         elif words > self.profile.max_prompt:
             problems.append(f"The prompt has {words:,} characters; {self.model} takes {self.profile.max_prompt:,}.")
-        made = self._asked(spec)
+        made = self._requested_size(spec)
         lost = profiles.cut_off(made, spec.width, spec.height)
-        if lost > MOST_CUT_OFF:
+        if lost > MAX_CUT_OFF:
             problems.append(
                 f"{self.model} makes nothing like {spec.width} × {spec.height}: of its {made[0]} × {made[1]},"
                 f" {lost:.0%} would be cut off."
             )
-        return problems + self._wrong_images(spec)
+        return problems + self._image_problems(spec)
 
     def batch_key(self, spec: Spec) -> str:
         return f"openai {self.model} {self._quality(spec)} {spec.width}x{spec.height}"
@@ -140,7 +140,7 @@ class OpenAIImages:
         seconds = float(self.config.get("seconds_per_image") or self.profile.seconds)
         usage = profiles.typical_usage(
             self.profile,
-            self._asked(spec),
+            self._requested_size(spec),
             prompt=self._prompt(spec),
             quality=self._quality(spec),
             images=len(uploads.roles(spec, self.profile)),
@@ -152,18 +152,18 @@ class OpenAIImages:
 
     def health(self) -> Health:
         try:
-            response = self._service.ask("GET", "models", timeout=HEALTH_SECONDS)
+            response = self._service.request("GET", "models", timeout=HEALTH_SECONDS)
         except EngineError as error:
             return Health(False, self._clean(error.message))
         if response.status_code == 404:
             return Health(True, f"{self._service.host} answers; it has no list of models.")
         if response.status_code != 200:
-            return Health(False, self._clean(answers.refused(response, self._service.host, self.model).message))
+            return Health(False, self._clean(answers.refusal_error(response, self._service.host, self.model).message))
         try:
             listed = [str(model["id"]) for model in response.json()["data"]]
         except (ValueError, KeyError, TypeError):
             return Health(True, f"{self._service.host} answers; its list of models cannot be read.")
-        facts = {"models": listed[:200], "limits": answers.limits(response)}
+        facts = {"models": listed[:200], "limits": answers.rate_limits(response)}
         if self.model not in listed:
             return Health(False, f"{self._service.host} answers, but has no model {self.model} for this key.", facts)
         return Health(True, f"{self._service.host} has {self.model}.", facts)
@@ -173,20 +173,20 @@ class OpenAIImages:
     def submit(self, task: Task, marker: str, context: Context) -> Submitted:
         """Submit one image and wait for it. The marker is sent as x-client-request-id; only the service's support can
         find the call by it."""
-        size = self._asked(task.spec)
+        size = self._requested_size(task.spec)
         sent = uploads.read(task.spec, size, self.profile, context)
         try:
             return self._submit(task, marker, size, sent)
         except EngineError as error:
-            raise self._told(error, marker) from None  # the original error may contain the key
+            raise self._add_marker(error, marker) from None  # the original error may contain the key
         except Exception as error:
             # Only the service is expected to fail. Any other error comes after the request was sent.
             message = (
                 f"{self._service.host} took the submission, and its answer broke us: {type(error).__name__}: {error}"
             )
-            raise self._told(EngineError(ErrorKind.UNCERTAIN, message), marker) from None
+            raise self._add_marker(EngineError(ErrorKind.UNCERTAIN, message), marker) from None
 
-    def _told(self, error: EngineError, marker: str) -> EngineError:
+    def _add_marker(self, error: EngineError, marker: str) -> EngineError:
         """Return the error without the key and, if uncertain, with the marker by which support can find the call."""
         message = error.message
         if error.kind == ErrorKind.UNCERTAIN:
@@ -208,7 +208,7 @@ class OpenAIImages:
 
     def fetch(self, result: Result, context: Context) -> Result:
         """Return the result with its pixels, which usually came with the answer."""
-        return openai_outputs.fetched(result, self._service)
+        return openai_outputs.fetch(result, self._service)
 
     def cancel(self, remote_id: str) -> None:
         """Do nothing: a running call cannot be cancelled. It ends within its timeout and is paid for."""
@@ -219,21 +219,21 @@ class OpenAIImages:
         started = time.perf_counter()
         response = self._send(spec, size, sent, marker)
         if response.status_code != 200:
-            fields = self._body(spec, size).keys() - NAMED_ALWAYS
-            raise answers.refused(response, self._service.host, self.model, fields, self._prompt(spec))
-        answer, entries = self._answered(response)
+            fields = self._body(spec, size).keys() - REQUIRED_FIELDS
+            raise answers.refusal_error(response, self._service.host, self.model, fields, self._prompt(spec))
+        answer, entries = self._parse_answer(response)
         try:
-            pixels = openai_outputs.pixels(entries[0], self._service)
+            pixels = openai_outputs.read_pixels(entries[0], self._service)
         except EngineError as error:
             if is_laid_in:  # the photo that it is put back into is not available later
-                raise openai_outputs.not_taken_over(error) from error
-            return openai_outputs.later(entries[0], self._service, error)
+                raise openai_outputs.lost_image_error(error) from error
+            return openai_outputs.fetch_later(entries[0], self._service, error)
         if is_laid_in:
             assert sent.canvas is not None
             pixels = uploads.put_back(sent.canvas, pixels)
         request = answers.request_id(response)
         facts = self._facts(spec, size, sent, answer, entries)
-        facts |= {"request_id": request, "client_request_id": marker, "limits": answers.limits(response)}
+        facts |= {"request_id": request, "client_request_id": marker, "limits": answers.rate_limits(response)}
         facts["made_size"] = [pixels.shape[1], pixels.shape[0]]
         model, revision = self.model_identity()
         taken = str(answer.get("model") or model)
@@ -257,14 +257,14 @@ class OpenAIImages:
         while True:
             body = {name: value for name, value in self._body(spec, size).items() if name not in self._left_out}
             response = self._post(body, sent, marker)
-            refused = answers.refused_parameters(response, body.keys() - NAMED_ALWAYS, body["prompt"])
-            if not refused or not refused <= self._may_leave_out(spec):
+            refused = answers.refused_parameters(response, body.keys() - REQUIRED_FIELDS, body["prompt"])
+            if not refused or not refused <= self._optional_fields(spec):
                 return response
             self._left_out |= refused
 
-    def _may_leave_out(self, spec: Spec) -> frozenset[str]:
+    def _optional_fields(self, spec: Spec) -> frozenset[str]:
         """Return the fields that the engine itself adds. Settings of people are never left out without telling them."""
-        added = answers.TRANSPORT | {"size", self.profile.seed}
+        added = answers.TRANSPORT_FIELDS | {"size", self.profile.seed}
         return added - self._parameters(spec).keys() - {self.profile.negative}
 
     def _body(self, spec: Spec, size: profiles.Size) -> dict[str, Any]:
@@ -294,7 +294,7 @@ class OpenAIImages:
         form = {name: json.dumps(value) if isinstance(value, bool) else str(value) for name, value in body.items()}
         return self._service.submit("POST", "images/edits", data=form, files=files, headers=headers)
 
-    def _answered(self, response: httpx.Response) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
+    def _parse_answer(self, response: httpx.Response) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
         """Return the answer and its entries with an image, at least one. UNCERTAIN if it cannot be read: it is paid
         for."""
         host = self._service.host
@@ -329,11 +329,11 @@ class OpenAIImages:
     def _clean(self, text: str) -> str:
         return answers.without_secrets(text, self.secret)
 
-    def _asked(self, spec: Spec) -> profiles.Size:
+    def _requested_size(self, spec: Spec) -> profiles.Size:
         """Return the size to request; it is computed once for each size of a spec."""
         requested = (spec.width, spec.height)
         if requested not in self._sizes:
-            self._sizes[requested] = self.profile.nearest(*requested)
+            self._sizes[requested] = self.profile.nearest_size(*requested)
         return self._sizes[requested]
 
     def _parameters(self, spec: Spec) -> dict[str, Any]:
@@ -348,14 +348,14 @@ class OpenAIImages:
     def _negative(self) -> tuple[str, ...]:
         return ("negative",) if self.profile.negative else ()
 
-    def _wrong(self, parameters: Mapping[str, Any]) -> list[str]:
+    def _parameter_problems(self, parameters: Mapping[str, Any]) -> list[str]:
         return [
             f"{name} is {parameters[name]!r}; {self.model} knows {', '.join(allowed)}."
             for name, allowed in self.profile.parameters.items()
             if allowed and parameters.get(name) not in (None, "", *allowed)
         ]
 
-    def _wrong_images(self, spec: Spec) -> list[str]:
+    def _image_problems(self, spec: Spec) -> list[str]:
         profile, given = self.profile, set(spec.images) - {MASK}
         problems = []
         if given and not profile.max_images:

@@ -19,7 +19,7 @@ Size = tuple[int, int]
 MEGABYTE: Final = 1024 * 1024
 IMAGE_ROLES: Final = ("init", "photo", "cutout", "reference", *(f"reference_{n}" for n in range(2, 17)))
 """Roles of input images, in the order in which they are sent. A mask belongs to the first."""
-ALIKE: Final = 0.01
+ASPECT_TOLERANCE: Final = 0.01
 """The difference in aspect ratio that does not matter: finishing crops the rest."""
 
 
@@ -64,7 +64,7 @@ class Profile:
             and self.min_pixels <= width * height <= self.max_pixels
         )
 
-    def nearest(self, width: int, height: int) -> Size:
+    def nearest_size(self, width: int, height: int) -> Size:
         """Return the size to request for width × height: of the same shape if possible, larger rather than smaller, and
         as near as possible."""
         if self.allows(width, height):
@@ -75,11 +75,11 @@ class Profile:
         def distance(size: Size) -> tuple[float, bool, float]:
             bent = abs(log(size[0] / size[1] / ratio))
             is_small = size[0] < width or size[1] < height
-            return (0.0 if bent <= ALIKE else round(bent, 2), is_small, abs(log(size[0] * size[1] / area)))
+            return (0.0 if bent <= ASPECT_TOLERANCE else round(bent, 2), is_small, abs(log(size[0] * size[1] / area)))
 
-        return min(self.sizes or self._around(ratio), key=distance)
+        return min(self.sizes or self._sizes_near(ratio), key=distance)
 
-    def _around(self, ratio: float) -> list[Size]:
+    def _sizes_near(self, ratio: float) -> list[Size]:
         """Return every size of about this shape."""
         step = self.multiple
         pairs = (
@@ -151,7 +151,7 @@ _NUMBERS: Final = frozenset(
 _MAY_BE_NONE: Final = frozenset({"max_images", "min_pixels"})
 
 
-def of_model(model: str) -> Profile:
+def profile_of_model(model: str) -> Profile:
     """Return the family of a model by its id: the longest matching prefix, else "compatible"."""
     fitting = [name for name in FAMILIES if model.startswith(name)]
     return FAMILIES[max(fitting, key=len)] if fitting else FAMILIES["compatible"]
@@ -161,12 +161,12 @@ def read(plain: Any, model: str) -> Profile:
     """Return the profile for an endpoint's config: empty (by the model's id), a family's name, or
     {"base": name, and whatever differs from it}. Raises ValueError with a sentence."""
     if not plain:
-        return of_model(model)
+        return profile_of_model(model)
     if isinstance(plain, str):
         return _named(plain)
     if not isinstance(plain, Mapping):
         raise ValueError('The "profile" of an openai endpoint is a name or an object such as {"base": "compatible"}.')
-    base = _named(str(plain["base"])) if "base" in plain else of_model(model)
+    base = _named(str(plain["base"])) if "base" in plain else profile_of_model(model)
     names = {attribute.name for attribute in fields(Profile)} - {"name"}
     changes: dict[str, Any] = {}
     for name, value in plain.items():

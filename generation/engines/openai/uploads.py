@@ -56,13 +56,13 @@ def read(spec: Spec, size: Size, profile: Profile, context: Context) -> Uploads:
     if not sent:
         return Uploads()
     if MASK not in spec.images:
-        return Uploads(tuple(_stored(role, spec.images[role], profile, context) for role in sent))
+        return Uploads(tuple(_read_upload(role, spec.images[role], profile, context) for role in sent))
     images = {"init": spec.images[sent[0]], MASK: spec.images[MASK]}
     cut = canvas.read(replace(spec, width=size[0], height=size[1], images=images), context)
     assert cut is not None and cut.repaint is not None
-    first = _checked(Upload(f"{sent[0]}.png", encode_master(cut.init).data, "image/png"), profile.max_image_bytes)
-    mask = _checked(Upload("mask.png", _holes(cut.repaint), "image/png"), profile.max_mask_bytes)
-    others = tuple(_stored(role, spec.images[role], profile, context) for role in sent[1:])
+    first = _check_size(Upload(f"{sent[0]}.png", encode_master(cut.init).data, "image/png"), profile.max_image_bytes)
+    mask = _check_size(Upload("mask.png", _mask_png(cut.repaint), "image/png"), profile.max_mask_bytes)
+    others = tuple(_read_upload(role, spec.images[role], profile, context) for role in sent[1:])
     return Uploads((first, *others), mask, cut)
 
 
@@ -74,10 +74,10 @@ def put_back(cut: Canvas, made: Pixels) -> Pixels:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     if image.size != (wide, high):
         image = image.resize((wide, high), Image.Resampling.LANCZOS)
-    return cut.with_new(np.asarray(image))
+    return cut.with_repainted(np.asarray(image))
 
 
-def _holes(repaint: canvas.Floats) -> bytes:
+def _mask_png(repaint: canvas.Floats) -> bytes:
     """Return a PNG that is transparent where the image is to be repainted."""
     alpha = np.rint((1 - repaint) * 255).astype(np.uint8)
     stream = io.BytesIO()
@@ -85,24 +85,24 @@ def _holes(repaint: canvas.Floats) -> bytes:
     return stream.getvalue()
 
 
-def _stored(role: str, ref: ImageRef, profile: Profile, context: Context) -> Upload:
+def _read_upload(role: str, ref: ImageRef, profile: Profile, context: Context) -> Upload:
     """Return a stored file unchanged, or as PNG if it is of another format or rotated."""
     data = context.load(ref)
     try:
         with Image.open(io.BytesIO(data)) as image:
             kind = image.format or ""
-            is_upright = not metadata.is_turned(image)
+            is_upright = not metadata.has_turned_orientation(image)
         if kind in _TYPES and is_upright:
             name = f"{role}.{kind.lower()}"
-            return _checked(Upload(name, data, _TYPES[kind]), profile.max_image_bytes)
+            return _check_size(Upload(name, data, _TYPES[kind]), profile.max_image_bytes)
         png = encode_master(decode(data)).data
     except (Undecodable, UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
         message = f"The {role} image cannot be read: {error}"
         raise EngineError(ErrorKind.INPUT, message) from error
-    return _checked(Upload(f"{role}.png", png, "image/png"), profile.max_image_bytes)
+    return _check_size(Upload(f"{role}.png", png, "image/png"), profile.max_image_bytes)
 
 
-def _checked(upload: Upload, most: int) -> Upload:
+def _check_size(upload: Upload, most: int) -> Upload:
     if len(upload.data) > most:
         size = f"{len(upload.data) / MEGABYTE:.1f} MB"
         message = f"{upload.name} has {size}; the service takes at most {most / MEGABYTE:.0f} MB. Use a smaller image."

@@ -92,10 +92,10 @@ class Packshot:
         named = dict((config or {}).get("colours", {}))
         self.colours = COLOURS | {name.strip().lower(): value for name, value in named.items()}
         for name, value in named.items():
-            if _hex(str(value)) is None:
+            if _parse_hex(str(value)) is None:
                 raise ValueError(f'packshot: the colour {name!r} is {value!r}; write it as "#rrggbb".')
         self._cutouts: OrderedDict[str, Pixels] = OrderedDict()
-        self._scenes: OrderedDict[tuple[Any, ...], scenes.Blurred] = OrderedDict()
+        self._scenes: OrderedDict[tuple[Any, ...], scenes.BlurredScene] = OrderedDict()
 
     def capabilities(self) -> Capabilities:
         return Capabilities(
@@ -166,12 +166,12 @@ class Packshot:
         if ref.sha256 in self._cutouts:
             self._cutouts.move_to_end(ref.sha256)
             return self._cutouts[ref.sha256]
-        self._cutouts[ref.sha256] = product_of(context.load(ref))
+        self._cutouts[ref.sha256] = decode_cutout(context.load(ref))
         while len(self._cutouts) > 1 and sum(kept.nbytes for kept in self._cutouts.values()) > CACHE_BYTES:
             self._cutouts.popitem(last=False)
         return self._cutouts[ref.sha256]
 
-    def _scene(self, spec: Spec, setting: Setting, context: Context) -> scenes.Blurred | None:
+    def _scene(self, spec: Spec, setting: Setting, context: Context) -> scenes.BlurredScene | None:
         """Return the blurred scene behind the product; None without one. The last few are cached, as they are small:
         all images of one size before one scene decode it once."""
         ref = spec.images.get(SCENE)
@@ -182,7 +182,7 @@ class Packshot:
             decoded = scenes.decode(context.load(ref))
             if decoded is None:
                 raise EngineError(ErrorKind.INPUT, f"The scene {setting.scene!r} is no image; approve another one.")
-            self._scenes[key] = scenes.out_of_focus(
+            self._scenes[key] = scenes.blur_scene(
                 decoded, width=spec.width, height=spec.height, blur=setting.scene_blur, foot=setting.baseline
             )
             while len(self._scenes) > SCENES_KEPT:
@@ -231,7 +231,7 @@ class Packshot:
     def _backdrop(self, given: Any, text: str) -> tuple[int, int, int] | None:
         if text == TRANSPARENT:
             return None
-        colour = _hex(self.colours.get(text, text))
+        colour = _parse_hex(self.colours.get(text, text))
         if colour is None:
             names = ", ".join([*sorted(self.colours), TRANSPARENT])
             raise ValueError(f"backdrop is {given!r}; it is a colour such as #e6dac3, or one of {names}.")
@@ -254,7 +254,7 @@ class Packshot:
         )
 
 
-def product_of(stored: bytes) -> Pixels:
+def decode_cutout(stored: bytes) -> Pixels:
     """Decode a stored cut-out and crop it to the product, h × w × 4. Raises EngineError of kind INPUT."""
     coded = np.frombuffer(stored, dtype=np.uint8)
     decoded = cv2.imdecode(coded, cv2.IMREAD_UNCHANGED) if coded.size else None
@@ -271,7 +271,7 @@ def product_of(stored: bytes) -> Pixels:
 def placement(cutout: Pixels, setting: Setting, width: int, height: int, *, has_scene: bool) -> studio.Placement:
     """Scale the product (h × w × 4, cropped) and place it in the frame. Before a scene it is lifted less than on a roll
     of paper, or a low product would seem to hang on the wall behind the table."""
-    return studio.stand(
+    return studio.place_product(
         cutout,
         width=width,
         height=height,
@@ -288,13 +288,13 @@ def box_of(placed: studio.Placement, width: int, height: int) -> list[float]:
     return [round(min(1.0, max(0.0, share)), 5) for share in box]
 
 
-def lamp(setting: Setting) -> studio.Light:
+def light_of(setting: Setting) -> studio.Light:
     side = {"left": -1, "right": 1}.get(setting.light.split()[-1], 0)
     return studio.Light(side, is_hard=setting.light.startswith("hard"))
 
 
 def compose(
-    cutout: Pixels, setting: Setting, width: int, height: int, *, scene: scenes.Blurred | None = None
+    cutout: Pixels, setting: Setting, width: int, height: int, *, scene: scenes.BlurredScene | None = None
 ) -> tuple[Pixels, list[float]]:
     """Return (pixels of the frame, the product's box as shares of it: left, top, right, bottom).
 
@@ -302,7 +302,7 @@ def compose(
     setting has no backdrop. scene: replaces the backdrop.
     """
     placed = placement(cutout, setting, width, height, has_scene=scene is not None)
-    light = lamp(setting)
+    light = light_of(setting)
     kept = studio.shadows(placed, width=width, height=height, light=light, kind=setting.shadow)
     mirrored = None
     if setting.reflection != "none":
@@ -313,18 +313,18 @@ def compose(
             is_sharp=setting.reflection == "mirror",
         )
     if scene is None and setting.backdrop is None:
-        pixels = _on_nothing(placed, kept, mirrored, width, height)
+        pixels = _transparent_master(placed, kept, mirrored, width, height)
     else:
-        pixels = _behind(setting, scene, kept, light, width, height)
+        pixels = _paint_background(setting, scene, kept, light, width, height)
         if mirrored is not None:
             studio.lay_over(pixels, mirrored.colour, mirrored.alpha, mirrored.left, mirrored.top)
         studio.lay_over(pixels, placed.colour, placed.alpha, placed.left, placed.top)
     return pixels, box_of(placed, width, height)
 
 
-def _behind(
+def _paint_background(
     setting: Setting,
-    scene: scenes.Blurred | None,
+    scene: scenes.BlurredScene | None,
     kept: studio.Floats | None,
     lamp: studio.Light,
     width: int,
@@ -338,8 +338,8 @@ def _behind(
     return studio.paint(colour, light if kept is None else np.asarray(cv2.multiply(light, kept)))
 
 
-def _on_nothing(
-    placement: studio.Placement, kept: studio.Floats | None, mirrored: studio.Mirrored | None, width: int, height: int
+def _transparent_master(
+    placement: studio.Placement, kept: studio.Floats | None, mirrored: studio.Reflection | None, width: int, height: int
 ) -> Pixels:
     """Return the master with alpha, height × width × 4; shadows are black with some alpha."""
     colour = np.zeros((height, width, 3), dtype=np.float32)
@@ -348,7 +348,7 @@ def _on_nothing(
     if mirrored is not None:
         layers.insert(0, (mirrored.colour, mirrored.alpha, mirrored.left, mirrored.top))  # type: ignore[arg-type]
     for added, cover, left, top in layers:
-        frame, layer = studio.window(alpha.shape, cover.shape, left, top)
+        frame, layer = studio.overlap(alpha.shape, cover.shape, left, top)
         rest = 1 - cover[layer].astype(np.float32) / 255
         colour[frame] = colour[frame] * rest[..., None] + added[layer]
         alpha[frame] = alpha[frame] * rest + cover[layer]
@@ -357,7 +357,7 @@ def _on_nothing(
     return np.ascontiguousarray(np.clip(merged + 0.5, 0, 255).astype(np.uint8))
 
 
-def _hex(text: str) -> tuple[int, int, int] | None:
+def _parse_hex(text: str) -> tuple[int, int, int] | None:
     """Parse #rgb or #rrggbb to sRGB; None if it is neither."""
     match = re.fullmatch(r"#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})", text.strip())
     if not match:

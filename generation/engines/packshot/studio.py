@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from generation.engines.packshot.scenes import Blurred
+from generation.engines.packshot.scenes import BlurredScene
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -26,7 +26,7 @@ SLICES: Final = 18
 #: Long side, in pixels, of the image that shadows are drawn in. It is enlarged afterwards; shadows are soft.
 SHADOW_SIDE: Final = 300
 #: Least and greatest tilt of the floor (depth ÷ width of a disc lying on it) that a foot's curve may give.
-LEAST_TILT, GREATEST_TILT = 0.08, 0.42
+MIN_TILT, MAX_TILT = 0.08, 0.42
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Light:
     is_hard: bool
 
 
-def stand(
+def place_product(
     rgba: Bytes, *, width: int, height: int, fill: float, baseline: float, offset_x: float, lift: float
 ) -> Placement:
     """Scale a cut-out (h × w × 4, sRGB with straight alpha, cropped to the product) and put it into the frame.
@@ -106,7 +106,7 @@ def _footing(alpha: Bytes) -> tuple[float, float, float, float]:
     curve = int(ends[0]) if len(ends) else 0
     row = last - min(curve + step // 2, last)
     reach = max(1.0, float(until[row] - first[row]) / 2)
-    tilt = float(np.clip(1.15 * (curve + step // 2) / reach, LEAST_TILT, GREATEST_TILT))
+    tilt = float(np.clip(1.15 * (curve + step // 2) / reach, MIN_TILT, MAX_TILT))
     return float(first[row] + until[row]) / 2, reach, tilt, last + 1 - tilt * reach
 
 
@@ -143,19 +143,19 @@ TABLE_EDGE: Final = 0.66
 
 def paint(colour: tuple[int, int, int], light: Floats) -> Bytes:
     """Return the backdrop, height × width × 3: colour times light, dithered so that soft gradients show no bands."""
-    return _dithered(cv2.multiply(light, float(value)) for value in colour)
+    return _dither(cv2.multiply(light, float(value)) for value in colour)
 
 
-def paint_scene(scene: Blurred, kept: Floats | None, *, width: int, height: int) -> Bytes:
+def paint_scene(scene: BlurredScene, kept: Floats | None, *, width: int, height: int) -> Bytes:
     """Return a scene as the backdrop: its light times the share that shadows leave; kept is None without shadows.
 
     It gets more grain: an enlarged scene of whole levels has steps that half a level of noise would not hide.
     """
-    planes = (scene.enlarged(channel, width, height) for channel in range(3))
-    return _dithered(planes if kept is None else (cv2.multiply(plane, kept) for plane in planes), grain=2)
+    planes = (scene.enlarge(channel, width, height) for channel in range(3))
+    return _dither(planes if kept is None else (cv2.multiply(plane, kept) for plane in planes), grain=2)
 
 
-def _dithered(planes: Iterable[Floats], *, grain: float = 1) -> Bytes:
+def _dither(planes: Iterable[Floats], *, grain: float = 1) -> Bytes:
     """Merge float planes 0 … 255 into an image, height × width × 3; one at a time, to save memory."""
     channels = []
     for channel in planes:
@@ -164,7 +164,7 @@ def _dithered(planes: Iterable[Floats], *, grain: float = 1) -> Bytes:
     return np.asarray(cv2.merge(channels), dtype=np.uint8)
 
 
-def shaded(image: Bytes, kept: Floats | None) -> Bytes:
+def darken(image: Bytes, kept: Floats | None) -> Bytes:
     """Return an image (height × width × 3) darkened to the share `kept` of its light; where the share is 1, pixels do
     not change."""
     if kept is None:
@@ -175,7 +175,7 @@ def shaded(image: Bytes, kept: Floats | None) -> Bytes:
 
 def lay_over(pixels: Bytes, colour: Any, alpha: Any, left: int, top: int) -> None:
     """Lay a premultiplied layer over opaque pixels in place: colour + below × (1 − alpha)."""
-    frame, layer = window(pixels.shape, alpha.shape, left, top)
+    frame, layer = overlap(pixels.shape, alpha.shape, left, top)
     if not pixels[frame].size:
         return
     rest = (255 - alpha[layer].astype(np.float32)) * np.float32(1 / 255)
@@ -183,7 +183,7 @@ def lay_over(pixels: Bytes, colour: Any, alpha: Any, left: int, top: int) -> Non
     pixels[frame] = cv2.add(below, colour[layer].astype(np.float32), dtype=cv2.CV_8U)
 
 
-def window(shape: tuple[int, ...], size: tuple[int, ...], left: int, top: int) -> tuple[Any, Any]:
+def overlap(shape: tuple[int, ...], size: tuple[int, ...], left: int, top: int) -> tuple[Any, Any]:
     """Return (part of the frame, part of the layer) where a layer placed at left, top lies inside the frame."""
     x0, y0 = max(0, left), max(0, top)
     x1, y1 = min(shape[1], left + size[1]), min(shape[0], top + size[0])
@@ -214,15 +214,15 @@ def shadows(placement: Placement, *, width: int, height: int, light: Light, kind
     floor = _Floor(q, canvas[0], canvas[1] - skipped, placement.foot * q - skipped, placement.tilt)
     slices = _slices(placement, q)
     extent = q * max(placement.alpha.shape)
-    near = _stack(slices, floor, lean=(0.0, 0.0), spread=0.5, start=0.012, fade=0.2 * extent)
+    near = _shadow_of_slices(slices, floor, lean=(0.0, 0.0), spread=0.5, start=0.012, fade=0.2 * extent)
     touching = [piece for piece in slices if piece.rise < 0.02 * extent]
-    contact = _stack(touching, floor, lean=(0.0, 0.0), spread=0.3, start=0.0042, fade=0.02 * extent)
+    contact = _shadow_of_slices(touching, floor, lean=(0.0, 0.0), spread=0.3, start=0.0042, fade=0.02 * extent)
     kept = (1 - 0.3 * near) * (1 - 0.42 * contact)
     if kind in ("soft", "strong"):
         across, back = (0.62, -0.30) if light.is_hard else (0.42, -0.16)
         lean = (-light.side * across, back) if light.side else (0.0, 0.10)
         spread = 0.045 if light.is_hard else 0.2
-        cast = _stack(slices, floor, lean=lean, spread=spread, start=0.003, fade=1.6 * extent)
+        cast = _shadow_of_slices(slices, floor, lean=lean, spread=spread, start=0.003, fade=1.6 * extent)
         kept = kept * (1 - {"soft": 0.26, "strong": 0.42}[kind] * (1.25 if light.is_hard else 1.0) * cast)
     whole = cv2.copyMakeBorder(kept, skipped, 0, 0, 0, cv2.BORDER_CONSTANT, value=1.0)
     return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32).clip(0, 1)
@@ -268,7 +268,7 @@ def _slices(placement: Placement, q: float) -> list[_Slice]:
     return slices
 
 
-def _stack(
+def _shadow_of_slices(
     slices: list[_Slice], floor: _Floor, *, lean: tuple[float, float], spread: float, start: float, fade: float
 ) -> Floats:
     """Return the shadow of the slices on the floor, 0 … 1: each slice's discs, moved by `lean` × its height and
@@ -286,7 +286,7 @@ def _stack(
             continue
         sigma = first + spread * piece.rise
         if applied is not None and applied**2 - sigma**2 > 0.04:
-            shade = _blurred(shade, (applied**2 - sigma**2) ** 0.5, floor.tilt)
+            shade = _blur_shadow(shade, (applied**2 - sigma**2) ** 0.5, floor.tilt)
         applied = sigma
         for centre, half, density in piece.discs:
             layer = np.zeros_like(shade)
@@ -295,10 +295,10 @@ def _stack(
             middle = round(at[0] * 16), round(at[1] * 16)
             cv2.ellipse(layer, middle, size, 0, 0, 360, density * weight, -1, cv2.LINE_AA, 4)
             np.maximum(shade, layer, out=shade)
-    return _blurred(shade, applied if applied else first, floor.tilt)
+    return _blur_shadow(shade, applied if applied else first, floor.tilt)
 
 
-def _blurred(shade: Floats, sigma: float, tilt: float) -> Floats:
+def _blur_shadow(shade: Floats, sigma: float, tilt: float) -> Floats:
     """Blur a shadow on the floor: less in height than in width, because of the tilt."""
     sigmas = max(sigma, 0.3), max(sigma * (0.45 + tilt), 0.3)
     return np.asarray(
@@ -310,7 +310,7 @@ def _blurred(shade: Floats, sigma: float, tilt: float) -> Floats:
 
 
 @dataclass(frozen=True)
-class Mirrored:
+class Reflection:
     """The product's reflection in the floor: premultiplied colour (h × w × 3) and alpha (h × w), float32 0 … 255."""
 
     colour: Floats
@@ -319,7 +319,7 @@ class Mirrored:
     top: int
 
 
-def reflection(placement: Placement, *, frame_height: int, strength: float, is_sharp: bool) -> Mirrored | None:
+def reflection(placement: Placement, *, frame_height: int, strength: float, is_sharp: bool) -> Reflection | None:
     """Return the reflection, which fades and blurs with distance; None if there is no floor below the product.
 
     It is mirrored along the front edge of the foot's disc, so that a round foot touches it along its whole curve.
@@ -344,7 +344,7 @@ def reflection(placement: Placement, *, frame_height: int, strength: float, is_s
     sharp = cv2.GaussianBlur(mirrored, (0, 0), max(0.4, near * max(high, wide)))
     soft = _coarse_blur(mirrored, far * max(high, wide))
     mixed = (sharp * (1 - reach) + soft * reach) * (strength * (1 - reach) ** 1.7)
-    return Mirrored(mixed[..., :3], mixed[..., 3], placement.left, placement.top + begin)
+    return Reflection(mixed[..., :3], mixed[..., 3], placement.left, placement.top + begin)
 
 
 def _coarse_blur(image: Floats, sigma: float) -> Floats:

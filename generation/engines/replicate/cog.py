@@ -39,13 +39,13 @@ from generation.engines.replicate import inputs as replicate_inputs
 from generation.engines.replicate import predictions
 from generation.engines.replicate import schema as replicate_schema
 from generation.engines.replicate.images import data_url
-from generation.engines.replicate.shared import credentials, fetched, prediction_from
+from generation.engines.replicate.shared import credentials, fetch_pixels, prediction_from
 from generation.engines.service import Service
 
 BUSY_SECONDS: Final = 2.0
-CANCEL_LOOK_SECONDS: Final = 0.5
+CANCEL_POLL_SECONDS: Final = 0.5
 """Interval for checking whether a submission that the server works on was cancelled."""
-LONGEST_REASON: Final = 500
+MAX_REASON_LENGTH: Final = 500
 _STATES: Final = {
     "STARTING": "it is still loading its model and takes submissions when that is done",
     "BUSY": "all its slots are in use",
@@ -53,8 +53,8 @@ _STATES: Final = {
     "DEFUNCT": "it broke down and has to be started again",
     "UNHEALTHY": "it is not healthy; where its worker crashed, it has to be started again",
 }
-_WELL: Final = frozenset({"READY", "BUSY"})
-_NOT_TAKEN: Final = frozenset({409, 503})
+_HEALTHY_STATES: Final = frozenset({"READY", "BUSY"})
+_NOT_ACCEPTED_STATUSES: Final = frozenset({409, 503})
 """Cog's answers to a submission that it has not taken: all slots are in use, or it cannot work."""
 
 
@@ -68,7 +68,7 @@ class Cog:
     """
 
     name = "replicate"
-    looks_up = True
+    can_find_submissions = True
     poll_seconds = 5.0
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -94,7 +94,7 @@ class Cog:
 
     def model_identity(self) -> tuple[str, str]:
         version = str(self.config.get("version") or "")
-        return (str(self.config.get("model") or "cog"), version + self.inputs.suffix())
+        return (str(self.config.get("model") or "cog"), version + self.inputs.revision_suffix())
 
     def quote(self, spec: Spec) -> Quote:
         return Quote(
@@ -105,13 +105,13 @@ class Cog:
     def health(self) -> Health:
         """Return the server's own health check, and whether its model has the inputs that the endpoint names."""
         try:
-            health_check = self._asked("health-check")
+            health_check = self._get_json("health-check")
         except EngineError as error:
             return Health(False, error.message)
         status = str(health_check.get("status", "UNKNOWN"))
-        facts = {"status": status, **service.mapping_of(health_check.get("version"))}
-        if status not in _WELL:
-            return Health(False, self._why_not(health_check), facts)
+        facts = {"status": status, **service.as_mapping(health_check.get("version"))}
+        if status not in _HEALTHY_STATES:
+            return Health(False, self._health_problem(health_check), facts)
         model_inputs = self._model_inputs()
         if not model_inputs:
             words = (
@@ -122,7 +122,10 @@ class Cog:
         problem = replicate_schema.problem(model_inputs, self.inputs.names)
         words = problem or f"{self.service.host} is {status.lower()}."
         return Health(
-            not problem, words, facts, suggested=replicate_schema.offer(model_inputs, self.config, fits=not problem)
+            not problem,
+            words,
+            facts,
+            suggested=replicate_schema.suggest_settings(model_inputs, self.config, fits=not problem),
         )
 
     # -- submissions
@@ -134,12 +137,12 @@ class Cog:
         If all slots are in use, the error is RATE: the submission was not taken.
         """
         prediction_id = prediction_id_of(marker)
-        body = {"input": {**self.inputs.plain(task.spec), **self._images(task.spec, context)}}
+        body = {"input": {**self.inputs.model_input(task.spec), **self._images(task.spec, context)}}
         timeout = httpx.Timeout(self.answer_seconds, connect=10.0)
-        with self._cancelled_with(task.id, prediction_id, context):
+        with self._cancel_when_requested(task.id, prediction_id, context):
             response = self.service.submit("PUT", f"predictions/{prediction_id}", json=body, timeout=timeout)
         if not response.is_success:
-            raise self._refused(response)
+            raise self._submission_error(response)
         prediction = prediction_from(response, self.service.host, prediction_id)
         state = predictions.state_of(prediction, seed_input=self.inputs.seed)
         if isinstance(state, Pending):
@@ -149,35 +152,35 @@ class Cog:
             raise state.error
         model, revision = self.model_identity()
         revision = state.revision or revision.partition("+")[0]  # as the container reports it, if it does
-        facts = {**state.facts, **self.inputs.asked(body["input"])}
+        facts = {**state.facts, **self.inputs.requested_size(body["input"])}
         seed = self.inputs.seed_of(task.spec) if self.inputs.seed else 0
         named = replace(state, task_id=task.id, model=model, revision=revision, seed=seed, facts=facts)
-        return Submitted(prediction_id, fetched(named, self.service))
+        return Submitted(prediction_id, fetch_pixels(named, self.service))
 
     def find(self, task: Task, marker: str, since: datetime, taken: Collection[str]) -> str | None:
         """Return None if the server answers: it keeps no images after its answer, and cancels predictions whose caller
         is gone. Submitting again costs time on our own machine and no money."""
-        self._asked("health-check")
+        self._get_json("health-check")
         return None
 
     def poll(self, remote_ids: Sequence[str]) -> Mapping[str, Pending | Result]:
         """Return LOST for every id: images come with the answer to the submission and are not kept."""
-        return {remote_id: predictions.lost(remote_id) for remote_id in remote_ids}
+        return {remote_id: predictions.lost_result(remote_id) for remote_id in remote_ids}
 
     def fetch(self, result: Result, context: Context) -> Result:
-        return fetched(result, self.service)
+        return fetch_pixels(result, self.service)
 
     def cancel(self, remote_id: str) -> None:
         """Cancel the prediction if the server still works on it."""
         self._cancel_now(remote_id)
 
     @contextmanager
-    def _cancelled_with(self, task_id: int, prediction_id: str, context: Context) -> Iterator[None]:
+    def _cancel_when_requested(self, task_id: int, prediction_id: str, context: Context) -> Iterator[None]:
         """While the block waits for the server's answer, cancel the prediction there once the task is cancelled."""
         is_answered = threading.Event()
 
         def watch() -> None:
-            while not is_answered.wait(CANCEL_LOOK_SECONDS):
+            while not is_answered.wait(CANCEL_POLL_SECONDS):
                 with suppress(EngineError):  # the next round tries again
                     if task_id in context.cancelled() and self._cancel_now(prediction_id):
                         return
@@ -190,7 +193,7 @@ class Cog:
 
     def _cancel_now(self, prediction_id: str) -> bool:
         """Cancel a prediction; False if the server does not know it: it has not arrived yet, or has ended."""
-        response = self.service.ask("POST", f"predictions/{prediction_id}/cancel")
+        response = self.service.request("POST", f"predictions/{prediction_id}/cancel")
         if response.status_code == 404:
             return False
         if not response.is_success:
@@ -219,49 +222,49 @@ class Cog:
                 made[image.input] = address
         return made
 
-    def _refused(self, response: httpx.Response) -> EngineError:
+    def _submission_error(self, response: httpx.Response) -> EngineError:
         """Return why the server did not take a submission. A broken server answers like a busy one; its health check
         tells them apart."""
         refusal = predictions.refusal(response, self.service.host, is_submission=True)
-        if response.status_code not in _NOT_TAKEN:
+        if response.status_code not in _NOT_ACCEPTED_STATUSES:
             return refusal
         try:
-            health_check = self._asked("health-check")
+            health_check = self._get_json("health-check")
         except EngineError:
             health_check = {}
         status = str(health_check.get("status") or "")
         log = response.text[:4000]
         if status == "SETUP_FAILED":
-            return EngineError(ErrorKind.ENDPOINT, self._why_not(health_check), log=log)
-        if status and status not in _WELL:
-            return EngineError(ErrorKind.TRANSIENT, self._why_not(health_check), log=log, is_unsent=True)
+            return EngineError(ErrorKind.ENDPOINT, self._health_problem(health_check), log=log)
+        if status and status not in _HEALTHY_STATES:
+            return EngineError(ErrorKind.TRANSIENT, self._health_problem(health_check), log=log, is_unsent=True)
         if response.status_code == 409:
             message = f"{self.service.host} has no free slot."
             return EngineError(ErrorKind.RATE, message, retry_after_seconds=BUSY_SECONDS, log=log)
         return refusal
 
-    def _why_not(self, health_check: Mapping[str, Any]) -> str:
+    def _health_problem(self, health_check: Mapping[str, Any]) -> str:
         """Return a sentence about a server that cannot work, from its health check, with its own reason."""
         status = str(health_check.get("status", "UNKNOWN"))
         reason = str(health_check.get("user_healthcheck_error") or "")
         if status == "SETUP_FAILED" and not reason:
-            lines = str(service.mapping_of(health_check.get("setup")).get("logs") or "").strip().splitlines()
+            lines = str(service.as_mapping(health_check.get("setup")).get("logs") or "").strip().splitlines()
             reason = lines[-1] if lines else ""
         words = _STATES.get(status, f"it says {status}")
-        return f"{self.service.host} cannot work: {words}. {reason[-LONGEST_REASON:]}".strip()
+        return f"{self.service.host} cannot work: {words}. {reason[-MAX_REASON_LENGTH:]}".strip()
 
     def _model_inputs(self) -> tuple[replicate_schema.Input, ...]:
         """Return the inputs that the model's schema lists; none where the server gives no schema."""
         try:
-            return replicate_schema.inputs(self._asked("openapi.json"))
+            return replicate_schema.inputs(self._get_json("openapi.json"))
         except EngineError:
             return ()
 
-    def _asked(self, path: str) -> Mapping[str, Any]:
-        response = self.service.ask("GET", path)
+    def _get_json(self, path: str) -> Mapping[str, Any]:
+        response = self.service.request("GET", path)
         if not response.is_success:
             raise predictions.refusal(response, self.service.host)
-        return service.mapping_of(service.json_of(response, self.service.host))
+        return service.as_mapping(service.parse_json(response, self.service.host))
 
 
 def prediction_id_of(marker: str) -> str:

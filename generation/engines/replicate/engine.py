@@ -38,20 +38,20 @@ from generation.engines.replicate import inputs as replicate_inputs
 from generation.engines.replicate import predictions
 from generation.engines.replicate import schema as replicate_schema
 from generation.engines.replicate.cog import Cog
-from generation.engines.replicate.images import Images
+from generation.engines.replicate.images import ImageUploads
 from generation.engines.replicate.search import Search
-from generation.engines.replicate.shared import credentials, fetched, prediction_from
+from generation.engines.replicate.shared import credentials, fetch_pixels, prediction_from
 from generation.engines.service import Service
 
 BASE_URL: Final = "https://api.replicate.com/v1"
 OUTPUT_HOSTS: Final = ("replicate.delivery",)
 TARGETS: Final = ("version", "model", "deployment")
 POLL_CALL_SECONDS = 40.0
-POLL, POLL_HOOKED = 2.0, 10.0
+POLL_SECONDS, POLL_SECONDS_WITH_WEBHOOK = 2.0, 10.0
 """Seconds between two polls; with a webhook, fewer polls are needed."""
-HIDDEN: Final = "hidden"
+HIDDEN_VERSION: Final = "hidden"
 """The version that the service reports for an official model."""
-LIST_FROM = 6
+MIN_IDS_FOR_LIST = 6
 """From this number on, predictions are read from the list instead of one by one."""
 _OWNER_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _VERSION = re.compile(r"(?:[\w.-]+/[\w.-]+:)?[0-9a-f]{16,64}")
@@ -73,7 +73,7 @@ class Replicate:
     """
 
     name = "replicate"
-    looks_up = True
+    can_find_submissions = True
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.config = dict(config)
@@ -90,7 +90,9 @@ class Replicate:
         if self.webhook_url and not self.webhook_url.startswith("https://"):
             raise ValueError(f'"webhook_url" is {self.webhook_url!r}; webhooks are sent to https addresses only.')
         self.output_hosts = output_hosts.read(config.get("output_hosts", OUTPUT_HOSTS))
-        self.poll_seconds = float(config.get("poll_seconds") or (POLL_HOOKED if self.webhook_url else POLL))
+        self.poll_seconds = float(
+            config.get("poll_seconds") or (POLL_SECONDS_WITH_WEBHOOK if self.webhook_url else POLL_SECONDS)
+        )
 
     # -- what planning asks ----------------------------------------------------------------------------------------
 
@@ -109,8 +111,8 @@ class Replicate:
         unknown until the service reports it with an image."""
         if version := str(self.config.get("version") or ""):
             model, _, revision = version.rpartition(":")
-            return (model or "replicate", revision + self.inputs.suffix())
-        return (str(self.config.get("model") or self.config["deployment"]), self.inputs.suffix())
+            return (model or "replicate", revision + self.inputs.revision_suffix())
+        return (str(self.config.get("model") or self.config["deployment"]), self.inputs.revision_suffix())
 
     def quote(self, spec: Spec) -> Quote:
         return Quote(
@@ -121,7 +123,7 @@ class Replicate:
     def health(self) -> Health:
         """Return whether the account answers, and whether the model has the inputs that the endpoint names."""
         try:
-            account = self._asked("GET", "account")
+            account = self._get_json("GET", "account")
             model = self._model()
         except EngineError as error:
             return Health(False, error.message)
@@ -130,7 +132,10 @@ class Replicate:
         problem = replicate_schema.problem(model_inputs, self.inputs.names)
         words = problem or f"The account {facts['account']} can be used here."
         return Health(
-            not problem, words, facts, suggested=replicate_schema.offer(model_inputs, self.config, fits=not problem)
+            not problem,
+            words,
+            facts,
+            suggested=replicate_schema.suggest_settings(model_inputs, self.config, fits=not problem),
         )
 
     # -- submissions
@@ -141,7 +146,10 @@ class Replicate:
         if not self.token:
             raise EngineError(ErrorKind.QUOTA, "The endpoint has no API token; enter it as its secret.")
         spec = task.spec
-        body = {**self.target, "input": {**self.inputs.plain(spec), **self.images.inputs(spec, self.inputs, context)}}
+        body = {
+            **self.target,
+            "input": {**self.inputs.model_input(spec), **self.images.input_values(spec, self.inputs, context)},
+        }
         if self.webhook_url:
             body |= {"webhook": self._webhook(marker), "webhook_events_filter": ["completed"]}
         headers = {"Prefer": f"wait={self.wait_seconds}"} if self.wait_seconds else {}
@@ -150,9 +158,9 @@ class Replicate:
         timeout = httpx.Timeout(self.wait_seconds + self._timeout_seconds, connect=10.0)
         response = self.service.submit("POST", self.path, json=body, headers=headers, timeout=timeout)
         if not response.is_success:
-            raise self._refused(response)
+            raise self._submission_error(response)
         prediction = prediction_from(response, self.service.host)
-        return Submitted(str(prediction["id"]), self._at_once(prediction, task, context), is_kept=True)
+        return Submitted(str(prediction["id"]), self._early_result(prediction, task, context), is_kept=True)
 
     def find(self, task: Task, marker: str, since: datetime, taken: Collection[str]) -> str | None:
         """Return the id of the prediction with `marker`, from the account's list from the newest back to `since`.
@@ -172,12 +180,12 @@ class Replicate:
         until = monotonic() + POLL_CALL_SECONDS
         states: dict[str, Pending | Result] = {}
         try:
-            if len(remote_ids) >= LIST_FROM:
-                for prediction in self._listed(set(remote_ids), until):
+            if len(remote_ids) >= MIN_IDS_FOR_LIST:
+                for prediction in self._list_predictions(set(remote_ids), until):
                     states[str(prediction["id"])] = self._state_of(prediction)
             for remote_id in remote_ids:
                 if remote_id not in states and (not states or monotonic() < until):
-                    states[remote_id] = self._look(remote_id)
+                    states[remote_id] = self._poll_one(remote_id)
         except EngineError:
             if not states:
                 raise
@@ -185,10 +193,10 @@ class Replicate:
 
     def fetch(self, result: Result, context: Context) -> Result:
         """Return the result with its first image, downloaded and decoded."""
-        return fetched(result, self.service)
+        return fetch_pixels(result, self.service)
 
     def cancel(self, remote_id: str) -> None:
-        response = self.service.ask("POST", f"predictions/{remote_id}/cancel")
+        response = self.service.request("POST", f"predictions/{remote_id}/cancel")
         if not response.is_success and response.status_code not in {404, 409, 422}:
             raise predictions.refusal(response, self.service.host)
 
@@ -205,8 +213,8 @@ class Replicate:
         )
 
     @cached_property
-    def images(self) -> Images:
-        return Images(self.service)
+    def images(self) -> ImageUploads:
+        return ImageUploads(self.service)
 
     @property
     def _timeout_seconds(self) -> float:
@@ -215,29 +223,29 @@ class Replicate:
     def _webhook(self, marker: str) -> str:
         return f"{self.webhook_url.rstrip('/')}/{marker}"
 
-    def _asked(self, method: str, path: str) -> Mapping[str, Any]:
-        response = self.service.ask(method, path)
+    def _get_json(self, method: str, path: str) -> Mapping[str, Any]:
+        response = self.service.request(method, path)
         if not response.is_success:
             raise predictions.refusal(response, self.service.host)
-        answer = service.json_of(response, self.service.host)
+        answer = service.parse_json(response, self.service.host)
         return answer if isinstance(answer, Mapping) else {}
 
     def _model(self) -> Mapping[str, Any]:
         """Return the object that contains the model's schema, if the service gives it."""
         if self.config.get("deployment"):
-            return self._asked("GET", f"deployments/{self.config['deployment']}")
+            return self._get_json("GET", f"deployments/{self.config['deployment']}")
         model, _, version = str(self.config.get("version") or "").rpartition(":")
         if model:
-            return self._asked("GET", f"models/{model}/versions/{version}")
+            return self._get_json("GET", f"models/{model}/versions/{version}")
         if self.config.get("model"):
-            return self._asked("GET", f"models/{self.config['model']}")
+            return self._get_json("GET", f"models/{self.config['model']}")
         return {}
 
-    def _refused(self, response: httpx.Response) -> EngineError:
+    def _submission_error(self, response: httpx.Response) -> EngineError:
         """Return the error of a refused submission. If the target does not exist, every submission would fail, so the
         error holds the endpoint."""
         error = predictions.refusal(response, self.service.host, is_submission=True)
-        is_unknown = response.status_code == 404 or predictions.names_version(response)
+        is_unknown = response.status_code == 404 or predictions.is_version_refused(response)
         if error.kind == ErrorKind.INPUT and is_unknown:
             target = next(str(self.config[name]) for name in TARGETS if self.config.get(name))
             return EngineError(ErrorKind.QUOTA, f"{target} cannot be used. {error.message}", log=error.log)
@@ -252,10 +260,12 @@ class Replicate:
         )
         if isinstance(state, Pending):
             return state
-        version = "" if state.revision == HIDDEN else state.revision
-        return replace(state, revision=version, facts={**state.facts, **self.inputs.asked(prediction.get("input"))})
+        version = "" if state.revision == HIDDEN_VERSION else state.revision
+        return replace(
+            state, revision=version, facts={**state.facts, **self.inputs.requested_size(prediction.get("input"))}
+        )
 
-    def _at_once(self, prediction: Mapping[str, Any], task: Task, context: Context) -> Result | None:
+    def _early_result(self, prediction: Mapping[str, Any], task: Task, context: Context) -> Result | None:
         """Return the image in an answer to a submission; with None the poller gets it later, so nothing is lost.
 
         An answer may still say "processing" with the whole output in it. That is enough for official models, which
@@ -269,19 +279,19 @@ class Replicate:
         except EngineError:
             return None
 
-    def _look(self, remote_id: str) -> Pending | Result:
-        response = self.service.ask("GET", f"predictions/{remote_id}")
+    def _poll_one(self, remote_id: str) -> Pending | Result:
+        response = self.service.request("GET", f"predictions/{remote_id}")
         if response.status_code == 404:
-            return predictions.lost(remote_id)
+            return predictions.lost_result(remote_id)
         if not response.is_success:
             raise predictions.refusal(response, self.service.host)
-        prediction = service.json_of(response, self.service.host)
+        prediction = service.parse_json(response, self.service.host)
         return self._state_of(prediction if isinstance(prediction, Mapping) else {})
 
-    def _listed(self, prediction_ids: set[str], until: float) -> Iterator[Mapping[str, Any]]:
+    def _list_predictions(self, prediction_ids: set[str], until: float) -> Iterator[Mapping[str, Any]]:
         """Yield the predictions of these ids on the first pages of the list; a page has 100."""
         missing = set(prediction_ids)
-        for number, page in enumerate(Search.pages(self.service)):
+        for number, page in enumerate(Search.list_pages(self.service)):
             for prediction in page:
                 if prediction.get("id") in missing:
                     missing.discard(str(prediction["id"]))

@@ -21,12 +21,12 @@ from generation.engines.replicate import predictions
 from generation.engines.replicate.inputs import Inputs
 from generation.engines.service import Service
 
-LARGEST_DATA_URL: Final = 256 * 1024
-KEPT_SECONDS = 45 * 60.0
+MAX_DATA_URL_BYTES: Final = 256 * 1024
+UPLOAD_REUSE_SECONDS = 45 * 60.0
 """Seconds for which an upload is used. It is deleted after an hour, and must not end while its submission waits."""
 
 
-class Images:
+class ImageUploads:
     """The uploads of one account, by the sha256 of their content. Used from many threads."""
 
     def __init__(self, source: Service) -> None:
@@ -34,7 +34,7 @@ class Images:
         self._uploaded: dict[str, tuple[str, float]] = {}
         self._guard = threading.Lock()
 
-    def inputs(self, spec: Spec, inputs: Inputs, context: Context) -> dict[str, Any]:
+    def input_values(self, spec: Spec, inputs: Inputs, context: Context) -> dict[str, Any]:
         """Return the values of the inputs that take images, by the model's names."""
         made: dict[str, Any] = {}
         for role, ref in spec.images.items():
@@ -46,14 +46,14 @@ class Images:
                 made[image.input] = address
         return made
 
-    def is_image(self, value: Any, sha256: str) -> bool:
+    def is_same_image(self, value: Any, sha256: str) -> bool:
         """Return whether an input of a prediction is the image with this sha256: compares the content of a data URL,
         the name or stored checksum of an upload, or the content fetched from any other address."""
         if not isinstance(value, str):
             return False
         try:
             if value.startswith("data:"):
-                return hashlib.sha256(predictions.data_of(value)).hexdigest() == sha256
+                return hashlib.sha256(predictions.decode_data_url(value)).hexdigest() == sha256
             return self._is_upload(value, sha256)
         except EngineError as error:
             if error.kind in {ErrorKind.TRANSIENT, ErrorKind.RATE}:
@@ -64,16 +64,20 @@ class Images:
         # A file that was converted to sRGB does not have the stored sha256. It is uploaded, because the name of an
         # upload keeps the stored one.
         is_stored = hashlib.sha256(data).hexdigest() == sha256
-        if is_stored and len(data) * 4 // 3 < LARGEST_DATA_URL and len(address := data_url(data)) <= LARGEST_DATA_URL:
+        if (
+            is_stored
+            and len(data) * 4 // 3 < MAX_DATA_URL_BYTES
+            and len(address := data_url(data)) <= MAX_DATA_URL_BYTES
+        ):
             return address
         with self._guard:
             previous = self._uploaded.get(sha256)
-        if previous and monotonic() - previous[1] < KEPT_SECONDS:
+        if previous and monotonic() - previous[1] < UPLOAD_REUSE_SECONDS:
             return previous[0]
         address = self._upload(sha256, data)
         with self._guard:
             self._uploaded = {
-                key: upload for key, upload in self._uploaded.items() if monotonic() - upload[1] < KEPT_SECONDS
+                key: upload for key, upload in self._uploaded.items() if monotonic() - upload[1] < UPLOAD_REUSE_SECONDS
             }
             self._uploaded[sha256] = (address, monotonic())
         return address
@@ -81,10 +85,10 @@ class Images:
     def _upload(self, sha256: str, data: bytes) -> str:
         media_type = sniff(data[:SNIFFED_BYTES])
         name = f"{_name(sha256)}.{media_type.rpartition('/')[2]}"
-        response = self.service.ask("POST", "files", files={"content": (name, data, media_type)})
+        response = self.service.request("POST", "files", files={"content": (name, data, media_type)})
         if not response.is_success:
             raise predictions.refusal(response, self.service.host)
-        kept = service.json_of(response, self.service.host)
+        kept = service.parse_json(response, self.service.host)
         address = kept.get("urls", {}).get("get") if isinstance(kept, Mapping) else None
         if not address:
             message = f"{self.service.host} took an image and did not say where it is."
@@ -93,15 +97,17 @@ class Images:
 
     def _is_upload(self, address: str, sha256: str) -> bool:
         if urlsplit(address).netloc == self.service.host and "/files/" in address:
-            kept = service.mapping_of(service.json_of(self._asked(address), self.service.host))
+            kept = service.as_mapping(service.parse_json(self._get_upload(address), self.service.host))
             if str(kept.get("name") or "").partition(".")[0] == _name(sha256):
                 return True
-            if checksum := service.mapping_of(kept.get("checksums")).get("sha256"):
+            if checksum := service.as_mapping(kept.get("checksums")).get("sha256"):
                 return str(checksum) == sha256
         return hashlib.sha256(self.service.download(address)).hexdigest() == sha256
 
-    def _asked(self, address: str) -> Any:
-        response = self.service.ask("GET", urlsplit(address).path.removeprefix(urlsplit(self.service.base_url).path))
+    def _get_upload(self, address: str) -> Any:
+        response = self.service.request(
+            "GET", urlsplit(address).path.removeprefix(urlsplit(self.service.base_url).path)
+        )
         if not response.is_success:
             raise predictions.refusal(response, self.service.host)
         return response

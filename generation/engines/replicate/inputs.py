@@ -16,11 +16,11 @@ from typing import Any, Final
 
 from generation.engines.base import Capabilities, Control, Spec
 
-NAMES: Final = ("prompt", "negative", "seed", "width", "height", "aspect_ratio", "images", "parameters", "fixed")
-PLAIN: Final = {"prompt": "prompt", "seed": "seed", "width": "width", "height": "height"}
+KNOWN_INPUTS: Final = ("prompt", "negative", "seed", "width", "height", "aspect_ratio", "images", "parameters", "fixed")
+DEFAULT_INPUTS: Final = {"prompt": "prompt", "seed": "seed", "width": "width", "height": "height"}
 """The mapping that is assumed if an endpoint gives none."""
-GREATEST_SEED: Final = 2**31 - 1
-MOST_SIDE: Final = 2048
+MAX_SEED: Final = 2**31 - 1
+MAX_SIDE: Final = 2048
 _RATIO = re.compile(r"(\d+(?:\.\d+)?)\s*[:x/]\s*(\d+(?:\.\d+)?)")
 _LABELS = {"prompt": "Prompt", "negative": "Avoid", "seed": "Seed"}
 
@@ -88,13 +88,13 @@ class Inputs:
 
     texts: Mapping[str, str]
     seed: str = ""
-    greatest_seed: int = GREATEST_SEED
+    greatest_seed: int = MAX_SEED
     ratio_input: str = ""
     ratios: Mapping[str, float] = field(default_factory=dict)
     images: Mapping[str, Image] = field(default_factory=dict)
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
-    max_side: int = MOST_SIDE
+    max_side: int = MAX_SIDE
     multiple: int = 8
 
     @property
@@ -108,7 +108,7 @@ class Inputs:
     def has_size(self) -> bool:
         return "width" in self.texts and "height" in self.texts
 
-    def suffix(self) -> str:
+    def revision_suffix(self) -> str:
         """Return the end of a revision: "+" and a digest of the settings that decide pixels, "" without any."""
         if self == read({}):
             return ""
@@ -176,7 +176,7 @@ class Inputs:
             problems.append(f"{spec.width}×{spec.height}: the longest side that the model makes is {self.max_side} px.")
         return problems
 
-    def plain(self, spec: Spec) -> dict[str, Any]:
+    def model_input(self, spec: Spec) -> dict[str, Any]:
         """Return the model's input without its images. It is the same for equal specs, and contains the seed."""
         made: dict[str, Any] = {**self.fixed}
         if "prompt" in self.texts:
@@ -213,7 +213,7 @@ class Inputs:
         target = log(spec.width / spec.height)
         return min(self.ratios, key=lambda choice: abs(log(self.ratios[choice]) - target))
 
-    def asked(self, sent: Any) -> dict[str, Any]:
+    def requested_size(self, sent: Any) -> dict[str, Any]:
         """Return the size or shape that a sent input asked for: {"asked_width": 1024, "asked_height": 768}."""
         names = {"width": self.texts.get("width"), "height": self.texts.get("height"), "ratio": self.ratio_input}
         given = sent if isinstance(sent, Mapping) else {}
@@ -222,22 +222,22 @@ class Inputs:
 
 def read(config: Mapping[str, Any]) -> Inputs:
     """Read an endpoint's "inputs", "max_side" and "size_multiple". Raises ValueError with a sentence if invalid."""
-    given = config.get("inputs", PLAIN)
+    given = config.get("inputs", DEFAULT_INPUTS)
     if not isinstance(given, Mapping):
         raise ValueError('"inputs" maps our names to the model\'s, such as {"prompt": "prompt", "seed": "seed"}.')
-    unknown = sorted(set(given) - set(NAMES))
+    unknown = sorted(set(given) - set(KNOWN_INPUTS))
     if unknown:
-        raise ValueError(f'"inputs" names {", ".join(unknown)}; known are {", ".join(NAMES)}.')
+        raise ValueError(f'"inputs" names {", ".join(unknown)}; known are {", ".join(KNOWN_INPUTS)}.')
     if ("width" in given) != ("height" in given):
         raise ValueError('"inputs" names only one of width and height; a model takes both or an aspect_ratio.')
-    max_side, multiple = int(config.get("max_side") or MOST_SIDE), int(config.get("size_multiple") or 8)
+    max_side, multiple = int(config.get("max_side") or MAX_SIDE), int(config.get("size_multiple") or 8)
     if not 1 <= multiple <= max_side:
         raise ValueError(f'"size_multiple" is {multiple} and "max_side" {max_side}: no size is left.')
     seed, ratio = _named(given.get("seed", ""), "seed"), _named(given.get("aspect_ratio", ""), "aspect_ratio")
     return Inputs(
         texts={name: str(given[name]) for name in ("prompt", "negative", "width", "height") if given.get(name)},
         seed=seed["input"],
-        greatest_seed=max(1, int(seed.get("maximum", GREATEST_SEED))),
+        greatest_seed=max(1, int(seed.get("maximum", MAX_SEED))),
         ratio_input=ratio["input"],
         ratios=_ratios(ratio),
         images={role: _image(role, entry) for role, entry in _mapping(given, "images").items()},

@@ -21,7 +21,7 @@ from generation.engines.base import EngineError, ErrorKind, Pending, Result
 
 SUCCEEDED, FAILED, CANCELED, ABORTED = "succeeded", "failed", "canceled", "aborted"
 ENDED: Final = frozenset({SUCCEEDED, FAILED, CANCELED, ABORTED})
-LONGEST_LOG = 4000
+MAX_LOG_LENGTH = 4000
 
 _UNSAFE = re.compile(r"nsfw|flagged as sensitive|\bE005\b|safety (?:checker|filter|system)|content polic|moderat", re.I)
 _MEMORY = re.compile(r"out of memory|OutOfMemoryError|CUDNN_STATUS_ALLOC_FAILED", re.I)
@@ -31,7 +31,7 @@ _CRASHED = re.compile(
     re.I,
 )
 """Messages of a Cog server whose process ended during a prediction. If it blames memory, that is only a guess."""
-_PASSING = re.compile(
+_TRANSIENT = re.compile(
     r"please retry|interrupted|unexpected error|internal (?:server )?error|temporar|time[ds]? ?out|unavailable"
     r"|\bE(?:6716|8765|1000|9243|004|003)\b|high demand|connection (?:reset|refused|error)",
     re.I,
@@ -54,18 +54,18 @@ def state_of(
     time since its creation after which the service cancels it.
     """
     status = str(prediction.get("status", ""))
-    if status not in ENDED and not (takes_early and outputs_of(prediction.get("output"))):
-        return _pending(prediction)
+    if status not in ENDED and not (takes_early and output_urls(prediction.get("output"))):
+        return _pending_with_progress(prediction)
     error = _error(prediction, deadline_seconds) if status in ENDED else None
-    outputs = tuple(outputs_of(prediction.get("output"))) if error is None else ()
+    outputs = tuple(output_urls(prediction.get("output"))) if error is None else ()
     if error is None and not outputs:
-        error = _without_image(prediction)
-    metrics = service.mapping_of(prediction.get("metrics"))
+        error = _no_image_error(prediction)
+    metrics = service.as_mapping(prediction.get("metrics"))
     seconds = _number(metrics.get("predict_time"))
     usage = {"seconds": seconds} if seconds is not None else {}
     if outputs:
         usage["images"] = float(len(outputs))
-    seed = service.mapping_of(prediction.get("input")).get(seed_input) if seed_input else None
+    seed = service.as_mapping(prediction.get("input")).get(seed_input) if seed_input else None
     return Result(
         0,
         None,
@@ -74,33 +74,33 @@ def state_of(
         seed=seed if isinstance(seed, int) else 0,
         seconds=seconds or 0.0,
         facts=_facts(prediction, metrics, len(outputs)),
-        log=str(prediction.get("logs") or "")[-LONGEST_LOG:],
+        log=str(prediction.get("logs") or "")[-MAX_LOG_LENGTH:],
         error=error,
         usage=usage,
         outputs=outputs,
     )
 
 
-def lost(prediction_id: str) -> Result:
+def lost_result(prediction_id: str) -> Result:
     """Return the result for an id that the service does not know."""
     message = f"The service no longer knows the prediction {prediction_id}."
     return Result(0, None, error=EngineError(ErrorKind.LOST, message))
 
 
-def outputs_of(output: Any) -> Iterator[str]:
+def output_urls(output: Any) -> Iterator[str]:
     """Yield the addresses (https or data) in an output, which is one, a list, or a mapping of names to them."""
     if isinstance(output, str):
         if output.startswith(("http://", "https://", "data:")):
             yield output
     elif isinstance(output, Mapping):
         for value in output.values():
-            yield from outputs_of(value)
+            yield from output_urls(value)
     elif isinstance(output, list):
         for value in output:
-            yield from outputs_of(value)
+            yield from output_urls(value)
 
 
-def data_of(url: str) -> bytes:
+def decode_data_url(url: str) -> bytes:
     """Return the bytes in a data URL (RFC 2397). Raises EngineError (TRANSIENT) if it was cut off."""
     head, comma, body = url.partition(",")
     try:
@@ -120,7 +120,7 @@ def refusal(response: httpx.Response, name: str, *, is_submission: bool = False)
     if status == 429:
         wait = _retry_after(body, response)
         message = f"{name}: {words or 'asked too often'} (HTTP 429)"
-        return EngineError(ErrorKind.RATE, message, retry_after_seconds=wait, log=response.text[:LONGEST_LOG])
+        return EngineError(ErrorKind.RATE, message, retry_after_seconds=wait, log=response.text[:MAX_LOG_LENGTH])
     if status == 401:
         words = f"the token was refused; enter the endpoint's secret anew ({words or 'unauthenticated'})"
     elif status == 402:
@@ -128,17 +128,17 @@ def refusal(response: httpx.Response, name: str, *, is_submission: bool = False)
     if is_submission and status == 500:
         # The answer does not say whether it was taken; the list of predictions does.
         message = f"{name}: {words or 'internal error'} (HTTP 500)"
-        return EngineError(ErrorKind.UNCERTAIN, message, log=response.text[:LONGEST_LOG])
+        return EngineError(ErrorKind.UNCERTAIN, message, log=response.text[:MAX_LOG_LENGTH])
     return service.refusal(response, name, words=words, is_submission=is_submission)
 
 
-def names_version(response: httpx.Response) -> bool:
+def is_version_refused(response: httpx.Response) -> bool:
     """Return whether a submission was refused for its version ("Invalid version or not permitted"), not its input."""
     body = _json(response)
     return response.status_code == 422 and not list(_fields(body)) and "version" in str(body.get("title", "")).lower()
 
 
-def moment(text: Any) -> datetime | None:
+def parse_time(text: Any) -> datetime | None:
     """Parse a service's ISO 8601 time, with or without nanoseconds; None if it is none."""
     plain = re.sub(r"(\.\d{6})\d+", r"\1", str(text or "")).replace("Z", "+00:00")
     try:
@@ -151,13 +151,13 @@ def moment(text: Any) -> datetime | None:
 def _error(prediction: Mapping[str, Any], deadline_seconds: float | None) -> EngineError | None:
     status = prediction["status"]
     words = str(prediction.get("error") or "").strip()
-    log = str(prediction.get("logs") or "")[-LONGEST_LOG:]
+    log = str(prediction.get("logs") or "")[-MAX_LOG_LENGTH:]
     if status == SUCCEEDED:
         return None
     if status == ABORTED:
         message = 'It was not begun before the endpoint\'s "cancel_after" ran out, and is not charged for.'
         return EngineError(ErrorKind.TRANSIENT, message, log=log)
-    if status == CANCELED and _ran_out(prediction, deadline_seconds):
+    if status == CANCELED and _exceeded_deadline(prediction, deadline_seconds):
         message = (
             f'It took longer than the endpoint\'s "cancel_after" of {deadline_seconds:g} s and was stopped, '
             "which is charged for: allow it more time."
@@ -171,19 +171,19 @@ def _error(prediction: Mapping[str, Any], deadline_seconds: float | None) -> Eng
         return EngineError(ErrorKind.TRANSIENT, f"The server crashed while it made this: {words}"[:500], log=log)
     if _MEMORY.search(words):
         return EngineError(ErrorKind.MEMORY, f"It does not fit on the service's card: {words}"[:500], log=log)
-    if not words or _PASSING.search(words):
+    if not words or _TRANSIENT.search(words):
         return EngineError(ErrorKind.TRANSIENT, f"The prediction failed: {words or 'without a word why'}", log=log)
     return EngineError(ErrorKind.INPUT, f"The model failed: {words}"[:500], log=log)
 
 
-def _ran_out(prediction: Mapping[str, Any], deadline_seconds: float | None) -> bool:
-    began, ended = moment(prediction.get("created_at")), moment(prediction.get("completed_at"))
+def _exceeded_deadline(prediction: Mapping[str, Any], deadline_seconds: float | None) -> bool:
+    began, ended = parse_time(prediction.get("created_at")), parse_time(prediction.get("completed_at"))
     if deadline_seconds is None or began is None or ended is None:
         return False
     return (ended - began).total_seconds() >= deadline_seconds
 
 
-def _without_image(prediction: Mapping[str, Any]) -> EngineError:
+def _no_image_error(prediction: Mapping[str, Any]) -> EngineError:
     if prediction.get("data_removed"):
         return EngineError(ErrorKind.LOST, "The service has deleted the image, as it does an hour after it was made.")
     output = prediction.get("output")
@@ -191,8 +191,8 @@ def _without_image(prediction: Mapping[str, Any]) -> EngineError:
     return EngineError(ErrorKind.INPUT, f"The model answered with {shown}, which is no image.")
 
 
-def _pending(prediction: Mapping[str, Any]) -> Pending:
-    matches = _STEPS.findall(str(prediction.get("logs") or "")[-LONGEST_LOG:])
+def _pending_with_progress(prediction: Mapping[str, Any]) -> Pending:
+    matches = _STEPS.findall(str(prediction.get("logs") or "")[-MAX_LOG_LENGTH:])
     return Pending(step=int(matches[-1][0]), steps=int(matches[-1][1])) if matches else Pending()
 
 
@@ -210,11 +210,11 @@ def _retry_after(body: Mapping[str, Any], response: httpx.Response) -> float | N
     """Return the seconds to wait. Replicate gives them in the body, as a number or text; proxies in the header."""
     seconds = _number(body.get("retry_after"))
     if seconds is not None:
-        return min(max(seconds, 0.0), service.LONGEST_WAIT_SECONDS)
+        return min(max(seconds, 0.0), service.MAX_RETRY_AFTER_SECONDS)
     match = _RESETS.search(str(body.get("detail") or ""))
     if match:
         scale = {"ms": 0.001, "m": 60.0}.get((match[2] or "s").lower(), 1.0)
-        return min(float(match[1]) * scale, service.LONGEST_WAIT_SECONDS)
+        return min(float(match[1]) * scale, service.MAX_RETRY_AFTER_SECONDS)
     return service.retry_after(response)
 
 
@@ -240,7 +240,7 @@ def _detail(body: Mapping[str, Any]) -> str:
 
 def _json(response: httpx.Response) -> Mapping[str, Any]:
     try:
-        return service.mapping_of(response.json())
+        return service.as_mapping(response.json())
     except ValueError:
         return {}
 

@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from generation.engines.service import mapping_of
+from generation.engines.service import as_mapping
 
 _RATIO = re.compile(r"[1-9]\d*(?:\.\d+)?:[1-9]\d*(?:\.\d+)?")
-MOST_INPUTS: Final = 200
+MAX_INPUTS: Final = 200
 LONGEST: Final = 100
 GREATEST: Final = 2**63
 #: The usual names by our name; the first that the model has is used.
@@ -42,7 +42,7 @@ _PARAMETERS: Final = {
 _FIXED: Final = {"num_outputs": 1, "number_of_images": 1, "output_format": "png"}
 _SIZES: Final = frozenset({"width", "height", "aspect_ratio"})
 #: Not offered as parameters: they do not change the look of an image, or are handled elsewhere.
-_LEFT: Final = frozenset({"output_quality", "disable_safety_checker", "seed", "width", "height", "aspect_ratio"})
+_IGNORED: Final = frozenset({"output_quality", "disable_safety_checker", "seed", "width", "height", "aspect_ratio"})
 
 
 @dataclass(frozen=True)
@@ -66,28 +66,28 @@ class Input:
 def inputs(model: Mapping[str, Any]) -> tuple[Input, ...]:
     """Return a model's inputs in order, from its OpenAPI schema: a Cog server's own, or the one inside a version, model
     or deployment of Replicate. Empty if there is none."""
-    version = mapping_of(model.get("latest_version"))
-    schema = mapping_of(model.get("openapi_schema") or version.get("openapi_schema") or model)
-    parts = mapping_of(mapping_of(schema.get("components")).get("schemas"))
-    whole = mapping_of(parts.get("Input"))
+    version = as_mapping(model.get("latest_version"))
+    schema = as_mapping(model.get("openapi_schema") or version.get("openapi_schema") or model)
+    parts = as_mapping(as_mapping(schema.get("components")).get("schemas"))
+    whole = as_mapping(parts.get("Input"))
     needed = _list(whole.get("required"))
     given = [
-        (name, _resolved(mapping_of(definition), parts))
-        for name, definition in mapping_of(whole.get("properties")).items()
+        (name, _resolve_references(as_mapping(definition), parts))
+        for name, definition in as_mapping(whole.get("properties")).items()
     ]
     given.sort(key=lambda pair: _number(pair[1].get("x-order"), float("inf")))
     return tuple(
         Input(
             name=name,
             type=str(definition.get("type") or ""),
-            format=str(definition.get("format") or mapping_of(definition.get("items")).get("format") or ""),
-            choices=tuple(_choices(_list(definition.get("enum"))))[:MOST_INPUTS],
+            format=str(definition.get("format") or as_mapping(definition.get("items")).get("format") or ""),
+            choices=tuple(_choices(_list(definition.get("enum"))))[:MAX_INPUTS],
             minimum=_number(definition.get("minimum")),
             maximum=_number(definition.get("maximum")),
             default=_number(definition.get("default")),
             is_needed=name in needed,
         )
-        for name, definition in given[:MOST_INPUTS]
+        for name, definition in given[:MAX_INPUTS]
         if len(name) <= LONGEST
     )
 
@@ -103,25 +103,25 @@ def problem(model_inputs: Collection[Input], named: Collection[str]) -> str:
     return ""
 
 
-def offer(model_inputs: Sequence[Input], config: Mapping[str, Any], *, fits: bool) -> dict[str, Any]:
+def suggest_settings(model_inputs: Sequence[Input], config: Mapping[str, Any], *, fits: bool) -> dict[str, Any]:
     """Return {"inputs": …} that would fit the model if the endpoint's do not fit or are missing, else {}."""
     given = config.get("inputs") or {}
-    mended = {} if fits and given else _mended(given, model_inputs)
+    mended = {} if fits and given else _repair_inputs(given, model_inputs)
     return {"inputs": mended} if mended and mended != given else {}
 
 
-def _mended(given: Mapping[str, Any], model_inputs: Sequence[Input]) -> dict[str, Any]:
+def _repair_inputs(given: Mapping[str, Any], model_inputs: Sequence[Input]) -> dict[str, Any]:
     """Return the given inputs without those that the model lacks, and with those that are not named yet."""
     names = {field.name for field in model_inputs}
-    fresh = suggested(model_inputs)
+    fresh = suggest_inputs(model_inputs)
     if not fresh:
         return {}
-    groups = {group: dict(mapping_of(given.get(group))) for group in ("images", "parameters", "fixed")}
-    kept = {ours: value for ours, value in given.items() if ours not in groups and _theirs(value) in names}
+    groups = {group: dict(as_mapping(given.get(group))) for group in ("images", "parameters", "fixed")}
+    kept = {ours: value for ours, value in given.items() if ours not in groups and _model_name(value) in names}
     groups["fixed"] = {name: value for name, value in groups["fixed"].items() if name in names}
     for group in ("images", "parameters"):
-        groups[group] = {ours: value for ours, value in groups[group].items() if _theirs(value) in names}
-    used = {_theirs(value) for part in (kept, groups["images"], groups["parameters"]) for value in part.values()}
+        groups[group] = {ours: value for ours, value in groups[group].items() if _model_name(value) in names}
+    used = {_model_name(value) for part in (kept, groups["images"], groups["parameters"]) for value in part.values()}
     used |= groups["fixed"].keys()
     if ("width" in kept) != ("height" in kept):
         kept = {ours: value for ours, value in kept.items() if ours not in _SIZES}
@@ -131,7 +131,7 @@ def _mended(given: Mapping[str, Any], model_inputs: Sequence[Input]) -> dict[str
             new = {
                 name: entry
                 for name, entry in value.items()
-                if (name if ours == "fixed" else _theirs(entry)) not in used
+                if (name if ours == "fixed" else _model_name(entry)) not in used
             }
             groups[ours] = {**new, **groups[ours]}
         elif ours not in kept and not (has_size and ours in _SIZES):
@@ -139,12 +139,12 @@ def _mended(given: Mapping[str, Any], model_inputs: Sequence[Input]) -> dict[str
     return kept | {group: part for group, part in groups.items() if part}
 
 
-def _theirs(value: Any) -> str:
+def _model_name(value: Any) -> str:
     """Return the model's name in an entry of "inputs": "seed", or {"input": "seed", …}."""
     return str(value.get("input") if isinstance(value, Mapping) else value)
 
 
-def suggested(model_inputs: Sequence[Input]) -> dict[str, Any]:
+def suggest_inputs(model_inputs: Sequence[Input]) -> dict[str, Any]:
     """Suggest an endpoint's "inputs" for this model (inputs.py); {} if it has no prompt."""
     named = {field.name: field for field in model_inputs}
     suggestion: dict[str, Any] = {}
@@ -160,11 +160,11 @@ def suggested(model_inputs: Sequence[Input]) -> dict[str, Any]:
         if field.is_image:
             images.setdefault(_IMAGES[field.name], _image(field))
     parameters = dict(
-        _parameters(field for field in model_inputs if field.name not in (*_LEFT, *_FIXED, suggestion["prompt"]))
+        _parameters(field for field in model_inputs if field.name not in (*_IGNORED, *_FIXED, suggestion["prompt"]))
     )
     if "init" not in images:
         parameters.pop("strength", None)
-    fixed = {name: value for name, value in _FIXED.items() if name in named and _takes(named[name], value)}
+    fixed = {name: value for name, value in _FIXED.items() if name in named and _accepts(named[name], value)}
     parts = {"images": images, "parameters": parameters, "fixed": fixed}
     return suggestion | {name: part for name, part in parts.items() if part}
 
@@ -202,18 +202,18 @@ def _parameters(model_inputs: Iterator[Input]) -> Iterator[tuple[str, dict[str, 
         yield _PARAMETERS.get(field.name, field.name), plain
 
 
-def _takes(field: Input, value: Any) -> bool:
+def _accepts(field: Input, value: Any) -> bool:
     return (
         value in field.choices if field.choices else field.type == ("integer" if isinstance(value, int) else "string")
     )
 
 
-def _resolved(definition: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, Any]:
+def _resolve_references(definition: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, Any]:
     """Return an input merged with what it refers to: `$ref`, the schema in `allOf`, or the non-null one in `anyOf`."""
     whole = dict(definition)
     for other in (definition, *_list(definition.get("allOf")), *_list(definition.get("anyOf"))):
-        other = mapping_of(other)
-        target = mapping_of(parts.get(str(other.get("$ref") or "").rpartition("/")[2]))
+        other = as_mapping(other)
+        target = as_mapping(parts.get(str(other.get("$ref") or "").rpartition("/")[2]))
         for source in (other, target):
             if source.get("type") != "null":
                 whole = {**source, **whole}

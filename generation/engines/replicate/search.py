@@ -10,19 +10,19 @@ from urllib.parse import urlsplit
 from generation.engines import service
 from generation.engines.base import EngineError, ErrorKind, Spec
 from generation.engines.replicate import predictions
-from generation.engines.replicate.images import Images
+from generation.engines.replicate.images import ImageUploads
 from generation.engines.replicate.inputs import Inputs
 from generation.engines.service import Service
 
-MOST_PAGES: Final = 200
-CLOCKS: Final = timedelta(seconds=60)
+MAX_PAGES: Final = 200
+MAX_CLOCK_DIFFERENCE: Final = timedelta(seconds=60)
 """The most that the service's clock may be behind ours."""
 
 
 class Search:
     """Search for the submissions of one endpoint. config: the endpoint's, which names the model."""
 
-    def __init__(self, source: Service, inputs: Inputs, images: Images, config: Mapping[str, Any]) -> None:
+    def __init__(self, source: Service, inputs: Inputs, images: ImageUploads, config: Mapping[str, Any]) -> None:
         self.service = source
         self.inputs = inputs
         self.images = images
@@ -30,14 +30,14 @@ class Search:
         self.model = str(config.get("model") or "")
 
     @staticmethod
-    def pages(source: Service) -> Iterator[list[Mapping[str, Any]]]:
+    def list_pages(source: Service) -> Iterator[list[Mapping[str, Any]]]:
         """Yield the list page by page, newest first. Raises EngineError if it cannot be read to the end."""
         path = "predictions"
-        for _ in range(MOST_PAGES):
-            response = source.ask("GET", path)
+        for _ in range(MAX_PAGES):
+            response = source.request("GET", path)
             if not response.is_success:
                 raise predictions.refusal(response, source.host)
-            page = service.json_of(response, source.host)
+            page = service.parse_json(response, source.host)
             yield [entry for entry in page.get("results") or () if isinstance(entry, Mapping)]
             following = urlsplit(str(page.get("next") or ""))
             if not following.query:
@@ -54,23 +54,23 @@ class Search:
         task's.
         """
         candidates: list[tuple[bool, bool, timedelta, str]] = []
-        expected = self.inputs.plain(spec)
-        for prediction in self._since(since - CLOCKS):
+        expected = self.inputs.model_input(spec)
+        for prediction in self._predictions_since(since - MAX_CLOCK_DIFFERENCE):
             if webhook and prediction.get("webhook") == webhook:
                 return str(prediction["id"])
             if prediction.get("id") in taken or not self._may_be_ours(prediction, webhook):
                 continue
             theirs = prediction["input"]
-            if _holds(theirs, expected) and self._has_images(self._images(theirs), spec):
-                began = predictions.moment(prediction.get("created_at")) or since
-                is_completed = len(theirs) > len(expected) + len(self._images(theirs))
+            if _has_values(theirs, expected) and self._has_images(self._image_values(theirs), spec):
+                began = predictions.parse_time(prediction.get("created_at")) or since
+                is_completed = len(theirs) > len(expected) + len(self._image_values(theirs))
                 candidates.append((is_completed, began < since, abs(began - since), str(prediction["id"])))
         return min(candidates)[-1] if candidates else None
 
-    def _since(self, oldest: datetime) -> Iterator[Mapping[str, Any]]:
-        for page in self.pages(self.service):
+    def _predictions_since(self, oldest: datetime) -> Iterator[Mapping[str, Any]]:
+        for page in self.list_pages(self.service):
             for prediction in page:
-                began = predictions.moment(prediction.get("created_at"))
+                began = predictions.parse_time(prediction.get("created_at"))
                 if began is not None and began < oldest:
                     return
                 yield prediction
@@ -84,7 +84,7 @@ class Search:
             return False
         return isinstance(prediction.get("input"), Mapping) and bool(prediction["input"])
 
-    def _images(self, theirs: Mapping[str, Any]) -> dict[str, Any]:
+    def _image_values(self, theirs: Mapping[str, Any]) -> dict[str, Any]:
         names = {image.input for image in self.inputs.images.values()}
         return {name: value for name, value in theirs.items() if name in names}
 
@@ -93,10 +93,10 @@ class Search:
         left = {name: list(value) if isinstance(value, list) else [value] for name, value in images.items()}
         for role, ref in spec.images.items():
             values = left.get(self.inputs.images[role].input, [])
-            if not values or not self.images.is_image(values.pop(0), ref.sha256):
+            if not values or not self.images.is_same_image(values.pop(0), ref.sha256):
                 return False
         return not any(left.values())
 
 
-def _holds(theirs: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
+def _has_values(theirs: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
     return all(name in theirs and theirs[name] == value for name, value in expected.items())

@@ -36,12 +36,12 @@ def prediction_from(response: httpx.Response, name: str, prediction_id: str = ""
     return prediction
 
 
-def fetched(result: Result, source: Service) -> Result:
+def fetch_pixels(result: Result, source: Service) -> Result:
     """Return the result with the pixels of its first output, from a data URL or by download."""
     if result.pixels is not None or not result.outputs:
         return result
     first = result.outputs[0]
-    data = predictions.data_of(first) if first.startswith("data:") else source.download(first)
+    data = predictions.decode_data_url(first) if first.startswith("data:") else source.download(first)
     pixels = service.pixels_of(data)
     facts = {**result.facts, "bytes": len(data), "width": pixels.shape[1], "height": pixels.shape[0]}
     return replace(result, pixels=pixels, outputs=(), facts=facts)

@@ -22,6 +22,7 @@ from core.models import User
 from generation.choices import RunShape, Stage
 from generation.models import Endpoint
 from generation.services.planning import plans
+from generation.services.planning.plan_requests import PlanArguments
 
 
 class Command(BaseCommand):
@@ -52,8 +53,10 @@ class Command(BaseCommand):
         acting.add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        by = acting.person(options["username"])
-        answer = acting.told(lambda: self._answer(by, options), as_json=options["json"], stdout=self.stdout)
+        by = acting.acting_user(options["username"])
+        answer = acting.run_or_report_refusal(
+            lambda: self._answer(by, options), as_json=options["json"], stdout=self.stdout
+        )
         if options["json"]:
             self.stdout.write(json.dumps(answer, default=str))
         else:
@@ -63,12 +66,12 @@ class Command(BaseCommand):
             sys.exit(1)
 
     def _answer(self, by: User, options: dict[str, Any]) -> dict[str, Any]:
-        arguments = _asked(by, options)
+        arguments = _arguments(by, options)
         if options["preview"]:
-            seen = plans.preview(**arguments)
+            seen = plans.preview(arguments)
             return {**dataclasses.asdict(seen), "can_be_planned": seen.can_be_planned, "fits_budget": seen.fits_budget}
         run = plans.plan(
-            **arguments, name=options["name"], priority=options["priority"], release_at=options["release_at"]
+            arguments, name=options["name"], priority=options["priority"], release_at=options["release_at"]
         )
         return {
             "run": run.pk,
@@ -84,29 +87,29 @@ class Command(BaseCommand):
         }
 
 
-def _asked(by: User, options: dict[str, Any]) -> dict[str, Any]:
-    campaign = campaign_selectors.by_slug(by, options["brand"], options["campaign"])
+def _arguments(by: User, options: dict[str, Any]) -> PlanArguments:
+    campaign = campaign_selectors.get_by_slug(by, options["brand"], options["campaign"])
     keys = [key.strip() for key in (options["subjects"] or "").split(",") if key.strip()]
-    arguments: dict[str, Any] = {
-        "campaign": campaign,
-        "prompt_version": _version(by, options["brand"], options["prompt"]),
-        "endpoint": _endpoint(options["endpoint"]),
-        "stage": options["stage"],
-        "by": by,
-        "subjects": subject_selectors.ids_by_key(campaign.brand, keys) if keys else None,
-        "axes": options["axes"],
-        "sample": options["sample"],
-        "aspects": [aspect.strip() for aspect in options["aspects"].split(",")] if options["aspects"] else None,
-        "missing_only": options["missing"],
-    }
+    arguments = PlanArguments(
+        campaign=campaign,
+        prompt_version=_version(by, options["brand"], options["prompt"]),
+        endpoint=_endpoint(options["endpoint"]),
+        stage=options["stage"],
+        by=by,
+        subjects=subject_selectors.get_ids_by_key(campaign.brand, keys) if keys else None,
+        axes=options["axes"],
+        sample=options["sample"],
+        aspects=[aspect.strip() for aspect in options["aspects"].split(",")] if options["aspects"] else None,
+        missing_only=options["missing"],
+    )
     if options["rows"]:
-        read = listing.read(options["rows"].read_bytes())
-        if not read.is_sound:
+        read = listing.read_listing(options["rows"].read_bytes())
+        if not read.is_valid:
             raise Invalid(
                 f"{options['rows'].name} has mistakes.",
                 [Problem(issue.cell or f"row {issue.row}", issue.message, issue.value) for issue in read.issues],
             )
-        arguments |= {"shape": RunShape.LIST, "rows": read.rows}
+        return dataclasses.replace(arguments, shape=RunShape.LIST, rows=read.rows)
     return arguments
 
 

@@ -26,8 +26,10 @@ class Command(BaseCommand):
         acting.add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        by = acting.person(options["username"])
-        answer = acting.told(lambda: self._release(by, options), as_json=options["json"], stdout=self.stdout)
+        by = acting.acting_user(options["username"])
+        answer = acting.run_or_report_refusal(
+            lambda: self._release(by, options), as_json=options["json"], stdout=self.stdout
+        )
         if options["json"]:
             self.stdout.write(json.dumps(answer, default=str))
             return

@@ -14,7 +14,7 @@ from rq.serializers import JSONSerializer
 
 from core.choices import Lane
 from generation.workers import process
-from generation.workers.rq_worker import NudgedWorker
+from generation.workers.rq_worker import PollingWorker
 
 
 class Command(BaseCommand):
@@ -27,9 +27,9 @@ class Command(BaseCommand):
 
     def handle(self, *, lanes: list[str], name: str, burst: bool, **options: Any) -> None:
         name = name or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:4]}"
-        lanes = process.by_urgency(lanes)
+        lanes = process.sort_by_urgency(lanes)
         queues = [django_rq.get_queue(lane) for lane in lanes]
-        worker = NudgedWorker(queues, name=name, connection=queues[0].connection, serializer=JSONSerializer)
+        worker = PollingWorker(queues, name=name, connection=queues[0].connection, serializer=JSONSerializer)
         worker.lane_worker = process.start(name, lanes)
         self.stdout.write(f"worker {name} serves {', '.join(lanes)}")
         try:

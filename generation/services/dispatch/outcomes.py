@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from core import clock, crash_points
 from core.events import publish
-from core.services import nudges
+from core.services import wake_ups
 from generation import events, prices
 from generation.checks.base import CheckResult
 from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, LedgerKind, RunState, VersionSource
@@ -23,6 +23,7 @@ from generation.engines import base as engines
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import (
     Asset,
+    AssetVersion,
     Attempt,
     Endpoint,
     EndpointStatus,
@@ -35,7 +36,7 @@ from generation.models import (
 from generation.services.dispatch.claims import ClaimedJob
 from generation.services.endpoints import local_models
 from generation.services.images import assets, duplicates
-from generation.services.images.assets import StoredMaster, StoredRendition
+from generation.services.images.assets import NewVersion, StoredMaster, StoredRendition
 from generation.services.planning.fingerprints import Maker
 from generation.states import JOB
 
@@ -52,7 +53,7 @@ are never retried."""
 
 
 @dataclass(frozen=True)
-class Made:
+class StoredResult:
     """The result of one attempt, with its files already in storage.
 
     fingerprint, maker: those of the real maker, if the job was planned for another one.
@@ -69,7 +70,7 @@ class Made:
     maker: Maker | None = None
 
 
-class MadeMeanwhile(Exception):
+class MasterAlreadyStored(Exception):
     """Another master is already stored under the fingerprint: the version and its files must be made from it."""
 
     def __init__(self, master: Master) -> None:
@@ -77,7 +78,7 @@ class MadeMeanwhile(Exception):
         self.master = master
 
 
-def _hold(job_id: int, token: uuid.UUID) -> Job | None:
+def _lock_job(job_id: int, token: uuid.UUID) -> Job | None:
     """Return the locked job if it still runs under this lease."""
     running = Job.objects.select_for_update(of=("self",)).filter(pk=job_id, lease_token=token, status=JobState.RUNNING)
     return running.select_related("endpoint").first()
@@ -96,14 +97,14 @@ def _is_paused(run_id: int) -> bool:
     return Run.objects.filter(pk=run_id, state=RunState.PAUSED).exists()
 
 
-def finish(*, job: ClaimedJob, token: uuid.UUID, made: Made, worker: str) -> bool:
+def finish(*, job: ClaimedJob, token: uuid.UUID, made: StoredResult, worker: str) -> bool:
     """Store a result: master, version, findings, renditions, attempt, ledger and event, in one transaction.
 
     False if the lease was lost meanwhile: then nothing is written, and the sweeper removes the files. A job that was
-    cancelled meanwhile ends as cancelled. If it raises MadeMeanwhile, nothing is written.
+    cancelled meanwhile ends as cancelled. If it raises MasterAlreadyStored, nothing is written.
     """
     with transaction.atomic():
-        locked = _hold(job.id, token)
+        locked = _lock_job(job.id, token)
         if locked is None:
             return False
         crash_points.point("finish.locked")
@@ -115,46 +116,43 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: Made, worker: str) -> boo
             return True
         asset = assets.lock_of_cell(job.cell_id)
         fingerprint = made.fingerprint or job.fingerprint
-        master = assets.keep_master(brand_id=job.brand_id, fingerprint=fingerprint, stored=made.master)
+        master = assets.store_master(brand_id=job.brand_id, fingerprint=fingerprint, stored=made.master)
         if master.sha256 != made.master.sha256:
-            raise MadeMeanwhile(master)
+            raise MasterAlreadyStored(master)
         if made.maker is not None:
             JobSpec.objects.filter(pk=job.id).update(fingerprint=fingerprint, maker=made.maker.to_json())
-        check_results, duplicates = _with_duplicate(asset, made)
-        version = assets.add_version(
-            asset=asset,
+        version = _add_version(job, asset, master, made)
+        _end(locked, JobState.SUCCEEDED)
+        Attempt.objects.filter(job_id=job.id, lease_token=token).update(
+            outcome=AttemptOutcome.SUCCEEDED,
+            ended_at=clock.now(),
+            details=local_models.add_registered_model(made.details),
+        )
+        _settle(job, _cost(locked, made))
+        payload: dict[str, Any] = {"run": job.run_id, "asset": asset.pk, "version": version.pk}
+        payload |= {"attempt": locked.attempts, "sha256": master.sha256, "reused": made.is_reused}
+        publish(events.JobSucceeded(brand_id=job.brand_id, object_id=job.id, payload=payload), label=worker)
+        assets.settle_round(asset, label=worker)
+        crash_points.point("finish.written")
+    return True
+
+
+def _add_version(job: ClaimedJob, asset: Asset, master: Master, made: StoredResult) -> AssetVersion:
+    """Add the version of a result to its asset, with a finding if it is a near-duplicate."""
+    check_results, duplicate_ids = _with_duplicate(asset, made)
+    return assets.add_version(
+        asset,
+        NewVersion(
             round=job.round,
             candidate=job.candidate,
             master=master,
             job_id=job.id,
             source=VersionSource.REUSED if made.is_reused else VersionSource.GENERATED,
             check_results=check_results,
-            duplicates=duplicates,
+            duplicates=duplicate_ids,
             renditions=made.renditions,
-        )
-        _end(locked, JobState.SUCCEEDED)
-        Attempt.objects.filter(job_id=job.id, lease_token=token).update(
-            outcome=AttemptOutcome.SUCCEEDED, ended_at=clock.now(), details=local_models.recorded(made.details)
-        )
-        _settle(job, _cost(locked, made))
-        publish(
-            events.JobSucceeded(
-                brand_id=job.brand_id,
-                object_id=job.id,
-                payload={
-                    "run": job.run_id,
-                    "asset": asset.pk,
-                    "version": version.pk,
-                    "attempt": locked.attempts,
-                    "sha256": master.sha256,
-                    "reused": made.is_reused,
-                },
-            ),
-            label=worker,
-        )
-        assets.settle_round(asset, label=worker)
-        crash_points.point("finish.written")
-    return True
+        ),
+    )
 
 
 def _settle(job: ClaimedJob, amount: Decimal) -> None:
@@ -163,7 +161,7 @@ def _settle(job: ClaimedJob, amount: Decimal) -> None:
     )
 
 
-def _cost(job: Job, made: Made) -> Decimal:
+def _cost(job: Job, made: StoredResult) -> Decimal:
     """Return the cost of a result: its usage at the endpoint's prices, else the engine's cost, else the endpoint's
     price per image."""
     if made.is_reused:
@@ -173,10 +171,10 @@ def _cost(job: Job, made: Made) -> Decimal:
     return Decimal(str(made.cost)) or job.endpoint.price_per_image
 
 
-def _with_duplicate(asset: Asset, made: Made) -> tuple[tuple[CheckResult, ...], dict[str, int]]:
+def _with_duplicate(asset: Asset, made: StoredResult) -> tuple[tuple[CheckResult, ...], dict[str, int]]:
     """Return the check_results of the checks with that of a near-duplicate added, and the near-duplicate's version by
     check name."""
-    duplicate = duplicates.nearest(brand_id=asset.brand_id, subject_id=asset.subject_id, hashes=made.master.hashes)
+    duplicate = duplicates.find_nearest(brand_id=asset.brand_id, subject_id=asset.subject_id, hashes=made.master.hashes)
     if duplicate is None:
         return made.check_results, {}
     return (*made.check_results, duplicate.check_result), {duplicates.CHECK: duplicate.version_id}
@@ -185,7 +183,7 @@ def _with_duplicate(asset: Asset, made: Made) -> tuple[tuple[CheckResult, ...], 
 def fail(*, job: ClaimedJob, token: uuid.UUID, error: EngineError, worker: str) -> bool:
     """End a failed attempt: retry it later, hold it, or give it up, by kind of error. False if the lease was lost."""
     with transaction.atomic():
-        locked = _hold(job.id, token)
+        locked = _lock_job(job.id, token)
         if locked is None:
             return False
         if locked.is_cancel_requested or error.kind == ErrorKind.CANCELLED:
@@ -193,7 +191,7 @@ def fail(*, job: ClaimedJob, token: uuid.UUID, error: EngineError, worker: str) 
                 locked, token, JobState.CANCELLED, ErrorKind.CANCELLED, "Cancelled while it was being made.", worker
             )
         elif error.kind == ErrorKind.TRANSIENT and (error.is_unsent or _is_resting(locked.endpoint_id)):
-            _wait_out(locked, token, error)
+            _requeue_uncounted(locked, token, error)
         elif locked.tries < MAX_TRIES.get(error.kind, 0):
             pause = error.retry_after_seconds or backoff_seconds(locked.tries)
             if error.kind == ErrorKind.MEMORY:
@@ -224,7 +222,7 @@ def _is_resting(endpoint_id: int) -> bool:
     return EndpointStatus.objects.filter(pk=endpoint_id).exclude(breaker=Breaker.CLOSED).exists()
 
 
-def _wait_out(job: Job, token: uuid.UUID, error: EngineError) -> None:
+def _requeue_uncounted(job: Job, token: uuid.UUID, error: EngineError) -> None:
     """Queue a job again without counting the attempt, because the service is down for all jobs, for however long.
 
     The endpoint's circuit breaker decides how soon it gets another submission.
@@ -317,14 +315,14 @@ def reap() -> int:
         .order_by("lease_expires_at")[:500]
     )
     for job in expired:
-        if not _was_ordered(job):
-            _take_back(job)
+        if not _keep_submitted(job):
+            _requeue_or_quarantine(job)
     for lane in {job.lane for job in expired}:
-        nudges.wake(lane)
+        wake_ups.wake(lane)
     return len(expired)
 
 
-def _was_ordered(job: Job) -> bool:
+def _keep_submitted(job: Job) -> bool:
     """Keep a job waiting that was, or may have been, submitted to a remote service; True if it was such a job."""
     attempt = Attempt.objects.filter(job=job, number=job.attempts).only("submitted_at", "remote_id").first()
     if attempt is None or attempt.submitted_at is None:
@@ -334,7 +332,7 @@ def _was_ordered(job: Job) -> bool:
         if job.deaths + 1 >= MAX_DEATHS:
             return False
         _end(job, JobState.WAITING, remote_id=attempt.remote_id, poll_at=timezone.now(), deaths=job.deaths + 1)
-    elif _looks_up(job.endpoint):
+    elif _can_look_up(job.endpoint):
         # The worker had no data of this image yet, so this job cannot have killed it: it counts no death.
         later = timezone.now() + timedelta(seconds=LOOK_UP_SECONDS)
         _end(job, JobState.WAITING, remote_id="", poll_at=later)
@@ -343,14 +341,14 @@ def _was_ordered(job: Job) -> bool:
     return True
 
 
-def _looks_up(endpoint: Endpoint) -> bool:
+def _can_look_up(endpoint: Endpoint) -> bool:
     try:
-        return bool(getattr(engines.build(endpoint.engine, endpoint.config), "looks_up", False))
+        return bool(getattr(engines.build(endpoint.engine, endpoint.config), "can_find_submissions", False))
     except (ValueError, TypeError, KeyError, OSError, EngineError):
         return False  # then the submission is uncertain
 
 
-def _take_back(job: Job) -> None:
+def _requeue_or_quarantine(job: Job) -> None:
     deaths = job.deaths + 1
     message = f"The worker died or was cut off while making this ({deaths} of {MAX_DEATHS})."
     Attempt.objects.filter(job=job, number=job.attempts, outcome=AttemptOutcome.RUNNING).update(

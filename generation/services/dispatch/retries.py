@@ -12,7 +12,7 @@ from core import clock
 from core.choices import Role
 from core.errors import Conflict
 from core.models import Brand, User
-from core.services import notices, nudges
+from core.services import notices, wake_ups
 from generation import events
 from generation.choices import AssetState, HoldReason, JobState, RunState
 from generation.engines.base import ErrorKind
@@ -63,7 +63,7 @@ def retry_endpoint(*, brand: Brand, endpoint: Endpoint, by: User) -> int:
 
 
 @transaction.atomic
-def tell_operator(*, run_id: int, by: User, group: str) -> int:
+def notify_operators(*, run_id: int, by: User, group: str) -> int:
     """Notify the operators (superusers and the brand's admins) of one group of failures; returns how many.
 
     Raises Conflict if the group is empty by now, or if there is nobody to notify.
@@ -74,9 +74,9 @@ def tell_operator(*, run_id: int, by: User, group: str) -> int:
     matching = next((failure for failure in failures.groups(run) if failure.key == group), None)
     if matching is None:
         raise Conflict(f"{run.name} has no such failure any more; load the page again.", state=run.state)
-    operators = [*notices.operators(), *notices.people(campaign.brand, Role.ADMIN)]
+    operators = [*notices.list_operators(), *notices.list_people_with_roles(campaign.brand, Role.ADMIN)]
     images = "1 image" if matching.count == 1 else f"{matching.count} images"
-    notified = notices.tell(
+    notified = notices.notify(
         brand=campaign.brand,
         users=[user for user in operators if user != by],
         kind="operator_asked",
@@ -101,8 +101,8 @@ def _retry(run_id: int, by: User, group: str | None, job_ids: list[int] | None, 
         raise Conflict(f"{run.name} is {run.state}; its failed jobs cannot be retried.", state=run.state)
     if group is not None:
         run.campaign = campaign
-        job_ids = failures.jobs_of(run, group)[:at_most]
-    stuck = _stuck(run, job_ids)
+        job_ids = failures.list_group_job_ids(run, group)[:at_most]
+    stuck = _find_failed_jobs(run, job_ids)
     cells = list(stuck.values_list("cell_id", flat=True))
     if not cells:
         reason = "no failed job" if job_ids is None else "no such failed job any more; somebody may have tried it again"
@@ -113,16 +113,16 @@ def _retry(run_id: int, by: User, group: str | None, job_ids: list[int] | None, 
     Asset.objects.filter(cell_id__in=cells, state=AssetState.FAILED).update(
         state=AssetState.MAKING, changed_at=clock.now()
     )
-    reserved = budget.cover(run=run, campaign=campaign)
+    reserved = budget.reserve_for_run(run=run, campaign=campaign)
     if run.state == RunState.FINISHED:
         runs.move(run, RunState.RUNNING, finished_at=None, watched_from=clock.now())
     payload: dict[str, Any] = {"queued": queued, "reserved": str(reserved)}
     runs.publish(events.RunRetried, run, campaign, payload, by)
-    nudges.wake(run.endpoint.lane)
+    wake_ups.wake(run.endpoint.lane)
     return queued
 
 
-def _stuck(run: Run, job_ids: list[int] | None) -> Any:
+def _find_failed_jobs(run: Run, job_ids: list[int] | None) -> Any:
     """Return the failed jobs of the run; with `job_ids` only these, including those held for an account or a change."""
     rows = Job.objects.filter(run=run)
     ended = rows.filter(status__in=(JobState.FAILED, JobState.QUARANTINED))

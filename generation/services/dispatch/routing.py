@@ -2,8 +2,8 @@
 
 Jobs move from their endpoint if it is down or lacks the memory for them, if they would wait longer than the campaign's
 patience, or if another endpoint that costs no more would finish sooner. A moved job gets a new frozen spec for its new
-engine and a new reservation, and each move has a reason (selectors/explaining.py). Only waiting jobs move, so nothing
-is made twice.
+engine and a new reservation, and each move has a reason (selectors/job_explanations.py). Only waiting jobs move, so
+nothing is made twice.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from django.db.models import Exists, OuterRef, Q
 from campaigns.models import Campaign
 from core.errors import Conflict, Invalid, NotFound, Problem
 from core.models import User
-from core.services import nudges
+from core.services import wake_ups
 from generation import events
 from generation.choices import HoldReason, JobState, MoveReason, RunState
 from generation.engines.base import Engine, ErrorKind, Spec
@@ -42,14 +42,14 @@ _DID_NOT_FIT = Q(status=JobState.QUEUED, error_kind=ErrorKind.MEMORY)
 
 
 @dataclass(frozen=True)
-class Frozen:
+class AdaptedSpec:
     """A job's spec adapted to another engine. problems: why that engine cannot make it."""
 
     spec: Spec
     problems: tuple[str, ...] = ()
 
 
-def adapted(plain: dict[str, Any], engine: Engine) -> Frozen:
+def adapt_spec(plain: dict[str, Any], engine: Engine) -> AdaptedSpec:
     """Return the spec for another engine: same prompt, seed and images, parameters that it obeys, a size it makes."""
     capabilities, spec = engine.capabilities(), Spec.from_json(plain)
     width, height = plan_requests.master_size(spec.width, spec.height, capabilities)
@@ -72,7 +72,7 @@ def adapted(plain: dict[str, Any], engine: Engine) -> Frozen:
     problems += [
         f"It needs an image “{role}”." for role in sorted(capabilities.needs_images - set(adapted_spec.images))
     ]
-    return Frozen(adapted_spec, (*problems, *(engine.validate(adapted_spec) if not problems else ())))
+    return AdaptedSpec(adapted_spec, (*problems, *(engine.validate(adapted_spec) if not problems else ())))
 
 
 @transaction.atomic
@@ -85,13 +85,13 @@ def set_alternates(*, run_id: int, endpoints: Sequence[Endpoint], by: User) -> R
     runs.require_run(by, run, campaign)
     if run.state in (RunState.FINISHED, RunState.CANCELLED):
         raise Conflict(f"{run.name} is {run.state}; nothing of it waits.", state=run.state)
-    chosen = checked_alternates(run.endpoint, endpoints, campaign)
+    chosen = validate_alternates(run.endpoint, endpoints, campaign)
     frozen = JobSpec.objects.filter(job__run=run).first()
     problems = [
         Problem("alternates", f"{endpoint.name}: {problem}", endpoint.slug)
         for endpoint in chosen
         if frozen is not None
-        for problem in adapted(frozen.spec, plan_requests.open_engine(endpoint)).problems
+        for problem in adapt_spec(frozen.spec, plan_requests.open_engine(endpoint)).problems
     ]
     if problems:
         raise Invalid("Not every one of these can make the images of this run.", problems)
@@ -101,7 +101,7 @@ def set_alternates(*, run_id: int, endpoints: Sequence[Endpoint], by: User) -> R
     return run
 
 
-def checked_alternates(first: Endpoint, endpoints: Sequence[Endpoint], campaign: Campaign) -> list[Endpoint]:
+def validate_alternates(first: Endpoint, endpoints: Sequence[Endpoint], campaign: Campaign) -> list[Endpoint]:
     """Return the endpoints without the first, if the brand may use them all. Raises NotFound."""
     for endpoint in endpoints:
         if endpoint.brand_id not in (None, campaign.brand_id):
@@ -119,16 +119,16 @@ def route_all() -> int:
 def _route(run: Run) -> int:
     allowed_ids = {run.endpoint_id, *(endpoint.pk for endpoint in run.alternates.all())}
     moved = 0
-    for endpoint_id in _places(run):
-        waits_by_id = waits.waits(allowed_ids | {endpoint_id})
+    for endpoint_id in _list_waiting_endpoint_ids(run):
+        waits_by_id = waits.load_waits(allowed_ids | {endpoint_id})
         here = waits_by_id[endpoint_id]
         alternates = sorted(
             (wait for pk, wait in waits_by_id.items() if pk != endpoint_id and pk in allowed_ids and not wait.down),
             key=lambda wait: (_price(wait.endpoint), wait.seconds),
         )
         for there in alternates:
-            moved += _move_what_did_not_fit(run, here.endpoint, there.endpoint)
-            move = _wanted(run.campaign, here, there)
+            moved += _move_after_memory_errors(run, here.endpoint, there.endpoint)
+            move = _decide_move(run.campaign, here, there)
             if move is None:
                 continue
             count, reason, sentence = move
@@ -139,13 +139,13 @@ def _route(run: Run) -> int:
     return moved
 
 
-def _places(run: Run) -> list[int]:
+def _list_waiting_endpoint_ids(run: Run) -> list[int]:
     """Return the ids of the endpoints for which jobs of the run wait."""
     waiting_jobs = Job.objects.filter(_WAITING, run=run)
     return list(waiting_jobs.order_by("endpoint_id").values_list("endpoint_id", flat=True).distinct())
 
 
-def _wanted(campaign: Campaign, here: Wait, there: Wait) -> tuple[int, MoveReason, str] | None:
+def _decide_move(campaign: Campaign, here: Wait, there: Wait) -> tuple[int, MoveReason, str] | None:
     """Return (how many jobs should move from here to there, the reason, a sentence); None for none."""
     names = f"{here.endpoint.name} {here.down}" if here.down else here.endpoint.name
     if here.down:
@@ -168,7 +168,7 @@ def _wanted(campaign: Campaign, here: Wait, there: Wait) -> tuple[int, MoveReaso
     return surplus, MoveReason.OVERFLOW, sentence
 
 
-def _move_what_did_not_fit(run: Run, here: Endpoint, there: Endpoint) -> int:
+def _move_after_memory_errors(run: Run, here: Endpoint, there: Endpoint) -> int:
     if not Job.objects.filter(_DID_NOT_FIT, run=run, endpoint=here).exists():
         return 0
     sentence = f"{here.name} had not enough memory for it; {there.name} may have."
@@ -176,7 +176,7 @@ def _move_what_did_not_fit(run: Run, here: Endpoint, there: Endpoint) -> int:
 
 
 def _price(endpoint: Endpoint) -> Decimal:
-    return estimates.price(endpoint, width=1024, height=1024).money
+    return estimates.estimate_price(endpoint, width=1024, height=1024).money
 
 
 def _span(seconds: float) -> str:
@@ -207,7 +207,7 @@ def _moved(run_id: int, here: Endpoint, there: Endpoint, count: int, reason: Mov
         )
     jobs = list(jobs_to_move.order_by("priority", "-id")[:count])
     frozen = JobSpec.objects.in_bulk([job.pk for job in jobs])
-    maker = fingerprints.maker(there, engine)
+    maker = fingerprints.get_maker(there, engine)
     moved = [job for job in jobs if _refreeze(job, frozen[job.pk], there, engine, maker)]
     if not moved:
         return 0
@@ -216,21 +216,23 @@ def _moved(run_id: int, here: Endpoint, there: Endpoint, count: int, reason: Mov
     JobMove.objects.bulk_create(
         JobMove(job=job, from_endpoint=here, to_endpoint=there, reason=reason, sentence=sentence[:300]) for job in moved
     )
-    reserved = budget.cover(run=run, campaign=campaign)
+    reserved = budget.reserve_for_run(run=run, campaign=campaign)
     claims.activate(lane=there.lane, campaign_id=campaign.pk)
     payload = {"jobs": len(moved), "from": here.slug, "to": there.slug, "reason": str(reason), "sentence": sentence}
     runs.publish(events.RunRerouted, run, campaign, {**payload, "reserved": str(reserved)}, None, _LABEL)
-    nudges.wake(there.lane)
+    wake_ups.wake(there.lane)
     return len(moved)
 
 
 def _refreeze(job: Job, frozen: JobSpec, there: Endpoint, engine: Engine, maker: Maker) -> bool:
     """Change the job and its spec for the other endpoint; False if its engine cannot make this image."""
-    adapted_spec = adapted(frozen.spec, engine)
+    adapted_spec = adapt_spec(frozen.spec, engine)
     if adapted_spec.problems:
         return False
     frozen.spec, frozen.maker = adapted_spec.spec.to_json(), maker.to_json()
-    frozen.fingerprint = fingerprints.of_spec(brand_id=frozen.brand_id, maker=maker, engine=engine, spec=frozen.spec)
+    frozen.fingerprint = fingerprints.fingerprint_spec(
+        brand_id=frozen.brand_id, maker=maker, engine=engine, spec=frozen.spec
+    )
     frozen.quoted_cost, _ = estimates.quote(there, engine.quote(adapted_spec.spec))
     job.endpoint, job.lane, job.not_before = there, there.lane, None
     job.status, job.hold_reason, job.error_kind, job.error = JobState.QUEUED, "", "", ""

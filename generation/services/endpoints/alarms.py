@@ -19,16 +19,16 @@ TRIPS = 2
 """A circuit breaker that opened once may be a restart of the service; if its probe fails too, somebody should look."""
 
 
-def tell_all() -> int:
+def notify_all() -> int:
     """Notify operators of every endpoint that has stopped working; returns how many endpoints."""
     empty = Job.objects.filter(_EMPTY, endpoint=OuterRef("pk"))
     is_down = Q(trips__gte=TRIPS) & ~Q(breaker=Breaker.CLOSED)
     still = EndpointStatus.objects.filter(notified_at=None).filter(is_down | Exists(empty))
-    return sum(_tell(status.pk) for status in still)
+    return sum(_notify(status.pk) for status in still)
 
 
 @transaction.atomic
-def _tell(endpoint_id: int) -> bool:
+def _notify(endpoint_id: int) -> bool:
     status = (
         EndpointStatus.objects.select_for_update(of=("self",), skip_locked=True)
         .select_related("endpoint")
@@ -44,9 +44,9 @@ def _tell(endpoint_id: int) -> bool:
         .order_by()
     )
     for brand in Brand.objects.filter(pk__in=counts):
-        notices.tell(
+        notices.notify(
             brand=brand,
-            users=[*notices.operators(), *notices.people(brand, Role.ADMIN)],
+            users=[*notices.list_operators(), *notices.list_people_with_roles(brand, Role.ADMIN)],
             kind="endpoint_stands",
             sentence=_sentence(status, counts[brand.pk]),
             href=reverse("endpoint", args=[brand.slug, status.endpoint.slug]),

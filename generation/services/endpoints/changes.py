@@ -16,7 +16,7 @@ from core import clock
 from core.errors import Conflict, Invalid, NotFound
 from core.events import publish
 from core.models import User
-from core.services import nudges
+from core.services import wake_ups
 from generation import events
 from generation.choices import AttemptOutcome, HoldReason, JobState, RunState
 from generation.engines.base import Engine, ErrorKind, Spec
@@ -46,7 +46,7 @@ RETURNING run_id
 
 def is_changed(job: claims.ClaimedJob, now: Maker) -> bool:
     """Return whether the job was planned for another maker than the current one."""
-    return Maker.of(job.maker) not in (None, now)
+    return Maker.from_json(job.maker) not in (None, now)
 
 
 def sentence(planned: Maker, now: Maker) -> str:
@@ -104,7 +104,7 @@ def _hold_queued(endpoint: Endpoint, planned: Maker, message: str) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Anew:
+class ReplanResult:
     """The number of jobs that were planned again, and the number `left` that stay held, because the engine cannot make
     them."""
 
@@ -113,7 +113,7 @@ class Anew:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _EndpointState:
     """The present state of an endpoint."""
 
     endpoint: Endpoint
@@ -121,7 +121,7 @@ class _Place:
     maker: Maker
 
 
-def plan_anew(*, run_id: int, by: User) -> Anew:
+def replan_held_jobs(*, run_id: int, by: User) -> ReplanResult:
     """Plan the run's jobs that are held because their engine was changed, for the present engines of their endpoints.
 
     Prompts, seeds and input images stay, and with them cells, rounds and candidates; price, size limits and fingerprint
@@ -134,21 +134,21 @@ def plan_anew(*, run_id: int, by: User) -> Anew:
         raise NotFound(f"There is no run {run_id}.")
     runs.require_run(by, run, run.campaign)
     endpoints = Endpoint.objects.filter(pk__in=_waiting(run_id).values("endpoint")).order_by("pk")
-    places = {endpoint.pk: _look(endpoint) for endpoint in endpoints}  # reads files, so before the transaction
-    return _plan_anew(run_id, by, places)
+    places = {endpoint.pk: _load_state(endpoint) for endpoint in endpoints}  # reads files, so before the transaction
+    return _replan(run_id, by, places)
 
 
 def _waiting(run_id: int) -> Any:
     return Job.objects.filter(run_id=run_id, status=JobState.HELD, hold_reason=HoldReason.CHANGED)
 
 
-def _look(endpoint: Endpoint) -> _Place:
+def _load_state(endpoint: Endpoint) -> _EndpointState:
     engine = plan_requests.open_engine(endpoint)
-    return _Place(endpoint, engine, plan_requests.maker_of(endpoint, engine))
+    return _EndpointState(endpoint, engine, plan_requests.maker_of(endpoint, engine))
 
 
 @transaction.atomic
-def _plan_anew(run_id: int, by: User, places: dict[int, _Place]) -> Anew:
+def _replan(run_id: int, by: User, places: dict[int, _EndpointState]) -> ReplanResult:
     run, campaign = runs.lock(run_id)
     runs.require_run(by, run, campaign)
     jobs = list(_waiting(run_id).filter(endpoint_id__in=places).select_for_update(of=("self",)).order_by("pk"))
@@ -156,7 +156,7 @@ def _plan_anew(run_id: int, by: User, places: dict[int, _Place]) -> Anew:
         raise Conflict(f"{run.name} has no image that waits for this any more; load the page again.", state=run.state)
     frozen = JobSpec.objects.in_bulk([job.pk for job in jobs])
     refused: dict[int, str] = {}
-    _freeze_anew(jobs, frozen, places, refused)
+    _update_specs(jobs, frozen, places, refused)
     ready = [job for job in jobs if job.pk not in refused]
     if not ready:
         raise Invalid(f"None of these images can be planned again. {next(iter(refused.values()))}")
@@ -171,18 +171,18 @@ def _plan_anew(run_id: int, by: User, places: dict[int, _Place]) -> Anew:
     return _settle(run, campaign, by, ready, len(refused), places)
 
 
-def _freeze_anew(
-    jobs: Sequence[Job], frozen: dict[int, JobSpec], places: dict[int, _Place], refused: dict[int, str]
+def _update_specs(
+    jobs: Sequence[Job], frozen: dict[int, JobSpec], places: dict[int, _EndpointState], refused: dict[int, str]
 ) -> None:
     """Update each spec for the present state of its endpoint, or add a reason to `refused`."""
     planned_before = {pk: job_spec.fingerprint for pk, job_spec in frozen.items()}
     used_fingerprints: dict[str, str] = {}
     for job in jobs:
         place, job_spec = places[job.endpoint_id], frozen[job.pk]
-        spec = _sized(job_spec.spec, place.engine)
+        spec = _fit_size(job_spec.spec, place.engine)
         problems = _image_problems(spec, place.engine) or place.engine.validate(spec)
         plain = spec.to_json()
-        fingerprint = fingerprints.of_spec(
+        fingerprint = fingerprints.fingerprint_spec(
             brand_id=job_spec.brand_id, maker=place.maker, engine=place.engine, spec=plain
         )
         if not problems and used_fingerprints.setdefault(fingerprint, planned_before[job.pk]) != planned_before[job.pk]:
@@ -195,7 +195,7 @@ def _freeze_anew(
         job.batch_key, job.lane = fingerprints.short_key(place.engine.batch_key(spec)), place.endpoint.lane
 
 
-def _sized(plain: dict[str, Any], engine: Engine) -> Spec:
+def _fit_size(plain: dict[str, Any], engine: Engine) -> Spec:
     """Return the spec in a size that the present engine can make."""
     spec = Spec.from_json(plain)
     width, height = plan_requests.master_size(spec.width, spec.height, engine.capabilities())
@@ -220,9 +220,11 @@ def _set_state(job: Job, problem: str, *, is_paused: bool) -> None:
     job.error_kind, job.error, job.tries, job.not_before = "", "", 0, None
 
 
-def _settle(run: Run, campaign: Campaign, by: User, ready: Sequence[Job], left: int, places: dict[int, _Place]) -> Anew:
+def _settle(
+    run: Run, campaign: Campaign, by: User, ready: Sequence[Job], left: int, places: dict[int, _EndpointState]
+) -> ReplanResult:
     """Reserve the money, publish the event and wake the workers."""
-    reserved = budget.cover(run=run, campaign=campaign)
+    reserved = budget.reserve_for_run(run=run, campaign=campaign)
     lanes = sorted({job.lane for job in ready})
     for lane in lanes:
         claims.activate(lane=lane, campaign_id=campaign.pk)
@@ -230,5 +232,5 @@ def _settle(run: Run, campaign: Campaign, by: User, ready: Sequence[Job], left: 
     payload = {"jobs": len(ready), "left": left, "reserved": str(reserved), "now": now}
     runs.publish(events.RunPlannedAnew, run, campaign, payload, by)
     for lane in lanes:
-        nudges.wake(lane)
-    return Anew(len(ready), left)
+        wake_ups.wake(lane)
+    return ReplanResult(len(ready), left)

@@ -18,9 +18,9 @@ from core import access, fetching, storable
 from core.access import Action
 from core.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
 from core.events import publish, publish_all
-from core.fetching import shown_settings
+from core.fetching import redact_settings
 from core.models import Brand, User
-from core.services import nudges
+from core.services import wake_ups
 from generation import events
 from generation.choices import Breaker, HoldReason, JobState, RunState
 from generation.models import Endpoint, EndpointStatus, Job, Run
@@ -44,8 +44,8 @@ CHANGEABLE: Final = (
     "licence_note",
     "disclaimer",
 )
-MOST_SECRET: Final = 10_000
-TOLD_CHARACTERS: Final = 300
+MAX_SECRET_LENGTH: Final = 10_000
+MAX_EVENT_CHARACTERS: Final = 300
 
 
 @transaction.atomic
@@ -59,7 +59,7 @@ def create(
     _require(by, brand)
     _ensure_known(fields)
     if "config" in fields:
-        fields["config"] = _entered(fields["config"], {})
+        fields["config"] = _restore_queries(fields["config"], {})
     endpoint = Endpoint(brand=brand, slug=slug, name=name.strip(), engine=engine, lane=lane, **fields)
     _ensure_valid(endpoint, by, before=None)
     endpoint.secret = _readable(secret)
@@ -84,7 +84,7 @@ def update(*, endpoint_id: int, by: User, **fields: Any) -> Endpoint:
     _ensure_known(fields)
     before = {name: getattr(endpoint, name) for name in CHANGEABLE}
     if "config" in fields:
-        fields["config"] = _entered(fields["config"], endpoint.config)
+        fields["config"] = _restore_queries(fields["config"], endpoint.config)
     for name, value in fields.items():
         setattr(endpoint, name, value.strip() if isinstance(value, str) else value)
     _ensure_valid(endpoint, by, before=before["config"])
@@ -108,7 +108,7 @@ def set_secret(*, endpoint_id: int, by: User, secret: str, config: Mapping[str, 
     endpoint = lock(endpoint_id, by)
     before = endpoint.config
     if config is not None:
-        endpoint.config = dict(_entered(config, before))
+        endpoint.config = dict(_restore_queries(config, before))
         _ensure_valid(endpoint, by, before=before)
     had, endpoint.secret = bool(endpoint.sealed_secret), _readable(secret)
     endpoint.save(update_fields=["sealed_secret", "config"])
@@ -126,7 +126,7 @@ def set_enabled(*, endpoint_id: int, by: User, is_enabled: bool) -> Endpoint:
         endpoint.save(update_fields=["is_enabled"])
         _publish_saved(endpoint, by, {"is_enabled": [not is_enabled, is_enabled]})
         if is_enabled:
-            nudges.wake(endpoint.lane)
+            wake_ups.wake(endpoint.lane)
     return endpoint
 
 
@@ -143,16 +143,16 @@ def try_again(*, endpoint_id: int, by: User) -> int:
     status.update(**forgiven)
     status.exclude(breaker=Breaker.CLOSED).update(breaker=Breaker.HALF_OPEN)
     queued = _queue_held(endpoint)
-    for brand_id in _concerned(endpoint):
+    for brand_id in _list_affected_brand_ids(endpoint):
         happened = events.EndpointTriedAgain(
             brand_id=brand_id, object_id=endpoint.pk, payload={"slug": endpoint.slug, "queued": queued}
         )
         publish(happened, by=by)
-    nudges.wake(endpoint.lane)
+    wake_ups.wake(endpoint.lane)
     return queued
 
 
-def may_edit(user: User, endpoint: Endpoint) -> bool:
+def can_edit(user: User, endpoint: Endpoint) -> bool:
     """Return whether this person may change the endpoint; only operators may change a shared one."""
     action = Action.EDIT_SHARED_ENDPOINT if endpoint.brand is None else Action.EDIT_BRAND
     return access.can(user, action, endpoint.brand)
@@ -183,21 +183,21 @@ def _ensure_known(fields: Mapping[str, Any]) -> None:
         raise TypeError(f"an endpoint has no setting {', '.join(odd)} to be changed")
 
 
-def _entered(config: Any, kept: Any) -> Any:
+def _restore_queries(config: Any, kept: Any) -> Any:
     """Return the entered settings with the queries of addresses in `kept` restored, which are not shown to people.
 
     Raises Invalid.
     """
     try:
-        return fetching.entered(config, kept)
+        return fetching.restore_redacted_addresses(config, kept)
     except ValueError as error:
         raise Invalid("This endpoint cannot be used so.", [Problem("config", str(error))]) from None
 
 
 def _ensure_valid(endpoint: Endpoint, by: User, *, before: Mapping[str, Any] | None) -> None:
-    problems = storable.problems(endpoint.config, "config") or rules.problems(endpoint)
+    problems = storable.problems(endpoint.config, "config") or rules.find_problems(endpoint)
     if not problems and not access.can(by, Action.EDIT_SHARED_ENDPOINT):
-        problems = rules.operators_only(endpoint, before)
+        problems = rules.find_operator_settings(endpoint, before)
     if problems:
         raise Invalid("This endpoint cannot be used so.", problems)
 
@@ -206,9 +206,9 @@ def _ensure_same_receiver(endpoint: Endpoint, before: Mapping[str, Any]) -> None
     """Raise Invalid if the kept secret would be sent to other addresses than those that it was entered for."""
     if not endpoint.sealed_secret:
         return
-    if added := rules.places(endpoint.config) - rules.places(before):
+    if added := rules.list_addresses(endpoint.config) - rules.list_addresses(before):
         setting, text = sorted(added)[0]
-        receiver = shown_settings(text)[:120]
+        receiver = redact_settings(text)[:120]
         message = f"The kept secret would be sent to {receiver}. Enter it again together with the new {setting}."
         raise Invalid("The secret has to be entered again.", [Problem("secret", message)])
     if "base_url" in before and "base_url" not in endpoint.config:
@@ -226,8 +226,8 @@ def _ensure_idle(endpoint: Endpoint) -> None:
 
 def _readable(secret: str) -> str:
     text = secret.strip()
-    if len(text) > MOST_SECRET or not text.isprintable():
-        message = f"A secret is one line of at most {MOST_SECRET:,} characters."
+    if len(text) > MAX_SECRET_LENGTH or not text.isprintable():
+        message = f"A secret is one line of at most {MAX_SECRET_LENGTH:,} characters."
         raise Invalid("This secret cannot be kept.", [Problem("secret", message)])
     return text
 
@@ -250,7 +250,7 @@ def _queue_held(endpoint: Endpoint) -> int:
     return queued
 
 
-def _concerned(endpoint: Endpoint) -> list[int]:
+def _list_affected_brand_ids(endpoint: Endpoint) -> list[int]:
     """Return the ids of the brands that the endpoint makes images for."""
     if endpoint.brand_id is not None:
         return [endpoint.brand_id]
@@ -266,22 +266,22 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any], *, is_shared: 
     for name in before:
         if name != "config":
             if before[name] != after[name]:
-                changes[name] = [_told(before[name]), _told(after[name])]
+                changes[name] = [_event_value(before[name]), _event_value(after[name])]
             continue
         for key in sorted({*before[name], *after[name]}):
             old, new = before[name].get(key), after[name].get(key)
             if old != new:
-                shown = [_told(shown_settings(value)) for value in (old, new)]
+                shown = [_event_value(redact_settings(value)) for value in (old, new)]
                 changes[f"config.{key}"] = ["…", "…"] if is_shared else shown
     return changes
 
 
-def _told(value: Any) -> Any:
+def _event_value(value: Any) -> Any:
     """Return a value as an event stores it: plain, and cut if it is long, such as a workflow."""
     if isinstance(value, Decimal):
         return str(value)
     text = json.dumps(value, default=str, ensure_ascii=False)
-    return value if len(text) <= TOLD_CHARACTERS else f"{text[:TOLD_CHARACTERS]}…"
+    return value if len(text) <= MAX_EVENT_CHARACTERS else f"{text[:MAX_EVENT_CHARACTERS]}…"
 
 
 def _publish_saved(endpoint: Endpoint, by: User, changes: Mapping[str, Any], *, secret: str = "") -> None:
@@ -294,6 +294,9 @@ def _publish_saved(endpoint: Endpoint, by: User, changes: Mapping[str, Any], *, 
         "is_enabled": endpoint.is_enabled,
     }
     publish_all(
-        (events.EndpointSaved(brand_id=pk, object_id=endpoint.pk, payload=payload) for pk in _concerned(endpoint)),
+        (
+            events.EndpointSaved(brand_id=pk, object_id=endpoint.pk, payload=payload)
+            for pk in _list_affected_brand_ids(endpoint)
+        ),
         by=by,
     )

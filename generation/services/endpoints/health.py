@@ -41,7 +41,7 @@ KEPT_SECONDS: Final = 600
 
 
 @dataclass(frozen=True)
-class Answer:
+class HealthCheck:
     """The answer to a health check. is_open: it is not finished; then the other fields are empty. suggested: settings
     that fit the service's description of itself. is_old: the settings have changed since the check."""
 
@@ -62,14 +62,14 @@ class Answer:
         return [*(name.replace("_", " ") for name in named if name not in groups), *inner]
 
 
-def ask(*, brand: Brand, slug: str, by: User) -> Endpoint:
+def request_check(*, brand: Brand, slug: str, by: User) -> Endpoint:
     """Have a worker of the endpoint's lane check it now; a check that is not finished is not started twice.
 
     Raises NotFound, NotAllowed, and Conflict if Redis cannot be reached.
     """
     require(by, Action.RUN, brand)
     endpoint = endpoint_cards.get(brand, by, slug)
-    if (latest := answer(endpoint)) is not None and latest.is_open:
+    if (latest := get_latest_check(endpoint)) is not None and latest.is_open:
         return endpoint
     queue = django_rq.get_queue(endpoint.lane)
     try:
@@ -89,7 +89,7 @@ def ask(*, brand: Brand, slug: str, by: User) -> Endpoint:
     return endpoint
 
 
-def answer(endpoint: Endpoint) -> Answer | None:
+def get_latest_check(endpoint: Endpoint) -> HealthCheck | None:
     """Return the latest check, finished or not; None if there was none lately."""
     try:
         message = _message(endpoint)
@@ -104,18 +104,18 @@ def answer(endpoint: Endpoint) -> Answer | None:
         at = datetime.fromisoformat(report["at"])
         is_old = report.get("of") != _digest(endpoint)
         suggested = {} if is_old else report.get("suggested", {})
-        return Answer(False, report["is_ok"], report["message"], report["seconds"], at, suggested, is_old)
+        return HealthCheck(False, report["is_ok"], report["message"], report["seconds"], at, suggested, is_old)
     age = (timezone.now() - message.enqueued_at.astimezone(timezone.get_current_timezone())).total_seconds()
     if status in ("queued", "started") and age < PATIENCE_SECONDS:
-        return Answer(True)
+        return HealthCheck(True)
     text = f"No worker of the lane {endpoint.lane} took the question within {PATIENCE_SECONDS} s; is one up?"
     if status == "failed":
         text = "The worker could not ask it; its log says why."
-    return Answer(False, False, text, age, timezone.now())
+    return HealthCheck(False, False, text, age, timezone.now())
 
 
-def look(endpoint: Endpoint) -> dict[str, Any]:
-    """Check the engine (in a worker); returns JSON for `answer`, in at most ANSWER_SECONDS."""
+def run_check(endpoint: Endpoint) -> dict[str, Any]:
+    """Check the engine (in a worker); returns JSON for `get_latest_check`, in at most ANSWER_SECONDS."""
     began = time.monotonic()
     answers: list[engines.Health] = []
 
@@ -136,19 +136,19 @@ def look(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def is_well(endpoint: Endpoint) -> bool:
+def is_healthy(endpoint: Endpoint) -> bool:
     """Return whether the engine says that it can work. This runs in the calling thread and may take long."""
     return _health(endpoint).is_ok
 
 
 @transaction.atomic
-def take_suggested(*, brand: Brand, slug: str, by: User) -> Endpoint:
+def apply_suggested(*, brand: Brand, slug: str, by: User) -> Endpoint:
     """Change an endpoint's settings to those that its latest health check suggested.
 
     Raises what `editing.update` raises, and Conflict if nothing was suggested lately for the present settings.
     """
     endpoint = editing.lock(endpoint_cards.get(brand, by, slug).pk, by)
-    latest = answer(endpoint)
+    latest = get_latest_check(endpoint)
     if latest is None or not latest.suggested:
         raise Conflict("Nothing is suggested for these settings; ask the endpoint once again.")
     return editing.update(endpoint_id=endpoint.pk, by=by, config={**endpoint.config, **latest.suggested})

@@ -21,7 +21,7 @@ from core.models import Brand, User
 from generation import events
 from generation.engines.base import EngineError
 from generation.engines.diffusers.families import FAMILIES
-from generation.engines.diffusers.weights import digest, family_of, files_of, require_whole
+from generation.engines.diffusers.weights import digest, ensure_complete, family_of, files_of
 from generation.models import Endpoint, LocalModel
 
 CHANGEABLE: Final = ("name", "licence", "usage_terms", "is_usable")
@@ -45,7 +45,7 @@ def register(
     family = None
     try:
         family = family_of(place)
-        require_whole(place)
+        ensure_complete(place)
     except EngineError as error:
         problems.append(Problem("path", error.message, path))
     if problems or family is None:
@@ -67,7 +67,7 @@ def register(
         raise Conflict(f"A model of that name, or at {place}, is registered already.") from None
     _publish(model, by, {"path": [None, model.path], "licence": [None, model.licence]})
     if is_hashed_later:
-        transaction.on_commit(lambda: _have_hashed(model.pk))
+        transaction.on_commit(lambda: _queue_hashing(model.pk))
     return model
 
 
@@ -118,7 +118,7 @@ def content_sha256(path: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def of_endpoint(endpoint: Endpoint) -> LocalModel | None:
+def find_for_endpoint(endpoint: Endpoint) -> LocalModel | None:
     """Return the registered model that an endpoint uses, None without one."""
     named = endpoint.config.get("model") if isinstance(endpoint.config, dict) else None
     if not isinstance(named, str) or not named:
@@ -126,7 +126,7 @@ def of_endpoint(endpoint: Endpoint) -> LocalModel | None:
     return LocalModel.objects.filter(path=str(Path(named).expanduser().resolve())).first()
 
 
-def recorded(details: Mapping[str, Any]) -> dict[str, Any]:
+def add_registered_model(details: Mapping[str, Any]) -> dict[str, Any]:
     """Return an attempt's details with the registered model of its revision added, if there is one."""
     revision = str(details.get("revision") or "").partition("+")[0]
     model = LocalModel.objects.filter(revision=revision).exclude(sha256="").first() if revision else None
@@ -147,7 +147,7 @@ def _file_sha256(file: Path) -> str:
     return hasher.hexdigest()
 
 
-def _have_hashed(model_id: int) -> None:
+def _queue_hashing(model_id: int) -> None:
     django_rq.get_queue(Lane.CPU).enqueue(
         "generation.tasks.hash_model", model_id, job_timeout=HASHING_SECONDS, result_ttl=0, failure_ttl=0
     )

@@ -17,22 +17,22 @@ from django.conf import settings
 
 from core.choices import Lane
 from core.errors import Problem
-from core.fetching import shown_settings
+from core.fetching import redact_settings
 from generation import prices
 from generation.choices import WhenUncertain
 from generation.engines import base as engines
 from generation.engines.output_hosts import may_be_private
-from generation.engines.settings import operators as operators_settings
+from generation.engines.settings import operator_settings
 from generation.engines.settings import problems as problems_of
 from generation.models import Endpoint
 
 LOCAL_LANES: Final = (Lane.GPU, Lane.CPU)
 #: Slugs that are used in addresses of other pages.
-TAKEN_SLUGS: Final = frozenset({"new", "now"})
-MOST_CONFIG_BYTES: Final = 2 * 1024 * 1024
-MOST_BATCH: Final = 256
-MOST_AT_ONCE: Final = 10_000
-MOST_PER_MINUTE: Final = 1_000_000
+RESERVED_SLUGS: Final = frozenset({"new", "now"})
+MAX_CONFIG_BYTES: Final = 2 * 1024 * 1024
+MAX_BATCH_SIZE: Final = 256
+MAX_CONCURRENT: Final = 10_000
+MAX_PER_MINUTE: Final = 1_000_000
 #: The setting with the art director's workflow, whose texts are prompts and not connection settings.
 WORKFLOW: Final = "workflow"
 # "api_key" and "X-Auth-Token", but not "max_tokens" or "token_normalization".
@@ -45,36 +45,36 @@ _WITH_LOGIN: Final = re.compile(r"\s*(?:[\w+.-]+://[^/\s]*@|[^/\s:@]+:[^/\s@]+@)
 _PATH: Final = re.compile(r"^(?:/|~|[a-z]:[\\/]|\.{1,2}[\\/])", re.IGNORECASE)
 
 
-def problems(endpoint: Endpoint) -> list[Problem]:
+def find_problems(endpoint: Endpoint) -> list[Problem]:
     """Return all problems that prevent the use of this endpoint, each with its field."""
     mistakes = [
-        *_named(endpoint),
-        *_numbers(endpoint),
-        *(Problem("prices", sentence) for sentence in prices.problems(endpoint.prices)),
-        *_kept_out(endpoint.config),
+        *_name_problems(endpoint),
+        *_number_problems(endpoint),
+        *(Problem("prices", sentence) for sentence in prices.find_problems(endpoint.prices)),
+        *_find_secrets(endpoint.config),
     ]
     mistakes = mistakes or [
         Problem(f"config/{name}", sentence) for name, sentence in problems_of(endpoint.engine, endpoint.config)
     ]
-    return mistakes or _built(endpoint)
+    return mistakes or _engine_problems(endpoint)
 
 
-def operators_only(endpoint: Endpoint, before: Mapping[str, Any] | None) -> list[Problem]:
+def find_operator_settings(endpoint: Endpoint, before: Mapping[str, Any] | None) -> list[Problem]:
     """Return problems for settings that only the operator may write. before: the config as the operator left it."""
     mistakes = [
         Problem(
             f"config/{place}",
             f"{place}: addresses, folders and files of the server are the operator's to set, here "
-            f"{shown_settings(text)[:120]!r}.",
-            shown_settings(text)[:120],
+            f"{redact_settings(text)[:120]!r}.",
+            redact_settings(text)[:120],
         )
-        for place, text in sorted(_reached(endpoint.config) - _reached(before or {}))
+        for place, text in sorted(_list_reachable_addresses(endpoint.config) - _list_reachable_addresses(before or {}))
         if not text.startswith(f"{settings.SITE_URL}/")
     ]
     reported_names = {problem.pointer.split("/")[1] for problem in mistakes}
     mistakes += [
         Problem(f"config/{name}", f"{name}: this is the operator's to set, and to take away.")
-        for name in sorted(operators_settings(endpoint.engine) - reported_names)
+        for name in sorted(operator_settings(endpoint.engine) - reported_names)
         if endpoint.config.get(name) != (before or {}).get(name)
     ]
     if not mistakes and before != endpoint.config and endpoint.config and not _is_remote(endpoint):
@@ -82,7 +82,7 @@ def operators_only(endpoint: Endpoint, before: Mapping[str, Any] | None) -> list
     return mistakes
 
 
-def places(config: Any) -> set[tuple[str, str]]:
+def list_addresses(config: Any) -> set[tuple[str, str]]:
     """Return (setting, text) of every address and every path in a config."""
     return {
         (setting, text)
@@ -91,18 +91,18 @@ def places(config: Any) -> set[tuple[str, str]]:
     }
 
 
-def _reached(config: Any) -> set[tuple[str, str]]:
-    """Return `places`, and the private hosts from which images may be fetched. These hosts get no secret."""
+def _list_reachable_addresses(config: Any) -> set[tuple[str, str]]:
+    """Return `list_addresses`, and the private hosts from which images may be fetched. These hosts get no secret."""
     hosts = (pair for pair in _texts(config) if pair[0].partition("/")[0] == "output_hosts")
-    return places(config) | {(setting, text) for setting, text in hosts if may_be_private(text)}
+    return list_addresses(config) | {(setting, text) for setting, text in hosts if may_be_private(text)}
 
 
-def _named(endpoint: Endpoint) -> Iterator[Problem]:
+def _name_problems(endpoint: Endpoint) -> Iterator[Problem]:
     if not endpoint.name.strip() or len(endpoint.name) > 120:
         yield Problem("name", "Give it a name of at most 120 characters.", endpoint.name[:120])
     if not _SLUG.fullmatch(endpoint.slug):
         yield Problem("slug", "The short name has letters, digits, - and _, at most 50 of them.", endpoint.slug[:50])
-    elif endpoint.slug in TAKEN_SLUGS:
+    elif endpoint.slug in RESERVED_SLUGS:
         yield Problem("slug", f"“{endpoint.slug}” is the address of a page; take another short name.", endpoint.slug)
     if len(endpoint.disclaimer) > 40:
         yield Problem("disclaimer", "Say it in at most 40 characters: it stands on every image.", endpoint.disclaimer)
@@ -112,12 +112,12 @@ def _named(endpoint: Endpoint) -> Iterator[Problem]:
         yield Problem("when_uncertain", "An uncertain submission either waits for a person or is ordered again.")
 
 
-def _numbers(endpoint: Endpoint) -> Iterator[Problem]:
+def _number_problems(endpoint: Endpoint) -> Iterator[Problem]:
     spans: tuple[tuple[str, Any, float, float, str], ...] = (
-        ("batch_size", endpoint.batch_size, 1, MOST_BATCH, "images in one go"),
-        ("max_concurrent", endpoint.max_concurrent, 1, MOST_AT_ONCE, "orders at once; leave it empty to find out"),
-        ("max_per_second", endpoint.max_per_second, 0.001, MOST_PER_MINUTE, "orders a second; empty to find out"),
-        ("max_per_minute", endpoint.max_per_minute, 0.01, MOST_PER_MINUTE, "orders a minute; empty to find out"),
+        ("batch_size", endpoint.batch_size, 1, MAX_BATCH_SIZE, "images in one go"),
+        ("max_concurrent", endpoint.max_concurrent, 1, MAX_CONCURRENT, "orders at once; leave it empty to find out"),
+        ("max_per_second", endpoint.max_per_second, 0.001, MAX_PER_MINUTE, "orders a second; empty to find out"),
+        ("max_per_minute", endpoint.max_per_minute, 0.01, MAX_PER_MINUTE, "orders a minute; empty to find out"),
         ("seconds_per_image", endpoint.seconds_per_image, 0.001, 86_400, "seconds for one image"),
     )
     for field, value, low, high, meaning in spans:
@@ -130,13 +130,13 @@ def _numbers(endpoint: Endpoint) -> Iterator[Problem]:
         yield Problem("price_per_image", "Give an amount of money, 0 or more.", str(price))
 
 
-def _kept_out(config: Any) -> Iterator[Problem]:
+def _find_secrets(config: Any) -> Iterator[Problem]:
     """Yield problems for values that must not be in the config, because people can read them there."""
     if not isinstance(config, Mapping):
         yield Problem("config", 'The settings are an object such as {"model": "…"}.')
         return
-    if len(json.dumps(config, default=str)) > MOST_CONFIG_BYTES:
-        yield Problem("config", f"The settings are over {MOST_CONFIG_BYTES >> 20} MB.")
+    if len(json.dumps(config, default=str)) > MAX_CONFIG_BYTES:
+        yield Problem("config", f"The settings are over {MAX_CONFIG_BYTES >> 20} MB.")
     for setting, text in _texts(config):
         if text and _SECRET.search(setting.rpartition("/")[2]):
             yield Problem(f"config/{setting}", f"{setting}: belongs into the secret, which nobody can read again.")
@@ -146,7 +146,7 @@ def _kept_out(config: Any) -> Iterator[Problem]:
             )
 
 
-def _built(endpoint: Endpoint) -> list[Problem]:
+def _engine_problems(endpoint: Endpoint) -> list[Problem]:
     """Return problems if the engine is unknown, does not accept the config, or does not work on this lane."""
     try:
         is_remote = engines.build(endpoint.engine, endpoint.config).capabilities().is_remote

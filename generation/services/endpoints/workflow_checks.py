@@ -23,7 +23,7 @@ from core.errors import Conflict, Invalid
 from core.models import User
 from generation.engines import base as engines
 from generation.engines.comfyui.graph import Workflow
-from generation.engines.comfyui.questions import meant_in
+from generation.engines.comfyui.questions import confirmed_keys
 from generation.models import Endpoint
 from generation.services.endpoints import health as asking
 from generation.services.endpoints import workflows
@@ -47,7 +47,7 @@ class ServerCheck:
 
 
 @dataclass(frozen=True)
-class Checked:
+class WorkflowCheck:
     """The result of a check. is_open: it is not finished yet; then the other fields are empty."""
 
     is_open: bool
@@ -56,13 +56,13 @@ class Checked:
     servers: tuple[ServerCheck, ...] = ()
 
 
-def ask(*, endpoint_id: int, by: User) -> None:
+def request_check(*, endpoint_id: int, by: User) -> None:
     """Have a worker check the workflow now; a check that is not finished is not started twice.
 
     Raises NotFound, NotAllowed, and Conflict if Redis cannot be reached.
     """
-    endpoint = workflows.editable(endpoint_id=endpoint_id, by=by)
-    if (check := answer(endpoint)) is not None and check.is_open:
+    endpoint = workflows.get_editable(endpoint_id=endpoint_id, by=by)
+    if (check := get_latest_check(endpoint)) is not None and check.is_open:
         return
     queue = django_rq.get_queue(endpoint.lane)
     try:
@@ -82,7 +82,7 @@ def ask(*, endpoint_id: int, by: User) -> None:
         raise Conflict("The check cannot be begun: Redis, which wakes the workers, is away. Try again.") from error
 
 
-def answer(endpoint: Endpoint) -> Checked | None:
+def get_latest_check(endpoint: Endpoint) -> WorkflowCheck | None:
     """Return the latest check of the current workflow, finished or not; None if there was none lately."""
     try:
         message = _message(endpoint)
@@ -96,16 +96,16 @@ def answer(endpoint: Endpoint) -> Checked | None:
         return _checked(endpoint, result.return_value)
     age = (timezone.now() - message.enqueued_at.astimezone(timezone.get_current_timezone())).total_seconds()
     if status in ("queued", "started") and age < asking.PATIENCE_SECONDS + CHECK_SECONDS * (status == "started"):
-        return Checked(True)
+        return WorkflowCheck(True)
     if status == "failed":
-        return Checked(False, message="The worker could not check it; its log says why.")
+        return WorkflowCheck(False, message="The worker could not check it; its log says why.")
     text = f"No worker of the lane {endpoint.lane} took the check within {asking.PATIENCE_SECONDS} s; is one up?"
-    return Checked(False, message=text)
+    return WorkflowCheck(False, message=text)
 
 
-def look(*, endpoint: Endpoint, by: User) -> dict[str, Any]:
+def run_check(*, endpoint: Endpoint, by: User) -> dict[str, Any]:
     """Check the workflow (in a worker), store the limits that the servers set for marked inputs, and return JSON for
-    `answer`."""
+    `get_latest_check`."""
     digest = _digest(endpoint)
     answers: list[engines.Health] = []
     thread = threading.Thread(target=lambda: answers.append(_health(endpoint)), name="check", daemon=True)
@@ -117,7 +117,7 @@ def look(*, endpoint: Endpoint, by: User) -> dict[str, Any]:
     if ranges is not None:
         try:
             models = {name: server["models"] for name, server in by_server.items() if server.get("models")}
-            workflows.keep_ranges(endpoint_id=endpoint.pk, by=by, seen=digest, ranges=ranges, models=models)
+            workflows.store_ranges(endpoint_id=endpoint.pk, by=by, seen=digest, ranges=ranges, models=models)
         except Invalid as refusal:
             text = " ".join(problem.message for problem in refusal.problems)
             health = replace(health, message=f"{health.message} The limits of its inputs cannot be kept: {text}")
@@ -139,7 +139,7 @@ def _health(endpoint: Endpoint) -> engines.Health:
         return engines.Health(False, f"The check broke down ({type(error).__name__}); the worker's log says more.")
 
 
-def _checked(endpoint: Endpoint, report: Mapping[str, Any]) -> Checked | None:
+def _checked(endpoint: Endpoint, report: Mapping[str, Any]) -> WorkflowCheck | None:
     if report.get("digest") != _revision(endpoint):
         return None  # of an earlier workflow, of other marks, or from before its questions were settled
     servers = tuple(
@@ -152,19 +152,19 @@ def _checked(endpoint: Endpoint, report: Mapping[str, Any]) -> Checked | None:
         )
         for server in report["servers"]
     )
-    return Checked(False, bool(report["is_ok"]), str(report["message"]), servers)
+    return WorkflowCheck(False, bool(report["is_ok"]), str(report["message"]), servers)
 
 
 def _digest(endpoint: Endpoint) -> str:
     try:
-        return Workflow.of(endpoint.config).digest()
+        return Workflow.from_config(endpoint.config).digest()
     except ValueError:
         return ""
 
 
 def _revision(endpoint: Endpoint) -> str:
     """Return the revision that a result is about: the workflow with its marks, and its settled questions."""
-    return f"{_digest(endpoint)} {sorted(meant_in(endpoint.config))}"
+    return f"{_digest(endpoint)} {sorted(confirmed_keys(endpoint.config))}"
 
 
 def _message(endpoint: Endpoint) -> Message | None:

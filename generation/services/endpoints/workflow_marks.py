@@ -10,54 +10,54 @@ from typing import Any
 
 from generation.engines.comfyui import marks as comfyui_marks
 from generation.engines.comfyui import questions as comfyui_questions
-from generation.engines.comfyui.graph import Graph, NotAWorkflow, is_link, marks_of, read, saving_nodes
-from generation.engines.comfyui.questions import MEANT, Meant
-from generation.engines.comfyui.words import Place
+from generation.engines.comfyui.graph import Graph, InvalidWorkflow, is_link, marks_of, read, saving_nodes
+from generation.engines.comfyui.prompt_texts import Place
+from generation.engines.comfyui.questions import CONFIRMED_SETTING, QuestionKey
 
 Inputs = dict[str, list[Any]]
 
 
-def of_upload(graph: Graph, before: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of_upload(graph: Graph, before: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings "inputs", "output_node" and "meant_as_is" of an uploaded graph. before: the present config.
 
-    Raises NotAWorkflow if no node saves an image.
+    Raises InvalidWorkflow if no node saves an image.
     """
     old = _old_graph(before)
     marks = _marks(graph, old, before)
     inputs = comfyui_marks.as_config(_places(marks))
-    meant = _still_meant(graph, old, inputs, before)
-    guessed = _by_place(comfyui_marks.guess(graph))
-    for question in comfyui_questions.of_graph(graph, marks_of(graph, inputs), meant):
-        if not question.is_meant and not question.mark and question.place in guessed:
+    meant = _confirmed_inputs(graph, old, inputs, before)
+    guessed = _by_place(comfyui_marks.guess_marks(graph))
+    for question in comfyui_questions.questions_of_graph(graph, marks_of(graph, inputs), meant):
+        if not question.is_confirmed and not question.mark and question.place in guessed:
             marks[question.place] = guessed[question.place]  # nobody has confirmed that it needs no mark
     settings: dict[str, Any] = {"inputs": comfyui_marks.as_config(_places(marks))}
     if meant:
-        settings[MEANT] = [list(key) for key in sorted(meant)]
+        settings[CONFIRMED_SETTING] = [list(key) for key in sorted(meant)]
     saving = saving_nodes(graph)
     if len(saving) > 1:
         settings["output_node"] = _output(graph, old, before, saving)
     return settings
 
 
-def settled(graph: Graph, inputs: Inputs, places: Collection[Place]) -> list[list[str]]:
+def settle_questions(graph: Graph, inputs: Inputs, places: Collection[Place]) -> list[list[str]]:
     """Return the setting "meant_as_is" for the questions at these places; places without a question are left out."""
-    questions = comfyui_questions.of_graph(graph, marks_of(graph, inputs))
+    questions = comfyui_questions.questions_of_graph(graph, marks_of(graph, inputs))
     return sorted(list(question.key) for question in questions if question.place in places)
 
 
 def _old_graph(before: Mapping[str, Any]) -> Graph:
     try:
         return read(before["workflow"]) if before.get("workflow") else {}
-    except NotAWorkflow:
+    except InvalidWorkflow:
         return {}
 
 
 def _marks(graph: Graph, old: Graph, before: Mapping[str, Any]) -> dict[Place, str]:
     """Return the names by place: the guesses, replaced by what a person had changed in the earlier workflow."""
-    guessed = _by_place(comfyui_marks.guess(graph))
+    guessed = _by_place(comfyui_marks.guess_marks(graph))
     if not old:
         return guessed
-    kept, guessed_then = _by_place(before.get("inputs") or {}), _by_place(comfyui_marks.guess(old))
+    kept, guessed_then = _by_place(before.get("inputs") or {}), _by_place(comfyui_marks.guess_marks(old))
     by_hand = {
         place: kept.get(place, "")
         for place in {**guessed_then, **kept}
@@ -81,10 +81,10 @@ def _is_same(graph: Graph, old: Graph, place: Place) -> bool:
     return is_link(node["inputs"][name]) == is_link(old_node["inputs"][name])
 
 
-def _still_meant(graph: Graph, old: Graph, inputs: Inputs, before: Mapping[str, Any]) -> set[Meant]:
+def _confirmed_inputs(graph: Graph, old: Graph, inputs: Inputs, before: Mapping[str, Any]) -> set[QuestionKey]:
     """Return the inputs that were confirmed as meant, if the node, its mark and its value are the same."""
-    questions = comfyui_questions.of_graph(graph, marks_of(graph, inputs))
-    kept = comfyui_questions.meant_in(before)
+    questions = comfyui_questions.questions_of_graph(graph, marks_of(graph, inputs))
+    kept = comfyui_questions.confirmed_keys(before)
     return {question.key for question in questions if question.key in kept and _is_same(graph, old, question.place)}
 
 

@@ -11,16 +11,16 @@ from django.db import transaction
 from core.errors import Invalid, NotAllowed, NotFound, Problem, Stale
 from core.models import User
 from generation.engines.comfyui import marks as comfyui_marks
-from generation.engines.comfyui.graph import Graph, NotAWorkflow, Workflow, parse
-from generation.engines.comfyui.questions import MEANT, meant_in
-from generation.engines.settings import ELSEWHERE
+from generation.engines.comfyui.graph import Graph, InvalidWorkflow, Workflow, parse
+from generation.engines.comfyui.questions import CONFIRMED_SETTING, confirmed_keys
+from generation.engines.settings import EDITED_ELSEWHERE
 from generation.models import Endpoint
 from generation.services.endpoints import editing, workflow_marks
 
 ENGINE: Final = "comfyui"
-MOST_BYTES: Final = 32 * 1024 * 1024
+MAX_BYTES: Final = 32 * 1024 * 1024
 """Limit for an image that contains its workflow; rules.py limits the config that is stored."""
-MOST_JSON_BYTES: Final = 1024 * 1024
+MAX_JSON_BYTES: Final = 1024 * 1024
 
 
 @transaction.atomic
@@ -34,11 +34,11 @@ def upload(*, endpoint_id: int, by: User, data: bytes, file_name: str) -> Endpoi
     try:
         _ensure_small(data)
         graph = parse(data)
-        settings = {"workflow": graph, **workflow_marks.of_upload(graph, endpoint.config)}
-        Workflow.of(settings)
-    except NotAWorkflow as error:
+        settings = {"workflow": graph, **workflow_marks.settings_of_upload(graph, endpoint.config)}
+        Workflow.from_config(settings)
+    except InvalidWorkflow as error:
         raise Invalid("This file cannot be used.", [Problem("file", str(error), file_name)]) from None
-    config = {name: value for name, value in endpoint.config.items() if name not in ELSEWHERE[ENGINE]}
+    config = {name: value for name, value in endpoint.config.items() if name not in EDITED_ELSEWHERE[ENGINE]}
     config |= {**settings, "workflow_name": PurePath(file_name).stem[:80] or "workflow"}
     return editing.update(endpoint_id=endpoint.pk, by=by, config=config)
 
@@ -61,11 +61,28 @@ def mark(
     """
     endpoint = _lock(endpoint_id, by)
     try:
-        workflow = Workflow.of(endpoint.config)
-    except NotAWorkflow as error:
+        workflow = Workflow.from_config(endpoint.config)
+    except InvalidWorkflow as error:
         raise Invalid(str(error), [Problem("file", str(error))]) from None
     if seen != workflow.digest():
         raise Stale("The workflow or its marks were changed since you opened this page; look at it again.")
+    inputs = comfyui_marks.as_config(_places_by_mark(workflow, names))
+    ranges = {
+        input_name: allowed
+        for input_name, allowed in dict(endpoint.config.get("ranges") or {}).items()
+        if _same(input_name, inputs, endpoint)
+    }
+    config = {name: value for name, value in endpoint.config.items() if name != CONFIRMED_SETTING}
+    config |= {"inputs": inputs, "ranges": ranges}
+    if settled := _meant(workflow.graph, inputs, endpoint.config, meant):
+        config[CONFIRMED_SETTING] = settled
+    config |= {"workflow_name": name.strip()[:80]} if name.strip() else {}
+    config |= {"output_node": output_node} if output_node else {}
+    return editing.update(endpoint_id=endpoint.pk, by=by, config=config)
+
+
+def _places_by_mark(workflow: Workflow, names: Mapping[tuple[str, str], str]) -> dict[str, list[tuple[str, str]]]:
+    """Return the places of each mark, from the names that a person gave. Raises Invalid for marks that do not fit."""
     marks = {place: text.strip().lower() for place, text in names.items() if text.strip()}
     problems = [
         Problem(f"mark|{node_id}|{field_name}", sentence, text)
@@ -77,23 +94,11 @@ def mark(
     places: dict[str, list[tuple[str, str]]] = {}
     for place, text in marks.items():
         places.setdefault(text, []).append(place)
-    inputs = comfyui_marks.as_config(places)
-    ranges = {
-        input_name: allowed
-        for input_name, allowed in dict(endpoint.config.get("ranges") or {}).items()
-        if _same(input_name, inputs, endpoint)
-    }
-    config = {name: value for name, value in endpoint.config.items() if name != MEANT}
-    config |= {"inputs": inputs, "ranges": ranges}
-    if settled := _meant(workflow.graph, inputs, endpoint.config, meant):
-        config[MEANT] = settled
-    config |= {"workflow_name": name.strip()[:80]} if name.strip() else {}
-    config |= {"output_node": output_node} if output_node else {}
-    return editing.update(endpoint_id=endpoint.pk, by=by, config=config)
+    return places
 
 
 @transaction.atomic
-def keep_ranges(
+def store_ranges(
     *, endpoint_id: int, by: User, seen: str, ranges: Mapping[str, Any], models: Mapping[str, Any] | None = None
 ) -> None:
     """Store a server's limits and choices for the marked inputs (for forms), and the model files of each server.
@@ -101,20 +106,20 @@ def keep_ranges(
     Nothing happens if the workflow has changed meanwhile.
     """
     endpoint = _lock(endpoint_id, by)
-    if Workflow.of(endpoint.config).digest() != seen:
+    if Workflow.from_config(endpoint.config).digest() != seen:
         return
     config = {**endpoint.config, "ranges": dict(ranges)} | ({"model_files": dict(models)} if models else {})
     if config != endpoint.config:
         editing.update(endpoint_id=endpoint.pk, by=by, config=config)
 
 
-def editable(*, endpoint_id: int, by: User) -> Endpoint:
+def get_editable(*, endpoint_id: int, by: User) -> Endpoint:
     """Return a comfyui endpoint that the person may change. Raises NotFound and NotAllowed."""
     rows = Endpoint.objects.shared_or_visible_to(by).filter(pk=endpoint_id, engine=ENGINE).select_related("brand")
     endpoint: Endpoint | None = rows.first()
     if endpoint is None:
         raise NotFound(f"There is no endpoint {endpoint_id} with the engine {ENGINE}.")
-    if not editing.may_edit(by, endpoint):
+    if not editing.can_edit(by, endpoint):
         raise NotAllowed(f"The workflow of {endpoint.name} is for its brand's leads, or the operators, to change.")
     return endpoint
 
@@ -123,22 +128,22 @@ def editable(*, endpoint_id: int, by: User) -> Endpoint:
 
 
 def _lock(endpoint_id: int, by: User) -> Endpoint:
-    endpoint = editable(endpoint_id=endpoint_id, by=by)
+    endpoint = get_editable(endpoint_id=endpoint_id, by=by)
     return Endpoint.objects.select_for_update().get(pk=endpoint.pk)
 
 
 def _ensure_small(data: bytes) -> None:
-    if len(data) > MOST_BYTES or (len(data) > MOST_JSON_BYTES and not data.startswith(b"\x89PNG")):
-        raise NotAWorkflow(f"The file is over {MOST_JSON_BYTES >> 20} MB, which no workflow is.")
+    if len(data) > MAX_BYTES or (len(data) > MAX_JSON_BYTES and not data.startswith(b"\x89PNG")):
+        raise InvalidWorkflow(f"The file is over {MAX_JSON_BYTES >> 20} MB, which no workflow is.")
 
 
 def _meant(
     graph: Graph, inputs: dict[str, list[Any]], before: Mapping[str, Any], places: Collection[tuple[str, str]] | None
 ) -> list[list[str]]:
     if places is not None:
-        return workflow_marks.settled(graph, inputs, places)
-    earlier = meant_in(before)
-    settled = workflow_marks.settled(graph, inputs, [(key[0], key[1]) for key in earlier])
+        return workflow_marks.settle_questions(graph, inputs, places)
+    earlier = confirmed_keys(before)
+    settled = workflow_marks.settle_questions(graph, inputs, [(key[0], key[1]) for key in earlier])
     return [key for key in settled if tuple(key) in earlier]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +50,20 @@ class StoredMaster:
     bytes: int
     thumbnails: Mapping[str, str]
     hashes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NewVersion:
+    """An image of a round, to be added to its asset. duplicates: ids of near-duplicate versions, by check name."""
+
+    round: int
+    candidate: int
+    master: Master
+    job_id: int
+    source: str = VersionSource.GENERATED
+    check_results: Sequence[CheckResult] = ()
+    duplicates: Mapping[str, int] = field(default_factory=dict)
+    renditions: Sequence[StoredRendition] = ()
 
 
 def lock(asset_id: int) -> Asset:
@@ -122,7 +136,7 @@ def move_many(
     return [pk for pk, _, _ in rows]
 
 
-def keep_master(*, brand_id: int, fingerprint: str, stored: StoredMaster) -> Master:
+def store_master(*, brand_id: int, fingerprint: str, stored: StoredMaster) -> Master:
     """Store a master and return the brand's master for that fingerprint, which may be another worker's earlier one."""
     Master.objects.bulk_create(
         [
@@ -145,32 +159,17 @@ def keep_master(*, brand_id: int, fingerprint: str, stored: StoredMaster) -> Mas
     return Master.objects.get(brand_id=brand_id, fingerprint=fingerprint)
 
 
-def add_version(
-    *,
-    asset: Asset,
-    round: int,
-    candidate: int,
-    master: Master,
-    job_id: int | None,
-    source: str = VersionSource.GENERATED,
-    check_results: Iterable[CheckResult] = (),
-    duplicates: Mapping[str, int] | None = None,
-    renditions: Iterable[StoredRendition] = (),
-    made_by: User | None = None,
-) -> AssetVersion:
-    """Insert one immutable version with its findings and renditions. duplicates: check name -> near-duplicate
-    version."""
-    check_results = list(check_results)
-    outcomes = {check_result.outcome for check_result in check_results}
+def add_version(asset: Asset, new: NewVersion) -> AssetVersion:
+    """Insert one immutable version with its findings and renditions."""
+    outcomes = {check_result.outcome for check_result in new.check_results}
     worst = next((level for level in (Outcome.FAIL, Outcome.FLAG) if level in outcomes), Outcome.PASS)
     version = AssetVersion.objects.create(
         asset=asset,
-        round=round,
-        candidate=candidate,
-        master=master,
-        job_id=job_id,
-        source=source,
-        made_by=made_by,
+        round=new.round,
+        candidate=new.candidate,
+        master=new.master,
+        job_id=new.job_id,
+        source=new.source,
         worst_outcome=worst,
     )
     Finding.objects.bulk_create(
@@ -181,9 +180,9 @@ def add_version(
             score=check_result.score,
             message=check_result.message[:300],
             box=list(check_result.box) if check_result.box else None,
-            duplicate_id=(duplicates or {}).get(check_result.check),
+            duplicate_id=new.duplicates.get(check_result.check),
         )
-        for check_result in check_results
+        for check_result in new.check_results
     )
     Rendition.objects.bulk_create(
         Rendition(
@@ -198,7 +197,7 @@ def add_version(
             bytes=file.bytes,
             quality=file.quality,
         )
-        for file in renditions
+        for file in new.renditions
     )
     return version
 
@@ -221,7 +220,7 @@ def settle_round(asset: Asset, *, label: str, is_final: bool = False) -> None:
         return
     if not ASSET.allows(asset.state, AssetState.IN_REVIEW):
         return
-    shown = best(versions)
+    shown = best_version(versions)
     if not is_final and shown.worst_outcome == Outcome.FAIL and regenerations_left(asset):
         payload = {"round": asset.round, "version_ids": [version.pk for version in versions]}
         publish(events.ChecksFailed(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label=label)
@@ -272,7 +271,7 @@ def regenerations_left(asset: Asset) -> int:
     return max(0, version.candidates + int(version.policy.get("max_regenerations") or 0) - made_count)
 
 
-def best(versions: list[AssetVersion]) -> AssetVersion:
+def best_version(versions: list[AssetVersion]) -> AssetVersion:
     """Return the candidate to show first: the first one with the best outcome."""
     order = [Outcome.PASS, Outcome.FLAG, Outcome.FAIL]
     return min(versions, key=lambda version: (order.index(Outcome(version.worst_outcome)), version.candidate))

@@ -2,7 +2,7 @@
 
 Two images are near-duplicates if their PDQ hashes differ in at most MAX_BITS bits (Meta's confident match) and no cell
 of their colour grids differs by more than MAX_LEVELS. The second condition also makes the search fast: two central
-cells are indexed, and those of a near-duplicate lie within MAX_LEVELS of them. finishing/likeness.py explains the
+cells are indexed, and those of a near-duplicate lie within MAX_LEVELS of them. finishing/similarity.py explains the
 values.
 """
 
@@ -77,7 +77,7 @@ class Duplicate:
         )
 
 
-def nearest(*, brand_id: int, subject_id: int, hashes: Mapping[str, Any]) -> Duplicate | None:
+def find_nearest(*, brand_id: int, subject_id: int, hashes: Mapping[str, Any]) -> Duplicate | None:
     """Return the most similar image of another subject in the brand, or None.
 
     hashes: `Developed.hashes`. Images of the same subject and sandbox images do not count. A hash of too low quality is
@@ -91,13 +91,13 @@ def nearest(*, brand_id: int, subject_id: int, hashes: Mapping[str, Any]) -> Dup
     bands = [bound for place in INDEXED for bound in (colours[place] - MAX_LEVELS, colours[place] + MAX_LEVELS)]
     values = [hashes["pdq"], brand_id, *bands, hashes["pdq"], MAX_BITS, subject_id, colours, MAX_LEVELS]
     with connection.cursor() as cursor:
-        cursor.execute(_HOLD, [shelves(brand_id, colours)])
+        cursor.execute(_HOLD, [lock_names(brand_id, colours)])
         cursor.execute(_NEAREST, values)
         row = cursor.fetchone()
     return Duplicate(*row) if row else None
 
 
-def shelves(brand_id: int, colours: bytes) -> list[str]:
+def lock_names(brand_id: int, colours: bytes) -> list[str]:
     """Return names of locks such that any two possible near-duplicates share at least one.
 
     For every indexed byte, these are the shelves of its value and of the values up to MAX_LEVELS above it. There are 1

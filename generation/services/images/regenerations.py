@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from campaigns.prompts.seeds import MAX_SEED
 from core.errors import Conflict
 from core.events import publish
-from core.services import nudges
+from core.services import wake_ups
 from generation import events
 from generation.choices import AssetState, JobState
 from generation.engines import base as engines
@@ -27,7 +27,7 @@ from generation.services.planning import fingerprints
 
 _LABEL = "the line"
 
-_LEFT_BEHIND = """
+_INTERRUPTED = """
 SELECT a.id FROM generation_run r JOIN campaigns_promptversion p ON p.id = r.prompt_version_id
 JOIN generation_cell c ON c.run_id = r.id JOIN generation_asset a ON a.cell_id = c.id
 WHERE p.policy ->> 'on_fail' = 'regenerate' AND a.state = 'making'
@@ -72,10 +72,10 @@ def regenerate(asset_id: int) -> bool:
     return False
 
 
-def regenerate_left_behind() -> int:
+def regenerate_interrupted() -> int:
     """Call `regenerate` for every asset that waits for it without an open job; returns how many there were."""
     with connection.cursor() as cursor:
-        cursor.execute(_LEFT_BEHIND)
+        cursor.execute(_INTERRUPTED)
         ids = [row[0] for row in cursor.fetchall()]
     for asset_id in ids:
         regenerate(asset_id)
@@ -88,8 +88,8 @@ def _add(asset: Asset, run: Run, specs: list[JobSpec], engine: Engine, left: int
         **parent.spec, "candidate": candidate, "seed": seed_after(int(parent.spec["seed"]), candidate)
     }  # fmt: skip
     endpoint = parent.job.endpoint
-    maker = fingerprints.maker(endpoint, engine)
-    status, hold_reason = rounds.wake(run)
+    maker = fingerprints.get_maker(endpoint, engine)
+    status, hold_reason = rounds.prepare_run_for_job(run)
     job = Job.objects.create(
         run=run,
         cell_id=asset.cell_id,
@@ -107,19 +107,19 @@ def _add(asset: Asset, run: Run, specs: list[JobSpec], engine: Engine, left: int
         cell_id=asset.cell_id,
         round=asset.round,
         candidate=candidate,
-        fingerprint=fingerprints.of_spec(brand_id=asset.brand_id, maker=maker, engine=engine, spec=spec),
+        fingerprint=fingerprints.fingerprint_spec(brand_id=asset.brand_id, maker=maker, engine=engine, spec=spec),
         maker=maker.to_json(),
         quoted_cost=parent.quoted_cost,
         spec=spec,
     )
-    budget.cover(run=run, campaign=run.campaign)
+    budget.reserve_for_run(run=run, campaign=run.campaign)
     payload = {
         "round": asset.round, "candidate": candidate, "job": job.pk, "seed": spec["seed"], "left": left
     }  # fmt: skip
     publish(events.CandidateAdded(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label=_LABEL)
     if status == JobState.QUEUED:
         claims.activate(lane=job.lane, campaign_id=job.campaign_id)
-        nudges.wake(job.lane)
+        wake_ups.wake(job.lane)
     return job
 
 

@@ -17,14 +17,14 @@ from core import clock
 from core.errors import Conflict, Invalid, NotFound, Problem
 from core.events import publish
 from core.models import Brand, User
-from core.services import nudges
+from core.services import wake_ups
 from generation import events
 from generation.choices import AssetState, HoldReason, JobState, RunState
 from generation.engines import base as engines
 from generation.engines.base import Control, Engine, Spec
 from generation.models import Asset, AssetVersion, Endpoint, Job, JobSpec, PinnedInputs, Run
 from generation.selectors import concepts
-from generation.selectors.concepts import Use
+from generation.selectors.concepts import ConceptUse
 from generation.services import budget
 from generation.services.dispatch import claims
 from generation.services.images import assets
@@ -40,7 +40,7 @@ MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
-class Change:
+class SpecChange:
     """A parent's frozen spec, and the changed spec made from it."""
 
     parent: JobSpec
@@ -53,7 +53,7 @@ class Change:
 
 def controls_of(version: AssetVersion) -> tuple[list[Control], dict[str, Any]]:
     """Return the controls that the version's engine obeys, and the value of each in this version."""
-    parent = _parent(version)
+    parent = _find_parent_spec(version)
     engine = engines.build(parent.job.endpoint.engine, parent.job.endpoint.config)
     controls = list(engine.capabilities().controls)
     parameters = parent.spec.get("parameters", {})
@@ -66,16 +66,40 @@ def controls_of(version: AssetVersion) -> tuple[list[Control], dict[str, Any]]:
     return controls, values
 
 
-def ensure_changed(*, version: AssetVersion, controls: Mapping[str, Any]) -> Change:
+def apply_controls(*, version: AssetVersion, controls: Mapping[str, Any]) -> SpecChange:
     """Return the changed spec. Raises Invalid if a control is unknown or out of its range, if the engine refuses the
     spec, or if it would give the same image again."""
-    parent = _parent(version)
+    parent = _find_parent_spec(version)
     endpoint = parent.job.endpoint
     engine = engines.build(endpoint.engine, endpoint.config)
     capabilities = engine.capabilities()
     by_name = {control.parameter: control for control in capabilities.controls}
     spec = {**parent.spec, "parameters": dict(parent.spec.get("parameters", {}))}
-    problems = _set_photo(spec, parent)
+    problems = [*_set_photo(spec, parent), *_set_controls(spec, controls, by_name, endpoint)]
+    for use in concepts.supported_uses(capabilities):
+        if use.parameter in controls and not problems:
+            problems += _set_image(use, spec, parent.brand)
+    if not problems:
+        problems += [Problem("controls", sentence) for sentence in engine.validate(Spec.from_json(spec))]
+    if problems:
+        raise Invalid("The change cannot be made as it is.", problems)
+    maker = fingerprints.get_maker(endpoint, engine)
+    before, after = (
+        fingerprints.fingerprint_spec(brand_id=parent.brand_id, maker=maker, engine=engine, spec=frozen_spec)
+        for frozen_spec in (parent.spec, spec)
+    )
+    # Another model makes another image from the same controls.
+    if before == after and Maker.from_json(parent.maker) in (None, maker):
+        message = f"change at least one of: {', '.join(by_name) or 'nothing, this engine has no controls'}"
+        raise Invalid("This would give the same image again.", [Problem("controls", message)])
+    return SpecChange(parent, endpoint, engine, spec, maker, after)
+
+
+def _set_controls(
+    spec: dict[str, Any], controls: Mapping[str, Any], by_name: Mapping[str, Control], endpoint: Endpoint
+) -> list[Problem]:
+    """Set the controls in the spec; return the problems of those that are unknown or out of their range."""
+    problems = []
     for name, value in controls.items():
         if name not in by_name:
             problems.append(
@@ -83,36 +107,13 @@ def ensure_changed(*, version: AssetVersion, controls: Mapping[str, Any]) -> Cha
             )
             continue
         try:
-            (spec if name in OWN_FIELDS else spec["parameters"])[name] = read(by_name[name], value)
+            (spec if name in OWN_FIELDS else spec["parameters"])[name] = parse_control_value(by_name[name], value)
         except ValueError as error:
             problems.append(Problem(f"controls/{name}", str(error), str(value)))
-    for use in concepts.taken(capabilities):
-        if use.parameter in controls and not problems:
-            problems += _set_image(use, spec, parent.brand)
-    if not problems:
-        problems += [Problem("controls", sentence) for sentence in engine.validate(Spec.from_json(spec))]
-    if problems:
-        raise Invalid("The change cannot be made as it is.", problems)
-    maker = fingerprints.maker(endpoint, engine)
-    before, after = (
-        fingerprints.of_spec(brand_id=parent.brand_id, maker=maker, engine=engine, spec=frozen_spec)
-        for frozen_spec in (parent.spec, spec)
-    )
-    # Another model makes another image from the same controls.
-    if before == after and Maker.of(parent.maker) in (None, maker):
-        raise Invalid(
-            "This would give the same image again.",
-            [
-                Problem(
-                    "controls",
-                    f"change at least one of: {', '.join(by_name) or 'nothing, this engine has no controls'}",
-                )
-            ],
-        )
-    return Change(parent, endpoint, engine, spec, maker, after)
+    return problems
 
 
-def read(control: Control, value: Any) -> Any:
+def parse_control_value(control: Control, value: Any) -> Any:
     """Return the value as the spec stores it. Raises ValueError, which says what the control expects."""
     if control.kind in {"number", "seed"}:
         return _number(control, value)
@@ -165,13 +166,13 @@ def _set_photo(spec: dict[str, Any], parent: JobSpec) -> list[Problem]:
     return []
 
 
-def _set_image(use: Use, spec: dict[str, Any], brand: Brand) -> list[Problem]:
+def _set_image(use: ConceptUse, spec: dict[str, Any], brand: Brand) -> list[Problem]:
     """Set the current image of the concept that the parameter names, or remove it where it names none."""
     name = str(spec["parameters"].pop(use.parameter, "")).strip()
     spec["images"] = {role: ref for role, ref in spec.get("images", {}).items() if role != use.role}
     if concepts.is_none(name):
         return []
-    image, problem = concepts.get(use, brand, name)
+    image, problem = concepts.find_image(use, brand, name)
     if image is None:
         return [Problem(f"controls/{use.parameter}", problem, name)]
     spec["parameters"][use.parameter] = name
@@ -194,12 +195,12 @@ def open_next_round(*, asset_id: int, controls: Mapping[str, Any], by: User, ver
     version = AssetVersion.objects.filter(asset=asset, pk=version_id or asset.current_version_id or 0).first()
     if version is None:
         raise NotFound("There is no version to start the next round from.")
-    change = ensure_changed(version=version, controls=controls)
-    status, hold_reason = wake(run)
+    change = apply_controls(version=version, controls=controls)
+    status, hold_reason = prepare_run_for_job(run)
     asset.round += 1
     Asset.objects.filter(pk=asset.pk).update(round=asset.round, changed_at=clock.now())
     job = _insert(asset, run, change, status, hold_reason)
-    budget.cover(run=run, campaign=run.campaign)
+    budget.reserve_for_run(run=run, campaign=run.campaign)
     publish(
         events.RoundOpened(
             brand_id=asset.brand_id,
@@ -210,7 +211,7 @@ def open_next_round(*, asset_id: int, controls: Mapping[str, Any], by: User, ver
     )
     if status == JobState.QUEUED:
         claims.activate(lane=job.lane, campaign_id=job.campaign_id)
-        nudges.wake(job.lane)
+        wake_ups.wake(job.lane)
     return job
 
 
@@ -225,7 +226,7 @@ def lock_run_of(asset_id: int) -> Run:
     return run
 
 
-def wake(run: Run) -> tuple[str, str]:
+def prepare_run_for_job(run: Run) -> tuple[str, str]:
     """Return the status and hold reason of a new job; a finished run is set to running again."""
     if run.state == RunState.CANCELLED:
         raise Conflict(f"The run {run.name} was cancelled; plan a new one for this image.")
@@ -237,7 +238,7 @@ def wake(run: Run) -> tuple[str, str]:
     return JobState.QUEUED, ""
 
 
-def _insert(asset: Asset, run: Run, change: Change, status: str, hold_reason: str) -> Job:
+def _insert(asset: Asset, run: Run, change: SpecChange, status: str, hold_reason: str) -> Job:
     parent = change.parent
     job = Job.objects.create(
         run=run,
@@ -264,7 +265,7 @@ def _insert(asset: Asset, run: Run, change: Change, status: str, hold_reason: st
     return job
 
 
-def _parent(version: AssetVersion) -> JobSpec:
+def _find_parent_spec(version: AssetVersion) -> JobSpec:
     """Return the frozen spec that the version was made from; for a retouch that of the newest generated version."""
     specs = JobSpec.objects.select_related("job__endpoint")
     spec = specs.filter(job_id=version.job_id).first() if version.job_id else None

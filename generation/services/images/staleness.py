@@ -1,8 +1,8 @@
 """Make approvals stale: an image whose inputs changed goes back to review, a bounded number of images at a time.
 
-A change first records which assets to check, in its own transaction (`look_at`, `look_at_all`). The first CHUNK of them
-are handled at once, in that transaction. The others follow after its commit, in chunks of CHUNK assets, each in a short
-transaction of its own. If the process is killed, housekeeping continues.
+A change first records which assets to check, in its own transaction (`check_subjects`, `check_brand`). The first CHUNK
+of them are handled at once, in that transaction. The others follow after its commit, in chunks of CHUNK assets, each in
+a short transaction of its own. If the process is killed, housekeeping continues.
 
 Each asset is locked before its inputs are compared, as it is for every decision. So if an approval and a change happen
 at the same time, the second one sees what the first has written. docs/adr/0020-stale.md has the argument.
@@ -25,7 +25,7 @@ from core import clock
 from core.choices import Lane
 from core.events import publish
 from core.models import User
-from core.services import nudges
+from core.services import wake_ups
 from generation import events
 from generation.choices import AssetState
 from generation.models import Asset, StaleAsset, StaleCandidate
@@ -66,14 +66,14 @@ DELETE FROM generation_stalecandidate WHERE id IN (
 ) RETURNING asset_id, cause::text, caused_by_id
 """
 
-#: Values for the argument `subjects` of `look_at`, each a SELECT of subject ids.
+#: Values for the argument `subjects` of `check_subjects`, each a SELECT of subject ids.
 OF_IMPORT = "SELECT subject_id FROM campaigns_importchange WHERE feed_import_id = %(import)s"
 OF_PHOTOS = "SELECT DISTINCT subject_id FROM campaigns_referencephoto WHERE id = ANY(%(photos)s)"
 LISTED = "SELECT unnest(%(subjects)s::bigint[])"
 
 
 @dataclass
-class _Found:
+class _AssetMoves:
     """The assets of one chunk by the move that each needs. causes: by asset id, why it is stale now."""
 
     causes: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class _Found:
     in_review: list[Asset] = field(default_factory=list)
 
 
-def look_at(*, subjects: str, values: Mapping[str, Any], by: User | None) -> int:
+def check_subjects(*, subjects: str, values: Mapping[str, Any], by: User | None) -> int:
     """Make approvals of these subjects stale if an input changed; returns how many images are affected.
 
     `subjects` is OF_IMPORT, OF_PHOTOS or LISTED, `values` its parameters. Must run in the transaction of the change.
@@ -92,13 +92,13 @@ def look_at(*, subjects: str, values: Mapping[str, Any], by: User | None) -> int
     return _begin(statement, {**values, "states": _LOOKED_AT}, by)
 
 
-def look_at_all(*, brand_id: int, cause: Mapping[str, Any], by: User | None) -> int:
+def check_brand(*, brand_id: int, cause: Mapping[str, Any], by: User | None) -> int:
     """Make every approved image of a brand stale for one cause, a new guide or checklist; returns how many."""
     stamped = json.dumps({**cause, "at": clock.now().isoformat()})
     return _begin(_OF_BRAND, {"brand": brand_id, "cause": stamped}, by)
 
 
-def go_on() -> int:
+def process_batches() -> int:
     """Handle assets that another process left, for some seconds; for housekeeping. Returns how many were checked."""
     end, done = time.monotonic() + AFTER_COMMIT_SECONDS, 0
     while time.monotonic() < end:
@@ -160,22 +160,22 @@ def _begin(statement: str, values: Mapping[str, Any], by: User | None) -> int:
         settle(batch)
     if count > CHUNK:
         # The change has committed by then: a failure here is logged, and housekeeping handles the rest.
-        transaction.on_commit(lambda: _go_on_with(batch), robust=True)
-        nudges.wake(Lane.HOUSEKEEPING)
+        transaction.on_commit(lambda: _process_batch(batch), robust=True)
+        wake_ups.wake(Lane.HOUSEKEEPING)
     return count
 
 
-def _go_on_with(batch: uuid.UUID) -> None:
+def _process_batch(batch: uuid.UUID) -> None:
     end = time.monotonic() + AFTER_COMMIT_SECONDS
     while time.monotonic() < end and settle(batch):
         pass
 
 
-def _compare(locked: Sequence[Asset], rule_causes: Mapping[int, dict[str, Any]]) -> _Found:
+def _compare(locked: Sequence[Asset], rule_causes: Mapping[int, dict[str, Any]]) -> _AssetMoves:
     """Sort locked assets by the move that each needs."""
-    moved = inputs.moved(asset.cell_id for asset in locked)
+    moved = inputs.find_changes(asset.cell_id for asset in locked)
     stale_assets = StaleAsset.objects.in_bulk([asset.pk for asset in locked])
-    now, sorted_assets = clock.now().isoformat(), _Found()
+    now, sorted_assets = clock.now().isoformat(), _AssetMoves()
     for asset in locked:
         fresh = [{**cause, "at": now} for cause in moved.get(asset.cell_id, [])]
         before = stale_assets[asset.pk].causes if asset.state == AssetState.STALE and asset.pk in stale_assets else []
@@ -206,7 +206,7 @@ def _merged(
     return rules + [{**cause, "at": first_seen.get(name(cause), cause["at"])} for cause in fresh]
 
 
-def _write(sorted_assets: _Found, by: User | None) -> None:
+def _write(sorted_assets: _AssetMoves, by: User | None) -> None:
     """Move the assets and publish the events, in a fixed number of statements."""
     brand_id = next(
         (asset.brand_id for asset in (*sorted_assets.becoming, *sorted_assets.in_review, *sorted_assets.returning)), 0

@@ -38,14 +38,14 @@ def sweep(*, now: datetime | None = None) -> int:
     listed = chain(stored_files.list_keys(), stored_files.list_keys(stored_files.TEMPORARY))
     while chunk := list(islice(listed, CHUNK)):
         old_files = [file for file in chunk if file.modified_at < before]
-        named_keys = named(old_files)
+        named_keys = list_referenced_keys(old_files)
         removed += sum(
             stored_files.delete_if_older(file.key, than=before) for file in old_files if file.key not in named_keys
         )
     return removed
 
 
-def named(listed: Iterable[stored_files.Listed]) -> set[str]:
+def list_referenced_keys(listed: Iterable[stored_files.ListedFile]) -> set[str]:
     """Return the keys of those files that some row names."""
     listed = list(listed)
     with connection.cursor() as cursor:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from campaigns import prompts
 from campaigns.choices import SubjectKind
 from campaigns.models import Subject
-from campaigns.prompts import Rendered, listing
+from campaigns.prompts import RenderedPrompt, listing
 from campaigns.selectors import guides as guide_selectors
 from generation.axes import PHOTO_AXIS, PHOTO_MARK, SEED_AXIS
 from generation.choices import RunShape
@@ -55,7 +55,7 @@ class Draft:
     values: Mapping[str, Any]
     values_key: str
     group: AspectGroup
-    rendered: Rendered | None = None
+    rendered: RenderedPrompt | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     jobs: tuple[DraftJob, ...] = ()
     batch_key: str = ""
@@ -68,7 +68,7 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Wish:
+class SubjectVariant:
     """One subject with one set of values, before aspect groups. `row` counts from 1 in a list and is 0 in a matrix.
 
     aspect, size (width, height): those of a list's row; a row without them is made for all aspects.
@@ -82,33 +82,33 @@ class Wish:
 
 
 class Drafter:
-    """Make the drafts of one run. `unknown` collects rows and ids without a subject; `passed_over` counts the subjects
-    that a sample left out because they are not ready."""
+    """Make the drafts of one run. `unknown` collects rows and ids without a subject; `skipped_count` counts the
+    subjects that a sample left out because they are not ready."""
 
     def __init__(self, request: PlanRequest) -> None:
         self.request = request
         self.unknown: list[tuple[str, str]] = []
-        self.passed_over = 0
+        self.skipped_count = 0
         self._roles = request.image_roles
         self._names = input_selectors.used_names(request.source, ())
         self._injected = request.injected
         self._prefix = fingerprints.prefix(brand_id=request.campaign.brand_id, maker=request.maker)
-        self._indifferent = fingerprints.indifferent(request.capabilities)
-        self._palette = guide_selectors.colours_of(request.guide) if request.guide else {}
+        self._indifferent = fingerprints.neutral_values(request.capabilities)
+        self._palette = guide_selectors.colours_by_name(request.guide) if request.guide else {}
         self._quotes: dict[str, tuple[Decimal, float]] = {}
         self._seen: set[tuple[int, str, str]] = set()
 
     def drafts(self) -> Iterator[Draft]:
         """Yield every cell, in the order of subjects (or rows), variants and aspects."""
         covered = self.request.covered
-        for wish in self._wishes():
+        for wish in self._variants():
             sized = {**wish.values, "size": f"{wish.size[0]}x{wish.size[1]}"} if wish.size else wish.values
             values_key = prompts.values_key(sized)
             for group in self._groups(wish):
                 if covered is None or (wish.subject.id, group.aspect) not in covered:
                     yield self._draft(wish, values_key, group)
 
-    def _groups(self, wish: Wish) -> Sequence[AspectGroup]:
+    def _groups(self, wish: SubjectVariant) -> Sequence[AspectGroup]:
         """Return the aspects that a wish is made for; a size in a list's row sets the size of the master."""
         if not wish.aspect:
             return self.request.groups
@@ -122,13 +122,13 @@ class Drafter:
 
     # -- subjects --------------------------------------------------------------------------------------------------
 
-    def _wishes(self) -> Iterator[Wish]:
+    def _variants(self) -> Iterator[SubjectVariant]:
         if self.request.shape == RunShape.LIST:
-            yield from self._listed()
+            yield from self._variants_of_list()
             return
         for subject in self._subjects():
             for variant in self.request.variants:
-                yield Wish(subject, variant)
+                yield SubjectVariant(subject, variant)
 
     def _subjects(self) -> Iterator[SubjectRow]:
         ids = self.subject_ids()
@@ -152,9 +152,9 @@ class Drafter:
             active = self.request.campaign.subjects.filter(is_active=True)
             pairs = list(active.order_by("key", "pk").values_list("pk", "key"))
         pairs = [pair for pair in pairs if self._lacks_any(pair[0])]
-        return self._sampled(pairs, self.request.sample) if self.request.sample else [pk for pk, _ in pairs]
+        return self._pick_sample(pairs, self.request.sample) if self.request.sample else [pk for pk, _ in pairs]
 
-    def _sampled(self, pairs: Sequence[tuple[int, str]], size: int) -> list[int]:
+    def _pick_sample(self, pairs: Sequence[tuple[int, str]], size: int) -> list[int]:
         """Pick `size` subjects that are ready, by the hash of their keys, so that they are the same ones every time.
 
         If too few are ready, others fill the sample, so that the preview can say what they lack.
@@ -172,7 +172,7 @@ class Drafter:
             if len(ready) == size:
                 break
         picked = set([*ready, *unready][:size])
-        self.passed_over = len(unready) - len(picked.intersection(unready))
+        self.skipped_count = len(unready) - len(picked.intersection(unready))
         return [pk for pk, _ in pairs if pk in picked]
 
     def _is_ready(self, subject: SubjectRow) -> bool:
@@ -180,7 +180,7 @@ class Drafter:
         covered = self.request.covered or frozenset()
         groups = [group for group in self.request.groups if (subject.id, group.aspect) not in covered]
         return not any(
-            self._draft(Wish(subject, variant), prompts.values_key(variant), group).problems
+            self._draft(SubjectVariant(subject, variant), prompts.values_key(variant), group).problems
             for variant in self.request.variants
             for group in groups
         )
@@ -190,7 +190,7 @@ class Drafter:
         covered = self.request.covered
         return covered is None or any((subject_id, group.aspect) not in covered for group in self.request.groups)
 
-    def _listed(self) -> Iterator[Wish]:
+    def _variants_of_list(self) -> Iterator[SubjectVariant]:
         for first, chunk in zip(
             range(1, len(self.request.rows) + 1, CHUNK), _chunks(self.request.rows, CHUNK), strict=True
         ):
@@ -211,7 +211,7 @@ class Drafter:
                     )
                     continue
                 aspect, size = listing.image_aspect(row), listing.image_size(row)
-                yield Wish(subject, listing.placeholders(row), number, aspect, size)
+                yield SubjectVariant(subject, listing.placeholders(row), number, aspect, size)
 
     def _load(self, where: Mapping[str, Any]) -> dict[int, SubjectRow]:
         return subjects.load(
@@ -223,13 +223,13 @@ class Drafter:
 
     # -- one cell --------------------------------------------------------------------------------------------------
 
-    def _draft(self, wish: Wish, values_key: str, group: AspectGroup) -> Draft:
+    def _draft(self, wish: SubjectVariant, values_key: str, group: AspectGroup) -> Draft:
         subject, request = wish.subject, self.request
         problems = self._cell_problems(wish, values_key, group)
         images, image_problems = self._images(wish)
         problems += image_problems
         values = self._values(wish)
-        lacking = prompts.missing(request.source, values)
+        lacking = prompts.find_missing_names(request.source, values)
         if lacking:
             problems.append(("missing_value", f"No value for {', '.join(lacking)}."))
         if problems:
@@ -238,7 +238,7 @@ class Drafter:
         if banned := self._banned(rendered):
             return Draft(subject, wish.values, values_key, group, rendered, problems=banned)
         parameters = self._parameters(wish, rendered)
-        named, missing = self._named(parameters)
+        named, missing = self._concept_images(parameters)
         if missing:
             return Draft(subject, wish.values, values_key, group, rendered, parameters, problems=missing)
         spec = Spec(
@@ -269,7 +269,7 @@ class Drafter:
             photo=self._photo(wish) if images else (None, "", ""),
         )
 
-    def _banned(self, rendered: Rendered) -> tuple[tuple[str, str], ...]:
+    def _banned(self, rendered: RenderedPrompt) -> tuple[tuple[str, str], ...]:
         """Return the banned words of a prompt as problems, where the brand blocks them."""
         guide = self.request.guide
         if guide is None or not self.request.blocks_banned_words:
@@ -277,7 +277,7 @@ class Drafter:
         remarks = prompts.problems(rendered.text, guide)
         return tuple(dict.fromkeys(("banned_word", remark.message) for remark in remarks if remark.kind == "banned"))
 
-    def _cell_problems(self, wish: Wish, values_key: str, group: AspectGroup) -> list[tuple[str, str]]:
+    def _cell_problems(self, wish: SubjectVariant, values_key: str, group: AspectGroup) -> list[tuple[str, str]]:
         problems = []
         if len(values_key) > VALUES_KEY_LENGTH:
             problems.append(("values", f"Its axis values are longer than {VALUES_KEY_LENGTH} characters together."))
@@ -297,7 +297,7 @@ class Drafter:
             self._seen.add(identity)
         return problems
 
-    def _images(self, wish: Wish) -> tuple[dict[str, ImageRef], list[tuple[str, str]]]:
+    def _images(self, wish: SubjectVariant) -> tuple[dict[str, ImageRef], list[tuple[str, str]]]:
         roles = self._roles
         if not roles:
             return {}, []
@@ -312,7 +312,7 @@ class Drafter:
             return {}, [("missing_cutout", f"Its photo{of_role} has no accepted cut-out.")]
         return {label: self._image(label, images) for label in roles}, []
 
-    def _named(self, parameters: Mapping[str, Any]) -> tuple[dict[str, ImageRef], tuple[tuple[str, str], ...]]:
+    def _concept_images(self, parameters: Mapping[str, Any]) -> tuple[dict[str, ImageRef], tuple[tuple[str, str], ...]]:
         """Return, by role, the images of the concepts that a cell names, or the problems with them."""
         requested = [
             (lookup, parameters[name]) for lookup in self.request.named if (name := lookup.use.parameter) in parameters
@@ -327,21 +327,21 @@ class Drafter:
             return images.cutout
         return images.photo
 
-    def _values(self, wish: Wish) -> dict[str, Any]:
+    def _values(self, wish: SubjectVariant) -> dict[str, Any]:
         campaign = self.request.campaign
         return {"brand": campaign.brand.name, "campaign": campaign.name, **wish.subject.values, **wish.values}
 
-    def _feed_values(self, wish: Wish) -> dict[str, str]:
+    def _feed_values(self, wish: SubjectVariant) -> dict[str, str]:
         """Return the values of the subject that the prompt reads, without those of axes, which come from no feed."""
-        return inputs.read_values(self._names - wish.values.keys(), wish.subject.values)
+        return inputs.select_read_values(self._names - wish.values.keys(), wish.subject.values)
 
-    def _photo(self, wish: Wish) -> tuple[int, str, str]:
+    def _photo(self, wish: SubjectVariant) -> tuple[int, str, str]:
         """Return the id and the sha256 of the photo that a cell is made from, and the sha256 of its cut-out if used."""
         images = wish.subject.images[str(wish.values.get(PHOTO_AXIS, ""))]
         cutout = images.cutout if {"cutout", "mask"} & set(self._roles) else None
         return images.photo_id, images.photo.sha256, cutout.sha256 if cutout else ""
 
-    def _parameters(self, wish: Wish, rendered: Rendered) -> dict[str, Any]:
+    def _parameters(self, wish: SubjectVariant, rendered: RenderedPrompt) -> dict[str, Any]:
         request = self.request
         parameters = dict(rendered.parameters)
         for name in self._injected:
@@ -361,7 +361,7 @@ class Drafter:
             parameters[name] = self._palette.get(str(parameters[name]).casefold(), parameters[name])
         return parameters
 
-    def _seed(self, wish: Wish, candidate: int) -> int:
+    def _seed(self, wish: SubjectVariant, candidate: int) -> int:
         if SEED_AXIS in wish.values:
             return prompts.seed_for("fixed", base=int(wish.values[SEED_AXIS]), candidate=candidate)
         version = self.request.version
@@ -373,7 +373,7 @@ class Drafter:
             candidate=candidate,
         )
 
-    def _jobs(self, wish: Wish, spec: Spec) -> tuple[DraftJob, ...]:
+    def _jobs(self, wish: SubjectVariant, spec: Spec) -> tuple[DraftJob, ...]:
         plain = spec.to_json()
         jobs = []
         for candidate in range(1, self.request.candidates + 1):

@@ -17,9 +17,9 @@ from generation.services.planning import plan_requests
 
 LATEST = 400
 """Number of an endpoint's latest images that an estimate uses."""
-ENOUGH_OF_ONE_SIZE = 8
+MIN_IMAGES_OF_ONE_SIZE = 8
 USAGES = 50
-MOST_WAITING = 100_000
+MAX_WAITING = 100_000
 
 # The time of an image is the time of its batch divided by the number of images. A batch lasts from the end of the
 # worker's previous batch (or from its claim, if the worker was idle) to its own end. The length of an attempt cannot be
@@ -102,10 +102,10 @@ class _Pace:
     shares: tuple[float, float] | None
 
 
-def interval(endpoint: Endpoint, works: Mapping[str, Work]) -> Interval:
+def estimate_interval(endpoint: Endpoint, works: Mapping[str, Work]) -> Interval:
     """Return how long the works (by batch key) will take and what they will cost. Three queries.
 
-    Uses the history of the same batch key if it has ENOUGH_OF_ONE_SIZE images, else the history of all sizes.
+    Uses the history of the same batch key if it has MIN_IMAGES_OF_ONE_SIZE images, else the history of all sizes.
     """
     workers = max(1, lanes.live_workers(endpoint.lane))
     ahead = _ahead(endpoint)
@@ -118,7 +118,7 @@ def interval(endpoint: Endpoint, works: Mapping[str, Work]) -> Interval:
     rests_on = 0
     for batch_key, work in works.items():
         own_pace = history.get(batch_key)
-        pace = own_pace if own_pace and own_pace.images >= ENOUGH_OF_ONE_SIZE else overall
+        pace = own_pace if own_pace and own_pace.images >= MIN_IMAGES_OF_ONE_SIZE else overall
         rests_on = max(rests_on, pace.images)
         low += work.images * pace.seconds[0]
         high += work.images * pace.seconds[1]
@@ -138,12 +138,12 @@ def quote(endpoint: Endpoint, named: Quote) -> tuple[Decimal, float]:
     seconds = endpoint.seconds_per_image or named.seconds
     money = endpoint.price_per_image or Decimal(str(named.cost))
     if endpoint.prices:
-        typical = prices.mean(_usages(endpoint))
+        typical = prices.mean_usage(_usages(endpoint))
         money += prices.estimate(endpoint.prices, typical={**named.usage, **typical}, seconds=seconds)
     return Decimal(money).quantize(Decimal("0.000001")), float(seconds)
 
 
-def price(endpoint: Endpoint, *, width: int, height: int) -> Price:
+def estimate_price(endpoint: Endpoint, *, width: int, height: int) -> Price:
     """Return the price of one image of this size. Raises Invalid if the endpoint cannot be used."""
     money, _ = quote(endpoint, plan_requests.open_engine(endpoint).quote(Spec("", width, height, seed=0)))
     return Price(money, bool(set(endpoint.prices) - {"image"}))
@@ -168,5 +168,5 @@ def _history(endpoint: Endpoint) -> dict[str | None, _Pace]:
 
 def _ahead(endpoint: Endpoint) -> int:
     with connection.cursor() as cursor:
-        cursor.execute(_AHEAD, [endpoint.pk, MOST_WAITING])
+        cursor.execute(_AHEAD, [endpoint.pk, MAX_WAITING])
         return int(cursor.fetchone()[0])

@@ -30,7 +30,7 @@ class Maker:
     tier: str = "final"
 
     @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> Maker | None:
+    def from_json(cls, plain: Mapping[str, Any]) -> Maker | None:
         """Return the maker that `to_json` wrote; None where nothing was recorded."""
         return cls(**plain) if plain else None
 
@@ -44,18 +44,18 @@ class Maker:
         return text if self.tier == "final" else f"{text}, tier {self.tier}"
 
 
-def maker(endpoint: Endpoint, engine: Engine) -> Maker:
+def get_maker(endpoint: Endpoint, engine: Engine) -> Maker:
     """Return the maker that the endpoint has at this moment. Engines whose model is a file read that file."""
     model, revision = engine.model_identity()
     return Maker(endpoint.engine, model, revision, endpoint.config.get("tier", "final"))
 
 
-def reported(now: Maker, model: str, revision: str) -> Maker:
+def maker_from_report(now: Maker, model: str, revision: str) -> Maker:
     """Return the maker of an image from the report of a local engine; missing values are taken from `now`."""
     return Maker(now.engine, model or now.model, revision or now.revision, now.tier)
 
 
-def made_by(submitted: Maker, now: Maker, model: str, revision: str) -> Maker:
+def maker_of_result(submitted: Maker, now: Maker, model: str, revision: str) -> Maker:
     """Return the maker of a service's image that was submitted to `submitted` and whose result names model, revision.
 
     now: the maker at the time when the result is read. A result with its model and revision only repeats the endpoint's
@@ -86,12 +86,12 @@ def fingerprint(shared: str, spec: str) -> str:
     return hashlib.sha256(f"{shared}\n{spec}".encode()).hexdigest()
 
 
-def of_spec(*, brand_id: int, maker: Maker, engine: Engine, spec: Mapping[str, Any]) -> str:
+def fingerprint_spec(*, brand_id: int, maker: Maker, engine: Engine, spec: Mapping[str, Any]) -> str:
     """Return the fingerprint of one spec as plain JSON (`Spec.to_json`), candidate number included.
 
     engine: its capabilities say which parts of the spec it obeys.
     """
-    decisive = canonical({**spec, **indifferent(engine.capabilities())})
+    decisive = canonical({**spec, **neutral_values(engine.capabilities())})
     return fingerprint(prefix(brand_id=brand_id, maker=maker), decisive)
 
 
@@ -102,7 +102,7 @@ def short_key(batch_key: str) -> str:
     return hashlib.sha256(batch_key.encode()).hexdigest()[:BATCH_KEY_LENGTH]
 
 
-def indifferent(capabilities: Capabilities) -> dict[str, Any]:
+def neutral_values(capabilities: Capabilities) -> dict[str, Any]:
     """Return neutral values for the parts of a spec that the engine ignores.
 
     If it reads no prompt or no seed, these do not change the image, so they must not change the fingerprint.

@@ -48,19 +48,19 @@ ON CONFLICT (cell_id) DO NOTHING
 """  # noqa: S608 (our own text only)
 
 
-def read_values(names: Iterable[str], own: Mapping[str, Any]) -> dict[str, str]:
-    """Return the values that placeholders of these names read. own: the result of `values_of` for the subject."""
+def select_read_values(names: Iterable[str], own: Mapping[str, Any]) -> dict[str, str]:
+    """Return the values that placeholders of these names read. own: the subject's own, from `placeholder_values`."""
     return {name: str(own.get(name) or "") for name in sorted(names)}
 
 
-def accept(asset: Asset) -> None:
+def pin_current_inputs(asset: Asset) -> None:
     """Pin the current inputs of an asset, because a person has seen and approved them. The caller holds its lock."""
     with connection.cursor() as cursor:
         cursor.execute(_KEEP_UP, {"cell": asset.cell_id})
         if cursor.rowcount:
             return
         run = asset.cell.run
-        names = inputs.used_names(prompt_selectors.source(run.prompt_version), asset.cell.axis_values)
+        names = inputs.used_names(prompt_selectors.prompt_source(run.prompt_version), asset.cell.axis_values)
         cursor.execute(_PIN, {"cell": asset.cell_id, "names": sorted(names), "files": _files(asset)})
 
 

@@ -69,12 +69,12 @@ ALL: tuple[JobTemplate, ...] = (
     JobTemplate(
         "social",
         "Social set in four aspects",
-        "Square, portrait, detail and wide from one prompt.",
+        "Square, portrait, story and wide from one prompt.",
         "context",
         specs=(
             _spec("social-square", 1080, 1080, "social"),
             _spec("social-portrait", 1080, 1350, "social"),
-            _spec("social-detail", 1080, 1920, "social"),
+            _spec("social-story", 1080, 1920, "social"),
             _spec("social-wide", 1920, 1080, "social"),
         ),
     ),
@@ -116,7 +116,7 @@ def get(slug: str) -> JobTemplate:
     return BY_SLUG[slug]
 
 
-def lacking(template: JobTemplate, specs: Iterable[OutputSpec]) -> list[SpecInput]:
+def find_missing_outputs(template: JobTemplate, specs: Iterable[OutputSpec]) -> list[SpecInput]:
     """Return the outputs that the template needs and the campaign lacks: it has none of the aspect that is as wide."""
     existing = list(specs)
     return [
@@ -142,7 +142,7 @@ def add_outputs(*, campaign_id: int, slug: str, by: User) -> list[OutputSpec]:
     template = get(slug)
     campaign = campaigns.lock(campaign_id)
     existing = list(campaign.output_specs.order_by("id"))
-    new = lacking(template, existing)
+    new = find_missing_outputs(template, existing)
     if not new:
         raise Conflict(f"{campaign.name} has all outputs of {template.name} already.")
     used_slugs = {spec.slug for spec in existing}

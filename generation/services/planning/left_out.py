@@ -41,7 +41,7 @@ class _Count:
     keys: list[str] = field(default_factory=list)
 
 
-class LeftOut:
+class LeftOutCounter:
     """Count the drafts that a run leaves out, by cause."""
 
     def __init__(self) -> None:

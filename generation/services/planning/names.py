@@ -51,7 +51,7 @@ class Collisions:
     def __init__(self, request: PlanRequest) -> None:
         shared_values = {"brand": request.campaign.brand.slug, "campaign": request.campaign.slug, **_SAME_FOR_ALL}
         self._name: dict[int, Callable[[Mapping[str, object]], str]] = {
-            spec.pk: names.namer(
+            spec.pk: names.make_namer(
                 spec.name_pattern,
                 image_format=spec.image_format,
                 fixed={**shared_values, "asset_type": spec.asset_type, "spec": spec.slug},
@@ -75,7 +75,7 @@ class Collisions:
             else:
                 self._taken[identity] = (sku, spec.slug)
 
-    def found(self) -> tuple[Collision, ...]:
+    def list_collisions(self) -> tuple[Collision, ...]:
         return tuple(self._collisions.values())
 
     def _note(self, spec: OutputSpec, name: str, sku: str, other: str, other_spec: str) -> None:

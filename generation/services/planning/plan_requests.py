@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Required, TypedDict
+from typing import Any
 
 from campaigns import name_patterns, prompts
 from campaigns.choices import PhotoRole, PromptStatus
@@ -29,8 +29,9 @@ from generation.services.planning.fingerprints import Maker
 GUIDE_PARAMETERS = {"backdrop": "backdrop", "light": "light", "fill": "fill_ratio", "baseline": "baseline"}
 
 
-class PlanArguments(TypedDict, total=False):
-    """The request for a run.
+@dataclass(frozen=True)
+class PlanArguments:
+    """The request for a run, before it is loaded and checked (PlanRequest).
 
     subjects: ids or Subjects, None for all active ones of the campaign; sample: only this number of them, spread.
     shape "list" takes rows, {"subject": SKU or id, "backdrop": "clay"}, one image each (per aspect, unless the row
@@ -39,19 +40,19 @@ class PlanArguments(TypedDict, total=False):
     if any image cannot be made, instead of leaving it out.
     """
 
-    campaign: Required[Campaign]
-    prompt_version: Required[PromptVersion]
-    endpoint: Required[Endpoint]
-    stage: Required[str]
-    by: Required[User]
-    subjects: Iterable[Any] | None
-    shape: str
-    rows: Iterable[Mapping[str, Any]] | None
-    axes: Mapping[str, Sequence[Any]] | None
-    sample: int | None
-    aspects: Sequence[str] | None
-    missing_only: bool
-    all_or_nothing: bool
+    campaign: Campaign
+    prompt_version: PromptVersion
+    endpoint: Endpoint
+    stage: str
+    by: User
+    subjects: Iterable[Any] | None = None
+    shape: str = RunShape.MATRIX
+    rows: Iterable[Mapping[str, Any]] | None = None
+    axes: Mapping[str, Sequence[Any]] | None = None
+    sample: int | None = None
+    aspects: Sequence[str] | None = None
+    missing_only: bool = False
+    all_or_nothing: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class PlanRequest:
     rows: tuple[Mapping[str, Any], ...]
     sample: int | None
     #: The scenes and maps that it names, if the engine takes them, looked up once for all images.
-    named: tuple[concepts.Known, ...]
+    named: tuple[concepts.ConceptImages, ...]
     #: The engine, model and revision of now, under which the images are planned and stored.
     maker: Maker
     notes: tuple[str, ...]
@@ -141,75 +142,85 @@ class PlanRequest:
         return {**plain, "missing_only": True} if self.covered is not None else plain
 
 
-def load(
-    *,
-    campaign: Campaign,
-    prompt_version: PromptVersion,
-    endpoint: Endpoint,
-    stage: str,
-    by: User,
-    subjects: Iterable[Any] | None = None,
-    shape: str = RunShape.MATRIX,
-    rows: Iterable[Mapping[str, Any]] | None = None,
-    axes: Mapping[str, Sequence[Any]] | None = None,
-    sample: int | None = None,
-    aspects: Sequence[str] | None = None,
-    missing_only: bool = False,
-    all_or_nothing: bool = False,
-) -> PlanRequest:
+def load(arguments: PlanArguments) -> PlanRequest:
     """Load a request and check everything that does not depend on a subject. Raises NotAllowed and Invalid."""
-    require(by, Action.RUN_SANDBOX if stage == Stage.SANDBOX else Action.RUN, campaign.brand)
-    listed = tuple(rows or ())
-    used_axes = {} if shape == RunShape.LIST else dict(prompt_version.axes if axes is None else axes)
+    campaign, version, endpoint = arguments.campaign, arguments.prompt_version, arguments.endpoint
+    stage = arguments.stage
+    require(arguments.by, Action.RUN_SANDBOX if stage == Stage.SANDBOX else Action.RUN, campaign.brand)
+    rows = tuple(arguments.rows or ())
+    axes = _used_axes(arguments)
     engine = open_engine(endpoint)
     capabilities = engine.capabilities()
-    source = prompt_selectors.source(prompt_version)
-    names = list(used_axes) if shape == RunShape.MATRIX else _listed_names(listed)
-    problems = [
-        *_whole_problems(campaign, prompt_version, endpoint, stage, shape, listed),
-        *_unobeyed(names, source, prompt_version, endpoint.engine, capabilities),
-        *_unseen(source, used_axes, capabilities),
-        *_unavailable_images(prompt_version, capabilities),
-        *(Problem("endpoint", f"{endpoint.name}: {sentence}", endpoint.slug) for sentence in capabilities.unsettled),
-    ]
-    try:
-        variants = prompts.expand_axes(used_axes)
-    except prompts.AxisError as error:
-        problems.append(Problem(f"axes/{error.axis}", error.message))
-        variants = []
+    source = prompt_selectors.prompt_source(version)
+    names = list(axes) if arguments.shape == RunShape.MATRIX else _listed_names(rows)
+    variants, axis_problems = _variants(axes)
     specs = list(campaign.output_specs.order_by("id"))
-    problems += [*_unknown_aspects(specs, aspects), *([] if stage == Stage.SANDBOX else _bad_names(specs))]
-    if not specs:
-        problems.append(Problem("output_specs", "This campaign has no output spec yet; add what the channel wants."))
-    groups, notes = _groups([spec for spec in specs if aspects is None or spec.aspect in aspects], capabilities)
+    problems = [
+        *_whole_problems(arguments, rows),
+        *_find_ineffective_names(names, source, version, endpoint.engine, capabilities),
+        *_find_ineffective_axes(source, axes, capabilities),
+        *_unavailable_images(version, capabilities),
+        *(
+            Problem("endpoint", f"{endpoint.name}: {sentence}", endpoint.slug)
+            for sentence in capabilities.open_questions
+        ),
+        *axis_problems,
+        *_output_problems(specs, arguments),
+    ]
     if problems:
         raise Invalid("This run cannot be planned as it is.", problems)
+    aspects, subjects = arguments.aspects, arguments.subjects
+    groups, notes = _groups([spec for spec in specs if aspects is None or spec.aspect in aspects], capabilities)
     return PlanRequest(
         campaign=campaign,
-        version=prompt_version,
+        version=version,
         endpoint=endpoint,
         stage=stage,
-        shape=shape,
+        shape=arguments.shape,
         engine=engine,
         capabilities=capabilities,
         source=source,
-        guide=guides.published(campaign.brand_id),
+        guide=guides.get_published(campaign.brand_id),
         groups=groups,
-        axes=used_axes,
-        variants=tuple(variants),
+        axes=axes,
+        variants=variants,
         subject_ids=None if subjects is None else tuple(_id(subject) for subject in subjects),
-        rows=listed,
-        sample=sample,
+        rows=rows,
+        sample=arguments.sample,
         named=tuple(
-            concepts.known(use, campaign.brand, concepts.named(use, source, used_axes, listed))
-            for use in concepts.taken(capabilities)
+            concepts.load_images(use, campaign.brand, concepts.list_named_keys(use, source, axes, rows))
+            for use in concepts.supported_uses(capabilities)
         ),
         maker=maker_of(endpoint, engine),
-        notes=(*notes, *_notes(prompt_version, endpoint, capabilities, stage)),
+        notes=(*notes, *_notes(version, endpoint, capabilities, stage)),
         aspects=None if aspects is None else tuple(aspects),
-        covered=coverage.covered(campaign.pk) if missing_only else None,
-        all_or_nothing=all_or_nothing,
+        covered=coverage.list_existing_images(campaign.pk) if arguments.missing_only else None,
+        all_or_nothing=arguments.all_or_nothing,
     )
+
+
+def _used_axes(arguments: PlanArguments) -> dict[str, Sequence[Any]]:
+    """Return the axes of the request, or else of the prompt version; a list has none."""
+    if arguments.shape == RunShape.LIST:
+        return {}
+    return dict(arguments.prompt_version.axes if arguments.axes is None else arguments.axes)
+
+
+def _variants(axes: Mapping[str, Sequence[Any]]) -> tuple[tuple[dict[str, Any], ...], list[Problem]]:
+    """Return the combinations of the axes' values, and the problems of these axes."""
+    try:
+        return tuple(prompts.expand_axes(axes)), []
+    except prompts.AxisError as error:
+        return (), [Problem(f"axes/{error.axis}", error.message)]
+
+
+def _output_problems(specs: list[OutputSpec], arguments: PlanArguments) -> list[Problem]:
+    problems = _unknown_aspects(specs, arguments.aspects)
+    if arguments.stage != Stage.SANDBOX:
+        problems += _bad_names(specs)
+    if not specs:
+        problems.append(Problem("output_specs", "This campaign has no output spec yet; add what the channel wants."))
+    return problems
 
 
 def _listed_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -245,15 +256,15 @@ def open_engine(endpoint: Endpoint) -> engines.Engine:
 def maker_of(endpoint: Endpoint, engine: engines.Engine) -> Maker:
     """Return the maker (engine, model, revision) of the endpoint now. Raises Invalid, with the reason, if unknown."""
     try:
-        return fingerprints.maker(endpoint, engine)
+        return fingerprints.get_maker(endpoint, engine)
     except (OSError, engines.EngineError) as error:
         message = f"The endpoint {endpoint.name} cannot say which model it has: {error}"
         raise Invalid(message, [Problem("endpoint", message, endpoint.slug)]) from error
 
 
-def _whole_problems(
-    campaign: Campaign, version: PromptVersion, endpoint: Endpoint, stage: str, shape: str, rows: tuple[Any, ...]
-) -> list[Problem]:
+def _whole_problems(arguments: PlanArguments, rows: tuple[Any, ...]) -> list[Problem]:
+    campaign, version, endpoint = arguments.campaign, arguments.prompt_version, arguments.endpoint
+    stage, shape = arguments.stage, arguments.shape
     problems = []
     if stage not in Stage.values:
         problems.append(Problem("stage", f"Known stages are {', '.join(Stage.values)}.", stage))
@@ -269,7 +280,7 @@ def _whole_problems(
         problems.append(Problem("endpoint", "This endpoint serves another brand.", endpoint.slug))
     if not endpoint.is_enabled:
         problems.append(Problem("endpoint", f"{endpoint.name} is switched off.", endpoint.slug))
-    model = local_models.of_endpoint(endpoint) if endpoint.engine == "diffusers" else None
+    model = local_models.find_for_endpoint(endpoint) if endpoint.engine == "diffusers" else None
     if model is not None and not model.is_usable:
         message = f"{endpoint.name} draws with {model.name}, which may not be used any more; take another endpoint."
         problems.append(Problem("endpoint", message, endpoint.slug))
@@ -287,7 +298,7 @@ def _whole_problems(
     return problems
 
 
-def _unobeyed(
+def _find_ineffective_names(
     names: Sequence[str],
     source: PromptSource,
     version: PromptVersion,
@@ -318,10 +329,10 @@ def _ignored(name: str, engine: str, capabilities: engines.Capabilities) -> str:
     return sentence
 
 
-def _unseen(
+def _find_ineffective_axes(
     source: PromptSource, axes: Mapping[str, Sequence[Any]], capabilities: engines.Capabilities
 ) -> list[Problem]:
-    hidden = scenes.hidden(source, axes) if capabilities.takes_scenes else {}
+    hidden = scenes.find_hidden_axes(source, axes) if capabilities.takes_scenes else {}
     return [Problem(f"axes/{name}", sentence, name) for name, sentence in hidden.items()]
 
 

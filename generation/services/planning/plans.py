@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Unpack
+from typing import Any
 
 from django.db import transaction
 
@@ -30,24 +30,25 @@ from generation.states import RUN
 JOBS_PER_COPY = 5000
 
 
-def preview(**fields: Unpack[PlanArguments]) -> Preview:
-    """Preview a run without writing anything; PlanArguments describes the arguments.
+def preview(arguments: PlanArguments) -> Preview:
+    """Preview a run without writing anything.
 
     Raises NotAllowed, and Invalid for problems of the run as a whole (an axis that the engine ignores, a disabled
     endpoint). Problems of single subjects are in the result.
     """
-    request = plan_requests.load(**fields)
+    request = plan_requests.load(arguments)
     drafter = Drafter(request)
-    tally = previews.Tally(request)
+    tally = previews.PreviewBuilder(request)
     for batch in _batches(drafter.drafts()):
         tally.add(batch)
     tally.add_unknown(drafter.unknown)
-    tally.add_passed_over(drafter.passed_over)
+    tally.add_skipped(drafter.skipped_count)
     return tally.result()
 
 
 @transaction.atomic
 def plan(
+    arguments: PlanArguments,
     *,
     name: str = "",
     priority: int = 0,
@@ -56,7 +57,6 @@ def plan(
     scheduled_run: ScheduledRun | None = None,
     release_at: datetime | None = None,
     alternates: Sequence[Endpoint] = (),
-    **fields: Unpack[PlanArguments],
 ) -> Run:
     """Write a run with its cells, jobs, frozen specs and assets; jobs are held until release, or until `release_at`.
 
@@ -66,11 +66,11 @@ def plan(
     two people plan the missing images at the same time, the second does not plan again what the first has planned.
     alternates: endpoints to which its jobs may move when the endpoint is slow or down.
     """
-    campaign, by, stage = fields["campaign"], fields["by"], fields["stage"]
-    if fields.get("missing_only"):
+    campaign, by, stage = arguments.campaign, arguments.by, arguments.stage
+    if arguments.missing_only:
         campaigns.lock(campaign.pk)
-    version = fields["prompt_version"] = prompt_services.lock(fields["prompt_version"].pk)
-    request = plan_requests.load(**fields)
+    version = prompt_services.lock(arguments.prompt_version.pk)
+    request = plan_requests.load(replace(arguments, prompt_version=version))
     if cloned_from is not None and cloned_from.campaign.brand_id != campaign.brand_id:
         raise NotFound(f"There is no run {cloned_from.pk}.")
     run = Run.objects.create(
@@ -86,26 +86,20 @@ def plan(
         job_template=job_template,
         cloned_from=cloned_from,
         scheduled_run=scheduled_run,
-        release_at=release_at and schedules.checked(release_at),
+        release_at=release_at and schedules.validate_release_time(release_at),
         requested_by=by,
     )
     totals = _write(request, run)
     _move_to_planned(run, totals)
     prompt_services.mark_used(version=version, by=by)
-    payload = {"stage": str(stage), "cells": run.cell_count, "jobs": run.job_count, "cost": str(run.quoted_cost)}
-    if totals.left_out.images:
-        payload["left_out"] = totals.left_out.images
-    payload |= {"campaign": campaign.pk, "prompt_version": version.pk, "endpoint": request.endpoint.slug}
-    if release_at:
-        payload["release_at"] = release_at.isoformat()
-    publish(events.RunPlanned(brand_id=campaign.brand_id, object_id=run.pk, payload=payload), by=by)
+    _publish_planned(request, run, totals, by=by, release_at=release_at)
     if alternates:
         routing.set_alternates(run_id=run.pk, endpoints=alternates, by=by)
     return run
 
 
 @dataclass(frozen=True)
-class Copy:
+class RunCopy:
     """The request of a run, to be planned again. rows: those of a list run.
 
     subjects, subject_ids: keys and ids of the subjects that are still active, None for all of the campaign.
@@ -127,7 +121,7 @@ class Copy:
     missing_only: bool
 
 
-def clone(*, run_id: int, by: User) -> Copy:
+def copy_run(*, run_id: int, by: User) -> RunCopy:
     """Return the request of a run, with keys for ids. Raises NotFound, also for a run that the person may not see."""
     run = Run.objects.visible_to(by).select_related("campaign__brand", "endpoint").filter(pk=run_id).first()
     if run is None:
@@ -142,7 +136,7 @@ def clone(*, run_id: int, by: User) -> Copy:
     keys = dict(active.values_list("pk", "key"))
     for row in rows:
         row["subject"] = keys.get(row["subject"], row["subject"])
-    return Copy(
+    return RunCopy(
         run=run,
         prompt_version_id=run.prompt_version_id,
         endpoint_id=run.endpoint_id,
@@ -176,32 +170,31 @@ def plan_again(
     Subjects that no longer exist are left out; "all" means all of the campaign now. Another version brings its own
     axes, unless the run had axes that differed from those of its prompt.
     """
-    copy = clone(run_id=run_id, by=by)
+    copy = copy_run(run_id=run_id, by=by)
     version = prompt_version or prompt_services.lock(copy.prompt_version_id)
     is_own = copy.axes == {name: list(values) for name, values in copy.run.prompt_version.axes.items()}
     axes = None if is_own and version.pk != copy.prompt_version_id else copy.axes
-    fields: PlanArguments = {
-        "campaign": copy.run.campaign,
-        "prompt_version": version,
-        "endpoint": endpoint or copy.run.endpoint,
-        "stage": stage or copy.stage,
-        "by": by,
-        "shape": copy.shape,
-        "aspects": copy.aspects,
-        "missing_only": copy.missing_only,
-    }
+    arguments = PlanArguments(
+        campaign=copy.run.campaign,
+        prompt_version=version,
+        endpoint=endpoint or copy.run.endpoint,
+        stage=stage or copy.stage,
+        by=by,
+        shape=copy.shape,
+        aspects=copy.aspects,
+        missing_only=copy.missing_only,
+    )
     if copy.shape == RunShape.LIST:
-        fields["rows"] = copy.rows
+        arguments = replace(arguments, rows=copy.rows)
     else:
-        fields["axes"], fields["sample"] = axes, copy.sample
-        fields["subjects"] = copy.subject_ids
+        arguments = replace(arguments, axes=axes, sample=copy.sample, subjects=copy.subject_ids)
     return plan(
+        arguments,
         name=name or copy.name,
         job_template=copy.job_template,
         cloned_from=copy.run,
         release_at=release_at,
         alternates=list(copy.run.alternates.filter(is_enabled=True)),
-        **fields,
     )
 
 
@@ -213,7 +206,7 @@ class _Totals:
     cells: int = 0
     jobs: int = 0
     cost: Decimal = Decimal(0)
-    left_out: left_out.LeftOut = field(default_factory=left_out.LeftOut)
+    left_out: left_out.LeftOutCounter = field(default_factory=left_out.LeftOutCounter)
 
 
 @dataclass
@@ -276,7 +269,7 @@ def _write(request: PlanRequest, run: Run) -> _Totals:
         problems.is_blocking = True
     if problems.is_blocking or (problems.first and not totals.cells):
         problems.refuse()
-    if files and (shared := files.found()):
+    if files and (shared := files.list_collisions()):
         raise Invalid(
             f"Nothing was planned: {shared[0].message}",
             [
@@ -285,7 +278,7 @@ def _write(request: PlanRequest, run: Run) -> _Totals:
             ],
         )
     if not totals.cells:
-        message = previews.nothing(request)
+        message = previews.describe_empty_run(request)
         raise Invalid(message, [Problem("subjects", message)])
     return totals
 
@@ -356,8 +349,18 @@ def _copy(request: PlanRequest, run: Run, batch: Sequence[Draft], totals: _Total
     totals.cells += len(cells)
     totals.jobs += len(jobs)
     # Existing images cost nothing: the same sum as in the preview and at the release.
-    existing = previews.known_masters(request, [job.fingerprint for _, _, job in drawn])
+    existing = previews.find_masters(request, [job.fingerprint for _, _, job in drawn])
     totals.cost += sum((draft.cost for _, draft, job in drawn if job.fingerprint not in existing), Decimal(0))
+
+
+def _publish_planned(request: PlanRequest, run: Run, totals: _Totals, *, by: User, release_at: datetime | None) -> None:
+    payload = {"stage": str(run.stage), "cells": run.cell_count, "jobs": run.job_count, "cost": str(run.quoted_cost)}
+    if totals.left_out.images:
+        payload["left_out"] = totals.left_out.images
+    payload |= {"campaign": run.campaign_id, "prompt_version": run.prompt_version_id, "endpoint": request.endpoint.slug}
+    if release_at:
+        payload["release_at"] = release_at.isoformat()
+    publish(events.RunPlanned(brand_id=request.campaign.brand_id, object_id=run.pk, payload=payload), by=by)
 
 
 def _move_to_planned(run: Run, totals: _Totals) -> None:

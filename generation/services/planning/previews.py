@@ -126,14 +126,14 @@ class Preview:
         return self.fits_budget and self.budget_left is not None and dear > self.budget_left
 
 
-def nothing(request: PlanRequest) -> str:
+def describe_empty_run(request: PlanRequest) -> str:
     """Return a sentence that says why a run has no image to make."""
     if request.covered is not None:
         return "Nothing is missing: every subject has an image of each aspect, made or on its way."
     return "There is no active subject in this campaign; add or import some."
 
 
-class Tally:
+class PreviewBuilder:
     """Add up drafts to a Preview."""
 
     def __init__(self, request: PlanRequest) -> None:
@@ -141,7 +141,7 @@ class Tally:
         self.subjects: set[int] = set()
         self.cells = self.jobs = self.reused = self.rejected = self.approved = 0
         self.problem_count = self.blocking_count = 0
-        self.left_out = left_out.LeftOut()
+        self.left_out = left_out.LeftOutCounter()
         self.notes: list[str] = []
         self.cost = Decimal(0)
         self.seconds = 0.0
@@ -154,7 +154,7 @@ class Tally:
         self.approved_cells = _approved(request)
 
     def add(self, batch: Sequence[Draft]) -> None:
-        check_results = known_masters(self.request, [job.fingerprint for draft in batch for job in draft.jobs])
+        check_results = find_masters(self.request, [job.fingerprint for draft in batch for job in draft.jobs])
         for draft in batch:
             self._read(draft)
             if draft.problems:
@@ -194,7 +194,7 @@ class Tally:
         work = self.works.get(draft.batch_key, Work())
         self.works[draft.batch_key] = Work(work.images + 1, work.cost + draft.cost)
 
-    def add_passed_over(self, count: int) -> None:
+    def add_skipped(self, count: int) -> None:
         """Add a note of how many subjects a sample passed over because they are not ready."""
         if count:
             sentence = ngettext(
@@ -237,8 +237,8 @@ class Tally:
     def result(self) -> Preview:
         request = self.request
         if not self.cells and not self.problem_count:
-            self._problem("", "unknown_subject", nothing(request), {})
-        between = estimates.interval(request.endpoint, self.works)
+            self._problem("", "unknown_subject", describe_empty_run(request), {})
+        between = estimates.estimate_interval(request.endpoint, self.works)
         return Preview(
             subjects=len(self.subjects),
             cells=self.cells,
@@ -263,7 +263,7 @@ class Tally:
             left_out=self.left_out.causes(),
             left_out_count=self.left_out.images,
             wording=tuple(self.wording.values()),
-            collisions=self.names.found() if self.names else (),
+            collisions=self.names.list_collisions() if self.names else (),
             notes=(*request.notes, *self.notes),
             budget_left=budgets.status(request.campaign).left,
             pilot=gates.pilot(request.campaign, request.version),
@@ -288,7 +288,7 @@ def _first(request: PlanRequest, draft: Draft) -> FirstPrompt:
     )
 
 
-def known_masters(request: PlanRequest, fingerprints: list[str]) -> dict[str, bool]:
+def find_masters(request: PlanRequest, fingerprints: list[str]) -> dict[str, bool]:
     """Return, by fingerprint, whether the brand's master was rejected, for those of which it has one."""
     if request.version.seed_strategy == "random" or not fingerprints:
         return {}

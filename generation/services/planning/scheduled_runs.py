@@ -31,7 +31,7 @@ from generation.selectors import scheduled_runs as selectors
 from generation.services import runs
 from generation.services.planning import plan_requests, plans
 from generation.services.planning.drafts import Drafter
-from generation.services.planning.plan_requests import PlanRequest
+from generation.services.planning.plan_requests import PlanArguments, PlanRequest
 
 LABEL = "scheduled run"
 MAX_IMAGES = 10_000
@@ -61,7 +61,7 @@ def create(
     scheduled_run.save()
     if is_from_now_on:
         digests = selectors.digests(scheduled_run, with_images=_uses_images(scheduled_run, by))
-        _remember(scheduled_run, digests)
+        _store_digests(scheduled_run, digests)
     _publish(scheduled_run, by)
     return scheduled_run
 
@@ -97,14 +97,14 @@ def set_enabled(*, scheduled_run_id: int, by: User, is_enabled: bool) -> Schedul
 # -- looking -----------------------------------------------------------------------------------------------------------
 
 
-def look_at_all() -> int:
+def check_all() -> int:
     """Look at every enabled scheduled run, as a periodic task; returns how many runs began."""
     running = ScheduledRun.objects.filter(is_enabled=True).order_by("last_checked_at").values_list("pk", flat=True)
-    return sum(look(scheduled_run_id) is not None for scheduled_run_id in list(running))
+    return sum(check_now(scheduled_run_id) is not None for scheduled_run_id in list(running))
 
 
 @transaction.atomic
-def look(scheduled_run_id: int) -> Run | None:
+def check_now(scheduled_run_id: int) -> Run | None:
     """Take up new or changed subjects that are ready, within today's limits; returns the released run, if any.
 
     Problems are written to the `message` of the scheduled run. Also returns None while another process looks at it.
@@ -119,37 +119,32 @@ def look(scheduled_run_id: int) -> Run | None:
         return None
     try:
         with transaction.atomic():
-            run, message = _take_up(scheduled_run)
+            run, message = _plan_selection(scheduled_run)
     except DomainError as refusal:
         run, message = None, f"Nothing was made: {refusal.message}"
     ScheduledRun.objects.filter(pk=scheduled_run.pk).update(last_checked_at=clock.now(), message=message[:500])
     return run
 
 
-def _take_up(scheduled_run: ScheduledRun) -> tuple[Run | None, str]:
+def _plan_selection(scheduled_run: ScheduledRun) -> tuple[Run | None, str]:
     by = scheduled_run.created_by
     if not by.is_active:
         raise NotAllowed(f"{by.display_name}, whose scheduled_run this is, has no account here any more.")
     if added := selectors.new_from_source(scheduled_run):
         campaigns.add_subjects(campaign_id=scheduled_run.campaign_id, by=by, subject_ids=added)
-    picked = pick(scheduled_run)
+    picked = select_subjects(scheduled_run)
     if not picked.chosen:
         return None, _message(scheduled_run, picked, None)
-    run = _released(scheduled_run, picked)
-    _remember(scheduled_run, {pk: picked.digests[pk] for pk in picked.chosen})
+    run = _release_run(scheduled_run, picked)
+    _store_digests(scheduled_run, {pk: picked.digests[pk] for pk in picked.chosen})
     return run, _message(scheduled_run, picked, run)
 
 
-def _released(scheduled_run: ScheduledRun, picked: Picked) -> Run:
+def _release_run(scheduled_run: ScheduledRun, picked: SubjectSelection) -> Run:
     """Plan and release one run of the chosen subjects."""
     by = scheduled_run.created_by
     run = plans.plan(
-        campaign=scheduled_run.campaign,
-        prompt_version=scheduled_run.prompt_version,
-        endpoint=scheduled_run.endpoint,
-        stage=Stage.PARTIAL,
-        by=by,
-        subjects=picked.chosen,
+        _arguments(scheduled_run, by, picked.chosen),
         name=f"{scheduled_run.name}, {timezone.localtime(clock.now()):%d %b %H:%M}"[:160],
         scheduled_run=scheduled_run,
     )
@@ -157,7 +152,7 @@ def _released(scheduled_run: ScheduledRun, picked: Picked) -> Run:
 
 
 @dataclass
-class Picked:
+class SubjectSelection:
     """The result of a look. chosen: subject ids that are made now; waiting: the number of ready subjects beyond today's
     limits; limit: which limit it was; unready: subject id -> why no image of it can be made; digests: those of all new
     or changed subjects."""
@@ -171,48 +166,50 @@ class Picked:
     cost: Decimal = Decimal(0)
 
 
-def pick(scheduled_run: ScheduledRun, *, limit: int = selectors.CONSIDERED) -> Picked:
+def select_subjects(scheduled_run: ScheduledRun, *, limit: int = selectors.CONSIDERED) -> SubjectSelection:
     """Return the new or changed subjects that are ready and within today's limits. Reads only; raises as planning does.
 
     limit: the most changed subjects that are checked, the oldest first.
     """
-    run_request = _asked(scheduled_run, scheduled_run.created_by)
-    changed = selectors.changed(scheduled_run, with_images=bool(run_request.image_roles), limit=limit)
-    picked = Picked(changed)
+    run_request = _request(scheduled_run, scheduled_run.created_by)
+    changed = selectors.find_changed_subjects(scheduled_run, with_images=bool(run_request.image_roles), limit=limit)
+    picked = SubjectSelection(changed)
     if not changed:
         return picked
-    picked.unready = selectors.unready(list(changed), scheduled_run, run_request.image_roles)
+    picked.unready = selectors.find_unready_subjects(list(changed), scheduled_run, run_request.image_roles)
     ready = [pk for pk in changed if pk not in picked.unready]
     if ready:
-        _fit(picked, _weighed(scheduled_run, ready, picked), scheduled_run)
+        _fit(picked, _estimate_subjects(scheduled_run, ready, picked), scheduled_run)
     return picked
 
 
 @dataclass
-class _Weight:
+class _SubjectCost:
     """The number and the cost of one subject's images."""
 
     images: int = 0
     cost: Decimal = Decimal(0)
 
 
-def _weighed(scheduled_run: ScheduledRun, ready: Sequence[int], picked: Picked) -> dict[int, _Weight]:
+def _estimate_subjects(
+    scheduled_run: ScheduledRun, ready: Sequence[int], picked: SubjectSelection
+) -> dict[int, _SubjectCost]:
     """Return the weight by subject id, drafted as planning does; subjects with a problem are added to the unready."""
-    run_request = _asked(scheduled_run, scheduled_run.created_by, ready)
-    weights: dict[int, _Weight] = {}
+    run_request = _request(scheduled_run, scheduled_run.created_by, ready)
+    weights: dict[int, _SubjectCost] = {}
     for draft in Drafter(run_request).drafts():
         if draft.problems:
             picked.unready.setdefault(draft.subject.id, draft.problems[0][1])
             continue
-        weight = weights.setdefault(draft.subject.id, _Weight())
+        weight = weights.setdefault(draft.subject.id, _SubjectCost())
         weight.images += len(draft.jobs)
         weight.cost += draft.cost * len(draft.jobs)
     return {pk: weight for pk, weight in weights.items() if pk not in picked.unready}
 
 
-def _fit(picked: Picked, weights: dict[int, _Weight], scheduled_run: ScheduledRun) -> None:
+def _fit(picked: SubjectSelection, weights: dict[int, _SubjectCost], scheduled_run: ScheduledRun) -> None:
     """Choose subjects in their order as long as images and money last; the others wait, with the limit noted."""
-    today, currency = selectors.today(scheduled_run), scheduled_run.campaign.brand.currency
+    today, currency = selectors.load_today(scheduled_run), scheduled_run.campaign.brand.currency
     campaign_left = budgets.status(scheduled_run.campaign).left
     limits = [
         (today.budget_left, f"the daily budget of {scheduled_run.daily_budget:.2f} {currency} goes no further"),
@@ -225,7 +222,7 @@ def _fit(picked: Picked, weights: dict[int, _Weight], scheduled_run: ScheduledRu
             continue
         short = next((reason for money, reason in limits if picked.cost + weight.cost > money), "")
         if picked.images + weight.images > today.images_left:
-            short = f"the scheduled_run makes at most {_many(scheduled_run.daily_images, 'image')} a day"
+            short = f"the scheduled run makes at most {_many(scheduled_run.daily_images, 'image')} a day"
         if short:
             picked.waiting, picked.limit = picked.waiting + 1, picked.limit or short
             continue
@@ -234,7 +231,7 @@ def _fit(picked: Picked, weights: dict[int, _Weight], scheduled_run: ScheduledRu
         picked.cost += weight.cost
 
 
-def _message(scheduled_run: ScheduledRun, picked: Picked, run: Run | None) -> str:
+def _message(scheduled_run: ScheduledRun, picked: SubjectSelection, run: Run | None) -> str:
     """Return what a look did, in one to three sentences; "" if there was nothing to do."""
     parts = []
     if run is not None:
@@ -305,11 +302,15 @@ def _fill(
 
 def _uses_images(scheduled_run: ScheduledRun, by: User) -> bool:
     """Return whether images are made from photos. Raises Invalid if prompt, engine and campaign do not fit together."""
-    return bool(_asked(scheduled_run, by).image_roles)
+    return bool(_request(scheduled_run, by).image_roles)
 
 
-def _asked(scheduled_run: ScheduledRun, by: User, subjects: Sequence[int] | None = None) -> PlanRequest:
-    return plan_requests.load(
+def _request(scheduled_run: ScheduledRun, by: User, subjects: Sequence[int] | None = None) -> PlanRequest:
+    return plan_requests.load(_arguments(scheduled_run, by, subjects))
+
+
+def _arguments(scheduled_run: ScheduledRun, by: User, subjects: Sequence[int] | None) -> PlanArguments:
+    return PlanArguments(
         campaign=scheduled_run.campaign,
         prompt_version=scheduled_run.prompt_version,
         endpoint=scheduled_run.endpoint,
@@ -319,7 +320,7 @@ def _asked(scheduled_run: ScheduledRun, by: User, subjects: Sequence[int] | None
     )
 
 
-def _remember(scheduled_run: ScheduledRun, digests: dict[int, str]) -> None:
+def _store_digests(scheduled_run: ScheduledRun, digests: dict[int, str]) -> None:
     ScheduledSubject.objects.bulk_create(
         (ScheduledSubject(scheduled_run=scheduled_run, subject_id=pk, digest=digest) for pk, digest in digests.items()),
         batch_size=5000,

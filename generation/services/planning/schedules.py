@@ -22,7 +22,7 @@ LABEL = "the schedule"
 @transaction.atomic
 def schedule(*, run_id: int, by: User, at: datetime) -> Run:
     """Schedule the release of a planned run (aware time). Raises NotAllowed, Conflict unless planned, and Invalid."""
-    return _set(run_id, by, checked(at))
+    return _set(run_id, by, validate_release_time(at))
 
 
 @transaction.atomic
@@ -31,7 +31,7 @@ def unschedule(*, run_id: int, by: User) -> Run:
     return _set(run_id, by, None)
 
 
-def checked(at: datetime) -> datetime:
+def validate_release_time(at: datetime) -> datetime:
     """Return the time if it is valid for a release. Raises Invalid for a naive, past or too distant time."""
     now = clock.now()
     if timezone.is_naive(at):

@@ -22,7 +22,7 @@ from generation import rate_limits
 from generation.choices import Breaker, JobState
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Attempt, Endpoint, EndpointStatus, Job
-from generation.rate_limits import Limits, Taken
+from generation.rate_limits import AcceptedSubmissions, LearntLimits
 from generation.selectors import endpoint_limits
 from generation.services.remote import throttle
 
@@ -133,7 +133,7 @@ ON CONFLICT (endpoint_id) DO UPDATE SET last_error = %(error)s, last_error_kind 
 """
 
 
-class UnderWay(NamedTuple):
+class OpenJobs(NamedTuple):
     """An endpoint's open jobs. running: submissions on their way to it; taken: those of them that are old enough to
     count as accepted; waiting: jobs that it is making."""
 
@@ -143,7 +143,7 @@ class UnderWay(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Load:
+class EndpointLoad:
     """One remote endpoint as the lane sees it. running: submissions on their way to it; waiting: jobs that it makes.
     submissions: how many more it may get now; wait_seconds: until it may get more."""
 
@@ -164,17 +164,17 @@ class Load:
         return self.running + self.waiting
 
 
-def loads() -> list[Load]:
+def list_loads() -> list[EndpointLoad]:
     """Return the load of every enabled remote endpoint. Two queries."""
     endpoints = list(_remote())
-    under_way = _under_way([endpoint.pk for endpoint in endpoints])
+    under_way = _count_open_jobs([endpoint.pk for endpoint in endpoints])
     return [_load(endpoint, under_way[endpoint.pk]) for endpoint in endpoints]
 
 
-def _under_way(endpoints: list[int]) -> dict[int, UnderWay]:
+def _count_open_jobs(endpoints: list[int]) -> dict[int, OpenJobs]:
     before = timezone.now() - timedelta(seconds=TAKEN_SECONDS)
     rows = _execute(_UNDER_WAY, {"endpoints": endpoints, "lane": Lane.CLOUD, "before": before})
-    return dict.fromkeys(endpoints, UnderWay()) | {endpoint: UnderWay(*counts) for endpoint, *counts in rows}
+    return dict.fromkeys(endpoints, OpenJobs()) | {endpoint: OpenJobs(*counts) for endpoint, *counts in rows}
 
 
 def _remote() -> QuerySet[Any]:
@@ -188,14 +188,14 @@ def _remote() -> QuerySet[Any]:
     )
 
 
-def _load(endpoint: Endpoint, open_jobs: UnderWay) -> Load:
+def _load(endpoint: Endpoint, open_jobs: OpenJobs) -> EndpointLoad:
     status = getattr(endpoint, "status", None)
     submissions, wait_seconds = _room(endpoint, status, open_jobs)
     has_queued = bool(getattr(endpoint, "has_queued", True))
-    return Load(endpoint, status, open_jobs.running, open_jobs.waiting, has_queued, submissions, wait_seconds)
+    return EndpointLoad(endpoint, status, open_jobs.running, open_jobs.waiting, has_queued, submissions, wait_seconds)
 
 
-def _room(endpoint: Endpoint, status: EndpointStatus | None, open_jobs: UnderWay) -> tuple[int, float]:
+def _room(endpoint: Endpoint, status: EndpointStatus | None, open_jobs: OpenJobs) -> tuple[int, float]:
     """Return (submissions that may be sent now, seconds until the next check is worthwhile)."""
     now = timezone.now()
     if status is not None and (pause := _pause(status, now)) > 0:
@@ -203,7 +203,7 @@ def _room(endpoint: Endpoint, status: EndpointStatus | None, open_jobs: UnderWay
     if status is not None and status.breaker != Breaker.CLOSED:
         return max(0, 1 - open_jobs.running), 0.5
     return max(
-        0, endpoint_limits.at_once(endpoint, status, open_jobs.taken) - open_jobs.running - open_jobs.waiting
+        0, endpoint_limits.concurrency_limit(endpoint, status, open_jobs.taken) - open_jobs.running - open_jobs.waiting
     ), 0.5
 
 
@@ -214,45 +214,49 @@ def _pause(status: EndpointStatus, now: datetime) -> float:
     return max(((moment - now).total_seconds() for moment in moments if moment), default=0.0)
 
 
-def current(endpoint_id: int) -> Endpoint | None:
+def find_enabled(endpoint_id: int) -> Endpoint | None:
     """Return the current endpoint with its status; None if it was disabled."""
     return Endpoint.objects.select_related("status").filter(pk=endpoint_id, is_enabled=True).first()
 
 
-def unsent(endpoint_id: int) -> int:
+def count_unsent(endpoint_id: int) -> int:
     """Return how many claimed jobs have not been submitted yet."""
     jobs = Job.objects.filter(endpoint_id=endpoint_id, lane=Lane.CLOUD, status=JobState.RUNNING, remote_id="")
     return Attempt.objects.filter(job__in=jobs, number=F("job__attempts"), submitted_at=None).count()
 
 
 @transaction.atomic
-def room(endpoint_id: int) -> Load:
+def lock_load(endpoint_id: int) -> EndpointLoad:
     """Return the endpoint's load under a lock: until the transaction ends nobody else counts it or claims for it.
 
     Call it inside the transaction that claims. A circuit breaker whose rest is over becomes half open here.
     """
     _execute("SELECT pg_advisory_xact_lock(hashtextextended('proofline.endpoint', %(id)s))", {"id": endpoint_id})
     endpoint = Endpoint.objects.select_related("status").get(pk=endpoint_id)
-    load = _load(endpoint, _under_way([endpoint_id])[endpoint_id])
+    load = _load(endpoint, _count_open_jobs([endpoint_id])[endpoint_id])
     if load.status and load.status.breaker == Breaker.OPEN and load.submissions:
         EndpointStatus.objects.filter(pk=endpoint_id, breaker=Breaker.OPEN).update(breaker=Breaker.HALF_OPEN)
     return load
 
 
-def succeeded(endpoint: Endpoint, *, in_use: int) -> None:
+def record_success(endpoint: Endpoint, *, in_use: int) -> None:
     """Record that the service accepted a submission. in_use: how many it had, including this one."""
     now = timezone.now()
     status = getattr(endpoint, "status", None)
-    taken = _under_way([endpoint.pk])[endpoint.pk].taken + 1 if endpoint_limits.is_untried(endpoint, status) else 0
+    taken = (
+        _count_open_jobs([endpoint.pk])[endpoint.pk].taken + 1
+        if endpoint_limits.is_concurrency_unknown(endpoint, status)
+        else 0
+    )
     first = None if endpoint.most_at_once else max(endpoint_limits.FIRST_WINDOW, taken)
     values = {"endpoint": endpoint.pk, "in_use": in_use, "share": IN_USE, "first": first, "taken": taken, "now": now}
-    _execute(_SUCCEEDED, {**values, "most": endpoint.most_at_once or endpoint_limits.MOST_AT_ONCE})
-    rates = endpoint_limits.found_rates(status)
-    if any(rate.may_grow(now) for rate in rates.values()):
+    _execute(_SUCCEEDED, {**values, "most": endpoint.most_at_once or endpoint_limits.MAX_CONCURRENT})
+    rates = endpoint_limits.learnt_rates(status)
+    if any(rate.can_grow(now) for rate in rates.values()):
         _grow(endpoint, now=now)
 
 
-def failed(endpoint: Endpoint, error: EngineError, *, submitted_at: datetime | None = None) -> None:
+def record_failure(endpoint: Endpoint, error: EngineError, *, submitted_at: datetime | None = None) -> None:
     """Record that the service refused a submission sent at `submitted_at` or a poll, or did not answer.
 
     Errors that concern a single image do not count against it.
@@ -276,7 +280,7 @@ def failed(endpoint: Endpoint, error: EngineError, *, submitted_at: datetime | N
         _execute(_NOTED, values)
 
 
-def answers_again(endpoint_id: int) -> bool:
+def record_recovery(endpoint_id: int) -> bool:
     """Record that a resting endpoint answers again, so that its next job is submitted now. True if it was resting."""
     resting = EndpointStatus.objects.filter(pk=endpoint_id, breaker=Breaker.OPEN)
     return bool(resting.update(open_until=timezone.now()))
@@ -292,11 +296,11 @@ def _knows_limits(endpoint: Endpoint) -> bool:
 def _learn(endpoint: Endpoint, *, submitted_at: datetime, resume_at: datetime, pause_seconds: float | None) -> None:
     status = EndpointStatus.objects.select_for_update().get(pk=endpoint.pk)
     spans = {"second": timedelta(milliseconds=throttle.SECOND_MS), "minute": timedelta(milliseconds=throttle.MINUTE_MS)}
-    taken = Taken(
+    taken = AcceptedSubmissions(
         *_execute(_TAKEN, {"endpoint": endpoint.pk, "sent": submitted_at, "longest": LONGEST_OPEN, **spans})[0]
     )
-    limits = Limits(status.window, status.window_peak, status.window_cut_at, endpoint_limits.found_rates(status))
-    learned = limits.refused(taken, submitted_at=submitted_at, resume_at=resume_at, pause_seconds=pause_seconds)
+    limits = LearntLimits(status.window, status.window_peak, status.window_cut_at, endpoint_limits.learnt_rates(status))
+    learned = limits.after_refusal(taken, submitted_at=submitted_at, resume_at=resume_at, pause_seconds=pause_seconds)
     status.window, status.window_peak, status.window_cut_at = learned.window, learned.peak, learned.cut_at
     status.rates = {name: rate.to_json() for name, rate in learned.rates.items()}
     status.save(update_fields=["window", "window_peak", "window_cut_at", "rates"])
@@ -305,12 +309,14 @@ def _learn(endpoint: Endpoint, *, submitted_at: datetime, resume_at: datetime, p
 
 def _grow(endpoint: Endpoint, *, now: datetime) -> None:
     """Raise the learnt rates that are due for it and are used up to a share of IN_USE."""
-    used = dict(zip((rate_limits.SECOND, rate_limits.MINUTE), endpoint_limits.used(endpoint), strict=True))
+    used = dict(
+        zip((rate_limits.SECOND, rate_limits.MINUTE), endpoint_limits.count_recent_submissions(endpoint), strict=True)
+    )
     with transaction.atomic():
         status = EndpointStatus.objects.select_for_update().get(pk=endpoint.pk)
-        for name, rate in endpoint_limits.found_rates(status).items():
-            if rate.may_grow(now) and used[name] >= math.floor(rate.submissions) * IN_USE:
-                status.rates[name] = rate.grown(now).to_json()
+        for name, rate in endpoint_limits.learnt_rates(status).items():
+            if rate.can_grow(now) and used[name] >= math.floor(rate.submissions) * IN_USE:
+                status.rates[name] = rate.raised(now).to_json()
         status.save(update_fields=["rates"])
 
 

@@ -3,7 +3,7 @@
     running ─ record_intent ─► (the call) ─ record_submission ─► waiting ─ take_due, poll_again … ─ resume ─► running
                                      └── no answer, or a crash ── look_up_later or hold ──┘
 
-Each write is guarded by the lease, or by the state and remote id. The call itself is made by workers/remote.py.
+Each write is guarded by the lease, or by the state and remote id. The call itself is made by workers/submitter.py.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ UPDATE generation_attempt a SET answered_at = now() FROM ours WHERE a.job_id = o
 
 
 @dataclass(frozen=True)
-class Due:
+class DueJob:
     """A waiting job that is due to be polled. remote_id: "" if it is unknown whether the service has it; then `marker`
     and `submitted_at` identify the submission."""
 
@@ -110,11 +110,11 @@ def record_intent(*, job_id: int, token: uuid.UUID, maker: Maker | None = None) 
         return marker if cursor.rowcount else None
 
 
-def submitted_to(job_id: int) -> Maker | None:
+def get_submitted_maker(job_id: int) -> Maker | None:
     """Return the maker to which the job was last submitted; None if that was not recorded."""
     attempts = Attempt.objects.filter(job_id=job_id, number=F("job__attempts"))
     details = attempts.values_list("details", flat=True).first() or {}
-    return Maker.of(details.get(SUBMITTED, {}))
+    return Maker.from_json(details.get(SUBMITTED, {}))
 
 
 @transaction.atomic
@@ -139,13 +139,13 @@ def record_submission(
     return bool(moved)
 
 
-def answered(*, job_id: int, token: uuid.UUID) -> None:
+def record_answer(*, job_id: int, token: uuid.UUID) -> None:
     """Record that the service has answered with the image itself, so the submission is no longer open there."""
     with connection.cursor() as cursor:
         cursor.execute(_ANSWERED, {"job": job_id, "token": token, "answered": ANSWERED})
 
 
-def refused(*, job_id: int, token: uuid.UUID) -> None:
+def record_refusal(*, job_id: int, token: uuid.UUID) -> None:
     """Remove the intent of a submission that the service has refused, so that it counts as never sent."""
     Attempt.objects.filter(job_id=job_id, lease_token=token).update(submitted_at=None, marker=None)
 
@@ -165,12 +165,12 @@ def look_up_later(*, job_id: int, token: uuid.UUID, seconds: float, error: Engin
     return bool(moved)
 
 
-def take_due(*, endpoint_id: int, limit: int) -> list[Due]:
+def take_due(*, endpoint_id: int, limit: int) -> list[DueJob]:
     """Return the jobs of the endpoint that are due to be polled; nobody else gets them for a part of a lease."""
     with connection.cursor() as cursor:
         lease = settings.PROOFLINE["lease_seconds"] * POLL_LEASE_SHARE
         cursor.execute(_TAKE_DUE, {"endpoint": endpoint_id, "limit": limit, "lease": lease})
-        return [Due(*row) for row in cursor.fetchall()]
+        return [DueJob(*row) for row in cursor.fetchall()]
 
 
 def poll_again(pending: Mapping[int, Pending], *, seconds: float) -> None:
@@ -185,7 +185,7 @@ def poll_again(pending: Mapping[int, Pending], *, seconds: float) -> None:
             cursor.execute(_POLL_AGAIN, {**columns, "seconds": seconds})
 
 
-def found(*, job_id: int, remote_id: str) -> bool:
+def record_found(*, job_id: int, remote_id: str) -> bool:
     """Record that a looked-up job exists under `remote_id`; it is polled at once."""
     with transaction.atomic():
         moved = Job.objects.filter(pk=job_id, status=JobState.WAITING, remote_id="").update(
@@ -196,7 +196,7 @@ def found(*, job_id: int, remote_id: str) -> bool:
     return bool(moved)
 
 
-def never_arrived(*, job_id: int) -> bool:
+def requeue_unsubmitted(*, job_id: int) -> bool:
     """Record that a looked-up job does not exist there: it is queued again, to be submitted under a new marker."""
     with transaction.atomic():
         job = (
@@ -216,7 +216,7 @@ def never_arrived(*, job_id: int) -> bool:
     return True
 
 
-def resume(*, job_id: int, remote_id: str, worker: str) -> Claim:
+def claim_waiting(*, job_id: int, remote_id: str, worker: str) -> Claim:
     """Claim a waiting job to end it, under a new lease; an empty claim if somebody else has claimed it."""
     token = uuid.uuid4()
     values: dict[str, Any] = {"job": job_id, "remote": remote_id, "token": token, "worker": worker}
@@ -226,7 +226,7 @@ def resume(*, job_id: int, remote_id: str, worker: str) -> Claim:
     return Claim(token, tuple(claims.job_of(row) for row in rows))
 
 
-def specs(job_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
+def load_specs(job_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
     """Return the frozen specs as plain JSON, by job id."""
     return dict(JobSpec.objects.filter(pk__in=list(job_ids)).values_list("pk", "spec"))
 

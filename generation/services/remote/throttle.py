@@ -43,7 +43,7 @@ AWAY_SECONDS = 1.0
 _NO_LIMIT = Rate(1_000_000, MINUTE_MS)
 
 
-class _Own(threading.local):
+class _ThreadBuckets(threading.local):
     """The buckets of each thread, on its own connection."""
 
     @cached_property
@@ -51,11 +51,11 @@ class _Own(threading.local):
         return {}
 
 
-_own = _Own()
+_own = _ThreadBuckets()
 
 
 @dataclass(frozen=True)
-class Room:
+class Allowance:
     """The room within the rate limits. submissions: how many jobs may be claimed now, None without a limit.
     wait_seconds: until there may be more."""
 
@@ -63,23 +63,23 @@ class Room:
     wait_seconds: float = 0.0
 
 
-def room(endpoint: Endpoint) -> Room:
+def get_allowance(endpoint: Endpoint) -> Allowance:
     """Return how many submissions the endpoint's limits allow within AHEAD_SECONDS. This counts no submission."""
     rates = _rates(endpoint_limits.per_second(endpoint), endpoint_limits.per_minute(endpoint))
     if not rates:
-        return Room(None)
+        return Allowance(None)
     try:
         end = endpoint_limits.now_ms() + round(AHEAD_SECONDS * 1000)
         return min(
-            (_left(endpoint, rate, end) for rate in rates),
+            (_window_allowance(endpoint, rate, end) for rate in rates),
             key=lambda window_room: (window_room.submissions, -window_room.wait_seconds),
         )
     except RedisError as error:
         log.warning("throttle.away", endpoint=endpoint.slug, error=str(error))
-        return Room(0, AWAY_SECONDS)
+        return Allowance(0, AWAY_SECONDS)
 
 
-def _left(endpoint: Endpoint, rate: Rate, end: int) -> Room:
+def _window_allowance(endpoint: Endpoint, rate: Rate, end: int) -> Allowance:
     """Return how many submissions one of the windows allows until `end`, AHEAD_SECONDS from now."""
     whole_windows = round(AHEAD_SECONDS * 1000) // rate.interval
     end -= whole_windows * rate.interval
@@ -88,8 +88,8 @@ def _left(endpoint: Endpoint, rate: Rate, end: int) -> Room:
     )
     free = rate.limit - len(sent)
     if whole_windows or free > 0:
-        return Room(whole_windows * rate.limit + max(free, 0))
-    return Room(0, max(sent[-free][1] + rate.interval - end, 1) / 1000)
+        return Allowance(whole_windows * rate.limit + max(free, 0))
+    return Allowance(0, max(sent[-free][1] + rate.interval - end, 1) / 1000)
 
 
 @dataclass
@@ -103,7 +103,7 @@ class Turn:
     at: float
     is_called_back: bool = False
 
-    def come(self) -> None:
+    def wait_until_allowed(self) -> None:
         """Wait until the turn has come.
 
         If the service has asked for a pause meanwhile, the submission is no longer counted and EngineError is raised.
@@ -118,7 +118,7 @@ class Turn:
             log.warning("throttle.away", endpoint=self.endpoint.slug, error=str(error))
         time.sleep(max(0.0, self.at - time.monotonic()))
 
-    def left(self) -> None:
+    def record_sent(self) -> None:
         """Count the submission from now on, as the service will count it, so that later ones keep their distance."""
         try:
             now = endpoint_limits.now_ms()
@@ -130,7 +130,7 @@ class Turn:
             log.warning("throttle.away", endpoint=self.endpoint.slug, error=str(error))
 
 
-def wait(endpoint: Endpoint) -> Turn | None:
+def wait_for_turn(endpoint: Endpoint) -> Turn | None:
     """Wait for the turn of one submission and count it, shortly before the limits allow it.
 
     None, and nothing is counted, if the service has asked for a pause meanwhile.
@@ -172,7 +172,7 @@ def _take(endpoint: Endpoint, rates: list[Rate], lead_ms: int) -> Turn | float:
             if turn.at_ms - now > lead_ms:
                 return (turn.at_ms - now - lead_ms) / 1000
         turn.at += (turn.at_ms - now) / 1000
-        if _is_one_too_many(endpoint, rates, turn.at_ms):
+        if _exceeds_limit(endpoint, rates, turn.at_ms):
             _withdraw(turn)
             return 0.01
     except NoScriptError:  # Redis was restarted
@@ -191,7 +191,7 @@ def _put(bucket: RedisBucket, turn: Turn) -> int:
     return 0 if decision.failing_rate is None else max(decision.retry_after_ms or 0, 1)
 
 
-def _is_one_too_many(endpoint: Endpoint, rates: list[Rate], at_ms: int) -> bool:
+def _exceeds_limit(endpoint: Endpoint, rates: list[Rate], at_ms: int) -> bool:
     """Return whether the turn exceeds a limit, because a later turn was counted before it. Also trims the log."""
     kept_ms = max(MINUTE_MS, rates[-1].interval)
     with endpoint_limits.connection().pipeline(transaction=False) as pipe:

@@ -12,7 +12,7 @@ from django.db import transaction
 
 from core.errors import Conflict
 from core.models import User
-from core.services import nudges
+from core.services import wake_ups
 from generation import events
 from generation.choices import HoldReason, JobState, LedgerKind, RunState, WhenUncertain
 from generation.models import Job, LedgerEntry
@@ -50,10 +50,10 @@ def _resubmit(run_id: int) -> int:
             queued = Job.objects.filter(pk__in=list(jobs.values_list("pk", flat=True))).update(
                 status=JobState.QUEUED, hold_reason="", not_before=None
             )
-            reserved = budget.cover(run=run, campaign=campaign)
+            reserved = budget.reserve_for_run(run=run, campaign=campaign)
             for lane in lanes:
                 claims.activate(lane=lane, campaign_id=campaign.pk)
-                nudges.wake(lane)
+                wake_ups.wake(lane)
             payload = {"queued": queued, "reserved": str(reserved), "uncertain": True}
             runs.publish(events.RunRetried, run, campaign, payload, None, _LABEL)
             return queued
@@ -62,7 +62,7 @@ def _resubmit(run_id: int) -> int:
 
 
 @transaction.atomic
-def take_back(*, run_id: int, by: User) -> Decimal:
+def mark_not_charged(*, run_id: int, by: User) -> Decimal:
     """Record that the run's uncertain submissions were not charged: their money is freed; returns the amount.
 
     The jobs stay as they are. Raises NotAllowed, and Conflict if the run has no such money.
@@ -71,7 +71,7 @@ def take_back(*, run_id: int, by: User) -> Decimal:
     runs.require_run(by, run, campaign)
     amount = budgets.uncertain_cost(run)
     if not amount:
-        raise Conflict(f"Nothing of {run.name} is counted as spent in uncertainty.", state=run.state)
+        raise Conflict(f"Nothing is counted as spent for uncertain submissions of {run.name}.", state=run.state)
     LedgerEntry.objects.create(campaign=campaign, run=run, kind=LedgerKind.UNCERTAIN, amount=-amount)
     runs.publish(events.UncertaintyResolved, run, campaign, {"amount": str(amount)}, by)
     return amount

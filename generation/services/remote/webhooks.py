@@ -15,7 +15,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from core import encryption, signing
-from core.services import nudges
+from core.services import wake_ups
 from generation.choices import JobState
 from generation.engines.replicate.shared import credentials
 from generation.models import Attempt, Endpoint, Job
@@ -32,12 +32,12 @@ def receive(*, slug: str, marker: uuid.UUID, headers: Mapping[str, str], body: b
     endpoint = Endpoint.objects.filter(slug=slug, engine="replicate").first()
     if endpoint is None or not _is_signed(endpoint, headers, body):
         return False
-    look_now(endpoint=endpoint, marker=marker)
+    poll_now(endpoint=endpoint, marker=marker)
     return True
 
 
 @transaction.atomic
-def look_now(*, endpoint: Endpoint, marker: uuid.UUID) -> bool:
+def poll_now(*, endpoint: Endpoint, marker: uuid.UUID) -> bool:
     """Make the waiting job with this `marker` due to be polled now, and wake its lane; False if none waits.
 
     A job whose answer was lost keeps its time: looked up too early, it would seem never to have arrived.
@@ -50,7 +50,7 @@ def look_now(*, endpoint: Endpoint, marker: uuid.UUID) -> bool:
         .update(poll_at=now)
     )
     if moved:
-        nudges.wake(endpoint.lane)
+        wake_ups.wake(endpoint.lane)
     return bool(moved)
 
 

@@ -25,7 +25,7 @@ from rich.table import Table
 from campaigns.choices import SubjectKind
 from campaigns.models import FeedImport, Subject
 from campaigns.services import archives, campaigns, imports
-from config import beside, embedded, env, supervisor
+from config import background_command, embedded, env, supervisor
 from core import clock
 from core.errors import DomainError
 from core.models import Brand, User
@@ -37,15 +37,15 @@ from review.models import ReviewTask
 
 ENDPOINT = "packshot"
 HOST = "127.0.0.1"
-LOOK_SECONDS = 0.3
+POLL_SECONDS = 0.3
 #: The demo stops waiting when workers have finished nothing for so long.
 STALLED_SECONDS = 240
-WHO_FIRST = ("reviewer", "campaign_manager", "lead")
+ROLE_ORDER = ("reviewer", "campaign_manager", "lead")
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """The outcome that `--once` prints as its last line."""
+class DemoResult:
+    """The result that `--once` prints as its last line."""
 
     products: int
     jobs: int
@@ -54,7 +54,7 @@ class Outcome:
     failed: int
     seconds: float
     images_per_second: float
-    little_model: sketches.Counts = field(default_factory=sketches.Counts)
+    little_model: sketches.ImageCounts = field(default_factory=sketches.ImageCounts)
     left_out: str = ""
 
     @property
@@ -85,64 +85,69 @@ class Command(BaseCommand):
         installer = shlex.split(options["engines_by"]) if can_use_it else []
         log = env.var_dir() / "log" / "engines.log"
         try:
-            with beside.running(installer, log=log) as self.installing, embedded.services(watch=True):
+            with (
+                background_command.run_in_background(installer, log=log) as self.installing,
+                embedded.services(watch=True),
+            ):
                 if not options["once"]:
                     self._serve(options["port"])
-                outcome = self._once()
+                result = self._run_once()
         except KeyboardInterrupt:
             self.console.print("Stopped. `make demo` goes on from here.")
             sys.exit(130 if options["once"] else 0)
         except DomainError as error:
             raise CommandError(error.message) from error
-        self.stdout.write(json.dumps(asdict(outcome)))
-        sys.exit(0 if outcome.is_complete else 1)
+        self.stdout.write(json.dumps(asdict(result)))
+        sys.exit(0 if result.is_complete else 1)
 
     # -- the two ways to run it ------------------------------------------------------------------------------------
 
-    def _once(self) -> Outcome:
+    def _run_once(self) -> DemoResult:
         run = self._prepare(with_history=False)
-        with self._crew(supervisor.workers()) as crew:
-            return self._follow(run, crew)
+        with self._run_programs(supervisor.worker_programs()) as processes:
+            return self._show_progress(run, processes)
 
     def _serve(self, requested_port: int | None) -> NoReturn:
         first = requested_port or env.number("PORT", 8000)
-        port = supervisor.free_port(HOST, first)
+        port = supervisor.find_free_port(HOST, first)
         site = os.environ.setdefault("SITE_URL", f"http://{HOST}:{port}")
         run = self._prepare(with_history=True)
         call_command("collectstatic", interactive=False, verbosity=0)
-        with self._crew([supervisor.web(host=HOST, port=port), *supervisor.workers()]) as crew:
-            if not supervisor.answers(HOST, port, seconds=60):
+        with self._run_programs(
+            [supervisor.web_program(host=HOST, port=port), *supervisor.worker_programs()]
+        ) as processes:
+            if not supervisor.wait_until_reachable(HOST, port, seconds=60):
                 raise CommandError(f"The pages do not answer; see {env.var_dir() / 'log' / 'web.log'}.")
             if port != first:
                 self.console.print(f"Port {first} is taken; the pages are on {port}.")
             self.console.print(f"\n[bold]{site}[/]  the same progress on the run's page", soft_wrap=True)
-            self._people()
-            outcome = self._follow(run, crew)
-            self._tour(site, outcome)
+            self._print_accounts()
+            result = self._show_progress(run, processes)
+            self._print_tour(site, result)
             while True:
-                crew.tend()
+                processes.restart_ended()
                 time.sleep(0.5)
 
     @contextmanager
-    def _crew(self, programs: list[supervisor.Program]) -> Iterator[supervisor.Crew]:
-        with supervisor.crew(programs, write=supervisor.to_files(env.var_dir() / "log")) as crew:
-            yield crew
+    def _run_programs(self, programs: list[supervisor.Program]) -> Iterator[supervisor.ProcessGroup]:
+        with supervisor.run_programs(programs, write=supervisor.to_files(env.var_dir() / "log")) as processes:
+            yield processes
 
     # -- what comes before the workers -----------------------------------------------------------------------------
 
     def _prepare(self, *, with_history: bool) -> Run:
         """Create tables, brands, people, products and photos, and release the pilot run. Existing rows stay."""
-        self._say("tables", self._migrate)
+        self._run_step("tables", self._migrate)
         is_fresh = not Brand.objects.exists()
-        with clock.at(history.begins()) if with_history and is_fresh else nullcontext():
-            self.examples = self._say("brands, people, guide, prompts", self._load)
+        with clock.at(history.campaign_start()) if with_history and is_fresh else nullcontext():
+            self.examples = self._run_step("brands, people, guide, prompts", self._load)
             for example in self.examples:
-                self._say(f"feed of {example.brand.name}", lambda example=example: self._import(example))
+                self._run_step(f"feed of {example.brand.name}", lambda example=example: self._import(example))
         if with_history:
-            self._say("six weeks of example history", lambda: self._make_history(self.examples[0]))
-        return self._say("pilot run", lambda: self._release(self.examples[0]))
+            self._run_step("six weeks of example history", lambda: self._make_history(self.examples[0]))
+        return self._run_step("pilot run", lambda: self._release(self.examples[0]))
 
-    def _say(self, what: str, do: Any) -> Any:
+    def _run_step(self, what: str, do: Any) -> Any:
         began = time.monotonic()
         result = do()
         value, note = result if isinstance(result, tuple) else (result, "")
@@ -180,8 +185,8 @@ class Command(BaseCommand):
 
     def _release(self, example: loading.Example) -> tuple[Run, str]:
         """Continue the campaign's pilot run, or release a new one."""
-        run, is_new = running.ensure(
-            running.Wish(
+        run, is_new = running.ensure_run(
+            running.RunSettings(
                 campaign=example.campaign,
                 prompt=example.brand.prompt_templates.order_by("pk")[0],
                 endpoint=Endpoint.objects.get(slug=ENDPOINT),
@@ -196,7 +201,7 @@ class Command(BaseCommand):
 
     # -- while they work -------------------------------------------------------------------------------------------
 
-    def _follow(self, run: Run, crew: supervisor.Crew) -> Outcome:
+    def _show_progress(self, run: Run, processes: supervisor.ProcessGroup) -> DemoResult:
         """Show the progress of the run and of the little model until both are over or nothing moves."""
         columns = (
             *(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
@@ -205,79 +210,81 @@ class Command(BaseCommand):
         began, last_done, moved_at, at_start = time.monotonic(), -1, time.monotonic(), None
         with Progress(*columns, console=self.console) as bar:
             task = bar.add_task("images made, checked and in review", total=run.job_count, rate="")
-            self.drawn: list[Run] = []
-            drawing, is_drawing = self._draw(bar), True
+            self.model_runs: list[Run] = []
+            drawing, is_drawing = self._run_little_model(bar), True
             while True:
-                crew.tend()
+                processes.restart_ended()
                 is_drawing = is_drawing and next(drawing, None) is not None
                 done = run_selectors.funnel(run).done
                 at_start = done if at_start is None else at_start
                 now = time.monotonic()
-                if (moved := done + self._drawn()) != last_done:
+                if (moved := done + self._count_model_images()) != last_done:
                     last_done, moved_at = moved, now
                     rate = (done - at_start) / max(now - began, 0.1)
                     bar.update(task, completed=done, rate=f"{rate:.1f} a second" if done > at_start else "")
-                if running.is_over(run) and not is_drawing:
+                if running.has_ended(run) and not is_drawing:
                     break
                 if now - moved_at > STALLED_SECONDS and self.installing.is_over:
                     self.console.print(f"[red]Nothing moved for {STALLED_SECONDS} s;[/] see {env.var_dir() / 'log'}.")
                     break
-                time.sleep(LOOK_SECONDS)
+                time.sleep(POLL_SECONDS)
         if run.state == RunState.PAUSED:
             self.console.print(f"[yellow]The run is paused:[/] {run.pause_reason}")
-        return self._outcome(run)
+        return self._collect_result(run)
 
-    def _drawn(self) -> int:
+    def _count_model_images(self) -> int:
         """Return how many images of the little model's part are done."""
-        return sum(run_selectors.funnel(run).done for run in self.drawn)
+        return sum(run_selectors.funnel(run).done for run in self.model_runs)
 
-    def _draw(self, bar: Progress) -> Iterator[bool]:
+    def _run_little_model(self, bar: Progress) -> Iterator[bool]:
         """Run the little model's part in steps: draw places and ideas, choose places, make packshots on them."""
-        yield from self._until_installed(bar)
-        if self.weights is None or (why := self._cannot_draw(self.weights)):
+        yield from self._wait_for_torch(bar)
+        if self.weights is None or (why := self._find_obstacle(self.weights)):
             self.left_out = self.left_out or why
             self.console.print(
                 f"  [yellow]![/] the little model's images are left out: {self.left_out}", soft_wrap=True
             )
             return
         self.sketches = sketches.load(self.examples[0], self.weights)
-        self.drawn = sketches.begin(self.sketches)
-        task = bar.add_task("of the little model: places, ideas", total=_jobs(self.drawn), rate="")
-        yield from self._until_over(bar, task)
-        before = sketches.before(self.sketches, sketches.choose(self.sketches))
-        self.drawn += [before] if before else []
-        bar.update(task, total=_jobs(self.drawn), description="of the little model, packshots on its places")
-        yield from self._until_over(bar, task)
+        self.model_runs = sketches.start_runs(self.sketches)
+        task = bar.add_task("of the little model: places, ideas", total=_count_jobs(self.model_runs), rate="")
+        yield from self._wait_for_model_runs(bar, task)
+        before = sketches.start_packshots(self.sketches, sketches.choose_places(self.sketches))
+        self.model_runs += [before] if before else []
+        bar.update(task, total=_count_jobs(self.model_runs), description="of the little model, packshots on its places")
+        yield from self._wait_for_model_runs(bar, task)
 
-    def _until_installed(self, bar: Progress) -> Iterator[bool]:
+    def _wait_for_torch(self, bar: Progress) -> Iterator[bool]:
         if self.installing.is_over:
             return
-        task = bar.add_task(f"torch for the little model comes, see {_shown(self.installing.log)}", total=None, rate="")
+        task = bar.add_task(
+            f"torch for the little model comes, see {_display_path(self.installing.log)}", total=None, rate=""
+        )
         while not self.installing.is_over:
             yield True
         bar.remove_task(task)
 
-    def _cannot_draw(self, weights: Path) -> str:
+    def _find_obstacle(self, weights: Path) -> str:
         """Return why the little model is left out, or "" if it can draw."""
         invalidate_caches()
-        if sketches.lacking() and self.installing.has_failed:
-            log = _shown(self.installing.log)
+        if sketches.missing_packages() and self.installing.has_failed:
+            log = _display_path(self.installing.log)
             return f"torch could not be installed, and {log} says why. `make engines` tries again, then `make demo`."
-        return sketches.missing(weights)
+        return sketches.unavailable_reason(weights)
 
-    def _until_over(self, bar: Progress, task: TaskID) -> Iterator[bool]:
-        while not all(running.is_over(run) for run in self.drawn):
-            bar.update(task, completed=self._drawn())
+    def _wait_for_model_runs(self, bar: Progress, task: TaskID) -> Iterator[bool]:
+        while not all(running.has_ended(run) for run in self.model_runs):
+            bar.update(task, completed=self._count_model_images())
             yield True
-        bar.update(task, completed=self._drawn())
+        bar.update(task, completed=self._count_model_images())
 
-    def _outcome(self, run: Run) -> Outcome:
+    def _collect_result(self, run: Run) -> DemoResult:
         assets = Asset.objects.filter(cell__run=run)
         good = Attempt.objects.filter(job__run=run, outcome=AttemptOutcome.SUCCEEDED)
         made = good.aggregate(count=Count("pk"), first=Min("started_at"), last=Max("ended_at"))
         span = (made["last"] - made["first"]).total_seconds() if made["count"] else 0.0
         jobs = run_selectors.funnel(run).jobs
-        return Outcome(
+        return DemoResult(
             products=Subject.objects.filter(cells__run=run).distinct().count(),
             jobs=sum(jobs.values()),
             assets=assets.count(),
@@ -285,43 +292,48 @@ class Command(BaseCommand):
             failed=jobs[JobState.FAILED] + jobs[JobState.QUARANTINED] + jobs[JobState.CANCELLED],
             seconds=round(time.monotonic() - self.began, 1),
             images_per_second=round(made["count"] / span, 2) if span else 0.0,
-            little_model=sketches.counts(self.sketches, self.drawn) if self.drawn else sketches.Counts(),
+            little_model=sketches.count_images(self.sketches, self.model_runs)
+            if self.model_runs
+            else sketches.ImageCounts(),
             left_out=self.left_out,
         )
 
     # -- what to look at -------------------------------------------------------------------------------------------
 
-    def _people(self) -> None:
+    def _print_accounts(self) -> None:
         table = Table("log in as", "password", "who", "of", box=None, padding=(0, 2))
         for example in self.examples:
-            ranked = sorted(example.logins, key=lambda login: [role not in login.roles for role in WHO_FIRST])
+            ranked = sorted(example.logins, key=lambda login: [role not in login.roles for role in ROLE_ORDER])
             for login in ranked:
                 roles = ", ".join(role.replace("_", " ") for role in login.roles)
                 table.add_row(login.username, login.password, f"{login.name}, {roles}", example.brand.name)
         self.console.print(table)
 
-    def _tour(self, site: str, outcome: Outcome) -> None:
+    def _print_tour(self, site: str, result: DemoResult) -> None:
         main = self.examples[0]
-        names = {role: next((login.username for login in main.logins if role in login.roles), "") for role in WHO_FIRST}
+        names = {
+            role: next((login.username for login in main.logins if role in login.roles), "") for role in ROLE_ORDER
+        }
         mistakes = main.feed.with_name("products-with-mistakes.csv")
         base = f"{site}/brands/{main.brand.slug}"
         steps = [
-            f"{outcome.in_review} of {outcome.assets} images came to review. Three minutes; docs/demo.md has more:",
+            f"{result.in_review} of {result.assets} images came to review. Three minutes; docs/demo.md has more:",
             f"1. As [bold]{names['reviewer']}[/] open {base}/review/ and start reviewing: [bold]a[/] approves, "
             "[bold]x[/] rejects, [bold]r[/] sends back with what to change, [bold]z[/] takes back.",
             "2. The checklist asks one thing of every image: is this the product's colour? Remember it at KM-VAS-01; "
             "no check can see what is wrong there.",
             "3. KM-BWL-02 and KM-BWL-04 came with one photo: the finding shows the duplicate.",
-            f"4. As [bold]{names['campaign_manager']}[/] open {base}/import/ and offer {_shown(mistakes)}: "
+            f"4. As [bold]{names['campaign_manager']}[/] open {base}/import/ and offer {_display_path(mistakes)}: "
             "six kinds of mistakes, each with its cell.",
             f"5. As [bold]{names['lead']}[/] open {base}/audit/: all that you just did. `make demo-tamper` in another "
             "terminal forges one byte of a copy, and the check names the link.",
-            f"Approved files arrive below {_shown(env.var_dir() / 'approved')} after half a minute. Ctrl-C stops all.",
+            f"Approved files arrive below {_display_path(env.var_dir() / 'approved')} after half a minute. "
+            "Ctrl-C stops all.",
         ]
-        if (drawn := outcome.little_model).places:
+        if (drawn := result.little_model).places:
             steps.insert(
                 4,
-                f"   {drawn.before} more packshots stand before places that the little model drew, beside "
+                f"   {drawn.packshots} more packshots stand before places that the little model drew, beside "
                 f"{drawn.ideas} tiles of ideas; what it drew is marked [bold]demo model[/].",
             )
         self.console.print()
@@ -329,10 +341,10 @@ class Command(BaseCommand):
             self.console.print(step, soft_wrap=True)
 
 
-def _shown(path: Path) -> str:
+def _display_path(path: Path) -> str:
     """Return the path, relative to the checkout if it is inside."""
     return str(path.relative_to(env.ROOT) if path.is_relative_to(env.ROOT) else path)
 
 
-def _jobs(runs: list[Run]) -> int:
+def _count_jobs(runs: list[Run]) -> int:
     return sum(run.job_count for run in runs)

@@ -36,9 +36,9 @@ class Command(BaseCommand):
             raise CommandError(
                 f"{brand.name} has no sealed event yet: let something happen first, such as `make demo`."
             )
-        original_result, original = audit_chain.verify_export(lines), _write("trail.jsonl", lines)
+        original_result, original = audit_chain.verify_export(lines), _write_lines("trail.jsonl", lines)
         forgery = tamper.forge(lines, at=len(lines) // 2)
-        copy = _write("trail-forged.jsonl", forgery.lines)
+        copy = _write_lines("trail-forged.jsonl", forgery.lines)
         copy_result = audit_chain.verify_export(forgery.lines)
         if options["json"]:
             self.stdout.write(
@@ -47,11 +47,11 @@ class Command(BaseCommand):
                 )
             )
         else:
-            self._tell(brand, original_result, original, forgery, copy, copy_result)
+            self._print_report(brand, original_result, original, forgery, copy, copy_result)
         if not original_result.is_intact or copy_result.first_broken_seq != forgery.seq:
             raise CommandError("The check did not behave as it must: see the lines above.")
 
-    def _tell(
+    def _print_report(
         self,
         brand: Brand,
         original_result: audit_chain.Verification,
@@ -70,7 +70,7 @@ class Command(BaseCommand):
         say("   (By hand: manage.py audit verify --file with that path. The trail in the database was not touched.)")
 
 
-def _write(name: str, lines: Any) -> Path:
+def _write_lines(name: str, lines: Any) -> Path:
     folder = env.var_dir() / "tamper"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name

@@ -25,7 +25,7 @@ class Command(BaseCommand):
         except (DomainError, ValueError) as error:
             raise CommandError(str(error)) from error
         if options["json"]:
-            self.stdout.write(json.dumps([_plain(example) for example in examples]))
+            self.stdout.write(json.dumps([_example_json(example) for example in examples]))
             return
         for example in examples:
             self.stdout.write(f"{example.brand.name} ({example.brand.slug}): campaign “{example.campaign.name}”")
@@ -34,7 +34,7 @@ class Command(BaseCommand):
         self.stdout.write(f"Everyone's password is {loading.PASSWORD}. It is public: use it for the example only.")
 
 
-def _plain(example: loading.Example) -> dict[str, Any]:
+def _example_json(example: loading.Example) -> dict[str, Any]:
     return {
         "brand": example.brand.slug,
         "campaign": example.campaign.pk,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.core.fetching.asking import OUTSIDE
+from tests.core.fetching.fetch_helpers import OUTSIDE
 from tests.support.awkward_server import AwkwardServer, serving
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from core.fetching import Refused, fetch
-from tests.core.fetching.asking import CSV, OPEN, OUTSIDE, get
+from tests.core.fetching.fetch_helpers import CSV, OPEN, OUTSIDE, get
 from tests.support.awkward_server import AwkwardServer, Talk, serving
 
 # -- redirects ---------------------------------------------------------------------------------------------------------
@@ -85,7 +85,7 @@ def test_slow_redirects_share_one_deadline(server: AwkwardServer) -> None:
     started = time.monotonic()
     with pytest.raises(Refused, match=r"within 1 s|No answer|was not found"):
         get(server, "/", timeout_seconds=1.0)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
 
 
 # -- TLS ---------------------------------------------------------------------------------------------------------------

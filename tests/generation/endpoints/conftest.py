@@ -8,7 +8,7 @@ from django.utils import timezone
 from core.models import Brand, User
 from generation.models import Endpoint, Run, Worker
 from generation.services.endpoints import editing
-from tests.generation.endpoints.given import MODEL, SECRET
+from tests.generation.endpoints.endpoint_helpers import MODEL, SECRET
 from tests.support import factories
 
 
@@ -26,7 +26,7 @@ def worker(db: None) -> Worker:
 
 
 @pytest.fixture
-def theirs(brand: Brand, operator: User, worker: Worker) -> Endpoint:
+def brand_endpoint(brand: Brand, operator: User, worker: Worker) -> Endpoint:
     """The brand's own endpoint at a service, with a secret."""
     return editing.create(
         brand=brand, by=operator, slug="overflow", name="Overflow", engine="replicate", lane="cloud",
@@ -35,5 +35,5 @@ def theirs(brand: Brand, operator: User, worker: Worker) -> Endpoint:
 
 
 @pytest.fixture
-def run(brand: Brand, theirs: Endpoint) -> Run:
-    return factories.RunFactory(campaign__brand=brand, endpoint=theirs, name="Spring")
+def run(brand: Brand, brand_endpoint: Endpoint) -> Run:
+    return factories.RunFactory(campaign__brand=brand, endpoint=brand_endpoint, name="Spring")

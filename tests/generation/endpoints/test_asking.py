@@ -16,7 +16,7 @@ from generation.engines.base import Health
 from generation.engines.replicate.engine import Replicate
 from generation.models import Endpoint, Worker
 from generation.services.endpoints import health
-from tests.generation.endpoints.given import SECRET, address
+from tests.generation.endpoints.endpoint_helpers import SECRET, address
 from tests.support import factories
 
 pytestmark = pytest.mark.django_db
@@ -44,26 +44,30 @@ def test_a_question_that_no_worker_takes_is_given_up(
     brand: Brand, manager: User, clean_redis: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endpoint = factories.EndpointFactory(slug="studio", engine="packshot", lane="cpu")
-    health.ask(brand=brand, slug="studio", by=manager)
-    assert health.answer(endpoint).is_open
+    health.request_check(brand=brand, slug="studio", by=manager)
+    assert health.get_latest_check(endpoint).is_open
     monkeypatch.setattr(health, "PATIENCE_SECONDS", 0)
-    answer = health.answer(endpoint)
+    answer = health.get_latest_check(endpoint)
     assert not answer.is_open and not answer.is_ok and "No worker of the lane cpu" in answer.message
 
 
-def test_what_an_endpoint_answers_never_repeats_its_secret(theirs: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_an_endpoint_answers_never_repeats_its_secret(
+    brand_endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def angry(self: Any) -> Any:
         raise ValueError(f"the token {SECRET} is not known")
 
     monkeypatch.setattr(Replicate, "health", angry)
-    report = health.look(theirs)
+    report = health.run_check(brand_endpoint)
     assert report["is_ok"] is False and SECRET not in str(report)
 
 
-def test_an_engine_that_does_not_answer_is_not_waited_for(theirs: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_does_not_answer_is_not_waited_for(
+    brand_endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
     let_go = threading.Event()
     monkeypatch.setattr(health, "ANSWER_SECONDS", 0.05)
-    monkeypatch.setattr(Replicate, "health", lambda self: Health(let_go.wait(30), "too late"))
-    report = health.look(theirs)
+    monkeypatch.setattr(Replicate, "health", lambda self: Health(let_go.wait(60), "too late"))
+    report = health.run_check(brand_endpoint)
     let_go.set()
     assert report["is_ok"] is False and "No answer within" in report["message"]

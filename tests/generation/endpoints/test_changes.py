@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from core.models import Brand, Event, User
 from generation.models import Endpoint, EndpointStatus
-from tests.generation.endpoints.given import MODEL, SECRET, address, settings_of
+from tests.generation.endpoints.endpoint_helpers import MODEL, SECRET, address, settings_of
 
 pytestmark = pytest.mark.django_db
 
@@ -39,7 +39,7 @@ def test_a_lead_sets_an_endpoint_up_and_changes_it(
 
 
 def test_what_is_refused_stands_beside_its_field_and_the_secret_is_not_repeated(
-    brand: Brand, lead: User, theirs: Endpoint, page_client: Callable[[User], Client]
+    brand: Brand, lead: User, brand_endpoint: Endpoint, page_client: Callable[[User], Client]
 ) -> None:
     client = page_client(lead)
     for fields, words in (
@@ -53,60 +53,62 @@ def test_what_is_refused_stands_beside_its_field_and_the_secret_is_not_repeated(
         ({"price_image": "1e999999"}, "no more than"),
         ({"price_image": "1e-999999"}, "no more than"),
     ):
-        answer = client.post(address(brand, "overflow/"), settings_of(theirs, **fields))
+        answer = client.post(address(brand, "overflow/"), settings_of(brand_endpoint, **fields))
         assert answer.status_code == 422 and words in answer.content.decode(), fields
     new = client.post(address(brand, "new/"), {"slug": "x", "secret": SECRET})
     assert new.status_code == 422 and SECRET not in new.content.decode()
-    theirs.refresh_from_db()
-    assert theirs.config == {"model": MODEL} and theirs.lane == "cloud"
+    brand_endpoint.refresh_from_db()
+    assert brand_endpoint.config == {"model": MODEL} and brand_endpoint.lane == "cloud"
 
 
 def test_an_operator_moves_an_endpoint_together_with_its_secret(
-    brand: Brand, operator: User, theirs: Endpoint, page_client: Callable[[User], Client]
+    brand: Brand, operator: User, brand_endpoint: Endpoint, page_client: Callable[[User], Client]
 ) -> None:
     client = page_client(operator)
-    moved = settings_of(theirs, setting_model="a/b", setting_base_url="https://models.example.com/v1")
+    moved = settings_of(brand_endpoint, setting_model="a/b", setting_base_url="https://models.example.com/v1")
     refused = client.post(address(brand, "overflow/"), moved)
     assert refused.status_code == 422 and "kept secret would be sent to" in refused.content.decode()
     assert client.post(address(brand, "overflow/"), moved | {"secret": "another"}).status_code == 302
-    theirs.refresh_from_db()
-    assert theirs.secret == "another" and theirs.config["base_url"] == "https://models.example.com/v1"
+    brand_endpoint.refresh_from_db()
+    assert brand_endpoint.secret == "another" and brand_endpoint.config["base_url"] == "https://models.example.com/v1"
 
 
 def test_a_secret_is_replaced_and_removed_and_never_shown(
-    brand: Brand, lead: User, theirs: Endpoint, page_client: Callable[[User], Client]
+    brand: Brand, lead: User, brand_endpoint: Endpoint, page_client: Callable[[User], Client]
 ) -> None:
     client = page_client(lead)
     assert "kept, not shown" in client.get(address(brand, "overflow/")).content.decode()
     assert client.post(address(brand, "overflow/secret/"), {"secret": f"{SECRET}2"}).status_code == 302
-    theirs.refresh_from_db()
-    assert theirs.secret == f"{SECRET}2"
+    brand_endpoint.refresh_from_db()
+    assert brand_endpoint.secret == f"{SECRET}2"
     assert client.post(address(brand, "overflow/secret/"), {"secret": ""}).status_code == 422
     assert client.post(address(brand, "overflow/secret/"), {"remove": "1"}).status_code == 302
-    theirs.refresh_from_db()
-    assert theirs.secret == ""
+    brand_endpoint.refresh_from_db()
+    assert brand_endpoint.secret == ""
 
 
 def test_who_may_not_change_an_endpoint_is_refused_whatever_is_posted(
-    brand: Brand, manager: User, theirs: Endpoint, page_client: Callable[[User], Client]
+    brand: Brand, manager: User, brand_endpoint: Endpoint, page_client: Callable[[User], Client]
 ) -> None:
     client = page_client(manager)
     for page, given in (
-        ("overflow/", settings_of(theirs, name="Mine")),
+        ("overflow/", settings_of(brand_endpoint, name="Mine")),
         ("overflow/secret/", {"secret": "mine"}),
         ("overflow/off/", {}),
         ("overflow/again/", {}),
         ("new/", {"slug": "x"}),
     ):
         assert client.post(address(brand, page), given).status_code == 403, page
-    theirs.refresh_from_db()
-    assert (theirs.name, theirs.secret, theirs.is_enabled) == ("Overflow", SECRET, True)
+    brand_endpoint.refresh_from_db()
+    assert (brand_endpoint.name, brand_endpoint.secret, brand_endpoint.is_enabled) == ("Overflow", SECRET, True)
 
 
 def test_an_endpoint_is_switched_off_and_tried_again_by_buttons(
-    brand: Brand, lead: User, theirs: Endpoint, page_client: Callable[[User], Client]
+    brand: Brand, lead: User, brand_endpoint: Endpoint, page_client: Callable[[User], Client]
 ) -> None:
-    EndpointStatus.objects.create(endpoint=theirs, breaker="open", failures=5, open_until=timezone.now() + timedelta(1))
+    EndpointStatus.objects.create(
+        endpoint=brand_endpoint, breaker="open", failures=5, open_until=timezone.now() + timedelta(1)
+    )
     client = page_client(lead)
     assert "Try again now" in client.get(address(brand, "overflow/")).content.decode()
     answer = client.post(address(brand, "overflow/again/"))
@@ -118,10 +120,10 @@ def test_an_endpoint_is_switched_off_and_tried_again_by_buttons(
 
 
 def test_the_secret_is_in_no_page_no_api_answer_no_event_and_no_log(
-    brand: Brand, theirs: Endpoint, operator: User, lead: User, page_client: Callable[[User], Client],
+    brand: Brand, brand_endpoint: Endpoint, operator: User, lead: User, page_client: Callable[[User], Client],
     api_client: Callable[[User], Any], caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    sealed = Endpoint.objects.get(pk=theirs.pk).sealed_secret
+    sealed = Endpoint.objects.get(pk=brand_endpoint.pk).sealed_secret
     outputs = []
     for user in (operator, lead):
         client = page_client(user)
@@ -130,7 +132,9 @@ def test_the_secret_is_in_no_page_no_api_answer_no_event_and_no_log(
         outputs.append(api_client(user).get("/api/v1/endpoints/").content.decode())
         outputs.append(client.post(address(brand, "overflow/secret/"), {"secret": SECRET}).content.decode())
         outputs.append(client.get(f"/brands/{brand.slug}/audit/").content.decode())
-    outputs.append(page_client(operator).get(f"/admin/generation/endpoint/{theirs.pk}/change/").content.decode())
+    outputs.append(
+        page_client(operator).get(f"/admin/generation/endpoint/{brand_endpoint.pk}/change/").content.decode()
+    )
     outputs += [str(payload) for payload in Event.objects.values_list("payload", flat=True)]
     outputs += [caplog.text, *capsys.readouterr()]
     assert not any(SECRET in output or sealed in output for output in outputs)
@@ -138,9 +142,9 @@ def test_the_secret_is_in_no_page_no_api_answer_no_event_and_no_log(
 
 
 def test_the_api_tells_limits_and_terms_but_neither_settings_nor_secret(
-    theirs: Endpoint, viewer: User, api_client: Callable[[User], Any]
+    brand_endpoint: Endpoint, viewer: User, api_client: Callable[[User], Any]
 ) -> None:
-    Endpoint.objects.filter(pk=theirs.pk).update(max_per_minute=600, disclaimer="demo model")
+    Endpoint.objects.filter(pk=brand_endpoint.pk).update(max_per_minute=600, disclaimer="demo model")
     (entry,) = api_client(viewer).get("/api/v1/endpoints/").json()["results"]
     assert (entry["max_per_minute"], entry["max_concurrent"], entry["disclaimer"]) == (600, None, "demo model")
     assert not {"config", "secret", "sealed_secret", "prices"} & set(entry)

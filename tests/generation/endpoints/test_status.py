@@ -15,16 +15,16 @@ from core import clock
 from core.models import Brand, User
 from generation.models import Attempt, Endpoint, EndpointStatus, LedgerEntry, Run, Worker
 from generation.selectors import endpoint_cards, endpoint_days
-from tests.generation.endpoints.given import MODEL, address, attempt
+from tests.generation.endpoints.endpoint_helpers import MODEL, address, attempt
 from tests.support import factories
 
 pytestmark = pytest.mark.django_db
 
 
 def test_a_card_says_what_an_endpoint_is_made_of_and_what_it_may_be_given(
-    brand: Brand, theirs: Endpoint, viewer: User, page_client: Callable[[User], Client]
+    brand: Brand, brand_endpoint: Endpoint, viewer: User, page_client: Callable[[User], Client]
 ) -> None:
-    Endpoint.objects.filter(pk=theirs.pk).update(max_per_minute=600, disclaimer="demo model")
+    Endpoint.objects.filter(pk=brand_endpoint.pk).update(max_per_minute=600, disclaimer="demo model")
     page = page_client(viewer).get(address(brand)).content.decode()
     for words in ("Overflow", "never asked", MODEL, "0 of 4 at once, limit found by itself", "600 a minute",
                   "Apache 2.0", "demo model", f"{brand.name}’s own"):  # fmt: skip
@@ -40,14 +40,16 @@ def test_without_an_endpoint_the_page_says_what_one_is(
     assert "No endpoint is switched on" in page_client(viewer).get(address(brand, "now/")).content.decode()
 
 
-def test_numbers_are_of_the_brand_and_of_today(brand: Brand, other_brand: Brand, theirs: Endpoint, run: Run) -> None:
+def test_numbers_are_of_the_brand_and_of_today(
+    brand: Brand, other_brand: Brand, brand_endpoint: Endpoint, run: Run
+) -> None:
     made = [attempt(run, details={"seconds": seconds}) for seconds in (2.0, 4.0)]
     attempt(run, "failed", error_kind="transient", message="gone")
     attempt(run, "failed", error_kind="moderation", message="no")
     attempt(run, "failed", error_kind="rate", message="slowly")
     attempt(run, "succeeded", details={"reused_master": "x"})
     attempt(run, "succeeded", hours_ago=30, details={"seconds": 99.0})
-    foreign = factories.RunFactory(campaign__brand=other_brand, endpoint=theirs)
+    foreign = factories.RunFactory(campaign__brand=other_brand, endpoint=brand_endpoint)
     attempt(foreign, "failed", error_kind="transient", message="theirs")
     now = timezone.now()
     for job, amount, at in (
@@ -62,7 +64,7 @@ def test_numbers_are_of_the_brand_and_of_today(brand: Brand, other_brand: Brand,
     factories.JobFactory(run=run, status="queued")
     factories.JobFactory(run=foreign, status="queued")
     factories.JobFactory(run=foreign, status="waiting")
-    numbers = endpoint_cards.figures(brand, [theirs])[theirs.pk]
+    numbers = endpoint_cards.figures(brand, [brand_endpoint])[brand_endpoint.pk]
     assert (numbers.made, numbers.failed, numbers.seconds) == (2, 1, 3.0)
     assert numbers.sample == 3 and round(numbers.error_percent) == 33
     assert (numbers.slowed, numbers.refused) == (1, 1)
@@ -83,12 +85,12 @@ def test_numbers_are_of_the_brand_and_of_today(brand: Brand, other_brand: Brand,
     ],
 )
 def test_health_is_what_stands_between_an_endpoint_and_its_next_order(
-    fields: dict[str, Any], word: str, theirs: Endpoint, brand: Brand
+    fields: dict[str, Any], word: str, brand_endpoint: Endpoint, brand: Brand
 ) -> None:
     now = timezone.now()
     moments = {name: now + timedelta(seconds=value) if name.endswith(("_until", "_at")) else value
                for name, value in fields.items()}  # fmt: skip
-    EndpointStatus.objects.create(endpoint=theirs, **moments)
+    EndpointStatus.objects.create(endpoint=brand_endpoint, **moments)
     endpoint = endpoint_cards.get(brand, factories.UserFactory(is_superuser=True), "overflow")
     (card,) = endpoint_cards.cards(brand, [endpoint])
     assert card.health.word == word
@@ -96,44 +98,46 @@ def test_health_is_what_stands_between_an_endpoint_and_its_next_order(
         assert "After 5 failures in a row" in card.health.sentence and "again in 40 s" in card.health.sentence
 
 
-def test_an_endpoint_without_a_worker_says_so(brand: Brand, theirs: Endpoint) -> None:
+def test_an_endpoint_without_a_worker_says_so(brand: Brand, brand_endpoint: Endpoint) -> None:
     Worker.objects.update(lanes=["gpu"])
-    (card,) = endpoint_cards.cards(brand, [theirs])
+    (card,) = endpoint_cards.cards(brand, [brand_endpoint])
     assert card.health.word == "no worker" and "manage.py worker cloud" in card.health.sentence
 
 
-def test_an_endpoint_that_only_fails_is_failing(brand: Brand, theirs: Endpoint, run: Run) -> None:
+def test_an_endpoint_that_only_fails_is_failing(brand: Brand, brand_endpoint: Endpoint, run: Run) -> None:
     for _ in range(3):
         attempt(run, "failed", error_kind="transient", message="gone")
-    (card,) = endpoint_cards.cards(brand, [theirs])
+    (card,) = endpoint_cards.cards(brand, [brand_endpoint])
     assert card.health.word == "failing" and card.health.is_in_trouble
 
 
 def test_a_service_that_does_not_say_how_long_it_took_is_timed_from_order_to_end(
-    brand: Brand, theirs: Endpoint, run: Run
+    brand: Brand, brand_endpoint: Endpoint, run: Run
 ) -> None:
     made = attempt(run, details={"seconds": 0.0})
     Attempt.objects.filter(pk=made.pk).update(started_at=made.ended_at - timedelta(seconds=7))
-    assert endpoint_cards.figures(brand, [theirs])[theirs.pk].seconds == 7
+    assert endpoint_cards.figures(brand, [brand_endpoint])[brand_endpoint.pk].seconds == 7
 
 
-def test_the_day_is_drawn_by_the_hour_and_errors_are_told_once_each(brand: Brand, theirs: Endpoint, run: Run) -> None:
+def test_the_day_is_drawn_by_the_hour_and_errors_are_told_once_each(
+    brand: Brand, brand_endpoint: Endpoint, run: Run
+) -> None:
     for hours_ago in (0, 0, 3):
         attempt(run, hours_ago=hours_ago)
     for number in (1, 2):
         attempt(run, "failed", error_kind="transient", message=f"job {number} broke off")
     attempt(run, "failed", error_kind="input", message="too wide", hours_ago=30)
-    day = endpoint_days.day(brand, theirs)
+    day = endpoint_days.day(brand, brand_endpoint)
     assert len(day.hours) == 24 and (day.made, day.failed, day.highest) == (3, 2, 4)
     assert (day.hours[-1].made, day.hours[-1].failed, day.hours[-4].made) == (2, 2, 1)
     last = day.hours[-1]
     assert (last.made_y, last.made_height, last.failed_y, last.failed_height) == (50, 50, 0, 50)
-    (trouble,) = endpoint_days.troubles(brand, theirs)
+    (trouble,) = endpoint_days.troubles(brand, brand_endpoint)
     assert (trouble.count, trouble.cause.code, trouble.message) == (2, "transient", "job 2 broke off")
 
 
 def test_the_page_of_an_endpoint_tells_reasons_in_words(
-    brand: Brand, theirs: Endpoint, run: Run, viewer: User, page_client: Callable[[User], Client]
+    brand: Brand, brand_endpoint: Endpoint, run: Run, viewer: User, page_client: Callable[[User], Client]
 ) -> None:
     attempt(run)
     attempt(run, "failed", error_kind="moderation", message="NSFW content detected")
@@ -158,7 +162,7 @@ def test_a_shared_endpoints_other_brands_stay_unknown(
 def test_an_endpoint_of_another_brand_is_not_there(
     brand: Brand,
     other_brand: Brand,
-    theirs: Endpoint,
+    brand_endpoint: Endpoint,
     person: Callable[..., User],
     page_client: Callable[[User], Client],
 ) -> None:

@@ -13,14 +13,15 @@ from core.errors import Invalid
 from core.models import Brand
 from generation.models import JobSpec, Run
 from generation.services.planning import fingerprints, plans
-from tests.generation.planning.given import NeedsCutout, remake, with_cutouts
+from generation.services.planning.plan_requests import PlanArguments
+from tests.generation.planning.planning_helpers import NeedsCutout, update_version, with_cutouts
 from tests.support import factories
 
 pytestmark = pytest.mark.django_db
 
 
-def test_a_preview_counts_prices_and_shows_the_first_prompts(ask: Callable[..., dict[str, Any]]) -> None:
-    seen = plans.preview(**ask())
+def test_a_preview_counts_prices_and_shows_the_first_prompts(plan_arguments: Callable[..., PlanArguments]) -> None:
+    seen = plans.preview(plan_arguments())
     assert (seen.subjects, seen.cells, seen.jobs, seen.reused) == (3, 6, 6, 0)
     assert (seen.cost, seen.currency, seen.seconds) == (Decimal("0.24"), "EUR", 12.0)
     assert [shown.text for shown in seen.first] == [
@@ -34,22 +35,25 @@ def test_a_preview_counts_prices_and_shows_the_first_prompts(ask: Callable[..., 
     assert Run.objects.count() == 0
 
 
-def test_a_preview_makes_the_seeds_that_the_plan_freezes(ask: Callable[..., dict[str, Any]]) -> None:
-    seen = plans.preview(**ask())
-    run = plans.plan(**ask())
+def test_a_preview_makes_the_seeds_that_the_plan_freezes(plan_arguments: Callable[..., PlanArguments]) -> None:
+    seen = plans.preview(plan_arguments())
+    run = plans.plan(plan_arguments())
     frozen = JobSpec.objects.filter(job__run=run).order_by("job").values_list("spec__seed", flat=True)
     assert [shown.seed for shown in seen.first] == list(frozen)[:3]
 
 
 def test_missing_values_and_photos_are_told_per_subject_before_any_row_exists(
-    ask: Callable[..., dict[str, Any]], campaign: Campaign, version: PromptVersion, count_rows: Callable[[], Any]
+    plan_arguments: Callable[..., PlanArguments],
+    campaign: Campaign,
+    version: PromptVersion,
+    count_rows: Callable[[], Any],
 ) -> None:
     campaign.subjects.filter(key="MUG-2").update(attributes={"colour": " "})
     photo = factories.ReferencePhotoFactory(subject=campaign.subjects.get(key="MUG-1"))
     factories.CutoutFactory(photo=photo, is_accepted=False)
-    remake(version, parameters={"backdrop": "{backdrop}"})
+    update_version(version, parameters={"backdrop": "{backdrop}"})
     endpoint = factories.EndpointFactory(engine="needs-cutout")
-    seen = plans.preview(**ask(endpoint=endpoint, axes={"backdrop": ["white"]}))
+    seen = plans.preview(plan_arguments(endpoint=endpoint, axes={"backdrop": ["white"]}))
     assert {(problem.subject, problem.kind) for problem in seen.problems} == {
         ("MUG-1", "missing_cutout"),
         ("MUG-2", "missing_photo"),
@@ -58,7 +62,7 @@ def test_missing_values_and_photos_are_told_per_subject_before_any_row_exists(
     }
     assert not seen.can_be_planned
     with pytest.raises(Invalid) as refusal:
-        plans.plan(**ask(endpoint=endpoint, axes={"backdrop": ["white"]}))
+        plans.plan(plan_arguments(endpoint=endpoint, axes={"backdrop": ["white"]}))
     assert refusal.value.extra["problem_count"] == 4
     assert {problem.pointer for problem in refusal.value.problems} == {f"subjects/MUG-{n}" for n in (1, 2, 3)}
     assert count_rows() == (0, 0, 0, 0, 0)
@@ -67,24 +71,24 @@ def test_missing_values_and_photos_are_told_per_subject_before_any_row_exists(
 
 
 def test_an_engines_own_refusals_are_told_per_image(
-    ask: Callable[..., dict[str, Any]], campaign: Campaign, version: PromptVersion
+    plan_arguments: Callable[..., PlanArguments], campaign: Campaign, version: PromptVersion
 ) -> None:
     with_cutouts(campaign)
     endpoint = factories.EndpointFactory(engine="needs-cutout")
-    seen = plans.preview(**ask(endpoint=endpoint, axes={"backdrop": ["white", "tartan"]}))
+    seen = plans.preview(plan_arguments(endpoint=endpoint, axes={"backdrop": ["white", "tartan"]}))
     assert seen.problem_count == 3
     assert seen.problems[0].message == "There is no backdrop “tartan”."
     assert seen.problems[0].values == {"backdrop": "tartan"}
 
 
 def test_an_axis_that_the_engine_ignores_is_refused(
-    ask: Callable[..., dict[str, Any]], campaign: Campaign, version: PromptVersion
+    plan_arguments: Callable[..., PlanArguments], campaign: Campaign, version: PromptVersion
 ) -> None:
     with_cutouts(campaign)
-    remake(version, needs={"engine": "needs-cutout"})
+    update_version(version, needs={"engine": "needs-cutout"})
     endpoint = factories.EndpointFactory(engine="needs-cutout")
     with pytest.raises(Invalid) as refusal:
-        plans.preview(**ask(endpoint=endpoint, axes={"angle": ["left", "right"]}))
+        plans.preview(plan_arguments(endpoint=endpoint, axes={"angle": ["left", "right"]}))
     [problem] = refusal.value.problems
     assert problem.pointer == "axes/angle"
     assert "ignores “angle”" in problem.message
@@ -92,103 +96,113 @@ def test_an_axis_that_the_engine_ignores_is_refused(
 
 
 def test_an_axis_in_the_words_is_ignored_by_an_engine_that_reads_no_words(
-    ask: Callable[..., dict[str, Any]], campaign: Campaign, version: PromptVersion
+    plan_arguments: Callable[..., PlanArguments], campaign: Campaign, version: PromptVersion
 ) -> None:
     with_cutouts(campaign)
-    remake(version, text="{name} with {mood}")
-    assert plans.preview(**ask(axes={"mood": ["calm", "loud"]})).can_be_planned
+    update_version(version, text="{name} with {mood}")
+    assert plans.preview(plan_arguments(axes={"mood": ["calm", "loud"]})).can_be_planned
     with pytest.raises(Invalid):
-        plans.preview(**ask(endpoint=factories.EndpointFactory(engine="needs-cutout"), axes={"mood": ["calm", "loud"]}))
+        plans.preview(
+            plan_arguments(endpoint=factories.EndpointFactory(engine="needs-cutout"), axes={"mood": ["calm", "loud"]})
+        )
 
 
 def test_the_photo_axis_chooses_the_photo_by_its_role(
-    ask: Callable[..., dict[str, Any]], campaign: Campaign, version: PromptVersion
+    plan_arguments: Callable[..., PlanArguments], campaign: Campaign, version: PromptVersion
 ) -> None:
     with_cutouts(campaign)
-    remake(version, text="{name}")
+    update_version(version, text="{name}")
     inner = {}
     for subject in campaign.subjects.all():
         photo = factories.ReferencePhotoFactory(subject=subject, role="inner", position=2)
         inner[subject.pk] = factories.CutoutFactory(photo=photo).sha256
     endpoint = factories.EndpointFactory(engine="needs-cutout")
-    run = plans.plan(**ask(endpoint=endpoint, axes={"photo": ["front", "inner"]}))
+    run = plans.plan(plan_arguments(endpoint=endpoint, axes={"photo": ["front", "inner"]}))
     for job in JobSpec.objects.filter(job__run=run).select_related("cell"):
         is_inner = job.cell.axis_values["photo"] == "inner"
         assert (job.spec["images"]["cutout"]["sha256"] == inner[job.cell.subject_id]) is is_inner
 
 
 def test_an_axis_that_the_engine_obeys_by_name_becomes_a_parameter(
-    ask: Callable[..., dict[str, Any]], campaign: Campaign, version: PromptVersion
+    plan_arguments: Callable[..., PlanArguments], campaign: Campaign, version: PromptVersion
 ) -> None:
     with_cutouts(campaign)
-    remake(version, text="{name}")
-    run = plans.plan(**ask(endpoint=factories.EndpointFactory(engine="needs-cutout"), axes={"fill": [0.7, 0.8]}))
+    update_version(version, text="{name}")
+    run = plans.plan(
+        plan_arguments(endpoint=factories.EndpointFactory(engine="needs-cutout"), axes={"fill": [0.7, 0.8]})
+    )
     filled = sorted(JobSpec.objects.filter(job__run=run).values_list("spec__parameters__fill", flat=True))
     assert filled == [0.7] * 3 + [0.8] * 3
 
 
 def test_words_and_seeds_that_an_engine_ignores_make_no_other_image(
-    ask: Callable[..., dict[str, Any]], campaign: Campaign, version: PromptVersion
+    plan_arguments: Callable[..., PlanArguments], campaign: Campaign, version: PromptVersion
 ) -> None:
     with_cutouts(campaign)
-    remake(version, text="{name}", candidates=3)
+    update_version(version, text="{name}", candidates=3)
     endpoint = factories.EndpointFactory(engine="needs-cutout")
     other = factories.PromptVersionFactory(
         template__brand=campaign.brand, text="Only {name}", seed=7, needs={}, axes={}, parameters={}
     )
-    seen = plans.preview(**ask(endpoint=endpoint, axes={"backdrop": ["white"]}))
+    seen = plans.preview(plan_arguments(endpoint=endpoint, axes={"backdrop": ["white"]}))
     assert seen.jobs == 3
     assert any("candidates would be equal" in note for note in seen.notes)
     planned = [
-        plans.plan(**ask(endpoint=endpoint, axes={"backdrop": ["white"]}, prompt_version=chosen))
+        plans.plan(plan_arguments(endpoint=endpoint, axes={"backdrop": ["white"]}, prompt_version=chosen))
         for chosen in (version, other)
     ]
     first, second = (list(JobSpec.objects.filter(job__run=run).order_by("job")) for run in planned)
     assert [job.fingerprint for job in first] == [job.fingerprint for job in second]
     assert first[0].spec["prompt"] != second[0].spec["prompt"]
     engine = NeedsCutout({})
-    maker = fingerprints.maker(endpoint, engine)
-    recomputed = fingerprints.of_spec(brand_id=campaign.brand_id, maker=maker, engine=engine, spec=first[0].spec)
+    maker = fingerprints.get_maker(endpoint, engine)
+    recomputed = fingerprints.fingerprint_spec(
+        brand_id=campaign.brand_id, maker=maker, engine=engine, spec=first[0].spec
+    )
     assert recomputed == first[0].fingerprint
 
 
 def test_a_colour_named_as_in_the_brands_palette_is_the_brands(
-    ask: Callable[..., dict[str, Any]], campaign: Campaign, brand: Brand
+    plan_arguments: Callable[..., PlanArguments], campaign: Campaign, brand: Brand
 ) -> None:
     with_cutouts(campaign)
     factories.GuideVersionFactory(brand=brand, status="published", palette=[{"name": "Clay", "hex": "#b5651d"}])
-    run = plans.plan(**ask(endpoint=factories.EndpointFactory(engine="packshot"), axes={"backdrop": ["clay", "white"]}))
+    run = plans.plan(
+        plan_arguments(endpoint=factories.EndpointFactory(engine="packshot"), axes={"backdrop": ["clay", "white"]})
+    )
     backdrops = JobSpec.objects.filter(job__run=run).values_list("spec__parameters__backdrop", flat=True)
     assert set(backdrops) == {"#b5651d", "white"}
 
 
 def test_the_guides_standard_fills_what_the_prompt_leaves_open(
-    ask: Callable[..., dict[str, Any]], campaign: Campaign, brand: Brand
+    plan_arguments: Callable[..., PlanArguments], campaign: Campaign, brand: Brand
 ) -> None:
     with_cutouts(campaign)
     factories.GuideVersionFactory(brand=brand, status="published", fill_ratio=0.66, backdrop="linen")
     endpoint = factories.EndpointFactory(engine="needs-cutout")
-    run = plans.plan(**ask(endpoint=endpoint, axes={"backdrop": ["white"]}))
+    run = plans.plan(plan_arguments(endpoint=endpoint, axes={"backdrop": ["white"]}))
     spec = JobSpec.objects.filter(job__run=run).first().spec
     assert spec["parameters"] == {"backdrop": "white", "fill": 0.66}
 
 
 def test_the_master_is_as_large_as_the_largest_spec_within_the_engines_limits(
-    ask: Callable[..., dict[str, Any]], campaign: Campaign
+    plan_arguments: Callable[..., PlanArguments], campaign: Campaign
 ) -> None:
     with_cutouts(campaign)
     factories.OutputSpecFactory(campaign=campaign, slug="story", width=300, height=500)
-    seen = plans.preview(**ask(endpoint=factories.EndpointFactory(engine="needs-cutout")))
+    seen = plans.preview(plan_arguments(endpoint=factories.EndpointFactory(engine="needs-cutout")))
     assert seen.cells == 12
     assert {(shown.aspect, shown.width, shown.height) for shown in seen.first} >= {("1:1", 512, 512), ("3:5", 320, 512)}
     assert any("enlarged" in note for note in seen.notes)
 
 
-def test_wording_is_counted_and_marked_in_the_first_prompt(ask: Callable[..., dict[str, Any]], brand: Brand) -> None:
+def test_wording_is_counted_and_marked_in_the_first_prompt(
+    plan_arguments: Callable[..., PlanArguments], brand: Brand
+) -> None:
     factories.GuideVersionFactory(
         brand=brand, status="published", banned_wording=["clay"], required_wording=["stoneware"]
     )
-    seen = plans.preview(**ask())
+    seen = plans.preview(plan_arguments())
     by_kind = {finding.lint.kind: finding for finding in seen.wording}
     assert by_kind["required"].count == 6
     assert by_kind["banned"].count == 4
@@ -198,44 +212,48 @@ def test_wording_is_counted_and_marked_in_the_first_prompt(ask: Callable[..., di
 
 
 def test_files_that_would_share_a_name_are_refused_with_the_missing_placeholder(
-    ask: Callable[..., dict[str, Any]], campaign: Campaign, count_rows: Callable[[], Any]
+    plan_arguments: Callable[..., PlanArguments], campaign: Campaign, count_rows: Callable[[], Any]
 ) -> None:
     campaign.output_specs.filter(slug="shop").update(name_pattern="{sku}")
     campaign.output_specs.filter(slug="thumb").update(name_pattern="{sku}_{variation}_small")
-    seen = plans.preview(**ask())
+    seen = plans.preview(plan_arguments())
     [collision] = seen.collisions
     assert (collision.spec, collision.count, collision.name, collision.lacking) == ("shop", 3, "MUG-1.jpg", "variation")
     assert not seen.can_be_planned
     with pytest.raises(Invalid, match=r"add \{variation\} to the file name") as refusal:
-        plans.plan(**ask())
+        plans.plan(plan_arguments())
     assert refusal.value.problems[0].pointer == "output_specs/shop/name_pattern"
     assert count_rows() == (0, 0, 0, 0, 0)
-    assert plans.plan(**ask(stage="sandbox")).cell_count == 6
-    assert plans.plan(**ask(axes={"backdrop": ["white"]})).cell_count == 3
+    assert plans.plan(plan_arguments(stage="sandbox")).cell_count == 6
+    assert plans.plan(plan_arguments(axes={"backdrop": ["white"]})).cell_count == 3
 
 
-def test_names_collide_as_they_are_written_on_a_disk(ask: Callable[..., dict[str, Any]], campaign: Campaign) -> None:
+def test_names_collide_as_they_are_written_on_a_disk(
+    plan_arguments: Callable[..., PlanArguments], campaign: Campaign
+) -> None:
     campaign.output_specs.filter(slug="thumb").delete()
     campaign.output_specs.update(name_pattern="{sku}_{variation}")
     Subject.objects.filter(key="MUG-2").update(key="mug 1")
-    seen = plans.preview(**ask(axes={"backdrop": ["Off White", "off-white"]}))
+    seen = plans.preview(plan_arguments(axes={"backdrop": ["Off White", "off-white"]}))
     [collision] = seen.collisions
     assert (collision.count, collision.lacking) == (4, "")
     assert "lost in a file's name" in collision.message
 
 
-def test_two_outputs_of_one_image_may_not_share_a_name(ask: Callable[..., dict[str, Any]], campaign: Campaign) -> None:
+def test_two_outputs_of_one_image_may_not_share_a_name(
+    plan_arguments: Callable[..., PlanArguments], campaign: Campaign
+) -> None:
     campaign.output_specs.update(name_pattern="{sku}_{asset_type}_{variation}")
-    [collision] = plans.preview(**ask()).collisions
+    [collision] = plans.preview(plan_arguments()).collisions
     assert (collision.spec, collision.count, collision.lacking) == ("thumb", 6, "spec")
     campaign.output_specs.filter(slug="thumb").update(image_format="webp")
-    assert plans.preview(**ask()).can_be_planned
+    assert plans.preview(plan_arguments()).can_be_planned
 
 
 def test_a_name_pattern_that_cannot_be_filled_is_refused_before_anything_is_made(
-    ask: Callable[..., dict[str, Any]], campaign: Campaign
+    plan_arguments: Callable[..., PlanArguments], campaign: Campaign
 ) -> None:
     campaign.output_specs.filter(slug="shop").update(name_pattern="{sku}_{colour}")
     with pytest.raises(Invalid) as refusal:
-        plans.preview(**ask())
+        plans.preview(plan_arguments())
     assert "There is no {colour}" in refusal.value.problems[0].message

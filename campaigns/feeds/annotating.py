@@ -1,0 +1,121 @@
+"""Returns an imported file in its order and format, with one more column that says what is wrong with each row.
+
+The file is read again as the import reads it, so that all mistakes are listed and not only the stored ones.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import IO
+
+from campaigns.feeds.base import FeedRefused, Header, Issue, Record
+from campaigns.feeds.cells import mark_unprintable
+from campaigns.feeds.opening import Feed
+from campaigns.feeds.workbook_writer import Workbook
+
+HEADING = "What is wrong"
+LOOK_AHEAD = 10_000
+"""Rows that a layout may read before it yields the issues of the first; more than one product has."""
+_RUNS = frozenset("=+-@\t\r")  # a spreadsheet runs a cell that begins with one of these
+_AMOUNT = re.compile(r"[+-]?[\d.,\s]+")
+
+
+@dataclass(frozen=True)
+class AnnotatedRow:
+    """One original row of the file, and its mistakes in the order in which they were found."""
+
+    number: int
+    cells: tuple[str, ...]
+    issues: tuple[Issue, ...]
+
+    @property
+    def sentences(self) -> str:
+        return "\n".join(issue.message for issue in self.issues)
+
+    def wrong(self, header: Header) -> set[int]:
+        """Return the indices of the columns whose cells are wrong."""
+        places = {header.cell(self.number, index): index for index in range(max(len(header), len(self.cells)))}
+        return {places[issue.cell] for issue in self.issues if issue.cell in places}
+
+
+def iter_rows(feed: Feed, issues: Iterable[Issue] = (), *, only_wrong: bool = False) -> Iterator[AnnotatedRow]:
+    """Yield every row below the headings, unchanged and in order. `issues`: mistakes that no single row shows.
+
+    If the file cannot be read to its end, the last row says so. A bounded number of rows is kept in memory.
+    """
+    wrong: defaultdict[int, list[Issue]] = defaultdict(list)
+    for issue in issues:
+        wrong[issue.row].append(issue)
+    held: deque[Record] = deque()
+    feed.records = _record_read_rows(feed.records, held)
+    try:
+        for item in feed.rows():
+            if isinstance(item, Issue):
+                wrong[item.row].append(item)
+            while len(held) > LOOK_AHEAD:
+                yield from _annotate_next(held, wrong, only_wrong)
+    except FeedRefused as refusal:
+        last = held[-1][0] if held else feed.header.row
+        for issue in refusal.issues:
+            wrong[issue.row or last + 1].append(issue)
+    while held:
+        yield from _annotate_next(held, wrong, only_wrong)
+    for number in sorted(number for number in wrong if number > feed.header.row):
+        yield AnnotatedRow(number, (), tuple(wrong[number]))
+
+
+def _record_read_rows(records: Iterator[Record | Issue], held: deque[Record]) -> Iterator[Record | Issue]:
+    for record in records:
+        held.append((record.row, (record.value,)) if isinstance(record, Issue) else record)
+        yield record
+
+
+def _annotate_next(held: deque[Record], wrong: dict[int, list[Issue]], only_wrong: bool) -> Iterator[AnnotatedRow]:
+    number, cells = held.popleft()
+    issues = wrong.pop(number, [])
+    if issues or not only_wrong:
+        yield AnnotatedRow(number, tuple(cells), tuple(dict.fromkeys(issues)))
+
+
+class _Echo:
+    def write(self, value: str) -> str:
+        return value
+
+
+def as_text(header: Header, returned: Iterable[AnnotatedRow], *, delimiter: str) -> Iterator[str]:
+    """Yield the file as delimited text with a byte-order mark. No cell can run as a formula in a spreadsheet."""
+    writer = csv.writer(_Echo(), delimiter=delimiter)
+    yield "\ufeff" + writer.writerow([escape_formula(cell) for cell in (*header.cells, HEADING)])
+    width = len(header)
+    for row in returned:
+        cells = [*row.cells, *[""] * (width - len(row.cells))]
+        # A row that is too long keeps its cells; the sentence follows them.
+        yield writer.writerow([escape_formula(cell) for cell in (*cells, row.sentences.replace("\n", " "))])
+
+
+def as_workbook(
+    stream: IO[bytes], header: Header, returned: Iterable[AnnotatedRow], *, sheet: str, same_rows: bool
+) -> None:
+    """Write the file as a workbook with wrong cells marked; `same_rows` keeps row numbers."""
+    book = Workbook(stream, sheet=sheet)
+    book.write((*header.cells, HEADING), number=header.row if same_rows else 1, is_heading=True)
+    width = len(header)
+    for row in returned:
+        cells = [*row.cells, *[""] * (width - len(row.cells))]
+        book.write((*cells, row.sentences), number=row.number if same_rows else 0, wrong=row.wrong(header))
+    book.close()
+
+
+def escape_formula(cell: str) -> str:
+    """Return the text, with an apostrophe in front if a spreadsheet would run it. Numbers stay as they are."""
+    plain = mark_unprintable(cell)
+    return f"'{plain}" if plain[:1] in _RUNS and not _is_amount(plain) else plain
+
+
+def _is_amount(cell: str) -> bool:
+    """Return True for digits with signs, points and spaces, which no spreadsheet runs."""
+    return _AMOUNT.fullmatch(cell) is not None and any(map(str.isdecimal, cell))
