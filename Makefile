@@ -1,5 +1,5 @@
-# The front door. Needs Python 3.11 and make; everything else is installed into .venv by the first target that needs it.
-# Paths are relative on purpose: make splits names at spaces, and a checkout may lie below a folder that has one.
+# All commands of the project. They need Python 3.11 and make; the first target that needs a package installs it into .venv.
+# Paths are relative on purpose: make splits names at spaces, and the path of a checkout may contain one.
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-tamper up migrate test fuzz lint format types docs bench model engines clean
@@ -7,16 +7,16 @@ SHELL := /bin/sh
 PY := .venv/bin/python
 ARGS ?=
 
-help: ## this list
+help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /: /' | awk -F': ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-demo: .venv/.base ## the example brand runs before your eyes; ARGS="--once" ends by itself
+demo: .venv/.base ## run the example brand; ARGS="--once" ends by itself
 	@$(PY) manage.py demo --engines-by "$(MAKE) --no-print-directory engines" $(ARGS)
 
-demo-tamper: .venv/.base ## changes one byte in a copy of the audit trail and lets `audit verify` find it
+demo-tamper: .venv/.base ## change one byte in a copy of the audit trail and let `audit verify` find it
 	@$(PY) manage.py demo_tamper $(ARGS)
 
-up: .venv/.base ## your own data: web, two workers and the clock in this terminal
+up: .venv/.base ## run on your own data (web, two workers and the clock in this terminal)
 	@$(PY) -m config.supervisor up
 
 migrate: .venv/.base ## bring the tables up to date
@@ -24,33 +24,33 @@ migrate: .venv/.base ## bring the tables up to date
 
 engines: .venv/.engines ## install what the diffusers engine needs (torch, diffusers)
 
-test: .venv/.engines .venv/.test ## every test, in two processes; ARGS="tests/core/test_states.py -q" for some, in one
+test: .venv/.engines .venv/.test ## run every test, in two processes; ARGS="tests/core/test_states.py -q" runs some, in one
 	@tests/chromium.sh
 	@$(PY) -m pytest $(or $(ARGS),--numprocesses=2 --dist=loadfile --no-loadscope-reorder)
 
-fuzz: .venv/.engines .venv/.test ## hostile values in every request; the tests send a sample, this sends all and counts
+fuzz: .venv/.engines .venv/.test ## send hostile values in every request and count; the tests send a sample
 	@FUZZ=whole $(PY) -m pytest $(or $(ARGS),tests/fuzz) -q
 
-lint: .venv/.test ## style, format and the direction of imports
+lint: .venv/.test ## check style, format and the direction of imports
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@.venv/bin/lint-imports --no-cache 2>&1
 
-format: .venv/.test ## put the code into shape
+format: .venv/.test ## format the code
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-types: .venv/.test ## mypy, strict where it matters most
+types: .venv/.test ## run mypy, strict where it matters most
 	@$(PY) -m mypy
 
-docs: .venv/.base ## write docs/states.md and docs/openapi.yaml anew
+docs: .venv/.base ## write docs/states.md and docs/openapi.yaml again
 	@$(PY) -m docs.states
 	@$(PY) manage.py spectacular --file docs/openapi.yaml
 
-bench: .venv/.engines .venv/.test ## NAME=line runs benchmarks/line.py; its last line is JSON
+bench: .venv/.engines .venv/.test ## run a benchmark; NAME=line runs benchmarks/line.py; the last line of output is JSON
 	@$(PY) -m benchmarks.$(or $(NAME),line) $(ARGS)
 
-model: .venv/.engines .venv/.test ## ARGS=train makes the example's diffusion model again, evaluate judges it, sheet draws
+model: .venv/.engines .venv/.test ## train, evaluate or draw with the example's diffusion model; ARGS=train, evaluate (default) or sheet
 	@$(PY) -m examples.model $(or $(ARGS),evaluate)
 
 clean: ## remove .venv and everything under var/ (the embedded database too)

@@ -27,7 +27,7 @@ def notify_leads(event: PromptApprovalRequested) -> None:
     template = PromptTemplate.objects.select_related("brand").get(pk=event.object_id)
     number = event.payload["number"]
     asking = current_actor()
-    asker_name = asking.display_name if asking else "The line"
+    asker_name = asking.display_name if asking else "The system"
     notices.notify(
         brand=template.brand,
         users=[lead for lead in notices.list_people_with_roles(template.brand, Role.LEAD) if lead != asking],

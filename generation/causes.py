@@ -57,7 +57,7 @@ _ALL = (
     ),
     Cause(
         "input",
-        "submission",
+        "job",
         "prompt",
         "The engine cannot carry out this job. Its own words say why; most often the prompt's parameters do not fit.",
         Remedy.PROMPT,
@@ -151,7 +151,7 @@ _ALL = (
         "checks",
         "checks",
         "warn",
-        "They are made, but a check objects. Look at them: a reviewer may still say yes.",
+        "They are made, but a check objects. Look at them: a reviewer may still approve them.",
         Remedy.REVIEW,
     ),
     Cause("unknown", "failed", "fail", "It could not be made; the words below are all there is.", Remedy.AGAIN),

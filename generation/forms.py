@@ -70,7 +70,7 @@ class PromptForm(forms.Form):
         label="When a check fails", required=False, choices=[(name, ON_FAIL[name]) for name in FAILURE_POLICIES]
     )
     max_regenerations = forms.IntegerField(
-        label="At most so many times", required=False, min_value=0, max_value=MAX_REGENERATIONS
+        label="How many times at most", required=False, min_value=0, max_value=MAX_REGENERATIONS
     )
     parameters = forms.CharField(
         label="Other parameters",

@@ -24,8 +24,8 @@ def reap_leases() -> int:
 
 
 @periodic_task(every_seconds=5)
-def renudge_lanes() -> int:
-    """Nudge lanes with queued work again: Redis can lose a nudge, and a process can die between commit and enqueue."""
+def repeat_wake_ups() -> int:
+    """Wake lanes with queued work again: Redis can lose a message, and a process can die between commit and enqueue."""
     waiting = [lane for lane in (Lane.GPU, Lane.CLOUD, Lane.CPU) if claims.has_work(lane)]
     for lane in waiting:
         wake_ups.send(lane)

@@ -14,8 +14,8 @@ def carry_out_decisions() -> int:
 
 
 @periodic_task(every_seconds=5)
-def renudge_deliveries() -> int:
-    """Announce deliveries that are due. The nudge for the first try comes too early for its retries."""
+def wake_delivery_lane() -> int:
+    """Announce deliveries that are due. The wake-up message for the first try comes too early for its retries."""
     if not deliveries.has_due():
         return 0
     wake_ups.send(Lane.DELIVERY)

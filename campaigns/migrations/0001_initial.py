@@ -89,7 +89,9 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "patience_seconds",
-                    models.PositiveIntegerField(default=3600, help_text="how long it waits locally before overflow"),
+                    models.PositiveIntegerField(
+                        default=3600, help_text="seconds to wait before another endpoint is used"
+                    ),
                 ),
                 (
                     "pilot_decisions",

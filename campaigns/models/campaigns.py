@@ -27,7 +27,9 @@ class Campaign(models.Model):
     budget = models.DecimalField(
         max_digits=12, decimal_places=2, null=True, blank=True, help_text="in the brand's currency"
     )
-    patience_seconds = models.PositiveIntegerField(default=3600, help_text="how long it waits locally before overflow")
+    patience_seconds = models.PositiveIntegerField(
+        default=3600, help_text="seconds to wait before another endpoint is used"
+    )
     pilot_decisions = models.PositiveIntegerField(default=10, help_text="decisions a pilot needs before a full run")
     pilot_approval_percent = models.PositiveIntegerField(default=80)
     owner = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")

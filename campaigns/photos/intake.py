@@ -108,7 +108,7 @@ def admit(data: bytes) -> Photo:
         is_reencoded = True
     _note_origin(notes, source_type, credentials, was_changed=bool(notes))
     if owner := _owner(image):
-        notes.append(f"The file names whose it is: {owner}. The mark is kept.")
+        notes.append(f"The file names its owner: {owner}. The mark is kept.")
     converted = colour_profiles.to_srgb(image, data)
     if converted.note:
         notes.append(converted.note)

@@ -111,7 +111,7 @@ def send_back(*, version_id: int, by: User, answer: str) -> PromptVersion:
     require(by, Action.APPROVE_PROMPT, version.template.brand)
     if not answer.strip() or len(answer) > MAX_NOTE_LENGTH:
         message = f"Say in at most {MAX_NOTE_LENGTH} characters what is missing."
-        raise Invalid("A version is not sent back without a word.", [Problem("answer", message)])
+        raise Invalid("A version is sent back with a comment.", [Problem("answer", message)])
     asked_by = version.asked_by_id
     _change_status(version, PromptStatus.DRAFT, answer=answer.strip())
     payload = {"version": version.pk, "number": version.number, "answer": answer.strip(), "asked_by": asked_by}

@@ -45,7 +45,7 @@ def new(request: BrandRequest) -> HttpResponseBase:
         except Conflict:
             form.add_error("name", "There already is a campaign of this name; give this one another.")
         else:
-            messages.success(request, f"{campaign.name} is there. Next: say what its channels want.")
+            messages.success(request, f"{campaign.name} is created. Next: say what its channels want.")
             return redirect("campaign", request.brand.slug, campaign.slug)
     return render(request, "campaigns/brief.html", {"form": form})
 

@@ -151,5 +151,5 @@ def act(request: BrandRequest, slug: str, verb: str) -> HttpResponseBase:
         services.use_mapping_of_import(source_id=source.pk, import_id=chosen, by=request.user)
         messages.success(request, f"{source.name} is read with these columns from now on.")
     else:
-        raise NotFound(f"There is nothing called {verb!r} to do with a source.")
+        raise NotFound(f"There is no action {verb!r} for a source.")
     return redirect("source", request.brand.slug, source.slug)

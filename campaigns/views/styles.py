@@ -97,7 +97,7 @@ def act(request: BrandRequest, slug: str, verb: str) -> HttpResponseBase:
         services.set_active(style_id=style.pk, by=request.user, is_active=verb == "restore")
         return redirect("styles", request.brand.slug)
     if verb != "copy":
-        raise NotFound(f"A style cannot be told to {verb!r}.")
+        raise NotFound(f"There is no action {verb!r} for a style.")
     made = services.copy(style_id=style.pk, by=request.user)
     return redirect("style", request.brand.slug, made.slug)
 

@@ -15,7 +15,7 @@ COALESCE_SECONDS = 10
 
 
 def _key(lane: str) -> str:
-    return f"proofline:nudge:{lane}"
+    return f"proofline:wake-up:{lane}"
 
 
 def wake(lane: str) -> None:
@@ -33,7 +33,7 @@ def send(lane: str) -> None:
         if queue.connection.set(_key(lane), 1, nx=True, ex=COALESCE_SECONDS):
             queue.enqueue("core.tasks.drain", lane, job_id=uuid.uuid4().hex, result_ttl=0, failure_ttl=0)
     except RedisError as error:
-        log.warning("nudge.lost", lane=lane, error=str(error))
+        log.warning("wake_up.lost", lane=lane, error=str(error))
 
 
 def clear_pending(lane: str) -> None:
@@ -41,4 +41,4 @@ def clear_pending(lane: str) -> None:
     try:
         django_rq.get_queue(lane).connection.delete(_key(lane))
     except RedisError as error:
-        log.warning("nudge.lost", lane=lane, error=str(error))
+        log.warning("wake_up.lost", lane=lane, error=str(error))

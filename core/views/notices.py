@@ -67,5 +67,5 @@ def act(request: BrandRequest, verb: str) -> HttpResponseBase:
         )
         messages.success(request, message)
     else:
-        raise NotFound(f"Notices cannot be told to {verb!r}.")
+        raise NotFound(f"There is no action {verb!r} for notices.")
     return redirect("notices", request.brand.slug)

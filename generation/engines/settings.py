@@ -101,10 +101,10 @@ _SIZE_MULTIPLE: Final = Setting(
     is_advanced=True,
 )
 _TIMEOUT: Final = Setting(
-    "timeout_seconds", "A call may take, s", Kind.NUMBER, default_text="30", minimum=0.1, is_advanced=True
+    "timeout_seconds", "Timeout of a call, s", Kind.NUMBER, default_text="30", minimum=0.1, is_advanced=True
 )
 _POLL: Final = Setting(
-    "poll_seconds", "Between two looks, s", Kind.NUMBER, default_text="2", minimum=0.1, is_advanced=True
+    "poll_seconds", "Time between two polls, s", Kind.NUMBER, default_text="2", minimum=0.1, is_advanced=True
 )
 _SETTLE: Final = Setting(
     "settle_seconds", "A lost submission may show up after, s", Kind.NUMBER, default_text="5", is_advanced=True
@@ -113,7 +113,7 @@ _HOSTS: Final = Setting(
     "output_hosts", "Images may come from", Kind.LINES, "Other hosts, one a line, such as minio:9000.", is_advanced=True
 )  # fmt: skip
 _CA: Final = Setting(
-    "ca", "Certificates to trust", hint="A file of the server.", is_advanced=True, is_operator_only=True
+    "ca", "Certificates to trust", hint="Path of a file on the server.", is_advanced=True, is_operator_only=True
 )  # fmt: skip
 
 SETTINGS_BY_ENGINE: Final[Mapping[str, tuple[Setting, ...]]] = {
@@ -129,17 +129,23 @@ SETTINGS_BY_ENGINE: Final[Mapping[str, tuple[Setting, ...]]] = {
         _MAX_SIDE,
         _SIZE_MULTIPLE,
         Setting(
-            "allow_partial", "Take it although others are left out", Kind.SWITCH, default_text="no", is_advanced=True
+            "allow_partial", "Accept partial runs of the workflow", Kind.SWITCH, default_text="no", is_advanced=True
         ),
         Setting(
             "headers",
-            "Sent with every call",
+            "Headers of every call",
             Kind.JSON,
             example='{"X-Team": "art"}',
             is_advanced=True,
             is_operator_only=True,
         ),
-        Setting("lost_after_seconds", "Given up when away for, s", Kind.NUMBER, default_text="120", is_advanced=True),
+        Setting(
+            "lost_after_seconds",
+            "Give up when the server is away for, s",
+            Kind.NUMBER,
+            default_text="120",
+            is_advanced=True,
+        ),
         _SETTLE,
         _POLL,
         _TIMEOUT,
@@ -200,7 +206,7 @@ SETTINGS_BY_ENGINE: Final[Mapping[str, tuple[Setting, ...]]] = {
         ),
         Setting(
             "compile_mode",
-            "Compile how",
+            "Compile mode",
             Kind.CHOICE,
             default_text="default",
             choices=acceleration.MODES,
@@ -212,13 +218,15 @@ SETTINGS_BY_ENGINE: Final[Mapping[str, tuple[Setting, ...]]] = {
         Setting("fp8", "8-bit multiplication", Kind.SWITCH, "In fast and draft.", default_text="no", is_advanced=True),
         Setting(
             "draft",
-            "What makes drafts cheap",
+            "Options of the draft tier",
             Kind.JSON,
             example='{"threshold": 0.1}',
             is_advanced=True,
             is_operator_only=True,
         ),
-        Setting("overlap", "Decode beside the next", Kind.SWITCH, default_text="on a GPU", is_advanced=True),
+        Setting(
+            "overlap", "Decode while the next batch is drawn", Kind.SWITCH, default_text="on a GPU", is_advanced=True
+        ),
         Setting(
             "threads",
             "Threads of the CPU",
@@ -229,7 +237,7 @@ SETTINGS_BY_ENGINE: Final[Mapping[str, tuple[Setting, ...]]] = {
             is_advanced=True,
         ),
         Setting(
-            "idle_unload_minutes", "Unloaded when idle for, min", Kind.NUMBER, default_text="never", is_advanced=True
+            "idle_unload_minutes", "Unload when idle for, min", Kind.NUMBER, default_text="never", is_advanced=True
         ),
         Setting(
             "reserve_bytes",
@@ -241,7 +249,7 @@ SETTINGS_BY_ENGINE: Final[Mapping[str, tuple[Setting, ...]]] = {
         ),
         Setting(
             "memory_limit_bytes",
-            "All models, bytes",
+            "Memory of all models, bytes",
             Kind.WHOLE,
             default_text="what is free",
             maximum=2**43,
@@ -254,7 +262,7 @@ SETTINGS_BY_ENGINE: Final[Mapping[str, tuple[Setting, ...]]] = {
         Setting(
             "base_url",
             "Address",
-            hint="Of another server that speaks the same.",
+            hint="Of another server with the same API.",
             default_text="https://api.openai.com/v1",
             is_operator_only=True,
         ),
@@ -289,16 +297,23 @@ SETTINGS_BY_ENGINE: Final[Mapping[str, tuple[Setting, ...]]] = {
         Setting("deployment", "Or a deployment", example="owner/name"),
         Setting(
             "inputs",
-            "What the model calls our names",
+            "Names of the model’s inputs",
             Kind.JSON,
             "Without it prompt, seed, width and height.",
             example='{"prompt": "text", "seed": "seed"}',
         ),
         _MAX_SIDE,
         _SIZE_MULTIPLE,
-        Setting("cancel_after", "Given up after", default_text="never", example="10m"),
+        Setting("cancel_after", "Cancel after", default_text="never", example="10m"),
         Setting("webhook_url", "Webhook", hint="This site’s own address for it.", is_advanced=True),
-        Setting("wait_seconds", "Answer held back for, s", Kind.WHOLE, default_text="0", maximum=60, is_advanced=True),
+        Setting(
+            "wait_seconds",
+            "Wait for the result in the call, s",
+            Kind.WHOLE,
+            default_text="0",
+            maximum=60,
+            is_advanced=True,
+        ),
         replace(_POLL, default_text="2, with a webhook 10"),
         replace(_SETTLE, default_text="15"),
         _TIMEOUT,

@@ -900,7 +900,7 @@ class Migration(migrations.Migration):
                     "override_reason",
                     models.TextField(blank=True, help_text="why a lead released a full run before its pilot"),
                 ),
-                ("job_template", models.SlugField(blank=True, help_text="the common job that it began as")),
+                ("job_template", models.SlugField(blank=True, help_text="the job template that it was planned from")),
                 (
                     "release_at",
                     models.DateTimeField(
@@ -1055,7 +1055,7 @@ class Migration(migrations.Migration):
                 (
                     "message",
                     models.CharField(
-                        blank=True, help_text="what the last look did, or why nothing was made", max_length=500
+                        blank=True, help_text="result of the last check, or why nothing was made", max_length=500
                     ),
                 ),
                 ("created_at", models.DateTimeField(auto_now_add=True)),

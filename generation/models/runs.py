@@ -49,7 +49,7 @@ class Run(models.Model):
     )
     quoted_cost = models.DecimalField(max_digits=12, decimal_places=4, default=0)
     override_reason = models.TextField(blank=True, help_text="why a lead released a full run before its pilot")
-    job_template = models.SlugField(blank=True, help_text="the common job that it began as")
+    job_template = models.SlugField(blank=True, help_text="the job template that it was planned from")
     cloned_from = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     scheduled_run = models.ForeignKey(
         "ScheduledRun", on_delete=models.PROTECT, null=True, blank=True, related_name="runs"

@@ -29,7 +29,9 @@ class ScheduledRun(models.Model):
     daily_images = models.PositiveIntegerField(default=100)
     is_enabled = models.BooleanField(default=True)
     last_checked_at = models.DateTimeField()
-    message = models.CharField(max_length=500, blank=True, help_text="what the last look did, or why nothing was made")
+    message = models.CharField(
+        max_length=500, blank=True, help_text="result of the last check, or why nothing was made"
+    )
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     created_at = MomentField(auto_now_add=True)
 

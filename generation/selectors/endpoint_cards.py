@@ -309,7 +309,7 @@ def _trouble(status: EndpointStatus, now: datetime) -> Health | None:
         )
     if status.resume_at and status.resume_at > now:
         until = timezone.localtime(status.resume_at)
-        return Health("warn", "slowed down", f"The service asked for patience until {until:%H:%M:%S}.", True)
+        return Health("warn", "slowed down", f"The service asked to slow down until {until:%H:%M:%S}.", True)
     return None
 
 
@@ -329,7 +329,7 @@ def describe_limits(
     """Return the endpoint's limits, a short sentence each."""
     if endpoint.lane != Lane.CLOUD:
         go = "1 image" if endpoint.batch_size == 1 else f"{endpoint.batch_size} images"
-        return [f"{go} in one go", f"{workers} worker{'' if workers == 1 else 's'}"]
+        return [f"{go} per batch", f"{workers} worker{'' if workers == 1 else 's'}"]
     at_once = endpoint_limits.concurrency_limit(endpoint, status, numbers.in_use)
     limits = [f"{numbers.in_use} of {at_once} at once{_comma(learnt_limit_note(at_once, endpoint.most_at_once))}"]
     for limit, operator_limit, unit in (

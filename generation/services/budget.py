@@ -82,7 +82,7 @@ def _publish_passed_marks(run: Run, campaign: Campaign, before: budgets.BudgetSt
     if passed:
         payload = {"percent": max(passed), "committed": str(new), "budget": str(before.budget), "run": run.pk}
         publish(
-            events.BudgetReached(brand_id=campaign.brand_id, object_id=campaign.pk, payload=payload), label="the line"
+            events.BudgetReached(brand_id=campaign.brand_id, object_id=campaign.pk, payload=payload), label="system"
         )
 
 

@@ -179,7 +179,7 @@ def vote(*, comparison_id: int, row: int, column_id: int | None, by: User) -> Co
             raise Invalid(message, [Problem("letter", message)])
     earlier_vote = ComparisonVote.objects.filter(comparison=comparison, row=row, voter=by).first()
     if earlier_vote is not None and earlier_vote.revealed_at is not None:
-        raise Conflict("You have seen which is which in this row, so your vote stands.")
+        raise Conflict("You have seen which is which in this row, so your vote cannot be changed.")
     cast, _ = ComparisonVote.objects.update_or_create(
         comparison=comparison, row=row, voter=by, defaults={"column_id": column_id}
     )

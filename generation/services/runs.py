@@ -326,8 +326,8 @@ def publish(
     by: User | None,
     label: str = "",
 ) -> None:
-    """Publish an event about a run. A `label` is used instead of the person; without both it is "the line"."""
-    label = label or ("" if by else "the line")
+    """Publish an event about a run. A `label` is used instead of the person; without both it is "system"."""
+    label = label or ("" if by else "system")
     core_events.publish(
         kind(brand_id=campaign.brand_id, object_id=run.pk, payload=payload), by=None if label else by, label=label
     )

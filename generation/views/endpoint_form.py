@@ -88,7 +88,7 @@ class EndpointForm(forms.Form):
         ],
         help_text="Only where the service cannot be asked afterwards.",
     )
-    batch_size = forms.IntegerField(label="Images in one go", initial=1, help_text="Of our own machines.")
+    batch_size = forms.IntegerField(label="Images per batch", initial=1, help_text="Of our own machines.")
     seconds_per_image = forms.FloatField(label="Seconds for one image", initial=10, help_text="For quotes.")
     price_per_image = forms.DecimalField(
         label="Fixed price of one image", initial=0, decimal_places=6, help_text="Where the service counts nothing."

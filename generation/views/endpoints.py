@@ -132,7 +132,7 @@ def act(request: BrandRequest, slug: str, verb: str) -> HttpResponseBase:
             ngettext("%(count)d image is tried again.", "%(count)d images are tried again.", count) % {"count": count},
         )
     else:
-        raise NotFound(f"There is nothing called {verb!r} to do with an endpoint.")
+        raise NotFound(f"There is no action {verb!r} for an endpoint.")
     return redirect("endpoint", request.brand.slug, slug)
 
 

@@ -158,7 +158,7 @@ def plan_arguments(form: RunForm, campaign: Campaign, version: PromptVersion) ->
         )
         plain["subjects"] = list(matches.values_list("pk", flat=True))
         if not plain["subjects"]:
-            raise Invalid("No product of the campaign is like that.", [Problem("pick", "Choose others.")])
+            raise Invalid("No product of the campaign matches.", [Problem("pick", "Choose others.")])
     return plain
 
 

@@ -27,7 +27,7 @@ from generation.views.matrix import Sheet, load_sheet, load_squares
 
 #: Seconds between two polls of a run by its page; a run in another state does not change by itself.
 POLL_SECONDS = {RunState.RUNNING: 2, RunState.PAUSED: 10, RunState.PLANNED: 30}
-PRIORITIES = [(10, "Before others"), (0, "In its turn"), (-10, "Behind others")]
+PRIORITIES = [(10, "Before others"), (0, "Normal priority"), (-10, "After others")]
 #: The most cells of one poll: as many as fit on a very large screen, and a limit for the queries.
 MAX_CELLS = 1500
 
@@ -117,7 +117,7 @@ def act(request: BrandRequest, run_id: int, verb: str) -> HttpResponseBase:
     elif verb == "priority":
         services.set_priority(run_id=run.pk, by=request.user, priority=_number(request.POST.get("priority", "")))
     else:
-        raise NotFound(f"A run cannot be told to {verb!r}.")
+        raise NotFound(f"There is no action {verb!r} for a run.")
     return redirect("run", request.brand.slug, run.pk)
 
 

@@ -107,7 +107,7 @@ def act(request: BrandRequest, slug: str, pk: int, verb: str) -> HttpResponseBas
         run = services.check_now(scheduled_run.pk)
         messages.success(request, f"{run.name} began." if run else "There was nothing to make.")
     else:
-        raise NotFound(f"There is nothing called {verb!r} to do with a scheduled run.")
+        raise NotFound(f"There is no action {verb!r} for a scheduled run.")
     return redirect("scheduled_runs", request.brand.slug, slug)
 
 

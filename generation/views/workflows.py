@@ -37,7 +37,7 @@ def page(request: BrandRequest, slug: str) -> HttpResponseBase:
         elif verb == "mark":
             _mark(request, endpoint)
         else:
-            raise NotFound(f"There is nothing called {verb!r} to do with a workflow.")
+            raise NotFound(f"There is no action {verb!r} for a workflow.")
     except Invalid as refusal:
         return _page(request, endpoint, refusal=refusal)
     return redirect("workflow", request.brand.slug, slug)

@@ -116,7 +116,7 @@ def _ensure_newest_decision(asset: Asset, task: ReviewTask, decision: Decision) 
     if decision.kind not in {DecisionKind.APPROVED, DecisionKind.REJECTED, DecisionKind.NEEDS_REVISION}:
         raise Conflict("This was an undo itself; decide anew instead.")
     if asset.state == AssetState.STALE and not DecisionSlot.objects.filter(decision=decision).exists():
-        raise Conflict("What this image rests on has changed since; decide about it anew.")
+        raise Conflict("The inputs of this image have changed since; decide again.")
     if not DecisionSlot.objects.filter(decision=decision).exists() or task.round != asset.round:
         raise Conflict("A newer round of this image is there; judge that one instead.")
     if asset.state == AssetState.REVOKED:

@@ -96,7 +96,7 @@ def revoke_or_reopen(request: BrandRequest, asset_id: int, verb: str) -> HttpRes
         decisions.reopen(asset_id=asset_id, by=request.user, note=note)
         messages.success(request, "The image is back in review.")
     else:
-        raise NotFound(f"An image cannot be told to {verb!r}.")
+        raise NotFound(f"There is no action {verb!r} for an image.")
     return redirect("asset", request.brand.slug, asset_id)
 
 
@@ -119,7 +119,7 @@ def settle_escalation(request: BrandRequest, task_id: int, verb: str) -> HttpRes
         escalations.return_to_review(task_id=task_id, by=request.user, note=request.POST.get("note", "").strip())
         messages.success(request, "The image is back in review.")
     else:
-        raise NotFound(f"An image cannot be settled by {verb!r}.")
+        raise NotFound(f"There is no action {verb!r} for an image that was sent back.")
     return redirect("asset", request.brand.slug, task.asset_id)
 
 

@@ -70,9 +70,7 @@ def _text_differences(left: PromptVersion, right: PromptVersion) -> list[Differe
     if left.style_text or right.style_text:
         differences.append(comparing.compare_words("Style", left.style_text, right.style_text))
     if left.style_negative or right.style_negative:
-        differences.append(
-            comparing.compare_words("Style, not in the image", left.style_negative, right.style_negative)
-        )
+        differences.append(comparing.compare_words("Style, negative prompt", left.style_negative, right.style_negative))
     return differences
 
 

@@ -151,7 +151,7 @@ def task(brand: Brand, subject: Subject) -> ReviewTask:
     return made
 
 
-def _troubled(brand: Brand, cell: Cell) -> None:
+def _create_endpoint_with_history(brand: Brand, cell: Cell) -> None:
     """Create an endpoint with a long name and one day of history: images, errors and a pause."""
     endpoint = factories.EndpointFactory(
         brand=brand, name=LONG[:120], slug="overflow", engine="replicate", lane="cloud", config={"model": "a/b"},
@@ -256,7 +256,7 @@ def address(brand: Brand, subject: Subject, task: ReviewTask, person: Callable[.
     lead = person("lead")
     reasons.add_defaults(brand=brand, by=lead)
     factories.EndpointFactory(name="Packshot studio", slug="packshots", lane="cpu")
-    _troubled(brand, task.asset.cell)
+    _create_endpoint_with_history(brand, task.asset.cell)
     _uncertain(task.asset.cell)
     factories.StylePresetFactory(brand=brand)
     factories.DestinationFactory(brand=brand)

@@ -135,7 +135,7 @@ def test_keys_do_nothing_in_a_field_or_with_a_modifier(workspace: Any) -> None:
     assert not Decision.objects.exists()
 
 
-def test_the_second_reviewer_is_told_in_words(
+def test_the_second_reviewer_gets_a_message(
     workspace: Any, tasks: list[ReviewTask], person: Callable[..., Any]
 ) -> None:
     first = person("lead", username="lena", first_name="Lena")

@@ -125,7 +125,7 @@ def test_held_arrows_ask_for_the_last_cell_only(page: Any) -> None:
     assert len(requested) <= 2
 
 
-def test_a_image_appears_in_its_cell_and_in_the_open_drawer(page: Any, run: Run) -> None:
+def test_an_image_appears_in_its_cell_and_in_the_open_drawer(page: Any, run: Run) -> None:
     asset = Asset.objects.get(subject__key="MUG-3", cell__axis_values__backdrop="sage")
     cell = f"#cell-{asset.cell_id}"
     page.locator(cell).click()
@@ -140,7 +140,7 @@ def test_a_image_appears_in_its_cell_and_in_the_open_drawer(page: Any, run: Run)
     assert page.inner_text(".progress-line") != before
 
 
-def test_looks_are_light_and_stop_in_a_hidden_tab(page: Any) -> None:
+def test_live_updates_are_small_and_stop_in_a_hidden_tab(page: Any) -> None:
     with page.expect_response(lambda answer: "/live/" in answer.url) as first:
         pass
     assert first.value.status == 204

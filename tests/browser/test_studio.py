@@ -42,7 +42,7 @@ def page(browser_page: Any, live_server: Any, designer: Any) -> Iterator[Any]:
     tab.wait_for_timeout(300)  # requests must end before the database is emptied
 
 
-def test_words_become_a_image_within_the_page_on_another_endpoint_at_a_click(
+def test_a_prompt_becomes_an_image_within_the_page_and_on_another_endpoint_at_a_click(
     page: Any, live_server: Any, brand: Any, endpoints: list[Endpoint], clean_redis: Any
 ) -> None:
     page.goto(f"{live_server.url}/brands/{brand.slug}/studio/")

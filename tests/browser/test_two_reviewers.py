@@ -79,7 +79,7 @@ def _signed_in(chromium: Any, site: str, user: Any, brand: Any) -> Any:
     return page
 
 
-def test_of_two_approvals_at_once_one_counts_and_the_other_person_is_told(chromium, site, brand, person):
+def test_of_two_approvals_at_once_one_counts_and_the_other_person_gets_a_message(chromium, site, brand, person):
     campaign = factories.CampaignFactory(brand=brand)
     run, specs = factories.RunFactory(campaign=campaign), [factories.OutputSpecFactory(campaign=campaign)]
     tasks = [

@@ -134,7 +134,7 @@ def test_a_brief_with_mistakes_names_each(campaign: Campaign, manager: User) -> 
     assert pointers == {"ends_on", "budget", "review_owner", "colour"}
 
 
-def test_output_specs_become_exactly_what_is_asked(campaign: Campaign, manager: User) -> None:
+def test_output_specs_become_exactly_what_is_requested(campaign: Campaign, manager: User) -> None:
     specs = [SpecInput("shop", 1600, 1600), SpecInput("story", 1080, 1920, image_format="webp")]
     saved = campaigns.set_output_specs(campaign_id=campaign.pk, specs=specs, by=manager)
     assert {(spec.slug, spec.width, spec.height) for spec in saved} == {("shop", 1600, 1600), ("story", 1080, 1920)}

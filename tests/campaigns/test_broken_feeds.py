@@ -76,7 +76,7 @@ ODD_BUT_SOUND: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", ODD_BUT_SOUND)
-def test_what_is_only_odd_is_read_as_it_was_meant(name: str) -> None:
+def test_files_that_are_only_unusual_are_read_as_intended(name: str) -> None:
     rows, issues = parsed(ODD_BUT_SOUND[name])
     assert not issues
     assert [(row.key, row.name, row.attributes) for row in rows] == [

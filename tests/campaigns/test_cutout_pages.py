@@ -35,7 +35,7 @@ def alpha_of(cut: Cutout) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(stored_files.read(cut.storage_key))))[..., 3]
 
 
-def test_the_sheet_shows_what_wants_a_look_and_all_of_it_on_demand(
+def test_the_overview_shows_cut_outs_to_check_and_all_of_them_on_request(
     brand: Any, viewer: Any, page_client: Any, django_assert_max_num_queries: Any
 ) -> None:
     sure = factories.CutoutFactory(photo__subject__brand=brand)
@@ -45,7 +45,7 @@ def test_the_sheet_shows_what_wants_a_look_and_all_of_it_on_demand(
     client.get(f"/brands/{brand.slug}/cutouts/")
     with django_assert_max_num_queries(16):
         text = client.get(f"/brands/{brand.slug}/cutouts/").content.decode()
-    assert "9 of 10 cut-outs want a look" in text
+    assert "9 of 10 cut-outs to review" in text
     assert bare.subject.key in text and uncertain[0].photo.subject.key in text and sure.photo.subject.key not in text
     assert sure.photo.subject.key in client.get(f"/brands/{brand.slug}/cutouts/?show=all").content.decode()
 
@@ -81,7 +81,7 @@ def test_accepting_on_the_sheet_can_be_undone(brand: Any, designer: Any, page_cl
     assert client.post(f"/brands/{brand.slug}/cutouts/undo/").status_code == 422
 
 
-def test_another_brands_cut_out_cannot_be_judged_or_opened(
+def test_another_brands_cut_out_cannot_be_decided_or_opened(
     brand: Any, other_brand: Any, designer: Any, page_client: Any
 ) -> None:
     theirs = factories.CutoutFactory(photo__subject__brand=other_brand)
@@ -105,7 +105,7 @@ def test_an_own_mask_is_sent_without_javascript(brand: Any, designer: Any, page_
     assert "By person" in client.get(address).content.decode()
 
 
-def test_an_address_of_somebody_else_is_never_gone_to(brand: Any, designer: Any, page_client: Any) -> None:
+def test_a_foreign_address_is_never_redirected_to(brand: Any, designer: Any, page_client: Any) -> None:
     row = factories.CutoutFactory(photo__subject__brand=brand, is_accepted=False)
     answer = page_client(designer).post(
         f"/brands/{brand.slug}/cutouts/accept/", {"cutout": row.pk, "next": "https://evil.example/"}

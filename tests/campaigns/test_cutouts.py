@@ -110,7 +110,7 @@ def test_a_photo_with_alpha_stays_as_it_is() -> None:
     assert np.array_equal(cut.rgba, glass)
 
 
-def test_an_opaque_alpha_channel_says_nothing_and_the_background_is_removed() -> None:
+def test_an_opaque_alpha_channel_is_ignored_and_the_background_is_removed() -> None:
     made = scene("vase")
     opaque = np.dstack([made.pixels, np.full(made.alpha.shape, 255, np.uint8)])
     cut = cutout.cut_out(opaque)
@@ -137,7 +137,7 @@ def test_the_same_photo_gives_the_same_cut_out() -> None:
     assert cutout.to_png(cutout.cut_out(pixels).rgba) == cutout.to_png(cutout.cut_out(pixels).rgba)
 
 
-def test_a_image_without_a_product_is_refused() -> None:
+def test_an_image_without_a_product_is_refused() -> None:
     with pytest.raises(cutout.NoProduct):
         cutout.cut_out(np.full((300, 300, 3), 240, np.uint8))
     with pytest.raises(cutout.NoProduct):

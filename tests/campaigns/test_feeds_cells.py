@@ -150,7 +150,7 @@ def test_images_come_from_several_columns_and_several_per_cell() -> None:
     "source",
     ["file:///etc/passwd", "../../etc/passwd", "C:\\x.jpg", "javascript:alert(1)", "a/../../b.jpg", "=x.jpg", "/"],
 )
-def test_a_image_that_leads_elsewhere_is_refused(source: str) -> None:
+def test_an_image_that_leads_elsewhere_is_refused(source: str) -> None:
     issue = only_issue(f"sku,name,photo\n1,Mug,{source}\n")
     assert (issue.cell, issue.cause) == ("C2", "photo_unusable")
 
@@ -186,7 +186,7 @@ def test_a_product_in_a_list_without_sku_column_is_named() -> None:
     assert (issue.cell, issue.cause) == ("B2", "key_missing")
 
 
-def test_every_mistake_of_a_row_is_told_at_once() -> None:
+def test_every_mistake_of_a_row_is_reported_at_once() -> None:
     _, issues = parsed("sku,name,price,hex\n4E+12,,abc,red\n")
     assert [issue.cause for issue in issues] == ["name_missing", "key_scientific", "price_unreadable", "hex_unreadable"]
     assert all(issue.cause in CAUSES for issue in issues)

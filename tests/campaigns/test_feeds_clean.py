@@ -70,11 +70,11 @@ def test_most_rows_of_a_plain_feed_go_the_short_way(monkeypatch: pytest.MonkeyPa
     def counted(**options: object) -> clean.Read:
         read = original(**options)  # type: ignore[arg-type]
 
-        def told(number: int, row: object) -> object:
+        def record_answer(number: int, row: object) -> object:
             answers.append((result := read(number, row)) is not None)  # type: ignore[arg-type]
             return result
 
-        return told  # type: ignore[return-value]
+        return record_answer  # type: ignore[return-value]
 
     monkeypatch.setattr(clean, "fast_reader", counted)
     text = io.StringIO()

@@ -78,7 +78,7 @@ def test_a_text_in_utf8_offers_nothing_to_choose() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "mac_roman", "cp1250", "cp1251", "gb18030"])
-def test_what_people_choose_is_obeyed(encoding: str) -> None:
+def test_the_encoding_that_people_choose_is_used(encoding: str) -> None:
     feed = opened(GERMAN.encode("mac_roman"), encoding=encoding)
     assert feed.dialect["encoding"] == encoding
     if encoding == "mac_roman":

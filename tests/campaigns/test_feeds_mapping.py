@@ -115,7 +115,7 @@ def test_a_peek_at_what_is_no_table_is_refused() -> None:
         read_head(io.BytesIO(b"%PDF-1.7"))
 
 
-def test_a_mend_changes_each_record_before_it_is_read() -> None:
+def test_a_fix_changes_each_record_before_it_is_read() -> None:
     def upper(header: Header, record: Record) -> Record:
         row, cells = record
         return row, [cell.upper() if header.names[i] == "sku" else cell for i, cell in enumerate(cells)]

@@ -40,7 +40,7 @@ def test_an_address_with_blanks_is_kept_and_can_be_fetched(address: str) -> None
     assert "%20" in urls.parse(address).path and " " not in urls.parse(address).path
 
 
-def test_addresses_with_blanks_are_told_apart_in_a_woocommerce_export() -> None:
+def test_addresses_with_blanks_are_distinguished_in_a_woocommerce_export() -> None:
     cell = "https://shop.example/My Photo 1.jpg, https://shop.example/b.jpg, //cdn.shop.example/c.jpg"
     rows, issues = parsed(table([*WOO, "Images"], ["1", "simple", "P-1", "Pen", "1", "x", "9", "1", "taxable", cell]))
     assert not issues
@@ -101,7 +101,7 @@ def test_a_file_name_stays_one(name: str) -> None:
         ("none", 0),
     ],
 )
-def test_several_images_in_a_cell_are_told_apart(cell: str, count: int) -> None:
+def test_several_images_in_a_cell_are_distinguished(cell: str, count: int) -> None:
     assert len(sources(cell)) == count
     assert all(not source.endswith((";", ",", " ")) for source in sources(cell))
 

@@ -145,7 +145,7 @@ def test_a_nameless_variant_of_an_unknown_product_is_named(take: Callable[..., F
     assert [(issue.cell, issue.cause) for issue in done.issues.all()] == [("B3", "parent_unknown")]
 
 
-def test_leaving_out_variants_of_nobody_keeps_those_that_stand_for_their_product(
+def test_leaving_out_variants_without_a_product_keeps_those_that_stand_for_their_product(
     take: Callable[..., FeedImport],
 ) -> None:
     text = 'sku,name,parent_sku\nA,Mug,\nX-1,,X\nY-1,"Jar, S",Y\n'

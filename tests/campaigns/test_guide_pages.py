@@ -109,7 +109,7 @@ def test_another_brands_guide_and_images_do_not_exist(
 # -- reading --------------------------------------------------------------------------------------------------------
 
 
-def test_a_brand_without_a_guide_is_told_what_it_is_for(base: str, viewer: User, lead: User, page_client: Any) -> None:
+def test_a_brand_without_a_guide_sees_its_purpose(base: str, viewer: User, lead: User, page_client: Any) -> None:
     assert b"A brand lead writes it" in page_client(viewer).get(base).content
     client = page_client(lead)
     assert b"Write the first version" in client.get(base).content
@@ -242,7 +242,7 @@ def test_a_part_that_somebody_else_changed_meanwhile_is_not_overwritten(
     assert draft_of(brand).light == "right"
 
 
-def test_colours_out_of_a_image_are_ticked_and_taken_over(
+def test_colours_out_of_an_image_are_ticked_and_taken_over(
     base: str, brand: Brand, current: GuideVersion, lead: User, page_client: Any
 ) -> None:
     client = page_client(lead)
@@ -284,7 +284,7 @@ def test_publishing_with_a_note_makes_it_count(
 # -- beside an image in review ----------------------------------------------------------------------------------------
 
 
-def test_the_rail_shows_the_guide_that_the_run_was_planned_with(
+def test_the_sidebar_shows_the_guide_that_the_run_was_planned_with(
     brand: Brand, current: GuideVersion, lead: User, reviewer: User, page_client: Any
 ) -> None:
     task = create_image_in_review(brand)
@@ -367,7 +367,7 @@ def test_those_who_may_not_write_the_brief_add_no_image(
     assert not campaign.images.exists()
 
 
-def test_a_image_of_another_campaign_cannot_be_changed_here(
+def test_an_image_of_another_campaign_cannot_be_changed_here(
     brief: str, brand: Brand, manager: User, page_client: Any
 ) -> None:
     other = factories.CampaignFactory(brand=brand)
@@ -375,7 +375,7 @@ def test_a_image_of_another_campaign_cannot_be_changed_here(
     assert page_client(manager).post(f"{brief}pictures/{theirs.pk}/", {"remove": "1"}).status_code == 404
 
 
-def test_what_somebody_else_wrote_meanwhile_is_said_and_nothing_typed_is_lost(
+def test_what_somebody_else_wrote_meanwhile_is_shown_and_nothing_typed_is_lost(
     brief: str, campaign: Campaign, manager: User, page_client: Any
 ) -> None:
     client = page_client(manager)
@@ -391,7 +391,7 @@ def test_what_somebody_else_wrote_meanwhile_is_said_and_nothing_typed_is_lost(
     assert again.status_code == 302 and campaign.purpose == "Mine"
 
 
-def test_a_name_that_is_taken_is_said_at_the_field(
+def test_a_name_that_is_taken_is_reported_at_the_field(
     brand: Brand, campaign: Campaign, manager: User, page_client: Any
 ) -> None:
     answer = page_client(manager).post(f"/brands/{brand.slug}/campaigns/new/", _typed(purpose="Kept"))
@@ -433,7 +433,7 @@ def test_a_spec_with_a_mistake_says_so_at_its_field_and_keeps_the_rest(
     assert 'value="900"' in answer.content.decode() and not campaign.output_specs.exists()
 
 
-def test_what_google_will_refuse_is_said_where_the_size_is_set(
+def test_what_google_will_refuse_is_shown_where_the_size_is_set(
     brief: str, campaign: Campaign, manager: User, page_client: Any
 ) -> None:
     given = [SpecInput("google-small", 400, 400), SpecInput("google-feed", 1000, 1000), SpecInput("tile", 300, 300)]

@@ -89,7 +89,7 @@ def test_a_published_guide_and_its_images_are_frozen_by_the_database(published: 
             attempt()
 
 
-def test_a_image_cannot_be_moved_into_a_published_guide(brand: Brand, published: GuideVersion, lead: User) -> None:
+def test_an_image_cannot_be_moved_into_a_published_guide(brand: Brand, published: GuideVersion, lead: User) -> None:
     open_one = guides.edit_draft(brand=brand, by=lead).images.get()
     with pytest.raises(IntegrityError), transaction.atomic():
         GuideImage.objects.filter(pk=open_one.pk).update(guide=published)
@@ -103,7 +103,7 @@ def test_a_discarded_draft_leaves_what_counts_and_the_event(brand: Brand, publis
         guides.discard(guide_id=published.pk, by=lead)
 
 
-def test_nobody_overwrites_what_they_have_not_seen(brand: Brand, lead: User) -> None:
+def test_a_stale_draft_form_overwrites_nothing(brand: Brand, lead: User) -> None:
     seen = guides.draft_token(guides.edit_draft(brand=brand, by=lead, light="left"), ["light"])
     guides.edit_draft(brand=brand, by=lead, light="right", seen=seen)
     guides.edit_draft(brand=brand, by=lead, fill_ratio=0.6)  # a change of another part keeps the first change
@@ -131,7 +131,7 @@ def test_only_leads_and_admins_change_the_guide(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_who_begin_a_draft_at_once_share_one(lead: User, brand: Brand) -> None:
+def test_two_people_who_begin_a_draft_at_once_share_one(lead: User, brand: Brand) -> None:
     race_without_errors(*(partial(guides.edit_draft, brand=brand, by=lead, light=light) for light in ("left", "right")))
     assert GuideVersion.objects.filter(brand=brand).count() == 1
 
@@ -200,7 +200,7 @@ def test_images_are_ordered_captioned_and_removed_in_a_draft(brand: Brand, lead:
     assert [(image.pk, image.caption) for image in draft.images.all()] == [(made[2].pk, "Too cold"), (made[1].pk, "")]
 
 
-def test_a_image_that_is_there_already_is_not_doubled(brand: Brand, lead: User) -> None:
+def test_an_image_that_is_there_already_is_not_doubled(brand: Brand, lead: User) -> None:
     draft = guides.edit_draft(brand=brand, by=lead)
     for _ in range(2):
         images.add_to_guide(guide_id=draft.pk, use="logo", files_given=[("a.png", png())], by=lead)
@@ -216,7 +216,7 @@ def test_one_file_that_is_no_image_refuses_all_and_is_named(brand: Brand, lead: 
     assert not draft.images.exists()
 
 
-def test_where_a_image_was_taken_does_not_travel(brand: Brand, lead: User) -> None:
+def test_where_an_image_was_taken_does_not_travel(brand: Brand, lead: User) -> None:
     exif = Image.Exif()
     exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0)})
     data = png(format="JPEG", exif=exif)
@@ -278,7 +278,7 @@ def _outcomes(thresholds: dict[str, Any], pixels: np.ndarray, **facts: Any) -> d
     return {finding.check: finding.outcome for finding in run_checks(Sample(pixels, {"limits": thresholds, **facts}))}
 
 
-def test_a_lower_limit_changes_what_a_check_says_of_the_same_image() -> None:
+def test_a_lower_threshold_changes_the_check_result_of_the_same_image() -> None:
     image = np.full((200, 200, 3), 120, np.uint8)
     image[60:140, 60:140] = 128  # eight levels apart
     facts = {"photo": [160, 160], "specs": [{"slug": "shop", "width": 200, "height": 200}]}
@@ -294,7 +294,7 @@ def test_every_limit_is_explained_and_its_default_is_within_its_range() -> None:
         assert limit.minimum <= limit.default <= limit.maximum and limit.meaning.endswith(".") and limit.label
 
 
-def test_a_run_is_judged_by_the_guide_that_counted_when_it_was_planned(
+def test_a_run_is_checked_by_the_guide_that_was_current_when_it_was_planned(
     brand: Brand, published: GuideVersion, lead: User
 ) -> None:
     campaign = factories.CampaignFactory(brand=brand, subjects=[factories.SubjectFactory(brand=brand)])

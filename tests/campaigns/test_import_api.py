@@ -45,7 +45,7 @@ def test_a_feed_with_a_mapping_is_applied_and_undone(brand, manager, api_client)
     assert not Subject.objects.exists()
 
 
-def test_a_checked_feed_is_mended_by_fixes_and_applied(brand, manager, api_client):
+def test_a_checked_feed_is_corrected_by_fixes_and_applied(brand, manager, api_client):
     client = api_client(manager)
     body = upload(client, brand, WRONG, dry_run=True).json()
     assert (body["status"], body["issue_counts"]) == ("checked", {"price_unreadable": 1, "duplicate_key": 1})
@@ -80,7 +80,7 @@ def test_titles_become_articles(brand, manager, api_client):
         ({"kind": "novel"}, "novel"),
     ],
 )
-def test_what_cannot_be_is_refused_with_what_can(fields, words, brand, manager, api_client):
+def test_an_invalid_choice_is_refused_with_the_valid_ones(fields, words, brand, manager, api_client):
     answer = upload(api_client(manager), brand, ODD, **fields)
     assert answer.status_code == 422
     assert words in json.dumps(answer.json())

@@ -49,7 +49,7 @@ def test_the_one_number_of_a_text_is_its_price_and_several_are_none(cell: str, r
     assert (values, wrong) == (([read_as], 0) if read_as else ([""], 1))
 
 
-def test_what_one_fix_leaves_the_next_one_takes() -> None:
+def test_the_next_fix_applies_to_the_result_of_the_one_before() -> None:
     chosen = [ChosenFix("price_unreadable", "number_in_text"), ChosenFix("price_unreadable", "leave_empty")]
     rows, issues, changed = read("sku,name,price\n1,a,from 5 €\n2,b,cheap\n3,c,7\n", *chosen)
     assert [row.attributes.get("price") for row in rows] == ["5.00", None, "7.00"]
@@ -100,7 +100,7 @@ def test_a_row_is_left_out_and_the_others_stay(cause: str, fix: str, line: str) 
         ("control_character", "remove", "colour", "sa\x07ge", {"colour": "sage"}),
     ],
 )
-def test_a_cell_is_mended_and_the_row_stays(
+def test_a_cell_is_corrected_and_the_row_stays(
     cause: str, fix: str, heading: str, cell: str, read_as: dict[str, str]
 ) -> None:
     feed = f"sku,name,{heading}\n1,Cup,{cell}\n"
@@ -126,7 +126,7 @@ def test_only_the_unusable_photos_of_a_cell_go() -> None:
     assert ([photo["source"] for photo in rows[0].photos], issues) == (["cup.jpg", "side.jpg"], [])
 
 
-def test_an_unknown_kind_becomes_the_one_that_people_say() -> None:
+def test_a_synonym_of_a_kind_becomes_that_kind() -> None:
     rows, issues, _ = read("sku,name,kind\n1,Cup,tableware\n2,Why,Article\n", ChosenFix("kind_unknown", "as_product"))
     assert ([row.kind for row in rows], issues) == (["product", "article"], [])
 

@@ -100,7 +100,7 @@ def test_undo_gives_changed_products_their_old_values_back(pages: ImportPages) -
     assert set(Subject.objects.values_list("key", flat=True)) == {"M-1", "M-2"}
 
 
-def test_the_second_undo_is_told_who_was_first(pages: ImportPages, manager: User) -> None:
+def test_the_second_undo_gets_a_message_that_names_who_was_first(pages: ImportPages, manager: User) -> None:
     address = pages.drop(GOOD)
     pages.post(address)
     pages.post(f"{address}undo/")
@@ -109,7 +109,7 @@ def test_the_second_undo_is_told_who_was_first(pages: ImportPages, manager: User
     assert manager.display_name in answer.content.decode()
 
 
-def test_mistakes_stand_by_cause_with_their_fixes_and_one_button_mends_all(pages: ImportPages) -> None:
+def test_mistakes_are_grouped_by_cause_with_their_fixes_and_one_button_fixes_all(pages: ImportPages) -> None:
     address = pages.drop(WRONG)
     page = pages.see(address)
     assert "3 mistakes stand in the way" in page
@@ -132,7 +132,7 @@ def test_a_fix_that_changes_nothing_says_so(pages: ImportPages) -> None:
     assert "no cell could be changed so; try another fix" in page
 
 
-def test_what_can_only_be_mended_in_the_file_says_so(pages: ImportPages) -> None:
+def test_a_mistake_that_only_the_file_can_fix_says_so(pages: ImportPages) -> None:
     page = pages.see(pages.drop('sku,name\n1,"open\n'))
     assert "This has to be mended in the file" in page
 
@@ -217,7 +217,7 @@ def test_cells_copied_from_a_spreadsheet_are_a_table(pages: ImportPages) -> None
     assert "Mug, sage" in answer.content.decode()
 
 
-def test_nothing_chosen_is_said_in_words(pages: ImportPages) -> None:
+def test_a_form_without_a_choice_gets_a_message(pages: ImportPages) -> None:
     answer = pages.client.post(pages.home, {"kind": "product"})
     assert answer.status_code == 422
     assert "Choose a file first, or paste" in answer.content.decode()
@@ -246,7 +246,7 @@ def test_only_the_rows_with_mistakes_may_be_taken(pages: ImportPages) -> None:
     assert [row[1] for row in rows[1:]] == ["Mug", "Jar", "Lid"]
 
 
-def test_mistakes_that_show_only_in_the_whole_file_stand_in_their_rows(pages: ImportPages) -> None:
+def test_mistakes_that_only_the_whole_file_shows_are_reported_in_their_rows(pages: ImportPages) -> None:
     rows = table(pages.download(f"{pages.drop(GOOD + 'M-1,Again,red')}file/"), ",")
     assert "already stands in row 2" in rows[3][3]
     assert [row[3] for row in rows[1:3]] == ["", ""]
@@ -258,7 +258,7 @@ def test_a_file_that_breaks_off_says_where(pages: ImportPages) -> None:
     assert "never closed" in rows[-1][-1]
 
 
-def test_what_a_fix_has_mended_is_no_mistake_any_more_and_the_cells_are_the_persons_own(pages: ImportPages) -> None:
+def test_a_fixed_cell_is_no_mistake_any_more_and_the_cells_are_the_persons_own(pages: ImportPages) -> None:
     address = pages.drop(WRONG)
     pages.post(f"{address}fix/", cause="price_unreadable", fix="leave_empty")
     rows = table(pages.download(f"{address}file/"))
@@ -322,7 +322,9 @@ def test_a_large_file_waits_for_a_worker_and_its_page_follows(
     assert "2 rows are right" in pages.see(address)
 
 
-def test_a_large_file_that_cannot_be_read_is_said_at_once(pages: ImportPages, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_file_that_cannot_be_read_is_reported_at_once(
+    pages: ImportPages, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(imports, "MAX_IMMEDIATE_BYTES", 20)
     assert pages.drop(ODD).endswith("/columns/")
     assert "This is a PDF document" in pages.see(pages.drop(b"%PDF-1.4 something more", name="list.pdf"))

@@ -142,7 +142,7 @@ def test_an_import_that_ends_every_reader_is_refused(
     assert not imports.waiting_ids()
 
 
-def test_progress_is_told_while_it_is_read(
+def test_progress_is_reported_while_it_is_read(
     offer: Callable[..., FeedImport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed_reading, "PROGRESS_SECONDS", 0)
@@ -318,7 +318,9 @@ def test_a_file_that_became_wrong_since_its_check_is_refused_and_nothing_is_writ
     assert not Event.objects.filter(type="campaigns.feed.imported").exists()
 
 
-def test_the_one_who_applies_is_the_one_who_did_it(offer: Callable[..., FeedImport], manager: User, lead: User) -> None:
+def test_an_import_and_its_event_name_the_person_who_applied_it(
+    offer: Callable[..., FeedImport], manager: User, lead: User
+) -> None:
     feed_import = imports.apply(import_id=offer(FEED).pk, by=lead)
     assert feed_import.requested_by == lead
     assert Event.objects.get(type="campaigns.feed.imported").actor == lead

@@ -65,7 +65,7 @@ def test_a_feed_becomes_subjects_with_attributes_and_pending_photos(
     assert done.file_bytes == len(FEED.encode())
 
 
-def test_one_event_tells_of_an_import(take: Callable[..., FeedImport], manager: User) -> None:
+def test_one_event_records_an_import(take: Callable[..., FeedImport], manager: User) -> None:
     done = take(FEED)
     event = Event.objects.get(type="campaigns.feed.imported")
     assert (event.object_type, event.object_id, event.actor) == ("feed_import", done.pk, manager)
@@ -160,7 +160,7 @@ def test_a_dry_run_counts_as_the_import_would_and_changes_nothing(take: Callable
     assert counts(take(changed)) == counts(dry)
 
 
-def test_a_dry_run_tells_the_mistakes_too(take: Callable[..., FeedImport]) -> None:
+def test_a_dry_run_reports_the_mistakes_too(take: Callable[..., FeedImport]) -> None:
     dry = take(FEED + ";Jar;blue;5;jar.jpg\n", dry_run=True)
     assert (dry.status, dry.error_count, dry.issues.get().cause) == (ImportStatus.CHECKED, 1, "key_missing")
 
@@ -363,16 +363,16 @@ class Peak:
         self.resets = Path("/proc/self/clear_refs").exists()
         if self.resets:
             Path("/proc/self/clear_refs").write_text("5")
-        self.before = self._most()
+        self.before = self._peak_megabytes()
 
-    def _most(self) -> float:
+    def _peak_megabytes(self) -> float:
         if self.resets:
             status = Path("/proc/self/status").read_text()
             return int(status.partition("VmHWM:")[2].split()[0]) / 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << (20 if sys.platform == "darwin" else 10))
 
     def megabytes(self) -> float:
-        return self._most() - self.before
+        return self._peak_megabytes() - self.before
 
 
 @pytest.mark.slow

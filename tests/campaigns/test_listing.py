@@ -21,7 +21,7 @@ from tests.support.feed_files import xlsx
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
-def test_a_row_is_a_image_whatever_parts_the_cells(separator: str) -> None:
+def test_a_row_is_an_image_whatever_parts_the_cells(separator: str) -> None:
     lines = [["SKU", "backdrop", "Seed", "Size"], ["M-1", "clay", "7", "1024 × 1280"], ["M-2", "", "", ""]]
     result = listing.read_listing("\n".join(separator.join(line) for line in lines))
     assert result.issues == ()

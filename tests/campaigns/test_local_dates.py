@@ -83,7 +83,7 @@ def test_a_time_zone_that_does_not_exist_is_refused(zone: str, brand: Any, lead:
 
 
 @pytest.mark.django_db
-def test_a_time_zone_is_set_by_who_may_edit_the_brand_and_stands_in_the_trail(
+def test_a_time_zone_is_set_by_people_who_may_edit_the_brand_and_is_recorded_in_the_trail(
     brand: Any, lead: Any, viewer: Any, operator: Any, client: Any
 ) -> None:
     with pytest.raises(NotAllowed):

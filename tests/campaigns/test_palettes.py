@@ -23,7 +23,7 @@ def _painted(hexes: list[str], *, width: int = 150, height: int = 120) -> np.nda
     return image
 
 
-def test_the_colours_of_a_image_are_found_largest_first_each_with_a_name_of_its_own() -> None:
+def test_the_colours_of_an_image_are_found_largest_first_each_with_a_name_of_its_own() -> None:
     swatches = palettes.extract_palette(_painted(PAINTED))
     assert colours.colour_difference(swatches[0].hex, PAINTED[0]) < 1 and swatches[0].share == pytest.approx(
         2 / 6, abs=0.02
@@ -82,7 +82,7 @@ def test_a_colour_has_the_name_that_people_use(colour: str, name: str) -> None:
     assert colours.name_of(colour) == name
 
 
-def test_equal_names_are_told_apart_by_lightness_and_number() -> None:
+def test_equal_names_are_distinguished_by_lightness_and_number() -> None:
     named = colours.names_of(["#d0312d", "#d2332e", "#c92f2b", "#cb2f2a"])
     assert named[0] == "Red" and len(set(named)) == 4 and all("red" in name.lower() for name in named)
 
@@ -98,7 +98,7 @@ def test_what_is_no_colour_says_how_to_write_one(text: str) -> None:
         colours.normalise_hex(text)
 
 
-def test_look_alikes_and_products_that_vanish_are_said() -> None:
+def test_look_alikes_and_products_that_vanish_are_reported() -> None:
     chalk, oat, white = ({"name": n, "hex": h} for n, h in [("Chalk", "#f4f2ec"), ("Oat", "#d8c7a6"), ("W", "#ffffff")])
     milk = {"name": "Milk", "hex": "#f3f1ea"}
     alike = palettes.similar_colour_remarks([chalk, oat, milk])

@@ -206,7 +206,7 @@ BAD_PROFILES = {
 
 @pytest.mark.parametrize(("profile", "words"), BAD_PROFILES.values(), ids=list(BAD_PROFILES))
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_profile_that_cannot_be_used_is_said_and_changes_nothing(shape: str, profile: bytes, words: str) -> None:
+def test_a_profile_that_cannot_be_used_is_reported_and_changes_nothing(shape: str, profile: bytes, words: str) -> None:
     data = file_of(shape, (70, 130, 90), profile)
     photo = intake.admit(data)
     assert len(photo.notes) == 1 and words in photo.notes[0] and "sRGB" in photo.notes[0]
@@ -214,14 +214,14 @@ def test_a_profile_that_cannot_be_used_is_said_and_changes_nothing(shape: str, p
     assert np.abs(photo.pixels[12, 16, :3].astype(int) - (70, 130, 90)).max() <= (1 if shape == "JPEG" else 0)
 
 
-def test_a_profile_whose_compression_is_damaged_is_said() -> None:
+def test_a_profile_whose_compression_is_damaged_is_reported() -> None:
     data = icc.with_chunks(saved(flat((70, 130, 90), "RGB")), chunk(b"iCCP", b"icc\0\0" + b"no deflate"))
     photo = intake.admit(data)
     assert len(photo.notes) == 1 and "damaged" in photo.notes[0]
     assert photo.pixels[12, 16].tolist() == [70, 130, 90]
 
 
-def test_a_print_profile_in_a_grey_file_is_said() -> None:
+def test_a_print_profile_in_a_grey_file_is_reported() -> None:
     photo = intake.admit(grey_file("8 bits", 108, icc.cmyk()))
     assert len(photo.notes) == 1 and "but the file is a grey image" in photo.notes[0]
     assert photo.pixels[12, 16].tolist() == [108, 108, 108]
@@ -242,7 +242,7 @@ def test_a_print_profile_gives_the_colours_of_its_inks(inks: tuple[int, int, int
 
 
 @pytest.mark.parametrize("profile", [LINEAR.icc(), GREYS["linear"].icc(), b"damaged" * 30])
-def test_a_print_file_with_a_profile_that_does_not_fit_is_said(profile: bytes) -> None:
+def test_a_print_file_with_a_profile_that_does_not_fit_is_reported(profile: bytes) -> None:
     data = saved(flat((0, 200, 200, 0), "CMYK"), "JPEG", quality=100, icc_profile=profile)
     plain = saved(flat((0, 200, 200, 0), "CMYK"), "JPEG", quality=100)
     photo = intake.admit(data)
@@ -321,7 +321,7 @@ def test_chunks_of_srgb_or_nonsense_change_no_pixel(chunks: list[bytes]) -> None
 
 
 @pytest.mark.parametrize("code", [(9, 16), (9, 18), (1, 16), (22, 13), (1, 10)], ids=str)
-def test_a_colour_space_that_is_not_supported_is_said(code: tuple[int, int]) -> None:
+def test_a_colour_space_that_is_not_supported_is_reported(code: tuple[int, int]) -> None:
     data = icc.with_chunks(saved(flat((70, 130, 90), "RGB")), chunk(b"cICP", bytes((*code, 0, 1))))
     photo = intake.admit(data)
     assert photo.pixels[12, 16].tolist() == [70, 130, 90]
@@ -389,7 +389,7 @@ def test_a_photo_that_is_set_upright_keeps_its_colours(data: bytes) -> None:
         assert np.abs(pixels[16, 12, :3] - expected).max() <= TOLERANCE
 
 
-def test_a_profile_that_cannot_be_used_is_said_once_for_a_photo_that_is_set_upright() -> None:
+def test_a_profile_that_cannot_be_used_is_reported_once_for_a_photo_that_is_set_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 3
     data = saved(flat((70, 130, 90), "RGB"), exif=exif, icc_profile=GREYS["linear"].icc())

@@ -91,7 +91,7 @@ def server() -> Iterator[Replicate]:
 
 
 @pytest.mark.parametrize("size", [24, 400])
-def test_an_order_with_a_converted_image_is_found_again_after_a_restart(server: Replicate, size: int) -> None:
+def test_a_submission_with_a_converted_image_is_found_again_after_a_restart(server: Replicate, size: int) -> None:
     original = photo_of("RGB", PROFILES["linear"])
     noise = np.random.default_rng(size).integers(0, 256, (size, size, 3), dtype=np.uint8)
     buffer = io.BytesIO()

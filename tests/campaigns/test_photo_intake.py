@@ -58,7 +58,7 @@ def test_a_clean_photo_is_kept_byte_for_byte(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
-def test_a_gps_position_is_removed_said_and_costs_no_pixel(kind: str) -> None:
+def test_a_gps_position_is_removed_and_reported_and_costs_no_pixel(kind: str) -> None:
     data = encoded(kind, exif=with_position())
     assert metadata.has_position(Image.open(io.BytesIO(data)))
     photo = intake.admit(data)
@@ -119,23 +119,23 @@ def with_credit(jpeg: bytes) -> bytes:
     return metadata.with_iptc(jpeg, record)
 
 
-def test_credit_and_copyright_are_kept_and_said_also_when_the_photo_is_turned() -> None:
+def test_credit_and_copyright_are_kept_and_shown_also_when_the_photo_is_turned() -> None:
     for orientation in (1, 6):
         photo = intake.admit(with_credit(encoded("JPEG", exif=with_position(orientation))))
         kept = Image.open(io.BytesIO(photo.data))
         assert metadata.credit(kept) == "© 2026 Atelier Nord" and b"Atelier Nord" in metadata.iptc_block(kept)
-        assert photo.notes[-1] == "The file names whose it is: © 2026 Atelier Nord. The mark is kept."
+        assert photo.notes[-1] == "The file names its owner: © 2026 Atelier Nord. The mark is kept."
         assert not metadata.has_position(kept) and photo.is_reencoded == (orientation == 6)
 
 
-def test_a_copyright_in_exif_is_said() -> None:
+def test_a_copyright_in_exif_is_shown() -> None:
     exif = Image.Exif()
     exif[0x8298] = "Copyright Atelier Nord"
     for kind in ("JPEG", "PNG", "WEBP"):
         assert "Copyright Atelier Nord" in intake.admit(encoded(kind, exif=exif)).notes[-1]
 
 
-def test_content_credentials_are_said() -> None:
+def test_content_credentials_are_shown() -> None:
     jpeg = encoded("JPEG")
     box = b"JP\x00\x01\x00\x00\x00\x01" + struct.pack(">I", 64) + b"jumb" + b"\x00" * 12 + b"c2pa" + b"\x00" * 30
     marked = jpeg[:2] + b"\xff\xeb" + struct.pack(">H", len(box) + 2) + box + jpeg[2:]

@@ -141,7 +141,7 @@ def test_what_is_no_photo_is_refused_with_the_reason(brand: Any, shop: AwkwardSe
     assert row.notes and reason in row.notes[0]
 
 
-def test_no_host_is_asked_for_more_than_two_photos_at_once_and_a_slow_one_does_not_hold_up_others(
+def test_no_host_gets_more_than_two_requests_at_once_and_a_slow_one_does_not_delay_others(
     brand: Any, shop: AwkwardServer
 ) -> None:
     lock, now, most = threading.Lock(), [0], [0]
@@ -184,7 +184,7 @@ def test_what_a_killed_process_was_fetching_is_due_again_later_and_claimed_by_on
     assert again is not None and again.attempt == 2
 
 
-def test_progress_is_told_in_numbers_and_words(
+def test_progress_is_shown_in_numbers_and_words(
     brand: Any, other_brand: Any, viewer: Any, django_assert_num_queries: Any
 ) -> None:
     for number in range(3):
@@ -227,7 +227,7 @@ def test_refused_photos_are_tried_again_when_somebody_asks(
         photo_loading.retry_photos(brand=brand, by=manager)
 
 
-def test_the_products_page_tells_how_far_they_are_and_tries_again(
+def test_the_products_page_shows_their_progress_and_tries_again(
     brand: Any, manager: Any, viewer: Any, page_client: Any
 ) -> None:
     page = reverse("products", args=[brand.slug])

@@ -58,7 +58,7 @@ def test_a_name_says_product_role_and_place(name: str, subject: int, role: str, 
         ("MB01.jpg", "No SKU of yours"),
     ],
 )
-def test_what_could_mean_two_or_none_is_told_and_not_guessed(name: str, remark: str) -> None:
+def test_a_name_that_could_mean_two_or_none_is_reported_and_not_guessed(name: str, remark: str) -> None:
     assert read_name(name).subject is None and remark in read_name(name).remark
 
 
@@ -69,7 +69,7 @@ def test_a_sku_inside_another_is_ambiguous_unless_the_folder_says() -> None:
     assert read_name("24-MB01-2/24-MB01-2.jpg", KNOWN).subject == 3
 
 
-def test_a_word_that_is_no_role_is_told() -> None:
+def test_a_word_that_is_no_role_is_reported() -> None:
     name_reading = read_name("24-MB01-lifestyle.jpg")
     assert (name_reading.subject, name_reading.role) == (1, "angle") and "“lifestyle” is no role" in name_reading.remark
     assert "several roles (front, back)" in read_name("24-MB01-front-back.jpg").remark
@@ -131,7 +131,7 @@ def test_an_archive_finds_products_by_sku_and_by_folder(brand: Any, manager: Any
     assert [remark.file for remark in report.remarks] == ["24-MB01-lifestyle.jpg"]
 
 
-def test_what_is_ambiguous_is_told_and_nothing_of_it_is_written(brand: Any, manager: Any, mug: Any) -> None:
+def test_an_ambiguous_name_is_reported_and_nothing_of_it_is_written(brand: Any, manager: Any, mug: Any) -> None:
     factories.SubjectFactory(brand=brand, key="24-MB01-2")
     report = archives.attach_zip(brand=brand, by=manager, file=archive({"24-MB01-2.jpg": jpeg()}))
     assert report.ready == 0 and "could be of" in report.ambiguous[0].message and mug.photos.count() == 0
@@ -164,7 +164,7 @@ def test_a_removed_photo_is_not_brought_back_by_its_archive(brand: Any, manager:
     assert mug.photos.get().status == PhotoStatus.REMOVED
 
 
-def test_a_file_that_names_a_sku_and_is_no_photo_is_told(brand: Any, manager: Any, mug: Any) -> None:
+def test_a_file_that_names_a_sku_and_is_no_photo_is_reported(brand: Any, manager: Any, mug: Any) -> None:
     report = archives.attach_zip(brand=brand, by=manager, file=archive({"24-MB01.jpg": b"<html>"}))
     assert report.ready == 0 and report.refusals[0].file == "24-MB01.jpg" and mug.photos.count() == 0
 

@@ -108,7 +108,7 @@ def test_dust_is_no_part() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_a_badge_is_said_beside_the_photo_also_when_the_file_is_known(kind: str, brand: Any, lead: Any) -> None:
+def test_a_badge_is_reported_beside_the_photo_also_when_the_file_is_known(kind: str, brand: Any, lead: Any) -> None:
     data = files_of(WITH_BADGE["a round badge in a corner"])[kind]
     for _ in range(2):
         subject = factories.SubjectFactory(brand=brand)

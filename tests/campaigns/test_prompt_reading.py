@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def theirs(folder: Path) -> Any:
+def transformers_tokenizer(folder: Path) -> Any:
     """Return transformers' own tokenizer for the same files."""
     return pytest.importorskip("transformers").CLIPTokenizer.from_pretrained(folder)
 
@@ -69,39 +69,41 @@ def theirs(folder: Path) -> Any:
         "a mug:'t .','s ''re",
     ],
 )
-def test_our_count_is_transformers_count(text: str, folder: Path, theirs: Any) -> None:
+def test_our_count_is_transformers_count(text: str, folder: Path, transformers_tokenizer: Any) -> None:
     ours = tokens.load_encoder(folder)
     assert ours is not None and ours.is_exact
-    assert tokens.count_tokens(text, ours).tokens == len(theirs(text)["input_ids"]) - 2
+    assert tokens.count_tokens(text, ours).tokens == len(transformers_tokenizer(text)["input_ids"]) - 2
 
 
 @settings(max_examples=150, deadline=None)
 @given(text=st.text(st.sampled_from("abcdefgmnostuw äß 0159 ,.;:'!-(){}\n"), max_size=60))
-def test_our_count_is_transformers_count_for_any_prose(text: str, folder: Path, theirs: Any) -> None:
+def test_our_count_is_transformers_count_for_any_prose(text: str, folder: Path, transformers_tokenizer: Any) -> None:
     ours = tokens.load_encoder(folder)
     assert ours is not None
-    assert tokens.count_tokens(text, ours).tokens == len(theirs(text)["input_ids"]) - 2
+    assert tokens.count_tokens(text, ours).tokens == len(transformers_tokenizer(text)["input_ids"]) - 2
 
 
-def test_the_model_stops_reading_where_transformers_cuts_off(folder: Path, theirs: Any) -> None:
+def test_the_model_stops_reading_where_transformers_cuts_off(folder: Path, transformers_tokenizer: Any) -> None:
     ours = tokens.load_encoder(folder)
     assert ours is not None
     text = " ".join([CORPUS] * 4)
     reading = tokens.count_tokens(text, ours)
     assert reading.cut is not None
-    read = theirs.decode(theirs(text, truncation=True)["input_ids"], skip_special_tokens=True)
+    read = transformers_tokenizer.decode(
+        transformers_tokenizer(text, truncation=True)["input_ids"], skip_special_tokens=True
+    )
     kept = text[: reading.cut].replace(" ", "").lower()
     assert read.replace(" ", "").startswith(kept)
     assert len(read.replace(" ", "")) - len(kept) < len(text[reading.cut :].split()[0])
 
 
-def test_a_whole_tokenizer_file_is_read_too(folder: Path, theirs: Any, tmp_path: Path) -> None:
-    theirs.save_pretrained(tmp_path)
+def test_a_whole_tokenizer_file_is_read_too(folder: Path, transformers_tokenizer: Any, tmp_path: Path) -> None:
+    transformers_tokenizer.save_pretrained(tmp_path)
     for name in ("vocab.json", "merges.txt"):
         (tmp_path / name).unlink(missing_ok=True)
     ours = tokens.load_encoder(tmp_path)
     assert ours is not None and (ours.limit, ours.special_tokens, ours.is_exact) == (77, 2, True)
-    assert tokens.count_tokens(CORPUS, ours).tokens == len(theirs(CORPUS)["input_ids"]) - 2
+    assert tokens.count_tokens(CORPUS, ours).tokens == len(transformers_tokenizer(CORPUS)["input_ids"]) - 2
 
 
 def test_a_word_level_tokenizer_counts_words(tmp_path: Path) -> None:
@@ -139,7 +141,7 @@ def test_damaged_files_give_no_exact_count(damage: str, tmp_path: Path) -> None:
 # -- names ---------------------------------------------------------------------------------------------------------
 
 
-def test_an_unknown_placeholder_is_told_with_the_nearest_name() -> None:
+def test_an_unknown_placeholder_is_reported_with_the_nearest_name() -> None:
     text = "A {color} {name} in {zzz} {glaze|matte}"
     mistakes = spelling.check_spelling(text, ["colour", "name", "material"])
     assert [(text[mistake.start : mistake.end], mistake.replacement) for mistake in mistakes] == [

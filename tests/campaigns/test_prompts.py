@@ -95,7 +95,7 @@ def test_names_from_feeds_may_hold_spaces_and_any_letters() -> None:
 
 
 @given(TEXTS)
-def test_escaped_text_comes_out_as_it_went_in(text: str) -> None:
+def test_escaped_text_is_rendered_unchanged(text: str) -> None:
     assert prompts.render(PromptSource(escaped(text)), {}).text == text
 
 

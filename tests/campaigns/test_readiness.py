@@ -43,7 +43,7 @@ def test_a_subject_without_photo_says_what_to_do(brand: Any) -> None:
     assert status.state == "missing" and "drop one" in status.findings[0]
 
 
-def test_a_photo_that_is_awaited_is_told_from_one_that_was_refused(brand: Any) -> None:
+def test_a_photo_that_is_still_loading_is_distinguished_from_one_that_was_refused(brand: Any) -> None:
     awaited = factories.ReferencePhotoFactory(subject__brand=brand, status=PhotoStatus.PENDING)
     refused = factories.ReferencePhotoFactory(
         subject__brand=brand, status=PhotoStatus.REFUSED, source="mug.gif", notes=["This is no JPEG."]
@@ -54,14 +54,14 @@ def test_a_photo_that_is_awaited_is_told_from_one_that_was_refused(brand: Any) -
     assert by_subject[refused.subject_id].refused[0].source == "mug.gif"
 
 
-def test_a_uncertain_cut_out_wants_a_look_until_a_person_accepts_it(brand: Any, lead: Any) -> None:
+def test_an_uncertain_cut_out_needs_a_check_until_a_person_accepts_it(brand: Any, lead: Any) -> None:
     uncertain = with_cutout(brand, confidence=0.42)
     assert readiness_of(uncertain).state == "look" and "42%" in readiness_of(uncertain).findings[0]
     uncertain.photos.get().cutouts.update(accepted_by=lead)
     assert readiness_of(uncertain).state == "ready"
 
 
-def test_a_cut_out_that_is_not_accepted_or_not_there_wants_a_look(brand: Any) -> None:
+def test_a_cut_out_that_is_not_accepted_or_missing_needs_a_check(brand: Any) -> None:
     rejected = with_cutout(brand, is_accepted=False, confidence=0.2)
     bare = factories.ReferencePhotoFactory(subject__brand=brand).subject
     by_subject = readiness.assess([rejected.pk, bare.pk])
@@ -73,7 +73,7 @@ def test_a_cut_out_that_is_not_accepted_or_not_there_wants_a_look(brand: Any) ->
     assert by_subject[rejected.pk].cutout_id is None
 
 
-def test_too_small_is_said_with_the_spec_and_the_numbers(brand: Any, square: Any) -> None:
+def test_too_small_is_reported_with_the_spec_and_the_numbers(brand: Any, square: Any) -> None:
     subject = with_cutout(brand, (100, 100, 500, 500))
     status = readiness_of(subject, specs=[square])
     assert status.state == "small" and status.small[0].enlargement == pytest.approx(0.82 * 2000 / 400)

@@ -114,7 +114,7 @@ def test_a_changed_feed_changes_the_products(source: FeedSource, shop: AwkwardSe
     assert [feed_import.updated for feed_import in FeedImport.objects.order_by("pk")] == [0, 1]
 
 
-def test_failures_are_counted_told_at_the_third_and_tried_less_and_less_often(
+def test_failures_are_counted_reported_at_the_third_and_retried_less_and_less_often(
     source: FeedSource, shop: AwkwardServer, lead: Any
 ) -> None:
     shop.pages["/feed.csv"] = lambda talk: talk.answer(b"", "503 Busy")
@@ -133,7 +133,7 @@ def test_failures_are_counted_told_at_the_third_and_tried_less_and_less_often(
     assert (source.failures, source.error) == (0, "")
 
 
-def test_a_file_with_mistakes_is_refused_told_at_once_and_not_asked_for_every_five_minutes(
+def test_a_file_with_mistakes_is_refused_reported_at_once_and_not_requested_every_five_minutes(
     source: FeedSource, shop: AwkwardServer
 ) -> None:
     shop.pages["/feed.csv"] = lambda talk: talk.answer(FEED + b",No key,red\n", etag='"bad"')
@@ -149,7 +149,7 @@ def test_a_file_with_mistakes_is_refused_told_at_once_and_not_asked_for_every_fi
     assert (source.error, source.failures, Subject.objects.count()) == ("", 0, 2)
 
 
-def test_a_sign_in_page_instead_of_a_feed_is_told_in_words(source: FeedSource, shop: AwkwardServer) -> None:
+def test_a_sign_in_page_instead_of_a_feed_is_reported_in_words(source: FeedSource, shop: AwkwardServer) -> None:
     shop.pages["/feed.csv"] = lambda talk: talk.answer(b"<!doctype html><p>Sign in", content_type="text/csv")
     fetch_again(source)
     assert "is a web page" in source.error
@@ -339,7 +339,7 @@ def test_rows_are_pushed_only_where_and_by_whom_they_may_be(
 # -- pages ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_page_sets_sources_up_and_shows_how_they_stand(
+def test_the_page_creates_sources_and_shows_their_state(
     brand: Any, manager: Any, page_client: Any, shop: AwkwardServer
 ) -> None:
     shop.pages["/feed.csv"] = lambda talk: talk.answer(b"", "503 Busy")
@@ -382,7 +382,7 @@ def test_the_page_of_one_source_changes_stops_and_fetches_it(
     assert "source-state" in client.get(reverse("source_state", args=[brand, source.slug])).content.decode()
 
 
-def test_the_list_asks_as_many_questions_for_ten_sources_as_for_one(
+def test_the_list_makes_as_many_queries_for_ten_sources_as_for_one(
     brand: Any, manager: Any, page_client: Any, django_assert_max_num_queries: Any
 ) -> None:
     for number in range(10):

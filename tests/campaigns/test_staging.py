@@ -16,7 +16,7 @@ from core.models import Brand
 ROWS = 2 * LARGE_BATCH
 
 
-def _stage_unnoticed() -> uuid.UUID:
+def _stage_after_analyze() -> uuid.UUID:
     """Stage a batch after the last ANALYZE, which saw one row of another batch."""
     StagedRow.objects.create(batch=uuid.uuid4(), row=1, key="A", kind="product")
     with connection.cursor() as cursor:
@@ -33,8 +33,8 @@ def _plan(batch: uuid.UUID, brand: Brand) -> str:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_large_batch_is_not_searched_anew_for_each_of_its_rows(brand: Brand) -> None:
-    batch = _stage_unnoticed()
+def test_a_large_batch_is_not_searched_again_for_each_of_its_rows(brand: Brand) -> None:
+    batch = _stage_after_analyze()
     assert "Nested Loop" in _plan(batch, brand)  # the planner's own choice
     with transaction.atomic(), connection.cursor() as cursor:
         plan_for_size(cursor, batch)

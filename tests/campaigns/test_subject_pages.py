@@ -61,7 +61,7 @@ def test_two_titles_that_would_share_a_key_get_two(brand: Any, manager: Any) -> 
     assert [subject.key for subject in made.subjects] == ["a-rainy-sunday", "a-rainy-sunday-2", "untitled"]
 
 
-def test_titles_that_cannot_be_subjects_are_told_with_their_line(brand: Any, manager: Any) -> None:
+def test_titles_that_cannot_be_subjects_are_reported_with_their_line(brand: Any, manager: Any) -> None:
     for entries, message in (([], "at least one title"), ([NewSubject("x" * 400)], "Title 1 has 400 characters")):
         with pytest.raises(Invalid, match=message):
             subjects.create(brand=brand, kind="article", entries=entries, by=manager)
@@ -174,7 +174,7 @@ def test_articles_are_pasted_on_a_page_and_go_into_a_campaign(brand: Any, manage
     assert refused.status_code == 422 and "at least one title" in refused.content.decode()
 
 
-def test_a_products_page_edits_retires_and_tells_its_history(brand: Any, manager: Any, page_client: Any) -> None:
+def test_a_products_page_edits_retires_and_shows_its_history(brand: Any, manager: Any, page_client: Any) -> None:
     subject = factories.SubjectFactory(brand=brand)
     client = page_client(manager)
     address = f"/brands/{brand.slug}/products/{subject.pk}/"
@@ -184,7 +184,9 @@ def test_a_products_page_edits_retires_and_tells_its_history(brand: Any, manager
     assert "Oat mug" in text and "Colour: sage → oat" in text and "Bring back" in text and "Retired" in text
 
 
-def test_several_photos_are_dropped_at_once_and_a_bad_one_is_told(brand: Any, designer: Any, page_client: Any) -> None:
+def test_several_photos_are_dropped_at_once_and_a_bad_one_is_reported(
+    brand: Any, designer: Any, page_client: Any
+) -> None:
     subject = factories.SubjectFactory(brand=brand)
     address = f"/brands/{brand.slug}/products/{subject.pk}/"
     offered = [
@@ -218,7 +220,7 @@ def test_photos_are_moved_given_roles_removed_and_brought_back_on_the_page(
     assert (rows[0].role, rows[0].status) == ("back", "ready")
 
 
-def test_what_was_removed_from_a_file_is_said_on_the_page(brand: Any, designer: Any, page_client: Any) -> None:
+def test_what_was_removed_from_a_file_is_shown_on_the_page(brand: Any, designer: Any, page_client: Any) -> None:
     exif = Image.Exif()
     exif[0x8825] = {1: "N", 2: (48.0, 8.0, 0.0)}
     subject = factories.SubjectFactory(brand=brand)

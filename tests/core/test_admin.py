@@ -176,7 +176,7 @@ def admin_pages(operator: User, page_client: Callable[[User], Client]) -> Client
     return page_client(operator)
 
 
-def test_every_model_is_on_the_desk_or_has_its_reason_not_to_be() -> None:
+def test_every_model_is_in_the_admin_or_has_a_reason_not_to_be() -> None:
     labels = {model._meta.label for label in OURS for model in apps.get_app_config(label).get_models()}
     registered = {model._meta.label for model in REGISTERED}
     assert labels - registered == set(ELSEWHERE)
@@ -184,7 +184,7 @@ def test_every_model_is_on_the_desk_or_has_its_reason_not_to_be() -> None:
 
 
 @pytest.mark.parametrize("model", REGISTERED, ids=lambda model: model._meta.label)
-def test_its_pages_answer_an_operator_and_tell_no_secret(model: type[Model], admin_pages: Client) -> None:
+def test_pages_of_a_model_answer_an_operator_and_show_no_secret(model: type[Model], admin_pages: Client) -> None:
     row, label = MAKE[model](), model._meta.label
     pages = {
         "changelist": (admin_pages.get(_address(model, "changelist")), 200),
@@ -264,7 +264,7 @@ def test_a_stranger_signs_in_where_everybody_does(client: Client, db: None) -> N
     assert "next=%2Fadmin%2Fcore%2Fuser%2F" in answer.redirect_chain[-1][0]
 
 
-def test_the_front_of_the_desk_answers(admin_pages: Client) -> None:
+def test_the_admin_index_answers(admin_pages: Client) -> None:
     page = admin_pages.get("/admin/")
     assert page.status_code == 200 and "Destinations" in page.content.decode()
 
@@ -292,7 +292,7 @@ def test_roles_are_given_and_taken_through_the_service(admin_pages: Client, bran
     assert _types() == ["core.member.added", "core.member.removed"]
 
 
-def test_the_last_who_may_edit_a_brand_stays(admin_pages: Client, lead: User) -> None:
+def test_the_last_editor_of_a_brand_stays(admin_pages: Client, lead: User) -> None:
     membership = lead.memberships.get()
     assert admin_pages.post(_address(core.Membership, "delete", membership.pk), {"post": "yes"}).status_code == 409
     assert lead.memberships.exists()
@@ -341,7 +341,7 @@ def test_a_brand_that_is_none_is_refused_in_the_form(admin_pages: Client, model:
     assert "brand" in page.context["adminform"].form.errors
 
 
-def test_what_the_service_refuses_comes_back_in_the_form(admin_pages: Client, brand: Brand) -> None:
+def test_a_refusal_of_the_service_is_shown_in_the_form(admin_pages: Client, brand: Brand) -> None:
     wrong = {"palette": '[{"name": "Clay", "hex": "brown"}]', "banned_wording": "[]", "required_wording": "[]"}
     page = admin_pages.post(
         _address(campaigns.GuideVersion, "add"),
@@ -412,7 +412,7 @@ def test_a_rejected_form_does_not_show_the_secret_that_was_typed(admin_pages: Cl
     assert not brand.destinations.exists()
 
 
-def test_an_endpoint_keeps_what_was_changed_from_what_to_what(admin_pages: Client) -> None:
+def test_the_admin_log_of_an_endpoint_has_old_and_new_values(admin_pages: Client) -> None:
     endpoint = f.EndpointFactory(price_per_image="0.02")
     given = {
         "slug": endpoint.slug, "name": endpoint.name, "engine": "packshot", "config": "{}", "initial-config": "{}",

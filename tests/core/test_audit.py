@@ -227,7 +227,7 @@ def test_an_old_event_without_a_seal_is_noticed(sealed: Any, tamper: Callable[..
     assert not verification.is_intact and "has no seal" in verification.message
 
 
-def test_a_trail_cut_off_or_computed_anew_is_shown_by_an_anchor(sealed: Any, tamper: Callable[..., None]) -> None:
+def test_an_anchor_reveals_a_trail_that_was_cut_off_or_computed_again(sealed: Any, tamper: Callable[..., None]) -> None:
     anchor = audit.head(sealed)
     assert audit.verify(sealed, anchor=anchor).is_intact
     tamper("DELETE FROM core_sealedevent WHERE brand_id = %s AND seq > 4", sealed.pk)

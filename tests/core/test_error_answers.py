@@ -129,7 +129,7 @@ def test_a_form_without_its_boundary_is_a_problem(boundary, manager, api_client)
 @pytest.mark.parametrize(
     "words", ["", "Token", "Token x", "Token é", "Basic", "Basic !", "Basic AGE6Yg==", "Basic YTo=", "Bearer x"]
 )
-def test_a_caller_who_is_nobody_gets_a_problem(words, db):
+def test_an_anonymous_caller_gets_a_problem(words, db):
     for method, address in (("get", "brands/"), ("post", "tokens/")):
         answer = getattr(APIClient(), method)(f"{API}/{address}", headers={"Authorization": words})
         problem(answer, 401 if words.isascii() else 422)
@@ -331,6 +331,6 @@ def test_a_value_that_no_column_holds_is_a_mistake_of_the_input(fields, brand):
     assert isinstance(refusal_for(raised_error.value), Invalid)
 
 
-def test_what_is_no_refusal_is_not_translated():
+def test_an_unexpected_error_is_not_turned_into_a_refusal():
     for error in (ZeroDivisionError(), KeyError("x"), ValueError("x"), AttributeError("x"), RuntimeError("x")):
         assert refusal_for(error) is None

@@ -48,7 +48,9 @@ def test_a_page_for_people_who_are_not_signed_in_is_never_stored(brand: Brand, c
 
 
 @pytest.mark.parametrize("kind", ["campaign", "asset", "prompt-version", "guide"])
-def test_what_has_a_tag_is_revalidated(kind: str, brand: Brand, lead: Any, api_client: Callable[..., Any]) -> None:
+def test_a_response_with_an_etag_is_revalidated(
+    kind: str, brand: Brand, lead: Any, api_client: Callable[..., Any]
+) -> None:
     task = create_image_in_review(brand)
     run = task.asset.cell.run
     address = {

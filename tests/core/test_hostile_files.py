@@ -264,7 +264,7 @@ def test_one_that_waits_for_ever_is_killed_by_the_clock() -> None:
     assert time.monotonic() - began < 30
 
 
-def test_an_unforeseen_error_is_told_and_the_process_goes_on() -> None:
+def test_an_unforeseen_error_is_reported_and_the_process_goes_on() -> None:
     with pytest.raises(parsing.Broken, match="KeyError"):
         parsing.run_task(COSTLY, {"what": "error"}, limits=SMALL)
 

@@ -214,7 +214,7 @@ def assert_one_won(results: list[Any]) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_eight_who_name_a_source_alike_one_wins(brand, manager):
+def test_of_eight_people_who_give_a_source_the_same_name_one_wins(brand, manager):
     def create() -> Any:
         return sources.create(brand=brand, by=manager, name="Shop feed", kind="push")
 
@@ -223,7 +223,7 @@ def test_of_eight_who_name_a_source_alike_one_wins(brand, manager):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_eight_who_name_a_destination_alike_one_wins(brand, lead, tmp_path):
+def test_of_eight_people_who_give_a_destination_the_same_name_one_wins(brand, lead, tmp_path):
     def create() -> Any:
         config = {"path": str(tmp_path / brand.slug / "out")}
         return destinations.create(brand=brand, by=lead, slug="shop", name="Shop", kind="folder", config=config)
@@ -233,7 +233,7 @@ def test_of_eight_who_name_a_destination_alike_one_wins(brand, lead, tmp_path):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_eight_who_publish_a_guide_over_the_api_one_wins(brand, lead, api_client):
+def test_of_eight_people_who_publish_a_guide_over_the_api_one_wins(brand, lead, api_client):
     guides.edit_draft(brand=brand, by=lead, light="left")
 
     def publish() -> Any:
@@ -258,7 +258,7 @@ def test_drafting_and_publishing_a_guide_at_once_never_wait_for_each_other(brand
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("address", ["campaigns", "prompt-templates", "destinations", "sources"])
-def test_of_four_who_take_a_name_over_the_api_one_wins(address, brand, lead, api_client, tmp_path):
+def test_of_four_people_who_take_a_name_over_the_api_one_wins(address, brand, lead, api_client, tmp_path):
     fields: dict[str, Any] = {"brand": brand.slug, "slug": "autumn", "name": "Autumn"}
     if address == "destinations":
         fields |= {"kind": "folder", "config": {"path": str(tmp_path / brand.slug / "out")}}

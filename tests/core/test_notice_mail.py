@@ -27,7 +27,7 @@ def box(settings: Any) -> Iterator[Mailbox]:
         yield made
 
 
-def tell(user: User, brand: Any, *sentences: str, minutes_ago: float = 3) -> None:
+def create_notices(user: User, brand: Any, *sentences: str, minutes_ago: float = 3) -> None:
     for place, sentence in enumerate(sentences):
         notices.notify(
             brand=brand, users=[user], kind=f"kind_{place}", sentence=sentence, href=f"/brands/{brand.slug}/"
@@ -37,7 +37,7 @@ def tell(user: User, brand: Any, *sentences: str, minutes_ago: float = 3) -> Non
 
 
 def test_a_notice_is_mailed_after_a_while_with_its_link(brand: Any, lead: User, box: Mailbox) -> None:
-    tell(lead, brand, "Pilot 3 is finished: 10 images made.", minutes_ago=1)
+    create_notices(lead, brand, "Pilot 3 is finished: 10 images made.", minutes_ago=1)
     assert notice_mail.mail_due() == 0
     Notice.objects.update(created_at=timezone.now() - timedelta(minutes=3))
     assert notice_mail.mail_due() == 1
@@ -57,15 +57,15 @@ def test_a_notice_is_mailed_after_a_while_with_its_link(brand: Any, lead: User, 
 
 
 def test_several_notices_are_one_mail(brand: Any, lead: User, manager: User, box: Mailbox) -> None:
-    tell(lead, brand, "One.", "Two.", "Three.")
-    tell(manager, brand, "Four.")
+    create_notices(lead, brand, "One.", "Two.", "Three.")
+    create_notices(manager, brand, "Four.")
     assert notice_mail.mail_due() == 4
     assert sorted(mail["Subject"] for _, mail in box.mails) == ["3 notices: Three.", "Four."]
     assert box.sessions == 1
 
 
-def test_what_somebody_has_seen_is_not_mailed(brand: Any, lead: User, box: Mailbox) -> None:
-    tell(lead, brand, "One.")
+def test_a_notice_that_was_read_is_not_mailed(brand: Any, lead: User, box: Mailbox) -> None:
+    create_notices(lead, brand, "One.")
     notices.mark_all_read(brand=brand, by=lead)
     assert notice_mail.mail_due() == 0
     assert box.mails == []
@@ -73,27 +73,27 @@ def test_what_somebody_has_seen_is_not_mailed(brand: Any, lead: User, box: Mailb
 
 @pytest.mark.parametrize("change", [{"notices_by_email": False}, {"email": ""}, {"is_active": False}])
 def test_some_people_get_no_mail(change: dict[str, Any], brand: Any, lead: User, box: Mailbox) -> None:
-    tell(lead, brand, "One.")
+    create_notices(lead, brand, "One.")
     User.objects.filter(pk=lead.pk).update(**change)
     assert notice_mail.mail_due() == 0
     assert box.sessions == 0, "nobody to write to, so the server is left alone"
 
 
-def test_what_is_a_day_old_is_no_news(brand: Any, lead: User, box: Mailbox) -> None:
-    tell(lead, brand, "One.", minutes_ago=25 * 60)
+def test_a_notice_older_than_a_day_is_not_mailed(brand: Any, lead: User, box: Mailbox) -> None:
+    create_notices(lead, brand, "One.", minutes_ago=25 * 60)
     assert notice_mail.mail_due() == 0
     assert box.mails == []
 
 
 def test_without_a_server_nothing_is_tried(brand: Any, lead: User, settings: Any) -> None:
-    tell(lead, brand, "One.")
+    create_notices(lead, brand, "One.")
     assert settings.PROOFLINE["mails_notices"] is False
     assert notice_mail.mail_due() == 0
     assert Notice.objects.get().mailed_at is None
 
 
 def test_a_server_that_is_away_gets_it_later(brand: Any, lead: User, settings: Any) -> None:
-    tell(lead, brand, "One.")
+    create_notices(lead, brand, "One.")
     with mail_server() as gone:
         use(settings, gone)
     assert notice_mail.mail_due() == 0
@@ -105,7 +105,7 @@ def test_a_server_that_is_away_gets_it_later(brand: Any, lead: User, settings: A
 
 
 def test_a_mail_that_is_refused_for_the_moment_is_sent_again(brand: Any, lead: User, box: Mailbox) -> None:
-    tell(lead, brand, "One.")
+    create_notices(lead, brand, "One.")
     box.data_answer = "451 try later"
     assert notice_mail.mail_due() == 0
     assert Notice.objects.get().mailed_at is None
@@ -117,10 +117,12 @@ def test_a_mail_that_is_refused_for_the_moment_is_sent_again(brand: Any, lead: U
     assert len(box.mails) == 1
 
 
-def test_an_address_that_does_not_exist_holds_nobody_up(brand: Any, lead: User, manager: User, box: Mailbox) -> None:
+def test_an_address_that_does_not_exist_delays_no_other_mail(
+    brand: Any, lead: User, manager: User, box: Mailbox
+) -> None:
     first, second = sorted((lead, manager), key=lambda user: user.pk)
-    tell(first, brand, "One.")
-    tell(second, brand, "Two.")
+    create_notices(first, brand, "One.")
+    create_notices(second, brand, "Two.")
     box.refusals[first.email] = "550 no such user"
     assert notice_mail.mail_due() == 1
     assert [recipients for recipients, _ in box.mails] == [[second.email]]
@@ -128,14 +130,14 @@ def test_an_address_that_does_not_exist_holds_nobody_up(brand: Any, lead: User, 
 
 
 def test_a_sentence_cannot_add_headers(brand: Any, lead: User, box: Mailbox) -> None:
-    tell(lead, brand, "One.\r\nBcc: everybody@example.com")
+    create_notices(lead, brand, "One.\r\nBcc: everybody@example.com")
     assert notice_mail.mail_due() == 1
     [(recipients, mail)] = box.mails
     assert (recipients, mail["Bcc"]) == ([lead.email], None)
 
 
 def test_markup_in_a_sentence_stays_words(brand: Any, lead: User, box: Mailbox) -> None:
-    tell(lead, brand, 'Run <img src="x"> & Co is finished.')
+    create_notices(lead, brand, 'Run <img src="x"> & Co is finished.')
     notice_mail.mail_due()
     [(_, mail)] = box.mails
     html, plain = mail.get_body(("html",)), mail.get_body(("plain",))
@@ -149,14 +151,14 @@ def test_markup_in_a_sentence_stays_words(brand: Any, lead: User, box: Mailbox) 
 def test_two_clocks_mail_everything_once(brand: Any, person: Any, box: Mailbox) -> None:
     people = [person("lead") for _ in range(8)]
     for user in people:
-        tell(user, brand, "One.", "Two.")
+        create_notices(user, brand, "One.", "Two.")
     assert sum(race_without_errors(notice_mail.mail_due, notice_mail.mail_due)) == 16
     assert sorted(recipients[0] for recipients, _ in box.mails) == sorted(user.email for user in people)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_person_whom_one_clock_has_in_hand_is_left_alone_by_the_other(brand: Any, lead: User, box: Mailbox) -> None:
-    tell(lead, brand, "One.", "Two.")
+def test_a_person_whom_one_clock_is_mailing_is_skipped_by_the_other(brand: Any, lead: User, box: Mailbox) -> None:
+    create_notices(lead, brand, "One.", "Two.")
     counts: list[int] = []
 
     def work() -> None:

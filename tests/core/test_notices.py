@@ -56,7 +56,9 @@ def publish(happening: Any, by: User | None = None) -> None:
 # -- recipients -----------------------------------------------------------------------------------------------------
 
 
-def test_the_end_of_a_run_is_told_to_who_asked_and_who_owns_the_campaign(run: Any, owner: User, manager: User) -> None:
+def test_the_end_of_a_run_notifies_its_planner_and_the_owner_of_the_campaign(
+    run: Any, owner: User, manager: User
+) -> None:
     jobs = list(Job.objects.filter(run=run))
     Job.objects.filter(pk=jobs[0].pk).update(status="succeeded")
     Job.objects.filter(pk=jobs[1].pk).update(status="failed")
@@ -66,14 +68,14 @@ def test_the_end_of_a_run_is_told_to_who_asked_and_who_owns_the_campaign(run: An
     assert Notice.objects.get(user=owner).href == f"/brands/{run.campaign.brand.slug}/runs/{run.pk}/"
 
 
-def test_who_paused_a_run_is_not_told_that_they_did(run: Any, owner: User, manager: User) -> None:
+def test_the_person_who_paused_a_run_is_not_notified(run: Any, owner: User, manager: User) -> None:
     runs.pause(run_id=run.pk, by=owner, reason="The mugs look grey.")
     owner.first_name = "Jonas"
     assert notice_sentences(owner) == []
     assert notice_sentences(manager) == [f"Jonas paused {run.name}. The mugs look grey."]
 
 
-def test_the_review_owner_hears_that_a_run_paused_itself(run: Any, person: Any, brand: Any) -> None:
+def test_the_review_owner_is_notified_when_a_run_pauses_itself(run: Any, person: Any, brand: Any) -> None:
     judge = person("reviewer")
     run.campaign.review_owner = judge
     run.campaign.save()
@@ -86,7 +88,7 @@ def test_the_review_owner_hears_that_a_run_paused_itself(run: Any, person: Any, 
     assert sentence.startswith(f"{run.name} paused itself. 7 of the last")
 
 
-def test_a_tryout_that_was_quick_tells_nobody(run: Any, owner: User, manager: User) -> None:
+def test_a_quick_tryout_notifies_nobody(run: Any, owner: User, manager: User) -> None:
     run.stage = "sandbox"
     run.save()
     Job.objects.filter(run=run).update(status="succeeded")
@@ -94,7 +96,7 @@ def test_a_tryout_that_was_quick_tells_nobody(run: Any, owner: User, manager: Us
     assert notice_sentences(owner) == notice_sentences(manager) == []
 
 
-def test_the_marks_of_a_budget_are_told_once_each(run: Any, owner: User, lead: User) -> None:
+def test_the_thresholds_of_a_budget_are_notified_once_each(run: Any, owner: User, lead: User) -> None:
     jobs = list(Job.objects.filter(run=run))
     with transaction.atomic():
         budget.reserve_for_run(run=run, campaign=run.campaign)
@@ -140,7 +142,7 @@ def test_a_failing_feed_is_one_notice_however_often_it_fails(brand: Any, manager
     assert notice_sentences(manager) == ["The feed Shop could not be read: 4 times no answer."]
 
 
-def test_a_image_sent_back_three_times_is_put_before_the_owner(brand: Any, owner: User) -> None:
+def test_the_owner_is_notified_of_an_image_sent_back_three_times(brand: Any, owner: User) -> None:
     task = create_image_in_review(brand, campaign=factories.CampaignFactory(brand=brand, owner=owner))
     with transaction.atomic():
         escalations.escalate(asset=task.asset, task=task, cause="3 rounds")
@@ -148,7 +150,7 @@ def test_a_image_sent_back_three_times_is_put_before_the_owner(brand: Any, owner
     assert "was sent back: 3 rounds. You decide how to go on." in sentence
 
 
-def test_nothing_is_told_of_what_did_not_happen(run: Any, owner: User, manager: User) -> None:
+def test_a_change_that_was_rolled_back_notifies_nobody(run: Any, owner: User, manager: User) -> None:
     with transaction.atomic():
         runs.pause(run_id=run.pk, by=owner)
         assert notice_sentences(manager)
@@ -156,7 +158,7 @@ def test_nothing_is_told_of_what_did_not_happen(run: Any, owner: User, manager: 
     assert notice_sentences(manager) == []
 
 
-def test_people_outside_the_brand_are_told_nothing(brand: Any, person: Any, other_brand: Any) -> None:
+def test_people_outside_the_brand_are_not_notified(brand: Any, person: Any, other_brand: Any) -> None:
     stranger, gone = person("lead", brand=other_brand), person("lead", is_active=False)
     count = notices.notify(brand=brand, users=[stranger, gone, None], kind="x", sentence="A secret.", href="/brands/")
     assert count == 0
@@ -170,14 +172,14 @@ def test_a_notice_leads_to_this_site_only(brand: Any, lead: User) -> None:
 
 
 def test_an_unread_notice_is_brought_up_to_date_until_it_was_mailed(brand: Any, lead: User) -> None:
-    def tell(sentence: str) -> None:
+    def notify_lead(sentence: str) -> None:
         notices.notify(brand=brand, users=[lead], kind="run_finished", sentence=sentence, href="/runs/1/")
 
-    tell("1 made.")
-    tell("2 made.")
+    notify_lead("1 made.")
+    notify_lead("2 made.")
     assert notice_sentences(lead) == ["2 made."]
     Notice.objects.update(mailed_at="2026-11-01T00:00Z")
-    tell("3 made.")
+    notify_lead("3 made.")
     assert notice_sentences(lead) == ["2 made.", "3 made."]
 
 
@@ -202,7 +204,7 @@ def test_three_hundred_failed_deliveries_are_one_notice(brand: Any, owner: User)
     assert sentence.endswith("could not be delivered to shop: No room 2.")
 
 
-def test_a_destination_that_switched_itself_off_is_told_to_those_who_can_mend_it(
+def test_a_destination_that_switched_itself_off_notifies_those_who_can_repair_it(
     brand: Any, lead: User, integrator: User, viewer: User
 ) -> None:
     from review.services import destinations
@@ -243,7 +245,7 @@ def test_one_click_reads_a_notice_and_leads_to_its_page(
     assert notice.read_at is not None
 
 
-def test_the_bell_asks_in_few_queries(
+def test_the_bell_makes_few_queries(
     brand: Any, lead: User, page_client: Any, django_assert_max_num_queries: Any
 ) -> None:
     for number in range(120):

@@ -291,7 +291,7 @@ def test_another_brands_failures_are_not_tried_again(brand: Brand, other_brand: 
     assert count_jobs(JobState.FAILED) == 1
 
 
-def test_a_run_that_ended_goes_on_when_its_endpoint_was_mended(brand: Brand, operator: User) -> None:
+def test_a_run_that_ended_continues_when_its_endpoint_was_repaired(brand: Brand, operator: User) -> None:
     endpoint = queued_runs.create_endpoint(lane=Lane.CLOUD)
     run = queued_runs.create_run(queued_runs.create_campaign(brand=brand), endpoint, 1)
     failed_at(run, ["It has no node X."])
@@ -344,7 +344,9 @@ def certificate_error(code: int) -> ssl.SSLCertVerificationError:
         (httpx.ReadError("its answer is over 100 MB"), "its answer is over 100 MB"),
     ],
 )
-def test_why_a_service_is_not_reached_is_said_without_numbers_and_libraries(error: BaseException, words: str) -> None:
+def test_the_reason_why_a_service_is_not_reached_names_no_error_numbers_and_libraries(
+    error: BaseException, words: str
+) -> None:
     sentence = describe_error(error)
     assert sentence.startswith(words)
     for raw in ("Errno", "SSL", "_ssl", "[", "httpcore"):
@@ -387,13 +389,13 @@ def test_a_page_of_a_proxy_is_not_shown_as_the_services_words(
     assert error.log == body.decode()
 
 
-def test_what_a_service_says_in_plain_words_is_passed_on() -> None:
+def test_the_plain_message_of_a_service_is_passed_on() -> None:
     with serving(Page(plain({"detail": "model is loading"}, 503))) as page:
         error = service.refusal(service.Service(page.url).request("GET", "x"), "The service")
     assert "model is loading" in error.message
 
 
-def test_a_port_where_nothing_listens_is_said_and_nothing_was_sent() -> None:
+def test_a_port_where_nothing_listens_is_reported_and_nothing_was_sent() -> None:
     with pytest.raises(EngineError) as raised:
         service.Service(f"http://127.0.0.1:{closed_port()}").submit("POST", "submissions", json={})
     assert raised.value.is_unsent
@@ -401,7 +403,7 @@ def test_a_port_where_nothing_listens_is_said_and_nothing_was_sent() -> None:
     assert "Errno" not in raised.value.message
 
 
-def test_an_order_that_was_cut_off_counts_as_sent() -> None:
+def test_a_submission_that_was_cut_off_counts_as_sent() -> None:
     image_service = ImageService()
     image_service.fail_next("POST /submissions", CUT_AFTER)
     with serving(image_service), pytest.raises(EngineError) as raised:

@@ -153,11 +153,11 @@ def test_a_page_costs_no_more_queries_with_more_rows(
     assert len(queries) <= MOST_QUERIES[page], "\n".join(query["sql"][:160] for query in queries)
 
 
-def test_the_front_door_leads_to_the_brand(brand: Any, viewer: Any, page_client: Any) -> None:
+def test_the_start_page_redirects_to_the_brand(brand: Any, viewer: Any, page_client: Any) -> None:
     assert page_client(viewer).get("/")["Location"] == f"/brands/{brand.slug}/"
 
 
-def test_somebody_without_a_brand_is_told_whom_to_ask(page_client: Any) -> None:
+def test_somebody_without_a_brand_sees_whom_to_ask(page_client: Any) -> None:
     answer = page_client(factories.UserFactory()).get("/")
     assert answer.status_code == 200
     assert b"You are in no brand yet" in answer.content
@@ -166,7 +166,7 @@ def test_somebody_without_a_brand_is_told_whom_to_ask(page_client: Any) -> None:
 # -- images ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_image_may_be_kept_for_ever_under_its_hash(task: ReviewTask, viewer: Any, page_client: Any) -> None:
+def test_an_image_may_be_kept_for_ever_under_its_hash(task: ReviewTask, viewer: Any, page_client: Any) -> None:
     master = task.asset.versions.get().master
     client = page_client(viewer)
     answer = client.get(f"/files/master/{master.pk}/?v={master.sha256[:12]}")
@@ -179,7 +179,7 @@ def test_a_image_may_be_kept_for_ever_under_its_hash(task: ReviewTask, viewer: A
 
 
 @pytest.mark.parametrize("kind", ["master", "version"])
-def test_a_image_of_another_brand_does_not_exist(
+def test_an_image_of_another_brand_does_not_exist(
     kind: str, task: ReviewTask, person: Any, other_brand: Any, page_client: Any
 ) -> None:
     version = task.asset.versions.get()
@@ -219,7 +219,7 @@ def test_a_posted_approval_is_a_decision(task: ReviewTask, reviewer: Any, page_c
     assert Decision.objects.get(pk=answer.json()["id"]).decided_by == reviewer
 
 
-def test_the_second_to_approve_is_told_who_was_first(
+def test_the_second_to_approve_gets_a_message_that_names_who_was_first(
     task: ReviewTask, reviewer: Any, person: Any, page_client: Any
 ) -> None:
     _post(page_client(person("reviewer", first_name="Eva")), task, "approve", _decision_body(task))
@@ -228,7 +228,7 @@ def test_the_second_to_approve_is_told_who_was_first(
     assert "Eva" in answer.json()["detail"]
 
 
-def test_a_stale_page_is_told_so(task: ReviewTask, reviewer: Any, page_client: Any) -> None:
+def test_a_decision_on_a_stale_page_gets_a_message(task: ReviewTask, reviewer: Any, page_client: Any) -> None:
     answer = _post(
         page_client(reviewer), task, "approve", json.dumps(json.loads(_decision_body(task)) | {"seen": "0" * 32})
     )
@@ -253,7 +253,7 @@ def test_unreadable_posts_are_refused(task: ReviewTask, reviewer: Any, page_clie
     assert _post(page_client(reviewer), task, "approve", "{}").status_code == 422
 
 
-def test_undo_hands_the_card_back(task: ReviewTask, reviewer: Any, page_client: Any) -> None:
+def test_undo_returns_the_card(task: ReviewTask, reviewer: Any, page_client: Any) -> None:
     client = page_client(reviewer)
     made = _post(client, task, "approve", _decision_body(task)).json()["id"]
     answer = client.post(
@@ -279,7 +279,7 @@ def test_a_brief_is_written_with_its_output(brand: Any, manager: Any, page_clien
     assert [str(output_spec) for output_spec in campaign.output_specs.all()] == ["shop 800×800 jpeg"]
 
 
-def test_a_mistake_in_the_brief_stands_beside_its_field(brand: Any, manager: Any, page_client: Any) -> None:
+def test_a_mistake_in_the_brief_is_shown_beside_its_field(brand: Any, manager: Any, page_client: Any) -> None:
     given = {
         "name": "X",
         "starts_on": "2026-12-02",

@@ -44,5 +44,5 @@ def test_each_mistake_of_the_input_is_shown_with_its_place() -> None:
     assert "twelve" in shown
 
 
-def test_what_is_no_refusal_stays_an_error() -> None:
+def test_an_unexpected_error_stays_an_error() -> None:
     assert answer(ZeroDivisionError()) is None

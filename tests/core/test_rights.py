@@ -56,7 +56,7 @@ def test_the_file_of_an_unreleased_rendition_needs_the_right_to_pull(
         assert answer.status_code == (200 if may_pull else 403)
 
 
-def test_who_left_the_brand_and_who_never_was_there_find_no_rendition(
+def test_former_members_and_strangers_find_no_rendition(
     brand: Any, other_brand: Any, person: Callable[..., User], page_client: Callable[[User], Client]
 ) -> None:
     rendition = Rendition.objects.filter(version__asset=create_image_in_review(brand).asset).get()
@@ -127,7 +127,7 @@ CREATES: dict[str, Callable[[Any, Any, Any], Any]] = {
 
 
 @pytest.mark.parametrize("kind", CREATES)
-def test_a_kept_answer_is_given_only_to_who_would_be_answered_today(
+def test_a_stored_response_is_given_only_to_people_who_still_have_the_right(
     kind: str, brand: Any, other_brand: Any, person: Callable[..., User], api_client: Any
 ) -> None:
     lead = person("lead")
@@ -385,7 +385,9 @@ def test_forty_hold_when_one_person_starts_in_many_windows_at_once(brand: Any, r
     assert count_claims(reviewer) == 40
 
 
-def test_an_undone_decision_of_somebody_with_full_hands_leaves_the_image_free(brand: Any, reviewer: User) -> None:
+def test_an_undone_decision_of_somebody_with_a_full_batch_leaves_the_image_unclaimed(
+    brand: Any, reviewer: User
+) -> None:
     task = create_image_in_review(brand)
     decisions.approve(**decision_arguments(task), by=reviewer)
     many_in_review(brand, 45)

@@ -221,7 +221,7 @@ def endpoints_with_queries(operator: User) -> None:
     )  # fmt: skip
 
 
-def answers_to_what_was_typed(brand: Any, operator: User, api_client: Any, page_client: Any) -> list[str]:
+def responses_to_invalid_input(brand: Any, operator: User, api_client: Any, page_client: Any) -> list[str]:
     """Send refused URLs to every URL field, by page and by API, and return the responses."""
     api, page = api_client(operator), page_client(operator)
     wrong = f"https://user:{KEY}-typed@shop.example/feed.csv?key={KEY}-typed"
@@ -321,7 +321,7 @@ def test_no_page_answer_log_event_or_mail_holds_what_an_address_field_was_given(
         receiver.answers = [Answer(302, {"Location": f"https://new.example/?token={KEY}-moved"}), Answer(410)]
         a_webhook_that_moved(brand, lead, reviewer, receiver.url)
     endpoints_with_queries(operator)
-    typed = answers_to_what_was_typed(brand, operator, api_client, page_client)
+    typed = responses_to_invalid_input(brand, operator, api_client, page_client)
     assert [answer.partition(KEY)[0][-200:] for answer in typed if KEY in answer] == []
 
     source.refresh_from_db()
@@ -367,7 +367,7 @@ def test_a_sealed_payload_keeps_its_words_and_loses_the_query(brand: Any) -> Non
 
 
 @pytest.mark.django_db
-def test_who_may_change_a_feed_source_can_do_so_without_its_key(
+def test_people_who_may_change_a_feed_source_can_do_so_without_its_key(
     brand: Any, manager: Any, page_client: Callable[[User], Client]
 ) -> None:
     url = f"https://shop.example/feed.csv?key={KEY}"

@@ -61,7 +61,7 @@ def test_a_run_cannot_name_what_belongs_to_another_brand(name, brand, other_bran
 
 
 @pytest.mark.parametrize("address", ["campaigns", "prompt-templates", "destinations"])
-def test_a_brand_that_is_not_mine_cannot_be_told_from_none(address, other_brand, manager, api_client):
+def test_a_brand_of_others_looks_like_one_that_does_not_exist(address, other_brand, manager, api_client):
     client = api_client(manager)
     fields = {"slug": "x", "name": "X", "kind": "folder", "config": {}}
     theirs = client.post(f"{API}/{address}/", fields | {"brand": other_brand.slug}, format="json")

@@ -94,7 +94,7 @@ def test_guesses_from_very_many_addresses_leave_the_owner_a_try_and_the_guessers
     assert guess("ana", 3, "192.0.2.1") == [401, 429, 429], "and not five more from each"
 
 
-def test_guesses_at_very_many_accounts_from_one_address_lock_nobody_out(account: User, colleagues: list[User]) -> None:
+def test_guesses_at_very_many_accounts_from_one_address_lock_no_account(account: User, colleagues: list[User]) -> None:
     for number in range(40):
         guess(f"nobody-{number}", 1, OWNER)
     for colleague in colleagues:

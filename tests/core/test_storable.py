@@ -41,7 +41,7 @@ def test_json_that_cannot_be_stored_is_refused_with_its_place(text: str) -> None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1,]", "'a'", "[" * 100_000, "1" * 5000, "\ufeff{}", "nul"])
-def test_text_that_is_no_json_is_told_apart(text: str) -> None:
+def test_text_that_is_no_json_raises_an_error_of_its_own(text: str) -> None:
     with pytest.raises(storable.InvalidJson):
         storable.read_json(text)
 
@@ -166,7 +166,7 @@ def test_no_address_of_a_page_brings_in_a_nul(page, brand, lead, page_client):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("cookie", ['"\\000"', '"a\\000b"', '"\\000' + "x" * 31 + '"'])
-def test_a_session_cookie_with_a_nul_is_nobodys(cookie, brand, client):
+def test_a_session_cookie_with_a_nul_signs_nobody_in(cookie, brand, client):
     client.cookies.load({"sessionid": "x"})
     answer = client.get(f"/brands/{brand.slug}/", headers={"Cookie": f"sessionid={cookie}"})
     assert answer.status_code == 302

@@ -141,7 +141,7 @@ def patience(settings: Any) -> None:
 
 
 @pytest.fixture
-def impatience(settings: Any) -> None:
+def no_storage_wait(settings: Any) -> None:
     settings.PROOFLINE = settings.PROOFLINE | {"storage_seconds": 0}
 
 
@@ -172,7 +172,7 @@ def resume(run: Run) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["full", "read-only"])
-def test_a_run_pauses_with_the_cause_and_what_was_made_is_stored_when_there_is_room(
+def test_a_run_pauses_with_the_cause_and_what_was_made_is_stored_when_there_is_space(
     disk: Path, worker: LaneWorker, patience: None, fault: str
 ) -> None:
     run = queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(batch_size=2), 4)
@@ -207,7 +207,7 @@ def test_a_run_pauses_with_the_cause_and_what_was_made_is_stored_when_there_is_r
 
 
 def test_what_cannot_be_stored_for_long_waits_for_the_run_to_be_resumed(
-    disk: Path, worker: LaneWorker, impatience: None
+    disk: Path, worker: LaneWorker, no_storage_wait: None
 ) -> None:
     run = queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(batch_size=2), 2)
     fill(disk)
@@ -218,7 +218,7 @@ def test_what_cannot_be_stored_for_long_waits_for_the_run_to_be_resumed(
     assert set(Attempt.objects.filter(job__run=run).values_list("outcome", flat=True)) == {AttemptOutcome.FAILED}
 
 
-def test_a_worker_that_stops_does_not_wait_for_room(disk: Path, worker: LaneWorker, patience: None) -> None:
+def test_a_worker_that_stops_does_not_wait_for_space(disk: Path, worker: LaneWorker, patience: None) -> None:
     run = queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(batch_size=1), 1)
     fill(disk)
     thread = start_draining(worker)
@@ -229,7 +229,9 @@ def test_a_worker_that_stops_does_not_wait_for_room(disk: Path, worker: LaneWork
     assert Job.objects.get(run=run).status == JobState.HELD
 
 
-def test_who_tries_something_out_is_told_at_once(disk: Path, worker: LaneWorker, impatience: None) -> None:
+def test_a_person_who_tries_something_out_gets_the_message_at_once(
+    disk: Path, worker: LaneWorker, no_storage_wait: None
+) -> None:
     run = queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(batch_size=1), 1)
     Run.objects.filter(pk=run.pk).update(stage=Stage.SANDBOX)
     fill(disk)
@@ -248,7 +250,7 @@ def test_only_a_running_run_is_paused_for_storage(db: None, state: str) -> None:
     assert Run.objects.get(pk=run.pk).state == state
 
 
-def test_tries_that_failed_for_want_of_room_are_never_used_up(db: None) -> None:
+def test_attempts_that_failed_for_lack_of_space_are_not_counted(db: None) -> None:
     run = queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(batch_size=1), 1)
     for _ in range(8):
         claim = claims.claim(lane=Lane.CPU, worker="w")
@@ -282,7 +284,7 @@ def test_an_upload_to_a_full_disk_is_refused_with_words_and_attaches_nothing(
     assert page.status_code == 200
 
 
-def test_a_fetched_photo_waits_for_room_and_the_attempt_does_not_count(disk: Path, brand: Any) -> None:
+def test_a_fetched_photo_waits_for_space_and_the_attempt_does_not_count(disk: Path, brand: Any) -> None:
     subject = factories.SubjectFactory(brand=brand)
     photo = ReferencePhoto.objects.create(
         subject=subject, source="https://shop.example/a.jpg", position=1, fetch_attempts=4
@@ -313,7 +315,7 @@ def test_an_input_that_crashes_the_engine_spoils_no_other_job_of_its_batch(worke
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder in its place"])
-def test_a_stored_input_that_is_gone_is_told_as_such(worker: LaneWorker, media: Path, kind: str) -> None:
+def test_a_stored_input_that_is_gone_is_reported_as_such(worker: LaneWorker, media: Path, kind: str) -> None:
     from generation.engines.base import ImageRef
     from generation.workers.context import WorkContext
 

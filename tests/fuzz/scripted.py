@@ -16,7 +16,7 @@ from tests.fuzz.sending import Request
 
 def requests() -> Iterator[Request]:
     """Yield valid requests of the scripts of the review workspace and the run page."""
-    room = f"/brands/{Brand.objects.get(slug='north').slug}/review"
+    base = f"/brands/{Brand.objects.get(slug='north').slug}/review"
     task = ReviewTask.objects.filter(state="open").order_by("pk").first()
     assert task is not None
     version = task.asset.versions.order_by("candidate").first()
@@ -28,10 +28,10 @@ def requests() -> Iterator[Request]:
         ("revise", {"reason": "composition", "controls": {}, "retouch": False}),
         ("skip", {}),
     ):
-        yield _posted(f"{room}/tasks/{task.pk}/{verb}/", {**seen, **more})
+        yield _posted(f"{base}/tasks/{task.pk}/{verb}/", {**seen, **more})
     decision = Decision.objects.latest("pk")
-    yield _posted(f"{room}/decisions/{decision.pk}/undo/", {"withdraws": True})
-    yield _posted(f"{room}/more/", {"known": [task.pk]})
+    yield _posted(f"{base}/decisions/{decision.pk}/undo/", {"withdraws": True})
+    yield _posted(f"{base}/more/", {"known": [task.pk]})
     cell = Cell.objects.filter(run=Run.objects.get(pk=task.asset.cell.run_id)).first()
     assert cell is not None
     page = f"/brands/north/runs/{cell.run_id}"

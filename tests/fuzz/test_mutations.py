@@ -108,12 +108,12 @@ def test_every_page_can_be_reached(pages: crawling.CrawlResult) -> None:
     assert not missing, "\n".join(sorted(missing))
 
 
-def test_no_leaf_of_a_json_body_brings_the_api_down(api: api_requests.Maker, browser: Browser) -> None:
+def test_no_leaf_of_a_json_body_causes_a_500_of_the_api(api: api_requests.Maker, browser: Browser) -> None:
     bodies = (mutations.mutate_json(request) for request in api.valid.values() if request.json is not None)
     send_all(browser, "JSON leaves", bodies, SAMPLE_OF_API)
 
 
-def test_no_query_or_path_value_brings_the_api_down(api: api_requests.Maker, browser: Browser) -> None:
+def test_no_query_or_path_value_causes_a_500_of_the_api(api: api_requests.Maker, browser: Browser) -> None:
     cases = (
         [*mutations.mutate_query(request, api.read[name]), *mutations.mutate_path(request)]
         for name, request in api.valid.items()
@@ -121,7 +121,7 @@ def test_no_query_or_path_value_brings_the_api_down(api: api_requests.Maker, bro
     send_all(browser, "query and path values of the API", cases, SAMPLE_OF_API)
 
 
-def test_no_query_or_path_value_brings_a_page_down(pages: crawling.CrawlResult, browser: Browser) -> None:
+def test_no_query_or_path_value_causes_a_500_of_a_page(pages: crawling.CrawlResult, browser: Browser) -> None:
     requests = [*pages.valid(), *pages.guesses()]
     cases = (
         [*mutations.mutate_query(request, pages.read_of(request, "query")), *mutations.mutate_path(request)]
@@ -130,17 +130,17 @@ def test_no_query_or_path_value_brings_a_page_down(pages: crawling.CrawlResult, 
     send_all(browser, "query and path values of pages", cases, SAMPLE_OF_PAGES)
 
 
-def test_no_form_field_brings_a_page_down(pages: crawling.CrawlResult, browser: Browser) -> None:
+def test_no_form_field_causes_a_500_of_a_page(pages: crawling.CrawlResult, browser: Browser) -> None:
     forms = [request for request in [*pages.valid(), *pages.guesses()] if request.form is not None]
     cases = (mutations.mutate_form(request, pages.read_of(request, "form")) for request in forms)
     send_all(browser, "form fields of pages", cases, SAMPLE_OF_PAGES)
 
 
-def test_no_json_of_a_script_brings_a_page_down(pages: crawling.CrawlResult, browser: Browser) -> None:
+def test_no_json_of_a_script_causes_a_500_of_a_page(pages: crawling.CrawlResult, browser: Browser) -> None:
     bodies = (mutations.mutate_json(request) for request in pages.valid() if request.json is not None)
     send_all(browser, "JSON leaves of pages", bodies, SAMPLE_OF_API)
 
 
-def test_no_form_field_brings_the_api_down(api: api_requests.Maker, browser: Browser) -> None:
+def test_no_form_field_causes_a_500_of_the_api(api: api_requests.Maker, browser: Browser) -> None:
     cases = (mutations.mutate_form(request, ()) for request in api.valid.values() if request.form is not None)
     send_all(browser, "form fields of the API", cases, SAMPLE_OF_API)

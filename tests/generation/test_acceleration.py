@@ -55,7 +55,7 @@ def results_by_task(
         ({"tier": "draft", "draft": {"lorra": "x"}}, '"draft" takes lora, weight'),
     ],
 )
-def test_what_cannot_be_is_refused_in_a_sentence_when_the_endpoint_is_built(config: dict[str, Any], sentence: str):
+def test_impossible_settings_are_refused_in_a_sentence_when_the_engine_is_built(config: dict[str, Any], sentence: str):
     with pytest.raises(ValueError, match=re.escape(sentence)):
         base.build("diffusers", {"model": "/models/any", **config})
 
@@ -115,7 +115,7 @@ def test_exact_makes_the_same_bits_alone_and_among_any_others_at_any_place(folde
     assert largest_difference(pixels(final, [task(0)])[0], pixels(final, [task(0), task(1)])[0]) > 2
 
 
-def test_a_padded_batch_says_so_and_what_fills_it_up_is_nobodys(folder: Path):
+def test_a_padded_batch_says_so_and_its_padding_belongs_to_no_job(folder: Path):
     context = RecordingContext()
     results = results_by_task(engine(folder, tier="exact", batch_size=4), [task(0), task(1), task(2)], context)
     assert sorted(results) == [0, 1, 2]
@@ -315,7 +315,7 @@ def test_the_next_batch_is_denoised_while_the_last_is_decoded_and_the_pixels_are
     beside.unload()
 
 
-def test_a_image_that_does_not_fit_while_it_is_decoded_fails_in_a_sentence(folder: Path):
+def test_an_image_that_does_not_fit_while_it_is_decoded_fails_in_a_sentence(folder: Path):
     fast = engine(folder, tier="fast", overlap=True)
 
     def full(*args: Any, **named: Any) -> Any:

@@ -48,7 +48,7 @@ def notice_sentences(user: User) -> list[str]:
     return list(Notice.objects.filter(user=user).order_by("pk").values_list("sentence", flat=True))
 
 
-def test_a_first_rest_is_nobodys_alarm_and_a_failed_probe_is(endpoint: Endpoint, admin: User) -> None:
+def test_a_first_rest_raises_no_alarm_and_a_failed_probe_does(endpoint: Endpoint, admin: User) -> None:
     fail(endpoint, 5)
     assert alarms.notify_all() == 0
     fail_after_rest(endpoint)
@@ -57,7 +57,7 @@ def test_a_first_rest_is_nobodys_alarm_and_a_failed_probe_is(endpoint: Endpoint,
     assert Notice.objects.get(user=admin).href.endswith(f"/endpoints/{endpoint.slug}/")
 
 
-def test_it_is_told_once_and_again_only_after_a_success(endpoint: Endpoint, admin: User) -> None:
+def test_an_alarm_is_sent_once_and_again_only_after_a_success(endpoint: Endpoint, admin: User) -> None:
     fail(endpoint, 5)
     fail_after_rest(endpoint)
     assert [alarms.notify_all(), alarms.notify_all()] == [1, 0]
@@ -69,7 +69,7 @@ def test_it_is_told_once_and_again_only_after_a_success(endpoint: Endpoint, admi
     assert len(notice_sentences(admin)) == 2
 
 
-def test_an_empty_account_is_told_of_at_once(endpoint: Endpoint, admin: User, viewer: User) -> None:
+def test_an_empty_account_is_notified_at_once(endpoint: Endpoint, admin: User, viewer: User) -> None:
     Job.objects.update(status=JobState.HELD, hold_reason=HoldReason.QUOTA)
     pacing.record_failure(endpoint, EngineError(ErrorKind.QUOTA, "no credit"))
     assert alarms.notify_all() == 1
@@ -77,7 +77,7 @@ def test_an_empty_account_is_told_of_at_once(endpoint: Endpoint, admin: User, vi
     assert notice_sentences(viewer) == []
 
 
-def test_people_of_other_brands_hear_nothing(endpoint: Endpoint, other_brand: Any, person: Any) -> None:
+def test_people_of_other_brands_are_not_notified(endpoint: Endpoint, other_brand: Any, person: Any) -> None:
     stranger = person("admin", brand=other_brand)
     fail(endpoint, 5)
     fail_after_rest(endpoint)

@@ -96,7 +96,7 @@ every_write = pytest.mark.parametrize("write", WRITES, ids=lambda write: write._
 
 
 @every_write
-def test_a_warm_engine_draws_with_the_files_that_lie_there_and_names_them(write: Callable[[Path], None], folder: Path):
+def test_a_loaded_engine_draws_with_the_current_files_and_names_them(write: Callable[[Path], None], folder: Path):
     warm = build_engine(folder)
     before, identity = pixels(warm, [task(1)])[1], warm.model_identity()
     write(folder)
@@ -108,7 +108,7 @@ def test_a_warm_engine_draws_with_the_files_that_lie_there_and_names_them(write:
     assert (result.model, result.revision) == fresh.model_identity() != identity
 
 
-def test_what_is_put_back_is_drawn_with_again(folder: Path):
+def test_restored_weights_are_used_again(folder: Path):
     warm, kept = build_engine(folder), (folder / UNET).read_bytes()
     before, identity = pixels(warm, [task(1)])[1], warm.model_identity()
     rewrite_weights(folder)
@@ -117,7 +117,7 @@ def test_what_is_put_back_is_drawn_with_again(folder: Path):
     assert np.array_equal(pixels(warm, [task(1)])[1], before) and warm.model_identity() == identity
 
 
-def test_texts_are_read_anew_by_a_model_that_was_unloaded_when_its_files_were_written(folder: Path):
+def test_texts_are_encoded_again_by_a_model_that_was_unloaded_when_its_files_were_written(folder: Path):
     warm = build_engine(folder)
     pixels(warm, [task(1)])
     warm.unload()
@@ -134,7 +134,7 @@ def test_files_that_only_people_read_load_nothing_again(folder: Path):
     assert warm._loaded is loaded and warm.model_identity() == identity
 
 
-def test_what_is_written_while_an_image_is_drawn_is_not_kept(folder: Path):
+def test_an_image_whose_weights_change_during_drawing_is_not_stored(folder: Path):
     class Writing(RecordingContext):
         def progress(self, task_ids: Any, step: int, steps: int) -> None:
             if step == 1:
@@ -147,7 +147,7 @@ def test_what_is_written_while_an_image_is_drawn_is_not_kept(folder: Path):
     assert caught.value.kind is ErrorKind.TRANSIENT
 
 
-def test_a_lora_under_the_same_name_is_laid_on_anew(folder: Path, tmp_path: Path):
+def test_a_lora_under_the_same_name_is_loaded_again(folder: Path, tmp_path: Path):
     file = tiny_models.lora(folder, tmp_path / "look.safetensors", 1)
     warm = build_engine(folder, loras={"look": {"path": str(file), "weight": 1.0}})
     before, identity = pixels(warm, [task(1)])[1], warm.model_identity()
@@ -208,7 +208,9 @@ def work(worker: LaneWorker) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_warm_worker_keeps_no_image_of_overwritten_weights_under_the_plan(folder: Path, worker: LaneWorker):
+def test_a_worker_with_a_loaded_model_stores_no_image_of_overwritten_weights_under_the_plan(
+    folder: Path, worker: LaneWorker
+):
     endpoint = queued_runs.create_endpoint(engine="diffusers", lane=Lane.GPU, model=str(folder), device="cpu")
     painted_engine.release_run(painted_engine.plan_run(painted_engine.create_campaign(1), endpoint))
     work(worker)

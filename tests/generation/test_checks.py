@@ -48,7 +48,7 @@ def test_a_black_image_fails() -> None:
 
 
 @pytest.mark.parametrize("level", [0.0, 128.0, 250.0])
-def test_grain_alone_is_not_a_image(level: float) -> None:
+def test_grain_alone_is_not_an_image(level: float) -> None:
     assert run_check("blank", grainy(level)).outcome == "fail"
 
 
@@ -58,13 +58,13 @@ def test_a_flat_colour_fails_and_is_named() -> None:
     assert "#b5651d" in check_result.message
 
 
-def test_a_white_plate_on_white_is_a_image() -> None:
+def test_a_white_plate_on_white_is_an_image() -> None:
     y, x = np.mgrid[0:512, 0:512]
     plate = np.where(np.hypot(x - 256, y - 256) < 150, 246, 250)
     assert run_check("blank", np.repeat(plate[..., None], 3, axis=2).astype(np.uint8)).outcome == "pass"
 
 
-def test_a_small_subject_on_a_flat_backdrop_is_a_image() -> None:
+def test_a_small_subject_on_a_flat_backdrop_is_an_image() -> None:
     pixels = np.full((1024, 1024, 3), 255, np.uint8)
     pixels[500:540, 500:540] = (40, 60, 90)
     assert run_check("blank", pixels).outcome == "pass"
@@ -81,7 +81,7 @@ def test_a_wholly_transparent_image_fails() -> None:
     assert run_check("pixels", pixels).outcome == "fail"
 
 
-def test_a_image_of_another_size_than_asked_fails_and_names_both() -> None:
+def test_an_image_of_another_size_than_asked_fails_and_names_both() -> None:
     assert run_check("dimensions", image(), wanted=[64, 48]).outcome == "pass"
     check_result = run_check("dimensions", image(), wanted=[64, 64])
     assert check_result.outcome == "fail"
@@ -124,14 +124,14 @@ def test_a_check_that_breaks_is_a_flag_and_loses_no_image(broken: str) -> None:
 
 
 def test_two_checks_of_one_name_are_refused(broken: str) -> None:
-    class Again:
+    class SecondBroken:
         name = broken
 
         def inspect(self, sample: Sample) -> CheckResult:
             return CheckResult(broken, "pass", "Fine.")
 
     with pytest.raises(ValueError, match="two checks called 'broken'"):
-        registry.register(Again)
+        registry.register(SecondBroken)
 
 
 def test_alpha_is_seen_over_white() -> None:

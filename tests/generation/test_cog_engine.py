@@ -34,7 +34,7 @@ def engine(server: Server, **config: Any) -> Cog:
     return made
 
 
-def test_the_answer_to_the_order_is_the_image(server):
+def test_the_answer_to_the_submission_is_the_image(server):
     server.seconds = 0.1
     submitted = submit(engine(server, model="kilnmoor/mugs", version="3"), spec())
     result = submitted.result
@@ -58,7 +58,7 @@ def test_images_go_along_however_large(server):
     assert len(server.runs[0][1]["image"]) > len(large)
 
 
-def test_the_same_order_twice_at_once_is_worked_once(server):
+def test_the_same_submission_twice_at_once_is_executed_once(server):
     server.seconds, server.slots = 1.0, 2
     cog, marker = engine(server), str(uuid.uuid4())
     first = threading.Thread(target=cog.submit, args=(Task(1, spec()), marker, MemoryContext()))
@@ -87,13 +87,13 @@ def test_taken_slots_mean_waiting(server):
         ("the mask has another size than the image", ErrorKind.INPUT),
     ],
 )
-def test_a_failed_prediction_fails_as_its_words_say(server, words, kind):
+def test_a_failed_prediction_fails_with_the_kind_that_its_message_means(server, words, kind):
     server.fates["a mug on oak"] = PredictionOutcome(error=words)
     error = submit_refused(engine(server))
     assert error.kind == kind and words in error.message
 
 
-def test_what_the_model_does_not_take_is_said_with_the_field(server):
+def test_what_the_model_does_not_accept_is_reported_with_the_field(server):
     error = submit_refused(engine(server, inputs={**INPUTS, "fixed": {"num_outputs": 9}}))
     assert error.kind == ErrorKind.INPUT
     assert "num_outputs: Must be less than or equal to 4" in error.message
@@ -115,7 +115,7 @@ def test_an_answer_that_was_lost_is_gone_and_the_image_is_made_again(server, fau
     assert submit(cog, spec()).result.pixels is not None
 
 
-def test_a_server_that_cannot_be_asked_gives_no_verdict(server):
+def test_a_lookup_at_a_server_that_cannot_be_reached_is_a_transient_error(server):
     server.fail_next("GET /health-check", CUT_BEFORE)
     with pytest.raises(EngineError) as caught:
         engine(server).find(Task(1, spec()), str(uuid.uuid4()), datetime.now(UTC), ())
@@ -127,7 +127,7 @@ def test_a_slower_answer_than_allowed_is_uncertain(server):
     assert submit_refused(engine(server, answer_seconds=0.3)).kind == ErrorKind.UNCERTAIN
 
 
-def test_a_image_that_came_broken_is_asked_for_again(server):
+def test_an_image_that_came_broken_is_asked_for_again(server):
     server.fates["a mug on oak"] = PredictionOutcome(output="data:image/png;base64,iVBORw0KGgo")
     assert submit_refused(engine(server)).kind == ErrorKind.TRANSIENT
 

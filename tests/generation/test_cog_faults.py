@@ -61,7 +61,7 @@ def test_a_worker_that_crashes_is_the_servers_fault_and_not_the_prompts(server: 
 
 
 @pytest.mark.parametrize("prompt", ["a mug", "a jug", "a bowl", "a plate", "a DIE-cast spoon"])
-def test_after_a_crash_every_order_waits_for_the_server_and_none_is_blamed(server: Server, prompt: str) -> None:
+def test_after_a_crash_every_submission_waits_for_the_server_and_none_is_blamed(server: Server, prompt: str) -> None:
     cog = engine(server)
     assert submit_refused(cog, spec("DIE")).kind == ErrorKind.TRANSIENT
     error = submit_refused(cog, spec(prompt))
@@ -106,7 +106,7 @@ def test_a_busy_server_without_a_health_check_is_only_busy(server: Server) -> No
         ("UNHEALTHY", "", ErrorKind.TRANSIENT, "not healthy"),
     ],
 )
-def test_an_order_and_the_health_check_say_why_a_server_does_not_work(
+def test_a_submission_and_the_health_check_explain_why_a_server_does_not_work(
     server: Server, status: str, logs: str, kind: ErrorKind, words: str
 ) -> None:
     server.status, server.setup_logs = status, logs
@@ -141,7 +141,7 @@ def test_a_server_without_a_schema_works_and_says_what_was_not_compared(server: 
 
 
 @pytest.mark.parametrize("after_seconds", [0.0, 0.1, 0.3, 0.6, 1.1])
-def test_cancelling_an_order_that_is_worked_on_stops_it_at_the_server(server: Server, after_seconds: float) -> None:
+def test_cancelling_a_submission_that_is_worked_on_stops_it_at_the_server(server: Server, after_seconds: float) -> None:
     server.seconds = 120.0
     marker, context, began = str(uuid.uuid4()), Cancelled(), time.monotonic()
     threading.Timer(after_seconds, context.is_set.set).start()
@@ -152,7 +152,7 @@ def test_cancelling_an_order_that_is_worked_on_stops_it_at_the_server(server: Se
     assert server.running == {} and time.monotonic() - began < 60
 
 
-def test_cancelling_one_order_leaves_the_others_alone(server: Server) -> None:
+def test_cancelling_one_submission_leaves_the_others_alone(server: Server) -> None:
     server.seconds, server.slots = 1.5, 3
     cog, context = engine(server), Cancelled()
     context.is_set.set()
@@ -178,7 +178,7 @@ def test_a_cancellation_that_got_lost_is_sent_again(server: Server) -> None:
     assert server.counts["POST /predictions/{id}/cancel"] == 3
 
 
-def test_another_thread_cancels_a_running_order_by_its_id(server: Server) -> None:
+def test_another_thread_cancels_a_running_submission_by_its_id(server: Server) -> None:
     server.seconds, marker = 20.0, str(uuid.uuid4())
     cog: Cog = engine(server)
     errors: list[EngineError] = []

@@ -39,7 +39,7 @@ def server() -> Iterator[ComfyServer]:
 # -- an image ------------------------------------------------------------------------------------------------------
 
 
-def test_a_image_is_made_from_the_marked_inputs(server):
+def test_an_image_is_made_from_the_marked_inputs(server):
     engine = base.build("comfyui", workflows.config(server))
     assert isinstance(engine, ComfyUI)
     result = submit_and_fetch(engine)
@@ -63,14 +63,14 @@ def test_equal_specs_give_equal_pixels_and_another_seed_gives_others(server):
     assert not np.array_equal(first.pixels, other.pixels)
 
 
-def test_the_order_goes_under_our_own_id_and_the_answer_says_which_server_and_job(server):
+def test_the_submission_carries_our_own_id_and_the_answer_names_the_server_and_the_job(server):
     engine, own_marker, submitted_task = ComfyUI(workflows.config(server)), new_marker(), task()
     handed = engine.submit(submitted_task, own_marker, MemoryContext())
     assert handed.remote_id == f"{own_marker}@{server.url.removeprefix('http://')}#{submitted_task.id}"
     assert server.submissions[0]["prompt_id"] == own_marker and len(handed.remote_id) <= 200
 
 
-def test_an_equal_order_saves_a_file_of_its_own_because_the_jobs_id_is_in_its_name(server):
+def test_an_equal_submission_saves_a_file_of_its_own_because_the_jobs_id_is_in_its_name(server):
     engine, submitted_task = ComfyUI(workflows.config(server)), task()
     submit_and_fetch(engine, submitted_task)
     before = server.runs_of_nodes.copy()
@@ -91,7 +91,7 @@ def test_the_server_would_otherwise_answer_with_the_old_file(server):
     assert len([key for key in server.files if key.startswith("output/")]) == 1
 
 
-def test_of_a_workflow_that_makes_a_batch_the_first_image_counts_and_the_rest_is_said(server):
+def test_of_a_workflow_that_makes_a_batch_the_first_image_counts_and_the_rest_is_reported(server):
     config = workflows.config(server)
     config["workflow"]["5"]["inputs"]["batch_size"] = 3
     result = submit_and_fetch(ComfyUI(config))
@@ -201,7 +201,7 @@ def submit_refused(server: ComfyServer, change: dict[tuple[str, str], Any], **mo
         ({("3", "model"): None}, "“KSampler” (node 3) lacks its model."),
     ],
 )  # fmt: skip
-def test_a_node_error_is_said_with_the_nodes_title(server, change, sentence):
+def test_a_node_error_is_reported_with_the_nodes_title(server, change, sentence):
     error = submit_refused(server, change)
     assert error.kind is ErrorKind.ENDPOINT, "the workflow or the server is to blame, not the job"
     assert error.message == sentence.format(host=server.url.removeprefix("http://"))
@@ -262,7 +262,7 @@ def test_a_workflow_of_which_the_server_would_run_only_a_part_is_a_failure_and_i
         (plain([]), ErrorKind.UNCERTAIN, "something else than its id"),
     ],
 )  # fmt: skip
-def test_every_strange_answer_to_an_order_has_its_kind(server, response, kind, words):
+def test_every_strange_answer_to_a_submission_has_its_kind(server, response, kind, words):
     server.fail_next("POST /prompt", Fault(response=response))
     error = submit_and_fail(ComfyUI(workflows.config(server)))
     assert error.kind is kind
@@ -301,7 +301,7 @@ def submit_failing(server: ComfyServer, kind: str, message: str) -> EngineError:
         ("OSError", "[Errno 28] No space left on device", ErrorKind.TRANSIENT),
     ],
 )
-def test_a_node_that_raises_is_told_with_its_title_and_its_kind(raised, message, kind, has_jobs):
+def test_a_node_that_raises_is_reported_with_its_title_and_its_kind(raised, message, kind, has_jobs):
     with serving(ComfyServer(has_jobs=has_jobs)) as server:
         error = submit_failing(server, raised, message)
         assert error.kind is kind
@@ -309,13 +309,13 @@ def test_a_node_that_raises_is_told_with_its_title_and_its_kind(raised, message,
         assert raised in error.log
 
 
-def test_a_image_that_does_not_fit_on_the_card_is_a_matter_of_memory():
+def test_an_image_that_does_not_fit_on_the_card_is_a_matter_of_memory():
     with serving(ComfyServer(vram_pixels=100)) as server:
         error = submit_and_fail(ComfyUI(workflows.config(server)))
         assert error.kind is ErrorKind.MEMORY and "“KSampler” (node 3)" in error.message
 
 
-def test_a_workflow_that_ended_without_a_image_says_at_which_node(server):
+def test_a_workflow_that_ended_without_an_image_says_at_which_node(server):
     engine = ComfyUI(workflows.config(server))
     remote_id = submit(engine).remote_id
     wait_for_result(engine, remote_id)
@@ -335,7 +335,7 @@ def test_a_file_that_is_gone_means_that_the_image_is_made_again(server):
     assert caught.value.kind is ErrorKind.LOST
 
 
-def test_a_image_that_arrives_cut_off_is_fetched_again(server):
+def test_an_image_that_arrives_cut_off_is_fetched_again(server):
     engine = ComfyUI(workflows.config(server))
     result = wait_for_result(engine, submit(engine).remote_id)
     whole = next(data for key, data in server.files.items() if key.startswith("output/"))

@@ -93,7 +93,9 @@ def test_a_run_over_two_servers_outlives_the_restart_of_one(clean_redis: Any) ->
         assert second.made
 
 
-def test_of_what_a_server_had_saved_before_its_restart_only_the_cut_off_file_is_made_again(clean_redis: Any) -> None:
+def test_of_the_files_that_a_server_saved_before_its_restart_only_the_truncated_one_is_made_again(
+    clean_redis: Any,
+) -> None:
     with serving(ComfyServer()) as server:
         queued_runs.create_run(queued_runs.create_campaign(), endpoint(server, poll_seconds=6), 3)
         with processes.running("worker", "cloud", PROOFLINE_LEASE_SECONDS=LEASE_SECONDS):
@@ -107,7 +109,7 @@ def test_of_what_a_server_had_saved_before_its_restart_only_the_cut_off_file_is_
 
 
 @pytest.mark.parametrize("point", ["intended", "submitted", "entrusted", "polled", "resumed", "generated", "stored"])
-def test_a_worker_killed_at_a_boundary_orders_nothing_twice(point: str, clean_redis: Any) -> None:
+def test_a_worker_killed_at_a_boundary_submits_nothing_twice(point: str, clean_redis: Any) -> None:
     with serving(ComfyServer()) as server:
         queued_runs.create_run(queued_runs.create_campaign(), endpoint(server), 5)
         killed = processes.start_doomed("cloud", point)
@@ -117,7 +119,9 @@ def test_a_worker_killed_at_a_boundary_orders_nothing_twice(point: str, clean_re
         assert AssetVersion.objects.count() == 5
 
 
-def test_a_worker_killed_while_it_looks_up_what_another_one_ordered_orders_nothing_twice(clean_redis: Any) -> None:
+def test_a_worker_killed_while_it_looks_up_the_submission_of_another_one_submits_nothing_twice(
+    clean_redis: Any,
+) -> None:
     with serving(ComfyServer()) as server:
         queued_runs.create_run(queued_runs.create_campaign(), endpoint(server), 5)
         for point in ("submitted", "looked_up"):
@@ -130,7 +134,7 @@ def test_a_worker_killed_while_it_looks_up_what_another_one_ordered_orders_nothi
         assert set(submissions(server).values()) == {1} and len(submissions(server)) == 5
 
 
-def test_fifty_kills_at_random_moments_order_nothing_twice(clean_redis: Any) -> None:
+def test_fifty_kills_at_random_moments_submit_nothing_twice(clean_redis: Any) -> None:
     chance = random.Random(3)
     in_mid_submission = 0
     with serving(SlowlyAnsweringServer(step_seconds=0.03)) as server:

@@ -31,7 +31,7 @@ def server() -> Iterator[ComfyServer]:
 # -- what planning asks ---------------------------------------------------------------------------------------------
 
 
-def test_what_it_obeys_are_the_marks_and_nothing_is_asked_for_it():
+def test_the_engine_obeys_the_marks_and_sends_no_request_for_it():
     engine = ComfyUI(
         image_to_image_config(closed_port(), ranges={"strength": {"type": "FLOAT", "minimum": 0, "maximum": 1}})
     )

@@ -43,7 +43,7 @@ AGO = timedelta(seconds=1)
 
 @pytest.mark.parametrize("age", NEW_AND_OLD)
 @pytest.mark.parametrize("is_done", [False, True])
-def test_an_order_whose_answer_was_lost_is_found_again(age, is_done):
+def test_a_submission_whose_answer_was_lost_is_found_again(age, is_done):
     with serving(ComfyServer(**age)) as server:
         server.is_paused = True
         engine, submitted_task, own_marker = ComfyUI(workflows.config(server)), task(), new_marker()
@@ -65,7 +65,7 @@ def test_an_order_whose_answer_was_lost_is_found_again(age, is_done):
 
 
 @pytest.mark.parametrize("age", NEW_AND_OLD)
-def test_an_order_whose_answer_was_lost_is_found_by_its_file_after_a_restart(age):
+def test_a_submission_whose_answer_was_lost_is_found_by_its_file_after_a_restart(age):
     with serving(ComfyServer(**age)) as server:
         engine, submitted_task, own_marker = ComfyUI(workflows.config(server)), task(), new_marker()
         server.fail_next("POST /prompt", CUT_AFTER)
@@ -81,7 +81,7 @@ def test_an_order_whose_answer_was_lost_is_found_by_its_file_after_a_restart(age
 
 
 @pytest.mark.parametrize("age", NEW_AND_OLD)
-def test_an_order_that_never_arrived_is_not_found(age):
+def test_a_submission_that_never_arrived_is_not_found(age):
     with serving(ComfyServer(**age)) as server:
         engine, submitted_task, own_marker = ComfyUI(workflows.config(server)), task(), new_marker()
         submit(engine)
@@ -113,7 +113,7 @@ def test_a_server_that_cannot_be_reached_may_have_it_until_it_has_been_away_for_
     assert engine.find(submitted_task, own_marker, datetime.now(UTC) - timedelta(seconds=61), ()) is None
 
 
-# -- how far it is --------------------------------------------------------------------------------------------------
+# -- progress -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("has_jobs", [True, False])
@@ -164,7 +164,7 @@ def file_of(server: ComfyServer, remote_id: str) -> str:
 
 
 @pytest.mark.parametrize("has_jobs", [True, False])
-def test_a_image_that_was_saved_before_the_server_restarted_is_fetched_by_its_name(has_jobs):
+def test_an_image_that_was_saved_before_the_server_restarted_is_fetched_by_its_name(has_jobs):
     with serving(ComfyServer(has_jobs=has_jobs)) as server:
         engine = ComfyUI(workflows.config(server))
         remote_id = finish_image(server, engine)
@@ -177,7 +177,7 @@ def test_a_image_that_was_saved_before_the_server_restarted_is_fetched_by_its_na
         assert len(server.submissions) == 2
 
 
-def test_the_file_of_an_earlier_order_of_the_same_job_is_not_taken_for_this_ones(server):
+def test_the_file_of_an_earlier_submission_of_the_same_job_is_not_taken_for_this_ones(server):
     engine, submitted_task = ComfyUI(workflows.config(server)), task()
     finish_image(server, engine, submitted_task)
     server.is_paused = True
@@ -214,7 +214,7 @@ def test_a_restarted_server_that_does_not_answer_for_the_file_is_asked_again(ser
     assert engine.fetch(wait_for_result(engine, remote_id), MemoryContext()).pixels is not None
 
 
-def test_orders_from_before_jobs_stood_in_their_ids_are_told_as_ever(server):
+def test_submissions_whose_ids_do_not_name_the_job_still_get_their_results(server):
     engine = ComfyUI(workflows.config(server))
     old = finish_image(server, engine).partition("#")[0]
     assert wait_for_result(engine, old).error is None
@@ -288,7 +288,7 @@ def test_a_server_that_lacks_the_model_gets_nothing_while_another_has_it(server)
         assert "no ckpt_name called 'sd15.safetensors'" in error.message
 
 
-def test_nobody_there_is_a_passing_trouble_that_names_them(server):
+def test_unreachable_servers_are_a_transient_error_that_names_them(server):
     engine = ComfyUI(workflows.config(closed_port(), closed_port()))
     for _ in range(2):
         error = submit_and_fail(engine)
@@ -337,7 +337,7 @@ def test_cancelling_what_has_ended_or_never_was_does_nothing(server):
     assert wait_for_result(engine, remote_id).error is None
 
 
-def test_a_image_that_somebody_stopped_at_the_server_is_made_again():
+def test_an_image_that_somebody_stopped_at_the_server_is_made_again():
     with serving(ComfyServer(step_seconds=0.05)) as server:
         engine = ComfyUI(workflows.config(server))
         remote_id = submit(engine, task(Spec("x", 64, 64, 1, parameters={"steps": 50}))).remote_id
@@ -358,7 +358,7 @@ def wait_for(true: Any, what: str) -> None:
         time.sleep(0.01)
 
 
-def test_the_websocket_says_how_far_a_image_is():
+def test_the_websocket_says_how_far_an_image_is():
     with serving(ComfyServer(step_seconds=0.05)) as server:
         engine = ComfyUI(workflows.config(server))
         engine.progress_listener.watch(engine.server_pool.servers[0].service.base_url)
@@ -396,8 +396,8 @@ def test_wrong_hints_change_nothing(server, message):
     prompt_id = remote_id.split("@")[0]
     frame = message if isinstance(message, bytes) else message.replace("ID", prompt_id)
     client = server.sockets.clients[0]
-    server.sockets.say(client, frame)
-    server.sockets.tell(client, "progress", {"prompt_id": "last", "value": 1, "max": 2})
+    server.sockets.send_message(client, frame)
+    server.sockets.send_event(client, "progress", {"prompt_id": "last", "value": 1, "max": 2})
     wait_for(lambda: engine.progress_listener.get_progress("last") == (1, 2), "the hint behind it")
     assert engine.poll([remote_id])[remote_id] == Pending(ahead=0)
     server.resume()
@@ -414,7 +414,7 @@ def test_progress_by_nodes_counts_the_one_that_is_running(server):
         "4": {"value": 1, "max": 1, "state": "finished"},
         "5": {"value": 90, "max": 100, "state": "finished"},
     }
-    server.sockets.tell(server.sockets.clients[0], "progress_state", {"prompt_id": prompt_id, "nodes": nodes})
+    server.sockets.send_event(server.sockets.clients[0], "progress_state", {"prompt_id": prompt_id, "nodes": nodes})
     wait_for(lambda: engine.progress_listener.get_progress(prompt_id) == (4, 30), "the hint")
 
 

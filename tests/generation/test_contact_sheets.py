@@ -106,7 +106,7 @@ def cast_vote(sheet: Comparison, row: int, column: int | None, by: User) -> Comp
     return comparisons.vote(comparison_id=sheet.pk, row=row, column_id=chosen, by=by)
 
 
-# -- what is made --------------------------------------------------------------------------------------------------
+# -- the runs of a sheet -------------------------------------------------------------------------------------------
 
 
 def test_every_row_is_made_on_every_column_with_the_same_words_and_seed(
@@ -176,7 +176,7 @@ def test_one_column_that_cannot_make_it_is_named_and_nothing_is_made(
 # -- blindness -----------------------------------------------------------------------------------------------------
 
 
-def test_the_studio_tells_nothing_of_a_sheet(sheet: Comparison, designer: User, page_client: Any) -> None:
+def test_the_studio_shows_nothing_of_a_sheet(sheet: Comparison, designer: User, page_client: Any) -> None:
     finish_images(sheet)
     studio, run = f"/brands/{sheet.brand.slug}/studio/", sheet.columns.get(position=0).run_id
     client = page_client(designer)
@@ -194,7 +194,7 @@ def identifying_texts(sheet: Comparison) -> list[str]:
     return [*secret, *(f"/runs/{column.run_id}" for column in sheet.columns.all())]
 
 
-def test_before_a_vote_nothing_in_the_page_tells_columns_apart(
+def test_before_a_vote_nothing_in_the_page_distinguishes_columns(
     sheet: Comparison, reviewer: User, page_client: Any
 ) -> None:
     finish_images(sheet, failing="Brambleby")
@@ -207,7 +207,9 @@ def test_before_a_vote_nothing_in_the_page_tells_columns_apart(
     assert body.count("among these") == len(WORDS)  # the disclaimer stands at the row, not beside an image
 
 
-def test_a_images_address_and_headers_tell_nothing(sheet: Comparison, reviewer: User, page_client: Any) -> None:
+def test_an_images_address_and_headers_do_not_reveal_its_engine(
+    sheet: Comparison, reviewer: User, page_client: Any
+) -> None:
     finish_images(sheet)
     answer = page_client(reviewer).get(address(sheet, "0/A.webp"))
     assert answer.status_code == 200 and answer["Content-Type"] == "image/webp"
@@ -266,7 +268,7 @@ def test_a_row_waits_until_all_of_its_images_are_there(sheet: Comparison, review
         cast_vote(sheet, 1, 0, reviewer)
 
 
-def test_after_the_reveal_names_times_and_costs_stand_by_their_images(
+def test_after_the_reveal_names_times_and_costs_are_shown_with_their_images(
     sheet: Comparison, reviewer: User, page_client: Any
 ) -> None:
     finish_images(sheet, failing="Brambleby")
@@ -315,7 +317,7 @@ def test_a_vote_may_change_until_it_is_revealed_and_then_stands(sheet: Compariso
     cast_vote(sheet, 0, 2, reviewer)
     assert ComparisonVote.objects.get().column == sheet.columns.get(position=2)
     assert comparisons.reveal(comparison_id=sheet.pk, by=reviewer) == 1
-    with pytest.raises(Conflict, match="your vote stands"):
+    with pytest.raises(Conflict, match="your vote cannot be changed"):
         cast_vote(sheet, 0, 1, reviewer)
     cast_vote(sheet, 1, 1, reviewer)
     events = Event.objects.filter(type="generation.comparison.voted").order_by("pk")
@@ -329,7 +331,7 @@ def test_nothing_is_revealed_before_a_vote(sheet: Comparison, reviewer: User, pa
         comparisons.reveal(comparison_id=sheet.pk, by=reviewer)
 
 
-def test_a_image_that_is_not_there_takes_no_vote(sheet: Comparison, reviewer: User) -> None:
+def test_an_image_that_is_not_there_takes_no_vote(sheet: Comparison, reviewer: User) -> None:
     finish_images(sheet, failing="Brambleby")
     with pytest.raises(Invalid, match="no image under this letter"):
         cast_vote(sheet, 0, 2, reviewer)
@@ -340,7 +342,7 @@ def test_a_image_that_is_not_there_takes_no_vote(sheet: Comparison, reviewer: Us
 
 
 @pytest.mark.parametrize("role", ["viewer", "reviewer", "integrator"])
-def test_who_may_look_may_vote_but_not_begin_a_sheet(
+def test_people_who_may_see_a_sheet_may_vote_but_not_start_one(
     sheet: Comparison, endpoints: list[Endpoint], person: Any, page_client: Any, role: str
 ) -> None:
     finish_images(sheet)
@@ -368,10 +370,10 @@ def test_a_sheet_of_another_brand_is_not_there(
         comparisons.vote(comparison_id=sheet.pk, row=0, column_id=None, by=both)
 
 
-# -- what the votes say --------------------------------------------------------------------------------------------
+# -- results of the votes ------------------------------------------------------------------------------------------
 
 
-def test_results_tell_wins_shares_and_medians_and_say_when_votes_are_few(
+def test_results_show_wins_shares_and_medians_and_warn_when_votes_are_few(
     sheet: Comparison, person: Any, page_client: Any
 ) -> None:
     finish_images(sheet, failing="Brambleby")
@@ -393,7 +395,7 @@ def test_results_tell_wins_shares_and_medians_and_say_when_votes_are_few(
     assert "6 votes are too few" in page and "9 votes of 3 people on 3 of 3 rows" in page
 
 
-def test_a_image_that_was_made_before_is_no_measurement(sheet: Comparison, reviewer: User) -> None:
+def test_an_image_that_was_made_before_is_no_measurement(sheet: Comparison, reviewer: User) -> None:
     finish_images(sheet)
     for attempt in Attempt.objects.filter(endpoint__name="Quillon")[:2]:
         attempt.details = {"reused_master": "0" * 64}

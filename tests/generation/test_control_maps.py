@@ -50,7 +50,7 @@ def engine(model: Path, tmp_path: Path):
     return engine_with(model, controlnets={"canny": path, "depth": path})
 
 
-def test_a_image_follows_the_edges_of_its_photo_and_batches_alike(engine, context):
+def test_an_image_follows_the_edges_of_its_photo_and_batches_alike(engine, context):
     plain = pixels(engine, [control_task(0, {})], context)[0]
     batch = [control_task(0, {"photo": "one"}, control="canny"), control_task(0, {"photo": "two"}, control="canny")]
     batch[1] = base.Task(1, batch[1].spec)

@@ -96,7 +96,7 @@ def test_an_approved_image_that_a_destination_has_is_live(
     assert shown.rows[0].version_id == version.pk
 
 
-def test_covered_is_what_is_there_or_on_its_way(made: Callable[..., Asset], campaign: Campaign) -> None:
+def test_images_that_exist_or_are_being_made_count_as_covered(made: Callable[..., Asset], campaign: Campaign) -> None:
     for key, state in (("MUG-0", "approved"), ("MUG-1", "making"), ("MUG-2", "rejected"), ("MUG-3", "stale")):
         made(key, "1:1", state)
     ids = dict(campaign.subjects.values_list("key", "pk"))

@@ -71,7 +71,7 @@ def test_image_to_image_starts_from_the_init_image_and_batches_alike(engine):
     assert largest_difference(pixels(engine, batch[1:], context)[1], together[1]) <= 2
 
 
-def test_progress_is_told_for_every_step_and_cancel_stops_between_steps(engine):
+def test_progress_is_reported_for_every_step_and_cancel_stops_between_steps(engine):
     context = RecordingContext()
     context.cancel_all_after = 2
     results = list(engine.generate([task(0), task(1)], context))
@@ -146,7 +146,7 @@ def test_the_family_is_read_from_the_files(tiny_model, tmp_path):
         ),
     ],
 )
-def test_a_single_file_is_told_apart_by_its_tensor_names(names, family, tmp_path):
+def test_a_single_file_is_distinguished_by_its_tensor_names(names, family, tmp_path):
     from safetensors.torch import save_file
 
     save_file({name: torch.zeros(2) for name in names}, tmp_path / "model.safetensors")
@@ -245,7 +245,7 @@ def test_what_a_family_does_not_read_it_does_not_claim_to_obey(tiny_model):
     assert len(keys) == 1
 
 
-def test_the_steps_that_are_told_are_the_steps_that_are_worked(engine):
+def test_the_reported_steps_are_the_executed_steps(engine):
     """A start image needs only the last steps. Flow matching rounds their number up, the other schedulers down."""
     context = RecordingContext({"start": encode_png(photograph())})
     start = {"init": ImageRef("0" * 64, "start")}

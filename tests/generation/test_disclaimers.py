@@ -85,14 +85,14 @@ def badges(client: Any, path: str) -> int:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_it_stands_on_every_page_that_shows_the_image(
+def test_the_disclaimer_is_on_every_page_that_shows_the_image(
     page: str, lead: Any, page_client: Any, address: Callable[[str], str]
 ) -> None:
     assert badges(page_client(lead), address(page)) == PAGES[page]
 
 
 @pytest.mark.parametrize("page", [*PAGES, "review/workspace/"])
-def test_a_packshot_says_nothing(
+def test_a_packshot_has_no_disclaimer(
     page: str, lead: Any, endpoint: Endpoint, page_client: Any, address: Callable[[str], str]
 ) -> None:
     Endpoint.objects.update(disclaimer="")
@@ -121,17 +121,17 @@ def test_every_showing_has_its_own(
     assert badges(client, address("review/")) == 5
 
 
-def test_the_room_paints_it_with_each_candidate(brand: Any, lead: Any, page_client: Any, run: Run) -> None:
+def test_the_workspace_shows_it_with_each_candidate(brand: Any, lead: Any, page_client: Any, run: Run) -> None:
     waiting = create_image_in_review(brand, run=run, candidates=2)
-    state = _room_state(page_client(lead), brand)
+    state = _workspace_state(page_client(lead), brand)
     assert [version["disclaimer"] for version in state["cards"][0]["versions"]] == [DISCLAIMER, DISCLAIMER]
     assert badges(page_client(lead), f"/brands/{brand.slug}/review/tasks/{waiting.pk}/rail/") == 3
     decisions.approve(by=lead, **decision_arguments(waiting))
-    assert _room_state(page_client(lead), brand)["lately"][0]["disclaimer"] == DISCLAIMER
+    assert _workspace_state(page_client(lead), brand)["lately"][0]["disclaimer"] == DISCLAIMER
     assert badges(page_client(lead), f"/brands/{brand.slug}/review/") == 1  # in the list of the last decisions
 
 
-def _room_state(client: Any, brand: Any) -> dict[str, Any]:
+def _workspace_state(client: Any, brand: Any) -> dict[str, Any]:
     page = client.get(f"/brands/{brand.slug}/review/room/").content.decode()
     match = re.search(r'id="workspace-state"[^>]*>(.*?)</script>', page, re.DOTALL)
     assert match
@@ -177,7 +177,7 @@ def test_a_delivery_of_it_has_it(brand: Any, lead: Any, page_client: Any, task: 
     assert badges(page_client(lead), f"/brands/{brand.slug}/deliveries/") == 1
 
 
-def test_a_retouched_image_keeps_what_its_run_has_to_be_said(run: Run) -> None:
+def test_a_retouched_image_keeps_the_disclaimer_of_its_run(run: Run) -> None:
     asset = factories.AssetFactory(cell=factories.CellFactory(run=run), state="in_review")
     version = factories.AssetVersionFactory(asset=asset, job=None, source="retouched")
     Asset.objects.filter(pk=asset.pk).update(current_version=version)
@@ -194,7 +194,7 @@ def _viewer(run: Run) -> Any:
     return factories.MembershipFactory(brand=run.campaign.brand, role=Role.VIEWER).user
 
 
-def test_it_leaves_with_the_files(brand: Any, lead: Any, task: ReviewTask) -> None:
+def test_the_disclaimer_is_exported_with_the_files(brand: Any, lead: Any, task: ReviewTask) -> None:
     decisions.approve(by=lead, **decision_arguments(task))
     package = packages.load_approved_asset(task.asset.versions.get().pk)
     assert lineage.lineage(package.version, package.approval)["disclaimer"] == DISCLAIMER
@@ -212,13 +212,13 @@ def _manifest(archive: bytes) -> list[dict[str, str]]:
         return list(csv.DictReader(io.StringIO(opened.read("manifest.csv").decode("utf-8-sig"))))
 
 
-def test_the_api_tells_it(api_client: Any, lead: Any, task: ReviewTask) -> None:
+def test_the_api_includes_the_disclaimer(api_client: Any, lead: Any, task: ReviewTask) -> None:
     shown = api_client(lead).get(f"/api/v1/assets/{task.asset_id}/").json()
     assert shown["current_version"]["disclaimer"] == DISCLAIMER
 
 
 @pytest.mark.parametrize("page", ["library/", "runs/{run}/rows/", "campaigns/{campaign}/", "review/"])
-def test_it_costs_no_query_of_its_own(
+def test_the_disclaimer_costs_no_query_of_its_own(
     page: str, brand: Any, lead: Any, page_client: Any, run: Run, address: Callable[[str], str]
 ) -> None:
     client = page_client(lead)

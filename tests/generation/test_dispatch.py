@@ -84,7 +84,7 @@ def test_jobs_that_must_wait_are_not_claimed():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_jobs_of_a_local_endpoint_that_is_switched_off_wait_and_hold_up_nobody():
+def test_jobs_of_a_local_endpoint_that_is_switched_off_wait_and_delay_no_others():
     campaign = queued_runs.create_campaign()
     off, on = queued_runs.create_endpoint(), queued_runs.create_endpoint()
     queued_runs.create_run(campaign, off, 2, priority=5)

@@ -132,7 +132,7 @@ def test_the_nearest_of_several_is_named(brand: Brand) -> None:
     assert duplicate.version_id == exact.pk
 
 
-def test_a_image_without_structure_has_no_duplicates(brand: Brand) -> None:
+def test_an_image_without_structure_has_no_duplicates(brand: Brand) -> None:
     flat = np.full((512, 512, 3), 200, np.uint8)
     store_image(brand, flat)
     assert hashes(flat)["pdq"] == ""

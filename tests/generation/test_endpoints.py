@@ -48,7 +48,7 @@ def creation_errors(**fields: Any) -> dict[str, str]:
     return {problem.pointer: problem.message for problem in refusal.value.problems}
 
 
-# -- what may be written -----------------------------------------------------------------------------------------------
+# -- permitted values --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def creation_errors(**fields: Any) -> dict[str, str]:
         ({"max_concurrent": 0}, "max_concurrent", "1 to 10,000"),
         ({"max_per_second": -1.0}, "max_per_second", "empty to find out"),
         ({"max_per_minute": float("inf")}, "max_per_minute", "empty to find out"),
-        ({"batch_size": 0}, "batch_size", "images in one go"),
+        ({"batch_size": 0}, "batch_size", "images per batch"),
         ({"seconds_per_image": 0.0}, "seconds_per_image", "seconds for one image"),
         ({"price_per_image": -1}, "price_per_image", "0 or more"),
         ({"prices": {"hour": 3}}, "prices", "Nothing is charged by 'hour'"),
@@ -72,7 +72,7 @@ def creation_errors(**fields: Any) -> dict[str, str]:
         ({"when_uncertain": "guess"}, "when_uncertain", "waits for a person"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_used_is_refused_with_the_field_and_a_sentence(
+def test_an_invalid_value_is_refused_with_its_field_and_a_sentence(
     fields: dict[str, Any], pointer: str, words: str
 ) -> None:
     messages = creation_errors(**fields)
@@ -106,7 +106,7 @@ def test_a_short_name_is_given_once(operator: User, brand_endpoint: Endpoint) ->
         editing.create(brand=None, by=operator, slug=brand_endpoint.slug, name="B", engine="packshot", lane="cpu")
 
 
-# -- by whom -----------------------------------------------------------------------------------------------------------
+# -- permissions -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("role", ["viewer", "designer", "campaign_manager", "reviewer", "integrator"])
@@ -167,7 +167,7 @@ def test_addresses_folders_and_local_models_are_the_operators(
 # -- the secret --------------------------------------------------------------------------------------------------------
 
 
-def test_a_secret_is_kept_encrypted_and_stands_in_no_event(brand_endpoint: Endpoint, lead: User) -> None:
+def test_a_secret_is_stored_encrypted_and_is_in_no_event(brand_endpoint: Endpoint, lead: User) -> None:
     brand_endpoint.refresh_from_db()
     assert brand_endpoint.secret == SECRET
     with connection.cursor() as cursor:
@@ -209,7 +209,7 @@ def test_a_kept_secret_is_not_sent_to_another_address(brand_endpoint: Endpoint, 
 
 
 @pytest.mark.parametrize("secret", ["two\nlines", "x" * 10_001])
-def test_what_is_no_key_is_not_kept(secret: str, brand_endpoint: Endpoint, lead: User) -> None:
+def test_an_invalid_key_is_not_stored(secret: str, brand_endpoint: Endpoint, lead: User) -> None:
     with pytest.raises(Invalid) as refusal:
         editing.set_secret(endpoint_id=brand_endpoint.pk, by=lead, secret=secret)
     assert secret[:20] not in str(refusal.value.problems)
@@ -218,7 +218,7 @@ def test_what_is_no_key_is_not_kept(secret: str, brand_endpoint: Endpoint, lead:
 # -- the trail ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_trail_says_what_was_changed_from_what_to_what(brand_endpoint: Endpoint, lead: User) -> None:
+def test_the_trail_has_the_old_and_new_values_of_a_change(brand_endpoint: Endpoint, lead: User) -> None:
     before = Event.objects.count()
     editing.update(
         endpoint_id=brand_endpoint.pk,
@@ -247,7 +247,7 @@ def test_a_shared_endpoints_change_is_in_every_brands_trail_without_its_settings
     assert "internal" not in json.dumps([event.payload for event in events])
 
 
-def test_switching_off_is_told_once(brand_endpoint: Endpoint, lead: User) -> None:
+def test_switching_off_is_reported_once(brand_endpoint: Endpoint, lead: User) -> None:
     before = Event.objects.count()
     editing.set_enabled(endpoint_id=brand_endpoint.pk, by=lead, is_enabled=False)
     editing.set_enabled(endpoint_id=brand_endpoint.pk, by=lead, is_enabled=False)
@@ -258,7 +258,7 @@ def test_switching_off_is_told_once(brand_endpoint: Endpoint, lead: User) -> Non
 # -- after trouble -----------------------------------------------------------------------------------------------------
 
 
-def test_a_resting_endpoint_that_is_tried_again_gets_one_order(brand_endpoint: Endpoint, lead: User) -> None:
+def test_a_resting_endpoint_that_is_tried_again_gets_one_submission(brand_endpoint: Endpoint, lead: User) -> None:
     later = timezone.now() + timedelta(minutes=9)
     EndpointStatus.objects.create(
         endpoint=brand_endpoint, breaker="open", failures=7, trips=4, open_until=later, resume_at=later

@@ -49,7 +49,7 @@ class AcceleratorError(RuntimeError):
         (StorageFailed("The bucket is away."), ErrorKind.TRANSIENT),
     ],
 )
-def test_only_what_can_pass_by_itself_is_tried_again(error: Exception, kind: ErrorKind) -> None:
+def test_only_errors_that_can_pass_are_transient(error: Exception, kind: ErrorKind) -> None:
     try:
         raise error
     except Exception as caught:

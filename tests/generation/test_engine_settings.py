@@ -43,7 +43,7 @@ def sample_value(setting: Setting) -> Any:
 
 
 @pytest.mark.parametrize("setting", EVERY)
-def test_what_a_field_shows_is_read_back_as_it_was(setting: Setting) -> None:
+def test_the_value_of_a_form_field_is_read_back_unchanged(setting: Setting) -> None:
     value = sample_value(setting)
     shown = setting_fields.text(setting, value)
     assert setting.problem(value) == "" and setting_fields.value(setting, shown) == value
@@ -52,7 +52,7 @@ def test_what_a_field_shows_is_read_back_as_it_was(setting: Setting) -> None:
 
 
 @pytest.mark.parametrize("setting", EVERY)
-def test_a_value_of_another_kind_is_told_in_a_sentence(setting: Setting) -> None:
+def test_a_value_of_another_kind_is_explained_in_a_sentence(setting: Setting) -> None:
     wrong: dict[Kind, Any] = {Kind.TEXT: 3, Kind.SWITCH: "yes", Kind.LINES: "one", Kind.JSON: "x", Kind.CHOICE: "x"}
     for nothing in (None, ""):
         assert "Leave it out" in setting.problem(nothing), "engines would take it for a value"
@@ -100,7 +100,7 @@ def test_what_an_openai_model_takes_is_a_setting_too() -> None:
     assert "found" not in str(list(problems("openai", {"model": "m", "profile": {"no": 1}}))), "the engine says this"
 
 
-def test_a_profile_cannot_take_the_place_of_a_setting_and_an_odd_one_is_told_in_a_sentence() -> None:
+def test_a_profile_cannot_replace_a_setting_and_an_odd_one_is_explained_in_a_sentence() -> None:
     config = {"model": "m", "profile": {"base": "compatible", "parameters": {"base_url": [], "ca": []}}}
     (address,) = (setting for setting in list_settings("openai", config) if setting.name == "base_url")
     assert address.is_operator_only
@@ -267,7 +267,7 @@ def test_a_form_that_nobody_touched_changes_nothing(
 @pytest.mark.parametrize(
     "odd", [{"keep_outside": 1}, {"output_format": "gif"}, {"timeout_seconds": "60"}, {"output_hosts": "one"}]
 )
-def test_what_is_kept_and_cannot_be_is_refused_and_not_lost(
+def test_a_stored_value_that_became_invalid_is_refused_and_not_lost(
     brand: Brand, operator: User, page_client: Callable[[User], Client], odd: dict[str, Any]
 ) -> None:
     config = {"model": "m", **odd}

@@ -123,7 +123,7 @@ def test_equal_failures_are_one_group_whatever_their_numbers(run: Run) -> None:
     assert {example.key for example in group.examples} == {job.cell.subject.key for job in jobs}
 
 
-def test_a_image_that_a_check_objects_to_is_for_the_reviewers(run: Run) -> None:
+def test_an_image_that_a_check_objects_to_is_for_the_reviewers(run: Run) -> None:
     job = factories.JobSpecFactory(job__run=run, job__status="succeeded").job
     asset = factories.AssetFactory(cell=job.cell, state="in_review")
     version = factories.AssetVersionFactory(asset=asset, job=job, worst_outcome="fail")
@@ -137,7 +137,7 @@ def test_a_image_that_a_check_objects_to_is_for_the_reviewers(run: Run) -> None:
     assert failures.groups(run) == []
 
 
-def test_what_the_budget_cannot_bear_asks_for_money_first(run: Run) -> None:
+def test_a_retry_beyond_the_budget_needs_money_first(run: Run) -> None:
     Campaign.objects.filter(pk=run.campaign_id).update(budget=Decimal(3))
     run.campaign.refresh_from_db()
     create_failed_job(run, "transient", "No answer.")
@@ -162,7 +162,7 @@ def test_groups_cost_the_same_however_many_failed(run: Run) -> None:
     assert queries() == few <= 5
 
 
-# -- trying again ---------------------------------------------------------------------------------------------------
+# -- retries --------------------------------------------------------------------------------------------------------
 
 
 def test_a_group_is_tried_again_and_the_rest_stays(run: Run, manager: User) -> None:
@@ -180,7 +180,7 @@ def test_a_group_is_tried_again_and_the_rest_stays(run: Run, manager: User) -> N
     assert Event.objects.get(type="generation.run.retried").payload == {"queued": 2, "reserved": "4.000000"}
 
 
-def test_the_second_to_try_a_group_again_is_told(run: Run, manager: User, lead: User) -> None:
+def test_the_second_to_try_a_group_again_gets_a_message(run: Run, manager: User, lead: User) -> None:
     create_failed_job(run, "transient", "No answer.")
     [group] = failures.groups(run)
     retries.retry_group(run_id=run.pk, by=manager, group=group.key)

@@ -46,7 +46,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def nothing_happens_meanwhile() -> Iterator[None]:
+def clear_meanwhile() -> Iterator[None]:
     yield
     PaintedEngine.meanwhile.clear()
 
@@ -142,7 +142,7 @@ def test_what_an_engine_does_not_say_of_itself_is_asked_after_each_image(
     assert Master.objects.count() == 0 and {reason for _, reason in job_states()} == {HoldReason.CHANGED}
 
 
-def test_what_is_put_back_is_made_as_it_was_planned(worker: LaneWorker, campaign: Campaign, endpoint: Endpoint):
+def test_images_of_a_restored_engine_are_made_as_planned(worker: LaneWorker, campaign: Campaign, endpoint: Endpoint):
     run = release_run(plan_run(campaign, endpoint))
     overwrite_weights(endpoint, b"second")
     work_until_idle(worker)
@@ -312,7 +312,7 @@ def test_the_api_plans_them_anew_too(held_run: Run, api_client: Any):
 # -- planned anew ------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_planned_anew_is_made_by_what_is_there_now(worker: LaneWorker, tmp_path: Path):
+def test_images_planned_anew_are_made_by_the_current_engine(worker: LaneWorker, tmp_path: Path):
     def frozen(run: Run) -> list[Any]:
         rows = JobSpec.objects.filter(job__run=run).order_by("pk")
         return list(rows.values_list("cell_id", "round", "candidate", "spec", "fingerprint"))
@@ -355,7 +355,7 @@ def test_money_is_reserved_at_the_price_of_now_and_spent_once(
     assert LedgerEntry.objects.filter(kind="settle").count() == 3
 
 
-def test_a_budget_that_cannot_bear_it_refuses_and_changes_nothing(held_run: Run):
+def test_a_budget_that_is_too_small_refuses_and_changes_nothing(held_run: Run):
     Campaign.objects.filter(pk=held_run.campaign_id).update(budget=Decimal(1))
     Endpoint.objects.update(price_per_image=Decimal(2))
     before = list(JobSpec.objects.order_by("pk").values_list("fingerprint", "quoted_cost"))
@@ -409,7 +409,7 @@ def test_a_run_that_is_cancelled_meanwhile_leaves_nothing_to_plan(held_run: Run)
     assert {status for status, _ in job_states()} == {JobState.CANCELLED}
 
 
-def test_only_who_may_run_may_plan_anew_and_a_stranger_learns_of_nothing(held_run: Run):
+def test_only_people_who_may_run_may_plan_anew_and_a_stranger_learns_nothing(held_run: Run):
     viewer = factories.MembershipFactory(brand=held_run.campaign.brand, role="viewer").user
     with pytest.raises(NotAllowed):
         changes.replan_held_jobs(run_id=held_run.pk, by=viewer)
@@ -452,11 +452,11 @@ def test_files_of_a_version_are_of_the_master_that_is_kept_where_another_worker_
     spec = JobSpec.objects.filter(job__run=run).order_by("pk").first()
     copied = ("brand_id", "sha256", "storage_key", "image_format", "width", "height", "bytes", "thumbnails")
 
-    def another_finishes_first() -> None:
+    def finish_in_another_worker() -> None:
         values = {name: getattr(source, name) for name in copied}
         Master.objects.create(**values, fingerprint=spec.fingerprint)
 
-    PaintedEngine.meanwhile.append(another_finishes_first)
+    PaintedEngine.meanwhile.append(finish_in_another_worker)
     work_until_idle(worker)
     version = AssetVersion.objects.get(job=spec.job)
     assert (version.master.fingerprint, version.master.sha256) == (spec.fingerprint, source.sha256)
@@ -511,7 +511,7 @@ STEPS = st.one_of(
 
 
 @pytest.mark.slow
-def test_whatever_is_changed_between_plan_and_making_no_master_stands_under_a_fingerprint_that_did_not_make_it(
+def test_whatever_changes_between_plan_and_result_no_master_has_a_fingerprint_that_did_not_make_it(
     worker: LaneWorker, tmp_path: Path
 ):
     @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))

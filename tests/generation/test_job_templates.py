@@ -76,7 +76,7 @@ def test_outputs_are_added_beside_those_that_are_there(campaign: Campaign, manag
         job_templates.add_outputs(campaign_id=campaign.pk, slug="social", by=manager)
 
 
-def test_only_who_may_edit_the_campaign_adds_outputs(campaign: Campaign, designer: User) -> None:
+def test_only_people_who_may_edit_the_campaign_add_outputs(campaign: Campaign, designer: User) -> None:
     with pytest.raises(NotAllowed):
         job_templates.add_outputs(campaign_id=campaign.pk, slug="blog", by=designer)
     assert OutputSpec.objects.count() == 1

@@ -57,7 +57,7 @@ def all_done() -> bool:
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_worker_killed_at_any_point_is_made_good(point: str, clean_redis: Any) -> None:
+def test_the_jobs_of_a_worker_killed_at_any_point_are_recovered(point: str, clean_redis: Any) -> None:
     queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(batch_size=2), JOBS)
     victim = processes.start_doomed("cpu", point)
     assert victim.wait(60) == -signal.SIGKILL
@@ -94,7 +94,7 @@ def test_connections_cut_by_the_database_in_mid_run_lose_nothing(clean_redis: An
     no_file_without_a_row_after_the_sweep()
 
 
-def test_a_worker_told_to_stop_ends_what_it_has_in_hand(clean_redis: Any) -> None:
+def test_a_worker_that_is_asked_to_stop_finishes_its_running_jobs(clean_redis: Any) -> None:
     queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(batch_size=1, seconds=0.2), JOBS)
     worker = processes.start("worker", "cpu")
     processes.wait_until(lambda: AssetVersion.objects.exists(), seconds=60, what="the first image")

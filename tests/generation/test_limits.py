@@ -35,12 +35,12 @@ def limits_after_refusal(
     return limits.after_refusal(usage, submitted_at=at - timedelta(milliseconds=40), resume_at=at, pause_seconds=pause)
 
 
-def test_open_orders_that_were_sent_long_ago_show_a_limit_of_calls_at_once() -> None:
+def test_open_submissions_that_were_sent_long_ago_show_a_limit_of_calls_at_once() -> None:
     limits = limits_after_refusal(LearntLimits(window=9.5), create_usage(8, second=2, minute=40))
     assert (limits.window, limits.peak, dict(limits.rates)) == (8, 8, {})
 
 
-def test_orders_that_all_went_out_in_the_last_second_show_a_limit_of_the_second() -> None:
+def test_submissions_that_were_all_sent_in_the_last_second_show_a_limit_of_the_second() -> None:
     limits = limits_after_refusal(LearntLimits(window=6), create_usage(2, second=2, minute=2))
     assert limits.window == 6
     assert limits.rates[SECOND].submissions == 2
@@ -58,7 +58,7 @@ def test_much_patience_asked_for_shows_a_limit_of_the_minute() -> None:
     assert {name: rate.submissions for name, rate in limits.rates.items()} == {MINUTE: 100}
 
 
-def test_nothing_taken_for_a_second_and_nothing_open_shows_a_limit_of_the_minute_without_being_told() -> None:
+def test_nothing_accepted_for_a_second_and_nothing_open_shows_a_limit_of_the_minute() -> None:
     assert (
         limits_after_refusal(LearntLimits(), create_usage(0, second=0, minute=30, idle=6.0), pause=None)
         .rates[MINUTE]
@@ -67,7 +67,7 @@ def test_nothing_taken_for_a_second_and_nothing_open_shows_a_limit_of_the_minute
     )
 
 
-def test_an_order_refused_because_it_came_late_shows_no_limit_of_the_minute() -> None:
+def test_a_submission_refused_because_it_came_late_shows_no_limit_of_the_minute() -> None:
     limits = LearntLimits(window=6)
     assert limits_after_refusal(limits, create_usage(0, second=0, minute=4, idle=1.2)) == limits
     assert limits_after_refusal(limits, create_usage(0, second=0, minute=4, idle=1.2), pause=None) == limits
@@ -78,7 +78,7 @@ def test_an_account_that_somebody_else_uses_up_says_nothing() -> None:
     assert limits_after_refusal(limits, create_usage(0, second=0, minute=0, idle=None)) == limits
 
 
-def test_orders_refused_together_are_one_refusal_and_the_last_knows_best() -> None:
+def test_submissions_refused_together_are_one_refusal_and_the_last_one_counts() -> None:
     limits = limits_after_refusal(LearntLimits(window=12), create_usage(11, second=3, minute=60))
     later = limits.after_refusal(
         create_usage(8, second=3, minute=60), submitted_at=SENT, resume_at=NOW, pause_seconds=0.5
@@ -91,7 +91,7 @@ def test_orders_refused_together_are_one_refusal_and_the_last_knows_best() -> No
     assert later.rates[SECOND].submissions == 2
 
 
-def test_a_rate_that_was_raised_comes_down_a_little_twice_and_then_more() -> None:
+def test_a_rate_that_was_raised_is_lowered_a_little_twice_and_then_more() -> None:
     limits = LearntLimits(
         rates={SECOND: LearntRate(10.0, NOW - timedelta(seconds=25)).raised(NOW - timedelta(seconds=15))}
     )
@@ -104,7 +104,7 @@ def test_a_rate_that_was_raised_comes_down_a_little_twice_and_then_more() -> Non
     assert [later / earlier for earlier, later in pairwise(submissions)] == pytest.approx([CUT, CUT, REPEATED_CUT])
 
 
-def test_a_guess_that_is_refused_although_it_was_kept_comes_down_much() -> None:
+def test_a_guess_that_is_refused_although_it_was_respected_is_lowered_much() -> None:
     limits = LearntLimits(rates={SECOND: LearntRate(10.0, NOW - timedelta(seconds=5))})
     assert (
         limits_after_refusal(limits, create_usage(0, second=9, minute=200)).rates[SECOND].submissions
@@ -112,7 +112,7 @@ def test_a_guess_that_is_refused_although_it_was_kept_comes_down_much() -> None:
     )
 
 
-def test_an_undercount_does_not_bring_a_known_rate_down() -> None:
+def test_an_undercount_does_not_lower_a_known_rate() -> None:
     raised = LearntRate(2.0, NOW, steps=1, is_first_guess=False)
     assert (
         limits_after_refusal(LearntLimits(rates={SECOND: raised}), create_usage(0, second=1, minute=50))

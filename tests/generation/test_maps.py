@@ -131,7 +131,7 @@ def test_an_axis_a_list_and_an_attribute_name_maps_and_none_is_none(
     assert control_hashes(plans.plan(plan_arguments(prompt_version=by_attribute))) == [status.sha256, sitting.sha256]
 
 
-def test_what_follows_nothing_may_name_a_map_and_what_does_not_say_is_asked(
+def test_a_named_map_needs_a_control_that_says_what_it_shows(
     version: PromptVersion, brand: Brand, plan_arguments: Callable[..., Any]
 ) -> None:
     add_map(brand)
@@ -148,7 +148,7 @@ def test_what_follows_nothing_may_name_a_map_and_what_does_not_say_is_asked(
 # -- what is missing -----------------------------------------------------------------------------------------------
 
 
-def test_without_its_photo_nothing_is_planned_and_it_is_said_which_concept(
+def test_without_its_photo_nothing_is_planned_and_the_message_names_the_concept(
     brand: Brand, plan_arguments: Callable[..., Any]
 ) -> None:
     waiting = add_map(brand, status="pending")

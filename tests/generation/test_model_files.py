@@ -108,7 +108,7 @@ def test_a_whole_safetensors_file_has_no_problem(content: bytes, tmp_path: Path)
     assert problem_of_file(file) == ""
 
 
-def test_a_file_that_was_mended_is_looked_at_anew(tmp_path: Path) -> None:
+def test_a_file_that_was_repaired_is_inspected_again(tmp_path: Path) -> None:
     file = tmp_path / "look.safetensors"
     assert "is missing: there is no file" in problem_of_file(file)
     file.write_bytes(POINTER)

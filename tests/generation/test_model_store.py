@@ -75,7 +75,7 @@ def test_a_model_that_was_changed_on_disk_is_not_hashed_under_its_old_name(model
     assert local_models.hash_content(model_id=model.pk) == ""
 
 
-def test_only_operators_register_and_what_is_wrong_is_said(folder: Path, operator: Any, tmp_path: Path) -> None:
+def test_only_operators_register_and_mistakes_are_reported(folder: Path, operator: Any, tmp_path: Path) -> None:
     lead = f.MembershipFactory(role="lead").user
     with pytest.raises(NotAllowed, match="operators"):
         local_models.register(path=str(folder), name="x", licence="y", by=lead)
@@ -100,7 +100,7 @@ def test_an_attempt_names_the_registered_model_and_its_sha256(model: LocalModel,
     assert local_models.add_registered_model({}) == {}
 
 
-def test_the_terms_stand_where_a_model_is_picked(model: LocalModel, folder: Path, operator: Any) -> None:
+def test_the_terms_are_shown_where_a_model_is_picked(model: LocalModel, folder: Path, operator: Any) -> None:
     endpoint = f.EndpointFactory(engine="diffusers", config={"model": str(folder)})
     page = render_to_string(
         "generation/model_terms.html", {"model": local_models.find_for_endpoint(endpoint), "family": "SD"}

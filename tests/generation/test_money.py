@@ -65,7 +65,7 @@ def test_campaigns_of_a_brand_share_what_it_may_spend_this_month(brand: Brand, o
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_releases_at_once_only_those_go_that_the_month_can_bear() -> None:
+def test_of_many_releases_at_once_only_those_within_the_monthly_budget_succeed() -> None:
     owner = User.objects.create_superuser("owner", password="x")
     brand = Brand.objects.create(slug="b", name="B", monthly_budget=Decimal("10"))
     waiting = [create_planned_run(brand, owner, 2, "2") for _ in range(6)]
@@ -124,7 +124,7 @@ def test_what_is_uncertain_counts_as_spent_until_a_person_says_that_it_was_not(b
 @pytest.mark.parametrize(
     ("policy", "state"), [(WhenUncertain.HOLD, JobState.HELD), (WhenUncertain.RESUBMIT, JobState.QUEUED)]
 )
-def test_the_policy_of_the_endpoint_decides_who_orders_again(
+def test_the_policy_of_the_endpoint_decides_whether_an_uncertain_submission_is_retried(
     policy: str, state: str, brand: Brand, owner: User
 ) -> None:
     run = create_planned_run(brand, owner, 2, "2")
@@ -137,7 +137,7 @@ def test_the_policy_of_the_endpoint_decides_who_orders_again(
     assert budgets.status(run.campaign).reserved == (4 if state == JobState.QUEUED else 2)
 
 
-def test_without_money_for_it_nothing_uncertain_is_ordered_again(brand: Brand, owner: User) -> None:
+def test_without_money_for_it_nothing_uncertain_is_submitted_again(brand: Brand, owner: User) -> None:
     run = create_planned_run(brand, owner, 2, "2")
     type(run.campaign).objects.filter(pk=run.campaign_id).update(budget=4)
     release(run, owner)

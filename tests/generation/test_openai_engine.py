@@ -31,13 +31,13 @@ def server() -> Iterator[OpenAIServer]:
 # -- an image from words ----------------------------------------------------------------------------------------------
 
 
-def test_it_is_a_remote_engine_that_cannot_look_up(server: OpenAIServer) -> None:
+def test_openai_is_a_remote_engine_without_lookup(server: OpenAIServer) -> None:
     made: RemoteEngine = engine(server)
     assert made.can_find_submissions is False
     assert made.capabilities().is_remote
 
 
-def test_words_become_a_image_with_what_it_counted(server: OpenAIServer) -> None:
+def test_a_prompt_becomes_an_image_with_its_usage(server: OpenAIServer) -> None:
     result = submit(engine(server), spec("a mug on oak", 1088, 1344))
     assert result.pixels is not None and result.pixels.shape == (1344, 1088, 3)
     assert tuple(result.pixels[5, 5]) == colour(image(10, 1088, 1344))
@@ -55,7 +55,7 @@ def test_words_become_a_image_with_what_it_counted(server: OpenAIServer) -> None
     assert result.facts["is_reproducible"] is False
 
 
-def test_what_to_avoid_stands_in_the_prompt(server: OpenAIServer) -> None:
+def test_the_negative_prompt_is_part_of_the_prompt(server: OpenAIServer) -> None:
     submit(engine(server), spec("a mug", negative="text, hands"))
     assert server.made[0].prompt == "a mug\n\nAvoid: text, hands"
 
@@ -83,7 +83,9 @@ def test_organisation_and_project_go_along(server: OpenAIServer) -> None:
         ("gpt-image-2.5-flare", {"quality": "xhigh", "complexity": "3"}),
     ],
 )
-def test_every_family_orders_what_its_model_takes(server: OpenAIServer, model: str, parameters: dict[str, Any]) -> None:
+def test_every_family_submits_what_its_model_accepts(
+    server: OpenAIServer, model: str, parameters: dict[str, Any]
+) -> None:
     made = engine(server, model=model)
     job_spec = spec(width=1200, height=800, parameters=parameters)
     assert made.validate(job_spec) == []
@@ -145,7 +147,7 @@ def test_families_are_found_by_the_longest_prefix() -> None:
     ]
 
 
-# -- what planning is told ---------------------------------------------------------------------------------------------
+# -- the capabilities that planning reads -----------------------------------------------------------------------------
 
 
 def test_planning_touches_no_network() -> None:
@@ -170,7 +172,7 @@ def test_planning_touches_no_network() -> None:
         ({"model": "gpt-image-2", "quality": "best"}, "quality is 'best'; gpt-image-2 knows low, medium, high, auto."),
     ],
 )
-def test_a_wrong_set_up_is_told_in_a_sentence(config: dict[str, Any], words: str) -> None:
+def test_a_wrong_set_up_is_explained_in_a_sentence(config: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=r"profile|model|quality") as caught:
         build("openai", config)
     assert words in str(caught.value)
@@ -226,7 +228,7 @@ def test_health_says_whether_the_model_is_there(server: OpenAIServer) -> None:
     assert "gpt-image-1.5" in gone.facts["models"]
 
 
-def test_health_tells_a_wrong_key_and_a_closed_door(server: OpenAIServer) -> None:
+def test_health_reports_a_wrong_key_and_a_closed_port(server: OpenAIServer) -> None:
     stranger = OpenAIImages({"base_url": f"{server.url}/v1", "model": "gpt-image-2", "secret": "sk-wrong-0123456789"})
     health = stranger.health()
     assert not health.is_ok and "does not accept the endpoint's key" in health.message
@@ -318,7 +320,7 @@ def test_the_form_uses_the_field_that_a_server_knows(server: OpenAIServer) -> No
     assert server.made[0].fields["input_fidelity"] == "high"
 
 
-# -- servers like it ---------------------------------------------------------------------------------------------------
+# -- compatible servers ------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -347,7 +349,7 @@ def test_an_address_is_fetched_at_once_and_more_images_than_asked_for_are_counte
     assert compatible.counts == {GENERATIONS: 1, "GET /files": 1}
 
 
-def test_a_image_that_cannot_be_fetched_is_tried_again_but_not_ordered_again(compatible: OpenAIServer) -> None:
+def test_an_image_that_cannot_be_fetched_is_tried_again_but_not_submitted_again(compatible: OpenAIServer) -> None:
     compatible.fail_next("GET /files", CUT_BEFORE, Fault(response=Response(503)))
     assert submit(local(compatible)).pixels is not None
     compatible.fail_next("GET /files", Fault(response=Response(404)))

@@ -37,7 +37,7 @@ def test_a_moderation_refusal_is_final_and_gives_the_reason(server: OpenAIServer
     assert server.made == []
 
 
-def test_no_credit_is_told_from_too_many_calls() -> None:
+def test_no_credit_is_distinguished_from_too_many_calls() -> None:
     with serving(OpenAIServer(credit=1)) as server:
         made = engine(server)
         submit(made)
@@ -82,7 +82,7 @@ def test_failed_calls_count_against_the_limit() -> None:
         ({}, "slow down", None),
     ],
 )
-def test_how_long_to_wait_is_read_wherever_it_is_said(
+def test_the_wait_is_read_wherever_the_service_names_it(
     server: OpenAIServer, headers: dict[str, str], message: str, seconds: float | None
 ) -> None:
     body = {"error": {"message": message, "type": "requests", "param": None, "code": "rate_limit_exceeded"}}
@@ -110,7 +110,7 @@ def test_a_model_that_is_gone_is_the_endpoints_fault(server: OpenAIServer) -> No
     assert "has no model gpt-image-1 for this account" in error.message and "Set another" in error.message
 
 
-def test_an_order_that_cannot_be_carried_out_names_the_parameter(server: OpenAIServer) -> None:
+def test_a_submission_that_cannot_be_carried_out_names_the_parameter(server: OpenAIServer) -> None:
     made = engine(server, profile={"parameters": {"style": []}})
     error = submit_refused(made, spec(parameters={"style": "vivid"}))
     assert error.kind == ErrorKind.ENDPOINT
@@ -171,7 +171,7 @@ def test_spans_as_the_headers_write_them() -> None:
 # -- answers that do not come, or not whole ----------------------------------------------------------------------------
 
 
-def test_a_cut_connection_is_uncertain_and_its_mark_is_told(server: OpenAIServer) -> None:
+def test_a_cut_connection_is_uncertain_and_its_marker_is_reported(server: OpenAIServer) -> None:
     made, marker = engine(server), str(uuid.uuid4())
     server.fail_next(GENERATIONS, CUT_BEFORE, CUT_AFTER)
     for paid in (0, 1):
@@ -215,13 +215,13 @@ def test_an_answer_that_cannot_be_read_was_paid_for_and_is_uncertain(server: Ope
     assert submit_refused(engine(server)).kind == ErrorKind.UNCERTAIN
 
 
-def test_an_answer_without_a_image_goes_to_a_person(server: OpenAIServer) -> None:
+def test_an_answer_without_an_image_goes_to_a_person(server: OpenAIServer) -> None:
     server.fail_next(GENERATIONS, Fault(response=plain({"created": 1, "data": []})))
     error = submit_refused(engine(server))
     assert error.kind == ErrorKind.INPUT and "without an image" in error.message
 
 
-def test_nobody_can_be_asked_what_became_of_a_call(server: OpenAIServer) -> None:
+def test_the_service_has_no_lookup_of_calls(server: OpenAIServer) -> None:
     made = engine(server)
     with pytest.raises(EngineError) as caught:
         made.find(Task(1, spec()), "m", datetime.now(UTC), ())

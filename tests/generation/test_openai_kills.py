@@ -99,7 +99,7 @@ def finish_the_rest() -> None:
         processes.wait_until(all_ended, seconds=180, what="every job ends or is held")
 
 
-def test_fifty_kills_order_nothing_twice_and_hold_what_is_uncertain(clean_redis: Any) -> None:
+def test_fifty_kills_submit_nothing_twice_and_hold_what_is_uncertain(clean_redis: Any) -> None:
     with serving(OpenAIServer(is_compatible=True, seconds=WORK_SECONDS)) as server:
         queued_runs.create_run(queued_runs.create_campaign(), endpoint(server, WhenUncertain.HOLD), JOBS)
         hit, under_way = kill_workers(server, random.Random(1))
@@ -124,7 +124,7 @@ def test_fifty_kills_order_nothing_twice_and_hold_what_is_uncertain(clean_redis:
     assert sorted(settled.values_list("job_id", flat=True)) == sorted(job.pk for job in succeeded)
 
 
-def test_fifty_kills_with_resubmission_order_again_only_what_was_under_way(clean_redis: Any) -> None:
+def test_fifty_kills_with_resubmission_submit_again_only_what_was_under_way(clean_redis: Any) -> None:
     with serving(OpenAIServer(is_compatible=True, seconds=WORK_SECONDS)) as server:
         queued_runs.create_run(queued_runs.create_campaign(), endpoint(server, WhenUncertain.RESUBMIT), JOBS)
         hit, under_way = kill_workers(server, random.Random(2))

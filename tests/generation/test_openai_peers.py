@@ -125,7 +125,7 @@ def test_an_edit_without_the_unknown_field_still_has_its_photo_and_its_prompt(se
         ("style", "Unrecognized request argument supplied: style"),
     ],
 )
-def test_what_people_set_is_never_left_out_behind_their_backs(server: OpenAIServer, field: str, message: str) -> None:
+def test_a_parameter_that_people_set_is_never_left_out_silently(server: OpenAIServer, field: str, message: str) -> None:
     server.unknown, server.says = {field}, refusal_response(message)
     profile = {
         "base": "compatible",
@@ -165,7 +165,7 @@ def test_words_of_the_prompt_name_no_field(server: OpenAIServer) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 401, 429, 500, 502, 503])
-def test_only_an_order_that_was_refused_before_it_was_made_is_sent_again(server: OpenAIServer, status: int) -> None:
+def test_only_a_submission_that_was_refused_before_it_was_made_is_sent_again(server: OpenAIServer, status: int) -> None:
     server.unknown, server.says = {"response_format"}, refusal_response("Unknown parameter: 'response_format'.", status)
     submit_refused(peer(server))
     assert server.counts[GENERATIONS] == 1
@@ -189,7 +189,7 @@ def test_only_an_order_that_was_refused_before_it_was_made_is_sent_again(server:
         (429, None, "Billing hard limit has been reached"),
     ],
 )
-def test_an_empty_account_is_told_by_type_and_words(
+def test_an_empty_account_is_recognised_by_type_and_words(
     server: OpenAIServer, status: int, kind: str | None, message: str
 ) -> None:
     answer = plain({"error": {"message": message, "type": kind, "param": None, "code": str(status)}}, status)
@@ -225,7 +225,7 @@ def test_too_many_calls_are_no_empty_account(server: OpenAIServer, message: str)
         (400, "Responsible AI practices: the image generation failed"),
     ],
 )
-def test_a_refusal_by_rules_is_told_by_its_words(server: OpenAIServer, status: int, message: str) -> None:
+def test_a_refusal_by_rules_is_recognised_by_its_words(server: OpenAIServer, status: int, message: str) -> None:
     answer = plain({"error": {"message": message, "type": "None", "param": "None", "code": str(status)}}, status)
     server.fail_next(GENERATIONS, Fault(response=answer))
     error = submit_refused(peer(server))
@@ -246,7 +246,7 @@ def test_a_refusal_by_rules_is_told_by_its_words(server: OpenAIServer, status: i
         (422, "The model qwen-image has been retired"),
     ],
 )
-def test_a_wrong_model_is_the_endpoints_fault_and_told_by_its_words(
+def test_a_wrong_model_is_the_endpoints_fault_and_recognised_by_its_words(
     server: OpenAIServer, status: int, message: str
 ) -> None:
     answer = plain({"error": {"message": message, "type": "None", "param": "None", "code": str(status)}}, status)
@@ -266,7 +266,7 @@ def test_a_wrong_model_is_the_endpoints_fault_and_told_by_its_words(
         (400, "invalid_api_key", "no"),
     ],
 )
-def test_a_refused_key_is_told_by_type_and_words(
+def test_a_refused_key_is_recognised_by_type_and_words(
     server: OpenAIServer, status: int, kind: str | None, message: str
 ) -> None:
     server.fail_next(GENERATIONS, Fault(response=plain({"error": {"message": message, "type": kind}}, status)))
@@ -283,7 +283,7 @@ def test_hostile_words_are_read_in_no_time(letters: str) -> None:
     assert isinstance(error, EngineError)
 
 
-# -- where images lie --------------------------------------------------------------------------------------------------
+# -- hosts of images ---------------------------------------------------------------------------------------------------
 
 
 def submitted(made: OpenAIImages) -> Submitted:
@@ -396,7 +396,7 @@ def test_a_redirect_of_a_private_host_is_not_followed(remote: OpenAIServer, stor
         ("replicate.delivery", False),
     ],
 )
-def test_hosts_of_a_private_network_are_told_from_public_ones(entry: str, is_private: bool) -> None:
+def test_hosts_of_a_private_network_are_distinguished_from_public_ones(entry: str, is_private: bool) -> None:
     assert output_hosts.may_be_private(entry) is is_private
     assert bool(output_hosts.read([entry]).private) is is_private
 

@@ -50,7 +50,7 @@ def settled_cost() -> Decimal:
     return sum(LedgerEntry.objects.filter(kind=LedgerKind.SETTLE).values_list("amount", flat=True), Decimal(0))
 
 
-def test_images_come_home_and_cost_what_was_counted(clean_redis: Any) -> None:
+def test_images_are_stored_and_cost_what_was_counted(clean_redis: Any) -> None:
     with serving(OpenAIServer()) as server:
         prices = {"million_text_input_tokens": 5, "million_output_tokens": 30}
         made = endpoint(server, model="gpt-image-2-2026-04-21", prices=prices)
@@ -104,22 +104,22 @@ def test_known_limits_are_kept_without_a_refusal(clean_redis: Any) -> None:
     assert AssetVersion.objects.count() == 25
 
 
-def test_by_policy_an_order_uncertain_is_sent_again_and_still_in_the_ledger(
+def test_by_policy_an_uncertain_submission_is_sent_again_and_stays_in_the_ledger(
     server: OpenAIServer, clean_redis: Any
 ) -> None:
-    def made_good() -> bool:
+    def resubmit_until_made() -> bool:
         uncertain.resubmit_all()
         return Job.objects.get().status == JobState.SUCCEEDED
 
     server.fail_next(GENERATIONS, CUT_AFTER, Fault(response=Response(502, b"bad gateway")))
     queued_runs.create_run(queued_runs.create_campaign(), endpoint(server, when_uncertain=WhenUncertain.RESUBMIT), 1)
     with processes.running("worker", "cloud"):
-        processes.wait_until(made_good, seconds=60, what="the submission is sent until it is answered")
+        processes.wait_until(resubmit_until_made, seconds=60, what="the submission is sent until it is answered")
     assert server.counts[GENERATIONS] == 3
     assert LedgerEntry.objects.filter(kind=LedgerKind.UNCERTAIN).count() == 2
 
 
-def test_a_image_that_cannot_be_stored_is_uncertain_and_not_ordered_again(
+def test_an_image_that_cannot_be_stored_is_uncertain_and_not_submitted_again(
     server: OpenAIServer, clean_redis: Any, tmp_path: Path
 ) -> None:
     no_folder = tmp_path / "full"
@@ -134,7 +134,7 @@ def test_a_image_that_cannot_be_stored_is_uncertain_and_not_ordered_again(
     assert LedgerEntry.objects.filter(kind=LedgerKind.UNCERTAIN).count() == 1
 
 
-def test_images_on_a_host_that_is_not_allowed_wait_and_come_home_when_the_operator_allows_it(
+def test_images_on_a_host_that_is_not_allowed_wait_and_are_stored_when_the_operator_allows_it(
     server: OpenAIServer, clean_redis: Any
 ) -> None:
     operator = factories.UserFactory(is_superuser=True)

@@ -28,7 +28,7 @@ def create_endpoint() -> Endpoint:
     return queued_runs.create_endpoint(engine="wire", lane=Lane.CLOUD, url="http://127.0.0.1:9")
 
 
-def found_rate(endpoint: Endpoint) -> LearntRate:
+def find_rate(endpoint: Endpoint) -> LearntRate:
     return endpoint_limits.learnt_rates(EndpointStatus.objects.get(endpoint=endpoint))[rate_limits.SECOND]
 
 
@@ -60,7 +60,7 @@ def test_two_of_four_that_went_out_together_are_a_limit_of_two_in_whatever_order
         submissions.record_refusal(job_id=job_id, token=token)
     for _, _, moment in (attempts[number] for number in refused):
         pacing.record_failure(endpoint, ASKS_FOR_PATIENCE, submitted_at=moment)
-    assert found_rate(endpoint).submissions == 2
+    assert find_rate(endpoint).submissions == 2
 
 
 @pytest.mark.parametrize("rate", [0.7, 1.0, 1.4, 2.9])
@@ -74,7 +74,7 @@ def test_a_small_rate_that_is_made_use_of_grows(rate: float, clean_redis: Any) -
     for _ in range(int(rate)):
         submit_next(endpoint)
     pacing.record_success(endpoint, in_use=1)
-    assert found_rate(endpoint).submissions > rate
+    assert find_rate(endpoint).submissions > rate
 
 
 def test_a_rate_that_is_not_made_use_of_stays(clean_redis: Any) -> None:
@@ -84,7 +84,7 @@ def test_a_rate_that_is_not_made_use_of_stays(clean_redis: Any) -> None:
     endpoint = Endpoint.objects.select_related("status").get(pk=endpoint.pk)
     submit_next(endpoint)
     pacing.record_success(endpoint, in_use=1)
-    assert found_rate(endpoint).submissions == 8
+    assert find_rate(endpoint).submissions == 8
 
 
 def record_accepted_submissions(endpoint: Endpoint, count: int) -> list[tuple[int, Any, datetime]]:
@@ -95,7 +95,7 @@ def record_accepted_submissions(endpoint: Endpoint, count: int) -> list[tuple[in
 
 
 @pytest.mark.parametrize(("submissions", "more"), [(4, 1), (5, 1), (7, 1), (8, 0)])
-def test_what_was_not_refused_for_a_second_is_followed_by_one_more_up_to_twice_what_was_answered(
+def test_a_limit_without_refusal_for_a_second_grows_by_one_up_to_twice_the_answered_calls(
     submissions: int, more: int, clean_redis: Any
 ) -> None:
     endpoint = create_endpoint()
@@ -193,7 +193,7 @@ def test_limits_found_while_an_endpoint_was_ill_are_forgotten_when_it_works_agai
         ("openai", {"model": "gpt-image-2"}, None, 4),
     ],
 )
-def test_a_cog_server_gets_one_order_at_once_unless_its_operator_says_more(
+def test_a_cog_server_gets_one_submission_at_once_unless_its_operator_allows_more(
     engine: str, config: dict[str, Any], max_concurrent: int | None, at_once: int
 ) -> None:
     endpoint = queued_runs.create_endpoint(engine="wire", lane=Lane.CLOUD, url="http://127.0.0.1:9")

@@ -59,7 +59,7 @@ def files() -> dict[str, bytes]:
     return {"mug": cutout.to_png(product()), "nothing": b"no image"}
 
 
-def test_it_is_a_local_engine_known_by_name() -> None:
+def test_packshot_is_a_local_engine_known_by_name() -> None:
     engine = base.build("packshot", {})
     assert isinstance(engine, base.Engine)
     capabilities = engine.capabilities()
@@ -116,7 +116,7 @@ def test_the_pixels_inside_are_the_scaled_photo_and_nothing_else(size: tuple[int
     assert_product_unchanged(pixels, rgba, box)
 
 
-def test_it_stands_on_the_baseline_in_the_middle_and_fills_what_was_asked() -> None:
+def test_a_product_stands_on_the_baseline_in_the_middle_with_the_requested_fill() -> None:
     rgba = product("bottle")
     setting, _ = Packshot().parse({"fill": 0.7, "baseline": 0.88, "position": "baseline"})
     _, box = compose(rgba, setting, 1000, 1000)
@@ -225,7 +225,7 @@ def test_without_a_backdrop_the_master_carries_alpha_and_its_shadow() -> None:
     assert np.abs(over_white - direct).mean() < 0.5 and np.abs(over_white - direct).max() <= 4
 
 
-def test_surfaces_and_colours_are_what_was_ordered() -> None:
+def test_surfaces_and_colours_are_those_that_were_requested() -> None:
     rgba = product("bottle")
     flat = compose_packshot(rgba, backdrop="#b5651d", surface="flat")
     assert tuple(flat[5, 5]) == (0xB5, 0x65, 0x1D)
@@ -254,7 +254,7 @@ def test_edges_keep_their_soft_alpha() -> None:
     assert 1 <= between <= 8
 
 
-def test_wrong_parameters_are_told_in_sentences_that_list_the_right_ones() -> None:
+def test_wrong_parameters_are_explained_in_sentences_that_list_the_right_ones() -> None:
     engine = Packshot()
     problems = engine.validate(
         spec(backdrop="chartreuse?", light="below", fill="big", baseline=4, angle="45", surface="sea")
@@ -292,7 +292,7 @@ def test_every_parameter_that_it_says_it_obeys_changes_the_image(name: str) -> N
 
 
 @pytest.mark.parametrize(("size", "most"), [(1024, 0.3), (2000, 0.9)])
-def test_it_is_fast_on_one_core(size: int, most: float) -> None:
+def test_packshot_is_fast_on_one_core(size: int, most: float) -> None:
     """Allow twice the aims of 0.15 s and 0.45 s of processor time, for slow and busy machines."""
     rgba = product("mug")
     compose_packshot(rgba, size, size)

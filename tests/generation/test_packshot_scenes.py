@@ -77,7 +77,7 @@ def test_the_wall_is_softer_than_the_table_on_which_it_stands() -> None:
     assert contrast[460] > 235 and contrast[20] < 170 and np.all(np.diff(contrast[60:440:40]) > -0.5)
 
 
-def test_how_far_out_of_focus_is_obeyed_and_nothing_else_of_the_scene_changes() -> None:
+def test_the_blur_control_is_obeyed_and_nothing_else_of_the_scene_changes() -> None:
     soft, sharp = (blurred_scene(table_scene(), 512, 512, blur) for blur in (1.0, 0.0))
     detail = [np.abs(np.diff(scene, axis=1)).mean() for scene in (soft, sharp)]
     assert detail[0] < 0.6 * detail[1]
@@ -176,7 +176,7 @@ def test_images_of_every_kind_make_a_scene(files: dict[str, bytes]) -> None:
     assert [round(float(corner.mean())) for corner in corners] == [90, 255, 200]
 
 
-def test_what_is_wrong_with_a_scene_is_said_and_fails_its_own_image_only(files: dict[str, bytes]) -> None:
+def test_a_mistake_in_a_scene_is_reported_and_fails_its_own_image_only(files: dict[str, bytes]) -> None:
     engine = Packshot()
     results = list(engine.generate([Task(1, spec(key="nothing")), Task(2, spec())], RecordingContext(files)))
     assert results[0].error.kind == ErrorKind.INPUT and "'cloth' is no image" in results[0].error.message

@@ -136,7 +136,7 @@ def test_the_preview_counts_prices_and_says_that_there_is_no_history(
         ({"shape": "list", "table": "sku\tbackdrop\taspect\nMUG-1\tink\t1:1\nMUG-2\tsand\t9:16\n"}, 2),
     ],
 )
-def test_what_is_picked_is_what_is_planned(
+def test_the_selected_images_are_the_planned_ones(
     pages: Client, base: str, filled: Callable[..., dict[str, Any]], changes: dict[str, Any], count: int
 ) -> None:
     seen = pages.post(f"{base}preview/", filled(**changes))
@@ -146,7 +146,7 @@ def test_what_is_picked_is_what_is_planned(
     assert Run.objects.get().job_count == count
 
 
-def test_only_what_is_missing_is_planned_and_then_nothing_is(
+def test_only_missing_images_are_planned_and_then_none(
     pages: Client, base: str, filled: Callable[..., dict[str, Any]], campaign: Campaign
 ) -> None:
     run = factories.RunFactory(campaign=campaign)

@@ -21,7 +21,7 @@ usages = st.dictionaries(
 )
 
 
-def test_a_image_by_the_token_costs_what_its_documentation_says() -> None:
+def test_an_image_by_the_token_costs_what_its_documentation_says() -> None:
     usage = {"images": 1, "text_input_tokens": 50, "image_input_tokens": 1000, "output_tokens": 4160}
     assert prices.cost(TOKENS, usage) == Decimal("0.133050")
 
@@ -32,7 +32,7 @@ def test_a_second_and_an_image_have_their_price() -> None:
     assert prices.cost({"image": 0.04, "second": 0.001}, {"images": 1, "seconds": 10}) == Decimal("0.05")
 
 
-def test_what_has_no_price_or_was_not_counted_costs_nothing_and_is_told() -> None:
+def test_what_has_no_price_or_was_not_counted_costs_nothing_and_is_reported() -> None:
     assert prices.cost({}, {"images": 1}) == 0
     assert prices.cost(TOKENS, {"images": 1}) == 0
     assert prices.uncounted_units(TOKENS, {"images": 1, "output_tokens": 5}) == (
@@ -75,7 +75,7 @@ def test_a_table_means_the_same_as_numbers_and_as_text(table: dict[str, Decimal]
 
 
 @given(tables, st.lists(usages, max_size=5))
-def test_an_estimate_from_measured_usage_lies_between_the_cheapest_and_the_dearest(
+def test_an_estimate_from_measured_usage_is_between_the_cheapest_and_the_most_expensive(
     table: dict[str, Decimal], measured: list[dict[str, float]]
 ) -> None:
     whole = [{unit.usage: 0.0 for unit in prices.UNITS.values()} | usage for usage in measured]
@@ -86,7 +86,7 @@ def test_an_estimate_from_measured_usage_lies_between_the_cheapest_and_the_deare
     assert min(costs) - prices.PLACES <= estimated <= max(costs) + prices.PLACES
 
 
-def test_an_estimate_knows_an_image_and_its_seconds_without_being_told() -> None:
+def test_an_estimate_knows_an_image_and_its_seconds_without_usage() -> None:
     assert prices.estimate({"image": "0.04", "second": "0.001"}, seconds=12) == Decimal("0.052")
     assert prices.estimate(TOKENS, typical={"output_tokens": 1000}) == Decimal("0.03")
     assert prices.estimate({"second": 1}, seconds=-3) == 0
@@ -115,7 +115,7 @@ def test_the_mean_of_a_unit_is_over_those_that_counted_it() -> None:
         ({"image": 1e9}, ["The price per image is 1000000000.0; it lies between 0 and 100,000."]),
     ],
 )
-def test_a_wrong_table_is_told_in_sentences(table: Any, sentences: list[str]) -> None:
+def test_a_wrong_table_is_explained_in_sentences(table: Any, sentences: list[str]) -> None:
     assert prices.find_problems(table) == sentences
     if sentences:
         with pytest.raises(ValueError, match=r"."):
@@ -128,7 +128,7 @@ def test_a_wrong_table_is_told_in_sentences(table: Any, sentences: list[str]) ->
         st.text(max_size=6) | st.floats(allow_subnormal=False),
     )
 )
-def test_any_table_is_either_told_or_counted(table: dict[str, Any]) -> None:
+def test_any_table_is_either_refused_or_counted(table: dict[str, Any]) -> None:
     if not prices.find_problems(table):
         assert prices.cost(table, {"images": 2, "seconds": 3}) >= 0
 

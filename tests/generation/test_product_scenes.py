@@ -91,7 +91,7 @@ def test_the_model_sees_the_product_and_is_given_all_that_is_around_it():
     assert np.array_equal(np.unique(canvas.init[:8]), [216])
 
 
-def test_what_keeping_a_product_needs_is_said(sd):
+def test_what_keeping_a_product_needs_is_reported(sd):
     def problems(**changes):
         return " ".join(sd.validate(task(0, **FRAME, **changes).spec))
 
@@ -130,7 +130,7 @@ def extend_task(number: int, key: str = "photo", **parameters):
     return task(number, images={"init": ImageRef(key, key)}, parameters=settings, width=128, height=64)
 
 
-def test_a_image_is_continued_around_and_its_own_pixels_stay(engine):
+def test_an_image_is_continued_around_and_its_own_pixels_stay(engine):
     photo = photograph(width=64, height=64)
     context = RecordingContext({"photo": encode_png(photo), "other": encode_png(photograph(1, width=64, height=64))})
     made = pixels(engine, [extend_task(0, extend=True), extend_task(1, "other", extend=True)], context)
@@ -151,7 +151,7 @@ def test_the_margins_are_pixels_or_shares_of_the_frame(sd):
     assert np.abs(made[40:, 80:].astype(int) - small).mean() < 12
 
 
-def test_a_image_that_fills_its_frame_already_is_given_back(sd):
+def test_an_image_that_fills_its_frame_already_is_given_back(sd):
     photo = photograph(width=128, height=64)
     made = pixels(sd, [extend_task(0, extend=True)], RecordingContext({"photo": encode_png(photo)}))[0]
     assert np.array_equal(made, photo)

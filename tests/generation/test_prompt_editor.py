@@ -91,7 +91,7 @@ def test_saving_keeps_what_has_no_field_and_says_where_a_mistake_is(
     assert (made.policy, made.needs, made.note) == ({}, {"engine": "packshot"}, "smaller")
 
 
-def test_an_unknown_placeholder_is_told_with_the_name_that_was_meant(
+def test_an_unknown_placeholder_is_reported_with_the_name_that_was_meant(
     brand: Brand, version: PromptVersion, designer: User, page_client: Any, mugs: list[Any]
 ) -> None:
     answer = page_client(designer).post(
@@ -228,7 +228,7 @@ def test_a_viewer_cannot_try(
     assert not Run.objects.exists()
 
 
-def test_the_last_image_is_the_newest_of_this_version_and_a_failure_is_told(
+def test_the_last_image_is_the_newest_of_this_version_and_a_failure_is_reported(
     brand: Brand, version: PromptVersion, designer: User, mugs: list[Any]
 ) -> None:
     run = factories.RunFactory(campaign=factories.CampaignFactory(brand=brand), prompt_version=version)
@@ -328,7 +328,7 @@ def test_two_versions_show_their_differences_and_how_they_fare(
     assert page_client(designer).get(f"/brands/{brand.slug}/prompts/studio/compare/?a=9").status_code == 404
 
 
-def test_a_verdict_that_was_taken_back_is_no_first_look(brand: Brand, version: PromptVersion) -> None:
+def test_a_decision_that_was_undone_is_no_first_look(brand: Brand, version: PromptVersion) -> None:
     run = factories.RunFactory(campaign=factories.CampaignFactory(brand=brand), prompt_version=version)
     task = create_image_in_review(brand, run=run, specs=[])
     shown = task.asset.versions.get()

@@ -105,7 +105,7 @@ def test_a_failed_image_is_made_again_with_another_seed(release_run: Any, follow
     assert AssetVersion.objects.count() == 2, "the failed one stays beside it"
 
 
-def test_it_is_tried_as_often_as_the_policy_says_and_then_people_look(release_run: Any, follow: Any) -> None:
+def test_an_image_is_retried_as_often_as_the_policy_allows_and_then_reviewed(release_run: Any, follow: Any) -> None:
     release_run()
     for _ in range(3):
         assert asset().state == "making"
@@ -177,7 +177,7 @@ def test_a_cancelled_run_tries_nothing_further(release_run: Any, manager: User, 
     assert Job.objects.count() == 1
 
 
-def test_what_a_killed_process_left_behind_goes_on(release_run: Any) -> None:
+def test_retries_of_a_killed_process_continue(release_run: Any) -> None:
     run = release_run()
     make_image()
     runs.finish_if_done(run.pk)
@@ -189,7 +189,7 @@ def test_what_a_killed_process_left_behind_goes_on(release_run: Any) -> None:
     assert regenerations.regenerate_interrupted() == 0
 
 
-def test_an_engine_that_heeds_no_seed_is_not_asked_again(release_run: Any, follow: Any, monkeypatch: Any) -> None:
+def test_an_engine_that_ignores_seeds_is_not_retried(release_run: Any, follow: Any, monkeypatch: Any) -> None:
     release_run()
     deaf = engines.ReadyEngine({}).capabilities()
     monkeypatch.setattr(engines.ReadyEngine, "capabilities", lambda self: type(deaf)(False, frozenset({"prompt"}), ()))

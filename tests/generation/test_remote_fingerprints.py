@@ -140,7 +140,7 @@ WORKFLOWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
-def test_another_workflow_than_was_planned_is_not_asked_for_anything(comfy: ComfyServer):
+def test_another_workflow_than_was_planned_gets_no_submission(comfy: ComfyServer):
     for first, second in WORKFLOWS.values():
         endpoint = comfy_endpoint(comfy, **first)
         run = plan_run(painted_engine.create_campaign(1), endpoint)
@@ -266,7 +266,7 @@ SETTINGS: list[dict[str, Any]] = [
 ]
 
 
-def test_another_model_or_setting_than_was_planned_is_not_ordered_from(openai: OpenAIServer):
+def test_another_model_or_setting_than_was_planned_gets_no_submission(openai: OpenAIServer):
     planned: list[Run] = []
     for changed in SETTINGS:
         settings = {"base_url": f"{openai.url}/v1", "model": "qwen-image", "profile": "compatible"}
@@ -344,7 +344,7 @@ def test_an_open_version_is_kept_under_the_one_that_the_service_took(at_once: bo
     assert LedgerEntry.objects.filter(kind="settle", amount="0.25").count() == 4
 
 
-def test_a_pinned_version_that_the_service_did_not_take_is_told_to_reviewers(versioned: Callable[..., Endpoint]):
+def test_a_pinned_version_that_the_service_did_not_use_is_shown_to_reviewers(versioned: Callable[..., Endpoint]):
     Versioned.takes = "v2"
     run = release_run(plan_run(painted_engine.create_campaign(1), versioned(version="v1")))
     planned = JobSpec.objects.get().fingerprint

@@ -72,7 +72,9 @@ def states() -> dict[str, int]:
     return dict(Counter(Job.objects.values_list("status", flat=True)))
 
 
-def test_orders_wait_at_the_service_and_their_images_come_home(image_service: ImageService, clean_redis: Any) -> None:
+def test_submissions_wait_at_the_service_and_their_images_are_stored(
+    image_service: ImageService, clean_redis: Any
+) -> None:
     queued_runs.create_run(queued_runs.create_campaign(), create_wire_endpoint(image_service), 12)
     with working():
         wait_until_all_ended()
@@ -96,7 +98,7 @@ def test_a_service_that_answers_at_once_needs_no_asking(image_service: ImageServ
     assert image_service.counts["GET /submissions"] == 0
 
 
-def test_an_order_whose_answer_was_lost_is_looked_up_and_not_paid_twice(
+def test_a_submission_whose_answer_was_lost_is_looked_up_and_not_paid_twice(
     image_service: ImageService, clean_redis: Any
 ) -> None:
     queued_runs.create_run(queued_runs.create_campaign(), create_wire_endpoint(image_service), 3)
@@ -108,7 +110,7 @@ def test_an_order_whose_answer_was_lost_is_looked_up_and_not_paid_twice(
     assert not Attempt.objects.exclude(outcome=AttemptOutcome.SUCCEEDED).exists()
 
 
-def test_an_order_that_never_arrived_is_sent_again_under_another_marker(
+def test_a_submission_that_never_arrived_is_sent_again_under_another_marker(
     image_service: ImageService, clean_redis: Any
 ) -> None:
     queued_runs.create_run(queued_runs.create_campaign(), create_wire_endpoint(image_service), 1)
@@ -122,7 +124,7 @@ def test_an_order_that_never_arrived_is_sent_again_under_another_marker(
     assert first.marker != second.marker
 
 
-def test_where_nobody_can_be_asked_a_lost_answer_is_held_uncertain_and_counts_as_spent(
+def test_without_lookup_a_lost_answer_stays_uncertain_and_counts_as_spent(
     image_service: ImageService, clean_redis: Any
 ) -> None:
     run = queued_runs.create_run(
@@ -156,7 +158,7 @@ def test_a_cancelled_run_is_cancelled_at_the_service_too(image_service: ImageSer
 @pytest.mark.parametrize(
     ("kind", "state"), [("input", JobState.FAILED), ("moderation", JobState.FAILED), ("quota", JobState.HELD)]
 )
-def test_what_the_service_refuses_for_good_is_not_ordered_again(
+def test_what_the_service_refuses_for_good_is_not_submitted_again(
     kind: str, state: str, image_service: ImageService, clean_redis: Any
 ) -> None:
     queued_runs.create_run(
@@ -168,7 +170,7 @@ def test_what_the_service_refuses_for_good_is_not_ordered_again(
     assert len(image_service.paid) == 1
 
 
-def test_what_the_service_forgot_is_ordered_again(image_service: ImageService, clean_redis: Any) -> None:
+def test_what_the_service_forgot_is_submitted_again(image_service: ImageService, clean_redis: Any) -> None:
     image_service.seconds = 1
     queued_runs.create_run(queued_runs.create_campaign(), create_wire_endpoint(image_service), 1)
     with working():
@@ -179,7 +181,9 @@ def test_what_the_service_forgot_is_ordered_again(image_service: ImageService, c
     assert len(image_service.paid) == 2
 
 
-def test_no_more_orders_are_under_way_than_the_endpoint_takes(image_service: ImageService, clean_redis: Any) -> None:
+def test_no_more_submissions_are_under_way_than_the_endpoint_accepts(
+    image_service: ImageService, clean_redis: Any
+) -> None:
     image_service.most_at_once, image_service.seconds = 3, 0.05
     endpoint = create_wire_endpoint(image_service, limits={"max_concurrent": 3}, at_once=True, looks_up=False)
     queued_runs.create_run(queued_runs.create_campaign(), endpoint, 15)
@@ -231,7 +235,7 @@ def test_a_service_that_asks_to_slow_down_is_left_alone_and_then_asked_again(
     assert len(image_service.paid) == 6
 
 
-def test_a_rate_that_nobody_told_is_found_and_kept(image_service: ImageService, clean_redis: Any) -> None:
+def test_an_unknown_rate_limit_is_found_and_kept(image_service: ImageService, clean_redis: Any) -> None:
     image_service.limits = (Window(4, 1.0),)
     endpoint = create_wire_endpoint(image_service)
     queued_runs.create_run(queued_runs.create_campaign(), endpoint, 24)
@@ -243,9 +247,7 @@ def test_a_rate_that_nobody_told_is_found_and_kept(image_service: ImageService, 
     assert not Attempt.objects.filter(error_kind="rate", submitted_at__isnull=False).exists()
 
 
-def test_a_number_of_calls_at_once_that_nobody_told_is_found_and_kept(
-    image_service: ImageService, clean_redis: Any
-) -> None:
+def test_an_unknown_limit_of_calls_at_once_is_found_and_kept(image_service: ImageService, clean_redis: Any) -> None:
     image_service.most_at_once, image_service.seconds = 6, 1.5
     endpoint = create_wire_endpoint(image_service, at_once=True, looks_up=False)
     queued_runs.create_run(queued_runs.create_campaign(), endpoint, 40)
@@ -298,7 +300,7 @@ def test_a_worker_killed_at_any_step_pays_for_nothing_twice(
 
 
 @pytest.mark.slow
-def test_a_worker_killed_in_the_call_of_a_service_that_cannot_be_asked_leaves_uncertainty_and_no_second_order(
+def test_a_worker_killed_in_the_call_of_a_service_without_lookup_leaves_an_uncertain_submission_and_no_second_one(
     image_service: ImageService, clean_redis: Any
 ) -> None:
     image_service.seconds = 3
@@ -317,7 +319,7 @@ def test_a_worker_killed_in_the_call_of_a_service_that_cannot_be_asked_leaves_un
     assert LedgerEntry.objects.filter(kind=LedgerKind.UNCERTAIN).count() == 2
 
 
-def test_what_was_made_before_is_not_ordered(image_service: ImageService, clean_redis: Any) -> None:
+def test_what_was_made_before_is_not_submitted(image_service: ImageService, clean_redis: Any) -> None:
     campaign, endpoint = queued_runs.create_campaign(), create_wire_endpoint(image_service)
     first, second = queued_runs.create_run(campaign, endpoint, 1), queued_runs.create_run(campaign, endpoint, 1)
     frozen = first.jobs.get().frozen

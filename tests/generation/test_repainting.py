@@ -104,7 +104,7 @@ def test_a_cut_out_as_the_mask_keeps_the_product_and_remakes_what_is_around_it(e
     assert np.abs(made[:16, :16].astype(int) - image[:16, :16]).mean() > 10
 
 
-def test_a_image_of_other_proportions_is_cropped_not_squeezed(engine):
+def test_an_image_of_other_proportions_is_cropped_not_squeezed(engine):
     wide = photograph(width=2 * SIZE)
     context = RecordingContext(
         {
@@ -118,7 +118,7 @@ def test_a_image_of_other_proportions_is_cropped_not_squeezed(engine):
     assert largest_difference(made[kept], middle[kept]) == 0
 
 
-def test_what_cannot_be_repainted_is_said_and_the_others_of_the_batch_are_made(engine):
+def test_an_image_that_cannot_be_repainted_is_reported_and_the_others_of_the_batch_are_made(engine):
     files = {
         "init": encode_png(photograph()),
         "mask": encode_png(square()),

@@ -90,7 +90,7 @@ def test_a_larger_mask_of_the_same_shape_is_fitted(photo: Any, designer: Any) ->
     assert np.abs(alpha_of(made).astype(int) - disc_mask()).mean() < 1
 
 
-def test_two_who_repair_at_once_do_not_overwrite_each_other(photo: Any, designer: Any, manager: Any) -> None:
+def test_two_people_who_repair_at_once_do_not_overwrite_each_other(photo: Any, designer: Any, manager: Any) -> None:
     seen = photo.cutouts.get().pk
     cutouts.repair_with_mask(photo_id=photo.pk, mask=png(disc_mask()), by=designer, seen=seen)
     with pytest.raises(Conflict, match="since you opened it"):
@@ -134,7 +134,7 @@ def test_a_cut_out_taken_out_of_use_leaves_its_photo_without_one(photo: Any, des
     assert photo.cutouts.get(is_accepted=True) == cut
 
 
-def test_only_those_who_may_edit_photos_judge_cut_outs(
+def test_only_those_who_may_edit_photos_decide_about_cut_outs(
     photo: Any, reviewer: Any, person: Any, other_brand: Any
 ) -> None:
     cut = photo.cutouts.get()
@@ -193,7 +193,7 @@ def test_a_run_planned_after_a_repair_uses_the_new_cut_out_and_is_another_image(
     assert prints[0] == prints[2] != prints[1]
 
 
-def test_without_an_accepted_cut_out_nothing_is_planned_and_it_is_said(
+def test_without_an_accepted_cut_out_nothing_is_planned_and_a_message_explains_it(
     brand: Any, photo: Any, manager: Any, designer: Any
 ) -> None:
     campaign = factories.CampaignFactory(brand=brand, subjects=[photo.subject])

@@ -48,7 +48,7 @@ def server() -> Iterator[Server]:
         ({"deployment": DEPLOYMENT}, f"/v1/deployments/{DEPLOYMENT}/predictions"),
     ],
 )
-def test_a_image_comes_from_a_version_an_official_model_and_a_deployment(server, target, path):
+def test_an_image_comes_from_a_version_an_official_model_and_a_deployment(server, target, path):
     result = submit_and_fetch(engine(server, **target), spec())
     assert [request.path for request in server.requests if request.method == "POST"] == [path]
     assert np.array_equal(result.pixels, noise_pixels(7, 64, 80))
@@ -173,7 +173,7 @@ def test_a_wait_that_ends_before_the_image_leaves_the_id(server):
     assert wait_for_result(engine(server), submitted.remote_id).outputs
 
 
-def test_a_image_that_cannot_be_fetched_at_once_is_left_to_the_poller(server):
+def test_an_image_that_cannot_be_fetched_at_once_is_left_to_the_poller(server):
     server.fail_next("GET /outputs/{id}", CUT_BEFORE)
     replicate = engine(server, wait_seconds=5)
     submitted = submit(replicate, spec())
@@ -220,7 +220,7 @@ def test_a_list_input_takes_the_image_in_a_list(server):
     assert len(server.paid[0]["image_input"]) == 1
 
 
-def test_an_upload_that_fails_has_ordered_nothing(server):
+def test_an_upload_that_fails_has_submitted_nothing(server):
     images, context = images_and_context(mask=png(2, width=400, height=400, grain=60))
     server.fail_next("POST /files", CUT_AFTER)
     with pytest.raises(EngineError) as caught:

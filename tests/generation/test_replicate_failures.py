@@ -37,7 +37,7 @@ def server() -> Iterator[Server]:
 # -- refusals and failures ------------------------------------------------------------------------------------------
 
 
-def test_what_the_model_does_not_take_is_said_with_the_field(server):
+def test_what_the_model_does_not_accept_is_reported_with_the_field(server):
     replicate = engine(server, inputs={**INPUTS, "seed": {"input": "seed", "maximum": 2**40}})
     error = submit_refused(replicate, spec(seed=2**33))
     assert error.kind == ErrorKind.INPUT
@@ -46,7 +46,7 @@ def test_what_the_model_does_not_take_is_said_with_the_field(server):
 
 
 @pytest.mark.parametrize(("form", "wait"), [("body", 30.0), ("words", 30.0), ("header", 30.0)])
-def test_a_throttled_order_says_how_long_to_wait_in_each_of_its_forms(form, wait):
+def test_a_throttled_submission_says_how_long_to_wait_in_each_of_its_forms(form, wait):
     with serving(Server(limits=(Window(1, wait),))) as server:
         server.throttled = form
         replicate = engine(server)
@@ -103,7 +103,7 @@ def test_a_version_or_model_that_is_not_there_holds_the_endpoint(server):
         ("Could not load image: the mask has another size than the image", ErrorKind.INPUT),
     ],
 )
-def test_a_failed_prediction_fails_as_its_words_say(server, words, kind):
+def test_a_failed_prediction_fails_with_the_kind_that_its_message_means(server, words, kind):
     server.fates["a mug on oak"] = PredictionOutcome(error=words, logs="what the model wrote")
     result = submit_and_fetch(engine(server), spec())
     assert (result.error.kind, result.pixels) == (kind, None)
@@ -183,7 +183,7 @@ def test_images_come_from_the_services_own_hosts_only(server):
 # -- answers that do not come ---------------------------------------------------------------------------------------
 
 
-def test_an_order_that_never_arrived_may_be_sent_again():
+def test_a_submission_that_never_arrived_may_be_sent_again():
     with serving(Server()) as server:
         replicate = engine(server)
     assert submit_refused(replicate).kind == ErrorKind.TRANSIENT
@@ -203,7 +203,7 @@ def test_an_order_that_never_arrived_may_be_sent_again():
     ids=["cut", "502", "504", "500", "half an answer", "no id", "too slow"],
 )
 @pytest.mark.parametrize("target", ["version", "model", "deployment"])
-def test_an_order_whose_answer_was_lost_is_uncertain_and_found_again(server, fault, target):
+def test_a_submission_whose_answer_was_lost_is_uncertain_and_found_again(server, fault, target):
     server.fail_next("POST /predictions", fault)
     replicate = engine(
         server, timeout_seconds=1, **{target: {"version": VERSION, "model": MODEL}.get(target, DEPLOYMENT)}
@@ -217,7 +217,7 @@ def test_an_order_whose_answer_was_lost_is_uncertain_and_found_again(server, fau
     assert replicate.fetch(wait_for_result(replicate, found_id), MemoryContext()).pixels is not None
 
 
-def test_an_order_that_was_cut_before_it_counted_is_not_found(server):
+def test_a_submission_that_was_cut_before_it_counted_is_not_found(server):
     replicate = engine(server)
     submit(replicate, spec(seed=8))
     server.fail_next("POST /predictions", CUT_BEFORE)
@@ -234,7 +234,7 @@ def test_a_busy_gateway_that_took_nothing_is_asked_again(server):
 @pytest.mark.parametrize(
     "fault", [CUT_BEFORE, Fault(response=Response(500, b"oops")), Fault(response=Response(200, b"<"))]
 )
-def test_a_poll_without_an_answer_is_no_verdict(server, fault):
+def test_a_poll_without_an_answer_is_a_transient_error_and_the_result_still_comes(server, fault):
     replicate = engine(server)
     remote_id = submit(replicate, spec()).remote_id
     server.fail_next("GET /predictions/{id}", fault)
@@ -251,7 +251,7 @@ def test_of_several_the_ones_that_answered_count(server):
     assert list(replicate.poll(ids)) == ids[:1]
 
 
-def test_a_image_that_breaks_off_is_fetched_again(server):
+def test_an_image_that_breaks_off_is_fetched_again(server):
     replicate = engine(server)
     result = wait_for_result(replicate, submit(replicate, spec()).remote_id)
     for fault in (CUT_BEFORE, Fault(response=Response(200, png(1)[:500]))):
@@ -265,7 +265,7 @@ def test_a_image_that_breaks_off_is_fetched_again(server):
 # -- finding lost submissions ---------------------------------------------------------------------------------------
 
 
-def test_it_is_found_pages_below_and_not_beyond_its_time(server):
+def test_a_submission_is_found_on_later_pages_and_not_beyond_its_time(server):
     replicate = engine(server)
     server.page = 4
     expected_id = submit(replicate, spec()).remote_id
@@ -289,7 +289,7 @@ def test_two_that_look_the_same_are_given_to_one_task_each(server):
     assert find(replicate, spec(), taken={first, second}) is None
 
 
-def test_the_webhooks_address_tells_two_that_look_the_same_apart(server):
+def test_the_webhooks_address_distinguishes_two_submissions_that_look_the_same(server):
     server.shows_webhooks = True
     replicate = engine(server, webhook_url="https://context.example/hooks/replicate/cloud")
     markers = [str(uuid.uuid4()) for _ in range(3)]
@@ -302,7 +302,7 @@ def test_the_webhooks_address_tells_two_that_look_the_same_apart(server):
 
 
 @pytest.mark.parametrize("other", [spec("a bowl"), spec(seed=8), spec(width=72), spec(parameters={"guidance": 5})])
-def test_an_order_for_another_image_is_not_taken_for_ours(server, other):
+def test_a_submission_for_another_image_is_not_taken_for_ours(server, other):
     replicate = engine(server)
     submit(replicate, other)
     if other.parameters:  # it contains all inputs of ours: it counts only where no equal one exists
@@ -313,7 +313,7 @@ def test_an_order_for_another_image_is_not_taken_for_ours(server, other):
         assert find(replicate, spec()) is None
 
 
-def test_an_order_of_another_version_or_model_is_not_taken_for_ours(server):
+def test_a_submission_of_another_version_or_model_is_not_taken_for_ours(server):
     submit(engine(server, model=MODEL), spec())
     assert find(engine(server), spec()) is None
     assert find(engine(server, model="kilnmoor/other"), spec()) is None
@@ -321,7 +321,7 @@ def test_an_order_of_another_version_or_model_is_not_taken_for_ours(server):
 
 
 @pytest.mark.parametrize("side", [48, 400])
-def test_the_same_words_with_another_product_photo_are_another_order(server, side):
+def test_the_same_words_with_another_product_photo_are_another_submission(server, side):
     replicate = engine(server)
     mug, bowl = (png(seed, width=side, height=side, grain=60) for seed in (1, 2))
     mugs, with_mug = images_and_context(init=mug)
@@ -335,7 +335,7 @@ def test_the_same_words_with_another_product_photo_are_another_order(server, sid
 
 
 @pytest.mark.parametrize("fault", [CUT_BEFORE, Fault(response=Response(500, b"oops")), Fault(response=plain({}, 429))])
-def test_a_list_that_cannot_be_read_is_no_verdict(server, fault):
+def test_a_lookup_whose_list_cannot_be_read_is_an_error_and_not_a_missing_submission(server, fault):
     replicate = engine(server)
     submit(replicate, spec())
     server.fail_next("GET /predictions", fault)

@@ -1,4 +1,4 @@
-"""The input schema of a Replicate model or a Cog server becomes the settings of an endpoint with one click."""
+"""Test that one click turns the input schema of a Replicate model or a Cog server into the settings of an endpoint."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_model_of_sizes_lists_of_images_and_masks_is_read_too() -> None:
     }, "a text called image is no image, and without an image to start from there is no strength"  # fmt: skip
 
 
-def test_what_cannot_be_read_suggests_nothing() -> None:
+def test_an_unreadable_schema_suggests_nothing() -> None:
     for odd in ({}, {"openapi_schema": "none"}, {"components": {"schemas": {"Input": {"properties": [1]}}}}):
         assert inputs(odd) == () and suggest_inputs(inputs(odd)) == {}
     assert suggest_inputs(described(text_file={"type": "string"})) == {}, "nothing that the words could go by"
@@ -142,7 +142,7 @@ def test_whatever_a_service_says_of_itself_is_read_and_what_is_suggested_can_be_
     assert not suggestion or replicate_inputs.read({"inputs": suggestion}).names <= set(properties)
 
 
-def test_an_input_that_the_model_needs_and_nobody_names_is_told() -> None:
+def test_an_input_that_the_model_needs_and_nobody_names_is_reported() -> None:
     model_inputs = inputs(
         {"components": {"schemas": {"Input": {"properties": {"text": {}, "face": {}}, "required": ["face"]}}}}
     )
@@ -150,7 +150,7 @@ def test_an_input_that_the_model_needs_and_nobody_names_is_told() -> None:
     assert problem(model_inputs, {"text", "face"}) == "" and "no input width" in problem(model_inputs, {"width"})
 
 
-def test_bounds_that_no_order_could_keep_are_left_out() -> None:
+def test_bounds_that_no_submission_could_keep_are_left_out() -> None:
     model_inputs = described(
         prompt={"type": "string"},
         steps={"type": "integer", "minimum": 1, "maximum": 50, "default": "many"},
@@ -166,7 +166,7 @@ def test_bounds_that_no_order_could_keep_are_left_out() -> None:
     }
 
 
-def test_what_somebody_wrote_is_mended_and_not_replaced() -> None:
+def test_what_somebody_wrote_is_corrected_and_not_replaced() -> None:
     model_inputs = described(
         prompt={"type": "string"},
         seed={"type": "integer"},
@@ -215,7 +215,7 @@ def test_only_an_endpoint_that_does_not_fit_or_says_nothing_gets_a_suggestion() 
     )
 
 
-def test_what_is_suggested_is_what_the_service_takes() -> None:
+def test_the_suggestion_is_accepted_by_the_service() -> None:
     with serving(Server()) as server:
         health = engine(server, inputs={"prompt": "words"}, model=MODEL).health()
         assert not health.is_ok and health.suggested["inputs"]["parameters"]

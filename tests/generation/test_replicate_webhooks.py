@@ -96,10 +96,10 @@ def test_a_signed_message_makes_the_job_due_and_wakes_the_lane(waiting_job: Wait
     assert not waiting_job.is_due()
     assert send(waiting_job.address) == 204
     assert waiting_job.is_due()
-    assert clean_redis.get("proofline:nudge:cloud")
+    assert clean_redis.get("proofline:wake-up:cloud")
 
 
-def test_it_changes_nothing_but_when_to_look(waiting_job: Waiting) -> None:
+def test_a_webhook_changes_only_the_time_of_the_next_poll(waiting_job: Waiting) -> None:
     before = Job.objects.values().get(pk=waiting_job.job.pk)
     attempts = list(Attempt.objects.values())
     forged = {"id": "another", "status": "failed", "error": "give up", "output": ["https://evil.example/a.png"]}
@@ -141,7 +141,7 @@ def test_one_good_signature_among_several_is_enough(waiting_job: Waiting) -> Non
     assert send(waiting_job.address, body=body, webhook_timestamp=str(now), webhook_signature=" ".join(both)) == 204
 
 
-def test_an_endpoint_without_a_signing_secret_hears_nothing(waiting_job: Waiting) -> None:
+def test_an_endpoint_without_a_signing_secret_ignores_webhooks(waiting_job: Waiting) -> None:
     for secret in (TOKEN, "", f"{TOKEN} whsec_%%%"):
         waiting_job.job.endpoint.secret = secret
         waiting_job.job.endpoint.save()
@@ -175,7 +175,7 @@ def test_a_message_about_an_earlier_attempt_does_not_touch_the_present_one(waiti
     assert not waiting_job.is_due()
 
 
-def test_an_order_that_is_still_looked_for_keeps_its_time(waiting_job: Waiting) -> None:
+def test_a_submission_that_is_still_looked_for_keeps_its_time(waiting_job: Waiting) -> None:
     Job.objects.filter(pk=waiting_job.job.pk).update(remote_id="")
     assert send(waiting_job.address) == 204
     assert not waiting_job.is_due()
@@ -188,7 +188,7 @@ def test_only_a_post_of_bounded_size_is_read(waiting_job: Waiting) -> None:
 
 
 @pytest.mark.parametrize("is_reordered", [False, True])
-def test_what_the_service_sends_repeatedly_and_reordered_makes_exactly_its_job_due(
+def test_messages_that_come_repeatedly_and_out_of_order_make_exactly_their_job_due(
     live_server: Any, clean_redis: Any, is_reordered: bool
 ) -> None:
     with serving(Replicate()) as server:
@@ -208,14 +208,14 @@ def test_what_the_service_sends_repeatedly_and_reordered_makes_exactly_its_job_d
 def test_a_service_with_another_key_is_turned_away(live_server: Any, waiting_job: Waiting) -> None:
     with serving(Replicate()) as server:
         server.signing_secret = signing.new_secret()
-        assert server.tell(f"{live_server.url}{waiting_job.address}", {"status": "succeeded"}) == 401
+        assert server.send_webhook(f"{live_server.url}{waiting_job.address}", {"status": "succeeded"}) == 401
         server.signing_secret = SIGNING_SECRET
         assert (
-            server.tell(
+            server.send_webhook(
                 f"{live_server.url}{waiting_job.address}", {"status": "succeeded"}, submitted_at=time.time() - 600
             )
             == 401
         )
         assert not waiting_job.is_due()
-        assert server.tell(f"{live_server.url}{waiting_job.address}", {"status": "succeeded"}) == 204
+        assert server.send_webhook(f"{live_server.url}{waiting_job.address}", {"status": "succeeded"}) == 204
     assert waiting_job.is_due()

@@ -65,7 +65,7 @@ def job_states() -> dict[str, int]:
     return dict(Counter(Job.objects.values_list("status", flat=True)))
 
 
-def every_image_is_the_one_that_was_asked_for() -> None:
+def every_image_is_the_requested_one() -> None:
     """Check that each image belongs to its job: a wrong match in the list would fetch the image of another job."""
     for version in AssetVersion.objects.select_related("master"):
         spec = JobSpec.objects.get(job=version.job_id).spec
@@ -73,9 +73,7 @@ def every_image_is_the_one_that_was_asked_for() -> None:
         assert np.array_equal(pixels, noise_pixels(spec["seed"], spec["width"], spec["height"]))
 
 
-def test_a_worker_brings_every_image_home_through_everything_that_goes_wrong(
-    server: Replicate, clean_redis: Any
-) -> None:
+def test_a_worker_stores_every_image_despite_every_kind_of_failure(server: Replicate, clean_redis: Any) -> None:
     server.limits = (Window(4, 1.0),)
     server.seconds = 0.3
     lost = [CUT_AFTER, CUT_BEFORE, Fault(), Fault(response=Response(504, b""), after_effect=True), Fault(), CUT_BEFORE]
@@ -87,12 +85,12 @@ def test_a_worker_brings_every_image_home_through_everything_that_goes_wrong(
         wait_until_all_ended()
     assert job_states() == {JobState.SUCCEEDED: 12}
     assert (len(server.paid), server.paid_twice()) == (12, 0)
-    every_image_is_the_one_that_was_asked_for()
+    every_image_is_the_requested_one()
     settled = LedgerEntry.objects.filter(kind=LedgerKind.SETTLE).values_list("amount", flat=True)
     assert [float(amount) for amount in settled] == pytest.approx([0.0003] * 12, rel=0.01)
 
 
-def test_an_image_that_came_with_the_answer_and_cannot_be_stored_is_fetched_again_and_not_ordered_again(
+def test_an_image_that_came_with_the_answer_and_cannot_be_stored_is_fetched_again_and_not_submitted_again(
     server: Replicate, clean_redis: Any, tmp_path: Path
 ) -> None:
     folder = tmp_path / "full"
@@ -111,7 +109,7 @@ def test_an_image_that_came_with_the_answer_and_cannot_be_stored_is_fetched_agai
     assert len(server.paid) == 1
 
 
-def test_webhooks_bring_images_home_long_before_the_next_look(
+def test_webhooks_get_images_stored_long_before_the_next_poll(
     server: Replicate, live_server: Any, clean_redis: Any
 ) -> None:
     server.seconds, server.copies, server.is_reordered = 1.0, 2, True
@@ -144,11 +142,11 @@ def test_a_cog_server_with_one_slot_makes_all_images_one_after_the_other(
             wait_until_all_ended()
         assert job_states() == {JobState.SUCCEEDED: 6}
         assert len(server.runs) == 6 + lost  # a lost image is made again: that costs time but no money
-    every_image_is_the_one_that_was_asked_for()
+    every_image_is_the_requested_one()
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_worker_killed_at_any_step_orders_nothing_twice(point: str, server: Replicate, clean_redis: Any) -> None:
+def test_a_worker_killed_at_any_step_submits_nothing_twice(point: str, server: Replicate, clean_redis: Any) -> None:
     server.seconds = 0.5
     queued_runs.create_run(queued_runs.create_campaign(), endpoint(server), 4)
     assert processes.start_doomed("cloud", point).wait(90) == -signal.SIGKILL
@@ -156,7 +154,7 @@ def test_a_worker_killed_at_any_step_orders_nothing_twice(point: str, server: Re
         wait_until_all_ended()
     assert job_states() == {JobState.SUCCEEDED: 4}
     assert (len(server.paid), server.paid_twice()) == (4, 0)
-    every_image_is_the_one_that_was_asked_for()
+    every_image_is_the_requested_one()
 
 
 def kill_workers(server: Replicate, chance: random.Random) -> int:
@@ -201,4 +199,4 @@ def test_fifty_kills_at_random_moments_pay_for_nothing_twice(server: Replicate, 
     assert AssetVersion.objects.count() == jobs
     assert LedgerEntry.objects.filter(kind=LedgerKind.SETTLE).count() == jobs
     assert not Attempt.objects.filter(outcome=AttemptOutcome.RUNNING).exists()
-    every_image_is_the_one_that_was_asked_for()
+    every_image_is_the_requested_one()

@@ -81,7 +81,7 @@ def test_what_exceeds_the_patience_goes_to_the_cheapest_that_is_done_in_time(cam
     assert jobs_by_endpoint() == {"local": 6, "cheap": 4}
     moves = JobMove.objects.all()
     assert {move.reason for move in moves} == {MoveReason.OVERFLOW}
-    assert "more than the campaign's patience of 6 s" in moves[0].sentence
+    assert "more than the 6 s that the campaign allows" in moves[0].sentence
     assert JobSpec.objects.filter(job__in=[move.job_id for move in moves], quoted_cost="0.01").count() == 4
     assert budgets.status(run.campaign).reserved > 0
 
@@ -103,7 +103,7 @@ def test_endpoints_of_one_price_share_the_work_evenly(campaign: Campaign) -> Non
     assert jobs_by_endpoint() == {"one": 20, "two": 20}
 
 
-def test_everything_leaves_an_endpoint_that_rests_and_what_it_has_in_hand_stays(campaign: Campaign) -> None:
+def test_queued_jobs_leave_an_endpoint_that_rests_and_its_submitted_jobs_stay(campaign: Campaign) -> None:
     record_live_worker()
     local, other = create_endpoint("local"), create_endpoint("other", price_per_image="0.04")
     run = create_run(campaign, local, 5, other)
@@ -153,7 +153,7 @@ def test_what_is_held_because_an_account_is_empty_goes_where_there_is_money(camp
     assert jobs_by_endpoint() == {"other": 3}
 
 
-def test_a_moved_job_is_frozen_anew_for_its_new_engine(campaign: Campaign) -> None:
+def test_a_moved_job_is_frozen_again_for_its_new_engine(campaign: Campaign) -> None:
     record_live_worker(Lane.CLOUD)
     run = create_run(campaign, queued_runs.create_endpoint(lane=Lane.GPU), 1, create_endpoint("cloud"))
     frozen = JobSpec.objects.get(job__run=run)
@@ -176,7 +176,7 @@ def test_an_endpoint_that_cannot_make_the_images_is_no_alternate(campaign: Campa
     assert "needs an image “cutout”" in refused.value.problems[0].message
 
 
-def test_only_who_may_run_says_where_jobs_may_go_and_only_to_own_endpoints(
+def test_only_people_who_may_run_choose_where_jobs_may_go_and_only_to_own_endpoints(
     campaign: Campaign, other_brand: Any
 ) -> None:
     run, cloud = queued_runs.create_run(campaign, create_endpoint("local"), 1), create_endpoint("cloud")

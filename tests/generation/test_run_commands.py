@@ -82,7 +82,7 @@ def test_a_list_of_rows_comes_from_a_csv(plan: Callable[..., Any], tmp_path: Pat
     assert (planned["jobs"], status) == (2, 0)
 
 
-def test_what_is_unknown_is_named(plan: Callable[..., Any]) -> None:
+def test_an_unknown_name_is_reported(plan: Callable[..., Any]) -> None:
     refused, status = plan("--subjects", "MUG-1,MUG-77")
     assert status == 1
     assert "MUG-77" in refused["problems"][0]["message"]
@@ -90,7 +90,7 @@ def test_what_is_unknown_is_named(plan: Callable[..., Any]) -> None:
         command("release_run", "1", "--as", "nobody")
 
 
-def test_engines_tells_which_endpoint_is_not_well(campaign: Campaign) -> None:
+def test_engines_names_the_endpoint_that_is_not_healthy(campaign: Campaign) -> None:
     seen, status = command("engines")
     assert status == 0
     assert {"diffusers", "packshot", "ready"} <= set(seen["engines"])

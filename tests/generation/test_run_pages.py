@@ -165,7 +165,7 @@ def test_a_run_costs_the_same_queries_however_many_images(
 # -- live -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_look_at_what_did_not_change_brings_nothing(run: Run, address: str, viewer: User, page_client: Any) -> None:
+def test_a_live_update_without_changes_is_empty(run: Run, address: str, viewer: User, page_client: Any) -> None:
     fill(run, 5)
     client = page_client(viewer)
     page = client.get(address).content.decode()
@@ -174,7 +174,7 @@ def test_a_look_at_what_did_not_change_brings_nothing(run: Run, address: str, vi
     assert (answer.status_code, answer.content) == (204, b"")
 
 
-def test_a_look_brings_the_cells_that_changed_and_the_head(
+def test_a_live_update_contains_the_changed_cells_and_the_head(
     run: Run, address: str, viewer: User, page_client: Any
 ) -> None:
     jobs = fill(run, 5)
@@ -193,7 +193,7 @@ def test_a_look_brings_the_cells_that_changed_and_the_head(
     assert list(marks(next_answer)) == [str(jobs[2].cell_id)]
 
 
-def test_a_look_costs_what_is_on_the_screen_not_what_the_run_has(
+def test_a_live_update_costs_by_the_cells_on_the_screen_not_by_those_of_the_run(
     run: Run, address: str, viewer: User, page_client: Any
 ) -> None:
     fill(run, 60)
@@ -229,7 +229,7 @@ def test_a_scheduled_run_says_when_it_begins(run: Run, address: str, viewer: Use
     assert "begins by itself" not in page_client(viewer).get(address).content.decode()
 
 
-def test_each_group_has_the_button_that_mends_it(run: Run, address: str, manager: User, page_client: Any) -> None:
+def test_each_group_has_the_button_that_resolves_it(run: Run, address: str, manager: User, page_client: Any) -> None:
     jobs = fill(run, 5)
     fail(jobs[0])
     fail(jobs[1], "moderation", "Refused by the safety system.")
@@ -275,7 +275,7 @@ def test_too_little_budget_leads_to_the_brief(run: Run, address: str, manager: U
     assert f"/campaigns/{run.campaign.slug}/brief/#id_budget" in page
 
 
-def test_the_operator_is_told_what_waits_where(
+def test_the_operator_sees_what_waits_where(
     run: Run, address: str, manager: User, person: Any, page_client: Any
 ) -> None:
     operator = person("admin")
@@ -292,7 +292,7 @@ def test_the_operator_is_told_what_waits_where(
 # -- the drawer -----------------------------------------------------------------------------------------------------
 
 
-def test_the_drawer_tells_everything_of_one_image(brand: Any, reviewer: User, manager: User, page_client: Any, lead: User) -> None:  # fmt: skip # noqa: E501
+def test_the_drawer_shows_everything_about_one_image(brand: Any, reviewer: User, manager: User, page_client: Any, lead: User) -> None:  # fmt: skip # noqa: E501
     task = create_image_in_review(brand)
     asset = task.asset
     run = asset.cell.run

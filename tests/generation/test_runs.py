@@ -228,7 +228,7 @@ def test_rejected_masters_come_back_when_asked_for(planned: Callable[..., Run], 
 # -- pause, resume, cancel, retry ----------------------------------------------------------------------------------
 
 
-def test_a_pause_holds_what_waits_and_resume_queues_it_again(planned: Callable[..., Run], manager: User) -> None:
+def test_a_pause_holds_waiting_jobs_and_resume_queues_them_again(planned: Callable[..., Run], manager: User) -> None:
     run = runs.release(run_id=planned().pk, by=manager)
     finish_jobs(run, limit=1)
     run = runs.pause(run_id=run.pk, by=manager, reason="The backdrop is too grey.")
@@ -248,7 +248,7 @@ def test_a_planned_run_cannot_be_resumed_or_paused(planned: Callable[..., Run], 
             move(run_id=run.pk, by=manager)
 
 
-def test_cancelling_ends_what_waits_asks_what_runs_and_frees_the_money(
+def test_cancelling_ends_waiting_jobs_asks_running_ones_to_stop_and_releases_the_money(
     planned: Callable[..., Run], campaign: Campaign, manager: User
 ) -> None:
     run = runs.release(run_id=planned().pk, by=manager)

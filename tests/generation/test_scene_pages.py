@@ -81,7 +81,7 @@ def test_without_scenes_the_editor_says_how_to_get_one(
     assert "Make an image of one and approve it." in page and "An empty marble table" in page
 
 
-def test_many_concepts_without_a_image_are_three_names_and_a_number(brand: Brand, editor: Any) -> None:
+def test_many_concepts_without_an_image_are_shown_as_three_names_and_a_number(brand: Brand, editor: Any) -> None:
     for name in ("attic", "beach", "cellar", "dune", "eaves"):
         image(brand, name, state="in_review")
     page = editor().content.decode()
@@ -89,7 +89,7 @@ def test_many_concepts_without_a_image_are_three_names_and_a_number(brand: Brand
     assert "and " in page and ">2 more</a>" in page and "products/?kind=concept" in page
 
 
-def test_what_is_chosen_is_saved_and_shown_again(brand: Brand, editor: Any, version: PromptVersion) -> None:
+def test_a_chosen_scene_is_saved_and_shown_again(brand: Brand, editor: Any, version: PromptVersion) -> None:
     image(brand)
     assert editor(control_scene="marble-table").status_code == 302
     made = newest(version)
@@ -145,7 +145,7 @@ def test_a_new_run_offers_scenes_for_its_axes_and_leads_to_what_is_missing(
     assert "has no approved image yet" in client.get(planned["Location"]).content.decode()
 
 
-def test_the_pages_of_a_image_name_its_scene_and_offer_others(
+def test_the_pages_of_an_image_name_its_scene_and_offer_others(
     brand: Brand, campaign: Campaign, version: PromptVersion, endpoint: Endpoint, manager: User,
     page_client: Callable[[User], Client],
 ) -> None:  # fmt: skip

@@ -149,7 +149,7 @@ def test_rows_of_a_list_and_attributes_of_products_name_scenes_too(
 
 
 @pytest.mark.parametrize("state", ["in_review", "rejected", "revoked", "making"])
-def test_without_an_approved_image_nothing_is_planned_and_it_is_said_which_concept(
+def test_without_an_approved_image_nothing_is_planned_and_the_message_names_the_concept(
     brand: Brand, plan_arguments: Callable[..., Any], state: str
 ) -> None:
     waiting = image(brand, state=state)
@@ -165,7 +165,9 @@ def test_without_an_approved_image_nothing_is_planned_and_it_is_said_which_conce
     assert not JobSpec.objects.filter(job__run__campaign=plan_arguments().campaign).exists()
 
 
-def test_an_unknown_concept_and_a_retired_one_are_told_apart(brand: Brand, plan_arguments: Callable[..., Any]) -> None:
+def test_an_unknown_concept_and_a_retired_one_are_distinguished(
+    brand: Brand, plan_arguments: Callable[..., Any]
+) -> None:
     image(brand, "oak-table"), image(brand, "pink-wall")
     [message] = {problem.message for problem in plans.preview(plan_arguments()).problems}
     assert "has no concept of this key" in message and "oak-table, pink-wall" in message
@@ -347,7 +349,7 @@ def test_the_lineage_names_the_image_that_stands_behind_the_product(
     assert facts["digital_source_type"] == "compositeWithTrainedAlgorithmicMedia"
 
 
-def test_people_are_offered_their_brands_scenes_and_told_what_has_none(
+def test_people_are_offered_their_brands_scenes_and_see_which_concepts_have_none(
     brand: Brand, other_brand: Brand, manager: User, person: Callable[..., User]
 ) -> None:
     assert concepts.list_choices(SCENES, manager, brand) == concepts.ConceptChoices([], 0, [], 0)

@@ -138,7 +138,7 @@ def test_a_change_that_does_not_show_is_none(scheduled_run: ScheduledRun, campai
     assert look_for_products(scheduled_run) is None
 
 
-def test_what_is_not_ready_waits_and_is_said(scheduled_run: ScheduledRun, campaign: Campaign) -> None:
+def test_what_is_not_ready_waits_and_is_reported(scheduled_run: ScheduledRun, campaign: Campaign) -> None:
     campaign.subjects.add(factories.SubjectFactory(brand=campaign.brand, key="BARE"))
     new_mug(campaign, 1, confidence=0.4)
     new_mug(campaign, 2)
@@ -200,7 +200,9 @@ def test_the_campaigns_own_budget_holds_too(run_fields: dict[str, Any], campaign
     assert "the campaign's budget goes no further" in scheduled_run.message
 
 
-def test_a_product_that_no_day_can_bear_is_said_to_be_too_much(run_fields: dict[str, Any], campaign: Campaign) -> None:
+def test_a_product_that_exceeds_every_daily_limit_is_reported_as_too_large(
+    run_fields: dict[str, Any], campaign: Campaign
+) -> None:
     scheduled_run = scheduled_runs.create(**(run_fields | {"daily_budget": Decimal("0.40")}))
     mug = new_mug(campaign, 1)
     assert look_for_products(scheduled_run) is None
@@ -210,7 +212,9 @@ def test_a_product_that_no_day_can_bear_is_said_to_be_too_much(run_fields: dict[
     )
 
 
-def test_what_was_in_the_way_is_forgotten_when_it_is_gone(scheduled_run: ScheduledRun, campaign: Campaign) -> None:
+def test_a_reason_for_waiting_is_removed_when_it_no_longer_applies(
+    scheduled_run: ScheduledRun, campaign: Campaign
+) -> None:
     mug = factories.SubjectFactory(brand=campaign.brand, key="BARE")
     campaign.subjects.add(mug)
     look_for_products(scheduled_run)
@@ -244,16 +248,16 @@ def test_new_products_of_the_source_join_the_campaign(
     pim = sources.create(brand=brand, by=manager, name="PIM", kind="push")
     other = sources.create(brand=brand, by=manager, name="Other", kind="push")
 
-    def came(source: FeedSource, sku: str) -> None:
+    def import_sku(source: FeedSource, sku: str) -> None:
         imports.import_feed(
             brand=brand, by=manager, file=io.BytesIO(f"SKU,Title,Colour\n{sku},Mug,sage\n".encode()),
             file_name="feed.csv", source=source,
         )  # fmt: skip
 
-    came(pim, "BEFORE")
+    import_sku(pim, "BEFORE")
     scheduled_run = scheduled_runs.create(**run_fields, source=pim)
-    came(pim, "FRESH")
-    came(other, "ELSEWHERE")
+    import_sku(pim, "FRESH")
+    import_sku(other, "ELSEWHERE")
     with_photo(Subject.objects.get(key="FRESH"))
     assert product_keys(look_for_products(scheduled_run)) == ["FRESH"]
     assert set(campaign.subjects.values_list("key", flat=True)) == {"MUG-1", "MUG-2", "FRESH"}
@@ -262,7 +266,7 @@ def test_new_products_of_the_source_join_the_campaign(
     assert "FRESH" not in campaign.subjects.values_list("key", flat=True), "who took it out meant it"
 
 
-def test_a_stopped_order_makes_nothing_and_takes_up_what_changed_when_it_is_resumed(
+def test_a_stopped_scheduled_run_makes_nothing_and_takes_up_what_changed_when_it_is_resumed(
     scheduled_run: ScheduledRun, campaign: Campaign, manager: Any
 ) -> None:
     scheduled_runs.set_enabled(scheduled_run_id=scheduled_run.pk, by=manager, is_enabled=False)
@@ -272,7 +276,7 @@ def test_a_stopped_order_makes_nothing_and_takes_up_what_changed_when_it_is_resu
     assert scheduled_runs.check_all() == 1
 
 
-def test_who_lost_the_right_makes_nothing_any_more_and_the_order_says_so(
+def test_a_person_who_lost_the_right_makes_nothing_any_more_and_the_scheduled_run_explains_it(
     scheduled_run: ScheduledRun, campaign: Campaign, manager: Any
 ) -> None:
     new_mug(campaign, 1)
@@ -282,7 +286,7 @@ def test_who_lost_the_right_makes_nothing_any_more_and_the_order_says_so(
     assert Run.objects.count() == 0
 
 
-def test_an_endpoint_that_is_switched_off_is_said(
+def test_an_endpoint_that_is_switched_off_is_reported(
     scheduled_run: ScheduledRun, campaign: Campaign, endpoint: Any
 ) -> None:
     new_mug(campaign, 1)
@@ -300,7 +304,7 @@ def test_an_endpoint_that_is_switched_off_is_said(
         ({"daily_budget": Decimal(-1)}, "daily_budget"),
     ],
 )
-def test_odd_orders_are_refused(run_fields: dict[str, Any], wrong: dict[str, Any], pointer: str) -> None:
+def test_odd_scheduled_runs_are_refused(run_fields: dict[str, Any], wrong: dict[str, Any], pointer: str) -> None:
     with pytest.raises(Invalid) as refused:
         scheduled_runs.create(**(run_fields | wrong))
     assert [problem.pointer for problem in refused.value.problems] == [pointer]
@@ -314,7 +318,7 @@ def test_a_draft_prompt_is_never_made_without_anybody_looking_on(run_fields: dic
     assert refused.value.problems[0].pointer == "prompt_version"
 
 
-def test_orders_are_for_those_who_may_run(
+def test_scheduled_runs_are_for_those_who_may_run(
     scheduled_run: ScheduledRun, run_fields: dict[str, Any], reviewer: Any, person: Any, other_brand: Any
 ) -> None:
     with pytest.raises(NotAllowed):
@@ -325,7 +329,7 @@ def test_orders_are_for_those_who_may_run(
         scheduled_runs.change(scheduled_run_id=scheduled_run.pk, by=person("lead", brand=other_brand), name="Mine")
 
 
-def test_orders_are_written_down(scheduled_run: ScheduledRun, manager: Any) -> None:
+def test_scheduled_runs_are_recorded_in_the_audit_trail(scheduled_run: ScheduledRun, manager: Any) -> None:
     scheduled_runs.change(scheduled_run_id=scheduled_run.pk, by=manager, daily_images=7)
     payloads = [event.payload for event in Event.objects.filter(type="generation.scheduled_run.saved").order_by("id")]
     assert [payload["daily_images"] for payload in payloads] == [100, 7]
@@ -334,7 +338,7 @@ def test_orders_are_written_down(scheduled_run: ScheduledRun, manager: Any) -> N
 # -- the page ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_page_sets_orders_up_and_tells_what_they_did(
+def test_the_page_creates_scheduled_runs_and_shows_what_they_did(
     brand: Any, campaign: Campaign, manager: Any, version: Any, endpoint: Any, page_client: Any
 ) -> None:
     client = page_client(manager)
@@ -369,7 +373,7 @@ def test_the_page_sets_orders_up_and_tells_what_they_did(
     assert (changed.status_code, scheduled_run.name) == (302, "Mugs")
 
 
-def test_viewers_see_orders_and_change_none(
+def test_viewers_see_scheduled_runs_and_change_none(
     brand: Any, campaign: Campaign, viewer: Any, scheduled_run: ScheduledRun, page_client: Any
 ) -> None:
     client = page_client(viewer)

@@ -116,7 +116,7 @@ def test_only_a_sensible_time_of_a_planned_run_is_taken(
         schedules.schedule(run_id=run.pk, by=manager, at=in_minutes())
 
 
-def test_a_closed_gate_is_written_to_the_run_told_and_not_tried_again(
+def test_a_closed_gate_is_recorded_on_the_run_notified_and_not_tried_again(
     planned: Callable[..., Run], manager: User
 ) -> None:
     run = schedules.schedule(run_id=planned("full").pk, by=manager, at=in_minutes())

@@ -146,7 +146,7 @@ def test_an_endpoint_follows_weights_that_have_moved(tmp_path: Path, untrained: 
     assert sketches.load(example, untrained).endpoint.config["model"] == str(untrained)
 
 
-def test_without_weights_or_torch_it_is_said_what_to_do(
+def test_without_weights_or_torch_a_message_explains_what_to_do(
     tmp_path: Path, untrained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert sketches.unavailable_reason(untrained) == ""
@@ -155,7 +155,7 @@ def test_without_weights_or_torch_it_is_said_what_to_do(
     assert sketches.unavailable_reason(untrained) == "no_such_package is not installed; `make engines` does that."
 
 
-def test_an_installation_that_failed_is_said_with_its_log(
+def test_an_installation_that_failed_is_reported_with_its_log(
     tmp_path: Path, untrained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = demo.Command()
@@ -184,7 +184,7 @@ def test_a_thing_on_the_table_is_more_clutter_than_its_shading() -> None:
 # -- processes beside the demo ---------------------------------------------------------------------------------------
 
 
-def test_what_runs_beside_writes_into_its_file_and_says_how_it_ended(tmp_path: Path) -> None:
+def test_a_background_process_writes_into_its_file_and_reports_how_it_ended(tmp_path: Path) -> None:
     code = "print('fetching'); raise SystemExit(3)"
     with background_command.run_in_background(
         [sys.executable, "-c", code], log=tmp_path / "log" / "it.log"
@@ -196,7 +196,7 @@ def test_what_runs_beside_writes_into_its_file_and_says_how_it_ended(tmp_path: P
     assert (tmp_path / "log" / "it.log").read_text() == "fetching\n"
 
 
-def test_what_runs_beside_ends_with_its_starter(tmp_path: Path) -> None:
+def test_a_background_process_ends_with_its_starter(tmp_path: Path) -> None:
     with background_command.run_in_background(
         [sys.executable, "-c", "import time; time.sleep(600)"], log=tmp_path / "it.log"
     ) as background:
@@ -205,7 +205,7 @@ def test_what_runs_beside_ends_with_its_starter(tmp_path: Path) -> None:
     assert background.is_over
 
 
-def test_nothing_beside_is_over_at_once(tmp_path: Path) -> None:
+def test_without_a_background_call_the_work_is_over_at_once(tmp_path: Path) -> None:
     with background_command.run_in_background([], log=tmp_path / "it.log") as background:
         assert background.is_over
         assert not background.has_failed

@@ -137,7 +137,7 @@ def test_a_style_that_changed_since_is_other_words(brand: Brand, designer: User,
         ({"seed": -1}, "seed", "whole number"),
     ],
 )
-def test_a_wish_that_cannot_be_made_says_which_field_and_leaves_nothing(
+def test_a_request_that_cannot_be_made_names_the_field_and_leaves_nothing(
     brand: Brand, designer: User, painter: Endpoint, given: dict[str, Any], field: str, words: str
 ) -> None:
     with pytest.raises(Invalid, match=words) as refused:
@@ -164,7 +164,9 @@ def test_words_may_name_what_the_chosen_product_says(brand: Brand, designer: Use
 
 
 @pytest.mark.parametrize("role", ["viewer", "reviewer", "integrator"])
-def test_who_may_not_run_the_sandbox_may_not_try(brand: Brand, person: Any, painter: Endpoint, role: str) -> None:
+def test_people_who_may_not_run_the_sandbox_may_not_try(
+    brand: Brand, person: Any, painter: Endpoint, role: str
+) -> None:
     with pytest.raises(NotAllowed):
         studio.start(brand=brand, wish=wish(), endpoint=painter, by=person(role))
     with pytest.raises(NotAllowed):
@@ -202,7 +204,7 @@ def test_an_engine_that_needs_a_photo_says_so_and_takes_a_dropped_ones_cutout(
     assert made["parameters"]["backdrop"] == "clay"
 
 
-def test_a_image_of_another_brands_studio_is_not_there(
+def test_an_image_of_another_brands_studio_is_not_there(
     brand: Brand, other_brand: Brand, designer: User, person: Any, painter: Endpoint
 ) -> None:
     photo = studio.add_image(
@@ -248,7 +250,7 @@ def test_a_try_of_another_brand_cannot_be_made_again(
         studio.save_prompt(run_id=run.pk, by=stranger, name="Mine")
 
 
-# -- a prompt of it ------------------------------------------------------------------------------------------------
+# -- text that becomes a prompt ------------------------------------------------------------------------------------
 
 
 def test_a_try_becomes_the_first_version_of_a_new_prompt_with_its_seed(
@@ -299,7 +301,7 @@ def tried(brand: Brand, designer: User, painter: Endpoint) -> Run:
     return studio.start(brand=brand, wish=wish(), endpoint=painter, by=designer)
 
 
-def test_its_subject_and_its_prompt_stand_in_no_list(
+def test_the_subject_and_the_prompt_of_a_studio_are_in_no_list(
     brand: Brand, designer: User, tried: Run, page_client: Any, api_client: Any
 ) -> None:
     place = Studio.objects.get()
@@ -359,7 +361,7 @@ def test_a_campaign_can_neither_use_the_studios_subject_nor_a_size_of_its_own(
             )
 
 
-def test_opening_a_studio_is_told_once(brand: Brand, designer: User, painter: Endpoint) -> None:
+def test_opening_a_studio_is_recorded_once(brand: Brand, designer: User, painter: Endpoint) -> None:
     for text in ("one", "two"):
         studio.start(brand=brand, wish=wish(text=text), endpoint=painter, by=designer)
     assert Event.objects.filter(type="campaigns.studio.opened").count() == 1

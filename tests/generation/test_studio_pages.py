@@ -103,7 +103,7 @@ def test_without_javascript_the_page_opens_on_the_new_try(client: Any, address: 
     assert answer.context["filled"].text == "a cobalt mug on marble"
 
 
-def test_an_engine_that_heeds_no_seed_is_asked_for_one_image_without_a_field(
+def test_an_engine_that_ignores_seeds_makes_one_image_and_has_no_seed_field(
     brand: Brand, client: Any, address: str
 ) -> None:
     packshot = factories.EndpointFactory(name="Packshot studio")
@@ -127,7 +127,7 @@ def test_an_engine_that_heeds_no_seed_is_asked_for_one_image_without_a_field(
         ({"text": "a mug in {glaze}"}, "No value for glaze."),
     ],
 )
-def test_what_stands_in_the_way_is_told_where_the_result_would_be(
+def test_what_prevents_an_image_is_shown_where_the_result_would_be(
     client: Any, address: str, painter: Endpoint, given: dict[str, Any], words: str
 ) -> None:
     for headers in (HTMX, {}):
@@ -203,7 +203,7 @@ def test_an_endpoint_that_cannot_be_opened_is_named_and_not_offered(client: Any,
     assert "no endpoint to try on" in answer.content.decode()
 
 
-def test_an_example_fills_the_form_with_the_order_of_a_image(
+def test_an_example_fills_the_form_with_the_settings_of_an_image(
     brand: Brand, client: Any, address: str, painter: Endpoint
 ) -> None:
     spec = {
@@ -246,7 +246,7 @@ def test_a_brand_that_made_nothing_yet_is_offered_plain_words(client: Any, addre
         ({"prices": {"million_output_tokens": 30}}, {}, "the first image tells how much"),
     ],
 )
-def test_a_image_is_priced_before_it_is_made_as_planning_would(
+def test_an_image_is_priced_before_it_is_made_as_planning_would(
     brand: Brand, client: Any, address: str, painter: Endpoint, priced: Any, used: Any, words: str
 ) -> None:
     Endpoint.objects.filter(pk=painter.pk).update(**priced)
@@ -312,7 +312,7 @@ def test_products_with_a_photo_are_offered_and_those_of_others_never(
 # -- the result ----------------------------------------------------------------------------------------------------
 
 
-def test_progress_tells_steps_rate_and_time_left(client: Any, address: str, run: Run) -> None:
+def test_progress_shows_steps_rate_and_time_left(client: Any, address: str, run: Run) -> None:
     record_live_worker()
     first, _ = Job.objects.filter(run=run).order_by("pk")
     claim_job(first, step=10, steps=30, seconds_ago=5)
@@ -333,7 +333,7 @@ def test_a_try_that_nobody_works_on_says_so(client: Any, address: str, run: Run)
     assert "waits for its turn" in client.get(f"{address}{run.pk}/").content.decode()
 
 
-def test_when_it_ends_the_whole_result_takes_the_place_of_what_was_watched(client: Any, address: str, run: Run) -> None:
+def test_at_the_end_the_whole_result_replaces_the_progress(client: Any, address: str, run: Run) -> None:
     versions = [finish_job(job) for job in Job.objects.filter(run=run).order_by("pk")]
     finish_run(run)
     answer = client.get(f"{address}{run.pk}/", headers=HTMX)
@@ -364,7 +364,7 @@ def test_a_failed_try_says_why_and_offers_every_other_endpoint(client: Any, addr
     assert list(JobSpec.objects.filter(job__run=begun).order_by("pk").values_list("spec__seed", flat=True)) == [7, 8]
 
 
-def test_cancel_gives_up_what_waits_and_keeps_what_is_there(client: Any, address: str, run: Run) -> None:
+def test_cancel_ends_waiting_jobs_and_keeps_finished_images(client: Any, address: str, run: Run) -> None:
     version = finish_job(Job.objects.filter(run=run).order_by("pk")[0])
     claim_job(Job.objects.filter(run=run).order_by("pk")[1], step=0, steps=0, seconds_ago=1)
     words = client.post(f"{address}{run.pk}/cancel/", headers=HTMX).content.decode()
@@ -405,7 +405,7 @@ def test_older_tries_are_asked_for_a_page_at_a_time(
 
 
 @pytest.mark.parametrize("role", ["viewer", "reviewer", "integrator"])
-def test_the_studio_is_there_only_for_who_may_run_the_sandbox(
+def test_the_studio_is_shown_only_to_people_who_may_run_the_sandbox(
     brand: Brand, address: str, run: Run, painter: Endpoint, person: Any, page_client: Any, role: str
 ) -> None:
     client = page_client(person(role))

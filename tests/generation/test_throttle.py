@@ -40,7 +40,7 @@ def submission(endpoint: Endpoint, seconds: float = 0.0) -> float:
     return left
 
 
-def test_an_order_that_leaves_late_keeps_those_behind_it_at_their_distance(clean_redis: Any) -> None:
+def test_a_submission_that_leaves_late_keeps_those_behind_it_at_their_distance(clean_redis: Any) -> None:
     endpoint = create_endpoint(max_per_second=4)
     left = [submission(endpoint, seconds=0.4 if number == 0 else 0.0) for number in range(9)]
     assert all(later - earlier >= 1.0 for earlier, later in zip(left, left[4:], strict=False))
@@ -71,18 +71,18 @@ def test_nothing_more_leaves_while_the_service_asks_for_patience(clean_redis: An
     assert throttle.wait_for_turn(endpoint) is None
 
 
-def test_what_has_its_turn_stays_here_too_if_the_service_asks_for_patience(clean_redis: Any) -> None:
+def test_a_submission_whose_turn_has_come_waits_too_if_the_service_asks_for_patience(clean_redis: Any) -> None:
     endpoint = create_endpoint(max_per_second=4)
     turn = throttle.wait_for_turn(endpoint)
     assert turn is not None
     throttle.pause(endpoint, 30)
-    with pytest.raises(EngineError, match="patience"):
+    with pytest.raises(EngineError, match="slow down"):
         turn.wait_until_allowed()
     assert turn.is_called_back
     assert endpoint_limits.count_recent_submissions(endpoint) == (0, 0)
 
 
-def test_orders_are_counted_where_no_limit_is_known_too(clean_redis: Any) -> None:
+def test_submissions_are_also_counted_where_no_limit_is_known(clean_redis: Any) -> None:
     endpoint = create_endpoint()
     for _ in range(3):
         submission(endpoint)
@@ -99,9 +99,9 @@ def test_as_many_are_claimed_as_have_their_turn_soon(clean_redis: Any) -> None:
     for left in (2, 1):
         assert throttle.get_allowance(scarce).submissions == left
         submission(scarce)
-    room = throttle.get_allowance(scarce)
-    assert room.submissions == 0
-    assert 50 < room.wait_seconds < 60
+    allowance = throttle.get_allowance(scarce)
+    assert allowance.submissions == 0
+    assert 50 < allowance.wait_seconds < 60
 
 
 def test_work_that_many_ask_for_is_done_once_more_for_all_of_them() -> None:

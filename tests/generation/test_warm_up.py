@@ -88,7 +88,7 @@ def test_other_settings_mean_another_engine_and_the_old_one_leaves_the_memory(wa
     assert after is not before and not before.health().facts["is_loaded"]
 
 
-class Late(ReadyEngine):
+class LateEngine(ReadyEngine):
     """Yields its images before their pixels are there.
 
     The pixels of a batch arrive when the next batch has begun, those of the last batch at once.
@@ -101,25 +101,25 @@ class Late(ReadyEngine):
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__(config)
-        Late.log, Late.begun = [], [threading.Event() for _ in range(Late.batches + 1)]
+        LateEngine.log, LateEngine.begun = [], [threading.Event() for _ in range(LateEngine.batches + 1)]
         self._number = 0
-        Late.begun[Late.batches].set()
+        LateEngine.begun[LateEngine.batches].set()
 
     def generate(self, batch: Sequence[Task], context: Context) -> Iterator[Result]:
         number, self._number = self._number, self._number + 1
-        Late.log.append(f"begun {number}")
-        Late.begun[number].set()
+        LateEngine.log.append(f"begun {number}")
+        LateEngine.begun[number].set()
         for result in super().generate(batch, context):
             yield replace(result, pixels=None, load_pixels=lambda made=result.pixels: self._arrive(number, made))
 
     def _arrive(self, number: int, pixels: Any) -> Any:
-        if not Late.begun[number + 1].wait(60):
+        if not LateEngine.begun[number + 1].wait(60):
             raise RuntimeError("the next batch was not begun")
-        Late.log.append(f"arrived {number}")
+        LateEngine.log.append(f"arrived {number}")
         return pixels
 
 
-base.register("late", lambda: Late)
+base.register("late", lambda: LateEngine)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -135,4 +135,4 @@ def test_the_lane_begins_the_next_batch_before_the_pixels_of_the_last_have_arriv
         worker.stop()
     assert Job.objects.filter(run=run, status=JobState.SUCCEEDED).count() == 24
     for number in range(2):
-        assert Late.log.index(f"begun {number + 1}") < Late.log.index(f"arrived {number}")
+        assert LateEngine.log.index(f"begun {number + 1}") < LateEngine.log.index(f"arrived {number}")

@@ -234,7 +234,7 @@ def test_words_that_another_node_makes_can_be_marked_over(brand, lead):
     assert open_places(endpoint) == [] and endpoint.config["inputs"]["prompt"] == ["6", "text"]
 
 
-# -- meant as it is -------------------------------------------------------------------------------------------------
+# -- inputs confirmed without a mark --------------------------------------------------------------------------------
 
 
 def style_kept(brand: Any, lead: Any) -> Endpoint:
@@ -244,7 +244,7 @@ def style_kept(brand: Any, lead: Any) -> Endpoint:
     return confirm_places(endpoint, lead, ("22", "image"))
 
 
-def test_what_is_meant_as_it_is_is_asked_no_more_and_stands_in_the_audit_trail(brand, lead):
+def test_an_input_that_is_confirmed_as_it_is_is_not_asked_about_again_and_is_recorded_in_the_audit_trail(brand, lead):
     endpoint = style_kept(brand, lead)
     assert open_places(endpoint) == [] and engines.build("comfyui", endpoint.config).capabilities().open_questions == ()
     event = Event.objects.filter(object_type="endpoint", object_id=endpoint.pk).order_by("-id").first()
@@ -252,12 +252,12 @@ def test_what_is_meant_as_it_is_is_asked_no_more_and_stands_in_the_audit_trail(b
     assert event.payload["changes"][f"config.{CONFIRMED_SETTING}"][1][0][:2] == ["22", "image"]
 
 
-def test_saving_other_marks_keeps_what_is_meant(brand, lead):
+def test_saving_other_marks_keeps_confirmed_inputs(brand, lead):
     endpoint = save_marks(style_kept(brand, lead), lead, **{"3.cfg": "strictness"})
     assert open_places(endpoint) == []
 
 
-def test_what_was_meant_can_be_taken_back(brand, lead):
+def test_a_confirmation_can_be_taken_back(brand, lead):
     assert open_places(confirm_places(style_kept(brand, lead), lead)) == [("22", "image")]
 
 
@@ -269,7 +269,7 @@ def test_what_was_meant_can_be_taken_back(brand, lead):
         ({"22": {"image": "other-style.png"}}, False),
     ],
 )
-def test_a_new_version_keeps_what_is_meant_while_its_value_is_the_same(brand, lead, change, is_kept):
+def test_a_new_version_keeps_a_confirmation_while_its_value_is_the_same(brand, lead, change, is_kept):
     graph = kinds.ip_adapter()
     for node_id, values in change.items():
         graph[node_id]["inputs"] |= values
@@ -278,7 +278,7 @@ def test_a_new_version_keeps_what_is_meant_while_its_value_is_the_same(brand, le
     assert ("reference_2" in endpoint.config["inputs"]) is not is_kept, "else it is marked as on a fresh endpoint"
 
 
-def test_what_is_meant_does_not_change_what_the_images_are_known_by(brand, lead):
+def test_a_confirmation_does_not_change_the_fingerprint(brand, lead):
     endpoint = remove_marks(upload_workflow(brand, lead, graph=kinds.ip_adapter()), lead, "22.image")
     before = engines.build("comfyui", endpoint.config).model_identity()
     assert engines.build("comfyui", confirm_places(endpoint, lead, ("22", "image")).config).model_identity() == before

@@ -143,7 +143,7 @@ def test_an_uploaded_workflow_is_marked_and_can_be_used_at_once(brand, lead):
     assert Event.objects.filter(object_type="endpoint", object_id=comfy_endpoint.pk).exists()
 
 
-def test_a_image_that_comfyui_saved_brings_its_workflow_along(brand, lead):
+def test_an_image_that_comfyui_saved_brings_its_workflow_along(brand, lead):
     info = PngImagePlugin.PngInfo()
     info.add_text("prompt", json.dumps(comfy_workflows.text_to_image()))
     stream = io.BytesIO()
@@ -355,7 +355,7 @@ def test_a_check_that_no_worker_takes_up_ends_in_words(brand, lead, clean_redis,
     assert "No worker of the lane cloud took the check" in check.message
 
 
-# -- who may, and the page ------------------------------------------------------------------------------------------
+# -- permissions, and the page --------------------------------------------------------------------------------------
 
 
 def test_only_leads_and_operators_change_a_workflow(brand, other_brand, person, designer, lead):
@@ -442,7 +442,7 @@ def test_others_of_the_brand_read_the_page_and_change_nothing(brand, designer, l
     assert client.get(address(brand, packshot)).status_code == 404
 
 
-def test_a_stored_workflow_that_cannot_be_read_is_said_and_can_be_replaced(brand, lead, page_client):
+def test_a_stored_workflow_that_cannot_be_read_is_reported_and_can_be_replaced(brand, lead, page_client):
     comfy_endpoint = endpoint(brand, workflow={"nodes": [], "links": []}, inputs={"prompt": ["1", "text"]})
     answer = page_client(lead).get(address(brand, comfy_endpoint))
     assert answer.status_code == 200

@@ -135,13 +135,13 @@ def test_one_brand_never_sees_another(brand, other_brand, person, api_client):
     assert created.status_code == 404
 
 
-def test_a_role_that_may_not_is_told_which_may(brand, viewer, api_client):
+def test_a_role_without_the_right_sees_which_roles_have_it(brand, viewer, api_client):
     refused = api_client(viewer).post(f"{API}/campaigns/", campaign_fields(brand), format="json")
     assert refused.status_code == 403
     assert "campaign manager" in refused.json()["detail"]
 
 
-def test_without_a_token_nothing_is_said(brand):
+def test_without_a_token_nothing_is_revealed(brand):
     refused = Client().get(f"{API}/campaigns/")
     assert refused.status_code == 401
     assert refused["Content-Type"] == "application/problem+json"

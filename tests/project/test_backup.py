@@ -121,13 +121,13 @@ def test_an_empty_installation_says_how_to_make_the_first_account(db: None, caps
     assert "manage.py createsuperuser" in capsys.readouterr().out
 
 
-def test_nothing_is_said_of_accounts_where_there_is_one(db: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_hint_about_accounts_is_missing_where_there_is_one(db: None, capsys: pytest.CaptureFixture[str]) -> None:
     User.objects.create_user("first")
     call_command("first_account")
     assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(("is_superuser", "words"), [(True, "Add a brand"), (False, "Ask an administrator")])
-def test_who_is_in_no_brand_is_told_the_next_step(client: Any, db: None, is_superuser: bool, words: str) -> None:
+def test_a_person_in_no_brand_sees_the_next_step(client: Any, db: None, is_superuser: bool, words: str) -> None:
     client.force_login(User.objects.create_user("somebody", is_superuser=is_superuser))
     assert words in client.get("/").content.decode()

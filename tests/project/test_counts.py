@@ -100,7 +100,7 @@ MEMBERS: dict[str, tuple[list[tuple[int, bool, bool]], str]] = {
 
 
 @pytest.mark.parametrize("case", MEMBERS)
-def test_a_product_is_judged_by_the_campaigns_that_it_is_in(
+def test_a_product_is_counted_by_the_campaigns_that_it_is_in(
     case: str, brand: Brand, manager: User, page_client: Pages
 ) -> None:
     mug = small_mug(brand)

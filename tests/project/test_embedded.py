@@ -100,18 +100,18 @@ def both_answer() -> bool:
     return servers.accepts_connections(place().postgres_socket) and servers.accepts_connections(place().redis_socket)
 
 
-def neither_answers() -> bool:
+def both_are_down() -> bool:
     return not servers.accepts_connections(place().postgres_socket) and not servers.accepts_connections(
         place().redis_socket
     )
 
 
-def test_they_start_in_a_path_with_a_space_and_stop_with_the_block(var: Path) -> None:
+def test_services_start_in_a_path_with_a_space_and_stop_with_the_block(var: Path) -> None:
     with embedded.services():
         assert ask("SELECT current_setting('server_version_num')::int") >= 180000
         assert client().ping()
         sockets = place().sockets
-    assert neither_answers()
+    assert both_are_down()
     assert not sockets.exists()
     assert not (var / "pg" / "postmaster.pid").exists()
 
@@ -160,7 +160,7 @@ def test_a_killed_postgres_comes_back_at_once_with_what_was_committed(var: Path)
             embedded.ensure_running()
             assert servers.postmaster_pid(place()) != pid
             assert ask("SELECT answer FROM kept") == 42
-    assert neither_answers()
+    assert both_are_down()
 
 
 def test_the_watcher_brings_back_what_died(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +191,7 @@ def test_a_pid_file_with_the_number_of_another_program_is_no_hindrance(var: Path
         assert ask("SELECT 1") == 1
 
 
-def test_an_interrupted_first_start_is_made_good(var: Path) -> None:
+def test_an_interrupted_first_start_is_repaired(var: Path) -> None:
     half = var / "pg.new"
     half.mkdir(parents=True)
     (half / "PG_VERSION").write_text("18\n")
@@ -209,7 +209,7 @@ def test_a_second_process_joins_and_the_last_one_out_stops_them(
     assert servers.postmaster_pid(place()) == pid
     assert both_answer()
     other.communicate("")
-    assert neither_answers()
+    assert both_are_down()
 
 
 def test_many_starting_at_once_make_one_database(var: Path, holder: Callable[[], subprocess.Popen[str]]) -> None:
@@ -218,7 +218,7 @@ def test_many_starting_at_once_make_one_database(var: Path, holder: Callable[[],
     assert ask("SELECT count(*) FROM pg_database WHERE datname = 'proofline'") == 1
     for process in crowd:
         process.communicate("")
-    assert neither_answers()
+    assert both_are_down()
 
 
 def test_after_a_killed_holder_the_next_one_joins_and_cleans_up(
@@ -232,18 +232,18 @@ def test_after_a_killed_holder_the_next_one_joins_and_cleans_up(
     pid = servers.postmaster_pid(place())
     with embedded.services():
         assert servers.postmaster_pid(place()) == pid
-    assert neither_answers()
+    assert both_are_down()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_holder_told_to_end_leaves_in_order(
+def test_a_holder_that_is_asked_to_end_exits_cleanly(
     var: Path, holder: Callable[[], subprocess.Popen[str]], number: int
 ) -> None:
     other = holder()
     assert other.stdout.readline() == "held\n"
     other.send_signal(number)
     other.wait(60)
-    assert neither_answers()
+    assert both_are_down()
 
 
 def test_nothing_starts_where_both_addresses_are_given(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:

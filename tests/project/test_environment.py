@@ -49,7 +49,7 @@ def test_words_are_split_at_commas_and_stripped(monkeypatch: pytest.MonkeyPatch)
     assert env.words(NAME) == ["a", "b", "c"]
 
 
-def test_var_is_in_the_checkout_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_var_is_in_the_checkout_unless_configured_otherwise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("PROOFLINE_VAR", raising=False)
     assert env.var_dir() == env.ROOT / "var"
     monkeypatch.setenv("PROOFLINE_VAR", str(tmp_path / "elsewhere"))

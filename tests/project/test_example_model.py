@@ -115,7 +115,7 @@ def test_a_training_that_was_interrupted_ends_as_one_that_was_not(
     monkeypatch.setattr(diffusion, "BATCH", 2)
     pixels, seen = noise_images(4), list(shots(4, seed=1))
 
-    def all_of_it(folder: Path) -> dict[str, Any]:
+    def train_everything(folder: Path) -> dict[str, Any]:
         folder.mkdir(exist_ok=True)
         vae = autoencoder.train(pixels, folder, steps=4, device="cpu")
         latents = autoencoder.latents_of(vae, pixels, "cpu")
@@ -127,22 +127,22 @@ def test_a_training_that_was_interrupted_ends_as_one_that_was_not(
             for name, value in part.state_dict().items()
         }
 
-    whole = all_of_it(tmp_path / "whole")
+    whole = train_everything(tmp_path / "whole")
     saving = progress.Checkpoint.save
     saved = 0
 
-    def stop_in_between(self: Any, step: int, *, is_last: bool = False) -> None:
+    def stop_midway(self: Any, step: int, *, is_last: bool = False) -> None:
         nonlocal saved
         saving(self, step, is_last=is_last)
         saved += 1
         if saved in {2, 6}:
             raise Interrupted
 
-    monkeypatch.setattr(progress.Checkpoint, "save", stop_in_between)
+    monkeypatch.setattr(progress.Checkpoint, "save", stop_midway)
     for _ in range(2):
         with pytest.raises(Interrupted):
-            all_of_it(tmp_path / "parts")
-    parts = all_of_it(tmp_path / "parts")
+            train_everything(tmp_path / "parts")
+    parts = train_everything(tmp_path / "parts")
     assert all(torch.equal(parts[name], value) for name, value in whole.items())
 
 
@@ -192,7 +192,7 @@ def test_the_folder_is_small_and_says_how_it_was_made() -> None:
     assert "Limits" in (WEIGHTS / "README.md").read_text()
 
 
-def test_its_words_are_those_of_the_captions() -> None:
+def test_the_vocabulary_of_the_model_is_that_of_the_captions() -> None:
     reader = tokens.load_encoder(WEIGHTS / "tokenizer")
     assert reader is not None and reader.is_exact
     vocabulary = json.loads((WEIGHTS / "tokenizer" / "tokenizer.json").read_text())["model"]["vocab"]

@@ -65,7 +65,7 @@ def test_exactly_two_products_share_one_photo() -> None:
     assert shared == ["bowl-celadon.jpg"]
 
 
-def test_exactly_one_photo_tells_where_it_was_taken() -> None:
+def test_exactly_one_photo_contains_where_it_was_taken() -> None:
     located = [path.name for path in PHOTOS.glob("*.jpg") if Image.open(path).getexif().get_ifd(0x8825)]
     assert located == ["bottle-ochre.jpg"]
 
@@ -208,7 +208,7 @@ def test_one_forged_byte_is_found_at_its_link(tmp_path: Path, monkeypatch: pytes
     assert audit.verify(Brand.objects.get(slug="kilnmoor")).is_intact
 
 
-def test_a_trail_that_is_not_there_is_said_so(db: None) -> None:
+def test_a_missing_audit_trail_is_reported(db: None) -> None:
     with pytest.raises(CommandError, match="no brand"):
         call_command("demo_tamper")
 

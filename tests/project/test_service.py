@@ -83,7 +83,9 @@ class Gate:
 
 
 @pytest.mark.parametrize("is_open", [True, False])
-def test_an_order_has_its_connection_and_leaves_when_its_turn_has_come(server: AwkwardServer, is_open: bool) -> None:
+def test_a_submission_has_its_connection_and_leaves_when_its_turn_has_come(
+    server: AwkwardServer, is_open: bool
+) -> None:
     server.pages["/"] = lambda talk: talk.answer(b"{}")
     gate = Gate(server, is_open=is_open)
     token = service.send_hook.set(gate)

@@ -50,7 +50,7 @@ def test_what_did_not_come_over_https_is_redirected(proto: str | None, behind_tl
         ({"PROOFLINE_TLS_PROXY": "0"}, None),
     ],
 )
-def test_browsers_are_told_to_stay_with_https(
+def test_browsers_get_the_header_to_stay_with_https(
     variables: dict[str, str], header: str | None, behind_tls: Callable[..., Any]
 ) -> None:
     with behind_tls(**variables):

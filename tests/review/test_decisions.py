@@ -110,7 +110,7 @@ def test_an_open_checklist_item_refuses_approval_and_by_exception_is_recorded(
     assert decision.answers == {"colour": "yes", "edge": "confirmed on approve"}
 
 
-def test_who_wrote_the_brief_does_not_approve_alone(
+def test_the_author_of_the_brief_does_not_approve_alone(
     brand: Any, person: Callable[..., Any], reviewer: Any, lead: Any
 ) -> None:
     author = person("reviewer", "campaign_manager")
@@ -173,7 +173,7 @@ def test_rejecting_needs_a_known_reason_and_marks_the_master_after_30_seconds(ta
     assert not Master.objects.filter(was_rejected=True).exists()
 
 
-# -- taking back ----------------------------------------------------------------------------------------------------
+# -- undo -----------------------------------------------------------------------------------------------------------
 
 
 def test_undo_within_30_seconds_voids_and_nothing_follows(task: ReviewTask, reviewer: Any, brand: Any) -> None:
@@ -434,7 +434,7 @@ def test_one_person_pressing_eight_times_makes_one_decision(brand: Any, reviewer
 
 
 @pytest.mark.django_db(transaction=True)
-def test_approve_and_reject_at_once_leave_one_verdict(brand: Any, lead: Any, person: Callable[..., Any]) -> None:
+def test_approve_and_reject_at_once_leave_one_decision(brand: Any, lead: Any, person: Callable[..., Any]) -> None:
     add_default_reasons(brand, lead)
     first, second = person("reviewer"), person("reviewer")
     for _ in range(5):

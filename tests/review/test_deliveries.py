@@ -189,7 +189,7 @@ def test_after_three_days_it_is_given_up_and_the_destination_switched_off(
     assert not hook.is_enabled
 
 
-def test_a_recall_is_told_with_another_message_id(
+def test_a_recall_is_sent_with_another_message_id(
     task: ReviewTask, reviewer: Any, lead: Any, hook: Destination, receiver: Receiver
 ) -> None:
     approve(task, reviewer)
@@ -254,7 +254,7 @@ def test_private_addresses_need_the_operators_consent_too(brand: Any, lead: Any,
         )
 
 
-# -- claims, wishes ---------------------------------------------------------------------------------------------------
+# -- claims, desired states -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -284,7 +284,7 @@ def test_a_worker_that_died_costs_its_lease_and_the_next_one_goes_on(
     assert [attempt.is_success for attempt in DeliveryAttempt.objects.order_by("number")] == [False, True]
 
 
-def test_a_wish_that_changes_while_it_is_being_sent_is_carried_out_next(
+def test_a_desired_state_that_changes_during_a_delivery_is_carried_out_next(
     task: ReviewTask, reviewer: Any, lead: Any, hot_folder: Destination, tmp_path: Path
 ) -> None:
     approve(task, reviewer)

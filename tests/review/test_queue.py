@@ -64,7 +64,7 @@ def test_a_next_round_wakes_the_task_with_empty_slots_and_the_checklist_of_now(
     assert task.slots.get().decision is None
 
 
-def test_start_hands_out_due_ones_first_and_skipped_ones_last(brand: Any, reviewer: Any) -> None:
+def test_a_claimed_batch_begins_with_due_tasks_and_ends_with_skipped_ones(brand: Any, reviewer: Any) -> None:
     later, sooner, skipped = (create_image_in_review(brand) for _ in range(3))
     now = timezone.now()
     ReviewTask.objects.filter(pk=later.pk).update(due_at=now + timedelta(hours=9))
@@ -107,7 +107,7 @@ def test_release_gives_everything_back(brand: Any, reviewer: Any, person: Callab
     assert len(queue.claim_batch(brand=brand, by=person("reviewer"))) == 1
 
 
-def test_who_holds_an_image_is_not_overtaken_but_a_lead_may_step_in(
+def test_only_a_lead_may_decide_on_an_image_that_another_person_claimed(
     brand: Any, reviewer: Any, person: Callable[..., Any], lead: Any
 ) -> None:
     task = create_image_in_review(brand)

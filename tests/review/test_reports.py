@@ -37,7 +37,7 @@ def run(campaign: Any, manager: Any) -> Any:
 
 
 @pytest.fixture
-def judged(brand: Any, run: Any, reviewer: Any) -> dict[str, Any]:
+def decided_tasks(brand: Any, run: Any, reviewer: Any) -> dict[str, Any]:
     """Make five images of one run: approved at first look, approved after revision, rejected, undecided, not made."""
     first, second, bad, waiting = (create_image_in_review(brand, run=run) for _ in range(4))
     decisions.approve(by=reviewer, **decision_arguments(first))
@@ -77,7 +77,7 @@ def _next_round(task: Any) -> None:
         queue.open_task(asset=locked)
 
 
-def test_the_funnel_tells_first_looks_from_revisions(run: Any, judged: Any) -> None:
+def test_the_funnel_distinguishes_first_looks_from_revisions(run: Any, decided_tasks: Any) -> None:
     counts = reports.run_report(run).total.counts
     assert (counts.requested, counts.made, counts.passed_checks, counts.decided) == (5, 4, 4, 3)
     assert (counts.approved_at_first_look, counts.approved_after_revision, counts.approved, counts.rejected) == (
@@ -90,37 +90,37 @@ def test_the_funnel_tells_first_looks_from_revisions(run: Any, judged: Any) -> N
     assert counts.first_look_percent == pytest.approx(33.33, abs=0.01)
 
 
-def test_an_undone_verdict_never_was_one(run: Any, judged: Any, reviewer: Any) -> None:
-    decision = judged["bad"].decisions.get()
+def test_an_undone_decision_is_not_counted(run: Any, decided_tasks: Any, reviewer: Any) -> None:
+    decision = decided_tasks["bad"].decisions.get()
     decisions.undo(decision_id=decision.pk, by=reviewer)
-    decisions.approve(by=reviewer, **decision_arguments(judged["bad"]))
+    decisions.approve(by=reviewer, **decision_arguments(decided_tasks["bad"]))
     counts = reports.run_report(run).total.counts
     assert (counts.approved_at_first_look, counts.rejected, counts.decided) == (2, 0, 3)
 
 
-def test_a_delivered_image_is_counted_once_however_many_places_have_it(run: Any, judged: Any) -> None:
-    asset = judged["first"].asset
+def test_a_delivered_image_is_counted_once_however_many_places_have_it(run: Any, decided_tasks: Any) -> None:
+    asset = decided_tasks["first"].asset
     for _ in range(2):
         factories.DeliveryFactory(asset=asset, version=asset.versions.get(), observed="present")
-    factories.DeliveryFactory(asset=judged["second"].asset, observed="failed")
+    factories.DeliveryFactory(asset=decided_tasks["second"].asset, observed="failed")
     assert reports.run_report(run).total.counts.delivered == 1
 
 
-def test_money_is_per_approved_image(run: Any, judged: Any) -> None:
+def test_money_is_per_approved_image(run: Any, decided_tasks: Any) -> None:
     total = reports.run_report(run).total
     assert (total.money.quoted, total.money.spent, total.money.reserved) == (9, 6, 0)
     assert total.cost_per_approved == Decimal(3)
 
 
-def test_refusals_are_grouped_by_reason_with_images(run: Any, judged: Any) -> None:
+def test_refusals_are_grouped_by_reason_with_images(run: Any, decided_tasks: Any) -> None:
     by_reason = {refusal.reason: refusal for refusal in reports.run_report(run).refusal_reasons}
     assert len(by_reason) == 2
     rejected = next(refusal for refusal in by_reason.values() if refusal.rejected)
     assert (rejected.count, rejected.sent_back) == (1, 0)
-    assert rejected.examples == [(judged["bad"].asset.versions.get().pk, judged["bad"].asset_id, "")]
+    assert rejected.examples == [(decided_tasks["bad"].asset.versions.get().pk, decided_tasks["bad"].asset_id, "")]
 
 
-def test_prompt_versions_of_a_campaign_are_compared(campaign: Any, run: Any, judged: Any, brand: Any, reviewer: Any, manager: Any) -> None:  # fmt: skip # noqa: E501
+def test_prompt_versions_of_a_campaign_are_compared(campaign: Any, run: Any, decided_tasks: Any, brand: Any, reviewer: Any, manager: Any) -> None:  # fmt: skip # noqa: E501
     better = factories.PromptVersionFactory(template=run.prompt_version.template)
     second = factories.RunFactory(campaign=campaign, prompt_version=better, released_at=timezone.now())
     task = create_image_in_review(brand, run=second)
@@ -136,7 +136,9 @@ def test_prompt_versions_of_a_campaign_are_compared(campaign: Any, run: Any, jud
     assert sum(week.decided for week in report.weeks) == 4
 
 
-def test_axis_values_are_compared_when_there_are_several(run: Any, judged: Any, brand: Any, reviewer: Any) -> None:
+def test_axis_values_are_compared_when_there_are_several(
+    run: Any, decided_tasks: Any, brand: Any, reviewer: Any
+) -> None:
     assert reports.run_report(run).values == {}
     task = create_image_in_review(brand, run=run)
     type(task.asset.cell).objects.filter(pk=task.asset.cell_id).update(
@@ -147,7 +149,7 @@ def test_axis_values_are_compared_when_there_are_several(run: Any, judged: Any, 
     assert {part.name: part.counts.first_look_percent for part in parts}["sage"] == 100.0
 
 
-def test_times_are_medians_in_seconds(run: Any, judged: Any) -> None:
+def test_times_are_medians_in_seconds(run: Any, decided_tasks: Any) -> None:
     job = run.jobs.filter(status="succeeded").first()
     start = run.released_at + timedelta(seconds=30)
     factories.generation.Attempt.objects.create(
@@ -160,7 +162,7 @@ def test_times_are_medians_in_seconds(run: Any, judged: Any) -> None:
     assert 0 <= times.review < 60
 
 
-def test_a_report_costs_the_same_however_many_images(run: Any, judged: Any, brand: Any, reviewer: Any) -> None:
+def test_a_report_costs_the_same_however_many_images(run: Any, decided_tasks: Any, brand: Any, reviewer: Any) -> None:
     def queries() -> int:
         with CaptureQueriesContext(connection) as caught:
             reports.run_report(run)
@@ -177,7 +179,9 @@ def test_a_report_without_images_says_what_will_stand_there(campaign: Any, viewe
     assert b"Nothing to report yet" in page.content
 
 
-def test_the_page_shows_the_sentence_and_the_funnel(run: Any, judged: Any, viewer: Any, page_client: Any) -> None:
+def test_the_page_shows_the_sentence_and_the_funnel(
+    run: Any, decided_tasks: Any, viewer: Any, page_client: Any
+) -> None:
     page = page_client(viewer).get(f"/brands/{run.campaign.brand.slug}/reports/runs/{run.pk}/")
     words = page.content.decode()
     assert page.status_code == 200
@@ -186,18 +190,20 @@ def test_the_page_shows_the_sentence_and_the_funnel(run: Any, judged: Any, viewe
     assert "Who decided" not in words, "a viewer has no business with who decided how often"
 
 
-def test_people_are_listed_for_those_who_may_read_the_trail(run: Any, judged: Any, lead: Any, page_client: Any) -> None:
+def test_people_are_listed_for_those_who_may_read_the_trail(
+    run: Any, decided_tasks: Any, lead: Any, page_client: Any
+) -> None:
     page = page_client(lead).get(f"/brands/{run.campaign.brand.slug}/reports/runs/{run.pk}/")
     assert "Who decided" in page.content.decode()
     [person] = page.context["report"].people
     assert (person.approved, person.rejected, person.sent_back) == (2, 1, 1)
 
 
-def test_the_table_has_one_row_per_image(run: Any, judged: Any, viewer: Any, page_client: Any) -> None:
+def test_the_table_has_one_row_per_image(run: Any, decided_tasks: Any, viewer: Any, page_client: Any) -> None:
     answer = page_client(viewer).get(f"/brands/{run.campaign.brand.slug}/reports/runs/{run.pk}/?format=csv")
     rows = list(csv.DictReader(answer.getvalue().decode("utf-8-sig").splitlines()))
     assert len(rows) == 5
-    first = next(row for row in rows if row["sku"] == judged["first"].asset.subject.key)
+    first = next(row for row in rows if row["sku"] == decided_tasks["first"].asset.subject.key)
     assert (first["state"], first["approved at first look"], first["values"]) == ("approved", "yes", "backdrop clay")
     assert first["prompt"].endswith(f" v{run.prompt_version.number}")
 

@@ -426,7 +426,7 @@ def test_a_stale_image_can_be_revoked_and_reopened(mug: Subject, image: Asset, m
 
 
 @pytest.mark.django_db(transaction=True)
-def test_integrators_hear_of_it_with_the_reason(
+def test_integrators_are_notified_with_the_reason(
     brand: Brand, mug: Subject, image: Asset, manager: User, integrator: User, reviewer: User
 ) -> None:
     import_products(brand, manager, ("MUG-1", "Mug", "teal", "stoneware", "12.90"))
@@ -438,7 +438,9 @@ def test_integrators_hear_of_it_with_the_reason(
     ]  # fmt: skip
 
 
-def test_who_approved_it_before_may_decide_again(mug: Subject, image: Asset, manager: User, reviewer: User) -> None:
+def test_the_person_who_approved_it_before_may_decide_again(
+    mug: Subject, image: Asset, manager: User, reviewer: User
+) -> None:
     replace_photo(mug, manager)
     [claimed] = queue.claim_batch(brand=image.brand, by=reviewer)
     assert claimed.asset_id == image.pk

@@ -68,7 +68,7 @@ def test_the_api_of_a_task_says_what_changed_and_its_schema_names_all_that_it_an
     assert [candidate["seen"] for candidate in answer["candidates"]] == [decision_arguments(task)["seen"]]
 
 
-def test_an_image_without_a_change_says_nothing_of_it(
+def test_an_image_without_a_change_shows_no_cause(
     brand: Brand, image: Asset, reviewer: User, page_client: Pages
 ) -> None:
     page = page_client(reviewer).get(reverse("asset", args=[brand.slug, image.pk])).content.decode()

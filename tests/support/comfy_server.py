@@ -297,18 +297,18 @@ class ComfyServer(Remote):
                     "meta": {},
                     "status": status,
                 }
-            self.sockets.tell(extra.get("client_id"), "executing", {"node": None, "prompt_id": prompt_id})
+            self.sockets.send_event(extra.get("client_id"), "executing", {"node": None, "prompt_id": prompt_id})
 
     def _execute(self, entry: list[Any], life: int) -> tuple[dict[str, Any], dict[str, Any]]:
         _, prompt_id, graph, extra, targets = entry
         messages: list[list[Any]] = []
 
-        def say(event: str, **data: Any) -> None:
+        def record_event(event: str, **data: Any) -> None:
             message = {"prompt_id": prompt_id, **data, "timestamp": int(time.time() * 1000)}
             messages.append([event, message])
-            self.sockets.tell(extra.get("client_id"), event, message)
+            self.sockets.send_event(extra.get("client_id"), event, message)
 
-        say("execution_start")
+        record_event("execution_start")
         self._at = (prompt_id, str(extra.get("client_id")))
         outputs: dict[str, Any] = {}
         used: dict[str, Any] = {}
@@ -318,17 +318,17 @@ class ComfyServer(Remote):
                 shown = self._run(node_id, graph, used)[1]
                 outputs |= {node_id: shown} if shown else {}
         except Interrupted:
-            say("execution_interrupted", node_id=node_id, node_type=graph[node_id]["class_type"], executed=[])
+            record_event("execution_interrupted", node_id=node_id, node_type=graph[node_id]["class_type"], executed=[])
             return {"status_str": "error", "completed": False, "messages": messages}, outputs
         except _Failed as failed:
-            say("execution_error", **failed.details)
+            record_event("execution_error", **failed.details)
             return {"status_str": "error", "completed": False, "messages": messages}, outputs
         finally:
             with self.guard:
                 if life == self._life:
                     self._cache = used
         self.made.append(prompt_id)
-        say("execution_success")
+        record_event("execution_success")
         return {"status_str": "success", "completed": True, "messages": messages}, outputs
 
     def _run(self, node_id: str, graph: dict[str, Any], used: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
@@ -356,7 +356,9 @@ class ComfyServer(Remote):
 
     def step(self, node_id: str, value: int, most: int) -> None:
         prompt_id, client = self._at
-        self.sockets.tell(client, "progress", {"value": value, "max": most, "prompt_id": prompt_id, "node": node_id})
+        self.sockets.send_event(
+            client, "progress", {"value": value, "max": most, "prompt_id": prompt_id, "node": node_id}
+        )
         time.sleep(self.step_seconds)
         with self.guard:
             if prompt_id in self._interrupted or self.running is None or self.running[1] != prompt_id:

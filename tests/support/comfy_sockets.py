@@ -35,7 +35,7 @@ class Sockets:
         with self._guard:
             self._open[client] = (connection, protocol)
             _flush(connection, protocol)
-        self.tell(client, "status", {"status": {"exec_info": {"queue_remaining": 0}}, "sid": client})
+        self.send_event(client, "status", {"status": {"exec_info": {"queue_remaining": 0}}, "sid": client})
         self._listen(client, connection, protocol)
 
     def _listen(self, client: str, connection: Any, protocol: ServerProtocol) -> None:
@@ -53,10 +53,10 @@ class Sockets:
             if self._open.get(client, (None,))[0] is connection:
                 del self._open[client]
 
-    def tell(self, client: Any, event: str, data: dict[str, Any]) -> None:
-        self.say(client, json.dumps({"type": event, "data": data}))
+    def send_event(self, client: Any, event: str, data: dict[str, Any]) -> None:
+        self.send_message(client, json.dumps({"type": event, "data": data}))
 
-    def say(self, client: Any, message: str | bytes) -> None:
+    def send_message(self, client: Any, message: str | bytes) -> None:
         """Send a message to one client's socket, if it has one; bytes go as a binary frame."""
         with self._guard:
             connection, protocol = self._open.get(str(client), (None, None))

@@ -29,26 +29,26 @@ class _Session(socketserver.StreamRequestHandler):
         box: Mailbox = self.server.box  # type: ignore[attr-defined]
         box.sessions += 1
         recipients: list[str] = []
-        self._say("220 tests")
+        self._reply("220 tests")
         while line := self.rfile.readline():
             verb = line[:4].upper().strip()
             if verb in {b"EHLO", b"HELO"}:
-                self._say("250 tests")
+                self._reply("250 tests")
             elif verb == b"MAIL":
                 recipients = []
-                self._say("250 ok")
+                self._reply("250 ok")
             elif verb == b"RCPT":
                 address = line.decode().split("<")[1].split(">")[0]
                 recipients.append(address)
-                self._say(box.refusals.get(address, "250 ok"))
+                self._reply(box.refusals.get(address, "250 ok"))
             elif verb == b"DATA":
-                self._say("354 go on")
+                self._reply("354 go on")
                 self._keep(box, recipients)
             elif verb == b"QUIT":
-                self._say("221 bye")
+                self._reply("221 bye")
                 return
             else:
-                self._say("250 ok")
+                self._reply("250 ok")
 
     def _keep(self, box: Mailbox, recipients: list[str]) -> None:
         lines = []
@@ -58,9 +58,9 @@ class _Session(socketserver.StreamRequestHandler):
             message = message_from_bytes(b"".join(lines), policy=policy.default)
             assert isinstance(message, EmailMessage)
             box.mails.append((recipients, message))
-        self._say(box.data_answer)
+        self._reply(box.data_answer)
 
-    def _say(self, words: str) -> None:
+    def _reply(self, words: str) -> None:
         self.wfile.write(words.encode() + b"\r\n")
 
 

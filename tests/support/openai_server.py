@@ -156,7 +156,7 @@ class OpenAIServer(Remote):
         except RefusedRequest as refused:
             answer = refused.response
         call = f"req_{next(self._calls):08d}"
-        return Response(answer.status, answer.body, {**answer.headers, "x-request-id": call, **self._told()})
+        return Response(answer.status, answer.body, {**answer.headers, "x-request-id": call, **self._limit_headers()})
 
     def too_many(self, wait_seconds: float) -> Response:
         message = (
@@ -165,9 +165,9 @@ class OpenAIServer(Remote):
         )
         error = {"message": message, "type": "requests", "param": None, "code": "rate_limit_exceeded"}
         answer = plain({"error": error}, 429, retry_after_ms=f"{wait_seconds * 1000:.0f}")
-        return Response(answer.status, answer.body, {**answer.headers, **self._told()})
+        return Response(answer.status, answer.body, {**answer.headers, **self._limit_headers()})
 
-    def _told(self) -> dict[str, str]:
+    def _limit_headers(self) -> dict[str, str]:
         """Return the headers about the longest of the limits."""
         if not self.limits:
             return {}
@@ -208,7 +208,7 @@ class OpenAIServer(Remote):
             width, height = (int(side) for side in submission.fields.get("size", "512x512").split("x"))
         else:
             width, height = _check_rules(submission, is_edit=request.path.endswith("/edits"))
-            self._judge(submission)
+            self._check_moderation(submission)
         time.sleep(self.seconds)
         with self.guard:
             if self.credit is not None and self.credit <= 0:
@@ -228,10 +228,10 @@ class OpenAIServer(Remote):
                     submission.masks[0] if submission.masks else None,
                 )
             )
-        return self._told_of(number, submission, width, height)
+        return self._image_response(number, submission, width, height)
 
     @staticmethod
-    def _judge(submission: ImageRequest) -> None:
+    def _check_moderation(submission: ImageRequest) -> None:
         prompt = str(submission.fields["prompt"])
         if "forbidden" in prompt:
             message = "Your request was rejected by the safety system. safety_violations=[violence]."
@@ -240,7 +240,7 @@ class OpenAIServer(Remote):
             message = "Your request was rejected as a result of our content policy."
             raise RefusedRequest(400, "content_policy_violation", "invalid_request_error", message)
 
-    def _told_of(self, number: int, submission: ImageRequest, width: int, height: int) -> Response:
+    def _image_response(self, number: int, submission: ImageRequest, width: int, height: int) -> Response:
         entries = [self._entry(f"{number}-{n}", image(number * 10 + n, width, height)) for n in range(self.images)]
         if self.is_compatible:
             return plain({"created": int(time.time()), "data": entries})

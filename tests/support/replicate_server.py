@@ -407,9 +407,9 @@ class Replicate(Remote):
         for event, body in webhooks:
             if event in prediction.events or self.is_reordered:
                 for _ in range(self.copies):
-                    self.tell(prediction.webhook, body)
+                    self.send_webhook(prediction.webhook, body)
 
-    def tell(self, address: str, body: Mapping[str, Any], *, submitted_at: float | None = None) -> int:
+    def send_webhook(self, address: str, body: Mapping[str, Any], *, submitted_at: float | None = None) -> int:
         """POST one signed message; return the status of the answer."""
         raw = json.dumps(body).encode()
         message_id, timestamp = f"msg_{secrets.token_hex(8)}", int(submitted_at or time.time())

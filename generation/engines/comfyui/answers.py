@@ -67,7 +67,7 @@ class Image:
 def refusal_error(response: httpx.Response, workflow: Workflow, host: str) -> EngineError:
     """Return the error for an answer to POST /prompt other than 200, in a sentence with the titles of nodes."""
     if response.status_code == 413:
-        message = f"{host} takes no order of this size (HTTP 413); raise its --max-upload-size."
+        message = f"{host} refused the submission as too large (HTTP 413); raise its --max-upload-size."
         return EngineError(ErrorKind.INPUT, message, log=response.text[:4000])
     try:
         answer = response.json()

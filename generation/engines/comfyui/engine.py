@@ -43,7 +43,7 @@ from generation.engines.comfyui.servers import Server, ServerPool, Submission, c
 from generation.engines.service import parse_json, pixels_of
 
 NO_WORKFLOW: Final = "It has no workflow yet: upload one, exported in API format, on the endpoint's page."
-LABELS: Final = {"prompt": "Prompt", "negative": "Avoid", "seed": "Seed"}
+LABELS: Final = {"prompt": "Prompt", "negative": "Negative prompt", "seed": "Seed"}
 ON_DISK: Final = "found_on_disk"
 """The fact of an image whose job the server had forgotten; it was found by its file name."""
 MAX_CANCELLED_KEPT: Final = 4096

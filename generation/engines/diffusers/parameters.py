@@ -63,7 +63,7 @@ def controls(family: Family) -> tuple[Control, ...]:
     """Return the controls that a reviewer may change, of those that the family obeys."""
     every = (
         Control("prompt", "Prompt", "text"),
-        Control("negative", "Avoid", "text"),
+        Control("negative", "Negative prompt", "text"),
         Control("seed", "Seed", "seed"),
         Control("guidance", "Guidance", "number", default=family.guidance, minimum=0, maximum=20, step=0.5),
         Control("steps", "Steps", "number", default=family.steps, minimum=1, maximum=150, step=1),

@@ -182,7 +182,8 @@ class OpenAIImages:
         except Exception as error:
             # Only the service is expected to fail. Any other error comes after the request was sent.
             message = (
-                f"{self._service.host} took the submission, and its answer broke us: {type(error).__name__}: {error}"
+                f"{self._service.host} took the submission, and reading its answer failed: "
+                f"{type(error).__name__}: {error}"
             )
             raise self._add_marker(EngineError(ErrorKind.UNCERTAIN, message), marker) from None
 
@@ -371,7 +372,7 @@ class OpenAIImages:
         return problems
 
     def _controls(self) -> tuple[Control, ...]:
-        avoid = (Control("negative", "Avoid", "text"),) if self.profile.negative else ()
+        avoid = (Control("negative", "Negative prompt", "text"),) if self.profile.negative else ()
         chosen = tuple(
             Control(
                 name, name.replace("_", " ").capitalize(), "choice", default=self.defaults.get(name), choices=choices

@@ -22,7 +22,7 @@ DEFAULT_INPUTS: Final = {"prompt": "prompt", "seed": "seed", "width": "width", "
 MAX_SEED: Final = 2**31 - 1
 MAX_SIDE: Final = 2048
 _RATIO = re.compile(r"(\d+(?:\.\d+)?)\s*[:x/]\s*(\d+(?:\.\d+)?)")
-_LABELS = {"prompt": "Prompt", "negative": "Avoid", "seed": "Seed"}
+_LABELS = {"prompt": "Prompt", "negative": "Negative prompt", "seed": "Seed"}
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from generation.services.planning.fingerprints import Maker
 MOVED_AT_ONCE = 500
 WORTH_MOVING_SECONDS = 10.0
 """How much sooner another endpoint of the same price must finish."""
-_LABEL = "the line"
+_LABEL = "system"
 _MOVED_COLUMNS = ["endpoint", "lane", "batch_key", "not_before", "status", "hold_reason", "error_kind", "error"]
 #: Jobs that wait for an endpoint: in its queue, or because its account is empty.
 _WAITING = Q(status=JobState.QUEUED) | Q(status=JobState.HELD, hold_reason=HoldReason.QUOTA)
@@ -162,8 +162,8 @@ def _decide_move(campaign: Campaign, here: Wait, there: Wait) -> tuple[int, Move
     if here.seconds <= patience or surplus <= 0:
         return None
     sentence = (
-        f"{names} has {_span(here.seconds)} of work before it, more than the campaign's patience of {_span(patience)}; "
-        f"{there.endpoint.name} is done in time."
+        f"{names} has {_span(here.seconds)} of work before it, more than the {_span(patience)} that the campaign "
+        f"allows; {there.endpoint.name} is done in time."
     )
     return surplus, MoveReason.OVERFLOW, sentence
 

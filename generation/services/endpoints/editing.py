@@ -165,7 +165,7 @@ def _require(by: User, brand: Brand | None) -> None:
     if brand is not None:
         access.require(by, Action.EDIT_BRAND, brand)
     elif not access.can(by, Action.EDIT_SHARED_ENDPOINT):
-        raise NotAllowed("An endpoint that serves all brands is the operators' to change.")
+        raise NotAllowed("Only operators can change an endpoint that serves all brands.")
 
 
 def lock(endpoint_id: int, by: User) -> Endpoint:

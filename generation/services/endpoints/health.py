@@ -108,7 +108,7 @@ def get_latest_check(endpoint: Endpoint) -> HealthCheck | None:
     age = (timezone.now() - message.enqueued_at.astimezone(timezone.get_current_timezone())).total_seconds()
     if status in ("queued", "started") and age < PATIENCE_SECONDS:
         return HealthCheck(True)
-    text = f"No worker of the lane {endpoint.lane} took the question within {PATIENCE_SECONDS} s; is one up?"
+    text = f"No worker of the lane {endpoint.lane} took the question within {PATIENCE_SECONDS} s; is one running?"
     if status == "failed":
         text = "The worker could not ask it; its log says why."
     return HealthCheck(False, False, text, age, timezone.now())

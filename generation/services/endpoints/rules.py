@@ -64,7 +64,7 @@ def find_operator_settings(endpoint: Endpoint, before: Mapping[str, Any] | None)
     mistakes = [
         Problem(
             f"config/{place}",
-            f"{place}: addresses, folders and files of the server are the operator's to set, here "
+            f"{place}: only an operator may set addresses, folders and files of the server, here "
             f"{redact_settings(text)[:120]!r}.",
             redact_settings(text)[:120],
         )
@@ -73,7 +73,7 @@ def find_operator_settings(endpoint: Endpoint, before: Mapping[str, Any] | None)
     ]
     reported_names = {problem.pointer.split("/")[1] for problem in mistakes}
     mistakes += [
-        Problem(f"config/{name}", f"{name}: this is the operator's to set, and to take away.")
+        Problem(f"config/{name}", f"{name}: only an operator may set or remove this.")
         for name in sorted(operator_settings(endpoint.engine) - reported_names)
         if endpoint.config.get(name) != (before or {}).get(name)
     ]
@@ -109,15 +109,15 @@ def _name_problems(endpoint: Endpoint) -> Iterator[Problem]:
     if endpoint.lane not in Lane.values:
         yield Problem("lane", f"There is no lane {endpoint.lane!r}; there are gpu, cpu and cloud.")
     if endpoint.when_uncertain not in WhenUncertain.values:
-        yield Problem("when_uncertain", "An uncertain submission either waits for a person or is ordered again.")
+        yield Problem("when_uncertain", "An uncertain submission either waits for a person or is submitted again.")
 
 
 def _number_problems(endpoint: Endpoint) -> Iterator[Problem]:
     spans: tuple[tuple[str, Any, float, float, str], ...] = (
-        ("batch_size", endpoint.batch_size, 1, MAX_BATCH_SIZE, "images in one go"),
-        ("max_concurrent", endpoint.max_concurrent, 1, MAX_CONCURRENT, "orders at once; leave it empty to find out"),
-        ("max_per_second", endpoint.max_per_second, 0.001, MAX_PER_MINUTE, "orders a second; empty to find out"),
-        ("max_per_minute", endpoint.max_per_minute, 0.01, MAX_PER_MINUTE, "orders a minute; empty to find out"),
+        ("batch_size", endpoint.batch_size, 1, MAX_BATCH_SIZE, "images per batch"),
+        ("max_concurrent", endpoint.max_concurrent, 1, MAX_CONCURRENT, "submissions at once; empty to find out"),
+        ("max_per_second", endpoint.max_per_second, 0.001, MAX_PER_MINUTE, "submissions a second; empty to find out"),
+        ("max_per_minute", endpoint.max_per_minute, 0.01, MAX_PER_MINUTE, "submissions a minute; empty to find out"),
         ("seconds_per_image", endpoint.seconds_per_image, 0.001, 86_400, "seconds for one image"),
     )
     for field, value, low, high, meaning in spans:

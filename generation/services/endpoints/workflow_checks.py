@@ -99,7 +99,7 @@ def get_latest_check(endpoint: Endpoint) -> WorkflowCheck | None:
         return WorkflowCheck(True)
     if status == "failed":
         return WorkflowCheck(False, message="The worker could not check it; its log says why.")
-    text = f"No worker of the lane {endpoint.lane} took the check within {asking.PATIENCE_SECONDS} s; is one up?"
+    text = f"No worker of the lane {endpoint.lane} took the check within {asking.PATIENCE_SECONDS} s; is one running?"
     return WorkflowCheck(False, message=text)
 
 

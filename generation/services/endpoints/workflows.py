@@ -120,7 +120,7 @@ def get_editable(*, endpoint_id: int, by: User) -> Endpoint:
     if endpoint is None:
         raise NotFound(f"There is no endpoint {endpoint_id} with the engine {ENGINE}.")
     if not editing.can_edit(by, endpoint):
-        raise NotAllowed(f"The workflow of {endpoint.name} is for its brand's leads, or the operators, to change.")
+        raise NotAllowed(f"Only leads of its brand and operators can change the workflow of {endpoint.name}.")
     return endpoint
 
 

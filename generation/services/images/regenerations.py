@@ -25,7 +25,7 @@ from generation.services.dispatch import claims
 from generation.services.images import assets, rounds
 from generation.services.planning import fingerprints
 
-_LABEL = "the line"
+_LABEL = "system"
 
 _INTERRUPTED = """
 SELECT a.id FROM generation_run r JOIN campaigns_promptversion p ON p.id = r.prompt_version_id

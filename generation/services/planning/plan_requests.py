@@ -231,7 +231,8 @@ def _notes(version: PromptVersion, endpoint: Endpoint, capabilities: engines.Cap
     notes = []
     if version.candidates > 1 and SEED_AXIS not in capabilities.obeys:
         notes.append(
-            f"{endpoint.name} heeds no seed, so its candidates would be equal: one of {version.candidates} is planned."
+            f"{endpoint.name} ignores the seed, so its candidates would be equal: "
+            f"one of {version.candidates} is planned."
         )
     if version.status != PromptStatus.APPROVED:
         sentence = f"{version} is a draft: no lead has approved it yet."
@@ -322,7 +323,7 @@ def _find_ineffective_names(
 
 def _ignored(name: str, engine: str, capabilities: engines.Capabilities) -> str:
     obeyed = ", ".join(sorted(capabilities.obeys)) or "nothing"
-    sentence = f"{engine} ignores “{name}”, so its images would be equal. It obeys: {obeyed}."
+    sentence = f"{engine} ignores “{name}”, so its images would be equal. It uses: {obeyed}."
     if name in {"angle", "view", "pose"} and capabilities.needs_images:
         roles = ", ".join(PhotoRole.values)
         sentence += f" It shows the photo that it is given: for other views use the axis “{PHOTO_AXIS}” ({roles})."

@@ -129,7 +129,7 @@ def check_now(scheduled_run_id: int) -> Run | None:
 def _plan_selection(scheduled_run: ScheduledRun) -> tuple[Run | None, str]:
     by = scheduled_run.created_by
     if not by.is_active:
-        raise NotAllowed(f"{by.display_name}, whose scheduled_run this is, has no account here any more.")
+        raise NotAllowed(f"{by.display_name}, whose scheduled run this is, has no account here any more.")
     if added := selectors.new_from_source(scheduled_run):
         campaigns.add_subjects(campaign_id=scheduled_run.campaign_id, by=by, subject_ids=added)
     picked = select_subjects(scheduled_run)
@@ -281,7 +281,7 @@ def _fill(
     if scheduled_run.campaign.is_sandbox:
         raise Conflict("The sandbox has no scheduled runs.")
     if not name.strip() or len(name) > 120:
-        problems.append(Problem("name", "Give the scheduled_run a name of at most 120 characters.", name[:120]))
+        problems.append(Problem("name", "Give the scheduled run a name of at most 120 characters.", name[:120]))
     if scheduled_run.prompt_version.status != PromptStatus.APPROVED:
         message = (
             f"{scheduled_run.prompt_version} is a draft; only what a lead approved is made without anybody looking on."

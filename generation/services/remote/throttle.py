@@ -113,7 +113,7 @@ class Turn:
             if _is_paused(self.endpoint):
                 _withdraw(self)
                 self.is_called_back = True
-                raise EngineError(ErrorKind.RATE, "The service has asked for patience.")
+                raise EngineError(ErrorKind.RATE, "The service asked to slow down.")
         except RedisError as error:
             log.warning("throttle.away", endpoint=self.endpoint.slug, error=str(error))
         time.sleep(max(0.0, self.at - time.monotonic()))

@@ -20,7 +20,7 @@ from generation.selectors import budgets
 from generation.services import budget, runs
 from generation.services.dispatch import claims
 
-_LABEL = "the line"
+_LABEL = "system"
 
 
 def resubmit_all() -> int:

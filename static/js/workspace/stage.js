@@ -61,7 +61,7 @@ export function showZoom(percent, fit) {
 export async function sidebarOf(card) {
   if (!sidebars.has(card.id)) {
     sidebars.set(card.id, fetch(card.sidebar, { credentials: "same-origin" }).then(async (answer) => {
-      if (!answer.ok) throw new Refused(answer.status, { detail: `The detail of this image did not load (${answer.status}).` });
+      if (!answer.ok) throw new Refused(answer.status, { detail: `The details of this image did not load (${answer.status}).` });
       return answer.text();
     }).catch((problem) => { sidebars.delete(card.id); throw problem; }));
   }

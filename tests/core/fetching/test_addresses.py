@@ -20,7 +20,7 @@ from tests.support.awkward_server import AwkwardServer, serving
 SPELLINGS = address_spellings.all_spellings()
 
 
-def as_programs_read(host: str, port: int) -> Sequence[str]:
+def resolve_like_programs(host: str, port: int) -> Sequence[str]:
     """Resolve the test's names, and other texts as this machine does: 127.1, 0x7f000001 …"""
     if host in address_spellings.PRIVATE_HOST_NAMES:
         return address_spellings.PRIVATE_HOST_NAMES[host]
@@ -39,7 +39,7 @@ def test_no_spelling_of_a_private_address_is_connected_to(url: str, monkeypatch:
     touched: list[Any] = []
     monkeypatch.setattr(socket.socket, "connect", lambda self, address: touched.append(address))
     with pytest.raises(Refused) as refused:
-        fetch(url, max_bytes=1000, timeout_seconds=2, policy=Policy(resolve=as_programs_read))
+        fetch(url, max_bytes=1000, timeout_seconds=2, policy=Policy(resolve=resolve_like_programs))
     assert touched == []
     assert refused.value.message.endswith(".") and " " in refused.value.message
 

@@ -52,7 +52,7 @@ def test_a_kind_is_refused_before_the_rest_is_read(server: AwkwardServer) -> Non
         (b"<3 mugs;12", "text/plain"),
     ],
 )
-def test_kinds_are_told_by_their_first_bytes(head: bytes, kind: str) -> None:
+def test_kinds_are_recognised_by_their_first_bytes(head: bytes, kind: str) -> None:
     assert sniff(head) == kind
 
 

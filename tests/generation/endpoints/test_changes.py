@@ -38,7 +38,7 @@ def test_a_lead_sets_an_endpoint_up_and_changes_it(
     assert (made.slug, made.engine, made.secret) == ("flux", "replicate", SECRET)
 
 
-def test_what_is_refused_stands_beside_its_field_and_the_secret_is_not_repeated(
+def test_a_refusal_is_shown_beside_its_field_and_the_secret_is_not_repeated(
     brand: Brand, lead: User, brand_endpoint: Endpoint, page_client: Callable[[User], Client]
 ) -> None:
     client = page_client(lead)
@@ -87,7 +87,7 @@ def test_a_secret_is_replaced_and_removed_and_never_shown(
     assert brand_endpoint.secret == ""
 
 
-def test_who_may_not_change_an_endpoint_is_refused_whatever_is_posted(
+def test_people_who_may_not_change_an_endpoint_are_refused_whatever_is_posted(
     brand: Brand, manager: User, brand_endpoint: Endpoint, page_client: Callable[[User], Client]
 ) -> None:
     client = page_client(manager)
@@ -141,7 +141,7 @@ def test_the_secret_is_in_no_page_no_api_answer_no_event_and_no_log(
     assert "overflow" in outputs[0]
 
 
-def test_the_api_tells_limits_and_terms_but_neither_settings_nor_secret(
+def test_the_api_shows_limits_and_terms_but_neither_settings_nor_secret(
     brand_endpoint: Endpoint, viewer: User, api_client: Callable[[User], Any]
 ) -> None:
     Endpoint.objects.filter(pk=brand_endpoint.pk).update(max_per_minute=600, disclaimer="demo model")

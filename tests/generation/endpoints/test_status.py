@@ -84,7 +84,7 @@ def test_numbers_are_of_the_brand_and_of_today(
         ({"last_success_at": -1, "resume_at": -1}, "working"),
     ],
 )
-def test_health_is_what_stands_between_an_endpoint_and_its_next_order(
+def test_health_names_what_delays_the_next_submission_of_an_endpoint(
     fields: dict[str, Any], word: str, brand_endpoint: Endpoint, brand: Brand
 ) -> None:
     now = timezone.now()
@@ -111,7 +111,7 @@ def test_an_endpoint_that_only_fails_is_failing(brand: Brand, brand_endpoint: En
     assert card.health.word == "failing" and card.health.is_in_trouble
 
 
-def test_a_service_that_does_not_say_how_long_it_took_is_timed_from_order_to_end(
+def test_a_service_that_does_not_say_how_long_it_took_is_timed_from_submission_to_end(
     brand: Brand, brand_endpoint: Endpoint, run: Run
 ) -> None:
     made = attempt(run, details={"seconds": 0.0})
@@ -119,7 +119,7 @@ def test_a_service_that_does_not_say_how_long_it_took_is_timed_from_order_to_end
     assert endpoint_cards.figures(brand, [brand_endpoint])[brand_endpoint.pk].seconds == 7
 
 
-def test_the_day_is_drawn_by_the_hour_and_errors_are_told_once_each(
+def test_the_day_is_drawn_by_the_hour_and_errors_are_listed_once_each(
     brand: Brand, brand_endpoint: Endpoint, run: Run
 ) -> None:
     for hours_ago in (0, 0, 3):
@@ -136,7 +136,7 @@ def test_the_day_is_drawn_by_the_hour_and_errors_are_told_once_each(
     assert (trouble.count, trouble.cause.code, trouble.message) == (2, "transient", "job 2 broke off")
 
 
-def test_the_page_of_an_endpoint_tells_reasons_in_words(
+def test_the_page_of_an_endpoint_explains_reasons_in_words(
     brand: Brand, brand_endpoint: Endpoint, run: Run, viewer: User, page_client: Callable[[User], Client]
 ) -> None:
     attempt(run)

@@ -21,7 +21,7 @@ from tests.support import factories
 pytestmark = pytest.mark.django_db
 
 
-def test_use_now_counts_orders_of_this_second_and_minute(
+def test_use_now_counts_submissions_of_this_second_and_minute(
     brand: Brand, brand_endpoint: Endpoint, run: Run, lead: User, clean_redis: Any
 ) -> None:
     for _ in range(2):
@@ -39,7 +39,7 @@ def test_use_now_counts_orders_of_this_second_and_minute(
     assert use.gauges[2].percent == 50 and use.gauges[2].note == "limit found by itself"
 
 
-def test_money_stands_against_what_may_be_spent(brand: Brand, run: Run, lead: User) -> None:
+def test_spent_money_is_shown_with_its_limit(brand: Brand, run: Run, lead: User) -> None:
     Brand.objects.filter(pk=brand.pk).update(monthly_budget=50)
     brand.refresh_from_db()
     type(run.campaign).objects.filter(pk=run.campaign_id).update(budget=10)

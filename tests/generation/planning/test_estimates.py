@@ -48,7 +48,7 @@ def test_without_history_a_preview_says_so(plan_arguments: Callable[..., PlanArg
     assert plans.preview(plan_arguments()).measured == 0
 
 
-def test_time_and_cost_lie_between_what_the_endpoints_images_took_lately(
+def test_time_and_cost_are_between_those_of_recent_images_of_the_endpoint(
     plan_arguments: Callable[..., PlanArguments], endpoint: Endpoint
 ) -> None:
     attempts(endpoint, [float(seconds) for seconds in range(1, 12)], paid="0.06")
@@ -85,7 +85,7 @@ def test_a_size_made_often_enough_counts_for_itself(
     assert (seen.measured, seen.seconds_high) == (8, pytest.approx(6 * 1.0))
 
 
-def test_a_budget_that_only_the_dearest_would_exceed_is_told(
+def test_a_budget_that_only_the_most_expensive_would_exceed_is_reported(
     plan_arguments: Callable[..., PlanArguments], campaign: Campaign, endpoint: Endpoint
 ) -> None:
     attempts(endpoint, [1.0] * 10, paid="0.08")

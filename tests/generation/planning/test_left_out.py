@@ -207,7 +207,7 @@ def test_the_button_follows_what_was_made_since_planning(
 
 
 @pytest.mark.parametrize("budget", ["0.00", "0.01", "0.10", "0.20", "0.23"])
-def test_over_budget_is_said_on_the_runs_page_with_what_is_short_and_where_to_change_it(
+def test_over_budget_is_shown_on_the_runs_page_with_the_missing_amount_and_where_to_change_it(
     plan_arguments: Callable[..., PlanArguments],
     campaign: Campaign,
     page_client: Callable[[User], Client],

@@ -42,7 +42,7 @@ def test_a_preview_makes_the_seeds_that_the_plan_freezes(plan_arguments: Callabl
     assert [shown.seed for shown in seen.first] == list(frozen)[:3]
 
 
-def test_missing_values_and_photos_are_told_per_subject_before_any_row_exists(
+def test_missing_values_and_photos_are_reported_per_subject_before_any_row_exists(
     plan_arguments: Callable[..., PlanArguments],
     campaign: Campaign,
     version: PromptVersion,
@@ -70,7 +70,7 @@ def test_missing_values_and_photos_are_told_per_subject_before_any_row_exists(
     assert version.used_at is None
 
 
-def test_an_engines_own_refusals_are_told_per_image(
+def test_an_engines_own_refusals_are_reported_per_image(
     plan_arguments: Callable[..., PlanArguments], campaign: Campaign, version: PromptVersion
 ) -> None:
     with_cutouts(campaign)

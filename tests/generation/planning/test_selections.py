@@ -29,7 +29,7 @@ def test_only_chosen_aspects_are_planned(plan_arguments: Callable[..., PlanArgum
             plans.preview(plan_arguments(aspects=wrong))
 
 
-def test_what_is_missing_is_planned_once(plan_arguments: Callable[..., PlanArguments], campaign: Campaign) -> None:
+def test_missing_images_are_planned_once(plan_arguments: Callable[..., PlanArguments], campaign: Campaign) -> None:
     factories.OutputSpecFactory(campaign=campaign, slug="story", width=900, height=1600)
     first = plans.plan(plan_arguments(aspects=["1:1"], sample=1))
     rest = plans.plan(plan_arguments(missing_only=True))
@@ -48,7 +48,7 @@ def test_a_sample_of_what_is_missing_takes_subjects_that_lack_something(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_people_who_plan_what_is_missing_at_once_do_not_plan_it_twice(
+def test_two_people_who_plan_missing_images_at_once_do_not_plan_them_twice(
     plan_arguments: Callable[..., PlanArguments], version: PromptVersion
 ) -> None:
     # Each person uses another version, because the lock of a version serialises only its own plans.

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_question_is_answered_by_a_worker_and_shown(
+def test_a_health_check_is_run_by_a_worker_and_shown(
     brand: Brand, manager: User, worker: Worker, page_client: Callable[[User], Client], clean_redis: Any
 ) -> None:
     factories.EndpointFactory(slug="studio", engine="packshot", lane="cpu")
@@ -40,7 +40,7 @@ def test_a_question_is_answered_by_a_worker_and_shown(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_question_that_no_worker_takes_is_given_up(
+def test_a_health_check_that_no_worker_takes_is_given_up(
     brand: Brand, manager: User, clean_redis: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endpoint = factories.EndpointFactory(slug="studio", engine="packshot", lane="cpu")
@@ -51,13 +51,11 @@ def test_a_question_that_no_worker_takes_is_given_up(
     assert not answer.is_open and not answer.is_ok and "No worker of the lane cpu" in answer.message
 
 
-def test_what_an_endpoint_answers_never_repeats_its_secret(
-    brand_endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def angry(self: Any) -> Any:
+def test_a_health_report_never_repeats_the_secret(brand_endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    def raise_with_secret(self: Any) -> Any:
         raise ValueError(f"the token {SECRET} is not known")
 
-    monkeypatch.setattr(Replicate, "health", angry)
+    monkeypatch.setattr(Replicate, "health", raise_with_secret)
     report = health.run_check(brand_endpoint)
     assert report["is_ok"] is False and SECRET not in str(report)
 

@@ -42,33 +42,33 @@ def finished_asset(brand: Brand, designer: User) -> Asset:
     return asset
 
 
-def test_the_image_is_there_and_its_end_was_told(finished_asset: Asset) -> None:
+def test_the_image_is_there_and_its_end_was_recorded(finished_asset: Asset) -> None:
     """Check the condition of the tests below: the image was finished like any other."""
     assert (finished_asset.state, finished_asset.is_sandbox) == (AssetState.IN_REVIEW, True)
     assert AssetVersion.objects.filter(asset=finished_asset).count() == 1
     assert Event.objects.filter(type="generation.version.ready", object_id=finished_asset.pk).exists()
 
 
-def test_nobody_is_asked_to_review_it(finished_asset: Asset, reviewer: User, api_client: Any) -> None:
+def test_a_sandbox_image_creates_no_review_task(finished_asset: Asset, reviewer: User, api_client: Any) -> None:
     assert not ReviewTask.objects.exists()
     assert api_client(reviewer).get("/api/v1/tasks/").json()["results"] == []
 
 
-def test_it_is_not_in_the_library_nor_in_the_api(
+def test_a_sandbox_image_is_neither_in_the_library_nor_in_the_api(
     finished_asset: Asset, brand: Brand, designer: User, api_client: Any
 ) -> None:
     assert not library.matching_assets(user=designer, brand=brand, filters=library.Filters()).exists()
     assert api_client(designer).get("/api/v1/assets/").json()["results"] == []
 
 
-def test_it_counts_for_no_campaign(finished_asset: Asset, brand: Brand) -> None:
+def test_a_sandbox_image_counts_for_no_campaign(finished_asset: Asset, brand: Brand) -> None:
     campaign = factories.CampaignFactory(brand=brand, subjects=[finished_asset.subject])
     factories.OutputSpecFactory(campaign=campaign, width=512, height=640)
     assert coverage.list_existing_images(campaign.pk) == frozenset()
     assert coverage.list_existing_images(finished_asset.campaign_id) == frozenset()
 
 
-def test_it_can_be_neither_pulled_nor_delivered(
+def test_a_sandbox_image_can_be_neither_pulled_nor_delivered(
     finished_asset: Asset, brand: Brand, integrator: User, designer: User
 ) -> None:
     audit.seal()

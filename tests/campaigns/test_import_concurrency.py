@@ -74,13 +74,13 @@ def test_people_approve_and_plan_while_a_merge_is_open() -> None:
         assert merged.updated == KEYS
         for work in (approve, plan, edit_another):
             assert run_beside(work) is None
-        assert isinstance(run_beside(lambda: _merge_too(brand)), OperationalError)
+        assert isinstance(run_beside(lambda: _merge_another(brand)), OperationalError)
     assert done == ["approved", "planned", "made"]
-    assert run_beside(lambda: _merge_too(brand)) is None
+    assert run_beside(lambda: _merge_another(brand)) is None
     StagedRow.objects.all().delete()
 
 
-def _merge_too(brand: Brand) -> None:
+def _merge_another(brand: Brand) -> None:
     with transaction.atomic():
         staging.merge(uuid.uuid4(), brand_id=brand.pk, spoken=())
 
@@ -103,7 +103,7 @@ def test_rows_of_any_characters_come_through_the_copy() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_copy_that_fails_beside_the_parser_is_told() -> None:
+def test_a_copy_that_fails_beside_the_parser_is_reported() -> None:
     rows = (FeedRow(-1 if number == 7000 else number, f"{number}", "product", "x") for number in range(20_000))
     batch = uuid.uuid4()
     with pytest.raises(Exception, match="row"):
