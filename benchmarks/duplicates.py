@@ -118,10 +118,10 @@ def trial() -> dict[str, float]:
     present = [(hashes[place], grids[place]) for place in random.integers(0, MASTERS, SEARCHES)]
     new = list(zip(*make_hashes(random, SEARCHES), strict=True))
     measure_searches(brand_id, present[:10])
-    duplicates, hits = measure_searches(brand_id, present)
+    repeats, hits = measure_searches(brand_id, present)
     others, lookalikes = measure_searches(brand_id, new)
     assert hits == SEARCHES, f"{SEARCHES - hits} images that are in the brand were not found"
-    both = sorted(duplicates + others)
+    both = sorted(repeats + others)
     return {
         "masters": MASTERS,
         "p50_ms": round(1000 * both[len(both) // 2], 2),

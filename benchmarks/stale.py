@@ -52,7 +52,7 @@ WITH subjects AS (
     SELECT %(brand)s, id, %(checklist)s, 'brand', 'decided', 1, now() FROM assets
     RETURNING id, asset_id
 ), decisions AS (
-    INSERT INTO review_decision (task_id, version_id, check_result, decided_by_id, decided_at, effective_at,
+    INSERT INTO review_decision (task_id, version_id, kind, decided_by_id, decided_at, effective_at,
                                  consequences_at, note, answers, controls, pinned)
     SELECT t.id, v.id, 'approved', %(user)s, now(), now(), now(), '', '{}', '{}', '{}'
     FROM tasks t JOIN versions v ON v.asset_id = t.asset_id
