@@ -100,7 +100,7 @@ class Result:
         return round(100 * sum(image.share for image in self.images) / len(self.images)) if self.images else 0
 
     @property
-    def now(self) -> Image | None:
+    def running_image(self) -> Image | None:
         """Return the image that is being made; of several the one with the most progress."""
         return max(
             (image for image in self.images if image.is_running),

@@ -319,7 +319,7 @@ def test_progress_shows_steps_rate_and_time_left(client: Any, address: str, run:
     answer = client.get(f"{address}{run.pk}/", headers=HTMX)
     words = answer.content.decode()
     assert "step <b>10</b> of <b>30</b>" in words
-    now = answer.context["result"].now
+    now = answer.context["result"].running_image
     assert now.rate == pytest.approx(2, rel=0.2)
     # Twenty steps at two a second, and one more image at the endpoint's second.
     assert answer.context["result"].seconds_left == pytest.approx(11, rel=0.2)
