@@ -15,7 +15,7 @@ from review.models import ReviewTask
 
 @dataclass(frozen=True)
 class ReviewedState:
-    """What a reviewer saw of one version.
+    """The state of one version as a reviewer saw it.
 
     master: sha256 of the pixels. recipe: version of the recipe, 0 without renditions. renditions: sha256 of each file,
     by output spec. checklist: id of the checklist version. round: the asset's round. inputs: the inputs that changed

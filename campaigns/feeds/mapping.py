@@ -15,7 +15,7 @@ from campaigns.feeds.columns import FIELDS, Field, is_field
 __all__ = ["FIELDS", "Field", "FileHead", "header_sha256", "is_field", "read_head", "suggest_mapping"]
 
 HEADINGS_FROM_ITEMS = 200
-"""How many items of JSON or XML a peek reads for headings."""
+"""Number of items of JSON or XML that are read to find headings."""
 
 
 @dataclass(frozen=True)

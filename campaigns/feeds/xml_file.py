@@ -21,7 +21,7 @@ MAX_NAME = 200
 """Characters of an element's name; every path is built from such names."""
 _CHUNK = 1 << 16
 _LOOK_BYTES = 1 << 20
-"""How much is read to find the repeated element."""
+"""Bytes that are read to find the repeated element."""
 _NAMED = ("rss/channel/item", "feed/entry", "RDF/item")
 
 

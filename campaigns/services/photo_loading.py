@@ -44,7 +44,7 @@ PER_HOST = 2
 """Few, because a shop's server also serves its customers."""
 
 STORAGE_WAIT_SECONDS = 300.0
-"""How long a fetched photo that could not be stored waits before it is fetched again."""
+"""Wait before a photo that was fetched but not stored is fetched again."""
 
 log = structlog.get_logger(__name__)
 

@@ -1,5 +1,5 @@
-"""What the OpenAPI schema gets beside drf-spectacular's own: names of requests, and the refusals of each operation as
-problem details (RFC 9457)."""
+"""Additions to the OpenAPI schema of drf-spectacular: names of requests, and the refusals of each operation as problem
+details (RFC 9457)."""
 
 from __future__ import annotations
 

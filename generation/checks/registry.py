@@ -30,7 +30,7 @@ def get(name: str) -> Check:
 
 
 def run_checks(sample: Sample) -> list[CheckResult]:
-    """Return the check_results of all checks on the sample. A check that raises becomes a flag, so no image is lost."""
+    """Return the results of all checks on the sample. A check that raises becomes a flag, so no image is lost."""
     _load()
     return [_inspect(check, sample) for check in CHECKS.values()]
 

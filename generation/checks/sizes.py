@@ -35,7 +35,7 @@ class DimensionsCheck:
         )
 
     def _fitted(self, width: int, height: int, wanted_width: int, wanted_height: int) -> CheckResult:
-        """Return the check_result on an image that is cropped and scaled to the job's size."""
+        """Return the result for an image that is cropped and scaled to the job's size."""
         scale = max(wanted_width / width, wanted_height / height)
         sizes = f"{width} × {height} px, and {wanted_width} × {wanted_height} px are wanted"
         if scale <= SLIGHT:

@@ -158,7 +158,7 @@ def _rendition_check_result(
     problems: Sequence[str],
     enlarged: float,
 ) -> CheckResult:
-    """Return one check_result for all files: a file that does not fit is a failure, a file enlarged too far is flagged.
+    """Return one result for all files: a file that does not fit is a failure, a file enlarged too far is flagged.
 
     The score is the largest factor by which a file is enlarged from the master.
     """

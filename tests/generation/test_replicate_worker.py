@@ -33,7 +33,7 @@ AT_ONCE = 4
 WORK_SECONDS = 0.4
 LEASE_SECONDS = "2"
 FEW_THREADS, MANY_AT_ONCE = {"PROOFLINE_REMOTE_THREADS": "5"}, 32
-"""What the dead hold until their leases end leaves places for the next worker."""
+"""More than killed workers hold until their leases end, so that the next worker gets jobs."""
 ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.QUARANTINED, JobState.CANCELLED)
 POINTS = ("intended", "submitted", "entrusted", "polled", "resumed", "generated", "stored")
 

@@ -34,7 +34,7 @@ class Interrupted(Exception):
 
 
 class Machine(Protocol):
-    """What a node may use of its server."""
+    """The part of the server that a node may use."""
 
     files: dict[str, bytes]
     vram_pixels: int

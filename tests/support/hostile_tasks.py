@@ -1,4 +1,4 @@
-"""What a hostile file may do to the process that opens it; that process imports this without Django."""
+"""Tasks that harm the process that runs them, as hostile files do; that process imports this without Django."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ QUALITIES = {"low", "medium", "high", "auto"}
 
 @dataclass(frozen=True)
 class Rules:
-    """What one model accepts. sizes: None for any size divisible by 16 within the documented bounds."""
+    """The parameters that a model accepts. sizes: None for any size divisible by 16 within the documented bounds."""
 
     sizes: frozenset[str] | None
     parameters: frozenset[str]

@@ -47,7 +47,7 @@ class WorkflowRefused(EngineError):
 
     @property
     def is_only_this_server(self) -> bool:
-        """Whether the only problem is that this server lacks something."""
+        """Return True if the only problem is that this server lacks something."""
         return bool(self.types) and self.types <= MISSING_ON_SERVER
 
 

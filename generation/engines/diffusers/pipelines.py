@@ -48,8 +48,8 @@ class LoadedPipeline:
 
     @property
     def decodes_latents(self) -> bool:
-        """Whether we decode the latents, and not the pipeline: if the tier is not "final" (the pipeline as shipped) and
-        no safety checker has to see the pixels."""
+        """Return True if we decode the latents instead of the pipeline: the tier is not "final" (the pipeline as
+        shipped) and no safety checker has to see the pixels."""
         return self.accelerated.settings.tier != "final" and getattr(self.text, "safety_checker", None) is None
 
     def decode_pixels(self, pipe: Any, made: Any, width: int, height: int) -> Pixels | Future[Pixels]:

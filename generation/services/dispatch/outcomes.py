@@ -172,7 +172,7 @@ def _cost(job: Job, made: StoredResult) -> Decimal:
 
 
 def _with_duplicate(asset: Asset, made: StoredResult) -> tuple[tuple[CheckResult, ...], dict[str, int]]:
-    """Return the check_results of the checks with that of a near-duplicate added, and the near-duplicate's version by
+    """Return the results of the checks with that of a near-duplicate added, and the near-duplicate's version by
     check name."""
     duplicate = duplicates.find_nearest(brand_id=asset.brand_id, subject_id=asset.subject_id, hashes=made.master.hashes)
     if duplicate is None:

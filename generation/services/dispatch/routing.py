@@ -33,7 +33,7 @@ from generation.services.planning.fingerprints import Maker
 
 MOVED_AT_ONCE = 500
 WORTH_MOVING_SECONDS = 10.0
-"""How much sooner another endpoint of the same price must finish."""
+"""Another endpoint of the same price gets jobs only if it would finish them so much sooner."""
 _LABEL = "system"
 _MOVED_COLUMNS = ["endpoint", "lane", "batch_key", "not_before", "status", "hold_reason", "error_kind", "error"]
 #: Jobs that wait for an endpoint: in its queue, or because its account is empty.

@@ -28,15 +28,15 @@ log = structlog.get_logger(__name__)
 SECOND_MS = 1030
 MINUTE_MS = 60_500
 SPREAD = 0.94
-"""How evenly the submissions of a second are spread; below 1, so that a late one does not delay all after it."""
+"""Share of a second over which its submissions are spread; below 1, so that one that is late delays no other."""
 AHEAD_SECONDS = 1.5
-"""How long before their turn jobs are claimed, so that no window loses the time of claiming, not even while another
+"""Jobs are claimed so long before their turn, so that no window loses the time of claiming, not even while another
 endpoint sends its hundred submissions of a minute."""
 LEAD_MS = 250
-"""How long before its time a submission takes its turn, at most two fifths of the shortest window. Meanwhile its intent
+"""A submission takes its turn so long before its time, at most two fifths of the shortest window. Meanwhile its intent
 is written and a connection made, so that at its time only its bytes are left to be sent."""
 LOOK_SECONDS = 0.03
-"""How long before a submission is sent it is checked once more whether the service has asked for a pause."""
+"""So long before a submission is sent, it is checked once more that the service has not asked for a pause."""
 AWAY_SECONDS = 1.0
 """Wait if Redis is unavailable: without its count nothing is submitted, but open jobs continue."""
 
