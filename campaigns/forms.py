@@ -80,6 +80,7 @@ class BriefForm(forms.ModelForm[Campaign]):
             "pilot_decisions": "Decisions a pilot needs",
             "pilot_approval_percent": "Approved in the pilot, %",
         }
+        help_texts = {"pilot_decisions": ""}  # the label says it
 
     def __init__(self, *args: Any, brand: Brand, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
