@@ -157,12 +157,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         parts = urlsplit(self.path)
         length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        if len(body) < length:  # the client died in the middle of its request: no service carries out half of one
+            self.close_connection = True
+            return
         request = Request(
             self.command,
             parts.path,
             {name: values[-1] for name, values in parse_qs(parts.query, keep_blank_values=True).items()},
             {name.lower(): value for name, value in self.headers.items()},
-            self.rfile.read(length),
+            body,
         )
         if self._upgrade(request):
             return
