@@ -94,7 +94,10 @@ class Bench {
   draw() {
     if (this.isDue) return;
     this.isDue = true;
-    requestAnimationFrame(() => { this.isDue = false; this.#draw(); });
+    requestAnimationFrame(() => {
+      this.isDue = false;
+      this.#draw();
+    });
   }
 
   #draw() {
@@ -139,7 +142,10 @@ class Bench {
   #ring(context) {
     const { x, y } = this.cursor;
     const line = 1 / this.view.scale;
-    for (const [colour, radius] of [["#000", this.radius], ["#fff", Math.max(line, this.radius - line)]]) {
+    for (const [colour, radius] of [
+      ["#000", this.radius],
+      ["#fff", Math.max(line, this.radius - line)],
+    ]) {
       context.beginPath();
       context.arc(x, y, radius, 0, 2 * Math.PI);
       context.lineWidth = line;
@@ -191,8 +197,10 @@ class Bench {
       this.paint.drawImage(this.dab, x - half, y - half);
     }
     const box = [
-      Math.max(0, Math.floor(Math.min(from.x, x) - half)), Math.max(0, Math.floor(Math.min(from.y, y) - half)),
-      Math.min(this.width, Math.ceil(Math.max(from.x, x) + half)), Math.min(this.height, Math.ceil(Math.max(from.y, y) + half)),
+      Math.max(0, Math.floor(Math.min(from.x, x) - half)),
+      Math.max(0, Math.floor(Math.min(from.y, y) - half)),
+      Math.min(this.width, Math.ceil(Math.max(from.x, x) + half)),
+      Math.min(this.height, Math.ceil(Math.max(from.y, y) + half)),
     ];
     this.stroke.last = { x, y };
     if (box[2] <= box[0] || box[3] <= box[1]) return;
@@ -234,8 +242,12 @@ class Bench {
     this.#buttons();
   }
 
-  undo() { this.step(this.done, this.undone, "before"); }
-  redo() { this.step(this.undone, this.done, "after"); }
+  undo() {
+    this.step(this.done, this.undone, "before");
+  }
+  redo() {
+    this.step(this.undone, this.done, "after");
+  }
 
   #buttons() {
     const can = { undo: this.done.length, redo: this.undone.length, save: this.done.length };
@@ -247,7 +259,9 @@ class Bench {
 
   // -- view ------------------------------------------------------------------------------------------------------
 
-  get dots() { return Math.min(2, devicePixelRatio || 1); }
+  get dots() {
+    return Math.min(2, devicePixelRatio || 1);
+  }
 
   #resized() {
     const wide = Math.round(canvas.clientWidth * this.dots);
@@ -289,13 +303,15 @@ class Bench {
     if (name === "brand" && !bench.dataset.backdrop) return;
     this.ground = name;
     localStorage.setItem("cutouts.ground", name);
-    for (const one of bench.querySelectorAll("button[data-ground]")) one.setAttribute("aria-pressed", String(one.dataset.ground === name));
+    for (const one of bench.querySelectorAll("button[data-ground]"))
+      one.setAttribute("aria-pressed", String(one.dataset.ground === name));
     this.draw();
   }
 
   setMode(mode) {
     this.mode = mode;
-    for (const one of bench.querySelectorAll("[data-mode]")) one.setAttribute("aria-pressed", String(one.dataset.mode === mode));
+    for (const one of bench.querySelectorAll("[data-mode]"))
+      one.setAttribute("aria-pressed", String(one.dataset.mode === mode));
   }
 
   resize(by) {
@@ -312,7 +328,10 @@ class Bench {
     button.disabled = true;
     try {
       const blob = await new Promise((settle) => this.mask.toBlob(settle, "image/png"));
-      const pairs = [["mask", new File([blob], "mask.png", { type: "image/png" })], ["next", bench.dataset.next]];
+      const pairs = [
+        ["mask", new File([blob], "mask.png", { type: "image/png" })],
+        ["next", bench.dataset.next],
+      ];
       if (bench.dataset.seen) pairs.push(["seen", bench.dataset.seen]);
       const answer = await send(location.pathname, fields(pairs));
       this.done = [];
@@ -320,7 +339,10 @@ class Bench {
     } catch (error) {
       this.isSaving = false;
       button.disabled = false;
-      toast(error.message || "The cut-out was not saved: the server cannot be reached. Try again.", { tone: "bad", seconds: 20 });
+      toast(error.message || "The cut-out was not saved: the server cannot be reached. Try again.", {
+        tone: "bad",
+        seconds: 20,
+      });
     }
   }
 
@@ -336,20 +358,39 @@ class Bench {
     canvas.addEventListener("pointerdown", (event) => this.#down(event));
     canvas.addEventListener("pointermove", (event) => this.#move(event));
     for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, (event) => this.#up(event));
-    canvas.addEventListener("pointerleave", () => { this.cursor = null; this.draw(); });
+    canvas.addEventListener("pointerleave", () => {
+      this.cursor = null;
+      this.draw();
+    });
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
-    canvas.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      this.zoom(Math.exp(-event.deltaY * (event.ctrlKey ? 0.01 : 0.0016)), this.#where(event));
-    }, { passive: false });
-    document.addEventListener("click", (event) => this.#press(event.target.closest?.("[data-do], [data-mode], button[data-ground]")));
+    canvas.addEventListener(
+      "wheel",
+      (event) => {
+        event.preventDefault();
+        this.zoom(Math.exp(-event.deltaY * (event.ctrlKey ? 0.01 : 0.0016)), this.#where(event));
+      },
+      { passive: false },
+    );
+    document.addEventListener("click", (event) =>
+      this.#press(event.target.closest?.("[data-do], [data-mode], button[data-ground]")),
+    );
     bench.addEventListener("input", (event) => {
       if (event.target.dataset.set) this.#brush();
-      if ("ghost" in event.target.dataset) { this.isGhost = event.target.checked; this.draw(); }
+      if ("ghost" in event.target.dataset) {
+        this.isGhost = event.target.checked;
+        this.draw();
+      }
     });
     document.addEventListener("keydown", (event) => this.#key(event));
-    document.addEventListener("keyup", (event) => { if (event.key === " ") { this.isHolding = false; canvas.style.cursor = ""; } });
-    addEventListener("beforeunload", (event) => { if (this.done.length) event.preventDefault(); });
+    document.addEventListener("keyup", (event) => {
+      if (event.key === " ") {
+        this.isHolding = false;
+        canvas.style.cursor = "";
+      }
+    });
+    addEventListener("beforeunload", (event) => {
+      if (this.done.length) event.preventDefault();
+    });
   }
 
   #down(event) {
@@ -357,7 +398,10 @@ class Bench {
     canvas.focus({ preventScroll: true });
     const where = this.#where(event);
     this.pointers.set(event.pointerId, where);
-    if (this.pointers.size === 2) { this.#abandon(); return; }
+    if (this.pointers.size === 2) {
+      this.#abandon();
+      return;
+    }
     const isMoving = event.button !== 0 || this.isHolding || this.isReadonly;
     if (isMoving) this.dragging = where;
     else this.#begin(where.on);
@@ -411,8 +455,13 @@ class Bench {
 
   act(name) {
     const acts = {
-      undo: () => this.undo(), redo: () => this.redo(), save: () => this.save(), fit: () => this.fit(),
-      full: () => this.zoom(1 / this.view.scale), in: () => this.zoom(1.4), out: () => this.zoom(1 / 1.4),
+      undo: () => this.undo(),
+      redo: () => this.redo(),
+      save: () => this.save(),
+      fit: () => this.fit(),
+      full: () => this.zoom(1 / this.view.scale),
+      in: () => this.zoom(1.4),
+      out: () => this.zoom(1 / 1.4),
     };
     acts[name]?.();
   }
@@ -422,9 +471,14 @@ class Bench {
     const key = named(event);
     const isOnCanvas = event.target === canvas || event.target === document.body;
     const arrows = { ArrowLeft: [40, 0], ArrowRight: [-40, 0], ArrowUp: [0, 40], ArrowDown: [0, -40] };
-    if (key === "Space" && isOnCanvas) { event.preventDefault(); this.isHolding = true; canvas.style.cursor = "grab"; }
-    else if (arrows[key] && isOnCanvas) { event.preventDefault(); this.pan(...arrows[key]); }
-    else if (key === "+" || key === "=") this.zoom(1.4);
+    if (key === "Space" && isOnCanvas) {
+      event.preventDefault();
+      this.isHolding = true;
+      canvas.style.cursor = "grab";
+    } else if (arrows[key] && isOnCanvas) {
+      event.preventDefault();
+      this.pan(...arrows[key]);
+    } else if (key === "+" || key === "=") this.zoom(1.4);
     else if (key === "-") this.zoom(1 / 1.4);
     else if (key === "0") this.fit();
     else if (key === "1") this.zoom(1 / this.view.scale);
@@ -435,7 +489,10 @@ class Bench {
     else if (key === "x") this.setMode(this.mode === "add" ? "remove" : "add");
     else if (key === "z") this.#again(event.shiftKey);
     else if (key === "s" && !event.repeat) this.save();
-    else if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") { event.preventDefault(); this.#again(event.shiftKey); }
+    else if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") {
+      event.preventDefault();
+      this.#again(event.shiftKey);
+    }
   }
 
   #again(isForward) {
