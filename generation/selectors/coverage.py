@@ -11,14 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
 from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
 
 from campaigns.models import Campaign, OutputSpec, Subject
 from core.models import User
 from generation.choices import AssetState
 from generation.models import Asset
-from generation.selectors import disclaimers, live
+from generation.selectors import disclaimers, live, sql
 
 LIVE, MISSING = "live", "missing"
 #: Best first: where a subject has several images of one aspect, the best one counts.
@@ -78,15 +77,17 @@ class Summary:
     @property
     def approved(self) -> int:
         """Return the number of cells whose image is approved and can be downloaded, delivered or not."""
-        return sum(count for state, count in self.states.items() if state in DONE)
+        return self._count(DONE)
 
     @property
     def shares(self) -> tuple[float, float]:
         """Return the percentage of cells that are approved or live, and of those that are being made or reviewed."""
         cells = max(1, self.subjects * len(self.specs))
-        done = sum(count for state, count in self.states.items() if state in DONE)
-        gone = sum(count for state, count in self.states.items() if state in GONE)
-        return round(100 * done / cells, 1), round(100 * (sum(self.states.values()) - done - gone) / cells, 1)
+        underway = self._count(frozenset(ORDER) - DONE - GONE)
+        return round(100 * self.approved / cells, 1), round(100 * underway / cells, 1)
+
+    def _count(self, states: frozenset[str]) -> int:
+        return sum(count for state, count in self.states.items() if state in states)
 
 
 @dataclass(frozen=True)
@@ -125,13 +126,10 @@ def summary(campaign: Campaign) -> Summary:
     """Return the campaign in numbers; two queries for any number of subjects."""
     specs = list(campaign.output_specs.order_by("id"))
     aspects = _aspects(specs)
-    with connection.cursor() as cursor:
-        head, values = _grid(campaign.pk, aspects)
-        cursor.execute(f"{head} SELECT ranks, count(*) FROM grid GROUP BY ranks", values)  # noqa: S608 (our own text)
-        kinds: list[tuple[list[int], int]] = cursor.fetchall()
     if not aspects:
-        subjects = campaign.subjects.filter(is_active=True).count()
-        return Summary(specs, subjects, 0, 0, 0, {})
+        return Summary(specs, campaign.subjects.filter(is_active=True).count(), 0, 0, 0, {})
+    head, values = _grid(campaign.pk, aspects)
+    kinds = sql.rows(f"{head} SELECT ranks, count(*) FROM grid GROUP BY ranks", values)  # noqa: S608 (our own text)
     counts: dict[str, dict[str, int]] = {spec.slug: {} for spec in specs}
     complete = lacking = missing = 0
     for ranks, count in kinds:
@@ -176,14 +174,10 @@ def page(
     for pk, aspect, rank in _ranked(campaign.pk).filter(subject_id__in=ids):
         best[pk, aspect] = min(rank, best.get((pk, aspect), _ABSENT))
     versions = _versions(campaign.pk, ids)
-    rows = [
-        Row(
-            subject,
-            {spec.pk: ORDER[best.get((subject.pk, spec.aspect), _ABSENT)] for spec in specs},
-            *versions.get(subject.pk, (None, "")),
-        )
-        for subject in shown
-    ]
+    rows = []
+    for subject in shown:
+        states = {spec.pk: ORDER[best.get((subject.pk, spec.aspect), _ABSENT)] for spec in specs}
+        rows.append(Row(subject, states, *versions.get(subject.pk, (None, ""))))
     return Page(rows, total)
 
 
@@ -213,7 +207,7 @@ def _ranked(campaign_id: int) -> QuerySet[Any, tuple[int, str, int]]:
 def _grid(campaign_id: int, aspects: Sequence[str]) -> tuple[str, list[Any]]:
     """Return the beginning of a statement that defines the table `grid`, and its parameters."""
     ranked, values = _ranked(campaign_id).query.sql_with_params()
-    columns = ", ".join(f"min(rank) FILTER (WHERE aspect = %s) AS rank_{at}" for at in range(len(aspects))) or "1"
+    columns = ", ".join(f"min(rank) FILTER (WHERE aspect = %s) AS rank_{at}" for at in range(len(aspects)))
     ranks = ", ".join(f"coalesce(b.rank_{at}, {_ABSENT})" for at in range(len(aspects)))
     return _GRID.format(ranked=ranked, columns=columns, ranks=ranks), [*values, *aspects, campaign_id]
 
@@ -228,19 +222,13 @@ def _in_state(campaign: Campaign, specs: Sequence[OutputSpec], filters: Coverage
     values += [chosen, ranks] if chosen else [ranks]
     if filters.words:
         clauses.append("(key ILIKE %s OR name ILIKE %s)")
-        values += [f"%{_escaped(filters.words)}%"] * 2
+        escaped = re.sub(r"([\\%_])", r"\\\1", filters.words)  # the wildcards of LIKE
+        values += [f"%{escaped}%"] * 2
     if filters.kind:
         clauses.append("kind = %s")
         values.append(filters.kind)
-    condition = " AND ".join(clauses)
-    with connection.cursor() as cursor:
-        cursor.execute(f"{head} SELECT subject_id FROM grid WHERE {condition} ORDER BY key, subject_id", values)  # noqa: S608
-        return [row[0] for row in cursor.fetchall()]
-
-
-def _escaped(words: str) -> str:
-    """Return the words with the wildcards of LIKE escaped."""
-    return re.sub(r"([\\%_])", r"\\\1", words)
+    statement = f"{head} SELECT subject_id FROM grid WHERE {' AND '.join(clauses)} ORDER BY key, subject_id"  # noqa: S608
+    return [row[0] for row in sql.rows(statement, values)]
 
 
 def _states_of_filter(state: str) -> frozenset[str]:
@@ -254,7 +242,6 @@ def _versions(campaign_id: int, subject_ids: Sequence[int]) -> dict[int, tuple[i
     assets = Asset.objects.filter(campaign_id=campaign_id, subject_id__in=subject_ids, is_sandbox=False)
     assets = assets.exclude(state=AssetState.SUPERSEDED).exclude(current_version=None)
     approved_last = Case(When(state=AssetState.APPROVED, then=Value(1)), default=Value(0))
-    versions = assets.order_by(approved_last, "id").values_list(
-        "subject_id", "current_version_id", disclaimers.OF_ASSET
-    )
-    return {subject_id: (version_id, disclaimer) for subject_id, version_id, disclaimer in versions}
+    versions = assets.order_by(approved_last, "id")
+    rows = versions.values_list("subject_id", "current_version_id", disclaimers.OF_ASSET)
+    return {subject_id: (version_id, disclaimer) for subject_id, version_id, disclaimer in rows}

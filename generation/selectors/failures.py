@@ -6,16 +6,13 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
-
-from django.db import connection
 
 from campaigns.models import ReferencePhoto
 from generation import causes
 from generation.causes import CAUSES, Cause, Remedy
 from generation.choices import HoldReason, JobState
 from generation.models import Run
-from generation.selectors import budgets
+from generation.selectors import budgets, sql
 
 SHOWN = 6
 _MOST_SUBJECTS = 200
@@ -118,18 +115,15 @@ def list_group_job_ids(run: Run, key: str) -> list[int]:
     return placed.group.job_ids if placed else []
 
 
-def group_key(cause: Cause, message: str) -> str:
-    text = f"{cause.code}/{causes.grouping_text(cause, message)}"
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
 def _failed(run: Run, *, jobs: int = _MOST_SUBJECTS) -> dict[str, _PlacedGroup]:
     by_key: dict[str, _PlacedGroup] = {}
-    for status, hold_reason, kind, error, count, job_ids, cells, subjects, cost in _rows(_JOBS, run, jobs):
+    values = {"run": run.pk, "most": _MOST_SUBJECTS, "jobs": jobs}
+    for status, hold_reason, kind, error, count, job_ids, cells, subjects, cost in sql.rows(_JOBS, values):
         cause = causes.find_cause(status=status, error_kind=kind, message=error, hold_reason=hold_reason)
         # Jobs that wait for one empty account are one group, whatever error each had last.
         text = "" if status == JobState.HELD and hold_reason != HoldReason.CHANGED else error
-        key = group_key(cause, text)
+        name = f"{cause.code}/{causes.grouping_text(cause, text)}"
+        key = hashlib.sha256(name.encode()).hexdigest()[:12]
         placed = by_key.setdefault(key, _PlacedGroup(Group(key, cause, text or error)))
         placed.group.count += count
         placed.group.cost += cost
@@ -141,7 +135,8 @@ def _failed(run: Run, *, jobs: int = _MOST_SUBJECTS) -> dict[str, _PlacedGroup]:
 
 def _checked(run: Run) -> list[_PlacedGroup]:
     checked = []
-    for check, count, cells, subjects, versions, message in _rows(_CHECKS, run, 0):
+    values = {"run": run.pk, "most": _MOST_SUBJECTS}
+    for check, count, cells, subjects, versions, message in sql.rows(_CHECKS, values):
         group = Group(f"check-{check}", CAUSES["checks"], message, count, subject_ids=list(dict.fromkeys(subjects)))
         checked.append(_PlacedGroup(group, list(zip(cells, subjects, versions, strict=True))))
     return checked
@@ -152,9 +147,7 @@ def _add_examples(placed_groups: Sequence[_PlacedGroup]) -> None:
     subject_ids = {subject for placed in placed_groups for _, subject, _ in placed.places[:SHOWN]}
     if not subject_ids:
         return
-    with connection.cursor() as cursor:
-        cursor.execute(_SUBJECTS, [list(subject_ids)])
-        names = {pk: (key, name) for pk, key, name in cursor.fetchall()}
+    names = {pk: (key, name) for pk, key, name in sql.rows(_SUBJECTS, [list(subject_ids)])}
     photos_by_subject = photos(subject_ids)
     for placed in placed_groups:
         for cell, subject, version in placed.places[:SHOWN]:
@@ -166,10 +159,3 @@ def photos(subject_ids: Iterable[int]) -> dict[int, ReferencePhoto]:
     """Return the first stored photo of each subject. One query."""
     stored = ReferencePhoto.objects.filter(subject_id__in=list(subject_ids), status="ready")
     return {photo.subject_id: photo for photo in stored.order_by("-position", "-id")}
-
-
-def _rows(statement: str, run: Run, jobs: int) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, {"run": run.pk, "most": _MOST_SUBJECTS, "jobs": jobs})
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-        return rows

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
-
 from generation import causes
 from generation.causes import Cause
 from generation.models import Run
+from generation.selectors import sql
 
 # "j" sums up the jobs of a cell: those that run now, and the newest one that is stuck for a reason.
 _WHAT_IS_THERE = """
@@ -124,7 +123,7 @@ def rows(run: Run, *, limit: int = 60, after: int = -1, only_problems: bool = Fa
     """Return `limit` subjects after the place `after`, in one query; with `only_problems` only those with a problem."""
     statement = _PAGE.format(problems=_WITH_PROBLEMS if only_problems else "")
     by_subject: dict[int, tuple[str, str, int, list[MatrixCell]]] = {}
-    for record in _fetch(statement, {"run": run.pk, "limit": limit, "after": after}):
+    for record in sql.rows(statement, {"run": run.pk, "limit": limit, "after": after}):
         _, subject_id, key, name = record[:4]
         by_subject.setdefault(subject_id, (key, name, record[10], []))[3].append(_cell(record))
     return [MatrixRow(pk, key, name, place, tuple(cells)) for pk, (key, name, place, cells) in by_subject.items()]
@@ -132,36 +131,29 @@ def rows(run: Run, *, limit: int = 60, after: int = -1, only_problems: bool = Fa
 
 def cells(run: Run, ids: Sequence[int]) -> list[MatrixCell]:
     """Return those of the cells that belong to the run. One query."""
-    return [_cell(record) for record in _fetch(_CELLS, {"run": run.pk, "cells": list(ids)})]
+    return [_cell(record) for record in sql.rows(_CELLS, {"run": run.pk, "cells": list(ids)})]
 
 
 def columns(run: Run) -> list[Column]:
     """Return every variant of a matrix run, in the order in which they were planned. One query."""
-    return [Column(key, aspect, _json(values)) for key, aspect, values in _fetch(_COLUMNS, [run.pk])]
+    return [Column(key, aspect, json.loads(values)) for key, aspect, values in sql.rows(_COLUMNS, [run.pk])]
 
 
 def size(run: Run) -> tuple[int, int]:
     """Return how many subjects the run has, and the most cells of one of them. One query."""
-    [(subjects, widest)] = _fetch(_PLACES, [run.pk])
+    [(subjects, widest)] = sql.rows(_PLACES, [run.pk])
     return subjects, widest
-
-
-def _fetch(statement: str, values: Any) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        records: list[tuple[Any, ...]] = cursor.fetchall()
-        return records
 
 
 def _cell(record: tuple[Any, ...]) -> MatrixCell:
     cell_id, _, _, _, values, values_key, aspect, asset_id, state, round_, _ = record[:11]
     version_id, outcome, running, percent, stuck, disclaimer = record[11:]
-    status, kind, error, hold_reason = _json(stuck) if stuck else ("", "", "", "")
+    status, kind, error, hold_reason = json.loads(stuck) if stuck else ("", "", "", "")
     cause = causes.find_cause(status=status, error_kind=kind, message=error, hold_reason=hold_reason) if stuck else None
     return MatrixCell(
         cell_id=cell_id,
         asset_id=asset_id,
-        values=_json(values),
+        values=json.loads(values),
         values_key=values_key,
         aspect=aspect,
         state=state,
@@ -174,8 +166,3 @@ def _cell(record: tuple[Any, ...]) -> MatrixCell:
         error=error,
         disclaimer=disclaimer,
     )
-
-
-def _json(value: Any) -> Any:
-    """Return a jsonb value as Python data; raw cursors give it as text, because Django removes psycopg's loader."""
-    return json.loads(value) if isinstance(value, str) else value

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
+from django.utils.translation import gettext as _
 
 from campaigns.models import PromptTemplate, PromptVersion
 from core.models import User
 from generation.choices import AssetState, RunState, Stage
 from generation.models import AssetVersion, Run
+from generation.selectors import sql
 
 SHOWN = 8
 IMAGES = 6
@@ -33,7 +35,7 @@ FROM generation_asset a JOIN generation_cell c ON c.id = a.cell_id JOIN generati
 WHERE a.subject_id = ANY(%(subjects)s) AND r.prompt_version_id = %(version)s
 ORDER BY a.subject_id, a.id DESC
 """
-_NONE: tuple[Any, ...] = (None, None, False, None, {}, "")
+_NONE: tuple[Any, ...] = (None, None, False, None, "{}", "")
 
 
 @dataclass(frozen=True)
@@ -67,18 +69,15 @@ def last_images(version: PromptVersion, subject_ids: Sequence[int]) -> dict[int,
     The caller has checked that the person may see the version and the subjects.
     """
     parameters: dict[str, Any] = {"subjects": list(subject_ids), "version": version.pk}
-    with connection.cursor() as cursor:
-        cursor.execute(_LAST, parameters)
-        newest = {row[0]: row[1:] for row in cursor.fetchall()}
-        cursor.execute(_UNDER_WAY, parameters)
-        latest = {row[0]: row[1:] for row in cursor.fetchall()}
+    newest = {row[0]: row[1:] for row in sql.rows(_LAST, parameters)}
+    latest = {row[0]: row[1:] for row in sql.rows(_UNDER_WAY, parameters)}
     by_subject = {}
     for subject_id in subject_ids:
         version_id, asset_id, is_sandbox, created_at, axes, disclaimer = newest.get(subject_id, _NONE)
-        values = ", ".join(str(value) for value in (json.loads(axes) if isinstance(axes, str) else axes).values())
+        values = ", ".join(str(value) for value in json.loads(axes).values())
         state, run_state, error = latest.get(subject_id, ("", "", ""))
         is_making = state == AssetState.MAKING and run_state == RunState.RUNNING
-        problem = (error or "It could not be made.") if state == AssetState.FAILED else ""
+        problem = (error or _("It could not be made.")) if state == AssetState.FAILED else ""
         by_subject[subject_id] = LastImage(
             subject_id, version_id, asset_id, is_sandbox, created_at, values, is_making, problem, disclaimer
         )
@@ -87,20 +86,14 @@ def last_images(version: PromptVersion, subject_ids: Sequence[int]) -> dict[int,
 
 def list_tryouts(user: User, template: PromptTemplate) -> list[TryOutImages]:
     """Return the latest try-outs of all versions of a prompt, newest first. Two queries."""
-    rows = (
-        Run.objects.visible_to(user)
-        .filter(prompt_version__template=template, stage=Stage.SANDBOX)
-        .select_related("prompt_version__template", "endpoint", "requested_by")
-        .order_by("-id")[:SHOWN]
-    )
-    listed = list(rows)
-    images: dict[int, list[int]] = {}
-    versions = AssetVersion.objects.filter(asset__cell__run__in=listed).order_by(
-        "asset__cell__position", "-round", "candidate"
-    )
+    rows = Run.objects.visible_to(user).filter(prompt_version__template=template, stage=Stage.SANDBOX)
+    listed = list(rows.select_related("prompt_version__template", "endpoint", "requested_by").order_by("-id")[:SHOWN])
+    images: defaultdict[int, list[int]] = defaultdict(list)
+    versions = AssetVersion.objects.filter(asset__cell__run__in=listed)
+    versions = versions.order_by("asset__cell__position", "-round", "candidate")
     for run_id, version_id in versions.values_list("asset__cell__run_id", "pk")[: SHOWN * IMAGES * 4]:
-        images.setdefault(run_id, []).append(version_id)
-    return [TryOutImages(run, tuple(images.get(run.pk, ())[:IMAGES])) for run in listed]
+        images[run_id].append(version_id)
+    return [TryOutImages(run, tuple(images[run.pk][:IMAGES])) for run in listed]
 
 
 def has_running_tryout(version: PromptVersion) -> bool:

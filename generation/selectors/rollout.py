@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from django.db import connection
-
 from campaigns.models import Campaign, PromptVersion
 from core.models import User
 from generation.choices import RunState, Stage
 from generation.models import Run
-from generation.selectors import gates
+from generation.selectors import gates, sql
 
 #: States of a step: nothing yet, a run that waits for its release, images being made, images to review, enough images.
 EMPTY, PLANNED, MAKING, JUDGING, DONE = "empty", "planned", "making", "judging", "done"
@@ -73,9 +71,7 @@ class Rollout:
 def load_rollout(campaign: Campaign, version: PromptVersion) -> Rollout:
     """Return the rollout of a version in a campaign. Two queries."""
     pilot = gates.pilot(campaign, version)
-    with connection.cursor() as cursor:
-        cursor.execute(_BY_STAGE, [version.pk, campaign.pk])
-        by_stage = {row[0]: Step(*row) for row in cursor.fetchall()}
+    by_stage = {row[0]: Step(*row) for row in sql.rows(_BY_STAGE, [version.pk, campaign.pk])}
     steps = {stage: _with_state(by_stage.get(stage, Step(stage)), pilot) for stage in Stage.values}
     return Rollout(version, steps, pilot, _current_step(steps, pilot))
 
@@ -96,7 +92,6 @@ def latest_version(user: User, campaign: Campaign) -> PromptVersion | None:
 
 
 def _with_state(step: Step, pilot: gates.Pilot) -> Step:
-    """Return the step with its state."""
     if step.stage == Stage.PILOT and pilot.is_open:
         state = DONE
     elif step.active_run:

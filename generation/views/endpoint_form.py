@@ -49,7 +49,7 @@ class Group:
 def list_engines(*, is_operator: bool) -> dict[str, str]:
     """Return the engines for which this person may set up an endpoint, as name -> label."""
     names = [name for name in engines.names() if is_operator or name not in settings.OPERATOR_ENGINES]
-    return {name: ENGINES.get(name, name) for name in names}
+    return {name: str(ENGINES.get(name, name)) for name in names}
 
 
 class EndpointForm(forms.Form):
