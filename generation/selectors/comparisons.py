@@ -13,22 +13,15 @@ from typing import Any, Final
 
 from django.db.models import Count, Prefetch, Q, QuerySet
 from django.utils.crypto import salted_hmac
+from django.utils.translation import gettext as _
 
 from campaigns.models import PromptVersion
 from core.errors import NotFound
 from core.models import Brand, User
 from generation.axes import WORDS_AXIS
 from generation.choices import AssetState, AttemptOutcome, JobState, LedgerKind
-from generation.models import (
-    Asset,
-    AssetVersion,
-    Attempt,
-    Comparison,
-    ComparisonColumn,
-    ComparisonVote,
-    Job,
-    LedgerEntry,
-)
+from generation.models import Asset, AssetVersion, Attempt, Job, LedgerEntry
+from generation.models.comparisons import Comparison, ComparisonColumn, ComparisonVote
 from generation.selectors import significance
 
 ROWS: Final = 8
@@ -106,7 +99,7 @@ class Tally:
     def name(self) -> str:
         """Return the prompt version as text, or "free prompts"."""
         version = self.column.run.prompt_version
-        return "free prompts" if is_free(version) else str(version)
+        return _("free prompts") if is_free(version) else str(version)
 
 
 @dataclass(frozen=True)
@@ -132,22 +125,29 @@ class Results:
 
 def visible(user: User, brand: Brand) -> QuerySet[Any]:
     """Return the brand's contact sheets, newest first, with author, `column_count`, `vote_count` and `my_votes`."""
-    rows = Comparison.objects.visible_to(user).filter(brand=brand).select_related("created_by")
-    return rows.annotate(
-        column_count=Count("columns", distinct=True),
-        vote_count=Count("votes", distinct=True),
-        my_votes=Count("votes", filter=Q(votes__voter=user), distinct=True),
-    ).order_by("-id")
+    return (
+        _of_brand(user, brand)
+        .annotate(
+            column_count=Count("columns", distinct=True),
+            vote_count=Count("votes", distinct=True),
+            my_votes=Count("votes", filter=Q(votes__voter=user), distinct=True),
+        )
+        .order_by("-id")
+    )
 
 
 def get(user: User, brand: Brand, pk: int) -> Comparison:
     """Return a comparison with its columns, their runs, endpoints and versions. Raises NotFound."""
     columns = ComparisonColumn.objects.select_related("run__endpoint", "run__prompt_version__template")
-    rows = Comparison.objects.visible_to(user).filter(brand=brand).select_related("created_by")
-    comparison: Comparison | None = rows.prefetch_related(Prefetch("columns", columns)).filter(pk=pk).first()
+    rows = _of_brand(user, brand).prefetch_related(Prefetch("columns", columns))
+    comparison: Comparison | None = rows.filter(pk=pk).first()
     if comparison is None:
-        raise NotFound(f"There is no comparison {pk} in {brand.name}.")
+        raise NotFound(_("There is no comparison %(id)s in %(brand)s.") % {"id": pk, "brand": brand.name})
     return comparison
+
+
+def _of_brand(user: User, brand: Brand) -> QuerySet[Any]:
+    return Comparison.objects.visible_to(user).filter(brand=brand).select_related("created_by")
 
 
 def shuffled_columns(comparison: Comparison, row: int, user: User) -> list[ComparisonColumn]:
@@ -168,7 +168,8 @@ def find_column(comparison: Comparison, row: int, letter: str, user: User) -> Co
     columns = shuffled_columns(comparison, row, user)
     place = LETTERS.find(letter) if len(letter) == 1 else -1
     if not 0 <= place < len(columns) or not 0 <= row < comparison.row_count:
-        raise NotFound(f"{comparison.name} has no image {letter[:10]!r} in row {row + 1}.")
+        place_names = {"comparison": comparison.name, "letter": letter[:10], "row": row + 1}
+        raise NotFound(_("%(comparison)s has no image %(letter)r in row %(row)d.") % place_names)
     return columns[place]
 
 
@@ -177,7 +178,7 @@ def image(column: ComparisonColumn, row: int) -> AssetVersion:
     versions = AssetVersion.objects.filter(asset__cell__run=column.run_id, asset__cell__position=row)
     version: AssetVersion | None = versions.select_related("master").order_by("round", "candidate").first()
     if version is None:
-        raise NotFound("This image is not made yet.")
+        raise NotFound(_("This image is not made yet."))
     return version
 
 
@@ -192,7 +193,7 @@ def rows(comparison: Comparison, user: User, numbers: Sequence[int]) -> list[Row
     votes = list(ComparisonVote.objects.filter(comparison=comparison, row__in=numbers))
     own_votes = {vote.row: vote for vote in votes if vote.voter_id == user.pk}
     opened = [row for row, vote in own_votes.items() if vote.revealed_at]
-    revealed_cells = [asset.cell_id for (_, row), asset in assets.items() if row in opened]
+    revealed_cells = [asset.cell_id for (_run, row), asset in assets.items() if row in opened]
     first = Job.objects.filter(cell__in=revealed_cells, frozen__round=1, frozen__candidate=1)
     facts_by_cell = {facts.cell_id: facts for facts in _job_costs(first)} if revealed_cells else {}
     return [_row(comparison, user, number, assets, votes, own_votes.get(number), facts_by_cell) for number in numbers]
@@ -220,7 +221,7 @@ def results(comparison: Comparison) -> Results:
     """Return the results of everybody's votes, with the time and the cost of the images. Four queries."""
     columns = list(comparison.columns.all())
     votes = list(ComparisonVote.objects.filter(comparison=comparison).values_list("column_id", "row", "voter_id"))
-    named = [column for column, _, _ in votes if column is not None]
+    named = [column for column, _row_number, _voter in votes if column is not None]
     all_facts = _job_costs(Job.objects.filter(run__in=[column.run_id for column in columns]))
     tallies = [
         _tally(column, named, [facts for facts in all_facts if facts.run_id == column.run_id]) for column in columns
@@ -232,15 +233,15 @@ def results(comparison: Comparison) -> Results:
         tallies=tallies,
         votes=len(votes),
         undecided=len(votes) - len(named),
-        voters=len({voter for _, _, voter in votes}),
-        rows=len({row for _, row, _ in votes}),
+        voters=len({voter for _column, _row_number, voter in votes}),
+        rows=len({row for _column, row, _voter in votes}),
         conclusion=conclusion,
         is_sure=is_sure,
     )
 
 
 def column_name(column: ComparisonColumn) -> str:
-    """Return a name for people that tells the column apart from the others of its sheet."""
+    """Return a name that tells the column apart from the others of its sheet."""
     version = column.run.prompt_version
     return column.run.endpoint.name if is_free(version) else f"{column.run.endpoint.name}, {version}"
 
@@ -248,9 +249,6 @@ def column_name(column: ComparisonColumn) -> str:
 def is_free(version: PromptVersion) -> bool:
     """Return whether the version is that of a column of free prompts, where each row has its own text."""
     return version.text == f"{{{WORDS_AXIS}}}"
-
-
-# -- the parts -----------------------------------------------------------------------------------------------------
 
 
 def _row(
@@ -264,7 +262,8 @@ def _row(
 ) -> Row:
     order = shuffled_columns(comparison, number, user)
     row_assets = [assets.get((column.run_id, number)) for column in order]
-    is_settled = all(row_asset is not None and row_asset.state != AssetState.MAKING for row_asset in row_assets)
+    made_count = sum(asset is not None and asset.state != AssetState.MAKING for asset in row_assets)
+    is_settled = made_count == len(order)
     is_revealed = own_vote is not None and own_vote.revealed_at is not None
     squares = []
     for letter, column, asset in zip(LETTERS, order, row_assets, strict=False):
@@ -282,7 +281,7 @@ def _row(
         subject=None if WORDS_AXIS in values else first.subject,
         words=str(values.get(WORDS_AXIS, "")),
         squares=squares,
-        made=sum(row_asset is not None and row_asset.state != AssetState.MAKING for row_asset in row_assets),
+        made=made_count,
         is_settled=is_settled,
         is_voted=own_vote is not None,
         is_revealed=is_revealed,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils.translation import gettext as _
 
 from campaigns.prompts.tokens import Encoder
 from core.models import Brand
@@ -59,7 +60,8 @@ def build_offer(endpoint: Endpoint) -> Offer:
         engine = engines.build(endpoint.engine, endpoint.config)
         return Offer(endpoint, engine.capabilities(), encoder_of(engine))
     except (ValueError, TypeError, KeyError, OSError, engines.EngineError) as error:
-        return Offer(endpoint, None, None, f"{endpoint.name} cannot be used: {error}")
+        problem = _("%(endpoint)s cannot be used: %(error)s") % {"endpoint": endpoint.name, "error": error}
+        return Offer(endpoint, None, None, problem)
 
 
 def list_alternates(brand: Brand, run: Run) -> QuerySet[Any]:

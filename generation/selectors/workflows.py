@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from django.db.models import Q
+from django.utils.translation import gettext as _
 
 from core.errors import NotFound
 from core.models import Brand, User
@@ -75,7 +76,8 @@ def get(brand: Brand, user: User, slug: str) -> Endpoint:
     rows = Endpoint.objects.shared_or_visible_to(user).filter(Q(brand=None) | Q(brand=brand), slug=slug, engine=ENGINE)
     endpoint: Endpoint | None = rows.select_related("brand").first()
     if endpoint is None:
-        raise NotFound(f"There is no endpoint {slug!r} with the engine {ENGINE} here.")
+        sentence = _("There is no endpoint %(slug)r with the engine %(engine)s here.")
+        raise NotFound(sentence % {"slug": slug, "engine": ENGINE})
     return endpoint
 
 
@@ -110,20 +112,15 @@ def _nodes_with_questions(nodes: Sequence[Node], questions: Sequence[InputQuesti
 
 
 def _inputs_with_questions(node: Node, by_place: Mapping[tuple[str, str], InputQuestion]) -> tuple[Input, ...]:
-    inputs = [
+    # A connection that brings text from another node is not listed as an input, but can be marked and have questions.
+    connected = [Input(node.node_id, name, "", "") for name, _source in node.connections]
+    connected = [node_input for node_input in connected if (node.node_id, node_input.name) in by_place]
+    return tuple(
         replace(node_input, question=question.sentence, is_confirmed=question.is_confirmed)
         if (question := by_place.get((node.node_id, node_input.name)))
         else node_input
-        for node_input in node.inputs
-    ]
-    # A connection that brings text from another node is not listed as an input, but can be marked and have questions.
-    joined = [name for name, _ in node.connections if (node.node_id, name) in by_place]
-    inputs += [
-        Input(node.node_id, name, "", "", question=question.sentence, is_confirmed=question.is_confirmed)
-        for name in joined
-        if (question := by_place.get((node.node_id, name)))
-    ]
-    return tuple(inputs)
+        for node_input in (*node.inputs, *connected)
+    )
 
 
 def _marked_inputs(workflow: Workflow) -> list[MarkedInput]:
@@ -132,7 +129,10 @@ def _marked_inputs(workflow: Workflow) -> list[MarkedInput]:
     return [
         MarkedInput(
             mark.name,
-            tuple(f"{field} of {workflow.title(node_id)}" for node_id, field in mark.places),
+            tuple(
+                _("%(input)s of %(node)s") % {"input": field, "node": workflow.title(node_id)}
+                for node_id, field in mark.places
+            ),
             "" if (standard := workflow.own_value(mark.name)) is None else str(standard),
             mark.is_image,
         )
