@@ -188,9 +188,8 @@ class Card:
 
     @property
     def price_words(self) -> str:
-        if not prices.find_problems(self.endpoint.prices) and (text := prices.describe(self.endpoint.prices)):
-            return text
-        return prices.describe({"image": self.endpoint.price_per_image})
+        table = {} if prices.find_problems(self.endpoint.prices) else self.endpoint.prices
+        return prices.describe(table) or prices.describe({"image": self.endpoint.price_per_image})
 
 
 def visible(brand: Brand, user: User) -> QuerySet[Any]:

@@ -47,7 +47,7 @@ class Step:
 
     @property
     def label(self) -> str:
-        return Stage(self.stage).label
+        return str(Stage(self.stage).label)
 
     @property
     def decided(self) -> int:
