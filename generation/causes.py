@@ -130,8 +130,8 @@ def find_cause(*, status: str, error_kind: str, message: str, hold_reason: str =
 
 
 def grouping_text(cause: Cause, message: str) -> str:
-    """Return the message in a form that is equal for equal problems. For an endpoint all names count, because a missing
-    model and a missing node are two problems."""
+    """Return the message in a form that is equal for equal problems."""
+    # For an endpoint all names count, because a missing model and a missing node are two problems.
     return message if cause.code == "endpoint" else normalise_message(message)
 
 

@@ -21,10 +21,7 @@ class _AssetEvent(DomainEvent):
 
 @declare
 class VersionReady(_AssetEvent):
-    """All candidates of one round of an asset are made and checked. object_id: the asset.
-
-    payload: {"round", "version_ids", "worst_outcome", "stage"}.
-    """
+    """All candidates of a round are made and checked. payload: {"round", "version_ids", "worst_outcome", "stage"}."""
 
     type = "generation.version.ready"
     needs_subscriber = True
@@ -68,8 +65,7 @@ class RunAlternatesSet(_RunEvent):
 
 @declare
 class RunRerouted(_RunEvent):
-    """Queued jobs of a run went to another endpoint. payload: {"jobs", "from", "to", "reason", "sentence",
-    "reserved"}."""
+    """Queued jobs went to another endpoint. payload: {"jobs", "from", "to", "reason", "sentence", "reserved"}."""
 
     type = "generation.run.rerouted"
 
@@ -99,8 +95,7 @@ class UncertaintyResolved(_RunEvent):
 
 @declare
 class ChecksFailed(_AssetEvent):
-    """Every candidate of a round failed its checks, and the prompt's policy asks for another one. object_id: the
-    asset; payload: {"round", "version_ids"}."""
+    """All candidates of a round failed their checks, and another one is wanted. payload: {"round", "version_ids"}."""
 
     type = "generation.round.checks_failed"
     needs_subscriber = True
@@ -108,16 +103,15 @@ class ChecksFailed(_AssetEvent):
 
 @declare
 class RejectedByChecks(_AssetEvent):
-    """An image failed its checks, and its prompt's policy rejects such images. object_id: the asset; payload:
-    {"round", "version_ids", "reason", "checks": [{"check", "message"}]}."""
+    """An image failed its checks, and its prompt's policy rejects such images. payload: {"round", "version_ids",
+    "reason", "checks": [{"check", "message"}]}."""
 
     type = "generation.asset.rejected_by_checks"
 
 
 @declare
 class CandidateAdded(_AssetEvent):
-    """An image that failed its checks is made again with another seed. object_id: the asset; payload: {"round",
-    "candidate", "job", "seed", "left"}."""
+    """An image that failed its checks is made again. payload: {"round", "candidate", "job", "seed", "left"}."""
 
     type = "generation.round.candidate_added"
 
@@ -147,8 +141,7 @@ class AssetsBecameStale(AssetsNoticed):
 
 @declare
 class InputsMovedInReview(AssetsNoticed):
-    """An input of images in review changed, so approvals of their earlier stages no longer count. object_id: the
-    brand."""
+    """An input of images in review changed, so earlier approvals no longer count. object_id: the brand."""
 
     type = "generation.assets.inputs_moved"
     object_type = "brand"

@@ -19,7 +19,6 @@ PLACES: Final = Decimal("0.000001")
 """Precision of the amounts in the ledger."""
 MOST: Final = Decimal(100_000)
 """A higher price is a typing mistake."""
-_MILLION: Final = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,9 @@ class Unit:
 UNITS: Final = {
     "image": Unit("images", 1, gettext_lazy("per image")),
     "second": Unit("seconds", 1, gettext_lazy("per second")),
-    "million_text_input_tokens": Unit("text_input_tokens", _MILLION, gettext_lazy("per million tokens of text sent")),
-    "million_image_input_tokens": Unit("image_input_tokens", _MILLION, gettext_lazy("per million tokens of images sent")),
-    "million_output_tokens": Unit("output_tokens", _MILLION, gettext_lazy("per million tokens made")),
+    "million_text_input_tokens": Unit("text_input_tokens", 10**6, gettext_lazy("per million tokens of text sent")),
+    "million_image_input_tokens": Unit("image_input_tokens", 10**6, gettext_lazy("per million tokens of images sent")),
+    "million_output_tokens": Unit("output_tokens", 10**6, gettext_lazy("per million tokens made")),
 }
 
 
@@ -61,7 +60,7 @@ def find_problems(prices: Any) -> list[str]:
 
 
 def cost(prices: Mapping[str, Any], usage: Mapping[str, float]) -> Decimal:
-    """Return the cost of this usage, rounded to a millionth. Units without a price or without a count cost nothing.
+    """Return the cost of this usage, rounded to a millionth; units without a price or a count cost nothing.
 
     Raises ValueError for a table with problems.
     """

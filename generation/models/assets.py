@@ -111,9 +111,7 @@ class AssetVersion(models.Model):
 
     class Meta:
         ordering = ["asset", "round", "candidate"]
-        constraints = [
-            models.UniqueConstraint(fields=["asset", "round", "candidate"], name="version_candidate_once"),
-        ]
+        constraints = [models.UniqueConstraint(fields=["asset", "round", "candidate"], name="version_candidate_once")]
 
     def __str__(self) -> str:
         return f"asset {self.asset_id} round {self.round} candidate {self.candidate}"

@@ -17,6 +17,8 @@ from generation.engines.base import MAX_REMOTE_ID_LENGTH
 from generation.models.endpoints import Endpoint
 from generation.models.runs import Cell, Run
 
+_CLAIM_ORDER = ("campaign_id", models.F("priority").desc(), "batch_key", "id")
+
 
 class Job(models.Model):
     """One image to make, with only the columns that dispatch reads and writes. JobSpec has what decides the pixels.
@@ -57,24 +59,10 @@ class Job(models.Model):
         ordering = ["id"]
         indexes = [
             # Claims: the first jobs of one campaign in one lane. Also EXISTS(queued) for fair share.
+            models.Index("lane", *_CLAIM_ORDER, name="job_claim", condition=Q(status="queued")),
+            # Claims for one remote endpoint, without the jobs of endpoints that are full.
             models.Index(
-                "lane",
-                "campaign_id",
-                models.F("priority").desc(),
-                "batch_key",
-                "id",
-                name="job_claim",
-                condition=Q(status="queued"),
-            ),
-            # Claims for one remote endpoint: in the same order, without the jobs of endpoints that are full.
-            models.Index(
-                "endpoint",
-                "campaign_id",
-                models.F("priority").desc(),
-                "batch_key",
-                "id",
-                name="job_claim_remote",
-                condition=Q(status="queued", lane="cloud"),
+                "endpoint", *_CLAIM_ORDER, name="job_claim_remote", condition=Q(status="queued", lane="cloud")
             ),
             # The reaper: leases that ran out.
             models.Index(fields=["lease_expires_at"], name="job_lease", condition=Q(status="running")),
@@ -121,9 +109,7 @@ class JobSpec(models.Model):
 
     class Meta:
         ordering = ["job"]
-        constraints = [
-            models.UniqueConstraint(fields=["cell", "round", "candidate"], name="spec_candidate_once"),
-        ]
+        constraints = [models.UniqueConstraint(fields=["cell", "round", "candidate"], name="spec_candidate_once")]
 
     def __str__(self) -> str:
         return f"spec of job {self.job_id}"

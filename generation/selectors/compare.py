@@ -28,10 +28,7 @@ class Pair:
 
 
 def compare_runs(first: Run, second: Run, *, page: int) -> dict[str, Any]:
-    """Return both runs in numbers ("sides") and ROWS cells of the first with their partners ("page" and "pairs").
-
-    Five queries.
-    """
+    """Return both runs in numbers ("sides") and ROWS pairs of their images ("page", "pairs"). Five queries."""
     by_run = funnels([first.pk, second.pk])
     assets = Asset.objects.select_related(*_SHOWN)
     first_assets = assets.filter(cell__run=first).select_related("subject").order_by("cell__position")

@@ -93,11 +93,9 @@ class Tally:
     cost: Any
     measured: int
     failed: int
-    total_cost: Any
 
     @property
     def name(self) -> str:
-        """Return the prompt version as text, or "free prompts"."""
         version = self.column.run.prompt_version
         return _("free prompts") if is_free(version) else str(version)
 
@@ -185,23 +183,20 @@ def image(column: ComparisonColumn, row: int) -> AssetVersion:
 def rows(comparison: Comparison, user: User, numbers: Sequence[int]) -> list[Row]:
     """Return these rows as the person may see them; six queries for any number of rows."""
     runs = [column.run_id for column in comparison.columns.all()]
-    cells = Asset.objects.filter(cell__run__in=runs, cell__position__in=numbers)
-    assets = {
-        (asset.cell.run_id, asset.cell.position): asset
-        for asset in cells.select_related("cell", "subject", "current_version")
-    }
+    listed = Asset.objects.filter(cell__run__in=runs, cell__position__in=numbers)
+    listed = listed.select_related("cell", "subject", "current_version")
+    assets = {(asset.cell.run_id, asset.cell.position): asset for asset in listed}
     votes = list(ComparisonVote.objects.filter(comparison=comparison, row__in=numbers))
     own_votes = {vote.row: vote for vote in votes if vote.voter_id == user.pk}
     opened = [row for row, vote in own_votes.items() if vote.revealed_at]
     revealed_cells = [asset.cell_id for (_run, row), asset in assets.items() if row in opened]
     first = Job.objects.filter(cell__in=revealed_cells, frozen__round=1, frozen__candidate=1)
-    facts_by_cell = {facts.cell_id: facts for facts in _job_costs(first)} if revealed_cells else {}
-    return [_row(comparison, user, number, assets, votes, own_votes.get(number), facts_by_cell) for number in numbers]
+    made = {job.cell_id: job for job in _job_costs(first)} if revealed_cells else {}
+    return [_row(comparison, user, number, assets, votes, own_votes.get(number), made) for number in numbers]
 
 
 def count_open_rows(comparison: Comparison, user: User) -> dict[str, int]:
-    """Return how many rows the person "voted" on, how many of those are "closed" (not revealed yet), and how many are
-    "left". One query."""
+    """Count the rows that the person "voted" on, those of them not revealed yet ("closed"), and the others ("left")."""
     own_votes = ComparisonVote.objects.filter(comparison=comparison, voter=user)
     counts: dict[str, int] = own_votes.aggregate(voted=Count("pk"), closed=Count("pk", filter=Q(revealed_at=None)))
     return counts | {"left": comparison.row_count - counts["voted"]}
@@ -222,10 +217,8 @@ def results(comparison: Comparison) -> Results:
     columns = list(comparison.columns.all())
     votes = list(ComparisonVote.objects.filter(comparison=comparison).values_list("column_id", "row", "voter_id"))
     named = [column for column, _row_number, _voter in votes if column is not None]
-    all_facts = _job_costs(Job.objects.filter(run__in=[column.run_id for column in columns]))
-    tallies = [
-        _tally(column, named, [facts for facts in all_facts if facts.run_id == column.run_id]) for column in columns
-    ]
+    jobs = _job_costs(Job.objects.filter(run__in=[column.run_id for column in columns]))
+    tallies = [_tally(column, named, [job for job in jobs if job.run_id == column.run_id]) for column in columns]
     tallies.sort(key=lambda tally: (-tally.wins, tally.column.position))
     names = [column_name(tally.column) for tally in tallies]
     conclusion, is_sure = significance.conclusion([tally.wins for tally in tallies], names)
@@ -268,12 +261,16 @@ def _row(
     squares = []
     for letter, column, asset in zip(LETTERS, order, row_assets, strict=False):
         is_missing = asset is None or asset.state in MISSING
-        facts = None
+        revealed = None
         if is_revealed:
+            job = (made.get(asset.cell_id) if asset else None) or _NO_JOB
+            problem, asset_id = job.problem if is_missing else "", asset.pk if asset else None
             wins = sum(vote.row == number and vote.column_id == column.pk for vote in votes)
-            facts = _revealed_cell(column, asset, made.get(asset.cell_id) if asset else None, wins)
+            revealed = RevealedCell(column, job.seconds, job.cost, problem, asset_id, wins)
         is_own_vote = own_vote is not None and own_vote.column_id == column.pk
-        squares.append(BlindImage(letter, is_settled and not is_missing, is_settled and is_missing, is_own_vote, facts))
+        squares.append(
+            BlindImage(letter, is_settled and not is_missing, is_settled and is_missing, is_own_vote, revealed)
+        )
     first = next(row_asset for row_asset in row_assets if row_asset is not None)
     values = first.cell.axis_values
     return Row(
@@ -290,36 +287,28 @@ def _row(
     )
 
 
-def _revealed_cell(column: ComparisonColumn, asset: Asset | None, made: JobCost | None, votes: int) -> RevealedCell:
-    return RevealedCell(
-        column=column,
-        seconds=made.seconds if made else None,
-        cost=made.cost if made else None,
-        problem=made.problem if made and asset and asset.state in MISSING else "",
-        asset_id=asset.pk if asset else None,
-        votes=votes,
-    )
-
-
 @dataclass(frozen=True)
 class JobCost:
     """The cost of one job. is_fresh: the image was made for this sheet and not taken from the brand's existing ones."""
 
-    run_id: int
-    cell_id: int
-    is_fresh: bool
-    is_failed: bool
-    seconds: float | None
-    cost: Any
-    problem: str
+    run_id: int = 0
+    cell_id: int = 0
+    is_fresh: bool = False
+    is_failed: bool = False
+    seconds: float | None = None
+    cost: Any = None
+    problem: str = ""
+
+
+_NO_JOB = JobCost()
 
 
 def _job_costs(jobs: QuerySet[Any]) -> list[JobCost]:
     """Return the costs of the jobs. Three queries."""
     succeeded = Attempt.objects.filter(outcome=AttemptOutcome.SUCCEEDED).order_by("-number")
     listed = list(jobs.prefetch_related(Prefetch("attempt_rows", succeeded, to_attr="shown")))
-    money = LedgerEntry.objects.filter(job__in=listed, kind=LedgerKind.SETTLE)
-    paid = dict(money.values_list("job_id", "amount"))
+    settled = LedgerEntry.objects.filter(job__in=listed, kind=LedgerKind.SETTLE)
+    paid = dict(settled.values_list("job_id", "amount"))
     costs = []
     for job in listed:
         details = job.shown[0].details if job.shown else {}
@@ -332,8 +321,8 @@ def _job_costs(jobs: QuerySet[Any]) -> list[JobCost]:
 
 def _tally(column: ComparisonColumn, named: Sequence[int], made: Sequence[JobCost]) -> Tally:
     wins = sum(column_id == column.pk for column_id in named)
-    seconds = [facts.seconds for facts in made if facts.seconds is not None]
-    costs = [facts.cost for facts in made if facts.cost is not None]
+    seconds = [job.seconds for job in made if job.seconds is not None]
+    costs = [job.cost for job in made if job.cost is not None]
     low, high = significance.interval(wins, len(named))
     return Tally(
         column=column,
@@ -343,7 +332,6 @@ def _tally(column: ComparisonColumn, named: Sequence[int], made: Sequence[JobCos
         high=high,
         seconds=median(seconds) if seconds else None,
         cost=median(costs) if costs else None,
-        measured=sum(facts.is_fresh for facts in made),
-        failed=sum(facts.is_failed for facts in made),
-        total_cost=sum(costs),
+        measured=sum(job.is_fresh for job in made),
+        failed=sum(job.is_failed for job in made),
     )

@@ -174,8 +174,7 @@ def supported_uses(capabilities: Capabilities) -> tuple[ConceptUse, ...]:
 def list_named_keys(
     use: ConceptUse, source: PromptSource, axes: Mapping[str, Sequence[Any]], rows: Iterable[Mapping[str, Any]] = ()
 ) -> frozenset[str] | None:
-    """Return the keys that a prompt, its axes or the rows of a list name; None where a placeholder names one per
-    product."""
+    """Return the keys that a prompt, its axes or rows name; None where a placeholder names one per product."""
     if use.parameter in source.parameters:
         name = str(source.parameters[use.parameter])
         if prompts.placeholders(name):

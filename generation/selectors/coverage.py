@@ -153,10 +153,7 @@ def page(
     limit: int,
     offset: int = 0,
 ) -> Page:
-    """Return `limit` subjects from `offset` on, in at most five queries.
-
-    Without a state in `filters`, only these subjects are read.
-    """
+    """Return `limit` subjects from `offset` on; five queries at most. Without a state, only these subjects are read."""
     visible = Subject.objects.visible_to(user).filter(campaigns=campaign, is_active=True)
     if filters.state and specs:
         ids = _in_state(campaign, specs, filters) if visible.exists() else []

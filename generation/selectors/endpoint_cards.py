@@ -164,8 +164,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Card:
-    """One endpoint with everything that its card shows. workers: live workers of its lane. limits: its limits, a short
-    sentence each."""
+    """One endpoint as its card shows it. workers: live workers of its lane. limits: a short sentence each."""
 
     endpoint: Endpoint
     status: EndpointStatus | None
@@ -210,20 +209,16 @@ def cards(brand: Brand, endpoints: Sequence[Endpoint]) -> list[Card]:
     """Return the endpoints as cards; seven queries and one per lane."""
     numbers = figures(brand, endpoints)
     alive = lanes.live_workers_by_lane(endpoints)
-    return [_card(endpoint, numbers[endpoint.pk], alive[endpoint.lane]) for endpoint in endpoints]
-
-
-def _card(endpoint: Endpoint, numbers: Figures, workers: int) -> Card:
-    status = getattr(endpoint, "status", None)
-    health = assess_health(endpoint, status, numbers, workers=workers)
-    return Card(endpoint, status, numbers, health, workers, _describe_limits(endpoint, status, numbers, workers))
+    listed = []
+    for endpoint in endpoints:
+        status, own, workers = getattr(endpoint, "status", None), numbers[endpoint.pk], alive[endpoint.lane]
+        health = assess_health(endpoint, status, own, workers=workers)
+        listed.append(Card(endpoint, status, own, health, workers, _describe_limits(endpoint, status, own, workers)))
+    return listed
 
 
 def figures(brand: Brand, endpoints: Sequence[Endpoint], *, with_day: bool = True) -> dict[int, Figures]:
-    """Return the figures by endpoint id.
-
-    Six queries, or four without the day's images and money (`with_day=False`), for a page that polls.
-    """
+    """Return the figures by endpoint id. Six queries, or four without the day's images and money."""
     now = timezone.localtime(clock.now())
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)
     values = {

@@ -66,7 +66,7 @@ class Group:
     key: names the group in addresses; it stays the same as long as the words do. message: the words of the engine or of
     the check, from the first failure. job_ids, subject_ids: the first 200 of each. cost: what a retry of all may cost,
     in the brand's currency; short_of: the money that the budget lacks for it. uncertain: the money that the run's
-    uncertain submissions count as spent, where the group is about those.
+    uncertain submissions count as spent, where the group is about those. places: (cell, subject, version) ids.
     """
 
     key: str
@@ -78,6 +78,7 @@ class Group:
     cost: Decimal = Decimal(0)
     short_of: Decimal = Decimal(0)
     uncertain: Decimal = Decimal(0)
+    places: list[tuple[int, int, int | None]] = field(default_factory=list)
     examples: list[Example] = field(default_factory=list)
 
     @property
@@ -87,36 +88,28 @@ class Group:
         return Remedy.BUDGET if can_try and self.short_of else self.cause.remedy
 
 
-@dataclass
-class _PlacedGroup:
-    group: Group
-    places: list[tuple[int, int, int | None]] = field(default_factory=list)
-
-
 def groups(run: Run) -> list[Group]:
     """Return the failures, the largest group first. Six queries at most, two if there are none."""
-    by_key = _failed(run)
-    listed = [placed.group for placed in by_key.values()]
+    listed = list(_failed(run).values())
     if any(group.cause.remedy in (Remedy.AGAIN, Remedy.ONE_AGAIN) for group in listed):
         budget_left = budgets.status(run.campaign).left
         for group in listed:
             group.short_of = Decimal(0) if budget_left is None else max(group.cost - budget_left, Decimal(0))
             if group.cause.code == "uncertain":
                 group.uncertain = budgets.uncertain_cost(run)
-    checked = _checked(run)
-    _add_examples([*by_key.values(), *checked])
-    listed += [placed.group for placed in checked]
+    listed += _checked(run)
+    _add_examples(listed)
     return sorted(listed, key=lambda group: (group.cause.remedy == Remedy.REVIEW, -group.count))
 
 
 def list_group_job_ids(run: Run, key: str) -> list[int]:
     """Return the ids of the jobs that are in one group now; empty if there are none any more."""
-    placed = _failed(run, jobs=_ALL_JOBS).get(key)
-    return placed.group.job_ids if placed else []
+    group = _failed(run, jobs=_ALL_JOBS).get(key)
+    return group.job_ids if group else []
 
 
-def _failed(run: Run, *, jobs: int = _MOST_SUBJECTS) -> dict[str, _PlacedGroup]:
-    by_key: dict[str, _PlacedGroup] = {}
+def _failed(run: Run, *, jobs: int = _MOST_SUBJECTS) -> dict[str, Group]:
+    by_key: dict[str, Group] = {}
     values = {"run": run.pk, "most": _MOST_SUBJECTS, "jobs": jobs}
     for status, hold_reason, kind, error, count, job_ids, cells, subjects, cost in sql.rows(_JOBS, values):
         cause = causes.find_cause(status=status, error_kind=kind, message=error, hold_reason=hold_reason)
@@ -124,35 +117,36 @@ def _failed(run: Run, *, jobs: int = _MOST_SUBJECTS) -> dict[str, _PlacedGroup]:
         text = "" if status == JobState.HELD and hold_reason != HoldReason.CHANGED else error
         name = f"{cause.code}/{causes.grouping_text(cause, text)}"
         key = hashlib.sha256(name.encode()).hexdigest()[:12]
-        placed = by_key.setdefault(key, _PlacedGroup(Group(key, cause, text or error)))
-        placed.group.count += count
-        placed.group.cost += cost
-        placed.group.job_ids += job_ids
-        placed.group.subject_ids += [pk for pk in subjects if pk not in placed.group.subject_ids]
-        placed.places += [(cell, subject, None) for cell, subject in zip(cells, subjects, strict=True)]
+        group = by_key.setdefault(key, Group(key, cause, text or error))
+        group.count += count
+        group.cost += cost
+        group.job_ids += job_ids
+        group.subject_ids += [pk for pk in subjects if pk not in group.subject_ids]
+        group.places += [(cell, subject, None) for cell, subject in zip(cells, subjects, strict=True)]
     return by_key
 
 
-def _checked(run: Run) -> list[_PlacedGroup]:
+def _checked(run: Run) -> list[Group]:
     checked = []
     values = {"run": run.pk, "most": _MOST_SUBJECTS}
     for check, count, cells, subjects, versions, message in sql.rows(_CHECKS, values):
         group = Group(f"check-{check}", CAUSES["checks"], message, count, subject_ids=list(dict.fromkeys(subjects)))
-        checked.append(_PlacedGroup(group, list(zip(cells, subjects, versions, strict=True))))
+        group.places = list(zip(cells, subjects, versions, strict=True))
+        checked.append(group)
     return checked
 
 
-def _add_examples(placed_groups: Sequence[_PlacedGroup]) -> None:
+def _add_examples(listed: Sequence[Group]) -> None:
     """Give each group its first examples, with names and photos, in two queries for all."""
-    subject_ids = {subject for placed in placed_groups for _, subject, _ in placed.places[:SHOWN]}
+    subject_ids = {subject for group in listed for _cell, subject, _version in group.places[:SHOWN]}
     if not subject_ids:
         return
     names = {pk: (key, name) for pk, key, name in sql.rows(_SUBJECTS, [list(subject_ids)])}
     photos_by_subject = photos(subject_ids)
-    for placed in placed_groups:
-        for cell, subject, version in placed.places[:SHOWN]:
+    for group in listed:
+        for cell, subject, version in group.places[:SHOWN]:
             key, name = names[subject]
-            placed.group.examples.append(Example(cell, subject, key, name, photos_by_subject.get(subject), version))
+            group.examples.append(Example(cell, subject, key, name, photos_by_subject.get(subject), version))
 
 
 def photos(subject_ids: Iterable[int]) -> dict[int, ReferencePhoto]:

@@ -100,7 +100,7 @@ def _cause(kind: str, name: str, before: str, now: str) -> dict[str, Any]:
 
 
 def _sentence(cause: Mapping[str, Any]) -> str:
-    kind, day = cause["kind"], _day(str(cause.get("at", "")))
+    kind, at = cause["kind"], cause.get("at")
     if kind == VALUE:
         name = str(cause["name"]).replace("_", " ")
         before, now = cause["from"], cause["to"]
@@ -118,8 +118,7 @@ def _sentence(cause: Mapping[str, Any]) -> str:
         text = _("Version %(number)s of the brand guide was published") % cause
     else:
         text = _("Version %(number)s of the checklist “%(name)s” was published") % cause
-    return _("%(text)s on %(day)s.") % {"text": text, "day": day} if day else f"{text}."
-
-
-def _day(at: str) -> str:
-    return formats.date_format(timezone.localtime(datetime.fromisoformat(at)), "j M Y") if at else ""
+    if not at:
+        return f"{text}."
+    day = formats.date_format(timezone.localtime(datetime.fromisoformat(at)), "j M Y")
+    return _("%(text)s on %(day)s.") % {"text": text, "day": day}

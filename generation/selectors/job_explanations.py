@@ -45,10 +45,7 @@ def list_moves(run: Run) -> list[JobMoves]:
 
 
 def explain(*, job_id: int, user: User) -> list[str]:
-    """Return sentences about the job's first endpoint, each move with its reason, and its present wait.
-
-    Raises NotFound.
-    """
+    """Return sentences about the job's endpoint, its moves and its present wait. Raises NotFound."""
     job = Job.objects.visible_to(user).select_related("run__endpoint", "endpoint").filter(pk=job_id).first()
     if job is None:
         raise NotFound(_("There is no job %(id)s.") % {"id": job_id})

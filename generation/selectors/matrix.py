@@ -14,8 +14,8 @@ from generation.selectors import sql
 
 # "j" sums up the jobs of a cell: those that run now, and the newest one that is stuck for a reason.
 _WHAT_IS_THERE = """
-SELECT c.id, s.id, s.key, s.name, c.axis_values, c.values_key, c.aspect, a.id, a.state, a.round, {place},
-       v.id, v.worst_outcome, j.running, j.percent, j.stuck,
+SELECT s.id, s.key, s.name, {place}, j.stuck, c.axis_values,
+       c.id, a.id, c.values_key, c.aspect, a.state, a.round, v.id, v.worst_outcome, j.running > 0, j.percent,
        (SELECT e.disclaimer FROM generation_run r
         JOIN generation_endpoint e ON e.id = coalesce(v.endpoint_id, r.endpoint_id) WHERE r.id = c.run_id)
 FROM {cells}
@@ -38,18 +38,15 @@ LEFT JOIN LATERAL (
 _STUCK = """q.status IN ('failed', 'quarantined') OR (q.status = 'held' AND q.hold_reason = 'quota')
             OR (q.status = 'cancelled' AND q.error_kind = 'rejected_before')"""
 
-_PAGE = (
-    """
+_OF_PAGE = "page JOIN generation_cell c ON c.subject_id = page.subject_id AND c.run_id = %(run)s"
+_PAGE = f"""
 WITH page AS (
-    SELECT g.subject_id, min(g.position) AS place FROM generation_cell g {problems}
+    SELECT g.subject_id, min(g.position) AS place FROM generation_cell g {{problems}}
     WHERE g.run_id = %(run)s GROUP BY g.subject_id HAVING min(g.position) > %(after)s ORDER BY place LIMIT %(limit)s
 )
+{_WHAT_IS_THERE.format(place="page.place", cells=_OF_PAGE, stuck=_STUCK)}
+ORDER BY page.place, c.position
 """  # noqa: S608 - our own text only
-    + _WHAT_IS_THERE.replace("{place}", "page.place").replace(
-        "{cells}", "page JOIN generation_cell c ON c.subject_id = page.subject_id AND c.run_id = %(run)s"
-    )
-    + "ORDER BY page.place, c.position"
-).replace("{stuck}", _STUCK)
 
 # Joined into the page: only cells with a problem count, so only subjects with a problem are found.
 _WITH_PROBLEMS = f"""
@@ -61,9 +58,10 @@ _WITH_PROBLEMS = f"""
     )
 """  # noqa: S608 - our own text only
 
-_CELLS = _WHAT_IS_THERE.replace("{place}", "c.position").replace("{cells}", "generation_cell c").replace(
-    "{stuck}", _STUCK
-) + ("WHERE c.run_id = %(run)s AND c.id = ANY(%(cells)s) ORDER BY c.position")
+_CELLS = f"""
+{_WHAT_IS_THERE.format(place="c.position", cells="generation_cell c", stuck=_STUCK)}
+WHERE c.run_id = %(run)s AND c.id = ANY(%(cells)s) ORDER BY c.position
+"""
 
 _COLUMNS = """
 SELECT values_key, aspect, (array_agg(axis_values))[1] FROM generation_cell WHERE run_id = %s
@@ -82,9 +80,11 @@ class MatrixCell:
     """One cell as the live matrix shows it. percent: progress of an image that is being made; cause: why its job is
     stuck; error: the engine's own words; disclaimer: the disclaimer that must stand beside the image."""
 
+    values: Mapping[str, Any]
+    cause: Cause | None
+    error: str
     cell_id: int
     asset_id: int
-    values: Mapping[str, Any]
     values_key: str
     aspect: str
     state: str
@@ -93,8 +93,6 @@ class MatrixCell:
     worst_outcome: str | None
     is_running: bool
     percent: int | None
-    cause: Cause | None
-    error: str
     disclaimer: str
 
 
@@ -124,8 +122,8 @@ def rows(run: Run, *, limit: int = 60, after: int = -1, only_problems: bool = Fa
     statement = _PAGE.format(problems=_WITH_PROBLEMS if only_problems else "")
     by_subject: dict[int, tuple[str, str, int, list[MatrixCell]]] = {}
     for record in sql.rows(statement, {"run": run.pk, "limit": limit, "after": after}):
-        _, subject_id, key, name = record[:4]
-        by_subject.setdefault(subject_id, (key, name, record[10], []))[3].append(_cell(record))
+        subject_id, key, name, place = record[:4]
+        by_subject.setdefault(subject_id, (key, name, place, []))[3].append(_cell(record))
     return [MatrixRow(pk, key, name, place, tuple(cells)) for pk, (key, name, place, cells) in by_subject.items()]
 
 
@@ -146,23 +144,7 @@ def size(run: Run) -> tuple[int, int]:
 
 
 def _cell(record: tuple[Any, ...]) -> MatrixCell:
-    cell_id, _, _, _, values, values_key, aspect, asset_id, state, round_, _ = record[:11]
-    version_id, outcome, running, percent, stuck, disclaimer = record[11:]
+    stuck, values, *plain = record[4:]
     status, kind, error, hold_reason = json.loads(stuck) if stuck else ("", "", "", "")
     cause = causes.find_cause(status=status, error_kind=kind, message=error, hold_reason=hold_reason) if stuck else None
-    return MatrixCell(
-        cell_id=cell_id,
-        asset_id=asset_id,
-        values=json.loads(values),
-        values_key=values_key,
-        aspect=aspect,
-        state=state,
-        round=round_,
-        version_id=version_id,
-        worst_outcome=outcome,
-        is_running=bool(running),
-        percent=percent,
-        cause=cause,
-        error=error,
-        disclaimer=disclaimer,
-    )
+    return MatrixCell(json.loads(values), cause, error, *plain)

@@ -190,24 +190,15 @@ def money_left(brand: Brand) -> MoneyLeft | None:
 
 
 def list_runs(user: User, brand: Brand) -> QuerySet[Any]:
-    """Return everybody's runs of free prompts, with prompt, style and endpoint.
-
-    Runs of contact sheets are left out, because these are revealed only after the vote.
-    """
-    rows = Run.objects.visible_to(user).filter(
-        campaign__brand=brand,
-        campaign__is_sandbox=True,
-        prompt_version__template__studio__isnull=False,
-        comparison_column=None,
-    )
+    """Return everybody's runs of free prompts, with prompt, style and endpoint."""
+    rows = Run.objects.visible_to(user).filter(campaign__brand=brand, campaign__is_sandbox=True)
+    # Contact sheets are revealed only after the vote.
+    rows = rows.filter(prompt_version__template__studio__isnull=False, comparison_column=None)
     return rows.select_related("prompt_version__style", "endpoint")
 
 
 def examples(user: User, brand: Brand, offers: Sequence[Offer]) -> list[Example]:
-    """Return example prompts: those of images that the brand has made, else EXAMPLE_PROMPTS.
-
-    Two queries per endpoint.
-    """
+    """Return the prompts of images that the brand has made, else EXAMPLE_PROMPTS. Two queries per endpoint."""
     made_examples: list[Example] = []
     for offer in offers:
         if offer.capabilities is None or len(made_examples) >= EXAMPLES:

@@ -85,8 +85,7 @@ def load_readiness(
 def _missing(
     campaign: Campaign, version: PromptVersion, capabilities: Capabilities, source: prompts.PromptSource
 ) -> dict[str, str]:
-    """Return, by use, why the first of the version's own scenes or maps without an image has none; "" where no image is
-    missing."""
+    """Return, by use, why the first of the version's scenes or maps without an image has none; "" if all have one."""
     problems = {}
     for use in concepts.supported_uses(capabilities):
         keys = concepts.list_named_keys(use, source, version.axes) or frozenset()

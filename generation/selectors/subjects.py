@@ -44,10 +44,7 @@ class SubjectRow:
 
 
 def load(where: Mapping[str, Any], *, brand_id: int, is_sandbox: bool, with_images: bool) -> dict[int, SubjectRow]:
-    """Return a brand's active subjects that match `where`, by id; at most three queries.
-
-    is_sandbox: include the hidden subject of free prompts.
-    """
+    """Return a brand's active subjects by id; in the sandbox also the hidden one of free prompts. Three queries."""
     is_usable = Q(is_active=True) | Q(studio__isnull=False) if is_sandbox else Q(is_active=True)
     subjects = Subject.objects.filter(is_usable, brand_id=brand_id, **where)
     rows = list(subjects.order_by("-kind").values_list("pk", "key", "name", "kind", "attributes"))
