@@ -60,10 +60,8 @@ def find_problems(prices: Any) -> list[str]:
 
 
 def cost(prices: Mapping[str, Any], usage: Mapping[str, float]) -> Decimal:
-    """Return the cost of this usage, rounded to a millionth; units without a price or a count cost nothing.
-
-    Raises ValueError for a table with problems.
-    """
+    """Return the cost of this usage, rounded to a millionth; units without a price or a count cost nothing. Raises
+    ValueError for a table with problems."""
     if wrong := find_problems(prices):
         raise ValueError(" ".join(wrong))
     total = Decimal(0)

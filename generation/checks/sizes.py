@@ -46,9 +46,7 @@ class DimensionsCheck:
 @register
 class PhotoSizeCheck:
     """Check that the product photo has enough pixels for the largest output spec. The score is its enlargement factor.
-
-    Facts: "photo" [width, height], or None where no photo was used; "specs" as in `Sample`.
-    """
+    Facts: "photo" [width, height], or None where no photo was used; "specs" as in `Sample`."""
 
     name = "photo_size"
     limits = (

@@ -20,10 +20,8 @@ class Undecodable(ValueError):
 
 
 def decode(data: bytes) -> Pixels:
-    """Return `data` as upright sRGB pixels, height × width × 3, or × 4 if a pixel is transparent.
-
-    Raises Undecodable for broken or truncated files, decompression bombs and animations.
-    """
+    """Return `data` as upright sRGB pixels, height × width × 3, or × 4 if a pixel is transparent. Raises Undecodable
+    for broken or truncated files, decompression bombs and animations."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -41,9 +41,7 @@ class BadPixels(ValueError):
 @dataclass(frozen=True)
 class Developed:
     """One developed image. hashes: the columns of Master that near-duplicates are found by (see similarity.py).
-
-    subject_box is None if no subject was detected, or if no target needed it.
-    """
+    subject_box is None if no subject was detected, or if no target needed it."""
 
     master: Encoded
     thumbnails: dict[int, Encoded]

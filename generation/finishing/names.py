@@ -91,10 +91,8 @@ def fields_of(pattern: str) -> frozenset[str]:
 
 @lru_cache(maxsize=10_000)
 def _safe(value: str) -> str:
-    """Return `value` in ASCII letters, digits, dots, hyphens and underscores: "Ø 12/Tasse blå" -> "O-12-Tasse-bla".
-
-    If letters of another script are lost, six digits of the value's hash keep different values different.
-    """
+    """Return `value` in ASCII letters, digits, dots, hyphens and underscores: "Ø 12/Tasse blå" -> "O-12-Tasse-bla". If
+    letters of another script are lost, six digits of the value's hash keep different values different."""
     plain = _plain(value)
     safe = _UNSAFE.sub("-", plain).strip("-.")
     is_lossy = sum(map(str.isalnum, plain)) < sum(map(str.isalnum, unicodedata.normalize("NFKD", value)))

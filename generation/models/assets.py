@@ -16,10 +16,8 @@ from generation.models.runs import Cell
 
 
 class Master(models.Model):
-    """Pixels: immutable, content-addressed, without metadata; unique per brand and fingerprint.
-
-    The file under `storage_key` was written before this row; a file without a row is swept after an hour.
-    """
+    """Pixels: immutable, content-addressed, without metadata; unique per brand and fingerprint. The file under
+    `storage_key` was written before this row; a file without a row is swept after an hour."""
 
     id = models.BigAutoField(primary_key=True)
     brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="+", db_index=False)

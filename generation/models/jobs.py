@@ -162,10 +162,8 @@ class Attempt(models.Model):
 
 
 class LedgerEntry(models.Model):
-    """Money, append-only: reserved on release, settled per attempt, the rest released. In the brand's currency.
-
-    An uncertain submission counts as spent until it is known that it was not charged.
-    """
+    """Money, append-only: reserved on release, settled per attempt, the rest released. In the brand's currency. An
+    uncertain submission counts as spent until it is known that it was not charged."""
 
     id = models.BigAutoField(primary_key=True)
     campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="ledger")

@@ -15,9 +15,7 @@ from generation.models.endpoints import Endpoint
 
 class Run(models.Model):
     """One batch of a campaign at a stage. Planned set-based, released once, changed only by services/runs.py.
-
-    definition: the request, {"subjects": [ids] | "all", "axes": {...}} for a matrix, {"rows": [...]} for a list.
-    """
+    definition: the request, {"subjects": [ids] | "all", "axes": {...}} for a matrix, {"rows": [...]} for a list."""
 
     campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="runs")
     prompt_version = models.ForeignKey(PromptVersion, on_delete=models.PROTECT, related_name="runs")
@@ -81,9 +79,7 @@ class Run(models.Model):
 
 class Cell(models.Model):
     """One subject × axis values × aspect group of a run: one future deliverable. Inserted by planning, never changed.
-
-    `values_key` is the canonical JSON of `axis_values`, so that the database can enforce uniqueness.
-    """
+    `values_key` is the canonical JSON of `axis_values`, so that the database can enforce uniqueness."""
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="cells")
     subject = models.ForeignKey(Subject, on_delete=models.PROTECT, related_name="cells")

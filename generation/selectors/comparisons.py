@@ -102,11 +102,8 @@ class Tally:
 
 @dataclass(frozen=True)
 class Results:
-    """The results of a contact sheet.
-
-    tallies: the column with the most wins first. votes: all votes; undecided: the votes for none. conclusion: the
-    conclusion as a sentence; is_sure: True if the lead is more than chance.
-    """
+    """The results of a contact sheet. tallies: the column with the most wins first. votes: all votes; undecided: the
+    votes for none. conclusion: the conclusion as a sentence; is_sure: True if the lead is more than chance."""
 
     tallies: Sequence[Tally]
     votes: int
@@ -149,10 +146,8 @@ def _of_brand(user: User, brand: Brand) -> QuerySet[Any]:
 
 
 def shuffled_columns(comparison: Comparison, row: int, user: User) -> list[ComparisonColumn]:
-    """Return the columns in the order of their letters.
-
-    The order differs for each row and each person, never changes, and only this server can compute it.
-    """
+    """Return the columns in the order of their letters. The order differs for each row and each person, never changes,
+    and only this server can compute it."""
 
     def place(column: ComparisonColumn) -> str:
         identity = f"{comparison.pk} {row} {user.pk} {column.pk}"

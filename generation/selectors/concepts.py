@@ -187,11 +187,8 @@ def list_named_keys(
 def subject_images(
     capabilities: Capabilities, version: PromptVersion, source: PromptSource, columns: Iterable[str]
 ) -> frozenset[str]:
-    """Return the roles that are filled with images of each subject itself.
-
-    columns: names of the run's axes, or of the columns of its list. Where they or the prompt name the map, the photo of
-    the subject itself is not used as one.
-    """
+    """Return the roles that are filled with images of each subject itself. columns: names of the run's axes, or of the
+    columns of its list. Where they or the prompt name the map, the photo of the subject itself is not used as one."""
     has_named_map = capabilities.takes_maps and CONTROL_MAP in {*source.parameters, *columns}
     return capabilities.subject_images(version.needs.get("images", ())) - ({CONTROL} if has_named_map else set())
 

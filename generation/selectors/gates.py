@@ -113,10 +113,8 @@ class Health:
 
 
 def pilot(campaign: Campaign, version: PromptVersion) -> Pilot:
-    """Return the decisions about the pilot images of one prompt version, over all its pilot runs in the campaign.
-
-    One query. Decisions about another version do not count, however small the change, because it makes other images.
-    """
+    """Return the decisions about the pilot images of one prompt version, over all its pilot runs in the campaign. One
+    query. Decisions about another version do not count, however small the change, because it makes other images."""
     [(approved, refused)] = sql.rows(_PILOT, [campaign.pk, version.pk])
     return Pilot(
         approved + refused, approved, campaign.pilot_decisions, campaign.pilot_approval_percent, f"v{version.number}"

@@ -64,10 +64,8 @@ class TryOutImages:
 
 
 def last_images(version: PromptVersion, subject_ids: Sequence[int]) -> dict[int, LastImage]:
-    """Return the newest image of this version by subject id, at any stage. Two queries.
-
-    The caller has checked that the person may see the version and the subjects.
-    """
+    """Return the newest image of this version by subject id, at any stage. Two queries. The caller has checked that the
+    person may see the version and the subjects."""
     parameters: dict[str, Any] = {"subjects": list(subject_ids), "version": version.pk}
     newest = {row[0]: row[1:] for row in sql.rows(_LAST, parameters)}
     latest = {row[0]: row[1:] for row in sql.rows(_UNDER_WAY, parameters)}

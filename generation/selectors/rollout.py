@@ -77,10 +77,8 @@ def load_rollout(campaign: Campaign, version: PromptVersion) -> Rollout:
 
 
 def latest_version(user: User, campaign: Campaign) -> PromptVersion | None:
-    """Return the version of the campaign's newest run that counts, else the brand's newest approved version.
-
-    Without an approved version this is the brand's newest one, None without any.
-    """
+    """Return the version of the campaign's newest run that counts, else the brand's newest approved version. Without an
+    approved version this is the brand's newest one, None without any."""
     versions = PromptVersion.objects.visible_to(user).select_related("template__brand", "style")
     run = Run.objects.filter(campaign=campaign).exclude(state=RunState.CANCELLED).order_by("-id")
     newest = run.exclude(stage=Stage.SANDBOX).values("prompt_version")[:1]

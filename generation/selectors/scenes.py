@@ -21,10 +21,8 @@ LOOKED_AT: Final = 8
 
 
 def find_hidden_axes(source: PromptSource, axes: Mapping[str, Sequence[Any]]) -> dict[str, str]:
-    """Return the axes that change nothing in the images of this run, each with a sentence that says so.
-
-    The rows of a list have no axes; each row may name its own.
-    """
+    """Return the axes that change nothing in the images of this run, each with a sentence that says so. The rows of a
+    list have no axes; each row may name its own."""
     if not axes or not concepts.list_named_keys(concepts.SCENES, source, axes):
         return {}
     sentence = _(

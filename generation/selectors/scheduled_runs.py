@@ -114,10 +114,8 @@ def new_from_source(scheduled_run: ScheduledRun) -> list[int]:
 
 
 def load_today(scheduled_run: ScheduledRun) -> Today:
-    """Return what was made today and what is left. The day begins at the site's local midnight.
-
-    The quoted cost of a run counts, whether its images have been made yet or not.
-    """
+    """Return what was made today and what is left. The day begins at the site's local midnight. The quoted cost of a
+    run counts, whether its images have been made yet or not."""
     midnight = timezone.localtime(clock.now()).replace(hour=0, minute=0, second=0, microsecond=0)
     runs = Run.objects.filter(scheduled_run=scheduled_run, created_at__gte=midnight)
     sums = runs.aggregate(images=Sum("job_count", default=0), cost=Sum("quoted_cost", default=Decimal(0)))

@@ -114,10 +114,6 @@ class Result:
     def obeys_seed(self) -> bool:
         return SEED_AXIS in self.run.definition["rows"][0]
 
-    @property
-    def first(self) -> Image | None:
-        return self.images[0] if self.images else None
-
 
 @dataclass(frozen=True)
 class HistoryEntry:
@@ -276,9 +272,7 @@ def _image(job: Any, now: datetime) -> Image:
 
 def _seconds_left(images: Sequence[Image], seconds_each: float, ahead: int) -> float | None:
     """Estimate the seconds that are left: by its own rate for a running image, by the endpoint's mean for a queued one.
-
-    None if an image takes longer than the mean and does not report its progress.
-    """
+    None if an image takes longer than the mean and does not report its progress."""
     if not any(image.is_underway for image in images):
         return None
     rests = []

@@ -37,10 +37,8 @@ def search_subjects(
 
 
 def find_listed_ids(campaign: Campaign, text: str) -> list[int]:
-    """Return the ids of the brand's active subjects that a pasted list names, in its order.
-
-    SKUs are separated by new lines, tabs, commas or semicolons. Raises Invalid with the SKUs that are not known.
-    """
+    """Return the ids of the brand's active subjects that a pasted list names, in its order. SKUs are separated by new
+    lines, tabs, commas or semicolons. Raises Invalid with the SKUs that are not known."""
     keys = list(dict.fromkeys(filter(None, map(str.strip, _SEPARATORS.split(text)))))
     if not keys:
         raise Invalid(_("Paste the SKUs."), [Problem("skus", _("The list is empty; one SKU per line."))])

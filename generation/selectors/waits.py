@@ -55,10 +55,8 @@ def load_waits(endpoint_ids: Iterable[int]) -> dict[int, Wait]:
 
 
 def list_reasons(run: Run) -> list[str]:
-    """Return why queued jobs of a run are not being made, a sentence for each endpoint that makes nothing now.
-
-    Two queries and one per lane; one if nothing is queued.
-    """
+    """Return why queued jobs of a run are not being made, a sentence for each endpoint that makes nothing now. Two
+    queries and one per lane; one if nothing is queued."""
     queued = _count_jobs(Job.objects.filter(run=run, status=JobState.QUEUED))
     if not queued:
         return []

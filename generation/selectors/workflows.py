@@ -22,11 +22,10 @@ ENGINE = "comfyui"
 
 @dataclass(frozen=True)
 class MarkedInput:
-    """One mark in words: the value that a job fills in, its places, and the workflow's own value there."""
+    """One mark in words: the value that a job fills in, and its places."""
 
     name: str
     places: tuple[str, ...]
-    standard: str
     is_image: bool
 
 
@@ -133,7 +132,6 @@ def _marked_inputs(workflow: Workflow) -> list[MarkedInput]:
                 _("%(input)s of %(node)s") % {"input": field, "node": workflow.title(node_id)}
                 for node_id, field in mark.places
             ),
-            "" if (standard := workflow.own_value(mark.name)) is None else str(standard),
             mark.is_image,
         )
         for mark in sorted(workflow.marks.values(), key=lambda mark: (order.get(mark.name, len(order)), mark.name))
