@@ -28,6 +28,7 @@ FEW = 7
 OWN_FIELDS = frozenset({"prompt", "negative", "seed"})
 #: Suffix of the text field for a scene or map that a placeholder names per product, beside the choice by image.
 FROM = "_from"
+_COPIED = ("text", "negative", "seed_strategy", "seed", "candidates")
 ON_FAIL = {
     "flag": gettext_lazy("Flag it for the reviewers"),
     "regenerate": gettext_lazy("Make it again with another seed"),
@@ -115,9 +116,8 @@ class PromptForm(forms.Form):
         named = [(engine.name, engine.label) for engine in engines]
         self.fields["engine"].choices = [("", _("Any that is there")), *named]  # type: ignore[attr-defined]
         chosen = self.data.get("engine", "") if self.is_bound else self.initial.get("engine", "")
-        written_for = next((engine for engine in engines if engine.name == chosen), None)
-        capabilities = written_for.capabilities if written_for else None
-        self.controls = controls_of(written_for)
+        capabilities = _capabilities(engines, chosen)
+        self.controls = _controls(capabilities)
         for control in self.controls:
             self.fields[CONTROL + control.parameter] = _field(control)
             if control.kind in USES:
@@ -192,8 +192,7 @@ class PromptForm(forms.Form):
             policy["max_regenerations"] = given.get("max_regenerations") or 1
         if self.base and {"on_fail": "flag", **self.base.policy} == policy:
             policy = self.base.policy
-        same = ("text", "negative", "style", "seed_strategy", "seed", "candidates", "note")
-        return {name: given[name] for name in same if name in given} | {
+        return {name: given[name] for name in (*_COPIED, "style", "note") if name in given} | {
             "axes": given.get("axes", {}),
             "parameters": self.engine_parameters(),
             "needs": kept | ({"images": images} if images else {}),
@@ -208,10 +207,13 @@ class PromptForm(forms.Form):
         return filled | dict(given.get("parameters") or {})
 
 
-def controls_of(engine: EngineChoice | None) -> tuple[Control, ...]:
-    if engine is None or engine.capabilities is None:
-        return ()
-    return tuple(control for control in engine.capabilities.controls if control.parameter not in OWN_FIELDS)
+def _capabilities(engines: Sequence[EngineChoice], name: str) -> Capabilities | None:
+    return next((engine.capabilities for engine in engines if engine.name == name), None)
+
+
+def _controls(capabilities: Capabilities | None) -> list[Control]:
+    controls = capabilities.controls if capabilities else ()
+    return [control for control in controls if control.parameter not in OWN_FIELDS]
 
 
 def initial_values(version: PromptVersion | None, engines: Sequence[EngineChoice]) -> dict[str, Any]:
@@ -219,25 +221,19 @@ def initial_values(version: PromptVersion | None, engines: Sequence[EngineChoice
     if version is None:
         return {"engine": engines[0].name if engines else "", "on_fail": "flag"}
     name = str(version.needs.get("engine", ""))
-    written_for = next((engine for engine in engines if engine.name == name), None)
-    controlled = {control.parameter for control in controls_of(written_for)}
+    controlled = {control.parameter for control in _controls(_capabilities(engines, name))}
     others = {key: value for key, value in version.parameters.items() if key not in controlled}
     shown = {CONTROL + key: value for key, value in version.parameters.items() if key in controlled}
     for use in USES.values():
         if "{" in str(shown.get(CONTROL + use.parameter, "")):
             shown[use.parameter + FROM] = shown.pop(CONTROL + use.parameter)
+    axes = [f"{axis}: {', '.join(str(value) for value in values)}" for axis, values in version.axes.items()]
     return {
-        "text": version.text,
-        "negative": version.negative,
+        **{field: getattr(version, field) for field in _COPIED},
         "style": version.style_id,
-        "axes": "\n".join(
-            f"{name}: {', '.join(str(value) for value in values)}" for name, values in version.axes.items()
-        ),
+        "axes": "\n".join(axes),
         "engine": name,
         "images": version.needs.get("images", []),
-        "seed_strategy": version.seed_strategy,
-        "seed": version.seed,
-        "candidates": version.candidates,
         "on_fail": version.policy.get("on_fail", "flag"),
         "max_regenerations": version.policy.get("max_regenerations"),
         "parameters": json.dumps(others, indent=2, ensure_ascii=False) if others else "",

@@ -59,15 +59,11 @@ def mark_stale_after_photo_upload(event: DomainEvent) -> None:
     staleness.check_subjects(subjects=staleness.LISTED, values={"subjects": subjects}, by=current_actor())
 
 
-@subscribe(campaign_events.PhotoRemoved)
-@subscribe(campaign_events.PhotoRestored)
-def mark_stale_after_photo_change(event: DomainEvent) -> None:
-    staleness.check_subjects(subjects=staleness.OF_PHOTOS, values={"photos": [event.object_id]}, by=current_actor())
-
-
+@subscribe_to_all(campaign_events.PhotoRemoved)
+@subscribe_to_all(campaign_events.PhotoRestored)
 @subscribe_to_all(campaign_events.CutoutAccepted)
 @subscribe_to_all(campaign_events.CutoutRefused)
-def mark_stale_after_cutout_decisions(events: list[DomainEvent]) -> None:
+def mark_stale_after_photo_changes(events: list[DomainEvent]) -> None:
     """Look once for a whole sheet of cut-outs, which people accept together."""
     photos = [event.object_id for event in events]
     staleness.check_subjects(subjects=staleness.OF_PHOTOS, values={"photos": photos}, by=current_actor())
@@ -146,13 +142,12 @@ def notify_budget_reached(event: BudgetReached) -> None:
 
 
 def _load_run(event: DomainEvent) -> Run:
-    return Run.objects.select_related(
-        "campaign__brand", "campaign__owner", "campaign__review_owner", "requested_by"
-    ).get(pk=event.object_id)
+    rows = Run.objects.select_related("campaign__brand", "campaign__owner", "campaign__review_owner", "requested_by")
+    return rows.get(pk=event.object_id)
 
 
 def _notify(run: Run, users: list[User | None], kind: str, sentence: str, query: str = "") -> None:
     brand = run.campaign.brand
-    concerned = [user for user in users if user != current_actor()]
+    others = [user for user in users if user != current_actor()]
     href = reverse("run", args=[brand.slug, run.pk]) + query
-    notices.notify(brand=brand, users=concerned, kind=kind, sentence=sentence, href=href)
+    notices.notify(brand=brand, users=others, kind=kind, sentence=sentence, href=href)

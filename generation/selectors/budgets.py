@@ -91,7 +91,7 @@ def release_cost(run: Run) -> Decimal:
 def uncertain_cost(run: Run) -> Decimal:
     """Return the money that the run's uncertain submissions count as spent."""
     uncertain = LedgerEntry.objects.filter(run=run, kind=LedgerKind.UNCERTAIN)
-    return uncertain.aggregate(amount=Sum("amount"))["amount"] or Decimal(0)
+    return Decimal(uncertain.aggregate(amount=Sum("amount", default=Decimal(0)))["amount"])
 
 
 def spending_by_run(campaign_id: int) -> list[tuple[int, Decimal, Decimal]]:

@@ -20,7 +20,7 @@ SHOWN = 8
 IMAGES = 6
 
 _LAST = """
-SELECT DISTINCT ON (a.subject_id) a.subject_id, v.id, a.id, a.is_sandbox, v.created_at, c.axis_values, e.disclaimer
+SELECT DISTINCT ON (a.subject_id) a.subject_id, c.axis_values, v.id, a.id, a.is_sandbox, v.created_at, e.disclaimer
 FROM generation_assetversion v JOIN generation_asset a ON a.id = v.asset_id
 JOIN generation_cell c ON c.id = a.cell_id JOIN generation_run r ON r.id = c.run_id
 LEFT JOIN generation_job j ON j.id = v.job_id
@@ -35,7 +35,6 @@ FROM generation_asset a JOIN generation_cell c ON c.id = a.cell_id JOIN generati
 WHERE a.subject_id = ANY(%(subjects)s) AND r.prompt_version_id = %(version)s
 ORDER BY a.subject_id, a.id DESC
 """
-_NONE: tuple[Any, ...] = (None, None, False, None, "{}", "")
 
 
 @dataclass(frozen=True)
@@ -45,13 +44,13 @@ class LastImage:
     image."""
 
     subject_id: int
+    values: str
+    is_making: bool
+    problem: str
     version_id: int | None = None
     asset_id: int | None = None
     is_sandbox: bool = False
     created_at: Any = None
-    values: str = ""
-    is_making: bool = False
-    problem: str = ""
     disclaimer: str = ""
 
 
@@ -71,14 +70,12 @@ def last_images(version: PromptVersion, subject_ids: Sequence[int]) -> dict[int,
     latest = {row[0]: row[1:] for row in sql.rows(_UNDER_WAY, parameters)}
     by_subject = {}
     for subject_id in subject_ids:
-        version_id, asset_id, is_sandbox, created_at, axes, disclaimer = newest.get(subject_id, _NONE)
+        axes, *image = newest.get(subject_id, ("{}",))
         values = ", ".join(str(value) for value in json.loads(axes).values())
         state, run_state, error = latest.get(subject_id, ("", "", ""))
         is_making = state == AssetState.MAKING and run_state == RunState.RUNNING
         problem = (error or _("It could not be made.")) if state == AssetState.FAILED else ""
-        by_subject[subject_id] = LastImage(
-            subject_id, version_id, asset_id, is_sandbox, created_at, values, is_making, problem, disclaimer
-        )
+        by_subject[subject_id] = LastImage(subject_id, values, is_making, problem, *image)
     return by_subject
 
 

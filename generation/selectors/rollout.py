@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from campaigns.models import Campaign, PromptVersion
@@ -62,10 +62,6 @@ class Rollout:
     steps: Mapping[str, Step]
     pilot: gates.Pilot
     now: Step
-
-    @property
-    def ladder(self) -> Sequence[Step]:
-        return [self.steps[stage] for stage in Stage.values]
 
 
 def load_rollout(campaign: Campaign, version: PromptVersion) -> Rollout:

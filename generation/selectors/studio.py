@@ -117,11 +117,14 @@ class Result:
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """One try-out of the history: its images as asset version ids. size: such as "512 × 640"."""
+    """One try-out of the history: its images as asset version ids."""
 
     run: Run
     images: tuple[int, ...]
-    size: str
+
+    @property
+    def size(self) -> str:
+        return str(self.run.definition["rows"][0].get("size", "")).replace("x", " × ")
 
 
 @dataclass(frozen=True)
@@ -162,16 +165,17 @@ def load_result(run: Run) -> Result:
 
 def load_history(user: User, brand: Brand, *, before: int | None = None) -> list[HistoryEntry]:
     """Return the person's own try-outs in the studio, newest first, older than run `before`. Two queries."""
-    rows = list_runs(user, brand).filter(requested_by=user).order_by("-id")
+    rows = Run.objects.visible_to(user).filter(campaign__brand=brand, campaign__is_sandbox=True, requested_by=user)
+    # Contact sheets are revealed only after the vote.
+    rows = rows.filter(prompt_version__template__studio__isnull=False, comparison_column=None)
     if before is not None:
         rows = rows.filter(pk__lt=before)
-    listed = list(rows[:SHOWN])
+    listed = list(rows.select_related("prompt_version__style", "endpoint").order_by("-id")[:SHOWN])
     images: defaultdict[int, list[int]] = defaultdict(list)
     versions = AssetVersion.objects.filter(asset__cell__run__in=listed).order_by("asset__cell__position", "pk")
     for run_id, version_id in versions.values_list("asset__cell__run_id", "pk"):
         images[run_id].append(version_id)
-    sizes = [str(run.definition["rows"][0].get("size", "")).replace("x", " × ") for run in listed]
-    return [HistoryEntry(run, tuple(images[run.pk]), size) for run, size in zip(listed, sizes, strict=True)]
+    return [HistoryEntry(run, tuple(images[run.pk])) for run in listed]
 
 
 def money_left(brand: Brand) -> MoneyLeft | None:
@@ -183,14 +187,6 @@ def money_left(brand: Brand) -> MoneyLeft | None:
         amounts.append((budgets.status(sandbox).left, False))
     limits = [MoneyLeft(max(left, Decimal(0)), is_of_month) for left, is_of_month in amounts if left is not None]
     return min(limits, key=lambda limit: limit.amount, default=None)
-
-
-def list_runs(user: User, brand: Brand) -> QuerySet[Any]:
-    """Return everybody's runs of free prompts, with prompt, style and endpoint."""
-    rows = Run.objects.visible_to(user).filter(campaign__brand=brand, campaign__is_sandbox=True)
-    # Contact sheets are revealed only after the vote.
-    rows = rows.filter(prompt_version__template__studio__isnull=False, comparison_column=None)
-    return rows.select_related("prompt_version__style", "endpoint")
 
 
 def examples(user: User, brand: Brand, offers: Sequence[Offer]) -> list[Example]:
@@ -251,8 +247,7 @@ def _image(job: Any, now: datetime) -> Image:
     version = getattr(job, "version", None)
     elapsed = (now - job.began_at).total_seconds() if job.began_at else 0.0
     cause = None
-    has_failed = job.status in (JobState.FAILED, JobState.QUARANTINED)
-    if has_failed:
+    if job.status in (JobState.FAILED, JobState.QUARANTINED):
         cause = causes.find_cause(status=job.status, error_kind=job.error_kind, message=job.error)
     return Image(
         job_id=job.pk,
