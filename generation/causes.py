@@ -113,7 +113,6 @@ _VARYING = ((re.compile(r"“[^“”]*”|\"[^\"]*\"|'[^']*'"), "…"), (re.com
 
 
 def find_cause(*, status: str, error_kind: str, message: str, hold_reason: str = "") -> Cause:
-    """Return the cause for a job that is held or has failed."""
     if status == JobState.QUARANTINED:
         return CAUSES["quarantined"]
     if hold_reason == HoldReason.CHANGED:

@@ -217,7 +217,6 @@ def _controls(capabilities: Capabilities | None) -> list[Control]:
 
 
 def initial_values(version: PromptVersion | None, engines: Sequence[EngineChoice]) -> dict[str, Any]:
-    """Return the initial values of the form for a version."""
     if version is None:
         return {"engine": engines[0].name if engines else "", "on_fail": "flag"}
     name = str(version.needs.get("engine", ""))

@@ -28,7 +28,6 @@ def hash_model(model_id: int) -> str:
 
 @_fresh_connections()
 def ask_endpoint(endpoint_id: int) -> dict[str, Any]:
-    """Check an endpoint and return its answer."""
     endpoint = Endpoint.objects.filter(pk=endpoint_id).first()
     return health.run_check(endpoint) if endpoint else {}
 

@@ -89,7 +89,6 @@ def release_cost(run: Run) -> Decimal:
 
 
 def uncertain_cost(run: Run) -> Decimal:
-    """Return the money that the run's uncertain submissions count as spent."""
     uncertain = LedgerEntry.objects.filter(run=run, kind=LedgerKind.UNCERTAIN)
     return Decimal(uncertain.aggregate(amount=Sum("amount", default=Decimal(0)))["amount"])
 

@@ -229,7 +229,6 @@ def results(comparison: Comparison) -> Results:
 
 
 def column_name(column: ComparisonColumn) -> str:
-    """Return a name that tells the column apart from the others of its sheet."""
     version = column.run.prompt_version
     return column.run.endpoint.name if is_free(version) else f"{column.run.endpoint.name}, {version}"
 

@@ -166,7 +166,6 @@ class ConceptImages:
 
 
 def supported_uses(capabilities: Capabilities) -> tuple[ConceptUse, ...]:
-    """Return the uses of concepts that an engine supports."""
     is_taken = {SCENE: capabilities.takes_scenes, MAP: capabilities.takes_maps}
     return tuple(use for noun, use in USES.items() if is_taken[noun])
 

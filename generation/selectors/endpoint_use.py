@@ -60,7 +60,6 @@ class BudgetUse(budgets.BudgetStatus):
 
 
 def list_endpoint_uses(brand: Brand, user: User) -> list[EndpointUse]:
-    """Return every enabled endpoint with its gauges."""
     endpoints = list(endpoint_cards.visible(brand, user).filter(is_enabled=True))
     figures = endpoint_cards.figures(brand, endpoints, with_day=False)
     alive = lanes.live_workers_by_lane(endpoints)

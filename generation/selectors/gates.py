@@ -87,7 +87,6 @@ class FullRun:
 
     @property
     def is_open(self) -> bool:
-        """True if a full run may be released without an override."""
         return self.pilot.is_open and self.is_approved
 
     @property

@@ -89,7 +89,6 @@ def count_approved(user: User, brand: Brand) -> int:
 
 
 def sentences(causes: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the causes as people read them, one sentence each."""
     return [_sentence(cause) for cause in causes]
 
 

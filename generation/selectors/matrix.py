@@ -110,8 +110,6 @@ class MatrixRow:
 
 @dataclass(frozen=True)
 class Column:
-    """One variant that the run makes of every subject."""
-
     values_key: str
     aspect: str
     values: Mapping[str, Any]

@@ -92,5 +92,4 @@ def list_tryouts(user: User, template: PromptTemplate) -> list[TryOutImages]:
 
 
 def has_running_tryout(version: PromptVersion) -> bool:
-    """Return whether a try-out of this version is being made."""
     return Run.objects.filter(prompt_version=version, stage=Stage.SANDBOX, state=RunState.RUNNING).exists()

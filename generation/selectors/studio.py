@@ -70,7 +70,6 @@ class Image:
 
     @property
     def share(self) -> float:
-        """Return how much of it is done, 0–1."""
         if not self.is_underway:
             return 1.0
         return self.step / self.steps if self.steps else 0.0

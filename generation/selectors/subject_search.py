@@ -54,5 +54,4 @@ def find_listed_ids(campaign: Campaign, text: str) -> list[int]:
 
 
 def attributes(campaign: Campaign) -> list[str]:
-    """Return the names of the attributes that the campaign's subjects have."""
     return [name for (name,) in sql.rows(_ATTRIBUTES, [campaign.pk])]

@@ -37,7 +37,6 @@ class SubjectRow:
 
     @property
     def values(self) -> dict[str, Any]:
-        """Return the values of the subject that placeholders read."""
         return campaigns.placeholder_values(
             key=self.key, name=self.name, kind=self.kind, attributes=dict(self.attributes)
         )

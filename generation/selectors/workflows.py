@@ -35,7 +35,7 @@ class WorkflowDetails:
 
     workflow: None if there is none that can be read; problem: then the reason, "" if none was uploaded yet. outputs:
     (node id, title) of the nodes that save images. questions: questions that a person has to settle before anything is
-    planned with it. remarks: the open questions, and the consequences of missing marks.
+    planned with it. notes: the consequences of missing marks.
     """
 
     endpoint: Endpoint
@@ -45,16 +45,11 @@ class WorkflowDetails:
     filled: tuple[MarkedInput, ...] = ()
     outputs: tuple[tuple[str, str], ...] = ()
     questions: tuple[InputQuestion, ...] = ()
-    remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def open_questions(self) -> list[InputQuestion]:
         return [question for question in self.questions if not question.is_confirmed]
-
-    @property
-    def other_remarks(self) -> list[str]:
-        question_sentences = {question.sentence for question in self.questions}
-        return [sentence for sentence in self.remarks if sentence not in question_sentences]
 
     @property
     def digest(self) -> str:
@@ -88,7 +83,6 @@ def load_details(endpoint: Endpoint) -> WorkflowDetails:
     if not workflow.graph:
         return WorkflowDetails(endpoint, None)
     questions = comfyui_questions.questions(workflow, endpoint.config)
-    unsettled = [question.sentence for question in questions if not question.is_confirmed]
     return WorkflowDetails(
         endpoint,
         workflow,
@@ -96,7 +90,7 @@ def load_details(endpoint: Endpoint) -> WorkflowDetails:
         filled=tuple(_marked_inputs(workflow)),
         outputs=tuple((node_id, title(workflow.graph, node_id)) for node_id in saving_nodes(workflow.graph)),
         questions=tuple(questions),
-        remarks=(*unsettled, *comfyui_marks.missing_mark_notes(workflow.marks)),
+        notes=tuple(comfyui_marks.missing_mark_notes(workflow.marks)),
     )
 
 
