@@ -38,20 +38,17 @@ class Endpoint(models.Model):
     max_per_second = models.FloatField(null=True, blank=True, help_text=_("submissions a second; empty: found out"))
     max_per_minute = models.FloatField(null=True, blank=True, help_text=_("submissions a minute; empty: found out"))
     when_uncertain = models.CharField(
-        max_length=8,
-        choices=WhenUncertain.choices,
-        default=WhenUncertain.HOLD,
+        max_length=8, choices=WhenUncertain.choices, default=WhenUncertain.HOLD,
         help_text=_("what becomes of a submission whose answer was lost, where the service cannot be asked"),
-    )
+    )  # fmt: skip
     seconds_per_image = models.FloatField(
         default=1.0, help_text=_("measured mean, starts as a guess; feeds quotes and fair share")
     )
     licence_note = models.TextField(blank=True)
     disclaimer = models.CharField(
-        max_length=40,
-        blank=True,
+        max_length=40, blank=True,
         help_text=_('what must stand beside every image that it generates, such as "demo model"; most need nothing'),
-    )
+    )  # fmt: skip
     is_enabled = models.BooleanField(default=True)
 
     secret = encryption.encrypted_property("sealed_secret")

@@ -24,13 +24,9 @@ class Run(models.Model):
         Endpoint, related_name="+", blank=True, help_text=_("where its jobs may go when the endpoint is slow or down")
     )
     guide_version = models.ForeignKey(
-        GuideVersion,
-        on_delete=models.PROTECT,
-        null=True,
-        blank=True,
-        related_name="runs",
+        GuideVersion, on_delete=models.PROTECT, null=True, blank=True, related_name="runs",
         help_text=_("the brand guide that counted when the run was planned: its limits judge, the sidebar shows it"),
-    )
+    )  # fmt: skip
     name = models.CharField(max_length=160)
     stage = models.CharField(max_length=8, choices=Stage.choices)
     shape = models.CharField(max_length=6, choices=RunShape.choices, default=RunShape.MATRIX)
@@ -42,10 +38,9 @@ class Run(models.Model):
     job_count = models.PositiveIntegerField(default=0)
     reused_count = models.PositiveIntegerField(default=0)
     left_out = models.JSONField(
-        default=list,
-        blank=True,
+        default=list, blank=True,
         help_text=_("images that were asked for and cannot be made, by cause: services/left_out.py"),
-    )
+    )  # fmt: skip
     quoted_cost = models.DecimalField(max_digits=12, decimal_places=4, default=0)
     override_reason = models.TextField(blank=True, help_text=_("why a lead released a full run before its pilot"))
     job_template = models.SlugField(blank=True, help_text=_("the job template that it was planned from"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from generation import causes
@@ -118,11 +119,12 @@ class Column:
 def rows(run: Run, *, limit: int = 60, after: int = -1, only_problems: bool = False) -> list[MatrixRow]:
     """Return `limit` subjects after the place `after`, in one query; with `only_problems` only those with a problem."""
     statement = _PAGE.format(problems=_WITH_PROBLEMS if only_problems else "")
-    by_subject: dict[int, tuple[str, str, int, list[MatrixCell]]] = {}
-    for record in sql.rows(statement, {"run": run.pk, "limit": limit, "after": after}):
-        subject_id, key, name, place = record[:4]
-        by_subject.setdefault(subject_id, (key, name, place, []))[3].append(_cell(record))
-    return [MatrixRow(pk, key, name, place, tuple(cells)) for pk, (key, name, place, cells) in by_subject.items()]
+    records = sql.rows(statement, {"run": run.pk, "limit": limit, "after": after})
+    by_subject = groupby(records, key=lambda record: record[:4])
+    return [
+        MatrixRow(subject_id, key, name, place, tuple(_cell(record) for record in own))
+        for (subject_id, key, name, place), own in by_subject
+    ]
 
 
 def cells(run: Run, ids: Sequence[int]) -> list[MatrixCell]:
