@@ -125,36 +125,32 @@ class AssetMoved(_AssetEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class AssetsNoticed(DomainEvent):
-    """An event about many assets. asset_ids: all of them; payload: {"count", "assets": the first 100 ids}."""
+    """An event about many assets of a brand. asset_ids: all; payload: {"count", "assets": the first 100 ids}."""
 
+    object_type = "brand"
+    needs_subscriber = True
     asset_ids: tuple[int, ...] = ()
 
 
 @declare
 class AssetsBecameStale(AssetsNoticed):
-    """Approved images became stale because an input, the guide or the checklist changed. object_id: the brand."""
+    """Approved images became stale because an input, the guide or the checklist changed."""
 
     type = "generation.assets.became_stale"
-    object_type = "brand"
-    needs_subscriber = True
 
 
 @declare
 class InputsMovedInReview(AssetsNoticed):
-    """An input of images in review changed, so earlier approvals no longer count. object_id: the brand."""
+    """An input of images in review changed, so earlier approvals no longer count."""
 
     type = "generation.assets.inputs_moved"
-    object_type = "brand"
-    needs_subscriber = True
 
 
 @declare
 class InputsReturned(AssetsNoticed):
-    """The inputs of stale images are again the approved ones, as after undoing an import. object_id: the brand."""
+    """The inputs of stale images are again the approved ones, as after undoing an import."""
 
     type = "generation.assets.inputs_returned"
-    object_type = "brand"
-    needs_subscriber = True
 
 
 @declare

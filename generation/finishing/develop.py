@@ -47,15 +47,9 @@ class Developed:
     thumbnails: dict[int, Encoded]
     check_results: list[CheckResult]
     renditions: list[tuple[Target, Encoded]]
-    pdq: str
-    pdq_quality: int
-    colours: bytes
+    hashes: dict[str, Any]
     has_alpha: bool
-    subject_box: Box | None = None
-
-    @property
-    def hashes(self) -> dict[str, Any]:
-        return {"pdq": self.pdq, "pdq_quality": self.pdq_quality, "colours": self.colours}
+    subject_box: Box | None
 
 
 def develop(pixels: Pixels, facts: Mapping[str, Any], targets: Sequence[Target]) -> Developed:
@@ -76,9 +70,7 @@ def develop(pixels: Pixels, facts: Mapping[str, Any], targets: Sequence[Target])
         thumbnails=_thumbnails(pixels),
         check_results=check_results,
         renditions=renditions,
-        pdq=pdq,
-        pdq_quality=quality,
-        colours=similarity.colours(sample.small),
+        hashes={"pdq": pdq, "pdq_quality": quality, "colours": similarity.colours(sample.small)},
         has_alpha=pixels.shape[2] == 4,
         subject_box=box,
     )

@@ -102,20 +102,20 @@ class Tally:
 
 @dataclass(frozen=True)
 class Results:
-    """The results of a contact sheet. tallies: the column with the most wins first. votes: all votes; undecided: the
-    votes for none. conclusion: the conclusion as a sentence; is_sure: True if the lead is more than chance."""
+    """The results of a contact sheet. tallies: the column with the most wins first. votes: all votes; named: the votes
+    for an image. conclusion: the conclusion as a sentence; is_sure: True if the lead is more than chance."""
 
     tallies: Sequence[Tally]
     votes: int
-    undecided: int
+    named: int
     voters: int
     rows: int
     conclusion: str
     is_sure: bool
 
     @property
-    def named(self) -> int:
-        return self.votes - self.undecided
+    def undecided(self) -> int:
+        return self.votes - self.named
 
 
 def visible(user: User, brand: Brand) -> QuerySet[Any]:
@@ -216,16 +216,10 @@ def results(comparison: Comparison) -> Results:
     tallies = [_tally(column, named, [job for job in jobs if job.run_id == column.run_id]) for column in columns]
     tallies.sort(key=lambda tally: (-tally.wins, tally.column.position))
     names = [column_name(tally.column) for tally in tallies]
+    voters = {voter for _column, _row_number, voter in votes}
+    voted_rows = {row for _column, row, _voter in votes}
     conclusion, is_sure = significance.conclusion([tally.wins for tally in tallies], names)
-    return Results(
-        tallies=tallies,
-        votes=len(votes),
-        undecided=len(votes) - len(named),
-        voters=len({voter for _column, _row_number, voter in votes}),
-        rows=len({row for _column, row, _voter in votes}),
-        conclusion=conclusion,
-        is_sure=is_sure,
-    )
+    return Results(tallies, len(votes), len(named), len(voters), len(voted_rows), conclusion, is_sure)
 
 
 def column_name(column: ComparisonColumn) -> str:

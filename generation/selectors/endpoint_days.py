@@ -118,7 +118,7 @@ def day(brand: Brand, endpoint: Endpoint) -> Day:
     values = {"brand": brand.pk, "endpoint": endpoint.pk, "end": end, "since": end - timedelta(hours=HOURS)}
     counted = {back: (made, failed) for back, made, failed in sql.rows(_HOURS, values)}
     plain = [(end - timedelta(hours=back + 1), *counted.get(back, (0, 0))) for back in reversed(range(HOURS))]
-    highest = max((made + failed for _, made, failed in plain), default=0)
+    highest = max(made + failed for _at, made, failed in plain)
     scale = HEIGHT / highest if highest else 0.0
     hours = [_hour(n, at, made, failed, scale) for n, (at, made, failed) in enumerate(plain)]
     return Day(hours, sum(hour.made for hour in hours), sum(hour.failed for hour in hours), highest)

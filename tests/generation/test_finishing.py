@@ -291,7 +291,7 @@ def test_developing_gives_everything_at_once() -> None:
         "renditions": "flag",
     }
     assert set(made.hashes) == {"pdq", "pdq_quality", "colours"}
-    assert len(made.colours) == 48
+    assert len(made.hashes["colours"]) == 48
     assert made.subject_box is not None
 
 
