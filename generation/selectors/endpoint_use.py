@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
-from django.db.models import Count, Q
+from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from campaigns.models import Campaign
@@ -16,7 +16,7 @@ from core.choices import Lane
 from core.models import Brand, User
 from generation.choices import AttemptOutcome, RunState
 from generation.models import Attempt, Endpoint, EndpointStatus
-from generation.selectors import budgets, endpoint_cards, endpoint_limits, lanes
+from generation.selectors import budgets, endpoint_cards, endpoint_limits, lanes, waits
 from generation.selectors.endpoint_cards import Figures, Health
 
 CAMPAIGNS: Final = 8
@@ -63,7 +63,9 @@ def list_endpoint_uses(brand: Brand, user: User) -> list[EndpointUse]:
     endpoints = list(endpoint_cards.visible(brand, user).filter(is_enabled=True))
     figures = endpoint_cards.figures(brand, endpoints, with_day=False)
     alive = lanes.live_workers_by_lane(endpoints)
-    made_by_endpoint = _made_last_minute([endpoint for endpoint in endpoints if endpoint.lane != Lane.CLOUD])
+    made = Attempt.objects.filter(outcome=AttemptOutcome.SUCCEEDED, started_at__gte=clock.now() - timedelta(minutes=1))
+    local = [endpoint for endpoint in endpoints if endpoint.lane != Lane.CLOUD]
+    made_by_endpoint = waits.count_by_endpoint(made.filter(endpoint__in=local))
     uses = []
     for endpoint in endpoints:
         status = getattr(endpoint, "status", None)
@@ -112,10 +114,3 @@ def _local_gauges(endpoint: Endpoint, numbers: Figures, workers: int, made: int)
         Gauge(_("being made"), numbers.running - ahead, at_once or None, next_note),
         Gauge(_("made this minute"), made, None),
     ]
-
-
-def _made_last_minute(endpoints: Sequence[Endpoint]) -> dict[int, int]:
-    since = clock.now() - timedelta(minutes=1)
-    made = Attempt.objects.filter(endpoint__in=endpoints, outcome=AttemptOutcome.SUCCEEDED, started_at__gte=since)
-    rows: Any = made.values_list("endpoint_id").annotate(Count("pk")).order_by()
-    return dict(rows)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from campaigns.models import ReferencePhoto
+from campaigns.models import ReferencePhoto, Subject
 from generation import causes
 from generation.causes import CAUSES, Cause, Remedy
 from generation.choices import HoldReason, JobState
@@ -43,8 +43,6 @@ JOIN generation_finding f ON f.version_id = v.id AND f.outcome = 'fail'
 WHERE c.run_id = %(run)s AND a.state = 'in_review'
 GROUP BY f.check_name ORDER BY count(*) DESC, f.check_name
 """
-
-_SUBJECTS = "SELECT id, key, name FROM campaigns_subject WHERE id = ANY(%s)"
 
 
 @dataclass(frozen=True)
@@ -141,12 +139,11 @@ def _add_examples(listed: Sequence[Group]) -> None:
     subject_ids = {subject for group in listed for _cell, subject, _version in group.places[:SHOWN]}
     if not subject_ids:
         return
-    names = {pk: (key, name) for pk, key, name in sql.rows(_SUBJECTS, [list(subject_ids)])}
-    photos_by_subject = photos(subject_ids)
+    subjects, photos_by_subject = Subject.objects.in_bulk(subject_ids), photos(subject_ids)
     for group in listed:
-        for cell, subject, version in group.places[:SHOWN]:
-            key, name = names[subject]
-            group.examples.append(Example(cell, subject, key, name, photos_by_subject.get(subject), version))
+        for cell, pk, version in group.places[:SHOWN]:
+            photo = photos_by_subject.get(pk)
+            group.examples.append(Example(cell, pk, subjects[pk].key, subjects[pk].name, photo, version))
 
 
 def photos(subject_ids: Iterable[int]) -> dict[int, ReferencePhoto]:

@@ -43,8 +43,8 @@ def load_waits(endpoint_ids: Iterable[int]) -> dict[int, Wait]:
     """Return the waits by endpoint id. Four queries for any number of endpoints, and one per local lane."""
     endpoints = Endpoint.objects.select_related("status").filter(pk__in=set(endpoint_ids))
     jobs = Job.objects.filter(endpoint__in=[endpoint.pk for endpoint in endpoints])
-    queued = _count_jobs(jobs.filter(status=JobState.QUEUED))
-    unpaid = _count_jobs(jobs.filter(status=JobState.HELD, hold_reason=HoldReason.QUOTA))
+    queued = count_by_endpoint(jobs.filter(status=JobState.QUEUED))
+    unpaid = count_by_endpoint(jobs.filter(status=JobState.HELD, hold_reason=HoldReason.QUOTA))
     alive = lanes.live_workers_by_lane(endpoints)
     waits = {}
     for endpoint in endpoints:
@@ -57,7 +57,7 @@ def load_waits(endpoint_ids: Iterable[int]) -> dict[int, Wait]:
 def list_reasons(run: Run) -> list[str]:
     """Return why queued jobs of a run are not being made, a sentence for each endpoint that makes nothing now. Two
     queries and one per lane; one if nothing is queued."""
-    queued = _count_jobs(Job.objects.filter(run=run, status=JobState.QUEUED))
+    queued = count_by_endpoint(Job.objects.filter(run=run, status=JobState.QUEUED))
     if not queued:
         return []
     endpoints = list(Endpoint.objects.select_related("status").filter(pk__in=queued).order_by("name"))
@@ -76,8 +76,9 @@ def list_reasons(run: Run) -> list[str]:
     return sentences
 
 
-def _count_jobs(jobs: QuerySet[Any]) -> dict[int, int]:
-    return dict(jobs.values_list("endpoint_id").annotate(Count("pk")).order_by())
+def count_by_endpoint(rows: QuerySet[Any]) -> dict[int, int]:
+    """Return the numbers of jobs or attempts by endpoint id. One query."""
+    return dict(rows.values_list("endpoint_id").annotate(Count("pk")).order_by())
 
 
 def _per_second(endpoint: Endpoint, workers: int) -> float:
