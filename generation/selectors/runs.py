@@ -151,9 +151,3 @@ def progress(run: Run) -> Progress:
     now = timezone.now()
     rate = made_count / max((now - first_at).total_seconds(), 0.001)
     return Progress(counts, rate, now + timedelta(seconds=(counts.total - counts.done) / rate))
-
-
-def find(user: User, pk: int | None) -> Run | None:
-    """Return a run of the person's brands, None where there is none."""
-    run: Run | None = Run.objects.visible_to(user).filter(pk=pk).first()
-    return run
