@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Final
 
 from django.db.models import QuerySet
 from django.utils.functional import Promise
-from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from campaigns import prompts
 from campaigns.choices import PhotoStatus, SubjectKind
@@ -31,7 +31,9 @@ from generation.selectors import disclaimers
 NONE: Final = frozenset({"", "none"})
 NAMED: Final = 8
 MAX_OFFERED: Final = 24
-NO_PRODUCT_MAP: Final = _("A product’s photo is no map: name a concept that has the map as its photo in control_map.")
+NO_PRODUCT_MAP: Final = gettext_lazy(
+    "A product’s photo is no map: name a concept that has the map as its photo in control_map."
+)
 _OF_ACTIVE_CONCEPTS: Final[Mapping[str, Any]] = {"subject__kind": SubjectKind.CONCEPT, "subject__is_active": True}
 
 
@@ -83,10 +85,10 @@ class ConceptUse(ABC):
 
 class Scenes(ConceptUse):
     parameter = role = noun = SCENE
-    unknown = _("There is no scene “%(key)s”: %(brand)s has no concept of this key.")
-    add = _("Add it as a concept and make its image.")
-    retired = _("The scene %(name)s is retired: bring it back, or name another one.")
-    lacking = _("The scene %(name)s has no approved image yet: make one of this concept and approve it.")
+    unknown = gettext_lazy("There is no scene “%(key)s”: %(brand)s has no concept of this key.")
+    add = gettext_lazy("Add it as a concept and make its image.")
+    retired = gettext_lazy("The scene %(name)s is retired: bring it back, or name another one.")
+    lacking = gettext_lazy("The scene %(name)s has no approved image yet: make one of this concept and approve it.")
 
     def active_rows(self, brand_id: int) -> QuerySet[Any]:
         rows = Asset.objects.filter(state=AssetState.APPROVED, is_sandbox=False, current_version__isnull=False)
@@ -104,10 +106,10 @@ class Scenes(ConceptUse):
 
 class Maps(ConceptUse):
     parameter, role, noun = CONTROL_MAP, CONTROL, MAP
-    unknown = _("There is no map “%(key)s”: %(brand)s has no concept of this key.")
-    add = _("Add it as a concept and upload the finished map as its photo.")
-    retired = _("The map %(name)s is retired: bring it back, or name another one.")
-    lacking = _("The map %(name)s has no photo yet: upload the finished map as a photo of this concept.")
+    unknown = gettext_lazy("There is no map “%(key)s”: %(brand)s has no concept of this key.")
+    add = gettext_lazy("Add it as a concept and upload the finished map as its photo.")
+    retired = gettext_lazy("The map %(name)s is retired: bring it back, or name another one.")
+    lacking = gettext_lazy("The map %(name)s has no photo yet: upload the finished map as a photo of this concept.")
 
     def active_rows(self, brand_id: int) -> QuerySet[Any]:
         rows = ReferencePhoto.objects.filter(status=PhotoStatus.READY, subject__brand_id=brand_id)
@@ -154,7 +156,7 @@ class ConceptImages:
         if key in self.images:
             return ""
         if key not in self.concepts:
-            advice = gettext("It has %(keys)s.") % {"keys": _listed(self.others)} if self.others else self.use.add
+            advice = _("It has %(keys)s.") % {"keys": _listed(self.others)} if self.others else self.use.add
             return f"{str(self.use.unknown) % {'key': key, 'brand': self.brand}} {advice}"
         _pk, name, is_active = self.concepts[key]
         sentence = str(self.use.lacking if is_active else self.use.retired)
@@ -250,4 +252,4 @@ def list_names(use: ConceptUse, user: User, brand: Brand) -> list[tuple[str, str
 
 def _listed(keys: Sequence[str]) -> str:
     shown = ", ".join(keys[:NAMED])
-    return gettext("%(keys)s and more") % {"keys": shown} if len(keys) > NAMED else shown
+    return _("%(keys)s and more") % {"keys": shown} if len(keys) > NAMED else shown
