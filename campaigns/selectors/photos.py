@@ -9,12 +9,14 @@ from urllib.parse import unquote, urlsplit
 
 from django.db.models import Count, Min, Q, QuerySet
 from django.db.models.functions import Lower
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from campaigns.choices import CutoutMethod, PhotoStatus
 from campaigns.models import Cutout, ReferencePhoto, Subject, Variant
 from campaigns.photos import cutout
-from core.errors import NotFound
 from core.models import Brand, User
+from core.selectors.rows import first_or_refuse
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,25 @@ class FetchProgress:
         """Return “42 photos are being fetched (3 put off after a failure), 60 are here.”; "" if there is none."""
         if not self.pending and not self.refused:
             return ""
-        coming = "1 photo is being fetched" if self.pending == 1 else f"{self.pending:,} photos are being fetched"
+        parts = []
         if self.postponed:
-            coming += f" ({self.postponed:,} put off after a failure)"
-        parts = [coming] if self.pending else []
-        parts += [f"{self.fetched:,} {'is' if self.fetched == 1 else 'are'} here"] if self.fetched else []
-        parts += [f"{self.refused:,} could not be fetched"] if self.refused else []
+            parts = [
+                ngettext(
+                    "%(count)s photo is being fetched (%(postponed)s put off after a failure)",
+                    "%(count)s photos are being fetched (%(postponed)s put off after a failure)",
+                    self.pending,
+                )
+                % {"count": f"{self.pending:,}", "postponed": f"{self.postponed:,}"}
+            ]
+        elif self.pending:
+            words = ngettext("%(count)s photo is being fetched", "%(count)s photos are being fetched", self.pending)
+            parts = [words % {"count": f"{self.pending:,}"}]
+        if self.fetched:
+            parts.append(
+                ngettext("%(count)s is here", "%(count)s are here", self.fetched) % {"count": f"{self.fetched:,}"}
+            )
+        if self.refused:
+            parts.append(_("%(count)s could not be fetched") % {"count": f"{self.refused:,}"})
         return ", ".join(parts) + "."
 
 
@@ -91,13 +106,10 @@ def get_fetch_progress(brand: Brand, user: User) -> FetchProgress:
 def get(*, photo_id: int, user: User, brand: Brand | None = None) -> ReferencePhoto:
     """Return a photo with its subject and brand. Raises NotFound, also if the user may not see it or it is not of
     `brand`."""
-    rows = ReferencePhoto.objects.visible_to(user).select_related("subject__brand")
+    rows = ReferencePhoto.objects.visible_to(user).select_related("subject__brand").filter(pk=photo_id)
     if brand is not None:
         rows = rows.filter(subject__brand=brand)
-    photo: ReferencePhoto | None = rows.filter(pk=photo_id).first()
-    if photo is None:
-        raise NotFound(f"There is no photo {photo_id}.", photo=photo_id)
-    return photo
+    return first_or_refuse(rows, _("There is no photo %(id)d.") % {"id": photo_id}, photo=photo_id)
 
 
 def list_photos_without_file(*, brand: Brand, user: User) -> list[PhotoWithoutFile]:

@@ -8,6 +8,8 @@ from django.contrib import messages
 from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from campaigns.choices import PhotoRole, SubjectKind
@@ -18,11 +20,11 @@ from campaigns.selectors import photos as photo_rows
 from campaigns.selectors import subjects as selectors
 from campaigns.services import campaigns as campaign_services
 from campaigns.services import subjects as services
+from campaigns.views.imports import KINDS
 from core.access import Action
 from core.errors import Invalid
 from core.pages import BrandRequest, brand_page
 
-KINDS = ((SubjectKind.PRODUCT, "Products"), (SubjectKind.ARTICLE, "Articles"), (SubjectKind.CONCEPT, "Concepts"))
 SHOWN_KNOWN = 3
 
 
@@ -135,7 +137,7 @@ def edit(request: BrandRequest, pk: int) -> HttpResponseBase:
         attributes=attributes,
         seen=request.POST.get("seen", ""),
     )
-    messages.success(request, "Changed. A later feed may change what it names again.")
+    messages.success(request, _("Changed. A later feed may change what it names again."))
     return redirect("product", request.brand.slug, pk)
 
 
@@ -144,10 +146,11 @@ def edit(request: BrandRequest, pk: int) -> HttpResponseBase:
 def switch(request: BrandRequest, pk: int, verb: str) -> HttpResponseBase:
     """Retire a subject, or restore it."""
     selectors.ensure_exists(request.user, request.brand, pk)
-    act = services.retire if verb == "retire" else services.restore
-    subject = act(subject_id=pk, by=request.user)
-    outcome = "takes no part in new runs" if verb == "retire" else "takes part in new runs again"
-    messages.success(request, f"{subject.key} {outcome}.")
+    if verb == "retire":
+        subject, message = services.retire(subject_id=pk, by=request.user), _("%(key)s takes no part in new runs.")
+    else:
+        subject, message = services.restore(subject_id=pk, by=request.user), _("%(key)s takes part in new runs again.")
+    messages.success(request, message % {"key": subject.key})
     return redirect("product", request.brand.slug, pk)
 
 
@@ -175,12 +178,16 @@ def _created(request: BrandRequest, kind: str) -> HttpResponseBase:
         campaign = campaign_selectors.get_by_slug(request.user, request.brand.slug, slug)
         ids = [subject.pk for subject in made.subjects]
         campaign_services.add_subjects(campaign_id=campaign.pk, subject_ids=ids, by=request.user)
-    noun = SubjectKind(kind).label.lower()
-    message = f"{len(made.subjects)} {noun}{'' if len(made.subjects) == 1 else 's'} written."
+    count = len(made.subjects)
+    written = {
+        SubjectKind.PRODUCT: ngettext("%(count)d product written.", "%(count)d products written.", count),
+        SubjectKind.ARTICLE: ngettext("%(count)d article written.", "%(count)d articles written.", count),
+        SubjectKind.CONCEPT: ngettext("%(count)d concept written.", "%(count)d concepts written.", count),
+    }
+    sentences = [written[SubjectKind(kind)] % {"count": count}]
     if made.existing:
         names = ", ".join(f"“{name[:60]}”" for name in made.existing[:SHOWN_KNOWN])
-        message += (
-            f" {len(made.existing)} were there already: {names}{' …' if len(made.existing) > SHOWN_KNOWN else ''}."
-        )
-    messages.success(request, message)
+        names += " …" if len(made.existing) > SHOWN_KNOWN else ""
+        sentences.append(_("%(count)d were there already: %(names)s.") % {"count": len(made.existing), "names": names})
+    messages.success(request, " ".join(sentences))
     return redirect(f"{reverse('products', args=[request.brand.slug])}?kind={kind}")
