@@ -79,8 +79,7 @@ def get(user: User, brand: Brand, number: int) -> GuideVersion:
 def get_published(brand_id: int) -> GuideVersion | None:
     """Return the published version with the highest number; None before the first. The caller checks rights."""
     versions = GuideVersion.objects.filter(brand_id=brand_id, status=GuideStatus.PUBLISHED)
-    guide: GuideVersion | None = versions.order_by("-number").first()
-    return guide
+    return versions.order_by("-number").first()
 
 
 def current(versions: Iterable[GuideVersion]) -> GuideVersion | None:

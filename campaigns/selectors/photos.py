@@ -114,18 +114,15 @@ def get(*, photo_id: int, user: User, brand: Brand | None = None) -> ReferencePh
 
 def list_photos_without_file(*, brand: Brand, user: User) -> list[PhotoWithoutFile]:
     """Return the brand's photos that still wait for their file, oldest first."""
-    rows = ReferencePhoto.objects.visible_to(user).filter(
-        subject__brand=brand, status__in=[PhotoStatus.PENDING, PhotoStatus.REFUSED]
-    )
-    columns = rows.order_by("id").values_list("id", "subject__key", "source")
+    rows = ReferencePhoto.objects.visible_to(user).filter(subject__brand=brand)
+    rows = rows.filter(status__in=[PhotoStatus.PENDING, PhotoStatus.REFUSED]).order_by("id")
+    columns = rows.values_list("id", "subject__key", "source")
     return [PhotoWithoutFile(*row) for row in columns.iterator(chunk_size=5000)]
 
 
 def find_cutout_of_same_file(*, brand: Brand, sha256: str) -> Cutout | None:
     """Return a cut-out that the current algorithm made in this brand from a photo with the same content."""
-    rows: QuerySet[Cutout] = Cutout.objects.filter(
-        photo__subject__brand=brand, photo__sha256=sha256, algorithm=cutout.ALGORITHM
-    )
+    rows = Cutout.objects.filter(photo__subject__brand=brand, photo__sha256=sha256, algorithm=cutout.ALGORITHM)
     return rows.exclude(method=CutoutMethod.MANUAL).order_by("-id").first()
 
 
@@ -147,21 +144,16 @@ def find_photos_with_same_files(
 ) -> QuerySet[ReferencePhoto]:
     """Return the photos of other subjects of the brand that have the same file as one of these."""
     hashes = [photo.sha256 for photo in photos if photo.sha256]
-    rows: QuerySet[ReferencePhoto] = ReferencePhoto.objects.visible_to(user).filter(
-        sha256__in=hashes, subject__brand=subject.brand_id
-    )
+    rows = ReferencePhoto.objects.visible_to(user).filter(sha256__in=hashes, subject__brand=subject.brand_id)
     return rows.exclude(subject=subject).exclude(status=PhotoStatus.REMOVED).select_related("subject")
 
 
 def list_removed(user: User, subject: Subject) -> QuerySet[ReferencePhoto]:
     """Return the photos that were removed and whose files are kept, newest first."""
-    rows: QuerySet[ReferencePhoto] = ReferencePhoto.objects.visible_to(user).filter(
-        subject=subject, status=PhotoStatus.REMOVED
-    )
+    rows = ReferencePhoto.objects.visible_to(user).filter(subject=subject, status=PhotoStatus.REMOVED)
     return rows.exclude(storage_key="").order_by("-id")
 
 
 def find_photo(user: User, brand: Brand, pk: int) -> ReferencePhoto | None:
     """Return a photo of the brand, or None."""
-    photo: ReferencePhoto | None = ReferencePhoto.objects.visible_to(user).filter(subject__brand=brand, pk=pk).first()
-    return photo
+    return ReferencePhoto.objects.visible_to(user).filter(subject__brand=brand, pk=pk).first()

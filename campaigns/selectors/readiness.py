@@ -87,7 +87,7 @@ def assess(
     }
 
 
-def get_used_photo(photos: Sequence[ReferencePhoto]) -> ReferencePhoto | None:
+def get_used_photo(photos: Iterable[ReferencePhoto]) -> ReferencePhoto | None:
     """Return the photo that runs use by default. `photos` are in order, with cut-outs prefetched."""
     there = [photo for photo in photos if photo.status == PhotoStatus.READY]
     with_cutout = [photo for photo in there if any(cutout.is_accepted for cutout in photo.cutouts.all())]

@@ -43,7 +43,6 @@ class SourceStatus:
 
     @property
     def state(self) -> str:
-        """Return the state that decides the shape and colour."""
         if not self.source.is_enabled:
             return "paused"
         if self.source.error:
@@ -84,7 +83,7 @@ def list_imports_with_mapping(brand: Brand, user: User) -> QuerySet[FeedImport]:
 
 def _visible(user: User) -> QuerySet[FeedSource]:
     newest = FeedImport.objects.filter(source=OuterRef("pk")).order_by("-pk").values("pk")[:1]
-    rows: QuerySet[FeedSource] = FeedSource.objects.visible_to(user).select_related("brand", "created_by")
+    rows = FeedSource.objects.visible_to(user).select_related("brand", "created_by")
     return rows.annotate(last_id=Subquery(newest))
 
 
@@ -96,5 +95,4 @@ def _statuses(rows: list[FeedSource], user: User) -> list[SourceStatus]:
 
 def list_imports(user: User, source: FeedSource) -> QuerySet[FeedImport]:
     """Return the imports that came from a source, newest first."""
-    rows: QuerySet[FeedImport] = FeedImport.objects.visible_to(user).filter(source=source).order_by("-pk")
-    return rows
+    return FeedImport.objects.visible_to(user).filter(source=source).order_by("-pk")

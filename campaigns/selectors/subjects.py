@@ -91,8 +91,7 @@ def get_ids_by_key(brand: Brand, keys: Iterable[str]) -> list[int] | None:
 def find_subject(user: User, brand: Brand, pk: int) -> Subject | None:
     """Return a subject of the brand with its photos, or None; never the subject of a studio."""
     rows = Subject.objects.visible_to(user).filter(brand=brand, pk=pk, studio=None)
-    subject: Subject | None = rows.prefetch_related(prefetch_photos()).first()
-    return subject
+    return rows.prefetch_related(prefetch_photos()).first()
 
 
 def ensure_exists(user: User, brand: Brand, pk: int) -> None:

@@ -13,7 +13,6 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from campaigns.choices import PhotoRole, SubjectKind
-from campaigns.models import Campaign
 from campaigns.selectors import campaigns as campaign_selectors
 from campaigns.selectors import histories, readiness
 from campaigns.selectors import photos as photo_rows
@@ -39,7 +38,8 @@ def index(request: BrandRequest) -> HttpResponseBase:
     if request.GET.get("view") == "cutouts":
         return redirect("cutouts", request.brand.slug)
     filters = _read_filters(request)
-    campaign = _campaign(request)
+    slug = request.GET.get("campaign", "")
+    campaign = campaign_selectors.get_by_slug(request.user, request.brand.slug, slug) if slug else None
     campaign_id = campaign.pk if campaign else None
     fill = readiness.get_fill(request.brand)
     rows = selectors.visible(
@@ -52,9 +52,8 @@ def index(request: BrandRequest) -> HttpResponseBase:
     if is_product and not filters["retired"]:
         counts = readiness.count_by_state(request.brand, filters["kind"], campaign_id=campaign_id, fill=fill)
         if filters["ready"]:
-            ids = readiness.ids_sql(
-                request.brand, filters["kind"], filters["ready"], campaign_id=campaign_id, fill=fill
-            )
+            state = filters["ready"]
+            ids = readiness.ids_sql(request.brand, filters["kind"], state, campaign_id=campaign_id, fill=fill)
             rows = rows.filter(pk__in=ids)
     page = selectors.page(rows, after=request.GET.get("after", ""), before=request.GET.get("before", ""))
     needed = ("cutout",) if is_product else ()
@@ -65,8 +64,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
         **filters,
         "page": page,
         "lines": [
-            (subject, ready[subject.pk], readiness.get_used_photo(list(subject.photos.all())))
-            for subject in page.subjects
+            (subject, ready[subject.pk], readiness.get_used_photo(subject.photos.all())) for subject in page.subjects
         ],
         "count": selectors.count_capped(rows),
         "most": selectors.MAX_COUNTED,
@@ -163,11 +161,6 @@ def _read_filters(request: BrandRequest) -> dict[str, Any]:
         "ready": state if state in readiness.STATES else "",
         "retired": request.GET.get("retired") == "1",
     }
-
-
-def _campaign(request: BrandRequest) -> Campaign | None:
-    slug = request.GET.get("campaign", "")
-    return campaign_selectors.get_by_slug(request.user, request.brand.slug, slug) if slug else None
 
 
 def _created(request: BrandRequest, kind: str) -> HttpResponseBase:
