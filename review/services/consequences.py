@@ -83,22 +83,17 @@ def _withdraw_stale(asset: Asset, decision: Decision) -> None:
 
 def _release(asset: Asset, decision: Decision) -> None:
     """Let API clients pull the asset, and deliver it to every destination."""
-    replaced = (
-        Delivery.objects.filter(asset=asset)
-        .exclude(version_id=decision.version_id)
-        .values_list("version_id", flat=True)
-    ).first()
+    earlier = Delivery.objects.filter(asset=asset).exclude(version_id=decision.version_id)
     payload = {
         "version": decision.version_id,
         "decision": decision.pk,
         "sku": asset.subject.key,
-        "replaces": replaced,
+        "replaces": earlier.values_list("version_id", flat=True).first(),
         "renditions": decision.pinned.get("renditions", {}),
     }
     publish(AssetReleased(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label="review")
-    deliveries.deliver_everywhere(
-        asset=asset, version=decision.version, cause=f"approved by {decision.decided_by.display_name}"
-    )
+    cause = f"approved by {decision.decided_by.display_name}"
+    deliveries.deliver_everywhere(asset=asset, version=decision.version, cause=cause)
 
 
 def _open_next_round(asset: Asset, decision: Decision) -> None:

@@ -13,13 +13,15 @@ from typing import Any
 import structlog
 from django.db import transaction
 from django.db.models import F, Max
+from django.utils.translation import gettext as _
 
 from core import access, clock
 from core.access import Action
 from core.choices import Lane
-from core.errors import Conflict, NotFound
+from core.errors import Conflict
 from core.events import publish
 from core.models import User
+from core.selectors.rows import first_or_refuse
 from core.services import wake_ups
 from generation.models import Asset, AssetVersion
 from review.choices import DesiredState, ObservedState
@@ -65,39 +67,28 @@ def withdraw_everywhere(*, asset: Asset, by: User | None, cause: str) -> int:
         _set_desired(delivery, DesiredState.ABSENT, delivery.version)
         _publish_desired(delivery, DesiredState.ABSENT, delivery.version, cause, by)
     payload = {"version": asset.current_version_id, "sku": asset.subject.key, "cause": cause}
-    publish(
-        AssetRecalled(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by, label="" if by else "review"
-    )
+    publish(AssetRecalled(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by, label="review")
     if deliveries:
         wake_ups.wake(Lane.DELIVERY)
     return len(deliveries)
 
 
 @transaction.atomic
-def withdraw(*, delivery_id: int, by: User, cause: str = "") -> Delivery:
-    """Withdraw one asset from one destination. The approval stays."""
-    delivery = _get_locked(delivery_id, by)
-    if delivery.desired == DesiredState.ABSENT:
-        raise Conflict(f"It is not wanted at {delivery.destination.name} already.")
-    _set_desired(delivery, DesiredState.ABSENT, delivery.version)
-    _publish_desired(delivery, DesiredState.ABSENT, delivery.version, cause or "withdrawn by hand", by)
-    wake_ups.wake(Lane.DELIVERY)
-    return delivery
-
-
-@transaction.atomic
 def retry(*, delivery_id: int, by: User) -> Delivery:
     """Retry now and restart the backoff schedule. Raises Conflict if nothing is to do or an attempt is running."""
-    delivery = _get_locked(delivery_id, by)
-    if not delivery.destination.is_enabled:
-        raise Conflict(
-            f"{delivery.destination.name} is switched off: {delivery.destination.disabled_reason or 'by hand'}."
-        )
+    rows = Delivery.objects.visible_to(by).select_for_update(of=("self",)).filter(pk=delivery_id)
+    rows = rows.select_related("destination__brand", "version")
+    delivery = first_or_refuse(rows, _("There is no delivery %(id)d.") % {"id": delivery_id})
+    destination = delivery.destination
+    access.require(by, Action.DELIVER, destination.brand)
+    if not destination.is_enabled:
+        reason = destination.disabled_reason or _("by hand")
+        raise Conflict(_("%(name)s is switched off: %(reason)s.") % {"name": destination.name, "reason": reason})
     if is_settled(delivery):
-        raise Conflict("It is where it should be; there is nothing to try.")
+        raise Conflict(_("It is where it should be; there is nothing to try."))
     free = Delivery.objects.filter(pk=delivery.pk, lease_token__isnull=True)
     if not free.update(attempts=0, next_attempt_at=clock.now(), error=""):
-        raise Conflict("A try is under way at this moment.")
+        raise Conflict(_("A try is under way at this moment."))
     wake_ups.wake(Lane.DELIVERY)
     return Delivery.objects.get(pk=delivery.pk)
 
@@ -107,8 +98,8 @@ def is_settled(delivery: Delivery) -> bool:
     return str(delivery.observed) == str(delivery.desired) and delivery.next_attempt_at is None
 
 
-def has_due(now: datetime | None = None) -> bool:
-    return _due(now or clock.now()).exists()
+def has_due() -> bool:
+    return _due(clock.now()).exists()
 
 
 def attempt_due(limit: int = 50) -> int:
@@ -135,13 +126,8 @@ def _claim() -> Delivery | None:
     The next attempt is due when the lease ends, so a lost worker costs five minutes.
     """
     now = clock.now()
-    delivery = (
-        _due(now)
-        .select_for_update(skip_locked=True, of=("self",))
-        .select_related("destination", "asset__brand", "asset__campaign", "asset__subject")
-        .order_by("next_attempt_at")
-        .first()
-    )
+    rows = _due(now).select_related("destination", "asset__brand", "asset__campaign", "asset__subject")
+    delivery = rows.select_for_update(skip_locked=True, of=("self",)).order_by("next_attempt_at").first()
     if delivery is None:
         return None
     active = ObservedState.SENDING if delivery.desired == DesiredState.PRESENT else ObservedState.REMOVING
@@ -185,10 +171,9 @@ def _attempt(delivery: Delivery) -> None:
 
 def _record_file_names(delivery: Delivery, package: Package) -> None:
     """Store the names of the files before they are written, so that an interrupted attempt can be cleaned up."""
-    existing_names = {entry["name"] for entry in delivery.files}
-    coming = [
-        {"spec": f.spec, "name": f.name, "sha256": f.sha256} for f in package.files if f.name not in existing_names
-    ]
+    names = {entry["name"] for entry in delivery.files}
+    files = [file for file in package.files if file.name not in names]
+    coming = [{"spec": file.spec, "name": file.name, "sha256": file.sha256} for file in files]
     if coming:
         delivery.files = [*delivery.files, *coming]
         Delivery.objects.filter(pk=delivery.pk, lease_token=delivery.lease_token).update(files=delivery.files)
@@ -201,12 +186,8 @@ def _record_result(claimed: Delivery, receipt: Receipt | None, error: DeliveryEr
     If the desired state changed during the attempt, the delivery is due again at once.
     """
     now = clock.now()
-    delivery = (
-        Delivery.objects.select_for_update(of=("self",))
-        .select_related("destination", "asset")
-        .filter(pk=claimed.pk, lease_token=claimed.lease_token)
-        .first()
-    )
+    rows = Delivery.objects.select_for_update(of=("self",)).select_related("destination", "asset")
+    delivery = rows.filter(pk=claimed.pk, lease_token=claimed.lease_token).first()
     if delivery is None:
         return
     delivery.lease_token = delivery.lease_expires_at = None
@@ -292,18 +273,4 @@ def _publish_desired(delivery: Delivery, desired: str, version: AssetVersion, ca
         "cause": cause,
     }
     event = DeliveryRequested(brand_id=delivery.destination.brand_id, object_id=delivery.asset_id, payload=payload)
-    publish(event, by=by, label="" if by else "review")
-
-
-def _get_locked(delivery_id: int, by: User) -> Delivery:
-    delivery = (
-        Delivery.objects.visible_to(by)
-        .select_for_update(of=("self",))
-        .select_related("destination__brand", "version")
-        .filter(pk=delivery_id)
-        .first()
-    )
-    if delivery is None:
-        raise NotFound(f"There is no delivery {delivery_id}.")
-    access.require(by, Action.DELIVER, delivery.destination.brand)
-    return delivery
+    publish(event, by=by, label="review")

@@ -120,13 +120,8 @@ def _add_missing_tasks(brand_id: int, asset_ids: Sequence[int], version: Checkli
     stage = version.checklist.stage
     lacking = Asset.objects.filter(pk__in=asset_ids).exclude(tasks__stage=stage)
     due_at = clock.now() + timedelta(hours=version.checklist.due_hours)
-    made = [
-        ReviewTask(
-            brand_id=brand_id, asset=asset, stage=stage, checklist_version=version, round=asset.round, due_at=due_at
-        )
-        for asset in lacking
-    ]
-    ReviewTask.objects.bulk_create(made)
+    fresh = {"brand_id": brand_id, "stage": stage, "checklist_version": version, "due_at": due_at}
+    ReviewTask.objects.bulk_create(ReviewTask(asset=asset, round=asset.round, **fresh) for asset in lacking)
 
 
 def _fill_slots(asset_ids: Sequence[int]) -> None:
