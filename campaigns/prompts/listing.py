@@ -24,8 +24,7 @@ from core import storable
 MAX_ROWS = 10_000
 MAX_ISSUES = 200
 MAX_VALUE = 400
-SHORTEST, LONGEST = 16, 8192
-"""Pixels of an image's side."""
+SHORTEST, LONGEST = 16, 8192  # pixels of an image's side
 SUBJECT = ("subject", "sku", "key", "product", "product_id", "article", "concept", "handle", "item")
 SIZE = ("size", "image_size", "pixels", "resolution")
 ASPECT = ("aspect", "aspect_ratio", "ratio")
@@ -97,9 +96,6 @@ def lowest_terms(width: int, height: int) -> str:
     return f"{width // divisor}:{height // divisor}"
 
 
-# -- formats -------------------------------------------------------------------------------------------------------
-
-
 def _open(data: bytes) -> _Reader:
     start = data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     if not start:
@@ -150,9 +146,6 @@ def _items(text: str) -> Iterator[Any]:
 
 def _refused(row: int, message: str, value: str = "") -> FeedRefused:
     return FeedRefused(Issue(row, "", "", value, "listing", message))
-
-
-# -- rows ----------------------------------------------------------------------------------------------------------
 
 
 class _Reader:

@@ -26,18 +26,13 @@ _CONTRACTIONS = re.compile(r"'(?:s|t|re|ve|m|ll|d)")
 _WORD = re.compile(r"\S+")
 MAX_FILE_BYTES = 32 * 1024 * 1024
 
-Counter = Callable[[str], int]
-"""Returns the number of tokens of one word (without white space)."""
+Counter = Callable[[str], int]  # the number of tokens of one word, without white space
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """The reading limits of a text encoder.
+    """A text encoder. limit: tokens with special ones. is_exact: `count` uses the model's own tokenizer."""
 
-    limit: tokens, including special tokens (marks). is_exact: `count` uses the model's own tokenizer.
-    """
-
-    name: str
     limit: int
     special_tokens: int
     count: Counter
@@ -55,7 +50,6 @@ class TokenCount:
     limit: int
     cut: int | None
     is_exact: bool
-    encoder: str
 
     @property
     def words(self) -> str:
@@ -71,7 +65,7 @@ def count_tokens(text: str, encoder: Encoder) -> TokenCount:
         used += encoder.count(word.group())
         if used > limit and cut is None:
             cut = word.start()
-    return TokenCount(used, limit, cut, encoder.is_exact, encoder.name)
+    return TokenCount(used, limit, cut, encoder.is_exact)
 
 
 def estimating_encoder(family: str) -> Encoder:
@@ -84,7 +78,7 @@ def estimating_encoder(family: str) -> Encoder:
     def count(word: str) -> int:
         return sum(-(-len(piece) // letters) if piece[0].isalpha() else 1 for piece in pieces(word))
 
-    return Encoder(family, limit, marks, count)
+    return Encoder(limit, marks, count)
 
 
 def load_encoder(folder: Path) -> Encoder | None:
@@ -107,7 +101,7 @@ def _from_folder(folder: Path, stamps: tuple[int, ...]) -> Encoder | None:
             _json(folder / "vocab.json")  # if it is damaged, the merges are not trusted either
             lines = _read(folder / "merges.txt").splitlines()
             merges = [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
-            return Encoder("clip", limit, 2, byte_pairs(merges), True)
+            return Encoder(limit, 2, byte_pairs(merges), True)
         return _from_whole(_json(folder / "tokenizer.json"), limit)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -118,11 +112,11 @@ def _from_whole(whole: Mapping[str, Any], limit: int) -> Encoder | None:
     marks = _marks(whole.get("post_processor"))
     if model["type"] == "BPE" and model.get("end_of_word_suffix") == "</w>":
         merges = [tuple(pair.split(" ", 1) if isinstance(pair, str) else pair) for pair in model["merges"]]
-        return Encoder("clip", limit, marks, byte_pairs(merges), True)
+        return Encoder(limit, marks, byte_pairs(merges), True)
     if model["type"] == "WordLevel":
         # Every piece of a word is one token, known or not.
         pattern = re.compile(r"\w+|[^\w\s]+" if "Whitespace" in str(whole.get("pre_tokenizer")) else r"\S+")
-        return Encoder("words", limit, marks, lambda word: len(pattern.findall(word)), True)
+        return Encoder(limit, marks, lambda word: len(pattern.findall(word)), True)
     return None
 
 

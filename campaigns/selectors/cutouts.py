@@ -55,10 +55,7 @@ def photos_to_review(user: User, brand: Brand) -> QuerySet[Any]:
 def sheet(
     user: User, brand: Brand, *, is_all: bool = False, after: int = 0, limit: int = 60, subject_ids: Sequence[int] = ()
 ) -> SheetPage:
-    """Return the cards by SKU, beginning with the photo `after`; with `subject_ids`, only of these subjects.
-
-    Always three queries.
-    """
+    """Return the cards by SKU, from the photo `after` on; with `subject_ids`, only of these subjects. Three queries."""
     rows = usable_photos(user, brand) if is_all else photos_to_review(user, brand)
     if subject_ids:
         rows = rows.filter(subject__in=subject_ids)

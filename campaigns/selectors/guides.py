@@ -62,6 +62,10 @@ class GuideThreshold:
         """Return the name of its form field."""
         return f"limit:{self.check}:{self.threshold.name}"
 
+    @property
+    def pointer(self) -> str:
+        return f"thresholds/{self.check}/{self.threshold.name}"
+
 
 def list_versions(user: User, brand: Brand) -> QuerySet[Any]:
     """Return every version of the brand's guide, newest first, with users and images. Two queries."""

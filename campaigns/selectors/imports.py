@@ -20,8 +20,7 @@ from campaigns.models import FeedImport, ImportChange, ImportIssue, Subject
 from core.models import User
 from core.selectors.rows import first_or_refuse
 
-SAMPLES_PER_CAUSE = 25
-"""The number of issues of a cause that are searched for an example of each fix."""
+SAMPLES_PER_CAUSE = 25  # issues that are searched for an example of each fix
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ class PhotoWithoutFile:
     """A photo that has no file yet (or whose file was refused), with the file name that is expected."""
 
     photo_id: int
-    subject_key: str
     source: str
 
     @property
@@ -116,8 +115,7 @@ def list_photos_without_file(*, brand: Brand, user: User) -> list[PhotoWithoutFi
     """Return the brand's photos that still wait for their file, oldest first."""
     rows = ReferencePhoto.objects.visible_to(user).filter(subject__brand=brand)
     rows = rows.filter(status__in=[PhotoStatus.PENDING, PhotoStatus.REFUSED]).order_by("id")
-    columns = rows.values_list("id", "subject__key", "source")
-    return [PhotoWithoutFile(*row) for row in columns.iterator(chunk_size=5000)]
+    return [PhotoWithoutFile(*row) for row in rows.values_list("id", "source").iterator(chunk_size=5000)]
 
 
 def find_cutout_of_same_file(*, brand: Brand, sha256: str) -> Cutout | None:

@@ -18,8 +18,7 @@ from campaigns.selectors import subjects
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
 
-MAX_SUBJECTS_SEARCHED = 5000
-"""The number of a brand's newest subjects that are searched for attribute names."""
+MAX_SUBJECTS_SEARCHED = 5000  # the newest ones, for attribute names
 EXAMPLE_SUBJECTS = 3
 _NAMES = """
 SELECT entry.key, count(*) FROM (

@@ -30,12 +30,9 @@ WORDS: Final = {
     MISSING: gettext_lazy("no photo"),
     SMALL: gettext_lazy("too small"),
 }
-#: The tone of the state's shape; see the tag `state`.
-TONES: Final = {READY: "ready", LOOK: "flag", MISSING: "failed", SMALL: "flag"}
-DEFAULT_FILL = 0.82
-"""The default share of the frame that a product fills, if no brand guide sets another."""
-SOFT_ENLARGEMENT = 1.5
-"""The enlargement from which a product looks soft; also the threshold in the check of finished images."""
+TONES: Final = {READY: "ready", LOOK: "flag", MISSING: "failed", SMALL: "flag"}  # see the tag `state`
+DEFAULT_FILL = 0.82  # the share of the frame that a product fills, if no brand guide sets another
+SOFT_ENLARGEMENT = 1.5  # from here a product looks soft; also the threshold in the check of finished images
 
 
 @dataclass(frozen=True)
@@ -113,10 +110,7 @@ def list_specs(campaign_id: int) -> list[OutputSpec]:
 
 
 def specs_by_subject(subject_ids: Collection[int]) -> dict[int, list[OutputSpec]]:
-    """Return, for each subject, the largest output spec of each aspect among the campaigns that it is in.
-
-    Two queries. Sandbox campaigns do not count.
-    """
+    """Return, by subject, the largest spec of each aspect among its campaigns without the sandbox. Two queries."""
     members = Campaign.subjects.through.objects.filter(subject_id__in=subject_ids, campaign__is_sandbox=False)
     campaigns: dict[int, list[int]] = {}
     for subject_id, campaign_id in members.values_list("subject_id", "campaign_id"):
@@ -150,9 +144,6 @@ def count_by_state(
     with connection.cursor() as cursor:
         cursor.execute(text, _parameters(brand, kind, campaign_id, fill))
         return dict.fromkeys(STATES, 0) | dict(cursor.fetchall())
-
-
-# -- one subject ---------------------------------------------------------------------------------------------------
 
 
 def _assess_subject(
@@ -220,8 +211,6 @@ def _too_small(photo: ReferencePhoto, cutout: Cutout | None, specs: Sequence[Out
         "least": round(round(width * times) / SOFT_ENLARGEMENT),
     }
 
-
-# -- many subjects -------------------------------------------------------------------------------------------------
 
 _STATES = f"""
 SELECT subject_id, CASE

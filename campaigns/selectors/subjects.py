@@ -41,10 +41,7 @@ def visible(user: User, brand: Brand, *, kind: str = "", is_active: bool = True,
 
 
 def page(rows: QuerySet[Any], *, after: str = "", before: str = "", limit: int = PAGE_SIZE) -> Page:
-    """Return the subjects of `rows` (all of one kind) after or before a key, with their photos.
-
-    The unique index on brand, kind and key makes every page equally fast.
-    """
+    """Return the subjects of `rows` (of one kind, by its unique index) after or before a key, with their photos."""
     rows = rows.prefetch_related(prefetch_photos())
     if before:
         chunk = list(rows.filter(key__lt=before).order_by("-key")[: limit + 1])

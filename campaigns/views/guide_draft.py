@@ -11,7 +11,7 @@ from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
 from campaigns.choices import ImageUse, Light
@@ -32,21 +32,6 @@ PARTS: dict[str, tuple[str, ...]] = {
     "setting": ("light", "fill_ratio", "baseline"),
     "wording": guide_fields.WORDING,
     "limits": ("thresholds",),
-}
-USES = {
-    ImageUse.LOGO: (
-        gettext_lazy("Logos"),
-        gettext_lazy("As files with a transparent ground where you have them (PNG or WebP)."),
-    ),
-    ImageUse.DO: (gettext_lazy("Do"), gettext_lazy("Images that are right, with a word on what makes them so.")),
-    ImageUse.DONT: (
-        gettext_lazy("Don’t"),
-        gettext_lazy("Images that are wrong, with a word on what is wrong with them."),
-    ),
-    ImageUse.REFERENCE: (
-        gettext_lazy("Mood"),
-        gettext_lazy("Images that show the feeling: a room, a surface, a light."),
-    ),
 }
 
 
@@ -89,14 +74,12 @@ class DraftForm:
         """Return the colours of a list, then `spare` empty rows."""
         given = self.value(name)
         default = str(self.value("backdrop")).casefold()
-        shown = [
-            ColourRow(
-                colour["name"], colour["hex"], place, self._at(f"{name}/{place}"),
-                is_default=name == "backdrops" and " ".join(colour["name"].split()).casefold() == default,
-            )
-            for place, colour in enumerate(given)
-        ]  # fmt: skip
-        return shown + [ColourRow("", "", len(given) + place) for place in range(spare)]
+        rows = []
+        for place, colour in enumerate(given):
+            problems = [each.message for each in self.problems if each.pointer.startswith(f"{name}/{place}/")]
+            is_default = name == "backdrops" and " ".join(colour["name"].split()).casefold() == default
+            rows.append(ColourRow(colour["name"], colour["hex"], place, " ".join(problems), is_default))
+        return rows + [ColourRow("", "", len(given) + place) for place in range(spare)]
 
     def setting(self) -> dict[str, Any]:
         """Return fill, baseline and light for the drawing, and the percentages for the fields."""
@@ -119,21 +102,12 @@ class DraftForm:
     def limits(self) -> list[dict[str, Any]]:
         """Return each threshold with the text of its field."""
         given = self.values.get("thresholds", {})
-        return [
-            {
-                "shown": threshold,
-                "value": _plain(given.get(threshold.check, {}).get(threshold.threshold.name, threshold.value)),
-                "problem": self.problem_at(f"thresholds/{threshold.check}/{threshold.threshold.name}"),
-            }
-            for threshold in selectors.list_thresholds(self.guide)
-        ]
-
-    def _at(self, prefix: str) -> str:
-        return " ".join(problem.message for problem in self.problems if problem.pointer.startswith(f"{prefix}/"))
-
-
-def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+        rows = []
+        for threshold in selectors.list_thresholds(self.guide):
+            value = given.get(threshold.check, {}).get(threshold.threshold.name, threshold.value)
+            text = f"{value:g}" if isinstance(value, float) else str(value)
+            rows.append({"shown": threshold, "value": text, "problem": self.problem_at(threshold.pointer)})
+        return rows
 
 
 @require_POST
@@ -291,20 +265,23 @@ def _page(request: BrandRequest, typed: DraftForm, status: int = 200, **more: An
         "palette_rows": typed.rows("palette", spare=2),
         "backdrop_rows": typed.rows("backdrops", spare=1),
         "setting": typed.setting(),
-        "uses": [
-            {
-                "use": use.value,
-                "label": label,
-                "hint": hint,
-                "images": selectors.images_of_use(draft, use) if draft.pk else [],
-            }
-            for use, (label, hint) in USES.items()
-        ],
+        "uses": _image_parts(draft),
     }
     return render(request, "campaigns/guide_edit.html", context | more, status=status)
 
 
-# -- what was typed ------------------------------------------------------------------------------------------------
+def _image_parts(draft: GuideVersion) -> list[dict[str, Any]]:
+    parts = [
+        (ImageUse.LOGO, _("Logos"), _("As files with a transparent ground where you have them (PNG or WebP).")),
+        (ImageUse.DO, _("Do"), _("Images that are right, with a word on what makes them so.")),
+        (ImageUse.DONT, _("Don’t"), _("Images that are wrong, with a word on what is wrong with them.")),
+        (ImageUse.REFERENCE, _("Mood"), _("Images that show the feeling: a room, a surface, a light.")),
+    ]
+    images = list(draft.images.all()) if draft.pk else []
+    return [
+        {"use": use.value, "label": label, "hint": hint, "images": [image for image in images if image.use == use]}
+        for use, label, hint in parts
+    ]
 
 
 def _read_part(request: BrandRequest, part: str, problems: list[Problem]) -> dict[str, Any]:
@@ -325,11 +302,10 @@ def _read_part(request: BrandRequest, part: str, problems: list[Problem]) -> dic
         return {name: lines(request.POST.get(name, "")) for name in guide_fields.WORDING}
     thresholds: dict[str, dict[str, Any]] = {}
     for threshold in selectors.list_thresholds(None):
-        name = threshold.threshold.name
         text = request.POST.get(threshold.field, "")
         if text.strip():
-            number = _number(text, f"thresholds/{threshold.check}/{name}", problems)
-            thresholds.setdefault(threshold.check, {})[name] = number
+            number = _number(text, threshold.pointer, problems)
+            thresholds.setdefault(threshold.check, {})[threshold.threshold.name] = number
     return {"thresholds": thresholds}
 
 

@@ -24,8 +24,7 @@ from core.pages import BrandRequest, brand_page, parse_row_id
 from core.services import brands
 
 SENTENCE_LENGTH = 2000
-#: Width / height of the frames in which fill and baseline are drawn.
-FRAMES = ("1 / 1", "4 / 5")
+FRAMES = ("1 / 1", "4 / 5")  # width / height of the frames in which fill and baseline are drawn
 
 
 @require_safe

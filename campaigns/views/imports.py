@@ -175,10 +175,7 @@ def undo(request: BrandRequest, import_id: int) -> HttpResponseBase:
 @require_safe
 @brand_page(Action.IMPORT_FEED)
 def annotated_file(request: BrandRequest, import_id: int) -> HttpResponseBase:
-    """Download the user's file with a column of mistakes: a workbook for a workbook, else delimited text.
-
-    `?only=wrong` leaves correct rows out.
-    """
+    """Download the file with a column of mistakes, a workbook as such, else as text; `?only=wrong`: only wrong rows."""
     feed_import = selectors.get(request.user, import_id, brand_id=request.brand.pk)
     only_wrong = request.GET.get("only") == "wrong"
     stem = PurePath(feed_import.file_name).stem + (" mistakes" if only_wrong else " with mistakes")

@@ -12,11 +12,7 @@ MAX_FILES = 50
 
 
 def get_uploaded_files(request: HttpRequest, name: str, *, most: int, missing: str) -> list[UploadedFile]:
-    """Return all files of a form field, at least one.
-
-    Raises Invalid if there is none (with the sentence `missing`), if there are more than MAX_FILES, or if a file is
-    empty or has more than `most` bytes.
-    """
+    """Return the files of a form field. Raises Invalid if there is none (`missing`), or one is empty or too large."""
     files = [file for file in request.FILES.getlist(name) if isinstance(file, UploadedFile)]
     if not files:
         raise Invalid(missing)

@@ -103,10 +103,7 @@ class Decision(models.Model):
 
 
 class DecisionSlot(models.Model):
-    """One approval that a stage needs, filled by compare-and-set.
-
-    A negative decision also fills a slot, and closes the task.
-    """
+    """One approval that a stage needs, filled by compare-and-set. A rejection fills one too, and closes the task."""
 
     id = models.BigAutoField(primary_key=True)
     task = models.ForeignKey(ReviewTask, on_delete=models.CASCADE, related_name="slots", db_index=False)

@@ -100,10 +100,7 @@ def _files(asset_id: int) -> Iterator[tuple[packages.ApprovedAsset | None, Deliv
 
 
 def _zip_entry(path: str) -> zipfile.ZipInfo:
-    """Return a ZIP entry without compression, because images are compressed already.
-
-    The date is fixed, so equal content gives equal bytes.
-    """
+    """Return an entry without compression, as images are compressed, with a fixed date, so equal files are equal."""
     info = zipfile.ZipInfo(path, date_time=(1980, 1, 1, 0, 0, 0))
     info.external_attr = 0o644 << 16
     return info

@@ -87,10 +87,7 @@ def _own_folders(brand: Brand) -> list[Path]:
 
 
 def _owner(brand: Brand, target: Path) -> Path | None:
-    """Return the brand's innermost folder that contains `target`.
-
-    None if there is none, or if a folder of another brand lies between them or below `target`.
-    """
+    """Return the brand's innermost folder around `target`; None if another brand's lies between them or below."""
     holding = [folder for folder in _own_folders(brand) if target.is_relative_to(folder)]
     if not holding:
         return None

@@ -33,10 +33,6 @@ class TaskResult:
     status: int
     message: str = ""
 
-    @property
-    def is_done(self) -> bool:
-        return self.decision_id is not None
-
 
 def approve(
     *, items: Sequence[Item], by: User, note: str = "", answers: Mapping[str, str] | None = None

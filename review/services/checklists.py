@@ -63,10 +63,7 @@ def create(
 def publish_version(
     *, checklist_id: int, by: User, items: Sequence[Mapping[str, str]], look_again: bool = False
 ) -> ChecklistVersion:
-    """Publish the next numbered version. Tasks that are open already keep their version.
-
-    look_again: also send the brand's approved images back to review.
-    """
+    """Publish the next version; open tasks keep theirs. look_again: send the brand's approved images back to review."""
     rows = Checklist.objects.visible_to(by).select_for_update().filter(pk=checklist_id)
     checklist = first_or_refuse(rows, _("There is no checklist %(id)d.") % {"id": checklist_id})
     access.require(by, Action.EDIT_CHECKLIST, checklist.brand)
@@ -79,10 +76,7 @@ def publish_version(
 
 
 def current_version(*, brand_id: int, stage: str | None = None) -> ChecklistVersion:
-    """Return the newest version of a stage's checklist; without `stage`, that of the brand's first stage.
-
-    A brand without a checklist gets an empty one for its first stage.
-    """
+    """Return the newest version of a stage's checklist, by default of the first stage, which is made if need be."""
     versions = ChecklistVersion.objects.filter(checklist__brand_id=brand_id).select_related("checklist")
     if stage is not None:
         versions = versions.filter(checklist__stage=stage)
@@ -111,10 +105,7 @@ def next_stage(*, brand_id: int, stage: str) -> str | None:
 
 
 def ensure_complete(version: ChecklistVersion, answers: Answers) -> dict[str, str]:
-    """Return the answers to record with an approval. Items by exception get "confirmed on approve".
-
-    Raises Invalid when an item to answer is open or answered "no", or when an answer belongs to no item.
-    """
+    """Return the answers to record with an approval. Raises Invalid if one is missing, "no", or of no item."""
     items = {item["code"]: item for item in version.items}
     problems = [
         Problem(f"answers/{code}", _("this checklist has no such item"), value)

@@ -20,8 +20,7 @@ from review.services import deliveries, escalations
 
 log = structlog.get_logger(__name__)
 
-#: Rounds that the engine gets before the campaign manager is asked.
-MAX_ROUNDS = 3
+MAX_ROUNDS = 3  # then the campaign manager is asked
 
 
 def carry_out_due(now: datetime | None = None, limit: int = 200) -> int:
@@ -62,10 +61,7 @@ def _carry_out(decision_id: int, asset_id: int, kind: str, now: datetime) -> boo
 
 
 def _is_in_force(decision: Decision) -> bool:
-    """Return whether the decision fills a slot and is the asset's newest one.
-
-    Of several approvals, the last one releases the asset.
-    """
+    """Return whether the decision fills a slot and is the asset's newest: of several approvals, the last one counts."""
     decisions = Decision.objects.filter(slot__task__asset_id=decision.task.asset_id)
     newest = decisions.order_by("-id").values_list("pk", flat=True).first()
     return newest == decision.pk

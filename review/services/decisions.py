@@ -156,10 +156,7 @@ def _find_same_decision(context: _DecisionContext, kind: str) -> Decision | None
 
 
 def _ensure_decidable(context: _DecisionContext, seen: str) -> ReviewedState:
-    """Return the current pins.
-
-    Raises Conflict (already decided, claimed by another person, or decided otherwise by the same person) or Stale.
-    """
+    """Return the current pins. Raises Conflict (decided already, or claimed by another person) or Stale."""
     last = Decision.objects.filter(slot__task=context.task).select_related("decided_by").order_by("-id").first()
     if context.task.state != TaskState.OPEN:
         raise Conflict(_conflict_message(context, last), task=context.task.pk, state=context.task.state)

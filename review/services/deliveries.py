@@ -1,7 +1,4 @@
-"""Deliver approved assets to destinations and withdraw them: desired state, claims, attempts, results.
-
-Destinations are plug-ins.
-"""
+"""Deliver approved assets to destinations (plug-ins) and withdraw them: desired state, claims, attempts, results."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from core import access, clock
 from core.access import Action
 from core.choices import Lane
 from core.errors import Conflict
-from core.events import publish
+from core.events import DomainEvent, publish
 from core.models import User
 from core.selectors.rows import first_or_refuse
 from core.services import wake_ups
@@ -58,10 +55,7 @@ def deliver_everywhere(*, asset: Asset, version: AssetVersion, cause: str) -> in
 
 
 def withdraw_everywhere(*, asset: Asset, by: User | None, cause: str) -> int:
-    """Set the asset as absent at every destination that has or expects it, and publish the recall.
-
-    The caller holds the asset's lock.
-    """
+    """Set the asset as absent wherever it is or is expected, and publish the recall. The caller holds its lock."""
     deliveries = list(Delivery.objects.filter(asset=asset, desired=DesiredState.PRESENT).select_related("destination"))
     for delivery in deliveries:
         _set_desired(delivery, DesiredState.ABSENT, delivery.version)
@@ -121,10 +115,7 @@ def _due(now: datetime) -> Any:
 
 @transaction.atomic(durable=True)
 def _claim() -> Delivery | None:
-    """Lease the delivery that has been due longest.
-
-    The next attempt is due when the lease ends, so a lost worker costs five minutes.
-    """
+    """Lease the delivery that has been due longest. It is due again when the lease ends, should the worker be lost."""
     now = clock.now()
     rows = _due(now).select_related("destination", "asset__brand", "asset__campaign", "asset__subject")
     delivery = rows.select_for_update(skip_locked=True, of=("self",)).order_by("next_attempt_at").first()
@@ -150,7 +141,7 @@ def _claim() -> Delivery | None:
 
 def _attempt(delivery: Delivery) -> None:
     """Make one attempt outside any transaction, then store its result in a transaction."""
-    receipt, error = None, None
+    outcome: Receipt | DeliveryError
     try:
         if why := destinations.list_prohibitions(delivery.destination):
             raise DeliveryError(" ".join(why), is_final=True)
@@ -158,15 +149,15 @@ def _attempt(delivery: Delivery) -> None:
         package = packages.build_package(delivery)
         if delivery.desired == DesiredState.PRESENT:
             _record_file_names(delivery, package)
-            receipt = plugin.put(package)
+            outcome = plugin.put(package)
         else:
-            receipt = plugin.remove(package)
+            outcome = plugin.remove(package)
     except DeliveryError as refused:
-        error = refused
+        outcome = refused
     except Exception as unforeseen:
         log.exception("delivery.failed", delivery=delivery.pk)
-        error = DeliveryError(f"{type(unforeseen).__name__}: {unforeseen}")  # removes secrets from addresses
-    _record_result(delivery, receipt, error)
+        outcome = DeliveryError(f"{type(unforeseen).__name__}: {unforeseen}")  # removes secrets from addresses
+    _record_result(delivery, outcome)
 
 
 def _record_file_names(delivery: Delivery, package: Package) -> None:
@@ -180,30 +171,26 @@ def _record_file_names(delivery: Delivery, package: Package) -> None:
 
 
 @transaction.atomic(durable=True)
-def _record_result(claimed: Delivery, receipt: Receipt | None, error: DeliveryError | None) -> None:
-    """Store the result of an attempt, unless its lease was lost.
-
-    If the desired state changed during the attempt, the delivery is due again at once.
-    """
+def _record_result(claimed: Delivery, outcome: Receipt | DeliveryError) -> None:
+    """Store the result of an attempt, unless its lease was lost. Due again at once if the desired state has changed."""
     now = clock.now()
     rows = Delivery.objects.select_for_update(of=("self",)).select_related("destination", "asset")
     delivery = rows.filter(pk=claimed.pk, lease_token=claimed.lease_token).first()
     if delivery is None:
         return
     delivery.lease_token = delivery.lease_expires_at = None
-    if receipt is not None:
-        _record_success(delivery, claimed, receipt)
+    if isinstance(outcome, DeliveryError):
+        _record_failure(delivery, outcome, now)
     else:
-        assert error is not None
-        _record_failure(delivery, error, now)
+        _record_success(delivery, claimed, outcome)
     if delivery.wish != claimed.wish:
         delivery.attempts, delivery.next_attempt_at = 0, None if _is_absent_as_desired(delivery) else now
     delivery.save()
     DeliveryAttempt.objects.filter(delivery=delivery, ended_at__isnull=True).update(
         ended_at=now,
-        is_success=error is None,
-        status_code=(error.status_code if error else receipt.status_code if receipt else None),
-        message=(error.message if error else receipt.message if receipt else ""),
+        is_success=not isinstance(outcome, DeliveryError),
+        status_code=outcome.status_code,
+        message=outcome.message,
     )
 
 
@@ -213,15 +200,8 @@ def _record_success(delivery: Delivery, claimed: Delivery, receipt: Receipt) -> 
     delivery.observed = reached
     delivery.files = [dict(entry) for entry in receipt.files] if reached == ObservedState.PRESENT else []
     delivery.attempts, delivery.next_attempt_at, delivery.error = 0, None, ""
-    payload = {
-        "delivery": delivery.pk,
-        "destination": delivery.destination.slug,
-        "observed": str(reached),
-        "version": claimed.version_id,
-        "files": delivery.files,
-    }
-    happened = DeliveryCompleted(brand_id=delivery.asset.brand_id, object_id=delivery.asset_id, payload=payload)
-    publish(happened, label="delivery")
+    payload = {"observed": str(reached), "version": claimed.version_id, "files": delivery.files}
+    _publish(DeliveryCompleted, delivery, payload, label="delivery")
 
 
 def _record_failure(delivery: Delivery, error: DeliveryError, now: datetime) -> None:
@@ -229,14 +209,8 @@ def _record_failure(delivery: Delivery, error: DeliveryError, now: datetime) -> 
     is_over = error.is_final or delivery.attempts > len(BACKOFF_SECONDS)
     delivery.next_attempt_at = None if is_over else now + timedelta(seconds=backoff_seconds(delivery.attempts, error))
     if is_over:
-        payload = {
-            "delivery": delivery.pk,
-            "destination": delivery.destination.slug,
-            "message": error.message,
-            "attempt": delivery.attempts,
-        }
-        failed = DeliveryFailed(brand_id=delivery.asset.brand_id, object_id=delivery.asset_id, payload=payload)
-        publish(failed, label="delivery")
+        payload = {"message": error.message, "attempt": delivery.attempts}
+        _publish(DeliveryFailed, delivery, payload, label="delivery")
     if error.disables or (is_over and not error.is_final):
         destinations.disable(delivery.destination, reason=error.message)
 
@@ -265,12 +239,13 @@ def _is_absent_as_desired(delivery: Delivery) -> bool:
 
 
 def _publish_desired(delivery: Delivery, desired: str, version: AssetVersion, cause: str, by: User | None) -> None:
-    payload = {
-        "delivery": delivery.pk,
-        "destination": delivery.destination.slug,
-        "desired": str(desired),
-        "version": version.pk,
-        "cause": cause,
-    }
-    event = DeliveryRequested(brand_id=delivery.destination.brand_id, object_id=delivery.asset_id, payload=payload)
-    publish(event, by=by, label="review")
+    payload = {"desired": str(desired), "version": version.pk, "cause": cause}
+    _publish(DeliveryRequested, delivery, payload, by=by, label="review")
+
+
+def _publish(
+    event: type[DomainEvent], delivery: Delivery, payload: dict[str, Any], *, label: str, by: User | None = None
+) -> None:
+    destination = delivery.destination
+    payload = {"delivery": delivery.pk, "destination": destination.slug, **payload}
+    publish(event(brand_id=destination.brand_id, object_id=delivery.asset_id, payload=payload), by=by, label=label)

@@ -23,8 +23,7 @@ from review.models import DecisionSlot, ReviewTask
 from review.services import checklists
 from review.states import TASK
 
-#: Timed claims that one person holds at most, over all brands and stages.
-MAX_CLAIMS = 40
+MAX_CLAIMS = 40  # of one person at a time, over all brands and stages
 
 
 def get(task_id: int, by: User) -> ReviewTask:

@@ -57,10 +57,7 @@ def undo(*, decision_id: int, by: User, withdraws: bool = False, note: str = "")
 
 @transaction.atomic
 def revoke(*, asset_id: int, by: User, note: str) -> Decision:
-    """Revoke an approval at once: every destination removes the image, and the API shows it as recalled.
-
-    Needs the right to revoke and a note with the cause. Raises Conflict unless the asset is approved.
-    """
+    """Revoke an approval at once: destinations remove the image, the API recalls it. Raises Conflict without one."""
     asset = _load_and_lock(asset_id, by)
     if not note.strip():
         raise Invalid(_("Say why the approval is revoked."), [Problem("note", _("must not be empty"))])
@@ -79,10 +76,7 @@ def revoke(*, asset_id: int, by: User, note: str) -> Decision:
 
 @transaction.atomic
 def reopen(*, asset_id: int, by: User, note: str = "") -> ReviewTask:
-    """Put an approved, rejected or revoked image back into review, at the first stage. Leads only.
-
-    A stale image is in review already.
-    """
+    """Put an approved, rejected or revoked image back into review, at the first stage. Leads only."""
     asset = _load_and_lock(asset_id, by)
     if asset.state not in {AssetState.APPROVED, AssetState.REJECTED, AssetState.REVOKED}:
         message = _("This image is %(state)s; there is nothing to reopen.")
@@ -169,10 +163,7 @@ def _void(decision: Decision, kind: str, by: User, note: str) -> Decision:
 
 
 def _return_to_review(asset: Asset, task: ReviewTask, decision: Decision, by: User) -> None:
-    """Restore task and asset as they were before the decision, and claim the task for `by`.
-
-    A later stage that the decision had opened waits again.
-    """
+    """Restore task and asset as before the decision and claim the task; a later stage that it opened waits again."""
     if task.state != TaskState.OPEN:
         queue.move(task, TaskState.OPEN)
         if decision.kind == DecisionKind.APPROVED:

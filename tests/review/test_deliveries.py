@@ -278,7 +278,7 @@ def test_a_worker_that_died_costs_its_lease_and_the_next_one_goes_on(
     make_due()
     assert deliveries.attempt_due() == 1
     assert Delivery.objects.get().observed == ObservedState.PRESENT
-    deliveries._record_result(dead, None, DeliveryError("too late"))
+    deliveries._record_result(dead, DeliveryError("too late"))
     assert Delivery.objects.get().observed == ObservedState.PRESENT, "a lost lease writes nothing"
     assert [attempt.is_success for attempt in DeliveryAttempt.objects.order_by("number")] == [False, True]
 
