@@ -39,8 +39,7 @@ LABELS = {
 """Encodings that a file may have besides UTF-8 and UTF-16, the likeliest first."""
 SAMPLE_BYTES = 16_384
 MAX_EXAMPLES = 4
-MAX_ODD_SHARE = 0.15
-"""Above this share of odd characters, no encoding fits."""
+MAX_ODD_SHARE = 0.15  # above this share of odd characters, no encoding fits
 _LIBRARY_BYTES = 4096
 _LANGUAGES = (
     "äöüß", "àâæçéèêëîïôœùûüÿ", "áéíñóúü", "àèéìíòóù", "áâãàçéêíóôõú", "åäöæøé", "ëïéèöü", "ąćęłńóśźż",
@@ -50,19 +49,8 @@ _LANGUAGES = (
 )  # fmt: skip
 """The letters besides a to z of each language, roughly by how many shops write it."""
 _SIGNS = frozenset("°®™©€£§«»“”‘’„‚‹›–—…²³½¼¾×µ•·¿¡№‰\u00a0ªº′″±")
-_SCRIPTS = (
-    "CYRILLIC",
-    "GREEK",
-    "HEBREW",
-    "ARABIC",
-    "CJK",
-    "HIRAGANA",
-    "KATAKANA",
-    "HANGUL",
-    "FULLWIDTH",
-    "IDEOGRAPHIC",
-)
-_ASIAN = frozenset(("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "FULLWIDTH", "IDEOGRAPHIC"))
+_ASIAN = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "FULLWIDTH", "IDEOGRAPHIC")
+_SCRIPTS = ("CYRILLIC", "GREEK", "HEBREW", "ARABIC", *_ASIAN)
 _CELLS = re.compile(r"[;,\t|\"]")
 
 
@@ -137,8 +125,7 @@ def _is_odd(before: str, character: str, after: str) -> bool:
 
 
 def _is_other(neighbour: str, script: str) -> bool:
-    other = _script(neighbour)
-    return other not in ("SIGN", "", script)
+    return _script(neighbour) not in ("SIGN", "", script)
 
 
 @cache

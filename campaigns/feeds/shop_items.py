@@ -27,8 +27,7 @@ _MAGENTO_LEFT_OUT = frozenset(
      "tax_class_id", "category_ids", "required_options", "has_options", "gift_message_available", "page_layout",
      "custom_layout", "custom_design", "msrp_display_actual_price_type", "meta_keyword")
 )  # fmt: skip
-_MAGENTO_HIDDEN = "1"
-"""`visibility` of a product that shows only as part of another."""
+_MAGENTO_HIDDEN = "1"  # `visibility` of a product that shows only as part of another
 
 
 class ShopItemConverter:

@@ -88,12 +88,14 @@ def check_archive(data: bytes, most: WorkbookLimits) -> None:
                 raise _not_a_workbook(names)
             if len(members) > most.members:
                 raise file_refusal("unreadable", f"The workbook has {len(members):,} parts; {_TOO_LARGE}")
-            _refuse_declared(members, most)
+            if (declared := sum(member.file_size for member in members)) > most.unpacked_bytes:
+                raise _too_large(declared, most)
+            for member in members:
+                _refuse_ratio(member, member.file_size, most)
             _refuse_actual(archive, members, most)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, OSError, EOFError) as error:
-        raise file_refusal(
-            "unreadable", f"The file is a damaged or protected workbook ({error}); {_TOO_LARGE}"
-        ) from None
+        message = f"The file is a damaged or protected workbook ({error}); {_TOO_LARGE}"
+        raise file_refusal("unreadable", message) from None
     except zlib.error as error:
         raise file_refusal("unreadable", f"The file is a damaged workbook ({error}); {_TOO_LARGE}") from None
 
@@ -108,14 +110,6 @@ def _not_a_workbook(names: set[str]) -> FeedRefused:
     else:
         what = "a ZIP archive"
     return file_refusal("unreadable", f"This is {what}, not an XLSX workbook; save the table as XLSX or CSV.")
-
-
-def _refuse_declared(members: list[zipfile.ZipInfo], most: WorkbookLimits) -> None:
-    total = sum(member.file_size for member in members)
-    if total > most.unpacked_bytes:
-        raise _too_large(total, most)
-    for member in members:
-        _refuse_ratio(member, member.file_size, most)
 
 
 def _too_large(total: int, most: WorkbookLimits) -> FeedRefused:

@@ -17,11 +17,9 @@ from campaigns.feeds.items import Item
 
 MAX_ITEM = 1 << 22
 MAX_DEPTH = 40
-MAX_NAME = 200
-"""Characters of an element's name; every path is built from such names."""
+MAX_NAME = 200  # characters of an element's name; every path is built from such names
 _CHUNK = 1 << 16
-_LOOK_BYTES = 1 << 20
-"""Bytes that are read to find the repeated element."""
+_LOOK_BYTES = 1 << 20  # bytes that are read to find the repeated element
 _NAMED = ("rss/channel/item", "feed/entry", "RDF/item")
 
 

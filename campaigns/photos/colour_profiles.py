@@ -26,12 +26,10 @@ Pixels16 = NDArray[np.uint16]
 
 #: Levels by which probes may differ from sRGB without a conversion, or from an exact conversion.
 MAX_SRGB_DIFFERENCE: Final = 1
-#: Least difference, in levels, between black and white with a usable profile.
-MIN_CONTRAST: Final = 64
+MIN_CONTRAST: Final = 64  # least difference, in levels, between black and white with a usable profile
 #: Number of cached conversions: building one takes as long as converting a million pixels.
 MAX_CACHED_CONVERSIONS: Final = 16
-#: Rows of a 16-bit image that are converted at a time.
-ROWS_AT_A_TIME: Final = 256
+ROWS_AT_A_TIME: Final = 256  # rows of a 16-bit image that are converted at a time
 _ERRORS: Final = (ImageCms.PyCMSError, OSError, ValueError, TypeError)
 _KINDS: Final = {"GRAY": "grey images", "RGB": "images in RGB", "CMYK": "images in CMYK", "Lab": "images in Lab"}
 _FILES: Final = {"GRAY": "a grey image", "RGB": "an image in RGB", "CMYK": "an image in CMYK", "Lab": "an image in Lab"}

@@ -13,10 +13,8 @@ from PIL import Image
 from campaigns.photos.refusals import TooCostly
 
 MAX_DECODED_BYTES: Final = 400_000_000
-MAX_PROPORTION: Final = 50
-"""The long side as a multiple of the short one."""
-MAX_PIXELS_PER_BYTE: Final = 4000
-"""A plain white PNG of photo size has about 1,000. Checked only above FREE_PIXELS."""
+MAX_PROPORTION: Final = 50  # the long side as a multiple of the short one
+MAX_PIXELS_PER_BYTE: Final = 4000  # A plain white PNG of photo size has about 1,000. Checked only above FREE_PIXELS.
 FREE_PIXELS: Final = 4_000_000
 ALWAYS_ALLOWED_SCANS: Final = 40
 MAX_SCANNED_PIXELS: Final = 1_000_000_000

@@ -13,16 +13,12 @@ from PIL import Image
 from campaigns.photos import parts, silhouettes
 from campaigns.photos.backgrounds import Floats, Mask
 
-ALGORITHM = 4
-"""Increased whenever the same photo would give other pixels or another confidence."""
-WORKING_SIDE = 1024
-"""The outline is searched at this size; its edge is then refined at the photo's own size."""
-VISIBLE_ALPHA = 8
-"""Alpha from which a pixel counts as product for its bounding box."""
+ALGORITHM = 4  # increased whenever the same photo would give other pixels or another confidence
+WORKING_SIDE = 1024  # the outline is searched at this size; its edge is then refined at the photo's own size
+VISIBLE_ALPHA = 8  # alpha from which a pixel counts as product for its bounding box
 AUTO_ACCEPT_CONFIDENCE = 0.25
 """Confidence from which a cut-out is accepted automatically; below it, a person must accept it first."""
-LOW_CONFIDENCE = 0.6
-"""Confidence below which a person should look at a cut-out, accepted or not."""
+LOW_CONFIDENCE = 0.6  # confidence below which a person should look at a cut-out, accepted or not
 
 
 class NoProduct(ValueError):

@@ -11,8 +11,7 @@ from campaigns.photos.cutout import CutOut, NoProduct
 
 ASPECT_SLACK = 0.01
 """A mask of another size is accepted if its aspect ratio differs from the photo's by at most this share."""
-EDGE = 4.0
-"""Distance from a painted edge, in pixels, within which the colours of product and background are taken."""
+EDGE = 4.0  # distance from a painted edge, in pixels, within which the colours of product and background are taken
 
 
 def read_mask(data: bytes, *, width: int, height: int) -> NDArray[np.uint8]:

@@ -26,8 +26,7 @@ _LAB_WEIGHTS: Final = np.array(
 _ACCENT_WEIGHT: Final = 12.0  # extra weight of a fully coloured pixel over a grey one, so that small accents are found
 _NOISE_SHARE: Final = 0.004  # share of the weight below which a cluster is noise
 _MIN_ALPHA: Final = 128
-MIN_BACKDROP_CONTRAST: Final = 6.0
-"""ΔE between product and backdrop below which the product hardly shows."""
+MIN_BACKDROP_CONTRAST: Final = 6.0  # ΔE between product and backdrop below which the product hardly shows
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ from campaigns.photos import backgrounds
 from campaigns.photos.backgrounds import Floats, Mask
 
 SIDE: Final = 320
-FRAME: Final = 0.02
-"""Share of the shorter side that always counts as surroundings."""
+FRAME: Final = 0.02  # share of the shorter side that always counts as surroundings
 COLOURS: Final = 8
 ROUNDS: Final = 4
 MAX_CONFIDENCE: Final = 0.55

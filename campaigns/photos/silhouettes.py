@@ -20,8 +20,7 @@ from campaigns.photos.backgrounds import Departure, Floats, Mask
 #: A change of colour is a step, not the ramp of a shadow, if it is this much steeper at the fine scale than the coarse.
 STEP_RATIO = 1.25
 FINE, COARSE = 1.0, 2.0
-#: Difference to the background, in L*a*b* units, from which a product is easy to separate.
-CLEAR_DIFFERENCE = 12.0
+CLEAR_DIFFERENCE = 12.0  # difference to the background, in L*a*b* units, from which a product is easy to separate
 #: Radii of the balls that roll in from the border, as shares of the longer side.
 BALL_RADII = (0.06, 0.03, 0.015, 0.008, 0.004)
 #: Noise of the border, in L*a*b* units, above which it is not camera grain but a texture: wood, cloth, a wall.
@@ -29,10 +28,8 @@ MAX_CAMERA_NOISE = 2.0
 #: NOTCH: radius of the ball that finds notches in the outline, as a share of the longer side. DARK: L* below the
 #: background from which a notch above any shadow is the inside of a cup.
 NOTCH_RADIUS, CUP_DARKNESS = 0.5, 8.0
-#: L*a*b* units of colour that few shadows have after their darkening is subtracted.
-MAX_SHADOW_COLOUR = 5.0
-#: L*a*b* units, not explained by a shadow, from which a pixel is certainly product.
-CERTAIN_PRODUCT_DIFFERENCE = 9.0
+MAX_SHADOW_COLOUR = 5.0  # L*a*b* units of colour that few shadows have after their darkening is subtracted
+CERTAIN_PRODUCT_DIFFERENCE = 9.0  # L*a*b* units, not explained by a shadow, from which a pixel is certainly product
 
 
 @dataclass(frozen=True)
