@@ -60,9 +60,9 @@ def _with_review_note(rgba: NDArray[np.uint8], method: str, confidence: float) -
     """Return the cut-out, with a note and perhaps a lower confidence if a person has to look at it."""
     alpha = rgba[..., 3]
     box = box_of(alpha)
-    confidence_cap = parts.confidence_cap(alpha)
-    if confidence_cap is not None and confidence_cap.maximum < confidence:
-        return CutOut(rgba, method, confidence_cap.maximum, box, confidence_cap.note)
+    cap = parts.confidence_cap(alpha)
+    if cap is not None and cap.maximum < confidence:
+        return CutOut(rgba, method, cap.maximum, box, cap.note)
     note = ""
     if confidence < LOW_CONFIDENCE:
         note = f"The cut-out is uncertain ({confidence:.0%}): product and background are much alike. Look at it."
@@ -85,10 +85,7 @@ def _has_cut_out(alpha: NDArray[np.uint8]) -> bool:
 
 def box_of(alpha: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     """Return left, top, right, bottom of the visible product, in pixels. Raises NoProduct if nothing is visible."""
-    rows, columns = (
-        np.flatnonzero(alpha.max(axis=1) >= VISIBLE_ALPHA),
-        np.flatnonzero(alpha.max(axis=0) >= VISIBLE_ALPHA),
-    )
+    rows, columns = (np.flatnonzero(alpha.max(axis=axis) >= VISIBLE_ALPHA) for axis in (1, 0))
     if not len(rows):
         raise NoProduct("Nothing is left of the photo without its background.")
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
@@ -104,14 +101,16 @@ def _scale_to_full_size(mask: Mask, shape: tuple[int, ...]) -> Mask:
 def _with_soft_edge(rgb: NDArray[np.uint8], mask: Mask, reach: float) -> NDArray[np.uint8]:
     """Return RGBA: the product's rectangle with a refined edge, and transparent black elsewhere."""
     result = np.zeros((*mask.shape, 4), dtype=np.uint8)
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    margin = round(4 * reach) + 2
-    part = (
-        slice(max(0, rows[0] - margin), rows[-1] + margin + 1),
-        slice(max(0, columns[0] - margin), columns[-1] + margin + 1),
-    )
+    part = product_part(mask, reach)
     result[part] = _refine_edge(np.ascontiguousarray(rgb[part]), np.ascontiguousarray(mask[part]), reach)
     return result
+
+
+def product_part(mask: Mask, reach: float) -> tuple[slice, ...]:
+    """Return the rows and columns of the product, with a margin for its edge."""
+    margin = round(4 * reach) + 2
+    places = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    return tuple(slice(max(0, place[0] - margin), place[-1] + margin + 1) for place in places)
 
 
 def _refine_edge(rgb: NDArray[np.uint8], mask: Mask, reach: float) -> NDArray[np.uint8]:

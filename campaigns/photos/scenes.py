@@ -25,10 +25,10 @@ MAX_CONFIDENCE: Final = 0.55
 
 
 def find_product(rgb: NDArray[np.uint8]) -> tuple[Mask, float]:
-    """Return (True on the product, confidence 0 … MOST) for height × width × 3 sRGB pixels."""
+    """Return (True on the product, confidence 0 … MAX_CONFIDENCE) for height × width × 3 sRGB pixels."""
     scale = min(1.0, SIDE / max(rgb.shape[:2]))
     small = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    outer = _frame(small.shape)
+    outer = backgrounds.border_mask(small.shape, FRAME, least=2)
     likely = _likely_product(small)
     drawn = _run_grabcut(small, outer, likely)
     other = _run_grabcut(small, outer, np.ones_like(likely))
@@ -41,13 +41,6 @@ def find_product(rgb: NDArray[np.uint8]) -> tuple[Mask, float]:
     large = cv2.resize(soft, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_CUBIC) > 0.5
     confidence = max(0.05, MAX_CONFIDENCE * float(np.clip((agreement - 0.6) / 0.3, 0, 1)))
     return np.asarray(large, dtype=bool), round(confidence, 3)
-
-
-def _frame(shape: tuple[int, ...]) -> Mask:
-    width = max(2, round(FRAME * min(shape[:2])))
-    outer = np.ones(shape[:2], dtype=bool)
-    outer[width:-width, width:-width] = False
-    return outer
 
 
 def _likely_product(rgb: NDArray[np.uint8]) -> Mask:

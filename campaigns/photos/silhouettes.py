@@ -8,6 +8,7 @@ even if the rim of the cup has no visible edge against the wall.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 
 from campaigns.photos import backgrounds, confidence, scenes
 from campaigns.photos.backgrounds import Departure, Floats, Mask
+
+Part = tuple[slice, slice]
 
 #: A change of colour is a step, not the ramp of a shadow, if it is this much steeper at the fine scale than the coarse.
 STEP_RATIO = 1.25
@@ -150,17 +153,10 @@ def _cup_insides(reached: Mask, light: Floats, ceiling: int, tight: float) -> Ma
     bites = np.zeros_like(reached)
     side = max(reached.shape)
     notches = _close_notches(~reached, NOTCH_RADIUS * side) & reached
-    dark = notches & (light < -tight)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(dark.astype(np.uint8), connectivity=4)
-    for index in range(1, count):
-        left, top, width, height, area = stats[index]
-        if (
-            area < (0.01 * side) ** 2 or top + height > ceiling
-        ):  # an area that continues below is a shadow beside a flat bowl
-            continue
-        part = np.s_[top : top + height, left : left + width]
-        inside = labels[part] == index
-        if np.median(light[part][inside]) < -CUP_DARKNESS:
+    for (_, top, _, height, area), part, inside in _regions(notches & (light < -tight)):
+        # An area that continues below is a shadow beside a flat bowl.
+        is_usable = area >= (0.01 * side) ** 2 and top + height <= ceiling
+        if is_usable and np.median(light[part][inside]) < -CUP_DARKNESS:
             bites[part] |= inside
     if not bites.any():
         return bites
@@ -216,14 +212,8 @@ def _rooms_behind_necks(
 ) -> Mask:
     """Return the parts of `fresh` that are wider than `wide`, and are neither background nor a shadow on the floor."""
     rooms = np.zeros_like(fresh)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(fresh.astype(np.uint8), connectivity=4)
-    for index in range(1, count):
-        left, top, width, height, _ = stats[index]
-        if min(width, height) <= 2 * wide:
-            continue
-        part = np.s_[top : top + height, left : left + width]
-        inside = labels[part] == index
-        if room[part][inside].max() <= wide:
+    for (_, top, width, height, _), part, inside in _regions(fresh):
+        if min(width, height) <= 2 * wide or room[part][inside].max() <= wide:
             continue
         is_beside = rough.body[part][inside].mean() < 0.5
         is_shadow = top + height / 2 > rough.floor and _is_shadow(inside, departure, part, rough)
@@ -233,7 +223,7 @@ def _rooms_behind_necks(
     return rooms
 
 
-def _is_shadow(inside: Mask, departure: Departure, part: tuple[slice, slice], rough: _RoughShape) -> bool:
+def _is_shadow(inside: Mask, departure: Departure, part: Part, rough: _RoughShape) -> bool:
     """Return True if a room differs far less from the background than the product, or has none of its colour."""
     light, colour = departure.light[part][inside], departure.colour[part][inside]
     if np.percentile(np.hypot(light, colour), 85) < 0.6 * rough.typical:
@@ -243,25 +233,34 @@ def _is_shadow(inside: Mask, departure: Departure, part: tuple[slice, slice], ro
     return rough.coloured > 8 and float(np.percentile(colour, 85)) < min(0.4 * rough.coloured, most)
 
 
-def _is_fading_shadow(inside: Mask, departure: Departure, part: tuple[slice, slice], rough: _RoughShape) -> bool:
+def _is_fading_shadow(inside: Mask, departure: Departure, part: Part, rough: _RoughShape) -> bool:
     """Return True for a shadow of a product with the wall's hue: beside the body, colourless, darker at its foot."""
     low, high = np.percentile(departure.light[part][inside], (8, 92))
     is_beside = rough.body[part][inside].mean() < 0.5
     return bool(is_beside and high - low > 8 and np.percentile(departure.colour[part][inside], 92) < 0.5)
 
 
-def _is_background(inside: Mask, departure: Departure, part: tuple[slice, slice], tight: float) -> bool:
+def _is_background(inside: Mask, departure: Departure, part: Part, tight: float) -> bool:
     """Return True if an enclosed room has the background's colour and is as even as the background."""
     light, colour = departure.light[part][inside], departure.colour[part][inside]
     low, middle, high = np.percentile(light, (8, 50, 92))
     return bool(abs(middle) < tight and np.median(colour) < tight and high - low < 2 * tight)
 
 
-def _is_shaded(inside: Mask, departure: Departure, part: tuple[slice, slice], tight: float, rough: _RoughShape) -> bool:
+def _is_shaded(inside: Mask, departure: Departure, part: Part, tight: float, rough: _RoughShape) -> bool:
     """Return True if a room beside the body is background with some shadow: partly darker, without colour."""
     light, colour = departure.light[part][inside], departure.colour[part][inside]
     is_colourless = np.percentile(colour, 85) < 0.4 * tight
     return bool(is_colourless and np.median(light) > -2 * tight and rough.body[part][inside].mean() < 0.3)
+
+
+def _regions(mask: Mask, connectivity: int = 4) -> Iterator[tuple[NDArray[np.int32], Part, Mask]]:
+    """Yield (left, top, width, height, area) of each connected region, its rectangle, and its pixels in there."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=connectivity)
+    for index in range(1, count):
+        left, top, width, height, _ = stats[index]
+        part = np.s_[top : top + height, left : left + width]
+        yield stats[index], part, labels[part] == index
 
 
 def _connected_to(allowed: Mask, seed: Mask) -> Mask:
@@ -317,7 +316,7 @@ def _windows(barrier: Mask, outside: Mask, departure: Departure, tight: float) -
     return seen
 
 
-def _is_lit(inside: Mask, departure: Departure, part: tuple[slice, slice], tight: float, rough: _RoughShape) -> bool:
+def _is_lit(inside: Mask, departure: Departure, part: Part, tight: float, rough: _RoughShape) -> bool:
     """Return True if part of a room is as bright as the background, and hardly coloured.
 
     This is true for a hole, however dark the shadow in it is, and false for a highlight reflected in the glaze.
@@ -356,13 +355,9 @@ def _without_crumbs(product: Mask, departure: Departure, tight: float) -> Mask:
     floor = rows[0] + 0.65 * (rows[-1] - rows[0]) if len(rows) else 0
     result = product.copy()
     for changed, is_added in ((product & ~smooth, False), (smooth & ~product, True)):
-        count, labels, stats, _ = cv2.connectedComponentsWithStats(changed.astype(np.uint8), connectivity=8)
-        for index in range(1, count):
-            left, top, width, height, area = stats[index]
+        for (_, top, width, height, area), part, inside in _regions(changed, connectivity=8):
             if max(width, height) > 8 * radius or area < 4 or (is_added and top < floor):
                 continue
-            part = np.s_[top : top + height, left : left + width]
-            inside = labels[part] == index
             light, colour = np.median(departure.light[part][inside]), np.median(departure.colour[part][inside])
             if is_added:
                 result[part] |= inside & (light < -3)
