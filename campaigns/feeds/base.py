@@ -104,7 +104,7 @@ class FeedRefused(Exception):
 
 
 def file_refusal(
-    cause: str, message: str, *, row: int = 0, value: str = "", column: str = "", cell: str = ""
+    message: str, *, cause: str = "unreadable", row: int = 0, value: str = "", column: str = "", cell: str = ""
 ) -> FeedRefused:
     """Return the refusal of a whole file; row 0 means that no single row is wrong."""
     return FeedRefused(Issue(row, cell, column[:200], value[:MAX_VALUE], cause, message))
@@ -173,18 +173,14 @@ class Header:
         while cells and not cells[-1]:
             cells.pop()
         if len(cells) > 1000:
-            raise file_refusal(
-                "column_missing", f"Row {row} has {len(cells)} columns; expected headings, at most 1,000.", row=row
-            )
+            message = f"Row {row} has {len(cells)} columns; expected headings, at most 1,000."
+            raise file_refusal(message, cause="column_missing", row=row)
         header = cls(row, tuple(cells), tuple(normalise_heading(cell) for cell in cells))
         for index, name in enumerate(header.names):
             if name and (first := header.names.index(name)) < index:
-                raise header.refusal(
-                    index,
-                    "column_twice",
-                    f"the heading “{cells[index][:80]}” already stands in {column_letter(first)}{row}; expected each "
-                    "heading once. Rename or remove one.",
-                )
+                place = f"{column_letter(first)}{row}"
+                sentence = f"the heading “{cells[index][:80]}” already stands in {place}; expected each heading once."
+                raise header.refusal(index, "column_twice", f"{sentence} Rename or remove one.")
         return header
 
     def __len__(self) -> int:

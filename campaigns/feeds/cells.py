@@ -234,9 +234,8 @@ def key(cell: str, limit: int = MAX_KEY) -> str:
     if isinstance(cell, NumberText) and "." in value:
         raise Unreadable("key_unreadable", f"the SKU is the number {value}; expected text or a whole number.")
     if value[0] in "=+-@":
-        raise Unreadable(
-            "formula", f"the SKU begins with {value[0]}, as a formula does; expected a letter or digit first."
-        )
+        sentence = f"the SKU begins with {value[0]}, as a formula does; expected a letter or digit first."
+        raise Unreadable("formula", sentence)
     if len(value) > limit:
         raise Unreadable("too_long", f"{len(value):,} characters; expected a SKU of at most {limit}.")
     if any(character in "\r\n\t" for character in value):
@@ -275,9 +274,8 @@ def _price(value: str, is_number: bool) -> tuple[str, str]:
 
 
 def _no_price(value: str) -> Unreadable:
-    return Unreadable(
-        "price_unreadable", f"“{value[:40]}” is not a price; expected a number such as 12.90, 12,90 or 12,90 €."
-    )
+    sentence = f"“{value[:40]}” is not a price; expected a number such as 12.90, 12,90 or 12,90 €."
+    return Unreadable("price_unreadable", sentence)
 
 
 def _currency(match: re.Match[str]) -> str | None:

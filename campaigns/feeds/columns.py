@@ -130,4 +130,4 @@ def missing_column_refusal(header: Header, column: str, aliases: Iterable[str], 
         f"There is no column for the {column}; expected one of the headings {accepted}.{hint} "
         f"{f'Row {header.row} has' if header.row else 'There are'}: {existing[:200]}."
     )
-    return file_refusal("column_missing", sentence, row=header.row, column=column, value=existing)
+    return file_refusal(sentence, cause="column_missing", row=header.row, column=column, value=existing)

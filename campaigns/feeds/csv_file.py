@@ -69,7 +69,6 @@ def lines(stream: IO[bytes], how: sniffing.TextEncoding, limit: int) -> Iterator
             line = text.readline(limit)
         except UnicodeDecodeError as error:
             raise file_refusal(
-                "unreadable",
                 f"Line {number} cannot be read as {how.encoding.upper()}: {error.reason}. The file is damaged or cut "
                 "off; expected it to be whole. Export it again.",
                 row=number,
@@ -77,12 +76,11 @@ def lines(stream: IO[bytes], how: sniffing.TextEncoding, limit: int) -> Iterator
         if not line:
             return
         if len(line) >= limit:
-            raise file_refusal(
-                "cell_too_large",
+            message = (
                 f"Line {number} is longer than {limit:,} characters; expected one line per row. "
-                "Is this a table, and are its line ends intact?",
-                row=number, value=line[:60],
-            )  # fmt: skip
+                "Is this a table, and are its line ends intact?"
+            )
+            raise file_refusal(message, cause="cell_too_large", row=number, value=line[:60])
         yield line
 
 
@@ -104,7 +102,7 @@ def _refusal_for(error: csv.Error, row: int, line: int) -> Exception:
             f"Row {row} has a cell of more than {csv.field_size_limit():,} characters; expected less. A quote that is "
             "never closed looks like this too."
         )
-        return file_refusal("cell_too_large", message, row=row)
+        return file_refusal(message, cause="cell_too_large", row=row)
     if "unexpected end" in reason:
         message = f'Row {row} begins a quoted cell that is never closed; expected a closing " before the end.'
     else:
@@ -112,4 +110,4 @@ def _refusal_for(error: csv.Error, row: int, line: int) -> Exception:
             f'Row {row} (line {line}) has a quote inside a quoted cell; expected it doubled ("") or the cell without '
             "quotes."
         )
-    return file_refusal("quote", message, row=row)
+    return file_refusal(message, cause="quote", row=row)

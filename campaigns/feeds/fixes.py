@@ -15,7 +15,6 @@ from campaigns.feeds.base import CAUSES, Header, NumberText, Record
 
 NO_COLUMNS: tuple[str, ...] = ()
 _LIMITS = {"key": cells.MAX_KEY, "parent": cells.MAX_KEY, "name": cells.MAX_NAME, "alt": cells.MAX_ALT}
-_KINDS = ("product", "article", "concept")
 _AMOUNT = re.compile(r"(?<![\w.,'’])\d+(?:[ .,'’]\d+)*(?![\w'’]|[.,]\w)")
 _GROUPED = re.compile(r"\d[\d.,]*")
 _LOST_BYTES = re.compile("[\udc80-\udcff]+")
@@ -82,9 +81,6 @@ class UnknownFix(ValueError):
     """There is no such fix for this cause; the message lists the existing ones."""
 
 
-# -- what is wrong with a cell -----------------------------------------------------------------------------------------
-
-
 def _fails_with(reader: Callable[[str], object], cause: str) -> Callable[[str, str], bool]:
     def is_wrong(cell: str, _: str) -> bool:
         if not cell.strip():
@@ -118,7 +114,7 @@ IS_WRONG: dict[str, Callable[[str, str], bool]] = {
     "hex_unreadable": _fails_with(cells.hex_colour, "hex_unreadable"),
     "number_unreadable": _fails_with(cells.position, "number_unreadable"),
     "photo_unusable": _fails_with(cells.photos, "photo_unusable"),
-    "kind_unknown": lambda cell, _: bool(cell.strip()) and cell.strip().lower() not in _KINDS,
+    "kind_unknown": lambda cell, _: bool(cell.strip()) and cell.strip().lower() not in vocabulary.KINDS,
     "formula": _is_formula,
     "too_long": _is_long,
     "cell_too_large": lambda cell, _: len(cell) > cells.MAX_CELL,
@@ -135,9 +131,6 @@ _ROLES: dict[str, Callable[[str], bool]] = {
     "number_": lambda name: name == "position",
 }
 """Prefix of a cause -> a test for the fields in which it can occur. Other causes occur in any field."""
-
-
-# -- what a fix does ---------------------------------------------------------------------------------------------------
 
 
 def _number_in_text(cell: str, _: str) -> str:
@@ -327,9 +320,8 @@ def find_fix(cause: str, fix: str) -> Fix:
             return candidate
     if not candidates:
         raise UnknownFix(f"There is no fix for {cause[:60]!r}; known are {', '.join(FIXES)}.")
-    raise UnknownFix(
-        f"There is no fix {fix[:60]!r} for {cause}; known are {', '.join(each.id for each in candidates)}."
-    )
+    ids = ", ".join(candidate.id for candidate in candidates)
+    raise UnknownFix(f"There is no fix {fix[:60]!r} for {cause}; known are {ids}.")
 
 
 def cause_label(cause: str, count: int) -> str:
@@ -337,9 +329,6 @@ def cause_label(cause: str, count: int) -> str:
     plain = cause.replace("_", " ")
     singular, plural = CAUSES.get(cause, (plain, plain))
     return singular if count == 1 else plural
-
-
-# -- doing it ----------------------------------------------------------------------------------------------------------
 
 
 class FixApplier:

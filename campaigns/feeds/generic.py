@@ -15,7 +15,6 @@ from campaigns.feeds.base import FeedRefused, FeedRow, Header, Issue, Record, no
 from campaigns.feeds.cells import Row
 
 _LABELS = tuple(name.replace("_", " ") for name in vocabulary.OPTIONS)
-KINDS = ("product", "article", "concept")
 MAX_SLUG = 120
 """Characters of a key made from a title. Do not change it: long titles would get other keys than they have now."""
 _name = partial(cells.text, limit=cells.MAX_NAME)
@@ -175,7 +174,7 @@ class PlainTable:
         if index is None or not row.has(index):
             return self.kind
         kind = row.cells[index].strip().lower()
-        if kind not in KINDS:
+        if kind not in vocabulary.KINDS:
             row.add_issue(index, "kind_unknown", f"“{kind[:40]}” is no kind; expected product, article or concept.")
             return self.kind
         return kind

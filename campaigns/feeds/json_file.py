@@ -58,7 +58,7 @@ def _find_array(stream: IO[bytes], how: sniffing.TextEncoding) -> tuple[str, boo
         path = _ArrayReader(stream, how, of_texts=of_texts).find()
         if path is not None:
             return path, of_texts
-    raise file_refusal("unreadable", f"There is no list of items in this JSON; {_EXPECTED}.")
+    raise file_refusal(f"There is no list of items in this JSON; {_EXPECTED}.")
 
 
 def _item(number: int, value: Any, cell: str, converter: shop_items.ShopItemConverter) -> Iterator[Item | Issue]:
@@ -73,9 +73,6 @@ def _item(number: int, value: Any, cell: str, converter: shop_items.ShopItemConv
         yield from items.expand_variants(number, converter.convert(value))
     except items.ItemTooLarge as error:
         yield Issue(number, cell, "", "", "item_unusable", f"{cell}: {error}.")
-
-
-# -- lines -------------------------------------------------------------------------------------------------------------
 
 
 def _lines(
@@ -101,9 +98,6 @@ def _lines(
 def _has_too_many_values(text: str) -> bool:
     """Return True if a piece of JSON holds more values than an item may, by its commas outside of strings."""
     return text.count(",") > MAX_VALUES and _TEXT.sub("", text).count(",") > MAX_VALUES
-
-
-# -- one array ---------------------------------------------------------------------------------------------------------
 
 
 class _ArrayReader:
@@ -236,9 +230,9 @@ class _ArrayReader:
         line = self._line + before.count("\n")
         column = self._at - before.rfind("\n") if "\n" in before else self._column + self._at
         cell = f"line {line}, column {column}"
-        return file_refusal(
-            "json_broken",
+        message = (
             f"{cell}: the JSON is broken here ({reason[:1].lower()}{reason[1:]}), and nothing after it can be read; "
-            "expected valid JSON. Export it again.",
-            row=line, value=self._buffer[self._at : self._at + 60], cell=cell,
-        )  # fmt: skip
+            "expected valid JSON. Export it again."
+        )
+        value = self._buffer[self._at : self._at + 60]
+        return file_refusal(message, cause="json_broken", row=line, value=value, cell=cell)

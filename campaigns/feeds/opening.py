@@ -45,7 +45,7 @@ class Feed:
             message = f"There is nothing below the headings in row {row}; expected one row per product."
             if not row:
                 message = "There are no items with values in this file; expected one per product."
-            raise file_refusal("no_rows", message, row=row)
+            raise file_refusal(message, cause="no_rows", row=row)
 
     def _counted(self) -> Iterator[Record | Issue]:
         for record in self.records:
@@ -135,19 +135,20 @@ def _take_header(records: Iterator[Record]) -> tuple[Header, Iterator[Record]]:
     full = (record for record in records if any(map(str.strip, record[1])))
     first = next(full, None)
     if first is None:
-        raise file_refusal("unreadable", f"The file is empty; {sniffing.EXPECTED}.")
+        raise file_refusal(f"The file is empty; {sniffing.EXPECTED}.")
     below = list(islice(full, sniffing.HEADER_WITHIN - 1)) if sniffing.count_known_headings(first[1]) == 0 else []
     for place, (row, values) in enumerate(below):
         if sniffing.count_known_headings(values) >= 2:
             if all(_is_comment(above) for above in [first, *below[:place]]):
                 return cells.read_header((row, values)), chain(below[place + 1 :], records)
             title = next(value.strip() for value in first[1] if value.strip())
-            raise file_refusal(
-                "header_below",
-                f"A{first[0]}: row {first[0]} is no row of headings (“{title[:60]}”); they stand in row {row}: "
-                f"{', '.join(value.strip() for value in values if value.strip())[:120]}. Delete the rows above it.",
-                row=first[0], value=title, cell=f"A{first[0]}",
-            )  # fmt: skip
+            headings = ", ".join(value.strip() for value in values if value.strip())[:120]
+            cell = f"A{first[0]}"
+            message = (
+                f"{cell}: row {first[0]} is no row of headings (“{title[:60]}”); they stand in row {row}: {headings}. "
+                "Delete the rows above it."
+            )
+            raise file_refusal(message, cause="header_below", row=first[0], value=title, cell=cell)
     return cells.read_header(first), chain(below, records)
 
 

@@ -80,33 +80,32 @@ def detect_format(stream: IO[bytes]) -> str:
     head = stream.read(_HEAD_BYTES)
     stream.seek(0)
     if not head.strip(b" \t\r\n\x00\xef\xbb\xbf\xff\xfe"):
-        raise file_refusal("unreadable", f"The file is empty; {EXPECTED}.")
+        raise file_refusal(f"The file is empty; {EXPECTED}.")
     if head.startswith(b"PK\x03\x04"):
         return "xlsx"
     if head.startswith(b"\xd0\xcf\x11\xe0"):
         what = "an old Excel workbook (.xls); save it as .xlsx"
         if _is_locked(stream):
             what = "a workbook protected by a password; save it without one"
-        raise file_refusal("unreadable", f"This is {what}; {EXPECTED}.")
+        raise file_refusal(f"This is {what}; {EXPECTED}.")
     for magic, what in _MAGIC.items():
         if head.startswith(magic):
-            raise file_refusal("unreadable", f"This is {what}, not a table; {EXPECTED}.", value=_printable(head))
+            raise file_refusal(f"This is {what}, not a table; {EXPECTED}.", value=_printable(head))
     beginning = _beginning(head)
     if _WEB_PAGE.match(beginning):
         raise file_refusal(
-            "unreadable",
             "This is a web page, not a table: a log-in or error page that was saved in the file's place looks like "
             f"this; {EXPECTED}. Open the address in a browser and see what it shows.",
             value=_printable(beginning.encode("ascii", "replace")),
         )
     if _is_drawing(beginning):
-        raise file_refusal("unreadable", f"This is an SVG drawing, not a table; {EXPECTED}.", value="<svg")
+        raise file_refusal(f"This is an SVG drawing, not a table; {EXPECTED}.", value="<svg")
     if _ELEMENT.match(beginning):
         return "xml"
     if beginning[:1] in ("{", "[") and (json_form := _json(beginning)):
         return json_form
     if _is_binary(head):
-        raise file_refusal("unreadable", f"This is not text; {EXPECTED}.", value=_printable(head))
+        raise file_refusal(f"This is not text; {EXPECTED}.", value=_printable(head))
     return "csv"
 
 
@@ -201,8 +200,7 @@ def detect_encoding(stream: IO[bytes], chosen: str = "") -> TextEncoding:
     stream.seek(0)
     head = stream.read(8192)
     if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-        message = "The file is in UTF-32; expected UTF-8, UTF-16 or Windows-1252. Save it as UTF-8."
-        raise file_refusal("unreadable", message)
+        raise file_refusal("The file is in UTF-32; expected UTF-8, UTF-16 or Windows-1252. Save it as UTF-8.")
     for mark, marked in _MARKED.items():
         if head.startswith(mark):
             return marked
@@ -216,9 +214,9 @@ def detect_encoding(stream: IO[bytes], chosen: str = "") -> TextEncoding:
     if not best.is_sure:
         shown = f" Read as {encodings.LABELS[best.encoding]} it would say “{examples[0]}”." if examples else ""
         raise file_refusal(
-            "encoding",
             f"The file is not in UTF-8, and its older encoding cannot be recognised.{shown} Choose the encoding, or "
             "save the file as UTF-8.",
+            cause="encoding",
         )
     return TextEncoding(best.encoding, "surrogateescape", 0, tuple(examples))
 

@@ -11,6 +11,7 @@ NAME = (
     "titel", "headline",
 )  # fmt: skip
 KIND = ("kind", "subject_kind")
+KINDS = ("product", "article", "concept")
 PARENT = (
     "parent_sku", "parent_key", "item_group_id", "parent", "parent_id", "parent_code", "master_sku", "group_id",
     "hauptartikel", "hauptartikelnummer",

@@ -31,10 +31,8 @@ def check_cost(image: Image.Image, data: bytes) -> None:
     width, height = image.size
     pixels = width * height
     if max(width, height) > MAX_PROPORTION * min(width, height):
-        raise TooCostly(
-            f"The image is {width} × {height} pixels; its long side may be at most "
-            f"{MAX_PROPORTION} times the short one."
-        )
+        most = f"its long side may be at most {MAX_PROPORTION} times the short one."
+        raise TooCostly(f"The image is {width} × {height} pixels; {most}")
     if decoded_bytes(image) > MAX_DECODED_BYTES:
         kind = "progressive JPEG" if _is_progressive(image) else image.format
         takes, most = f"{decoded_bytes(image) / 1e6:,.0f} MB", f"{MAX_DECODED_BYTES / 1e6:,.0f} MB"
