@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from functools import cache
 
 import charset_normalizer
@@ -54,16 +53,11 @@ _SCRIPTS = ("CYRILLIC", "GREEK", "HEBREW", "ARABIC", *_ASIAN)
 _CELLS = re.compile(r"[;,\t|\"]")
 
 
-@dataclass(frozen=True)
-class Guess:
-    """The encoding that fits best. is_sure: False where none fits well, and a person has to choose."""
+def guess_encoding(sample: bytes) -> tuple[str, bool]:
+    """Return (the encoding that fits best, whether it fits well); if it does not, a person has to choose.
 
-    encoding: str
-    is_sure: bool
-
-
-def guess_encoding(sample: bytes) -> Guess:
-    """Choose an encoding by lines with bytes beyond ASCII; at most SAMPLE_BYTES of them are read."""
+    sample: lines with bytes beyond ASCII, of which at most SAMPLE_BYTES are read.
+    """
     sample = sample[:SAMPLE_BYTES]
     chaos = _mess_by_encoding(sample[:_LIBRARY_BYTES])
     scores = []
@@ -71,7 +65,7 @@ def guess_encoding(sample: bytes) -> Guess:
         oddity = _odd_share(sample.decode(encoding, "surrogateescape"))
         scores.append((oddity + chaos.get(encoding, 0.3) / 4 + place / 1000, encoding, oddity))
     _, encoding, oddity = min(scores)
-    return Guess(encoding, oddity <= MAX_ODD_SHARE)
+    return encoding, oddity <= MAX_ODD_SHARE
 
 
 def examples(sample: bytes, encoding: str) -> list[str]:

@@ -75,10 +75,11 @@ class Columns:
         self.hex = first.get(columns.HEX)
         self.photos = [(i, columns.PHOTO_ROLES[f]) for i, f in sorted(fields.items()) if f in columns.PHOTO_ROLES]
         self.photos.sort(key=lambda photo: photo[1] != "front")
-        self.attributes, self.options = (
-            {index: field.removeprefix(prefix) for index, field in sorted(fields.items()) if field.startswith(prefix)}
-            for prefix in (columns.ATTRIBUTE, columns.OPTION)
-        )
+        self.attributes, self.options = _names_after(fields, columns.ATTRIBUTE), _names_after(fields, columns.OPTION)
+
+
+def _names_after(fields: Mapping[int, str], prefix: str) -> dict[int, str]:
+    return {index: field.removeprefix(prefix) for index, field in sorted(fields.items()) if field.startswith(prefix)}
 
 
 class PlainTable:

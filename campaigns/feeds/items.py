@@ -48,8 +48,9 @@ def table(items: Items, *, place: str, what: str, limit: int | None = None) -> t
             raise file_refusal(f"The {what} has more than {MAX_HEADINGS:,} names in its items; expected less.")
     if not seen:
         wrong = [item for item in islice(items(), 100) if isinstance(item, Issue)]
-        nothing = f"There are no items in this {what}; expected one per product."
-        raise FeedRefused(*wrong) if wrong else file_refusal(nothing, cause="no_rows")
+        if wrong:
+            raise FeedRefused(*wrong)
+        raise file_refusal(f"There are no items in this {what}; expected one per product.", cause="no_rows")
     spelled: dict[str, str] = {}
     for heading, name in seen.items():
         spelled.setdefault(name, heading)

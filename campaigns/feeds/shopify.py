@@ -84,11 +84,8 @@ class ShopifyTable:
         ]
         self.of_variant = {i: VARIANT_ATTRIBUTES[n] for i, n in enumerate(header.names) if n in VARIANT_ATTRIBUTES}
         self.of_product = self._of_product() | dict(extra or {})
-        self.columns: Mapping[str, int] = {
-            "key": self.key,
-            "name": self.title,
-            "variant": _first(self.options[0][1], self.at["sku"], self.key),
-        }
+        variant = _first(self.options[0][1], self.at["sku"], self.key)
+        self.columns: Mapping[str, int] = {"key": self.key, "name": self.title, "variant": variant}
         self.attribute_names = frozenset({*self.of_product.values(), *self.of_variant.values(), "colour", "sku"})
 
     def _of_product(self) -> dict[int, str]:

@@ -209,16 +209,16 @@ def detect_encoding(stream: IO[bytes], chosen: str = "") -> TextEncoding:
     good, bad, sample = _as_utf8(stream)
     if not bad or (good >= bad and not chosen):
         return TextEncoding("utf-8", "surrogateescape", 0)
-    best = encodings.Guess(chosen, is_sure=True) if chosen else encodings.guess_encoding(sample)
-    examples = encodings.examples(sample, best.encoding)
-    if not best.is_sure:
-        shown = f" Read as {encodings.LABELS[best.encoding]} it would say “{examples[0]}”." if examples else ""
+    encoding, is_sure = (chosen, True) if chosen else encodings.guess_encoding(sample)
+    examples = encodings.examples(sample, encoding)
+    if not is_sure:
+        shown = f" Read as {encodings.LABELS[encoding]} it would say “{examples[0]}”." if examples else ""
         raise file_refusal(
             f"The file is not in UTF-8, and its older encoding cannot be recognised.{shown} Choose the encoding, or "
             "save the file as UTF-8.",
             cause="encoding",
         )
-    return TextEncoding(best.encoding, "surrogateescape", 0, tuple(examples))
+    return TextEncoding(encoding, "surrogateescape", 0, tuple(examples))
 
 
 def sample_lines(stream: IO[bytes]) -> bytes:

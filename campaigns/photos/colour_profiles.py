@@ -165,7 +165,7 @@ def _png_kind(image: Image.Image, data: bytes) -> tuple[int, int]:
 
 
 def _is_srgb(source: _Source) -> bool:
-    """Return True if the probes change by at most ALIKE. Raises ValueError for a nonsensical profile."""
+    """Return True if the probes change by at most MAX_SRGB_DIFFERENCE. Raises ValueError for a nonsensical profile."""
     if source.space in ("CMYK", "Lab"):
         _transform(source, "CMYK" if source.space == "CMYK" else "LAB")
         return False
@@ -208,14 +208,9 @@ def _transform(source: _Source, mode: str) -> ImageCmsTransform:
 
 
 def _build_transform(source: _Source, mode: str, flags: Flags) -> ImageCmsTransform:
-    return ImageCmsTransform(
-        ImageCmsProfile(io.BytesIO(source.icc)),
-        ImageCmsProfile(ImageCms.createProfile("sRGB")),
-        mode,
-        "RGB",
-        Intent.RELATIVE_COLORIMETRIC,
-        flags=flags | Flags.BLACKPOINTCOMPENSATION,
-    )
+    profile, srgb = ImageCmsProfile(io.BytesIO(source.icc)), ImageCmsProfile(ImageCms.createProfile("sRGB"))
+    flags |= Flags.BLACKPOINTCOMPENSATION
+    return ImageCmsTransform(profile, srgb, mode, "RGB", Intent.RELATIVE_COLORIMETRIC, flags=flags)
 
 
 @lru_cache(maxsize=MAX_CACHED_CONVERSIONS)

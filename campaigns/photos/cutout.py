@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from campaigns.photos import parts, silhouettes
+from campaigns.photos import parts, regions, silhouettes
 from campaigns.photos.backgrounds import Floats, Mask
 
 ALGORITHM = 4  # increased whenever the same photo would give other pixels or another confidence
@@ -52,7 +52,8 @@ def cut_out(pixels: NDArray[np.uint8]) -> CutOut:
     silhouette = silhouettes.find_silhouette(small)
     if silhouette.confidence == 0:
         raise NoProduct("No product could be told from the background; use a photo on a plain background or a cut-out.")
-    rgba = _with_soft_edge(pixels, _scale_to_full_size(silhouette.mask, pixels.shape), reach=max(3.0, 2.5 / scale))
+    mask = silhouette.mask if scale == 1 else regions.enlarge(silhouette.mask, pixels.shape, blur=0.7)
+    rgba = _with_soft_edge(pixels, mask, reach=max(3.0, 2.5 / scale))
     return _with_review_note(rgba, silhouette.method, silhouette.confidence)
 
 
@@ -89,13 +90,6 @@ def box_of(alpha: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     if not len(rows):
         raise NoProduct("Nothing is left of the photo without its background.")
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
-def _scale_to_full_size(mask: Mask, shape: tuple[int, ...]) -> Mask:
-    if mask.shape == shape[:2]:
-        return mask
-    soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.7)
-    return np.asarray(cv2.resize(soft, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC) > 0.5, dtype=bool)
 
 
 def _with_soft_edge(rgb: NDArray[np.uint8], mask: Mask, reach: float) -> NDArray[np.uint8]:

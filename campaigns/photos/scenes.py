@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from campaigns.photos import backgrounds
+from campaigns.photos import backgrounds, regions
 from campaigns.photos.backgrounds import Floats, Mask
 
 SIDE: Final = 320
@@ -37,10 +37,8 @@ def find_product(rgb: NDArray[np.uint8]) -> tuple[Mask, float]:
     if not union or not 0.01 < share < 0.9:
         return np.zeros(rgb.shape[:2], dtype=bool), 0.0
     agreement = float((drawn & other).sum()) / union
-    soft = cv2.GaussianBlur(drawn.astype(np.float32), (0, 0), 1.0)
-    large = cv2.resize(soft, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_CUBIC) > 0.5
     confidence = max(0.05, MAX_CONFIDENCE * float(np.clip((agreement - 0.6) / 0.3, 0, 1)))
-    return np.asarray(large, dtype=bool), round(confidence, 3)
+    return regions.enlarge(drawn, rgb.shape, blur=1.0), round(confidence, 3)
 
 
 def _likely_product(rgb: NDArray[np.uint8]) -> Mask:
