@@ -126,7 +126,7 @@ def _fields(feed_import: FeedImport) -> dict[str, str]:
         return {}
     images = feed_import.dialect.get("image_columns", ())
     header = replace(header, images=frozenset(at for at, cell in enumerate(header.cells) if cell in images))
-    return columns_of.suggest_mapping(header, feed_import.subject_kind) | feed_import.mapping
+    return columns_of.suggest_mapping(header) | feed_import.mapping
 
 
 def columns_with(user: User, feed_import: FeedImport, cause: str) -> list[str]:
@@ -228,10 +228,9 @@ def attribute_names(user: User, brand_id: int) -> list[str]:
 def make_fix_applier(offered: FeedImport) -> FixApplier:
     """Return the fixes of this import, with its column mapping or else the detected one."""
     chosen: dict[str, str] = offered.mapping
-    kind = offered.subject_kind
 
     def fields(header: Header) -> Mapping[str, str]:
-        return chosen or columns_of.suggest_mapping(header, kind)
+        return chosen or columns_of.suggest_mapping(header)
 
     chosen_fixes = [ChosenFix(fix["cause"], fix["fix"], tuple(fix.get("columns") or ())) for fix in offered.fixes]
     return FixApplier(chosen_fixes, fields)
