@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from campaigns.api.serializers import read
 from campaigns.models import GuideImage, GuideVersion
 from campaigns.selectors import approvals, guides
 from campaigns.services import guides as services
@@ -40,23 +42,10 @@ class GuideVersionSerializer(serializers.ModelSerializer[GuideVersion]):
     class Meta:
         model = GuideVersion
         fields = [
-            "number",
-            "status",
-            "palette",
-            "backdrops",
-            "backdrop",
-            "light",
-            "fill_ratio",
-            "baseline",
-            "required_wording",
-            "approved_wording",
-            "banned_wording",
-            "thresholds",
-            "images",
-            "note",
-            "created_at",
+            "number", "status", "palette", "backdrops", "backdrop", "light", "fill_ratio", "baseline",
+            "required_wording", "approved_wording", "banned_wording", "thresholds", "images", "note", "created_at",
             "published_at",
-        ]
+        ]  # fmt: skip
         read_only_fields = ["number", "status", "note", "created_at", "published_at"]
 
 
@@ -93,12 +82,11 @@ class GuideView(APIView):
     def patch(self, request: Request, slug: str) -> Response:
         """Change fields of the draft. Without one, the published guide is copied to a new draft. Needs If-Match."""
         brand = brands.get(get_caller(request), slug)
-        serializer = GuideVersionSerializer(data=request.data, partial=True)
-        serializer.is_valid(raise_exception=True)
+        fields = read(GuideVersionSerializer(data=request.data, partial=True))
         with transaction.atomic():
             Brand.objects.select_for_update(no_key=True).get(pk=brand.pk)
             ensure_match(request, _shown(get_caller(request), brand))
-            services.edit_draft(brand=brand, by=get_caller(request), **serializer.validated_data)
+            services.edit_draft(brand=brand, by=get_caller(request), **fields)
         return response_with_etag(_shown(get_caller(request), brand))
 
 
@@ -121,12 +109,11 @@ class PublishGuideView(APIView):
         Approved images stay approved unless `look_again` is true.
         """
         brand = brands.get(get_caller(request), slug)
-        serializer = PublishSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
+        choices = read(PublishSerializer(data=request.data))
         draft = guides.open_draft(guides.list_versions(get_caller(request), brand))
         if draft is None:
-            raise Conflict(f"The guide of {brand.name} has no open draft.")
-        services.publish(guide_id=draft.pk, by=get_caller(request), **serializer.validated_data)
+            raise Conflict(_("The guide of %(brand)s has no open draft.") % {"brand": brand.name})
+        services.publish(guide_id=draft.pk, by=get_caller(request), **choices)
         return response_with_etag(_shown(get_caller(request), brand))
 
 

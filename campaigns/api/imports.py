@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.db.models import QuerySet
 from django.urls import reverse
 from drf_spectacular.utils import extend_schema
@@ -41,20 +39,11 @@ class ImportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
     )
     @idempotent
     def create(self, request: Request) -> Response:
-        upload = serializers.ImportUpload(data=request.data)
-        upload.is_valid(raise_exception=True)
-        given = upload.validated_data
-        brand = brand_rows.get(get_caller(request), given["brand"])
+        upload = serializers.read(serializers.ImportUpload(data=request.data))
+        brand = brand_rows.get(get_caller(request), upload.pop("brand"))
+        is_to_apply, name = not upload.pop("dry_run"), upload["file"].name
         feed_import = imports.upload(
-            brand=brand,
-            file=given["file"],
-            file_name=given["file"].name,
-            by=get_caller(request),
-            kind=given["kind"],
-            mapping=given.get("mapping"),
-            fixes=given.get("fixes", ()),
-            is_to_apply=not given["dry_run"],
-            encoding=given.get("encoding", ""),
+            brand=brand, file_name=name, by=get_caller(request), is_to_apply=is_to_apply, **upload
         )
         return self._answer(feed_import, 201)
 
@@ -64,11 +53,8 @@ class ImportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
     @action(detail=True, methods=["post"])
     def check(self, request: Request, pk: str) -> Response:
         """Check a file again with another mapping, kind or list of fixes. Missing settings stay unchanged."""
-        change = serializers.ImportChange(data=request.data)
-        change.is_valid(raise_exception=True)
-        feed_import = imports.check_again(
-            import_id=self.get_object().pk, by=get_caller(request), **change.validated_data
-        )
+        changes = serializers.read(serializers.ImportChange(data=request.data))
+        feed_import = imports.check_again(import_id=self.get_object().pk, by=get_caller(request), **changes)
         return self._answer(feed_import, 200)
 
     @extend_schema(request=None, responses={200: serializers.ImportShown, 202: serializers.ImportShown})
@@ -95,9 +81,8 @@ class ImportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
 
     def _answer(self, feed_import: FeedImport, status: int) -> Response:
         """Return the import with its first mistakes; the status is 202 while it waits for a worker."""
-        issues: Any = serializers.ImportIssueSerializer(feed_import.issues.all()[:SHOWN_ISSUES], many=True).data
+        issues = serializers.ImportIssueSerializer(feed_import.issues.all()[:SHOWN_ISSUES], many=True).data
+        shown = {**self.get_serializer(feed_import).data, "errors": issues}
         status = 202 if feed_import.status == ImportStatus.WAITING else status
         address = reverse("api:import-detail", args=[feed_import.pk])
-        return Response(
-            {**self.get_serializer(feed_import).data, "errors": issues}, status=status, headers={"Location": address}
-        )
+        return Response(shown, status=status, headers={"Location": address})

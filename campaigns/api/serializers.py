@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils.translation import gettext as _
 from rest_framework import serializers
 
 from campaigns.choices import SubjectKind
@@ -23,6 +24,12 @@ from campaigns.models import (
 )
 from core.api.fields import OwnKey, OwnSlug
 from core.models import Brand
+
+
+def read(serializer: serializers.BaseSerializer[Any]) -> dict[str, Any]:
+    """Return the checked fields of a request. Raises ValidationError."""
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data)
 
 
 class VariantSerializer(serializers.ModelSerializer[Variant]):
@@ -61,29 +68,10 @@ class ImportSerializer(serializers.ModelSerializer[FeedImport]):
     class Meta:
         model = FeedImport
         fields = [
-            "id",
-            "brand",
-            "file_name",
-            "file_sha256",
-            "file_bytes",
-            "dialect",
-            "status",
-            "rows",
-            "created",
-            "updated",
-            "unchanged",
-            "error_count",
-            "issue_counts",
-            "subject_kind",
-            "source",
-            "mapping",
-            "encoding",
-            "fixes",
-            "bytes_read",
-            "undone_at",
-            "undone_counts",
-            "created_at",
-        ]
+            "id", "brand", "file_name", "file_sha256", "file_bytes", "dialect", "status", "rows", "created",
+            "updated", "unchanged", "error_count", "issue_counts", "subject_kind", "source", "mapping", "encoding",
+            "fixes", "bytes_read", "undone_at", "undone_counts", "created_at",
+        ]  # fmt: skip
 
 
 class ImportIssueSerializer(serializers.ModelSerializer[ImportIssue]):
@@ -120,14 +108,12 @@ class ImportUpload(serializers.Serializer[Any]):
     mapping = serializers.JSONField(required=False, help_text='{"Artikel": "key", "Was": "name", …}')
     fixes = serializers.JSONField(required=False, help_text='[{"cause": "price_unreadable", "fix": "leave_empty"}]')
     encoding = serializers.ChoiceField(
-        choices=list(ENCODINGS.items()),
-        required=False,
-        help_text="of a text that is not UTF-8; default: detected",
+        choices=list(ENCODINGS.items()), required=False, help_text="of a text that is not UTF-8; default: detected"
     )
 
     def validate_mapping(self, value: Any) -> dict[str, str]:
         if not isinstance(value, dict):
-            raise serializers.ValidationError("Expected an object: heading -> field.")
+            raise serializers.ValidationError(_("Expected an object: heading -> field."))
         return value
 
     def validate_fixes(self, value: Any) -> list[dict[str, Any]]:
@@ -158,17 +144,9 @@ class OutputSpecSerializer(serializers.ModelSerializer[OutputSpec]):
     class Meta:
         model = OutputSpec
         fields = [
-            "id",
-            "slug",
-            "asset_type",
-            "width",
-            "height",
-            "image_format",
-            "max_bytes",
-            "background",
-            "name_pattern",
+            "id", "slug", "asset_type", "width", "height", "image_format", "max_bytes", "background", "name_pattern",
             "aspect",
-        ]
+        ]  # fmt: skip
         read_only_fields = ["id", "aspect"]
 
 
@@ -182,24 +160,10 @@ class CampaignSerializer(serializers.ModelSerializer[Campaign]):
     class Meta:
         model = Campaign
         fields = [
-            "id",
-            "brand",
-            "slug",
-            "name",
-            "purpose",
-            "audience",
-            "channel",
-            "starts_on",
-            "ends_on",
-            "budget",
-            "patience_seconds",
-            "pilot_decisions",
-            "pilot_approval_percent",
-            "output_specs",
-            "subjects",
-            "created_at",
+            "id", "brand", "slug", "name", "purpose", "audience", "channel", "starts_on", "ends_on", "budget",
+            "patience_seconds", "pilot_decisions", "pilot_approval_percent", "output_specs", "subjects", "created_at",
             "updated_at",
-        ]
+        ]  # fmt: skip
         read_only_fields = ["id", "created_at", "updated_at"]
         validators: list[Any] = []  # a taken slug is the service's Conflict
 
@@ -228,21 +192,7 @@ class PromptVersionSerializer(serializers.ModelSerializer[PromptVersion]):
     class Meta:
         model = PromptVersion
         fields = [
-            "id",
-            "template",
-            "number",
-            "text",
-            "negative",
-            "style",
-            "axes",
-            "parameters",
-            "needs",
-            "policy",
-            "seed_strategy",
-            "seed",
-            "candidates",
-            "status",
-            "used_at",
-            "created_at",
-        ]
+            "id", "template", "number", "text", "negative", "style", "axes", "parameters", "needs", "policy",
+            "seed_strategy", "seed", "candidates", "status", "used_at", "created_at",
+        ]  # fmt: skip
         read_only_fields = ["id", "number", "status", "used_at", "created_at"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from django.db import transaction
@@ -40,11 +41,10 @@ class PhotosView(APIView):
     @extend_schema(request={"multipart/form-data": serializers.PhotosUpload}, responses={201: dict})
     @idempotent
     def post(self, request: Request) -> Response:
-        upload = serializers.PhotosUpload(data=request.data)
-        upload.is_valid(raise_exception=True)
-        brand = brand_rows.get(get_caller(request), upload.validated_data["brand"])
-        report = archives.attach_zip(brand=brand, file=upload.validated_data["file"], by=get_caller(request))
-        return Response(report.to_json(), status=201)
+        upload = serializers.read(serializers.PhotosUpload(data=request.data))
+        brand = brand_rows.get(get_caller(request), upload["brand"])
+        report = archives.attach_zip(brand=brand, file=upload["file"], by=get_caller(request))
+        return Response(asdict(report), status=201)
 
 
 class CampaignViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Campaign]):
@@ -55,17 +55,15 @@ class CampaignViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets
     queryset = Campaign.objects.all()
 
     def get_queryset(self) -> QuerySet[Campaign]:
-        rows = Campaign.objects.visible_to(get_caller(self.request)).select_related("brand")
-        return rows.prefetch_related("output_specs")
+        rows = Campaign.objects.visible_to(get_caller(self.request))
+        return rows.select_related("brand").prefetch_related("output_specs")
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return response_with_etag(self.get_serializer(self.get_object()).data)
 
     @idempotent
     def create(self, request: Request) -> Response:
-        serializer = self.get_serializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        fields = dict(serializer.validated_data)
+        fields = serializers.read(self.get_serializer(data=request.data))
         brand = brand_rows.get(get_caller(request), fields.pop("brand").slug)
         specs = [campaigns.SpecInput(**spec) for spec in fields.pop("output_specs", [])]
         keys = fields.pop("subjects", [])
@@ -75,16 +73,13 @@ class CampaignViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets
                 ids = subject_rows.get_ids_by_key(brand, keys)
                 campaigns.add_subjects(campaign_id=made.pk, by=get_caller(request), subject_ids=ids)
         shown = self.get_serializer(self.get_queryset().get(pk=made.pk)).data
-        return response_with_etag(
-            shown, status=201, headers={"Location": reverse("api:campaign-detail", args=[made.pk])}
-        )
+        address = reverse("api:campaign-detail", args=[made.pk])
+        return response_with_etag(shown, status=201, headers={"Location": address})
 
     def partial_update(self, request: Request, pk: str) -> Response:
         """Change fields of the brief; `output_specs` replaces the list, `subjects` adds to it."""
         current = self.get_object()
-        serializer = self.get_serializer(current, data=request.data, partial=True)
-        serializer.is_valid(raise_exception=True)
-        fields = dict(serializer.validated_data)
+        fields = serializers.read(self.get_serializer(current, data=request.data, partial=True))
         specs, keys = fields.pop("output_specs", None), fields.pop("subjects", None)
         with transaction.atomic():
             locked = campaigns.lock(current.pk)
@@ -123,9 +118,7 @@ class PromptTemplateViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, vi
 
     @idempotent
     def create(self, request: Request) -> Response:
-        serializer = self.get_serializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        fields = dict(serializer.validated_data)
+        fields = serializers.read(self.get_serializer(data=request.data))
         brand = brand_rows.get(get_caller(request), fields.pop("brand").slug)
         made = prompts.create_template(brand=brand, by=get_caller(request), **fields)
         return Response(self.get_serializer(made).data, status=201)
@@ -147,23 +140,17 @@ class PromptVersionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, vie
 
     @idempotent
     def create(self, request: Request) -> Response:
-        serializer = self.get_serializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        fields = dict(serializer.validated_data)
-        template = fields.pop("template")
-        made = prompts.add_version(template_id=template.pk, by=get_caller(request), **fields)
+        fields = serializers.read(self.get_serializer(data=request.data))
+        made = prompts.add_version(template_id=fields.pop("template").pk, by=get_caller(request), **fields)
         return response_with_etag(self.get_serializer(made).data, status=201)
 
     def partial_update(self, request: Request, pk: str) -> Response:
         """Change a draft that no run has used."""
         current = self.get_object()
-        serializer = self.get_serializer(current, data=request.data, partial=True)
-        serializer.is_valid(raise_exception=True)
+        fields = serializers.read(self.get_serializer(current, data=request.data, partial=True))
         with transaction.atomic():
             ensure_match(request, self.get_serializer(prompts.lock(current.pk)).data)
-            changed = prompts.edit_draft_version(
-                version_id=current.pk, by=get_caller(request), **serializer.validated_data
-            )
+            changed = prompts.edit_draft_version(version_id=current.pk, by=get_caller(request), **fields)
         return response_with_etag(self.get_serializer(changed).data)
 
     @extend_schema(request=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.core.cache import cache
+from django.utils.translation import gettext as _
 
 from campaigns.photos import intake, reading
 from core import stored_files
@@ -30,5 +31,5 @@ def _make(key: str, edge: int) -> str:
     try:
         copy = reading.small_copy(stored_files.read(key), edge)
     except intake.Refused as error:
-        raise Invalid(f"The stored file {key} is not a readable image.") from error
+        raise Invalid(_("The stored file %(key)s is not a readable image.") % {"key": key}) from error
     return stored_files.put(copy, suffix="webp", durable=False).key if copy else key

@@ -177,7 +177,7 @@ def sizes(capabilities: Capabilities) -> list[Size]:
     for preset in channels.PRESETS:
         requested = (preset.width, preset.height)
         size = Size(
-            preset.label,
+            str(preset.label),
             f"{preset.channel}, {preset.width} × {preset.height} px",
             requested,
             _fit_size(requested, capabilities),

@@ -81,7 +81,7 @@ def test_a_taking_back_that_fails_every_time_leaves_the_import_applied(
     def undo(import_id: int) -> Any:
         raise RuntimeError("a mistake of ours")
 
-    monkeypatch.setattr(imports.staging, "undo", undo)
+    monkeypatch.setattr(imports.undoing, "undo", undo)
     for _ in range(imports.MAX_ATTEMPTS + 1):
         background.read_waiting_imports()
     feed_import.refresh_from_db()
@@ -198,7 +198,7 @@ def test_the_sweeper_leaves_the_file_of_an_import_until_it_is_let_go(offer: Call
     feed_import = offer(FEED)
     later = clock.now() + timedelta(days=2)
     assert sweeper.sweep(now=later) == 0
-    assert imports.is_file_kept(feed_import)
+    assert feed_reading.is_file_kept(feed_import)
     FeedImport.objects.update(created_at=clock.now() - imports.KEPT_FOR - timedelta(hours=1))
     assert imports.release_old_files() == 1
     assert sweeper.sweep(now=later) == 1
