@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrPromise
+
+    from campaigns.services.campaigns import SpecInput
 
 MB: Final = 1_000_000
 GOOGLE_MIN_SIDE: Final = 500
@@ -81,20 +83,11 @@ PRESETS: Final = (
 )  # fmt: skip
 
 
-class SizedSpec(Protocol):
-    @property
-    def slug(self) -> str: ...
-    @property
-    def width(self) -> int: ...
-    @property
-    def height(self) -> int: ...
-
-
 def find_preset(slug: str) -> Preset | None:
     return next((preset for preset in PRESETS if preset.slug == slug), None)
 
 
-def size_remarks(specs: Iterable[SizedSpec], *, channel: str = "") -> dict[str, str]:
+def size_remarks(specs: Iterable[SpecInput], *, channel: str = "") -> dict[str, str]:
     """Return spec slug -> remark about its size, for specs with an unsuitable size for Google.
 
     A spec is for Google if its slug or the campaign's channel says so.

@@ -21,10 +21,7 @@ class CampaignsEvent(DomainEvent):
 
 
 class GuideDrafted(CampaignsEvent, type="campaigns.guide.drafted", object_type="brand"):
-    """A guide's draft was begun or changed. object_id is the brand's; payload: {"guide", "number", "fields"}.
-
-    fields: the changed fields.
-    """
+    """A guide's draft was begun or changed. object_id is the brand's; payload: {"guide", "number", "fields"}."""
 
 
 class GuidePublished(CampaignsEvent, type="campaigns.guide.published", object_type="brand"):
@@ -47,10 +44,7 @@ class CampaignChanged(CampaignsEvent, type="campaigns.campaign.changed", object_
 
 
 class BriefImagesChanged(CampaignsEvent, type="campaigns.campaign.images_changed", object_type="campaign"):
-    """The images of a brief were changed. object_id is the campaign's.
-
-    payload: {"images": {"added" | "changed" | "removed": [ids]}}.
-    """
+    """The images of a brief were changed. payload: {"images": {"added" | "changed" | "removed": [ids]}}."""
 
 
 class OutputSpecsSet(CampaignsEvent, type="campaigns.campaign.output_specs_set", object_type="campaign"):
@@ -98,17 +92,11 @@ class PromptApprovalRequested(CampaignsEvent, type="campaigns.prompt.approval_as
 
 
 class PromptVersionSentBack(CampaignsEvent, type="campaigns.prompt.version_sent_back", object_type="prompt"):
-    """A lead sent a version back for changes. object_id is the template's.
-
-    payload: {"version", "number", "answer", "asked_by"}.
-    """
+    """A lead sent a version back. object_id is the template's; payload: {"version", "number", "answer", "asked_by"}."""
 
 
 class PromptVersionUsed(CampaignsEvent, type="campaigns.prompt.version_used", object_type="prompt"):
-    """The first run was planned with a version, which is frozen from now on. object_id is the template's.
-
-    payload: {"version"}.
-    """
+    """A run was planned with a version, which is frozen now. object_id is the template's; payload: {"version"}."""
 
 
 class FeedImported(CampaignsEvent, type="campaigns.feed.imported", object_type="feed_import"):
@@ -154,24 +142,18 @@ class PhotosAttached(CampaignsEvent, type="campaigns.photos.attached", object_ty
 
 
 class PhotosRetried(CampaignsEvent, type="campaigns.photos.retried", object_type="brand"):
-    """Photos are to be fetched from their addresses again. object_id is the brand's.
-
-    payload: {"count", "photos": the first 100 ids}.
-    """
+    """Photos are to be fetched again. object_id is the brand's; payload: {"count", "photos": the first 100 ids}."""
 
 
 class CutoutAccepted(CampaignsEvent, type="campaigns.cutout.accepted", object_type="photo"):
-    """A person chose the cut-out of a photo. object_id is the photo's; payload: {"cutout", "before", "replaced"}.
+    """A person chose the cut-out of a photo. payload: {"cutout", "before", "replaced"}.
 
     before: the previous cut-out or null. replaced: its sha256 in a list, empty if it stays.
     """
 
 
 class CutoutRefused(CampaignsEvent, type="campaigns.cutout.refused", object_type="photo"):
-    """A person refused a photo's cut-out, so that the photo has none. object_id is the photo's.
-
-    payload: as that of CutoutAccepted, with "cutout" null.
-    """
+    """A person refused a photo's cut-out, so that it has none. payload: as of CutoutAccepted, with "cutout" null."""
 
 
 class PhotoChanged(CampaignsEvent, type="campaigns.photo.changed", object_type="photo"):

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 from django.apps import apps
-from django.core.exceptions import ObjectDoesNotExist
 from django.db import DataError, IntegrityError, InterfaceError, InternalError, OperationalError, transaction
-from django.db.models import Field, Model, ProtectedError, QuerySet, RestrictedError
+from django.db.models import Field, Model, ProtectedError, RestrictedError
 from django.http import UnreadablePostError
 from django.utils.datastructures import MultiValueDictKeyError
 from redis.exceptions import RedisError
 
-from core.errors import Conflict, DomainError, Invalid, NotFound, Problem, Unavailable
+from core.errors import Conflict, DomainError, Invalid, Problem, Unavailable
 
-Row = TypeVar("Row", bound=Model)
 UNIQUE, FOREIGN_KEY, NOT_NULL, FROZEN = "23505", "23503", "23502", "23001"
 CONNECTION_CLASSES = ("08", "25", "53", "57")
 """SQLSTATE classes: connection lost, wrong kind of transaction (a read-only standby), no resources, shutdown."""
@@ -37,14 +35,6 @@ def conflict_on_duplicate() -> Iterator[None]:
             yield
     except IntegrityError as error:
         raise _constraint(error) from None
-
-
-def get_or_refuse(rows: QuerySet[Row], message: str, **extra: Any) -> Row:
-    """Return the only row of a queryset. Raises NotFound with this message if there is none."""
-    try:
-        return rows.get()
-    except ObjectDoesNotExist:
-        raise NotFound(message, **extra) from None
 
 
 def refusal_for(error: BaseException) -> DomainError | None:

@@ -12,11 +12,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from campaigns.api.serializers import read
 from campaigns.models import GuideImage, GuideVersion
 from campaigns.selectors import approvals, guides
 from campaigns.services import guides as services
-from core.api.conventions import ensure_match, get_caller, idempotent, response_with_etag
+from core.api.conventions import ensure_match, get_caller, idempotent, read_input, response_with_etag
 from core.errors import Conflict
 from core.models import Brand, User
 from core.selectors import brands
@@ -82,11 +81,12 @@ class GuideView(APIView):
     def patch(self, request: Request, slug: str) -> Response:
         """Change fields of the draft. Without one, the published guide is copied to a new draft. Needs If-Match."""
         brand = brands.get(get_caller(request), slug)
-        fields = read(GuideVersionSerializer(data=request.data, partial=True))
+        serializer = GuideVersionSerializer(data=request.data, partial=True)
+        serializer.is_valid(raise_exception=True)
         with transaction.atomic():
             Brand.objects.select_for_update(no_key=True).get(pk=brand.pk)
             ensure_match(request, _shown(get_caller(request), brand))
-            services.edit_draft(brand=brand, by=get_caller(request), **fields)
+            services.edit_draft(brand=brand, by=get_caller(request), **serializer.validated_data)
         return response_with_etag(_shown(get_caller(request), brand))
 
 
@@ -109,7 +109,7 @@ class PublishGuideView(APIView):
         Approved images stay approved unless `look_again` is true.
         """
         brand = brands.get(get_caller(request), slug)
-        choices = read(PublishSerializer(data=request.data))
+        choices = read_input(PublishSerializer, request)
         draft = guides.open_draft(guides.list_versions(get_caller(request), brand))
         if draft is None:
             raise Conflict(_("The guide of %(brand)s has no open draft.") % {"brand": brand.name})

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
 from django.urls import reverse
 from drf_spectacular.utils import extend_schema
-from rest_framework import mixins, viewsets
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -14,13 +12,14 @@ from campaigns.api import serializers
 from campaigns.choices import ImportStatus
 from campaigns.models import FeedImport
 from campaigns.services import imports
-from core.api.conventions import get_caller, idempotent
+from core.api.conventions import get_caller, idempotent, read_input
+from core.api.viewsets import BrandRowsViewSet
 from core.selectors import brands as brand_rows
 
 SHOWN_ISSUES = 100
 
 
-class ImportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[FeedImport]):
+class ImportViewSet(BrandRowsViewSet[FeedImport]):
     """Feeds: checked first with `dry_run`, then applied in full or not at all; what was applied can be undone.
 
     Files above 5 MB are read by a worker: 202, `status` is "waiting", and the `Location` tells when it is over.
@@ -28,10 +27,7 @@ class ImportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
 
     serializer_class = serializers.ImportSerializer
     filterset_fields = ["brand__slug", "status"]
-    queryset = FeedImport.objects.all()
-
-    def get_queryset(self) -> QuerySet[FeedImport]:
-        return FeedImport.objects.visible_to(get_caller(self.request)).select_related("brand", "source")
+    queryset = FeedImport.objects.select_related("brand", "source")
 
     @extend_schema(
         request={"multipart/form-data": serializers.ImportUpload},
@@ -39,7 +35,7 @@ class ImportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
     )
     @idempotent
     def create(self, request: Request) -> Response:
-        upload = serializers.read(serializers.ImportUpload(data=request.data))
+        upload = read_input(serializers.ImportUpload, request)
         brand = brand_rows.get(get_caller(request), upload.pop("brand"))
         is_to_apply, name = not upload.pop("dry_run"), upload["file"].name
         feed_import = imports.upload(
@@ -53,7 +49,7 @@ class ImportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
     @action(detail=True, methods=["post"])
     def check(self, request: Request, pk: str) -> Response:
         """Check a file again with another mapping, kind or list of fixes. Missing settings stay unchanged."""
-        changes = serializers.read(serializers.ImportChange(data=request.data))
+        changes = read_input(serializers.ImportChange, request)
         feed_import = imports.check_again(import_id=self.get_object().pk, by=get_caller(request), **changes)
         return self._answer(feed_import, 200)
 

@@ -26,12 +26,6 @@ from core.api.fields import OwnKey, OwnSlug
 from core.models import Brand
 
 
-def read(serializer: serializers.BaseSerializer[Any]) -> dict[str, Any]:
-    """Return the checked fields of a request. Raises ValidationError."""
-    serializer.is_valid(raise_exception=True)
-    return dict(serializer.validated_data)
-
-
 class VariantSerializer(serializers.ModelSerializer[Variant]):
     class Meta:
         model = Variant

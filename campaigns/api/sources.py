@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
-from rest_framework import mixins, viewsets
 from rest_framework import serializers as fields
 from rest_framework.decorators import action
 from rest_framework.parsers import BaseParser
@@ -22,8 +20,9 @@ from campaigns.choices import SourceKind, SubjectKind
 from campaigns.models import FeedSource
 from campaigns.services import pushes, sources
 from core import storable
-from core.api.conventions import get_caller, idempotent
+from core.api.conventions import get_caller, idempotent, read_input
 from core.api.parsers import JSONParser, read_text
+from core.api.viewsets import BrandRowsViewSet
 from core.errors import Invalid, Problem
 from core.models import Brand
 from core.selectors import brands as brand_rows
@@ -77,20 +76,17 @@ class FeedSourceRequest(fields.Serializer[Any]):
     every_minutes = fields.IntegerField(default=1440)
 
 
-class FeedSourceViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[FeedSource]):
+class FeedSourceViewSet(BrandRowsViewSet[FeedSource]):
     """Feed sources: fetched from a URL on a schedule, or pushed by the client."""
 
     serializer_class = FeedSourceSerializer
     filterset_fields = ["brand__slug", "kind", "slug"]
-    queryset = FeedSource.objects.all()
-
-    def get_queryset(self) -> QuerySet[FeedSource]:
-        return FeedSource.objects.visible_to(get_caller(self.request)).select_related("brand")
+    queryset = FeedSource.objects.select_related("brand")
 
     @extend_schema(request=FeedSourceRequest, responses={201: FeedSourceSerializer})
     @idempotent
     def create(self, request: Request) -> Response:
-        settings = serializers.read(FeedSourceRequest(data=request.data))
+        settings = read_input(FeedSourceRequest, request)
         brand = brand_rows.get(get_caller(request), settings.pop("brand"))
         return self._answer(sources.create(brand=brand, by=get_caller(request), **settings), 201)
 

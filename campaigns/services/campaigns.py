@@ -17,11 +17,12 @@ from campaigns import events, name_patterns
 from campaigns.choices import ImageFormat
 from campaigns.models import Campaign, OutputSpec, Subject
 from campaigns.photos.colours import HEX
+from campaigns.services.subjects import free_key
 from core.access import Action, require
 from core.errors import Conflict, Invalid, Problem, Stale
 from core.events import publish
 from core.models import Brand, User
-from core.refusals import get_or_refuse
+from core.selectors.rows import first_or_refuse
 
 BRIEF_FIELDS = frozenset({
     "name", "purpose", "audience", "channel", "starts_on", "ends_on", "budget", "patience_seconds", "pilot_decisions",
@@ -75,7 +76,7 @@ def get_or_create_sandbox(*, brand: Brand, by: User) -> Campaign:
     if existing is not None:
         return existing
     taken = set(Campaign.objects.filter(brand=brand, slug__startswith="sandbox").values_list("slug", flat=True))
-    slug = next(name for name in ("sandbox", *(f"sandbox-{n}" for n in range(2, len(taken) + 3))) if name not in taken)
+    slug = free_key("sandbox", taken)
     made = Campaign.objects.create(brand=brand, slug=slug, name="Sandbox", owner=by, is_sandbox=True)
     OutputSpec.objects.create(campaign=made, slug="try", width=SANDBOX_PX, height=SANDBOX_PX, asset_type="try")
     publish(events.CampaignCreated.of(made, slug=slug, name=made.name, is_sandbox=True), by=by)
@@ -153,7 +154,7 @@ def add_subjects(*, campaign_id: int, by: User, subject_ids: Iterable[int] | Non
 def lock(campaign_id: int) -> Campaign:
     """Return the campaign with its brand, its row locked until the transaction ends. Raises NotFound."""
     rows = Campaign.objects.select_for_update(of=("self",)).select_related("brand")
-    return get_or_refuse(rows.filter(pk=campaign_id), _("There is no campaign %(id)s.") % {"id": campaign_id})
+    return first_or_refuse(rows.filter(pk=campaign_id), _("There is no campaign %(id)s.") % {"id": campaign_id})
 
 
 def _ensure_brief(fields: dict[str, Any], brand: Brand) -> None:

@@ -19,7 +19,7 @@ from core import events as core_events
 from core.access import Action, require
 from core.errors import Conflict, Invalid, Problem, Stale
 from core.models import Brand, User
-from core.refusals import get_or_refuse
+from core.selectors.rows import first_or_refuse
 
 NOTE_LENGTH = 2000
 
@@ -117,7 +117,7 @@ def _create_draft(brand: Brand, by: User) -> GuideVersion:
 
 def _lock(guide_id: int) -> GuideVersion:
     rows = GuideVersion.objects.select_for_update(of=("self",)).select_related("brand")
-    return get_or_refuse(rows.filter(pk=guide_id), _("There is no guide version %(id)s.") % {"id": guide_id})
+    return first_or_refuse(rows.filter(pk=guide_id), _("There is no guide version %(id)s.") % {"id": guide_id})
 
 
 def publish_event(guide: GuideVersion, kind: type[core_events.DomainEvent], by: User, **more: Any) -> None:

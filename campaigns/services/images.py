@@ -19,7 +19,7 @@ from core.access import Action, require
 from core.errors import Invalid, Problem
 from core.events import publish
 from core.models import User
-from core.refusals import get_or_refuse
+from core.selectors.rows import first_or_refuse
 
 MAX_IMAGES = 24
 """The most images beside one brief, or of one use in a guide. Nobody looks at more."""
@@ -168,14 +168,14 @@ def _check_caption(caption: str) -> None:
 
 
 def _guide_image(image_id: int) -> GuideImage:
-    return get_or_refuse(
+    return first_or_refuse(
         GuideImage.objects.filter(pk=image_id), _("There is no guide image %(id)s.") % {"id": image_id}
     )
 
 
 def _brief_image(image_id: int, by: User) -> tuple[BriefImage, Campaign]:
     message = _("There is no image %(id)s beside a brief.") % {"id": image_id}
-    image = get_or_refuse(BriefImage.objects.filter(pk=image_id), message)
+    image = first_or_refuse(BriefImage.objects.filter(pk=image_id), message)
     campaign = campaigns.lock(image.campaign_id)
     require(by, Action.EDIT_CAMPAIGN, campaign.brand)
     return image, campaign

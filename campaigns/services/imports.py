@@ -19,15 +19,16 @@ from django.utils.translation import gettext as _
 
 from campaigns import events
 from campaigns.choices import ImportStatus, SubjectKind
-from campaigns.feeds import FeedRefused, encodings, fixes
+from campaigns.feeds import FeedRefused
 from campaigns.models import FeedImport, FeedSource, ImportChange
 from campaigns.services import feed_reading, mappings, undoing
+from campaigns.services.feed_reading import ensure_file_kept, is_file_kept, read_head
 from core import access, clock, stored_files
 from core.access import Action
-from core.errors import Busy, Conflict, Invalid, NotFound, Problem
+from core.errors import Busy, Conflict, Invalid, NotFound
 from core.events import publish
 from core.models import Brand, User
-from core.refusals import get_or_refuse
+from core.selectors.rows import first_or_refuse
 
 MAX_FILE_BYTES = 1 << 30
 MAX_IMMEDIATE_BYTES = 5_000_000
@@ -64,7 +65,7 @@ def import_feed(
     unknown kind, field or fix. Not to be called inside a transaction: parsing may take minutes.
     """
     offered = _store_file(
-        brand=brand, file=file, file_name=file_name, by=by, kind=kind, mapping=mapping, source=source, chosen=fixes,
+        brand=brand, file=file, file_name=file_name, by=by, kind=kind, mapping=mapping, source=source, fixes=fixes,
         encoding=encoding,
     )  # fmt: skip
     offered.is_to_apply = not dry_run
@@ -101,7 +102,7 @@ def upload(
     Raises NotAllowed, and Invalid as import_feed does, and for a file that is too large.
     """
     offered = _store_file(
-        brand=brand, file=file, file_name=file_name, by=by, kind=kind, mapping=mapping, source=source, chosen=fixes,
+        brand=brand, file=file, file_name=file_name, by=by, kind=kind, mapping=mapping, source=source, fixes=fixes,
         encoding=encoding,
     )  # fmt: skip
     if not offered.storage_key:
@@ -125,7 +126,7 @@ def check_again(
     Raises NotAllowed, Invalid, and Conflict when it is being read, was applied, or is no longer kept.
     """
     feed_import = _load(import_id, by)
-    ensure_kind(kind or feed_import.subject_kind)
+    mappings.ensure_kind(kind or feed_import.subject_kind)
     changes: dict[str, Any] = {"is_to_apply": False}
     if mapping is not None:
         changes["mapping"] = mappings.ensure_fields(mapping)
@@ -133,10 +134,10 @@ def check_again(
     if kind is not None:
         changes["subject_kind"] = kind
     if fixes is not None:
-        changes["fixes"] = _ensure_fixes(fixes)
+        changes["fixes"] = mappings.ensure_fixes(fixes)
     if encoding is not None:
-        changes["encoding"] = _ensure_encoding(encoding)
-    _mark_waiting(feed_import, by, among=_OPEN, **changes)
+        changes["encoding"] = mappings.ensure_encoding(encoding)
+    _mark_waiting(feed_import, among=_OPEN, **changes)
     return _read_if_small(import_id)
 
 
@@ -172,7 +173,7 @@ def apply(*, import_id: int, by: User) -> FeedImport:
     if feed_import.error_count:
         message = _("%(count)s mistakes are in the way; fix them first.")
         raise Conflict(message % {"count": f"{feed_import.error_count:,}"})
-    _mark_waiting(feed_import, by, among=(ImportStatus.CHECKED,), is_to_apply=True, requested_by=by)
+    _mark_waiting(feed_import, among=(ImportStatus.CHECKED,), is_to_apply=True, requested_by=by)
     return _read_if_small(import_id)
 
 
@@ -232,7 +233,7 @@ def _read_waiting(import_id: int) -> bool:
         _undo_now(offered, offered.undone_by, among=ImportStatus.WAITING)
     elif has_failed:
         feed_reading.refuse(offered, _FAILED_REPEATEDLY)
-    elif not feed_reading.is_file_kept(offered):
+    elif not is_file_kept(offered):
         feed_reading.refuse(offered, "The file is no longer kept. Drop it again.")
     else:
         try:
@@ -280,20 +281,20 @@ def _store_file(
     kind: str,
     mapping: Mapping[str, str] | None,
     source: FeedSource | None,
-    chosen: Sequence[Mapping[str, Any]],
+    fixes: Sequence[Mapping[str, Any]],
     encoding: str,
 ) -> FeedImport:
     """Store the file and return an unsaved import; it has no storage key if the file is too large."""
     access.require(by, Action.IMPORT_FEED, brand)
-    ensure_kind(kind)
+    mappings.ensure_kind(kind)
     offered = FeedImport(
         brand=brand,
         file_name=feed_reading.storable(Path(file_name.replace("\\", "/")).name)[:300] or "feed",
         subject_kind=kind,
-        fixes=_ensure_fixes(chosen),
+        fixes=mappings.ensure_fixes(fixes),
         mapping=mappings.ensure_fields(mapping or {}),
         source=source,
-        encoding=_ensure_encoding(encoding) or _last_encoding(source),
+        encoding=mappings.ensure_encoding(encoding) or _last_encoding(source),
         requested_by=by,
     )
     try:
@@ -337,7 +338,7 @@ def _use_saved_mapping(offered: FeedImport) -> None:
     """Set the mapping that is saved for its source or for its headings."""
     source = offered.source
     if source is None and mappings.has_saved_mappings(offered.brand):
-        head = feed_reading.read_head(offered, rows=0)
+        head = read_head(offered, rows=0)
         source = None if isinstance(head, FeedRefused) else mappings.find_saved_mapping(offered.brand, head.header)
     if source is None:
         return
@@ -349,48 +350,22 @@ def _use_saved_mapping(offered: FeedImport) -> None:
 def _is_unreadable(offered: FeedImport) -> bool:
     """True if the first rows show already that the file cannot be read; then nobody has to wait for it."""
     try:
-        head = feed_reading.read_head(offered, rows=1)
+        head = read_head(offered, rows=1)
     except Conflict:
         return True
     return isinstance(head, FeedRefused) or head.needs_mapping
 
 
-def ensure_kind(kind: str) -> None:
-    if kind not in SubjectKind.values:
-        message = _("There is no kind %(kind)r; known are %(names)s.")
-        raise Invalid(message % {"kind": kind, "names": ", ".join(SubjectKind.values)})
-
-
-def _ensure_encoding(encoding: str) -> str:
-    if encoding and encoding not in encodings.LABELS:
-        message = _("There is no encoding %(name)r to choose; known are %(names)s. Leave it empty for a guess.")
-        message %= {"name": encoding[:60], "names": ", ".join(encodings.LABELS)}
-        raise Invalid(message, [Problem("/encoding", message, encoding)])
-    return encoding
-
-
-def _ensure_fixes(chosen: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    cleaned = []
-    for place, given in enumerate(chosen):
-        cause, fix, columns = str(given.get("cause", "")), str(given.get("fix", "")), given.get("columns") or []
-        try:
-            fixes.find_fix(cause, fix)
-        except fixes.UnknownFix as error:
-            raise Invalid(str(error), [Problem(f"/fixes/{place}", str(error), fix)]) from None
-        cleaned.append({"cause": cause, "fix": fix, "columns": [str(column)[:200] for column in columns], "changed": 0})
-    return cleaned
-
-
 def _load(import_id: int, by: User) -> FeedImport:
     rows = FeedImport.objects.select_related("brand", "source", "requested_by")
-    feed_import = get_or_refuse(rows.filter(pk=import_id), _("There is no import %(id)s.") % {"id": import_id})
+    feed_import = first_or_refuse(rows.filter(pk=import_id), _("There is no import %(id)s.") % {"id": import_id})
     access.require(by, Action.IMPORT_FEED, feed_import.brand)
     return feed_import
 
 
-def _mark_waiting(feed_import: FeedImport, by: User, *, among: Sequence[str], **changes: Any) -> None:
+def _mark_waiting(feed_import: FeedImport, *, among: Sequence[str], **changes: Any) -> None:
     """Compare-and-set to waiting, if the status is in `among` and fixes and mapping are unchanged."""
-    feed_reading.ensure_file_kept(feed_import)
+    ensure_file_kept(feed_import)
     seen = FeedImport.objects.filter(
         pk=feed_import.pk, status__in=among, fixes=feed_import.fixes, mapping=feed_import.mapping
     )

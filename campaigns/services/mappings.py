@@ -1,16 +1,20 @@
-"""Assignments of a file's columns to fields, remembered per brand for the next file with the same headings."""
+"""The settings for reading a file: columns to fields, kind, encoding, fixes.
+
+The assignment of columns is remembered per brand for the next file with the same headings.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from django.db import transaction
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
 
 from campaigns import events
-from campaigns.choices import SourceKind
-from campaigns.feeds import FeedRefused, Header
+from campaigns.choices import SourceKind, SubjectKind
+from campaigns.feeds import FeedRefused, Header, encodings, fixes
 from campaigns.feeds import mapping as columns_of
 from campaigns.models import FeedImport, FeedSource
 from campaigns.services import feed_reading
@@ -48,6 +52,32 @@ def ensure_fields(mapping: Mapping[str, str]) -> dict[str, str]:
         message = _("The mapping names fields that do not exist; known are %(names)s.")
         raise Invalid(message % {"names": ", ".join(names)}, problems)
     return dict(mapping)
+
+
+def ensure_kind(kind: str) -> None:
+    if kind not in SubjectKind.values:
+        message = _("There is no kind %(kind)r; known are %(names)s.")
+        raise Invalid(message % {"kind": kind, "names": ", ".join(SubjectKind.values)})
+
+
+def ensure_encoding(encoding: str) -> str:
+    if encoding and encoding not in encodings.LABELS:
+        message = _("There is no encoding %(name)r to choose; known are %(names)s. Leave it empty for a guess.")
+        message %= {"name": encoding[:60], "names": ", ".join(encodings.LABELS)}
+        raise Invalid(message, [Problem("/encoding", message, encoding)])
+    return encoding
+
+
+def ensure_fixes(chosen: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    cleaned = []
+    for place, given in enumerate(chosen):
+        cause, fix, columns = str(given.get("cause", "")), str(given.get("fix", "")), given.get("columns") or []
+        try:
+            fixes.find_fix(cause, fix)
+        except fixes.UnknownFix as error:
+            raise Invalid(str(error), [Problem(f"/fixes/{place}", str(error), fix)]) from None
+        cleaned.append({"cause": cause, "fix": fix, "columns": [str(column)[:200] for column in columns], "changed": 0})
+    return cleaned
 
 
 @transaction.atomic

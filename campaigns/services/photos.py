@@ -22,7 +22,7 @@ from core.access import Action, require
 from core.errors import Invalid, Problem
 from core.events import DomainEvent, publish
 from core.models import User
-from core.refusals import get_or_refuse
+from core.selectors.rows import first_or_refuse
 
 WAITING = (PhotoStatus.PENDING, PhotoStatus.REFUSED)
 
@@ -65,7 +65,7 @@ def attach_fetched(*, photo_id: int, data: bytes, label: str) -> ReferencePhoto:
     got its file meanwhile, or was removed, is returned unchanged. Raises NotFound.
     """
     rows = ReferencePhoto.objects.select_related("subject__brand").filter(pk=photo_id)
-    target = get_or_refuse(rows, _("There is no photo %(id)s.") % {"id": photo_id}, photo=photo_id)
+    target = first_or_refuse(rows, _("There is no photo %(id)s.") % {"id": photo_id}, photo=photo_id)
     if target.status not in WAITING:
         return target
     brand = target.subject.brand
@@ -180,7 +180,7 @@ def _subject(photo_id: int | None, subject_id: int | None, by: User) -> Subject:
     if photo_id is not None:
         return selectors.get(photo_id=photo_id, user=by).subject
     rows = Subject.objects.visible_to(by).select_related("brand").filter(pk=subject_id)
-    return get_or_refuse(rows, _("There is no product %(id)s.") % {"id": subject_id}, subject=subject_id)
+    return first_or_refuse(rows, _("There is no product %(id)s.") % {"id": subject_id}, subject=subject_id)
 
 
 def _photo_of(subject: Subject, file_name: str, role: str) -> ReferencePhoto:

@@ -18,7 +18,7 @@ from core.access import Action, require
 from core.errors import Conflict, Invalid, Problem
 from core.events import publish
 from core.models import Brand, User
-from core.refusals import get_or_refuse
+from core.selectors.rows import first_or_refuse
 
 VERSION_FIELDS = frozenset({
     "text", "negative", "style", "axes", "parameters", "needs", "policy", "seed_strategy", "seed", "candidates",
@@ -49,7 +49,7 @@ def add_version(*, template_id: int, by: User, **fields: Any) -> PromptVersion:
     Raises Invalid with the place of every mistake in text, parameters and axes.
     """
     rows = PromptTemplate.objects.select_for_update(of=("self",)).select_related("brand")
-    template = get_or_refuse(rows.filter(pk=template_id), _("There is no prompt %(id)s.") % {"id": template_id})
+    template = first_or_refuse(rows.filter(pk=template_id), _("There is no prompt %(id)s.") % {"id": template_id})
     require(by, Action.EDIT_PROMPT, template.brand)
     ensure_fields({"text": "", **fields}, template.brand)
     number = (template.versions.aggregate(last=Max("number"))["last"] or 0) + 1
@@ -145,7 +145,7 @@ def style_words(fields: dict[str, Any]) -> dict[str, str]:
 def lock(version_id: int) -> PromptVersion:
     """Return the version with template and brand, its row locked until the transaction ends. Raises NotFound."""
     rows = PromptVersion.objects.select_for_update(of=("self",)).select_related("template__brand")
-    return get_or_refuse(rows.filter(pk=version_id), _("There is no prompt version %(id)s.") % {"id": version_id})
+    return first_or_refuse(rows.filter(pk=version_id), _("There is no prompt version %(id)s.") % {"id": version_id})
 
 
 def ensure_fields(fields: dict[str, Any], brand: Brand) -> None:

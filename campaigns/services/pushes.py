@@ -17,7 +17,7 @@ from core import access, clock
 from core.access import Action
 from core.errors import Conflict, Invalid, Problem
 from core.models import Brand, User
-from core.refusals import get_or_refuse
+from core.selectors.rows import first_or_refuse
 
 MAX_ROWS = 10_000
 SHOWN_PROBLEMS = 200
@@ -31,7 +31,7 @@ def push(*, brand: Brand, source_slug: str, rows: Sequence[Any], by: User, dry_r
     """
     message = _("There is no feed source %(slug)r in %(brand)s.") % {"slug": source_slug, "brand": brand.name}
     sources = FeedSource.objects.visible_to(by).select_related("brand")
-    source = get_or_refuse(sources.filter(brand=brand, slug=source_slug), message)
+    source = first_or_refuse(sources.filter(brand=brand, slug=source_slug), message)
     access.require(by, Action.IMPORT_FEED, brand)
     if source.kind != SourceKind.PUSH:
         message = _("%(source)s is not one that rows are pushed to.") % {"source": source.name}
@@ -70,7 +70,7 @@ def _ensure_rows(rows: Sequence[Any]) -> None:
         if not isinstance(row, Mapping) or not row
     ]
     if wrong:
-        message = ngettext("%(count)s of the rows is no object.", "%(count)s of the rows are no objects.", len(wrong))
+        message = _("%(count)s of the rows are no objects.")
         raise Invalid(message % {"count": f"{len(wrong):,}"}, wrong[:SHOWN_PROBLEMS])
 
 

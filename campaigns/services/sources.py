@@ -31,7 +31,8 @@ from core.access import Action
 from core.errors import Conflict, DomainError, Invalid, Problem
 from core.events import publish
 from core.models import Brand, User
-from core.refusals import conflict_on_duplicate, get_or_refuse
+from core.refusals import conflict_on_duplicate
+from core.selectors.rows import first_or_refuse
 from core.services import outgoing_requests
 from core.thread_pools import ThreadPool
 
@@ -127,7 +128,7 @@ def use_mapping_of_import(*, source_id: int, import_id: int, by: User) -> FeedSo
     """Use the column mapping of one import of the brand for this source from now on."""
     source = lock(source_id, by)
     imports_of_brand = FeedImport.objects.filter(pk=import_id, brand=source.brand_id)
-    feed_import = get_or_refuse(imports_of_brand, _("There is no import %(id)s.") % {"id": import_id})
+    feed_import = first_or_refuse(imports_of_brand, _("There is no import %(id)s.") % {"id": import_id})
     source.mapping, source.subject_kind = feed_import.mapping, feed_import.subject_kind
     source.etag = source.last_modified = ""  # the same file must be read again
     if source.kind == SourceKind.URL:
@@ -286,7 +287,7 @@ def lock(source_id: int, by: User) -> FeedSource:
     """Lock the row of a source that `by` may change. Raises NotFound and NotAllowed."""
     sources = FeedSource.objects.visible_to(by).select_for_update(of=("self",)).select_related("brand")
     message = _("There is no feed source %(id)s.") % {"id": source_id}
-    source: FeedSource = get_or_refuse(sources.filter(pk=source_id), message)
+    source: FeedSource = first_or_refuse(sources.filter(pk=source_id), message)
     access.require(by, Action.IMPORT_FEED, source.brand)
     return source
 

@@ -9,7 +9,7 @@ from django.db import transaction
 from campaigns import events
 from campaigns.choices import SubjectKind
 from campaigns.models import PromptTemplate, PromptVersion, Studio, Subject
-from campaigns.services import prompts
+from campaigns.services import prompts, subjects
 from core.access import Action, require
 from core.events import publish
 from core.models import Brand, User
@@ -31,9 +31,9 @@ def ensure_studio(*, brand: Brand, by: User) -> Studio:
     keys = set(Subject.objects.filter(brand=brand, kind=SubjectKind.CONCEPT).values_list("key", flat=True))
     slugs = set(PromptTemplate.objects.filter(brand=brand).values_list("slug", flat=True))
     subject = Subject.objects.create(
-        brand=brand, kind=SubjectKind.CONCEPT, key=_free_slug(keys), name=NAME, is_active=False
+        brand=brand, kind=SubjectKind.CONCEPT, key=subjects.free_key(SLUG, keys), name=NAME, is_active=False
     )
-    template = PromptTemplate.objects.create(brand=brand, slug=_free_slug(slugs), name=NAME)
+    template = PromptTemplate.objects.create(brand=brand, slug=subjects.free_key(SLUG, slugs), name=NAME)
     made = Studio.objects.create(brand=brand, subject=subject, template=template)
     publish(events.StudioOpened.of(made, subject=subject.pk, template=template.pk), by=by)
     return _rows().get(pk=made.pk)
@@ -54,7 +54,3 @@ def find_or_add_version(*, studio: Studio, by: User, **fields: Any) -> PromptVer
 
 def _rows() -> Any:
     return Studio.objects.select_related("brand", "subject", "template")
-
-
-def _free_slug(taken: set[str]) -> str:
-    return next(name for name in (SLUG, *(f"{SLUG}-{n}" for n in range(2, len(taken) + 3))) if name not in taken)

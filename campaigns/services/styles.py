@@ -16,7 +16,7 @@ from core.access import Action, require
 from core.errors import Conflict, Invalid, Problem
 from core.events import publish
 from core.models import Brand, User
-from core.refusals import get_or_refuse
+from core.selectors.rows import first_or_refuse
 
 FIELDS = frozenset({"name", "text", "negative"})
 MAX_TEXT_LENGTH = 2000
@@ -87,7 +87,7 @@ def add_presets(*, brand: Brand, by: User) -> list[StylePreset]:
 
 def _lock(style_id: int) -> StylePreset:
     rows = StylePreset.objects.select_for_update(of=("self",)).select_related("brand")
-    return get_or_refuse(rows.filter(pk=style_id), _("There is no style %(id)s.") % {"id": style_id})
+    return first_or_refuse(rows.filter(pk=style_id), _("There is no style %(id)s.") % {"id": style_id})
 
 
 def _ensure_words(fields: dict[str, str]) -> None:

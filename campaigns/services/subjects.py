@@ -6,7 +6,7 @@ Products from a feed are written by services/staging.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,13 +16,13 @@ from django.utils.translation import gettext as _
 
 from campaigns import events
 from campaigns.models import Subject
-from campaigns.services.imports import ensure_kind
+from campaigns.services.mappings import ensure_kind
 from core import clock
 from core.access import Action, require
 from core.errors import Invalid, Problem, Stale
 from core.events import publish
 from core.models import Brand, User
-from core.refusals import get_or_refuse
+from core.selectors.rows import first_or_refuse
 
 MAX_AT_ONCE = 2000
 KEY_LENGTH, NAME_LENGTH, VALUE_LENGTH = 255, 300, 2000
@@ -81,7 +81,7 @@ def create(*, brand: Brand, kind: str, entries: Sequence[NewSubject], by: User) 
         if entry.name in names or (entry.key and entry.key.casefold() in taken):
             existing.append(entry.name)
             continue
-        key = key if entry.key else _free_key(key, taken)
+        key = key if entry.key else free_key(key, taken)
         taken.add(key.casefold())
         made.append(Subject(brand=brand, kind=kind, key=key, name=entry.name, attributes=dict(entry.attributes)))
     Subject.objects.bulk_create(made)
@@ -150,7 +150,7 @@ def _set_active(subject_id: int, by: User, *, is_active: bool) -> Subject:
 
 def _lock_subject(subject_id: int, by: User) -> Subject:
     rows = Subject.objects.visible_to(by).select_related("brand").filter(pk=subject_id)
-    visible = get_or_refuse(rows, _("There is no subject %(id)s.") % {"id": subject_id}, subject=subject_id)
+    visible = first_or_refuse(rows, _("There is no subject %(id)s.") % {"id": subject_id}, subject=subject_id)
     require(by, Action.EDIT_CAMPAIGN, visible.brand)
     return Subject.objects.select_for_update().get(pk=subject_id)
 
@@ -217,8 +217,7 @@ def _possible_keys(entry_keys: Sequence[tuple[NewSubject, str]]) -> list[str]:
     return [key if number == 1 else f"{key}-{number}" for entry, key in entry_keys for number in range(1, 21)]
 
 
-def _free_key(key: str, taken: set[str]) -> str:
-    if key.casefold() not in taken:
-        return key
-    number = next(number for number in range(2, len(taken) + 3) if f"{key}-{number}".casefold() not in taken)
-    return f"{key}-{number}"
+def free_key(stem: str, taken: Set[str]) -> str:
+    """Return the stem, or the stem and the first number from 2 on, that is not among the case-folded keys `taken`."""
+    keys = (stem, *(f"{stem}-{number}" for number in range(2, len(taken) + 3)))
+    return next(key for key in keys if key.casefold() not in taken)

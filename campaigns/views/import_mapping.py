@@ -18,8 +18,8 @@ from campaigns.models import FeedImport
 from campaigns.selectors import annotated_files
 from campaigns.selectors import imports as selectors
 from campaigns.selectors.imports import FieldChoice
-from campaigns.services import feed_reading, mappings
 from campaigns.services import imports as services
+from campaigns.services import mappings
 from campaigns.views.imports import KINDS
 from core.access import Action
 from core.errors import Conflict
@@ -46,7 +46,7 @@ class Column:
 def mapping(request: BrandRequest, import_id: int) -> HttpResponseBase:
     """Show every column with samples and its field; POST checks the file again with the chosen mapping."""
     feed_import = selectors.get(request.user, import_id, brand_id=request.brand.pk)
-    look = feed_reading.read_head(feed_import, rows=SAMPLE_ROWS)
+    look = services.read_head(feed_import, rows=SAMPLE_ROWS)
     if isinstance(look, FeedRefused):
         raise Conflict(f"The columns cannot be shown: {look}")
     if request.method == "POST":
@@ -74,7 +74,7 @@ def mapping(request: BrandRequest, import_id: int) -> HttpResponseBase:
 def preview(request: BrandRequest, import_id: int) -> HttpResponseBase:
     """Preview the first subjects with the fields chosen in the form, for htmx."""
     feed_import = selectors.get(request.user, import_id, brand_id=request.brand.pk)
-    look = feed_reading.read_head(feed_import, rows=0, mapping={})
+    look = services.read_head(feed_import, rows=0, mapping={})
     if isinstance(look, FeedRefused):
         raise Conflict(f"The columns cannot be shown: {look}")
     shown = annotated_files.preview_import(

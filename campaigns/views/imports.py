@@ -22,7 +22,6 @@ from campaigns.feeds import annotating, pasting
 from campaigns.models import FeedImport
 from campaigns.selectors import annotated_files
 from campaigns.selectors import imports as selectors
-from campaigns.services import feed_reading
 from campaigns.services import imports as services
 from core.access import Action
 from core.errors import Invalid
@@ -86,7 +85,7 @@ def detail(request: BrandRequest, import_id: int) -> HttpResponseBase:
 def _shown(request: BrandRequest, feed_import: FeedImport) -> dict[str, Any]:
     cause = request.GET.get("cause", "")
     is_open = feed_import.status in (ImportStatus.CHECKED, ImportStatus.REFUSED)
-    is_kept = feed_reading.is_file_kept(feed_import)
+    is_kept = services.is_file_kept(feed_import)
     shown: dict[str, Any] = {
         "feed_import": feed_import,
         "cause": cause,

@@ -198,7 +198,7 @@ def test_the_sweeper_leaves_the_file_of_an_import_until_it_is_let_go(offer: Call
     feed_import = offer(FEED)
     later = clock.now() + timedelta(days=2)
     assert sweeper.sweep(now=later) == 0
-    assert feed_reading.is_file_kept(feed_import)
+    assert imports.is_file_kept(feed_import)
     FeedImport.objects.update(created_at=clock.now() - imports.KEPT_FOR - timedelta(hours=1))
     assert imports.release_old_files() == 1
     assert sweeper.sweep(now=later) == 1
