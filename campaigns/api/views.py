@@ -59,7 +59,7 @@ class CampaignViewSet(BrandRowsViewSet[Campaign]):
     @idempotent
     def create(self, request: Request) -> Response:
         fields = read_input(serializers.CampaignSerializer, request)
-        brand = brand_rows.get(get_caller(request), fields.pop("brand").slug)
+        brand = fields.pop("brand")
         specs = [campaigns.SpecInput(**spec) for spec in fields.pop("output_specs", [])]
         keys = fields.pop("subjects", [])
         with transaction.atomic():
@@ -110,8 +110,7 @@ class PromptTemplateViewSet(BrandRowsViewSet[PromptTemplate]):
     @idempotent
     def create(self, request: Request) -> Response:
         fields = read_input(serializers.PromptTemplateSerializer, request)
-        brand = brand_rows.get(get_caller(request), fields.pop("brand").slug)
-        made = prompts.create_template(brand=brand, by=get_caller(request), **fields)
+        made = prompts.create_template(by=get_caller(request), **fields)
         return Response(self.get_serializer(made).data, status=201)
 
 

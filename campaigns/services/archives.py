@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -130,9 +129,8 @@ def _attach_many(brand: Brand, offered: Iterable[_File], by: User) -> AttachRepo
         elif not matches:
             left.append(file)
     pairs += _match_by_sku(brand, left, report)
-    remaining = iter(pairs)
-    while batch := list(islice(remaining, BATCH_SIZE)):
-        _attach_batch(brand, batch, by, report)
+    for start in range(0, len(pairs), BATCH_SIZE):
+        _attach_batch(brand, pairs[start : start + BATCH_SIZE], by, report)
     report.missing = len(waiting) - len(matched)
     return report
 

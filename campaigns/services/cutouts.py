@@ -21,7 +21,6 @@ from core.events import DomainEvent, publish_all
 from core.models import Brand, User
 
 MAX_AT_ONCE = 2000
-"""The most cut-outs that are accepted or taken back in one call."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import IO
 
@@ -161,40 +161,29 @@ def _check_sets(feed: Feed, report: IssueReport, *, batch: uuid.UUID, offered: F
     columns = feed.binding.columns
     key, name, variant = columns["key"], columns["name"], columns.get("variant", columns["key"])
     made = "" if key != name else " made of the title"
-
-    def duplicate(what: str) -> Callable[[Mistake], str]:
-        return lambda mistake: (
-            f"the {what} “{mistake.key[:80]}”{made} already stands in row {mistake.first_row}; expected it once."
-        )
-
-    limit = MAX_STORED_PER_CAUSE
-    keys = staging.duplicates(batch, of_subjects=True, limit=limit)
-    _report_mistakes(feed, report, keys, column=key, cause="duplicate_key", sentence=duplicate("key"))
-    variants = staging.duplicates(batch, of_subjects=False, limit=limit)
-    _report_mistakes(feed, report, variants, column=variant, cause="duplicate_variant", sentence=duplicate("variant"))
+    for what, column, cause in (("key", key, "duplicate_key"), ("variant", variant, "duplicate_variant")):
+        sentences = [
+            (row, f"the {what} “{row.key[:80]}”{made} already stands in row {row.first_row}; expected it once.")
+            for row in staging.duplicates(batch, of_subjects=what == "key", limit=MAX_STORED_PER_CAUSE)
+        ]
+        _report_mistakes(feed, report, sentences, column=column, cause=cause)
     if not report.total:
-        brand = offered.brand
-        orphans = staging.orphans(batch, brand_id=brand.pk, limit=limit)
-        _report_mistakes(
-            feed, report, orphans, column=name, cause="parent_unknown",
-            sentence=lambda mistake: (
-                f"“{mistake.key[:80]}” has no row with a name in this file and is not known in {brand.name}; "
-                "expected its name here, or its import first."
-            ),
-        )  # fmt: skip
+        unknown = f"has no row with a name in this file and is not known in {offered.brand.name}"
+        sentences = [
+            (row, f"“{row.key[:80]}” {unknown}; expected its name here, or its import first.")
+            for row in staging.orphans(batch, brand_id=offered.brand_id, limit=MAX_STORED_PER_CAUSE)
+        ]
+        _report_mistakes(feed, report, sentences, column=name, cause="parent_unknown")
 
 
 def _report_mistakes(
-    feed: Feed, report: IssueReport, mistakes: Iterable[Mistake], *, column: int, cause: str,
-    sentence: Callable[[Mistake], str],
-) -> None:  # fmt: skip
+    feed: Feed, report: IssueReport, sentences: Sequence[tuple[Mistake, str]], *, column: int, cause: str
+) -> None:
     """Report mistakes of one cause, each at its cell; mistakes beyond the query's limit are only counted."""
-    total = 0
-    for mistake in mistakes:
-        report.add(feed.header.issue(mistake.row, column, mistake.key, cause, sentence(mistake)))
-        total = mistake.total
-    if total:
-        report.counts[cause] = total
+    for mistake, sentence in sentences:
+        report.add(feed.header.issue(mistake.row, column, mistake.key, cause, sentence))
+    if sentences:
+        report.counts[cause] = sentences[0][0].total
 
 
 def conclude_reading(parsed: ParsedFile, offered: FeedImport, *, batch: uuid.UUID) -> FeedImport:

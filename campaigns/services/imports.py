@@ -5,6 +5,7 @@ services/feed_reading.py reads a file; services/mappings.py remembers its column
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -318,13 +319,12 @@ def _last_encoding(source: FeedSource | None) -> str:
 def _store_stream(file: IO[bytes] | Path) -> stored_files.StoredFile:
     """Store the file in pieces; raise TooLarge without reading it if its size is known to be too large."""
     if isinstance(file, Path):
-        if file.stat().st_size > MAX_FILE_BYTES:
-            raise stored_files.TooLarge
         with file.open("rb") as stream:
-            return stored_files.put_stream(stream, suffix="feed", max_bytes=MAX_FILE_BYTES)
-    if (getattr(file, "size", 0) or 0) > MAX_FILE_BYTES:
-        raise stored_files.TooLarge
+            return _store_stream(stream)
     if file.seekable():
+        file.seek(0, os.SEEK_END)
+        if file.tell() > MAX_FILE_BYTES:
+            raise stored_files.TooLarge
         file.seek(0)
     return stored_files.put_stream(file, suffix="feed", max_bytes=MAX_FILE_BYTES)
 
@@ -337,7 +337,7 @@ def _too_large(size: int) -> str:
 def _use_saved_mapping(offered: FeedImport) -> None:
     """Set the mapping that is saved for its source or for its headings."""
     source = offered.source
-    if source is None and mappings.has_saved_mappings(offered.brand):
+    if source is None and mappings.saved_mappings(offered.brand).exists():
         head = read_head(offered, rows=0)
         source = None if isinstance(head, FeedRefused) else mappings.find_saved_mapping(offered.brand, head.header)
     if source is None:

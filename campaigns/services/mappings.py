@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
 
@@ -26,18 +27,14 @@ from core.models import Brand, User
 MAX_NAME = 120
 
 
-def has_saved_mappings(brand: Brand) -> bool:
-    """True if the brand has any saved mapping; without one there is no need to open a file to look for a match."""
-    return FeedSource.objects.filter(brand=brand, kind=SourceKind.UPLOAD, is_enabled=True).exclude(mapping={}).exists()
+def saved_mappings(brand: Brand) -> QuerySet[FeedSource]:
+    """Return the brand's upload sources that have a mapping."""
+    return FeedSource.objects.filter(brand=brand, kind=SourceKind.UPLOAD, is_enabled=True).exclude(mapping={})
 
 
 def find_saved_mapping(brand: Brand, header: Header) -> FeedSource | None:
     """Return the upload source with these headings, if somebody saved a mapping for them."""
-    sources = FeedSource.objects.filter(
-        brand=brand, kind=SourceKind.UPLOAD, is_enabled=True, header_sha256=columns_of.header_sha256(header)
-    )
-    source: FeedSource | None = sources.exclude(mapping={}).order_by("-pk").first()
-    return source
+    return saved_mappings(brand).filter(header_sha256=columns_of.header_sha256(header)).order_by("-pk").first()
 
 
 def ensure_fields(mapping: Mapping[str, str]) -> dict[str, str]:

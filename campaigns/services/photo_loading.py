@@ -43,7 +43,6 @@ LEASE = timedelta(minutes=5)
 THREADS = 4
 PER_HOST = 2
 """Few, because a shop's server also serves its customers."""
-
 STORAGE_WAIT_SECONDS = 300.0
 """Wait before a photo that was fetched but not stored is fetched again."""
 
@@ -130,13 +129,9 @@ def load(claimed: ClaimedPhoto) -> None:
         return
     try:
         with fetching.fetch(
-            claimed.source,
-            max_bytes=intake.MAX_BYTES,
-            timeout_seconds=TIMEOUT_SECONDS,
-            accept=["image/"],
-            policy=outgoing_requests.fetch_policy(),
-            agent=outgoing_requests.user_agent(),
-        ) as fetched:
+            claimed.source, max_bytes=intake.MAX_BYTES, timeout_seconds=TIMEOUT_SECONDS, accept=["image/"],
+            policy=outgoing_requests.fetch_policy(), agent=outgoing_requests.user_agent(),
+        ) as fetched:  # fmt: skip
             data = fetched.data
     except fetching.Refused as refusal:
         _retry_later(claimed, refusal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.db import transaction
@@ -150,75 +151,68 @@ def lock(version_id: int) -> PromptVersion:
 
 def ensure_fields(fields: dict[str, Any], brand: Brand) -> None:
     """Raise Invalid unless these fields make a version that can be rendered."""
-    problems = [
-        Problem(name, _("A prompt version has no such field.")) for name in sorted(set(fields) - VERSION_FIELDS)
-    ]
-    for name in ("text", "negative"):
-        problems += _syntax_problems(name, fields.get(name, ""))
-    for name in ("axes", "parameters", "needs", "policy"):
-        if not isinstance(fields.get(name, {}), dict):
-            problems.append(Problem(name, _("Give an object of names and values."), str(fields[name])[:100]))
-            return _refuse(problems)
-    for key, value in fields.get("parameters", {}).items():
-        problems += _syntax_problems(f"parameters/{key}", value)
-    try:
-        prompts.expand_axes(fields.get("axes", {}))
-    except prompts.AxisError as error:
-        problems.append(Problem(f"axes/{error.axis}", error.message))
-    style = fields.get("style")
-    if style is not None and style.brand_id != brand.pk:
-        problems.append(Problem("style", _("This style belongs to another brand.")))
-    if len(str(fields.get("note", ""))) > MAX_NOTE_LENGTH:
-        problems.append(Problem("note", _("Say it in at most %(most)d characters.") % {"most": MAX_NOTE_LENGTH}))
-    return _refuse(problems + _number_problems(fields) + _policy_problems(fields.get("policy", {})))
-
-
-def _refuse(problems: list[Problem]) -> None:
-    if problems:
+    if problems := list(_problems(fields, brand)):
         raise Invalid(_("The prompt has mistakes."), problems)
 
 
-def _syntax_problems(pointer: str, value: Any) -> list[Problem]:
-    if isinstance(value, dict | list):
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        return [problem for key, inner in items for problem in _syntax_problems(f"{pointer}/{key}", inner)]
-    if not isinstance(value, str):
-        return []
+def _problems(fields: dict[str, Any], brand: Brand) -> Iterator[Problem]:
+    for name in sorted(set(fields) - VERSION_FIELDS):
+        yield Problem(name, _("A prompt version has no such field."))
+    for name in ("text", "negative"):
+        yield from _syntax_problems(name, fields.get(name, ""))
+    for name in ("axes", "parameters", "needs", "policy"):
+        if not isinstance(fields.get(name, {}), dict):
+            yield Problem(name, _("Give an object of names and values."), str(fields[name])[:100])
+            return
+    yield from _syntax_problems("parameters", fields.get("parameters", {}))
     try:
-        prompts.parse(value)
-    except prompts.PromptSyntaxError as error:
-        place = prompts.describe_position(value, error.position)
-        return [Problem(pointer, f"{error.message} ({place}).", value[error.position : error.position + 40])]
-    return []
+        prompts.expand_axes(fields.get("axes", {}))
+    except prompts.AxisError as error:
+        yield Problem(f"axes/{error.axis}", error.message)
+    style = fields.get("style")
+    if style is not None and style.brand_id != brand.pk:
+        yield Problem("style", _("This style belongs to another brand."))
+    if len(str(fields.get("note", ""))) > MAX_NOTE_LENGTH:
+        yield Problem("note", _("Say it in at most %(most)d characters.") % {"most": MAX_NOTE_LENGTH})
+    yield from _seed_problems(fields)
+    yield from _policy_problems(fields.get("policy", {}))
 
 
-def _number_problems(fields: dict[str, Any]) -> list[Problem]:
-    problems = []
+def _syntax_problems(pointer: str, value: Any) -> Iterator[Problem]:
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _syntax_problems(f"{pointer}/{key}", inner)
+    elif isinstance(value, str):
+        try:
+            prompts.parse(value)
+        except prompts.PromptSyntaxError as error:
+            place = prompts.describe_position(value, error.position)
+            yield Problem(pointer, f"{error.message} ({place}).", value[error.position : error.position + 40])
+
+
+def _seed_problems(fields: dict[str, Any]) -> Iterator[Problem]:
     candidates = fields.get("candidates", 1)
     if not isinstance(candidates, int) or not 1 <= candidates <= 8:
-        problems.append(Problem("candidates", _("Ask for 1 to 8 candidates per image."), str(candidates)))
+        yield Problem("candidates", _("Ask for 1 to 8 candidates per image."), str(candidates))
     seed = fields.get("seed", 0)
     if not isinstance(seed, int) or not 0 <= seed <= prompts.MAX_SEED:
         message = _("Give a whole number from 0 to %(most)d.") % {"most": prompts.MAX_SEED}
-        problems.append(Problem("seed", message, str(seed)))
+        yield Problem("seed", message, str(seed))
     strategy = fields.get("seed_strategy", SeedStrategy.PER_SUBJECT)
     if strategy not in SeedStrategy.values:
         message = _("Known are %(names)s.") % {"names": ", ".join(SeedStrategy.values)}
-        problems.append(Problem("seed_strategy", message, str(strategy)))
-    return problems
+        yield Problem("seed_strategy", message, str(strategy))
 
 
-def _policy_problems(policy: dict[str, Any]) -> list[Problem]:
-    problems = []
+def _policy_problems(policy: dict[str, Any]) -> Iterator[Problem]:
     on_fail = policy.get("on_fail", "flag")
     if on_fail not in FAILURE_POLICIES:
         message = _("Known are %(names)s.") % {"names": ", ".join(FAILURE_POLICIES)}
-        problems.append(Problem("policy/on_fail", message, str(on_fail)))
+        yield Problem("policy/on_fail", message, str(on_fail))
     regenerations = policy.get("max_regenerations", 0)
     if not isinstance(regenerations, int) or not 0 <= regenerations <= MAX_REGENERATIONS:
         message = _("Give 0 to %(most)d.") % {"most": MAX_REGENERATIONS}
-        problems.append(Problem("policy/max_regenerations", message, str(regenerations)))
-    return problems
+        yield Problem("policy/max_regenerations", message, str(regenerations))
 
 
 def ensure_named(slug: str, name: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import PurePosixPath
@@ -65,9 +64,11 @@ def create(
     Raises NotAllowed, and Invalid for an empty or taken name, a forbidden address, or an interval out of range.
     """
     access.require(by, Action.IMPORT_FEED, brand)
-    source = FeedSource(brand=brand, kind=kind, created_by=by, slug=slugify(name)[:50])
-    address = _entered_url(url.strip())
-    _set_fields(source, name=name, url=address, every_minutes=every_minutes, subject_kind=subject_kind)
+    source = FeedSource(
+        brand=brand, kind=kind, created_by=by, slug=slugify(name)[:50], name=name, url=_entered_url(url.strip()),
+        every_minutes=every_minutes, subject_kind=subject_kind,
+    )  # fmt: skip
+    _clean_fields(source)
     if kind == SourceKind.URL:
         source.next_fetch_at = timezone.now()
     with conflict_on_duplicate():
@@ -91,15 +92,13 @@ def change(
     Pages show an address with “?…” in place of its query; such an address means the stored one.
     """
     source = lock(source_id, by)
-    address = source.url if url is None else _entered_url(url.strip(), source.url)
-    is_elsewhere = address != source.url
-    _set_fields(
-        source,
-        name=source.name if name is None else name,
-        url=address,
-        every_minutes=source.every_minutes if every_minutes is None else every_minutes,
-        subject_kind=source.subject_kind if subject_kind is None else subject_kind,
-    )
+    address = None if url is None else _entered_url(url.strip(), source.url)
+    is_elsewhere = address not in (None, source.url)
+    given = {"name": name, "url": address, "every_minutes": every_minutes, "subject_kind": subject_kind}
+    for field, value in given.items():
+        if value is not None:
+            setattr(source, field, value)
+    _clean_fields(source)
     if is_elsewhere:
         source.etag = source.last_modified = source.error = ""
         source.failures, source.next_fetch_at = 0, timezone.now()
@@ -172,59 +171,49 @@ def claim() -> int | None:
     return None
 
 
-@dataclass(frozen=True)
-class _FetchResult:
-    """The result of a fetch. feed_import: the import of the current file; is_new: it was imported just now."""
-
-    tags: dict[str, str]
-    feed_import: FeedImport | None
-    is_new: bool
-
-    @property
-    def mistakes(self) -> str:
-        """Return a sentence about the file's mistakes; "" if it was, or could be, applied."""
-        if self.feed_import is None or self.feed_import.status != ImportStatus.REFUSED:
-            return ""
-        count = self.feed_import.error_count
-        words = "1 mistake" if count == 1 else f"{count:,} mistakes"
-        return f"The file has {words}, so nothing of it was taken over."
-
-
 def fetch(source_id: int) -> None:
     """Fetch one claimed source and import what is new. Not to be called in a transaction."""
     source = FeedSource.objects.select_related("brand", "created_by").get(pk=source_id)
     try:
-        result = _fetch_and_import(source)
+        feed_import, is_new, tags = _fetch_and_import(source)
     except fetching.Refused as refusal:
         _record_failure(source, refusal.message, wait_seconds=refusal.retry_after_seconds or 0.0)
         return
     except DomainError as refusal:
         _record_failure(source, refusal.message)
         return
-    if result.mistakes and result.is_new:
-        _record_failure(source, result.mistakes, result=result)
+    mistakes = _mistakes(feed_import)
+    if mistakes and is_new:
+        _record_failure(source, mistakes, tags=tags)
         return
-    failures = 1 if result.mistakes else 0  # the same wrong file is still there
-    wait = timedelta(minutes=source.every_minutes)
-    _store_fetch_end(source, wait, failures=failures, error=result.mistakes, **result.tags)
+    failures = 1 if mistakes else 0  # the same wrong file is still there
+    _store_fetch_end(source, timedelta(minutes=source.every_minutes), failures=failures, error=mistakes, **tags)
 
 
-def _fetch_and_import(source: FeedSource) -> _FetchResult:
+def _mistakes(feed_import: FeedImport | None) -> str:
+    """Return a sentence about the file's mistakes; "" if it was, or could be, applied."""
+    if feed_import is None or feed_import.status != ImportStatus.REFUSED:
+        return ""
+    count = feed_import.error_count
+    words = "1 mistake" if count == 1 else f"{count:,} mistakes"
+    return f"The file has {words}, so nothing of it was taken over."
+
+
+def _fetch_and_import(source: FeedSource) -> tuple[FeedImport | None, bool, dict[str, str]]:
+    """Return the import of the current file, whether it was imported just now, and the columns of the HTTP answer."""
     with fetching.fetch(
-        source.url,
-        max_bytes=MAX_FEED_BYTES,
-        timeout_seconds=TIMEOUT_SECONDS,
-        accept=ACCEPTED,
-        etag=source.etag,
-        last_modified=source.last_modified,
-        policy=outgoing_requests.fetch_policy(),
+        source.url, max_bytes=MAX_FEED_BYTES, timeout_seconds=TIMEOUT_SECONDS, accept=ACCEPTED, etag=source.etag,
+        last_modified=source.last_modified, policy=outgoing_requests.fetch_policy(),
         agent=outgoing_requests.user_agent(),
-    ) as response:
+    ) as response:  # fmt: skip
         etag = response.etag if len(response.etag) <= 300 else ""
         tags = {"etag": etag, "last_modified": response.last_modified[:100]}
         last = FeedImport.objects.filter(source=source).order_by("-pk").first()
-        if response.not_modified or response.file is None or _is_same(last, response.sha256, source):
-            return _FetchResult(tags, last, is_new=False)
+        # The same content with the same mapping is not read again, also if it was refused or undone: it would end the
+        # same, or restore what somebody undid.
+        is_same = last is not None and (last.file_sha256, last.mapping) == (response.sha256, source.mapping)
+        if response.not_modified or response.file is None or is_same:
+            return last, False, tags
         done = imports.import_feed(
             brand=source.brand,
             file=response.file,
@@ -235,15 +224,7 @@ def _fetch_and_import(source: FeedSource) -> _FetchResult:
             fixes=_fixes(source),
             source=source,
         )
-        return _FetchResult(tags, done, is_new=True)
-
-
-def _is_same(last: FeedImport | None, sha256: str, source: FeedSource) -> bool:
-    """True if the source's last import read the same content with the same mapping.
-
-    Also if that import was refused or undone: reading it again would end the same, or restore what somebody undid.
-    """
-    return last is not None and last.file_sha256 == sha256 and last.mapping == source.mapping
+        return done, True, tags
 
 
 def _fixes(source: FeedSource) -> list[Mapping[str, Any]]:
@@ -259,19 +240,19 @@ def _file_name(source: FeedSource, address: str) -> str:
 
 
 def _record_failure(
-    source: FeedSource, message: str, *, wait_seconds: float = 0.0, result: _FetchResult | None = None
+    source: FeedSource, message: str, *, wait_seconds: float = 0.0, tags: dict[str, str] | None = None
 ) -> None:
     """Count a failure and schedule the next try with growing waits; notify people at the third failure.
 
-    With `result`, the file came but has mistakes: people are notified at once, because only they can fix it.
+    With `tags`, the file came but has mistakes: people are notified at once, because only they can fix it.
     """
     count = source.failures + 1
     wait = timedelta(minutes=source.every_minutes)
-    if not result:
+    if tags is None:
         wait = max(min(FIRST_BACKOFF * 2 ** min(count - 1, 12), wait), timedelta(seconds=wait_seconds))
     with transaction.atomic():
-        _store_fetch_end(source, wait, failures=count, error=message[:500], **(result.tags if result else {}))
-        if count == NOTIFY_AFTER_FAILURES or (result and count == 1):
+        _store_fetch_end(source, wait, failures=count, error=message[:500], **(tags or {}))
+        if count == NOTIFY_AFTER_FAILURES or (tags is not None and count == 1):
             payload = {"name": source.name, "slug": source.slug, "failures": count, "message": message[:300]}
             publish(events.FeedSourceFailing.of(source, **payload), label=LABEL)
 
@@ -292,10 +273,11 @@ def lock(source_id: int, by: User) -> FeedSource:
     return source
 
 
-def _set_fields(source: FeedSource, *, name: str, url: str, every_minutes: int, subject_kind: str) -> None:
-    """Set the fields of the row, or raise Invalid naming every wrong field."""
+def _clean_fields(source: FeedSource) -> None:
+    """Strip name and address, or raise Invalid naming every wrong field."""
     problems = []
-    name, url = name.strip(), url.strip()
+    source.name = name = source.name.strip()
+    source.url = url = source.url.strip()
     if not source.slug or not name:
         problems.append(Problem("name", _("Give the source a name, such as “Shop feed”."), name))
     elif FeedSource.objects.filter(brand=source.brand_id, slug=source.slug).exclude(pk=source.pk).exists():
@@ -305,18 +287,21 @@ def _set_fields(source: FeedSource, *, name: str, url: str, every_minutes: int, 
         problems.append(Problem("name", _("The name has more than 120 characters."), name))
     if source.kind not in (SourceKind.URL, SourceKind.PUSH):
         problems.append(Problem("kind", _("A source is fetched (url) or pushed to (push)."), source.kind))
-    if subject_kind not in SubjectKind.values:
+    if source.subject_kind not in SubjectKind.values:
         message = _("Known are %(names)s.") % {"names": ", ".join(SubjectKind.values)}
-        problems.append(Problem("subject_kind", message, subject_kind))
+        problems.append(Problem("subject_kind", message, source.subject_kind))
     if source.kind == SourceKind.URL:
-        problems += _address_problems(url)
-    if not MIN_MINUTES <= every_minutes <= MAX_MINUTES:
+        try:
+            fetching.parse(url, outgoing_requests.fetch_policy())
+        except fetching.Refused as refusal:
+            problems.append(Problem("url", refusal.message, fetching.redact_address(url)[:300]))
+    else:
+        source.url = ""
+    if not MIN_MINUTES <= source.every_minutes <= MAX_MINUTES:
         message = _("Give %(least)d to %(most)s minutes.") % {"least": MIN_MINUTES, "most": f"{MAX_MINUTES:,}"}
-        problems.append(Problem("every_minutes", message, str(every_minutes)))
+        problems.append(Problem("every_minutes", message, str(source.every_minutes)))
     if problems:
         raise Invalid(_("This source cannot be set up so."), problems)
-    source.name, source.url = name, url if source.kind == SourceKind.URL else ""
-    source.every_minutes, source.subject_kind = every_minutes, subject_kind
 
 
 def _entered_url(url: str, kept: str = "") -> str:
@@ -325,14 +310,6 @@ def _entered_url(url: str, kept: str = "") -> str:
         return str(fetching.restore_redacted_addresses(url, kept))
     except ValueError as error:
         raise Invalid(_("This source cannot be set up so."), [Problem("url", str(error), url[:300])]) from None
-
-
-def _address_problems(url: str) -> list[Problem]:
-    try:
-        fetching.parse(url, outgoing_requests.fetch_policy())
-    except fetching.Refused as refusal:
-        return [Problem("url", refusal.message, fetching.redact_address(url)[:300])]
-    return []
 
 
 def _publish(source: FeedSource, by: User) -> None:

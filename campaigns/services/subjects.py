@@ -74,7 +74,9 @@ def create(*, brand: Brand, kind: str, entries: Sequence[NewSubject], by: User) 
     rows = Subject.objects.filter(brand=brand, kind=kind)
     entry_keys = [(entry, entry.key or _key(entry.name)) for entry in entries]
     names = set(rows.filter(name__in=[entry.name for entry in entries]).values_list("name", flat=True))
-    taken = {key.casefold() for key in rows.filter(key__in=_possible_keys(entry_keys)).values_list("key", flat=True)}
+    # The requested keys, and the numbered ones that may be made from them.
+    possible = [name for entry, key in entry_keys for name in (key, *(f"{key}-{number}" for number in range(2, 21)))]
+    taken = {key.casefold() for key in rows.filter(key__in=possible).values_list("key", flat=True)}
     made: list[Subject] = []
     existing: list[str] = []
     for entry, key in entry_keys:
@@ -210,11 +212,6 @@ def _checked_attributes(given: Mapping[str, str]) -> dict[str, str]:
 
 def _key(name: str) -> str:
     return slugify(name, allow_unicode=True)[: MADE_KEY_LENGTH - 5].strip("-") or "untitled"
-
-
-def _possible_keys(entry_keys: Sequence[tuple[NewSubject, str]]) -> list[str]:
-    """Return keys that may be taken: the requested ones, and the numbered ones made from them."""
-    return [key if number == 1 else f"{key}-{number}" for entry, key in entry_keys for number in range(1, 21)]
 
 
 def free_key(stem: str, taken: Set[str]) -> str:
