@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 from core.events import DomainEvent, declare
@@ -18,6 +19,17 @@ class CampaignsEvent(DomainEvent):
     def of(cls, row: Any, **payload: Any) -> Self:
         """Return the event of a row that has a brand, or of a brand itself."""
         return cls(brand_id=getattr(row, "brand_id", row.pk), object_id=row.pk, payload=payload)
+
+
+def set_changed(row: Any, values: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Set those of the values that differ from the row's; return them as an event shows them: field -> [old, new]."""
+    changes = {}
+    for name, new in values.items():
+        old = getattr(row, name)
+        if new != old:
+            changes[name] = [old, new]
+            setattr(row, name, new)
+    return changes
 
 
 class GuideDrafted(CampaignsEvent, type="campaigns.guide.drafted", object_type="brand"):

@@ -92,15 +92,10 @@ def update_campaign(*, campaign_id: int, by: User, seen_at: datetime | None = No
         message = _("Somebody changed this brief after you opened it; look at it again.")
         raise Stale(message, updated_at=campaign.updated_at)
     _ensure_brief({"starts_on": campaign.starts_on, "ends_on": campaign.ends_on, **changes}, campaign.brand)
-    moved: dict[str, list[Any]] = {}
-    for name, new in changes.items():
-        old = getattr(campaign, name)
-        if old != new:
-            moved[name] = [_plain(old), _plain(new)]
-            setattr(campaign, name, new)
-    if moved:
+    if moved := events.set_changed(campaign, changes):
         campaign.save(update_fields=[*moved, "updated_at"])
-        publish(events.CampaignChanged.of(campaign, changes=moved), by=by)
+        plain = {name: [_plain(value) for value in pair] for name, pair in moved.items()}
+        publish(events.CampaignChanged.of(campaign, changes=plain), by=by)
     return campaign
 
 

@@ -97,13 +97,8 @@ def change(*, photo_id: int, by: User, role: str | None = None, alt_text: str | 
         _check_role(role)
     if len(alt_text or "") > 600:
         raise Invalid(_("The text for people who cannot see the photo has at most 600 characters."))
-    changes = {}
-    for name, new in (("role", role), ("alt_text", alt_text)):
-        old = getattr(photo, name)
-        if new is not None and new != old:
-            changes[name] = [old, new]
-            setattr(photo, name, new)
-    if changes:
+    given = {name: value for name, value in (("role", role), ("alt_text", alt_text)) if value is not None}
+    if changes := events.set_changed(photo, given):
         photo.save(update_fields=list(changes))
         _publish_event(events.PhotoChanged, photo, by, changes=changes)
     return photo

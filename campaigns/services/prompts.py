@@ -71,16 +71,11 @@ def edit_draft_version(*, version_id: int, by: User, **fields: Any) -> PromptVer
         if version.used_at:
             message = _("%(version)s was used and never changes; add a new version instead.")
         raise Conflict(message % {"version": version, "status": version.status}, version=version.pk)
-    now = {name: getattr(version, name) for name in VERSION_FIELDS}
-    ensure_fields({**now, **fields}, version.template.brand)
-    changed = sorted(name for name, value in fields.items() if now[name] != value)
-    if not changed:
-        return version
-    words = style_words(fields) if "style" in changed else {}
-    for name, value in {**{name: fields[name] for name in changed}, **words}.items():
-        setattr(version, name, value)
-    version.save(update_fields=[*changed, *words])
-    _publish(events.PromptVersionChanged, version, by, fields=changed)
+    ensure_fields({**{name: getattr(version, name) for name in VERSION_FIELDS}, **fields}, version.template.brand)
+    if changed := sorted(events.set_changed(version, fields)):
+        words = events.set_changed(version, style_words(fields)) if "style" in changed else {}
+        version.save(update_fields=[*changed, *words])
+        _publish(events.PromptVersionChanged, version, by, fields=changed)
     return version
 
 

@@ -49,13 +49,7 @@ def change(*, style_id: int, by: User, **fields: Any) -> StylePreset:
     given = {name: str(value).strip() for name, value in fields.items()}
     ensure_named(style.slug, given.get("name", style.name))
     _ensure_words({"text": style.text, "negative": style.negative, **given})
-    changes = {}
-    for name, new in given.items():
-        old = getattr(style, name)
-        if new != old:
-            changes[name] = [old, new]
-            setattr(style, name, new)
-    if changes:
+    if changes := events.set_changed(style, given):
         style.save(update_fields=list(changes))
         publish(events.StyleChanged.of(style, slug=style.slug, changes=changes), by=by)
     return style
