@@ -12,8 +12,7 @@ from campaigns.api import serializers
 from campaigns.choices import ImportStatus
 from campaigns.models import FeedImport
 from campaigns.services import imports
-from core.api.conventions import get_caller, idempotent, read_input
-from core.api.viewsets import BrandRowsViewSet
+from core.api.conventions import BrandRowsViewSet, get_caller, idempotent, read_input
 from core.selectors import brands as brand_rows
 
 SHOWN_ISSUES = 100

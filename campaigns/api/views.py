@@ -17,8 +17,7 @@ from campaigns.api import serializers
 from campaigns.models import Campaign, PromptTemplate, PromptVersion, StylePreset, Subject
 from campaigns.selectors import subjects as subject_rows
 from campaigns.services import archives, campaigns, prompts
-from core.api.conventions import ensure_match, get_caller, idempotent, read_input, response_with_etag
-from core.api.viewsets import BrandRowsViewSet
+from core.api.conventions import BrandRowsViewSet, ensure_match, get_caller, idempotent, read_input, response_with_etag
 from core.selectors import brands as brand_rows
 
 
