@@ -17,24 +17,21 @@ def text(name: str, default: str = "") -> str:
 
 def flag(name: str, *, default: bool = False) -> bool:
     """Return True for 1, true, yes, on, and False for 0, false, no, off. Raises ValueError for other values."""
-    raw = os.environ.get(name, "").strip().lower()
-    if not raw:
-        return default
+    raw = text(name).lower()
     if raw in {"1", "true", "yes", "on"}:
         return True
     if raw in {"0", "false", "no", "off"}:
         return False
+    if not raw:
+        return default
     raise ValueError(f"{name}={raw!r}: expected one of 1, true, yes, on, 0, false, no, off")
 
 
 def number(name: str, default: int) -> int:
-    raw = os.environ.get(name, "").strip()
-    if not raw:
-        return default
     try:
-        return int(raw)
+        return int(text(name, str(default)))
     except ValueError:
-        raise ValueError(f"{name}={raw!r}: expected a whole number") from None
+        raise ValueError(f"{name}={text(name)!r}: expected a whole number") from None
 
 
 def words(name: str, default: str = "") -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +17,7 @@ BASE_DIR = env.ROOT
 VAR = env.var_dir()
 
 DEBUG = env.flag("DEBUG")
-SECRET_KEY = env.text("SECRET_KEY") or embedded.secret("secret_key", lambda: secrets.token_urlsafe(50))
+SECRET_KEY = env.text("SECRET_KEY") or embedded.secret("secret_key", size=50)
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1],testserver")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 SITE_URL = env.text("SITE_URL", "http://127.0.0.1:8000")
@@ -87,8 +86,6 @@ TEMPLATES = [
     },
 ]
 
-# -- database and queue --------------------------------------------------------------------------------------------
-
 DATABASES = {"default": dj_database_url.parse(embedded.database_url(), conn_max_age=60, conn_health_checks=True)}
 DATABASES["default"].setdefault("OPTIONS", {})
 DATABASES["default"]["OPTIONS"].setdefault("connect_timeout", 10)  # seconds; then the response is 503
@@ -98,8 +95,6 @@ RQ_QUEUES = {
     lane: {"URL": embedded.redis_url(), "SERIALIZER": "rq.serializers.JSONSerializer", "DEFAULT_TIMEOUT": 600}
     for lane in ("gpu", "cloud", "cpu", "delivery", "housekeeping")
 }
-
-# -- files ---------------------------------------------------------------------------------------------------------
 
 MEDIA_ROOT = Path(env.text("PROOFLINE_FILES", str(VAR / "files")))
 MEDIA_URL = "files/"
@@ -115,7 +110,6 @@ STORAGES = {
                 "bucket_name": _S3_BUCKET,
                 "endpoint_url": env.text("S3_ENDPOINT_URL") or None,
                 "querystring_expire": 600,
-                "file_overwrite": True,
             },
         }
         if _S3_BUCKET
@@ -129,8 +123,6 @@ WHITENOISE_USE_FINDERS = True
 FILE_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 1024 * 1024
 
-# -- people --------------------------------------------------------------------------------------------------------
-
 AUTHENTICATION_BACKENDS = [
     "django.contrib.auth.backends.ModelBackend",
     "allauth.account.auth_backends.AuthenticationBackend",
@@ -142,11 +134,8 @@ ACCOUNT_RATE_LIMITS = {"login": None, "login_failed": None}  # ours are in core/
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "home"
 AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"}]
-SESSION_COOKIE_HTTPONLY = True
 globals().update(env.tls(SITE_URL))
 CSRF_FAILURE_VIEW = "config.errors.csrf_failure"
-SECURE_CONTENT_TYPE_NOSNIFF = True
-X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": ["'self'"],
@@ -158,8 +147,6 @@ CONTENT_SECURITY_POLICY = {
         "object-src": ["'none'"],
     }
 }
-
-# -- API -----------------------------------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -179,7 +166,7 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "core.api.problems.handle_exception",
     "PAGE_SIZE": 50,
 }
-REST_KNOX = {"TOKEN_TTL": None, "AUTO_REFRESH": False}
+REST_KNOX = {"TOKEN_TTL": None}
 SPECTACULAR_SETTINGS = {
     "TITLE": "Proofline API",
     "VERSION": "1",
@@ -203,10 +190,7 @@ SPECTACULAR_SETTINGS = {
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "REDOC_DIST": "SIDECAR",
 }
-
-# -- mail ----------------------------------------------------------------------------------------------------------
 
 _EMAIL_URL = env.text("EMAIL_URL")
 globals().update(env.mail(_EMAIL_URL))
@@ -214,12 +198,9 @@ EMAIL_TIMEOUT = 10  # so that the periodic tasks do not wait long
 DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", f"Proofline <proofline@{urlsplit(SITE_URL).hostname}>")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 
-# -- other ---------------------------------------------------------------------------------------------------------
-
 LANGUAGE_CODE = "en"
 TIME_ZONE = env.text("TIME_ZONE", "UTC")
 USE_I18N = False
-USE_TZ = True
 
 PROOFLINE: dict[str, Any] = {
     "lease_seconds": env.number("PROOFLINE_LEASE_SECONDS", 60),

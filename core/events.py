@@ -35,9 +35,10 @@ class DomainEvent:
 
 
 Kind = TypeVar("Kind", bound=type[DomainEvent])
+Subscriber = Callable[[Any], None]
 TYPES: dict[str, type[DomainEvent]] = {}
-_subscribers: dict[str, list[Callable[[Any], None]]] = {}
-_subscribers_to_all: dict[str, list[Callable[[Any], None]]] = {}
+_subscribers: dict[str, list[Subscriber]] = {}
+_subscribers_to_all: dict[str, list[Subscriber]] = {}
 _current_actor: ContextVar[User | None] = ContextVar("current_actor", default=None)
 
 
@@ -49,24 +50,22 @@ def declare(cls: Kind) -> Kind:
     return cls
 
 
-def subscribe(kind: type[DomainEvent]) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
+def subscribe(kind: type[DomainEvent]) -> Callable[[Subscriber], Subscriber]:
     """Decorator: call the function with each published event of `kind`, inside the publishing transaction."""
-
-    def register(function: Callable[[Any], None]) -> Callable[[Any], None]:
-        _subscribers.setdefault(kind.type, []).append(function)
-        return function
-
-    return register
+    return _adder_to(_subscribers.setdefault(kind.type, []))
 
 
-def subscribe_to_all(kind: type[DomainEvent]) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
+def subscribe_to_all(kind: type[DomainEvent]) -> Callable[[Subscriber], Subscriber]:
     """Decorator: like `subscribe`, but the function gets the list of all events of `kind` that one call published."""
+    return _adder_to(_subscribers_to_all.setdefault(kind.type, []))
 
-    def register(function: Callable[[Any], None]) -> Callable[[Any], None]:
-        _subscribers_to_all.setdefault(kind.type, []).append(function)
+
+def _adder_to(subscribers: list[Subscriber]) -> Callable[[Subscriber], Subscriber]:
+    def add(function: Subscriber) -> Subscriber:
+        subscribers.append(function)
         return function
 
-    return register
+    return add
 
 
 def missing_subscribers() -> list[str]:

@@ -40,9 +40,7 @@ def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
     return "v1," + base64.b64encode(digest).decode()
 
 
-def is_signed(
-    secret: str, headers: Mapping[str, str], body: bytes, *, now: float, tolerance_seconds: int = TOLERANCE_SECONDS
-) -> bool:
+def is_signed(secret: str, headers: Mapping[str, str], body: bytes, *, now: float) -> bool:
     """Check a signature as a receiver does. Raises BadSecret.
 
     True if the headers (lower case) contain a recent signature of exactly these bytes; one of several is enough.
@@ -50,7 +48,7 @@ def is_signed(
     timestamp = headers.get("webhook-timestamp", "")
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) < 20):
         return False
-    if abs(now - int(timestamp)) > tolerance_seconds:
+    if abs(now - int(timestamp)) > TOLERANCE_SECONDS:
         return False
     expected = sign(secret, headers.get("webhook-id", ""), int(timestamp), body).encode()
     signatures = headers.get("webhook-signature", "").encode("utf-8", "replace").split(b" ")

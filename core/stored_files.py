@@ -11,9 +11,8 @@ import hashlib
 import os
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,9 +21,11 @@ from typing import IO, Any
 from botocore.exceptions import BotoCoreError, ClientError
 from django.conf import settings
 from django.core import signing
-from django.core.files.base import ContentFile, File
+from django.core.files.base import File
 from django.core.files.storage import FileSystemStorage, default_storage
-from django.http import FileResponse, HttpResponse
+from django.http import FileResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from core.errors import NotAllowed, NotFound, StorageFailed
 
@@ -42,13 +43,18 @@ MEDIA_TYPES = {
     "csv": "text/csv; charset=utf-8",
     "zip": "application/zip",
 }
+NO_PERMISSION = gettext_lazy(
+    "Proofline may not write into the folder that keeps the files. Somebody has to give it the right."
+)
 CAUSES = {
-    errno.ENOSPC: "The disk that keeps the files is full. Somebody has to make room on it.",
-    errno.EDQUOT: "The disk that keeps the files has reached its quota. Somebody has to make room or raise the quota.",
-    errno.EROFS: "The disk that keeps the files is read-only. Somebody has to make it writable.",
-    errno.EACCES: "Proofline may not write into the folder that keeps the files. Somebody has to give it the right.",
-    errno.EPERM: "Proofline may not write into the folder that keeps the files. Somebody has to give it the right.",
-    errno.EIO: "The disk that keeps the files reports errors. Somebody has to look at it.",
+    errno.ENOSPC: gettext_lazy("The disk that keeps the files is full. Somebody has to make room on it."),
+    errno.EDQUOT: gettext_lazy(
+        "The disk that keeps the files has reached its quota. Somebody has to make room or raise the quota."
+    ),
+    errno.EROFS: gettext_lazy("The disk that keeps the files is read-only. Somebody has to make it writable."),
+    errno.EACCES: NO_PERMISSION,
+    errno.EPERM: NO_PERMISSION,
+    errno.EIO: gettext_lazy("The disk that keeps the files reports errors. Somebody has to look at it."),
 }
 """Reasons for a failed write, by the system's error number."""
 _SALT = "proofline.files"
@@ -97,10 +103,10 @@ def put(data: bytes, *, suffix: str, durable: bool = True, sha256: str = "") -> 
     digest = sha256 or hashlib.sha256(data).hexdigest()
     key = key_for(digest, suffix=suffix)
     with _translate_write_errors():
-        if isinstance(default_storage, FileSystemStorage):
-            _put_on_disk(Path(default_storage.path(key)), data, durable=durable)
-        elif not _is_fresh(key, len(data)):
-            default_storage.save(key, ContentFile(data))
+        if not _is_stored(key, len(data)):
+            with _spool() as spool:
+                spool.write(data)
+                _store(spool, key, durable=durable)
     return StoredFile(key, digest, len(data))
 
 
@@ -118,11 +124,8 @@ def put_stream(stream: IO[bytes], *, suffix: str, max_bytes: int) -> StoredFile:
             digest.update(piece)
             spool.write(piece)
         key = key_for(digest.hexdigest(), suffix=suffix)
-        if isinstance(default_storage, FileSystemStorage):
-            _move_into_place(spool, Path(default_storage.path(key)), size)
-        elif not _is_fresh(key, size):
-            spool.seek(0)
-            default_storage.save(key, File(spool))
+        if not _is_stored(key, size):
+            _store(spool, key, durable=True)
     return StoredFile(key, digest.hexdigest(), size)
 
 
@@ -132,13 +135,14 @@ def _translate_write_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        cause = CAUSES.get(error.errno or 0, f"The disk that keeps the files refuses to store one ({error.strerror}).")
-        raise StorageFailed(cause) from error
+        other = _("The disk that keeps the files refuses to store one (%(reason)s).") % {"reason": error.strerror}
+        raise StorageFailed(str(CAUSES.get(error.errno or 0, other))) from error
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "no code")
-        raise StorageFailed(f"The bucket that keeps the files refuses to store one ({code}).") from error
+        sentence = _("The bucket that keeps the files refuses to store one (%(code)s).")
+        raise StorageFailed(sentence % {"code": code}) from error
     except BotoCoreError as error:
-        raise StorageFailed("The bucket that keeps the files does not answer.") from error
+        raise StorageFailed(_("The bucket that keeps the files does not answer.")) from error
 
 
 @contextmanager
@@ -157,43 +161,82 @@ def _spool() -> Iterator[Any]:
             Path(spool.name).unlink(missing_ok=True)
 
 
-def _move_into_place(spool: Any, path: Path, size: int) -> None:
-    spool.flush()
-    if _refresh_if_complete(path, size):
+def _store(spool: Any, key: str, *, durable: bool) -> None:
+    """Move the temporary file to its place, or upload it."""
+    if not isinstance(default_storage, FileSystemStorage):
+        spool.seek(0)
+        default_storage.save(key, File(spool))
         return
-    os.fsync(spool.fileno())
+    path = Path(default_storage.path(key))
     path.parent.mkdir(parents=True, exist_ok=True)
+    spool.flush()
+    if durable:
+        os.fsync(spool.fileno())
     os.chmod(spool.name, 0o640)
     Path(spool.name).replace(path)
-    _fsync_folder(path.parent)
+    if durable:  # the folder too, so that the rename survives a power cut
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _is_stored(key: str, size: int) -> bool:
+    """Return True if the complete file exists, and is too young for the sweeper or was made so."""
+    if isinstance(default_storage, FileSystemStorage):
+        return _refresh_if_complete(Path(default_storage.path(key)), size)
+    try:
+        if default_storage.size(key) != size:  # first, because a bucket raises FileNotFoundError only here
+            return False
+        return (datetime.now(UTC) - default_storage.get_modified_time(key)).total_seconds() < FRESH_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def _refresh_if_complete(path: Path, size: int) -> bool:
+    """Return True if the complete file exists, and renew its time. A power cut can leave a shorter file."""
+    try:
+        if path.stat().st_size != size:
+            return False
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        # On a read-only disk its time cannot be renewed, but it cannot be removed either.
+    return True
 
 
 def read(key: str) -> bytes:
     """Return the whole file; raises NotFound if it is missing."""
     with open(key) as file:
-        content: bytes = file.read()
-    return content
+        return file.read()
 
 
 def open(key: str) -> IO[bytes]:
     """Open the file for reading in pieces; raises NotFound if it is missing."""
-    try:
-        file: IO[bytes] = default_storage.open(key, "rb")
-    except FileNotFoundError:
-        raise NotFound(f"The stored file {key} is missing.", key=key) from None
-    return file
+    with _missing_is_not_found(key):
+        return default_storage.open(key, "rb")
 
 
 def exists(key: str) -> bool:
-    return bool(default_storage.exists(key))
+    return default_storage.exists(key)
 
 
 def size(key: str) -> int:
     """Return the size of the file in bytes; raises NotFound if it is missing."""
+    with _missing_is_not_found(key):
+        return default_storage.size(key)
+
+
+@contextmanager
+def _missing_is_not_found(key: str) -> Iterator[None]:
     try:
-        return int(default_storage.size(key))
+        yield
     except FileNotFoundError:
-        raise NotFound(f"The stored file {key} is missing.", key=key) from None
+        raise NotFound(_("The stored file %(key)s is missing.") % {"key": key}, key=key) from None
 
 
 def delete(key: str) -> None:
@@ -227,8 +270,7 @@ def open_url(key: str, *, seconds: int = 600, download_name: str = "") -> str:
         token = signing.dumps([key, int(time.time()) + seconds, download_name], salt=_SALT)
         return f"/{settings.MEDIA_URL.strip('/')}/{token}"
     parameters = {"ResponseContentDisposition": _disposition(download_name)} if download_name else {}
-    address: str = default_storage.url(key, parameters=parameters, expire=seconds)  # type: ignore[call-arg]
-    return address
+    return default_storage.url(key, parameters=parameters, expire=seconds)  # type: ignore[call-arg]
 
 
 def parse_open_url(token: str) -> tuple[str, str]:
@@ -236,13 +278,13 @@ def parse_open_url(token: str) -> tuple[str, str]:
     try:
         key, expires, download_name = signing.loads(token, salt=_SALT)
     except signing.BadSignature:
-        raise NotAllowed("This file address is not one of ours; open the image again from its page.") from None
+        raise NotAllowed(_("This file address is not one of ours; open the image again from its page.")) from None
     if time.time() > expires:
-        raise NotAllowed("This file address has expired; open the image again from its page.")
+        raise NotAllowed(_("This file address has expired; open the image again from its page."))
     return key, download_name
 
 
-def file_response(key: str, *, download_name: str = "") -> HttpResponse | FileResponse:
+def file_response(key: str, *, download_name: str = "") -> FileResponse:
     """Return the file as a response. The caller must have checked the right to see it.
 
     A browser may cache it for ever, because a key names one content.
@@ -264,61 +306,6 @@ def _disposition(name: str) -> str:
     return f'attachment; filename="{plain}"'
 
 
-def _put_on_disk(path: Path, data: bytes, *, durable: bool) -> None:
-    if _refresh_if_complete(path, len(data)):
-        return
-    temporary = Path(default_storage.path(f"{TEMPORARY}{uuid.uuid4().hex}"))
-    temporary.parent.mkdir(parents=True, exist_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if durable:
-        _fsync_folder(path.parent)
-
-
-def _refresh_if_complete(path: Path, size: int) -> bool:
-    """Return True if the complete file exists, and renew its time. A power cut can leave a shorter file."""
-    try:
-        if path.stat().st_size != size:
-            return False
-        os.utime(path)
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        if error.errno != errno.EROFS:
-            raise
-        # On a read-only disk its time cannot be renewed, but it cannot be removed either.
-    return True
-
-
-def _fsync_folder(folder: Path) -> None:
-    """Sync the folder, so that the rename survives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _is_fresh(key: str, length: int) -> bool:
-    try:
-        if default_storage.size(key) != length:  # first, because a bucket raises FileNotFoundError only here
-            return False
-        age = datetime.now(UTC) - default_storage.get_modified_time(key)
-        return age.total_seconds() < FRESH_SECONDS
-    except FileNotFoundError:
-        return False
-
-
 def _walk(root: Path, folder: Path) -> Iterator[ListedFile]:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -329,13 +316,10 @@ def _walk(root: Path, folder: Path) -> Iterator[ListedFile]:
         if entry.is_dir():
             yield from _walk(root, path)
             continue
-        try:
+        with suppress(FileNotFoundError):  # removed in the meantime
             status = entry.stat()
-        except FileNotFoundError:
-            continue  # removed in the meantime
-        yield ListedFile(
-            path.relative_to(root).as_posix(), status.st_size, datetime.fromtimestamp(status.st_mtime, UTC)
-        )
+            modified_at = datetime.fromtimestamp(status.st_mtime, UTC)
+            yield ListedFile(path.relative_to(root).as_posix(), status.st_size, modified_at)
 
 
 def _bucket() -> Any:

@@ -15,6 +15,7 @@ from django.core.exceptions import ValidationError
 from django.core.signing import BadSignature
 from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare
+from django.utils.translation import gettext as _
 
 from core.accounts import sign_in_limits
 from core.models import User
@@ -62,7 +63,7 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def post_login(self, request: HttpRequest, user: Any, **options: Any) -> HttpResponse:
         """Remember the browser, so that guesses by strangers elsewhere do not slow its owner down."""
-        response: HttpResponse = super().post_login(request, user, **options)
+        response = super().post_login(request, user, **options)
         response.set_signed_cookie(
             BROWSER_COOKIE,
             f"{user.pk}:{_password_fingerprint(user)}:{secrets.token_urlsafe(16)}",
@@ -79,16 +80,15 @@ class VerifiedEmailView(EmailView):
 
     def form_valid(self, form: Any) -> HttpResponse:
         if not settings.PROOFLINE["mails_notices"]:
-            form.add_error("email", "No mail is sent from here, so an address cannot be proved. Ask the operator.")
-            refused: HttpResponse = self.form_invalid(form)
-            return refused
-        answer: HttpResponse = super().form_valid(form)
-        return answer
+            form.add_error("email", _("No mail is sent from here, so an address cannot be proved. Ask the operator."))
+            return self.form_invalid(form)
+        return super().form_valid(form)
 
     def _action_primary(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         address = self._get_email_address(request)
         if address is not None and not address.verified:
-            messages.error(request, f"Prove {address.email} first: open the link in the mail that was sent to it.")
+            sentence = _("Prove %(address)s first: open the link in the mail that was sent to it.")
+            messages.error(request, sentence % {"address": address.email})
             return None
         return super()._action_primary(request, *args, **kwargs)
 
@@ -143,9 +143,10 @@ def _find_account(login: str) -> User | None:
 
 def _is_login_of(user: Any, login: str) -> bool:
     """Return True if the login is the user name, the account's address, or a verified address of the user."""
-    if login.lower() in {user.username.lower(), user.email.lower()}:
-        return True
-    return EmailAddress.objects.filter(user=user, email__iexact=login, verified=True).exists()
+    return (
+        login.lower() in {user.username.lower(), user.email.lower()}
+        or EmailAddress.objects.filter(user=user, email__iexact=login, verified=True).exists()
+    )
 
 
 def _browser_token(request: HttpRequest, user: User) -> str:
@@ -154,8 +155,8 @@ def _browser_token(request: HttpRequest, user: User) -> str:
         value = str(request.get_signed_cookie(BROWSER_COOKIE, default="", max_age=BROWSER_SECONDS))
     except (AttributeError, BadSignature):
         return ""
-    pk, _, rest = value.partition(":")
-    proof, _, name = rest.partition(":")
+    pk, _colon, rest = value.partition(":")
+    proof, _colon, name = rest.partition(":")
     return name if pk == str(user.pk) and constant_time_compare(proof, _password_fingerprint(user)) else ""
 
 

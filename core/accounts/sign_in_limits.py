@@ -44,7 +44,11 @@ class Attempt:
 
     def uncount(self) -> None:
         for key in self.keys:
-            _uncount(key)
+            try:
+                if _connection().exists(key):
+                    _connection().decr(key)
+            except redis.RedisError:
+                cache.delete(key)
 
 
 def count_attempt(*, account: str, address: str, browser: str = "") -> Attempt:
@@ -53,23 +57,14 @@ def count_attempt(*, account: str, address: str, browser: str = "") -> Attempt:
     account: the account's key, the same for user name and e-mail address. browser: the name of a browser in which the
     account signed in before, "" for others.
     """
-    if browser:
-        return _count_all(_key("browser", account, browser), PAIR_LIMIT[0])
-    wider = (_key("account", account), _key("address", address))
-    counts = (_count(wider[0], ACCOUNT_LIMIT[1]), _count(wider[1], ADDRESS_LIMIT[1]))
-    is_slowed = counts[0] > ACCOUNT_LIMIT[0] or counts[1] > ADDRESS_LIMIT[0]
-    try:
-        attempt = _count_all(_key("pair", account, address), SLOWED_TRIES if is_slowed else PAIR_LIMIT[0])
-    except TooManyAttempts:
-        Attempt(wider).uncount()  # an attempt that was not made must not count
-        raise
-    return Attempt((*attempt.keys, *wider))
-
-
-def _count_all(key: str, most: int) -> Attempt:
-    if _count(key, PAIR_LIMIT[1]) > most:
+    wider = {} if browser else {_key("account", account): ACCOUNT_LIMIT, _key("address", address): ADDRESS_LIMIT}
+    counts = {key: _count(key, seconds) for key, (_, seconds) in wider.items()}
+    is_slowed = any(counts[key] > most for key, (most, _) in wider.items())
+    key = _key("browser", account, browser) if browser else _key("pair", account, address)
+    if _count(key, PAIR_LIMIT[1]) > (SLOWED_TRIES if is_slowed else PAIR_LIMIT[0]):
+        Attempt(tuple(wider)).uncount()  # an attempt that was not made must not count
         raise TooManyAttempts(_remaining(key))
-    return Attempt((key,))
+    return Attempt((key, *wider))
 
 
 def _key(kind: str, *parts: str) -> str:
@@ -102,14 +97,6 @@ def _count(key: str, seconds: int) -> int:
         return int(cache.incr(key))
     except ValueError:  # the key expired between the two calls
         return 1
-
-
-def _uncount(key: str) -> None:
-    try:
-        if _connection().exists(key):
-            _connection().decr(key)
-    except redis.RedisError:
-        cache.delete(key)
 
 
 def _remaining(key: str) -> int:

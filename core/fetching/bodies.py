@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from core.fetching.policy import Refused
 
@@ -81,16 +82,10 @@ def without_gzip(pieces: Iterable[bytes], *, max_bytes: int, where: str) -> Iter
     head = b""
     while len(head) < len(_GZIP) and (piece := next(source, None)) is not None:
         head += piece
-    joined = _chained(head, source)
+    joined = chain([head] if head else [], source)
     if head.startswith(_GZIP):
         return _limit_size(_inflate(joined, _WBITS["gzip"], where), max_bytes, where)
     return joined
-
-
-def _chained(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    if head:
-        yield head
-    yield from rest
 
 
 def _limit_size(pieces: Iterable[bytes], max_bytes: int, where: str) -> Iterator[bytes]:

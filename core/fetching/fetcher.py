@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 import httpcore
 
 from core.fetching.bodies import SNIFFED_BYTES, decode_content, sniff, without_gzip
-from core.fetching.exchange import Deadline, exchange
+from core.fetching.exchange import Deadline, exchange, headers_of
 from core.fetching.policy import PUBLIC, Policy, Refused
 from core.fetching.redaction import redact_address
 from core.fetching.resolving import resolve
@@ -42,13 +42,12 @@ _KINDS = {
 class Fetched:
     """The result of a fetch. `file` is at its beginning, in memory or on disk; None if nothing was modified.
 
-    content_type: recognised by the bytes; declared_type: from the server. etag, last_modified: to be sent with the next
-    fetch. Use it as a context manager, which closes the file.
+    content_type: recognised by the bytes. etag, last_modified: to be sent with the next fetch. Use it as a context
+    manager, which closes the file.
     """
 
     final_url: str
     content_type: str
-    declared_type: str
     etag: str
     last_modified: str
     not_modified: bool = False
@@ -58,21 +57,17 @@ class Fetched:
 
     @property
     def data(self) -> bytes:
-        """Return all bytes."""
         if self.file is None:
             return b""
         self.file.seek(0)
         return self.file.read()
 
-    def close(self) -> None:
-        if self.file is not None:
-            self.file.close()
-
     def __enter__(self) -> Fetched:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        if self.file is not None:
+            self.file.close()
 
 
 def fetch(
@@ -105,7 +100,7 @@ def fetch(
         with exchange(
             "GET", target, ip_addresses, policy=policy, deadline=deadline, max_bytes=max_bytes, headers=request_headers
         ) as answer:
-            headers = _headers(answer)
+            headers = headers_of(answer)
             if answer.status not in _REDIRECTS:
                 return _read_response(answer, headers, target, request_headers, accept, max_bytes, deadline)
         target = _redirect_target(target, headers.get("location", ""), answer.status, policy)
@@ -119,14 +114,13 @@ def _redirect_target(target: Target, location: str, status: int, policy: Policy)
     """Return the target of a redirect, checked as strictly as the first address."""
     if not location:
         raise Refused(f"{target.redacted} answered {status} without saying where to go.")
-    if any(ord(character) < 0x20 or character == "\\" for character in location):
-        raise Refused(f"{target.redacted} redirects to {redact_address(location)[:200]!r}, which is no proper address.")
     try:
+        if any(ord(character) < 0x20 or character == "\\" for character in location):
+            raise ValueError("some programs read it differently")
         joined = urljoin(target.url, location)
     except ValueError:
-        raise Refused(
-            f"{target.redacted} redirects to {redact_address(location)[:200]!r}, which is no proper address."
-        ) from None
+        shown = redact_address(location)[:200]
+        raise Refused(f"{target.redacted} redirects to {shown!r}, which is no proper address.") from None
     try:
         following = parse(joined, policy)
     except Refused as refusal:
@@ -146,14 +140,10 @@ def _read_response(
     deadline: Deadline,
 ) -> Fetched:
     """Return the file of the last response; raises Refused for a wrong status, size or media type."""
-    is_conditional = "If-None-Match" in request_headers or "If-Modified-Since" in request_headers
-    tags = (headers.get("etag", ""), headers.get("last-modified", ""))
-    if answer.status == 304 and is_conditional:
-        kept = (
-            tags[0] or request_headers.get("If-None-Match", ""),
-            tags[1] or request_headers.get("If-Modified-Since", ""),
-        )
-        return Fetched(target.url, "", "", *kept, not_modified=True)
+    etag, last_modified = headers.get("etag", ""), headers.get("last-modified", "")
+    old_etag, old_modified = request_headers.get("If-None-Match", ""), request_headers.get("If-Modified-Since", "")
+    if answer.status == 304 and (old_etag or old_modified):
+        return Fetched(target.url, "", etag or old_etag, last_modified or old_modified, not_modified=True)
     if answer.status != 200:
         _refuse_status(answer.status, headers, target)
     length = headers.get("content-length", "")
@@ -164,7 +154,7 @@ def _read_response(
     )
     if "application/gzip" not in accept:
         pieces = without_gzip(pieces, max_bytes=max_bytes, where=target.redacted)
-    fetched = Fetched(target.url, "", headers.get("content-type", "").partition(";")[0].strip().lower(), *tags)
+    fetched = Fetched(target.url, "", etag, last_modified)
     _spool(fetched, _pieces_until_deadline(pieces, deadline, target), accept)
     return fetched
 
@@ -173,17 +163,16 @@ def _spool(fetched: Fetched, pieces: Iterator[bytes], accept: Collection[str]) -
     digest = hashlib.sha256()
     spool = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - it is handed on, or closed below
     try:
-        head, is_known = b"", False
+        head = b""
         for piece in pieces:
             spool.write(piece)
             digest.update(piece)
             fetched.size += len(piece)
-            if not is_known:
+            if len(head) < SNIFFED_BYTES:
                 head += piece
-                is_known = len(head) >= SNIFFED_BYTES
-                if is_known:
+                if len(head) >= SNIFFED_BYTES:
                     _ensure_accepted(fetched, head, accept)
-        if not is_known:
+        if len(head) < SNIFFED_BYTES:
             _ensure_accepted(fetched, head, accept)
         spool.seek(0)
     except BaseException:
@@ -199,11 +188,8 @@ def _ensure_accepted(fetched: Fetched, head: bytes, accept: Collection[str]) -> 
     fetched.content_type = sniff(head[:SNIFFED_BYTES])
     if accept and not any(_matches_media_type(fetched.content_type, accepted_type) for accepted_type in accept):
         kind = _KINDS.get(fetched.content_type, fetched.content_type)
-        expected = (
-            "an image"
-            if all(accepted_type.startswith("image/") for accepted_type in accept)
-            else " or ".join(_accepted(accept))
-        )
+        is_image = all(accepted_type.startswith("image/") for accepted_type in accept)
+        expected = "an image" if is_image else " or ".join(_accepted(accept))
         raise Refused(f"{redact_address(fetched.final_url)} is {kind}; expected {expected}.")
 
 
@@ -231,21 +217,6 @@ def _refuse_status(status: int, headers: Mapping[str, str], target: Target) -> N
         status_code=status,
         retry_after_seconds=retry_after(headers.get("retry-after", "")),
     )
-
-
-def _headers(answer: httpcore.Response) -> dict[str, str]:
-    """Return the headers by lower-case name; the first one wins."""
-    headers: dict[str, str] = {}
-    for name, value in answer.headers:
-        headers.setdefault(name.decode("ascii", "replace").lower(), _text(value))
-    return headers
-
-
-def _text(value: bytes) -> str:
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
 
 
 def retry_after(value: str) -> float | None:

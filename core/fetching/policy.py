@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from core.fetching.addresses import Network
 from core.fetching.redaction import redact_text
@@ -33,10 +32,8 @@ class Refused(Exception):
         self.retry_after_seconds = retry_after_seconds
 
 
-class Resolver(Protocol):
-    """Returns all addresses of a name, as text, best first. Raises OSError."""
-
-    def __call__(self, host: str, port: int) -> Sequence[str]: ...
+Resolver = Callable[[str, int], Sequence[str]]
+"""Returns all addresses of a name (host, port), as text, best first. Raises OSError."""
 
 
 def resolve_by_system(host: str, port: int) -> Sequence[str]:
@@ -58,7 +55,7 @@ class Policy:
     private: tuple[Network, ...] = ()
     connect_seconds: float = 10.0
     idle_seconds: float = 15.0
-    resolve: Resolver = field(default=resolve_by_system)
+    resolve: Resolver = resolve_by_system
 
 
 PUBLIC = Policy()

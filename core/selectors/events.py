@@ -11,12 +11,8 @@ from core.models import Brand, Event, User
 
 def timeline(*, user: User, object_type: str, object_id: int) -> QuerySet[Any]:
     """Return the events of one object, oldest first, each with its seal if it is sealed (`event.seal.seq`)."""
-    return (
-        Event.objects.visible_to(user)
-        .filter(object_type=object_type, object_id=object_id)
-        .select_related("actor", "seal")
-        .order_by("id")
-    )
+    rows = Event.objects.visible_to(user).filter(object_type=object_type, object_id=object_id)
+    return rows.select_related("actor", "seal").order_by("id")
 
 
 def trail(*, user: User, brand: Brand, beginning: str = "", before: int | None = None) -> QuerySet[Any]:

@@ -9,21 +9,13 @@ from typing import Any
 
 from django.db import transaction
 from django.utils.text import slugify
+from django.utils.translation import gettext as _
 
+from core import events
 from core.access import Action, can, require
 from core.choices import BannedWords, Role, StaleUse
 from core.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
-from core.events import (
-    BrandBannedWordsSet,
-    BrandBudgetSet,
-    BrandCreated,
-    BrandStaleUseSet,
-    BrandTimeZoneSet,
-    DomainEvent,
-    MemberAdded,
-    MemberRemoved,
-    publish,
-)
+from core.events import DomainEvent, publish
 from core.models import Brand, Membership, User
 
 MAX_BUDGET = 10**10
@@ -37,24 +29,24 @@ def create_brand(*, slug: str, name: str, by: User, currency: str = "EUR", time_
     Raises NotAllowed, Invalid, or Conflict for a slug that is taken.
     """
     if not can(by, Action.CREATE_BRAND):
-        raise NotAllowed("Only an operator (superuser) may create a brand.", action="create_brand")
+        raise NotAllowed(_("Only an operator (superuser) may create a brand."), action="create_brand")
     problems = []
     if slugify(slug) != slug or not slug:
-        problems.append(Problem("slug", "Use lower-case letters, digits and hyphens, such as “north-kiln”.", slug))
+        problems.append(Problem("slug", _("Use lower-case letters, digits and hyphens, such as “north-kiln”."), slug))
     if not name.strip():
-        problems.append(Problem("name", "A brand needs a name."))
+        problems.append(Problem("name", _("A brand needs a name.")))
     if not re.fullmatch(r"[A-Z]{3}", currency):
-        problems.append(Problem("currency", "Use the three letters of ISO 4217, such as EUR.", currency))
+        problems.append(Problem("currency", _("Use the three letters of ISO 4217, such as EUR."), currency))
     problems += _time_zone_problems(time_zone)
     if problems:
-        raise Invalid("This brand cannot be created as it is.", problems)
+        raise Invalid(_("This brand cannot be created as it is."), problems)
     defaults = {"name": name.strip(), "currency": currency, "time_zone": time_zone}
     brand, is_new = Brand.objects.get_or_create(slug=slug, defaults=defaults)
     if not is_new:
-        raise Conflict(f"There already is a brand {slug!r}.", slug=slug)
+        raise Conflict(_("There already is a brand %(slug)r.") % {"slug": slug}, slug=slug)
     Membership.objects.create(brand=brand, user=by, role=Role.ADMIN)
-    payload = {"slug": slug, "name": brand.name, "currency": currency, "time_zone": time_zone}
-    publish(BrandCreated(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
+    payload = {"slug": slug, **defaults}
+    publish(events.BrandCreated(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
     return brand
 
 
@@ -66,10 +58,9 @@ def set_monthly_budget(*, brand_id: int, amount: Decimal | None, by: User) -> Br
     """
     brand = _lock_brand(brand_id, by)
     if amount is not None and not 0 <= amount < MAX_BUDGET:
-        raise Invalid(
-            "This is no budget.", [Problem("monthly_budget", "Give an amount of 0 or more, or none.", str(amount))]
-        )
-    return _save_setting(brand, "monthly_budget", amount, BrandBudgetSet, by)
+        problem = Problem("monthly_budget", _("Give an amount of 0 or more, or none."), str(amount))
+        raise Invalid(_("This is no budget."), [problem])
+    return _save_setting(brand, "monthly_budget", amount, events.BrandBudgetSet, by)
 
 
 @transaction.atomic
@@ -80,8 +71,8 @@ def set_time_zone(*, brand_id: int, time_zone: str, by: User) -> Brand:
     """
     brand = _lock_brand(brand_id, by)
     if problems := _time_zone_problems(time_zone):
-        raise Invalid("This time zone is not known.", problems)
-    return _save_setting(brand, "time_zone", time_zone, BrandTimeZoneSet, by)
+        raise Invalid(_("This time zone is not known."), problems)
+    return _save_setting(brand, "time_zone", time_zone, events.BrandTimeZoneSet, by)
 
 
 @transaction.atomic
@@ -92,9 +83,9 @@ def set_stale_use(*, brand_id: int, stale_use: str, by: User) -> Brand:
     """
     brand = _lock_brand(brand_id, by)
     if stale_use not in StaleUse.values:
-        problem = Problem("stale_use", f"Use one of {', '.join(StaleUse.values)}.", stale_use)
-        raise Invalid(f"{stale_use[:40]!r} is not a choice for stale images.", [problem])
-    return _save_setting(brand, "stale_use", stale_use, BrandStaleUseSet, by)
+        sentence = _("%(value)r is not a choice for stale images.") % {"value": stale_use[:40]}
+        raise Invalid(sentence, [_no_choice("stale_use", StaleUse.values, stale_use)])
+    return _save_setting(brand, "stale_use", stale_use, events.BrandStaleUseSet, by)
 
 
 @transaction.atomic
@@ -105,9 +96,9 @@ def set_banned_words(*, brand_id: int, banned_words: str, by: User) -> Brand:
     """
     brand = _lock_brand(brand_id, by)
     if banned_words not in BannedWords.values:
-        problem = Problem("banned_words", f"Use one of {', '.join(BannedWords.values)}.", banned_words)
-        raise Invalid(f"{banned_words[:40]!r} is not a choice for banned words.", [problem])
-    return _save_setting(brand, "banned_words", banned_words, BrandBannedWordsSet, by)
+        sentence = _("%(value)r is not a choice for banned words.") % {"value": banned_words[:40]}
+        raise Invalid(sentence, [_no_choice("banned_words", BannedWords.values, banned_words)])
+    return _save_setting(brand, "banned_words", banned_words, events.BrandBannedWordsSet, by)
 
 
 def _lock_brand(brand_id: int, by: User) -> Brand:
@@ -131,11 +122,16 @@ def _save_setting(brand: Brand, field: str, value: Any, event: type[DomainEvent]
 def _time_zone_problems(time_zone: str) -> list[Problem]:
     if not time_zone or time_zone in zoneinfo.available_timezones():
         return []
-    return [Problem("time_zone", "Use a name of the IANA list, such as Europe/Berlin, or leave it empty.", time_zone)]
+    sentence = _("Use a name of the IANA list, such as Europe/Berlin, or leave it empty.")
+    return [Problem("time_zone", sentence, time_zone)]
 
 
 def _text(value: Any) -> str | None:
     return None if value is None else str(value)
+
+
+def _no_choice(field: str, values: list[str], given: str) -> Problem:
+    return Problem(field, _("Use one of %(values)s.") % {"values": ", ".join(values)}, given)
 
 
 @transaction.atomic
@@ -143,13 +139,12 @@ def add_member(*, brand: Brand, user: User, role: str, by: User) -> Membership:
     """Give `user` a role. If they already have it, nothing changes and no event is published."""
     require(by, Action.EDIT_BRAND, brand)
     if role not in Role.values:
-        raise Invalid(
-            f"There is no role {role!r}.", [Problem("role", f"Known roles are {', '.join(Role.values)}.", role)]
-        )
+        known = _("Known roles are %(roles)s.") % {"roles": ", ".join(Role.values)}
+        raise Invalid(_("There is no role %(role)r.") % {"role": role}, [Problem("role", known, role)])
     membership, is_new = Membership.objects.get_or_create(brand=brand, user=user, role=role)
     if is_new:
         payload = {"user": user.pk, "name": user.display_name, "role": str(role)}
-        publish(MemberAdded(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
+        publish(events.MemberAdded(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
     return membership
 
 
@@ -158,12 +153,12 @@ def remove_member(*, membership_id: int, by: User) -> None:
     """Remove a role. Raises Conflict for the last person who may edit the brand."""
     membership = Membership.objects.select_related("brand", "user").filter(pk=membership_id).first()
     if membership is None:
-        raise NotFound(f"There is no membership {membership_id}.")
-    brand = Brand.objects.select_for_update().get(pk=membership.brand_id)
-    require(by, Action.EDIT_BRAND, brand)
+        raise NotFound(_("There is no membership %(id)d.") % {"id": membership_id})
+    brand = _lock_brand(membership.brand_id, by)
     keepers = Membership.objects.filter(brand=brand, role__in=(Role.ADMIN, Role.LEAD)).exclude(pk=membership.pk)
     if membership.role in (Role.ADMIN, Role.LEAD) and not keepers.exists():
-        raise Conflict(f"{membership.user.display_name} is the last who may edit {brand.name}; name another first.")
+        sentence = _("%(person)s is the last who may edit %(brand)s; name another first.")
+        raise Conflict(sentence % {"person": membership.user.display_name, "brand": brand.name})
     membership.delete()
     payload = {"user": membership.user_id, "name": membership.user.display_name, "role": membership.role}
-    publish(MemberRemoved(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
+    publish(events.MemberRemoved(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)

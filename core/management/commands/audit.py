@@ -56,7 +56,7 @@ class Command(BaseCommand):
             verifications = {brand.slug: audit.verify(brand, anchor=anchor) for brand in self._brands(options)}
         is_intact = all(verification.is_intact for verification in verifications.values())
         if options["json"]:
-            trails = {name: verification.to_json() for name, verification in verifications.items()}
+            trails = {name: vars(verification) for name, verification in verifications.items()}
             self.stdout.write(json.dumps({"is_intact": is_intact, "trails": trails}))
         else:
             for name, verification in verifications.items():
@@ -90,11 +90,10 @@ class Command(BaseCommand):
             counts = {}
             for brand in self._brands(options):
                 if options["dry_run"]:
-                    counts[brand.slug] = redactions.count_events(brand=brand, secret=secret) if secret else 0
+                    count = redactions.count_events(brand=brand, secret=secret) if secret else 0
                 else:
-                    counts[brand.slug] = redactions.remove_text(
-                        brand=brand, by=by, secret=secret, reason=options["reason"]
-                    )
+                    count = redactions.remove_text(brand=brand, by=by, secret=secret, reason=options["reason"])
+                counts[brand.slug] = count
             return {"is_dry_run": options["dry_run"], "events": counts}
 
         done = acting.run_or_report_refusal(remove, as_json=options["json"], stdout=self.stdout)
