@@ -205,17 +205,18 @@ def _prepare() -> Place:
     """Return the place for a start: the recorded parts that are still valid, and new ones for the others."""
     old = _load_place()
     env.var_dir().mkdir(parents=True, exist_ok=True)
-    keeps = old is not None and old.home.exists() and (old.account is not None) == (os.geteuid() == 0)
-    account = old.account if old and keeps else _account()
-    home = old.home if old and keeps else _home(account)
-    copied = old is not None and keeps and old.postgres.is_relative_to(home / "programs") and old.postgres.exists()
-    postgres, redis = (old.postgres, old.redis) if old and copied else _programs(home, account)
+    if old and not (old.home.exists() and (old.account is not None) == (os.geteuid() == 0)):
+        old = None
+    account = old.account if old else _account()
+    home = old.home if old else _home(account)
+    is_copied = old is not None and old.postgres.is_relative_to(home / "programs") and old.postgres.exists()
+    postgres, redis = (old.postgres, old.redis) if old and is_copied else _programs(home, account)
     if account is None and (home / "pg").exists() and (home / "pg").stat().st_uid != os.geteuid():
         raise StartFailed(
             f"{home / 'pg'} was made by root or another user. Run as that user, or set PROOFLINE_VAR to a folder "
             "of your own, or remove the folder to begin with an empty database."
         )
-    sockets = old.sockets if old and keeps and _still_private(old.sockets, account) else _new_sockets(account)
+    sockets = old.sockets if old and _still_private(old.sockets, account) else _new_sockets(account)
     place = Place(home, sockets, postgres, redis, account)
     _save_place(place)
     return place

@@ -59,11 +59,7 @@ def ports(name: str) -> list[int]:
 
 
 def tls(site_url: str) -> dict[str, Any]:
-    """Return Django's settings for https: secure cookies if `site_url` begins with https.
-
-    With PROOFLINE_TLS_PROXY there are more settings, for a proxy that ends TLS and sets X-Forwarded-Proto. Raises
-    ValueError.
-    """
+    """Return Django's settings for https, with PROOFLINE_TLS_PROXY also those behind a proxy. Raises ValueError."""
     is_https = site_url.startswith("https://")
     settings: dict[str, Any] = {"SESSION_COOKIE_SECURE": is_https, "CSRF_COOKIE_SECURE": is_https}
     if not flag("PROOFLINE_TLS_PROXY"):

@@ -1,7 +1,4 @@
-"""The responses to failed requests: problem+json for the API, a partial for htmx, a page for people.
-
-The pages for 500 and 503 are rendered without the request, so that they need neither the database nor a session.
-"""
+"""The responses to failed requests: problem+json for the API, a partial for htmx, a page for people."""
 
 from __future__ import annotations
 
@@ -58,7 +55,7 @@ def _render_page(request: HttpRequest, error: DomainError) -> HttpResponse:
     context = {"status": error.status, "title": error.title, "message": error.message, "problems": problems}
     # request.htmx is missing if a middleware before HtmxMiddleware refuses the request.
     is_htmx = getattr(request, "htmx", False) or request.headers.get("HX-Request") == "true"
-    if error.status >= 500:
+    if error.status >= 500:  # rendered without the request, so that it needs neither the database nor a session
         template = "partials/refusal.html" if is_htmx else "error_alone.html"
         return HttpResponse(render_to_string(template, context), status=error.status)
     if is_htmx:
@@ -68,10 +65,7 @@ def _render_page(request: HttpRequest, error: DomainError) -> HttpResponse:
 
 
 def status_page(request: HttpRequest, status: int) -> HttpResponse | None:
-    """Return the page for the status of an empty response, such as 405 of a view that only accepts POST.
-
-    None for a status that only programs see, such as 401 of a webhook.
-    """
+    """Return the page for the status of an empty response, such as 405; None for one that only programs see."""
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         sentence = _("This address does not take %(method)s requests. Go back and use the button on the page.")
         return error_response(request, MethodNotAllowed(sentence % {"method": request.method}))
@@ -80,18 +74,15 @@ def status_page(request: HttpRequest, status: int) -> HttpResponse | None:
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """Django's handler400."""
     sentence = _("The server cannot read this request. Go back, load the page again, and retry.")
     return error_response(request, BadRequest(sentence))
 
 
 def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """Django's handler403."""
     return error_response(request, NotAllowed(_("You may not see or do this. Ask a lead of your brand if you should.")))
 
 
 def page_not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """Django's handler404."""
     sentence = _("There is nothing at this address. It may have been typed wrongly, or removed.")
     return error_response(request, NotFound(sentence))
 

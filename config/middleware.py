@@ -25,10 +25,7 @@ class UnknownCharset(DomainError):
 
 
 class StorableInputMiddleware:
-    """Refuses requests with values in address, headers or form fields that PostgreSQL cannot store.
-
-    JSON bodies and other bodies for the API are checked by its parsers (core/api/parsers.py).
-    """
+    """Refuses what PostgreSQL cannot store in addresses, headers and forms; the API's parsers check its bodies."""
 
     def __init__(self, get_response: View) -> None:
         self.get_response = get_response

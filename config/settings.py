@@ -52,7 +52,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.middleware.http.ConditionalGetMiddleware",
-    "config.caching.PrivateResponsesMiddleware",
+    "config.caching.keep_private",
     "config.middleware.StorableInputMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -101,22 +101,13 @@ MEDIA_URL = "files/"
 STATIC_URL = "static/"
 STATIC_ROOT = VAR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-_S3_BUCKET = env.text("S3_BUCKET")
-STORAGES = {
-    "default": (
-        {
-            "BACKEND": "storages.backends.s3.S3Storage",
-            "OPTIONS": {
-                "bucket_name": _S3_BUCKET,
-                "endpoint_url": env.text("S3_ENDPOINT_URL") or None,
-                "querystring_expire": 600,
-            },
-        }
-        if _S3_BUCKET
-        else {"BACKEND": "django.core.files.storage.FileSystemStorage"}
-    ),
+STORAGES: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
+if _bucket := env.text("S3_BUCKET"):
+    _options = {"bucket_name": _bucket, "endpoint_url": env.text("S3_ENDPOINT_URL") or None}
+    STORAGES["default"] = {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": _options}
 if env.flag("PROOFLINE_PLAIN_STATIC", default=DEBUG):
     STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
 WHITENOISE_USE_FINDERS = True
@@ -174,10 +165,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,  # requests differ from responses: files, secrets, read-only fields
-    "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
-        "core.api.schema.add_refusals",
-    ],
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "core.api.schema.add_refusals"],
     "ENUM_NAME_OVERRIDES": {
         "Outcome": "generation.choices.Outcome",
         "RunState": "generation.choices.RunState",
@@ -223,9 +211,7 @@ PROOFLINE: dict[str, Any] = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {
-        "line": {"()": "config.logs.formatter"},
-    },
+    "formatters": {"line": {"()": "config.logs.formatter"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "loggers": {"httpx": {"level": "WARNING"}},  # the database already records each call to a service
     "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "INFO")},

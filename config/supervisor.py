@@ -135,30 +135,21 @@ class ProcessGroup:
                 self._running[index].deaths = running.deaths
 
     def pid(self, name: str) -> int:
-        """Return the process id of a running program."""
         return next(running.process.pid for running in self._running if running.program.name == name)
 
     def stop(self) -> None:
         """Send SIGTERM to all processes, wait, and kill those that still run after STOP_SECONDS."""
         for running in self._running:
-            _signal(running.process, signal.SIGTERM)
+            running.process.terminate()
         deadline = time.monotonic() + STOP_SECONDS
         for running in self._running:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 running.process.wait(max(0.1, deadline - time.monotonic()))
-            _signal(running.process, signal.SIGKILL, group=True)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(running.process.pid, signal.SIGKILL)
             running.process.wait()
             running.reader.join(2)
         self._running = []
-
-
-def _signal(process: subprocess.Popen[bytes], number: int, *, group: bool = False) -> None:
-    """Send a signal to the process, or to its whole session."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        if group:
-            os.killpg(process.pid, number)
-        elif process.poll() is None:
-            process.send_signal(number)
 
 
 @contextlib.contextmanager
@@ -211,7 +202,6 @@ def wait_until_reachable(host: str, port: int, *, seconds: float) -> bool:
 
 
 def migrate_and_collect_static() -> None:
-    """Run the migrations and collect the static files."""
     for arguments in (("migrate", "--noinput", "--verbosity", "0"), ("collectstatic", "--noinput", "--verbosity", "0")):
         completed = subprocess.run(management_command(*arguments), cwd=env.ROOT, stdin=subprocess.DEVNULL)
         if completed.returncode:

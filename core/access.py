@@ -71,10 +71,7 @@ PERMISSIONS: dict[Action, frozenset[Role]] = {
 
 
 def can(user: User, action: Action, brand: Brand | None = None) -> bool:
-    """Return whether one of the user's roles in `brand` allows `action`; operators (superusers) may do everything.
-
-    Without a brand, only operators are allowed.
-    """
+    """Return whether a role of the user in `brand` allows `action`. Operators (superusers) need no role or brand."""
     if user.is_superuser:
         return True
     return brand is not None and bool(user.roles_in(brand) & PERMISSIONS[action])

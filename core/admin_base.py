@@ -1,8 +1,4 @@
-"""Base classes of the administration: rows that are read-only, or changed through services.
-
-Services write the audit trail. So a row that has a service is never saved here: a class below either calls the service,
-or shows the row read-only.
-"""
+"""Base classes of the administration. Rows with a service are read-only or saved by it, for the audit trail."""
 
 from __future__ import annotations
 
@@ -204,5 +200,4 @@ def get_operator(request: HttpRequest) -> User:
 
 
 def pretty_json(value: Any) -> str:
-    """Return JSON with line breaks."""
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)

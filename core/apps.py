@@ -12,8 +12,7 @@ class CoreConfig(AppConfig):
     events_label = gettext_lazy("Brands and people")  # in the filter of the audit page
 
     def ready(self) -> None:
-        """Register event types, periodic tasks and a system check of the subscribers."""
-        from core import events, periodic_tasks  # noqa: F401
+        from core import events, periodic_tasks  # noqa: F401 - they register themselves
 
         checks.register(check_subscribers)
 

@@ -80,10 +80,7 @@ def current_actor() -> User | None:
 
 
 def publish(*events: DomainEvent, by: User | None = None, label: str = "") -> None:
-    """Insert one row per event and call the subscribers. Must run inside the transaction that made the change.
-
-    `by` is the acting person; without one, `label` names the process ("worker gpu-1", "clock").
-    """
+    """Insert a row per event, by a person or the process `label`, and call the subscribers, all in this transaction."""
     publish_all(events, by=by, label=label)
 
 
@@ -157,8 +154,7 @@ class BrandBudgetSet(DomainEvent):
 
 @declare
 class BrandStaleUseSet(DomainEvent):
-    """A brand chose what happens to published images that go stale. payload: {"before", "after"}: "keep" or
-    "withdraw"."""
+    """A brand chose what stale images cause. payload: {"before", "after"}: "keep" or "withdraw"."""
 
     type = "core.brand.stale_use_set"
     object_type = "brand"

@@ -33,10 +33,7 @@ View = Callable[Concatenate[BrandRequest, P], HttpResponseBase]
 
 
 def set_brand(request: Any, slug: str, action: Action) -> BrandRequest:
-    """Add the brand to the request, and remember it in the session for the next visit.
-
-    Raises NotFound for people outside the brand, and NotAllowed for people without the right.
-    """
+    """Add the brand to the request and the session. Raises NotFound for strangers, NotAllowed without the right."""
     brand = Brand.objects.visible_to(request.user).filter(slug=slug).first()
     if brand is None:
         raise NotFound(_("There is no brand %(slug)r among yours. Ask an admin if you should see it.") % {"slug": slug})

@@ -11,8 +11,7 @@ from django.db import connection
 
 log = structlog.get_logger(__name__)
 
-Work = Callable[[], int]
-"""Does the due work and returns how much it did; safe to run twice and to be killed."""
+Work = Callable[[], int]  # does the due work and returns how much; safe to run twice and to be killed
 
 
 @dataclass

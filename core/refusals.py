@@ -27,10 +27,7 @@ CONNECTION_CLASSES = ("08", "25", "53", "57")
 
 @contextmanager
 def conflict_on_duplicate() -> Iterator[None]:
-    """Raise Conflict if a write in this block violates a unique constraint, because somebody else was faster.
-
-    The surrounding transaction stays usable.
-    """
+    """Raise Conflict if a write in this block violates a unique constraint; the transaction around it stays usable."""
     try:
         with transaction.atomic():
             yield
@@ -72,7 +69,8 @@ def _constraint(error: IntegrityError) -> DomainError:
     """Return the refusal for a row that a constraint forbids: 409 if somebody else was faster, 422 if it is wrong."""
     state = _sqlstate(error)
     detail: Any = getattr(error.__cause__, "diag", None)
-    model = _model(getattr(detail, "table_name", None))
+    table = getattr(detail, "table_name", None)
+    model = next((model for model in apps.get_models() if model._meta.db_table == table), None)
     noun = {"noun": model._meta.verbose_name if model else _("row")}
     if state == UNIQUE:
         if fields := _unique_fields(model, getattr(detail, "constraint_name", None)):
@@ -105,10 +103,6 @@ def _first_line(error: BaseException) -> str:
     """Return the first line of the database's message; the others show the statement."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else _("it is out of range")
-
-
-def _model(table: str | None) -> type[Model] | None:
-    return next((model for model in apps.get_models() if model._meta.db_table == table), None)
 
 
 def _unique_fields(model: type[Model] | None, constraint: str | None) -> list[str]:

@@ -16,8 +16,7 @@ from django.utils.translation import gettext as _
 
 from core.errors import BadRequest, Invalid, Problem
 
-MAX_DEPTH = 50
-"""Levels of nested lists and objects. No request needs ten; Python's JSON parser fails at about a thousand."""
+MAX_DEPTH = 50  # of nested lists and objects; no request needs ten, and Python's parser fails at about a thousand
 SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**64 - 1
 """Seeds of ComfyUI have 64 bits without sign. jsonb can store them; a bigint column refuses them itself."""
 SHOWN_PROBLEMS = 20

@@ -32,8 +32,7 @@ from core.errors import NotAllowed, NotFound, StorageFailed
 PREFIX = "sha256/"
 TEMPORARY = "tmp/"
 FRESH_SECONDS = 1800
-"""If an existing file is older than this when it is put again, its time is renewed. So a sweeper, which removes files
-that had no row for an hour, cannot remove a file that was just put again and is about to get its row."""
+"""An older file that is put again gets a new time, so that the sweeper cannot remove it before it gets its row."""
 MEDIA_TYPES = {
     "png": "image/png",
     "jpg": "image/jpeg",
@@ -111,10 +110,7 @@ def put(data: bytes, *, suffix: str, durable: bool = True, sha256: str = "") -> 
 
 
 def put_stream(stream: IO[bytes], *, suffix: str, max_bytes: int) -> StoredFile:
-    """Store the rest of a stream, piece by piece.
-
-    Raises TooLarge beyond `max_bytes`, and StorageFailed, with the cause, if it cannot be written.
-    """
+    """Store the rest of a stream. Raises TooLarge beyond `max_bytes`, and StorageFailed, with the cause."""
     digest, size = hashlib.sha256(), 0
     with _translate_write_errors(), _spool() as spool:
         while piece := stream.read(_PIECE):
@@ -254,18 +250,24 @@ def delete_if_older(key: str, *, than: datetime) -> bool:
 
 def list_keys(prefix: str = PREFIX) -> Iterator[ListedFile]:
     """Yield every stored file below `prefix`; `TEMPORARY` lists the remains of interrupted writes."""
-    if isinstance(default_storage, FileSystemStorage):
-        yield from _walk(Path(default_storage.location), Path(default_storage.path(prefix)))
+    if not isinstance(default_storage, FileSystemStorage):
+        bucket = getattr(default_storage, "bucket", None)
+        if bucket is None:
+            raise TypeError(f"Cannot list {type(default_storage).__name__}: use a folder or an S3-compatible bucket.")
+        for item in bucket.objects.filter(Prefix=prefix):
+            yield ListedFile(item.key, item.size, item.last_modified)
         return
-    for item in _bucket().objects.filter(Prefix=prefix):
-        yield ListedFile(item.key, item.size, item.last_modified)
+    for folder, subfolders, names in os.walk(default_storage.path(prefix), followlinks=True):
+        subfolders.sort()
+        for path in sorted(Path(folder, name) for name in names):
+            with suppress(FileNotFoundError):  # removed in the meantime
+                status = path.stat()
+                key = path.relative_to(default_storage.location).as_posix()
+                yield ListedFile(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
 
 def open_url(key: str, *, seconds: int = 600, download_name: str = "") -> str:
-    """Return an address that opens this file and expires: the bucket's presigned URL, or our own signed path.
-
-    Give it only to people who may see the file: anybody with the address can read it until it expires.
-    """
+    """Return an address that opens this file, for anybody who has it, until it expires; the bucket or we sign it."""
     if isinstance(default_storage, FileSystemStorage):
         token = signing.dumps([key, int(time.time()) + seconds, download_name], salt=_SALT)
         return f"/{settings.MEDIA_URL.strip('/')}/{token}"
@@ -285,10 +287,7 @@ def parse_open_url(token: str) -> tuple[str, str]:
 
 
 def file_response(key: str, *, download_name: str = "") -> FileResponse:
-    """Return the file as a response. The caller must have checked the right to see it.
-
-    A browser may cache it for ever, because a key names one content.
-    """
+    """Return the file, which a browser may keep for ever. The caller must have checked the right to see it."""
     answer = FileResponse(open(key), content_type=media_type(key))
     answer["Cache-Control"] = "private, max-age=31536000, immutable"
     answer["ETag"] = f'"{Path(key).stem}"'
@@ -304,26 +303,3 @@ def media_type(key: str) -> str:
 def _disposition(name: str) -> str:
     plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\' else "_" for c in name)
     return f'attachment; filename="{plain}"'
-
-
-def _walk(root: Path, folder: Path) -> Iterator[ListedFile]:
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for entry in entries:
-        path = Path(entry.path)
-        if entry.is_dir():
-            yield from _walk(root, path)
-            continue
-        with suppress(FileNotFoundError):  # removed in the meantime
-            status = entry.stat()
-            modified_at = datetime.fromtimestamp(status.st_mtime, UTC)
-            yield ListedFile(path.relative_to(root).as_posix(), status.st_size, modified_at)
-
-
-def _bucket() -> Any:
-    bucket = getattr(default_storage, "bucket", None)
-    if bucket is None:
-        raise TypeError(f"Cannot list {type(default_storage).__name__}: use a folder or an S3-compatible bucket.")
-    return bucket

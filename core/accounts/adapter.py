@@ -41,10 +41,7 @@ class AccountAdapter(DefaultAccountAdapter):
         return client_address(request)
 
     def authenticate(self, request: HttpRequest, **credentials: Any) -> Any:
-        """Check a password if an attempt is left. A right password does not count as one.
-
-        Raises ValidationError with `wait_seconds` if no attempt is left.
-        """
+        """Check a password; a wrong one counts. Raises ValidationError with `wait_seconds` if no attempt is left."""
         login = str(credentials.get("username") or credentials.get("email") or "").strip()
         user = _find_account(login)
         account = f"user {user.pk}" if user else f"name {login[:200].lower()}"
@@ -58,7 +55,7 @@ class AccountAdapter(DefaultAccountAdapter):
         authenticated = super().authenticate(request, **credentials)
         if authenticated is None or not _is_login_of(authenticated, login):
             return None
-        attempt.uncount()
+        sign_in_limits.uncount(attempt)
         return authenticated
 
     def post_login(self, request: HttpRequest, user: Any, **options: Any) -> HttpResponse:
@@ -101,36 +98,27 @@ def client_address(request: HttpRequest) -> str:
     """
     trusted = [ipaddress.ip_network(text) for text in settings.PROOFLINE["trusted_proxies"]]
     hops = request.headers.get("X-Forwarded-For", "").split(",") if trusted else []
-    address = str(request.META.get("REMOTE_ADDR") or "")
-    while hops and (not address or _is_within(address, trusted)):
-        hop = hops.pop().strip()
-        if _parsed(hop) is None:
+    address = _parsed(request.META.get("REMOTE_ADDR") or (hops.pop() if hops else ""))
+    while hops and address and any(address in network for network in trusted):
+        hop = _parsed(hops.pop())
+        if hop is None:
             break
         address = hop
-    parsed = _parsed(address)
-    if isinstance(parsed, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network(f"{parsed}/64", strict=False).network_address)
-    return str(parsed or "unknown")
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network(f"{address}/64", strict=False).network_address)
+    return str(address or "unknown")
 
 
 def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        address = ipaddress.ip_address(text.strip("[]").partition("%")[0])
+        address = ipaddress.ip_address(text.strip().strip("[]").partition("%")[0])
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def _is_within(text: str, networks: list[Any]) -> bool:
-    address = _parsed(text)
-    return address is not None and any(address in network for network in networks)
-
-
 def _find_account(login: str) -> User | None:
-    """Return the account of a user name or e-mail address.
-
-    An address counts if it is verified, or if the operator entered it in the account.
-    """
+    """Return the account of a user name, or of an address that is verified or was entered by the operator."""
     if not login:
         return None
     user = User.objects.filter(username=login).first()

@@ -27,15 +27,11 @@ def read_text(stream: IO[bytes]) -> str:
 
 
 class JSONParser(parsers.JSONParser):
-    """Parses JSON and refuses values that cannot be stored, named by JSON pointers."""
-
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
         return storable.read_json(read_text(stream))
 
 
 class FormParser(parsers.FormParser):
-    """Parses a form and refuses values that cannot be stored."""
-
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
         fields = super().parse(stream, media_type, parser_context)
         storable.ensure_no_problems(storable.field_problems(fields.lists(), "/"))
@@ -43,8 +39,6 @@ class FormParser(parsers.FormParser):
 
 
 class MultiPartParser(parsers.MultiPartParser):
-    """Parses a form with files and refuses values and file names that cannot be stored."""
-
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
         parsed = super().parse(stream, media_type, parser_context)
         storable.ensure_form_is_storable(parsed.data, parsed.files, "/")

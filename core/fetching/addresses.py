@@ -49,8 +49,7 @@ _REFUSED_V6 = tuple(
         "3fff::/20",  # documentation
     )
 )
-_ISATAP = (0x00005EFE, 0x02005EFE)
-"""The third quarter of an address that contains an IPv4 address in its last quarter (RFC 5214)."""
+_ISATAP = (0x00005EFE, 0x02005EFE)  # third quarter of an address whose last one is an IPv4 address (RFC 5214)
 
 ANYWHERE: tuple[Network, ...] = (ipaddress.IPv4Network("0.0.0.0/0"), ipaddress.IPv6Network("::/0"))
 

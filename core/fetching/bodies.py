@@ -62,10 +62,7 @@ def _text_kind(head: bytes) -> str:
 
 
 def decode_content(pieces: Iterable[bytes], encoding: str, *, max_bytes: int, where: str) -> Iterator[bytes]:
-    """Yield the pieces without their Content-Encoding, at most `max_bytes` in all.
-
-    Raises Refused for more bytes, for an unrequested encoding, and for content that is broken or ends early.
-    """
+    """Yield the pieces without their Content-Encoding. Raises Refused beyond `max_bytes`, and if they are broken."""
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
         plain: Iterable[bytes] = pieces

@@ -36,10 +36,7 @@ _OTHER = "the connection failed"
 
 
 def describe_error(error: BaseException) -> str:
-    """Return a clause such as "nothing answers at its port" for an exception of sockets, TLS, httpcore or httpx.
-
-    The message of any other exception is our own and is returned unchanged.
-    """
+    """Return a clause such as "its name is not known" for an error of sockets, TLS or HTTP; the text of any other."""
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):

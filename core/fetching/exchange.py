@@ -22,8 +22,7 @@ from core.fetching.policy import Policy, Refused
 from core.fetching.urls import Target
 
 MAX_ADDRESSES_TRIED = 3
-HEADER_BYTES = 256 * 1024
-"""Limit of the bytes of a response besides its body: status, headers, chunk sizes; TLS is not counted."""
+HEADER_BYTES = 256 * 1024  # of a response besides its body: status, headers, chunk sizes; TLS is not counted
 
 
 class Deadline:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import IO, NoReturn
+from typing import IO
 from urllib.parse import urljoin
 
 import httpcore
@@ -24,8 +24,7 @@ MAX_REDIRECTS = 5
 IN_MEMORY_BYTES = 4 * 1024 * 1024
 MAX_RETRY_AFTER_SECONDS = 86400.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_PASSING = frozenset({408, 409, 425, 429})
-"""Client errors that may be temporary."""
+_PASSING = frozenset({408, 409, 425, 429})  # client errors that may be temporary
 _WORDS = {
     401: "it wants a password", 403: "it does not let us in", 404: "there is nothing", 410: "it is gone for good",
     429: "it is asked too often", 500: "it has trouble of its own", 502: "it has trouble of its own",
@@ -145,7 +144,13 @@ def _read_response(
     if answer.status == 304 and (old_etag or old_modified):
         return Fetched(target.url, "", etag or old_etag, last_modified or old_modified, not_modified=True)
     if answer.status != 200:
-        _refuse_status(answer.status, headers, target)
+        explanation = f": {_WORDS[answer.status]}" if answer.status in _WORDS else ""
+        raise Refused(
+            f"{target.redacted} answered {answer.status}{explanation}.",
+            is_final=400 <= answer.status < 500 and answer.status not in _PASSING,
+            status_code=answer.status,
+            retry_after_seconds=retry_after(headers.get("retry-after", "")),
+        )
     length = headers.get("content-length", "")
     if length.isdecimal() and (announced := int(length[:18])) > max_bytes:
         raise Refused(f"{target.redacted} announces {announced:,} bytes; the limit is {max_bytes:,}.")
@@ -155,16 +160,20 @@ def _read_response(
     if "application/gzip" not in accept:
         pieces = without_gzip(pieces, max_bytes=max_bytes, where=target.redacted)
     fetched = Fetched(target.url, "", etag, last_modified)
-    _spool(fetched, _pieces_until_deadline(pieces, deadline, target), accept)
+    _spool(fetched, pieces, accept, deadline, target)
     return fetched
 
 
-def _spool(fetched: Fetched, pieces: Iterator[bytes], accept: Collection[str]) -> None:
+def _spool(
+    fetched: Fetched, pieces: Iterator[bytes], accept: Collection[str], deadline: Deadline, target: Target
+) -> None:
     digest = hashlib.sha256()
     spool = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - it is handed on, or closed below
     try:
         head = b""
         for piece in pieces:
+            if deadline.is_over:  # unpacking takes time too
+                raise Refused(f"{target.redacted} did not end within {deadline.seconds:g} s.", is_final=False)
             spool.write(piece)
             digest.update(piece)
             fetched.size += len(piece)
@@ -185,38 +194,16 @@ def _spool(fetched: Fetched, pieces: Iterator[bytes], accept: Collection[str]) -
 def _ensure_accepted(fetched: Fetched, head: bytes, accept: Collection[str]) -> None:
     if not head:
         raise Refused(f"{redact_address(fetched.final_url)} is empty.", is_final=False)
-    fetched.content_type = sniff(head[:SNIFFED_BYTES])
-    if accept and not any(_matches_media_type(fetched.content_type, accepted_type) for accepted_type in accept):
-        kind = _KINDS.get(fetched.content_type, fetched.content_type)
+    media_type = fetched.content_type = sniff(head[:SNIFFED_BYTES])
+    if accept and media_type not in accept and media_type.partition("/")[0] + "/" not in accept:
+        kind = _KINDS.get(media_type, media_type)
         is_image = all(accepted_type.startswith("image/") for accepted_type in accept)
         expected = "an image" if is_image else " or ".join(_accepted(accept))
         raise Refused(f"{redact_address(fetched.final_url)} is {kind}; expected {expected}.")
 
 
-def _matches_media_type(kind: str, accepted: str) -> bool:
-    return kind.startswith(accepted) if accepted.endswith("/") else kind == accepted
-
-
 def _accepted(accept: Collection[str]) -> list[str]:
     return [f"{kind}*" if kind.endswith("/") else kind for kind in accept]
-
-
-def _pieces_until_deadline(pieces: Iterator[bytes], deadline: Deadline, target: Target) -> Iterator[bytes]:
-    """Yield the pieces; raises Refused after the deadline, because unpacking takes time too."""
-    for piece in pieces:
-        if deadline.is_over:
-            raise Refused(f"{target.redacted} did not end within {deadline.seconds:g} s.", is_final=False)
-        yield piece
-
-
-def _refuse_status(status: int, headers: Mapping[str, str], target: Target) -> NoReturn:
-    explanation = f": {_WORDS[status]}" if status in _WORDS else ""
-    raise Refused(
-        f"{target.redacted} answered {status}{explanation}.",
-        is_final=400 <= status < 500 and status not in _PASSING,
-        status_code=status,
-        retry_after_seconds=retry_after(headers.get("retry-after", "")),
-    )
 
 
 def retry_after(value: str) -> float | None:

@@ -24,10 +24,7 @@ class Answer:
 def post(
     url: str, *, body: bytes, headers: Mapping[str, str], timeout_seconds: float, policy: Policy = PUBLIC
 ) -> Answer:
-    """POST one message and read the response to its end or to 64 KiB. Redirects are not followed but returned.
-
-    Raises Refused, with is_final if the address itself is wrong.
-    """
+    """POST one message; redirects are returned. Raises Refused, with is_final if the address itself is wrong."""
     deadline = Deadline(timeout_seconds)
     target = parse(url, policy)
     ip_addresses = resolve(target, policy, seconds=deadline.remaining())

@@ -13,10 +13,8 @@ from typing import Any
 
 from core.plain_json import strings, with_strings
 
-QUERY_PLACEHOLDER = "?…"
-"""Replaces a query that is not shown."""
-_SLASHES = re.compile(r":(?://|\\/\\/)")
-"""The part after a scheme, also in the escaped form of some JSON writers."""
+QUERY_PLACEHOLDER = "?…"  # replaces a query that is not shown
+_SLASHES = re.compile(r":(?://|\\/\\/)")  # after a scheme, also in the escaped form of some JSON writers
 _END = re.compile(r"[\s'\"<>`“”‘’]")
 _QUERY = re.compile(r"[?#;]")
 _PORT = re.compile(r"[^:@]*(?::[0-9]*)?|\[[0-9A-Fa-f:.]*\](?::[0-9]*)?")

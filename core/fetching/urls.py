@@ -58,10 +58,7 @@ class Target:
 
 
 def parse(url: str, policy: Policy = PUBLIC) -> Target:
-    """Parse an address. Raises Refused.
-
-    A private IP address is refused here; a name with a private address is refused by `resolving.resolve`.
-    """
+    """Parse an address. Raises Refused, also for a private IP address; for names that lead to one, `resolve` does."""
     shown = redaction.redact_address(url)
     shown = shown if len(shown) <= 200 else shown[:200] + "…"
     if len(url) > MAX_CHARACTERS:
@@ -85,10 +82,7 @@ def parse(url: str, policy: Policy = PUBLIC) -> Target:
 
 
 def _is_odd(character: str) -> bool:
-    """Return True for control and format characters, unusual blanks, lone surrogates, and the backslash.
-
-    Some programs read a backslash as a slash.
-    """
+    """Return True for control and format characters, unusual blanks, lone surrogates, and what some read as a slash."""
     return character == "\\" or (character != " " and unicodedata.category(character)[0] in "CZ")
 
 

@@ -16,10 +16,7 @@ def timeline(*, user: User, object_type: str, object_id: int) -> QuerySet[Any]:
 
 
 def trail(*, user: User, brand: Brand, beginning: str = "", before: int | None = None) -> QuerySet[Any]:
-    """Return the brand's events, newest first, each with its seal.
-
-    beginning: prefix of the event types, such as "review."; before: only events with a smaller id.
-    """
+    """Return the brand's events with their seals, newest first: those whose type begins so, with a smaller id."""
     rows = Event.objects.visible_to(user).filter(brand=brand).select_related("seal").order_by("-pk")
     if beginning:
         rows = rows.filter(type__startswith=beginning)

@@ -96,10 +96,7 @@ def body_of(event_id: int, seq: int) -> dict[str, Any]:
 
 
 def verify(brand: Brand, *, anchor: tuple[int, str] | None = None) -> Verification:
-    """Check the brand's whole chain; the result names the first invalid link.
-
-    `anchor` is (number, hash) noted earlier outside this database. The memory use does not depend on the length.
-    """
+    """Check the brand's whole chain; `anchor` is (number, hash) noted earlier elsewhere. Uses little memory."""
     verification = audit_chain.check_links(_links(brand, 0), anchor=anchor)
     if not verification.is_intact:
         return verification

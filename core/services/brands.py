@@ -23,11 +23,7 @@ MAX_BUDGET = 10**10
 
 @transaction.atomic
 def create_brand(*, slug: str, name: str, by: User, currency: str = "EUR", time_zone: str = "") -> Brand:
-    """Create a brand and make its founder its admin. Only superusers may, because a new brand has no roles yet.
-
-    time_zone: for the brand's dates; empty for the time zone of the installation.
-    Raises NotAllowed, Invalid, or Conflict for a slug that is taken.
-    """
+    """Create a brand with its founder, an operator, as admin. Raises NotAllowed, Invalid, Conflict for a taken slug."""
     if not can(by, Action.CREATE_BRAND):
         raise NotAllowed(_("Only an operator (superuser) may create a brand."), action="create_brand")
     problems = []
@@ -52,10 +48,7 @@ def create_brand(*, slug: str, name: str, by: User, currency: str = "EUR", time_
 
 @transaction.atomic
 def set_monthly_budget(*, brand_id: int, amount: Decimal | None, by: User) -> Brand:
-    """Set the budget of all campaigns together per calendar month, in the brand's currency; None for no limit.
-
-    Amounts that are already reserved stay reserved. Raises NotAllowed and Invalid.
-    """
+    """Set the budget per calendar month; what is reserved stays reserved. Raises NotAllowed and Invalid."""
     brand = _lock_brand(brand_id, by)
     if amount is not None and not 0 <= amount < MAX_BUDGET:
         problem = Problem("monthly_budget", _("Give an amount of 0 or more, or none."), str(amount))
@@ -65,10 +58,7 @@ def set_monthly_budget(*, brand_id: int, amount: Decimal | None, by: User) -> Br
 
 @transaction.atomic
 def set_time_zone(*, brand_id: int, time_zone: str, by: User) -> Brand:
-    """Change the time zone of the brand's dates; empty for that of the installation.
-
-    Delivered files keep their names until they are delivered again. Raises NotAllowed and Invalid.
-    """
+    """Change the time zone of dates; delivered files keep their names. Raises NotAllowed and Invalid."""
     brand = _lock_brand(brand_id, by)
     if problems := _time_zone_problems(time_zone):
         raise Invalid(_("This time zone is not known."), problems)
@@ -77,27 +67,19 @@ def set_time_zone(*, brand_id: int, time_zone: str, by: User) -> Brand:
 
 @transaction.atomic
 def set_stale_use(*, brand_id: int, stale_use: str, by: User) -> Brand:
-    """Set what happens to published images that become stale from now on, by a value of StaleUse.
-
-    Raises NotAllowed and Invalid.
-    """
+    """Set what happens to images that become stale from now on (StaleUse). Raises NotAllowed and Invalid."""
     brand = _lock_brand(brand_id, by)
-    if stale_use not in StaleUse.values:
-        sentence = _("%(value)r is not a choice for stale images.") % {"value": stale_use[:40]}
-        raise Invalid(sentence, [_no_choice("stale_use", StaleUse.values, stale_use)])
+    sentence = _("%(value)r is not a choice for stale images.")
+    _ensure_choice("stale_use", stale_use, StaleUse.values, sentence)
     return _save_setting(brand, "stale_use", stale_use, events.BrandStaleUseSet, by)
 
 
 @transaction.atomic
 def set_banned_words(*, brand_id: int, banned_words: str, by: User) -> Brand:
-    """Set what happens when a banned word of the brand guide is used, by a value of BannedWords.
-
-    Raises NotAllowed and Invalid.
-    """
+    """Set what happens when a word that the guide bans is used (BannedWords). Raises NotAllowed and Invalid."""
     brand = _lock_brand(brand_id, by)
-    if banned_words not in BannedWords.values:
-        sentence = _("%(value)r is not a choice for banned words.") % {"value": banned_words[:40]}
-        raise Invalid(sentence, [_no_choice("banned_words", BannedWords.values, banned_words)])
+    sentence = _("%(value)r is not a choice for banned words.")
+    _ensure_choice("banned_words", banned_words, BannedWords.values, sentence)
     return _save_setting(brand, "banned_words", banned_words, events.BrandBannedWordsSet, by)
 
 
@@ -130,8 +112,10 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _no_choice(field: str, values: list[str], given: str) -> Problem:
-    return Problem(field, _("Use one of %(values)s.") % {"values": ", ".join(values)}, given)
+def _ensure_choice(field: str, value: str, values: list[str], sentence: str) -> None:
+    if value not in values:
+        problem = Problem(field, _("Use one of %(values)s.") % {"values": ", ".join(values)}, value)
+        raise Invalid(sentence % {"value": value[:40]}, [problem])
 
 
 @transaction.atomic

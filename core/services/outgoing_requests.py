@@ -19,5 +19,4 @@ def fetch_policy() -> Policy:
 
 
 def user_agent() -> str:
-    """Return the User-Agent of our requests."""
     return f"Proofline/1 (+{settings.SITE_URL})"

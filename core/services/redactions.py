@@ -20,8 +20,7 @@ from core.models import Brand, User
 from core.services import audit
 
 REMOVED = "[removed]"
-SHORTEST = 6
-"""Characters; a shorter text could also occur where it is not the secret."""
+SHORTEST = 6  # characters; a shorter text could also occur where it is not the secret
 
 _CONTAINING = """
     SELECT e.id, s.seq, s.hash, e.payload FROM core_event e
@@ -31,7 +30,6 @@ _CONTAINING = """
 
 
 def count_events(*, brand: Brand, secret: str) -> int:
-    """Return how many events of the brand contain the text."""
     return len(_containing(brand, secret))
 
 
@@ -87,10 +85,7 @@ def _without(value: Any, secret: str) -> Any:
 
 
 def _rewrite(payloads: dict[int, Any]) -> None:
-    """Change the payloads of events. A trigger forbids this; it is disabled in this transaction only.
-
-    Disabling it locks the table, so that nobody else can write events until the transaction ends.
-    """
+    """Change the payloads of events. The trigger that forbids it is off, and the table locked, in this transaction."""
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # ALTER TABLE fails while checks are deferred
         cursor.execute("ALTER TABLE core_event DISABLE TRIGGER append_only")

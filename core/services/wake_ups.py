@@ -24,10 +24,7 @@ def wake(lane: str) -> None:
 
 
 def send(lane: str) -> None:
-    """Enqueue one message now unless one is already waiting.
-
-    If Redis is missing, that is only logged, because the work is in the database.
-    """
+    """Enqueue one message now unless one is waiting. A missing Redis is only logged: the work is in the database."""
     queue = django_rq.get_queue(lane)
     try:
         if queue.connection.set(_key(lane), 1, nx=True, ex=COALESCE_SECONDS):

@@ -52,10 +52,7 @@ def state(value: str, label: str = "") -> SafeString:
 
 @register.simple_tag
 def disclaimer(text: str, extra: str = "") -> SafeString:
-    """Show a disclaimer ("demo model") as a small badge, if there is one.
-
-    extra: "over" places it over a corner of the surrounding box.
-    """
+    """Show a disclaimer ("demo model") as a badge, if there is one. extra: "over" puts it over a corner of its box."""
     if not text:
         return SafeString("")
     return format_html('<span class="disclaimer {}" title="{}">{}</span>', extra, text, text)
@@ -63,10 +60,7 @@ def disclaimer(text: str, extra: str = "") -> SafeString:
 
 @register.simple_tag
 def image(kind: str, item: Any, px: int = 0) -> str:
-    """Return the address of an image ("master", "rendition", "photo", "cutout"); with `px`, of a small copy.
-
-    The content's hash is part of the address, so browsers may cache the file for ever.
-    """
+    """Return the address of an image ("master", "rendition", "photo", "cutout"), which never changes; px: of a copy."""
     address = reverse("file", args=[kind, item.pk])
     return f"{address}?v={item.sha256[:12]}" + (f"&px={px}" if px else "")
 

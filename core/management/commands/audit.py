@@ -12,7 +12,6 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from core import audit_chain
-from core.audit_chain import Verification
 from core.management import acting
 from core.models import Brand
 from core.services import audit, redactions
@@ -60,7 +59,9 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps({"is_intact": is_intact, "trails": trails}))
         else:
             for name, verification in verifications.items():
-                self.stdout.write(_sentence(name, verification))
+                place = "intact" if verification.is_intact else f"BROKEN at link {verification.first_broken_seq}"
+                head = f" Head: {verification.head}" if verification.is_intact else ""
+                self.stdout.write(f"{name}: {place}. {verification.message}{head}")
         if not is_intact:
             sys.exit(1)
 
@@ -111,9 +112,3 @@ def _anchor(text: str | None) -> tuple[int, str] | None:
     if not (seq.isdecimal() and len(seq) < 19) or len(digest) != 64:
         raise CommandError(f"--anchor {text!r}: expected a link's number, a colon and its 64 hex digits.")
     return int(seq), digest
-
-
-def _sentence(name: str, verification: Verification) -> str:
-    if verification.is_intact:
-        return f"{name}: intact. {verification.message} Head: {verification.head}"
-    return f"{name}: BROKEN at link {verification.first_broken_seq}. {verification.message}"
