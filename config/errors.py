@@ -20,15 +20,11 @@ logger = logging.getLogger(__name__)
 
 
 class InternalError(DomainError):
-    """An error in our own code."""
-
     status = 500
     title = gettext_lazy("Something went wrong here")
 
 
 class MethodNotAllowed(DomainError):
-    """The address exists, but does not accept this request method."""
-
     status = 405
     title = gettext_lazy("This cannot be done at this address")
 

@@ -13,7 +13,6 @@ from config import embedded, env
 
 django_stubs_ext.monkeypatch()  # makes ModelForm[Campaign] and similar classes work at run time
 
-BASE_DIR = env.ROOT
 VAR = env.var_dir()
 
 DEBUG = env.flag("DEBUG")
@@ -73,7 +72,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        "DIRS": [env.ROOT / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -100,7 +99,7 @@ MEDIA_ROOT = Path(env.text("PROOFLINE_FILES", str(VAR / "files")))
 MEDIA_URL = "files/"
 STATIC_URL = "static/"
 STATIC_ROOT = VAR / "static"
-STATICFILES_DIRS = [BASE_DIR / "static"]
+STATICFILES_DIRS = [env.ROOT / "static"]
 STORAGES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},

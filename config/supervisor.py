@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -52,14 +52,12 @@ def management_command(*arguments: str) -> list[str]:
 
 def web_program(*, host: str, port: int) -> Program:
     """Return the web server for the pages and the API."""
-    return Program(
-        "web",
-        [
-            *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", host, "--port", str(port)),
-            *("--blocking-threads", str(env.number("WEB_THREADS", 8)), "--workers", str(env.number("WEB_WORKERS", 1))),
-            *("--log-level", "error", "--no-ws", "config.wsgi:application"),
-        ],
-    )
+    command = [
+        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", host, "--port", str(port)),
+        *("--blocking-threads", str(env.number("WEB_THREADS", 8)), "--workers", str(env.number("WEB_WORKERS", 1))),
+        *("--log-level", "error", "--no-ws", "config.wsgi:application"),
+    ]
+    return Program("web", command)
 
 
 def worker_programs() -> list[Program]:
@@ -85,16 +83,12 @@ def find_free_port(host: str, preferred: int) -> int:
     raise SystemExit(f"no free port between {preferred} and {preferred + 99} on {host}: name another with PORT=…")
 
 
-@dataclass
 class ProcessGroup:
     """Processes that are kept running. Call `restart_ended()` regularly; `stop()` ends them and their children."""
 
-    programs: list[Program]
-    write: Write
-    _running: list[_Running] = field(default_factory=list)
-
-    def start(self) -> None:
-        self._running = [self._launch(program) for program in self.programs]
+    def __init__(self, programs: list[Program], write: Write) -> None:
+        self.write = write
+        self._running = [self._launch(program) for program in programs]
 
     def _launch(self, program: Program) -> _Running:
         process = subprocess.Popen(
@@ -149,14 +143,12 @@ class ProcessGroup:
                 os.killpg(running.process.pid, signal.SIGKILL)
             running.process.wait()
             running.reader.join(2)
-        self._running = []
 
 
 @contextlib.contextmanager
 def run_programs(programs: list[Program], *, write: Write | None = None) -> Iterator[ProcessGroup]:
     """Start the programs, and stop them at the end of the block; a second Ctrl-C does not interrupt the stop."""
     processes = ProcessGroup(programs, write or to_terminal([program.name for program in programs]))
-    processes.start()
     try:
         yield processes
     finally:

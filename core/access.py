@@ -120,9 +120,8 @@ class BrandOwned(models.QuerySet[Any]):
 
     def shared_or_visible_to(self, user: User) -> BrandOwned:
         """Return the rows without a brand, and those of the brands in which `user` has any role."""
-        if user.is_superuser:
-            return self
-        return self.filter(Q(**{self.brand_path: None}) | Q(**{f"{self.brand_path}__in": user.brand_ids()}))
+        is_shared, is_own = Q(**{self.brand_path: None}), Q(**{f"{self.brand_path}__in": user.brand_ids()})
+        return self if user.is_superuser else self.filter(is_shared | is_own)
 
     @classmethod
     def through(cls, path: str) -> type[BrandOwned]:

@@ -1,9 +1,7 @@
 """Publish events in the transaction that made the change, and let higher apps subscribe to them.
 
-Each app declares its event types in its events.py as subclasses of `DomainEvent`; those of brands and members are here.
-`publish` inserts the row, so that every change has its record. Logins and queries are removed from addresses in it.
-Subscribers run in the same transaction, in the order of registration; side effects must run after commit and read the
-event table.
+Each app declares its event types in its events.py; those of brands and members are here.
+Subscribers run in order of registration; side effects must run after commit and read the event table.
 """
 
 from __future__ import annotations

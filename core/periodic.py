@@ -56,8 +56,7 @@ def run_due(*, everything: bool = False) -> dict[str, int]:
 def _lock(name: str) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 7))", [name])
-        row = cursor.fetchone()
-        return bool(row and row[0])
+        return bool(cursor.fetchone()[0])
 
 
 def _unlock(name: str) -> None:

@@ -42,9 +42,8 @@ def refusal_for(error: BaseException) -> DomainError | None:
     if isinstance(error, OperationalError | InterfaceError):
         return Unavailable(_("The database does not answer. Nothing was changed. Try again in a few seconds."))
     if isinstance(error, InternalError) and _sqlstate(error).startswith(CONNECTION_CLASSES):
-        return Unavailable(
-            _("The database takes no changes at the moment. Nothing was changed. Try again in a minute.")
-        )
+        sentence = _("The database takes no changes at the moment. Nothing was changed. Try again in a minute.")
+        return Unavailable(sentence)
     if isinstance(error, RedisError):
         return Unavailable(_("The queue (Redis) does not answer at the moment. Try again in a few seconds."))
     if isinstance(error, IntegrityError):
@@ -73,7 +72,8 @@ def _constraint(error: IntegrityError) -> DomainError:
     model = next((model for model in apps.get_models() if model._meta.db_table == table), None)
     noun = {"noun": model._meta.verbose_name if model else _("row")}
     if state == UNIQUE:
-        if fields := _unique_fields(model, getattr(detail, "constraint_name", None)):
+        fields = _unique_fields(model, getattr(detail, "constraint_name", None)) if model else []
+        if fields:
             sentence = _(
                 "Somebody else has just saved a %(noun)s with the same %(fields)s. "
                 "Load it again, then decide what to change."
@@ -83,14 +83,12 @@ def _constraint(error: IntegrityError) -> DomainError:
     if state == FOREIGN_KEY:
         return Conflict(_("Something that this refers to was removed in the meantime. Load it again."))
     if state == FROZEN:
-        return Conflict(
-            _("This %(noun)s was published or used in the meantime and cannot change any more. Load it again.") % noun
-        )
+        sentence = _("This %(noun)s was published or used in the meantime and cannot change any more. Load it again.")
+        return Conflict(sentence % noun)
     if state == NOT_NULL:
         name = getattr(detail, "column_name", None) or _("a field")
-        return Invalid(
-            _("%(field)s must not be empty.") % {"field": name}, [Problem(name, _("This field is required."))]
-        )
+        problem = Problem(name, _("This field is required."))
+        return Invalid(_("%(field)s must not be empty.") % {"field": name}, [problem])
     rule = {"rule": (getattr(detail, "constraint_name", None) or _("a rule")).replace("_", " ")}
     return Invalid(_("The database refuses this %(noun)s by the rule %(rule)s.") % (noun | rule))
 
@@ -105,10 +103,10 @@ def _first_line(error: BaseException) -> str:
     return lines[0].rstrip(".") if lines else _("it is out of range")
 
 
-def _unique_fields(model: type[Model] | None, constraint: str | None) -> list[str]:
+def _unique_fields(model: type[Model], constraint: str | None) -> list[str]:
     """Return the names of a unique constraint's fields, without relations (a brand or user), which are not input."""
-    for rule in model._meta.constraints if model else ():
-        if model and rule.name == constraint:
-            fields = [model._meta.get_field(name) for name in getattr(rule, "fields", ())]
-            return [str(field.verbose_name) for field in fields if isinstance(field, Field) and not field.is_relation]
-    return []
+    names = [
+        name for rule in model._meta.constraints if rule.name == constraint for name in getattr(rule, "fields", ())
+    ]
+    fields = [model._meta.get_field(name) for name in names]
+    return [str(field.verbose_name) for field in fields if isinstance(field, Field) and not field.is_relation]

@@ -17,14 +17,6 @@ class Machine:
     name: str
     transitions: Mapping[str, frozenset[str]]
 
-    @property
-    def states(self) -> tuple[str, ...]:
-        return tuple(self.transitions)
-
-    @property
-    def initial(self) -> str:
-        return next(iter(self.transitions))
-
     def allows(self, old: str, new: str) -> bool:
         return new in self.transitions[old]
 

@@ -1,8 +1,4 @@
-"""Finds values in the text, numbers and JSON of a request that PostgreSQL cannot store, and names their places.
-
-The middleware checks addresses, headers and forms, and the API's parsers check bodies, so that views, forms and
-services need not. They still decide whether a value makes sense.
-"""
+"""Finds what PostgreSQL cannot store in a request. Middleware and API parsers use it, so that nobody else needs to."""
 
 from __future__ import annotations
 

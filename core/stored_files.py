@@ -93,11 +93,10 @@ def key_for(sha256: str, *, suffix: str) -> str:
 
 
 def put(data: bytes, *, suffix: str, durable: bool = True, sha256: str = "") -> StoredFile:
-    """Store `data` under its sha256; an existing file is not written again.
+    """Store `data` under its sha256, which is computed unless given; an existing file is not written again.
 
-    durable: on disk, fsync before the rename; False for files that can be made again, such as thumbnails. In both cases
-    a reader never sees half a file. sha256: the hash, if the caller already knows it.
-    Raises StorageFailed, with the cause, if it cannot be written; then no part of it remains.
+    durable: fsync before the rename; False for files that can be made again, such as thumbnails. A reader never sees
+    half a file. Raises StorageFailed, with the cause, if it cannot be written; then no part of it remains.
     """
     digest = sha256 or hashlib.sha256(data).hexdigest()
     key = key_for(digest, suffix=suffix)
@@ -288,10 +287,9 @@ def parse_open_url(token: str) -> tuple[str, str]:
 
 def file_response(key: str, *, download_name: str = "") -> FileResponse:
     """Return the file, which a browser may keep for ever. The caller must have checked the right to see it."""
-    answer = FileResponse(open(key), content_type=media_type(key))
-    answer["Cache-Control"] = "private, max-age=31536000, immutable"
-    answer["ETag"] = f'"{Path(key).stem}"'
-    if download_name:
+    headers = {"Cache-Control": "private, max-age=31536000, immutable", "ETag": f'"{Path(key).stem}"'}
+    answer = FileResponse(open(key), content_type=media_type(key), headers=headers)
+    if download_name:  # after Django's own header
         answer["Content-Disposition"] = _disposition(download_name)
     return answer
 

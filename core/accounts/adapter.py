@@ -91,10 +91,9 @@ class VerifiedEmailView(EmailView):
 
 
 def client_address(request: HttpRequest) -> str:
-    """Return the client's address. X-Forwarded-For is used only as far as the operator trusts its proxies.
+    """Return the client's address: the first from the right of X-Forwarded-For that is no trusted proxy.
 
-    It is the first address from the right of X-Forwarded-For that is not a trusted proxy. IPv6 addresses are reduced to
-    their network (/64), because one person has all of it.
+    IPv6 addresses are reduced to their network (/64), because one person has all of it.
     """
     trusted = [ipaddress.ip_network(text) for text in settings.PROOFLINE["trusted_proxies"]]
     hops = request.headers.get("X-Forwarded-For", "").split(",") if trusted else []
@@ -131,10 +130,8 @@ def _find_account(login: str) -> User | None:
 
 def _is_login_of(user: Any, login: str) -> bool:
     """Return True if the login is the user name, the account's address, or a verified address of the user."""
-    return (
-        login.lower() in {user.username.lower(), user.email.lower()}
-        or EmailAddress.objects.filter(user=user, email__iexact=login, verified=True).exists()
-    )
+    verified = EmailAddress.objects.filter(user=user, email__iexact=login, verified=True)
+    return login.lower() in {user.username.lower(), user.email.lower()} or verified.exists()
 
 
 def _browser_token(request: HttpRequest, user: User) -> str:

@@ -38,8 +38,7 @@ class TooManyAttempts(Exception):
 def count_attempt(*, account: str, address: str, browser: str = "") -> list[str]:
     """Count one attempt and return its keys, for `uncount`. Raises TooManyAttempts when none is left.
 
-    account: the account's key, the same for user name and e-mail address. browser: the name of a browser in which the
-    account signed in before, "" for others.
+    account: its key, the same for user name and e-mail address. browser: one in which it signed in before, or "".
     """
     wider = {} if browser else {_key("account", account): ACCOUNT_LIMIT, _key("address", address): ADDRESS_LIMIT}
     counts = {key: _count(key, seconds) for key, (_, seconds) in wider.items()}

@@ -19,19 +19,6 @@ from core.fetching.resolving import check
 from core.fetching.urls import parse
 
 __all__ = [
-    "ANYWHERE",
-    "PUBLIC",
-    "Fetched",
-    "Policy",
-    "Refused",
-    "check",
-    "fetch",
-    "is_public",
-    "parse",
-    "post",
-    "redact_address",
-    "redact_json",
-    "redact_settings",
-    "redact_text",
-    "restore_redacted_addresses",
-]
+    "ANYWHERE", "PUBLIC", "Fetched", "Policy", "Refused", "check", "fetch", "is_public", "parse", "post",
+    "redact_address", "redact_json", "redact_settings", "redact_text", "restore_redacted_addresses",
+]  # fmt: skip

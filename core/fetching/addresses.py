@@ -55,11 +55,7 @@ ANYWHERE: tuple[Network, ...] = (ipaddress.IPv4Network("0.0.0.0/0"), ipaddress.I
 
 
 def is_public(address: str) -> bool:
-    """Return True for an address of the public internet.
-
-    False for loopback, private, link-local (cloud metadata), carrier-grade NAT, multicast, documentation and reserved
-    addresses, for their IPv6 forms, and for a text that is no address or has a zone.
-    """
+    """Return True for an address of the public internet; False also for a text that is none or has a zone."""
     parsed = _parsed(address)
     if parsed is None:
         return False

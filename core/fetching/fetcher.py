@@ -41,8 +41,7 @@ _KINDS = {
 class Fetched:
     """The result of a fetch. `file` is at its beginning, in memory or on disk; None if nothing was modified.
 
-    content_type: recognised by the bytes. etag, last_modified: to be sent with the next fetch. Use it as a context
-    manager, which closes the file.
+    content_type: recognised by the bytes. etag, last_modified: for the next fetch. A context manager closes the file.
     """
 
     final_url: str
@@ -88,10 +87,8 @@ def fetch(
     """
     deadline = Deadline(timeout_seconds)
     request_headers = {"User-Agent": agent, "Accept": ", ".join(_accepted(accept)) or "*/*", "Accept-Encoding": "gzip"}
-    if etag:
-        request_headers["If-None-Match"] = etag
-    if last_modified:
-        request_headers["If-Modified-Since"] = last_modified
+    conditions = {"If-None-Match": etag, "If-Modified-Since": last_modified}
+    request_headers |= {name: value for name, value in conditions.items() if value}
     target = parse(url.strip(" "), policy)
     seen = {target.url}
     for _ in range(MAX_REDIRECTS + 1):

@@ -14,7 +14,6 @@ class Refused(Exception):
     """An address that is not fetched, or an answer that is not accepted.
 
     message: a sentence for a person, without logins and queries of addresses. is_final: a retry is useless.
-    retry_after_seconds: from the response of the other side.
     """
 
     def __init__(
@@ -46,8 +45,7 @@ def resolve_by_system(host: str, port: int) -> Sequence[str]:
 class Policy:
     """The rules of an installation. ports None: any port.
 
-    private: the operator's own networks, from which may be fetched on any port. Names that are not public
-    ("shop.internal") are accepted only if there are such networks.
+    private: the operator's own networks, for any port; with them, names that are not public ("shop.internal") count.
     """
 
     schemes: frozenset[str] = frozenset({"http", "https"})

@@ -1,9 +1,4 @@
-"""Addresses as people may see them: without user name and password, and with "?…" in place of the query.
-
-Queries, fragments and path parameters may contain keys. `redact_address` is for a text that is an address,
-`redact_text` for a sentence that may contain addresses, `restore_redacted_addresses` for a form in which a person left
-a redacted address unchanged.
-"""
+"""Addresses as people may see them: without login, and with "?…" for query, fragment and parameters (keys)."""
 
 from __future__ import annotations
 

@@ -11,11 +11,7 @@ from core.models.brands import Brand, User
 
 
 class Notice(models.Model):
-    """One sentence to one person, with the page where they can act on it.
-
-    Subscribers write it in the transaction of the event. A periodic task mails it, unless the person reads it first or
-    wants no mail.
-    """
+    """One sentence to one person, with the page to act on it. Written with its event; mailed unless read before."""
 
     id = models.BigAutoField(primary_key=True)
     brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="notices")

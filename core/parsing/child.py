@@ -1,9 +1,8 @@
 """The program of a parsing child: reads requests from standard input, runs their tasks, and writes the answers.
 
-A request is {"task": "module:function", "arguments": {…}, "memory_bytes", "cpu_seconds"} with byte strings. The answer
-begins with {"started": true} after the task was imported; the limits count from then on. The task gets the arguments
-and the byte strings, and yields messages; {"end": true} follows the last. The child exits when its parent has ended, or
-has sent no request for a while.
+A request is {"task": "module:function", "arguments": {…}, "memory_bytes", "cpu_seconds"} with byte strings, which the
+task gets. The answer begins with {"started": true}, from which the limits count, and ends with {"end": true}. The child
+exits when its parent has ended, or has sent no request for a while.
 """
 
 from __future__ import annotations

@@ -107,11 +107,7 @@ class _Child:
     ) -> Iterator[Message]:
         assert self._process.stdin and self._process.stdout
         self.requests += 1
-        request = {
-            "task": task, "arguments": dict(arguments),
-            "memory_bytes": limits.memory_bytes, "cpu_seconds": limits.cpu_seconds,
-        }  # fmt: skip
-        self._start(request, parts)
+        self._start({"task": task, "arguments": dict(arguments), **vars(limits)}, parts)
         while True:
             with self._killed_after(limits.seconds):
                 answer = messages.read(self._process.stdout)

@@ -113,9 +113,8 @@ def verify(brand: Brand, *, anchor: tuple[int, str] | None = None) -> Verificati
 
 
 def export(brand: Brand, *, since: int = 0) -> Iterator[str]:
-    """Yield the sealed trail as JSON lines with number, hash and event; `verify_export` can check them anywhere."""
-    for link in _links(brand, since):
-        yield audit_chain.to_line(link)
+    """Return the sealed trail as JSON lines with number, hash and event; `verify_export` can check them anywhere."""
+    return map(audit_chain.to_line, _links(brand, since))
 
 
 def head(brand: Brand) -> tuple[int, str]:

@@ -1,8 +1,7 @@
 """Sends notices by e-mail that a person has not read after two minutes: several in one mail, each once.
 
 A notice is claimed before its mail is sent, and released if the server refuses it. So two processes never send it
-twice, and an unreachable server only causes a delay. If the process is killed in between, the notice is only on the
-page.
+twice. If the process is killed in between, the notice is only on the page.
 """
 
 from __future__ import annotations
@@ -94,10 +93,9 @@ def _send_mail(user_id: int, connection: Any, now: datetime) -> int:
     try:
         compose(user, claimed, connection).send()
     except BaseException as error:
-        if isinstance(error, smtplib.SMTPRecipientsRefused) and all(
-            code >= 500 for code, _ in error.recipients.values()
-        ):
-            log.warning("mail.address_refused", user=user_id, answer=str(error.recipients))
+        answers = error.recipients if isinstance(error, smtplib.SMTPRecipientsRefused) else {}
+        if answers and all(code >= 500 for code, _ in answers.values()):
+            log.warning("mail.address_refused", user=user_id, answer=str(answers))
             return 0
         Notice.objects.filter(pk__in=[notice.pk for notice in claimed], mailed_at=now).update(mailed_at=None)
         raise

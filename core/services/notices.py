@@ -1,8 +1,4 @@
-"""Notices: one sentence to one person, with the page where they can act on it. notice_mail.py mails them.
-
-Subscribers call `notify` in the transaction of the event, so that there is no notice of a change that was rolled back.
-A notice publishes no event.
-"""
+"""Notices, made by subscribers in the transaction of an event. They publish no event; notice_mail.py mails them."""
 
 from __future__ import annotations
 

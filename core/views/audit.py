@@ -50,6 +50,5 @@ def verify(request: BrandRequest) -> HttpResponseBase:
 @brand_page(Action.READ_AUDIT)
 def export(request: BrandRequest) -> HttpResponseBase:
     lines = (f"{line}\n" for line in audit.export(request.brand))
-    answer = StreamingHttpResponse(lines, content_type="application/x-ndjson")
-    answer["Content-Disposition"] = f'attachment; filename="{request.brand.slug}-audit.jsonl"'
-    return answer
+    headers = {"Content-Disposition": f'attachment; filename="{request.brand.slug}-audit.jsonl"'}
+    return StreamingHttpResponse(lines, content_type="application/x-ndjson", headers=headers)

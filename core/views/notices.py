@@ -36,9 +36,8 @@ def index(request: BrandRequest) -> HttpResponseBase:
 @brand_page()
 def unread(request: BrandRequest) -> HttpResponseBase:
     """Return the number of unread notices, for the bell of an open page."""
-    answer = JsonResponse({"unread": selectors.count_unread(user=request.user, brand=request.brand)})
-    answer["Cache-Control"] = "no-store"
-    return answer
+    unread_count = selectors.count_unread(user=request.user, brand=request.brand)
+    return JsonResponse({"unread": unread_count}, headers={"Cache-Control": "no-store"})
 
 
 @require_GET

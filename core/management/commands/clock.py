@@ -42,5 +42,4 @@ def is_ours() -> bool:
             """SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()
                               AND classid = 7 AND objid = 1) OR pg_try_advisory_lock(7, 1)"""
         )
-        row = cursor.fetchone()
-    return bool(row and row[0])
+        return bool(cursor.fetchone()[0])
