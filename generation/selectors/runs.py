@@ -10,9 +10,10 @@ from typing import Any
 from django.db import connection
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from core.errors import NotFound
-from core.models import User
+from core.models import Brand, User
 from generation.choices import AssetState, JobState, RunState
 from generation.models import Run
 
@@ -105,6 +106,14 @@ def get(user: User, run_id: int) -> Run:
     run: Run | None = visible(user).filter(pk=run_id).first()
     if run is None:
         raise NotFound(f"There is no run {run_id}.")
+    return run
+
+
+def get_of_brand(user: User, brand: Brand, run_id: int) -> Run:
+    """Return a run. Raises NotFound, also for a run of another brand."""
+    run = get(user, run_id)
+    if run.campaign.brand_id != brand.pk:
+        raise NotFound(_("There is no run %(number)s in %(brand)s.") % {"number": run_id, "brand": brand.name})
     return run
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotModified
+from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseNotModified
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from campaigns.services import previews
@@ -25,7 +26,7 @@ def image(request: Any, kind: str, pk: int) -> HttpResponseBase:
     if isinstance(stored, AssetVersion):  # for pages that have no master; a version never changes its master
         stored = stored.master
     if stored is None or not stored.storage_key:
-        raise Http404("There is no such image.")
+        raise Http404(_("There is no such image."))
     if isinstance(stored, Rendition):  # a file to deliver needs the same right as in the API
         access.require(request.user, Action.PULL, stored.version.asset.brand)
     key = _key(stored, request.GET.get("px", ""))
@@ -39,7 +40,7 @@ def image(request: Any, kind: str, pk: int) -> HttpResponseBase:
     return answer
 
 
-def signed_file(request: HttpRequest, token: str) -> HttpResponse | HttpResponseBase:
+def signed_file(request: HttpRequest, token: str) -> HttpResponseBase:
     """Return a file by its expiring signed address, which a person with the right to the file was given."""
     key, name = stored_files.parse_open_url(token)
     return stored_files.file_response(key, download_name=name)

@@ -77,12 +77,7 @@ def _list_confirmed_inputs(posted: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(part[1], part[2]) for part in parts if len(part) == 3]
 
 
-def _page(
-    request: BrandRequest,
-    endpoint: Endpoint,
-    *,
-    refusal: Invalid | None = None,
-) -> HttpResponseBase:
+def _page(request: BrandRequest, endpoint: Endpoint, *, refusal: Invalid | None = None) -> HttpResponseBase:
     kept = ("mark|", "meant|")
     typed = {key: value for key, value in request.POST.items() if key.startswith(kept)} if refusal else {}
     wrong = {problem.pointer: problem.message for problem in refusal.problems} if refusal else {}

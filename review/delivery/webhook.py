@@ -118,12 +118,7 @@ class Webhook:
 
 
 def _asset_fields(package: Package) -> dict[str, Any]:
-    return {
-        "asset": package.asset_id,
-        "sku": package.sku,
-        "brand": package.brand,
-        "campaign": package.campaign,
-    }
+    return {"asset": package.asset_id, "sku": package.sku, "brand": package.brand, "campaign": package.campaign}
 
 
 def _check_answer(url: str, status: int, headers: Mapping[str, str]) -> int:
@@ -140,7 +135,5 @@ def _check_answer(url: str, status: int, headers: Mapping[str, str]) -> int:
             status_code=status,
         )
     raise DeliveryError(
-        f"{url} answered {status}.",
-        status_code=status,
-        retry_after_seconds=retry_after(headers.get("retry-after", "")),
+        f"{url} answered {status}.", status_code=status, retry_after_seconds=retry_after(headers.get("retry-after", ""))
     )

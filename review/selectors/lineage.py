@@ -25,12 +25,7 @@ def lineage(version: AssetVersion, approval: Decision | None = None) -> dict[str
         "campaign": {"slug": asset.campaign.slug, "name": asset.campaign.name},
         "run": {"id": run.pk, "name": run.name, "stage": run.stage},
         "axes": asset.cell.axis_values,
-        "version": {
-            "id": version.pk,
-            "round": version.round,
-            "candidate": version.candidate,
-            "source": version.source,
-        },
+        "version": {"id": version.pk, "round": version.round, "candidate": version.candidate, "source": version.source},
         "master": {"sha256": version.master.sha256, "width": version.master.width, "height": version.master.height},
     }
     prompt = run.prompt_version
