@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.encoders import JSONEncoder
@@ -41,6 +42,13 @@ def get_caller(request: Request) -> User:
         request.user.remember_roles()
         request.has_roles = True  # type: ignore[attr-defined]
     return request.user
+
+
+def read_input(kind: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
+    """Return the validated values of the request's body. Raises ValidationError."""
+    serializer = kind(data=request.data, context={"request": request})
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data)
 
 
 def idempotent(view: View) -> View:

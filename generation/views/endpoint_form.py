@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from campaigns.forms import SettingsArea
+from core import storable
 from core.choices import Lane
 from core.fetching import redact_settings
 from core.models import Brand
@@ -177,7 +178,7 @@ class EndpointForm(forms.Form):
 
     def clean_config(self) -> dict[str, Any]:
         try:
-            config = setting_fields.from_json(self.cleaned_data["config"] or "{}")
+            config = storable.read_json_field(self.cleaned_data["config"] or "{}")
         except ValueError as error:
             raise forms.ValidationError(str(error)) from None
         if not isinstance(config, dict):

@@ -24,20 +24,9 @@ class DecisionSerializer(serializers.ModelSerializer[Decision]):
     class Meta:
         model = Decision
         fields = [
-            "id",
-            "task",
-            "version",
-            "decision",
-            "decided_by",
-            "decided_at",
-            "effective_at",
-            "reason",
-            "note",
-            "answers",
-            "controls",
-            "pinned",
-            "voids",
-        ]
+            "id", "task", "version", "decision", "decided_by", "decided_at", "effective_at", "reason", "note",
+            "answers", "controls", "pinned", "voids",
+        ]  # fmt: skip
 
 
 class TaskSerializer(serializers.ModelSerializer[ReviewTask]):
@@ -47,18 +36,9 @@ class TaskSerializer(serializers.ModelSerializer[ReviewTask]):
     class Meta:
         model = ReviewTask
         fields = [
-            "id",
-            "asset",
-            "sku",
-            "stage",
-            "state",
-            "round",
-            "checklist_version",
-            "claimed_by",
-            "claimed_until",
-            "due_at",
-            "opened_at",
-        ]
+            "id", "asset", "sku", "stage", "state", "round", "checklist_version", "claimed_by", "claimed_until",
+            "due_at", "opened_at",
+        ]  # fmt: skip
 
 
 class ChecklistSerializer(serializers.ModelSerializer[Checklist]):
@@ -161,16 +141,6 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
     class Meta:
         model = Delivery
         fields = [
-            "id",
-            "asset",
-            "sku",
-            "destination",
-            "version",
-            "desired",
-            "observed",
-            "files",
-            "attempts",
-            "next_attempt_at",
-            "error",
-            "changed_at",
-        ]
+            "id", "asset", "sku", "destination", "version", "desired", "observed", "files", "attempts",
+            "next_attempt_at", "error", "changed_at",
+        ]  # fmt: skip

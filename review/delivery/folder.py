@@ -19,22 +19,9 @@ from review.delivery.places import BucketStorage, DirectoryStorage, Storage, saf
 
 MANIFEST_NAME = "manifest.csv"
 MANIFEST_COLUMNS = (
-    "asset",
-    "sku",
-    "spec",
-    "name",
-    "media_type",
-    "width",
-    "height",
-    "bytes",
-    "sha256",
-    "prompt",
-    "model",
-    "seed",
-    "approved_by",
-    "approved_at",
-    "disclaimer",
-)
+    "asset", "sku", "spec", "name", "media_type", "width", "height", "bytes", "sha256", "prompt", "model",
+    "seed", "approved_by", "approved_at", "disclaimer",
+)  # fmt: skip
 
 
 class HotFolder:
