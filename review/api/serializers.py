@@ -11,7 +11,7 @@ from core.api.fields import OwnSlug
 from core.fetching import redact_settings
 from core.models import Brand
 from review.choices import DecisionKind
-from review.models import Checklist, ChecklistVersion, Decision, Delivery, Destination, ReviewTask
+from review.models import Checklist, Decision, Delivery, Destination, ReviewTask
 
 DECIDABLE = (DecisionKind.APPROVED, DecisionKind.REJECTED, DecisionKind.NEEDS_REVISION)
 
@@ -53,17 +53,11 @@ class ChecklistSerializer(serializers.ModelSerializer[Checklist]):
         fields = ["id", "brand", "stage", "name", "position", "slots", "due_hours", "number", "items"]
 
     def get_number(self, checklist: Checklist) -> int:
-        return self._newest(checklist).number
+        return int(checklist.versions.all()[0].number)
 
     @extend_schema_field(serializers.ListField(child=serializers.DictField(child=serializers.CharField())))
     def get_items(self, checklist: Checklist) -> list[dict[str, str]]:
-        items: list[dict[str, str]] = self._newest(checklist).items
-        return items
-
-    @staticmethod
-    def _newest(checklist: Checklist) -> ChecklistVersion:
-        newest: ChecklistVersion = checklist.versions.all()[0]
-        return newest
+        return list(checklist.versions.all()[0].items)
 
 
 class ChecklistVersionRequest(serializers.Serializer[Any]):

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from campaigns.models import ReferencePhoto
 from campaigns.prompts.pieces import Piece
 from campaigns.selectors import campaigns as campaign_selectors
@@ -59,29 +61,16 @@ def cell_detail(*, user: User, run_id: int, cell_id: int) -> CellDetail:
     Eight queries for any number of attempts and findings.
     """
     rows = Asset.objects.visible_to(user).select_related(
-        "brand",
-        "subject",
-        "cell__run__campaign",
-        "cell__run__endpoint",
-        "cell__run__prompt_version__template",
-        "cell__run__prompt_version__style",
-        "current_version__master",
-        "current_version__job__endpoint",
+        *("brand", "subject", "cell__run__campaign", "cell__run__endpoint", "cell__run__prompt_version__template"),
+        *("cell__run__prompt_version__style", "current_version__master", "current_version__job__endpoint"),
     )
     asset = rows.filter(cell_id=cell_id, cell__run_id=run_id).first()
     if asset is None:
-        raise NotFound(f"Run {run_id} has no image {cell_id}.")
-    jobs = list(
-        Job.objects.filter(cell_id=cell_id, frozen__round=asset.round)
-        .select_related("frozen", "endpoint")
-        .order_by("frozen__candidate", "id")
-    )
-    version = asset.current_version or (
-        AssetVersion.objects.filter(asset=asset)
-        .select_related("master", "job__endpoint")
-        .order_by("-round", "candidate")
-        .first()
-    )
+        raise NotFound(_("Run %(run)s has no image %(image)s.") % {"run": run_id, "image": cell_id})
+    job_rows = Job.objects.filter(cell_id=cell_id, frozen__round=asset.round).select_related("frozen", "endpoint")
+    jobs = list(job_rows.order_by("frozen__candidate", "id"))
+    versions = AssetVersion.objects.filter(asset=asset).select_related("master", "job__endpoint")
+    version = asset.current_version or versions.order_by("-round", "candidate").first()
     retryable_jobs = [job for job in jobs if job.status in _RETRYABLE_STATES or job.hold_reason == HoldReason.QUOTA]
     broken = next(
         (job for job in jobs if job in retryable_jobs or (job.error and job.status == JobState.CANCELLED)), None
@@ -90,10 +79,8 @@ def cell_detail(*, user: User, run_id: int, cell_id: int) -> CellDetail:
     shown = made or broken or (jobs[0] if jobs else None)
     spec = shown.frozen.spec if shown else {}
     findings = list(version.findings.select_related("duplicate").all()) if version else []
-    problems = sorted(
-        (finding for finding in findings if finding.outcome != Outcome.PASS),
-        key=lambda finding: finding.outcome != Outcome.FAIL,
-    )
+    problems = [finding for finding in findings if finding.outcome != Outcome.PASS]
+    problems.sort(key=lambda finding: finding.outcome != Outcome.FAIL)
     return CellDetail(
         asset=asset,
         photo=failures.photos([asset.subject_id]).get(asset.subject_id),
