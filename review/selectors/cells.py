@@ -10,8 +10,6 @@ from django.utils.translation import gettext as _
 
 from campaigns.models import ReferencePhoto
 from campaigns.prompts.pieces import Piece
-from campaigns.selectors import campaigns as campaign_selectors
-from campaigns.selectors import prompts as prompt_selectors
 from core.errors import NotFound
 from core.models import User
 from generation import causes
@@ -90,7 +88,7 @@ def cell_detail(*, user: User, run_id: int, cell_id: int) -> CellDetail:
         attempts=_attempts(jobs),
         cause=_cause(broken),
         error=broken.error if broken else "",
-        prompt=_prompt(asset, spec),
+        prompt=prompt_pieces(asset, spec.get("prompt", "")),
         spec=spec,
         findings=problems,
         passed_checks=len(findings) - len(problems),
@@ -110,15 +108,6 @@ def _cause(job: Job | None) -> Cause | None:
     return causes.find_cause(
         status=job.status, error_kind=job.error_kind, message=job.error, hold_reason=job.hold_reason
     )
-
-
-def _prompt(asset: Asset, spec: dict[str, Any]) -> list[Piece]:
-    subject = asset.subject
-    values = campaign_selectors.placeholder_values(
-        key=subject.key, name=subject.name, kind=subject.kind, attributes=subject.attributes
-    )
-    source = prompt_selectors.prompt_source(asset.cell.run.prompt_version)
-    return prompt_pieces(source, values | asset.cell.axis_values, spec.get("prompt", ""))
 
 
 def _decisions(asset: Asset) -> list[Decision]:

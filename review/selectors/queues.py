@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, Min, Q
+from django.db.models import Count, F, Min, Q
 from django.utils import timezone
 
 from core.access import Action
@@ -39,38 +39,21 @@ def brand_queues(*, user: User) -> list[BrandQueue]:
     claimed_by_other = Q(claimed_until__gt=now) & ~Q(claimed_by=user)
     available = ~claimed_by_other | Q(claimed_until__isnull=True)
     tasks = ReviewTask.objects.allowed_to(user, Action.REVIEW).filter(state=TaskState.OPEN)
-    rows = (
-        tasks.exclude(slots__decision__decided_by=user)
-        .values("brand_id", "brand__slug", "brand__name")
-        .annotate(
-            waiting=Count("pk", filter=available),
-            overdue=Count("pk", filter=available & Q(due_at__lt=now)),
-            held=Count("pk", filter=Q(claimed_by=user, claimed_until__gt=now)),
-            by_others=Count("pk", filter=claimed_by_other),
-            oldest_at=Min("opened_at", filter=available),
-        )
-        .order_by("-waiting", "brand__slug")
+    by_brand = tasks.exclude(slots__decision__decided_by=user).values(
+        "brand_id", brand_slug=F("brand__slug"), brand_name=F("brand__name")
     )
-    return [
-        BrandQueue(
-            row["brand_id"],
-            row["brand__slug"],
-            row["brand__name"],
-            row["waiting"],
-            row["overdue"],
-            row["held"],
-            row["by_others"],
-            row["oldest_at"],
-        )
-        for row in rows
-    ]
+    rows = by_brand.annotate(
+        waiting_count=Count("pk", filter=available),
+        overdue_count=Count("pk", filter=available & Q(due_at__lt=now)),
+        claimed_count=Count("pk", filter=Q(claimed_by=user, claimed_until__gt=now)),
+        claimed_by_others=Count("pk", filter=claimed_by_other),
+        oldest_at=Min("opened_at", filter=available),
+    )
+    return [BrandQueue(**row) for row in rows.order_by("-waiting_count", "brand_slug")]
 
 
 def escalated_tasks(*, user: User) -> list[ReviewTask]:
     """Return the escalated tasks that wait for this user."""
-    return list(
-        ReviewTask.objects.visible_to(user)
-        .filter(escalated_to=user, state=TaskState.AWAITING_VERSION)
-        .select_related("asset__subject", "asset__campaign", "asset__current_version__master", "brand")
-        .order_by("id")
-    )
+    rows = ReviewTask.objects.visible_to(user).filter(escalated_to=user, state=TaskState.AWAITING_VERSION)
+    related = ("asset__subject", "asset__campaign", "asset__current_version__master", "brand")
+    return list(rows.select_related(*related).order_by("id"))
