@@ -19,30 +19,32 @@ from core.pages import BrandRequest, brand_page
 from generation.models import Run
 from generation.selectors import runs as run_selectors
 from review.selectors import reports
-from review.selectors.reports import ImageCounts, Report
+from review.selectors.reports import ImageCounts
 
 #: The width of a bar, of 100 per step. The rest is the link to the next bar.
-BAR_HEIGHT = 62
+BAR_WIDTH = 62
 
 
 @dataclass(frozen=True)
 class FunnelStep:
     """One step of the funnel, drawn in a box 100 wide and 100 high.
 
-    percent: share of the requested images. top, height: of its bar. inner: height of the part of the bar that was
-    approved at first look. link: the polygon to the next step's bar, or "".
+    height: of its bar, and percentage of the requested images. inner: height of the part of the bar that was approved
+    at first look. link: the polygon to the next step's bar, or "".
     """
 
     name: str
     count: int
-    percent: float
     note: str
     x: int
-    top: float
     height: float
     inner: float
     link: str
     is_good: bool
+
+    @property
+    def top(self) -> float:
+        return 100 - self.height
 
     @property
     def inner_top(self) -> float:
@@ -56,8 +58,8 @@ def run(request: BrandRequest, run_id: int) -> HttpResponseBase:
     selected_run = run_selectors.get_of_brand(request.user, request.brand, run_id)
     if request.GET.get("format") == "csv":
         return _csv_response([selected_run], f"{selected_run.campaign.slug}-run-{selected_run.pk}")
-    report = reports.run_report(selected_run)
-    return _page(request, report, {"run": selected_run, "campaign": selected_run.campaign, "title": selected_run.name})
+    context = {"run": selected_run, "campaign": selected_run.campaign, "title": selected_run.name}
+    return _page(request, [selected_run], context)
 
 
 @require_safe
@@ -65,14 +67,14 @@ def run(request: BrandRequest, run_id: int) -> HttpResponseBase:
 def campaign(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Show the report of a campaign: all its runs except sandbox runs."""
     selected_campaign = campaign_selectors.get_by_slug(request.user, request.brand.slug, slug)
+    runs = reports.reported_runs(user=request.user, campaign=selected_campaign)
     if request.GET.get("format") == "csv":
-        runs = reports.reported_runs(user=request.user, campaign=selected_campaign)
         return _csv_response(runs, selected_campaign.slug)
-    report = reports.campaign_report(user=request.user, campaign=selected_campaign)
-    return _page(request, report, {"campaign": selected_campaign, "title": selected_campaign.name})
+    return _page(request, runs, {"campaign": selected_campaign, "title": selected_campaign.name})
 
 
-def _page(request: BrandRequest, report: Report, context: dict[str, Any]) -> HttpResponseBase:
+def _page(request: BrandRequest, runs: Sequence[Run], context: dict[str, Any]) -> HttpResponseBase:
+    report = reports.report(runs)
     context |= {"report": report, "steps": funnel_steps(report.total.counts)}
     return render(request, "review/report.html", context)
 
@@ -90,15 +92,14 @@ def funnel_steps(counts: ImageCounts) -> list[FunnelStep]:
         (_("approved"), counts.approved, revised, counts.approved_at_first_look, True),
         (_("delivered"), counts.delivered, "", 0, True),
     ]
-    heights = [100.0 * stage[1] / counts.requested if counts.requested else 0.0 for stage in stages]
+    scale = 100.0 / (counts.requested or 1)
     steps = []
     for place, (name, count, note, inner, is_good) in enumerate(stages):
-        x, height, link = 100 * place, heights[place], ""
+        x, link = 100 * place, ""
         if place + 1 < len(stages):
-            tops = f"{x + BAR_HEIGHT},{100 - height:.1f} {x + 100},{100 - heights[place + 1]:.1f}"
-            link = f"{tops} {x + 100},100 {x + BAR_HEIGHT},100"
-        part = 100.0 * inner / counts.requested if counts.requested else 0.0
-        steps.append(FunnelStep(name, count, height, note, x, 100 - height, height, part, link, is_good))
+            tops = f"{x + BAR_WIDTH},{100 - scale * count:.1f} {x + 100},{100 - scale * stages[place + 1][1]:.1f}"
+            link = f"{tops} {x + 100},100 {x + BAR_WIDTH},100"
+        steps.append(FunnelStep(name, count, note, x, scale * count, scale * inner, link, is_good))
     return steps
 
 
