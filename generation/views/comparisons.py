@@ -19,7 +19,6 @@ from django.views.decorators.http import require_POST, require_safe
 from campaigns import channels
 from campaigns.selectors import prompts as prompt_selectors
 from campaigns.selectors import subjects as subject_selectors
-from campaigns.services import previews
 from core import stored_files
 from core.access import Action
 from core.csv_files import escape_formula
@@ -33,13 +32,14 @@ from generation.selectors.endpoints import Offer
 from generation.services import comparisons as services
 from generation.services.comparisons import Side
 from generation.services.planning import estimates
+from generation.views.files import find_small_copy
 
 POLL_SECONDS = 3
 LISTED = 20
 SIDE = 1024
 #: Versions of each prompt that are offered, the newest first.
 VERSIONS = 4
-EDGES = (384, 768, 1024)
+SMALL_EDGE = 384
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,8 @@ def image(request: BrandRequest, pk: int, row_number: int, letter: str) -> HttpR
     """Return an image by its letter. Its address, name and headers do not tell which engine made it."""
     comparison = selectors.get(request.user, request.brand, pk)
     column = selectors.find_column(comparison, row_number, letter, request.user)
-    master = selectors.image(column, row_number).master
-    edge = parse_row_id(request.GET.get("px", "")) or EDGES[0]
-    made = {int(px): key for px, key in master.thumbnails.items() if int(px) >= edge}
-    key = made[min(made)] if made else previews.get_small_copy(master.storage_key, edge)
+    edge = parse_row_id(request.GET.get("px", "")) or SMALL_EDGE
+    key = find_small_copy(selectors.image(column, row_number).master, edge)
     # stored_files.response would name the file by its content hash, which the image's own page shows too.
     # The ETag must not be the content hash either, for the same reason.
     tag = salted_hmac("comparison image", key).hexdigest()[:32]
@@ -164,9 +162,6 @@ def table(request: BrandRequest, pk: int) -> HttpResponseBase:
     for sheet_row in selectors.rows(comparison, request.user, range(comparison.row_count)):
         writer.writerows(_lines(sheet_row))
     return answer
-
-
-# -- the parts -----------------------------------------------------------------------------------------------------
 
 
 def _row(

@@ -50,8 +50,10 @@ def _key(stored: Any, px: str) -> str:
     """Return the key of the file to send: the original, one of the master's thumbnails, or a small copy."""
     if not (px.isascii() and px.isdecimal() and len(px) <= 4):
         return str(stored.storage_key)
-    made = {int(edge): key for edge, key in getattr(stored, "thumbnails", {}).items()}
-    fitting = [edge for edge in made if edge >= int(px)]
-    if fitting:
-        return str(made[min(fitting)])
-    return previews.get_small_copy(stored.storage_key, int(px))
+    return find_small_copy(stored, int(px))
+
+
+def find_small_copy(stored: Any, edge: int) -> str:
+    """Return the key of the smallest thumbnail with at least that edge, or else of a copy that is made."""
+    fitting = {int(px): str(key) for px, key in getattr(stored, "thumbnails", {}).items() if int(px) >= edge}
+    return fitting[min(fitting)] if fitting else previews.get_small_copy(stored.storage_key, edge)

@@ -136,9 +136,6 @@ def compare(request: BrandRequest, run_id: int, other_id: int) -> HttpResponseBa
     return render(request, "generation/compare.html", context)
 
 
-# -- the parts -----------------------------------------------------------------------------------------------------
-
-
 @transaction.atomic
 def _plan(request: BrandRequest, campaign: Campaign, form: RunForm) -> HttpResponseBase:
     arguments = _arguments(request, campaign, form)

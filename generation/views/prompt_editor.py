@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpResponse, HttpResponseBase
+from django.http import HttpResponseBase, QueryDict
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
@@ -60,8 +60,7 @@ class Editor:
     offers: Sequence[Offer]
     engines: Sequence[EngineChoice]
 
-    def form(self, request: BrandRequest, *, is_bound: bool) -> PromptForm:
-        given = request.POST if is_bound else None
+    def form(self, request: BrandRequest, given: QueryDict | None = None) -> PromptForm:
         return PromptForm(given, brand=request.brand, engines=self.engines, base=self.version)
 
     def endpoints(self, engine: str) -> list[Offer]:
@@ -81,7 +80,7 @@ def editor(request: BrandRequest, slug: str, number: int | None = None) -> HttpR
         return _save(request, _editor(request, slug, request.POST.get("base", "")))
     if "subject" in request.GET:
         _store_pinned(request, [pk for text in request.GET.getlist("subject") if (pk := parse_row_id(text))])
-    return _page(request, editor, editor.form(request, is_bound=False))
+    return _page(request, editor, editor.form(request))
 
 
 @require_POST
@@ -93,7 +92,7 @@ def preview(request: BrandRequest, slug: str) -> HttpResponseBase:
     if place is not None and subject and place < selectors.EXAMPLE_SUBJECTS:
         there = [shown_subject.pk for shown_subject in _subjects(request)]
         _store_pinned(request, [*there[:place], subject, *there[place + 1 :]])
-    form = editor.form(request, is_bound=True)
+    form = editor.form(request, request.POST)
     form.is_valid()
     return render(request, "generation/prompt_preview.html", _preview(request, editor, form))
 
@@ -103,7 +102,7 @@ def preview(request: BrandRequest, slug: str) -> HttpResponseBase:
 def engine_part(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Render the fields of the engine just chosen, with what was typed so far."""
     editor = _editor(request, slug, request.POST.get("base", ""))
-    form = editor.form(request, is_bound=True)
+    form = editor.form(request, request.POST)
     form.is_valid()
     return render(request, "generation/prompt_engine.html", _engine_context(request, editor, form))
 
@@ -115,7 +114,7 @@ def try_out(request: BrandRequest, slug: str) -> HttpResponseBase:
     if request.headers.get("HX-Request"):  # htmx posts to the address of the last button; that is a preview only
         return preview(request, request.brand.slug, slug)
     editor = _editor(request, slug, request.POST.get("base", ""))
-    form = editor.form(request, is_bound=True)
+    form = editor.form(request, request.POST)
     if not form.is_valid():
         return _page(request, editor, form, status=422)
     offer = editor.chosen(request, form.cleaned_data["engine"])
@@ -157,7 +156,7 @@ def images(request: BrandRequest, slug: str, number: int) -> HttpResponseBase:
 
 @require_safe
 @brand_page()
-def subjects(request: BrandRequest, slug: str) -> HttpResponse:
+def subjects(request: BrandRequest, slug: str) -> HttpResponseBase:
     """List the products that match a SKU or name, as buttons that put one at a place of the preview."""
     matches = selectors.find_subjects(request.user, request.brand.pk, request.GET.get("q", "").strip())
     place = parse_row_id(request.GET.get("place", "")) or 0
@@ -165,11 +164,8 @@ def subjects(request: BrandRequest, slug: str) -> HttpResponse:
     return render(request, "generation/prompt_subjects.html", context)
 
 
-# -- the parts -----------------------------------------------------------------------------------------------------
-
-
 def _save(request: BrandRequest, editor: Editor) -> HttpResponseBase:
-    form = editor.form(request, is_bound=True)
+    form = editor.form(request, request.POST)
     if form.is_valid():
         try:
             made = services.add_version(template_id=editor.template.pk, by=request.user, **form.version_fields())
@@ -233,7 +229,7 @@ def _preview(request: BrandRequest, editor: Editor, form: PromptForm) -> dict[st
     encoder = offer.encoder if offer else None
     last = prompt_tryouts.last_images(editor.version, [picked.pk for picked in chosen]) if editor.version else {}
     ticked = request.POST.getlist("try_subject") if "ticks" in request.POST else [str(picked.pk) for picked in chosen]
-    names = [*(placeholder.name for placeholder in selectors.list_placeholders(request.brand.pk)), *axes]
+    names = _list_names(request, axes)
     fields = {"text": source.text, "negative": source.negative}
     context: dict[str, Any] = {
         "template": editor.template,
@@ -298,9 +294,13 @@ def _concept_problems(
 
 def _find_word_choices(request: BrandRequest, version: PromptVersion) -> list[spelling.Remark]:
     """Return remarks on placeholders of a saved version such as {red|blue|green}, which do not vary the words."""
-    placeholders = [*(placeholder.name for placeholder in selectors.list_placeholders(request.brand.pk)), *version.axes]
-    texts = (version.text, version.negative)
-    return [remark for text in texts for remark in spelling.alternatives(text, placeholders)]
+    names = _list_names(request, version.axes)
+    return [remark for text in (version.text, version.negative) for remark in spelling.alternatives(text, names)]
+
+
+def _list_names(request: BrandRequest, axes: Iterable[str]) -> list[str]:
+    """Return the names of the placeholders that the brand's subjects have, and those of the axes."""
+    return [*(placeholder.name for placeholder in selectors.list_placeholders(request.brand.pk)), *axes]
 
 
 def _with_prompt(

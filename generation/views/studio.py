@@ -177,9 +177,6 @@ def products(request: BrandRequest) -> HttpResponse:
     return render(request, "generation/studio_products.html", {"found": matches, "words": words})
 
 
-# -- the parts -----------------------------------------------------------------------------------------------------
-
-
 def _run(request: BrandRequest, run_id: int) -> Any:
     run = services.get(run_id, request.user)
     if run.campaign.brand_id != request.brand.pk:

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from campaigns.models import ReferencePhoto
 from campaigns.prompts.pieces import Piece
 from core.errors import NotFound
-from core.models import User
+from core.models import Brand, User
 from generation import causes
 from generation.causes import Cause
 from generation.choices import HoldReason, JobState, Outcome
@@ -53,8 +53,8 @@ class CellDetail:
         return [(place, finding) for place, finding in enumerate(self.findings, 1) if finding.box]
 
 
-def cell_detail(*, user: User, run_id: int, cell_id: int) -> CellDetail:
-    """Return the details of one cell. Raises NotFound outside the user's brands and for a cell of another run.
+def cell_detail(*, user: User, brand: Brand, run_id: int, cell_id: int) -> CellDetail:
+    """Return the details of one cell. Raises NotFound for a cell of another brand or run.
 
     Eight queries for any number of attempts and findings.
     """
@@ -62,7 +62,7 @@ def cell_detail(*, user: User, run_id: int, cell_id: int) -> CellDetail:
         *("brand", "subject", "cell__run__campaign", "cell__run__endpoint", "cell__run__prompt_version__template"),
         *("cell__run__prompt_version__style", "current_version__master", "current_version__job__endpoint"),
     )
-    asset = rows.filter(cell_id=cell_id, cell__run_id=run_id).first()
+    asset = rows.filter(brand=brand, cell_id=cell_id, cell__run_id=run_id).first()
     if asset is None:
         raise NotFound(_("Run %(run)s has no image %(image)s.") % {"run": run_id, "image": cell_id})
     job_rows = Job.objects.filter(cell_id=cell_id, frozen__round=asset.round).select_related("frozen", "endpoint")

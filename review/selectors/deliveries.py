@@ -30,7 +30,6 @@ def matching_deliveries(user: User, brand: Brand, *, state: str = "", destinatio
 
 
 def destinations(user: User, brand: Brand) -> QuerySet[Destination]:
-    """Return the brand's destinations."""
     rows: QuerySet[Destination] = Destination.objects.visible_to(user).filter(brand=brand)
     return rows
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from django.http import HttpResponseBase
 from django.shortcuts import render
-from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
-from core.errors import NotFound
 from core.pages import BrandRequest, brand_page
 from review.selectors import cells
 
@@ -15,9 +13,7 @@ from review.selectors import cells
 @require_safe
 @brand_page()
 def detail(request: BrandRequest, run_id: int, cell_id: int) -> HttpResponseBase:
-    detail = cells.cell_detail(user=request.user, run_id=run_id, cell_id=cell_id)
-    if detail.asset.brand_id != request.brand.pk:
-        raise NotFound(_("Run %(run)s has no image %(image)s.") % {"run": run_id, "image": cell_id})
+    detail = cells.cell_detail(user=request.user, brand=request.brand, run_id=run_id, cell_id=cell_id)
     is_fragment = request.headers.get("X-Requested-With") == "drawer"
     name = "review/cell_drawer.html" if is_fragment else "review/cell.html"
     answer = render(request, name, {"detail": detail, "run": detail.asset.cell.run})

@@ -73,7 +73,6 @@ def home(request: BrandRequest) -> HttpResponseBase:
 
 
 def _newest_images(request: BrandRequest, **lookups: Any) -> list[tuple[int, str]]:
-    """Return (version id, disclaimer) of the newest images."""
     return selectors.newest_versions(request.user, request.brand, limit=MAX_THUMBNAILS, **lookups)
 
 

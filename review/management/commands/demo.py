@@ -100,8 +100,6 @@ class Command(BaseCommand):
         self.stdout.write(json.dumps(asdict(result)))
         sys.exit(0 if result.is_complete else 1)
 
-    # -- the two ways to run it ------------------------------------------------------------------------------------
-
     def _run_once(self) -> DemoResult:
         run = self._prepare(with_history=False)
         with self._run_programs(supervisor.worker_programs()) as processes:
@@ -129,8 +127,6 @@ class Command(BaseCommand):
 
     def _run_programs(self, programs: list[supervisor.Program]) -> AbstractContextManager[supervisor.ProcessGroup]:
         return supervisor.run_programs(programs, write=supervisor.to_files(env.var_dir() / "log"))
-
-    # -- what comes before the workers -----------------------------------------------------------------------------
 
     def _prepare(self, *, with_history: bool) -> Run:
         """Create tables, brands, people, products and photos, and release the pilot run. Existing rows stay."""
@@ -190,8 +186,6 @@ class Command(BaseCommand):
             return run, f"{run.job_count} images to make, {run.quoted_cost:.2f} {example.brand.currency}"
         return run, f"{run.name} goes on where it was"
 
-    # -- while they work -------------------------------------------------------------------------------------------
-
     def _show_progress(self, run: Run, processes: supervisor.ProcessGroup) -> DemoResult:
         """Show the progress of the run and of the little model until both are over or nothing moves."""
         columns = (
@@ -224,7 +218,6 @@ class Command(BaseCommand):
         return self._collect_result(run)
 
     def _count_model_images(self) -> int:
-        """Return how many images of the little model's part are done."""
         return sum(run_selectors.funnel(run).done for run in self.model_runs)
 
     def _run_little_model(self, bar: Progress) -> Iterator[bool]:
@@ -285,8 +278,6 @@ class Command(BaseCommand):
             little_model=sketches.count_images(self.sketches, runs) if runs else sketches.ImageCounts(),
             left_out=self.left_out,
         )
-
-    # -- what to look at -------------------------------------------------------------------------------------------
 
     def _print_accounts(self) -> None:
         table = Table("log in as", "password", "who", "of", box=None, padding=(0, 2))
