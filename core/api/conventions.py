@@ -7,11 +7,12 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import transaction
+from django.db.models import Model, QuerySet
 from django.utils import timezone
-from rest_framework import serializers
+from rest_framework import serializers, viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.encoders import JSONEncoder
@@ -26,6 +27,7 @@ KEY_LIFETIME = timedelta(hours=24)
 ABANDONED_AFTER = timedelta(minutes=10)
 
 View = Callable[..., Response]
+Row = TypeVar("Row", bound=Model)
 
 
 class PreconditionRequired(DomainError):
@@ -42,6 +44,15 @@ def get_caller(request: Request) -> User:
         request.user.remember_roles()
         request.has_roles = True  # type: ignore[attr-defined]
     return request.user
+
+
+class BrandRowsViewSet(viewsets.ReadOnlyModelViewSet[Row]):
+    """Base of viewsets that list and return the rows of the caller's brands."""
+
+    def get_queryset(self) -> QuerySet[Row]:
+        rows: Any = super().get_queryset()
+        visible: QuerySet[Row] = rows.visible_to(get_caller(self.request))
+        return visible
 
 
 def read_input(kind: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:

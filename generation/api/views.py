@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema
-from rest_framework import mixins, viewsets
+from rest_framework import viewsets
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -18,7 +18,7 @@ from rest_framework.response import Response
 from campaigns.selectors import campaigns as campaign_rows
 from campaigns.selectors import prompts as prompt_rows
 from campaigns.selectors import subjects as subject_rows
-from core.api.conventions import get_caller, idempotent, read_input, response_with_etag
+from core.api.conventions import BrandRowsViewSet, get_caller, idempotent, read_input, response_with_etag
 from core.errors import NotFound
 from generation.api import serializers
 from generation.choices import AssetState, JobState
@@ -48,16 +48,12 @@ class EndpointViewSet(viewsets.ReadOnlyModelViewSet[Endpoint]):
         return Endpoint.objects.filter(Q(brand=None) | Q(brand__in=user.brand_ids()))
 
 
-class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Run]):
+class RunViewSet(BrandRowsViewSet[Run]):
     """Plan, release and follow runs."""
 
     serializer_class = serializers.RunSerializer
     filterset_fields = ["campaign", "state", "stage"]
-    queryset = Run.objects.all()
-
-    def get_queryset(self) -> QuerySet[Run]:
-        rows = Run.objects.visible_to(get_caller(self.request))
-        return rows.select_related("endpoint").prefetch_related("alternates")
+    queryset = Run.objects.select_related("endpoint").prefetch_related("alternates")
 
     @extend_schema(responses=serializers.RunDetailSerializer)
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -192,15 +188,12 @@ class JobFilter(filters.FilterSet):
         fields = ["run", "status", "error_kind"]
 
 
-class JobViewSet(viewsets.ReadOnlyModelViewSet[Job]):
+class JobViewSet(BrandRowsViewSet[Job]):
     """Jobs: single images to be made, each with its error."""
 
     serializer_class = serializers.JobSerializer
     filterset_class = JobFilter
-    queryset = Job.objects.all()
-
-    def get_queryset(self) -> QuerySet[Job]:
-        return Job.objects.visible_to(get_caller(self.request)).select_related("cell__subject")
+    queryset = Job.objects.select_related("cell__subject")
 
     @extend_schema(responses={200: serializers.Explanation})
     @action(detail=True)
@@ -221,18 +214,16 @@ class AssetFilter(filters.FilterSet):
         fields = ["campaign", "state", "sku", "brand", "run"]
 
 
-class AssetViewSet(viewsets.ReadOnlyModelViewSet[Asset]):
+class AssetViewSet(BrandRowsViewSet[Asset]):
     """Assets with their current version, its findings and its files."""
 
     serializer_class = serializers.AssetSerializer
     filterset_class = AssetFilter
-    queryset = Asset.objects.all()
-
-    def get_queryset(self) -> QuerySet[Asset]:
-        rows = Asset.objects.visible_to(get_caller(self.request)).filter(is_sandbox=False)
-        return rows.select_related(
-            "subject", "cell", "current_version__master", "current_version__job__endpoint"
-        ).prefetch_related("current_version__findings", "current_version__renditions__output_spec")
+    queryset = (
+        Asset.objects.filter(is_sandbox=False)
+        .select_related("subject", "cell", "current_version__master", "current_version__job__endpoint")
+        .prefetch_related("current_version__findings", "current_version__renditions__output_spec")
+    )
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return response_with_etag(self.get_serializer(self.get_object()).data)

@@ -175,9 +175,9 @@ def parse_local_time(text: str, zone: str) -> datetime:
 
 def axis_rows(form: RunForm, version: PromptVersion | None) -> list[tuple[str, str]]:
     """Return the rows of the axis editor, with an empty row for a new axis."""
-    shown = list(form.axes) if form.axes is not None else []
-    if form.axes is None and version is not None:
-        shown = [(name, format_axis_values(values)) for name, values in version.axes.items()]
+    shown = form.axes
+    if shown is None:
+        shown = [(name, format_axis_values(values)) for name, values in version.axes.items()] if version else []
     return [*shown, ("", "")]
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from django.db.models import QuerySet
 from django.http import HttpResponse, StreamingHttpResponse
 from django_filters import rest_framework as filters
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework import mixins, viewsets
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -19,7 +17,7 @@ from rest_framework.views import APIView
 from campaigns.selectors import campaigns as campaign_rows
 from core import access
 from core.access import Action
-from core.api.conventions import get_caller, idempotent, read_input, read_whole_number
+from core.api.conventions import BrandRowsViewSet, get_caller, idempotent, read_input, read_whole_number
 from core.models import Brand
 from core.selectors import brands as brand_rows
 from generation.api.serializers import AssetSerializer
@@ -43,16 +41,12 @@ def _brand(request: Request) -> Brand:
     return brand_rows.get(get_caller(request), request.query_params.get("brand", ""))
 
 
-class TaskViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[ReviewTask]):
+class TaskViewSet(BrandRowsViewSet[ReviewTask]):
     """Review tasks: images that wait for a decision."""
 
     serializer_class = serializers.TaskSerializer
     filterset_fields = ["brand__slug", "state", "stage", "asset"]
-    queryset = ReviewTask.objects.all()
-
-    def get_queryset(self) -> QuerySet[ReviewTask]:
-        rows = ReviewTask.objects.visible_to(get_caller(self.request))
-        return rows.select_related("asset__subject", "claimed_by", "checklist_version")
+    queryset = ReviewTask.objects.select_related("asset__subject", "claimed_by", "checklist_version")
 
     @extend_schema(responses=serializers.TaskDetailSerializer)
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -108,16 +102,12 @@ def _decide(task_id: int, data: dict[str, Any], request: Request) -> Decision:
     return decisions.request_revision(reason=data["reason"], controls=data.get("controls"), **common)
 
 
-class ChecklistViewSet(viewsets.ReadOnlyModelViewSet[Checklist]):
+class ChecklistViewSet(BrandRowsViewSet[Checklist]):
     """The checklists that reviewers confirm, one for each stage."""
 
     serializer_class = serializers.ChecklistSerializer
     filterset_fields = ["brand__slug", "stage"]
-    queryset = Checklist.objects.all()
-
-    def get_queryset(self) -> QuerySet[Checklist]:
-        rows = Checklist.objects.visible_to(get_caller(self.request)).select_related("brand")
-        return rows.prefetch_related("versions")
+    queryset = Checklist.objects.select_related("brand").prefetch_related("versions")
 
     @extend_schema(responses=serializers.ChecklistVersionPreview)
     @action(detail=True, methods=["get"])
@@ -145,15 +135,12 @@ class DecisionFilter(filters.FilterSet):
         fields = ["task", "task__asset", "decision"]
 
 
-class DecisionViewSet(viewsets.ReadOnlyModelViewSet[Decision]):
+class DecisionViewSet(BrandRowsViewSet[Decision]):
     """Decisions, each with the person who decided and the hashes of the files that were decided about."""
 
     serializer_class = serializers.DecisionSerializer
     filterset_class = DecisionFilter
-    queryset = Decision.objects.all()
-
-    def get_queryset(self) -> QuerySet[Decision]:
-        return Decision.objects.visible_to(get_caller(self.request)).select_related("decided_by", "reason")
+    queryset = Decision.objects.select_related("decided_by", "reason")
 
     @extend_schema(parameters=[WITHDRAWS_PARAMETER], request=None, responses={201: serializers.DecisionSerializer})
     @action(detail=True, methods=["post"])
@@ -164,15 +151,12 @@ class DecisionViewSet(viewsets.ReadOnlyModelViewSet[Decision]):
         return Response(serializers.DecisionSerializer(undone).data, status=201)
 
 
-class DestinationViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Destination]):
+class DestinationViewSet(BrandRowsViewSet[Destination]):
     """Destinations of approved images."""
 
     serializer_class = serializers.DestinationSerializer
     filterset_fields = ["brand__slug", "kind"]
-    queryset = Destination.objects.all()
-
-    def get_queryset(self) -> QuerySet[Destination]:
-        return Destination.objects.visible_to(get_caller(self.request)).select_related("brand")
+    queryset = Destination.objects.select_related("brand")
 
     @idempotent
     def create(self, request: Request) -> Response:
@@ -182,15 +166,12 @@ class DestinationViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, views
         return Response(self.get_serializer(made).data, status=201)
 
 
-class DeliveryViewSet(viewsets.ReadOnlyModelViewSet[Delivery]):
+class DeliveryViewSet(BrandRowsViewSet[Delivery]):
     """Deliveries: the desired and the observed state of each asset at each destination."""
 
     serializer_class = serializers.DeliverySerializer
     filterset_fields = ["destination__slug", "observed", "desired", "asset"]
-    queryset = Delivery.objects.all()
-
-    def get_queryset(self) -> QuerySet[Delivery]:
-        return Delivery.objects.visible_to(get_caller(self.request)).select_related("destination", "asset__subject")
+    queryset = Delivery.objects.select_related("destination", "asset__subject")
 
     @extend_schema(request=None)
     @action(detail=True, methods=["post"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -105,11 +106,10 @@ def _other_reviewers_reminders(request: BrandRequest) -> list[Reminder]:
     return [Reminder(_format_count(words, count), href, _("See them"), oldest, shown)]
 
 
-def _run_reminders(request: BrandRequest) -> list[Reminder]:
-    """Return runs that wait for somebody, then those that are running."""
+def _run_reminders(request: BrandRequest) -> Iterator[Reminder]:
+    """Yield reminders of runs that wait for somebody, then of those that are running."""
     if not can(request.user, Action.RUN, request.brand):
-        return []
-    reminders = []
+        return
     for run in selectors.open_runs(request.user, request.brand)[:3]:
         href, name = reverse("run", args=[request.brand.slug, run.pk]), f"{run.name} ({run.campaign.name})"
         shown = _newest_images(request, cell__run=run)
@@ -120,10 +120,10 @@ def _run_reminders(request: BrandRequest) -> list[Reminder]:
                 run.job_count,
             )
             sentence = _format_count(words, run.job_count, run=name)
-            reminders.append(Reminder(sentence, href, _("Release"), run.created_at, shown))
+            yield Reminder(sentence, href, _("Release"), run.created_at, shown)
         elif run.state == RunState.PAUSED:
             sentence = _("%(run)s is paused.") % {"run": name} + f" {run.pause_reason}".rstrip()
-            reminders.append(Reminder(sentence, href, _("See why"), run.released_at, shown, True))
+            yield Reminder(sentence, href, _("See why"), run.released_at, shown, True)
         else:
             words = ngettext(
                 "%(done)s of %(count)s image of %(run)s made.",
@@ -131,8 +131,7 @@ def _run_reminders(request: BrandRequest) -> list[Reminder]:
                 run.job_count,
             )
             sentence = _format_count(words, run.job_count, run=name, done=f"{run.done:,}")
-            reminders.append(Reminder(sentence, href, _("Watch"), run.released_at, shown))
-    return reminders
+            yield Reminder(sentence, href, _("Watch"), run.released_at, shown)
 
 
 def _failed_image_reminders(request: BrandRequest) -> list[Reminder]:
