@@ -20,8 +20,6 @@ class DecisionKind(TextChoices):
 
 
 class ItemMode(TextChoices):
-    """The way in which a checklist item is answered."""
-
     ASK = "ask", _("Ask")
     BY_EXCEPTION = "by_exception", _("By Exception")
 

@@ -4,8 +4,6 @@ from core.events import DomainEvent, declare
 
 
 class AssetEvent(DomainEvent):
-    """Base of the events of one asset."""
-
     object_type = "asset"
 
 

@@ -263,7 +263,6 @@ def _sides(request: BrandRequest, filled: ComparisonForm, is_words: bool) -> lis
 
 
 def _list_prompt_readers(offers: Sequence[Offer]) -> list[Offer]:
-    """Return the offers whose engine reads a prompt."""
     return [offer for offer in offers if offer.capabilities and offer.capabilities.obeys_prompt]
 
 

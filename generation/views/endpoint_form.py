@@ -215,8 +215,6 @@ class EndpointForm(forms.Form):
 
 
 class BudgetForm(forms.Form):
-    """The budget of a brand for a calendar month."""
-
     monthly_budget = forms.DecimalField(
         required=False, min_value=0, max_digits=12, decimal_places=2,
         help_text=gettext_lazy("For all campaigns together. Empty: no limit but the campaigns' own."),

@@ -12,8 +12,11 @@ from django.views.decorators.http import require_safe
 from campaigns.services import previews
 from core import access, stored_files
 from core.access import Action
+from core.pages import parse_row_id
 from generation.models import AssetVersion, Rendition
 from generation.selectors import images
+
+MAX_EDGE = 9999
 
 
 @login_required
@@ -29,7 +32,8 @@ def image(request: Any, kind: str, pk: int) -> HttpResponseBase:
         raise Http404(_("There is no such image."))
     if isinstance(stored, Rendition):  # a file to deliver needs the same right as in the API
         access.require(request.user, Action.PULL, stored.version.asset.brand)
-    key = _key(stored, request.GET.get("px", ""))
+    edge = parse_row_id(request.GET.get("px", ""))
+    key = str(stored.storage_key) if edge is None or edge > MAX_EDGE else find_small_copy(stored, edge)
     tag = f'"{key.rsplit("/", 1)[-1].split(".")[0]}"'
     if request.headers.get("If-None-Match") == tag:
         answer: HttpResponseBase = HttpResponseNotModified(headers={"ETag": tag})
@@ -44,13 +48,6 @@ def signed_file(request: HttpRequest, token: str) -> HttpResponseBase:
     """Return a file by its expiring signed address, which a person with the right to the file was given."""
     key, name = stored_files.parse_open_url(token)
     return stored_files.file_response(key, download_name=name)
-
-
-def _key(stored: Any, px: str) -> str:
-    """Return the key of the file to send: the original, one of the master's thumbnails, or a small copy."""
-    if not (px.isascii() and px.isdecimal() and len(px) <= 4):
-        return str(stored.storage_key)
-    return find_small_copy(stored, int(px))
 
 
 def find_small_copy(stored: Any, edge: int) -> str:

@@ -20,8 +20,6 @@ _PROBLEMS = {"failed", "rejected", "revoked", "stale"}
 
 
 class MatrixSquare(MatrixCell):
-    """One cell as the page draws it."""
-
     @property
     def label(self) -> str:
         return " · ".join(_words(self.values, self.aspect))
@@ -66,10 +64,6 @@ class Sheet:
     is_small: bool
     is_list: bool
 
-    @property
-    def cells(self) -> list[MatrixSquare]:
-        return [square for line in self.lines for square in line.squares if square]
-
 
 def load_sheet(run: Run, *, after: int = -1, only_problems: bool = False) -> Sheet:
     """Return a page of the matrix. Three queries: the columns, a page of subjects with their cells, the photos."""
@@ -85,7 +79,8 @@ def load_sheet(run: Run, *, after: int = -1, only_problems: bool = False) -> She
     for row in rows:
         squares: list[MatrixSquare | None] = [None] * width
         for place, cell in enumerate(row.cells):
-            squares[place if is_list else places[cell.values_key, cell.aspect]] = _square(cell)
+            place = place if is_list else places[cell.values_key, cell.aspect]
+            squares[place] = MatrixSquare(**vars(cell))
         lines.append(Line(row.subject_id, row.subject_key, row.subject_name, shown.get(row.subject_id), squares))
     has_aspects = len({column.aspect for column in columns}) > 1
     return Sheet(
@@ -101,13 +96,9 @@ def load_sheet(run: Run, *, after: int = -1, only_problems: bool = False) -> She
 
 def load_squares(run: Run, page_marks: Mapping[int, str]) -> list[MatrixSquare]:
     """Return the cells that would be drawn differently now. page_marks: cell id -> mark on the page. One query."""
-    squares = [_square(cell) for cell in matrix.cells(run, list(page_marks))]
+    squares = [MatrixSquare(**vars(cell)) for cell in matrix.cells(run, list(page_marks))]
     return [square for square in squares if page_marks[square.cell_id] != square.mark]
 
 
 def _words(values: Mapping[str, Any], aspect: str) -> list[str]:
     return [word for word in (*(str(value) for value in values.values()), aspect) if word]
-
-
-def _square(cell: MatrixCell) -> MatrixSquare:
-    return MatrixSquare(**vars(cell))

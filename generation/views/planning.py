@@ -159,7 +159,6 @@ def _plan(request: BrandRequest, campaign: Campaign, form: RunForm) -> HttpRespo
 
 
 def _arguments(request: BrandRequest, campaign: Campaign, form: RunForm) -> PlanArguments:
-    """Return the form's values as arguments of the planning services."""
     version, endpoint = _version(request, form.prompt), _endpoint(request, form.endpoint)
     if version is None or endpoint is None:
         raise Invalid(_("Choose a prompt version and an engine."))

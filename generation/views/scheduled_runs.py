@@ -30,8 +30,6 @@ FIELDS = ("name", "prompt_version", "endpoint", "source", "daily_images", "daily
 
 
 class ScheduledRunForm(forms.Form):
-    """The form of a scheduled run: what it makes, how much a day, and of which products."""
-
     name = forms.CharField(max_length=120, label=gettext_lazy("Name"), initial=gettext_lazy("New and changed products"))
     prompt_version: Any = forms.ModelChoiceField(None, label=gettext_lazy("Prompt"), empty_label=None)
     endpoint: Any = forms.ModelChoiceField(None, label=gettext_lazy("Engine"), empty_label=None)

@@ -26,8 +26,6 @@ MANIFEST_COLUMNS = (
 
 
 class HotFolder:
-    """The destination class of both kinds."""
-
     def __init__(self, kind: str, storage: Storage) -> None:
         self.kind = kind
         self.storage = storage

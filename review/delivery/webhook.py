@@ -33,8 +33,6 @@ def _timeout_seconds(value: Any) -> float:
 
 @register("webhook")
 class Webhook:
-    """One endpoint of one receiver."""
-
     kind = "webhook"
 
     def __init__(self, config: Mapping[str, Any], secret: str) -> None:

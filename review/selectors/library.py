@@ -39,8 +39,6 @@ class Page:
 
 @dataclass(frozen=True)
 class Facet:
-    """One filter value, and how many images have it."""
-
     value: str
     label: str
     count: int

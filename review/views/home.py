@@ -78,9 +78,8 @@ def _newest_images(request: BrandRequest, **lookups: Any) -> list[tuple[int, str
 
 
 def _review_reminders(request: BrandRequest) -> list[Reminder]:
-    brand_queues = queues.brand_queues(user=request.user)
-    queue = next((queue for queue in brand_queues if queue.brand_id == request.brand.pk), None)
-    if queue is None or not queue.waiting_count:
+    queue = queues.brand_queue(user=request.user, brand=request.brand)
+    if not queue.waiting_count:
         return _other_reviewers_reminders(request)
     words = ngettext("%(count)s image to review", "%(count)s images to review", queue.waiting_count)
     sentence = _format_count(words, queue.waiting_count)
@@ -148,7 +147,7 @@ def _failed_image_reminders(request: BrandRequest) -> list[Reminder]:
 
 
 def _escalation_reminders(request: BrandRequest) -> list[Reminder]:
-    tasks = [task for task in queues.escalated_tasks(user=request.user) if task.brand_id == request.brand.pk]
+    tasks = queues.escalated_tasks(user=request.user, brand=request.brand)
     if not tasks:
         return []
     words = ngettext(
