@@ -135,19 +135,13 @@ class DeliveryRequested(AssetEvent):
 
 @declare
 class DeliveryCompleted(AssetEvent):
-    """The destination now has the asset, or no longer has it.
-
-    payload: {"delivery", "destination", "observed", "files"}.
-    """
+    """The destination has the asset now, or no longer. payload: {"delivery", "destination", "observed", "files"}."""
 
     type = "review.delivery.done"
 
 
 @declare
 class DeliveryFailed(AssetEvent):
-    """The last retry failed, or a retry cannot help.
-
-    payload: {"delivery", "destination", "message", "attempt"}.
-    """
+    """The last retry failed, or a retry cannot help. payload: {"delivery", "destination", "message", "attempt"}."""
 
     type = "review.delivery.failed"

@@ -37,7 +37,8 @@ ANSWER_SECONDS = 1
 def index(request: BrandRequest) -> HttpResponseBase:
     """Show a card for every endpoint that serves the brand."""
     cards = selectors.cards(request.brand, list(selectors.visible(request.brand, request.user)))
-    return render(request, "generation/endpoints.html", {"cards": cards, "may_add": _can_add(request)})
+    may_add = access.can(request.user, Action.EDIT_BRAND, request.brand)
+    return render(request, "generation/endpoints.html", {"cards": cards, "may_add": may_add})
 
 
 @brand_page(Action.EDIT_BRAND)
@@ -170,7 +171,7 @@ def current_use(request: BrandRequest) -> HttpResponseBase:
     """Show the current use of all endpoints; the page polls the changing part every two seconds."""
     if getattr(request, "htmx", False):
         return render(request, "generation/endpoints_use.html", _in_use(request))
-    form = BudgetForm(request.brand) if _can_add(request) else None
+    form = BudgetForm(request.brand) if access.can(request.user, Action.EDIT_BRAND, request.brand) else None
     return render(request, "generation/endpoints_now.html", _in_use(request) | {"budget_form": form})
 
 
@@ -262,7 +263,3 @@ def _add_refusal(form: EndpointForm, secret: SecretForm | None, refusal: DomainE
             secret.add_error("secret", problem.message)
         else:
             form.add_error(field if field in form.fields else None, problem.message)
-
-
-def _can_add(request: BrandRequest) -> bool:
-    return access.can(request.user, Action.EDIT_BRAND, request.brand)

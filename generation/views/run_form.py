@@ -42,9 +42,8 @@ MAX_NUMBER_LENGTH = 18
 
 @dataclass(frozen=True)
 class RunForm:
-    """The values of the form. axes: rows of (name, values as text), None to take the prompt's axes; axes_of: the
-    prompt version for which these axes were shown, if the page sent it; aspects: the ticked ones, None for all;
-    alternates: keys of the ticked endpoints; release: "hand" or "at"."""
+    """The values of the form. axes: rows of (name, values as text), None to take the prompt's axes; aspects: the ticked
+    ones, None for all; alternates: keys of the ticked endpoints; release: "hand" or "at"."""
 
     template: str = ""
     clone: str = ""
@@ -62,7 +61,6 @@ class RunForm:
     skus: str = ""
     sample: str = str(job_templates.PILOT_SAMPLE)
     axes: Sequence[tuple[str, str]] | None = None
-    axes_of: str = ""
     aspects: Sequence[str] | None = None
     table: str = ""
     name: str = ""
@@ -112,7 +110,7 @@ def submitted_form(given: QueryDict, files: Any = None) -> RunForm:
     texts: dict[str, Any] = {name: given.get(name, "").strip() for name in TEXT_FIELDS}
     axes = None
     # If the prompt was changed after the axes were shown, the new prompt's axes apply.
-    if "axes_shown" in given and texts["axes_of"] in ("", texts["prompt"]):
+    if "axes_shown" in given and given.get("axes_of", "") in ("", texts["prompt"]):
         axes = [
             (name.strip(), values)
             for name, values in zip(given.getlist("axis"), given.getlist("values"), strict=False)

@@ -43,10 +43,6 @@ class Editor:
     chosen: Offer | None
     troubles: Sequence[str]
 
-    @property
-    def others(self) -> list[Offer]:
-        return [offer for offer in self.offers if offer != self.chosen]
-
 
 @require_safe
 @brand_page(Action.RUN_SANDBOX)
@@ -201,7 +197,8 @@ def _render_refusal(
     problems = refusal.problems if isinstance(refusal, Invalid) else []
     errors = {problem.pointer: problem.message for problem in problems if "/" not in problem.pointer}
     is_elsewhere_otherwise = any(problem.pointer in ELSEWHERE or problem.value in ELSEWHERE for problem in problems)
-    others = editor.others if is_elsewhere_otherwise or not problems else []
+    usable = editor.offers if is_elsewhere_otherwise or not problems else []
+    others = [offer for offer in usable if offer != editor.chosen]
     context = _context(request, replace(filled, errors=errors)) | {"refusal": refusal, "others": others}
     name = "studio_refusal" if request.headers.get("HX-Request") else "studio"
     return render(request, f"generation/{name}.html", context, status=refusal.status)

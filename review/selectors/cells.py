@@ -86,7 +86,7 @@ def cell_detail(*, user: User, brand: Brand, run_id: int, cell_id: int) -> CellD
         jobs=jobs,
         retryable_jobs=retryable_jobs,
         attempts=_attempts(jobs),
-        cause=_cause(broken),
+        cause=_cause(broken) if broken else None,
         error=broken.error if broken else "",
         prompt=prompt_pieces(asset, spec.get("prompt", "")),
         spec=spec,
@@ -102,9 +102,7 @@ def _attempts(jobs: Sequence[Job]) -> list[Attempt]:
     return list(rows.order_by("-started_at", "-id")[:20])
 
 
-def _cause(job: Job | None) -> Cause | None:
-    if job is None:
-        return None
+def _cause(job: Job) -> Cause | None:
     return causes.find_cause(
         status=job.status, error_kind=job.error_kind, message=job.error, hold_reason=job.hold_reason
     )

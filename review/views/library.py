@@ -105,7 +105,8 @@ def settle_escalation(request: BrandRequest, task_id: int, verb: str) -> HttpRes
         for control_value in _control_values(task.asset):
             name = control_value.control.parameter
             given = request.POST.get(f"control:{name}", "")
-            if given and given != _form_value(control_value):
+            is_colour = control_value.control.kind == "colour"
+            if given and given != (control_value.hex if is_colour else str(control_value.value)):
                 controls[name] = given
         escalations.allow_round(task_id=task_id, by=request.user, controls=controls)
         messages.success(request, _("It is made once more with these changes."))
@@ -126,10 +127,6 @@ def _control_values(asset: Asset) -> list[ControlValue]:
     except (Invalid, Conflict, ValueError):
         return []
     return [ControlValue(control, values[control.parameter]) for control in controls]
-
-
-def _form_value(control_value: ControlValue) -> str:
-    return control_value.hex if control_value.control.kind == "colour" else str(control_value.value)
 
 
 def _filters(request: BrandRequest) -> Filters:
