@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
-from django.utils.translation import ngettext
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 
 from campaigns.forms import SettingsArea
 from core.admin_base import (
@@ -23,17 +24,8 @@ from core.admin_base import (
 from core.fetching import redact_settings
 from core.models import User
 from generation.selectors import inputs
+from review import models
 from review.delivery import base as delivery
-from review.models import (
-    Checklist,
-    ChecklistVersion,
-    Decision,
-    Delivery,
-    DeliveryAttempt,
-    Destination,
-    Reason,
-    ReviewTask,
-)
 from review.services import checklists, destinations, reasons
 
 
@@ -41,12 +33,13 @@ class ChecklistForm(ServiceForm):
     by: ClassVar[User | None] = None
     items = StoredJSON(
         encoder=IndentedJSONEncoder,
-        widget=forms.Textarea(attrs={"rows": 16, "cols": 90}),
-        help_text='[{"code": "colour", "sentence": "The colour is the product\'s.", "mode": "ask" or "by_exception"}]. '
-        "A change is published as the next version; open tasks keep theirs.",
+        widget=forms.Textarea(attrs={"rows": 16, "cols": 90, "spellcheck": "false"}),
+        help_text=gettext_lazy(
+            '[{"code": "colour", "sentence": "The colour is the product\'s.", "mode": "ask" or "by_exception"}]. '
+            "A change is published as the next version; open tasks keep theirs."
+        ),
     )
-
-    look_again = forms.ChoiceField(required=False, label="For which images a change counts", initial="no")
+    look_again = forms.ChoiceField(required=False, label=gettext_lazy("For which images a change counts"), initial="no")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -57,22 +50,20 @@ class ChecklistForm(ServiceForm):
                 "Also have the %(count)s approved images looked at again",
                 count,
             ) % {"count": f"{count:,}"}
-            self.fields["look_again"].choices = [  # type: ignore[attr-defined]
-                ("no", "From now on; approved images stay approved"), ("yes", yes_label)
-            ]  # fmt: skip
+            choices = [("no", _("From now on; approved images stay approved")), ("yes", yes_label)]
+            self.fields["look_again"].choices = choices  # type: ignore[attr-defined]
         if self.instance.pk and "items" in self.fields:
             newest = self.instance.versions.order_by("-number").first()
             self.initial["items"] = newest.items if newest else []
-            self.fields["items"].widget.attrs["spellcheck"] = "false"
 
     def clean_items(self) -> Any:
         items = self.cleaned_data["items"]
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-            raise forms.ValidationError("Give a list of items, each with a code, a sentence and a mode.")
+            raise forms.ValidationError(_("Give a list of items, each with a code, a sentence and a mode."))
         return items
 
 
-@admin.register(Checklist)
+@admin.register(models.Checklist)
 class ChecklistAdmin(ServiceAdmin):
     form = ChecklistForm
     list_display = ["name", "stage", "position", "slots", "due_hours", "brand"]
@@ -102,7 +93,7 @@ class ChecklistAdmin(ServiceAdmin):
             )
 
 
-@admin.register(ChecklistVersion)
+@admin.register(models.ChecklistVersion)
 class ChecklistVersionAdmin(ReadOnlyAdmin):
     list_display = ["checklist", "number", "created_by", "created_at"]
     list_filter = ["checklist__brand"]
@@ -110,12 +101,12 @@ class ChecklistVersionAdmin(ReadOnlyAdmin):
     fields = ["checklist", "number", "item_lines", "created_by", "created_at"]
     readonly_fields = ["item_lines"]
 
-    @admin.display(description="items")
-    def item_lines(self, version: ChecklistVersion) -> str:
+    @admin.display(description=gettext_lazy("items"))
+    def item_lines(self, version: models.ChecklistVersion) -> str:
         return pretty_json(version.items)
 
 
-@admin.register(Reason)
+@admin.register(models.Reason)
 class ReasonAdmin(ServiceAdmin):
     list_display = ["label", "code", "position", "is_active", "brand"]
     list_filter = ["brand", "is_active"]
@@ -138,11 +129,11 @@ class DestinationForm(ServiceForm):
 
     new_secret = forms.CharField(
         required=False, max_length=200, strip=False, widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        help_text="Nobody can read it again. Left empty, the one that is kept stays.",
+        help_text=gettext_lazy("Nobody can read it again. Left empty, the one that is kept stays."),
     )  # fmt: skip
 
     class Meta:
-        model = Destination
+        model = models.Destination
         exclude: ClassVar[list[str]] = []
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -151,12 +142,12 @@ class DestinationForm(ServiceForm):
             self.fields["config"].widget = SettingsArea()
             self.fields["config"].show_hidden_initial = False  # it would show the hidden values
             self.initial["config"] = redact_settings(self.instance.config)
-            self.fields["config"].help_text = "“?…” stands for what follows an address. Leave it, and that stays."
+            self.fields["config"].help_text = _("“?…” stands for what follows an address. Leave it, and that stays.")
         if "kind" in self.fields:
             self.fields["kind"] = forms.ChoiceField(choices=[(kind, kind) for kind in delivery.kinds()])
 
 
-@admin.register(Destination)
+@admin.register(models.Destination)
 class DestinationAdmin(ServiceAdmin):
     form = DestinationForm
     list_display = ["name", "slug", "kind", "is_enabled", "disabled_reason", "has_secret", "brand"]
@@ -168,8 +159,8 @@ class DestinationAdmin(ServiceAdmin):
     shown_fields: ClassVar = ("brand", "slug", "kind", "has_secret", "disabled_reason")
     change_fields: ClassVar = ("name", "config", "new_secret", "is_enabled")
 
-    @admin.display(boolean=True, description="has a secret")
-    def has_secret(self, destination: Destination) -> bool:
+    @admin.display(boolean=True, description=gettext_lazy("has a secret"))
+    def has_secret(self, destination: models.Destination) -> bool:
         return bool(destination.sealed_secret)
 
     def create(self, request: HttpRequest, form: Any) -> int:
@@ -184,33 +175,33 @@ class DestinationAdmin(ServiceAdmin):
 
 
 class DeliveryAttemptInline(ReadOnlyInline):
-    model = DeliveryAttempt
+    model = models.DeliveryAttempt
     fields = ["number", "is_success", "status_code", "message", "started_at", "ended_at"]
 
 
-@admin.register(Delivery)
+@admin.register(models.Delivery)
 class DeliveryAdmin(ReadOnlyAdmin):
     list_display = ["asset", "destination", "desired", "observed", "attempts", "next_attempt_at", "error"]
     list_filter = ["desired", "observed"]
     list_select_related = ["asset", "destination"]
     search_fields = ["asset_id__exact"]
-    search_help_text = "Number of the asset"
+    search_help_text = gettext_lazy("Number of the asset")
     inlines = [DeliveryAttemptInline]
 
 
-@admin.register(ReviewTask)
+@admin.register(models.ReviewTask)
 class ReviewTaskAdmin(ReadOnlyAdmin):
     list_display = ["id", "asset", "stage", "state", "round", "claimed_by", "claimed_until", "due_at", "brand"]
     list_filter = ["state", "brand"]
     list_select_related = ["asset", "claimed_by", "brand"]
     search_fields = ["asset_id__exact"]
-    search_help_text = "Number of the asset"
+    search_help_text = gettext_lazy("Number of the asset")
 
 
-@admin.register(Decision)
+@admin.register(models.Decision)
 class DecisionAdmin(ReadOnlyAdmin):
     list_display = ["id", "kind", "task", "version", "decided_by", "decided_at", "reason"]
     list_filter = ["kind"]
     list_select_related = ["task", "version", "decided_by", "reason"]
     search_fields = ["task__asset_id__exact"]
-    search_help_text = "Number of the asset"
+    search_help_text = gettext_lazy("Number of the asset")

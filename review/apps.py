@@ -8,6 +8,5 @@ class ReviewConfig(AppConfig):
     events_label = "Review and delivery"  # in the filter of the audit page
 
     def ready(self) -> None:
-        """Register system checks and event subscribers."""
         from review import events, periodic_tasks, subscribers  # noqa: F401
         from review.selectors import live  # noqa: F401

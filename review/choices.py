@@ -1,38 +1,37 @@
 """Closed lists of values used by models, forms and the API of this app."""
 
 from django.db.models import TextChoices
+from django.utils.translation import gettext_lazy as _
 
 
 class TaskState(TextChoices):
-    OPEN = "open"
-    AWAITING_VERSION = "awaiting_version"
-    DECIDED = "decided"
-    WITHDRAWN = "withdrawn"
+    OPEN = "open", _("Open")
+    AWAITING_VERSION = "awaiting_version", _("Awaiting Version")
+    DECIDED = "decided", _("Decided")
+    WITHDRAWN = "withdrawn", _("Withdrawn")
 
 
 class DecisionKind(TextChoices):
-    APPROVED = "approved"
-    REJECTED = "rejected"
-    NEEDS_REVISION = "needs_revision"
-    UNDONE = "undone"  # voids an earlier decision
-    REVOKED = "revoked"  # takes back an approval whose consequences have begun
+    APPROVED = "approved", _("Approved")
+    REJECTED = "rejected", _("Rejected")
+    NEEDS_REVISION = "needs_revision", _("Needs Revision")
+    UNDONE = "undone", _("Undone")  # voids an earlier decision
+    REVOKED = "revoked", _("Revoked")  # takes back an approval whose consequences have begun
 
 
 class ItemMode(TextChoices):
-    """The way in which a checklist item is answered."""
-
-    ASK = "ask"
-    BY_EXCEPTION = "by_exception"
+    ASK = "ask", _("Ask")
+    BY_EXCEPTION = "by_exception", _("By Exception")
 
 
 class DesiredState(TextChoices):
-    PRESENT = "present"
-    ABSENT = "absent"
+    PRESENT = "present", _("Present")
+    ABSENT = "absent", _("Absent")
 
 
 class ObservedState(TextChoices):
-    ABSENT = "absent"
-    SENDING = "sending"
-    PRESENT = "present"
-    REMOVING = "removing"
-    FAILED = "failed"
+    ABSENT = "absent", _("Absent")
+    SENDING = "sending", _("Sending")
+    PRESENT = "present", _("Present")
+    REMOVING = "removing", _("Removing")
+    FAILED = "failed", _("Failed")

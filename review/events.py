@@ -3,103 +3,95 @@
 from core.events import DomainEvent, declare
 
 
+class AssetEvent(DomainEvent):
+    object_type = "asset"
+
+
 @declare
-class TaskOpened(DomainEvent):
+class TaskOpened(AssetEvent):
     """An asset waits for a decision at a stage. payload: {"task", "stage", "round", "checklist_version"}."""
 
     type = "review.task.opened"
-    object_type = "asset"
 
 
 @declare
-class TaskSkipped(DomainEvent):
+class TaskSkipped(AssetEvent):
     """payload: {"task", "stage"}."""
 
     type = "review.task.skipped"
-    object_type = "asset"
 
 
 @declare
-class TaskEscalated(DomainEvent):
+class TaskEscalated(AssetEvent):
     """After three rounds the campaign manager decides how to go on. payload: {"task", "round", "to"}."""
 
     type = "review.task.escalated"
-    object_type = "asset"
 
 
 @declare
-class TaskReturned(DomainEvent):
+class TaskReturned(AssetEvent):
     """The campaign manager gave an escalated task back to the reviewers. payload: {"task", "note"}."""
 
     type = "review.task.returned"
-    object_type = "asset"
 
 
 @declare
-class VersionApproved(DomainEvent):
+class VersionApproved(AssetEvent):
     """payload: {"decision", "task", "stage", "version", "pinned", "closes_stage", "note"}."""
 
     type = "review.version.approved"
-    object_type = "asset"
 
 
 @declare
-class VersionRejected(DomainEvent):
+class VersionRejected(AssetEvent):
     """payload: {"decision", "task", "stage", "version", "reason", "note", "pinned"}."""
 
     type = "review.version.rejected"
-    object_type = "asset"
 
 
 @declare
-class RevisionRequested(DomainEvent):
+class RevisionRequested(AssetEvent):
     """payload: {"decision", "task", "stage", "version", "reason", "controls", "note", "pinned"}."""
 
     type = "review.version.revision_requested"
-    object_type = "asset"
 
 
 @declare
-class DecisionUndone(DomainEvent):
+class DecisionUndone(AssetEvent):
     """payload: {"decision", "voids", "kind", "note"}. `kind` is that of the decision that was undone."""
 
     type = "review.decision.undone"
-    object_type = "asset"
 
 
 @declare
-class ApprovalRevoked(DomainEvent):
+class ApprovalRevoked(AssetEvent):
     """payload: {"decision", "voids", "version", "note"}."""
 
     type = "review.approval.revoked"
-    object_type = "asset"
 
 
 @declare
-class AssetReopened(DomainEvent):
+class AssetReopened(AssetEvent):
     """A lead put a decided asset back into review. payload: {"from", "note"}."""
 
     type = "review.asset.reopened"
-    object_type = "asset"
 
 
 @declare
-class AssetReleased(DomainEvent):
+class AssetReleased(AssetEvent):
     """An approval took effect: API clients may pull the asset, and it is delivered.
 
     payload: {"version", "decision", "sku", "replaces": version | null, "renditions": {spec: sha256}}.
     """
 
     type = "review.asset.released"
-    object_type = "asset"
 
 
 @declare
-class AssetRecalled(DomainEvent):
+class AssetRecalled(AssetEvent):
     """A released asset may no longer be used. payload: {"version", "sku", "cause"}."""
 
     type = "review.asset.recalled"
-    object_type = "asset"
 
 
 @declare
@@ -135,30 +127,21 @@ class DestinationDisabled(DomainEvent):
 
 
 @declare
-class DeliveryRequested(DomainEvent):
+class DeliveryRequested(AssetEvent):
     """payload: {"delivery", "destination", "desired", "version", "cause"}."""
 
     type = "review.delivery.wanted"
-    object_type = "asset"
 
 
 @declare
-class DeliveryCompleted(DomainEvent):
-    """The destination now has the asset, or no longer has it.
-
-    payload: {"delivery", "destination", "observed", "files"}.
-    """
+class DeliveryCompleted(AssetEvent):
+    """The destination has the asset now, or no longer. payload: {"delivery", "destination", "observed", "files"}."""
 
     type = "review.delivery.done"
-    object_type = "asset"
 
 
 @declare
-class DeliveryFailed(DomainEvent):
-    """The last retry failed, or a retry cannot help.
-
-    payload: {"delivery", "destination", "message", "attempt"}.
-    """
+class DeliveryFailed(AssetEvent):
+    """The last retry failed, or a retry cannot help. payload: {"delivery", "destination", "message", "attempt"}."""
 
     type = "review.delivery.failed"
-    object_type = "asset"

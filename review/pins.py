@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from generation.models import AssetVersion, Rendition
@@ -30,14 +30,10 @@ class ReviewedState:
     inputs: Sequence[Mapping[str, Any]] = ()
 
     def to_json(self) -> dict[str, Any]:
-        plain = {
-            "master": self.master,
-            "recipe": self.recipe,
-            "renditions": dict(self.renditions),
-            "checklist": self.checklist,
-            "round": self.round,
-        }
-        return {**plain, "inputs": [dict(change) for change in self.inputs]} if self.inputs else plain
+        plain = asdict(self)
+        if not self.inputs:  # pins of earlier decisions have no such key
+            del plain["inputs"]
+        return plain
 
     @property
     def token(self) -> str:

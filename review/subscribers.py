@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.urls import reverse
+from django.utils.translation import gettext as _
 
 from core.choices import Role
 from core.events import current_actor, subscribe
@@ -41,13 +42,16 @@ def restore_approvals_of_unchanged_images(event: InputsReturned) -> None:
 def notify_of_escalation(event: TaskEscalated) -> None:
     """Notify the campaign manager about an image that used up its rounds or that no engine can correct."""
     task = ReviewTask.objects.select_related("brand", "escalated_to", "asset__subject").get(pk=event.payload["task"])
-    subject, cause = task.asset.subject, event.payload.get("cause", "")
-    why = "needs a retouch" if cause == "retouch" else f"was sent back: {cause}"
+    facts = {"key": task.asset.subject.key, "name": task.asset.subject.name, "cause": event.payload.get("cause", "")}
+    if facts["cause"] == "retouch":
+        sentence = _("%(key)s %(name)s needs a retouch. You decide how to go on.") % facts
+    else:
+        sentence = _("%(key)s %(name)s was sent back: %(cause)s. You decide how to go on.") % facts
     notices.notify(
         brand=task.brand,
         users=[user for user in (task.escalated_to,) if user != current_actor()],
         kind="image_escalated",
-        sentence=f"{subject.key} {subject.name} {why}. You decide how to go on.",
+        sentence=sentence,
         href=reverse("asset", args=[task.brand.slug, task.asset_id]),
     )
 
@@ -56,12 +60,12 @@ def notify_of_escalation(event: TaskEscalated) -> None:
 def notify_of_failed_delivery(event: DeliveryFailed) -> None:
     """Notify the campaign's owner. There is one notice for all failures of a brand until it is read."""
     asset = Asset.objects.select_related("brand", "campaign__owner", "subject").get(pk=event.object_id)
-    payload = event.payload
+    sentence = _("%(key)s could not be delivered to %(destination)s: %(message)s")
     notices.notify(
         brand=asset.brand,
         users=[asset.campaign.owner],
         kind="delivery_failed",
-        sentence=f"{asset.subject.key} could not be delivered to {payload['destination']}: {payload['message']}",
+        sentence=sentence % {"key": asset.subject.key, **event.payload},
         href=reverse("deliveries", args=[asset.brand.slug]) + "?state=failed",
         is_repetitive=True,
     )
@@ -72,10 +76,11 @@ def notify_of_disabled_destination(event: DestinationDisabled) -> None:
     """Notify leads, admins and integrators: nothing is sent there until a lead switches the destination on."""
     destination = Destination.objects.select_related("brand").get(pk=event.object_id)
     people = notices.list_people_with_roles(destination.brand, Role.LEAD, Role.ADMIN, Role.INTEGRATOR)
+    facts = {"name": destination.name, "reason": event.payload.get("reason", "")}
     notices.notify(
         brand=destination.brand,
         users=[user for user in people if user != current_actor()],
         kind="destination_off",
-        sentence=f"{destination.name} was switched off: {event.payload.get('reason', '')}",
+        sentence=_("%(name)s was switched off: %(reason)s") % facts,
         href=reverse("deliveries", args=[destination.brand.slug]),
     )

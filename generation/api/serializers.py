@@ -17,21 +17,9 @@ class EndpointSerializer(serializers.ModelSerializer[Endpoint]):
     class Meta:
         model = Endpoint
         fields = [
-            "id",
-            "slug",
-            "name",
-            "engine",
-            "lane",
-            "price_per_image",
-            "seconds_per_image",
-            "batch_size",
-            "max_concurrent",
-            "max_per_second",
-            "max_per_minute",
-            "licence_note",
-            "disclaimer",
-            "is_enabled",
-        ]
+            "id", "slug", "name", "engine", "lane", "price_per_image", "seconds_per_image", "batch_size",
+            "max_concurrent", "max_per_second", "max_per_minute", "licence_note", "disclaimer", "is_enabled",
+        ]  # fmt: skip
 
 
 class RunRequest(serializers.Serializer[Any]):
@@ -96,30 +84,11 @@ class RunSerializer(serializers.ModelSerializer[Run]):
     class Meta:
         model = Run
         fields = [
-            "id",
-            "campaign",
-            "prompt_version",
-            "endpoint",
-            "alternates",
-            "name",
-            "stage",
-            "shape",
-            "definition",
-            "state",
-            "pause_reason",
-            "priority",
-            "cell_count",
-            "job_count",
-            "quoted_cost",
-            "left_out",
-            "override_reason",
-            "job_template",
-            "cloned_from",
-            "release_at",
-            "created_at",
-            "released_at",
-            "finished_at",
-        ]
+            "id", "campaign", "prompt_version", "endpoint", "alternates", "name", "stage", "shape",
+            "definition", "state", "pause_reason", "priority", "cell_count", "job_count", "quoted_cost",
+            "left_out", "override_reason", "job_template", "cloned_from", "release_at", "created_at",
+            "released_at", "finished_at",
+        ]  # fmt: skip
 
 
 class ProgressSerializer(serializers.Serializer[Any]):
@@ -164,20 +133,9 @@ class JobSerializer(serializers.ModelSerializer[Job]):
     class Meta:
         model = Job
         fields = [
-            "id",
-            "run",
-            "cell",
-            "subject",
-            "status",
-            "hold_reason",
-            "attempts",
-            "deaths",
-            "error_kind",
-            "error",
-            "step",
-            "steps",
-            "priority",
-        ]
+            "id", "run", "cell", "subject", "status", "hold_reason", "attempts", "deaths", "error_kind",
+            "error", "step", "steps", "priority",
+        ]  # fmt: skip
 
 
 class FindingSerializer(serializers.ModelSerializer[Finding]):
@@ -205,17 +163,9 @@ class VersionSerializer(serializers.ModelSerializer[AssetVersion]):
     class Meta:
         model = AssetVersion
         fields = [
-            "id",
-            "round",
-            "candidate",
-            "source",
-            "worst_outcome",
-            "disclaimer",
-            "sha256",
-            "findings",
-            "renditions",
-            "created_at",
-        ]
+            "id", "round", "candidate", "source", "worst_outcome", "disclaimer", "sha256", "findings",
+            "renditions", "created_at",
+        ]  # fmt: skip
 
 
 class AssetSerializer(serializers.ModelSerializer[Asset]):
@@ -227,14 +177,6 @@ class AssetSerializer(serializers.ModelSerializer[Asset]):
     class Meta:
         model = Asset
         fields = [
-            "id",
-            "campaign",
-            "sku",
-            "axis_values",
-            "aspect",
-            "state",
-            "round",
-            "current_version",
-            "created_at",
+            "id", "campaign", "sku", "axis_values", "aspect", "state", "round", "current_version", "created_at",
             "changed_at",
-        ]
+        ]  # fmt: skip

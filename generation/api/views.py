@@ -7,9 +7,10 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema
-from rest_framework import mixins, viewsets
+from rest_framework import viewsets
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,7 +18,7 @@ from rest_framework.response import Response
 from campaigns.selectors import campaigns as campaign_rows
 from campaigns.selectors import prompts as prompt_rows
 from campaigns.selectors import subjects as subject_rows
-from core.api.conventions import get_caller, idempotent, response_with_etag
+from core.api.conventions import BrandRowsViewSet, get_caller, idempotent, read_input, response_with_etag
 from core.errors import NotFound
 from generation.api import serializers
 from generation.choices import AssetState, JobState
@@ -47,17 +48,12 @@ class EndpointViewSet(viewsets.ReadOnlyModelViewSet[Endpoint]):
         return Endpoint.objects.filter(Q(brand=None) | Q(brand__in=user.brand_ids()))
 
 
-class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Run]):
+class RunViewSet(BrandRowsViewSet[Run]):
     """Plan, release and follow runs."""
 
     serializer_class = serializers.RunSerializer
     filterset_fields = ["campaign", "state", "stage"]
-    queryset = Run.objects.all()
-
-    def get_queryset(self) -> QuerySet[Run]:
-        return (
-            Run.objects.visible_to(get_caller(self.request)).select_related("endpoint").prefetch_related("alternates")
-        )
+    queryset = Run.objects.select_related("endpoint").prefetch_related("alternates")
 
     @extend_schema(responses=serializers.RunDetailSerializer)
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -65,19 +61,23 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
         return response_with_etag(self._shown(self.get_object()))
 
     def _shown(self, run: Run) -> dict[str, Any]:
-        progress = dataclasses.asdict(run_rows.progress(run))
-        return {**self.get_serializer(run).data, "progress": progress}
+        return {**self.get_serializer(run).data, "progress": dataclasses.asdict(run_rows.progress(run))}
+
+    def _planned(self, run: Run) -> Response:
+        headers = {"Location": reverse("api:run-detail", args=[run.pk])}
+        return response_with_etag(self._shown(run), status=201, headers=headers)
+
+    def _changed(self) -> Response:
+        """Return the run as it is after the change."""
+        return Response(self._shown(self.get_object()))
 
     def _arguments(self, request: Request, kind: type[serializers.RunRequest]) -> tuple[PlanArguments, dict[str, Any]]:
         """Return the arguments of the request, and its other values: the options of `plans.plan`."""
-        serializer = kind(data=request.data, context={"request": request})
-        serializer.is_valid(raise_exception=True)
-        values = dict(serializer.validated_data)
-        user = get_caller(request)
+        user, values = get_caller(request), read_input(kind, request)
         values["campaign"] = campaign_rows.get(user, values["campaign"].pk)
         values["prompt_version"] = prompt_rows.get_version(user, values["prompt_version"].pk)
         if values["endpoint"].brand_id not in (None, values["campaign"].brand_id):
-            raise NotFound(f"There is no endpoint {values['endpoint'].slug}.")
+            raise NotFound(_("There is no endpoint %(slug)s.") % {"slug": values["endpoint"].slug})
         if "subjects" in values:
             values["subjects"] = subject_rows.get_ids_by_key(values["campaign"].brand, values["subjects"])
         options = {name: values.pop(name) for name in PLAN_OPTIONS if name in values}
@@ -87,8 +87,7 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
     @action(detail=False, methods=["post"])
     def preview(self, request: Request) -> Response:
         """Return the number of images, cost, time, the first prompts and the problems of a run. Nothing is written."""
-        arguments, _ = self._arguments(request, serializers.RunRequest)
-        seen = plans.preview(arguments)
+        seen = plans.preview(self._arguments(request, serializers.RunRequest)[0])
         return Response(
             {**dataclasses.asdict(seen), "can_be_planned": seen.can_be_planned, "fits_budget": seen.fits_budget}
         )
@@ -98,32 +97,25 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
     def create(self, request: Request) -> Response:
         """Plan a run: all cells and jobs are written. No image is made before `release`."""
         arguments, options = self._arguments(request, serializers.RunPlanRequest)
-        run = plans.plan(arguments, **options)
-        address = reverse("api:run-detail", args=[run.pk])
-        return response_with_etag(self._shown(run), status=201, headers={"Location": address})
+        return self._planned(plans.plan(arguments, **options))
 
     @extend_schema(request=serializers.RunAgain, responses={201: serializers.RunDetailSerializer})
     @action(detail=True, methods=["post"])
     @idempotent
     def clone(self, request: Request, pk: str) -> Response:
         """Plan this run again. A prompt version, endpoint or stage in the request replaces that of the run."""
-        serializer = serializers.RunAgain(data=request.data, context={"request": request})
-        serializer.is_valid(raise_exception=True)
-        earlier, user, values = self.get_object(), get_caller(request), dict(serializer.validated_data)
+        user, values = get_caller(request), read_input(serializers.RunAgain, request)
+        earlier = self.get_object()
         if "prompt_version" in values:
             values["prompt_version"] = prompt_rows.get_version(user, values["prompt_version"].pk)
-        run = plans.plan_again(run_id=earlier.pk, by=user, **values)
-        return response_with_etag(
-            self._shown(run), status=201, headers={"Location": reverse("api:run-detail", args=[run.pk])}
-        )
+        return self._planned(plans.plan_again(run_id=earlier.pk, by=user, **values))
 
     @extend_schema(request=serializers.ScheduleRequest, responses={200: serializers.RunDetailSerializer})
     @action(detail=True, methods=["post"])
     def schedule(self, request: Request, pk: str) -> Response:
         """Set the time at which a planned run is released in your name; null removes the time."""
-        serializer = serializers.ScheduleRequest(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        run, user, at = self.get_object(), get_caller(request), serializer.validated_data["release_at"]
+        at = read_input(serializers.ScheduleRequest, request)["release_at"]
+        run, user = self.get_object(), get_caller(request)
         if at is None:
             return Response(self._shown(schedules.unschedule(run_id=run.pk, by=user)))
         return Response(self._shown(schedules.schedule(run_id=run.pk, by=user, at=at)))
@@ -132,9 +124,8 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
     @action(detail=True, methods=["post"])
     def release(self, request: Request, pk: str) -> Response:
         """Release the run, so that workers begin. 202: the progress is at the URL of the run."""
-        serializer = serializers.ReleaseRequest(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        run = runs.release(run_id=self.get_object().pk, by=get_caller(request), **serializer.validated_data)
+        values = read_input(serializers.ReleaseRequest, request)
+        run = runs.release(run_id=self.get_object().pk, by=get_caller(request), **values)
         address = reverse("api:run-detail", args=[run.pk])
         return Response(self._shown(run), status=202, headers={"Location": address})
 
@@ -156,46 +147,37 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
     @extend_schema(request=None, responses=serializers.RunDetailSerializer)
     @action(detail=True, methods=["post"], url_path="retry-failed")
     def retry_failed(self, request: Request, pk: str) -> Response:
-        run = self.get_object()
-        retries.retry_failed(run_id=run.pk, by=get_caller(request))
-        run.refresh_from_db()
-        return Response(self._shown(run))
+        retries.retry_failed(run_id=self.get_object().pk, by=get_caller(request))
+        return self._changed()
 
     @extend_schema(request=None, responses=serializers.RunDetailSerializer)
     @action(detail=True, methods=["post"], url_path="plan-anew")
     def plan_anew(self, request: Request, pk: str) -> Response:
         """Plan the held images again for the current engine, because it was changed after the run was planned."""
-        run = self.get_object()
-        changes.replan_held_jobs(run_id=run.pk, by=get_caller(request))
-        return Response(self._shown(self.get_object()))
+        changes.replan_held_jobs(run_id=self.get_object().pk, by=get_caller(request))
+        return self._changed()
 
     @extend_schema(request=None, responses=serializers.RunDetailSerializer)
     @action(detail=True, methods=["post"], url_path="not-charged")
     def not_charged(self, request: Request, pk: str) -> Response:
         """Release the cost of uncertain submissions, because the service's account shows no charge for them."""
-        run = self.get_object()
-        uncertain.mark_not_charged(run_id=run.pk, by=get_caller(request))
-        return Response(self._shown(self.get_object()))
+        uncertain.mark_not_charged(run_id=self.get_object().pk, by=get_caller(request))
+        return self._changed()
 
     @extend_schema(request=serializers.AlternatesRequest, responses={200: serializers.RunDetailSerializer})
     @action(detail=True, methods=["put"])
     def alternates(self, request: Request, pk: str) -> Response:
         """Set the endpoints that may take over the run's jobs when its own is slow or down; an empty list: none."""
-        serializer = serializers.AlternatesRequest(data=request.data, context={"request": request})
-        serializer.is_valid(raise_exception=True)
-        endpoints = serializer.validated_data["alternates"]
+        endpoints = read_input(serializers.AlternatesRequest, request)["alternates"]
         routing.set_alternates(run_id=self.get_object().pk, endpoints=endpoints, by=get_caller(request))
-        return Response(self._shown(self.get_object()))
+        return self._changed()
 
     @extend_schema(request=serializers.PriorityRequest, responses=serializers.RunDetailSerializer)
     @action(detail=True, methods=["post"])
     def priority(self, request: Request, pk: str) -> Response:
-        serializer = serializers.PriorityRequest(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        run = self.get_object()
-        runs.set_priority(run_id=run.pk, by=get_caller(request), **serializer.validated_data)
-        run.refresh_from_db()
-        return Response(self._shown(run))
+        values = read_input(serializers.PriorityRequest, request)
+        runs.set_priority(run_id=self.get_object().pk, by=get_caller(request), **values)
+        return self._changed()
 
 
 class JobFilter(filters.FilterSet):
@@ -206,15 +188,12 @@ class JobFilter(filters.FilterSet):
         fields = ["run", "status", "error_kind"]
 
 
-class JobViewSet(viewsets.ReadOnlyModelViewSet[Job]):
+class JobViewSet(BrandRowsViewSet[Job]):
     """Jobs: single images to be made, each with its error."""
 
     serializer_class = serializers.JobSerializer
     filterset_class = JobFilter
-    queryset = Job.objects.all()
-
-    def get_queryset(self) -> QuerySet[Job]:
-        return Job.objects.visible_to(get_caller(self.request)).select_related("cell__subject")
+    queryset = Job.objects.select_related("cell__subject")
 
     @extend_schema(responses={200: serializers.Explanation})
     @action(detail=True)
@@ -235,18 +214,16 @@ class AssetFilter(filters.FilterSet):
         fields = ["campaign", "state", "sku", "brand", "run"]
 
 
-class AssetViewSet(viewsets.ReadOnlyModelViewSet[Asset]):
+class AssetViewSet(BrandRowsViewSet[Asset]):
     """Assets with their current version, its findings and its files."""
 
     serializer_class = serializers.AssetSerializer
     filterset_class = AssetFilter
-    queryset = Asset.objects.all()
-
-    def get_queryset(self) -> QuerySet[Asset]:
-        rows = Asset.objects.visible_to(get_caller(self.request)).filter(is_sandbox=False)
-        return rows.select_related(
-            "subject", "cell", "current_version__master", "current_version__job__endpoint"
-        ).prefetch_related("current_version__findings", "current_version__renditions__output_spec")
+    queryset = (
+        Asset.objects.filter(is_sandbox=False)
+        .select_related("subject", "cell", "current_version__master", "current_version__job__endpoint")
+        .prefetch_related("current_version__findings", "current_version__renditions__output_spec")
+    )
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return response_with_etag(self.get_serializer(self.get_object()).data)

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from campaigns.models import Campaign
 from core.errors import NotFound
-from core.models import User
+from core.models import Brand, User
 from generation.choices import AssetState, JobState, RunState
 from generation.models import Run
 from generation.selectors import sql
@@ -115,6 +115,14 @@ def get(user: User, run_id: int) -> Run:
     run: Run | None = visible(user).filter(pk=run_id).first()
     if run is None:
         raise NotFound(_("There is no run %(id)s.") % {"id": run_id})
+    return run
+
+
+def get_of_brand(user: User, brand: Brand, run_id: int) -> Run:
+    """Return a run. Raises NotFound, also for a run of another brand."""
+    run = get(user, run_id)
+    if run.campaign.brand_id != brand.pk:
+        raise NotFound(_("There is no run %(number)s in %(brand)s.") % {"number": run_id, "brand": brand.name})
     return run
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from django import template
+from django.utils.translation import gettext as _
 
 from generation.engines.comfyui.graph import Workflow
 
@@ -13,13 +11,7 @@ register = template.Library()
 
 
 @register.filter
-def at(held: Mapping[str, Any], key: str) -> Any:
-    """Return the value of a key in a mapping, "" without one."""
-    return held.get(key, "")
-
-
-@register.filter
 def in_words(place: str, workflow: Workflow) -> str:
     """Return "4 ckpt_name" as "ckpt_name of “Load Checkpoint” (node 4)"."""
-    node_id, _, name = place.partition(" ")
-    return f"{name} of {workflow.title(node_id)}"
+    node_id, _space, name = place.partition(" ")
+    return _("%(input)s of %(node)s") % {"input": name, "node": workflow.title(node_id)}

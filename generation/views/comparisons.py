@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,34 +13,33 @@ from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.crypto import salted_hmac
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from campaigns import channels
-from campaigns.selectors import prompts as prompt_rows
 from campaigns.selectors import prompts as prompt_selectors
-from campaigns.selectors import subjects as subject_rows
 from campaigns.selectors import subjects as subject_selectors
-from campaigns.services import previews
 from core import stored_files
 from core.access import Action
+from core.csv_files import escape_formula
 from core.errors import DomainError, Invalid, Problem
 from core.pages import BrandRequest, brand_page, parse_row_id
 from generation.models import Comparison
 from generation.selectors import comparisons as selectors
 from generation.selectors import endpoints
 from generation.selectors import studio as studio_selectors
-from generation.selectors.comparisons import Row
 from generation.selectors.endpoints import Offer
 from generation.services import comparisons as services
 from generation.services.comparisons import Side
 from generation.services.planning import estimates
+from generation.views.files import find_small_copy
 
 POLL_SECONDS = 3
 LISTED = 20
 SIDE = 1024
 #: Versions of each prompt that are offered, the newest first.
 VERSIONS = 4
-EDGES = (384, 768, 1024)
+SMALL_EDGE = 384
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def new(request: BrandRequest) -> HttpResponseBase:
         made = _start(request, filled)
     except DomainError as refusal:
         return _form(request, filled, refusal)
-    messages.success(request, "The images are being made. Vote on each row as soon as all of its images are there.")
+    messages.success(request, _("The images are being made. Vote on each row as soon as all of its images are there."))
     return redirect("comparison", request.brand.slug, made.pk)
 
 
@@ -98,8 +96,7 @@ def sheet(request: BrandRequest, pk: int) -> HttpResponseBase:
 @brand_page()
 def row(request: BrandRequest, pk: int, row_number: int) -> HttpResponseBase:
     """Render one row; the page polls it while its images are being made."""
-    comparison = selectors.get(request.user, request.brand, pk)
-    return _row(request, comparison, row_number)
+    return _row(request, selectors.get(request.user, request.brand, pk), row_number)
 
 
 @require_safe
@@ -108,16 +105,13 @@ def image(request: BrandRequest, pk: int, row_number: int, letter: str) -> HttpR
     """Return an image by its letter. Its address, name and headers do not tell which engine made it."""
     comparison = selectors.get(request.user, request.brand, pk)
     column = selectors.find_column(comparison, row_number, letter, request.user)
-    master = selectors.image(column, row_number).master
-    edge = parse_row_id(request.GET.get("px", "")) or EDGES[0]
-    made = {int(px): key for px, key in master.thumbnails.items() if int(px) >= edge}
-    key = made[min(made)] if made else previews.get_small_copy(master.storage_key, edge)
+    edge = parse_row_id(request.GET.get("px", "")) or SMALL_EDGE
+    key = find_small_copy(selectors.image(column, row_number).master, edge)
     # stored_files.response would name the file by its content hash, which the image's own page shows too.
-    answer = HttpResponse(stored_files.read(key), content_type=stored_files.media_type(key))
     # The ETag must not be the content hash either, for the same reason.
-    answer["ETag"] = f'"{salted_hmac("comparison image", key).hexdigest()[:32]}"'
-    answer["X-Content-Type-Options"] = "nosniff"
-    return answer
+    tag = salted_hmac("comparison image", key).hexdigest()[:32]
+    headers = {"ETag": f'"{tag}"', "X-Content-Type-Options": "nosniff"}
+    return HttpResponse(stored_files.read(key), content_type=stored_files.media_type(key), headers=headers)
 
 
 @require_POST
@@ -161,17 +155,13 @@ def results(request: BrandRequest, pk: int) -> HttpResponseBase:
 def table(request: BrandRequest, pk: int) -> HttpResponseBase:
     """Return a CSV file with one line per image of the rows that were revealed to this person."""
     comparison = selectors.get(request.user, request.brand, pk)
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
+    answer = HttpResponse(content_type="text/csv; charset=utf-8")
+    answer["Content-Disposition"] = f'attachment; filename="comparison-{comparison.pk}.csv"'
+    writer = csv.writer(answer)
     writer.writerow(["row", "about", "column", "endpoint", "prompt version", "seconds", "cost", "votes", "problem"])
     for sheet_row in selectors.rows(comparison, request.user, range(comparison.row_count)):
         writer.writerows(_lines(sheet_row))
-    answer = HttpResponse(buffer.getvalue(), content_type="text/csv; charset=utf-8")
-    answer["Content-Disposition"] = f'attachment; filename="comparison-{comparison.pk}.csv"'
     return answer
-
-
-# -- the parts -----------------------------------------------------------------------------------------------------
 
 
 def _row(
@@ -198,40 +188,23 @@ def _status_context(request: BrandRequest, comparison: Comparison) -> dict[str, 
     }
 
 
-def _lines(sheet_row: Row) -> Iterator[Sequence[Any]]:
+def _lines(sheet_row: selectors.Row) -> Iterator[Sequence[Any]]:
     about = sheet_row.words or f"{sheet_row.subject.key} {sheet_row.subject.name}"
-    for square in sheet_row.squares:
-        if square.revealed is None:
-            continue
-        revealed, run = square.revealed, square.revealed.column.run
-        seconds, cost = ("" if taken is None else taken for taken in (revealed.seconds, revealed.cost))
-        names = [_plain(text) for text in (about, run.endpoint.name, str(run.prompt_version), revealed.problem)]
-        yield [
-            sheet_row.place,
-            names[0],
-            revealed.column.position + 1,
-            names[1],
-            names[2],
-            seconds,
-            cost,
-            revealed.votes,
-            names[3],
-        ]
-
-
-def _plain(text: str) -> str:
-    """Return the text with a quote in front where a spreadsheet would run it as a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    for revealed in (square.revealed for square in sheet_row.squares if square.revealed):
+        run, column_number = revealed.column.run, revealed.column.position + 1
+        made_by = [column_number, run.endpoint.name, str(run.prompt_version)]
+        cells = [sheet_row.place, about, *made_by, revealed.seconds, revealed.cost, revealed.votes, revealed.problem]
+        yield [escape_formula(cell) if isinstance(cell, str) else cell for cell in cells]
 
 
 def _initial_form(request: BrandRequest) -> ComparisonForm:
     """Return the initial values of the form: a version from the address, or free prompts that were used here."""
     version = parse_row_id(request.GET.get("version", ""))
     offers = [offer for offer in endpoints.list_offers(request.brand) if not offer.problem]
-    skus = "\n".join(subject.key for subject in studio_selectors.products(request.user, request.brand, "", limit=6))
+    products = studio_selectors.products(request.user, request.brand, "", limit=6)
     return ComparisonForm(
         kind="subjects" if version or len(_list_prompt_readers(offers)) < services.MIN_SIDES else "words",
-        skus=skus,
+        skus="\n".join(product.key for product in products),
         endpoints=tuple(str(offer.endpoint.pk) for offer in offers),
         versions=(str(version),) if version else (),
     )
@@ -239,35 +212,37 @@ def _initial_form(request: BrandRequest) -> ComparisonForm:
 
 def _submitted_form(request: BrandRequest) -> ComparisonForm:
     given = request.POST
-    plain = {name: given.get(name, "").replace("\r\n", "\n").strip() for name in ("name", "kind", "words", "skus")}
-    size = {name: given.get(name, "").strip() for name in ("width", "height")}
-    return ComparisonForm(
-        **plain, **size, endpoints=tuple(given.getlist("endpoint")), versions=tuple(given.getlist("version"))
-    )
+    names = ("name", "kind", "words", "skus", "width", "height")
+    texts = {name: given.get(name, "").replace("\r\n", "\n").strip() for name in names}
+    return ComparisonForm(**texts, endpoints=tuple(given.getlist("endpoint")), versions=tuple(given.getlist("version")))
 
 
 def _start(request: BrandRequest, filled: ComparisonForm) -> Comparison:
     width, height = parse_row_id(filled.width), parse_row_id(filled.height)
     if not width or not height or max(width, height) > 4096:
-        message = "Give width and height in pixels, at most 4096."
-        raise Invalid(message, [Problem("width", message)])
-    lines = [line.strip() for line in filled.words.splitlines() if line.strip()]
+        raise _mistake("width", _("Give width and height in pixels, at most 4096."))
     is_words = filled.kind == "words"
+    words = [line.strip() for line in filled.words.splitlines() if line.strip()] if is_words else []
     sides = _sides(request, filled, is_words)
     subjects = [] if is_words else _subjects(request, filled.skus)
-    if not (lines if is_words else subjects):
-        message = "Write at least one prompt, each on a line of its own." if is_words else "Name at least one product."
-        raise Invalid(message, [Problem("words" if is_words else "skus", message)])
+    if is_words and not words:
+        raise _mistake("words", _("Write at least one prompt, each on a line of its own."))
+    if not is_words and not subjects:
+        raise _mistake("skus", _("Name at least one product."))
     return services.start(
         brand=request.brand,
-        name=filled.name or _name(filled, lines, sides),
+        name=filled.name or _name(words, sides),
         sides=sides,
         by=request.user,
         subjects=subjects,
-        words=lines if is_words else (),
+        words=words,
         width=width,
         height=height,
     )
+
+
+def _mistake(field: str, message: str) -> Invalid:
+    return Invalid(message, [Problem(field, message)])
 
 
 def _sides(request: BrandRequest, filled: ComparisonForm, is_words: bool) -> list[Side]:
@@ -278,18 +253,16 @@ def _sides(request: BrandRequest, filled: ComparisonForm, is_words: bool) -> lis
             Side(offer.endpoint, None, _load_usual_settings(request, offer)) for offer in _list_prompt_readers(offers)
         ]
     version_ids = [pk for text in filled.versions if (pk := parse_row_id(text))]
-    rows = prompt_rows.list_versions_of_brand(request.user, request.brand).filter(pk__in=version_ids)
-    versions = rows.order_by("template__slug", "number")
+    versions = prompt_selectors.list_versions_of_brand(request.user, request.brand).filter(pk__in=version_ids)
     return [
         Side(offer.endpoint, version)
-        for version in versions
+        for version in versions.order_by("template__slug", "number")
         for offer in offers
         if version.needs.get("engine", offer.endpoint.engine) == offer.endpoint.engine
     ]
 
 
 def _list_prompt_readers(offers: Sequence[Offer]) -> list[Offer]:
-    """Return the offers whose engine reads a prompt."""
     return [offer for offer in offers if offer.capabilities and offer.capabilities.obeys_prompt]
 
 
@@ -310,11 +283,11 @@ def _subjects(request: BrandRequest, skus: str) -> list[int]:
     return subject_selectors.get_ids_by_key(request.brand, keys) or [] if keys != ["*"] else []
 
 
-def _name(filled: ComparisonForm, lines: Sequence[str], sides: Sequence[Side]) -> str:
+def _name(words: Sequence[str], sides: Sequence[Side]) -> str:
     """Return a default name of the comparison that does not mention endpoints."""
-    if lines and filled.kind == "words":
-        rest = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
-        return f"{lines[0][:100]}{rest}"
+    if words:
+        rest = f" and {len(words) - 1} more" if len(words) > 1 else ""
+        return f"{words[0][:100]}{rest}"
     return ", ".join(dict.fromkeys(side.version.template.name for side in sides if side.version))[:160] or "Comparison"
 
 
@@ -322,14 +295,11 @@ def _form(request: BrandRequest, filled: ComparisonForm, refusal: DomainError | 
     offers = endpoints.list_offers(request.brand)
     templates = prompt_selectors.list_templates(request.user, brand_id=request.brand.pk).prefetch_related("versions")
     examples = studio_selectors.examples(request.user, request.brand, offers)
+    usable = [offer for offer in offers if not offer.problem]
     context = {
         "filled": filled,
         "refusal": refusal,
-        "offers": [
-            (offer, estimates.estimate_price(offer.endpoint, width=SIDE, height=SIDE))
-            for offer in offers
-            if not offer.problem
-        ],
+        "offers": [(offer, estimates.estimate_price(offer.endpoint, width=SIDE, height=SIDE)) for offer in usable],
         "left": studio_selectors.money_left(request.brand),
         "readers": _list_prompt_readers(offers),
         "templates": [
@@ -339,6 +309,6 @@ def _form(request: BrandRequest, filled: ComparisonForm, refusal: DomainError | 
         "words_begun": "\n".join(dict.fromkeys(example.words for example in examples if example.words))[:2000],
         "most_sides": services.MAX_SIDES,
         "most_rows": services.MAX_ROWS,
-        "has_products": subject_rows.visible(request.user, request.brand).exists(),
+        "has_products": subject_selectors.visible(request.user, request.brand).exists(),
     }
     return render(request, "generation/comparison_new.html", context, status=refusal.status if refusal else 200)

@@ -29,17 +29,12 @@ def campaign(request: BrandRequest, slug: str) -> HttpResponseBase:
     summary = coverage.summary(campaign_row)
     filters = _parse_filters(request)
     at = min(max(1, parse_row_id(request.GET.get("page", "")) or 1), LAST_PAGE)
+    offset = (at - 1) * ROWS
     shown = coverage.page(
-        user=request.user,
-        campaign=campaign_row,
-        specs=summary.specs,
-        filters=filters,
-        limit=ROWS,
-        offset=(at - 1) * ROWS,
+        user=request.user, campaign=campaign_row, specs=summary.specs, filters=filters, limit=ROWS, offset=offset
     )
-    run_page = Paginator(runs.visible(request.user, campaign_id=campaign_row.pk), CARDS).get_page(
-        request.GET.get("runs")
-    )
+    campaign_runs = runs.visible(request.user, campaign_id=campaign_row.pk)
+    run_page = Paginator(campaign_runs, CARDS).get_page(request.GET.get("runs"))
     context: dict[str, Any] = {
         "campaign": campaign_row,
         "summary": summary,
@@ -58,12 +53,12 @@ def campaign(request: BrandRequest, slug: str) -> HttpResponseBase:
 
 
 def _parse_filters(request: BrandRequest) -> coverage.CoverageFilters:
-    given = request.GET
+    given, kind = request.GET, request.GET.get("kind", "")
     return coverage.CoverageFilters(
         state=given.get("state", ""),
         spec_id=parse_row_id(given.get("spec", "")),
         words=given.get("q", "").strip()[:100],
-        kind=given.get("kind", "") if given.get("kind") in SubjectKind.values else "",
+        kind=kind if kind in SubjectKind.values else "",
     )
 
 
@@ -72,22 +67,17 @@ def _version(
 ) -> dict[str, Any]:
     """Return the prompt version of the page, its rollout, and what the shown subjects lack for it."""
     chosen = parse_row_id(request.GET.get("prompt", ""))
-    version = (
-        prompt_rows.list_versions_of_brand(request.user, request.brand).filter(pk=chosen).first() if chosen else None
-    )
-    version = version or rollout.latest_version(request.user, campaign_row)
+    versions = prompt_rows.list_versions_of_brand(request.user, request.brand)
+    version = versions.filter(pk=chosen).first() or rollout.latest_version(request.user, campaign_row)
     if version is None:
         return {}
     endpoint = subject_readiness.likely_endpoint(campaign_row, version)
+    subjects = [row.subject for row in shown.rows]
     return {
         "version": version,
         "endpoint": endpoint,
         "rollout": rollout.load_rollout(campaign_row, version),
         "readiness_by_id": subject_readiness.load_readiness(
-            [row.subject for row in shown.rows],
-            campaign=campaign_row,
-            version=version,
-            endpoint=endpoint,
-            specs=summary.specs,
+            subjects, campaign=campaign_row, version=version, endpoint=endpoint, specs=summary.specs
         ),
     }

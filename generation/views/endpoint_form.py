@@ -9,8 +9,11 @@ from decimal import Decimal
 from typing import Any, Final
 
 from django import forms
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from campaigns.forms import SettingsArea
+from core import storable
 from core.choices import Lane
 from core.fetching import redact_settings
 from core.models import Brand
@@ -23,9 +26,9 @@ from generation.selectors.endpoint_cards import ENGINES
 from generation.views import setting_fields
 
 LANES: Final = [
-    (Lane.CLOUD, "cloud: a service is asked"),
-    (Lane.GPU, "gpu: our own cards"),
-    (Lane.CPU, "cpu: our own machines"),
+    (Lane.CLOUD, gettext_lazy("cloud: a service is asked")),
+    (Lane.GPU, gettext_lazy("gpu: our own cards")),
+    (Lane.CPU, gettext_lazy("cpu: our own machines")),
 ]
 LOCAL_LANES: Final = [lane for lane in LANES if lane[0] != Lane.CLOUD]
 USUAL_ENGINE: Final = "replicate"
@@ -60,46 +63,53 @@ class EndpointForm(forms.Form):
     """
 
     slug = forms.CharField(
-        label="Short name", max_length=50, help_text="For addresses and the API; it stays. Letters, digits, - and _."
-    )
-    is_shared = forms.BooleanField(label="Serves all brands", required=False)
-    name = forms.CharField(label="Name", max_length=120)
-    lane = forms.ChoiceField(label="Where it works", choices=LANES, initial=Lane.CLOUD)
+        label=gettext_lazy("Short name"), max_length=50,
+        help_text=gettext_lazy("For addresses and the API; it stays. Letters, digits, - and _."),
+    )  # fmt: skip
+    is_shared = forms.BooleanField(label=gettext_lazy("Serves all brands"), required=False)
+    name = forms.CharField(label=gettext_lazy("Name"), max_length=120)
+    lane = forms.ChoiceField(label=gettext_lazy("Where it works"), choices=LANES, initial=Lane.CLOUD)
     config = forms.CharField(
-        label="Other settings of the engine",
-        required=False,
+        label=gettext_lazy("Other settings of the engine"), required=False,
         widget=SettingsArea(attrs={"rows": 4, "class": "mono", "spellcheck": "false"}),
-        help_text="JSON. No keys or passwords: they are the secret.",
-    )
+        help_text=gettext_lazy("JSON. No keys or passwords: they are the secret."),
+    )  # fmt: skip
     max_concurrent = forms.IntegerField(
-        label="Submissions at once, at most", required=False, help_text="Empty: found out by itself; of a Cog server 1."
-    )
+        label=gettext_lazy("Submissions at once, at most"), required=False,
+        help_text=gettext_lazy("Empty: found out by itself; of a Cog server 1."),
+    )  # fmt: skip
     max_per_second = forms.FloatField(
-        label="Submissions a second, at most", required=False, help_text="Empty: found out."
+        label=gettext_lazy("Submissions a second, at most"), required=False, help_text=gettext_lazy("Empty: found out.")
     )
     max_per_minute = forms.FloatField(
-        label="Submissions a minute, at most", required=False, help_text="Empty: found out."
+        label=gettext_lazy("Submissions a minute, at most"), required=False, help_text=gettext_lazy("Empty: found out.")
     )
     when_uncertain = forms.ChoiceField(
-        label="A submission whose answer was lost",
+        label=gettext_lazy("A submission whose answer was lost"),
         choices=[
-            (WhenUncertain.HOLD, "waits for a person"),
-            (WhenUncertain.RESUBMIT, "is submitted again; it may be paid twice"),
+            (WhenUncertain.HOLD, gettext_lazy("waits for a person")),
+            (WhenUncertain.RESUBMIT, gettext_lazy("is submitted again; it may be paid twice")),
         ],
-        help_text="Only where the service cannot be asked afterwards.",
+        help_text=gettext_lazy("Only where the service cannot be asked afterwards."),
     )
-    batch_size = forms.IntegerField(label="Images per batch", initial=1, help_text="Of our own machines.")
-    seconds_per_image = forms.FloatField(label="Seconds for one image", initial=10, help_text="For quotes.")
+    batch_size = forms.IntegerField(
+        label=gettext_lazy("Images per batch"), initial=1, help_text=gettext_lazy("Of our own machines.")
+    )
+    seconds_per_image = forms.FloatField(
+        label=gettext_lazy("Seconds for one image"), initial=10, help_text=gettext_lazy("For quotes.")
+    )
     price_per_image = forms.DecimalField(
-        label="Fixed price of one image", initial=0, decimal_places=6, help_text="Where the service counts nothing."
-    )
+        label=gettext_lazy("Fixed price of one image"), initial=0, decimal_places=6,
+        help_text=gettext_lazy("Where the service counts nothing."),
+    )  # fmt: skip
     licence_note = forms.CharField(
-        label="Terms of use", required=False, widget=forms.Textarea(attrs={"rows": 2}),
-        help_text="Licence of the model, and what its images may be used for. Shown where it is picked.",
+        label=gettext_lazy("Terms of use"), required=False, widget=forms.Textarea(attrs={"rows": 2}),
+        help_text=gettext_lazy("Licence of the model, and what its images may be used for. Shown where it is picked."),
     )  # fmt: skip
     disclaimer = forms.CharField(
-        label="What must stand beside its images", required=False, max_length=40,
-        widget=forms.TextInput(attrs={"placeholder": "demo model"}), help_text="Most need nothing.",
+        label=gettext_lazy("What must stand beside its images"), required=False, max_length=40,
+        widget=forms.TextInput(attrs={"placeholder": gettext_lazy("demo model")}),
+        help_text=gettext_lazy("Most need nothing."),
     )  # fmt: skip
 
     def __init__(
@@ -111,22 +121,20 @@ class EndpointForm(forms.Form):
         others = {key: config[key] for key in config if SETTING + key not in self.settings and key not in own}
         initial = _initial(endpoint) if endpoint else {}
         initial["config"] = json.dumps(others, indent=2, ensure_ascii=False) if others else ""
-        initial |= {
-            name: setting_fields.text(setting, config.get(setting.name)) for name, setting in self.settings.items()
-        }
+        for name, setting in self.settings.items():
+            initial[name] = setting_fields.text(setting, config.get(setting.name))
         super().__init__(data, initial=initial)
         self.endpoint = endpoint
+        is_locked = not is_operator and self.engine in settings.LOCAL_ENGINES
         for name, setting in self.settings.items():
             self.fields[name] = setting_fields.field(setting, initial[name])
-            self.fields[name].disabled = not is_operator and (
-                setting.is_operator_only or self.engine in settings.LOCAL_ENGINES
-            )
-        self.fields["config"].disabled = not is_operator and self.engine in settings.LOCAL_ENGINES
+            self.fields[name].disabled = is_locked or (setting.is_operator_only and not is_operator)
+        self.fields["config"].disabled = is_locked
         if self.settings and not others:
             del self.fields["config"]
         if endpoint is not None and endpoint.sealed_secret and is_operator:
-            self.fields["secret"] = _secret("Secret, once more", is_required=False)
-            self.fields["secret"].help_text = "Only where an address above changes: the kept one is not sent elsewhere."
+            help_text = _("Only where an address above changes: the kept one is not sent elsewhere.")
+            self.fields["secret"] = _secret(_("Secret, once more"), is_required=False, help_text=help_text)
         for name, unit in prices.UNITS.items():
             self.fields[PRICE + name] = forms.DecimalField(
                 label=str(unit.words).capitalize(), required=False, max_digits=18, decimal_places=12
@@ -150,38 +158,31 @@ class EndpointForm(forms.Form):
             del self.fields[name]
 
     def groups(self) -> list[Group]:
-        """Return the groups in page submission, JSON fields last, without empty fields that this person cannot set."""
+        """Return the groups of the page, JSON fields last, without empty fields that this person cannot set."""
         shown = [name for name in self.settings if not self.fields[name].disabled or self[name].value()]
         shown.sort(key=lambda name: self.settings[name].kind == settings.Kind.JSON)
         seldom = [name for name in shown if self.settings[name].is_advanced]
-        named = {
-            "": ("name", "slug", "lane", "is_shared"),
-            "What it may be given": (
-                "max_concurrent",
-                "max_per_second",
-                "max_per_minute",
-                "when_uncertain",
-                "batch_size",
-            ),
-            "What it costs": ("price_per_image", *(f"{PRICE}{name}" for name in prices.UNITS), "seconds_per_image"),
-            "What people read": ("licence_note", "disclaimer"),
-        }
-        groups = [
-            Group(heading, [self[name] for name in names if name in self.fields]) for heading, names in named.items()
+        usual = [name for name in shown if name not in seldom]
+        limits = ("max_concurrent", "max_per_second", "max_per_minute", "when_uncertain", "batch_size")
+        costs = ("price_per_image", *(PRICE + unit for unit in prices.UNITS), "seconds_per_image")
+        return [
+            self._group("", ("name", "slug", "lane", "is_shared")),
+            self._group(_("The engine"), (*usual, "config", "secret"), seldom),
+            self._group(_("What it may be given"), limits),
+            self._group(_("What it costs"), costs),
+            self._group(_("What people read"), ("licence_note", "disclaimer")),
         ]
-        usual = [*(name for name in shown if name not in seldom), "config", "secret"]
-        engine = Group(
-            "The engine", [self[name] for name in usual if name in self.fields], [self[name] for name in seldom]
-        )
-        return [groups[0], engine, *groups[1:]]
+
+    def _group(self, heading: str, names: Sequence[str], seldom: Sequence[str] = ()) -> Group:
+        return Group(heading, [self[name] for name in names if name in self.fields], [self[name] for name in seldom])
 
     def clean_config(self) -> dict[str, Any]:
         try:
-            config = setting_fields.from_json(self.cleaned_data["config"] or "{}")
+            config = storable.read_json_field(self.cleaned_data["config"] or "{}")
         except ValueError as error:
             raise forms.ValidationError(str(error)) from None
         if not isinstance(config, dict):
-            raise forms.ValidationError('Write an object such as {"model": "owner/name"}.')
+            raise forms.ValidationError(_('Write an object such as {"model": "owner/name"}.'))
         return config
 
     def clean(self) -> dict[str, Any]:
@@ -192,11 +193,8 @@ class EndpointForm(forms.Form):
         config = {**_settings_of_other_pages(self.endpoint), **given.get("config", {})}
         for name, setting in self.settings.items():
             text = given.pop(name, "")
-            if (
-                setting.name in kept
-                and text == self.initial[name]
-                and (self.fields[name].disabled or text or kept[setting.name] == [])
-            ):
+            is_unchanged = setting.name in kept and text == self.initial[name]
+            if is_unchanged and (self.fields[name].disabled or text or kept[setting.name] == []):
                 config[setting.name] = kept[setting.name]
                 continue
             try:
@@ -209,32 +207,22 @@ class EndpointForm(forms.Form):
 
     def values(self) -> dict[str, Any]:
         """Return the service's arguments without engine and brand; prices are gathered into one table."""
-        given = {
-            name: value
-            for name, value in self.cleaned_data.items()
-            if not name.startswith(PRICE) or name == "price_per_image"
-        }
+        given = {"lane": Lane.CLOUD, **self.cleaned_data}  # an engine that only asks a service has no field of the lane
         given.pop("is_shared", None)
         given.pop("secret", None)
-        given.setdefault("lane", Lane.CLOUD)  # of an engine that only asks a service
-        table = {name: self.cleaned_data.get(PRICE + name) for name in prices.UNITS}
-        return given | {"prices": {name: _plain(price) for name, price in table.items() if price is not None}}
+        table = {unit: given.pop(PRICE + unit, None) for unit in prices.UNITS}
+        return given | {"prices": {unit: _plain(price) for unit, price in table.items() if price is not None}}
 
 
 class BudgetForm(forms.Form):
-    """The budget of a brand for a calendar month."""
-
     monthly_budget = forms.DecimalField(
-        required=False,
-        min_value=0,
-        max_digits=12,
-        decimal_places=2,
-        help_text="For all campaigns together. Empty: no limit but the campaigns' own.",
-    )
+        required=False, min_value=0, max_digits=12, decimal_places=2,
+        help_text=gettext_lazy("For all campaigns together. Empty: no limit but the campaigns' own."),
+    )  # fmt: skip
 
     def __init__(self, brand: Brand, data: Any = None) -> None:
         super().__init__(data, initial={"monthly_budget": brand.monthly_budget})
-        self.fields["monthly_budget"].label = f"Budget per month, {brand.currency}"
+        self.fields["monthly_budget"].label = _("Budget per month, %(currency)s") % {"currency": brand.currency}
 
 
 class SecretForm(forms.Form):
@@ -242,15 +230,13 @@ class SecretForm(forms.Form):
 
     def __init__(self, data: Any = None, *, is_required: bool = True) -> None:
         super().__init__(data, auto_id="secret_%s")
-        self.fields["secret"] = _secret("Secret", is_required=is_required)
+        help_text = _("API key or token. Kept encrypted, used by workers, shown to nobody.")
+        self.fields["secret"] = _secret(_("Secret"), is_required=is_required, help_text=help_text)
 
 
-def _secret(label: str, *, is_required: bool) -> forms.CharField:
-    return forms.CharField(
-        label=label, required=is_required, max_length=10_000,
-        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}, render_value=False),
-        help_text="API key or token. Kept encrypted, used by workers, shown to nobody.",
-    )  # fmt: skip
+def _secret(label: str, *, is_required: bool, help_text: str) -> forms.CharField:
+    widget = forms.PasswordInput(attrs={"autocomplete": "new-password"}, render_value=False)
+    return forms.CharField(label=label, required=is_required, max_length=10_000, widget=widget, help_text=help_text)
 
 
 def _settings_of_other_pages(endpoint: Endpoint | None) -> Mapping[str, Any]:
@@ -262,16 +248,14 @@ def _settings_of_other_pages(endpoint: Endpoint | None) -> Mapping[str, Any]:
 
 
 def _initial(endpoint: Endpoint) -> dict[str, Any]:
-    plain = (
-        "name", "lane", "max_concurrent", "when_uncertain", "batch_size", "licence_note", "disclaimer",
-    )  # fmt: skip
+    plain = ("name", "lane", "max_concurrent", "when_uncertain", "batch_size", "licence_note", "disclaimer")
     rates = ("max_per_second", "max_per_minute", "seconds_per_image")
     table = endpoint.prices if isinstance(endpoint.prices, dict) else {}
     return {
         **{name: getattr(endpoint, name) for name in plain},
         **{name: _short(value) for name in rates if (value := getattr(endpoint, name)) is not None},
-        "price_per_image": f"{endpoint.price_per_image.normalize():f}",
-        **{f"{PRICE}{name}": price for name, price in table.items()},
+        "price_per_image": _plain(endpoint.price_per_image),
+        **{PRICE + unit: price for unit, price in table.items()},
     }
 
 

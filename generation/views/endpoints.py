@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 
 from django.contrib import messages
 from django.db import transaction
 from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
@@ -16,7 +16,6 @@ from campaigns.forms import add_problems
 from core import access
 from core.access import Action
 from core.errors import Conflict, DomainError, Invalid, NotFound
-from core.models import Brand
 from core.pages import BrandRequest, brand_page
 from core.services import brands
 from generation.engines.settings import LOCAL_ENGINES
@@ -26,14 +25,7 @@ from generation.selectors import endpoint_days, endpoint_use
 from generation.services.dispatch import retries
 from generation.services.endpoints import editing as services
 from generation.services.endpoints import health
-from generation.views.endpoint_form import (
-    SETTING,
-    USUAL_ENGINE,
-    BudgetForm,
-    EndpointForm,
-    SecretForm,
-    list_engines,
-)
+from generation.views.endpoint_form import SETTING, USUAL_ENGINE, BudgetForm, EndpointForm, SecretForm, list_engines
 
 #: Seconds between two polls of the current use, and of an answer that has not come yet.
 USE_SECONDS = 2
@@ -45,7 +37,8 @@ ANSWER_SECONDS = 1
 def index(request: BrandRequest) -> HttpResponseBase:
     """Show a card for every endpoint that serves the brand."""
     cards = selectors.cards(request.brand, list(selectors.visible(request.brand, request.user)))
-    return render(request, "generation/endpoints.html", {"cards": cards, "may_add": _can_add(request)})
+    may_add = access.can(request.user, Action.EDIT_BRAND, request.brand)
+    return render(request, "generation/endpoints.html", {"cards": cards, "may_add": may_add})
 
 
 @brand_page(Action.EDIT_BRAND)
@@ -55,7 +48,7 @@ def new(request: BrandRequest) -> HttpResponseBase:
     offered = list_engines(is_operator=is_operator)
     engine = (request.POST if request.method == "POST" else request.GET).get("engine", USUAL_ENGINE)
     if engine not in offered:
-        raise NotFound(f"There is no engine {engine!r} that you could set up.")
+        raise NotFound(_("There is no engine %(engine)r that you could set up.") % {"engine": engine})
     posted = EndpointForm(request.POST, engine=engine, is_operator=is_operator) if request.method == "POST" else None
     secret = SecretForm(request.POST if posted else None, is_required=False)
     if posted is not None and posted.is_valid() and secret.is_valid():
@@ -68,7 +61,8 @@ def new(request: BrandRequest) -> HttpResponseBase:
         except (Invalid, Conflict) as refusal:
             _add_refusal(posted, secret, refusal)
         else:
-            messages.success(request, f"{made.name} is set up. Ask it now, to see whether it answers.")
+            sentence = _("%(name)s is set up. Ask it now, to see whether it answers.") % {"name": made.name}
+            messages.success(request, sentence)
             return redirect("endpoint", request.brand.slug, made.slug)
     form = posted or EndpointForm(engine=engine, is_operator=is_operator)
     context = {"form": form, "secret_form": secret, "engines": offered, "takes_secret": engine not in LOCAL_ENGINES}
@@ -96,7 +90,7 @@ def secret(request: BrandRequest, slug: str) -> HttpResponseBase:
     endpoint = selectors.get(request.brand, request.user, slug)
     if "remove" in request.POST:
         services.set_secret(endpoint_id=endpoint.pk, by=request.user, secret="")
-        messages.success(request, f"The secret of {endpoint.name} is removed.")
+        messages.success(request, _("The secret of %(name)s is removed.") % {"name": endpoint.name})
         return redirect("endpoint", request.brand.slug, slug)
     form = SecretForm(request.POST)
     if form.is_valid():
@@ -105,9 +99,8 @@ def secret(request: BrandRequest, slug: str) -> HttpResponseBase:
         except Invalid as refusal:
             add_problems(form, refusal)
         else:
-            messages.success(
-                request, f"The new secret of {endpoint.name} is kept. Ask it now, to see whether it is taken."
-            )
+            sentence = _("The new secret of %(name)s is kept. Ask it now, to see whether it is taken.")
+            messages.success(request, sentence % {"name": endpoint.name})
             return redirect("endpoint", request.brand.slug, slug)
     kept = EndpointForm(endpoint=endpoint, is_operator=access.can(request.user, Action.EDIT_SHARED_ENDPOINT))
     return _page(request, slug, kept, secret_form=form)
@@ -120,20 +113,29 @@ def act(request: BrandRequest, slug: str, verb: str) -> HttpResponseBase:
     endpoint = selectors.get(request.brand, request.user, slug)
     if verb in ("on", "off"):
         services.set_enabled(endpoint_id=endpoint.pk, by=request.user, is_enabled=verb == "on")
-        messages.success(request, f"{endpoint.name} is switched {verb}.")
+        sentence = _("%(name)s is switched on.") if verb == "on" else _("%(name)s is switched off.")
+        messages.success(request, sentence % {"name": endpoint.name})
     elif verb == "again":
         queued = services.try_again(endpoint_id=endpoint.pk, by=request.user)
-        words = f" {queued:,} image{'' if queued == 1 else 's'} that waited for its account go on." if queued else ""
-        messages.success(request, f"{endpoint.name} gets its next submission now.{words}")
+        messages.success(request, _try_again_message(endpoint.name, queued))
     elif verb == "retry":
         count = retries.retry_endpoint(brand=request.brand, endpoint=endpoint, by=request.user)
-        messages.success(
-            request,
-            ngettext("%(count)d image is tried again.", "%(count)d images are tried again.", count) % {"count": count},
-        )
+        sentence = ngettext("%(count)d image is tried again.", "%(count)d images are tried again.", count)
+        messages.success(request, sentence % {"count": count})
     else:
-        raise NotFound(f"There is no action {verb!r} for an endpoint.")
+        raise NotFound(_("There is no action %(verb)r for an endpoint.") % {"verb": verb})
     return redirect("endpoint", request.brand.slug, slug)
+
+
+def _try_again_message(name: str, queued: int) -> str:
+    if not queued:
+        return _("%(name)s gets its next submission now.") % {"name": name}
+    sentences = ngettext(
+        "%(name)s gets its next submission now. %(count)s image that waited for its account go on.",
+        "%(name)s gets its next submission now. %(count)s images that waited for its account go on.",
+        queued,
+    )
+    return sentences % {"name": name, "count": f"{queued:,}"}
 
 
 @require_POST
@@ -158,7 +160,8 @@ def check_result(request: BrandRequest, slug: str) -> HttpResponseBase:
 def apply_suggested(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Save the settings that the service's description of its model suggests."""
     endpoint = health.apply_suggested(brand=request.brand, slug=slug, by=request.user)
-    messages.success(request, f"{endpoint.name} knows its model’s inputs now; they stand among its settings.")
+    sentence = _("%(name)s knows its model’s inputs now; they stand among its settings.") % {"name": endpoint.name}
+    messages.success(request, sentence)
     return redirect("endpoint", request.brand.slug, slug)
 
 
@@ -168,7 +171,7 @@ def current_use(request: BrandRequest) -> HttpResponseBase:
     """Show the current use of all endpoints; the page polls the changing part every two seconds."""
     if getattr(request, "htmx", False):
         return render(request, "generation/endpoints_use.html", _in_use(request))
-    form = BudgetForm(request.brand) if _can_add(request) else None
+    form = BudgetForm(request.brand) if access.can(request.user, Action.EDIT_BRAND, request.brand) else None
     return render(request, "generation/endpoints_now.html", _in_use(request) | {"budget_form": form})
 
 
@@ -182,12 +185,13 @@ def budget(request: BrandRequest) -> HttpResponseBase:
         return render(request, "generation/endpoints_now.html", context, status=422)
     amount = form.cleaned_data["monthly_budget"]
     brands.set_monthly_budget(brand_id=request.brand.pk, amount=amount, by=request.user)
-    messages.success(request, f"{request.brand.name} may spend {_words(request.brand, amount)} a month.")
+    if amount is None:
+        sentence = _("%(brand)s may spend what its campaigns may a month.") % {"brand": request.brand.name}
+    else:
+        names = {"brand": request.brand.name, "amount": f"{amount:.2f}", "currency": request.brand.currency}
+        sentence = _("%(brand)s may spend %(amount)s %(currency)s a month.") % names
+    messages.success(request, sentence)
     return redirect("endpoints_now", request.brand.slug)
-
-
-def _words(brand: Brand, amount: Decimal | None) -> str:
-    return "what its campaigns may" if amount is None else f"{amount:.2f} {brand.currency}"
 
 
 def _in_use(request: BrandRequest) -> dict[str, Any]:
@@ -199,12 +203,11 @@ def _in_use(request: BrandRequest) -> dict[str, Any]:
 
 
 def _answer(request: BrandRequest, endpoint: Endpoint) -> HttpResponseBase:
-    may_edit = services.can_edit(request.user, endpoint)
     context = {
         "endpoint": endpoint,
         "answer": health.get_latest_check(endpoint),
         "poll": ANSWER_SECONDS,
-        "may_edit": may_edit,
+        "may_edit": services.can_edit(request.user, endpoint),
     }
     return render(request, "generation/endpoint_answer.html", context)
 
@@ -243,7 +246,7 @@ def _save_changes(request: BrandRequest, endpoint: Endpoint, form: EndpointForm)
     except (Invalid, Conflict) as refusal:
         _add_refusal(form, None, refusal)
         return False
-    messages.success(request, f"{form.cleaned_data['name']} is changed.")
+    messages.success(request, _("%(name)s is changed.") % {"name": form.cleaned_data["name"]})
     return True
 
 
@@ -253,14 +256,10 @@ def _add_refusal(form: EndpointForm, secret: SecretForm | None, refusal: DomainE
         form.add_error(None, refusal.message)
         return
     for problem in refusal.problems:
-        field, _, inner = problem.pointer.partition("/")
-        if field == "config":
-            field = next((name for name in (SETTING + inner.partition("/")[0], field) if name in form.fields), "")
+        field, *inner = problem.pointer.split("/")
+        if field == "config" and inner and SETTING + inner[0] in form.fields:
+            field = SETTING + inner[0]
         if field == "secret" and secret is not None and secret.is_bound:
             secret.add_error("secret", problem.message)
         else:
             form.add_error(field if field in form.fields else None, problem.message)
-
-
-def _can_add(request: BrandRequest) -> bool:
-    return access.can(request.user, Action.EDIT_BRAND, request.brand)

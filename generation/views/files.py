@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotModified
+from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseNotModified
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from campaigns.services import previews
 from core import access, stored_files
 from core.access import Action
+from core.pages import parse_row_id
 from generation.models import AssetVersion, Rendition
 from generation.selectors import images
+
+MAX_EDGE = 9999
 
 
 @login_required
@@ -25,10 +29,11 @@ def image(request: Any, kind: str, pk: int) -> HttpResponseBase:
     if isinstance(stored, AssetVersion):  # for pages that have no master; a version never changes its master
         stored = stored.master
     if stored is None or not stored.storage_key:
-        raise Http404("There is no such image.")
+        raise Http404(_("There is no such image."))
     if isinstance(stored, Rendition):  # a file to deliver needs the same right as in the API
         access.require(request.user, Action.PULL, stored.version.asset.brand)
-    key = _key(stored, request.GET.get("px", ""))
+    edge = parse_row_id(request.GET.get("px", ""))
+    key = str(stored.storage_key) if edge is None or edge > MAX_EDGE else find_small_copy(stored, edge)
     tag = f'"{key.rsplit("/", 1)[-1].split(".")[0]}"'
     if request.headers.get("If-None-Match") == tag:
         answer: HttpResponseBase = HttpResponseNotModified(headers={"ETag": tag})
@@ -39,18 +44,13 @@ def image(request: Any, kind: str, pk: int) -> HttpResponseBase:
     return answer
 
 
-def signed_file(request: HttpRequest, token: str) -> HttpResponse | HttpResponseBase:
+def signed_file(request: HttpRequest, token: str) -> HttpResponseBase:
     """Return a file by its expiring signed address, which a person with the right to the file was given."""
     key, name = stored_files.parse_open_url(token)
     return stored_files.file_response(key, download_name=name)
 
 
-def _key(stored: Any, px: str) -> str:
-    """Return the key of the file to send: the original, one of the master's thumbnails, or a small copy."""
-    if not (px.isascii() and px.isdecimal() and len(px) <= 4):
-        return str(stored.storage_key)
-    made = {int(edge): key for edge, key in getattr(stored, "thumbnails", {}).items()}
-    fitting = [edge for edge in made if edge >= int(px)]
-    if fitting:
-        return str(made[min(fitting)])
-    return previews.get_small_copy(stored.storage_key, int(px))
+def find_small_copy(stored: Any, edge: int) -> str:
+    """Return the key of the smallest thumbnail with at least that edge, or else of a copy that is made."""
+    fitting = {int(px): str(key) for px, key in getattr(stored, "thumbnails", {}).items() if int(px) >= edge}
+    return fitting[min(fitting)] if fitting else previews.get_small_copy(stored.storage_key, edge)

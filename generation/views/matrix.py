@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from campaigns.models import ReferencePhoto
-from generation.causes import Cause
 from generation.choices import RunShape
 from generation.models import Run
 from generation.selectors import failures, matrix
-from generation.selectors.matrix import MatrixCell, MatrixRow
+from generation.selectors.matrix import MatrixCell
 
 #: The most cells and the most subjects on a page of the matrix.
 CELLS, MAX_ROWS = 600, 60
@@ -20,27 +19,17 @@ SMALL_ABOVE = 300
 _PROBLEMS = {"failed", "rejected", "revoked", "stale"}
 
 
-@dataclass(frozen=True)
-class MatrixSquare:
-    """One cell. mark: changes whenever the cell would be drawn differently."""
-
-    cell_id: int
-    asset_id: int
-    state: str
-    version_id: int | None
-    outcome: str
-    percent: int | None
-    is_running: bool
-    cause: Cause | None
-    error: str
-    label: str
-    disclaimer: str
+class MatrixSquare(MatrixCell):
+    @property
+    def label(self) -> str:
+        return " · ".join(_words(self.values, self.aspect))
 
     @property
     def mark(self) -> str:
+        """Return a text that changes whenever the cell would be drawn differently."""
         code = self.cause.code if self.cause else ""
-        text = f"{self.state}/{self.version_id}/{self.outcome}/{self.percent}/{self.is_running}/{code}/{self.error}"
-        return hashlib.sha256(text.encode()).hexdigest()[:5]
+        facts = (self.state, self.version_id, self.worst_outcome, self.percent, self.is_running, code, self.error)
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:5]
 
     @property
     def drawn_state(self) -> str:
@@ -51,7 +40,7 @@ class MatrixSquare:
 
     @property
     def is_problem(self) -> bool:
-        return self.state in _PROBLEMS or self.outcome in {"flag", "fail"} or self.cause is not None
+        return self.state in _PROBLEMS or self.worst_outcome in {"flag", "fail"} or self.cause is not None
 
 
 @dataclass(frozen=True)
@@ -75,10 +64,6 @@ class Sheet:
     is_small: bool
     is_list: bool
 
-    @property
-    def cells(self) -> list[MatrixSquare]:
-        return [square for line in self.lines for square in line.squares if square]
-
 
 def load_sheet(run: Run, *, after: int = -1, only_problems: bool = False) -> Sheet:
     """Return a page of the matrix. Three queries: the columns, a page of subjects with their cells, the photos."""
@@ -92,7 +77,10 @@ def load_sheet(run: Run, *, after: int = -1, only_problems: bool = False) -> She
     places = {(column.values_key, column.aspect): place for place, column in enumerate(columns)}
     lines = []
     for row in rows:
-        squares = _listed(row, width) if is_list else _place_squares(row, places)
+        squares: list[MatrixSquare | None] = [None] * width
+        for place, cell in enumerate(row.cells):
+            place = place if is_list else places[cell.values_key, cell.aspect]
+            squares[place] = MatrixSquare(**vars(cell))
         lines.append(Line(row.subject_id, row.subject_key, row.subject_name, shown.get(row.subject_id), squares))
     has_aspects = len({column.aspect for column in columns}) > 1
     return Sheet(
@@ -108,37 +96,9 @@ def load_sheet(run: Run, *, after: int = -1, only_problems: bool = False) -> She
 
 def load_squares(run: Run, page_marks: Mapping[int, str]) -> list[MatrixSquare]:
     """Return the cells that would be drawn differently now. page_marks: cell id -> mark on the page. One query."""
-    squares = [_square(cell) for cell in matrix.cells(run, list(page_marks))]
+    squares = [MatrixSquare(**vars(cell)) for cell in matrix.cells(run, list(page_marks))]
     return [square for square in squares if page_marks[square.cell_id] != square.mark]
-
-
-def _place_squares(row: MatrixRow, places: Mapping[tuple[str, str], int]) -> list[MatrixSquare | None]:
-    squares: list[MatrixSquare | None] = [None] * len(places)
-    for cell in row.cells:
-        squares[places[cell.values_key, cell.aspect]] = _square(cell)
-    return squares
-
-
-def _listed(row: MatrixRow, width: int) -> list[MatrixSquare | None]:
-    squares: list[MatrixSquare | None] = [_square(cell) for cell in row.cells]
-    return squares + [None] * (width - len(squares))
 
 
 def _words(values: Mapping[str, Any], aspect: str) -> list[str]:
     return [word for word in (*(str(value) for value in values.values()), aspect) if word]
-
-
-def _square(cell: MatrixCell) -> MatrixSquare:
-    return MatrixSquare(
-        cell_id=cell.cell_id,
-        asset_id=cell.asset_id,
-        state=cell.state,
-        version_id=cell.version_id,
-        outcome=cell.worst_outcome or "",
-        percent=cell.percent,
-        is_running=cell.is_running,
-        cause=cell.cause,
-        error=cell.error,
-        label=" · ".join(_words(cell.values, cell.aspect)),
-        disclaimer=cell.disclaimer,
-    )

@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.db import transaction
 from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from campaigns.choices import SubjectKind
@@ -17,13 +18,12 @@ from campaigns.prompts.pieces import split_text
 from campaigns.selectors import campaigns as campaign_selectors
 from campaigns.selectors import prompts as prompt_rows
 from core.access import Action
-from core.errors import DomainError, Invalid, NotFound
+from core.errors import DomainError, Invalid
 from core.pages import BrandRequest, brand_page, parse_row_id
 from generation.choices import Stage
-from generation.models import Endpoint, Run
+from generation.models import Endpoint
 from generation.selectors import compare as comparing
 from generation.selectors import endpoints, rollout, subject_readiness, subject_search
-from generation.selectors import runs as run_rows
 from generation.selectors import runs as run_selectors
 from generation.services import comparisons
 from generation.services.planning import job_templates, plans, schedules
@@ -88,16 +88,12 @@ def axes(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Render the axis editor for another prompt version or engine, as a fragment."""
     campaign_selectors.get_by_slug(request.user, request.brand.slug, slug)
     version = _version(request, request.GET.get("prompt", ""))
-    offer = _offer(request, request.GET.get("endpoint", ""))
-    response = render(
-        request,
-        "generation/run_axes.html",
-        {
-            "axis_rows": run_form.axis_rows(RunForm(), version),
-            "obeyed": _list_axis_names(version, offer),
-            "prompt": str(version.pk) if version else "",
-        },
-    )
+    context = {
+        "axis_rows": run_form.axis_rows(RunForm(), version),
+        "obeyed": _list_axis_names(request, version, request.GET.get("endpoint", "")),
+        "prompt": str(version.pk) if version else "",
+    }
+    response = render(request, "generation/run_axes.html", context)
     response["HX-Trigger-After-Settle"] = "axes"
     return response
 
@@ -116,15 +112,16 @@ def outputs(request: BrandRequest, slug: str) -> HttpResponseBase:
 @brand_page()
 def schedule(request: BrandRequest, run_id: int) -> HttpResponseBase:
     """Schedule the release of a planned run, in the person's time zone; without a time, remove the schedule."""
-    run = _run(request, run_id)
+    run = run_selectors.get_of_brand(request.user, request.brand, run_id)
     text = request.POST.get("release_at", "").strip()
     if text:
         at = run_form.parse_local_time(text, request.POST.get("zone", ""))
         schedules.schedule(run_id=run.pk, by=request.user, at=at)
-        messages.success(request, f"{run.name} is released by itself on {at:%d %b %Y, %H:%M} UTC.")
+        sentence = _("%(run)s is released by itself on %(time)s UTC.")
+        messages.success(request, sentence % {"run": run.name, "time": f"{at:%d %b %Y, %H:%M}"})
     else:
         schedules.unschedule(run_id=run.pk, by=request.user)
-        messages.success(request, f"{run.name} waits for somebody to release it.")
+        messages.success(request, _("%(run)s waits for somebody to release it.") % {"run": run.name})
     return redirect("run", request.brand.slug, run.pk)
 
 
@@ -132,16 +129,11 @@ def schedule(request: BrandRequest, run_id: int) -> HttpResponseBase:
 @brand_page()
 def compare(request: BrandRequest, run_id: int, other_id: int) -> HttpResponseBase:
     """Show two runs side by side: the images of the same subjects and values, with their decisions."""
-    first_run, second_run = _run(request, run_id), _run(request, other_id)
+    first_run = run_selectors.get_of_brand(request.user, request.brand, run_id)
+    second_run = run_selectors.get_of_brand(request.user, request.brand, other_id)
     page = min(max(1, parse_row_id(request.GET.get("page", "")) or 1), 1_000_000)
-    return render(
-        request,
-        "generation/compare.html",
-        {"one": first_run, "two": second_run, **comparing.compare_runs(first_run, second_run, page=page)},
-    )
-
-
-# -- the parts -----------------------------------------------------------------------------------------------------
+    context = {"one": first_run, "two": second_run, **comparing.compare_runs(first_run, second_run, page=page)}
+    return render(request, "generation/compare.html", context)
 
 
 @transaction.atomic
@@ -150,36 +142,28 @@ def _plan(request: BrandRequest, campaign: Campaign, form: RunForm) -> HttpRespo
     if form.is_pair:
         other = _version(request, form.other)
         if other is None:
-            raise Invalid("Choose the second version.")
+            raise Invalid(_("Choose the second version."))
         first_run, second_run = comparisons.plan_pair(arguments, other=other, name=form.name)
         return redirect("run_compare", request.brand.slug, first_run.pk, second_run.pk)
     clone = parse_row_id(form.clone)
+    alternates = endpoints.list_usable(request.brand).filter(pk__in=[parse_row_id(pk) for pk in form.alternates])
     run = plans.plan(
         arguments,
         name=form.name,
         job_template=form.template if form.template in job_templates.BY_SLUG else "",
         cloned_from=run_selectors.get(request.user, clone) if clone else None,
         release_at=run_form.release_at(form),
-        alternates=list(
-            endpoints.list_usable(request.brand).filter(pk__in=[parse_row_id(pk) for pk in form.alternates])
-        ),
+        alternates=list(alternates),
     )
     return redirect("run", request.brand.slug, run.pk)
 
 
 def _arguments(request: BrandRequest, campaign: Campaign, form: RunForm) -> PlanArguments:
-    """Return the form's values as arguments of the planning services."""
-    version = _version(request, form.prompt)
-    endpoint = endpoints.list_usable(request.brand).filter(pk=parse_row_id(form.endpoint)).first()
+    version, endpoint = _version(request, form.prompt), _endpoint(request, form.endpoint)
     if version is None or endpoint is None:
-        raise Invalid("Choose a prompt version and an engine.")
-    return PlanArguments(
-        campaign=campaign,
-        prompt_version=version,
-        endpoint=endpoint,
-        by=request.user,
-        **run_form.plan_arguments(form, campaign, version),
-    )
+        raise Invalid(_("Choose a prompt version and an engine."))
+    plain = run_form.plan_arguments(form, campaign, version)
+    return PlanArguments(campaign=campaign, prompt_version=version, endpoint=endpoint, by=request.user, **plain)
 
 
 def _page(request: BrandRequest, campaign: Campaign, form: RunForm) -> dict[str, Any]:
@@ -187,7 +171,6 @@ def _page(request: BrandRequest, campaign: Campaign, form: RunForm) -> dict[str,
     chosen = _version(request, form.prompt) or rollout.latest_version(request.user, campaign)
     likely = subject_readiness.likely_endpoint(campaign, chosen) if chosen else None
     endpoint = form.endpoint or str(likely.pk if likely else "")
-    usable = endpoints.list_offered(request.brand, chosen=endpoint)
     specs = list(campaign.output_specs.order_by("id"))
     template = job_templates.BY_SLUG.get(form.template)
     return {
@@ -198,7 +181,7 @@ def _page(request: BrandRequest, campaign: Campaign, form: RunForm) -> dict[str,
         "lacking": job_templates.find_missing_outputs(template, specs) if template else [],
         "versions": versions,
         "prompt": str(chosen.pk) if chosen else "",
-        "endpoints": usable,
+        "endpoints": endpoints.list_offered(request.brand, chosen=endpoint),
         "endpoint": endpoint,
         "stages": Stage.choices,
         "picks": run_form.PICKS,
@@ -206,9 +189,11 @@ def _page(request: BrandRequest, campaign: Campaign, form: RunForm) -> dict[str,
         "attributes": subject_search.attributes(campaign),
         "groups": _groups(specs, form),
         "axis_rows": run_form.axis_rows(form, chosen),
-        "obeyed": _list_axis_names(chosen, _offer(request, endpoint)),
+        "obeyed": _list_axis_names(request, chosen, endpoint),
         "subject_count": campaign.subjects.filter(is_active=True).count(),
-        "copied": run_rows.visible(request.user).filter(pk=parse_row_id(form.clone)).first() if form.clone else None,
+        "copied": run_selectors.visible(request.user).filter(pk=parse_row_id(form.clone)).first()
+        if form.clone
+        else None,
     }
 
 
@@ -231,33 +216,28 @@ def _version(request: BrandRequest, text: str) -> PromptVersion | None:
     return version
 
 
-def _offer(request: BrandRequest, text: str) -> endpoints.Offer | None:
+def _endpoint(request: BrandRequest, text: str) -> Endpoint | None:
     endpoint: Endpoint | None = endpoints.list_usable(request.brand).filter(pk=parse_row_id(text)).first()
-    return endpoints.build_offer(endpoint) if endpoint else None
+    return endpoint
 
 
-def _list_axis_names(version: PromptVersion | None, offer: endpoints.Offer | None) -> list[str]:
+def _list_axis_names(request: BrandRequest, version: PromptVersion | None, endpoint_id: str) -> list[str]:
     """Return the names that an axis may have: the prompt's placeholders, and the engine's controls."""
-    if offer is None or offer.capabilities is None:
+    endpoint = _endpoint(request, endpoint_id)
+    capabilities = endpoints.build_offer(endpoint).capabilities if endpoint else None
+    if capabilities is None:
         return []
-    named = sorted(offer.capabilities.obeys - {"prompt", "negative"})
-    if version is not None and offer.capabilities.obeys_prompt:
+    named = sorted(capabilities.obeys - {"prompt", "negative"})
+    if version is not None and capabilities.obeys_prompt:
         named = [*comparing.placeholders(version), *named]
     return list(dict.fromkeys(named))
-
-
-def _run(request: BrandRequest, run_id: int) -> Run:
-    run = run_selectors.get(request.user, run_id)
-    if run.campaign.brand_id != request.brand.pk:
-        raise NotFound(f"There is no run {run_id} in {request.brand.name}.")
-    return run
 
 
 def _causes(problems: Iterable[SubjectProblem]) -> list[tuple[str, list[str], str, int | None]]:
     """Return each distinct message once, as (message, its products, its kind, the id of the concept)."""
     causes: dict[str, tuple[str, list[str], str, int | None]] = {}
     for problem in problems:
-        _, subjects, _, _ = causes.setdefault(problem.message, (problem.message, [], problem.kind, problem.concept))
-        if problem.subject not in subjects:
-            subjects.append(problem.subject)
+        cause = causes.setdefault(problem.message, (problem.message, [], problem.kind, problem.concept))
+        if problem.subject not in cause[1]:
+            cause[1].append(problem.subject)
     return list(causes.values())

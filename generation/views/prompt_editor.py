@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpResponse, HttpResponseBase
+from django.http import HttpResponseBase, QueryDict
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from campaigns import prompts
@@ -59,8 +60,7 @@ class Editor:
     offers: Sequence[Offer]
     engines: Sequence[EngineChoice]
 
-    def form(self, request: BrandRequest, *, is_bound: bool) -> PromptForm:
-        given = request.POST if is_bound else None
+    def form(self, request: BrandRequest, given: QueryDict | None = None) -> PromptForm:
         return PromptForm(given, brand=request.brand, engines=self.engines, base=self.version)
 
     def endpoints(self, engine: str) -> list[Offer]:
@@ -68,20 +68,19 @@ class Editor:
         return [offer for offer in self.offers if not offer.problem and engine in ("", offer.endpoint.engine)]
 
     def chosen(self, request: BrandRequest, engine: str) -> Offer | None:
-        able = self.endpoints(engine)
-        chosen_pk = request.POST.get("endpoint", "")
-        return next((offer for offer in able if str(offer.endpoint.pk) == chosen_pk), able[0] if able else None)
+        able = {str(offer.endpoint.pk): offer for offer in self.endpoints(engine)}
+        return able.get(request.POST.get("endpoint", ""), next(iter(able.values()), None))
 
 
 @brand_page()
 def editor(request: BrandRequest, slug: str, number: int | None = None) -> HttpResponseBase:
     """Show a prompt version in the editor, the newest without a number; POST saves the next version."""
-    editor = _editor(request, slug, str(number) if number is not None else "")
+    editor = _editor(request, slug, "" if number is None else str(number))
     if request.method == "POST":
         return _save(request, _editor(request, slug, request.POST.get("base", "")))
     if "subject" in request.GET:
-        _store_pinned(request, [pk for text in request.GET.getlist("subject") if (pk := _pk(text))])
-    return _page(request, editor, editor.form(request, is_bound=False))
+        _store_pinned(request, [pk for text in request.GET.getlist("subject") if (pk := parse_row_id(text))])
+    return _page(request, editor, editor.form(request))
 
 
 @require_POST
@@ -89,11 +88,11 @@ def editor(request: BrandRequest, slug: str, number: int | None = None) -> HttpR
 def preview(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Render the typed prompt for three subjects without saving it. `place` and `subject` replace one of the three."""
     editor = _editor(request, slug, request.POST.get("base", ""))
-    place, subject = _pk(request.POST.get("place", "")), _pk(request.POST.get("subject", ""))
+    place, subject = (parse_row_id(request.POST.get(name, "")) for name in ("place", "subject"))
     if place is not None and subject and place < selectors.EXAMPLE_SUBJECTS:
         there = [shown_subject.pk for shown_subject in _subjects(request)]
         _store_pinned(request, [*there[:place], subject, *there[place + 1 :]])
-    form = editor.form(request, is_bound=True)
+    form = editor.form(request, request.POST)
     form.is_valid()
     return render(request, "generation/prompt_preview.html", _preview(request, editor, form))
 
@@ -103,7 +102,7 @@ def preview(request: BrandRequest, slug: str) -> HttpResponseBase:
 def engine_part(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Render the fields of the engine just chosen, with what was typed so far."""
     editor = _editor(request, slug, request.POST.get("base", ""))
-    form = editor.form(request, is_bound=True)
+    form = editor.form(request, request.POST)
     form.is_valid()
     return render(request, "generation/prompt_engine.html", _engine_context(request, editor, form))
 
@@ -115,14 +114,14 @@ def try_out(request: BrandRequest, slug: str) -> HttpResponseBase:
     if request.headers.get("HX-Request"):  # htmx posts to the address of the last button; that is a preview only
         return preview(request, request.brand.slug, slug)
     editor = _editor(request, slug, request.POST.get("base", ""))
-    form = editor.form(request, is_bound=True)
+    form = editor.form(request, request.POST)
     if not form.is_valid():
         return _page(request, editor, form, status=422)
     offer = editor.chosen(request, form.cleaned_data["engine"])
     if offer is None:
-        form.add_error("engine", "No endpoint of this engine is there to try it on; an operator adds one.")
+        form.add_error("engine", _("No endpoint of this engine is there to try it on; an operator adds one."))
         return _page(request, editor, form, status=422)
-    ticked = {_pk(text) for text in request.POST.getlist("try_subject")}
+    ticked = {parse_row_id(text) for text in request.POST.getlist("try_subject")}
     try:
         made = tryouts.start(
             template=editor.template,
@@ -135,7 +134,7 @@ def try_out(request: BrandRequest, slug: str) -> HttpResponseBase:
     except DomainError as refusal:
         return _page(request, editor, form, status=refusal.status, refusal=refusal)
     if made.is_new:
-        messages.success(request, f"{made.version} is saved as a draft and being tried.")
+        messages.success(request, _("%(version)s is saved as a draft and being tried.") % {"version": made.version})
     return redirect("prompt_version", request.brand.slug, slug, made.version.number)
 
 
@@ -145,8 +144,7 @@ def images(request: BrandRequest, slug: str, number: int) -> HttpResponseBase:
     """Render the last images and the history; the page polls this while a try-out is being made."""
     editor = _editor(request, slug, str(number))
     assert editor.version is not None
-    subjects = _subjects(request)
-    last = prompt_tryouts.last_images(editor.version, [shown_subject.pk for shown_subject in subjects])
+    last = prompt_tryouts.last_images(editor.version, [shown_subject.pk for shown_subject in _subjects(request)])
     context = {
         "template": editor.template,
         "version": editor.version,
@@ -158,26 +156,23 @@ def images(request: BrandRequest, slug: str, number: int) -> HttpResponseBase:
 
 @require_safe
 @brand_page()
-def subjects(request: BrandRequest, slug: str) -> HttpResponse:
+def subjects(request: BrandRequest, slug: str) -> HttpResponseBase:
     """List the products that match a SKU or name, as buttons that put one at a place of the preview."""
     matches = selectors.find_subjects(request.user, request.brand.pk, request.GET.get("q", "").strip())
-    place = _pk(request.GET.get("place", "")) or 0
+    place = parse_row_id(request.GET.get("place", "")) or 0
     context = {"found": matches, "place": place, "template": selectors.get_template(request.user, request.brand, slug)}
     return render(request, "generation/prompt_subjects.html", context)
 
 
-# -- the parts -----------------------------------------------------------------------------------------------------
-
-
 def _save(request: BrandRequest, editor: Editor) -> HttpResponseBase:
-    form = editor.form(request, is_bound=True)
+    form = editor.form(request, request.POST)
     if form.is_valid():
         try:
             made = services.add_version(template_id=editor.template.pk, by=request.user, **form.version_fields())
         except Invalid as refusal:
             add_problems(form, refusal)
         else:
-            messages.success(request, f"{made} is saved as a draft.")
+            messages.success(request, _("%(version)s is saved as a draft.") % {"version": made})
             for remark in _find_word_choices(request, made):
                 messages.warning(request, remark.message)
             return redirect("prompt_version", request.brand.slug, editor.template.slug, made.number)
@@ -190,11 +185,10 @@ def _page(
     if isinstance(refusal, Invalid):
         add_problems(form, Invalid("", [problem for problem in refusal.problems if problem.pointer in form.fields]))
     versions = list(selectors.list_versions(request.user, editor.template))
+    earlier = [version for version in versions if editor.version and version.number < editor.version.number]
     context = {
         "versions": versions,
-        "before": next(
-            (version for version in versions if editor.version and version.number < editor.version.number), None
-        ),
+        "before": earlier[0] if earlier else None,
         "known": [
             {"name": placeholder.name, "count": placeholder.count, "of": placeholder.searched}
             for placeholder in selectors.list_placeholders(request.brand.pk)
@@ -220,10 +214,9 @@ def _engine_context(request: BrandRequest, editor: Editor, form: PromptForm) -> 
 
 
 def _history(request: BrandRequest, editor: Editor) -> dict[str, Any]:
-    is_trying = editor.version is not None and prompt_tryouts.has_running_tryout(editor.version)
     return {
         "tries": prompt_tryouts.list_tryouts(request.user, editor.template),
-        "is_trying": is_trying,
+        "is_trying": editor.version is not None and prompt_tryouts.has_running_tryout(editor.version),
         "poll": POLL_SECONDS,
     }
 
@@ -236,12 +229,13 @@ def _preview(request: BrandRequest, editor: Editor, form: PromptForm) -> dict[st
     encoder = offer.encoder if offer else None
     last = prompt_tryouts.last_images(editor.version, [picked.pk for picked in chosen]) if editor.version else {}
     ticked = request.POST.getlist("try_subject") if "ticks" in request.POST else [str(picked.pk) for picked in chosen]
-    placeholders = [placeholder.name for placeholder in selectors.list_placeholders(request.brand.pk)]
+    names = _list_names(request, axes)
+    fields = {"text": source.text, "negative": source.negative}
     context: dict[str, Any] = {
         "template": editor.template,
         "version": editor.version,
         "form_errors": form.errors if form.is_bound else {},
-        "remarks": _remarks(source, [*placeholders, *axes]),
+        "remarks": {field: spelling.check_spelling(text, names) for field, text in fields.items()},
         "reads_words": not offer or not offer.capabilities or offer.capabilities.obeys_prompt,
         "offer": offer,
         "encoder": encoder,
@@ -257,9 +251,11 @@ def _preview(request: BrandRequest, editor: Editor, form: PromptForm) -> dict[st
     shown = []
     for place, subject in enumerate(chosen):
         variant = variants[place % len(variants)]
-        values = general | _values(subject) | variant
-        about = (subject, variant, last.get(subject.pk), str(subject.pk) in ticked)
-        shown.append(_previewed_subject(about, source, values, guide, encoder))
+        own = campaigns.placeholder_values(
+            key=subject.key, name=subject.name, kind=subject.kind, attributes=subject.attributes
+        )
+        plain = PreviewedSubject(subject, variant, last.get(subject.pk), str(subject.pk) in ticked)
+        shown.append(_with_prompt(plain, source, general | own | variant, guide, encoder))
     places = [previewed.unread_from for previewed in shown if previewed.unread_from is not None]
     context["unread_from"] = min(places) if places else None
     return context | {"shown": shown, "variants": len(variants), "axis_problem": ""}
@@ -281,12 +277,6 @@ def _parse_prompt(form: PromptForm, editor: Editor) -> tuple[prompts.PromptSourc
     return source, given.get("axes", {})
 
 
-def _values(subject: Subject) -> dict[str, Any]:
-    return campaigns.placeholder_values(
-        key=subject.key, name=subject.name, kind=subject.kind, attributes=subject.attributes
-    )
-
-
 def _concept_problems(
     request: BrandRequest, source: prompts.PromptSource, axes: dict[str, Any], offer: Offer | None
 ) -> list[tuple[str, int | None]]:
@@ -302,40 +292,43 @@ def _concept_problems(
     return [*problems, *((sentence, None) for sentence in hidden.values())]
 
 
-def _remarks(source: prompts.PromptSource, placeholders: Sequence[str]) -> dict[str, list[spelling.Remark]]:
-    """Return by field the syntax mistakes and the unknown placeholders."""
-    fields = {"text": source.text, "negative": source.negative}
-    return {name: spelling.check_spelling(text, placeholders) for name, text in fields.items()}
-
-
 def _find_word_choices(request: BrandRequest, version: PromptVersion) -> list[spelling.Remark]:
     """Return remarks on placeholders of a saved version such as {red|blue|green}, which do not vary the words."""
-    placeholders = [*(placeholder.name for placeholder in selectors.list_placeholders(request.brand.pk)), *version.axes]
-    texts = (version.text, version.negative)
-    return [remark for text in texts for remark in spelling.alternatives(text, placeholders)]
+    names = _list_names(request, version.axes)
+    return [remark for text in (version.text, version.negative) for remark in spelling.alternatives(text, names)]
 
 
-def _previewed_subject(
-    about: tuple[Subject, dict[str, Any], LastImage | None, bool],
+def _list_names(request: BrandRequest, axes: Iterable[str]) -> list[str]:
+    """Return the names of the placeholders that the brand's subjects have, and those of the axes."""
+    return [*(placeholder.name for placeholder in selectors.list_placeholders(request.brand.pk)), *axes]
+
+
+def _with_prompt(
+    shown: PreviewedSubject,
     source: prompts.PromptSource,
     values: dict[str, Any],
     guide: Any,
     encoder: tokens.Encoder | None,
 ) -> PreviewedSubject:
+    """Return the subject with its rendered prompt, or with the problem that prevents it."""
     try:
         rendered = prompts.render(source, values)
     except prompts.MissingValues as lacking:
-        return PreviewedSubject(*about, f"No value for {', '.join(lacking.names)}.")
+        return replace(shown, problem=_("No value for %(names)s.") % {"names": ", ".join(lacking.names)})
     except prompts.PromptSyntaxError as error:
-        return PreviewedSubject(*about, f"{error.message} ({prompts.describe_position(source.text, error.position)}).")
+        place = prompts.describe_position(source.text, error.position)
+        return replace(shown, problem=f"{error.message} ({place}).")
     reading = tokens.count_tokens(rendered.text, encoder) if encoder else None
     unread = tokens.count_tokens(rendered.negative, encoder) if encoder else None
-    remarks = prompts.lint(rendered.text, guide) if guide else []
-    marked = pieces.mark_remarks(rendered, remarks, reading.cut if reading else None)
-    too_long = unread if unread and unread.cut is not None else None
-    stops = reading.cut if reading else None
-    place = pieces.source_place(source.text, rendered, stops) if stops is not None else None
-    return PreviewedSubject(*about, "", marked, rendered.negative, reading, too_long, place)
+    cut = reading.cut if reading else None
+    return replace(
+        shown,
+        pieces=pieces.mark_remarks(rendered, prompts.lint(rendered.text, guide) if guide else [], cut),
+        negative=rendered.negative,
+        reading=reading,
+        unread=unread if unread and unread.cut is not None else None,
+        unread_from=pieces.source_place(source.text, rendered, cut) if cut is not None else None,
+    )
 
 
 def _subjects(request: BrandRequest) -> list[Subject]:
@@ -353,9 +346,10 @@ def _store_pinned(request: BrandRequest, subject_ids: Sequence[int]) -> None:
 def _editor(request: BrandRequest, slug: str, version_number: str) -> Editor:
     template = selectors.get_template(request.user, request.brand, slug)
     rows = selectors.list_versions(request.user, template).select_related("template")
-    version = rows.filter(number=_pk(version_number) or 0).first() if version_number else rows.first()
+    version = rows.filter(number=parse_row_id(version_number) or 0).first() if version_number else rows.first()
     if version_number and version is None:
-        raise NotFound(f"{template.name} has no version {version_number}.")
+        names = {"template": template.name, "number": version_number}
+        raise NotFound(_("%(template)s has no version %(number)s.") % names)
     offers = endpoints.list_offers(request.brand)
     return Editor(template, version, offers, _engines(offers, version))
 
@@ -369,9 +363,5 @@ def _engines(offers: Sequence[Offer], version: PromptVersion | None) -> list[Eng
             choices[name] = EngineChoice(name, f"{name}: {offer.endpoint.name}", offer.capabilities)
     own = str(version.needs.get("engine", "")) if version else ""
     if own and own not in choices:
-        choices[own] = EngineChoice(own, f"{own}: no endpoint is switched on", None)
+        choices[own] = EngineChoice(own, _("%(engine)s: no endpoint is switched on") % {"engine": own}, None)
     return list(choices.values())
-
-
-def _pk(text: str) -> int | None:
-    return parse_row_id(text)

@@ -6,12 +6,14 @@ import csv
 import io
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.http import QueryDict
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 
 from campaigns.choices import SubjectKind
 from campaigns.models import Campaign, PromptVersion
@@ -26,10 +28,10 @@ from generation.services.planning.plans import RunCopy
 
 ALL, MISSING, SOME, NAMED = "all", "missing", "some", "named"
 PICKS = (
-    (ALL, "All of the campaign"),
-    (MISSING, "Only what is missing"),
-    (SOME, "Some, by words, kind or attribute"),
-    (NAMED, "A list of SKUs"),
+    (ALL, gettext_lazy("All of the campaign")),
+    (MISSING, gettext_lazy("Only what is missing")),
+    (SOME, gettext_lazy("Some, by words, kind or attribute")),
+    (NAMED, gettext_lazy("A list of SKUs")),
 )
 LIST_ROWS_SHOWN = 5
 MAX_FILE_BYTES = 10 * 1024 * 1024
@@ -40,9 +42,8 @@ MAX_NUMBER_LENGTH = 18
 
 @dataclass(frozen=True)
 class RunForm:
-    """The values of the form. axes: rows of (name, values as text), None to take the prompt's axes; axes_of: the
-    prompt version for which these axes were shown, if the page sent it; aspects: the ticked ones, None for all;
-    alternates: keys of the ticked endpoints; release: "hand" or "at"."""
+    """The values of the form. axes: rows of (name, values as text), None to take the prompt's axes; aspects: the ticked
+    ones, None for all; alternates: keys of the ticked endpoints; release: "hand" or "at"."""
 
     template: str = ""
     clone: str = ""
@@ -60,7 +61,6 @@ class RunForm:
     skus: str = ""
     sample: str = str(job_templates.PILOT_SAMPLE)
     axes: Sequence[tuple[str, str]] | None = None
-    axes_of: str = ""
     aspects: Sequence[str] | None = None
     table: str = ""
     name: str = ""
@@ -87,6 +87,9 @@ class RunForm:
         return [(at, [row.get(name, "") for name in self.list_columns]) for at, row in pairs]
 
 
+TEXT_FIELDS = tuple(named.name for named in fields(RunForm) if named.type == "str")
+
+
 def initial_form(given: QueryDict, copy: RunCopy | None) -> RunForm:
     """Return the initial form: from an earlier run, else from a template, else from the address."""
     if copy is not None:
@@ -104,33 +107,25 @@ def initial_form(given: QueryDict, copy: RunCopy | None) -> RunForm:
 
 
 def submitted_form(given: QueryDict, files: Any = None) -> RunForm:
-    """Return the submitted form."""
+    texts: dict[str, Any] = {name: given.get(name, "").strip() for name in TEXT_FIELDS}
     axes = None
-    if "axes_shown" in given:
+    # If the prompt was changed after the axes were shown, the new prompt's axes apply.
+    if "axes_shown" in given and given.get("axes_of", "") in ("", texts["prompt"]):
         axes = [
             (name.strip(), values)
             for name, values in zip(given.getlist("axis"), given.getlist("values"), strict=False)
             if name.strip() or values.strip()
         ]
-    texts: dict[str, Any] = {
-        name: given.get(name, "").strip()
-        for name in (
-            *("template", "clone", "stage", "prompt", "other", "endpoint", "shape", "pick", "words", "kind"),
-            *("attribute", "value", "skus", "sample", "table", "name", "release", "release_at", "zone"),
-        )
-    }
     aspects = given.getlist("aspect") if "aspects_shown" in given else None
-    axes_of = given.get("axes_of", "")
-    if axes_of and axes_of != texts["prompt"]:
-        axes = None  # the prompt was changed after the axes were shown, so the new prompt's axes apply
-    form = RunForm(axes=axes, axes_of=axes_of, aspects=aspects, alternates=given.getlist("alternate"), **texts)
+    form = RunForm(axes=axes, aspects=aspects, alternates=given.getlist("alternate"), **texts)
     file = files.get("file") if files else None
     if form.shape != RunShape.LIST:
         return form
     if file is not None:
         if file.size > MAX_FILE_BYTES:
-            message = f"{file.name} is larger than {MAX_FILE_BYTES // 2**20} MB; make two lists."
-            raise Invalid("This list is too large.", [Problem("file", message)])
+            message = _("%(name)s is larger than %(size)d MB; make two lists.")
+            message %= {"name": file.name, "size": MAX_FILE_BYTES // 2**20}
+            raise Invalid(_("This list is too large."), [Problem("file", message)])
         read = listing.read_listing(file.read())
         return replace(form, listing=read, table=_as_table(read.rows) if read.is_valid else form.table)
     return replace(form, listing=listing.read_listing(form.table))
@@ -158,15 +153,13 @@ def plan_arguments(form: RunForm, campaign: Campaign, version: PromptVersion) ->
         )
         plain["subjects"] = list(matches.values_list("pk", flat=True))
         if not plain["subjects"]:
-            raise Invalid("No product of the campaign matches.", [Problem("pick", "Choose others.")])
+            raise Invalid(_("No product of the campaign matches."), [Problem("pick", _("Choose others."))])
     return plain
 
 
 def release_at(form: RunForm) -> datetime | None:
     """Return the time of the release, from the person's time zone; None for a release by hand. Raises Invalid."""
-    if form.release != "at":
-        return None
-    return parse_local_time(form.release_at, form.zone)
+    return parse_local_time(form.release_at, form.zone) if form.release == "at" else None
 
 
 def parse_local_time(text: str, zone: str) -> datetime:
@@ -174,15 +167,15 @@ def parse_local_time(text: str, zone: str) -> datetime:
     try:
         return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone or "UTC")).astimezone(UTC)
     except (ValueError, OverflowError, ZoneInfoNotFoundError, OSError):
-        message = "Give a date and a time, such as 2026-11-24 08:00." if zone else "Say in which time zone."
-        raise Invalid("The run cannot be scheduled like this.", [Problem("release_at", message, text)]) from None
+        message = _("Give a date and a time, such as 2026-11-24 08:00.") if zone else _("Say in which time zone.")
+        raise Invalid(_("The run cannot be scheduled like this."), [Problem("release_at", message, text)]) from None
 
 
 def axis_rows(form: RunForm, version: PromptVersion | None) -> list[tuple[str, str]]:
     """Return the rows of the axis editor, with an empty row for a new axis."""
-    shown = list(form.axes) if form.axes is not None else []
-    if form.axes is None and version is not None:
-        shown = [(name, format_axis_values(values)) for name, values in version.axes.items()]
+    shown = form.axes
+    if shown is None:
+        shown = [(name, format_axis_values(values)) for name, values in version.axes.items()] if version else []
     return [*shown, ("", "")]
 
 
@@ -199,15 +192,15 @@ def parse_axes(rows: Sequence[tuple[str, str]], own: Mapping[str, Sequence[Any]]
     for name, text in rows:
         values = [part.strip() for part in text.split(";" if ";" in text else ",") if part.strip()]
         if not name:
-            problems.append(Problem("axes", f"Name the axis of “{text.strip()[:40]}”."))
+            problems.append(Problem("axes", _("Name the axis of “%(values)s”.") % {"values": text.strip()[:40]}))
         elif name in axes:
-            problems.append(Problem("axes", f"The axis “{name}” stands here twice.", name))
+            problems.append(Problem("axes", _("The axis “%(name)s” stands here twice.") % {"name": name}, name))
         else:
             typed_values = {_text(value): value for value in own.get(name, ())}
             are_texts = bool(typed_values) and all(isinstance(value, str) for value in typed_values.values())
             axes[name] = [typed_values.get(part, part if are_texts else _parse_value(part)) for part in values]
     if problems:
-        raise Invalid("The axes cannot be read.", problems)
+        raise Invalid(_("The axes cannot be read."), problems)
     return axes
 
 
@@ -269,5 +262,10 @@ def _list_error(read: listing.Listing) -> Invalid:
         for issue in read.issues
     ]
     if read.issue_count == 1 and not read.rows:
-        return Invalid("The list cannot be read yet.", problems)
-    return Invalid(f"{read.issue_count} of the list's cells cannot be used.", problems)
+        return Invalid(_("The list cannot be read yet."), problems)
+    sentence = ngettext(
+        "%(count)d of the list's cells cannot be used.",
+        "%(count)d of the list's cells cannot be used.",
+        read.issue_count,
+    )
+    return Invalid(sentence % {"count": read.issue_count}, problems)

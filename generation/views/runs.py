@@ -9,7 +9,8 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
-from django.utils.translation import ngettext
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST, require_safe
 
 from core.errors import Conflict, DomainError, Invalid, NotFound
@@ -27,7 +28,11 @@ from generation.views.matrix import Sheet, load_sheet, load_squares
 
 #: Seconds between two polls of a run by its page; a run in another state does not change by itself.
 POLL_SECONDS = {RunState.RUNNING: 2, RunState.PAUSED: 10, RunState.PLANNED: 30}
-PRIORITIES = [(10, "Before others"), (0, "Normal priority"), (-10, "After others")]
+PRIORITIES = [
+    (10, gettext_lazy("Before others")),
+    (0, gettext_lazy("Normal priority")),
+    (-10, gettext_lazy("After others")),
+]
 #: The most cells of one poll: as many as fit on a very large screen, and a limit for the queries.
 MAX_CELLS = 1500
 
@@ -91,25 +96,23 @@ def act(request: BrandRequest, run_id: int, verb: str) -> HttpResponseBase:
             services.release(run_id=run.pk, by=request.user, override_reason=request.POST.get("override_reason", ""))
         except (Conflict, Invalid) as refusal:
             return _page(request, _run(request, run_id), refusal)
-    elif verb == "pause":
-        services.pause(run_id=run.pk, by=request.user)
-    elif verb == "resume":
-        services.resume(run_id=run.pk, by=request.user)
-    elif verb == "cancel":
-        services.cancel(run_id=run.pk, by=request.user)
+    elif verb in ("pause", "resume", "cancel"):
+        change = {"pause": services.pause, "resume": services.resume, "cancel": services.cancel}[verb]
+        change(run_id=run.pk, by=request.user)
     elif verb == "retry":
         count = _retry(request, run)
-        messages.success(request, f"{count} {'image is' if count == 1 else 'images are'} tried again.")
+        sentence = ngettext("%(count)d image is tried again.", "%(count)d images are tried again.", count)
+        messages.success(request, sentence % {"count": count})
     elif verb == "plan-anew":
         messages.success(request, _replan_message(changes.replan_held_jobs(run_id=run.pk, by=request.user)))
     elif verb == "not-charged":
         amount = uncertain.mark_not_charged(run_id=run.pk, by=request.user)
-        messages.success(request, f"{amount:.2f} {request.brand.currency} count as free again.")
+        sentence = _("%(amount)s %(currency)s count as free again.")
+        messages.success(request, sentence % {"amount": f"{amount:.2f}", "currency": request.brand.currency})
     elif verb == "operator":
-        operator_count = retries.notify_operators(run_id=run.pk, by=request.user, group=request.POST.get("group", ""))
-        messages.success(
-            request, f"{operator_count} {'operator knows' if operator_count == 1 else 'operators know'} of it now."
-        )
+        count = retries.notify_operators(run_id=run.pk, by=request.user, group=request.POST.get("group", ""))
+        sentence = ngettext("%(count)d operator knows of it now.", "%(count)d operators know of it now.", count)
+        messages.success(request, sentence % {"count": count})
     elif verb == "alternates":
         chosen = [parse_row_id(pk) for pk in request.POST.getlist("alternate")]
         places = list(endpoints.list_usable(request.brand).filter(pk__in=chosen))
@@ -117,7 +120,7 @@ def act(request: BrandRequest, run_id: int, verb: str) -> HttpResponseBase:
     elif verb == "priority":
         services.set_priority(run_id=run.pk, by=request.user, priority=_number(request.POST.get("priority", "")))
     else:
-        raise NotFound(f"There is no action {verb!r} for a run.")
+        raise NotFound(_("There is no action %(verb)r for a run.") % {"verb": verb})
     return redirect("run", request.brand.slug, run.pk)
 
 
@@ -134,16 +137,13 @@ def _retry(request: BrandRequest, run: Run) -> int:
         at_most = 1 if given.get("first") else None
         return retries.retry_group(run_id=run.pk, by=request.user, group=group, at_most=at_most)
     if jobs := given.getlist("job"):
-        ids = [pk for pk in map(parse_row_id, jobs) if pk]
+        ids = [pk for text in jobs if (pk := parse_row_id(text))]
         return retries.retry_jobs(run_id=run.pk, by=request.user, job_ids=ids)
     return retries.retry_failed(run_id=run.pk, by=request.user)
 
 
 def _run(request: BrandRequest, run_id: int) -> Run:
-    run = selectors.get(request.user, run_id)
-    if run.campaign.brand_id != request.brand.pk:
-        raise NotFound(f"There is no run {run_id} in {request.brand.name}.")
-    return run
+    return selectors.get_of_brand(request.user, request.brand, run_id)
 
 
 def _sheet(request: BrandRequest, run: Run) -> Sheet:
@@ -157,21 +157,12 @@ def _status_context(request: BrandRequest, run: Run) -> dict[str, Any]:
     is_planned = run.state == RunState.PLANNED
     gate = gates.full_run(run.campaign, run.prompt_version) if is_planned and run.stage == Stage.FULL else None
     cost = budgets.release_cost(run) if is_planned else run.quoted_cost
-    funnel = progress.funnel
-    head_facts = (
-        run.state,
-        run.pause_reason,
-        run.priority,
-        run.release_at,
-        sorted({**funnel.jobs}.items()),
-        gate,
-        cost,
-    )
+    jobs, assets = progress.funnel.jobs, progress.funnel.assets
     moved = job_explanations.list_moves(run)
     waiting_for = waits.list_reasons(run) if run.state == RunState.RUNNING else []
-    text = repr((head_facts, sorted(funnel.assets.items()), moved, waiting_for))
-    in_flight = funnel.jobs[JobState.RUNNING] + funnel.jobs[JobState.WAITING]
-    poll = POLL_SECONDS.get(RunState(run.state), 0)
+    counts = (sorted(jobs.items()), sorted(assets.items()))
+    text = repr((run.state, run.pause_reason, run.priority, run.release_at, counts, gate, cost, moved, waiting_for))
+    is_in_flight = jobs[JobState.RUNNING] or jobs[JobState.WAITING]
     return {
         "run": run,
         "progress": progress,
@@ -182,7 +173,7 @@ def _status_context(request: BrandRequest, run: Run) -> dict[str, Any]:
         "waiting_for": waiting_for,
         "head_mark": hashlib.sha256(text.encode()).hexdigest()[:8],
         "priorities": PRIORITIES,
-        "poll": POLL_SECONDS[RunState.RUNNING] if in_flight else poll,
+        "poll": POLL_SECONDS.get(RunState.RUNNING if is_in_flight else RunState(run.state), 0),
     }
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django import forms
 from django.contrib import messages
 from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
 from campaigns.forms import add_problems
@@ -27,19 +30,22 @@ FIELDS = ("name", "prompt_version", "endpoint", "source", "daily_images", "daily
 
 
 class ScheduledRunForm(forms.Form):
-    """The form of a scheduled run: what it makes, how much a day, and of which products."""
-
-    name = forms.CharField(max_length=120, label="Name", initial="New and changed products")
-    prompt_version: Any = forms.ModelChoiceField(None, label="Prompt", empty_label=None)
-    endpoint: Any = forms.ModelChoiceField(None, label="Engine", empty_label=None)
+    name = forms.CharField(max_length=120, label=gettext_lazy("Name"), initial=gettext_lazy("New and changed products"))
+    prompt_version: Any = forms.ModelChoiceField(None, label=gettext_lazy("Prompt"), empty_label=None)
+    endpoint: Any = forms.ModelChoiceField(None, label=gettext_lazy("Engine"), empty_label=None)
     source: Any = forms.ModelChoiceField(
-        None, label="New products come from", required=False, empty_label="this campaign only"
-    )
-    daily_images = forms.IntegerField(label="Images a day, at most", initial=100)
+        None, label=gettext_lazy("New products come from"), required=False,
+        empty_label=gettext_lazy("this campaign only"),
+        help_text=gettext_lazy("What it brings from now on joins the campaign by itself."),
+    )  # fmt: skip
+    daily_images = forms.IntegerField(label=gettext_lazy("Images a day, at most"), initial=100)
     daily_budget = forms.DecimalField(max_digits=12, decimal_places=2, initial=20)
     begins = forms.ChoiceField(
-        choices=[("now", "what is new or changed from now on"), ("all", "and everything the campaign has now")],
-        label="It makes",
+        choices=[
+            ("now", gettext_lazy("what is new or changed from now on")),
+            ("all", gettext_lazy("and everything the campaign has now")),
+        ],
+        label=gettext_lazy("It makes"),
         required=False,
     )
 
@@ -47,16 +53,12 @@ class ScheduledRunForm(forms.Form):
         self, data: Any = None, *, campaign: Campaign, user: Any, scheduled_run: ScheduledRun | None = None
     ) -> None:
         initial = {name: getattr(scheduled_run, name) for name in FIELDS} if scheduled_run else None
-        super().__init__(
-            data,
-            initial=initial,
-            auto_id=f"scheduled_run-{scheduled_run.pk}-%s" if scheduled_run else "new-scheduled_run-%s",
-        )
+        auto_id = f"scheduled_run-{scheduled_run.pk}-%s" if scheduled_run else "new-scheduled_run-%s"
+        super().__init__(data, initial=initial, auto_id=auto_id)
         brand = campaign.brand
         for name, rows in selectors.choices(user, brand).items():
             self.fields[name].queryset = rows  # type: ignore[attr-defined]
-        self.fields["daily_budget"].label = f"Money a day, at most, {brand.currency}"
-        self.fields["source"].help_text = "What it brings from now on joins the campaign by itself."
+        self.fields["daily_budget"].label = _("Money a day, at most, %(currency)s") % {"currency": brand.currency}
         if scheduled_run:
             del self.fields["begins"]
 
@@ -74,7 +76,7 @@ def index(request: BrandRequest, slug: str) -> HttpResponseBase:
         form = ScheduledRunForm(request.POST, campaign=campaign, user=request.user)
         if form.is_valid() and _create(request, campaign, form):
             return redirect("scheduled_runs", request.brand.slug, slug)
-    return _page(request, campaign, form)
+    return _page(request, campaign, form, {})
 
 
 @require_POST
@@ -89,7 +91,7 @@ def edit(request: BrandRequest, slug: str, pk: int) -> HttpResponseBase:
         except Invalid as refusal:
             add_problems(form, refusal)
         else:
-            messages.success(request, f"{form.cleaned_data['name']} is changed.")
+            messages.success(request, _("%(name)s is changed.") % {"name": form.cleaned_data["name"]})
             return redirect("scheduled_runs", request.brand.slug, slug)
     return _page(request, campaign, None, {scheduled_run.pk: form})
 
@@ -102,12 +104,14 @@ def act(request: BrandRequest, slug: str, pk: int, verb: str) -> HttpResponseBas
     scheduled_run = selectors.get(campaign, request.user, pk)
     if verb in ("stop", "resume"):
         services.set_enabled(scheduled_run_id=scheduled_run.pk, by=request.user, is_enabled=verb == "resume")
-        messages.success(request, f"{scheduled_run.name} is {'resumed' if verb == 'resume' else 'stopped'}.")
+        sentence = _("%(name)s is resumed.") if verb == "resume" else _("%(name)s is stopped.")
+        messages.success(request, sentence % {"name": scheduled_run.name})
     elif verb == "look":
         run = services.check_now(scheduled_run.pk)
-        messages.success(request, f"{run.name} began." if run else "There was nothing to make.")
+        sentence = _("%(run)s began.") % {"run": run.name} if run else _("There was nothing to make.")
+        messages.success(request, sentence)
     else:
-        raise NotFound(f"There is no action {verb!r} for a scheduled run.")
+        raise NotFound(_("There is no action %(verb)r for a scheduled run.") % {"verb": verb})
     return redirect("scheduled_runs", request.brand.slug, slug)
 
 
@@ -118,26 +122,19 @@ def _create(request: BrandRequest, campaign: Campaign, form: ScheduledRunForm) -
     except Invalid as refusal:
         add_problems(form, refusal)
         return False
-    messages.success(request, f"{made.name} is set up; it looks for changes every half minute.")
+    messages.success(request, _("%(name)s is set up; it looks for changes every half minute.") % {"name": made.name})
     return True
 
 
 def _page(
-    request: BrandRequest,
-    campaign: Campaign,
-    form: ScheduledRunForm | None,
-    edited: dict[int, ScheduledRunForm] | None = None,
+    request: BrandRequest, campaign: Campaign, form: ScheduledRunForm | None, edited: Mapping[int, ScheduledRunForm]
 ) -> HttpResponseBase:
-    edited = edited or {}
     user = request.user
-    scheduled_runs = list(selectors.list_scheduled_runs(campaign, user))
-    parts = [
-        (
-            _shown(scheduled_run, user),
-            edited.get(scheduled_run.pk) or ScheduledRunForm(campaign=campaign, user=user, scheduled_run=scheduled_run),
-        )
-        for scheduled_run in scheduled_runs
-    ]
+    parts = []
+    for scheduled_run in selectors.list_scheduled_runs(campaign, user):
+        edit_form = edited.get(scheduled_run.pk)
+        edit_form = edit_form or ScheduledRunForm(campaign=campaign, user=user, scheduled_run=scheduled_run)
+        parts.append((_shown(scheduled_run, user), edit_form))
     context = {
         "campaign": campaign,
         "scheduled_runs": parts,

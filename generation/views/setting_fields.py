@@ -8,6 +8,8 @@ import re
 from typing import Any, Final
 
 from django import forms
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from campaigns.forms import SettingInput, SettingsArea
 from core import storable
@@ -15,21 +17,19 @@ from generation.engines.settings import Kind, Setting
 
 _CODE: Final = {"class": "mono", "spellcheck": "false"}
 _MOST_ROWS: Final = 16
-_YES_NO: Final = {"true": "Yes", "false": "No"}
+_YES_NO: Final = {"true": gettext_lazy("Yes"), "false": gettext_lazy("No")}
 _GROUPED = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
 
 
 def field(setting: Setting, shown: str = "") -> forms.Field:
     """Return an optional field with room for `shown`; an empty field leaves the setting out, so its default applies."""
     common: dict[str, Any] = {"label": setting.label, "required": False, "help_text": setting.hint}
-    usual = f"As usual: {setting.default_text}" if setting.default_text else "As usual"
+    usual = _("As usual: %(value)s") % {"value": setting.default_text} if setting.default_text else _("As usual")
     hints = {"placeholder": setting.default_text or setting.example, "autocomplete": "off"}
     match setting.kind:
         case Kind.SWITCH | Kind.CHOICE:
-            labels = {
-                "": usual,
-                **(_YES_NO if setting.kind == Kind.SWITCH else {choice: choice for choice in setting.choices}),
-            }
+            choices = _YES_NO if setting.kind == Kind.SWITCH else {choice: choice for choice in setting.choices}
+            labels = {"": usual, **choices}
             # A stored value that is not a choice is posted back unchanged: it is refused instead of lost.
             labels.setdefault(shown, shown)
             return forms.ChoiceField(choices=list(labels.items()), **common)
@@ -65,7 +65,9 @@ def value(setting: Setting, given: str) -> Any:
             return given == "true"
         case Kind.NUMBER | Kind.WHOLE:
             if _GROUPED.fullmatch(given):
-                raise ValueError(f"{given} can be read in two ways; write it without the comma.")
+                raise ValueError(
+                    _("%(number)s can be read in two ways; write it without the comma.") % {"number": given}
+                )
             try:
                 number = float(given.replace(",", "."))
             except ValueError:
@@ -76,19 +78,14 @@ def value(setting: Setting, given: str) -> Any:
         case Kind.LINES:
             return [line.strip() for line in given.splitlines() if line.strip()]
         case Kind.JSON:
-            return from_json(given)
+            return storable.read_json_field(given)
         case Kind.ANY:
-            return from_json(given) if given.startswith(("{", "[")) else _word(given)
+            return storable.read_json_field(given) if given.startswith(("{", "[")) else _word(given)
     return given
-
-
-def from_json(text: str) -> Any:
-    """Return the value of JSON text. Raises ValueError with a message that names the place."""
-    return storable.read_json_field(text)
 
 
 def _word(text: str) -> Any:
     try:
-        return from_json(text)
+        return storable.read_json_field(text)
     except ValueError:
         return text

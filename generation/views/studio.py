@@ -10,6 +10,7 @@ from django.contrib import messages
 from django.http import HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from campaigns.selectors import photos, subjects
@@ -42,10 +43,6 @@ class Editor:
     chosen: Offer | None
     troubles: Sequence[str]
 
-    @property
-    def others(self) -> list[Offer]:
-        return [offer for offer in self.offers if offer != self.chosen]
-
 
 @require_safe
 @brand_page(Action.RUN_SANDBOX)
@@ -58,7 +55,7 @@ def page(request: BrandRequest) -> HttpResponseBase:
     elif (version_id := parse_row_id(request.GET.get("example", ""))) is not None:
         version = selectors.find_example(request.user, request.brand, version_id)
         if version is None:
-            raise NotFound("This image is not there, or nobody knows how it was made.")
+            raise NotFound(_("This image is not there, or nobody knows how it was made."))
         filled = studio_form.form_of_example(version)
     elif "words" in request.GET:
         filled = StudioForm(text=request.GET["words"][: services.MAX_TEXT_LENGTH])
@@ -73,13 +70,13 @@ def start(request: BrandRequest) -> HttpResponseBase:
     editor = _editor(request, filled)
     try:
         if editor.chosen is None:
-            message = "There is no endpoint to try on. An operator adds one."
+            message = _("There is no endpoint to try on. An operator adds one.")
             raise Invalid(message, [Problem("endpoint", message)])
         wish = studio_form.parse_request(request, filled, editor.chosen)
         run = services.start(brand=request.brand, wish=wish, endpoint=editor.chosen.endpoint, by=request.user)
     except DomainError as refusal:
         return _render_refusal(request, filled, editor, refusal)
-    return _initial_form(request, run.pk)
+    return _show_try(request, run.pk)
 
 
 @require_POST
@@ -107,7 +104,8 @@ def progress(request: BrandRequest, run_id: int) -> HttpResponseBase:
 def history(request: BrandRequest) -> HttpResponseBase:
     """Render the person's earlier tries; `?before=` gives older ones."""
     context = _history(request, parse_row_id(request.GET.get("before", "")))
-    return render(request, "generation/studio_history.html", context | {"with_left": context["is_first"]})
+    context["with_left"] = context["is_first"]
+    return render(request, "generation/studio_history.html", context)
 
 
 @require_POST
@@ -115,7 +113,7 @@ def history(request: BrandRequest) -> HttpResponseBase:
 def cancel(request: BrandRequest, run_id: int) -> HttpResponseBase:
     """Cancel a try; images that are made already stay."""
     runs.cancel(run_id=_run(request, run_id).pk, by=request.user)
-    return _initial_form(request, run_id)
+    return _show_try(request, run_id)
 
 
 @require_POST
@@ -126,13 +124,13 @@ def repeat(request: BrandRequest, run_id: int) -> HttpResponseBase:
     pk = parse_row_id(request.POST.get("endpoint", ""))
     endpoint: Endpoint | None = endpoints.list_usable(request.brand).filter(pk=pk).first()
     if endpoint is None:
-        raise NotFound("This endpoint is not there any more; load the page again.")
+        raise NotFound(_("This endpoint is not there any more; load the page again."))
     try:
         new_run = services.repeat_on_endpoint(run_id=run.pk, endpoint=endpoint, by=request.user)
     except DomainError as refusal:
         filled = replace(studio_form.form_of_run(run), endpoint=str(endpoint.pk))
         return _render_refusal(request, filled, _editor(request, filled), refusal)
-    return _initial_form(request, new_run.pk)
+    return _show_try(request, new_run.pk)
 
 
 @require_POST
@@ -140,9 +138,7 @@ def repeat(request: BrandRequest, run_id: int) -> HttpResponseBase:
 def save_prompt(request: BrandRequest, run_id: int) -> HttpResponseBase:
     """Save the prompt of a try as a prompt version and redirect to it."""
     chosen = request.POST.get("template", "")
-    template = None
-    if chosen:
-        template = prompt_selectors.get_template(request.user, request.brand, chosen)
+    template = prompt_selectors.get_template(request.user, request.brand, chosen) if chosen else None
     made = services.save_prompt(
         run_id=_run(request, run_id).pk,
         by=request.user,
@@ -150,7 +146,7 @@ def save_prompt(request: BrandRequest, run_id: int) -> HttpResponseBase:
         name=request.POST.get("name", ""),
         seed=parse_row_id(request.POST.get("seed", "")),
     )
-    messages.success(request, f"{made} is saved as a draft, with the seed of the image.")
+    messages.success(request, _("%(version)s is saved as a draft, with the seed of the image.") % {"version": made})
     return redirect("prompt_version", request.brand.slug, made.template.slug, made.number)
 
 
@@ -160,7 +156,7 @@ def add_image(request: BrandRequest) -> HttpResponseBase:
     """Save a dropped, pasted or chosen image as a reference photo. Returns JSON: {"photo": its id}."""
     given = request.FILES.get("file")
     if given is None:
-        raise Invalid("No image came with this.", [Problem("file", "Choose an image.")])
+        raise Invalid(_("No image came with this."), [Problem("file", _("Choose an image."))])
     photo = services.add_image(brand=request.brand, data=given.read(), file_name=given.name or "image", by=request.user)
     return JsonResponse({"photo": photo.pk})
 
@@ -177,17 +173,14 @@ def products(request: BrandRequest) -> HttpResponse:
     return render(request, "generation/studio_products.html", {"found": matches, "words": words})
 
 
-# -- the parts -----------------------------------------------------------------------------------------------------
-
-
 def _run(request: BrandRequest, run_id: int) -> Any:
     run = services.get(run_id, request.user)
     if run.campaign.brand_id != request.brand.pk:
-        raise NotFound(f"There is no try {run_id} in the studio.")
+        raise NotFound(_("There is no try %(number)s in the studio.") % {"number": run_id})
     return run
 
 
-def _initial_form(request: BrandRequest, run_id: int) -> HttpResponseBase:
+def _show_try(request: BrandRequest, run_id: int) -> HttpResponseBase:
     address = f"{reverse('studio', args=[request.brand.slug])}?try={run_id}"
     if not request.headers.get("HX-Request"):
         return redirect(address)
@@ -204,7 +197,8 @@ def _render_refusal(
     problems = refusal.problems if isinstance(refusal, Invalid) else []
     errors = {problem.pointer: problem.message for problem in problems if "/" not in problem.pointer}
     is_elsewhere_otherwise = any(problem.pointer in ELSEWHERE or problem.value in ELSEWHERE for problem in problems)
-    others = editor.others if is_elsewhere_otherwise or not problems else []
+    usable = editor.offers if is_elsewhere_otherwise or not problems else []
+    others = [offer for offer in usable if offer != editor.chosen]
     context = _context(request, replace(filled, errors=errors)) | {"refusal": refusal, "others": others}
     name = "studio_refusal" if request.headers.get("HX-Request") else "studio"
     return render(request, f"generation/{name}.html", context, status=refusal.status)
@@ -215,8 +209,12 @@ def _editor(request: BrandRequest, filled: StudioForm) -> Editor:
     able = [offer for offer in offers if not offer.problem]
     # Engines that read a prompt come first, because most people come here with one.
     able.sort(key=lambda offer: not (offer.capabilities and offer.capabilities.obeys_prompt))
-    chosen = next((offer for offer in able if str(offer.endpoint.pk) == filled.endpoint), able[0] if able else None)
+    chosen = _find_offer(able, filled.endpoint) or next(iter(able), None)
     return Editor(able, chosen, [offer.problem for offer in offers if offer.problem])
+
+
+def _find_offer(offers: Sequence[Offer], endpoint_id: str) -> Offer | None:
+    return next((offer for offer in offers if str(offer.endpoint.pk) == endpoint_id), None)
 
 
 def _context(request: BrandRequest, filled: StudioForm, result: selectors.Result | None = None) -> dict[str, Any]:
@@ -224,25 +222,20 @@ def _context(request: BrandRequest, filled: StudioForm, result: selectors.Result
     offer = editor.chosen
     capabilities = offer.capabilities if offer else None
     if offer and filled.settings_of != str(offer.endpoint.pk):
-        before = next(
-            (earlier_offer for earlier_offer in editor.offers if str(earlier_offer.endpoint.pk) == filled.settings_of),
-            None,
-        )
-        filled = studio_form.without_default_size(filled, before)
-        filled = studio_form.with_last_settings(
-            filled, offer, selectors.load_last_settings(request.user, request.brand, offer)
-        )
-    styles = prompt_selectors.list_active_styles(request.user, request.brand)
+        usual = selectors.load_last_settings(request.user, request.brand, offer)
+        filled = studio_form.without_default_size(filled, _find_offer(editor.offers, filled.settings_of))
+        filled = studio_form.with_last_settings(filled, offer, usual)
     context: dict[str, Any] = {
         "editor": editor,
         "filled": filled,
-        "styles": styles,
+        "styles": prompt_selectors.list_active_styles(request.user, request.brand),
         "capabilities": capabilities,
         "settings": studio_form.settings(filled, offer),
         "takes": studio_form.reference(offer),
         "obeys_seed": bool(capabilities and "seed" in capabilities.obeys),
         "heeds_negative": bool(capabilities and "negative" in capabilities.obeys),
         "most": services.MAX_IMAGES,
+        "examples": selectors.examples(request.user, request.brand, editor.offers),
         **_reference(request, filled),
         **_history(request, None),
     }
@@ -252,7 +245,6 @@ def _context(request: BrandRequest, filled: StudioForm, result: selectors.Result
         context["sizes"] = studio_form.sizes(capabilities)
         context["limits"] = studio_form.size_limits(capabilities)
         context["pace"] = estimates.estimate_interval(offer.endpoint, {"": estimates.Work(1)})
-    context["examples"] = selectors.examples(request.user, request.brand, editor.offers)
     return context | (_result_context(request, result) if result else {})
 
 
@@ -260,12 +252,13 @@ def _result_context(request: BrandRequest, result: selectors.Result) -> dict[str
     context: dict[str, Any] = {"result": result, "poll": POLL_SECONDS}
     if not result.is_underway:
         wish = services.request_of_run(result.run)
-        able = [
+        context["others"] = [
             offer
             for offer in endpoints.list_offers(request.brand)
-            if offer.capabilities and services.has_needed_input(wish, offer.capabilities)
+            if offer.capabilities
+            and offer.endpoint.pk != result.run.endpoint_id
+            and services.has_needed_input(wish, offer.capabilities)
         ]
-        context["others"] = [offer for offer in able if offer.endpoint.pk != result.run.endpoint_id]
         context["templates"] = prompt_selectors.list_templates(request.user, brand_id=request.brand.pk)
     return context
 

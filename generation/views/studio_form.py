@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
 from django.http import QueryDict
+from django.utils.translation import gettext as _
 
 from campaigns import channels
 from campaigns.models import ReferencePhoto, StylePreset, Subject
@@ -28,19 +29,6 @@ MIN_SIDE: Final = 64
 MAX_SIDE: Final = 2048
 #: Controls that say what an image shows, not how it is made: the form never starts with those of another image.
 OWN_LOOK: Final = ("colour", "choice", SCENE, MAP, "text")
-FIELDS: Final = (
-    "text",
-    "negative",
-    "style",
-    "endpoint",
-    "width",
-    "height",
-    "seed",
-    "count",
-    "settings_of",
-    "photo",
-    "product",
-)
 
 
 @dataclass(frozen=True)
@@ -101,13 +89,16 @@ class SizeLimits:
     step: int
 
 
+TEXT_FIELDS: Final = tuple(named.name for named in fields(StudioForm) if named.type == "str")
+
+
 def submitted_form(given: QueryDict) -> StudioForm:
     """Return the form as the browser sent it."""
-    named = {name: given.get(name, "").strip() for name in FIELDS}
-    named["count"] = named["count"] or "1"  # an engine without a seed makes one image, so the form has no such field
-    named["text"] = named["text"].replace("\r\n", "\n")
+    texts: dict[str, Any] = {name: given.get(name, "").strip() for name in TEXT_FIELDS}
+    texts["count"] = texts["count"] or "1"  # an engine without a seed makes one image, so the form has no such field
+    texts["text"] = texts["text"].replace("\r\n", "\n")
     settings = {name.removeprefix(CONTROL): given.get(name, "").strip() for name in given if name.startswith(CONTROL)}
-    return StudioForm(**named, is_locked="is_locked" in given, settings=settings)  # type: ignore[arg-type]
+    return StudioForm(**texts, is_locked="is_locked" in given, settings=settings)
 
 
 def form_of_run(run: Run) -> StudioForm:
@@ -151,8 +142,11 @@ def form_of_example(version: AssetVersion) -> StudioForm:
 def with_last_settings(filled: StudioForm, offer: Offer, usual: Mapping[str, Any]) -> StudioForm:
     """Return the form with the endpoint's usual settings, because nobody entered any for this endpoint."""
     assert offer.capabilities is not None
-    how = [control.parameter for control in offer.capabilities.controls if control.kind not in OWN_LOOK]
-    taken = {name: str(usual[name]) for name in how if name in usual}
+    taken = {
+        control.parameter: str(usual[control.parameter])
+        for control in offer.capabilities.controls
+        if control.kind not in OWN_LOOK and control.parameter in usual
+    }
     return replace(filled, settings=taken, settings_of=str(offer.endpoint.pk))
 
 
@@ -192,10 +186,10 @@ def settings(filled: StudioForm, offer: Offer | None) -> list[Setting]:
     """Return the controls of the endpoint's engine, without prompt, negative prompt and seed."""
     if offer is None or offer.capabilities is None:
         return []
-    shown = [control for control in offer.capabilities.controls if control.parameter not in OWN_FIELDS]
     return [
         Setting(control, filled.settings.get(control.parameter, ""), filled.errors.get(CONTROL + control.parameter, ""))
-        for control in shown
+        for control in offer.capabilities.controls
+        if control.parameter not in OWN_FIELDS
     ]
 
 
@@ -212,7 +206,8 @@ def parse_request(request: BrandRequest, filled: StudioForm, offer: Offer) -> Tr
     seed = _parse_integer("seed", filled.seed, problems) if filled.is_locked and filled.seed else None
     parameters = _parameters(filled, offer.capabilities.controls, problems)
     if filled.is_locked and not filled.seed:
-        problems.append(Problem("seed", "There is no seed to keep yet: write a number, or take one from an image."))
+        message = _("There is no seed to keep yet: write a number, or take one from an image.")
+        problems.append(Problem("seed", message))
     if problems:
         raise Invalid(problems[0].message, problems)
     takes = reference(offer) is not None
@@ -246,8 +241,13 @@ def _parameters(filled: StudioForm, controls: Sequence[Control], problems: list[
 def _parse_integer(name: str, text: str, problems: list[Problem]) -> int:
     whole = parse_row_id(text)
     if whole is None:
-        words = {"seed": "A seed is a whole number.", "count": "Say how many images as a number."}
-        problems.append(Problem(name, words.get(name, f"Give the {name} in pixels."), text[:100]))
+        messages = {
+            "seed": _("A seed is a whole number."),
+            "count": _("Say how many images as a number."),
+            "width": _("Give the width in pixels."),
+            "height": _("Give the height in pixels."),
+        }
+        problems.append(Problem(name, messages[name], text[:100]))
     return whole or 0
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
 
 from core.errors import Invalid, NotFound
 from core.pages import BrandRequest, brand_page
@@ -37,7 +38,7 @@ def page(request: BrandRequest, slug: str) -> HttpResponseBase:
         elif verb == "mark":
             _mark(request, endpoint)
         else:
-            raise NotFound(f"There is no action {verb!r} for a workflow.")
+            raise NotFound(_("There is no action %(verb)r for a workflow.") % {"verb": verb})
     except Invalid as refusal:
         return _page(request, endpoint, refusal=refusal)
     return redirect("workflow", request.brand.slug, slug)
@@ -46,10 +47,10 @@ def page(request: BrandRequest, slug: str) -> HttpResponseBase:
 def _upload(request: BrandRequest, endpoint: Endpoint) -> None:
     file = request.FILES.get("file")
     if file is None:
-        raise Invalid("Choose the file that ComfyUI exported.")
+        raise Invalid(_("Choose the file that ComfyUI exported."))
     data = file.read(services.MAX_BYTES + 1)
     services.upload(endpoint_id=endpoint.pk, by=request.user, data=data, file_name=str(file.name))
-    messages.success(request, "The workflow is there. Look at what was marked, then check it against the server.")
+    messages.success(request, _("The workflow is there. Look at what was marked, then check it against the server."))
 
 
 def _mark(request: BrandRequest, endpoint: Endpoint) -> None:
@@ -57,40 +58,28 @@ def _mark(request: BrandRequest, endpoint: Endpoint) -> None:
         endpoint_id=endpoint.pk,
         by=request.user,
         seen=request.POST.get("seen", ""),
-        names=_names(request.POST),
+        names=_inputs(request.POST, "mark"),
         output_node=request.POST.get("output_node", ""),
         name=request.POST.get("name", ""),
-        meant=_list_confirmed_inputs(request.POST),
+        meant=list(_inputs(request.POST, "meant")),
     )
-    messages.success(request, "The marks are saved. Images planned from now on are made with them.")
+    messages.success(request, _("The marks are saved. Images planned from now on are made with them."))
 
 
-def _names(posted: Mapping[str, Any]) -> dict[tuple[str, str], str]:
-    """Return (node id, input) -> the entered name, from form fields such as "mark|6|text"."""
-    parts = ((key.split("|", 2), value) for key, value in posted.items() if key.startswith("mark|"))
-    return {(part[1], part[2]): str(value) for part, value in parts if len(part) == 3}
+def _inputs(posted: Mapping[str, Any], kind: str) -> dict[tuple[str, str], str]:
+    """Return (node id, input) -> the value of form fields such as "mark|6|text" (kind "mark")."""
+    parts = ((key.split("|", 2), value) for key, value in posted.items())
+    return {(part[1], part[2]): str(value) for part, value in parts if part[0] == kind and len(part) == 3}
 
 
-def _list_confirmed_inputs(posted: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return (node id, input) of ticked form fields such as "meant|6|text"."""
-    parts = (key.split("|", 2) for key in posted if key.startswith("meant|"))
-    return [(part[1], part[2]) for part in parts if len(part) == 3]
-
-
-def _page(
-    request: BrandRequest,
-    endpoint: Endpoint,
-    *,
-    refusal: Invalid | None = None,
-) -> HttpResponseBase:
-    kept = ("mark|", "meant|")
-    typed = {key: value for key, value in request.POST.items() if key.startswith(kept)} if refusal else {}
+def _page(request: BrandRequest, endpoint: Endpoint, *, refusal: Invalid | None = None) -> HttpResponseBase:
+    kept = request.POST.items() if refusal else ()
+    typed = {key: value for key, value in kept if key.startswith(("mark|", "meant|"))}
     wrong = {problem.pointer: problem.message for problem in refusal.problems} if refusal else {}
-    shown = selectors.load_details(endpoint)
     elsewhere = [message for pointer, message in wrong.items() if not pointer.startswith("mark|")]
     context = {
         "endpoint": endpoint,
-        "shown": shown,
+        "shown": selectors.load_details(endpoint),
         "checked": workflow_checks.get_latest_check(endpoint),
         "poll": ANSWER_SECONDS,
         "refusal": refusal,

@@ -11,7 +11,7 @@ from core.api.fields import OwnSlug
 from core.fetching import redact_settings
 from core.models import Brand
 from review.choices import DecisionKind
-from review.models import Checklist, ChecklistVersion, Decision, Delivery, Destination, ReviewTask
+from review.models import Checklist, Decision, Delivery, Destination, ReviewTask
 
 DECIDABLE = (DecisionKind.APPROVED, DecisionKind.REJECTED, DecisionKind.NEEDS_REVISION)
 
@@ -24,20 +24,9 @@ class DecisionSerializer(serializers.ModelSerializer[Decision]):
     class Meta:
         model = Decision
         fields = [
-            "id",
-            "task",
-            "version",
-            "decision",
-            "decided_by",
-            "decided_at",
-            "effective_at",
-            "reason",
-            "note",
-            "answers",
-            "controls",
-            "pinned",
-            "voids",
-        ]
+            "id", "task", "version", "decision", "decided_by", "decided_at", "effective_at", "reason", "note",
+            "answers", "controls", "pinned", "voids",
+        ]  # fmt: skip
 
 
 class TaskSerializer(serializers.ModelSerializer[ReviewTask]):
@@ -47,18 +36,9 @@ class TaskSerializer(serializers.ModelSerializer[ReviewTask]):
     class Meta:
         model = ReviewTask
         fields = [
-            "id",
-            "asset",
-            "sku",
-            "stage",
-            "state",
-            "round",
-            "checklist_version",
-            "claimed_by",
-            "claimed_until",
-            "due_at",
-            "opened_at",
-        ]
+            "id", "asset", "sku", "stage", "state", "round", "checklist_version", "claimed_by", "claimed_until",
+            "due_at", "opened_at",
+        ]  # fmt: skip
 
 
 class ChecklistSerializer(serializers.ModelSerializer[Checklist]):
@@ -73,17 +53,11 @@ class ChecklistSerializer(serializers.ModelSerializer[Checklist]):
         fields = ["id", "brand", "stage", "name", "position", "slots", "due_hours", "number", "items"]
 
     def get_number(self, checklist: Checklist) -> int:
-        return self._newest(checklist).number
+        return int(checklist.versions.all()[0].number)
 
     @extend_schema_field(serializers.ListField(child=serializers.DictField(child=serializers.CharField())))
     def get_items(self, checklist: Checklist) -> list[dict[str, str]]:
-        items: list[dict[str, str]] = self._newest(checklist).items
-        return items
-
-    @staticmethod
-    def _newest(checklist: Checklist) -> ChecklistVersion:
-        newest: ChecklistVersion = checklist.versions.all()[0]
-        return newest
+        return list(checklist.versions.all()[0].items)
 
 
 class ChecklistVersionRequest(serializers.Serializer[Any]):
@@ -161,16 +135,6 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
     class Meta:
         model = Delivery
         fields = [
-            "id",
-            "asset",
-            "sku",
-            "destination",
-            "version",
-            "desired",
-            "observed",
-            "files",
-            "attempts",
-            "next_attempt_at",
-            "error",
-            "changed_at",
-        ]
+            "id", "asset", "sku", "destination", "version", "desired", "observed", "files", "attempts",
+            "next_attempt_at", "error", "changed_at",
+        ]  # fmt: skip

@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from django.db.models import QuerySet
 from django.http import HttpResponse, StreamingHttpResponse
 from django_filters import rest_framework as filters
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework import mixins, viewsets
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -19,7 +17,8 @@ from rest_framework.views import APIView
 from campaigns.selectors import campaigns as campaign_rows
 from core import access
 from core.access import Action
-from core.api.conventions import get_caller, idempotent, read_whole_number
+from core.api.conventions import BrandRowsViewSet, get_caller, idempotent, read_input, read_whole_number
+from core.models import Brand
 from core.selectors import brands as brand_rows
 from generation.api.serializers import AssetSerializer
 from generation.choices import AssetState
@@ -38,16 +37,16 @@ SINCE_PARAMETER = OpenApiParameter("since", int, description="The `next` of the 
 BRAND_PARAMETER = OpenApiParameter("brand", str, required=True, description="The brand's slug.")
 
 
-class TaskViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[ReviewTask]):
+def _brand(request: Request) -> Brand:
+    return brand_rows.get(get_caller(request), request.query_params.get("brand", ""))
+
+
+class TaskViewSet(BrandRowsViewSet[ReviewTask]):
     """Review tasks: images that wait for a decision."""
 
     serializer_class = serializers.TaskSerializer
     filterset_fields = ["brand__slug", "state", "stage", "asset"]
-    queryset = ReviewTask.objects.all()
-
-    def get_queryset(self) -> QuerySet[ReviewTask]:
-        rows = ReviewTask.objects.visible_to(get_caller(self.request))
-        return rows.select_related("asset__subject", "claimed_by", "checklist_version")
+    queryset = ReviewTask.objects.select_related("asset__subject", "claimed_by", "checklist_version")
 
     @extend_schema(responses=serializers.TaskDetailSerializer)
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -66,21 +65,19 @@ class TaskViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
             }
             for version in workspace.candidates_by_asset([task]).get(task.asset_id, [])
         ]
-        return Response(
-            {
-                **self.get_serializer(task).data,
-                "checklist": task.checklist_version.items,
-                "candidates": candidates,
-                "changed": list(changed.sentences) if changed else [],
-            }
-        )
+        details = {
+            "checklist": task.checklist_version.items,
+            "candidates": candidates,
+            "changed": list(changed.sentences) if changed else [],
+        }
+        return Response({**self.get_serializer(task).data, **details})
 
     @extend_schema(parameters=[BRAND_PARAMETER], request=None, responses=serializers.TaskSerializer(many=True))
     @action(detail=False, methods=["post"], pagination_class=None, filter_backends=[])
     def start(self, request: Request) -> Response:
         """Claim the next twenty open tasks for ten minutes."""
-        brand = brand_rows.get(get_caller(request), request.query_params.get("brand", ""))
-        return Response(self.get_serializer(queue.claim_batch(brand=brand, by=get_caller(request)), many=True).data)
+        tasks = queue.claim_batch(brand=_brand(request), by=get_caller(request))
+        return Response(self.get_serializer(tasks, many=True).data)
 
     @extend_schema(request=serializers.DecisionRequest, responses={201: serializers.DecisionSerializer})
     @action(detail=True, methods=["post"])
@@ -90,20 +87,14 @@ class TaskViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
 
         409: another person decided first. 412: the image, its files, inputs or checklist changed since you saw it.
         """
-        serializer = serializers.DecisionRequest(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        decision = _decide(self.get_object().pk, dict(serializer.validated_data), request)
+        data = read_input(serializers.DecisionRequest, request)
+        decision = _decide(self.get_object().pk, data, request)
         return Response(serializers.DecisionSerializer(decision).data, status=201)
 
 
 def _decide(task_id: int, data: dict[str, Any], request: Request) -> Decision:
-    common: dict[str, Any] = {
-        "task_id": task_id,
-        "version_id": data["version"],
-        "by": get_caller(request),
-        "seen": data["seen"],
-        "note": data["note"],
-    }
+    common: dict[str, Any] = {"task_id": task_id, "by": get_caller(request)}
+    common |= {"version_id": data["version"], "seen": data["seen"], "note": data["note"]}
     if data["decision"] == DecisionKind.APPROVED:
         return decisions.approve(answers=data.get("answers"), **common)
     if data["decision"] == DecisionKind.REJECTED:
@@ -111,16 +102,12 @@ def _decide(task_id: int, data: dict[str, Any], request: Request) -> Decision:
     return decisions.request_revision(reason=data["reason"], controls=data.get("controls"), **common)
 
 
-class ChecklistViewSet(viewsets.ReadOnlyModelViewSet[Checklist]):
+class ChecklistViewSet(BrandRowsViewSet[Checklist]):
     """The checklists that reviewers confirm, one for each stage."""
 
     serializer_class = serializers.ChecklistSerializer
     filterset_fields = ["brand__slug", "stage"]
-    queryset = Checklist.objects.all()
-
-    def get_queryset(self) -> QuerySet[Checklist]:
-        rows = Checklist.objects.visible_to(get_caller(self.request)).select_related("brand")
-        return rows.prefetch_related("versions")
+    queryset = Checklist.objects.select_related("brand").prefetch_related("versions")
 
     @extend_schema(responses=serializers.ChecklistVersionPreview)
     @action(detail=True, methods=["get"])
@@ -135,11 +122,8 @@ class ChecklistViewSet(viewsets.ReadOnlyModelViewSet[Checklist]):
     @idempotent
     def publish_version(self, request: Request, pk: str) -> Response:
         """Publish the next version. Approved images stay approved unless `look_again` is true."""
-        serializer = serializers.ChecklistVersionRequest(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        checklists.publish_version(
-            checklist_id=self.get_object().pk, by=get_caller(request), **serializer.validated_data
-        )
+        values = read_input(serializers.ChecklistVersionRequest, request)
+        checklists.publish_version(checklist_id=self.get_object().pk, by=get_caller(request), **values)
         return Response(self.get_serializer(self.get_object()).data, status=201)
 
 
@@ -151,15 +135,12 @@ class DecisionFilter(filters.FilterSet):
         fields = ["task", "task__asset", "decision"]
 
 
-class DecisionViewSet(viewsets.ReadOnlyModelViewSet[Decision]):
+class DecisionViewSet(BrandRowsViewSet[Decision]):
     """Decisions, each with the person who decided and the hashes of the files that were decided about."""
 
     serializer_class = serializers.DecisionSerializer
     filterset_class = DecisionFilter
-    queryset = Decision.objects.all()
-
-    def get_queryset(self) -> QuerySet[Decision]:
-        return Decision.objects.visible_to(get_caller(self.request)).select_related("decided_by", "reason")
+    queryset = Decision.objects.select_related("decided_by", "reason")
 
     @extend_schema(parameters=[WITHDRAWS_PARAMETER], request=None, responses={201: serializers.DecisionSerializer})
     @action(detail=True, methods=["post"])
@@ -170,42 +151,33 @@ class DecisionViewSet(viewsets.ReadOnlyModelViewSet[Decision]):
         return Response(serializers.DecisionSerializer(undone).data, status=201)
 
 
-class DestinationViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Destination]):
+class DestinationViewSet(BrandRowsViewSet[Destination]):
     """Destinations of approved images."""
 
     serializer_class = serializers.DestinationSerializer
     filterset_fields = ["brand__slug", "kind"]
-    queryset = Destination.objects.all()
-
-    def get_queryset(self) -> QuerySet[Destination]:
-        return Destination.objects.visible_to(get_caller(self.request)).select_related("brand")
+    queryset = Destination.objects.select_related("brand")
 
     @idempotent
     def create(self, request: Request) -> Response:
-        serializer = self.get_serializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        fields = dict(serializer.validated_data)
+        fields = read_input(serializers.DestinationSerializer, request)
         brand = brand_rows.get(get_caller(request), fields.pop("brand").slug)
         made = destinations.create(brand=brand, by=get_caller(request), **fields)
         return Response(self.get_serializer(made).data, status=201)
 
 
-class DeliveryViewSet(viewsets.ReadOnlyModelViewSet[Delivery]):
+class DeliveryViewSet(BrandRowsViewSet[Delivery]):
     """Deliveries: the desired and the observed state of each asset at each destination."""
 
     serializer_class = serializers.DeliverySerializer
     filterset_fields = ["destination__slug", "observed", "desired", "asset"]
-    queryset = Delivery.objects.all()
-
-    def get_queryset(self) -> QuerySet[Delivery]:
-        return Delivery.objects.visible_to(get_caller(self.request)).select_related("destination", "asset__subject")
+    queryset = Delivery.objects.select_related("destination", "asset__subject")
 
     @extend_schema(request=None)
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, pk: str) -> Response:
-        return Response(
-            self.get_serializer(deliveries.retry(delivery_id=self.get_object().pk, by=get_caller(request))).data
-        )
+        delivery = deliveries.retry(delivery_id=self.get_object().pk, by=get_caller(request))
+        return Response(self.get_serializer(delivery).data)
 
 
 class ChangesView(APIView):
@@ -213,7 +185,7 @@ class ChangesView(APIView):
 
     @extend_schema(parameters=[BRAND_PARAMETER, SINCE_PARAMETER, LIMIT_PARAMETER], responses={200: OpenApiTypes.OBJECT})
     def get(self, request: Request) -> Response:
-        brand = brand_rows.get(get_caller(request), request.query_params.get("brand", ""))
+        brand = _brand(request)
         since = read_whole_number(request, "since", 0, most=10**18)
         limit = max(1, read_whole_number(request, "limit", 100, most=1000))
         entries, following = changes.changes(user=get_caller(request), brand=brand, since=since, limit=limit)
@@ -228,27 +200,19 @@ class ProductAssetsView(APIView):
         responses={200: OpenApiTypes.OBJECT},
     )
     def get(self, request: Request, sku: str) -> Response:
-        brand = brand_rows.get(get_caller(request), request.query_params.get("brand", ""))
         spec = request.query_params.get("spec", "")
-        assets = changes.usable_assets(user=get_caller(request), brand=brand, sku=sku, spec=spec)
+        assets = changes.usable_assets(user=get_caller(request), brand=_brand(request), sku=sku, spec=spec)
         return Response({"sku": sku, "assets": [_usable_asset_json(asset) for asset in assets]})
 
 
 def _usable_asset_json(asset: Asset) -> dict[str, Any]:
-    assert asset.current_version is not None
+    version: Any = asset.current_version
+    plain = ("sha256", "width", "height", "bytes", "image_format")
     files = [
-        {
-            "spec": rendition.output_spec.slug,
-            "url": file_links.stable_url(rendition.pk),
-            "sha256": rendition.sha256,
-            "width": rendition.width,
-            "height": rendition.height,
-            "bytes": rendition.bytes,
-            "image_format": rendition.image_format,
-        }
-        for rendition in asset.current_version.usable_renditions  # type: ignore[attr-defined]
+        {"spec": rendition.output_spec.slug, "url": file_links.stable_url(rendition.pk)}
+        | {name: getattr(rendition, name) for name in plain}
+        for rendition in version.usable_renditions
     ]
-    version = asset.current_version
     return {"asset": asset.pk, "version": version.pk, "disclaimer": version.disclaimer, "files": files}
 
 

@@ -68,6 +68,15 @@ class Package:
     lineage: Mapping[str, Any]
     previous_names: Sequence[str] = ()
 
+    @property
+    def asset_fields(self) -> dict[str, Any]:
+        return {"asset": self.asset_id, "sku": self.sku, "brand": self.brand, "campaign": self.campaign}
+
+    @property
+    def delivered_files(self) -> list[Mapping[str, str]]:
+        """Return the files as the receipt of a delivery lists them."""
+        return [{"spec": file.spec, "name": file.name, "sha256": file.sha256} for file in self.files]
+
 
 @dataclass(frozen=True)
 class Receipt:

@@ -14,32 +14,18 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from core.csv_files import escape_formula
 from review.delivery.base import DeliveryError, DeliveryFile, Package, Receipt, register
 from review.delivery.places import BucketStorage, DirectoryStorage, Storage, safe_path
 
 MANIFEST_NAME = "manifest.csv"
 MANIFEST_COLUMNS = (
-    "asset",
-    "sku",
-    "spec",
-    "name",
-    "media_type",
-    "width",
-    "height",
-    "bytes",
-    "sha256",
-    "prompt",
-    "model",
-    "seed",
-    "approved_by",
-    "approved_at",
-    "disclaimer",
-)
+    "asset", "sku", "spec", "name", "media_type", "width", "height", "bytes", "sha256", "prompt", "model",
+    "seed", "approved_by", "approved_at", "disclaimer",
+)  # fmt: skip
 
 
 class HotFolder:
-    """The destination class of both kinds."""
-
     def __init__(self, kind: str, storage: Storage) -> None:
         self.kind = kind
         self.storage = storage
@@ -48,7 +34,6 @@ class HotFolder:
         return self.storage.validate()
 
     def put(self, package: Package) -> Receipt:
-        folder = safe_path(package.campaign)
         safe = [(file, safe_path(package.campaign, *file.name.split("/"))) for file in package.files]
         if not safe:
             raise DeliveryError("There is no file to deliver: the approved version has no renditions.", is_final=True)
@@ -59,24 +44,24 @@ class HotFolder:
         for file, path in safe:
             content = file.read()
             if hashlib.sha256(content).hexdigest() != file.sha256:
-                raise DeliveryError(
-                    f"{file.name} is not the file that was approved: its sha256 differs.", is_final=True
-                )
+                message = f"{file.name} is not the file that was approved: its sha256 differs."
+                raise DeliveryError(message, is_final=True)
             self.storage.write(path, content)
             self.storage.write(_sidecar(path), _lineage_json(package, file))
         names = {file.name for file in package.files}
-        gone = [name for name in package.previous_names if name not in names]
-        rows = [_manifest_row(package, file) for file in package.files]
-        self.storage.change(f"{folder}/{MANIFEST_NAME}", lambda old: _replace_rows(old, package.asset_id, rows))
-        self._delete(package, gone)
-        return Receipt(files=[{"spec": f.spec, "name": f.name, "sha256": f.sha256} for f in package.files])
+        self._replace_rows(package, [_manifest_row(package, file) for file in package.files])
+        self._delete(package, [name for name in package.previous_names if name not in names])
+        return Receipt(files=package.delivered_files)
 
     def remove(self, package: Package) -> Receipt:
-        folder = safe_path(package.campaign)
         names = {*package.previous_names, *(file.name for file in package.files)}
-        self.storage.change(f"{folder}/{MANIFEST_NAME}", lambda old: _replace_rows(old, package.asset_id, []))
+        self._replace_rows(package, [])
         self._delete(package, sorted(names))
         return Receipt(message=f"{len(names)} files removed")
+
+    def _replace_rows(self, package: Package, rows: list[dict[str, str]]) -> None:
+        path = f"{safe_path(package.campaign)}/{MANIFEST_NAME}"
+        self.storage.change(path, lambda old: _replace_rows(old, package.asset_id, rows))
 
     def _delete(self, package: Package, names: list[str]) -> None:
         """Delete the named files if they are this asset's. A name that another asset uses now is left alone."""
@@ -88,11 +73,8 @@ class HotFolder:
 
     def _owner(self, path: str) -> int | None:
         """Return the id of the asset in the sidecar of `path`, or None."""
-        sidecar = self.storage.read(_sidecar(path))
-        if sidecar is None:
-            return None
         try:
-            return int(json.loads(sidecar)["asset"])
+            return int(json.loads(self.storage.read(_sidecar(path)) or "{}")["asset"])
         except (ValueError, KeyError, TypeError):
             return None
 
@@ -110,36 +92,20 @@ def _sidecar(path: str) -> str:
     return f"{path}.json"
 
 
+def _facts(package: Package, file: DeliveryFile) -> dict[str, Any]:
+    names = ("spec", "name", "sha256", "media_type", "width", "height", "bytes")
+    return {**package.asset_fields, **{name: getattr(file, name) for name in names}}
+
+
 def _lineage_json(package: Package, file: DeliveryFile) -> bytes:
-    content = {
-        "asset": package.asset_id,
-        "sku": package.sku,
-        "brand": package.brand,
-        "campaign": package.campaign,
-        "spec": file.spec,
-        "name": file.name,
-        "sha256": file.sha256,
-        "media_type": file.media_type,
-        "width": file.width,
-        "height": file.height,
-        "bytes": file.bytes,
-        "lineage": package.lineage,
-    }
+    content = {**_facts(package, file), "lineage": package.lineage}
     return json.dumps(content, indent=2, ensure_ascii=False, default=str).encode()
 
 
 def _manifest_row(package: Package, file: DeliveryFile) -> dict[str, str]:
     lineage = package.lineage
     values = {
-        "asset": package.asset_id,
-        "sku": package.sku,
-        "spec": file.spec,
-        "name": file.name,
-        "media_type": file.media_type,
-        "width": file.width,
-        "height": file.height,
-        "bytes": file.bytes,
-        "sha256": file.sha256,
+        **_facts(package, file),
         "prompt": lineage.get("prompt", {}).get("version", ""),
         "model": lineage.get("model", {}).get("name", ""),
         "seed": lineage.get("seed", ""),
@@ -150,19 +116,10 @@ def _manifest_row(package: Package, file: DeliveryFile) -> dict[str, str]:
     return {key: escape_formula(str(value)) for key, value in values.items()}
 
 
-def escape_formula(cell: str) -> str:
-    """Return the cell in a form that a spreadsheet does not run as a formula."""
-    return f"'{cell}" if cell[:1] in {"=", "+", "-", "@", "\t", "\r"} else cell
-
-
 def _replace_rows(old: bytes | None, asset_id: int, rows: list[dict[str, str]]) -> bytes | None:
     """Return the manifest with this asset's rows replaced, or None when no rows are left."""
-    other_rows: list[Mapping[str, Any]] = []
-    if old is not None:
-        other_rows = [
-            row for row in csv.DictReader(io.StringIO(old.decode("utf-8-sig"))) if row["asset"] != str(asset_id)
-        ]
-    all_rows = [*other_rows, *rows]
+    old_rows = csv.DictReader(io.StringIO((old or b"").decode("utf-8-sig")))
+    all_rows = [*(row for row in old_rows if row["asset"] != str(asset_id)), *rows]
     if not all_rows:
         return None
     out = io.StringIO()

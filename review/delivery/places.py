@@ -11,6 +11,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -23,12 +24,8 @@ _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 def safe_path(*parts: str) -> str:
     """Return the parts joined by slashes. Raises DeliveryError if a part is unsafe or not portable."""
     for part in parts:
-        if (
-            not _SAFE_PART.fullmatch(part)
-            or part.endswith((".", " "))
-            or _RESERVED.fullmatch(part)
-            or len(part.encode()) > 240
-        ):
+        is_plain = _SAFE_PART.fullmatch(part) and not part.endswith((".", " "))
+        if not is_plain or _RESERVED.fullmatch(part) or len(part.encode()) > 240:
             raise DeliveryError(
                 f"The file name {part!r} is not safe: letters, digits, space and . , ( ) + = @ # - _ only, "
                 "no leading dot, at most 240 bytes. Change the name pattern of the output spec.",
@@ -125,7 +122,6 @@ class BucketStorage:
     MAX_TRIES = 8
 
     def __init__(self, config: Mapping[str, Any], secret: str) -> None:
-        self.config = config
         key, _, value = secret.partition(":")
         self.options = {
             "bucket_name": str(config.get("bucket", "")),
@@ -137,15 +133,12 @@ class BucketStorage:
             "file_overwrite": True,
             "default_acl": None,
         }
-        self._storage: Any = None
 
-    @property
+    @cached_property
     def storage(self) -> Any:
-        if self._storage is None:
-            from storages.backends.s3 import S3Storage
+        from storages.backends.s3 import S3Storage
 
-            self._storage = S3Storage(**{key: value for key, value in self.options.items() if value is not None})
-        return self._storage
+        return S3Storage(**{key: value for key, value in self.options.items() if value is not None})
 
     def validate(self) -> list[str]:
         if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", str(self.options["bucket_name"] or "")):
@@ -156,8 +149,7 @@ class BucketStorage:
         return self.storage.bucket.Object("/".join(str(part) for part in (self.options["location"], path) if part))
 
     def read(self, path: str) -> bytes | None:
-        content, _ = self._read(path)
-        return content
+        return self._read(path)[0]
 
     def _read(self, path: str) -> tuple[bytes | None, str]:
         from botocore.exceptions import BotoCoreError, ClientError
@@ -216,6 +208,5 @@ class BucketStorage:
 
 def _storage_error(path: str, error: Any) -> DeliveryError:
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) or None
-    return DeliveryError(
-        f"The bucket refused {path}: {error.response['Error'].get('Message', error)}", status_code=status
-    )
+    message = f"The bucket refused {path}: {error.response['Error'].get('Message', error)}"
+    return DeliveryError(message, status_code=status)

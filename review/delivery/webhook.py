@@ -33,8 +33,6 @@ def _timeout_seconds(value: Any) -> float:
 
 @register("webhook")
 class Webhook:
-    """One endpoint of one receiver."""
-
     kind = "webhook"
 
     def __init__(self, config: Mapping[str, Any], secret: str) -> None:
@@ -49,47 +47,31 @@ class Webhook:
             fetching.parse(self.url, self._policy())
         except fetching.Refused as refusal:
             problems.append(f"url: {refusal.message}")
-        if not self.secret.startswith(signing.PREFIX):
-            problems.append("secret: expected whsec_ and base64 of 24 to 64 bytes.")
-        else:
-            try:
-                if not 24 <= len(signing.key_of(self.secret)) <= 64:
-                    problems.append("secret: expected 24 to 64 bytes after whsec_.")
-            except signing.BadSecret as error:
-                problems.append(f"secret: {error}")
+        try:
+            if not self.secret.startswith(signing.PREFIX):
+                problems.append("secret: expected whsec_ and base64 of 24 to 64 bytes.")
+            elif not 24 <= len(signing.key_of(self.secret)) <= 64:
+                problems.append("secret: expected 24 to 64 bytes after whsec_.")
+        except signing.BadSecret as error:
+            problems.append(f"secret: {error}")
         return problems
 
     def put(self, package: Package) -> Receipt:
-        files = [
-            {
-                "spec": file.spec,
-                "name": file.name,
-                "url": file.url,
-                "sha256": file.sha256,
-                "bytes": file.bytes,
-                "media_type": file.media_type,
-                "width": file.width,
-                "height": file.height,
-            }
-            for file in package.files
-        ]
-        data = _asset_fields(package) | {"files": files, "lineage": dict(package.lineage)}
+        names = ("spec", "name", "url", "sha256", "bytes", "media_type", "width", "height")
+        files = [{name: getattr(file, name) for name in names} for file in package.files]
+        data = package.asset_fields | {"files": files, "lineage": dict(package.lineage)}
         status = self._send(package.event_id, "asset.approved", data)
-        kept = [{"spec": file.spec, "name": file.name, "sha256": file.sha256} for file in package.files]
-        return Receipt(files=kept, status_code=status, message=f"answered {status}")
+        return Receipt(files=package.delivered_files, status_code=status, message=f"answered {status}")
 
     def remove(self, package: Package) -> Receipt:
-        status = self._send(package.event_id, "asset.recalled", _asset_fields(package))
+        status = self._send(package.event_id, "asset.recalled", package.asset_fields)
         return Receipt(status_code=status, message=f"answered {status}")
 
     def _send(self, message_id: str, type_: str, data: Mapping[str, Any]) -> int:
         """POST one message and return the status if it is 2xx. Raises DeliveryError otherwise."""
         timestamp = int(time.time())
-        body = json.dumps(
-            {"type": type_, "timestamp": datetime.fromtimestamp(timestamp, UTC).isoformat(), "data": data},
-            sort_keys=True,
-            ensure_ascii=False,
-        ).encode()
+        message = {"type": type_, "timestamp": datetime.fromtimestamp(timestamp, UTC).isoformat(), "data": data}
+        body = json.dumps(message, sort_keys=True, ensure_ascii=False).encode()
         headers = {
             "content-type": "application/json",
             "user-agent": "Proofline-Webhooks/1",
@@ -117,30 +99,16 @@ class Webhook:
         return fetching.Policy(schemes=frozenset({"https"}), ports=None)
 
 
-def _asset_fields(package: Package) -> dict[str, Any]:
-    return {
-        "asset": package.asset_id,
-        "sku": package.sku,
-        "brand": package.brand,
-        "campaign": package.campaign,
-    }
-
-
 def _check_answer(url: str, status: int, headers: Mapping[str, str]) -> int:
     if 200 <= status < 300:
         return status
     if status == 410:
-        raise DeliveryError(
-            f"{url} answered 410 Gone: it wants no more messages.", is_final=True, status_code=status, disables=True
-        )
+        message = f"{url} answered 410 Gone: it wants no more messages."
+        raise DeliveryError(message, is_final=True, status_code=status, disables=True)
     if 300 <= status < 400:
         elsewhere = fetching.redact_address(headers.get("location", "nowhere"))
-        raise DeliveryError(
-            f"{url} answered {status} (to {elsewhere}); redirects are not followed: enter the final address.",
-            status_code=status,
-        )
+        message = f"{url} answered {status} (to {elsewhere}); redirects are not followed: enter the final address."
+        raise DeliveryError(message, status_code=status)
     raise DeliveryError(
-        f"{url} answered {status}.",
-        status_code=status,
-        retry_after_seconds=retry_after(headers.get("retry-after", "")),
+        f"{url} answered {status}.", status_code=status, retry_after_seconds=retry_after(headers.get("retry-after", ""))
     )

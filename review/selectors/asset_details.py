@@ -8,6 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import Prefetch
+from django.utils import dateformat
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from core.errors import NotFound
 from core.models import Event, User
@@ -19,6 +22,20 @@ from review.models import Decision, Delivery
 from review.selectors import staleness
 from review.selectors.lineage import lineage
 from review.selectors.staleness import Staleness
+
+_DECIDED_SENTENCES = {
+    AssetState.APPROVED: gettext_lazy("Approved by %(person)s on %(day)s%(live)s."),
+    AssetState.REJECTED: gettext_lazy("Rejected by %(person)s on %(day)s%(reason)s."),
+    AssetState.REVOKED: gettext_lazy("Approval revoked by %(person)s on %(day)s: %(note)s"),
+    AssetState.REVISING: gettext_lazy("Sent back by %(person)s on %(day)s; round %(round)s of it."),
+}
+_SENTENCES = {
+    AssetState.MAKING: gettext_lazy("Being made."),
+    AssetState.FAILED: gettext_lazy("Could not be made; the run says why."),
+    AssetState.IN_REVIEW: gettext_lazy("Waits for review, round %(round)s."),
+    AssetState.STALE: gettext_lazy("Was approved; waits for another look because something changed%(live)s."),
+    AssetState.SUPERSEDED: gettext_lazy("Replaced by another image."),
+}
 
 
 @dataclass(frozen=True)
@@ -41,34 +58,17 @@ class AssetDetail:
 
 def asset_detail(*, user: User, asset_id: int) -> AssetDetail:
     """Return everything about one image. Raises NotFound outside the user's brands."""
-    asset = (
-        Asset.objects.visible_to(user)
-        .select_related(
-            "brand",
-            "campaign",
-            "subject",
-            "cell__run__prompt_version__template",
-            "cell__run__endpoint",
-            "current_version__master",
-            "current_version__job__endpoint",
-            "current_version__made_by",
-        )
-        .filter(pk=asset_id)
-        .first()
+    rows = Asset.objects.visible_to(user).select_related(
+        *("brand", "campaign", "subject", "cell__run__prompt_version__template", "cell__run__endpoint"),
+        *("current_version__master", "current_version__job__endpoint", "current_version__made_by"),
     )
+    asset = rows.filter(pk=asset_id).first()
     if asset is None:
-        raise NotFound(f"There is no image {asset_id}.")
-    decisions = list(
-        Decision.objects.filter(task__asset=asset)
-        .select_related("decided_by", "reason", "version", "task", "voids")
-        .order_by("id")
-    )
-    deliveries = list(
-        Delivery.objects.filter(asset=asset)
-        .select_related("destination")
-        .prefetch_related("attempt_rows")
-        .order_by("id")
-    )
+        raise NotFound(_("There is no image %(number)s.") % {"number": asset_id})
+    decision_rows = Decision.objects.filter(task__asset=asset).order_by("id")
+    decisions = list(decision_rows.select_related("decided_by", "reason", "version", "task", "voids"))
+    delivery_rows = Delivery.objects.filter(asset=asset).order_by("id")
+    deliveries = list(delivery_rows.select_related("destination").prefetch_related("attempt_rows"))
     version = asset.current_version
     approval = staleness.valid_approval(asset.pk, version.pk) if version else None
     return AssetDetail(
@@ -84,56 +84,42 @@ def asset_detail(*, user: User, asset_id: int) -> AssetDetail:
 
 
 def _versions(asset: Asset) -> list[AssetVersion]:
-    return list(
-        AssetVersion.objects.filter(asset=asset)
-        .select_related("master", "made_by", "job__endpoint")
-        .prefetch_related(
-            Prefetch("renditions", Rendition.objects.select_related("output_spec").order_by("output_spec_id")),
-            Prefetch("findings", Finding.objects.select_related("duplicate__asset__subject").order_by("id")),
-        )
-        .order_by("-round", "candidate")
-    )
+    rows = AssetVersion.objects.filter(asset=asset).select_related("master", "made_by", "job__endpoint")
+    files = Rendition.objects.select_related("output_spec").order_by("output_spec_id")
+    findings = Finding.objects.select_related("duplicate__asset__subject").order_by("id")
+    rows = rows.prefetch_related(Prefetch("renditions", files), Prefetch("findings", findings))
+    return list(rows.order_by("-round", "candidate"))
 
 
 def status_sentence(asset: Asset, decisions: Sequence[Decision], deliveries: Sequence[Delivery]) -> str:
     """Return the summary, such as "Approved by Ana Lopes on 14 Nov, live on Shopify since 15 Nov."."""
-    valid = [decision for decision in decisions if decision.kind not in {DecisionKind.UNDONE}]
-    last = valid[-1] if valid else None
+    valid = [decision for decision in decisions if decision.kind != DecisionKind.UNDONE]
     state = AssetState(asset.state)
-    if state == AssetState.APPROVED and last:
-        return f"Approved by {last.decided_by.display_name} on {_day(last.decided_at)}{_live_text(deliveries)}."
-    if state == AssetState.REJECTED and last:
-        why = f" ({last.reason.label})" if last.reason else ""
-        return f"Rejected by {last.decided_by.display_name} on {_day(last.decided_at)}{why}."
-    if state == AssetState.REVOKED and last:
-        return f"Approval revoked by {last.decided_by.display_name} on {_day(last.decided_at)}: {last.note}"
-    if state == AssetState.REVISING and last:
-        return f"Sent back by {last.decided_by.display_name} on {_day(last.decided_at)}; round {asset.round} of it."
-    plain = {
-        AssetState.MAKING: "Being made.",
-        AssetState.FAILED: "Could not be made; the run says why.",
-        AssetState.IN_REVIEW: f"Waits for review, round {asset.round}.",
-        AssetState.STALE: f"Was approved; waits for another look because something changed{_live_text(deliveries)}.",
-        AssetState.SUPERSEDED: "Replaced by another image.",
-    }
-    return plain.get(state, f"{state.label}.")
+    facts: dict[str, Any] = {"round": asset.round, "live": _live_text(deliveries)}
+    if valid and state in _DECIDED_SENTENCES:
+        last = valid[-1]
+        facts |= {"person": last.decided_by.display_name, "day": _day(last.decided_at), "note": last.note}
+        facts["reason"] = f" ({last.reason.label})" if last.reason else ""
+        return _DECIDED_SENTENCES[state] % facts
+    return _SENTENCES[state] % facts if state in _SENTENCES else f"{state.label}."
 
 
 def _live_text(deliveries: Sequence[Delivery]) -> str:
-    live = [
-        delivery
-        for delivery in deliveries
-        if delivery.desired == DesiredState.PRESENT and delivery.observed == ObservedState.PRESENT
-    ]
+    desired = [delivery for delivery in deliveries if delivery.desired == DesiredState.PRESENT]
+    live = [delivery for delivery in desired if delivery.observed == ObservedState.PRESENT]
     if live:
-        return ", live on " + " and ".join(
-            f"{delivery.destination.name} since {_day(delivery.changed_at)}" for delivery in live
-        )
+        places = [
+            _("%(destination)s since %(day)s")
+            % {"destination": delivery.destination.name, "day": _day(delivery.changed_at)}
+            for delivery in live
+        ]
+        return _(", live on %(places)s") % {"places": _(" and ").join(places)}
     failed = [delivery for delivery in deliveries if delivery.observed == ObservedState.FAILED]
     if failed:
-        return f"; delivery to {failed[0].destination.name} failed: {failed[0].error}"
-    return ", on its way" if any(delivery.desired == DesiredState.PRESENT for delivery in deliveries) else ""
+        facts = {"destination": failed[0].destination.name, "error": failed[0].error}
+        return _("; delivery to %(destination)s failed: %(error)s") % facts
+    return _(", on its way") if desired else ""
 
 
 def _day(at: datetime) -> str:
-    return f"{at.day} {at:%b}"
+    return dateformat.format(at, "j M")

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from campaigns.models import ReferencePhoto
 from campaigns.prompts.pieces import Piece
-from campaigns.selectors import campaigns as campaign_selectors
-from campaigns.selectors import prompts as prompt_selectors
 from core.errors import NotFound
-from core.models import User
+from core.models import Brand, User
 from generation import causes
 from generation.causes import Cause
 from generation.choices import HoldReason, JobState, Outcome
@@ -53,35 +53,22 @@ class CellDetail:
         return [(place, finding) for place, finding in enumerate(self.findings, 1) if finding.box]
 
 
-def cell_detail(*, user: User, run_id: int, cell_id: int) -> CellDetail:
-    """Return the details of one cell. Raises NotFound outside the user's brands and for a cell of another run.
+def cell_detail(*, user: User, brand: Brand, run_id: int, cell_id: int) -> CellDetail:
+    """Return the details of one cell. Raises NotFound for a cell of another brand or run.
 
     Eight queries for any number of attempts and findings.
     """
     rows = Asset.objects.visible_to(user).select_related(
-        "brand",
-        "subject",
-        "cell__run__campaign",
-        "cell__run__endpoint",
-        "cell__run__prompt_version__template",
-        "cell__run__prompt_version__style",
-        "current_version__master",
-        "current_version__job__endpoint",
+        *("brand", "subject", "cell__run__campaign", "cell__run__endpoint", "cell__run__prompt_version__template"),
+        *("cell__run__prompt_version__style", "current_version__master", "current_version__job__endpoint"),
     )
-    asset = rows.filter(cell_id=cell_id, cell__run_id=run_id).first()
+    asset = rows.filter(brand=brand, cell_id=cell_id, cell__run_id=run_id).first()
     if asset is None:
-        raise NotFound(f"Run {run_id} has no image {cell_id}.")
-    jobs = list(
-        Job.objects.filter(cell_id=cell_id, frozen__round=asset.round)
-        .select_related("frozen", "endpoint")
-        .order_by("frozen__candidate", "id")
-    )
-    version = asset.current_version or (
-        AssetVersion.objects.filter(asset=asset)
-        .select_related("master", "job__endpoint")
-        .order_by("-round", "candidate")
-        .first()
-    )
+        raise NotFound(_("Run %(run)s has no image %(image)s.") % {"run": run_id, "image": cell_id})
+    job_rows = Job.objects.filter(cell_id=cell_id, frozen__round=asset.round).select_related("frozen", "endpoint")
+    jobs = list(job_rows.order_by("frozen__candidate", "id"))
+    versions = AssetVersion.objects.filter(asset=asset).select_related("master", "job__endpoint")
+    version = asset.current_version or versions.order_by("-round", "candidate").first()
     retryable_jobs = [job for job in jobs if job.status in _RETRYABLE_STATES or job.hold_reason == HoldReason.QUOTA]
     broken = next(
         (job for job in jobs if job in retryable_jobs or (job.error and job.status == JobState.CANCELLED)), None
@@ -90,10 +77,8 @@ def cell_detail(*, user: User, run_id: int, cell_id: int) -> CellDetail:
     shown = made or broken or (jobs[0] if jobs else None)
     spec = shown.frozen.spec if shown else {}
     findings = list(version.findings.select_related("duplicate").all()) if version else []
-    problems = sorted(
-        (finding for finding in findings if finding.outcome != Outcome.PASS),
-        key=lambda finding: finding.outcome != Outcome.FAIL,
-    )
+    problems = [finding for finding in findings if finding.outcome != Outcome.PASS]
+    problems.sort(key=lambda finding: finding.outcome != Outcome.FAIL)
     return CellDetail(
         asset=asset,
         photo=failures.photos([asset.subject_id]).get(asset.subject_id),
@@ -101,9 +86,9 @@ def cell_detail(*, user: User, run_id: int, cell_id: int) -> CellDetail:
         jobs=jobs,
         retryable_jobs=retryable_jobs,
         attempts=_attempts(jobs),
-        cause=_cause(broken),
+        cause=_cause(broken) if broken else None,
         error=broken.error if broken else "",
-        prompt=_prompt(asset, spec),
+        prompt=prompt_pieces(asset, spec.get("prompt", "")),
         spec=spec,
         findings=problems,
         passed_checks=len(findings) - len(problems),
@@ -117,21 +102,10 @@ def _attempts(jobs: Sequence[Job]) -> list[Attempt]:
     return list(rows.order_by("-started_at", "-id")[:20])
 
 
-def _cause(job: Job | None) -> Cause | None:
-    if job is None:
-        return None
+def _cause(job: Job) -> Cause | None:
     return causes.find_cause(
         status=job.status, error_kind=job.error_kind, message=job.error, hold_reason=job.hold_reason
     )
-
-
-def _prompt(asset: Asset, spec: dict[str, Any]) -> list[Piece]:
-    subject = asset.subject
-    values = campaign_selectors.placeholder_values(
-        key=subject.key, name=subject.name, kind=subject.kind, attributes=subject.attributes
-    )
-    source = prompt_selectors.prompt_source(asset.cell.run.prompt_version)
-    return prompt_pieces(source, values | asset.cell.axis_values, spec.get("prompt", ""))
 
 
 def _decisions(asset: Asset) -> list[Decision]:

@@ -56,11 +56,8 @@ def changes(*, user: User, brand: Brand, since: int = 0, limit: int = 100) -> tu
     """
     access.require(user, Action.PULL, brand)
     newest = SealedEvent.objects.filter(brand=brand).order_by("-seq").values_list("seq", flat=True).first() or 0
-    seals = list(
-        SealedEvent.objects.filter(REPORTED_EVENTS, brand=brand, seq__gt=since, seq__lte=newest)
-        .select_related("event")
-        .order_by("seq")[:limit]
-    )
+    rows = SealedEvent.objects.filter(REPORTED_EVENTS, brand=brand, seq__gt=since, seq__lte=newest)
+    seals = list(rows.select_related("event").order_by("seq")[:limit])
     assets = Asset.objects.select_related("subject").in_bulk({seal.event.object_id for seal in seals})
     renditions = _renditions(seals)
     entries = [_change(seal, assets, renditions) for seal in seals]
@@ -71,17 +68,14 @@ def changes(*, user: User, brand: Brand, since: int = 0, limit: int = 100) -> tu
 def _renditions(seals: Sequence[SealedEvent]) -> dict[tuple[int, str, str], int]:
     """Return (version, spec, sha256) -> rendition id, for the entries with files."""
     versions = [seal.event.payload.get("version") for seal in seals if seal.event.type == "review.asset.released"]
-    rows = Rendition.objects.filter(version_id__in=versions).values_list(
-        "version_id", "output_spec__slug", "sha256", "pk"
-    )
-    return {(version, spec, sha256): pk for version, spec, sha256, pk in rows}
+    rows = Rendition.objects.filter(version_id__in=versions)
+    columns = rows.values_list("version_id", "output_spec__slug", "sha256", "pk")
+    return {(version, spec, sha256): pk for version, spec, sha256, pk in columns}
 
 
 def _change(seal: SealedEvent, assets: dict[int, Asset], renditions: dict[tuple[int, str, str], int]) -> Change:
-    event = seal.event
-    payload = event.payload
-    asset = assets[event.object_id]
-    kind = ENTRY_KINDS[event.type]
+    event, payload = seal.event, seal.event.payload
+    asset, kind = assets[event.object_id], ENTRY_KINDS[event.type]
     files: list[dict[str, Any]] = []
     if kind == "approved":
         kind = "replaced" if payload.get("replaces") else "approved"
@@ -94,9 +88,7 @@ def _change(seal: SealedEvent, assets: dict[int, Asset], renditions: dict[tuple[
 
 
 def usable_assets(*, user: User, brand: Brand, sku: str = "", spec: str = "") -> QuerySet[Any]:
-    """Return approved images whose approval is in effect, with subject, version and renditions.
-
-    Includes stale images that stay published until the next decision.
+    """Return approved images whose approval is in effect, and stale ones that stay published until the next decision.
 
     `asset.current_version.usable_renditions` lists the renditions, of one output spec when `spec` names it.
     """

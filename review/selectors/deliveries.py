@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from django.db.models import Count, QuerySet
+from django.utils.translation import gettext_lazy as _
 
 from core.models import Brand, User
 from review.choices import ObservedState
 from review.models import Delivery, Destination
 
 _STATE_LABELS = {
-    "failed": "failed",
-    "sending": "being sent",
-    "present": "live",
-    "removing": "being removed",
-    "absent": "not there",
+    "failed": _("failed"),
+    "sending": _("being sent"),
+    "present": _("live"),
+    "removing": _("being removed"),
+    "absent": _("not there"),
 }
 
 
@@ -29,7 +30,6 @@ def matching_deliveries(user: User, brand: Brand, *, state: str = "", destinatio
 
 
 def destinations(user: User, brand: Brand) -> QuerySet[Destination]:
-    """Return the brand's destinations."""
     rows: QuerySet[Destination] = Destination.objects.visible_to(user).filter(brand=brand)
     return rows
 
@@ -38,4 +38,4 @@ def count_by_state(user: User, brand: Brand) -> list[tuple[str, str, int]]:
     """Return (observed state, its label, count); failed ones come first. One query."""
     rows = Delivery.objects.visible_to(user).filter(destination__brand=brand).order_by()
     totals = dict(rows.values_list("observed").annotate(count=Count("pk")))
-    return [(state, words, totals[state]) for state, words in _STATE_LABELS.items() if state in totals]
+    return [(state, str(label), totals[state]) for state, label in _STATE_LABELS.items() if state in totals]

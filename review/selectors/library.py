@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet
@@ -15,8 +15,6 @@ from review.choices import ObservedState
 from review.models import Delivery
 
 PAGE_SIZE = 60
-#: States that the library never shows.
-HIDDEN_STATES = (AssetState.SUPERSEDED,)
 
 
 @dataclass(frozen=True)
@@ -29,8 +27,6 @@ class Filters:
     run_id: int | None = None
     problem: str = ""
     live: str = ""
-    axis: Mapping[str, str] = field(default_factory=dict)
-    with_sandbox: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,45 +39,33 @@ class Page:
 
 @dataclass(frozen=True)
 class Facet:
-    """One filter value, and how many images have it."""
-
     value: str
     label: str
     count: int
 
 
-def page(
-    *, user: User, brand: Brand, filters: Filters | None = None, after: int | None = None, size: int = PAGE_SIZE
-) -> Page:
+def page(*, user: User, brand: Brand, filters: Filters, after: int | None = None) -> Page:
     """Return the next images below id `after`, newest first. Four queries."""
-    matches = matching_assets(user=user, brand=brand, filters=filters or Filters())
-    if after is not None:
-        matches = matches.filter(pk__lt=after)
-    assets = list(
-        matches.select_related(
-            "subject", "campaign", "cell", "current_version__master", "current_version__job__endpoint"
-        )
-        .prefetch_related(
-            Prefetch("current_version__renditions", Rendition.objects.select_related("output_spec").order_by("id"))
-        )
-        .order_by("-pk")[: size + 1]
+    rows = matching_assets(user=user, brand=brand, filters=filters).select_related(
+        "subject", "campaign", "cell", "current_version__master", "current_version__job__endpoint"
     )
-    return Page(assets[:size], assets[size - 1].pk if len(assets) > size else None)
+    if after is not None:
+        rows = rows.filter(pk__lt=after)
+    files = Rendition.objects.select_related("output_spec").order_by("id")
+    rows = rows.prefetch_related(Prefetch("current_version__renditions", files)).order_by("-pk")
+    assets = list(rows[: PAGE_SIZE + 1])
+    return Page(assets[:PAGE_SIZE], assets[PAGE_SIZE - 1].pk if len(assets) > PAGE_SIZE else None)
 
 
 def matching_assets(*, user: User, brand: Brand, filters: Filters) -> QuerySet[Any]:
     """Return all images that match the filters, unordered; for counts, selections and the ZIP."""
-    assets = Asset.objects.visible_to(user).filter(brand=brand).exclude(state__in=HIDDEN_STATES)
-    if not filters.with_sandbox:
-        assets = assets.filter(is_sandbox=False)
+    assets = Asset.objects.visible_to(user).filter(brand=brand, is_sandbox=False).exclude(state=AssetState.SUPERSEDED)
     if filters.states:
         assets = assets.filter(state__in=filters.states)
     if filters.campaign_id:
         assets = assets.filter(campaign_id=filters.campaign_id)
     if filters.run_id:
         assets = assets.filter(cell__run_id=filters.run_id)
-    for name, value in filters.axis.items():
-        assets = assets.filter(cell__axis_values__contains={name: value})
     for term in filters.text.split():
         assets = assets.filter(
             Q(subject__key__icontains=term) | Q(subject__name__icontains=term) | Q(campaign__name__icontains=term)
@@ -99,32 +83,23 @@ def matching_assets(*, user: User, brand: Brand, filters: Filters) -> QuerySet[A
     return assets
 
 
-def facets(*, user: User, brand: Brand, filters: Filters | None = None) -> dict[str, list[Facet]]:
-    """Count the images of each state, campaign and problem, each facet counted without its own filter: four
-    queries."""
-    filters = filters or Filters()
-    by_state = (
-        matching_assets(user=user, brand=brand, filters=replace(filters, states=()))
-        .values("state")
-        .annotate(count=Count("pk"))
-        .order_by("state")
-    )
-    by_campaign = (
-        matching_assets(user=user, brand=brand, filters=replace(filters, campaign_id=None))
-        .values("campaign_id", "campaign__name")
-        .annotate(count=Count("pk"))
-        .order_by("campaign__name")
-    )
-    current = matching_assets(user=user, brand=brand, filters=replace(filters, problem="")).values("current_version")
-    by_problem = (
-        Finding.objects.filter(version__in=current)
-        .exclude(outcome="pass")
-        .values("check_name")
-        .annotate(count=Count("pk"))
-        .order_by("check_name")
-    )
+def facets(*, user: User, brand: Brand, filters: Filters) -> dict[str, list[Facet]]:
+    """Count the images of each state, campaign and problem, each facet without its own filter. Three queries."""
+
+    def matches(**without: Any) -> QuerySet[Any]:
+        return matching_assets(user=user, brand=brand, filters=replace(filters, **without))
+
+    findings = Finding.objects.filter(version__in=matches(problem="").values("current_version"))
+    by_state = _count(matches(states=()), "state")
+    by_campaign = _count(matches(campaign_id=None), "campaign_id", "campaign__name")
+    by_problem = _count(findings.exclude(outcome="pass"), "check_name")
     return {
-        "states": [Facet(row["state"], str(AssetState(row["state"]).label), row["count"]) for row in by_state],
-        "campaigns": [Facet(str(row["campaign_id"]), row["campaign__name"], row["count"]) for row in by_campaign],
-        "problems": [Facet(row["check_name"], row["check_name"].replace("_", " "), row["count"]) for row in by_problem],
+        "states": [Facet(state, str(AssetState(state).label), count) for state, count in by_state],
+        "campaigns": [Facet(str(pk), name, count) for pk, name, count in by_campaign],
+        "problems": [Facet(name, name.replace("_", " "), count) for name, count in by_problem],
     }
+
+
+def _count(rows: QuerySet[Any], *columns: str) -> QuerySet[Any]:
+    """Return the values of the columns with their count, in the order of the last column."""
+    return rows.values_list(*columns).annotate(count=Count("pk")).order_by(columns[-1])

@@ -25,12 +25,7 @@ def lineage(version: AssetVersion, approval: Decision | None = None) -> dict[str
         "campaign": {"slug": asset.campaign.slug, "name": asset.campaign.name},
         "run": {"id": run.pk, "name": run.name, "stage": run.stage},
         "axes": asset.cell.axis_values,
-        "version": {
-            "id": version.pk,
-            "round": version.round,
-            "candidate": version.candidate,
-            "source": version.source,
-        },
+        "version": {"id": version.pk, "round": version.round, "candidate": version.candidate, "source": version.source},
         "master": {"sha256": version.master.sha256, "width": version.master.width, "height": version.master.height},
     }
     prompt = run.prompt_version
@@ -62,7 +57,8 @@ def _making(version: AssetVersion) -> dict[str, Any]:
     if spec is None or version.job is None:
         return {}
     attempt = version.job.attempt_rows.filter(outcome="succeeded").order_by("-number").first()
-    details = attempt.details if attempt else {}
+    details, endpoint = attempt.details if attempt else {}, version.job.endpoint
+    model = {"name": details.get("model", ""), "revision": details.get("revision", "")}
     return {
         **_scene(version, spec),
         **_map(version, spec),
@@ -72,12 +68,7 @@ def _making(version: AssetVersion) -> dict[str, Any]:
         "parameters": spec.spec.get("parameters", {}),
         "images": {role: ref["sha256"] for role, ref in spec.spec.get("images", {}).items()},
         "fingerprint": spec.fingerprint,
-        "model": {
-            "engine": version.job.endpoint.engine,
-            "endpoint": version.job.endpoint.slug,
-            "name": details.get("model", ""),
-            "revision": details.get("revision", ""),
-        },
+        "model": {"engine": endpoint.engine, "endpoint": endpoint.slug, **model},
     }
 
 
@@ -92,12 +83,8 @@ def _scene(version: AssetVersion, spec: JobSpec) -> dict[str, Any]:
     if scene_version is None:
         return {SCENE: plain}
     plain |= {"concept": scene_version.asset.subject.key, "name": scene_version.asset.subject.name}
-    made = {
-        "asset": scene_version.asset_id,
-        "version": scene_version.pk,
-        "round": scene_version.round,
-        "candidate": scene_version.candidate,
-    }
+    made = {"asset": scene_version.asset_id, "version": scene_version.pk}
+    made |= {"round": scene_version.round, "candidate": scene_version.candidate}
     return {SCENE: {**plain, **made, "engine": scene_version.job.endpoint.engine if scene_version.job else ""}}
 
 
@@ -107,12 +94,8 @@ def _map(version: AssetVersion, spec: JobSpec) -> dict[str, Any]:
     key = spec.spec.get("parameters", {}).get(CONTROL_MAP)
     if ref is None or not key:
         return {}
-    photos = ReferencePhoto.objects.filter(
-        sha256=ref["sha256"],
-        subject__brand_id=version.asset.brand_id,
-        subject__kind=SubjectKind.CONCEPT,
-        subject__key=key,
-    )
+    photos = ReferencePhoto.objects.filter(sha256=ref["sha256"], subject__kind=SubjectKind.CONCEPT, subject__key=key)
+    photos = photos.filter(subject__brand_id=version.asset.brand_id)
     photo = photos.select_related("subject").order_by("pk").first()
     photo_fields = {"name": photo.subject.name, "subject": photo.subject_id, "photo": photo.pk} if photo else {}
     return {MAP: {"concept": key, "sha256": ref["sha256"], **photo_fields}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from django.db import connection
 
@@ -79,33 +80,28 @@ class Results:
 def results(version_ids: Sequence[int]) -> dict[int, Results]:
     """Return version id -> results. Three queries and one per version for images. The caller checks permissions."""
     ids = list(version_ids)
-    kinds: dict[int, list[tuple[str, str, int]]] = {}
-    with connection.cursor() as cursor:
-        cursor.execute(_FIRST_DECISIONS_SQL, [ids])
-        for version_id, kind, reason, count in cursor.fetchall():
-            kinds.setdefault(version_id, []).append((kind, reason, count))
-        cursor.execute(_IMAGE_COUNTS_SQL, [ids])
-        made = {row[0]: row[1:] for row in cursor.fetchall()}
-        cursor.execute(_COST_SQL, [ids])
-        costs = dict(cursor.fetchall())
-        images = {}
-        for version_id in ids:
-            cursor.execute(_NEWEST_IMAGES_SQL, [version_id, MAX_IMAGES])
-            images[version_id] = tuple(Image(*row) for row in cursor.fetchall())
+    decisions = _fetch(_FIRST_DECISIONS_SQL, ids)
+    counts = {version_id: (made, sandbox) for version_id, made, sandbox in _fetch(_IMAGE_COUNTS_SQL, ids)}
+    costs = dict(_fetch(_COST_SQL, ids))
     by_version = {}
     for version_id in ids:
-        kind_counts = kinds.get(version_id, [])
-        reasons = sorted(
-            ((label, count) for _, label, count in kind_counts if label), key=lambda pair: (-pair[1], pair[0])
-        )
-        counts = made.get(version_id, (0, 0))
+        own = [(kind, reason, count) for pk, kind, reason, count in decisions if pk == version_id]
+        reasons = sorted(((reason, count) for _, reason, count in own if reason), key=lambda pair: (-pair[1], pair[0]))
+        made, sandbox_images = counts.get(version_id, (0, 0))
         by_version[version_id] = Results(
-            decided=sum(count for _, _, count in kind_counts),
-            approved_at_first_look=sum(count for kind, _, count in kind_counts if kind == "approved"),
+            decided=sum(count for _, _, count in own),
+            approved_at_first_look=sum(count for kind, _, count in own if kind == "approved"),
             reasons=tuple(reasons[:4]),
-            made=counts[0],
-            sandbox_images=counts[1],
+            made=made,
+            sandbox_images=sandbox_images,
             cost=costs.get(version_id, Decimal(0)),
-            images=images[version_id],
+            images=tuple(Image(*row) for row in _fetch(_NEWEST_IMAGES_SQL, version_id, MAX_IMAGES)),
         )
     return by_version
+
+
+def _fetch(statement: str, *values: Any) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows

@@ -248,17 +248,8 @@ class Report:
     weeks: Sequence[Week] = field(default_factory=tuple)
 
 
-def run_report(run: Run) -> Report:
-    """Return the report of one run. The caller checks permissions. Eight queries."""
-    return _report([run])
-
-
-def campaign_report(*, user: User, campaign: Campaign) -> Report:
-    """Return the report of a campaign: its released runs except sandbox runs. Nine queries."""
-    return _report(reported_runs(user=user, campaign=campaign))
-
-
 def reported_runs(*, user: User, campaign: Campaign) -> list[Run]:
+    """Return the runs in the report of a campaign: the released ones without sandbox runs."""
     rows = Run.objects.visible_to(user).filter(campaign=campaign, released_at__isnull=False)
     return list(rows.exclude(stage=Stage.SANDBOX).select_related("requested_by").order_by("-id"))
 
@@ -277,10 +268,11 @@ IMAGE_COLUMNS = (
 )  # fmt: skip
 
 
-def _report(runs: list[Run]) -> Report:
-    ids = [run.pk for run in runs]
+def report(runs: Sequence[Run]) -> Report:
+    """Return the report of these runs. The caller checks permissions. Eight queries."""
     by_run = {run.pk: run for run in runs}
-    money = _money_by_run(ids, by_run)
+    ids = list(by_run)
+    money = _money_by_run(by_run)
     by_version: dict[int, Money] = {}
     for run in runs:
         by_version[run.prompt_version_id] = by_version.get(run.prompt_version_id, Money()) + money[run.pk]
@@ -310,8 +302,8 @@ def _report(runs: list[Run]) -> Report:
     )
 
 
-def _money_by_run(ids: list[int], by_run: Mapping[int, Run]) -> dict[int, Money]:
-    ledger = {run_id: (spent, promised) for run_id, spent, promised in _fetch(_MONEY_SQL, ids)}
+def _money_by_run(by_run: Mapping[int, Run]) -> dict[int, Money]:
+    ledger = {run_id: (spent, promised) for run_id, spent, promised in _fetch(_MONEY_SQL, list(by_run))}
     money = {}
     for pk, run in by_run.items():
         spent, promised = ledger.get(pk, (Decimal(0), Decimal(0)))

@@ -49,9 +49,5 @@ def valid_approvals(asset_id: int) -> Q:
 
 def valid_approval(asset_id: int, version_id: int | None) -> Decision | None:
     """Return the newest valid approval of a version."""
-    return (
-        Decision.objects.filter(valid_approvals(asset_id), version_id=version_id)
-        .select_related("decided_by", "task")
-        .order_by("-id")
-        .first()
-    )
+    rows = Decision.objects.filter(valid_approvals(asset_id), version_id=version_id)
+    return rows.select_related("decided_by", "task").order_by("-id").first()

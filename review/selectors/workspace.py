@@ -9,17 +9,18 @@ from typing import Any
 
 from django.db.models import Prefetch
 from django.urls import reverse
+from django.utils.translation import gettext as _
 
 from campaigns import prompts
 from campaigns.models import Cutout, ReferencePhoto
-from campaigns.prompts import PromptSource
 from campaigns.prompts.pieces import Piece, split_text
 from campaigns.selectors import campaigns as campaign_selectors
 from campaigns.selectors import prompts as prompt_selectors
 from core.models import User
 from core.templatetags.proofline import SWATCHES, image, swatch
+from generation.choices import Outcome
 from generation.engines import base as engines
-from generation.models import AssetVersion, Finding, JobSpec, Rendition
+from generation.models import Asset, AssetVersion, Finding, JobSpec, Master, Rendition
 from generation.selectors import inputs
 from review import pins
 from review.choices import TaskState
@@ -78,23 +79,15 @@ class TaskDetail:
     items_by_exception: list[dict[str, str]] = field(default_factory=list)
 
 
-def _renditions() -> Prefetch[Any]:
-    return Prefetch("renditions", Rendition.objects.select_related("output_spec").order_by("output_spec_id"))
-
-
 def candidates_by_asset(tasks: Iterable[ReviewTask]) -> dict[int, list[AssetVersion]]:
     """Return the candidates of each task's round by asset id, with master, renditions and findings. Four queries."""
     rounds = {task.asset_id: task.round for task in tasks}
-    candidates = (
-        AssetVersion.objects.filter(asset_id__in=rounds)
-        .select_related("master", "job__endpoint")
-        .prefetch_related(
-            _renditions(), Prefetch("findings", Finding.objects.select_related("duplicate").order_by("id"))
-        )
-        .order_by("candidate")
-    )
+    files = Rendition.objects.select_related("output_spec").order_by("output_spec_id")
+    findings = Finding.objects.select_related("duplicate").order_by("id")
+    candidates = AssetVersion.objects.filter(asset_id__in=rounds).select_related("master", "job__endpoint")
+    candidates = candidates.prefetch_related(Prefetch("renditions", files), Prefetch("findings", findings))
     by_asset: dict[int, list[AssetVersion]] = {}
-    for version in candidates:
+    for version in candidates.order_by("candidate"):
         if version.round == rounds[version.asset_id]:
             by_asset.setdefault(version.asset_id, []).append(version)
     return by_asset
@@ -125,8 +118,12 @@ def _first_photos(subject_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
     photos: dict[int, dict[str, Any]] = {}
     stored = ReferencePhoto.objects.filter(subject_id__in=set(subject_ids), status="ready")
     for photo in stored.order_by("subject_id", "-position", "-id"):
-        photos[photo.subject_id] = {"src": image("photo", photo), "width": photo.width, "height": photo.height}
+        photos[photo.subject_id] = _image_json("photo", photo)
     return photos
+
+
+def _image_json(kind: str, item: ReferencePhoto | Master | Rendition) -> dict[str, Any]:
+    return {"src": image(kind, item), "width": item.width, "height": item.height}
 
 
 def _previous_versions(tasks: Iterable[ReviewTask]) -> dict[int, list[dict[str, Any]]]:
@@ -139,16 +136,9 @@ def _previous_versions(tasks: Iterable[ReviewTask]) -> dict[int, list[dict[str, 
     for decision in judged.select_related("version__master", "version__job__endpoint"):
         version = decision.version
         if version.round < rounds[version.asset_id] and version.asset_id not in earlier:
-            master = version.master
-            earlier[version.asset_id] = [
-                {
-                    "src": image("master", master),
-                    "width": master.width,
-                    "height": master.height,
-                    "label": f"Round {version.round}",
-                    "disclaimer": version.disclaimer,
-                }
-            ]
+            label = _("Round %(number)d") % {"number": version.round}
+            shown = _image_json("master", version.master) | {"label": label, "disclaimer": version.disclaimer}
+            earlier[version.asset_id] = [shown]
     return earlier
 
 
@@ -156,7 +146,6 @@ def _task_card(
     task: ReviewTask, versions: Sequence[AssetVersion], moved: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     subject = task.asset.subject
-    brand = task.brand.slug
     return {
         "id": task.pk,
         "asset": task.asset_id,
@@ -167,47 +156,27 @@ def _task_card(
         "current": task.asset.current_version_id,
         "ask": [item for item in task.checklist_version.items if item["mode"] == "ask"],
         "versions": [_version_card(version, task, moved) for version in versions],
-        "sidebar": reverse("task_sidebar", args=[brand, task.pk]),
+        "sidebar": reverse("task_sidebar", args=[task.brand.slug, task.pk]),
     }
 
 
 def _version_card(version: AssetVersion, task: ReviewTask, moved: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    renditions = list(version.renditions.all())
     master = version.master
-    shipped = files_to_deliver(version)
+    files = [
+        _file_json("rendition", rendition, rendition.output_spec.slug, rendition.output_spec.background)
+        for rendition in files_to_deliver(version)
+    ]
     return {
         "id": version.pk,
         "candidate": version.candidate,
-        "seen": pins.current_state(version, task, renditions, moved).token,
+        "seen": pins.current_state(version, task, version.renditions.all(), moved).token,
         "outcome": version.worst_outcome,
         "disclaimer": version.disclaimer,
         "strip": image("master", master, STRIP_PX),
         "sheet": image("master", master, SHEET_PX),
         "width": master.width,
         "height": master.height,
-        "files": [
-            {
-                "spec": rendition.output_spec.slug,
-                "src": image("rendition", rendition),
-                "width": rendition.width,
-                "height": rendition.height,
-                "bytes": rendition.bytes,
-                "format": rendition.image_format,
-                "background": rendition.output_spec.background,
-            }
-            for rendition in shipped
-        ]
-        or [
-            {
-                "spec": "master",
-                "src": image("master", master),
-                "width": master.width,
-                "height": master.height,
-                "bytes": master.bytes,
-                "format": master.image_format,
-                "background": "",
-            }
-        ],
+        "files": files or [_file_json("master", master, "master", "")],
         "marks": [
             {"check": finding.check_name, "outcome": finding.outcome, "message": finding.message, "box": finding.box}
             for finding in version.findings.all()
@@ -216,73 +185,56 @@ def _version_card(version: AssetVersion, task: ReviewTask, moved: Sequence[Mappi
     }
 
 
+def _file_json(kind: str, file: Master | Rendition, spec: str, background: str) -> dict[str, Any]:
+    details = {"spec": spec, "bytes": file.bytes, "format": file.image_format, "background": background}
+    return _image_json(kind, file) | details
+
+
 def files_to_deliver(version: AssetVersion) -> list[Rendition]:
     """Return the files of a version that would be delivered, largest first; its renditions are loaded already."""
-    newest = pins.newest_by_spec(version.renditions.all())
-    return sorted(
-        newest.values(), key=lambda rendition: (-rendition.width * rendition.height, rendition.output_spec.slug)
-    )
+    newest = pins.newest_by_spec(version.renditions.all()).values()
+    return sorted(newest, key=lambda file: (-file.width * file.height, file.output_spec.slug))
 
 
 def task_detail(*, task: ReviewTask, user: User) -> TaskDetail:
     """Return the sidebar of one task. The caller checks that `user` may see the task."""
-    asset = task.asset
-    cell = asset.cell
-    run = cell.run
-    candidates = [
-        CandidateDetail(
-            version, files_to_deliver(version), sum(finding.outcome == "pass" for finding in version.findings.all())
-        )
-        for version in candidates_by_asset([task]).get(asset.pk, [])
-    ]
-    frozen = JobSpec.objects.filter(cell=cell, round__lte=task.round).order_by("-round", "candidate").first()
+    asset, subject = task.asset, task.asset.subject
+    run = asset.cell.run
+    frozen = JobSpec.objects.filter(cell=asset.cell, round__lte=task.round).order_by("-round", "candidate").first()
     spec = frozen.spec if frozen else {}
-    source = prompt_selectors.prompt_source(run.prompt_version)
-    subject = asset.subject
-    values = campaign_selectors.placeholder_values(
-        key=subject.key, name=subject.name, kind=subject.kind, attributes=subject.attributes
-    )
-    values |= cell.axis_values
-    endpoint = run.endpoint
-    controls = engines.build(endpoint.engine, endpoint.config).capabilities().controls
+    prompt, backdrop = spec.get("prompt", ""), str(spec.get("parameters", {}).get("backdrop", ""))
+    controls = engines.build(run.endpoint.engine, run.endpoint.config).capabilities().controls
+    decisions = Decision.objects.visible_to(user).filter(task__asset=asset).order_by("-id")
     items = task.checklist_version.items
     return TaskDetail(
         task=task,
-        candidates=candidates,
+        candidates=[_candidate_detail(version) for version in candidates_by_asset([task]).get(asset.pk, [])],
         photos=_photos(asset.subject_id, user),
-        facts=[(name, value) for name, value in asset.subject.attributes.items() if name not in SWATCHES and value],
-        colour_hex=swatch(asset.subject.attributes),
-        prompt=prompt_pieces(source, values, spec.get("prompt", "")),
+        facts=[(name, value) for name, value in subject.attributes.items() if name not in SWATCHES and value],
+        colour_hex=swatch(subject.attributes),
+        prompt=prompt_pieces(asset, prompt),
         negative=spec.get("negative", ""),
         seed=spec.get("seed"),
         control_values=list_control_values(spec, controls),
-        history=list(
-            Decision.objects.visible_to(user)
-            .filter(task__asset=asset)
-            .select_related("decided_by", "reason", "version", "voids")
-            .order_by("-id")[:12]
-        ),
-        guide_excerpt=guide_excerpts.guide_excerpt(
-            run,
-            brand_id=task.brand_id,
-            prompt=spec.get("prompt", ""),
-            backdrop=str(spec.get("parameters", {}).get("backdrop", "")),
-        ),
+        history=list(decisions.select_related("decided_by", "reason", "version", "voids")[:12]),
+        guide_excerpt=guide_excerpts.guide_excerpt(run, brand_id=task.brand_id, prompt=prompt, backdrop=backdrop),
         staleness=staleness.get_staleness(asset),
         items_to_answer=[item for item in items if item["mode"] == "ask"],
         items_by_exception=[item for item in items if item["mode"] != "ask"],
     )
 
 
+def _candidate_detail(version: AssetVersion) -> CandidateDetail:
+    passed = sum(finding.outcome == Outcome.PASS for finding in version.findings.all())
+    return CandidateDetail(version, files_to_deliver(version), passed)
+
+
 def recent_decisions(*, user: User, brand_id: int, count: int = 5) -> list[Decision]:
     """Return the user's last valid decisions in a brand, newest last, with the data of the filmstrip."""
-    decisions = (
-        Decision.objects.visible_to(user)
-        .filter(decided_by=user, task__brand_id=brand_id, voided_by__isnull=True, voids__isnull=True)
-        .select_related("task__asset__subject", "version__master", "version__job__endpoint")
-        .order_by("-id")[:count]
-    )
-    return list(decisions)[::-1]
+    decisions = Decision.objects.visible_to(user).filter(decided_by=user, task__brand_id=brand_id)
+    valid = decisions.filter(voided_by__isnull=True, voids__isnull=True).order_by("-id")
+    related = ("task__asset__subject", "version__master", "version__job__endpoint")
+    return list(valid.select_related(*related)[:count])[::-1]
 
 
 def reasons(*, brand_id: int) -> list[Reason]:
@@ -295,24 +247,24 @@ def open_tasks(*, user: User, brand_id: int) -> Any:
     return ReviewTask.objects.visible_to(user).filter(brand_id=brand_id, state=TaskState.OPEN)
 
 
-def prompt_pieces(source: PromptSource, values: dict[str, Any], sent: str) -> list[Piece]:
+def prompt_pieces(asset: Asset, sent: str) -> list[Piece]:
     """Return the sent prompt in pieces, cut at the values; one plain piece if a later round changed its words."""
+    subject = asset.subject
+    values = campaign_selectors.placeholder_values(
+        key=subject.key, name=subject.name, kind=subject.kind, attributes=subject.attributes
+    )
+    source = prompt_selectors.prompt_source(asset.cell.run.prompt_version)
     try:
-        rendered = prompts.render(source, values)
+        rendered = prompts.render(source, values | asset.cell.axis_values)
     except ValueError:
         return [Piece(sent)]
-    if rendered.text != sent:
-        return [Piece(sent)]
-    return split_text(rendered.text, rendered.spans)
+    return split_text(rendered.text, rendered.spans) if rendered.text == sent else [Piece(sent)]
 
 
 def _photos(subject_id: int, user: User) -> list[ReferencePhoto]:
-    return list(
-        ReferencePhoto.objects.visible_to(user)
-        .filter(subject_id=subject_id, status="ready")
-        .prefetch_related(Prefetch("cutouts", Cutout.objects.filter(is_accepted=True)))
-        .order_by("position", "id")
-    )
+    rows = ReferencePhoto.objects.visible_to(user).filter(subject_id=subject_id, status="ready")
+    accepted = Prefetch("cutouts", Cutout.objects.filter(is_accepted=True))
+    return list(rows.prefetch_related(accepted).order_by("position", "id"))
 
 
 def list_control_values(spec: dict[str, Any], controls: Sequence[engines.Control]) -> list[ControlValue]:

@@ -12,12 +12,13 @@ from django.utils.translation import gettext as _
 
 from core import access
 from core.access import Action
+from core.csv_files import escape_formula
 from core.errors import Invalid
 from core.models import Brand, User
 from generation.choices import AssetState
 from generation.models import Asset
 from review.delivery.base import DeliveryError, DeliveryFile
-from review.delivery.folder import MANIFEST_COLUMNS, escape_formula
+from review.delivery.folder import MANIFEST_COLUMNS
 from review.selectors.lineage import lineage
 from review.services import packages
 

@@ -6,7 +6,6 @@ from django.http import HttpResponseBase
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from core.errors import NotFound
 from core.pages import BrandRequest, brand_page
 from review.selectors import cells
 
@@ -14,9 +13,7 @@ from review.selectors import cells
 @require_safe
 @brand_page()
 def detail(request: BrandRequest, run_id: int, cell_id: int) -> HttpResponseBase:
-    detail = cells.cell_detail(user=request.user, run_id=run_id, cell_id=cell_id)
-    if detail.asset.brand_id != request.brand.pk:
-        raise NotFound(f"Run {run_id} has no image {cell_id}.")
+    detail = cells.cell_detail(user=request.user, brand=request.brand, run_id=run_id, cell_id=cell_id)
     is_fragment = request.headers.get("X-Requested-With") == "drawer"
     name = "review/cell_drawer.html" if is_fragment else "review/cell.html"
     answer = render(request, name, {"detail": detail, "run": detail.asset.cell.run})

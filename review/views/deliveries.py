@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
-from typing import Any
-
 from django.contrib import messages
-from django.http import HttpResponseBase, StreamingHttpResponse
+from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
+from core import csv_files
 from core.access import Action, can
 from core.choices import StaleUse
 from core.pages import BrandRequest, brand_page, parse_row_id
 from core.services import brands
 from review.choices import DesiredState
-from review.delivery.folder import escape_formula
+from review.models import Delivery
 from review.selectors import deliveries as selectors
 
 PAGE_SIZE = 100
+CSV_COLUMNS = ("sku", "campaign", "destination", "wanted", "state", "attempts", "changed", "cause")
 
 
 @require_safe
@@ -30,15 +28,14 @@ def index(request: BrandRequest) -> HttpResponseBase:
     state, chosen = request.GET.get("state", ""), request.GET.get("destination", "")
     deliveries = selectors.matching_deliveries(request.user, request.brand, state=state, destination=chosen)
     if request.GET.get("format") == "csv":
-        answer = StreamingHttpResponse(_csv_lines(deliveries), content_type="text/csv; charset=utf-8")
-        answer["Content-Disposition"] = f'attachment; filename="{request.brand.slug}-deliveries.csv"'
-        return answer
+        rows = map(_csv_row, deliveries.iterator(chunk_size=500))
+        return csv_files.response(f"{request.brand.slug}-deliveries", CSV_COLUMNS, rows)
     if before := parse_row_id(request.GET.get("before", "")):
         deliveries = deliveries.filter(pk__lt=before)
-    rows = list(deliveries[: PAGE_SIZE + 1])
+    shown = list(deliveries[: PAGE_SIZE + 1])
     context = {
-        "deliveries": rows[:PAGE_SIZE],
-        "next_before": rows[PAGE_SIZE - 1].pk if len(rows) > PAGE_SIZE else None,
+        "deliveries": shown[:PAGE_SIZE],
+        "next_before": shown[PAGE_SIZE - 1].pk if len(shown) > PAGE_SIZE else None,
         "destinations": selectors.destinations(request.user, request.brand),
         "counts": selectors.count_by_state(request.user, request.brand),
         "state": state,
@@ -58,26 +55,14 @@ def stale_use(request: BrandRequest) -> HttpResponseBase:
     return redirect("deliveries", request.brand.slug)
 
 
-class _LineWriter:
-    def write(self, value: str) -> str:
-        return value
-
-
-def _csv_lines(deliveries: Any) -> Iterator[str]:
-    writer = csv.writer(_LineWriter())
-    yield "\ufeff" + writer.writerow(
-        ["sku", "campaign", "destination", "wanted", "state", "attempts", "changed", "cause"]
-    )
-    for delivery in deliveries.iterator(chunk_size=500):
-        desired = "there" if delivery.desired == DesiredState.PRESENT else "not there"
-        cells = [
-            delivery.asset.subject.key,
-            delivery.asset.campaign.name,
-            delivery.destination.name,
-            desired,
-            delivery.get_observed_display(),
-            delivery.attempts,
-            delivery.changed_at.isoformat(),
-            delivery.error,
-        ]
-        yield writer.writerow([escape_formula(str(cell)) for cell in cells])
+def _csv_row(delivery: Delivery) -> list[str | int]:
+    return [
+        delivery.asset.subject.key,
+        delivery.asset.campaign.name,
+        delivery.destination.name,
+        "there" if delivery.desired == DesiredState.PRESENT else "not there",
+        delivery.get_observed_display(),
+        delivery.attempts,
+        delivery.changed_at.isoformat(),
+        delivery.error,
+    ]

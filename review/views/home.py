@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -10,7 +11,6 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_safe
@@ -74,34 +74,22 @@ def home(request: BrandRequest) -> HttpResponseBase:
 
 
 def _newest_images(request: BrandRequest, **lookups: Any) -> list[tuple[int, str]]:
-    """Return (version id, disclaimer) of the newest images."""
     return selectors.newest_versions(request.user, request.brand, limit=MAX_THUMBNAILS, **lookups)
 
 
 def _review_reminders(request: BrandRequest) -> list[Reminder]:
-    brand_queues = queues.brand_queues(user=request.user)
-    queue = next((queue for queue in brand_queues if queue.brand_id == request.brand.pk), None)
-    if queue is None or not queue.waiting_count:
+    queue = queues.brand_queue(user=request.user, brand=request.brand)
+    if not queue.waiting_count:
         return _other_reviewers_reminders(request)
-    sentence = _format_count(
-        ngettext("%(count)s image to review", "%(count)s images to review", queue.waiting_count), queue.waiting_count
-    )
+    words = ngettext("%(count)s image to review", "%(count)s images to review", queue.waiting_count)
+    sentence = _format_count(words, queue.waiting_count)
     if queue.overdue_count:
-        sentence += ", " + _format_count(
-            ngettext("%(count)s overdue", "%(count)s overdue", queue.overdue_count), queue.overdue_count
-        )
+        words = ngettext("%(count)s overdue", "%(count)s overdue", queue.overdue_count)
+        sentence += ", " + _format_count(words, queue.overdue_count)
     verb = _("Continue reviewing") if queue.claimed_count else _("Start reviewing")
     shown = _newest_images(request, state__in=STATES_IN_REVIEW, is_sandbox=False)
-    return [
-        Reminder(
-            sentence,
-            reverse("workspace", args=[request.brand.slug]),
-            verb,
-            queue.oldest_at,
-            shown,
-            bool(queue.overdue_count),
-        )
-    ]
+    href = reverse("workspace", args=[request.brand.slug])
+    return [Reminder(sentence, href, verb, queue.oldest_at, shown, bool(queue.overdue_count))]
 
 
 def _other_reviewers_reminders(request: BrandRequest) -> list[Reminder]:
@@ -117,11 +105,10 @@ def _other_reviewers_reminders(request: BrandRequest) -> list[Reminder]:
     return [Reminder(_format_count(words, count), href, _("See them"), oldest, shown)]
 
 
-def _run_reminders(request: BrandRequest) -> list[Reminder]:
-    """Return runs that wait for somebody, then those that are running."""
+def _run_reminders(request: BrandRequest) -> Iterator[Reminder]:
+    """Yield reminders of runs that wait for somebody, then of those that are running."""
     if not can(request.user, Action.RUN, request.brand):
-        return []
-    reminders = []
+        return
     for run in selectors.open_runs(request.user, request.brand)[:3]:
         href, name = reverse("run", args=[request.brand.slug, run.pk]), f"{run.name} ({run.campaign.name})"
         shown = _newest_images(request, cell__run=run)
@@ -131,12 +118,11 @@ def _run_reminders(request: BrandRequest) -> list[Reminder]:
                 "%(count)s images of %(run)s are planned and wait for release.",
                 run.job_count,
             )
-            reminders.append(
-                Reminder(_format_count(words, run.job_count, run=name), href, _("Release"), run.created_at, shown)
-            )
+            sentence = _format_count(words, run.job_count, run=name)
+            yield Reminder(sentence, href, _("Release"), run.created_at, shown)
         elif run.state == RunState.PAUSED:
             sentence = _("%(run)s is paused.") % {"run": name} + f" {run.pause_reason}".rstrip()
-            reminders.append(Reminder(sentence, href, _("See why"), run.released_at, shown, True))
+            yield Reminder(sentence, href, _("See why"), run.released_at, shown, True)
         else:
             words = ngettext(
                 "%(done)s of %(count)s image of %(run)s made.",
@@ -144,8 +130,7 @@ def _run_reminders(request: BrandRequest) -> list[Reminder]:
                 run.job_count,
             )
             sentence = _format_count(words, run.job_count, run=name, done=f"{run.done:,}")
-            reminders.append(Reminder(sentence, href, _("Watch"), run.released_at, shown))
-    return reminders
+            yield Reminder(sentence, href, _("Watch"), run.released_at, shown)
 
 
 def _failed_image_reminders(request: BrandRequest) -> list[Reminder]:
@@ -162,7 +147,7 @@ def _failed_image_reminders(request: BrandRequest) -> list[Reminder]:
 
 
 def _escalation_reminders(request: BrandRequest) -> list[Reminder]:
-    tasks = [task for task in queues.escalated_tasks(user=request.user) if task.brand_id == request.brand.pk]
+    tasks = queues.escalated_tasks(user=request.user, brand=request.brand)
     if not tasks:
         return []
     words = ngettext(
@@ -177,16 +162,15 @@ def _escalation_reminders(request: BrandRequest) -> list[Reminder]:
 
 def _delivery_reminders(request: BrandRequest) -> list[Reminder]:
     failed = selectors.failed_deliveries(request.user, request.brand)
-    count = failed.count()
-    if not count or not can(request.user, Action.DELIVER, request.brand):
+    first = failed.first()
+    if first is None or not can(request.user, Action.DELIVER, request.brand):
         return []
+    count = failed.count()
     words = ngettext(
         "%(count)s approved image could not be delivered.", "%(count)s approved images could not be delivered.", count
     )
-    first = failed.first()
     href = reverse("deliveries", args=[request.brand.slug]) + "?state=failed"
-    at = first.changed_at if first else timezone.now()
-    return [Reminder(_format_count(words, count), href, _("See the causes"), at, [], True)]
+    return [Reminder(_format_count(words, count), href, _("See the causes"), first.changed_at, [], True)]
 
 
 def _photo_reminders(request: BrandRequest) -> list[Reminder]:

@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.http import HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from core.access import Action
@@ -38,11 +39,10 @@ def index(request: BrandRequest) -> HttpResponseBase:
     context = {"page": page, "filters": filters, "query": query.urlencode(), "chosen": request.GET.getlist("state")}
     if request.headers.get("HX-Request") and after:
         return render(request, "review/library_rows.html", context)
+    matches = library.matching_assets(user=request.user, brand=request.brand, filters=filters)
     context |= {
         "facets": library.facets(user=request.user, brand=request.brand, filters=filters),
-        "approved": library.matching_assets(user=request.user, brand=request.brand, filters=filters)
-        .filter(state=AssetState.APPROVED)
-        .count(),
+        "approved": matches.filter(state=AssetState.APPROVED).count(),
     }
     return render(request, "review/library.html", context)
 
@@ -54,11 +54,9 @@ def download_approved(request: BrandRequest) -> HttpResponseBase:
     assets = library.matching_assets(user=request.user, brand=request.brand, filters=_filters(request))
     ids = list(assets.filter(state=AssetState.APPROVED).values_list("pk", flat=True))
     chunks = approved_zip.stream(user=request.user, brand=request.brand, asset_ids=ids)
-    answer = StreamingHttpResponse(chunks, content_type="application/zip")
-    day = timezone.localdate().isoformat()
-    answer["Content-Disposition"] = f'attachment; filename="{request.brand.slug}-approved-{day}.zip"'
-    answer["X-Accel-Buffering"] = "no"
-    return answer
+    name = f"{request.brand.slug}-approved-{timezone.localdate().isoformat()}.zip"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Accel-Buffering": "no"}
+    return StreamingHttpResponse(chunks, content_type="application/zip", headers=headers)
 
 
 @require_safe
@@ -66,17 +64,14 @@ def download_approved(request: BrandRequest) -> HttpResponseBase:
 def asset(request: BrandRequest, asset_id: int) -> HttpResponseBase:
     detail = asset_details.asset_detail(user=request.user, asset_id=asset_id)
     if detail.asset.brand_id != request.brand.pk:
-        raise NotFound(f"There is no image {asset_id} in {request.brand.name}.")
-    version_id = request.GET.get("version", "")
-    shown = next((version for version in detail.versions if str(version.pk) == version_id), None)
-    shown = shown or next(
-        (version for version in detail.versions if version.pk == detail.asset.current_version_id), None
-    )
-    shown = shown or (detail.versions[0] if detail.versions else None)
+        names = {"number": asset_id, "brand": request.brand.name}
+        raise NotFound(_("There is no image %(number)s in %(brand)s.") % names)
+    versions = {str(version.pk): version for version in detail.versions}
+    current = versions.get(str(detail.asset.current_version_id)) or next(iter(detail.versions), None)
     task = detail.asset.tasks.order_by("id").last()
     context = {
         "detail": detail,
-        "shown": shown,
+        "shown": versions.get(request.GET.get("version", ""), current),
         "record": json.dumps(detail.record, indent=2, ensure_ascii=False, default=str),
         "task": task,
         "control_values": _control_values(detail.asset) if task and task.escalated_to_id else [],
@@ -91,12 +86,12 @@ def revoke_or_reopen(request: BrandRequest, asset_id: int, verb: str) -> HttpRes
     note = request.POST.get("note", "").strip()
     if verb == "revoke":
         decisions.revoke(asset_id=asset_id, by=request.user, note=note)
-        messages.success(request, "The approval is revoked; every destination takes the image away.")
+        messages.success(request, _("The approval is revoked; every destination takes the image away."))
     elif verb == "reopen":
         decisions.reopen(asset_id=asset_id, by=request.user, note=note)
-        messages.success(request, "The image is back in review.")
+        messages.success(request, _("The image is back in review."))
     else:
-        raise NotFound(f"There is no action {verb!r} for an image.")
+        raise NotFound(_("There is no action %(verb)r for an image.") % {"verb": verb})
     return redirect("asset", request.brand.slug, asset_id)
 
 
@@ -106,20 +101,20 @@ def settle_escalation(request: BrandRequest, task_id: int, verb: str) -> HttpRes
     """Settle an escalated task, as the campaign manager: open another round, or return it to review."""
     task = queue.get(task_id, request.user)
     if verb == "again":
-        control_values = {
-            control_value.control.parameter: control_value for control_value in _control_values(task.asset)
-        }
-        given = {name: request.POST.get(f"control:{name}", "") for name in control_values}
-        controls = {
-            name: value for name, value in given.items() if value and value != _form_value(control_values[name])
-        }
+        controls = {}
+        for control_value in _control_values(task.asset):
+            name = control_value.control.parameter
+            given = request.POST.get(f"control:{name}", "")
+            is_colour = control_value.control.kind == "colour"
+            if given and given != (control_value.hex if is_colour else str(control_value.value)):
+                controls[name] = given
         escalations.allow_round(task_id=task_id, by=request.user, controls=controls)
-        messages.success(request, "It is made once more with these changes.")
+        messages.success(request, _("It is made once more with these changes."))
     elif verb == "return":
         escalations.return_to_review(task_id=task_id, by=request.user, note=request.POST.get("note", "").strip())
-        messages.success(request, "The image is back in review.")
+        messages.success(request, _("The image is back in review."))
     else:
-        raise NotFound(f"There is no action {verb!r} for an image that was sent back.")
+        raise NotFound(_("There is no action %(verb)r for an image that was sent back.") % {"verb": verb})
     return redirect("asset", request.brand.slug, task.asset_id)
 
 
@@ -132,10 +127,6 @@ def _control_values(asset: Asset) -> list[ControlValue]:
     except (Invalid, Conflict, ValueError):
         return []
     return [ControlValue(control, values[control.parameter]) for control in controls]
-
-
-def _form_value(control_value: ControlValue) -> str:
-    return control_value.hex if control_value.control.kind == "colour" else str(control_value.value)
 
 
 def _filters(request: BrandRequest) -> Filters:

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.http import HttpResponseBase
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from campaigns.models import PromptTemplate, PromptVersion
@@ -31,23 +32,21 @@ def compare(request: BrandRequest, slug: str) -> HttpResponseBase:
     template = selectors.get_template(request.user, request.brand, slug)
     versions = list(selectors.list_versions(request.user, template))
     if not versions:
-        raise NotFound(f"{template.name} has no version yet.")
+        raise NotFound(_("%(template)s has no version yet.") % {"template": template.name})
     right = _find_version(template, versions, request.GET.get("b", "")) or versions[0]
     before = next((earlier for earlier in versions if earlier.number < right.number), None)
     left = _find_version(template, versions, request.GET.get("a", "")) or before or versions[-1]
     for version in (left, right):
         version.template = template
     results_by_version = results([left.pk, right.pk])
+    sides = [VersionResults(version, results_by_version[version.pk]) for version in (left, right)]
     context: dict[str, Any] = {
         "template": template,
         "versions": versions,
         "version": right,
-        "left": VersionResults(left, results_by_version[left.pk]),
-        "right": VersionResults(right, results_by_version[right.pk]),
-        "sides": [
-            VersionResults(left, results_by_version[left.pk]),
-            VersionResults(right, results_by_version[right.pk]),
-        ],
+        "left": sides[0],
+        "right": sides[1],
+        "sides": sides,
         "texts": _text_differences(left, right),
         "settings": _settings(left, right),
     }
@@ -59,33 +58,32 @@ def _find_version(template: PromptTemplate, versions: list[PromptVersion], text:
         return None
     version = next((candidate for candidate in versions if candidate.number == parse_row_id(text)), None)
     if version is None:
-        raise NotFound(f"{template.name} has no version {text}.")
+        raise NotFound(_("%(template)s has no version %(number)s.") % {"template": template.name, "number": text})
     return version
 
 
 def _text_differences(left: PromptVersion, right: PromptVersion) -> list[Difference]:
-    differences = [comparing.compare_words("Prompt", left.text, right.text)]
-    if left.negative or right.negative:
-        differences.append(comparing.compare_words("Negative prompt", left.negative, right.negative))
-    if left.style_text or right.style_text:
-        differences.append(comparing.compare_words("Style", left.style_text, right.style_text))
-    if left.style_negative or right.style_negative:
-        differences.append(comparing.compare_words("Style, negative prompt", left.style_negative, right.style_negative))
-    return differences
+    optional = [
+        (_("Negative prompt"), left.negative, right.negative),
+        (_("Style"), left.style_text, right.style_text),
+        (_("Style, negative prompt"), left.style_negative, right.style_negative),
+    ]
+    given = [(_("Prompt"), left.text, right.text), *(texts for texts in optional if texts[1] or texts[2])]
+    return [comparing.compare_words(*texts) for texts in given]
 
 
 def _settings(left: PromptVersion, right: PromptVersion) -> list[tuple[str, list[Difference]]]:
     """Return groups of named settings, without the groups that neither version has."""
     groups = [
-        ("Axes", comparing.compare_settings(left.axes, right.axes)),
-        ("Engine", comparing.compare_settings(left.needs, right.needs)),
-        ("Parameters", comparing.compare_settings(left.parameters, right.parameters)),
-        ("When a check fails", comparing.compare_settings(left.policy, right.policy)),
-        ("Images", comparing.compare_settings(_images(left), _images(right))),
+        (_("Axes"), comparing.compare_settings(left.axes, right.axes)),
+        (_("Engine"), comparing.compare_settings(left.needs, right.needs)),
+        (_("Parameters"), comparing.compare_settings(left.parameters, right.parameters)),
+        (_("When a check fails"), comparing.compare_settings(left.policy, right.policy)),
+        (_("Images"), comparing.compare_settings(_images(left), _images(right))),
     ]
     return [(name, rows) for name, rows in groups if rows]
 
 
 def _images(version: PromptVersion) -> dict[str, Any]:
-    plain = {"candidates": version.candidates, "seed": version.get_seed_strategy_display().lower()}
-    return plain | ({"seed number": version.seed} if version.seed else {})
+    plain = {_("candidates"): version.candidates, _("seed"): version.get_seed_strategy_display().lower()}
+    return plain | ({_("seed number"): version.seed} if version.seed else {})

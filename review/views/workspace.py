@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 
 from django.http import HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from core import storable
@@ -22,6 +23,7 @@ from review.selectors import workspace
 from review.services import checklists, decisions, queue
 
 CLAIM_SIZE = 20  # tasks claimed at a time
+Member = TypeVar("Member", str, dict[str, Any])
 
 
 @require_safe
@@ -35,20 +37,17 @@ def queue_page(request: BrandRequest) -> HttpResponse:
     others = waiting.filter(claimed_until__gt=now).exclude(claimed_by=request.user)
     first = waiting.select_related("asset__current_version__master", "asset__subject").order_by(*queue.TASK_ORDER)[:8]
     versions = workspace.candidates_by_asset(list(first))
-    return render(
-        request,
-        "review/queue.html",
-        {
-            "count": waiting.count() - others.count(),
-            "held_by_me": mine.count(),
-            "held_by_others": others.count(),
-            "left_to_others": every.count() - waiting.count(),
-            "overdue": waiting.filter(due_at__lt=now).count(),
-            "first": [(task, versions.get(task.asset_id, [])) for task in first],
-            "lately": workspace.recent_decisions(user=request.user, brand_id=request.brand.pk, count=12)[::-1],
-            "may_review": can(request.user, Action.REVIEW, request.brand),
-        },
-    )
+    context = {
+        "count": waiting.count() - others.count(),
+        "held_by_me": mine.count(),
+        "held_by_others": others.count(),
+        "left_to_others": every.count() - waiting.count(),
+        "overdue": waiting.filter(due_at__lt=now).count(),
+        "first": [(task, versions.get(task.asset_id, [])) for task in first],
+        "lately": workspace.recent_decisions(user=request.user, brand_id=request.brand.pk, count=12)[::-1],
+        "may_review": can(request.user, Action.REVIEW, request.brand),
+    }
+    return render(request, "review/queue.html", context)
 
 
 @brand_page(Action.REVIEW)
@@ -59,13 +58,12 @@ def page(request: BrandRequest) -> HttpResponse:
     if first_id and all(task.pk != first_id for task in tasks):
         tasks = [*workspace.load_tasks([queue.get(first_id, request.user)]), *tasks]
     lately = workspace.recent_decisions(user=request.user, brand_id=request.brand.pk)
-    state = {
+    reasons = workspace.reasons(brand_id=request.brand.pk)
+    state: dict[str, Any] = {
         "cards": workspace.task_cards(tasks),
         "first": first_id,
         "lately": [_past_decision_json(decision) for decision in lately],
-        "reasons": [
-            {"code": reason.code, "label": reason.label} for reason in workspace.reasons(brand_id=request.brand.pk)
-        ],
+        "reasons": [{"code": reason.code, "label": reason.label} for reason in reasons],
         "waiting": workspace.open_tasks(user=request.user, brand_id=request.brand.pk).count(),
         "urls": _script_urls(request.brand.slug),
     }
@@ -88,13 +86,14 @@ def json_action(view: Callable[..., dict[str, Any]]) -> Callable[..., HttpRespon
     @wraps(view)
     def answer(request: Any, brand: str, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not request.user.is_authenticated:
-            return JsonResponse({"title": "Signed out", "detail": "Your session has ended; sign in again."}, status=401)
+            body = {"title": _("Signed out"), "detail": _("Your session has ended; sign in again.")}
+            return JsonResponse(body, status=401)
         try:
             return JsonResponse(view(set_brand(request, brand, Action.REVIEW), *args, **kwargs))
         except DomainError as error:
             problems = [problem.message for problem in getattr(error, "problems", [])]
-            body = {"title": error.title, "detail": error.message, "errors": problems, **error.extra}
-            return JsonResponse(body, status=error.status)
+            details = {"title": error.title, "detail": error.message, "errors": problems, **error.extra}
+            return JsonResponse(details, status=error.status)
 
     return answer
 
@@ -102,42 +101,23 @@ def json_action(view: Callable[..., dict[str, Any]]) -> Callable[..., HttpRespon
 @json_action
 def approve(request: BrandRequest, task_id: int) -> dict[str, Any]:
     body = _body(request)
-    decision = decisions.approve(
-        task_id=task_id,
-        by=request.user,
-        **_seen_version(body),
-        answers=_object_member(body, "answers"),
-        note=_text_member(body, "note"),
-    )
-    return _decision_json(decision)
+    given = _seen_version(body) | {"answers": _member(body, "answers", dict), "note": _member(body, "note", str)}
+    return _decision_json(decisions.approve(task_id=task_id, by=request.user, **given))
 
 
 @json_action
 def reject(request: BrandRequest, task_id: int) -> dict[str, Any]:
     body = _body(request)
-    decision = decisions.reject(
-        task_id=task_id,
-        by=request.user,
-        **_seen_version(body),
-        reason=_text_member(body, "reason"),
-        note=_text_member(body, "note"),
-    )
-    return _decision_json(decision)
+    given = _seen_version(body) | {name: _member(body, name, str) for name in ("reason", "note")}
+    return _decision_json(decisions.reject(task_id=task_id, by=request.user, **given))
 
 
 @json_action
 def revise(request: BrandRequest, task_id: int) -> dict[str, Any]:
     body = _body(request)
-    decision = decisions.request_revision(
-        task_id=task_id,
-        by=request.user,
-        **_seen_version(body),
-        reason=_text_member(body, "reason"),
-        controls=_object_member(body, "controls"),
-        note=_text_member(body, "note"),
-        needs_retouch=bool(body.get("retouch")),
-    )
-    return _decision_json(decision)
+    given = _seen_version(body) | {name: _member(body, name, str) for name in ("reason", "note")}
+    given |= {"controls": _member(body, "controls", dict), "needs_retouch": bool(body.get("retouch"))}
+    return _decision_json(decisions.request_revision(task_id=task_id, by=request.user, **given))
 
 
 @json_action
@@ -180,10 +160,8 @@ def _claim_tasks(request: BrandRequest) -> list[Any]:
     """Claim and return the user's tasks of all stages, first stage first, at most twenty."""
     tasks: list[Any] = []
     for stage in checklists.stages(brand_id=request.brand.pk):
-        if len(tasks) < CLAIM_SIZE:
-            tasks += queue.claim_batch(
-                brand=request.brand, by=request.user, size=CLAIM_SIZE - len(tasks), stage=stage.stage
-            )
+        if (size := CLAIM_SIZE - len(tasks)) > 0:
+            tasks += queue.claim_batch(brand=request.brand, by=request.user, size=size, stage=stage.stage)
     return workspace.load_tasks(tasks)
 
 
@@ -191,34 +169,31 @@ def _body(request: BrandRequest) -> dict[str, Any]:
     try:
         body = storable.read_json((request.body or b"{}").decode())
     except (ValueError, storable.InvalidJson):
-        raise Invalid("The page sent something unreadable; load it again.") from None
+        raise _unreadable() from None
     if not isinstance(body, dict):
-        raise Invalid("The page sent something unreadable; load it again.", [Problem("/", "expected an object")])
+        raise _unreadable(Problem("/", _("expected an object")))
     return body
+
+
+def _unreadable(*problems: Problem) -> Invalid:
+    return Invalid(_("The page sent something unreadable; load it again."), list(problems))
 
 
 def _seen_version(body: dict[str, Any]) -> dict[str, Any]:
     """Return the version's id and the token of what was on the screen."""
     version, seen = body.get("version"), body.get("seen")
     if type(version) is not int or not isinstance(seen, str):
-        problems = [Problem("/version", "expected the version's number"), Problem("/seen", "expected its token")]
-        raise Invalid("The page did not say which image it meant; load it again.", problems)
+        problems = [Problem("/version", _("expected the version's number")), Problem("/seen", _("expected its token"))]
+        raise Invalid(_("The page did not say which image it meant; load it again."), problems)
     return {"version_id": version, "seen": seen}
 
 
-def _text_member(body: dict[str, Any], name: str) -> str:
-    """Return a text member, or "" if it is missing."""
-    value = body.get(name) or ""
-    if not isinstance(value, str):
-        raise Invalid("The page sent something unreadable; load it again.", [Problem(f"/{name}", "expected text")])
-    return value
-
-
-def _object_member(body: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return an object member, empty if it is missing."""
-    value = body.get(name) or {}
-    if not isinstance(value, dict):
-        raise Invalid("The page sent something unreadable; load it again.", [Problem(f"/{name}", "expected an object")])
+def _member(body: dict[str, Any], name: str, kind: type[Member]) -> Member:
+    """Return a member of the body, empty if it is missing. Raises Invalid if it is of another kind."""
+    value = body.get(name) or kind()
+    if not isinstance(value, kind):
+        expected = _("expected text") if kind is str else _("expected an object")
+        raise _unreadable(Problem(f"/{name}", expected))
     return value
 
 
@@ -228,9 +203,7 @@ def _decision_json(decision: Decision) -> dict[str, Any]:
 
 def _past_decision_json(decision: Decision) -> dict[str, Any]:
     return {
-        "id": decision.pk,
-        "task": decision.task_id,
-        "decision": decision.kind,
+        **_decision_json(decision),
         "sku": decision.task.asset.subject.key,
         "strip": image("master", decision.version.master, workspace.STRIP_PX),
         "disclaimer": decision.version.disclaimer,
@@ -239,9 +212,8 @@ def _past_decision_json(decision: Decision) -> dict[str, Any]:
 
 def _script_urls(brand: str) -> dict[str, str]:
     """Return the URLs for the script, with 0 in place of ids."""
-    task = {name: reverse(f"task_{name}", args=[brand, 0]) for name in ("approve", "reject", "revise", "skip")}
     return {
-        **task,
+        **{name: reverse(f"task_{name}", args=[brand, 0]) for name in ("approve", "reject", "revise", "skip")},
         "undo": reverse("decision_undo", args=[brand, 0]),
         "more": reverse("review_more", args=[brand]),
         "queue": reverse("review", args=[brand]),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from core import storable
 from core.errors import Invalid
 from core.models import Brand, User
 from generation import engines
@@ -126,7 +127,7 @@ def test_a_number_that_can_be_read_in_two_ways_is_refused(given: str) -> None:
 @pytest.mark.parametrize("given", ["{", "[" * 50_000, '{"a": NaN}', '{"a": "\\u0000"}'])
 def test_json_that_cannot_be_kept_is_refused_in_a_sentence(given: str) -> None:
     with pytest.raises(ValueError, match=r"JSON|finite|NUL"):
-        setting_fields.from_json(given)
+        storable.read_json_field(given)
 
 
 # -- in the form -------------------------------------------------------------------------------------------------------

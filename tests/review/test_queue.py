@@ -146,11 +146,10 @@ def test_the_counts_say_what_waits_for_this_person(
     )
     queue.claim_batch(brand=brand, by=reviewer, size=1)
     with django_assert_num_queries(1):
-        rows = queues.brand_queues(user=reviewer)
-    assert [
-        (row.brand_id, row.waiting_count, row.overdue_count, row.claimed_count, row.claimed_by_others) for row in rows
-    ] == [(brand.pk, 3, 1, 1, 1)]
-    assert queues.brand_queues(user=viewer) == []
+        counts = queues.brand_queue(user=reviewer, brand=brand)
+    assert (counts.waiting_count, counts.overdue_count, counts.claimed_count) == (3, 1, 1)
+    assert queues.brand_queue(user=reviewer, brand=other_brand).waiting_count == 0
+    assert queues.brand_queue(user=viewer, brand=brand).waiting_count == 0
 
 
 # -- checklists and reasons ------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def _next_round(task: Any) -> None:
 
 
 def test_the_funnel_distinguishes_first_looks_from_revisions(run: Any, decided_tasks: Any) -> None:
-    counts = reports.run_report(run).total.counts
+    counts = reports.report([run]).total.counts
     assert (counts.requested, counts.made, counts.passed_checks, counts.decided) == (5, 4, 4, 3)
     assert (counts.approved_at_first_look, counts.approved_after_revision, counts.approved, counts.rejected) == (
         1,
@@ -94,7 +94,7 @@ def test_an_undone_decision_is_not_counted(run: Any, decided_tasks: Any, reviewe
     decision = decided_tasks["bad"].decisions.get()
     decisions.undo(decision_id=decision.pk, by=reviewer)
     decisions.approve(by=reviewer, **decision_arguments(decided_tasks["bad"]))
-    counts = reports.run_report(run).total.counts
+    counts = reports.report([run]).total.counts
     assert (counts.approved_at_first_look, counts.rejected, counts.decided) == (2, 0, 3)
 
 
@@ -103,17 +103,17 @@ def test_a_delivered_image_is_counted_once_however_many_places_have_it(run: Any,
     for _ in range(2):
         factories.DeliveryFactory(asset=asset, version=asset.versions.get(), observed="present")
     factories.DeliveryFactory(asset=decided_tasks["second"].asset, observed="failed")
-    assert reports.run_report(run).total.counts.delivered == 1
+    assert reports.report([run]).total.counts.delivered == 1
 
 
 def test_money_is_per_approved_image(run: Any, decided_tasks: Any) -> None:
-    total = reports.run_report(run).total
+    total = reports.report([run]).total
     assert (total.money.quoted, total.money.spent, total.money.reserved) == (9, 6, 0)
     assert total.cost_per_approved == Decimal(3)
 
 
 def test_refusals_are_grouped_by_reason_with_images(run: Any, decided_tasks: Any) -> None:
-    by_reason = {refusal.reason: refusal for refusal in reports.run_report(run).refusal_reasons}
+    by_reason = {refusal.reason: refusal for refusal in reports.report([run]).refusal_reasons}
     assert len(by_reason) == 2
     rejected = next(refusal for refusal in by_reason.values() if refusal.rejected)
     assert (rejected.count, rejected.sent_back) == (1, 0)
@@ -126,7 +126,7 @@ def test_prompt_versions_of_a_campaign_are_compared(campaign: Any, run: Any, dec
     task = create_image_in_review(brand, run=second)
     decisions.approve(by=reviewer, **decision_arguments(task))
     factories.RunFactory(campaign=campaign, stage="sandbox", released_at=timezone.now())
-    report = reports.campaign_report(user=manager, campaign=campaign)
+    report = reports.report(reports.reported_runs(user=manager, campaign=campaign))
     assert {part.version.number: part.counts.first_look_percent for part in report.versions} == {
         run.prompt_version.number: pytest.approx(100 / 3),
         better.number: 100.0,
@@ -139,13 +139,13 @@ def test_prompt_versions_of_a_campaign_are_compared(campaign: Any, run: Any, dec
 def test_axis_values_are_compared_when_there_are_several(
     run: Any, decided_tasks: Any, brand: Any, reviewer: Any
 ) -> None:
-    assert reports.run_report(run).values == {}
+    assert reports.report([run]).values == {}
     task = create_image_in_review(brand, run=run)
     type(task.asset.cell).objects.filter(pk=task.asset.cell_id).update(
         axis_values={"backdrop": "sage"}, values_key='{"backdrop":"sage"}'
     )
     decisions.approve(by=reviewer, **decision_arguments(task))
-    [parts] = reports.run_report(run).values.values()
+    [parts] = reports.report([run]).values.values()
     assert {part.name: part.counts.first_look_percent for part in parts}["sage"] == 100.0
 
 
@@ -156,7 +156,7 @@ def test_times_are_medians_in_seconds(run: Any, decided_tasks: Any) -> None:
         job=job, number=1, lease_token="00000000-0000-0000-0000-000000000001", endpoint=run.endpoint, worker="w",
         outcome="succeeded", started_at=start, ended_at=start + timedelta(seconds=4),
     )  # fmt: skip
-    times = reports.run_report(run).times
+    times = reports.report([run]).times
     assert (times.queue, times.making) == (30.0, 4.0)
     assert times.review is not None
     assert 0 <= times.review < 60
@@ -165,7 +165,7 @@ def test_times_are_medians_in_seconds(run: Any, decided_tasks: Any) -> None:
 def test_a_report_costs_the_same_however_many_images(run: Any, decided_tasks: Any, brand: Any, reviewer: Any) -> None:
     def queries() -> int:
         with CaptureQueriesContext(connection) as caught:
-            reports.run_report(run)
+            reports.report([run])
         return len(caught)
 
     few = queries()

@@ -27,11 +27,9 @@ class Command(BaseCommand):
         else:
             self.stdout.write(f"engines: {', '.join(engines.names())}")
             for entry in endpoints:
-                state = "ok" if entry["is_ok"] else "not well"
-                state = state if entry["is_enabled"] else f"off, {state}"
-                self.stdout.write(
-                    f"{entry['slug']} ({entry['engine']}, lane {entry['lane']}): {state}. {entry['message']}"
-                )
+                state = ("" if entry["is_enabled"] else "off, ") + ("ok" if entry["is_ok"] else "not well")
+                place = f"{entry['engine']}, lane {entry['lane']}"
+                self.stdout.write(f"{entry['slug']} ({place}): {state}. {entry['message']}")
             if not endpoints:
                 self.stdout.write("No endpoint yet: add one in the admin, or run `make demo`.")
         if not is_well:
@@ -41,9 +39,8 @@ class Command(BaseCommand):
 def _look(endpoint: Endpoint) -> dict[str, Any]:
     try:
         engine = engines.build(endpoint.engine, endpoint.config)
-        health, capabilities = engine.health(), engine.capabilities()
+        health, obeys = engine.health(), sorted(engine.capabilities().obeys)
         is_ok, message, facts = health.is_ok, health.message, dict(health.facts)
-        obeys = sorted(capabilities.obeys)
     except (ValueError, TypeError, KeyError, OSError, ImportError, engines.EngineError) as error:
         is_ok, message, facts, obeys = False, f"It cannot be built: {error}", {}, []
     return {

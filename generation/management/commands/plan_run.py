@@ -19,6 +19,7 @@ from campaigns.selectors import subjects as subject_selectors
 from core.errors import Invalid, Problem
 from core.management import acting
 from core.models import User
+from core.pages import parse_row_id
 from generation.choices import RunShape, Stage
 from generation.models import Endpoint
 from generation.services.planning import plans
@@ -89,7 +90,7 @@ class Command(BaseCommand):
 
 def _arguments(by: User, options: dict[str, Any]) -> PlanArguments:
     campaign = campaign_selectors.get_by_slug(by, options["brand"], options["campaign"])
-    keys = [key.strip() for key in (options["subjects"] or "").split(",") if key.strip()]
+    keys = _split(options["subjects"])
     arguments = PlanArguments(
         campaign=campaign,
         prompt_version=_version(by, options["brand"], options["prompt"]),
@@ -99,18 +100,20 @@ def _arguments(by: User, options: dict[str, Any]) -> PlanArguments:
         subjects=subject_selectors.get_ids_by_key(campaign.brand, keys) if keys else None,
         axes=options["axes"],
         sample=options["sample"],
-        aspects=[aspect.strip() for aspect in options["aspects"].split(",")] if options["aspects"] else None,
+        aspects=_split(options["aspects"]) or None,
         missing_only=options["missing"],
     )
     if options["rows"]:
         read = listing.read_listing(options["rows"].read_bytes())
         if not read.is_valid:
-            raise Invalid(
-                f"{options['rows'].name} has mistakes.",
-                [Problem(issue.cell or f"row {issue.row}", issue.message, issue.value) for issue in read.issues],
-            )
+            problems = [Problem(issue.cell or f"row {issue.row}", issue.message, issue.value) for issue in read.issues]
+            raise Invalid(f"{options['rows'].name} has mistakes.", problems)
         return dataclasses.replace(arguments, shape=RunShape.LIST, rows=read.rows)
     return arguments
+
+
+def _split(text: str | None) -> list[str]:
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
 
 
 def _version(by: User, brand: str, named: str) -> PromptVersion:
@@ -118,9 +121,9 @@ def _version(by: User, brand: str, named: str) -> PromptVersion:
     rows = PromptVersion.objects.visible_to(by).select_related("template__brand", "style")
     rows = rows.filter(template__brand__slug=brand, template__slug=slug)
     if number:
-        if not number.isdecimal() or len(number) > 9:
+        if parse_row_id(number) is None:
             raise CommandError(f"{named!r}: after the colon stands the version's number.")
-        rows = rows.filter(number=int(number))
+        rows = rows.filter(number=parse_row_id(number))
     version: PromptVersion | None = rows.order_by("-number").first()
     if version is None:
         raise CommandError(f"The brand {brand!r} has no prompt {named!r}.")

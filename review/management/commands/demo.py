@@ -9,7 +9,7 @@ import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from importlib import invalidate_caches
 from pathlib import Path
@@ -100,8 +100,6 @@ class Command(BaseCommand):
         self.stdout.write(json.dumps(asdict(result)))
         sys.exit(0 if result.is_complete else 1)
 
-    # -- the two ways to run it ------------------------------------------------------------------------------------
-
     def _run_once(self) -> DemoResult:
         run = self._prepare(with_history=False)
         with self._run_programs(supervisor.worker_programs()) as processes:
@@ -113,9 +111,8 @@ class Command(BaseCommand):
         site = os.environ.setdefault("SITE_URL", f"http://{HOST}:{port}")
         run = self._prepare(with_history=True)
         call_command("collectstatic", interactive=False, verbosity=0)
-        with self._run_programs(
-            [supervisor.web_program(host=HOST, port=port), *supervisor.worker_programs()]
-        ) as processes:
+        web = supervisor.web_program(host=HOST, port=port)
+        with self._run_programs([web, *supervisor.worker_programs()]) as processes:
             if not supervisor.wait_until_reachable(HOST, port, seconds=60):
                 raise CommandError(f"The pages do not answer; see {env.var_dir() / 'log' / 'web.log'}.")
             if port != first:
@@ -128,19 +125,18 @@ class Command(BaseCommand):
                 processes.restart_ended()
                 time.sleep(0.5)
 
-    @contextmanager
-    def _run_programs(self, programs: list[supervisor.Program]) -> Iterator[supervisor.ProcessGroup]:
-        with supervisor.run_programs(programs, write=supervisor.to_files(env.var_dir() / "log")) as processes:
-            yield processes
-
-    # -- what comes before the workers -----------------------------------------------------------------------------
+    def _run_programs(self, programs: list[supervisor.Program]) -> AbstractContextManager[supervisor.ProcessGroup]:
+        return supervisor.run_programs(programs, write=supervisor.to_files(env.var_dir() / "log"))
 
     def _prepare(self, *, with_history: bool) -> Run:
         """Create tables, brands, people, products and photos, and release the pilot run. Existing rows stay."""
-        self._run_step("tables", self._migrate)
+        self._run_step("tables", lambda: call_command("migrate", interactive=False, verbosity=0))
         is_fresh = not Brand.objects.exists()
         with clock.at(history.campaign_start()) if with_history and is_fresh else nullcontext():
-            self.examples = self._run_step("brands, people, guide, prompts", self._load)
+            approved = env.var_dir() / "approved"
+            self.examples = self._run_step(
+                "brands, people, guide, prompts", lambda: loading.load_all(delivered_to=approved)
+            )
             for example in self.examples:
                 self._run_step(f"feed of {example.brand.name}", lambda example=example: self._import(example))
         if with_history:
@@ -154,24 +150,16 @@ class Command(BaseCommand):
         self.console.print(f"  [green]✓[/] {what} {note} [dim]{time.monotonic() - began:.1f} s[/]", soft_wrap=True)
         return value
 
-    def _migrate(self) -> None:
-        call_command("migrate", interactive=False, verbosity=0)
-
-    def _load(self) -> list[loading.Example]:
-        return loading.load_all(delivered_to=env.var_dir() / "approved")
-
     def _import(self, example: loading.Example) -> tuple[FeedImport, str]:
         """Import the feed as a customer would, then the photos from the folder beside it."""
-        done = imports.import_feed(
-            brand=example.brand, file=example.feed, file_name=example.feed.name, by=example.owner
-        )
+        name = example.feed.name
+        done = imports.import_feed(brand=example.brand, file=example.feed, file_name=name, by=example.owner)
         if done.error_count:
             raise CommandError(f"{example.feed} has {done.error_count} mistakes; `manage.py import_feed` shows them.")
         taken = archives.attach_folder(brand=example.brand, folder=example.photos, by=example.owner)
         sold = Subject.objects.filter(brand=example.brand, kind=SubjectKind.PRODUCT, is_active=True)
-        campaigns.add_subjects(
-            campaign_id=example.campaign.pk, by=example.owner, subject_ids=list(sold.values_list("pk", flat=True))
-        )
+        subject_ids = list(sold.values_list("pk", flat=True))
+        campaigns.add_subjects(campaign_id=example.campaign.pk, by=example.owner, subject_ids=subject_ids)
         refused = f", {taken.refused} refused" if taken.refused else ""
         return done, f"{done.rows} rows: {done.created} new; photos: {taken.ready} ready{refused}"
 
@@ -185,21 +173,18 @@ class Command(BaseCommand):
 
     def _release(self, example: loading.Example) -> tuple[Run, str]:
         """Continue the campaign's pilot run, or release a new one."""
-        run, is_new = running.ensure_run(
-            running.RunSettings(
-                campaign=example.campaign,
-                prompt=example.brand.prompt_templates.order_by("pk")[0],
-                endpoint=Endpoint.objects.get(slug=ENDPOINT),
-                stage=Stage.PILOT,
-                name="Pilot",
-                by=example.owner,
-            )
+        settings = running.RunSettings(
+            campaign=example.campaign,
+            prompt=example.brand.prompt_templates.order_by("pk")[0],
+            endpoint=Endpoint.objects.get(slug=ENDPOINT),
+            stage=Stage.PILOT,
+            name="Pilot",
+            by=example.owner,
         )
+        run, is_new = running.ensure_run(settings)
         if is_new:
             return run, f"{run.job_count} images to make, {run.quoted_cost:.2f} {example.brand.currency}"
         return run, f"{run.name} goes on where it was"
-
-    # -- while they work -------------------------------------------------------------------------------------------
 
     def _show_progress(self, run: Run, processes: supervisor.ProcessGroup) -> DemoResult:
         """Show the progress of the run and of the little model until both are over or nothing moves."""
@@ -233,7 +218,6 @@ class Command(BaseCommand):
         return self._collect_result(run)
 
     def _count_model_images(self) -> int:
-        """Return how many images of the little model's part are done."""
         return sum(run_selectors.funnel(run).done for run in self.model_runs)
 
     def _run_little_model(self, bar: Progress) -> Iterator[bool]:
@@ -241,9 +225,8 @@ class Command(BaseCommand):
         yield from self._wait_for_torch(bar)
         if self.weights is None or (why := self._find_obstacle(self.weights)):
             self.left_out = self.left_out or why
-            self.console.print(
-                f"  [yellow]![/] the little model's images are left out: {self.left_out}", soft_wrap=True
-            )
+            sentence = f"  [yellow]![/] the little model's images are left out: {self.left_out}"
+            self.console.print(sentence, soft_wrap=True)
             return
         self.sketches = sketches.load(self.examples[0], self.weights)
         self.model_runs = sketches.start_runs(self.sketches)
@@ -257,9 +240,8 @@ class Command(BaseCommand):
     def _wait_for_torch(self, bar: Progress) -> Iterator[bool]:
         if self.installing.is_over:
             return
-        task = bar.add_task(
-            f"torch for the little model comes, see {_display_path(self.installing.log)}", total=None, rate=""
-        )
+        log = _display_path(self.installing.log)
+        task = bar.add_task(f"torch for the little model comes, see {log}", total=None, rate="")
         while not self.installing.is_over:
             yield True
         bar.remove_task(task)
@@ -284,6 +266,7 @@ class Command(BaseCommand):
         made = good.aggregate(count=Count("pk"), first=Min("started_at"), last=Max("ended_at"))
         span = (made["last"] - made["first"]).total_seconds() if made["count"] else 0.0
         jobs = run_selectors.funnel(run).jobs
+        runs = self.model_runs
         return DemoResult(
             products=Subject.objects.filter(cells__run=run).distinct().count(),
             jobs=sum(jobs.values()),
@@ -292,19 +275,14 @@ class Command(BaseCommand):
             failed=jobs[JobState.FAILED] + jobs[JobState.QUARANTINED] + jobs[JobState.CANCELLED],
             seconds=round(time.monotonic() - self.began, 1),
             images_per_second=round(made["count"] / span, 2) if span else 0.0,
-            little_model=sketches.count_images(self.sketches, self.model_runs)
-            if self.model_runs
-            else sketches.ImageCounts(),
+            little_model=sketches.count_images(self.sketches, runs) if runs else sketches.ImageCounts(),
             left_out=self.left_out,
         )
-
-    # -- what to look at -------------------------------------------------------------------------------------------
 
     def _print_accounts(self) -> None:
         table = Table("log in as", "password", "who", "of", box=None, padding=(0, 2))
         for example in self.examples:
-            ranked = sorted(example.logins, key=lambda login: [role not in login.roles for role in ROLE_ORDER])
-            for login in ranked:
+            for login in sorted(example.logins, key=lambda login: [role not in login.roles for role in ROLE_ORDER]):
                 roles = ", ".join(role.replace("_", " ") for role in login.roles)
                 table.add_row(login.username, login.password, f"{login.name}, {roles}", example.brand.name)
         self.console.print(table)

@@ -26,9 +26,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         brand = Brand.objects.filter(slug=options["brand"]).first()
         if brand is None:
-            raise CommandError(
-                f"There is no brand {options['brand']!r}. `make demo` or `manage.py load_example` makes one."
-            )
+            example = "`make demo` or `manage.py load_example` makes one."
+            raise CommandError(f"There is no brand {options['brand']!r}. {example}")
         while audit.seal(brand.pk):
             pass
         lines = list(audit.export(brand))
@@ -36,36 +35,26 @@ class Command(BaseCommand):
             raise CommandError(
                 f"{brand.name} has no sealed event yet: let something happen first, such as `make demo`."
             )
-        original_result, original = audit_chain.verify_export(lines), _write_lines("trail.jsonl", lines)
         forgery = tamper.forge(lines, at=len(lines) // 2)
-        copy = _write_lines("trail-forged.jsonl", forgery.lines)
-        copy_result = audit_chain.verify_export(forgery.lines)
+        original, copy = audit_chain.verify_export(lines), audit_chain.verify_export(forgery.lines)
+        paths = _write_lines("trail.jsonl", lines), _write_lines("trail-forged.jsonl", forgery.lines)
         if options["json"]:
-            self.stdout.write(
-                json.dumps({"forged_seq": forgery.seq, "original": vars(original_result), "copy": vars(copy_result)})
-            )
+            plain = {"forged_seq": forgery.seq, "original": vars(original), "copy": vars(copy)}
+            self.stdout.write(json.dumps(plain))
         else:
-            self._print_report(brand, original_result, original, forgery, copy, copy_result)
-        if not original_result.is_intact or copy_result.first_broken_seq != forgery.seq:
+            report = [
+                f"1. The trail of {brand.name} as exported, {paths[0]}",
+                f"   {original.message}",
+                f"2. A copy in which one byte differs, {paths[1]}",
+                f"   Link {forgery.seq} was made by “{forgery.before}”; the copy says “{forgery.after}”.",
+                "3. The check of the copy",
+                f"   BROKEN at link {copy.first_broken_seq}. {copy.message}",
+                "   (By hand: manage.py audit verify --file with that path. "
+                "The trail in the database was not touched.)",
+            ]
+            self.stdout.write("\n".join(report))
+        if not original.is_intact or copy.first_broken_seq != forgery.seq:
             raise CommandError("The check did not behave as it must: see the lines above.")
-
-    def _print_report(
-        self,
-        brand: Brand,
-        original_result: audit_chain.Verification,
-        original: Path,
-        forgery: tamper.Forgery,
-        copy: Path,
-        copy_result: audit_chain.Verification,
-    ) -> None:
-        say = self.stdout.write
-        say(f"1. The trail of {brand.name} as exported, {original}")
-        say(f"   {original_result.message}")
-        say(f"2. A copy in which one byte differs, {copy}")
-        say(f"   Link {forgery.seq} was made by “{forgery.before}”; the copy says “{forgery.after}”.")
-        say("3. The check of the copy")
-        say(f"   BROKEN at link {copy_result.first_broken_seq}. {copy_result.message}")
-        say("   (By hand: manage.py audit verify --file with that path. The trail in the database was not touched.)")
 
 
 def _write_lines(name: str, lines: Any) -> Path:
