@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from django.db import connection
+from django.utils.translation import gettext as _
 
 from campaigns.models import Campaign
 from core.errors import Conflict
@@ -19,6 +19,8 @@ from generation import events
 from generation.choices import LedgerKind
 from generation.models import LedgerEntry, Run
 from generation.selectors import budgets
+from generation.services import sql
+from generation.services.images import assets
 
 _TO_COVER = """
 SELECT coalesce(sum(f.quoted_cost), 0)
@@ -27,7 +29,6 @@ WHERE j.run_id = %s AND j.status = ANY(%s) AND j.hold_reason <> 'not_released' A
     SELECT 1 FROM generation_master m WHERE m.brand_id = f.brand_id AND m.fingerprint = f.fingerprint
 )
 """
-UNDECIDED = ["queued", "running", "waiting", "held"]
 WARN_AT_PERCENT = (80, 100)
 
 
@@ -41,14 +42,17 @@ def reserve_for_run(*, run: Run, campaign: Campaign) -> Decimal:
     before = budgets.status(campaign)
     left = before.left
     if left is not None and needed > left:
-        currency = campaign.brand.currency
-        raise Conflict(
-            f"This run needs {needed:.2f} {currency}; {max(left, Decimal(0)):.2f} {currency} of the campaign's budget "
-            f"of {campaign.budget:.2f} {currency} is left.",
-            needed=str(needed),
-            left=str(left),
-            budget="campaign",
+        message = _(
+            "This run needs %(needed)s %(currency)s; %(left)s %(currency)s of the campaign's budget of "
+            "%(budget)s %(currency)s is left."
         )
+        message %= {
+            "needed": f"{needed:.2f}",
+            "left": f"{max(left, Decimal(0)):.2f}",
+            "budget": f"{campaign.budget:.2f}",
+            "currency": campaign.brand.currency,
+        }
+        raise Conflict(message, needed=str(needed), left=str(left), budget="campaign")
     if needed:
         _require_brand_budget(campaign, needed)
         LedgerEntry.objects.create(campaign=campaign, run=run, kind=LedgerKind.RESERVE, amount=needed)
@@ -58,19 +62,22 @@ def reserve_for_run(*, run: Run, campaign: Campaign) -> Decimal:
 
 def _require_brand_budget(campaign: Campaign, amount: Decimal) -> None:
     """Raise Conflict if the rest of the brand's budget for this month does not cover `amount`."""
-    brand = Brand.objects.get(pk=campaign.brand_id)
-    if brand.monthly_budget is None:
-        return
-    brand = Brand.objects.select_for_update(of=("self",)).get(pk=brand.pk)
-    left = budgets.month_status(brand).left
-    if left is not None and amount > left:
-        raise Conflict(
-            f"This run needs {amount:.2f} {brand.currency}; {max(left, Decimal(0)):.2f} {brand.currency} of the "
-            f"{brand.monthly_budget:.2f} {brand.currency} that {brand.name} may spend this month is left.",
-            needed=str(amount),
-            left=str(left),
-            budget="brand",
+    with_budget = Brand.objects.exclude(monthly_budget=None).select_for_update(of=("self",))
+    brand = with_budget.filter(pk=campaign.brand_id).first()
+    left = budgets.month_status(brand).left if brand else None
+    if brand and left is not None and amount > left:
+        message = _(
+            "This run needs %(needed)s %(currency)s; %(left)s %(currency)s of the %(budget)s %(currency)s that "
+            "%(brand)s may spend this month is left."
         )
+        message %= {
+            "needed": f"{amount:.2f}",
+            "left": f"{max(left, Decimal(0)):.2f}",
+            "budget": f"{brand.monthly_budget:.2f}",
+            "brand": brand.name,
+            "currency": brand.currency,
+        }
+        raise Conflict(message, needed=str(amount), left=str(left), budget="brand")
 
 
 def _publish_passed_marks(run: Run, campaign: Campaign, before: budgets.BudgetStatus, amount: Decimal) -> None:
@@ -101,7 +108,5 @@ def _outstanding(run: Run) -> Decimal:
 
 
 def _to_cover(run_id: int) -> Decimal:
-    with connection.cursor() as cursor:
-        cursor.execute(_TO_COVER, [run_id, UNDECIDED])
-        amount: Decimal = cursor.fetchone()[0]
-        return amount
+    [(amount,)] = sql.fetch(_TO_COVER, [run_id, [state.value for state in assets.UNDECIDED]])
+    return Decimal(amount)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Count, Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from campaigns.models import Campaign
 from campaigns.services import campaigns
@@ -24,7 +25,7 @@ from generation import events
 from generation.choices import AssetState, HoldReason, JobState, RunState, Stage
 from generation.models import Asset, Job, Run
 from generation.selectors import gates
-from generation.services import budget
+from generation.services import budget, sql
 from generation.services.dispatch import claims
 from generation.services.images import assets
 from generation.states import RUN
@@ -66,18 +67,18 @@ def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected:
     is cancelled with a reason, unless `reuse_rejected`. `label` names the process that releases on the person's behalf.
     Raises NotAllowed, Conflict (state, gate, budget) and Invalid.
     """
-    run, campaign = lock(run_id)
-    require_run(by, run, campaign)
+    run, campaign = lock_for(run_id, by)
     if run.state != RunState.PLANNED:
-        raise Conflict(f"{run.name} is {run.state}; only a planned run can be released.", state=run.state)
+        message = _("%(run)s is %(state)s; only a planned run can be released.")
+        raise Conflict(message % {"run": run.name, "state": run.state}, state=run.state)
     gate = _pass_gate(run, campaign, by, override_reason)
-    left_out = 0 if reuse_rejected else _execute_sql(_LEAVE_OUT, {"run": run.pk, "kind": REJECTED_BEFORE})
+    left_out = 0 if reuse_rejected else sql.execute(_LEAVE_OUT, {"run": run.pk, "kind": REJECTED_BEFORE})
     claims.activate(lane=run.endpoint.lane, campaign_id=campaign.pk)
     queued = _jobs(run, JobState.HELD, hold_reason=HoldReason.NOT_RELEASED).update(
         status=JobState.QUEUED, hold_reason=""
     )
     reserved = budget.reserve_for_run(run=run, campaign=campaign)
-    reused = _count(_COUNT_REUSED, run.pk)
+    [(reused,)] = sql.fetch(_COUNT_REUSED, [run.pk])
     now = clock.now()
     fields = {"reused_count": reused, "override_reason": override_reason.strip(), "pause_reason": ""}
     move(run, RunState.RUNNING, released_at=now, watched_from=now, **fields)
@@ -95,18 +96,17 @@ def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected:
 @transaction.atomic
 def pause(*, run_id: int, by: User, reason: str = "") -> Run:
     """Pause a run: queued jobs are held, running jobs are finished. Raises Conflict unless running."""
-    run, campaign = lock(run_id)
-    require_run(by, run, campaign)
+    run, campaign = lock_for(run_id, by)
     return _pause(run, campaign, reason.strip() or f"Paused by {by.display_name}.", by)
 
 
 @transaction.atomic
 def resume(*, run_id: int, by: User) -> Run:
     """Resume a paused run; only outputs from now on count for its health. Raises Conflict unless paused."""
-    run, campaign = lock(run_id)
-    require_run(by, run, campaign)
+    run, campaign = lock_for(run_id, by)
     if run.state != RunState.PAUSED:
-        raise Conflict(f"{run.name} is {run.state}; only a paused run can be resumed.", state=run.state)
+        message = _("%(run)s is %(state)s; only a paused run can be resumed.")
+        raise Conflict(message % {"run": run.name, "state": run.state}, state=run.state)
     claims.activate(lane=run.endpoint.lane, campaign_id=campaign.pk)
     queued = _jobs(run, JobState.HELD, hold_reason=HoldReason.PAUSED).update(status=JobState.QUEUED, hold_reason="")
     move(run, RunState.RUNNING, pause_reason="", watched_from=clock.now())
@@ -122,8 +122,7 @@ def cancel(*, run_id: int, by: User) -> Run:
 
     Existing images stay; assets without an image are superseded.
     """
-    run, campaign = lock(run_id)
-    require_run(by, run, campaign)
+    run, campaign = lock_for(run_id, by)
     RUN.ensure(run.state, RunState.CANCELLED)
     waiting_jobs = _jobs(run, JobState.QUEUED, JobState.HELD, JobState.QUARANTINED)
     cancelled = waiting_jobs.update(status=JobState.CANCELLED, hold_reason="")
@@ -142,12 +141,11 @@ def cancel(*, run_id: int, by: User) -> Run:
 @transaction.atomic
 def set_priority(*, run_id: int, by: User, priority: int) -> Run:
     """Set the priority of a run within its campaign, -100 … 100 (higher goes first). Raises Invalid and Conflict."""
-    run, campaign = lock(run_id)
-    require_run(by, run, campaign)
+    run, campaign = lock_for(run_id, by)
     if not -100 <= priority <= 100:
-        raise Invalid("This priority cannot be set.", [Problem("priority", "Give -100 to 100.", str(priority))])
-    if run.state in (RunState.FINISHED, RunState.CANCELLED):
-        raise Conflict(f"{run.name} is {run.state}; nothing of it waits.", state=run.state)
+        problem = Problem("priority", _("Give -100 to 100."), str(priority))
+        raise Invalid(_("This priority cannot be set."), [problem])
+    require_unfinished(run)
     if run.priority == priority:
         return run
     payload = {"from": run.priority, "to": priority}
@@ -218,15 +216,30 @@ def lock(run_id: int) -> tuple[Run, Campaign]:
     """Return the run and its campaign, both rows locked until the transaction ends. Raises NotFound."""
     campaign_id = Run.objects.filter(pk=run_id).values_list("campaign_id", flat=True).first()
     if campaign_id is None:
-        raise NotFound(f"There is no run {run_id}.")
+        raise NotFound(_("There is no run %(id)s.") % {"id": run_id})
     campaign = campaigns.lock(campaign_id)
     run = Run.objects.select_for_update(of=("self",)).select_related("endpoint", "prompt_version").get(pk=run_id)
+    run.campaign = campaign
+    return run, campaign
+
+
+def lock_for(run_id: int, by: User) -> tuple[Run, Campaign]:
+    """Return both as `lock` does, if the person may change the state of the run. Raises NotFound and NotAllowed."""
+    run, campaign = lock(run_id)
+    require_run(by, run, campaign)
     return run, campaign
 
 
 def require_run(by: User, run: Run, campaign: Campaign) -> None:
     """Raise NotAllowed unless the person may change the state of this run."""
     require(by, Action.RUN_SANDBOX if run.stage == Stage.SANDBOX else Action.RUN, campaign.brand)
+
+
+def require_unfinished(run: Run) -> None:
+    """Raise Conflict for a finished or cancelled run."""
+    if run.state in (RunState.FINISHED, RunState.CANCELLED):
+        message = _("%(run)s is %(state)s; nothing of it waits.")
+        raise Conflict(message % {"run": run.name, "state": run.state}, state=run.state)
 
 
 def _pass_gate(run: Run, campaign: Campaign, by: User, override_reason: str) -> gates.FullRun:
@@ -237,7 +250,7 @@ def _pass_gate(run: Run, campaign: Campaign, by: User, override_reason: str) -> 
     if not override_reason.strip():
         pilot = gate.pilot
         raise Conflict(
-            f"A full run is locked. {gate.message} A lead may release it with a reason.",
+            _("A full run is locked. %(reason)s A lead may release it with a reason.") % {"reason": gate.message},
             gate="pilot" if gate.is_approved else "approval",
             decided=pilot.decided,
             approved=pilot.approved,
@@ -253,7 +266,8 @@ def move(run: Run, to: str, **fields: Any) -> None:
     old = run.state
     RUN.ensure(old, to)
     if not Run.objects.filter(pk=run.pk, state=old).update(state=to, **fields):
-        raise Conflict(f"{run.name} is no longer {old}.", state=old, wanted=to)
+        message = _("%(run)s is no longer %(state)s.")
+        raise Conflict(message % {"run": run.name, "state": old}, state=old, wanted=to)
     for name, value in {"state": to, **fields}.items():
         setattr(run, name, value)
 
@@ -270,7 +284,7 @@ def _jobs(run: Run, *states: str, **where: Any) -> Any:
 
 
 def _has_work(run_id: int) -> bool:
-    return Job.objects.filter(run_id=run_id, status__in=budget.UNDECIDED).exists()
+    return Job.objects.filter(run_id=run_id, status__in=assets.UNDECIDED).exists()
 
 
 def _finish_if_done(run: Run, campaign: Campaign) -> bool:
@@ -289,33 +303,17 @@ def _finish_if_done(run: Run, campaign: Campaign) -> bool:
 
 def _settle_fruitless(run: Run, to: str) -> int:
     """Move assets that will get no image: from making to `to`, in a later round to failed. Returns how many."""
-    count = _execute_sql(_FRUITLESS, {"run": run.pk, "old": AssetState.MAKING.value, "to": str(to), "now": clock.now()})
-    return count + _execute_sql(
-        _FRUITLESS, {"run": run.pk, "old": AssetState.REVISING.value, "to": AssetState.FAILED.value, "now": clock.now()}
+    moves = ((AssetState.MAKING.value, str(to)), (AssetState.REVISING.value, AssetState.FAILED.value))
+    return sum(
+        sql.execute(_FRUITLESS, {"run": run.pk, "old": old, "to": new, "now": clock.now()}) for old, new in moves
     )
 
 
 def _settle_partly_made(run: Run, by: User) -> None:
     """Move assets that have only some of their candidates to review; these are the few that were being made."""
-    open_ids = list(
-        Asset.objects.filter(cell__run=run, state__in=(AssetState.MAKING, AssetState.REVISING)).values_list(
-            "pk", flat=True
-        )
-    )
-    for asset_id in open_ids:
+    unmade = Asset.objects.filter(cell__run=run, state__in=(AssetState.MAKING, AssetState.REVISING))
+    for asset_id in list(unmade.values_list("pk", flat=True)):
         assets.settle_round(assets.lock(asset_id), label=by.display_name)
-
-
-def _execute_sql(statement: str, values: dict[str, Any]) -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        return int(cursor.rowcount)
-
-
-def _count(statement: str, run_id: int) -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [run_id])
-        return int(cursor.fetchone()[0])
 
 
 def publish(

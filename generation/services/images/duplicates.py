@@ -13,10 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
-
 from generation.checks.base import CheckResult
 from generation.choices import Outcome
+from generation.services import sql
 
 CHECK = "near_duplicate"
 MAX_BITS = 31
@@ -90,11 +89,9 @@ def find_nearest(*, brand_id: int, subject_id: int, hashes: Mapping[str, Any]) -
     colours: bytes = hashes["colours"]
     bands = [bound for place in INDEXED for bound in (colours[place] - MAX_LEVELS, colours[place] + MAX_LEVELS)]
     values = [hashes["pdq"], brand_id, *bands, hashes["pdq"], MAX_BITS, subject_id, colours, MAX_LEVELS]
-    with connection.cursor() as cursor:
-        cursor.execute(_HOLD, [lock_names(brand_id, colours)])
-        cursor.execute(_NEAREST, values)
-        row = cursor.fetchone()
-    return Duplicate(*row) if row else None
+    sql.execute(_HOLD, [lock_names(brand_id, colours)])
+    rows = sql.fetch(_NEAREST, values)
+    return Duplicate(*rows[0]) if rows else None
 
 
 def lock_names(brand_id: int, colours: bytes) -> list[str]:

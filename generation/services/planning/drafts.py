@@ -12,6 +12,8 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any, TypeVar
 
+from django.utils.translation import gettext as _
+
 from campaigns import prompts
 from campaigns.choices import SubjectKind
 from campaigns.models import Subject
@@ -22,7 +24,7 @@ from generation.choices import RunShape
 from generation.engines.base import CONTROL, SCENE, ImageRef, Spec
 from generation.selectors import concepts, scenes, subjects
 from generation.selectors import inputs as input_selectors
-from generation.selectors.subjects import Images, SubjectRow
+from generation.selectors.subjects import SubjectRow
 from generation.services.planning import estimates, fingerprints, inputs
 from generation.services.planning.plan_requests import GUIDE_PARAMETERS, AspectGroup, PlanRequest, master_size
 
@@ -30,6 +32,8 @@ CHUNK = 2000
 #: Subjects that are loaded at once to check whether they are ready for a sample.
 SAMPLE_CHUNK = 200
 VALUES_KEY_LENGTH = 500
+#: Roles that are filled by the cut-out of a photo; the others get the photo itself.
+CUTOUT_ROLES = frozenset({"cutout", "mask"})
 
 Item = TypeVar("Item")
 
@@ -139,7 +143,7 @@ class Drafter:
             yield from (rows[pk] for pk in chunk if pk in rows)
         for pk in ids:
             if pk not in loaded_ids:
-                self.unknown.append((str(pk), "There is no active subject with this id in this brand."))
+                self.unknown.append((str(pk), _("There is no active subject with this id in this brand.")))
 
     def subject_ids(self) -> Sequence[int]:
         """Return the ids of the subjects in key order; for a sample only the picked ones."""
@@ -152,7 +156,7 @@ class Drafter:
             active = self.request.campaign.subjects.filter(is_active=True)
             pairs = list(active.order_by("key", "pk").values_list("pk", "key"))
         pairs = [pair for pair in pairs if self._lacks_any(pair[0])]
-        return self._pick_sample(pairs, self.request.sample) if self.request.sample else [pk for pk, _ in pairs]
+        return self._pick_sample(pairs, self.request.sample) if self.request.sample else [pk for pk, _key in pairs]
 
     def _pick_sample(self, pairs: Sequence[tuple[int, str]], size: int) -> list[int]:
         """Pick `size` subjects that are ready, by the hash of their keys, so that they are the same ones every time.
@@ -163,7 +167,7 @@ class Drafter:
         spread = sorted(pairs, key=lambda pair: hashlib.sha256(pair[1].encode()).digest())
         ready: list[int] = []
         unready: list[int] = []
-        for chunk in _chunks([pk for pk, _ in spread], max(size, SAMPLE_CHUNK)):
+        for chunk in _chunks([pk for pk, _key in spread], max(size, SAMPLE_CHUNK)):
             rows = self._load({"pk__in": chunk})
             for pk in chunk:
                 (ready if pk in rows and self._is_ready(rows[pk]) else unready).append(pk)
@@ -173,7 +177,7 @@ class Drafter:
                 break
         picked = set([*ready, *unready][:size])
         self.skipped_count = len(unready) - len(picked.intersection(unready))
-        return [pk for pk, _ in pairs if pk in picked]
+        return [pk for pk, _key in pairs if pk in picked]
 
     def _is_ready(self, subject: SubjectRow) -> bool:
         """Return whether each of the subject's images can be made."""
@@ -191,24 +195,17 @@ class Drafter:
         return covered is None or any((subject_id, group.aspect) not in covered for group in self.request.groups)
 
     def _variants_of_list(self) -> Iterator[SubjectVariant]:
-        for first, chunk in zip(
-            range(1, len(self.request.rows) + 1, CHUNK), _chunks(self.request.rows, CHUNK), strict=True
-        ):
-            references = [row["subject"] for row in chunk]
+        for chunk in _chunks(list(enumerate(self.request.rows, start=1)), CHUNK):
+            references = [row["subject"] for _number, row in chunk]
             by_id = self._load({"pk__in": [reference for reference in references if isinstance(reference, int)]})
-            by_key = {
-                row.key: row
-                for row in self._load(
-                    {"key__in": [reference for reference in references if isinstance(reference, str)]}
-                ).values()
-            }
-            for number, row in enumerate(chunk, start=first):
-                named = row["subject"]
-                subject = by_id.get(named) if isinstance(named, int) else by_key.get(str(named))
+            named = self._load({"key__in": [reference for reference in references if isinstance(reference, str)]})
+            by_key = {subject.key: subject for subject in named.values()}
+            for number, row in chunk:
+                reference = row["subject"]
+                subject = by_id.get(reference) if isinstance(reference, int) else by_key.get(str(reference))
                 if subject is None:
-                    self.unknown.append(
-                        (str(named), f"Row {number}: there is no active subject {named!r} in this brand.")
-                    )
+                    message = _("Row %(number)d: there is no active subject %(subject)r in this brand.")
+                    self.unknown.append((str(reference), message % {"number": number, "subject": reference}))
                     continue
                 aspect, size = listing.image_aspect(row), listing.image_size(row)
                 yield SubjectVariant(subject, listing.placeholders(row), number, aspect, size)
@@ -224,23 +221,22 @@ class Drafter:
     # -- one cell --------------------------------------------------------------------------------------------------
 
     def _draft(self, wish: SubjectVariant, values_key: str, group: AspectGroup) -> Draft:
-        subject, request = wish.subject, self.request
-        problems = self._cell_problems(wish, values_key, group)
+        request, campaign = self.request, self.request.campaign
+        draft = Draft(wish.subject, wish.values, values_key, group)
         images, image_problems = self._images(wish)
-        problems += image_problems
-        values = self._values(wish)
-        lacking = prompts.find_missing_names(request.source, values)
-        if lacking:
-            problems.append(("missing_value", f"No value for {', '.join(lacking)}."))
+        problems = [*self._cell_problems(wish, values_key, group), *image_problems]
+        values = {"brand": campaign.brand.name, "campaign": campaign.name, **wish.subject.values, **wish.values}
+        if lacking := prompts.find_missing_names(request.source, values):
+            problems.append(("missing_value", _("No value for %(names)s.") % {"names": ", ".join(lacking)}))
         if problems:
-            return Draft(subject, wish.values, values_key, group, problems=tuple(problems))
+            return replace(draft, problems=tuple(problems))
         rendered = prompts.render(request.source, values)
         if banned := self._banned(rendered):
-            return Draft(subject, wish.values, values_key, group, rendered, problems=banned)
+            return replace(draft, rendered=rendered, problems=banned)
         parameters = self._parameters(wish, rendered)
         named, missing = self._concept_images(parameters)
         if missing:
-            return Draft(subject, wish.values, values_key, group, rendered, parameters, problems=missing)
+            return replace(draft, rendered=rendered, parameters=parameters, problems=missing)
         spec = Spec(
             prompt=rendered.text,
             negative=rendered.negative,
@@ -253,11 +249,8 @@ class Drafter:
         refusals = tuple(("engine", sentence) for sentence in request.engine.validate(spec))
         batch_key = fingerprints.short_key(request.engine.batch_key(spec))
         cost, seconds = self._quote(batch_key, spec)
-        return Draft(
-            subject=subject,
-            values=wish.values,
-            values_key=values_key,
-            group=group,
+        return replace(
+            draft,
             rendered=rendered,
             parameters=parameters,
             jobs=() if refusals else self._jobs(wish, spec),
@@ -265,7 +258,8 @@ class Drafter:
             cost=cost,
             seconds=seconds,
             problems=refusals,
-            feed_values=self._feed_values(wish),
+            # Values of axes come from no feed.
+            feed_values=inputs.select_read_values(self._names - wish.values.keys(), wish.subject.values),
             photo=self._photo(wish) if images else (None, "", ""),
         )
 
@@ -280,19 +274,24 @@ class Drafter:
     def _cell_problems(self, wish: SubjectVariant, values_key: str, group: AspectGroup) -> list[tuple[str, str]]:
         problems = []
         if len(values_key) > VALUES_KEY_LENGTH:
-            problems.append(("values", f"Its axis values are longer than {VALUES_KEY_LENGTH} characters together."))
+            message = _("Its axis values are longer than %(n)d characters together.") % {"n": VALUES_KEY_LENGTH}
+            problems.append(("values", message))
         seed = str(wish.values.get(SEED_AXIS, 0))
         if not seed.isdecimal() or int(seed[:20]) > prompts.MAX_SEED:
-            problems.append(("values", f"Its seed is {seed!r}; give a whole number from 0 to {prompts.MAX_SEED}."))
+            message = _("Its seed is %(seed)r; give a whole number from 0 to %(highest)d.")
+            problems.append(("values", message % {"seed": seed, "highest": prompts.MAX_SEED}))
         if not group.specs and not (wish.size and self.request.is_sandbox):
             aspects = ", ".join(aspect_group.aspect for aspect_group in self.request.groups)
-            problems.append(("values", f"No output of this campaign is {group.aspect}; it wants {aspects}."))
+            message = _("No output of this campaign is %(aspect)s; it wants %(aspects)s.")
+            problems.append(("values", message % {"aspect": group.aspect, "aspects": aspects}))
         elif wish.size and (group.width < wish.size[0] or group.height < wish.size[1]):
             limits = f"{self.request.capabilities.max_width} × {self.request.capabilities.max_height}"
-            problems.append(("values", f"{self.request.endpoint.name} makes images of at most {limits} pixels."))
+            message = _("%(endpoint)s makes images of at most %(limits)s pixels.")
+            problems.append(("values", message % {"endpoint": self.request.endpoint.name, "limits": limits}))
         identity = (wish.subject.id, values_key, group.aspect)
         if identity in self._seen:
-            problems.append(("duplicate", f"Row {wish.row} asks for the same image as an earlier row."))
+            message = _("Row %(row)d asks for the same image as an earlier row.") % {"row": wish.row}
+            problems.append(("duplicate", message))
         if self.request.shape == RunShape.LIST:
             self._seen.add(identity)
         return problems
@@ -304,13 +303,20 @@ class Drafter:
         if CONTROL in roles and self.request.capabilities.takes_maps and wish.subject.kind == SubjectKind.PRODUCT:
             return {}, [(concepts.MAPS.problem, concepts.NO_PRODUCT_MAP)]
         role = str(wish.values.get(PHOTO_AXIS, ""))
-        of_role = f" of the role {role}" if role and not role.startswith(PHOTO_MARK) else ""
+        named_role = "" if role.startswith(PHOTO_MARK) else role
         images = wish.subject.images.get(role)
         if images is None:
-            return {}, [("missing_photo", f"It has no photo{of_role} yet.")]
-        if {"cutout", "mask"} & set(roles) and images.cutout is None:
-            return {}, [("missing_cutout", f"Its photo{of_role} has no accepted cut-out.")]
-        return {label: self._image(label, images) for label in roles}, []
+            message = _("It has no photo of the role %(role)s yet.") if named_role else _("It has no photo yet.")
+            return {}, [("missing_photo", message % {"role": named_role})]
+        cutout = images.cutout
+        if CUTOUT_ROLES.isdisjoint(roles):
+            return dict.fromkeys(roles, images.photo), []
+        if cutout is None:
+            message = _("Its photo has no accepted cut-out.")
+            if named_role:
+                message = _("Its photo of the role %(role)s has no accepted cut-out.") % {"role": named_role}
+            return {}, [("missing_cutout", message)]
+        return {label: cutout if label in CUTOUT_ROLES else images.photo for label in roles}, []
 
     def _concept_images(self, parameters: Mapping[str, Any]) -> tuple[dict[str, ImageRef], tuple[tuple[str, str], ...]]:
         """Return, by role, the images of the concepts that a cell names, or the problems with them."""
@@ -320,25 +326,10 @@ class Drafter:
         problems = tuple((lookup.use.problem, problem) for lookup, key in requested if (problem := lookup.problem(key)))
         return {} if problems else {lookup.use.role: lookup.images[key].ref for lookup, key in requested}, problems
 
-    @staticmethod
-    def _image(label: str, images: Images) -> ImageRef:
-        """Return the cut-out for the roles "cutout" and "mask", else the photo itself ("photo", "init", "control")."""
-        if label in ("cutout", "mask") and images.cutout is not None:
-            return images.cutout
-        return images.photo
-
-    def _values(self, wish: SubjectVariant) -> dict[str, Any]:
-        campaign = self.request.campaign
-        return {"brand": campaign.brand.name, "campaign": campaign.name, **wish.subject.values, **wish.values}
-
-    def _feed_values(self, wish: SubjectVariant) -> dict[str, str]:
-        """Return the values of the subject that the prompt reads, without those of axes, which come from no feed."""
-        return inputs.select_read_values(self._names - wish.values.keys(), wish.subject.values)
-
     def _photo(self, wish: SubjectVariant) -> tuple[int, str, str]:
         """Return the id and the sha256 of the photo that a cell is made from, and the sha256 of its cut-out if used."""
         images = wish.subject.images[str(wish.values.get(PHOTO_AXIS, ""))]
-        cutout = images.cutout if {"cutout", "mask"} & set(self._roles) else None
+        cutout = None if CUTOUT_ROLES.isdisjoint(self._roles) else images.cutout
         return images.photo_id, images.photo.sha256, cutout.sha256 if cutout else ""
 
     def _parameters(self, wish: SubjectVariant, rendered: RenderedPrompt) -> dict[str, Any]:

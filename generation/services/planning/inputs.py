@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from django.db import connection
-
 from campaigns.selectors import prompts as prompt_selectors
 from generation.models import Asset
 from generation.selectors import inputs
+from generation.services import sql
 
 _KEEP_UP = f"""
 UPDATE generation_pinnedinputs AS pinned
@@ -55,13 +54,11 @@ def select_read_values(names: Iterable[str], own: Mapping[str, Any]) -> dict[str
 
 def pin_current_inputs(asset: Asset) -> None:
     """Pin the current inputs of an asset, because a person has seen and approved them. The caller holds its lock."""
-    with connection.cursor() as cursor:
-        cursor.execute(_KEEP_UP, {"cell": asset.cell_id})
-        if cursor.rowcount:
-            return
-        run = asset.cell.run
-        names = inputs.used_names(prompt_selectors.prompt_source(run.prompt_version), asset.cell.axis_values)
-        cursor.execute(_PIN, {"cell": asset.cell_id, "names": sorted(names), "files": _files(asset)})
+    if sql.execute(_KEEP_UP, {"cell": asset.cell_id}):
+        return
+    source = prompt_selectors.prompt_source(asset.cell.run.prompt_version)
+    names = inputs.used_names(source, asset.cell.axis_values)
+    sql.execute(_PIN, {"cell": asset.cell_id, "names": sorted(names), "files": _files(asset)})
 
 
 def _files(asset: Asset) -> list[str]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from campaigns.models import OutputSpec
 from generation.finishing import names
@@ -31,14 +34,26 @@ class Collision:
 
     @property
     def message(self) -> str:
-        both = self.subject if self.subject == self.other else f"{self.subject} and {self.other}"
-        files = f"{self.count} {'file' if self.count == 1 else 'files'} for {self.spec}"
-        advice = (
-            f"add {{{self.lacking}}} to the file name “{self.pattern}”"
-            if self.lacking
-            else "what differs between them is lost in a file's name"
-        )
-        return f"{files} would take another's name, such as {self.name} of {both}: {advice}."
+        both = self.subject
+        if self.other != self.subject:
+            both = _("%(first)s and %(second)s") % {"first": self.subject, "second": self.other}
+        if self.lacking:
+            sentence = ngettext(
+                "%(n)d file for %(spec)s would take another's name, such as %(name)s of %(both)s: "
+                "add {%(lacking)s} to the file name “%(pattern)s”.",
+                "%(n)d files for %(spec)s would take another's name, such as %(name)s of %(both)s: "
+                "add {%(lacking)s} to the file name “%(pattern)s”.",
+                self.count,
+            )
+        else:
+            sentence = ngettext(
+                "%(n)d file for %(spec)s would take another's name, such as %(name)s of %(both)s: "
+                "what differs between them is lost in a file's name.",
+                "%(n)d files for %(spec)s would take another's name, such as %(name)s of %(both)s: "
+                "what differs between them is lost in a file's name.",
+                self.count,
+            )
+        return sentence % {**asdict(self), "n": self.count, "both": both}
 
 
 class Collisions:

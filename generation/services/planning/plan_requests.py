@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from django.utils.translation import gettext as _
 
 from campaigns import name_patterns, prompts
 from campaigns.choices import PhotoRole, PromptStatus
@@ -53,6 +55,13 @@ class PlanArguments:
     aspects: Sequence[str] | None = None
     missing_only: bool = False
     all_or_nothing: bool = False
+
+    @property
+    def used_axes(self) -> dict[str, Sequence[Any]]:
+        """Return the axes of the request, or else of the prompt version; a list has none."""
+        if self.shape == RunShape.LIST:
+            return {}
+        return dict(self.prompt_version.axes if self.axes is None else self.axes)
 
 
 @dataclass(frozen=True)
@@ -128,15 +137,14 @@ class PlanRequest:
 
     def definition(self) -> dict[str, Any]:
         """Return the request as plain data, for the run's row."""
-        subjects: Any = "all" if self.subject_ids is None else list(self.subject_ids)
-        plain: dict[str, Any] = {
-            "subjects": subjects,
-            "axes": {name: list(values) for name, values in self.axes.items()},
-        }
         if self.shape == RunShape.LIST:
-            plain = {"rows": [dict(row) for row in self.rows]}
-        elif self.sample:
-            plain["sample"] = self.sample
+            plain: dict[str, Any] = {"rows": [dict(row) for row in self.rows]}
+        else:
+            plain = {
+                "subjects": "all" if self.subject_ids is None else list(self.subject_ids),
+                "axes": {name: list(values) for name, values in self.axes.items()},
+                **({"sample": self.sample} if self.sample else {}),
+            }
         if self.aspects is not None:
             plain["aspects"] = list(self.aspects)
         return {**plain, "missing_only": True} if self.covered is not None else plain
@@ -148,7 +156,7 @@ def load(arguments: PlanArguments) -> PlanRequest:
     stage = arguments.stage
     require(arguments.by, Action.RUN_SANDBOX if stage == Stage.SANDBOX else Action.RUN, campaign.brand)
     rows = tuple(arguments.rows or ())
-    axes = _used_axes(arguments)
+    axes = arguments.used_axes
     engine = open_engine(endpoint)
     capabilities = engine.capabilities()
     source = prompt_selectors.prompt_source(version)
@@ -158,17 +166,12 @@ def load(arguments: PlanArguments) -> PlanRequest:
     problems = [
         *_whole_problems(arguments, rows),
         *_find_ineffective_names(names, source, version, endpoint.engine, capabilities),
-        *_find_ineffective_axes(source, axes, capabilities),
-        *_unavailable_images(version, capabilities),
-        *(
-            Problem("endpoint", f"{endpoint.name}: {sentence}", endpoint.slug)
-            for sentence in capabilities.open_questions
-        ),
+        *_engine_problems(source, axes, version, endpoint, capabilities),
         *axis_problems,
         *_output_problems(specs, arguments),
     ]
     if problems:
-        raise Invalid("This run cannot be planned as it is.", problems)
+        raise Invalid(_("This run cannot be planned as it is."), problems)
     aspects, subjects = arguments.aspects, arguments.subjects
     groups, notes = _groups([spec for spec in specs if aspects is None or spec.aspect in aspects], capabilities)
     return PlanRequest(
@@ -184,7 +187,7 @@ def load(arguments: PlanArguments) -> PlanRequest:
         groups=groups,
         axes=axes,
         variants=variants,
-        subject_ids=None if subjects is None else tuple(_id(subject) for subject in subjects),
+        subject_ids=None if subjects is None else tuple(getattr(subject, "pk", subject) for subject in subjects),
         rows=rows,
         sample=arguments.sample,
         named=tuple(
@@ -199,13 +202,6 @@ def load(arguments: PlanArguments) -> PlanRequest:
     )
 
 
-def _used_axes(arguments: PlanArguments) -> dict[str, Sequence[Any]]:
-    """Return the axes of the request, or else of the prompt version; a list has none."""
-    if arguments.shape == RunShape.LIST:
-        return {}
-    return dict(arguments.prompt_version.axes if arguments.axes is None else arguments.axes)
-
-
 def _variants(axes: Mapping[str, Sequence[Any]]) -> tuple[tuple[dict[str, Any], ...], list[Problem]]:
     """Return the combinations of the axes' values, and the problems of these axes."""
     try:
@@ -214,13 +210,20 @@ def _variants(axes: Mapping[str, Sequence[Any]]) -> tuple[tuple[dict[str, Any], 
         return (), [Problem(f"axes/{error.axis}", error.message)]
 
 
-def _output_problems(specs: list[OutputSpec], arguments: PlanArguments) -> list[Problem]:
-    problems = _unknown_aspects(specs, arguments.aspects)
-    if arguments.stage != Stage.SANDBOX:
-        problems += _bad_names(specs)
+def _output_problems(specs: list[OutputSpec], arguments: PlanArguments) -> Iterator[Problem]:
+    available = dict.fromkeys(spec.aspect for spec in specs)
+    if arguments.aspects is not None and not arguments.aspects:
+        yield Problem("aspects", _("Choose at least one of the campaign's outputs."))
+    for aspect in arguments.aspects or ():
+        if aspect not in available:
+            message = _("No output of this campaign is %(aspect)s; it wants %(aspects)s.")
+            yield Problem("aspects", message % {"aspect": aspect, "aspects": ", ".join(available)}, aspect)
+    if arguments.stage != Stage.SANDBOX:  # a wrong file name would fail only at delivery, after all images are made
+        for spec in specs:
+            for sentence in name_patterns.lint(spec.name_pattern):
+                yield Problem(f"output_specs/{spec.slug}/name_pattern", sentence, spec.name_pattern)
     if not specs:
-        problems.append(Problem("output_specs", "This campaign has no output spec yet; add what the channel wants."))
-    return problems
+        yield Problem("output_specs", _("This campaign has no output spec yet; add what the channel wants."))
 
 
 def _listed_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -230,19 +233,14 @@ def _listed_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _notes(version: PromptVersion, endpoint: Endpoint, capabilities: engines.Capabilities, stage: str) -> list[str]:
     notes = []
     if version.candidates > 1 and SEED_AXIS not in capabilities.obeys:
-        notes.append(
-            f"{endpoint.name} ignores the seed, so its candidates would be equal: "
-            f"one of {version.candidates} is planned."
-        )
+        message = _("%(endpoint)s ignores the seed, so its candidates would be equal: one of %(n)d is planned.")
+        notes.append(message % {"endpoint": endpoint.name, "n": version.candidates})
     if version.status != PromptStatus.APPROVED:
-        sentence = f"{version} is a draft: no lead has approved it yet."
-        needed = " A full run is released with an approved version, or with a reason that a lead writes."
-        notes.append(sentence + needed if stage == Stage.FULL else sentence)
+        note = _("%(version)s is a draft: no lead has approved it yet.") % {"version": version}
+        if stage == Stage.FULL:
+            note += " " + _("A full run is released with an approved version, or with a reason that a lead writes.")
+        notes.append(note)
     return notes
-
-
-def _id(subject: Any) -> int:
-    return subject if isinstance(subject, int) else int(subject.pk)
 
 
 def open_engine(endpoint: Endpoint) -> engines.Engine:
@@ -250,7 +248,7 @@ def open_engine(endpoint: Endpoint) -> engines.Engine:
     try:
         return engines.build(endpoint.engine, endpoint.config)
     except (ValueError, TypeError, KeyError, OSError, engines.EngineError) as error:
-        message = f"The endpoint {endpoint.name} cannot be used: {error}"
+        message = _("The endpoint %(endpoint)s cannot be used: %(error)s") % {"endpoint": endpoint.name, "error": error}
         raise Invalid(message, [Problem("endpoint", message, endpoint.slug)]) from error
 
 
@@ -259,44 +257,42 @@ def maker_of(endpoint: Endpoint, engine: engines.Engine) -> Maker:
     try:
         return fingerprints.get_maker(endpoint, engine)
     except (OSError, engines.EngineError) as error:
-        message = f"The endpoint {endpoint.name} cannot say which model it has: {error}"
+        message = _("The endpoint %(endpoint)s cannot say which model it has: %(error)s")
+        message %= {"endpoint": endpoint.name, "error": error}
         raise Invalid(message, [Problem("endpoint", message, endpoint.slug)]) from error
 
 
-def _whole_problems(arguments: PlanArguments, rows: tuple[Any, ...]) -> list[Problem]:
+def _whole_problems(arguments: PlanArguments, rows: tuple[Any, ...]) -> Iterator[Problem]:
     campaign, version, endpoint = arguments.campaign, arguments.prompt_version, arguments.endpoint
     stage, shape = arguments.stage, arguments.shape
-    problems = []
     if stage not in Stage.values:
-        problems.append(Problem("stage", f"Known stages are {', '.join(Stage.values)}.", stage))
+        yield Problem("stage", _("Known stages are %(stages)s.") % {"stages": ", ".join(Stage.values)}, stage)
     if campaign.is_sandbox and stage != Stage.SANDBOX:
-        problems.append(
-            Problem("stage", f"Nothing of {campaign.name} goes on to review; only try-outs are made in it.", stage)
-        )
+        message = _("Nothing of %(campaign)s goes on to review; only try-outs are made in it.")
+        yield Problem("stage", message % {"campaign": campaign.name}, stage)
     if shape not in RunShape.values:
-        problems.append(Problem("shape", f"Known shapes are {', '.join(RunShape.values)}.", shape))
+        yield Problem("shape", _("Known shapes are %(shapes)s.") % {"shapes": ", ".join(RunShape.values)}, shape)
     if version.template.brand_id != campaign.brand_id:
-        problems.append(Problem("prompt_version", "This prompt belongs to another brand.", str(version.pk)))
+        yield Problem("prompt_version", _("This prompt belongs to another brand."), str(version.pk))
     if endpoint.brand_id not in (None, campaign.brand_id):
-        problems.append(Problem("endpoint", "This endpoint serves another brand.", endpoint.slug))
+        yield Problem("endpoint", _("This endpoint serves another brand."), endpoint.slug)
     if not endpoint.is_enabled:
-        problems.append(Problem("endpoint", f"{endpoint.name} is switched off.", endpoint.slug))
+        yield Problem("endpoint", _("%(endpoint)s is switched off.") % {"endpoint": endpoint.name}, endpoint.slug)
     model = local_models.find_for_endpoint(endpoint) if endpoint.engine == "diffusers" else None
     if model is not None and not model.is_usable:
-        message = f"{endpoint.name} draws with {model.name}, which may not be used any more; take another endpoint."
-        problems.append(Problem("endpoint", message, endpoint.slug))
-    engine = version.needs.get("engine", endpoint.engine)
-    if engine != endpoint.engine:
-        message = f"{version} was written for {engine}; {endpoint.name} is {endpoint.engine}."
-        problems.append(Problem("endpoint", message, endpoint.slug))
+        message = _("%(endpoint)s draws with %(model)s, which may not be used any more; take another endpoint.")
+        yield Problem("endpoint", message % {"endpoint": endpoint.name, "model": model.name}, endpoint.slug)
+    needed = version.needs.get("engine", endpoint.engine)
+    if needed != endpoint.engine:
+        message = _("%(version)s was written for %(needed)s; %(endpoint)s is %(engine)s.")
+        names = {"version": version, "needed": needed, "endpoint": endpoint.name, "engine": endpoint.engine}
+        yield Problem("endpoint", message % names, endpoint.slug)
     if shape == RunShape.LIST and not rows:
-        problems.append(Problem("rows", "A list run needs rows; each names its subject."))
+        yield Problem("rows", _("A list run needs rows; each names its subject."))
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, Mapping) or not row.get("subject"):
-            problems.append(
-                Problem(f"rows/{number}", 'A row is {"subject": "SKU", "backdrop": "clay"}.', str(row)[:100])
-            )
-    return problems
+            message = _('A row is {"subject": "SKU", "backdrop": "clay"}.')
+            yield Problem(f"rows/{number}", message, str(row)[:100])
 
 
 def _find_ineffective_names(
@@ -322,45 +318,30 @@ def _find_ineffective_names(
 
 
 def _ignored(name: str, engine: str, capabilities: engines.Capabilities) -> str:
-    obeyed = ", ".join(sorted(capabilities.obeys)) or "nothing"
-    sentence = f"{engine} ignores “{name}”, so its images would be equal. It uses: {obeyed}."
+    obeyed = ", ".join(sorted(capabilities.obeys)) or _("nothing")
+    sentence = _("%(engine)s ignores “%(name)s”, so its images would be equal. It uses: %(obeyed)s.")
+    sentence %= {"engine": engine, "name": name, "obeyed": obeyed}
     if name in {"angle", "view", "pose"} and capabilities.needs_images:
-        roles = ", ".join(PhotoRole.values)
-        sentence += f" It shows the photo that it is given: for other views use the axis “{PHOTO_AXIS}” ({roles})."
+        hint = _("It shows the photo that it is given: for other views use the axis “%(axis)s” (%(roles)s).")
+        sentence += " " + hint % {"axis": PHOTO_AXIS, "roles": ", ".join(PhotoRole.values)}
     return sentence
 
 
-def _find_ineffective_axes(
-    source: PromptSource, axes: Mapping[str, Sequence[Any]], capabilities: engines.Capabilities
-) -> list[Problem]:
+def _engine_problems(
+    source: PromptSource,
+    axes: Mapping[str, Sequence[Any]],
+    version: PromptVersion,
+    endpoint: Endpoint,
+    capabilities: engines.Capabilities,
+) -> Iterator[Problem]:
     hidden = scenes.find_hidden_axes(source, axes) if capabilities.takes_scenes else {}
-    return [Problem(f"axes/{name}", sentence, name) for name, sentence in hidden.items()]
-
-
-def _unavailable_images(version: PromptVersion, capabilities: engines.Capabilities) -> list[Problem]:
+    for name, sentence in hidden.items():
+        yield Problem(f"axes/{name}", sentence, name)
     requested = set(version.needs.get("images", ()))
-    unknown = requested - capabilities.needs_images - capabilities.optional_images
-    return [Problem("needs/images", f"This engine takes no image “{role}”.", role) for role in sorted(unknown)]
-
-
-def _unknown_aspects(specs: list[OutputSpec], aspects: Sequence[str] | None) -> list[Problem]:
-    available = dict.fromkeys(spec.aspect for spec in specs)
-    if aspects is not None and not aspects:
-        return [Problem("aspects", "Choose at least one of the campaign's outputs.")]
-    return [
-        Problem("aspects", f"No output of this campaign is {aspect}; it wants {', '.join(available)}.", aspect)
-        for aspect in aspects or ()
-        if aspect not in available
-    ]
-
-
-def _bad_names(specs: list[OutputSpec]) -> list[Problem]:
-    """Return problems of file name patterns that would fail at delivery, before an image is made."""
-    return [
-        Problem(f"output_specs/{spec.slug}/name_pattern", sentence, spec.name_pattern)
-        for spec in specs
-        for sentence in name_patterns.lint(spec.name_pattern)
-    ]
+    for role in sorted(requested - capabilities.needs_images - capabilities.optional_images):
+        yield Problem("needs/images", _("This engine takes no image “%(role)s”.") % {"role": role}, role)
+    for sentence in capabilities.open_questions:
+        yield Problem("endpoint", f"{endpoint.name}: {sentence}", endpoint.slug)
 
 
 def _groups(
@@ -375,10 +356,11 @@ def _groups(
         largest = max(members, key=lambda spec: spec.width * spec.height)
         width, height = master_size(largest.width, largest.height, capabilities)
         if width < largest.width or height < largest.height:
-            notes.append(
-                f"This engine makes at most {width}×{height} of {aspect}; {largest.slug} wants "
-                f"{largest.width}×{largest.height} and will be enlarged."
+            message = _(
+                "This engine makes at most %(most)s of %(aspect)s; %(spec)s wants %(size)s and will be enlarged."
             )
+            size = f"{largest.width}×{largest.height}"
+            notes.append(message % {"most": f"{width}×{height}", "aspect": aspect, "spec": largest.slug, "size": size})
         groups.append(AspectGroup(aspect, width, height, tuple(members)))
     return tuple(groups), tuple(notes)
 

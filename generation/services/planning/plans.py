@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from campaigns.models import PromptVersion, Subject
 from campaigns.services import campaigns
 from campaigns.services import prompts as prompt_services
-from core.errors import Conflict, Invalid, NotFound, Problem
-from core.events import publish
-from core.models import User
+from core.errors import Invalid, NotFound, Problem
+from core.models import Brand, User
 from generation import events
 from generation.choices import HoldReason, JobState, RunShape, RunState, Stage
 from generation.models import Asset, Cell, Endpoint, Job, JobSpec, PinnedInputs, Run, ScheduledRun
+from generation.services import runs
 from generation.services.dispatch import routing
 from generation.services.planning import copying, left_out, names, plan_requests, previews, schedules
 from generation.services.planning.drafts import Draft, Drafter
 from generation.services.planning.plan_requests import PlanArguments, PlanRequest
 from generation.services.planning.previews import PROBLEMS_SHOWN, Preview
-from generation.states import RUN
 
 JOBS_PER_COPY = 5000
 
@@ -72,7 +72,7 @@ def plan(
     version = prompt_services.lock(arguments.prompt_version.pk)
     request = plan_requests.load(replace(arguments, prompt_version=version))
     if cloned_from is not None and cloned_from.campaign.brand_id != campaign.brand_id:
-        raise NotFound(f"There is no run {cloned_from.pk}.")
+        raise NotFound(_("There is no run %(id)s.") % {"id": cloned_from.pk})
     run = Run.objects.create(
         campaign=campaign,
         prompt_version=version,
@@ -90,12 +90,43 @@ def plan(
         requested_by=by,
     )
     totals = _write(request, run)
-    _move_to_planned(run, totals)
+    counts = {"cell_count": totals.cells, "job_count": totals.jobs, "left_out": totals.left_out.to_json()}
+    runs.move(run, RunState.PLANNED, quoted_cost=totals.cost, **counts)
+    run.refresh_from_db()
     prompt_services.mark_used(version=version, by=by)
-    _publish_planned(request, run, totals, by=by, release_at=release_at)
+    payload = {"stage": str(run.stage), "cells": run.cell_count, "jobs": run.job_count, "cost": str(run.quoted_cost)}
+    if totals.left_out.images:
+        payload["left_out"] = totals.left_out.images
+    payload |= {"campaign": run.campaign_id, "prompt_version": version.pk, "endpoint": request.endpoint.slug}
+    if release_at:
+        payload["release_at"] = release_at.isoformat()
+    runs.publish(events.RunPlanned, run, campaign, payload, by)
     if alternates:
         routing.set_alternates(run_id=run.pk, endpoints=alternates, by=by)
     return run
+
+
+def plan_tryout(
+    *,
+    brand: Brand,
+    prompt_version: PromptVersion,
+    endpoint: Endpoint,
+    rows: Iterable[Mapping[str, Any]],
+    by: User,
+    name: str,
+) -> Run:
+    """Plan a list run in the brand's sandbox, with all of its images or none."""
+    arguments = PlanArguments(
+        campaign=campaigns.get_or_create_sandbox(brand=brand, by=by),
+        prompt_version=prompt_version,
+        endpoint=endpoint,
+        stage=Stage.SANDBOX,
+        by=by,
+        shape=RunShape.LIST,
+        rows=rows,
+        all_or_nothing=True,
+    )
+    return plan(arguments, name=name)
 
 
 @dataclass(frozen=True)
@@ -106,12 +137,6 @@ class RunCopy:
     """
 
     run: Run
-    prompt_version_id: int
-    endpoint_id: int
-    stage: str
-    shape: str
-    name: str
-    job_template: str
     subjects: list[str] | None
     subject_ids: list[int] | None
     axes: dict[str, list[Any]] | None
@@ -125,7 +150,7 @@ def copy_run(*, run_id: int, by: User) -> RunCopy:
     """Return the request of a run, with keys for ids. Raises NotFound, also for a run that the person may not see."""
     run = Run.objects.visible_to(by).select_related("campaign__brand", "endpoint").filter(pk=run_id).first()
     if run is None:
-        raise NotFound(f"There is no run {run_id}.")
+        raise NotFound(_("There is no run %(id)s.") % {"id": run_id})
     definition = run.definition
     ids = definition.get("subjects", "all")
     rows = [dict(row) for row in definition.get("rows", [])]
@@ -138,12 +163,6 @@ def copy_run(*, run_id: int, by: User) -> RunCopy:
         row["subject"] = keys.get(row["subject"], row["subject"])
     return RunCopy(
         run=run,
-        prompt_version_id=run.prompt_version_id,
-        endpoint_id=run.endpoint_id,
-        stage=run.stage,
-        shape=run.shape,
-        name=run.name,
-        job_template=run.job_template,
         subjects=[keys[pk] for pk in ids if pk in keys] if isinstance(ids, list) else None,
         subject_ids=[pk for pk in ids if pk in keys] if isinstance(ids, list) else None,
         axes=definition.get("axes"),
@@ -171,30 +190,31 @@ def plan_again(
     axes, unless the run had axes that differed from those of its prompt.
     """
     copy = copy_run(run_id=run_id, by=by)
-    version = prompt_version or prompt_services.lock(copy.prompt_version_id)
-    is_own = copy.axes == {name: list(values) for name, values in copy.run.prompt_version.axes.items()}
-    axes = None if is_own and version.pk != copy.prompt_version_id else copy.axes
+    run = copy.run
+    version = prompt_version or prompt_services.lock(run.prompt_version_id)
+    is_own = copy.axes == {name: list(values) for name, values in run.prompt_version.axes.items()}
     arguments = PlanArguments(
-        campaign=copy.run.campaign,
+        campaign=run.campaign,
         prompt_version=version,
-        endpoint=endpoint or copy.run.endpoint,
-        stage=stage or copy.stage,
+        endpoint=endpoint or run.endpoint,
+        stage=stage or run.stage,
         by=by,
-        shape=copy.shape,
+        shape=run.shape,
         aspects=copy.aspects,
         missing_only=copy.missing_only,
     )
-    if copy.shape == RunShape.LIST:
+    if run.shape == RunShape.LIST:
         arguments = replace(arguments, rows=copy.rows)
     else:
+        axes = None if is_own and version.pk != run.prompt_version_id else copy.axes
         arguments = replace(arguments, axes=axes, sample=copy.sample, subjects=copy.subject_ids)
     return plan(
         arguments,
-        name=name or copy.name,
-        job_template=copy.job_template,
-        cloned_from=copy.run,
+        name=name or run.name,
+        job_template=run.job_template,
+        cloned_from=run,
         release_at=release_at,
-        alternates=list(copy.run.alternates.filter(is_enabled=True)),
+        alternates=list(run.alternates.filter(is_enabled=True)),
     )
 
 
@@ -226,12 +246,9 @@ class _Problems:
         """Raise Invalid."""
         count = sum(self.kinds.values())
         first = self.first[0]
-        raise Invalid(
-            f"Nothing was planned: {count} problems, the first with {first.pointer.partition('/')[2]}: {first.message}",
-            self.first,
-            problem_count=count,
-            kinds=dict(self.kinds),
-        )
+        message = _("Nothing was planned: %(n)d problems, the first with %(subject)s: %(problem)s")
+        message %= {"n": count, "subject": first.pointer.partition("/")[2], "problem": first.message}
+        raise Invalid(message, self.first, problem_count=count, kinds=dict(self.kinds))
 
 
 def _batches(drafts: Iterator[Draft]) -> Iterator[list[Draft]]:
@@ -270,13 +287,11 @@ def _write(request: PlanRequest, run: Run) -> _Totals:
     if problems.is_blocking or (problems.first and not totals.cells):
         problems.refuse()
     if files and (shared := files.list_collisions()):
-        raise Invalid(
-            f"Nothing was planned: {shared[0].message}",
-            [
-                Problem(f"output_specs/{collision.spec}/name_pattern", collision.message, collision.pattern)
-                for collision in shared
-            ],
-        )
+        listed = [
+            Problem(f"output_specs/{collision.spec}/name_pattern", collision.message, collision.pattern)
+            for collision in shared
+        ]
+        raise Invalid(_("Nothing was planned: %(problem)s") % {"problem": shared[0].message}, listed)
     if not totals.cells:
         message = previews.describe_empty_run(request)
         raise Invalid(message, [Problem("subjects", message)])
@@ -298,8 +313,7 @@ def _set_aside(request: PlanRequest, draft: Draft, totals: _Totals, problems: _P
 
 def _copy(request: PlanRequest, run: Run, batch: Sequence[Draft], totals: _Totals) -> None:
     campaign_id, brand_id = run.campaign_id, request.campaign.brand_id
-    cell_ids = copying.reserve_ids(Cell, len(batch))
-    cells = list(zip(cell_ids, batch, strict=True))
+    cells = list(zip(copying.reserve_ids(Cell, len(batch)), batch, strict=True))
     drawn = [(cell_id, draft, job) for cell_id, draft in cells for job in draft.jobs]
     jobs = list(zip(copying.reserve_ids(Job, len(drawn)), drawn, strict=True))
     copying.insert(
@@ -329,7 +343,7 @@ def _copy(request: PlanRequest, run: Run, batch: Sequence[Draft], totals: _Total
             "hold_reason": HoldReason.NOT_RELEASED.value,
         },
         fields=["id", "cell_id", "batch_key"],
-        rows=((job_id, cell_id, draft.batch_key) for job_id, (cell_id, draft, _) in jobs),
+        rows=((job_id, cell_id, draft.batch_key) for job_id, (cell_id, draft, _job) in jobs),
     )
     copying.insert(
         JobSpec,
@@ -349,25 +363,5 @@ def _copy(request: PlanRequest, run: Run, batch: Sequence[Draft], totals: _Total
     totals.cells += len(cells)
     totals.jobs += len(jobs)
     # Existing images cost nothing: the same sum as in the preview and at the release.
-    existing = previews.find_masters(request, [job.fingerprint for _, _, job in drawn])
-    totals.cost += sum((draft.cost for _, draft, job in drawn if job.fingerprint not in existing), Decimal(0))
-
-
-def _publish_planned(request: PlanRequest, run: Run, totals: _Totals, *, by: User, release_at: datetime | None) -> None:
-    payload = {"stage": str(run.stage), "cells": run.cell_count, "jobs": run.job_count, "cost": str(run.quoted_cost)}
-    if totals.left_out.images:
-        payload["left_out"] = totals.left_out.images
-    payload |= {"campaign": run.campaign_id, "prompt_version": run.prompt_version_id, "endpoint": request.endpoint.slug}
-    if release_at:
-        payload["release_at"] = release_at.isoformat()
-    publish(events.RunPlanned(brand_id=request.campaign.brand_id, object_id=run.pk, payload=payload), by=by)
-
-
-def _move_to_planned(run: Run, totals: _Totals) -> None:
-    RUN.ensure(run.state, RunState.PLANNED)
-    changes = {"state": RunState.PLANNED, "cell_count": totals.cells, "job_count": totals.jobs}
-    changes |= {"quoted_cost": totals.cost, "left_out": totals.left_out.to_json()}
-    moved = Run.objects.filter(pk=run.pk, state=RunState.DRAFT).update(**changes)
-    if not moved:
-        raise Conflict(f"The run {run.name} is no longer a draft.")
-    run.refresh_from_db()
+    existing = previews.find_masters(request, [job.fingerprint for _cell_id, _draft, job in drawn])
+    totals.cost += sum((draft.cost for _cell_id, draft, job in drawn if job.fingerprint not in existing), Decimal(0))

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-from django.db import connection
+from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from campaigns import prompts
 from generation.choices import AssetState, Stage
 from generation.models import Asset
 from generation.selectors import budgets, gates
+from generation.services import sql
 from generation.services.planning import estimates, left_out, names
 from generation.services.planning.drafts import Draft
-from generation.services.planning.estimates import Work
+from generation.services.planning.estimates import Interval, Work
 from generation.services.planning.plan_requests import PlanRequest
 
 PROBLEMS_SHOWN = 200
@@ -64,11 +65,9 @@ class FirstPrompt:
 
 
 @dataclass(frozen=True)
-class Preview:
+class Preview(Interval):
     """The preview of a run. cost: money for images that are not reused, in the brand's currency; seconds: its duration.
 
-    cost_low … seconds_high: the range of eight of ten recent images of the endpoint, `measured` of them; None without
-    history. workers: alive now; ahead: images that are queued before it, for which seconds_high waits.
     rejected_before: jobs whose image exists and was rejected; release leaves them out by default.
     approved_before: cells of which the campaign has an approved image already; approving both makes two files.
     problems: the first PROBLEMS_SHOWN of `problem_count`. Images for which only something is missing are left out:
@@ -85,15 +84,8 @@ class Preview:
     rejected_before: int
     approved_before: int
     cost: Decimal
-    cost_low: Decimal | None
-    cost_high: Decimal | None
     currency: str
     seconds: float
-    seconds_low: float | None
-    seconds_high: float | None
-    measured: int
-    workers: int
-    ahead: int
     first: tuple[FirstPrompt, ...]
     problems: tuple[SubjectProblem, ...]
     problem_count: int
@@ -117,7 +109,7 @@ class Preview:
     @property
     def short_of(self) -> Decimal:
         """The money that the budget lacks for this run."""
-        return max(self.cost - self.budget_left, Decimal(0)) if self.budget_left is not None else Decimal(0)
+        return Decimal(0) if self.budget_left is None else max(self.cost - self.budget_left, Decimal(0))
 
     @property
     def may_exceed_budget(self) -> bool:
@@ -129,8 +121,8 @@ class Preview:
 def describe_empty_run(request: PlanRequest) -> str:
     """Return a sentence that says why a run has no image to make."""
     if request.covered is not None:
-        return "Nothing is missing: every subject has an image of each aspect, made or on its way."
-    return "There is no active subject in this campaign; add or import some."
+        return _("Nothing is missing: every subject has an image of each aspect, made or on its way.")
+    return _("There is no active subject in this campaign; add or import some.")
 
 
 class PreviewBuilder:
@@ -227,19 +219,16 @@ class PreviewBuilder:
         remarks = prompts.problems(rendered.text, self.request.guide)
         firsts = {(remark.kind, remark.word): remark for remark in reversed(remarks)}
         for key, remark in firsts.items():
-            finding = self.wording.get(key)
-            self.wording[key] = (
-                WordingFinding(finding.lint, finding.count + 1, finding.subject, finding.text)
-                if finding
-                else WordingFinding(remark, 1, draft.subject.key, rendered.text)
-            )
+            finding = self.wording.get(key) or WordingFinding(remark, 0, draft.subject.key, rendered.text)
+            self.wording[key] = replace(finding, count=finding.count + 1)
 
     def result(self) -> Preview:
         request = self.request
         if not self.cells and not self.problem_count:
             self._problem("", "unknown_subject", describe_empty_run(request), {})
-        between = estimates.estimate_interval(request.endpoint, self.works)
+        interval = estimates.estimate_interval(request.endpoint, self.works)
         return Preview(
+            **asdict(interval),
             subjects=len(self.subjects),
             cells=self.cells,
             jobs=self.jobs,
@@ -247,15 +236,8 @@ class PreviewBuilder:
             rejected_before=self.rejected,
             approved_before=self.approved,
             cost=self.cost,
-            cost_low=between.cost_low,
-            cost_high=between.cost_high,
             currency=request.campaign.brand.currency,
-            seconds=self.seconds / between.workers,
-            seconds_low=between.seconds_low,
-            seconds_high=between.seconds_high,
-            measured=between.measured,
-            workers=between.workers,
-            ahead=between.ahead,
+            seconds=self.seconds / interval.workers,
             first=tuple(self.first),
             problems=tuple(self.problems),
             problem_count=self.problem_count,
@@ -292,12 +274,8 @@ def find_masters(request: PlanRequest, fingerprints: list[str]) -> dict[str, boo
     """Return, by fingerprint, whether the brand's master was rejected, for those of which it has one."""
     if request.version.seed_strategy == "random" or not fingerprints:
         return {}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT fingerprint, was_rejected FROM generation_master WHERE brand_id = %s AND fingerprint = ANY(%s)",
-            [request.campaign.brand_id, fingerprints],
-        )
-        return dict(cursor.fetchall())
+    statement = "SELECT fingerprint, was_rejected FROM generation_master WHERE brand_id = %s AND fingerprint = ANY(%s)"
+    return {row[0]: row[1] for row in sql.fetch(statement, [request.campaign.brand_id, fingerprints])}
 
 
 def _approved(request: PlanRequest) -> frozenset[tuple[int, str, str]]:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from core import clock
 from core.errors import Conflict, DomainError, Invalid, NotAllowed, Problem
@@ -35,14 +36,14 @@ def validate_release_time(at: datetime) -> datetime:
     """Return the time if it is valid for a release. Raises Invalid for a naive, past or too distant time."""
     now = clock.now()
     if timezone.is_naive(at):
-        message = "Say in which time zone this time is."
+        message = _("Say in which time zone this time is.")
     elif at <= now:
-        message = "This time has passed; choose a later one."
+        message = _("This time has passed; choose a later one.")
     elif at > now + FARTHEST:
-        message = "Choose a time within a year."
+        message = _("Choose a time within a year.")
     else:
         return at
-    raise Invalid("The run cannot be scheduled like this.", [Problem("release_at", message, at.isoformat())])
+    raise Invalid(_("The run cannot be scheduled like this."), [Problem("release_at", message, at.isoformat())])
 
 
 def release_due() -> int:
@@ -77,10 +78,10 @@ def release_if_due(run_id: int) -> bool:
 
 
 def _set(run_id: int, by: User, at: datetime | None) -> Run:
-    run, campaign = runs.lock(run_id)
-    runs.require_run(by, run, campaign)
+    run, campaign = runs.lock_for(run_id, by)
     if run.state != RunState.PLANNED:
-        raise Conflict(f"{run.name} is {run.state}; only a planned run can be scheduled.", state=run.state)
+        message = _("%(run)s is %(state)s; only a planned run can be scheduled.")
+        raise Conflict(message % {"run": run.name, "state": run.state}, state=run.state)
     was = run.release_at
     if was == at:
         return run
