@@ -157,7 +157,7 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
     @action(detail=True, methods=["post"], url_path="retry-failed")
     def retry_failed(self, request: Request, pk: str) -> Response:
         run = self.get_object()
-        retries.retry_failed(run_id=run.pk, by=get_caller(request))
+        retries.retry(run_id=run.pk, by=get_caller(request))
         run.refresh_from_db()
         return Response(self._shown(run))
 

@@ -109,9 +109,7 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: StoredResult, worker: str
             return False
         crash_points.point("finish.locked")
         if locked.is_cancel_requested:
-            _give_up(
-                locked, token, JobState.CANCELLED, ErrorKind.CANCELLED, "Cancelled while it was being made.", worker
-            )
+            _cancel(locked, token, worker)
             _settle(job, _cost(locked, made) if made.usage else Decimal(0))
             return True
         asset = assets.lock_of_cell(job.cell_id)
@@ -187,28 +185,21 @@ def fail(*, job: ClaimedJob, token: uuid.UUID, error: EngineError, worker: str) 
         if locked is None:
             return False
         if locked.is_cancel_requested or error.kind == ErrorKind.CANCELLED:
-            _give_up(
-                locked, token, JobState.CANCELLED, ErrorKind.CANCELLED, "Cancelled while it was being made.", worker
-            )
+            _cancel(locked, token, worker)
         elif error.kind == ErrorKind.TRANSIENT and (error.is_unsent or _is_resting(locked.endpoint_id)):
-            _requeue_uncounted(locked, token, error)
+            # The service is down for all jobs, for however long: this attempt does not count. The endpoint's circuit
+            # breaker decides how soon it gets another submission.
+            later = timezone.now() + timedelta(seconds=OUTAGE_PAUSE_SECONDS)
+            _fail_attempt(locked, token, error, tries=locked.tries - 1, not_before=later)
         elif locked.tries < MAX_TRIES.get(error.kind, 0):
             pause = error.retry_after_seconds or backoff_seconds(locked.tries)
             if error.kind == ErrorKind.MEMORY:
                 pause = max(pause, MEMORY_REST_SECONDS)
-            _close_attempt(locked, token, AttemptOutcome.FAILED, error)
-            _end(
-                locked,
-                JobState.QUEUED,
-                not_before=timezone.now() + timedelta(seconds=pause),
-                error_kind=error.kind,
-                error=error.message[:500],
-            )
+            _fail_attempt(locked, token, error, not_before=timezone.now() + timedelta(seconds=pause))
         elif error.kind == ErrorKind.QUOTA:
             _hold_endpoint(locked, token, error)
         elif error.kind == ErrorKind.STORAGE and _is_paused(locked.run_id):
-            _close_attempt(locked, token, AttemptOutcome.FAILED, error)
-            _end(locked, JobState.QUEUED, error_kind=error.kind, error=error.message[:500])
+            _fail_attempt(locked, token, error)
         elif error.kind == ErrorKind.CHANGED:
             _hold_changed(locked, token, error, worker)
         elif error.kind == ErrorKind.UNCERTAIN:
@@ -222,21 +213,14 @@ def _is_resting(endpoint_id: int) -> bool:
     return EndpointStatus.objects.filter(pk=endpoint_id).exclude(breaker=Breaker.CLOSED).exists()
 
 
-def _requeue_uncounted(job: Job, token: uuid.UUID, error: EngineError) -> None:
-    """Queue a job again without counting the attempt, because the service is down for all jobs, for however long.
-
-    The endpoint's circuit breaker decides how soon it gets another submission.
-    """
+def _fail_attempt(job: Job, token: uuid.UUID, error: EngineError, status: str = JobState.QUEUED, **fields: Any) -> None:
     _close_attempt(job, token, AttemptOutcome.FAILED, error)
-    later = timezone.now() + timedelta(seconds=OUTAGE_PAUSE_SECONDS)
-    message = error.message[:500]
-    _end(job, JobState.QUEUED, tries=job.tries - 1, not_before=later, error_kind=error.kind, error=message)
+    _end(job, status, error_kind=error.kind, error=error.message[:500], **fields)
 
 
 def _hold_endpoint(job: Job, token: uuid.UUID, error: EngineError) -> None:
     """Hold this job and all queued jobs of its endpoint, which makes nothing more until its operator acts."""
-    _close_attempt(job, token, AttemptOutcome.FAILED, error)
-    _end(job, JobState.QUEUED, error_kind=error.kind, error=error.message[:500])
+    _fail_attempt(job, token, error)
     Job.objects.filter(endpoint_id=job.endpoint_id, status=JobState.QUEUED).update(
         status=JobState.HELD, hold_reason=HoldReason.QUOTA
     )
@@ -244,8 +228,7 @@ def _hold_endpoint(job: Job, token: uuid.UUID, error: EngineError) -> None:
 
 def _hold_changed(job: Job, token: uuid.UUID, error: EngineError, worker: str) -> None:
     """Hold a job until somebody plans it again, because the engine is no longer the one that was planned."""
-    _close_attempt(job, token, AttemptOutcome.FAILED, error)
-    _end(job, JobState.HELD, hold_reason=HoldReason.CHANGED, error_kind=error.kind, error=error.message[:500])
+    _fail_attempt(job, token, error, JobState.HELD, hold_reason=HoldReason.CHANGED)
     brand_id = JobSpec.objects.values_list("brand_id", flat=True).get(pk=job.pk)
     payload = {"jobs": 1, "endpoint": job.endpoint.slug, "planned": "", "now": error.message}
     publish(events.RunEngineChanged(brand_id=brand_id, object_id=job.run_id, payload=payload), label=worker)
@@ -274,15 +257,14 @@ def backoff_seconds(attempt: int) -> float:
 
 def _close_attempt(job: Job, token: uuid.UUID, outcome: str, error: EngineError) -> None:
     attempt = Attempt.objects.filter(job=job, lease_token=token)
-    log = {"log": error.log[-4000:]} if error.log else {}
     details = attempt.values_list("details", flat=True).first() or {}
-    attempt.update(
-        outcome=outcome,
-        ended_at=clock.now(),
-        error_kind=error.kind,
-        message=error.message,
-        details={**details, **log},
-    )
+    if error.log:
+        details["log"] = error.log[-4000:]
+    attempt.update(outcome=outcome, ended_at=clock.now(), error_kind=error.kind, message=error.message, details=details)
+
+
+def _cancel(job: Job, token: uuid.UUID, worker: str) -> None:
+    _give_up(job, token, JobState.CANCELLED, ErrorKind.CANCELLED, "Cancelled while it was being made.", worker)
 
 
 def _give_up(
@@ -294,26 +276,17 @@ def _give_up(
     _end(job, status, error_kind=kind, error=message[:500])
     asset = assets.lock_of_cell(job.cell_id)
     if status != JobState.CANCELLED:
-        publish(
-            events.JobFailed(
-                brand_id=asset.brand_id,
-                object_id=job.pk,
-                payload={"run": job.run_id, "asset": asset.pk, "kind": str(kind), "message": message[:300]},
-            ),
-            label=worker,
-        )
+        payload = {"run": job.run_id, "asset": asset.pk, "kind": str(kind), "message": message[:300]}
+        publish(events.JobFailed(brand_id=asset.brand_id, object_id=job.pk, payload=payload), label=worker)
     assets.settle_round(asset, label=worker)
 
 
 @transaction.atomic
 def reap() -> int:
     """Take back jobs whose lease ran out: queue them again, or quarantine those at which MAX_DEATHS workers died."""
-    expired = list(
-        Job.objects.select_for_update(skip_locked=True, of=("self",))
-        .filter(status=JobState.RUNNING, lease_expires_at__lt=timezone.now())
-        .select_related("campaign", "endpoint")
-        .order_by("lease_expires_at")[:500]
-    )
+    running = Job.objects.select_for_update(skip_locked=True, of=("self",)).filter(status=JobState.RUNNING)
+    late = running.filter(lease_expires_at__lt=timezone.now()).order_by("lease_expires_at")
+    expired = list(late.select_related("campaign", "endpoint")[:500])
     for job in expired:
         if not _keep_submitted(job):
             _requeue_or_quarantine(job)
@@ -327,7 +300,6 @@ def _keep_submitted(job: Job) -> bool:
     attempt = Attempt.objects.filter(job=job, number=job.attempts).only("submitted_at", "remote_id").first()
     if attempt is None or attempt.submitted_at is None:
         return False
-    message = "The worker died or was cut off after the submission was sent."
     if attempt.remote_id:
         if job.deaths + 1 >= MAX_DEATHS:
             return False
@@ -337,6 +309,7 @@ def _keep_submitted(job: Job) -> bool:
         later = timezone.now() + timedelta(seconds=LOOK_UP_SECONDS)
         _end(job, JobState.WAITING, remote_id="", poll_at=later)
     else:
+        message = "The worker died or was cut off after the submission was sent."
         _hold_uncertain(job, EngineError(ErrorKind.UNCERTAIN, message), "reaper")
     return True
 
@@ -359,14 +332,8 @@ def _requeue_or_quarantine(job: Job) -> None:
         _give_up(job, None, JobState.CANCELLED, ErrorKind.CANCELLED, "Cancelled.", "reaper")
         return
     status = JobState.QUARANTINED if deaths >= MAX_DEATHS else JobState.QUEUED
-    publish(
-        events.JobLost(
-            brand_id=job.campaign.brand_id,
-            object_id=job.pk,
-            payload={"run": job.run_id, "deaths": deaths, "status": str(status)},
-        ),
-        label="reaper",
-    )
+    payload = {"run": job.run_id, "deaths": deaths, "status": str(status)}
+    publish(events.JobLost(brand_id=job.campaign.brand_id, object_id=job.pk, payload=payload), label="reaper")
     if status == JobState.QUARANTINED:
         _give_up(job, None, status, ErrorKind.LOST, message, "reaper")
     else:

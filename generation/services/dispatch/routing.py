@@ -15,6 +15,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
+from django.utils.translation import gettext as _
 
 from campaigns.models import Campaign
 from core.errors import Conflict, Invalid, NotFound, Problem
@@ -67,12 +68,16 @@ def adapt_spec(plain: dict[str, Any], engine: Engine) -> AdaptedSpec:
             if role in capabilities.needs_images | capabilities.optional_images
         },
     )
-    lost = sorted(set(spec.images) - set(adapted_spec.images))
-    problems = [f"It takes no image “{role}”." for role in lost] if capabilities.needs_images or lost else []
-    problems += [
-        f"It needs an image “{role}”." for role in sorted(capabilities.needs_images - set(adapted_spec.images))
-    ]
-    return AdaptedSpec(adapted_spec, (*problems, *(engine.validate(adapted_spec) if not problems else ())))
+    problems = image_problems(spec, engine) or engine.validate(adapted_spec)
+    return AdaptedSpec(adapted_spec, tuple(problems))
+
+
+def image_problems(spec: Spec, engine: Engine) -> list[str]:
+    """Return the problems of the engine with the images of a spec."""
+    capabilities = engine.capabilities()
+    lost = sorted(set(spec.images) - capabilities.needs_images - capabilities.optional_images)
+    lacking = sorted(capabilities.needs_images - set(spec.images))
+    return [f"It takes no image “{role}”." for role in lost] + [f"It needs an image “{role}”." for role in lacking]
 
 
 @transaction.atomic
@@ -81,11 +86,12 @@ def set_alternates(*, run_id: int, endpoints: Sequence[Endpoint], by: User) -> R
 
     Raises NotAllowed, NotFound and Invalid.
     """
-    run, campaign = runs.lock(run_id)
-    runs.require_run(by, run, campaign)
-    if run.state in (RunState.FINISHED, RunState.CANCELLED):
-        raise Conflict(f"{run.name} is {run.state}; nothing of it waits.", state=run.state)
-    chosen = validate_alternates(run.endpoint, endpoints, campaign)
+    run, campaign = runs.lock_for(run_id, by)
+    runs.require_unfinished(run)
+    for endpoint in endpoints:
+        if endpoint.brand_id not in (None, campaign.brand_id):
+            raise NotFound(_("There is no endpoint %(slug)s.") % {"slug": endpoint.slug})
+    chosen = [endpoint for endpoint in endpoints if endpoint.pk != run.endpoint_id]
     frozen = JobSpec.objects.filter(job__run=run).first()
     problems = [
         Problem("alternates", f"{endpoint.name}: {problem}", endpoint.slug)
@@ -94,19 +100,10 @@ def set_alternates(*, run_id: int, endpoints: Sequence[Endpoint], by: User) -> R
         for problem in adapt_spec(frozen.spec, plan_requests.open_engine(endpoint)).problems
     ]
     if problems:
-        raise Invalid("Not every one of these can make the images of this run.", problems)
+        raise Invalid(_("Not every one of these can make the images of this run."), problems)
     run.alternates.set(chosen)
-    payload = {"alternates": [endpoint.slug for endpoint in chosen]}
-    runs.publish(events.RunAlternatesSet, run, campaign, payload, by)
+    runs.publish(events.RunAlternatesSet, run, campaign, {"alternates": [endpoint.slug for endpoint in chosen]}, by)
     return run
-
-
-def validate_alternates(first: Endpoint, endpoints: Sequence[Endpoint], campaign: Campaign) -> list[Endpoint]:
-    """Return the endpoints without the first, if the brand may use them all. Raises NotFound."""
-    for endpoint in endpoints:
-        if endpoint.brand_id not in (None, campaign.brand_id):
-            raise NotFound(f"There is no endpoint {endpoint.slug}.")
-    return [endpoint for endpoint in endpoints if endpoint.pk != first.pk]
 
 
 def route_all() -> int:
@@ -119,7 +116,8 @@ def route_all() -> int:
 def _route(run: Run) -> int:
     allowed_ids = {run.endpoint_id, *(endpoint.pk for endpoint in run.alternates.all())}
     moved = 0
-    for endpoint_id in _list_waiting_endpoint_ids(run):
+    waiting_jobs = Job.objects.filter(_WAITING, run=run).order_by("endpoint_id")
+    for endpoint_id in list(waiting_jobs.values_list("endpoint_id", flat=True).distinct()):
         waits_by_id = waits.load_waits(allowed_ids | {endpoint_id})
         here = waits_by_id[endpoint_id]
         alternates = sorted(
@@ -128,21 +126,13 @@ def _route(run: Run) -> int:
         )
         for there in alternates:
             moved += _move_after_memory_errors(run, here.endpoint, there.endpoint)
-            move = _decide_move(run.campaign, here, there)
-            if move is None:
+            if (move := _decide_move(run.campaign, here, there)) is None:
                 continue
             count, reason, sentence = move
-            done = _move(run, here.endpoint, there.endpoint, min(count, MOVED_AT_ONCE), reason, sentence)
-            moved += done
-            if done:
+            if done := _move(run, here.endpoint, there.endpoint, min(count, MOVED_AT_ONCE), reason, sentence):
+                moved += done
                 break  # the next call counts again
     return moved
-
-
-def _list_waiting_endpoint_ids(run: Run) -> list[int]:
-    """Return the ids of the endpoints for which jobs of the run wait."""
-    waiting_jobs = Job.objects.filter(_WAITING, run=run)
-    return list(waiting_jobs.order_by("endpoint_id").values_list("endpoint_id", flat=True).distinct())
 
 
 def _decide_move(campaign: Campaign, here: Wait, there: Wait) -> tuple[int, MoveReason, str] | None:
@@ -229,12 +219,18 @@ def _refreeze(job: Job, frozen: JobSpec, there: Endpoint, engine: Engine, maker:
     adapted_spec = adapt_spec(frozen.spec, engine)
     if adapted_spec.problems:
         return False
-    frozen.spec, frozen.maker = adapted_spec.spec.to_json(), maker.to_json()
-    frozen.fingerprint = fingerprints.fingerprint_spec(
-        brand_id=frozen.brand_id, maker=maker, engine=engine, spec=frozen.spec
-    )
-    frozen.quoted_cost, _ = estimates.quote(there, engine.quote(adapted_spec.spec))
-    job.endpoint, job.lane, job.not_before = there, there.lane, None
+    plain = adapted_spec.spec.to_json()
+    fingerprint = fingerprints.fingerprint_spec(brand_id=frozen.brand_id, maker=maker, engine=engine, spec=plain)
+    set_spec(job, frozen, adapted_spec.spec, fingerprint, there, engine, maker)
+    job.endpoint, job.not_before = there, None
     job.status, job.hold_reason, job.error_kind, job.error = JobState.QUEUED, "", "", ""
-    job.batch_key = fingerprints.short_key(engine.batch_key(adapted_spec.spec))
     return True
+
+
+def set_spec(
+    job: Job, frozen: JobSpec, spec: Spec, fingerprint: str, endpoint: Endpoint, engine: Engine, maker: Maker
+) -> None:
+    """Set the spec with all that follows from it, in the job and its frozen spec, without saving them."""
+    frozen.spec, frozen.fingerprint, frozen.maker = spec.to_json(), fingerprint, maker.to_json()
+    frozen.quoted_cost, _seconds = estimates.quote(endpoint, engine.quote(spec))
+    job.batch_key, job.lane = fingerprints.short_key(engine.batch_key(spec)), endpoint.lane

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
+from django.utils.translation import gettext as _
 
 from campaigns.models import Campaign
 from core import clock
@@ -21,9 +22,9 @@ from generation import events
 from generation.choices import AttemptOutcome, HoldReason, JobState, RunState
 from generation.engines.base import Engine, ErrorKind, Spec
 from generation.models import Attempt, Endpoint, Job, JobSpec, Run
-from generation.services import budget, runs
-from generation.services.dispatch import claims
-from generation.services.planning import estimates, fingerprints, plan_requests
+from generation.services import budget, runs, sql
+from generation.services.dispatch import claims, routing
+from generation.services.planning import fingerprints, plan_requests
 from generation.services.planning.fingerprints import Maker
 from generation.states import JOB
 
@@ -74,11 +75,12 @@ def hold(
         _hold_claimed([job.id for job in alike], token, message)
         counts.update((planned, job.run_id) for job in alike)
         counts.update((planned, run_id) for run_id in _hold_queued(endpoint, planned, message))
-    brands = dict(Run.objects.filter(pk__in={run for _, run in counts}).values_list("pk", "campaign__brand_id"))
+    brands = dict(
+        Run.objects.filter(pk__in={run_id for _planned, run_id in counts}).values_list("pk", "campaign__brand_id")
+    )
     for (planned, run_id), count in counts.items():
         payload = {"jobs": count, "endpoint": endpoint.slug, "planned": str(planned), "now": str(now)}
-        happened = events.RunEngineChanged(brand_id=brands[run_id], object_id=run_id, payload=payload)
-        publish(happened, label=worker)
+        publish(events.RunEngineChanged(brand_id=brands[run_id], object_id=run_id, payload=payload), label=worker)
     return ours
 
 
@@ -94,10 +96,8 @@ def _hold_claimed(job_ids: Sequence[int], token: uuid.UUID, message: str) -> Non
 def _hold_queued(endpoint: Endpoint, planned: Maker, message: str) -> list[int]:
     JOB.ensure(JobState.QUEUED, JobState.HELD)
     plain = fingerprints.canonical(planned.to_json())
-    values: dict[str, Any] = {"endpoint": endpoint.pk, "planned": plain, "error": message[:500]}
-    with connection.cursor() as cursor:
-        cursor.execute(_HOLD_QUEUED, values)
-        return [row[0] for row in cursor.fetchall()]
+    values = {"endpoint": endpoint.pk, "planned": plain, "error": message[:500]}
+    return [row[0] for row in sql.fetch(_HOLD_QUEUED, values)]
 
 
 # -- planned anew ------------------------------------------------------------------------------------------------------
@@ -131,10 +131,13 @@ def replan_held_jobs(*, run_id: int, by: User) -> ReplanResult:
     """
     run = Run.objects.visible_to(by).select_related("campaign__brand").filter(pk=run_id).first()
     if run is None:
-        raise NotFound(f"There is no run {run_id}.")
+        raise NotFound(_("There is no run %(id)s.") % {"id": run_id})
     runs.require_run(by, run, run.campaign)
     endpoints = Endpoint.objects.filter(pk__in=_waiting(run_id).values("endpoint")).order_by("pk")
-    places = {endpoint.pk: _load_state(endpoint) for endpoint in endpoints}  # reads files, so before the transaction
+    places = {}
+    for endpoint in endpoints:  # this reads files, so it comes before the transaction
+        engine = plan_requests.open_engine(endpoint)
+        places[endpoint.pk] = _EndpointState(endpoint, engine, plan_requests.maker_of(endpoint, engine))
     return _replan(run_id, by, places)
 
 
@@ -142,24 +145,20 @@ def _waiting(run_id: int) -> Any:
     return Job.objects.filter(run_id=run_id, status=JobState.HELD, hold_reason=HoldReason.CHANGED)
 
 
-def _load_state(endpoint: Endpoint) -> _EndpointState:
-    engine = plan_requests.open_engine(endpoint)
-    return _EndpointState(endpoint, engine, plan_requests.maker_of(endpoint, engine))
-
-
 @transaction.atomic
 def _replan(run_id: int, by: User, places: dict[int, _EndpointState]) -> ReplanResult:
-    run, campaign = runs.lock(run_id)
-    runs.require_run(by, run, campaign)
+    run, campaign = runs.lock_for(run_id, by)
     jobs = list(_waiting(run_id).filter(endpoint_id__in=places).select_for_update(of=("self",)).order_by("pk"))
     if not jobs:
-        raise Conflict(f"{run.name} has no image that waits for this any more; load the page again.", state=run.state)
+        message = _("%(run)s has no image that waits for this any more; load the page again.") % {"run": run.name}
+        raise Conflict(message, state=run.state)
     frozen = JobSpec.objects.in_bulk([job.pk for job in jobs])
     refused: dict[int, str] = {}
     _update_specs(jobs, frozen, places, refused)
     ready = [job for job in jobs if job.pk not in refused]
     if not ready:
-        raise Invalid(f"None of these images can be planned again. {next(iter(refused.values()))}")
+        message = _("None of these images can be planned again. %(reason)s")
+        raise Invalid(message % {"reason": next(iter(refused.values()))})
     is_paused = run.state == RunState.PAUSED
     for job in jobs:
         _set_state(job, refused.get(job.pk, ""), is_paused=is_paused)
@@ -180,19 +179,16 @@ def _update_specs(
     for job in jobs:
         place, job_spec = places[job.endpoint_id], frozen[job.pk]
         spec = _fit_size(job_spec.spec, place.engine)
-        problems = _image_problems(spec, place.engine) or place.engine.validate(spec)
-        plain = spec.to_json()
+        problems = routing.image_problems(spec, place.engine) or place.engine.validate(spec)
         fingerprint = fingerprints.fingerprint_spec(
-            brand_id=job_spec.brand_id, maker=place.maker, engine=place.engine, spec=plain
+            brand_id=job_spec.brand_id, maker=place.maker, engine=place.engine, spec=spec.to_json()
         )
         if not problems and used_fingerprints.setdefault(fingerprint, planned_before[job.pk]) != planned_before[job.pk]:
             problems = [f"{place.endpoint.name} would now make the same image for it as for another one of this run."]
         if problems:
             refused[job.pk] = f"{place.maker} cannot make it as it was planned. {' '.join(problems)}"
             continue
-        job_spec.spec, job_spec.fingerprint, job_spec.maker = plain, fingerprint, place.maker.to_json()
-        job_spec.quoted_cost, _ = estimates.quote(place.endpoint, place.engine.quote(spec))
-        job.batch_key, job.lane = fingerprints.short_key(place.engine.batch_key(spec)), place.endpoint.lane
+        routing.set_spec(job, job_spec, spec, fingerprint, place.endpoint, place.engine, place.maker)
 
 
 def _fit_size(plain: dict[str, Any], engine: Engine) -> Spec:
@@ -200,14 +196,6 @@ def _fit_size(plain: dict[str, Any], engine: Engine) -> Spec:
     spec = Spec.from_json(plain)
     width, height = plan_requests.master_size(spec.width, spec.height, engine.capabilities())
     return Spec.from_json({**plain, "width": width, "height": height})
-
-
-def _image_problems(spec: Spec, engine: Engine) -> list[str]:
-    """Return the problems of the engine with the images that were frozen with the spec."""
-    capabilities = engine.capabilities()
-    lost = sorted(set(spec.images) - capabilities.needs_images - capabilities.optional_images)
-    lacking = sorted(capabilities.needs_images - set(spec.images))
-    return [f"It takes no image “{role}”." for role in lost] + [f"It needs an image “{role}”." for role in lacking]
 
 
 def _set_state(job: Job, problem: str, *, is_paused: bool) -> None:

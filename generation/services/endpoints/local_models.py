@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import django_rq
 from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
 
 from core.access import Action, can
 from core.choices import Lane
@@ -25,7 +26,6 @@ from generation.engines.diffusers.weights import digest, ensure_complete, family
 from generation.models import Endpoint, LocalModel
 
 CHANGEABLE: Final = ("name", "licence", "usage_terms", "is_usable")
-READ_BYTES: Final = 1 << 22
 HASHING_SECONDS: Final = 4 * 3600
 
 
@@ -49,7 +49,7 @@ def register(
     except EngineError as error:
         problems.append(Problem("path", error.message, path))
     if problems or family is None:
-        raise Invalid("This model cannot be registered so.", problems)
+        raise Invalid(_("This model cannot be registered so."), problems)
     model = LocalModel(
         name=name.strip(),
         path=str(place),
@@ -64,7 +64,8 @@ def register(
         with transaction.atomic():
             model.save(force_insert=True)
     except IntegrityError:
-        raise Conflict(f"A model of that name, or at {place}, is registered already.") from None
+        message = _("A model of that name, or at %(path)s, is registered already.")
+        raise Conflict(message % {"path": place}) from None
     _publish(model, by, {"path": [None, model.path], "licence": [None, model.licence]})
     if is_hashed_later:
         transaction.on_commit(lambda: _queue_hashing(model.pk))
@@ -79,19 +80,20 @@ def change(*, model_id: int, by: User, **fields: Any) -> LocalModel:
         raise TypeError(f"a model has no {', '.join(odd)} to be changed")
     model = LocalModel.objects.select_for_update().filter(pk=model_id).first()
     if model is None:
-        raise NotFound(f"There is no model {model_id}.")
+        raise NotFound(_("There is no model %(id)s.") % {"id": model_id})
     changes = {name: [getattr(model, name), value] for name, value in fields.items() if getattr(model, name) != value}
     if not changes:
         return model
-    for name, (_, value) in changes.items():
+    for name, (_old, value) in changes.items():
         setattr(model, name, value)
     if problems := _missing(model.name, model.licence):
-        raise Invalid("This model cannot be registered so.", problems)
+        raise Invalid(_("This model cannot be registered so."), problems)
     try:
         with transaction.atomic():
             model.save(update_fields=list(changes))
     except IntegrityError:
-        raise Conflict(f"There is a model {model.name!r} already; take another name.") from None
+        message = _("There is a model %(name)r already; take another name.")
+        raise Conflict(message % {"name": model.name}) from None
     _publish(model, by, changes)
     return model
 
@@ -140,11 +142,8 @@ def family_title(name: str) -> str:
 
 
 def _file_sha256(file: Path) -> str:
-    hasher = hashlib.sha256()
     with file.open("rb") as stream:
-        while part := stream.read(READ_BYTES):
-            hasher.update(part)
-    return hasher.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _queue_hashing(model_id: int) -> None:
@@ -155,15 +154,16 @@ def _queue_hashing(model_id: int) -> None:
 
 def _require_operator(by: User | None) -> None:
     if by is not None and not can(by, Action.REGISTER_MODEL):
-        raise NotAllowed("Models are registered by operators, who answer for their licences.")
+        raise NotAllowed(_("Models are registered by operators, who answer for their licences."))
 
 
 def _missing(name: str, licence: str) -> list[Problem]:
     problems = []
     if not name.strip() or len(name) > 120:
-        problems.append(Problem("name", "Give it a name of at most 120 characters.", name[:120]))
+        problems.append(Problem("name", _("Give it a name of at most 120 characters."), name[:120]))
     if not licence.strip() or len(licence) > 200:
-        problems.append(Problem("licence", "Say under which licence it is, in at most 200 characters.", licence[:200]))
+        message = _("Say under which licence it is, in at most 200 characters.")
+        problems.append(Problem("licence", message, licence[:200]))
     return problems
 
 
@@ -176,10 +176,5 @@ def _publish(model: LocalModel, by: User | None, changes: Mapping[str, Any]) -> 
         "changes": {name: change for name, change in changes.items() if name != "path"},
         "is_usable": model.is_usable,
     }
-    publish_all(
-        (
-            events.ModelNoted(brand_id=pk, object_id=model.pk, payload=payload)
-            for pk in Brand.objects.values_list("pk", flat=True)
-        ),
-        by=by,
-    )
+    brand_ids = Brand.objects.values_list("pk", flat=True)
+    publish_all((events.ModelNoted(brand_id=pk, object_id=model.pk, payload=payload) for pk in brand_ids), by=by)

@@ -12,7 +12,6 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass
-from functools import cached_property
 
 import structlog
 from pyrate_limiter import Rate, RateItem, RedisBucket
@@ -46,9 +45,8 @@ _NO_LIMIT = Rate(1_000_000, MINUTE_MS)
 class _ThreadBuckets(threading.local):
     """The buckets of each thread, on its own connection."""
 
-    @cached_property
-    def buckets(self) -> dict[int, tuple[list[Rate], RedisBucket]]:
-        return {}
+    def __init__(self) -> None:
+        self.buckets: dict[int, tuple[list[Rate], RedisBucket]] = {}
 
 
 _own = _ThreadBuckets()
@@ -65,7 +63,7 @@ class Allowance:
 
 def get_allowance(endpoint: Endpoint) -> Allowance:
     """Return how many submissions the endpoint's limits allow within AHEAD_SECONDS. This counts no submission."""
-    rates = _rates(endpoint_limits.per_second(endpoint), endpoint_limits.per_minute(endpoint))
+    rates = _rates(endpoint)
     if not rates:
         return Allowance(None)
     try:
@@ -135,7 +133,7 @@ def wait_for_turn(endpoint: Endpoint) -> Turn | None:
 
     None, and nothing is counted, if the service has asked for a pause meanwhile.
     """
-    rates = _rates(endpoint_limits.per_second(endpoint), endpoint_limits.per_minute(endpoint))
+    rates = _rates(endpoint)
     lead_ms = min(LEAD_MS, rates[0].interval * 2 // 5) if rates else 0
     while not _is_paused(endpoint):
         turn = _take(endpoint, rates or [_NO_LIMIT], lead_ms)
@@ -215,8 +213,9 @@ def _members(turn: Turn) -> list[bytes]:
     return [member for member in counted if member.startswith(turn.name.encode())]
 
 
-def _rates(per_second: float | None, per_minute: float | None) -> list[Rate]:
+def _rates(endpoint: Endpoint) -> list[Rate]:
     """Return the limits as windows, shortest first. A limit of 20 per second also means 5 per quarter of a second."""
+    per_second, per_minute = endpoint_limits.per_second(endpoint), endpoint_limits.per_minute(endpoint)
     rates: list[Rate] = []
     if per_second:
         submissions = max(1, math.floor(per_second))

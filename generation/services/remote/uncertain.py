@@ -9,6 +9,8 @@ from __future__ import annotations
 from decimal import Decimal
 
 from django.db import transaction
+from django.db.models import Q
+from django.utils.translation import gettext as _
 
 from core.errors import Conflict
 from core.models import User
@@ -21,6 +23,7 @@ from generation.services import budget, runs
 from generation.services.dispatch import claims
 
 _LABEL = "system"
+_HELD = Q(status=JobState.HELD, hold_reason=HoldReason.UNCERTAIN, endpoint__when_uncertain=WhenUncertain.RESUBMIT)
 
 
 def resubmit_all() -> int:
@@ -28,10 +31,8 @@ def resubmit_all() -> int:
 
     They stay held if the budget of their run does not suffice.
     """
-    held_jobs = Job.objects.filter(
-        status=JobState.HELD, hold_reason=HoldReason.UNCERTAIN, endpoint__when_uncertain=WhenUncertain.RESUBMIT
-    )
-    return sum(_resubmit(run_id) for run_id in list(held_jobs.values_list("run_id", flat=True).distinct()))
+    run_ids = Job.objects.filter(_HELD).values_list("run_id", flat=True).distinct()
+    return sum(_resubmit(run_id) for run_id in list(run_ids))
 
 
 def _resubmit(run_id: int) -> int:
@@ -40,12 +41,7 @@ def _resubmit(run_id: int) -> int:
             run, campaign = runs.lock(run_id)
             if run.state != RunState.RUNNING:
                 return 0
-            jobs = Job.objects.filter(
-                run=run,
-                status=JobState.HELD,
-                hold_reason=HoldReason.UNCERTAIN,
-                endpoint__when_uncertain=WhenUncertain.RESUBMIT,
-            )
+            jobs = Job.objects.filter(_HELD, run=run)
             lanes = list(jobs.values_list("lane", flat=True).distinct())
             queued = Job.objects.filter(pk__in=list(jobs.values_list("pk", flat=True))).update(
                 status=JobState.QUEUED, hold_reason="", not_before=None
@@ -67,11 +63,11 @@ def mark_not_charged(*, run_id: int, by: User) -> Decimal:
 
     The jobs stay as they are. Raises NotAllowed, and Conflict if the run has no such money.
     """
-    run, campaign = runs.lock(run_id)
-    runs.require_run(by, run, campaign)
+    run, campaign = runs.lock_for(run_id, by)
     amount = budgets.uncertain_cost(run)
     if not amount:
-        raise Conflict(f"Nothing is counted as spent for uncertain submissions of {run.name}.", state=run.state)
+        message = _("Nothing is counted as spent for uncertain submissions of %(run)s.") % {"run": run.name}
+        raise Conflict(message, state=run.state)
     LedgerEntry.objects.create(campaign=campaign, run=run, kind=LedgerKind.UNCERTAIN, amount=-amount)
     runs.publish(events.UncertaintyResolved, run, campaign, {"amount": str(amount)}, by)
     return amount
