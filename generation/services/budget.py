@@ -40,19 +40,12 @@ def reserve_for_run(*, run: Run, campaign: Campaign) -> Decimal:
     """
     needed = max(_to_cover(run.pk) - _outstanding(run), Decimal(0))
     before = budgets.status(campaign)
-    left = before.left
-    if left is not None and needed > left:
-        message = _(
-            "This run needs %(needed)s %(currency)s; %(left)s %(currency)s of the campaign's budget of "
-            "%(budget)s %(currency)s is left."
-        )
-        message %= {
-            "needed": f"{needed:.2f}",
-            "left": f"{max(left, Decimal(0)):.2f}",
-            "budget": f"{campaign.budget:.2f}",
-            "currency": campaign.brand.currency,
-        }
-        raise Conflict(message, needed=str(needed), left=str(left), budget="campaign")
+    message = _(
+        "This run needs %(needed)s %(currency)s; %(left)s %(currency)s of the campaign's budget of %(budget)s "
+        "%(currency)s is left."
+    )
+    shown = {"budget": f"{campaign.budget or 0:.2f}", "currency": campaign.brand.currency}
+    _ensure_covered(needed, before.left, message, shown, budget="campaign")
     if needed:
         _require_brand_budget(campaign, needed)
         LedgerEntry.objects.create(campaign=campaign, run=run, kind=LedgerKind.RESERVE, amount=needed)
@@ -64,20 +57,20 @@ def _require_brand_budget(campaign: Campaign, amount: Decimal) -> None:
     """Raise Conflict if the rest of the brand's budget for this month does not cover `amount`."""
     with_budget = Brand.objects.exclude(monthly_budget=None).select_for_update(of=("self",))
     brand = with_budget.filter(pk=campaign.brand_id).first()
-    left = budgets.month_status(brand).left if brand else None
-    if brand and left is not None and amount > left:
-        message = _(
-            "This run needs %(needed)s %(currency)s; %(left)s %(currency)s of the %(budget)s %(currency)s that "
-            "%(brand)s may spend this month is left."
-        )
-        message %= {
-            "needed": f"{amount:.2f}",
-            "left": f"{max(left, Decimal(0)):.2f}",
-            "budget": f"{brand.monthly_budget:.2f}",
-            "brand": brand.name,
-            "currency": brand.currency,
-        }
-        raise Conflict(message, needed=str(amount), left=str(left), budget="brand")
+    if brand is None:
+        return
+    message = _(
+        "This run needs %(needed)s %(currency)s; %(left)s %(currency)s of the %(budget)s %(currency)s that %(brand)s "
+        "may spend this month is left."
+    )
+    shown = {"budget": f"{brand.monthly_budget:.2f}", "brand": brand.name, "currency": brand.currency}
+    _ensure_covered(amount, budgets.month_status(brand).left, message, shown, budget="brand")
+
+
+def _ensure_covered(needed: Decimal, left: Decimal | None, message: str, shown: dict[str, str], *, budget: str) -> None:
+    if left is not None and needed > left:
+        amounts = {"needed": f"{needed:.2f}", "left": f"{max(left, Decimal(0)):.2f}"}
+        raise Conflict(message % {**shown, **amounts}, needed=str(needed), left=str(left), budget=budget)
 
 
 def _publish_passed_marks(run: Run, campaign: Campaign, before: budgets.BudgetStatus, amount: Decimal) -> None:

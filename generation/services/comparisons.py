@@ -1,8 +1,4 @@
-"""Comparisons: runs that belong together.
-
-These are pairs of runs with two prompt versions (A/B), and blind contact sheets of endpoints or versions that people
-vote on.
-"""
+"""Comparisons: pairs of runs with two prompt versions (A/B), and blind contact sheets that people vote on."""
 
 from __future__ import annotations
 
@@ -96,8 +92,7 @@ def _name(name: str, version: PromptVersion) -> str:
 
 @dataclass(frozen=True)
 class Side:
-    """One column of a new sheet: an endpoint and its parameters, with a prompt version or without one for free
-    prompts."""
+    """One column of a new sheet: an endpoint and its parameters, with a prompt version unless for free prompts."""
 
     endpoint: Endpoint
     version: PromptVersion | None = None
@@ -184,10 +179,7 @@ def vote(*, comparison_id: int, row: int, column_id: int | None, by: User) -> Co
 
 @transaction.atomic
 def reveal(*, comparison_id: int, by: User) -> int:
-    """Reveal the columns of the rows that the person has voted on; these votes can no longer be changed.
-
-    Returns how many rows were newly revealed. Raises NotFound, and Conflict without a vote.
-    """
+    """Reveal the rows that the person voted on, for good; returns how many. Raises NotFound, Conflict without a vote."""
     comparison = _lock_comparison(comparison_id, by)
     own_votes = ComparisonVote.objects.filter(comparison=comparison, voter=by)
     opened = own_votes.filter(revealed_at=None).update(revealed_at=clock.now())
@@ -253,12 +245,7 @@ def _plan_column(
 ) -> Run:
     try:
         return plans.plan_tryout(
-            brand=brand,
-            prompt_version=version,
-            endpoint=side.endpoint,
-            rows=rows,
-            by=by,
-            name=f"Compare: {name}"[:160],
+            brand=brand, prompt_version=version, endpoint=side.endpoint, rows=rows, by=by, name=f"Compare: {name}"[:160]
         )
     except Invalid as refusal:
         sentences = list(dict.fromkeys(problem.message for problem in refusal.problems))[:3]

@@ -118,10 +118,7 @@ def resume(*, run_id: int, by: User) -> Run:
 
 @transaction.atomic
 def cancel(*, run_id: int, by: User) -> Run:
-    """Cancel a run: its waiting jobs are cancelled, running jobs are asked to stop, its money is released.
-
-    Existing images stay; assets without an image are superseded.
-    """
+    """Cancel the waiting jobs of a run, ask running ones to stop, and free its money. Existing images stay."""
     run, campaign = lock_for(run_id, by)
     RUN.ensure(run.state, RunState.CANCELLED)
     waiting_jobs = _jobs(run, JobState.QUEUED, JobState.HELD, JobState.QUARANTINED)

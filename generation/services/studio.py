@@ -90,10 +90,7 @@ def has_needed_input(wish: TryOutRequest, capabilities: Capabilities) -> bool:
 
 @transaction.atomic
 def start(*, brand: Brand, wish: TryOutRequest, endpoint: Endpoint, by: User) -> Run:
-    """Start to make the images of a request. Equal prompts share one version of the studio's prompt template.
-
-    If it raises NotAllowed, or Invalid with the field, neither a version nor a run is left.
-    """
+    """Start to make the images of a request. Raises NotAllowed, or Invalid with the field, and then leaves no row."""
     studio = studios.ensure_studio(brand=brand, by=by)
     capabilities = plan_requests.open_engine(endpoint).capabilities()
     _check(wish, studio, endpoint, capabilities)
@@ -131,10 +128,7 @@ def start(*, brand: Brand, wish: TryOutRequest, endpoint: Endpoint, by: User) ->
 
 @transaction.atomic
 def repeat_on_endpoint(*, run_id: int, endpoint: Endpoint, by: User) -> Run:
-    """Repeat a try-out with the same prompt, seeds and size on another endpoint, as far as it obeys them.
-
-    Raises what `start` does.
-    """
+    """Repeat a try-out on another endpoint, as far as it obeys prompt, seeds and size. Raises what `start` does."""
     run = get(run_id, by)
     capabilities = plan_requests.open_engine(endpoint).capabilities()
     wish = request_of_run(run)
@@ -179,10 +173,7 @@ def save_prompt(
 
 
 def add_image(*, brand: Brand, data: bytes, file_name: str, by: User) -> ReferencePhoto:
-    """Store a reference image, with its cut-out where a product stands out; the same file is stored only once.
-
-    Raises NotAllowed, and Invalid with the reason if it cannot be used.
-    """
+    """Store a reference image, with a cut-out where a product stands out; equal files once. Raises what `attach` does."""
     studio = studios.ensure_studio(brand=brand, by=by)
     stem = file_name.replace("\\", "/").rsplit("/", 1)[-1][:200] or "image"
     return photos.attach(

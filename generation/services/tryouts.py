@@ -55,12 +55,7 @@ def start(
     version, is_new = _version(template, fields, based_on, by)
     rows = list_rows(version, subjects)
     run = plans.plan_tryout(
-        brand=template.brand,
-        prompt_version=version,
-        endpoint=endpoint,
-        rows=rows,
-        by=by,
-        name=f"Try of {version}",
+        brand=template.brand, prompt_version=version, endpoint=endpoint, rows=rows, by=by, name=f"Try of {version}"
     )
     return TryOut(runs.release(run_id=run.pk, by=by, reuse_rejected=True), version, is_new)
 

@@ -203,11 +203,7 @@ def has_work(lane: str) -> bool:
 
 
 def activate(*, lane: str, campaign_id: int) -> None:
-    """Let a campaign take part in a lane.
-
-    A campaign without queued jobs before starts at the smallest virtual time of the active ones, so that it gains no
-    advantage from its idle time.
-    """
+    """Let a campaign take part in a lane; its idle time gives it no advantage over the active campaigns."""
     busy = Job.objects.filter(lane=lane, status=JobState.QUEUED).exclude(campaign_id=campaign_id).values("campaign_id")
     floor = LaneShare.objects.filter(lane=lane, campaign_id__in=busy).aggregate(floor=Min("virtual_time"))["floor"]
     share, is_new = LaneShare.objects.get_or_create(

@@ -21,18 +21,7 @@ from generation.checks.base import CheckResult
 from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, LedgerKind, RunState, VersionSource
 from generation.engines import base as engines
 from generation.engines.base import EngineError, ErrorKind
-from generation.models import (
-    Asset,
-    AssetVersion,
-    Attempt,
-    Endpoint,
-    EndpointStatus,
-    Job,
-    JobSpec,
-    LedgerEntry,
-    Master,
-    Run,
-)
+from generation.models import Attempt, Endpoint, EndpointStatus, Job, JobSpec, LedgerEntry, Master, Run
 from generation.services.dispatch.claims import ClaimedJob
 from generation.services.endpoints import local_models
 from generation.services.images import assets, duplicates
@@ -54,10 +43,7 @@ are never retried."""
 
 @dataclass(frozen=True)
 class StoredResult:
-    """The result of one attempt, with its files already in storage.
-
-    fingerprint, maker: those of the real maker, if the job was planned for another one.
-    """
+    """The result of an attempt, its files stored. fingerprint, maker: of the real maker, if another was planned."""
 
     master: StoredMaster
     check_results: tuple[CheckResult, ...] = ()
@@ -119,7 +105,7 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: StoredResult, worker: str
             raise MasterAlreadyStored(master)
         if made.maker is not None:
             JobSpec.objects.filter(pk=job.id).update(fingerprint=fingerprint, maker=made.maker.to_json())
-        version = _add_version(job, asset, master, made)
+        version = assets.add_version(asset, _new_version(job, asset.subject_id, master, made))
         _end(locked, JobState.SUCCEEDED)
         Attempt.objects.filter(job_id=job.id, lease_token=token).update(
             outcome=AttemptOutcome.SUCCEEDED,
@@ -135,21 +121,18 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: StoredResult, worker: str
     return True
 
 
-def _add_version(job: ClaimedJob, asset: Asset, master: Master, made: StoredResult) -> AssetVersion:
-    """Add the version of a result to its asset, with a finding if it is a near-duplicate."""
-    check_results, duplicate_ids = _with_duplicate(asset, made)
-    return assets.add_version(
-        asset,
-        NewVersion(
-            round=job.round,
-            candidate=job.candidate,
-            master=master,
-            job_id=job.id,
-            source=VersionSource.REUSED if made.is_reused else VersionSource.GENERATED,
-            check_results=check_results,
-            duplicates=duplicate_ids,
-            renditions=made.renditions,
-        ),
+def _new_version(job: ClaimedJob, subject_id: int, master: Master, made: StoredResult) -> NewVersion:
+    """Return the version of a result, with a finding if it is a near-duplicate."""
+    duplicate = duplicates.find_nearest(brand_id=job.brand_id, subject_id=subject_id, hashes=made.master.hashes)
+    return NewVersion(
+        round=job.round,
+        candidate=job.candidate,
+        master=master,
+        job_id=job.id,
+        source=VersionSource.REUSED if made.is_reused else VersionSource.GENERATED,
+        check_results=(*made.check_results, duplicate.check_result) if duplicate else made.check_results,
+        duplicates={duplicates.CHECK: duplicate.version_id} if duplicate else {},
+        renditions=made.renditions,
     )
 
 
@@ -160,22 +143,12 @@ def _settle(job: ClaimedJob, amount: Decimal) -> None:
 
 
 def _cost(job: Job, made: StoredResult) -> Decimal:
-    """Return the cost of a result: its usage at the endpoint's prices, else the engine's cost, else the endpoint's
-    price per image."""
+    """Return the cost of a result: usage at the endpoint's prices, else the engine's cost, else the price per image."""
     if made.is_reused:
         return Decimal(0)
     if made.usage and job.endpoint.prices:
         return prices.cost(job.endpoint.prices, made.usage) + job.endpoint.price_per_image
     return Decimal(str(made.cost)) or job.endpoint.price_per_image
-
-
-def _with_duplicate(asset: Asset, made: StoredResult) -> tuple[tuple[CheckResult, ...], dict[str, int]]:
-    """Return the results of the checks with that of a near-duplicate added, and the near-duplicate's version by
-    check name."""
-    duplicate = duplicates.find_nearest(brand_id=asset.brand_id, subject_id=asset.subject_id, hashes=made.master.hashes)
-    if duplicate is None:
-        return made.check_results, {}
-    return (*made.check_results, duplicate.check_result), {duplicates.CHECK: duplicate.version_id}
 
 
 def fail(*, job: ClaimedJob, token: uuid.UUID, error: EngineError, worker: str) -> bool:

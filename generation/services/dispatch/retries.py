@@ -25,12 +25,7 @@ from generation.services.dispatch import claims
 
 @transaction.atomic
 def retry(
-    *,
-    run_id: int,
-    by: User,
-    group: str | None = None,
-    job_ids: Sequence[int] | None = None,
-    at_most: int | None = None,
+    *, run_id: int, by: User, group: str | None = None, job_ids: Sequence[int] | None = None, at_most: int | None = None
 ) -> int:
     """Queue failed and quarantined jobs of a run again and reserve their cost; returns how many.
 
@@ -91,10 +86,7 @@ def retry_endpoint(*, brand: Brand, endpoint: Endpoint, by: User) -> int:
 
 @transaction.atomic
 def notify_operators(*, run_id: int, by: User, group: str) -> int:
-    """Notify the operators (superusers and the brand's admins) of one group of failures; returns how many.
-
-    Raises Conflict if the group is empty by now, or if there is nobody to notify.
-    """
+    """Notify superusers and the brand's admins of a group of failures; returns how many. Raises Conflict for nobody."""
     run, campaign = runs.lock_for(run_id, by)
     matching = next((failure for failure in failures.groups(run) if failure.key == group), None)
     if matching is None:

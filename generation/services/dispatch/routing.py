@@ -26,11 +26,9 @@ from generation.choices import HoldReason, JobState, MoveReason, RunState
 from generation.engines.base import Engine, ErrorKind, Spec
 from generation.models import Endpoint, Job, JobMove, JobSpec, Run
 from generation.selectors import waits
-from generation.selectors.waits import Wait
 from generation.services import budget, runs
 from generation.services.dispatch import claims
 from generation.services.planning import estimates, fingerprints, plan_requests
-from generation.services.planning.fingerprints import Maker
 
 MOVED_AT_ONCE = 500
 WORTH_MOVING_SECONDS = 10.0
@@ -48,6 +46,26 @@ class AdaptedSpec:
 
     spec: Spec
     problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EndpointState:
+    """An endpoint with its engine and maker of now."""
+
+    endpoint: Endpoint
+    engine: Engine
+    maker: fingerprints.Maker
+
+    def fingerprint(self, frozen: JobSpec, spec: Spec) -> str:
+        return fingerprints.fingerprint_spec(
+            brand_id=frozen.brand_id, maker=self.maker, engine=self.engine, spec=spec.to_json()
+        )
+
+    def set_spec(self, job: Job, frozen: JobSpec, spec: Spec, fingerprint: str) -> None:
+        """Set the spec, with all that follows from it, in a job and its frozen spec, without saving them."""
+        frozen.spec, frozen.fingerprint, frozen.maker = spec.to_json(), fingerprint, self.maker.to_json()
+        frozen.quoted_cost, _seconds = estimates.quote(self.endpoint, self.engine.quote(spec))
+        job.batch_key, job.lane = fingerprints.short_key(self.engine.batch_key(spec)), self.endpoint.lane
 
 
 def adapt_spec(plain: dict[str, Any], engine: Engine) -> AdaptedSpec:
@@ -82,10 +100,7 @@ def image_problems(spec: Spec, engine: Engine) -> list[str]:
 
 @transaction.atomic
 def set_alternates(*, run_id: int, endpoints: Sequence[Endpoint], by: User) -> Run:
-    """Set the endpoints to which a run's jobs may move if its endpoint is slow or down.
-
-    Raises NotAllowed, NotFound and Invalid.
-    """
+    """Set the endpoints to which a run's jobs may move. Raises NotAllowed, NotFound, Conflict and Invalid."""
     run, campaign = runs.lock_for(run_id, by)
     runs.require_unfinished(run)
     for endpoint in endpoints:
@@ -125,7 +140,9 @@ def _route(run: Run) -> int:
             key=lambda wait: (_price(wait.endpoint), wait.seconds),
         )
         for there in alternates:
-            moved += _move_after_memory_errors(run, here.endpoint, there.endpoint)
+            if Job.objects.filter(_DID_NOT_FIT, run=run, endpoint=here.endpoint).exists():
+                sentence = f"{here.endpoint.name} had not enough memory for it; {there.endpoint.name} may have."
+                moved += _move(run, here.endpoint, there.endpoint, MOVED_AT_ONCE, MoveReason.MEMORY, sentence)
             if (move := _decide_move(run.campaign, here, there)) is None:
                 continue
             count, reason, sentence = move
@@ -135,7 +152,7 @@ def _route(run: Run) -> int:
     return moved
 
 
-def _decide_move(campaign: Campaign, here: Wait, there: Wait) -> tuple[int, MoveReason, str] | None:
+def _decide_move(campaign: Campaign, here: waits.Wait, there: waits.Wait) -> tuple[int, MoveReason, str] | None:
     """Return (how many jobs should move from here to there, the reason, a sentence); None for none."""
     names = f"{here.endpoint.name} {here.down}" if here.down else here.endpoint.name
     if here.down:
@@ -156,13 +173,6 @@ def _decide_move(campaign: Campaign, here: Wait, there: Wait) -> tuple[int, Move
         f"allows; {there.endpoint.name} is done in time."
     )
     return surplus, MoveReason.OVERFLOW, sentence
-
-
-def _move_after_memory_errors(run: Run, here: Endpoint, there: Endpoint) -> int:
-    if not Job.objects.filter(_DID_NOT_FIT, run=run, endpoint=here).exists():
-        return 0
-    sentence = f"{here.name} had not enough memory for it; {there.name} may have."
-    return _move(run, here, there, MOVED_AT_ONCE, MoveReason.MEMORY, sentence)
 
 
 def _price(endpoint: Endpoint) -> Decimal:
@@ -186,19 +196,17 @@ def _moved(run_id: int, here: Endpoint, there: Endpoint, count: int, reason: Mov
     run, campaign = runs.lock(run_id)
     engine = plan_requests.open_engine(there)
     # A job that was moved once because of a queue stays; otherwise two busy endpoints would move it to and fro.
-    jobs_to_move = Job.objects.select_for_update(skip_locked=True, of=("self",)).filter(
-        _WAITING, run=run, endpoint=here
-    )
+    unlocked = Job.objects.select_for_update(skip_locked=True, of=("self",))
+    jobs_to_move = unlocked.filter(_WAITING, run=run, endpoint=here)
     if reason == MoveReason.OVERFLOW:
         jobs_to_move = jobs_to_move.filter(status=JobState.QUEUED).exclude(moves__reason=MoveReason.OVERFLOW)
     elif reason == MoveReason.MEMORY:
-        jobs_to_move = (
-            jobs_to_move.filter(_DID_NOT_FIT).exclude(moves__to_endpoint=there).exclude(moves__from_endpoint=there)
-        )
+        jobs_to_move = jobs_to_move.filter(_DID_NOT_FIT)
+        jobs_to_move = jobs_to_move.exclude(moves__to_endpoint=there).exclude(moves__from_endpoint=there)
     jobs = list(jobs_to_move.order_by("priority", "-id")[:count])
     frozen = JobSpec.objects.in_bulk([job.pk for job in jobs])
-    maker = fingerprints.get_maker(there, engine)
-    moved = [job for job in jobs if _refreeze(job, frozen[job.pk], there, engine, maker)]
+    place = EndpointState(there, engine, fingerprints.get_maker(there, engine))
+    moved = [job for job in jobs if _refreeze(job, frozen[job.pk], place)]
     if not moved:
         return 0
     Job.objects.bulk_update(moved, _MOVED_COLUMNS)
@@ -214,23 +222,12 @@ def _moved(run_id: int, here: Endpoint, there: Endpoint, count: int, reason: Mov
     return len(moved)
 
 
-def _refreeze(job: Job, frozen: JobSpec, there: Endpoint, engine: Engine, maker: Maker) -> bool:
+def _refreeze(job: Job, frozen: JobSpec, there: EndpointState) -> bool:
     """Change the job and its spec for the other endpoint; False if its engine cannot make this image."""
-    adapted_spec = adapt_spec(frozen.spec, engine)
+    adapted_spec = adapt_spec(frozen.spec, there.engine)
     if adapted_spec.problems:
         return False
-    plain = adapted_spec.spec.to_json()
-    fingerprint = fingerprints.fingerprint_spec(brand_id=frozen.brand_id, maker=maker, engine=engine, spec=plain)
-    set_spec(job, frozen, adapted_spec.spec, fingerprint, there, engine, maker)
-    job.endpoint, job.not_before = there, None
+    there.set_spec(job, frozen, adapted_spec.spec, there.fingerprint(frozen, adapted_spec.spec))
+    job.endpoint, job.not_before = there.endpoint, None
     job.status, job.hold_reason, job.error_kind, job.error = JobState.QUEUED, "", "", ""
     return True
-
-
-def set_spec(
-    job: Job, frozen: JobSpec, spec: Spec, fingerprint: str, endpoint: Endpoint, engine: Engine, maker: Maker
-) -> None:
-    """Set the spec with all that follows from it, in the job and its frozen spec, without saving them."""
-    frozen.spec, frozen.fingerprint, frozen.maker = spec.to_json(), fingerprint, maker.to_json()
-    frozen.quoted_cost, _seconds = estimates.quote(endpoint, engine.quote(spec))
-    job.batch_key, job.lane = fingerprints.short_key(engine.batch_key(spec)), endpoint.lane

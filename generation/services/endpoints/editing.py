@@ -104,10 +104,7 @@ def update(*, endpoint_id: int, by: User, **fields: Any) -> Endpoint:
 
 @transaction.atomic
 def set_secret(*, endpoint_id: int, by: User, secret: str, config: Mapping[str, Any] | None = None) -> Endpoint:
-    """Replace the secret; "" removes it. Workers can use it, and nobody can read it.
-
-    config: the new settings, if the receiver changes together with the secret. Raises Invalid.
-    """
+    """Replace the secret; "" removes it. config: settings that change with it. Raises NotAllowed and Invalid."""
     endpoint = lock(endpoint_id, by)
     before = endpoint.config
     if config is not None:
@@ -182,10 +179,7 @@ def _ensure_known(fields: Mapping[str, Any]) -> None:
 
 
 def _restore_queries(config: Any, kept: Any) -> Any:
-    """Return the entered settings with the queries of addresses in `kept` restored, which are not shown to people.
-
-    Raises Invalid.
-    """
+    """Return the settings with the queries of addresses in `kept`, which are not shown to people. Raises Invalid."""
     try:
         return fetching.restore_redacted_addresses(config, kept)
     except ValueError as error:
@@ -251,10 +245,7 @@ def _queue_held(endpoint: Endpoint) -> int:
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any], *, is_shared: bool) -> dict[str, Any]:
-    """Return [old, new] by setting for all differences, with the engine's settings one by one.
-
-    The engine settings of a shared endpoint are private to the operators; brands see only which setting changed.
-    """
+    """Return [old, new] by setting for all differences. Brands do not see the engine settings of a shared endpoint."""
     changes: dict[str, Any] = {
         name: [_event_value(before[name]), _event_value(after[name])]
         for name in before

@@ -58,10 +58,9 @@ class HealthCheck:
         """Return the suggested inputs, by the names that prompts and pages use."""
         named = self.suggested.get("inputs", {})
         groups = ("images", "parameters", "fixed")
-        inner = [_("image “%(name)s”") % {"name": name} for name in named.get("images", {})] + list(
-            named.get("parameters", {})
-        )
-        return [*(name.replace("_", " ") for name in named if name not in groups), *inner]
+        own = [name.replace("_", " ") for name in named if name not in groups]
+        images = [_("image “%(name)s”") % {"name": name} for name in named.get("images", {})]
+        return [*own, *images, *named.get("parameters", {})]
 
 
 @dataclass(frozen=True)
@@ -74,22 +73,14 @@ class CheckMessage:
 
 
 def request_check(*, brand: Brand, slug: str, by: User) -> Endpoint:
-    """Have a worker of the endpoint's lane check it now; a check that is not finished is not started twice.
-
-    Raises NotFound, NotAllowed, and Conflict if Redis cannot be reached.
-    """
+    """Have a worker check the endpoint, unless a check is open. Raises NotFound, NotAllowed, Conflict without Redis."""
     require(by, Action.RUN, brand)
     endpoint = endpoint_cards.get(brand, by, slug)
     if (latest := get_latest_check(endpoint)) and latest.is_open:
         return endpoint
     try:
-        enqueue(
-            "generation.tasks.ask_endpoint",
-            endpoint.pk,
-            lane=endpoint.lane,
-            name=_name(endpoint),
-            seconds=ANSWER_SECONDS,
-        )
+        task, name = "generation.tasks.ask_endpoint", _name(endpoint)
+        enqueue(task, endpoint.pk, lane=endpoint.lane, name=name, seconds=ANSWER_SECONDS)
     except RedisError as error:
         message = _("The question cannot be sent: Redis, which wakes the workers, is away. Try again.")
         raise Conflict(message) from error
@@ -176,10 +167,7 @@ def is_healthy(endpoint: Endpoint) -> bool:
 
 @transaction.atomic
 def apply_suggested(*, brand: Brand, slug: str, by: User) -> Endpoint:
-    """Change an endpoint's settings to those that its latest health check suggested.
-
-    Raises what `editing.update` raises, and Conflict if nothing was suggested lately for the present settings.
-    """
+    """Apply the settings that the latest check suggested. Raises what `editing.update` does, Conflict without any."""
     endpoint = editing.lock(endpoint_cards.get(brand, by, slug).pk, by)
     latest = get_latest_check(endpoint)
     if latest is None or not latest.suggested:

@@ -1,7 +1,4 @@
-"""Local models: register them with their licence, hash them in a worker, take them out of use.
-
-The files themselves are not changed; nothing here loads weights.
-"""
+"""Local models: register them with their licence, hash them in a worker, take them out of use. Files do not change."""
 
 from __future__ import annotations
 
@@ -99,11 +96,7 @@ def change(*, model_id: int, by: User, **fields: Any) -> LocalModel:
 
 
 def hash_content(*, model_id: int) -> str:
-    """Compute a model's sha256 over the names and the content of its files, and store it.
-
-    Reads gigabytes: for workers and commands. Returns "" if the model no longer exists, or was changed on disk since it
-    was registered.
-    """
+    """Store the sha256 of a model's files; returns it, "" if they are gone or were changed. Reads gigabytes."""
     model = LocalModel.objects.filter(pk=model_id).first()
     if model is None or not Path(model.path).exists() or digest(Path(model.path)) != model.revision:
         return ""

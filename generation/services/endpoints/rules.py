@@ -33,7 +33,7 @@ RESERVED_SLUGS: Final = frozenset({"new", "now"})
 MAX_CONFIG_BYTES: Final = 2 * 1024 * 1024
 MAX_BATCH_SIZE: Final = 256
 MAX_CONCURRENT: Final = 10_000
-MAX_PER_MINUTE: Final = 1_000_000
+MAX_RATE: Final = 1_000_000
 #: The setting with the art director's workflow, whose texts are prompts and not connection settings.
 WORKFLOW: Final = "workflow"
 # "api_key" and "X-Auth-Token", but not "max_tokens" or "token_normalization".
@@ -66,10 +66,8 @@ def find_operator_settings(endpoint: Endpoint, before: Mapping[str, Any] | None)
     for place, text in sorted(_list_reachable_addresses(endpoint.config) - _list_reachable_addresses(before or {})):
         if not text.startswith(f"{settings.SITE_URL}/"):
             shown = redact_settings(text)[:120]
-            message = _(
-                "%(place)s: only an operator may set addresses, folders and files of the server, here %(text)r."
-            )
-            mistakes.append(Problem(f"config/{place}", message % {"place": place, "text": shown}, shown))
+            message = _("%(name)s: only an operator may set addresses, folders and files of the server, here %(text)r.")
+            mistakes.append(Problem(f"config/{place}", message % {"name": place, "text": shown}, shown))
     reported_names = {problem.pointer.split("/")[1] for problem in mistakes}
     mistakes += [
         Problem(f"config/{name}", _("%(name)s: only an operator may set or remove this.") % {"name": name})
@@ -122,18 +120,8 @@ def _number_problems(endpoint: Endpoint) -> Iterator[Problem]:
     spans: tuple[tuple[str, float, float, str], ...] = (
         ("batch_size", 1, MAX_BATCH_SIZE, _("Give %(low)s to %(high)s images per batch.")),
         ("max_concurrent", 1, MAX_CONCURRENT, _("Give %(low)s to %(high)s submissions at once; empty to find out.")),
-        (
-            "max_per_second",
-            0.001,
-            MAX_PER_MINUTE,
-            _("Give %(low)s to %(high)s submissions a second; empty to find out."),
-        ),
-        (
-            "max_per_minute",
-            0.01,
-            MAX_PER_MINUTE,
-            _("Give %(low)s to %(high)s submissions a minute; empty to find out."),
-        ),
+        ("max_per_second", 0.001, MAX_RATE, _("Give %(low)s to %(high)s submissions a second; empty to find out.")),
+        ("max_per_minute", 0.01, MAX_RATE, _("Give %(low)s to %(high)s submissions a minute; empty to find out.")),
         ("seconds_per_image", 0.001, 86_400, _("Give %(low)s to %(high)s seconds for one image.")),
     )
     for field, low, high, message in spans:

@@ -52,10 +52,7 @@ class WorkflowCheck:
 
 
 def request_check(*, endpoint_id: int, by: User) -> None:
-    """Have a worker check the workflow now; a check that is not finished is not started twice.
-
-    Raises NotFound, NotAllowed, and Conflict if Redis cannot be reached.
-    """
+    """Have a worker check the workflow, unless a check is open. Raises NotFound, NotAllowed, Conflict without Redis."""
     endpoint = workflows.get_editable(endpoint_id=endpoint_id, by=by)
     if (check := get_latest_check(endpoint)) and check.is_open:
         return
@@ -84,8 +81,7 @@ def get_latest_check(endpoint: Endpoint) -> WorkflowCheck | None:
 
 
 def run_check(*, endpoint: Endpoint, by: User) -> dict[str, Any]:
-    """Check the workflow (in a worker), store the limits that the servers set for marked inputs, and return JSON for
-    `get_latest_check`."""
+    """Check the workflow in a worker, store the limits of its inputs, and return JSON for `get_latest_check`."""
     digest = _digest(endpoint)
     answer = health.answer_within(CHECK_SECONDS, lambda: _health(endpoint))
     by_server: Mapping[str, Mapping[str, Any]] = answer.facts.get("servers", {})

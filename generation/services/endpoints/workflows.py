@@ -102,10 +102,7 @@ def _places_by_mark(workflow: Workflow, names: Mapping[tuple[str, str], str]) ->
 def store_ranges(
     *, endpoint_id: int, by: User, seen: str, ranges: Mapping[str, Any], models: Mapping[str, Any] | None = None
 ) -> None:
-    """Store a server's limits and choices for the marked inputs (for forms), and the model files of each server.
-
-    Nothing happens if the workflow has changed meanwhile.
-    """
+    """Store the servers' limits for the marked inputs, and their model files, unless the workflow has changed."""
     endpoint = _lock(endpoint_id, by)
     if Workflow.from_config(endpoint.config).digest() != seen:
         return

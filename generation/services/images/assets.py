@@ -105,11 +105,7 @@ def move_many(
     by: User | None = None,
     label: str = "",
 ) -> list[int]:
-    """Move many assets in two statements, as `move` does one; those that are no longer `old` stay as they are.
-
-    payloads: extra payload of the event, by asset id. Returns the ids of the assets that moved. The caller holds their
-    locks.
-    """
+    """Move many assets in two statements; those no longer `old` stay. payloads: by id. Returns the ids that moved."""
     ASSET.ensure(old, to)
     rows = sorted(
         sql.fetch(

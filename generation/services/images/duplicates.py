@@ -95,10 +95,6 @@ def find_nearest(*, brand_id: int, subject_id: int, hashes: Mapping[str, Any]) -
 
 
 def lock_names(brand_id: int, colours: bytes) -> list[str]:
-    """Return names of locks such that any two possible near-duplicates share at least one.
-
-    For every indexed byte, these are the shelves of its value and of the values up to MAX_LEVELS above it. There are 1
-    to 64 names, usually 3.
-    """
+    """Return 1 to 64 names of locks, usually 3, for the shelves of the image; possible near-duplicates share one."""
     spans = [sorted({colours[place] // SHELF, (colours[place] + MAX_LEVELS) // SHELF}) for place in INDEXED]
     return [f"proofline.duplicates {brand_id} {shelf}" for shelf in itertools.product(*spans)]

@@ -1,5 +1,4 @@
-"""The next round of an asset: the same image made again with the changes that a person wants in the engine's
-controls."""
+"""The next round of an asset: the same image again with the changes that a person wants in the engine's controls."""
 
 from __future__ import annotations
 
@@ -24,12 +23,10 @@ from generation.engines import base as engines
 from generation.engines.base import Control, Engine, Spec
 from generation.models import Asset, AssetVersion, Endpoint, Job, JobSpec, PinnedInputs, Run
 from generation.selectors import concepts
-from generation.selectors.concepts import ConceptUse
 from generation.services import budget, runs
 from generation.services.dispatch import claims
 from generation.services.images import assets
 from generation.services.planning import fingerprints
-from generation.services.planning.fingerprints import Maker
 from generation.states import RUN
 
 #: Jobs that a person requested go before those of a batch.
@@ -47,7 +44,7 @@ class SpecChange:
     endpoint: Endpoint
     engine: Engine
     spec: dict[str, Any]
-    maker: Maker
+    maker: fingerprints.Maker
     fingerprint: str
 
 
@@ -89,7 +86,7 @@ def apply_controls(*, version: AssetVersion, controls: Mapping[str, Any]) -> Spe
         for frozen_spec in (parent.spec, spec)
     )
     # Another model makes another image from the same controls.
-    if before == after and Maker.from_json(parent.maker) in (None, maker):
+    if before == after and fingerprints.Maker.from_json(parent.maker) in (None, maker):
         message = _("change at least one of: %(controls)s")
         message %= {"controls": ", ".join(by_name) or _("nothing, this engine has no controls")}
         raise Invalid(_("This would give the same image again."), [Problem("controls", message)])
@@ -167,7 +164,7 @@ def _set_photo(spec: dict[str, Any], parent: JobSpec) -> list[Problem]:
     return []
 
 
-def _set_image(use: ConceptUse, spec: dict[str, Any], brand: Brand) -> list[Problem]:
+def _set_image(use: concepts.ConceptUse, spec: dict[str, Any], brand: Brand) -> list[Problem]:
     """Set the current image of the concept that the parameter names, or remove it where it names none."""
     name = str(spec["parameters"].pop(use.parameter, "")).strip()
     spec["images"] = {role: ref for role, ref in spec.get("images", {}).items() if role != use.role}

@@ -22,10 +22,9 @@ from campaigns.selectors import guides as guide_selectors
 from generation.axes import PHOTO_AXIS, PHOTO_MARK, SEED_AXIS
 from generation.choices import RunShape
 from generation.engines.base import CONTROL, SCENE, ImageRef, Spec
-from generation.selectors import concepts, scenes, subjects
-from generation.selectors import inputs as input_selectors
+from generation.selectors import concepts, inputs, scenes, subjects
 from generation.selectors.subjects import SubjectRow
-from generation.services.planning import estimates, fingerprints, inputs
+from generation.services.planning import estimates, fingerprints
 from generation.services.planning.plan_requests import GUIDE_PARAMETERS, AspectGroup, PlanRequest, master_size
 
 CHUNK = 2000
@@ -94,7 +93,7 @@ class Drafter:
         self.unknown: list[tuple[str, str]] = []
         self.skipped_count = 0
         self._roles = request.image_roles
-        self._names = input_selectors.used_names(request.source, ())
+        self._names = inputs.used_names(request.source, ())
         self._injected = request.injected
         self._prefix = fingerprints.prefix(brand_id=request.campaign.brand_id, maker=request.maker)
         self._indifferent = fingerprints.neutral_values(request.capabilities)
@@ -104,12 +103,11 @@ class Drafter:
 
     def drafts(self) -> Iterator[Draft]:
         """Yield every cell, in the order of subjects (or rows), variants and aspects."""
-        covered = self.request.covered
         for wish in self._variants():
             sized = {**wish.values, "size": f"{wish.size[0]}x{wish.size[1]}"} if wish.size else wish.values
             values_key = prompts.values_key(sized)
             for group in self._groups(wish):
-                if covered is None or (wish.subject.id, group.aspect) not in covered:
+                if (wish.subject.id, group.aspect) not in self.request.covered:
                     yield self._draft(wish, values_key, group)
 
     def _groups(self, wish: SubjectVariant) -> Sequence[AspectGroup]:
@@ -147,16 +145,16 @@ class Drafter:
 
     def subject_ids(self) -> Sequence[int]:
         """Return the ids of the subjects in key order; for a sample only the picked ones."""
-        if self.request.subject_ids is not None:
-            ids = [pk for pk in dict.fromkeys(self.request.subject_ids) if self._lacks_any(pk)]
-            if not self.request.sample:
-                return ids
-            pairs = list(Subject.objects.filter(pk__in=ids).order_by("key").values_list("pk", "key"))
+        ids, sample = self.request.subject_ids, self.request.sample
+        if ids is not None and not sample:
+            return [pk for pk in dict.fromkeys(ids) if self._lacks_any(pk)]
+        if ids is None:
+            candidates = self.request.campaign.subjects.filter(is_active=True)
         else:
-            active = self.request.campaign.subjects.filter(is_active=True)
-            pairs = list(active.order_by("key", "pk").values_list("pk", "key"))
-        pairs = [pair for pair in pairs if self._lacks_any(pair[0])]
-        return self._pick_sample(pairs, self.request.sample) if self.request.sample else [pk for pk, _key in pairs]
+            candidates = Subject.objects.filter(pk__in=ids)
+        ordered = candidates.order_by("key", "pk").values_list("pk", "key")
+        pairs = [pair for pair in ordered if self._lacks_any(pair[0])]
+        return self._pick_sample(pairs, sample) if sample else [pk for pk, _key in pairs]
 
     def _pick_sample(self, pairs: Sequence[tuple[int, str]], size: int) -> list[int]:
         """Pick `size` subjects that are ready, by the hash of their keys, so that they are the same ones every time.
@@ -181,7 +179,7 @@ class Drafter:
 
     def _is_ready(self, subject: SubjectRow) -> bool:
         """Return whether each of the subject's images can be made."""
-        covered = self.request.covered or frozenset()
+        covered = self.request.covered
         groups = [group for group in self.request.groups if (subject.id, group.aspect) not in covered]
         return not any(
             self._draft(SubjectVariant(subject, variant), prompts.values_key(variant), group).problems
@@ -191,8 +189,7 @@ class Drafter:
 
     def _lacks_any(self, subject_id: int) -> bool:
         """Return False if only missing images are requested and the subject has all of them, else True."""
-        covered = self.request.covered
-        return covered is None or any((subject_id, group.aspect) not in covered for group in self.request.groups)
+        return any((subject_id, group.aspect) not in self.request.covered for group in self.request.groups)
 
     def _variants_of_list(self) -> Iterator[SubjectVariant]:
         for chunk in _chunks(list(enumerate(self.request.rows, start=1)), CHUNK):
@@ -259,7 +256,9 @@ class Drafter:
             seconds=seconds,
             problems=refusals,
             # Values of axes come from no feed.
-            feed_values=inputs.select_read_values(self._names - wish.values.keys(), wish.subject.values),
+            feed_values={
+                name: str(wish.subject.values.get(name) or "") for name in sorted(self._names - wish.values.keys())
+            },
             photo=self._photo(wish) if images else (None, "", ""),
         )
 
@@ -355,7 +354,7 @@ class Drafter:
     def _seed(self, wish: SubjectVariant, candidate: int) -> int:
         if SEED_AXIS in wish.values:
             return prompts.seed_for("fixed", base=int(wish.values[SEED_AXIS]), candidate=candidate)
-        version = self.request.version
+        version = self.request.prompt_version
         return prompts.seed_for(
             version.seed_strategy,
             base=version.seed,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
-
 from campaigns.selectors import prompts as prompt_selectors
 from generation.models import Asset
 from generation.selectors import inputs
@@ -45,11 +42,6 @@ LEFT JOIN LATERAL (
 WHERE c.id = %(cell)s
 ON CONFLICT (cell_id) DO NOTHING
 """  # noqa: S608 (our own text only)
-
-
-def select_read_values(names: Iterable[str], own: Mapping[str, Any]) -> dict[str, str]:
-    """Return the values that placeholders of these names read. own: the subject's own, from `placeholder_values`."""
-    return {name: str(own.get(name) or "") for name in sorted(names)}
 
 
 def pin_current_inputs(asset: Asset) -> None:

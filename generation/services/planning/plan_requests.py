@@ -25,7 +25,6 @@ from generation.models import Endpoint
 from generation.selectors import concepts, coverage, scenes
 from generation.services.endpoints import local_models
 from generation.services.planning import fingerprints
-from generation.services.planning.fingerprints import Maker
 
 #: Guide columns that become parameters where the engine obeys them and the prompt says nothing.
 GUIDE_PARAMETERS = {"backdrop": "backdrop", "light": "light", "fill": "fill_ratio", "baseline": "baseline"}
@@ -74,34 +73,26 @@ class AspectGroup:
     specs: tuple[OutputSpec, ...]
 
 
-@dataclass(frozen=True)
-class PlanRequest:
-    """Everything about a run that is the same for all its images."""
+@dataclass(frozen=True, kw_only=True)
+class PlanRequest(PlanArguments):
+    """A request that was loaded and checked, with everything that is the same for all its images."""
 
-    campaign: Campaign
-    version: PromptVersion
-    endpoint: Endpoint
-    stage: str
-    shape: str
+    rows: tuple[Mapping[str, Any], ...]
+    axes: Mapping[str, Sequence[Any]]
+    subject_ids: tuple[int, ...] | None
     engine: engines.Engine
     capabilities: engines.Capabilities
     source: PromptSource
     guide: GuideVersion | None
     groups: tuple[AspectGroup, ...]
-    axes: Mapping[str, Sequence[Any]]
     variants: tuple[dict[str, Any], ...]
-    subject_ids: tuple[int, ...] | None
-    rows: tuple[Mapping[str, Any], ...]
-    sample: int | None
     #: The scenes and maps that it names, if the engine takes them, looked up once for all images.
     named: tuple[concepts.ConceptImages, ...]
     #: The engine, model and revision of now, under which the images are planned and stored.
-    maker: Maker
+    maker: fingerprints.Maker
     notes: tuple[str, ...]
-    #: The requested aspects, None for all of the campaign; covered: (subject id, aspect) to leave out, None for none.
-    aspects: tuple[str, ...] | None = None
-    covered: frozenset[tuple[int, str]] | None = None
-    all_or_nothing: bool = False
+    #: (subject id, aspect) of images to leave out, because they exist.
+    covered: frozenset[tuple[int, str]]
 
     @property
     def is_sandbox(self) -> bool:
@@ -112,7 +103,7 @@ class PlanRequest:
     def image_roles(self) -> tuple[str, ...]:
         """Return the roles of the subject's input images: those that the engine needs or that the prompt uses."""
         columns = _listed_names(self.rows) if self.shape == RunShape.LIST else self.axes
-        return tuple(sorted(concepts.subject_images(self.capabilities, self.version, self.source, columns)))
+        return tuple(sorted(concepts.subject_images(self.capabilities, self.prompt_version, self.source, columns)))
 
     @property
     def injected(self) -> frozenset[str]:
@@ -128,7 +119,7 @@ class PlanRequest:
     @property
     def candidates(self) -> int:
         """Return the images per cell; 1 if the engine ignores the seed, because all would be equal."""
-        return self.version.candidates if SEED_AXIS in self.capabilities.obeys else 1
+        return self.prompt_version.candidates if SEED_AXIS in self.capabilities.obeys else 1
 
     @property
     def colour_parameters(self) -> frozenset[str]:
@@ -147,7 +138,7 @@ class PlanRequest:
             }
         if self.aspects is not None:
             plain["aspects"] = list(self.aspects)
-        return {**plain, "missing_only": True} if self.covered is not None else plain
+        return {**plain, "missing_only": True} if self.missing_only else plain
 
 
 def load(arguments: PlanArguments) -> PlanRequest:
@@ -174,12 +165,9 @@ def load(arguments: PlanArguments) -> PlanRequest:
         raise Invalid(_("This run cannot be planned as it is."), problems)
     aspects, subjects = arguments.aspects, arguments.subjects
     groups, notes = _groups([spec for spec in specs if aspects is None or spec.aspect in aspects], capabilities)
+    unchanged = {name: value for name, value in vars(arguments).items() if name not in ("rows", "axes")}
     return PlanRequest(
-        campaign=campaign,
-        version=version,
-        endpoint=endpoint,
-        stage=stage,
-        shape=arguments.shape,
+        **unchanged,
         engine=engine,
         capabilities=capabilities,
         source=source,
@@ -189,16 +177,13 @@ def load(arguments: PlanArguments) -> PlanRequest:
         variants=variants,
         subject_ids=None if subjects is None else tuple(getattr(subject, "pk", subject) for subject in subjects),
         rows=rows,
-        sample=arguments.sample,
         named=tuple(
             concepts.load_images(use, campaign.brand, concepts.list_named_keys(use, source, axes, rows))
             for use in concepts.supported_uses(capabilities)
         ),
         maker=maker_of(endpoint, engine),
         notes=(*notes, *_notes(version, endpoint, capabilities, stage)),
-        aspects=None if aspects is None else tuple(aspects),
-        covered=coverage.list_existing_images(campaign.pk) if arguments.missing_only else None,
-        all_or_nothing=arguments.all_or_nothing,
+        covered=coverage.list_existing_images(campaign.pk) if arguments.missing_only else frozenset(),
     )
 
 
@@ -252,7 +237,7 @@ def open_engine(endpoint: Endpoint) -> engines.Engine:
         raise Invalid(message, [Problem("endpoint", message, endpoint.slug)]) from error
 
 
-def maker_of(endpoint: Endpoint, engine: engines.Engine) -> Maker:
+def maker_of(endpoint: Endpoint, engine: engines.Engine) -> fingerprints.Maker:
     """Return the maker (engine, model, revision) of the endpoint now. Raises Invalid, with the reason, if unknown."""
     try:
         return fingerprints.get_maker(endpoint, engine)
@@ -366,8 +351,7 @@ def _groups(
 
 
 def master_size(width: int, height: int, capabilities: engines.Capabilities) -> tuple[int, int]:
-    """Return the size to make for a requested size: within the engine's limits, rounded to its multiple (up if that
-    fits)."""
+    """Return the size to make for a requested one: within the engine's limits, rounded to its multiple (up if it fits)."""
     scale = min(1.0, capabilities.max_width / width, capabilities.max_height / height)
     return (
         _fit(width * scale, capabilities.size_multiple, capabilities.max_width),

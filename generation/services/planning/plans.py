@@ -20,6 +20,7 @@ from core.models import Brand, User
 from generation import events
 from generation.choices import HoldReason, JobState, RunShape, RunState, Stage
 from generation.models import Asset, Cell, Endpoint, Job, JobSpec, PinnedInputs, Run, ScheduledRun
+from generation.selectors import runs as run_selectors
 from generation.services import runs
 from generation.services.dispatch import routing
 from generation.services.planning import copying, left_out, names, plan_requests, previews, schedules
@@ -31,11 +32,7 @@ JOBS_PER_COPY = 5000
 
 
 def preview(arguments: PlanArguments) -> Preview:
-    """Preview a run without writing anything.
-
-    Raises NotAllowed, and Invalid for problems of the run as a whole (an axis that the engine ignores, a disabled
-    endpoint). Problems of single subjects are in the result.
-    """
+    """Preview a run without writing anything. Raises NotAllowed, and Invalid for problems of the run as a whole."""
     request = plan_requests.load(arguments)
     drafter = Drafter(request)
     tally = previews.PreviewBuilder(request)
@@ -148,23 +145,20 @@ class RunCopy:
 
 def copy_run(*, run_id: int, by: User) -> RunCopy:
     """Return the request of a run, with keys for ids. Raises NotFound, also for a run that the person may not see."""
-    run = Run.objects.visible_to(by).select_related("campaign__brand", "endpoint").filter(pk=run_id).first()
-    if run is None:
-        raise NotFound(_("There is no run %(id)s.") % {"id": run_id})
+    run = run_selectors.get(by, run_id)
     definition = run.definition
     ids = definition.get("subjects", "all")
     rows = [dict(row) for row in definition.get("rows", [])]
     named = [*(ids if isinstance(ids, list) else []), *(row["subject"] for row in rows)]
-    active = Subject.objects.filter(
-        pk__in=[identifier for identifier in named if isinstance(identifier, int)], is_active=True
-    )
+    active = Subject.objects.filter(pk__in=[name for name in named if isinstance(name, int)], is_active=True)
     keys = dict(active.values_list("pk", "key"))
     for row in rows:
         row["subject"] = keys.get(row["subject"], row["subject"])
+    active_ids = [pk for pk in ids if pk in keys] if isinstance(ids, list) else None
     return RunCopy(
         run=run,
-        subjects=[keys[pk] for pk in ids if pk in keys] if isinstance(ids, list) else None,
-        subject_ids=[pk for pk in ids if pk in keys] if isinstance(ids, list) else None,
+        subjects=None if active_ids is None else [keys[pk] for pk in active_ids],
+        subject_ids=active_ids,
         axes=definition.get("axes"),
         rows=rows,
         sample=definition.get("sample"),

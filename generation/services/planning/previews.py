@@ -120,7 +120,7 @@ class Preview(Interval):
 
 def describe_empty_run(request: PlanRequest) -> str:
     """Return a sentence that says why a run has no image to make."""
-    if request.covered is not None:
+    if request.missing_only:
         return _("Nothing is missing: every subject has an image of each aspect, made or on its way.")
     return _("There is no active subject in this campaign; add or import some.")
 
@@ -248,7 +248,7 @@ class PreviewBuilder:
             collisions=self.names.list_collisions() if self.names else (),
             notes=(*request.notes, *self.notes),
             budget_left=budgets.status(request.campaign).left,
-            pilot=gates.pilot(request.campaign, request.version),
+            pilot=gates.pilot(request.campaign, request.prompt_version),
         )
 
 
@@ -266,13 +266,13 @@ def _first(request: PlanRequest, draft: Draft) -> FirstPrompt:
         negative=rendered.negative,
         parameters=draft.parameters,
         spans=rendered.spans,
-        seed=None if request.version.seed_strategy == "random" else draft.jobs[0].seed,
+        seed=None if request.prompt_version.seed_strategy == "random" else draft.jobs[0].seed,
     )
 
 
 def find_masters(request: PlanRequest, fingerprints: list[str]) -> dict[str, bool]:
     """Return, by fingerprint, whether the brand's master was rejected, for those of which it has one."""
-    if request.version.seed_strategy == "random" or not fingerprints:
+    if request.prompt_version.seed_strategy == "random" or not fingerprints:
         return {}
     statement = "SELECT fingerprint, was_rejected FROM generation_master WHERE brand_id = %s AND fingerprint = ANY(%s)"
     return {row[0]: row[1] for row in sql.fetch(statement, [request.campaign.brand_id, fingerprints])}

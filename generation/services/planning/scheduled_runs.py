@@ -160,10 +160,7 @@ class SubjectSelection:
 
 
 def select_subjects(scheduled_run: ScheduledRun, *, limit: int = selectors.CONSIDERED) -> SubjectSelection:
-    """Return the new or changed subjects that are ready and within today's limits. Reads only; raises as planning does.
-
-    limit: the most changed subjects that are checked, the oldest first.
-    """
+    """Return which of the `limit` longest-changed subjects are ready and within today's limits. Raises as planning does."""
     run_request = _request(scheduled_run, scheduled_run.created_by)
     changed = selectors.find_changed_subjects(scheduled_run, with_images=bool(run_request.image_roles), limit=limit)
     picked = SubjectSelection(changed)

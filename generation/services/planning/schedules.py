@@ -54,11 +54,7 @@ def release_due() -> int:
 
 @transaction.atomic
 def release_if_due(run_id: int) -> bool:
-    """Release one run if its time has come; True if this call did.
-
-    If the release is refused (gate, budget, missing permission), the reason is written to the run. The run stays
-    planned and loses its time, so that the release is not tried for ever.
-    """
+    """Release one run if its time has come; True if this call did. A refused run stays planned and loses its time."""
     run, campaign = runs.lock(run_id)
     if run.state != RunState.PLANNED or run.release_at is None or run.release_at > clock.now():
         return False

@@ -22,7 +22,6 @@ from generation import rate_limits
 from generation.choices import Breaker, JobState
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Attempt, Endpoint, EndpointStatus, Job
-from generation.rate_limits import AcceptedSubmissions, LearntLimits
 from generation.selectors import endpoint_limits
 from generation.services import sql
 from generation.services.remote import throttle
@@ -244,10 +243,7 @@ def record_success(endpoint: Endpoint, *, in_use: int) -> None:
 
 
 def record_failure(endpoint: Endpoint, error: EngineError, *, submitted_at: datetime | None = None) -> None:
-    """Record that the service refused a submission sent at `submitted_at` or a poll, or did not answer.
-
-    Errors that concern a single image do not count against it.
-    """
+    """Record that the service refused a submission or poll, or did not answer; errors of single images do not count."""
     now = timezone.now()
     values: dict[str, Any] = {"endpoint": endpoint.pk, "error": error.message[:500], "kind": error.kind, "now": now}
     if error.kind == ErrorKind.RATE:
@@ -255,7 +251,9 @@ def record_failure(endpoint: Endpoint, error: EngineError, *, submitted_at: date
         throttle.pause(endpoint, pause)
         resume = now + timedelta(seconds=pause)
         sql.execute(_PAUSED, {**values, "resume": resume})
-        if submitted_at is not None and not _knows_limits(endpoint):
+        # If both limits are set, a refusal only means that two submissions arrived closer together than they were sent.
+        knows_limits = endpoint.most_at_once and (endpoint.max_per_second or endpoint.max_per_minute)
+        if submitted_at is not None and not knows_limits:
             time.sleep(min(pause, SETTLE_SECONDS))
             _learn(endpoint, submitted_at=submitted_at, resume_at=resume, pause_seconds=error.retry_after_seconds)
     elif error.kind in (ErrorKind.TRANSIENT, ErrorKind.UNCERTAIN):
@@ -273,19 +271,15 @@ def record_recovery(endpoint_id: int) -> bool:
     return bool(resting.update(open_until=timezone.now()))
 
 
-def _knows_limits(endpoint: Endpoint) -> bool:
-    """Return whether limits of both kinds are set: then a refusal only means that two submissions arrived closer
-    together than they were sent."""
-    return bool(endpoint.most_at_once and (endpoint.max_per_second or endpoint.max_per_minute))
-
-
 @transaction.atomic
 def _learn(endpoint: Endpoint, *, submitted_at: datetime, resume_at: datetime, pause_seconds: float | None) -> None:
     status = EndpointStatus.objects.select_for_update().get(pk=endpoint.pk)
     spans = {"second": timedelta(milliseconds=throttle.SECOND_MS), "minute": timedelta(milliseconds=throttle.MINUTE_MS)}
     values = {"endpoint": endpoint.pk, "sent": submitted_at, "longest": LONGEST_OPEN, **spans}
-    taken = AcceptedSubmissions(*sql.fetch(_TAKEN, values)[0])
-    limits = LearntLimits(status.window, status.window_peak, status.window_cut_at, endpoint_limits.learnt_rates(status))
+    taken = rate_limits.AcceptedSubmissions(*sql.fetch(_TAKEN, values)[0])
+    limits = rate_limits.LearntLimits(
+        status.window, status.window_peak, status.window_cut_at, endpoint_limits.learnt_rates(status)
+    )
     learned = limits.after_refusal(taken, submitted_at=submitted_at, resume_at=resume_at, pause_seconds=pause_seconds)
     status.window, status.window_peak, status.window_cut_at = learned.window, learned.peak, learned.cut_at
     status.rates = {name: rate.to_json() for name, rate in learned.rates.items()}

@@ -25,7 +25,6 @@ from generation.engines.base import EngineError, ErrorKind, Pending
 from generation.models import Attempt, Job, JobSpec
 from generation.services import sql
 from generation.services.dispatch import claims
-from generation.services.dispatch.claims import Claim
 from generation.services.planning.fingerprints import Maker
 from generation.states import JOB
 
@@ -120,10 +119,7 @@ def get_submitted_maker(job_id: int) -> Maker | None:
 def record_submission(
     *, job_id: int, token: uuid.UUID, remote_id: str, poll_seconds: float, problem: EngineError | None = None
 ) -> bool:
-    """Record that the service has the job under `remote_id`: it waits now without a worker. False if it was not ours.
-
-    problem: why its finished image could not be fetched; shown while it waits.
-    """
+    """Let a job wait that the service has under `remote_id`; False if it was not ours. problem: why a fetch failed."""
     Attempt.objects.filter(job_id=job_id, lease_token=token).update(remote_id=remote_id)
     return _let_wait(job_id, token, remote_id, poll_seconds, problem)
 
@@ -206,12 +202,12 @@ def requeue_unsubmitted(*, job_id: int) -> bool:
     return True
 
 
-def claim_waiting(*, job_id: int, remote_id: str, worker: str) -> Claim:
-    """Claim a waiting job to end it, under a new lease; an empty claim if somebody else has claimed it."""
+def claim_waiting(*, job_id: int, remote_id: str, worker: str) -> claims.Claim:
+    """claims.Claim a waiting job to end it, under a new lease; an empty claim if somebody else has claimed it."""
     token = uuid.uuid4()
     values = {"job": job_id, "remote": remote_id, "token": token, "worker": worker}
     rows = sql.fetch(_RESUME, {**values, "lease": settings.PROOFLINE["lease_seconds"]})
-    return Claim(token, tuple(claims.job_of(row) for row in rows))
+    return claims.Claim(token, tuple(claims.job_of(row) for row in rows))
 
 
 def load_specs(job_ids: Iterable[int]) -> dict[int, dict[str, Any]]:

@@ -102,10 +102,7 @@ class Turn:
     is_called_back: bool = False
 
     def wait_until_allowed(self) -> None:
-        """Wait until the turn has come.
-
-        If the service has asked for a pause meanwhile, the submission is no longer counted and EngineError is raised.
-        """
+        """Wait until the turn has come. Raises EngineError, and does not count it, if the service asked for a pause."""
         time.sleep(max(0.0, self.at - LOOK_SECONDS - time.monotonic()))
         try:
             if _is_paused(self.endpoint):
@@ -129,10 +126,7 @@ class Turn:
 
 
 def wait_for_turn(endpoint: Endpoint) -> Turn | None:
-    """Wait for the turn of one submission and count it, shortly before the limits allow it.
-
-    None, and nothing is counted, if the service has asked for a pause meanwhile.
-    """
+    """Wait for the turn of a submission and count it; None, uncounted, if the service asks for a pause meanwhile."""
     rates = _rates(endpoint)
     lead_ms = min(LEAD_MS, rates[0].interval * 2 // 5) if rates else 0
     while not _is_paused(endpoint):

@@ -27,10 +27,7 @@ _HELD = Q(status=JobState.HELD, hold_reason=HoldReason.UNCERTAIN, endpoint__when
 
 
 def resubmit_all() -> int:
-    """Resubmit the uncertain submissions of endpoints with that policy; returns how many jobs.
-
-    They stay held if the budget of their run does not suffice.
-    """
+    """Resubmit uncertain submissions at endpoints with that policy, where budgets suffice; returns how many jobs."""
     run_ids = Job.objects.filter(_HELD).values_list("run_id", flat=True).distinct()
     return sum(_resubmit(run_id) for run_id in list(run_ids))
 
@@ -59,10 +56,7 @@ def _resubmit(run_id: int) -> int:
 
 @transaction.atomic
 def mark_not_charged(*, run_id: int, by: User) -> Decimal:
-    """Record that the run's uncertain submissions were not charged: their money is freed; returns the amount.
-
-    The jobs stay as they are. Raises NotAllowed, and Conflict if the run has no such money.
-    """
+    """Free the money of uncertain submissions, which were not charged; returns it. Raises NotAllowed and Conflict."""
     run, campaign = runs.lock_for(run_id, by)
     amount = budgets.uncertain_cost(run)
     if not amount:
