@@ -25,8 +25,7 @@ from generation.axes import SEED_AXIS, WORDS_AXIS
 from generation.choices import AssetState, RunShape, Stage
 from generation.models import Asset, Comparison, ComparisonColumn, ComparisonVote, Endpoint, Run
 from generation.services import runs, tryouts
-from generation.services.planning import plan_requests, plans
-from generation.services.planning.drafts import Drafter
+from generation.services.planning import drafts, plan_requests, plans
 from generation.services.planning.plan_requests import PlanArguments
 
 TEMPLATE = "ab"
@@ -70,7 +69,7 @@ def side_of_pair(version: PromptVersion, other: PromptVersion, arguments: PlanAr
     side = replace(arguments, prompt_version=version, axes=axes, all_or_nothing=True)
     if arguments.sample:
         # One sample for both: which products are ready may differ between the two versions.
-        subject_ids = Drafter(plan_requests.load(arguments)).subject_ids()
+        subject_ids = drafts.Drafter(plan_requests.load(arguments)).subject_ids()
         return replace(side, subjects=subject_ids, sample=None)
     return side
 
@@ -85,9 +84,6 @@ def _seeds_are_equal(version: PromptVersion, other: PromptVersion) -> bool:
 
 def _name(name: str, version: PromptVersion) -> str:
     return f"{name or 'A/B'}: {version.template.name} v{version.number}"[:160]
-
-
-# -- a blind contact sheet -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -179,7 +175,7 @@ def vote(*, comparison_id: int, row: int, column_id: int | None, by: User) -> Co
 
 @transaction.atomic
 def reveal(*, comparison_id: int, by: User) -> int:
-    """Reveal the rows that the person voted on, for good; returns how many. Raises NotFound, Conflict without a vote."""
+    """Reveal rows that the person voted on, for good; returns how many. Raises NotFound, Conflict without votes."""
     comparison = _lock_comparison(comparison_id, by)
     own_votes = ComparisonVote.objects.filter(comparison=comparison, voter=by)
     opened = own_votes.filter(revealed_at=None).update(revealed_at=clock.now())
@@ -255,12 +251,12 @@ def _plan_column(
 
 
 def _lock_comparison(comparison_id: int, by: User) -> Comparison:
-    comparison = Comparison.objects.visible_to(by).select_related("brand").filter(pk=comparison_id).first()
+    rows = Comparison.objects.visible_to(by).select_related("brand").select_for_update(of=("self",))
+    comparison: Comparison | None = rows.filter(pk=comparison_id).first()
     if comparison is None:
         raise NotFound(_("There is no comparison %(id)s.") % {"id": comparison_id})
     require(by, Action.VIEW, comparison.brand)
-    locked: Comparison = Comparison.objects.select_for_update().get(pk=comparison_id)
-    return locked
+    return comparison
 
 
 def _publish(kind: type[DomainEvent], comparison: Comparison, payload: dict[str, Any], by: User) -> None:

@@ -173,7 +173,7 @@ def save_prompt(
 
 
 def add_image(*, brand: Brand, data: bytes, file_name: str, by: User) -> ReferencePhoto:
-    """Store a reference image, with a cut-out where a product stands out; equal files once. Raises what `attach` does."""
+    """Store a reference image, with a cut-out where a product stands out; equal files once. Raises as `attach`."""
     studio = studios.ensure_studio(brand=brand, by=by)
     stem = file_name.replace("\\", "/").rsplit("/", 1)[-1][:200] or "image"
     return photos.attach(

@@ -37,8 +37,7 @@ MEMORY_REST_SECONDS = 12.0
 OUTAGE_PAUSE_SECONDS = 1.0
 """Pause before a job that could not be sent may be claimed again."""
 MAX_TRIES = {ErrorKind.TRANSIENT: 5, ErrorKind.RATE: 20, ErrorKind.MEMORY: 3, ErrorKind.LOST: 3}
-"""Attempts since a person last queued the job after which a kind of error is given up; kinds that are missing
-are never retried."""
+"""Attempts since a person last queued the job after which a kind of error is given up; other kinds are not retried."""
 
 
 @dataclass(frozen=True)

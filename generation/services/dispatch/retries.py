@@ -33,7 +33,7 @@ def retry(
     include jobs that wait for an empty account. Under the run's lock, so that of two people who retry the same jobs
     the second finds none. Raises NotAllowed, and Conflict if there are none or the budget does not suffice.
     """
-    run, campaign = runs.lock_for(run_id, by)
+    run = runs.lock_for(run_id, by)
     if run.state not in (RunState.RUNNING, RunState.FINISHED):
         message = _("%(run)s is %(state)s; its failed jobs cannot be retried.")
         raise Conflict(message % {"run": run.name, "state": run.state}, state=run.state)
@@ -46,16 +46,16 @@ def retry(
         if job_ids is None:
             message = _("%(run)s has no failed job.")
         raise Conflict(message % {"run": run.name}, state=run.state)
-    claims.activate(lane=run.endpoint.lane, campaign_id=campaign.pk)
+    claims.activate(lane=run.endpoint.lane, campaign_id=run.campaign_id)
     fresh = {"deaths": 0, "tries": 0, "error": "", "error_kind": "", "not_before": None, "hold_reason": ""}
     queued: int = stuck.update(status=JobState.QUEUED, **fresh)
     Asset.objects.filter(cell_id__in=cells, state=AssetState.FAILED).update(
         state=AssetState.MAKING, changed_at=clock.now()
     )
-    reserved = budget.reserve_for_run(run=run, campaign=campaign)
+    reserved = budget.reserve_for_run(run=run, campaign=run.campaign)
     if run.state == RunState.FINISHED:
         runs.move(run, RunState.RUNNING, finished_at=None, watched_from=clock.now())
-    runs.publish(events.RunRetried, run, campaign, {"queued": queued, "reserved": str(reserved)}, by)
+    runs.publish(events.RunRetried, run, {"queued": queued, "reserved": str(reserved)}, by)
     wake_ups.wake(run.endpoint.lane)
     return queued
 
@@ -87,20 +87,20 @@ def retry_endpoint(*, brand: Brand, endpoint: Endpoint, by: User) -> int:
 @transaction.atomic
 def notify_operators(*, run_id: int, by: User, group: str) -> int:
     """Notify superusers and the brand's admins of a group of failures; returns how many. Raises Conflict for nobody."""
-    run, campaign = runs.lock_for(run_id, by)
+    run = runs.lock_for(run_id, by)
     matching = next((failure for failure in failures.groups(run) if failure.key == group), None)
     if matching is None:
         message = _("%(run)s has no such failure any more; load the page again.") % {"run": run.name}
         raise Conflict(message, state=run.state)
-    operators = [*notices.list_operators(), *notices.list_people_with_roles(campaign.brand, Role.ADMIN)]
+    operators = [*notices.list_operators(), *notices.list_people_with_roles(run.campaign.brand, Role.ADMIN)]
     images = "1 image" if matching.count == 1 else f"{matching.count} images"
     notified = notices.notify(
-        brand=campaign.brand,
+        brand=run.campaign.brand,
         users=[user for user in operators if user != by],
         kind="operator_asked",
         sentence=f"{by.display_name} asks you to look at {run.endpoint.name}: {images} of {run.name} "
         f"({matching.cause.word}). {matching.message}",
-        href=reverse("run", args=[campaign.brand.slug, run.pk]),
+        href=reverse("run", args=[run.campaign.brand.slug, run.pk]),
     )
     if not notified:
         raise Conflict(_("There is no operator to tell: nobody is an admin of this brand or a superuser, but you."))

@@ -9,7 +9,7 @@ nothing is made twice.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -72,19 +72,14 @@ def adapt_spec(plain: dict[str, Any], engine: Engine) -> AdaptedSpec:
     """Return the spec for another engine: same prompt, seed and images, parameters that it obeys, a size it makes."""
     capabilities, spec = engine.capabilities(), Spec.from_json(plain)
     width, height = plan_requests.master_size(spec.width, spec.height, capabilities)
-    adapted_spec = Spec(
-        prompt=spec.prompt,
+    supported = capabilities.needs_images | capabilities.optional_images
+    adapted_spec = replace(
+        spec,
         negative=spec.negative if "negative" in capabilities.obeys else "",
         width=width,
         height=height,
-        seed=spec.seed,
-        candidate=spec.candidate,
         parameters={name: value for name, value in spec.parameters.items() if name in capabilities.obeys},
-        images={
-            role: ref
-            for role, ref in spec.images.items()
-            if role in capabilities.needs_images | capabilities.optional_images
-        },
+        images={role: ref for role, ref in spec.images.items() if role in supported},
     )
     problems = image_problems(spec, engine) or engine.validate(adapted_spec)
     return AdaptedSpec(adapted_spec, tuple(problems))
@@ -101,10 +96,10 @@ def image_problems(spec: Spec, engine: Engine) -> list[str]:
 @transaction.atomic
 def set_alternates(*, run_id: int, endpoints: Sequence[Endpoint], by: User) -> Run:
     """Set the endpoints to which a run's jobs may move. Raises NotAllowed, NotFound, Conflict and Invalid."""
-    run, campaign = runs.lock_for(run_id, by)
+    run = runs.lock_for(run_id, by)
     runs.require_unfinished(run)
     for endpoint in endpoints:
-        if endpoint.brand_id not in (None, campaign.brand_id):
+        if endpoint.brand_id not in (None, run.campaign.brand_id):
             raise NotFound(_("There is no endpoint %(slug)s.") % {"slug": endpoint.slug})
     chosen = [endpoint for endpoint in endpoints if endpoint.pk != run.endpoint_id]
     frozen = JobSpec.objects.filter(job__run=run).first()
@@ -117,7 +112,7 @@ def set_alternates(*, run_id: int, endpoints: Sequence[Endpoint], by: User) -> R
     if problems:
         raise Invalid(_("Not every one of these can make the images of this run."), problems)
     run.alternates.set(chosen)
-    runs.publish(events.RunAlternatesSet, run, campaign, {"alternates": [endpoint.slug for endpoint in chosen]}, by)
+    runs.publish(events.RunAlternatesSet, run, {"alternates": [endpoint.slug for endpoint in chosen]}, by)
     return run
 
 
@@ -193,7 +188,7 @@ def _move(run: Run, here: Endpoint, there: Endpoint, count: int, reason: MoveRea
 
 
 def _moved(run_id: int, here: Endpoint, there: Endpoint, count: int, reason: MoveReason, sentence: str) -> int:
-    run, campaign = runs.lock(run_id)
+    run = runs.lock(run_id)
     engine = plan_requests.open_engine(there)
     # A job that was moved once because of a queue stays; otherwise two busy endpoints would move it to and fro.
     unlocked = Job.objects.select_for_update(skip_locked=True, of=("self",))
@@ -214,10 +209,10 @@ def _moved(run_id: int, here: Endpoint, there: Endpoint, count: int, reason: Mov
     JobMove.objects.bulk_create(
         JobMove(job=job, from_endpoint=here, to_endpoint=there, reason=reason, sentence=sentence[:300]) for job in moved
     )
-    reserved = budget.reserve_for_run(run=run, campaign=campaign)
-    claims.activate(lane=there.lane, campaign_id=campaign.pk)
+    reserved = budget.reserve_for_run(run=run, campaign=run.campaign)
+    claims.activate(lane=there.lane, campaign_id=run.campaign_id)
     payload = {"jobs": len(moved), "from": here.slug, "to": there.slug, "reason": str(reason), "sentence": sentence}
-    runs.publish(events.RunRerouted, run, campaign, {**payload, "reserved": str(reserved)}, None, _LABEL)
+    runs.publish(events.RunRerouted, run, {**payload, "reserved": str(reserved)}, None, _LABEL)
     wake_ups.wake(there.lane)
     return len(moved)
 

@@ -12,7 +12,6 @@ from typing import Any
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from campaigns.models import Campaign
 from core import clock
 from core.errors import Conflict, Invalid
 from core.events import publish
@@ -100,9 +99,6 @@ def _hold_queued(endpoint: Endpoint, planned: fingerprints.Maker, message: str) 
     return [row[0] for row in sql.fetch(_HOLD_QUEUED, values)]
 
 
-# -- planned anew ------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class ReplanResult:
     """The number of jobs that were planned again, and the number `left` that stay held, because the engine cannot make
@@ -121,7 +117,7 @@ def replan_held_jobs(*, run_id: int, by: User) -> ReplanResult:
     or nothing can be planned again, and Conflict if no job waits for it or the budget does not suffice.
     """
     run = run_selectors.get(by, run_id)
-    runs.require_run(by, run, run.campaign)
+    runs.require_run(by, run)
     endpoints = Endpoint.objects.filter(pk__in=_waiting(run_id).values("endpoint")).order_by("pk")
     places = {}
     for endpoint in endpoints:  # this reads files, so it comes before the transaction
@@ -136,7 +132,7 @@ def _waiting(run_id: int) -> Any:
 
 @transaction.atomic
 def _replan(run_id: int, by: User, places: dict[int, routing.EndpointState]) -> ReplanResult:
-    run, campaign = runs.lock_for(run_id, by)
+    run = runs.lock_for(run_id, by)
     jobs = list(_waiting(run_id).filter(endpoint_id__in=places).select_for_update(of=("self",)).order_by("pk"))
     if not jobs:
         message = _("%(run)s has no image that waits for this any more; load the page again.") % {"run": run.name}
@@ -156,7 +152,7 @@ def _replan(run_id: int, by: User, places: dict[int, routing.EndpointState]) -> 
     JobSpec.objects.bulk_update(
         [frozen[job.pk] for job in ready], ["spec", "fingerprint", "maker", "quoted_cost"], batch_size=ROWS_AT_ONCE
     )
-    return _settle(run, campaign, by, ready, len(refused), places)
+    return _settle(run, by, ready, len(refused), places)
 
 
 def _update_specs(
@@ -191,16 +187,14 @@ def _set_state(job: Job, problem: str, *, is_paused: bool) -> None:
 
 
 def _settle(
-    run: Run, campaign: Campaign, by: User, ready: Sequence[Job], left: int, places: dict[int, routing.EndpointState]
+    run: Run, by: User, ready: Sequence[Job], left: int, places: dict[int, routing.EndpointState]
 ) -> ReplanResult:
     """Reserve the money, publish the event and wake the workers."""
-    reserved = budget.reserve_for_run(run=run, campaign=campaign)
-    lanes = sorted({job.lane for job in ready})
-    for lane in lanes:
-        claims.activate(lane=lane, campaign_id=campaign.pk)
+    reserved = budget.reserve_for_run(run=run, campaign=run.campaign)
+    for lane in sorted({job.lane for job in ready}):
+        claims.activate(lane=lane, campaign_id=run.campaign_id)
+        wake_ups.wake(lane)
     now = {places[job.endpoint_id].endpoint.slug: str(places[job.endpoint_id].maker) for job in ready}
     payload = {"jobs": len(ready), "left": left, "reserved": str(reserved), "now": now}
-    runs.publish(events.RunPlannedAnew, run, campaign, payload, by)
-    for lane in lanes:
-        wake_ups.wake(lane)
+    runs.publish(events.RunPlannedAnew, run, payload, by)
     return ReplanResult(len(ready), left)

@@ -16,10 +16,8 @@ from django.utils.translation import gettext as _
 
 from campaigns.services import campaigns
 from core import access, fetching, storable
-from core.access import Action
 from core.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
 from core.events import DomainEvent, publish_all
-from core.fetching import redact_settings
 from core.models import Brand, User
 from core.services import wake_ups
 from generation import events
@@ -149,17 +147,14 @@ def try_again(*, endpoint_id: int, by: User) -> int:
 
 def can_edit(user: User, endpoint: Endpoint) -> bool:
     """Return whether this person may change the endpoint; only operators may change a shared one."""
-    action = Action.EDIT_SHARED_ENDPOINT if endpoint.brand is None else Action.EDIT_BRAND
+    action = access.Action.EDIT_SHARED_ENDPOINT if endpoint.brand is None else access.Action.EDIT_BRAND
     return access.can(user, action, endpoint.brand)
-
-
-# -- the parts ---------------------------------------------------------------------------------------------------------
 
 
 def _require(by: User, brand: Brand | None) -> None:
     if brand is not None:
-        access.require(by, Action.EDIT_BRAND, brand)
-    elif not access.can(by, Action.EDIT_SHARED_ENDPOINT):
+        access.require(by, access.Action.EDIT_BRAND, brand)
+    elif not access.can(by, access.Action.EDIT_SHARED_ENDPOINT):
         raise NotAllowed(_("Only operators can change an endpoint that serves all brands."))
 
 
@@ -188,7 +183,7 @@ def _restore_queries(config: Any, kept: Any) -> Any:
 
 def _ensure_valid(endpoint: Endpoint, by: User, *, before: Mapping[str, Any] | None) -> None:
     problems = storable.problems(endpoint.config, "config") or rules.find_problems(endpoint)
-    if not problems and not access.can(by, Action.EDIT_SHARED_ENDPOINT):
+    if not problems and not access.can(by, access.Action.EDIT_SHARED_ENDPOINT):
         problems = rules.find_operator_settings(endpoint, before)
     if problems:
         raise Invalid(_("This endpoint cannot be used so."), problems)
@@ -200,7 +195,7 @@ def _ensure_same_receiver(endpoint: Endpoint, before: Mapping[str, Any]) -> None
         return
     if added := rules.list_addresses(endpoint.config) - rules.list_addresses(before):
         setting, text = sorted(added)[0]
-        receiver = redact_settings(text)[:120]
+        receiver = fetching.redact_settings(text)[:120]
         message = _("The kept secret would be sent to %(receiver)s. Enter it again together with the new %(setting)s.")
         message %= {"receiver": receiver, "setting": setting}
     elif "base_url" in before and "base_url" not in endpoint.config:
@@ -253,7 +248,7 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any], *, is_shared: 
     }
     old, new = before["config"], after["config"]
     for key in sorted(key for key in {*old, *new} if old.get(key) != new.get(key)):
-        shown = [_event_value(redact_settings(config.get(key))) for config in (old, new)]
+        shown = [_event_value(fetching.redact_settings(config.get(key))) for config in (old, new)]
         changes[f"config.{key}"] = ["…", "…"] if is_shared else shown
     return changes
 

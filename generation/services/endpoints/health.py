@@ -78,29 +78,22 @@ def request_check(*, brand: Brand, slug: str, by: User) -> Endpoint:
     endpoint = endpoint_cards.get(brand, by, slug)
     if (latest := get_latest_check(endpoint)) and latest.is_open:
         return endpoint
-    try:
-        task, name = "generation.tasks.ask_endpoint", _name(endpoint)
-        enqueue(task, endpoint.pk, lane=endpoint.lane, name=name, seconds=ANSWER_SECONDS)
-    except RedisError as error:
-        message = _("The question cannot be sent: Redis, which wakes the workers, is away. Try again.")
-        raise Conflict(message) from error
+    refusal = _("The question cannot be sent: Redis, which wakes the workers, is away. Try again.")
+    task, name = "generation.tasks.ask_endpoint", _name(endpoint)
+    enqueue(task, endpoint.pk, lane=endpoint.lane, name=name, seconds=ANSWER_SECONDS, refusal=refusal)
     return endpoint
 
 
-def enqueue(task: str, *arguments: Any, lane: str, name: str, seconds: float) -> None:
-    """Have a worker of the lane run the task, instead of an earlier one of this name. Raises RedisError."""
+def enqueue(task: str, *arguments: Any, lane: str, name: str, seconds: float, refusal: str) -> None:
+    """Have a worker of the lane run the task, instead of an earlier one of this name. Raises Conflict(refusal)."""
     queue = django_rq.get_queue(lane)
-    if (earlier := queue.fetch_job(name)) is not None:
-        earlier.delete()
-    queue.enqueue(
-        task,
-        *arguments,
-        job_id=name,
-        ttl=PATIENCE_SECONDS,
-        job_timeout=int(seconds) + 10,
-        result_ttl=KEPT_SECONDS,
-        failure_ttl=KEPT_SECONDS,
-    )
+    try:
+        if (earlier := queue.fetch_job(name)) is not None:
+            earlier.delete()
+        limits = {"ttl": PATIENCE_SECONDS, "result_ttl": KEPT_SECONDS, "failure_ttl": KEPT_SECONDS}
+        queue.enqueue(task, *arguments, job_id=name, job_timeout=int(seconds) + 10, **limits)
+    except RedisError as error:
+        raise Conflict(refusal) from error
 
 
 def find_message(lane: str, name: str) -> CheckMessage | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,7 +38,7 @@ def register(
     """
     _require_operator(by)
     place = Path(path).expanduser().resolve()
-    problems = _missing(name, licence)
+    problems = list(_missing(name, licence))
     family = None
     try:
         family = family_of(place)
@@ -83,7 +83,7 @@ def change(*, model_id: int, by: User, **fields: Any) -> LocalModel:
         return model
     for name, (_old, value) in changes.items():
         setattr(model, name, value)
-    if problems := _missing(model.name, model.licence):
+    if problems := list(_missing(model.name, model.licence)):
         raise Invalid(_("This model cannot be registered so."), problems)
     try:
         with transaction.atomic():
@@ -150,14 +150,12 @@ def _require_operator(by: User | None) -> None:
         raise NotAllowed(_("Models are registered by operators, who answer for their licences."))
 
 
-def _missing(name: str, licence: str) -> list[Problem]:
-    problems = []
+def _missing(name: str, licence: str) -> Iterator[Problem]:
     if not name.strip() or len(name) > 120:
-        problems.append(Problem("name", _("Give it a name of at most 120 characters."), name[:120]))
+        yield Problem("name", _("Give it a name of at most 120 characters."), name[:120])
     if not licence.strip() or len(licence) > 200:
         message = _("Say under which licence it is, in at most 200 characters.")
-        problems.append(Problem("licence", message, licence[:200]))
-    return problems
+        yield Problem("licence", message, licence[:200])
 
 
 def _publish(model: LocalModel, by: User | None, changes: Mapping[str, Any]) -> None:

@@ -22,9 +22,8 @@ from core.fetching import redact_settings
 from generation import prices
 from generation.choices import WhenUncertain
 from generation.engines import base as engines
+from generation.engines import settings as engine_settings
 from generation.engines.output_hosts import may_be_private
-from generation.engines.settings import operator_settings
-from generation.engines.settings import problems as problems_of
 from generation.models import Endpoint
 
 LOCAL_LANES: Final = (Lane.GPU, Lane.CPU)
@@ -55,7 +54,8 @@ def find_problems(endpoint: Endpoint) -> list[Problem]:
         *_find_secrets(endpoint.config),
     ]
     mistakes = mistakes or [
-        Problem(f"config/{name}", sentence) for name, sentence in problems_of(endpoint.engine, endpoint.config)
+        Problem(f"config/{name}", sentence)
+        for name, sentence in engine_settings.problems(endpoint.engine, endpoint.config)
     ]
     return mistakes or _engine_problems(endpoint)
 
@@ -71,7 +71,7 @@ def find_operator_settings(endpoint: Endpoint, before: Mapping[str, Any] | None)
     reported_names = {problem.pointer.split("/")[1] for problem in mistakes}
     mistakes += [
         Problem(f"config/{name}", _("%(name)s: only an operator may set or remove this.") % {"name": name})
-        for name in sorted(operator_settings(endpoint.engine) - reported_names)
+        for name in sorted(engine_settings.operator_settings(endpoint.engine) - reported_names)
         if endpoint.config.get(name) != (before or {}).get(name)
     ]
     if not mistakes and before != endpoint.config and endpoint.config:

@@ -6,16 +6,15 @@ only for the workflow that was checked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import structlog
 from django.utils.translation import gettext as _
-from redis.exceptions import RedisError
 
 from core.encryption import Unreadable
-from core.errors import Conflict, Invalid
+from core.errors import Invalid
 from core.models import User
 from generation.engines import base as engines
 from generation.engines.comfyui.graph import Workflow
@@ -28,6 +27,7 @@ log = structlog.get_logger(__name__)
 CALL_SECONDS: Final = 8.0
 #: Time limit for all servers together.
 CHECK_SECONDS: Final = 40.0
+_NOTHING: Final[Mapping[str, Any]] = {"is_ok": False, "problems": [], "version": "", "devices": []}
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class ServerCheck:
 
     name: str
     is_ok: bool
-    problems: tuple[str, ...]
+    problems: Sequence[str]
     version: str
-    devices: tuple[Mapping[str, Any], ...]
+    devices: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,9 @@ def request_check(*, endpoint_id: int, by: User) -> None:
     endpoint = workflows.get_editable(endpoint_id=endpoint_id, by=by)
     if (check := get_latest_check(endpoint)) and check.is_open:
         return
-    task, arguments = "generation.tasks.check_workflow", (endpoint.pk, by.pk)
-    try:
-        health.enqueue(task, *arguments, lane=endpoint.lane, name=_name(endpoint), seconds=CHECK_SECONDS)
-    except RedisError as error:
-        message = _("The check cannot be begun: Redis, which wakes the workers, is away. Try again.")
-        raise Conflict(message) from error
+    refusal = _("The check cannot be begun: Redis, which wakes the workers, is away. Try again.")
+    task, arguments, name = "generation.tasks.check_workflow", (endpoint.pk, by.pk), _name(endpoint)
+    health.enqueue(task, *arguments, lane=endpoint.lane, name=name, seconds=CHECK_SECONDS, refusal=refusal)
 
 
 def get_latest_check(endpoint: Endpoint) -> WorkflowCheck | None:
@@ -94,7 +91,7 @@ def run_check(*, endpoint: Endpoint, by: User) -> dict[str, Any]:
             text = " ".join(problem.message for problem in refusal.problems)
             answer = replace(answer, message=f"{answer.message} The limits of its inputs cannot be kept: {text}")
     servers = [
-        {"name": name, **{key: server.get(key) for key in ("is_ok", "problems", "version", "devices")}}
+        {"name": name, **{key: server.get(key) or empty for key, empty in _NOTHING.items()}}
         for name, server in by_server.items()
     ]
     return {"digest": _revision(endpoint), "is_ok": answer.is_ok, "message": answer.message, "servers": servers}
@@ -114,16 +111,7 @@ def _health(endpoint: Endpoint) -> engines.Health:
 def _checked(endpoint: Endpoint, report: Mapping[str, Any]) -> WorkflowCheck | None:
     if report.get("digest") != _revision(endpoint):
         return None  # of an earlier workflow, of other marks, or from before its questions were settled
-    servers = tuple(
-        ServerCheck(
-            server["name"],
-            bool(server["is_ok"]),
-            tuple(server["problems"] or ()),
-            str(server["version"] or ""),
-            tuple(server["devices"] or ()),
-        )
-        for server in report["servers"]
-    )
+    servers = tuple(ServerCheck(**server) for server in report["servers"])
     return WorkflowCheck(False, bool(report["is_ok"]), str(report["message"]), servers)
 
 

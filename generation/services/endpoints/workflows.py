@@ -124,9 +124,6 @@ def get_editable(*, endpoint_id: int, by: User) -> Endpoint:
     return endpoint
 
 
-# -- the parts ------------------------------------------------------------------------------------------------------
-
-
 def _lock(endpoint_id: int, by: User) -> Endpoint:
     endpoint = get_editable(endpoint_id=endpoint_id, by=by)
     return Endpoint.objects.select_for_update().get(pk=endpoint.pk)

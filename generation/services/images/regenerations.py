@@ -7,6 +7,7 @@ cost and events. The failed ones stay: reviewers see them beside the new image.
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 
 from django.db import transaction
 
@@ -16,7 +17,6 @@ from core.events import publish
 from generation import events
 from generation.choices import AssetState
 from generation.engines import base as engines
-from generation.engines.base import Engine
 from generation.models import Asset, AssetVersion, JobSpec, Run
 from generation.services import sql
 from generation.services.images import assets, rounds
@@ -55,12 +55,9 @@ def regenerate(asset_id: int) -> bool:
     left = assets.regenerations_left(asset)
     engine = engines.build(specs[0].job.endpoint.engine, specs[0].job.endpoint.config)
     if left and "seed" in engine.capabilities().obeys:
-        try:
-            with transaction.atomic():
-                _add(asset, run, specs, engine, left - 1)
-        except Conflict:  # cancelled meanwhile, or no money left: people review the existing candidates
-            pass
-        else:
+        # Conflict: cancelled meanwhile, or no money left. Then people review the existing candidates.
+        with suppress(Conflict), transaction.atomic():
+            _add(asset, run, specs, engine, left - 1)
             return True
     assets.settle_round(asset, label=_LABEL, is_final=True)
     return False
@@ -74,7 +71,7 @@ def regenerate_interrupted() -> int:
     return len(rows)
 
 
-def _add(asset: Asset, run: Run, specs: list[JobSpec], engine: Engine, left: int) -> None:
+def _add(asset: Asset, run: Run, specs: list[JobSpec], engine: engines.Engine, left: int) -> None:
     parent, candidate = specs[0], specs[-1].candidate + 1
     seed = seed_after(int(parent.spec["seed"]), candidate)
     spec = {**parent.spec, "candidate": candidate, "seed": seed}

@@ -210,8 +210,7 @@ def lock_run_of(asset_id: int) -> Run:
     run_id = Asset.objects.filter(pk=asset_id).values_list("cell__run_id", flat=True).first()
     if run_id is None:
         raise NotFound(_("There is no asset %(id)s.") % {"id": asset_id})
-    run, _campaign = runs.lock(run_id)
-    return run
+    return runs.lock(run_id)
 
 
 def add_job(asset: Asset, run: Run, change: SpecChange, *, candidate: int, priority: int) -> Job:

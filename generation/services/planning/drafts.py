@@ -114,15 +114,12 @@ class Drafter:
         """Return the aspects that a wish is made for; a size in a list's row sets the size of the master."""
         if not wish.aspect:
             return self.request.groups
-        groups = [group for group in self.request.groups if group.aspect == wish.aspect]
+        named = [group for group in self.request.groups if group.aspect == wish.aspect]
+        groups = named or [AspectGroup(wish.aspect, 0, 0, ())]
         if not wish.size:
-            return groups or [AspectGroup(wish.aspect, 0, 0, ())]
+            return groups
         width, height = master_size(*wish.size, self.request.capabilities)
-        return [replace(group, width=width, height=height) for group in groups] or [
-            AspectGroup(wish.aspect, width, height, ())
-        ]
-
-    # -- subjects --------------------------------------------------------------------------------------------------
+        return [replace(group, width=width, height=height) for group in groups]
 
     def _variants(self) -> Iterator[SubjectVariant]:
         if self.request.shape == RunShape.LIST:
@@ -133,15 +130,16 @@ class Drafter:
                 yield SubjectVariant(subject, variant)
 
     def _subjects(self) -> Iterator[SubjectRow]:
-        ids = self.subject_ids()
-        loaded_ids: set[int] = set()
-        for chunk in _chunks(ids, CHUNK):
-            rows = self._load({"pk__in": chunk})
-            loaded_ids.update(rows)
-            yield from (rows[pk] for pk in chunk if pk in rows)
-        for pk in ids:
-            if pk not in loaded_ids:
+        for pk, subject in self._load_in_chunks(self.subject_ids(), CHUNK):
+            if subject is None:
                 self.unknown.append((str(pk), _("There is no active subject with this id in this brand.")))
+            else:
+                yield subject
+
+    def _load_in_chunks(self, ids: Sequence[int], size: int) -> Iterator[tuple[int, SubjectRow | None]]:
+        for chunk in _chunks(ids, size):
+            rows = self._load({"pk__in": chunk})
+            yield from ((pk, rows.get(pk)) for pk in chunk)
 
     def subject_ids(self) -> Sequence[int]:
         """Return the ids of the subjects in key order; for a sample only the picked ones."""
@@ -165,12 +163,8 @@ class Drafter:
         spread = sorted(pairs, key=lambda pair: hashlib.sha256(pair[1].encode()).digest())
         ready: list[int] = []
         unready: list[int] = []
-        for chunk in _chunks([pk for pk, _key in spread], max(size, SAMPLE_CHUNK)):
-            rows = self._load({"pk__in": chunk})
-            for pk in chunk:
-                (ready if pk in rows and self._is_ready(rows[pk]) else unready).append(pk)
-                if len(ready) == size:
-                    break
+        for pk, subject in self._load_in_chunks([pk for pk, _key in spread], max(size, SAMPLE_CHUNK)):
+            (ready if subject is not None and self._is_ready(subject) else unready).append(pk)
             if len(ready) == size:
                 break
         picked = set([*ready, *unready][:size])
@@ -179,12 +173,11 @@ class Drafter:
 
     def _is_ready(self, subject: SubjectRow) -> bool:
         """Return whether each of the subject's images can be made."""
-        covered = self.request.covered
-        groups = [group for group in self.request.groups if (subject.id, group.aspect) not in covered]
         return not any(
             self._draft(SubjectVariant(subject, variant), prompts.values_key(variant), group).problems
             for variant in self.request.variants
-            for group in groups
+            for group in self.request.groups
+            if (subject.id, group.aspect) not in self.request.covered
         )
 
     def _lacks_any(self, subject_id: int) -> bool:
@@ -214,8 +207,6 @@ class Drafter:
             is_sandbox=self.request.is_sandbox,
             with_images=bool(self._roles),
         )
-
-    # -- one cell --------------------------------------------------------------------------------------------------
 
     def _draft(self, wish: SubjectVariant, values_key: str, group: AspectGroup) -> Draft:
         request, campaign = self.request, self.request.campaign
@@ -270,30 +261,28 @@ class Drafter:
         remarks = prompts.problems(rendered.text, guide)
         return tuple(dict.fromkeys(("banned_word", remark.message) for remark in remarks if remark.kind == "banned"))
 
-    def _cell_problems(self, wish: SubjectVariant, values_key: str, group: AspectGroup) -> list[tuple[str, str]]:
-        problems = []
+    def _cell_problems(self, wish: SubjectVariant, values_key: str, group: AspectGroup) -> Iterator[tuple[str, str]]:
         if len(values_key) > VALUES_KEY_LENGTH:
             message = _("Its axis values are longer than %(n)d characters together.") % {"n": VALUES_KEY_LENGTH}
-            problems.append(("values", message))
+            yield "values", message
         seed = str(wish.values.get(SEED_AXIS, 0))
         if not seed.isdecimal() or int(seed[:20]) > prompts.MAX_SEED:
             message = _("Its seed is %(seed)r; give a whole number from 0 to %(highest)d.")
-            problems.append(("values", message % {"seed": seed, "highest": prompts.MAX_SEED}))
+            yield "values", message % {"seed": seed, "highest": prompts.MAX_SEED}
         if not group.specs and not (wish.size and self.request.is_sandbox):
             aspects = ", ".join(aspect_group.aspect for aspect_group in self.request.groups)
             message = _("No output of this campaign is %(aspect)s; it wants %(aspects)s.")
-            problems.append(("values", message % {"aspect": group.aspect, "aspects": aspects}))
+            yield "values", message % {"aspect": group.aspect, "aspects": aspects}
         elif wish.size and (group.width < wish.size[0] or group.height < wish.size[1]):
             limits = f"{self.request.capabilities.max_width} × {self.request.capabilities.max_height}"
             message = _("%(endpoint)s makes images of at most %(limits)s pixels.")
-            problems.append(("values", message % {"endpoint": self.request.endpoint.name, "limits": limits}))
+            yield "values", message % {"endpoint": self.request.endpoint.name, "limits": limits}
         identity = (wish.subject.id, values_key, group.aspect)
         if identity in self._seen:
             message = _("Row %(row)d asks for the same image as an earlier row.") % {"row": wish.row}
-            problems.append(("duplicate", message))
+            yield "duplicate", message
         if self.request.shape == RunShape.LIST:
             self._seen.add(identity)
-        return problems
 
     def _images(self, wish: SubjectVariant) -> tuple[dict[str, ImageRef], list[tuple[str, str]]]:
         roles = self._roles
@@ -334,9 +323,7 @@ class Drafter:
     def _parameters(self, wish: SubjectVariant, rendered: RenderedPrompt) -> dict[str, Any]:
         request = self.request
         parameters = dict(rendered.parameters)
-        for name in self._injected:
-            if name in wish.values:
-                parameters[name] = wish.values[name]
+        parameters |= {name: wish.values[name] for name in self._injected & wish.values.keys()}
         for name in {lookup.use.parameter for lookup in request.named} & parameters.keys():
             key = str(parameters.pop(name)).strip()
             parameters |= {} if concepts.is_none(key) else {name: key}

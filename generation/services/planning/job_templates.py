@@ -135,7 +135,7 @@ def aspects(template: JobTemplate) -> list[str]:
 
 @transaction.atomic
 def add_outputs(*, campaign_id: int, slug: str, by: User) -> list[OutputSpec]:
-    """Add outputs that the template needs and the campaign lacks; returns all. Raises NotAllowed, NotFound, Conflict."""
+    """Add the outputs that the campaign lacks for a template; returns all. Raises NotAllowed, NotFound, Conflict."""
     template = get(slug)
     campaign = campaigns.lock(campaign_id)
     existing = list(campaign.output_specs.order_by("id"))

@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from campaigns.models import OutputSpec
+from generation.choices import Stage
 from generation.finishing import names
 from generation.services.planning.drafts import Draft
 from generation.services.planning.plan_requests import PlanRequest
@@ -64,6 +65,8 @@ class Collisions:
     """
 
     def __init__(self, request: PlanRequest) -> None:
+        # Sandbox images are never delivered, so their file names may be equal.
+        groups = request.groups if request.stage != Stage.SANDBOX else ()
         shared_values = {"brand": request.campaign.brand.slug, "campaign": request.campaign.slug, **_SAME_FOR_ALL}
         self._name: dict[int, Callable[[Mapping[str, object]], str]] = {
             spec.pk: names.make_namer(
@@ -71,7 +74,7 @@ class Collisions:
                 image_format=spec.image_format,
                 fixed={**shared_values, "asset_type": spec.asset_type, "spec": spec.slug},
             )
-            for group in request.groups
+            for group in groups
             for spec in group.specs
         }
         #: Hash of a name -> (SKU, spec) of the first file with it. Hashes keep this small for 100,000 files.
@@ -83,6 +86,8 @@ class Collisions:
         sku = draft.subject.key
         values = {"sku": sku, "variation": "-".join([str(value) for value in draft.values.values()])}
         for spec in draft.group.specs:
+            if spec.pk not in self._name:
+                continue
             name = self._name[spec.pk](values)
             identity = hash(name.casefold())
             if identity in self._taken:

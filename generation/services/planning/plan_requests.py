@@ -215,17 +215,15 @@ def _listed_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return sorted({name for row in rows if isinstance(row, Mapping) for name in listing.placeholders(row)})
 
 
-def _notes(version: PromptVersion, endpoint: Endpoint, capabilities: engines.Capabilities, stage: str) -> list[str]:
-    notes = []
+def _notes(version: PromptVersion, endpoint: Endpoint, capabilities: engines.Capabilities, stage: str) -> Iterator[str]:
     if version.candidates > 1 and SEED_AXIS not in capabilities.obeys:
         message = _("%(endpoint)s ignores the seed, so its candidates would be equal: one of %(n)d is planned.")
-        notes.append(message % {"endpoint": endpoint.name, "n": version.candidates})
+        yield message % {"endpoint": endpoint.name, "n": version.candidates}
     if version.status != PromptStatus.APPROVED:
         note = _("%(version)s is a draft: no lead has approved it yet.") % {"version": version}
         if stage == Stage.FULL:
             note += " " + _("A full run is released with an approved version, or with a reason that a lead writes.")
-        notes.append(note)
-    return notes
+        yield note
 
 
 def open_engine(endpoint: Endpoint) -> engines.Engine:
@@ -351,7 +349,7 @@ def _groups(
 
 
 def master_size(width: int, height: int, capabilities: engines.Capabilities) -> tuple[int, int]:
-    """Return the size to make for a requested one: within the engine's limits, rounded to its multiple (up if it fits)."""
+    """Return the size to make for a given one: within the engine's limits, rounded to its multiple, up if it fits."""
     scale = min(1.0, capabilities.max_width / width, capabilities.max_height / height)
     return (
         _fit(width * scale, capabilities.size_multiple, capabilities.max_width),

@@ -26,12 +26,11 @@ from generation.services.dispatch import routing
 from generation.services.planning import copying, left_out, names, plan_requests, previews, schedules
 from generation.services.planning.drafts import Draft, Drafter
 from generation.services.planning.plan_requests import PlanArguments, PlanRequest
-from generation.services.planning.previews import PROBLEMS_SHOWN, Preview
 
 JOBS_PER_COPY = 5000
 
 
-def preview(arguments: PlanArguments) -> Preview:
+def preview(arguments: PlanArguments) -> previews.Preview:
     """Preview a run without writing anything. Raises NotAllowed, and Invalid for problems of the run as a whole."""
     request = plan_requests.load(arguments)
     drafter = Drafter(request)
@@ -90,6 +89,7 @@ def plan(
     counts = {"cell_count": totals.cells, "job_count": totals.jobs, "left_out": totals.left_out.to_json()}
     runs.move(run, RunState.PLANNED, quoted_cost=totals.cost, **counts)
     run.refresh_from_db()
+    run.campaign = campaign
     prompt_services.mark_used(version=version, by=by)
     payload = {"stage": str(run.stage), "cells": run.cell_count, "jobs": run.job_count, "cost": str(run.quoted_cost)}
     if totals.left_out.images:
@@ -97,7 +97,7 @@ def plan(
     payload |= {"campaign": run.campaign_id, "prompt_version": version.pk, "endpoint": request.endpoint.slug}
     if release_at:
         payload["release_at"] = release_at.isoformat()
-    runs.publish(events.RunPlanned, run, campaign, payload, by)
+    runs.publish(events.RunPlanned, run, payload, by)
     if alternates:
         routing.set_alternates(run_id=run.pk, endpoints=alternates, by=by)
     return run
@@ -194,14 +194,13 @@ def plan_again(
         stage=stage or run.stage,
         by=by,
         shape=run.shape,
+        subjects=copy.subject_ids,
+        rows=copy.rows,
+        axes=None if is_own and version.pk != run.prompt_version_id else copy.axes,
+        sample=copy.sample,
         aspects=copy.aspects,
         missing_only=copy.missing_only,
     )
-    if run.shape == RunShape.LIST:
-        arguments = replace(arguments, rows=copy.rows)
-    else:
-        axes = None if is_own and version.pk != run.prompt_version_id else copy.axes
-        arguments = replace(arguments, axes=axes, sample=copy.sample, subjects=copy.subject_ids)
     return plan(
         arguments,
         name=name or run.name,
@@ -210,9 +209,6 @@ def plan_again(
         release_at=release_at,
         alternates=list(run.alternates.filter(is_enabled=True)),
     )
-
-
-# -- plan ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -225,7 +221,7 @@ class _Totals:
 
 @dataclass
 class _Problems:
-    """The problems of a refused run: the first PROBLEMS_SHOWN, and how many there are of each kind."""
+    """The problems of a refused run: the first previews.PROBLEMS_SHOWN, and how many there are of each kind."""
 
     first: list[Problem] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
@@ -233,7 +229,7 @@ class _Problems:
 
     def add(self, subject: str, kind: str, message: str) -> None:
         self.kinds[kind] += 1
-        if len(self.first) < PROBLEMS_SHOWN:
+        if len(self.first) < previews.PROBLEMS_SHOWN:
             self.first.append(Problem(f"subjects/{subject}", message, kind))
 
     def refuse(self) -> None:
@@ -265,14 +261,13 @@ def _write(request: PlanRequest, run: Run) -> _Totals:
     After the first mistake nothing more is written, and the remaining drafts are read only to count the problems.
     """
     drafter = Drafter(request)
-    files = names.Collisions(request) if request.stage != Stage.SANDBOX else None
+    files = names.Collisions(request)
     totals = _Totals()
     problems = _Problems()
     for batch in _batches(drafter.drafts()):
         ready = [draft for draft in batch if not _set_aside(request, draft, totals, problems)]
-        if files:
-            for draft in ready:
-                files.add(draft)
+        for draft in ready:
+            files.add(draft)
         if ready and not problems.is_blocking:
             _copy(request, run, ready, totals)
     for subject, message in drafter.unknown:
@@ -280,7 +275,7 @@ def _write(request: PlanRequest, run: Run) -> _Totals:
         problems.is_blocking = True
     if problems.is_blocking or (problems.first and not totals.cells):
         problems.refuse()
-    if files and (shared := files.list_collisions()):
+    if shared := files.list_collisions():
         listed = [
             Problem(f"output_specs/{collision.spec}/name_pattern", collision.message, collision.pattern)
             for collision in shared

@@ -11,13 +11,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from campaigns import prompts
+from campaigns.choices import SeedStrategy
 from generation.choices import AssetState, Stage
 from generation.models import Asset
 from generation.selectors import budgets, gates
 from generation.services import sql
 from generation.services.planning import estimates, left_out, names
 from generation.services.planning.drafts import Draft
-from generation.services.planning.estimates import Interval, Work
 from generation.services.planning.plan_requests import PlanRequest
 
 PROBLEMS_SHOWN = 200
@@ -26,9 +26,8 @@ FIRST_SHOWN = 3
 
 @dataclass(frozen=True)
 class SubjectProblem:
-    """The reason for which one image cannot be made. kind: "missing_value", "missing_photo", "missing_cutout",
-    "missing_scene", "missing_map", "engine", "values", "duplicate", "banned_word" or "unknown_subject". concept: the id
-    of the concept whose image is missing, None without one."""
+    """The reason for which one image cannot be made. kind: one of left_out.LACKS, "values", "duplicate", "banned_word"
+    or "unknown_subject". concept: the id of the concept whose image is missing, None without one."""
 
     subject: str
     kind: str
@@ -51,21 +50,13 @@ class WordingFinding:
 class FirstPrompt:
     """One prompt as it will be sent. seed: None if it is drawn when the run is planned."""
 
-    subject: str
-    subject_name: str
-    values: Mapping[str, Any]
-    aspect: str
-    width: int
-    height: int
-    text: str
-    negative: str
-    parameters: Mapping[str, Any]
-    spans: tuple[prompts.Span, ...]
+    draft: Draft
+    rendered: prompts.RenderedPrompt
     seed: int | None
 
 
 @dataclass(frozen=True)
-class Preview(Interval):
+class Preview(estimates.Interval):
     """The preview of a run. cost: money for images that are not reused, in the brand's currency; seconds: its duration.
 
     rejected_before: jobs whose image exists and was rejected; release leaves them out by default.
@@ -137,12 +128,11 @@ class PreviewBuilder:
         self.notes: list[str] = []
         self.cost = Decimal(0)
         self.seconds = 0.0
-        self.works: dict[str, Work] = {}
+        self.works: dict[str, estimates.Work] = {}
         self.first: list[FirstPrompt] = []
         self.problems: list[SubjectProblem] = []
         self.wording: dict[tuple[str, str], WordingFinding] = {}
-        # Sandbox images are never delivered, so their file names may be equal.
-        self.names = names.Collisions(request) if request.stage != Stage.SANDBOX else None
+        self.names = names.Collisions(request)
         self.approved_cells = _approved(request)
 
     def add(self, batch: Sequence[Draft]) -> None:
@@ -163,8 +153,7 @@ class PreviewBuilder:
                     self.rejected += 1
                 else:
                     self.reused += 1
-            if self.names:
-                self.names.add(draft)
+            self.names.add(draft)
 
     def _set_aside(self, draft: Draft) -> None:
         """Count a draft of which no image can be made: it is left out, or it prevents the run."""
@@ -183,8 +172,8 @@ class PreviewBuilder:
     def _add_work(self, draft: Draft) -> None:
         self.cost += draft.cost
         self.seconds += draft.seconds
-        work = self.works.get(draft.batch_key, Work())
-        self.works[draft.batch_key] = Work(work.images + 1, work.cost + draft.cost)
+        work = self.works.get(draft.batch_key, estimates.Work())
+        self.works[draft.batch_key] = estimates.Work(work.images + 1, work.cost + draft.cost)
 
     def add_skipped(self, count: int) -> None:
         """Add a note of how many subjects a sample passed over because they are not ready."""
@@ -213,7 +202,8 @@ class PreviewBuilder:
         if rendered is None:
             return
         if len(self.first) < FIRST_SHOWN and draft.jobs:
-            self.first.append(_first(self.request, draft))
+            is_drawn = self.request.prompt_version.seed_strategy == SeedStrategy.RANDOM
+            self.first.append(FirstPrompt(draft, rendered, None if is_drawn else draft.jobs[0].seed))
         if self.request.guide is None or not self.request.capabilities.obeys_prompt:
             return
         remarks = prompts.problems(rendered.text, self.request.guide)
@@ -245,34 +235,16 @@ class PreviewBuilder:
             left_out=self.left_out.causes(),
             left_out_count=self.left_out.images,
             wording=tuple(self.wording.values()),
-            collisions=self.names.list_collisions() if self.names else (),
+            collisions=self.names.list_collisions(),
             notes=(*request.notes, *self.notes),
             budget_left=budgets.status(request.campaign).left,
             pilot=gates.pilot(request.campaign, request.prompt_version),
         )
 
 
-def _first(request: PlanRequest, draft: Draft) -> FirstPrompt:
-    rendered = draft.rendered
-    assert rendered is not None
-    return FirstPrompt(
-        subject=draft.subject.key,
-        subject_name=draft.subject.name,
-        values=draft.values,
-        aspect=draft.group.aspect,
-        width=draft.group.width,
-        height=draft.group.height,
-        text=rendered.text,
-        negative=rendered.negative,
-        parameters=draft.parameters,
-        spans=rendered.spans,
-        seed=None if request.prompt_version.seed_strategy == "random" else draft.jobs[0].seed,
-    )
-
-
 def find_masters(request: PlanRequest, fingerprints: list[str]) -> dict[str, bool]:
     """Return, by fingerprint, whether the brand's master was rejected, for those of which it has one."""
-    if request.prompt_version.seed_strategy == "random" or not fingerprints:
+    if request.prompt_version.seed_strategy == SeedStrategy.RANDOM or not fingerprints:
         return {}
     statement = "SELECT fingerprint, was_rejected FROM generation_master WHERE brand_id = %s AND fingerprint = ANY(%s)"
     return {row[0]: row[1] for row in sql.fetch(statement, [request.campaign.brand_id, fingerprints])}

@@ -30,8 +30,7 @@ from generation.models import Endpoint, Run, ScheduledRun, ScheduledSubject
 from generation.selectors import budgets
 from generation.selectors import scheduled_runs as selectors
 from generation.services import runs
-from generation.services.planning import plan_requests, plans
-from generation.services.planning.drafts import Drafter
+from generation.services.planning import drafts, plan_requests, plans
 from generation.services.planning.estimates import Work
 from generation.services.planning.plan_requests import PlanArguments, PlanRequest
 
@@ -97,9 +96,6 @@ def set_enabled(*, scheduled_run_id: int, by: User, is_enabled: bool) -> Schedul
     return scheduled_run
 
 
-# -- looking -----------------------------------------------------------------------------------------------------------
-
-
 def check_all() -> int:
     """Look at every enabled scheduled run, as a periodic task; returns how many runs began."""
     running = ScheduledRun.objects.filter(is_enabled=True).order_by("last_checked_at").values_list("pk", flat=True)
@@ -160,7 +156,7 @@ class SubjectSelection:
 
 
 def select_subjects(scheduled_run: ScheduledRun, *, limit: int = selectors.CONSIDERED) -> SubjectSelection:
-    """Return which of the `limit` longest-changed subjects are ready and within today's limits. Raises as planning does."""
+    """Return which of the first `limit` changed subjects are ready and within today's limits. Raises as `load` does."""
     run_request = _request(scheduled_run, scheduled_run.created_by)
     changed = selectors.find_changed_subjects(scheduled_run, with_images=bool(run_request.image_roles), limit=limit)
     picked = SubjectSelection(changed)
@@ -176,7 +172,7 @@ def _estimate_subjects(scheduled_run: ScheduledRun, ready: Sequence[int], picked
     """Return the weight by subject id, drafted as planning does; subjects with a problem are added to the unready."""
     run_request = _request(scheduled_run, scheduled_run.created_by, ready)
     weights: dict[int, Work] = {}
-    for draft in Drafter(run_request).drafts():
+    for draft in drafts.Drafter(run_request).drafts():
         if draft.problems:
             picked.unready.setdefault(draft.subject.id, draft.problems[0][1])
             continue
@@ -227,9 +223,6 @@ def _message(scheduled_run: ScheduledRun, picked: SubjectSelection, run: Run | N
 
 def _many(count: int, noun: str) -> str:
     return f"1 {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-# -- the parts ---------------------------------------------------------------------------------------------------------
 
 
 def _lock(scheduled_run_id: int, by: User) -> ScheduledRun:

@@ -55,7 +55,7 @@ def release_due() -> int:
 @transaction.atomic
 def release_if_due(run_id: int) -> bool:
     """Release one run if its time has come; True if this call did. A refused run stays planned and loses its time."""
-    run, campaign = runs.lock(run_id)
+    run = runs.lock(run_id)
     if run.state != RunState.PLANNED or run.release_at is None or run.release_at > clock.now():
         return False
     asker = run.requested_by
@@ -68,13 +68,13 @@ def release_if_due(run_id: int) -> bool:
         message = f"It was not released on schedule: {refusal}"
         Run.objects.filter(pk=run.pk).update(release_at=None, pause_reason=message[:300])
         payload = {"message": str(refusal), "at": run.release_at.isoformat()}
-        runs.publish(events.RunReleaseRefused, run, campaign, payload, None, LABEL)
+        runs.publish(events.RunReleaseRefused, run, payload, None, LABEL)
         return False
     return True
 
 
 def _set(run_id: int, by: User, at: datetime | None) -> Run:
-    run, campaign = runs.lock_for(run_id, by)
+    run = runs.lock_for(run_id, by)
     if run.state != RunState.PLANNED:
         message = _("%(run)s is %(state)s; only a planned run can be scheduled.")
         raise Conflict(message % {"run": run.name, "state": run.state}, state=run.state)
@@ -86,5 +86,5 @@ def _set(run_id: int, by: User, at: datetime | None) -> Run:
     run.pause_reason = "" if at else run.pause_reason
     Run.objects.filter(pk=run.pk).update(release_at=at, pause_reason=run.pause_reason)
     payload = {"at": at and at.isoformat(), "was": was and was.isoformat()}
-    runs.publish(events.RunScheduled, run, campaign, payload, by)
+    runs.publish(events.RunScheduled, run, payload, by)
     return run

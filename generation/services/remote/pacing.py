@@ -34,8 +34,7 @@ LONGEST_REST_SECONDS = 600.0
 LONGEST_OPEN = timedelta(minutes=15)
 """Submissions older than this are ignored when a refusal is evaluated."""
 SETTLE_SECONDS = 0.3
-"""Delay before a refusal is evaluated: submissions that were sent together arrive in any order, and before that it is
-unknown which of them were refused or withdrawn as well."""
+"""Delay before a refusal is evaluated, until it is known which submissions of that moment were refused as well."""
 IN_USE = 0.75
 """The used share of a limit above which it is considered the bottleneck."""
 TAKEN_SECONDS = 1.0

@@ -203,7 +203,7 @@ def requeue_unsubmitted(*, job_id: int) -> bool:
 
 
 def claim_waiting(*, job_id: int, remote_id: str, worker: str) -> claims.Claim:
-    """claims.Claim a waiting job to end it, under a new lease; an empty claim if somebody else has claimed it."""
+    """Claim a waiting job to end it, under a new lease; an empty claim if somebody else has claimed it."""
     token = uuid.uuid4()
     values = {"job": job_id, "remote": remote_id, "token": token, "worker": worker}
     rows = sql.fetch(_RESUME, {**values, "lease": settings.PROOFLINE["lease_seconds"]})

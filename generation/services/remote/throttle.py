@@ -29,8 +29,7 @@ MINUTE_MS = 60_500
 SPREAD = 0.94
 """Share of a second over which its submissions are spread; below 1, so that one that is late delays no other."""
 AHEAD_SECONDS = 1.5
-"""Jobs are claimed so long before their turn, so that no window loses the time of claiming, not even while another
-endpoint sends its hundred submissions of a minute."""
+"""Jobs are claimed so long before their turn, so that claiming takes no time of a window, however busy a worker is."""
 LEAD_MS = 250
 """A submission takes its turn so long before its time, at most two fifths of the shortest window. Meanwhile its intent
 is written and a connection made, so that at its time only its bytes are left to be sent."""

@@ -35,7 +35,7 @@ def resubmit_all() -> int:
 def _resubmit(run_id: int) -> int:
     try:
         with transaction.atomic():
-            run, campaign = runs.lock(run_id)
+            run = runs.lock(run_id)
             if run.state != RunState.RUNNING:
                 return 0
             jobs = Job.objects.filter(_HELD, run=run)
@@ -43,12 +43,12 @@ def _resubmit(run_id: int) -> int:
             queued = Job.objects.filter(pk__in=list(jobs.values_list("pk", flat=True))).update(
                 status=JobState.QUEUED, hold_reason="", not_before=None
             )
-            reserved = budget.reserve_for_run(run=run, campaign=campaign)
+            reserved = budget.reserve_for_run(run=run, campaign=run.campaign)
             for lane in lanes:
-                claims.activate(lane=lane, campaign_id=campaign.pk)
+                claims.activate(lane=lane, campaign_id=run.campaign_id)
                 wake_ups.wake(lane)
             payload = {"queued": queued, "reserved": str(reserved), "uncertain": True}
-            runs.publish(events.RunRetried, run, campaign, payload, None, _LABEL)
+            runs.publish(events.RunRetried, run, payload, None, _LABEL)
             return queued
     except Conflict:  # no money left: they wait for a person
         return 0
@@ -57,11 +57,11 @@ def _resubmit(run_id: int) -> int:
 @transaction.atomic
 def mark_not_charged(*, run_id: int, by: User) -> Decimal:
     """Free the money of uncertain submissions, which were not charged; returns it. Raises NotAllowed and Conflict."""
-    run, campaign = runs.lock_for(run_id, by)
+    run = runs.lock_for(run_id, by)
     amount = budgets.uncertain_cost(run)
     if not amount:
         message = _("Nothing is counted as spent for uncertain submissions of %(run)s.") % {"run": run.name}
         raise Conflict(message, state=run.state)
-    LedgerEntry.objects.create(campaign=campaign, run=run, kind=LedgerKind.UNCERTAIN, amount=-amount)
-    runs.publish(events.UncertaintyResolved, run, campaign, {"amount": str(amount)}, by)
+    LedgerEntry.objects.create(campaign=run.campaign, run=run, kind=LedgerKind.UNCERTAIN, amount=-amount)
+    runs.publish(events.UncertaintyResolved, run, {"amount": str(amount)}, by)
     return amount
