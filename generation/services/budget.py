@@ -32,12 +32,13 @@ WHERE j.run_id = %s AND j.status = ANY(%s) AND j.hold_reason <> 'not_released' A
 WARN_AT_PERCENT = (80, 100)
 
 
-def reserve_for_run(*, run: Run, campaign: Campaign) -> Decimal:
+def reserve_for_run(run: Run) -> Decimal:
     """Reserve the cost of the run's undecided jobs, minus its outstanding money; returns the amount.
 
     Jobs whose master exists cost nothing. Raises Conflict if the campaign's budget, or the brand's for this month, does
     not suffice. If the brand has a budget, its row is locked from here on, so that its campaigns take turns.
     """
+    campaign = run.campaign
     needed = max(_to_cover(run.pk) - _outstanding(run), Decimal(0))
     before = budgets.status(campaign)
     message = _(
@@ -49,7 +50,7 @@ def reserve_for_run(*, run: Run, campaign: Campaign) -> Decimal:
     if needed:
         _require_brand_budget(campaign, needed)
         LedgerEntry.objects.create(campaign=campaign, run=run, kind=LedgerKind.RESERVE, amount=needed)
-        _publish_passed_marks(run, campaign, before, needed)
+        _publish_passed_marks(run, before, needed)
     return needed
 
 
@@ -73,7 +74,7 @@ def _ensure_covered(needed: Decimal, left: Decimal | None, message: str, shown: 
         raise Conflict(message % {**shown, **amounts}, needed=str(needed), left=str(left), budget=budget)
 
 
-def _publish_passed_marks(run: Run, campaign: Campaign, before: budgets.BudgetStatus, amount: Decimal) -> None:
+def _publish_passed_marks(run: Run, before: budgets.BudgetStatus, amount: Decimal) -> None:
     """Publish an event if this reservation takes the campaign past a percentage of WARN_AT_PERCENT of its budget."""
     if not before.budget:
         return
@@ -81,17 +82,15 @@ def _publish_passed_marks(run: Run, campaign: Campaign, before: budgets.BudgetSt
     passed = [mark for mark in WARN_AT_PERCENT if old * 100 < mark * before.budget <= new * 100]
     if passed:
         payload = {"percent": max(passed), "committed": str(new), "budget": str(before.budget), "run": run.pk}
-        publish(
-            events.BudgetReached(brand_id=campaign.brand_id, object_id=campaign.pk, payload=payload), label="system"
-        )
+        publish(events.BudgetReached(brand_id=run.campaign.brand_id, object_id=run.campaign_id, payload=payload))
 
 
-def release_unneeded(*, run: Run, campaign: Campaign) -> Decimal:
+def release_unneeded(run: Run) -> Decimal:
     """Release the outstanding money that the run's undecided jobs do not need; returns the amount."""
     spare = _outstanding(run) - _to_cover(run.pk)
     if spare <= 0:
         return Decimal(0)
-    LedgerEntry.objects.create(campaign=campaign, run=run, kind=LedgerKind.RELEASE, amount=spare)
+    LedgerEntry.objects.create(campaign=run.campaign, run=run, kind=LedgerKind.RELEASE, amount=spare)
     return spare
 
 

@@ -41,8 +41,7 @@ MAX_PROMPT_LENGTH: Final = 400
 def plan_pair(arguments: PlanArguments, *, other: PromptVersion, name: str = "") -> tuple[Run, Run]:
     """Plan a run of the given version and an equal run of `other`, both or neither; the second is a clone of the first.
 
-    Equal seeds make the prompt the only difference. Raises what planning raises, and Invalid for two equal versions, a
-    list, or a stage whose images are delivered.
+    Equal seeds make the prompt the only difference. Raises what planning does, and Invalid for what is no pair.
     """
     first = arguments.prompt_version
     if first.pk == other.pk:
@@ -115,9 +114,8 @@ def start(
 ) -> Comparison:
     """Make every row on every side with the same seeds, and open the vote.
 
-    subjects: the id of each row's product, for sides with versions; words: free prompts, for sides without. A product
-    takes the variant of its row, as in a try-out. All sides are made or none: Invalid says which side cannot make it,
-    and why.
+    subjects: the id of each row's product, for sides with versions; it takes the variant of its row, as in a try-out.
+    words: free prompts, for sides without. Raises Invalid, which says which side cannot be made and why.
     """
     require(by, Action.RUN_SANDBOX, brand)
     _check(name, sides, subjects, words)

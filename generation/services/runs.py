@@ -73,10 +73,9 @@ def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected:
     gate = _pass_gate(run, by, override_reason)
     left_out = 0 if reuse_rejected else sql.execute(_LEAVE_OUT, {"run": run.pk, "kind": REJECTED_BEFORE})
     claims.activate(lane=run.endpoint.lane, campaign_id=run.campaign_id)
-    queued = _jobs(run, JobState.HELD, hold_reason=HoldReason.NOT_RELEASED).update(
-        status=JobState.QUEUED, hold_reason=""
-    )
-    reserved = budget.reserve_for_run(run=run, campaign=run.campaign)
+    unreleased = _jobs(run, JobState.HELD, hold_reason=HoldReason.NOT_RELEASED)
+    queued = unreleased.update(status=JobState.QUEUED, hold_reason="")
+    reserved = budget.reserve_for_run(run)
     [(reused,)] = sql.fetch(_COUNT_REUSED, [run.pk])
     now, reason = clock.now(), override_reason.strip()
     fields = {"reused_count": reused, "override_reason": reason, "pause_reason": ""}
@@ -120,15 +119,15 @@ def cancel(*, run_id: int, by: User) -> Run:
     """Cancel the waiting jobs of a run, ask running ones to stop, and free its money. Existing images stay."""
     run = lock_for(run_id, by)
     RUN.ensure(run.state, RunState.CANCELLED)
-    waiting_jobs = _jobs(run, JobState.QUEUED, JobState.HELD, JobState.QUARANTINED)
-    cancelled = waiting_jobs.update(status=JobState.CANCELLED, hold_reason="")
+    waiting = _jobs(run, JobState.QUEUED, JobState.HELD, JobState.QUARANTINED)
+    cancelled = waiting.update(status=JobState.CANCELLED, hold_reason="")
     stopping = _jobs(run, JobState.RUNNING).update(is_cancel_requested=True)
     # A service has these jobs: the lane cancels them there before it ends them.
     stopping += _jobs(run, JobState.WAITING).update(is_cancel_requested=True, poll_at=timezone.now())
     superseded = _settle_fruitless(run, AssetState.SUPERSEDED)
     _settle_partly_made(run, by)
     move(run, RunState.CANCELLED, finished_at=clock.now())
-    freed = budget.release_unneeded(run=run, campaign=run.campaign)
+    freed = budget.release_unneeded(run)
     payload = {"cancelled": cancelled, "asked_to_stop": stopping, "superseded": superseded, "freed": str(freed)}
     publish(events.RunCancelled, run, payload, by)
     return run
@@ -283,7 +282,7 @@ def _finish_if_done(run: Run) -> bool:
     if run.state != RunState.RUNNING or _has_work(run.pk):
         return False
     move(run, RunState.FINISHED, finished_at=clock.now())
-    budget.release_unneeded(run=run, campaign=run.campaign)
+    budget.release_unneeded(run)
     ends = Job.objects.filter(run=run).aggregate(
         succeeded=Count("pk", filter=Q(status=JobState.SUCCEEDED)),
         failed=Count("pk", filter=Q(status__in=(JobState.FAILED, JobState.QUARANTINED))),

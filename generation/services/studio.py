@@ -32,7 +32,6 @@ from generation.services import runs
 from generation.services.planning import plan_requests, plans
 
 MAX_IMAGES: Final = 8
-"""Most images of one try-out."""
 MAX_TEXT_LENGTH: Final = 8000
 NAME_LENGTH: Final = 120
 #: Leaves room for the seeds of all images of one try-out.
@@ -43,11 +42,10 @@ ROLES: Final = ("reference", "init", "photo", "cutout")
 
 @dataclass(frozen=True)
 class TryOutRequest:
-    """The request for one try-out.
+    """The request for one try-out. width, height: pixels; the engine comes as near as it can.
 
-    width, height: pixels; the engine comes as near as it can. seed: that of the first image, each further image has the
-    next one; None for a new seed. photo: an uploaded reference image. subject: a product instead, whose photo is used
-    and whose values the prompt may name.
+    seed: of the first image, each further image has the next one; None for a new seed. photo: an uploaded reference
+    image. subject: a product instead, whose photo is used and whose values the prompt may name.
     """
 
     text: str
@@ -95,8 +93,9 @@ def start(*, brand: Brand, wish: TryOutRequest, endpoint: Endpoint, by: User) ->
     capabilities = plan_requests.open_engine(endpoint).capabilities()
     _check(wish, studio, endpoint, capabilities)
     role = reference(capabilities)
-    has_image = role is not None and bool(wish.photo or wish.subject)
-    images = [role.role] if role and has_image and not role.is_needed else []
+    needs: dict[str, Any] = {"engine": endpoint.engine}
+    if role and not role.is_needed and (wish.photo or wish.subject):
+        needs["images"] = [role.role]
     version = studios.find_or_add_version(
         studio=studio,
         by=by,
@@ -104,7 +103,7 @@ def start(*, brand: Brand, wish: TryOutRequest, endpoint: Endpoint, by: User) ->
         negative=wish.negative.strip() if "negative" in capabilities.obeys else "",
         style=wish.style,
         parameters=dict(wish.parameters),
-        needs={"engine": endpoint.engine, **({"images": images} if images else {})},
+        needs=needs,
     )
     try:
         run = plans.plan_tryout(
@@ -142,8 +141,7 @@ def save_prompt(
 ) -> PromptVersion:
     """Save the prompt of a try-out as the next version of `template`, or of a new template with this name.
 
-    The version gets the prompt, negative prompt, style, parameters and needs. Its seed is fixed to `seed`, or to the
-    first seed of the try-out. Raises NotFound, NotAllowed, Invalid.
+    Its seed is fixed to `seed`, or to the first seed of the try-out. Raises NotFound, NotAllowed, Invalid.
     """
     run = get(run_id, by)
     brand = run.campaign.brand
@@ -221,12 +219,11 @@ def _check(wish: TryOutRequest, studio: Studio, endpoint: Endpoint, capabilities
     if len(wish.text) > MAX_TEXT_LENGTH or len(wish.negative) > MAX_TEXT_LENGTH:
         message = _("Words have at most %(n)s characters.") % {"n": f"{MAX_TEXT_LENGTH:,}"}
         problems.append(Problem("text", message))
-    sides = {
-        "width": (wish.width, _("Give a width of %(shortest)d to %(longest)d pixels.")),
-        "height": (wish.height, _("Give a height of %(shortest)d to %(longest)d pixels.")),
-    }
-    for name, (value, message) in sides.items():
+    for name, value in (("width", wish.width), ("height", wish.height)):
         if not listing.SHORTEST <= value <= listing.LONGEST:
+            message = _("Give a height of %(shortest)d to %(longest)d pixels.")
+            if name == "width":
+                message = _("Give a width of %(shortest)d to %(longest)d pixels.")
             message %= {"shortest": listing.SHORTEST, "longest": listing.LONGEST}
             problems.append(Problem(name, message, str(value)))
     if not 1 <= wish.count <= MAX_IMAGES:

@@ -43,8 +43,8 @@ def start(
 ) -> TryOut:
     """Make one image (with its candidates) per subject; subject n gets the n-th variant of the axes.
 
-    fields: as `prompts.add_version` takes them. If they differ from `based_on`, they are saved as the next draft;
-    otherwise no version is added. If it raises Invalid, NotAllowed or Conflict, neither a version nor a run is left.
+    fields: as `prompts.add_version` takes them; they become the next draft if they differ from `based_on`. If it raises
+    Invalid, NotAllowed or Conflict, neither a version nor a run is left.
     """
     require(by, Action.RUN_SANDBOX, template.brand)
     if not subjects:

@@ -212,9 +212,8 @@ def _hold_uncertain(job: Job, error: EngineError, worker: str) -> None:
     Attempt.objects.filter(job=job, number=job.attempts).update(
         outcome=AttemptOutcome.LOST, ended_at=clock.now(), error_kind=ErrorKind.UNCERTAIN, message=error.message
     )
-    _end(
-        job, JobState.HELD, hold_reason=HoldReason.UNCERTAIN, error_kind=ErrorKind.UNCERTAIN, error=error.message[:500]
-    )
+    fields = {"error_kind": ErrorKind.UNCERTAIN, "error": error.message[:500]}
+    _end(job, JobState.HELD, hold_reason=HoldReason.UNCERTAIN, **fields)
     LedgerEntry.objects.create(
         campaign_id=job.campaign_id, run_id=job.run_id, job=job, kind=LedgerKind.UNCERTAIN, amount=frozen.quoted_cost
     )

@@ -29,9 +29,9 @@ def retry(
 ) -> int:
     """Queue failed and quarantined jobs of a run again and reserve their cost; returns how many.
 
-    group: only those of one group of `failures.groups`, and with `at_most` only its first. job_ids: only these. Both
-    include jobs that wait for an empty account. Under the run's lock, so that of two people who retry the same jobs
-    the second finds none. Raises NotAllowed, and Conflict if there are none or the budget does not suffice.
+    group: only those of one of `failures.groups`, with `at_most` its first ones; job_ids: only these. Both include jobs
+    that wait for an empty account. Of two people who retry the same jobs, the second finds none. Raises NotAllowed, and
+    Conflict if there are none or the budget does not suffice.
     """
     run = runs.lock_for(run_id, by)
     if run.state not in (RunState.RUNNING, RunState.FINISHED):
@@ -52,7 +52,7 @@ def retry(
     Asset.objects.filter(cell_id__in=cells, state=AssetState.FAILED).update(
         state=AssetState.MAKING, changed_at=clock.now()
     )
-    reserved = budget.reserve_for_run(run=run, campaign=run.campaign)
+    reserved = budget.reserve_for_run(run)
     if run.state == RunState.FINISHED:
         runs.move(run, RunState.RUNNING, finished_at=None, watched_from=clock.now())
     runs.publish(events.RunRetried, run, {"queued": queued, "reserved": str(reserved)}, by)

@@ -1,9 +1,8 @@
 """Choose the endpoint of queued jobs: the endpoint that they were planned for, or one of its run's alternates.
 
-Jobs move from their endpoint if it is down or lacks the memory for them, if they would wait longer than the campaign's
-patience, or if another endpoint that costs no more would finish sooner. A moved job gets a new frozen spec for its new
-engine and a new reservation, and each move has a reason (selectors/job_explanations.py). Only waiting jobs move, so
-nothing is made twice.
+Jobs move from an endpoint that is down or lacks the memory for them, that would keep them longer than the campaign's
+patience, or that is slower than another one that costs no more. Each move has a reason (selectors/job_explanations.py)
+and a new reservation. Only waiting jobs move, so nothing is made twice.
 """
 
 from __future__ import annotations
@@ -33,7 +32,6 @@ from generation.services.planning import estimates, fingerprints, plan_requests
 MOVED_AT_ONCE = 500
 WORTH_MOVING_SECONDS = 10.0
 """Another endpoint of the same price gets jobs only if it would finish them so much sooner."""
-_LABEL = "system"
 _MOVED_COLUMNS = ["endpoint", "lane", "batch_key", "not_before", "status", "hold_reason", "error_kind", "error"]
 #: Jobs that wait for an endpoint: in its queue, or because its account is empty.
 _WAITING = Q(status=JobState.QUEUED) | Q(status=JobState.HELD, hold_reason=HoldReason.QUOTA)
@@ -209,10 +207,10 @@ def _moved(run_id: int, here: Endpoint, there: Endpoint, count: int, reason: Mov
     JobMove.objects.bulk_create(
         JobMove(job=job, from_endpoint=here, to_endpoint=there, reason=reason, sentence=sentence[:300]) for job in moved
     )
-    reserved = budget.reserve_for_run(run=run, campaign=run.campaign)
+    reserved = budget.reserve_for_run(run)
     claims.activate(lane=there.lane, campaign_id=run.campaign_id)
     payload = {"jobs": len(moved), "from": here.slug, "to": there.slug, "reason": str(reason), "sentence": sentence}
-    runs.publish(events.RunRerouted, run, {**payload, "reserved": str(reserved)}, None, _LABEL)
+    runs.publish(events.RunRerouted, run, {**payload, "reserved": str(reserved)}, None)
     wake_ups.wake(there.lane)
     return len(moved)
 

@@ -190,7 +190,7 @@ def _settle(
     run: Run, by: User, ready: Sequence[Job], left: int, places: dict[int, routing.EndpointState]
 ) -> ReplanResult:
     """Reserve the money, publish the event and wake the workers."""
-    reserved = budget.reserve_for_run(run=run, campaign=run.campaign)
+    reserved = budget.reserve_for_run(run)
     for lane in sorted({job.lane for job in ready}):
         claims.activate(lane=lane, campaign_id=run.campaign_id)
         wake_ups.wake(lane)

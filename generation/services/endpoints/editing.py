@@ -52,10 +52,7 @@ MAX_EVENT_CHARACTERS: Final = 300
 def create(
     *, brand: Brand | None, by: User, slug: str, name: str, engine: str, lane: str, secret: str = "", **fields: Any
 ) -> Endpoint:
-    """Create an endpoint; without a brand it serves all brands. fields: of CHANGEABLE.
-
-    Raises NotAllowed; Invalid, with the field that each problem is about; Conflict if the slug is taken.
-    """
+    """Create an endpoint; without a brand for all. fields: of CHANGEABLE. Raises NotAllowed, Invalid and Conflict."""
     _require(by, brand)
     _ensure_known(fields)
     if "config" in fields:
@@ -132,8 +129,7 @@ def set_enabled(*, endpoint_id: int, by: User, is_enabled: bool) -> Endpoint:
 def try_again(*, endpoint_id: int, by: User) -> int:
     """Let a resting or paused endpoint get its next job now, and queue the jobs that an empty account held.
 
-    Returns how many were queued. The circuit breaker becomes half open: one job decides. Jobs of paused runs are queued
-    only when their run is resumed.
+    Returns how many were queued. The circuit breaker becomes half open. Jobs of paused runs wait for their run.
     """
     endpoint = lock(endpoint_id, by)
     status = EndpointStatus.objects.filter(pk=endpoint.pk)

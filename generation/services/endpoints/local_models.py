@@ -30,8 +30,7 @@ HASHING_SECONDS: Final = 4 * 3600
 def register(
     *, path: str, name: str, licence: str, by: User | None, usage_terms: str = "", is_hashed_later: bool = True
 ) -> LocalModel:
-    """Register a folder or file of weights. Its family is read from it; its sha256 is added later by a worker, or by
-    the caller (hash_content).
+    """Register a folder or file of weights; a worker, or the caller, adds its sha256 later (hash_content).
 
     by: an operator, or None for one at the server's own command line. Raises NotAllowed; Invalid, with the field that
     each problem is about; Conflict where the name or the path is registered already.

@@ -1,7 +1,6 @@
 """Check a workflow on its servers. A worker does it, because only workers have the secrets and reach those machines.
 
-There is one check per endpoint at a time, an RQ job with a fixed name. Its result is kept for some minutes and is valid
-only for the workflow that was checked.
+health.py queues it, one per endpoint at a time. Its result is valid only for the workflow that was checked.
 """
 
 from __future__ import annotations

@@ -28,8 +28,7 @@ MAX_JSON_BYTES: Final = 1024 * 1024
 def upload(*, endpoint_id: int, by: User, data: bytes, file_name: str) -> Endpoint:
     """Store a workflow in API format, or from a PNG that ComfyUI saved, and mark its inputs by guesses.
 
-    Marks that a person changed by hand stay at nodes that are still the same. Raises NotAllowed, and Invalid, which
-    says how to get the right file.
+    Marks that a person changed stay at nodes that are the same. Raises NotAllowed and Invalid.
     """
     endpoint = _lock(endpoint_id, by)
     try:

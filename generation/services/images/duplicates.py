@@ -77,12 +77,11 @@ class Duplicate:
 
 
 def find_nearest(*, brand_id: int, subject_id: int, hashes: Mapping[str, Any]) -> Duplicate | None:
-    """Return the most similar image of another subject in the brand, or None.
+    """Return the most similar image of another subject in the brand, or None. hashes: `Developed.hashes`.
 
-    hashes: `Developed.hashes`. Images of the same subject and sandbox images do not count. A hash of too low quality is
-    empty and has no near-duplicates. Possible near-duplicates of this image wait on locks until the caller's
-    transaction ends, so of two images that are finished at once the later sees the earlier. Takes 2 ms, seldom 7, among
-    100,000 packshots (benchmarks/duplicates.py).
+    Sandbox images do not count. A hash of too low quality is empty and has no near-duplicates. Possible near-duplicates
+    of this image wait on locks until the caller's transaction ends, so of two images that are finished at once the
+    later sees the earlier. Takes 2 ms, seldom 7, among 100,000 packshots (benchmarks/duplicates.py).
     """
     if not hashes["pdq"]:
         return None

@@ -22,8 +22,6 @@ from generation.services import sql
 from generation.services.images import assets, rounds
 from generation.services.planning import fingerprints
 
-_LABEL = "system"
-
 _INTERRUPTED = """
 SELECT a.id FROM generation_run r JOIN campaigns_promptversion p ON p.id = r.prompt_version_id
 JOIN generation_cell c ON c.run_id = r.id JOIN generation_asset a ON a.cell_id = c.id
@@ -41,8 +39,8 @@ LIMIT 200
 def regenerate(asset_id: int) -> bool:
     """Queue one more candidate of the asset's round, or move the asset to review if no more are possible.
 
-    No more are possible if the policy's candidates are used up, the engine ignores the seed, the run was cancelled, or
-    the budget does not suffice. True if a candidate was added. Safe to call twice.
+    That is if candidates are used up, the engine ignores seeds, the run was cancelled or the budget does not suffice.
+    True if a candidate was added. Safe to call twice.
     """
     run = rounds.lock_run_of(asset_id)
     asset = assets.lock(asset_id)
@@ -59,7 +57,7 @@ def regenerate(asset_id: int) -> bool:
         with suppress(Conflict), transaction.atomic():
             _add(asset, run, specs, engine, left - 1)
             return True
-    assets.settle_round(asset, label=_LABEL, is_final=True)
+    assets.settle_round(asset, label="system", is_final=True)
     return False
 
 
@@ -81,7 +79,7 @@ def _add(asset: Asset, run: Run, specs: list[JobSpec], engine: engines.Engine, l
     change = rounds.SpecChange(parent, endpoint, engine, spec, maker, fingerprint)
     job = rounds.add_job(asset, run, change, candidate=candidate, priority=parent.job.priority)
     payload = {"round": asset.round, "candidate": candidate, "job": job.pk, "seed": seed, "left": left}
-    publish(events.CandidateAdded(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label=_LABEL)
+    publish(events.CandidateAdded(brand_id=asset.brand_id, object_id=asset.pk, payload=payload))
     rounds.announce(job)
 
 

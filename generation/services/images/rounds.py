@@ -246,7 +246,7 @@ def add_job(asset: Asset, run: Run, change: SpecChange, *, candidate: int, prior
         quoted_cost=change.parent.quoted_cost,
         spec=change.spec,
     )
-    budget.reserve_for_run(run=run, campaign=run.campaign)
+    budget.reserve_for_run(run)
     return job
 
 

@@ -146,10 +146,8 @@ class Drafter:
         ids, sample = self.request.subject_ids, self.request.sample
         if ids is not None and not sample:
             return [pk for pk in dict.fromkeys(ids) if self._lacks_any(pk)]
-        if ids is None:
-            candidates = self.request.campaign.subjects.filter(is_active=True)
-        else:
-            candidates = Subject.objects.filter(pk__in=ids)
+        active = self.request.campaign.subjects.filter(is_active=True)
+        candidates = active if ids is None else Subject.objects.filter(pk__in=ids)
         ordered = candidates.order_by("key", "pk").values_list("pk", "key")
         pairs = [pair for pair in ordered if self._lacks_any(pair[0])]
         return self._pick_sample(pairs, sample) if sample else [pk for pk, _key in pairs]

@@ -106,9 +106,7 @@ def estimate_interval(endpoint: Endpoint, works: Mapping[str, Work]) -> Interval
     overall = history.get(None)
     if overall is None:
         return Interval(None, None, None, None, 0, workers, ahead)
-    low = high = 0.0
-    cost_low = cost_high = Decimal(0)
-    rests_on = 0
+    low, high, cost_low, cost_high, rests_on = 0.0, 0.0, Decimal(0), Decimal(0), 0
     for batch_key, work in works.items():
         own_pace = history.get(batch_key)
         pace = own_pace if own_pace and own_pace.images >= MIN_IMAGES_OF_ONE_SIZE else overall

@@ -38,30 +38,24 @@ class Collision:
         both = self.subject
         if self.other != self.subject:
             both = _("%(first)s and %(second)s") % {"first": self.subject, "second": self.other}
+        files = ngettext("%(n)d file", "%(n)d files", self.count) % {"n": self.count}
         if self.lacking:
-            sentence = ngettext(
-                "%(n)d file for %(spec)s would take another's name, such as %(name)s of %(both)s: "
-                "add {%(lacking)s} to the file name “%(pattern)s”.",
-                "%(n)d files for %(spec)s would take another's name, such as %(name)s of %(both)s: "
-                "add {%(lacking)s} to the file name “%(pattern)s”.",
-                self.count,
+            sentence = _(
+                "%(files)s for %(spec)s would take another's name, such as %(name)s of %(both)s: "
+                "add {%(lacking)s} to the file name “%(pattern)s”."
             )
         else:
-            sentence = ngettext(
-                "%(n)d file for %(spec)s would take another's name, such as %(name)s of %(both)s: "
-                "what differs between them is lost in a file's name.",
-                "%(n)d files for %(spec)s would take another's name, such as %(name)s of %(both)s: "
-                "what differs between them is lost in a file's name.",
-                self.count,
+            sentence = _(
+                "%(files)s for %(spec)s would take another's name, such as %(name)s of %(both)s: "
+                "what differs between them is lost in a file's name."
             )
-        return sentence % {**asdict(self), "n": self.count, "both": both}
+        return sentence % {**asdict(self), "files": files, "both": both}
 
 
 class Collisions:
     """Collect the file names of one run and find equal ones; upper and lower case are not distinguished.
 
-    `{variation}` stands for the axis values. The candidates of an image are never delivered together, so they share a
-    name.
+    `{variation}` stands for the axis values. Of an image, only one candidate is delivered, so they share a name.
     """
 
     def __init__(self, request: PlanRequest) -> None:

@@ -156,8 +156,8 @@ def load(arguments: PlanArguments) -> PlanRequest:
     specs = list(campaign.output_specs.order_by("id"))
     problems = [
         *_whole_problems(arguments, rows),
-        *_find_ineffective_names(names, source, version, endpoint.engine, capabilities),
-        *_engine_problems(source, axes, version, endpoint, capabilities),
+        *_find_ineffective_names(names, arguments, source, capabilities),
+        *_engine_problems(arguments, source, capabilities),
         *axis_problems,
         *_output_problems(specs, arguments),
     ]
@@ -279,11 +279,7 @@ def _whole_problems(arguments: PlanArguments, rows: tuple[Any, ...]) -> Iterator
 
 
 def _find_ineffective_names(
-    names: Sequence[str],
-    source: PromptSource,
-    version: PromptVersion,
-    engine: str,
-    capabilities: engines.Capabilities,
+    names: Sequence[str], arguments: PlanArguments, source: PromptSource, capabilities: engines.Capabilities
 ) -> list[Problem]:
     """Return problems for axes (or row values) that do not change the image."""
     in_words = {slot.name for text in (source.text, source.negative) for slot in prompts.placeholders(text)}
@@ -295,9 +291,13 @@ def _find_ineffective_names(
     }
     alive |= in_words if capabilities.obeys_prompt else set()
     alive |= capabilities.obeys - {"prompt", "negative"} - set(source.parameters)
-    if concepts.subject_images(capabilities, version, source, names):
+    if concepts.subject_images(capabilities, arguments.prompt_version, source, names):
         alive.add(PHOTO_AXIS)
-    return [Problem(f"axes/{name}", _ignored(name, engine, capabilities), name) for name in names if name not in alive]
+    return [
+        Problem(f"axes/{name}", _ignored(name, arguments.endpoint.engine, capabilities), name)
+        for name in names
+        if name not in alive
+    ]
 
 
 def _ignored(name: str, engine: str, capabilities: engines.Capabilities) -> str:
@@ -311,16 +311,13 @@ def _ignored(name: str, engine: str, capabilities: engines.Capabilities) -> str:
 
 
 def _engine_problems(
-    source: PromptSource,
-    axes: Mapping[str, Sequence[Any]],
-    version: PromptVersion,
-    endpoint: Endpoint,
-    capabilities: engines.Capabilities,
+    arguments: PlanArguments, source: PromptSource, capabilities: engines.Capabilities
 ) -> Iterator[Problem]:
-    hidden = scenes.find_hidden_axes(source, axes) if capabilities.takes_scenes else {}
+    endpoint = arguments.endpoint
+    hidden = scenes.find_hidden_axes(source, arguments.used_axes) if capabilities.takes_scenes else {}
     for name, sentence in hidden.items():
         yield Problem(f"axes/{name}", sentence, name)
-    requested = set(version.needs.get("images", ()))
+    requested = set(arguments.prompt_version.needs.get("images", ()))
     for role in sorted(requested - capabilities.needs_images - capabilities.optional_images):
         yield Problem("needs/images", _("This engine takes no image “%(role)s”.") % {"role": role}, role)
     for sentence in capabilities.open_questions:

@@ -57,10 +57,9 @@ def plan(
     """Write a run with its cells, jobs, frozen specs and assets; jobs are held until release, or until `release_at`.
 
     Images for which something is missing (a photo, a value) are left out, and the run lists them. Raises Invalid, and
-    leaves no row, if nothing can be made, for a mistake in the request, and for files that would share a name. The
-    prompt version is frozen from now on. Rows are written with COPY in chunks; memory does not grow with the run. If
-    two people plan the missing images at the same time, the second does not plan again what the first has planned.
-    alternates: endpoints to which its jobs may move when the endpoint is slow or down.
+    leaves no row, if nothing can be made, for a mistake in the request, and for files that would share a name. Rows are
+    written with COPY in chunks; memory does not grow with the run. If two people plan the missing images at the same
+    time, the second does not plan again what the first has planned. alternates: as in `routing.set_alternates`.
     """
     campaign, by, stage = arguments.campaign, arguments.by, arguments.stage
     if arguments.missing_only:

@@ -59,13 +59,11 @@ class FirstPrompt:
 class Preview(estimates.Interval):
     """The preview of a run. cost: money for images that are not reused, in the brand's currency; seconds: its duration.
 
-    rejected_before: jobs whose image exists and was rejected; release leaves them out by default.
-    approved_before: cells of which the campaign has an approved image already; approving both makes two files.
-    problems: the first PROBLEMS_SHOWN of `problem_count`. Images for which only something is missing are left out:
-    left_out has the causes, left_out_count their number; the counts and the cost do not include them. The other
-    `blocking_count` problems prevent planning, and so does a collision (files that would share a name). wording and
-    notes only warn. budget_left: None without a budget. pilot: the state of the prompt version's pilot, which a full
-    run needs.
+    rejected_before: jobs whose image exists and was rejected; release leaves them out by default. approved_before:
+    cells with an approved image; approving both makes two files. problems: the first PROBLEMS_SHOWN of `problem_count`.
+    left_out: causes for `left_out_count` images that only lack something; counts and cost do not include them. The
+    other `blocking_count` problems and collisions (files that would share a name) prevent planning; wording and notes
+    only warn. budget_left: None without a budget. pilot: that of the prompt version, which a full run needs.
     """
 
     subjects: int

@@ -142,9 +142,8 @@ def _plan_selection(scheduled_run: ScheduledRun) -> tuple[Run | None, str]:
 
 @dataclass
 class SubjectSelection:
-    """The result of a look. chosen: subject ids that are made now; waiting: the number of ready subjects beyond today's
-    limits; limit: which limit it was; unready: subject id -> why no image of it can be made; digests: those of all new
-    or changed subjects."""
+    """The result of a look. chosen: subject ids that are made now; waiting: the number of ready ones beyond a limit;
+    unready: subject id -> why no image of it can be made; digests: those of all new or changed subjects."""
 
     digests: dict[int, str]
     chosen: list[int] = field(default_factory=list)

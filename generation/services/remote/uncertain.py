@@ -22,7 +22,6 @@ from generation.selectors import budgets
 from generation.services import budget, runs
 from generation.services.dispatch import claims
 
-_LABEL = "system"
 _HELD = Q(status=JobState.HELD, hold_reason=HoldReason.UNCERTAIN, endpoint__when_uncertain=WhenUncertain.RESUBMIT)
 
 
@@ -43,12 +42,12 @@ def _resubmit(run_id: int) -> int:
             queued = Job.objects.filter(pk__in=list(jobs.values_list("pk", flat=True))).update(
                 status=JobState.QUEUED, hold_reason="", not_before=None
             )
-            reserved = budget.reserve_for_run(run=run, campaign=run.campaign)
+            reserved = budget.reserve_for_run(run)
             for lane in lanes:
                 claims.activate(lane=lane, campaign_id=run.campaign_id)
                 wake_ups.wake(lane)
             payload = {"queued": queued, "reserved": str(reserved), "uncertain": True}
-            runs.publish(events.RunRetried, run, payload, None, _LABEL)
+            runs.publish(events.RunRetried, run, payload, None)
             return queued
     except Conflict:  # no money left: they wait for a person
         return 0
