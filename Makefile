@@ -34,11 +34,18 @@ fuzz: .venv/.engines .venv/.test ## send hostile values in every request and cou
 lint: .venv/.test ## check style, format and the direction of imports
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
+	@.venv/bin/djangofmt --quiet check templates
+	@.venv/bin/djangofmt --quiet --check templates || { echo "make format mends the templates"; exit 1; }
+	@.venv/bin/oxlint --deny-warnings static
+	@.venv/bin/oxfmt --list-different static || { echo "make format mends these"; exit 1; }
 	@.venv/bin/lint-imports --no-cache 2>&1
 
-format: .venv/.test ## format the code
+format: .venv/.test ## format the code, the templates, the scripts and the styles
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
+	@.venv/bin/djangofmt --quiet check --fix templates
+	@.venv/bin/djangofmt --quiet templates
+	@.venv/bin/oxfmt static
 
 types: .venv/.test ## run mypy, strict where it matters most
 	@$(PY) -m mypy

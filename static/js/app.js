@@ -43,7 +43,9 @@ function openPalette() {
 
 async function search(words) {
   const mine = ++asked;
-  const answer = await fetch(`${palette.dataset.url}?q=${encodeURIComponent(words)}`, { headers: { Accept: "application/json" } });
+  const answer = await fetch(`${palette.dataset.url}?q=${encodeURIComponent(words)}`, {
+    headers: { Accept: "application/json" },
+  });
   if (mine !== asked || !answer.ok) return;
   found = (await answer.json()).results;
   chosen = 0;
@@ -52,24 +54,26 @@ async function search(words) {
 
 function show() {
   const list = palette.querySelector("ul");
-  list.replaceChildren(...found.map((one, index) => {
-    const row = document.createElement("li");
-    row.setAttribute("role", "presentation");
-    const link = document.createElement("a");
-    link.href = one.href;
-    link.id = `palette-${index}`;
-    link.setAttribute("role", "option");
-    link.setAttribute("aria-selected", String(index === chosen));
-    const name = document.createElement("span");
-    name.className = "grow";
-    name.textContent = one.name;
-    const kind = document.createElement("span");
-    kind.className = "kind";
-    kind.textContent = one.kind;
-    link.append(name, kind);
-    row.append(link);
-    return row;
-  }));
+  list.replaceChildren(
+    ...found.map((one, index) => {
+      const row = document.createElement("li");
+      row.setAttribute("role", "presentation");
+      const link = document.createElement("a");
+      link.href = one.href;
+      link.id = `palette-${index}`;
+      link.setAttribute("role", "option");
+      link.setAttribute("aria-selected", String(index === chosen));
+      const name = document.createElement("span");
+      name.className = "grow";
+      name.textContent = one.name;
+      const kind = document.createElement("span");
+      kind.className = "kind";
+      kind.textContent = one.kind;
+      link.append(name, kind);
+      row.append(link);
+      return row;
+    }),
+  );
   if (!found.length) {
     const row = document.createElement("li");
     row.className = "faint nothing";
@@ -106,7 +110,8 @@ document.addEventListener("keydown", (event) => {
 // -- Escape: one level at a time. A dialog closes by itself; then an open menu, then the field that is typed into --------
 
 document.addEventListener("keydown", (event) => {
-  if (event.key !== "Escape" || event.defaultPrevented || isComposing(event) || document.querySelector("dialog[open]")) return;
+  if (event.key !== "Escape" || event.defaultPrevented || isComposing(event) || document.querySelector("dialog[open]"))
+    return;
   const menu = document.querySelector("details.menu[open]");
   if (menu) {
     menu.open = false;
@@ -132,7 +137,9 @@ document.addEventListener("submit", (event) => {
   }
   form.classList.add("is-busy");
 });
-addEventListener("pageshow", () => document.querySelectorAll("form.is-busy").forEach((form) => form.classList.remove("is-busy")));
+addEventListener("pageshow", () =>
+  document.querySelectorAll("form.is-busy").forEach((form) => form.classList.remove("is-busy")),
+);
 
 document.addEventListener("change", (event) => {
   if (event.target.matches("[data-submits]")) event.target.form.requestSubmit();
@@ -144,7 +151,10 @@ document.addEventListener("change", (event) => {
 });
 
 for (const zone of document.querySelectorAll(".drop")) {
-  zone.addEventListener("dragover", (event) => { event.preventDefault(); zone.classList.add("is-over"); });
+  zone.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    zone.classList.add("is-over");
+  });
   zone.addEventListener("dragleave", () => zone.classList.remove("is-over"));
   zone.addEventListener("drop", (event) => {
     event.preventDefault();
@@ -166,8 +176,15 @@ document.body.addEventListener("htmx:responseError", (event) => {
     const page = new DOMParser().parseFromString(xhr.responseText, "text/html");
     words = page.querySelector("[role=alert], .lead")?.textContent.trim().replace(/\s+/g, " ") || "";
   }
-  toast(words || `The server answered ${xhr.status}. Load the page again; if it stays, tell your administrator.`, { tone: "bad", seconds: 20 });
+  toast(words || `The server answered ${xhr.status}. Load the page again; if it stays, tell your administrator.`, {
+    tone: "bad",
+    seconds: 20,
+  });
 });
 document.body.addEventListener("htmx:sendError", () => {
-  toast("The server cannot be reached. What you see may be old; it goes on when the connection is back.", { tone: "bad", seconds: 20, key: "offline" });
+  toast("The server cannot be reached. What you see may be old; it goes on when the connection is back.", {
+    tone: "bad",
+    seconds: 20,
+    key: "offline",
+  });
 });

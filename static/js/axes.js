@@ -2,7 +2,11 @@
 
 // Semicolons where a value has a comma of its own, as the form reads them.
 const separator = (text) => (text.includes(";") ? ";" : ",");
-const listed = (text) => text.split(separator(text)).map((one) => one.trim()).filter(Boolean);
+const listed = (text) =>
+  text
+    .split(separator(text))
+    .map((one) => one.trim())
+    .filter(Boolean);
 
 document.addEventListener("click", (event) => {
   const offer = event.target.closest?.("[data-axis][data-value]");
@@ -17,7 +21,9 @@ document.addEventListener("click", (event) => {
 function mark() {
   for (const offer of document.querySelectorAll("[data-axis][data-value]")) {
     const form = offer.form || document;
-    const row = [...form.querySelectorAll(".axis")].find((one) => one.querySelector("[name=axis]").value.trim() === offer.dataset.axis);
+    const row = [...form.querySelectorAll(".axis")].find(
+      (one) => one.querySelector("[name=axis]").value.trim() === offer.dataset.axis,
+    );
     const lines = (form.querySelector("textarea[name=axes]")?.value || "").split("\n");
     const line = lines.find((one) => one.split(":")[0].trim() === offer.dataset.axis) || "";
     const text = row ? row.querySelector("[name=values]").value : line.slice(line.indexOf(":") + 1);

@@ -10,7 +10,9 @@ async function ask() {
   try {
     const answer = await fetch(bell.dataset.bell, { headers: { Accept: "application/json" } });
     if (answer.ok) show((await answer.json()).unread);
-  } catch { /* the next minute asks again; pages that need the server say so themselves */ }
+  } catch {
+    /* the next minute asks again; pages that need the server say so themselves */
+  }
 }
 
 function show(unread) {

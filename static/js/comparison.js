@@ -25,13 +25,18 @@ document.addEventListener("focusin", (event) => {
 
 // A row is drawn anew after a vote and while it is being made; whoever was in it stays in it.
 document.body.addEventListener("htmx:afterSwap", () => {
-  if (current && document.activeElement === document.body) document.getElementById(current)?.focus({ preventScroll: true });
+  if (current && document.activeElement === document.body)
+    document.getElementById(current)?.focus({ preventScroll: true });
 });
 
 document.addEventListener("keydown", (event) => {
   if (document.querySelector("dialog[open]")) return;
   const key = named(event);
-  if (key === "j" || key === "k") { event.preventDefault(); go(key === "j" ? 1 : -1); return; }
+  if (key === "j" || key === "k") {
+    event.preventDefault();
+    go(key === "j" ? 1 : -1);
+    return;
+  }
   if (!/^[0-9]$/.test(key) || event.repeat) return;
   const pick = here()?.querySelector(`[data-pick="${key}"]:not(:disabled)`);
   if (!pick) return;

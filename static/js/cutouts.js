@@ -25,7 +25,10 @@ ground(localStorage.getItem("cutouts.ground") || "checker");
 
 function columns() {
   const top = cards[0]?.offsetTop;
-  return Math.max(1, cards.findIndex((card) => card.offsetTop !== top));
+  return Math.max(
+    1,
+    cards.findIndex((card) => card.offsetTop !== top),
+  );
 }
 
 function move(to, isFocusing = true) {
@@ -46,7 +49,9 @@ host?.addEventListener("click", (event) => {
   if (!card) return;
   move(cards.indexOf(card), !event.target.closest("a, input, label"));
 });
-host?.addEventListener("dblclick", (event) => event.target.closest("[data-card]")?.querySelector("[data-edit]")?.click());
+host?.addEventListener("dblclick", (event) =>
+  event.target.closest("[data-card]")?.querySelector("[data-edit]")?.click(),
+);
 
 // -- ticks ---------------------------------------------------------------------------------------------------------
 
@@ -65,9 +70,15 @@ form?.querySelector("[data-tick]")?.addEventListener("click", () => {
   }
   count();
 });
-form?.querySelector("[data-untick]")?.addEventListener("click", () => { for (const box of boxes()) box.checked = false; count(); });
+form?.querySelector("[data-untick]")?.addEventListener("click", () => {
+  for (const box of boxes()) box.checked = false;
+  count();
+});
 form?.querySelector(".percent")?.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && !isComposing(event)) { event.preventDefault(); form.querySelector("[data-tick]").click(); }
+  if (event.key === "Enter" && !isComposing(event)) {
+    event.preventDefault();
+    form.querySelector("[data-tick]").click();
+  }
 });
 
 // -- decisions ------------------------------------------------------------------------------------------------------
@@ -90,13 +101,25 @@ function mark(list, decision) {
 
 async function decide(list, decision) {
   const chosen = list.filter((card) => card.dataset.cutout);
-  if (!chosen.length) { toast("This photo has no cut-out yet; press e to paint one."); return; }
-  const earlier = chosen.map((card) => [card, card.querySelector("[data-state]").innerHTML, card.classList.contains("wants-look")]);
+  if (!chosen.length) {
+    toast("This photo has no cut-out yet; press e to paint one.");
+    return;
+  }
+  const earlier = chosen.map((card) => [
+    card,
+    card.querySelector("[data-state]").innerHTML,
+    card.classList.contains("wants-look"),
+  ]);
   mark(chosen, decision);
   try {
     const url = decision === "accept" ? form.action : form.dataset.refuse;
     const answer = await send(url, fields(chosen.map((card) => ["cutout", card.dataset.cutout])));
-    if (answer.done) toast(answer.said, { action: { label: "Undo", key: "z", run: () => undo(earlier) }, key: "decision", seconds: 10 });
+    if (answer.done)
+      toast(answer.said, {
+        action: { label: "Undo", key: "z", run: () => undo(earlier) },
+        key: "decision",
+        seconds: 10,
+      });
     last = answer.done ? earlier : last;
   } catch (error) {
     restore(earlier);
@@ -128,26 +151,49 @@ form?.addEventListener("submit", (event) => {
   event.preventDefault();
   form.classList.remove("is-busy");
   const list = cards.filter((card) => card.querySelector("input[name=cutout]:checked"));
-  if (!list.length) { toast("Tick the cut-outs first, or press a on the one with the frame."); return; }
+  if (!list.length) {
+    toast("Tick the cut-outs first, or press a on the one with the frame.");
+    return;
+  }
   decide(list, event.submitter?.formAction.includes("/refuse/") ? "refuse" : "accept");
 });
 
 // -- keys ----------------------------------------------------------------------------------------------------------
 
-const steps = { ArrowLeft: () => -1, ArrowRight: () => 1, ArrowUp: () => -columns(), ArrowDown: () => columns(), j: () => 1, k: () => -1 };
+const steps = {
+  ArrowLeft: () => -1,
+  ArrowRight: () => 1,
+  ArrowUp: () => -columns(),
+  ArrowDown: () => columns(),
+  j: () => 1,
+  k: () => -1,
+};
 document.addEventListener("keydown", (event) => {
   if (!cards.length || document.querySelector("dialog[open]")) return;
   const key = named(event);
   const card = cards[at];
   const mayEdit = Boolean(form.querySelector("[data-accept]"));
-  if (steps[key]) { event.preventDefault(); move(at + steps[key]()); }
-  else if (key === "Space") { event.preventDefault(); card.classList.toggle("shows-photo"); }
-  else if (key === "o") card.querySelector("[data-original]")?.click();
+  if (steps[key]) {
+    event.preventDefault();
+    move(at + steps[key]());
+  } else if (key === "Space") {
+    event.preventDefault();
+    card.classList.toggle("shows-photo");
+  } else if (key === "o") card.querySelector("[data-original]")?.click();
   else if (event.repeat || !mayEdit) return;
-  else if (key === "a") { decide([card], "accept"); move(at + 1); }
-  else if (key === "x") { decide([card], "refuse"); move(at + 1); }
-  else if (key === "e" || key === "Enter") card.querySelector("[data-edit]")?.click();
-  else if (key === "t") { const box = card.querySelector("input[name=cutout]"); if (box) { box.checked = !box.checked; count(); } }
-  else if (key === "z") undo();
+  else if (key === "a") {
+    decide([card], "accept");
+    move(at + 1);
+  } else if (key === "x") {
+    decide([card], "refuse");
+    move(at + 1);
+  } else if (key === "e" || key === "Enter") card.querySelector("[data-edit]")?.click();
+  else if (key === "t") {
+    const box = card.querySelector("input[name=cutout]");
+    if (box) {
+      box.checked = !box.checked;
+      count();
+    }
+  } else if (key === "z") undo();
 });
 if (cards.length) move(0, false);

@@ -16,7 +16,11 @@ export async function send(url, fields) {
     credentials: "same-origin",
   });
   if (answer.ok) return answer.json();
-  throw new Refusal(answer.status, (await refusal(answer)) || `The server answered ${answer.status}. Load the page again; if it stays, tell your administrator.`);
+  throw new Refusal(
+    answer.status,
+    (await refusal(answer)) ||
+      `The server answered ${answer.status}. Load the page again; if it stays, tell your administrator.`,
+  );
 }
 
 async function refusal(answer) {

@@ -92,37 +92,62 @@ function chips(area) {
   area.classList.add("is-chipped");
   area.tabIndex = -1;
   area.setAttribute("aria-hidden", "true");
-  area.labels[0]?.addEventListener("click", (event) => { event.preventDefault(); input.focus(); });
+  area.labels[0]?.addEventListener("click", (event) => {
+    event.preventDefault();
+    input.focus();
+  });
   area.after(box);
-  const words = () => area.value.split("\n").map((word) => word.trim()).filter(Boolean);
+  const words = () =>
+    area.value
+      .split("\n")
+      .map((word) => word.trim())
+      .filter(Boolean);
   const set = (list) => {
     area.value = list.join("\n");
     area.dispatchEvent(new Event("input", { bubbles: true }));
     show();
   };
   const take = () => {
-    const given = input.value.split(/[\n;]/).map((word) => word.trim()).filter(Boolean);
+    const given = input.value
+      .split(/[\n;]/)
+      .map((word) => word.trim())
+      .filter(Boolean);
     input.value = "";
     if (given.length) set([...words(), ...given.filter((word) => !words().includes(word))]);
   };
   function show() {
-    box.replaceChildren(...words().map((word, place) => {
-      const chip = document.createElement("span");
-      chip.className = `chip ${TONES[area.dataset.chips]}`;
-      const gone = document.createElement("button");
-      gone.type = "button";
-      gone.textContent = "×";
-      gone.setAttribute("aria-label", `Remove ${word}`);
-      gone.addEventListener("click", () => { set(words().filter((_, index) => index !== place)); input.focus(); });
-      chip.append(word, gone);
-      return chip;
-    }), input);
+    box.replaceChildren(
+      ...words().map((word, place) => {
+        const chip = document.createElement("span");
+        chip.className = `chip ${TONES[area.dataset.chips]}`;
+        const gone = document.createElement("button");
+        gone.type = "button";
+        gone.textContent = "×";
+        gone.setAttribute("aria-label", `Remove ${word}`);
+        gone.addEventListener("click", () => {
+          set(words().filter((_, index) => index !== place));
+          input.focus();
+        });
+        chip.append(word, gone);
+        return chip;
+      }),
+      input,
+    );
   }
-  box.addEventListener("click", (event) => { if (event.target === box) input.focus(); });
+  box.addEventListener("click", (event) => {
+    if (event.target === box) input.focus();
+  });
   input.addEventListener("keydown", (event) => {
     if (isComposing(event)) return;
-    if (event.key === "Enter") { event.preventDefault(); take(); input.focus(); }
-    if (event.key === "Backspace" && !input.value && words().length) { set(words().slice(0, -1)); input.focus(); }
+    if (event.key === "Enter") {
+      event.preventDefault();
+      take();
+      input.focus();
+    }
+    if (event.key === "Backspace" && !input.value && words().length) {
+      set(words().slice(0, -1));
+      input.focus();
+    }
   });
   input.addEventListener("input", (event) => event.stopPropagation());
   input.addEventListener("blur", take);
@@ -139,7 +164,9 @@ function chips(area) {
 // -- images: choosing them sends them -----------------------------------------------------------------------------
 
 for (const input of document.querySelectorAll(".guide-drop input[type=file]")) {
-  input.addEventListener("change", () => { if (input.files.length) input.form.requestSubmit(); });
+  input.addEventListener("change", () => {
+    if (input.files.length) input.form.requestSubmit();
+  });
 }
 
 // -- each part is saved on its own: say so before another part's changes would be lost -------------------------------
@@ -148,17 +175,30 @@ const typed = new Set();
 const part = (form) => form.closest(".guide-section")?.querySelector("h2")?.textContent || "another part";
 
 for (const form of document.querySelectorAll(".guide-section form[action*='/save/']")) {
-  form.addEventListener("input", (event) => { if (event.target.name !== "sentence") typed.add(form); });
-  form.addEventListener("click", (event) => { if (event.target.closest("[data-remove-row]")) typed.add(form); });
+  form.addEventListener("input", (event) => {
+    if (event.target.name !== "sentence") typed.add(form);
+  });
+  form.addEventListener("click", (event) => {
+    if (event.target.closest("[data-remove-row]")) typed.add(form);
+  });
 }
-document.addEventListener("submit", (event) => {
-  const others = [...typed].filter((form) => form !== event.target);
-  if (event.target.hasAttribute("hx-post") || !event.target.closest(".guide-edit")) return;
-  if (others.length && !confirm(`What you changed under ${others.map(part).join(", ")} is not saved and would be lost. Go on?`)) {
-    event.preventDefault();
-    event.stopImmediatePropagation();
-    return;
-  }
-  typed.clear();
-}, true);
-addEventListener("beforeunload", (event) => { if (typed.size) event.preventDefault(); });
+document.addEventListener(
+  "submit",
+  (event) => {
+    const others = [...typed].filter((form) => form !== event.target);
+    if (event.target.hasAttribute("hx-post") || !event.target.closest(".guide-edit")) return;
+    if (
+      others.length &&
+      !confirm(`What you changed under ${others.map(part).join(", ")} is not saved and would be lost. Go on?`)
+    ) {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      return;
+    }
+    typed.clear();
+  },
+  true,
+);
+addEventListener("beforeunload", (event) => {
+  if (typed.size) event.preventDefault();
+});

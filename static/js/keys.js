@@ -1,7 +1,25 @@
 // One place that turns a key press into an intention: never with modifiers, in fields, or during composition.
 
-const MACHINE_NAMES = { KeyA: "a", KeyX: "x", KeyR: "r", KeyS: "s", KeyZ: "z", KeyJ: "j", KeyK: "k", KeyG: "g", KeyF: "f",
-  KeyC: "c", KeyV: "v", KeyP: "p", KeyB: "b", KeyI: "i", KeyN: "n", KeyM: "m", KeyU: "u", Slash: "/" };
+const MACHINE_NAMES = {
+  KeyA: "a",
+  KeyX: "x",
+  KeyR: "r",
+  KeyS: "s",
+  KeyZ: "z",
+  KeyJ: "j",
+  KeyK: "k",
+  KeyG: "g",
+  KeyF: "f",
+  KeyC: "c",
+  KeyV: "v",
+  KeyP: "p",
+  KeyB: "b",
+  KeyI: "i",
+  KeyN: "n",
+  KeyM: "m",
+  KeyU: "u",
+  Slash: "/",
+};
 
 const NOT_TEXT = "[type=checkbox],[type=radio],[type=button],[type=submit],[type=reset],[type=image],[type=range]";
 const FIELDS = `input:not(${NOT_TEXT}), textarea, select, [role=textbox], [role=searchbox], [role=combobox]`;
@@ -37,7 +55,8 @@ export function isTyping(event) {
 export function named(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || isComposing(event)) return "";
   if (isTyping(event)) return event.key === "Escape" ? "Escape" : "";
-  const control = event.target instanceof Element && event.target.closest("button, a[href], summary, [role=button], input");
+  const control =
+    event.target instanceof Element && event.target.closest("button, a[href], summary, [role=button], input");
   if (control && (event.key === " " || event.key === "Enter")) return "";
   if (control?.matches("[type=range], [type=radio]") && /^(Arrow|Page|Home|End)/.test(event.key)) return "";
   if (/^Digit[0-9]$|^Numpad[0-9]$/.test(event.code)) return event.code.at(-1);

@@ -56,7 +56,10 @@ if (form) {
   });
   input.addEventListener("change", () => {
     const count = input.files.length;
-    if (count > 1) setTimeout(() => { form.querySelector("[data-file-name]").textContent = `${count} photos`; });
+    if (count > 1)
+      setTimeout(() => {
+        form.querySelector("[data-file-name]").textContent = `${count} photos`;
+      });
   });
   document.addEventListener("dragover", (event) => event.preventDefault());
   document.addEventListener("drop", (event) => {

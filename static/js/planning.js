@@ -7,7 +7,13 @@ for (const words of document.querySelectorAll("[data-zone-name]")) words.textCon
 for (const time of document.querySelectorAll("time[data-moment]")) {
   const at = new Date(time.dateTime);
   if (Number.isNaN(at.getTime())) continue;
-  time.textContent = at.toLocaleString(undefined, { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+  time.textContent = at.toLocaleString(undefined, {
+    weekday: "short",
+    day: "numeric",
+    month: "short",
+    hour: "2-digit",
+    minute: "2-digit",
+  });
   time.title = zone;
 }
 
@@ -37,8 +43,10 @@ function followStage() {
   const isSmall = (name) => ["sandbox", "pilot"].includes(name);
   const sample = plan.elements.sample;
   if (stage !== lastStage && sample) {
-    if (isSmall(lastStage) && !isSmall(stage)) { sample.dataset.small = sample.value; sample.value = "0"; }
-    else if (!isSmall(lastStage) && isSmall(stage) && sample.dataset.small) sample.value = sample.dataset.small;
+    if (isSmall(lastStage) && !isSmall(stage)) {
+      sample.dataset.small = sample.value;
+      sample.value = "0";
+    } else if (!isSmall(lastStage) && isSmall(stage) && sample.dataset.small) sample.value = sample.dataset.small;
   }
   lastStage = stage;
 }

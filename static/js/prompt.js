@@ -8,8 +8,17 @@ const picker = document.getElementById("subject-picker");
 const BRACES = /\{\{|\}\}|\{[^{}]*\}?|\}/g;
 const sent = new Map();
 
-const axes = () => (editor.elements.axes?.value || "").split("\n").map((line) => line.split(":")[0].trim()).filter(Boolean);
-const names = () => [...known, ...axes().filter((name) => !known.some((one) => one.name === name)).map((name) => ({ name }))];
+const axes = () =>
+  (editor.elements.axes?.value || "")
+    .split("\n")
+    .map((line) => line.split(":")[0].trim())
+    .filter(Boolean);
+const names = () => [
+  ...known,
+  ...axes()
+    .filter((name) => !known.some((one) => one.name === name))
+    .map((name) => ({ name })),
+];
 const areas = [...editor.querySelectorAll("textarea[data-ink]")];
 const marksOf = (area) => area.parentElement.querySelector(".ink-marks");
 
@@ -35,10 +44,17 @@ function paint(area) {
   let at = 0;
   const put = (start, end, kind) => {
     if (start >= end) return;
-    if (unread !== null && start < unread && unread < end) { put(start, unread, kind); put(unread, end, kind); return; }
+    if (unread !== null && start < unread && unread < end) {
+      put(start, unread, kind);
+      put(unread, end, kind);
+      return;
+    }
     const piece = text.slice(start, end);
     const isUnread = unread !== null && start >= unread;
-    if (!kind && !isUnread) { parts.push(piece); return; }
+    if (!kind && !isUnread) {
+      parts.push(piece);
+      return;
+    }
     const mark = document.createElement("mark");
     mark.className = [kind, isUnread ? "unread" : ""].filter(Boolean).join(" ");
     mark.textContent = piece;
@@ -74,9 +90,16 @@ editor.addEventListener("submit", (event) => {
   if (editor.classList.contains("is-busy")) event.preventDefault();
   else editor.classList.add("is-busy");
 });
-document.body.addEventListener("htmx:afterSwap", (event) => { if (event.target.id === "preview") paintAll(); });
-editor.addEventListener("input", (event) => { if (event.target.matches("textarea, input")) paintAll(); });
-for (const area of areas) area.addEventListener("scroll", () => { marksOf(area).scrollTop = area.scrollTop; });
+document.body.addEventListener("htmx:afterSwap", (event) => {
+  if (event.target.id === "preview") paintAll();
+});
+editor.addEventListener("input", (event) => {
+  if (event.target.matches("textarea, input")) paintAll();
+});
+for (const area of areas)
+  area.addEventListener("scroll", () => {
+    marksOf(area).scrollTop = area.scrollTop;
+  });
 
 // -- names -------------------------------------------------------------------------------------------------------------
 
@@ -99,11 +122,19 @@ function begun(area) {
 
 function offer(area) {
   const words = begun(area);
-  if (words === null) { close(); return; }
+  if (words === null) {
+    close();
+    return;
+  }
   const wanted = words.trim().toLowerCase();
-  offered = names().filter((one) => one.name.toLowerCase().includes(wanted))
-    .sort((a, b) => b.name.toLowerCase().startsWith(wanted) - a.name.toLowerCase().startsWith(wanted)).slice(0, 12);
-  if (!offered.length) { close(); return; }
+  offered = names()
+    .filter((one) => one.name.toLowerCase().includes(wanted))
+    .sort((a, b) => b.name.toLowerCase().startsWith(wanted) - a.name.toLowerCase().startsWith(wanted))
+    .slice(0, 12);
+  if (!offered.length) {
+    close();
+    return;
+  }
   field = area;
   chosen = 0;
   show();
@@ -111,18 +142,23 @@ function offer(area) {
 }
 
 function show() {
-  list.replaceChildren(...offered.map((one, index) => {
-    const row = document.createElement("li");
-    row.id = `ink-name-${index}`;
-    row.setAttribute("role", "option");
-    row.setAttribute("aria-selected", String(index === chosen));
-    row.append(one.name);
-    const count = document.createElement("span");
-    count.textContent = one.of ? `${one.count} of ${one.of} products` : one.of === 0 ? "" : "axis";
-    row.append(count);
-    row.addEventListener("mousedown", (event) => { event.preventDefault(); take(index); });
-    return row;
-  }));
+  list.replaceChildren(
+    ...offered.map((one, index) => {
+      const row = document.createElement("li");
+      row.id = `ink-name-${index}`;
+      row.setAttribute("role", "option");
+      row.setAttribute("aria-selected", String(index === chosen));
+      row.append(one.name);
+      const count = document.createElement("span");
+      count.textContent = one.of ? `${one.count} of ${one.of} products` : one.of === 0 ? "" : "axis";
+      row.append(count);
+      row.addEventListener("mousedown", (event) => {
+        event.preventDefault();
+        take(index);
+      });
+      return row;
+    }),
+  );
   list.hidden = false;
   field.setAttribute("aria-controls", list.id);
   field.setAttribute("aria-activedescendant", `ink-name-${chosen}`);
@@ -135,7 +171,10 @@ function place(area) {
   let rest = area.selectionStart;
   const walker = document.createTreeWalker(marks, NodeFilter.SHOW_TEXT);
   let node = walker.nextNode();
-  while (node && rest > node.length) { rest -= node.length; node = walker.nextNode(); }
+  while (node && rest > node.length) {
+    rest -= node.length;
+    node = walker.nextNode();
+  }
   if (!node) return;
   const range = document.createRange();
   range.setStart(node, rest);
@@ -165,7 +204,10 @@ function take(index) {
 
 for (const area of areas) {
   area.setAttribute("aria-autocomplete", "list");
-  area.addEventListener("input", () => { paint(area); offer(area); });
+  area.addEventListener("input", () => {
+    paint(area);
+    offer(area);
+  });
   area.addEventListener("blur", close);
   area.addEventListener("keydown", (event) => {
     if (list.hidden || isComposing(event)) return;

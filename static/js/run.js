@@ -11,12 +11,17 @@ const csrf = () => document.body.dataset.csrf;
 // -- live: only what is on the screen is asked for, only what changed comes back ------------------------------------
 
 const onScreen = new Set();
-const watcher = matrix && new IntersectionObserver((entries) => {
-  for (const entry of entries) {
-    if (entry.isIntersecting) onScreen.add(entry.target);
-    else onScreen.delete(entry.target);
-  }
-}, { root: matrix, rootMargin: "40px" });
+const watcher =
+  matrix &&
+  new IntersectionObserver(
+    (entries) => {
+      for (const entry of entries) {
+        if (entry.isIntersecting) onScreen.add(entry.target);
+        else onScreen.delete(entry.target);
+      }
+    },
+    { root: matrix, rootMargin: "40px" },
+  );
 
 function watch(rows) {
   for (const row of rows) if (!row.classList.contains("matrix-top")) watcher.observe(row);
@@ -30,7 +35,8 @@ async function look() {
   if (isAsking || document.hidden) return;
   isAsking = true;
   const head = document.getElementById("run-head");
-  const marks = [...onScreen].flatMap((row) => [...row.querySelectorAll("[data-mark]")])
+  const marks = [...onScreen]
+    .flatMap((row) => [...row.querySelectorAll("[data-mark]")])
     .map((cell) => `${cell.id.slice(5)}-${cell.dataset.mark}`);
   try {
     const answer = await fetch(page.dataset.live, {
@@ -40,7 +46,11 @@ async function look() {
     });
     if (answer.status === 200) show(await answer.text());
   } catch {
-    toast("The server cannot be reached. What you see may be old; it goes on when the connection is back.", { tone: "bad", seconds: 20, key: "offline" });
+    toast("The server cannot be reached. What you see may be old; it goes on when the connection is back.", {
+      tone: "bad",
+      seconds: 20,
+      key: "offline",
+    });
   } finally {
     isAsking = false;
   }
@@ -49,13 +59,14 @@ async function look() {
 function show(html) {
   const fresh = document.createElement("template");
   fresh.innerHTML = html;
-  for (const element of [...fresh.content.children]) {
+  for (const element of Array.from(fresh.content.children)) {
     const old = document.getElementById(element.id);
     if (!old) continue;
     const inHand = document.activeElement;
     if (old.contains(inHand) && old !== inHand) continue; // somebody is at one of its buttons or fields
     if (old.querySelector("details.menu[open]")) continue;
-    if (old.querySelector("details.failure-fold:not([open])")) element.querySelector("details")?.removeAttribute("open");
+    if (old.querySelector("details.failure-fold:not([open])"))
+      element.querySelector("details")?.removeAttribute("open");
     for (const state of ["is-open", "is-quiet"]) if (old.classList.contains(state)) element.classList.add(state);
     old.replaceWith(element);
     if (old === inHand) element.focus({ preventScroll: true });
@@ -65,15 +76,24 @@ function show(html) {
 
 function tick() {
   const seconds = Number(document.getElementById("run-head").dataset.poll);
-  if (seconds) setTimeout(async () => { await look(); tick(); }, seconds * 1000);
+  if (seconds)
+    setTimeout(async () => {
+      await look();
+      tick();
+    }, seconds * 1000);
 }
 if (page) tick();
 
 // -- further rows come before their place is on the screen --------------------------------------------------------
 
-const coming = matrix && new IntersectionObserver((entries) => {
-  for (const entry of entries) if (entry.isIntersecting) append(entry.target);
-}, { root: matrix, rootMargin: "2400px" });
+const coming =
+  matrix &&
+  new IntersectionObserver(
+    (entries) => {
+      for (const entry of entries) if (entry.isIntersecting) append(entry.target);
+    },
+    { root: matrix, rootMargin: "2400px" },
+  );
 
 async function append(more) {
   coming.unobserve(more);
@@ -120,7 +140,9 @@ document.addEventListener("keydown", (event) => {
   const step = STEPS[event.key];
   if (!step || !matrix) return;
   const isAtCell = event.target.closest?.(".matrix-cell");
-  const from = isAtCell || (drawer.contains(event.target) || event.target === document.body ? matrix.querySelector(".is-open") : null);
+  const from =
+    isAtCell ||
+    (drawer.contains(event.target) || event.target === document.body ? matrix.querySelector(".is-open") : null);
   if (!from) return;
   event.preventDefault();
   const next = neighbour(from, step);
@@ -177,14 +199,20 @@ function present(id, isQuiet) {
 async function fetchDetail(id, mine, isQuiet) {
   if (!isQuiet) drawer.setAttribute("aria-busy", "true");
   try {
-    const answer = await fetch(page.dataset.cell.replace("/0/", `/${id}/`), { headers: { "X-Requested-With": "drawer" } });
+    const answer = await fetch(page.dataset.cell.replace("/0/", `/${id}/`), {
+      headers: { "X-Requested-With": "drawer" },
+    });
     if (mine !== wanted) return;
     if (!answer.ok) throw new Error(String(answer.status));
     const top = isQuiet ? drawer.scrollTop : 0;
     drawer.innerHTML = await answer.text();
     drawer.scrollTop = top;
   } catch {
-    if (mine === wanted) toast("This image’s details did not come. Try once more; if it stays, load the page again.", { tone: "bad", key: "drawer" });
+    if (mine === wanted)
+      toast("This image’s details did not come. Try once more; if it stays, load the page again.", {
+        tone: "bad",
+        key: "drawer",
+      });
   } finally {
     if (mine === wanted) drawer.removeAttribute("aria-busy");
   }

@@ -16,7 +16,10 @@ export class Sheet {
 
   draw(cards, current) {
     this.cards = cards;
-    this.at = Math.max(0, cards.findIndex((card) => card.id === current));
+    this.at = Math.max(
+      0,
+      cards.findIndex((card) => card.id === current),
+    );
     this.host.replaceChildren(...cards.map((card, index) => this.#cell(card, index)));
     this.mark();
   }
@@ -53,7 +56,11 @@ export class Sheet {
     cell.addEventListener("click", (event) => {
       if (event.shiftKey) this.move(index - this.at, true);
       else if (event.ctrlKey || event.metaKey) this.#flip(card.id, index);
-      else { this.at = this.anchor = index; this.selected.clear(); this.mark(); }
+      else {
+        this.at = this.anchor = index;
+        this.selected.clear();
+        this.mark();
+      }
     });
     cell.addEventListener("dblclick", () => this.openCard(card.id));
     return cell;
@@ -70,7 +77,10 @@ export class Sheet {
     if (!first) return 1;
     const top = first.offsetTop;
     let count = 0;
-    for (const cell of this.host.children) { if (cell.offsetTop !== top) break; count += 1; }
+    for (const cell of this.host.children) {
+      if (cell.offsetTop !== top) break;
+      count += 1;
+    }
     return count || 1;
   }
 

@@ -1,7 +1,20 @@
 // The filmstrip: my last five decisions, this image, the next eight.
 
-const SHAPES = { approved: "check", rejected: "cross", needs_revision: "revise", skipped: "skip", failed: "warn", pending: "clock" };
-const WORDS = { approved: "approved", rejected: "rejected", needs_revision: "sent back", skipped: "skipped", failed: "not saved" };
+const SHAPES = {
+  approved: "check",
+  rejected: "cross",
+  needs_revision: "revise",
+  skipped: "skip",
+  failed: "warn",
+  pending: "clock",
+};
+const WORDS = {
+  approved: "approved",
+  rejected: "rejected",
+  needs_revision: "sent back",
+  skipped: "skipped",
+  failed: "not saved",
+};
 
 export function icon(name) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
@@ -42,22 +55,40 @@ function film(src, label, { decision = "", disclaimer = "", isCurrent = false, o
   button.append(image);
   if (disclaimer) button.append(disclaimerOf(disclaimer, "over"));
   if (decision) button.append(badge(decision));
-  button.addEventListener("click", () => { button.blur(); onClick(); });
+  button.addEventListener("click", () => {
+    button.blur();
+    onClick();
+  });
   return button;
 }
 
 export function draw(host, { past, current, next, go }) {
-  const films = past.slice(-5).map((one) => film(one.strip, `${one.sku}: ${WORDS[one.decision] || one.decision}`, {
-    decision: one.decision, disclaimer: one.disclaimer, onClick: () => go(one.task),
-  }));
+  const films = past.slice(-5).map((one) =>
+    film(one.strip, `${one.sku}: ${WORDS[one.decision] || one.decision}`, {
+      decision: one.decision,
+      disclaimer: one.disclaimer,
+      onClick: () => go(one.task),
+    }),
+  );
   const gap = document.createElement("span");
   gap.className = "film-gap";
   films.push(gap);
-  if (current) films.push(film(current.versions[0]?.strip, `${current.sku}, this one`, {
-    isCurrent: true, decision: current.decision, disclaimer: current.versions[0]?.disclaimer, onClick: () => {},
-  }));
+  if (current)
+    films.push(
+      film(current.versions[0]?.strip, `${current.sku}, this one`, {
+        isCurrent: true,
+        decision: current.decision,
+        disclaimer: current.versions[0]?.disclaimer,
+        onClick: () => {},
+      }),
+    );
   for (const card of next.slice(0, 8)) {
-    films.push(film(card.versions[0]?.strip, `${card.sku} ${card.name}`, { disclaimer: card.versions[0]?.disclaimer, onClick: () => go(card.id) }));
+    films.push(
+      film(card.versions[0]?.strip, `${card.sku} ${card.name}`, {
+        disclaimer: card.versions[0]?.disclaimer,
+        onClick: () => go(card.id),
+      }),
+    );
   }
   host.replaceChildren(...films);
 }

@@ -9,7 +9,13 @@ const result = document.getElementById("studio-result");
 let isBusy = false;
 
 document.addEventListener("keydown", (event) => {
-  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || isComposing(event) || document.querySelector("dialog[open]")) return;
+  if (
+    event.key !== "Enter" ||
+    !(event.ctrlKey || event.metaKey) ||
+    isComposing(event) ||
+    document.querySelector("dialog[open]")
+  )
+    return;
   event.preventDefault();
   if (!form.querySelector(".studio-go").disabled) form.requestSubmit(form.querySelector(".studio-go"));
 });
@@ -52,7 +58,10 @@ const side = (name) => form.elements[name];
 const slider = (name) => form.querySelector(`[data-side=${name}]`);
 
 function size(width, height) {
-  for (const [name, value] of [["width", width], ["height", height]]) {
+  for (const [name, value] of [
+    ["width", width],
+    ["height", height],
+  ]) {
     side(name).value = value;
     slider(name).value = value;
   }
@@ -61,14 +70,18 @@ function size(width, height) {
 
 function shapes() {
   for (const chip of form.querySelectorAll("[data-width]")) {
-    chip.setAttribute("aria-pressed", String(chip.dataset.width === side("width")?.value && chip.dataset.height === side("height")?.value));
+    chip.setAttribute(
+      "aria-pressed",
+      String(chip.dataset.width === side("width")?.value && chip.dataset.height === side("height")?.value),
+    );
   }
 }
 
 form.addEventListener("input", (event) => {
   const name = event.target.dataset.side;
   if (name) side(name).value = event.target.value;
-  if (event.target.name === "width" || event.target.name === "height") slider(event.target.name).value = event.target.value;
+  if (event.target.name === "width" || event.target.name === "height")
+    slider(event.target.name).value = event.target.value;
   if (name || event.target.type === "number") shapes();
   if (event.target.name === "seed" && event.target.value) form.elements.is_locked.checked = true;
 });
@@ -83,7 +96,10 @@ function take(photo, product) {
 
 async function add(file) {
   const place = form.querySelector("[data-reference]");
-  if (!place) { toast("This endpoint takes no reference image; choose another endpoint.", { seconds: 8 }); return; }
+  if (!place) {
+    toast("This endpoint takes no reference image; choose another endpoint.", { seconds: 8 });
+    return;
+  }
   if (isBusy || !file?.type.startsWith("image/")) return;
   isBusy = true;
   place.classList.add("is-busy");
@@ -101,7 +117,9 @@ async function add(file) {
   isBusy = false;
 }
 
-form.addEventListener("change", (event) => { if (event.target.matches("[data-image]")) add(event.target.files[0]); });
+form.addEventListener("change", (event) => {
+  if (event.target.matches("[data-image]")) add(event.target.files[0]);
+});
 document.addEventListener("paste", (event) => {
   const file = [...(event.clipboardData?.files || [])].find((one) => one.type.startsWith("image/"));
   if (!file || (isTyping(event) && event.clipboardData.getData("text/plain"))) return;
@@ -109,9 +127,14 @@ document.addEventListener("paste", (event) => {
   add(file);
 });
 document.addEventListener("dragover", (event) => {
-  if (event.dataTransfer?.types.includes("Files")) { event.preventDefault(); form.querySelector(".studio-drop")?.classList.add("is-over"); }
+  if (event.dataTransfer?.types.includes("Files")) {
+    event.preventDefault();
+    form.querySelector(".studio-drop")?.classList.add("is-over");
+  }
 });
-document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) form.querySelector(".studio-drop")?.classList.remove("is-over"); });
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) form.querySelector(".studio-drop")?.classList.remove("is-over");
+});
 document.addEventListener("drop", (event) => {
   if (!event.dataTransfer?.files.length) return;
   event.preventDefault();
@@ -138,11 +161,18 @@ document.addEventListener("click", (event) => {
   if (other) {
     form.elements.endpoint.value = other.dataset.endpoint;
     form.elements.endpoint.dispatchEvent(new Event("change", { bubbles: true }));
-    document.body.addEventListener("htmx:afterSettle", (done) => { if (done.target.id === "studio-engine") form.requestSubmit(form.querySelector(".studio-go")); }, { once: true });
+    document.body.addEventListener(
+      "htmx:afterSettle",
+      (done) => {
+        if (done.target.id === "studio-engine") form.requestSubmit(form.querySelector(".studio-go"));
+      },
+      { once: true },
+    );
   }
 });
 document.addEventListener("change", (event) => {
-  if (event.target.id === "studio-keep-template") event.target.form.querySelector("[data-new-name]").hidden = Boolean(event.target.value);
+  if (event.target.id === "studio-keep-template")
+    event.target.form.querySelector("[data-new-name]").hidden = Boolean(event.target.value);
 });
 document.getElementById("studio-search")?.addEventListener("submit", (event) => event.preventDefault());
 

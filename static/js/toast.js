@@ -3,7 +3,9 @@
 const place = () => document.getElementById("toasts");
 
 export function dismiss(key) {
-  place()?.querySelector(`[data-key="${CSS.escape(key)}"]`)?.remove();
+  place()
+    ?.querySelector(`[data-key="${CSS.escape(key)}"]`)
+    ?.remove();
 }
 
 export function toast(text, { tone = "", action = null, seconds = 6, key = "" } = {}) {
@@ -18,8 +20,13 @@ export function toast(text, { tone = "", action = null, seconds = 6, key = "" } 
   words.textContent = text;
   box.append(words);
   let timer = 0;
-  const close = () => { clearTimeout(timer); box.remove(); };
-  const wait = () => { timer = setTimeout(close, seconds * 1000); };
+  const close = () => {
+    clearTimeout(timer);
+    box.remove();
+  };
+  const wait = () => {
+    timer = setTimeout(close, seconds * 1000);
+  };
   if (action) {
     const button = document.createElement("button");
     button.textContent = action.label;
@@ -28,7 +35,10 @@ export function toast(text, { tone = "", action = null, seconds = 6, key = "" } 
       cap.textContent = action.key;
       button.append(" ", cap);
     }
-    button.addEventListener("click", () => { close(); action.run(); });
+    button.addEventListener("click", () => {
+      close();
+      action.run();
+    });
     box.append(button);
   }
   if (tone === "bad" || !action) {

@@ -34,8 +34,12 @@ class Pane {
     const boxHeight = this.root.clientHeight;
     const width = this.width * scale;
     const height = this.height * scale;
-    const left = width <= boxWidth ? (boxWidth - width) / 2 : clamp(boxWidth / 2 - x * width, boxWidth - width - PADDING, PADDING);
-    const top = height <= boxHeight ? (boxHeight - height) / 2 : clamp(boxHeight / 2 - y * height, boxHeight - height - PADDING, PADDING);
+    const left =
+      width <= boxWidth ? (boxWidth - width) / 2 : clamp(boxWidth / 2 - x * width, boxWidth - width - PADDING, PADDING);
+    const top =
+      height <= boxHeight
+        ? (boxHeight - height) / 2
+        : clamp(boxHeight / 2 - y * height, boxHeight - height - PADDING, PADDING);
     this.frame.style.width = `${width}px`;
     this.frame.style.height = `${height}px`;
     this.frame.style.transform = `translate(${Math.round(left)}px, ${Math.round(top)}px)`;
@@ -98,15 +102,19 @@ export class Viewer {
     pane.label.textContent = image.label || "";
     pane.disclaimer.textContent = image.disclaimer || "";
     pane.disclaimer.hidden = !image.disclaimer;
-    pane.marks.replaceChildren(...(image.marks || []).filter((mark) => mark.box).map((mark) => {
-      const [left, top, right, bottom] = mark.box;
-      const box = document.createElement("div");
-      box.className = `mark ${mark.outcome}`;
-      box.dataset.check = mark.check;
-      box.style.cssText = `left:${left * 100}%;top:${top * 100}%;width:${(right - left) * 100}%;height:${(bottom - top) * 100}%`;
-      box.title = mark.message;
-      return box;
-    }));
+    pane.marks.replaceChildren(
+      ...(image.marks || [])
+        .filter((mark) => mark.box)
+        .map((mark) => {
+          const [left, top, right, bottom] = mark.box;
+          const box = document.createElement("div");
+          box.className = `mark ${mark.outcome}`;
+          box.dataset.check = mark.check;
+          box.style.cssText = `left:${left * 100}%;top:${top * 100}%;width:${(right - left) * 100}%;height:${(bottom - top) * 100}%`;
+          box.title = mark.message;
+          return box;
+        }),
+    );
   }
 
   // A second image on the left (null takes it away), moving with the first.
@@ -118,16 +126,25 @@ export class Viewer {
       this.other ??= new Pane(this.host);
       this.host.prepend(this.other.root);
       this.fill(this.other, image);
-      this.other.image.decode().then(() => this.other?.root.classList.remove("is-loading"), () => {});
+      this.other.image.decode().then(
+        () => this.other?.root.classList.remove("is-loading"),
+        () => {},
+      );
     }
     this.host.classList.toggle("is-split", Boolean(image));
     this.main.label.hidden = !image;
     this.draw();
   }
 
-  get scale() { return this.zoom || this.main.fit; }
-  get isFit() { return this.zoom === 0; }
-  get one() { return 1 / devicePixelRatio; }
+  get scale() {
+    return this.zoom || this.main.fit;
+  }
+  get isFit() {
+    return this.zoom === 0;
+  }
+  get one() {
+    return 1 / devicePixelRatio;
+  }
 
   draw() {
     if (!this.main.width || !this.host.clientWidth) return;
@@ -138,7 +155,10 @@ export class Viewer {
       this.other.place(scale, this.x, this.y);
     }
     this.host.classList.toggle("is-zoomed", !this.isFit);
-    this.onZoom(this.isFit ? null : Math.round(this.scale * devicePixelRatio * 100), Math.round(this.main.fit * devicePixelRatio * 100));
+    this.onZoom(
+      this.isFit ? null : Math.round(this.scale * devicePixelRatio * 100),
+      Math.round(this.main.fit * devicePixelRatio * 100),
+    );
   }
 
   // Zooms so that the image point under `at` (client coordinates, or the middle) stays where it is.
@@ -160,7 +180,9 @@ export class Viewer {
     this.draw();
   }
 
-  toggle(at = this.pointer) { this.zoomTo(this.isFit ? this.one : 0, at); }
+  toggle(at = this.pointer) {
+    this.zoomTo(this.isFit ? this.one : 0, at);
+  }
 
   step(factor, at = this.pointer) {
     const next = clamp(this.scale * factor, this.main.fit, 8 * this.one);
@@ -196,7 +218,9 @@ export class Viewer {
         this.pan(before.x - event.clientX, before.y - event.clientY);
       }
     });
-    this.host.addEventListener("pointerleave", () => { if (held === null) this.pointer = null; });
+    this.host.addEventListener("pointerleave", () => {
+      if (held === null) this.pointer = null;
+    });
     this.host.addEventListener("pointerdown", (event) => {
       if (event.button !== 0 || event.target.closest("button, a, input, textarea")) return;
       held = event.pointerId;
@@ -211,10 +235,14 @@ export class Viewer {
     };
     this.host.addEventListener("pointerup", up);
     this.host.addEventListener("pointercancel", up);
-    this.host.addEventListener("wheel", (event) => {
-      if (event.target.closest(".panel")) return;
-      event.preventDefault();
-      this.step(Math.exp(-event.deltaY * 0.0018), { x: event.clientX, y: event.clientY });
-    }, { passive: false });
+    this.host.addEventListener(
+      "wheel",
+      (event) => {
+        if (event.target.closest(".panel")) return;
+        event.preventDefault();
+        this.step(Math.exp(-event.deltaY * 0.0018), { x: event.clientX, y: event.clientY });
+      },
+      { passive: false },
+    );
   }
 }

@@ -340,6 +340,11 @@ def test_a_decision_that_was_undone_is_no_first_look(brand: Brand, version: Prom
 
 # -- a real browser ------------------------------------------------------------------------------------------------
 
+LETTERS = """(selector) => [...document.querySelectorAll('.ink')].map((ink) => {
+    const style = getComputedStyle(ink.querySelector(selector));
+    return [style.fontFamily, style.fontSize, style.lineHeight, style.fontWeight, style.padding];
+})"""
+
 
 @pytest.mark.browser
 @pytest.mark.django_db(transaction=True)
@@ -351,6 +356,8 @@ def test_a_designer_types_is_offered_names_and_sees_what_it_becomes(
     browser_context.add_cookies([{"name": "sessionid", "value": cookie, "url": live_server.url}])
     browser_page.goto(f"{live_server.url}/brands/{brand.slug}/prompts/studio/")
     text = browser_page.locator("#id_text")
+    # The marks lie over the same letters only if both are set alike.
+    assert browser_page.evaluate(LETTERS, ".ink-marks") == browser_page.evaluate(LETTERS, "textarea")
     text.fill("A {na")
     text.press("End")
     text.press("m")

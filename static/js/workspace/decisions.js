@@ -2,11 +2,27 @@
 
 import { at, post, Refused } from "../posts.js";
 import { dismiss, toast } from "../toast.js";
-import { $, current, state, openCards, prepared, REASONS, root, SAID, URLS, versionOf, view } from "./state.js";
-import { advance, closeReasons, drawStrip, drawVerbs, go, loadMore, sidebars, setSidebar, sheet, show, signIn, viewer } from "./stage.js";
+import { $, current, state, openCards, prepared, REASONS, SAID, URLS, versionOf, view } from "./state.js";
+import {
+  advance,
+  closeReasons,
+  drawStrip,
+  drawVerbs,
+  go,
+  loadMore,
+  sidebars,
+  setSidebar,
+  sheet,
+  show,
+  signIn,
+  viewer,
+} from "./stage.js";
 
 const history = []; // what z takes back, newest last; each entry is one keystroke
-const last = { rejected: localStorage.getItem("workspace.reason.rejected"), needs_revision: localStorage.getItem("workspace.reason.needs_revision") };
+const last = {
+  rejected: localStorage.getItem("workspace.reason.rejected"),
+  needs_revision: localStorage.getItem("workspace.reason.needs_revision"),
+};
 const undoAction = () => ({ label: "Undo", key: "z", run: undo });
 
 export function targets() {
@@ -19,7 +35,11 @@ export function targets() {
 export function ready(chosen) {
   if (!chosen.length) {
     const card = current();
-    if (card?.decision) toast(`${card.sku} is ${(SAID[card.decision] || "decided").toLowerCase()} already. Undo it first.`, { key: "ready", action: undoAction() });
+    if (card?.decision)
+      toast(`${card.sku} is ${(SAID[card.decision] || "decided").toLowerCase()} already. Undo it first.`, {
+        key: "ready",
+        action: undoAction(),
+      });
     return false;
   }
   const isPainted = view() === "sheet" ? chosen.every((card) => sheet.isPainted(card)) : viewer.isPainted;
@@ -32,11 +52,17 @@ export function approve() {
   if (!ready(chosen)) return;
   const unanswered = chosen.filter((card) => card.ask.some((item) => !card.answers[item.code]));
   if (unanswered.length) {
-    if (view() === "sheet") { openAnswers(chosen); return; }
+    if (view() === "sheet") {
+      openAnswers(chosen);
+      return;
+    }
     setSidebar(true);
     const open = chosen[0].ask.filter((item) => !chosen[0].answers[item.code]);
     $("sidebar-body").querySelector(`[data-item="${open[0].code}"]`)?.scrollIntoView({ block: "center" });
-    const digits = chosen[0].ask.map((item, place) => (open.includes(item) ? place + 1 : 0)).filter(Boolean).join(", ");
+    const digits = chosen[0].ask
+      .map((item, place) => (open.includes(item) ? place + 1 : 0))
+      .filter(Boolean)
+      .join(", ");
     toast(`Answer first: ${open[0].sentence} (key ${digits})`, { key: "ready" });
     return;
   }
@@ -65,23 +91,29 @@ function openAnswers(chosen) {
   state.asking = "answers";
   $("reasons").hidden = true;
   $("answers").hidden = false;
-  $("answers").querySelector("h2").textContent = chosen.length === 1
-    ? `Approve ${chosen[0].sku}: answer first` : `Approve ${chosen.length} images: answer once for all of them`;
+  $("answers").querySelector("h2").textContent =
+    chosen.length === 1
+      ? `Approve ${chosen[0].sku}: answer first`
+      : `Approve ${chosen.length} images: answer once for all of them`;
   drawAnswers();
 }
 
 function drawAnswers() {
-  $("answers").querySelector(".reason-list").replaceChildren(...asked.map((item, place) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.dataset.answer = place;
-    const cap = document.createElement("kbd");
-    cap.textContent = place + 1;
-    const value = document.createElement("b");
-    value.textContent = item.value || "not answered";
-    button.append(cap, item.sentence, value);
-    return button;
-  }));
+  $("answers")
+    .querySelector(".reason-list")
+    .replaceChildren(
+      ...asked.map((item, place) => {
+        const button = document.createElement("button");
+        button.type = "button";
+        button.dataset.answer = place;
+        const cap = document.createElement("kbd");
+        cap.textContent = place + 1;
+        const value = document.createElement("b");
+        value.textContent = item.value || "not answered";
+        button.append(cap, item.sentence, value);
+        return button;
+      }),
+    );
 }
 
 export function turnAnswer(place) {
@@ -95,8 +127,14 @@ export function turnAnswer(place) {
 export function approveWithAnswers() {
   const open = asked.find((item) => !item.value);
   const refused = asked.find((item) => item.value === "no");
-  if (open) { toast(`Answer first: ${open.sentence} (key ${asked.indexOf(open) + 1})`, { key: "ready" }); return; }
-  if (refused) { toast(`Answered no, so these images cannot be approved: ${refused.sentence}`, { key: "ready" }); return; }
+  if (open) {
+    toast(`Answer first: ${open.sentence} (key ${asked.indexOf(open) + 1})`, { key: "ready" });
+    return;
+  }
+  if (refused) {
+    toast(`Answered no, so these images cannot be approved: ${refused.sentence}`, { key: "ready" });
+    return;
+  }
   for (const item of asked) for (const card of item.cards) card.answers[item.code] = item.value;
   closeReasons();
   approve();
@@ -104,15 +142,29 @@ export function approveWithAnswers() {
 
 export function decide(card, decision, url, body) {
   const version = versionOf(card);
-  const note = view() === "focus" && card === current() ? $("sidebar-body").querySelector("[name=note]")?.value || "" : "";
-  const entry = { task: card.id, sku: card.sku, strip: version.strip, disclaimer: version.disclaimer, decision, id: null };
+  const note =
+    view() === "focus" && card === current() ? $("sidebar-body").querySelector("[name=note]")?.value || "" : "";
+  const entry = {
+    task: card.id,
+    sku: card.sku,
+    strip: version.strip,
+    disclaimer: version.disclaimer,
+    decision,
+    id: null,
+  };
   card.decision = decision;
   card.entry = entry;
   state.past.push(entry);
   entry.send = () => post(at(url, card.id), { version: version.id, seen: version.seen, note, ...body });
   entry.promise = entry.send().then(
-    (said) => { entry.id = said.id ?? null; return entry; },
-    (problem) => { failed(card, entry, problem); return null; },
+    (said) => {
+      entry.id = said.id ?? null;
+      return entry;
+    },
+    (problem) => {
+      failed(card, entry, problem);
+      return null;
+    },
   );
 }
 
@@ -127,7 +179,10 @@ export function after(chosen) {
     sheet.selected.clear();
     drawStrip();
     const next = state.cards.findIndex((card, place) => place >= sheet.at && !card.decision);
-    if (next >= 0) { sheet.at = sheet.anchor = next; sheet.mark(); }
+    if (next >= 0) {
+      sheet.at = sheet.anchor = next;
+      sheet.mark();
+    }
     if (openCards().length <= 6) loadMore(false);
   } else {
     advance();
@@ -144,10 +199,23 @@ export function failed(card, entry, problem) {
   drawVerbs();
   const isRefused = problem instanceof Refused;
   if (isRefused && problem.status === 401) return signIn();
-  const retry = { label: "Try again", run: () => { state.past.splice(state.past.indexOf(entry), 1); go(card.id); } };
+  const retry = {
+    label: "Try again",
+    run: () => {
+      state.past.splice(state.past.indexOf(entry), 1);
+      go(card.id);
+    },
+  };
   const look = { label: "Show it", run: () => location.assign(`?task=${card.id}`) };
-  const words = isRefused ? `${card.sku}: ${problem.message}` : `${card.sku} was not saved: the server cannot be reached.`;
-  toast(words, { tone: "bad", seconds: 30, key: `failed-${card.id}`, action: isRefused && [409, 412].includes(problem.status) ? look : retry });
+  const words = isRefused
+    ? `${card.sku}: ${problem.message}`
+    : `${card.sku} was not saved: the server cannot be reached.`;
+  toast(words, {
+    tone: "bad",
+    seconds: 30,
+    key: `failed-${card.id}`,
+    action: isRefused && [409, 412].includes(problem.status) ? look : retry,
+  });
   return null;
 }
 
@@ -163,7 +231,10 @@ export async function undo() {
     await entry.promise;
     const card = state.cards.find((one) => one.id === entry.task);
     if (entry.decision === "skipped") {
-      if (card) { card.decision = ""; first ??= card; }
+      if (card) {
+        card.decision = "";
+        first ??= card;
+      }
     } else if (entry.id) {
       const fresh = await takeBack(entry, false);
       if (!fresh) continue;
@@ -176,9 +247,13 @@ export async function undo() {
     if (place >= 0) state.past.splice(place, 1);
   }
   if (!first) return null;
-  toast(entries.length === 1 ? `${first.sku} is open again` : `${entries.length} images are open again`, { key: "said", seconds: 4 });
+  toast(entries.length === 1 ? `${first.sku} is open again` : `${entries.length} images are open again`, {
+    key: "said",
+    seconds: 4,
+  });
   state.index = state.cards.indexOf(first);
-  if (view() === "sheet") drawStrip(); else show();
+  if (view() === "sheet") drawStrip();
+  else show();
   return null;
 }
 
@@ -188,9 +263,16 @@ export async function takeBack(entry, withdraws) {
   } catch (problem) {
     const places = problem.body?.withdraws;
     if (problem.status === 409 && places?.length && !withdraws) {
-      toast(`${entry.sku}: ${problem.message}`, { tone: "bad", seconds: 30, action: { label: "Withdraw and undo", run: async () => {
-        if (await takeBack(entry, true)) location.assign(`?task=${entry.task}`);
-      } } });
+      toast(`${entry.sku}: ${problem.message}`, {
+        tone: "bad",
+        seconds: 30,
+        action: {
+          label: "Withdraw and undo",
+          run: async () => {
+            if (await takeBack(entry, true)) location.assign(`?task=${entry.task}`);
+          },
+        },
+      });
     } else {
       toast(`${entry.sku} could not be undone: ${problem.message}`, { tone: "bad", seconds: 20 });
     }
@@ -215,9 +297,12 @@ export function openReasons(decision) {
   state.asking = decision;
   const panel = $("reasons");
   panel.hidden = false;
-  panel.querySelector("h2").textContent = decision === "rejected"
-    ? chosen.length === 1 ? `Reject ${chosen[0].sku}: why?` : `Reject ${chosen.length} images: why?`
-    : `Send ${chosen[0].sku} back: why?`;
+  panel.querySelector("h2").textContent =
+    decision === "rejected"
+      ? chosen.length === 1
+        ? `Reject ${chosen[0].sku}: why?`
+        : `Reject ${chosen.length} images: why?`
+      : `Send ${chosen[0].sku} back: why?`;
   panel.querySelector("[name=words]").value = "";
   for (const choice of panel.querySelectorAll("[data-reason]")) {
     choice.classList.toggle("is-last", choice.dataset.reason === last[decision]);
@@ -245,7 +330,8 @@ export function because(code, words = "") {
   localStorage.setItem(`workspace.reason.${decision}`, code);
   closeReasons();
   if (decision === "needs_revision") return sendBack(code, words);
-  for (const card of chosen) decide(card, "rejected", URLS.reject, words ? { reason: code, note: words } : { reason: code });
+  for (const card of chosen)
+    decide(card, "rejected", URLS.reject, words ? { reason: code, note: words } : { reason: code });
   after(chosen);
 }
 
@@ -259,7 +345,9 @@ export function sendBack(reason, words = "") {
   for (const field of form.querySelectorAll("[data-control]")) {
     if (field.dataset.kind === "seed") seed = field;
     if (field.value === field.dataset.was) continue;
-    controls[field.dataset.control] = ["number", "seed"].includes(field.dataset.kind) ? Number(field.value) : field.value;
+    controls[field.dataset.control] = ["number", "seed"].includes(field.dataset.kind)
+      ? Number(field.value)
+      : field.value;
   }
   const retouch = form.elements.retouch.checked;
   const note = words || form.elements.words.value;

@@ -15,7 +15,12 @@ let isLoadingMore = false;
 let emptyUntil = 0; // nothing was left a moment ago
 
 export const viewer = new Viewer($("panes"), { onZoom: showZoom });
-export const sheet = new Sheet($("sheet"), { open: (id) => { setView("focus"); go(id); } });
+export const sheet = new Sheet($("sheet"), {
+  open: (id) => {
+    setView("focus");
+    go(id);
+  },
+});
 
 export async function show() {
   const card = current();
@@ -38,7 +43,9 @@ export async function show() {
 
 export function drawStrip() {
   const card = current();
-  const next = [...state.cards.slice(state.index + 1), ...state.cards.slice(0, state.index)].filter((one) => !one.decision);
+  const next = [...state.cards.slice(state.index + 1), ...state.cards.slice(0, state.index)].filter(
+    (one) => !one.decision,
+  );
   strip.draw($("films"), { past: state.past.filter((one) => one.task !== card?.id), current: card, next, go });
   const left = state.waiting - state.cards.filter((one) => one.decision && one.decision !== "skipped").length;
   $("left").textContent = left > 0 ? `${left} left` : "";
@@ -50,7 +57,10 @@ export function drawVerbs() {
   for (const bar of document.querySelectorAll(".verbs")) {
     bar.classList.toggle("is-decided", Boolean(card?.decision));
     bar.querySelector(".decision-said").textContent = card?.decision
-      ? card.decision === "failed" ? `Not saved: ${card.failure}` : `${SAID[card.decision] || card.decision}. ` : "";
+      ? card.decision === "failed"
+        ? `Not saved: ${card.failure}`
+        : `${SAID[card.decision] || card.decision}. `
+      : "";
   }
 }
 
@@ -60,10 +70,19 @@ export function showZoom(percent, fit) {
 
 export async function sidebarOf(card) {
   if (!sidebars.has(card.id)) {
-    sidebars.set(card.id, fetch(card.sidebar, { credentials: "same-origin" }).then(async (answer) => {
-      if (!answer.ok) throw new Refused(answer.status, { detail: `The details of this image did not load (${answer.status}).` });
-      return answer.text();
-    }).catch((problem) => { sidebars.delete(card.id); throw problem; }));
+    sidebars.set(
+      card.id,
+      fetch(card.sidebar, { credentials: "same-origin" })
+        .then(async (answer) => {
+          if (!answer.ok)
+            throw new Refused(answer.status, { detail: `The details of this image did not load (${answer.status}).` });
+          return answer.text();
+        })
+        .catch((problem) => {
+          sidebars.delete(card.id);
+          throw problem;
+        }),
+    );
   }
   return sidebars.get(card.id);
 }
@@ -77,7 +96,8 @@ export async function showSidebar(card) {
     body.innerHTML = html;
   } catch (problem) {
     if (card !== current()) return;
-    body.innerHTML = '<p class="note bad" role="alert"></p><button class="button" data-do="reload-sidebar">Load it again</button>';
+    body.innerHTML =
+      '<p class="note bad" role="alert"></p><button class="button" data-do="reload-sidebar">Load it again</button>';
     body.querySelector("p").textContent = problem.message;
   }
   body.removeAttribute("aria-busy");
@@ -87,21 +107,26 @@ export async function showSidebar(card) {
 
 export function dressSidebar(card) {
   const body = $("sidebar-body");
-  for (const part of body.querySelectorAll("[data-version]")) part.hidden = Number(part.dataset.version) !== card.chosen;
+  for (const part of body.querySelectorAll("[data-version]"))
+    part.hidden = Number(part.dataset.version) !== card.chosen;
   for (const pick of body.querySelectorAll("[data-candidate]")) {
     pick.setAttribute("aria-pressed", String(Number(pick.dataset.candidate) === card.chosen));
   }
   const own = body.querySelector(`[data-version="${card.chosen}"]`);
-  for (const pick of body.querySelectorAll("[data-file]")) pick.setAttribute("aria-pressed", String(Number(pick.dataset.file) === card.file && own?.contains(pick)));
+  for (const pick of body.querySelectorAll("[data-file]"))
+    pick.setAttribute("aria-pressed", String(Number(pick.dataset.file) === card.file && own?.contains(pick)));
   for (const item of body.querySelectorAll("[data-item]")) {
     const answer = card.answers[item.dataset.item] || "";
-    for (const choice of item.querySelectorAll("button")) choice.setAttribute("aria-pressed", String(choice.value === answer));
+    for (const choice of item.querySelectorAll("button"))
+      choice.setAttribute("aria-pressed", String(choice.value === answer));
   }
 }
 
 // Fetches the next three images and their asset_details, so that they are there before they are asked for.
 export function warm() {
-  const next = [...state.cards.slice(state.index + 1), ...state.cards.slice(0, state.index)].filter((one) => !one.decision).slice(0, 3);
+  const next = [...state.cards.slice(state.index + 1), ...state.cards.slice(0, state.index)]
+    .filter((one) => !one.decision)
+    .slice(0, 3);
   for (const card of next) {
     if (warmed.has(card.id)) continue;
     warmed.add(card.id);
@@ -119,12 +144,14 @@ export async function loadMore(isAsked = true) {
   isLoadingMore = true;
   try {
     const said = await post(URLS.more, { known: state.cards.map((card) => card.id) });
-    state.waiting = said.waiting + state.cards.filter((one) => one.decision && !["skipped", "failed"].includes(one.decision)).length;
+    state.waiting =
+      said.waiting + state.cards.filter((one) => one.decision && !["skipped", "failed"].includes(one.decision)).length;
     const fresh = said.cards.map(prepared);
     if (!fresh.length) emptyUntil = Date.now() + 30000;
     state.cards.push(...fresh);
     if (fresh.length) {
-      if (!current() || current().decision) advance(); else drawStrip();
+      if (!current() || current().decision) advance();
+      else drawStrip();
     }
   } catch (problem) {
     if (problem instanceof Refused && problem.status === 401) signIn();
@@ -134,7 +161,9 @@ export async function loadMore(isAsked = true) {
 }
 
 export function showDone() {
-  const decided = state.cards.filter((card) => card.decision && card.decision !== "skipped" && card.decision !== "failed").length;
+  const decided = state.cards.filter(
+    (card) => card.decision && card.decision !== "skipped" && card.decision !== "failed",
+  ).length;
   $("done-words").textContent = decided
     ? `You decided ${decided} ${decided === 1 ? "image" : "images"} in this sitting.`
     : state.waiting > 0
@@ -151,11 +180,16 @@ export function go(id) {
 
 export function move(by) {
   const next = Math.max(0, Math.min(state.cards.length - 1, state.index + by));
-  if (next !== state.index) { state.index = next; show(); }
+  if (next !== state.index) {
+    state.index = next;
+    show();
+  }
 }
 
 export function advance() {
-  const order = [...state.cards.keys()].slice(state.index + 1).concat([...state.cards.keys()].slice(0, state.index + 1));
+  const order = [...state.cards.keys()]
+    .slice(state.index + 1)
+    .concat([...state.cards.keys()].slice(0, state.index + 1));
   const next = order.find((place) => !state.cards[place].decision);
   state.index = next ?? state.cards.length;
   show();
@@ -181,17 +215,34 @@ export function answer(code, value = "") {
 export function compare() {
   const card = current();
   if (!card) return;
-  if (viewer.other && root.dataset.beside === "compare") { root.dataset.beside = ""; viewer.beside(null); return; }
-  const others = [...card.versions.filter((one) => one.id !== card.chosen).map((one) => imageOf(card, one)), ...card.earlier.map((one) => ({ ...one, marks: [] }))];
-  if (!others.length) { toast("Nothing to compare with: one candidate, first round.", { key: "ready", seconds: 4 }); return; }
+  if (viewer.other && root.dataset.beside === "compare") {
+    root.dataset.beside = "";
+    viewer.beside(null);
+    return;
+  }
+  const others = [
+    ...card.versions.filter((one) => one.id !== card.chosen).map((one) => imageOf(card, one)),
+    ...card.earlier.map((one) => ({ ...one, marks: [] })),
+  ];
+  if (!others.length) {
+    toast("Nothing to compare with: one candidate, first round.", { key: "ready", seconds: 4 });
+    return;
+  }
   root.dataset.beside = "compare";
   viewer.beside(others[0]);
 }
 
 export function reference() {
   const card = current();
-  if (viewer.other && root.dataset.beside === "reference") { root.dataset.beside = ""; viewer.beside(null); return; }
-  if (!card?.photo) { toast("This subject has no reference photo.", { key: "ready", seconds: 4 }); return; }
+  if (viewer.other && root.dataset.beside === "reference") {
+    root.dataset.beside = "";
+    viewer.beside(null);
+    return;
+  }
+  if (!card?.photo) {
+    toast("This subject has no reference photo.", { key: "ready", seconds: 4 });
+    return;
+  }
   root.dataset.beside = "reference";
   viewer.beside({ ...card.photo, label: "Reference photo", marks: [] });
 }
@@ -210,8 +261,14 @@ export function setView(name) {
   closeReasons();
   $("sheet").hidden = name !== "sheet";
   $("booth").hidden = name === "sheet";
-  if (name === "sheet") { sheet.draw(state.cards, current()?.id); sheet.host.focus(); }
-  else { sheet.selected.clear(); $("selection").textContent = ""; viewer.draw(); }
+  if (name === "sheet") {
+    sheet.draw(state.cards, current()?.id);
+    sheet.host.focus();
+  } else {
+    sheet.selected.clear();
+    $("selection").textContent = "";
+    viewer.draw();
+  }
 }
 
 export function setSidebar(isOpen) {
@@ -230,7 +287,10 @@ export function back() {
   if (state.asking) return closeReasons();
   if (view() === "sheet" && sheet.selected.size) return sheet.clear();
   if (!$("context").hidden) return inContext();
-  if (viewer.other) { root.dataset.beside = ""; return viewer.beside(null); }
+  if (viewer.other) {
+    root.dataset.beside = "";
+    return viewer.beside(null);
+  }
   if (!viewer.isFit && view() === "focus") return viewer.zoomTo(0);
   if (view() === "focus") return setView("sheet");
   return $("leave").requestSubmit();
@@ -250,7 +310,12 @@ export function closeReasons() {
 
 export function signIn() {
   toast("Your session has ended. Sign in again; what you decided until now is kept.", {
-    tone: "bad", seconds: 120, key: "signed-out",
-    action: { label: "Sign in", run: () => location.assign(`${URLS.login}?next=${encodeURIComponent(location.pathname)}`) },
+    tone: "bad",
+    seconds: 120,
+    key: "signed-out",
+    action: {
+      label: "Sign in",
+      run: () => location.assign(`${URLS.login}?next=${encodeURIComponent(location.pathname)}`),
+    },
   });
 }

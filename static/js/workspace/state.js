@@ -21,7 +21,10 @@ export const state = {
   asking: null, // the decision whose reasons are open
   lastTouch: Date.now(),
 };
-state.index = Math.max(0, state.cards.findIndex((card) => card.id === given.first));
+state.index = Math.max(
+  0,
+  state.cards.findIndex((card) => card.id === given.first),
+);
 
 export const current = () => state.cards[state.index] || null;
 export const versionOf = (card) => card.versions.find((one) => one.id === card.chosen) || card.versions[0];
@@ -30,6 +33,14 @@ export const view = () => root.dataset.view;
 
 export function imageOf(card, version = versionOf(card)) {
   const file = version.files[card.file] || version.files[0];
-  return { src: file.src, width: file.width, height: file.height, under: version.strip, marks: version.marks,
-    alt: `${card.sku} ${card.name}`, label: `Candidate ${version.candidate}`, disclaimer: version.disclaimer };
+  return {
+    src: file.src,
+    width: file.width,
+    height: file.height,
+    under: version.strip,
+    marks: version.marks,
+    alt: `${card.sku} ${card.name}`,
+    label: `Candidate ${version.candidate}`,
+    disclaimer: version.disclaimer,
+  };
 }
