@@ -57,7 +57,7 @@ def ensure_run(settings: RunSettings) -> tuple[Run, bool]:
     if run.state == RunState.PAUSED:
         run = runs.resume(run_id=run.pk, by=settings.by)
     if run.jobs.filter(status=JobState.FAILED).exists():
-        retries.retry_failed(run_id=run.pk, by=settings.by)
+        retries.retry(run_id=run.pk, by=settings.by)
     return run, is_new
 
 

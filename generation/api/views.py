@@ -147,7 +147,7 @@ class RunViewSet(BrandRowsViewSet[Run]):
     @extend_schema(request=None, responses=serializers.RunDetailSerializer)
     @action(detail=True, methods=["post"], url_path="retry-failed")
     def retry_failed(self, request: Request, pk: str) -> Response:
-        retries.retry_failed(run_id=self.get_object().pk, by=get_caller(request))
+        retries.retry(run_id=self.get_object().pk, by=get_caller(request))
         return self._changed()
 
     @extend_schema(request=None, responses=serializers.RunDetailSerializer)

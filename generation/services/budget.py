@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from django.db import connection
+from django.utils.translation import gettext as _
 
 from campaigns.models import Campaign
 from core.errors import Conflict
@@ -19,6 +19,8 @@ from generation import events
 from generation.choices import LedgerKind
 from generation.models import LedgerEntry, Run
 from generation.selectors import budgets
+from generation.services import sql
+from generation.services.images import assets
 
 _TO_COVER = """
 SELECT coalesce(sum(f.quoted_cost), 0)
@@ -27,53 +29,52 @@ WHERE j.run_id = %s AND j.status = ANY(%s) AND j.hold_reason <> 'not_released' A
     SELECT 1 FROM generation_master m WHERE m.brand_id = f.brand_id AND m.fingerprint = f.fingerprint
 )
 """
-UNDECIDED = ["queued", "running", "waiting", "held"]
 WARN_AT_PERCENT = (80, 100)
 
 
-def reserve_for_run(*, run: Run, campaign: Campaign) -> Decimal:
+def reserve_for_run(run: Run) -> Decimal:
     """Reserve the cost of the run's undecided jobs, minus its outstanding money; returns the amount.
 
     Jobs whose master exists cost nothing. Raises Conflict if the campaign's budget, or the brand's for this month, does
     not suffice. If the brand has a budget, its row is locked from here on, so that its campaigns take turns.
     """
+    campaign = run.campaign
     needed = max(_to_cover(run.pk) - _outstanding(run), Decimal(0))
     before = budgets.status(campaign)
-    left = before.left
-    if left is not None and needed > left:
-        currency = campaign.brand.currency
-        raise Conflict(
-            f"This run needs {needed:.2f} {currency}; {max(left, Decimal(0)):.2f} {currency} of the campaign's budget "
-            f"of {campaign.budget:.2f} {currency} is left.",
-            needed=str(needed),
-            left=str(left),
-            budget="campaign",
-        )
+    message = _(
+        "This run needs %(needed)s %(currency)s; %(left)s %(currency)s of the campaign's budget of %(budget)s "
+        "%(currency)s is left."
+    )
+    shown = {"budget": f"{campaign.budget or 0:.2f}", "currency": campaign.brand.currency}
+    _ensure_covered(needed, before.left, message, shown, budget="campaign")
     if needed:
         _require_brand_budget(campaign, needed)
         LedgerEntry.objects.create(campaign=campaign, run=run, kind=LedgerKind.RESERVE, amount=needed)
-        _publish_passed_marks(run, campaign, before, needed)
+        _publish_passed_marks(run, before, needed)
     return needed
 
 
 def _require_brand_budget(campaign: Campaign, amount: Decimal) -> None:
     """Raise Conflict if the rest of the brand's budget for this month does not cover `amount`."""
-    brand = Brand.objects.get(pk=campaign.brand_id)
-    if brand.monthly_budget is None:
+    with_budget = Brand.objects.exclude(monthly_budget=None).select_for_update(of=("self",))
+    brand = with_budget.filter(pk=campaign.brand_id).first()
+    if brand is None:
         return
-    brand = Brand.objects.select_for_update(of=("self",)).get(pk=brand.pk)
-    left = budgets.month_status(brand).left
-    if left is not None and amount > left:
-        raise Conflict(
-            f"This run needs {amount:.2f} {brand.currency}; {max(left, Decimal(0)):.2f} {brand.currency} of the "
-            f"{brand.monthly_budget:.2f} {brand.currency} that {brand.name} may spend this month is left.",
-            needed=str(amount),
-            left=str(left),
-            budget="brand",
-        )
+    message = _(
+        "This run needs %(needed)s %(currency)s; %(left)s %(currency)s of the %(budget)s %(currency)s that %(brand)s "
+        "may spend this month is left."
+    )
+    shown = {"budget": f"{brand.monthly_budget:.2f}", "brand": brand.name, "currency": brand.currency}
+    _ensure_covered(amount, budgets.month_status(brand).left, message, shown, budget="brand")
 
 
-def _publish_passed_marks(run: Run, campaign: Campaign, before: budgets.BudgetStatus, amount: Decimal) -> None:
+def _ensure_covered(needed: Decimal, left: Decimal | None, message: str, shown: dict[str, str], *, budget: str) -> None:
+    if left is not None and needed > left:
+        amounts = {"needed": f"{needed:.2f}", "left": f"{max(left, Decimal(0)):.2f}"}
+        raise Conflict(message % {**shown, **amounts}, needed=str(needed), left=str(left), budget=budget)
+
+
+def _publish_passed_marks(run: Run, before: budgets.BudgetStatus, amount: Decimal) -> None:
     """Publish an event if this reservation takes the campaign past a percentage of WARN_AT_PERCENT of its budget."""
     if not before.budget:
         return
@@ -81,17 +82,15 @@ def _publish_passed_marks(run: Run, campaign: Campaign, before: budgets.BudgetSt
     passed = [mark for mark in WARN_AT_PERCENT if old * 100 < mark * before.budget <= new * 100]
     if passed:
         payload = {"percent": max(passed), "committed": str(new), "budget": str(before.budget), "run": run.pk}
-        publish(
-            events.BudgetReached(brand_id=campaign.brand_id, object_id=campaign.pk, payload=payload), label="system"
-        )
+        publish(events.BudgetReached(brand_id=run.campaign.brand_id, object_id=run.campaign_id, payload=payload))
 
 
-def release_unneeded(*, run: Run, campaign: Campaign) -> Decimal:
+def release_unneeded(run: Run) -> Decimal:
     """Release the outstanding money that the run's undecided jobs do not need; returns the amount."""
     spare = _outstanding(run) - _to_cover(run.pk)
     if spare <= 0:
         return Decimal(0)
-    LedgerEntry.objects.create(campaign=campaign, run=run, kind=LedgerKind.RELEASE, amount=spare)
+    LedgerEntry.objects.create(campaign=run.campaign, run=run, kind=LedgerKind.RELEASE, amount=spare)
     return spare
 
 
@@ -101,7 +100,5 @@ def _outstanding(run: Run) -> Decimal:
 
 
 def _to_cover(run_id: int) -> Decimal:
-    with connection.cursor() as cursor:
-        cursor.execute(_TO_COVER, [run_id, UNDECIDED])
-        amount: Decimal = cursor.fetchone()[0]
-        return amount
+    [(amount,)] = sql.fetch(_TO_COVER, [run_id, [state.value for state in assets.UNDECIDED]])
+    return Decimal(amount)

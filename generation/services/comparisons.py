@@ -1,8 +1,4 @@
-"""Comparisons: runs that belong together.
-
-These are pairs of runs with two prompt versions (A/B), and blind contact sheets of endpoints or versions that people
-vote on.
-"""
+"""Comparisons: pairs of runs with two prompt versions (A/B), and blind contact sheets that people vote on."""
 
 from __future__ import annotations
 
@@ -12,11 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from django.db import transaction
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from campaigns import prompts
 from campaigns.choices import SeedStrategy
 from campaigns.models import PromptVersion
-from campaigns.services import campaigns, studios
+from campaigns.services import studios
 from core import clock
 from core.access import Action, require
 from core.errors import Conflict, Invalid, NotFound, Problem
@@ -26,9 +24,8 @@ from generation import events
 from generation.axes import SEED_AXIS, WORDS_AXIS
 from generation.choices import AssetState, RunShape, Stage
 from generation.models import Asset, Comparison, ComparisonColumn, ComparisonVote, Endpoint, Run
-from generation.services import runs
-from generation.services.planning import plan_requests, plans
-from generation.services.planning.drafts import Drafter
+from generation.services import runs, tryouts
+from generation.services.planning import drafts, plan_requests, plans
 from generation.services.planning.plan_requests import PlanArguments
 
 TEMPLATE = "ab"
@@ -44,17 +41,17 @@ MAX_PROMPT_LENGTH: Final = 400
 def plan_pair(arguments: PlanArguments, *, other: PromptVersion, name: str = "") -> tuple[Run, Run]:
     """Plan a run of the given version and an equal run of `other`, both or neither; the second is a clone of the first.
 
-    Equal seeds make the prompt the only difference. Raises what planning raises, and Invalid for two equal versions, a
-    list, or a stage whose images are delivered.
+    Equal seeds make the prompt the only difference. Raises what planning does, and Invalid for what is no pair.
     """
     first = arguments.prompt_version
     if first.pk == other.pk:
-        raise Invalid("Choose two versions.", [Problem("prompt_version_b", f"{other} cannot be compared with itself.")])
+        message = _("%(version)s cannot be compared with itself.") % {"version": other}
+        raise Invalid(_("Choose two versions."), [Problem("prompt_version_b", message)])
     if arguments.stage not in STAGES:
-        problem = Problem("stage", "Choose sandbox or pilot.", arguments.stage)
-        raise Invalid("An A/B is a sandbox or a pilot.", [problem])
+        problem = Problem("stage", _("Choose sandbox or pilot."), arguments.stage)
+        raise Invalid(_("An A/B is a sandbox or a pilot."), [problem])
     if arguments.shape != RunShape.MATRIX:
-        raise Invalid("An A/B takes products, not a list.", [Problem("shape", "Choose products.")])
+        raise Invalid(_("An A/B takes products, not a list."), [Problem("shape", _("Choose products."))])
     first_run = plans.plan(side_of_pair(first, other, arguments), name=_name(name, first), job_template=TEMPLATE)
     second_run = plans.plan(
         side_of_pair(other, first, arguments), name=_name(name, other), job_template=TEMPLATE, cloned_from=first_run
@@ -64,14 +61,14 @@ def plan_pair(arguments: PlanArguments, *, other: PromptVersion, name: str = "")
 
 def side_of_pair(version: PromptVersion, other: PromptVersion, arguments: PlanArguments) -> PlanArguments:
     """Return the request for one of the two runs: with the pair's axes, and one common seed if theirs would differ."""
-    axes = dict(arguments.prompt_version.axes if arguments.axes is None else arguments.axes)
+    axes = arguments.used_axes
     heeds_seeds = SEED_AXIS in plan_requests.open_engine(arguments.endpoint).capabilities().obeys
     if heeds_seeds and SEED_AXIS not in axes and not _seeds_are_equal(version, other):
         axes[SEED_AXIS] = [min(version.seed, other.seed) % (prompts.MAX_SEED + 1)]
     side = replace(arguments, prompt_version=version, axes=axes, all_or_nothing=True)
     if arguments.sample:
         # One sample for both: which products are ready may differ between the two versions.
-        subject_ids = Drafter(plan_requests.load(arguments)).subject_ids()
+        subject_ids = drafts.Drafter(plan_requests.load(arguments)).subject_ids()
         return replace(side, subjects=subject_ids, sample=None)
     return side
 
@@ -88,20 +85,18 @@ def _name(name: str, version: PromptVersion) -> str:
     return f"{name or 'A/B'}: {version.template.name} v{version.number}"[:160]
 
 
-# -- a blind contact sheet -----------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Side:
-    """One column of a new sheet: an endpoint and its parameters, with a prompt version or without one for free
-    prompts."""
+    """One column of a new sheet: an endpoint and its parameters, with a prompt version unless for free prompts."""
 
     endpoint: Endpoint
     version: PromptVersion | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{self.version} on {self.endpoint}" if self.version else self.endpoint.name
+        if self.version is None:
+            return self.endpoint.name
+        return _("%(version)s on %(endpoint)s") % {"version": self.version, "endpoint": self.endpoint}
 
 
 @transaction.atomic
@@ -119,36 +114,28 @@ def start(
 ) -> Comparison:
     """Make every row on every side with the same seeds, and open the vote.
 
-    subjects: the id of each row's product, for sides with versions; words: free prompts, for sides without. A product
-    takes the variant of its row, as in a try-out. All sides are made or none: Invalid says which side cannot make it,
-    and why.
+    subjects: the id of each row's product, for sides with versions; it takes the variant of its row, as in a try-out.
+    words: free prompts, for sides without. Raises Invalid, which says which side cannot be made and why.
     """
     require(by, Action.RUN_SANDBOX, brand)
     _check(name, sides, subjects, words)
     base = secrets.randbelow(prompts.MAX_SEED - MAX_ROWS) if seed is None else seed
     count = len(subjects or words)
     comparison: Comparison = Comparison.objects.create(brand=brand, name=name.strip(), row_count=count, created_by=by)
-    sandbox = campaigns.get_or_create_sandbox(brand=brand, by=by)
     planned = []
     for position, side in enumerate(sides):
-        version, rows = _free(brand, side, words, by) if words else _of_products(side, subjects)
-        arguments = PlanArguments(
-            campaign=sandbox,
-            prompt_version=version,
-            endpoint=side.endpoint,
-            stage=Stage.SANDBOX,
-            by=by,
-            shape=RunShape.LIST,
-            rows=_with_size_and_seeds(rows, side.endpoint, width, height, base),
-            all_or_nothing=True,
-        )
-        run = _plan_column(side, name, arguments)
+        if side.version is None:
+            version, rows = _free(brand, side, words, by)
+        else:
+            version, rows = side.version, tryouts.list_rows(side.version, subjects)
+        rows = _with_size_and_seeds(rows, side.endpoint, width, height, base)
+        run = _plan_column(side, name, version, rows, brand, by)
         ComparisonColumn.objects.create(comparison=comparison, position=position, run=run)
         planned.append(run)
     for run in planned:
         runs.release(run_id=run.pk, by=by, reuse_rejected=True)
     payload = {"name": comparison.name, "rows": count, "runs": [run.pk for run in planned]}
-    publish(events.ComparisonStarted(brand_id=brand.pk, object_id=comparison.pk, payload=payload), by=by)
+    _publish(events.ComparisonStarted, comparison, payload, by)
     return comparison
 
 
@@ -161,26 +148,22 @@ def vote(*, comparison_id: int, row: int, column_id: int | None, by: User) -> Co
     """
     comparison = _lock_comparison(comparison_id, by)
     if not 0 <= row < comparison.row_count:
-        raise NotFound(f"{comparison.name} has no row {row + 1}.")
-    columns = list(comparison.columns.values_list("pk", "run_id"))
-    assets = dict(
-        Asset.objects.filter(cell__run__in=[run for _, run in columns], cell__position=row).values_list(
-            "cell__run_id", "state"
-        )
-    )
-    if any(assets.get(run) == AssetState.MAKING for _, run in columns):
-        raise Conflict("An image of this row is still being made; vote when all of them are there.")
+        raise NotFound(_("%(comparison)s has no row %(row)d.") % {"comparison": comparison.name, "row": row + 1})
+    run_ids = dict(comparison.columns.values_list("pk", "run_id"))
+    images = Asset.objects.filter(cell__run__in=run_ids.values(), cell__position=row)
+    states = dict(images.values_list("cell__run_id", "state"))
+    if AssetState.MAKING in states.values():
+        raise Conflict(_("An image of this row is still being made; vote when all of them are there."))
     if column_id is not None:
-        run_id = next((run for pk, run in columns if pk == column_id), None)
-        if run_id is None:
-            raise NotFound(f"{comparison.name} has no such column.")
-        if assets.get(run_id) in (None, AssetState.FAILED, AssetState.SUPERSEDED):
-            message = "There is no image under this letter to vote for."
+        if column_id not in run_ids:
+            raise NotFound(_("%(comparison)s has no such column.") % {"comparison": comparison.name})
+        if states.get(run_ids[column_id]) in (None, AssetState.FAILED, AssetState.SUPERSEDED):
+            message = _("There is no image under this letter to vote for.")
             raise Invalid(message, [Problem("letter", message)])
     earlier_vote = ComparisonVote.objects.filter(comparison=comparison, row=row, voter=by).first()
     if earlier_vote is not None and earlier_vote.revealed_at is not None:
-        raise Conflict("You have seen which is which in this row, so your vote cannot be changed.")
-    cast, _ = ComparisonVote.objects.update_or_create(
+        raise Conflict(_("You have seen which is which in this row, so your vote cannot be changed."))
+    cast, _is_new = ComparisonVote.objects.update_or_create(
         comparison=comparison, row=row, voter=by, defaults={"column_id": column_id}
     )
     payload = {"row": row, "column": column_id, "instead_of": earlier_vote.column_id if earlier_vote else None}
@@ -190,15 +173,12 @@ def vote(*, comparison_id: int, row: int, column_id: int | None, by: User) -> Co
 
 @transaction.atomic
 def reveal(*, comparison_id: int, by: User) -> int:
-    """Reveal the columns of the rows that the person has voted on; these votes can no longer be changed.
-
-    Returns how many rows were newly revealed. Raises NotFound, and Conflict without a vote.
-    """
+    """Reveal rows that the person voted on, for good; returns how many. Raises NotFound, Conflict without votes."""
     comparison = _lock_comparison(comparison_id, by)
     own_votes = ComparisonVote.objects.filter(comparison=comparison, voter=by)
     opened = own_votes.filter(revealed_at=None).update(revealed_at=clock.now())
     if not opened and not own_votes.exists():
-        raise Conflict("Vote on a row first; then you are told which endpoint made which of its images.")
+        raise Conflict(_("Vote on a row first; then you are told which endpoint made which of its images."))
     if opened:
         _publish(events.ComparisonRevealed, comparison, {"rows": opened}, by)
     return opened
@@ -207,21 +187,26 @@ def reveal(*, comparison_id: int, by: User) -> int:
 def _check(name: str, sides: Sequence[Side], subjects: Sequence[int], words: Sequence[str]) -> None:
     problems = []
     if not 0 < len(name.strip()) <= 160:
-        problems.append(Problem("name", "Give it a name of at most 160 characters."))
+        problems.append(Problem("name", _("Give it a name of at most 160 characters.")))
     if not MIN_SIDES <= len(sides) <= MAX_SIDES:
-        given = f"{len(sides)} {'was' if len(sides) == 1 else 'were'} given"
-        problems.append(Problem("sides", f"Compare {MIN_SIDES} to {MAX_SIDES} columns; {given}."))
+        message = ngettext(
+            "Compare %(fewest)d to %(most)d columns; %(n)d was given.",
+            "Compare %(fewest)d to %(most)d columns; %(n)d were given.",
+            len(sides),
+        )
+        problems.append(Problem("sides", message % {"fewest": MIN_SIDES, "most": MAX_SIDES, "n": len(sides)}))
     if len({(side.endpoint.pk, side.version.pk if side.version else None) for side in sides}) < len(sides):
-        problems.append(Problem("sides", "The same endpoint and version stand there twice."))
+        problems.append(Problem("sides", _("The same endpoint and version stand there twice.")))
     if bool(subjects) == bool(words) or any(bool(side.version) != bool(subjects) for side in sides):
-        problems.append(Problem("rows", "Give products with prompt versions, or free prompts without."))
+        problems.append(Problem("rows", _("Give products with prompt versions, or free prompts without.")))
     field = "subjects" if subjects else "words"
     if len(subjects or words) > MAX_ROWS:
-        problems.append(Problem(field, f"A sheet has at most {MAX_ROWS} rows."))
+        problems.append(Problem(field, _("A sheet has at most %(n)d rows.") % {"n": MAX_ROWS}))
     if len({prompt.strip() for prompt in words}) < len(words) or len(set(subjects)) < len(subjects):
-        problems.append(Problem(field, "A row stands there twice."))
+        problems.append(Problem(field, _("A row stands there twice.")))
     if any(not 0 < len(prompt.strip()) <= MAX_PROMPT_LENGTH for prompt in words):
-        problems.append(Problem(field, f"A prompt of a sheet has 1 to {MAX_PROMPT_LENGTH} characters."))
+        message = _("A prompt of a sheet has 1 to %(n)d characters.") % {"n": MAX_PROMPT_LENGTH}
+        problems.append(Problem(field, message))
     if problems:
         raise Invalid(problems[0].message, problems)
 
@@ -237,13 +222,6 @@ def _free(brand: Brand, side: Side, words: Sequence[str], by: User) -> tuple[Pro
     return version, [{"subject": studio.subject_id, WORDS_AXIS: prompt.strip()} for prompt in words]
 
 
-def _of_products(side: Side, subjects: Sequence[int]) -> tuple[PromptVersion, list[dict[str, Any]]]:
-    """Return the side's version and its rows: the n-th product gets the n-th variant of the axes."""
-    assert side.version is not None
-    variants = prompts.expand_axes(side.version.axes) or [{}]
-    return side.version, [{"subject": pk, **variants[at % len(variants)]} for at, pk in enumerate(subjects)]
-
-
 def _with_size_and_seeds(
     rows: Sequence[Mapping[str, Any]], endpoint: Endpoint, width: int, height: int, first_seed: int
 ) -> list[dict[str, Any]]:
@@ -256,22 +234,27 @@ def _with_size_and_seeds(
     ]
 
 
-def _plan_column(side: Side, name: str, arguments: PlanArguments) -> Run:
+def _plan_column(
+    side: Side, name: str, version: PromptVersion, rows: list[dict[str, Any]], brand: Brand, by: User
+) -> Run:
     try:
-        return plans.plan(arguments, name=f"Compare: {name}"[:160])
+        return plans.plan_tryout(
+            brand=brand, prompt_version=version, endpoint=side.endpoint, rows=rows, by=by, name=f"Compare: {name}"[:160]
+        )
     except Invalid as refusal:
         sentences = list(dict.fromkeys(problem.message for problem in refusal.problems))[:3]
-        message = f"{side} cannot make it: {' '.join(sentences) or refusal.message}"
+        message = _("%(side)s cannot make it: %(reasons)s")
+        message %= {"side": side, "reasons": " ".join(sentences) or refusal.message}
         raise Invalid(message, [Problem("sides", message)]) from refusal
 
 
 def _lock_comparison(comparison_id: int, by: User) -> Comparison:
-    comparison = Comparison.objects.visible_to(by).select_related("brand").filter(pk=comparison_id).first()
+    rows = Comparison.objects.visible_to(by).select_related("brand").select_for_update(of=("self",))
+    comparison: Comparison | None = rows.filter(pk=comparison_id).first()
     if comparison is None:
-        raise NotFound(f"There is no comparison {comparison_id}.")
+        raise NotFound(_("There is no comparison %(id)s.") % {"id": comparison_id})
     require(by, Action.VIEW, comparison.brand)
-    locked: Comparison = Comparison.objects.select_for_update().get(pk=comparison_id)
-    return locked
+    return comparison
 
 
 def _publish(kind: type[DomainEvent], comparison: Comparison, payload: dict[str, Any], by: User) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Count, Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
-from campaigns.models import Campaign
 from campaigns.services import campaigns
 from core import clock
 from core import events as core_events
@@ -24,7 +24,7 @@ from generation import events
 from generation.choices import AssetState, HoldReason, JobState, RunState, Stage
 from generation.models import Asset, Job, Run
 from generation.selectors import gates
-from generation.services import budget
+from generation.services import budget, sql
 from generation.services.dispatch import claims
 from generation.services.images import assets
 from generation.states import RUN
@@ -66,95 +66,88 @@ def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected:
     is cancelled with a reason, unless `reuse_rejected`. `label` names the process that releases on the person's behalf.
     Raises NotAllowed, Conflict (state, gate, budget) and Invalid.
     """
-    run, campaign = lock(run_id)
-    require_run(by, run, campaign)
+    run = lock_for(run_id, by)
     if run.state != RunState.PLANNED:
-        raise Conflict(f"{run.name} is {run.state}; only a planned run can be released.", state=run.state)
-    gate = _pass_gate(run, campaign, by, override_reason)
-    left_out = 0 if reuse_rejected else _execute_sql(_LEAVE_OUT, {"run": run.pk, "kind": REJECTED_BEFORE})
-    claims.activate(lane=run.endpoint.lane, campaign_id=campaign.pk)
-    queued = _jobs(run, JobState.HELD, hold_reason=HoldReason.NOT_RELEASED).update(
-        status=JobState.QUEUED, hold_reason=""
-    )
-    reserved = budget.reserve_for_run(run=run, campaign=campaign)
-    reused = _count(_COUNT_REUSED, run.pk)
-    now = clock.now()
-    fields = {"reused_count": reused, "override_reason": override_reason.strip(), "pause_reason": ""}
+        message = _("%(run)s is %(state)s; only a planned run can be released.")
+        raise Conflict(message % {"run": run.name, "state": run.state}, state=run.state)
+    gate = _pass_gate(run, by, override_reason)
+    left_out = 0 if reuse_rejected else sql.execute(_LEAVE_OUT, {"run": run.pk, "kind": REJECTED_BEFORE})
+    claims.activate(lane=run.endpoint.lane, campaign_id=run.campaign_id)
+    unreleased = _jobs(run, JobState.HELD, hold_reason=HoldReason.NOT_RELEASED)
+    queued = unreleased.update(status=JobState.QUEUED, hold_reason="")
+    reserved = budget.reserve_for_run(run)
+    [(reused,)] = sql.fetch(_COUNT_REUSED, [run.pk])
+    now, reason = clock.now(), override_reason.strip()
+    fields = {"reused_count": reused, "override_reason": reason, "pause_reason": ""}
     move(run, RunState.RUNNING, released_at=now, watched_from=now, **fields)
     if left_out:
         _settle_fruitless(run, AssetState.SUPERSEDED)
     payload: dict[str, Any] = {"queued": queued, "reused": reused, "left_out": left_out, "reserved": str(reserved)}
-    if override_reason.strip():
-        payload |= {"override_reason": override_reason.strip(), "pilot": gate.message}
-    publish(events.RunReleased, run, campaign, payload, by, label)
+    if reason:
+        payload |= {"override_reason": reason, "pilot": gate.message}
+    publish(events.RunReleased, run, payload, by, label)
     wake_ups.wake(run.endpoint.lane)
-    _finish_if_done(run, campaign)
+    _finish_if_done(run)
     return run
 
 
 @transaction.atomic
 def pause(*, run_id: int, by: User, reason: str = "") -> Run:
     """Pause a run: queued jobs are held, running jobs are finished. Raises Conflict unless running."""
-    run, campaign = lock(run_id)
-    require_run(by, run, campaign)
-    return _pause(run, campaign, reason.strip() or f"Paused by {by.display_name}.", by)
+    run = lock_for(run_id, by)
+    return _pause(run, reason.strip() or f"Paused by {by.display_name}.", by)
 
 
 @transaction.atomic
 def resume(*, run_id: int, by: User) -> Run:
     """Resume a paused run; only outputs from now on count for its health. Raises Conflict unless paused."""
-    run, campaign = lock(run_id)
-    require_run(by, run, campaign)
+    run = lock_for(run_id, by)
     if run.state != RunState.PAUSED:
-        raise Conflict(f"{run.name} is {run.state}; only a paused run can be resumed.", state=run.state)
-    claims.activate(lane=run.endpoint.lane, campaign_id=campaign.pk)
+        message = _("%(run)s is %(state)s; only a paused run can be resumed.")
+        raise Conflict(message % {"run": run.name, "state": run.state}, state=run.state)
+    claims.activate(lane=run.endpoint.lane, campaign_id=run.campaign_id)
     queued = _jobs(run, JobState.HELD, hold_reason=HoldReason.PAUSED).update(status=JobState.QUEUED, hold_reason="")
     move(run, RunState.RUNNING, pause_reason="", watched_from=clock.now())
-    publish(events.RunResumed, run, campaign, {"queued": queued}, by)
+    publish(events.RunResumed, run, {"queued": queued}, by)
     wake_ups.wake(run.endpoint.lane)
-    _finish_if_done(run, campaign)
+    _finish_if_done(run)
     return run
 
 
 @transaction.atomic
 def cancel(*, run_id: int, by: User) -> Run:
-    """Cancel a run: its waiting jobs are cancelled, running jobs are asked to stop, its money is released.
-
-    Existing images stay; assets without an image are superseded.
-    """
-    run, campaign = lock(run_id)
-    require_run(by, run, campaign)
+    """Cancel the waiting jobs of a run, ask running ones to stop, and free its money. Existing images stay."""
+    run = lock_for(run_id, by)
     RUN.ensure(run.state, RunState.CANCELLED)
-    waiting_jobs = _jobs(run, JobState.QUEUED, JobState.HELD, JobState.QUARANTINED)
-    cancelled = waiting_jobs.update(status=JobState.CANCELLED, hold_reason="")
+    waiting = _jobs(run, JobState.QUEUED, JobState.HELD, JobState.QUARANTINED)
+    cancelled = waiting.update(status=JobState.CANCELLED, hold_reason="")
     stopping = _jobs(run, JobState.RUNNING).update(is_cancel_requested=True)
     # A service has these jobs: the lane cancels them there before it ends them.
     stopping += _jobs(run, JobState.WAITING).update(is_cancel_requested=True, poll_at=timezone.now())
     superseded = _settle_fruitless(run, AssetState.SUPERSEDED)
     _settle_partly_made(run, by)
     move(run, RunState.CANCELLED, finished_at=clock.now())
-    freed = budget.release_unneeded(run=run, campaign=campaign)
+    freed = budget.release_unneeded(run)
     payload = {"cancelled": cancelled, "asked_to_stop": stopping, "superseded": superseded, "freed": str(freed)}
-    publish(events.RunCancelled, run, campaign, payload, by)
+    publish(events.RunCancelled, run, payload, by)
     return run
 
 
 @transaction.atomic
 def set_priority(*, run_id: int, by: User, priority: int) -> Run:
     """Set the priority of a run within its campaign, -100 … 100 (higher goes first). Raises Invalid and Conflict."""
-    run, campaign = lock(run_id)
-    require_run(by, run, campaign)
+    run = lock_for(run_id, by)
     if not -100 <= priority <= 100:
-        raise Invalid("This priority cannot be set.", [Problem("priority", "Give -100 to 100.", str(priority))])
-    if run.state in (RunState.FINISHED, RunState.CANCELLED):
-        raise Conflict(f"{run.name} is {run.state}; nothing of it waits.", state=run.state)
+        problem = Problem("priority", _("Give -100 to 100."), str(priority))
+        raise Invalid(_("This priority cannot be set."), [problem])
+    require_unfinished(run)
     if run.priority == priority:
         return run
     payload = {"from": run.priority, "to": priority}
     _jobs(run, JobState.QUEUED, JobState.HELD).update(priority=priority)
-    Run.objects.filter(pk=run.pk).update(priority=priority)
     run.priority = priority
-    publish(events.RunPrioritised, run, campaign, payload, by)
+    run.save(update_fields=["priority"])
+    publish(events.RunPrioritised, run, payload, by)
     return run
 
 
@@ -167,8 +160,7 @@ def finish_if_done(run_id: int) -> bool:
     if not Run.objects.filter(pk=run_id, state=RunState.RUNNING).exists() or _has_work(run_id):
         return False
     with transaction.atomic():
-        run, campaign = lock(run_id)
-        return _finish_if_done(run, campaign)
+        return _finish_if_done(lock(run_id))
 
 
 def finish_done() -> int:
@@ -187,12 +179,12 @@ def pause_if_unhealthy(run_id: int) -> bool:
     if run is None or not gates.health(run).is_unhealthy:
         return False
     with transaction.atomic():
-        run, campaign = lock(run_id)
+        run = lock(run_id)
         health = gates.health(run)
         if run.state != RunState.RUNNING or not health.is_unhealthy:
             return False
         reason = f"{health.bad} of the last {health.outputs} images failed checks or were rejected."
-        _pause(run, campaign, reason, None)
+        _pause(run, reason, None)
         return True
 
 
@@ -204,47 +196,59 @@ def pause_for_storage(run_id: int, reason: str) -> bool:
     if not Run.objects.filter(pk=run_id, state=RunState.RUNNING).exclude(stage=Stage.SANDBOX).exists():
         return False
     with transaction.atomic():
-        run, campaign = lock(run_id)
+        run = lock(run_id)
         if run.state != RunState.RUNNING:
             return False
-        _pause(run, campaign, f"{reason} Then resume the run: nothing that was made is lost.", None)
+        _pause(run, f"{reason} Then resume the run: nothing that was made is lost.", None)
         return True
 
 
-# -- the parts -----------------------------------------------------------------------------------------------------
-
-
-def lock(run_id: int) -> tuple[Run, Campaign]:
-    """Return the run and its campaign, both rows locked until the transaction ends. Raises NotFound."""
+def lock(run_id: int) -> Run:
+    """Return the run with its campaign, both rows locked until the transaction ends. Raises NotFound."""
     campaign_id = Run.objects.filter(pk=run_id).values_list("campaign_id", flat=True).first()
     if campaign_id is None:
-        raise NotFound(f"There is no run {run_id}.")
+        raise NotFound(_("There is no run %(id)s.") % {"id": run_id})
     campaign = campaigns.lock(campaign_id)
     run = Run.objects.select_for_update(of=("self",)).select_related("endpoint", "prompt_version").get(pk=run_id)
-    return run, campaign
+    run.campaign = campaign
+    return run
 
 
-def require_run(by: User, run: Run, campaign: Campaign) -> None:
+def lock_for(run_id: int, by: User) -> Run:
+    """Return the run as `lock` does, if the person may change its state. Raises NotFound and NotAllowed."""
+    run = lock(run_id)
+    require_run(by, run)
+    return run
+
+
+def require_run(by: User, run: Run) -> None:
     """Raise NotAllowed unless the person may change the state of this run."""
-    require(by, Action.RUN_SANDBOX if run.stage == Stage.SANDBOX else Action.RUN, campaign.brand)
+    require(by, Action.RUN_SANDBOX if run.stage == Stage.SANDBOX else Action.RUN, run.campaign.brand)
 
 
-def _pass_gate(run: Run, campaign: Campaign, by: User, override_reason: str) -> gates.FullRun:
+def require_unfinished(run: Run) -> None:
+    """Raise Conflict for a finished or cancelled run."""
+    if run.state in (RunState.FINISHED, RunState.CANCELLED):
+        message = _("%(run)s is %(state)s; nothing of it waits.")
+        raise Conflict(message % {"run": run.name, "state": run.state}, state=run.state)
+
+
+def _pass_gate(run: Run, by: User, override_reason: str) -> gates.FullRun:
     """Return the gate of a full run if it is open, or if a lead overrides it with a reason. Raises Conflict."""
-    gate = gates.full_run(campaign, run.prompt_version)
+    gate = gates.full_run(run.campaign, run.prompt_version)
     if run.stage != Stage.FULL or gate.is_open:
         return gate
     if not override_reason.strip():
         pilot = gate.pilot
         raise Conflict(
-            f"A full run is locked. {gate.message} A lead may release it with a reason.",
+            _("A full run is locked. %(reason)s A lead may release it with a reason.") % {"reason": gate.message},
             gate="pilot" if gate.is_approved else "approval",
             decided=pilot.decided,
             approved=pilot.approved,
             decisions_needed=pilot.decisions_needed,
             percent_needed=pilot.percent_needed,
         )
-    require(by, Action.OVERRIDE_GATE, campaign.brand)
+    require(by, Action.OVERRIDE_GATE, run.campaign.brand)
     return gate
 
 
@@ -253,15 +257,16 @@ def move(run: Run, to: str, **fields: Any) -> None:
     old = run.state
     RUN.ensure(old, to)
     if not Run.objects.filter(pk=run.pk, state=old).update(state=to, **fields):
-        raise Conflict(f"{run.name} is no longer {old}.", state=old, wanted=to)
+        message = _("%(run)s is no longer %(state)s.")
+        raise Conflict(message % {"run": run.name, "state": old}, state=old, wanted=to)
     for name, value in {"state": to, **fields}.items():
         setattr(run, name, value)
 
 
-def _pause(run: Run, campaign: Campaign, reason: str, by: User | None) -> Run:
+def _pause(run: Run, reason: str, by: User | None) -> Run:
     move(run, RunState.PAUSED, pause_reason=reason[:300])
     held = _jobs(run, JobState.QUEUED).update(status=JobState.HELD, hold_reason=HoldReason.PAUSED)
-    publish(events.RunPaused, run, campaign, {"reason": reason, "held": held, "by_itself": by is None}, by)
+    publish(events.RunPaused, run, {"reason": reason, "held": held, "by_itself": by is None}, by)
     return run
 
 
@@ -270,64 +275,42 @@ def _jobs(run: Run, *states: str, **where: Any) -> Any:
 
 
 def _has_work(run_id: int) -> bool:
-    return Job.objects.filter(run_id=run_id, status__in=budget.UNDECIDED).exists()
+    return Job.objects.filter(run_id=run_id, status__in=assets.UNDECIDED).exists()
 
 
-def _finish_if_done(run: Run, campaign: Campaign) -> bool:
+def _finish_if_done(run: Run) -> bool:
     if run.state != RunState.RUNNING or _has_work(run.pk):
         return False
     move(run, RunState.FINISHED, finished_at=clock.now())
-    budget.release_unneeded(run=run, campaign=campaign)
+    budget.release_unneeded(run)
     ends = Job.objects.filter(run=run).aggregate(
         succeeded=Count("pk", filter=Q(status=JobState.SUCCEEDED)),
         failed=Count("pk", filter=Q(status__in=(JobState.FAILED, JobState.QUARANTINED))),
         cancelled=Count("pk", filter=Q(status=JobState.CANCELLED)),
     )
-    publish(events.RunFinished, run, campaign, ends, None)
+    publish(events.RunFinished, run, ends, None)
     return True
 
 
 def _settle_fruitless(run: Run, to: str) -> int:
     """Move assets that will get no image: from making to `to`, in a later round to failed. Returns how many."""
-    count = _execute_sql(_FRUITLESS, {"run": run.pk, "old": AssetState.MAKING.value, "to": str(to), "now": clock.now()})
-    return count + _execute_sql(
-        _FRUITLESS, {"run": run.pk, "old": AssetState.REVISING.value, "to": AssetState.FAILED.value, "now": clock.now()}
+    moves = ((AssetState.MAKING.value, str(to)), (AssetState.REVISING.value, AssetState.FAILED.value))
+    return sum(
+        sql.execute(_FRUITLESS, {"run": run.pk, "old": old, "to": new, "now": clock.now()}) for old, new in moves
     )
 
 
 def _settle_partly_made(run: Run, by: User) -> None:
     """Move assets that have only some of their candidates to review; these are the few that were being made."""
-    open_ids = list(
-        Asset.objects.filter(cell__run=run, state__in=(AssetState.MAKING, AssetState.REVISING)).values_list(
-            "pk", flat=True
-        )
-    )
-    for asset_id in open_ids:
+    unmade = Asset.objects.filter(cell__run=run, state__in=(AssetState.MAKING, AssetState.REVISING))
+    for asset_id in list(unmade.values_list("pk", flat=True)):
         assets.settle_round(assets.lock(asset_id), label=by.display_name)
 
 
-def _execute_sql(statement: str, values: dict[str, Any]) -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        return int(cursor.rowcount)
-
-
-def _count(statement: str, run_id: int) -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [run_id])
-        return int(cursor.fetchone()[0])
-
-
 def publish(
-    kind: type[core_events.DomainEvent],
-    run: Run,
-    campaign: Campaign,
-    payload: dict[str, Any],
-    by: User | None,
-    label: str = "",
+    kind: type[core_events.DomainEvent], run: Run, payload: dict[str, Any], by: User | None, label: str = ""
 ) -> None:
     """Publish an event about a run. A `label` is used instead of the person; without both it is "system"."""
     label = label or ("" if by else "system")
-    core_events.publish(
-        kind(brand_id=campaign.brand_id, object_id=run.pk, payload=payload), by=None if label else by, label=label
-    )
+    event = kind(brand_id=run.campaign.brand_id, object_id=run.pk, payload=payload)
+    core_events.publish(event, by=None if label else by, label=label)

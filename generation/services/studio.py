@@ -14,29 +14,26 @@ from typing import Any, Final
 
 from django.db import transaction
 from django.utils.text import slugify
+from django.utils.translation import gettext as _
 
 from campaigns import prompts
 from campaigns.choices import PhotoStatus, SeedStrategy
 from campaigns.models import PromptTemplate, PromptVersion, ReferencePhoto, Studio, StylePreset, Subject
 from campaigns.prompts import listing
-from campaigns.services import campaigns, photos, studios
+from campaigns.services import photos, studios
 from campaigns.services import prompts as prompt_services
 from core.access import Action, require
 from core.errors import Invalid, NotFound, Problem
 from core.models import Brand, User
 from generation.axes import PHOTO_AXIS, PHOTO_MARK, SEED_AXIS
-from generation.choices import RunShape, Stage
 from generation.engines.base import SCENE, Capabilities
 from generation.models import Endpoint, Run
 from generation.services import runs
 from generation.services.planning import plan_requests, plans
-from generation.services.planning.plan_requests import PlanArguments
 
 MAX_IMAGES: Final = 8
-"""Most images of one try-out."""
 MAX_TEXT_LENGTH: Final = 8000
 NAME_LENGTH: Final = 120
-BRACES: Final = "Words in braces come from a product: take the photo of one that has them, or write {{ for a brace."
 #: Leaves room for the seeds of all images of one try-out.
 MAX_SEED: Final = prompts.MAX_SEED - MAX_IMAGES
 #: Of several images that an engine takes but does not need, the studio supplies the first.
@@ -45,11 +42,10 @@ ROLES: Final = ("reference", "init", "photo", "cutout")
 
 @dataclass(frozen=True)
 class TryOutRequest:
-    """The request for one try-out.
+    """The request for one try-out. width, height: pixels; the engine comes as near as it can.
 
-    width, height: pixels; the engine comes as near as it can. seed: that of the first image, each further image has the
-    next one; None for a new seed. photo: an uploaded reference image. subject: a product instead, whose photo is used
-    and whose values the prompt may name.
+    seed: of the first image, each further image has the next one; None for a new seed. photo: an uploaded reference
+    image. subject: a product instead, whose photo is used and whose values the prompt may name.
     """
 
     text: str
@@ -92,16 +88,14 @@ def has_needed_input(wish: TryOutRequest, capabilities: Capabilities) -> bool:
 
 @transaction.atomic
 def start(*, brand: Brand, wish: TryOutRequest, endpoint: Endpoint, by: User) -> Run:
-    """Start to make the images of a request. Equal prompts share one version of the studio's prompt template.
-
-    If it raises NotAllowed, or Invalid with the field, neither a version nor a run is left.
-    """
+    """Start to make the images of a request. Raises NotAllowed, or Invalid with the field, and then leaves no row."""
     studio = studios.ensure_studio(brand=brand, by=by)
     capabilities = plan_requests.open_engine(endpoint).capabilities()
     _check(wish, studio, endpoint, capabilities)
     role = reference(capabilities)
-    has_image = role is not None and bool(wish.photo or wish.subject)
-    images = [role.role] if role and has_image and not role.is_needed else []
+    needs: dict[str, Any] = {"engine": endpoint.engine}
+    if role and not role.is_needed and (wish.photo or wish.subject):
+        needs["images"] = [role.role]
     version = studios.find_or_add_version(
         studio=studio,
         by=by,
@@ -109,36 +103,31 @@ def start(*, brand: Brand, wish: TryOutRequest, endpoint: Endpoint, by: User) ->
         negative=wish.negative.strip() if "negative" in capabilities.obeys else "",
         style=wish.style,
         parameters=dict(wish.parameters),
-        needs={"engine": endpoint.engine, **({"images": images} if images else {})},
+        needs=needs,
     )
     try:
-        run = plans.plan(
-            PlanArguments(
-                campaign=campaigns.get_or_create_sandbox(brand=brand, by=by),
-                prompt_version=version,
-                endpoint=endpoint,
-                stage=Stage.SANDBOX,
-                shape=RunShape.LIST,
-                rows=_rows(wish, studio, capabilities),
-                by=by,
-                all_or_nothing=True,
-            ),
+        run = plans.plan_tryout(
+            brand=brand,
+            prompt_version=version,
+            endpoint=endpoint,
+            rows=_rows(wish, studio, capabilities),
+            by=by,
             name=_name(wish.text),
         )
     except Invalid as refusal:
         sentences = dict.fromkeys(problem.message for problem in refusal.problems)
         if any(problem.value == "missing_value" for problem in refusal.problems):
-            sentences[BRACES] = None
+            hint = _(
+                "Words in braces come from a product: take the photo of one that has them, or write {{ for a brace."
+            )
+            sentences[hint] = None
         raise Invalid(" ".join(sentences) or refusal.message, refusal.problems) from refusal
     return runs.release(run_id=run.pk, by=by, reuse_rejected=True)
 
 
 @transaction.atomic
 def repeat_on_endpoint(*, run_id: int, endpoint: Endpoint, by: User) -> Run:
-    """Repeat a try-out with the same prompt, seeds and size on another endpoint, as far as it obeys them.
-
-    Raises what `start` does.
-    """
+    """Repeat a try-out on another endpoint, as far as it obeys prompt, seeds and size. Raises what `start` does."""
     run = get(run_id, by)
     capabilities = plan_requests.open_engine(endpoint).capabilities()
     wish = request_of_run(run)
@@ -152,19 +141,20 @@ def save_prompt(
 ) -> PromptVersion:
     """Save the prompt of a try-out as the next version of `template`, or of a new template with this name.
 
-    The version gets the prompt, negative prompt, style, parameters and needs. Its seed is fixed to `seed`, or to the
-    first seed of the try-out. Raises NotFound, NotAllowed, Invalid.
+    Its seed is fixed to `seed`, or to the first seed of the try-out. Raises NotFound, NotAllowed, Invalid.
     """
     run = get(run_id, by)
     brand = run.campaign.brand
     require(by, Action.EDIT_PROMPT, brand)
     if template is None:
         if not 0 < len(name.strip()) <= NAME_LENGTH:
-            message = f"Give the new prompt a name of at most {NAME_LENGTH} characters, or choose one that is there."
+            message = _("Give the new prompt a name of at most %(n)d characters, or choose one that is there.")
+            message %= {"n": NAME_LENGTH}
             raise Invalid(message, [Problem("name", message)])
         template = prompt_services.create_template(brand=brand, slug=_slug(brand, name), name=name, by=by)
     elif template.brand_id != brand.pk or Studio.objects.filter(template=template).exists():
-        raise NotFound(f"There is no prompt {template.slug!r} in {brand.name}.")
+        message = _("There is no prompt %(prompt)r in %(brand)s.")
+        raise NotFound(message % {"prompt": template.slug, "brand": brand.name})
     version, wish = run.prompt_version, request_of_run(run)
     fixed = seed if seed is not None else wish.seed
     return prompt_services.add_version(
@@ -181,13 +171,12 @@ def save_prompt(
 
 
 def add_image(*, brand: Brand, data: bytes, file_name: str, by: User) -> ReferencePhoto:
-    """Store a reference image, with its cut-out where a product stands out; the same file is stored only once.
-
-    Raises NotAllowed, and Invalid with the reason if it cannot be used.
-    """
+    """Store a reference image, with a cut-out where a product stands out; equal files once. Raises as `attach`."""
     studio = studios.ensure_studio(brand=brand, by=by)
     stem = file_name.replace("\\", "/").rsplit("/", 1)[-1][:200] or "image"
-    return photos.attach(data=data, file_name=f"{_digest(data)} {stem}", by=by, subject_id=studio.subject_id)
+    return photos.attach(
+        data=data, file_name=f"{hashlib.sha256(data).hexdigest()[:12]} {stem}", by=by, subject_id=studio.subject_id
+    )
 
 
 def get(run_id: int, by: User) -> Run:
@@ -198,7 +187,7 @@ def get(run_id: int, by: User) -> Run:
     studio_runs = rows.filter(prompt_version__template__studio__isnull=False, comparison_column=None)
     run: Run | None = studio_runs.filter(pk=run_id).first()
     if run is None:
-        raise NotFound(f"There is no try {run_id} in the studio.")
+        raise NotFound(_("There is no try %(id)s in the studio.") % {"id": run_id})
     return run
 
 
@@ -208,9 +197,7 @@ def request_of_run(run: Run) -> TryOutRequest:
     first, version = rows[0], run.prompt_version
     width, height = listing.image_size(first) or (0, 0)
     mark = str(first.get(PHOTO_AXIS, ""))
-    photo = ReferencePhoto.objects.filter(pk=int(mark.removeprefix(PHOTO_MARK))).first() if mark else None
-    brand = run.campaign.brand
-    subject = Subject.objects.filter(pk=first["subject"], brand=brand, studio=None, is_active=True).first()
+    products = Subject.objects.filter(brand=run.campaign.brand, studio=None, is_active=True)
     return TryOutRequest(
         text=version.text,
         negative=version.negative,
@@ -220,33 +207,39 @@ def request_of_run(run: Run) -> TryOutRequest:
         height=height,
         seed=first.get(SEED_AXIS),
         count=len(rows),
-        photo=photo,
-        subject=subject,
+        photo=ReferencePhoto.objects.filter(pk=int(mark.removeprefix(PHOTO_MARK))).first() if mark else None,
+        subject=products.filter(pk=first["subject"]).first(),
     )
 
 
 def _check(wish: TryOutRequest, studio: Studio, endpoint: Endpoint, capabilities: Capabilities) -> None:
     problems = []
     if not wish.text.strip() and capabilities.obeys_prompt:
-        problems.append(Problem("text", "Say what the image shows."))
+        problems.append(Problem("text", _("Say what the image shows.")))
     if len(wish.text) > MAX_TEXT_LENGTH or len(wish.negative) > MAX_TEXT_LENGTH:
-        problems.append(Problem("text", f"Words have at most {MAX_TEXT_LENGTH:,} characters."))
+        message = _("Words have at most %(n)s characters.") % {"n": f"{MAX_TEXT_LENGTH:,}"}
+        problems.append(Problem("text", message))
     for name, value in (("width", wish.width), ("height", wish.height)):
         if not listing.SHORTEST <= value <= listing.LONGEST:
-            limits = f"{listing.SHORTEST} to {listing.LONGEST} pixels"
-            problems.append(Problem(name, f"Give a {name} of {limits}.", str(value)))
+            message = _("Give a height of %(shortest)d to %(longest)d pixels.")
+            if name == "width":
+                message = _("Give a width of %(shortest)d to %(longest)d pixels.")
+            message %= {"shortest": listing.SHORTEST, "longest": listing.LONGEST}
+            problems.append(Problem(name, message, str(value)))
     if not 1 <= wish.count <= MAX_IMAGES:
-        problems.append(Problem("count", f"Make 1 to {MAX_IMAGES} images at once.", str(wish.count)))
+        message = _("Make 1 to %(n)d images at once.") % {"n": MAX_IMAGES}
+        problems.append(Problem("count", message, str(wish.count)))
     if wish.seed is not None and not 0 <= wish.seed <= MAX_SEED:
-        problems.append(Problem("seed", f"Give a whole number from 0 to {MAX_SEED}.", str(wish.seed)))
+        message = _("Give a whole number from 0 to %(highest)d.") % {"highest": MAX_SEED}
+        problems.append(Problem("seed", message, str(wish.seed)))
     role = reference(capabilities)
     if role and role.is_needed and not (wish.photo or wish.subject):
-        message = f"{endpoint.name} works from a photo: choose a product, or drop an image of one."
-        problems.append(Problem("photo", message))
+        message = _("%(endpoint)s works from a photo: choose a product, or drop an image of one.")
+        problems.append(Problem("photo", message % {"endpoint": endpoint.name}))
     if wish.photo and (wish.photo.subject_id != studio.subject_id or wish.photo.status != PhotoStatus.READY):
-        problems.append(Problem("photo", "This reference image is not there any more; drop it again."))
+        problems.append(Problem("photo", _("This reference image is not there any more; drop it again.")))
     if wish.subject and wish.subject.brand_id != studio.brand_id:
-        problems.append(Problem("product", "This product belongs to another brand."))
+        problems.append(Problem("product", _("This product belongs to another brand.")))
     if problems:
         raise Invalid(problems[0].message, problems)
 
@@ -272,10 +265,5 @@ def _name(text: str) -> str:
 def _slug(brand: Brand, name: str) -> str:
     stem = slugify(name)[:44].strip("-") or "prompt"
     used_slugs = set(PromptTemplate.objects.filter(brand=brand, slug__startswith=stem).values_list("slug", flat=True))
-    return next(
-        slug for slug in (stem, *(f"{stem}-{n}" for n in range(2, len(used_slugs) + 3))) if slug not in used_slugs
-    )
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:12]
+    numbered = (f"{stem}-{number}" for number in range(2, len(used_slugs) + 3))
+    return next(slug for slug in (stem, *numbered) if slug not in used_slugs)

@@ -73,7 +73,7 @@ def preview(request: BrandRequest, slug: str) -> HttpResponseBase:
         seen = plans.preview(arguments)
         context |= {
             "preview": seen,
-            "first": [(first_prompt, split_text(first_prompt.text, first_prompt.spans)) for first_prompt in seen.first],
+            "first": [(prompt, split_text(prompt.rendered.text, prompt.rendered.spans)) for prompt in seen.first],
             "causes": _causes(seen.problems),
             "is_full": form.stage == Stage.FULL,
         }

@@ -223,26 +223,26 @@ def _form_of_template(template: JobTemplate) -> RunForm:
         sample=str(template.sample or 0),
         axes=[(name, format_axis_values(values)) for name, values in template.axes.items()] or None,
         aspects=job_templates.aspects(template) or None,
-        name="" if template.missing_only or template.is_pair else template.name,
+        name="" if template.missing_only or template.is_pair else str(template.name),
     )
 
 
 def _form_of_copy(copy: RunCopy) -> RunForm:
     return RunForm(
-        template=copy.job_template if copy.job_template in job_templates.BY_SLUG else "",
+        template=copy.run.job_template if copy.run.job_template in job_templates.BY_SLUG else "",
         clone=str(copy.run.pk),
-        stage=copy.stage,
-        prompt=str(copy.prompt_version_id),
-        endpoint=str(copy.endpoint_id),
+        stage=copy.run.stage,
+        prompt=str(copy.run.prompt_version_id),
+        endpoint=str(copy.run.endpoint_id),
         alternates=[str(pk) for pk in copy.run.alternates.values_list("pk", flat=True)],
-        shape=copy.shape,
+        shape=copy.run.shape,
         pick=MISSING if copy.missing_only else NAMED if copy.subjects is not None else ALL,
         skus="\n".join(copy.subjects or ()),
         sample=str(copy.sample or 0),
         axes=None if copy.axes is None else [(name, format_axis_values(values)) for name, values in copy.axes.items()],
         aspects=copy.aspects,
         table=_as_table(copy.rows) if copy.rows else "",
-        name=copy.name,
+        name=copy.run.name,
     )
 
 

@@ -135,11 +135,11 @@ def _retry(request: BrandRequest, run: Run) -> int:
     given = request.POST
     if group := given.get("group"):
         at_most = 1 if given.get("first") else None
-        return retries.retry_group(run_id=run.pk, by=request.user, group=group, at_most=at_most)
+        return retries.retry(run_id=run.pk, by=request.user, group=group, at_most=at_most)
     if jobs := given.getlist("job"):
-        ids = [pk for text in jobs if (pk := parse_row_id(text))]
-        return retries.retry_jobs(run_id=run.pk, by=request.user, job_ids=ids)
-    return retries.retry_failed(run_id=run.pk, by=request.user)
+        ids = [pk for pk in map(parse_row_id, jobs) if pk]
+        return retries.retry(run_id=run.pk, by=request.user, job_ids=ids)
+    return retries.retry(run_id=run.pk, by=request.user)
 
 
 def _run(request: BrandRequest, run_id: int) -> Run:

@@ -68,7 +68,7 @@ def develop_master(job_context: JobContext, *, put: Put = stored_files.put) -> S
     return StoredResult(
         master=StoredMaster(
             sha256=master.sha256,
-            key=master.storage_key,
+            storage_key=master.storage_key,
             image_format=master.image_format,
             width=master.width,
             height=master.height,
@@ -98,7 +98,7 @@ def _stored(developed: Developed, put: Put) -> StoredMaster:
     }
     return StoredMaster(
         sha256=master.sha256,
-        key=master.key,
+        storage_key=master.key,
         image_format=developed.master.image_format,
         width=developed.master.width,
         height=developed.master.height,
@@ -120,7 +120,7 @@ def _rendition(output_spec_id: int, encoded: Encoded, put: Put) -> StoredRenditi
         output_spec_id=output_spec_id,
         recipe_version=RECIPE_VERSION,
         sha256=stored.sha256,
-        key=stored.key,
+        storage_key=stored.key,
         image_format=encoded.image_format,
         width=encoded.width,
         height=encoded.height,

@@ -99,15 +99,15 @@ def test_a_quick_tryout_notifies_nobody(run: Any, owner: User, manager: User) ->
 def test_the_thresholds_of_a_budget_are_notified_once_each(run: Any, owner: User, lead: User) -> None:
     jobs = list(Job.objects.filter(run=run))
     with transaction.atomic():
-        budget.reserve_for_run(run=run, campaign=run.campaign)
-        budget.reserve_for_run(run=run, campaign=run.campaign)
+        budget.reserve_for_run(run)
+        budget.reserve_for_run(run)
     assert notice_kinds(owner) == notice_kinds(lead) == ["budget_80"]
     assert notice_sentences(owner) == [
         f"The budget of {run.campaign.name} is 80 % used: 82.00 of 100.00 EUR are committed."
     ]
     factories.JobSpecFactory(job__run=run, quoted_cost=Decimal(18))
     with transaction.atomic():
-        budget.reserve_for_run(run=run, campaign=run.campaign)
+        budget.reserve_for_run(run)
     assert notice_kinds(owner) == ["budget_80", "budget_100"]
     assert len(jobs) == 2
 

@@ -270,7 +270,7 @@ def test_a_job_that_a_person_queued_again_has_all_its_tries_before_it():
         Job.objects.update(not_before=None)
     assert Job.objects.get().status == JobState.FAILED
     factories.MembershipFactory(brand=campaign.brand, user=campaign.owner, role="campaign_manager")
-    retries.retry_failed(run_id=run.pk, by=campaign.owner)
+    retries.retry(run_id=run.pk, by=campaign.owner)
     claim = dispatch.claim(lane="cpu", worker="w")
     outcomes.fail(job=claim.jobs[0], token=claim.token, error=error, worker="w")
     job = Job.objects.get()

@@ -169,7 +169,7 @@ def test_a_group_is_tried_again_and_the_rest_stays(run: Run, manager: User) -> N
     transient_jobs = [create_failed_job(run, "transient", f"No answer after {n} s.") for n in (3, 4)]
     other = create_failed_job(run, "moderation", "Refused.")
     group = next(group for group in failures.groups(run) if group.cause.code == "transient")
-    assert retries.retry_group(run_id=run.pk, by=manager, group=group.key) == 2
+    assert retries.retry(run_id=run.pk, by=manager, group=group.key) == 2
     assert {job.status for job in Job.objects.filter(pk__in=[job.pk for job in transient_jobs])} == {"queued"}
     assert Job.objects.get(pk=other.pk).status == "failed"
     assert Asset.objects.get(cell=transient_jobs[0].cell).state == "making"
@@ -183,9 +183,9 @@ def test_a_group_is_tried_again_and_the_rest_stays(run: Run, manager: User) -> N
 def test_the_second_to_try_a_group_again_gets_a_message(run: Run, manager: User, lead: User) -> None:
     create_failed_job(run, "transient", "No answer.")
     [group] = failures.groups(run)
-    retries.retry_group(run_id=run.pk, by=manager, group=group.key)
+    retries.retry(run_id=run.pk, by=manager, group=group.key)
     with pytest.raises(Conflict, match="somebody may have tried it again"):
-        retries.retry_group(run_id=run.pk, by=lead, group=group.key)
+        retries.retry(run_id=run.pk, by=lead, group=group.key)
     assert LedgerEntry.objects.filter(run=run).count() == 1
 
 
@@ -195,7 +195,7 @@ def test_quarantined_jobs_are_tried_one_by_one(run: Run, manager: User) -> None:
     ]
     [group] = failures.groups(run)
     assert group.remedy == Remedy.ONE_AGAIN
-    assert retries.retry_group(run_id=run.pk, by=manager, group=group.key, at_most=1) == 1
+    assert retries.retry(run_id=run.pk, by=manager, group=group.key, at_most=1) == 1
     first, *rest = [Job.objects.get(pk=job.pk) for job in jobs]
     assert (first.status, first.deaths) == ("queued", 0)
     assert [job.status for job in rest] == ["quarantined"] * 2
@@ -206,7 +206,7 @@ def test_what_waits_for_an_account_goes_on(run: Run, manager: User) -> None:
     jobs = [create_failed_job(run, kind, "No credit.", status="held", hold_reason="quota") for kind in ("quota", "")]
     [group] = failures.groups(run)
     assert (group.cause.code, group.count) == ("quota", 2)
-    assert retries.retry_group(run_id=run.pk, by=manager, group=group.key) == 2
+    assert retries.retry(run_id=run.pk, by=manager, group=group.key) == 2
     assert set(Job.objects.filter(pk__in=[job.pk for job in jobs]).values_list("status", "hold_reason")) == {
         ("queued", "")
     }
@@ -236,11 +236,11 @@ def test_what_counts_as_spent_uncertain_is_freed_once_the_account_shows_that_it_
 def test_jobs_of_another_run_are_not_tried_with_this_one(run: Run, manager: User, brand: Any) -> None:
     other = factories.RunFactory(campaign=run.campaign, state="finished")
     mine, theirs = create_failed_job(run, "transient", "x"), create_failed_job(other, "transient", "x")
-    assert retries.retry_jobs(run_id=run.pk, by=manager, job_ids=[mine.pk, theirs.pk]) == 1
+    assert retries.retry(run_id=run.pk, by=manager, job_ids=[mine.pk, theirs.pk]) == 1
     assert Job.objects.get(pk=theirs.pk).status == "failed"
     succeeded = factories.JobSpecFactory(job__run=run, job__status="succeeded").job
     with pytest.raises(Conflict):
-        retries.retry_jobs(run_id=run.pk, by=manager, job_ids=[succeeded.pk])
+        retries.retry(run_id=run.pk, by=manager, job_ids=[succeeded.pk])
 
 
 def test_a_group_beyond_the_budget_stays_as_it_is(run: Run, manager: User) -> None:
@@ -248,7 +248,7 @@ def test_a_group_beyond_the_budget_stays_as_it_is(run: Run, manager: User) -> No
     Campaign.objects.filter(pk=run.campaign_id).update(budget=Decimal(1))
     [group] = failures.groups(run)
     with pytest.raises(Conflict, match=r"2\.00 EUR"):
-        retries.retry_group(run_id=run.pk, by=manager, group=group.key)
+        retries.retry(run_id=run.pk, by=manager, group=group.key)
     assert Job.objects.get(pk=job.pk).status == "failed"
     assert budgets.status(run.campaign).reserved == 0
 
@@ -257,4 +257,4 @@ def test_a_reviewer_cannot_try_again(run: Run, reviewer: User) -> None:
     create_failed_job(run, "transient", "No answer.")
     [group] = failures.groups(run)
     with pytest.raises(NotAllowed):
-        retries.retry_group(run_id=run.pk, by=reviewer, group=group.key)
+        retries.retry(run_id=run.pk, by=reviewer, group=group.key)

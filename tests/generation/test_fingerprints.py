@@ -148,7 +148,7 @@ def test_images_of_a_restored_engine_are_made_as_planned(worker: LaneWorker, cam
     work_until_idle(worker)
     overwrite_weights(endpoint, b"first")
     group = failures.groups(Run.objects.get(pk=run.pk))[0]
-    assert retries.retry_group(run_id=run.pk, by=run.requested_by, group=group.key) == 3
+    assert retries.retry(run_id=run.pk, by=run.requested_by, group=group.key) == 3
     work_until_idle(worker)
     assert Master.objects.count() == 3 and find_mismatches() == []
     assert set(JobSpec.objects.values_list("maker__revision", flat=True)) == {
@@ -163,7 +163,7 @@ def test_trying_again_without_putting_it_back_holds_them_again(
     overwrite_weights(endpoint, b"second")
     work_until_idle(worker)
     group = failures.groups(Run.objects.get(pk=run.pk))[0]
-    retries.retry_group(run_id=run.pk, by=run.requested_by, group=group.key)
+    retries.retry(run_id=run.pk, by=run.requested_by, group=group.key)
     work_until_idle(worker)
     assert Master.objects.count() == 0 and {reason for _, reason in job_states()} == {HoldReason.CHANGED}
 
@@ -573,4 +573,4 @@ def _take(
                 changes.replan_held_jobs(run_id=planned_run.pk, by=planned_run.requested_by)
             else:
                 keys = [group.key for group in groups if group.cause.code == "changed"]
-                retries.retry_group(run_id=planned_run.pk, by=planned_run.requested_by, group=keys[0])
+                retries.retry(run_id=planned_run.pk, by=planned_run.requested_by, group=keys[0])

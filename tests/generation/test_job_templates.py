@@ -144,7 +144,8 @@ def test_a_clone_says_what_was_asked_with_keys_for_ids(
     )
     copy = plans.copy_run(run_id=run.pk, by=manager)
     assert (copy.subjects, copy.axes, copy.aspects) == (["MUG-0", "MUG-1"], {"backdrop": ["white", "clay"]}, ["1:1"])
-    assert (copy.name, copy.prompt_version_id, copy.stage) == ("First", plan_arguments["prompt_version"].pk, "pilot")
+    expected = ("First", plan_arguments["prompt_version"].pk, "pilot")
+    assert (copy.run.name, copy.run.prompt_version_id, copy.run.stage) == expected
     everything = plans.copy_run(run_id=plans.plan(PlanArguments(**plan_arguments, sample=2)).pk, by=manager)
     assert (everything.subjects, everything.sample, everything.missing_only) == (None, 2, False)
 

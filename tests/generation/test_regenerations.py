@@ -66,7 +66,7 @@ def make_image(outcome: str = "fail") -> Job:
     [claimed] = claim.jobs
     name = f"image {claimed.id}"
     stored = StoredMaster(
-        sha256=factories.digest(name), key=f"sha256/{name}.webp", image_format="webp", width=64, height=64,
+        sha256=factories.digest(name), storage_key=f"sha256/{name}.webp", image_format="webp", width=64, height=64,
         has_alpha=False, bytes=9, thumbnails={}, hashes={"pdq": "", "pdq_quality": 0, "colours": bytes(48)},
     )  # fmt: skip
     made = StoredResult(master=stored, check_results=(CheckResult("sharpness", outcome, "It is blurred."),))

@@ -304,7 +304,7 @@ def test_retrying_the_failed_wakes_a_finished_run_and_reserves_again(
     for job in finish_jobs(run, JobState.FAILED):
         Asset.objects.filter(cell=job.cell_id).update(state="failed")
     runs.finish_if_done(run.pk)
-    assert retries.retry_failed(run_id=run.pk, by=manager) == 2
+    assert retries.retry(run_id=run.pk, by=manager) == 2
     run.refresh_from_db()
     assert run.state == RunState.RUNNING
     assert statuses(run) == {"queued": 2, "succeeded": 3}
@@ -312,7 +312,7 @@ def test_retrying_the_failed_wakes_a_finished_run_and_reserves_again(
     assert budgets.status(campaign).reserved == Decimal("3.00")
     finish_jobs(run)
     with pytest.raises(Conflict, match="no failed job"):
-        retries.retry_failed(run_id=run.pk, by=manager)
+        retries.retry(run_id=run.pk, by=manager)
 
 
 def test_retrying_beyond_the_budget_is_refused(planned: Callable[..., Run], campaign: Campaign, manager: User) -> None:
@@ -323,7 +323,7 @@ def test_retrying_beyond_the_budget_is_refused(planned: Callable[..., Run], camp
     runs.finish_if_done(run.pk)
     Campaign.objects.filter(pk=campaign.pk).update(budget=Decimal("5.00"))
     with pytest.raises(Conflict):
-        retries.retry_failed(run_id=run.pk, by=manager)
+        retries.retry(run_id=run.pk, by=manager)
     assert statuses(run) == {"failed": 2, "succeeded": 3}
 
 

@@ -14,13 +14,14 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
-from django.db.models import Min
+from django.db import transaction
+from django.db.models import F, Min
 from django.utils import timezone
 
 from core import clock
 from generation.choices import JobState
 from generation.models import Attempt, Job, LaneShare
+from generation.services import sql
 
 STICKY_SECONDS = 30.0
 """Lane seconds that another campaign may lag behind before a worker leaves the model that it has loaded."""
@@ -183,12 +184,9 @@ def claim(
         "endpoint": endpoint_id,
     }
     rows: list[Any] = []
-    with connection.cursor() as cursor:
-        for statement in _LOCAL if endpoint_id is None else _REMOTE:
-            cursor.execute(statement, values)
-            rows = cursor.fetchall()
-            if rows:
-                break
+    for statement in _LOCAL if endpoint_id is None else _REMOTE:
+        if rows := sql.fetch(statement, values):
+            break
     return Claim(token, tuple(job_of(row) for row in rows))
 
 
@@ -201,17 +199,11 @@ def job_of(row: Sequence[Any]) -> ClaimedJob:
 
 def has_work(lane: str) -> bool:
     """Return whether a job of the lane could be claimed now. One index probe."""
-    now = timezone.now()
-    queued = Job.objects.filter(lane=lane, status=JobState.QUEUED)
-    return queued.exclude(not_before__gt=now).exists()
+    return Job.objects.filter(lane=lane, status=JobState.QUEUED).exclude(not_before__gt=timezone.now()).exists()
 
 
 def activate(*, lane: str, campaign_id: int) -> None:
-    """Let a campaign take part in a lane.
-
-    A campaign without queued jobs before starts at the smallest virtual time of the active ones, so that it gains no
-    advantage from its idle time.
-    """
+    """Let a campaign take part in a lane; its idle time gives it no advantage over the active campaigns."""
     busy = Job.objects.filter(lane=lane, status=JobState.QUEUED).exclude(campaign_id=campaign_id).values("campaign_id")
     floor = LaneShare.objects.filter(lane=lane, campaign_id__in=busy).aggregate(floor=Min("virtual_time"))["floor"]
     share, is_new = LaneShare.objects.get_or_create(
@@ -228,32 +220,26 @@ def renew(leases: Mapping[uuid.UUID, Collection[int]]) -> frozenset[int]:
     """
     pairs = [(job_id, token) for token, job_ids in leases.items() for job_id in job_ids]
     values = {
-        "ids": [job_id for job_id, _ in pairs],
-        "tokens": [token for _, token in pairs],
+        "ids": [pair[0] for pair in pairs],
+        "tokens": [pair[1] for pair in pairs],
         "lease": settings.PROOFLINE["lease_seconds"],
     }
-    with connection.cursor() as cursor:
-        cursor.execute(_RENEW, values)
-        return frozenset(row[0] for row in cursor.fetchall() if not row[1])
+    return frozenset(job_id for job_id, is_cancel_requested in sql.fetch(_RENEW, values) if not is_cancel_requested)
 
 
 def give_back(token: uuid.UUID, job_ids: Iterable[int]) -> int:
     """Put back claimed jobs that were not started (by a worker that stops); their attempts do not count."""
-    ids = list(job_ids)
     with transaction.atomic():
-        claimed_ids = list(
-            Job.objects.select_for_update()
-            .filter(id__in=ids, lease_token=token, status=JobState.RUNNING)
-            .values_list("id", flat=True)
+        claimed_jobs = Job.objects.select_for_update().filter(
+            id__in=list(job_ids), lease_token=token, status=JobState.RUNNING
         )
+        claimed_ids = list(claimed_jobs.values_list("id", flat=True))
         Attempt.objects.filter(job_id__in=claimed_ids, lease_token=token).delete()
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                UPDATE generation_job SET status = 'queued', attempts = attempts - 1, tries = tries - 1,
-                    lease_token = NULL, lease_expires_at = NULL
-                WHERE id = ANY(%s)
-                """,
-                [claimed_ids],
-            )
+        Job.objects.filter(id__in=claimed_ids).update(
+            status=JobState.QUEUED,
+            attempts=F("attempts") - 1,
+            tries=F("tries") - 1,
+            lease_token=None,
+            lease_expires_at=None,
+        )
     return len(claimed_ids)

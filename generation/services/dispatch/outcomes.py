@@ -21,18 +21,7 @@ from generation.checks.base import CheckResult
 from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, LedgerKind, RunState, VersionSource
 from generation.engines import base as engines
 from generation.engines.base import EngineError, ErrorKind
-from generation.models import (
-    Asset,
-    AssetVersion,
-    Attempt,
-    Endpoint,
-    EndpointStatus,
-    Job,
-    JobSpec,
-    LedgerEntry,
-    Master,
-    Run,
-)
+from generation.models import Attempt, Endpoint, EndpointStatus, Job, JobSpec, LedgerEntry, Master, Run
 from generation.services.dispatch.claims import ClaimedJob
 from generation.services.endpoints import local_models
 from generation.services.images import assets, duplicates
@@ -48,16 +37,12 @@ MEMORY_REST_SECONDS = 12.0
 OUTAGE_PAUSE_SECONDS = 1.0
 """Pause before a job that could not be sent may be claimed again."""
 MAX_TRIES = {ErrorKind.TRANSIENT: 5, ErrorKind.RATE: 20, ErrorKind.MEMORY: 3, ErrorKind.LOST: 3}
-"""Attempts since a person last queued the job after which a kind of error is given up; kinds that are missing
-are never retried."""
+"""Attempts since a person last queued the job after which a kind of error is given up; other kinds are not retried."""
 
 
 @dataclass(frozen=True)
 class StoredResult:
-    """The result of one attempt, with its files already in storage.
-
-    fingerprint, maker: those of the real maker, if the job was planned for another one.
-    """
+    """The result of an attempt, its files stored. fingerprint, maker: of the real maker, if another was planned."""
 
     master: StoredMaster
     check_results: tuple[CheckResult, ...] = ()
@@ -109,9 +94,7 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: StoredResult, worker: str
             return False
         crash_points.point("finish.locked")
         if locked.is_cancel_requested:
-            _give_up(
-                locked, token, JobState.CANCELLED, ErrorKind.CANCELLED, "Cancelled while it was being made.", worker
-            )
+            _cancel(locked, token, worker)
             _settle(job, _cost(locked, made) if made.usage else Decimal(0))
             return True
         asset = assets.lock_of_cell(job.cell_id)
@@ -121,7 +104,7 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: StoredResult, worker: str
             raise MasterAlreadyStored(master)
         if made.maker is not None:
             JobSpec.objects.filter(pk=job.id).update(fingerprint=fingerprint, maker=made.maker.to_json())
-        version = _add_version(job, asset, master, made)
+        version = assets.add_version(asset, _new_version(job, asset.subject_id, master, made))
         _end(locked, JobState.SUCCEEDED)
         Attempt.objects.filter(job_id=job.id, lease_token=token).update(
             outcome=AttemptOutcome.SUCCEEDED,
@@ -137,21 +120,18 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: StoredResult, worker: str
     return True
 
 
-def _add_version(job: ClaimedJob, asset: Asset, master: Master, made: StoredResult) -> AssetVersion:
-    """Add the version of a result to its asset, with a finding if it is a near-duplicate."""
-    check_results, duplicate_ids = _with_duplicate(asset, made)
-    return assets.add_version(
-        asset,
-        NewVersion(
-            round=job.round,
-            candidate=job.candidate,
-            master=master,
-            job_id=job.id,
-            source=VersionSource.REUSED if made.is_reused else VersionSource.GENERATED,
-            check_results=check_results,
-            duplicates=duplicate_ids,
-            renditions=made.renditions,
-        ),
+def _new_version(job: ClaimedJob, subject_id: int, master: Master, made: StoredResult) -> NewVersion:
+    """Return the version of a result, with a finding if it is a near-duplicate."""
+    duplicate = duplicates.find_nearest(brand_id=job.brand_id, subject_id=subject_id, hashes=made.master.hashes)
+    return NewVersion(
+        round=job.round,
+        candidate=job.candidate,
+        master=master,
+        job_id=job.id,
+        source=VersionSource.REUSED if made.is_reused else VersionSource.GENERATED,
+        check_results=(*made.check_results, duplicate.check_result) if duplicate else made.check_results,
+        duplicates={duplicates.CHECK: duplicate.version_id} if duplicate else {},
+        renditions=made.renditions,
     )
 
 
@@ -162,22 +142,12 @@ def _settle(job: ClaimedJob, amount: Decimal) -> None:
 
 
 def _cost(job: Job, made: StoredResult) -> Decimal:
-    """Return the cost of a result: its usage at the endpoint's prices, else the engine's cost, else the endpoint's
-    price per image."""
+    """Return the cost of a result: usage at the endpoint's prices, else the engine's cost, else the price per image."""
     if made.is_reused:
         return Decimal(0)
     if made.usage and job.endpoint.prices:
         return prices.cost(job.endpoint.prices, made.usage) + job.endpoint.price_per_image
     return Decimal(str(made.cost)) or job.endpoint.price_per_image
-
-
-def _with_duplicate(asset: Asset, made: StoredResult) -> tuple[tuple[CheckResult, ...], dict[str, int]]:
-    """Return the results of the checks with that of a near-duplicate added, and the near-duplicate's version by
-    check name."""
-    duplicate = duplicates.find_nearest(brand_id=asset.brand_id, subject_id=asset.subject_id, hashes=made.master.hashes)
-    if duplicate is None:
-        return made.check_results, {}
-    return (*made.check_results, duplicate.check_result), {duplicates.CHECK: duplicate.version_id}
 
 
 def fail(*, job: ClaimedJob, token: uuid.UUID, error: EngineError, worker: str) -> bool:
@@ -187,28 +157,21 @@ def fail(*, job: ClaimedJob, token: uuid.UUID, error: EngineError, worker: str) 
         if locked is None:
             return False
         if locked.is_cancel_requested or error.kind == ErrorKind.CANCELLED:
-            _give_up(
-                locked, token, JobState.CANCELLED, ErrorKind.CANCELLED, "Cancelled while it was being made.", worker
-            )
+            _cancel(locked, token, worker)
         elif error.kind == ErrorKind.TRANSIENT and (error.is_unsent or _is_resting(locked.endpoint_id)):
-            _requeue_uncounted(locked, token, error)
+            # The service is down for all jobs, for however long: this attempt does not count. The endpoint's circuit
+            # breaker decides how soon it gets another submission.
+            later = timezone.now() + timedelta(seconds=OUTAGE_PAUSE_SECONDS)
+            _fail_attempt(locked, token, error, tries=locked.tries - 1, not_before=later)
         elif locked.tries < MAX_TRIES.get(error.kind, 0):
             pause = error.retry_after_seconds or backoff_seconds(locked.tries)
             if error.kind == ErrorKind.MEMORY:
                 pause = max(pause, MEMORY_REST_SECONDS)
-            _close_attempt(locked, token, AttemptOutcome.FAILED, error)
-            _end(
-                locked,
-                JobState.QUEUED,
-                not_before=timezone.now() + timedelta(seconds=pause),
-                error_kind=error.kind,
-                error=error.message[:500],
-            )
+            _fail_attempt(locked, token, error, not_before=timezone.now() + timedelta(seconds=pause))
         elif error.kind == ErrorKind.QUOTA:
             _hold_endpoint(locked, token, error)
         elif error.kind == ErrorKind.STORAGE and _is_paused(locked.run_id):
-            _close_attempt(locked, token, AttemptOutcome.FAILED, error)
-            _end(locked, JobState.QUEUED, error_kind=error.kind, error=error.message[:500])
+            _fail_attempt(locked, token, error)
         elif error.kind == ErrorKind.CHANGED:
             _hold_changed(locked, token, error, worker)
         elif error.kind == ErrorKind.UNCERTAIN:
@@ -222,21 +185,14 @@ def _is_resting(endpoint_id: int) -> bool:
     return EndpointStatus.objects.filter(pk=endpoint_id).exclude(breaker=Breaker.CLOSED).exists()
 
 
-def _requeue_uncounted(job: Job, token: uuid.UUID, error: EngineError) -> None:
-    """Queue a job again without counting the attempt, because the service is down for all jobs, for however long.
-
-    The endpoint's circuit breaker decides how soon it gets another submission.
-    """
+def _fail_attempt(job: Job, token: uuid.UUID, error: EngineError, status: str = JobState.QUEUED, **fields: Any) -> None:
     _close_attempt(job, token, AttemptOutcome.FAILED, error)
-    later = timezone.now() + timedelta(seconds=OUTAGE_PAUSE_SECONDS)
-    message = error.message[:500]
-    _end(job, JobState.QUEUED, tries=job.tries - 1, not_before=later, error_kind=error.kind, error=message)
+    _end(job, status, error_kind=error.kind, error=error.message[:500], **fields)
 
 
 def _hold_endpoint(job: Job, token: uuid.UUID, error: EngineError) -> None:
     """Hold this job and all queued jobs of its endpoint, which makes nothing more until its operator acts."""
-    _close_attempt(job, token, AttemptOutcome.FAILED, error)
-    _end(job, JobState.QUEUED, error_kind=error.kind, error=error.message[:500])
+    _fail_attempt(job, token, error)
     Job.objects.filter(endpoint_id=job.endpoint_id, status=JobState.QUEUED).update(
         status=JobState.HELD, hold_reason=HoldReason.QUOTA
     )
@@ -244,8 +200,7 @@ def _hold_endpoint(job: Job, token: uuid.UUID, error: EngineError) -> None:
 
 def _hold_changed(job: Job, token: uuid.UUID, error: EngineError, worker: str) -> None:
     """Hold a job until somebody plans it again, because the engine is no longer the one that was planned."""
-    _close_attempt(job, token, AttemptOutcome.FAILED, error)
-    _end(job, JobState.HELD, hold_reason=HoldReason.CHANGED, error_kind=error.kind, error=error.message[:500])
+    _fail_attempt(job, token, error, JobState.HELD, hold_reason=HoldReason.CHANGED)
     brand_id = JobSpec.objects.values_list("brand_id", flat=True).get(pk=job.pk)
     payload = {"jobs": 1, "endpoint": job.endpoint.slug, "planned": "", "now": error.message}
     publish(events.RunEngineChanged(brand_id=brand_id, object_id=job.run_id, payload=payload), label=worker)
@@ -257,9 +212,8 @@ def _hold_uncertain(job: Job, error: EngineError, worker: str) -> None:
     Attempt.objects.filter(job=job, number=job.attempts).update(
         outcome=AttemptOutcome.LOST, ended_at=clock.now(), error_kind=ErrorKind.UNCERTAIN, message=error.message
     )
-    _end(
-        job, JobState.HELD, hold_reason=HoldReason.UNCERTAIN, error_kind=ErrorKind.UNCERTAIN, error=error.message[:500]
-    )
+    fields = {"error_kind": ErrorKind.UNCERTAIN, "error": error.message[:500]}
+    _end(job, JobState.HELD, hold_reason=HoldReason.UNCERTAIN, **fields)
     LedgerEntry.objects.create(
         campaign_id=job.campaign_id, run_id=job.run_id, job=job, kind=LedgerKind.UNCERTAIN, amount=frozen.quoted_cost
     )
@@ -274,15 +228,14 @@ def backoff_seconds(attempt: int) -> float:
 
 def _close_attempt(job: Job, token: uuid.UUID, outcome: str, error: EngineError) -> None:
     attempt = Attempt.objects.filter(job=job, lease_token=token)
-    log = {"log": error.log[-4000:]} if error.log else {}
     details = attempt.values_list("details", flat=True).first() or {}
-    attempt.update(
-        outcome=outcome,
-        ended_at=clock.now(),
-        error_kind=error.kind,
-        message=error.message,
-        details={**details, **log},
-    )
+    if error.log:
+        details["log"] = error.log[-4000:]
+    attempt.update(outcome=outcome, ended_at=clock.now(), error_kind=error.kind, message=error.message, details=details)
+
+
+def _cancel(job: Job, token: uuid.UUID, worker: str) -> None:
+    _give_up(job, token, JobState.CANCELLED, ErrorKind.CANCELLED, "Cancelled while it was being made.", worker)
 
 
 def _give_up(
@@ -294,26 +247,17 @@ def _give_up(
     _end(job, status, error_kind=kind, error=message[:500])
     asset = assets.lock_of_cell(job.cell_id)
     if status != JobState.CANCELLED:
-        publish(
-            events.JobFailed(
-                brand_id=asset.brand_id,
-                object_id=job.pk,
-                payload={"run": job.run_id, "asset": asset.pk, "kind": str(kind), "message": message[:300]},
-            ),
-            label=worker,
-        )
+        payload = {"run": job.run_id, "asset": asset.pk, "kind": str(kind), "message": message[:300]}
+        publish(events.JobFailed(brand_id=asset.brand_id, object_id=job.pk, payload=payload), label=worker)
     assets.settle_round(asset, label=worker)
 
 
 @transaction.atomic
 def reap() -> int:
     """Take back jobs whose lease ran out: queue them again, or quarantine those at which MAX_DEATHS workers died."""
-    expired = list(
-        Job.objects.select_for_update(skip_locked=True, of=("self",))
-        .filter(status=JobState.RUNNING, lease_expires_at__lt=timezone.now())
-        .select_related("campaign", "endpoint")
-        .order_by("lease_expires_at")[:500]
-    )
+    running = Job.objects.select_for_update(skip_locked=True, of=("self",)).filter(status=JobState.RUNNING)
+    late = running.filter(lease_expires_at__lt=timezone.now()).order_by("lease_expires_at")
+    expired = list(late.select_related("campaign", "endpoint")[:500])
     for job in expired:
         if not _keep_submitted(job):
             _requeue_or_quarantine(job)
@@ -327,7 +271,6 @@ def _keep_submitted(job: Job) -> bool:
     attempt = Attempt.objects.filter(job=job, number=job.attempts).only("submitted_at", "remote_id").first()
     if attempt is None or attempt.submitted_at is None:
         return False
-    message = "The worker died or was cut off after the submission was sent."
     if attempt.remote_id:
         if job.deaths + 1 >= MAX_DEATHS:
             return False
@@ -337,6 +280,7 @@ def _keep_submitted(job: Job) -> bool:
         later = timezone.now() + timedelta(seconds=LOOK_UP_SECONDS)
         _end(job, JobState.WAITING, remote_id="", poll_at=later)
     else:
+        message = "The worker died or was cut off after the submission was sent."
         _hold_uncertain(job, EngineError(ErrorKind.UNCERTAIN, message), "reaper")
     return True
 
@@ -359,14 +303,8 @@ def _requeue_or_quarantine(job: Job) -> None:
         _give_up(job, None, JobState.CANCELLED, ErrorKind.CANCELLED, "Cancelled.", "reaper")
         return
     status = JobState.QUARANTINED if deaths >= MAX_DEATHS else JobState.QUEUED
-    publish(
-        events.JobLost(
-            brand_id=job.campaign.brand_id,
-            object_id=job.pk,
-            payload={"run": job.run_id, "deaths": deaths, "status": str(status)},
-        ),
-        label="reaper",
-    )
+    payload = {"run": job.run_id, "deaths": deaths, "status": str(status)}
+    publish(events.JobLost(brand_id=job.campaign.brand_id, object_id=job.pk, payload=payload), label="reaper")
     if status == JobState.QUARANTINED:
         _give_up(job, None, status, ErrorKind.LOST, message, "reaper")
     else:

@@ -1,20 +1,20 @@
 """Choose the endpoint of queued jobs: the endpoint that they were planned for, or one of its run's alternates.
 
-Jobs move from their endpoint if it is down or lacks the memory for them, if they would wait longer than the campaign's
-patience, or if another endpoint that costs no more would finish sooner. A moved job gets a new frozen spec for its new
-engine and a new reservation, and each move has a reason (selectors/job_explanations.py). Only waiting jobs move, so
-nothing is made twice.
+Jobs move from an endpoint that is down or lacks the memory for them, that would keep them longer than the campaign's
+patience, or that is slower than another one that costs no more. Each move has a reason (selectors/job_explanations.py)
+and a new reservation. Only waiting jobs move, so nothing is made twice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
+from django.utils.translation import gettext as _
 
 from campaigns.models import Campaign
 from core.errors import Conflict, Invalid, NotFound, Problem
@@ -25,16 +25,13 @@ from generation.choices import HoldReason, JobState, MoveReason, RunState
 from generation.engines.base import Engine, ErrorKind, Spec
 from generation.models import Endpoint, Job, JobMove, JobSpec, Run
 from generation.selectors import waits
-from generation.selectors.waits import Wait
 from generation.services import budget, runs
 from generation.services.dispatch import claims
 from generation.services.planning import estimates, fingerprints, plan_requests
-from generation.services.planning.fingerprints import Maker
 
 MOVED_AT_ONCE = 500
 WORTH_MOVING_SECONDS = 10.0
 """Another endpoint of the same price gets jobs only if it would finish them so much sooner."""
-_LABEL = "system"
 _MOVED_COLUMNS = ["endpoint", "lane", "batch_key", "not_before", "status", "hold_reason", "error_kind", "error"]
 #: Jobs that wait for an endpoint: in its queue, or because its account is empty.
 _WAITING = Q(status=JobState.QUEUED) | Q(status=JobState.HELD, hold_reason=HoldReason.QUOTA)
@@ -49,43 +46,60 @@ class AdaptedSpec:
     problems: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class EndpointState:
+    """An endpoint with its engine and maker of now."""
+
+    endpoint: Endpoint
+    engine: Engine
+    maker: fingerprints.Maker
+
+    def fingerprint(self, frozen: JobSpec, spec: Spec) -> str:
+        return fingerprints.fingerprint_spec(
+            brand_id=frozen.brand_id, maker=self.maker, engine=self.engine, spec=spec.to_json()
+        )
+
+    def set_spec(self, job: Job, frozen: JobSpec, spec: Spec, fingerprint: str) -> None:
+        """Set the spec, with all that follows from it, in a job and its frozen spec, without saving them."""
+        frozen.spec, frozen.fingerprint, frozen.maker = spec.to_json(), fingerprint, self.maker.to_json()
+        frozen.quoted_cost, _seconds = estimates.quote(self.endpoint, self.engine.quote(spec))
+        job.batch_key, job.lane = fingerprints.short_key(self.engine.batch_key(spec)), self.endpoint.lane
+
+
 def adapt_spec(plain: dict[str, Any], engine: Engine) -> AdaptedSpec:
     """Return the spec for another engine: same prompt, seed and images, parameters that it obeys, a size it makes."""
     capabilities, spec = engine.capabilities(), Spec.from_json(plain)
     width, height = plan_requests.master_size(spec.width, spec.height, capabilities)
-    adapted_spec = Spec(
-        prompt=spec.prompt,
+    supported = capabilities.needs_images | capabilities.optional_images
+    adapted_spec = replace(
+        spec,
         negative=spec.negative if "negative" in capabilities.obeys else "",
         width=width,
         height=height,
-        seed=spec.seed,
-        candidate=spec.candidate,
         parameters={name: value for name, value in spec.parameters.items() if name in capabilities.obeys},
-        images={
-            role: ref
-            for role, ref in spec.images.items()
-            if role in capabilities.needs_images | capabilities.optional_images
-        },
+        images={role: ref for role, ref in spec.images.items() if role in supported},
     )
-    lost = sorted(set(spec.images) - set(adapted_spec.images))
-    problems = [f"It takes no image “{role}”." for role in lost] if capabilities.needs_images or lost else []
-    problems += [
-        f"It needs an image “{role}”." for role in sorted(capabilities.needs_images - set(adapted_spec.images))
-    ]
-    return AdaptedSpec(adapted_spec, (*problems, *(engine.validate(adapted_spec) if not problems else ())))
+    problems = image_problems(spec, engine) or engine.validate(adapted_spec)
+    return AdaptedSpec(adapted_spec, tuple(problems))
+
+
+def image_problems(spec: Spec, engine: Engine) -> list[str]:
+    """Return the problems of the engine with the images of a spec."""
+    capabilities = engine.capabilities()
+    lost = sorted(set(spec.images) - capabilities.needs_images - capabilities.optional_images)
+    lacking = sorted(capabilities.needs_images - set(spec.images))
+    return [f"It takes no image “{role}”." for role in lost] + [f"It needs an image “{role}”." for role in lacking]
 
 
 @transaction.atomic
 def set_alternates(*, run_id: int, endpoints: Sequence[Endpoint], by: User) -> Run:
-    """Set the endpoints to which a run's jobs may move if its endpoint is slow or down.
-
-    Raises NotAllowed, NotFound and Invalid.
-    """
-    run, campaign = runs.lock(run_id)
-    runs.require_run(by, run, campaign)
-    if run.state in (RunState.FINISHED, RunState.CANCELLED):
-        raise Conflict(f"{run.name} is {run.state}; nothing of it waits.", state=run.state)
-    chosen = validate_alternates(run.endpoint, endpoints, campaign)
+    """Set the endpoints to which a run's jobs may move. Raises NotAllowed, NotFound, Conflict and Invalid."""
+    run = runs.lock_for(run_id, by)
+    runs.require_unfinished(run)
+    for endpoint in endpoints:
+        if endpoint.brand_id not in (None, run.campaign.brand_id):
+            raise NotFound(_("There is no endpoint %(slug)s.") % {"slug": endpoint.slug})
+    chosen = [endpoint for endpoint in endpoints if endpoint.pk != run.endpoint_id]
     frozen = JobSpec.objects.filter(job__run=run).first()
     problems = [
         Problem("alternates", f"{endpoint.name}: {problem}", endpoint.slug)
@@ -94,19 +108,10 @@ def set_alternates(*, run_id: int, endpoints: Sequence[Endpoint], by: User) -> R
         for problem in adapt_spec(frozen.spec, plan_requests.open_engine(endpoint)).problems
     ]
     if problems:
-        raise Invalid("Not every one of these can make the images of this run.", problems)
+        raise Invalid(_("Not every one of these can make the images of this run."), problems)
     run.alternates.set(chosen)
-    payload = {"alternates": [endpoint.slug for endpoint in chosen]}
-    runs.publish(events.RunAlternatesSet, run, campaign, payload, by)
+    runs.publish(events.RunAlternatesSet, run, {"alternates": [endpoint.slug for endpoint in chosen]}, by)
     return run
-
-
-def validate_alternates(first: Endpoint, endpoints: Sequence[Endpoint], campaign: Campaign) -> list[Endpoint]:
-    """Return the endpoints without the first, if the brand may use them all. Raises NotFound."""
-    for endpoint in endpoints:
-        if endpoint.brand_id not in (None, campaign.brand_id):
-            raise NotFound(f"There is no endpoint {endpoint.slug}.")
-    return [endpoint for endpoint in endpoints if endpoint.pk != first.pk]
 
 
 def route_all() -> int:
@@ -119,7 +124,8 @@ def route_all() -> int:
 def _route(run: Run) -> int:
     allowed_ids = {run.endpoint_id, *(endpoint.pk for endpoint in run.alternates.all())}
     moved = 0
-    for endpoint_id in _list_waiting_endpoint_ids(run):
+    waiting_jobs = Job.objects.filter(_WAITING, run=run).order_by("endpoint_id")
+    for endpoint_id in list(waiting_jobs.values_list("endpoint_id", flat=True).distinct()):
         waits_by_id = waits.load_waits(allowed_ids | {endpoint_id})
         here = waits_by_id[endpoint_id]
         alternates = sorted(
@@ -127,25 +133,19 @@ def _route(run: Run) -> int:
             key=lambda wait: (_price(wait.endpoint), wait.seconds),
         )
         for there in alternates:
-            moved += _move_after_memory_errors(run, here.endpoint, there.endpoint)
-            move = _decide_move(run.campaign, here, there)
-            if move is None:
+            if Job.objects.filter(_DID_NOT_FIT, run=run, endpoint=here.endpoint).exists():
+                sentence = f"{here.endpoint.name} had not enough memory for it; {there.endpoint.name} may have."
+                moved += _move(run, here.endpoint, there.endpoint, MOVED_AT_ONCE, MoveReason.MEMORY, sentence)
+            if (move := _decide_move(run.campaign, here, there)) is None:
                 continue
             count, reason, sentence = move
-            done = _move(run, here.endpoint, there.endpoint, min(count, MOVED_AT_ONCE), reason, sentence)
-            moved += done
-            if done:
+            if done := _move(run, here.endpoint, there.endpoint, min(count, MOVED_AT_ONCE), reason, sentence):
+                moved += done
                 break  # the next call counts again
     return moved
 
 
-def _list_waiting_endpoint_ids(run: Run) -> list[int]:
-    """Return the ids of the endpoints for which jobs of the run wait."""
-    waiting_jobs = Job.objects.filter(_WAITING, run=run)
-    return list(waiting_jobs.order_by("endpoint_id").values_list("endpoint_id", flat=True).distinct())
-
-
-def _decide_move(campaign: Campaign, here: Wait, there: Wait) -> tuple[int, MoveReason, str] | None:
+def _decide_move(campaign: Campaign, here: waits.Wait, there: waits.Wait) -> tuple[int, MoveReason, str] | None:
     """Return (how many jobs should move from here to there, the reason, a sentence); None for none."""
     names = f"{here.endpoint.name} {here.down}" if here.down else here.endpoint.name
     if here.down:
@@ -168,13 +168,6 @@ def _decide_move(campaign: Campaign, here: Wait, there: Wait) -> tuple[int, Move
     return surplus, MoveReason.OVERFLOW, sentence
 
 
-def _move_after_memory_errors(run: Run, here: Endpoint, there: Endpoint) -> int:
-    if not Job.objects.filter(_DID_NOT_FIT, run=run, endpoint=here).exists():
-        return 0
-    sentence = f"{here.name} had not enough memory for it; {there.name} may have."
-    return _move(run, here, there, MOVED_AT_ONCE, MoveReason.MEMORY, sentence)
-
-
 def _price(endpoint: Endpoint) -> Decimal:
     return estimates.estimate_price(endpoint, width=1024, height=1024).money
 
@@ -193,22 +186,20 @@ def _move(run: Run, here: Endpoint, there: Endpoint, count: int, reason: MoveRea
 
 
 def _moved(run_id: int, here: Endpoint, there: Endpoint, count: int, reason: MoveReason, sentence: str) -> int:
-    run, campaign = runs.lock(run_id)
+    run = runs.lock(run_id)
     engine = plan_requests.open_engine(there)
     # A job that was moved once because of a queue stays; otherwise two busy endpoints would move it to and fro.
-    jobs_to_move = Job.objects.select_for_update(skip_locked=True, of=("self",)).filter(
-        _WAITING, run=run, endpoint=here
-    )
+    unlocked = Job.objects.select_for_update(skip_locked=True, of=("self",))
+    jobs_to_move = unlocked.filter(_WAITING, run=run, endpoint=here)
     if reason == MoveReason.OVERFLOW:
         jobs_to_move = jobs_to_move.filter(status=JobState.QUEUED).exclude(moves__reason=MoveReason.OVERFLOW)
     elif reason == MoveReason.MEMORY:
-        jobs_to_move = (
-            jobs_to_move.filter(_DID_NOT_FIT).exclude(moves__to_endpoint=there).exclude(moves__from_endpoint=there)
-        )
+        jobs_to_move = jobs_to_move.filter(_DID_NOT_FIT)
+        jobs_to_move = jobs_to_move.exclude(moves__to_endpoint=there).exclude(moves__from_endpoint=there)
     jobs = list(jobs_to_move.order_by("priority", "-id")[:count])
     frozen = JobSpec.objects.in_bulk([job.pk for job in jobs])
-    maker = fingerprints.get_maker(there, engine)
-    moved = [job for job in jobs if _refreeze(job, frozen[job.pk], there, engine, maker)]
+    place = EndpointState(there, engine, fingerprints.get_maker(there, engine))
+    moved = [job for job in jobs if _refreeze(job, frozen[job.pk], place)]
     if not moved:
         return 0
     Job.objects.bulk_update(moved, _MOVED_COLUMNS)
@@ -216,25 +207,20 @@ def _moved(run_id: int, here: Endpoint, there: Endpoint, count: int, reason: Mov
     JobMove.objects.bulk_create(
         JobMove(job=job, from_endpoint=here, to_endpoint=there, reason=reason, sentence=sentence[:300]) for job in moved
     )
-    reserved = budget.reserve_for_run(run=run, campaign=campaign)
-    claims.activate(lane=there.lane, campaign_id=campaign.pk)
+    reserved = budget.reserve_for_run(run)
+    claims.activate(lane=there.lane, campaign_id=run.campaign_id)
     payload = {"jobs": len(moved), "from": here.slug, "to": there.slug, "reason": str(reason), "sentence": sentence}
-    runs.publish(events.RunRerouted, run, campaign, {**payload, "reserved": str(reserved)}, None, _LABEL)
+    runs.publish(events.RunRerouted, run, {**payload, "reserved": str(reserved)}, None)
     wake_ups.wake(there.lane)
     return len(moved)
 
 
-def _refreeze(job: Job, frozen: JobSpec, there: Endpoint, engine: Engine, maker: Maker) -> bool:
+def _refreeze(job: Job, frozen: JobSpec, there: EndpointState) -> bool:
     """Change the job and its spec for the other endpoint; False if its engine cannot make this image."""
-    adapted_spec = adapt_spec(frozen.spec, engine)
+    adapted_spec = adapt_spec(frozen.spec, there.engine)
     if adapted_spec.problems:
         return False
-    frozen.spec, frozen.maker = adapted_spec.spec.to_json(), maker.to_json()
-    frozen.fingerprint = fingerprints.fingerprint_spec(
-        brand_id=frozen.brand_id, maker=maker, engine=engine, spec=frozen.spec
-    )
-    frozen.quoted_cost, _ = estimates.quote(there, engine.quote(adapted_spec.spec))
-    job.endpoint, job.lane, job.not_before = there, there.lane, None
+    there.set_spec(job, frozen, adapted_spec.spec, there.fingerprint(frozen, adapted_spec.spec))
+    job.endpoint, job.not_before = there.endpoint, None
     job.status, job.hold_reason, job.error_kind, job.error = JobState.QUEUED, "", "", ""
-    job.batch_key = fingerprints.short_key(engine.batch_key(adapted_spec.spec))
     return True

@@ -29,20 +29,12 @@ def notify_all() -> int:
 
 @transaction.atomic
 def _notify(endpoint_id: int) -> bool:
-    status = (
-        EndpointStatus.objects.select_for_update(of=("self",), skip_locked=True)
-        .select_related("endpoint")
-        .filter(pk=endpoint_id, notified_at=None)
-        .first()
-    )
+    unlocked = EndpointStatus.objects.select_for_update(of=("self",), skip_locked=True).select_related("endpoint")
+    status = unlocked.filter(pk=endpoint_id, notified_at=None).first()
     if status is None:
         return False
-    counts = dict(
-        Job.objects.filter(_WAITING, endpoint=status.endpoint)
-        .values_list("campaign__brand_id")
-        .annotate(Count("pk"))
-        .order_by()
-    )
+    waiting = Job.objects.filter(_WAITING, endpoint=status.endpoint).values_list("campaign__brand_id")
+    counts = dict(waiting.annotate(Count("pk")).order_by())
     for brand in Brand.objects.filter(pk__in=counts):
         notices.notify(
             brand=brand,

@@ -6,25 +6,25 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
+from django.utils.translation import gettext as _
 
-from campaigns.models import Campaign
 from core import clock
-from core.errors import Conflict, Invalid, NotFound
+from core.errors import Conflict, Invalid
 from core.events import publish
 from core.models import User
 from core.services import wake_ups
 from generation import events
 from generation.choices import AttemptOutcome, HoldReason, JobState, RunState
-from generation.engines.base import Engine, ErrorKind, Spec
+from generation.engines.base import ErrorKind, Spec
 from generation.models import Attempt, Endpoint, Job, JobSpec, Run
-from generation.services import budget, runs
-from generation.services.dispatch import claims
-from generation.services.planning import estimates, fingerprints, plan_requests
-from generation.services.planning.fingerprints import Maker
+from generation.selectors import runs as run_selectors
+from generation.services import budget, runs, sql
+from generation.services.dispatch import claims, routing
+from generation.services.planning import fingerprints, plan_requests
 from generation.states import JOB
 
 ROWS_AT_ONCE = 1000
@@ -44,19 +44,19 @@ RETURNING run_id
 """
 
 
-def is_changed(job: claims.ClaimedJob, now: Maker) -> bool:
+def is_changed(job: claims.ClaimedJob, now: fingerprints.Maker) -> bool:
     """Return whether the job was planned for another maker than the current one."""
-    return Maker.from_json(job.maker) not in (None, now)
+    return fingerprints.Maker.from_json(job.maker) not in (None, now)
 
 
-def sentence(planned: Maker, now: Maker) -> str:
+def sentence(planned: fingerprints.Maker, now: fingerprints.Maker) -> str:
     """Return a sentence with the planned and the current maker, for people."""
     return f"Planned for {planned}; the endpoint now has {now}."
 
 
 @transaction.atomic
 def hold(
-    *, jobs: Sequence[claims.ClaimedJob], token: uuid.UUID, endpoint: Endpoint, now: Maker, worker: str
+    *, jobs: Sequence[claims.ClaimedJob], token: uuid.UUID, endpoint: Endpoint, now: fingerprints.Maker, worker: str
 ) -> set[int]:
     """Hold these claimed jobs, and all jobs that are queued for the endpoint and were planned for the same maker.
 
@@ -67,18 +67,19 @@ def hold(
         pk__in=[job.id for job in jobs], lease_token=token, status=JobState.RUNNING, is_cancel_requested=False
     )
     ours = set(locked.order_by("pk").values_list("pk", flat=True))
-    counts: Counter[tuple[Maker, int]] = Counter()
-    for planned in {Maker(**job.maker) for job in jobs if job.id in ours}:
+    counts: Counter[tuple[fingerprints.Maker, int]] = Counter()
+    for planned in {fingerprints.Maker(**job.maker) for job in jobs if job.id in ours}:
         message = sentence(planned, now)
-        alike = [job for job in jobs if job.id in ours and Maker(**job.maker) == planned]
+        alike = [job for job in jobs if job.id in ours and fingerprints.Maker(**job.maker) == planned]
         _hold_claimed([job.id for job in alike], token, message)
         counts.update((planned, job.run_id) for job in alike)
         counts.update((planned, run_id) for run_id in _hold_queued(endpoint, planned, message))
-    brands = dict(Run.objects.filter(pk__in={run for _, run in counts}).values_list("pk", "campaign__brand_id"))
+    brands = dict(
+        Run.objects.filter(pk__in={run_id for _planned, run_id in counts}).values_list("pk", "campaign__brand_id")
+    )
     for (planned, run_id), count in counts.items():
         payload = {"jobs": count, "endpoint": endpoint.slug, "planned": str(planned), "now": str(now)}
-        happened = events.RunEngineChanged(brand_id=brands[run_id], object_id=run_id, payload=payload)
-        publish(happened, label=worker)
+        publish(events.RunEngineChanged(brand_id=brands[run_id], object_id=run_id, payload=payload), label=worker)
     return ours
 
 
@@ -91,16 +92,11 @@ def _hold_claimed(job_ids: Sequence[int], token: uuid.UUID, message: str) -> Non
     Job.objects.filter(pk__in=job_ids).update(status=JobState.HELD, hold_reason=HoldReason.CHANGED, **changes)
 
 
-def _hold_queued(endpoint: Endpoint, planned: Maker, message: str) -> list[int]:
+def _hold_queued(endpoint: Endpoint, planned: fingerprints.Maker, message: str) -> list[int]:
     JOB.ensure(JobState.QUEUED, JobState.HELD)
     plain = fingerprints.canonical(planned.to_json())
-    values: dict[str, Any] = {"endpoint": endpoint.pk, "planned": plain, "error": message[:500]}
-    with connection.cursor() as cursor:
-        cursor.execute(_HOLD_QUEUED, values)
-        return [row[0] for row in cursor.fetchall()]
-
-
-# -- planned anew ------------------------------------------------------------------------------------------------------
+    values = {"endpoint": endpoint.pk, "planned": plain, "error": message[:500]}
+    return [row[0] for row in sql.fetch(_HOLD_QUEUED, values)]
 
 
 @dataclass(frozen=True)
@@ -112,15 +108,6 @@ class ReplanResult:
     left: int
 
 
-@dataclass(frozen=True)
-class _EndpointState:
-    """The present state of an endpoint."""
-
-    endpoint: Endpoint
-    engine: Engine
-    maker: Maker
-
-
 def replan_held_jobs(*, run_id: int, by: User) -> ReplanResult:
     """Plan the run's jobs that are held because their engine was changed, for the present engines of their endpoints.
 
@@ -129,12 +116,13 @@ def replan_held_jobs(*, run_id: int, by: User) -> ReplanResult:
     make the same image as for another of these jobs. Raises NotFound, NotAllowed, Invalid if an endpoint cannot be used
     or nothing can be planned again, and Conflict if no job waits for it or the budget does not suffice.
     """
-    run = Run.objects.visible_to(by).select_related("campaign__brand").filter(pk=run_id).first()
-    if run is None:
-        raise NotFound(f"There is no run {run_id}.")
-    runs.require_run(by, run, run.campaign)
+    run = run_selectors.get(by, run_id)
+    runs.require_run(by, run)
     endpoints = Endpoint.objects.filter(pk__in=_waiting(run_id).values("endpoint")).order_by("pk")
-    places = {endpoint.pk: _load_state(endpoint) for endpoint in endpoints}  # reads files, so before the transaction
+    places = {}
+    for endpoint in endpoints:  # this reads files, so it comes before the transaction
+        engine = plan_requests.open_engine(endpoint)
+        places[endpoint.pk] = routing.EndpointState(endpoint, engine, plan_requests.maker_of(endpoint, engine))
     return _replan(run_id, by, places)
 
 
@@ -142,24 +130,20 @@ def _waiting(run_id: int) -> Any:
     return Job.objects.filter(run_id=run_id, status=JobState.HELD, hold_reason=HoldReason.CHANGED)
 
 
-def _load_state(endpoint: Endpoint) -> _EndpointState:
-    engine = plan_requests.open_engine(endpoint)
-    return _EndpointState(endpoint, engine, plan_requests.maker_of(endpoint, engine))
-
-
 @transaction.atomic
-def _replan(run_id: int, by: User, places: dict[int, _EndpointState]) -> ReplanResult:
-    run, campaign = runs.lock(run_id)
-    runs.require_run(by, run, campaign)
+def _replan(run_id: int, by: User, places: dict[int, routing.EndpointState]) -> ReplanResult:
+    run = runs.lock_for(run_id, by)
     jobs = list(_waiting(run_id).filter(endpoint_id__in=places).select_for_update(of=("self",)).order_by("pk"))
     if not jobs:
-        raise Conflict(f"{run.name} has no image that waits for this any more; load the page again.", state=run.state)
+        message = _("%(run)s has no image that waits for this any more; load the page again.") % {"run": run.name}
+        raise Conflict(message, state=run.state)
     frozen = JobSpec.objects.in_bulk([job.pk for job in jobs])
     refused: dict[int, str] = {}
     _update_specs(jobs, frozen, places, refused)
     ready = [job for job in jobs if job.pk not in refused]
     if not ready:
-        raise Invalid(f"None of these images can be planned again. {next(iter(refused.values()))}")
+        message = _("None of these images can be planned again. %(reason)s")
+        raise Invalid(message % {"reason": next(iter(refused.values()))})
     is_paused = run.state == RunState.PAUSED
     for job in jobs:
         _set_state(job, refused.get(job.pk, ""), is_paused=is_paused)
@@ -168,46 +152,28 @@ def _replan(run_id: int, by: User, places: dict[int, _EndpointState]) -> ReplanR
     JobSpec.objects.bulk_update(
         [frozen[job.pk] for job in ready], ["spec", "fingerprint", "maker", "quoted_cost"], batch_size=ROWS_AT_ONCE
     )
-    return _settle(run, campaign, by, ready, len(refused), places)
+    return _settle(run, by, ready, len(refused), places)
 
 
 def _update_specs(
-    jobs: Sequence[Job], frozen: dict[int, JobSpec], places: dict[int, _EndpointState], refused: dict[int, str]
+    jobs: Sequence[Job], frozen: dict[int, JobSpec], places: dict[int, routing.EndpointState], refused: dict[int, str]
 ) -> None:
     """Update each spec for the present state of its endpoint, or add a reason to `refused`."""
     planned_before = {pk: job_spec.fingerprint for pk, job_spec in frozen.items()}
     used_fingerprints: dict[str, str] = {}
     for job in jobs:
         place, job_spec = places[job.endpoint_id], frozen[job.pk]
-        spec = _fit_size(job_spec.spec, place.engine)
-        problems = _image_problems(spec, place.engine) or place.engine.validate(spec)
-        plain = spec.to_json()
-        fingerprint = fingerprints.fingerprint_spec(
-            brand_id=job_spec.brand_id, maker=place.maker, engine=place.engine, spec=plain
-        )
+        spec = Spec.from_json(job_spec.spec)
+        width, height = plan_requests.master_size(spec.width, spec.height, place.engine.capabilities())
+        spec = replace(spec, width=width, height=height)
+        problems = routing.image_problems(spec, place.engine) or place.engine.validate(spec)
+        fingerprint = place.fingerprint(job_spec, spec)
         if not problems and used_fingerprints.setdefault(fingerprint, planned_before[job.pk]) != planned_before[job.pk]:
             problems = [f"{place.endpoint.name} would now make the same image for it as for another one of this run."]
         if problems:
             refused[job.pk] = f"{place.maker} cannot make it as it was planned. {' '.join(problems)}"
             continue
-        job_spec.spec, job_spec.fingerprint, job_spec.maker = plain, fingerprint, place.maker.to_json()
-        job_spec.quoted_cost, _ = estimates.quote(place.endpoint, place.engine.quote(spec))
-        job.batch_key, job.lane = fingerprints.short_key(place.engine.batch_key(spec)), place.endpoint.lane
-
-
-def _fit_size(plain: dict[str, Any], engine: Engine) -> Spec:
-    """Return the spec in a size that the present engine can make."""
-    spec = Spec.from_json(plain)
-    width, height = plan_requests.master_size(spec.width, spec.height, engine.capabilities())
-    return Spec.from_json({**plain, "width": width, "height": height})
-
-
-def _image_problems(spec: Spec, engine: Engine) -> list[str]:
-    """Return the problems of the engine with the images that were frozen with the spec."""
-    capabilities = engine.capabilities()
-    lost = sorted(set(spec.images) - capabilities.needs_images - capabilities.optional_images)
-    lacking = sorted(capabilities.needs_images - set(spec.images))
-    return [f"It takes no image “{role}”." for role in lost] + [f"It needs an image “{role}”." for role in lacking]
+        place.set_spec(job, job_spec, spec, fingerprint)
 
 
 def _set_state(job: Job, problem: str, *, is_paused: bool) -> None:
@@ -221,16 +187,14 @@ def _set_state(job: Job, problem: str, *, is_paused: bool) -> None:
 
 
 def _settle(
-    run: Run, campaign: Campaign, by: User, ready: Sequence[Job], left: int, places: dict[int, _EndpointState]
+    run: Run, by: User, ready: Sequence[Job], left: int, places: dict[int, routing.EndpointState]
 ) -> ReplanResult:
     """Reserve the money, publish the event and wake the workers."""
-    reserved = budget.reserve_for_run(run=run, campaign=campaign)
-    lanes = sorted({job.lane for job in ready})
-    for lane in lanes:
-        claims.activate(lane=lane, campaign_id=campaign.pk)
+    reserved = budget.reserve_for_run(run)
+    for lane in sorted({job.lane for job in ready}):
+        claims.activate(lane=lane, campaign_id=run.campaign_id)
+        wake_ups.wake(lane)
     now = {places[job.endpoint_id].endpoint.slug: str(places[job.endpoint_id].maker) for job in ready}
     payload = {"jobs": len(ready), "left": left, "reserved": str(reserved), "now": now}
-    runs.publish(events.RunPlannedAnew, run, campaign, payload, by)
-    for lane in lanes:
-        wake_ups.wake(lane)
+    runs.publish(events.RunPlannedAnew, run, payload, by)
     return ReplanResult(len(ready), left)

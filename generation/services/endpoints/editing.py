@@ -12,13 +12,12 @@ from decimal import Decimal
 from typing import Any, Final
 
 from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
 
 from campaigns.services import campaigns
 from core import access, fetching, storable
-from core.access import Action
 from core.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
-from core.events import publish, publish_all
-from core.fetching import redact_settings
+from core.events import DomainEvent, publish_all
 from core.models import Brand, User
 from core.services import wake_ups
 from generation import events
@@ -26,6 +25,7 @@ from generation.choices import Breaker, HoldReason, JobState, RunState
 from generation.models import Endpoint, EndpointStatus, Job, Run
 from generation.services.dispatch import claims
 from generation.services.endpoints import rules
+from generation.services.images import assets
 from generation.states import JOB
 
 #: Fields that can be changed; the slug, the brand and the engine of an endpoint stay.
@@ -52,10 +52,7 @@ MAX_EVENT_CHARACTERS: Final = 300
 def create(
     *, brand: Brand | None, by: User, slug: str, name: str, engine: str, lane: str, secret: str = "", **fields: Any
 ) -> Endpoint:
-    """Create an endpoint; without a brand it serves all brands. fields: of CHANGEABLE.
-
-    Raises NotAllowed; Invalid, with the field that each problem is about; Conflict if the slug is taken.
-    """
+    """Create an endpoint; without a brand for all. fields: of CHANGEABLE. Raises NotAllowed, Invalid and Conflict."""
     _require(by, brand)
     _ensure_known(fields)
     if "config" in fields:
@@ -67,7 +64,8 @@ def create(
         with transaction.atomic():
             endpoint.save(force_insert=True)
     except IntegrityError:
-        raise Conflict(f"There is an endpoint {slug!r} already; take another short name.") from None
+        message = _("There is an endpoint %(slug)r already; take another short name.")
+        raise Conflict(message % {"slug": slug}) from None
     endpoint.refresh_from_db()
     changes = {"engine": [None, engine], "lane": [None, lane]}
     _publish_saved(endpoint, by, changes, secret="set" if secret else "")
@@ -101,10 +99,7 @@ def update(*, endpoint_id: int, by: User, **fields: Any) -> Endpoint:
 
 @transaction.atomic
 def set_secret(*, endpoint_id: int, by: User, secret: str, config: Mapping[str, Any] | None = None) -> Endpoint:
-    """Replace the secret; "" removes it. Workers can use it, and nobody can read it.
-
-    config: the new settings, if the receiver changes together with the secret. Raises Invalid.
-    """
+    """Replace the secret; "" removes it. config: settings that change with it. Raises NotAllowed and Invalid."""
     endpoint = lock(endpoint_id, by)
     before = endpoint.config
     if config is not None:
@@ -134,38 +129,29 @@ def set_enabled(*, endpoint_id: int, by: User, is_enabled: bool) -> Endpoint:
 def try_again(*, endpoint_id: int, by: User) -> int:
     """Let a resting or paused endpoint get its next job now, and queue the jobs that an empty account held.
 
-    Returns how many were queued. The circuit breaker becomes half open: one job decides. Jobs of paused runs are queued
-    only when their run is resumed.
+    Returns how many were queued. The circuit breaker becomes half open. Jobs of paused runs wait for their run.
     """
     endpoint = lock(endpoint_id, by)
-    forgiven = {"open_until": None, "resume_at": None, "trips": 0, "last_error_kind": ""}
     status = EndpointStatus.objects.filter(pk=endpoint.pk)
-    status.update(**forgiven)
+    status.update(open_until=None, resume_at=None, trips=0, last_error_kind="")
     status.exclude(breaker=Breaker.CLOSED).update(breaker=Breaker.HALF_OPEN)
     queued = _queue_held(endpoint)
-    for brand_id in _list_affected_brand_ids(endpoint):
-        happened = events.EndpointTriedAgain(
-            brand_id=brand_id, object_id=endpoint.pk, payload={"slug": endpoint.slug, "queued": queued}
-        )
-        publish(happened, by=by)
+    _publish(events.EndpointTriedAgain, endpoint, {"slug": endpoint.slug, "queued": queued}, by)
     wake_ups.wake(endpoint.lane)
     return queued
 
 
 def can_edit(user: User, endpoint: Endpoint) -> bool:
     """Return whether this person may change the endpoint; only operators may change a shared one."""
-    action = Action.EDIT_SHARED_ENDPOINT if endpoint.brand is None else Action.EDIT_BRAND
+    action = access.Action.EDIT_SHARED_ENDPOINT if endpoint.brand is None else access.Action.EDIT_BRAND
     return access.can(user, action, endpoint.brand)
-
-
-# -- the parts ---------------------------------------------------------------------------------------------------------
 
 
 def _require(by: User, brand: Brand | None) -> None:
     if brand is not None:
-        access.require(by, Action.EDIT_BRAND, brand)
-    elif not access.can(by, Action.EDIT_SHARED_ENDPOINT):
-        raise NotAllowed("Only operators can change an endpoint that serves all brands.")
+        access.require(by, access.Action.EDIT_BRAND, brand)
+    elif not access.can(by, access.Action.EDIT_SHARED_ENDPOINT):
+        raise NotAllowed(_("Only operators can change an endpoint that serves all brands."))
 
 
 def lock(endpoint_id: int, by: User) -> Endpoint:
@@ -173,7 +159,7 @@ def lock(endpoint_id: int, by: User) -> Endpoint:
     rows = Endpoint.objects.shared_or_visible_to(by).select_related("brand")
     endpoint: Endpoint | None = rows.select_for_update(of=("self",)).filter(pk=endpoint_id).first()
     if endpoint is None:
-        raise NotFound(f"There is no endpoint {endpoint_id}.")
+        raise NotFound(_("There is no endpoint %(id)s.") % {"id": endpoint_id})
     _require(by, endpoint.brand)
     return endpoint
 
@@ -184,22 +170,19 @@ def _ensure_known(fields: Mapping[str, Any]) -> None:
 
 
 def _restore_queries(config: Any, kept: Any) -> Any:
-    """Return the entered settings with the queries of addresses in `kept` restored, which are not shown to people.
-
-    Raises Invalid.
-    """
+    """Return the settings with the queries of addresses in `kept`, which are not shown to people. Raises Invalid."""
     try:
         return fetching.restore_redacted_addresses(config, kept)
     except ValueError as error:
-        raise Invalid("This endpoint cannot be used so.", [Problem("config", str(error))]) from None
+        raise Invalid(_("This endpoint cannot be used so."), [Problem("config", str(error))]) from None
 
 
 def _ensure_valid(endpoint: Endpoint, by: User, *, before: Mapping[str, Any] | None) -> None:
     problems = storable.problems(endpoint.config, "config") or rules.find_problems(endpoint)
-    if not problems and not access.can(by, Action.EDIT_SHARED_ENDPOINT):
+    if not problems and not access.can(by, access.Action.EDIT_SHARED_ENDPOINT):
         problems = rules.find_operator_settings(endpoint, before)
     if problems:
-        raise Invalid("This endpoint cannot be used so.", problems)
+        raise Invalid(_("This endpoint cannot be used so."), problems)
 
 
 def _ensure_same_receiver(endpoint: Endpoint, before: Mapping[str, Any]) -> None:
@@ -208,27 +191,29 @@ def _ensure_same_receiver(endpoint: Endpoint, before: Mapping[str, Any]) -> None
         return
     if added := rules.list_addresses(endpoint.config) - rules.list_addresses(before):
         setting, text = sorted(added)[0]
-        receiver = redact_settings(text)[:120]
-        message = f"The kept secret would be sent to {receiver}. Enter it again together with the new {setting}."
-        raise Invalid("The secret has to be entered again.", [Problem("secret", message)])
-    if "base_url" in before and "base_url" not in endpoint.config:
-        message = (
+        receiver = fetching.redact_settings(text)[:120]
+        message = _("The kept secret would be sent to %(receiver)s. Enter it again together with the new %(setting)s.")
+        message %= {"receiver": receiver, "setting": setting}
+    elif "base_url" in before and "base_url" not in endpoint.config:
+        message = _(
             "The kept secret would be sent to the service's usual address. Enter it again together with this change."
         )
-        raise Invalid("The secret has to be entered again.", [Problem("secret", message)])
+    else:
+        return
+    raise Invalid(_("The secret has to be entered again."), [Problem("secret", message)])
 
 
 def _ensure_idle(endpoint: Endpoint) -> None:
-    open_states = (JobState.QUEUED, JobState.RUNNING, JobState.WAITING, JobState.HELD)
-    if Job.objects.filter(endpoint=endpoint, status__in=open_states).exists():
-        raise Conflict(f"Images are on their way at {endpoint.name}; change its lane when they are through.")
+    if Job.objects.filter(endpoint=endpoint, status__in=assets.UNDECIDED).exists():
+        message = _("Images are on their way at %(endpoint)s; change its lane when they are through.")
+        raise Conflict(message % {"endpoint": endpoint.name})
 
 
 def _readable(secret: str) -> str:
     text = secret.strip()
     if len(text) > MAX_SECRET_LENGTH or not text.isprintable():
-        message = f"A secret is one line of at most {MAX_SECRET_LENGTH:,} characters."
-        raise Invalid("This secret cannot be kept.", [Problem("secret", message)])
+        message = _("A secret is one line of at most %(n)s characters.") % {"n": f"{MAX_SECRET_LENGTH:,}"}
+        raise Invalid(_("This secret cannot be kept."), [Problem("secret", message)])
     return text
 
 
@@ -238,9 +223,9 @@ def _queue_held(endpoint: Endpoint) -> int:
     campaign_ids = sorted(set(held_jobs.values_list("campaign_id", flat=True)))
     for campaign_id in campaign_ids:
         campaigns.lock(campaign_id)
-    runs = Run.objects.filter(pk__in=held_jobs.values("run_id"))
-    running = list(runs.filter(state=RunState.RUNNING).values_list("pk", flat=True))
-    paused = list(runs.filter(state=RunState.PAUSED).values_list("pk", flat=True))
+    states = dict(Run.objects.filter(pk__in=held_jobs.values("run_id")).values_list("pk", "state"))
+    running = [pk for pk, state in states.items() if state == RunState.RUNNING]
+    paused = [pk for pk, state in states.items() if state == RunState.PAUSED]
     JOB.ensure(JobState.HELD, JobState.QUEUED)
     held_jobs.filter(run__in=paused).update(hold_reason=HoldReason.PAUSED)
     for campaign_id in campaign_ids:
@@ -250,29 +235,17 @@ def _queue_held(endpoint: Endpoint) -> int:
     return queued
 
 
-def _list_affected_brand_ids(endpoint: Endpoint) -> list[int]:
-    """Return the ids of the brands that the endpoint makes images for."""
-    if endpoint.brand_id is not None:
-        return [endpoint.brand_id]
-    return list(Brand.objects.order_by("pk").values_list("pk", flat=True))
-
-
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any], *, is_shared: bool) -> dict[str, Any]:
-    """Return [old, new] by setting for all differences, with the engine's settings one by one.
-
-    The engine settings of a shared endpoint are private to the operators; brands see only which setting changed.
-    """
-    changes: dict[str, Any] = {}
-    for name in before:
-        if name != "config":
-            if before[name] != after[name]:
-                changes[name] = [_event_value(before[name]), _event_value(after[name])]
-            continue
-        for key in sorted({*before[name], *after[name]}):
-            old, new = before[name].get(key), after[name].get(key)
-            if old != new:
-                shown = [_event_value(redact_settings(value)) for value in (old, new)]
-                changes[f"config.{key}"] = ["…", "…"] if is_shared else shown
+    """Return [old, new] by setting for all differences. Brands do not see the engine settings of a shared endpoint."""
+    changes: dict[str, Any] = {
+        name: [_event_value(before[name]), _event_value(after[name])]
+        for name in before
+        if name != "config" and before[name] != after[name]
+    }
+    old, new = before["config"], after["config"]
+    for key in sorted(key for key in {*old, *new} if old.get(key) != new.get(key)):
+        shown = [_event_value(fetching.redact_settings(config.get(key))) for config in (old, new)]
+        changes[f"config.{key}"] = ["…", "…"] if is_shared else shown
     return changes
 
 
@@ -293,10 +266,10 @@ def _publish_saved(endpoint: Endpoint, by: User, changes: Mapping[str, Any], *, 
         "secret": secret,
         "is_enabled": endpoint.is_enabled,
     }
-    publish_all(
-        (
-            events.EndpointSaved(brand_id=pk, object_id=endpoint.pk, payload=payload)
-            for pk in _list_affected_brand_ids(endpoint)
-        ),
-        by=by,
-    )
+    _publish(events.EndpointSaved, endpoint, payload, by)
+
+
+def _publish(kind: type[DomainEvent], endpoint: Endpoint, payload: dict[str, Any], by: User) -> None:
+    """Publish the event for each brand that the endpoint makes images for."""
+    brand_ids = [endpoint.brand_id] if endpoint.brand_id else Brand.objects.order_by("pk").values_list("pk", flat=True)
+    publish_all((kind(brand_id=pk, object_id=endpoint.pk, payload=payload) for pk in brand_ids), by=by)

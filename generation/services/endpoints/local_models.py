@@ -1,17 +1,15 @@
-"""Local models: register them with their licence, hash them in a worker, take them out of use.
-
-The files themselves are not changed; nothing here loads weights.
-"""
+"""Local models: register them with their licence, hash them in a worker, take them out of use. Files do not change."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import django_rq
 from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
 
 from core.access import Action, can
 from core.choices import Lane
@@ -25,7 +23,6 @@ from generation.engines.diffusers.weights import digest, ensure_complete, family
 from generation.models import Endpoint, LocalModel
 
 CHANGEABLE: Final = ("name", "licence", "usage_terms", "is_usable")
-READ_BYTES: Final = 1 << 22
 HASHING_SECONDS: Final = 4 * 3600
 
 
@@ -33,15 +30,14 @@ HASHING_SECONDS: Final = 4 * 3600
 def register(
     *, path: str, name: str, licence: str, by: User | None, usage_terms: str = "", is_hashed_later: bool = True
 ) -> LocalModel:
-    """Register a folder or file of weights. Its family is read from it; its sha256 is added later by a worker, or by
-    the caller (hash_content).
+    """Register a folder or file of weights; a worker, or the caller, adds its sha256 later (hash_content).
 
     by: an operator, or None for one at the server's own command line. Raises NotAllowed; Invalid, with the field that
     each problem is about; Conflict where the name or the path is registered already.
     """
     _require_operator(by)
     place = Path(path).expanduser().resolve()
-    problems = _missing(name, licence)
+    problems = list(_missing(name, licence))
     family = None
     try:
         family = family_of(place)
@@ -49,7 +45,7 @@ def register(
     except EngineError as error:
         problems.append(Problem("path", error.message, path))
     if problems or family is None:
-        raise Invalid("This model cannot be registered so.", problems)
+        raise Invalid(_("This model cannot be registered so."), problems)
     model = LocalModel(
         name=name.strip(),
         path=str(place),
@@ -64,7 +60,8 @@ def register(
         with transaction.atomic():
             model.save(force_insert=True)
     except IntegrityError:
-        raise Conflict(f"A model of that name, or at {place}, is registered already.") from None
+        message = _("A model of that name, or at %(path)s, is registered already.")
+        raise Conflict(message % {"path": place}) from None
     _publish(model, by, {"path": [None, model.path], "licence": [None, model.licence]})
     if is_hashed_later:
         transaction.on_commit(lambda: _queue_hashing(model.pk))
@@ -79,29 +76,26 @@ def change(*, model_id: int, by: User, **fields: Any) -> LocalModel:
         raise TypeError(f"a model has no {', '.join(odd)} to be changed")
     model = LocalModel.objects.select_for_update().filter(pk=model_id).first()
     if model is None:
-        raise NotFound(f"There is no model {model_id}.")
+        raise NotFound(_("There is no model %(id)s.") % {"id": model_id})
     changes = {name: [getattr(model, name), value] for name, value in fields.items() if getattr(model, name) != value}
     if not changes:
         return model
-    for name, (_, value) in changes.items():
+    for name, (_old, value) in changes.items():
         setattr(model, name, value)
-    if problems := _missing(model.name, model.licence):
-        raise Invalid("This model cannot be registered so.", problems)
+    if problems := list(_missing(model.name, model.licence)):
+        raise Invalid(_("This model cannot be registered so."), problems)
     try:
         with transaction.atomic():
             model.save(update_fields=list(changes))
     except IntegrityError:
-        raise Conflict(f"There is a model {model.name!r} already; take another name.") from None
+        message = _("There is a model %(name)r already; take another name.")
+        raise Conflict(message % {"name": model.name}) from None
     _publish(model, by, changes)
     return model
 
 
 def hash_content(*, model_id: int) -> str:
-    """Compute a model's sha256 over the names and the content of its files, and store it.
-
-    Reads gigabytes: for workers and commands. Returns "" if the model no longer exists, or was changed on disk since it
-    was registered.
-    """
+    """Store the sha256 of a model's files; returns it, "" if they are gone or were changed. Reads gigabytes."""
     model = LocalModel.objects.filter(pk=model_id).first()
     if model is None or not Path(model.path).exists() or digest(Path(model.path)) != model.revision:
         return ""
@@ -140,11 +134,8 @@ def family_title(name: str) -> str:
 
 
 def _file_sha256(file: Path) -> str:
-    hasher = hashlib.sha256()
     with file.open("rb") as stream:
-        while part := stream.read(READ_BYTES):
-            hasher.update(part)
-    return hasher.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _queue_hashing(model_id: int) -> None:
@@ -155,16 +146,15 @@ def _queue_hashing(model_id: int) -> None:
 
 def _require_operator(by: User | None) -> None:
     if by is not None and not can(by, Action.REGISTER_MODEL):
-        raise NotAllowed("Models are registered by operators, who answer for their licences.")
+        raise NotAllowed(_("Models are registered by operators, who answer for their licences."))
 
 
-def _missing(name: str, licence: str) -> list[Problem]:
-    problems = []
+def _missing(name: str, licence: str) -> Iterator[Problem]:
     if not name.strip() or len(name) > 120:
-        problems.append(Problem("name", "Give it a name of at most 120 characters.", name[:120]))
+        yield Problem("name", _("Give it a name of at most 120 characters."), name[:120])
     if not licence.strip() or len(licence) > 200:
-        problems.append(Problem("licence", "Say under which licence it is, in at most 200 characters.", licence[:200]))
-    return problems
+        message = _("Say under which licence it is, in at most 200 characters.")
+        yield Problem("licence", message, licence[:200])
 
 
 def _publish(model: LocalModel, by: User | None, changes: Mapping[str, Any]) -> None:
@@ -176,10 +166,5 @@ def _publish(model: LocalModel, by: User | None, changes: Mapping[str, Any]) -> 
         "changes": {name: change for name, change in changes.items() if name != "path"},
         "is_usable": model.is_usable,
     }
-    publish_all(
-        (
-            events.ModelNoted(brand_id=pk, object_id=model.pk, payload=payload)
-            for pk in Brand.objects.values_list("pk", flat=True)
-        ),
-        by=by,
-    )
+    brand_ids = Brand.objects.values_list("pk", flat=True)
+    publish_all((events.ModelNoted(brand_id=pk, object_id=model.pk, payload=payload) for pk in brand_ids), by=by)

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from core.choices import Lane
 from core.errors import Problem
@@ -21,9 +22,8 @@ from core.fetching import redact_settings
 from generation import prices
 from generation.choices import WhenUncertain
 from generation.engines import base as engines
+from generation.engines import settings as engine_settings
 from generation.engines.output_hosts import may_be_private
-from generation.engines.settings import operator_settings
-from generation.engines.settings import problems as problems_of
 from generation.models import Endpoint
 
 LOCAL_LANES: Final = (Lane.GPU, Lane.CPU)
@@ -32,7 +32,7 @@ RESERVED_SLUGS: Final = frozenset({"new", "now"})
 MAX_CONFIG_BYTES: Final = 2 * 1024 * 1024
 MAX_BATCH_SIZE: Final = 256
 MAX_CONCURRENT: Final = 10_000
-MAX_PER_MINUTE: Final = 1_000_000
+MAX_RATE: Final = 1_000_000
 #: The setting with the art director's workflow, whose texts are prompts and not connection settings.
 WORKFLOW: Final = "workflow"
 # "api_key" and "X-Auth-Token", but not "max_tokens" or "token_normalization".
@@ -54,31 +54,30 @@ def find_problems(endpoint: Endpoint) -> list[Problem]:
         *_find_secrets(endpoint.config),
     ]
     mistakes = mistakes or [
-        Problem(f"config/{name}", sentence) for name, sentence in problems_of(endpoint.engine, endpoint.config)
+        Problem(f"config/{name}", sentence)
+        for name, sentence in engine_settings.problems(endpoint.engine, endpoint.config)
     ]
     return mistakes or _engine_problems(endpoint)
 
 
 def find_operator_settings(endpoint: Endpoint, before: Mapping[str, Any] | None) -> list[Problem]:
     """Return problems for settings that only the operator may write. before: the config as the operator left it."""
-    mistakes = [
-        Problem(
-            f"config/{place}",
-            f"{place}: only an operator may set addresses, folders and files of the server, here "
-            f"{redact_settings(text)[:120]!r}.",
-            redact_settings(text)[:120],
-        )
-        for place, text in sorted(_list_reachable_addresses(endpoint.config) - _list_reachable_addresses(before or {}))
-        if not text.startswith(f"{settings.SITE_URL}/")
-    ]
+    mistakes = []
+    for place, text in sorted(_list_reachable_addresses(endpoint.config) - _list_reachable_addresses(before or {})):
+        if not text.startswith(f"{settings.SITE_URL}/"):
+            shown = redact_settings(text)[:120]
+            message = _("%(name)s: only an operator may set addresses, folders and files of the server, here %(text)r.")
+            mistakes.append(Problem(f"config/{place}", message % {"name": place, "text": shown}, shown))
     reported_names = {problem.pointer.split("/")[1] for problem in mistakes}
     mistakes += [
-        Problem(f"config/{name}", f"{name}: only an operator may set or remove this.")
-        for name in sorted(operator_settings(endpoint.engine) - reported_names)
+        Problem(f"config/{name}", _("%(name)s: only an operator may set or remove this.") % {"name": name})
+        for name in sorted(engine_settings.operator_settings(endpoint.engine) - reported_names)
         if endpoint.config.get(name) != (before or {}).get(name)
     ]
-    if not mistakes and before != endpoint.config and endpoint.config and not _is_remote(endpoint):
-        mistakes.append(Problem("config", "Engines on the server's own machines are set up by the operator."))
+    if not mistakes and before != endpoint.config and endpoint.config:
+        is_remote = engines.build(endpoint.engine, endpoint.config).capabilities().is_remote
+        if not is_remote:
+            mistakes.append(Problem("config", _("Engines on the server's own machines are set up by the operator.")))
     return mistakes
 
 
@@ -99,72 +98,77 @@ def _list_reachable_addresses(config: Any) -> set[tuple[str, str]]:
 
 def _name_problems(endpoint: Endpoint) -> Iterator[Problem]:
     if not endpoint.name.strip() or len(endpoint.name) > 120:
-        yield Problem("name", "Give it a name of at most 120 characters.", endpoint.name[:120])
+        yield Problem("name", _("Give it a name of at most 120 characters."), endpoint.name[:120])
     if not _SLUG.fullmatch(endpoint.slug):
-        yield Problem("slug", "The short name has letters, digits, - and _, at most 50 of them.", endpoint.slug[:50])
+        message = _("The short name has letters, digits, - and _, at most 50 of them.")
+        yield Problem("slug", message, endpoint.slug[:50])
     elif endpoint.slug in RESERVED_SLUGS:
-        yield Problem("slug", f"“{endpoint.slug}” is the address of a page; take another short name.", endpoint.slug)
+        message = _("“%(slug)s” is the address of a page; take another short name.") % {"slug": endpoint.slug}
+        yield Problem("slug", message, endpoint.slug)
     if len(endpoint.disclaimer) > 40:
-        yield Problem("disclaimer", "Say it in at most 40 characters: it stands on every image.", endpoint.disclaimer)
+        message = _("Say it in at most 40 characters: it stands on every image.")
+        yield Problem("disclaimer", message, endpoint.disclaimer)
     if endpoint.lane not in Lane.values:
-        yield Problem("lane", f"There is no lane {endpoint.lane!r}; there are gpu, cpu and cloud.")
+        message = _("There is no lane %(lane)r; there are gpu, cpu and cloud.")
+        yield Problem("lane", message % {"lane": endpoint.lane})
     if endpoint.when_uncertain not in WhenUncertain.values:
-        yield Problem("when_uncertain", "An uncertain submission either waits for a person or is submitted again.")
+        message = _("An uncertain submission either waits for a person or is submitted again.")
+        yield Problem("when_uncertain", message)
 
 
 def _number_problems(endpoint: Endpoint) -> Iterator[Problem]:
-    spans: tuple[tuple[str, Any, float, float, str], ...] = (
-        ("batch_size", endpoint.batch_size, 1, MAX_BATCH_SIZE, "images per batch"),
-        ("max_concurrent", endpoint.max_concurrent, 1, MAX_CONCURRENT, "submissions at once; empty to find out"),
-        ("max_per_second", endpoint.max_per_second, 0.001, MAX_PER_MINUTE, "submissions a second; empty to find out"),
-        ("max_per_minute", endpoint.max_per_minute, 0.01, MAX_PER_MINUTE, "submissions a minute; empty to find out"),
-        ("seconds_per_image", endpoint.seconds_per_image, 0.001, 86_400, "seconds for one image"),
+    spans: tuple[tuple[str, float, float, str], ...] = (
+        ("batch_size", 1, MAX_BATCH_SIZE, _("Give %(low)s to %(high)s images per batch.")),
+        ("max_concurrent", 1, MAX_CONCURRENT, _("Give %(low)s to %(high)s submissions at once; empty to find out.")),
+        ("max_per_second", 0.001, MAX_RATE, _("Give %(low)s to %(high)s submissions a second; empty to find out.")),
+        ("max_per_minute", 0.01, MAX_RATE, _("Give %(low)s to %(high)s submissions a minute; empty to find out.")),
+        ("seconds_per_image", 0.001, 86_400, _("Give %(low)s to %(high)s seconds for one image.")),
     )
-    for field, value, low, high, meaning in spans:
+    for field, low, high, message in spans:
+        value: Any = getattr(endpoint, field)
         if value is None and field.startswith("max_"):
             continue
-        if not _is_number(value) or not low <= value <= high:
-            yield Problem(field, f"Give {low:g} to {high:,g} {meaning}.", str(value))
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not is_number or not low <= value <= high:
+            yield Problem(field, message % {"low": f"{low:g}", "high": f"{high:,g}"}, str(value))
     price = endpoint.price_per_image
     if not isinstance(price, Decimal | int | float) or not 0 <= price < 10_000:
-        yield Problem("price_per_image", "Give an amount of money, 0 or more.", str(price))
+        yield Problem("price_per_image", _("Give an amount of money, 0 or more."), str(price))
 
 
 def _find_secrets(config: Any) -> Iterator[Problem]:
     """Yield problems for values that must not be in the config, because people can read them there."""
     if not isinstance(config, Mapping):
-        yield Problem("config", 'The settings are an object such as {"model": "…"}.')
+        yield Problem("config", _('The settings are an object such as {"model": "…"}.'))
         return
     if len(json.dumps(config, default=str)) > MAX_CONFIG_BYTES:
-        yield Problem("config", f"The settings are over {MAX_CONFIG_BYTES >> 20} MB.")
+        yield Problem("config", _("The settings are over %(n)d MB.") % {"n": MAX_CONFIG_BYTES >> 20})
     for setting, text in _texts(config):
         if text and _SECRET.search(setting.rpartition("/")[2]):
-            yield Problem(f"config/{setting}", f"{setting}: belongs into the secret, which nobody can read again.")
+            message = _("%(setting)s: belongs into the secret, which nobody can read again.")
         elif _WITH_LOGIN.match(text):
-            yield Problem(
-                f"config/{setting}", f"{setting}: leave name and password out of the address; they are a secret."
-            )
+            message = _("%(setting)s: leave name and password out of the address; they are a secret.")
+        else:
+            continue
+        yield Problem(f"config/{setting}", message % {"setting": setting})
 
 
 def _engine_problems(endpoint: Endpoint) -> list[Problem]:
     """Return problems if the engine is unknown, does not accept the config, or does not work on this lane."""
     try:
         is_remote = engines.build(endpoint.engine, endpoint.config).capabilities().is_remote
-    except ValueError as error:
-        field = "config" if endpoint.engine in engines.names() else "engine"
-        message = f"The engine {endpoint.engine} does not take this: {error}" if field == "config" else str(error)
-        return [Problem(field, message)]
-    except (engines.EngineError, TypeError, KeyError, OSError, ImportError) as error:
-        return [Problem("config", f"The engine {endpoint.engine} does not take this: {error}")]
+    except (engines.EngineError, ValueError, TypeError, KeyError, OSError, ImportError) as error:
+        if isinstance(error, ValueError) and endpoint.engine not in engines.names():
+            return [Problem("engine", str(error))]
+        message = _("The engine %(engine)s does not take this: %(error)s")
+        return [Problem("config", message % {"engine": endpoint.engine, "error": error})]
     if is_remote and endpoint.lane != Lane.CLOUD:
-        return [Problem("lane", f"{endpoint.engine} asks a service: its lane is cloud.", endpoint.lane)]
-    if not is_remote and endpoint.lane not in LOCAL_LANES:
-        return [Problem("lane", f"{endpoint.engine} works on our own machines: its lane is gpu or cpu.", endpoint.lane)]
-    return []
-
-
-def _is_remote(endpoint: Endpoint) -> bool:
-    return bool(engines.build(endpoint.engine, endpoint.config).capabilities().is_remote)
+        message = _("%(engine)s asks a service: its lane is cloud.")
+    elif not is_remote and endpoint.lane not in LOCAL_LANES:
+        message = _("%(engine)s works on our own machines: its lane is gpu or cpu.")
+    else:
+        return []
+    return [Problem("lane", message % {"engine": endpoint.engine}, endpoint.lane)]
 
 
 def _texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
@@ -179,7 +183,3 @@ def _texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         path.partition("/")[0] != WORKFLOW or _SECRET.search(path.rpartition("/")[2]) is not None
     ):
         yield path, value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -24,13 +24,13 @@ def settings_of_upload(graph: Graph, before: Mapping[str, Any]) -> dict[str, Any
     """
     old = _old_graph(before)
     marks = _marks(graph, old, before)
-    inputs = comfyui_marks.as_config(_places(marks))
+    inputs = comfyui_marks.as_config(group_places(marks))
     meant = _confirmed_inputs(graph, old, inputs, before)
     guessed = _by_place(comfyui_marks.guess_marks(graph))
     for question in comfyui_questions.questions_of_graph(graph, marks_of(graph, inputs), meant):
         if not question.is_confirmed and not question.mark and question.place in guessed:
             marks[question.place] = guessed[question.place]  # nobody has confirmed that it needs no mark
-    settings: dict[str, Any] = {"inputs": comfyui_marks.as_config(_places(marks))}
+    settings: dict[str, Any] = {"inputs": comfyui_marks.as_config(group_places(marks))}
     if meant:
         settings[CONFIRMED_SETTING] = [list(key) for key in sorted(meant)]
     saving = saving_nodes(graph)
@@ -106,7 +106,7 @@ def _by_place(inputs: Mapping[str, Any]) -> dict[Place, str]:
     }
 
 
-def _places(marks: Mapping[Place, str]) -> dict[str, list[Place]]:
+def group_places(marks: Mapping[Place, str]) -> dict[str, list[Place]]:
     """Return {("6", "text"): "prompt"} as {"prompt": [("6", "text")]}."""
     by_name: dict[str, list[Place]] = {}
     for place, name in marks.items():

@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from core.errors import Invalid, NotAllowed, NotFound, Problem, Stale
 from core.models import User
@@ -27,17 +28,18 @@ MAX_JSON_BYTES: Final = 1024 * 1024
 def upload(*, endpoint_id: int, by: User, data: bytes, file_name: str) -> Endpoint:
     """Store a workflow in API format, or from a PNG that ComfyUI saved, and mark its inputs by guesses.
 
-    Marks that a person changed by hand stay at nodes that are still the same. Raises NotAllowed, and Invalid, which
-    says how to get the right file.
+    Marks that a person changed stay at nodes that are the same. Raises NotAllowed and Invalid.
     """
     endpoint = _lock(endpoint_id, by)
     try:
-        _ensure_small(data)
+        if len(data) > MAX_BYTES or (len(data) > MAX_JSON_BYTES and not data.startswith(b"\x89PNG")):
+            message = _("The file is over %(n)d MB, which no workflow is.") % {"n": MAX_JSON_BYTES >> 20}
+            raise InvalidWorkflow(message)
         graph = parse(data)
         settings = {"workflow": graph, **workflow_marks.settings_of_upload(graph, endpoint.config)}
         Workflow.from_config(settings)
     except InvalidWorkflow as error:
-        raise Invalid("This file cannot be used.", [Problem("file", str(error), file_name)]) from None
+        raise Invalid(_("This file cannot be used."), [Problem("file", str(error), file_name)]) from None
     config = {name: value for name, value in endpoint.config.items() if name not in EDITED_ELSEWHERE[ENGINE]}
     config |= {**settings, "workflow_name": PurePath(file_name).stem[:80] or "workflow"}
     return editing.update(endpoint_id=endpoint.pk, by=by, config=config)
@@ -65,12 +67,13 @@ def mark(
     except InvalidWorkflow as error:
         raise Invalid(str(error), [Problem("file", str(error))]) from None
     if seen != workflow.digest():
-        raise Stale("The workflow or its marks were changed since you opened this page; look at it again.")
+        raise Stale(_("The workflow or its marks were changed since you opened this page; look at it again."))
     inputs = comfyui_marks.as_config(_places_by_mark(workflow, names))
+    earlier_inputs = dict(endpoint.config.get("inputs") or {})
     ranges = {
         input_name: allowed
         for input_name, allowed in dict(endpoint.config.get("ranges") or {}).items()
-        if _same(input_name, inputs, endpoint)
+        if input_name in inputs and inputs[input_name] == earlier_inputs.get(input_name)
     }
     config = {name: value for name, value in endpoint.config.items() if name != CONFIRMED_SETTING}
     config |= {"inputs": inputs, "ranges": ranges}
@@ -90,21 +93,15 @@ def _places_by_mark(workflow: Workflow, names: Mapping[tuple[str, str], str]) ->
         if (sentence := _problem(workflow.graph, text, (node_id, field_name)))
     ]
     if problems:
-        raise Invalid("These marks do not fit.", problems)
-    places: dict[str, list[tuple[str, str]]] = {}
-    for place, text in marks.items():
-        places.setdefault(text, []).append(place)
-    return places
+        raise Invalid(_("These marks do not fit."), problems)
+    return workflow_marks.group_places(marks)
 
 
 @transaction.atomic
 def store_ranges(
     *, endpoint_id: int, by: User, seen: str, ranges: Mapping[str, Any], models: Mapping[str, Any] | None = None
 ) -> None:
-    """Store a server's limits and choices for the marked inputs (for forms), and the model files of each server.
-
-    Nothing happens if the workflow has changed meanwhile.
-    """
+    """Store the servers' limits for the marked inputs, and their model files, unless the workflow has changed."""
     endpoint = _lock(endpoint_id, by)
     if Workflow.from_config(endpoint.config).digest() != seen:
         return
@@ -118,23 +115,17 @@ def get_editable(*, endpoint_id: int, by: User) -> Endpoint:
     rows = Endpoint.objects.shared_or_visible_to(by).filter(pk=endpoint_id, engine=ENGINE).select_related("brand")
     endpoint: Endpoint | None = rows.first()
     if endpoint is None:
-        raise NotFound(f"There is no endpoint {endpoint_id} with the engine {ENGINE}.")
+        message = _("There is no endpoint %(id)s with the engine %(engine)s.")
+        raise NotFound(message % {"id": endpoint_id, "engine": ENGINE})
     if not editing.can_edit(by, endpoint):
-        raise NotAllowed(f"Only leads of its brand and operators can change the workflow of {endpoint.name}.")
+        message = _("Only leads of its brand and operators can change the workflow of %(endpoint)s.")
+        raise NotAllowed(message % {"endpoint": endpoint.name})
     return endpoint
-
-
-# -- the parts ------------------------------------------------------------------------------------------------------
 
 
 def _lock(endpoint_id: int, by: User) -> Endpoint:
     endpoint = get_editable(endpoint_id=endpoint_id, by=by)
     return Endpoint.objects.select_for_update().get(pk=endpoint.pk)
-
-
-def _ensure_small(data: bytes) -> None:
-    if len(data) > MAX_BYTES or (len(data) > MAX_JSON_BYTES and not data.startswith(b"\x89PNG")):
-        raise InvalidWorkflow(f"The file is over {MAX_JSON_BYTES >> 20} MB, which no workflow is.")
 
 
 def _meant(
@@ -149,9 +140,5 @@ def _meant(
 
 def _problem(graph: Graph, name: str, place: tuple[str, str]) -> str:
     if place[1] not in graph.get(place[0], {}).get("inputs", {}):
-        return f"There is no input {place[1]} of node {place[0]}."
+        return _("There is no input %(input)s of node %(node)s.") % {"input": place[1], "node": place[0]}
     return comfyui_marks.problem_of(graph, name, place)
-
-
-def _same(name: str, inputs: Mapping[str, Any], endpoint: Endpoint) -> bool:
-    return name in inputs and inputs[name] == dict(endpoint.config.get("inputs") or {}).get(name)

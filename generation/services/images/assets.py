@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from django.db import connection
+from django.utils.translation import gettext as _
 
 from core import clock
 from core.errors import Conflict, NotFound
@@ -16,6 +16,7 @@ from generation import events
 from generation.checks.base import CheckResult
 from generation.choices import AssetState, JobState, Outcome, VersionSource
 from generation.models import Asset, AssetVersion, Finding, Job, JobSpec, Master, Rendition
+from generation.services import sql
 from generation.states import ASSET
 
 #: Job states in which a round may still get another candidate.
@@ -29,7 +30,7 @@ class StoredRendition:
     output_spec_id: int
     recipe_version: int
     sha256: str
-    key: str
+    storage_key: str
     image_format: str
     width: int
     height: int
@@ -42,7 +43,7 @@ class StoredMaster:
     """One master's file, already in storage, with what was measured on its pixels."""
 
     sha256: str
-    key: str
+    storage_key: str
     image_format: str
     width: int
     height: int
@@ -70,7 +71,7 @@ def lock(asset_id: int) -> Asset:
     """Return the asset with its row locked until the transaction ends. Raises NotFound."""
     asset = Asset.objects.select_for_update(of=("self",)).filter(pk=asset_id).first()
     if asset is None:
-        raise NotFound(f"There is no asset {asset_id}.")
+        raise NotFound(_("There is no asset %(id)s.") % {"id": asset_id})
     return asset
 
 
@@ -87,17 +88,11 @@ def move(asset: Asset, to: str, *, by: User | None = None, label: str = "", **pa
         state=to, current_version_id=asset.current_version_id, round=asset.round
     )
     if not moved:
-        raise Conflict(f"Asset {asset.pk} is no longer {old}.", state=old, wanted=to)
+        message = _("Asset %(id)s is no longer %(state)s.") % {"id": asset.pk, "state": old}
+        raise Conflict(message, state=old, wanted=to)
     asset.state = to
-    publish(
-        events.AssetMoved(
-            brand_id=asset.brand_id,
-            object_id=asset.pk,
-            payload={"from": str(old), "to": str(to), "version": asset.current_version_id, **payload},
-        ),
-        by=by,
-        label=label,
-    )
+    payload = {"from": str(old), "to": str(to), "version": asset.current_version_id, **payload}
+    publish(events.AssetMoved(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by, label=label)
     return asset
 
 
@@ -110,52 +105,33 @@ def move_many(
     by: User | None = None,
     label: str = "",
 ) -> list[int]:
-    """Move many assets in two statements, as `move` does one; those that are no longer `old` stay as they are.
-
-    payloads: extra payload of the event, by asset id. Returns the ids of the assets that moved. The caller holds their
-    locks.
-    """
+    """Move many assets in two statements; those no longer `old` stay. payloads: by id. Returns the ids that moved."""
     ASSET.ensure(old, to)
-    extras = payloads or {}
-    with connection.cursor() as cursor:
-        cursor.execute(
+    rows = sorted(
+        sql.fetch(
             "UPDATE generation_asset SET state = %s, changed_at = %s WHERE id = ANY(%s) AND state = %s"
             " RETURNING id, brand_id, current_version_id",
             [str(to), clock.now(), list(asset_ids), str(old)],
         )
-        rows = sorted(cursor.fetchall())
+    )
     moves = [
         events.AssetMoved(
             brand_id=brand_id,
             object_id=pk,
-            payload={"from": str(old), "to": str(to), "version": version_id, **extras.get(pk, {})},
+            payload={"from": str(old), "to": str(to), "version": version_id, **(payloads or {}).get(pk, {})},
         )
         for pk, brand_id, version_id in rows
     ]
     publish_all(moves, by=by, label="" if by else label)
-    return [pk for pk, _, _ in rows]
+    return [row[0] for row in rows]
 
 
 def store_master(*, brand_id: int, fingerprint: str, stored: StoredMaster) -> Master:
     """Store a master and return the brand's master for that fingerprint, which may be another worker's earlier one."""
-    Master.objects.bulk_create(
-        [
-            Master(
-                brand_id=brand_id,
-                fingerprint=fingerprint,
-                sha256=stored.sha256,
-                storage_key=stored.key,
-                image_format=stored.image_format,
-                width=stored.width,
-                height=stored.height,
-                has_alpha=stored.has_alpha,
-                bytes=stored.bytes,
-                thumbnails=dict(stored.thumbnails),
-                **stored.hashes,
-            )
-        ],
-        ignore_conflicts=True,
-    )
+    columns = asdict(stored)
+    hashes = columns.pop("hashes")
+    master = Master(brand_id=brand_id, fingerprint=fingerprint, **columns, **hashes)
+    Master.objects.bulk_create([master], ignore_conflicts=True)
     return Master.objects.get(brand_id=brand_id, fingerprint=fingerprint)
 
 
@@ -184,21 +160,7 @@ def add_version(asset: Asset, new: NewVersion) -> AssetVersion:
         )
         for check_result in new.check_results
     )
-    Rendition.objects.bulk_create(
-        Rendition(
-            version=version,
-            output_spec_id=file.output_spec_id,
-            recipe_version=file.recipe_version,
-            sha256=file.sha256,
-            storage_key=file.key,
-            image_format=file.image_format,
-            width=file.width,
-            height=file.height,
-            bytes=file.bytes,
-            quality=file.quality,
-        )
-        for file in new.renditions
-    )
+    Rendition.objects.bulk_create([Rendition(version=version, **asdict(file)) for file in new.renditions])
     return version
 
 
@@ -210,8 +172,7 @@ def settle_round(asset: Asset, *, label: str, is_final: bool = False) -> None:
     rejected instead of moved to review. The caller holds the asset's lock, so of two workers that finish its last
     candidates exactly one comes last here.
     """
-    jobs = Job.objects.filter(cell_id=asset.cell_id, frozen__round=asset.round)
-    if jobs.filter(status__in=UNDECIDED).exists():
+    if Job.objects.filter(cell_id=asset.cell_id, frozen__round=asset.round, status__in=UNDECIDED).exists():
         return
     versions = list(asset.versions.filter(round=asset.round).order_by("candidate"))
     if not versions:
@@ -221,28 +182,20 @@ def settle_round(asset: Asset, *, label: str, is_final: bool = False) -> None:
     if not ASSET.allows(asset.state, AssetState.IN_REVIEW):
         return
     shown = best_version(versions)
-    if not is_final and shown.worst_outcome == Outcome.FAIL and regenerations_left(asset):
-        payload = {"round": asset.round, "version_ids": [version.pk for version in versions]}
+    has_failed = shown.worst_outcome == Outcome.FAIL
+    payload: dict[str, Any] = {"round": asset.round, "version_ids": [version.pk for version in versions]}
+    if has_failed and not is_final and regenerations_left(asset):
         publish(events.ChecksFailed(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label=label)
         return
     asset.current_version = shown
-    if shown.worst_outcome == Outcome.FAIL and _rejects_failed(asset):
-        _reject(asset, versions, label)
+    if has_failed and _rejects_failed(asset):
+        payload |= _describe_failure(shown)
+        move(asset, AssetState.REJECTED, label=label)
+        publish(events.RejectedByChecks(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label=label)
         return
+    payload |= {"worst_outcome": str(shown.worst_outcome), "is_sandbox": asset.is_sandbox}
     move(asset, AssetState.IN_REVIEW, label=label)
-    publish(
-        events.VersionReady(
-            brand_id=asset.brand_id,
-            object_id=asset.pk,
-            payload={
-                "round": asset.round,
-                "version_ids": [version.pk for version in versions],
-                "worst_outcome": str(asset.current_version.worst_outcome),
-                "is_sandbox": asset.is_sandbox,
-            },
-        ),
-        label=label,
-    )
+    publish(events.VersionReady(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label=label)
 
 
 def _rejects_failed(asset: Asset) -> bool:
@@ -251,15 +204,11 @@ def _rejects_failed(asset: Asset) -> bool:
     return is_new and asset.cell.run.prompt_version.policy.get("on_fail") == "reject"
 
 
-def _reject(asset: Asset, versions: list[AssetVersion], label: str) -> None:
-    """Reject an asset because all its candidates failed their checks. A lead can reopen it."""
-    failed = Finding.objects.filter(version=asset.current_version, outcome=Outcome.FAIL).order_by("check_name")
+def _describe_failure(version: AssetVersion) -> dict[str, Any]:
+    """Return the failed checks of a version, and one text of their messages."""
+    failed = Finding.objects.filter(version=version, outcome=Outcome.FAIL).order_by("check_name")
     checks = [{"check": finding.check_name, "message": finding.message} for finding in failed]
-    move(asset, AssetState.REJECTED, label=label)
-    reason = "; ".join(check["message"] or check["check"] for check in checks)
-    payload = {"round": asset.round, "version_ids": [version.pk for version in versions]}
-    payload |= {"reason": reason, "checks": checks}
-    publish(events.RejectedByChecks(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label=label)
+    return {"reason": "; ".join(check["message"] or check["check"] for check in checks), "checks": checks}
 
 
 def regenerations_left(asset: Asset) -> int:

@@ -13,10 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
-
 from generation.checks.base import CheckResult
 from generation.choices import Outcome
+from generation.services import sql
 
 CHECK = "near_duplicate"
 MAX_BITS = 31
@@ -78,30 +77,23 @@ class Duplicate:
 
 
 def find_nearest(*, brand_id: int, subject_id: int, hashes: Mapping[str, Any]) -> Duplicate | None:
-    """Return the most similar image of another subject in the brand, or None.
+    """Return the most similar image of another subject in the brand, or None. hashes: `Developed.hashes`.
 
-    hashes: `Developed.hashes`. Images of the same subject and sandbox images do not count. A hash of too low quality is
-    empty and has no near-duplicates. Possible near-duplicates of this image wait on locks until the caller's
-    transaction ends, so of two images that are finished at once the later sees the earlier. Takes 2 ms, seldom 7, among
-    100,000 packshots (benchmarks/duplicates.py).
+    Sandbox images do not count. A hash of too low quality is empty and has no near-duplicates. Possible near-duplicates
+    of this image wait on locks until the caller's transaction ends, so of two images that are finished at once the
+    later sees the earlier. Takes 2 ms, seldom 7, among 100,000 packshots (benchmarks/duplicates.py).
     """
     if not hashes["pdq"]:
         return None
     colours: bytes = hashes["colours"]
     bands = [bound for place in INDEXED for bound in (colours[place] - MAX_LEVELS, colours[place] + MAX_LEVELS)]
     values = [hashes["pdq"], brand_id, *bands, hashes["pdq"], MAX_BITS, subject_id, colours, MAX_LEVELS]
-    with connection.cursor() as cursor:
-        cursor.execute(_HOLD, [lock_names(brand_id, colours)])
-        cursor.execute(_NEAREST, values)
-        row = cursor.fetchone()
-    return Duplicate(*row) if row else None
+    sql.execute(_HOLD, [lock_names(brand_id, colours)])
+    rows = sql.fetch(_NEAREST, values)
+    return Duplicate(*rows[0]) if rows else None
 
 
 def lock_names(brand_id: int, colours: bytes) -> list[str]:
-    """Return names of locks such that any two possible near-duplicates share at least one.
-
-    For every indexed byte, these are the shelves of its value and of the values up to MAX_LEVELS above it. There are 1
-    to 64 names, usually 3.
-    """
+    """Return 1 to 64 names of locks, usually 3, for the shelves of the image; possible near-duplicates share one."""
     spans = [sorted({colours[place] // SHELF, (colours[place] + MAX_LEVELS) // SHELF}) for place in INDEXED]
     return [f"proofline.duplicates {brand_id} {shelf}" for shelf in itertools.product(*spans)]

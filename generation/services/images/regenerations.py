@@ -7,25 +7,20 @@ cost and events. The failed ones stay: reviewers see them beside the new image.
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from contextlib import suppress
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from campaigns.prompts.seeds import MAX_SEED
 from core.errors import Conflict
 from core.events import publish
-from core.services import wake_ups
 from generation import events
-from generation.choices import AssetState, JobState
+from generation.choices import AssetState
 from generation.engines import base as engines
-from generation.engines.base import Engine, Spec
-from generation.models import Asset, AssetVersion, Job, JobSpec, Run
-from generation.services import budget
-from generation.services.dispatch import claims
+from generation.models import Asset, AssetVersion, JobSpec, Run
+from generation.services import sql
 from generation.services.images import assets, rounds
 from generation.services.planning import fingerprints
-
-_LABEL = "system"
 
 _INTERRUPTED = """
 SELECT a.id FROM generation_run r JOIN campaigns_promptversion p ON p.id = r.prompt_version_id
@@ -44,83 +39,48 @@ LIMIT 200
 def regenerate(asset_id: int) -> bool:
     """Queue one more candidate of the asset's round, or move the asset to review if no more are possible.
 
-    No more are possible if the policy's candidates are used up, the engine ignores the seed, the run was cancelled, or
-    the budget does not suffice. True if a candidate was added. Safe to call twice.
+    That is if candidates are used up, the engine ignores seeds, the run was cancelled or the budget does not suffice.
+    True if a candidate was added. Safe to call twice.
     """
     run = rounds.lock_run_of(asset_id)
     asset = assets.lock(asset_id)
     if asset.state != AssetState.MAKING or not AssetVersion.objects.filter(asset=asset, round=asset.round).exists():
         return False
-    specs = list(
-        JobSpec.objects.filter(cell_id=asset.cell_id, round=asset.round)
-        .select_related("job__endpoint")
-        .order_by("candidate")
-    )
+    of_round = JobSpec.objects.filter(cell_id=asset.cell_id, round=asset.round).select_related("job__endpoint")
+    specs = list(of_round.order_by("candidate"))
     if any(frozen.job.status in assets.UNDECIDED for frozen in specs):
         return False
     left = assets.regenerations_left(asset)
     engine = engines.build(specs[0].job.endpoint.engine, specs[0].job.endpoint.config)
     if left and "seed" in engine.capabilities().obeys:
-        try:
-            with transaction.atomic():
-                _add(asset, run, specs, engine, left - 1)
-        except Conflict:  # cancelled meanwhile, or no money left: people review the existing candidates
-            pass
-        else:
+        # Conflict: cancelled meanwhile, or no money left. Then people review the existing candidates.
+        with suppress(Conflict), transaction.atomic():
+            _add(asset, run, specs, engine, left - 1)
             return True
-    assets.settle_round(asset, label=_LABEL, is_final=True)
+    assets.settle_round(asset, label="system", is_final=True)
     return False
 
 
 def regenerate_interrupted() -> int:
     """Call `regenerate` for every asset that waits for it without an open job; returns how many there were."""
-    with connection.cursor() as cursor:
-        cursor.execute(_INTERRUPTED)
-        ids = [row[0] for row in cursor.fetchall()]
-    for asset_id in ids:
+    rows = sql.fetch(_INTERRUPTED, [])
+    for (asset_id,) in rows:
         regenerate(asset_id)
-    return len(ids)
+    return len(rows)
 
 
-def _add(asset: Asset, run: Run, specs: list[JobSpec], engine: Engine, left: int) -> Job:
+def _add(asset: Asset, run: Run, specs: list[JobSpec], engine: engines.Engine, left: int) -> None:
     parent, candidate = specs[0], specs[-1].candidate + 1
-    spec: dict[str, Any] = {
-        **parent.spec, "candidate": candidate, "seed": seed_after(int(parent.spec["seed"]), candidate)
-    }  # fmt: skip
+    seed = seed_after(int(parent.spec["seed"]), candidate)
+    spec = {**parent.spec, "candidate": candidate, "seed": seed}
     endpoint = parent.job.endpoint
     maker = fingerprints.get_maker(endpoint, engine)
-    status, hold_reason = rounds.prepare_run_for_job(run)
-    job = Job.objects.create(
-        run=run,
-        cell_id=asset.cell_id,
-        campaign_id=asset.campaign_id,
-        endpoint=endpoint,
-        lane=endpoint.lane,
-        batch_key=engine.batch_key(Spec.from_json(spec)),
-        priority=parent.job.priority,
-        status=status,
-        hold_reason=hold_reason,
-    )
-    JobSpec.objects.create(
-        job=job,
-        brand_id=asset.brand_id,
-        cell_id=asset.cell_id,
-        round=asset.round,
-        candidate=candidate,
-        fingerprint=fingerprints.fingerprint_spec(brand_id=asset.brand_id, maker=maker, engine=engine, spec=spec),
-        maker=maker.to_json(),
-        quoted_cost=parent.quoted_cost,
-        spec=spec,
-    )
-    budget.reserve_for_run(run=run, campaign=run.campaign)
-    payload = {
-        "round": asset.round, "candidate": candidate, "job": job.pk, "seed": spec["seed"], "left": left
-    }  # fmt: skip
-    publish(events.CandidateAdded(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label=_LABEL)
-    if status == JobState.QUEUED:
-        claims.activate(lane=job.lane, campaign_id=job.campaign_id)
-        wake_ups.wake(job.lane)
-    return job
+    fingerprint = fingerprints.fingerprint_spec(brand_id=asset.brand_id, maker=maker, engine=engine, spec=spec)
+    change = rounds.SpecChange(parent, endpoint, engine, spec, maker, fingerprint)
+    job = rounds.add_job(asset, run, change, candidate=candidate, priority=parent.job.priority)
+    payload = {"round": asset.round, "candidate": candidate, "job": job.pk, "seed": seed, "left": left}
+    publish(events.CandidateAdded(brand_id=asset.brand_id, object_id=asset.pk, payload=payload))
+    rounds.announce(job)
 
 
 def seed_after(seed: int, candidate: int) -> int:

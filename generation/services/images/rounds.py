@@ -1,5 +1,4 @@
-"""The next round of an asset: the same image made again with the changes that a person wants in the engine's
-controls."""
+"""The next round of an asset: the same image again with the changes that a person wants in the engine's controls."""
 
 from __future__ import annotations
 
@@ -9,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from campaigns.choices import PhotoStatus
 from campaigns.models import ReferencePhoto
-from campaigns.services import campaigns
 from core import clock
 from core.errors import Conflict, Invalid, NotFound, Problem
 from core.events import publish
@@ -24,12 +23,10 @@ from generation.engines import base as engines
 from generation.engines.base import Control, Engine, Spec
 from generation.models import Asset, AssetVersion, Endpoint, Job, JobSpec, PinnedInputs, Run
 from generation.selectors import concepts
-from generation.selectors.concepts import ConceptUse
-from generation.services import budget
+from generation.services import budget, runs
 from generation.services.dispatch import claims
 from generation.services.images import assets
 from generation.services.planning import fingerprints
-from generation.services.planning.fingerprints import Maker
 from generation.states import RUN
 
 #: Jobs that a person requested go before those of a batch.
@@ -47,7 +44,7 @@ class SpecChange:
     endpoint: Endpoint
     engine: Engine
     spec: dict[str, Any]
-    maker: Maker
+    maker: fingerprints.Maker
     fingerprint: str
 
 
@@ -82,16 +79,17 @@ def apply_controls(*, version: AssetVersion, controls: Mapping[str, Any]) -> Spe
     if not problems:
         problems += [Problem("controls", sentence) for sentence in engine.validate(Spec.from_json(spec))]
     if problems:
-        raise Invalid("The change cannot be made as it is.", problems)
+        raise Invalid(_("The change cannot be made as it is."), problems)
     maker = fingerprints.get_maker(endpoint, engine)
     before, after = (
         fingerprints.fingerprint_spec(brand_id=parent.brand_id, maker=maker, engine=engine, spec=frozen_spec)
         for frozen_spec in (parent.spec, spec)
     )
     # Another model makes another image from the same controls.
-    if before == after and Maker.from_json(parent.maker) in (None, maker):
-        message = f"change at least one of: {', '.join(by_name) or 'nothing, this engine has no controls'}"
-        raise Invalid("This would give the same image again.", [Problem("controls", message)])
+    if before == after and fingerprints.Maker.from_json(parent.maker) in (None, maker):
+        message = _("change at least one of: %(controls)s")
+        message %= {"controls": ", ".join(by_name) or _("nothing, this engine has no controls")}
+        raise Invalid(_("This would give the same image again."), [Problem("controls", message)])
     return SpecChange(parent, endpoint, engine, spec, maker, after)
 
 
@@ -102,9 +100,9 @@ def _set_controls(
     problems = []
     for name, value in controls.items():
         if name not in by_name:
-            problems.append(
-                Problem(f"controls/{name}", f"{endpoint.name} has: {', '.join(by_name) or 'no controls'}", str(value))
-            )
+            message = _("%(endpoint)s has: %(controls)s")
+            message %= {"endpoint": endpoint.name, "controls": ", ".join(by_name) or _("no controls")}
+            problems.append(Problem(f"controls/{name}", message, str(value)))
             continue
         try:
             (spec if name in OWN_FIELDS else spec["parameters"])[name] = parse_control_value(by_name[name], value)
@@ -119,11 +117,11 @@ def parse_control_value(control: Control, value: Any) -> Any:
         return _number(control, value)
     text = str(value)
     if control.kind == "choice" and text not in control.choices:
-        raise ValueError(f"expected one of {', '.join(control.choices)}")
+        raise ValueError(_("expected one of %(choices)s") % {"choices": ", ".join(control.choices)})
     if control.kind == "colour" and not re.fullmatch(r"#[0-9a-fA-F]{6}", text):
-        raise ValueError("expected a colour like #b5651d")
+        raise ValueError(_("expected a colour like #b5651d"))
     if control.kind == "text" and len(text) > 4000:
-        raise ValueError("expected at most 4,000 characters")
+        raise ValueError(_("expected at most 4,000 characters"))
     return text
 
 
@@ -131,11 +129,11 @@ def _number(control: Control, value: Any) -> float | int:
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise ValueError("expected a number") from None
-    low = 0 if control.kind == "seed" else control.minimum
-    high = MAX_SEED if control.kind == "seed" else control.maximum
+        raise ValueError(_("expected a number")) from None
+    low, high = (0, MAX_SEED) if control.kind == "seed" else (control.minimum, control.maximum)
     if number != number or (low is not None and number < low) or (high is not None and number > high):
-        raise ValueError(f"expected {low if low is not None else 'any'} to {high if high is not None else 'any'}")
+        lowest, highest = (_("any") if limit is None else limit for limit in (low, high))
+        raise ValueError(_("expected %(lowest)s to %(highest)s") % {"lowest": lowest, "highest": highest})
     if control.kind == "seed":
         return int(value)
     is_whole = control.step is not None and float(control.step).is_integer() and number.is_integer()
@@ -153,20 +151,20 @@ def _set_photo(spec: dict[str, Any], parent: JobSpec) -> list[Problem]:
         return []
     photo = ReferencePhoto.objects.filter(pk=pinned.photo_pk, status=PhotoStatus.READY).first()
     if photo is None:
-        sentence = "The product photo that this image was made from is gone. Reject it, and make what is missing."
+        sentence = _("The product photo that this image was made from is gone. Reject it, and make what is missing.")
         return [Problem("controls", sentence)]
     cutout = photo.cutouts.filter(is_accepted=True).first()
     for role in used:
         file = photo if images[role]["sha256"] == pinned.photo_sha256 else cutout
         if file is None:
-            sentence = "The product’s photo has no accepted cut-out now. Accept one, then ask again."
+            sentence = _("The product’s photo has no accepted cut-out now. Accept one, then ask again.")
             return [Problem("controls", sentence)]
         images[role] = {"sha256": file.sha256, "key": file.storage_key}
     spec["images"] = images
     return []
 
 
-def _set_image(use: ConceptUse, spec: dict[str, Any], brand: Brand) -> list[Problem]:
+def _set_image(use: concepts.ConceptUse, spec: dict[str, Any], brand: Brand) -> list[Problem]:
     """Set the current image of the concept that the parameter names, or remove it where it names none."""
     name = str(spec["parameters"].pop(use.parameter, "")).strip()
     spec["images"] = {role: ref for role, ref in spec.get("images", {}).items() if role != use.role}
@@ -191,55 +189,41 @@ def open_next_round(*, asset_id: int, controls: Mapping[str, Any], by: User, ver
     run = lock_run_of(asset_id)
     asset = assets.lock(asset_id)
     if asset.state != AssetState.REVISING:
-        raise Conflict(f"A next round needs an image that is being revised; this one is {asset.state}.")
+        message = _("A next round needs an image that is being revised; this one is %(state)s.")
+        raise Conflict(message % {"state": asset.state})
     version = AssetVersion.objects.filter(asset=asset, pk=version_id or asset.current_version_id or 0).first()
     if version is None:
-        raise NotFound("There is no version to start the next round from.")
+        raise NotFound(_("There is no version to start the next round from."))
     change = apply_controls(version=version, controls=controls)
-    status, hold_reason = prepare_run_for_job(run)
+    priority = change.parent.job.priority + PRIORITY_STEP
     asset.round += 1
     Asset.objects.filter(pk=asset.pk).update(round=asset.round, changed_at=clock.now())
-    job = _insert(asset, run, change, status, hold_reason)
-    budget.reserve_for_run(run=run, campaign=run.campaign)
-    publish(
-        events.RoundOpened(
-            brand_id=asset.brand_id,
-            object_id=asset.pk,
-            payload={"round": asset.round, "job": job.pk, "from_version": version.pk, "controls": dict(controls)},
-        ),
-        by=by,
-    )
-    if status == JobState.QUEUED:
-        claims.activate(lane=job.lane, campaign_id=job.campaign_id)
-        wake_ups.wake(job.lane)
+    job = add_job(asset, run, change, candidate=change.parent.candidate, priority=priority)
+    payload = {"round": asset.round, "job": job.pk, "from_version": version.pk, "controls": dict(controls)}
+    publish(events.RoundOpened(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by)
+    announce(job)
     return job
 
 
 def lock_run_of(asset_id: int) -> Run:
     """Return the asset's run, locked after its campaign. Always lock in this order, and before the asset."""
-    cell = Asset.objects.values("campaign_id", "cell__run_id").filter(pk=asset_id).first()
-    if cell is None:
-        raise NotFound(f"There is no asset {asset_id}.")
-    campaign = campaigns.lock(cell["campaign_id"])
-    run = Run.objects.select_for_update(of=("self",)).get(pk=cell["cell__run_id"])
-    run.campaign = campaign
-    return run
+    run_id = Asset.objects.filter(pk=asset_id).values_list("cell__run_id", flat=True).first()
+    if run_id is None:
+        raise NotFound(_("There is no asset %(id)s.") % {"id": asset_id})
+    return runs.lock(run_id)
 
 
-def prepare_run_for_job(run: Run) -> tuple[str, str]:
-    """Return the status and hold reason of a new job; a finished run is set to running again."""
+def add_job(asset: Asset, run: Run, change: SpecChange, *, candidate: int, priority: int) -> Job:
+    """Insert a job for the asset's round and reserve its money. A finished run is set to running again.
+
+    Raises Conflict if the run was cancelled or the budget does not suffice.
+    """
     if run.state == RunState.CANCELLED:
-        raise Conflict(f"The run {run.name} was cancelled; plan a new one for this image.")
-    if run.state == RunState.PAUSED:
-        return JobState.HELD, HoldReason.PAUSED
+        raise Conflict(_("The run %(run)s was cancelled; plan a new one for this image.") % {"run": run.name})
+    is_paused = run.state == RunState.PAUSED
     if run.state == RunState.FINISHED:
         RUN.ensure(run.state, RunState.RUNNING)
         Run.objects.filter(pk=run.pk).update(state=RunState.RUNNING, finished_at=None)
-    return JobState.QUEUED, ""
-
-
-def _insert(asset: Asset, run: Run, change: SpecChange, status: str, hold_reason: str) -> Job:
-    parent = change.parent
     job = Job.objects.create(
         run=run,
         cell_id=asset.cell_id,
@@ -247,22 +231,30 @@ def _insert(asset: Asset, run: Run, change: SpecChange, status: str, hold_reason
         endpoint=change.endpoint,
         lane=change.endpoint.lane,
         batch_key=change.engine.batch_key(Spec.from_json(change.spec)),
-        priority=parent.job.priority + PRIORITY_STEP,
-        status=status,
-        hold_reason=hold_reason,
+        priority=priority,
+        status=JobState.HELD if is_paused else JobState.QUEUED,
+        hold_reason=HoldReason.PAUSED if is_paused else "",
     )
     JobSpec.objects.create(
         job=job,
         brand_id=asset.brand_id,
         cell_id=asset.cell_id,
         round=asset.round,
-        candidate=parent.candidate,
+        candidate=candidate,
         fingerprint=change.fingerprint,
         maker=change.maker.to_json(),
-        quoted_cost=parent.quoted_cost,
+        quoted_cost=change.parent.quoted_cost,
         spec=change.spec,
     )
+    budget.reserve_for_run(run)
     return job
+
+
+def announce(job: Job) -> None:
+    """Let the campaign take part in the lane of a new job and wake its workers, unless the job is held."""
+    if job.status == JobState.QUEUED:
+        claims.activate(lane=job.lane, campaign_id=job.campaign_id)
+        wake_ups.wake(job.lane)
 
 
 def _find_parent_spec(version: AssetVersion) -> JobSpec:
@@ -270,13 +262,11 @@ def _find_parent_spec(version: AssetVersion) -> JobSpec:
     specs = JobSpec.objects.select_related("job__endpoint")
     spec = specs.filter(job_id=version.job_id).first() if version.job_id else None
     if spec is None:
-        earlier_specs = specs.filter(
-            cell_id=version.asset.cell_id, round__lte=version.round, job__version__isnull=False
-        )
-        spec = earlier_specs.order_by("-round", "candidate").first()
+        of_cell = specs.filter(cell_id=version.asset.cell_id, round__lte=version.round, job__version__isnull=False)
+        spec = of_cell.order_by("-round", "candidate").first()
     if spec is None:
         raise Invalid(
-            "No engine made this image, so no engine can change it; ask for a retouch instead.",
-            [Problem("controls", "this version has no generated parent")],
+            _("No engine made this image, so no engine can change it; ask for a retouch instead."),
+            [Problem("controls", _("this version has no generated parent"))],
         )
     return spec

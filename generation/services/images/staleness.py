@@ -18,8 +18,7 @@ from dataclasses import dataclass, field
 from string import Template
 from typing import Any
 
-import structlog
-from django.db import connection, transaction
+from django.db import transaction
 
 from core import clock
 from core.choices import Lane
@@ -30,9 +29,8 @@ from generation import events
 from generation.choices import AssetState
 from generation.models import Asset, StaleAsset, StaleCandidate
 from generation.selectors import inputs
+from generation.services import sql
 from generation.services.images import assets
-
-log = structlog.get_logger(__name__)
 
 CHUNK = 2000
 """Assets dealt with in one transaction: about one second on a small machine."""
@@ -112,15 +110,13 @@ def process_batches() -> int:
 @transaction.atomic
 def settle(batch: uuid.UUID, *, limit: int = CHUNK) -> int:
     """Handle the next assets of one change: lock them, compare again, move them. Returns how many it took."""
-    with connection.cursor() as cursor:
-        cursor.execute(_TAKE, [batch, limit])
-        rows = cursor.fetchall()
+    rows = sql.fetch(_TAKE, [batch, limit])
     if not rows:
         return 0
-    ids = sorted({row[0] for row in rows})
+    rule_causes = {row[0]: json.loads(row[1]) for row in rows}
     # Lock first, then compare in another statement: so an approval that was just committed is seen with its inputs.
-    locked = list(Asset.objects.select_for_update(of=("self",)).filter(pk__in=ids).order_by("pk"))
-    sorted_assets = _compare(locked, {row[0]: json.loads(row[1]) for row in rows})
+    locked = list(Asset.objects.select_for_update(of=("self",)).filter(pk__in=rule_causes).order_by("pk"))
+    sorted_assets = _compare(locked, rule_causes)
     by = User.objects.filter(pk=rows[0][2]).first() if rows[0][2] else None
     _write(sorted_assets, by)
     return len(rows)
@@ -151,11 +147,9 @@ def end(asset_id: int) -> StaleAsset | None:
 
 def _begin(statement: str, values: Mapping[str, Any], by: User | None) -> int:
     batch = uuid.uuid4()
-    with connection.cursor() as cursor:
-        cursor.execute(statement, {**values, "batch": batch, "by": by.pk if by else None, "now": clock.now()})
-        count = cursor.rowcount
-        # The merge of a large import forbids nested loops, which find a bounded number of assets fastest.
-        cursor.execute("SET LOCAL enable_nestloop = on")
+    count = sql.execute(statement, {**values, "batch": batch, "by": by.pk if by else None, "now": clock.now()})
+    # The merge of a large import forbids nested loops, which find a bounded number of assets fastest.
+    sql.execute("SET LOCAL enable_nestloop = on", [])
     if count:
         settle(batch)
     if count > CHUNK:
@@ -208,9 +202,6 @@ def _merged(
 
 def _write(sorted_assets: _AssetMoves, by: User | None) -> None:
     """Move the assets and publish the events, in a fixed number of statements."""
-    brand_id = next(
-        (asset.brand_id for asset in (*sorted_assets.becoming, *sorted_assets.in_review, *sorted_assets.returning)), 0
-    )
     if sorted_assets.becoming:
         payloads = {asset.pk: {"causes": sorted_assets.causes[asset.pk]} for asset in sorted_assets.becoming}
         assets.move_many(list(payloads), AssetState.APPROVED, AssetState.STALE, payloads=payloads, by=by, label=LABEL)
@@ -226,7 +217,7 @@ def _write(sorted_assets: _AssetMoves, by: User | None) -> None:
     ]
     for kind, listed in kinds:
         if listed:
-            ids = tuple(asset.pk for asset in listed)
+            ids, brand_id = tuple(asset.pk for asset in listed), listed[0].brand_id
             payload = {"count": len(ids), "assets": list(ids[:100])}
-            told_of = kind(brand_id=brand_id, object_id=brand_id, payload=payload, asset_ids=ids)
-            publish(told_of, by=by, label="" if by else LABEL)
+            event = kind(brand_id=brand_id, object_id=brand_id, payload=payload, asset_ids=ids)
+            publish(event, by=by, label="" if by else LABEL)

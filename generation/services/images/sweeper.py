@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from itertools import chain, islice
 
-from django.db import connection
 from django.utils import timezone
 
 from core import stored_files
+from generation.services import sql
 
 GRACE = timedelta(hours=1)
 CHUNK = 1000
@@ -47,7 +47,6 @@ def sweep(*, now: datetime | None = None) -> int:
 
 def list_referenced_keys(listed: Iterable[stored_files.ListedFile]) -> set[str]:
     """Return the keys of those files that some row names."""
-    listed = list(listed)
-    with connection.cursor() as cursor:
-        cursor.execute(_NAMED, {"keys": [file.key for file in listed], "hashes": [file.sha256 for file in listed]})
-        return {row[0] for row in cursor.fetchall()}
+    files = list(listed)
+    values = {"keys": [file.key for file in files], "hashes": [file.sha256 for file in files]}
+    return {row[0] for row in sql.fetch(_NAMED, values)}

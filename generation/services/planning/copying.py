@@ -9,16 +9,15 @@ from typing import Any
 from django.db import connection, models
 
 from core import clock
+from generation.services import sql
 
 
 def reserve_ids(model: type[models.Model], count: int) -> list[int]:
     """Return `count` primary keys from the model's sequence, so that rows of several tables can refer to each other."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT nextval(pg_get_serial_sequence(%s, %s)::regclass) FROM generate_series(1, %s)",
-            [model._meta.db_table, _primary_key(model).column, count],
-        )
-        return [row[0] for row in cursor.fetchall()]
+    key = model._meta.pk
+    assert key is not None
+    statement = "SELECT nextval(pg_get_serial_sequence(%s, %s)::regclass) FROM generate_series(1, %s)"
+    return [row[0] for row in sql.fetch(statement, [model._meta.db_table, key.column, count])]
 
 
 def insert(
@@ -41,12 +40,6 @@ def insert(
             copy.write_row([*head, *(_plain(value) for value in row)])
             count += 1
     return count
-
-
-def _primary_key(model: type[models.Model]) -> models.Field[Any, Any]:
-    key = model._meta.pk
-    assert key is not None
-    return key
 
 
 def _plain(value: Any) -> Any:

@@ -12,6 +12,8 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any, TypeVar
 
+from django.utils.translation import gettext as _
+
 from campaigns import prompts
 from campaigns.choices import SubjectKind
 from campaigns.models import Subject
@@ -20,16 +22,17 @@ from campaigns.selectors import guides as guide_selectors
 from generation.axes import PHOTO_AXIS, PHOTO_MARK, SEED_AXIS
 from generation.choices import RunShape
 from generation.engines.base import CONTROL, SCENE, ImageRef, Spec
-from generation.selectors import concepts, scenes, subjects
-from generation.selectors import inputs as input_selectors
-from generation.selectors.subjects import Images, SubjectRow
-from generation.services.planning import estimates, fingerprints, inputs
+from generation.selectors import concepts, inputs, scenes, subjects
+from generation.selectors.subjects import SubjectRow
+from generation.services.planning import estimates, fingerprints
 from generation.services.planning.plan_requests import GUIDE_PARAMETERS, AspectGroup, PlanRequest, master_size
 
 CHUNK = 2000
 #: Subjects that are loaded at once to check whether they are ready for a sample.
 SAMPLE_CHUNK = 200
 VALUES_KEY_LENGTH = 500
+#: Roles that are filled by the cut-out of a photo; the others get the photo itself.
+CUTOUT_ROLES = frozenset({"cutout", "mask"})
 
 Item = TypeVar("Item")
 
@@ -90,7 +93,7 @@ class Drafter:
         self.unknown: list[tuple[str, str]] = []
         self.skipped_count = 0
         self._roles = request.image_roles
-        self._names = input_selectors.used_names(request.source, ())
+        self._names = inputs.used_names(request.source, ())
         self._injected = request.injected
         self._prefix = fingerprints.prefix(brand_id=request.campaign.brand_id, maker=request.maker)
         self._indifferent = fingerprints.neutral_values(request.capabilities)
@@ -100,27 +103,23 @@ class Drafter:
 
     def drafts(self) -> Iterator[Draft]:
         """Yield every cell, in the order of subjects (or rows), variants and aspects."""
-        covered = self.request.covered
         for wish in self._variants():
             sized = {**wish.values, "size": f"{wish.size[0]}x{wish.size[1]}"} if wish.size else wish.values
             values_key = prompts.values_key(sized)
             for group in self._groups(wish):
-                if covered is None or (wish.subject.id, group.aspect) not in covered:
+                if (wish.subject.id, group.aspect) not in self.request.covered:
                     yield self._draft(wish, values_key, group)
 
     def _groups(self, wish: SubjectVariant) -> Sequence[AspectGroup]:
         """Return the aspects that a wish is made for; a size in a list's row sets the size of the master."""
         if not wish.aspect:
             return self.request.groups
-        groups = [group for group in self.request.groups if group.aspect == wish.aspect]
+        named = [group for group in self.request.groups if group.aspect == wish.aspect]
+        groups = named or [AspectGroup(wish.aspect, 0, 0, ())]
         if not wish.size:
-            return groups or [AspectGroup(wish.aspect, 0, 0, ())]
+            return groups
         width, height = master_size(*wish.size, self.request.capabilities)
-        return [replace(group, width=width, height=height) for group in groups] or [
-            AspectGroup(wish.aspect, width, height, ())
-        ]
-
-    # -- subjects --------------------------------------------------------------------------------------------------
+        return [replace(group, width=width, height=height) for group in groups]
 
     def _variants(self) -> Iterator[SubjectVariant]:
         if self.request.shape == RunShape.LIST:
@@ -131,28 +130,27 @@ class Drafter:
                 yield SubjectVariant(subject, variant)
 
     def _subjects(self) -> Iterator[SubjectRow]:
-        ids = self.subject_ids()
-        loaded_ids: set[int] = set()
-        for chunk in _chunks(ids, CHUNK):
+        for pk, subject in self._load_in_chunks(self.subject_ids(), CHUNK):
+            if subject is None:
+                self.unknown.append((str(pk), _("There is no active subject with this id in this brand.")))
+            else:
+                yield subject
+
+    def _load_in_chunks(self, ids: Sequence[int], size: int) -> Iterator[tuple[int, SubjectRow | None]]:
+        for chunk in _chunks(ids, size):
             rows = self._load({"pk__in": chunk})
-            loaded_ids.update(rows)
-            yield from (rows[pk] for pk in chunk if pk in rows)
-        for pk in ids:
-            if pk not in loaded_ids:
-                self.unknown.append((str(pk), "There is no active subject with this id in this brand."))
+            yield from ((pk, rows.get(pk)) for pk in chunk)
 
     def subject_ids(self) -> Sequence[int]:
         """Return the ids of the subjects in key order; for a sample only the picked ones."""
-        if self.request.subject_ids is not None:
-            ids = [pk for pk in dict.fromkeys(self.request.subject_ids) if self._lacks_any(pk)]
-            if not self.request.sample:
-                return ids
-            pairs = list(Subject.objects.filter(pk__in=ids).order_by("key").values_list("pk", "key"))
-        else:
-            active = self.request.campaign.subjects.filter(is_active=True)
-            pairs = list(active.order_by("key", "pk").values_list("pk", "key"))
-        pairs = [pair for pair in pairs if self._lacks_any(pair[0])]
-        return self._pick_sample(pairs, self.request.sample) if self.request.sample else [pk for pk, _ in pairs]
+        ids, sample = self.request.subject_ids, self.request.sample
+        if ids is not None and not sample:
+            return [pk for pk in dict.fromkeys(ids) if self._lacks_any(pk)]
+        active = self.request.campaign.subjects.filter(is_active=True)
+        candidates = active if ids is None else Subject.objects.filter(pk__in=ids)
+        ordered = candidates.order_by("key", "pk").values_list("pk", "key")
+        pairs = [pair for pair in ordered if self._lacks_any(pair[0])]
+        return self._pick_sample(pairs, sample) if sample else [pk for pk, _key in pairs]
 
     def _pick_sample(self, pairs: Sequence[tuple[int, str]], size: int) -> list[int]:
         """Pick `size` subjects that are ready, by the hash of their keys, so that they are the same ones every time.
@@ -163,52 +161,39 @@ class Drafter:
         spread = sorted(pairs, key=lambda pair: hashlib.sha256(pair[1].encode()).digest())
         ready: list[int] = []
         unready: list[int] = []
-        for chunk in _chunks([pk for pk, _ in spread], max(size, SAMPLE_CHUNK)):
-            rows = self._load({"pk__in": chunk})
-            for pk in chunk:
-                (ready if pk in rows and self._is_ready(rows[pk]) else unready).append(pk)
-                if len(ready) == size:
-                    break
+        for pk, subject in self._load_in_chunks([pk for pk, _key in spread], max(size, SAMPLE_CHUNK)):
+            (ready if subject is not None and self._is_ready(subject) else unready).append(pk)
             if len(ready) == size:
                 break
         picked = set([*ready, *unready][:size])
         self.skipped_count = len(unready) - len(picked.intersection(unready))
-        return [pk for pk, _ in pairs if pk in picked]
+        return [pk for pk, _key in pairs if pk in picked]
 
     def _is_ready(self, subject: SubjectRow) -> bool:
         """Return whether each of the subject's images can be made."""
-        covered = self.request.covered or frozenset()
-        groups = [group for group in self.request.groups if (subject.id, group.aspect) not in covered]
         return not any(
             self._draft(SubjectVariant(subject, variant), prompts.values_key(variant), group).problems
             for variant in self.request.variants
-            for group in groups
+            for group in self.request.groups
+            if (subject.id, group.aspect) not in self.request.covered
         )
 
     def _lacks_any(self, subject_id: int) -> bool:
         """Return False if only missing images are requested and the subject has all of them, else True."""
-        covered = self.request.covered
-        return covered is None or any((subject_id, group.aspect) not in covered for group in self.request.groups)
+        return any((subject_id, group.aspect) not in self.request.covered for group in self.request.groups)
 
     def _variants_of_list(self) -> Iterator[SubjectVariant]:
-        for first, chunk in zip(
-            range(1, len(self.request.rows) + 1, CHUNK), _chunks(self.request.rows, CHUNK), strict=True
-        ):
-            references = [row["subject"] for row in chunk]
+        for chunk in _chunks(list(enumerate(self.request.rows, start=1)), CHUNK):
+            references = [row["subject"] for _number, row in chunk]
             by_id = self._load({"pk__in": [reference for reference in references if isinstance(reference, int)]})
-            by_key = {
-                row.key: row
-                for row in self._load(
-                    {"key__in": [reference for reference in references if isinstance(reference, str)]}
-                ).values()
-            }
-            for number, row in enumerate(chunk, start=first):
-                named = row["subject"]
-                subject = by_id.get(named) if isinstance(named, int) else by_key.get(str(named))
+            named = self._load({"key__in": [reference for reference in references if isinstance(reference, str)]})
+            by_key = {subject.key: subject for subject in named.values()}
+            for number, row in chunk:
+                reference = row["subject"]
+                subject = by_id.get(reference) if isinstance(reference, int) else by_key.get(str(reference))
                 if subject is None:
-                    self.unknown.append(
-                        (str(named), f"Row {number}: there is no active subject {named!r} in this brand.")
-                    )
+                    message = _("Row %(number)d: there is no active subject %(subject)r in this brand.")
+                    self.unknown.append((str(reference), message % {"number": number, "subject": reference}))
                     continue
                 aspect, size = listing.image_aspect(row), listing.image_size(row)
                 yield SubjectVariant(subject, listing.placeholders(row), number, aspect, size)
@@ -221,26 +206,23 @@ class Drafter:
             with_images=bool(self._roles),
         )
 
-    # -- one cell --------------------------------------------------------------------------------------------------
-
     def _draft(self, wish: SubjectVariant, values_key: str, group: AspectGroup) -> Draft:
-        subject, request = wish.subject, self.request
-        problems = self._cell_problems(wish, values_key, group)
+        request, campaign = self.request, self.request.campaign
+        draft = Draft(wish.subject, wish.values, values_key, group)
         images, image_problems = self._images(wish)
-        problems += image_problems
-        values = self._values(wish)
-        lacking = prompts.find_missing_names(request.source, values)
-        if lacking:
-            problems.append(("missing_value", f"No value for {', '.join(lacking)}."))
+        problems = [*self._cell_problems(wish, values_key, group), *image_problems]
+        values = {"brand": campaign.brand.name, "campaign": campaign.name, **wish.subject.values, **wish.values}
+        if lacking := prompts.find_missing_names(request.source, values):
+            problems.append(("missing_value", _("No value for %(names)s.") % {"names": ", ".join(lacking)}))
         if problems:
-            return Draft(subject, wish.values, values_key, group, problems=tuple(problems))
+            return replace(draft, problems=tuple(problems))
         rendered = prompts.render(request.source, values)
         if banned := self._banned(rendered):
-            return Draft(subject, wish.values, values_key, group, rendered, problems=banned)
+            return replace(draft, rendered=rendered, problems=banned)
         parameters = self._parameters(wish, rendered)
         named, missing = self._concept_images(parameters)
         if missing:
-            return Draft(subject, wish.values, values_key, group, rendered, parameters, problems=missing)
+            return replace(draft, rendered=rendered, parameters=parameters, problems=missing)
         spec = Spec(
             prompt=rendered.text,
             negative=rendered.negative,
@@ -253,11 +235,8 @@ class Drafter:
         refusals = tuple(("engine", sentence) for sentence in request.engine.validate(spec))
         batch_key = fingerprints.short_key(request.engine.batch_key(spec))
         cost, seconds = self._quote(batch_key, spec)
-        return Draft(
-            subject=subject,
-            values=wish.values,
-            values_key=values_key,
-            group=group,
+        return replace(
+            draft,
             rendered=rendered,
             parameters=parameters,
             jobs=() if refusals else self._jobs(wish, spec),
@@ -265,7 +244,10 @@ class Drafter:
             cost=cost,
             seconds=seconds,
             problems=refusals,
-            feed_values=self._feed_values(wish),
+            # Values of axes come from no feed.
+            feed_values={
+                name: str(wish.subject.values.get(name) or "") for name in sorted(self._names - wish.values.keys())
+            },
             photo=self._photo(wish) if images else (None, "", ""),
         )
 
@@ -277,25 +259,28 @@ class Drafter:
         remarks = prompts.problems(rendered.text, guide)
         return tuple(dict.fromkeys(("banned_word", remark.message) for remark in remarks if remark.kind == "banned"))
 
-    def _cell_problems(self, wish: SubjectVariant, values_key: str, group: AspectGroup) -> list[tuple[str, str]]:
-        problems = []
+    def _cell_problems(self, wish: SubjectVariant, values_key: str, group: AspectGroup) -> Iterator[tuple[str, str]]:
         if len(values_key) > VALUES_KEY_LENGTH:
-            problems.append(("values", f"Its axis values are longer than {VALUES_KEY_LENGTH} characters together."))
+            message = _("Its axis values are longer than %(n)d characters together.") % {"n": VALUES_KEY_LENGTH}
+            yield "values", message
         seed = str(wish.values.get(SEED_AXIS, 0))
         if not seed.isdecimal() or int(seed[:20]) > prompts.MAX_SEED:
-            problems.append(("values", f"Its seed is {seed!r}; give a whole number from 0 to {prompts.MAX_SEED}."))
+            message = _("Its seed is %(seed)r; give a whole number from 0 to %(highest)d.")
+            yield "values", message % {"seed": seed, "highest": prompts.MAX_SEED}
         if not group.specs and not (wish.size and self.request.is_sandbox):
             aspects = ", ".join(aspect_group.aspect for aspect_group in self.request.groups)
-            problems.append(("values", f"No output of this campaign is {group.aspect}; it wants {aspects}."))
+            message = _("No output of this campaign is %(aspect)s; it wants %(aspects)s.")
+            yield "values", message % {"aspect": group.aspect, "aspects": aspects}
         elif wish.size and (group.width < wish.size[0] or group.height < wish.size[1]):
             limits = f"{self.request.capabilities.max_width} × {self.request.capabilities.max_height}"
-            problems.append(("values", f"{self.request.endpoint.name} makes images of at most {limits} pixels."))
+            message = _("%(endpoint)s makes images of at most %(limits)s pixels.")
+            yield "values", message % {"endpoint": self.request.endpoint.name, "limits": limits}
         identity = (wish.subject.id, values_key, group.aspect)
         if identity in self._seen:
-            problems.append(("duplicate", f"Row {wish.row} asks for the same image as an earlier row."))
+            message = _("Row %(row)d asks for the same image as an earlier row.") % {"row": wish.row}
+            yield "duplicate", message
         if self.request.shape == RunShape.LIST:
             self._seen.add(identity)
-        return problems
 
     def _images(self, wish: SubjectVariant) -> tuple[dict[str, ImageRef], list[tuple[str, str]]]:
         roles = self._roles
@@ -304,13 +289,20 @@ class Drafter:
         if CONTROL in roles and self.request.capabilities.takes_maps and wish.subject.kind == SubjectKind.PRODUCT:
             return {}, [(concepts.MAPS.problem, str(concepts.NO_PRODUCT_MAP))]
         role = str(wish.values.get(PHOTO_AXIS, ""))
-        of_role = f" of the role {role}" if role and not role.startswith(PHOTO_MARK) else ""
+        named_role = "" if role.startswith(PHOTO_MARK) else role
         images = wish.subject.images.get(role)
         if images is None:
-            return {}, [("missing_photo", f"It has no photo{of_role} yet.")]
-        if {"cutout", "mask"} & set(roles) and images.cutout is None:
-            return {}, [("missing_cutout", f"Its photo{of_role} has no accepted cut-out.")]
-        return {label: self._image(label, images) for label in roles}, []
+            message = _("It has no photo of the role %(role)s yet.") if named_role else _("It has no photo yet.")
+            return {}, [("missing_photo", message % {"role": named_role})]
+        cutout = images.cutout
+        if CUTOUT_ROLES.isdisjoint(roles):
+            return dict.fromkeys(roles, images.photo), []
+        if cutout is None:
+            message = _("Its photo has no accepted cut-out.")
+            if named_role:
+                message = _("Its photo of the role %(role)s has no accepted cut-out.") % {"role": named_role}
+            return {}, [("missing_cutout", message)]
+        return {label: cutout if label in CUTOUT_ROLES else images.photo for label in roles}, []
 
     def _concept_images(self, parameters: Mapping[str, Any]) -> tuple[dict[str, ImageRef], tuple[tuple[str, str], ...]]:
         """Return, by role, the images of the concepts that a cell names, or the problems with them."""
@@ -320,33 +312,16 @@ class Drafter:
         problems = tuple((lookup.use.problem, problem) for lookup, key in requested if (problem := lookup.problem(key)))
         return {} if problems else {lookup.use.role: lookup.images[key].ref for lookup, key in requested}, problems
 
-    @staticmethod
-    def _image(label: str, images: Images) -> ImageRef:
-        """Return the cut-out for the roles "cutout" and "mask", else the photo itself ("photo", "init", "control")."""
-        if label in ("cutout", "mask") and images.cutout is not None:
-            return images.cutout
-        return images.photo
-
-    def _values(self, wish: SubjectVariant) -> dict[str, Any]:
-        campaign = self.request.campaign
-        return {"brand": campaign.brand.name, "campaign": campaign.name, **wish.subject.values, **wish.values}
-
-    def _feed_values(self, wish: SubjectVariant) -> dict[str, str]:
-        """Return the values of the subject that the prompt reads, without those of axes, which come from no feed."""
-        return inputs.select_read_values(self._names - wish.values.keys(), wish.subject.values)
-
     def _photo(self, wish: SubjectVariant) -> tuple[int, str, str]:
         """Return the id and the sha256 of the photo that a cell is made from, and the sha256 of its cut-out if used."""
         images = wish.subject.images[str(wish.values.get(PHOTO_AXIS, ""))]
-        cutout = images.cutout if {"cutout", "mask"} & set(self._roles) else None
+        cutout = None if CUTOUT_ROLES.isdisjoint(self._roles) else images.cutout
         return images.photo_id, images.photo.sha256, cutout.sha256 if cutout else ""
 
     def _parameters(self, wish: SubjectVariant, rendered: RenderedPrompt) -> dict[str, Any]:
         request = self.request
         parameters = dict(rendered.parameters)
-        for name in self._injected:
-            if name in wish.values:
-                parameters[name] = wish.values[name]
+        parameters |= {name: wish.values[name] for name in self._injected & wish.values.keys()}
         for name in {lookup.use.parameter for lookup in request.named} & parameters.keys():
             key = str(parameters.pop(name)).strip()
             parameters |= {} if concepts.is_none(key) else {name: key}
@@ -364,7 +339,7 @@ class Drafter:
     def _seed(self, wish: SubjectVariant, candidate: int) -> int:
         if SEED_AXIS in wish.values:
             return prompts.seed_for("fixed", base=int(wish.values[SEED_AXIS]), candidate=candidate)
-        version = self.request.version
+        version = self.request.prompt_version
         return prompts.seed_for(
             version.seed_strategy,
             base=version.seed,

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from django.db import connection
-
 from generation import prices
-from generation.choices import AttemptOutcome
+from generation.choices import AttemptOutcome, JobState
 from generation.engines.base import Quote, Spec
-from generation.models import Attempt, Endpoint
+from generation.models import Attempt, Endpoint, Job
 from generation.selectors import lanes
+from generation.services import sql
 from generation.services.planning import plan_requests
 
 LATEST = 400
@@ -53,12 +52,6 @@ WITH latest AS (
 )
 SELECT pace.batch_key, pace.images, pace.seconds, price.shares
 FROM pace LEFT JOIN price ON price.batch_key IS NOT DISTINCT FROM pace.batch_key
-"""
-
-_AHEAD = """
-SELECT count(*) FROM (
-    SELECT 1 FROM generation_job WHERE endpoint_id = %s AND status = 'queued' LIMIT %s
-) waiting
 """
 
 
@@ -108,14 +101,12 @@ def estimate_interval(endpoint: Endpoint, works: Mapping[str, Work]) -> Interval
     Uses the history of the same batch key if it has MIN_IMAGES_OF_ONE_SIZE images, else the history of all sizes.
     """
     workers = max(1, lanes.live_workers(endpoint.lane))
-    ahead = _ahead(endpoint)
+    ahead = Job.objects.filter(endpoint=endpoint, status=JobState.QUEUED)[:MAX_WAITING].count()
     history = _history(endpoint)
     overall = history.get(None)
     if overall is None:
         return Interval(None, None, None, None, 0, workers, ahead)
-    low = high = 0.0
-    cost_low = cost_high = Decimal(0)
-    rests_on = 0
+    low, high, cost_low, cost_high, rests_on = 0.0, 0.0, Decimal(0), Decimal(0), 0
     for batch_key, work in works.items():
         own_pace = history.get(batch_key)
         pace = own_pace if own_pace and own_pace.images >= MIN_IMAGES_OF_ONE_SIZE else overall
@@ -138,35 +129,22 @@ def quote(endpoint: Endpoint, named: Quote) -> tuple[Decimal, float]:
     seconds = endpoint.seconds_per_image or named.seconds
     money = endpoint.price_per_image or Decimal(str(named.cost))
     if endpoint.prices:
-        typical = prices.mean_usage(_usages(endpoint))
+        latest = Attempt.objects.filter(endpoint=endpoint, outcome=AttemptOutcome.SUCCEEDED, details__has_key="usage")
+        typical = prices.mean_usage(list(latest.order_by("-pk").values_list("details__usage", flat=True)[:USAGES]))
         money += prices.estimate(endpoint.prices, typical={**named.usage, **typical}, seconds=seconds)
     return Decimal(money).quantize(Decimal("0.000001")), float(seconds)
 
 
 def estimate_price(endpoint: Endpoint, *, width: int, height: int) -> Price:
     """Return the price of one image of this size. Raises Invalid if the endpoint cannot be used."""
-    money, _ = quote(endpoint, plan_requests.open_engine(endpoint).quote(Spec("", width, height, seed=0)))
+    money, _seconds = quote(endpoint, plan_requests.open_engine(endpoint).quote(Spec("", width, height, seed=0)))
     return Price(money, bool(set(endpoint.prices) - {"image"}))
 
 
-def _usages(endpoint: Endpoint) -> list[Mapping[str, float]]:
-    """Return the usage of the endpoint's latest images, by unit."""
-    latest = Attempt.objects.filter(endpoint=endpoint, outcome=AttemptOutcome.SUCCEEDED, details__has_key="usage")
-    return list(latest.order_by("-pk").values_list("details__usage", flat=True)[:USAGES])
-
-
 def _history(endpoint: Endpoint) -> dict[str | None, _Pace]:
-    with connection.cursor() as cursor:
-        cursor.execute(_HISTORY, {"endpoint": endpoint.pk, "latest": LATEST})
-        rows = cursor.fetchall()
+    rows = sql.fetch(_HISTORY, {"endpoint": endpoint.pk, "latest": LATEST})
     return {
-        key: _Pace(int(images), (seconds[0], seconds[1]), (shares[0], shares[1]) if shares else None)
+        key: _Pace(int(images), tuple(seconds), tuple(shares) if shares else None)
         for key, images, seconds, shares in rows
         if images
     }
-
-
-def _ahead(endpoint: Endpoint) -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(_AHEAD, [endpoint.pk, MAX_WAITING])
-        return int(cursor.fetchone()[0])

@@ -87,10 +87,7 @@ def fingerprint(shared: str, spec: str) -> str:
 
 
 def fingerprint_spec(*, brand_id: int, maker: Maker, engine: Engine, spec: Mapping[str, Any]) -> str:
-    """Return the fingerprint of one spec as plain JSON (`Spec.to_json`), candidate number included.
-
-    engine: its capabilities say which parts of the spec it obeys.
-    """
+    """Return the fingerprint of a spec (`Spec.to_json`), candidate included, without what the engine ignores."""
     decisive = canonical({**spec, **neutral_values(engine.capabilities())})
     return fingerprint(prefix(brand_id=brand_id, maker=maker), decisive)
 
@@ -103,9 +100,6 @@ def short_key(batch_key: str) -> str:
 
 
 def neutral_values(capabilities: Capabilities) -> dict[str, Any]:
-    """Return neutral values for the parts of a spec that the engine ignores.
-
-    If it reads no prompt or no seed, these do not change the image, so they must not change the fingerprint.
-    """
+    """Return neutral values for the parts of a spec that the engine ignores, because these do not change the image."""
     still: dict[str, Any] = {} if capabilities.obeys_prompt else {"prompt": "", "negative": ""}
     return still if "seed" in capabilities.obeys else {**still, "seed": 0}

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
-
-from django.db import connection
-
 from campaigns.selectors import prompts as prompt_selectors
 from generation.models import Asset
 from generation.selectors import inputs
+from generation.services import sql
 
 _KEEP_UP = f"""
 UPDATE generation_pinnedinputs AS pinned
@@ -48,20 +44,13 @@ ON CONFLICT (cell_id) DO NOTHING
 """  # noqa: S608 (our own text only)
 
 
-def select_read_values(names: Iterable[str], own: Mapping[str, Any]) -> dict[str, str]:
-    """Return the values that placeholders of these names read. own: the subject's own, from `placeholder_values`."""
-    return {name: str(own.get(name) or "") for name in sorted(names)}
-
-
 def pin_current_inputs(asset: Asset) -> None:
     """Pin the current inputs of an asset, because a person has seen and approved them. The caller holds its lock."""
-    with connection.cursor() as cursor:
-        cursor.execute(_KEEP_UP, {"cell": asset.cell_id})
-        if cursor.rowcount:
-            return
-        run = asset.cell.run
-        names = inputs.used_names(prompt_selectors.prompt_source(run.prompt_version), asset.cell.axis_values)
-        cursor.execute(_PIN, {"cell": asset.cell_id, "names": sorted(names), "files": _files(asset)})
+    if sql.execute(_KEEP_UP, {"cell": asset.cell_id}):
+        return
+    source = prompt_selectors.prompt_source(asset.cell.run.prompt_version)
+    names = inputs.used_names(source, asset.cell.axis_values)
+    sql.execute(_PIN, {"cell": asset.cell_id, "names": sorted(names), "files": _files(asset)})
 
 
 def _files(asset: Asset) -> list[str]:

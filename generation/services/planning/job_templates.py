@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 
 from django.db import transaction
+from django.utils.functional import Promise
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from campaigns.choices import SubjectKind
 from campaigns.models import OutputSpec
@@ -24,8 +27,8 @@ class JobTemplate:
     where the prompt or the engine obeys them. sample: the number of subjects to begin with, None for all."""
 
     slug: str
-    name: str
-    text: str
+    name: Promise
+    text: Promise
     icon: str = "image"
     kind: str = SubjectKind.PRODUCT
     stage: str = Stage.PILOT
@@ -36,14 +39,10 @@ class JobTemplate:
     is_pair: bool = False
 
 
-def _spec(slug: str, width: int, height: int, asset_type: str) -> SpecInput:
-    return SpecInput(slug=slug, width=width, height=height, asset_type=asset_type)
-
-
 MISSING = JobTemplate(
     "missing",
-    "What is missing",
-    "Exactly the products and outputs of which nothing is there or on its way.",
+    _("What is missing"),
+    _("Exactly the products and outputs of which nothing is there or on its way."),
     "check",
     stage=Stage.FULL,
     sample=None,
@@ -53,55 +52,55 @@ ALL: tuple[JobTemplate, ...] = (
     MISSING,
     JobTemplate(
         "packshots",
-        "Catalogue packshots",
-        "Each product alone on its backdrop, square, for shop and marketplace.",
+        _("Catalogue packshots"),
+        _("Each product alone on its backdrop, square, for shop and marketplace."),
         "product",
-        specs=(_spec("shop", 1600, 1600, "packshot"),),
+        specs=(SpecInput("shop", 1600, 1600, asset_type="packshot"),),
     ),
     JobTemplate(
         "seasonal",
-        "Seasonal scenes",
-        "Each product in spring, summer, autumn and winter; the prompt names {season}.",
+        _("Seasonal scenes"),
+        _("Each product in spring, summer, autumn and winter; the prompt names {season}."),
         "sun",
-        specs=(_spec("scene", 1600, 1200, "scene"),),
+        specs=(SpecInput("scene", 1600, 1200, asset_type="scene"),),
         axes={"season": ("spring", "summer", "autumn", "winter")},
     ),
     JobTemplate(
         "social",
-        "Social set in four aspects",
-        "Square, portrait, story and wide from one prompt.",
+        _("Social set in four aspects"),
+        _("Square, portrait, story and wide from one prompt."),
         "context",
         specs=(
-            _spec("social-square", 1080, 1080, "social"),
-            _spec("social-portrait", 1080, 1350, "social"),
-            _spec("social-story", 1080, 1920, "social"),
-            _spec("social-wide", 1920, 1080, "social"),
+            SpecInput("social-square", 1080, 1080, asset_type="social"),
+            SpecInput("social-portrait", 1080, 1350, asset_type="social"),
+            SpecInput("social-story", 1080, 1920, asset_type="social"),
+            SpecInput("social-wide", 1920, 1080, asset_type="social"),
         ),
     ),
     JobTemplate(
         "blog",
-        "Blog headers",
-        "One wide image per article, made from its title.",
+        _("Blog headers"),
+        _("One wide image per article, made from its title."),
         "file",
         kind=SubjectKind.ARTICLE,
-        specs=(_spec("blog-header", 1200, 630, "blog"),),
+        specs=(SpecInput("blog-header", 1200, 630, asset_type="blog"),),
     ),
     JobTemplate(
         "ads",
-        "Ad concepts",
-        "Every concept in the aspects that ads are booked in.",
+        _("Ad concepts"),
+        _("Every concept in the aspects that ads are booked in."),
         "campaign",
         kind=SubjectKind.CONCEPT,
         specs=(
-            _spec("ad-square", 1080, 1080, "ad"),
-            _spec("ad-portrait", 1080, 1350, "ad"),
-            _spec("ad-wide", 1200, 628, "ad"),
+            SpecInput("ad-square", 1080, 1080, asset_type="ad"),
+            SpecInput("ad-portrait", 1080, 1350, asset_type="ad"),
+            SpecInput("ad-wide", 1200, 628, asset_type="ad"),
         ),
     ),
     JobTemplate(
         "ab",
-        "A/B of two prompts",
-        "Two versions on the same products and seeds, then side by side.",
+        _("A/B of two prompts"),
+        _("Two versions on the same products and seeds, then side by side."),
         "compare",
         is_pair=True,
     ),
@@ -112,7 +111,8 @@ BY_SLUG: Mapping[str, JobTemplate] = {template.slug: template for template in AL
 def get(slug: str) -> JobTemplate:
     """Return the template with this slug. Raises NotFound, which lists the existing ones."""
     if slug not in BY_SLUG:
-        raise NotFound(f"There is no job template {slug!r}; known are {', '.join(BY_SLUG)}.")
+        message = gettext("There is no job template %(slug)r; known are %(names)s.")
+        raise NotFound(message % {"slug": slug, "names": ", ".join(BY_SLUG)})
     return BY_SLUG[slug]
 
 
@@ -135,29 +135,24 @@ def aspects(template: JobTemplate) -> list[str]:
 
 @transaction.atomic
 def add_outputs(*, campaign_id: int, slug: str, by: User) -> list[OutputSpec]:
-    """Add the outputs that the template needs and the campaign lacks; existing outputs stay as they are.
-
-    Returns all outputs of the campaign. Raises NotAllowed, NotFound, and Conflict if it has them already.
-    """
+    """Add the outputs that the campaign lacks for a template; returns all. Raises NotAllowed, NotFound, Conflict."""
     template = get(slug)
     campaign = campaigns.lock(campaign_id)
     existing = list(campaign.output_specs.order_by("id"))
     new = find_missing_outputs(template, existing)
     if not new:
-        raise Conflict(f"{campaign.name} has all outputs of {template.name} already.")
+        message = gettext("%(campaign)s has all outputs of %(template)s already.")
+        raise Conflict(message % {"campaign": campaign.name, "template": template.name})
     used_slugs = {spec.slug for spec in existing}
     named = [replace(spec, slug=_free(spec.slug, used_slugs)) for spec in new]
-    return campaigns.set_output_specs(campaign_id=campaign.pk, specs=[*map(_as_input, existing), *named], by=by)
+    kept = [SpecInput(**{name: getattr(spec, name) for name in SpecInput.__dataclass_fields__}) for spec in existing]
+    return campaigns.set_output_specs(campaign_id=campaign.pk, specs=[*kept, *named], by=by)
 
 
 def _free(slug: str, used_slugs: set[str]) -> str:
-    number = 2
-    free = slug
+    number, free = 1, slug
     while free in used_slugs:
-        free, number = f"{slug}-{number}", number + 1
+        number += 1
+        free = f"{slug}-{number}"
     used_slugs.add(free)
     return free
-
-
-def _as_input(spec: OutputSpec) -> SpecInput:
-    return SpecInput(**{column.name: getattr(spec, column.name) for column in fields(SpecInput)})

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from campaigns.models import OutputSpec
+from generation.choices import Stage
 from generation.finishing import names
 from generation.services.planning.drafts import Draft
 from generation.services.planning.plan_requests import PlanRequest
@@ -31,24 +35,32 @@ class Collision:
 
     @property
     def message(self) -> str:
-        both = self.subject if self.subject == self.other else f"{self.subject} and {self.other}"
-        files = f"{self.count} {'file' if self.count == 1 else 'files'} for {self.spec}"
-        advice = (
-            f"add {{{self.lacking}}} to the file name “{self.pattern}”"
-            if self.lacking
-            else "what differs between them is lost in a file's name"
-        )
-        return f"{files} would take another's name, such as {self.name} of {both}: {advice}."
+        both = self.subject
+        if self.other != self.subject:
+            both = _("%(first)s and %(second)s") % {"first": self.subject, "second": self.other}
+        files = ngettext("%(n)d file", "%(n)d files", self.count) % {"n": self.count}
+        if self.lacking:
+            sentence = _(
+                "%(files)s for %(spec)s would take another's name, such as %(name)s of %(both)s: "
+                "add {%(lacking)s} to the file name “%(pattern)s”."
+            )
+        else:
+            sentence = _(
+                "%(files)s for %(spec)s would take another's name, such as %(name)s of %(both)s: "
+                "what differs between them is lost in a file's name."
+            )
+        return sentence % {**asdict(self), "files": files, "both": both}
 
 
 class Collisions:
     """Collect the file names of one run and find equal ones; upper and lower case are not distinguished.
 
-    `{variation}` stands for the axis values. The candidates of an image are never delivered together, so they share a
-    name.
+    `{variation}` stands for the axis values. Of an image, only one candidate is delivered, so they share a name.
     """
 
     def __init__(self, request: PlanRequest) -> None:
+        # Sandbox images are never delivered, so their file names may be equal.
+        groups = request.groups if request.stage != Stage.SANDBOX else ()
         shared_values = {"brand": request.campaign.brand.slug, "campaign": request.campaign.slug, **_SAME_FOR_ALL}
         self._name: dict[int, Callable[[Mapping[str, object]], str]] = {
             spec.pk: names.make_namer(
@@ -56,7 +68,7 @@ class Collisions:
                 image_format=spec.image_format,
                 fixed={**shared_values, "asset_type": spec.asset_type, "spec": spec.slug},
             )
-            for group in request.groups
+            for group in groups
             for spec in group.specs
         }
         #: Hash of a name -> (SKU, spec) of the first file with it. Hashes keep this small for 100,000 files.
@@ -68,6 +80,8 @@ class Collisions:
         sku = draft.subject.key
         values = {"sku": sku, "variation": "-".join([str(value) for value in draft.values.values()])}
         for spec in draft.group.specs:
+            if spec.pk not in self._name:
+                continue
             name = self._name[spec.pk](values)
             identity = hash(name.casefold())
             if identity in self._taken:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from django.utils.translation import gettext as _
 
 from campaigns import name_patterns, prompts
 from campaigns.choices import PhotoRole, PromptStatus
@@ -23,7 +25,6 @@ from generation.models import Endpoint
 from generation.selectors import concepts, coverage, scenes
 from generation.services.endpoints import local_models
 from generation.services.planning import fingerprints
-from generation.services.planning.fingerprints import Maker
 
 #: Guide columns that become parameters where the engine obeys them and the prompt says nothing.
 GUIDE_PARAMETERS = {"backdrop": "backdrop", "light": "light", "fill": "fill_ratio", "baseline": "baseline"}
@@ -54,6 +55,13 @@ class PlanArguments:
     missing_only: bool = False
     all_or_nothing: bool = False
 
+    @property
+    def used_axes(self) -> dict[str, Sequence[Any]]:
+        """Return the axes of the request, or else of the prompt version; a list has none."""
+        if self.shape == RunShape.LIST:
+            return {}
+        return dict(self.prompt_version.axes if self.axes is None else self.axes)
+
 
 @dataclass(frozen=True)
 class AspectGroup:
@@ -65,34 +73,26 @@ class AspectGroup:
     specs: tuple[OutputSpec, ...]
 
 
-@dataclass(frozen=True)
-class PlanRequest:
-    """Everything about a run that is the same for all its images."""
+@dataclass(frozen=True, kw_only=True)
+class PlanRequest(PlanArguments):
+    """A request that was loaded and checked, with everything that is the same for all its images."""
 
-    campaign: Campaign
-    version: PromptVersion
-    endpoint: Endpoint
-    stage: str
-    shape: str
+    rows: tuple[Mapping[str, Any], ...]
+    axes: Mapping[str, Sequence[Any]]
+    subject_ids: tuple[int, ...] | None
     engine: engines.Engine
     capabilities: engines.Capabilities
     source: PromptSource
     guide: GuideVersion | None
     groups: tuple[AspectGroup, ...]
-    axes: Mapping[str, Sequence[Any]]
     variants: tuple[dict[str, Any], ...]
-    subject_ids: tuple[int, ...] | None
-    rows: tuple[Mapping[str, Any], ...]
-    sample: int | None
     #: The scenes and maps that it names, if the engine takes them, looked up once for all images.
     named: tuple[concepts.ConceptImages, ...]
     #: The engine, model and revision of now, under which the images are planned and stored.
-    maker: Maker
+    maker: fingerprints.Maker
     notes: tuple[str, ...]
-    #: The requested aspects, None for all of the campaign; covered: (subject id, aspect) to leave out, None for none.
-    aspects: tuple[str, ...] | None = None
-    covered: frozenset[tuple[int, str]] | None = None
-    all_or_nothing: bool = False
+    #: (subject id, aspect) of images to leave out, because they exist.
+    covered: frozenset[tuple[int, str]]
 
     @property
     def is_sandbox(self) -> bool:
@@ -103,7 +103,7 @@ class PlanRequest:
     def image_roles(self) -> tuple[str, ...]:
         """Return the roles of the subject's input images: those that the engine needs or that the prompt uses."""
         columns = _listed_names(self.rows) if self.shape == RunShape.LIST else self.axes
-        return tuple(sorted(concepts.subject_images(self.capabilities, self.version, self.source, columns)))
+        return tuple(sorted(concepts.subject_images(self.capabilities, self.prompt_version, self.source, columns)))
 
     @property
     def injected(self) -> frozenset[str]:
@@ -119,7 +119,7 @@ class PlanRequest:
     @property
     def candidates(self) -> int:
         """Return the images per cell; 1 if the engine ignores the seed, because all would be equal."""
-        return self.version.candidates if SEED_AXIS in self.capabilities.obeys else 1
+        return self.prompt_version.candidates if SEED_AXIS in self.capabilities.obeys else 1
 
     @property
     def colour_parameters(self) -> frozenset[str]:
@@ -128,18 +128,17 @@ class PlanRequest:
 
     def definition(self) -> dict[str, Any]:
         """Return the request as plain data, for the run's row."""
-        subjects: Any = "all" if self.subject_ids is None else list(self.subject_ids)
-        plain: dict[str, Any] = {
-            "subjects": subjects,
-            "axes": {name: list(values) for name, values in self.axes.items()},
-        }
         if self.shape == RunShape.LIST:
-            plain = {"rows": [dict(row) for row in self.rows]}
-        elif self.sample:
-            plain["sample"] = self.sample
+            plain: dict[str, Any] = {"rows": [dict(row) for row in self.rows]}
+        else:
+            plain = {
+                "subjects": "all" if self.subject_ids is None else list(self.subject_ids),
+                "axes": {name: list(values) for name, values in self.axes.items()},
+                **({"sample": self.sample} if self.sample else {}),
+            }
         if self.aspects is not None:
             plain["aspects"] = list(self.aspects)
-        return {**plain, "missing_only": True} if self.covered is not None else plain
+        return {**plain, "missing_only": True} if self.missing_only else plain
 
 
 def load(arguments: PlanArguments) -> PlanRequest:
@@ -148,7 +147,7 @@ def load(arguments: PlanArguments) -> PlanRequest:
     stage = arguments.stage
     require(arguments.by, Action.RUN_SANDBOX if stage == Stage.SANDBOX else Action.RUN, campaign.brand)
     rows = tuple(arguments.rows or ())
-    axes = _used_axes(arguments)
+    axes = arguments.used_axes
     engine = open_engine(endpoint)
     capabilities = engine.capabilities()
     source = prompt_selectors.prompt_source(version)
@@ -157,26 +156,18 @@ def load(arguments: PlanArguments) -> PlanRequest:
     specs = list(campaign.output_specs.order_by("id"))
     problems = [
         *_whole_problems(arguments, rows),
-        *_find_ineffective_names(names, source, version, endpoint.engine, capabilities),
-        *_find_ineffective_axes(source, axes, capabilities),
-        *_unavailable_images(version, capabilities),
-        *(
-            Problem("endpoint", f"{endpoint.name}: {sentence}", endpoint.slug)
-            for sentence in capabilities.open_questions
-        ),
+        *_find_ineffective_names(names, arguments, source, capabilities),
+        *_engine_problems(arguments, source, capabilities),
         *axis_problems,
         *_output_problems(specs, arguments),
     ]
     if problems:
-        raise Invalid("This run cannot be planned as it is.", problems)
+        raise Invalid(_("This run cannot be planned as it is."), problems)
     aspects, subjects = arguments.aspects, arguments.subjects
     groups, notes = _groups([spec for spec in specs if aspects is None or spec.aspect in aspects], capabilities)
+    unchanged = {name: value for name, value in vars(arguments).items() if name not in ("rows", "axes")}
     return PlanRequest(
-        campaign=campaign,
-        version=version,
-        endpoint=endpoint,
-        stage=stage,
-        shape=arguments.shape,
+        **unchanged,
         engine=engine,
         capabilities=capabilities,
         source=source,
@@ -184,26 +175,16 @@ def load(arguments: PlanArguments) -> PlanRequest:
         groups=groups,
         axes=axes,
         variants=variants,
-        subject_ids=None if subjects is None else tuple(_id(subject) for subject in subjects),
+        subject_ids=None if subjects is None else tuple(getattr(subject, "pk", subject) for subject in subjects),
         rows=rows,
-        sample=arguments.sample,
         named=tuple(
             concepts.load_images(use, campaign.brand, concepts.list_named_keys(use, source, axes, rows))
             for use in concepts.supported_uses(capabilities)
         ),
         maker=maker_of(endpoint, engine),
         notes=(*notes, *_notes(version, endpoint, capabilities, stage)),
-        aspects=None if aspects is None else tuple(aspects),
-        covered=coverage.list_existing_images(campaign.pk) if arguments.missing_only else None,
-        all_or_nothing=arguments.all_or_nothing,
+        covered=coverage.list_existing_images(campaign.pk) if arguments.missing_only else frozenset(),
     )
-
-
-def _used_axes(arguments: PlanArguments) -> dict[str, Sequence[Any]]:
-    """Return the axes of the request, or else of the prompt version; a list has none."""
-    if arguments.shape == RunShape.LIST:
-        return {}
-    return dict(arguments.prompt_version.axes if arguments.axes is None else arguments.axes)
 
 
 def _variants(axes: Mapping[str, Sequence[Any]]) -> tuple[tuple[dict[str, Any], ...], list[Problem]]:
@@ -214,35 +195,35 @@ def _variants(axes: Mapping[str, Sequence[Any]]) -> tuple[tuple[dict[str, Any], 
         return (), [Problem(f"axes/{error.axis}", error.message)]
 
 
-def _output_problems(specs: list[OutputSpec], arguments: PlanArguments) -> list[Problem]:
-    problems = _unknown_aspects(specs, arguments.aspects)
-    if arguments.stage != Stage.SANDBOX:
-        problems += _bad_names(specs)
+def _output_problems(specs: list[OutputSpec], arguments: PlanArguments) -> Iterator[Problem]:
+    available = dict.fromkeys(spec.aspect for spec in specs)
+    if arguments.aspects is not None and not arguments.aspects:
+        yield Problem("aspects", _("Choose at least one of the campaign's outputs."))
+    for aspect in arguments.aspects or ():
+        if aspect not in available:
+            message = _("No output of this campaign is %(aspect)s; it wants %(aspects)s.")
+            yield Problem("aspects", message % {"aspect": aspect, "aspects": ", ".join(available)}, aspect)
+    if arguments.stage != Stage.SANDBOX:  # a wrong file name would fail only at delivery, after all images are made
+        for spec in specs:
+            for sentence in name_patterns.lint(spec.name_pattern):
+                yield Problem(f"output_specs/{spec.slug}/name_pattern", sentence, spec.name_pattern)
     if not specs:
-        problems.append(Problem("output_specs", "This campaign has no output spec yet; add what the channel wants."))
-    return problems
+        yield Problem("output_specs", _("This campaign has no output spec yet; add what the channel wants."))
 
 
 def _listed_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return sorted({name for row in rows if isinstance(row, Mapping) for name in listing.placeholders(row)})
 
 
-def _notes(version: PromptVersion, endpoint: Endpoint, capabilities: engines.Capabilities, stage: str) -> list[str]:
-    notes = []
+def _notes(version: PromptVersion, endpoint: Endpoint, capabilities: engines.Capabilities, stage: str) -> Iterator[str]:
     if version.candidates > 1 and SEED_AXIS not in capabilities.obeys:
-        notes.append(
-            f"{endpoint.name} ignores the seed, so its candidates would be equal: "
-            f"one of {version.candidates} is planned."
-        )
+        message = _("%(endpoint)s ignores the seed, so its candidates would be equal: one of %(n)d is planned.")
+        yield message % {"endpoint": endpoint.name, "n": version.candidates}
     if version.status != PromptStatus.APPROVED:
-        sentence = f"{version} is a draft: no lead has approved it yet."
-        needed = " A full run is released with an approved version, or with a reason that a lead writes."
-        notes.append(sentence + needed if stage == Stage.FULL else sentence)
-    return notes
-
-
-def _id(subject: Any) -> int:
-    return subject if isinstance(subject, int) else int(subject.pk)
+        note = _("%(version)s is a draft: no lead has approved it yet.") % {"version": version}
+        if stage == Stage.FULL:
+            note += " " + _("A full run is released with an approved version, or with a reason that a lead writes.")
+        yield note
 
 
 def open_engine(endpoint: Endpoint) -> engines.Engine:
@@ -250,61 +231,55 @@ def open_engine(endpoint: Endpoint) -> engines.Engine:
     try:
         return engines.build(endpoint.engine, endpoint.config)
     except (ValueError, TypeError, KeyError, OSError, engines.EngineError) as error:
-        message = f"The endpoint {endpoint.name} cannot be used: {error}"
+        message = _("The endpoint %(endpoint)s cannot be used: %(error)s") % {"endpoint": endpoint.name, "error": error}
         raise Invalid(message, [Problem("endpoint", message, endpoint.slug)]) from error
 
 
-def maker_of(endpoint: Endpoint, engine: engines.Engine) -> Maker:
+def maker_of(endpoint: Endpoint, engine: engines.Engine) -> fingerprints.Maker:
     """Return the maker (engine, model, revision) of the endpoint now. Raises Invalid, with the reason, if unknown."""
     try:
         return fingerprints.get_maker(endpoint, engine)
     except (OSError, engines.EngineError) as error:
-        message = f"The endpoint {endpoint.name} cannot say which model it has: {error}"
+        message = _("The endpoint %(endpoint)s cannot say which model it has: %(error)s")
+        message %= {"endpoint": endpoint.name, "error": error}
         raise Invalid(message, [Problem("endpoint", message, endpoint.slug)]) from error
 
 
-def _whole_problems(arguments: PlanArguments, rows: tuple[Any, ...]) -> list[Problem]:
+def _whole_problems(arguments: PlanArguments, rows: tuple[Any, ...]) -> Iterator[Problem]:
     campaign, version, endpoint = arguments.campaign, arguments.prompt_version, arguments.endpoint
     stage, shape = arguments.stage, arguments.shape
-    problems = []
     if stage not in Stage.values:
-        problems.append(Problem("stage", f"Known stages are {', '.join(Stage.values)}.", stage))
+        yield Problem("stage", _("Known stages are %(stages)s.") % {"stages": ", ".join(Stage.values)}, stage)
     if campaign.is_sandbox and stage != Stage.SANDBOX:
-        problems.append(
-            Problem("stage", f"Nothing of {campaign.name} goes on to review; only try-outs are made in it.", stage)
-        )
+        message = _("Nothing of %(campaign)s goes on to review; only try-outs are made in it.")
+        yield Problem("stage", message % {"campaign": campaign.name}, stage)
     if shape not in RunShape.values:
-        problems.append(Problem("shape", f"Known shapes are {', '.join(RunShape.values)}.", shape))
+        yield Problem("shape", _("Known shapes are %(shapes)s.") % {"shapes": ", ".join(RunShape.values)}, shape)
     if version.template.brand_id != campaign.brand_id:
-        problems.append(Problem("prompt_version", "This prompt belongs to another brand.", str(version.pk)))
+        yield Problem("prompt_version", _("This prompt belongs to another brand."), str(version.pk))
     if endpoint.brand_id not in (None, campaign.brand_id):
-        problems.append(Problem("endpoint", "This endpoint serves another brand.", endpoint.slug))
+        yield Problem("endpoint", _("This endpoint serves another brand."), endpoint.slug)
     if not endpoint.is_enabled:
-        problems.append(Problem("endpoint", f"{endpoint.name} is switched off.", endpoint.slug))
+        yield Problem("endpoint", _("%(endpoint)s is switched off.") % {"endpoint": endpoint.name}, endpoint.slug)
     model = local_models.find_for_endpoint(endpoint) if endpoint.engine == "diffusers" else None
     if model is not None and not model.is_usable:
-        message = f"{endpoint.name} draws with {model.name}, which may not be used any more; take another endpoint."
-        problems.append(Problem("endpoint", message, endpoint.slug))
-    engine = version.needs.get("engine", endpoint.engine)
-    if engine != endpoint.engine:
-        message = f"{version} was written for {engine}; {endpoint.name} is {endpoint.engine}."
-        problems.append(Problem("endpoint", message, endpoint.slug))
+        message = _("%(endpoint)s draws with %(model)s, which may not be used any more; take another endpoint.")
+        yield Problem("endpoint", message % {"endpoint": endpoint.name, "model": model.name}, endpoint.slug)
+    needed = version.needs.get("engine", endpoint.engine)
+    if needed != endpoint.engine:
+        message = _("%(version)s was written for %(needed)s; %(endpoint)s is %(engine)s.")
+        names = {"version": version, "needed": needed, "endpoint": endpoint.name, "engine": endpoint.engine}
+        yield Problem("endpoint", message % names, endpoint.slug)
     if shape == RunShape.LIST and not rows:
-        problems.append(Problem("rows", "A list run needs rows; each names its subject."))
+        yield Problem("rows", _("A list run needs rows; each names its subject."))
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, Mapping) or not row.get("subject"):
-            problems.append(
-                Problem(f"rows/{number}", 'A row is {"subject": "SKU", "backdrop": "clay"}.', str(row)[:100])
-            )
-    return problems
+            message = _('A row is {"subject": "SKU", "backdrop": "clay"}.')
+            yield Problem(f"rows/{number}", message, str(row)[:100])
 
 
 def _find_ineffective_names(
-    names: Sequence[str],
-    source: PromptSource,
-    version: PromptVersion,
-    engine: str,
-    capabilities: engines.Capabilities,
+    names: Sequence[str], arguments: PlanArguments, source: PromptSource, capabilities: engines.Capabilities
 ) -> list[Problem]:
     """Return problems for axes (or row values) that do not change the image."""
     in_words = {slot.name for text in (source.text, source.negative) for slot in prompts.placeholders(text)}
@@ -316,51 +291,37 @@ def _find_ineffective_names(
     }
     alive |= in_words if capabilities.obeys_prompt else set()
     alive |= capabilities.obeys - {"prompt", "negative"} - set(source.parameters)
-    if concepts.subject_images(capabilities, version, source, names):
+    if concepts.subject_images(capabilities, arguments.prompt_version, source, names):
         alive.add(PHOTO_AXIS)
-    return [Problem(f"axes/{name}", _ignored(name, engine, capabilities), name) for name in names if name not in alive]
+    return [
+        Problem(f"axes/{name}", _ignored(name, arguments.endpoint.engine, capabilities), name)
+        for name in names
+        if name not in alive
+    ]
 
 
 def _ignored(name: str, engine: str, capabilities: engines.Capabilities) -> str:
-    obeyed = ", ".join(sorted(capabilities.obeys)) or "nothing"
-    sentence = f"{engine} ignores “{name}”, so its images would be equal. It uses: {obeyed}."
+    obeyed = ", ".join(sorted(capabilities.obeys)) or _("nothing")
+    sentence = _("%(engine)s ignores “%(name)s”, so its images would be equal. It uses: %(obeyed)s.")
+    sentence %= {"engine": engine, "name": name, "obeyed": obeyed}
     if name in {"angle", "view", "pose"} and capabilities.needs_images:
-        roles = ", ".join(PhotoRole.values)
-        sentence += f" It shows the photo that it is given: for other views use the axis “{PHOTO_AXIS}” ({roles})."
+        hint = _("It shows the photo that it is given: for other views use the axis “%(axis)s” (%(roles)s).")
+        sentence += " " + hint % {"axis": PHOTO_AXIS, "roles": ", ".join(PhotoRole.values)}
     return sentence
 
 
-def _find_ineffective_axes(
-    source: PromptSource, axes: Mapping[str, Sequence[Any]], capabilities: engines.Capabilities
-) -> list[Problem]:
-    hidden = scenes.find_hidden_axes(source, axes) if capabilities.takes_scenes else {}
-    return [Problem(f"axes/{name}", sentence, name) for name, sentence in hidden.items()]
-
-
-def _unavailable_images(version: PromptVersion, capabilities: engines.Capabilities) -> list[Problem]:
-    requested = set(version.needs.get("images", ()))
-    unknown = requested - capabilities.needs_images - capabilities.optional_images
-    return [Problem("needs/images", f"This engine takes no image “{role}”.", role) for role in sorted(unknown)]
-
-
-def _unknown_aspects(specs: list[OutputSpec], aspects: Sequence[str] | None) -> list[Problem]:
-    available = dict.fromkeys(spec.aspect for spec in specs)
-    if aspects is not None and not aspects:
-        return [Problem("aspects", "Choose at least one of the campaign's outputs.")]
-    return [
-        Problem("aspects", f"No output of this campaign is {aspect}; it wants {', '.join(available)}.", aspect)
-        for aspect in aspects or ()
-        if aspect not in available
-    ]
-
-
-def _bad_names(specs: list[OutputSpec]) -> list[Problem]:
-    """Return problems of file name patterns that would fail at delivery, before an image is made."""
-    return [
-        Problem(f"output_specs/{spec.slug}/name_pattern", sentence, spec.name_pattern)
-        for spec in specs
-        for sentence in name_patterns.lint(spec.name_pattern)
-    ]
+def _engine_problems(
+    arguments: PlanArguments, source: PromptSource, capabilities: engines.Capabilities
+) -> Iterator[Problem]:
+    endpoint = arguments.endpoint
+    hidden = scenes.find_hidden_axes(source, arguments.used_axes) if capabilities.takes_scenes else {}
+    for name, sentence in hidden.items():
+        yield Problem(f"axes/{name}", sentence, name)
+    requested = set(arguments.prompt_version.needs.get("images", ()))
+    for role in sorted(requested - capabilities.needs_images - capabilities.optional_images):
+        yield Problem("needs/images", _("This engine takes no image “%(role)s”.") % {"role": role}, role)
+    for sentence in capabilities.open_questions:
+        yield Problem("endpoint", f"{endpoint.name}: {sentence}", endpoint.slug)
 
 
 def _groups(
@@ -375,17 +336,17 @@ def _groups(
         largest = max(members, key=lambda spec: spec.width * spec.height)
         width, height = master_size(largest.width, largest.height, capabilities)
         if width < largest.width or height < largest.height:
-            notes.append(
-                f"This engine makes at most {width}×{height} of {aspect}; {largest.slug} wants "
-                f"{largest.width}×{largest.height} and will be enlarged."
+            message = _(
+                "This engine makes at most %(most)s of %(aspect)s; %(spec)s wants %(size)s and will be enlarged."
             )
+            size = f"{largest.width}×{largest.height}"
+            notes.append(message % {"most": f"{width}×{height}", "aspect": aspect, "spec": largest.slug, "size": size})
         groups.append(AspectGroup(aspect, width, height, tuple(members)))
     return tuple(groups), tuple(notes)
 
 
 def master_size(width: int, height: int, capabilities: engines.Capabilities) -> tuple[int, int]:
-    """Return the size to make for a requested size: within the engine's limits, rounded to its multiple (up if that
-    fits)."""
+    """Return the size to make for a given one: within the engine's limits, rounded to its multiple, up if it fits."""
     scale = min(1.0, capabilities.max_width / width, capabilities.max_height / height)
     return (
         _fit(width * scale, capabilities.size_multiple, capabilities.max_width),

@@ -3,39 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from campaigns.models import PromptVersion, Subject
 from campaigns.services import campaigns
 from campaigns.services import prompts as prompt_services
-from core.errors import Conflict, Invalid, NotFound, Problem
-from core.events import publish
-from core.models import User
+from core.errors import Invalid, NotFound, Problem
+from core.models import Brand, User
 from generation import events
 from generation.choices import HoldReason, JobState, RunShape, RunState, Stage
 from generation.models import Asset, Cell, Endpoint, Job, JobSpec, PinnedInputs, Run, ScheduledRun
+from generation.selectors import runs as run_selectors
+from generation.services import runs
 from generation.services.dispatch import routing
 from generation.services.planning import copying, left_out, names, plan_requests, previews, schedules
 from generation.services.planning.drafts import Draft, Drafter
 from generation.services.planning.plan_requests import PlanArguments, PlanRequest
-from generation.services.planning.previews import PROBLEMS_SHOWN, Preview
-from generation.states import RUN
 
 JOBS_PER_COPY = 5000
 
 
-def preview(arguments: PlanArguments) -> Preview:
-    """Preview a run without writing anything.
-
-    Raises NotAllowed, and Invalid for problems of the run as a whole (an axis that the engine ignores, a disabled
-    endpoint). Problems of single subjects are in the result.
-    """
+def preview(arguments: PlanArguments) -> previews.Preview:
+    """Preview a run without writing anything. Raises NotAllowed, and Invalid for problems of the run as a whole."""
     request = plan_requests.load(arguments)
     drafter = Drafter(request)
     tally = previews.PreviewBuilder(request)
@@ -61,10 +57,9 @@ def plan(
     """Write a run with its cells, jobs, frozen specs and assets; jobs are held until release, or until `release_at`.
 
     Images for which something is missing (a photo, a value) are left out, and the run lists them. Raises Invalid, and
-    leaves no row, if nothing can be made, for a mistake in the request, and for files that would share a name. The
-    prompt version is frozen from now on. Rows are written with COPY in chunks; memory does not grow with the run. If
-    two people plan the missing images at the same time, the second does not plan again what the first has planned.
-    alternates: endpoints to which its jobs may move when the endpoint is slow or down.
+    leaves no row, if nothing can be made, for a mistake in the request, and for files that would share a name. Rows are
+    written with COPY in chunks; memory does not grow with the run. If two people plan the missing images at the same
+    time, the second does not plan again what the first has planned. alternates: as in `routing.set_alternates`.
     """
     campaign, by, stage = arguments.campaign, arguments.by, arguments.stage
     if arguments.missing_only:
@@ -72,7 +67,7 @@ def plan(
     version = prompt_services.lock(arguments.prompt_version.pk)
     request = plan_requests.load(replace(arguments, prompt_version=version))
     if cloned_from is not None and cloned_from.campaign.brand_id != campaign.brand_id:
-        raise NotFound(f"There is no run {cloned_from.pk}.")
+        raise NotFound(_("There is no run %(id)s.") % {"id": cloned_from.pk})
     run = Run.objects.create(
         campaign=campaign,
         prompt_version=version,
@@ -90,12 +85,44 @@ def plan(
         requested_by=by,
     )
     totals = _write(request, run)
-    _move_to_planned(run, totals)
+    counts = {"cell_count": totals.cells, "job_count": totals.jobs, "left_out": totals.left_out.to_json()}
+    runs.move(run, RunState.PLANNED, quoted_cost=totals.cost, **counts)
+    run.refresh_from_db()
+    run.campaign = campaign
     prompt_services.mark_used(version=version, by=by)
-    _publish_planned(request, run, totals, by=by, release_at=release_at)
+    payload = {"stage": str(run.stage), "cells": run.cell_count, "jobs": run.job_count, "cost": str(run.quoted_cost)}
+    if totals.left_out.images:
+        payload["left_out"] = totals.left_out.images
+    payload |= {"campaign": run.campaign_id, "prompt_version": version.pk, "endpoint": request.endpoint.slug}
+    if release_at:
+        payload["release_at"] = release_at.isoformat()
+    runs.publish(events.RunPlanned, run, payload, by)
     if alternates:
         routing.set_alternates(run_id=run.pk, endpoints=alternates, by=by)
     return run
+
+
+def plan_tryout(
+    *,
+    brand: Brand,
+    prompt_version: PromptVersion,
+    endpoint: Endpoint,
+    rows: Iterable[Mapping[str, Any]],
+    by: User,
+    name: str,
+) -> Run:
+    """Plan a list run in the brand's sandbox, with all of its images or none."""
+    arguments = PlanArguments(
+        campaign=campaigns.get_or_create_sandbox(brand=brand, by=by),
+        prompt_version=prompt_version,
+        endpoint=endpoint,
+        stage=Stage.SANDBOX,
+        by=by,
+        shape=RunShape.LIST,
+        rows=rows,
+        all_or_nothing=True,
+    )
+    return plan(arguments, name=name)
 
 
 @dataclass(frozen=True)
@@ -106,12 +133,6 @@ class RunCopy:
     """
 
     run: Run
-    prompt_version_id: int
-    endpoint_id: int
-    stage: str
-    shape: str
-    name: str
-    job_template: str
     subjects: list[str] | None
     subject_ids: list[int] | None
     axes: dict[str, list[Any]] | None
@@ -123,29 +144,20 @@ class RunCopy:
 
 def copy_run(*, run_id: int, by: User) -> RunCopy:
     """Return the request of a run, with keys for ids. Raises NotFound, also for a run that the person may not see."""
-    run = Run.objects.visible_to(by).select_related("campaign__brand", "endpoint").filter(pk=run_id).first()
-    if run is None:
-        raise NotFound(f"There is no run {run_id}.")
+    run = run_selectors.get(by, run_id)
     definition = run.definition
     ids = definition.get("subjects", "all")
     rows = [dict(row) for row in definition.get("rows", [])]
     named = [*(ids if isinstance(ids, list) else []), *(row["subject"] for row in rows)]
-    active = Subject.objects.filter(
-        pk__in=[identifier for identifier in named if isinstance(identifier, int)], is_active=True
-    )
+    active = Subject.objects.filter(pk__in=[name for name in named if isinstance(name, int)], is_active=True)
     keys = dict(active.values_list("pk", "key"))
     for row in rows:
         row["subject"] = keys.get(row["subject"], row["subject"])
+    active_ids = [pk for pk in ids if pk in keys] if isinstance(ids, list) else None
     return RunCopy(
         run=run,
-        prompt_version_id=run.prompt_version_id,
-        endpoint_id=run.endpoint_id,
-        stage=run.stage,
-        shape=run.shape,
-        name=run.name,
-        job_template=run.job_template,
-        subjects=[keys[pk] for pk in ids if pk in keys] if isinstance(ids, list) else None,
-        subject_ids=[pk for pk in ids if pk in keys] if isinstance(ids, list) else None,
+        subjects=None if active_ids is None else [keys[pk] for pk in active_ids],
+        subject_ids=active_ids,
         axes=definition.get("axes"),
         rows=rows,
         sample=definition.get("sample"),
@@ -171,34 +183,31 @@ def plan_again(
     axes, unless the run had axes that differed from those of its prompt.
     """
     copy = copy_run(run_id=run_id, by=by)
-    version = prompt_version or prompt_services.lock(copy.prompt_version_id)
-    is_own = copy.axes == {name: list(values) for name, values in copy.run.prompt_version.axes.items()}
-    axes = None if is_own and version.pk != copy.prompt_version_id else copy.axes
+    run = copy.run
+    version = prompt_version or prompt_services.lock(run.prompt_version_id)
+    is_own = copy.axes == {name: list(values) for name, values in run.prompt_version.axes.items()}
     arguments = PlanArguments(
-        campaign=copy.run.campaign,
+        campaign=run.campaign,
         prompt_version=version,
-        endpoint=endpoint or copy.run.endpoint,
-        stage=stage or copy.stage,
+        endpoint=endpoint or run.endpoint,
+        stage=stage or run.stage,
         by=by,
-        shape=copy.shape,
+        shape=run.shape,
+        subjects=copy.subject_ids,
+        rows=copy.rows,
+        axes=None if is_own and version.pk != run.prompt_version_id else copy.axes,
+        sample=copy.sample,
         aspects=copy.aspects,
         missing_only=copy.missing_only,
     )
-    if copy.shape == RunShape.LIST:
-        arguments = replace(arguments, rows=copy.rows)
-    else:
-        arguments = replace(arguments, axes=axes, sample=copy.sample, subjects=copy.subject_ids)
     return plan(
         arguments,
-        name=name or copy.name,
-        job_template=copy.job_template,
-        cloned_from=copy.run,
+        name=name or run.name,
+        job_template=run.job_template,
+        cloned_from=run,
         release_at=release_at,
-        alternates=list(copy.run.alternates.filter(is_enabled=True)),
+        alternates=list(run.alternates.filter(is_enabled=True)),
     )
-
-
-# -- plan ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -211,7 +220,7 @@ class _Totals:
 
 @dataclass
 class _Problems:
-    """The problems of a refused run: the first PROBLEMS_SHOWN, and how many there are of each kind."""
+    """The problems of a refused run: the first previews.PROBLEMS_SHOWN, and how many there are of each kind."""
 
     first: list[Problem] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
@@ -219,19 +228,16 @@ class _Problems:
 
     def add(self, subject: str, kind: str, message: str) -> None:
         self.kinds[kind] += 1
-        if len(self.first) < PROBLEMS_SHOWN:
+        if len(self.first) < previews.PROBLEMS_SHOWN:
             self.first.append(Problem(f"subjects/{subject}", message, kind))
 
     def refuse(self) -> None:
         """Raise Invalid."""
         count = sum(self.kinds.values())
         first = self.first[0]
-        raise Invalid(
-            f"Nothing was planned: {count} problems, the first with {first.pointer.partition('/')[2]}: {first.message}",
-            self.first,
-            problem_count=count,
-            kinds=dict(self.kinds),
-        )
+        message = _("Nothing was planned: %(n)d problems, the first with %(subject)s: %(problem)s")
+        message %= {"n": count, "subject": first.pointer.partition("/")[2], "problem": first.message}
+        raise Invalid(message, self.first, problem_count=count, kinds=dict(self.kinds))
 
 
 def _batches(drafts: Iterator[Draft]) -> Iterator[list[Draft]]:
@@ -254,14 +260,13 @@ def _write(request: PlanRequest, run: Run) -> _Totals:
     After the first mistake nothing more is written, and the remaining drafts are read only to count the problems.
     """
     drafter = Drafter(request)
-    files = names.Collisions(request) if request.stage != Stage.SANDBOX else None
+    files = names.Collisions(request)
     totals = _Totals()
     problems = _Problems()
     for batch in _batches(drafter.drafts()):
         ready = [draft for draft in batch if not _set_aside(request, draft, totals, problems)]
-        if files:
-            for draft in ready:
-                files.add(draft)
+        for draft in ready:
+            files.add(draft)
         if ready and not problems.is_blocking:
             _copy(request, run, ready, totals)
     for subject, message in drafter.unknown:
@@ -269,14 +274,12 @@ def _write(request: PlanRequest, run: Run) -> _Totals:
         problems.is_blocking = True
     if problems.is_blocking or (problems.first and not totals.cells):
         problems.refuse()
-    if files and (shared := files.list_collisions()):
-        raise Invalid(
-            f"Nothing was planned: {shared[0].message}",
-            [
-                Problem(f"output_specs/{collision.spec}/name_pattern", collision.message, collision.pattern)
-                for collision in shared
-            ],
-        )
+    if shared := files.list_collisions():
+        listed = [
+            Problem(f"output_specs/{collision.spec}/name_pattern", collision.message, collision.pattern)
+            for collision in shared
+        ]
+        raise Invalid(_("Nothing was planned: %(problem)s") % {"problem": shared[0].message}, listed)
     if not totals.cells:
         message = previews.describe_empty_run(request)
         raise Invalid(message, [Problem("subjects", message)])
@@ -298,8 +301,7 @@ def _set_aside(request: PlanRequest, draft: Draft, totals: _Totals, problems: _P
 
 def _copy(request: PlanRequest, run: Run, batch: Sequence[Draft], totals: _Totals) -> None:
     campaign_id, brand_id = run.campaign_id, request.campaign.brand_id
-    cell_ids = copying.reserve_ids(Cell, len(batch))
-    cells = list(zip(cell_ids, batch, strict=True))
+    cells = list(zip(copying.reserve_ids(Cell, len(batch)), batch, strict=True))
     drawn = [(cell_id, draft, job) for cell_id, draft in cells for job in draft.jobs]
     jobs = list(zip(copying.reserve_ids(Job, len(drawn)), drawn, strict=True))
     copying.insert(
@@ -329,7 +331,7 @@ def _copy(request: PlanRequest, run: Run, batch: Sequence[Draft], totals: _Total
             "hold_reason": HoldReason.NOT_RELEASED.value,
         },
         fields=["id", "cell_id", "batch_key"],
-        rows=((job_id, cell_id, draft.batch_key) for job_id, (cell_id, draft, _) in jobs),
+        rows=((job_id, cell_id, draft.batch_key) for job_id, (cell_id, draft, _job) in jobs),
     )
     copying.insert(
         JobSpec,
@@ -349,25 +351,5 @@ def _copy(request: PlanRequest, run: Run, batch: Sequence[Draft], totals: _Total
     totals.cells += len(cells)
     totals.jobs += len(jobs)
     # Existing images cost nothing: the same sum as in the preview and at the release.
-    existing = previews.find_masters(request, [job.fingerprint for _, _, job in drawn])
-    totals.cost += sum((draft.cost for _, draft, job in drawn if job.fingerprint not in existing), Decimal(0))
-
-
-def _publish_planned(request: PlanRequest, run: Run, totals: _Totals, *, by: User, release_at: datetime | None) -> None:
-    payload = {"stage": str(run.stage), "cells": run.cell_count, "jobs": run.job_count, "cost": str(run.quoted_cost)}
-    if totals.left_out.images:
-        payload["left_out"] = totals.left_out.images
-    payload |= {"campaign": run.campaign_id, "prompt_version": run.prompt_version_id, "endpoint": request.endpoint.slug}
-    if release_at:
-        payload["release_at"] = release_at.isoformat()
-    publish(events.RunPlanned(brand_id=request.campaign.brand_id, object_id=run.pk, payload=payload), by=by)
-
-
-def _move_to_planned(run: Run, totals: _Totals) -> None:
-    RUN.ensure(run.state, RunState.PLANNED)
-    changes = {"state": RunState.PLANNED, "cell_count": totals.cells, "job_count": totals.jobs}
-    changes |= {"quoted_cost": totals.cost, "left_out": totals.left_out.to_json()}
-    moved = Run.objects.filter(pk=run.pk, state=RunState.DRAFT).update(**changes)
-    if not moved:
-        raise Conflict(f"The run {run.name} is no longer a draft.")
-    run.refresh_from_db()
+    existing = previews.find_masters(request, [job.fingerprint for _cell_id, _draft, job in drawn])
+    totals.cost += sum((draft.cost for _cell_id, draft, job in drawn if job.fingerprint not in existing), Decimal(0))

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-from django.db import connection
+from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from campaigns import prompts
+from campaigns.choices import SeedStrategy
 from generation.choices import AssetState, Stage
 from generation.models import Asset
 from generation.selectors import budgets, gates
+from generation.services import sql
 from generation.services.planning import estimates, left_out, names
 from generation.services.planning.drafts import Draft
-from generation.services.planning.estimates import Work
 from generation.services.planning.plan_requests import PlanRequest
 
 PROBLEMS_SHOWN = 200
@@ -25,9 +26,8 @@ FIRST_SHOWN = 3
 
 @dataclass(frozen=True)
 class SubjectProblem:
-    """The reason for which one image cannot be made. kind: "missing_value", "missing_photo", "missing_cutout",
-    "missing_scene", "missing_map", "engine", "values", "duplicate", "banned_word" or "unknown_subject". concept: the id
-    of the concept whose image is missing, None without one."""
+    """The reason for which one image cannot be made. kind: one of left_out.LACKS, "values", "duplicate", "banned_word"
+    or "unknown_subject". concept: the id of the concept whose image is missing, None without one."""
 
     subject: str
     kind: str
@@ -50,32 +50,20 @@ class WordingFinding:
 class FirstPrompt:
     """One prompt as it will be sent. seed: None if it is drawn when the run is planned."""
 
-    subject: str
-    subject_name: str
-    values: Mapping[str, Any]
-    aspect: str
-    width: int
-    height: int
-    text: str
-    negative: str
-    parameters: Mapping[str, Any]
-    spans: tuple[prompts.Span, ...]
+    draft: Draft
+    rendered: prompts.RenderedPrompt
     seed: int | None
 
 
 @dataclass(frozen=True)
-class Preview:
+class Preview(estimates.Interval):
     """The preview of a run. cost: money for images that are not reused, in the brand's currency; seconds: its duration.
 
-    cost_low … seconds_high: the range of eight of ten recent images of the endpoint, `measured` of them; None without
-    history. workers: alive now; ahead: images that are queued before it, for which seconds_high waits.
-    rejected_before: jobs whose image exists and was rejected; release leaves them out by default.
-    approved_before: cells of which the campaign has an approved image already; approving both makes two files.
-    problems: the first PROBLEMS_SHOWN of `problem_count`. Images for which only something is missing are left out:
-    left_out has the causes, left_out_count their number; the counts and the cost do not include them. The other
-    `blocking_count` problems prevent planning, and so does a collision (files that would share a name). wording and
-    notes only warn. budget_left: None without a budget. pilot: the state of the prompt version's pilot, which a full
-    run needs.
+    rejected_before: jobs whose image exists and was rejected; release leaves them out by default. approved_before:
+    cells with an approved image; approving both makes two files. problems: the first PROBLEMS_SHOWN of `problem_count`.
+    left_out: causes for `left_out_count` images that only lack something; counts and cost do not include them. The
+    other `blocking_count` problems and collisions (files that would share a name) prevent planning; wording and notes
+    only warn. budget_left: None without a budget. pilot: that of the prompt version, which a full run needs.
     """
 
     subjects: int
@@ -85,15 +73,8 @@ class Preview:
     rejected_before: int
     approved_before: int
     cost: Decimal
-    cost_low: Decimal | None
-    cost_high: Decimal | None
     currency: str
     seconds: float
-    seconds_low: float | None
-    seconds_high: float | None
-    measured: int
-    workers: int
-    ahead: int
     first: tuple[FirstPrompt, ...]
     problems: tuple[SubjectProblem, ...]
     problem_count: int
@@ -117,7 +98,7 @@ class Preview:
     @property
     def short_of(self) -> Decimal:
         """The money that the budget lacks for this run."""
-        return max(self.cost - self.budget_left, Decimal(0)) if self.budget_left is not None else Decimal(0)
+        return Decimal(0) if self.budget_left is None else max(self.cost - self.budget_left, Decimal(0))
 
     @property
     def may_exceed_budget(self) -> bool:
@@ -128,9 +109,9 @@ class Preview:
 
 def describe_empty_run(request: PlanRequest) -> str:
     """Return a sentence that says why a run has no image to make."""
-    if request.covered is not None:
-        return "Nothing is missing: every subject has an image of each aspect, made or on its way."
-    return "There is no active subject in this campaign; add or import some."
+    if request.missing_only:
+        return _("Nothing is missing: every subject has an image of each aspect, made or on its way.")
+    return _("There is no active subject in this campaign; add or import some.")
 
 
 class PreviewBuilder:
@@ -145,12 +126,11 @@ class PreviewBuilder:
         self.notes: list[str] = []
         self.cost = Decimal(0)
         self.seconds = 0.0
-        self.works: dict[str, Work] = {}
+        self.works: dict[str, estimates.Work] = {}
         self.first: list[FirstPrompt] = []
         self.problems: list[SubjectProblem] = []
         self.wording: dict[tuple[str, str], WordingFinding] = {}
-        # Sandbox images are never delivered, so their file names may be equal.
-        self.names = names.Collisions(request) if request.stage != Stage.SANDBOX else None
+        self.names = names.Collisions(request)
         self.approved_cells = _approved(request)
 
     def add(self, batch: Sequence[Draft]) -> None:
@@ -171,8 +151,7 @@ class PreviewBuilder:
                     self.rejected += 1
                 else:
                     self.reused += 1
-            if self.names:
-                self.names.add(draft)
+            self.names.add(draft)
 
     def _set_aside(self, draft: Draft) -> None:
         """Count a draft of which no image can be made: it is left out, or it prevents the run."""
@@ -191,8 +170,8 @@ class PreviewBuilder:
     def _add_work(self, draft: Draft) -> None:
         self.cost += draft.cost
         self.seconds += draft.seconds
-        work = self.works.get(draft.batch_key, Work())
-        self.works[draft.batch_key] = Work(work.images + 1, work.cost + draft.cost)
+        work = self.works.get(draft.batch_key, estimates.Work())
+        self.works[draft.batch_key] = estimates.Work(work.images + 1, work.cost + draft.cost)
 
     def add_skipped(self, count: int) -> None:
         """Add a note of how many subjects a sample passed over because they are not ready."""
@@ -221,25 +200,23 @@ class PreviewBuilder:
         if rendered is None:
             return
         if len(self.first) < FIRST_SHOWN and draft.jobs:
-            self.first.append(_first(self.request, draft))
+            is_drawn = self.request.prompt_version.seed_strategy == SeedStrategy.RANDOM
+            self.first.append(FirstPrompt(draft, rendered, None if is_drawn else draft.jobs[0].seed))
         if self.request.guide is None or not self.request.capabilities.obeys_prompt:
             return
         remarks = prompts.problems(rendered.text, self.request.guide)
         firsts = {(remark.kind, remark.word): remark for remark in reversed(remarks)}
         for key, remark in firsts.items():
-            finding = self.wording.get(key)
-            self.wording[key] = (
-                WordingFinding(finding.lint, finding.count + 1, finding.subject, finding.text)
-                if finding
-                else WordingFinding(remark, 1, draft.subject.key, rendered.text)
-            )
+            finding = self.wording.get(key) or WordingFinding(remark, 0, draft.subject.key, rendered.text)
+            self.wording[key] = replace(finding, count=finding.count + 1)
 
     def result(self) -> Preview:
         request = self.request
         if not self.cells and not self.problem_count:
             self._problem("", "unknown_subject", describe_empty_run(request), {})
-        between = estimates.estimate_interval(request.endpoint, self.works)
+        interval = estimates.estimate_interval(request.endpoint, self.works)
         return Preview(
+            **asdict(interval),
             subjects=len(self.subjects),
             cells=self.cells,
             jobs=self.jobs,
@@ -247,15 +224,8 @@ class PreviewBuilder:
             rejected_before=self.rejected,
             approved_before=self.approved,
             cost=self.cost,
-            cost_low=between.cost_low,
-            cost_high=between.cost_high,
             currency=request.campaign.brand.currency,
-            seconds=self.seconds / between.workers,
-            seconds_low=between.seconds_low,
-            seconds_high=between.seconds_high,
-            measured=between.measured,
-            workers=between.workers,
-            ahead=between.ahead,
+            seconds=self.seconds / interval.workers,
             first=tuple(self.first),
             problems=tuple(self.problems),
             problem_count=self.problem_count,
@@ -263,41 +233,19 @@ class PreviewBuilder:
             left_out=self.left_out.causes(),
             left_out_count=self.left_out.images,
             wording=tuple(self.wording.values()),
-            collisions=self.names.list_collisions() if self.names else (),
+            collisions=self.names.list_collisions(),
             notes=(*request.notes, *self.notes),
             budget_left=budgets.status(request.campaign).left,
-            pilot=gates.pilot(request.campaign, request.version),
+            pilot=gates.pilot(request.campaign, request.prompt_version),
         )
-
-
-def _first(request: PlanRequest, draft: Draft) -> FirstPrompt:
-    rendered = draft.rendered
-    assert rendered is not None
-    return FirstPrompt(
-        subject=draft.subject.key,
-        subject_name=draft.subject.name,
-        values=draft.values,
-        aspect=draft.group.aspect,
-        width=draft.group.width,
-        height=draft.group.height,
-        text=rendered.text,
-        negative=rendered.negative,
-        parameters=draft.parameters,
-        spans=rendered.spans,
-        seed=None if request.version.seed_strategy == "random" else draft.jobs[0].seed,
-    )
 
 
 def find_masters(request: PlanRequest, fingerprints: list[str]) -> dict[str, bool]:
     """Return, by fingerprint, whether the brand's master was rejected, for those of which it has one."""
-    if request.version.seed_strategy == "random" or not fingerprints:
+    if request.prompt_version.seed_strategy == SeedStrategy.RANDOM or not fingerprints:
         return {}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT fingerprint, was_rejected FROM generation_master WHERE brand_id = %s AND fingerprint = ANY(%s)",
-            [request.campaign.brand_id, fingerprints],
-        )
-        return dict(cursor.fetchall())
+    statement = "SELECT fingerprint, was_rejected FROM generation_master WHERE brand_id = %s AND fingerprint = ANY(%s)"
+    return {row[0]: row[1] for row in sql.fetch(statement, [request.campaign.brand_id, fingerprints])}
 
 
 def _approved(request: PlanRequest) -> frozenset[tuple[int, str, str]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from campaigns.choices import PromptStatus, SourceKind
 from campaigns.models import Campaign, FeedSource, PromptVersion
@@ -29,12 +30,13 @@ from generation.models import Endpoint, Run, ScheduledRun, ScheduledSubject
 from generation.selectors import budgets
 from generation.selectors import scheduled_runs as selectors
 from generation.services import runs
-from generation.services.planning import plan_requests, plans
-from generation.services.planning.drafts import Drafter
+from generation.services.planning import drafts, plan_requests, plans
+from generation.services.planning.estimates import Work
 from generation.services.planning.plan_requests import PlanArguments, PlanRequest
 
 LABEL = "scheduled run"
 MAX_IMAGES = 10_000
+_RELATED = ("campaign__brand", "prompt_version__template__brand", "endpoint", "source", "created_by")
 
 
 @transaction.atomic
@@ -60,8 +62,8 @@ def create(
     _fill(scheduled_run, by, name=name, source=source, daily_budget=daily_budget, daily_images=daily_images)
     scheduled_run.save()
     if is_from_now_on:
-        digests = selectors.digests(scheduled_run, with_images=_uses_images(scheduled_run, by))
-        _store_digests(scheduled_run, digests)
+        with_images = bool(_request(scheduled_run, by).image_roles)
+        _store_digests(scheduled_run, selectors.digests(scheduled_run, with_images=with_images))
     _publish(scheduled_run, by)
     return scheduled_run
 
@@ -94,9 +96,6 @@ def set_enabled(*, scheduled_run_id: int, by: User, is_enabled: bool) -> Schedul
     return scheduled_run
 
 
-# -- looking -----------------------------------------------------------------------------------------------------------
-
-
 def check_all() -> int:
     """Look at every enabled scheduled run, as a periodic task; returns how many runs began."""
     running = ScheduledRun.objects.filter(is_enabled=True).order_by("last_checked_at").values_list("pk", flat=True)
@@ -109,12 +108,8 @@ def check_now(scheduled_run_id: int) -> Run | None:
 
     Problems are written to the `message` of the scheduled run. Also returns None while another process looks at it.
     """
-    rows = ScheduledRun.objects.select_for_update(of=("self",), skip_locked=True).filter(
-        pk=scheduled_run_id, is_enabled=True
-    )
-    scheduled_run = rows.select_related(
-        "campaign__brand", "prompt_version__template__brand", "endpoint", "created_by", "source"
-    ).first()
+    rows = ScheduledRun.objects.select_for_update(of=("self",), skip_locked=True).select_related(*_RELATED)
+    scheduled_run = rows.filter(pk=scheduled_run_id, is_enabled=True).first()
     if scheduled_run is None:
         return None
     try:
@@ -135,27 +130,20 @@ def _plan_selection(scheduled_run: ScheduledRun) -> tuple[Run | None, str]:
     picked = select_subjects(scheduled_run)
     if not picked.chosen:
         return None, _message(scheduled_run, picked, None)
-    run = _release_run(scheduled_run, picked)
-    _store_digests(scheduled_run, {pk: picked.digests[pk] for pk in picked.chosen})
-    return run, _message(scheduled_run, picked, run)
-
-
-def _release_run(scheduled_run: ScheduledRun, picked: SubjectSelection) -> Run:
-    """Plan and release one run of the chosen subjects."""
-    by = scheduled_run.created_by
     run = plans.plan(
         _arguments(scheduled_run, by, picked.chosen),
         name=f"{scheduled_run.name}, {timezone.localtime(clock.now()):%d %b %H:%M}"[:160],
         scheduled_run=scheduled_run,
     )
-    return runs.release(run_id=run.pk, by=by, label=f"{LABEL} of {by.display_name}")
+    run = runs.release(run_id=run.pk, by=by, label=f"{LABEL} of {by.display_name}")
+    _store_digests(scheduled_run, {pk: picked.digests[pk] for pk in picked.chosen})
+    return run, _message(scheduled_run, picked, run)
 
 
 @dataclass
 class SubjectSelection:
-    """The result of a look. chosen: subject ids that are made now; waiting: the number of ready subjects beyond today's
-    limits; limit: which limit it was; unready: subject id -> why no image of it can be made; digests: those of all new
-    or changed subjects."""
+    """The result of a look. chosen: subject ids that are made now; waiting: the number of ready ones beyond a limit;
+    unready: subject id -> why no image of it can be made; digests: those of all new or changed subjects."""
 
     digests: dict[int, str]
     chosen: list[int] = field(default_factory=list)
@@ -167,47 +155,32 @@ class SubjectSelection:
 
 
 def select_subjects(scheduled_run: ScheduledRun, *, limit: int = selectors.CONSIDERED) -> SubjectSelection:
-    """Return the new or changed subjects that are ready and within today's limits. Reads only; raises as planning does.
-
-    limit: the most changed subjects that are checked, the oldest first.
-    """
+    """Return which of the first `limit` changed subjects are ready and within today's limits. Raises as `load` does."""
     run_request = _request(scheduled_run, scheduled_run.created_by)
     changed = selectors.find_changed_subjects(scheduled_run, with_images=bool(run_request.image_roles), limit=limit)
     picked = SubjectSelection(changed)
     if not changed:
         return picked
     picked.unready = selectors.find_unready_subjects(list(changed), scheduled_run, run_request.image_roles)
-    ready = [pk for pk in changed if pk not in picked.unready]
-    if ready:
+    if ready := [pk for pk in changed if pk not in picked.unready]:
         _fit(picked, _estimate_subjects(scheduled_run, ready, picked), scheduled_run)
     return picked
 
 
-@dataclass
-class _SubjectCost:
-    """The number and the cost of one subject's images."""
-
-    images: int = 0
-    cost: Decimal = Decimal(0)
-
-
-def _estimate_subjects(
-    scheduled_run: ScheduledRun, ready: Sequence[int], picked: SubjectSelection
-) -> dict[int, _SubjectCost]:
+def _estimate_subjects(scheduled_run: ScheduledRun, ready: Sequence[int], picked: SubjectSelection) -> dict[int, Work]:
     """Return the weight by subject id, drafted as planning does; subjects with a problem are added to the unready."""
     run_request = _request(scheduled_run, scheduled_run.created_by, ready)
-    weights: dict[int, _SubjectCost] = {}
-    for draft in Drafter(run_request).drafts():
+    weights: dict[int, Work] = {}
+    for draft in drafts.Drafter(run_request).drafts():
         if draft.problems:
             picked.unready.setdefault(draft.subject.id, draft.problems[0][1])
             continue
-        weight = weights.setdefault(draft.subject.id, _SubjectCost())
-        weight.images += len(draft.jobs)
-        weight.cost += draft.cost * len(draft.jobs)
+        weight, images = weights.get(draft.subject.id, Work()), len(draft.jobs)
+        weights[draft.subject.id] = Work(weight.images + images, weight.cost + draft.cost * images)
     return {pk: weight for pk, weight in weights.items() if pk not in picked.unready}
 
 
-def _fit(picked: SubjectSelection, weights: dict[int, _SubjectCost], scheduled_run: ScheduledRun) -> None:
+def _fit(picked: SubjectSelection, weights: dict[int, Work], scheduled_run: ScheduledRun) -> None:
     """Choose subjects in their order as long as images and money last; the others wait, with the limit noted."""
     today, currency = selectors.load_today(scheduled_run), scheduled_run.campaign.brand.currency
     campaign_left = budgets.status(scheduled_run.campaign).left
@@ -251,16 +224,11 @@ def _many(count: int, noun: str) -> str:
     return f"1 {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-# -- the parts ---------------------------------------------------------------------------------------------------------
-
-
 def _lock(scheduled_run_id: int, by: User) -> ScheduledRun:
     rows = ScheduledRun.objects.visible_to(by).select_for_update(of=("self",)).filter(pk=scheduled_run_id)
-    scheduled_run: ScheduledRun | None = rows.select_related(
-        "campaign__brand", "prompt_version__template__brand", "endpoint", "source", "created_by"
-    ).first()
+    scheduled_run: ScheduledRun | None = rows.select_related(*_RELATED).first()
     if scheduled_run is None:
-        raise NotFound(f"There is no scheduled run {scheduled_run_id}.")
+        raise NotFound(_("There is no scheduled run %(id)s.") % {"id": scheduled_run_id})
     require(by, Action.RUN, scheduled_run.campaign.brand)
     return scheduled_run
 
@@ -279,33 +247,28 @@ def _fill(
     require(by, Action.RUN, brand)
     problems = []
     if scheduled_run.campaign.is_sandbox:
-        raise Conflict("The sandbox has no scheduled runs.")
+        raise Conflict(_("The sandbox has no scheduled runs."))
     if not name.strip() or len(name) > 120:
-        problems.append(Problem("name", "Give the scheduled run a name of at most 120 characters.", name[:120]))
+        problems.append(Problem("name", _("Give the scheduled run a name of at most 120 characters."), name[:120]))
     if scheduled_run.prompt_version.status != PromptStatus.APPROVED:
-        message = (
-            f"{scheduled_run.prompt_version} is a draft; only what a lead approved is made without anybody looking on."
-        )
-        problems.append(Problem("prompt_version", message))
+        message = _("%(version)s is a draft; only what a lead approved is made without anybody looking on.")
+        problems.append(Problem("prompt_version", message % {"version": scheduled_run.prompt_version}))
     if source is not None and (source.brand_id != brand.pk or source.kind == SourceKind.UPLOAD):
-        problems.append(Problem("source", "Choose a feed source of this brand."))
+        problems.append(Problem("source", _("Choose a feed source of this brand.")))
     if not 0 <= daily_budget < 10**9:
-        problems.append(Problem("daily_budget", "Give an amount of money, 0 or more.", str(daily_budget)))
+        problems.append(Problem("daily_budget", _("Give an amount of money, 0 or more."), str(daily_budget)))
     if not 1 <= daily_images <= MAX_IMAGES:
-        problems.append(Problem("daily_images", f"Give 1 to {MAX_IMAGES:,} images.", str(daily_images)))
+        message = _("Give 1 to %(highest)s images.") % {"highest": f"{MAX_IMAGES:,}"}
+        problems.append(Problem("daily_images", message, str(daily_images)))
     if problems:
-        raise Invalid("This scheduled run cannot be set up so.", problems)
+        raise Invalid(_("This scheduled run cannot be set up so."), problems)
     scheduled_run.name, scheduled_run.source = name.strip(), source
     scheduled_run.daily_budget, scheduled_run.daily_images = daily_budget, daily_images
-    _uses_images(scheduled_run, by)
-
-
-def _uses_images(scheduled_run: ScheduledRun, by: User) -> bool:
-    """Return whether images are made from photos. Raises Invalid if prompt, engine and campaign do not fit together."""
-    return bool(_request(scheduled_run, by).image_roles)
+    _request(scheduled_run, by)
 
 
 def _request(scheduled_run: ScheduledRun, by: User, subjects: Sequence[int] | None = None) -> PlanRequest:
+    """Load the request. Raises Invalid if prompt, engine and campaign do not fit together."""
     return plan_requests.load(_arguments(scheduled_run, by, subjects))
 
 

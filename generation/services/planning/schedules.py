@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from core import clock
 from core.errors import Conflict, DomainError, Invalid, NotAllowed, Problem
@@ -35,14 +36,14 @@ def validate_release_time(at: datetime) -> datetime:
     """Return the time if it is valid for a release. Raises Invalid for a naive, past or too distant time."""
     now = clock.now()
     if timezone.is_naive(at):
-        message = "Say in which time zone this time is."
+        message = _("Say in which time zone this time is.")
     elif at <= now:
-        message = "This time has passed; choose a later one."
+        message = _("This time has passed; choose a later one.")
     elif at > now + FARTHEST:
-        message = "Choose a time within a year."
+        message = _("Choose a time within a year.")
     else:
         return at
-    raise Invalid("The run cannot be scheduled like this.", [Problem("release_at", message, at.isoformat())])
+    raise Invalid(_("The run cannot be scheduled like this."), [Problem("release_at", message, at.isoformat())])
 
 
 def release_due() -> int:
@@ -53,12 +54,8 @@ def release_due() -> int:
 
 @transaction.atomic
 def release_if_due(run_id: int) -> bool:
-    """Release one run if its time has come; True if this call did.
-
-    If the release is refused (gate, budget, missing permission), the reason is written to the run. The run stays
-    planned and loses its time, so that the release is not tried for ever.
-    """
-    run, campaign = runs.lock(run_id)
+    """Release one run if its time has come; True if this call did. A refused run stays planned and loses its time."""
+    run = runs.lock(run_id)
     if run.state != RunState.PLANNED or run.release_at is None or run.release_at > clock.now():
         return False
     asker = run.requested_by
@@ -71,16 +68,16 @@ def release_if_due(run_id: int) -> bool:
         message = f"It was not released on schedule: {refusal}"
         Run.objects.filter(pk=run.pk).update(release_at=None, pause_reason=message[:300])
         payload = {"message": str(refusal), "at": run.release_at.isoformat()}
-        runs.publish(events.RunReleaseRefused, run, campaign, payload, None, LABEL)
+        runs.publish(events.RunReleaseRefused, run, payload, None, LABEL)
         return False
     return True
 
 
 def _set(run_id: int, by: User, at: datetime | None) -> Run:
-    run, campaign = runs.lock(run_id)
-    runs.require_run(by, run, campaign)
+    run = runs.lock_for(run_id, by)
     if run.state != RunState.PLANNED:
-        raise Conflict(f"{run.name} is {run.state}; only a planned run can be scheduled.", state=run.state)
+        message = _("%(run)s is %(state)s; only a planned run can be scheduled.")
+        raise Conflict(message % {"run": run.name, "state": run.state}, state=run.state)
     was = run.release_at
     if was == at:
         return run
@@ -89,5 +86,5 @@ def _set(run_id: int, by: User, at: datetime | None) -> Run:
     run.pause_reason = "" if at else run.pause_reason
     Run.objects.filter(pk=run.pk).update(release_at=at, pause_reason=run.pause_reason)
     payload = {"at": at and at.isoformat(), "was": was and was.isoformat()}
-    runs.publish(events.RunScheduled, run, campaign, payload, by)
+    runs.publish(events.RunScheduled, run, payload, by)
     return run

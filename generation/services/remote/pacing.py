@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import structlog
-from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db import transaction
+from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
 from core.choices import Lane
@@ -22,8 +22,8 @@ from generation import rate_limits
 from generation.choices import Breaker, JobState
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Attempt, Endpoint, EndpointStatus, Job
-from generation.rate_limits import AcceptedSubmissions, LearntLimits
 from generation.selectors import endpoint_limits
+from generation.services import sql
 from generation.services.remote import throttle
 
 log = structlog.get_logger(__name__)
@@ -34,8 +34,7 @@ LONGEST_REST_SECONDS = 600.0
 LONGEST_OPEN = timedelta(minutes=15)
 """Submissions older than this are ignored when a refusal is evaluated."""
 SETTLE_SECONDS = 0.3
-"""Delay before a refusal is evaluated: submissions that were sent together arrive in any order, and before that it is
-unknown which of them were refused or withdrawn as well."""
+"""Delay before a refusal is evaluated, until it is known which submissions of that moment were refused as well."""
 IN_USE = 0.75
 """The used share of a limit above which it is considered the bottleneck."""
 TAKEN_SECONDS = 1.0
@@ -166,26 +165,18 @@ class EndpointLoad:
 
 def list_loads() -> list[EndpointLoad]:
     """Return the load of every enabled remote endpoint. Two queries."""
-    endpoints = list(_remote())
+    queued = Job.objects.filter(endpoint=OuterRef("pk"), lane=Lane.CLOUD, status=JobState.QUEUED)
+    claimable = queued.filter(Q(not_before=None) | Q(not_before__lte=timezone.now()))
+    remote = Endpoint.objects.filter(lane=Lane.CLOUD, is_enabled=True).annotate(has_queued=Exists(claimable))
+    endpoints = list(remote.select_related("status").order_by("pk"))
     under_way = _count_open_jobs([endpoint.pk for endpoint in endpoints])
     return [_load(endpoint, under_way[endpoint.pk]) for endpoint in endpoints]
 
 
 def _count_open_jobs(endpoints: list[int]) -> dict[int, OpenJobs]:
     before = timezone.now() - timedelta(seconds=TAKEN_SECONDS)
-    rows = _execute(_UNDER_WAY, {"endpoints": endpoints, "lane": Lane.CLOUD, "before": before})
+    rows = sql.fetch(_UNDER_WAY, {"endpoints": endpoints, "lane": Lane.CLOUD, "before": before})
     return dict.fromkeys(endpoints, OpenJobs()) | {endpoint: OpenJobs(*counts) for endpoint, *counts in rows}
-
-
-def _remote() -> QuerySet[Any]:
-    queued = Job.objects.filter(endpoint=OuterRef("pk"), lane=Lane.CLOUD, status=JobState.QUEUED)
-    claimable = queued.filter(Q(not_before=None) | Q(not_before__lte=timezone.now()))
-    return (
-        Endpoint.objects.filter(lane=Lane.CLOUD, is_enabled=True)
-        .select_related("status")
-        .annotate(has_queued=Exists(claimable))
-        .order_by("pk")
-    )
 
 
 def _load(endpoint: Endpoint, open_jobs: OpenJobs) -> EndpointLoad:
@@ -202,15 +193,12 @@ def _room(endpoint: Endpoint, status: EndpointStatus | None, open_jobs: OpenJobs
         return 0, pause
     if status is not None and status.breaker != Breaker.CLOSED:
         return max(0, 1 - open_jobs.running), 0.5
-    return max(
-        0, endpoint_limits.concurrency_limit(endpoint, status, open_jobs.taken) - open_jobs.running - open_jobs.waiting
-    ), 0.5
+    limit = endpoint_limits.concurrency_limit(endpoint, status, open_jobs.taken)
+    return max(0, limit - open_jobs.running - open_jobs.waiting), 0.5
 
 
 def _pause(status: EndpointStatus, now: datetime) -> float:
-    moments = [status.resume_at]
-    if status.breaker == Breaker.OPEN:
-        moments.append(status.open_until)
+    moments = (status.resume_at, status.open_until if status.breaker == Breaker.OPEN else None)
     return max(((moment - now).total_seconds() for moment in moments if moment), default=0.0)
 
 
@@ -231,7 +219,7 @@ def lock_load(endpoint_id: int) -> EndpointLoad:
 
     Call it inside the transaction that claims. A circuit breaker whose rest is over becomes half open here.
     """
-    _execute("SELECT pg_advisory_xact_lock(hashtextextended('proofline.endpoint', %(id)s))", {"id": endpoint_id})
+    sql.execute("SELECT pg_advisory_xact_lock(hashtextextended('proofline.endpoint', %(id)s))", {"id": endpoint_id})
     endpoint = Endpoint.objects.select_related("status").get(pk=endpoint_id)
     load = _load(endpoint, _count_open_jobs([endpoint_id])[endpoint_id])
     if load.status and load.status.breaker == Breaker.OPEN and load.submissions:
@@ -243,41 +231,37 @@ def record_success(endpoint: Endpoint, *, in_use: int) -> None:
     """Record that the service accepted a submission. in_use: how many it had, including this one."""
     now = timezone.now()
     status = getattr(endpoint, "status", None)
-    taken = (
-        _count_open_jobs([endpoint.pk])[endpoint.pk].taken + 1
-        if endpoint_limits.is_concurrency_unknown(endpoint, status)
-        else 0
-    )
+    taken = 0
+    if endpoint_limits.is_concurrency_unknown(endpoint, status):
+        taken = _count_open_jobs([endpoint.pk])[endpoint.pk].taken + 1
     first = None if endpoint.most_at_once else max(endpoint_limits.FIRST_WINDOW, taken)
     values = {"endpoint": endpoint.pk, "in_use": in_use, "share": IN_USE, "first": first, "taken": taken, "now": now}
-    _execute(_SUCCEEDED, {**values, "most": endpoint.most_at_once or endpoint_limits.MAX_CONCURRENT})
-    rates = endpoint_limits.learnt_rates(status)
-    if any(rate.can_grow(now) for rate in rates.values()):
+    sql.execute(_SUCCEEDED, {**values, "most": endpoint.most_at_once or endpoint_limits.MAX_CONCURRENT})
+    if any(rate.can_grow(now) for rate in endpoint_limits.learnt_rates(status).values()):
         _grow(endpoint, now=now)
 
 
 def record_failure(endpoint: Endpoint, error: EngineError, *, submitted_at: datetime | None = None) -> None:
-    """Record that the service refused a submission sent at `submitted_at` or a poll, or did not answer.
-
-    Errors that concern a single image do not count against it.
-    """
+    """Record that the service refused a submission or poll, or did not answer; errors of single images do not count."""
     now = timezone.now()
     values: dict[str, Any] = {"endpoint": endpoint.pk, "error": error.message[:500], "kind": error.kind, "now": now}
     if error.kind == ErrorKind.RATE:
         pause = REFUSED_PAUSE_SECONDS if error.retry_after_seconds is None else error.retry_after_seconds
         throttle.pause(endpoint, pause)
         resume = now + timedelta(seconds=pause)
-        _execute(_PAUSED, {**values, "resume": resume})
-        if submitted_at is not None and not _knows_limits(endpoint):
+        sql.execute(_PAUSED, {**values, "resume": resume})
+        # If both limits are set, a refusal only means that two submissions arrived closer together than they were sent.
+        knows_limits = endpoint.most_at_once and (endpoint.max_per_second or endpoint.max_per_minute)
+        if submitted_at is not None and not knows_limits:
             time.sleep(min(pause, SETTLE_SECONDS))
             _learn(endpoint, submitted_at=submitted_at, resume_at=resume, pause_seconds=error.retry_after_seconds)
     elif error.kind in (ErrorKind.TRANSIENT, ErrorKind.UNCERTAIN):
         values |= {"to_open": FAILURES_TO_OPEN, "first": FIRST_REST_SECONDS, "longest": LONGEST_REST_SECONDS}
-        breaker, until, failures = _execute(_FAILED, values)[0]
+        breaker, until, failures = sql.fetch(_FAILED, values)[0]
         if breaker == Breaker.OPEN and failures >= FAILURES_TO_OPEN:
             log.warning("endpoint.resting", endpoint=endpoint.slug, until=str(until), error=error.message)
     elif error.kind in (ErrorKind.QUOTA, ErrorKind.ENDPOINT):
-        _execute(_NOTED, values)
+        sql.execute(_NOTED, values)
 
 
 def record_recovery(endpoint_id: int) -> bool:
@@ -286,20 +270,15 @@ def record_recovery(endpoint_id: int) -> bool:
     return bool(resting.update(open_until=timezone.now()))
 
 
-def _knows_limits(endpoint: Endpoint) -> bool:
-    """Return whether limits of both kinds are set: then a refusal only means that two submissions arrived closer
-    together than they were sent."""
-    return bool(endpoint.most_at_once and (endpoint.max_per_second or endpoint.max_per_minute))
-
-
 @transaction.atomic
 def _learn(endpoint: Endpoint, *, submitted_at: datetime, resume_at: datetime, pause_seconds: float | None) -> None:
     status = EndpointStatus.objects.select_for_update().get(pk=endpoint.pk)
     spans = {"second": timedelta(milliseconds=throttle.SECOND_MS), "minute": timedelta(milliseconds=throttle.MINUTE_MS)}
-    taken = AcceptedSubmissions(
-        *_execute(_TAKEN, {"endpoint": endpoint.pk, "sent": submitted_at, "longest": LONGEST_OPEN, **spans})[0]
+    values = {"endpoint": endpoint.pk, "sent": submitted_at, "longest": LONGEST_OPEN, **spans}
+    taken = rate_limits.AcceptedSubmissions(*sql.fetch(_TAKEN, values)[0])
+    limits = rate_limits.LearntLimits(
+        status.window, status.window_peak, status.window_cut_at, endpoint_limits.learnt_rates(status)
     )
-    limits = LearntLimits(status.window, status.window_peak, status.window_cut_at, endpoint_limits.learnt_rates(status))
     learned = limits.after_refusal(taken, submitted_at=submitted_at, resume_at=resume_at, pause_seconds=pause_seconds)
     status.window, status.window_peak, status.window_cut_at = learned.window, learned.peak, learned.cut_at
     status.rates = {name: rate.to_json() for name, rate in learned.rates.items()}
@@ -309,18 +288,11 @@ def _learn(endpoint: Endpoint, *, submitted_at: datetime, resume_at: datetime, p
 
 def _grow(endpoint: Endpoint, *, now: datetime) -> None:
     """Raise the learnt rates that are due for it and are used up to a share of IN_USE."""
-    used = dict(
-        zip((rate_limits.SECOND, rate_limits.MINUTE), endpoint_limits.count_recent_submissions(endpoint), strict=True)
-    )
+    second, minute = endpoint_limits.count_recent_submissions(endpoint)
+    used = {rate_limits.SECOND: second, rate_limits.MINUTE: minute}
     with transaction.atomic():
         status = EndpointStatus.objects.select_for_update().get(pk=endpoint.pk)
         for name, rate in endpoint_limits.learnt_rates(status).items():
             if rate.can_grow(now) and used[name] >= math.floor(rate.submissions) * IN_USE:
                 status.rates[name] = rate.raised(now).to_json()
         status.save(update_fields=["rates"])
-
-
-def _execute(statement: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        return cursor.fetchall() if cursor.description else []

@@ -16,15 +16,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
 from generation.choices import AttemptOutcome, JobState
 from generation.engines.base import EngineError, ErrorKind, Pending
 from generation.models import Attempt, Job, JobSpec
+from generation.services import sql
 from generation.services.dispatch import claims
-from generation.services.dispatch.claims import Claim
 from generation.services.planning.fingerprints import Maker
 from generation.states import JOB
 
@@ -104,10 +104,8 @@ def record_intent(*, job_id: int, token: uuid.UUID, maker: Maker | None = None) 
     """
     marker = uuid.uuid4()
     details = json.dumps({SUBMITTED: maker.to_json()} if maker else {})
-    values: dict[str, Any] = {"job": job_id, "token": token, "sent": timezone.now(), "marker": marker}
-    with connection.cursor() as cursor:
-        cursor.execute(_RECORD_INTENT, {**values, "details": details})
-        return marker if cursor.rowcount else None
+    values = {"job": job_id, "token": token, "sent": timezone.now(), "marker": marker, "details": details}
+    return marker if sql.execute(_RECORD_INTENT, values) else None
 
 
 def get_submitted_maker(job_id: int) -> Maker | None:
@@ -121,28 +119,14 @@ def get_submitted_maker(job_id: int) -> Maker | None:
 def record_submission(
     *, job_id: int, token: uuid.UUID, remote_id: str, poll_seconds: float, problem: EngineError | None = None
 ) -> bool:
-    """Record that the service has the job under `remote_id`: it waits now without a worker. False if it was not ours.
-
-    problem: why its finished image could not be fetched; shown while it waits.
-    """
-    JOB.ensure(JobState.RUNNING, JobState.WAITING)
+    """Let a job wait that the service has under `remote_id`; False if it was not ours. problem: why a fetch failed."""
     Attempt.objects.filter(job_id=job_id, lease_token=token).update(remote_id=remote_id)
-    moved = Job.objects.filter(pk=job_id, lease_token=token, status=JobState.RUNNING).update(
-        status=JobState.WAITING,
-        remote_id=remote_id,
-        poll_at=timezone.now() + timedelta(seconds=poll_seconds),
-        lease_token=None,
-        lease_expires_at=None,
-        error_kind=problem.kind if problem else "",
-        error=problem.message[:500] if problem else "",
-    )
-    return bool(moved)
+    return _let_wait(job_id, token, remote_id, poll_seconds, problem)
 
 
 def record_answer(*, job_id: int, token: uuid.UUID) -> None:
     """Record that the service has answered with the image itself, so the submission is no longer open there."""
-    with connection.cursor() as cursor:
-        cursor.execute(_ANSWERED, {"job": job_id, "token": token, "answered": ANSWERED})
+    sql.execute(_ANSWERED, {"job": job_id, "token": token, "answered": ANSWERED})
 
 
 def record_refusal(*, job_id: int, token: uuid.UUID) -> None:
@@ -152,78 +136,78 @@ def record_refusal(*, job_id: int, token: uuid.UUID) -> None:
 
 def look_up_later(*, job_id: int, token: uuid.UUID, seconds: float, error: EngineError) -> bool:
     """Let a job wait to be looked up, because its submission is uncertain. False if it was not ours."""
+    return _let_wait(job_id, token, "", seconds, error)
+
+
+def _let_wait(job_id: int, token: uuid.UUID, remote_id: str, seconds: float, problem: EngineError | None) -> bool:
     JOB.ensure(JobState.RUNNING, JobState.WAITING)
     moved = Job.objects.filter(pk=job_id, lease_token=token, status=JobState.RUNNING).update(
         status=JobState.WAITING,
-        remote_id="",
+        remote_id=remote_id,
         poll_at=timezone.now() + timedelta(seconds=seconds),
         lease_token=None,
         lease_expires_at=None,
-        error_kind=error.kind,
-        error=error.message[:500],
+        error_kind=problem.kind if problem else "",
+        error=problem.message[:500] if problem else "",
     )
     return bool(moved)
 
 
 def take_due(*, endpoint_id: int, limit: int) -> list[DueJob]:
     """Return the jobs of the endpoint that are due to be polled; nobody else gets them for a part of a lease."""
-    with connection.cursor() as cursor:
-        lease = settings.PROOFLINE["lease_seconds"] * POLL_LEASE_SHARE
-        cursor.execute(_TAKE_DUE, {"endpoint": endpoint_id, "limit": limit, "lease": lease})
-        return [DueJob(*row) for row in cursor.fetchall()]
+    lease = settings.PROOFLINE["lease_seconds"] * POLL_LEASE_SHARE
+    rows = sql.fetch(_TAKE_DUE, {"endpoint": endpoint_id, "limit": limit, "lease": lease})
+    return [DueJob(*row) for row in rows]
 
 
 def poll_again(pending: Mapping[int, Pending], *, seconds: float) -> None:
     """Record the progress of jobs that are still being made, and poll them again in `seconds`."""
     if pending:
-        columns: dict[str, Any] = {
+        values = {
             "ids": list(pending),
             "step": [answer.step for answer in pending.values()],
             "steps": [answer.steps for answer in pending.values()],
+            "seconds": seconds,
         }
-        with connection.cursor() as cursor:
-            cursor.execute(_POLL_AGAIN, {**columns, "seconds": seconds})
+        sql.execute(_POLL_AGAIN, values)
 
 
+@transaction.atomic
 def record_found(*, job_id: int, remote_id: str) -> bool:
     """Record that a looked-up job exists under `remote_id`; it is polled at once."""
-    with transaction.atomic():
-        moved = Job.objects.filter(pk=job_id, status=JobState.WAITING, remote_id="").update(
-            remote_id=remote_id, poll_at=timezone.now(), error="", error_kind=""
-        )
-        if moved:
-            Attempt.objects.filter(job_id=job_id, number=F("job__attempts")).update(remote_id=remote_id)
+    moved = Job.objects.filter(pk=job_id, status=JobState.WAITING, remote_id="").update(
+        remote_id=remote_id, poll_at=timezone.now(), error="", error_kind=""
+    )
+    if moved:
+        Attempt.objects.filter(job_id=job_id, number=F("job__attempts")).update(remote_id=remote_id)
     return bool(moved)
 
 
+@transaction.atomic
 def requeue_unsubmitted(*, job_id: int) -> bool:
     """Record that a looked-up job does not exist there: it is queued again, to be submitted under a new marker."""
-    with transaction.atomic():
-        job = (
-            Job.objects.select_for_update(of=("self",)).filter(pk=job_id, status=JobState.WAITING, remote_id="").first()
-        )
-        if job is None:
-            return False
-        Attempt.objects.filter(job=job, number=job.attempts).update(
-            outcome=AttemptOutcome.LOST,
-            ended_at=timezone.now(),
-            error_kind=ErrorKind.LOST,
-            message="The submission never arrived at the service.",
-        )
-        JOB.ensure(JobState.WAITING, JobState.RUNNING)
-        JOB.ensure(JobState.RUNNING, JobState.QUEUED)
-        Job.objects.filter(pk=job_id).update(status=JobState.QUEUED, poll_at=None, error="", error_kind="")
+    waiting = Job.objects.select_for_update(of=("self",)).filter(pk=job_id, status=JobState.WAITING, remote_id="")
+    job = waiting.first()
+    if job is None:
+        return False
+    Attempt.objects.filter(job=job, number=job.attempts).update(
+        outcome=AttemptOutcome.LOST,
+        ended_at=timezone.now(),
+        error_kind=ErrorKind.LOST,
+        message="The submission never arrived at the service.",
+    )
+    JOB.ensure(JobState.WAITING, JobState.RUNNING)
+    JOB.ensure(JobState.RUNNING, JobState.QUEUED)
+    Job.objects.filter(pk=job_id).update(status=JobState.QUEUED, poll_at=None, error="", error_kind="")
     return True
 
 
-def claim_waiting(*, job_id: int, remote_id: str, worker: str) -> Claim:
+def claim_waiting(*, job_id: int, remote_id: str, worker: str) -> claims.Claim:
     """Claim a waiting job to end it, under a new lease; an empty claim if somebody else has claimed it."""
     token = uuid.uuid4()
-    values: dict[str, Any] = {"job": job_id, "remote": remote_id, "token": token, "worker": worker}
-    with connection.cursor() as cursor:
-        cursor.execute(_RESUME, {**values, "lease": settings.PROOFLINE["lease_seconds"]})
-        rows = cursor.fetchall()
-    return Claim(token, tuple(claims.job_of(row) for row in rows))
+    values = {"job": job_id, "remote": remote_id, "token": token, "worker": worker}
+    rows = sql.fetch(_RESUME, {**values, "lease": settings.PROOFLINE["lease_seconds"]})
+    return claims.Claim(token, tuple(claims.job_of(row) for row in rows))
 
 
 def load_specs(job_ids: Iterable[int]) -> dict[int, dict[str, Any]]:

@@ -12,7 +12,6 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass
-from functools import cached_property
 
 import structlog
 from pyrate_limiter import Rate, RateItem, RedisBucket
@@ -30,8 +29,7 @@ MINUTE_MS = 60_500
 SPREAD = 0.94
 """Share of a second over which its submissions are spread; below 1, so that one that is late delays no other."""
 AHEAD_SECONDS = 1.5
-"""Jobs are claimed so long before their turn, so that no window loses the time of claiming, not even while another
-endpoint sends its hundred submissions of a minute."""
+"""Jobs are claimed so long before their turn, so that claiming takes no time of a window, however busy a worker is."""
 LEAD_MS = 250
 """A submission takes its turn so long before its time, at most two fifths of the shortest window. Meanwhile its intent
 is written and a connection made, so that at its time only its bytes are left to be sent."""
@@ -46,9 +44,8 @@ _NO_LIMIT = Rate(1_000_000, MINUTE_MS)
 class _ThreadBuckets(threading.local):
     """The buckets of each thread, on its own connection."""
 
-    @cached_property
-    def buckets(self) -> dict[int, tuple[list[Rate], RedisBucket]]:
-        return {}
+    def __init__(self) -> None:
+        self.buckets: dict[int, tuple[list[Rate], RedisBucket]] = {}
 
 
 _own = _ThreadBuckets()
@@ -65,7 +62,7 @@ class Allowance:
 
 def get_allowance(endpoint: Endpoint) -> Allowance:
     """Return how many submissions the endpoint's limits allow within AHEAD_SECONDS. This counts no submission."""
-    rates = _rates(endpoint_limits.per_second(endpoint), endpoint_limits.per_minute(endpoint))
+    rates = _rates(endpoint)
     if not rates:
         return Allowance(None)
     try:
@@ -104,10 +101,7 @@ class Turn:
     is_called_back: bool = False
 
     def wait_until_allowed(self) -> None:
-        """Wait until the turn has come.
-
-        If the service has asked for a pause meanwhile, the submission is no longer counted and EngineError is raised.
-        """
+        """Wait until the turn has come. Raises EngineError, and does not count it, if the service asked for a pause."""
         time.sleep(max(0.0, self.at - LOOK_SECONDS - time.monotonic()))
         try:
             if _is_paused(self.endpoint):
@@ -131,11 +125,8 @@ class Turn:
 
 
 def wait_for_turn(endpoint: Endpoint) -> Turn | None:
-    """Wait for the turn of one submission and count it, shortly before the limits allow it.
-
-    None, and nothing is counted, if the service has asked for a pause meanwhile.
-    """
-    rates = _rates(endpoint_limits.per_second(endpoint), endpoint_limits.per_minute(endpoint))
+    """Wait for the turn of a submission and count it; None, uncounted, if the service asks for a pause meanwhile."""
+    rates = _rates(endpoint)
     lead_ms = min(LEAD_MS, rates[0].interval * 2 // 5) if rates else 0
     while not _is_paused(endpoint):
         turn = _take(endpoint, rates or [_NO_LIMIT], lead_ms)
@@ -215,8 +206,9 @@ def _members(turn: Turn) -> list[bytes]:
     return [member for member in counted if member.startswith(turn.name.encode())]
 
 
-def _rates(per_second: float | None, per_minute: float | None) -> list[Rate]:
+def _rates(endpoint: Endpoint) -> list[Rate]:
     """Return the limits as windows, shortest first. A limit of 20 per second also means 5 per quarter of a second."""
+    per_second, per_minute = endpoint_limits.per_second(endpoint), endpoint_limits.per_minute(endpoint)
     rates: list[Rate] = []
     if per_second:
         submissions = max(1, math.floor(per_second))

@@ -9,6 +9,8 @@ from __future__ import annotations
 from decimal import Decimal
 
 from django.db import transaction
+from django.db.models import Q
+from django.utils.translation import gettext as _
 
 from core.errors import Conflict
 from core.models import User
@@ -20,42 +22,32 @@ from generation.selectors import budgets
 from generation.services import budget, runs
 from generation.services.dispatch import claims
 
-_LABEL = "system"
+_HELD = Q(status=JobState.HELD, hold_reason=HoldReason.UNCERTAIN, endpoint__when_uncertain=WhenUncertain.RESUBMIT)
 
 
 def resubmit_all() -> int:
-    """Resubmit the uncertain submissions of endpoints with that policy; returns how many jobs.
-
-    They stay held if the budget of their run does not suffice.
-    """
-    held_jobs = Job.objects.filter(
-        status=JobState.HELD, hold_reason=HoldReason.UNCERTAIN, endpoint__when_uncertain=WhenUncertain.RESUBMIT
-    )
-    return sum(_resubmit(run_id) for run_id in list(held_jobs.values_list("run_id", flat=True).distinct()))
+    """Resubmit uncertain submissions at endpoints with that policy, where budgets suffice; returns how many jobs."""
+    run_ids = Job.objects.filter(_HELD).values_list("run_id", flat=True).distinct()
+    return sum(_resubmit(run_id) for run_id in list(run_ids))
 
 
 def _resubmit(run_id: int) -> int:
     try:
         with transaction.atomic():
-            run, campaign = runs.lock(run_id)
+            run = runs.lock(run_id)
             if run.state != RunState.RUNNING:
                 return 0
-            jobs = Job.objects.filter(
-                run=run,
-                status=JobState.HELD,
-                hold_reason=HoldReason.UNCERTAIN,
-                endpoint__when_uncertain=WhenUncertain.RESUBMIT,
-            )
+            jobs = Job.objects.filter(_HELD, run=run)
             lanes = list(jobs.values_list("lane", flat=True).distinct())
             queued = Job.objects.filter(pk__in=list(jobs.values_list("pk", flat=True))).update(
                 status=JobState.QUEUED, hold_reason="", not_before=None
             )
-            reserved = budget.reserve_for_run(run=run, campaign=campaign)
+            reserved = budget.reserve_for_run(run)
             for lane in lanes:
-                claims.activate(lane=lane, campaign_id=campaign.pk)
+                claims.activate(lane=lane, campaign_id=run.campaign_id)
                 wake_ups.wake(lane)
             payload = {"queued": queued, "reserved": str(reserved), "uncertain": True}
-            runs.publish(events.RunRetried, run, campaign, payload, None, _LABEL)
+            runs.publish(events.RunRetried, run, payload, None)
             return queued
     except Conflict:  # no money left: they wait for a person
         return 0
@@ -63,15 +55,12 @@ def _resubmit(run_id: int) -> int:
 
 @transaction.atomic
 def mark_not_charged(*, run_id: int, by: User) -> Decimal:
-    """Record that the run's uncertain submissions were not charged: their money is freed; returns the amount.
-
-    The jobs stay as they are. Raises NotAllowed, and Conflict if the run has no such money.
-    """
-    run, campaign = runs.lock(run_id)
-    runs.require_run(by, run, campaign)
+    """Free the money of uncertain submissions, which were not charged; returns it. Raises NotAllowed and Conflict."""
+    run = runs.lock_for(run_id, by)
     amount = budgets.uncertain_cost(run)
     if not amount:
-        raise Conflict(f"Nothing is counted as spent for uncertain submissions of {run.name}.", state=run.state)
-    LedgerEntry.objects.create(campaign=campaign, run=run, kind=LedgerKind.UNCERTAIN, amount=-amount)
-    runs.publish(events.UncertaintyResolved, run, campaign, {"amount": str(amount)}, by)
+        message = _("Nothing is counted as spent for uncertain submissions of %(run)s.") % {"run": run.name}
+        raise Conflict(message, state=run.state)
+    LedgerEntry.objects.create(campaign=run.campaign, run=run, kind=LedgerKind.UNCERTAIN, amount=-amount)
+    runs.publish(events.UncertaintyResolved, run, {"amount": str(amount)}, by)
     return amount

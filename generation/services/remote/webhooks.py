@@ -23,35 +23,23 @@ from generation.models import Attempt, Endpoint, Job
 log = structlog.get_logger(__name__)
 
 
+@transaction.atomic
 def receive(*, slug: str, marker: uuid.UUID, headers: Mapping[str, str], body: bytes) -> bool:
-    """Process one signed message about the submission with this `marker`. headers: names in lower case.
+    """Process one signed message: make the waiting job with this `marker` due to be polled now, and wake its lane.
 
-    False if no endpoint `slug` has the key of its signature; then nothing happens. An unknown marker, or one of a
-    submission that has ended, is no error: messages are repeated and arrive in any order.
+    headers: names in lower case. False if no endpoint `slug` has the key of the signature; then nothing happens. An
+    unknown marker, or one of a submission that has ended, is no error: messages are repeated and arrive in any order.
+    A job whose answer was lost keeps its time: looked up too early, it would seem never to have arrived.
     """
     endpoint = Endpoint.objects.filter(slug=slug, engine="replicate").first()
     if endpoint is None or not _is_signed(endpoint, headers, body):
         return False
-    poll_now(endpoint=endpoint, marker=marker)
-    return True
-
-
-@transaction.atomic
-def poll_now(*, endpoint: Endpoint, marker: uuid.UUID) -> bool:
-    """Make the waiting job with this `marker` due to be polled now, and wake its lane; False if none waits.
-
-    A job whose answer was lost keeps its time: looked up too early, it would seem never to have arrived.
-    """
     now = timezone.now()
     submissions = Attempt.objects.filter(endpoint=endpoint, marker=marker, number=F("job__attempts"))
-    moved = (
-        Job.objects.filter(pk__in=submissions.values("job_id"), status=JobState.WAITING, poll_at__gt=now)
-        .exclude(remote_id="")
-        .update(poll_at=now)
-    )
-    if moved:
+    waiting = Job.objects.filter(pk__in=submissions.values("job_id"), status=JobState.WAITING, poll_at__gt=now)
+    if waiting.exclude(remote_id="").update(poll_at=now):
         wake_ups.wake(endpoint.lane)
-    return bool(moved)
+    return True
 
 
 def _is_signed(endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> bool:
