@@ -99,8 +99,6 @@ class RemoteLane:
         self._retrieval.stop()
         sys.setswitchinterval(self._usual_switch_seconds)
 
-    # -- rounds ----------------------------------------------------------------------------------------------------
-
     def _plan(self) -> None:
         while not self._is_stopping.is_set():
             pause = IDLE_SECONDS

@@ -94,8 +94,6 @@ class ComfyUI:
         self._guard = Lock()
         self._cancelled_ids: OrderedDict[str, None] = OrderedDict()
 
-    # -- what planning asks ----------------------------------------------------------------------------------------
-
     def capabilities(self) -> Capabilities:
         marks = self.workflow.marks
         roles = frozenset(mark.name for mark in self.workflow.images)
@@ -206,9 +204,6 @@ class ComfyUI:
             models = {}
         return {"is_ok": not problems, "problems": problems, "ranges": ranges, "models": models, **_server_facts(stats)}
 
-    # -- submissions
-    # ----------------------------------------------------------------------------------------------------
-
     def submit(self, task: Task, marker: str, context: Context) -> Submitted:
         """Submit to the least busy server. Servers that cannot be reached or lack a model are skipped."""
         if problems := self._problems(task.spec):
@@ -315,8 +310,6 @@ class ComfyUI:
         if unasked is not None and passed < self.lost_after_seconds:
             raise unasked
         return None
-
-    # -- how it went -----------------------------------------------------------------------------------------------
 
     def poll(self, remote_ids: Sequence[str]) -> dict[str, Pending | Result]:
         by_server: dict[str, list[str]] = {}

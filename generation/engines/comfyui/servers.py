@@ -92,8 +92,6 @@ class Server:
         self._listed: dict[str, str] = {}
         self._listed_at = -MODEL_LIST_SECONDS
 
-    # -- how it is -------------------------------------------------------------------------------------------------
-
     def queue_length(self) -> float | None:
         """Return the known length of the queue; None if the server is away or lacks something that the workflow needs.
 
@@ -156,9 +154,6 @@ class Server:
             raise
         self.mark_available()
         return response
-
-    # -- submissions
-    # ----------------------------------------------------------------------------------------------------
 
     def input_name(self, ref: ImageRef, load: Callable[[ImageRef], bytes]) -> str:
         """Return the name by which the server loads this image. The first call uploads it."""
@@ -282,8 +277,6 @@ class Server:
         running, _ = self._queue()
         if any(str(entry[1]) == prompt_id for entry in running):
             self.request("POST", "interrupt", json={"prompt_id": prompt_id})
-
-    # -- images and facts ----------------------------------------------------------------------------------------
 
     def image_url(self, image: Image) -> str:
         return self.service.address(f"view?{urlencode(image.query)}")

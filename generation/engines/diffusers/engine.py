@@ -100,8 +100,6 @@ class Diffusers:
         self._loaded_signature: Signature = ()
         self._identity: tuple[str, str] | None = None
 
-    # -- what planning asks ----------------------------------------------------------------------------------------
-
     @property
     def family(self) -> Family:
         """The model's family. Raises EngineError if the files are no known model."""
@@ -183,8 +181,7 @@ class Diffusers:
 
     def quote(self, spec: Spec) -> Quote:
         return Quote(
-            cost=float(self.config.get("cost_per_image", 0.0)),
-            seconds=float(self.config.get("seconds_per_image", 2.0)),
+            cost=float(self.config.get("cost_per_image", 0.0)), seconds=float(self.config.get("seconds_per_image", 2.0))
         )
 
     def health(self) -> Health:
@@ -214,8 +211,6 @@ class Diffusers:
         folder = self.path if self.path.is_dir() else Path(str(self.config.get("model_config") or self.path))
         encoder = tokens.load_encoder(folder / family.tokenizer) or tokens.estimating_encoder(family.reads)
         return replace(encoder, limit=family.tokens) if family.tokens else encoder
-
-    # -- making images ---------------------------------------------------------------------------------------------
 
     def generate(self, batch: Sequence[Task], context: Context) -> Iterator[Result]:
         """Yield one Result per task. Out of memory halves the batch; one image that still does not fit fails alone."""

@@ -123,11 +123,7 @@ _FLUX = Family(
     text="FluxPipeline",
     image="FluxImg2ImgPipeline",
     inpaint="FluxInpaintPipeline",
-    control=(
-        "FluxControlNetPipeline",
-        "FluxControlNetImg2ImgPipeline",
-        "FluxControlNetInpaintPipeline",
-    ),
+    control=("FluxControlNetPipeline", "FluxControlNetImg2ImgPipeline", "FluxControlNetInpaintPipeline"),
     controlnet="FluxControlNetModel",
     single_file=("double_blocks.0.", "single_transformer_blocks.0."),
     guidance=3.5,

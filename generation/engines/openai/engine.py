@@ -88,8 +88,6 @@ class OpenAIImages:
         if problems:
             raise ValueError(" ".join(problems))
 
-    # -- what planning asks ----------------------------------------------------------------------------------------
-
     def capabilities(self) -> Capabilities:
         takes = frozenset(self.profile.roles if self.profile.max_images else ())
         width, height = self.profile.limits
@@ -167,8 +165,6 @@ class OpenAIImages:
         if self.model not in listed:
             return Health(False, f"{self._service.host} answers, but has no model {self.model} for this key.", facts)
         return Health(True, f"{self._service.host} has {self.model}.", facts)
-
-    # -- what a worker does ----------------------------------------------------------------------------------------
 
     def submit(self, task: Task, marker: str, context: Context) -> Submitted:
         """Submit one image and wait for it. The marker is sent as x-client-request-id; only the service's support can
@@ -310,8 +306,6 @@ class OpenAIImages:
             message = f"{host} answered without an image; some servers do so where their filter refused it."
             raise EngineError(ErrorKind.INPUT, message, log=response.text[:4000])
         return answer, image_entries
-
-    # -- inner parts -----------------------------------------------------------------------------------------------
 
     @cached_property
     def _service(self) -> Service:

@@ -111,20 +111,10 @@ _GPT: Final[dict[str, tuple[str, ...]]] = {
     "moderation": ("low", "auto"),
 }
 _FIXED: Final = Profile(
-    "gpt-image",
-    sizes=_THREE_SIZES,
-    parameters=_GPT,
-    always={"n": 1, "output_format": "png"},
-    negative="prompt",
+    "gpt-image", sizes=_THREE_SIZES, parameters=_GPT, always={"n": 1, "output_format": "png"}, negative="prompt"
 )
 _FREE: Final = replace(
-    _FIXED,
-    name="gpt-image-2",
-    sizes=(),
-    min_pixels=655_360,
-    max_pixels=3840 * 2160,
-    max_side=3840,
-    max_ratio=3.0,
+    _FIXED, name="gpt-image-2", sizes=(), min_pixels=655_360, max_pixels=3840 * 2160, max_side=3840, max_ratio=3.0
 )
 _FINER: Final = {**_GPT, "quality": (*_QUALITIES, "xhigh", "max"), "complexity": ()}
 

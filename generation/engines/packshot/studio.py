@@ -110,9 +110,6 @@ def _footing(alpha: Bytes) -> tuple[float, float, float, float]:
     return float(first[row] + until[row]) / 2, reach, tilt, last + 1 - tilt * reach
 
 
-# -- the wall and the floor ----------------------------------------------------------------------------------------
-
-
 def backdrop_light(width: int, height: int, *, colour: tuple[int, int, int], surface: str, light: Light) -> Floats:
     """Return the light of the empty backdrop, height × width, 1 where the colour is exactly as requested.
 
@@ -195,9 +192,6 @@ def _grain(height: int, width: int) -> Floats:
     """Return even noise between −0.49 and 0.49, always the same. Whole numbers do not change by it."""
     tile = np.random.default_rng(20).uniform(-0.49, 0.49, (256, 256)).astype(np.float32)
     return np.tile(tile, (height // 256 + 1, width // 256 + 1))[:height, :width].copy()
-
-
-# -- shadows -------------------------------------------------------------------------------------------------------
 
 
 def shadows(placement: Placement, *, width: int, height: int, light: Light, kind: str) -> Floats | None:
@@ -304,9 +298,6 @@ def _blur_shadow(shade: Floats, sigma: float, tilt: float) -> Floats:
     return np.asarray(
         cv2.GaussianBlur(shade, (0, 0), sigmaX=sigmas[0], sigmaY=sigmas[1], borderType=cv2.BORDER_CONSTANT)
     )
-
-
-# -- reflection ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -33,11 +33,7 @@ _IMAGES: Final = {
     "reference_images": "reference",
     "ip_adapter_image": "reference",
 }
-_PARAMETERS: Final = {
-    "guidance_scale": "guidance",
-    "num_inference_steps": "steps",
-    "prompt_strength": "strength",
-}
+_PARAMETERS: Final = {"guidance_scale": "guidance", "num_inference_steps": "steps", "prompt_strength": "strength"}
 #: One image per submission, in the best quality.
 _FIXED: Final = {"num_outputs": 1, "number_of_images": 1, "output_format": "png"}
 _SIZES: Final = frozenset({"width", "height", "aspect_ratio"})

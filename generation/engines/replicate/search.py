@@ -12,6 +12,7 @@ from generation.engines.base import EngineError, ErrorKind, Spec
 from generation.engines.replicate import predictions
 from generation.engines.replicate.images import ImageUploads
 from generation.engines.replicate.inputs import Inputs
+from generation.engines.replicate.shared import call
 from generation.engines.service import Service
 
 MAX_PAGES: Final = 200
@@ -34,10 +35,7 @@ class Search:
         """Yield the list page by page, newest first. Raises EngineError if it cannot be read to the end."""
         path = "predictions"
         for _ in range(MAX_PAGES):
-            response = source.request("GET", path)
-            if not response.is_success:
-                raise predictions.refusal(response, source.host)
-            page = service.parse_json(response, source.host)
+            page = service.parse_json(call(source, "GET", path), source.host)
             yield [entry for entry in page.get("results") or () if isinstance(entry, Mapping)]
             following = urlsplit(str(page.get("next") or ""))
             if not following.query:
