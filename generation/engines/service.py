@@ -82,7 +82,7 @@ class Service:
         self._output_hosts = output_hosts
         options: dict[str, Any] = {
             "timeout": httpx.Timeout(timeout_seconds, connect=10.0),
-            "verify": _trust(ca) if ca else _system_trust(),
+            "verify": trust(ca) if ca else _system_trust(),
             "follow_redirects": False,
             "limits": httpx.Limits(
                 max_connections=200, max_keepalive_connections=50, keepalive_expiry=KEEPALIVE_SECONDS
@@ -229,16 +229,12 @@ def _plain_text(response: httpx.Response) -> str:
 
 def retry_after(response: httpx.Response) -> float | None:
     """Return the seconds that `retry-after-ms` or `Retry-After` (seconds or a date) ask for; None without them."""
-    milliseconds = response.headers.get("retry-after-ms", "")
-    if milliseconds.replace(".", "", 1).isdecimal():
-        return min(float(milliseconds) / 1000, MAX_RETRY_AFTER_SECONDS)
-    text = response.headers.get("retry-after", "")
-    if text.replace(".", "", 1).isdecimal():
-        return min(float(text), MAX_RETRY_AFTER_SECONDS)
+    for name, per_second in (("retry-after-ms", 1000), ("retry-after", 1)):
+        text = response.headers.get(name, "")
+        if text.replace(".", "", 1).isdecimal():
+            return min(float(text) / per_second, MAX_RETRY_AFTER_SECONDS)
     try:
-        return (
-            min(max(parsedate_to_datetime(text).timestamp() - time(), 0.0), MAX_RETRY_AFTER_SECONDS) if text else None
-        )
+        return min(max(parsedate_to_datetime(text).timestamp() - time(), 0.0), MAX_RETRY_AFTER_SECONDS)
     except ValueError:
         return None
 
@@ -255,6 +251,24 @@ def parse_json(response: httpx.Response, name: str) -> Any:
 def as_mapping(value: Any) -> Mapping[str, Any]:
     """Return parsed JSON if it is an object, else {}."""
     return value if isinstance(value, Mapping) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return parsed JSON if it is a list, else []."""
+    return value if isinstance(value, list) else []
+
+
+def as_number(value: Any) -> float | None:
+    """Return parsed JSON if it is a number, else None."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def json_object(response: httpx.Response) -> Mapping[str, Any]:
+    """Return the object in an answer; {} if it is anything else."""
+    try:
+        return as_mapping(response.json())
+    except ValueError:
+        return {}
 
 
 def pixels_of(data: bytes) -> Pixels:
@@ -280,7 +294,9 @@ def _system_trust() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def _trust(ca: str) -> ssl.SSLContext:
+def trust(ca: str) -> ssl.SSLContext:
+    """Return the system's trusted certificates, and those in the file `ca` if one is given."""
     context = ssl.create_default_context()
-    context.load_verify_locations(ca)
+    if ca:
+        context.load_verify_locations(ca)
     return context

@@ -71,8 +71,8 @@ class Setting:
 
     def _number(self, value: Any) -> str:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        is_fitting = self.kind == Kind.NUMBER or (is_number and float(value).is_integer())
-        if is_number and is_fitting and self.minimum <= value <= self.maximum:
+        is_within = is_number and self.minimum <= value <= self.maximum
+        if is_within and (self.kind == Kind.NUMBER or float(value).is_integer()):
             return ""
         noun = "whole number" if self.kind == Kind.WHOLE else "number"
         return f"Give a {noun} from {self.minimum:.15g} to {self.maximum:.15g}."

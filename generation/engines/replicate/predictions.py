@@ -61,7 +61,7 @@ def state_of(
     if error is None and not outputs:
         error = _no_image_error(prediction)
     metrics = service.as_mapping(prediction.get("metrics"))
-    seconds = _number(metrics.get("predict_time"))
+    seconds = service.as_number(metrics.get("predict_time"))
     usage = {"seconds": seconds} if seconds is not None else {}
     if outputs:
         usage["images"] = float(len(outputs))
@@ -92,11 +92,8 @@ def output_urls(output: Any) -> Iterator[str]:
     if isinstance(output, str):
         if output.startswith(("http://", "https://", "data:")):
             yield output
-    elif isinstance(output, Mapping):
-        for value in output.values():
-            yield from output_urls(value)
-    elif isinstance(output, list):
-        for value in output:
+    else:
+        for value in service.as_mapping(output).values() or service.as_list(output):
             yield from output_urls(value)
 
 
@@ -114,7 +111,7 @@ def decode_data_url(url: str) -> bytes:
 def refusal(response: httpx.Response, name: str, *, is_submission: bool = False) -> EngineError:
     """Return the error for an answer without success, with the service's message and the seconds that it asks to
     wait."""
-    body = _json(response)
+    body = service.json_object(response)
     words = "; ".join(_fields(body)) or _detail(body)
     status = response.status_code
     if status == 429:
@@ -134,7 +131,7 @@ def refusal(response: httpx.Response, name: str, *, is_submission: bool = False)
 
 def is_version_refused(response: httpx.Response) -> bool:
     """Return whether a submission was refused for its version ("Invalid version or not permitted"), not its input."""
-    body = _json(response)
+    body = service.json_object(response)
     return response.status_code == 422 and not list(_fields(body)) and "version" in str(body.get("title", "")).lower()
 
 
@@ -197,22 +194,18 @@ def _pending_with_progress(prediction: Mapping[str, Any]) -> Pending:
 
 
 def _facts(prediction: Mapping[str, Any], metrics: Mapping[str, Any], outputs: int) -> dict[str, Any]:
-    made = {
-        name: prediction[name] for name in ("id", "created_at", "started_at", "completed_at") if prediction.get(name)
-    }
+    times = ("created_at", "started_at", "completed_at")
+    made = {name: prediction[name] for name in ("id", *times) if prediction.get(name)}
     made |= {name: value for name, value in metrics.items() if isinstance(value, int | float)}
-    if outputs > 1:
-        made["outputs"] = outputs
-    return made
+    return made | ({"outputs": outputs} if outputs > 1 else {})
 
 
 def _retry_after(body: Mapping[str, Any], response: httpx.Response) -> float | None:
     """Return the seconds to wait. Replicate gives them in the body, as a number or text; proxies in the header."""
-    seconds = _number(body.get("retry_after"))
+    seconds = service.as_number(body.get("retry_after"))
     if seconds is not None:
         return min(max(seconds, 0.0), service.MAX_RETRY_AFTER_SECONDS)
-    match = _RESETS.search(str(body.get("detail") or ""))
-    if match:
+    if match := _RESETS.search(str(body.get("detail") or "")):
         scale = {"ms": 0.001, "m": 60.0}.get((match[2] or "s").lower(), 1.0)
         return min(float(match[1]) * scale, service.MAX_RETRY_AFTER_SECONDS)
     return service.retry_after(response)
@@ -224,8 +217,7 @@ def _fields(body: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(entry, Mapping):
             field = str(entry.get("field", "")).removeprefix("input.")
             yield f"{field}: {entry.get('description', 'not accepted')}"
-    detail = body.get("detail")
-    for entry in detail if isinstance(detail, list) else ():
+    for entry in service.as_list(body.get("detail")):
         if isinstance(entry, Mapping):
             place = [str(part) for part in entry.get("loc", ()) if part not in ("body", "input")]
             yield f"{'.'.join(place) or 'input'}: {entry.get('msg', 'not accepted')}"
@@ -236,14 +228,3 @@ def _detail(body: Mapping[str, Any]) -> str:
     if not isinstance(detail, str):
         return ""
     return " ".join(line.strip().removeprefix("- input.").removeprefix("- ") for line in detail.strip().splitlines())
-
-
-def _json(response: httpx.Response) -> Mapping[str, Any]:
-    try:
-        return service.as_mapping(response.json())
-    except ValueError:
-        return {}
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -59,7 +59,7 @@ class Search:
             if prediction.get("id") in taken or not self._may_be_ours(prediction, webhook):
                 continue
             theirs = prediction["input"]
-            if _has_values(theirs, expected) and self._has_images(self._image_values(theirs), spec):
+            if expected.items() <= theirs.items() and self._has_images(self._image_values(theirs), spec):
                 began = predictions.parse_time(prediction.get("created_at")) or since
                 is_completed = len(theirs) > len(expected) + len(self._image_values(theirs))
                 candidates.append((is_completed, began < since, abs(began - since), str(prediction["id"])))
@@ -94,7 +94,3 @@ class Search:
             if not values or not self.images.is_same_image(values.pop(0), ref.sha256):
                 return False
         return not any(left.values())
-
-
-def _has_values(theirs: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
-    return all(name in theirs and theirs[name] == value for name, value in expected.items())

@@ -93,11 +93,8 @@ def call(source: Service, method: str, path: str, *, allowed: Collection[int] = 
 def prediction_from(response: httpx.Response, name: str, prediction_id: str = "") -> Mapping[str, Any]:
     """Return the prediction in the answer to a submission. prediction_id: ours, if the service may leave it out. Raises
     EngineError (UNCERTAIN) if it cannot be read, because the submission was taken."""
-    try:
-        prediction = response.json()
-    except ValueError:
-        prediction = None
-    if not isinstance(prediction, Mapping) or not (prediction.get("id") or prediction_id):
+    prediction = service.json_object(response)
+    if not prediction or not (prediction.get("id") or prediction_id):
         message = f"{name} took the submission, and its answer cannot be read (HTTP {response.status_code})."
         raise EngineError(ErrorKind.UNCERTAIN, message, log=response.text[:4000])
     return prediction
