@@ -66,14 +66,11 @@ def arguments(pipe: Any, pass_: Pass, maps: Sequence[Pixels], settings: Mapping[
     """Return a pipeline's arguments for the maps of a batch. U-Net pipelines name a text job's map "image"."""
     import torch
 
-    sized = [
-        np.asarray(cv2.resize(control_map, (pass_.width, pass_.height), interpolation=cv2.INTER_AREA))
-        for control_map in maps
-    ]
+    size = (pass_.width, pass_.height)
+    sized = [np.asarray(cv2.resize(control_map, size, interpolation=cv2.INTER_AREA)) for control_map in maps]
     tensor = torch.from_numpy(np.stack(sized)).permute(0, 3, 1, 2).float() / 255
-    name = "image" if pass_.kind == "text" and hasattr(pipe, "unet") else "control_image"
     return {
-        name: tensor,
+        "image" if pass_.kind == "text" and hasattr(pipe, "unet") else "control_image": tensor,
         "controlnet_conditioning_scale": float(settings["control_strength"]),
         "control_guidance_start": float(settings["control_start"]),
         "control_guidance_end": float(settings["control_end"]),

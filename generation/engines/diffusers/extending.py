@@ -37,9 +37,8 @@ def margins(given: Any, width: int, height: int) -> dict[str, int]:
         raise ValueError("outpaint adds nothing on any side.")
     for pair, whole in ((("left", "right"), width), (("top", "bottom"), height)):
         if whole - sum(pixels_by_side[side] for side in pair) < MIN_IMAGE_SHARE * whole:
-            raise ValueError(
-                f"outpaint: {pair[0]} and {pair[1]} leave less than a tenth of {whole} pixels to the image."
-            )
+            sides = f"{pair[0]} and {pair[1]}"
+            raise ValueError(f"outpaint: {sides} leave less than a tenth of {whole} pixels to the image.")
     return pixels_by_side
 
 

@@ -80,11 +80,8 @@ class LoadedModels:
         return None
 
     def _free(self, device: str, limit_bytes: int) -> int | None:
-        there = [
-            (model, size)
-            for reference, where, size in self._models.values()
-            if where == device and (model := reference())
-        ]
+        on_device = [(reference(), size) for reference, where, size in self._models.values() if where == device]
+        there = [(model, size) for model, size in on_device if model is not None]
         measured = free_bytes(device)
         if measured is not None:
             measured -= sum(model.pending_bytes() for model, _ in there if isinstance(model, GrowingModel))

@@ -69,12 +69,8 @@ def controls(family: Family) -> tuple[Control, ...]:
         Control("steps", "Steps", "number", default=family.steps, minimum=1, maximum=150, step=1),
         Control("strength", "Change of the start image", "number", STRENGTH, minimum=0.05, maximum=1, step=0.05),
     )
-    unread = {
-        name
-        for name, is_read in (("guidance", family.obeys_guidance), ("negative", family.obeys_negative))
-        if not is_read
-    }
-    return tuple(control for control in every if control.parameter not in unread)
+    is_read = {"guidance": family.obeys_guidance, "negative": family.obeys_negative}
+    return tuple(control for control in every if is_read.get(control.parameter, True))
 
 
 def problems(spec: Spec, family: Family) -> list[str]:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Final
 
 import httpx
@@ -81,19 +81,19 @@ class OpenAIImages:
         self.defaults = {name: config[name] for name in self.profile.parameters if config.get(name)}
         self.output_hosts = output_hosts.read(config.get("output_hosts") or ())
         self.timeout_seconds = float(config.get("timeout_seconds") or TIMEOUT_SECONDS)
-        self._sizes: dict[profiles.Size, profiles.Size] = {}
+        self._nearest_size = cache(self.profile.nearest_size)
         self._left_out: frozenset[str] = frozenset()
         """Fields that the server does not know; requests are sent without them."""
-        problems = self._parameter_problems(self.defaults)
-        if problems:
+        if problems := self._parameter_problems(self.defaults):
             raise ValueError(" ".join(problems))
 
     def capabilities(self) -> Capabilities:
         takes = frozenset(self.profile.roles if self.profile.max_images else ())
+        negative = ("negative",) if self.profile.negative else ()
         width, height = self.profile.limits
         return Capabilities(
             is_remote=True,
-            obeys=frozenset({"prompt", "seed", *self.profile.parameters, *self._negative()}),
+            obeys=frozenset({"prompt", "seed", *self.profile.parameters, *negative}),
             controls=self._controls(),
             optional_images=takes | ({MASK} if takes and self.profile.has_mask else frozenset()),
             max_width=width,
@@ -325,11 +325,8 @@ class OpenAIImages:
         return answers.without_secrets(text, self.secret)
 
     def _requested_size(self, spec: Spec) -> profiles.Size:
-        """Return the size to request; it is computed once for each size of a spec."""
-        requested = (spec.width, spec.height)
-        if requested not in self._sizes:
-            self._sizes[requested] = self.profile.nearest_size(*requested)
-        return self._sizes[requested]
+        """Return the size to request, which is computed once for each size of a spec."""
+        return self._nearest_size(spec.width, spec.height)
 
     def _parameters(self, spec: Spec) -> dict[str, Any]:
         own = {name: value for name, value in spec.parameters.items() if value not in ("", None)}
@@ -339,9 +336,6 @@ class OpenAIImages:
         if self.profile.negative == "prompt" and spec.negative.strip():
             return f"{spec.prompt}\n\nAvoid: {spec.negative.strip()}"
         return spec.prompt
-
-    def _negative(self) -> tuple[str, ...]:
-        return ("negative",) if self.profile.negative else ()
 
     def _parameter_problems(self, parameters: Mapping[str, Any]) -> list[str]:
         return [
@@ -366,15 +360,14 @@ class OpenAIImages:
         return problems
 
     def _controls(self) -> tuple[Control, ...]:
-        avoid = (Control("negative", "Negative prompt", "text"),) if self.profile.negative else ()
-        chosen = tuple(
-            Control(
-                name, name.replace("_", " ").capitalize(), "choice", default=self.defaults.get(name), choices=choices
-            )
-            for name, choices in self.profile.parameters.items()
-            if choices
-        )
-        return (Control("prompt", "Prompt", "text"), *avoid, Control("seed", "Another draw", "seed"), *chosen)
+        controls = [Control("prompt", "Prompt", "text")]
+        controls += [Control("negative", "Negative prompt", "text")] if self.profile.negative else []
+        controls.append(Control("seed", "Another draw", "seed"))
+        for name, choices in self.profile.parameters.items():
+            if choices:
+                label = name.replace("_", " ").capitalize()
+                controls.append(Control(name, label, "choice", self.defaults.get(name), choices=choices))
+        return tuple(controls)
 
     def _facts(
         self,
