@@ -110,8 +110,8 @@ def _stored(developed: Developed, put: Put) -> StoredMaster:
 
 
 def _renditions(job_context: JobContext, developed: Developed, put: Put) -> tuple[StoredRendition, ...]:
-    ids = {target.slug: spec_id for spec_id, target in job_context.targets}
-    return tuple(_rendition(ids[target.slug], encoded, put) for target, encoded in developed.renditions)
+    spec_ids = {target.slug: spec_id for spec_id, target in job_context.targets}
+    return tuple(_rendition(spec_ids[target.slug], encoded, put) for target, encoded in developed.renditions)
 
 
 def _rendition(output_spec_id: int, encoded: Encoded, put: Put) -> StoredRendition:

@@ -68,10 +68,9 @@ class RemoteLane:
         self._pool = ThreadPoolExecutor(self._threads, "remote")
         context = WorkContext(leases)
         self._retrieval = Retrieval(self.result_writer, context)
-        self._submitter = Submitter(self.result_writer, context, self._engines, self._retrieval, fill=self._fill)
-        self._poller = Poller(
-            name, self.result_writer, leases, self._engines, self._retrieval, spawn=self._spawn, fill=self._fill
-        )
+        shared = (self._engines, self._retrieval)
+        self._submitter = Submitter(self.result_writer, context, *shared, fill=self._fill)
+        self._poller = Poller(name, self.result_writer, leases, *shared, spawn=self._spawn, fill=self._fill)
         self._asking: set[int] = set()
         self._probe_at: dict[int, float] = {}
         self._seen_away: set[int] = set()
@@ -181,8 +180,7 @@ class RemoteLane:
     def _begin(self, claim: Claim, endpoint: Endpoint, in_use: int) -> None:
         contexts_by_job = load_contexts(claim.jobs, engine=endpoint.engine, is_remote=True)
         for job in claim.jobs:
-            submit = partial(self._submitter.submit, job, claim, endpoint, contexts_by_job[job.id], in_use)
-            self._spawn(submit)
+            self._spawn(partial(self._submitter.submit, job, claim, endpoint, contexts_by_job[job.id], in_use))
 
     def _ask(self, endpoint: Endpoint) -> float:
         """Have a thread poll the endpoint's due jobs, unless one is doing so."""
@@ -192,7 +190,7 @@ class RemoteLane:
         due = submissions.take_due(endpoint_id=endpoint.pk, limit=POLLED_AT_ONCE)
         if due:
             self._asking.add(endpoint.pk)
-            self._spawn(lambda: self._poll(endpoint, due))
+            self._spawn(partial(self._poll, endpoint, due))
         return pause
 
     def _poll(self, endpoint: Endpoint, due: Sequence[DueJob]) -> None:
@@ -223,10 +221,7 @@ class RemoteLane:
                     self._busy -= 1
                 self._awake.set()
 
-        if self._is_stopping.is_set():
-            run()
-        else:
-            self._pool.submit(run)
+        run() if self._is_stopping.is_set() else self._pool.submit(run)
 
     def _idle_threads(self, *, own: int = 0) -> int:
         """Return how many calls could begin now; a few threads are reserved for finished images.

@@ -19,21 +19,8 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import Any, Final
 
-from generation.engines.base import (
-    SCENE,
-    Capabilities,
-    Context,
-    Control,
-    EngineError,
-    ErrorKind,
-    Health,
-    Pending,
-    Quote,
-    Result,
-    Spec,
-    Submitted,
-    Task,
-)
+from generation.engines import base
+from generation.engines.base import SCENE, Context, Control, EngineError, ErrorKind, Result, Spec, Submitted, Task
 from generation.engines.comfyui import answers
 from generation.engines.comfyui.graph import FOLDER, JOB_MARKS, PROMPT_MARKS, SIZE_MARKS, Mark, Workflow
 from generation.engines.comfyui.progress import ProgressListener
@@ -94,13 +81,13 @@ class ComfyUI:
         self._guard = Lock()
         self._cancelled_ids: OrderedDict[str, None] = OrderedDict()
 
-    def capabilities(self) -> Capabilities:
+    def capabilities(self) -> base.Capabilities:
         marks = self.workflow.marks
         roles = frozenset(mark.name for mark in self.workflow.images)
         obeyed = {mark.name for mark in marks.values() if not mark.is_image} | (roles & {SCENE})
         obeyed -= set(SIZE_MARKS)
         side = int(self.config.get("max_side") or 2048)
-        return Capabilities(
+        return base.Capabilities(
             is_remote=True,
             obeys=frozenset(obeyed),
             controls=tuple(self._control(mark) for mark in marks.values() if mark.name in obeyed),
@@ -147,8 +134,8 @@ class ComfyUI:
             revision += f"+{hashlib.sha256(json.dumps(model_files, sort_keys=True).encode()).hexdigest()[:12]}"
         return f"comfyui workflow {self.workflow.name or 'without a name'}", revision
 
-    def quote(self, spec: Spec) -> Quote:
-        return Quote.from_config(self.config, seconds=10.0)
+    def quote(self, spec: Spec) -> base.Quote:
+        return base.Quote.from_config(self.config, seconds=10.0)
 
     def _control(self, mark: Mark) -> Control:
         label = LABELS.get(mark.name, mark.name.replace("_", " ").capitalize())
@@ -166,10 +153,10 @@ class ComfyUI:
             return Control(mark.name, label, "number", standard, low, high, step)
         return Control(mark.name, label, "text", standard)
 
-    def health(self) -> Health:
+    def health(self) -> base.Health:
         """Check that every server is up and has each node, model and value that the workflow names."""
         if not self.workflow.graph:
-            return Health(False, NO_WORKFLOW)
+            return base.Health(False, NO_WORKFLOW)
         with ThreadPoolExecutor(len(self.server_pool.servers)) as threads:
             reports = list(threads.map(self._inspect, self.server_pool.servers))
         by_server = dict(zip((server.name for server in self.server_pool.servers), reports, strict=True))
@@ -182,7 +169,7 @@ class ComfyUI:
         counted = f"{ready} of {len(by_server)} server{'s' if len(by_server) != 1 else ''} can run this workflow."
         message = " ".join([counted, *lacking, *self.open_questions])
         facts = {"servers": by_server, "workflow": self.workflow.digest()}
-        return Health(ready > 0 and not self.open_questions, message, facts)
+        return base.Health(ready > 0 and not self.open_questions, message, facts)
 
     def _inspect(self, server: Server) -> dict[str, Any]:
         """Return the state of one server and the values that it allows for the marked inputs."""
@@ -302,11 +289,11 @@ class ComfyUI:
             raise unasked
         return None
 
-    def poll(self, remote_ids: Sequence[str]) -> dict[str, Pending | Result]:
+    def poll(self, remote_ids: Sequence[str]) -> dict[str, base.Pending | Result]:
         by_server: dict[str, list[str]] = {}
         for remote_id in remote_ids:
             by_server.setdefault(Submission.parse(remote_id).server, []).append(remote_id)
-        states: dict[str, Pending | Result] = {}
+        states: dict[str, base.Pending | Result] = {}
         unasked: EngineError | None = None
         for name, ids in by_server.items():
             server = self.server_pool.find_server(name)
@@ -324,13 +311,13 @@ class ComfyUI:
             raise unasked
         return states
 
-    def _poll(self, server: Server, remote_ids: Sequence[str]) -> dict[str, Pending | Result]:
+    def _poll(self, server: Server, remote_ids: Sequence[str]) -> dict[str, base.Pending | Result]:
         by_prompt = {Submission.parse(remote_id).prompt_id: remote_id for remote_id in remote_ids}
         self.progress_listener.watch(server.service.base_url)
-        states: dict[str, Pending | Result] = {}
+        states: dict[str, base.Pending | Result] = {}
         for prompt_id, state in server.job_states(by_prompt).items():
             remote_id = by_prompt[prompt_id]
-            if isinstance(state, Pending):
+            if isinstance(state, base.Pending):
                 step, steps = self.progress_listener.get_progress(prompt_id)
                 states[remote_id] = replace(state, step=step, steps=steps)
             elif state is None:

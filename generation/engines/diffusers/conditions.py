@@ -204,11 +204,8 @@ def _framing_problems(spec: Spec) -> list[str]:
 
 
 def _range_problems(spec: Spec, parameter: str, row: tuple[float, float, float]) -> list[str]:
-    standard, low, high = row
-    value = spec.parameters.get(parameter, standard)
-    if is_number(value) and low <= float(value) <= high:
-        return []
-    return [f"{parameter} is {value!r}; expected a number from {low:g} to {high:g}."]
+    value = spec.parameters.get(parameter, row[0])
+    return parameters.range_problems(parameter, value, *row[1:])
 
 
 def _problems_of_check(check: Callable[[], object]) -> list[str]:

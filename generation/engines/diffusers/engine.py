@@ -24,19 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from campaigns.prompts import tokens
-from generation.engines.base import (
-    Capabilities,
-    Context,
-    EngineError,
-    ErrorKind,
-    Health,
-    ImageRef,
-    Pixels,
-    Quote,
-    Result,
-    Spec,
-    Task,
-)
+from generation.engines import base
+from generation.engines.base import Context, EngineError, ErrorKind, ImageRef, Pixels, Result, Spec, Task
 from generation.engines.diffusers import (
     acceleration,
     conditions,
@@ -107,9 +96,9 @@ class Diffusers:
             self._family = family_of(self.path)
         return self._family
 
-    def capabilities(self) -> Capabilities:
+    def capabilities(self) -> base.Capabilities:
         family = self._likely_family()
-        return Capabilities(
+        return base.Capabilities(
             is_remote=False,
             obeys=conditions.obeyed_names(family, self.equipment),
             controls=conditions.controls(family, self.equipment),
@@ -179,24 +168,24 @@ class Diffusers:
             return ""
         return hashlib.sha256(repr((sorted(chosen.items()), completed)).encode()).hexdigest()[:12]
 
-    def quote(self, spec: Spec) -> Quote:
-        return Quote.from_config(self.config, seconds=2.0)
+    def quote(self, spec: Spec) -> base.Quote:
+        return base.Quote.from_config(self.config, seconds=2.0)
 
-    def health(self) -> Health:
+    def health(self) -> base.Health:
         try:
             family = self.family
         except EngineError as error:
-            return Health(False, error.message)
+            return base.Health(False, error.message)
         if problem := problem_of_model(self.path):
-            return Health(False, problem)
+            return base.Health(False, problem)
         if missing := self.equipment.missing():
-            return Health(False, " ".join(missing))
+            return base.Health(False, " ".join(missing))
         facts: dict[str, Any] = {"family": family.name, "is_loaded": self._loaded is not None}
         torch_module = sys.modules.get("torch")
         if torch_module is not None and torch_module.cuda.is_available():
             free, total = torch_module.cuda.mem_get_info()
             facts |= {"device": torch_module.cuda.get_device_name(), "free_bytes": free, "total_bytes": total}
-        return Health(True, f"{self.path.name} ({family.title}) is readable.", facts)
+        return base.Health(True, f"{self.path.name} ({family.title}) is readable.", facts)
 
     def text_encoder(self) -> tokens.Encoder:
         """Return the model's text encoder with the highest limit; it uses the model's tokenizer files if their kind is

@@ -29,67 +29,29 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 START_ID, END_ID = 49406, 49407
 
 _UNET: Final[Mapping[str, Any]] = {
-    "_class_name": "UNet2DConditionModel",
-    "act_fn": "silu",
-    "center_input_sample": False,
-    "downsample_padding": 1,
-    "flip_sin_to_cos": True,
-    "freq_shift": 0,
-    "in_channels": 4,
-    "layers_per_block": 2,
-    "mid_block_scale_factor": 1,
-    "norm_eps": 1e-05,
-    "norm_num_groups": 32,
-    "out_channels": 4,
-}
+    "_class_name": "UNet2DConditionModel", "act_fn": "silu", "center_input_sample": False, "downsample_padding": 1,
+    "flip_sin_to_cos": True, "freq_shift": 0, "in_channels": 4, "layers_per_block": 2, "mid_block_scale_factor": 1,
+    "norm_eps": 1e-05, "norm_num_groups": 32, "out_channels": 4,
+}  # fmt: skip
 _VAE: Final[Mapping[str, Any]] = {
-    "_class_name": "AutoencoderKL",
-    "act_fn": "silu",
-    "block_out_channels": [128, 256, 512, 512],
-    "down_block_types": ["DownEncoderBlock2D"] * 4,
-    "in_channels": 3,
-    "latent_channels": 4,
-    "layers_per_block": 2,
-    "norm_num_groups": 32,
-    "out_channels": 3,
-    "up_block_types": ["UpDecoderBlock2D"] * 4,
-}
+    "_class_name": "AutoencoderKL", "act_fn": "silu", "block_out_channels": [128, 256, 512, 512],
+    "down_block_types": ["DownEncoderBlock2D"] * 4, "in_channels": 3, "latent_channels": 4, "layers_per_block": 2,
+    "norm_num_groups": 32, "out_channels": 3, "up_block_types": ["UpDecoderBlock2D"] * 4,
+}  # fmt: skip
 _NOISE: Final[Mapping[str, Any]] = {
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "beta_start": 0.00085,
-    "num_train_timesteps": 1000,
-    "prediction_type": "epsilon",
-    "steps_offset": 1,
-}
+    "beta_end": 0.012, "beta_schedule": "scaled_linear", "beta_start": 0.00085, "num_train_timesteps": 1000,
+    "prediction_type": "epsilon", "steps_offset": 1,
+}  # fmt: skip
 _CLIP_L: Final[Mapping[str, Any]] = {
-    "architectures": ["CLIPTextModel"],
-    "bos_token_id": START_ID,
-    "dtype": "float32",
-    "eos_token_id": END_ID,
-    "hidden_act": "quick_gelu",
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "layer_norm_eps": 1e-05,
-    "max_position_embeddings": 77,
-    "model_type": "clip_text_model",
-    "num_attention_heads": 12,
-    "num_hidden_layers": 12,
-    "pad_token_id": 1,
-    "projection_dim": 768,
-    "vocab_size": 49408,
-}
+    "architectures": ["CLIPTextModel"], "bos_token_id": START_ID, "dtype": "float32", "eos_token_id": END_ID,
+    "hidden_act": "quick_gelu", "hidden_size": 768, "intermediate_size": 3072, "layer_norm_eps": 1e-05,
+    "max_position_embeddings": 77, "model_type": "clip_text_model", "num_attention_heads": 12,
+    "num_hidden_layers": 12, "pad_token_id": 1, "projection_dim": 768, "vocab_size": 49408,
+}  # fmt: skip
 _TOKENIZER: Final[Mapping[str, Any]] = {
-    "add_prefix_space": False,
-    "bos_token": START,
-    "do_lower_case": True,
-    "eos_token": END,
-    "errors": "replace",
-    "model_max_length": 77,
-    "pad_token": END,
-    "tokenizer_class": "CLIPTokenizer",
-    "unk_token": END,
-}
+    "add_prefix_space": False, "bos_token": START, "do_lower_case": True, "eos_token": END, "errors": "replace",
+    "model_max_length": 77, "pad_token": END, "tokenizer_class": "CLIPTokenizer", "unk_token": END,
+}  # fmt: skip
 _SD: Final[Mapping[str, Any]] = {
     "model_index.json": {
         "_class_name": "StableDiffusionPipeline",
@@ -199,12 +161,10 @@ def folder_of(family: str) -> Path:
             write(made, CONFIGS[family])
             made.rename(place)
         except OSError:
-            shutil.rmtree(made, ignore_errors=True)
             if not place.exists():  # unless another process was quicker
                 raise
-        except BaseException:
+        finally:
             shutil.rmtree(made, ignore_errors=True)
-            raise
     return place
 
 
@@ -232,14 +192,13 @@ def vocabulary_files() -> tuple[str, str]:
 
 def _vocabulary() -> bytes:
     """Return the vocabulary file of its wheel; the package itself is not imported."""
-    for name in WHEELS:
-        package = find_spec(name)
-        for place in (package.submodule_search_locations or ()) if package else ():
-            file = Path(place) / VOCABULARY
-            if file.is_file():
-                content = file.read_bytes()
-                if hashlib.sha256(content).hexdigest() == VOCABULARY_SHA256:
-                    return content
+    packages = [package for name in WHEELS if (package := find_spec(name))]
+    for folder in (folder for package in packages for folder in package.submodule_search_locations or ()):
+        file = Path(folder) / VOCABULARY
+        if file.is_file():
+            content = file.read_bytes()
+            if hashlib.sha256(content).hexdigest() == VOCABULARY_SHA256:
+                return content
     raise ValueError(
         "CLIP's vocabulary is not installed. Install requirements/engines.txt, or give the endpoint "
         '"model_config": a diffusers folder with the configurations and tokenizers of this model.'
@@ -249,5 +208,4 @@ def _vocabulary() -> bytes:
 def _letters_of_bytes() -> list[str]:
     """Return a printable letter for each of the 256 bytes, in the vocabulary's order: printable bytes come first."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = 256 - len(printable)
-    return [chr(code) for code in [*printable, *range(256, 256 + others)]]
+    return [chr(code) for code in [*printable, *range(256, 2 * 256 - len(printable))]]

@@ -89,9 +89,8 @@ def problems(spec: Spec, family: Family, equipment: Equipment) -> list[str]:
     if scale > 1 and kind(spec) != "text":
         sentences.append("A recipe enlarges only what is made from words; leave out the start image, or the enlarging.")
     if min(spec.width, spec.height) / scale < MIN_SIDE:
-        sentences.append(
-            f"Before it is enlarged {scale:g} times, {spec.width}×{spec.height} would be under {MIN_SIDE} pixels."
-        )
+        size = f"{spec.width}×{spec.height}"
+        sentences.append(f"Before it is enlarged {scale:g} times, {size} would be under {MIN_SIDE} pixels.")
     return sentences
 
 

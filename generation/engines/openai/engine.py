@@ -22,21 +22,8 @@ from typing import Any, Final
 
 import httpx
 
-from generation.engines import output_hosts
-from generation.engines.base import (
-    Capabilities,
-    Context,
-    Control,
-    EngineError,
-    ErrorKind,
-    Health,
-    Pending,
-    Quote,
-    Result,
-    Spec,
-    Submitted,
-    Task,
-)
+from generation.engines import base, output_hosts
+from generation.engines.base import Context, Control, EngineError, ErrorKind, Pending, Result, Spec, Submitted, Task
 from generation.engines.openai import answers, profiles, uploads
 from generation.engines.openai import outputs as openai_outputs
 from generation.engines.openai.uploads import MASK, Uploads
@@ -87,11 +74,11 @@ class OpenAIImages:
         if problems := self._parameter_problems(self.defaults):
             raise ValueError(" ".join(problems))
 
-    def capabilities(self) -> Capabilities:
+    def capabilities(self) -> base.Capabilities:
         takes = frozenset(self.profile.roles if self.profile.max_images else ())
         negative = ("negative",) if self.profile.negative else ()
         width, height = self.profile.limits
-        return Capabilities(
+        return base.Capabilities(
             is_remote=True,
             obeys=frozenset({"prompt", "seed", *self.profile.parameters, *negative}),
             controls=self._controls(),
@@ -133,7 +120,7 @@ class OpenAIImages:
         digest = hashlib.sha256(json.dumps([*decisive, *kept], sort_keys=True).encode()).hexdigest()
         return self.model, f"{REVISION}+{digest[:12]}"
 
-    def quote(self, spec: Spec) -> Quote:
+    def quote(self, spec: Spec) -> base.Quote:
         cost = float(self.config.get("cost_per_image") or 0)
         seconds = float(self.config.get("seconds_per_image") or self.profile.seconds)
         usage = profiles.typical_usage(
@@ -143,28 +130,29 @@ class OpenAIImages:
             quality=self._quality(spec),
             images=len(uploads.roles(spec, self.profile)),
         )
-        return Quote(cost, seconds, usage)
+        return base.Quote(cost, seconds, usage)
 
     def _quality(self, spec: Spec) -> str:
         return str(self._parameters(spec).get("quality", "auto"))
 
-    def health(self) -> Health:
+    def health(self) -> base.Health:
+        host = self._service.host
         try:
             response = self._service.request("GET", "models", timeout=HEALTH_SECONDS)
         except EngineError as error:
-            return Health(False, self._clean(error.message))
+            return base.Health(False, self._clean(error.message))
         if response.status_code == 404:
-            return Health(True, f"{self._service.host} answers; it has no list of models.")
+            return base.Health(True, f"{host} answers; it has no list of models.")
         if response.status_code != 200:
-            return Health(False, self._clean(answers.refusal_error(response, self._service.host, self.model).message))
+            return base.Health(False, self._clean(answers.refusal_error(response, host, self.model).message))
         try:
             listed = [str(model["id"]) for model in response.json()["data"]]
         except (ValueError, KeyError, TypeError):
-            return Health(True, f"{self._service.host} answers; its list of models cannot be read.")
+            return base.Health(True, f"{host} answers; its list of models cannot be read.")
         facts = {"models": listed[:200], "limits": answers.rate_limits(response)}
         if self.model not in listed:
-            return Health(False, f"{self._service.host} answers, but has no model {self.model} for this key.", facts)
-        return Health(True, f"{self._service.host} has {self.model}.", facts)
+            return base.Health(False, f"{host} answers, but has no model {self.model} for this key.", facts)
+        return base.Health(True, f"{host} has {self.model}.", facts)
 
     def submit(self, task: Task, marker: str, context: Context) -> Submitted:
         """Submit one image and wait for it. The marker is sent as x-client-request-id; only the service's support can

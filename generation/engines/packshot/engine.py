@@ -17,21 +17,8 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
-from generation.engines.base import (
-    SCENE,
-    Capabilities,
-    Context,
-    Control,
-    EngineError,
-    ErrorKind,
-    Health,
-    ImageRef,
-    Pixels,
-    Quote,
-    Result,
-    Spec,
-    Task,
-)
+from generation.engines import base
+from generation.engines.base import SCENE, Context, Control, EngineError, ErrorKind, Pixels, Result, Spec, Task
 from generation.engines.packshot import scenes, studio
 
 REVISION: Final = "1"
@@ -97,8 +84,8 @@ class Packshot:
         self._cutouts: OrderedDict[str, Pixels] = OrderedDict()
         self._scenes: OrderedDict[tuple[Any, ...], scenes.BlurredScene] = OrderedDict()
 
-    def capabilities(self) -> Capabilities:
-        return Capabilities(
+    def capabilities(self) -> base.Capabilities:
+        return base.Capabilities(
             is_remote=False,
             obeys=frozenset(PARAMETERS),
             controls=self._controls(),
@@ -128,11 +115,11 @@ class Packshot:
         named = repr(sorted(self.colours.items()))  # the same name may be another colour now
         return "packshot", f"{REVISION}+{hashlib.sha256(named.encode()).hexdigest()[:12]}"
 
-    def quote(self, spec: Spec) -> Quote:
-        return Quote(cost=0.0, seconds=round(0.02 + 9e-8 * spec.width * spec.height, 3))
+    def quote(self, spec: Spec) -> base.Quote:
+        return base.Quote(cost=0.0, seconds=round(0.02 + 9e-8 * spec.width * spec.height, 3))
 
-    def health(self) -> Health:
-        return Health(True, "Ready; needs neither model nor network.", {"opencv": cv2.__version__})
+    def health(self) -> base.Health:
+        return base.Health(True, "Ready; needs neither model nor network.", {"opencv": cv2.__version__})
 
     def generate(self, batch: Sequence[Task], context: Context) -> Iterator[Result]:
         for task in batch:
@@ -161,7 +148,7 @@ class Packshot:
         seconds = time.perf_counter() - started
         return Result(task.id, pixels, model, revision, task.spec.seed, seconds=seconds, facts=facts)
 
-    def _cutout(self, ref: ImageRef, context: Context) -> Pixels:
+    def _cutout(self, ref: base.ImageRef, context: Context) -> Pixels:
         """Return the cut-out cropped to the product, h × w × 4. The last few are cached, for variants of a product."""
         if ref.sha256 in self._cutouts:
             self._cutouts.move_to_end(ref.sha256)
@@ -182,9 +169,8 @@ class Packshot:
             decoded = scenes.decode(context.load(ref))
             if decoded is None:
                 raise EngineError(ErrorKind.INPUT, f"The scene {setting.scene!r} is no image; approve another one.")
-            self._scenes[key] = scenes.blur_scene(
-                decoded, width=spec.width, height=spec.height, blur=setting.scene_blur, foot=setting.baseline
-            )
+            size = {"width": spec.width, "height": spec.height}
+            self._scenes[key] = scenes.blur_scene(decoded, **size, blur=setting.scene_blur, foot=setting.baseline)
             while len(self._scenes) > SCENES_KEPT:
                 self._scenes.popitem(last=False)
         self._scenes.move_to_end(key)
@@ -306,36 +292,22 @@ def compose(
     kept = studio.shadows(placed, width=width, height=height, light=light, kind=setting.shadow)
     mirrored = None
     if setting.reflection != "none":
-        mirrored = studio.reflection(
-            placed,
-            frame_height=height,
-            strength=0.34 if setting.reflection == "mirror" else 0.16,
-            is_sharp=setting.reflection == "mirror",
-        )
+        is_sharp = setting.reflection == "mirror"
+        strength = 0.34 if is_sharp else 0.16
+        mirrored = studio.reflection(placed, frame_height=height, strength=strength, is_sharp=is_sharp)
     if scene is None and setting.backdrop is None:
         pixels = _transparent_master(placed, kept, mirrored, width, height)
     else:
-        pixels = _paint_background(setting, scene, kept, light, width, height)
+        if scene is not None:
+            pixels = studio.paint_scene(scene, kept, width=width, height=height)
+        else:
+            colour = setting.backdrop or (255, 255, 255)
+            backdrop = studio.backdrop_light(width, height, colour=colour, surface=setting.surface, light=light)
+            pixels = studio.paint(colour, backdrop if kept is None else np.asarray(cv2.multiply(backdrop, kept)))
         if mirrored is not None:
             studio.lay_over(pixels, mirrored.colour, mirrored.alpha, mirrored.left, mirrored.top)
         studio.lay_over(pixels, placed.colour, placed.alpha, placed.left, placed.top)
     return pixels, box_of(placed, width, height)
-
-
-def _paint_background(
-    setting: Setting,
-    scene: scenes.BlurredScene | None,
-    kept: studio.Floats | None,
-    lamp: studio.Light,
-    width: int,
-    height: int,
-) -> Pixels:
-    """Return the background with the product's shadows, height × width × 3."""
-    if scene is not None:
-        return studio.paint_scene(scene, kept, width=width, height=height)
-    colour = setting.backdrop or (255, 255, 255)
-    light = studio.backdrop_light(width, height, colour=colour, surface=setting.surface, light=lamp)
-    return studio.paint(colour, light if kept is None else np.asarray(cv2.multiply(light, kept)))
 
 
 def _transparent_master(

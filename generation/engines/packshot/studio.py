@@ -205,7 +205,7 @@ def shadows(placement: Placement, *, width: int, height: int, light: Light, kind
     canvas = (round(width * q), round(height * q))
     # No shadow falls on the wall high above the foot, so those rows are not drawn.
     skipped = int(np.clip(q * (placement.foot - 0.42 * placement.alpha.shape[0]) - 16, 0, canvas[1] - 2))
-    floor = _Floor(q, canvas[0], canvas[1] - skipped, placement.foot * q - skipped, placement.tilt)
+    floor = _Floor(canvas[0], canvas[1] - skipped, placement.foot * q - skipped, placement.tilt)
     slices = _slices(placement, q)
     extent = q * max(placement.alpha.shape)
     near = _shadow_of_slices(slices, floor, lean=(0.0, 0.0), spread=0.5, start=0.012, fade=0.2 * extent)
@@ -224,9 +224,8 @@ def shadows(placement: Placement, *, width: int, height: int, light: Light, kind
 
 @dataclass(frozen=True)
 class _Floor:
-    """The small image that shadows are drawn in: q × the frame, its size, the row of the foot in it, the tilt."""
+    """The small image that shadows are drawn in: its size, the row of the foot in it, the tilt."""
 
-    q: float
     width: int
     height: int
     foot: float
@@ -295,9 +294,8 @@ def _shadow_of_slices(
 def _blur_shadow(shade: Floats, sigma: float, tilt: float) -> Floats:
     """Blur a shadow on the floor: less in height than in width, because of the tilt."""
     sigmas = max(sigma, 0.3), max(sigma * (0.45 + tilt), 0.3)
-    return np.asarray(
-        cv2.GaussianBlur(shade, (0, 0), sigmaX=sigmas[0], sigmaY=sigmas[1], borderType=cv2.BORDER_CONSTANT)
-    )
+    blurred = cv2.GaussianBlur(shade, (0, 0), sigmaX=sigmas[0], sigmaY=sigmas[1], borderType=cv2.BORDER_CONSTANT)
+    return np.asarray(blurred)
 
 
 @dataclass(frozen=True)
