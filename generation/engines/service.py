@@ -254,12 +254,10 @@ def as_mapping(value: Any) -> Mapping[str, Any]:
 
 
 def as_list(value: Any) -> list[Any]:
-    """Return parsed JSON if it is a list, else []."""
     return value if isinstance(value, list) else []
 
 
 def as_number(value: Any) -> float | None:
-    """Return parsed JSON if it is a number, else None."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 

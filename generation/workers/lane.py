@@ -69,7 +69,6 @@ class LaneWorker:
         warm_up.warm_up(self._engines, self.lanes)
 
     def stop(self) -> None:
-        """Finish the current work and stop the threads."""
         self.is_stopping.set()
         for pool, threads in ((self._finishers, FINISHERS), (self._claimer, 1)):
             close_connections(pool, threads)
@@ -209,7 +208,6 @@ class LaneWorker:
                 self._submit(batch, self.result_writer.complete, job, result, engine, maker)
 
     def _submit(self, batch: _Batch, work: Any, job: ClaimedJob, *args: Any) -> None:
-        """Have a finisher thread end the job by `work`, once there is a place."""
         self._places.acquire()
 
         def run() -> None:

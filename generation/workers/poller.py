@@ -11,7 +11,7 @@ import structlog
 from core import crash_points
 from generation.engines.base import EngineError, ErrorKind, Pending, RemoteEngine, Result, Spec, Task
 from generation.models import Endpoint
-from generation.services.dispatch.claims import ClaimedJob
+from generation.services.dispatch.claims import Claim, ClaimedJob
 from generation.services.planning import fingerprints
 from generation.services.planning.fingerprints import Maker
 from generation.services.remote import pacing, submissions
@@ -73,11 +73,10 @@ class Poller:
 
     def _end(self, engine: RemoteEngine, endpoint: Endpoint, due_job: DueJob, result: Result) -> None:
         """Claim the job again and have its image fetched and stored."""
-        claim = submissions.claim_waiting(job_id=due_job.job_id, remote_id=due_job.remote_id, worker=self.worker_name)
+        claim = self._claim(due_job)
         if not claim:
             return
         job = claim.jobs[0]
-        self.leases.hold(claim.token, [job.id])
         crash_points.point("resumed")
         contexts_by_job = load_contexts(claim.jobs, engine=endpoint.engine, is_remote=True)
 
@@ -92,6 +91,13 @@ class Poller:
 
         self.spawn(work)
 
+    def _claim(self, due_job: DueJob) -> Claim:
+        """Claim a waiting job again; the claim is empty if it no longer waits."""
+        claim = submissions.claim_waiting(job_id=due_job.job_id, remote_id=due_job.remote_id, worker=self.worker_name)
+        if claim:
+            self.leases.hold(claim.token, [job.id for job in claim.jobs])
+        return claim
+
     def _cancel(self, engine: RemoteEngine, due: Sequence[DueJob]) -> None:
         """Cancel the jobs at the service, if possible, and end them here in any case."""
         for due_job in due:
@@ -100,11 +106,8 @@ class Poller:
                     engine.cancel(due_job.remote_id)
                 except EngineError as error:
                     log.warning("remote.not_cancelled", job=due_job.job_id, error=error.message)
-            claim = submissions.claim_waiting(
-                job_id=due_job.job_id, remote_id=due_job.remote_id, worker=self.worker_name
-            )
+            claim = self._claim(due_job)
             for job in claim.jobs:
-                self.leases.hold(claim.token, [job.id])
                 self.result_writer.fail(job, claim, EngineError(ErrorKind.CANCELLED, "Cancelled."))
 
     def _look_up(self, engine: RemoteEngine, endpoint: Endpoint, due_job: DueJob) -> None:

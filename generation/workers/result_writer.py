@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -40,13 +40,13 @@ MADE_BY_ANOTHER: Final = "made_by_another"
 """The check which reports that a service made an image with another version than was planned."""
 
 
+@dataclass(frozen=True)
 class ResultWriter:
     """Methods that end jobs, used by every thread of a worker process."""
 
-    def __init__(self, worker_name: str, leases: Leases, is_stopping: threading.Event) -> None:
-        self.name = worker_name
-        self._leases = leases
-        self._is_stopping = is_stopping
+    name: str
+    leases: Leases
+    is_stopping: threading.Event
 
     def complete(
         self, job: ClaimedJob, claim: Claim, job_context: JobContext, result: Result, engine: Engine, maker: Maker
@@ -89,8 +89,8 @@ class ResultWriter:
                 except StorageFailed as error:
                     log.warning("storage.failed", job=job.id, error=error.message)
                     self.persist(partial(runs.pause_for_storage, job.run_id, error.message))
-                    is_over = time.monotonic() > give_up_at or job.id in self._leases.revoked()
-                    if is_over or self._is_stopping.wait(STORAGE_PAUSE_SECONDS):
+                    is_over = time.monotonic() > give_up_at or job.id in self.leases.revoked()
+                    if is_over or self.is_stopping.wait(STORAGE_PAUSE_SECONDS):
                         raise EngineError(ErrorKind.STORAGE, error.message) from error
 
         return put
@@ -153,7 +153,7 @@ class ResultWriter:
     def drop(self, claim: Claim, jobs: Iterable[ClaimedJob]) -> None:
         """Drop the leases of jobs that this process no longer holds."""
         for job in jobs:
-            self._leases.drop(claim.token, job.id)
+            self.leases.drop(claim.token, job.id)
 
 
 def _with_actual_fingerprint(

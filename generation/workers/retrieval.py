@@ -52,7 +52,6 @@ class Retrieval:
         return self._finishing.is_full
 
     def stop(self) -> None:
-        """Store the images that have been fetched, and stop."""
         self._finishing.stop()
 
     def retrieve(

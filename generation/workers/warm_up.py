@@ -20,8 +20,6 @@ log = structlog.get_logger(__name__)
 
 @runtime_checkable
 class WarmableEngine(Protocol):
-    """An engine that can be warmed up before its first job."""
-
     def warm_up(self) -> None: ...
 
 

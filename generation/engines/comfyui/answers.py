@@ -58,7 +58,6 @@ class WorkflowRefused(EngineError):
 
     @property
     def is_only_this_server(self) -> bool:
-        """Return True if the only problem is that this server lacks something."""
         return bool(self.types) and self.types <= MISSING_ON_SERVER
 
 
@@ -245,7 +244,6 @@ def _images(outputs: Any) -> Iterator[Image]:
 
 
 def work_seconds(job: Mapping[str, Any]) -> float:
-    """Return the seconds that the server worked on a job; 0.0 if it does not say."""
     start, end = job.get("execution_start_time"), job.get("execution_end_time")
     if isinstance(start, int | float) and isinstance(end, int | float) and end >= start:
         return round((end - start) / 1000, 3)
@@ -266,7 +264,6 @@ def models_of_job(job: Mapping[str, Any], workflow: Workflow) -> dict[str, str]:
 
 
 def seed_of(job: Mapping[str, Any], workflow: Workflow) -> int | None:
-    """Return the seed that was run, from the submission as the server kept it."""
     return _seed(graph_of(job), workflow)
 
 

@@ -22,7 +22,7 @@ from typing import Any, Final
 from generation.engines import base
 from generation.engines.base import SCENE, Context, Control, EngineError, ErrorKind, Result, Spec, Submitted, Task
 from generation.engines.comfyui import answers
-from generation.engines.comfyui.graph import FOLDER, JOB_MARKS, PROMPT_MARKS, SIZE_MARKS, Mark, Workflow
+from generation.engines.comfyui.graph import FOLDER, JOB_MARKS, PROMPT_MARKS, SIZE_MARKS, Mark, Range, Workflow
 from generation.engines.comfyui.progress import ProgressListener
 from generation.engines.comfyui.questions import open_questions
 from generation.engines.comfyui.schema import problems_of, ranges_of
@@ -74,9 +74,8 @@ class ComfyUI:
         headers |= credentials(str(config.get("secret") or ""))
         ca = str(config.get("ca") or "")
         timeout = float(config.get("timeout_seconds") or 30.0)
-        self.server_pool = ServerPool(
-            [Server(str(address), headers=headers, timeout_seconds=timeout, ca=ca) for address in addresses]
-        )
+        options: dict[str, Any] = {"headers": headers, "timeout_seconds": timeout, "ca": ca}
+        self.server_pool = ServerPool([Server(str(address), **options) for address in addresses])
         self.progress_listener = ProgressListener(str(uuid.uuid4()), headers=headers, ca=ca)
         self._guard = Lock()
         self._cancelled_ids: OrderedDict[str, None] = OrderedDict()
@@ -106,11 +105,8 @@ class ComfyUI:
         """Return one spec's problems, without unsettled questions: jobs planned before them are still made."""
         if not self.workflow.graph:
             return [NO_WORKFLOW]
-        problems = [
-            f"This workflow needs an image “{mark.name}”."
-            for mark in self.workflow.images
-            if mark.name not in spec.images
-        ]
+        missing = [mark.name for mark in self.workflow.images if mark.name not in spec.images]
+        problems = [f"This workflow needs an image “{name}”." for name in missing]
         parameter_names = {mark.name for mark in self.workflow.parameters}
         for name, value in sorted(spec.parameters.items()):
             if name == SCENE and SCENE in self.workflow.marks:
@@ -143,14 +139,13 @@ class ComfyUI:
             return Control(mark.name, label, mark.name)
         if mark.name in PROMPT_MARKS:
             return Control(mark.name, label, "text")
-        limits, standard = self.workflow.ranges.get(mark.name), self.workflow.own_value(mark.name)
-        if limits and limits.choices:
+        limits, standard = self.workflow.ranges.get(mark.name, Range()), self.workflow.own_value(mark.name)
+        if limits.choices:
             return Control(mark.name, label, "choice", standard, choices=limits.choices)
         if isinstance(standard, bool):
             return Control(mark.name, label, "choice", str(standard).lower(), choices=("true", "false"))
         if isinstance(standard, int | float):
-            low, high, step = (limits.minimum, limits.maximum, limits.step) if limits else (None, None, None)
-            return Control(mark.name, label, "number", standard, low, high, step)
+            return Control(mark.name, label, "number", standard, limits.minimum, limits.maximum, limits.step)
         return Control(mark.name, label, "text", standard)
 
     def health(self) -> base.Health:
@@ -253,10 +248,8 @@ class ComfyUI:
         except (EngineError, KeyError, TypeError) as error:
             message = f"{server.name} answered the submission with something else than its id."
             raise EngineError(ErrorKind.UNCERTAIN, message, log=response.text[:4000]) from error
-        left_out = taken.get("node_errors")
-        if left_out and (
-            not self.config.get("allow_partial") or answers.is_output_dropped(left_out, self.workflow.output_node)
-        ):
+        left_out, output_node = taken.get("node_errors"), self.workflow.output_node
+        if left_out and (not self.config.get("allow_partial") or answers.is_output_dropped(left_out, output_node)):
             with contextlib.suppress(EngineError):
                 server.cancel(prompt_id)  # otherwise it runs the rest, which nobody needs
             raise answers.partial_run_error(left_out, self.workflow, server.name)

@@ -284,7 +284,6 @@ class Workflow:
 
     @property
     def models(self) -> dict[str, str]:
-        """The model files that the workflow names."""
         return models_of(self.graph)
 
     def title(self, node_id: str) -> str:

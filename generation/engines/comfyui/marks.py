@@ -157,7 +157,6 @@ def problem_of(graph: Graph, name: str, place: Place) -> str:
 
 
 def missing_mark_notes(marks: Mapping[str, Mark]) -> list[str]:
-    """Return sentences about the consequences of missing marks."""
     notes = {
         "prompt": "No input is marked as prompt: what a prompt says does not reach the image.",
         "seed": "No input is marked as seed: equal words give the same image, and one candidate is all there is.",
@@ -171,7 +170,6 @@ def missing_mark_notes(marks: Mapping[str, Mark]) -> list[str]:
 
 
 def _value_places(graph: Graph, inputs: Iterable[Place]) -> list[Place]:
-    """Return the places that hold the values of these inputs, each once."""
     places = (_value_place(graph, node_id, name) for node_id, name in inputs)
     return list(dict.fromkeys(place for place in places if place is not None))
 
@@ -261,7 +259,6 @@ def takes_alpha(graph: Graph, node_id: str) -> bool:
 
 
 def _connected_inputs(graph: Graph, node_id: str, slot: int) -> list[str]:
-    """Return the names of the inputs that one output of a node is connected to."""
     return [
         name
         for node in graph.values()

@@ -54,7 +54,6 @@ class ProgressListener:
         threading.Thread(target=self._listen, args=(base_url,), name="comfyui-hints", daemon=True).start()
 
     def get_progress(self, prompt_id: str) -> tuple[int, int]:
-        """Return the last (step, steps) received; (0, 0) if there was none."""
         with self._guard:
             return self._progress_by_id.get(prompt_id, (0, 0))
 
@@ -93,7 +92,6 @@ class ProgressListener:
                     self._record_progress(json.loads(message), base_url)
 
     def _record_progress(self, event: Any, base_url: str) -> None:
-        """Record the progress in one event. Other events are ignored."""
         kind, data = as_mapping(event).get("type"), as_mapping(as_mapping(event).get("data"))
         if not isinstance(data.get("prompt_id"), str):
             return

@@ -102,15 +102,11 @@ def _text_input_names(node: dict[str, Any]) -> list[str]:
     """Return a node's inputs that take text: all texts of an encoder or a subgraph, else those called a prompt."""
     inputs, kind = node["inputs"], plain_class(node)
     named = [name for side in SIDES for name in _names_of_side(side)]
-    if any(part in kind for part in ENCODERS) or _is_subgraph(kind):
+    is_subgraph = len(kind) == 32 and all(letter in "0123456789abcdef" for letter in kind)  # the class is its id
+    if is_subgraph or any(part in kind for part in ENCODERS):
         names = [*TEXTS, *named, "wildcard_text"]
         return [name for name in names if isinstance(inputs.get(name), str) or is_link(inputs.get(name))]
     return [name for name in ("prompt", *named) if isinstance(inputs.get(name), str)]
-
-
-def _is_subgraph(kind: str) -> bool:
-    """Return whether a class name is the id of a subgraph, whose inputs its author chose."""
-    return len(kind) == 32 and all(letter in "0123456789abcdef" for letter in kind)
 
 
 def _is_zeroed(graph: Graph, node_id: str) -> bool:

@@ -50,7 +50,6 @@ def questions(workflow: Workflow, config: Mapping[str, Any]) -> list[InputQuesti
 
 
 def open_questions(workflow: Workflow, config: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for each question that is not settled yet."""
     return [question.sentence for question in questions(workflow, config) if not question.is_confirmed]
 
 

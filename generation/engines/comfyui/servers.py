@@ -240,7 +240,6 @@ class Server:
         return list(queue.get("queue_running") or ()), list(queue.get("queue_pending") or ())
 
     def get_json(self, path: str, **options: Any) -> Mapping[str, Any]:
-        """Return the object at this address of the server. Raises EngineError."""
         response = self.request("GET", path, **options)
         if response.status_code != 200:
             raise refusal(response, self.name)
@@ -300,8 +299,6 @@ class Server:
 
 
 class ServerPool:
-    """The servers of one endpoint."""
-
     def __init__(self, servers: Sequence[Server]) -> None:
         self.servers = list(servers)
         self._turn = 0
@@ -349,7 +346,6 @@ def _pending_by_id(listed: Sequence[tuple[str, str]]) -> dict[str, Pending]:
 
 
 def _marker_of(submission: Any) -> str | None:
-    """Return our marker from a queue entry's extra data."""
     extra = as_list(submission)[3:4] or [None]
     marker = as_mapping(extra[0]).get(MARKER)
     return str(marker) if marker else None

@@ -70,7 +70,6 @@ def _is_graph(plain: Any) -> bool:
 
 
 def _parts(plain: Any) -> Iterator[Any]:
-    """Yield the parts that can hold others; JSON in a text is parsed first."""
     for value in as_mapping(plain).values() or as_list(plain):
         if isinstance(value, Mapping | list):
             yield value

@@ -83,11 +83,6 @@ class Acceleration:
             return self.compile or "off"
         return self.compile or ("regional" if device.startswith("cuda") else "off")
 
-    def has_fixed_batch_size(self, device: str) -> bool:
-        """Return whether every batch is filled up to the endpoint's batch size. Another size has other kernels, which
-        round differently (exact) and would have to be compiled first."""
-        return self.is_repeatable or self.compile_scope(device) != "off"
-
     def effective_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return a spec's settings in this tier; a few-step LoRA sets steps, guidance and scheduler."""
         if self.tier != "draft" or not self.draft.lora:
@@ -160,7 +155,9 @@ class AcceleratedPipeline:
 
     @property
     def is_padding(self) -> bool:
-        return self.settings.has_fixed_batch_size(self.device)
+        """True if every batch is filled up to the endpoint's batch size. Another size has other kernels, which round
+        differently (exact) and would have to be compiled first."""
+        return self.settings.is_repeatable or self.settings.compile_scope(self.device) != "off"
 
     def without_compiler(self, pipe: Any, error: Exception) -> AcceleratedPipeline:
         """Return the state without compilation, for when kernels could not be compiled: no compiler, or it failed."""

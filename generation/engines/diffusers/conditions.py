@@ -43,7 +43,6 @@ def obeyed_names(family: Family, equipment: Equipment) -> frozenset[str]:
 
 
 def image_roles(equipment: Equipment) -> frozenset[str]:
-    """Return the roles of images that an endpoint takes."""
     return frozenset({
         "init", "mask", "cutout",
         *(("photo",) if equipment.controlnets else ()),

@@ -33,11 +33,11 @@ def read(spec: Spec, settings: Mapping[str, Any], start: Canvas | None, context:
     """Return the control map of one job, height × width × 3. Raises EngineError of kind INPUT."""
     size = (spec.width, spec.height)
     if CONTROL in spec.images:
-        given = canvas.flatten(canvas.open_image(context.load(spec.images[CONTROL]), "control map"))
+        given = canvas.open_opaque(context.load(spec.images[CONTROL]), "control map")
         return np.asarray(ImageOps.fit(given, size, Image.Resampling.BILINEAR), dtype=np.uint8)
     if start is not None:
         return edges(start.init)
-    photo = canvas.flatten(canvas.open_image(context.load(spec.images["photo"]), "reference photo"))
+    photo = canvas.open_opaque(context.load(spec.images["photo"]), "reference photo")
     return edges(np.asarray(ImageOps.fit(photo, size, Image.Resampling.LANCZOS), dtype=np.uint8))
 
 

@@ -48,8 +48,7 @@ def read(spec: Spec, extend: Any, context: Context) -> Canvas:
     The image is cropped to the space inside the margins, or with True fitted into the frame as a whole. Raises
     EngineError of kind INPUT.
     """
-    stored = canvas.open_image(context.load(spec.images["init"]), "start image")
-    image = canvas.flatten(stored)
+    image = canvas.open_opaque(context.load(spec.images["init"]), "start image")
     if extend is True:
         scale = min(spec.width / image.width, spec.height / image.height)
         size = min(spec.width, round(image.width * scale)), min(spec.height, round(image.height * scale))

@@ -63,7 +63,6 @@ class LoadedModels:
         self._models[id(owner)] = (weakref.ref(owner), device, weights_bytes)
 
     def mark_used(self, owner: Unloadable) -> None:
-        """Mark a model as just used."""
         if id(owner) in self._models:
             self._models.move_to_end(id(owner))
 

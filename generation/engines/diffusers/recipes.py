@@ -75,7 +75,6 @@ def _step(number: int, given: Any) -> dict[str, Any]:
 
 
 def problems(spec: Spec, family: Family, equipment: Equipment) -> list[str]:
-    """Return sentences about problems of a spec's recipe."""
     if "recipe" not in spec.parameters:
         return []
     try:

@@ -29,6 +29,8 @@ from generation.engines.openai import outputs as openai_outputs
 from generation.engines.openai.uploads import MASK, Uploads
 from generation.engines.service import Service
 
+JsonObject = Mapping[str, Any]
+
 BASE_URL: Final = "https://api.openai.com/v1"
 REVISION: Final = "1"
 """Part of every fingerprint. It is increased whenever equal specs would become different requests."""
@@ -89,10 +91,9 @@ class OpenAIImages:
         )
 
     def validate(self, spec: Spec) -> list[str]:
-        problems = [
-            f"Unknown parameter {name!r}; {self.model} takes {', '.join(self.profile.parameters) or 'none'}."
-            for name in sorted(set(spec.parameters) - set(self.profile.parameters))
-        ]
+        names = ", ".join(self.profile.parameters) or "none"
+        unknown = sorted(set(spec.parameters) - set(self.profile.parameters))
+        problems = [f"Unknown parameter {name!r}; {self.model} takes {names}." for name in unknown]
         problems += self._parameter_problems(spec.parameters)
         words = len(self._prompt(spec))
         if not spec.prompt.strip():
@@ -279,13 +280,13 @@ class OpenAIImages:
         form = {name: json.dumps(value) if isinstance(value, bool) else str(value) for name, value in body.items()}
         return self._service.submit("POST", "images/edits", data=form, files=files, headers=headers)
 
-    def _parse_answer(self, response: httpx.Response) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
+    def _parse_answer(self, response: httpx.Response) -> tuple[JsonObject, list[JsonObject]]:
         """Return the answer and its entries with an image, at least one. UNCERTAIN if it cannot be read: it is paid
         for."""
         host = self._service.host
         try:
             answer = response.json()
-            entries: list[Mapping[str, Any]] = [dict(entry) for entry in answer.get("data") or ()]
+            entries: list[JsonObject] = [dict(entry) for entry in answer.get("data") or ()]
         except (ValueError, AttributeError, TypeError) as error:
             message = f"{host} took the submission, and its answer cannot be read."
             raise EngineError(ErrorKind.UNCERTAIN, message, log=response.text[:4000]) from error
@@ -358,12 +359,7 @@ class OpenAIImages:
         return tuple(controls)
 
     def _facts(
-        self,
-        spec: Spec,
-        size: profiles.Size,
-        sent: Uploads,
-        answer: Mapping[str, Any],
-        entries: Sequence[Mapping[str, Any]],
+        self, spec: Spec, size: profiles.Size, sent: Uploads, answer: JsonObject, entries: Sequence[JsonObject]
     ) -> dict[str, Any]:
         """Return the facts needed to make it again, and those that the service reported."""
         reported = {name: answer.get(name) for name in ("size", "quality", "background", "output_format", "created")}

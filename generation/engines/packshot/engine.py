@@ -31,11 +31,6 @@ COLOURS: Final = {
     "sage": "#b4bfa6", "moss": "#6f7f58", "celadon": "#a9c4b0", "sky": "#c9dbe6", "ink": "#2b3650",
 }  # fmt: skip
 TRANSPARENT: Final = "transparent"
-SURFACES: Final = ("seamless", "table", "flat")
-LIGHTS: Final = ("left", "right", "top", "hard left", "hard right", "hard top")
-SHADOWS: Final = ("none", "contact", "soft", "strong")
-REFLECTIONS: Final = ("none", "soft", "mirror")
-POSITIONS: Final = ("auto", "baseline")
 CACHE_BYTES: Final = 96 * 1024 * 1024
 SCENES_KEPT: Final = 16
 NO_SCENE: Final = "none"
@@ -62,8 +57,12 @@ class Setting:
 
 
 CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
-    "surface": SURFACES, "light": LIGHTS, "shadow": SHADOWS, "reflection": REFLECTIONS, "position": POSITIONS,
-}  # fmt: skip
+    "surface": ("seamless", "table", "flat"),
+    "light": ("left", "right", "top", "hard left", "hard right", "hard top"),
+    "shadow": ("none", "contact", "soft", "strong"),
+    "reflection": ("none", "soft", "mirror"),
+    "position": ("auto", "baseline"),
+}
 RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "fill": (0.1, 1.0), "baseline": (0.2, 1.0), "offset_x": (-0.5, 0.5), "scene_blur": (0.0, 1.0),
 }  # fmt: skip
@@ -178,10 +177,8 @@ class Packshot:
 
     def parse(self, parameters: Mapping[str, Any]) -> tuple[Setting, list[str]]:
         """Return (setting, sentences about problems). Numbers may be text, as placeholders give them."""
-        problems = [
-            f"packshot knows no parameter {name!r}; it knows {', '.join(PARAMETERS)}."
-            for name in sorted(set(parameters) - set(PARAMETERS))
-        ]
+        unknown = sorted(set(parameters) - set(PARAMETERS))
+        problems = [f"packshot knows no parameter {name!r}; it knows {', '.join(PARAMETERS)}." for name in unknown]
         values: dict[str, Any] = {}
         for name in PARAMETERS:
             given = parameters.get(name)
@@ -229,14 +226,14 @@ class Packshot:
             Control("fill", "Size", "number", standard.fill, 0.1, 1.0, 0.02, unit="of the frame"),
             Control("offset_x", "Across", "number", standard.offset_x, -0.5, 0.5, 0.01, unit="of the width"),
             Control("baseline", "Stands at", "number", standard.baseline, 0.2, 1.0, 0.01, unit="of the height"),
-            Control("position", "Low products", "choice", standard.position, choices=POSITIONS),
+            Control("position", "Low products", "choice", standard.position, choices=CHOICES["position"]),
             Control("backdrop", "Backdrop", "colour", "white", choices=(*sorted(self.colours), TRANSPARENT)),
             Control(SCENE, "Scene", SCENE, NO_SCENE),
             Control("scene_blur", "Scene out of focus", "number", standard.scene_blur, 0.0, 1.0, 0.05),
-            Control("surface", "Surface", "choice", standard.surface, choices=SURFACES),
-            Control("light", "Light", "choice", standard.light, choices=LIGHTS),
-            Control("shadow", "Shadow", "choice", standard.shadow, choices=SHADOWS),
-            Control("reflection", "Reflection", "choice", standard.reflection, choices=REFLECTIONS),
+            *(
+                Control(name, name.capitalize(), "choice", getattr(standard, name), choices=CHOICES[name])
+                for name in ("surface", "light", "shadow", "reflection")
+            ),
         )
 
 

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
+from math import inf
 from time import monotonic
 from typing import Any, Final
 
@@ -67,7 +68,7 @@ class Replicate(PredictionEngine):
         if not 0 <= self.wait_seconds <= 60:
             raise ValueError(f'"wait_seconds" is {self.wait_seconds}; expected 0 to 60.')
         self.cancel_after = str(config.get("cancel_after") or "")
-        self.deadline_seconds = _seconds(self.cancel_after) if self.cancel_after else None
+        self.deadline_seconds = _seconds(self.cancel_after) if self.cancel_after else inf
         self.webhook_url = str(config.get("webhook_url") or "")
         if self.webhook_url and not self.webhook_url.startswith("https://"):
             raise ValueError(f'"webhook_url" is {self.webhook_url!r}; webhooks are sent to https addresses only.')

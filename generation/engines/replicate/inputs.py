@@ -132,24 +132,16 @@ class Inputs:
 
     def problems(self, spec: Spec) -> list[str]:
         """Return sentences about what the model cannot do in the spec."""
-        parameter_names = ", ".join(self.parameters) or "none"
-        problems = [
-            f"Unknown parameter {name!r}; this endpoint knows {parameter_names}."
-            for name in sorted(set(spec.parameters) - set(self.parameters))
-        ]
-        problems += [
-            problem
-            for name, parameter in self.parameters.items()
-            if name in spec.parameters and (problem := parameter.problem(spec.parameters[name]))
-        ]
+        names, unknown = ", ".join(self.parameters) or "none", sorted(set(spec.parameters) - set(self.parameters))
+        problems = [f"Unknown parameter {name!r}; this endpoint knows {names}." for name in unknown]
+        for name, parameter in self.parameters.items():
+            if name in spec.parameters and (problem := parameter.problem(spec.parameters[name])):
+                problems.append(problem)
         if self.texts.get("prompt") and not spec.prompt.strip():
             problems.append("There is no prompt, and the model makes nothing without one.")
         problems += [f"The model takes no image as {role!r}." for role in sorted(set(spec.images) - set(self.images))]
-        problems += [
-            f"The model needs an image as {role!r}."
-            for role, image in self.images.items()
-            if image.is_needed and role not in spec.images
-        ]
+        missing = [role for role, image in self.images.items() if image.is_needed and role not in spec.images]
+        problems += [f"The model needs an image as {role!r}." for role in missing]
         if self.has_size and max(spec.width, spec.height) > self.max_side:
             problems.append(f"{spec.width}×{spec.height}: the longest side that the model makes is {self.max_side} px.")
         return problems

@@ -11,6 +11,7 @@ import binascii
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from math import inf
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -41,11 +42,7 @@ _STEPS = re.compile(r"\d%\|[^|\n\r]*\|\s*(\d+)/(\d+)")
 
 
 def state_of(
-    prediction: Mapping[str, Any],
-    *,
-    seed_input: str = "",
-    takes_early: bool = False,
-    deadline_seconds: float | None = None,
+    prediction: Mapping[str, Any], *, seed_input: str, takes_early: bool = False, deadline_seconds: float = inf
 ) -> Pending | Result:
     """Return the state of a prediction.
 
@@ -55,7 +52,8 @@ def state_of(
     """
     status = str(prediction.get("status", ""))
     if status not in ENDED and not (takes_early and output_urls(prediction.get("output"))):
-        return _pending_with_progress(prediction)
+        matches = _STEPS.findall(str(prediction.get("logs") or "")[-MAX_LOG_LENGTH:])
+        return Pending(step=int(matches[-1][0]), steps=int(matches[-1][1])) if matches else Pending()
     error = _error(prediction, deadline_seconds) if status in ENDED else None
     outputs = tuple(output_urls(prediction.get("output"))) if error is None else ()
     if error is None and not outputs:
@@ -82,7 +80,6 @@ def state_of(
 
 
 def lost_result(prediction_id: str) -> Result:
-    """Return the result for an id that the service does not know."""
     message = f"The service no longer knows the prediction {prediction_id}."
     return Result(0, None, error=EngineError(ErrorKind.LOST, message))
 
@@ -137,15 +134,14 @@ def is_version_refused(response: httpx.Response) -> bool:
 
 def parse_time(text: Any) -> datetime | None:
     """Parse a service's ISO 8601 time, with or without nanoseconds; None if it is none."""
-    plain = re.sub(r"(\.\d{6})\d+", r"\1", str(text or "")).replace("Z", "+00:00")
     try:
-        at = datetime.fromisoformat(plain)
+        at = datetime.fromisoformat(str(text or ""))
     except ValueError:
         return None
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-def _error(prediction: Mapping[str, Any], deadline_seconds: float | None) -> EngineError | None:
+def _error(prediction: Mapping[str, Any], deadline_seconds: float) -> EngineError | None:
     status = prediction["status"]
     words = str(prediction.get("error") or "").strip()
     log = str(prediction.get("logs") or "")[-MAX_LOG_LENGTH:]
@@ -173,11 +169,9 @@ def _error(prediction: Mapping[str, Any], deadline_seconds: float | None) -> Eng
     return EngineError(ErrorKind.INPUT, f"The model failed: {words}"[:500], log=log)
 
 
-def _exceeded_deadline(prediction: Mapping[str, Any], deadline_seconds: float | None) -> bool:
+def _exceeded_deadline(prediction: Mapping[str, Any], deadline_seconds: float) -> bool:
     began, ended = parse_time(prediction.get("created_at")), parse_time(prediction.get("completed_at"))
-    if deadline_seconds is None or began is None or ended is None:
-        return False
-    return (ended - began).total_seconds() >= deadline_seconds
+    return bool(began and ended and (ended - began).total_seconds() >= deadline_seconds)
 
 
 def _no_image_error(prediction: Mapping[str, Any]) -> EngineError:
@@ -186,11 +180,6 @@ def _no_image_error(prediction: Mapping[str, Any]) -> EngineError:
     output = prediction.get("output")
     shown = f"{output!r}"[:200] if output not in (None, [], {}) else "nothing"
     return EngineError(ErrorKind.INPUT, f"The model answered with {shown}, which is no image.")
-
-
-def _pending_with_progress(prediction: Mapping[str, Any]) -> Pending:
-    matches = _STEPS.findall(str(prediction.get("logs") or "")[-MAX_LOG_LENGTH:])
-    return Pending(step=int(matches[-1][0]), steps=int(matches[-1][1])) if matches else Pending()
 
 
 def _facts(prediction: Mapping[str, Any], metrics: Mapping[str, Any], outputs: int) -> dict[str, Any]:
