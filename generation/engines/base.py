@@ -296,9 +296,7 @@ class Engine(Protocol):
 class LocalEngine(Engine, Protocol):
     def generate(self, batch: Sequence[Task], context: Context) -> Iterator[Result]:
         """Yield one Result per task as they finish, in any order. Raises EngineError only when the whole batch failed.
-
-        If a result has `load_pixels`, the caller waits for its pixels and may start the next batch first.
-        """
+        If a result has `load_pixels`, the caller waits for its pixels and may start the next batch first."""
 
 
 class RemoteEngine(Engine, Protocol):

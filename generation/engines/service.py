@@ -106,9 +106,7 @@ class Service:
 
     def submit(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Make a call that starts work at the service, when this thread's `send_hook` allows it. Returns any status.
-
-        Without an answer it raises EngineError: TRANSIENT if the call cannot have arrived, UNCERTAIN if it may have.
-        """
+        Without an answer it raises EngineError: TRANSIENT if the call cannot have arrived, UNCERTAIN if it may have."""
         extensions = {"trace": _trace} if send_hook.get() else {}
         try:
             return self._read_response(method, self.address(path), extensions=extensions, **options)
@@ -120,10 +118,8 @@ class Service:
             raise EngineError(ErrorKind.UNCERTAIN, message) from error
 
     def download(self, url: str) -> bytes:
-        """Return an image's bytes from the service's own host or one of its output hosts. Raises EngineError.
-
-        A relative address is the service's own.
-        """
+        """Return an image's bytes from the service's own host or one of its output hosts. Raises EngineError. A
+        relative address is the service's own."""
         url, client = self._resolve_address(url)
         if client is not None:
             return self._download_from(url, client)

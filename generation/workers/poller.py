@@ -127,10 +127,8 @@ class Poller:
 
 
 def _attributed(engine: RemoteEngine, endpoint: Endpoint, job: ClaimedJob, result: Result) -> tuple[Maker, Result]:
-    """Return the maker of a result that a job has waited for, and the result itself.
-
-    If the endpoint's settings have changed since the submission, model and seed are set to those of the submission.
-    """
+    """Return the maker of a result that a job has waited for, and the result itself. If the endpoint's settings have
+    changed since the submission, model and seed are set to those of the submission."""
     now = fingerprints.get_maker(endpoint, engine)
     submitted = submissions.get_submitted_maker(job.id) or Maker.from_json(job.maker) or now
     maker = fingerprints.maker_of_result(submitted, now, result.model, result.revision)

@@ -54,10 +54,8 @@ def develop_result(job_context: JobContext, result: Result, *, put: Put = stored
 
 
 def develop_master(job_context: JobContext, *, put: Put = stored_files.put) -> StoredResult:
-    """Make renditions and findings again for an existing master; nothing is generated.
-
-    The master's file is not written again, because encoding the same pixels again may give other bytes.
-    """
+    """Make renditions and findings again for an existing master; nothing is generated. The master's file is not written
+    again, because encoding the same pixels again may give other bytes."""
     assert job_context.master is not None
     master = job_context.master
     developed = develop(read_pixels(master), job_context.facts, [target for _, target in job_context.targets])

@@ -130,10 +130,8 @@ class RemoteLane:
         return min(pauses)
 
     def _probe(self, endpoint: Endpoint) -> None:
-        """Check a resting endpoint every PROBE_SECONDS: one that was unreachable and is back gets a job at once.
-
-        One that answers all the time and yet fails its jobs rests for its full time.
-        """
+        """Check a resting endpoint every PROBE_SECONDS: one that was unreachable and is back gets a job at once. One
+        that answers all the time and yet fails its jobs rests for its full time."""
         now = monotonic()
         if now < self._probe_at.get(endpoint.pk, 0.0) or not self._idle_threads():
             return
@@ -150,10 +148,8 @@ class RemoteLane:
         self._spawn(look)
 
     def _claim_for(self, endpoint: Endpoint, *, most: int) -> float:
-        """Claim as many jobs as the endpoint may get now, at most `most`, and have them submitted.
-
-        Returns the seconds until there may be more to do.
-        """
+        """Claim as many jobs as the endpoint may get now, at most `most`, and have them submitted. Returns the seconds
+        until there may be more to do."""
         rate = throttle.get_allowance(endpoint)
         if rate.submissions == 0:
             return rate.wait_seconds

@@ -128,10 +128,8 @@ class Retrieval:
 
 @contextlib.contextmanager
 def uncertain_if_not_stored(engine: RemoteEngine) -> Iterator[None]:
-    """Hold the job as an uncertain submission if an image that came with the answer cannot be stored.
-
-    It is paid for, and the service cannot be asked for it again.
-    """
+    """Hold the job as an uncertain submission if an image that came with the answer cannot be stored. It is paid for,
+    and the service cannot be asked for it again."""
     try:
         yield
     except Exception as error:

@@ -34,10 +34,8 @@ def set_torch_environment() -> None:
 
 
 def warm_up(engines: Engines, lanes: Iterable[str]) -> None:
-    """Warm up the endpoints of these lanes with the setting "warm_up".
-
-    A failure is logged; the jobs of the endpoint will report the reason.
-    """
+    """Warm up the endpoints of these lanes with the setting "warm_up". A failure is logged; the jobs of the endpoint
+    will report the reason."""
     for endpoint in Endpoint.objects.filter(lane__in=lanes, is_enabled=True, config__warm_up=True):
         started = time.monotonic()
         try:

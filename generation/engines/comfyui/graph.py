@@ -193,11 +193,8 @@ def plain_class(node: Mapping[str, Any]) -> str:
 
 
 def image_inputs(node: Mapping[str, Any]) -> list[str]:
-    """Return the inputs by which a node loads images from the server.
-
-    The node is recognised by its class (LoadImage, LoadImageMask, "Image Load" …), or by a value that is an image's
-    file name.
-    """
+    """Return the inputs by which a node loads images from the server. The node is recognised by its class (LoadImage,
+    LoadImageMask, "Image Load" …), or by a value that is an image's file name."""
     texts = {name: value for name, value in node["inputs"].items() if isinstance(value, str) and name != PREFIX_INPUT}
     kind = plain_class(node)
     usual = [name for name in IMAGE_INPUT_NAMES if name in texts]
@@ -230,9 +227,7 @@ def saving_nodes(graph: Graph) -> list[str]:
 
 def marks_of(graph: Graph, inputs: Mapping[str, Any]) -> dict[str, Mark]:
     """Return the marked inputs by name. inputs: {"prompt": ["6", "text"], "seed": [["3", "seed"], ["11", "seed"]]}.
-
-    Raises InvalidWorkflow for a place that the graph does not have.
-    """
+    Raises InvalidWorkflow for a place that the graph does not have."""
     marks = {}
     for name, given in inputs.items():
         pairs = given if given and isinstance(given[0], list | tuple) else [given]
@@ -308,10 +303,8 @@ class Workflow:
         return None if is_link(value) else value
 
     def cast(self, name: str, given: Any) -> Any:
-        """Convert a parameter to the type of its input; placeholders give numbers and booleans as text.
-
-        Raises ValueError with a sentence.
-        """
+        """Convert a parameter to the type of its input; placeholders give numbers and booleans as text. Raises
+        ValueError with a sentence."""
         limits = self.ranges.get(name, Range())
         value = _cast(name, given, self.own_value(name), limits)
         if limits.choices and str(value) not in limits.choices:

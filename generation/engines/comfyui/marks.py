@@ -213,11 +213,8 @@ def _size_nodes(graph: Graph) -> list[str]:
 
 
 def _images(graph: Graph) -> dict[str, list[Place]]:
-    """Return the loaded images by role, which is guessed from the nodes that they reach.
-
-    Two images of one role get different names (photo, photo_2), except for a cut-out and a mask: a second one of these
-    is the same file.
-    """
+    """Return the loaded images by role, which is guessed from the nodes that they reach. Two images of one role get
+    different names (photo, photo_2), except for a cut-out and a mask: a second one of these is the same file."""
     images: dict[str, list[Place]] = {}
     for node_id in (node_id for node_id, node in graph.items() if _is_load_image(node)):
         role = _role(graph, node_id)

@@ -74,9 +74,7 @@ def find_texts(graph: Graph, node_id: str, name: str) -> list[Place]:
 
 def list_text_inputs(graph: Graph) -> dict[Place, tuple[Place, ...]]:
     """Return each input whose text affects the image, with the places that hold it: itself, or texts upstream of it.
-
-    Nodes whose conditioning is set to zero are left out, since their text has no effect.
-    """
+    Nodes whose conditioning is set to zero are left out, since their text has no effect."""
     places_by_input: dict[Place, tuple[Place, ...]] = {}
     for node_id, node in graph.items():
         names = _text_input_names(node)

@@ -266,10 +266,8 @@ class Server:
         return self.request("HEAD", self.image_url(image)).status_code == 200
 
     def model_states(self, names: Collection[str]) -> dict[str, str]:
-        """Return the size and time of change of these model files by name; {} if the server does not say.
-
-        ComfyUI lists its model folders below /experiment/models since 0.3.40. It is asked once per MODEL_LIST_SECONDS.
-        """
+        """Return the size and time of change of these model files by name; {} if the server does not say. ComfyUI lists
+        its model folders below /experiment/models since 0.3.40. It is asked once per MODEL_LIST_SECONDS."""
         now = monotonic()
         if now - self._listed_at >= MODEL_LIST_SECONDS:
             listed = self._list_models(set(names))

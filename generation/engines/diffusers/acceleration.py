@@ -251,10 +251,8 @@ _switches = _TorchSwitches()
 
 
 def prepare(pipe: Any, settings: Acceleration, device: str) -> AcceleratedPipeline:
-    """Accelerate a loaded text-to-image pipeline in place, by its tier. The other pipelines share its parts.
-
-    Raises EngineError of kind INPUT if the tier is not possible with this model.
-    """
+    """Accelerate a loaded text-to-image pipeline in place, by its tier. The other pipelines share its parts. Raises
+    EngineError of kind INPUT if the tier is not possible with this model."""
     denoiser = denoiser_of(pipe)
     applied: list[str] = []
     left_out: list[str] = []

@@ -66,71 +66,31 @@ class Family:
 
 
 _SD = Family(
-    name="sd",
-    title="Stable Diffusion 1.5",
-    prefix="StableDiffusion",
-    controlnet="ControlNetModel",
-    single_file=("cond_stage_model.transformer.",),
-    schedulers=UNET_SCHEDULERS,
-)
+    name="sd", title="Stable Diffusion 1.5", prefix="StableDiffusion", controlnet="ControlNetModel",
+    single_file=("cond_stage_model.transformer.",), schedulers=UNET_SCHEDULERS,
+)  # fmt: skip
 _SDXL = Family(
-    name="sdxl",
-    title="SDXL",
-    prefix="StableDiffusionXL",
-    controlnet="ControlNetModel",
-    single_file=("conditioner.embedders.1.",),
-    schedulers=UNET_SCHEDULERS,
-    encoded=(0, 2),
-    encoders=2,
-)
+    name="sdxl", title="SDXL", prefix="StableDiffusionXL", controlnet="ControlNetModel",
+    single_file=("conditioner.embedders.1.",), schedulers=UNET_SCHEDULERS, encoded=(0, 2), encoders=2,
+)  # fmt: skip
 _SD3 = Family(
-    name="sd3",
-    title="Stable Diffusion 3.5",
-    prefix="StableDiffusion3",
-    controlled=("text",),
+    name="sd3", title="Stable Diffusion 3.5", prefix="StableDiffusion3", controlled=("text",),
     controlnet="SD3ControlNetModel",
-    single_file=("joint_blocks.0.context_block.", "transformer_blocks.0.attn.norm_added_q."),
-    guidance=4.5,
-    steps=28,
-    encoded=(0, 2),
-    encoders=3,
-    schedulers=FLOW_SCHEDULERS,
-    size_multiple=16,
-    has_adapter=False,
-    reads="t5-256",
-    tokenizer="tokenizer_3",
-    tokens=256,
-)
+    single_file=("joint_blocks.0.context_block.", "transformer_blocks.0.attn.norm_added_q."), guidance=4.5, steps=28,
+    encoded=(0, 2), encoders=3, schedulers=FLOW_SCHEDULERS, size_multiple=16, has_adapter=False, reads="t5-256",
+    tokenizer="tokenizer_3", tokens=256,
+)  # fmt: skip
 _FLUX = Family(
-    name="flux",
-    title="FLUX.1 [dev]",
-    prefix="Flux",
-    controlnet="FluxControlNetModel",
-    single_file=("double_blocks.0.", "single_transformer_blocks.0."),
-    guidance=3.5,
-    steps=28,
-    encoded=(0, 1),
-    encoders=2,
-    schedulers=FLOW_SCHEDULERS,
-    size_multiple=16,
-    obeys_negative=False,
-    has_adapter=False,
-    reads="t5",
-    tokenizer="tokenizer_2",
-    tokens=512,
-)
+    name="flux", title="FLUX.1 [dev]", prefix="Flux", controlnet="FluxControlNetModel",
+    single_file=("double_blocks.0.", "single_transformer_blocks.0."), guidance=3.5, steps=28, encoded=(0, 1),
+    encoders=2, schedulers=FLOW_SCHEDULERS, size_multiple=16, obeys_negative=False, has_adapter=False, reads="t5",
+    tokenizer="tokenizer_2", tokens=512,
+)  # fmt: skip
 #: Distilled to a few steps and to a fixed guidance.
 _SCHNELL = replace(
-    _FLUX,
-    name="flux-schnell",
-    title="FLUX.1 [schnell]",
-    single_file=(),
-    guidance=0.0,
-    steps=4,
-    obeys_guidance=False,
-    reads="t5-256",
-    tokens=256,
-)
+    _FLUX, name="flux-schnell", title="FLUX.1 [schnell]", single_file=(), guidance=0.0, steps=4, obeys_guidance=False,
+    reads="t5-256", tokens=256,
+)  # fmt: skip
 
 FAMILIES: Final[Mapping[str, Family]] = {family.name: family for family in (_SD, _SDXL, _SD3, _FLUX, _SCHNELL)}
 BY_CLASS: Final[Mapping[str, Family]] = {

@@ -54,88 +54,54 @@ _TOKENIZER: Final[Mapping[str, Any]] = {
 }  # fmt: skip
 _SD: Final[Mapping[str, Any]] = {
     "model_index.json": {
-        "_class_name": "StableDiffusionPipeline",
-        "feature_extractor": [None, None],
-        "image_encoder": [None, None],
-        "requires_safety_checker": False,
-        "safety_checker": [None, None],
-        "scheduler": ["diffusers", "PNDMScheduler"],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
+        "_class_name": "StableDiffusionPipeline", "feature_extractor": [None, None], "image_encoder": [None, None],
+        "requires_safety_checker": False, "safety_checker": [None, None], "scheduler": ["diffusers", "PNDMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"],
     },
     "scheduler/scheduler_config.json": {
-        **_NOISE,
-        "_class_name": "PNDMScheduler",
-        "clip_sample": False,
-        "set_alpha_to_one": False,
+        **_NOISE, "_class_name": "PNDMScheduler", "clip_sample": False, "set_alpha_to_one": False,
         "skip_prk_steps": True,
     },
     "text_encoder/config.json": _CLIP_L,
     "tokenizer/tokenizer_config.json": _TOKENIZER,
     "unet/config.json": {
-        **_UNET,
-        "attention_head_dim": 8,
-        "block_out_channels": [320, 640, 1280, 1280],
-        "cross_attention_dim": 768,
-        "down_block_types": ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
-        "sample_size": 64,
+        **_UNET, "attention_head_dim": 8, "block_out_channels": [320, 640, 1280, 1280], "cross_attention_dim": 768,
+        "down_block_types": ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"], "sample_size": 64,
         "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
     },
     "vae/config.json": {**_VAE, "sample_size": 512, "scaling_factor": 0.18215},
-}
+}  # fmt: skip
 _SDXL: Final[Mapping[str, Any]] = {
     "model_index.json": {
-        "_class_name": "StableDiffusionXLPipeline",
-        "feature_extractor": [None, None],
-        "force_zeros_for_empty_prompt": True,
-        "image_encoder": [None, None],
-        "scheduler": ["diffusers", "EulerDiscreteScheduler"],
-        "text_encoder": ["transformers", "CLIPTextModel"],
+        "_class_name": "StableDiffusionXLPipeline", "feature_extractor": [None, None],
+        "force_zeros_for_empty_prompt": True, "image_encoder": [None, None],
+        "scheduler": ["diffusers", "EulerDiscreteScheduler"], "text_encoder": ["transformers", "CLIPTextModel"],
         "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "tokenizer_2": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
+        "tokenizer": ["transformers", "CLIPTokenizer"], "tokenizer_2": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"],
     },
     "scheduler/scheduler_config.json": {
-        **_NOISE,
-        "_class_name": "EulerDiscreteScheduler",
-        "interpolation_type": "linear",
-        "timestep_spacing": "leading",
-        "use_karras_sigmas": False,
+        **_NOISE, "_class_name": "EulerDiscreteScheduler", "interpolation_type": "linear",
+        "timestep_spacing": "leading", "use_karras_sigmas": False,
     },
     "text_encoder/config.json": _CLIP_L,
     "text_encoder_2/config.json": {
-        **_CLIP_L,
-        "architectures": ["CLIPTextModelWithProjection"],
-        "hidden_act": "gelu",
-        "hidden_size": 1280,
-        "intermediate_size": 5120,
-        "num_attention_heads": 20,
-        "num_hidden_layers": 32,
-        "projection_dim": 1280,
+        **_CLIP_L, "architectures": ["CLIPTextModelWithProjection"], "hidden_act": "gelu", "hidden_size": 1280,
+        "intermediate_size": 5120, "num_attention_heads": 20, "num_hidden_layers": 32, "projection_dim": 1280,
     },
     "tokenizer/tokenizer_config.json": _TOKENIZER,
     # As SDXL was published. An exclamation mark in a prompt is read as padding there, as in every SDXL of diffusers.
     "tokenizer_2/tokenizer_config.json": {**_TOKENIZER, "pad_token": "!"},
     "unet/config.json": {
-        **_UNET,
-        "addition_embed_type": "text_time",
-        "addition_time_embed_dim": 256,
-        "attention_head_dim": [5, 10, 20],
-        "block_out_channels": [320, 640, 1280],
-        "cross_attention_dim": 2048,
+        **_UNET, "addition_embed_type": "text_time", "addition_time_embed_dim": 256,
+        "attention_head_dim": [5, 10, 20], "block_out_channels": [320, 640, 1280], "cross_attention_dim": 2048,
         "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
-        "projection_class_embeddings_input_dim": 2816,
-        "sample_size": 128,
-        "transformer_layers_per_block": [1, 2, 10],
-        "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
-        "use_linear_projection": True,
+        "projection_class_embeddings_input_dim": 2816, "sample_size": 128, "transformer_layers_per_block": [1, 2, 10],
+        "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"], "use_linear_projection": True,
     },
     "vae/config.json": {**_VAE, "force_upcast": True, "sample_size": 1024, "scaling_factor": 0.13025},
-}
+}  # fmt: skip
 CONFIGS: Final[dict[str, Mapping[str, Any]]] = {"sd": _SD, "sdxl": _SDXL}
 """The content of each file, by family."""
 
@@ -149,10 +115,8 @@ def revision(family: str) -> str:
 
 
 def folder_of(family: str) -> Path:
-    """Return the folder with what a single file of this family lacks, written on first use below var/.
-
-    Raises KeyError for a family that needs a folder of its own, OSError and ValueError where it cannot be written.
-    """
+    """Return the folder with what a single file of this family lacks, written on first use below var/. Raises KeyError
+    for a family that needs a folder of its own, OSError and ValueError where it cannot be written."""
     place = env.var_dir() / "models" / f"{family}-{revision(family)}"
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -53,10 +53,8 @@ class LoadedPipeline:
         return self.accelerated.settings.tier != "final" and getattr(self.text, "safety_checker", None) is None
 
     def decode_pixels(self, pipe: Any, made: Any, width: int, height: int) -> Pixels | Future[Pixels]:
-        """Convert latents or float images of `pipe` to bytes: batch × height × width × 3.
-
-        Call it within `configure_torch`.
-        """
+        """Convert latents or float images of `pipe` to bytes: batch × height × width × 3. Call it within
+        `configure_torch`."""
         if not self.decodes_latents:
             whole: Pixels = decoding.as_bytes(made).cpu().numpy()
             return whole
@@ -217,10 +215,8 @@ def build_from_components(pipe: Any, kind: Any, **more: Any) -> Any:
 
 
 def configure_cpu(threads: int) -> None:
-    """Set torch up for the CPU, before anything runs in parallel: its threads inherit the floating-point mode.
-
-    Denormal numbers, of which small models have many, cost a CPU many times as much as others.
-    """
+    """Set torch up for the CPU, before anything runs in parallel: its threads inherit the floating-point mode. Denormal
+    numbers, of which small models have many, cost a CPU many times as much as others."""
     import torch
 
     torch.set_flush_denormal(True)

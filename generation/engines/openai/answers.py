@@ -84,43 +84,53 @@ def refusal_error(
 ) -> EngineError:
     """Return the error for an answer without success. sent: the fields of the request, without model and prompt."""
     details = _error_fields(response)
-    code, kind, words = details["code"], details["type"], details["message"]
+    refused = refused_parameters(response, sent, prompt)
+    kind, message = _refusal(response.status_code, details, host, model, refused)
+    wait = None
+    if kind == ErrorKind.RATE:
+        wait = wait_seconds(response, details["message"])
+    elif kind == ErrorKind.TRANSIENT:
+        wait = service.retry_after(response)
     log = f"x-request-id: {request_id(response)}\n{response.text[:4000]}"
-    status = response.status_code
-    named = f"{host}: {words} (HTTP {status})"
+    return EngineError(kind, message, retry_after_seconds=wait, log=log)
+
+
+def _refusal(
+    status: int, details: Mapping[str, str], host: str, model: str, refused: Collection[str]
+) -> tuple[ErrorKind, str]:
+    """Return the kind of a refusal and a sentence about it. refused: fields that the service does not know."""
+    words, codes = details["message"], {details["code"], details["type"]}
     is_refusal = status in {400, 403, 422, 451}
-    if {code, kind} & MODERATION_CODES or (is_refusal and _SAFETY.search(words)):
-        message = f"{host} refuses to make this, by its rules: {words} Change the words or the images."
-        return EngineError(ErrorKind.MODERATION, message, log=log)
+    if codes & MODERATION_CODES or (is_refusal and _SAFETY.search(words)):
+        return (
+            ErrorKind.MODERATION,
+            f"{host} refuses to make this, by its rules: {words} Change the words or the images.",
+        )
     is_empty = (is_refusal or status in {402, 429}) and _NO_CREDIT.search(words) and not _PER_TIME.search(words)
-    if {code, kind} & NO_CREDIT_CODES or is_empty:
+    if codes & NO_CREDIT_CODES or is_empty:
         message = f"The account at {host} has no credit left: {words} Fill it or raise its limit, then go on."
-        return EngineError(ErrorKind.QUOTA, message, log=log)
+        return ErrorKind.QUOTA, message
+    named = f"{host}: {words} (HTTP {status})"
     if status == 429:
-        return EngineError(ErrorKind.RATE, named, retry_after_seconds=wait_seconds(response, words), log=log)
-    if status == 401 or (is_refusal and ({code, kind} & KEY_CODES or _WRONG_KEY.search(words))):
-        return EngineError(ErrorKind.QUOTA, f"{host} does not accept the endpoint's key: {words}", log=log)
+        return ErrorKind.RATE, named
+    if status == 401 or (is_refusal and (codes & KEY_CODES or _WRONG_KEY.search(words))):
+        return ErrorKind.QUOTA, f"{host} does not accept the endpoint's key: {words}"
     if is_wrong_model(status, details):
-        message = f"{host} has no model {model} for this account: {words} Set another in the endpoint."
-        return EngineError(ErrorKind.ENDPOINT, message, log=log)
+        return ErrorKind.ENDPOINT, f"{host} has no model {model} for this account: {words} Set another in the endpoint."
     if status in {402, 403}:
-        message = f"{host} does not let this account use {model}: {words}"
-        return EngineError(ErrorKind.QUOTA, message, log=log)
-    if parameters := refused_parameters(response, sent, prompt):
-        names = ", ".join(sorted(parameters))
-        message = f"{host} does not take {names}: {words} Take it out of the endpoint's settings and of the prompt."
-        return EngineError(ErrorKind.ENDPOINT, message, log=log)
+        return ErrorKind.QUOTA, f"{host} does not let this account use {model}: {words}"
+    if refused:
+        names, advice = ", ".join(sorted(refused)), "Take it out of the endpoint's settings and of the prompt."
+        return ErrorKind.ENDPOINT, f"{host} does not take {names}: {words} {advice}"
     if status in {404, 405}:
         message = f"{host} makes no images at this address: {words} (HTTP {status}) Set another in the endpoint."
-        return EngineError(ErrorKind.ENDPOINT, message, log=log)
+        return ErrorKind.ENDPOINT, message
     if status in UNCERTAIN_STATUSES:
-        message = f"{host} was sent the submission and a proxy answered: {named}"
-        return EngineError(ErrorKind.UNCERTAIN, message, log=log)
+        return ErrorKind.UNCERTAIN, f"{host} was sent the submission and a proxy answered: {named}"
     if status < 500 and status not in {408, 409, 425}:
         where = f" (parameter {details['param']})" if details["param"] else ""
-        return EngineError(ErrorKind.INPUT, f"{host} cannot carry out this job{where}: {words}", log=log)
-    wait = service.retry_after(response)
-    return EngineError(ErrorKind.TRANSIENT, named, retry_after_seconds=wait, log=log)
+        return ErrorKind.INPUT, f"{host} cannot carry out this job{where}: {words}"
+    return ErrorKind.TRANSIENT, named
 
 
 def is_wrong_model(status: int, details: Mapping[str, str]) -> bool:

@@ -144,10 +144,8 @@ def paint(colour: tuple[int, int, int], light: Floats) -> Bytes:
 
 
 def paint_scene(scene: BlurredScene, kept: Floats | None, *, width: int, height: int) -> Bytes:
-    """Return a scene as the backdrop: its light times the share that shadows leave; kept is None without shadows.
-
-    It gets more grain: an enlarged scene of whole levels has steps that half a level of noise would not hide.
-    """
+    """Return a scene as the backdrop: its light times the share that shadows leave; kept is None without shadows. It
+    gets more grain: an enlarged scene of whole levels has steps that half a level of noise would not hide."""
     planes = (scene.enlarge(channel, width, height) for channel in range(3))
     return _dither(planes if kept is None else (cv2.multiply(plane, kept) for plane in planes), grain=2)
 
@@ -309,10 +307,8 @@ class Reflection:
 
 
 def reflection(placement: Placement, *, frame_height: int, strength: float, is_sharp: bool) -> Reflection | None:
-    """Return the reflection, which fades and blurs with distance; None if there is no floor below the product.
-
-    It is mirrored along the front edge of the foot's disc, so that a round foot touches it along its whole curve.
-    """
+    """Return the reflection, which fades and blurs with distance; None if there is no floor below the product. It is
+    mirrored along the front edge of the foot's disc, so that a round foot touches it along its whole curve."""
     high, wide = placement.alpha.shape
     columns = np.arange(wide, dtype=np.float32) + placement.left + 0.5
     inside = np.clip(1 - ((columns - placement.centre) / max(placement.reach, 1)) ** 2, 0, 1)

@@ -88,10 +88,8 @@ class Cog(PredictionEngine):
         return self._health(model_inputs, f"{self.service.host} is {status.lower()}.", facts)
 
     def submit(self, task: Task, marker: str, context: Context) -> Submitted:
-        """Submit the task and wait for its image. If people cancel it meanwhile, it is cancelled at the server.
-
-        If all slots are in use, the error is RATE: the submission was not taken.
-        """
+        """Submit the task and wait for its image. If people cancel it meanwhile, it is cancelled at the server. If all
+        slots are in use, the error is RATE: the submission was not taken."""
         prediction_id = prediction_id_of(marker)
         images = image_values(task.spec, self.inputs, lambda ref: data_url(context.load(ref)))
         body = {"input": {**self.inputs.model_input(task.spec), **images}}
