@@ -66,8 +66,8 @@ def questions_of_graph(
     """Return the questions about a graph, in the order of its nodes."""
     named = {place: mark.name for mark in marks.values() for place in mark.places}
     all_questions = [*_image_questions(graph, named), *_prompt_questions(graph, named)]
-    settled, order = set(meant), list(graph)
-    all_questions.sort(key=lambda question: order.index(question.place[0]))
+    settled, order = set(meant), {node_id: number for number, node_id in enumerate(graph)}
+    all_questions.sort(key=lambda question: order[question.place[0]])
     return [replace(question, is_confirmed=question.key in settled) for question in all_questions]
 
 
