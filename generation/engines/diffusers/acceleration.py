@@ -214,7 +214,7 @@ class AcceleratedPipeline:
 
                 # cuDNN's attention is the fastest on Hopper that needs no download.
                 names = ("CUDNN_ATTENTION", "FLASH_ATTENTION", "EFFICIENT_ATTENTION", "MATH")
-                stack.enter_context(sdpa_kernel([SDPBackend[name] for name in names], set_priority=True))
+                stack.enter_context(sdpa_kernel([getattr(SDPBackend, name) for name in names], set_priority=True))
         if skips_compiled:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
 
