@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 from generation.engines import base
 
-
-def _lazy(module: str, attribute: str) -> Callable[[], base.Factory]:
-    def load() -> base.Factory:
-        factory: base.Factory = getattr(import_module(module), attribute)
-        return factory
-
-    return load
-
-
-base.register("packshot", _lazy("generation.engines.packshot.engine", "Packshot"))
-base.register("comfyui", _lazy("generation.engines.comfyui.engine", "ComfyUI"))
-base.register("diffusers", _lazy("generation.engines.diffusers.engine", "Diffusers"))
-base.register("openai", _lazy("generation.engines.openai.engine", "OpenAIImages"))
-base.register("replicate", _lazy("generation.engines.replicate.engine", "build"))
-for _point in entry_points(group="proofline.engines"):
+_GROUP = "proofline.engines"
+_OURS = {
+    "packshot": "packshot.engine:Packshot",
+    "comfyui": "comfyui.engine:ComfyUI",
+    "diffusers": "diffusers.engine:Diffusers",
+    "openai": "openai.engine:OpenAIImages",
+    "replicate": "replicate.engine:build",
+}
+_points = [EntryPoint(name, f"generation.engines.{place}", _GROUP) for name, place in _OURS.items()]
+for _point in (*_points, *entry_points(group=_GROUP)):
     base.register(_point.name, _point.load)

@@ -8,7 +8,7 @@ use only this interface.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Protocol, runtime_checkable
@@ -104,16 +104,7 @@ class Spec:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON; the caller's encoder sorts the keys. `from_json` is the inverse."""
-        return {
-            "prompt": self.prompt,
-            "negative": self.negative,
-            "width": self.width,
-            "height": self.height,
-            "seed": self.seed,
-            "candidate": self.candidate,
-            "parameters": dict(self.parameters),
-            "images": {role: {"sha256": ref.sha256, "key": ref.key} for role, ref in self.images.items()},
-        }
+        return asdict(self)
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Spec:
@@ -246,6 +237,11 @@ class Quote:
     seconds: float
     usage: Mapping[str, float] = field(default_factory=dict)
 
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], *, seconds: float) -> Quote:
+        """Return the quote in an endpoint's config. seconds: the default of "seconds_per_image"."""
+        return cls(float(config.get("cost_per_image", 0.0)), float(config.get("seconds_per_image", seconds)))
+
 
 @dataclass(frozen=True)
 class Health:
@@ -300,9 +296,7 @@ class Engine(Protocol):
 class LocalEngine(Engine, Protocol):
     def generate(self, batch: Sequence[Task], context: Context) -> Iterator[Result]:
         """Yield one Result per task as they finish, in any order. Raises EngineError only when the whole batch failed.
-
-        If a result has `load_pixels`, the caller waits for its pixels and may start the next batch first.
-        """
+        If a result has `load_pixels`, the caller waits for its pixels and may start the next batch first."""
 
 
 class RemoteEngine(Engine, Protocol):

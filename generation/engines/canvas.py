@@ -61,29 +61,27 @@ def read(spec: Spec, context: Context) -> Canvas | None:
     if "init" not in spec.images:
         return None
     size = (spec.width, spec.height)
-    image = open_image(context.load(spec.images["init"]), "start image")
-    init = np.asarray(ImageOps.fit(flatten(image), size, Image.Resampling.LANCZOS), dtype=np.uint8)
+    image = open_opaque(context.load(spec.images["init"]), "start image")
+    init = np.asarray(ImageOps.fit(image, size, Image.Resampling.LANCZOS), dtype=np.uint8)
     if "mask" not in spec.images:
         return Canvas(init)
-    mask = open_image(context.load(spec.images["mask"]), "mask")
+    mask = _open(context.load(spec.images["mask"]), "mask")
     if abs(mask.width * image.height / (mask.height * image.width) - 1) > ASPECT_TOLERANCE:
         sizes = f"{mask.width} × {mask.height} and the image {image.width} × {image.height}"
         raise EngineError(ErrorKind.INPUT, f"The mask is {sizes}: draw it on the image, in the same proportions.")
     fitted = ImageOps.fit(_repaint_mask(mask), size, Image.Resampling.BILINEAR)
     repaint = np.asarray(fitted, dtype=np.float32) / np.float32(255)
     if repaint.max() < 0.5:
-        message = "The mask marks nothing: what is white, or cut out of it, is repainted."
-        raise EngineError(ErrorKind.INPUT, message)
+        raise EngineError(ErrorKind.INPUT, "The mask marks nothing: what is white, or cut out of it, is repainted.")
     return Canvas(init, repaint)
 
 
-def read_opaque(stored: bytes, what: str) -> Pixels:
-    """Return a stored image, height × width × 3. Raises EngineError of kind INPUT that names it as `what`."""
-    return np.asarray(flatten(open_image(stored, what)), dtype=np.uint8)
+def open_opaque(stored: bytes, what: str) -> Image.Image:
+    """Open a stored image in RGB, flattened. Raises EngineError of kind INPUT that names it as `what`."""
+    return flatten(_open(stored, what))
 
 
-def open_image(stored: bytes, what: str) -> Image.Image:
-    """Open a stored image. Raises EngineError of kind INPUT that names it as `what`."""
+def _open(stored: bytes, what: str) -> Image.Image:
     try:
         with Image.open(io.BytesIO(stored)) as image:
             image.load()

@@ -82,7 +82,7 @@ class Service:
         self._output_hosts = output_hosts
         options: dict[str, Any] = {
             "timeout": httpx.Timeout(timeout_seconds, connect=10.0),
-            "verify": _trust(ca) if ca else _system_trust(),
+            "verify": trust(ca) if ca else _system_trust(),
             "follow_redirects": False,
             "limits": httpx.Limits(
                 max_connections=200, max_keepalive_connections=50, keepalive_expiry=KEEPALIVE_SECONDS
@@ -106,9 +106,7 @@ class Service:
 
     def submit(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Make a call that starts work at the service, when this thread's `send_hook` allows it. Returns any status.
-
-        Without an answer it raises EngineError: TRANSIENT if the call cannot have arrived, UNCERTAIN if it may have.
-        """
+        Without an answer it raises EngineError: TRANSIENT if the call cannot have arrived, UNCERTAIN if it may have."""
         extensions = {"trace": _trace} if send_hook.get() else {}
         try:
             return self._read_response(method, self.address(path), extensions=extensions, **options)
@@ -120,10 +118,8 @@ class Service:
             raise EngineError(ErrorKind.UNCERTAIN, message) from error
 
     def download(self, url: str) -> bytes:
-        """Return an image's bytes from the service's own host or one of its output hosts. Raises EngineError.
-
-        A relative address is the service's own.
-        """
+        """Return an image's bytes from the service's own host or one of its output hosts. Raises EngineError. A
+        relative address is the service's own."""
         url, client = self._resolve_address(url)
         if client is not None:
             return self._download_from(url, client)
@@ -229,16 +225,12 @@ def _plain_text(response: httpx.Response) -> str:
 
 def retry_after(response: httpx.Response) -> float | None:
     """Return the seconds that `retry-after-ms` or `Retry-After` (seconds or a date) ask for; None without them."""
-    milliseconds = response.headers.get("retry-after-ms", "")
-    if milliseconds.replace(".", "", 1).isdecimal():
-        return min(float(milliseconds) / 1000, MAX_RETRY_AFTER_SECONDS)
-    text = response.headers.get("retry-after", "")
-    if text.replace(".", "", 1).isdecimal():
-        return min(float(text), MAX_RETRY_AFTER_SECONDS)
+    for name, per_second in (("retry-after-ms", 1000), ("retry-after", 1)):
+        text = response.headers.get(name, "")
+        if text.replace(".", "", 1).isdecimal():
+            return min(float(text) / per_second, MAX_RETRY_AFTER_SECONDS)
     try:
-        return (
-            min(max(parsedate_to_datetime(text).timestamp() - time(), 0.0), MAX_RETRY_AFTER_SECONDS) if text else None
-        )
+        return min(max(parsedate_to_datetime(text).timestamp() - time(), 0.0), MAX_RETRY_AFTER_SECONDS)
     except ValueError:
         return None
 
@@ -255,6 +247,22 @@ def parse_json(response: httpx.Response, name: str) -> Any:
 def as_mapping(value: Any) -> Mapping[str, Any]:
     """Return parsed JSON if it is an object, else {}."""
     return value if isinstance(value, Mapping) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def as_number(value: Any) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def json_object(response: httpx.Response) -> Mapping[str, Any]:
+    """Return the object in an answer; {} if it is anything else."""
+    try:
+        return as_mapping(response.json())
+    except ValueError:
+        return {}
 
 
 def pixels_of(data: bytes) -> Pixels:
@@ -280,7 +288,9 @@ def _system_trust() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def _trust(ca: str) -> ssl.SSLContext:
+def trust(ca: str) -> ssl.SSLContext:
+    """Return the system's trusted certificates, and those in the file `ca` if one is given."""
     context = ssl.create_default_context()
-    context.load_verify_locations(ca)
+    if ca:
+        context.load_verify_locations(ca)
     return context

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from difflib import get_close_matches
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final
 
 from generation.engines.diffusers import acceleration
@@ -64,23 +65,22 @@ class Setting:
                 is_list = isinstance(value, list) and all(isinstance(line, str) for line in value)
                 return "" if is_list else 'Write a list of texts, such as ["one", "two"].'
             case Kind.JSON:
-                return "" if isinstance(value, dict | list) else f"Write JSON{self._example_text()}."
+                example = f", such as {self.example}" if self.example else ""
+                return "" if isinstance(value, dict | list) else f"Write JSON{example}."
         return ""
 
     def _number(self, value: Any) -> str:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if (
-            is_number
-            and self.minimum <= value <= self.maximum
-            and (self.kind == Kind.NUMBER or float(value).is_integer())
-        ):
+        is_within = is_number and self.minimum <= value <= self.maximum
+        if is_within and (self.kind == Kind.NUMBER or float(value).is_integer()):
             return ""
         noun = "whole number" if self.kind == Kind.WHOLE else "number"
         return f"Give a {noun} from {self.minimum:.15g} to {self.maximum:.15g}."
 
-    def _example_text(self) -> str:
-        return f", such as {self.example}" if self.example else ""
 
+_advanced = partial(Setting, is_advanced=True)
+_by_operator = partial(Setting, is_operator_only=True)
+_advanced_by_operator = partial(Setting, is_advanced=True, is_operator_only=True)
 
 _MAX_SIDE: Final = Setting(
     "max_side",
@@ -91,180 +91,80 @@ _MAX_SIDE: Final = Setting(
     minimum=16,
     maximum=16_384,
 )
-_SIZE_MULTIPLE: Final = Setting(
-    "size_multiple",
-    "Sides are multiples of, px",
-    Kind.WHOLE,
-    default_text="8",
-    minimum=1,
-    maximum=256,
-    is_advanced=True,
+_SIZE_MULTIPLE: Final = _advanced(
+    "size_multiple", "Sides are multiples of, px", Kind.WHOLE, default_text="8", minimum=1, maximum=256
 )
-_TIMEOUT: Final = Setting(
-    "timeout_seconds", "Timeout of a call, s", Kind.NUMBER, default_text="30", minimum=0.1, is_advanced=True
+_TIMEOUT: Final = _advanced("timeout_seconds", "Timeout of a call, s", Kind.NUMBER, default_text="30", minimum=0.1)
+_POLL: Final = _advanced("poll_seconds", "Time between two polls, s", Kind.NUMBER, default_text="2", minimum=0.1)
+_SETTLE: Final = _advanced("settle_seconds", "A lost submission may show up after, s", Kind.NUMBER, default_text="5")
+_HOSTS: Final = _advanced(
+    "output_hosts", "Images may come from", Kind.LINES, "Other hosts, one a line, such as minio:9000."
 )
-_POLL: Final = Setting(
-    "poll_seconds", "Time between two polls, s", Kind.NUMBER, default_text="2", minimum=0.1, is_advanced=True
-)
-_SETTLE: Final = Setting(
-    "settle_seconds", "A lost submission may show up after, s", Kind.NUMBER, default_text="5", is_advanced=True
-)
-_HOSTS: Final = Setting(
-    "output_hosts", "Images may come from", Kind.LINES, "Other hosts, one a line, such as minio:9000.", is_advanced=True
-)  # fmt: skip
-_CA: Final = Setting(
-    "ca", "Certificates to trust", hint="Path of a file on the server.", is_advanced=True, is_operator_only=True
-)  # fmt: skip
+_CA: Final = _advanced_by_operator("ca", "Certificates to trust", hint="Path of a file on the server.")
 
 SETTINGS_BY_ENGINE: Final[Mapping[str, tuple[Setting, ...]]] = {
     "comfyui": (
-        Setting(
-            "servers",
-            "Servers",
-            Kind.LINES,
-            "Addresses, one a line.",
-            example="http://gpu-a:8188",
-            is_operator_only=True,
-        ),
+        _by_operator("servers", "Servers", Kind.LINES, "Addresses, one a line.", example="http://gpu-a:8188"),
         _MAX_SIDE,
         _SIZE_MULTIPLE,
-        Setting(
-            "allow_partial", "Accept partial runs of the workflow", Kind.SWITCH, default_text="no", is_advanced=True
-        ),
-        Setting(
-            "headers",
-            "Headers of every call",
-            Kind.JSON,
-            example='{"X-Team": "art"}',
-            is_advanced=True,
-            is_operator_only=True,
-        ),
-        Setting(
-            "lost_after_seconds",
-            "Give up when the server is away for, s",
-            Kind.NUMBER,
-            default_text="120",
-            is_advanced=True,
-        ),
+        _advanced("allow_partial", "Accept partial runs of the workflow", Kind.SWITCH, default_text="no"),
+        _advanced_by_operator("headers", "Headers of every call", Kind.JSON, example='{"X-Team": "art"}'),
+        _advanced("lost_after_seconds", "Give up when the server is away for, s", Kind.NUMBER, default_text="120"),
         _SETTLE,
         _POLL,
         _TIMEOUT,
         _CA,
     ),
     "diffusers": (
-        Setting("model", "Model", hint="A diffusers folder, or one .safetensors file.", is_operator_only=True),
+        _by_operator("model", "Model", hint="A diffusers folder, or one .safetensors file."),
         Setting("tier", "Quality tier", Kind.CHOICE, default_text="final", choices=acceleration.TIERS),
         _MAX_SIDE,
-        Setting(
+        _by_operator(
             "loras",
             "LoRAs",
             Kind.JSON,
             "Those with a weight are always on.",
             example='{"glaze": {"path": "/models/glaze.safetensors", "weight": 0.8}}',
-            is_operator_only=True,
         ),
-        Setting(
+        _by_operator(
             "controlnets",
             "ControlNets",
             Kind.JSON,
             "Folders, of canny, depth and pose.",
             example='{"canny": "/models/canny"}',
-            is_operator_only=True,
         ),
-        Setting(
+        _advanced_by_operator(
             "ip_adapter",
             "IP-Adapter",
             Kind.JSON,
             example='{"folder": "/models/ip", "file": "ip.safetensors", "encoder": "/models/encoder"}',
-            is_advanced=True,
-            is_operator_only=True,
         ),
-        Setting("refiner", "Refiner", hint="A folder for image to image.", is_advanced=True, is_operator_only=True),
-        Setting(
-            "model_config",
-            "Configuration of a single file",
-            hint="A folder of the same family.",
-            is_advanced=True,
-            is_operator_only=True,
+        _advanced_by_operator("refiner", "Refiner", hint="A folder for image to image."),
+        _advanced_by_operator("model_config", "Configuration of a single file", hint="A folder of the same family."),
+        _advanced("device", "Device", default_text="a GPU if there is one"),
+        _advanced(
+            "dtype", "Numbers", Kind.CHOICE, default_text="by the device", choices=("bfloat16", "float16", "float32")
         ),
-        Setting("device", "Device", default_text="a GPU if there is one", is_advanced=True),
-        Setting(
-            "dtype",
-            "Numbers",
-            Kind.CHOICE,
-            default_text="by the device",
-            choices=("bfloat16", "float16", "float32"),
-            is_advanced=True,
+        _advanced("compile", "Compile", Kind.CHOICE, default_text="by the tier", choices=acceleration.COMPILES),
+        _advanced("compile_mode", "Compile mode", Kind.CHOICE, default_text="default", choices=acceleration.MODES),
+        _advanced("shapes", "Sizes that are compiled", Kind.JSON, example="[[1024, 1024]]"),
+        _advanced("warm_up", "Draw once when a worker starts", Kind.SWITCH, default_text="no"),
+        _advanced("fuse_qkv", "Fused attention", Kind.SWITCH, "Without LoRAs only.", default_text="no"),
+        _advanced("fp8", "8-bit multiplication", Kind.SWITCH, "In fast and draft.", default_text="no"),
+        _advanced_by_operator("draft", "Options of the draft tier", Kind.JSON, example='{"threshold": 0.1}'),
+        _advanced("overlap", "Decode while the next batch is drawn", Kind.SWITCH, default_text="on a GPU"),
+        _advanced("threads", "Threads of the CPU", Kind.WHOLE, default_text="torch’s choice", minimum=1, maximum=1024),
+        _advanced("idle_unload_minutes", "Unload when idle for, min", Kind.NUMBER, default_text="never"),
+        _advanced("reserve_bytes", "Working memory, bytes", Kind.WHOLE, default_text="8 GiB on a GPU", maximum=2**43),
+        _advanced(
+            "memory_limit_bytes", "Memory of all models, bytes", Kind.WHOLE, default_text="what is free", maximum=2**43
         ),
-        Setting(
-            "compile",
-            "Compile",
-            Kind.CHOICE,
-            default_text="by the tier",
-            choices=acceleration.COMPILES,
-            is_advanced=True,
-        ),
-        Setting(
-            "compile_mode",
-            "Compile mode",
-            Kind.CHOICE,
-            default_text="default",
-            choices=acceleration.MODES,
-            is_advanced=True,
-        ),
-        Setting("shapes", "Sizes that are compiled", Kind.JSON, example="[[1024, 1024]]", is_advanced=True),
-        Setting("warm_up", "Draw once when a worker starts", Kind.SWITCH, default_text="no", is_advanced=True),
-        Setting("fuse_qkv", "Fused attention", Kind.SWITCH, "Without LoRAs only.", default_text="no", is_advanced=True),
-        Setting("fp8", "8-bit multiplication", Kind.SWITCH, "In fast and draft.", default_text="no", is_advanced=True),
-        Setting(
-            "draft",
-            "Options of the draft tier",
-            Kind.JSON,
-            example='{"threshold": 0.1}',
-            is_advanced=True,
-            is_operator_only=True,
-        ),
-        Setting(
-            "overlap", "Decode while the next batch is drawn", Kind.SWITCH, default_text="on a GPU", is_advanced=True
-        ),
-        Setting(
-            "threads",
-            "Threads of the CPU",
-            Kind.WHOLE,
-            default_text="torch’s choice",
-            minimum=1,
-            maximum=1024,
-            is_advanced=True,
-        ),
-        Setting(
-            "idle_unload_minutes", "Unload when idle for, min", Kind.NUMBER, default_text="never", is_advanced=True
-        ),
-        Setting(
-            "reserve_bytes",
-            "Working memory, bytes",
-            Kind.WHOLE,
-            default_text="8 GiB on a GPU",
-            maximum=2**43,
-            is_advanced=True,
-        ),
-        Setting(
-            "memory_limit_bytes",
-            "Memory of all models, bytes",
-            Kind.WHOLE,
-            default_text="what is free",
-            maximum=2**43,
-            is_advanced=True,
-        ),
-        Setting("safety_checker", "The model’s safety checker", Kind.SWITCH, default_text="no", is_advanced=True),
+        _advanced("safety_checker", "The model’s safety checker", Kind.SWITCH, default_text="no"),
     ),
     "openai": (
         Setting("model", "Model", hint="Its id, as the service calls it.", example="gpt-image-2"),
-        Setting(
-            "base_url",
-            "Address",
-            hint="Of another server with the same API.",
-            default_text="https://api.openai.com/v1",
-            is_operator_only=True,
+        _by_operator(
+            "base_url", "Address", hint="Of another server with the same API.", default_text="https://api.openai.com/v1"
         ),
         Setting(
             "profile",
@@ -273,19 +173,10 @@ SETTINGS_BY_ENGINE: Final[Mapping[str, tuple[Setting, ...]]] = {
             "A family’s name, or JSON with what differs.",
             default_text="found by the model’s id",
         ),
-        Setting("organisation", "Organisation", is_advanced=True),
-        Setting("project", "Project", is_advanced=True),
-        Setting(
-            "output_format",
-            "File format",
-            Kind.CHOICE,
-            default_text="png",
-            choices=("png", "webp", "jpeg"),
-            is_advanced=True,
-        ),
-        Setting(
-            "keep_outside", "Outside a mask, keep what was sent", Kind.SWITCH, default_text="yes", is_advanced=True
-        ),
+        _advanced("organisation", "Organisation"),
+        _advanced("project", "Project"),
+        _advanced("output_format", "File format", Kind.CHOICE, default_text="png", choices=("png", "webp", "jpeg")),
+        _advanced("keep_outside", "Outside a mask, keep what was sent", Kind.SWITCH, default_text="yes"),
         replace(_TIMEOUT, default_text="600"),
         _HOSTS,
         _CA,
@@ -305,34 +196,14 @@ SETTINGS_BY_ENGINE: Final[Mapping[str, tuple[Setting, ...]]] = {
         _MAX_SIDE,
         _SIZE_MULTIPLE,
         Setting("cancel_after", "Cancel after", default_text="never", example="10m"),
-        Setting("webhook_url", "Webhook", hint="This site’s own address for it.", is_advanced=True),
-        Setting(
-            "wait_seconds",
-            "Wait for the result in the call, s",
-            Kind.WHOLE,
-            default_text="0",
-            maximum=60,
-            is_advanced=True,
-        ),
+        _advanced("webhook_url", "Webhook", hint="This site’s own address for it."),
+        _advanced("wait_seconds", "Wait for the result in the call, s", Kind.WHOLE, default_text="0", maximum=60),
         replace(_POLL, default_text="2, with a webhook 10"),
         replace(_SETTLE, default_text="15"),
         _TIMEOUT,
-        Setting("cog", "A Cog server of our own", Kind.SWITCH, default_text="no", is_advanced=True),
-        Setting(
-            "base_url",
-            "Address",
-            hint="Of the Cog server, or of another service.",
-            is_advanced=True,
-            is_operator_only=True,
-        ),
-        Setting(
-            "answer_seconds",
-            "A Cog server’s image takes, s",
-            Kind.NUMBER,
-            default_text="600",
-            minimum=1,
-            is_advanced=True,
-        ),
+        _advanced("cog", "A Cog server of our own", Kind.SWITCH, default_text="no"),
+        _advanced_by_operator("base_url", "Address", hint="Of the Cog server, or of another service."),
+        _advanced("answer_seconds", "A Cog server’s image takes, s", Kind.NUMBER, default_text="600", minimum=1),
         replace(_HOSTS, default_text="replicate.delivery"),
         _CA,
     ),
@@ -340,9 +211,7 @@ SETTINGS_BY_ENGINE: Final[Mapping[str, tuple[Setting, ...]]] = {
 """The settings by engine, in the order of the form."""
 
 EDITED_ELSEWHERE: Final[Mapping[str, frozenset[str]]] = {
-    "comfyui": frozenset(
-        {"workflow", "workflow_name", "inputs", "output_node", "ranges", "meant_as_is", "model_files"}
-    ),
+    "comfyui": frozenset({"workflow", "workflow_name", "inputs", "output_node", "ranges", "meant_as_is", "model_files"})
 }
 """Settings that a page of its own writes."""
 _QUOTES: Final = (

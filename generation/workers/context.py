@@ -110,10 +110,8 @@ class Engines:
         return cast(engines.RemoteEngine, engine)
 
     def unload_idle(self) -> None:
-        """Unload models that were not used within their endpoint's "idle_unload_minutes".
-
-        For the thread that makes images, between two batches.
-        """
+        """Unload models that were not used within their endpoint's "idle_unload_minutes". For the thread that makes
+        images, between two batches."""
         with self._guard:
             now = time.monotonic()
             for key in [key for key, idle_at in self._idle_at.items() if idle_at <= now]:

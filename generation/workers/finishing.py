@@ -47,7 +47,6 @@ class FinishingQueue:
         self._pool.submit(run)
 
     def stop(self) -> None:
-        """Finish all queued work and stop."""
         close_connections(self._pool, THREADS)
         self._pool.shutdown(wait=True)
 

@@ -105,11 +105,4 @@ def _front_photos(subject_ids: set[int]) -> dict[int, list[int]]:
 
 
 def _target(spec: OutputSpec) -> Target:
-    return Target(
-        slug=spec.slug,
-        width=spec.width,
-        height=spec.height,
-        image_format=spec.image_format,
-        max_bytes=spec.max_bytes,
-        background=spec.background,
-    )
+    return Target(spec.slug, spec.width, spec.height, spec.image_format, spec.max_bytes, spec.background)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import structlog
@@ -36,6 +37,17 @@ MAX_PENDING_RESULTS = 16
 """Most images between engine and storage: two batches of eight, so that one is made while the other is decoded."""
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """A claimed batch. todo: by id, the jobs that have not ended. pending: the storing of images that goes on."""
+
+    claim: Claim
+    endpoint: Endpoint
+    contexts_by_job: Mapping[int, JobContext]
+    todo: dict[int, ClaimedJob]
+    pending: list[Future[None]]
+
+
 class LaneWorker:
     """One process's share of the lanes it serves. Engines stay loaded between batches; nothing here forks."""
 
@@ -47,7 +59,7 @@ class LaneWorker:
         self.result_writer = ResultWriter(name, self.leases, self.is_stopping)
         self._context = WorkContext(self.leases)
         self._engines = Engines()
-        self._finishers = ThreadPoolExecutor(FINISHERS, "finish", initializer=None)
+        self._finishers = ThreadPoolExecutor(FINISHERS, "finish")
         self._claimer = ThreadPoolExecutor(1, "claim")
         self._places = threading.BoundedSemaphore(MAX_PENDING_RESULTS)
 
@@ -57,7 +69,6 @@ class LaneWorker:
         warm_up.warm_up(self._engines, self.lanes)
 
     def stop(self) -> None:
-        """Finish the current work and stop the threads."""
         self.is_stopping.set()
         for pool, threads in ((self._finishers, FINISHERS), (self._claimer, 1)):
             close_connections(pool, threads)
@@ -126,10 +137,10 @@ class LaneWorker:
         todo = {job.id: job for job in claim.jobs}
         try:
             endpoint = Endpoint.objects.get(pk=claim.jobs[0].endpoint_id)
-            contexts_by_job = load_contexts(claim.jobs, engine=endpoint.engine)
-            self._end_without_engine(claim, todo, contexts_by_job, pending)
+            batch = _Batch(claim, endpoint, load_contexts(claim.jobs, engine=endpoint.engine), todo, pending)
+            self._end_without_engine(batch)
             if todo:
-                self._generate_or_part(claim, endpoint, todo, contexts_by_job, pending)
+                self._generate_or_part(batch)
             missing = EngineError(ErrorKind.TRANSIENT, NO_RESULT)
         except EngineError as error:
             missing = error
@@ -143,72 +154,47 @@ class LaneWorker:
         for job in todo.values():
             self.result_writer.fail(job, claim, missing)
 
-    def _end_without_engine(
-        self,
-        claim: Claim,
-        todo: dict[int, ClaimedJob],
-        contexts_by_job: Mapping[int, JobContext],
-        pending: list[Future[None]],
-    ) -> None:
-        """End the jobs whose master the brand already has, and the cancelled ones, and remove them from `todo`."""
+    def _end_without_engine(self, batch: _Batch) -> None:
+        """End the jobs whose master the brand already has, and the cancelled ones."""
         unwanted = self.leases.revoked()
-        for job in claim.jobs:
-            if contexts_by_job[job.id].master is not None:
-                self._submit(pending, self.result_writer.reuse, todo.pop(job.id), claim, contexts_by_job[job.id])
+        for job in batch.claim.jobs:
+            if batch.contexts_by_job[job.id].master is not None:
+                self._submit(batch, self.result_writer.reuse, batch.todo.pop(job.id))
             elif job.id in unwanted:
-                self.result_writer.fail(
-                    todo.pop(job.id), claim, EngineError(ErrorKind.CANCELLED, "Given up before it was started.")
-                )
+                cancelled = EngineError(ErrorKind.CANCELLED, "Given up before it was started.")
+                self.result_writer.fail(batch.todo.pop(job.id), batch.claim, cancelled)
 
-    def _generate_or_part(
-        self,
-        claim: Claim,
-        endpoint: Endpoint,
-        todo: dict[int, ClaimedJob],
-        contexts_by_job: Mapping[int, JobContext],
-        pending: list[Future[None]],
-    ) -> None:
-        """Have the engine make `todo`; after a crash one by one, so that one bad input fails no other job."""
+    def _generate_or_part(self, batch: _Batch) -> None:
+        """Have the engine make the batch; after a crash one by one, so that one bad input fails no other job."""
+        todo = batch.todo
         try:
-            self._generate(claim, endpoint, todo, contexts_by_job, pending)
+            self._generate(batch)
             return
-        except crashes.EngineCrash:
-            if len(todo) == 1:
+        except Exception as error:
+            is_crash = isinstance(error, crashes.EngineCrash)
+            is_foreseen = isinstance(error, EngineError | DatabaseError) and not is_crash
+            if is_foreseen or len(todo) == 1:
                 raise
-            log.exception("engine.crashed", jobs=len(todo))
-        except (EngineError, DatabaseError):
-            raise
-        except Exception:
-            if len(todo) == 1:
-                raise
-            log.exception("batch.failed", jobs=len(todo))
+            log.exception("engine.crashed" if is_crash else "batch.failed", jobs=len(todo))
         for job_id in list(todo):
             alone = {job_id: todo.pop(job_id)}
-            with self.result_writer.guarding(alone[job_id], claim):
-                self._generate(claim, endpoint, alone, contexts_by_job, pending)
+            with self.result_writer.guarding(alone[job_id], batch.claim):
+                self._generate(replace(batch, todo=alone))
                 if alone:
                     raise EngineError(ErrorKind.TRANSIENT, NO_RESULT)
 
-    def _generate(
-        self,
-        claim: Claim,
-        endpoint: Endpoint,
-        todo: dict[int, ClaimedJob],
-        contexts_by_job: Mapping[int, JobContext],
-        pending: list[Future[None]],
-    ) -> None:
-        """Have the engine make `todo`, and remove each job from it when its result is passed on."""
+    def _generate(self, batch: _Batch) -> None:
+        """Have the engine make the batch, and end each job when its result comes."""
+        claim, endpoint, todo = batch.claim, batch.endpoint, batch.todo
         engine = self._engines.get(endpoint)
         if engine.capabilities().is_remote:
-            message = (
-                f"Endpoint {endpoint.slug} cannot be used: it is a remote service, which belongs on the lane cloud."
-            )
-            raise EngineError(ErrorKind.INPUT, message)
+            problem = "it is a remote service, which belongs on the lane cloud"
+            raise EngineError(ErrorKind.INPUT, f"Endpoint {endpoint.slug} cannot be used: {problem}.")
         now = fingerprints.get_maker(endpoint, engine)
         if stale := [job for job in todo.values() if changes.is_changed(job, now)]:
             self.result_writer.hold([todo.pop(job.id) for job in stale], claim, endpoint, now)
-        batch = [Task(job.id, Spec.from_json(job.spec)) for job in todo.values()]
-        for result in crashes.generate_results(cast(LocalEngine, engine), batch, self._context) if batch else ():
+        tasks = [Task(job.id, Spec.from_json(job.spec)) for job in todo.values()]
+        for result in crashes.generate_results(cast(LocalEngine, engine), tasks, self._context) if tasks else ():
             job = todo.pop(result.task_id)
             is_told = result.model or result.revision
             then = now if is_told or result.error else fingerprints.get_maker(endpoint, engine)
@@ -219,18 +205,16 @@ class LaneWorker:
                 self.result_writer.hold([job], claim, endpoint, maker)
             else:
                 crash_points.point("generated")
-                self._submit(
-                    pending, self.result_writer.complete, job, claim, contexts_by_job[job.id], result, engine, maker
-                )
+                self._submit(batch, self.result_writer.complete, job, result, engine, maker)
 
-    def _submit(self, pending: list[Future[None]], work: Any, job: ClaimedJob, claim: Claim, *args: Any) -> None:
+    def _submit(self, batch: _Batch, work: Any, job: ClaimedJob, *args: Any) -> None:
         self._places.acquire()
 
         def run() -> None:
             try:
-                with self.result_writer.guarding(job, claim):
-                    work(job, claim, *args)
+                with self.result_writer.guarding(job, batch.claim):
+                    work(job, batch.claim, batch.contexts_by_job[job.id], *args)
             finally:
                 self._places.release()
 
-        pending.append(self._finishers.submit(run))
+        batch.pending.append(self._finishers.submit(run))

@@ -51,11 +51,9 @@ class Leases:
 
     def drop(self, token: uuid.UUID, job_id: int) -> None:
         with self._guard:
-            job_ids = self._held.get(token)
-            if job_ids is not None:
-                job_ids.discard(job_id)
-                if not job_ids:
-                    del self._held[token]
+            self._held.get(token, set()).discard(job_id)
+            if not self._held.get(token):
+                self._held.pop(token, None)
             self._revoked.discard(job_id)
             self._steps.pop(job_id, None)
 

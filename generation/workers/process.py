@@ -36,7 +36,6 @@ def _wake_remote() -> bool:
 
 
 def sort_by_urgency(lanes: Iterable[str]) -> list[str]:
-    """Return the lanes, each once, most urgent first."""
     return sorted(set(lanes), key=lambda lane: URGENCY.index(Lane(lane)))
 
 

@@ -54,10 +54,8 @@ def develop_result(job_context: JobContext, result: Result, *, put: Put = stored
 
 
 def develop_master(job_context: JobContext, *, put: Put = stored_files.put) -> StoredResult:
-    """Make renditions and findings again for an existing master; nothing is generated.
-
-    The master's file is not written again, because encoding the same pixels again may give other bytes.
-    """
+    """Make renditions and findings again for an existing master; nothing is generated. The master's file is not written
+    again, because encoding the same pixels again may give other bytes."""
     assert job_context.master is not None
     master = job_context.master
     developed = develop(read_pixels(master), job_context.facts, [target for _, target in job_context.targets])
@@ -110,8 +108,8 @@ def _stored(developed: Developed, put: Put) -> StoredMaster:
 
 
 def _renditions(job_context: JobContext, developed: Developed, put: Put) -> tuple[StoredRendition, ...]:
-    ids = {target.slug: spec_id for spec_id, target in job_context.targets}
-    return tuple(_rendition(ids[target.slug], encoded, put) for target, encoded in developed.renditions)
+    spec_ids = {target.slug: spec_id for spec_id, target in job_context.targets}
+    return tuple(_rendition(spec_ids[target.slug], encoded, put) for target, encoded in developed.renditions)
 
 
 def _rendition(output_spec_id: int, encoded: Encoded, put: Put) -> StoredRendition:

@@ -68,10 +68,9 @@ class RemoteLane:
         self._pool = ThreadPoolExecutor(self._threads, "remote")
         context = WorkContext(leases)
         self._retrieval = Retrieval(self.result_writer, context)
-        self._submitter = Submitter(self.result_writer, context, self._engines, self._retrieval, fill=self._fill)
-        self._poller = Poller(
-            name, self.result_writer, leases, self._engines, self._retrieval, spawn=self._spawn, fill=self._fill
-        )
+        shared = (self._engines, self._retrieval)
+        self._submitter = Submitter(self.result_writer, context, *shared, fill=self._fill)
+        self._poller = Poller(name, self.result_writer, leases, *shared, spawn=self._spawn, fill=self._fill)
         self._asking: set[int] = set()
         self._probe_at: dict[int, float] = {}
         self._seen_away: set[int] = set()
@@ -98,8 +97,6 @@ class RemoteLane:
         self._pool.shutdown(wait=True)
         self._retrieval.stop()
         sys.setswitchinterval(self._usual_switch_seconds)
-
-    # -- rounds ----------------------------------------------------------------------------------------------------
 
     def _plan(self) -> None:
         while not self._is_stopping.is_set():
@@ -133,10 +130,8 @@ class RemoteLane:
         return min(pauses)
 
     def _probe(self, endpoint: Endpoint) -> None:
-        """Check a resting endpoint every PROBE_SECONDS: one that was unreachable and is back gets a job at once.
-
-        One that answers all the time and yet fails its jobs rests for its full time.
-        """
+        """Check a resting endpoint every PROBE_SECONDS: one that was unreachable and is back gets a job at once. One
+        that answers all the time and yet fails its jobs rests for its full time."""
         now = monotonic()
         if now < self._probe_at.get(endpoint.pk, 0.0) or not self._idle_threads():
             return
@@ -153,10 +148,8 @@ class RemoteLane:
         self._spawn(look)
 
     def _claim_for(self, endpoint: Endpoint, *, most: int) -> float:
-        """Claim as many jobs as the endpoint may get now, at most `most`, and have them submitted.
-
-        Returns the seconds until there may be more to do.
-        """
+        """Claim as many jobs as the endpoint may get now, at most `most`, and have them submitted. Returns the seconds
+        until there may be more to do."""
         rate = throttle.get_allowance(endpoint)
         if rate.submissions == 0:
             return rate.wait_seconds
@@ -183,8 +176,7 @@ class RemoteLane:
     def _begin(self, claim: Claim, endpoint: Endpoint, in_use: int) -> None:
         contexts_by_job = load_contexts(claim.jobs, engine=endpoint.engine, is_remote=True)
         for job in claim.jobs:
-            submit = partial(self._submitter.submit, job, claim, endpoint, contexts_by_job[job.id], in_use)
-            self._spawn(submit)
+            self._spawn(partial(self._submitter.submit, job, claim, endpoint, contexts_by_job[job.id], in_use))
 
     def _ask(self, endpoint: Endpoint) -> float:
         """Have a thread poll the endpoint's due jobs, unless one is doing so."""
@@ -194,7 +186,7 @@ class RemoteLane:
         due = submissions.take_due(endpoint_id=endpoint.pk, limit=POLLED_AT_ONCE)
         if due:
             self._asking.add(endpoint.pk)
-            self._spawn(lambda: self._poll(endpoint, due))
+            self._spawn(partial(self._poll, endpoint, due))
         return pause
 
     def _poll(self, endpoint: Endpoint, due: Sequence[DueJob]) -> None:
@@ -225,10 +217,7 @@ class RemoteLane:
                     self._busy -= 1
                 self._awake.set()
 
-        if self._is_stopping.is_set():
-            run()
-        else:
-            self._pool.submit(run)
+        run() if self._is_stopping.is_set() else self._pool.submit(run)
 
     def _idle_threads(self, *, own: int = 0) -> int:
         """Return how many calls could begin now; a few threads are reserved for finished images.

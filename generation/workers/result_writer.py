@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -40,37 +40,35 @@ MADE_BY_ANOTHER: Final = "made_by_another"
 """The check which reports that a service made an image with another version than was planned."""
 
 
+@dataclass(frozen=True)
 class ResultWriter:
     """Methods that end jobs, used by every thread of a worker process."""
 
-    def __init__(self, worker_name: str, leases: Leases, is_stopping: threading.Event) -> None:
-        self.name = worker_name
-        self._leases = leases
-        self._is_stopping = is_stopping
+    name: str
+    leases: Leases
+    is_stopping: threading.Event
 
     def complete(
         self, job: ClaimedJob, claim: Claim, job_context: JobContext, result: Result, engine: Engine, maker: Maker
     ) -> None:
         """Store the image that `engine` made. maker: its maker at that moment."""
         named = replace(result.wait_for_pixels(), model=result.model or maker.model, revision=maker.revision)
-        made = _with_actual_fingerprint(
-            product.develop_result(job_context, named, put=self._put_for(job)), job, engine, maker
-        )
+        developed = product.develop_result(job_context, named, put=self._put_for(job))
+        made = _with_actual_fingerprint(developed, job, engine, maker)
         crash_points.point("stored")
         try:
             self._end(job, claim, made)
         except outcomes.MasterAlreadyStored as error:
             existing = product.develop_master(replace(job_context, master=error.master), put=self._put_for(job))
-            version_check_results = tuple(
-                check_result for check_result in made.check_results if check_result.check == MADE_BY_ANOTHER
+            of_version = [finding for finding in made.check_results if finding.check == MADE_BY_ANOTHER]
+            kept = replace(
+                made,
+                master=existing.master,
+                renditions=existing.renditions,
+                check_results=(*existing.check_results, *of_version),
+                details={**made.details, "kept_master": error.master.sha256},
             )
-            details = {**made.details, "kept_master": error.master.sha256}
-            stored: dict[str, Any] = {
-                "master": existing.master,
-                "renditions": existing.renditions,
-                "check_results": (*existing.check_results, *version_check_results),
-            }
-            self._end(job, claim, replace(made, details=details, **stored))
+            self._end(job, claim, kept)
 
     def reuse(self, job: ClaimedJob, claim: Claim, job_context: JobContext) -> None:
         self._end(job, claim, product.develop_master(job_context, put=self._put_for(job)))
@@ -91,8 +89,8 @@ class ResultWriter:
                 except StorageFailed as error:
                     log.warning("storage.failed", job=job.id, error=error.message)
                     self.persist(partial(runs.pause_for_storage, job.run_id, error.message))
-                    is_over = time.monotonic() > give_up_at or job.id in self._leases.revoked()
-                    if is_over or self._is_stopping.wait(STORAGE_PAUSE_SECONDS):
+                    is_over = time.monotonic() > give_up_at or job.id in self.leases.revoked()
+                    if is_over or self.is_stopping.wait(STORAGE_PAUSE_SECONDS):
                         raise EngineError(ErrorKind.STORAGE, error.message) from error
 
         return put
@@ -134,7 +132,8 @@ class ResultWriter:
                 return
             except DatabaseError as error:
                 connection.close()
-                if time.monotonic() > give_up_at or not _is_outage(error):
+                is_outage = isinstance(error, OperationalError | InterfaceError)  # not a fault of the statement
+                if time.monotonic() > give_up_at or not is_outage:
                     raise
                 log.warning("database.away", error=str(error))
                 time.sleep(1)
@@ -146,17 +145,15 @@ class ResultWriter:
             yield
         except Exception as error:
             connection.close()
-            if isinstance(error, EngineError):
-                self.fail(job, claim, error)
-                return
-            log.exception("finish.failed", job=job.id)
-            message = f"{type(error).__name__}: {error}"[:500]
-            self.fail(job, claim, EngineError(ErrorKind.TRANSIENT, message))
+            if not isinstance(error, EngineError):
+                log.exception("finish.failed", job=job.id)
+                error = EngineError(ErrorKind.TRANSIENT, f"{type(error).__name__}: {error}"[:500])
+            self.fail(job, claim, error)
 
     def drop(self, claim: Claim, jobs: Iterable[ClaimedJob]) -> None:
         """Drop the leases of jobs that this process no longer holds."""
         for job in jobs:
-            self._leases.drop(claim.token, job.id)
+            self.leases.drop(claim.token, job.id)
 
 
 def _with_actual_fingerprint(
@@ -174,13 +171,9 @@ def _with_actual_fingerprint(
     if planned is None:
         return made if fingerprint == job.fingerprint else replace(made, fingerprint=fingerprint, maker=maker)
     before, after = (compared.revision.partition("+")[0] for compared in (planned, maker))
+    made = replace(made, fingerprint=fingerprint, maker=maker)
+    if before in ("", after, after.partition("/")[0]):
+        return made
     message = f"It was planned for {planned}; the service made it with {maker}."
-    check_results = (
-        () if before in ("", after, after.partition("/")[0]) else (CheckResult(MADE_BY_ANOTHER, Outcome.FLAG, message),)
-    )
-    return replace(made, fingerprint=fingerprint, maker=maker, check_results=(*made.check_results, *check_results))
-
-
-def _is_outage(error: DatabaseError) -> bool:
-    """True if the connection failed, not the statement."""
-    return isinstance(error, OperationalError | InterfaceError)
+    finding = CheckResult(MADE_BY_ANOTHER, Outcome.FLAG, message)
+    return replace(made, check_results=(*made.check_results, finding))

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 
 import structlog
 from django.db import connection
@@ -51,7 +52,6 @@ class Retrieval:
         return self._finishing.is_full
 
     def stop(self) -> None:
-        """Store the images that have been fetched, and stop."""
         self._finishing.stop()
 
     def retrieve(
@@ -97,9 +97,8 @@ class Retrieval:
                 error.is_unsent = False  # it was sent, and made
                 if engine.can_find_submissions or error.kind not in RESUBMITTED_KINDS:
                     raise
-                raise EngineError(
-                    ErrorKind.UNCERTAIN, f"{error.message} The image is paid for.", log=error.log
-                ) from error
+                message = f"{error.message} The image is paid for."
+                raise EngineError(ErrorKind.UNCERTAIN, message, log=error.log) from error
             log.warning("remote.not_retrieved", job=job.id, error=str(error))
             problem = error if isinstance(error, EngineError) else None
             pause = FIRST_PAUSE_SECONDS * 2 ** self._failures[job.id]
@@ -111,11 +110,8 @@ class Retrieval:
         self, job: ClaimedJob, claim: Claim, remote_id: str, *, pause: float, problem: EngineError | None = None
     ) -> None:
         """Let the job wait, and poll it after `pause` seconds. problem: why its image could not be fetched."""
-        self._endings.persist(
-            lambda: submissions.record_submission(
-                job_id=job.id, token=claim.token, remote_id=remote_id, poll_seconds=pause, problem=problem
-            )
-        )
+        record = partial(submissions.record_submission, job_id=job.id, token=claim.token, remote_id=remote_id)
+        self._endings.persist(partial(record, poll_seconds=pause, problem=problem))
         crash_points.point("entrusted")
         self._endings.drop(claim, [job])
 
@@ -132,10 +128,8 @@ class Retrieval:
 
 @contextlib.contextmanager
 def uncertain_if_not_stored(engine: RemoteEngine) -> Iterator[None]:
-    """Hold the job as an uncertain submission if an image that came with the answer cannot be stored.
-
-    It is paid for, and the service cannot be asked for it again.
-    """
+    """Hold the job as an uncertain submission if an image that came with the answer cannot be stored. It is paid for,
+    and the service cannot be asked for it again."""
     try:
         yield
     except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
@@ -28,44 +29,36 @@ from generation.workers.retrieval import FIRST_PAUSE_SECONDS, Retrieval, uncerta
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True)
 class Submitter:
     """The submitting of jobs, used by every thread of the remote lane.
 
     fill: submits more jobs to an endpoint whose service has just finished one.
     """
 
-    def __init__(
-        self,
-        result_writer: ResultWriter,
-        context: WorkContext,
-        engines: Engines,
-        retrieval: Retrieval,
-        *,
-        fill: Callable[[Endpoint], None],
-    ) -> None:
-        self._result_writer = result_writer
-        self._context = context
-        self._engines = engines
-        self._retrieval = retrieval
-        self._fill = fill
+    result_writer: ResultWriter
+    context: WorkContext
+    engines: Engines
+    retrieval: Retrieval
+    fill: Callable[[Endpoint], None]
 
     def submit(self, job: ClaimedJob, claim: Claim, endpoint: Endpoint, job_context: JobContext, in_use: int) -> None:
         """Submit a job, or reuse its image if it exists, or hold the job if its endpoint has changed.
 
         in_use: how many submissions the service has, including this one.
         """
-        with self._result_writer.guarding(job, claim):
+        with self.result_writer.guarding(job, claim):
             if job_context.master is not None:
-                self._result_writer.reuse(job, claim, job_context)
+                self.result_writer.reuse(job, claim, job_context)
                 return
-            engine = self._engines.remote(endpoint)
+            engine = self.engines.remote(endpoint)
             maker = fingerprints.get_maker(endpoint, engine)
             if changes.is_changed(job, maker):  # or it was planned after this round read the endpoint
                 endpoint = Endpoint.objects.get(pk=endpoint.pk)
-                engine = self._engines.remote(endpoint)
+                engine = self.engines.remote(endpoint)
                 maker = fingerprints.get_maker(endpoint, engine)
             if changes.is_changed(job, maker):
-                self._result_writer.hold([job], claim, endpoint, maker)
+                self.result_writer.hold([job], claim, endpoint, maker)
                 return
             submitted = self._call_service(engine, job, claim, endpoint, maker)
             if submitted is None:
@@ -73,19 +66,19 @@ class Submitter:
             if submitted.result is None:
                 problem = submitted.problem
                 self._record_submission(engine, job, claim, submitted.remote_id, problem)
-                self._result_writer.persist(lambda: pacing.record_success(endpoint, in_use=in_use))
+                self.result_writer.persist(lambda: pacing.record_success(endpoint, in_use=in_use))
                 if problem is not None and problem.kind == ErrorKind.ENDPOINT:
-                    self._result_writer.persist(lambda: pacing.record_failure(endpoint, problem))
+                    self.result_writer.persist(lambda: pacing.record_failure(endpoint, problem))
             else:
                 with uncertain_if_not_stored(engine):
                     submissions.record_answer(job_id=job.id, token=claim.token)
-                    self._result_writer.persist(lambda: pacing.record_success(endpoint, in_use=in_use))
-                self._fill(endpoint)
+                    self.result_writer.persist(lambda: pacing.record_success(endpoint, in_use=in_use))
+                self.fill(endpoint)
                 made_by = fingerprints.maker_of_result(maker, maker, submitted.result.model, submitted.result.revision)
                 attempt = partial(uncertain_if_not_stored, engine)
                 if submitted.is_kept:
-                    attempt = partial(self._retrieval.retried_on_failure, engine, job, claim, submitted.remote_id)
-                self._retrieval.retrieve(engine, job, claim, job_context, submitted.result, made_by, attempt)
+                    attempt = partial(self.retrieval.retried_on_failure, engine, job, claim, submitted.remote_id)
+                self.retrieval.retrieve(engine, job, claim, job_context, submitted.result, made_by, attempt)
 
     def _call_service(
         self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, endpoint: Endpoint, maker: Maker
@@ -102,24 +95,21 @@ class Submitter:
         crash_points.point("intended")
         service.send_hook.set(turn)
         try:
-            submitted = engine.submit(Task(job.id, Spec.from_json(job.spec)), str(marker), self._context)
+            submitted = engine.submit(Task(job.id, Spec.from_json(job.spec)), str(marker), self.context)
         except EngineError as error:
             if turn.is_called_back:
                 self._give_back(job, claim)
                 return None
-            refusal, settle_seconds = error, engine.settle_seconds
             if error.kind in (ErrorKind.RATE, ErrorKind.CHANGED):
-                self._result_writer.persist(lambda: submissions.record_refusal(job_id=job.id, token=claim.token))
+                self.result_writer.persist(lambda: submissions.record_refusal(job_id=job.id, token=claim.token))
             if error.kind != ErrorKind.CHANGED:
-                self._result_writer.persist(lambda: pacing.record_failure(endpoint, refusal, submitted_at=submitted_at))
+                failed = partial(pacing.record_failure, endpoint, error, submitted_at=submitted_at)
+                self.result_writer.persist(failed)
             if error.kind != ErrorKind.UNCERTAIN or not engine.can_find_submissions:
                 raise
-            self._result_writer.persist(
-                lambda: submissions.look_up_later(
-                    job_id=job.id, token=claim.token, seconds=settle_seconds, error=refusal
-                )
-            )
-            self._result_writer.drop(claim, [job])
+            later = partial(submissions.look_up_later, job_id=job.id, token=claim.token)
+            self.result_writer.persist(partial(later, seconds=engine.settle_seconds, error=error))
+            self.result_writer.drop(claim, [job])
             return None
         finally:
             service.send_hook.set(None)
@@ -128,8 +118,8 @@ class Submitter:
 
     def _give_back(self, job: ClaimedJob, claim: Claim) -> None:
         """Put a job back that was not submitted, because the service has asked for a pause."""
-        self._result_writer.persist(lambda: claims.give_back(claim.token, [job.id]))
-        self._result_writer.drop(claim, [job])
+        self.result_writer.persist(lambda: claims.give_back(claim.token, [job.id]))
+        self.result_writer.drop(claim, [job])
 
     def _record_submission(
         self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, remote_id: str, problem: EngineError | None
@@ -137,8 +127,8 @@ class Submitter:
         """Let the job wait for its image. If that cannot be written, the reaper looks it up by its marker."""
         try:
             pause = engine.poll_seconds if problem is None else FIRST_PAUSE_SECONDS
-            self._retrieval.record_submission(job, claim, remote_id, pause=pause, problem=problem)
+            self.retrieval.record_submission(job, claim, remote_id, pause=pause, problem=problem)
         except DatabaseError:
             log.exception("remote.not_written", job=job.id, remote_id=remote_id)
             connection.close()
-            self._result_writer.drop(claim, [job])
+            self.result_writer.drop(claim, [job])

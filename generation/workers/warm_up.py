@@ -20,8 +20,6 @@ log = structlog.get_logger(__name__)
 
 @runtime_checkable
 class WarmableEngine(Protocol):
-    """An engine that can be warmed up before its first job."""
-
     def warm_up(self) -> None: ...
 
 
@@ -36,10 +34,8 @@ def set_torch_environment() -> None:
 
 
 def warm_up(engines: Engines, lanes: Iterable[str]) -> None:
-    """Warm up the endpoints of these lanes with the setting "warm_up".
-
-    A failure is logged; the jobs of the endpoint will report the reason.
-    """
+    """Warm up the endpoints of these lanes with the setting "warm_up". A failure is logged; the jobs of the endpoint
+    will report the reason."""
     for endpoint in Endpoint.objects.filter(lane__in=lanes, is_enabled=True, config__warm_up=True):
         started = time.monotonic()
         try:

@@ -7,7 +7,7 @@ servers are converted to the form of /api/jobs first.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ import httpx
 
 from generation.engines.base import EngineError, ErrorKind
 from generation.engines.comfyui.graph import FOLDER, Graph, InvalidWorkflow, Workflow, is_link, models_of, parse, title
-from generation.engines.service import refusal
+from generation.engines.service import as_list, as_mapping, json_object, refusal
 
 #: Refusals because this server lacks something; another server of the endpoint may have it.
 MISSING_ON_SERVER: Final = frozenset({"missing_node_type", "value_not_in_list"})
@@ -35,6 +35,17 @@ MODEL_FILE_MESSAGES: Final = (
     "vae is invalid", "invalid vae", "model file",
 )  # fmt: skip
 PERMANENT_EXCEPTIONS: Final = ("filenotfounderror", "isadirectoryerror", "permissionerror")
+_SENTENCES: Final = {
+    "required_input_missing": "{where} lacks its {name}.",
+    "value_not_in_list": "{where}: {host} has no {name} called {given!r}.",
+    "value_smaller_than_min": "{where}: {name} is {given}; at least {least} is needed.",
+    "value_bigger_than_max": "{where}: {name} is {given}; at most {most} is possible.",
+    "invalid_input_type": "{where}: {name} is {given!r}, which is of the wrong kind.",
+    "return_type_mismatch": "{where}: {name} is connected to an output of another kind{received}.",
+    "bad_linked_input": "{where}: the connection of {name} is broken.",
+    "dependency_cycle": "{where} depends on itself in a circle.",
+}
+"""Sentences about a node's input, by ComfyUI's name of the reason."""
 
 
 class WorkflowRefused(EngineError):
@@ -47,7 +58,6 @@ class WorkflowRefused(EngineError):
 
     @property
     def is_only_this_server(self) -> bool:
-        """Return True if the only problem is that this server lacks something."""
         return bool(self.types) and self.types <= MISSING_ON_SERVER
 
 
@@ -69,19 +79,16 @@ def refusal_error(response: httpx.Response, workflow: Workflow, host: str) -> En
     if response.status_code == 413:
         message = f"{host} refused the submission as too large (HTTP 413); raise its --max-upload-size."
         return EngineError(ErrorKind.INPUT, message, log=response.text[:4000])
-    try:
-        answer = response.json()
-    except ValueError:
-        answer = None
-    if response.status_code != 400 or not isinstance(answer, Mapping) or "error" not in answer:
+    answer = json_object(response)
+    if response.status_code != 400 or "error" not in answer:
         return refusal(response, host, is_submission=True)
     return _refusal_from_json(answer, workflow, host, response.text[:4000])
 
 
 def partial_run_error(node_errors: Mapping[str, Any], workflow: Workflow, host: str) -> WorkflowRefused:
     """Return the error for a 200 with node errors: the server would run only a part of the workflow."""
-    sentences = list(_node_sentences(node_errors, workflow.graph, host))
-    message = f"{host} would run only a part of the workflow. {' '.join(sentences)}"
+    sentences = " ".join(_node_sentences(node_errors, workflow.graph, host))
+    message = f"{host} would run only a part of the workflow. {sentences}"
     return WorkflowRefused(
         _error_kind(node_errors, workflow),
         message,
@@ -94,17 +101,14 @@ def partial_run_error(node_errors: Mapping[str, Any], workflow: Workflow, host: 
 def is_output_dropped(node_errors: Mapping[str, Any], node_id: str) -> bool:
     """Return whether one of the errors also drops this output node."""
     return node_id in node_errors or any(
-        node_id in (node_error.get("dependent_outputs") or ())
-        for node_error in node_errors.values()
-        if isinstance(node_error, Mapping)
+        node_id in (as_mapping(node_error).get("dependent_outputs") or ()) for node_error in node_errors.values()
     )
 
 
 def _refusal_from_json(answer: Mapping[str, Any], workflow: Workflow, host: str, log: str) -> WorkflowRefused:
     graph = workflow.graph
-    error, raw_node_errors = answer["error"], answer.get("node_errors")
-    node_errors: Mapping[str, Any] = raw_node_errors if isinstance(raw_node_errors, Mapping) else {}
-    kind = str(error.get("type", "")) if isinstance(error, Mapping) else ""
+    error, node_errors = as_mapping(answer["error"]), as_mapping(answer.get("node_errors"))
+    kind = str(error.get("type", ""))
     types, node_ids, fault = _error_types(node_errors), frozenset(node_errors), _error_kind(node_errors, workflow)
     if kind == "missing_node_type":
         extra = error.get("extra_info") or {}
@@ -117,8 +121,8 @@ def _refusal_from_json(answer: Mapping[str, Any], workflow: Workflow, host: str,
     elif node_errors:
         message = " ".join(_node_sentences(node_errors, graph, host))
     else:
-        reason = error.get("message") or kind if isinstance(error, Mapping) else str(error)
-        details = str(error.get("details") or "") if isinstance(error, Mapping) else ""
+        reason = (error.get("message") or kind) if error else str(answer["error"])
+        details = str(error.get("details") or "")
         message = f"{host} refused the workflow: {reason}{f' ({details})' if details else ''}."
         types = frozenset({kind})
     return WorkflowRefused(fault, message, types=types, node_ids=node_ids, log=log)
@@ -128,9 +132,7 @@ def _error_kind(node_errors: Mapping[str, Any], workflow: Workflow) -> ErrorKind
     """Return INPUT if a value that the job fills in was refused, else ENDPOINT."""
     filled_in = {tuple(place) for mark in workflow.marks.values() for place in mark.places}
     for node_id, error in _errors(node_errors):
-        extra = error.get("extra_info")
-        name = extra.get("input_name") if isinstance(extra, Mapping) else None
-        if (node_id, name) in filled_in:
+        if (node_id, as_mapping(error.get("extra_info")).get("input_name")) in filled_in:
             return ErrorKind.INPUT
     return ErrorKind.ENDPOINT if any(_errors(node_errors)) else ErrorKind.INPUT
 
@@ -141,48 +143,32 @@ def _error_types(node_errors: Mapping[str, Any]) -> frozenset[str]:
 
 def _errors(node_errors: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for node_id, node_error in node_errors.items():
-        for error in (node_error.get("errors") or ()) if isinstance(node_error, Mapping) else ():
+        for error in as_mapping(node_error).get("errors") or ():
             if isinstance(error, Mapping):
                 yield str(node_id), error
 
 
 def _node_sentences(node_errors: Mapping[str, Any], graph: Graph, host: str) -> Iterator[str]:
     for node_id, error in _errors(node_errors):
-        yield _sentence(title(graph, node_id), error, graph, host)
+        yield _sentence(title(graph, node_id), error, host)
 
 
-def _sentence(where: str, error: Mapping[str, Any], graph: Graph, host: str) -> str:
-    kind = str(error.get("type", ""))
-    extra = error.get("extra_info") if isinstance(error.get("extra_info"), Mapping) else {}
-    assert isinstance(extra, Mapping)
-    name, given = extra.get("input_name", "an input"), extra.get("received_value")
-    limits = _limits(extra.get("input_config"))
-    if kind == "required_input_missing":
-        return f"{where} lacks its {name}."
-    if kind == "value_not_in_list":
-        return f"{where}: {host} has no {name} called {given!r}."
-    if kind == "value_smaller_than_min":
-        return f"{where}: {name} is {given}; at least {limits.get('min', 'more')} is needed."
-    if kind == "value_bigger_than_max":
-        return f"{where}: {name} is {given}; at most {limits.get('max', 'less')} is possible."
-    if kind == "invalid_input_type":
-        return f"{where}: {name} is {given!r}, which is of the wrong kind."
-    if kind == "return_type_mismatch":
-        received = extra.get("received_type")
-        return f"{where}: {name} is connected to an output of another kind{f' ({received})' if received else ''}."
-    if kind == "bad_linked_input":
-        return f"{where}: the connection of {name} is broken."
-    if kind == "dependency_cycle":
-        return f"{where} depends on itself in a circle."
+def _sentence(where: str, error: Mapping[str, Any], host: str) -> str:
+    kind, extra = str(error.get("type", "")), as_mapping(error.get("extra_info"))
+    if kind in _SENTENCES:
+        config, received = as_list(extra.get("input_config")), extra.get("received_type")
+        limits = as_mapping(config[1] if len(config) > 1 else None)  # ComfyUI gives [type, options]
+        return _SENTENCES[kind].format(
+            where=where,
+            host=host,
+            name=extra.get("input_name", "an input"),
+            given=extra.get("received_value"),
+            least=limits.get("min", "more"),
+            most=limits.get("max", "less"),
+            received=f" ({received})" if received else "",
+        )
     reason = ": ".join(str(error[part]) for part in ("message", "details") if error.get(part)) or kind or "refused"
     return f"{where}: {reason.rstrip('.')}."
-
-
-def _limits(config: Any) -> Mapping[str, Any]:
-    """Return the options of an input's schema, which ComfyUI gives as [type, options]."""
-    if isinstance(config, list) and len(config) > 1 and isinstance(config[1], Mapping):
-        return config[1]
-    return {}
 
 
 def execution_failure(error: Any, graph: Graph, host: str) -> EngineError:
@@ -195,37 +181,34 @@ def execution_failure(error: Any, graph: Graph, host: str) -> EngineError:
     where = title(graph, node_id) if node_id in graph else f"“{error.get('node_type') or 'node'}” (node {node_id})"
     trace = error.get("traceback")
     log = "".join(str(line) for line in trace)[-4000:] if isinstance(trace, list) else ""
+    log = log or exception_message[:4000]
     first = exception_message.splitlines()[0][:300] if exception_message else raised or "no reason given"
-    if "outofmemory" in raised.lower() or "out of memory" in exception_message.lower():
-        return EngineError(
-            ErrorKind.MEMORY, f"{host} ran out of memory at {where}.", log=log or exception_message[:4000]
-        )
     plain, words = raised.lower(), exception_message.lower()
-    passes = any(fragment in plain for fragment in TRANSIENT_EXCEPTIONS) or any(
-        fragment in words for fragment in TRANSIENT_MESSAGES
-    )
-    passes = passes and not any(fragment in plain for fragment in PERMANENT_EXCEPTIONS)
-    kind = ErrorKind.TRANSIENT if passes else ErrorKind.INPUT
+    if "outofmemory" in plain or "out of memory" in words:
+        return EngineError(ErrorKind.MEMORY, f"{host} ran out of memory at {where}.", log=log)
+    passes = _has_any(plain, TRANSIENT_EXCEPTIONS) or _has_any(words, TRANSIENT_MESSAGES)
     node_type = str(graph.get(node_id, {}).get("class_type") or error.get("node_type") or "")
-    if kind == ErrorKind.INPUT and (
-        "Loader" in node_type or any(fragment in words for fragment in MODEL_FILE_MESSAGES)
-    ):
-        kind = ErrorKind.ENDPOINT
-    return EngineError(kind, f"{where} failed on {host}: {first}", log=log or exception_message[:4000])
+    if passes and not _has_any(plain, PERMANENT_EXCEPTIONS):
+        kind = ErrorKind.TRANSIENT
+    else:
+        is_of_model = "Loader" in node_type or _has_any(words, MODEL_FILE_MESSAGES)
+        kind = ErrorKind.ENDPOINT if is_of_model else ErrorKind.INPUT
+    return EngineError(kind, f"{where} failed on {host}: {first}", log=log)
+
+
+def _has_any(text: str, fragments: Iterable[str]) -> bool:
+    return any(fragment in text for fragment in fragments)
 
 
 def job_from_history(prompt_id: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     """Convert an entry of /history to the form of /api/jobs/{id}, for servers without that address."""
-    raw_status = entry.get("status")
-    status: Mapping[str, Any] = raw_status if isinstance(raw_status, Mapping) else {}
-    events: dict[str, Any] = {}
-    for message in status.get("messages") or ():
-        if isinstance(message, list | tuple) and len(message) == 2:
-            events[str(message[0])] = message[1] if isinstance(message[1], Mapping) else {}
+    status = as_mapping(entry.get("status"))
+    messages = [message for message in status.get("messages") or () if isinstance(message, list | tuple)]
+    events = {str(message[0]): as_mapping(message[1]) for message in messages if len(message) == 2}
     state = "completed"
     if status.get("status_str") == "error":
         state = "cancelled" if "execution_interrupted" in events else "failed"
-    ended: Mapping[str, Any] = events.get("execution_success") or events.get("execution_error") or {}
+    ended = events.get("execution_success") or events.get("execution_error") or {}
     submission = entry.get("prompt")
     return {
         "id": prompt_id,
@@ -245,8 +228,7 @@ def find_image(job: Mapping[str, Any], workflow: Workflow) -> tuple[Image, int] 
     If there are several, it is the first of the output node: a batch in the workflow makes more than one. The files are
     found by the submission's stem. The node's id only counts if no file has it, as the workflow may have changed.
     """
-    raw_outputs = job.get("outputs")
-    outputs: Mapping[str, Any] = raw_outputs if isinstance(raw_outputs, Mapping) else {}
+    outputs = as_mapping(job.get("outputs"))
     there = [(str(node_id), image) for node_id, node in outputs.items() for image in _images(node)]
     ours = [image for _, image in there if image.subfolder.split("/")[0] == FOLDER and _RESULT.match(image.filename)]
     ours = ours or [image for node_id, image in there if node_id == workflow.output_node]
@@ -256,14 +238,12 @@ def find_image(job: Mapping[str, Any], workflow: Workflow) -> tuple[Image, int] 
 
 
 def _images(outputs: Any) -> Iterator[Image]:
-    listed = outputs.get("images") if isinstance(outputs, Mapping) else None
-    for image in listed if isinstance(listed, list) else ():
+    for image in as_list(as_mapping(outputs).get("images")):
         if isinstance(image, Mapping) and image.get("filename"):
             yield Image(str(image["filename"]), str(image.get("subfolder") or ""), str(image.get("type") or "output"))
 
 
 def work_seconds(job: Mapping[str, Any]) -> float:
-    """Return the seconds that the server worked on a job; 0.0 if it does not say."""
     start, end = job.get("execution_start_time"), job.get("execution_end_time")
     if isinstance(start, int | float) and isinstance(end, int | float) and end >= start:
         return round((end - start) / 1000, 3)
@@ -272,9 +252,7 @@ def work_seconds(job: Mapping[str, Any]) -> float:
 
 def graph_of(job: Mapping[str, Any]) -> Graph:
     """Return the graph that was run, as the server kept it; empty if it does not say."""
-    kept = job.get("workflow")
-    graph = kept.get("prompt") if isinstance(kept, Mapping) else None
-    return dict(graph) if isinstance(graph, Mapping) else {}
+    return dict(as_mapping(as_mapping(job.get("workflow")).get("prompt")))
 
 
 def models_of_job(job: Mapping[str, Any], workflow: Workflow) -> dict[str, str]:
@@ -286,7 +264,6 @@ def models_of_job(job: Mapping[str, Any], workflow: Workflow) -> dict[str, str]:
 
 
 def seed_of(job: Mapping[str, Any], workflow: Workflow) -> int | None:
-    """Return the seed that was run, from the submission as the server kept it."""
     return _seed(graph_of(job), workflow)
 
 

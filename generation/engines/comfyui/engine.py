@@ -19,28 +19,15 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import Any, Final
 
-from generation.engines.base import (
-    SCENE,
-    Capabilities,
-    Context,
-    Control,
-    EngineError,
-    ErrorKind,
-    Health,
-    Pending,
-    Quote,
-    Result,
-    Spec,
-    Submitted,
-    Task,
-)
+from generation.engines import base
+from generation.engines.base import SCENE, Context, Control, EngineError, ErrorKind, Result, Spec, Submitted, Task
 from generation.engines.comfyui import answers
-from generation.engines.comfyui.graph import FOLDER, JOB_MARKS, PROMPT_MARKS, Mark, Workflow
+from generation.engines.comfyui.graph import FOLDER, JOB_MARKS, PROMPT_MARKS, SIZE_MARKS, Mark, Range, Workflow
 from generation.engines.comfyui.progress import ProgressListener
 from generation.engines.comfyui.questions import open_questions
 from generation.engines.comfyui.schema import problems_of, ranges_of
 from generation.engines.comfyui.servers import Server, ServerPool, Submission, credentials
-from generation.engines.service import parse_json, pixels_of
+from generation.engines.service import as_list, as_mapping, parse_json, pixels_of
 
 NO_WORKFLOW: Final = "It has no workflow yet: upload one, exported in API format, on the endpoint's page."
 LABELS: Final = {"prompt": "Prompt", "negative": "Negative prompt", "seed": "Seed"}
@@ -87,24 +74,22 @@ class ComfyUI:
         headers |= credentials(str(config.get("secret") or ""))
         ca = str(config.get("ca") or "")
         timeout = float(config.get("timeout_seconds") or 30.0)
-        self.server_pool = ServerPool(
-            [Server(str(address), headers=headers, timeout_seconds=timeout, ca=ca) for address in addresses]
-        )
+        options: dict[str, Any] = {"headers": headers, "timeout_seconds": timeout, "ca": ca}
+        self.server_pool = ServerPool([Server(str(address), **options) for address in addresses])
         self.progress_listener = ProgressListener(str(uuid.uuid4()), headers=headers, ca=ca)
         self._guard = Lock()
         self._cancelled_ids: OrderedDict[str, None] = OrderedDict()
 
-    # -- what planning asks ----------------------------------------------------------------------------------------
-
-    def capabilities(self) -> Capabilities:
+    def capabilities(self) -> base.Capabilities:
         marks = self.workflow.marks
         roles = frozenset(mark.name for mark in self.workflow.images)
         obeyed = {mark.name for mark in marks.values() if not mark.is_image} | (roles & {SCENE})
+        obeyed -= set(SIZE_MARKS)
         side = int(self.config.get("max_side") or 2048)
-        return Capabilities(
+        return base.Capabilities(
             is_remote=True,
-            obeys=frozenset(obeyed - {"width", "height"}),
-            controls=tuple(self._control(mark) for mark in marks.values() if mark.name in obeyed - {"width", "height"}),
+            obeys=frozenset(obeyed),
+            controls=tuple(self._control(mark) for mark in marks.values() if mark.name in obeyed),
             needs_images=roles,
             obeys_prompt="prompt" in marks,
             max_width=side,
@@ -120,11 +105,8 @@ class ComfyUI:
         """Return one spec's problems, without unsettled questions: jobs planned before them are still made."""
         if not self.workflow.graph:
             return [NO_WORKFLOW]
-        problems = [
-            f"This workflow needs an image “{mark.name}”."
-            for mark in self.workflow.images
-            if mark.name not in spec.images
-        ]
+        missing = [mark.name for mark in self.workflow.images if mark.name not in spec.images]
+        problems = [f"This workflow needs an image “{name}”." for name in missing]
         parameter_names = {mark.name for mark in self.workflow.parameters}
         for name, value in sorted(spec.parameters.items()):
             if name == SCENE and SCENE in self.workflow.marks:
@@ -148,34 +130,28 @@ class ComfyUI:
             revision += f"+{hashlib.sha256(json.dumps(model_files, sort_keys=True).encode()).hexdigest()[:12]}"
         return f"comfyui workflow {self.workflow.name or 'without a name'}", revision
 
-    def quote(self, spec: Spec) -> Quote:
-        return Quote(
-            cost=float(self.config.get("cost_per_image", 0.0)),
-            seconds=float(self.config.get("seconds_per_image", 10.0)),
-        )
+    def quote(self, spec: Spec) -> base.Quote:
+        return base.Quote.from_config(self.config, seconds=10.0)
 
     def _control(self, mark: Mark) -> Control:
         label = LABELS.get(mark.name, mark.name.replace("_", " ").capitalize())
-        if mark.name == SCENE:
-            return Control(SCENE, label, SCENE)
-        if mark.name == "seed":
-            return Control("seed", label, "seed")
+        if mark.name in (SCENE, "seed"):
+            return Control(mark.name, label, mark.name)
         if mark.name in PROMPT_MARKS:
             return Control(mark.name, label, "text")
-        limits, standard = self.workflow.ranges.get(mark.name), self.workflow.own_value(mark.name)
-        if limits and limits.choices:
+        limits, standard = self.workflow.ranges.get(mark.name, Range()), self.workflow.own_value(mark.name)
+        if limits.choices:
             return Control(mark.name, label, "choice", standard, choices=limits.choices)
         if isinstance(standard, bool):
             return Control(mark.name, label, "choice", str(standard).lower(), choices=("true", "false"))
         if isinstance(standard, int | float):
-            low, high, step = (limits.minimum, limits.maximum, limits.step) if limits else (None, None, None)
-            return Control(mark.name, label, "number", standard, low, high, step)
+            return Control(mark.name, label, "number", standard, limits.minimum, limits.maximum, limits.step)
         return Control(mark.name, label, "text", standard)
 
-    def health(self) -> Health:
+    def health(self) -> base.Health:
         """Check that every server is up and has each node, model and value that the workflow names."""
         if not self.workflow.graph:
-            return Health(False, NO_WORKFLOW)
+            return base.Health(False, NO_WORKFLOW)
         with ThreadPoolExecutor(len(self.server_pool.servers)) as threads:
             reports = list(threads.map(self._inspect, self.server_pool.servers))
         by_server = dict(zip((server.name for server in self.server_pool.servers), reports, strict=True))
@@ -188,13 +164,13 @@ class ComfyUI:
         counted = f"{ready} of {len(by_server)} server{'s' if len(by_server) != 1 else ''} can run this workflow."
         message = " ".join([counted, *lacking, *self.open_questions])
         facts = {"servers": by_server, "workflow": self.workflow.digest()}
-        return Health(ready > 0 and not self.open_questions, message, facts)
+        return base.Health(ready > 0 and not self.open_questions, message, facts)
 
     def _inspect(self, server: Server) -> dict[str, Any]:
         """Return the state of one server and the values that it allows for the marked inputs."""
         classes = sorted({node["class_type"] for node in self.workflow.graph.values()})
         try:
-            stats = server.system_stats()
+            stats = server.get_json("system_stats")
             schema = server.schema(classes)
         except EngineError as error:
             return {"is_ok": False, "problems": [error.message], "ranges": {}}
@@ -205,9 +181,6 @@ class ComfyUI:
         except EngineError:
             models = {}
         return {"is_ok": not problems, "problems": problems, "ranges": ranges, "models": models, **_server_facts(stats)}
-
-    # -- submissions
-    # ----------------------------------------------------------------------------------------------------
 
     def submit(self, task: Task, marker: str, context: Context) -> Submitted:
         """Submit to the least busy server. Servers that cannot be reached or lack a model are skipped."""
@@ -275,24 +248,17 @@ class ComfyUI:
         except (EngineError, KeyError, TypeError) as error:
             message = f"{server.name} answered the submission with something else than its id."
             raise EngineError(ErrorKind.UNCERTAIN, message, log=response.text[:4000]) from error
-        left_out = taken.get("node_errors")
-        if left_out and (
-            not self.config.get("allow_partial") or answers.is_output_dropped(left_out, self.workflow.output_node)
-        ):
+        left_out, output_node = taken.get("node_errors"), self.workflow.output_node
+        if left_out and (not self.config.get("allow_partial") or answers.is_output_dropped(left_out, output_node)):
             with contextlib.suppress(EngineError):
                 server.cancel(prompt_id)  # otherwise it runs the rest, which nobody needs
             raise answers.partial_run_error(left_out, self.workflow, server.name)
         return Submitted(str(replace(submission, prompt_id=prompt_id)))
 
     def _values(self, spec: Spec) -> dict[str, Any]:
-        own = {
-            "prompt": spec.prompt,
-            "negative": spec.negative,
-            "seed": self.workflow.fold_seed(spec.seed),
-            "width": spec.width,
-            "height": spec.height,
-        }
-        values = {name: own[name] for name in JOB_MARKS if name in self.workflow.marks}
+        values: dict[str, Any] = {name: getattr(spec, name) for name in JOB_MARKS if name in self.workflow.marks}
+        if "seed" in values:
+            values["seed"] = self.workflow.fold_seed(spec.seed)
         for mark in self.workflow.parameters:
             given = spec.parameters.get(mark.name)
             if given not in ("", None):
@@ -316,46 +282,41 @@ class ComfyUI:
             raise unasked
         return None
 
-    # -- how it went -----------------------------------------------------------------------------------------------
-
-    def poll(self, remote_ids: Sequence[str]) -> dict[str, Pending | Result]:
+    def poll(self, remote_ids: Sequence[str]) -> dict[str, base.Pending | Result]:
         by_server: dict[str, list[str]] = {}
         for remote_id in remote_ids:
             by_server.setdefault(Submission.parse(remote_id).server, []).append(remote_id)
-        states: dict[str, Pending | Result] = {}
+        states: dict[str, base.Pending | Result] = {}
         unasked: EngineError | None = None
         for name, ids in by_server.items():
             server = self.server_pool.find_server(name)
             if server is None:
-                states |= {
-                    lost_id: self._lost_result(f"{name} is no longer a server of this endpoint.") for lost_id in ids
-                }
+                states |= dict.fromkeys(ids, self._lost_result(f"{name} is no longer a server of this endpoint."))
                 continue
             try:
                 states |= self._poll(server, ids)
             except EngineError as error:
                 unasked = error
                 if server.away_seconds() >= self.lost_after_seconds:
-                    states |= {
-                        lost_id: self._lost_result(f"{name} has been away for too long: {error.message}")
-                        for lost_id in ids
-                    }
+                    lost = self._lost_result(f"{name} has been away for too long: {error.message}")
+                    states |= dict.fromkeys(ids, lost)
         if unasked is not None and not states:
             raise unasked
         return states
 
-    def _poll(self, server: Server, remote_ids: Sequence[str]) -> dict[str, Pending | Result]:
+    def _poll(self, server: Server, remote_ids: Sequence[str]) -> dict[str, base.Pending | Result]:
         by_prompt = {Submission.parse(remote_id).prompt_id: remote_id for remote_id in remote_ids}
         self.progress_listener.watch(server.service.base_url)
-        states: dict[str, Pending | Result] = {}
+        states: dict[str, base.Pending | Result] = {}
         for prompt_id, state in server.job_states(by_prompt).items():
-            if isinstance(state, Pending):
+            remote_id = by_prompt[prompt_id]
+            if isinstance(state, base.Pending):
                 step, steps = self.progress_listener.get_progress(prompt_id)
-                states[by_prompt[prompt_id]] = replace(state, step=step, steps=steps)
+                states[remote_id] = replace(state, step=step, steps=steps)
             elif state is None:
-                states[by_prompt[prompt_id]] = self._result_from_disk(server, Submission.parse(by_prompt[prompt_id]))
+                states[remote_id] = self._result_from_disk(server, Submission.parse(remote_id))
             else:
-                states[by_prompt[prompt_id]] = self._result_of_job(server, prompt_id, state)
+                states[remote_id] = self._result_of_job(server, prompt_id, state)
         return states
 
     def _result_from_disk(self, server: Server, submission: Submission) -> Result:
@@ -363,12 +324,8 @@ class ComfyUI:
         if not server.has_file(submission.image):
             message = f"{server.name} does not know this image any more: it was restarted, or its history cleared."
             return self._lost_result(message, submission.prompt_id)
-        facts = {
-            "server": server.name,
-            "prompt_id": submission.prompt_id,
-            "models": self.workflow.models,
-            ON_DISK: True,
-        }
+        named = {"server": server.name, "prompt_id": submission.prompt_id}
+        facts = {**named, "models": self.workflow.models, ON_DISK: True}
         return replace(self._result(), usage={"images": 1}, facts=facts, outputs=(server.image_url(submission.image),))
 
     def _result_of_job(self, server: Server, prompt_id: str, job: Mapping[str, Any]) -> Result:
@@ -376,14 +333,12 @@ class ComfyUI:
         if status == "cancelled":
             return self._lost_result(f"Somebody stopped this image on {server.name}.", prompt_id)
         if status == "failed":
-            return self._result(
-                error=answers.execution_failure(job.get("execution_error"), self.workflow.graph, server.name)
-            )
+            return self._result(answers.execution_failure(job.get("execution_error"), self.workflow.graph, server.name))
         saved = answers.find_image(job, self.workflow)
         if saved is None:
             where = self.workflow.title(self.workflow.output_node)
             message = f"{server.name} ended the workflow, but {where} saved no image."
-            return self._result(error=EngineError(ErrorKind.INPUT, message, log=str(job.get("outputs"))[:4000]))
+            return self._result(EngineError(ErrorKind.INPUT, message, log=str(job.get("outputs"))[:4000]))
         image, made = saved
         seconds = answers.work_seconds(job)
         models = answers.models_of_job(job, self.workflow)
@@ -400,26 +355,24 @@ class ComfyUI:
         )
 
     def _result(self, error: EngineError | None = None) -> Result:
-        model, revision = self.model_identity()
-        return Result(0, None, model, revision, error=error)
+        return Result(0, None, *self.model_identity(), error=error)
 
     def _lost_result(self, message: str, prompt_id: str = "") -> Result:
         with self._guard:
             ours = prompt_id in self._cancelled_ids
         if ours:
-            return self._result(error=EngineError(ErrorKind.CANCELLED, "Given up before it was finished."))
-        return self._result(error=EngineError(ErrorKind.LOST, message))
+            return self._result(EngineError(ErrorKind.CANCELLED, "Given up before it was finished."))
+        return self._result(EngineError(ErrorKind.LOST, message))
 
     def fetch(self, result: Result, context: Context) -> Result:
         """Return the result with the image that the server saved. A missing file is LOST: it has to be made again."""
         if not result.outputs:
             raise EngineError(ErrorKind.LOST, "There is no address of the image.")
         url = result.outputs[0]
-        server = next(
-            (candidate for candidate in self.server_pool.servers if url.startswith(candidate.service.base_url)), None
-        )
-        if server is None:
+        owners = [server for server in self.server_pool.servers if url.startswith(server.service.base_url)]
+        if not owners:
             raise EngineError(ErrorKind.LOST, "The image lies on a server that is no longer one of this endpoint.")
+        server = owners[0]
         data = server.service.download(url)
         try:
             pixels = pixels_of(data)
@@ -446,18 +399,9 @@ class ComfyUI:
 
 def _server_facts(stats: Mapping[str, Any]) -> dict[str, Any]:
     """Return the version and memory of a server, from /system_stats."""
-    raw_system = stats.get("system")
-    system: Mapping[str, Any] = raw_system if isinstance(raw_system, Mapping) else {}
-    listed = stats.get("devices")
-    devices = [device for device in listed if isinstance(device, Mapping)] if isinstance(listed, list) else []
+    names = {"name": "name", "total_bytes": "vram_total", "free_bytes": "vram_free"}
+    devices = [device for device in as_list(stats.get("devices")) if isinstance(device, Mapping)]
     return {
-        "version": str(system.get("comfyui_version") or ""),
-        "devices": [
-            {
-                "name": str(device.get("name")),
-                "total_bytes": device.get("vram_total"),
-                "free_bytes": device.get("vram_free"),
-            }
-            for device in devices
-        ],
+        "version": str(as_mapping(stats.get("system")).get("comfyui_version") or ""),
+        "devices": [{ours: device.get(theirs) for ours, theirs in names.items()} for device in devices],
     }

@@ -11,12 +11,14 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from math import inf, isfinite
 from typing import Any, Final
 
 from PIL import Image
 
 from generation.engines.comfyui import wrappers as comfyui_wrappers
+from generation.engines.service import as_mapping, as_number
 
 Graph = dict[str, dict[str, Any]]
 
@@ -72,10 +74,8 @@ class Range:
         return cls(**limits, choices=tuple(str(choice) for choice in plain.get("choices", ())))
 
     def to_json(self) -> dict[str, Any]:
-        plain = {"type": self.type, "minimum": self.minimum, "maximum": self.maximum, "step": self.step}
-        return {name: value for name, value in plain.items() if value not in (None, "")} | (
-            {"choices": list(self.choices)} if self.choices else {}
-        )
+        plain = {**asdict(self), "choices": list(self.choices)}
+        return {name: value for name, value in plain.items() if value not in (None, "", [])}
 
 
 def parse(data: bytes) -> Graph:
@@ -83,16 +83,19 @@ def parse(data: bytes) -> Graph:
     if data.startswith(b"\x89PNG"):
         data = _embedded_workflow(data)
     elif data.startswith((b"\xff\xd8\xff", b"RIFF", b"GIF8")):
-        raise InvalidWorkflow(
-            f"This image is no PNG; only a PNG that ComfyUI saved carries its workflow. {EXPORT_ADVICE}"
-        )
+        raise _not_exported("This image is no PNG; only a PNG that ComfyUI saved carries its workflow.")
     try:
         plain = json.loads(data.decode("utf-8-sig"))
     except ValueError as error:
-        raise InvalidWorkflow(f"The file is no JSON ({error}). {EXPORT_ADVICE}") from None
+        raise _not_exported(f"The file is no JSON ({error}).") from None
     except RecursionError:
-        raise InvalidWorkflow(f"The file is nested too deeply for a workflow. {EXPORT_ADVICE}") from None
+        raise _not_exported("The file is nested too deeply for a workflow.") from None
     return read(plain)
+
+
+def _not_exported(problem: str) -> InvalidWorkflow:
+    """Return the error of a file that is no export in API format, with advice on how to export one."""
+    return InvalidWorkflow(f"{problem} {EXPORT_ADVICE}")
 
 
 def _embedded_workflow(data: bytes) -> bytes:
@@ -103,10 +106,8 @@ def _embedded_workflow(data: bytes) -> bytes:
         raise InvalidWorkflow("The image is broken, so its workflow cannot be read.") from None
     if not isinstance(carried.get("prompt"), str):
         if isinstance(carried.get("workflow"), str):
-            raise InvalidWorkflow(f"This image carries its workflow only as ComfyUI's editor keeps it. {EXPORT_ADVICE}")
-        raise InvalidWorkflow(
-            f"This image carries no workflow: it was saved by something else, or stripped. {EXPORT_ADVICE}"
-        )
+            raise _not_exported("This image carries its workflow only as ComfyUI's editor keeps it.")
+        raise _not_exported("This image carries no workflow: it was saved by something else, or stripped.")
     return str(carried["prompt"]).encode(errors="replace")
 
 
@@ -116,13 +117,10 @@ def read(plain: Any) -> Graph:
     What ComfyUI adds to nodes while it runs them, such as `is_changed`, is left out. Raises InvalidWorkflow, which
     says how to get the right file if that is known.
     """
-    nodes = _nodes(plain)
     graph: Graph = {}
-    for node_id, node in nodes.items():
+    for node_id, node in _nodes(plain).items():
         if not isinstance(node, Mapping) or not isinstance(node.get("inputs"), Mapping):
-            raise InvalidWorkflow(
-                f"Node {node_id!r} of this file has no inputs, so it is no API-format workflow. {EXPORT_ADVICE}"
-            )
+            raise _not_exported(f"Node {node_id!r} of this file has no inputs, so it is no API-format workflow.")
         if not isinstance(node.get("class_type"), str) or not node["class_type"]:
             raise InvalidWorkflow(
                 f"Node {node_id!r} has no type: the editor that saved this workflow lacked a custom node. Install it "
@@ -143,25 +141,22 @@ def _nodes(plain: Any) -> Mapping[str, Any]:
     if graphs:
         return graphs[0]
     if comfyui_wrappers.is_editor_workflow(plain):
-        raise InvalidWorkflow(
-            "This is the workflow as ComfyUI's editor keeps it, with places and colours; a server cannot run it. "
-            f"{EXPORT_ADVICE}"
+        raise _not_exported(
+            "This is the workflow as ComfyUI's editor keeps it, with places and colours; a server cannot run it."
         )
     if not isinstance(plain, Mapping) or not plain:
-        raise InvalidWorkflow(f"This is no ComfyUI workflow: an object of nodes was expected. {EXPORT_ADVICE}")
+        raise _not_exported("This is no ComfyUI workflow: an object of nodes was expected.")
     if any(isinstance(node, Mapping) and "inputs" in node for node in plain.values()):
         return plain
     listed = ", ".join(str(name)[:40] for name in list(plain)[:8])
-    raise InvalidWorkflow(
-        f"This is no API-format workflow: the file has {listed}, and none of them is a node with its inputs. "
-        f"{EXPORT_ADVICE}"
+    raise _not_exported(
+        f"This is no API-format workflow: the file has {listed}, and none of them is a node with its inputs."
     )
 
 
 def _node(node_id: str, node: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of a node, reduced to its title and the parts that a server needs."""
-    meta = node.get("_meta")
-    named = meta.get("title") if isinstance(meta, Mapping) else None
+    named = as_mapping(node.get("_meta")).get("title")
     kept: dict[str, Any] = {"class_type": node["class_type"], "inputs": node["inputs"]}
     kept |= {"_meta": {"title": named}} if isinstance(named, str) else {}
     where = title({node_id: kept}, node_id)
@@ -188,9 +183,8 @@ def links(graph: Graph) -> Iterator[tuple[str, str, str]]:
 def title(graph: Mapping[str, Any], node_id: str) -> str:
     """Return "“Load Checkpoint” (node 4)", with the title that the author sees, else the node's class."""
     node = graph.get(node_id) or {}
-    meta = node.get("_meta")
-    named = meta.get("title") if isinstance(meta, Mapping) else ""
-    return f"“{named or node.get('class_type') or 'node'}” (node {node_id})"
+    named = as_mapping(node.get("_meta")).get("title") or node.get("class_type") or "node"
+    return f"“{named}” (node {node_id})"
 
 
 def plain_class(node: Mapping[str, Any]) -> str:
@@ -199,17 +193,13 @@ def plain_class(node: Mapping[str, Any]) -> str:
 
 
 def image_inputs(node: Mapping[str, Any]) -> list[str]:
-    """Return the inputs by which a node loads images from the server.
-
-    The node is recognised by its class (LoadImage, LoadImageMask, "Image Load" …), or by a value that is an image's
-    file name.
-    """
+    """Return the inputs by which a node loads images from the server. The node is recognised by its class (LoadImage,
+    LoadImageMask, "Image Load" …), or by a value that is an image's file name."""
     texts = {name: value for name, value in node["inputs"].items() if isinstance(value, str) and name != PREFIX_INPUT}
     kind = plain_class(node)
-    if "loadimage" in kind or "imageload" in kind:
-        usual = next((name for name in IMAGE_INPUT_NAMES if name in texts), "")
-        if usual:
-            return [usual]
+    usual = [name for name in IMAGE_INPUT_NAMES if name in texts]
+    if usual and ("loadimage" in kind or "imageload" in kind):
+        return usual[:1]
     return [name for name, value in texts.items() if _is_image_file(value)]
 
 
@@ -237,23 +227,19 @@ def saving_nodes(graph: Graph) -> list[str]:
 
 def marks_of(graph: Graph, inputs: Mapping[str, Any]) -> dict[str, Mark]:
     """Return the marked inputs by name. inputs: {"prompt": ["6", "text"], "seed": [["3", "seed"], ["11", "seed"]]}.
-
-    Raises InvalidWorkflow for a place that the graph does not have.
-    """
+    Raises InvalidWorkflow for a place that the graph does not have."""
     marks = {}
     for name, given in inputs.items():
         pairs = given if given and isinstance(given[0], list | tuple) else [given]
         places = []
         for pair in pairs:
             if not isinstance(pair, list | tuple) or len(pair) != 2:
-                raise InvalidWorkflow(
-                    f'The mark {name!r} is {pair!r}; it is a node and an input, such as ["6", "text"].'
-                )
+                problem = f'The mark {name!r} is {pair!r}; it is a node and an input, such as ["6", "text"].'
+                raise InvalidWorkflow(problem)
             node_id, field_name = str(pair[0]), str(pair[1])
             if field_name not in graph.get(node_id, {}).get("inputs", {}):
-                raise InvalidWorkflow(
-                    f"{name!r} is marked at input {field_name!r} of node {node_id}, which is not there."
-                )
+                problem = f"{name!r} is marked at input {field_name!r} of node {node_id}, which is not there."
+                raise InvalidWorkflow(problem)
             places.append((node_id, field_name))
         loads = all(field_name in image_inputs(graph[node_id]) for node_id, field_name in places)
         marks[str(name)] = Mark(str(name), tuple(places), is_image=name in IMAGE_ROLES or loads)
@@ -293,7 +279,6 @@ class Workflow:
 
     @property
     def models(self) -> dict[str, str]:
-        """The model files that the workflow names."""
         return models_of(self.graph)
 
     def title(self, node_id: str) -> str:
@@ -303,8 +288,7 @@ class Workflow:
         """Return the sha256 in hex of what decides the pixels: nodes, values and marks, without titles; then "+" and
         the greatest seed, if the seeds of jobs have to be folded into its range."""
         nodes = {
-            node_id: {"class_type": node["class_type"], "inputs": node["inputs"]}
-            for node_id, node in self.graph.items()
+            node_id: {name: node[name] for name in ("class_type", "inputs")} for node_id, node in self.graph.items()
         }
         marks = {mark.name: [list(place) for place in mark.places] for mark in self.marks.values()}
         plain = json.dumps([nodes, marks, self.output_node], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -319,21 +303,18 @@ class Workflow:
         return None if is_link(value) else value
 
     def cast(self, name: str, given: Any) -> Any:
-        """Convert a parameter to the type of its input; placeholders give numbers and booleans as text.
-
-        Raises ValueError with a sentence.
-        """
-        value = _cast(name, given, self.own_value(name), self.ranges.get(name, Range()))
+        """Convert a parameter to the type of its input; placeholders give numbers and booleans as text. Raises
+        ValueError with a sentence."""
         limits = self.ranges.get(name, Range())
+        value = _cast(name, given, self.own_value(name), limits)
         if limits.choices and str(value) not in limits.choices:
             raise ValueError(f"{name} is {given!r}; it is one of {', '.join(limits.choices[:12])}.")
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            low = -float("inf") if limits.minimum is None else limits.minimum
-            high = float("inf") if limits.maximum is None else limits.maximum
+        if as_number(value) is not None:
+            low = -inf if limits.minimum is None else limits.minimum
+            high = inf if limits.maximum is None else limits.maximum
             if not low <= value <= high:
-                raise ValueError(
-                    f"{name} is {value:g}; {self.title(self.marks[name].places[0][0])} takes {low:g} to {high:g}."
-                )
+                where = self.title(self.marks[name].places[0][0])
+                raise ValueError(f"{name} is {value:g}; {where} takes {low:g} to {high:g}.")
         return value
 
     def fold_seed(self, seed: int) -> int:
@@ -355,17 +336,14 @@ class Workflow:
 
 def _choose_output_node(graph: Graph, chosen: str) -> str:
     saving = saving_nodes(graph)
-    if chosen:
-        if chosen not in saving:
-            titles = ", ".join(title(graph, node_id) for node_id in saving) or "none"
-            raise InvalidWorkflow(f"Node {chosen} saves no image under a file prefix; those that do: {titles}.")
-        return chosen
+    titles = ", ".join(title(graph, node_id) for node_id in saving)
+    if chosen and chosen not in saving:
+        raise InvalidWorkflow(f"Node {chosen} saves no image under a file prefix; those that do: {titles or 'none'}.")
     if not saving:
         raise InvalidWorkflow("No node of this workflow saves an image: add a Save Image node at its end.")
-    if len(saving) > 1:
-        listed = ", ".join(title(graph, node_id) for node_id in saving)
-        raise InvalidWorkflow(f"Several nodes save images, {listed}: say which one's is the result.")
-    return saving[0]
+    if len(saving) > 1 and not chosen:
+        raise InvalidWorkflow(f"Several nodes save images, {titles}: say which one's is the result.")
+    return chosen or saving[0]
 
 
 def _cast(name: str, given: Any, standard: Any, limits: Range) -> Any:
@@ -381,8 +359,8 @@ def _cast(name: str, given: Any, standard: Any, limits: Range) -> Any:
         try:
             number = float(text)
         except ValueError:
-            raise ValueError(f"{name} is {given!r}; it is a number.") from None
-        if number != number or number in (float("inf"), float("-inf")):
+            number = inf
+        if not isfinite(number):
             raise ValueError(f"{name} is {given!r}; it is a number.")
         if input_type == "INT" and number != int(number):
             raise ValueError(f"{name} is {given!r}; it is a whole number.")

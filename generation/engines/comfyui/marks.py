@@ -7,7 +7,7 @@ author called it. Class names are those of ComfyUI 0.38 and its usual custom nod
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,9 +26,11 @@ from generation.engines.comfyui.graph import (
     title,
 )
 from generation.engines.comfyui.prompt_texts import Place, find_prompts
+from generation.engines.service import as_number
 
 VALUES: Final = ("value", "string", "text", "int", "float", "number")
 SEEDS: Final = ("seed", "noise_seed")
+LORA_STRENGTHS: Final = ("strength_model", "strength_clip")
 SAMPLER_INPUTS: Final = (("steps", "steps"), ("cfg", "guidance"), ("guidance", "guidance"), ("denoise", "strength"))
 ALPHA_ROLES: Final = ("cutout", "mask")
 """Roles whose image is the accepted cut-out, which has transparency."""
@@ -98,31 +100,25 @@ def nodes_of(graph: Graph, marks: Mapping[str, Mark]) -> list[Node]:
         over = [(name, value) for name, value in node["inputs"].items() if is_link(value)]
         inputs += [Input(node_id, name, "", named[node_id, name]) for name, _ in over if (node_id, name) in named]
         connections = tuple((name, title(graph, value[0])) for name, value in over if (node_id, name) not in named)
-        meta = node.get("_meta") or {}
-        nodes.append(
-            Node(node_id, str(meta.get("title") or node["class_type"]), node["class_type"], tuple(inputs), connections)
-        )
+        shown = str((node.get("_meta") or {}).get("title") or node["class_type"])
+        nodes.append(Node(node_id, shown, node["class_type"], tuple(inputs), connections))
     return sorted(nodes, key=lambda node: not node.is_marked)
 
 
 def guess_marks(graph: Graph) -> dict[str, list[Any]]:
     """Guess the marks, in the form of an endpoint's config: {"prompt": ["6", "text"], …}."""
-    places_by_mark: dict[str, list[Place]] = {}
     positive, negative = find_prompts(graph)
-    places_by_mark["prompt"], places_by_mark["negative"] = (
-        positive,
-        [place for place in negative if place not in positive],
-    )
-    places_by_mark["seed"] = _unique(
-        _value_place(graph, node_id, name) for node_id, name in _places_named(graph, SEEDS)
-    )
-    for side in ("width", "height"):
-        places_by_mark[side] = _unique(_value_place(graph, node_id, side) for node_id in _size_nodes(graph))
-    images = _images(graph)
-    places_by_mark |= images
-    places_by_mark |= _loras(graph)
+    images, size_nodes = _images(graph), _size_nodes(graph)
+    places_by_mark: dict[str, list[Place]] = {
+        "prompt": positive,
+        "negative": [place for place in negative if place not in positive],
+        "seed": _value_places(graph, _places_named(graph, SEEDS)),
+        **{side: _value_places(graph, ((node_id, side) for node_id in size_nodes)) for side in SIZE_MARKS},
+        **images,
+        **_loras(graph),
+    }
     for name, mark in SAMPLER_INPUTS:
-        places = _unique(_value_place(graph, node_id, field) for node_id, field in _places_named(graph, (name,)))
+        places = _value_places(graph, _places_named(graph, (name,)))
         is_wanted = name != "denoise" or _starts_from_image(graph, images)
         if len(places) == 1 and mark not in places_by_mark and is_wanted:
             places_by_mark[mark] = places
@@ -155,26 +151,27 @@ def problem_of(graph: Graph, name: str, place: Place) -> str:
         return f"“{name}” is an image, but {field} of {where} takes none; mark a Load Image node."
     if name in PROMPT_MARKS and not isinstance(value, str | list):
         return f"“{name}” is text, but {field} of {where} is {value!r}."
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if name in ("seed", *SIZE_MARKS) and not is_number and not is_link(value):
+    if name in ("seed", *SIZE_MARKS) and as_number(value) is None and not is_link(value):
         return f"“{name}” is a number, but {field} of {where} is {value!r}."
     return ""
 
 
 def missing_mark_notes(marks: Mapping[str, Mark]) -> list[str]:
-    """Return sentences about the consequences of missing marks."""
-    remarks = []
-    if "prompt" not in marks:
-        remarks.append("No input is marked as prompt: what a prompt says does not reach the image.")
-    if "seed" not in marks:
-        remarks.append(
-            "No input is marked as seed: equal words give the same image, and one candidate is all there is."
-        )
-    if not {"width", "height"} <= marks.keys():
-        remarks.append(
+    notes = {
+        "prompt": "No input is marked as prompt: what a prompt says does not reach the image.",
+        "seed": "No input is marked as seed: equal words give the same image, and one candidate is all there is.",
+    }
+    missing = [note for name, note in notes.items() if name not in marks]
+    if not set(SIZE_MARKS) <= marks.keys():
+        missing.append(
             "Width and height are not both marked: the workflow decides the size, and images are cropped and scaled."
         )
-    return remarks
+    return missing
+
+
+def _value_places(graph: Graph, inputs: Iterable[Place]) -> list[Place]:
+    places = (_value_place(graph, node_id, name) for node_id, name in inputs)
+    return list(dict.fromkeys(place for place in places if place is not None))
 
 
 def _value_place(graph: Graph, node_id: str, name: str) -> Place | None:
@@ -206,10 +203,9 @@ def _size_nodes(graph: Graph) -> list[str]:
         for node_id, node in graph.items()
         if {"width", "height"} <= node["inputs"].keys()
     }
+    others = ("upscale", "encode")
     drawn = [
-        node_id
-        for node_id, kind in sized.items()
-        if "latent" in kind and "upscale" not in kind and "encode" not in kind
+        node_id for node_id, kind in sized.items() if "latent" in kind and not any(part in kind for part in others)
     ]
     if drawn:
         return drawn + [node_id for node_id, kind in sized.items() if kind.startswith("modelsampling")]
@@ -217,15 +213,10 @@ def _size_nodes(graph: Graph) -> list[str]:
 
 
 def _images(graph: Graph) -> dict[str, list[Place]]:
-    """Return the loaded images by role, which is guessed from the nodes that they reach.
-
-    Two images of one role get different names (photo, photo_2), except for a cut-out and a mask: a second one of these
-    is the same file.
-    """
+    """Return the loaded images by role, which is guessed from the nodes that they reach. Two images of one role get
+    different names (photo, photo_2), except for a cut-out and a mask: a second one of these is the same file."""
     images: dict[str, list[Place]] = {}
-    for node_id, node in graph.items():
-        if not _is_load_image(node):
-            continue
+    for node_id in (node_id for node_id, node in graph.items() if _is_load_image(node)):
         role = _role(graph, node_id)
         name, number = role, 2
         while name in images and role not in ALPHA_ROLES:
@@ -260,15 +251,11 @@ def takes_alpha(graph: Graph, node_id: str) -> bool:
     if "mask" in plain_class(graph[node_id]):
         return False
     used = _connected_inputs(graph, node_id, 1)
-    return (
-        bool(used)
-        if plain_class(graph[node_id]).startswith("loadimage")
-        else any("mask" in input_name for input_name in used)
-    )
+    is_load_image = plain_class(graph[node_id]).startswith("loadimage")
+    return any(is_load_image or "mask" in input_name for input_name in used)
 
 
 def _connected_inputs(graph: Graph, node_id: str, slot: int) -> list[str]:
-    """Return the names of the inputs that one output of a node is connected to."""
     return [
         name
         for node in graph.values()
@@ -280,9 +267,8 @@ def _connected_inputs(graph: Graph, node_id: str, slot: int) -> list[str]:
 def _starts_from_image(graph: Graph, images: Mapping[str, Sequence[Place]]) -> bool:
     """Return whether a sampler starts from a loaded image, so that the denoising strength matters."""
     starts = [node_id for role in ("init", "cutout") for node_id, _ in images.get(role, ())]
-    return any(
-        "vaeencode" in plain_class(graph[follower]) for start in starts for follower in _downstream(graph, start)
-    )
+    followers = [graph[follower] for start in starts for follower in _downstream(graph, start)]
+    return any("vaeencode" in plain_class(node) for node in followers)
 
 
 def _downstream(graph: Graph, node_id: str) -> list[str]:
@@ -303,14 +289,7 @@ def _loras(graph: Graph) -> dict[str, list[Place]]:
     for number, node_id in enumerate(loaders, start=1):
         suffix = f"_{number}" if number > 1 else ""
         inputs = graph[node_id]["inputs"]
-        strengths = [
-            name for name in ("strength_model", "strength_clip") if name in inputs and not is_link(inputs[name])
-        ]
+        strengths = [name for name in LORA_STRENGTHS if name in inputs and not is_link(inputs[name])]
         places_by_mark[f"lora{suffix}"] = [(node_id, "lora_name")]
-        if strengths:
-            places_by_mark[f"lora_strength{suffix}"] = [(node_id, name) for name in strengths]
+        places_by_mark[f"lora_strength{suffix}"] = [(node_id, name) for name in strengths]
     return places_by_mark
-
-
-def _unique(places: Any) -> list[Place]:
-    return list(dict.fromkeys(place for place in places if place is not None))

@@ -7,16 +7,19 @@ then. Product: websockets 17 (https://websockets.readthedocs.io/en/stable/refere
 from __future__ import annotations
 
 import json
-import ssl
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
+
+from generation.engines import service
+from generation.engines.service import as_mapping, as_number
 
 MAX_ENTRIES: Final = 2000
 IDLE_SECONDS: Final = 60.0
@@ -51,7 +54,6 @@ class ProgressListener:
         threading.Thread(target=self._listen, args=(base_url,), name="comfyui-hints", daemon=True).start()
 
     def get_progress(self, prompt_id: str) -> tuple[int, int]:
-        """Return the last (step, steps) received; (0, 0) if there was none."""
         with self._guard:
             return self._progress_by_id.get(prompt_id, (0, 0))
 
@@ -73,47 +75,33 @@ class ProgressListener:
     def _connect(self, base_url: str) -> ClientConnection:
         parts = urlsplit(base_url)
         is_safe = parts.scheme == "https"
-        trust = None
-        if is_safe:
-            trust = ssl.create_default_context()
-            if self._ca:
-                trust.load_verify_locations(self._ca)
-        address = f"{'wss' if is_safe else 'ws'}://{parts.netloc}{parts.path.rstrip('/')}/ws?clientId={self.client_id}"
         return connect(
-            address,
+            f"{'wss' if is_safe else 'ws'}://{parts.netloc}{parts.path.rstrip('/')}/ws?clientId={self.client_id}",
             additional_headers=self._headers,
-            ssl=trust,
+            ssl=service.trust(self._ca) if is_safe else None,
             open_timeout=10,
             max_size=MAX_BYTES,
-            user_agent_header="Proofline/1",
+            user_agent_header=service.USER_AGENT,
         )
 
     def _receive(self, socket: ClientConnection, base_url: str) -> None:
         while monotonic() < self._wanted_until[base_url]:
-            try:
+            with suppress(TimeoutError, ValueError):
                 message = socket.recv(timeout=RECEIVE_SECONDS)
-            except TimeoutError:
-                continue
-            if isinstance(message, bytes):
-                continue  # a preview image
-            try:
-                self._record_progress(json.loads(message), base_url)
-            except ValueError:
-                continue
+                if isinstance(message, str):  # bytes are a preview image
+                    self._record_progress(json.loads(message), base_url)
 
     def _record_progress(self, event: Any, base_url: str) -> None:
-        """Record the progress in one event. Other events are ignored."""
-        data = event.get("data") if isinstance(event, Mapping) else None
-        if not isinstance(data, Mapping) or not isinstance(data.get("prompt_id"), str):
+        kind, data = as_mapping(event).get("type"), as_mapping(as_mapping(event).get("data"))
+        if not isinstance(data.get("prompt_id"), str):
             return
         progress = (0, 0)
-        if event.get("type") == "progress":
+        if kind == "progress":
             progress = _steps(data)
-        elif event.get("type") == "progress_state" and isinstance(data.get("nodes"), Mapping):
-            running = [
-                node for node in data["nodes"].values() if isinstance(node, Mapping) and node.get("state") == "running"
-            ]
-            progress = max((_steps(node) for node in running), key=lambda pair: pair[1], default=(0, 0))
+        elif kind == "progress_state":
+            nodes = [as_mapping(node) for node in as_mapping(data.get("nodes")).values()]
+            running = (_steps(node) for node in nodes if node.get("state") == "running")
+            progress = max(running, key=lambda pair: pair[1], default=(0, 0))
         if progress[1] < 2:
             return  # most nodes count 1 of 1; only those that count steps are useful
         with self._guard:
@@ -125,9 +113,7 @@ class ProgressListener:
 
 
 def _steps(plain: Mapping[str, Any]) -> tuple[int, int]:
-    value, most = plain.get("value"), plain.get("max")
-    if not isinstance(value, int | float) or not isinstance(most, int | float):
-        return (0, 0)
-    if not 0 <= value <= most <= MAX_STEPS:  # false for nan too
+    value, most = as_number(plain.get("value")), as_number(plain.get("max"))
+    if value is None or most is None or not 0 <= value <= most <= MAX_STEPS:  # false for nan too
         return (0, 0)
     return (int(value), int(most))

@@ -39,11 +39,8 @@ def find_prompts(graph: Graph) -> tuple[list[Place], list[Place]]:
     if any(first):
         samplers = [pair for pair, head in zip(pairs, heads, strict=True) if "sampler" in plain_class(graph[head])]
         return _add_equal_texts(graph, first, samplers)
-    guiders = [
-        guider
-        for guider, node in graph.items()
-        if is_link(node["inputs"].get("conditioning")) and not _sets_to_zero(node)
-    ]
+    conditioned = [node_id for node_id, node in graph.items() if is_link(node["inputs"].get("conditioning"))]
+    guiders = [node_id for node_id in conditioned if not _sets_to_zero(graph[node_id])]
     guiders.sort(key=lambda node_id: "guider" not in plain_class(graph[node_id]))
     places = find_texts(graph, guiders[0], "conditioning") if guiders else []
     return (places, []) if places else _texts_of_single_node(graph)
@@ -62,31 +59,22 @@ def find_texts(graph: Graph, node_id: str, name: str) -> list[Place]:
             continue
         seen.add(source_id)
         inputs = node["inputs"]
-        here = [input_name for input_name in _names_of_side(name) if isinstance(inputs.get(input_name), str)]
-        here = here or [input_name for input_name in TEXTS if isinstance(inputs.get(input_name), str)]
-        joined = [input_name for input_name in TEXTS if is_link(inputs.get(input_name))]
+        texts = [key for key, value in inputs.items() if isinstance(value, str)]
+        linked = [key for key, value in inputs.items() if is_link(value)]
+        here = [key for key in _names_of_side(name) if key in texts] or [key for key in TEXTS if key in texts]
+        joined = [key for key in TEXTS if key in linked]
         if here and not joined:
-            places += [(source_id, input_name) for input_name in here]
+            places += [(source_id, key) for key in here]
             continue
-        sides = [input_name for input_name in (name,) if name != "conditioning" and is_link(inputs.get(input_name))]
-        followed = (
-            joined
-            or sides
-            or [
-                input_name
-                for input_name, value in inputs.items()
-                if is_link(value) and input_name not in NON_TEXT_INPUTS
-            ]
-        )
-        waiting += [inputs[input_name][0] for input_name in followed]
+        side = [name] if name in linked and name != "conditioning" else []
+        followed = joined or side or [key for key in linked if key not in NON_TEXT_INPUTS]
+        waiting += [inputs[key][0] for key in followed]
     return list(dict.fromkeys(places))
 
 
 def list_text_inputs(graph: Graph) -> dict[Place, tuple[Place, ...]]:
     """Return each input whose text affects the image, with the places that hold it: itself, or texts upstream of it.
-
-    Nodes whose conditioning is set to zero are left out, since their text has no effect.
-    """
+    Nodes whose conditioning is set to zero are left out, since their text has no effect."""
     places_by_input: dict[Place, tuple[Place, ...]] = {}
     for node_id, node in graph.items():
         names = _text_input_names(node)
@@ -112,15 +100,11 @@ def _text_input_names(node: dict[str, Any]) -> list[str]:
     """Return a node's inputs that take text: all texts of an encoder or a subgraph, else those called a prompt."""
     inputs, kind = node["inputs"], plain_class(node)
     named = [name for side in SIDES for name in _names_of_side(side)]
-    if any(part in kind for part in ENCODERS) or _is_subgraph(kind):
+    is_subgraph = len(kind) == 32 and all(letter in "0123456789abcdef" for letter in kind)  # the class is its id
+    if is_subgraph or any(part in kind for part in ENCODERS):
         names = [*TEXTS, *named, "wildcard_text"]
         return [name for name in names if isinstance(inputs.get(name), str) or is_link(inputs.get(name))]
     return [name for name in ("prompt", *named) if isinstance(inputs.get(name), str)]
-
-
-def _is_subgraph(kind: str) -> bool:
-    """Return whether a class name is the id of a subgraph, whose inputs its author chose."""
-    return len(kind) == 32 and all(letter in "0123456789abcdef" for letter in kind)
 
 
 def _is_zeroed(graph: Graph, node_id: str) -> bool:

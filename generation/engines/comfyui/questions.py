@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from generation.engines.comfyui.graph import Graph, Mark, Workflow, image_inputs, is_link, plain_class, title
 from generation.engines.comfyui.marks import ALPHA_ROLES, takes_alpha
 from generation.engines.comfyui.prompt_texts import Place, list_text_inputs
+from generation.engines.service import as_list
 
 CONFIRMED_SETTING: Final = "meant_as_is"
 """The setting with the inputs that people confirmed as they are: [[node, input, mark, digest of the value], …]."""
@@ -49,14 +50,12 @@ def questions(workflow: Workflow, config: Mapping[str, Any]) -> list[InputQuesti
 
 
 def open_questions(workflow: Workflow, config: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for each question that is not settled yet."""
     return [question.sentence for question in questions(workflow, config) if not question.is_confirmed]
 
 
 def confirmed_keys(config: Mapping[str, Any]) -> set[QuestionKey]:
     """Return the inputs that an endpoint's settings confirm as they are; entries of another shape are ignored."""
-    kept = config.get(CONFIRMED_SETTING)
-    entries = kept if isinstance(kept, list) else []
+    entries = as_list(config.get(CONFIRMED_SETTING))
     whole = (entry for entry in entries if isinstance(entry, list | tuple) and len(entry) == 4)
     return {(str(entry[0]), str(entry[1]), str(entry[2]), str(entry[3])) for entry in whole}
 
@@ -66,26 +65,18 @@ def questions_of_graph(
 ) -> list[InputQuestion]:
     """Return the questions about a graph, in the order of its nodes."""
     named = {place: mark.name for mark in marks.values() for place in mark.places}
-    settled = set(meant)
     all_questions = [*_image_questions(graph, named), *_prompt_questions(graph, named)]
-    all_questions = [
-        InputQuestion(question.place, question.mark, question.value, question.sentence, is_confirmed=True)
-        if question.key in settled
-        else question
-        for question in all_questions
-    ]
-    order = {node_id: number for number, node_id in enumerate(graph)}
-    return sorted(all_questions, key=lambda question: order[question.place[0]])
+    settled, order = set(meant), {node_id: number for number, node_id in enumerate(graph)}
+    all_questions.sort(key=lambda question: order[question.place[0]])
+    return [replace(question, is_confirmed=question.key in settled) for question in all_questions]
 
 
 def _image_questions(graph: Graph, named: Mapping[Place, str]) -> list[InputQuestion]:
     image_questions = []
-    for node_id, node in graph.items():
-        for name in image_inputs(node):
-            place, value = (node_id, name), node["inputs"][name]
-            mark = named.get(place, "")
-            if sentence := _image_sentence(graph, node_id, mark, value):
-                image_questions.append(InputQuestion(place, mark, value, sentence))
+    for place in ((node_id, name) for node_id, node in graph.items() for name in image_inputs(node)):
+        mark, value = named.get(place, ""), graph[place[0]]["inputs"][place[1]]
+        if sentence := _image_sentence(graph, place[0], mark, value):
+            image_questions.append(InputQuestion(place, mark, value, sentence))
     return image_questions
 
 

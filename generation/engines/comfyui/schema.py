@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from generation.engines.comfyui.graph import Range, Workflow, is_link
+from generation.engines.service import as_mapping, as_number
 
 #: A list with more values than this is a list of files on one server, not a choice for people.
 MAX_CHOICES: Final = 60
@@ -20,15 +21,18 @@ def problems_of(workflow: Workflow, schema: Mapping[str, Mapping[str, Any]]) -> 
     """Return sentences on why a server cannot run this workflow. schema: of /object_info, by class."""
     graph = workflow.graph
     problems = []
+    images = {place for mark in workflow.images for place in mark.places}
     for node_id, node in graph.items():
         class_schema = schema.get(node["class_type"])
+        where = workflow.title(node_id)
         if class_schema is None:
-            problems.append(f"{workflow.title(node_id)} is of the type {node['class_type']}, which is not installed.")
+            problems.append(f"{where} is of the type {node['class_type']}, which is not installed.")
             continue
-        problems += _missing_inputs(workflow, node_id, class_schema)
+        required = _input_group(class_schema, "required")
+        problems += [f"{where} lacks its {name}." for name in required if name not in node["inputs"]]
         for name, value in node["inputs"].items():
-            if not is_link(value) and not _is_filled_by_image(workflow, node_id, name):
-                problems += _value_problems(workflow, node_id, name, value, class_schema)
+            if not is_link(value) and (node_id, name) not in images:
+                problems += _value_problems(where, name, value, *_input(class_schema, name))
     return problems
 
 
@@ -39,11 +43,11 @@ def ranges_of(workflow: Workflow, schema: Mapping[str, Mapping[str, Any]]) -> di
         if mark.is_image:
             continue
         node_id, name = mark.places[0]
-        class_schema = schema.get(workflow.graph[node_id]["class_type"])
-        kind, options = _input(class_schema, name) if class_schema else ("", {})
+        kind, options = _input(schema.get(workflow.graph[node_id]["class_type"], {}), name)
         choices = _choices(kind, options)
         if kind in NUMBERS:
-            ranges[mark.name] = Range(kind, _number(options, "min"), _number(options, "max"), _number(options, "step"))
+            low, high, step = (as_number(options.get(bound)) for bound in ("min", "max", "step"))
+            ranges[mark.name] = Range(kind, low, high, step)
         elif kind == "BOOLEAN":
             ranges[mark.name] = Range(kind)
         elif choices is not None and len(choices) <= MAX_CHOICES:
@@ -51,29 +55,14 @@ def ranges_of(workflow: Workflow, schema: Mapping[str, Mapping[str, Any]]) -> di
     return ranges
 
 
-def _is_filled_by_image(workflow: Workflow, node_id: str, name: str) -> bool:
-    return any((node_id, name) in mark.places for mark in workflow.images)
-
-
-def _missing_inputs(workflow: Workflow, node_id: str, class_schema: Mapping[str, Any]) -> Iterator[str]:
-    required = _input_group(class_schema, "required")
-    for name in required:
-        if name not in workflow.graph[node_id]["inputs"]:
-            yield f"{workflow.title(node_id)} lacks its {name}."
-
-
-def _value_problems(
-    workflow: Workflow, node_id: str, name: str, value: Any, class_schema: Mapping[str, Any]
-) -> Iterator[str]:
-    kind, options = _input(class_schema, name)
+def _value_problems(where: str, name: str, value: Any, kind: str, options: Mapping[str, Any]) -> Iterator[str]:
     choices = _choices(kind, options)
-    where = workflow.title(node_id)
     if choices is not None and not options.get("image_upload") and value not in choices:
         there = ", ".join(str(choice) for choice in choices[:5]) or "none at all"
         more = f" and {len(choices) - 5} more" if len(choices) > 5 else ""
         yield f"{where}: there is no {name} called {value!r}; there: {there}{more}."
     if kind in NUMBERS and isinstance(value, int | float):
-        low, high = _number(options, "min"), _number(options, "max")
+        low, high = as_number(options.get("min")), as_number(options.get("max"))
         if low is not None and value < low:
             yield f"{where}: {name} is {value:g}; at least {low:g} is needed."
         if high is not None and value > high:
@@ -81,9 +70,7 @@ def _value_problems(
 
 
 def _input_group(class_schema: Mapping[str, Any], part: str) -> Mapping[str, Any]:
-    inputs = class_schema.get("input")
-    part_inputs = inputs.get(part) if isinstance(inputs, Mapping) else None
-    return part_inputs if isinstance(part_inputs, Mapping) else {}
+    return as_mapping(as_mapping(class_schema.get("input")).get(part))
 
 
 def _input(class_schema: Mapping[str, Any], name: str) -> tuple[str, Mapping[str, Any]]:
@@ -92,7 +79,7 @@ def _input(class_schema: Mapping[str, Any], name: str) -> tuple[str, Mapping[str
     given = _input_group(class_schema, "required").get(name, _input_group(class_schema, "optional").get(name))
     if not isinstance(given, list | tuple) or not given:
         return "", {}
-    options = given[1] if len(given) > 1 and isinstance(given[1], Mapping) else {}
+    options = as_mapping(given[1] if len(given) > 1 else None)
     if isinstance(given[0], list | tuple):
         return "COMBO", {**options, "options": given[0]}
     return str(given[0]), options
@@ -101,8 +88,3 @@ def _input(class_schema: Mapping[str, Any], name: str) -> tuple[str, Mapping[str
 def _choices(kind: str, options: Mapping[str, Any]) -> list[Any] | None:
     listed = options.get("options") if kind == "COMBO" else None
     return list(listed) if isinstance(listed, list | tuple) else None
-
-
-def _number(options: Mapping[str, Any], name: str) -> float | None:
-    value = options.get(name)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -20,7 +20,7 @@ import httpx
 from generation.engines.base import EngineError, ErrorKind, ImageRef, Pending
 from generation.engines.comfyui.answers import Image, job_from_history
 from generation.engines.comfyui.graph import FOLDER, Graph
-from generation.engines.service import Service, parse_json, refusal
+from generation.engines.service import Service, as_list, as_mapping, json_object, parse_json, refusal
 
 QUEUE_CHECK_SECONDS: Final = 1.0
 """Seconds for which a server's queue depth is used before it is asked for again."""
@@ -31,15 +31,9 @@ LACKING_SECONDS: Final = 60.0
 STATES: Final = frozenset({"pending", "in_progress", "completed", "failed", "cancelled"})
 MARKER: Final = "proofline"
 HISTORY_SEARCHED: Final = 200
-EXTENSIONS: Final = (
-    (b"\x89PNG", "png"),
-    (b"\xff\xd8", "jpg"),
-    (b"RIFF", "webp"),
-    (b"II*\0", "tiff"),
-    (b"MM\0*", "tiff"),
-)
+EXTENSIONS: Final = ((b"\xff\xd8", "jpg"), (b"RIFF", "webp"), (b"II*\0", "tiff"), (b"MM\0*", "tiff"))
+"""File name extensions by the first bytes of an image; any other is a PNG."""
 INPUTS_KEPT: Final = 4096
-
 MODEL_LIST_SECONDS: Final = 30.0
 """Seconds for which a server's list of its model files is used before it is asked for again."""
 
@@ -92,8 +86,6 @@ class Server:
         self._listed: dict[str, str] = {}
         self._listed_at = -MODEL_LIST_SECONDS
 
-    # -- how it is -------------------------------------------------------------------------------------------------
-
     def queue_length(self) -> float | None:
         """Return the known length of the queue; None if the server is away or lacks something that the workflow needs.
 
@@ -111,10 +103,7 @@ class Server:
 
     def _update_queue_length(self) -> None:
         try:
-            response = self.request("GET", "prompt")
-            if response.status_code != 200:
-                raise refusal(response, self.name)
-            waiting = float(parse_json(response, self.name)["exec_info"]["queue_remaining"])
+            waiting = float(self.get_json("prompt")["exec_info"]["queue_remaining"])
         except EngineError as error:
             self.mark_away(error)
         except (KeyError, TypeError, ValueError):
@@ -123,19 +112,11 @@ class Server:
             with self.guard:
                 self._queue_length, self._queue_checked_at, self.lacking_reason = waiting, monotonic(), ""
 
-    def add_submissions(self, submissions: int) -> None:
-        """Count submissions that were just sent, until the server's own number is asked for again."""
-        with self.guard:
-            self._queue_length += submissions
-
     def mark_away(self, error: EngineError) -> None:
         with self.guard:
             self.away_error = error
             self.away_since = self.away_since if self.away_since is not None else monotonic()
             self._skip_until = monotonic() + AWAY_SECONDS
-
-    def mark_available(self) -> None:
-        self.away_since = self.away_error = None
 
     def mark_lacking(self, words: str) -> None:
         with self.guard:
@@ -154,11 +135,8 @@ class Server:
         except EngineError as error:
             self.mark_away(error)
             raise
-        self.mark_available()
+        self.away_since = self.away_error = None
         return response
-
-    # -- submissions
-    # ----------------------------------------------------------------------------------------------------
 
     def input_name(self, ref: ImageRef, load: Callable[[ImageRef], bytes]) -> str:
         """Return the name by which the server loads this image. The first call uploads it."""
@@ -176,7 +154,6 @@ class Server:
         return name
 
     def forget_inputs(self) -> None:
-        """Forget which images were uploaded, so that they are uploaded again."""
         with self.guard:
             self._inputs.clear()
 
@@ -212,7 +189,8 @@ class Server:
                 self.mark_away(error)
             raise
         if response.status_code == 200:
-            self.add_submissions(1)
+            with self.guard:
+                self._queue_length += 1  # until the server's own number is asked for again
         return response
 
     def find(self, marker: str) -> str | None:
@@ -224,12 +202,10 @@ class Server:
         for entry in [*running, *waiting]:
             if marker in (entry[1], _marker_of(entry)):
                 return str(entry[1])
-        recent_history = self._json("history", params={"max_items": HISTORY_SEARCHED})
-        for prompt_id, entry in recent_history.items():
+        for prompt_id, entry in self.get_json("history", params={"max_items": HISTORY_SEARCHED}).items():
             if marker in (prompt_id, _marker_of(entry.get("prompt"))):
                 return str(prompt_id)
-        history = self._json(f"history/{quote(marker)}")
-        return marker if marker in history else None
+        return marker if marker in self.get_json(f"history/{quote(marker)}") else None
 
     def job_states(self, prompt_ids: Collection[str]) -> dict[str, Pending | Mapping[str, Any] | None]:
         """Return for each id: Pending, the ended job in the form of /api/jobs, or None if it is unknown there."""
@@ -255,16 +231,15 @@ class Server:
         return Pending() if job.get("status") in {"pending", "in_progress"} else job
 
     def _job_from_history(self, prompt_id: str) -> Mapping[str, Any] | None:
-        kept = self._json(f"history/{quote(prompt_id)}")
-        entry = kept.get(prompt_id)
+        entry = self.get_json(f"history/{quote(prompt_id)}").get(prompt_id)
         return job_from_history(prompt_id, entry) if isinstance(entry, Mapping) else None
 
     def _queue(self) -> tuple[list[Any], list[Any]]:
         """Return (running, waiting), each a list of [number, id, graph, extra data, outputs]."""
-        queue = self._json("queue")
+        queue = self.get_json("queue")
         return list(queue.get("queue_running") or ()), list(queue.get("queue_pending") or ())
 
-    def _json(self, path: str, **options: Any) -> Mapping[str, Any]:
+    def get_json(self, path: str, **options: Any) -> Mapping[str, Any]:
         response = self.request("GET", path, **options)
         if response.status_code != 200:
             raise refusal(response, self.name)
@@ -283,8 +258,6 @@ class Server:
         if any(str(entry[1]) == prompt_id for entry in running):
             self.request("POST", "interrupt", json={"prompt_id": prompt_id})
 
-    # -- images and facts ----------------------------------------------------------------------------------------
-
     def image_url(self, image: Image) -> str:
         return self.service.address(f"view?{urlencode(image.query)}")
 
@@ -292,14 +265,9 @@ class Server:
         """Return whether this file is on the server's disk; files outlast its history."""
         return self.request("HEAD", self.image_url(image)).status_code == 200
 
-    def system_stats(self) -> Mapping[str, Any]:
-        return self._json("system_stats")
-
     def model_states(self, names: Collection[str]) -> dict[str, str]:
-        """Return the size and time of change of these model files by name; {} if the server does not say.
-
-        ComfyUI lists its model folders below /experiment/models since 0.3.40. It is asked once per MODEL_LIST_SECONDS.
-        """
+        """Return the size and time of change of these model files by name; {} if the server does not say. ComfyUI lists
+        its model folders below /experiment/models since 0.3.40. It is asked once per MODEL_LIST_SECONDS."""
         now = monotonic()
         if now - self._listed_at >= MODEL_LIST_SECONDS:
             listed = self._list_models(set(names))
@@ -320,21 +288,15 @@ class Server:
     def _entries_at(self, path: str) -> list[Mapping[str, Any]]:
         response = self.request("GET", path)
         answer = parse_json(response, self.name) if response.status_code == 200 else None
-        return [entry for entry in answer if isinstance(entry, Mapping)] if isinstance(answer, list) else []
+        return [entry for entry in as_list(answer) if isinstance(entry, Mapping)]
 
     def schema(self, classes: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """Return the server's schema of these node classes; those that it does not have are absent."""
-        schemas = {}
-        for name in classes:
-            class_schema = self._json(f"object_info/{quote(name, safe='')}").get(name)
-            if isinstance(class_schema, Mapping):
-                schemas[name] = class_schema
-        return schemas
+        schemas = {name: self.get_json(f"object_info/{quote(name, safe='')}").get(name) for name in classes}
+        return {name: schema for name, schema in schemas.items() if isinstance(schema, Mapping)}
 
 
 class ServerPool:
-    """The servers of one endpoint."""
-
     def __init__(self, servers: Sequence[Server]) -> None:
         self.servers = list(servers)
         self._turn = 0
@@ -364,16 +326,12 @@ def has_jobs_api(response: httpx.Response) -> bool:
     """Return whether /api/jobs exists on the server: an older one answers 404 or 405 too, but not in JSON."""
     if response.status_code == 200:
         return "json" in response.headers.get("content-type", "")
-    try:
-        return response.status_code == 404 and "error" in response.json()
-    except (ValueError, TypeError):
-        return False
+    return response.status_code == 404 and "error" in json_object(response)
 
 
 def _jobs(answer: Any) -> list[tuple[str, str]]:
     """Return (id, status) of running and waiting jobs: the running first, then in the order in which they will run."""
-    listed = answer.get("jobs") if isinstance(answer, Mapping) else None
-    jobs = [job for job in listed if isinstance(job, Mapping)] if isinstance(listed, list) else []
+    jobs = [job for job in as_list(as_mapping(answer).get("jobs")) if isinstance(job, Mapping)]
     jobs.sort(key=lambda job: (job.get("status") != "in_progress", job.get("priority") or 0))
     return [(str(job.get("id")), str(job.get("status"))) for job in jobs]
 
@@ -386,7 +344,6 @@ def _pending_by_id(listed: Sequence[tuple[str, str]]) -> dict[str, Pending]:
 
 
 def _marker_of(submission: Any) -> str | None:
-    """Return our marker from a queue entry's extra data."""
-    extra = submission[3] if isinstance(submission, list) and len(submission) > 3 else None
-    marker = extra.get(MARKER) if isinstance(extra, Mapping) else None
+    extra = as_list(submission)[3:4] or [None]
+    marker = as_mapping(extra[0]).get(MARKER)
     return str(marker) if marker else None

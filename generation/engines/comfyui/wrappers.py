@@ -9,7 +9,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final
+
+from generation.engines.service import as_list, as_mapping
 
 MAX_DEPTH: Final = 6
 """Levels of nesting in which a graph is looked for."""
@@ -30,19 +33,16 @@ def graphs_in(plain: Any) -> list[Mapping[str, Any]]:
             return graphs
         level = [part for value in level for part in _parts(value)]
         seen += len(level)
-        if not level or seen > MAX_PARTS:
+        if seen > MAX_PARTS:
             break
     return []
 
 
 def is_editor_workflow(plain: Any) -> bool:
     """Return whether this is, or holds, a workflow in the format of ComfyUI's editor, with positions and colours."""
-    return any(
-        isinstance(value, Mapping)
-        and isinstance(value.get("nodes"), list)
-        and any(name in value for name in ("links", "last_node_id", "definitions", "version"))
-        for value in (plain, *_parts(plain), *(part for outer in _parts(plain) for part in _parts(outer)))
-    )
+    names = {"links", "last_node_id", "definitions", "version"}
+    parts = (plain, *_parts(plain), *(part for outer in _parts(plain) for part in _parts(outer)))
+    return any(isinstance(part.get("nodes"), list) and names & part.keys() for part in map(as_mapping, parts))
 
 
 def storage_problem(value: Any) -> str:
@@ -66,24 +66,13 @@ def storage_problem(value: Any) -> str:
 
 def _is_graph(plain: Any) -> bool:
     """Return whether this is an object of nodes. One recognisable node is enough: bad ones are reported later."""
-    if not isinstance(plain, Mapping):
-        return False
-    return any(isinstance(node, Mapping) and "class_type" in node for node in plain.values())
+    return any("class_type" in as_mapping(node) for node in as_mapping(plain).values())
 
 
 def _parts(plain: Any) -> Iterator[Any]:
-    if isinstance(plain, Mapping):
-        yield from (part for value in plain.values() for part in _nested_values(value))
-    elif isinstance(plain, list):
-        yield from (part for value in plain for part in _nested_values(value))
-
-
-def _nested_values(value: Any) -> Iterator[Any]:
-    """Yield a part that can hold others; JSON in a text is parsed first. Other parts are left out."""
-    if isinstance(value, Mapping | list):
-        yield value
-    elif isinstance(value, str) and value.lstrip().startswith("{"):
-        try:
-            yield json.loads(value)
-        except (ValueError, RecursionError):
-            return
+    for value in as_mapping(plain).values() or as_list(plain):
+        if isinstance(value, Mapping | list):
+            yield value
+        elif isinstance(value, str) and value.lstrip().startswith("{"):
+            with suppress(ValueError, RecursionError):
+                yield json.loads(value)

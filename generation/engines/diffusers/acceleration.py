@@ -83,11 +83,6 @@ class Acceleration:
             return self.compile or "off"
         return self.compile or ("regional" if device.startswith("cuda") else "off")
 
-    def has_fixed_batch_size(self, device: str) -> bool:
-        """Return whether every batch is filled up to the endpoint's batch size. Another size has other kernels, which
-        round differently (exact) and would have to be compiled first."""
-        return self.is_repeatable or self.compile_scope(device) != "off"
-
     def effective_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return a spec's settings in this tier; a few-step LoRA sets steps, guidance and scheduler."""
         if self.tier != "draft" or not self.draft.lora:
@@ -110,10 +105,9 @@ def read(config: Mapping[str, Any]) -> Acceleration:
     if tier not in TIERS:
         raise ValueError(f"There is no quality tier {tier!r}; known are {', '.join(TIERS)}.")
     chosen, mode = str(config.get("compile") or ""), str(config.get("compile_mode") or "")
-    if chosen and chosen not in COMPILES:
-        raise ValueError(f'"compile" is {chosen!r}; known are {", ".join(COMPILES)}.')
-    if mode and mode not in MODES:
-        raise ValueError(f'"compile_mode" is {mode!r}; known are {", ".join(MODES)}.')
+    for name, value, known in (("compile", chosen, COMPILES), ("compile_mode", mode, MODES)):
+        if value and value not in known:
+            raise ValueError(f'"{name}" is {value!r}; known are {", ".join(known)}.')
     if tier == "exact" and mode.startswith("max-autotune"):
         raise ValueError('"exact" cannot go with "max-autotune", which chooses kernels by time; take "fast".')
     try:
@@ -161,7 +155,9 @@ class AcceleratedPipeline:
 
     @property
     def is_padding(self) -> bool:
-        return self.settings.has_fixed_batch_size(self.device)
+        """True if every batch is filled up to the endpoint's batch size. Another size has other kernels, which round
+        differently (exact) and would have to be compiled first."""
+        return self.settings.is_repeatable or self.settings.compile_scope(self.device) != "off"
 
     def without_compiler(self, pipe: Any, error: Exception) -> AcceleratedPipeline:
         """Return the state without compilation, for when kernels could not be compiled: no compiler, or it failed."""
@@ -207,16 +203,18 @@ class AcceleratedPipeline:
 
         tier = self.settings.tier
         if tier != "final":
-            repeats = self.settings.is_repeatable
-            stack.enter_context(
-                torch.backends.cudnn.flags(
-                    enabled=True, benchmark=not repeats, deterministic=repeats, allow_tf32=not repeats
-                )
-            )
+            exact = self.settings.is_repeatable
+            flags = {"enabled": True, "benchmark": not exact, "deterministic": exact, "allow_tf32": not exact}
+            stack.enter_context(torch.backends.cudnn.flags(**flags))
         if tier in ("fast", "draft"):
-            stack.enter_context(_tensor_cores())
+            stack.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
+            torch.set_float32_matmul_precision("high")  # tensor cores (TF32) for the remaining 32-bit multiplications
             if self.device.startswith("cuda"):
-                stack.enter_context(_attention())
+                from torch.nn.attention import SDPBackend, sdpa_kernel
+
+                # cuDNN's attention is the fastest on Hopper that needs no download.
+                names = ("CUDNN_ATTENTION", "FLASH_ATTENTION", "EFFICIENT_ATTENTION", "MATH")
+                stack.enter_context(sdpa_kernel([getattr(SDPBackend, name) for name in names], set_priority=True))
         if skips_compiled:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
 
@@ -253,10 +251,8 @@ _switches = _TorchSwitches()
 
 
 def prepare(pipe: Any, settings: Acceleration, device: str) -> AcceleratedPipeline:
-    """Accelerate a loaded text-to-image pipeline in place, by its tier. The other pipelines share its parts.
-
-    Raises EngineError of kind INPUT if the tier is not possible with this model.
-    """
+    """Accelerate a loaded text-to-image pipeline in place, by its tier. The other pipelines share its parts. Raises
+    EngineError of kind INPUT if the tier is not possible with this model."""
     denoiser = denoiser_of(pipe)
     applied: list[str] = []
     left_out: list[str] = []
@@ -323,11 +319,11 @@ def _apply_draft(pipe: Any, denoiser: Any, draft: Draft) -> str:
             raise EngineError(ErrorKind.INPUT, text[:500]) from error
         return f"lora:{draft.lora.rsplit('/', 1)[-1]}"
     if not hasattr(denoiser, "enable_cache"):
-        text = (
+        raise EngineError(
+            ErrorKind.INPUT,
             f'The tier "draft" needs a few-step LoRA for a {type(denoiser).__name__}, which cannot skip steps: '
-            'give the endpoint {"draft": {"lora": "path", "steps": 4}}.'
+            'give the endpoint {"draft": {"lora": "path", "steps": 4}}.',
         )
-        raise EngineError(ErrorKind.INPUT, text)
     from diffusers import FirstBlockCacheConfig
 
     denoiser.enable_cache(FirstBlockCacheConfig(threshold=draft.threshold))
@@ -356,9 +352,8 @@ def _is_worth_float8(module: Any, name: str) -> bool:
 
     if not isinstance(module, torch.nn.Linear) or "embed" in name:
         return False
-    return min(module.in_features, module.out_features) >= 512 and not (
-        module.in_features % 16 or module.out_features % 16
-    )
+    sides = (module.in_features, module.out_features)
+    return min(sides) >= 512 and all(side % 16 == 0 for side in sides)
 
 
 def _compile(pipe: Any, denoiser: Any, settings: Acceleration, compiling: str) -> str:
@@ -369,7 +364,10 @@ def _compile(pipe: Any, denoiser: Any, settings: Acceleration, compiling: str) -
     options = dict(torch._inductor.list_mode_options(mode or "default"))
     if settings.is_repeatable:
         options["deterministic"] = True
-    regions = [module for module in denoiser.modules() if type(module).__name__ in _blocks_of(denoiser)]
+    # For U-Nets diffusers lists only attention, but a quarter of SDXL's work is convolutions, which can be one kernel
+    # with their normalisation and activation.
+    repeated = {*(getattr(denoiser, "_repeated_blocks", None) or ()), "ResnetBlock2D"}
+    regions = [module for module in denoiser.modules() if type(module).__name__ in repeated]
     for region in regions if compiling == "regional" and regions else [denoiser]:
         # A step cache decides by the first block's output, which a full graph cannot contain.
         fullgraph = region is not denoiser and settings.tier != "draft"
@@ -378,37 +376,3 @@ def _compile(pipe: Any, denoiser: Any, settings: Acceleration, compiling: str) -
     still = {key: value for key, value in options.items() if key != "triton.cudagraphs"}
     pipe.vae.decoder.compile(dynamic=False, options=still)
     return f"compile:{compiling}:{mode or 'default'}"
-
-
-def _blocks_of(denoiser: Any) -> set[str]:
-    """Return the classes of a network's repeated blocks. For U-Nets diffusers lists only attention, but a quarter of
-    SDXL's work is convolutions, which can be one kernel with their normalisation and activation."""
-    return {*(getattr(denoiser, "_repeated_blocks", None) or ()), "ResnetBlock2D"}
-
-
-@contextmanager
-def _tensor_cores() -> Iterator[None]:
-    """Use tensor cores (TF32) for the remaining 32-bit multiplications."""
-    import torch
-
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-@contextmanager
-def _attention() -> Iterator[None]:
-    """Prefer cuDNN's attention, the fastest on Hopper that needs no download."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    order = [
-        SDPBackend.CUDNN_ATTENTION,
-        SDPBackend.FLASH_ATTENTION,
-        SDPBackend.EFFICIENT_ATTENTION,
-        SDPBackend.MATH,
-    ]
-    with sdpa_kernel(order, set_priority=True):
-        yield

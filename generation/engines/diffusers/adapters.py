@@ -42,18 +42,17 @@ def _load_lora(loaded: LoadedPipeline, name: str, lora: Lora) -> None:
     try:
         pipe.load_lora_weights(str(folder), weight_name=file, adapter_name=adapter, local_files_only=True)
     except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
-        _remove(pipe, adapter)
+        if _has_adapter(pipe, adapter):  # it fitted in part
+            pipe.delete_adapters(adapter)
         raise _misfit_error(name, loaded, str(error)) from error
-    if not any(adapter in names for names in pipe.get_list_adapters().values()):
+    if not _has_adapter(pipe, adapter):
         raise _misfit_error(name, loaded, "none of its tensors belongs to a layer of the model")
     loaded.loras[name] = adapter
     loaded.weights = None
 
 
-def _remove(pipe: Any, adapter: str) -> None:
-    """Remove the remains of a LoRA that fitted only in part."""
-    if any(adapter in names for names in pipe.get_list_adapters().values()):
-        pipe.delete_adapters(adapter)
+def _has_adapter(pipe: Any, adapter: str) -> bool:
+    return any(adapter in names for names in pipe.get_list_adapters().values())
 
 
 def _misfit_error(name: str, loaded: LoadedPipeline, log: str) -> EngineError:

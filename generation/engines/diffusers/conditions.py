@@ -43,7 +43,6 @@ def obeyed_names(family: Family, equipment: Equipment) -> frozenset[str]:
 
 
 def image_roles(equipment: Equipment) -> frozenset[str]:
-    """Return the roles of images that an endpoint takes."""
     return frozenset({
         "init", "mask", "cutout",
         *(("photo",) if equipment.controlnets else ()),
@@ -61,11 +60,11 @@ def controls(family: Family, equipment: Equipment) -> tuple[Control, ...]:
         choices = (NO_CONTROL, *equipment.controlnets)
         offered.append(Control("control", "Follows", "choice", NO_CONTROL, choices=choices))
         offered += [Control(CONTROL_MAP, "Map", MAP, NO_CONTROL)] if equipment.takes_maps else []
-        offered.append(Control("control_strength", "How closely", "number", 1.0, 0.0, 2.0, 0.05))
+        strength = CONTROL_RANGES["control_strength"]
+        offered.append(Control("control_strength", "How closely", "number", *strength, 0.05))
     if equipment.adapter:
-        offered.append(
-            Control("reference_strength", "Likeness to the reference", "number", REFERENCE_RANGE[0], 0.0, 1.5, 0.05)
-        )
+        label = "Likeness to the reference"
+        offered.append(Control("reference_strength", label, "number", *REFERENCE_RANGE, 0.05))
     return tuple(offered)
 
 
@@ -81,8 +80,8 @@ def settings(spec: Spec, family: Family, equipment: Equipment) -> dict[str, Any]
     if "reference" in spec.images:
         shared["reference_strength"] = float(spec.parameters.get("reference_strength", REFERENCE_RANGE[0]))
     if is_on(spec, "keep_product"):
-        shared["product"] = {name: spec.parameters[name] for name in products.PARAMETERS if name in spec.parameters}
-        shared["product"] = {"shadow": "contact", **shared["product"]}
+        given = {name: spec.parameters[name] for name in products.PARAMETERS if name in spec.parameters}
+        shared["product"] = {"shadow": "contact", **given}
     elif spec.parameters.get("outpaint"):
         shared["extend"] = extending.margins(spec.parameters["outpaint"], spec.width, spec.height)
     elif is_on(spec, "extend"):
@@ -167,13 +166,10 @@ def _control_problems(spec: Spec, family: Family, equipment: Equipment) -> list[
         sentences.append(f'{name} needs the reference photo, whose edges are found, or a map as the image "control".')
     for parameter, row in CONTROL_RANGES.items():
         sentences += _range_problems(spec, parameter, row)
-    if not sentences and _number(spec, "control_start") >= _number(spec, "control_end"):
+    start, end = (spec.parameters.get(name, CONTROL_RANGES[name][0]) for name in ("control_start", "control_end"))
+    if not sentences and float(start) >= float(end):
         sentences.append("control_start is not before control_end: the map would never be followed.")
     return sentences
-
-
-def _number(spec: Spec, parameter: str) -> float:
-    return float(spec.parameters.get(parameter, CONTROL_RANGES[parameter][0]))
 
 
 def _reference_problems(spec: Spec, family: Family, equipment: Equipment) -> list[str]:
@@ -200,19 +196,15 @@ def _framing_problems(spec: Spec) -> list[str]:
         sentences = [] if "init" in spec.images else [f"{modes[0]} needs a start image, around which is drawn."]
         sentences += [f"{modes[0]} marks by itself what is drawn; leave out the mask."] if "mask" in spec.images else []
         if "outpaint" in modes:
-            sentences += _problems_of_check(
-                lambda: extending.margins(spec.parameters["outpaint"], spec.width, spec.height)
-            )
+            outpaint = spec.parameters["outpaint"]
+            sentences += _problems_of_check(lambda: extending.margins(outpaint, spec.width, spec.height))
         return sentences
     return []
 
 
 def _range_problems(spec: Spec, parameter: str, row: tuple[float, float, float]) -> list[str]:
-    standard, low, high = row
-    value = spec.parameters.get(parameter, standard)
-    if is_number(value) and low <= float(value) <= high:
-        return []
-    return [f"{parameter} is {value!r}; expected a number from {low:g} to {high:g}."]
+    value = spec.parameters.get(parameter, row[0])
+    return parameters.range_problems(parameter, value, *row[1:])
 
 
 def _problems_of_check(check: Callable[[], object]) -> list[str]:

@@ -33,11 +33,11 @@ def read(spec: Spec, settings: Mapping[str, Any], start: Canvas | None, context:
     """Return the control map of one job, height × width × 3. Raises EngineError of kind INPUT."""
     size = (spec.width, spec.height)
     if CONTROL in spec.images:
-        given = canvas.flatten(canvas.open_image(context.load(spec.images[CONTROL]), "control map"))
+        given = canvas.open_opaque(context.load(spec.images[CONTROL]), "control map")
         return np.asarray(ImageOps.fit(given, size, Image.Resampling.BILINEAR), dtype=np.uint8)
     if start is not None:
         return edges(start.init)
-    photo = canvas.flatten(canvas.open_image(context.load(spec.images["photo"]), "reference photo"))
+    photo = canvas.open_opaque(context.load(spec.images["photo"]), "reference photo")
     return edges(np.asarray(ImageOps.fit(photo, size, Image.Resampling.LANCZOS), dtype=np.uint8))
 
 
@@ -66,14 +66,11 @@ def arguments(pipe: Any, pass_: Pass, maps: Sequence[Pixels], settings: Mapping[
     """Return a pipeline's arguments for the maps of a batch. U-Net pipelines name a text job's map "image"."""
     import torch
 
-    sized = [
-        np.asarray(cv2.resize(control_map, (pass_.width, pass_.height), interpolation=cv2.INTER_AREA))
-        for control_map in maps
-    ]
+    size = (pass_.width, pass_.height)
+    sized = [np.asarray(cv2.resize(control_map, size, interpolation=cv2.INTER_AREA)) for control_map in maps]
     tensor = torch.from_numpy(np.stack(sized)).permute(0, 3, 1, 2).float() / 255
-    name = "image" if pass_.kind == "text" and hasattr(pipe, "unet") else "control_image"
     return {
-        name: tensor,
+        "image" if pass_.kind == "text" and hasattr(pipe, "unet") else "control_image": tensor,
         "controlnet_conditioning_scale": float(settings["control_strength"]),
         "control_guidance_start": float(settings["control_start"]),
         "control_guidance_end": float(settings["control_end"]),

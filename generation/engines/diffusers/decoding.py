@@ -26,9 +26,7 @@ def decode(pipe: Any, latents: Any, width: int, height: int) -> Any:
     config = pipe.vae.config
     mean, spread = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
     if mean is not None and spread is not None:
-        column = (1, -1, 1, 1)
-        mean = torch.tensor(mean).view(column).to(latents.device, latents.dtype)
-        spread = torch.tensor(spread).view(column).to(latents.device, latents.dtype)
+        mean, spread = (torch.tensor(values).view(1, -1, 1, 1).to(latents) for values in (mean, spread))
         latents = latents * spread / config.scaling_factor + mean
     else:
         latents = latents / config.scaling_factor
@@ -75,7 +73,6 @@ class Decoder:
             raise
 
     def close(self) -> None:
-        """Stop the thread after its current work."""
         self._thread.shutdown(wait=True)
 
     def _run(self, work: Callable[[], Any], ready: Any, held: AbstractContextManager[None]) -> Pixels:

@@ -16,7 +16,7 @@ import numpy as np
 
 from generation.engines.base import Context, Pixels, Spec, Task
 from generation.engines.diffusers import adapters, controlnets, embeddings, recipes, references
-from generation.engines.diffusers.embeddings import Cache
+from generation.engines.diffusers.embedding_cache import EmbeddingCache
 from generation.engines.diffusers.equipment import Equipment
 from generation.engines.diffusers.pipelines import LoadedPipeline
 from generation.engines.diffusers.recipes import Pass
@@ -48,7 +48,7 @@ class Batch:
 
 
 def draw(
-    loaded: LoadedPipeline, batch: Batch, equipment: Equipment, cache: Cache, context: Context
+    loaded: LoadedPipeline, batch: Batch, equipment: Equipment, cache: EmbeddingCache, context: Context
 ) -> tuple[Pixels | Future[Pixels], dict[str, Any]]:
     """Return (pixels, facts). pixels: batch × height × width × 3, or a future if they are decoded in the background.
     facts: needed to make them again. Raises EngineError of kind INPUT if the equipment does not fit the model."""
@@ -87,7 +87,7 @@ def _pipe(model: LoadedPipeline, pass_: Pass, batch: Batch, equipment: Equipment
 
 
 def _arguments(
-    model: LoadedPipeline, pass_: Pass, batch: Batch, equipment: Equipment, cache: Cache, images: Any
+    model: LoadedPipeline, pass_: Pass, batch: Batch, equipment: Equipment, cache: EmbeddingCache, images: Any
 ) -> dict[str, Any]:
     """Return the arguments of one pass, without those of every call. images: of the pass before."""
     settings = batch.settings
@@ -108,9 +108,7 @@ def _arguments(
         maps = batch.pad([source.control for source in batch.sources])
         arguments |= controlnets.arguments(pipe, pass_, maps, settings)
     takes = signature(pipe.__call__).parameters
-    return arguments | {
-        name: value for name, value in (("width", pass_.width), ("height", pass_.height)) if name in takes
-    }
+    return arguments | {name: getattr(pass_, name) for name in ("width", "height") if name in takes}
 
 
 def _start_arguments(batch: Batch, pass_: Pass, pipe: Any, images: Any) -> dict[str, Any]:
@@ -119,7 +117,11 @@ def _start_arguments(batch: Batch, pass_: Pass, pipe: Any, images: Any) -> dict[
 
     arguments: dict[str, Any] = {"strength": pass_.strength}
     if images is not None:
-        return arguments | {"image": _resized(images.float().clamp(0, 1), pass_)}
+        start = images.float().clamp(0, 1)
+        size = (pass_.height, pass_.width)
+        if start.shape[-2:] != size:
+            start = torch.nn.functional.interpolate(start, size=size, mode="bicubic", antialias=True).clamp(0, 1)
+        return arguments | {"image": start}
     canvases = [source.canvas for source in batch.pad(batch.sources) if source.canvas is not None]
     start = torch.from_numpy(np.stack([canvas.init for canvas in canvases])).permute(0, 3, 1, 2).float() / 255
     if pass_.kind == "inpaint":
@@ -128,22 +130,10 @@ def _start_arguments(batch: Batch, pass_: Pass, pipe: Any, images: Any) -> dict[
     return arguments | {"image": start}
 
 
-def _resized(images: Any, pass_: Pass) -> Any:
-    import torch
-
-    if images.shape[-2:] == (pass_.height, pass_.width):
-        return images
-    size = (pass_.height, pass_.width)
-    larger = torch.nn.functional.interpolate(images, size=size, mode="bicubic", antialias=True)
-    return larger.clamp(0, 1)
-
-
 def _facts(loaded: LoadedPipeline, batch: Batch, scheduler: str) -> dict[str, Any]:
     import torch
 
-    unread = (
-        ["negative"] if not loaded.family.obeys_negative and any(task.spec.negative for task in batch.tasks) else []
-    )
+    is_unread = not loaded.family.obeys_negative and any(task.spec.negative for task in batch.tasks)
     return {
         "device": loaded.device,
         "dtype": loaded.dtype,
@@ -154,7 +144,7 @@ def _facts(loaded: LoadedPipeline, batch: Batch, scheduler: str) -> dict[str, An
         "torch": torch.__version__,
         **loaded.accelerated.facts,
         **batch.settings,
-        **({"unread": unread} if unread else {}),
+        **({"unread": ["negative"]} if is_unread else {}),
     }
 
 

@@ -24,19 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from campaigns.prompts import tokens
-from generation.engines.base import (
-    Capabilities,
-    Context,
-    EngineError,
-    ErrorKind,
-    Health,
-    ImageRef,
-    Pixels,
-    Quote,
-    Result,
-    Spec,
-    Task,
-)
+from generation.engines import base
+from generation.engines.base import Context, EngineError, ErrorKind, ImageRef, Pixels, Result, Spec, Task
 from generation.engines.diffusers import (
     acceleration,
     conditions,
@@ -100,8 +89,6 @@ class Diffusers:
         self._loaded_signature: Signature = ()
         self._identity: tuple[str, str] | None = None
 
-    # -- what planning asks ----------------------------------------------------------------------------------------
-
     @property
     def family(self) -> Family:
         """The model's family. Raises EngineError if the files are no known model."""
@@ -109,9 +96,9 @@ class Diffusers:
             self._family = family_of(self.path)
         return self._family
 
-    def capabilities(self) -> Capabilities:
+    def capabilities(self) -> base.Capabilities:
         family = self._likely_family()
-        return Capabilities(
+        return base.Capabilities(
             is_remote=False,
             obeys=conditions.obeyed_names(family, self.equipment),
             controls=conditions.controls(family, self.equipment),
@@ -172,36 +159,33 @@ class Diffusers:
     def _settings_digest(self) -> str:
         """Return a hex digest of the other settings that decide pixels; "" if the endpoint sets none."""
         chosen = {name: self.config[name] for name in PIXEL_SETTINGS if self.config.get(name)}
-        folder = self._config_folder
+        folder, completed = self._config_folder, ""
         if folder is not None:
             completed = digest(folder) if folder.exists() else ""
-        else:
-            completed = original_configs.revision(self._likely_family().name) if self.path.is_file() else ""
+        elif self.path.is_file():
+            completed = original_configs.revision(self._likely_family().name)
         if not chosen and not completed:
             return ""
         return hashlib.sha256(repr((sorted(chosen.items()), completed)).encode()).hexdigest()[:12]
 
-    def quote(self, spec: Spec) -> Quote:
-        return Quote(
-            cost=float(self.config.get("cost_per_image", 0.0)),
-            seconds=float(self.config.get("seconds_per_image", 2.0)),
-        )
+    def quote(self, spec: Spec) -> base.Quote:
+        return base.Quote.from_config(self.config, seconds=2.0)
 
-    def health(self) -> Health:
+    def health(self) -> base.Health:
         try:
             family = self.family
         except EngineError as error:
-            return Health(False, error.message)
+            return base.Health(False, error.message)
         if problem := problem_of_model(self.path):
-            return Health(False, problem)
+            return base.Health(False, problem)
         if missing := self.equipment.missing():
-            return Health(False, " ".join(missing))
+            return base.Health(False, " ".join(missing))
         facts: dict[str, Any] = {"family": family.name, "is_loaded": self._loaded is not None}
         torch_module = sys.modules.get("torch")
         if torch_module is not None and torch_module.cuda.is_available():
             free, total = torch_module.cuda.mem_get_info()
             facts |= {"device": torch_module.cuda.get_device_name(), "free_bytes": free, "total_bytes": total}
-        return Health(True, f"{self.path.name} ({family.title}) is readable.", facts)
+        return base.Health(True, f"{self.path.name} ({family.title}) is readable.", facts)
 
     def text_encoder(self) -> tokens.Encoder:
         """Return the model's text encoder with the highest limit; it uses the model's tokenizer files if their kind is
@@ -214,8 +198,6 @@ class Diffusers:
         folder = self.path if self.path.is_dir() else Path(str(self.config.get("model_config") or self.path))
         encoder = tokens.load_encoder(folder / family.tokenizer) or tokens.estimating_encoder(family.reads)
         return replace(encoder, limit=family.tokens) if family.tokens else encoder
-
-    # -- making images ---------------------------------------------------------------------------------------------
 
     def generate(self, batch: Sequence[Task], context: Context) -> Iterator[Result]:
         """Yield one Result per task. Out of memory halves the batch; one image that still does not fit fails alone."""
@@ -244,8 +226,7 @@ class Diffusers:
                     raise
                 loaded.accelerated = loaded.accelerated.without_compiler(loaded.text, error)
                 waiting[:0] = self._split_batch(loaded, part)
-        done = {task.id for task in sound} & context.cancelled()
-        for task_id in done:
+        for task_id in {task.id for task in sound} & context.cancelled():
             yield Result(task_id, None, error=EngineError(ErrorKind.CANCELLED, "Cancelled."))
 
     def _split_batch(self, loaded: LoadedPipeline, tasks: Sequence[Task]) -> list[Sequence[Task]]:
@@ -268,11 +249,10 @@ class Diffusers:
         self, loaded: LoadedPipeline, part: Sequence[Task], sources_by_task: Mapping[int, Source], context: Context
     ) -> Iterator[Result]:
         started = time.perf_counter()
-        settings = self.acceleration.effective_settings(
-            conditions.settings(part[0].spec, loaded.family, self.equipment)
-        )
+        settings = conditions.settings(part[0].spec, loaded.family, self.equipment)
         drawn = max(self._batch_limit, len(part)) if loaded.accelerated.is_padding else len(part)
-        batch = Batch(part, [sources_by_task[task.id] for task in part], settings, drawn)
+        part_sources = [sources_by_task[task.id] for task in part]
+        batch = Batch(part, part_sources, self.acceleration.effective_settings(settings), drawn)
         made, facts = drawing.draw(loaded, batch, self.equipment, self._embeddings, context)
         seconds = (time.perf_counter() - started) / len(part)
         cancelled = context.cancelled()
@@ -280,22 +260,18 @@ class Diffusers:
         if self._signature != self._loaded_signature:
             raise EngineError(ErrorKind.TRANSIENT, f"{self.path.name} or what lies beside it {CHANGED_MEANWHILE}")
         cost = float(self.config.get("cost_per_image", 0.0))
-        for place, task in enumerate(part):
+        for place, (task, source) in enumerate(zip(part, part_sources, strict=True)):
             if task.id not in cancelled:
-                task_facts = {**facts, **sources_by_task[task.id].facts}
-                load_pixels = partial(_finish_image, made, place, sources_by_task[task.id])
-                result = Result(
-                    task.id, None, model, revision, task.spec.seed, seconds, cost, task_facts, load_pixels=load_pixels
-                )
+                named = Result(task.id, None, model, revision, task.spec.seed, seconds, cost, {**facts, **source.facts})
+                result = replace(named, load_pixels=partial(_finish_image, made, place, source))
                 yield result if isinstance(made, Future) else result.wait_for_pixels()
 
     def unload(self) -> None:
         """Free the model's memory; the next `generate` loads it again."""
         if self._loaded is not None:
-            loaded, self._loaded = self._loaded, None
-            loaded.close()
-            device = loaded.device
-            del loaded
+            device = self._loaded.device
+            self._loaded.close()
+            self._loaded = None
             self._embeddings.move_to_host()
             loaded_models.forget(self)
             pipelines.free_memory(device)
@@ -399,8 +375,7 @@ class WarmUpContext:
     def load(self, ref: ImageRef) -> bytes:
         raise EngineError(ErrorKind.INPUT, f"{ref.key} was asked for while warming up, where there are no images.")
 
-    def progress(self, task_ids: Sequence[int], step: int, steps: int) -> None:
-        return
+    def progress(self, task_ids: Sequence[int], step: int, steps: int) -> None: ...
 
     def cancelled(self) -> frozenset[int]:
         return frozenset()

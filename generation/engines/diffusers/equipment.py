@@ -42,7 +42,6 @@ class Equipment:
 
     @property
     def takes_maps(self) -> bool:
-        """Return True if there is a ControlNet whose maps are not computed here."""
         return bool(self.controlnets.keys() - {COMPUTED})
 
     def paths(self) -> dict[str, Path]:

@@ -37,9 +37,8 @@ def margins(given: Any, width: int, height: int) -> dict[str, int]:
         raise ValueError("outpaint adds nothing on any side.")
     for pair, whole in ((("left", "right"), width), (("top", "bottom"), height)):
         if whole - sum(pixels_by_side[side] for side in pair) < MIN_IMAGE_SHARE * whole:
-            raise ValueError(
-                f"outpaint: {pair[0]} and {pair[1]} leave less than a tenth of {whole} pixels to the image."
-            )
+            sides = f"{pair[0]} and {pair[1]}"
+            raise ValueError(f"outpaint: {sides} leave less than a tenth of {whole} pixels to the image.")
     return pixels_by_side
 
 
@@ -49,8 +48,7 @@ def read(spec: Spec, extend: Any, context: Context) -> Canvas:
     The image is cropped to the space inside the margins, or with True fitted into the frame as a whole. Raises
     EngineError of kind INPUT.
     """
-    stored = canvas.open_image(context.load(spec.images["init"]), "start image")
-    image = canvas.flatten(stored)
+    image = canvas.open_opaque(context.load(spec.images["init"]), "start image")
     if extend is True:
         scale = min(spec.width / image.width, spec.height / image.height)
         size = min(spec.width, round(image.width * scale)), min(spec.height, round(image.height * scale))

@@ -19,26 +19,26 @@ UNET_SCHEDULERS: Final = {
 }
 FLOW_SCHEDULERS: Final = {"euler": "FlowMatchEulerDiscreteScheduler"}
 """Flow matching: FLUX gives its own noise levels to the scheduler, and a start image is mixed in by them."""
+PIPELINES: Final = {"text": "Pipeline", "image": "Img2ImgPipeline", "inpaint": "InpaintPipeline"}
+"""The ends of the names of pipeline classes, by kind of job."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """One family of models.
 
-    text, image, inpaint: pipeline classes of diffusers. control: the same three with a ControlNet, "" if there is none;
-    controlnet: the ControlNet's class. single_file: parts of tensor names that only its single files have, as first
-    published and as diffusers spells them. guidance, steps: the defaults. encoded: the positions of the embedding and
-    the pooled embedding in the result of the pipeline's `encode_prompt`, -1 for none; encoders: their number. reads:
-    the encoder family of campaigns.prompts.tokens; tokenizer: its folder. tokens: the limit of the encoder that reads
-    most, 0 if the class takes no limit.
+    prefix: the beginning of the names of its pipeline classes in diffusers. controlled: the kinds of job with such a
+    class for ControlNets; controlnet: the ControlNet's class. single_file: parts of tensor names that only its single
+    files have, as first published and as diffusers spells them. guidance, steps: the defaults. encoded: the positions
+    of the embedding and the pooled embedding in the result of the pipeline's `encode_prompt`, -1 for none; encoders:
+    their number. reads: the encoder family of campaigns.prompts.tokens; tokenizer: its folder. tokens: the limit of the
+    encoder that reads most, 0 if the class takes no limit.
     """
 
     name: str
     title: str
-    text: str
-    image: str
-    inpaint: str
-    control: tuple[str, str, str]
+    prefix: str
+    controlled: tuple[str, ...] = tuple(PIPELINES)
     controlnet: str
     single_file: tuple[str, ...]
     guidance: float = 7.0
@@ -60,103 +60,42 @@ class Family:
 
     def pipeline_class_of(self, kind: str, *, controlled: bool = False) -> str:
         """Return the pipeline class of a kind of job ("text", "image", "inpaint"); "" if the family has none."""
-        if controlled:
-            return self.control[("text", "image", "inpaint").index(kind)]
-        return {"text": self.text, "image": self.image, "inpaint": self.inpaint}[kind]
+        if controlled and kind not in self.controlled:
+            return ""
+        return f"{self.prefix}{'ControlNet' if controlled else ''}{PIPELINES[kind]}"
 
 
 _SD = Family(
-    name="sd",
-    title="Stable Diffusion 1.5",
-    text="StableDiffusionPipeline",
-    image="StableDiffusionImg2ImgPipeline",
-    inpaint="StableDiffusionInpaintPipeline",
-    control=(
-        "StableDiffusionControlNetPipeline",
-        "StableDiffusionControlNetImg2ImgPipeline",
-        "StableDiffusionControlNetInpaintPipeline",
-    ),
-    controlnet="ControlNetModel",
-    single_file=("cond_stage_model.transformer.",),
-    schedulers=UNET_SCHEDULERS,
-)
+    name="sd", title="Stable Diffusion 1.5", prefix="StableDiffusion", controlnet="ControlNetModel",
+    single_file=("cond_stage_model.transformer.",), schedulers=UNET_SCHEDULERS,
+)  # fmt: skip
 _SDXL = Family(
-    name="sdxl",
-    title="SDXL",
-    text="StableDiffusionXLPipeline",
-    image="StableDiffusionXLImg2ImgPipeline",
-    inpaint="StableDiffusionXLInpaintPipeline",
-    control=(
-        "StableDiffusionXLControlNetPipeline",
-        "StableDiffusionXLControlNetImg2ImgPipeline",
-        "StableDiffusionXLControlNetInpaintPipeline",
-    ),
-    controlnet="ControlNetModel",
-    single_file=("conditioner.embedders.1.",),
-    schedulers=UNET_SCHEDULERS,
-    encoded=(0, 2),
-    encoders=2,
-)
+    name="sdxl", title="SDXL", prefix="StableDiffusionXL", controlnet="ControlNetModel",
+    single_file=("conditioner.embedders.1.",), schedulers=UNET_SCHEDULERS, encoded=(0, 2), encoders=2,
+)  # fmt: skip
 _SD3 = Family(
-    name="sd3",
-    title="Stable Diffusion 3.5",
-    text="StableDiffusion3Pipeline",
-    image="StableDiffusion3Img2ImgPipeline",
-    inpaint="StableDiffusion3InpaintPipeline",
-    control=("StableDiffusion3ControlNetPipeline", "", ""),
+    name="sd3", title="Stable Diffusion 3.5", prefix="StableDiffusion3", controlled=("text",),
     controlnet="SD3ControlNetModel",
-    single_file=("joint_blocks.0.context_block.", "transformer_blocks.0.attn.norm_added_q."),
-    guidance=4.5,
-    steps=28,
-    encoded=(0, 2),
-    encoders=3,
-    schedulers=FLOW_SCHEDULERS,
-    size_multiple=16,
-    has_adapter=False,
-    reads="t5-256",
-    tokenizer="tokenizer_3",
-    tokens=256,
-)
+    single_file=("joint_blocks.0.context_block.", "transformer_blocks.0.attn.norm_added_q."), guidance=4.5, steps=28,
+    encoded=(0, 2), encoders=3, schedulers=FLOW_SCHEDULERS, size_multiple=16, has_adapter=False, reads="t5-256",
+    tokenizer="tokenizer_3", tokens=256,
+)  # fmt: skip
 _FLUX = Family(
-    name="flux",
-    title="FLUX.1 [dev]",
-    text="FluxPipeline",
-    image="FluxImg2ImgPipeline",
-    inpaint="FluxInpaintPipeline",
-    control=(
-        "FluxControlNetPipeline",
-        "FluxControlNetImg2ImgPipeline",
-        "FluxControlNetInpaintPipeline",
-    ),
-    controlnet="FluxControlNetModel",
-    single_file=("double_blocks.0.", "single_transformer_blocks.0."),
-    guidance=3.5,
-    steps=28,
-    encoded=(0, 1),
-    encoders=2,
-    schedulers=FLOW_SCHEDULERS,
-    size_multiple=16,
-    obeys_negative=False,
-    has_adapter=False,
-    reads="t5",
-    tokenizer="tokenizer_2",
-    tokens=512,
-)
+    name="flux", title="FLUX.1 [dev]", prefix="Flux", controlnet="FluxControlNetModel",
+    single_file=("double_blocks.0.", "single_transformer_blocks.0."), guidance=3.5, steps=28, encoded=(0, 1),
+    encoders=2, schedulers=FLOW_SCHEDULERS, size_multiple=16, obeys_negative=False, has_adapter=False, reads="t5",
+    tokenizer="tokenizer_2", tokens=512,
+)  # fmt: skip
 #: Distilled to a few steps and to a fixed guidance.
 _SCHNELL = replace(
-    _FLUX,
-    name="flux-schnell",
-    title="FLUX.1 [schnell]",
-    single_file=(),
-    guidance=0.0,
-    steps=4,
-    obeys_guidance=False,
-    reads="t5-256",
-    tokens=256,
-)
+    _FLUX, name="flux-schnell", title="FLUX.1 [schnell]", single_file=(), guidance=0.0, steps=4, obeys_guidance=False,
+    reads="t5-256", tokens=256,
+)  # fmt: skip
 
 FAMILIES: Final[Mapping[str, Family]] = {family.name: family for family in (_SD, _SDXL, _SD3, _FLUX, _SCHNELL)}
-BY_CLASS: Final[Mapping[str, Family]] = {family.text: family for family in (_SD, _SDXL, _SD3, _FLUX)}
+BY_CLASS: Final[Mapping[str, Family]] = {
+    family.pipeline_class_of("text"): family for family in (_SD, _SDXL, _SD3, _FLUX)
+}
 #: In the order in which a single file is checked: some FLUX tensors have the names of other families'.
 BY_TENSOR: Final = (_FLUX, _SD3, _SDXL, _SD)
 GUIDANCE_TENSORS: Final = ("guidance_in.", "time_text_embed.guidance_embedder.")

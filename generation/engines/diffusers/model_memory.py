@@ -63,7 +63,6 @@ class LoadedModels:
         self._models[id(owner)] = (weakref.ref(owner), device, weights_bytes)
 
     def mark_used(self, owner: Unloadable) -> None:
-        """Mark a model as just used."""
         if id(owner) in self._models:
             self._models.move_to_end(id(owner))
 
@@ -80,11 +79,8 @@ class LoadedModels:
         return None
 
     def _free(self, device: str, limit_bytes: int) -> int | None:
-        there = [
-            (model, size)
-            for reference, where, size in self._models.values()
-            if where == device and (model := reference())
-        ]
+        on_device = [(reference(), size) for reference, where, size in self._models.values() if where == device]
+        there = [(model, size) for model, size in on_device if model is not None]
         measured = free_bytes(device)
         if measured is not None:
             measured -= sum(model.pending_bytes() for model, _ in there if isinstance(model, GrowingModel))

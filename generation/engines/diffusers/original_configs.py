@@ -29,151 +29,79 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 START_ID, END_ID = 49406, 49407
 
 _UNET: Final[Mapping[str, Any]] = {
-    "_class_name": "UNet2DConditionModel",
-    "act_fn": "silu",
-    "center_input_sample": False,
-    "downsample_padding": 1,
-    "flip_sin_to_cos": True,
-    "freq_shift": 0,
-    "in_channels": 4,
-    "layers_per_block": 2,
-    "mid_block_scale_factor": 1,
-    "norm_eps": 1e-05,
-    "norm_num_groups": 32,
-    "out_channels": 4,
-}
+    "_class_name": "UNet2DConditionModel", "act_fn": "silu", "center_input_sample": False, "downsample_padding": 1,
+    "flip_sin_to_cos": True, "freq_shift": 0, "in_channels": 4, "layers_per_block": 2, "mid_block_scale_factor": 1,
+    "norm_eps": 1e-05, "norm_num_groups": 32, "out_channels": 4,
+}  # fmt: skip
 _VAE: Final[Mapping[str, Any]] = {
-    "_class_name": "AutoencoderKL",
-    "act_fn": "silu",
-    "block_out_channels": [128, 256, 512, 512],
-    "down_block_types": ["DownEncoderBlock2D"] * 4,
-    "in_channels": 3,
-    "latent_channels": 4,
-    "layers_per_block": 2,
-    "norm_num_groups": 32,
-    "out_channels": 3,
-    "up_block_types": ["UpDecoderBlock2D"] * 4,
-}
+    "_class_name": "AutoencoderKL", "act_fn": "silu", "block_out_channels": [128, 256, 512, 512],
+    "down_block_types": ["DownEncoderBlock2D"] * 4, "in_channels": 3, "latent_channels": 4, "layers_per_block": 2,
+    "norm_num_groups": 32, "out_channels": 3, "up_block_types": ["UpDecoderBlock2D"] * 4,
+}  # fmt: skip
 _NOISE: Final[Mapping[str, Any]] = {
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "beta_start": 0.00085,
-    "num_train_timesteps": 1000,
-    "prediction_type": "epsilon",
-    "steps_offset": 1,
-}
+    "beta_end": 0.012, "beta_schedule": "scaled_linear", "beta_start": 0.00085, "num_train_timesteps": 1000,
+    "prediction_type": "epsilon", "steps_offset": 1,
+}  # fmt: skip
 _CLIP_L: Final[Mapping[str, Any]] = {
-    "architectures": ["CLIPTextModel"],
-    "bos_token_id": START_ID,
-    "dtype": "float32",
-    "eos_token_id": END_ID,
-    "hidden_act": "quick_gelu",
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "layer_norm_eps": 1e-05,
-    "max_position_embeddings": 77,
-    "model_type": "clip_text_model",
-    "num_attention_heads": 12,
-    "num_hidden_layers": 12,
-    "pad_token_id": 1,
-    "projection_dim": 768,
-    "vocab_size": 49408,
-}
+    "architectures": ["CLIPTextModel"], "bos_token_id": START_ID, "dtype": "float32", "eos_token_id": END_ID,
+    "hidden_act": "quick_gelu", "hidden_size": 768, "intermediate_size": 3072, "layer_norm_eps": 1e-05,
+    "max_position_embeddings": 77, "model_type": "clip_text_model", "num_attention_heads": 12,
+    "num_hidden_layers": 12, "pad_token_id": 1, "projection_dim": 768, "vocab_size": 49408,
+}  # fmt: skip
 _TOKENIZER: Final[Mapping[str, Any]] = {
-    "add_prefix_space": False,
-    "bos_token": START,
-    "do_lower_case": True,
-    "eos_token": END,
-    "errors": "replace",
-    "model_max_length": 77,
-    "pad_token": END,
-    "tokenizer_class": "CLIPTokenizer",
-    "unk_token": END,
-}
+    "add_prefix_space": False, "bos_token": START, "do_lower_case": True, "eos_token": END, "errors": "replace",
+    "model_max_length": 77, "pad_token": END, "tokenizer_class": "CLIPTokenizer", "unk_token": END,
+}  # fmt: skip
 _SD: Final[Mapping[str, Any]] = {
     "model_index.json": {
-        "_class_name": "StableDiffusionPipeline",
-        "feature_extractor": [None, None],
-        "image_encoder": [None, None],
-        "requires_safety_checker": False,
-        "safety_checker": [None, None],
-        "scheduler": ["diffusers", "PNDMScheduler"],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
+        "_class_name": "StableDiffusionPipeline", "feature_extractor": [None, None], "image_encoder": [None, None],
+        "requires_safety_checker": False, "safety_checker": [None, None], "scheduler": ["diffusers", "PNDMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"],
     },
     "scheduler/scheduler_config.json": {
-        **_NOISE,
-        "_class_name": "PNDMScheduler",
-        "clip_sample": False,
-        "set_alpha_to_one": False,
+        **_NOISE, "_class_name": "PNDMScheduler", "clip_sample": False, "set_alpha_to_one": False,
         "skip_prk_steps": True,
     },
     "text_encoder/config.json": _CLIP_L,
     "tokenizer/tokenizer_config.json": _TOKENIZER,
     "unet/config.json": {
-        **_UNET,
-        "attention_head_dim": 8,
-        "block_out_channels": [320, 640, 1280, 1280],
-        "cross_attention_dim": 768,
-        "down_block_types": ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
-        "sample_size": 64,
+        **_UNET, "attention_head_dim": 8, "block_out_channels": [320, 640, 1280, 1280], "cross_attention_dim": 768,
+        "down_block_types": ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"], "sample_size": 64,
         "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
     },
     "vae/config.json": {**_VAE, "sample_size": 512, "scaling_factor": 0.18215},
-}
+}  # fmt: skip
 _SDXL: Final[Mapping[str, Any]] = {
     "model_index.json": {
-        "_class_name": "StableDiffusionXLPipeline",
-        "feature_extractor": [None, None],
-        "force_zeros_for_empty_prompt": True,
-        "image_encoder": [None, None],
-        "scheduler": ["diffusers", "EulerDiscreteScheduler"],
-        "text_encoder": ["transformers", "CLIPTextModel"],
+        "_class_name": "StableDiffusionXLPipeline", "feature_extractor": [None, None],
+        "force_zeros_for_empty_prompt": True, "image_encoder": [None, None],
+        "scheduler": ["diffusers", "EulerDiscreteScheduler"], "text_encoder": ["transformers", "CLIPTextModel"],
         "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "tokenizer_2": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
+        "tokenizer": ["transformers", "CLIPTokenizer"], "tokenizer_2": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"],
     },
     "scheduler/scheduler_config.json": {
-        **_NOISE,
-        "_class_name": "EulerDiscreteScheduler",
-        "interpolation_type": "linear",
-        "timestep_spacing": "leading",
-        "use_karras_sigmas": False,
+        **_NOISE, "_class_name": "EulerDiscreteScheduler", "interpolation_type": "linear",
+        "timestep_spacing": "leading", "use_karras_sigmas": False,
     },
     "text_encoder/config.json": _CLIP_L,
     "text_encoder_2/config.json": {
-        **_CLIP_L,
-        "architectures": ["CLIPTextModelWithProjection"],
-        "hidden_act": "gelu",
-        "hidden_size": 1280,
-        "intermediate_size": 5120,
-        "num_attention_heads": 20,
-        "num_hidden_layers": 32,
-        "projection_dim": 1280,
+        **_CLIP_L, "architectures": ["CLIPTextModelWithProjection"], "hidden_act": "gelu", "hidden_size": 1280,
+        "intermediate_size": 5120, "num_attention_heads": 20, "num_hidden_layers": 32, "projection_dim": 1280,
     },
     "tokenizer/tokenizer_config.json": _TOKENIZER,
     # As SDXL was published. An exclamation mark in a prompt is read as padding there, as in every SDXL of diffusers.
     "tokenizer_2/tokenizer_config.json": {**_TOKENIZER, "pad_token": "!"},
     "unet/config.json": {
-        **_UNET,
-        "addition_embed_type": "text_time",
-        "addition_time_embed_dim": 256,
-        "attention_head_dim": [5, 10, 20],
-        "block_out_channels": [320, 640, 1280],
-        "cross_attention_dim": 2048,
+        **_UNET, "addition_embed_type": "text_time", "addition_time_embed_dim": 256,
+        "attention_head_dim": [5, 10, 20], "block_out_channels": [320, 640, 1280], "cross_attention_dim": 2048,
         "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
-        "projection_class_embeddings_input_dim": 2816,
-        "sample_size": 128,
-        "transformer_layers_per_block": [1, 2, 10],
-        "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
-        "use_linear_projection": True,
+        "projection_class_embeddings_input_dim": 2816, "sample_size": 128, "transformer_layers_per_block": [1, 2, 10],
+        "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"], "use_linear_projection": True,
     },
     "vae/config.json": {**_VAE, "force_upcast": True, "sample_size": 1024, "scaling_factor": 0.13025},
-}
+}  # fmt: skip
 CONFIGS: Final[dict[str, Mapping[str, Any]]] = {"sd": _SD, "sdxl": _SDXL}
 """The content of each file, by family."""
 
@@ -187,10 +115,8 @@ def revision(family: str) -> str:
 
 
 def folder_of(family: str) -> Path:
-    """Return the folder with what a single file of this family lacks, written on first use below var/.
-
-    Raises KeyError for a family that needs a folder of its own, OSError and ValueError where it cannot be written.
-    """
+    """Return the folder with what a single file of this family lacks, written on first use below var/. Raises KeyError
+    for a family that needs a folder of its own, OSError and ValueError where it cannot be written."""
     place = env.var_dir() / "models" / f"{family}-{revision(family)}"
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -199,12 +125,10 @@ def folder_of(family: str) -> Path:
             write(made, CONFIGS[family])
             made.rename(place)
         except OSError:
-            shutil.rmtree(made, ignore_errors=True)
             if not place.exists():  # unless another process was quicker
                 raise
-        except BaseException:
+        finally:
             shutil.rmtree(made, ignore_errors=True)
-            raise
     return place
 
 
@@ -232,14 +156,13 @@ def vocabulary_files() -> tuple[str, str]:
 
 def _vocabulary() -> bytes:
     """Return the vocabulary file of its wheel; the package itself is not imported."""
-    for name in WHEELS:
-        package = find_spec(name)
-        for place in (package.submodule_search_locations or ()) if package else ():
-            file = Path(place) / VOCABULARY
-            if file.is_file():
-                content = file.read_bytes()
-                if hashlib.sha256(content).hexdigest() == VOCABULARY_SHA256:
-                    return content
+    packages = [package for name in WHEELS if (package := find_spec(name))]
+    for folder in (folder for package in packages for folder in package.submodule_search_locations or ()):
+        file = Path(folder) / VOCABULARY
+        if file.is_file():
+            content = file.read_bytes()
+            if hashlib.sha256(content).hexdigest() == VOCABULARY_SHA256:
+                return content
     raise ValueError(
         "CLIP's vocabulary is not installed. Install requirements/engines.txt, or give the endpoint "
         '"model_config": a diffusers folder with the configurations and tokenizers of this model.'
@@ -249,5 +172,4 @@ def _vocabulary() -> bytes:
 def _letters_of_bytes() -> list[str]:
     """Return a printable letter for each of the 256 bytes, in the vocabulary's order: printable bytes come first."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = 256 - len(printable)
-    return [chr(code) for code in [*printable, *range(256, 256 + others)]]
+    return [chr(code) for code in [*printable, *range(256, 2 * 256 - len(printable))]]

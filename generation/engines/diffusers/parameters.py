@@ -69,12 +69,8 @@ def controls(family: Family) -> tuple[Control, ...]:
         Control("steps", "Steps", "number", default=family.steps, minimum=1, maximum=150, step=1),
         Control("strength", "Change of the start image", "number", STRENGTH, minimum=0.05, maximum=1, step=0.05),
     )
-    unread = {
-        name
-        for name, is_read in (("guidance", family.obeys_guidance), ("negative", family.obeys_negative))
-        if not is_read
-    }
-    return tuple(control for control in every if control.parameter not in unread)
+    is_read = {"guidance": family.obeys_guidance, "negative": family.obeys_negative}
+    return tuple(control for control in every if is_read.get(control.parameter, True))
 
 
 def problems(spec: Spec, family: Family) -> list[str]:
@@ -89,9 +85,7 @@ def problems(spec: Spec, family: Family) -> list[str]:
         sentences.append(f"Unknown scheduler {scheduler!r}; {family.title} runs with {runs_with}.")
     standard = defaults(spec, family)
     for name, (low, high) in RANGES.items():
-        value = spec.parameters.get(name, standard[name])
-        if not is_number(value) or not low <= float(value) <= high:
-            sentences.append(f"{name} is {value!r}; expected a number from {low} to {high}.")
+        sentences += range_problems(name, spec.parameters.get(name, standard[name]), low, high)
     if "mask" in spec.images and "init" not in spec.images:
         sentences.append("There is a mask, but no image to repaint: give it the start image too.")
     if not sentences:
@@ -102,6 +96,13 @@ def problems(spec: Spec, family: Family) -> list[str]:
                 f"take at least {ceil(1 / chosen['strength'])} steps."
             )
     return sentences
+
+
+def range_problems(name: str, value: Any, low: float, high: float) -> list[str]:
+    """Return a sentence if the value of a parameter is not in its range."""
+    if is_number(value) and low <= float(value) <= high:
+        return []
+    return [f"{name} is {value!r}; expected a number from {low:g} to {high:g}."]
 
 
 def is_number(value: Any) -> bool:

@@ -19,7 +19,7 @@ from generation.engines.base import EngineError, ErrorKind, Pixels
 from generation.engines.diffusers import acceleration, decoding, original_configs, schedules
 from generation.engines.diffusers.acceleration import AcceleratedPipeline
 from generation.engines.diffusers.decoding import Decoder
-from generation.engines.diffusers.families import FAMILIES, Family
+from generation.engines.diffusers.families import BY_CLASS, Family
 from generation.engines.diffusers.weights import ensure_complete, family_of, tensor_names
 
 
@@ -53,10 +53,8 @@ class LoadedPipeline:
         return self.accelerated.settings.tier != "final" and getattr(self.text, "safety_checker", None) is None
 
     def decode_pixels(self, pipe: Any, made: Any, width: int, height: int) -> Pixels | Future[Pixels]:
-        """Convert latents or float images of `pipe` to bytes: batch × height × width × 3.
-
-        Call it within `configure_torch`.
-        """
+        """Convert latents or float images of `pipe` to bytes: batch × height × width × 3. Call it within
+        `configure_torch`."""
         if not self.decodes_latents:
             whole: Pixels = decoding.as_bytes(made).cpu().numpy()
             return whole
@@ -118,9 +116,8 @@ def load(path: Path, config: Mapping[str, Any]) -> LoadedPipeline:
     pipe = pipe.to(device)
     if hasattr(pipe, "watermark"):
         pipe.watermark = None
-    image, inpaint = (
-        build_from_components(pipe, getattr(diffusers, class_name)) for class_name in (family.image, family.inpaint)
-    )
+    classes = (getattr(diffusers, family.pipeline_class_of(kind)) for kind in ("image", "inpaint"))
+    image, inpaint = (build_from_components(pipe, pipeline_class) for pipeline_class in classes)
     accelerated = acceleration.prepare(pipe, acceleration.read(config), device)
     overlaps = config.get("overlap", device.startswith("cuda"))
     decoder = Decoder(device) if overlaps else None
@@ -134,20 +131,21 @@ def load_refiner(path: Path, base: LoadedPipeline) -> LoadedPipeline:
 
     try:
         class_name = json.loads((path / "model_index.json").read_text())["_class_name"]
-        family = next(
-            (candidate for candidate in FAMILIES.values() if class_name in (candidate.text, candidate.image)), None
-        )
-        if family is None:
+        families = {
+            family.pipeline_class_of(kind): family for family in BY_CLASS.values() for kind in ("text", "image")
+        }
+        if class_name not in families:
             raise ValueError(f"it is a {class_name}")
-        read_class = getattr(diffusers, class_name)
-        pipe = read_class.from_pretrained(
+        pipe = getattr(diffusers, class_name).from_pretrained(
             path, dtype=getattr(torch, base.dtype), local_files_only=True, use_safetensors=True
         )
     except (OSError, ValueError, KeyError) as error:
         raise EngineError(ErrorKind.INPUT, f"The refiner {path.name} could not be loaded: {error}"[:500]) from error
     pipe.set_progress_bar_config(disable=True)
     pipe = pipe.to(base.device)
-    image = pipe if class_name == family.image else build_from_components(pipe, getattr(diffusers, family.image))
+    family = families[class_name]
+    image_class = getattr(diffusers, family.pipeline_class_of("image"))
+    image = pipe if type(pipe) is image_class else build_from_components(pipe, image_class)
     if hasattr(image, "watermark"):
         image.watermark = None
     return LoadedPipeline(pipe, image, None, family, base.device, base.dtype, base.accelerated, pipe.scheduler)
@@ -157,7 +155,7 @@ def _read(path: Path, family: Family, config: Mapping[str, Any], dtype: Any) -> 
     """Load the text-to-image pipeline of a folder or a single file, on the CPU."""
     import diffusers
 
-    text_class = getattr(diffusers, family.text)
+    text_class = getattr(diffusers, family.pipeline_class_of("text"))
     options: dict[str, Any] = {"dtype": dtype, "local_files_only": True}
     if family.name == "sd" and not config.get("safety_checker"):
         options |= {"safety_checker": None, "requires_safety_checker": False}
@@ -217,10 +215,8 @@ def build_from_components(pipe: Any, kind: Any, **more: Any) -> Any:
 
 
 def configure_cpu(threads: int) -> None:
-    """Set torch up for the CPU, before anything runs in parallel: its threads inherit the floating-point mode.
-
-    Denormal numbers, of which small models have many, cost a CPU many times as much as others.
-    """
+    """Set torch up for the CPU, before anything runs in parallel: its threads inherit the floating-point mode. Denormal
+    numbers, of which small models have many, cost a CPU many times as much as others."""
     import torch
 
     torch.set_flush_denormal(True)

@@ -75,7 +75,6 @@ def _step(number: int, given: Any) -> dict[str, Any]:
 
 
 def problems(spec: Spec, family: Family, equipment: Equipment) -> list[str]:
-    """Return sentences about problems of a spec's recipe."""
     if "recipe" not in spec.parameters:
         return []
     try:
@@ -89,9 +88,8 @@ def problems(spec: Spec, family: Family, equipment: Equipment) -> list[str]:
     if scale > 1 and kind(spec) != "text":
         sentences.append("A recipe enlarges only what is made from words; leave out the start image, or the enlarging.")
     if min(spec.width, spec.height) / scale < MIN_SIDE:
-        sentences.append(
-            f"Before it is enlarged {scale:g} times, {spec.width}×{spec.height} would be under {MIN_SIDE} pixels."
-        )
+        size = f"{spec.width}×{spec.height}"
+        sentences.append(f"Before it is enlarged {scale:g} times, {size} would be under {MIN_SIDE} pixels.")
     return sentences
 
 

@@ -81,13 +81,8 @@ def _load_adapter(loaded: LoadedPipeline, adapter: Adapter) -> None:
         side = encoder.config.image_size
         processor = CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
         pipe.register_modules(image_encoder=encoder, feature_extractor=processor)
-        pipe.load_ip_adapter(
-            str(adapter.folder),
-            subfolder="",
-            weight_name=adapter.file,
-            image_encoder_folder=None,
-            local_files_only=True,
-        )
+        options = {"weight_name": adapter.file, "image_encoder_folder": None, "local_files_only": True}
+        pipe.load_ip_adapter(str(adapter.folder), subfolder="", **options)
     except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
         pipe.unload_ip_adapter()
         text = f"The IP-Adapter {adapter.file} does not fit this model, which is {loaded.family.title}."

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from generation.engines import canvas
 from generation.engines.base import Context, Pixels, Spec
 from generation.engines.canvas import Canvas
@@ -37,7 +39,8 @@ def read(spec: Spec, settings: Mapping[str, Any], context: Context) -> Source:
     control = controlnets.read(spec, settings, start, context) if settings.get("control") else None
     reference = None
     if "reference" in spec.images:
-        reference = canvas.read_opaque(context.load(spec.images["reference"]), "reference image")
+        image = canvas.open_opaque(context.load(spec.images["reference"]), "reference image")
+        reference = np.asarray(image, dtype=np.uint8)
     return Source(start, control, reference)
 
 

@@ -78,7 +78,7 @@ def problem_of_lora(path: Path) -> str:
     files = sorted(path.glob("*.safetensors"))
     if not files:
         return _no_weights(path, f"The folder {path.name}", "a .safetensors file")
-    return next((problem for file in files if (problem := problem_of_file(file))), "")
+    return next(filter(None, map(problem_of_file, files)), "")
 
 
 def problem_of_model(path: Path) -> str:
@@ -93,12 +93,12 @@ def problem_of_model(path: Path) -> str:
     components = _json_object(index)
     if components is None:
         return f"{index.name} in {path.name} is not a JSON object. {ADVICE}"
-    for name, value in components.items():
-        if isinstance(value, list) and len(value) == 2 and value[0] and name not in NOT_NEEDED:
-            problem = _component_problem(path / name, f"{path.name}/{name}", str(value[0]), str(value[1]))
-            if problem:
-                return problem
-    return ""
+    problems = (
+        _component_problem(path / name, f"{path.name}/{name}", str(value[0]), str(value[1]))
+        for name, value in components.items()
+        if isinstance(value, list) and len(value) == 2 and value[0] and name not in NOT_NEEDED
+    )
+    return next(filter(None, problems), "")
 
 
 def _other_format(path: Path, head: bytes) -> str:
@@ -116,17 +116,17 @@ def _other_format(path: Path, head: bytes) -> str:
             f"{path.name} is a web page (HTML), not a safetensors file: often a sign-in or error page that was "
             f"saved in its place. Sign in and download it again."
         )
-    if head.startswith(b"PK\x03\x04"):
-        if b"data.pkl" not in head and not _holds_pickle(path):
-            return f"{path.name} is a ZIP archive, not a safetensors file. Unpack it."
+    is_zip = head.startswith(b"PK\x03\x04")
+    if _is_pickle(head) or (is_zip and (b"data.pkl" in head or _holds_pickle(path))):
         return f"{path.name} is {A_PICKLE}"
-    if _is_pickle(head):
-        return f"{path.name} is {A_PICKLE}"
+    if is_zip:
+        return f"{path.name} is a ZIP archive, not a safetensors file. Unpack it."
     for mark, name in FORMATS.items():
         if head.startswith(mark):
             return f"{path.name} is {name}, not a safetensors file. Use the model's .safetensors file."
     if _is_text(head):
-        return f"{path.name} is a text file, not a safetensors file: it begins “{_excerpt(start)}”. {ADVICE}"
+        excerpt = " ".join(start[:60].decode("utf-8", errors="ignore").split())[:40]
+        return f"{path.name} is a text file, not a safetensors file: it begins “{excerpt}”. {ADVICE}"
     return ""
 
 
@@ -232,31 +232,28 @@ def _settings_problem(folder: Path, title: str, names: tuple[str, ...]) -> str:
 def _weights_problem(folder: Path, title: str, library: str) -> str:
     """Return what is wrong with a network's weights: one file, or the files that its index names."""
     stem = COMPONENT_FILES[library]
-    single = folder / f"{stem}.safetensors"
     index = folder / f"{stem}.safetensors.index.json"
     if not index.exists():
-        if not single.exists():
-            return _no_weights(folder, title, single.name)
-        problem = problem_of_file(single)
-        return f"{title}: {problem}" if problem else ""
-    content = _json_object(index)
-    names = content.get("weight_map") if content else None
-    if not isinstance(names, dict) or not names:
-        return f"{title}/{index.name} names no files of weights. {ADVICE}"
-    files = sorted({str(name) for name in names.values()})
-    if missing := [name for name in files if not (folder / name).is_file()]:
-        return f"{title} lacks {len(missing)} of {len(files)} files that {index.name} names: {', '.join(missing[:3])}."
-    for name in files:
-        if problem := problem_of_file(folder / name):
-            return f"{title}: {problem}"
-    return ""
+        files = [f"{stem}.safetensors"]
+        if not (folder / files[0]).exists():
+            return _no_weights(folder, title, files[0])
+    else:
+        names = (_json_object(index) or {}).get("weight_map")
+        if not isinstance(names, dict) or not names:
+            return f"{title}/{index.name} names no files of weights. {ADVICE}"
+        files = sorted({str(name) for name in names.values()})
+        if missing := [name for name in files if not (folder / name).is_file()]:
+            return (
+                f"{title} lacks {len(missing)} of {len(files)} files that {index.name} names: {', '.join(missing[:3])}."
+            )
+    problem = next(filter(None, (problem_of_file(folder / name) for name in files)), "")
+    return f"{title}: {problem}" if problem else ""
 
 
 def _no_weights(folder: Path, title: str, expected: str) -> str:
     if pickles := sorted(file.name for file in folder.iterdir() if file.suffix.lower() in PICKLES):
         return f"{title} has its weights only as a pickle ({pickles[0]}), {SAFETENSORS_ONLY}"
-    variants = sorted(file.name for file in folder.glob("*.safetensors"))
-    if variants:
+    if variants := sorted(file.name for file in folder.glob("*.safetensors")):
         return f"{title} lacks {expected}; it has {variants[0]}. Rename it, or download the file of that name."
     return f"{title} lacks its weights: there is no {expected} in it. Download the whole model."
 
@@ -268,10 +265,6 @@ def _json_object(file: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
-
-
-def _excerpt(start: bytes) -> str:
-    return " ".join(start[:60].decode("utf-8", errors="ignore").split())[:40]
 
 
 def _size(count: int) -> str:

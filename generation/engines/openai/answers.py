@@ -19,15 +19,10 @@ from generation.engines import service
 from generation.engines.base import EngineError, ErrorKind
 
 MODERATION_CODES: Final = frozenset({"moderation_blocked", "content_policy_violation", "content_filter"})
-NO_CREDIT_CODES: Final = frozenset(
-    {
-        "insufficient_quota",
-        "insufficient_credits",
-        "billing_hard_limit_reached",
-        "billing_not_active",
-        "budget_exceeded",
-    }
-)
+NO_CREDIT_CODES: Final = frozenset({
+    "insufficient_quota", "insufficient_credits", "billing_hard_limit_reached", "billing_not_active",
+    "budget_exceeded",
+})  # fmt: skip
 KEY_CODES: Final = frozenset({"invalid_api_key", "auth_error", "authentication_error", "no_db_connection"})
 """Types and codes of a refused key; "no_db_connection" is of a LiteLLM proxy that only knows its master key."""
 WRONG_MODEL_CODES: Final = frozenset({"model_not_found", "model_not_supported", "invalid_model", "unsupported_model"})
@@ -89,44 +84,53 @@ def refusal_error(
 ) -> EngineError:
     """Return the error for an answer without success. sent: the fields of the request, without model and prompt."""
     details = _error_fields(response)
-    code, kind, words = details["code"], details["type"], details["message"]
+    refused = refused_parameters(response, sent, prompt)
+    kind, message = _refusal(response.status_code, details, host, model, refused)
+    wait = None
+    if kind == ErrorKind.RATE:
+        wait = wait_seconds(response, details["message"])
+    elif kind == ErrorKind.TRANSIENT:
+        wait = service.retry_after(response)
     log = f"x-request-id: {request_id(response)}\n{response.text[:4000]}"
-    status = response.status_code
-    named = f"{host}: {words} (HTTP {status})"
+    return EngineError(kind, message, retry_after_seconds=wait, log=log)
+
+
+def _refusal(
+    status: int, details: Mapping[str, str], host: str, model: str, refused: Collection[str]
+) -> tuple[ErrorKind, str]:
+    """Return the kind of a refusal and a sentence about it. refused: fields that the service does not know."""
+    words, codes = details["message"], {details["code"], details["type"]}
     is_refusal = status in {400, 403, 422, 451}
-    if {code, kind} & MODERATION_CODES or (is_refusal and _SAFETY.search(words)):
-        message = f"{host} refuses to make this, by its rules: {words} Change the words or the images."
-        return EngineError(ErrorKind.MODERATION, message, log=log)
+    if codes & MODERATION_CODES or (is_refusal and _SAFETY.search(words)):
+        return (
+            ErrorKind.MODERATION,
+            f"{host} refuses to make this, by its rules: {words} Change the words or the images.",
+        )
     is_empty = (is_refusal or status in {402, 429}) and _NO_CREDIT.search(words) and not _PER_TIME.search(words)
-    if {code, kind} & NO_CREDIT_CODES or is_empty:
+    if codes & NO_CREDIT_CODES or is_empty:
         message = f"The account at {host} has no credit left: {words} Fill it or raise its limit, then go on."
-        return EngineError(ErrorKind.QUOTA, message, log=log)
+        return ErrorKind.QUOTA, message
+    named = f"{host}: {words} (HTTP {status})"
     if status == 429:
-        return EngineError(ErrorKind.RATE, named, retry_after_seconds=wait_seconds(response, words), log=log)
-    if status == 401 or (is_refusal and ({code, kind} & KEY_CODES or _WRONG_KEY.search(words))):
-        return EngineError(ErrorKind.QUOTA, f"{host} does not accept the endpoint's key: {words}", log=log)
+        return ErrorKind.RATE, named
+    if status == 401 or (is_refusal and (codes & KEY_CODES or _WRONG_KEY.search(words))):
+        return ErrorKind.QUOTA, f"{host} does not accept the endpoint's key: {words}"
     if is_wrong_model(status, details):
-        message = f"{host} has no model {model} for this account: {words} Set another in the endpoint."
-        return EngineError(ErrorKind.ENDPOINT, message, log=log)
+        return ErrorKind.ENDPOINT, f"{host} has no model {model} for this account: {words} Set another in the endpoint."
     if status in {402, 403}:
-        message = f"{host} does not let this account use {model}: {words}"
-        return EngineError(ErrorKind.QUOTA, message, log=log)
-    if parameters := refused_parameters(response, sent, prompt):
-        names = ", ".join(sorted(parameters))
-        message = f"{host} does not take {names}: {words} Take it out of the endpoint's settings and of the prompt."
-        return EngineError(ErrorKind.ENDPOINT, message, log=log)
+        return ErrorKind.QUOTA, f"{host} does not let this account use {model}: {words}"
+    if refused:
+        names, advice = ", ".join(sorted(refused)), "Take it out of the endpoint's settings and of the prompt."
+        return ErrorKind.ENDPOINT, f"{host} does not take {names}: {words} {advice}"
     if status in {404, 405}:
         message = f"{host} makes no images at this address: {words} (HTTP {status}) Set another in the endpoint."
-        return EngineError(ErrorKind.ENDPOINT, message, log=log)
+        return ErrorKind.ENDPOINT, message
     if status in UNCERTAIN_STATUSES:
-        return EngineError(
-            ErrorKind.UNCERTAIN, f"{host} was sent the submission and a proxy answered: {named}", log=log
-        )
+        return ErrorKind.UNCERTAIN, f"{host} was sent the submission and a proxy answered: {named}"
     if status < 500 and status not in {408, 409, 425}:
         where = f" (parameter {details['param']})" if details["param"] else ""
-        return EngineError(ErrorKind.INPUT, f"{host} cannot carry out this job{where}: {words}", log=log)
-    wait = service.retry_after(response)
-    return EngineError(ErrorKind.TRANSIENT, named, retry_after_seconds=wait, log=log)
+        return ErrorKind.INPUT, f"{host} cannot carry out this job{where}: {words}"
+    return ErrorKind.TRANSIENT, named
 
 
 def is_wrong_model(status: int, details: Mapping[str, str]) -> bool:
@@ -168,12 +172,11 @@ def _is_named(name: str, words: str) -> bool:
 
 def _error_fields(response: httpx.Response) -> dict[str, str]:
     """Return code, type, param and message of an error in OpenAI's form; "" for missing ones."""
-    error: Any = None
     try:
         answer = response.json()
-        error = answer.get("error", answer) if isinstance(answer, Mapping) else answer
     except ValueError:
-        error = response.text[:300].strip()
+        answer = response.text[:300].strip()
+    error = answer.get("error", answer) if isinstance(answer, Mapping) else answer
     details = error if isinstance(error, Mapping) else {"message": error}
     plain = {name: _text(details.get(name)) for name in ("code", "type", "param", "message")}
     plain["message"] = plain["message"] or _detail(details.get("detail"))[:300] or response.reason_phrase
@@ -203,12 +206,8 @@ def wait_seconds(response: httpx.Response, words: str) -> float | None:
     requested = service.retry_after(response)
     if requested is not None:
         return requested
-    resets = [
-        parse_duration(response.headers.get(f"x-ratelimit-reset-{what}", ""))
-        for what in ("requests", "tokens")
-        if response.headers.get(f"x-ratelimit-remaining-{what}", "0") == "0"
-    ]
-    waits = [seconds for seconds in resets if seconds is not None]
+    limits = rate_limits(response).values()
+    waits = [limit["reset_seconds"] for limit in limits if "reset_seconds" in limit and not limit.get("remaining")]
     match = _TRY_AGAIN.search(words)
     wait = max(waits) if waits else parse_duration(match[1]) if match else None
     return None if wait is None else min(wait, service.MAX_RETRY_AFTER_SECONDS)
@@ -234,11 +233,8 @@ def rate_limits(response: httpx.Response) -> dict[str, dict[str, float]]:
     """Return the rate limits: {"requests": {"limit": 50, "remaining": 49, "reset_seconds": 1.2}, "tokens": …}."""
     limits_by_kind: dict[str, dict[str, float]] = {}
     for what in ("requests", "tokens"):
-        counts: dict[str, float] = {}
-        for name in ("limit", "remaining"):
-            value = response.headers.get(f"x-ratelimit-{name}-{what}", "")
-            if value.isdecimal():
-                counts[name] = int(value[:15])
+        values = {name: response.headers.get(f"x-ratelimit-{name}-{what}", "") for name in ("limit", "remaining")}
+        counts: dict[str, float] = {name: int(value[:15]) for name, value in values.items() if value.isdecimal()}
         reset = parse_duration(response.headers.get(f"x-ratelimit-reset-{what}", ""))
         if reset is not None:
             counts["reset_seconds"] = reset
@@ -249,31 +245,21 @@ def rate_limits(response: httpx.Response) -> dict[str, dict[str, float]]:
 
 def usage(answer: Mapping[str, Any], images: int) -> dict[str, float]:
     """Return usage in the units of engines.base.Result.usage. Input tokens of no named kind count as text."""
-    counted: dict[str, float] = {"images": images}
     reported = answer.get("usage")
     if not isinstance(reported, Mapping):
-        return counted
-    details = reported.get("input_tokens_details")
-    details = details if isinstance(details, Mapping) else {}
-    of_images = _count(details.get("image_tokens"))
-    of_text = _count(details.get("text_tokens")) if details else _count(reported.get("input_tokens"))
-    counted |= {
-        "text_input_tokens": of_text,
-        "image_input_tokens": of_images,
-        "output_tokens": _count(reported.get("output_tokens")),
+        return {"images": images}
+    details = service.as_mapping(reported.get("input_tokens_details"))
+    tokens = {
+        "text_input_tokens": details.get("text_tokens") if details else reported.get("input_tokens"),
+        "image_input_tokens": details.get("image_tokens"),
+        "output_tokens": reported.get("output_tokens"),
     }
-    return counted
-
-
-def _count(value: Any) -> float:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return max(value, 0) if is_number else 0
+    return {"images": images} | {name: max(service.as_number(count) or 0, 0) for name, count in tokens.items()}
 
 
 def image(entry: Mapping[str, Any]) -> bytes | str | None:
     """Return the file's bytes or its address; None if this entry holds neither. Raises EngineError (UNCERTAIN)."""
-    text = str(entry.get("b64_json") or "")
-    url = str(entry.get("url") or "")
+    text, url = str(entry.get("b64_json") or ""), str(entry.get("url") or "")
     if not text and not url.startswith("data:"):
         return url or None
     encoded = (text or url).rpartition(",")[2]  # some servers put a data URL where the others put plain base64

@@ -17,30 +17,19 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Final
 
 import httpx
 
-from generation.engines import output_hosts
-from generation.engines.base import (
-    Capabilities,
-    Context,
-    Control,
-    EngineError,
-    ErrorKind,
-    Health,
-    Pending,
-    Quote,
-    Result,
-    Spec,
-    Submitted,
-    Task,
-)
+from generation.engines import base, output_hosts
+from generation.engines.base import Context, Control, EngineError, ErrorKind, Pending, Result, Spec, Submitted, Task
 from generation.engines.openai import answers, profiles, uploads
 from generation.engines.openai import outputs as openai_outputs
 from generation.engines.openai.uploads import MASK, Uploads
 from generation.engines.service import Service
+
+JsonObject = Mapping[str, Any]
 
 BASE_URL: Final = "https://api.openai.com/v1"
 REVISION: Final = "1"
@@ -81,21 +70,19 @@ class OpenAIImages:
         self.defaults = {name: config[name] for name in self.profile.parameters if config.get(name)}
         self.output_hosts = output_hosts.read(config.get("output_hosts") or ())
         self.timeout_seconds = float(config.get("timeout_seconds") or TIMEOUT_SECONDS)
-        self._sizes: dict[profiles.Size, profiles.Size] = {}
+        self._nearest_size = cache(self.profile.nearest_size)
         self._left_out: frozenset[str] = frozenset()
         """Fields that the server does not know; requests are sent without them."""
-        problems = self._parameter_problems(self.defaults)
-        if problems:
+        if problems := self._parameter_problems(self.defaults):
             raise ValueError(" ".join(problems))
 
-    # -- what planning asks ----------------------------------------------------------------------------------------
-
-    def capabilities(self) -> Capabilities:
+    def capabilities(self) -> base.Capabilities:
         takes = frozenset(self.profile.roles if self.profile.max_images else ())
+        negative = ("negative",) if self.profile.negative else ()
         width, height = self.profile.limits
-        return Capabilities(
+        return base.Capabilities(
             is_remote=True,
-            obeys=frozenset({"prompt", "seed", *self.profile.parameters, *self._negative()}),
+            obeys=frozenset({"prompt", "seed", *self.profile.parameters, *negative}),
             controls=self._controls(),
             optional_images=takes | ({MASK} if takes and self.profile.has_mask else frozenset()),
             max_width=width,
@@ -104,10 +91,9 @@ class OpenAIImages:
         )
 
     def validate(self, spec: Spec) -> list[str]:
-        problems = [
-            f"Unknown parameter {name!r}; {self.model} takes {', '.join(self.profile.parameters) or 'none'}."
-            for name in sorted(set(spec.parameters) - set(self.profile.parameters))
-        ]
+        names = ", ".join(self.profile.parameters) or "none"
+        unknown = sorted(set(spec.parameters) - set(self.profile.parameters))
+        problems = [f"Unknown parameter {name!r}; {self.model} takes {names}." for name in unknown]
         problems += self._parameter_problems(spec.parameters)
         words = len(self._prompt(spec))
         if not spec.prompt.strip():
@@ -135,7 +121,7 @@ class OpenAIImages:
         digest = hashlib.sha256(json.dumps([*decisive, *kept], sort_keys=True).encode()).hexdigest()
         return self.model, f"{REVISION}+{digest[:12]}"
 
-    def quote(self, spec: Spec) -> Quote:
+    def quote(self, spec: Spec) -> base.Quote:
         cost = float(self.config.get("cost_per_image") or 0)
         seconds = float(self.config.get("seconds_per_image") or self.profile.seconds)
         usage = profiles.typical_usage(
@@ -145,30 +131,29 @@ class OpenAIImages:
             quality=self._quality(spec),
             images=len(uploads.roles(spec, self.profile)),
         )
-        return Quote(cost, seconds, usage)
+        return base.Quote(cost, seconds, usage)
 
     def _quality(self, spec: Spec) -> str:
         return str(self._parameters(spec).get("quality", "auto"))
 
-    def health(self) -> Health:
+    def health(self) -> base.Health:
+        host = self._service.host
         try:
             response = self._service.request("GET", "models", timeout=HEALTH_SECONDS)
         except EngineError as error:
-            return Health(False, self._clean(error.message))
+            return base.Health(False, self._clean(error.message))
         if response.status_code == 404:
-            return Health(True, f"{self._service.host} answers; it has no list of models.")
+            return base.Health(True, f"{host} answers; it has no list of models.")
         if response.status_code != 200:
-            return Health(False, self._clean(answers.refusal_error(response, self._service.host, self.model).message))
+            return base.Health(False, self._clean(answers.refusal_error(response, host, self.model).message))
         try:
             listed = [str(model["id"]) for model in response.json()["data"]]
         except (ValueError, KeyError, TypeError):
-            return Health(True, f"{self._service.host} answers; its list of models cannot be read.")
+            return base.Health(True, f"{host} answers; its list of models cannot be read.")
         facts = {"models": listed[:200], "limits": answers.rate_limits(response)}
         if self.model not in listed:
-            return Health(False, f"{self._service.host} answers, but has no model {self.model} for this key.", facts)
-        return Health(True, f"{self._service.host} has {self.model}.", facts)
-
-    # -- what a worker does ----------------------------------------------------------------------------------------
+            return base.Health(False, f"{host} answers, but has no model {self.model} for this key.", facts)
+        return base.Health(True, f"{host} has {self.model}.", facts)
 
     def submit(self, task: Task, marker: str, context: Context) -> Submitted:
         """Submit one image and wait for it. The marker is sent as x-client-request-id; only the service's support can
@@ -295,13 +280,13 @@ class OpenAIImages:
         form = {name: json.dumps(value) if isinstance(value, bool) else str(value) for name, value in body.items()}
         return self._service.submit("POST", "images/edits", data=form, files=files, headers=headers)
 
-    def _parse_answer(self, response: httpx.Response) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
+    def _parse_answer(self, response: httpx.Response) -> tuple[JsonObject, list[JsonObject]]:
         """Return the answer and its entries with an image, at least one. UNCERTAIN if it cannot be read: it is paid
         for."""
         host = self._service.host
         try:
             answer = response.json()
-            entries: list[Mapping[str, Any]] = [dict(entry) for entry in answer.get("data") or ()]
+            entries: list[JsonObject] = [dict(entry) for entry in answer.get("data") or ()]
         except (ValueError, AttributeError, TypeError) as error:
             message = f"{host} took the submission, and its answer cannot be read."
             raise EngineError(ErrorKind.UNCERTAIN, message, log=response.text[:4000]) from error
@@ -310,8 +295,6 @@ class OpenAIImages:
             message = f"{host} answered without an image; some servers do so where their filter refused it."
             raise EngineError(ErrorKind.INPUT, message, log=response.text[:4000])
         return answer, image_entries
-
-    # -- inner parts -----------------------------------------------------------------------------------------------
 
     @cached_property
     def _service(self) -> Service:
@@ -331,11 +314,8 @@ class OpenAIImages:
         return answers.without_secrets(text, self.secret)
 
     def _requested_size(self, spec: Spec) -> profiles.Size:
-        """Return the size to request; it is computed once for each size of a spec."""
-        requested = (spec.width, spec.height)
-        if requested not in self._sizes:
-            self._sizes[requested] = self.profile.nearest_size(*requested)
-        return self._sizes[requested]
+        """Return the size to request, which is computed once for each size of a spec."""
+        return self._nearest_size(spec.width, spec.height)
 
     def _parameters(self, spec: Spec) -> dict[str, Any]:
         own = {name: value for name, value in spec.parameters.items() if value not in ("", None)}
@@ -345,9 +325,6 @@ class OpenAIImages:
         if self.profile.negative == "prompt" and spec.negative.strip():
             return f"{spec.prompt}\n\nAvoid: {spec.negative.strip()}"
         return spec.prompt
-
-    def _negative(self) -> tuple[str, ...]:
-        return ("negative",) if self.profile.negative else ()
 
     def _parameter_problems(self, parameters: Mapping[str, Any]) -> list[str]:
         return [
@@ -372,23 +349,17 @@ class OpenAIImages:
         return problems
 
     def _controls(self) -> tuple[Control, ...]:
-        avoid = (Control("negative", "Negative prompt", "text"),) if self.profile.negative else ()
-        chosen = tuple(
-            Control(
-                name, name.replace("_", " ").capitalize(), "choice", default=self.defaults.get(name), choices=choices
-            )
-            for name, choices in self.profile.parameters.items()
-            if choices
-        )
-        return (Control("prompt", "Prompt", "text"), *avoid, Control("seed", "Another draw", "seed"), *chosen)
+        controls = [Control("prompt", "Prompt", "text")]
+        controls += [Control("negative", "Negative prompt", "text")] if self.profile.negative else []
+        controls.append(Control("seed", "Another draw", "seed"))
+        for name, choices in self.profile.parameters.items():
+            if choices:
+                label = name.replace("_", " ").capitalize()
+                controls.append(Control(name, label, "choice", self.defaults.get(name), choices=choices))
+        return tuple(controls)
 
     def _facts(
-        self,
-        spec: Spec,
-        size: profiles.Size,
-        sent: Uploads,
-        answer: Mapping[str, Any],
-        entries: Sequence[Mapping[str, Any]],
+        self, spec: Spec, size: profiles.Size, sent: Uploads, answer: JsonObject, entries: Sequence[JsonObject]
     ) -> dict[str, Any]:
         """Return the facts needed to make it again, and those that the service reported."""
         reported = {name: answer.get(name) for name in ("size", "quality", "background", "output_format", "created")}

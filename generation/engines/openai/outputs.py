@@ -28,10 +28,8 @@ def read_pixels(entry: Mapping[str, Any], source: Service) -> Pixels:
 
 
 def fetch_later(entry: Mapping[str, Any], source: Service, error: EngineError) -> Submitted:
-    """Return a submission whose id is the address of an image that could not be fetched now, to fetch it later.
-
-    Raises EngineError of kind UNCERTAIN if there is no address or another try would not help.
-    """
+    """Return a submission whose id is the address of an image that could not be fetched now, to fetch it later. Raises
+    EngineError of kind UNCERTAIN if there is no address or another try would not help."""
     image = answers.image(entry)
     address = urljoin(source.base_url, image) if isinstance(image, str) else ""
     if error.kind in RETRIED_KINDS and 0 < len(address) <= MAX_REMOTE_ID_LENGTH:

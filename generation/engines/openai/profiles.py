@@ -111,20 +111,10 @@ _GPT: Final[dict[str, tuple[str, ...]]] = {
     "moderation": ("low", "auto"),
 }
 _FIXED: Final = Profile(
-    "gpt-image",
-    sizes=_THREE_SIZES,
-    parameters=_GPT,
-    always={"n": 1, "output_format": "png"},
-    negative="prompt",
+    "gpt-image", sizes=_THREE_SIZES, parameters=_GPT, always={"n": 1, "output_format": "png"}, negative="prompt"
 )
 _FREE: Final = replace(
-    _FIXED,
-    name="gpt-image-2",
-    sizes=(),
-    min_pixels=655_360,
-    max_pixels=3840 * 2160,
-    max_side=3840,
-    max_ratio=3.0,
+    _FIXED, name="gpt-image-2", sizes=(), min_pixels=655_360, max_pixels=3840 * 2160, max_side=3840, max_ratio=3.0
 )
 _FINER: Final = {**_GPT, "quality": (*_QUALITIES, "xhigh", "max"), "complexity": ()}
 
@@ -143,11 +133,8 @@ FAMILIES: Final = {
 }
 """The profiles by prefix of the model's id; "compatible" is for servers that only know a prompt and a size."""
 
-_NUMBERS: Final = frozenset(
-    attribute.name for attribute in fields(Profile) if attribute.type in ("int", "float")
-)  # annotations are text in this module
-
-
+# Annotations are text in this module.
+_NUMBERS: Final = frozenset(attribute.name for attribute in fields(Profile) if attribute.type in ("int", "float"))
 _MAY_BE_NONE: Final = frozenset({"max_images", "min_pixels"})
 
 
@@ -168,14 +155,10 @@ def read(plain: Any, model: str) -> Profile:
         raise ValueError('The "profile" of an openai endpoint is a name or an object such as {"base": "compatible"}.')
     base = _named(str(plain["base"])) if "base" in plain else profile_of_model(model)
     names = {attribute.name for attribute in fields(Profile)} - {"name"}
-    changes: dict[str, Any] = {}
-    for name, value in plain.items():
-        if name == "base":
-            continue
-        if name not in names:
-            raise ValueError(f"A profile knows no {name!r}; it knows {', '.join(sorted(names))}.")
-        changes[name] = _value(name, value)
-    return replace(base, **changes)
+    changes = {name: value for name, value in plain.items() if name != "base"}
+    if unknown := [name for name in changes if name not in names]:
+        raise ValueError(f"A profile knows no {unknown[0]!r}; it knows {', '.join(sorted(names))}.")
+    return replace(base, **{name: _value(name, value) for name, value in changes.items()})
 
 
 def _named(name: str) -> Profile:
@@ -195,7 +178,7 @@ def _value(name: str, value: Any) -> Any:
         and isinstance(value, Mapping)
         and all(isinstance(choices, list | tuple | None) for choices in value.values())
     ):
-        return {str(parameter): tuple(str(choice) for choice in choices or ()) for parameter, choices in value.items()}
+        return {str(parameter): tuple(map(str, choices or ())) for parameter, choices in value.items()}
     if name == "always" and isinstance(value, Mapping):
         return dict(value)
     if name == "has_mask" and isinstance(value, bool):

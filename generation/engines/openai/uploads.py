@@ -69,9 +69,7 @@ def read(spec: Spec, size: Size, profile: Profile, context: Context) -> Uploads:
 def put_back(cut: Canvas, made: Pixels) -> Pixels:
     """Put the result back into the image that was sent, so that everything outside the mask is unchanged."""
     high, wide = cut.init.shape[:2]
-    image = Image.fromarray(made)
-    if image.mode == "RGBA":
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    image = canvas.flatten(Image.fromarray(made))
     if image.size != (wide, high):
         image = image.resize((wide, high), Image.Resampling.LANCZOS)
     return cut.with_repainted(np.asarray(image))

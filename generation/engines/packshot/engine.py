@@ -17,21 +17,8 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
-from generation.engines.base import (
-    SCENE,
-    Capabilities,
-    Context,
-    Control,
-    EngineError,
-    ErrorKind,
-    Health,
-    ImageRef,
-    Pixels,
-    Quote,
-    Result,
-    Spec,
-    Task,
-)
+from generation.engines import base
+from generation.engines.base import SCENE, Context, Control, EngineError, ErrorKind, Pixels, Result, Spec, Task
 from generation.engines.packshot import scenes, studio
 
 REVISION: Final = "1"
@@ -44,11 +31,6 @@ COLOURS: Final = {
     "sage": "#b4bfa6", "moss": "#6f7f58", "celadon": "#a9c4b0", "sky": "#c9dbe6", "ink": "#2b3650",
 }  # fmt: skip
 TRANSPARENT: Final = "transparent"
-SURFACES: Final = ("seamless", "table", "flat")
-LIGHTS: Final = ("left", "right", "top", "hard left", "hard right", "hard top")
-SHADOWS: Final = ("none", "contact", "soft", "strong")
-REFLECTIONS: Final = ("none", "soft", "mirror")
-POSITIONS: Final = ("auto", "baseline")
 CACHE_BYTES: Final = 96 * 1024 * 1024
 SCENES_KEPT: Final = 16
 NO_SCENE: Final = "none"
@@ -75,8 +57,12 @@ class Setting:
 
 
 CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
-    "surface": SURFACES, "light": LIGHTS, "shadow": SHADOWS, "reflection": REFLECTIONS, "position": POSITIONS,
-}  # fmt: skip
+    "surface": ("seamless", "table", "flat"),
+    "light": ("left", "right", "top", "hard left", "hard right", "hard top"),
+    "shadow": ("none", "contact", "soft", "strong"),
+    "reflection": ("none", "soft", "mirror"),
+    "position": ("auto", "baseline"),
+}
 RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "fill": (0.1, 1.0), "baseline": (0.2, 1.0), "offset_x": (-0.5, 0.5), "scene_blur": (0.0, 1.0),
 }  # fmt: skip
@@ -97,8 +83,8 @@ class Packshot:
         self._cutouts: OrderedDict[str, Pixels] = OrderedDict()
         self._scenes: OrderedDict[tuple[Any, ...], scenes.BlurredScene] = OrderedDict()
 
-    def capabilities(self) -> Capabilities:
-        return Capabilities(
+    def capabilities(self) -> base.Capabilities:
+        return base.Capabilities(
             is_remote=False,
             obeys=frozenset(PARAMETERS),
             controls=self._controls(),
@@ -128,11 +114,11 @@ class Packshot:
         named = repr(sorted(self.colours.items()))  # the same name may be another colour now
         return "packshot", f"{REVISION}+{hashlib.sha256(named.encode()).hexdigest()[:12]}"
 
-    def quote(self, spec: Spec) -> Quote:
-        return Quote(cost=0.0, seconds=round(0.02 + 9e-8 * spec.width * spec.height, 3))
+    def quote(self, spec: Spec) -> base.Quote:
+        return base.Quote(cost=0.0, seconds=round(0.02 + 9e-8 * spec.width * spec.height, 3))
 
-    def health(self) -> Health:
-        return Health(True, "Ready; needs neither model nor network.", {"opencv": cv2.__version__})
+    def health(self) -> base.Health:
+        return base.Health(True, "Ready; needs neither model nor network.", {"opencv": cv2.__version__})
 
     def generate(self, batch: Sequence[Task], context: Context) -> Iterator[Result]:
         for task in batch:
@@ -161,7 +147,7 @@ class Packshot:
         seconds = time.perf_counter() - started
         return Result(task.id, pixels, model, revision, task.spec.seed, seconds=seconds, facts=facts)
 
-    def _cutout(self, ref: ImageRef, context: Context) -> Pixels:
+    def _cutout(self, ref: base.ImageRef, context: Context) -> Pixels:
         """Return the cut-out cropped to the product, h × w × 4. The last few are cached, for variants of a product."""
         if ref.sha256 in self._cutouts:
             self._cutouts.move_to_end(ref.sha256)
@@ -182,9 +168,8 @@ class Packshot:
             decoded = scenes.decode(context.load(ref))
             if decoded is None:
                 raise EngineError(ErrorKind.INPUT, f"The scene {setting.scene!r} is no image; approve another one.")
-            self._scenes[key] = scenes.blur_scene(
-                decoded, width=spec.width, height=spec.height, blur=setting.scene_blur, foot=setting.baseline
-            )
+            size = {"width": spec.width, "height": spec.height}
+            self._scenes[key] = scenes.blur_scene(decoded, **size, blur=setting.scene_blur, foot=setting.baseline)
             while len(self._scenes) > SCENES_KEPT:
                 self._scenes.popitem(last=False)
         self._scenes.move_to_end(key)
@@ -192,10 +177,8 @@ class Packshot:
 
     def parse(self, parameters: Mapping[str, Any]) -> tuple[Setting, list[str]]:
         """Return (setting, sentences about problems). Numbers may be text, as placeholders give them."""
-        problems = [
-            f"packshot knows no parameter {name!r}; it knows {', '.join(PARAMETERS)}."
-            for name in sorted(set(parameters) - set(PARAMETERS))
-        ]
+        unknown = sorted(set(parameters) - set(PARAMETERS))
+        problems = [f"packshot knows no parameter {name!r}; it knows {', '.join(PARAMETERS)}." for name in unknown]
         values: dict[str, Any] = {}
         for name in PARAMETERS:
             given = parameters.get(name)
@@ -243,14 +226,14 @@ class Packshot:
             Control("fill", "Size", "number", standard.fill, 0.1, 1.0, 0.02, unit="of the frame"),
             Control("offset_x", "Across", "number", standard.offset_x, -0.5, 0.5, 0.01, unit="of the width"),
             Control("baseline", "Stands at", "number", standard.baseline, 0.2, 1.0, 0.01, unit="of the height"),
-            Control("position", "Low products", "choice", standard.position, choices=POSITIONS),
+            Control("position", "Low products", "choice", standard.position, choices=CHOICES["position"]),
             Control("backdrop", "Backdrop", "colour", "white", choices=(*sorted(self.colours), TRANSPARENT)),
             Control(SCENE, "Scene", SCENE, NO_SCENE),
             Control("scene_blur", "Scene out of focus", "number", standard.scene_blur, 0.0, 1.0, 0.05),
-            Control("surface", "Surface", "choice", standard.surface, choices=SURFACES),
-            Control("light", "Light", "choice", standard.light, choices=LIGHTS),
-            Control("shadow", "Shadow", "choice", standard.shadow, choices=SHADOWS),
-            Control("reflection", "Reflection", "choice", standard.reflection, choices=REFLECTIONS),
+            *(
+                Control(name, name.capitalize(), "choice", getattr(standard, name), choices=CHOICES[name])
+                for name in ("surface", "light", "shadow", "reflection")
+            ),
         )
 
 
@@ -306,36 +289,22 @@ def compose(
     kept = studio.shadows(placed, width=width, height=height, light=light, kind=setting.shadow)
     mirrored = None
     if setting.reflection != "none":
-        mirrored = studio.reflection(
-            placed,
-            frame_height=height,
-            strength=0.34 if setting.reflection == "mirror" else 0.16,
-            is_sharp=setting.reflection == "mirror",
-        )
+        is_sharp = setting.reflection == "mirror"
+        strength = 0.34 if is_sharp else 0.16
+        mirrored = studio.reflection(placed, frame_height=height, strength=strength, is_sharp=is_sharp)
     if scene is None and setting.backdrop is None:
         pixels = _transparent_master(placed, kept, mirrored, width, height)
     else:
-        pixels = _paint_background(setting, scene, kept, light, width, height)
+        if scene is not None:
+            pixels = studio.paint_scene(scene, kept, width=width, height=height)
+        else:
+            colour = setting.backdrop or (255, 255, 255)
+            backdrop = studio.backdrop_light(width, height, colour=colour, surface=setting.surface, light=light)
+            pixels = studio.paint(colour, backdrop if kept is None else np.asarray(cv2.multiply(backdrop, kept)))
         if mirrored is not None:
             studio.lay_over(pixels, mirrored.colour, mirrored.alpha, mirrored.left, mirrored.top)
         studio.lay_over(pixels, placed.colour, placed.alpha, placed.left, placed.top)
     return pixels, box_of(placed, width, height)
-
-
-def _paint_background(
-    setting: Setting,
-    scene: scenes.BlurredScene | None,
-    kept: studio.Floats | None,
-    lamp: studio.Light,
-    width: int,
-    height: int,
-) -> Pixels:
-    """Return the background with the product's shadows, height × width × 3."""
-    if scene is not None:
-        return studio.paint_scene(scene, kept, width=width, height=height)
-    colour = setting.backdrop or (255, 255, 255)
-    light = studio.backdrop_light(width, height, colour=colour, surface=setting.surface, light=lamp)
-    return studio.paint(colour, light if kept is None else np.asarray(cv2.multiply(light, kept)))
 
 
 def _transparent_master(

@@ -110,9 +110,6 @@ def _footing(alpha: Bytes) -> tuple[float, float, float, float]:
     return float(first[row] + until[row]) / 2, reach, tilt, last + 1 - tilt * reach
 
 
-# -- the wall and the floor ----------------------------------------------------------------------------------------
-
-
 def backdrop_light(width: int, height: int, *, colour: tuple[int, int, int], surface: str, light: Light) -> Floats:
     """Return the light of the empty backdrop, height × width, 1 where the colour is exactly as requested.
 
@@ -147,10 +144,8 @@ def paint(colour: tuple[int, int, int], light: Floats) -> Bytes:
 
 
 def paint_scene(scene: BlurredScene, kept: Floats | None, *, width: int, height: int) -> Bytes:
-    """Return a scene as the backdrop: its light times the share that shadows leave; kept is None without shadows.
-
-    It gets more grain: an enlarged scene of whole levels has steps that half a level of noise would not hide.
-    """
+    """Return a scene as the backdrop: its light times the share that shadows leave; kept is None without shadows. It
+    gets more grain: an enlarged scene of whole levels has steps that half a level of noise would not hide."""
     planes = (scene.enlarge(channel, width, height) for channel in range(3))
     return _dither(planes if kept is None else (cv2.multiply(plane, kept) for plane in planes), grain=2)
 
@@ -197,9 +192,6 @@ def _grain(height: int, width: int) -> Floats:
     return np.tile(tile, (height // 256 + 1, width // 256 + 1))[:height, :width].copy()
 
 
-# -- shadows -------------------------------------------------------------------------------------------------------
-
-
 def shadows(placement: Placement, *, width: int, height: int, light: Light, kind: str) -> Floats | None:
     """Return the share of light that the floor keeps, height × width, 0 … 1; None for kind "none".
 
@@ -211,7 +203,7 @@ def shadows(placement: Placement, *, width: int, height: int, light: Light, kind
     canvas = (round(width * q), round(height * q))
     # No shadow falls on the wall high above the foot, so those rows are not drawn.
     skipped = int(np.clip(q * (placement.foot - 0.42 * placement.alpha.shape[0]) - 16, 0, canvas[1] - 2))
-    floor = _Floor(q, canvas[0], canvas[1] - skipped, placement.foot * q - skipped, placement.tilt)
+    floor = _Floor(canvas[0], canvas[1] - skipped, placement.foot * q - skipped, placement.tilt)
     slices = _slices(placement, q)
     extent = q * max(placement.alpha.shape)
     near = _shadow_of_slices(slices, floor, lean=(0.0, 0.0), spread=0.5, start=0.012, fade=0.2 * extent)
@@ -230,9 +222,8 @@ def shadows(placement: Placement, *, width: int, height: int, light: Light, kind
 
 @dataclass(frozen=True)
 class _Floor:
-    """The small image that shadows are drawn in: q × the frame, its size, the row of the foot in it, the tilt."""
+    """The small image that shadows are drawn in: its size, the row of the foot in it, the tilt."""
 
-    q: float
     width: int
     height: int
     foot: float
@@ -301,12 +292,8 @@ def _shadow_of_slices(
 def _blur_shadow(shade: Floats, sigma: float, tilt: float) -> Floats:
     """Blur a shadow on the floor: less in height than in width, because of the tilt."""
     sigmas = max(sigma, 0.3), max(sigma * (0.45 + tilt), 0.3)
-    return np.asarray(
-        cv2.GaussianBlur(shade, (0, 0), sigmaX=sigmas[0], sigmaY=sigmas[1], borderType=cv2.BORDER_CONSTANT)
-    )
-
-
-# -- reflection ----------------------------------------------------------------------------------------------------
+    blurred = cv2.GaussianBlur(shade, (0, 0), sigmaX=sigmas[0], sigmaY=sigmas[1], borderType=cv2.BORDER_CONSTANT)
+    return np.asarray(blurred)
 
 
 @dataclass(frozen=True)
@@ -320,10 +307,8 @@ class Reflection:
 
 
 def reflection(placement: Placement, *, frame_height: int, strength: float, is_sharp: bool) -> Reflection | None:
-    """Return the reflection, which fades and blurs with distance; None if there is no floor below the product.
-
-    It is mirrored along the front edge of the foot's disc, so that a round foot touches it along its whole curve.
-    """
+    """Return the reflection, which fades and blurs with distance; None if there is no floor below the product. It is
+    mirrored along the front edge of the foot's disc, so that a round foot touches it along its whole curve."""
     high, wide = placement.alpha.shape
     columns = np.arange(wide, dtype=np.float32) + placement.left + 0.5
     inside = np.clip(1 - ((columns - placement.centre) / max(placement.reach, 1)) ** 2, 0, 1)

@@ -15,32 +15,17 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
-from functools import cached_property
 from typing import Any, Final
 from uuid import UUID
 
 import httpx
 
-from generation.engines import output_hosts, service
-from generation.engines.base import (
-    Capabilities,
-    Context,
-    EngineError,
-    ErrorKind,
-    Health,
-    Pending,
-    Quote,
-    Result,
-    Spec,
-    Submitted,
-    Task,
-)
-from generation.engines.replicate import inputs as replicate_inputs
+from generation.engines import service
+from generation.engines.base import Context, EngineError, ErrorKind, Health, Pending, Result, Spec, Submitted, Task
 from generation.engines.replicate import predictions
 from generation.engines.replicate import schema as replicate_schema
-from generation.engines.replicate.images import data_url
-from generation.engines.replicate.shared import credentials, fetch_pixels, prediction_from
-from generation.engines.service import Service
+from generation.engines.replicate.images import data_url, image_values
+from generation.engines.replicate.shared import PredictionEngine, call, prediction_from
 
 BUSY_SECONDS: Final = 2.0
 CANCEL_POLL_SECONDS: Final = 0.5
@@ -58,7 +43,7 @@ _NOT_ACCEPTED_STATUSES: Final = frozenset({409, 503})
 """Cog's answers to a submission that it has not taken: all slots are in use, or it cannot work."""
 
 
-class Cog:
+class Cog(PredictionEngine):
     """One Cog server. config:
 
     cog: true. base_url: "http://gpu-1:5000" (required). inputs, max_side, size_multiple: as for Replicate.
@@ -67,27 +52,14 @@ class Cog:
     (5), seconds_per_image, cost_per_image. secret: a bearer token, where a proxy before it wants one.
     """
 
-    name = "replicate"
-    can_find_submissions = True
     poll_seconds = 5.0
+    default_settle_seconds = 5.0
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         if not config.get("base_url"):
             raise ValueError('A Cog server needs its "base_url", such as "http://gpu-1:5000".')
-        self.config = dict(config)
-        self.inputs = replicate_inputs.read(config)
-        self.output_hosts = output_hosts.read(config.get("output_hosts") or ())
-        self.settle_seconds = float(config.get("settle_seconds", 5.0))
+        super().__init__(config)
         self.answer_seconds = float(config.get("answer_seconds", 600.0))
-        self.token = credentials(str(config.get("secret", "")))[0]
-
-    # -- what planning asks ----------------------------------------------------------------------------------------
-
-    def capabilities(self) -> Capabilities:
-        return self.inputs.capabilities()
-
-    def validate(self, spec: Spec) -> list[str]:
-        return self.inputs.problems(spec)
 
     def batch_key(self, spec: Spec) -> str:
         return hashlib.sha256(json.dumps(["cog", self.config["base_url"]]).encode()).hexdigest()[:16]
@@ -95,12 +67,6 @@ class Cog:
     def model_identity(self) -> tuple[str, str]:
         version = str(self.config.get("version") or "")
         return (str(self.config.get("model") or "cog"), version + self.inputs.revision_suffix())
-
-    def quote(self, spec: Spec) -> Quote:
-        return Quote(
-            cost=float(self.config.get("cost_per_image", 0.0)),
-            seconds=float(self.config.get("seconds_per_image", 10.0)),
-        )
 
     def health(self) -> Health:
         """Return the server's own health check, and whether its model has the inputs that the endpoint names."""
@@ -119,25 +85,14 @@ class Cog:
                 "names for them could not be compared; its first image will tell."
             )
             return Health(True, words, facts)
-        problem = replicate_schema.problem(model_inputs, self.inputs.names)
-        words = problem or f"{self.service.host} is {status.lower()}."
-        return Health(
-            not problem,
-            words,
-            facts,
-            suggested=replicate_schema.suggest_settings(model_inputs, self.config, fits=not problem),
-        )
-
-    # -- submissions
-    # ----------------------------------------------------------------------------------------------------
+        return self._health(model_inputs, f"{self.service.host} is {status.lower()}.", facts)
 
     def submit(self, task: Task, marker: str, context: Context) -> Submitted:
-        """Submit the task and wait for its image. If people cancel it meanwhile, it is cancelled at the server.
-
-        If all slots are in use, the error is RATE: the submission was not taken.
-        """
+        """Submit the task and wait for its image. If people cancel it meanwhile, it is cancelled at the server. If all
+        slots are in use, the error is RATE: the submission was not taken."""
         prediction_id = prediction_id_of(marker)
-        body = {"input": {**self.inputs.model_input(task.spec), **self._images(task.spec, context)}}
+        images = image_values(task.spec, self.inputs, lambda ref: data_url(context.load(ref)))
+        body = {"input": {**self.inputs.model_input(task.spec), **images}}
         timeout = httpx.Timeout(self.answer_seconds, connect=10.0)
         with self._cancel_when_requested(task.id, prediction_id, context):
             response = self.service.submit("PUT", f"predictions/{prediction_id}", json=body, timeout=timeout)
@@ -155,7 +110,7 @@ class Cog:
         facts = {**state.facts, **self.inputs.requested_size(body["input"])}
         seed = self.inputs.seed_of(task.spec) if self.inputs.seed else 0
         named = replace(state, task_id=task.id, model=model, revision=revision, seed=seed, facts=facts)
-        return Submitted(prediction_id, fetch_pixels(named, self.service))
+        return Submitted(prediction_id, self.fetch(named, context))
 
     def find(self, task: Task, marker: str, since: datetime, taken: Collection[str]) -> str | None:
         """Return None if the server answers: it keeps no images after its answer, and cancels predictions whose caller
@@ -166,9 +121,6 @@ class Cog:
     def poll(self, remote_ids: Sequence[str]) -> Mapping[str, Pending | Result]:
         """Return LOST for every id: images come with the answer to the submission and are not kept."""
         return {remote_id: predictions.lost_result(remote_id) for remote_id in remote_ids}
-
-    def fetch(self, result: Result, context: Context) -> Result:
-        return fetch_pixels(result, self.service)
 
     def cancel(self, remote_id: str) -> None:
         """Cancel the prediction if the server still works on it."""
@@ -193,34 +145,7 @@ class Cog:
 
     def _cancel_now(self, prediction_id: str) -> bool:
         """Cancel a prediction; False if the server does not know it: it has not arrived yet, or has ended."""
-        response = self.service.request("POST", f"predictions/{prediction_id}/cancel")
-        if response.status_code == 404:
-            return False
-        if not response.is_success:
-            raise predictions.refusal(response, self.service.host)
-        return True
-
-    # -- how it is asked -------------------------------------------------------------------------------------------
-
-    @cached_property
-    def service(self) -> Service:
-        return Service(
-            str(self.config["base_url"]),
-            headers={"Authorization": f"Bearer {self.token}"} if self.token else {},
-            ca=str(self.config.get("ca") or ""),
-            output_hosts=self.output_hosts,
-        )
-
-    def _images(self, spec: Spec, context: Context) -> dict[str, Any]:
-        made: dict[str, Any] = {}
-        for role, ref in spec.images.items():
-            image = self.inputs.images[role]
-            address = data_url(context.load(ref))
-            if image.is_list:
-                made.setdefault(image.input, []).append(address)
-            else:
-                made[image.input] = address
-        return made
+        return call(self.service, "POST", f"predictions/{prediction_id}/cancel", allowed={404}).status_code != 404
 
     def _submission_error(self, response: httpx.Response) -> EngineError:
         """Return why the server did not take a submission. A broken server answers like a busy one; its health check
@@ -259,12 +184,6 @@ class Cog:
             return replicate_schema.inputs(self._get_json("openapi.json"))
         except EngineError:
             return ()
-
-    def _get_json(self, path: str) -> Mapping[str, Any]:
-        response = self.service.request("GET", path)
-        if not response.is_success:
-            raise predictions.refusal(response, self.service.host)
-        return service.as_mapping(service.parse_json(response, self.service.host))
 
 
 def prediction_id_of(marker: str) -> str:

@@ -14,37 +14,21 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
+from math import inf
 from time import monotonic
 from typing import Any, Final
 
 import httpx
 
-from generation.engines import output_hosts, service
-from generation.engines.base import (
-    Capabilities,
-    Context,
-    Engine,
-    EngineError,
-    ErrorKind,
-    Health,
-    Pending,
-    Quote,
-    Result,
-    Spec,
-    Submitted,
-    Task,
-)
-from generation.engines.replicate import inputs as replicate_inputs
+from generation.engines import service
+from generation.engines.base import Context, EngineError, ErrorKind, Health, Pending, Result, Spec, Submitted, Task
 from generation.engines.replicate import predictions
 from generation.engines.replicate import schema as replicate_schema
 from generation.engines.replicate.cog import Cog
 from generation.engines.replicate.images import ImageUploads
 from generation.engines.replicate.search import Search
-from generation.engines.replicate.shared import credentials, fetch_pixels, prediction_from
-from generation.engines.service import Service
+from generation.engines.replicate.shared import PredictionEngine, call, prediction_from
 
-BASE_URL: Final = "https://api.replicate.com/v1"
-OUTPUT_HOSTS: Final = ("replicate.delivery",)
 TARGETS: Final = ("version", "model", "deployment")
 POLL_CALL_SECONDS = 40.0
 POLL_SECONDS, POLL_SECONDS_WITH_WEBHOOK = 2.0, 10.0
@@ -58,7 +42,7 @@ _VERSION = re.compile(r"(?:[\w.-]+/[\w.-]+:)?[0-9a-f]{16,64}")
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
 
 
-class Replicate:
+class Replicate(PredictionEngine):
     """One model of one account. config:
 
     version: "<hash>" or "owner/name:<hash>"; or model: "owner/name" of an official model; or deployment: "owner/name".
@@ -72,35 +56,24 @@ class Replicate:
     secret: "token" or "token whsec_…": the API token and, where webhooks are used, the key that signs them.
     """
 
-    name = "replicate"
-    can_find_submissions = True
+    default_url = "https://api.replicate.com/v1"
+    default_hosts = ("replicate.delivery",)
+    default_settle_seconds = 15.0
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self.config = dict(config)
-        self.inputs = replicate_inputs.read(config)
+        super().__init__(config)
         self.path, self.target = _target(config)
-        self.token = credentials(str(config.get("secret", "")))[0]
-        self.settle_seconds = float(config.get("settle_seconds", 15.0))
+        self.timeout_seconds = float(config.get("timeout_seconds", 30.0))
         self.wait_seconds = int(config.get("wait_seconds") or 0)
         if not 0 <= self.wait_seconds <= 60:
             raise ValueError(f'"wait_seconds" is {self.wait_seconds}; expected 0 to 60.')
         self.cancel_after = str(config.get("cancel_after") or "")
-        self.deadline_seconds = _seconds(self.cancel_after) if self.cancel_after else None
+        self.deadline_seconds = _seconds(self.cancel_after) if self.cancel_after else inf
         self.webhook_url = str(config.get("webhook_url") or "")
         if self.webhook_url and not self.webhook_url.startswith("https://"):
             raise ValueError(f'"webhook_url" is {self.webhook_url!r}; webhooks are sent to https addresses only.')
-        self.output_hosts = output_hosts.read(config.get("output_hosts", OUTPUT_HOSTS))
-        self.poll_seconds = float(
-            config.get("poll_seconds") or (POLL_SECONDS_WITH_WEBHOOK if self.webhook_url else POLL_SECONDS)
-        )
-
-    # -- what planning asks ----------------------------------------------------------------------------------------
-
-    def capabilities(self) -> Capabilities:
-        return self.inputs.capabilities()
-
-    def validate(self, spec: Spec) -> list[str]:
-        return self.inputs.problems(spec)
+        usual_poll_seconds = POLL_SECONDS_WITH_WEBHOOK if self.webhook_url else POLL_SECONDS
+        self.poll_seconds = float(config.get("poll_seconds") or usual_poll_seconds)
 
     def batch_key(self, spec: Spec) -> str:
         """Return a key of the target; every prediction is a submission of its own."""
@@ -114,48 +87,28 @@ class Replicate:
             return (model or "replicate", revision + self.inputs.revision_suffix())
         return (str(self.config.get("model") or self.config["deployment"]), self.inputs.revision_suffix())
 
-    def quote(self, spec: Spec) -> Quote:
-        return Quote(
-            cost=float(self.config.get("cost_per_image", 0.0)),
-            seconds=float(self.config.get("seconds_per_image", 10.0)),
-        )
-
     def health(self) -> Health:
         """Return whether the account answers, and whether the model has the inputs that the endpoint names."""
         try:
-            account = self._get_json("GET", "account")
-            model = self._model()
+            account = self._get_json("account")
+            model_inputs = replicate_schema.inputs(self._model())
         except EngineError as error:
             return Health(False, error.message)
         facts = {"account": account.get("username", ""), "kind": account.get("type", "")}
-        model_inputs = replicate_schema.inputs(model)
-        problem = replicate_schema.problem(model_inputs, self.inputs.names)
-        words = problem or f"The account {facts['account']} can be used here."
-        return Health(
-            not problem,
-            words,
-            facts,
-            suggested=replicate_schema.suggest_settings(model_inputs, self.config, fits=not problem),
-        )
-
-    # -- submissions
-    # ----------------------------------------------------------------------------------------------------
+        return self._health(model_inputs, f"The account {facts['account']} can be used here.", facts)
 
     def submit(self, task: Task, marker: str, context: Context) -> Submitted:
         """Submit the prediction. The result is its id, and the image if the service waited for it and it came."""
         if not self.token:
             raise EngineError(ErrorKind.QUOTA, "The endpoint has no API token; enter it as its secret.")
-        spec = task.spec
-        body = {
-            **self.target,
-            "input": {**self.inputs.model_input(spec), **self.images.input_values(spec, self.inputs, context)},
-        }
+        images = self.images.input_values(task.spec, self.inputs, context)
+        body = {**self.target, "input": {**self.inputs.model_input(task.spec), **images}}
         if self.webhook_url:
             body |= {"webhook": self._webhook(marker), "webhook_events_filter": ["completed"]}
         headers = {"Prefer": f"wait={self.wait_seconds}"} if self.wait_seconds else {}
         if self.cancel_after:
             headers["Cancel-After"] = self.cancel_after
-        timeout = httpx.Timeout(self.wait_seconds + self._timeout_seconds, connect=10.0)
+        timeout = httpx.Timeout(self.wait_seconds + self.timeout_seconds, connect=10.0)
         response = self.service.submit("POST", self.path, json=body, headers=headers, timeout=timeout)
         if not response.is_success:
             raise self._submission_error(response)
@@ -191,55 +144,24 @@ class Replicate:
                 raise
         return states
 
-    def fetch(self, result: Result, context: Context) -> Result:
-        """Return the result with its first image, downloaded and decoded."""
-        return fetch_pixels(result, self.service)
-
     def cancel(self, remote_id: str) -> None:
-        response = self.service.request("POST", f"predictions/{remote_id}/cancel")
-        if not response.is_success and response.status_code not in {404, 409, 422}:
-            raise predictions.refusal(response, self.service.host)
-
-    # -- how it is asked -------------------------------------------------------------------------------------------
-
-    @cached_property
-    def service(self) -> Service:
-        return Service(
-            str(self.config.get("base_url") or BASE_URL),
-            headers={"Authorization": f"Bearer {self.token}"} if self.token else {},
-            timeout_seconds=self._timeout_seconds,
-            ca=str(self.config.get("ca") or ""),
-            output_hosts=self.output_hosts,
-        )
+        call(self.service, "POST", f"predictions/{remote_id}/cancel", allowed={404, 409, 422})
 
     @cached_property
     def images(self) -> ImageUploads:
         return ImageUploads(self.service)
 
-    @property
-    def _timeout_seconds(self) -> float:
-        return float(self.config.get("timeout_seconds", 30.0))
-
     def _webhook(self, marker: str) -> str:
         return f"{self.webhook_url.rstrip('/')}/{marker}"
-
-    def _get_json(self, method: str, path: str) -> Mapping[str, Any]:
-        response = self.service.request(method, path)
-        if not response.is_success:
-            raise predictions.refusal(response, self.service.host)
-        answer = service.parse_json(response, self.service.host)
-        return answer if isinstance(answer, Mapping) else {}
 
     def _model(self) -> Mapping[str, Any]:
         """Return the object that contains the model's schema, if the service gives it."""
         if self.config.get("deployment"):
-            return self._get_json("GET", f"deployments/{self.config['deployment']}")
+            return self._get_json(f"deployments/{self.config['deployment']}")
         model, _, version = str(self.config.get("version") or "").rpartition(":")
         if model:
-            return self._get_json("GET", f"models/{model}/versions/{version}")
-        if self.config.get("model"):
-            return self._get_json("GET", f"models/{self.config['model']}")
-        return {}
+            return self._get_json(f"models/{model}/versions/{version}")
+        return self._get_json(f"models/{self.config['model']}") if self.config.get("model") else {}
 
     def _submission_error(self, response: httpx.Response) -> EngineError:
         """Return the error of a refused submission. If the target does not exist, every submission would fail, so the
@@ -253,17 +175,13 @@ class Replicate:
 
     def _state_of(self, prediction: Mapping[str, Any], *, takes_early: bool = False) -> Pending | Result:
         state = predictions.state_of(
-            prediction,
-            seed_input=self.inputs.seed,
-            takes_early=takes_early,
-            deadline_seconds=self.deadline_seconds,
+            prediction, seed_input=self.inputs.seed, takes_early=takes_early, deadline_seconds=self.deadline_seconds
         )
         if isinstance(state, Pending):
             return state
         version = "" if state.revision == HIDDEN_VERSION else state.revision
-        return replace(
-            state, revision=version, facts={**state.facts, **self.inputs.requested_size(prediction.get("input"))}
-        )
+        facts = {**state.facts, **self.inputs.requested_size(prediction.get("input"))}
+        return replace(state, revision=version, facts=facts)
 
     def _early_result(self, prediction: Mapping[str, Any], task: Task, context: Context) -> Result | None:
         """Return the image in an answer to a submission; with None the poller gets it later, so nothing is lost.
@@ -280,13 +198,10 @@ class Replicate:
             return None
 
     def _poll_one(self, remote_id: str) -> Pending | Result:
-        response = self.service.request("GET", f"predictions/{remote_id}")
+        response = call(self.service, "GET", f"predictions/{remote_id}", allowed={404})
         if response.status_code == 404:
             return predictions.lost_result(remote_id)
-        if not response.is_success:
-            raise predictions.refusal(response, self.service.host)
-        prediction = service.parse_json(response, self.service.host)
-        return self._state_of(prediction if isinstance(prediction, Mapping) else {})
+        return self._state_of(service.as_mapping(service.parse_json(response, self.service.host)))
 
     def _list_predictions(self, prediction_ids: set[str], until: float) -> Iterator[Mapping[str, Any]]:
         """Yield the predictions of these ids on the first pages of the list; a page has 100."""
@@ -300,7 +215,7 @@ class Replicate:
                 return
 
 
-def build(config: Mapping[str, Any]) -> Engine:
+def build(config: Mapping[str, Any]) -> PredictionEngine:
     """Build the engine of one endpoint: Replicate, or with "cog" our own server."""
     return Cog(config) if config.get("cog") else Replicate(config)
 

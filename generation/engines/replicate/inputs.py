@@ -36,48 +36,38 @@ class Image:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of ours that the model has: a choice if `choices` (our value to the model's) are given, a number if a
-    bound is given, else text. default None leaves it to the model."""
+    """A parameter of ours that the model has. control: its default None leaves it to the model. choices: the model's
+    value by ours."""
 
-    name: str
     input: str
-    label: str
-    default: Any = None
-    minimum: float | None = None
-    maximum: float | None = None
-    step: float | None = None
-    choices: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def kind(self) -> str:
-        if self.choices:
-            return "choice"
-        return "text" if self.minimum is None and self.maximum is None else "number"
+    control: Control
+    choices: Mapping[str, Any]
 
     def value(self, given: Any) -> Any:
         """Return the value to send. A whole number stays an integer, because models check the type."""
         if self.choices:
             return self.choices[str(given)]
-        if self.kind == "text":
+        if self.control.kind == "text":
             return str(given)
         number = float(given)
-        return int(number) if number.is_integer() and isinstance(self.default, int | None) else number
+        return int(number) if number.is_integer() and isinstance(self.control.default, int | None) else number
 
     def problem(self, given: Any) -> str:
         """Return a sentence if the model would refuse the value, else ""."""
+        name, least, most = self.control.parameter, self.control.minimum, self.control.maximum
         if self.choices:
             choices = ", ".join(self.choices)
-            return "" if str(given) in self.choices else f"{self.name} is {given!r}; the model knows {choices}."
-        if self.kind == "text":
+            return "" if str(given) in self.choices else f"{name} is {given!r}; the model knows {choices}."
+        if self.control.kind == "text":
             return ""
         try:
             number = float(given)
         except (TypeError, ValueError):
-            return f"{self.name} is {given!r}; expected a number."
-        if self.minimum is not None and number < self.minimum:
-            return f"{self.name} is {number:g}; the least is {self.minimum:g}."
-        if self.maximum is not None and number > self.maximum:
-            return f"{self.name} is {number:g}; the most is {self.maximum:g}."
+            return f"{name} is {given!r}; expected a number."
+        if least is not None and number < least:
+            return f"{name} is {number:g}; the least is {least:g}."
+        if most is not None and number > most:
+            return f"{name} is {number:g}; the most is {most:g}."
         return ""
 
 
@@ -113,7 +103,7 @@ class Inputs:
         if self == read({}):
             return ""
         parameters = {
-            name: [parameter.input, parameter.default, dict(parameter.choices)]
+            name: [parameter.input, parameter.control.default, dict(parameter.choices)]
             for name, parameter in sorted(self.parameters.items())
         }
         images = {role: [image.input, image.is_list] for role, image in sorted(self.images.items())}
@@ -127,19 +117,7 @@ class Inputs:
         obeys |= {"seed"} if self.seed else set()
         kinds = {"prompt": "text", "negative": "text", "seed": "seed"}
         controls = [Control(name, _LABELS[name], kind) for name, kind in kinds.items() if name in obeys]
-        controls += [
-            Control(
-                parameter.name,
-                parameter.label,
-                parameter.kind,
-                default=parameter.default,
-                minimum=parameter.minimum,
-                maximum=parameter.maximum,
-                step=parameter.step,
-                choices=tuple(parameter.choices),
-            )
-            for parameter in self.parameters.values()
-        ]
+        controls += [parameter.control for parameter in self.parameters.values()]
         return Capabilities(
             is_remote=True,
             obeys=frozenset(obeys),
@@ -154,24 +132,16 @@ class Inputs:
 
     def problems(self, spec: Spec) -> list[str]:
         """Return sentences about what the model cannot do in the spec."""
-        parameter_names = ", ".join(self.parameters) or "none"
-        problems = [
-            f"Unknown parameter {name!r}; this endpoint knows {parameter_names}."
-            for name in sorted(set(spec.parameters) - set(self.parameters))
-        ]
-        problems += [
-            problem
-            for name, parameter in self.parameters.items()
-            if name in spec.parameters and (problem := parameter.problem(spec.parameters[name]))
-        ]
+        names, unknown = ", ".join(self.parameters) or "none", sorted(set(spec.parameters) - set(self.parameters))
+        problems = [f"Unknown parameter {name!r}; this endpoint knows {names}." for name in unknown]
+        for name, parameter in self.parameters.items():
+            if name in spec.parameters and (problem := parameter.problem(spec.parameters[name])):
+                problems.append(problem)
         if self.texts.get("prompt") and not spec.prompt.strip():
             problems.append("There is no prompt, and the model makes nothing without one.")
         problems += [f"The model takes no image as {role!r}." for role in sorted(set(spec.images) - set(self.images))]
-        problems += [
-            f"The model needs an image as {role!r}."
-            for role, image in self.images.items()
-            if image.is_needed and role not in spec.images
-        ]
+        missing = [role for role, image in self.images.items() if image.is_needed and role not in spec.images]
+        problems += [f"The model needs an image as {role!r}." for role in missing]
         if self.has_size and max(spec.width, spec.height) > self.max_side:
             problems.append(f"{spec.width}×{spec.height}: the longest side that the model makes is {self.max_side} px.")
         return problems
@@ -190,7 +160,7 @@ class Inputs:
         if self.ratio_input:
             made[self.ratio_input] = self.ratio(spec)
         for name, parameter in self.parameters.items():
-            given = spec.parameters.get(name, parameter.default)
+            given = spec.parameters.get(name, parameter.control.default)
             if given is not None:
                 made[parameter.input] = parameter.value(given)
         return made
@@ -225,8 +195,7 @@ def read(config: Mapping[str, Any]) -> Inputs:
     given = config.get("inputs", DEFAULT_INPUTS)
     if not isinstance(given, Mapping):
         raise ValueError('"inputs" maps our names to the model\'s, such as {"prompt": "prompt", "seed": "seed"}.')
-    unknown = sorted(set(given) - set(KNOWN_INPUTS))
-    if unknown:
+    if unknown := sorted(set(given) - set(KNOWN_INPUTS)):
         raise ValueError(f'"inputs" names {", ".join(unknown)}; known are {", ".join(KNOWN_INPUTS)}.')
     if ("width" in given) != ("height" in given):
         raise ValueError('"inputs" names only one of width and height; a model takes both or an aspect_ratio.')
@@ -267,13 +236,10 @@ def _named(value: Any, where: str) -> dict[str, Any]:
 def _ratios(ratio: Mapping[str, Any]) -> dict[str, float]:
     if not ratio["input"]:
         return {}
-    choices = {str(choice): _RATIO.fullmatch(str(choice)) for choice in ratio.get("choices", ())}
-    ratios = {
-        choice: float(match[1]) / float(match[2]) for choice, match in choices.items() if match and float(match[2])
-    }
-    if not ratios or len(ratios) < len(choices) or not all(ratios.values()):
+    matches = [_RATIO.fullmatch(str(choice)) for choice in ratio.get("choices", ())]
+    if not matches or not all(match and float(match[1]) and float(match[2]) for match in matches):
         raise ValueError('"inputs.aspect_ratio" needs the "choices" of the model, such as ["1:1", "4:5", "16:9"].')
-    return ratios
+    return {match[0]: float(match[1]) / float(match[2]) for match in matches if match}
 
 
 def _image(role: str, value: Any) -> Image:
@@ -283,18 +249,11 @@ def _image(role: str, value: Any) -> Image:
 
 def _parameter(name: str, value: Any) -> Parameter:
     named = _named(value, f"parameters.{name}")
-    choices = named.get("choices", ())
-    return Parameter(
-        name=name,
-        input=named["input"],
-        label=str(named.get("label") or name.replace("_", " ").capitalize()),
-        default=named.get("default"),
-        minimum=_number(named, "minimum"),
-        maximum=_number(named, "maximum"),
-        step=_number(named, "step"),
-        choices={str(choice): choices[choice] if isinstance(choices, Mapping) else choice for choice in choices},
-    )
-
-
-def _number(named: Mapping[str, Any], bound: str) -> float | None:
-    return None if named.get(bound) is None else float(named[bound])
+    given = named.get("choices", ())
+    choices = {str(choice): given[choice] if isinstance(given, Mapping) else choice for choice in given}
+    bounds = ("minimum", "maximum", "step")
+    least, most, step = (None if named.get(bound) is None else float(named[bound]) for bound in bounds)
+    kind = "choice" if choices else "text" if least is None and most is None else "number"
+    label = str(named.get("label") or name.replace("_", " ").capitalize())
+    control = Control(name, label, kind, named.get("default"), least, most, step, tuple(choices))
+    return Parameter(named["input"], control, choices)

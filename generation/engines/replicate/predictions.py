@@ -11,6 +11,7 @@ import binascii
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from math import inf
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -41,11 +42,7 @@ _STEPS = re.compile(r"\d%\|[^|\n\r]*\|\s*(\d+)/(\d+)")
 
 
 def state_of(
-    prediction: Mapping[str, Any],
-    *,
-    seed_input: str = "",
-    takes_early: bool = False,
-    deadline_seconds: float | None = None,
+    prediction: Mapping[str, Any], *, seed_input: str, takes_early: bool = False, deadline_seconds: float = inf
 ) -> Pending | Result:
     """Return the state of a prediction.
 
@@ -55,13 +52,14 @@ def state_of(
     """
     status = str(prediction.get("status", ""))
     if status not in ENDED and not (takes_early and output_urls(prediction.get("output"))):
-        return _pending_with_progress(prediction)
+        matches = _STEPS.findall(str(prediction.get("logs") or "")[-MAX_LOG_LENGTH:])
+        return Pending(step=int(matches[-1][0]), steps=int(matches[-1][1])) if matches else Pending()
     error = _error(prediction, deadline_seconds) if status in ENDED else None
     outputs = tuple(output_urls(prediction.get("output"))) if error is None else ()
     if error is None and not outputs:
         error = _no_image_error(prediction)
     metrics = service.as_mapping(prediction.get("metrics"))
-    seconds = _number(metrics.get("predict_time"))
+    seconds = service.as_number(metrics.get("predict_time"))
     usage = {"seconds": seconds} if seconds is not None else {}
     if outputs:
         usage["images"] = float(len(outputs))
@@ -82,7 +80,6 @@ def state_of(
 
 
 def lost_result(prediction_id: str) -> Result:
-    """Return the result for an id that the service does not know."""
     message = f"The service no longer knows the prediction {prediction_id}."
     return Result(0, None, error=EngineError(ErrorKind.LOST, message))
 
@@ -92,11 +89,8 @@ def output_urls(output: Any) -> Iterator[str]:
     if isinstance(output, str):
         if output.startswith(("http://", "https://", "data:")):
             yield output
-    elif isinstance(output, Mapping):
-        for value in output.values():
-            yield from output_urls(value)
-    elif isinstance(output, list):
-        for value in output:
+    else:
+        for value in service.as_mapping(output).values() or service.as_list(output):
             yield from output_urls(value)
 
 
@@ -114,7 +108,7 @@ def decode_data_url(url: str) -> bytes:
 def refusal(response: httpx.Response, name: str, *, is_submission: bool = False) -> EngineError:
     """Return the error for an answer without success, with the service's message and the seconds that it asks to
     wait."""
-    body = _json(response)
+    body = service.json_object(response)
     words = "; ".join(_fields(body)) or _detail(body)
     status = response.status_code
     if status == 429:
@@ -134,21 +128,20 @@ def refusal(response: httpx.Response, name: str, *, is_submission: bool = False)
 
 def is_version_refused(response: httpx.Response) -> bool:
     """Return whether a submission was refused for its version ("Invalid version or not permitted"), not its input."""
-    body = _json(response)
+    body = service.json_object(response)
     return response.status_code == 422 and not list(_fields(body)) and "version" in str(body.get("title", "")).lower()
 
 
 def parse_time(text: Any) -> datetime | None:
     """Parse a service's ISO 8601 time, with or without nanoseconds; None if it is none."""
-    plain = re.sub(r"(\.\d{6})\d+", r"\1", str(text or "")).replace("Z", "+00:00")
     try:
-        at = datetime.fromisoformat(plain)
+        at = datetime.fromisoformat(str(text or ""))
     except ValueError:
         return None
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-def _error(prediction: Mapping[str, Any], deadline_seconds: float | None) -> EngineError | None:
+def _error(prediction: Mapping[str, Any], deadline_seconds: float) -> EngineError | None:
     status = prediction["status"]
     words = str(prediction.get("error") or "").strip()
     log = str(prediction.get("logs") or "")[-MAX_LOG_LENGTH:]
@@ -176,11 +169,9 @@ def _error(prediction: Mapping[str, Any], deadline_seconds: float | None) -> Eng
     return EngineError(ErrorKind.INPUT, f"The model failed: {words}"[:500], log=log)
 
 
-def _exceeded_deadline(prediction: Mapping[str, Any], deadline_seconds: float | None) -> bool:
+def _exceeded_deadline(prediction: Mapping[str, Any], deadline_seconds: float) -> bool:
     began, ended = parse_time(prediction.get("created_at")), parse_time(prediction.get("completed_at"))
-    if deadline_seconds is None or began is None or ended is None:
-        return False
-    return (ended - began).total_seconds() >= deadline_seconds
+    return bool(began and ended and (ended - began).total_seconds() >= deadline_seconds)
 
 
 def _no_image_error(prediction: Mapping[str, Any]) -> EngineError:
@@ -191,28 +182,19 @@ def _no_image_error(prediction: Mapping[str, Any]) -> EngineError:
     return EngineError(ErrorKind.INPUT, f"The model answered with {shown}, which is no image.")
 
 
-def _pending_with_progress(prediction: Mapping[str, Any]) -> Pending:
-    matches = _STEPS.findall(str(prediction.get("logs") or "")[-MAX_LOG_LENGTH:])
-    return Pending(step=int(matches[-1][0]), steps=int(matches[-1][1])) if matches else Pending()
-
-
 def _facts(prediction: Mapping[str, Any], metrics: Mapping[str, Any], outputs: int) -> dict[str, Any]:
-    made = {
-        name: prediction[name] for name in ("id", "created_at", "started_at", "completed_at") if prediction.get(name)
-    }
+    times = ("created_at", "started_at", "completed_at")
+    made = {name: prediction[name] for name in ("id", *times) if prediction.get(name)}
     made |= {name: value for name, value in metrics.items() if isinstance(value, int | float)}
-    if outputs > 1:
-        made["outputs"] = outputs
-    return made
+    return made | ({"outputs": outputs} if outputs > 1 else {})
 
 
 def _retry_after(body: Mapping[str, Any], response: httpx.Response) -> float | None:
     """Return the seconds to wait. Replicate gives them in the body, as a number or text; proxies in the header."""
-    seconds = _number(body.get("retry_after"))
+    seconds = service.as_number(body.get("retry_after"))
     if seconds is not None:
         return min(max(seconds, 0.0), service.MAX_RETRY_AFTER_SECONDS)
-    match = _RESETS.search(str(body.get("detail") or ""))
-    if match:
+    if match := _RESETS.search(str(body.get("detail") or "")):
         scale = {"ms": 0.001, "m": 60.0}.get((match[2] or "s").lower(), 1.0)
         return min(float(match[1]) * scale, service.MAX_RETRY_AFTER_SECONDS)
     return service.retry_after(response)
@@ -224,8 +206,7 @@ def _fields(body: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(entry, Mapping):
             field = str(entry.get("field", "")).removeprefix("input.")
             yield f"{field}: {entry.get('description', 'not accepted')}"
-    detail = body.get("detail")
-    for entry in detail if isinstance(detail, list) else ():
+    for entry in service.as_list(body.get("detail")):
         if isinstance(entry, Mapping):
             place = [str(part) for part in entry.get("loc", ()) if part not in ("body", "input")]
             yield f"{'.'.join(place) or 'input'}: {entry.get('msg', 'not accepted')}"
@@ -236,14 +217,3 @@ def _detail(body: Mapping[str, Any]) -> str:
     if not isinstance(detail, str):
         return ""
     return " ".join(line.strip().removeprefix("- input.").removeprefix("- ") for line in detail.strip().splitlines())
-
-
-def _json(response: httpx.Response) -> Mapping[str, Any]:
-    try:
-        return service.as_mapping(response.json())
-    except ValueError:
-        return {}
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from generation.engines.service import as_mapping
+from generation.engines.service import as_list, as_mapping
 
 _RATIO = re.compile(r"[1-9]\d*(?:\.\d+)?:[1-9]\d*(?:\.\d+)?")
 MAX_INPUTS: Final = 200
@@ -19,25 +19,15 @@ LONGEST: Final = 100
 GREATEST: Final = 2**63
 #: The usual names by our name; the first that the model has is used.
 _PROMPTS: Final = {"prompt": ("prompt", "text_prompt", "text"), "negative": ("negative_prompt",)}
+_REFERENCES: Final = (
+    "input_image", "image_input", "input_images", "image_prompt", "reference_image", "reference_images",
+    "ip_adapter_image",
+)  # fmt: skip
 _IMAGES: Final = {
-    "image": "init",
-    "init_image": "init",
-    "mask": "mask",
-    "mask_image": "mask",
-    "control_image": "control",
-    "input_image": "reference",
-    "image_input": "reference",
-    "input_images": "reference",
-    "image_prompt": "reference",
-    "reference_image": "reference",
-    "reference_images": "reference",
-    "ip_adapter_image": "reference",
-}
-_PARAMETERS: Final = {
-    "guidance_scale": "guidance",
-    "num_inference_steps": "steps",
-    "prompt_strength": "strength",
-}
+    "image": "init", "init_image": "init", "mask": "mask", "mask_image": "mask", "control_image": "control",
+    **dict.fromkeys(_REFERENCES, "reference"),
+}  # fmt: skip
+_PARAMETERS: Final = {"guidance_scale": "guidance", "num_inference_steps": "steps", "prompt_strength": "strength"}
 #: One image per submission, in the best quality.
 _FIXED: Final = {"num_outputs": 1, "number_of_images": 1, "output_format": "png"}
 _SIZES: Final = frozenset({"width", "height", "aspect_ratio"})
@@ -70,7 +60,7 @@ def inputs(model: Mapping[str, Any]) -> tuple[Input, ...]:
     schema = as_mapping(model.get("openapi_schema") or version.get("openapi_schema") or model)
     parts = as_mapping(as_mapping(schema.get("components")).get("schemas"))
     whole = as_mapping(parts.get("Input"))
-    needed = _list(whole.get("required"))
+    needed = as_list(whole.get("required"))
     given = [
         (name, _resolve_references(as_mapping(definition), parts))
         for name, definition in as_mapping(whole.get("properties")).items()
@@ -81,7 +71,7 @@ def inputs(model: Mapping[str, Any]) -> tuple[Input, ...]:
             name=name,
             type=str(definition.get("type") or ""),
             format=str(definition.get("format") or as_mapping(definition.get("items")).get("format") or ""),
-            choices=tuple(_choices(_list(definition.get("enum"))))[:MAX_INPUTS],
+            choices=tuple(filter(_is_choice, as_list(definition.get("enum"))))[:MAX_INPUTS],
             minimum=_number(definition.get("minimum")),
             maximum=_number(definition.get("maximum")),
             default=_number(definition.get("default")),
@@ -128,11 +118,8 @@ def _repair_inputs(given: Mapping[str, Any], model_inputs: Sequence[Input]) -> d
     has_size = bool(kept.keys() & _SIZES)
     for ours, value in fresh.items():
         if ours in groups:
-            new = {
-                name: entry
-                for name, entry in value.items()
-                if (name if ours == "fixed" else _model_name(entry)) not in used
-            }
+            model_names = {name: name if ours == "fixed" else _model_name(entry) for name, entry in value.items()}
+            new = {name: entry for name, entry in value.items() if model_names[name] not in used}
             groups[ours] = {**new, **groups[ours]}
         elif ours not in kept and not (has_size and ours in _SIZES):
             kept[ours] = value
@@ -159,9 +146,8 @@ def suggest_inputs(model_inputs: Sequence[Input]) -> dict[str, Any]:
     for field in model_inputs:
         if field.is_image:
             images.setdefault(_IMAGES[field.name], _image(field))
-    parameters = dict(
-        _parameters(field for field in model_inputs if field.name not in (*_IGNORED, *_FIXED, suggestion["prompt"]))
-    )
+    others = [field for field in model_inputs if field.name not in (*_IGNORED, *_FIXED, suggestion["prompt"])]
+    parameters = dict(_parameters(others))
     if "init" not in images:
         parameters.pop("strength", None)
     fixed = {name: value for name, value in _FIXED.items() if name in named and _accepts(named[name], value)}
@@ -185,7 +171,7 @@ def _image(field: Input) -> Any:
     return plain if len(plain) > 1 else field.name
 
 
-def _parameters(model_inputs: Iterator[Input]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _parameters(model_inputs: Sequence[Input]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield parameters for choices, switches and numbers with bounds; free texts do not fit a form."""
     for field in model_inputs:
         plain: dict[str, Any] = {"input": field.name}
@@ -203,15 +189,15 @@ def _parameters(model_inputs: Iterator[Input]) -> Iterator[tuple[str, dict[str, 
 
 
 def _accepts(field: Input, value: Any) -> bool:
-    return (
-        value in field.choices if field.choices else field.type == ("integer" if isinstance(value, int) else "string")
-    )
+    if field.choices:
+        return value in field.choices
+    return field.type == ("integer" if isinstance(value, int) else "string")
 
 
 def _resolve_references(definition: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, Any]:
     """Return an input merged with what it refers to: `$ref`, the schema in `allOf`, or the non-null one in `anyOf`."""
     whole = dict(definition)
-    for other in (definition, *_list(definition.get("allOf")), *_list(definition.get("anyOf"))):
+    for other in (definition, *as_list(definition.get("allOf")), *as_list(definition.get("anyOf"))):
         other = as_mapping(other)
         target = as_mapping(parts.get(str(other.get("$ref") or "").rpartition("/")[2]))
         for source in (other, target):
@@ -220,15 +206,9 @@ def _resolve_references(definition: Mapping[str, Any], parts: Mapping[str, Any])
     return whole
 
 
-def _choices(given: list[Any]) -> Iterator[Any]:
-    for choice in given:
-        if _number(choice) is not None or (isinstance(choice, str) and len(choice) <= LONGEST):
-            yield choice
+def _is_choice(choice: Any) -> bool:
+    return _number(choice) is not None or (isinstance(choice, str) and len(choice) <= LONGEST)
 
 
 def _number(value: Any, otherwise: Any = None) -> Any:
     return value if isinstance(value, int | float) and -GREATEST <= value <= GREATEST else otherwise
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []

@@ -12,6 +12,7 @@ from generation.engines.base import EngineError, ErrorKind, Spec
 from generation.engines.replicate import predictions
 from generation.engines.replicate.images import ImageUploads
 from generation.engines.replicate.inputs import Inputs
+from generation.engines.replicate.shared import call
 from generation.engines.service import Service
 
 MAX_PAGES: Final = 200
@@ -34,10 +35,7 @@ class Search:
         """Yield the list page by page, newest first. Raises EngineError if it cannot be read to the end."""
         path = "predictions"
         for _ in range(MAX_PAGES):
-            response = source.request("GET", path)
-            if not response.is_success:
-                raise predictions.refusal(response, source.host)
-            page = service.parse_json(response, source.host)
+            page = service.parse_json(call(source, "GET", path), source.host)
             yield [entry for entry in page.get("results") or () if isinstance(entry, Mapping)]
             following = urlsplit(str(page.get("next") or ""))
             if not following.query:
@@ -61,7 +59,7 @@ class Search:
             if prediction.get("id") in taken or not self._may_be_ours(prediction, webhook):
                 continue
             theirs = prediction["input"]
-            if _has_values(theirs, expected) and self._has_images(self._image_values(theirs), spec):
+            if expected.items() <= theirs.items() and self._has_images(self._image_values(theirs), spec):
                 began = predictions.parse_time(prediction.get("created_at")) or since
                 is_completed = len(theirs) > len(expected) + len(self._image_values(theirs))
                 candidates.append((is_completed, began < since, abs(began - since), str(prediction["id"])))
@@ -96,7 +94,3 @@ class Search:
             if not values or not self.images.is_same_image(values.pop(0), ref.sha256):
                 return False
         return not any(left.values())
-
-
-def _has_values(theirs: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
-    return all(name in theirs and theirs[name] == value for name, value in expected.items())
