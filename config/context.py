@@ -11,6 +11,23 @@ from core.access import Action, can
 from core.models import Brand
 from core.selectors import notices
 
+PAGES_BY_SECTION = {
+    "home": "brand_home",
+    "campaigns": "campaigns campaign campaign_new campaign_edit campaign_specs run run_new",
+    "products": "products product subjects_new cutouts cutout import import_detail import_mapping",
+    "prompts": "prompts prompt prompt_version",
+    "studio": "studio studio_make studio_again studio_keep comparisons comparison comparison_new comparison_results",
+    "guide": "guide guide_version guide_compare guide_edit guide_save",
+    "library": "library asset",
+    "review": "review workspace",
+    "deliveries": "deliveries",
+    "audit": "audit",
+    "notices": "notices",
+}
+"""The entries of the main navigation, and the names of the pages at which each is marked as the current one."""
+
+SECTIONS = {page: section for section, pages in PAGES_BY_SECTION.items() for page in pages.split()}
+
 
 def navigation(request: HttpRequest) -> dict[str, Any]:
     """Context processor. Each query runs only if a template uses it."""
@@ -24,5 +41,5 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
         "unread_notices": SimpleLazyObject(lambda: notices.count_unread(user=user, brand=brand) if brand else 0),
         # For templates that hide forbidden actions; the services decide.
         "may": SimpleLazyObject(lambda: {action.value: can(user, action, brand) for action in Action} if brand else {}),
-        "section": getattr(request.resolver_match, "url_name", "") if request.resolver_match else "",
+        "section": SECTIONS.get(getattr(request.resolver_match, "url_name", None) or ""),
     }

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_noop
 
 from core.api.problems import MEDIA_TYPE, problem_members
 from core.errors import BadRequest, DomainError, Invalid, NotAllowed, NotFound, Unavailable
@@ -21,12 +21,12 @@ logger = logging.getLogger(__name__)
 
 class InternalError(DomainError):
     status = 500
-    title = gettext_lazy("Something went wrong here")
+    title = gettext_noop("Something went wrong here")
 
 
 class MethodNotAllowed(DomainError):
     status = 405
-    title = gettext_lazy("This cannot be done at this address")
+    title = gettext_noop("This cannot be done at this address")
 
 
 def is_api(request: HttpRequest) -> bool:
@@ -48,7 +48,7 @@ def error_response(request: HttpRequest, error: DomainError) -> HttpResponse:
 
 def _render_page(request: HttpRequest, error: DomainError) -> HttpResponse:
     problems = error.problems if isinstance(error, Invalid) else []
-    context = {"status": error.status, "title": error.title, "message": error.message, "problems": problems}
+    context = {"status": error.status, "title": _(error.title), "message": error.message, "problems": problems}
     # request.htmx is missing if a middleware before HtmxMiddleware refuses the request.
     is_htmx = getattr(request, "htmx", False) or request.headers.get("HX-Request") == "true"
     if error.status >= 500:  # rendered without the request, so that it needs neither the database nor a session

@@ -9,7 +9,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_noop
 
 from config import errors
 from core import storable
@@ -21,7 +21,7 @@ View = Callable[[HttpRequest], HttpResponse]
 
 class UnknownCharset(DomainError):
     status = 415
-    title = gettext_lazy("Unsupported encoding")
+    title = gettext_noop("Unsupported encoding")
 
 
 class StorableInputMiddleware:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
-
-from django.utils.translation import gettext_lazy as _
+from typing import Any, ClassVar
 
 from core.fetching import redact_json, redact_text
 
-if TYPE_CHECKING:
-    from django_stubs_ext import StrOrPromise
+
+def _(text: str) -> str:
+    """Mark a title for translation. It is translated where it is shown, because feeds are read without Django."""
+    return text
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class DomainError(Exception):
     """Base of all refusals. `message` is a sentence for people; `extra` is plain data for programs."""
 
     status: ClassVar[int] = 400
-    title: ClassVar[StrOrPromise] = _("Refused")
+    title: ClassVar[str] = _("Refused")
 
     def __init__(self, message: str, **extra: Any) -> None:
         self.message = redact_text(message)

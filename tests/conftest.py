@@ -163,10 +163,10 @@ def integrator(person: Callable[..., User]) -> User:
 @pytest.fixture
 def page_client() -> Callable[[User], Client]:
     """`page_client(user)` is a signed-in client for pages."""
-    from django.test import Client
+    from tests.support.page_client import PageClient
 
     def make(user: User) -> Client:
-        client = Client()
+        client = PageClient()
         client.force_login(user)
         return client
 

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import Model, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_noop
 from rest_framework import serializers, viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -36,7 +36,7 @@ class PreconditionRequired(DomainError):
     """A change without If-Match could overwrite a change that somebody else has just made."""
 
     status = 428
-    title = gettext_lazy("Say what you saw")
+    title = gettext_noop("Say what you saw")
 
 
 def get_caller(request: Request) -> User:

@@ -52,7 +52,7 @@ def problem_members(error: DomainError) -> dict[str, Any]:
             {"pointer": problem.pointer, "detail": problem.message, "value": problem.value}
             for problem in error.problems
         ]
-    return _members(error.status, error.title, error.message, **more)
+    return _members(error.status, _(error.title), error.message, **more)
 
 
 def handle_exception(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -60,7 +60,7 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response | No
     if isinstance(error, exceptions.ValidationError):
         set_rollback()
         sentence = _("Some fields cannot be accepted.")
-        return ProblemResponse(_members(422, Invalid.title, sentence, errors=_pointers(error.detail)))
+        return ProblemResponse(_members(422, _(Invalid.title), sentence, errors=_pointers(error.detail)))
     if refusal := refusal_for(error):
         set_rollback()
         answer = ProblemResponse(problem_members(refusal))

@@ -73,7 +73,7 @@ def preview(request: BrandRequest, slug: str) -> HttpResponseBase:
         seen = plans.preview(arguments)
         context |= {
             "preview": seen,
-            "first": [(prompt, split_text(prompt.rendered.text, prompt.rendered.spans)) for prompt in seen.first],
+            "first": [(prompt, split_text(prompt.text, prompt.spans)) for prompt in seen.first],
             "causes": _causes(seen.problems),
             "is_full": form.stage == Stage.FULL,
         }

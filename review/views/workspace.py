@@ -92,7 +92,7 @@ def json_action(view: Callable[..., dict[str, Any]]) -> Callable[..., HttpRespon
             return JsonResponse(view(set_brand(request, brand, Action.REVIEW), *args, **kwargs))
         except DomainError as error:
             problems = [problem.message for problem in getattr(error, "problems", [])]
-            details = {"title": error.title, "detail": error.message, "errors": problems, **error.extra}
+            details = {"title": _(error.title), "detail": error.message, "errors": problems, **error.extra}
             return JsonResponse(details, status=error.status)
 
     return answer

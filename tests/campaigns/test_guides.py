@@ -185,7 +185,7 @@ def test_colours_and_words_are_kept_in_one_spelling(brand: Brand, lead: User) ->
 
 
 def test_the_lights_are_those_that_the_packshot_engine_obeys() -> None:
-    assert set(Light.values) == set(packshot.LIGHTS)
+    assert set(Light.values) == set(packshot.CHOICES["light"])
 
 
 # -- images ------------------------------------------------------------------------------------------------------

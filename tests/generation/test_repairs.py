@@ -155,7 +155,7 @@ def test_two_people_accept_different_cut_outs_of_one_photo_and_one_is_left(brand
     both = [factories.CutoutFactory(photo=photo, is_accepted=False) for _ in range(2)]
     people = [person("lead"), person("designer")]
     race_without_errors(
-        *(partial(cutouts.accept, cutout_id=cut.pk, by=user) for cut, user in zip(both, people, strict=True))
+        *(partial(cutouts.accept_many, cutout_ids=[cut.pk], by=user) for cut, user in zip(both, people, strict=True))
     )
     assert photo.cutouts.filter(is_accepted=True).count() == 1
     assert Event.objects.filter(type="campaigns.cutout.accepted").count() == 2

@@ -50,8 +50,16 @@ class WordingFinding:
 class FirstPrompt:
     """One prompt as it will be sent. seed: None if it is drawn when the run is planned."""
 
-    draft: Draft
-    rendered: prompts.RenderedPrompt
+    subject: str
+    subject_name: str
+    values: Mapping[str, Any]
+    aspect: str
+    width: int
+    height: int
+    text: str
+    negative: str
+    parameters: Mapping[str, Any]
+    spans: tuple[prompts.Span, ...]
     seed: int | None
 
 
@@ -200,8 +208,7 @@ class PreviewBuilder:
         if rendered is None:
             return
         if len(self.first) < FIRST_SHOWN and draft.jobs:
-            is_drawn = self.request.prompt_version.seed_strategy == SeedStrategy.RANDOM
-            self.first.append(FirstPrompt(draft, rendered, None if is_drawn else draft.jobs[0].seed))
+            self.first.append(self._first_prompt(draft, rendered))
         if self.request.guide is None or not self.request.capabilities.obeys_prompt:
             return
         remarks = prompts.problems(rendered.text, self.request.guide)
@@ -209,6 +216,22 @@ class PreviewBuilder:
         for key, remark in firsts.items():
             finding = self.wording.get(key) or WordingFinding(remark, 0, draft.subject.key, rendered.text)
             self.wording[key] = replace(finding, count=finding.count + 1)
+
+    def _first_prompt(self, draft: Draft, rendered: prompts.RenderedPrompt) -> FirstPrompt:
+        is_drawn = self.request.prompt_version.seed_strategy == SeedStrategy.RANDOM
+        return FirstPrompt(
+            subject=draft.subject.key,
+            subject_name=draft.subject.name,
+            values=draft.values,
+            aspect=draft.group.aspect,
+            width=draft.group.width,
+            height=draft.group.height,
+            text=rendered.text,
+            negative=rendered.negative,
+            parameters=draft.parameters,
+            spans=rendered.spans,
+            seed=None if is_drawn else draft.jobs[0].seed,
+        )
 
     def result(self) -> Preview:
         request = self.request
