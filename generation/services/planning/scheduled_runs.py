@@ -124,7 +124,8 @@ def check_now(scheduled_run_id: int) -> Run | None:
 def _plan_selection(scheduled_run: ScheduledRun) -> tuple[Run | None, str]:
     by = scheduled_run.created_by
     if not by.is_active:
-        raise NotAllowed(f"{by.display_name}, whose scheduled run this is, has no account here any more.")
+        sentence = _("%(name)s, whose scheduled run this is, has no account here any more.")
+        raise NotAllowed(sentence % {"name": by.display_name})
     if added := selectors.new_from_source(scheduled_run):
         campaigns.add_subjects(campaign_id=scheduled_run.campaign_id, by=by, subject_ids=added)
     picked = select_subjects(scheduled_run)
