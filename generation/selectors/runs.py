@@ -101,6 +101,10 @@ class Progress:
     def percent(self) -> float:
         return 100.0 * self.funnel.done / self.funnel.total if self.funnel.total else 0.0
 
+    @property
+    def seconds_left(self) -> float | None:
+        return (self.funnel.total - self.funnel.done) / self.rate if self.rate else None
+
 
 def visible(user: User, *, campaign_id: int | None = None) -> QuerySet[Any]:
     """Return the visible runs, newest first, with campaign, brand, prompt version, endpoint and requester."""
