@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from campaigns.models import Campaign
 from core.errors import NotFound
 from core.models import Brand, User
+from core.selectors.rows import first_or_refuse
 from generation.choices import AssetState, JobState, RunState
 from generation.models import Run
 from generation.selectors import sql
@@ -116,9 +117,7 @@ def visible(user: User, *, campaign_id: int | None = None) -> QuerySet[Any]:
 
 def get(user: User, run_id: int) -> Run:
     """Return a run. Raises NotFound, also for a run that the person may not see."""
-    run: Run | None = visible(user).filter(pk=run_id).first()
-    if run is None:
-        raise NotFound(_("There is no run %(id)s.") % {"id": run_id})
+    run: Run = first_or_refuse(visible(user).filter(pk=run_id), _("There is no run %(id)s.") % {"id": run_id})
     return run
 
 

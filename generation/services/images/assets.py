@@ -9,9 +9,10 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from core import clock
-from core.errors import Conflict, NotFound
+from core.errors import Conflict
 from core.events import publish, publish_all
 from core.models import User
+from core.selectors.rows import first_or_refuse
 from generation import events
 from generation.checks.base import CheckResult
 from generation.choices import AssetState, JobState, Outcome, VersionSource
@@ -69,10 +70,8 @@ class NewVersion:
 
 def lock(asset_id: int) -> Asset:
     """Return the asset with its row locked until the transaction ends. Raises NotFound."""
-    asset = Asset.objects.select_for_update(of=("self",)).filter(pk=asset_id).first()
-    if asset is None:
-        raise NotFound(_("There is no asset %(id)s.") % {"id": asset_id})
-    return asset
+    rows = Asset.objects.select_for_update(of=("self",)).filter(pk=asset_id)
+    return first_or_refuse(rows, _("There is no asset %(id)s.") % {"id": asset_id})
 
 
 def lock_of_cell(cell_id: int) -> Asset:
