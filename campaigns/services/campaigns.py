@@ -20,7 +20,7 @@ from campaigns.photos.colours import HEX
 from campaigns.services.subjects import free_key
 from core.access import Action, require
 from core.errors import Conflict, Invalid, Problem, Stale
-from core.events import publish
+from core.events import publish, set_changed
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
 
@@ -92,7 +92,7 @@ def update_campaign(*, campaign_id: int, by: User, seen_at: datetime | None = No
         message = _("Somebody changed this brief after you opened it; look at it again.")
         raise Stale(message, updated_at=campaign.updated_at)
     _ensure_brief({"starts_on": campaign.starts_on, "ends_on": campaign.ends_on, **changes}, campaign.brand)
-    if moved := events.set_changed(campaign, changes):
+    if moved := set_changed(campaign, changes):
         campaign.save(update_fields=[*moved, "updated_at"])
         plain = {name: [_plain(value) for value in pair] for name, pair in moved.items()}
         publish(events.CampaignChanged.of(campaign, changes=plain), by=by)

@@ -258,4 +258,4 @@ def _lock_comparison(comparison_id: int, by: User) -> Comparison:
 
 
 def _publish(kind: type[DomainEvent], comparison: Comparison, payload: dict[str, Any], by: User) -> None:
-    publish(kind(brand_id=comparison.brand_id, object_id=comparison.pk, payload=payload), by=by)
+    publish(kind.of(comparison, **payload), by=by)

@@ -87,7 +87,7 @@ def _release(asset: Asset, decision: Decision) -> None:
         "replaces": earlier.values_list("version_id", flat=True).first(),
         "renditions": decision.pinned.get("renditions", {}),
     }
-    publish(AssetReleased(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label="review")
+    publish(AssetReleased.of(asset, **payload), label="review")
     cause = f"approved by {decision.decided_by.display_name}"
     deliveries.deliver_everywhere(asset=asset, version=decision.version, cause=cause)
 

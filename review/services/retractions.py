@@ -51,7 +51,7 @@ def undo(*, decision_id: int, by: User, withdraws: bool = False, note: str = "")
     if has_begun and decision.kind == DecisionKind.REJECTED:
         masters.mark_rejected(decision.version.master_id, is_rejected=False)
     payload = {"decision": voiding.pk, "voids": decision.pk, "kind": decision.kind, "note": note}
-    publish(DecisionUndone(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by)
+    publish(DecisionUndone.of(asset, **payload), by=by)
     return voiding
 
 
@@ -70,7 +70,7 @@ def revoke(*, asset_id: int, by: User, note: str) -> Decision:
     assets.move(asset, AssetState.REVOKED, by=by, decision=voiding.pk)
     deliveries.withdraw_everywhere(asset=asset, by=by, cause=f"revoked: {note}")
     payload = {"decision": voiding.pk, "voids": approval.pk, "version": approval.version_id, "note": note}
-    publish(ApprovalRevoked(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by)
+    publish(ApprovalRevoked.of(asset, **payload), by=by)
     return voiding
 
 
@@ -92,7 +92,7 @@ def reopen(*, asset_id: int, by: User, note: str = "") -> ReviewTask:
     assets.move(asset, AssetState.IN_REVIEW, by=by)
     task = queue.open_task(asset=asset, by=by)
     payload = {"from": before, "note": note}
-    publish(AssetReopened(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by)
+    publish(AssetReopened.of(asset, **payload), by=by)
     return task
 
 

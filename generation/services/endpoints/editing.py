@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from campaigns.services import campaigns
 from core import access, fetching, storable
 from core.errors import Conflict, Invalid, NotAllowed, Problem
-from core.events import DomainEvent, publish_all
+from core.events import DomainEvent, publish
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
 from core.services import wake_ups
@@ -272,4 +272,4 @@ def _publish_saved(endpoint: Endpoint, by: User, changes: Mapping[str, Any], *, 
 def _publish(kind: type[DomainEvent], endpoint: Endpoint, payload: dict[str, Any], by: User) -> None:
     """Publish the event for each brand that the endpoint makes images for."""
     brand_ids = [endpoint.brand_id] if endpoint.brand_id else Brand.objects.order_by("pk").values_list("pk", flat=True)
-    publish_all((kind(brand_id=pk, object_id=endpoint.pk, payload=payload) for pk in brand_ids), by=by)
+    publish(*(kind(brand_id=pk, object_id=endpoint.pk, payload=payload) for pk in brand_ids), by=by)

@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from core.access import Action, can
 from core.choices import Lane
 from core.errors import Conflict, Invalid, NotAllowed, Problem
-from core.events import publish_all
+from core.events import publish
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
 from generation import events
@@ -167,4 +167,4 @@ def _publish(model: LocalModel, by: User | None, changes: Mapping[str, Any]) -> 
         "is_usable": model.is_usable,
     }
     brand_ids = Brand.objects.values_list("pk", flat=True)
-    publish_all((events.ModelNoted(brand_id=pk, object_id=model.pk, payload=payload) for pk in brand_ids), by=by)
+    publish(*(events.ModelNoted(brand_id=pk, object_id=model.pk, payload=payload) for pk in brand_ids), by=by)

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from core import clock
 from core.errors import Conflict
-from core.events import publish, publish_all
+from core.events import publish
 from core.models import User
 from core.selectors.rows import first_or_refuse
 from generation import events
@@ -91,7 +91,7 @@ def move(asset: Asset, to: str, *, by: User | None = None, label: str = "", **pa
         raise Conflict(message, state=old, wanted=to)
     asset.state = to
     payload = {"from": str(old), "to": str(to), "version": asset.current_version_id, **payload}
-    publish(events.AssetMoved(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by, label=label)
+    publish(events.AssetMoved.of(asset, **payload), by=by, label=label)
     return asset
 
 
@@ -121,7 +121,7 @@ def move_many(
         )
         for pk, brand_id, version_id in rows
     ]
-    publish_all(moves, by=by, label="" if by else label)
+    publish(*moves, by=by, label="" if by else label)
     return [row[0] for row in rows]
 
 
@@ -184,17 +184,17 @@ def settle_round(asset: Asset, *, label: str, is_final: bool = False) -> None:
     has_failed = shown.worst_outcome == Outcome.FAIL
     payload: dict[str, Any] = {"round": asset.round, "version_ids": [version.pk for version in versions]}
     if has_failed and not is_final and regenerations_left(asset):
-        publish(events.ChecksFailed(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label=label)
+        publish(events.ChecksFailed.of(asset, **payload), label=label)
         return
     asset.current_version = shown
     if has_failed and _rejects_failed(asset):
         payload |= _describe_failure(shown)
         move(asset, AssetState.REJECTED, label=label)
-        publish(events.RejectedByChecks(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label=label)
+        publish(events.RejectedByChecks.of(asset, **payload), label=label)
         return
     payload |= {"worst_outcome": str(shown.worst_outcome), "is_sandbox": asset.is_sandbox}
     move(asset, AssetState.IN_REVIEW, label=label)
-    publish(events.VersionReady(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label=label)
+    publish(events.VersionReady.of(asset, **payload), label=label)
 
 
 def _rejects_failed(asset: Asset) -> bool:

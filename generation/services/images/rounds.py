@@ -200,7 +200,7 @@ def open_next_round(*, asset_id: int, controls: Mapping[str, Any], by: User, ver
     Asset.objects.filter(pk=asset.pk).update(round=asset.round, changed_at=clock.now())
     job = add_job(asset, run, change, candidate=change.parent.candidate, priority=priority)
     payload = {"round": asset.round, "job": job.pk, "from_version": version.pk, "controls": dict(controls)}
-    publish(events.RoundOpened(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by)
+    publish(events.RoundOpened.of(asset, **payload), by=by)
     announce(job)
     return job
 
