@@ -22,6 +22,7 @@ from campaigns.models import PromptTemplate, PromptVersion, ReferencePhoto, Stud
 from campaigns.prompts import listing
 from campaigns.services import photos, studios
 from campaigns.services import prompts as prompt_services
+from campaigns.services.subjects import free_key
 from core.access import Action, require
 from core.errors import Invalid, NotFound, Problem
 from core.models import Brand, User
@@ -264,5 +265,4 @@ def _name(text: str) -> str:
 def _slug(brand: Brand, name: str) -> str:
     stem = slugify(name)[:44].strip("-") or "prompt"
     used_slugs = set(PromptTemplate.objects.filter(brand=brand, slug__startswith=stem).values_list("slug", flat=True))
-    numbered = (f"{stem}-{number}" for number in range(2, len(used_slugs) + 3))
-    return next(slug for slug in (stem, *numbered) if slug not in used_slugs)
+    return free_key(stem, used_slugs)

@@ -223,3 +223,8 @@ def best_version(versions: list[AssetVersion]) -> AssetVersion:
     """Return the candidate to show first: the first one with the best outcome."""
     order = [Outcome.PASS, Outcome.FLAG, Outcome.FAIL]
     return min(versions, key=lambda version: (order.index(Outcome(version.worst_outcome)), version.candidate))
+
+
+def mark_rejected(master_id: int, *, is_rejected: bool = True) -> None:
+    """Record that an image was rejected, so that it is never reused silently, or that this was taken back."""
+    Master.objects.filter(pk=master_id).update(was_rejected=is_rejected)
