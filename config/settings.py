@@ -186,8 +186,8 @@ DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", f"Proofline <proofline@{urlsplit(SIT
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 
 LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English")]  # texts are marked for translation; a language is added here with its catalogue
 TIME_ZONE = env.text("TIME_ZONE", "UTC")
-USE_I18N = False
 
 PROOFLINE: dict[str, Any] = {
     "lease_seconds": env.number("PROOFLINE_LEASE_SECONDS", 60),

@@ -6,10 +6,10 @@ Subscribers run in order of registration; side effects must run after commit and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self
 
 from django.db import transaction
 
@@ -17,10 +17,15 @@ from core import clock
 from core.fetching import redact_json
 from core.models import Event, User
 
+TYPES: dict[str, type[DomainEvent]] = {}
+
 
 @dataclass(frozen=True, kw_only=True)
 class DomainEvent:
-    """One kind of event. Subclasses set `type` and `object_type`; `payload` is plain JSON."""
+    """One kind of event, registered by the `type` in its class line. `payload` is plain JSON.
+
+    object_type: the kind of row that `object_id` means; by default the middle part of the type.
+    """
 
     type: ClassVar[str]
     object_type: ClassVar[str]
@@ -31,21 +36,23 @@ class DomainEvent:
     object_id: int
     payload: dict[str, Any] = field(default_factory=dict)
 
+    def __init_subclass__(cls, *, type: str = "", object_type: str = "") -> None:
+        if type in TYPES:
+            raise ValueError(f"event type {type} is declared twice")
+        if type:
+            cls.type, cls.object_type = type, object_type or type.split(".")[1]
+            TYPES[type] = cls
 
-Kind = TypeVar("Kind", bound=type[DomainEvent])
+    @classmethod
+    def of(cls, row: Any, /, **payload: Any) -> Self:
+        """Return the event of a row that has a brand, or of a brand itself."""
+        return cls(brand_id=getattr(row, "brand_id", row.pk), object_id=row.pk, payload=payload)
+
+
 Subscriber = Callable[[Any], None]
-TYPES: dict[str, type[DomainEvent]] = {}
 _subscribers: dict[str, list[Subscriber]] = {}
 _subscribers_to_all: dict[str, list[Subscriber]] = {}
 _current_actor: ContextVar[User | None] = ContextVar("current_actor", default=None)
-
-
-def declare(cls: Kind) -> Kind:
-    """Class decorator: register an event type. Raises ValueError if its name is already registered."""
-    if cls.type in TYPES:
-        raise ValueError(f"event type {cls.type} is declared twice")
-    TYPES[cls.type] = cls
-    return cls
 
 
 def subscribe(kind: type[DomainEvent]) -> Callable[[Subscriber], Subscriber]:
@@ -78,15 +85,12 @@ def current_actor() -> User | None:
 
 
 def publish(*events: DomainEvent, by: User | None = None, label: str = "") -> None:
-    """Insert a row per event, by a person or the process `label`, and call the subscribers, all in this transaction."""
-    publish_all(events, by=by, label=label)
+    """Insert a row per event, by a person or the process `label`, and call the subscribers, all in this transaction.
 
-
-def publish_all(events: Iterable[DomainEvent], *, by: User | None = None, label: str = "") -> None:
-    """Publish many events as `publish` does, with one INSERT."""
+    One INSERT for any number of events.
+    """
     if not transaction.get_connection().in_atomic_block:
         raise RuntimeError("publish() outside a transaction: the event could survive a change that did not happen")
-    items = list(events)
     now = clock.now()
     Event.objects.bulk_create(
         Event(
@@ -99,84 +103,63 @@ def publish_all(events: Iterable[DomainEvent], *, by: User | None = None, label:
             actor_label=by.display_name if by else (label or "system"),
             at=now,
         )
-        for item in items
+        for item in events
     )
     token = _current_actor.set(by)
     try:
-        for item in items:
+        for item in events:
             for subscriber in _subscribers.get(item.type, ()):
                 subscriber(item)
         for kind, listeners in _subscribers_to_all.items():
-            if published := [item for item in items if item.type == kind]:
+            if published := [item for item in events if item.type == kind]:
                 for listener in listeners:
                     listener(published)
     finally:
         _current_actor.reset(token)
 
 
-@declare
-class AuditRedacted(DomainEvent):
+def set_changed(row: Any, values: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Set those of the values that differ from the row's; return them as an event shows them: field -> [old, new]."""
+    changes = {}
+    for name, new in values.items():
+        old = getattr(row, name)
+        if new != old:
+            changes[name] = [old, new]
+            setattr(row, name, new)
+    return changes
+
+
+class AuditRedacted(DomainEvent, type="core.audit.redacted", object_type="event"):
     """An operator removed a secret from an earlier event.
 
     payload: {"seq", "event", "hash", "body_sha256", "places", "reason"}. seq and hash: number and hash of the event's
     link, which stay. body_sha256: of the event's current body. places: how often the secret occurred in it.
     """
 
-    type = "core.audit.redacted"
-    object_type = "event"
 
-
-@declare
-class BrandCreated(DomainEvent):
+class BrandCreated(DomainEvent, type="core.brand.created"):
     """A brand was created. payload: {"slug", "name", "currency", "time_zone"}."""
 
-    type = "core.brand.created"
-    object_type = "brand"
 
-
-@declare
-class BrandTimeZoneSet(DomainEvent):
+class BrandTimeZoneSet(DomainEvent, type="core.brand.time_zone_set"):
     """The time zone of a brand's dates was changed. payload: {"before", "after"}; "" means that of the installation."""
 
-    type = "core.brand.time_zone_set"
-    object_type = "brand"
 
-
-@declare
-class BrandBudgetSet(DomainEvent):
+class BrandBudgetSet(DomainEvent, type="core.brand.budget_set"):
     """The monthly budget of a brand was changed. payload: {"before", "after"}, None for no limit."""
 
-    type = "core.brand.budget_set"
-    object_type = "brand"
 
-
-@declare
-class BrandStaleUseSet(DomainEvent):
+class BrandStaleUseSet(DomainEvent, type="core.brand.stale_use_set"):
     """A brand chose what stale images cause. payload: {"before", "after"}: "keep" or "withdraw"."""
 
-    type = "core.brand.stale_use_set"
-    object_type = "brand"
 
-
-@declare
-class BrandBannedWordsSet(DomainEvent):
+class BrandBannedWordsSet(DomainEvent, type="core.brand.banned_words_set"):
     """A brand chose what happens when a banned word is used. payload: {"before", "after"}: "warn" or "block"."""
 
-    type = "core.brand.banned_words_set"
-    object_type = "brand"
 
-
-@declare
-class MemberAdded(DomainEvent):
+class MemberAdded(DomainEvent, type="core.member.added", object_type="brand"):
     """Somebody was given a role. object_id is the brand's; payload: {"user", "name", "role"}."""
 
-    type = "core.member.added"
-    object_type = "brand"
 
-
-@declare
-class MemberRemoved(DomainEvent):
+class MemberRemoved(DomainEvent, type="core.member.removed", object_type="brand"):
     """Somebody lost a role. object_id is the brand's; payload: {"user", "name", "role"}."""
-
-    type = "core.member.removed"
-    object_type = "brand"

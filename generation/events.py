@@ -4,123 +4,71 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.events import DomainEvent, declare
+from core.events import DomainEvent
 
 
-class _RunEvent(DomainEvent):
-    object_type = "run"
-
-
-class _JobEvent(DomainEvent):
-    object_type = "job"
-
-
-class _AssetEvent(DomainEvent):
-    object_type = "asset"
-
-
-@declare
-class VersionReady(_AssetEvent):
+class VersionReady(DomainEvent, type="generation.version.ready", object_type="asset"):
     """All candidates of a round are made and checked. payload: {"round", "version_ids", "worst_outcome", "stage"}."""
 
-    type = "generation.version.ready"
     needs_subscriber = True
 
 
-@declare
-class JobSucceeded(_JobEvent):
+class JobSucceeded(DomainEvent, type="generation.job.succeeded"):
     """One job's image is stored. payload: {"run", "asset", "version", "attempt", "sha256", "reused"}."""
 
-    type = "generation.job.succeeded"
 
-
-@declare
-class JobFailed(_JobEvent):
+class JobFailed(DomainEvent, type="generation.job.failed"):
     """One job failed and will not be retried automatically. payload: {"run", "asset", "kind", "message"}."""
 
-    type = "generation.job.failed"
 
-
-@declare
-class JobLost(_JobEvent):
+class JobLost(DomainEvent, type="generation.job.lost"):
     """A worker died or could not be reached any more. payload: {"run", "deaths", "status"}."""
 
-    type = "generation.job.lost"
 
-
-@declare
-class SubmissionUncertain(_JobEvent):
+class SubmissionUncertain(DomainEvent, type="generation.job.uncertain"):
     """A submission is uncertain: its answer was lost and the service cannot be asked. It may have been paid for. A
     person decides or, by the endpoint's policy, it is submitted again. payload: {"run", "attempt", "amount"}."""
 
-    type = "generation.job.uncertain"
 
-
-@declare
-class RunAlternatesSet(_RunEvent):
+class RunAlternatesSet(DomainEvent, type="generation.run.alternates_set"):
     """A person set the endpoints for a run's jobs if its own is slow or down. payload: {"alternates": [slugs]}."""
 
-    type = "generation.run.alternates_set"
 
-
-@declare
-class RunRerouted(_RunEvent):
+class RunRerouted(DomainEvent, type="generation.run.rerouted"):
     """Queued jobs went to another endpoint. payload: {"jobs", "from", "to", "reason", "sentence", "reserved"}."""
 
-    type = "generation.run.rerouted"
 
-
-@declare
-class RunEngineChanged(_RunEvent):
+class RunEngineChanged(DomainEvent, type="generation.run.engine_changed"):
     """Jobs of a run are held because their endpoint was changed since they were planned. payload: {"jobs",
     "endpoint", "planned", "now"}, the last two in words."""
 
-    type = "generation.run.engine_changed"
 
-
-@declare
-class RunPlannedAnew(_RunEvent):
+class RunPlannedAnew(DomainEvent, type="generation.run.planned_anew"):
     """A person planned such jobs again for the changed endpoints. payload: {"jobs", "left", "reserved", "now"}; left:
     number of jobs that cannot be planned so and stay held."""
 
-    type = "generation.run.planned_anew"
 
-
-@declare
-class UncertaintyResolved(_RunEvent):
+class UncertaintyResolved(DomainEvent, type="generation.run.uncertainty_resolved"):
     """A person stated that a run's uncertain submissions were not charged. payload: {"amount"}, which is freed."""
 
-    type = "generation.run.uncertainty_resolved"
 
-
-@declare
-class ChecksFailed(_AssetEvent):
+class ChecksFailed(DomainEvent, type="generation.round.checks_failed", object_type="asset"):
     """All candidates of a round failed their checks, and another one is wanted. payload: {"round", "version_ids"}."""
 
-    type = "generation.round.checks_failed"
     needs_subscriber = True
 
 
-@declare
-class RejectedByChecks(_AssetEvent):
+class RejectedByChecks(DomainEvent, type="generation.asset.rejected_by_checks"):
     """An image failed its checks, and its prompt's policy rejects such images. payload: {"round", "version_ids",
     "reason", "checks": [{"check", "message"}]}."""
 
-    type = "generation.asset.rejected_by_checks"
 
-
-@declare
-class CandidateAdded(_AssetEvent):
+class CandidateAdded(DomainEvent, type="generation.round.candidate_added", object_type="asset"):
     """An image that failed its checks is made again. payload: {"round", "candidate", "job", "seed", "left"}."""
 
-    type = "generation.round.candidate_added"
 
-
-@declare
-class AssetMoved(_AssetEvent):
+class AssetMoved(DomainEvent, type="generation.asset.moved"):
     """An asset changed its state. payload: {"from", "to", "version"}, and "causes" if it became stale."""
-
-    type = "generation.asset.moved"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,171 +80,97 @@ class AssetsNoticed(DomainEvent):
     asset_ids: tuple[int, ...] = ()
 
 
-@declare
-class AssetsBecameStale(AssetsNoticed):
+class AssetsBecameStale(AssetsNoticed, type="generation.assets.became_stale", object_type="brand"):
     """Approved images became stale because an input, the guide or the checklist changed."""
 
-    type = "generation.assets.became_stale"
 
-
-@declare
-class InputsMovedInReview(AssetsNoticed):
+class InputsMovedInReview(AssetsNoticed, type="generation.assets.inputs_moved", object_type="brand"):
     """An input of images in review changed, so earlier approvals no longer count."""
 
-    type = "generation.assets.inputs_moved"
 
-
-@declare
-class InputsReturned(AssetsNoticed):
+class InputsReturned(AssetsNoticed, type="generation.assets.inputs_returned", object_type="brand"):
     """The inputs of stale images are again the approved ones, as after undoing an import."""
 
-    type = "generation.assets.inputs_returned"
 
-
-@declare
-class RunFinished(_RunEvent):
+class RunFinished(DomainEvent, type="generation.run.finished"):
     """Every job of a run has ended. payload: {"succeeded", "failed", "cancelled"}."""
 
-    type = "generation.run.finished"
 
-
-@declare
-class RoundOpened(_AssetEvent):
+class RoundOpened(DomainEvent, type="generation.round.opened", object_type="asset"):
     """The next round of an asset was requested. payload: {"round", "job", "from_version", "controls"}."""
 
-    type = "generation.round.opened"
 
-
-@declare
-class RunPlanned(_RunEvent):
+class RunPlanned(DomainEvent, type="generation.run.planned"):
     """A run's cells and jobs were created, on hold. payload: {"stage", "cells", "jobs", "cost", "campaign",
     "prompt_version", "endpoint"}."""
 
-    type = "generation.run.planned"
 
-
-@declare
-class RunReleased(_RunEvent):
+class RunReleased(DomainEvent, type="generation.run.released"):
     """A run's jobs were queued. payload: {"queued", "reused", "left_out", "reserved", "override_reason", "pilot"}."""
 
-    type = "generation.run.released"
 
-
-@declare
-class RunPaused(_RunEvent):
+class RunPaused(DomainEvent, type="generation.run.paused"):
     """A run was paused. payload: {"reason", "held", "by_itself"}."""
 
-    type = "generation.run.paused"
 
-
-@declare
-class RunResumed(_RunEvent):
+class RunResumed(DomainEvent, type="generation.run.resumed"):
     """A paused run was resumed. payload: {"queued"}."""
 
-    type = "generation.run.resumed"
 
-
-@declare
-class RunCancelled(_RunEvent):
+class RunCancelled(DomainEvent, type="generation.run.cancelled"):
     """A run was cancelled. payload: {"cancelled", "asked_to_stop", "freed", "superseded"}."""
 
-    type = "generation.run.cancelled"
 
-
-@declare
-class RunRetried(_RunEvent):
+class RunRetried(DomainEvent, type="generation.run.retried"):
     """A run's failed jobs were queued again. payload: {"queued", "reserved"}."""
 
-    type = "generation.run.retried"
 
-
-@declare
-class RunPrioritised(_RunEvent):
+class RunPrioritised(DomainEvent, type="generation.run.prioritised"):
     """A run's priority among its campaign's runs changed. payload: {"from", "to"}."""
 
-    type = "generation.run.prioritised"
 
-
-@declare
-class RunScheduled(_RunEvent):
+class RunScheduled(DomainEvent, type="generation.run.scheduled"):
     """A planned run's release was scheduled, or the schedule removed. payload: {"at", "was"}: ISO times or null."""
 
-    type = "generation.run.scheduled"
 
-
-@declare
-class RunReleaseRefused(_RunEvent):
+class RunReleaseRefused(DomainEvent, type="generation.run.release_refused"):
     """The scheduled release of a run failed. payload: {"message"}."""
 
-    type = "generation.run.release_refused"
 
-
-@declare
-class BudgetReached(DomainEvent):
+class BudgetReached(DomainEvent, type="generation.budget.reached", object_type="campaign"):
     """A campaign's spent and reserved money reached 80 or 100 % of its budget. payload: {"percent", "committed",
     "budget", "run"}."""
 
-    type = "generation.budget.reached"
-    object_type = "campaign"
 
-
-@declare
-class ScheduledRunSaved(DomainEvent):
+class ScheduledRunSaved(DomainEvent, type="generation.scheduled_run.saved"):
     """A scheduled run was set up, changed, stopped or resumed. payload: {"name", "campaign", "prompt_version",
     "endpoint", "source": its name or "", "daily_budget", "daily_images", "is_enabled"}."""
 
-    type = "generation.scheduled_run.saved"
-    object_type = "scheduled_run"
 
-
-@declare
-class EndpointSaved(DomainEvent):
+class EndpointSaved(DomainEvent, type="generation.endpoint.saved"):
     """An endpoint was set up, changed, switched on or off, or given another secret; for a shared endpoint it is in the
     trail of every brand. payload: {"slug", "name", "engine", "changes": {setting: [old, new]}, "secret": "set",
     "replaced", "removed" or "", "is_enabled"}. It never has the secret; for the engine settings of a shared endpoint it
     has only the names of changed settings."""
 
-    type = "generation.endpoint.saved"
-    object_type = "endpoint"
 
-
-@declare
-class EndpointTriedAgain(DomainEvent):
+class EndpointTriedAgain(DomainEvent, type="generation.endpoint.tried_again"):
     """A person had a stopped or paused endpoint tried again. payload: {"slug", "queued": number of images that were
     held because its account was empty}."""
 
-    type = "generation.endpoint.tried_again"
-    object_type = "endpoint"
 
-
-@declare
-class ModelNoted(DomainEvent):
+class ModelNoted(DomainEvent, type="generation.model.noted"):
     """A local model was registered or its data changed. This is in every brand's trail, because all brands may use it.
     payload: {"name", "family", "revision", "changes": {column: [old, new]}, "is_usable"}; never the path."""
 
-    type = "generation.model.noted"
-    object_type = "model"
 
-
-@declare
-class ComparisonStarted(DomainEvent):
+class ComparisonStarted(DomainEvent, type="generation.comparison.started"):
     """A blind comparison was started. payload: {"name", "rows", "runs"}."""
 
-    type = "generation.comparison.started"
-    object_type = "comparison"
 
-
-@declare
-class ComparisonVoted(DomainEvent):
+class ComparisonVoted(DomainEvent, type="generation.comparison.voted"):
     """A person voted for a row's best image, or changed the vote. payload: {"row", "column", "instead_of"}."""
 
-    type = "generation.comparison.voted"
-    object_type = "comparison"
 
-
-@declare
-class ComparisonRevealed(DomainEvent):
+class ComparisonRevealed(DomainEvent, type="generation.comparison.revealed"):
     """A person revealed the columns in the rows that they voted on. payload: {"rows"}."""
-
-    type = "generation.comparison.revealed"
-    object_type = "comparison"

@@ -1,147 +1,82 @@
 """Event types of the review app. Their names are dotted and in the past tense: "review.object.happened"."""
 
-from core.events import DomainEvent, declare
+from core.events import DomainEvent
 
 
-class AssetEvent(DomainEvent):
-    object_type = "asset"
-
-
-@declare
-class TaskOpened(AssetEvent):
+class TaskOpened(DomainEvent, type="review.task.opened", object_type="asset"):
     """An asset waits for a decision at a stage. payload: {"task", "stage", "round", "checklist_version"}."""
 
-    type = "review.task.opened"
 
-
-@declare
-class TaskSkipped(AssetEvent):
+class TaskSkipped(DomainEvent, type="review.task.skipped", object_type="asset"):
     """payload: {"task", "stage"}."""
 
-    type = "review.task.skipped"
 
-
-@declare
-class TaskEscalated(AssetEvent):
+class TaskEscalated(DomainEvent, type="review.task.escalated", object_type="asset"):
     """After three rounds the campaign manager decides how to go on. payload: {"task", "round", "to"}."""
 
-    type = "review.task.escalated"
 
-
-@declare
-class TaskReturned(AssetEvent):
+class TaskReturned(DomainEvent, type="review.task.returned", object_type="asset"):
     """The campaign manager gave an escalated task back to the reviewers. payload: {"task", "note"}."""
 
-    type = "review.task.returned"
 
-
-@declare
-class VersionApproved(AssetEvent):
+class VersionApproved(DomainEvent, type="review.version.approved", object_type="asset"):
     """payload: {"decision", "task", "stage", "version", "pinned", "closes_stage", "note"}."""
 
-    type = "review.version.approved"
 
-
-@declare
-class VersionRejected(AssetEvent):
+class VersionRejected(DomainEvent, type="review.version.rejected", object_type="asset"):
     """payload: {"decision", "task", "stage", "version", "reason", "note", "pinned"}."""
 
-    type = "review.version.rejected"
 
-
-@declare
-class RevisionRequested(AssetEvent):
+class RevisionRequested(DomainEvent, type="review.version.revision_requested", object_type="asset"):
     """payload: {"decision", "task", "stage", "version", "reason", "controls", "note", "pinned"}."""
 
-    type = "review.version.revision_requested"
 
-
-@declare
-class DecisionUndone(AssetEvent):
+class DecisionUndone(DomainEvent, type="review.decision.undone", object_type="asset"):
     """payload: {"decision", "voids", "kind", "note"}. `kind` is that of the decision that was undone."""
 
-    type = "review.decision.undone"
 
-
-@declare
-class ApprovalRevoked(AssetEvent):
+class ApprovalRevoked(DomainEvent, type="review.approval.revoked", object_type="asset"):
     """payload: {"decision", "voids", "version", "note"}."""
 
-    type = "review.approval.revoked"
 
-
-@declare
-class AssetReopened(AssetEvent):
+class AssetReopened(DomainEvent, type="review.asset.reopened"):
     """A lead put a decided asset back into review. payload: {"from", "note"}."""
 
-    type = "review.asset.reopened"
 
-
-@declare
-class AssetReleased(AssetEvent):
+class AssetReleased(DomainEvent, type="review.asset.released"):
     """An approval took effect: API clients may pull the asset, and it is delivered.
 
     payload: {"version", "decision", "sku", "replaces": version | null, "renditions": {spec: sha256}}.
     """
 
-    type = "review.asset.released"
 
-
-@declare
-class AssetRecalled(AssetEvent):
+class AssetRecalled(DomainEvent, type="review.asset.recalled"):
     """A released asset may no longer be used. payload: {"version", "sku", "cause"}."""
 
-    type = "review.asset.recalled"
 
-
-@declare
-class ChecklistPublished(DomainEvent):
+class ChecklistPublished(DomainEvent, type="review.checklist.published"):
     """payload: {"stage", "number", "items"}."""
 
-    type = "review.checklist.published"
-    object_type = "checklist"
 
-
-@declare
-class ReasonSaved(DomainEvent):
+class ReasonSaved(DomainEvent, type="review.reason.saved"):
     """payload: {"code", "label", "is_active"}."""
 
-    type = "review.reason.saved"
-    object_type = "reason"
 
-
-@declare
-class DestinationSaved(DomainEvent):
+class DestinationSaved(DomainEvent, type="review.destination.saved"):
     """payload: {"slug", "kind", "config", "is_enabled", "secret_changed"}; never the secret."""
 
-    type = "review.destination.saved"
-    object_type = "destination"
 
-
-@declare
-class DestinationDisabled(DomainEvent):
+class DestinationDisabled(DomainEvent, type="review.destination.disabled"):
     """payload: {"slug", "reason"}."""
 
-    type = "review.destination.disabled"
-    object_type = "destination"
 
-
-@declare
-class DeliveryRequested(AssetEvent):
+class DeliveryRequested(DomainEvent, type="review.delivery.wanted", object_type="asset"):
     """payload: {"delivery", "destination", "desired", "version", "cause"}."""
 
-    type = "review.delivery.wanted"
 
-
-@declare
-class DeliveryCompleted(AssetEvent):
+class DeliveryCompleted(DomainEvent, type="review.delivery.done", object_type="asset"):
     """The destination has the asset now, or no longer. payload: {"delivery", "destination", "observed", "files"}."""
 
-    type = "review.delivery.done"
 
-
-@declare
-class DeliveryFailed(AssetEvent):
+class DeliveryFailed(DomainEvent, type="review.delivery.failed", object_type="asset"):
     """The last retry failed, or a retry cannot help. payload: {"delivery", "destination", "message", "attempt"}."""
-
-    type = "review.delivery.failed"

@@ -34,7 +34,10 @@ def get_by_slug(user: User, brand_slug: str, slug: str) -> Campaign:
     return first_or_refuse(rows, message, slug=slug)
 
 
-def placeholder_values(*, key: str, name: str, kind: str, attributes: dict[str, Any]) -> dict[str, Any]:
-    """Return a subject's values for placeholders: its attributes, and name, kind, key and sku."""
-    given = {label: value for label, value in attributes.items() if value not in (None, "")}
-    return {"name": name, "kind": kind, **given, "key": key, "sku": key}
+def placeholder_values(subject: Any) -> dict[str, Any]:
+    """Return a subject's values for placeholders: its attributes, and name, kind, key and sku.
+
+    The subject is a row, or an object with the same key, name, kind and attributes.
+    """
+    given = {label: value for label, value in subject.attributes.items() if value not in (None, "")}
+    return {"name": subject.name, "kind": subject.kind, **given, "key": subject.key, "sku": subject.key}

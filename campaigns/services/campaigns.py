@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -14,13 +14,14 @@ from django.utils.text import slugify
 from django.utils.translation import gettext as _
 
 from campaigns import events, name_patterns
+from campaigns.channels import Preset
 from campaigns.choices import ImageFormat
 from campaigns.models import Campaign, OutputSpec, Subject
 from campaigns.photos.colours import HEX
 from campaigns.services.subjects import free_key
 from core.access import Action, require
 from core.errors import Conflict, Invalid, Problem, Stale
-from core.events import publish
+from core.events import publish, set_changed
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
 
@@ -43,6 +44,10 @@ class SpecInput:
     max_bytes: int | None = None
     background: str = ""
     name_pattern: str = "{brand}_{sku}_{asset_type}_{spec}_{date}_{variation}"
+
+    @classmethod
+    def of(cls, spec: OutputSpec | Preset) -> SpecInput:
+        return cls(**{field.name: getattr(spec, field.name) for field in fields(cls) if hasattr(spec, field.name)})
 
 
 @transaction.atomic
@@ -92,7 +97,7 @@ def update_campaign(*, campaign_id: int, by: User, seen_at: datetime | None = No
         message = _("Somebody changed this brief after you opened it; look at it again.")
         raise Stale(message, updated_at=campaign.updated_at)
     _ensure_brief({"starts_on": campaign.starts_on, "ends_on": campaign.ends_on, **changes}, campaign.brand)
-    if moved := events.set_changed(campaign, changes):
+    if moved := set_changed(campaign, changes):
         campaign.save(update_fields=[*moved, "updated_at"])
         plain = {name: [_plain(value) for value in pair] for name, pair in moved.items()}
         publish(events.CampaignChanged.of(campaign, changes=plain), by=by)
@@ -109,7 +114,7 @@ def set_output_specs(*, campaign_id: int, specs: Iterable[SpecInput], by: User) 
     require(by, Action.EDIT_CAMPAIGN, campaign.brand)
     requested = {spec.slug: spec for spec in specs}
     there = {spec.slug: spec for spec in campaign.output_specs.all()}
-    changed = [slug for slug, spec in requested.items() if slug in there and _as_input(there[slug]) != spec]
+    changed = [slug for slug, spec in requested.items() if slug in there and SpecInput.of(there[slug]) != spec]
     _ensure_specs(list(requested.values()), kept=requested.keys() & there.keys() - set(changed))
     removed = [slug for slug in there if slug not in requested]
     added = [slug for slug in requested if slug not in there]
@@ -203,10 +208,6 @@ def _spec_mistakes(spec: SpecInput, *, is_kept: bool) -> Iterator[tuple[str, str
         yield from (("name_pattern", sentence) for sentence in name_patterns.lint(spec.name_pattern))
     if spec.max_bytes is not None and spec.max_bytes < 1000:
         yield "max_bytes", _("No image fits; give 1000 or more.")
-
-
-def _as_input(spec: OutputSpec) -> SpecInput:
-    return SpecInput(**{name: getattr(spec, name) for name in SpecInput.__dataclass_fields__})
 
 
 def _remove_spec(spec: OutputSpec) -> None:

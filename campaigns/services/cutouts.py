@@ -17,7 +17,7 @@ from campaigns.selectors import photos as selectors
 from core import stored_files
 from core.access import Action, require
 from core.errors import Conflict, Invalid, NotFound, Problem
-from core.events import DomainEvent, publish_all
+from core.events import DomainEvent, publish
 from core.models import Brand, User
 
 MAX_AT_ONCE = 2000
@@ -179,4 +179,4 @@ def _publish(brand: Brand, steps: Sequence[CutoutChange], by: User) -> None:
         payload = {"cutout": step.after, "before": step.before, "replaced": replaced}
         kind = events.CutoutAccepted if step.after else events.CutoutRefused
         domain_events.append(kind(brand_id=brand.pk, object_id=step.photo, payload=payload))
-    publish_all(domain_events, by=by)
+    publish(*domain_events, by=by)

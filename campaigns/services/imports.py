@@ -17,6 +17,7 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from campaigns import events
 from campaigns.choices import ImportStatus, SubjectKind
@@ -171,9 +172,13 @@ def apply(*, import_id: int, by: User) -> FeedImport:
     anything but a checked file without mistakes that is still stored.
     """
     feed_import = _load(import_id, by)
-    if feed_import.error_count:
-        message = _("%(count)s mistakes are in the way; fix them first.")
-        raise Conflict(message % {"count": f"{feed_import.error_count:,}"})
+    if count := feed_import.error_count:
+        message = ngettext(
+            "%(count)s mistake is in the way; fix it first.",
+            "%(count)s mistakes are in the way; fix them first.",
+            count,
+        )
+        raise Conflict(message % {"count": f"{count:,}"})
     _mark_waiting(feed_import, among=(ImportStatus.CHECKED,), is_to_apply=True, requested_by=by)
     return _read_if_small(import_id)
 

@@ -20,7 +20,7 @@ from campaigns.services import photo_files
 from campaigns.services.photo_files import Refusal
 from core.access import Action, require
 from core.errors import Invalid, Problem
-from core.events import DomainEvent, publish
+from core.events import DomainEvent, publish, set_changed
 from core.models import User
 from core.selectors.rows import first_or_refuse
 
@@ -98,7 +98,7 @@ def change(*, photo_id: int, by: User, role: str | None = None, alt_text: str | 
     if len(alt_text or "") > 600:
         raise Invalid(_("The text for people who cannot see the photo has at most 600 characters."))
     given = {name: value for name, value in (("role", role), ("alt_text", alt_text)) if value is not None}
-    if changes := events.set_changed(photo, given):
+    if changes := set_changed(photo, given):
         photo.save(update_fields=list(changes))
         _publish_event(events.PhotoChanged, photo, by, changes=changes)
     return photo

@@ -17,7 +17,7 @@ from campaigns.states import PROMPT
 from core import clock
 from core.access import Action, require
 from core.errors import Conflict, Invalid, Problem
-from core.events import publish
+from core.events import DomainEvent, publish, set_changed
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
 
@@ -72,8 +72,8 @@ def edit_draft_version(*, version_id: int, by: User, **fields: Any) -> PromptVer
             message = _("%(version)s was used and never changes; add a new version instead.")
         raise Conflict(message % {"version": version, "status": version.status}, version=version.pk)
     ensure_fields({**{name: getattr(version, name) for name in VERSION_FIELDS}, **fields}, version.template.brand)
-    if changed := sorted(events.set_changed(version, fields)):
-        words = events.set_changed(version, style_words(fields)) if "style" in changed else {}
+    if changed := sorted(set_changed(version, fields)):
+        words = set_changed(version, style_words(fields)) if "style" in changed else {}
         version.save(update_fields=[*changed, *words])
         _publish(events.PromptVersionChanged, version, by, fields=changed)
     return version
@@ -220,5 +220,5 @@ def ensure_named(slug: str, name: str) -> None:
         raise Invalid(_("This name cannot be used."), problems)
 
 
-def _publish(kind: type[events.CampaignsEvent], version: PromptVersion, by: User, **more: Any) -> None:
+def _publish(kind: type[DomainEvent], version: PromptVersion, by: User, **more: Any) -> None:
     publish(kind.of(version.template, version=version.pk, number=version.number, **more), by=by)

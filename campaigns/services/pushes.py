@@ -70,7 +70,7 @@ def _ensure_rows(rows: Sequence[Any]) -> None:
         if not isinstance(row, Mapping) or not row
     ]
     if wrong:
-        message = _("%(count)s of the rows are no objects.")
+        message = ngettext("%(count)s row is no object.", "%(count)s rows are no objects.", len(wrong))
         raise Invalid(message % {"count": f"{len(wrong):,}"}, wrong[:SHOWN_PROBLEMS])
 
 

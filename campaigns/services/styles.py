@@ -14,7 +14,7 @@ from campaigns.prompts.presets import PRESETS
 from campaigns.services.prompts import ensure_named
 from core.access import Action, require
 from core.errors import Conflict, Invalid, Problem
-from core.events import publish
+from core.events import publish, set_changed
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
 
@@ -49,7 +49,7 @@ def change(*, style_id: int, by: User, **fields: Any) -> StylePreset:
     given = {name: str(value).strip() for name, value in fields.items()}
     ensure_named(style.slug, given.get("name", style.name))
     _ensure_words({"text": style.text, "negative": style.negative, **given})
-    if changes := events.set_changed(style, given):
+    if changes := set_changed(style, given):
         style.save(update_fields=list(changes))
         publish(events.StyleChanged.of(style, slug=style.slug, changes=changes), by=by)
     return style

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from campaigns import channels
 from campaigns.forms import BriefForm, SpecForm, add_problems
-from campaigns.models import Campaign, OutputSpec
+from campaigns.models import Campaign
 from campaigns.selectors import campaigns as selectors
 from campaigns.services import campaigns as services
 from campaigns.services import images
@@ -99,7 +99,7 @@ def _stale_message(campaign: Campaign, form: BriefForm) -> str:
 def specs(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Show the output specs, with a form to add one, buttons to remove one, and presets of channels."""
     campaign = selectors.get_by_slug(request.user, request.brand.slug, slug)
-    there = [_spec_input(spec) for spec in campaign.output_specs.all()]
+    there = [SpecInput.of(spec) for spec in campaign.output_specs.all()]
     form = SpecForm(request.POST if "slug" in request.POST else None)
     refused = ""
     if request.method == "POST":
@@ -129,14 +129,10 @@ def _requested_specs(request: BrandRequest, there: list[SpecInput], form: SpecFo
     if gone := request.POST.get("remove", ""):
         return [spec for spec in there if spec.slug != gone]
     if chosen := channels.find_preset(request.POST.get("preset", "")):
-        return there if chosen.slug in {spec.slug for spec in there} else [*there, _spec_input(chosen)]
+        return there if chosen.slug in {spec.slug for spec in there} else [*there, SpecInput.of(chosen)]
     if not form.is_valid():
         return None
     return [spec for spec in there if spec.slug != form.cleaned_data["slug"]] + [SpecInput(**form.cleaned_data)]
-
-
-def _spec_input(spec: OutputSpec | channels.Preset) -> SpecInput:
-    return SpecInput(**{name: getattr(spec, name) for name in SpecInput.__dataclass_fields__ if hasattr(spec, name)})
 
 
 def _add_spec_problems(form: SpecForm, refusal: Invalid, last: int) -> None:

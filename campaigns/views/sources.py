@@ -64,7 +64,7 @@ class SourceForm(forms.Form):
             )
         every = self.initial.get("every_minutes")
         if every and every not in dict(INTERVALS):
-            label = ngettext("every %(count)d minute", "every %(count)d minutes", every) % {"count": every}
+            label = ngettext("every minute", "every %(count)d minutes", every) % {"count": every}
             self.fields["every_minutes"].choices = [*INTERVALS, (every, label)]  # type: ignore[attr-defined]
 
 

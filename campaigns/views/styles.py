@@ -125,9 +125,7 @@ def _example(request: BrandRequest, words: str, negative: str) -> Example:
     subject = next(iter(selectors.example_subjects(request.user, request.brand.pk, [])), None)
     values: dict[str, Any] = {"name": "mug", "brand": request.brand.name, "campaign": "Autumn"}
     if subject:
-        values |= campaigns.placeholder_values(
-            key=subject.key, name=subject.name, kind=subject.kind, attributes=subject.attributes
-        )
+        values |= campaigns.placeholder_values(subject)
     if version:
         values |= {name: held[0] for name, held in version.axes.items() if held}
     source = prompts.PromptSource(

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import structlog
+from django.utils.translation import gettext as _
 
 from core.errors import Busy
 from core.parsing import messages
@@ -130,7 +131,7 @@ class _Child:
         if answer is None or not answer.value["started"]:
             reason = answer.value["reason"] if answer else "the process ended, or took too long to start"
             log.error("parsing.not_started", task=request["task"], reason=reason)
-            raise Busy("The file could not be opened just now. Try again in a minute.")
+            raise Busy(_("The file could not be opened just now. Try again in a minute."))
 
     @contextlib.contextmanager
     def _killed_after(self, seconds: float) -> Iterator[None]:
@@ -187,11 +188,11 @@ class _Pool:
             return
         with self._lock:
             if self._waiting >= MOST_WAITING:
-                raise Busy("Too many files are being opened just now. Try again in a few seconds.")
+                raise Busy(_("Too many files are being opened just now. Try again in a few seconds."))
             self._waiting += 1
         try:
             if not self._places.acquire(timeout=WAIT_SECONDS):
-                raise Busy("Other files take long to open just now. Try again in a minute.")
+                raise Busy(_("Other files take long to open just now. Try again in a minute."))
         finally:
             with self._lock:
                 self._waiting -= 1

@@ -7,8 +7,8 @@ from typing import Any
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
-from core.errors import NotFound
 from core.models import Brand, User
+from core.selectors.rows import first_or_refuse
 
 
 def visible(user: User) -> QuerySet[Any]:
@@ -18,9 +18,8 @@ def visible(user: User) -> QuerySet[Any]:
 
 def get(user: User, slug: str) -> Brand:
     """Return the brand. Raises NotFound, also for a brand that the person may not see."""
-    brand: Brand | None = Brand.objects.visible_to(user).filter(slug=slug).first()
-    if brand is None:
-        raise NotFound(_("There is no brand %(slug)r.") % {"slug": slug}, slug=slug)
+    rows = Brand.objects.visible_to(user).filter(slug=slug)
+    brand: Brand = first_or_refuse(rows, _("There is no brand %(slug)r.") % {"slug": slug}, slug=slug)
     return brand
 
 

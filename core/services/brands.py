@@ -42,7 +42,7 @@ def create_brand(*, slug: str, name: str, by: User, currency: str = "EUR", time_
         raise Conflict(_("There already is a brand %(slug)r.") % {"slug": slug}, slug=slug)
     Membership.objects.create(brand=brand, user=by, role=Role.ADMIN)
     payload = {"slug": slug, **defaults}
-    publish(events.BrandCreated(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
+    publish(events.BrandCreated.of(brand, **payload), by=by)
     return brand
 
 
@@ -97,7 +97,7 @@ def _save_setting(brand: Brand, field: str, value: Any, event: type[DomainEvent]
     if before != value:
         brand.save(update_fields=[field])
         payload = {"before": _text(before), "after": _text(value)}
-        publish(event(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
+        publish(event.of(brand, **payload), by=by)
     return brand
 
 
@@ -128,7 +128,7 @@ def add_member(*, brand: Brand, user: User, role: str, by: User) -> Membership:
     membership, is_new = Membership.objects.get_or_create(brand=brand, user=user, role=role)
     if is_new:
         payload = {"user": user.pk, "name": user.display_name, "role": str(role)}
-        publish(events.MemberAdded(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
+        publish(events.MemberAdded.of(brand, **payload), by=by)
     return membership
 
 
@@ -145,4 +145,4 @@ def remove_member(*, membership_id: int, by: User) -> None:
         raise Conflict(sentence % {"person": membership.user.display_name, "brand": brand.name})
     membership.delete()
     payload = {"user": membership.user_id, "name": membership.user.display_name, "role": membership.role}
-    publish(events.MemberRemoved(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
+    publish(events.MemberRemoved.of(brand, **payload), by=by)

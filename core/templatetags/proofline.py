@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django import template
+from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 from core.fetching import redact_address, redact_settings
 
@@ -67,7 +68,7 @@ def image(kind: str, item: Any, px: int = 0) -> str:
 
 @register.filter
 def seconds(value: float | None) -> str:
-    """Return a duration in its two largest units: 75 -> "1 min 15 s"."""
+    """Return a duration in its two largest units: 75 -> "1 min 15 s"; Django's filters count no seconds."""
     if value is None:
         return "–"
     whole = round(value)
@@ -97,22 +98,12 @@ def money(value: Decimal, digits: int = 0) -> str:
 
 @register.filter
 def ago(value: datetime | None) -> str:
-    """Return how long ago a time was, in one unit: "4 s ago", "3 days ago"."""
+    """Return how long ago a time was: "4 seconds ago", "3 days ago"; `naturaltime` has two units from a day on."""
     if value is None:
         return _("never")
-    passed = int((timezone.now() - value).total_seconds())
-    if passed >= 86400:
-        return ngettext("%(n)d day ago", "%(n)d days ago", passed // 86400) % {"n": passed // 86400}
-    for size, sentence in ((3600, _("%(n)d h ago")), (60, _("%(n)d min ago")), (1, _("%(n)d s ago"))):
-        if passed >= size:
-            return sentence % {"n": passed // size}
-    return _("just now")
-
-
-@register.filter
-def timeleft(value: datetime) -> str:
-    """Return the duration until a time: "3 min 20 s"."""
-    return seconds(max(0.0, (value - timezone.now()).total_seconds()))
+    if timezone.now() - value < timedelta(days=1):
+        return str(naturaltime(value))
+    return _("%(duration)s ago") % {"duration": timesince(value, depth=1)}
 
 
 @register.filter

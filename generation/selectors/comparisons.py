@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from campaigns.models import PromptVersion
 from core.errors import NotFound
 from core.models import Brand, User
+from core.selectors.rows import first_or_refuse
 from generation.axes import WORDS_AXIS
 from generation.choices import AssetState, AttemptOutcome, JobState, LedgerKind
 from generation.models import Asset, AssetVersion, Attempt, Job, LedgerEntry
@@ -135,9 +136,8 @@ def get(user: User, brand: Brand, pk: int) -> Comparison:
     """Return a comparison with its columns, their runs, endpoints and versions. Raises NotFound."""
     columns = ComparisonColumn.objects.select_related("run__endpoint", "run__prompt_version__template")
     rows = _of_brand(user, brand).prefetch_related(Prefetch("columns", columns))
-    comparison: Comparison | None = rows.filter(pk=pk).first()
-    if comparison is None:
-        raise NotFound(_("There is no comparison %(id)s in %(brand)s.") % {"id": pk, "brand": brand.name})
+    sentence = _("There is no comparison %(id)s in %(brand)s.")
+    comparison: Comparison = first_or_refuse(rows.filter(pk=pk), sentence % {"id": pk, "brand": brand.name})
     return comparison
 
 
@@ -169,9 +169,8 @@ def find_column(comparison: Comparison, row: int, letter: str, user: User) -> Co
 def image(column: ComparisonColumn, row: int) -> AssetVersion:
     """Return the first image of a cell. Raises NotFound while there is none."""
     versions = AssetVersion.objects.filter(asset__cell__run=column.run_id, asset__cell__position=row)
-    version: AssetVersion | None = versions.select_related("master").order_by("round", "candidate").first()
-    if version is None:
-        raise NotFound(_("This image is not made yet."))
+    rows = versions.select_related("master").order_by("round", "candidate")
+    version: AssetVersion = first_or_refuse(rows, _("This image is not made yet."))
     return version
 
 

@@ -19,8 +19,8 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from core import clock
 from core.choices import Lane
-from core.errors import NotFound
 from core.models import Brand, User
+from core.selectors.rows import first_or_refuse
 from generation import prices
 from generation.choices import Breaker
 from generation.engines.base import ErrorKind
@@ -199,9 +199,8 @@ def visible(brand: Brand, user: User) -> QuerySet[Any]:
 
 def get(brand: Brand, user: User, slug: str) -> Endpoint:
     """Return an endpoint by its slug. Raises NotFound, also for an endpoint of another brand."""
-    endpoint: Endpoint | None = visible(brand, user).filter(slug=slug).first()
-    if endpoint is None:
-        raise NotFound(_("There is no endpoint %(slug)r for %(brand)s.") % {"slug": slug, "brand": brand.name})
+    sentence = _("There is no endpoint %(slug)r for %(brand)s.") % {"slug": slug, "brand": brand.name}
+    endpoint: Endpoint = first_or_refuse(visible(brand, user).filter(slug=slug), sentence)
     return endpoint
 
 

@@ -10,8 +10,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from core import fetching
-from core.errors import NotFound
 from core.models import User
+from core.selectors.rows import first_or_refuse
 from generation.choices import HoldReason, JobState
 from generation.models import Job, JobMove, Run
 from generation.selectors import waits
@@ -46,9 +46,8 @@ def list_moves(run: Run) -> list[JobMoves]:
 
 def explain(*, job_id: int, user: User) -> list[str]:
     """Return sentences about the job's endpoint, its moves and its present wait. Raises NotFound."""
-    job = Job.objects.visible_to(user).select_related("run__endpoint", "endpoint").filter(pk=job_id).first()
-    if job is None:
-        raise NotFound(_("There is no job %(id)s.") % {"id": job_id})
+    rows = Job.objects.visible_to(user).select_related("run__endpoint", "endpoint").filter(pk=job_id)
+    job = first_or_refuse(rows, _("There is no job %(id)s.") % {"id": job_id})
     planned = _("Planned for %(endpoint)s.") % {"endpoint": job.run.endpoint.name}
     others = ", ".join(endpoint.name for endpoint in job.run.alternates.all())
     allowed = _("It may also go to %(endpoints)s.") if others else _("Its run names no other endpoint.")

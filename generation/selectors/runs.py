@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from campaigns.models import Campaign
 from core.errors import NotFound
 from core.models import Brand, User
+from core.selectors.rows import first_or_refuse
 from generation.choices import AssetState, JobState, RunState
 from generation.models import Run
 from generation.selectors import sql
@@ -101,6 +102,10 @@ class Progress:
     def percent(self) -> float:
         return 100.0 * self.funnel.done / self.funnel.total if self.funnel.total else 0.0
 
+    @property
+    def seconds_left(self) -> float | None:
+        return (self.funnel.total - self.funnel.done) / self.rate if self.rate else None
+
 
 def visible(user: User, *, campaign_id: int | None = None) -> QuerySet[Any]:
     """Return the visible runs, newest first, with campaign, brand, prompt version, endpoint and requester."""
@@ -112,9 +117,7 @@ def visible(user: User, *, campaign_id: int | None = None) -> QuerySet[Any]:
 
 def get(user: User, run_id: int) -> Run:
     """Return a run. Raises NotFound, also for a run that the person may not see."""
-    run: Run | None = visible(user).filter(pk=run_id).first()
-    if run is None:
-        raise NotFound(_("There is no run %(id)s.") % {"id": run_id})
+    run: Run = first_or_refuse(visible(user).filter(pk=run_id), _("There is no run %(id)s.") % {"id": run_id})
     return run
 
 

@@ -16,8 +16,8 @@ from campaigns.choices import ImportStatus, PromptStatus, SourceKind
 from campaigns.models import Campaign, FeedSource, ImportChange, PromptVersion, Subject
 from campaigns.selectors import readiness
 from core import clock
-from core.errors import NotFound
 from core.models import Brand, User
+from core.selectors.rows import first_or_refuse
 from generation.choices import AssetState
 from generation.models import Asset, Run, ScheduledRun
 from generation.selectors import endpoints, sql
@@ -146,11 +146,9 @@ def list_scheduled_runs(campaign: Campaign, user: User) -> QuerySet[ScheduledRun
 
 def get(campaign: Campaign, user: User, scheduled_run_id: int) -> ScheduledRun:
     """Return a scheduled run of the campaign. Raises NotFound."""
-    scheduled_run = list_scheduled_runs(campaign, user).filter(pk=scheduled_run_id).first()
-    if scheduled_run is None:
-        sentence = _("There is no scheduled run %(id)s in %(campaign)s.")
-        raise NotFound(sentence % {"id": scheduled_run_id, "campaign": campaign.name})
-    return scheduled_run
+    sentence = _("There is no scheduled run %(id)s in %(campaign)s.")
+    rows = list_scheduled_runs(campaign, user).filter(pk=scheduled_run_id)
+    return first_or_refuse(rows, sentence % {"id": scheduled_run_id, "campaign": campaign.name})
 
 
 def load_details(

@@ -72,9 +72,7 @@ def load_readiness(
     is_own_map = CONTROL in images and capabilities is not None and capabilities.takes_maps
     readiness_by_id = {}
     for subject in listed:
-        own_values = campaign_selectors.placeholder_values(
-            key=subject.key, name=subject.name, kind=subject.kind, attributes=subject.attributes
-        )
+        own_values = campaign_selectors.placeholder_values(subject)
         has_no_map = is_own_map and subject.kind == SubjectKind.PRODUCT
         no_map = str(concepts.NO_PRODUCT_MAP) if has_no_map else missing[MAP]
         lacking = tuple(prompts.find_missing_names(source, {**shared, **own_values}))

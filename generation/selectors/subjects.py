@@ -37,9 +37,7 @@ class SubjectRow:
 
     @property
     def values(self) -> dict[str, Any]:
-        return campaigns.placeholder_values(
-            key=self.key, name=self.name, kind=self.kind, attributes=dict(self.attributes)
-        )
+        return campaigns.placeholder_values(self)
 
 
 def load(where: Mapping[str, Any], *, brand_id: int, is_sandbox: bool, with_images: bool) -> dict[int, SubjectRow]:

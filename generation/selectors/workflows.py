@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from django.db.models import Q
 from django.utils.translation import gettext as _
 
-from core.errors import NotFound
 from core.models import Brand, User
+from core.selectors.rows import first_or_refuse
 from generation.engines.comfyui import marks as comfyui_marks
 from generation.engines.comfyui import questions as comfyui_questions
 from generation.engines.comfyui.graph import InvalidWorkflow, Workflow, saving_nodes, title
@@ -68,10 +68,8 @@ class WorkflowDetails:
 def get(brand: Brand, user: User, slug: str) -> Endpoint:
     """Return a comfyui endpoint that serves this brand, enabled or not. Raises NotFound."""
     rows = Endpoint.objects.shared_or_visible_to(user).filter(Q(brand=None) | Q(brand=brand), slug=slug, engine=ENGINE)
-    endpoint: Endpoint | None = rows.select_related("brand").first()
-    if endpoint is None:
-        sentence = _("There is no endpoint %(slug)r with the engine %(engine)s here.")
-        raise NotFound(sentence % {"slug": slug, "engine": ENGINE})
+    sentence = _("There is no endpoint %(slug)r with the engine %(engine)s here.")
+    endpoint: Endpoint = first_or_refuse(rows.select_related("brand"), sentence % {"slug": slug, "engine": ENGINE})
     return endpoint
 
 

@@ -20,6 +20,7 @@ from core.access import Action, require
 from core.errors import Conflict, Invalid, NotFound, Problem
 from core.events import DomainEvent, publish
 from core.models import Brand, User
+from core.selectors.rows import first_or_refuse
 from generation import events
 from generation.axes import SEED_AXIS, WORDS_AXIS
 from generation.choices import AssetState, RunShape, Stage
@@ -250,12 +251,11 @@ def _plan_column(
 
 def _lock_comparison(comparison_id: int, by: User) -> Comparison:
     rows = Comparison.objects.visible_to(by).select_related("brand").select_for_update(of=("self",))
-    comparison: Comparison | None = rows.filter(pk=comparison_id).first()
-    if comparison is None:
-        raise NotFound(_("There is no comparison %(id)s.") % {"id": comparison_id})
+    rows = rows.filter(pk=comparison_id)
+    comparison: Comparison = first_or_refuse(rows, _("There is no comparison %(id)s.") % {"id": comparison_id})
     require(by, Action.VIEW, comparison.brand)
     return comparison
 
 
 def _publish(kind: type[DomainEvent], comparison: Comparison, payload: dict[str, Any], by: User) -> None:
-    publish(kind(brand_id=comparison.brand_id, object_id=comparison.pk, payload=payload), by=by)
+    publish(kind.of(comparison, **payload), by=by)

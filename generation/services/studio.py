@@ -22,9 +22,11 @@ from campaigns.models import PromptTemplate, PromptVersion, ReferencePhoto, Stud
 from campaigns.prompts import listing
 from campaigns.services import photos, studios
 from campaigns.services import prompts as prompt_services
+from campaigns.services.subjects import free_key
 from core.access import Action, require
 from core.errors import Invalid, NotFound, Problem
 from core.models import Brand, User
+from core.selectors.rows import first_or_refuse
 from generation.axes import PHOTO_AXIS, PHOTO_MARK, SEED_AXIS
 from generation.engines.base import SCENE, Capabilities
 from generation.models import Endpoint, Run
@@ -184,10 +186,8 @@ def get(run_id: int, by: User) -> Run:
     rows = Run.objects.visible_to(by).select_related(
         "campaign__brand", "prompt_version__style", "prompt_version__template", "endpoint", "requested_by"
     )
-    studio_runs = rows.filter(prompt_version__template__studio__isnull=False, comparison_column=None)
-    run: Run | None = studio_runs.filter(pk=run_id).first()
-    if run is None:
-        raise NotFound(_("There is no try %(id)s in the studio.") % {"id": run_id})
+    rows = rows.filter(pk=run_id, prompt_version__template__studio__isnull=False, comparison_column=None)
+    run: Run = first_or_refuse(rows, _("There is no try %(id)s in the studio.") % {"id": run_id})
     return run
 
 
@@ -265,5 +265,4 @@ def _name(text: str) -> str:
 def _slug(brand: Brand, name: str) -> str:
     stem = slugify(name)[:44].strip("-") or "prompt"
     used_slugs = set(PromptTemplate.objects.filter(brand=brand, slug__startswith=stem).values_list("slug", flat=True))
-    numbered = (f"{stem}-{number}" for number in range(2, len(used_slugs) + 3))
-    return next(slug for slug in (stem, *numbered) if slug not in used_slugs)
+    return free_key(stem, used_slugs)

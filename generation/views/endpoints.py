@@ -131,7 +131,7 @@ def _try_again_message(name: str, queued: int) -> str:
     if not queued:
         return _("%(name)s gets its next submission now.") % {"name": name}
     sentences = ngettext(
-        "%(name)s gets its next submission now. %(count)s image that waited for its account go on.",
+        "%(name)s gets its next submission now. %(count)s image that waited for its account goes on.",
         "%(name)s gets its next submission now. %(count)s images that waited for its account go on.",
         queued,
     )

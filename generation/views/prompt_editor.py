@@ -251,9 +251,7 @@ def _preview(request: BrandRequest, editor: Editor, form: PromptForm) -> dict[st
     shown = []
     for place, subject in enumerate(chosen):
         variant = variants[place % len(variants)]
-        own = campaigns.placeholder_values(
-            key=subject.key, name=subject.name, kind=subject.kind, attributes=subject.attributes
-        )
+        own = campaigns.placeholder_values(subject)
         plain = PreviewedSubject(subject, variant, last.get(subject.pk), str(subject.pk) in ticked)
         shown.append(_with_prompt(plain, source, general | own | variant, guide, encoder))
     places = [previewed.unread_from for previewed in shown if previewed.unread_from is not None]

@@ -18,6 +18,7 @@ from campaigns.selectors import prompts as prompt_selectors
 from core.access import Action
 from core.errors import DomainError, Invalid, NotFound, Problem
 from core.pages import BrandRequest, brand_page, parse_row_id
+from core.selectors.rows import first_or_refuse
 from generation.models import Endpoint
 from generation.selectors import endpoints
 from generation.selectors import studio as selectors
@@ -122,9 +123,8 @@ def repeat(request: BrandRequest, run_id: int) -> HttpResponseBase:
     """Start the same try on another endpoint."""
     run = _run(request, run_id)
     pk = parse_row_id(request.POST.get("endpoint", ""))
-    endpoint: Endpoint | None = endpoints.list_usable(request.brand).filter(pk=pk).first()
-    if endpoint is None:
-        raise NotFound(_("This endpoint is not there any more; load the page again."))
+    rows = endpoints.list_usable(request.brand).filter(pk=pk)
+    endpoint: Endpoint = first_or_refuse(rows, _("This endpoint is not there any more; load the page again."))
     try:
         new_run = services.repeat_on_endpoint(run_id=run.pk, endpoint=endpoint, by=request.user)
     except DomainError as refusal:

@@ -12,9 +12,9 @@ from django.utils import dateformat
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from core.errors import NotFound
 from core.models import Event, User
 from core.selectors.events import timeline
+from core.selectors.rows import first_or_refuse
 from generation.choices import AssetState
 from generation.models import Asset, AssetVersion, Finding, Rendition
 from review.choices import DecisionKind, DesiredState, ObservedState
@@ -62,9 +62,7 @@ def asset_detail(*, user: User, asset_id: int) -> AssetDetail:
         *("brand", "campaign", "subject", "cell__run__prompt_version__template", "cell__run__endpoint"),
         *("current_version__master", "current_version__job__endpoint", "current_version__made_by"),
     )
-    asset = rows.filter(pk=asset_id).first()
-    if asset is None:
-        raise NotFound(_("There is no image %(number)s.") % {"number": asset_id})
+    asset = first_or_refuse(rows.filter(pk=asset_id), _("There is no image %(number)s.") % {"number": asset_id})
     decision_rows = Decision.objects.filter(task__asset=asset).order_by("id")
     decisions = list(decision_rows.select_related("decided_by", "reason", "version", "task", "voids"))
     delivery_rows = Delivery.objects.filter(asset=asset).order_by("id")

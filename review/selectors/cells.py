@@ -10,8 +10,8 @@ from django.utils.translation import gettext as _
 
 from campaigns.models import ReferencePhoto
 from campaigns.prompts.pieces import Piece
-from core.errors import NotFound
 from core.models import Brand, User
+from core.selectors.rows import first_or_refuse
 from generation import causes
 from generation.causes import Cause
 from generation.choices import HoldReason, JobState, Outcome
@@ -62,9 +62,8 @@ def cell_detail(*, user: User, brand: Brand, run_id: int, cell_id: int) -> CellD
         *("brand", "subject", "cell__run__campaign", "cell__run__endpoint", "cell__run__prompt_version__template"),
         *("cell__run__prompt_version__style", "current_version__master", "current_version__job__endpoint"),
     )
-    asset = rows.filter(brand=brand, cell_id=cell_id, cell__run_id=run_id).first()
-    if asset is None:
-        raise NotFound(_("Run %(run)s has no image %(image)s.") % {"run": run_id, "image": cell_id})
+    rows = rows.filter(brand=brand, cell_id=cell_id, cell__run_id=run_id)
+    asset = first_or_refuse(rows, _("Run %(run)s has no image %(image)s.") % {"run": run_id, "image": cell_id})
     job_rows = Job.objects.filter(cell_id=cell_id, frozen__round=asset.round).select_related("frozen", "endpoint")
     jobs = list(job_rows.order_by("frozen__candidate", "id"))
     versions = AssetVersion.objects.filter(asset=asset).select_related("master", "job__endpoint")

@@ -9,6 +9,7 @@ from core import access, stored_files
 from core.access import Action
 from core.errors import NotFound
 from core.models import User
+from core.selectors.rows import first_or_refuse
 from generation.choices import AssetState
 from generation.models import Rendition
 from review.models import Decision
@@ -29,9 +30,8 @@ def expiring_url(*, user: User, rendition_id: int) -> str:
     revoked, replaced). Raises NotAllowed for viewers.
     """
     rows = Rendition.objects.visible_to(user).select_related("version__asset__brand")
-    rendition = rows.filter(pk=rendition_id).first()
-    if rendition is None:
-        raise NotFound(_("There is no file %(number)s.") % {"number": rendition_id})
+    rows = rows.filter(pk=rendition_id)
+    rendition = first_or_refuse(rows, _("There is no file %(number)s.") % {"number": rendition_id})
     access.require(user, Action.PULL, rendition.version.asset.brand)
     _ensure_released(rendition)
     return stored_files.open_url(rendition.storage_key, seconds=EXPIRES_SECONDS)

@@ -250,9 +250,7 @@ def open_tasks(*, user: User, brand_id: int) -> Any:
 def prompt_pieces(asset: Asset, sent: str) -> list[Piece]:
     """Return the sent prompt in pieces, cut at the values; one plain piece if a later round changed its words."""
     subject = asset.subject
-    values = campaign_selectors.placeholder_values(
-        key=subject.key, name=subject.name, kind=subject.kind, attributes=subject.attributes
-    )
+    values = campaign_selectors.placeholder_values(subject)
     source = prompt_selectors.prompt_source(asset.cell.run.prompt_version)
     try:
         rendered = prompts.render(source, values | asset.cell.axis_values)

@@ -140,7 +140,7 @@ def _add_version(checklist: Checklist, items: Sequence[Mapping[str, str]], by: U
     ]
     version = ChecklistVersion.objects.create(checklist=checklist, number=last + 1, items=plain, created_by=by)
     payload = {"stage": checklist.stage, "number": version.number, "items": plain}
-    publish(ChecklistPublished(brand_id=checklist.brand_id, object_id=checklist.pk, payload=payload), by=by)
+    publish(ChecklistPublished.of(checklist, **payload), by=by)
     return version
 
 

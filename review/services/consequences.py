@@ -12,7 +12,7 @@ from core.errors import DomainError
 from core.events import publish
 from generation.choices import AssetState
 from generation.models import Asset
-from generation.services.images import assets, masters, rounds, staleness
+from generation.services.images import assets, rounds, staleness
 from review.choices import DecisionKind
 from review.events import AssetReleased
 from review.models import Decision, Delivery
@@ -54,7 +54,7 @@ def _carry_out(decision_id: int, asset_id: int, kind: str, now: datetime) -> boo
         return True
     _withdraw_stale(asset, decision)
     if decision.kind == DecisionKind.REJECTED and asset.state == AssetState.REJECTED:
-        masters.mark_rejected(decision.version.master_id)
+        assets.mark_rejected(decision.version.master_id)
     elif decision.kind == DecisionKind.NEEDS_REVISION and asset.state == AssetState.REVISING:
         _open_next_round(asset, decision)
     return True
@@ -87,7 +87,7 @@ def _release(asset: Asset, decision: Decision) -> None:
         "replaces": earlier.values_list("version_id", flat=True).first(),
         "renditions": decision.pinned.get("renditions", {}),
     }
-    publish(AssetReleased(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label="review")
+    publish(AssetReleased.of(asset, **payload), label="review")
     cause = f"approved by {decision.decided_by.display_name}"
     deliveries.deliver_everywhere(asset=asset, version=decision.version, cause=cause)
 

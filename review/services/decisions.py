@@ -260,7 +260,7 @@ def _publish(event: type[DomainEvent], context: _DecisionContext, decision: Deci
         "pinned": decision.pinned,
         **more,
     }
-    publish(event(brand_id=context.asset.brand_id, object_id=context.asset.pk, payload=payload), by=context.by)
+    publish(event.of(context.asset, **payload), by=context.by)
 
 
 def _pause_run_if_unhealthy(context: _DecisionContext) -> None:

@@ -61,7 +61,7 @@ def withdraw_everywhere(*, asset: Asset, by: User | None, cause: str) -> int:
         _set_desired(delivery, DesiredState.ABSENT, delivery.version)
         _publish_desired(delivery, DesiredState.ABSENT, delivery.version, cause, by)
     payload = {"version": asset.current_version_id, "sku": asset.subject.key, "cause": cause}
-    publish(AssetRecalled(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by, label="review")
+    publish(AssetRecalled.of(asset, **payload), by=by, label="review")
     if deliveries:
         wake_ups.wake(Lane.DELIVERY)
     return len(deliveries)

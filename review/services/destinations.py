@@ -119,7 +119,7 @@ def disable(destination: Destination, *, reason: str) -> None:
     )
     if changed:
         payload = {"slug": destination.slug, "reason": reason}
-        happened = DestinationDisabled(brand_id=destination.brand_id, object_id=destination.pk, payload=payload)
+        happened = DestinationDisabled.of(destination, **payload)
         publish(happened, label="delivery")
 
 
@@ -177,5 +177,5 @@ def _publish_saved(destination: Destination, by: User, *, secret_changed: bool) 
         "is_enabled": destination.is_enabled,
         "secret_changed": secret_changed,
     }
-    happened = DestinationSaved(brand_id=destination.brand_id, object_id=destination.pk, payload=payload)
+    happened = DestinationSaved.of(destination, **payload)
     publish(happened, by=by)

@@ -27,7 +27,7 @@ def escalate(*, asset: Asset, task: ReviewTask, cause: str) -> None:
     owner = asset.campaign.owner
     ReviewTask.objects.filter(pk=task.pk).update(escalated_to=owner)
     payload = {"task": task.pk, "round": asset.round, "to": owner.display_name, "cause": cause}
-    publish(TaskEscalated(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label="review")
+    publish(TaskEscalated.of(asset, **payload), label="review")
 
 
 @transaction.atomic
@@ -48,7 +48,7 @@ def return_to_review(*, task_id: int, by: User, note: str) -> ReviewTask:
     assets.move(asset, AssetState.IN_REVIEW, by=by)
     reopened = queue.open_task(asset=asset, stage=task.stage, by=by)
     payload = {"task": task.pk, "note": note}
-    publish(TaskReturned(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by)
+    publish(TaskReturned.of(asset, **payload), by=by)
     return reopened
 
 

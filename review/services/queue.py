@@ -57,7 +57,7 @@ def open_task(*, asset: Asset, stage: str | None = None, by: User | None = None)
     slots = [DecisionSlot(task=task, slot=number) for number in range(1, version.checklist.slots + 1)]
     DecisionSlot.objects.bulk_create(slots, ignore_conflicts=True)
     payload = {"task": task.pk, "stage": stage, "round": asset.round, "checklist_version": version.pk}
-    publish(TaskOpened(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by, label="review")
+    publish(TaskOpened.of(asset, **payload), by=by, label="review")
     return task
 
 

@@ -13,7 +13,7 @@ from core.models import User
 from core.selectors.rows import first_or_refuse
 from generation.choices import AssetState
 from generation.models import Asset, StaleAsset
-from generation.services.images import assets, masters, staleness
+from generation.services.images import assets, staleness
 from review.choices import DecisionKind, DesiredState, TaskState
 from review.events import ApprovalRevoked, AssetReopened, DecisionUndone
 from review.models import Decision, DecisionSlot, Delivery, ReviewTask
@@ -49,9 +49,9 @@ def undo(*, decision_id: int, by: User, withdraws: bool = False, note: str = "")
     if was_released:
         deliveries.withdraw_everywhere(asset=asset, by=by, cause="approval undone")
     if has_begun and decision.kind == DecisionKind.REJECTED:
-        masters.mark_rejected(decision.version.master_id, is_rejected=False)
+        assets.mark_rejected(decision.version.master_id, is_rejected=False)
     payload = {"decision": voiding.pk, "voids": decision.pk, "kind": decision.kind, "note": note}
-    publish(DecisionUndone(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by)
+    publish(DecisionUndone.of(asset, **payload), by=by)
     return voiding
 
 
@@ -70,7 +70,7 @@ def revoke(*, asset_id: int, by: User, note: str) -> Decision:
     assets.move(asset, AssetState.REVOKED, by=by, decision=voiding.pk)
     deliveries.withdraw_everywhere(asset=asset, by=by, cause=f"revoked: {note}")
     payload = {"decision": voiding.pk, "voids": approval.pk, "version": approval.version_id, "note": note}
-    publish(ApprovalRevoked(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by)
+    publish(ApprovalRevoked.of(asset, **payload), by=by)
     return voiding
 
 
@@ -85,14 +85,14 @@ def reopen(*, asset_id: int, by: User, note: str = "") -> ReviewTask:
     for decision in Decision.objects.filter(slot__task__asset=asset, voided_by__isnull=True):
         _void(decision, DecisionKind.UNDONE, by, note)
         if decision.kind == DecisionKind.REJECTED:
-            masters.mark_rejected(decision.version.master_id, is_rejected=False)
+            assets.mark_rejected(decision.version.master_id, is_rejected=False)
     stale = staleness.end(asset.pk)
     if before == AssetState.APPROVED or (stale is not None and stale.is_published):
         deliveries.withdraw_everywhere(asset=asset, by=by, cause="reopened")
     assets.move(asset, AssetState.IN_REVIEW, by=by)
     task = queue.open_task(asset=asset, by=by)
     payload = {"from": before, "note": note}
-    publish(AssetReopened(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by)
+    publish(AssetReopened.of(asset, **payload), by=by)
     return task
 
 

@@ -13,7 +13,7 @@ from django.db.models import Exists, F, OuterRef, Q
 
 from core import clock
 from core.choices import Lane, StaleUse
-from core.events import DomainEvent, publish_all
+from core.events import DomainEvent, publish
 from core.models import Brand
 from core.services import wake_ups
 from generation.models import Asset, StaleAsset
@@ -98,7 +98,7 @@ def _reopen_tasks(brand_id: int, asset_ids: Sequence[int]) -> None:
     for pk, asset_id in sorted(opened.items()):
         payload = {"task": pk, "stage": stage, "round": rounds[asset_id], "checklist_version": version.pk}
         events.append(TaskOpened(brand_id=brand_id, object_id=asset_id, payload=payload))
-    publish_all(events, label=LABEL)
+    publish(*events, label=LABEL)
 
 
 def _add_missing_tasks(brand_id: int, asset_ids: Sequence[int], version: ChecklistVersion) -> None:
@@ -147,6 +147,6 @@ def _withdraw_published(brand_id: int, asset_ids: Sequence[int]) -> None:
         payload = {"version": versions[pk], "sku": key, "cause": _CAUSE}
         events.append(AssetRecalled(brand_id=brand_id, object_id=pk, payload=payload))
     staleness.withdraw(list(published))
-    publish_all(events, label=LABEL)
+    publish(*events, label=LABEL)
     if listed:
         wake_ups.wake(Lane.DELIVERY)

@@ -295,9 +295,15 @@ def test_an_import_that_is_not_applied_cannot_be_undone(offer: Callable[..., Fee
         imports.undo(import_id=offer(FEED).pk, by=manager)
 
 
-def test_a_file_with_mistakes_cannot_be_applied(offer: Callable[..., FeedImport], manager: User) -> None:
-    with pytest.raises(Conflict, match="in the way; fix them first"):
-        imports.apply(import_id=offer(FEED + "x\n").pk, by=manager)
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [("x\n", "1 mistake is in the way; fix it first"), ("x\ny\n", "2 mistakes are in the way; fix them first")],
+)
+def test_a_file_with_mistakes_cannot_be_applied(
+    offer: Callable[..., FeedImport], manager: User, rows: str, sentence: str
+) -> None:
+    with pytest.raises(Conflict, match=sentence):
+        imports.apply(import_id=offer(FEED + rows).pk, by=manager)
 
 
 def test_an_applied_import_is_not_checked_again(offer: Callable[..., FeedImport], manager: User) -> None:

@@ -66,7 +66,7 @@ def test_a_bad_pattern_from_before_can_be_removed_one_by_one(campaign: Campaign,
     for slug in ("old", "older"):
         OutputSpec.objects.create(campaign=campaign, **spec("{price}", slug))
     old = campaign.output_specs.get(slug="old")
-    kept = SpecInput(**{name: getattr(old, name) for name in SpecInput.__dataclass_fields__})
+    kept = SpecInput.of(old)
     campaigns.set_output_specs(campaign_id=campaign.pk, specs=[kept], by=manager)
     campaigns.set_output_specs(campaign_id=campaign.pk, specs=[SpecInput("new", 600, 600)], by=manager)
     assert [output_spec.slug for output_spec in campaign.output_specs.all()] == ["new"]

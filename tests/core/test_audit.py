@@ -13,7 +13,7 @@ from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
 
 from core import audit_chain
-from core.events import DomainEvent, declare, publish, publish_all
+from core.events import DomainEvent, publish
 from core.models import Event, SealedEvent
 from core.services import audit
 from tests.support.factories import BrandFactory
@@ -22,10 +22,8 @@ from tests.support.racing import race_without_errors
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@declare
-class NoteEvent(DomainEvent):
-    type = "tests.note.written"
-    object_type = "note"
+class NoteEvent(DomainEvent, type="tests.note.written"):
+    """A test's event."""
 
 
 TABLES = ("core_event", "core_sealedevent")
@@ -33,8 +31,8 @@ TABLES = ("core_event", "core_sealedevent")
 
 def publish_notes(brand: Any, count: int = 1, **payload: Any) -> None:
     with transaction.atomic():
-        publish_all(
-            (NoteEvent(brand_id=brand.pk, object_id=number, payload=payload) for number in range(1, count + 1)),
+        publish(
+            *(NoteEvent(brand_id=brand.pk, object_id=number, payload=payload) for number in range(1, count + 1)),
             label="test",
         )
 

@@ -361,7 +361,7 @@ def test_a_sealed_payload_keeps_its_words_and_loses_the_query(brand: Any) -> Non
         "n": 1,
     }
     with transaction.atomic():
-        publish(BrandCreated(brand_id=brand.pk, object_id=brand.pk, payload=payload), label="test")
+        publish(BrandCreated.of(brand, **payload), label="test")
     kept = Event.objects.get(type="core.brand.created").payload
     assert kept == {"message": "https://h.example/a?… failed", "list": [{"url": "https://h.example/b"}], "n": 1}
 

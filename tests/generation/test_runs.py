@@ -405,6 +405,7 @@ def test_progress_knows_rate_and_end_once_two_images_are_made(planned: Callable[
     assert seen.percent == 40
     assert seen.rate is not None
     assert seen.eta is not None
+    assert seen.seconds_left == 3 / seen.rate
 
 
 # -- races ---------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext
 
 from campaigns.models import PromptVersion
 from campaigns.prompts import listing
@@ -107,7 +108,7 @@ def _arguments(by: User, options: dict[str, Any]) -> PlanArguments:
         read = listing.read_listing(options["rows"].read_bytes())
         if not read.is_valid:
             problems = [Problem(issue.cell or f"row {issue.row}", issue.message, issue.value) for issue in read.issues]
-            raise Invalid(f"{options['rows'].name} has mistakes.", problems)
+            raise Invalid(gettext("%(file)s has mistakes.") % {"file": options["rows"].name}, problems)
         return dataclasses.replace(arguments, shape=RunShape.LIST, rows=read.rows)
     return arguments
 

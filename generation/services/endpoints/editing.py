@@ -16,9 +16,10 @@ from django.utils.translation import gettext as _
 
 from campaigns.services import campaigns
 from core import access, fetching, storable
-from core.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
-from core.events import DomainEvent, publish_all
+from core.errors import Conflict, Invalid, NotAllowed, Problem
+from core.events import DomainEvent, publish
 from core.models import Brand, User
+from core.selectors.rows import first_or_refuse
 from core.services import wake_ups
 from generation import events
 from generation.choices import Breaker, HoldReason, JobState, RunState
@@ -157,9 +158,8 @@ def _require(by: User, brand: Brand | None) -> None:
 def lock(endpoint_id: int, by: User) -> Endpoint:
     """Return the endpoint with its row locked. Raises NotFound, also for one that the person may not see."""
     rows = Endpoint.objects.shared_or_visible_to(by).select_related("brand")
-    endpoint: Endpoint | None = rows.select_for_update(of=("self",)).filter(pk=endpoint_id).first()
-    if endpoint is None:
-        raise NotFound(_("There is no endpoint %(id)s.") % {"id": endpoint_id})
+    rows = rows.select_for_update(of=("self",)).filter(pk=endpoint_id)
+    endpoint: Endpoint = first_or_refuse(rows, _("There is no endpoint %(id)s.") % {"id": endpoint_id})
     _require(by, endpoint.brand)
     return endpoint
 
@@ -272,4 +272,4 @@ def _publish_saved(endpoint: Endpoint, by: User, changes: Mapping[str, Any], *, 
 def _publish(kind: type[DomainEvent], endpoint: Endpoint, payload: dict[str, Any], by: User) -> None:
     """Publish the event for each brand that the endpoint makes images for."""
     brand_ids = [endpoint.brand_id] if endpoint.brand_id else Brand.objects.order_by("pk").values_list("pk", flat=True)
-    publish_all((kind(brand_id=pk, object_id=endpoint.pk, payload=payload) for pk in brand_ids), by=by)
+    publish(*(kind(brand_id=pk, object_id=endpoint.pk, payload=payload) for pk in brand_ids), by=by)

@@ -13,9 +13,10 @@ from django.utils.translation import gettext as _
 
 from core.access import Action, can
 from core.choices import Lane
-from core.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
-from core.events import publish_all
+from core.errors import Conflict, Invalid, NotAllowed, Problem
+from core.events import publish
 from core.models import Brand, User
+from core.selectors.rows import first_or_refuse
 from generation import events
 from generation.engines.base import EngineError
 from generation.engines.diffusers.families import FAMILIES
@@ -74,9 +75,8 @@ def change(*, model_id: int, by: User, **fields: Any) -> LocalModel:
     _require_operator(by)
     if odd := sorted(set(fields) - set(CHANGEABLE)):
         raise TypeError(f"a model has no {', '.join(odd)} to be changed")
-    model = LocalModel.objects.select_for_update().filter(pk=model_id).first()
-    if model is None:
-        raise NotFound(_("There is no model %(id)s.") % {"id": model_id})
+    rows = LocalModel.objects.select_for_update().filter(pk=model_id)
+    model = first_or_refuse(rows, _("There is no model %(id)s.") % {"id": model_id})
     changes = {name: [getattr(model, name), value] for name, value in fields.items() if getattr(model, name) != value}
     if not changes:
         return model
@@ -167,4 +167,4 @@ def _publish(model: LocalModel, by: User | None, changes: Mapping[str, Any]) -> 
         "is_usable": model.is_usable,
     }
     brand_ids = Brand.objects.values_list("pk", flat=True)
-    publish_all((events.ModelNoted(brand_id=pk, object_id=model.pk, payload=payload) for pk in brand_ids), by=by)
+    publish(*(events.ModelNoted(brand_id=pk, object_id=model.pk, payload=payload) for pk in brand_ids), by=by)

@@ -9,8 +9,9 @@ from typing import Any, Final
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from core.errors import Invalid, NotAllowed, NotFound, Problem, Stale
+from core.errors import Invalid, NotAllowed, Problem, Stale
 from core.models import User
+from core.selectors.rows import first_or_refuse
 from generation.engines.comfyui import marks as comfyui_marks
 from generation.engines.comfyui.graph import Graph, InvalidWorkflow, Workflow, parse
 from generation.engines.comfyui.questions import CONFIRMED_SETTING, confirmed_keys
@@ -113,10 +114,8 @@ def store_ranges(
 def get_editable(*, endpoint_id: int, by: User) -> Endpoint:
     """Return a comfyui endpoint that the person may change. Raises NotFound and NotAllowed."""
     rows = Endpoint.objects.shared_or_visible_to(by).filter(pk=endpoint_id, engine=ENGINE).select_related("brand")
-    endpoint: Endpoint | None = rows.first()
-    if endpoint is None:
-        message = _("There is no endpoint %(id)s with the engine %(engine)s.")
-        raise NotFound(message % {"id": endpoint_id, "engine": ENGINE})
+    message = _("There is no endpoint %(id)s with the engine %(engine)s.")
+    endpoint: Endpoint = first_or_refuse(rows, message % {"id": endpoint_id, "engine": ENGINE})
     if not editing.can_edit(by, endpoint):
         message = _("Only leads of its brand and operators can change the workflow of %(endpoint)s.")
         raise NotAllowed(message % {"endpoint": endpoint.name})

@@ -1,1 +1,1 @@
-"""Generated images: masters, assets, further rounds, duplicates, stale approvals, leftover files."""
+"""Generated images: assets, further rounds, duplicates, stale approvals, leftover files."""

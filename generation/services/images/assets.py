@@ -9,9 +9,10 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from core import clock
-from core.errors import Conflict, NotFound
-from core.events import publish, publish_all
+from core.errors import Conflict
+from core.events import publish
 from core.models import User
+from core.selectors.rows import first_or_refuse
 from generation import events
 from generation.checks.base import CheckResult
 from generation.choices import AssetState, JobState, Outcome, VersionSource
@@ -69,10 +70,8 @@ class NewVersion:
 
 def lock(asset_id: int) -> Asset:
     """Return the asset with its row locked until the transaction ends. Raises NotFound."""
-    asset = Asset.objects.select_for_update(of=("self",)).filter(pk=asset_id).first()
-    if asset is None:
-        raise NotFound(_("There is no asset %(id)s.") % {"id": asset_id})
-    return asset
+    rows = Asset.objects.select_for_update(of=("self",)).filter(pk=asset_id)
+    return first_or_refuse(rows, _("There is no asset %(id)s.") % {"id": asset_id})
 
 
 def lock_of_cell(cell_id: int) -> Asset:
@@ -92,7 +91,7 @@ def move(asset: Asset, to: str, *, by: User | None = None, label: str = "", **pa
         raise Conflict(message, state=old, wanted=to)
     asset.state = to
     payload = {"from": str(old), "to": str(to), "version": asset.current_version_id, **payload}
-    publish(events.AssetMoved(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by, label=label)
+    publish(events.AssetMoved.of(asset, **payload), by=by, label=label)
     return asset
 
 
@@ -122,7 +121,7 @@ def move_many(
         )
         for pk, brand_id, version_id in rows
     ]
-    publish_all(moves, by=by, label="" if by else label)
+    publish(*moves, by=by, label="" if by else label)
     return [row[0] for row in rows]
 
 
@@ -185,17 +184,17 @@ def settle_round(asset: Asset, *, label: str, is_final: bool = False) -> None:
     has_failed = shown.worst_outcome == Outcome.FAIL
     payload: dict[str, Any] = {"round": asset.round, "version_ids": [version.pk for version in versions]}
     if has_failed and not is_final and regenerations_left(asset):
-        publish(events.ChecksFailed(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label=label)
+        publish(events.ChecksFailed.of(asset, **payload), label=label)
         return
     asset.current_version = shown
     if has_failed and _rejects_failed(asset):
         payload |= _describe_failure(shown)
         move(asset, AssetState.REJECTED, label=label)
-        publish(events.RejectedByChecks(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label=label)
+        publish(events.RejectedByChecks.of(asset, **payload), label=label)
         return
     payload |= {"worst_outcome": str(shown.worst_outcome), "is_sandbox": asset.is_sandbox}
     move(asset, AssetState.IN_REVIEW, label=label)
-    publish(events.VersionReady(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label=label)
+    publish(events.VersionReady.of(asset, **payload), label=label)
 
 
 def _rejects_failed(asset: Asset) -> bool:
@@ -224,3 +223,8 @@ def best_version(versions: list[AssetVersion]) -> AssetVersion:
     """Return the candidate to show first: the first one with the best outcome."""
     order = [Outcome.PASS, Outcome.FLAG, Outcome.FAIL]
     return min(versions, key=lambda version: (order.index(Outcome(version.worst_outcome)), version.candidate))
+
+
+def mark_rejected(master_id: int, *, is_rejected: bool = True) -> None:
+    """Record that an image was rejected, so that it is never reused silently, or that this was taken back."""
+    Master.objects.filter(pk=master_id).update(was_rejected=is_rejected)

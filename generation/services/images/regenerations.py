@@ -79,7 +79,7 @@ def _add(asset: Asset, run: Run, specs: list[JobSpec], engine: engines.Engine, l
     change = rounds.SpecChange(parent, endpoint, engine, spec, maker, fingerprint)
     job = rounds.add_job(asset, run, change, candidate=candidate, priority=parent.job.priority)
     payload = {"round": asset.round, "candidate": candidate, "job": job.pk, "seed": seed, "left": left}
-    publish(events.CandidateAdded(brand_id=asset.brand_id, object_id=asset.pk, payload=payload))
+    publish(events.CandidateAdded.of(asset, **payload))
     rounds.announce(job)
 
 

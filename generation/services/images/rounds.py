@@ -16,6 +16,7 @@ from core import clock
 from core.errors import Conflict, Invalid, NotFound, Problem
 from core.events import publish
 from core.models import Brand, User
+from core.selectors.rows import first_or_refuse
 from core.services import wake_ups
 from generation import events
 from generation.choices import AssetState, HoldReason, JobState, RunState
@@ -191,16 +192,15 @@ def open_next_round(*, asset_id: int, controls: Mapping[str, Any], by: User, ver
     if asset.state != AssetState.REVISING:
         message = _("A next round needs an image that is being revised; this one is %(state)s.")
         raise Conflict(message % {"state": asset.state})
-    version = AssetVersion.objects.filter(asset=asset, pk=version_id or asset.current_version_id or 0).first()
-    if version is None:
-        raise NotFound(_("There is no version to start the next round from."))
+    rows = AssetVersion.objects.filter(asset=asset, pk=version_id or asset.current_version_id or 0)
+    version = first_or_refuse(rows, _("There is no version to start the next round from."))
     change = apply_controls(version=version, controls=controls)
     priority = change.parent.job.priority + PRIORITY_STEP
     asset.round += 1
     Asset.objects.filter(pk=asset.pk).update(round=asset.round, changed_at=clock.now())
     job = add_job(asset, run, change, candidate=change.parent.candidate, priority=priority)
     payload = {"round": asset.round, "job": job.pk, "from_version": version.pk, "controls": dict(controls)}
-    publish(events.RoundOpened(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by)
+    publish(events.RoundOpened.of(asset, **payload), by=by)
     announce(job)
     return job
 

@@ -14,6 +14,7 @@ from campaigns.choices import SubjectKind
 from campaigns.models import OutputSpec
 from campaigns.services import campaigns
 from campaigns.services.campaigns import SpecInput
+from campaigns.services.subjects import free_key
 from core.errors import Conflict, NotFound
 from core.models import User
 from generation.choices import Stage
@@ -145,14 +146,11 @@ def add_outputs(*, campaign_id: int, slug: str, by: User) -> list[OutputSpec]:
         raise Conflict(message % {"campaign": campaign.name, "template": template.name})
     used_slugs = {spec.slug for spec in existing}
     named = [replace(spec, slug=_free(spec.slug, used_slugs)) for spec in new]
-    kept = [SpecInput(**{name: getattr(spec, name) for name in SpecInput.__dataclass_fields__}) for spec in existing]
+    kept = [SpecInput.of(spec) for spec in existing]
     return campaigns.set_output_specs(campaign_id=campaign.pk, specs=[*kept, *named], by=by)
 
 
 def _free(slug: str, used_slugs: set[str]) -> str:
-    number, free = 1, slug
-    while free in used_slugs:
-        number += 1
-        free = f"{slug}-{number}"
+    free = free_key(slug, used_slugs)
     used_slugs.add(free)
     return free

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db import transaction
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from campaigns.models import PromptVersion, Subject
 from campaigns.services import campaigns
@@ -235,7 +236,11 @@ class _Problems:
         """Raise Invalid."""
         count = sum(self.kinds.values())
         first = self.first[0]
-        message = _("Nothing was planned: %(n)d problems, the first with %(subject)s: %(problem)s")
+        message = ngettext(
+            "Nothing was planned: there is %(n)d problem, with %(subject)s: %(problem)s",
+            "Nothing was planned: there are %(n)d problems, the first with %(subject)s: %(problem)s",
+            count,
+        )
         message %= {"n": count, "subject": first.pointer.partition("/")[2], "problem": first.message}
         raise Invalid(message, self.first, problem_count=count, kinds=dict(self.kinds))
 

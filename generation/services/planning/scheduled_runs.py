@@ -21,9 +21,10 @@ from campaigns.models import Campaign, FeedSource, PromptVersion
 from campaigns.services import campaigns
 from core import clock
 from core.access import Action, require
-from core.errors import Conflict, DomainError, Invalid, NotAllowed, NotFound, Problem
+from core.errors import Conflict, DomainError, Invalid, NotAllowed, Problem
 from core.events import publish
 from core.models import User
+from core.selectors.rows import first_or_refuse
 from generation import events
 from generation.choices import Stage
 from generation.models import Endpoint, Run, ScheduledRun, ScheduledSubject
@@ -124,7 +125,8 @@ def check_now(scheduled_run_id: int) -> Run | None:
 def _plan_selection(scheduled_run: ScheduledRun) -> tuple[Run | None, str]:
     by = scheduled_run.created_by
     if not by.is_active:
-        raise NotAllowed(f"{by.display_name}, whose scheduled run this is, has no account here any more.")
+        sentence = _("%(name)s, whose scheduled run this is, has no account here any more.")
+        raise NotAllowed(sentence % {"name": by.display_name})
     if added := selectors.new_from_source(scheduled_run):
         campaigns.add_subjects(campaign_id=scheduled_run.campaign_id, by=by, subject_ids=added)
     picked = select_subjects(scheduled_run)
@@ -226,9 +228,8 @@ def _many(count: int, noun: str) -> str:
 
 def _lock(scheduled_run_id: int, by: User) -> ScheduledRun:
     rows = ScheduledRun.objects.visible_to(by).select_for_update(of=("self",)).filter(pk=scheduled_run_id)
-    scheduled_run: ScheduledRun | None = rows.select_related(*_RELATED).first()
-    if scheduled_run is None:
-        raise NotFound(_("There is no scheduled run %(id)s.") % {"id": scheduled_run_id})
+    sentence = _("There is no scheduled run %(id)s.") % {"id": scheduled_run_id}
+    scheduled_run: ScheduledRun = first_or_refuse(rows.select_related(*_RELATED), sentence)
     require(by, Action.RUN, scheduled_run.campaign.brand)
     return scheduled_run
 

@@ -61,7 +61,8 @@ def release_if_due(run_id: int) -> bool:
     asker = run.requested_by
     try:
         if not asker.is_active:
-            raise NotAllowed(f"{asker.display_name}, who planned it, has no account here any more.")
+            sentence = _("%(name)s, who planned it, has no account here any more.")
+            raise NotAllowed(sentence % {"name": asker.display_name})
         with transaction.atomic():
             runs.release(run_id=run_id, by=asker, label=f"{LABEL}, for {asker.display_name}")
     except DomainError as refusal:

@@ -65,6 +65,7 @@ def test_missing_values_and_photos_are_reported_per_subject_before_any_row_exist
     with pytest.raises(Invalid) as refusal:
         plans.plan(plan_arguments(endpoint=endpoint, axes={"backdrop": ["white"]}))
     assert refusal.value.extra["problem_count"] == 4
+    assert "there are 4 problems, the first with" in refusal.value.message
     assert {problem.pointer for problem in refusal.value.problems} == {f"subjects/MUG-{n}" for n in (1, 2, 3)}
     assert count_rows() == (0, 0, 0, 0, 0)
     version.refresh_from_db()
