@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
 from django.db.models import Count, Max, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext as _
@@ -15,6 +14,7 @@ from campaigns.choices import PromptStatus
 from campaigns.models import PromptTemplate, PromptVersion, StylePreset, Subject
 from campaigns.prompts import PromptSource
 from campaigns.selectors import subjects
+from core import sql
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
 
@@ -40,9 +40,7 @@ class PlaceholderUse:
 def list_placeholders(brand_id: int) -> list[PlaceholderUse]:
     """Return the names of placeholders: those of every subject, then attributes, the most frequent first."""
     searched = Subject.objects.filter(brand_id=brand_id, is_active=True)[:MAX_SUBJECTS_SEARCHED].count()
-    with connection.cursor() as cursor:
-        cursor.execute(_NAMES, [brand_id, MAX_SUBJECTS_SEARCHED])
-        attributes = dict(cursor.fetchall())
+    attributes = dict(sql.rows(_NAMES, [brand_id, MAX_SUBJECTS_SEARCHED]))
     always = dict.fromkeys(("name", "sku", "key", "kind", "brand", "campaign"), searched)
     counts = always | attributes | always  # these come first, and no attribute replaces them
     return [PlaceholderUse(name, count, searched) for name, count in counts.items()]

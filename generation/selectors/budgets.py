@@ -9,11 +9,10 @@ from django.db.models import Sum
 from django.utils import timezone
 
 from campaigns.models import Campaign
-from core import clock
+from core import clock, sql
 from core.models import Brand
 from generation.choices import LedgerKind
 from generation.models import LedgerEntry, Run
-from generation.selectors import sql
 
 _BY_RUN = """
 SELECT run_id,

@@ -13,10 +13,11 @@ from typing import Any
 from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
 
 from campaigns.models import Campaign, OutputSpec, Subject
+from core import sql
 from core.models import User
 from generation.choices import AssetState
 from generation.models import Asset
-from generation.selectors import disclaimers, live, sql
+from generation.selectors import disclaimers, live
 
 LIVE, MISSING = "live", "missing"
 #: Best first: where a subject has several images of one aspect, the best one counts.

@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from core import clock
+from core import clock, sql
 from core.choices import Lane
 from core.errors import NotFound
 from core.models import Brand, User
@@ -25,7 +25,7 @@ from generation import prices
 from generation.choices import Breaker
 from generation.engines.base import ErrorKind
 from generation.models import Endpoint, EndpointStatus
-from generation.selectors import endpoint_limits, lanes, sql
+from generation.selectors import endpoint_limits, lanes
 
 MAX_COUNTED: Final = 10_000
 #: Fewer attempts than this say nothing about an endpoint.

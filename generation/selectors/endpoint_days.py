@@ -10,14 +10,13 @@ from typing import Final
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from core import clock
+from core import clock, sql
 from core.models import Brand
 from generation import causes
 from generation.causes import Cause
 from generation.choices import JobState
 from generation.engines.base import ErrorKind
 from generation.models import Endpoint, Job
-from generation.selectors import sql
 
 HOURS: Final = 24
 SHOWN: Final = 8

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from campaigns.models import ReferencePhoto, Subject
+from core import sql
 from generation import causes
 from generation.causes import CAUSES, Cause, Remedy
 from generation.choices import HoldReason, JobState
 from generation.models import Run
-from generation.selectors import budgets, sql
+from generation.selectors import budgets
 
 SHOWN = 6
 _MOST_SUBJECTS = 200

@@ -8,8 +8,8 @@ from django.utils.translation import gettext as _
 
 from campaigns.choices import PromptStatus
 from campaigns.models import Campaign, PromptVersion
+from core import sql
 from generation.models import Run
-from generation.selectors import sql
 
 WATCHED_OUTPUTS = 20
 BAD_SHARE = 0.3

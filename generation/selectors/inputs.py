@@ -12,10 +12,10 @@ from django.utils.translation import gettext as _
 from campaigns import prompts
 from campaigns.prompts import PromptSource
 from campaigns.selectors import approvals
+from core import sql
 from core.models import Brand, User
 from generation.choices import AssetState
 from generation.models import Asset
-from generation.selectors import sql
 
 VALUE, PHOTO, CUTOUT, GUIDE, CHECKLIST = "value", "photo", "cutout", "guide", "checklist"
 #: Causes that are an input of the image itself; the others are rules that it was judged by.

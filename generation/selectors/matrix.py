@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from core import sql
 from generation import causes
 from generation.causes import Cause
 from generation.models import Run
-from generation.selectors import sql
 
 # "j" sums up the jobs of a cell: those that run now, and the newest one that is stuck for a reason.
 _WHAT_IS_THERE = """
@@ -134,7 +133,7 @@ def cells(run: Run, ids: Sequence[int]) -> list[MatrixCell]:
 
 def columns(run: Run) -> list[Column]:
     """Return every variant of a matrix run, in the order in which they were planned. One query."""
-    return [Column(key, aspect, json.loads(values)) for key, aspect, values in sql.rows(_COLUMNS, [run.pk])]
+    return [Column(*row) for row in sql.rows(_COLUMNS, [run.pk])]
 
 
 def size(run: Run) -> tuple[int, int]:
@@ -145,6 +144,6 @@ def size(run: Run) -> tuple[int, int]:
 
 def _cell(record: tuple[Any, ...]) -> MatrixCell:
     stuck, values, *plain = record[4:]
-    status, kind, error, hold_reason = json.loads(stuck) if stuck else ("", "", "", "")
+    status, kind, error, hold_reason = stuck or ("", "", "", "")
     cause = causes.find_cause(status=status, error_kind=kind, message=error, hold_reason=hold_reason) if stuck else None
-    return MatrixCell(json.loads(values), cause, error, *plain)
+    return MatrixCell(values, cause, error, *plain)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +10,10 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from campaigns.models import PromptTemplate, PromptVersion
+from core import sql
 from core.models import User
 from generation.choices import AssetState, RunState, Stage
 from generation.models import AssetVersion, Run
-from generation.selectors import sql
 
 SHOWN = 8
 IMAGES = 6
@@ -70,8 +69,8 @@ def last_images(version: PromptVersion, subject_ids: Sequence[int]) -> dict[int,
     latest = {row[0]: row[1:] for row in sql.rows(_UNDER_WAY, parameters)}
     by_subject = {}
     for subject_id in subject_ids:
-        axes, *image = newest.get(subject_id, ("{}",))
-        values = ", ".join(str(value) for value in json.loads(axes).values())
+        axes, *image = newest.get(subject_id, ({},))
+        values = ", ".join(str(value) for value in axes.values())
         state, run_state, error = latest.get(subject_id, ("", "", ""))
         is_making = state == AssetState.MAKING and run_state == RunState.RUNNING
         problem = (error or _("It could not be made.")) if state == AssetState.FAILED else ""

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from campaigns.models import Campaign, PromptVersion
+from core import sql
 from core.models import User
 from generation.choices import RunState, Stage
 from generation.models import Run
-from generation.selectors import gates, sql
+from generation.selectors import gates
 
 #: States of a step: nothing yet, a run that waits for its release, images being made, images to review, enough images.
 EMPTY, PLANNED, MAKING, JUDGING, DONE = "empty", "planned", "making", "judging", "done"

@@ -12,11 +12,11 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from campaigns.models import Campaign
+from core import sql
 from core.errors import NotFound
 from core.models import Brand, User
 from generation.choices import AssetState, JobState, RunState
 from generation.models import Run
-from generation.selectors import sql
 
 RATE_OVER = 50
 

@@ -15,12 +15,12 @@ from django.utils.translation import gettext as _
 from campaigns.choices import ImportStatus, PromptStatus, SourceKind
 from campaigns.models import Campaign, FeedSource, ImportChange, PromptVersion, Subject
 from campaigns.selectors import readiness
-from core import clock
+from core import clock, sql
 from core.errors import NotFound
 from core.models import Brand, User
 from generation.choices import AssetState
 from generation.models import Asset, Run, ScheduledRun
-from generation.selectors import endpoints, sql
+from generation.selectors import endpoints
 
 RECENT_DAYS = 7
 NOT_READY_SHOWN = 50

@@ -10,8 +10,8 @@ from django.db.models.fields.json import KeyTextTransform
 from django.utils.translation import gettext as _
 
 from campaigns.models import Campaign, Subject
+from core import sql
 from core.errors import Invalid, Problem
-from generation.selectors import sql
 
 SHOWN = 100
 _SEPARATORS = re.compile(r"[\n\r\t,;]+")

@@ -12,6 +12,7 @@ from decimal import Decimal
 from django.utils.translation import gettext as _
 
 from campaigns.models import Campaign
+from core import sql
 from core.errors import Conflict
 from core.events import publish
 from core.models import Brand
@@ -19,7 +20,6 @@ from generation import events
 from generation.choices import LedgerKind
 from generation.models import LedgerEntry, Run
 from generation.selectors import budgets
-from generation.services import sql
 from generation.services.images import assets
 
 _TO_COVER = """
@@ -100,5 +100,5 @@ def _outstanding(run: Run) -> Decimal:
 
 
 def _to_cover(run_id: int) -> Decimal:
-    [(amount,)] = sql.fetch(_TO_COVER, [run_id, [state.value for state in assets.UNDECIDED]])
+    [(amount,)] = sql.rows(_TO_COVER, [run_id, [state.value for state in assets.UNDECIDED]])
     return Decimal(amount)

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from campaigns.services import campaigns
-from core import clock
+from core import clock, sql
 from core import events as core_events
 from core.access import Action, require
 from core.errors import Conflict, Invalid, NotFound, Problem
@@ -24,7 +24,7 @@ from generation import events
 from generation.choices import AssetState, HoldReason, JobState, RunState, Stage
 from generation.models import Asset, Job, Run
 from generation.selectors import gates
-from generation.services import budget, sql
+from generation.services import budget
 from generation.services.dispatch import claims
 from generation.services.images import assets
 from generation.states import RUN
@@ -76,7 +76,7 @@ def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected:
     unreleased = _jobs(run, JobState.HELD, hold_reason=HoldReason.NOT_RELEASED)
     queued = unreleased.update(status=JobState.QUEUED, hold_reason="")
     reserved = budget.reserve_for_run(run)
-    [(reused,)] = sql.fetch(_COUNT_REUSED, [run.pk])
+    [(reused,)] = sql.rows(_COUNT_REUSED, [run.pk])
     now, reason = clock.now(), override_reason.strip()
     fields = {"reused_count": reused, "override_reason": reason, "pause_reason": ""}
     move(run, RunState.RUNNING, released_at=now, watched_from=now, **fields)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
-from django.db import connection
+from core import sql
 
 MAX_IMAGES = 12
 
@@ -80,9 +79,9 @@ class Results:
 def results(version_ids: Sequence[int]) -> dict[int, Results]:
     """Return version id -> results. Three queries and one per version for images. The caller checks permissions."""
     ids = list(version_ids)
-    decisions = _fetch(_FIRST_DECISIONS_SQL, ids)
-    counts = {version_id: (made, sandbox) for version_id, made, sandbox in _fetch(_IMAGE_COUNTS_SQL, ids)}
-    costs = dict(_fetch(_COST_SQL, ids))
+    decisions = sql.rows(_FIRST_DECISIONS_SQL, [ids])
+    counts = {version_id: (made, sandbox) for version_id, made, sandbox in sql.rows(_IMAGE_COUNTS_SQL, [ids])}
+    costs = dict(sql.rows(_COST_SQL, [ids]))
     by_version = {}
     for version_id in ids:
         own = [(kind, reason, count) for pk, kind, reason, count in decisions if pk == version_id]
@@ -95,13 +94,6 @@ def results(version_ids: Sequence[int]) -> dict[int, Results]:
             made=made,
             sandbox_images=sandbox_images,
             cost=costs.get(version_id, Decimal(0)),
-            images=tuple(Image(*row) for row in _fetch(_NEWEST_IMAGES_SQL, version_id, MAX_IMAGES)),
+            images=tuple(Image(*row) for row in sql.rows(_NEWEST_IMAGES_SQL, [version_id, MAX_IMAGES])),
         )
     return by_version
-
-
-def _fetch(statement: str, *values: Any) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-        return rows

@@ -10,9 +10,8 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from django.db import connection
-
 from campaigns.models import Campaign, PromptVersion
+from core import sql
 from core.models import User
 from generation.choices import Stage
 from generation.models import Run
@@ -255,11 +254,8 @@ def reported_runs(*, user: User, campaign: Campaign) -> list[Run]:
 
 
 def image_rows(runs: Sequence[Run]) -> Iterator[tuple[Any, ...]]:
-    """Yield one row per image for a spreadsheet, in the order of `IMAGE_COLUMNS`, fetched in chunks."""
-    with connection.chunked_cursor() as cursor:
-        cursor.execute(_IMAGE_ROWS_SQL, {"runs": [run.pk for run in runs]})
-        while rows := cursor.fetchmany(1000):
-            yield from rows
+    """Return one row per image for a spreadsheet, in the order of `IMAGE_COLUMNS`, fetched in chunks."""
+    return sql.stream(_IMAGE_ROWS_SQL, {"runs": [run.pk for run in runs]})
 
 
 IMAGE_COLUMNS = (
@@ -278,7 +274,7 @@ def report(runs: Sequence[Run]) -> Report:
         by_version[run.prompt_version_id] = by_version.get(run.prompt_version_id, Money()) + money[run.pk]
     versions = PromptVersion.objects.filter(pk__in=by_version).select_related("template").in_bulk()
     total, version_rows, run_rows = ImageCounts(), [], []
-    for version_id, run_id, *numbers in _fetch(_BY_VERSION_AND_RUN_SQL, ids):
+    for version_id, run_id, *numbers in sql.rows(_BY_VERSION_AND_RUN_SQL, {"runs": ids}):
         counts = ImageCounts(*numbers)
         if version_id is not None:
             version = versions[version_id]
@@ -294,16 +290,16 @@ def report(runs: Sequence[Run]) -> Report:
         runs=sorted(run_rows, key=lambda row: -row.run.pk if row.run else 0),
         refusal_reasons=[
             RefusalReason(reason, count, rejected, list(zip(versions, assets, disclaimers, strict=True)))
-            for reason, count, rejected, versions, assets, disclaimers in _fetch(_REASONS_SQL, ids)
+            for reason, count, rejected, versions, assets, disclaimers in sql.rows(_REASONS_SQL, {"runs": ids})
         ],
-        times=MedianTimes(*_fetch(_TIMES_SQL, ids)[0]),
+        times=MedianTimes(*sql.rows(_TIMES_SQL, {"runs": ids})[0]),
         people=_people_counts(ids),
-        weeks=[Week(*row) for row in _fetch(_BY_WEEK_SQL, ids)],
+        weeks=[Week(*row) for row in sql.rows(_BY_WEEK_SQL, {"runs": ids})],
     )
 
 
 def _money_by_run(by_run: Mapping[int, Run]) -> dict[int, Money]:
-    ledger = {run_id: (spent, promised) for run_id, spent, promised in _fetch(_MONEY_SQL, list(by_run))}
+    ledger = {run_id: (spent, promised) for run_id, spent, promised in sql.rows(_MONEY_SQL, {"runs": list(by_run)})}
     money = {}
     for pk, run in by_run.items():
         spent, promised = ledger.get(pk, (Decimal(0), Decimal(0)))
@@ -314,19 +310,12 @@ def _money_by_run(by_run: Mapping[int, Run]) -> dict[int, Money]:
 def _axis_rows(ids: list[int]) -> dict[str, list[ReportRow]]:
     """Return the rows of each axis. An axis with a single value compares nothing and is left out."""
     by_axis: dict[str, list[ReportRow]] = {}
-    for name, value, *numbers in _fetch(_BY_AXIS_VALUE_SQL, ids):
+    for name, value, *numbers in sql.rows(_BY_AXIS_VALUE_SQL, {"runs": ids}):
         by_axis.setdefault(name, []).append(ReportRow(value, ImageCounts(*numbers)))
     return {name: rows for name, rows in by_axis.items() if len(rows) > 1}
 
 
 def _people_counts(ids: list[int]) -> list[Person]:
-    rows = _fetch(_PEOPLE_SQL, ids)
+    rows = sql.rows(_PEOPLE_SQL, {"runs": ids})
     users = User.objects.in_bulk([row[0] for row in rows])
     return [Person(users[pk], *counts) for pk, *counts in rows]
-
-
-def _fetch(statement: str, ids: list[int]) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, {"runs": ids})
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-        return rows

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from core import clock
+from core import clock, sql
 from core.errors import Conflict, NotFound
 from core.events import publish, publish_all
 from core.models import User
@@ -16,7 +16,6 @@ from generation import events
 from generation.checks.base import CheckResult
 from generation.choices import AssetState, JobState, Outcome, VersionSource
 from generation.models import Asset, AssetVersion, Finding, Job, JobSpec, Master, Rendition
-from generation.services import sql
 from generation.states import ASSET
 
 #: Job states in which a round may still get another candidate.
@@ -108,7 +107,7 @@ def move_many(
     """Move many assets in two statements; those no longer `old` stay. payloads: by id. Returns the ids that moved."""
     ASSET.ensure(old, to)
     rows = sorted(
-        sql.fetch(
+        sql.rows(
             "UPDATE generation_asset SET state = %s, changed_at = %s WHERE id = ANY(%s) AND state = %s"
             " RETURNING id, brand_id, current_version_id",
             [str(to), clock.now(), list(asset_ids), str(old)],

@@ -12,13 +12,13 @@ from contextlib import suppress
 from django.db import transaction
 
 from campaigns.prompts.seeds import MAX_SEED
+from core import sql
 from core.errors import Conflict
 from core.events import publish
 from generation import events
 from generation.choices import AssetState
 from generation.engines import base as engines
 from generation.models import Asset, AssetVersion, JobSpec, Run
-from generation.services import sql
 from generation.services.images import assets, rounds
 from generation.services.planning import fingerprints
 
@@ -63,7 +63,7 @@ def regenerate(asset_id: int) -> bool:
 
 def regenerate_interrupted() -> int:
     """Call `regenerate` for every asset that waits for it without an open job; returns how many there were."""
-    rows = sql.fetch(_INTERRUPTED, [])
+    rows = sql.rows(_INTERRUPTED)
     for (asset_id,) in rows:
         regenerate(asset_id)
     return len(rows)

@@ -20,7 +20,7 @@ from typing import Any
 
 from django.db import transaction
 
-from core import clock
+from core import clock, sql
 from core.choices import Lane
 from core.events import publish
 from core.models import User
@@ -29,7 +29,6 @@ from generation import events
 from generation.choices import AssetState
 from generation.models import Asset, StaleAsset, StaleCandidate
 from generation.selectors import inputs
-from generation.services import sql
 from generation.services.images import assets
 
 CHUNK = 2000
@@ -110,7 +109,7 @@ def process_batches() -> int:
 @transaction.atomic
 def settle(batch: uuid.UUID, *, limit: int = CHUNK) -> int:
     """Handle the next assets of one change: lock them, compare again, move them. Returns how many it took."""
-    rows = sql.fetch(_TAKE, [batch, limit])
+    rows = sql.rows(_TAKE, [batch, limit])
     if not rows:
         return 0
     rule_causes = {row[0]: json.loads(row[1]) for row in rows}
@@ -149,7 +148,7 @@ def _begin(statement: str, values: Mapping[str, Any], by: User | None) -> int:
     batch = uuid.uuid4()
     count = sql.execute(statement, {**values, "batch": batch, "by": by.pk if by else None, "now": clock.now()})
     # The merge of a large import forbids nested loops, which find a bounded number of assets fastest.
-    sql.execute("SET LOCAL enable_nestloop = on", [])
+    sql.execute("SET LOCAL enable_nestloop = on")
     if count:
         settle(batch)
     if count > CHUNK:

@@ -8,8 +8,7 @@ from itertools import chain, islice
 
 from django.utils import timezone
 
-from core import stored_files
-from generation.services import sql
+from core import sql, stored_files
 
 GRACE = timedelta(hours=1)
 CHUNK = 1000
@@ -49,4 +48,4 @@ def list_referenced_keys(listed: Iterable[stored_files.ListedFile]) -> set[str]:
     """Return the keys of those files that some row names."""
     files = list(listed)
     values = {"keys": [file.key for file in files], "hashes": [file.sha256 for file in files]}
-    return {row[0] for row in sql.fetch(_NAMED, values)}
+    return {row[0] for row in sql.rows(_NAMED, values)}

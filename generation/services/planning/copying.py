@@ -8,8 +8,7 @@ from typing import Any
 
 from django.db import connection, models
 
-from core import clock
-from generation.services import sql
+from core import clock, sql
 
 
 def reserve_ids(model: type[models.Model], count: int) -> list[int]:
@@ -17,7 +16,7 @@ def reserve_ids(model: type[models.Model], count: int) -> list[int]:
     key = model._meta.pk
     assert key is not None
     statement = "SELECT nextval(pg_get_serial_sequence(%s, %s)::regclass) FROM generate_series(1, %s)"
-    return [row[0] for row in sql.fetch(statement, [model._meta.db_table, key.column, count])]
+    return [row[0] for row in sql.rows(statement, [model._meta.db_table, key.column, count])]
 
 
 def insert(
@@ -35,7 +34,7 @@ def insert(
     statement = f"COPY {quote(model._meta.db_table)} ({columns}) FROM STDIN"
     head = [_plain(constant[name]) for name in shared]
     count = 0
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+    with sql.copy(statement) as copy:
         for row in rows:
             copy.write_row([*head, *(_plain(value) for value in row)])
             count += 1

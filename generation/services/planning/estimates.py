@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
+from core import sql
 from generation import prices
 from generation.choices import AttemptOutcome, JobState
 from generation.engines.base import Quote, Spec
 from generation.models import Attempt, Endpoint, Job
 from generation.selectors import lanes
-from generation.services import sql
 from generation.services.planning import plan_requests
 
 LATEST = 400
@@ -142,7 +142,7 @@ def estimate_price(endpoint: Endpoint, *, width: int, height: int) -> Price:
 
 
 def _history(endpoint: Endpoint) -> dict[str | None, _Pace]:
-    rows = sql.fetch(_HISTORY, {"endpoint": endpoint.pk, "latest": LATEST})
+    rows = sql.rows(_HISTORY, {"endpoint": endpoint.pk, "latest": LATEST})
     return {
         key: _Pace(int(images), tuple(seconds), tuple(shares) if shares else None)
         for key, images, seconds, shares in rows

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from campaigns.selectors import prompts as prompt_selectors
+from core import sql
 from generation.models import Asset
 from generation.selectors import inputs
-from generation.services import sql
 
 _KEEP_UP = f"""
 UPDATE generation_pinnedinputs AS pinned

@@ -17,13 +17,13 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
+from core import sql
 from core.choices import Lane
 from generation import rate_limits
 from generation.choices import Breaker, JobState
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Attempt, Endpoint, EndpointStatus, Job
 from generation.selectors import endpoint_limits
-from generation.services import sql
 from generation.services.remote import throttle
 
 log = structlog.get_logger(__name__)
@@ -175,7 +175,7 @@ def list_loads() -> list[EndpointLoad]:
 
 def _count_open_jobs(endpoints: list[int]) -> dict[int, OpenJobs]:
     before = timezone.now() - timedelta(seconds=TAKEN_SECONDS)
-    rows = sql.fetch(_UNDER_WAY, {"endpoints": endpoints, "lane": Lane.CLOUD, "before": before})
+    rows = sql.rows(_UNDER_WAY, {"endpoints": endpoints, "lane": Lane.CLOUD, "before": before})
     return dict.fromkeys(endpoints, OpenJobs()) | {endpoint: OpenJobs(*counts) for endpoint, *counts in rows}
 
 
@@ -219,7 +219,7 @@ def lock_load(endpoint_id: int) -> EndpointLoad:
 
     Call it inside the transaction that claims. A circuit breaker whose rest is over becomes half open here.
     """
-    sql.execute("SELECT pg_advisory_xact_lock(hashtextextended('proofline.endpoint', %(id)s))", {"id": endpoint_id})
+    sql.lock("proofline.endpoint", endpoint_id)
     endpoint = Endpoint.objects.select_related("status").get(pk=endpoint_id)
     load = _load(endpoint, _count_open_jobs([endpoint_id])[endpoint_id])
     if load.status and load.status.breaker == Breaker.OPEN and load.submissions:
@@ -257,7 +257,7 @@ def record_failure(endpoint: Endpoint, error: EngineError, *, submitted_at: date
             _learn(endpoint, submitted_at=submitted_at, resume_at=resume, pause_seconds=error.retry_after_seconds)
     elif error.kind in (ErrorKind.TRANSIENT, ErrorKind.UNCERTAIN):
         values |= {"to_open": FAILURES_TO_OPEN, "first": FIRST_REST_SECONDS, "longest": LONGEST_REST_SECONDS}
-        breaker, until, failures = sql.fetch(_FAILED, values)[0]
+        breaker, until, failures = sql.rows(_FAILED, values)[0]
         if breaker == Breaker.OPEN and failures >= FAILURES_TO_OPEN:
             log.warning("endpoint.resting", endpoint=endpoint.slug, until=str(until), error=error.message)
     elif error.kind in (ErrorKind.QUOTA, ErrorKind.ENDPOINT):
@@ -275,7 +275,7 @@ def _learn(endpoint: Endpoint, *, submitted_at: datetime, resume_at: datetime, p
     status = EndpointStatus.objects.select_for_update().get(pk=endpoint.pk)
     spans = {"second": timedelta(milliseconds=throttle.SECOND_MS), "minute": timedelta(milliseconds=throttle.MINUTE_MS)}
     values = {"endpoint": endpoint.pk, "sent": submitted_at, "longest": LONGEST_OPEN, **spans}
-    taken = rate_limits.AcceptedSubmissions(*sql.fetch(_TAKEN, values)[0])
+    taken = rate_limits.AcceptedSubmissions(*sql.rows(_TAKEN, values)[0])
     limits = rate_limits.LearntLimits(
         status.window, status.window_peak, status.window_cut_at, endpoint_limits.learnt_rates(status)
     )

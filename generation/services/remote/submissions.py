@@ -20,10 +20,10 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from core import sql
 from generation.choices import AttemptOutcome, JobState
 from generation.engines.base import EngineError, ErrorKind, Pending
 from generation.models import Attempt, Job, JobSpec
-from generation.services import sql
 from generation.services.dispatch import claims
 from generation.services.planning.fingerprints import Maker
 from generation.states import JOB
@@ -156,7 +156,7 @@ def _let_wait(job_id: int, token: uuid.UUID, remote_id: str, seconds: float, pro
 def take_due(*, endpoint_id: int, limit: int) -> list[DueJob]:
     """Return the jobs of the endpoint that are due to be polled; nobody else gets them for a part of a lease."""
     lease = settings.PROOFLINE["lease_seconds"] * POLL_LEASE_SHARE
-    rows = sql.fetch(_TAKE_DUE, {"endpoint": endpoint_id, "limit": limit, "lease": lease})
+    rows = sql.rows(_TAKE_DUE, {"endpoint": endpoint_id, "limit": limit, "lease": lease})
     return [DueJob(*row) for row in rows]
 
 
@@ -206,8 +206,8 @@ def claim_waiting(*, job_id: int, remote_id: str, worker: str) -> claims.Claim:
     """Claim a waiting job to end it, under a new lease; an empty claim if somebody else has claimed it."""
     token = uuid.uuid4()
     values = {"job": job_id, "remote": remote_id, "token": token, "worker": worker}
-    rows = sql.fetch(_RESUME, {**values, "lease": settings.PROOFLINE["lease_seconds"]})
-    return claims.Claim(token, tuple(claims.job_of(row) for row in rows))
+    rows = sql.rows(_RESUME, {**values, "lease": settings.PROOFLINE["lease_seconds"]})
+    return claims.Claim(token, tuple(claims.ClaimedJob(*row) for row in rows))
 
 
 def load_specs(job_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
