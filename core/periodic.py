@@ -56,6 +56,7 @@ def run_due(*, everything: bool = False) -> dict[str, int]:
 
 def _lock(name: str) -> bool:
     """Take the task's lock for this session, so without a transaction; return False if another session has it."""
+    # Django has no advisory locks.
     [(has_lock,)] = sql.rows("SELECT pg_try_advisory_lock(hashtextextended(%s, 7))", [name])
     return bool(has_lock)
 

@@ -20,6 +20,7 @@ from core.selectors.rows import first_or_refuse
 
 MAX_SUBJECTS_SEARCHED = 5000  # the newest ones, for attribute names
 EXAMPLE_SUBJECTS = 3
+# By hand, because the ORM cannot join the rows of jsonb_each_text, and 5,000 sets of attributes are too much to send.
 _NAMES = """
 SELECT entry.key, count(*) FROM (
     SELECT attributes FROM campaigns_subject WHERE brand_id = %s AND is_active ORDER BY id DESC LIMIT %s

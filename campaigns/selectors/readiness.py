@@ -210,6 +210,7 @@ def _too_small(photo: ReferencePhoto, cutout: Cutout | None, specs: Sequence[Out
     }
 
 
+# By hand, because the ORM cannot filter the rows of a DISTINCT ON, here the photo that a subject's runs use.
 _STATES = f"""
 SELECT subject_id, CASE
     WHEN photo_id IS NULL THEN '{MISSING}'

@@ -3,6 +3,9 @@
 A merge holds one advisory lock per brand, which only imports take, and row locks on the subjects that it changes. Rows
 that point at a subject (cells, assets) need only key locks, so planning, review and decisions continue meanwhile. A
 long merge holds back nothing but the sealing of events, until its transaction ends.
+
+The statements are written by hand: the ORM has neither INSERT … SELECT nor temporary tables, and a million rows must
+not pass through Python.
 """
 
 from __future__ import annotations

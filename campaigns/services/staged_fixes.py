@@ -11,6 +11,7 @@ from campaigns.feeds.fixes import ChosenFix
 from campaigns.services.staging import ORPHAN_GROUPS
 from core import sql
 
+# By hand, as in staging.py: sets of rows by several columns, of a million rows.
 _DUPLICATES = """
     DELETE FROM campaigns_stagedrow WHERE id IN (
         SELECT id FROM (

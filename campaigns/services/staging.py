@@ -22,6 +22,7 @@ from campaigns.models import StagedRow
 from campaigns.services.merging import plan_for_size
 from core import sql
 
+# Updates a million rows from their neighbours, which the ORM can only do by a subquery for each column.
 # A product's row may name a child that also has a row of its own: that row's attributes and photos go to the variant.
 _PLACE = (
     """
@@ -47,10 +48,12 @@ CHUNK_ROWS = 5000
 """Rows per COPY. Parsing happens between the statements, so that no statement waits for the parser."""
 LEFT_OVER_HOURS = 24
 
+# COPY, because inserting takes several times as long.
 _COPY = """
     COPY campaigns_stagedrow (batch, row, key, parent_key, name, kind, attributes, options, photos) FROM STDIN
 """
 
+# By hand, because the ORM has no IN for several columns.
 _DUPLICATES = """
     SELECT row, key, first_row, count(*) OVER () FROM (
         SELECT row, key, first_value(row) OVER same AS first_row, row_number() OVER same AS place
@@ -66,7 +69,8 @@ _DUPLICATES = """
     WHERE place > 1 ORDER BY row LIMIT %(limit)s
 """
 
-# Rows without a subject, grouped by the kind and key of the missing one.
+# Rows without a subject, grouped by the kind and key of the missing one. By hand, because a fix deletes by both
+# columns.
 ORPHAN_GROUPS = """
     FROM campaigns_stagedrow r
     WHERE r.batch = %(batch)s AND r.parent_key <> ''

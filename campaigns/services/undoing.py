@@ -1,6 +1,7 @@
 """Undo an import: restore what it changed, unless it was changed again since.
 
-Set-based like the merge and under the same lock, so an import and an undoing never run at the same time.
+Set-based like the merge, for the same reason by hand, and under the same lock, so an import and an undoing never run at
+the same time.
 """
 
 from __future__ import annotations

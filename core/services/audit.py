@@ -20,6 +20,7 @@ _COLUMNS = ", ".join(f"e.{name}" for name in _FIELDS)
 
 # Rows that no running transaction can still add to: below the oldest running one. A visible row at or above the
 # snapshot's end can only come from a restored dump of another cluster, whose numbers ran ahead of ours: it goes first.
+# By hand, as is _UNSEALED_BEFORE_HEAD, because the ORM compares no pairs: (xid, id) > (…, …) reads the index in order.
 _UNSEALED = f"""
     WITH now AS (
         SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest,

@@ -40,7 +40,8 @@ FOLLOWS: Final = {
     ErrorKind.QUOTA: _("Everything for this endpoint waits until the account is filled or the key is right."),
 }
 
-# Hours begin at full hours of the clock; the last bar is the current hour.
+# Hours begin at full hours of the clock; the last bar is the current hour. As in endpoint_cards.py, both statements
+# find the attempts by their start first, which the ORM cannot demand.
 _HOURS = """
 WITH a AS MATERIALIZED (
     SELECT coalesce(ended_at, started_at) AS at, outcome, job_id FROM generation_attempt

@@ -25,6 +25,8 @@ SHOWN_LENGTH = 200
 """Characters of a feed value that a cause keeps."""
 _NO_FEED_VALUE: Final = frozenset({"campaign"})
 
+# The comparison is by hand, because the ORM cannot join the rows of jsonb_each_text. staleness.py and
+# planning/inputs.py use its parts.
 #: The value that placeholder `e.key` reads from subject `s` now; equal to
 #: campaigns.selectors.campaigns.placeholder_values.
 CURRENT: Final = """CASE WHEN e.key IN ('key', 'sku') THEN s.key ELSE coalesce(nullif(s.attributes ->> e.key, ''),

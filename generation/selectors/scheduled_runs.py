@@ -27,7 +27,9 @@ NOT_READY_SHOWN = 50
 CONSIDERED = 2000
 """Most changed subjects that are checked at once, the oldest first."""
 
-# A digest of everything that decides a subject's images. Photos count only where the engine takes images.
+# A digest of everything that decides a subject's images. Photos count only where the engine takes images. By hand: it
+# is compared with stored digests, so its text must stay the same to the byte, and the ORM writes jsonb and joins
+# otherwise.
 _SIGNED = """
     SELECT s.id,
            md5(concat_ws(chr(31), s.name, s.attributes::text, CASE WHEN %(images)s THEN images.shown END)) AS digest

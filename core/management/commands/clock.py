@@ -38,6 +38,7 @@ class Command(BaseCommand):
 
 def is_ours() -> bool:
     """Return True if this session has the clock's advisory lock, or can take it; the session's end releases it."""
+    # Django has no advisory locks.
     [(has_lock,)] = sql.rows(
         """SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()
                           AND classid = 7 AND objid = 1) OR pg_try_advisory_lock(7, 1)"""

@@ -29,7 +29,8 @@ from generation.states import JOB
 
 ROWS_AT_ONCE = 1000
 
-# Jobs that are locked at this moment are left out: they are compared when they are claimed.
+# Jobs that are locked at this moment are left out: they are compared when they are claimed. One statement for any
+# number of jobs, because their ids would be sent to Python and back.
 _HOLD_QUEUED = """
 WITH stale AS MATERIALIZED (
     SELECT j.id FROM generation_job j JOIN generation_jobspec f ON f.job_id = j.id

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from django.db.models import Exists, OuterRef
 from django.utils.translation import gettext as _
 
 from core import clock, sql
@@ -20,6 +21,9 @@ from generation.states import ASSET
 
 #: Job states in which a round may still get another candidate.
 UNDECIDED = (JobState.QUEUED, JobState.RUNNING, JobState.WAITING, JobState.HELD)
+#: Conditions for assets: the round has an image already; a job may still bring one.
+HAS_IMAGE = Exists(AssetVersion.objects.filter(asset=OuterRef("pk"), round=OuterRef("round")))
+HAS_OPEN_JOB = Exists(Job.objects.filter(cell=OuterRef("cell"), status__in=UNDECIDED))
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,7 @@ def move_many(
 ) -> list[int]:
     """Move many assets in two statements; those no longer `old` stay. payloads: by id. Returns the ids that moved."""
     ASSET.ensure(old, to)
+    # Compare-and-set must tell which assets moved, and the ORM has no UPDATE … RETURNING.
     rows = sorted(
         sql.rows(
             "UPDATE generation_asset SET state = %s, changed_at = %s WHERE id = ANY(%s) AND state = %s"

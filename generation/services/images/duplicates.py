@@ -26,6 +26,7 @@ INDEXED = (15, 16, 17, 30, 31, 32)
 SHELF = 32
 """Number of levels of an indexed byte that share a lock; more than MAX_LEVELS."""
 
+# By hand: the ORM has neither advisory locks nor operators on bits and bytes.
 _HOLD = """
 SELECT pg_advisory_xact_lock(key) FROM (
     SELECT DISTINCT hashtextextended(name, 0) AS key FROM unnest(%s::text[]) AS name ORDER BY key

@@ -40,6 +40,7 @@ LABEL = "inputs"
 # Every state in which an image may be approved, or may become approved before the change is committed.
 _LOOKED_AT = ["in_review", "approved", "stale", "revising", "rejected", "revoked"]
 
+# Both are by hand: the ORM has no INSERT … SELECT, and a brand may have a million approved images.
 _OF_SUBJECTS = f"""
 INSERT INTO generation_stalecandidate (batch, asset_id, cause, caused_by_id, created_at)
 SELECT %(batch)s, a.id, '{{}}', %(by)s, %(now)s
@@ -55,12 +56,6 @@ _OF_BRAND = """
 INSERT INTO generation_stalecandidate (batch, asset_id, cause, caused_by_id, created_at)
 SELECT %(batch)s, id, %(cause)s::jsonb, %(by)s, %(now)s FROM generation_asset
 WHERE brand_id = %(brand)s AND state IN ('approved', 'stale') AND NOT is_sandbox
-"""
-
-_TAKE = """
-DELETE FROM generation_stalecandidate WHERE id IN (
-    SELECT id FROM generation_stalecandidate WHERE batch = %s ORDER BY asset_id, id LIMIT %s FOR UPDATE SKIP LOCKED
-) RETURNING asset_id, cause::text, caused_by_id
 """
 
 #: Values for the argument `subjects` of `check_subjects`, each a SELECT of subject ids.
@@ -109,16 +104,17 @@ def process_batches() -> int:
 @transaction.atomic
 def settle(batch: uuid.UUID, *, limit: int = CHUNK) -> int:
     """Handle the next assets of one change: lock them, compare again, move them. Returns how many it took."""
-    rows = sql.rows(_TAKE, [batch, limit])
-    if not rows:
+    candidates = StaleCandidate.objects.filter(batch=batch).order_by("asset_id", "pk")
+    taken = list(candidates.select_for_update(skip_locked=True)[:limit])
+    if not taken:
         return 0
-    rule_causes = {row[0]: json.loads(row[1]) for row in rows}
+    StaleCandidate.objects.filter(pk__in=[candidate.pk for candidate in taken]).delete()
+    rule_causes = {candidate.asset_id: candidate.cause for candidate in taken}
     # Lock first, then compare in another statement: so an approval that was just committed is seen with its inputs.
     locked = list(Asset.objects.select_for_update(of=("self",)).filter(pk__in=rule_causes).order_by("pk"))
     sorted_assets = _compare(locked, rule_causes)
-    by = User.objects.filter(pk=rows[0][2]).first() if rows[0][2] else None
-    _write(sorted_assets, by)
-    return len(rows)
+    _write(sorted_assets, taken[0].caused_by)
+    return len(taken)
 
 
 def restore(asset_ids: Sequence[int]) -> list[int]:

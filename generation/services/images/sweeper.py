@@ -13,6 +13,7 @@ from core import sql, stored_files
 GRACE = timedelta(hours=1)
 CHUNK = 1000
 
+# One statement for a chunk of files. By hand, because the ORM does not write the expression of the index of thumbnails.
 _NAMED = """
 SELECT f.key FROM unnest(%(keys)s::text[], %(hashes)s::text[]) AS f(key, sha256)
 WHERE EXISTS (SELECT 1 FROM generation_master m WHERE m.sha256 = f.sha256)

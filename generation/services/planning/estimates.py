@@ -23,7 +23,7 @@ MAX_WAITING = 100_000
 # The time of an image is the time of its batch divided by the number of images. A batch lasts from the end of the
 # worker's previous batch (or from its claim, if the worker was idle) to its own end. The length of an attempt cannot be
 # used, because jobs are claimed ahead and time would count twice. Rows: (batch key or null for all, images, [p10, p90]
-# seconds, [p10, p90] paid/quoted).
+# seconds, [p10, p90] paid/quoted). By hand, because the ORM has neither percentiles nor GROUPING SETS.
 _HISTORY = """
 WITH latest AS (
     SELECT a.job_id, a.worker, a.lease_token, a.started_at, a.ended_at, j.batch_key

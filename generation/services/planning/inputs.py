@@ -7,6 +7,8 @@ from core import sql
 from generation.models import Asset
 from generation.selectors import inputs
 
+# Pins again what is pinned for a cell. Both statements are by hand, because they read the inputs as
+# selectors/inputs.py.
 _KEEP_UP = f"""
 UPDATE generation_pinnedinputs AS pinned
 SET feed_values = now.feed_values,
