@@ -19,6 +19,7 @@ from string import Template
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from core import clock, sql
 from core.choices import Lane
@@ -42,26 +43,21 @@ _LOOKED_AT = ["in_review", "approved", "stale", "revising", "rejected", "revoked
 
 # Both are by hand: the ORM has no INSERT … SELECT, and a brand may have a million approved images.
 _OF_SUBJECTS = f"""
-INSERT INTO generation_stalecandidate (batch, asset_id, cause, caused_by_id, created_at)
-SELECT %(batch)s, a.id, '{{}}', %(by)s, %(now)s
+INSERT INTO generation_stalecandidate (batch, caused_by_id, created_at, asset_id, cause)
+SELECT %s, %s, %s, a.id, '{{}}'
 FROM ($subjects) AS changed (subject_id)
 JOIN generation_pinnedinputs p ON p.subject_id = changed.subject_id
 JOIN campaigns_subject s ON s.id = p.subject_id
 JOIN generation_asset a ON a.cell_id = p.cell_id
 {inputs.JOINS}
-WHERE a.state = ANY(%(states)s) AND NOT a.is_sandbox AND (a.state = 'stale' OR {inputs.HAS_MOVED})
+WHERE a.state = ANY(%s) AND NOT a.is_sandbox AND (a.state = 'stale' OR {inputs.HAS_MOVED})
 """  # noqa: S608 (our own text only)
 
 _OF_BRAND = """
-INSERT INTO generation_stalecandidate (batch, asset_id, cause, caused_by_id, created_at)
-SELECT %(batch)s, id, %(cause)s::jsonb, %(by)s, %(now)s FROM generation_asset
-WHERE brand_id = %(brand)s AND state IN ('approved', 'stale') AND NOT is_sandbox
+INSERT INTO generation_stalecandidate (batch, caused_by_id, created_at, asset_id, cause)
+SELECT %s, %s, %s, id, %s::jsonb FROM generation_asset
+WHERE brand_id = %s AND state IN ('approved', 'stale') AND NOT is_sandbox
 """
-
-#: Values for the argument `subjects` of `check_subjects`, each a SELECT of subject ids.
-OF_IMPORT = "SELECT subject_id FROM campaigns_importchange WHERE feed_import_id = %(import)s"
-OF_PHOTOS = "SELECT DISTINCT subject_id FROM campaigns_referencephoto WHERE id = ANY(%(photos)s)"
-LISTED = "SELECT unnest(%(subjects)s::bigint[])"
 
 
 @dataclass
@@ -75,19 +71,19 @@ class _AssetMoves:
     in_review: list[Asset] = field(default_factory=list)
 
 
-def check_subjects(*, subjects: str, values: Mapping[str, Any], by: User | None) -> int:
+def check_subjects(*, subjects: QuerySet[Any, Any], by: User | None) -> int:
     """Make approvals of these subjects stale if an input changed; returns how many images are affected.
 
-    `subjects` is OF_IMPORT, OF_PHOTOS or LISTED, `values` its parameters. Must run in the transaction of the change.
+    `subjects` has their ids as its only column, each once. Must run in the transaction of the change.
     """
-    statement = Template(_OF_SUBJECTS).substitute(subjects=subjects)
-    return _begin(statement, {**values, "states": _LOOKED_AT}, by)
+    selected, values = subjects.query.sql_with_params()
+    return _begin(Template(_OF_SUBJECTS).substitute(subjects=selected), [*values, _LOOKED_AT], by)
 
 
 def check_brand(*, brand_id: int, cause: Mapping[str, Any], by: User | None) -> int:
     """Make every approved image of a brand stale for one cause, a new guide or checklist; returns how many."""
     stamped = json.dumps({**cause, "at": clock.now().isoformat()})
-    return _begin(_OF_BRAND, {"brand": brand_id, "cause": stamped}, by)
+    return _begin(_OF_BRAND, [stamped, brand_id], by)
 
 
 def process_batches() -> int:
@@ -140,9 +136,9 @@ def end(asset_id: int) -> StaleAsset | None:
     return stale_asset
 
 
-def _begin(statement: str, values: Mapping[str, Any], by: User | None) -> int:
+def _begin(statement: str, values: Sequence[Any], by: User | None) -> int:
     batch = uuid.uuid4()
-    count = sql.execute(statement, {**values, "batch": batch, "by": by.pk if by else None, "now": clock.now()})
+    count = sql.execute(statement, [batch, by.pk if by else None, clock.now(), *values])
     # The merge of a large import forbids nested loops, which find a bounded number of assets fastest.
     sql.execute("SET LOCAL enable_nestloop = on")
     if count:
