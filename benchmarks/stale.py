@@ -115,7 +115,7 @@ def trial() -> dict[str, float]:
                 [brand.pk, SHARE],
             )
         started = time.perf_counter()
-        moved = staleness.check_subjects(subjects=staleness.OF_IMPORT, values={"import": import_id}, by=None)
+        moved = staleness.check_subjects(subjects=_of_import(import_id), by=None)
         in_transaction = time.perf_counter() - started
     chunks = []
     while batch := StaleCandidate.objects.values_list("batch", flat=True).first():
@@ -128,7 +128,7 @@ def trial() -> dict[str, float]:
     Subject.objects.filter(pk=subject.pk).update(attributes={"colour": "teal"})
     started = time.perf_counter()
     with transaction.atomic():
-        assert staleness.check_subjects(subjects=staleness.LISTED, values={"subjects": [subject.pk]}, by=None) == 1
+        assert staleness.check_subjects(subjects=Subject.objects.filter(pk=subject.pk).values("pk"), by=None) == 1
     alone = time.perf_counter() - started
     if os.environ.get("EXPLAIN"):
         _explain(import_id)
@@ -143,6 +143,12 @@ def trial() -> dict[str, float]:
     }
 
 
+def _of_import(import_id: int) -> Any:
+    from campaigns.models import ImportChange
+
+    return ImportChange.objects.filter(feed_import=import_id).order_by().values("subject")
+
+
 def _explain(import_id: int) -> None:
     """Print how the database finds the assets that an import changed."""
     import uuid
@@ -153,10 +159,13 @@ def _explain(import_id: int) -> None:
 
     from generation.services.images import staleness
 
-    statement = Template(staleness._OF_SUBJECTS).substitute(subjects=staleness.OF_IMPORT)
-    values = {"import": import_id, "batch": uuid.uuid4(), "by": None, "now": timezone.now()}
+    selected, values = _of_import(import_id).query.sql_with_params()
+    statement = Template(staleness._OF_SUBJECTS).substitute(subjects=selected)
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS OFF) {statement}", {**values, "states": staleness._LOOKED_AT})
+        cursor.execute(
+            f"EXPLAIN (ANALYZE, BUFFERS OFF) {statement}",
+            [uuid.uuid4(), None, timezone.now(), *values, staleness._LOOKED_AT],
+        )
         print("\n".join(row[0] for row in cursor.fetchall()))
         transaction.set_rollback(True)
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
-from django.db import connection
+
+from core import sql
 
 log = structlog.get_logger(__name__)
 
@@ -54,11 +55,11 @@ def run_due(*, everything: bool = False) -> dict[str, int]:
 
 
 def _lock(name: str) -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 7))", [name])
-        return bool(cursor.fetchone()[0])
+    """Take the task's lock for this session, so without a transaction; return False if another session has it."""
+    # Django has no advisory locks.
+    [(has_lock,)] = sql.rows("SELECT pg_try_advisory_lock(hashtextextended(%s, 7))", [name])
+    return bool(has_lock)
 
 
 def _unlock(name: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 7))", [name])
+    sql.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 7))", [name])

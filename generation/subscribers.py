@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from campaigns import events as campaign_events
-from campaigns.models import Campaign
+from campaigns.models import Campaign, ImportChange, ReferencePhoto, Subject
 from core.choices import Lane, Role
 from core.events import DomainEvent, current_actor, subscribe, subscribe_to_all
 from core.models import User
@@ -45,18 +45,21 @@ def wake_photo_loader(event: DomainEvent) -> None:
 @subscribe(campaign_events.FeedUndone)
 def mark_stale_after_import(event: DomainEvent) -> None:
     """Make approvals stale that rest on a value that an import, or undoing it, changed."""
-    staleness.check_subjects(subjects=staleness.OF_IMPORT, values={"import": event.object_id}, by=current_actor())
+    changes = ImportChange.objects.filter(feed_import=event.object_id).order_by()
+    staleness.check_subjects(subjects=changes.values("subject"), by=current_actor())
 
 
 @subscribe(campaign_events.SubjectChanged)
 def mark_stale_after_subject_change(event: DomainEvent) -> None:
-    staleness.check_subjects(subjects=staleness.LISTED, values={"subjects": [event.object_id]}, by=current_actor())
+    changed = Subject.objects.filter(pk=event.object_id).order_by()
+    staleness.check_subjects(subjects=changed.values("pk"), by=current_actor())
 
 
 @subscribe(campaign_events.PhotosAttached)
 def mark_stale_after_photo_upload(event: DomainEvent) -> None:
-    subjects = sorted({photo["subject"] for photo in event.payload["photos"]})
-    staleness.check_subjects(subjects=staleness.LISTED, values={"subjects": subjects}, by=current_actor())
+    if subject_ids := {photo["subject"] for photo in event.payload["photos"]}:
+        changed = Subject.objects.filter(pk__in=subject_ids).order_by()
+        staleness.check_subjects(subjects=changed.values("pk"), by=current_actor())
 
 
 @subscribe_to_all(campaign_events.PhotoRemoved)
@@ -65,8 +68,8 @@ def mark_stale_after_photo_upload(event: DomainEvent) -> None:
 @subscribe_to_all(campaign_events.CutoutRefused)
 def mark_stale_after_photo_changes(events: list[DomainEvent]) -> None:
     """Look once for a whole sheet of cut-outs, which people accept together."""
-    photos = [event.object_id for event in events]
-    staleness.check_subjects(subjects=staleness.OF_PHOTOS, values={"photos": photos}, by=current_actor())
+    photos = ReferencePhoto.objects.filter(pk__in=[event.object_id for event in events]).order_by()
+    staleness.check_subjects(subjects=photos.values("subject").distinct(), by=current_actor())
 
 
 @subscribe(campaign_events.GuidePublished)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
 from django.db.models import Count, Max, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext as _
@@ -15,11 +14,13 @@ from campaigns.choices import PromptStatus
 from campaigns.models import PromptTemplate, PromptVersion, StylePreset, Subject
 from campaigns.prompts import PromptSource
 from campaigns.selectors import subjects
+from core import sql
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
 
 MAX_SUBJECTS_SEARCHED = 5000  # the newest ones, for attribute names
 EXAMPLE_SUBJECTS = 3
+# By hand, because the ORM cannot join the rows of jsonb_each_text, and 5,000 sets of attributes are too much to send.
 _NAMES = """
 SELECT entry.key, count(*) FROM (
     SELECT attributes FROM campaigns_subject WHERE brand_id = %s AND is_active ORDER BY id DESC LIMIT %s
@@ -40,9 +41,7 @@ class PlaceholderUse:
 def list_placeholders(brand_id: int) -> list[PlaceholderUse]:
     """Return the names of placeholders: those of every subject, then attributes, the most frequent first."""
     searched = Subject.objects.filter(brand_id=brand_id, is_active=True)[:MAX_SUBJECTS_SEARCHED].count()
-    with connection.cursor() as cursor:
-        cursor.execute(_NAMES, [brand_id, MAX_SUBJECTS_SEARCHED])
-        attributes = dict(cursor.fetchall())
+    attributes = dict(sql.rows(_NAMES, [brand_id, MAX_SUBJECTS_SEARCHED]))
     always = dict.fromkeys(("name", "sku", "key", "kind", "brand", "campaign"), searched)
     counts = always | attributes | always  # these come first, and no attribute replaces them
     return [PlaceholderUse(name, count, searched) for name, count in counts.items()]

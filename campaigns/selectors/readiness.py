@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from django.db import connection
 from django.db.models import Prefetch
 from django.db.models.expressions import RawSQL
 from django.utils.translation import gettext as _
@@ -20,6 +19,7 @@ from campaigns.choices import PhotoRole, PhotoStatus
 from campaigns.models import Campaign, Cutout, OutputSpec, ReferencePhoto
 from campaigns.photos.cutout import LOW_CONFIDENCE
 from campaigns.selectors import guides
+from core import sql
 from core.models import Brand
 
 MISSING, LOOK, SMALL, READY = "missing", "look", "small", "ready"
@@ -141,9 +141,7 @@ def count_by_state(
 ) -> dict[str, int]:
     """Count the active subjects of one kind in each state; `campaign_id` as in `ids_sql`."""
     text = f"SELECT state, count(*) FROM ({_STATES}) AS judged GROUP BY state"  # noqa: S608 (our own text only)
-    with connection.cursor() as cursor:
-        cursor.execute(text, _parameters(brand, kind, campaign_id, fill))
-        return dict.fromkeys(STATES, 0) | dict(cursor.fetchall())
+    return dict.fromkeys(STATES, 0) | dict(sql.rows(text, _parameters(brand, kind, campaign_id, fill)))
 
 
 def _assess_subject(
@@ -212,6 +210,7 @@ def _too_small(photo: ReferencePhoto, cutout: Cutout | None, specs: Sequence[Out
     }
 
 
+# By hand, because the ORM cannot filter the rows of a DISTINCT ON, here the photo that a subject's runs use.
 _STATES = f"""
 SELECT subject_id, CASE
     WHEN photo_id IS NULL THEN '{MISSING}'

@@ -3,6 +3,9 @@
 A merge holds one advisory lock per brand, which only imports take, and row locks on the subjects that it changes. Rows
 that point at a subject (cells, assets) need only key locks, so planning, review and decisions continue meanwhile. A
 long merge holds back nothing but the sealing of events, until its transaction ends.
+
+The statements are written by hand: the ORM has neither INSERT … SELECT nor temporary tables, and a million rows must
+not pass through Python.
 """
 
 from __future__ import annotations
@@ -13,9 +16,8 @@ from string import Template
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
-
-from core import clock
+from campaigns.models import StagedRow
+from core import clock, sql
 
 WORK_MEMORY = "64MB"
 """The memory that one sort or hash of a merge may use before it spills to disk."""
@@ -137,12 +139,6 @@ _GIVEN_PHOTOS = """
     WHERE $own AND r.photos <> '[]'
 """
 
-_HAS_OTHERS = """
-    SELECT EXISTS (
-        SELECT 1 FROM campaigns_stagedrow r WHERE r.batch = %(batch)s AND r.parent_key <> '' AND r.photos <> '[]'
-    )
-"""
-
 # Photos of variants follow those of the product itself, variant after variant.
 _GIVEN_WITH_OTHERS = """
     CREATE TEMPORARY TABLE import_photos ON COMMIT DROP AS
@@ -219,7 +215,7 @@ _TOTAL = """
 """
 
 
-def _sql(text: str) -> str:
+def _filled(text: str) -> str:
     """Return the statement with the shared SQL pieces filled in."""
     pieces = {"own": _OWN, "to_subject": _TO_SUBJECT, "kept": _KEPT, "returns": _RETURNS}
     return Template(text).substitute(pieces)
@@ -236,13 +232,13 @@ class MergeCounts:
     photos_changed: int
 
 
-def plan_for_size(cursor: Any, batch: UUID) -> None:
+def plan_for_size(batch: UUID) -> None:
     """Make the statements of this transaction join a large batch as a whole, without nested loops.
 
     The planner's statistics may be older than the batch (because of another import, or rows of a killed one). If it
     took a million rows for one row, it would search the batch again for each of them.
     """
-    cursor.execute(
+    sql.execute(
         "SELECT set_config('enable_nestloop', CASE WHEN count(*) > %s THEN 'off' ELSE 'on' END, true)"
         " FROM (SELECT 1 FROM campaigns_stagedrow WHERE batch = %s LIMIT %s) AS few",
         [LARGE_BATCH, batch, LARGE_BATCH + 1],
@@ -262,47 +258,43 @@ def merge(
         "batch": batch, "brand": brand_id, "spoken": sorted(spoken), "now": clock.now(), "import": import_id,
         "groups": groups,
     }  # fmt: skip
-    with connection.cursor() as cursor:
-        lock_imports_of_brand(cursor, brand_id)
-        plan_for_size(cursor, batch)
-        cursor.execute(f"SET LOCAL work_mem = '{WORK_MEMORY}'")
-        for table in ("touched (id bigint, is_new boolean)", "was (subject_id bigint, what text, part jsonb)"):
-            cursor.execute(f"DROP TABLE IF EXISTS import_{table.split()[0]}")
-            cursor.execute(f"CREATE TEMPORARY TABLE import_{table} ON COMMIT DROP")
-        cursor.execute(_STAND_IN, values)
-        if import_id is not None:
-            cursor.execute(_sql(_REMEMBER_SUBJECTS), values)
-        cursor.execute(_sql(_MERGE_SUBJECTS), values)
-        if import_id is not None:
-            cursor.execute(_sql(_REMEMBER_VARIANTS), values)
-        cursor.execute(_sql(_MERGE_VARIANTS + _TOUCH), values)
-        variants = cursor.fetchone()[0]
-        photos = _merge_photos(cursor, values)
-        cursor.execute(
-            "UPDATE campaigns_subject s SET updated_at = %(now)s FROM import_touched t "
-            "WHERE s.id = t.id AND NOT t.is_new AND s.updated_at <> %(now)s",
-            values,
-        )
-        if import_id is not None:
-            cursor.execute(_WRITE_DOWN, values)
-        cursor.execute("SELECT count(*) FILTER (WHERE is_new), count(*) FROM import_touched")
-        created, touched = cursor.fetchone()
-        cursor.execute(_TOTAL, values)
-        total = cursor.fetchone()[0]
+    lock_imports_of_brand(brand_id)
+    plan_for_size(batch)
+    sql.execute(f"SET LOCAL work_mem = '{WORK_MEMORY}'")
+    for table in ("touched (id bigint, is_new boolean)", "was (subject_id bigint, what text, part jsonb)"):
+        sql.execute(f"DROP TABLE IF EXISTS import_{table.split()[0]}")
+        sql.execute(f"CREATE TEMPORARY TABLE import_{table} ON COMMIT DROP")
+    sql.execute(_STAND_IN, values)
+    if import_id is not None:
+        sql.execute(_filled(_REMEMBER_SUBJECTS), values)
+    sql.execute(_filled(_MERGE_SUBJECTS), values)
+    if import_id is not None:
+        sql.execute(_filled(_REMEMBER_VARIANTS), values)
+    [(variants,)] = sql.rows(_filled(_MERGE_VARIANTS + _TOUCH), values)
+    photos = _merge_photos(values)
+    sql.execute(
+        "UPDATE campaigns_subject s SET updated_at = %(now)s FROM import_touched t "
+        "WHERE s.id = t.id AND NOT t.is_new AND s.updated_at <> %(now)s",
+        values,
+    )
+    if import_id is not None:
+        sql.execute(_WRITE_DOWN, values)
+    [(created, touched)] = sql.rows("SELECT count(*) FILTER (WHERE is_new), count(*) FROM import_touched")
+    [(total,)] = sql.rows(_TOTAL, values)
     return MergeCounts(created, touched - created, total - touched, variants, photos)
 
 
-def lock_imports_of_brand(cursor: Any, brand_id: int) -> None:
+def lock_imports_of_brand(brand_id: int) -> None:
     """Wait until other imports into the brand, and undoings, have ended; later ones wait for this transaction."""
-    cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('feed import', %s))", [brand_id])
+    sql.lock("feed import", brand_id)
 
 
-def _merge_photos(cursor: Any, values: dict[str, Any]) -> int:
-    cursor.execute("DROP TABLE IF EXISTS import_photos")
-    cursor.execute(_HAS_OTHERS, values)
-    has_others = cursor.fetchone()[0]
-    cursor.execute(_sql(_GIVEN_WITH_OTHERS if has_others else _GIVEN_PHOTOS), values)
+def _merge_photos(values: dict[str, Any]) -> int:
+    sql.execute("DROP TABLE IF EXISTS import_photos")
+    # Photos of rows that are not a product's own.
+    has_others = StagedRow.objects.filter(batch=values["batch"]).exclude(parent_key="").exclude(photos=[]).exists()
+    sql.execute(_filled(_GIVEN_WITH_OTHERS if has_others else _GIVEN_PHOTOS), values)
     if values["import"] is not None:
-        cursor.execute(_REMEMBER_PHOTOS, values)
-    cursor.execute(_MERGE_PHOTOS + _TOUCH, values)
-    return int(cursor.fetchone()[0])
+        sql.execute(_REMEMBER_PHOTOS, values)
+    [(changed,)] = sql.rows(_MERGE_PHOTOS + _TOUCH, values)
+    return int(changed)

@@ -8,15 +8,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
 
 from campaigns.feeds.base import PARENT_IN_OTHER_ROW, FeedRow
+from campaigns.models import StagedRow
 from campaigns.services.merging import plan_for_size
+from core import sql
 
+# Updates a million rows from their neighbours, which the ORM can only do by a subquery for each column.
 # A product's row may name a child that also has a row of its own: that row's attributes and photos go to the variant.
 _PLACE = (
     """
@@ -32,7 +38,6 @@ _PLACE = (
         WHERE v.batch = c.batch AND v.kind = c.kind AND v.key = c.key AND v.parent_key NOT IN ('', %(unplaced)s)
     )
     """,
-    "UPDATE campaigns_stagedrow SET parent_key = '' WHERE batch = %(batch)s AND parent_key = %(unplaced)s",
 )
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
@@ -43,10 +48,12 @@ CHUNK_ROWS = 5000
 """Rows per COPY. Parsing happens between the statements, so that no statement waits for the parser."""
 LEFT_OVER_HOURS = 24
 
+# COPY, because inserting takes several times as long.
 _COPY = """
     COPY campaigns_stagedrow (batch, row, key, parent_key, name, kind, attributes, options, photos) FROM STDIN
 """
 
+# By hand, because the ORM has no IN for several columns.
 _DUPLICATES = """
     SELECT row, key, first_row, count(*) OVER () FROM (
         SELECT row, key, first_value(row) OVER same AS first_row, row_number() OVER same AS place
@@ -62,7 +69,8 @@ _DUPLICATES = """
     WHERE place > 1 ORDER BY row LIMIT %(limit)s
 """
 
-# Rows without a subject, grouped by the kind and key of the missing one.
+# Rows without a subject, grouped by the kind and key of the missing one. By hand, because a fix deletes by both
+# columns.
 ORPHAN_GROUPS = """
     FROM campaigns_stagedrow r
     WHERE r.batch = %(batch)s AND r.parent_key <> ''
@@ -106,7 +114,7 @@ def stage(batch: UUID, rows: Iterable[FeedRow]) -> int:
         text = "".join(chunk)
         has_unplaced = has_unplaced or f"\t{PARENT_IN_OTHER_ROW}\t" in text
         # In turn with the parsing, not in a thread beside it: the two would wait for the GIL.
-        with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+        with sql.copy(_COPY) as copy:
             copy.write(text)
     if has_unplaced:
         _place(batch)
@@ -130,17 +138,17 @@ def _object(values: Mapping[str, str]) -> str:
 
 
 def _place(batch: UUID) -> None:
-    with transaction.atomic(), connection.cursor() as cursor:
-        plan_for_size(cursor, batch)
+    with transaction.atomic():
+        plan_for_size(batch)
         for statement in _PLACE:
-            cursor.execute(statement, {"batch": batch, "unplaced": PARENT_IN_OTHER_ROW})
+            sql.execute(statement, {"batch": batch, "unplaced": PARENT_IN_OTHER_ROW})
+        StagedRow.objects.filter(batch=batch, parent_key=PARENT_IN_OTHER_ROW).update(parent_key="")
 
 
 def prepare(count: int) -> None:
     """Tell the planner how many rows the staging table has; autovacuum would do it too late."""
     if count > CHUNK_ROWS:
-        with connection.cursor() as cursor:
-            cursor.execute("ANALYZE campaigns_stagedrow")
+        sql.execute("ANALYZE campaigns_stagedrow")
 
 
 def duplicates(batch: UUID, *, of_subjects: bool, limit: int) -> Iterator[Mistake]:
@@ -153,18 +161,14 @@ def orphans(batch: UUID, *, brand_id: int, limit: int) -> Iterator[Mistake]:
     return _mistakes(_ORPHANS, {"batch": batch, "brand": brand_id, "limit": limit})
 
 
-def _mistakes(sql: str, values: dict[str, Any]) -> Iterator[Mistake]:
-    with transaction.atomic(), connection.cursor() as cursor:
-        plan_for_size(cursor, values["batch"])
-        cursor.execute(sql, values)
-        mistake_rows = cursor.fetchall()
+def _mistakes(statement: str, values: dict[str, Any]) -> Iterator[Mistake]:
+    with transaction.atomic():
+        plan_for_size(values["batch"])
+        mistake_rows = sql.rows(statement, values)
     return (Mistake(*row) for row in mistake_rows)
 
 
 def clear(batch: UUID) -> None:
     """Delete the rows of the batch, and old rows that killed imports have left behind."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "DELETE FROM campaigns_stagedrow WHERE batch = %s OR staged_at < now() - make_interval(hours => %s)",
-            [batch, LEFT_OVER_HOURS],
-        )
+    is_left_over = Q(staged_at__lt=Now() - timedelta(hours=LEFT_OVER_HOURS))
+    StagedRow.objects.filter(Q(batch=batch) | is_left_over).delete()

@@ -1,6 +1,7 @@
 """Undo an import: restore what it changed, unless it was changed again since.
 
-Set-based like the merge and under the same lock, so an import and an undoing never run at the same time.
+Set-based like the merge, for the same reason by hand, and under the same lock, so an import and an undoing never run at
+the same time.
 """
 
 from __future__ import annotations
@@ -9,12 +10,11 @@ from dataclasses import dataclass
 from string import Template
 from typing import Any
 
-from django.db import connection
 from django.db.models import ManyToOneRel
 
-from campaigns.models import ImportChange, ReferencePhoto, Subject, Variant
+from campaigns.models import FeedImport, ImportChange, ReferencePhoto, Subject, Variant
 from campaigns.services import merging
-from core import clock
+from core import clock, sql
 
 _PLAN = """
     CREATE TEMPORARY TABLE undo_plan ON COMMIT DROP AS
@@ -118,16 +118,13 @@ def undo(import_id: int) -> UndoCounts:
     depends on them. Subjects that it changed are restored. Subjects changed since (by hand, by a later feed) are kept.
     """
     values: dict[str, Any] = {"import": import_id, "now": clock.now()}
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT brand_id FROM campaigns_feedimport WHERE id = %(import)s", values)
-        merging.lock_imports_of_brand(cursor, cursor.fetchone()[0])
-        for table in ("plan", "parts", "photos"):
-            cursor.execute(f"DROP TABLE IF EXISTS undo_{table}")
-        cursor.execute(Template(_PLAN).substitute(is_used=_is_used()), values)
-        cursor.execute("SELECT fate, count(*) FROM undo_plan GROUP BY fate")
-        counts = dict(cursor.fetchall())
-        for statement in (_RETIRE, _PARTS, *_RESTORE, *_REMOVE):
-            cursor.execute(Template(statement).substitute(removed=_REMOVED), values)
+    merging.lock_imports_of_brand(FeedImport.objects.values_list("brand_id", flat=True).get(pk=import_id))
+    for table in ("plan", "parts", "photos"):
+        sql.execute(f"DROP TABLE IF EXISTS undo_{table}")
+    sql.execute(Template(_PLAN).substitute(is_used=_is_used()), values)
+    counts = dict(sql.rows("SELECT fate, count(*) FROM undo_plan GROUP BY fate"))
+    for statement in (_RETIRE, _PARTS, *_RESTORE, *_REMOVE):
+        sql.execute(Template(statement).substitute(removed=_REMOVED), values)
     removed, restored, kept, retired = (counts.get(fate, 0) for fate in ("removed", "restored", "kept", "retired"))
     return UndoCounts(removed + retired, restored, kept, retired)
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import UTC
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils.translation import gettext as _
 
-from core import audit_chain
+from core import audit_chain, sql
 from core.audit_chain import Link, Verification
-from core.models import Brand, SealedEvent
+from core.models import Brand, Event, SealedEvent
 
-_COLUMNS = "e.id, e.brand_id, e.type, e.object_type, e.object_id, e.payload, e.actor_id, e.actor_label, e.at, e.xid"
+_FIELDS = (
+    "id", "brand_id", "type", "object_type", "object_id", "payload", "actor_id", "actor_label", "at", "xid"
+)  # fmt: skip
+_COLUMNS = ", ".join(f"e.{name}" for name in _FIELDS)
 
 # Rows that no running transaction can still add to: below the oldest running one. A visible row at or above the
 # snapshot's end can only come from a restored dump of another cluster, whose numbers ran ahead of ours: it goes first.
+# By hand, as is _UNSEALED_BEFORE_HEAD, because the ORM compares no pairs: (xid, id) > (…, …) reads the index in order.
 _UNSEALED = f"""
     WITH now AS (
         SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest,
@@ -33,6 +36,7 @@ _UNSEALED = f"""
     LIMIT %(limit)s
 """  # noqa: S608 - the columns are named above
 
+# The ORM would join the events without LEFT, and so pass over a link whose event somebody has deleted.
 _CHAIN = f"""
     SELECT s.seq, s.previous_hash, s.hash, {_COLUMNS}
     FROM core_sealedevent s LEFT JOIN core_event e ON e.id = s.event_id
@@ -67,15 +71,12 @@ def seal(brand_id: int | None = None, limit: int = 5000) -> int:
 
 @transaction.atomic
 def _seal_brand(brand_id: int, limit: int) -> int:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [seal_lock(brand_id)])
-        sealed = SealedEvent.objects.filter(brand_id=brand_id).order_by("-seq")
-        last = sealed.values_list("seq", "hash", "event__xid", "event_id").first()
-        seq, head, xid, event_id = last or (0, audit_chain.GENESIS, 0, 0)
-        cursor.execute(_UNSEALED, {"brand": brand_id, "xid": xid, "event": event_id, "limit": limit})
-        rows = cursor.fetchall()
+    lock(brand_id)
+    sealed = SealedEvent.objects.filter(brand_id=brand_id).order_by("-seq")
+    last = sealed.values_list("seq", "hash", "event__xid", "event_id").first()
+    seq, head, xid, event_id = last or (0, audit_chain.GENESIS, 0, 0)
     seals = []
-    for row in rows:
+    for row in sql.rows(_UNSEALED, {"brand": brand_id, "xid": xid, "event": event_id, "limit": limit}):
         seq += 1
         previous, head = head, audit_chain.link_hash(head, _body(seq, row))
         seals.append(SealedEvent(brand_id=brand_id, seq=seq, event_id=row[0], previous_hash=previous, hash=head))
@@ -83,16 +84,14 @@ def _seal_brand(brand_id: int, limit: int) -> int:
     return len(seals)
 
 
-def seal_lock(brand_id: int) -> str:
-    """Return the name of the lock under which a brand's trail is sealed."""
-    return f"proofline.seal:{brand_id}"
+def lock(brand_id: int) -> None:
+    """Take the lock under which a brand's trail is sealed, until the transaction ends."""
+    sql.lock(f"proofline.seal:{brand_id}")
 
 
 def body_of(event_id: int, seq: int) -> dict[str, Any]:
     """Return the current body of one event, in the form that is hashed."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {_COLUMNS} FROM core_event e WHERE e.id = %s", [event_id])  # noqa: S608
-        return _body(seq, cursor.fetchone())
+    return _body(seq, Event.objects.values_list(*_FIELDS).get(pk=event_id))
 
 
 def verify(brand: Brand, *, anchor: tuple[int, str] | None = None) -> Verification:
@@ -100,14 +99,11 @@ def verify(brand: Brand, *, anchor: tuple[int, str] | None = None) -> Verificati
     verification = audit_chain.check_links(_links(brand, 0), anchor=anchor)
     if not verification.is_intact:
         return verification
-    with connection.cursor() as cursor:
-        cursor.execute(_UNSEALED_BEFORE_HEAD, {"brand": brand.pk})
-        row = cursor.fetchone()
-    if row:
+    if unsealed := sql.rows(_UNSEALED_BEFORE_HEAD, {"brand": brand.pk}):
         sentence = _(
             "Event %(id)d (%(type)s) is older than the last link and has no seal: it was added or unsealed later."
         )
-        message = sentence % {"id": row[0], "type": row[1]}
+        message = sentence % {"id": unsealed[0].id, "type": unsealed[0].type}
         return Verification(verification.count, False, verification.count + 1, message, verification.head)
     return verification
 
@@ -126,16 +122,12 @@ def head(brand: Brand) -> tuple[int, str]:
 def _links(brand: Brand, since: int) -> Iterator[Link]:
     """Yield the brand's links after number `since`, with a server-side cursor."""
     with transaction.atomic():
-        connection.ensure_connection()
-        with connection.chunked_cursor() as cursor:
-            cursor.execute(_CHAIN, {"brand": brand.pk, "since": since})
-            while rows := cursor.fetchmany(2000):
-                for seq, previous, digest, *event in rows:
-                    yield Link(seq, previous, digest, _body(seq, event) if event[0] is not None else None)
+        for seq, previous, digest, *event in sql.stream(_CHAIN, {"brand": brand.pk, "since": since}):
+            yield Link(seq, previous, digest, _body(seq, event) if event[0] is not None else None)
 
 
 def _body(seq: int, row: Any) -> dict[str, Any]:
-    """Return the hashed body of one row in the order of _COLUMNS: all its values, and its number in the chain."""
+    """Return the hashed body of one row in the order of _FIELDS: all its values, and its number in the chain."""
     event_id, brand_id, type_, object_type, object_id, payload, actor_id, actor_label, at, xid = row
     return {
         "seq": seq,
@@ -144,14 +136,9 @@ def _body(seq: int, row: Any) -> dict[str, Any]:
         "type": type_,
         "object_type": object_type,
         "object": object_id,
-        "payload": plain_payload(payload),
+        "payload": payload,
         "actor": actor_id,
         "actor_label": actor_label,
         "at": at.astimezone(UTC).isoformat(timespec="microseconds"),
         "xid": xid,
     }
-
-
-def plain_payload(payload: Any) -> Any:
-    """Return a payload as JSON; a raw cursor gives jsonb as text under Django's psycopg adapters."""
-    return json.loads(payload) if isinstance(payload, str) else payload

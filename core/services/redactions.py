@@ -9,24 +9,20 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
+from django.db.models import TextField
+from django.db.models.functions import Cast
 from django.utils.translation import gettext as _
 
-from core import audit_chain
+from core import audit_chain, sql
 from core.access import Action, can
 from core.errors import Conflict, Invalid, NotAllowed, Problem
 from core.events import AuditRedacted, publish
-from core.models import Brand, User
+from core.models import Brand, Event, User
 from core.services import audit
 
 REMOVED = "[removed]"
 SHORTEST = 6  # characters; a shorter text could also occur where it is not the secret
-
-_CONTAINING = """
-    SELECT e.id, s.seq, s.hash, e.payload FROM core_event e
-    LEFT JOIN core_sealedevent s ON s.event_id = e.id
-    WHERE e.brand_id = %s AND strpos(e.payload::text, %s) > 0 ORDER BY e.id
-"""
 
 
 def count_events(*, brand: Brand, secret: str) -> int:
@@ -43,8 +39,7 @@ def remove_text(*, brand: Brand, by: User, secret: str, reason: str) -> int:
     if not can(by, Action.REDACT_AUDIT):
         raise NotAllowed(_("Only an operator (superuser) may remove a secret from the trail."), action="redact")
     _ensure_usable(secret, reason)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [audit.seal_lock(brand.pk)])
+    audit.lock(brand.pk)
     verification = audit.verify(brand)
     if not verification.is_intact:
         sentence = _("The trail of %(brand)s does not hold; find out why first. %(fault)s")
@@ -69,9 +64,9 @@ def _ensure_usable(secret: str, reason: str) -> None:
 
 def _containing(brand: Brand, secret: str) -> list[tuple[int, int | None, str | None, Any]]:
     """Return (event, number, hash, payload) of each event that contains the text in a value or a key."""
-    with connection.cursor() as cursor:
-        cursor.execute(_CONTAINING, [brand.pk, json.dumps(secret, ensure_ascii=False)[1:-1]])
-        return [(pk, seq, hash_, audit.plain_payload(payload)) for pk, seq, hash_, payload in cursor.fetchall()]
+    events = Event.objects.filter(brand=brand).annotate(text=Cast("payload", TextField()))
+    events = events.filter(text__contains=json.dumps(secret, ensure_ascii=False)[1:-1])
+    return list(events.order_by("pk").values_list("pk", "seal__seq", "seal__hash", "payload"))
 
 
 def _without(value: Any, secret: str) -> Any:
@@ -85,14 +80,16 @@ def _without(value: Any, secret: str) -> Any:
 
 
 def _rewrite(payloads: dict[int, Any]) -> None:
-    """Change the payloads of events. The trigger that forbids it is off, and the table locked, in this transaction."""
-    with connection.cursor() as cursor:
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # ALTER TABLE fails while checks are deferred
-        cursor.execute("ALTER TABLE core_event DISABLE TRIGGER append_only")
-        for event_id, payload in payloads.items():
-            cursor.execute("UPDATE core_event SET payload = %s::jsonb WHERE id = %s", [json.dumps(payload), event_id])
-        cursor.execute("ALTER TABLE core_event ENABLE TRIGGER append_only")
-        cursor.execute("SET CONSTRAINTS ALL DEFERRED")
+    """Change the payloads of events. The trigger that forbids it is off, and the table locked, in this transaction.
+
+    The ORM has no statement for triggers and constraints.
+    """
+    sql.execute("SET CONSTRAINTS ALL IMMEDIATE")  # ALTER TABLE fails while checks are deferred
+    sql.execute("ALTER TABLE core_event DISABLE TRIGGER append_only")
+    for event_id, payload in payloads.items():
+        Event.objects.filter(pk=event_id).update(payload=payload)
+    sql.execute("ALTER TABLE core_event ENABLE TRIGGER append_only")
+    sql.execute("SET CONSTRAINTS ALL DEFERRED")
 
 
 def _event(brand: Brand, row: tuple[int, int | None, str | None, Any], secret: str, reason: str) -> Any:

@@ -8,3 +8,5 @@ from django.db.models.functions import Coalesce
 #: The disclaimer of an asset's current version: that of the endpoint that made it, or of its run's endpoint where a
 #: person made it.
 OF_ASSET = Coalesce("current_version__job__endpoint__disclaimer", "cell__run__endpoint__disclaimer")
+#: The same for a version.
+OF_VERSION = Coalesce("job__endpoint__disclaimer", "asset__cell__run__endpoint__disclaimer")

@@ -12,20 +12,20 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from core import clock
+from core import clock, sql
 from core.choices import Lane
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
 from generation import prices
-from generation.choices import Breaker
+from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, LedgerKind, RunState
 from generation.engines.base import ErrorKind
-from generation.models import Endpoint, EndpointStatus
-from generation.selectors import endpoint_limits, lanes, sql
+from generation.models import Attempt, Endpoint, EndpointStatus, Job, LedgerEntry
+from generation.selectors import endpoint_limits, lanes
 
 MAX_COUNTED: Final = 10_000
 #: Fewer attempts than this say nothing about an endpoint.
@@ -41,7 +41,8 @@ ENGINES: Final = {
 #: Errors that concern one image and say nothing about the endpoint.
 OF_ONE_IMAGE: Final = frozenset({ErrorKind.MODERATION, ErrorKind.INPUT, ErrorKind.CANCELLED})
 
-# The attempts of a day, found by their start (index attempt_started) before anything is joined to them. Rows:
+# The attempts of a day, found by their start (index attempt_started) before anything is joined to them, which the ORM
+# cannot demand. Rows:
 # (endpoint, outcome, kind, attempts, attempts today, seconds). The seconds are the engine's own, or those from start to
 # end where the engine reports none.
 _DAY = """
@@ -59,25 +60,7 @@ WHERE c.brand_id = %(brand)s
 GROUP BY a.endpoint_id, a.outcome, a.error_kind
 """
 
-_MONEY = """
-SELECT j.endpoint_id, coalesce(sum(l.amount) FILTER (WHERE l.at >= %(today)s), 0), sum(l.amount)
-FROM generation_ledgerentry l JOIN generation_job j ON j.id = l.job_id
-JOIN campaigns_campaign c ON c.id = l.campaign_id
-WHERE c.brand_id = %(brand)s AND l.kind IN ('settle', 'uncertain') AND l.at >= %(month)s
-GROUP BY j.endpoint_id
-"""
-
-# Two conditions instead of IN: each uses the partial index that dispatch has for it. A job whose finished image is
-# being fetched by a worker is no longer open at the service.
-_OPEN = """
-SELECT endpoint_id, 'running', count(*) FROM generation_job
-WHERE status = 'running' AND endpoint_id = ANY(%(endpoints)s) AND (remote_id = '' OR lane <> 'cloud')
-GROUP BY endpoint_id
-UNION ALL
-SELECT endpoint_id, 'waiting', count(*) FROM generation_job
-WHERE status = 'waiting' AND endpoint_id = ANY(%(endpoints)s) GROUP BY endpoint_id
-"""
-
+# By hand, because the ORM counts no limited rows in a subquery, and a lane may have a million queued jobs.
 _QUEUED = """
 SELECT e.id, (
     SELECT count(*) FROM (
@@ -87,21 +70,6 @@ SELECT e.id, (
         LIMIT %(most)s
     ) queued
 ) FROM generation_endpoint e WHERE e.id = ANY(%(endpoints)s)
-"""
-
-# Few runs have held jobs, and a finished run has none.
-_HELD = """
-SELECT j.endpoint_id, j.hold_reason, count(*)
-FROM generation_run r JOIN campaigns_campaign c ON c.id = r.campaign_id
-JOIN generation_job j ON j.run_id = r.id AND j.status = 'held'
-WHERE c.brand_id = %(brand)s AND r.state IN ('running', 'paused') AND j.hold_reason IN ('quota', 'uncertain')
-GROUP BY j.endpoint_id, j.hold_reason
-"""
-
-_EVER = """
-SELECT e.id FROM generation_endpoint e WHERE e.id = ANY(%(endpoints)s) AND EXISTS (
-    SELECT 1 FROM generation_attempt a WHERE a.endpoint_id = e.id AND a.outcome = 'succeeded'
-)
 """
 
 
@@ -231,16 +199,33 @@ def figures(brand: Brand, endpoints: Sequence[Endpoint], *, with_day: bool = Tru
     by_endpoint = {endpoint.pk: Figures() for endpoint in endpoints}
     if with_day:
         _add_day(by_endpoint, values)
-    for pk, status, count in sql.rows(_OPEN, values):
+    for pk, status, count in _open_jobs(list(by_endpoint)):
         setattr(by_endpoint[pk], status, count)
     for pk, count in sql.rows(_QUEUED, values):
         by_endpoint[pk].queued = count
-    for pk, reason, count in sql.rows(_HELD, values):
+    for pk, reason, count in _held_jobs(brand):
         if pk in by_endpoint:
-            setattr(by_endpoint[pk], "held" if reason == "quota" else "uncertain", count)
-    for (pk,) in sql.rows(_EVER, values):
+            setattr(by_endpoint[pk], "held" if reason == HoldReason.QUOTA else "uncertain", count)
+    successes = Attempt.objects.filter(endpoint=OuterRef("pk"), outcome=AttemptOutcome.SUCCEEDED)
+    for pk in Endpoint.objects.filter(Exists(successes), pk__in=by_endpoint).values_list("pk", flat=True):
         by_endpoint[pk].was_ever_used = True
     return by_endpoint
+
+
+def _open_jobs(endpoint_ids: Sequence[int]) -> QuerySet[Any, Any]:
+    """Return (endpoint id, "running" or "waiting", jobs). Two parts instead of IN: each uses the partial index that
+    dispatch has for it. A job whose finished image is being fetched is no longer open at the service."""
+    jobs = Job.objects.filter(endpoint__in=endpoint_ids).order_by().values_list("endpoint", "status")
+    running = jobs.filter(~Q(lane=Lane.CLOUD) | Q(remote_id=""), status=JobState.RUNNING)
+    waiting = jobs.filter(status=JobState.WAITING)
+    return running.annotate(count=Count("pk")).union(waiting.annotate(count=Count("pk")), all=True)
+
+
+def _held_jobs(brand: Brand) -> QuerySet[Any, Any]:
+    """Return (endpoint id, reason, jobs). Few runs have held jobs, and a finished run has none."""
+    held = Job.objects.filter(status=JobState.HELD, hold_reason__in=(HoldReason.QUOTA, HoldReason.UNCERTAIN))
+    jobs = held.filter(run__campaign__brand=brand, run__state__in=(RunState.RUNNING, RunState.PAUSED)).order_by()
+    return jobs.values_list("endpoint", "hold_reason").annotate(count=Count("pk"))
 
 
 def _add_day(by_endpoint: Mapping[int, Figures], values: Mapping[str, Any]) -> None:
@@ -255,9 +240,13 @@ def _add_day(by_endpoint: Mapping[int, Figures], values: Mapping[str, Any]) -> N
         numbers.by_kind[kind] = numbers.by_kind.get(kind, 0) + count
         if kind not in OF_ONE_IMAGE and kind != ErrorKind.RATE:
             numbers.failed += count
-    for pk, spent_today, spent_month in sql.rows(_MONEY, values):
-        if pk in by_endpoint:
-            by_endpoint[pk].money_today, by_endpoint[pk].money_month = spent_today, spent_month
+    spent = LedgerEntry.objects.filter(kind__in=(LedgerKind.SETTLE, LedgerKind.UNCERTAIN), at__gte=values["month"])
+    of_brand = spent.filter(campaign__brand=values["brand"], job__endpoint__in=by_endpoint).order_by()
+    sums = of_brand.values_list("job__endpoint").annotate(
+        today=Sum("amount", filter=Q(at__gte=values["today"]), default=0), month=Sum("amount")
+    )
+    for pk, spent_today, spent_month in sums:
+        by_endpoint[pk].money_today, by_endpoint[pk].money_month = spent_today, spent_month
 
 
 def assess_health(endpoint: Endpoint, status: EndpointStatus | None, numbers: Figures, *, workers: int) -> Health:

@@ -8,17 +8,19 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from campaigns.models import ReferencePhoto, Subject
+from core import sql
 from generation import causes
 from generation.causes import CAUSES, Cause, Remedy
 from generation.choices import HoldReason, JobState
 from generation.models import Run
-from generation.selectors import budgets, sql
+from generation.selectors import budgets
 
 SHOWN = 6
 _MOST_SUBJECTS = 200
 _ALL_JOBS = 2**31 - 1
 
-# One row per error text: a cause has few of them, however many jobs.
+# One row per error text: a cause has few of them, however many jobs. Both statements are by hand, because the ORM
+# cannot take the first elements of an aggregated array.
 _JOBS = """
 SELECT j.status, j.hold_reason, j.error_kind, j.error, count(*), (array_agg(j.id ORDER BY j.id))[1:%(jobs)s],
        (array_agg(c.id ORDER BY j.id))[1:%(most)s], (array_agg(c.subject_id ORDER BY j.id))[1:%(most)s],

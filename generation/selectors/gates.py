@@ -4,37 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from django.db.models import Case, Count, F, Q, When
 from django.utils.translation import gettext as _
 
 from campaigns.choices import PromptStatus
 from campaigns.models import Campaign, PromptVersion
-from generation.models import Run
-from generation.selectors import sql
+from generation.choices import AssetState, Outcome, Stage
+from generation.models import Asset, Run
+from generation.selectors import runs
 
 WATCHED_OUTPUTS = 20
 BAD_SHARE = 0.3
-
-_PILOT = """
-SELECT count(*) FILTER (WHERE a.state IN ('approved', 'stale')),
-       count(*) FILTER (WHERE a.state IN ('rejected', 'revising', 'revoked'))
-FROM generation_asset a JOIN generation_cell c ON c.id = a.cell_id JOIN generation_run r ON r.id = c.run_id
-WHERE r.campaign_id = %s AND r.stage = 'pilot' AND r.prompt_version_id = %s
-"""
-
-# The newest outputs since the run was last released or resumed, walking backwards from the newest version.
-_LAST = """
-SELECT count(*), count(*) FILTER (WHERE latest.is_bad)
-FROM (
-    SELECT v.worst_outcome = 'fail' OR m.was_rejected
-           OR (a.state = 'rejected' AND a.current_version_id = v.id) AS is_bad
-    FROM generation_assetversion v
-    JOIN generation_job j ON j.id = v.job_id
-    JOIN generation_master m ON m.id = v.master_id
-    JOIN generation_asset a ON a.id = v.asset_id
-    WHERE j.run_id = %s AND v.created_at >= %s
-    ORDER BY v.id DESC LIMIT %s
-) latest
-"""
 
 
 @dataclass(frozen=True)
@@ -114,7 +94,14 @@ class Health:
 def pilot(campaign: Campaign, version: PromptVersion) -> Pilot:
     """Return the decisions about the pilot images of one prompt version, over all its pilot runs in the campaign. One
     query. Decisions about another version do not count, however small the change, because it makes other images."""
-    [(approved, refused)] = sql.rows(_PILOT, [campaign.pk, version.pk])
+    of_version = {"cell__run__campaign": campaign, "cell__run__prompt_version": version}
+    assets = Asset.objects.filter(cell__run__stage=Stage.PILOT, **of_version)
+    refusals = (AssetState.REJECTED, AssetState.REVISING, AssetState.REVOKED)
+    counts = assets.aggregate(
+        approved=Count("pk", filter=Q(state__in=(AssetState.APPROVED, AssetState.STALE))),
+        refused=Count("pk", filter=Q(state__in=refusals)),
+    )
+    approved, refused = counts["approved"], counts["refused"]
     return Pilot(
         approved + refused, approved, campaign.pilot_decisions, campaign.pilot_approval_percent, f"v{version.number}"
     )
@@ -127,5 +114,8 @@ def full_run(campaign: Campaign, version: PromptVersion) -> FullRun:
 
 def health(run: Run) -> Health:
     """Return the health of a run by its newest outputs since it was released or resumed. One query."""
-    since = run.watched_from or run.released_at or run.created_at
-    return Health(*sql.rows(_LAST, [run.pk, since, WATCHED_OUTPUTS])[0])
+    is_rejected = Q(asset__state=AssetState.REJECTED, asset__current_version=F("pk"))
+    is_bad = Q(worst_outcome=Outcome.FAIL) | Q(master__was_rejected=True) | is_rejected
+    latest = runs.latest_outputs(run).annotate(is_bad=Case(When(is_bad, then=True), default=False))
+    outputs = list(latest.values_list("is_bad", flat=True)[:WATCHED_OUTPUTS])
+    return Health(len(outputs), sum(outputs))

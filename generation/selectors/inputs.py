@@ -12,10 +12,10 @@ from django.utils.translation import gettext as _
 from campaigns import prompts
 from campaigns.prompts import PromptSource
 from campaigns.selectors import approvals
+from core import sql
 from core.models import Brand, User
 from generation.choices import AssetState
 from generation.models import Asset
-from generation.selectors import sql
 
 VALUE, PHOTO, CUTOUT, GUIDE, CHECKLIST = "value", "photo", "cutout", "guide", "checklist"
 #: Causes that are an input of the image itself; the others are rules that it was judged by.
@@ -25,6 +25,8 @@ SHOWN_LENGTH = 200
 """Characters of a feed value that a cause keeps."""
 _NO_FEED_VALUE: Final = frozenset({"campaign"})
 
+# The comparison is by hand, because the ORM cannot join the rows of jsonb_each_text. staleness.py and
+# planning/inputs.py use its parts.
 #: The value that placeholder `e.key` reads from subject `s` now; equal to
 #: campaigns.selectors.campaigns.placeholder_values.
 CURRENT: Final = """CASE WHEN e.key IN ('key', 'sku') THEN s.key ELSE coalesce(nullif(s.attributes ->> e.key, ''),

@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.utils.translation import gettext as _
 
 from campaigns.models import PromptTemplate, PromptVersion
 from core.models import User
 from generation.choices import AssetState, RunState, Stage
-from generation.models import AssetVersion, Run
-from generation.selectors import sql
+from generation.models import Asset, AssetVersion, Job, Run
+from generation.selectors import disclaimers
 
 SHOWN = 8
 IMAGES = 6
-
-_LAST = """
-SELECT DISTINCT ON (a.subject_id) a.subject_id, c.axis_values, v.id, a.id, a.is_sandbox, v.created_at, e.disclaimer
-FROM generation_assetversion v JOIN generation_asset a ON a.id = v.asset_id
-JOIN generation_cell c ON c.id = a.cell_id JOIN generation_run r ON r.id = c.run_id
-LEFT JOIN generation_job j ON j.id = v.job_id
-JOIN generation_endpoint e ON e.id = coalesce(j.endpoint_id, r.endpoint_id)
-WHERE a.subject_id = ANY(%(subjects)s) AND r.prompt_version_id = %(version)s
-ORDER BY a.subject_id, a.id DESC, v.round DESC, v.candidate
-"""
-_UNDER_WAY = """
-SELECT DISTINCT ON (a.subject_id) a.subject_id, a.state, r.state,
-       (SELECT j.error FROM generation_job j WHERE j.cell_id = c.id AND j.error <> '' ORDER BY j.id DESC LIMIT 1)
-FROM generation_asset a JOIN generation_cell c ON c.id = a.cell_id JOIN generation_run r ON r.id = c.run_id
-WHERE a.subject_id = ANY(%(subjects)s) AND r.prompt_version_id = %(version)s
-ORDER BY a.subject_id, a.id DESC
-"""
 
 
 @dataclass(frozen=True)
@@ -65,18 +48,33 @@ class TryOutImages:
 def last_images(version: PromptVersion, subject_ids: Sequence[int]) -> dict[int, LastImage]:
     """Return the newest image of this version by subject id, at any stage. Two queries. The caller has checked that the
     person may see the version and the subjects."""
-    parameters: dict[str, Any] = {"subjects": list(subject_ids), "version": version.pk}
-    newest = {row[0]: row[1:] for row in sql.rows(_LAST, parameters)}
-    latest = {row[0]: row[1:] for row in sql.rows(_UNDER_WAY, parameters)}
+    newest = {subject_id: image for subject_id, *image in _newest_versions(version, subject_ids)}
+    latest = {subject_id: states for subject_id, *states in _latest_assets(version, subject_ids)}
     by_subject = {}
     for subject_id in subject_ids:
-        axes, *image = newest.get(subject_id, ("{}",))
-        values = ", ".join(str(value) for value in json.loads(axes).values())
+        axes, *image = newest.get(subject_id, ({},))
+        values = ", ".join(str(value) for value in axes.values())
         state, run_state, error = latest.get(subject_id, ("", "", ""))
         is_making = state == AssetState.MAKING and run_state == RunState.RUNNING
         problem = (error or _("It could not be made.")) if state == AssetState.FAILED else ""
         by_subject[subject_id] = LastImage(subject_id, values, is_making, problem, *image)
     return by_subject
+
+
+def _newest_versions(version: PromptVersion, subject_ids: Sequence[int]) -> QuerySet[Any, Any]:
+    """Return the newest image of each subject, its values in the order of LastImage after those of the axes."""
+    made = AssetVersion.objects.filter(asset__subject__in=subject_ids, asset__cell__run__prompt_version=version)
+    newest = made.order_by("asset__subject_id", "-asset_id", "-round", "candidate").distinct("asset__subject_id")
+    image = ("pk", "asset_id", "asset__is_sandbox", "created_at", disclaimers.OF_VERSION)
+    return newest.values_list("asset__subject_id", "asset__cell__axis_values", *image)
+
+
+def _latest_assets(version: PromptVersion, subject_ids: Sequence[int]) -> QuerySet[Any, Any]:
+    """Return (subject id, state, state of the run, last error of a job) of the latest asset of each subject."""
+    error = Job.objects.filter(cell=OuterRef("cell")).exclude(error="").order_by("-pk").values("error")[:1]
+    assets = Asset.objects.filter(subject__in=subject_ids, cell__run__prompt_version=version)
+    latest = assets.order_by("subject_id", "-pk").distinct("subject_id")
+    return latest.values_list("subject_id", "state", "cell__run__state", Subquery(error))
 
 
 def list_tryouts(user: User, template: PromptTemplate) -> list[TryOutImages]:

@@ -5,30 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from django.db.models import Count, Min, Q
+
 from campaigns.models import Campaign, PromptVersion
 from core.models import User
-from generation.choices import RunState, Stage
-from generation.models import Run
-from generation.selectors import gates, sql
+from generation.choices import AssetState, RunState, Stage
+from generation.models import Asset, Run
+from generation.selectors import gates
 
 #: States of a step: nothing yet, a run that waits for its release, images being made, images to review, enough images.
 EMPTY, PLANNED, MAKING, JUDGING, DONE = "empty", "planned", "making", "judging", "done"
 LOCKED = "locked"
-
-# All try-outs of the version in the brand count as its sandbox, in whichever campaign they were made.
-_BY_STAGE = """
-SELECT r.stage,
-       count(*) FILTER (WHERE a.state <> 'superseded'),
-       count(*) FILTER (WHERE a.current_version_id IS NOT NULL AND a.state <> 'superseded'),
-       count(*) FILTER (WHERE a.state IN ('approved', 'stale')),
-       count(*) FILTER (WHERE a.state = 'in_review'),
-       count(*) FILTER (WHERE a.state IN ('rejected', 'revoked')),
-       (array_agg(DISTINCT r.id) FILTER (WHERE r.state = 'planned'))[1],
-       (array_agg(DISTINCT r.id) FILTER (WHERE r.state IN ('running', 'paused')))[1]
-FROM generation_run r JOIN generation_cell c ON c.run_id = r.id JOIN generation_asset a ON a.cell_id = c.id
-WHERE r.prompt_version_id = %s AND (r.campaign_id = %s OR r.stage = 'sandbox') AND r.state <> 'cancelled'
-GROUP BY r.stage
-"""
 
 
 @dataclass(frozen=True)
@@ -67,7 +54,26 @@ class Rollout:
 def load_rollout(campaign: Campaign, version: PromptVersion) -> Rollout:
     """Return the rollout of a version in a campaign. Two queries."""
     pilot = gates.pilot(campaign, version)
-    by_stage = {row[0]: Step(*row) for row in sql.rows(_BY_STAGE, [version.pk, campaign.pk])}
+    # All try-outs of the version in the brand count as its sandbox, in whichever campaign they were made.
+    is_counted = Q(cell__run__campaign=campaign) | Q(cell__run__stage=Stage.SANDBOX)
+    assets = Asset.objects.filter(is_counted, cell__run__prompt_version=version).exclude(
+        cell__run__state=RunState.CANCELLED
+    )
+    is_wanted = ~Q(state=AssetState.SUPERSEDED)
+    rows = (
+        assets.order_by()
+        .values_list("cell__run__stage")
+        .annotate(
+            planned=Count("pk", filter=is_wanted),
+            made=Count("current_version", filter=is_wanted),
+            approved=Count("pk", filter=Q(state__in=(AssetState.APPROVED, AssetState.STALE))),
+            in_review=Count("pk", filter=Q(state=AssetState.IN_REVIEW)),
+            rejected=Count("pk", filter=Q(state__in=(AssetState.REJECTED, AssetState.REVOKED))),
+            planned_run=Min("cell__run", filter=Q(cell__run__state=RunState.PLANNED)),
+            active_run=Min("cell__run", filter=Q(cell__run__state__in=(RunState.RUNNING, RunState.PAUSED))),
+        )
+    )
+    by_stage = {row[0]: Step(*row) for row in rows}
     steps = {stage: _with_state(by_stage.get(stage, Step(stage)), pilot) for stage in Stage.values}
     return Rollout(version, steps, pilot, _current_step(steps, pilot))
 

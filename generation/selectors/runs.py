@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet, Value
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -16,25 +16,9 @@ from core.errors import NotFound
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
 from generation.choices import AssetState, JobState, RunState
-from generation.models import Run
-from generation.selectors import sql
+from generation.models import Asset, AssetVersion, Job, Run
 
 RATE_OVER = 50
-
-_FUNNELS = """
-SELECT run_id, 'job', status, count(*) FROM generation_job WHERE run_id = ANY(%(runs)s) GROUP BY run_id, status
-UNION ALL
-SELECT c.run_id, 'asset', a.state, count(*)
-FROM generation_cell c JOIN generation_asset a ON a.cell_id = c.id WHERE c.run_id = ANY(%(runs)s)
-GROUP BY c.run_id, a.state
-"""
-
-_RATE = """
-SELECT count(*), min(latest.created_at) FROM (
-    SELECT v.created_at FROM generation_assetversion v JOIN generation_job j ON j.id = v.job_id
-    WHERE j.run_id = %s AND v.created_at >= %s ORDER BY v.id DESC LIMIT %s
-) latest
-"""
 
 
 @dataclass(frozen=True)
@@ -137,9 +121,11 @@ def funnel(run: Run) -> Funnel:
 def funnels(run_ids: Sequence[int]) -> dict[int, Funnel]:
     """Return the counts by run id, in one query."""
     by_run = {pk: Funnel(dict.fromkeys(JobState.values, 0), dict.fromkeys(AssetState.values, 0)) for pk in run_ids}
-    for pk, table, state, count in sql.rows(_FUNNELS, {"runs": list(run_ids)}):
-        counts = by_run[pk].jobs if table == "job" else by_run[pk].assets
-        counts[state] = count
+    jobs = Job.objects.filter(run__in=run_ids).order_by().values_list("run", Value("jobs"), "status")
+    assets = Asset.objects.filter(cell__run__in=run_ids).order_by().values_list("cell__run", Value("assets"), "state")
+    counts = jobs.annotate(count=Count("pk")).union(assets.annotate(count=Count("pk")), all=True)
+    for pk, table, state, count in counts:
+        getattr(by_run[pk], table)[state] = count
     return by_run
 
 
@@ -150,15 +136,20 @@ def list_cards(user: User, campaign: Campaign, *, limit: int, offset: int = 0) -
     return [Card(run, by_run[run.pk]) for run in listed]
 
 
+def latest_outputs(run: Run) -> QuerySet[AssetVersion]:
+    """Return the images that the run has made since it was last released or resumed, newest first."""
+    since = run.watched_from or run.released_at or run.created_at
+    return AssetVersion.objects.filter(job__run=run, created_at__gte=since).order_by("-pk")
+
+
 def progress(run: Run) -> Progress:
     """Return the counts, the rate and the likely end. Two queries, one if the run is not running."""
     counts = funnel(run)
     if run.state != RunState.RUNNING:
         return Progress(counts, None, None)
-    since = run.watched_from or run.released_at or run.created_at
-    [(made_count, first_at)] = sql.rows(_RATE, [run.pk, since, RATE_OVER])
-    if made_count < 2:
+    made_at = list(latest_outputs(run).values_list("created_at", flat=True)[:RATE_OVER])
+    if len(made_at) < 2:
         return Progress(counts, None, None)
     now = timezone.now()
-    rate = made_count / max((now - first_at).total_seconds(), 0.001)
+    rate = len(made_at) / max((now - min(made_at)).total_seconds(), 0.001)
     return Progress(counts, rate, now + timedelta(seconds=(counts.total - counts.done) / rate))

@@ -15,19 +15,21 @@ from django.utils.translation import gettext as _
 from campaigns.choices import ImportStatus, PromptStatus, SourceKind
 from campaigns.models import Campaign, FeedSource, ImportChange, PromptVersion, Subject
 from campaigns.selectors import readiness
-from core import clock
+from core import clock, sql
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
 from generation.choices import AssetState
 from generation.models import Asset, Run, ScheduledRun
-from generation.selectors import endpoints, sql
+from generation.selectors import endpoints
 
 RECENT_DAYS = 7
 NOT_READY_SHOWN = 50
 CONSIDERED = 2000
 """Most changed subjects that are checked at once, the oldest first."""
 
-# A digest of everything that decides a subject's images. Photos count only where the engine takes images.
+# A digest of everything that decides a subject's images. Photos count only where the engine takes images. By hand: it
+# is compared with stored digests, so its text must stay the same to the byte, and the ORM writes jsonb and joins
+# otherwise.
 _SIGNED = """
     SELECT s.id,
            md5(concat_ws(chr(31), s.name, s.attributes::text, CASE WHEN %(images)s THEN images.shown END)) AS digest

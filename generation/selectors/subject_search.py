@@ -5,20 +5,15 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Func, Q, QuerySet, TextField
 from django.db.models.fields.json import KeyTextTransform
 from django.utils.translation import gettext as _
 
 from campaigns.models import Campaign, Subject
 from core.errors import Invalid, Problem
-from generation.selectors import sql
 
 SHOWN = 100
 _SEPARATORS = re.compile(r"[\n\r\t,;]+")
-_ATTRIBUTES = """
-SELECT DISTINCT jsonb_object_keys(s.attributes) FROM campaigns_subject s
-JOIN campaigns_campaign_subjects m ON m.subject_id = s.id WHERE m.campaign_id = %s AND s.is_active ORDER BY 1 LIMIT 200
-"""
 
 
 def search_subjects(
@@ -54,4 +49,6 @@ def find_listed_ids(campaign: Campaign, text: str) -> list[int]:
 
 
 def attributes(campaign: Campaign) -> list[str]:
-    return [name for (name,) in sql.rows(_ATTRIBUTES, [campaign.pk])]
+    names = Func("attributes", function="jsonb_object_keys", output_field=TextField())
+    named = campaign.subjects.filter(is_active=True).annotate(attribute=names).order_by("attribute")
+    return list(named.values_list("attribute", flat=True).distinct()[:200])

@@ -16,19 +16,11 @@ from core.errors import Conflict
 from core.events import publish
 from core.models import Brand
 from generation import events
-from generation.choices import LedgerKind
-from generation.models import LedgerEntry, Run
+from generation.choices import HoldReason, LedgerKind
+from generation.models import JobSpec, LedgerEntry, Run
 from generation.selectors import budgets
-from generation.services import sql
 from generation.services.images import assets
 
-_TO_COVER = """
-SELECT coalesce(sum(f.quoted_cost), 0)
-FROM generation_job j JOIN generation_jobspec f ON f.job_id = j.id
-WHERE j.run_id = %s AND j.status = ANY(%s) AND j.hold_reason <> 'not_released' AND NOT EXISTS (
-    SELECT 1 FROM generation_master m WHERE m.brand_id = f.brand_id AND m.fingerprint = f.fingerprint
-)
-"""
 WARN_AT_PERCENT = (80, 100)
 
 
@@ -100,5 +92,5 @@ def _outstanding(run: Run) -> Decimal:
 
 
 def _to_cover(run_id: int) -> Decimal:
-    [(amount,)] = sql.fetch(_TO_COVER, [run_id, [state.value for state in assets.UNDECIDED]])
-    return Decimal(amount)
+    undecided = JobSpec.objects.filter(job__run=run_id, job__status__in=assets.UNDECIDED)
+    return budgets.unmade_cost(undecided.exclude(job__hold_reason=HoldReason.NOT_RELEASED))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Count, Q
+from django.db.models import Count, Exists, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -22,39 +22,14 @@ from core.models import User
 from core.services import wake_ups
 from generation import events
 from generation.choices import AssetState, HoldReason, JobState, RunState, Stage
-from generation.models import Asset, Job, Run
-from generation.selectors import gates
-from generation.services import budget, sql
+from generation.models import Asset, Cell, Job, JobSpec, Run
+from generation.selectors import budgets, gates
+from generation.services import budget
 from generation.services.dispatch import claims
 from generation.services.images import assets
 from generation.states import RUN
 
 REJECTED_BEFORE = "rejected_before"
-
-_LEAVE_OUT = """
-UPDATE generation_job j
-SET status = 'cancelled', hold_reason = '', error_kind = %(kind)s,
-    error = 'This very image was made before and rejected; change the prompt, its values or the seed.'
-FROM generation_jobspec f JOIN generation_master m ON m.brand_id = f.brand_id AND m.fingerprint = f.fingerprint
-WHERE j.run_id = %(run)s AND j.status = 'held' AND j.hold_reason = 'not_released' AND f.job_id = j.id AND m.was_rejected
-"""
-
-_COUNT_REUSED = """
-SELECT count(*) FROM generation_job j JOIN generation_jobspec f ON f.job_id = j.id
-JOIN generation_master m ON m.brand_id = f.brand_id AND m.fingerprint = f.fingerprint
-WHERE j.run_id = %s AND j.status = 'queued'
-"""
-
-# Assets of the run that got no image in this round and have no open job.
-_FRUITLESS = """
-UPDATE generation_asset a SET state = %(to)s, changed_at = %(now)s
-FROM generation_cell c
-WHERE c.run_id = %(run)s AND a.cell_id = c.id AND a.state = %(old)s
-  AND NOT EXISTS (SELECT 1 FROM generation_assetversion v WHERE v.asset_id = a.id AND v.round = a.round)
-  AND NOT EXISTS (
-      SELECT 1 FROM generation_job j WHERE j.cell_id = c.id AND j.status IN ('queued', 'running', 'waiting', 'held')
-  )
-"""
 
 
 @transaction.atomic
@@ -71,12 +46,13 @@ def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected:
         message = _("%(run)s is %(state)s; only a planned run can be released.")
         raise Conflict(message % {"run": run.name, "state": run.state}, state=run.state)
     gate = _pass_gate(run, by, override_reason)
-    left_out = 0 if reuse_rejected else sql.execute(_LEAVE_OUT, {"run": run.pk, "kind": REJECTED_BEFORE})
+    left_out = 0 if reuse_rejected else _leave_out_rejected(run)
     claims.activate(lane=run.endpoint.lane, campaign_id=run.campaign_id)
     unreleased = _jobs(run, JobState.HELD, hold_reason=HoldReason.NOT_RELEASED)
     queued = unreleased.update(status=JobState.QUEUED, hold_reason="")
     reserved = budget.reserve_for_run(run)
-    [(reused,)] = sql.fetch(_COUNT_REUSED, [run.pk])
+    queued_specs = JobSpec.objects.filter(job__run=run, job__status=JobState.QUEUED)
+    reused = queued_specs.filter(Exists(budgets.masters_of_spec())).count()
     now, reason = clock.now(), override_reason.strip()
     fields = {"reused_count": reused, "override_reason": reason, "pause_reason": ""}
     move(run, RunState.RUNNING, released_at=now, watched_from=now, **fields)
@@ -270,6 +246,21 @@ def _pause(run: Run, reason: str, by: User | None) -> Run:
     return run
 
 
+def _leave_out_rejected(run: Run) -> int:
+    """Cancel the unreleased jobs whose very image the brand has made before and rejected. Returns how many."""
+    rejected = budgets.masters_of_spec().filter(was_rejected=True)
+    specs = JobSpec.objects.filter(Exists(rejected), job__run=run)
+    unreleased = _jobs(run, JobState.HELD, hold_reason=HoldReason.NOT_RELEASED).filter(pk__in=specs.values("pk"))
+    return int(
+        unreleased.update(
+            status=JobState.CANCELLED,
+            hold_reason="",
+            error_kind=REJECTED_BEFORE,
+            error="This very image was made before and rejected; change the prompt, its values or the seed.",
+        )
+    )
+
+
 def _jobs(run: Run, *states: str, **where: Any) -> Any:
     return Job.objects.filter(run=run, status__in=states, **where)
 
@@ -294,10 +285,10 @@ def _finish_if_done(run: Run) -> bool:
 
 def _settle_fruitless(run: Run, to: str) -> int:
     """Move assets that will get no image: from making to `to`, in a later round to failed. Returns how many."""
-    moves = ((AssetState.MAKING.value, str(to)), (AssetState.REVISING.value, AssetState.FAILED.value))
-    return sum(
-        sql.execute(_FRUITLESS, {"run": run.pk, "old": old, "to": new, "now": clock.now()}) for old, new in moves
-    )
+    cells = Cell.objects.filter(run=run)  # in a subquery: a join would compare `state` outside the UPDATE
+    fruitless = Asset.objects.filter(~assets.HAS_IMAGE, ~assets.HAS_OPEN_JOB, cell__in=cells)
+    moves = ((AssetState.MAKING, to), (AssetState.REVISING, AssetState.FAILED))
+    return sum(fruitless.filter(state=old).update(state=new, changed_at=clock.now()) for old, new in moves)
 
 
 def _settle_partly_made(run: Run, by: User) -> None:

@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from core.access import BrandOwned
 from core.clock import MomentField
 from core.models import Brand, User
+from generation.choices import AssetState
 from generation.models import Asset, AssetVersion
 from review.choices import DecisionKind, TaskState
 from review.models.checklists import ChecklistVersion, Reason
@@ -55,6 +56,26 @@ class ReviewTask(models.Model):
         return f"review of asset {self.asset_id} ({self.stage})"
 
 
+class Decisions(BrandOwned):
+    """A queryset of decisions that knows which of them still count."""
+
+    brand_path = "task__brand"
+
+    def not_undone(self) -> Decisions:
+        """Return what people decided, without undos and what they undid. An approval that was revoked is included."""
+        return self.filter(voids=None).exclude(voided_by__kind=DecisionKind.UNDONE)
+
+    def standing(self) -> Decisions:
+        """Return the decisions that nobody has undone or revoked."""
+        return self.filter(voids=None, voided_by=None)
+
+    def valid_approvals(self) -> Decisions:
+        """Return the approvals that make an asset published, also while it is stale: each fills a slot, or its asset
+        is published until the next decision."""
+        is_published = Q(task__asset__state=AssetState.STALE, task__asset__staleness__is_published=True)
+        return self.standing().filter(Q(slot__isnull=False) | is_published, kind=DecisionKind.APPROVED)
+
+
 class Decision(models.Model):
     """One person's decision about one version, pinned to what was on screen. Immutable; another decision can undo it.
 
@@ -87,7 +108,7 @@ class Decision(models.Model):
         help_text=_("the decision that this one takes back"),
     )
 
-    objects = BrandOwned.through("task__brand").as_manager()
+    objects = Decisions.as_manager()
 
     class Meta:
         ordering = ["id"]

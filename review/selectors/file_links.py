@@ -13,7 +13,6 @@ from core.selectors.rows import first_or_refuse
 from generation.choices import AssetState
 from generation.models import Rendition
 from review.models import Decision
-from review.selectors import staleness
 
 EXPIRES_SECONDS = 600
 
@@ -39,7 +38,7 @@ def expiring_url(*, user: User, rendition_id: int) -> str:
 
 def _ensure_released(rendition: Rendition) -> None:
     asset = rendition.version.asset
-    approvals = Decision.objects.filter(staleness.valid_approvals(asset.pk), version=rendition.version_id)
+    approvals = Decision.objects.valid_approvals().filter(task__asset=asset, version=rendition.version_id)
     approval = approvals.filter(consequences_at__isnull=False).order_by("-id").first()
     is_approved = asset.state in {AssetState.APPROVED, AssetState.STALE}
     is_current = is_approved and asset.current_version_id == rendition.version_id

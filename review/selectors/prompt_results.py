@@ -5,46 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
-from django.db import connection
+from django.db.models import Count, Q, Sum
+
+from generation.choices import LedgerKind
+from generation.models import Asset, AssetVersion, LedgerEntry
+from generation.selectors import disclaimers
+from review.models import Decision
 
 MAX_IMAGES = 12
-
-# The first decision about each image's first round. Decisions that were undone do not count.
-_FIRST_DECISIONS_SQL = """
-SELECT run.prompt_version_id, first.kind, coalesce(reason.label, ''), count(*)
-FROM generation_run run
-JOIN generation_cell c ON c.run_id = run.id JOIN generation_asset a ON a.cell_id = c.id AND NOT a.is_sandbox
-JOIN LATERAL (
-    SELECT d.kind, d.reason_id FROM review_decision d JOIN review_reviewtask t ON t.id = d.task_id
-    JOIN generation_assetversion v ON v.id = d.version_id
-    WHERE t.asset_id = a.id AND v.round = 1 AND d.kind IN ('approved', 'rejected', 'needs_revision')
-      AND NOT EXISTS (SELECT 1 FROM review_decision u WHERE u.voids_id = d.id AND u.kind = 'undone')
-    ORDER BY d.id LIMIT 1
-) first ON true
-LEFT JOIN review_reason reason ON reason.id = first.reason_id
-WHERE run.prompt_version_id = ANY(%s) GROUP BY 1, 2, 3
-"""
-_IMAGE_COUNTS_SQL = """
-SELECT run.prompt_version_id, count(*) FILTER (WHERE NOT a.is_sandbox), count(*) FILTER (WHERE a.is_sandbox)
-FROM generation_run run
-JOIN generation_cell c ON c.run_id = run.id JOIN generation_asset a ON a.cell_id = c.id
-JOIN generation_assetversion v ON v.asset_id = a.id
-WHERE run.prompt_version_id = ANY(%s) GROUP BY 1
-"""
-_COST_SQL = """
-SELECT run.prompt_version_id, sum(entry.amount) FROM generation_run run
-JOIN generation_ledgerentry entry ON entry.run_id = run.id AND entry.kind = 'settle'
-WHERE run.prompt_version_id = ANY(%s) GROUP BY 1
-"""
-_NEWEST_IMAGES_SQL = """
-SELECT v.id, a.id, a.state, e.disclaimer FROM generation_run run
-JOIN generation_cell c ON c.run_id = run.id JOIN generation_asset a ON a.cell_id = c.id
-JOIN generation_assetversion v ON v.id = a.current_version_id LEFT JOIN generation_job j ON j.id = v.job_id
-JOIN generation_endpoint e ON e.id = coalesce(j.endpoint_id, run.endpoint_id)
-WHERE run.prompt_version_id = %s ORDER BY a.is_sandbox, a.id DESC LIMIT %s
-"""
 
 
 @dataclass(frozen=True)
@@ -80,9 +49,14 @@ class Results:
 def results(version_ids: Sequence[int]) -> dict[int, Results]:
     """Return version id -> results. Three queries and one per version for images. The caller checks permissions."""
     ids = list(version_ids)
-    decisions = _fetch(_FIRST_DECISIONS_SQL, ids)
-    counts = {version_id: (made, sandbox) for version_id, made, sandbox in _fetch(_IMAGE_COUNTS_SQL, ids)}
-    costs = dict(_fetch(_COST_SQL, ids))
+    decisions = _count_first_decisions(ids)
+    versions = AssetVersion.objects.filter(asset__cell__run__prompt_version__in=ids).order_by()
+    made_by_version = versions.values_list("asset__cell__run__prompt_version").annotate(
+        made=Count("pk", filter=Q(asset__is_sandbox=False)), sandbox=Count("pk", filter=Q(asset__is_sandbox=True))
+    )
+    counts = {version_id: (made, sandbox) for version_id, made, sandbox in made_by_version}
+    spent = LedgerEntry.objects.filter(run__prompt_version__in=ids, kind=LedgerKind.SETTLE).order_by()
+    costs = dict(spent.values_list("run__prompt_version").annotate(Sum("amount")))
     by_version = {}
     for version_id in ids:
         own = [(kind, reason, count) for pk, kind, reason, count in decisions if pk == version_id]
@@ -95,13 +69,23 @@ def results(version_ids: Sequence[int]) -> dict[int, Results]:
             made=made,
             sandbox_images=sandbox_images,
             cost=costs.get(version_id, Decimal(0)),
-            images=tuple(Image(*row) for row in _fetch(_NEWEST_IMAGES_SQL, version_id, MAX_IMAGES)),
+            images=_newest_images(version_id),
         )
     return by_version
 
 
-def _fetch(statement: str, *values: Any) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-        return rows
+def _count_first_decisions(version_ids: Sequence[int]) -> list[tuple[int, str, str | None, int]]:
+    """Return (version id, kind, reason, count) of the first decision about each image's first round."""
+    decisions = Decision.objects.not_undone().filter(task__asset__is_sandbox=False, version__round=1)
+    of_versions = decisions.filter(task__asset__cell__run__prompt_version__in=version_ids)
+    first = of_versions.order_by("task__asset_id", "pk").distinct("task__asset_id")
+    rows = Decision.objects.filter(pk__in=first.values("pk")).order_by()
+    return list(
+        rows.values_list("task__asset__cell__run__prompt_version", "kind", "reason__label").annotate(count=Count("pk"))
+    )
+
+
+def _newest_images(version_id: int) -> tuple[Image, ...]:
+    shown = Asset.objects.filter(cell__run__prompt_version=version_id, current_version__isnull=False)
+    rows = shown.order_by("is_sandbox", "-pk").values_list("current_version", "pk", "state", disclaimers.OF_ASSET)
+    return tuple(Image(*row) for row in rows[:MAX_IMAGES])

@@ -10,18 +10,26 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from django.db import connection
+from django.db.models import Count, Q, Sum
 
 from campaigns.models import Campaign, PromptVersion
+from core import sql
 from core.models import User
-from generation.choices import Stage
-from generation.models import Run
+from generation.choices import LedgerKind, Stage
+from generation.models import LedgerEntry, Run
+from generation.selectors import budgets
+from review.choices import DecisionKind
+from review.models import Decision
 
 MAX_EXAMPLES = 6
 
-# One row per image. Decisions that were undone do not count; an approval that was revoked counts.
+# A decision `e` that `Decisions.not_undone` includes, if it is an approval, a rejection or a request for changes.
+_NOT_UNDONE = "NOT EXISTS (SELECT 1 FROM review_decision u WHERE u.voids_id = e.id AND u.kind = 'undone')"
+
+# One row per image, from which the statements below count. Decisions that were undone do not count; an approval that
+# was revoked counts. By hand, because the ORM has no LATERAL joins, no GROUPING SETS and no jsonb_each.
 # first_look: approved at every stage without a negative decision. decided: it is clear whether that is so.
-_FACTS_SQL = """
+_FACTS_SQL = f"""
 WITH facts AS (
     SELECT c.id AS cell_id, c.run_id, r.prompt_version_id, c.axis_values, c.aspect, a.id AS asset_id, a.state,
            a.subject_id, a.round, v.made > 0 AS is_made, coalesce(v.clean, false) AS is_clean, d.first_at,
@@ -39,9 +47,7 @@ WITH facts AS (
         SELECT (array_agg(e.kind ORDER BY e.id))[1] AS first, min(e.decided_at) AS first_at,
                count(*) FILTER (WHERE e.kind <> 'approved') AS negatives
         FROM review_reviewtask t JOIN review_decision e ON e.task_id = t.id
-        WHERE t.asset_id = a.id AND e.kind IN ('approved', 'rejected', 'needs_revision') AND NOT EXISTS (
-            SELECT 1 FROM review_decision u WHERE u.voids_id = e.id AND u.kind = 'undone'
-        )
+        WHERE t.asset_id = a.id AND e.kind IN ('approved', 'rejected', 'needs_revision') AND {_NOT_UNDONE}
     ) d ON true
     LEFT JOIN LATERAL (
         SELECT bool_or(y.observed = 'present' AND y.desired = 'present') AS delivered
@@ -49,7 +55,7 @@ WITH facts AS (
     ) p ON true
     WHERE r.id = ANY(%(runs)s)
 )
-"""
+"""  # noqa: S608 - our own text only
 _COUNT_COLUMNS = """
     count(*), count(*) FILTER (WHERE is_made), count(*) FILTER (WHERE is_clean), count(*) FILTER (WHERE decided),
     count(*) FILTER (WHERE first_look), count(*) FILTER (WHERE after_revision), count(*) FILTER (WHERE is_delivered),
@@ -65,6 +71,7 @@ CROSS JOIN LATERAL (
 _BY_WEEK_SQL = f"""{_FACTS_SQL} SELECT date_trunc('week', first_at)::date, count(*) FILTER (WHERE decided),
     count(*) FILTER (WHERE first_look) FROM facts WHERE first_at IS NOT NULL GROUP BY 1 ORDER BY 1"""  # noqa: S608 - our own text only
 
+# By hand, because the ORM cannot take the first elements of an aggregated array.
 _REASONS_SQL = f"""
 SELECT coalesce(o.label, ''), count(*), count(*) FILTER (WHERE e.kind = 'rejected'),
        (array_agg(e.version_id ORDER BY e.id DESC))[1:{MAX_EXAMPLES}],
@@ -75,18 +82,11 @@ JOIN generation_cell c ON c.id = a.cell_id LEFT JOIN review_reason o ON o.id = e
 JOIN generation_run r ON r.id = c.run_id JOIN generation_assetversion v ON v.id = e.version_id
 LEFT JOIN generation_job j ON j.id = v.job_id
 JOIN generation_endpoint n ON n.id = coalesce(j.endpoint_id, r.endpoint_id)
-WHERE c.run_id = ANY(%(runs)s) AND e.kind IN ('rejected', 'needs_revision') AND NOT EXISTS (
-    SELECT 1 FROM review_decision u WHERE u.voids_id = e.id AND u.kind = 'undone'
-)
+WHERE c.run_id = ANY(%(runs)s) AND e.kind IN ('rejected', 'needs_revision') AND {_NOT_UNDONE}
 GROUP BY 1 ORDER BY 2 DESC, 1
 """  # noqa: S608 - our own text only
 
-_MONEY_SQL = """
-SELECT run_id, coalesce(sum(amount) FILTER (WHERE kind = 'settle'), 0),
-       coalesce(sum(CASE kind WHEN 'reserve' THEN amount WHEN 'release' THEN -amount ELSE 0 END), 0)
-FROM generation_ledgerentry WHERE run_id = ANY(%(runs)s) GROUP BY run_id
-"""
-
+# By hand, because the ORM has no percentiles; four of them in one statement.
 _TIMES_SQL = """
 SELECT
     (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM t.started_at - r.released_at))
@@ -105,17 +105,6 @@ SELECT
      FROM review_decision e JOIN review_reviewtask t ON t.id = e.task_id JOIN generation_asset a ON a.id = t.asset_id
      JOIN generation_cell c ON c.id = a.cell_id JOIN generation_run r ON r.id = c.run_id
      WHERE c.run_id = ANY(%(runs)s) AND e.kind = 'approved' AND a.state IN ('approved', 'stale'))
-"""
-
-_PEOPLE_SQL = """
-SELECT u.id, count(*) FILTER (WHERE e.kind = 'approved'), count(*) FILTER (WHERE e.kind = 'rejected'),
-       count(*) FILTER (WHERE e.kind = 'needs_revision')
-FROM review_decision e JOIN review_reviewtask t ON t.id = e.task_id JOIN generation_asset a ON a.id = t.asset_id
-JOIN generation_cell c ON c.id = a.cell_id JOIN core_user u ON u.id = e.decided_by_id
-WHERE c.run_id = ANY(%(runs)s) AND e.kind IN ('approved', 'rejected', 'needs_revision') AND NOT EXISTS (
-    SELECT 1 FROM review_decision x WHERE x.voids_id = e.id AND x.kind = 'undone'
-)
-GROUP BY u.id ORDER BY count(*) DESC, u.id
 """
 
 _IMAGE_ROWS_SQL = f"""{_FACTS_SQL}
@@ -255,11 +244,8 @@ def reported_runs(*, user: User, campaign: Campaign) -> list[Run]:
 
 
 def image_rows(runs: Sequence[Run]) -> Iterator[tuple[Any, ...]]:
-    """Yield one row per image for a spreadsheet, in the order of `IMAGE_COLUMNS`, fetched in chunks."""
-    with connection.chunked_cursor() as cursor:
-        cursor.execute(_IMAGE_ROWS_SQL, {"runs": [run.pk for run in runs]})
-        while rows := cursor.fetchmany(1000):
-            yield from rows
+    """Return one row per image for a spreadsheet, in the order of `IMAGE_COLUMNS`, fetched in chunks."""
+    return sql.stream(_IMAGE_ROWS_SQL, {"runs": [run.pk for run in runs]})
 
 
 IMAGE_COLUMNS = (
@@ -278,7 +264,7 @@ def report(runs: Sequence[Run]) -> Report:
         by_version[run.prompt_version_id] = by_version.get(run.prompt_version_id, Money()) + money[run.pk]
     versions = PromptVersion.objects.filter(pk__in=by_version).select_related("template").in_bulk()
     total, version_rows, run_rows = ImageCounts(), [], []
-    for version_id, run_id, *numbers in _fetch(_BY_VERSION_AND_RUN_SQL, ids):
+    for version_id, run_id, *numbers in sql.rows(_BY_VERSION_AND_RUN_SQL, {"runs": ids}):
         counts = ImageCounts(*numbers)
         if version_id is not None:
             version = versions[version_id]
@@ -294,16 +280,18 @@ def report(runs: Sequence[Run]) -> Report:
         runs=sorted(run_rows, key=lambda row: -row.run.pk if row.run else 0),
         refusal_reasons=[
             RefusalReason(reason, count, rejected, list(zip(versions, assets, disclaimers, strict=True)))
-            for reason, count, rejected, versions, assets, disclaimers in _fetch(_REASONS_SQL, ids)
+            for reason, count, rejected, versions, assets, disclaimers in sql.rows(_REASONS_SQL, {"runs": ids})
         ],
-        times=MedianTimes(*_fetch(_TIMES_SQL, ids)[0]),
+        times=MedianTimes(*sql.rows(_TIMES_SQL, {"runs": ids})[0]),
         people=_people_counts(ids),
-        weeks=[Week(*row) for row in _fetch(_BY_WEEK_SQL, ids)],
+        weeks=[Week(*row) for row in sql.rows(_BY_WEEK_SQL, {"runs": ids})],
     )
 
 
 def _money_by_run(by_run: Mapping[int, Run]) -> dict[int, Money]:
-    ledger = {run_id: (spent, promised) for run_id, spent, promised in _fetch(_MONEY_SQL, list(by_run))}
+    entries = LedgerEntry.objects.filter(run__in=by_run).order_by().values_list("run")
+    rows = entries.annotate(spent=Sum("amount", filter=Q(kind=LedgerKind.SETTLE), default=0), promised=budgets.PROMISED)
+    ledger = {run_id: (spent, promised) for run_id, spent, promised in rows}
     money = {}
     for pk, run in by_run.items():
         spent, promised = ledger.get(pk, (Decimal(0), Decimal(0)))
@@ -314,19 +302,18 @@ def _money_by_run(by_run: Mapping[int, Run]) -> dict[int, Money]:
 def _axis_rows(ids: list[int]) -> dict[str, list[ReportRow]]:
     """Return the rows of each axis. An axis with a single value compares nothing and is left out."""
     by_axis: dict[str, list[ReportRow]] = {}
-    for name, value, *numbers in _fetch(_BY_AXIS_VALUE_SQL, ids):
+    for name, value, *numbers in sql.rows(_BY_AXIS_VALUE_SQL, {"runs": ids}):
         by_axis.setdefault(name, []).append(ReportRow(value, ImageCounts(*numbers)))
     return {name: rows for name, rows in by_axis.items() if len(rows) > 1}
 
 
 def _people_counts(ids: list[int]) -> list[Person]:
-    rows = _fetch(_PEOPLE_SQL, ids)
+    decisions = Decision.objects.not_undone().filter(task__asset__cell__run__in=ids).order_by()
+    rows = decisions.values_list("decided_by").annotate(
+        approved=Count("pk", filter=Q(kind=DecisionKind.APPROVED)),
+        rejected=Count("pk", filter=Q(kind=DecisionKind.REJECTED)),
+        sent_back=Count("pk", filter=Q(kind=DecisionKind.NEEDS_REVISION)),
+    )
     users = User.objects.in_bulk([row[0] for row in rows])
-    return [Person(users[pk], *counts) for pk, *counts in rows]
-
-
-def _fetch(statement: str, ids: list[int]) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, {"runs": ids})
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-        return rows
+    people = [Person(users[pk], *counts) for pk, *counts in rows]
+    return sorted(people, key=lambda person: (-person.decisions, person.user.pk))

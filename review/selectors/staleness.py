@@ -10,13 +10,8 @@ from django.db.models import Q
 from generation.choices import AssetState
 from generation.models import Asset, StaleAsset
 from generation.selectors import inputs
-from review.choices import DecisionKind
 from review.models import Decision
 
-#: Decisions that still count: they fill a slot, or their asset is stale and published until the next decision.
-VALID_DECISIONS = Q(slot__isnull=False) | Q(
-    task__asset__state=AssetState.STALE, task__asset__staleness__is_published=True
-)
 #: An asset whose approved files may be used.
 PUBLISHED_ASSETS = Q(state=AssetState.APPROVED) | Q(state=AssetState.STALE, staleness__is_published=True)
 
@@ -42,12 +37,7 @@ def get_staleness(asset: Asset) -> Staleness | None:
     return Staleness(inputs.sentences(causes), row is not None, bool(row and row.is_published))
 
 
-def valid_approvals(asset_id: int) -> Q:
-    """Return the condition for the approvals that make an asset published, also while it is stale."""
-    return Q(task__asset=asset_id, kind=DecisionKind.APPROVED, voided_by__isnull=True) & VALID_DECISIONS
-
-
 def valid_approval(asset_id: int, version_id: int | None) -> Decision | None:
     """Return the newest valid approval of a version."""
-    rows = Decision.objects.filter(valid_approvals(asset_id), version_id=version_id)
+    rows = Decision.objects.valid_approvals().filter(task__asset=asset_id, version_id=version_id)
     return rows.select_related("decided_by", "task").order_by("-id").first()

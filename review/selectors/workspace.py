@@ -231,10 +231,9 @@ def _candidate_detail(version: AssetVersion) -> CandidateDetail:
 
 def recent_decisions(*, user: User, brand_id: int, count: int = 5) -> list[Decision]:
     """Return the user's last valid decisions in a brand, newest last, with the data of the filmstrip."""
-    decisions = Decision.objects.visible_to(user).filter(decided_by=user, task__brand_id=brand_id)
-    valid = decisions.filter(voided_by__isnull=True, voids__isnull=True).order_by("-id")
+    decisions = Decision.objects.standing().visible_to(user).filter(decided_by=user, task__brand_id=brand_id)
     related = ("task__asset__subject", "version__master", "version__job__endpoint")
-    return list(valid.select_related(*related)[:count])[::-1]
+    return list(decisions.select_related(*related).order_by("-id")[:count])[::-1]
 
 
 def reasons(*, brand_id: int) -> list[Reason]:

@@ -17,7 +17,6 @@ from generation.services.images import assets, staleness
 from review.choices import DecisionKind, DesiredState, TaskState
 from review.events import ApprovalRevoked, AssetReopened, DecisionUndone
 from review.models import Decision, DecisionSlot, Delivery, ReviewTask
-from review.selectors import staleness as stale_selectors
 from review.services import deliveries, queue, stale_assets
 
 
@@ -61,7 +60,7 @@ def revoke(*, asset_id: int, by: User, note: str) -> Decision:
     asset = _load_and_lock(asset_id, by)
     if not note.strip():
         raise Invalid(_("Say why the approval is revoked."), [Problem("note", _("must not be empty"))])
-    approval = Decision.objects.filter(stale_selectors.valid_approvals(asset.pk)).order_by("-id").first()
+    approval = Decision.objects.valid_approvals().filter(task__asset=asset).order_by("-id").first()
     if asset.state not in {AssetState.APPROVED, AssetState.STALE} or approval is None:
         message = _("Only an approved image can be revoked; this one is %(state)s.")
         raise Conflict(message % {"state": asset.get_state_display().lower()})
@@ -82,7 +81,7 @@ def reopen(*, asset_id: int, by: User, note: str = "") -> ReviewTask:
         message = _("This image is %(state)s; there is nothing to reopen.")
         raise Conflict(message % {"state": asset.get_state_display().lower()})
     before = asset.state
-    for decision in Decision.objects.filter(slot__task__asset=asset, voided_by__isnull=True):
+    for decision in Decision.objects.standing().filter(slot__task__asset=asset):
         _void(decision, DecisionKind.UNDONE, by, note)
         if decision.kind == DecisionKind.REJECTED:
             assets.mark_rejected(decision.version.master_id, is_rejected=False)

@@ -33,8 +33,8 @@ def return_to_first_stage(*, brand_id: int, asset_ids: Sequence[int]) -> None:
 
     Their approvals fill no slot any more, but the images stay published until the next decision.
     """
-    in_effect = Decision.objects.filter(
-        task__asset=OuterRef("asset"), kind=DecisionKind.APPROVED, voided_by__isnull=True, consequences_at__isnull=False
+    in_effect = Decision.objects.standing().filter(
+        task__asset=OuterRef("asset"), kind=DecisionKind.APPROVED, consequences_at__isnull=False
     )
     unpublished = StaleAsset.objects.filter(~Exists(in_effect), asset__in=asset_ids)
     if ids := list(unpublished.values_list("asset_id", flat=True)):
@@ -115,8 +115,8 @@ def _fill_slots(asset_ids: Sequence[int]) -> None:
     slots: dict[int, list[DecisionSlot]] = {}
     for slot in DecisionSlot.objects.filter(task__asset__in=asset_ids, decision__isnull=True).order_by("task", "-slot"):
         slots.setdefault(slot.task_id, []).append(slot)
-    approvals = Decision.objects.filter(
-        task__in=slots, kind=DecisionKind.APPROVED, voided_by__isnull=True, version=F("task__asset__current_version")
+    approvals = Decision.objects.standing().filter(
+        task__in=slots, kind=DecisionKind.APPROVED, version=F("task__asset__current_version")
     )
     filled = []
     for decision in approvals.order_by("-id"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -114,8 +113,6 @@ def _csv_value(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, str) and value.startswith("{"):
-        value = json.loads(value)
     if isinstance(value, dict):
         return ", ".join(f"{name} {axis_value}" for name, axis_value in value.items())
     return value.isoformat() if hasattr(value, "isoformat") else str(value)

@@ -11,6 +11,7 @@ from campaigns.feeds.base import FeedRow
 from campaigns.models import StagedRow
 from campaigns.services import staging
 from campaigns.services.merging import LARGE_BATCH, plan_for_size
+from core import sql
 from core.models import Brand
 
 ROWS = 2 * LARGE_BATCH
@@ -36,8 +37,8 @@ def _plan(batch: uuid.UUID, brand: Brand) -> str:
 def test_a_large_batch_is_not_searched_again_for_each_of_its_rows(brand: Brand) -> None:
     batch = _stage_after_analyze()
     assert "Nested Loop" in _plan(batch, brand)  # the planner's own choice
-    with transaction.atomic(), connection.cursor() as cursor:
-        plan_for_size(cursor, batch)
+    with transaction.atomic():
+        plan_for_size(batch)
         assert "Nested Loop" not in _plan(batch, brand)
     assert "Nested Loop" in _plan(batch, brand)  # the setting applies only within that transaction
     assert next(iter(staging.orphans(batch, brand_id=brand.pk, limit=10))).total == ROWS
@@ -47,7 +48,6 @@ def test_a_large_batch_is_not_searched_again_for_each_of_its_rows(brand: Brand) 
 def test_a_small_batch_finds_its_subjects_by_index(brand: Brand) -> None:
     batch = uuid.uuid4()
     staging.stage(batch, [FeedRow(at, f"V{at}", "product", parent_key=f"P{at}") for at in range(5)])
-    with transaction.atomic(), connection.cursor() as cursor:
-        plan_for_size(cursor, batch)
-        cursor.execute("SHOW enable_nestloop")
-        assert cursor.fetchone() == ("on",)
+    with transaction.atomic():
+        plan_for_size(batch)
+        assert sql.rows("SHOW enable_nestloop") == [("on",)]

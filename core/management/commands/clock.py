@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand
 from django.db import Error as DatabaseError
 from django.db import connection
 
+from core import sql
 from core.choices import Lane
 from core.services import wake_ups
 
@@ -37,9 +38,9 @@ class Command(BaseCommand):
 
 def is_ours() -> bool:
     """Return True if this session has the clock's advisory lock, or can take it; the session's end releases it."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()
-                              AND classid = 7 AND objid = 1) OR pg_try_advisory_lock(7, 1)"""
-        )
-        return bool(cursor.fetchone()[0])
+    # Django has no advisory locks.
+    [(has_lock,)] = sql.rows(
+        """SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()
+                          AND classid = 7 AND objid = 1) OR pg_try_advisory_lock(7, 1)"""
+    )
+    return bool(has_lock)

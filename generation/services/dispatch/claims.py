@@ -7,10 +7,9 @@ the campaign's virtual time.
 
 from __future__ import annotations
 
-import json
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
@@ -18,10 +17,9 @@ from django.db import transaction
 from django.db.models import F, Min
 from django.utils import timezone
 
-from core import clock
+from core import clock, sql
 from generation.choices import JobState
 from generation.models import Attempt, Job, LaneShare
-from generation.services import sql
 
 STICKY_SECONDS = 30.0
 """Lane seconds that another campaign may lag behind before a worker leaves the model that it has loaded."""
@@ -129,7 +127,10 @@ SELECT id, is_cancel_requested FROM ours
 
 @dataclass(frozen=True)
 class ClaimedJob:
-    """One claimed job as a worker needs it. maker: the maker that it was planned for, {} if that was not recorded."""
+    """One claimed job as a worker needs it, its fields in the order of the columns that a claim returns.
+
+    maker: the maker that it was planned for, {} if that was not recorded.
+    """
 
     id: int
     endpoint_id: int
@@ -143,9 +144,6 @@ class ClaimedJob:
     fingerprint: str
     brand_id: int
     maker: dict[str, Any] = field(default_factory=dict)
-
-
-_COLUMNS = [column.name for column in fields(ClaimedJob)]
 
 
 @dataclass(frozen=True)
@@ -185,16 +183,9 @@ def claim(
     }
     rows: list[Any] = []
     for statement in _LOCAL if endpoint_id is None else _REMOTE:
-        if rows := sql.fetch(statement, values):
+        if rows := sql.rows(statement, values):
             break
-    return Claim(token, tuple(job_of(row) for row in rows))
-
-
-def job_of(row: Sequence[Any]) -> ClaimedJob:
-    """Return the ClaimedJob of a row that has its columns in order."""
-    plain = dict(zip(_COLUMNS, row, strict=True))
-    read = {name: json.loads(plain[name]) for name in ("spec", "maker") if isinstance(plain[name], str)}
-    return ClaimedJob(**{**plain, **read})
+    return Claim(token, tuple(ClaimedJob(*row) for row in rows))
 
 
 def has_work(lane: str) -> bool:
@@ -224,7 +215,7 @@ def renew(leases: Mapping[uuid.UUID, Collection[int]]) -> frozenset[int]:
         "tokens": [pair[1] for pair in pairs],
         "lease": settings.PROOFLINE["lease_seconds"],
     }
-    return frozenset(job_id for job_id, is_cancel_requested in sql.fetch(_RENEW, values) if not is_cancel_requested)
+    return frozenset(job_id for job_id, is_cancel_requested in sql.rows(_RENEW, values) if not is_cancel_requested)
 
 
 def give_back(token: uuid.UUID, job_ids: Iterable[int]) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from core import clock
+from core import clock, sql
 from core.errors import Conflict, Invalid
 from core.events import publish
 from core.models import User
@@ -22,14 +22,15 @@ from generation.choices import AttemptOutcome, HoldReason, JobState, RunState
 from generation.engines.base import ErrorKind, Spec
 from generation.models import Attempt, Endpoint, Job, JobSpec, Run
 from generation.selectors import runs as run_selectors
-from generation.services import budget, runs, sql
+from generation.services import budget, runs
 from generation.services.dispatch import claims, routing
 from generation.services.planning import fingerprints, plan_requests
 from generation.states import JOB
 
 ROWS_AT_ONCE = 1000
 
-# Jobs that are locked at this moment are left out: they are compared when they are claimed.
+# Jobs that are locked at this moment are left out: they are compared when they are claimed. One statement for any
+# number of jobs, because their ids would be sent to Python and back.
 _HOLD_QUEUED = """
 WITH stale AS MATERIALIZED (
     SELECT j.id FROM generation_job j JOIN generation_jobspec f ON f.job_id = j.id
@@ -96,7 +97,7 @@ def _hold_queued(endpoint: Endpoint, planned: fingerprints.Maker, message: str) 
     JOB.ensure(JobState.QUEUED, JobState.HELD)
     plain = fingerprints.canonical(planned.to_json())
     values = {"endpoint": endpoint.pk, "planned": plain, "error": message[:500]}
-    return [row[0] for row in sql.fetch(_HOLD_QUEUED, values)]
+    return [row[0] for row in sql.rows(_HOLD_QUEUED, values)]
 
 
 @dataclass(frozen=True)

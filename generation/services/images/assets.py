@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from django.db.models import Exists, OuterRef
 from django.utils.translation import gettext as _
 
-from core import clock
+from core import clock, sql
 from core.errors import Conflict
 from core.events import publish
 from core.models import User
@@ -17,11 +18,13 @@ from generation import events
 from generation.checks.base import CheckResult
 from generation.choices import AssetState, JobState, Outcome, VersionSource
 from generation.models import Asset, AssetVersion, Finding, Job, JobSpec, Master, Rendition
-from generation.services import sql
 from generation.states import ASSET
 
 #: Job states in which a round may still get another candidate.
 UNDECIDED = (JobState.QUEUED, JobState.RUNNING, JobState.WAITING, JobState.HELD)
+#: Conditions for assets: the round has an image already; a job may still bring one.
+HAS_IMAGE = Exists(AssetVersion.objects.filter(asset=OuterRef("pk"), round=OuterRef("round")))
+HAS_OPEN_JOB = Exists(Job.objects.filter(cell=OuterRef("cell"), status__in=UNDECIDED))
 
 
 @dataclass(frozen=True)
@@ -106,8 +109,9 @@ def move_many(
 ) -> list[int]:
     """Move many assets in two statements; those no longer `old` stay. payloads: by id. Returns the ids that moved."""
     ASSET.ensure(old, to)
+    # Compare-and-set must tell which assets moved, and the ORM has no UPDATE … RETURNING.
     rows = sorted(
-        sql.fetch(
+        sql.rows(
             "UPDATE generation_asset SET state = %s, changed_at = %s WHERE id = ANY(%s) AND state = %s"
             " RETURNING id, brand_id, current_version_id",
             [str(to), clock.now(), list(asset_ids), str(old)],

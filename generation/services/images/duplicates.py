@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from core import sql
 from generation.checks.base import CheckResult
 from generation.choices import Outcome
-from generation.services import sql
 
 CHECK = "near_duplicate"
 MAX_BITS = 31
@@ -26,6 +26,7 @@ INDEXED = (15, 16, 17, 30, 31, 32)
 SHELF = 32
 """Number of levels of an indexed byte that share a lock; more than MAX_LEVELS."""
 
+# By hand: the ORM has neither advisory locks nor operators on bits and bytes.
 _HOLD = """
 SELECT pg_advisory_xact_lock(key) FROM (
     SELECT DISTINCT hashtextextended(name, 0) AS key FROM unnest(%s::text[]) AS name ORDER BY key
@@ -89,7 +90,7 @@ def find_nearest(*, brand_id: int, subject_id: int, hashes: Mapping[str, Any]) -
     bands = [bound for place in INDEXED for bound in (colours[place] - MAX_LEVELS, colours[place] + MAX_LEVELS)]
     values = [hashes["pdq"], brand_id, *bands, hashes["pdq"], MAX_BITS, subject_id, colours, MAX_LEVELS]
     sql.execute(_HOLD, [lock_names(brand_id, colours)])
-    rows = sql.fetch(_NEAREST, values)
+    rows = sql.rows(_NEAREST, values)
     return Duplicate(*rows[0]) if rows else None
 
 

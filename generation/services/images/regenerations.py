@@ -8,31 +8,21 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
+from datetime import timedelta
 
 from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
 
 from campaigns.prompts.seeds import MAX_SEED
 from core.errors import Conflict
 from core.events import publish
 from generation import events
-from generation.choices import AssetState
+from generation.choices import AssetState, RunState
 from generation.engines import base as engines
 from generation.models import Asset, AssetVersion, JobSpec, Run
-from generation.services import sql
 from generation.services.images import assets, rounds
 from generation.services.planning import fingerprints
-
-_INTERRUPTED = """
-SELECT a.id FROM generation_run r JOIN campaigns_promptversion p ON p.id = r.prompt_version_id
-JOIN generation_cell c ON c.run_id = r.id JOIN generation_asset a ON a.cell_id = c.id
-WHERE p.policy ->> 'on_fail' = 'regenerate' AND a.state = 'making'
-  AND (r.state IN ('running', 'paused') OR r.finished_at > now() - interval '1 hour')
-  AND EXISTS (SELECT 1 FROM generation_assetversion v WHERE v.asset_id = a.id AND v.round = a.round)
-  AND NOT EXISTS (
-      SELECT 1 FROM generation_job j WHERE j.cell_id = c.id AND j.status IN ('queued', 'running', 'waiting', 'held')
-  )
-LIMIT 200
-"""
 
 
 @transaction.atomic
@@ -63,10 +53,15 @@ def regenerate(asset_id: int) -> bool:
 
 def regenerate_interrupted() -> int:
     """Call `regenerate` for every asset that waits for it without an open job; returns how many there were."""
-    rows = sql.fetch(_INTERRUPTED, [])
-    for (asset_id,) in rows:
+    is_recent = Q(cell__run__state__in=(RunState.RUNNING, RunState.PAUSED)) | Q(
+        cell__run__finished_at__gt=Now() - timedelta(hours=1)
+    )
+    unfinished = Asset.objects.filter(assets.HAS_IMAGE, ~assets.HAS_OPEN_JOB, is_recent, state=AssetState.MAKING)
+    interrupted = unfinished.filter(cell__run__prompt_version__policy__on_fail="regenerate").order_by()
+    asset_ids = list(interrupted.values_list("pk", flat=True)[:200])
+    for asset_id in asset_ids:
         regenerate(asset_id)
-    return len(rows)
+    return len(asset_ids)
 
 
 def _add(asset: Asset, run: Run, specs: list[JobSpec], engine: engines.Engine, left: int) -> None:

@@ -19,8 +19,9 @@ from string import Template
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 
-from core import clock
+from core import clock, sql
 from core.choices import Lane
 from core.events import publish
 from core.models import User
@@ -29,7 +30,6 @@ from generation import events
 from generation.choices import AssetState
 from generation.models import Asset, StaleAsset, StaleCandidate
 from generation.selectors import inputs
-from generation.services import sql
 from generation.services.images import assets
 
 CHUNK = 2000
@@ -41,33 +41,23 @@ LABEL = "inputs"
 # Every state in which an image may be approved, or may become approved before the change is committed.
 _LOOKED_AT = ["in_review", "approved", "stale", "revising", "rejected", "revoked"]
 
+# Both are by hand: the ORM has no INSERT … SELECT, and a brand may have a million approved images.
 _OF_SUBJECTS = f"""
-INSERT INTO generation_stalecandidate (batch, asset_id, cause, caused_by_id, created_at)
-SELECT %(batch)s, a.id, '{{}}', %(by)s, %(now)s
+INSERT INTO generation_stalecandidate (batch, caused_by_id, created_at, asset_id, cause)
+SELECT %s, %s, %s, a.id, '{{}}'
 FROM ($subjects) AS changed (subject_id)
 JOIN generation_pinnedinputs p ON p.subject_id = changed.subject_id
 JOIN campaigns_subject s ON s.id = p.subject_id
 JOIN generation_asset a ON a.cell_id = p.cell_id
 {inputs.JOINS}
-WHERE a.state = ANY(%(states)s) AND NOT a.is_sandbox AND (a.state = 'stale' OR {inputs.HAS_MOVED})
+WHERE a.state = ANY(%s) AND NOT a.is_sandbox AND (a.state = 'stale' OR {inputs.HAS_MOVED})
 """  # noqa: S608 (our own text only)
 
 _OF_BRAND = """
-INSERT INTO generation_stalecandidate (batch, asset_id, cause, caused_by_id, created_at)
-SELECT %(batch)s, id, %(cause)s::jsonb, %(by)s, %(now)s FROM generation_asset
-WHERE brand_id = %(brand)s AND state IN ('approved', 'stale') AND NOT is_sandbox
+INSERT INTO generation_stalecandidate (batch, caused_by_id, created_at, asset_id, cause)
+SELECT %s, %s, %s, id, %s::jsonb FROM generation_asset
+WHERE brand_id = %s AND state IN ('approved', 'stale') AND NOT is_sandbox
 """
-
-_TAKE = """
-DELETE FROM generation_stalecandidate WHERE id IN (
-    SELECT id FROM generation_stalecandidate WHERE batch = %s ORDER BY asset_id, id LIMIT %s FOR UPDATE SKIP LOCKED
-) RETURNING asset_id, cause::text, caused_by_id
-"""
-
-#: Values for the argument `subjects` of `check_subjects`, each a SELECT of subject ids.
-OF_IMPORT = "SELECT subject_id FROM campaigns_importchange WHERE feed_import_id = %(import)s"
-OF_PHOTOS = "SELECT DISTINCT subject_id FROM campaigns_referencephoto WHERE id = ANY(%(photos)s)"
-LISTED = "SELECT unnest(%(subjects)s::bigint[])"
 
 
 @dataclass
@@ -81,19 +71,19 @@ class _AssetMoves:
     in_review: list[Asset] = field(default_factory=list)
 
 
-def check_subjects(*, subjects: str, values: Mapping[str, Any], by: User | None) -> int:
+def check_subjects(*, subjects: QuerySet[Any, Any], by: User | None) -> int:
     """Make approvals of these subjects stale if an input changed; returns how many images are affected.
 
-    `subjects` is OF_IMPORT, OF_PHOTOS or LISTED, `values` its parameters. Must run in the transaction of the change.
+    `subjects` has their ids as its only column, each once. Must run in the transaction of the change.
     """
-    statement = Template(_OF_SUBJECTS).substitute(subjects=subjects)
-    return _begin(statement, {**values, "states": _LOOKED_AT}, by)
+    selected, values = subjects.query.sql_with_params()
+    return _begin(Template(_OF_SUBJECTS).substitute(subjects=selected), [*values, _LOOKED_AT], by)
 
 
 def check_brand(*, brand_id: int, cause: Mapping[str, Any], by: User | None) -> int:
     """Make every approved image of a brand stale for one cause, a new guide or checklist; returns how many."""
     stamped = json.dumps({**cause, "at": clock.now().isoformat()})
-    return _begin(_OF_BRAND, {"brand": brand_id, "cause": stamped}, by)
+    return _begin(_OF_BRAND, [stamped, brand_id], by)
 
 
 def process_batches() -> int:
@@ -110,16 +100,17 @@ def process_batches() -> int:
 @transaction.atomic
 def settle(batch: uuid.UUID, *, limit: int = CHUNK) -> int:
     """Handle the next assets of one change: lock them, compare again, move them. Returns how many it took."""
-    rows = sql.fetch(_TAKE, [batch, limit])
-    if not rows:
+    candidates = StaleCandidate.objects.filter(batch=batch).order_by("asset_id", "pk")
+    taken = list(candidates.select_for_update(skip_locked=True)[:limit])
+    if not taken:
         return 0
-    rule_causes = {row[0]: json.loads(row[1]) for row in rows}
+    StaleCandidate.objects.filter(pk__in=[candidate.pk for candidate in taken]).delete()
+    rule_causes = {candidate.asset_id: candidate.cause for candidate in taken}
     # Lock first, then compare in another statement: so an approval that was just committed is seen with its inputs.
     locked = list(Asset.objects.select_for_update(of=("self",)).filter(pk__in=rule_causes).order_by("pk"))
     sorted_assets = _compare(locked, rule_causes)
-    by = User.objects.filter(pk=rows[0][2]).first() if rows[0][2] else None
-    _write(sorted_assets, by)
-    return len(rows)
+    _write(sorted_assets, taken[0].caused_by)
+    return len(taken)
 
 
 def restore(asset_ids: Sequence[int]) -> list[int]:
@@ -145,11 +136,11 @@ def end(asset_id: int) -> StaleAsset | None:
     return stale_asset
 
 
-def _begin(statement: str, values: Mapping[str, Any], by: User | None) -> int:
+def _begin(statement: str, values: Sequence[Any], by: User | None) -> int:
     batch = uuid.uuid4()
-    count = sql.execute(statement, {**values, "batch": batch, "by": by.pk if by else None, "now": clock.now()})
+    count = sql.execute(statement, [batch, by.pk if by else None, clock.now(), *values])
     # The merge of a large import forbids nested loops, which find a bounded number of assets fastest.
-    sql.execute("SET LOCAL enable_nestloop = on", [])
+    sql.execute("SET LOCAL enable_nestloop = on")
     if count:
         settle(batch)
     if count > CHUNK:

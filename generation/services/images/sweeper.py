@@ -8,12 +8,12 @@ from itertools import chain, islice
 
 from django.utils import timezone
 
-from core import stored_files
-from generation.services import sql
+from core import sql, stored_files
 
 GRACE = timedelta(hours=1)
 CHUNK = 1000
 
+# One statement for a chunk of files. By hand, because the ORM does not write the expression of the index of thumbnails.
 _NAMED = """
 SELECT f.key FROM unnest(%(keys)s::text[], %(hashes)s::text[]) AS f(key, sha256)
 WHERE EXISTS (SELECT 1 FROM generation_master m WHERE m.sha256 = f.sha256)
@@ -49,4 +49,4 @@ def list_referenced_keys(listed: Iterable[stored_files.ListedFile]) -> set[str]:
     """Return the keys of those files that some row names."""
     files = list(listed)
     values = {"keys": [file.key for file in files], "hashes": [file.sha256 for file in files]}
-    return {row[0] for row in sql.fetch(_NAMED, values)}
+    return {row[0] for row in sql.rows(_NAMED, values)}

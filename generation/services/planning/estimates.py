@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
+from core import sql
 from generation import prices
 from generation.choices import AttemptOutcome, JobState
 from generation.engines.base import Quote, Spec
 from generation.models import Attempt, Endpoint, Job
 from generation.selectors import lanes
-from generation.services import sql
 from generation.services.planning import plan_requests
 
 LATEST = 400
@@ -23,7 +23,7 @@ MAX_WAITING = 100_000
 # The time of an image is the time of its batch divided by the number of images. A batch lasts from the end of the
 # worker's previous batch (or from its claim, if the worker was idle) to its own end. The length of an attempt cannot be
 # used, because jobs are claimed ahead and time would count twice. Rows: (batch key or null for all, images, [p10, p90]
-# seconds, [p10, p90] paid/quoted).
+# seconds, [p10, p90] paid/quoted). By hand, because the ORM has neither percentiles nor GROUPING SETS.
 _HISTORY = """
 WITH latest AS (
     SELECT a.job_id, a.worker, a.lease_token, a.started_at, a.ended_at, j.batch_key
@@ -142,7 +142,7 @@ def estimate_price(endpoint: Endpoint, *, width: int, height: int) -> Price:
 
 
 def _history(endpoint: Endpoint) -> dict[str | None, _Pace]:
-    rows = sql.fetch(_HISTORY, {"endpoint": endpoint.pk, "latest": LATEST})
+    rows = sql.rows(_HISTORY, {"endpoint": endpoint.pk, "latest": LATEST})
     return {
         key: _Pace(int(images), tuple(seconds), tuple(shares) if shares else None)
         for key, images, seconds, shares in rows

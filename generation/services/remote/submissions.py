@@ -8,7 +8,6 @@ Each write is guarded by the lease, or by the state and remote id. The call itse
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,12 +17,13 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F
+from django.db.models.functions import Now
 from django.utils import timezone
 
+from core import sql
 from generation.choices import AttemptOutcome, JobState
 from generation.engines.base import EngineError, ErrorKind, Pending
 from generation.models import Attempt, Job, JobSpec
-from generation.services import sql
 from generation.services.dispatch import claims
 from generation.services.planning.fingerprints import Maker
 from generation.states import JOB
@@ -36,6 +36,8 @@ SUBMITTED = "submitted_to"
 SLACK_SECONDS = 600.0
 """The most by which a service's clock and ours, or two submissions on their way, may differ."""
 
+# Claims, like those of dispatch/claims.py: each takes its jobs and reads what a worker needs in one statement, which
+# the ORM cannot do without UPDATE … RETURNING. _POLL_AGAIN sets different values for many jobs that are still waiting.
 _TAKE_DUE = """
 UPDATE generation_job j SET poll_at = now() + %(lease)s * interval '1 second'
 FROM generation_attempt a
@@ -68,22 +70,6 @@ SELECT j.id, j.endpoint_id, j.campaign_id, j.run_id, j.cell_id, j.batch_key, f.s
 FROM resumed j JOIN generation_jobspec f ON f.job_id = j.id
 """
 
-_RECORD_INTENT = """
-UPDATE generation_attempt a SET submitted_at = %(sent)s, marker = %(marker)s, details = %(details)s
-FROM generation_job j
-WHERE j.id = %(job)s AND j.lease_token = %(token)s AND j.status = 'running' AND NOT j.is_cancel_requested
-  AND a.job_id = j.id AND a.lease_token = %(token)s
-"""
-
-_ANSWERED = """
-WITH ours AS (
-    UPDATE generation_job SET remote_id = %(answered)s
-    WHERE id = %(job)s AND lease_token = %(token)s AND status = 'running'
-    RETURNING id, attempts
-)
-UPDATE generation_attempt a SET answered_at = now() FROM ours WHERE a.job_id = ours.id AND a.number = ours.attempts
-"""
-
 
 @dataclass(frozen=True)
 class DueJob:
@@ -103,9 +89,10 @@ def record_intent(*, job_id: int, token: uuid.UUID, maker: Maker | None = None) 
     maker: the maker to which it is submitted. The image is made by it, even if the endpoint is changed meanwhile.
     """
     marker = uuid.uuid4()
-    details = json.dumps({SUBMITTED: maker.to_json()} if maker else {})
-    values = {"job": job_id, "token": token, "sent": timezone.now(), "marker": marker, "details": details}
-    return marker if sql.execute(_RECORD_INTENT, values) else None
+    details = {SUBMITTED: maker.to_json()} if maker else {}
+    ours = Job.objects.filter(pk=job_id, lease_token=token, status=JobState.RUNNING, is_cancel_requested=False)
+    attempt = Attempt.objects.filter(job__in=ours, lease_token=token)
+    return marker if attempt.update(submitted_at=timezone.now(), marker=marker, details=details) else None
 
 
 def get_submitted_maker(job_id: int) -> Maker | None:
@@ -124,9 +111,12 @@ def record_submission(
     return _let_wait(job_id, token, remote_id, poll_seconds, problem)
 
 
+@transaction.atomic
 def record_answer(*, job_id: int, token: uuid.UUID) -> None:
     """Record that the service has answered with the image itself, so the submission is no longer open there."""
-    sql.execute(_ANSWERED, {"job": job_id, "token": token, "answered": ANSWERED})
+    ours = Job.objects.filter(pk=job_id, lease_token=token, status=JobState.RUNNING)
+    if ours.update(remote_id=ANSWERED):
+        Attempt.objects.filter(job=job_id, number=F("job__attempts")).update(answered_at=Now())
 
 
 def record_refusal(*, job_id: int, token: uuid.UUID) -> None:
@@ -156,7 +146,7 @@ def _let_wait(job_id: int, token: uuid.UUID, remote_id: str, seconds: float, pro
 def take_due(*, endpoint_id: int, limit: int) -> list[DueJob]:
     """Return the jobs of the endpoint that are due to be polled; nobody else gets them for a part of a lease."""
     lease = settings.PROOFLINE["lease_seconds"] * POLL_LEASE_SHARE
-    rows = sql.fetch(_TAKE_DUE, {"endpoint": endpoint_id, "limit": limit, "lease": lease})
+    rows = sql.rows(_TAKE_DUE, {"endpoint": endpoint_id, "limit": limit, "lease": lease})
     return [DueJob(*row) for row in rows]
 
 
@@ -206,8 +196,8 @@ def claim_waiting(*, job_id: int, remote_id: str, worker: str) -> claims.Claim:
     """Claim a waiting job to end it, under a new lease; an empty claim if somebody else has claimed it."""
     token = uuid.uuid4()
     values = {"job": job_id, "remote": remote_id, "token": token, "worker": worker}
-    rows = sql.fetch(_RESUME, {**values, "lease": settings.PROOFLINE["lease_seconds"]})
-    return claims.Claim(token, tuple(claims.job_of(row) for row in rows))
+    rows = sql.rows(_RESUME, {**values, "lease": settings.PROOFLINE["lease_seconds"]})
+    return claims.Claim(token, tuple(claims.ClaimedJob(*row) for row in rows))
 
 
 def load_specs(job_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
